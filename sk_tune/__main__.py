@@ -1,0 +1,10 @@
+# SPDX-FileCopyrightText: sk_tune contributors
+# SPDX-License-Identifier: BSD-3-Clause
+"""``python -m sk_tune`` is ``sk-tune``."""
+
+import sys
+
+from sk_tune.cli import main
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,19 @@
+# SPDX-FileCopyrightText: sk_tune contributors
+# SPDX-License-Identifier: BSD-3-Clause
+"""Networks as scikit-learn estimators, each holding a skorch net."""
+
+from sk_tune.estimators._cnn import CNNClassifier, CNNRegressor
+from sk_tune.estimators._mlp import MLPClassifier, MLPRegressor
+from sk_tune.estimators._net import NetClassifier, NetRegressor
+from sk_tune.estimators._rnn import RNNClassifier, RNNRegressor
+
+__all__ = [
+    "CNNClassifier",
+    "CNNRegressor",
+    "MLPClassifier",
+    "MLPRegressor",
+    "NetClassifier",
+    "NetRegressor",
+    "RNNClassifier",
+    "RNNRegressor",
+]

@@ -1,0 +1,379 @@
+# SPDX-FileCopyrightText: sk_tune contributors
+# SPDX-License-Identifier: BSD-3-Clause
+"""The course of a fit, the same for every network and task.
+
+Checked arrays are encoded, split, weighted and put on the device; then the skorch net
+trains.  What depends on the task is in ``_classifier`` and ``_regressor``, what depends on
+the network in one module each.
+"""
+
+from abc import ABC, abstractmethod
+from functools import partial
+from os import PathLike
+from typing import Any, ClassVar, Self
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from sklearn.base import BaseEstimator
+from sklearn.model_selection import train_test_split
+from sklearn.utils.validation import check_is_fitted
+from torch import Tensor, nn
+
+from sk_tune.estimators._full_batch import merge_equal_rows
+from sk_tune.estimators._onnx import export_onnx
+from sk_tune.estimators._parameters import TrainingParameters, parameters
+from sk_tune.estimators._persistence import load_estimator, save_estimator
+from sk_tune.estimators._training_net import TrainingNet, TrainingOptions
+from sk_tune.estimators._validation import (
+    check_features,
+    check_parameters,
+    check_weights,
+    resolve_device,
+    resolve_seed,
+)
+from sk_tune.training import Stream, TensorSet, build_optimizer, derive_seed, forked_rng
+
+__all__ = ["NetworkEstimator"]
+
+Array = npt.NDArray[Any]
+
+# Enough rows for the arithmetic to outweigh the calls, few enough to stay in the cache.
+_PREDICT_ROWS = 1024
+
+
+@parameters
+class NetworkEstimator(TrainingParameters, BaseEstimator, ABC):  # type: ignore[misc]
+    """Base of all estimators: a scikit-learn estimator that holds a skorch net.
+
+    Attributes
+    ----------
+    net_ : skorch.NeuralNet
+        The trained net; ``net_.module_`` is the torch module.
+    history_ : skorch.history.History
+        One entry for each epoch: ``train_loss``, ``train_score``, with early stopping
+        ``valid_loss`` and ``valid_score``, ``lr`` at its end and ``dur`` in seconds.  Losses
+        are in nats, or squared standard deviations of the target; scores are accuracy or
+        R^2.  Those of training are taken while the epoch runs.
+    n_epochs_ : int
+        Epochs trained so far.
+    best_epoch_ : int
+        The epoch whose weights are used, from 1.
+    n_features_in_ : int
+        Size of the second axis of X.
+    feature_names_in_ : ndarray of shape (n_features_in_,)
+        Names of the columns, if X had any.
+    input_shape_ : tuple of int
+        Shape of one row as the network sees it.
+    n_outputs_ : int
+        Outputs of the network.
+    """
+
+    # Which dimensions X may have and whether it may hold NaN is the network's matter.
+    _allow_nd: ClassVar[bool] = False
+    _allow_nan: ClassVar[bool] = False
+    _global_rng: ClassVar[bool] = False
+    _doc_link_module: ClassVar[str] = "sk_tune"
+
+    @abstractmethod
+    def _shape_input(self, shape: tuple[int, ...]) -> tuple[int, ...]:
+        """Return the shape in which the network sees a row of shape `shape`."""
+
+    @abstractmethod
+    def _build_module(self, n_outputs: int) -> nn.Module:
+        """Return a network for ``input_shape_``, freshly initialised."""
+
+    @abstractmethod
+    def _start_target(self, y: Array, weight: Array | None, classes: Any) -> None:
+        """Learn from the first targets how targets are encoded."""
+
+    @abstractmethod
+    def _encode_target(self, y: Array) -> Array:
+        """Return targets as the loss takes them."""
+
+    @abstractmethod
+    def _check_target(self, X: Array, y: Any) -> Array:
+        """Return y as an array of its task's type, or refuse it."""
+
+    @abstractmethod
+    def _task_parts(self) -> tuple[nn.Module, Any]:
+        """Return the loss and the score of the history."""
+
+    @abstractmethod
+    def _split_validation(self, y: Array, seed: int) -> tuple[Array, Array]:
+        """Return the positions of the rows to train on and to validate on."""
+
+    def _split_rows(
+        self, rows: Array, seed: int, stratify: Array | None
+    ) -> tuple[Array, Array]:
+        train, valid = train_test_split(
+            rows,
+            test_size=self.validation_fraction,
+            random_state=seed,
+            stratify=stratify,
+        )
+        return train, valid
+
+    def _weigh_rows(
+        self, y: Array, weight: Array | None, train: Array | slice
+    ) -> Array | None:
+        """Return the weights of all rows, given which of them are trained on."""
+        return weight
+
+    def fit(self, X: Any, y: Any, sample_weight: Any = None) -> Self:
+        """Train the network.
+
+        Parameters
+        ----------
+        X : array-like, frame or tensor of shape (n_samples, n_features)
+            Features; networks for sequences and images take more dimensions.
+        y : array-like of shape (n_samples,) or (n_samples, n_outputs)
+            Targets.
+        sample_weight : array-like of shape (n_samples,), default=None
+            Weights of the rows in the loss, which is a weighted mean.  A row of weight 0
+            counts as absent.
+
+        Returns
+        -------
+        self
+            The fitted estimator.
+
+        Raises
+        ------
+        ValueError
+            If a parameter, X, y or `sample_weight` is not what is asked for.
+        TrainingDivergedError
+            If the loss or a weight becomes infinite or NaN.
+        """
+        fresh = not (self.warm_start and hasattr(self, "net_"))
+        return self._fit(X, y, sample_weight, fresh=fresh, n_epochs=None)
+
+    def _fit(
+        self,
+        X: Any,
+        y: Any,
+        sample_weight: Any,
+        *,
+        fresh: bool,
+        n_epochs: int | None,
+        classes: Any = None,
+    ) -> Self:
+        check_parameters(self)
+        if fresh and hasattr(self, "net_"):
+            # An interrupted fit must not leave an old network beside new attributes.
+            del self.net_
+        X = self._check_X(X, reset=fresh)
+        y = self._check_target(X, y)
+        weight = check_weights(sample_weight, X)
+        if weight is not None and not weight.all():
+            X, y, weight = (a[weight > 0] for a in (X, y, weight))
+        net = self._start(X, y, weight, classes) if fresh else self.net_
+        train, valid = self._to_sets(net, X, y, weight)
+        if n_epochs is None and not fresh:
+            net.restart_schedule(self._options(net.options.seed))
+        net.train_epochs(train, valid, self.max_epochs if n_epochs is None else n_epochs)
+        self.net_ = net
+        return self
+
+    def _start(self, X: Array, y: Array, weight: Array | None, classes: Any) -> TrainingNet:
+        device = resolve_device(self)
+        self._start_target(y, weight, classes)
+        net = self._make_net(resolve_seed(self.random_state), device)
+        if len(X) == 1 and _mixes_rows(net.module_):
+            raise ValueError(
+                "Batch normalisation needs at least 2 rows to train on. Got n_samples=1."
+            )
+        return net
+
+    def _make_net(self, seed: int, device: str | None = None) -> TrainingNet:
+        """Return an untrained net for ``input_shape_`` and ``n_outputs_``."""
+        dtype: torch.dtype = getattr(torch, self.dtype)
+        with forked_rng(derive_seed(seed, Stream.WEIGHTS)):
+            module = self._build_module(self.n_outputs_).to(dtype)
+        criterion, _ = self._task_parts()
+        net = TrainingNet(
+            module,
+            criterion,
+            options=self._options(seed),
+            optimizer=partial(
+                build_optimizer,
+                self.optimizer,
+                learning_rate=self.learning_rate,
+                momentum=self.momentum,
+                nesterovs_momentum=self.nesterovs_momentum,
+                weight_decay=self.weight_decay,
+            ),
+            lr=self.learning_rate,
+            max_epochs=self.max_epochs,
+            batch_size=self.batch_size,
+            iterator_valid__batch_size=_PREDICT_ROWS,
+            callbacks=None if self.callbacks is None else list(self.callbacks),
+            device=device or resolve_device(self),
+            verbose=self.verbose,
+        )
+        return net.initialize()
+
+    def _options(self, seed: int) -> TrainingOptions:
+        return TrainingOptions(
+            seed=seed,
+            learning_rate=self.learning_rate,
+            lr_schedule=self.lr_schedule,
+            schedule_epochs=self.max_epochs,
+            gradient_clip=self.gradient_clip,
+            l1=self.l1,
+            patience=self.patience if self.early_stopping else None,
+            tol=self.tol,
+            score=self._task_parts()[1],
+            global_rng=self._global_rng,
+        )
+
+    def _to_sets(
+        self, net: TrainingNet, X: Array, y: Array, weight: Array | None
+    ) -> tuple[TensorSet, TensorSet | None]:
+        """Return the rows to train on, and those to validate on with early stopping."""
+        rows: Array | slice = slice(None)
+        held_out = None
+        if self.early_stopping:
+            seed = derive_seed(net.options.seed, Stream.VALIDATION_SPLIT) % 2**32
+            rows, held_out = self._split_validation(y, seed)
+        weight = self._weigh_rows(y, weight, rows)
+        columns = (X, self._encode_target(y), weight)
+        train = tuple(None if c is None else c[rows] for c in columns)
+        full_batch = self.batch_size == -1 or len(train[0]) <= self.batch_size
+        if full_batch and not _mixes_rows(net.module_):
+            train = merge_equal_rows(*train)
+        valid = None
+        if held_out is not None:
+            valid = self._to_set(
+                net, *(None if c is None else c[held_out] for c in columns)
+            )
+        return self._to_set(net, *train), valid
+
+    def _to_set(
+        self, net: TrainingNet, X: Array, target: Array, weight: Array | None
+    ) -> TensorSet:
+        if weight is not None and (weight == weight[0]).all():
+            weight = None
+        columns = (
+            None if c is None else self._to_tensor(c, net) for c in (X, target, weight)
+        )
+        return TensorSet(*columns)  # type: ignore[arg-type]
+
+    def _to_tensor(self, values: Array, net: TrainingNet) -> Tensor:
+        if values.dtype.kind == "f":
+            values = values.astype(self.dtype, copy=False)
+        if not values.flags.writeable:
+            # Torch has no read-only tensors, and warns of what it will never do here.
+            values = values.copy()
+        return torch.from_numpy(np.ascontiguousarray(values)).to(net.device)
+
+    def _check_X(self, X: Any, *, reset: bool) -> Array:
+        X = check_features(
+            self, X, reset=reset, allow_nd=self._allow_nd, allow_nan=self._allow_nan
+        )
+        if reset:
+            self.input_shape_ = self._shape_input(X.shape[1:])
+        elif self._shape_input(X.shape[1:]) != self.input_shape_:
+            raise ValueError(
+                f"X must have rows of shape {self.input_shape_}, as in fit. Got "
+                f"X.shape={X.shape} instead."
+            )
+        return X.reshape(len(X), *self.input_shape_)
+
+    def _forward(self, X: Any) -> Tensor:
+        """Return the network's outputs on the CPU."""
+        check_is_fitted(self)
+        X = self._check_X(X, reset=False)
+        outputs: Tensor = self.net_.forward(self._to_tensor(X, self.net_))
+        return outputs
+
+    def save(self, path: str | PathLike[str], *, overwrite: bool = True) -> None:
+        """Write the fitted estimator to a safetensors file.
+
+        Weights, what was learnt about the data and the state of the training are saved, so
+        that ``partial_fit`` goes on exactly; callbacks and the code of a user's module are
+        not.  Needs the extra ``export``.
+
+        Parameters
+        ----------
+        path : str or path-like
+            File to write.  It is replaced as a whole or not at all.
+        overwrite : bool, default=True
+            Whether a file that exists may be replaced.
+
+        Raises
+        ------
+        FileExistsError
+            If the file exists and `overwrite` is False.
+        """
+        check_is_fitted(self)
+        save_estimator(self, path, overwrite=overwrite)
+
+    @classmethod
+    def load(cls, path: str | PathLike[str], *, module: Any = None) -> Self:
+        """Return the estimator that ``save`` wrote; nothing in the file is executed.
+
+        Parameters
+        ----------
+        path : str or path-like
+            File to read.
+        module : class, callable or torch.nn.Module, default=None
+            The module of a ``NetClassifier`` or ``NetRegressor``.
+
+        Returns
+        -------
+        estimator
+            Fitted.
+
+        Raises
+        ------
+        ValueError
+            If the file is damaged, foreign, newer than this version, or holds another
+            class.
+        """
+        estimator: Self = load_estimator(cls, path, module)
+        return estimator
+
+    def to_onnx(self, path: str | PathLike[str]) -> None:
+        """Write the fitted network as an ONNX model.
+
+        Its input ``X`` has shape (n_samples, *input_shape_) and the type of ``dtype``; its
+        output is ``probabilities``, in the order of ``classes_``, or ``prediction`` in the
+        units of y.  Sequences must not be padded.  Needs the extra ``export``.
+
+        Parameters
+        ----------
+        path : str or path-like
+            File to write.
+        """
+        check_is_fitted(self)
+        export_onnx(self, path)
+
+    @property
+    def history_(self) -> Any:
+        """skorch's history of the training, one entry for each epoch."""
+        return self.net_.history_
+
+    @property
+    def n_epochs_(self) -> int:
+        """Number of epochs trained so far."""
+        return len(self.net_.history_)
+
+    @property
+    def best_epoch_(self) -> int:
+        """The epoch whose weights are used, counted from 1."""
+        return self.net_.stopping_.best_epoch or self.n_epochs_
+
+    def __sklearn_is_fitted__(self) -> bool:
+        return hasattr(self, "net_")
+
+    def __sklearn_tags__(self) -> Any:
+        tags = super().__sklearn_tags__()
+        tags.input_tags.three_d_array = self._allow_nd
+        return tags
+
+
+def _mixes_rows(module: nn.Module) -> bool:
+    """Return whether the output of a row depends on the other rows of its batch."""
+    kinds = (nn.BatchNorm1d, nn.BatchNorm2d, nn.BatchNorm3d)
+    return any(isinstance(layer, kinds) for layer in module.modules())

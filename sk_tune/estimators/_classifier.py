@@ -1,0 +1,236 @@
+# SPDX-FileCopyrightText: sk_tune contributors
+# SPDX-License-Identifier: BSD-3-Clause
+"""Classification: labels to class indices and back, probabilities."""
+
+import warnings
+from typing import Any, ClassVar, Self
+
+import numpy as np
+import numpy.typing as npt
+from sklearn.base import ClassifierMixin
+from sklearn.utils import check_array, column_or_1d, compute_class_weight
+from sklearn.utils.class_weight import compute_sample_weight
+from sklearn.utils.multiclass import check_classification_targets, type_of_target
+from sklearn.utils.validation import check_consistent_length
+from torch import nn
+
+from sk_tune.estimators._base import NetworkEstimator
+from sk_tune.estimators._parameters import ClassifierParameters, parameters
+from sk_tune.estimators._validation import as_array
+from sk_tune.exceptions import SkTuneWarning
+from sk_tune.training import BinaryCrossEntropy, CrossEntropy, accuracy
+
+__all__ = ["NetworkClassifier"]
+
+Array = npt.NDArray[Any]
+
+
+@parameters
+class NetworkClassifier(ClassifierMixin, ClassifierParameters, NetworkEstimator):  # type: ignore[misc]
+    """Base of the classifiers.
+
+    Attributes
+    ----------
+    classes_ : ndarray of shape (n_classes,)
+        Labels in the order of the columns of ``predict_proba``; the numbers of the labels
+        if y was a multilabel indicator.
+    """
+
+    _multilabel: ClassVar[str] = "multilabel-indicator"
+
+    def partial_fit(
+        self,
+        X: Any,
+        y: Any,
+        classes: Any = None,
+        sample_weight: Any = None,
+        *,
+        n_epochs: int = 1,
+    ) -> Self:
+        """Train for some epochs more, from exactly where training stands.
+
+        Three epochs and then six more give the same network as nine at once: optimizer
+        state, batch order, dropout and schedule go on.  `lr_schedule` stays laid out for
+        ``max_epochs``.
+
+        Parameters
+        ----------
+        X : array-like, frame or tensor of shape (n_samples, n_features)
+            Features.
+        y : array-like of shape (n_samples,) or (n_samples, n_outputs)
+            Labels.
+        classes : array-like of shape (n_classes,), default=None
+            All labels that will ever come.  Only the first call looks at it; without it,
+            the labels of that call are all.
+        sample_weight : array-like of shape (n_samples,), default=None
+            Weights of the rows in the loss.
+        n_epochs : int, default=1
+            Passes over these rows.
+
+        Returns
+        -------
+        self
+            The estimator.
+
+        Raises
+        ------
+        ValueError
+            If X or y do not fit to the first call's.
+        TrainingDivergedError
+            If the loss or a weight becomes infinite or NaN.
+        """
+        fresh = not hasattr(self, "net_")
+        return self._fit(
+            X, y, sample_weight, fresh=fresh, n_epochs=n_epochs, classes=classes
+        )
+
+    def predict_proba(self, X: Any) -> Array:
+        """Return the probability of each class.
+
+        Parameters
+        ----------
+        X : array-like, frame or tensor of shape (n_samples, n_features)
+            Features.
+
+        Returns
+        -------
+        ndarray of shape (n_samples, n_classes)
+            In the order of ``classes_``.  The rows of a multilabel problem, whose columns
+            are independent, do not sum to 1.
+        """
+        outputs = self._forward(X)
+        if self._is_multilabel:
+            return outputs.sigmoid().numpy()
+        return outputs.softmax(dim=1).numpy()
+
+    def predict_log_proba(self, X: Any) -> Array:
+        """Return the logarithm of the probability of each class.
+
+        Parameters
+        ----------
+        X : array-like, frame or tensor of shape (n_samples, n_features)
+            Features.
+
+        Returns
+        -------
+        ndarray of shape (n_samples, n_classes)
+            Finite also where the probability underflows.
+        """
+        outputs = self._forward(X)
+        if self._is_multilabel:
+            return nn.functional.logsigmoid(outputs).numpy()
+        return outputs.log_softmax(dim=1).numpy()
+
+    def predict(self, X: Any) -> Array:
+        """Return the most probable label of each row.
+
+        Parameters
+        ----------
+        X : array-like, frame or tensor of shape (n_samples, n_features)
+            Features.
+
+        Returns
+        -------
+        ndarray of shape (n_samples,) or (n_samples, n_classes)
+            Labels as they were in y; an indicator matrix in a multilabel problem.
+        """
+        outputs = self._forward(X)
+        if self._is_multilabel:
+            return (outputs > 0).numpy().astype(int)
+        labels: Array = self.classes_[outputs.argmax(dim=1).numpy()]
+        return labels
+
+    @property
+    def _is_multilabel(self) -> bool:
+        return self._target_type == self._multilabel
+
+    def _check_target(self, X: Array, y: Any) -> Array:
+        if y is None:
+            raise ValueError(
+                f"{type(self).__name__} requires y to be passed, but the target y is None."
+            )
+        y = as_array(y)
+        check_classification_targets(y)
+        if type_of_target(y) == self._multilabel:
+            y = check_array(y, dtype=np.int64, accept_sparse=False, input_name="y")
+        else:
+            # None, because labels of any type stay what they are.
+            y = column_or_1d(y, warn=True)
+        check_consistent_length(X, y)
+        return np.asarray(y)
+
+    def _start_target(self, y: Array, weight: Array | None, classes: Any) -> None:
+        self._target_type = self._multilabel if y.ndim == 2 else "multiclass"
+        if self._is_multilabel:
+            self.classes_ = np.arange(y.shape[1])
+        else:
+            self.classes_ = np.unique(y if classes is None else as_array(classes))
+        self.n_outputs_ = len(self.classes_)
+
+    def _encode_target(self, y: Array) -> Array:
+        if (
+            (y.ndim == 2) != self._is_multilabel
+            or y.ndim == 2
+            and (y.shape[1] != self.n_outputs_)
+        ):
+            raise ValueError(
+                f"y must be of the type and width of the first fit. Got y.shape={y.shape}."
+            )
+        if self._is_multilabel:
+            return y.astype(self.dtype)
+        unknown = np.setdiff1d(y, self.classes_)
+        if len(unknown):
+            raise ValueError(
+                f"y must hold labels of the first fit only, classes_={self.classes_}. Got "
+                f"{unknown[:5]}. Name all labels with classes in the first partial_fit."
+            )
+        return np.searchsorted(self.classes_, y).astype(np.int64)
+
+    def _task_parts(self) -> tuple[nn.Module, Any]:
+        loss = BinaryCrossEntropy if self._is_multilabel else CrossEntropy
+        return loss(self.label_smoothing), accuracy
+
+    def _weigh_rows(
+        self, y: Array, weight: Array | None, train: Array | slice
+    ) -> Array | None:
+        if self.class_weight is None:
+            return weight
+        if self._is_multilabel:
+            factors = compute_sample_weight(self.class_weight, y)
+        else:
+            present = np.unique(y[train])
+            given = self.class_weight
+            if isinstance(given, dict):
+                given = {label: w for label, w in given.items() if label in present}
+            per_class = compute_class_weight(
+                given,
+                classes=present,
+                y=y[train],
+                sample_weight=None if weight is None else weight[train],
+            )
+            factors = np.ones(len(y))
+            for label, factor in zip(present, per_class, strict=True):
+                factors[y == label] = factor
+        return factors if weight is None else factors * weight
+
+    def _split_validation(self, y: Array, seed: int) -> tuple[Array, Array]:
+        stratify = None
+        if not self._is_multilabel:
+            counts = np.unique(y, return_counts=True)[1]
+            n_valid = int(np.ceil(self.validation_fraction * len(y)))
+            if counts.min() >= 2 and n_valid >= len(counts) <= len(y) - n_valid:
+                stratify = y
+            else:
+                warnings.warn(
+                    "The rows for early stopping are not stratified: "
+                    f"{len(y)} rows with validation_fraction={self.validation_fraction} are "
+                    f"too few for {len(counts)} classes, the smallest of {counts.min()} rows.",
+                    SkTuneWarning,
+                    stacklevel=4,
+                )
+        return self._split_rows(np.arange(len(y)), seed, stratify)
+
+    def __sklearn_tags__(self) -> Any:
+        tags = super().__sklearn_tags__()
+        tags.classifier_tags.multi_label = True
+        return tags

@@ -1,0 +1,156 @@
+# SPDX-FileCopyrightText: sk_tune contributors
+# SPDX-License-Identifier: BSD-3-Clause
+"""Convolutional networks for images, signals and volumes."""
+
+from math import prod
+from typing import Any, ClassVar
+
+from torch import nn
+
+from sk_tune._compat import StrOptions
+from sk_tune.estimators._base import NetworkEstimator
+from sk_tune.estimators._classifier import NetworkClassifier
+from sk_tune.estimators._docstrings import with_inherited_docs
+from sk_tune.estimators._parameters import ArchitectureParameters, parameters
+from sk_tune.estimators._regressor import NetworkRegressor
+from sk_tune.estimators._shapes import check_input_shape, reshaped
+from sk_tune.estimators._validation import WholeNumber
+from sk_tune.nets import CNN
+
+__all__ = ["CNNClassifier", "CNNRegressor"]
+
+# Because torch has convolutions over one to three dimensions.
+_MAX_SPATIAL = 3
+
+
+@parameters
+class _CNNEstimator(ArchitectureParameters, NetworkEstimator):
+    """What fixes the shape of a convolutional network.
+
+    Parameters
+    ----------
+    n_layers : int, default=2
+        Convolution blocks; each halves the spatial sizes if there is `pooling`.
+    n_channels : int, default=32
+        Channels of the first block; each further block has twice as many.
+    kernel_size : int, default=3
+        Side of the kernels.
+    pooling : {"max", "avg"} or None, default="max"
+        Pooling over windows of 2 after each block.
+    width : int, default=128
+        Units of the dense layer before the output.
+    input_shape : tuple of int, default=None
+        Shape to which a row of X is brought: (length,) for a signal and (height, width) for
+        an image of one channel, (channels, height, width) or (channels, depth, height,
+        width).  If not given, X has shape (n_samples, channels, ...), and flat X is a
+        signal of one channel.
+    """
+
+    n_layers: int = 2
+    n_channels: int = 32
+    kernel_size: int = 3
+    pooling: str | None = "max"
+    width: int = 128
+    input_shape: Any = None
+
+    _allow_nd: ClassVar[bool] = True
+    _parameter_constraints: ClassVar[dict[str, list[Any]]] = {
+        "n_layers": [WholeNumber(1)],
+        "n_channels": [WholeNumber(1)],
+        "kernel_size": [WholeNumber(1)],
+        "pooling": [StrOptions({"max", "avg"}), None],
+        "width": [WholeNumber(1)],
+        "input_shape": ["array-like", WholeNumber(1), None],
+    }
+
+    def _shape_input(self, shape: tuple[int, ...]) -> tuple[int, ...]:
+        wanted = check_input_shape(self, least=1, most=1 + _MAX_SPATIAL)
+        if wanted is not None:
+            # One channel, where only spatial sizes were named.
+            wanted = wanted if len(wanted) > 2 else (1, *wanted)
+            return reshaped(self, shape, wanted)
+        if len(shape) > 1 + _MAX_SPATIAL:
+            raise ValueError(
+                f"X must have 2 to 5 dimensions for {type(self).__name__}. Got "
+                f"{1 + len(shape)}."
+            )
+        return shape if len(shape) > 1 else (1, prod(shape))
+
+    def _build_module(self, n_outputs: int) -> nn.Module:
+        return CNN(
+            self.input_shape_,
+            n_outputs,
+            n_layers=self.n_layers,
+            n_channels=self.n_channels,
+            kernel_size=self.kernel_size,
+            pooling=self.pooling,
+            width=self.width,
+            activation=self.activation,
+            normalization=self.normalization,
+            residual=self.residual,
+            dropout=self.dropout,
+        )
+
+
+@with_inherited_docs
+@parameters
+class CNNClassifier(_CNNEstimator, NetworkClassifier):
+    """Convolutional network classifier.
+
+    For images, signals and volumes; X has shape (n_samples, channels, height, width), or
+    is flat and `input_shape` says how to fold it.
+
+    Parameters
+    ----------
+    {parameters}
+
+    Attributes
+    ----------
+    {attributes}
+
+    See Also
+    --------
+    CNNRegressor : The same network for real-valued targets.
+    NetClassifier : Your own torch module as a classifier.
+
+    Examples
+    --------
+    >>> from sklearn.datasets import load_digits
+    >>> from sk_tune import CNNClassifier
+    >>> X, y = load_digits(return_X_y=True)
+    >>> net = CNNClassifier(input_shape=(8, 8), max_epochs=2, random_state=0)
+    >>> bool(net.fit(X / 16, y).score(X / 16, y) > 0.9)
+    True
+    """
+
+
+@with_inherited_docs
+@parameters
+class CNNRegressor(_CNNEstimator, NetworkRegressor):
+    """Convolutional network regressor.
+
+    For images, signals and volumes; X has shape (n_samples, channels, height, width), or
+    is flat and `input_shape` says how to fold it.
+
+    Parameters
+    ----------
+    {parameters}
+
+    Attributes
+    ----------
+    {attributes}
+
+    See Also
+    --------
+    CNNClassifier : The same network for classes.
+    NetRegressor : Your own torch module as a regressor.
+
+    Examples
+    --------
+    >>> from sklearn.datasets import load_digits
+    >>> from sk_tune import CNNRegressor
+    >>> X, y = load_digits(return_X_y=True)
+    >>> net = CNNRegressor(input_shape=(8, 8), max_epochs=1, random_state=0)
+    >>> net.fit(X / 16, y).predict(X[:3] / 16).shape
+    (3,)
+    """

@@ -1,0 +1,140 @@
+# SPDX-FileCopyrightText: sk_tune contributors
+# SPDX-License-Identifier: BSD-3-Clause
+"""Multi-layer perceptrons for tables."""
+
+from numbers import Integral
+from typing import Any, ClassVar
+
+import numpy as np
+from torch import nn
+
+from sk_tune.estimators._base import NetworkEstimator
+from sk_tune.estimators._classifier import NetworkClassifier
+from sk_tune.estimators._docstrings import with_inherited_docs
+from sk_tune.estimators._parameters import ArchitectureParameters, parameters
+from sk_tune.estimators._regressor import NetworkRegressor
+from sk_tune.estimators._validation import WholeNumber
+from sk_tune.nets import MLP
+
+__all__ = ["MLPClassifier", "MLPRegressor"]
+
+
+@parameters
+class _MLPEstimator(ArchitectureParameters, NetworkEstimator):
+    """What fixes the shape of a multi-layer perceptron.
+
+    Parameters
+    ----------
+    n_layers : int, default=2
+        Hidden layers; 0 gives a linear model.
+    width : int, default=128
+        Units of each hidden layer.
+    hidden_layer_sizes : int or sequence of int, default=None
+        Units of each hidden layer one by one; if given, `n_layers` and `width` have no
+        effect.
+    """
+
+    n_layers: int = 2
+    width: int = 128
+    hidden_layer_sizes: Any = None
+
+    _parameter_constraints: ClassVar[dict[str, list[Any]]] = {
+        "n_layers": [WholeNumber(0)],
+        "width": [WholeNumber(1)],
+        "hidden_layer_sizes": ["array-like", WholeNumber(1), None],
+    }
+
+    def _shape_input(self, shape: tuple[int, ...]) -> tuple[int, ...]:
+        return shape
+
+    def _build_module(self, n_outputs: int) -> nn.Module:
+        return MLP(
+            self.input_shape_[0],
+            n_outputs,
+            hidden_layer_sizes=self._sizes(),
+            activation=self.activation,
+            normalization=self.normalization,
+            residual=self.residual,
+            dropout=self.dropout,
+        )
+
+    def _sizes(self) -> list[int]:
+        if self.hidden_layer_sizes is None:
+            return [self.width] * self.n_layers
+        sizes = np.atleast_1d(np.asarray(self.hidden_layer_sizes, dtype=object)).tolist()
+        if any(not isinstance(s, Integral) or isinstance(s, bool) or s < 1 for s in sizes):
+            raise ValueError(
+                f"The 'hidden_layer_sizes' parameter of {type(self).__name__} must hold "
+                f"integers of at least 1. Got {self.hidden_layer_sizes!r} instead."
+            )
+        return [int(s) for s in sizes]
+
+
+@with_inherited_docs
+@parameters
+class MLPClassifier(_MLPEstimator, NetworkClassifier):
+    """Multi-layer perceptron classifier.
+
+    For numbers in columns.  Scale them first, in a pipeline, so that each fold is scaled by
+    its own training rows.
+
+    Parameters
+    ----------
+    {parameters}
+
+    Attributes
+    ----------
+    {attributes}
+
+    See Also
+    --------
+    MLPRegressor : The same network for real-valued targets.
+    NetClassifier : Your own torch module as a classifier.
+    sklearn.neural_network.MLPClassifier : scikit-learn's, without dropout and
+        normalisation.
+
+    Examples
+    --------
+    >>> from sklearn.datasets import load_breast_cancer
+    >>> from sklearn.model_selection import cross_val_score
+    >>> from sklearn.pipeline import make_pipeline
+    >>> from sklearn.preprocessing import StandardScaler
+    >>> from sk_tune import MLPClassifier
+    >>> X, y = load_breast_cancer(return_X_y=True)
+    >>> net = make_pipeline(StandardScaler(), MLPClassifier(max_epochs=20, random_state=0))
+    >>> bool(cross_val_score(net, X, y, cv=5).mean() > 0.95)
+    True
+    """
+
+
+@with_inherited_docs
+@parameters
+class MLPRegressor(_MLPEstimator, NetworkRegressor):
+    """Multi-layer perceptron regressor.
+
+    For numbers in columns.  Scale them first, in a pipeline; the target is scaled inside.
+
+    Parameters
+    ----------
+    {parameters}
+
+    Attributes
+    ----------
+    {attributes}
+
+    See Also
+    --------
+    MLPClassifier : The same network for classes.
+    NetRegressor : Your own torch module as a regressor.
+    sklearn.neural_network.MLPRegressor : scikit-learn's, without dropout and
+        normalisation.
+
+    Examples
+    --------
+    >>> from sklearn.datasets import load_diabetes
+    >>> from sk_tune import MLPRegressor
+    >>> X, y = load_diabetes(return_X_y=True)
+    >>> net = MLPRegressor(max_epochs=20, random_state=0).fit(X, y)
+    >>> net.predict(X[:2]).shape
+    (2,)
+    """

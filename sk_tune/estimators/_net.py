@@ -1,0 +1,238 @@
+# SPDX-FileCopyrightText: sk_tune contributors
+# SPDX-License-Identifier: BSD-3-Clause
+"""A user's own torch module as an estimator."""
+
+import copy
+import difflib
+import functools
+import inspect
+from dataclasses import field
+from typing import Any, ClassVar, Self, TypeVar
+
+import torch
+from torch import nn
+from torch.nn.parameter import is_lazy
+
+from sk_tune._compat import HasMethods
+from sk_tune.estimators._base import NetworkEstimator
+from sk_tune.estimators._classifier import NetworkClassifier
+from sk_tune.estimators._docstrings import with_inherited_docs
+from sk_tune.estimators._parameters import parameters
+from sk_tune.estimators._regressor import NetworkRegressor
+from sk_tune.estimators._shapes import check_input_shape, reshaped
+from sk_tune.estimators._validation import WholeNumber
+
+__all__ = ["NetClassifier", "NetRegressor"]
+
+_PREFIX = "module__"
+_Class = TypeVar("_Class", bound=type)
+
+
+@parameters
+class _NetEstimator(NetworkEstimator):
+    """What fixes the network.
+
+    Parameters
+    ----------
+    module : class, callable or torch.nn.Module
+        Called with the arguments `module__*` to make the network.  Arguments named
+        ``n_features``, ``n_outputs`` and ``input_shape`` are filled in from the data if the
+        callable has them and they are not given; lazy layers are initialised.  An instance
+        is copied, with its weights.  The network takes a float tensor and returns one of
+        shape (n_samples, n_outputs): unnormalised scores for each class, without softmax,
+        or one column for each target.
+    input_shape : tuple of int, default=None
+        Shape to which the rows of X are brought.  If not given, they keep theirs.
+    **module_parameters : dict
+        Arguments of `module`, each with the prefix ``module__``, as in skorch.
+    """
+
+    module: Any = field(kw_only=False)
+    input_shape: Any = None
+
+    _allow_nd: ClassVar[bool] = True
+    # Because a user's module may hold nn.Dropout.
+    _global_rng: ClassVar[bool] = True
+    _parameter_constraints: ClassVar[dict[str, list[Any]]] = {
+        "module": [callable, HasMethods("forward")],
+        "input_shape": ["array-like", WholeNumber(1), None],
+    }
+
+    def get_params(self, deep: bool = True) -> dict[str, Any]:
+        """Return the parameters, those of the module included.
+
+        Parameters
+        ----------
+        deep : bool, default=True
+            Without effect, since the module is no estimator.
+
+        Returns
+        -------
+        dict
+            Names and values.
+        """
+        params: dict[str, Any] = super().get_params(deep)
+        params.update({k: v for k, v in vars(self).items() if k.startswith(_PREFIX)})
+        return params
+
+    def set_params(self, **params: Any) -> Self:
+        """Set parameters, those of the module included.
+
+        Parameters
+        ----------
+        **params : dict
+            Names and values.
+
+        Returns
+        -------
+        self
+            The estimator.
+        """
+        module_params = {k: v for k, v in params.items() if k.startswith(_PREFIX)}
+        super().set_params(**{k: v for k, v in params.items() if k not in module_params})
+        vars(self).update(module_params)
+        return self
+
+    def _shape_input(self, shape: tuple[int, ...]) -> tuple[int, ...]:
+        wanted = check_input_shape(self, least=1, most=8)
+        return shape if wanted is None else reshaped(self, shape, wanted)
+
+    def _build_module(self, n_outputs: int) -> nn.Module:
+        module = self._make_module(n_outputs)
+        lazy = any(is_lazy(p) for p in module.parameters())
+        was_training = module.training
+        with torch.no_grad():
+            # Two rows of zeros, to initialise lazy layers and see what comes out.
+            outputs = module.train(lazy and was_training)(
+                torch.zeros(2, *self.input_shape_)
+            )
+        module.train(was_training)
+        if not isinstance(outputs, torch.Tensor) or outputs.shape != (2, n_outputs):
+            got = tuple(outputs.shape) if isinstance(outputs, torch.Tensor) else outputs
+            raise ValueError(
+                f"The module of {type(self).__name__} must return a tensor of shape "
+                f"(n_samples, {n_outputs}), one column for each class or target. Got "
+                f"{got} for 2 rows of shape {self.input_shape_} instead."
+            )
+        return module
+
+    def _make_module(self, n_outputs: int) -> nn.Module:
+        if isinstance(self.module, nn.Module):
+            return copy.deepcopy(self.module)
+        arguments = {
+            name.removeprefix(_PREFIX): value
+            for name, value in vars(self).items()
+            if name.startswith(_PREFIX)
+        }
+        known = inspect.signature(self.module).parameters
+        if not any(p.kind is p.VAR_KEYWORD for p in known.values()):
+            self._refuse_unknown(arguments, list(known))
+        from_data: dict[str, Any] = {
+            "n_outputs": n_outputs,
+            "input_shape": self.input_shape_,
+        }
+        if len(self.input_shape_) == 1:
+            from_data["n_features"] = self.input_shape_[0]
+        for name, value in from_data.items():
+            if name in known:
+                arguments.setdefault(name, value)
+        module = self.module(**arguments)
+        if not isinstance(module, nn.Module):
+            raise ValueError(
+                f"The 'module' parameter of {type(self).__name__} must make a "
+                f"torch.nn.Module. Got {type(module).__name__} instead."
+            )
+        return module
+
+    def _refuse_unknown(self, arguments: dict[str, Any], known: list[str]) -> None:
+        for name in arguments:
+            if name not in known:
+                near = difflib.get_close_matches(name, known, n=1) or known
+                raise ValueError(
+                    f"Invalid parameter {_PREFIX + name!r} for {type(self).__name__}: its "
+                    f"module takes no argument {name!r}. Valid ones are near: {near}."
+                )
+
+
+def _with_module_parameters(cls: _Class) -> _Class:
+    """Let a constructor take ``module__*`` beside the declared parameters."""
+    init = cls.__init__  # type: ignore[misc]
+
+    @functools.wraps(init)
+    def __init__(self: Any, *args: Any, **kwargs: Any) -> None:
+        module_params = {k: kwargs.pop(k) for k in [*kwargs] if k.startswith(_PREFIX)}
+        init(self, *args, **kwargs)
+        vars(self).update(module_params)
+
+    cls.__init__ = __init__  # type: ignore[misc]
+    return cls
+
+
+@with_inherited_docs
+@_with_module_parameters
+@parameters
+class NetClassifier(_NetEstimator, NetworkClassifier):
+    """Your own torch module as a classifier.
+
+    Parameters
+    ----------
+    {parameters}
+
+    Attributes
+    ----------
+    {attributes}
+
+    See Also
+    --------
+    NetRegressor : The same for real-valued targets.
+    MLPClassifier : A multi-layer perceptron.
+
+    Examples
+    --------
+    >>> from sklearn.datasets import load_iris
+    >>> from torch import nn
+    >>> from sk_tune import NetClassifier
+    >>> class Net(nn.Module):
+    ...     def __init__(self, n_features, n_outputs, width=32):
+    ...         super().__init__()
+    ...         self.layers = nn.Sequential(
+    ...             nn.Linear(n_features, width), nn.ReLU(), nn.Linear(width, n_outputs)
+    ...         )
+    ...     def forward(self, x):
+    ...         return self.layers(x)
+    >>> X, y = load_iris(return_X_y=True)
+    >>> net = NetClassifier(Net, module__width=64, batch_size=16, random_state=0)
+    >>> bool(net.fit(X, y).score(X, y) > 0.9)
+    True
+    """
+
+
+@with_inherited_docs
+@_with_module_parameters
+@parameters
+class NetRegressor(_NetEstimator, NetworkRegressor):
+    """Your own torch module as a regressor.
+
+    Parameters
+    ----------
+    {parameters}
+
+    Attributes
+    ----------
+    {attributes}
+
+    See Also
+    --------
+    NetClassifier : The same for classes.
+    MLPRegressor : A multi-layer perceptron.
+
+    Examples
+    --------
+    >>> from sklearn.datasets import load_diabetes
+    >>> from torch import nn
+    >>> from sk_tune import NetRegressor
+    >>> X, y = load_diabetes(return_X_y=True)
+    >>> net = NetRegressor(nn.LazyLinear, module__out_features=1, random_state=0)
+    >>> net.fit(X, y).predict(X[:2]).shape
+    (2,)
+    """

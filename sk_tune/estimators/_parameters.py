@@ -1,0 +1,176 @@
+# SPDX-FileCopyrightText: sk_tune contributors
+# SPDX-License-Identifier: BSD-3-Clause
+"""Parameters that several estimators share, each declared and described once.
+
+A dataclass gives each estimator an explicit constructor that stores its arguments and does
+nothing else, which is what scikit-learn asks of one.
+"""
+
+from dataclasses import dataclass
+from numbers import Integral
+from typing import Any, ClassVar
+
+from sk_tune._compat import Options, StrOptions
+from sk_tune.estimators._validation import Number, WholeNumber
+from sk_tune.nets import ACTIVATIONS
+from sk_tune.training import LR_SCHEDULES, OPTIMIZERS
+
+__all__ = [
+    "ArchitectureParameters",
+    "ClassifierParameters",
+    "TrainingParameters",
+    "parameters",
+]
+
+# The form of every class that declares parameters.
+parameters = dataclass(kw_only=True, eq=False, repr=False)
+
+
+@parameters
+class TrainingParameters:
+    """How a network is trained.
+
+    Parameters
+    ----------
+    optimizer : {"adamw", "adam", "sgd", "rmsprop"}, default="adamw"
+        Torch's optimizers of these names.
+    learning_rate : float, default=3e-3
+        Step size; the peak of `lr_schedule`.
+    momentum : float, default=0.9
+        Momentum of SGD and RMSprop, beta_1 of Adam and AdamW; in [0, 1).
+    nesterovs_momentum : bool, default=True
+        Whether SGD looks ahead.  Without effect on the other optimizers.
+    batch_size : int, default=64
+        Rows of a mini-batch; -1 takes all rows at once.
+    max_epochs : int, default=20
+        Passes over the training rows.
+    lr_schedule : {"constant", "cosine", "one_cycle", "step"}, default="cosine"
+        How the learning rate changes over `max_epochs`: falling along half a cosine to 0;
+        rising over 30 % of the steps and then falling; divided by 10 at half and at three
+        quarters.
+    gradient_clip : float, default=None
+        Largest Euclidean norm of the gradient; longer ones are scaled down to it.
+    weight_decay : float, default=0.01
+        L2 regularisation.  AdamW decouples it from the gradient, the other optimizers add
+        it to the gradient.
+    l1 : float, default=0.0
+        L1 regularisation: ``l1 * sum(|w|)`` over the weight matrices is added to the loss.
+    early_stopping : bool, default=False
+        Whether to set rows aside, stop when the loss on them no longer falls, and keep the
+        weights of the best epoch.
+    validation_fraction : float, default=0.1
+        Share of the rows to set aside for early stopping; stratified in classification.
+    patience : int, default=10
+        Epochs without progress after which training stops.
+    tol : float, default=1e-4
+        Fall of the validation loss that counts as progress.
+    warm_start : bool, default=False
+        Whether ``fit`` goes on from the trained network for `max_epochs` more epochs,
+        in which `lr_schedule` starts anew.
+    random_state : int, RandomState instance or None, default=None
+        Seed of initial weights, batch order, dropout and the validation split.  Global
+        generators are neither used nor moved; None takes fresh entropy in every fit.
+    device : {"auto", "cpu", "cuda", "cuda:N"}, default="auto"
+        Where to train; "auto" is "cuda" where there is one.
+    dtype : {"float32", "float64"}, default="float32"
+        Of weights, and of probabilities and real-valued predictions.
+    callbacks : list of skorch callbacks, default=None
+        Called during training with the skorch net, as in skorch.
+    verbose : int, default=0
+        Whether to print a line for every epoch.
+    """
+
+    optimizer: str = "adamw"
+    learning_rate: float = 3e-3
+    momentum: float = 0.9
+    nesterovs_momentum: bool = True
+    batch_size: int = 64
+    max_epochs: int = 20
+    lr_schedule: str = "cosine"
+    gradient_clip: float | None = None
+    weight_decay: float = 0.01
+    l1: float = 0.0
+    early_stopping: bool = False
+    validation_fraction: float = 0.1
+    patience: int = 10
+    tol: float = 1e-4
+    warm_start: bool = False
+    random_state: Any = None
+    device: str = "auto"
+    dtype: str = "float32"
+    callbacks: Any = None
+    verbose: int = 0
+
+    _parameter_constraints: ClassVar[dict[str, list[Any]]] = {
+        "optimizer": [StrOptions(set(OPTIMIZERS))],
+        "learning_rate": [Number(0, closed="neither")],
+        "momentum": [Number(0, 1)],
+        "nesterovs_momentum": ["boolean"],
+        "batch_size": [WholeNumber(1), Options(Integral, {-1})],
+        "max_epochs": [WholeNumber(1)],
+        "lr_schedule": [StrOptions(set(LR_SCHEDULES))],
+        "gradient_clip": [Number(0, closed="neither"), None],
+        "weight_decay": [Number(0)],
+        "l1": [Number(0)],
+        "early_stopping": ["boolean"],
+        "validation_fraction": [Number(0, 1, closed="neither")],
+        "patience": [WholeNumber(1)],
+        "tol": [Number(0)],
+        "warm_start": ["boolean"],
+        "random_state": ["random_state"],
+        "device": [str],
+        "dtype": [StrOptions({"float32", "float64"})],
+        "callbacks": [list, tuple, None],
+        "verbose": ["verbose"],
+    }
+
+
+@parameters
+class ClassifierParameters:
+    """What only classifiers have.
+
+    Parameters
+    ----------
+    label_smoothing : float, default=0.0
+        Share of each target that is spread evenly over all classes; in [0, 1).
+    class_weight : dict, "balanced" or None, default=None
+        Weights of the classes, computed from the rows that the network is trained on.
+    """
+
+    label_smoothing: float = 0.0
+    class_weight: Any = None
+
+    _parameter_constraints: ClassVar[dict[str, list[Any]]] = {
+        "label_smoothing": [Number(0, 1)],
+        "class_weight": [dict, list, StrOptions({"balanced"}), None],
+    }
+
+
+@parameters
+class ArchitectureParameters:
+    """What all of sk_tune's own networks have.
+
+    Parameters
+    ----------
+    activation : str, default="relu"
+        "relu", "tanh", "logistic", "identity", "gelu", "silu", "elu", "selu",
+        "leaky_relu" or "mish".
+    normalization : {"batch", "layer"} or None, default=None
+        Normalisation of the hidden layers.
+    residual : bool, default=False
+        Whether hidden layers add their input to their output.
+    dropout : float, default=0.0
+        Probability of dropping a hidden unit while training; in [0, 1).
+    """
+
+    activation: str = "relu"
+    normalization: str | None = None
+    residual: bool = False
+    dropout: float = 0.0
+
+    _parameter_constraints: ClassVar[dict[str, list[Any]]] = {
+        "activation": [StrOptions(set(ACTIVATIONS))],
+        "normalization": [StrOptions({"batch", "layer"}), None],
+        "residual": ["boolean"],
+        "dropout": [Number(0, 1)],
+    }

@@ -1,0 +1,272 @@
+# SPDX-FileCopyrightText: sk_tune contributors
+# SPDX-License-Identifier: BSD-3-Clause
+"""A fitted estimator as one file: safetensors, with JSON in its header.
+
+Nothing in such a file is ever executed: weights are numbers, everything else is JSON that
+is read back into plain values.
+"""
+
+import hashlib
+import json
+import os
+import tempfile
+import warnings
+from dataclasses import asdict
+from importlib import import_module
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from skorch.history import History
+from torch import Tensor
+
+from sk_tune.exceptions import SkTuneWarning
+from sk_tune.training import StoppingState
+
+__all__ = ["load_estimator", "save_estimator"]
+
+FORMAT_VERSION = 1
+
+_KEY = "sk_tune"
+# What fit learns, beside the net; each where the estimator has it.
+_LEARNT = (
+    "n_features_in_",
+    "feature_names_in_",
+    "input_shape_",
+    "n_outputs_",
+    "classes_",
+    "target_mean_",
+    "target_scale_",
+    "_target_type",
+    "_many_outputs",
+)
+_NOT_SAVED = ("callbacks", "module")
+_COUNTERS = ("n_steps_", "first_epoch_")
+
+
+def save_estimator(
+    estimator: Any, path: str | os.PathLike[str], *, overwrite: bool
+) -> None:
+    """Write a fitted estimator to a file, all of it or nothing.
+
+    Parameters
+    ----------
+    estimator : estimator
+        Fitted.
+    path : str or path-like
+        File to write.
+    overwrite : bool
+        Whether a file that exists may be replaced.
+
+    Raises
+    ------
+    FileExistsError
+        If there is a file that must not be replaced.
+    ImportError
+        If safetensors is not installed.
+    """
+    safetensors = _import("safetensors.torch")
+    target = Path(path)
+    if target.exists() and not overwrite:
+        raise FileExistsError(f"{target} exists. Pass overwrite=True to replace it.")
+    tensors = _tensors(estimator.net_)
+    description = _describe(estimator)
+    description["checksum"] = _checksum(tensors)
+    data = safetensors.save(tensors, {_KEY: json.dumps(description, allow_nan=True)})
+    handle, temporary = tempfile.mkstemp(dir=target.parent, prefix=target.name)
+    try:
+        with os.fdopen(handle, "wb") as file:
+            file.write(data)
+        Path(temporary).replace(target)
+    except BaseException:
+        Path(temporary).unlink(missing_ok=True)
+        raise
+
+
+def load_estimator(cls: type, path: str | os.PathLike[str], module: Any) -> Any:
+    """Return the estimator that a file holds.
+
+    Parameters
+    ----------
+    cls : type
+        Its class.
+    path : str or path-like
+        File from :func:`save_estimator`.
+    module : callable or None
+        The module of a ``NetClassifier`` or ``NetRegressor``, which no file can hold.
+
+    Returns
+    -------
+    estimator
+        Fitted, on this machine's device.
+
+    Raises
+    ------
+    ValueError
+        If the file is no such file, is damaged, or holds an estimator of another class.
+    """
+    tensors, description = _read(Path(path))
+    if description["class"] != cls.__name__:
+        raise ValueError(
+            f"{path} must hold a {cls.__name__}. Got a {description['class']}; load it with "
+            "the load method of that class."
+        )
+    params = _decode(description["params"])
+    if description["needs_module"]:
+        if module is None:
+            raise ValueError(
+                f"The module of a {cls.__name__} is code, which {path} does not hold. Pass "
+                "it as module."
+            )
+        params["module"] = module
+    estimator = cls(**params)
+    vars(estimator).update(_decode(description["learnt"]))
+    estimator.net_ = _restore_net(estimator, description, tensors)
+    return estimator
+
+
+def _describe(estimator: Any) -> dict[str, Any]:
+    params = estimator.get_params(deep=False)
+    if params["callbacks"]:
+        warnings.warn(
+            "The callbacks of the estimator are code and are not saved.",
+            SkTuneWarning,
+            stacklevel=4,
+        )
+    needs_module = "module" in params
+    params = {name: value for name, value in params.items() if name not in _NOT_SAVED}
+    if isinstance(params["random_state"], np.random.RandomState):
+        params["random_state"] = None
+    net = estimator.net_
+    return {
+        "version": FORMAT_VERSION,
+        "class": type(estimator).__name__,
+        "needs_module": needs_module,
+        "params": _encode(params),
+        "learnt": _encode({
+            n: getattr(estimator, n) for n in _LEARNT if hasattr(estimator, n)
+        }),
+        "seed": net.options.seed,
+        "counters": {name: getattr(net, name) for name in _COUNTERS},
+        "stopping": asdict(net.stopping_),
+        "history": _encode([dict(row) for row in net.history_]),
+    }
+
+
+def _tensors(net: Any) -> dict[str, Tensor]:
+    parts = {"module": net.module_.state_dict()}
+    if net.last_weights_ is not None:
+        parts["last"] = net.last_weights_
+        parts["best"] = net.best_weights_
+    for index, moments in net.optimizer_.state_dict()["state"].items():
+        parts[f"optimizer.{index}"] = {
+            name: value for name, value in moments.items() if isinstance(value, Tensor)
+        }
+    return {
+        f"{part}.{name}": tensor.detach().cpu().contiguous()
+        for part, named in parts.items()
+        for name, tensor in named.items()
+    }
+
+
+def _read(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
+    safetensors = _import("safetensors")
+    try:
+        with safetensors.safe_open(path, framework="pt") as file:
+            metadata = file.metadata() or {}
+            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+    except safetensors.SafetensorError as error:
+        raise ValueError(
+            f"{path} must be a file that save wrote. Got a damaged or foreign one: {error}"
+        ) from error
+    if _KEY not in metadata:
+        raise ValueError(f"{path} must be a file that save wrote. Got other safetensors.")
+    description = json.loads(metadata[_KEY])
+    if description["version"] > FORMAT_VERSION:
+        raise ValueError(
+            f"{path} is of format {description['version']}, newer than this sk_tune reads, "
+            f"which is {FORMAT_VERSION}. Update sk_tune."
+        )
+    if description["checksum"] != _checksum(tensors):
+        raise ValueError(f"{path} is damaged: its weights do not match its checksum.")
+    return tensors, description
+
+
+def _restore_net(
+    estimator: Any, description: dict[str, Any], tensors: dict[str, Tensor]
+) -> Any:
+    net = estimator._make_net(description["seed"])  # noqa: SLF001
+    parts: dict[str, dict[str, Tensor]] = {"module": {}, "last": {}, "best": {}}
+    moments: dict[int, dict[str, Tensor]] = {}
+    for key, tensor in tensors.items():
+        part, _, name = key.partition(".")
+        if part == "optimizer":
+            index, _, name = name.partition(".")
+            moments.setdefault(int(index), {})[name] = tensor
+        else:
+            parts[part][name] = tensor
+    net.module_.load_state_dict(parts["module"])
+    state = net.optimizer_.state_dict()
+    net.optimizer_.load_state_dict({**state, "state": moments})
+    if parts["last"]:
+        net.last_weights_ = {n: t.to(net.device) for n, t in parts["last"].items()}
+        net.best_weights_ = {n: t.to(net.device) for n, t in parts["best"].items()}
+    vars(net).update(description["counters"])
+    net.stopping_ = StoppingState(**description["stopping"])
+    net.history_ = History(_decode(description["history"]))
+    return net
+
+
+def _checksum(tensors: dict[str, Tensor]) -> str:
+    digest = hashlib.sha256()
+    for name in sorted(tensors):
+        digest.update(name.encode())
+        values = tensors[name].reshape(-1).contiguous()
+        digest.update(values.view(torch.uint8).numpy().tobytes())
+    return digest.hexdigest()
+
+
+def _encode(value: Any) -> Any:
+    """Return a value as JSON knows it; what JSON does not know becomes a tagged dict."""
+    if value is None or isinstance(value, bool | str | int | float):
+        return value
+    if isinstance(value, np.generic):
+        return _encode(value.item())
+    if isinstance(value, list):
+        return [_encode(item) for item in value]
+    if isinstance(value, tuple):
+        return {"tuple": [_encode(item) for item in value]}
+    if isinstance(value, dict):
+        return {"dict": [[_encode(k), _encode(v)] for k, v in value.items()]}
+    if isinstance(value, np.ndarray):
+        return {
+            "array": [_encode(item) for item in value.tolist()],
+            "dtype": value.dtype.str,
+        }
+    raise TypeError(
+        f"A parameter that is saved must be made of numbers, strings, lists, tuples and "
+        f"dicts. Got {value!r} of type {type(value).__name__}."
+    )
+
+
+def _decode(value: Any) -> Any:
+    if isinstance(value, list):
+        return [_decode(item) for item in value]
+    if not isinstance(value, dict):
+        return value
+    if "tuple" in value:
+        return tuple(_decode(item) for item in value["tuple"])
+    if "dict" in value:
+        return {_decode(k): _decode(v) for k, v in value["dict"]}
+    return np.array([_decode(item) for item in value["array"]], dtype=value["dtype"])
+
+
+def _import(name: str) -> Any:
+    try:
+        return import_module(name)
+    except ImportError as error:
+        raise ImportError(
+            "Saving and loading needs safetensors. Install it with: pip install "
+            "'sk-tune[export]'"
+        ) from error

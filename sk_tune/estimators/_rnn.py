@@ -1,0 +1,184 @@
+# SPDX-FileCopyrightText: sk_tune contributors
+# SPDX-License-Identifier: BSD-3-Clause
+"""Recurrent networks for sequences."""
+
+from typing import Any, ClassVar
+
+import numpy as np
+import numpy.typing as npt
+from torch import nn
+
+from sk_tune._compat import StrOptions
+from sk_tune.estimators._base import NetworkEstimator
+from sk_tune.estimators._classifier import NetworkClassifier
+from sk_tune.estimators._docstrings import with_inherited_docs
+from sk_tune.estimators._parameters import ArchitectureParameters, parameters
+from sk_tune.estimators._regressor import NetworkRegressor
+from sk_tune.estimators._shapes import check_input_shape, reshaped
+from sk_tune.estimators._validation import WholeNumber
+from sk_tune.nets import RNN
+
+__all__ = ["RNNClassifier", "RNNRegressor"]
+
+
+@parameters
+class _RNNEstimator(ArchitectureParameters, NetworkEstimator):
+    """What fixes the shape of a recurrent network.
+
+    Parameters
+    ----------
+    cell : {"gru", "lstm", "rnn"}, default="gru"
+        Kind of the recurrent layers.  `activation` is that of an "rnn" cell, "relu" or
+        "tanh"; the other cells have their own.
+    n_layers : int, default=1
+        Recurrent layers.
+    hidden_size : int, default=64
+        Units of a layer in each direction.
+    bidirectional : bool, default=False
+        Whether to read the sequences in both directions.
+    input_shape : tuple of int, default=None
+        (n_steps, n_features) of one sequence, for flat X.  If not given, X of shape
+        (n_samples, n_steps, n_features) says it itself, and flat X has one feature in each
+        step.
+
+    Notes
+    -----
+    Recurrent networks learn slowly and their gradients can explode, hence other defaults
+    than the other networks': ``learning_rate=0.01``, ``batch_size=32``, ``max_epochs=50``
+    and ``gradient_clip=1.0``.
+    """
+
+    cell: str = "gru"
+    n_layers: int = 1
+    hidden_size: int = 64
+    bidirectional: bool = False
+    input_shape: Any = None
+    learning_rate: float = 1e-2
+    batch_size: int = 32
+    max_epochs: int = 50
+    gradient_clip: float | None = 1.0
+
+    _allow_nd: ClassVar[bool] = True
+    _allow_nan: ClassVar[bool] = True
+    _parameter_constraints: ClassVar[dict[str, list[Any]]] = {
+        "cell": [StrOptions({"gru", "lstm", "rnn"})],
+        "n_layers": [WholeNumber(1)],
+        "hidden_size": [WholeNumber(1)],
+        "bidirectional": ["boolean"],
+        "input_shape": ["array-like", WholeNumber(1), None],
+    }
+
+    def _shape_input(self, shape: tuple[int, ...]) -> tuple[int, ...]:
+        wanted = check_input_shape(self, least=1, most=2)
+        if wanted is not None:
+            return reshaped(self, shape, wanted if len(wanted) == 2 else (*wanted, 1))
+        if len(shape) > 2:
+            raise ValueError(
+                f"X must have shape (n_samples, n_steps, n_features) for "
+                f"{type(self).__name__}. Got {1 + len(shape)} dimensions."
+            )
+        return shape if len(shape) == 2 else (*shape, 1)
+
+    def _check_X(self, X: Any, *, reset: bool) -> npt.NDArray[Any]:
+        X = super()._check_X(X, reset=reset)
+        missing = np.isnan(X)
+        if missing.any():
+            _check_padding(missing)
+        return X
+
+    def _build_module(self, n_outputs: int) -> nn.Module:
+        return RNN(
+            self.input_shape_[1],
+            n_outputs,
+            cell=self.cell,
+            n_layers=self.n_layers,
+            hidden_size=self.hidden_size,
+            bidirectional=self.bidirectional,
+            activation=self.activation,
+            normalization=self.normalization,
+            residual=self.residual,
+            dropout=self.dropout,
+        )
+
+
+def _check_padding(missing: npt.NDArray[np.bool_]) -> None:
+    """Refuse NaN that is not the end of a sequence: (N, T, F) bool."""
+    padded = missing.all(axis=2)
+    steps = np.arange(padded.shape[1])
+    lengths = padded.shape[1] - padded.sum(axis=1)
+    at_end = (padded == (steps >= lengths[:, None])).all(axis=1)
+    whole = (missing.any(axis=2) == padded).all(axis=1)
+    bad = np.flatnonzero(~(at_end & whole) | (lengths == 0))
+    if len(bad):
+        raise ValueError(
+            "Input X contains NaN. A sequence may be padded with NaN in all features of "
+            "its last steps, and must have a first step without. Got NaN elsewhere in "
+            f"{len(bad)} of {len(missing)} sequences, the first at row {bad[0]}."
+        )
+
+
+@with_inherited_docs
+@parameters
+class RNNClassifier(_RNNEstimator, NetworkClassifier):
+    """Recurrent network classifier.
+
+    For sequences: X has shape (n_samples, n_steps, n_features), or is flat.  Sequences of
+    unequal length are padded at their end with NaN, which the network does not see.
+
+    Parameters
+    ----------
+    {parameters}
+
+    Attributes
+    ----------
+    {attributes}
+
+    See Also
+    --------
+    RNNRegressor : The same network for real-valued targets.
+    NetClassifier : Your own torch module as a classifier.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from sk_tune import RNNClassifier
+    >>> rng = np.random.default_rng(0)
+    >>> X = rng.normal(size=(60, 5, 2)).cumsum(axis=1)
+    >>> X[:20, 3:] = np.nan  # shorter sequences
+    >>> y = np.where(X[:, 2, 0] > 0, "up", "down")
+    >>> net = RNNClassifier(random_state=0).fit(X, y)
+    >>> net.predict(X[:3]).shape
+    (3,)
+    """
+
+
+@with_inherited_docs
+@parameters
+class RNNRegressor(_RNNEstimator, NetworkRegressor):
+    """Recurrent network regressor.
+
+    For sequences: X has shape (n_samples, n_steps, n_features), or is flat.  Sequences of
+    unequal length are padded at their end with NaN, which the network does not see.
+
+    Parameters
+    ----------
+    {parameters}
+
+    Attributes
+    ----------
+    {attributes}
+
+    See Also
+    --------
+    RNNClassifier : The same network for classes.
+    NetRegressor : Your own torch module as a regressor.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from sk_tune import RNNRegressor
+    >>> X = np.random.default_rng(0).normal(size=(60, 5, 2))
+    >>> net = RNNRegressor(max_epochs=5, random_state=0).fit(X, X[:, :, 0].sum(axis=1))
+    >>> net.predict(X[:3]).shape
+    (3,)
+    """

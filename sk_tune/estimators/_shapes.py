@@ -1,0 +1,79 @@
+# SPDX-FileCopyrightText: sk_tune contributors
+# SPDX-License-Identifier: BSD-3-Clause
+"""The shape in which a network sees one row."""
+
+from math import prod
+from numbers import Integral
+from typing import Any
+
+import numpy as np
+
+__all__ = ["check_input_shape", "reshaped"]
+
+
+def check_input_shape(estimator: Any, *, least: int, most: int) -> tuple[int, ...] | None:
+    """Return the parameter ``input_shape`` as a tuple, or None.
+
+    Parameters
+    ----------
+    estimator : estimator
+        With ``input_shape``.
+    least, most : int
+        How many numbers it may hold.
+
+    Returns
+    -------
+    tuple of int or None
+        None if the parameter is None.
+
+    Raises
+    ------
+    ValueError
+        Unless it holds `least` to `most` integers of at least 1.
+    """
+    given = estimator.input_shape
+    if given is None:
+        return None
+    shape = np.atleast_1d(np.asarray(given, dtype=object)).tolist()
+    whole = all(
+        isinstance(s, Integral) and not isinstance(s, bool) and s > 0 for s in shape
+    )
+    if not (whole and least <= len(shape) <= most):
+        raise ValueError(
+            f"The 'input_shape' parameter of {type(estimator).__name__} must hold {least} to "
+            f"{most} integers of at least 1. Got {given!r} instead."
+        )
+    return tuple(int(size) for size in shape)
+
+
+def reshaped(
+    estimator: Any, shape: tuple[int, ...], wanted: tuple[int, ...]
+) -> tuple[int, ...]:
+    """Return `wanted` if rows of `shape` hold as many values.
+
+    Parameters
+    ----------
+    estimator : estimator
+        Named in the message.
+    shape : tuple of int
+        Of a row of X.
+    wanted : tuple of int
+        Of a row as the network sees it.
+
+    Returns
+    -------
+    tuple of int
+        `wanted`.
+
+    Raises
+    ------
+    ValueError
+        If the numbers of values differ.
+    """
+    if prod(shape) != prod(wanted):
+        raise ValueError(
+            f"X must have {prod(wanted)} values in each row for input_shape="
+            f"{estimator.input_shape!r} of {type(estimator).__name__}. Got rows of shape "
+            f"{shape}, which hold {prod(shape)}."
+        )
+    return wanted

@@ -1,0 +1,427 @@
+# SPDX-FileCopyrightText: sk_tune contributors
+# SPDX-License-Identifier: BSD-3-Clause
+"""The skorch net that every estimator holds: skorch's parts, a leaner training loop.
+
+skorch builds the net, keeps its history, runs its callbacks and predicts.  What it does for
+every batch (collation, hooks, a history row, moving the loss to the host) costs more than
+the arithmetic of a small network, so batches are run here, and hooks only where a callback
+listens to them.
+"""
+
+import copy
+import time
+import warnings
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, nullcontext
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from skorch import NeuralNet
+from skorch.callbacks import Callback, PrintLog
+from torch import Tensor, nn
+
+from sk_tune.exceptions import SkTuneWarning, TrainingDivergedError
+from sk_tune.nets import seed_dropout, set_dropout_step
+from sk_tune.training import (
+    StoppingState,
+    Stream,
+    TensorBatches,
+    TensorSet,
+    add_l1_gradient,
+    derive_seed,
+    forked_rng,
+    learning_rate_factor,
+)
+
+__all__ = ["TrainingNet", "TrainingOptions"]
+
+_BATCH_HOOKS = ("on_batch_begin", "on_batch_end", "on_grad_computed")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TrainingOptions:
+    """How a net is trained, beyond what skorch has parameters for.
+
+    Parameters
+    ----------
+    seed : int
+        Source of all random numbers of the fit.
+    learning_rate : float
+        Peak of the schedule.
+    lr_schedule : str
+        A name of ``LR_SCHEDULES``, pinned to `schedule_epochs`.
+    schedule_epochs : int
+        Epochs that the schedule is laid out for.
+    gradient_clip : float or None
+        Largest norm of the gradient.
+    l1 : float
+        Strength of the L1 penalty.
+    patience : int or None
+        Epochs without progress before training stops; None trains to the end.
+    tol : float
+        Fall of the validation loss that counts as progress.
+    score : callable
+        ``(y_pred, y_true, sample_weight) -> float``, for the history.
+    global_rng : bool
+        The module may draw from torch's global generator, which is then seeded for each
+        epoch and restored.
+    """
+
+    seed: int
+    learning_rate: float
+    lr_schedule: str
+    schedule_epochs: int
+    gradient_clip: float | None
+    l1: float
+    patience: int | None
+    tol: float
+    score: Callable[[Tensor, Tensor, Tensor | None], float]
+    global_rng: bool
+
+
+class _StopTraining(Exception):  # noqa: N818 - control flow, not an error
+    pass
+
+
+class TrainingNet(NeuralNet):  # type: ignore[misc]
+    """A skorch net that trains on tensors, epoch by epoch, and can always go on.
+
+    Parameters
+    ----------
+    module : Module
+        The network.
+    criterion : Module
+        Loss that takes predictions, targets and optional weights.
+    options : TrainingOptions
+        How to train.
+    **kwargs : dict
+        Parameters of ``skorch.NeuralNet``; ``optimizer`` is called with the parameters.
+    """
+
+    def __init__(
+        self,
+        module: nn.Module,
+        criterion: nn.Module,
+        *,
+        options: TrainingOptions,
+        **kwargs: Any,
+    ) -> None:
+        self.options = options
+        super().__init__(
+            module,
+            criterion,
+            iterator_train=TensorBatches,
+            iterator_train__seed=options.seed,
+            iterator_valid=TensorBatches,
+            train_split=None,
+            predict_nonlinearity=None,
+            **kwargs,
+        )
+
+    def get_default_callbacks(self) -> list[tuple[str, Callback]]:
+        """Return skorch's default callbacks less those whose work the loop does itself."""
+        return [("print_log", PrintLog())] if self.verbose else []
+
+    def initialize_optimizer(self, triggered_directly: bool | None = None) -> "TrainingNet":
+        """Build the optimizer over the module's parameters."""
+        self.optimizer_ = self.optimizer(self.module_.parameters())
+        return self
+
+    def initialize(self) -> "TrainingNet":
+        """Build everything and set the counters of a fit to its start."""
+        super().initialize()
+        options = self.options
+        seed_dropout(self.module_, derive_seed(options.seed, Stream.DROPOUT))
+        self.n_steps_ = 0
+        self.first_epoch_ = 0
+        self.stopping_ = StoppingState()
+        self.last_weights_: dict[str, Tensor] | None = None
+        return self
+
+    def notify(self, method_name: str, **cb_kwargs: Any) -> None:
+        """Call a hook of all callbacks; a callback's KeyboardInterrupt ends the training.
+
+        skorch's callbacks stop a net that way.  One from the keyboard must not look like it.
+        """
+        try:
+            super().notify(method_name, **cb_kwargs)
+        except KeyboardInterrupt:
+            raise _StopTraining from None
+
+    def get_loss(
+        self, y_pred: Tensor, y_true: Any, X: Any = None, training: bool = False
+    ) -> Tensor:
+        """Return the loss of a batch whose target may carry sample weights."""
+        targets = y_true if isinstance(y_true, tuple) else (y_true,)
+        loss: Tensor = self.criterion_(y_pred, *targets)
+        return loss
+
+    @property
+    def stopped_early(self) -> bool:
+        """Whether early stopping has ended the training."""
+        patience = self.options.patience
+        return patience is not None and self.stopping_.n_waited >= patience
+
+    def train_epochs(
+        self, train: TensorSet, valid: TensorSet | None, n_epochs: int
+    ) -> None:
+        """Train for some epochs more, from exactly where the training stands.
+
+        Parameters
+        ----------
+        train : TensorSet
+            Rows to train on.
+        valid : TensorSet or None
+            Rows that the net is scored on after each epoch, and stopped by.
+        n_epochs : int
+            At most so many.
+
+        Raises
+        ------
+        TrainingDivergedError
+            If the loss or a weight is not finite.
+        """
+        with self._undone_on_failure():
+            if self.last_weights_ is not None:
+                self.module_.load_state_dict(self.last_weights_)
+            batches = self.get_iterator(train, training=True)
+            sets = {"dataset_train": train, "dataset_valid": valid}
+            self.notify("on_train_begin", X=train.X, y=train.y)
+            try:
+                for _ in range(n_epochs):
+                    if self.stopped_early:
+                        break
+                    self._run_epoch(batches, valid, sets)
+            except _StopTraining:
+                pass
+            self._check_weights()
+            if self.options.patience is not None:
+                self._restore_best()
+            self.notify("on_train_end", X=train.X, y=train.y)
+
+    def restart_schedule(self, options: TrainingOptions) -> None:
+        """Begin a new course of training from the weights in use, as a warm start does.
+
+        Parameters
+        ----------
+        options : TrainingOptions
+            How to train from here on.
+        """
+        self.options = options
+        self.first_epoch_ = len(self.history)
+        self.stopping_ = StoppingState()
+        self.last_weights_ = None
+
+    def _run_epoch(
+        self, batches: TensorBatches, valid: TensorSet | None, sets: dict[str, Any]
+    ) -> None:
+        start = time.perf_counter()
+        batches.epoch = len(self.history)
+        self.notify("on_epoch_begin", **sets)
+        with self._seeded_globals(batches.epoch):
+            self._train_epoch(batches)
+        if valid is not None:
+            self._validate(valid)
+        self._record("lr", self.optimizer_.param_groups[0]["lr"])
+        self._record("dur", time.perf_counter() - start)
+        self.notify("on_epoch_end", **sets)
+        # Rows of batches serve callbacks during the epoch, and would fill every pickle.
+        self.history[-1]["batches"] = []
+
+    def _train_epoch(self, batches: TensorBatches) -> None:
+        hooks = any(
+            getattr(type(callback), hook) is not getattr(Callback, hook)
+            for _, callback in self.callbacks_
+            for hook in _BATCH_HOOKS
+        )
+        dropouts = seed_dropout(
+            self.module_, derive_seed(self.options.seed, Stream.DROPOUT)
+        )
+        constant_rate = self.options.lr_schedule == "constant"
+        n_batches = len(batches)
+        self._set_training(True)
+        losses, outputs, targets = [], [], []
+        for index, batch in enumerate(batches):
+            if not constant_rate:
+                n_epochs = batches.epoch - self.first_epoch_
+                self._set_learning_rate(n_epochs + index / n_batches)
+            set_dropout_step(dropouts, self.n_steps_)
+            if hooks:
+                self.notify("on_batch_begin", batch=batch, training=True)
+            loss, y_pred = self._train_batch(batch, hooks)
+            self.n_steps_ += 1
+            losses.append(loss)
+            outputs.append(y_pred)
+            targets.append(batch[1])
+            if hooks:
+                self._end_batch("train", batch, loss, y_pred)
+        self._record_scores("train", losses, outputs, targets)
+
+    def _train_batch(self, batch: tuple[Any, Any], hooks: bool) -> tuple[Tensor, Tensor]:
+        optimizer = self.optimizer_
+        optimizer.zero_grad()
+        y_pred = self.module_(batch[0])
+        loss = self.get_loss(y_pred, batch[1])
+        loss.backward()
+        options = self.options
+        if options.l1:
+            add_l1_gradient(self.module_.parameters(), options.l1)
+        if hooks:
+            parameters = list(self.get_all_learnable_params())
+            self.notify(
+                "on_grad_computed", named_parameters=parameters, batch=batch, training=True
+            )
+        if options.gradient_clip is not None:
+            nn.utils.clip_grad_norm_(self.module_.parameters(), options.gradient_clip)
+        optimizer.step()
+        return loss.detach(), y_pred.detach()
+
+    @torch.no_grad()
+    def _validate(self, valid: TensorSet) -> None:
+        self._set_training(False)
+        losses, outputs, targets = [], [], []
+        for batch in self.get_iterator(valid, training=False):
+            y_pred = self.module_(batch[0])
+            losses.append(self.get_loss(y_pred, batch[1]))
+            outputs.append(y_pred)
+            targets.append(batch[1])
+        self._record_scores("valid", losses, outputs, targets)
+        if self.options.patience is None:
+            return
+        epoch = len(self.history)
+        self.stopping_ = self.stopping_.after(
+            epoch, self.history[-1]["valid_loss"], self.options.tol
+        )
+        if self.stopping_.best_epoch == epoch:
+            self.best_weights_ = _cloned(self.module_.state_dict())
+
+    def _record_scores(
+        self, prefix: str, losses: list[Tensor], outputs: list[Tensor], targets: list[Any]
+    ) -> None:
+        y_pred = torch.cat(outputs)
+        if isinstance(targets[0], tuple):
+            y_true, weight = (torch.cat(parts) for parts in zip(*targets, strict=True))
+            sizes = torch.stack([w.sum() for _, w in targets])
+        else:
+            y_true, weight = torch.cat(targets), None
+            sizes = torch.tensor([len(t) for t in targets], device=y_pred.device)
+        # The mean over rows, so that a short last batch counts for what it holds.
+        loss = float((torch.stack(losses) * sizes).sum() / sizes.sum())
+        if not _is_finite(loss):
+            epoch = len(self.history)
+            raise TrainingDivergedError(
+                f"The {prefix} loss became {loss} at epoch {epoch} with learning_rate="
+                f"{self.options.learning_rate:g}. Lower learning_rate, set gradient_clip, "
+                "or scale the features."
+            )
+        best = min((row[prefix + "_loss"] for row in self.history[:-1]), default=loss)
+        self._record(prefix + "_loss", loss)
+        self._record(prefix + "_loss_best", loss <= best)
+        self._record(prefix + "_score", self.options.score(y_pred, y_true, weight))
+
+    def _record(self, name: str, value: Any) -> None:
+        self.history.record(name, value)
+
+    def _end_batch(
+        self, prefix: str, batch: tuple[Any, Any], loss: Tensor, y_pred: Tensor
+    ) -> None:
+        self.history.record_batch(prefix + "_loss", loss.item())
+        self.history.record_batch(prefix + "_batch_size", len(batch[0]))
+        self.notify("on_batch_end", batch=batch, training=True, loss=loss, y_pred=y_pred)
+
+    def _set_learning_rate(self, n_epochs: float) -> None:
+        options = self.options
+        factor = learning_rate_factor(
+            options.lr_schedule, n_epochs / options.schedule_epochs
+        )
+        for group in self.optimizer_.param_groups:
+            group["lr"] = options.learning_rate * factor
+
+    def _check_weights(self) -> None:
+        for name, weights in self.module_.named_parameters():
+            if not torch.isfinite(weights).all():
+                raise TrainingDivergedError(
+                    f"The weights {name!r} are not finite after epoch {len(self.history)} "
+                    f"with learning_rate={self.options.learning_rate:g}. Lower "
+                    "learning_rate, or set gradient_clip."
+                )
+
+    def _restore_best(self) -> None:
+        """Predict with the best weights, but keep the last ones to go on from."""
+        self.last_weights_ = _cloned(self.module_.state_dict())
+        if self.stopping_.best_epoch:
+            self.module_.load_state_dict(self.best_weights_)
+
+    def _seeded_globals(self, epoch: int) -> Any:
+        if not self.options.global_rng:
+            return nullcontext()
+        seed = derive_seed(self.options.seed, Stream.MODULE, epoch)
+        return forked_rng(seed, self.device)
+
+    @contextmanager
+    def _undone_on_failure(self) -> Iterator[None]:
+        """Put a net that already was trained back to where it stood if training fails."""
+        if not len(self.history):
+            yield
+            return
+        weights = _cloned(self.module_.state_dict())
+        optimizer = copy.deepcopy(self.optimizer_.state_dict())
+        kept = ("n_steps_", "stopping_", "last_weights_")
+        values = {name: getattr(self, name) for name in kept}
+        n_epochs = len(self.history)
+        try:
+            yield
+        except BaseException:
+            self.module_.load_state_dict(weights)
+            self.optimizer_.load_state_dict(optimizer)
+            vars(self).update(values)
+            del self.history[n_epochs:]
+            raise
+
+    def __getstate__(self) -> dict[str, Any]:
+        # skorch pickles the module by itself, by reference to its class, which fails in
+        # worker processes for a class from a notebook.  Left in the state, it is pickled
+        # by whoever pickles the net: cloudpickle, in joblib's workers.
+        state = self.__dict__.copy()
+        return state if state["device"] == "cpu" else _moved(state, "cpu")
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        device = state["device"]
+        if torch.device(device).type == "cuda" and not torch.cuda.is_available():
+            warnings.warn(
+                f"The network was trained on {device!r}, which is not available here. "
+                "It is loaded on the CPU.",
+                SkTuneWarning,
+                stacklevel=2,
+            )
+            state = {**state, "device": "cpu"}
+        self.__dict__.update(
+            state if state["device"] == "cpu" else _moved(state, state["device"])
+        )
+
+
+def _cloned(state_dict: dict[str, Tensor]) -> dict[str, Tensor]:
+    return {name: tensor.detach().clone() for name, tensor in state_dict.items()}
+
+
+def _is_finite(value: float) -> bool:
+    return value - value == 0
+
+
+def _moved(state: dict[str, Any], device: str) -> dict[str, Any]:
+    """Return a copy of a net's state with all tensors on a device."""
+    names = ("module", "module_", "criterion", "criterion_", "optimizer_", "last_weights_")
+    # In one copy, so that the optimizer goes on holding the module's own parameters.
+    copied = copy.deepcopy({n: state[n] for n in (*names, "best_weights_") if n in state})
+    for name in ("module", "module_", "criterion", "criterion_"):
+        if isinstance(copied.get(name), nn.Module):
+            copied[name].to(device)
+    for moments in copied["optimizer_"].state.values() if "optimizer_" in copied else ():
+        for name, value in moments.items():
+            if isinstance(value, Tensor):
+                moments[name] = value.to(device)
+    for name in ("last_weights_", "best_weights_"):
+        if copied.get(name) is not None:
+            copied[name] = {n: t.to(device) for n, t in copied[name].items()}
+    return {**state, **copied}

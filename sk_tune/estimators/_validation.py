@@ -1,0 +1,322 @@
+# SPDX-FileCopyrightText: sk_tune contributors
+# SPDX-License-Identifier: BSD-3-Clause
+"""What users hand to an estimator, checked once; everything further in trusts it."""
+
+from collections.abc import Sequence
+from numbers import Integral, Real
+from typing import Any
+
+import narwhals as nw
+import numpy as np
+import numpy.typing as npt
+import torch
+from sklearn.utils.validation import validate_data
+
+from sk_tune._compat import Interval, check_sample_weight, validate_parameter_constraints
+
+__all__ = [
+    "Number",
+    "WholeNumber",
+    "as_array",
+    "check_features",
+    "check_parameters",
+    "check_weights",
+    "resolve_device",
+    "resolve_seed",
+]
+
+Array = npt.NDArray[Any]
+
+_N_NAMED = 5  # Columns that an error message lists.
+
+
+class _NoBool(Interval):  # type: ignore[misc]
+    def is_satisfied_by(self, val: Any) -> bool:
+        return not isinstance(val, bool) and bool(super().is_satisfied_by(val))
+
+
+class WholeNumber(_NoBool):
+    """Constraint: an integer of at least `low`; True and False are none.
+
+    Parameters
+    ----------
+    low : int
+        Least value.
+    """
+
+    def __init__(self, low: int) -> None:
+        super().__init__(Integral, low, None, closed="left")
+
+
+class Number(_NoBool):
+    """Constraint: a finite number in an interval.
+
+    Parameters
+    ----------
+    low : float
+        Lower bound.
+    high : float or None, default=None
+        Upper bound.
+    closed : {"left", "right", "both", "neither"}, default="left"
+        Which bounds belong to the interval.
+    """
+
+    def __init__(self, low: float, high: float | None = None, closed: str = "left") -> None:
+        super().__init__(Real, low, high, closed=closed)
+
+
+def check_parameters(estimator: Any) -> None:
+    """Check all parameters of an estimator.
+
+    Parameters
+    ----------
+    estimator : object
+        With ``_parameter_constraints`` in each class that declares parameters.
+
+    Raises
+    ------
+    ValueError
+        In scikit-learn's wording; the message names the parameter, what it must be and
+        what was given.
+    """
+    constraints: dict[str, list[Any]] = {}
+    for base in reversed(type(estimator).__mro__):
+        constraints.update(base.__dict__.get("_parameter_constraints", {}))
+    validate_parameter_constraints(
+        constraints,
+        {name: getattr(estimator, name) for name in constraints},
+        caller_name=type(estimator).__name__,
+    )
+
+
+def as_array(data: Any) -> Any:
+    """Return a torch tensor as a numpy array, and anything else as it is.
+
+    Parameters
+    ----------
+    data : object
+        What a user passed.
+
+    Returns
+    -------
+    object
+        A view of a tensor on the CPU, a copy of one on another device.
+    """
+    if not isinstance(data, torch.Tensor):
+        return data
+    tensor = data.detach().cpu()
+    # numpy has no bfloat16.
+    return (tensor.float() if tensor.dtype == torch.bfloat16 else tensor).numpy()
+
+
+def check_features(
+    estimator: Any, X: Any, *, reset: bool, allow_nd: bool, allow_nan: bool
+) -> Array:
+    """Return X as a C-contiguous array in the estimator's dtype.
+
+    Parameters
+    ----------
+    estimator : estimator
+        Records or compares the number and names of the features.
+    X : array-like, frame or tensor of shape (n_samples, ...)
+        Features.
+    reset : bool
+        True in a fresh fit, where the features are recorded.
+    allow_nd : bool
+        More than two dimensions may be given.
+    allow_nan : bool
+        NaN is left to the caller.
+
+    Returns
+    -------
+    ndarray of shape (n_samples, ...)
+        Not a copy where X has that form already.
+
+    Raises
+    ------
+    ValueError
+        Naming the columns that are not numbers or hold NaN.
+    """
+    _refuse_columns_without_numbers(estimator, X)
+    try:
+        checked: Array = validate_data(
+            estimator,
+            as_array(X),
+            reset=reset,
+            dtype=np.dtype(estimator.dtype),
+            order="C",
+            allow_nd=allow_nd,
+            ensure_all_finite="allow-nan" if allow_nan else True,
+        )
+    except ValueError as error:
+        advice = _columns_at_fault(X)
+        if not advice:
+            raise
+        raise ValueError(f"{error}\n{advice}") from error
+    return checked
+
+
+def check_weights(sample_weight: Any, X: Array) -> Array | None:
+    """Return sample weights as float64, or None if none were given.
+
+    Parameters
+    ----------
+    sample_weight : array-like of shape (n_samples,), float or None
+        Weights of the rows of `X`.
+    X : ndarray of shape (n_samples, ...)
+        Checked features.
+
+    Returns
+    -------
+    ndarray of shape (n_samples,) or None
+        At least 0.
+
+    Raises
+    ------
+    ValueError
+        If the lengths differ, or weights are negative, not finite or all zero.
+    """
+    if sample_weight is None:
+        return None
+    rows = X.reshape(len(X), -1)
+    weights: Array = check_sample_weight(
+        as_array(sample_weight), rows, dtype=np.float64, ensure_non_negative=True
+    )
+    if not weights.any():
+        raise ValueError(
+            "sample_weight must hold at least one weight greater than 0. Got "
+            f"{len(weights)} sample weights that are all zero."
+        )
+    return weights
+
+
+def resolve_device(estimator: Any) -> str:
+    """Return the torch device that an estimator's ``device`` names.
+
+    Parameters
+    ----------
+    estimator : estimator
+        With ``device``.
+
+    Returns
+    -------
+    str
+        "auto" gives "cuda" where there is one, else "cpu".
+
+    Raises
+    ------
+    ValueError
+        If there is no such device.
+    """
+    name = estimator.device
+    if name == "auto":
+        return "cuda" if torch.cuda.is_available() else "cpu"
+    try:
+        device = torch.device(name)
+    except RuntimeError:
+        device = None
+    available = torch.cuda.device_count()
+    if device is None or device.type not in {"cpu", "cuda"}:
+        known = "'auto', 'cpu', 'cuda' or 'cuda:N'"
+    elif device.type == "cuda" and (device.index or 0) >= available:
+        known = f"one of this machine's, which has {available} CUDA devices"
+    else:
+        return str(device)
+    raise ValueError(
+        f"The 'device' parameter of {type(estimator).__name__} must be {known}. "
+        f"Got {name!r} instead."
+    )
+
+
+def resolve_seed(random_state: Any) -> int:
+    """Return the seed of one fit.
+
+    Parameters
+    ----------
+    random_state : int, RandomState or None
+        A RandomState is advanced once.  None takes fresh entropy from the operating
+        system, so that numpy's global generator is neither used nor moved.
+
+    Returns
+    -------
+    int
+        In ``[0, 2**32)``.
+    """
+    if random_state is None:
+        return int(np.random.SeedSequence().generate_state(1)[0])
+    if isinstance(random_state, np.random.RandomState):
+        return int(random_state.randint(2**31 - 1))
+    return int(random_state)
+
+
+def _refuse_columns_without_numbers(estimator: Any, X: Any) -> None:
+    """Refuse columns that would turn into numbers without meaning, or not at all."""
+    frame = _as_frame(X)
+    if frame is None:
+        return
+    for name, dtype in frame.schema.items():
+        if dtype.is_temporal() or isinstance(dtype, (nw.Categorical, nw.Enum)):
+            raise ValueError(
+                f"All columns of X must be numeric for {type(estimator).__name__}. Got "
+                f"column {name!r} of type {dtype} instead. Encode it first, for example "
+                "with OneHotEncoder in a ColumnTransformer."
+            )
+
+
+def _columns_at_fault(X: Any) -> str:
+    """Return a sentence on the columns that hold text or NaN, if X has columns."""
+    frame = _as_frame(X)
+    if frame is None:
+        return _positions_of_nan(X)
+    for name, dtype in frame.schema.items():
+        if not (dtype.is_numeric() or dtype == nw.Boolean):
+            text = _first_text(frame[name].to_list())
+            if text is not None:
+                return (
+                    f"Column {name!r} holds text, for example {text!r}. Encode it first, for "
+                    "example with OneHotEncoder in a ColumnTransformer."
+                )
+    counts = {name: _count_missing(frame[name].to_list()) for name in frame.columns}
+    return _sentence_on_missing({name: n for name, n in counts.items() if n})
+
+
+def _positions_of_nan(X: Any) -> str:
+    try:
+        values = np.asarray(as_array(X), dtype=np.float64)
+    except (TypeError, ValueError):
+        return ""
+    if values.ndim != 2:
+        return ""
+    counts = np.isnan(values).sum(axis=0)
+    return _sentence_on_missing({int(i): int(counts[i]) for i in np.flatnonzero(counts)})
+
+
+def _sentence_on_missing(counts: dict[Any, int]) -> str:
+    if not counts:
+        return ""
+    named = ", ".join(f"{name!r} ({n})" for name, n in list(counts.items())[:_N_NAMED])
+    more = len(counts) - _N_NAMED
+    rest = f" and {more} more" if more > 0 else ""
+    return f"Columns with NaN, and how many: {named}{rest}."
+
+
+def _as_frame(X: Any) -> Any:
+    """Return X as a narwhals frame, or None if it is none."""
+    if not hasattr(X, "columns"):
+        return None
+    frame = nw.from_native(X, pass_through=True, eager_only=True)
+    return frame if isinstance(frame, nw.DataFrame) else None
+
+
+def _first_text(values: Sequence[Any]) -> str | None:
+    for value in values:
+        if isinstance(value, str):
+            try:
+                float(value)
+            except ValueError:
+                return value
+    return None
+
+
+def _count_missing(values: Sequence[Any]) -> int:
+    return sum(value is None or value != value for value in values)  # noqa: PLR0124

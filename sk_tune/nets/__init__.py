@@ -1,0 +1,19 @@
+# SPDX-FileCopyrightText: sk_tune contributors
+# SPDX-License-Identifier: BSD-3-Clause
+"""Networks as torch modules: rows in, unnormalised outputs out.  Torch only."""
+
+from sk_tune.nets._activations import ACTIVATIONS
+from sk_tune.nets._cnn import CNN
+from sk_tune.nets._dropout import SeededDropout, seed_dropout, set_dropout_step
+from sk_tune.nets._mlp import MLP
+from sk_tune.nets._rnn import RNN
+
+__all__ = [
+    "ACTIVATIONS",
+    "CNN",
+    "MLP",
+    "RNN",
+    "SeededDropout",
+    "seed_dropout",
+    "set_dropout_step",
+]

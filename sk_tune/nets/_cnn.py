@@ -1,0 +1,164 @@
+# SPDX-FileCopyrightText: sk_tune contributors
+# SPDX-License-Identifier: BSD-3-Clause
+"""Convolutional network for signals (C, L), images (C, H, W) and volumes (C, D, H, W).
+
+Notation: B rows of a batch, C channels; spatial sizes follow.
+"""
+
+from collections.abc import Sequence
+from math import prod
+
+from torch import Tensor, nn
+
+from sk_tune.nets._activations import ACTIVATIONS
+from sk_tune.nets._dropout import SeededDropout
+
+__all__ = ["CNN"]
+
+_CONV = {1: nn.Conv1d, 2: nn.Conv2d, 3: nn.Conv3d}
+_BATCH_NORM = {1: nn.BatchNorm1d, 2: nn.BatchNorm2d, 3: nn.BatchNorm3d}
+_POOL: dict[tuple[str, int], type[nn.Module]] = {
+    ("max", 1): nn.MaxPool1d,
+    ("max", 2): nn.MaxPool2d,
+    ("max", 3): nn.MaxPool3d,
+    ("avg", 1): nn.AvgPool1d,
+    ("avg", 2): nn.AvgPool2d,
+    ("avg", 3): nn.AvgPool3d,
+}
+
+
+class CNN(nn.Module):
+    """Convolution blocks, then one dense hidden layer.
+
+    Parameters
+    ----------
+    input_shape : sequence of int
+        Channels, then one to three spatial sizes.
+    n_outputs : int
+        Outputs.
+    n_layers : int
+        Convolution blocks; each halves the spatial sizes when it pools.
+    n_channels : int
+        Channels of the first block; every further block has twice as many.
+    kernel_size : int
+        Side of the kernels; the borders are padded with zeros.
+    pooling : {"max", "avg"} or None
+        Over windows of 2; a spatial size of 1 is left as it is.
+    width : int
+        Units of the dense layer.
+    activation : str
+        A key of ``ACTIVATIONS``.
+    normalization : {"batch", "layer"} or None
+        After each convolution; "layer" normalises all channels of a row together.
+    residual : bool
+        Add the input of a convolution to its output, through a 1x1 convolution where the
+        number of channels differs.
+    dropout : float
+        Probability of dropping an element after each block and in the dense layer.
+    """
+
+    def __init__(
+        self,
+        input_shape: Sequence[int],
+        n_outputs: int,
+        *,
+        n_layers: int,
+        n_channels: int,
+        kernel_size: int,
+        pooling: str | None,
+        width: int,
+        activation: str,
+        normalization: str | None,
+        residual: bool,
+        dropout: float,
+    ) -> None:
+        super().__init__()
+        channels, *sizes = input_shape
+        blocks = []
+        for index in range(n_layers):
+            block = _ConvBlock(
+                channels,
+                n_channels * 2**index,
+                sizes,
+                kernel_size=kernel_size,
+                pooling=pooling,
+                activation=activation,
+                normalization=normalization,
+                residual=residual,
+                dropout=dropout,
+            )
+            blocks.append(block)
+            channels, sizes = n_channels * 2**index, block.sizes
+        self.blocks = nn.Sequential(*blocks)
+        self.dense = nn.Linear(channels * prod(sizes), width)
+        self.activation = ACTIVATIONS[activation]()
+        self.dropout = SeededDropout(dropout) if dropout else None
+        self.output = nn.Linear(width, n_outputs)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Return the outputs of a batch.
+
+        Parameters
+        ----------
+        x : Tensor of shape (B, C, ...)
+            Inputs with the spatial sizes of ``input_shape``.
+
+        Returns
+        -------
+        Tensor of shape (B, n_outputs)
+            Unnormalised outputs.
+        """
+        h: Tensor = self.activation(self.dense(self.blocks(x).flatten(1)))
+        if self.dropout is not None:
+            h = self.dropout(h)
+        outputs: Tensor = self.output(h)
+        return outputs
+
+
+class _ConvBlock(nn.Module):
+    def __init__(
+        self,
+        n_in: int,
+        n_out: int,
+        sizes: Sequence[int],
+        *,
+        kernel_size: int,
+        pooling: str | None,
+        activation: str,
+        normalization: str | None,
+        residual: bool,
+        dropout: float,
+    ) -> None:
+        super().__init__()
+        n_dims = len(sizes)
+        conv = _CONV[n_dims]
+        self.conv = conv(n_in, n_out, kernel_size, padding="same")
+        self.norm: nn.Module | None = None
+        if normalization == "batch":
+            self.norm = _BATCH_NORM[n_dims](n_out)
+        elif normalization == "layer":
+            self.norm = nn.GroupNorm(1, n_out)
+        self.activation = ACTIVATIONS[activation]()
+        self.shortcut: nn.Module | None = None
+        if residual:
+            self.shortcut = nn.Identity() if n_in == n_out else conv(n_in, n_out, 1)
+        window = [min(2, size) for size in sizes]
+        self.sizes = [s // w for s, w in zip(sizes, window, strict=True)]
+        self.pool: nn.Module | None = None
+        if pooling is None:
+            self.sizes = list(sizes)
+        else:
+            # Torch takes a tuple, or a plain number where there is one dimension.
+            self.pool = _POOL[pooling, n_dims](tuple(window))
+        self.dropout = SeededDropout(dropout) if dropout else None
+
+    def forward(self, x: Tensor) -> Tensor:
+        h: Tensor = self.conv(x)
+        if self.norm is not None:
+            h = self.norm(h)
+        h = self.activation(h)
+        if self.shortcut is not None:
+            h = h + self.shortcut(x)
+        if self.pool is not None:
+            h = self.pool(h)
+        return h if self.dropout is None else self.dropout(h)

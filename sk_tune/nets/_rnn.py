@@ -1,0 +1,170 @@
+# SPDX-FileCopyrightText: sk_tune contributors
+# SPDX-License-Identifier: BSD-3-Clause
+"""Recurrent network that reads a sequence and answers from its last state.
+
+Notation: B rows of a batch, T steps, F features of a step, H units, C outputs.
+"""
+
+import torch
+from torch import Tensor, nn
+from torch.nn.utils.rnn import pack_padded_sequence, pad_packed_sequence
+
+from sk_tune.nets._dropout import SeededDropout
+
+__all__ = ["RNN"]
+
+_CELLS: dict[str, type[nn.RNNBase]] = {"gru": nn.GRU, "lstm": nn.LSTM, "rnn": nn.RNN}
+
+
+class RNN(nn.Module):
+    """Stacked recurrent layers, then one linear layer on the last state.
+
+    Sequences may end early: steps of NaN at the end of a row are padding, which no layer
+    sees.
+
+    Parameters
+    ----------
+    n_features : int
+        F.
+    n_outputs : int
+        C.
+    cell : {"gru", "lstm", "rnn"}
+        Kind of the recurrent layers.
+    n_layers : int
+        Recurrent layers.
+    hidden_size : int
+        H, units of one layer and direction.
+    bidirectional : bool
+        Read the sequence in both directions.
+    activation : {"relu", "tanh"}
+        Of an "rnn" cell; the other cells have their own.
+    normalization : {"batch", "layer"} or None
+        Of the output of each recurrent layer, over its steps.
+    residual : bool
+        Add the input of a recurrent layer to its output where both have the same size.
+    dropout : float
+        Probability of dropping an element of a layer's output.
+    """
+
+    def __init__(
+        self,
+        n_features: int,
+        n_outputs: int,
+        *,
+        cell: str,
+        n_layers: int,
+        hidden_size: int,
+        bidirectional: bool,
+        activation: str,
+        normalization: str | None,
+        residual: bool,
+        dropout: float,
+    ) -> None:
+        super().__init__()
+        n_out = hidden_size * (1 + bidirectional)
+        options: dict[str, object] = {"batch_first": True, "bidirectional": bidirectional}
+        if cell == "rnn":
+            options["nonlinearity"] = activation
+        layers = []
+        for index in range(n_layers):
+            n_in = n_out if index else n_features
+            layers.append(
+                _RecurrentLayer(
+                    _CELLS[cell](n_in, hidden_size, **options),
+                    n_out,
+                    normalization,
+                    residual and n_in == n_out,
+                    dropout,
+                )
+            )
+        self.layers = nn.ModuleList(layers)
+        self.hidden_size = hidden_size
+        self.bidirectional = bidirectional
+        self.output = nn.Linear(n_out, n_outputs)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Return the outputs of a batch.
+
+        Parameters
+        ----------
+        x : Tensor of shape (B, T, F)
+            Sequences, with NaN in all features of a step that is padding.
+
+        Returns
+        -------
+        Tensor of shape (B, C)
+            Unnormalised outputs.
+        """
+        padding = torch.isnan(x[:, :, 0])
+        if torch.compiler.is_exporting() or not padding.any():
+            lengths = None
+        else:
+            lengths = x.shape[1] - padding.sum(dim=1)
+            x = torch.where(padding.unsqueeze(2), torch.zeros_like(x), x)
+        for layer in self.layers:
+            x = layer(x, lengths)
+        outputs: Tensor = self.output(self._last_state(x, lengths))
+        return outputs
+
+    def _last_state(self, x: Tensor, lengths: Tensor | None) -> Tensor:
+        """Return where each direction ends: (B, T, H) to (B, H)."""
+        if lengths is None:
+            last = x[:, -1]
+        else:
+            last = x[torch.arange(len(x), device=x.device), lengths - 1]
+        if not self.bidirectional:
+            return last
+        # The backward direction ends at the first step.
+        h = self.hidden_size
+        return torch.cat([last[:, :h], x[:, 0, h:]], dim=1)
+
+
+class _RecurrentLayer(nn.Module):
+    def __init__(
+        self,
+        recurrence: nn.RNNBase,
+        n_out: int,
+        normalization: str | None,
+        residual: bool,
+        dropout: float,
+    ) -> None:
+        super().__init__()
+        self.recurrence = recurrence
+        self.norm: nn.Module | None = None
+        if normalization is not None:
+            norm = nn.BatchNorm1d if normalization == "batch" else nn.LayerNorm
+            self.norm = norm(n_out)
+        self.residual = residual
+        self.dropout = SeededDropout(dropout) if dropout else None
+
+    def forward(self, x: Tensor, lengths: Tensor | None) -> Tensor:
+        h = self._recur(x, lengths)
+        if self.norm is not None:
+            h = _normalize(self.norm, h, lengths)
+        if self.residual:
+            h = h + x
+        return h if self.dropout is None else self.dropout(h)
+
+    def _recur(self, x: Tensor, lengths: Tensor | None) -> Tensor:
+        if lengths is None:
+            h: Tensor = self.recurrence(x)[0]
+            return h
+        # Packed, because the backward direction must start at each row's own last step.
+        packed = pack_padded_sequence(
+            x, lengths.cpu(), batch_first=True, enforce_sorted=False
+        )
+        h, _ = pad_packed_sequence(
+            self.recurrence(packed)[0], batch_first=True, total_length=x.shape[1]
+        )
+        return h
+
+
+def _normalize(norm: nn.Module, h: Tensor, lengths: Tensor | None) -> Tensor:
+    if lengths is None or isinstance(norm, nn.LayerNorm):
+        normalized: Tensor = norm(h.reshape(-1, h.shape[-1])).view_as(h)
+        return normalized
+    # Batch statistics are taken over real steps only.
+    real = torch.arange(h.shape[1], device=h.device) < lengths.unsqueeze(1)
+    out = torch.zeros_like(h)
+    out[real] = norm(h[real])
+    return out

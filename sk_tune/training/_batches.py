@@ -1,0 +1,125 @@
+# SPDX-FileCopyrightText: sk_tune contributors
+# SPDX-License-Identifier: BSD-3-Clause
+"""Mini-batches as slices of tensors that are already on their device.
+
+A ``DataLoader`` collates row by row, which takes most of the time of a small network's
+step.  Here a block of rows is gathered at once in the epoch's order, and batches are views
+of it.
+"""
+
+from collections.abc import Iterator
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.utils.data import Dataset
+
+from sk_tune.training._seeds import Stream, derive_seed
+
+__all__ = ["TensorBatches", "TensorSet"]
+
+# Batches gathered at once: few Python steps, and a bounded copy where the data are large.
+_BATCHES_PER_BLOCK = 32
+
+
+class TensorSet(Dataset[Any]):
+    """Rows to train or to score on.
+
+    Parameters
+    ----------
+    X : Tensor of shape (N, ...)
+        Inputs.
+    y : Tensor of shape (N,) or (N, C), default=None
+        Encoded targets.
+    sample_weight : Tensor of shape (N,), default=None
+        Weights of the loss.
+    """
+
+    def __init__(
+        self, X: Tensor, y: Tensor | None = None, sample_weight: Tensor | None = None
+    ) -> None:
+        self.X = X
+        self.y = y
+        self.sample_weight = sample_weight
+
+    def __len__(self) -> int:
+        return len(self.X)
+
+    def __getitem__(self, index: Any) -> tuple[Any, Any]:
+        return _pack(*(None if c is None else c[index] for c in self.columns))
+
+    @property
+    def columns(self) -> tuple[Tensor | None, ...]:
+        """X, y and sample_weight, None where not given."""
+        return self.X, self.y, self.sample_weight
+
+
+class TensorBatches:
+    """The batches of one epoch; fits skorch's ``iterator_train`` and ``iterator_valid``.
+
+    The order of an epoch depends on the seed, the epoch's number and the number of rows,
+    and on nothing else.  A last batch of one row joins the batch before it, because batch
+    normalisation cannot train on one row.
+
+    Parameters
+    ----------
+    dataset : TensorSet or skorch.dataset.Dataset
+        Anything with tensors or arrays ``X`` and ``y``.
+    batch_size : int, default=1
+        Rows of a batch, at least 1.
+    seed : int, default=None
+        Seed of the fit; rows keep their order if not given.
+    """
+
+    def __init__(self, dataset: Any, batch_size: int = 1, seed: int | None = None) -> None:
+        weight = getattr(dataset, "sample_weight", None)
+        columns = (dataset.X, dataset.y, weight)
+        self.columns = [None if c is None else torch.as_tensor(c) for c in columns]
+        self.n_rows = len(dataset)
+        self.batch_size = batch_size
+        self.seed = seed
+        self.epoch = 0
+
+    def __len__(self) -> int:
+        return len(self._sizes())
+
+    def __iter__(self) -> Iterator[tuple[Any, Any]]:
+        sizes = self._sizes()
+        order = self._order()
+        start = 0
+        for first in range(0, len(sizes), _BATCHES_PER_BLOCK):
+            block_sizes = sizes[first : first + _BATCHES_PER_BLOCK]
+            stop = start + sum(block_sizes)
+            rows = slice(start, stop) if order is None else order[start:stop]
+            parts = [
+                [None] * len(block_sizes) if c is None else c[rows].split(block_sizes)
+                for c in self.columns
+            ]
+            for batch in zip(*parts, strict=True):
+                yield _pack(*batch)
+            start = stop
+
+    def _sizes(self) -> list[int]:
+        full, rest = divmod(self.n_rows, self.batch_size)
+        sizes = [self.batch_size] * full
+        if rest == 1 and full > 0 and self.seed is not None:
+            sizes[-1] += 1
+        elif rest:
+            sizes.append(rest)
+        return sizes
+
+    def _order(self) -> Tensor | None:
+        if self.seed is None:
+            return None
+        generator = torch.Generator()
+        generator.manual_seed(derive_seed(self.seed, Stream.BATCH_ORDER, self.epoch))
+        order = torch.randperm(self.n_rows, generator=generator)
+        X = self.columns[0]
+        return order if X is None else order.to(X.device)
+
+
+def _pack(X: Any, y: Any, sample_weight: Any) -> tuple[Any, Any]:
+    """Return a batch as skorch has it: two items, the second what the loss takes."""
+    if y is None:
+        return X, 0
+    return X, y if sample_weight is None else (y, sample_weight)

@@ -1,0 +1,125 @@
+# SPDX-FileCopyrightText: sk_tune contributors
+# SPDX-License-Identifier: BSD-3-Clause
+"""Losses as weighted means over the rows of a batch.
+
+Label smoothing belongs to training: in evaluation mode every loss is the plain one, so that
+validation losses of differently smoothed networks can be compared.
+"""
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+__all__ = ["BinaryCrossEntropy", "CrossEntropy", "SquaredError"]
+
+
+class CrossEntropy(nn.Module):
+    """Cross-entropy of class scores, in nats per row.
+
+    Parameters
+    ----------
+    label_smoothing : float, default=0.0
+        Share of the target spread evenly over all classes while training, in [0, 1).
+    """
+
+    def __init__(self, label_smoothing: float = 0.0) -> None:
+        super().__init__()
+        self.label_smoothing = label_smoothing
+
+    def forward(
+        self, y_pred: Tensor, y_true: Tensor, sample_weight: Tensor | None = None
+    ) -> Tensor:
+        """Return the mean loss.
+
+        Parameters
+        ----------
+        y_pred : Tensor of shape (B, C)
+            Unnormalised log-probabilities.
+        y_true : Tensor of shape (B,)
+            Class indices.
+        sample_weight : Tensor of shape (B,), default=None
+            Weights of the mean; all equal if not given.
+
+        Returns
+        -------
+        Tensor of shape ()
+            Loss in nats per row.
+        """
+        smoothing = self.label_smoothing if self.training else 0.0
+        if sample_weight is None:
+            return F.cross_entropy(y_pred, y_true, label_smoothing=smoothing)
+        losses = F.cross_entropy(
+            y_pred, y_true, label_smoothing=smoothing, reduction="none"
+        )
+        return _weighted_mean(losses, sample_weight)
+
+
+class BinaryCrossEntropy(nn.Module):
+    """Cross-entropy of independent labels, in nats per label.
+
+    Parameters
+    ----------
+    label_smoothing : float, default=0.0
+        Targets are moved from 0 and 1 towards 1/2 by this share while training.
+    """
+
+    def __init__(self, label_smoothing: float = 0.0) -> None:
+        super().__init__()
+        self.label_smoothing = label_smoothing
+
+    def forward(
+        self, y_pred: Tensor, y_true: Tensor, sample_weight: Tensor | None = None
+    ) -> Tensor:
+        """Return the mean loss.
+
+        Parameters
+        ----------
+        y_pred : Tensor of shape (B, C)
+            Log-odds of each label.
+        y_true : Tensor of shape (B, C)
+            0 or 1.
+        sample_weight : Tensor of shape (B,), default=None
+            Weights of the mean; all equal if not given.
+
+        Returns
+        -------
+        Tensor of shape ()
+            Loss in nats per label.
+        """
+        if self.training and self.label_smoothing:
+            y_true = y_true * (1 - self.label_smoothing) + self.label_smoothing / 2
+        losses = F.binary_cross_entropy_with_logits(y_pred, y_true, reduction="none")
+        return _weighted_mean(losses.mean(dim=1), sample_weight)
+
+
+class SquaredError(nn.Module):
+    """Mean squared error over rows and outputs."""
+
+    def forward(
+        self, y_pred: Tensor, y_true: Tensor, sample_weight: Tensor | None = None
+    ) -> Tensor:
+        """Return the mean loss.
+
+        Parameters
+        ----------
+        y_pred : Tensor of shape (B, C)
+            Predictions.
+        y_true : Tensor of shape (B, C)
+            Targets.
+        sample_weight : Tensor of shape (B,), default=None
+            Weights of the mean; all equal if not given.
+
+        Returns
+        -------
+        Tensor of shape ()
+            Loss in squared units of the target.
+        """
+        if sample_weight is None:
+            return F.mse_loss(y_pred, y_true)
+        return _weighted_mean(torch.square(y_pred - y_true).mean(dim=1), sample_weight)
+
+
+def _weighted_mean(losses: Tensor, sample_weight: Tensor | None) -> Tensor:
+    if sample_weight is None:
+        return losses.mean()
+    return (losses * sample_weight).sum() / sample_weight.sum()

@@ -1,0 +1,88 @@
+# SPDX-FileCopyrightText: sk_tune contributors
+# SPDX-License-Identifier: BSD-3-Clause
+"""Torch's optimizers under one set of hyperparameter names, and the L1 penalty."""
+
+from collections.abc import Iterable
+
+import torch
+from torch import nn
+from torch.optim import SGD, Adam, AdamW, Optimizer, RMSprop
+
+__all__ = ["OPTIMIZERS", "add_l1_gradient", "build_optimizer"]
+
+OPTIMIZERS = ("adamw", "adam", "sgd", "rmsprop")
+
+_BETA_2 = 0.999  # Kingma and Ba, 2015, Algorithm 1.
+
+
+def build_optimizer(
+    name: str,
+    parameters: Iterable[nn.Parameter],
+    *,
+    learning_rate: float,
+    momentum: float,
+    nesterovs_momentum: bool,
+    weight_decay: float,
+) -> Optimizer:
+    """Return a torch optimizer, fused where torch has it.
+
+    Parameters
+    ----------
+    name : {"adamw", "adam", "sgd", "rmsprop"}
+        AdamW decouples the weight decay from the gradient, the others add it.
+    parameters : iterable of Parameter
+        What is trained.
+    learning_rate : float
+        Greater than 0.
+    momentum : float
+        Of SGD and RMSprop; beta_1 of Adam and AdamW.  In [0, 1).
+    nesterovs_momentum : bool
+        Only for SGD with a momentum.
+    weight_decay : float
+        L2 penalty, at least 0.
+
+    Returns
+    -------
+    Optimizer
+        Over one parameter group.
+    """
+    # A list, because whether the fused form serves depends on the parameters' device.
+    params = list(parameters)
+    fused = all(p.device.type in {"cpu", "cuda"} for p in params) and bool(params)
+    if name in {"adamw", "adam"}:
+        kind = AdamW if name == "adamw" else Adam
+        return kind(
+            params,
+            lr=learning_rate,
+            betas=(momentum, _BETA_2),
+            weight_decay=weight_decay,
+            fused=fused,
+        )
+    if name == "sgd":
+        return SGD(
+            params,
+            lr=learning_rate,
+            momentum=momentum,
+            nesterov=nesterovs_momentum and momentum > 0,
+            weight_decay=weight_decay,
+            fused=fused,
+        )
+    return RMSprop(params, lr=learning_rate, momentum=momentum, weight_decay=weight_decay)
+
+
+@torch.no_grad()
+def add_l1_gradient(parameters: Iterable[nn.Parameter], l1: float) -> None:
+    """Add the gradient of ``l1 * sum(|w|)`` over all weight matrices, in place.
+
+    Biases and the scales of normalisation layers, which have one dimension, are left out.
+
+    Parameters
+    ----------
+    parameters : iterable of Parameter
+        With gradients.
+    l1 : float
+        Strength of the penalty.
+    """
+    for parameter in parameters:
+        if parameter.ndim > 1 and parameter.grad is not None:
+            parameter.grad.add_(parameter.sign(), alpha=l1)
