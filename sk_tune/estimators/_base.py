@@ -20,15 +20,16 @@ from sklearn.model_selection import train_test_split
 from sklearn.utils.validation import check_is_fitted
 from torch import Tensor, nn
 
-from sk_tune.estimators._full_batch import merge_equal_rows
 from sk_tune.estimators._onnx import export_onnx
 from sk_tune.estimators._parameters import TrainingParameters, parameters
 from sk_tune.estimators._persistence import load_estimator, save_estimator
+from sk_tune.estimators._rows import Rows, merge_equal_rows
 from sk_tune.estimators._training_net import TrainingNet, TrainingOptions
 from sk_tune.estimators._validation import (
     check_features,
     check_parameters,
     check_weights,
+    is_whole,
     resolve_device,
     resolve_seed,
 )
@@ -51,10 +52,10 @@ class NetworkEstimator(TrainingParameters, BaseEstimator, ABC):  # type: ignore[
     net_ : skorch.NeuralNet
         The trained net; ``net_.module_`` is the torch module.
     history_ : skorch.history.History
-        One entry for each epoch: ``train_loss``, ``train_score``, with early stopping
-        ``valid_loss`` and ``valid_score``, ``lr`` at its end and ``dur`` in seconds.  Losses
-        are in nats, or squared standard deviations of the target; scores are accuracy or
-        R^2.  Those of training are taken while the epoch runs.
+        One entry for each epoch: ``train_loss`` and ``train_score``, with early stopping
+        ``valid_loss`` and ``valid_score``; ``lr`` at its end and ``dur`` in seconds.
+        Losses are in nats, or squared standard deviations of the target; scores are
+        accuracy or R^2.  Those of training are taken while the epoch runs.
     n_epochs_ : int
         Epochs trained so far.
     best_epoch_ : int
@@ -159,20 +160,24 @@ class NetworkEstimator(TrainingParameters, BaseEstimator, ABC):  # type: ignore[
         classes: Any = None,
     ) -> Self:
         check_parameters(self)
-        if fresh and hasattr(self, "net_"):
+        if n_epochs is not None and not is_whole(n_epochs, 1):
+            raise ValueError(
+                f"n_epochs must be an integer of at least 1. Got {n_epochs!r}."
+            )
+        if fresh:
             # An interrupted fit must not leave an old network beside new attributes.
-            del self.net_
+            self.__dict__.pop("net_", None)
         X = self._check_X(X, reset=fresh)
         y = self._check_target(X, y)
         weight = check_weights(sample_weight, X)
         if weight is not None and not weight.all():
             X, y, weight = (a[weight > 0] for a in (X, y, weight))
-        net = self._start(X, y, weight, classes) if fresh else self.net_
+        net: TrainingNet = self._start(X, y, weight, classes) if fresh else self.net_
         train, valid = self._to_sets(net, X, y, weight)
         if n_epochs is None and not fresh:
             net.restart_schedule(self._options(net.options.seed))
         net.train_epochs(train, valid, self.max_epochs if n_epochs is None else n_epochs)
-        self.net_ = net
+        self.net_: TrainingNet = net
         return self
 
     def _start(self, X: Array, y: Array, weight: Array | None, classes: Any) -> TrainingNet:
@@ -188,8 +193,16 @@ class NetworkEstimator(TrainingParameters, BaseEstimator, ABC):  # type: ignore[
     def _make_net(self, seed: int, device: str | None = None) -> TrainingNet:
         """Return an untrained net for ``input_shape_`` and ``n_outputs_``."""
         dtype: torch.dtype = getattr(torch, self.dtype)
-        with forked_rng(derive_seed(seed, Stream.WEIGHTS)):
-            module = self._build_module(self.n_outputs_).to(dtype)
+        try:
+            with forked_rng(derive_seed(seed, Stream.WEIGHTS)):
+                module = self._build_module(self.n_outputs_).to(dtype)
+        except RuntimeError as error:
+            if "allocate" not in str(error):
+                raise
+            raise MemoryError(
+                f"The network of {self!r} does not fit into memory. Make it smaller. "
+                f"Torch says: {error}"
+            ) from error
         criterion, _ = self._task_parts()
         net = TrainingNet(
             module,
@@ -213,6 +226,14 @@ class NetworkEstimator(TrainingParameters, BaseEstimator, ABC):  # type: ignore[
         )
         return net.initialize()
 
+    def _arguments(self, *names: str) -> dict[str, Any]:
+        """Return parameters for torch, which refuses numpy's scalars."""
+        values = {name: getattr(self, name) for name in names}
+        return {
+            name: value.item() if isinstance(value, np.generic) else value
+            for name, value in values.items()
+        }
+
     def _options(self, seed: int) -> TrainingOptions:
         return TrainingOptions(
             seed=seed,
@@ -231,33 +252,29 @@ class NetworkEstimator(TrainingParameters, BaseEstimator, ABC):  # type: ignore[
         self, net: TrainingNet, X: Array, y: Array, weight: Array | None
     ) -> tuple[TensorSet, TensorSet | None]:
         """Return the rows to train on, and those to validate on with early stopping."""
-        rows: Array | slice = slice(None)
+        chosen: Array | slice = slice(None)
         held_out = None
         if self.early_stopping:
             seed = derive_seed(net.options.seed, Stream.VALIDATION_SPLIT) % 2**32
-            rows, held_out = self._split_validation(y, seed)
-        weight = self._weigh_rows(y, weight, rows)
-        columns = (X, self._encode_target(y), weight)
-        train = tuple(None if c is None else c[rows] for c in columns)
-        full_batch = self.batch_size == -1 or len(train[0]) <= self.batch_size
-        if full_batch and not _mixes_rows(net.module_):
-            train = merge_equal_rows(*train)
-        valid = None
-        if held_out is not None:
-            valid = self._to_set(
-                net, *(None if c is None else c[held_out] for c in columns)
-            )
-        return self._to_set(net, *train), valid
+            chosen, held_out = self._split_validation(y, seed)
+        weight = self._weigh_rows(y, weight, chosen)
+        rows = Rows(X, self._encode_target(y), weight)
+        train = rows.take(chosen)
+        if net.batch_size == -1 or len(train.X) <= net.batch_size:
+            merged = merge_equal_rows(train)
+            # Batch normalisation cannot train on a single row.
+            if len(merged.X) > 1 or not _mixes_rows(net.module_):
+                train = merged
+        valid = None if held_out is None else self._to_set(net, rows.take(held_out))
+        return self._to_set(net, train), valid
 
-    def _to_set(
-        self, net: TrainingNet, X: Array, target: Array, weight: Array | None
-    ) -> TensorSet:
-        if weight is not None and (weight == weight[0]).all():
-            weight = None
-        columns = (
-            None if c is None else self._to_tensor(c, net) for c in (X, target, weight)
-        )
-        return TensorSet(*columns)  # type: ignore[arg-type]
+    def _to_set(self, net: TrainingNet, rows: Rows) -> TensorSet:
+        X, target = self._to_tensor(rows.X, net), self._to_tensor(rows.target, net)
+        weight = rows.weight
+        # Equal weights are no weights, to the last bit.
+        if weight is None or (weight == weight[0]).all():
+            return TensorSet(X, target)
+        return TensorSet(X, target, self._to_tensor(weight, net))
 
     def _to_tensor(self, values: Array, net: TrainingNet) -> Tensor:
         if values.dtype.kind == "f":
@@ -278,7 +295,8 @@ class NetworkEstimator(TrainingParameters, BaseEstimator, ABC):  # type: ignore[
                 f"X must have rows of shape {self.input_shape_}, as in fit. Got "
                 f"X.shape={X.shape} instead."
             )
-        return X.reshape(len(X), *self.input_shape_)
+        shaped: Array = X.reshape(len(X), *self.input_shape_)
+        return shaped
 
     def _forward(self, X: Any) -> Tensor:
         """Return the network's outputs on the CPU."""
@@ -351,7 +369,7 @@ class NetworkEstimator(TrainingParameters, BaseEstimator, ABC):  # type: ignore[
 
     @property
     def history_(self) -> Any:
-        """skorch's history of the training, one entry for each epoch."""
+        """Skorch's history of the training, one entry for each epoch."""
         return self.net_.history_
 
     @property

@@ -168,10 +168,8 @@ class NetworkClassifier(ClassifierMixin, ClassifierParameters, NetworkEstimator)
         self.n_outputs_ = len(self.classes_)
 
     def _encode_target(self, y: Array) -> Array:
-        if (
-            (y.ndim == 2) != self._is_multilabel
-            or y.ndim == 2
-            and (y.shape[1] != self.n_outputs_)
+        if (y.ndim == 2) != self._is_multilabel or (
+            y.ndim == 2 and (y.shape[1] != self.n_outputs_)
         ):
             raise ValueError(
                 f"y must be of the type and width of the first fit. Got y.shape={y.shape}."
@@ -196,7 +194,7 @@ class NetworkClassifier(ClassifierMixin, ClassifierParameters, NetworkEstimator)
         if self.class_weight is None:
             return weight
         if self._is_multilabel:
-            factors = compute_sample_weight(self.class_weight, y)
+            factors: Array = compute_sample_weight(self.class_weight, y)
         else:
             present = np.unique(y[train])
             given = self.class_weight
@@ -222,9 +220,9 @@ class NetworkClassifier(ClassifierMixin, ClassifierParameters, NetworkEstimator)
                 stratify = y
             else:
                 warnings.warn(
-                    "The rows for early stopping are not stratified: "
-                    f"{len(y)} rows with validation_fraction={self.validation_fraction} are "
-                    f"too few for {len(counts)} classes, the smallest of {counts.min()} rows.",
+                    f"The rows for early stopping are not stratified: {len(y)} rows with "
+                    f"validation_fraction={self.validation_fraction} are too few for "
+                    f"{len(counts)} classes, the smallest of {counts.min()} rows.",
                     SkTuneWarning,
                     stacklevel=4,
                 )

@@ -44,6 +44,11 @@ class _CNNEstimator(ArchitectureParameters, NetworkEstimator):
         an image of one channel, (channels, height, width) or (channels, depth, height,
         width).  If not given, X has shape (n_samples, channels, ...), and flat X is a
         signal of one channel.
+
+    Notes
+    -----
+    Convolutional networks train better with batch normalisation and some dropout, hence
+    other defaults than the other networks': ``normalization="batch"``, ``dropout=0.2``.
     """
 
     n_layers: int = 2
@@ -52,6 +57,8 @@ class _CNNEstimator(ArchitectureParameters, NetworkEstimator):
     pooling: str | None = "max"
     width: int = 128
     input_shape: Any = None
+    normalization: str | None = "batch"
+    dropout: float = 0.2
 
     _allow_nd: ClassVar[bool] = True
     _parameter_constraints: ClassVar[dict[str, list[Any]]] = {
@@ -80,15 +87,17 @@ class _CNNEstimator(ArchitectureParameters, NetworkEstimator):
         return CNN(
             self.input_shape_,
             n_outputs,
-            n_layers=self.n_layers,
-            n_channels=self.n_channels,
-            kernel_size=self.kernel_size,
-            pooling=self.pooling,
-            width=self.width,
-            activation=self.activation,
-            normalization=self.normalization,
-            residual=self.residual,
-            dropout=self.dropout,
+            **self._arguments(
+                "n_layers",
+                "n_channels",
+                "kernel_size",
+                "pooling",
+                "width",
+                "activation",
+                "normalization",
+                "residual",
+                "dropout",
+            ),
         )
 
 

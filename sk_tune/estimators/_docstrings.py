@@ -7,6 +7,9 @@ descriptions are gathered into the docstring of the estimator that users see.
 """
 
 import inspect
+import json
+from ast import literal_eval
+from dataclasses import fields
 from typing import TypeVar
 
 __all__ = ["with_inherited_docs"]
@@ -34,8 +37,22 @@ def with_inherited_docs(cls: _Class) -> _Class:
     for section in ("parameters", "attributes"):
         texts = [_section(base, section.title()) for base in cls.__mro__[1:]]
         doc = doc.replace(f"{{{section}}}", "\n".join(text for text in texts if text))
-    cls.__doc__ = doc
+    cls.__doc__ = "\n".join(_with_own_default(cls, line) for line in doc.splitlines())
     return cls
+
+
+def _with_own_default(cls: type, line: str) -> str:
+    """Put the default of `cls` into the first line of a parameter's description."""
+    head, mark, default = line.partition(", default=")
+    name = head.partition(" : ")[0]
+    if not mark or name not in {field.name for field in fields(cls)}:
+        return line
+    own = getattr(cls, name)
+    try:
+        same = literal_eval(default) == own
+    except ValueError:
+        same = True
+    return line if same else f"{head}{mark}{json.dumps(own)}"
 
 
 def _section(cls: type, title: str) -> str:

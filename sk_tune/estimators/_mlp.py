@@ -2,7 +2,6 @@
 # SPDX-License-Identifier: BSD-3-Clause
 """Multi-layer perceptrons for tables."""
 
-from numbers import Integral
 from typing import Any, ClassVar
 
 import numpy as np
@@ -13,7 +12,7 @@ from sk_tune.estimators._classifier import NetworkClassifier
 from sk_tune.estimators._docstrings import with_inherited_docs
 from sk_tune.estimators._parameters import ArchitectureParameters, parameters
 from sk_tune.estimators._regressor import NetworkRegressor
-from sk_tune.estimators._validation import WholeNumber
+from sk_tune.estimators._validation import WholeNumber, is_whole
 from sk_tune.nets import MLP
 
 __all__ = ["MLPClassifier", "MLPRegressor"]
@@ -52,17 +51,19 @@ class _MLPEstimator(ArchitectureParameters, NetworkEstimator):
             self.input_shape_[0],
             n_outputs,
             hidden_layer_sizes=self._sizes(),
-            activation=self.activation,
-            normalization=self.normalization,
-            residual=self.residual,
-            dropout=self.dropout,
+            **self._arguments(
+                "activation",
+                "normalization",
+                "residual",
+                "dropout",
+            ),
         )
 
     def _sizes(self) -> list[int]:
         if self.hidden_layer_sizes is None:
             return [self.width] * self.n_layers
         sizes = np.atleast_1d(np.asarray(self.hidden_layer_sizes, dtype=object)).tolist()
-        if any(not isinstance(s, Integral) or isinstance(s, bool) or s < 1 for s in sizes):
+        if not all(is_whole(size, 1) for size in sizes):
             raise ValueError(
                 f"The 'hidden_layer_sizes' parameter of {type(self).__name__} must hold "
                 f"integers of at least 1. Got {self.hidden_layer_sizes!r} instead."

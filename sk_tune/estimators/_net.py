@@ -58,7 +58,7 @@ class _NetEstimator(NetworkEstimator):
         "input_shape": ["array-like", WholeNumber(1), None],
     }
 
-    def get_params(self, deep: bool = True) -> dict[str, Any]:
+    def get_params(self, deep: bool = True) -> dict[str, Any]:  # noqa: FBT001
         """Return the parameters, those of the module included.
 
         Parameters
@@ -90,7 +90,7 @@ class _NetEstimator(NetworkEstimator):
         """
         module_params = {k: v for k, v in params.items() if k.startswith(_PREFIX)}
         super().set_params(**{k: v for k, v in params.items() if k not in module_params})
-        vars(self).update(module_params)
+        self.__dict__.update(module_params)
         return self
 
     def _shape_input(self, shape: tuple[int, ...]) -> tuple[int, ...]:

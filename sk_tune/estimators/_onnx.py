@@ -15,16 +15,19 @@ __all__ = ["export_onnx"]
 class _Predictor(nn.Module):
     """The network and what turns its outputs into predictions."""
 
+    target_mean: Tensor
+    target_scale: Tensor
+
     def __init__(self, estimator: Any) -> None:
         super().__init__()
-        self.module = estimator.net_.module_
+        self.module: nn.Module = estimator.net_.module_
         self.is_classifier = hasattr(estimator, "classes_")
-        self.multilabel = self.is_classifier and estimator._is_multilabel  # noqa: SLF001
+        self.multilabel = self.is_classifier and estimator._is_multilabel
         if not self.is_classifier:
             dtype = getattr(torch, estimator.dtype)
             for name in ("target_mean_", "target_scale_"):
                 values = torch.as_tensor(getattr(estimator, name), dtype=dtype)
-                self.register_buffer(name, values)
+                self.register_buffer(name.strip("_"), values)
 
     def forward(self, x: Tensor) -> Tensor:
         outputs: Tensor = self.module(x)
@@ -32,8 +35,7 @@ class _Predictor(nn.Module):
             return outputs.sigmoid()
         if self.is_classifier:
             return outputs.softmax(dim=1)
-        scaled: Tensor = outputs * self.target_scale_ + self.target_mean_
-        return scaled
+        return outputs * self.target_scale + self.target_mean
 
 
 def export_onnx(estimator: Any, path: str | os.PathLike[str]) -> None:

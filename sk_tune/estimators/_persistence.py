@@ -109,8 +109,8 @@ def load_estimator(cls: type, path: str | os.PathLike[str], module: Any) -> Any:
     tensors, description = _read(Path(path))
     if description["class"] != cls.__name__:
         raise ValueError(
-            f"{path} must hold a {cls.__name__}. Got a {description['class']}; load it with "
-            "the load method of that class."
+            f"{path} must hold a {cls.__name__}. Got a {description['class']}; load it "
+            "with the load method of that class."
         )
     params = _decode(description["params"])
     if description["needs_module"]:
@@ -196,7 +196,7 @@ def _read(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
 def _restore_net(
     estimator: Any, description: dict[str, Any], tensors: dict[str, Tensor]
 ) -> Any:
-    net = estimator._make_net(description["seed"])  # noqa: SLF001
+    net = estimator._make_net(description["seed"])
     parts: dict[str, dict[str, Tensor]] = {"module": {}, "last": {}, "best": {}}
     moments: dict[int, dict[str, Tensor]] = {}
     for key, tensor in tensors.items():

@@ -44,8 +44,8 @@ class _RNNEstimator(ArchitectureParameters, NetworkEstimator):
     Notes
     -----
     Recurrent networks learn slowly and their gradients can explode, hence other defaults
-    than the other networks': ``learning_rate=0.01``, ``batch_size=32``, ``max_epochs=50``
-    and ``gradient_clip=1.0``.
+    than the other networks': ``learning_rate=0.01``, ``batch_size=32``, ``max_epochs=50``,
+    ``gradient_clip=1.0`` and ``activation="tanh"``.
     """
 
     cell: str = "gru"
@@ -57,6 +57,7 @@ class _RNNEstimator(ArchitectureParameters, NetworkEstimator):
     batch_size: int = 32
     max_epochs: int = 50
     gradient_clip: float | None = 1.0
+    activation: str = "tanh"
 
     _allow_nd: ClassVar[bool] = True
     _allow_nan: ClassVar[bool] = True
@@ -80,24 +81,31 @@ class _RNNEstimator(ArchitectureParameters, NetworkEstimator):
         return shape if len(shape) == 2 else (*shape, 1)
 
     def _check_X(self, X: Any, *, reset: bool) -> npt.NDArray[Any]:
-        X = super()._check_X(X, reset=reset)
-        missing = np.isnan(X)
+        shaped = super()._check_X(X, reset=reset)
+        missing = np.isnan(shaped)
         if missing.any():
             _check_padding(missing)
-        return X
+        return shaped
 
     def _build_module(self, n_outputs: int) -> nn.Module:
+        if self.cell == "rnn" and self.activation not in {"relu", "tanh"}:
+            raise ValueError(
+                f"The 'activation' parameter of {type(self).__name__} must be 'relu' or "
+                f"'tanh' with cell='rnn'. Got {self.activation!r} instead."
+            )
         return RNN(
             self.input_shape_[1],
             n_outputs,
-            cell=self.cell,
-            n_layers=self.n_layers,
-            hidden_size=self.hidden_size,
-            bidirectional=self.bidirectional,
-            activation=self.activation,
-            normalization=self.normalization,
-            residual=self.residual,
-            dropout=self.dropout,
+            **self._arguments(
+                "cell",
+                "n_layers",
+                "hidden_size",
+                "bidirectional",
+                "activation",
+                "normalization",
+                "residual",
+                "dropout",
+            ),
         )
 
 

@@ -3,10 +3,11 @@
 """The shape in which a network sees one row."""
 
 from math import prod
-from numbers import Integral
 from typing import Any
 
 import numpy as np
+
+from sk_tune.estimators._validation import is_whole
 
 __all__ = ["check_input_shape", "reshaped"]
 
@@ -35,13 +36,11 @@ def check_input_shape(estimator: Any, *, least: int, most: int) -> tuple[int, ..
     if given is None:
         return None
     shape = np.atleast_1d(np.asarray(given, dtype=object)).tolist()
-    whole = all(
-        isinstance(s, Integral) and not isinstance(s, bool) and s > 0 for s in shape
-    )
+    whole = all(is_whole(size, 1) for size in shape)
     if not (whole and least <= len(shape) <= most):
         raise ValueError(
-            f"The 'input_shape' parameter of {type(estimator).__name__} must hold {least} to "
-            f"{most} integers of at least 1. Got {given!r} instead."
+            f"The 'input_shape' parameter of {type(estimator).__name__} must hold {least} "
+            f"to {most} integers of at least 1. Got {given!r} instead."
         )
     return tuple(int(size) for size in shape)
 

@@ -80,7 +80,7 @@ class TrainingOptions:
     global_rng: bool
 
 
-class _StopTraining(Exception):  # noqa: N818 - control flow, not an error
+class _StopTraining(Exception):
     pass
 
 
@@ -123,7 +123,10 @@ class TrainingNet(NeuralNet):  # type: ignore[misc]
         """Return skorch's default callbacks less those whose work the loop does itself."""
         return [("print_log", PrintLog())] if self.verbose else []
 
-    def initialize_optimizer(self, triggered_directly: bool | None = None) -> "TrainingNet":
+    def initialize_optimizer(
+        self,
+        triggered_directly: bool | None = None,  # noqa: FBT001
+    ) -> "TrainingNet":
         """Build the optimizer over the module's parameters."""
         self.optimizer_ = self.optimizer(self.module_.parameters())
         return self
@@ -142,7 +145,7 @@ class TrainingNet(NeuralNet):  # type: ignore[misc]
     def notify(self, method_name: str, **cb_kwargs: Any) -> None:
         """Call a hook of all callbacks; a callback's KeyboardInterrupt ends the training.
 
-        skorch's callbacks stop a net that way.  One from the keyboard must not look like it.
+        skorch's callbacks stop a net that way; Ctrl-C must not look like it.
         """
         try:
             super().notify(method_name, **cb_kwargs)
@@ -150,7 +153,11 @@ class TrainingNet(NeuralNet):  # type: ignore[misc]
             raise _StopTraining from None
 
     def get_loss(
-        self, y_pred: Tensor, y_true: Any, X: Any = None, training: bool = False
+        self,
+        y_pred: Tensor,
+        y_true: Any,
+        X: Any = None,
+        training: bool = False,  # noqa: FBT001
     ) -> Tensor:
         """Return the loss of a batch whose target may carry sample weights."""
         targets = y_true if isinstance(y_true, tuple) else (y_true,)
@@ -212,6 +219,7 @@ class TrainingNet(NeuralNet):  # type: ignore[misc]
         self.first_epoch_ = len(self.history)
         self.stopping_ = StoppingState()
         self.last_weights_ = None
+        self._set_learning_rate(0)
 
     def _run_epoch(
         self, batches: TensorBatches, valid: TensorSet | None, sets: dict[str, Any]
@@ -249,7 +257,7 @@ class TrainingNet(NeuralNet):  # type: ignore[misc]
             set_dropout_step(dropouts, self.n_steps_)
             if hooks:
                 self.notify("on_batch_begin", batch=batch, training=True)
-            loss, y_pred = self._train_batch(batch, hooks)
+            loss, y_pred = self._train_batch(batch, hooks=hooks)
             self.n_steps_ += 1
             losses.append(loss)
             outputs.append(y_pred)
@@ -258,12 +266,12 @@ class TrainingNet(NeuralNet):  # type: ignore[misc]
                 self._end_batch("train", batch, loss, y_pred)
         self._record_scores("train", losses, outputs, targets)
 
-    def _train_batch(self, batch: tuple[Any, Any], hooks: bool) -> tuple[Tensor, Tensor]:
+    def _train_batch(self, batch: tuple[Any, Any], *, hooks: bool) -> tuple[Tensor, Tensor]:
         optimizer = self.optimizer_
         optimizer.zero_grad()
         y_pred = self.module_(batch[0])
         loss = self.get_loss(y_pred, batch[1])
-        loss.backward()
+        loss.backward()  # type: ignore[no-untyped-call]
         options = self.options
         if options.l1:
             add_l1_gradient(self.module_.parameters(), options.l1)
@@ -375,7 +383,7 @@ class TrainingNet(NeuralNet):  # type: ignore[misc]
         except BaseException:
             self.module_.load_state_dict(weights)
             self.optimizer_.load_state_dict(optimizer)
-            vars(self).update(values)
+            self.__dict__.update(values)
             del self.history[n_epochs:]
             raise
 

@@ -21,6 +21,7 @@ __all__ = [
     "check_features",
     "check_parameters",
     "check_weights",
+    "is_whole",
     "resolve_device",
     "resolve_seed",
 ]
@@ -63,6 +64,24 @@ class Number(_NoBool):
 
     def __init__(self, low: float, high: float | None = None, closed: str = "left") -> None:
         super().__init__(Real, low, high, closed=closed)
+
+
+def is_whole(value: Any, low: int) -> bool:
+    """Return whether a value is an integer of at least `low`.
+
+    Parameters
+    ----------
+    value : object
+        True and False are no integers here.
+    low : int
+        Least value.
+
+    Returns
+    -------
+    bool
+        True if it is.
+    """
+    return isinstance(value, Integral) and not isinstance(value, bool) and int(value) >= low
 
 
 def check_parameters(estimator: Any) -> None:
@@ -273,8 +292,8 @@ def _columns_at_fault(X: Any) -> str:
             text = _first_text(frame[name].to_list())
             if text is not None:
                 return (
-                    f"Column {name!r} holds text, for example {text!r}. Encode it first, for "
-                    "example with OneHotEncoder in a ColumnTransformer."
+                    f"Column {name!r} holds text, for example {text!r}. Encode it first, "
+                    "for example with OneHotEncoder in a ColumnTransformer."
                 )
     counts = {name: _count_missing(frame[name].to_list()) for name in frame.columns}
     return _sentence_on_missing({name: n for name, n in counts.items() if n})
@@ -319,4 +338,4 @@ def _first_text(values: Sequence[Any]) -> str | None:
 
 
 def _count_missing(values: Sequence[Any]) -> int:
-    return sum(value is None or value != value for value in values)  # noqa: PLR0124
+    return sum(value is None or value != value for value in values)

@@ -86,7 +86,8 @@ class SeededDropout(nn.Module):
 
     def __getstate__(self) -> dict[str, object]:
         # The cached positions are cheap to make and would grow every pickle.
-        return {**super().__getstate__(), "_positions": torch.empty(0, dtype=torch.int32)}
+        state = dict(self.__dict__)
+        return {**state, "_positions": torch.empty(0, dtype=torch.int32)}
 
 
 def seed_dropout(module: nn.Module, seed: int) -> list[SeededDropout]:

@@ -52,7 +52,14 @@ class MLP(nn.Module):
         sizes = [n_features, *hidden_layer_sizes]
         self.hidden = nn.Sequential(
             *(
-                _HiddenLayer(n_in, n_out, activation, normalization, residual, dropout)
+                _HiddenLayer(
+                    n_in,
+                    n_out,
+                    activation=activation,
+                    normalization=normalization,
+                    residual=residual,
+                    dropout=dropout,
+                )
                 for n_in, n_out in pairwise(sizes)
             )
         )
@@ -80,6 +87,7 @@ class _HiddenLayer(nn.Module):
         self,
         n_in: int,
         n_out: int,
+        *,
         activation: str,
         normalization: str | None,
         residual: bool,

@@ -5,6 +5,8 @@
 Notation: B rows of a batch, T steps, F features of a step, H units, C outputs.
 """
 
+from typing import Any
+
 import torch
 from torch import Tensor, nn
 from torch.nn.utils.rnn import pack_padded_sequence, pad_packed_sequence
@@ -13,7 +15,7 @@ from sk_tune.nets._dropout import SeededDropout
 
 __all__ = ["RNN"]
 
-_CELLS: dict[str, type[nn.RNNBase]] = {"gru": nn.GRU, "lstm": nn.LSTM, "rnn": nn.RNN}
+_CELLS: dict[str, Any] = {"gru": nn.GRU, "lstm": nn.LSTM, "rnn": nn.RNN}
 
 
 class RNN(nn.Module):
@@ -72,9 +74,9 @@ class RNN(nn.Module):
                 _RecurrentLayer(
                     _CELLS[cell](n_in, hidden_size, **options),
                     n_out,
-                    normalization,
-                    residual and n_in == n_out,
-                    dropout,
+                    normalization=normalization,
+                    residual=residual and n_in == n_out,
+                    dropout=dropout,
                 )
             )
         self.layers = nn.ModuleList(layers)
@@ -124,6 +126,7 @@ class _RecurrentLayer(nn.Module):
         self,
         recurrence: nn.RNNBase,
         n_out: int,
+        *,
         normalization: str | None,
         residual: bool,
         dropout: float,

@@ -92,7 +92,9 @@ class TensorBatches:
             stop = start + sum(block_sizes)
             rows = slice(start, stop) if order is None else order[start:stop]
             parts = [
-                [None] * len(block_sizes) if c is None else c[rows].split(block_sizes)
+                [None] * len(block_sizes)
+                if c is None
+                else torch.split(c[rows], block_sizes)
                 for c in self.columns
             ]
             for batch in zip(*parts, strict=True):
