@@ -9,11 +9,13 @@ listens to them.
 """
 
 import copy
+import math
 import time
 import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import torch
@@ -24,6 +26,8 @@ from torch import Tensor, nn
 from sk_tune.exceptions import SkTuneWarning, TrainingDivergedError
 from sk_tune.nets import seed_dropout, set_dropout_step
 from sk_tune.training import (
+    BinaryCrossEntropy,
+    CrossEntropy,
     StoppingState,
     Stream,
     TensorBatches,
@@ -36,6 +40,11 @@ from sk_tune.training import (
 
 __all__ = ["TrainingNet", "TrainingOptions"]
 
+# How outputs become probabilities, which scoring callbacks ask the net for.
+_PROBABILITIES: dict[type[nn.Module], Callable[[Tensor], Tensor]] = {
+    CrossEntropy: partial(torch.softmax, dim=1),
+    BinaryCrossEntropy: torch.sigmoid,
+}
 _BATCH_HOOKS = ("on_batch_begin", "on_batch_end", "on_grad_computed")
 
 
@@ -115,7 +124,7 @@ class TrainingNet(NeuralNet):  # type: ignore[misc]
             iterator_train__seed=options.seed,
             iterator_valid=TensorBatches,
             train_split=None,
-            predict_nonlinearity=None,
+            predict_nonlinearity=_PROBABILITIES.get(type(criterion)),
             **kwargs,
         )
 
@@ -163,6 +172,13 @@ class TrainingNet(NeuralNet):  # type: ignore[misc]
         targets = y_true if isinstance(y_true, tuple) else (y_true,)
         loss: Tensor = self.criterion_(y_pred, *targets)
         return loss
+
+    def predict(self, X: Any) -> Any:
+        """Return encoded labels or scaled targets, for scoring callbacks."""
+        y_pred = self.predict_proba(X)
+        if isinstance(self.criterion_, CrossEntropy):
+            return y_pred.argmax(axis=1)
+        return y_pred > 0.5 if isinstance(self.criterion_, BinaryCrossEntropy) else y_pred
 
     @property
     def stopped_early(self) -> bool:
@@ -233,23 +249,21 @@ class TrainingNet(NeuralNet):  # type: ignore[misc]
             self._validate(valid)
         self._record("lr", self.optimizer_.param_groups[0]["lr"])
         self._record("dur", time.perf_counter() - start)
-        self.notify("on_epoch_end", **sets)
-        # Rows of batches serve callbacks during the epoch, and would fill every pickle.
-        self.history[-1]["batches"] = []
+        try:
+            self.notify("on_epoch_end", **sets)
+        finally:
+            # Rows of batches serve callbacks in the epoch, and would fill every pickle.
+            self.history[-1]["batches"] = []
 
     def _train_epoch(self, batches: TensorBatches) -> None:
-        hooks = any(
-            getattr(type(callback), hook) is not getattr(Callback, hook)
-            for _, callback in self.callbacks_
-            for hook in _BATCH_HOOKS
-        )
+        hooks = self._has_batch_hooks()
         dropouts = seed_dropout(
             self.module_, derive_seed(self.options.seed, Stream.DROPOUT)
         )
         constant_rate = self.options.lr_schedule == "constant"
         n_batches = len(batches)
         self._set_training(True)
-        losses, outputs, targets = [], [], []
+        outcome = _EpochOutcome()
         for index, batch in enumerate(batches):
             if not constant_rate:
                 n_epochs = batches.epoch - self.first_epoch_
@@ -259,12 +273,17 @@ class TrainingNet(NeuralNet):  # type: ignore[misc]
                 self.notify("on_batch_begin", batch=batch, training=True)
             loss, y_pred = self._train_batch(batch, hooks=hooks)
             self.n_steps_ += 1
-            losses.append(loss)
-            outputs.append(y_pred)
-            targets.append(batch[1])
+            outcome.add(loss, y_pred, batch[1])
             if hooks:
                 self._end_batch("train", batch, loss, y_pred)
-        self._record_scores("train", losses, outputs, targets)
+        self._record_scores("train", outcome)
+
+    def _has_batch_hooks(self) -> bool:
+        return any(
+            getattr(type(callback), hook) is not getattr(Callback, hook)
+            for _, callback in self.callbacks_
+            for hook in _BATCH_HOOKS
+        )
 
     def _train_batch(self, batch: tuple[Any, Any], *, hooks: bool) -> tuple[Tensor, Tensor]:
         optimizer = self.optimizer_
@@ -287,14 +306,18 @@ class TrainingNet(NeuralNet):  # type: ignore[misc]
 
     @torch.no_grad()
     def _validate(self, valid: TensorSet) -> None:
+        hooks = self._has_batch_hooks()
         self._set_training(False)
-        losses, outputs, targets = [], [], []
+        outcome = _EpochOutcome()
         for batch in self.get_iterator(valid, training=False):
+            if hooks:
+                self.notify("on_batch_begin", batch=batch, training=False)
             y_pred = self.module_(batch[0])
-            losses.append(self.get_loss(y_pred, batch[1]))
-            outputs.append(y_pred)
-            targets.append(batch[1])
-        self._record_scores("valid", losses, outputs, targets)
+            loss = self.get_loss(y_pred, batch[1])
+            outcome.add(loss, y_pred, batch[1])
+            if hooks:
+                self._end_batch("valid", batch, loss, y_pred)
+        self._record_scores("valid", outcome)
         if self.options.patience is None:
             return
         epoch = len(self.history)
@@ -304,19 +327,9 @@ class TrainingNet(NeuralNet):  # type: ignore[misc]
         if self.stopping_.best_epoch == epoch:
             self.best_weights_ = _cloned(self.module_.state_dict())
 
-    def _record_scores(
-        self, prefix: str, losses: list[Tensor], outputs: list[Tensor], targets: list[Any]
-    ) -> None:
-        y_pred = torch.cat(outputs)
-        if isinstance(targets[0], tuple):
-            y_true, weight = (torch.cat(parts) for parts in zip(*targets, strict=True))
-            sizes = torch.stack([w.sum() for _, w in targets])
-        else:
-            y_true, weight = torch.cat(targets), None
-            sizes = torch.tensor([len(t) for t in targets], device=y_pred.device)
-        # The mean over rows, so that a short last batch counts for what it holds.
-        loss = float((torch.stack(losses) * sizes).sum() / sizes.sum())
-        if not _is_finite(loss):
+    def _record_scores(self, prefix: str, outcome: "_EpochOutcome") -> None:
+        loss, score = outcome.loss_and_score(self.options.score)
+        if not math.isfinite(loss):
             epoch = len(self.history)
             raise TrainingDivergedError(
                 f"The {prefix} loss became {loss} at epoch {epoch} with learning_rate="
@@ -326,7 +339,7 @@ class TrainingNet(NeuralNet):  # type: ignore[misc]
         best = min((row[prefix + "_loss"] for row in self.history[:-1]), default=loss)
         self._record(prefix + "_loss", loss)
         self._record(prefix + "_loss_best", loss <= best)
-        self._record(prefix + "_score", self.options.score(y_pred, y_true, weight))
+        self._record(prefix + "_score", score)
 
     def _record(self, name: str, value: Any) -> None:
         self.history.record(name, value)
@@ -336,7 +349,13 @@ class TrainingNet(NeuralNet):  # type: ignore[misc]
     ) -> None:
         self.history.record_batch(prefix + "_loss", loss.item())
         self.history.record_batch(prefix + "_batch_size", len(batch[0]))
-        self.notify("on_batch_end", batch=batch, training=True, loss=loss, y_pred=y_pred)
+        self.notify(
+            "on_batch_end",
+            batch=batch,
+            training=prefix == "train",
+            loss=loss,
+            y_pred=y_pred,
+        )
 
     def _set_learning_rate(self, n_epochs: float) -> None:
         options = self.options
@@ -409,12 +428,35 @@ class TrainingNet(NeuralNet):  # type: ignore[misc]
         )
 
 
+class _EpochOutcome:
+    """Losses and outputs of an epoch's batches, kept on the device until its end."""
+
+    def __init__(self) -> None:
+        self.losses: list[Tensor] = []
+        self.outputs: list[Tensor] = []
+        self.targets: list[Any] = []
+
+    def add(self, loss: Tensor, y_pred: Tensor, target: Any) -> None:
+        self.losses.append(loss)
+        self.outputs.append(y_pred)
+        self.targets.append(target)
+
+    def loss_and_score(self, score: Callable[..., float]) -> tuple[float, float]:
+        """Return the mean loss over rows, so that a short batch counts for what it is."""
+        y_pred = torch.cat(self.outputs)
+        if isinstance(self.targets[0], tuple):
+            parts = zip(*self.targets, strict=True)
+            y_true, weight = (torch.cat(part) for part in parts)
+            sizes = torch.stack([w.sum() for _, w in self.targets])
+        else:
+            y_true, weight = torch.cat(self.targets), None
+            sizes = torch.tensor([len(t) for t in self.targets], device=y_pred.device)
+        loss = (torch.stack(self.losses) * sizes).sum() / sizes.sum()
+        return float(loss), score(y_pred, y_true, weight)
+
+
 def _cloned(state_dict: dict[str, Tensor]) -> dict[str, Tensor]:
     return {name: tensor.detach().clone() for name, tensor in state_dict.items()}
-
-
-def _is_finite(value: float) -> bool:
-    return value - value == 0
 
 
 def _moved(state: dict[str, Any], device: str) -> dict[str, Any]:
