@@ -7,6 +7,7 @@ trains.  What depends on the task is in ``_classifier`` and ``_regressor``, what
 the network in one module each.
 """
 
+import math
 from abc import ABC, abstractmethod
 from functools import partial
 from os import PathLike
@@ -107,11 +108,14 @@ class NetworkEstimator(TrainingParameters, BaseEstimator, ABC):  # type: ignore[
     def _split_rows(
         self, rows: Array, seed: int, stratify: Array | None
     ) -> tuple[Array, Array]:
+        n_valid = math.ceil(self.validation_fraction * len(rows))
+        if n_valid >= len(rows):
+            raise ValueError(
+                "The 'validation_fraction' parameter must leave rows to train on. Got "
+                f"{self.validation_fraction} of {len(rows)} rows, which leaves none."
+            )
         train, valid = train_test_split(
-            rows,
-            test_size=self.validation_fraction,
-            random_state=seed,
-            stratify=stratify,
+            rows, test_size=n_valid, random_state=seed, stratify=stratify
         )
         return train, valid
 
@@ -172,10 +176,15 @@ class NetworkEstimator(TrainingParameters, BaseEstimator, ABC):  # type: ignore[
         weight = check_weights(sample_weight, X)
         if weight is not None and not weight.all():
             X, y, weight = (a[weight > 0] for a in (X, y, weight))
-        net: TrainingNet = self._start(X, y, weight, classes) if fresh else self.net_
+        net: TrainingNet
+        if fresh:
+            net = self._start(X, y, weight, classes)
+        elif n_epochs is None:
+            net = self._make_net(self.net_.options.seed)
+            net.start_from(self.net_)
+        else:
+            net = self.net_
         train, valid = self._to_sets(net, X, y, weight)
-        if n_epochs is None and not fresh:
-            net.restart_schedule(self._options(net.options.seed))
         net.train_epochs(train, valid, self.max_epochs if n_epochs is None else n_epochs)
         self.net_: TrainingNet = net
         return self

@@ -8,7 +8,7 @@ from typing import Any, ClassVar, Self
 import numpy as np
 import numpy.typing as npt
 from sklearn.base import ClassifierMixin
-from sklearn.utils import check_array, column_or_1d, compute_class_weight
+from sklearn.utils import assert_all_finite, check_array, column_or_1d, compute_class_weight
 from sklearn.utils.class_weight import compute_sample_weight
 from sklearn.utils.multiclass import check_classification_targets, type_of_target
 from sklearn.utils.validation import check_consistent_length
@@ -150,6 +150,8 @@ class NetworkClassifier(ClassifierMixin, ClassifierParameters, NetworkEstimator)
                 f"{type(self).__name__} requires y to be passed, but the target y is None."
             )
         y = as_array(y)
+        if getattr(y, "dtype", None) is not None and np.asarray(y).dtype.kind in "fO":
+            assert_all_finite(np.asarray(y), input_name="y")
         check_classification_targets(y)
         if type_of_target(y) == self._multilabel:
             y = check_array(y, dtype=np.int64, accept_sparse=False, input_name="y")

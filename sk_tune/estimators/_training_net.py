@@ -21,6 +21,7 @@ from typing import Any
 import torch
 from skorch import NeuralNet
 from skorch.callbacks import Callback, PrintLog
+from skorch.history import History
 from torch import Tensor, nn
 
 from sk_tune.exceptions import SkTuneWarning, TrainingDivergedError
@@ -149,6 +150,7 @@ class TrainingNet(NeuralNet):  # type: ignore[misc]
         self.first_epoch_ = 0
         self.stopping_ = StoppingState()
         self.last_weights_: dict[str, Tensor] | None = None
+        self.best_weights_: dict[str, Tensor] | None = None
         return self
 
     def notify(self, method_name: str, **cb_kwargs: Any) -> None:
@@ -159,6 +161,8 @@ class TrainingNet(NeuralNet):  # type: ignore[misc]
         try:
             super().notify(method_name, **cb_kwargs)
         except KeyboardInterrupt:
+            if method_name in {"on_train_begin", "on_train_end"}:
+                raise
             raise _StopTraining from None
 
     def get_loss(
@@ -223,19 +227,36 @@ class TrainingNet(NeuralNet):  # type: ignore[misc]
                 self._restore_best()
             self.notify("on_train_end", X=train.X, y=train.y)
 
-    def restart_schedule(self, options: TrainingOptions) -> None:
-        """Begin a new course of training from the weights in use, as a warm start does.
+    def start_from(self, other: "TrainingNet") -> None:
+        """Take over the weights in use and the past of another net, as a warm start does.
+
+        The schedule and early stopping start anew; the optimizer's moments are kept if it
+        is of the same kind.
 
         Parameters
         ----------
-        options : TrainingOptions
-            How to train from here on.
+        other : TrainingNet
+            Trained, of the same architecture.
+
+        Raises
+        ------
+        ValueError
+            If the architectures differ.
         """
-        self.options = options
+        try:
+            self.module_.load_state_dict(other.module_.state_dict())
+        except RuntimeError as error:
+            raise ValueError(
+                "With warm_start=True the network must keep its architecture. Got another "
+                f"one: {error}"
+            ) from error
+        if type(self.optimizer_) is type(other.optimizer_):
+            state = copy.deepcopy(other.optimizer_.state_dict()["state"])
+            own = self.optimizer_.state_dict()["param_groups"]
+            self.optimizer_.load_state_dict({"state": state, "param_groups": own})
+        self.history_: History = History(other.history_)
         self.first_epoch_ = len(self.history)
-        self.stopping_ = StoppingState()
-        self.last_weights_ = None
-        self._set_learning_rate(0)
+        self.n_steps_ = other.n_steps_
 
     def _run_epoch(
         self, batches: TensorBatches, valid: TensorSet | None, sets: dict[str, Any]
@@ -249,6 +270,9 @@ class TrainingNet(NeuralNet):  # type: ignore[misc]
             self._validate(valid)
         self._record("lr", self.optimizer_.param_groups[0]["lr"])
         self._record("dur", time.perf_counter() - start)
+        if not self.history[-1]["batches"]:
+            # skorch's Checkpoint asks for a last batch.
+            self.history.new_batch()
         try:
             self.notify("on_epoch_end", **sets)
         finally:
@@ -336,9 +360,10 @@ class TrainingNet(NeuralNet):  # type: ignore[misc]
                 f"{self.options.learning_rate:g}. Lower learning_rate, set gradient_clip, "
                 "or scale the features."
             )
-        best = min((row[prefix + "_loss"] for row in self.history[:-1]), default=loss)
-        self._record(prefix + "_loss", loss)
-        self._record(prefix + "_loss_best", loss <= best)
+        name = prefix + "_loss"
+        best = min((row.get(name, loss) for row in self.history[:-1]), default=loss)
+        self._record(name, loss)
+        self._record(name + "_best", loss <= best)
         self._record(prefix + "_score", score)
 
     def _record(self, name: str, value: Any) -> None:
@@ -377,7 +402,7 @@ class TrainingNet(NeuralNet):  # type: ignore[misc]
     def _restore_best(self) -> None:
         """Predict with the best weights, but keep the last ones to go on from."""
         self.last_weights_ = _cloned(self.module_.state_dict())
-        if self.stopping_.best_epoch:
+        if self.best_weights_ is not None:
             self.module_.load_state_dict(self.best_weights_)
 
     def _seeded_globals(self, epoch: int) -> Any:
@@ -394,7 +419,7 @@ class TrainingNet(NeuralNet):  # type: ignore[misc]
             return
         weights = _cloned(self.module_.state_dict())
         optimizer = copy.deepcopy(self.optimizer_.state_dict())
-        kept = ("n_steps_", "stopping_", "last_weights_")
+        kept = ("n_steps_", "stopping_", "last_weights_", "best_weights_")
         values = {name: getattr(self, name) for name in kept}
         n_epochs = len(self.history)
         try:

@@ -301,10 +301,11 @@ def _columns_at_fault(X: Any) -> str:
 
 def _positions_of_nan(X: Any) -> str:
     try:
-        values = np.asarray(as_array(X), dtype=np.float64)
+        values = np.asarray(as_array(X))
+        values = values if np.iscomplexobj(values) else values.astype(np.float64)
     except (TypeError, ValueError):
         return ""
-    if values.ndim != 2:
+    if values.ndim != 2 or np.iscomplexobj(values):
         return ""
     counts = np.isnan(values).sum(axis=0)
     return _sentence_on_missing({int(i): int(counts[i]) for i in np.flatnonzero(counts)})

@@ -7,6 +7,7 @@ Notation: B rows of a batch, C channels; spatial sizes follow.
 
 from collections.abc import Sequence
 from math import prod
+from typing import Any
 
 from torch import Tensor, nn
 
@@ -16,6 +17,7 @@ from sk_tune.nets._dropout import SeededDropout
 __all__ = ["CNN"]
 
 _CONV = {1: nn.Conv1d, 2: nn.Conv2d, 3: nn.Conv3d}
+_ZERO_PAD: dict[int, Any] = {1: nn.ZeroPad1d, 2: nn.ZeroPad2d, 3: nn.ZeroPad3d}
 _BATCH_NORM = {1: nn.BatchNorm1d, 2: nn.BatchNorm2d, 3: nn.BatchNorm3d}
 _POOL: dict[tuple[str, int], type[nn.Module]] = {
     ("max", 1): nn.MaxPool1d,
@@ -132,7 +134,11 @@ class _ConvBlock(nn.Module):
         super().__init__()
         n_dims = len(sizes)
         conv = _CONV[n_dims]
-        self.conv = conv(n_in, n_out, kernel_size, padding="same")
+        # Torch pads both sides alike; a kernel of even size needs one more at the end.
+        before, after = (kernel_size - 1) // 2, kernel_size // 2
+        self.pad = _ZERO_PAD[n_dims]((before, after) * n_dims) if after > before else None
+        padding = 0 if after > before else before
+        self.conv = conv(n_in, n_out, kernel_size, padding=padding)
         self.norm: nn.Module | None = None
         if normalization == "batch":
             self.norm = _BATCH_NORM[n_dims](n_out)
@@ -153,7 +159,7 @@ class _ConvBlock(nn.Module):
         self.dropout = SeededDropout(dropout) if dropout else None
 
     def forward(self, x: Tensor) -> Tensor:
-        h: Tensor = self.conv(x)
+        h: Tensor = self.conv(x if self.pad is None else self.pad(x))
         if self.norm is not None:
             h = self.norm(h)
         h = self.activation(h)

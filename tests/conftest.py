@@ -1,0 +1,135 @@
+"""Data sets that every test may share, and what holds for the whole run."""
+
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import numpy as np
+import pytest
+import torch
+from sklearn import datasets
+from torch import Tensor, nn
+
+import sk_tune
+
+# Because several workers test side by side, and sums must not depend on the machine.
+torch.set_num_threads(1)
+
+
+class Data(NamedTuple):
+    """Rows and targets; both are read-only, because all tests share them."""
+
+    X: np.ndarray
+    y: np.ndarray
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Skip what needs a GPU where there is none."""
+    if torch.cuda.is_available():
+        return
+    for item in items:
+        if "gpu" in item.keywords:
+            item.add_marker(pytest.mark.skip(reason="needs a CUDA device"))
+
+
+def _read_only(X: np.ndarray, y: np.ndarray) -> Data:
+    for values in (X, y):
+        values.setflags(write=False)
+    return Data(X, y)
+
+
+@pytest.fixture(scope="session")
+def digits() -> Data:
+    """200 images of 8 x 8 pixels between 0 and 1, of ten classes."""
+    X, y = datasets.load_digits(return_X_y=True)
+    return _read_only(X[:200] / 16, y[:200])
+
+
+@pytest.fixture(scope="session")
+def iris() -> Data:
+    """150 flowers of three species, 50 each, with four measurements in cm."""
+    return _read_only(*datasets.load_iris(return_X_y=True))
+
+
+@pytest.fixture(scope="session")
+def breast_cancer() -> Data:
+    """200 tumours of two classes with 30 measurements in units of their own."""
+    X, y = datasets.load_breast_cancer(return_X_y=True)
+    return _read_only(X[:200].copy(), y[:200].copy())
+
+
+@pytest.fixture(scope="session")
+def diabetes() -> Data:
+    """200 patients with ten standardised measurements and the progress of a disease."""
+    X, y = datasets.load_diabetes(return_X_y=True, scaled=False)
+    X = (X - X.mean(axis=0)) / X.std(axis=0)
+    return _read_only(X[:200].copy(), y[:200].copy())
+
+
+class SmallNet(nn.Module):
+    """A user's module with a dropout layer, which draws from torch's global generator."""
+
+    def __init__(self, n_features: int, n_outputs: int, width: int = 6, p: float = 0.2):
+        super().__init__()
+        self.hidden = nn.Linear(n_features, width)
+        self.dropout = nn.Dropout(p)
+        self.output = nn.Linear(width, n_outputs)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Return unnormalised outputs."""
+        return self.output(self.dropout(torch.tanh(self.hidden(x))))
+
+
+_SMALL = {
+    "max_epochs": 2,
+    "batch_size": 16,
+    "learning_rate": 0.01,
+    "lr_schedule": "constant",
+    "random_state": 0,
+}
+_PLAIN = {"normalization": None, "dropout": 0.0}
+_SMALL_ARCHITECTURES = {
+    "MLP": {**_PLAIN, "hidden_layer_sizes": (6,)},
+    "CNN": {**_PLAIN, "n_layers": 1, "n_channels": 3, "width": 5, "input_shape": (2, 4)},
+    "RNN": {**_PLAIN, "hidden_size": 4, "input_shape": (4, 2)},
+    "Net": {"module": SmallNet},
+}
+
+
+@pytest.fixture(scope="session")
+def make_estimator() -> Callable[..., Any]:
+    """Return a function that makes a small unfitted estimator by its class's name."""
+
+    def make(name: str, **params: Any) -> Any:
+        return getattr(sk_tune, name)(**{
+            **_SMALL,
+            **_SMALL_ARCHITECTURES[name[:3]],
+            **params,
+        })
+
+    return make
+
+
+@pytest.fixture(scope="session")
+def task_data() -> Callable[..., Data]:
+    """Return a function that gives 60 rows of 8 features for an estimator by its name."""
+    rng = np.random.default_rng(0)
+    X = rng.normal(size=(60, 8)).astype(np.float32)
+    signal = X[:, 0] - X[:, 3] + 0.5 * X[:, 5]
+    labels = np.array(["low", "mid", "top"])[np.digitize(signal, [-0.5, 0.5])]
+    data = {
+        "Classifier": _read_only(X, labels),
+        "Regressor": _read_only(X, signal.astype(np.float64)),
+    }
+    return lambda name: data[name[3:]]
+
+
+@pytest.fixture(scope="session")
+def outputs() -> Callable[..., np.ndarray]:
+    """Return a function that gives an estimator's probabilities, or predictions."""
+
+    def outputs(estimator: Any, X: Any) -> np.ndarray:
+        if hasattr(estimator, "predict_proba"):
+            return estimator.predict_proba(X)
+        return estimator.predict(X)
+
+    return outputs

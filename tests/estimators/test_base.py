@@ -1,0 +1,364 @@
+"""The course of a fit: weights of rows, attributes, warm start, routing."""
+
+import numpy as np
+import pytest
+import sklearn
+from numpy.lib.stride_tricks import as_strided
+from scipy.special import softmax
+from sklearn.exceptions import NotFittedError
+from sklearn.model_selection import GridSearchCV, cross_validate
+from sklearn.pipeline import make_pipeline
+from sklearn.preprocessing import StandardScaler
+from skorch import NeuralNet
+from skorch.callbacks import Callback
+from torch import nn
+
+import sk_tune
+
+NAMES = [
+    network + task
+    for network in ("MLP", "CNN", "RNN", "Net")
+    for task in ("Classifier", "Regressor")
+]
+
+# One plain step of gradient descent of a linear model, whose result is known.
+LINEAR_STEP = {
+    "hidden_layer_sizes": (),
+    "optimizer": "sgd",
+    "momentum": 0.0,
+    "nesterovs_momentum": False,
+    "weight_decay": 0.0,
+    "batch_size": -1,
+    "max_epochs": 1,
+    "dtype": "float64",
+}
+
+
+@pytest.fixture(scope="module")
+def row_weights():
+    """Weights of 60 rows, some of them 0."""
+    rng = np.random.default_rng(1)
+    return rng.uniform(0.1, 3, size=60) * (rng.uniform(size=60) > 0.2)
+
+
+class Sets(Callback):
+    """Keep the rows that a net trains and validates on."""
+
+    def on_epoch_begin(self, net, dataset_train=None, dataset_valid=None, **kwargs):
+        """Keep them."""
+        self.train = dataset_train
+        self.valid = dataset_valid
+
+
+@pytest.mark.parametrize("early_stopping", [False, True])
+@pytest.mark.parametrize("batch_size", [16, -1])
+@pytest.mark.parametrize("name", NAMES)
+def test_weight_zero_equals_an_absent_row(
+    name, batch_size, early_stopping, make_estimator, task_data, row_weights, outputs
+):
+    """Rows of weight 0 leave no trace at all, in any training."""
+    X, y = task_data(name)
+    params = {"batch_size": batch_size, "early_stopping": early_stopping}
+    kept = row_weights > 0
+
+    with_zeros = make_estimator(name, **params).fit(X, y, row_weights)
+    without = make_estimator(name, **params).fit(X[kept], y[kept], row_weights[kept])
+
+    np.testing.assert_array_equal(outputs(with_zeros, X), outputs(without, X))
+
+
+def test_a_class_of_weight_zero_is_absent(make_estimator, task_data):
+    """A class whose rows all weigh nothing is no class."""
+    X, y = task_data("MLPClassifier")
+
+    net = make_estimator("MLPClassifier").fit(X, y, sample_weight=y != "mid")
+
+    assert net.classes_.tolist() == ["low", "top"]
+
+
+def _linear(estimator):
+    """Return weights and biases of a linear model."""
+    layer = estimator.net_.module_.output
+    return layer.weight.detach().numpy(), layer.bias.detach().numpy()
+
+
+def test_the_loss_of_a_regressor_is_the_weighted_mean(
+    make_estimator, task_data, row_weights
+):
+    """One step of a linear regressor is -rate * 2 sum(w e x) / sum(w), as calculus says."""
+    X, y = task_data("MLPRegressor")
+    start = make_estimator("MLPRegressor", **LINEAR_STEP, learning_rate=1e-300)
+    W, b = _linear(start.fit(X, y, row_weights))
+    net = make_estimator("MLPRegressor", **LINEAR_STEP, learning_rate=0.1)
+
+    moved_W, moved_b = _linear(net.fit(X, y, row_weights))
+
+    mean = np.average(y, weights=row_weights)
+    scale = np.sqrt(np.average((y - mean) ** 2, weights=row_weights))
+    error = X @ W[0] + b[0] - (y - mean) / scale
+    share = row_weights / row_weights.sum()
+    np.testing.assert_allclose(moved_W[0], W[0] - 0.1 * 2 * (share * error) @ X, rtol=1e-9)
+    np.testing.assert_allclose(moved_b[0], b[0] - 0.1 * 2 * share @ error, rtol=1e-9)
+
+
+def test_the_loss_of_a_classifier_is_the_weighted_mean(
+    make_estimator, task_data, row_weights
+):
+    """One step of softmax regression is -rate * sum(w (p - onehot) x) / sum(w)."""
+    X, y = task_data("MLPClassifier")
+    start = make_estimator("MLPClassifier", **LINEAR_STEP, learning_rate=1e-300)
+    W, b = _linear(start.fit(X, y, row_weights))
+    net = make_estimator("MLPClassifier", **LINEAR_STEP, learning_rate=0.1)
+
+    moved_W, moved_b = _linear(net.fit(X, y, row_weights))
+
+    one_hot = y[:, None] == net.classes_
+    share = row_weights / row_weights.sum()
+    gradient = share[:, None] * (softmax(X @ W.T + b, axis=1) - one_hot)
+    np.testing.assert_allclose(moved_W, W - 0.1 * gradient.T @ X, rtol=1e-9)
+    np.testing.assert_allclose(moved_b, b - 0.1 * gradient.sum(axis=0), rtol=1e-9)
+
+
+@pytest.mark.parametrize("name", ["MLPClassifier", "MLPRegressor"])
+def test_equal_weights_are_no_weights(name, make_estimator, task_data, outputs):
+    """A weight that is the same for all rows changes nothing."""
+    X, y = task_data(name)
+    plain = make_estimator(name).fit(X, y)
+
+    for weight in (np.full(len(X), 3.0), np.ones(len(X), dtype=int), [1.0] * len(X)):
+        weighted = make_estimator(name).fit(X, y, sample_weight=weight)
+        np.testing.assert_array_equal(outputs(weighted, X), outputs(plain, X))
+
+
+def test_validation_losses_are_weighted(make_estimator, task_data, row_weights):
+    """valid_loss is the weighted mean of the cross-entropy, by its definition."""
+    X, y = task_data("MLPClassifier")
+    sets = Sets()
+    params = {"early_stopping": True, "validation_fraction": 0.3, "max_epochs": 1}
+    net = make_estimator("MLPClassifier", **params, callbacks=[sets])
+
+    net.fit(X, y, sample_weight=row_weights)
+
+    proba = net.predict_proba(sets.valid.X)
+    losses = -np.log(proba[np.arange(len(proba)), sets.valid.y])
+    expected = np.average(losses, weights=sets.valid.sample_weight)
+    assert net.history_[0, "valid_loss"] == pytest.approx(expected, rel=1e-5)
+    right = proba.argmax(axis=1) == sets.valid.y.numpy()
+    score = np.average(right, weights=sets.valid.sample_weight)
+    assert net.history_[0, "valid_score"] == pytest.approx(score, rel=1e-5)
+
+
+def test_weights_are_routed_through_searches_and_pipelines(task_data, row_weights):
+    """With metadata routing, sample_weight reaches the network in every composition."""
+    X, y = task_data("MLPClassifier")
+    sets = Sets()
+    with sklearn.config_context(enable_metadata_routing=True):
+        net = sk_tune.MLPClassifier(
+            width=5, max_epochs=2, batch_size=10, random_state=0
+        ).set_fit_request(sample_weight=True)
+        net.set_score_request(sample_weight=True)
+        search = GridSearchCV(
+            make_pipeline(StandardScaler().set_fit_request(sample_weight=False), net),
+            {"mlpclassifier__max_epochs": [2]},
+            cv=2,
+        )
+        search.fit(X, y, sample_weight=row_weights)
+        result = cross_validate(
+            net.set_params(callbacks=[sets]),
+            X,
+            y,
+            params={"sample_weight": row_weights},
+            cv=2,
+            return_estimator=True,
+        )
+
+    kept = row_weights > 0
+    direct = sk_tune.MLPClassifier(width=5, max_epochs=2, batch_size=10, random_state=0)
+    scaled = StandardScaler().fit(X).transform(X)
+    expected = direct.fit(scaled, y, sample_weight=row_weights).predict_proba(scaled)
+    np.testing.assert_array_equal(search.predict_proba(X), expected)
+    trained = sum(len(e.callbacks[0].train) for e in result["estimator"])
+    assert trained == kept.sum()
+
+
+def test_weights_are_not_routed_unless_asked_for(task_data, row_weights):
+    """scikit-learn refuses weights that nobody has said what to do with."""
+    X, y = task_data("MLPClassifier")
+    with sklearn.config_context(enable_metadata_routing=True):
+        search = GridSearchCV(sk_tune.MLPClassifier(), {"max_epochs": [1]}, cv=2)
+
+        with pytest.raises(sklearn.exceptions.UnsetMetadataPassedError):
+            search.fit(X, y, sample_weight=row_weights)
+
+
+BAD_WEIGHTS = {
+    "another length": (np.ones(59), r"59|\(59,\)"),
+    "negative": (np.r_[-1.0, np.ones(59)], "[Nn]egative"),
+    "all zero": (np.zeros(60), "non-zero"),
+    "nan": (np.r_[np.nan, np.ones(59)], "NaN"),
+    "infinite": (np.r_[np.inf, np.ones(59)], "infinity"),
+    "two dimensions": (np.ones((60, 2)), r"1D|2D|dimension"),
+    "text": (["a"] * 60, "could not convert|dtype"),
+}
+
+
+@pytest.mark.parametrize(("weight", "words"), BAD_WEIGHTS.values(), ids=BAD_WEIGHTS)
+def test_bad_weights_are_refused(weight, words, make_estimator, task_data):
+    """Weights of another length, negative, not finite or all zero are named."""
+    X, y = task_data("MLPRegressor")
+
+    with pytest.raises(ValueError, match=words) as raised:
+        make_estimator("MLPRegressor").fit(X, y, sample_weight=weight)
+
+    named = ("sample_weight", "sample weights", "could not convert")
+    assert any(words in str(raised.value).lower() for words in named)
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_what_is_learnt_is_in_attributes(name, make_estimator, task_data):
+    """A fit sets the attributes that the documentation names, and returns itself."""
+    X, y = task_data(name)
+    net = make_estimator(name)
+    before = set(vars(net))
+
+    assert net.fit(X, y) is net
+    assert net.n_features_in_ == 8
+    assert net.n_outputs_ == (3 if name.endswith("Classifier") else 1)
+    assert net.n_epochs_ == net.best_epoch_ == 2
+    assert isinstance(net.net_, NeuralNet)
+    assert isinstance(net.net_.module_, nn.Module)
+    shapes = {"MLP": (8,), "CNN": (1, 2, 4), "RNN": (4, 2), "Net": (8,)}
+    assert net.input_shape_ == shapes[name[:3]]
+    # Public names that fit adds end with an underscore.
+    added = {n for n in set(vars(net)) - before if not n.startswith("_")}
+    assert all(n.endswith("_") for n in added)
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_what_needs_a_fit_says_so(name, make_estimator, task_data, tmp_path):
+    """Before fit, whatever needs a network raises NotFittedError."""
+    X, _ = task_data(name)
+    net = make_estimator(name)
+    calls = [
+        lambda: net.predict(X),
+        lambda: net.save(tmp_path / "net"),
+        lambda: net.to_onnx(tmp_path / "net"),
+    ]
+    if name.endswith("Classifier"):
+        calls += [lambda: net.predict_proba(X), lambda: net.predict_log_proba(X)]
+
+    for call in calls:
+        with pytest.raises(NotFittedError, match=f"This {name} instance is not fitted"):
+            call()
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_parameters_and_data_are_left_as_they_were(name, make_estimator, task_data):
+    """Neither the parameters nor X, y and weights change in a fit."""
+    X, y = (values.copy() for values in task_data(name))
+    weight = np.linspace(0, 1, len(X))
+    kept = X.copy(), y.copy(), weight.copy()
+    net = make_estimator(name, early_stopping=True)
+    params = net.get_params()
+
+    net.fit(X, y, weight).predict(X)
+
+    assert net.get_params() == params
+    for now, before in zip((X, y, weight), kept, strict=True):
+        np.testing.assert_array_equal(now, before)
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_a_network_without_data_of_its_own_batch_predicts_row_by_row(
+    name, make_estimator, task_data, outputs
+):
+    """A prediction does not depend on which rows are predicted beside it."""
+    X, y = task_data(name)
+    net = make_estimator(name).fit(X, y)
+
+    alone = np.concatenate([outputs(net, X[i : i + 1]) for i in range(5)])
+
+    # Matrix products of other sizes may sum in another order.
+    np.testing.assert_allclose(alone, outputs(net, X)[:5], rtol=1e-5, atol=1e-6)
+
+
+def test_many_rows_are_predicted_in_parts(make_estimator, task_data):
+    """More rows than are passed through the network at once keep their order."""
+    X, y = task_data("MLPRegressor")
+    net = make_estimator("MLPRegressor").fit(X, y)
+    many = np.tile(X, (50, 1))
+
+    predictions = net.predict(many)
+
+    np.testing.assert_allclose(
+        predictions, np.tile(net.predict(X), 50), rtol=1e-5, atol=1e-6
+    )
+
+
+def test_a_view_without_copy_is_no_trap(make_estimator, task_data):
+    """Rows that overlap in memory are taken as what they are."""
+    _, y = task_data("MLPRegressor")
+    signal = np.random.default_rng(0).normal(size=67).astype(np.float32)
+    windows = as_strided(signal, (60, 8), (4, 4), writeable=False)
+
+    by_view = make_estimator("MLPRegressor").fit(windows, y).predict(windows)
+    by_copy = make_estimator("MLPRegressor").fit(windows.copy(), y).predict(windows.copy())
+
+    np.testing.assert_array_equal(by_view, by_copy)
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_batch_normalisation_and_one_row(name, make_estimator, task_data):
+    """One row trains a network, but batch normalisation needs two and says so."""
+    X, y = task_data(name)
+
+    net = make_estimator(name).fit(X[:1], y[:1])
+    assert len(net.predict(X)) == len(X)
+    if not name.startswith("Net"):
+        with pytest.raises(ValueError, match="n_samples=1"):
+            make_estimator(name, normalization="batch").fit(X[:1], y[:1])
+
+
+@pytest.mark.parametrize("name", ["MLPClassifier", "CNNRegressor", "RNNClassifier"])
+@pytest.mark.parametrize("n_rows", [2, 17, 33])
+def test_a_lone_last_row_does_not_break_batch_normalisation(
+    name, n_rows, make_estimator, task_data
+):
+    """17 rows in batches of 16 train with batch normalisation."""
+    X, y = task_data(name)
+    params = {"normalization": "batch", "batch_size": 16}
+
+    net = make_estimator(name, **params).fit(X[:n_rows], y[:n_rows])
+
+    assert len(net.predict(X)) == 60
+
+
+@pytest.mark.parametrize("fraction", [1e-9, 0.999999])
+def test_a_validation_share_that_leaves_rows_on_both_sides_trains(
+    fraction, make_estimator, task_data
+):
+    """A tiny share still sets one row aside; too large a one is refused with numbers."""
+    X, y = task_data("MLPRegressor")
+    net = make_estimator(
+        "MLPRegressor", early_stopping=True, validation_fraction=fraction, max_epochs=1
+    )
+    if fraction < 0.5:
+        net.fit(X, y)
+        assert net.n_epochs_ == 1
+        return
+
+    with pytest.raises(ValueError, match=r"0\.999999") as raised:
+        net.fit(X, y)
+    assert "60" in str(raised.value)
+    assert "validation_fraction" in str(raised.value)
+
+
+def test_one_row_cannot_be_split(make_estimator, task_data):
+    """Early stopping with one row is refused by the parameter's name."""
+    X, y = task_data("MLPRegressor")
+
+    with pytest.raises(ValueError, match="validation_fraction") as raised:
+        make_estimator("MLPRegressor", early_stopping=True).fit(X[:1], y[:1])
+
+    assert "1" in str(raised.value)

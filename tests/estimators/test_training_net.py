@@ -1,0 +1,767 @@
+"""The training loop: exact continuation, state after failures, callbacks."""
+
+import copy
+import pickle
+import random
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+import torch
+from skorch.callbacks import (
+    Callback,
+    Checkpoint,
+    EarlyStopping,
+    EpochScoring,
+    GradientNormClipping,
+    LRScheduler,
+)
+from torch import nn
+
+from sk_tune import MLPClassifier, NetClassifier, NetRegressor
+from sk_tune.exceptions import TrainingDivergedError
+
+NAMES = [
+    network + task
+    for network in ("MLP", "CNN", "RNN", "Net")
+    for task in ("Classifier", "Regressor")
+]
+
+# Everything that has a state which must survive an interruption.
+COURSES = {
+    "adamw": {"optimizer": "adamw", "weight_decay": 0.1},
+    "adam": {"optimizer": "adam"},
+    "sgd": {"optimizer": "sgd", "nesterovs_momentum": True},
+    "rmsprop": {"optimizer": "rmsprop", "learning_rate": 1e-3},
+    "cosine": {"lr_schedule": "cosine"},
+    "one_cycle": {"lr_schedule": "one_cycle"},
+    "step": {"lr_schedule": "step"},
+    "full batch": {"batch_size": -1, "lr_schedule": "cosine"},
+    "penalties": {"l1": 1e-3, "gradient_clip": 0.1},
+    "float64": {"dtype": "float64"},
+    "early stopping": {"early_stopping": True, "patience": 9},
+    "stopped early": {
+        "early_stopping": True,
+        "patience": 1,
+        "learning_rate": 0.3,
+        "validation_fraction": 0.3,
+    },
+}
+ARCHITECTURES = {
+    "dropout": {"dropout": 0.3},
+    "batch norm": {"normalization": "batch"},
+    "layer norm": {"normalization": "layer"},
+    "all": {
+        "dropout": 0.3,
+        "normalization": "batch",
+        "early_stopping": True,
+        "lr_schedule": "one_cycle",
+    },
+}
+
+
+def _through_pickle(estimator, tmp_path):
+    return pickle.loads(pickle.dumps(estimator))
+
+
+def _through_deepcopy(estimator, tmp_path):
+    return copy.deepcopy(estimator)
+
+
+def _through_file(estimator, tmp_path):
+    pytest.importorskip("safetensors")
+    estimator.save(tmp_path / "estimator.safetensors")
+    module = {"module": estimator.module} if hasattr(estimator, "module") else {}
+    return type(estimator).load(tmp_path / "estimator.safetensors", **module)
+
+
+ROUTES = {
+    "directly": lambda estimator, tmp_path: estimator,
+    "pickle": _through_pickle,
+    "deepcopy": _through_deepcopy,
+    "file": _through_file,
+}
+
+
+def state_of(estimator):
+    """Return everything that is trained, in a form that compares with ==."""
+    net = estimator.net_
+    kept = ("train_loss", "train_score", "lr")
+    more = ("valid_loss", "valid_score") if "valid_loss" in net.history_[0] else ()
+    return {
+        "weights": {k: v.tolist() for k, v in net.module_.state_dict().items()},
+        "history": net.history_[:, kept + more],
+        "best_epoch": estimator.best_epoch_,
+    }
+
+
+@pytest.mark.filterwarnings("ignore:The rows for early stopping:UserWarning")
+@pytest.mark.parametrize("route", ROUTES)
+@pytest.mark.parametrize(
+    ("name", "params"),
+    [
+        *(pytest.param(n, {}, id=n) for n in NAMES),
+        *(pytest.param("MLPClassifier", p, id=f"MLP, {c}") for c, p in COURSES.items()),
+        *(
+            pytest.param(n, p, id=f"{n}, {a}")
+            for n in ("MLPRegressor", "CNNClassifier", "RNNRegressor")
+            for a, p in ARCHITECTURES.items()
+        ),
+        pytest.param("NetClassifier", COURSES["early stopping"], id="Net, early stopping"),
+    ],
+)
+def test_three_epochs_and_six_more_equal_nine(
+    name, params, route, make_estimator, task_data, tmp_path
+):
+    """partial_fit goes on from exactly where training stood, also after a journey."""
+    X, y = task_data(name)
+    at_once = make_estimator(name, **params, max_epochs=9).fit(X, y)
+
+    in_parts = make_estimator(name, **params, max_epochs=9).partial_fit(X, y, n_epochs=3)
+    in_parts = ROUTES[route](in_parts, tmp_path).partial_fit(X, y, n_epochs=6)
+
+    assert state_of(in_parts) == state_of(at_once)
+    np.testing.assert_array_equal(in_parts.predict(X), at_once.predict(X))
+
+
+def test_a_training_that_has_stopped_early_stays_stopped(make_estimator, task_data):
+    """More epochs change nothing once early stopping has ended the training."""
+    X, y = task_data("MLPRegressor")
+    params = {"early_stopping": True, "patience": 2, "tol": 1e9, "max_epochs": 9}
+    stopped = make_estimator("MLPRegressor", **params).fit(X, y)
+    before = state_of(stopped)
+
+    stopped.partial_fit(X, y, n_epochs=3)
+
+    assert len(before["history"]) < 9
+    assert state_of(stopped) == before
+
+
+def test_the_schedule_of_partial_fit_is_laid_out_for_max_epochs(make_estimator, task_data):
+    """Nine epochs one by one see the rates of nine epochs at once, and then the last."""
+    X, y = task_data("MLPRegressor")
+    params = {
+        "lr_schedule": "step",
+        "max_epochs": 4,
+        "batch_size": -1,
+        "learning_rate": 0.1,
+    }
+    net = make_estimator("MLPRegressor", **params)
+
+    for _ in range(6):
+        net.partial_fit(X, y)
+
+    expected = [0.1, 0.1, 0.01, 0.001, 0.001, 0.001]
+    assert net.history_[:, "lr"] == pytest.approx(expected)
+
+
+def test_a_warm_start_lays_its_schedule_out_anew(make_estimator, task_data):
+    """With warm_start every fit runs through the whole schedule."""
+    X, y = task_data("MLPRegressor")
+    params = {
+        "lr_schedule": "step",
+        "max_epochs": 4,
+        "batch_size": -1,
+        "learning_rate": 0.1,
+    }
+    net = make_estimator("MLPRegressor", **params, warm_start=True)
+
+    net.fit(X, y).fit(X, y)
+
+    assert net.history_[:, "lr"] == pytest.approx([0.1, 0.1, 0.01, 0.001] * 2)
+
+
+def test_a_warm_start_takes_new_parameters_of_training(make_estimator, task_data):
+    """Training parameters changed between two warm fits hold in the second."""
+    X, y = task_data("MLPRegressor")
+    net = make_estimator("MLPRegressor", warm_start=True).fit(X, y)
+
+    recorder = Recorder()
+    net.set_params(learning_rate=1e-4, batch_size=10, max_epochs=3, callbacks=[recorder])
+    net.fit(X, y)
+
+    assert net.history_[2:, "lr"] == pytest.approx([1e-4] * 3)
+    assert net.n_epochs_ == 5
+    assert recorder.calls.count("batch begins") == 3 * 6
+
+
+@pytest.mark.parametrize(
+    "params",
+    [{"weight_decay": 0.9}, {"momentum": 0.1}, {"optimizer": "sgd"}, {"l1": 0.1}],
+    ids=str,
+)
+def test_a_warm_start_takes_new_parameters_of_the_optimizer(
+    params, make_estimator, task_data
+):
+    """What the optimizer does may change between two warm fits."""
+    X, y = task_data("MLPRegressor")
+    net, twin = (make_estimator("MLPRegressor", warm_start=True) for _ in range(2))
+    net.fit(X, y)
+    twin.fit(X, y)
+
+    net.set_params(**params).fit(X, y)
+    twin.fit(X, y)
+
+    assert (net.predict(X) != twin.predict(X)).any()
+
+
+# --- Randomness
+
+
+def _global_state():
+    return (
+        random.getstate(),
+        [part.tolist() for part in np.random.get_state()[1:2]],  # noqa: NPY002
+        np.random.get_state()[2:],  # noqa: NPY002
+        torch.get_rng_state().tolist(),
+        torch.get_default_dtype(),
+        torch.get_num_threads(),
+        torch.are_deterministic_algorithms_enabled(),
+        torch.is_grad_enabled(),
+    )
+
+
+@pytest.mark.parametrize("seed", [0, None])
+@pytest.mark.parametrize("name", NAMES)
+def test_global_state_is_left_alone(name, seed, make_estimator, task_data):
+    """Fitting and predicting move no global generator and change no global setting."""
+    X, y = task_data(name)
+    params = {} if name.startswith("Net") else {"dropout": 0.5}
+    net = make_estimator(name, **params, random_state=seed, early_stopping=True)
+    before = _global_state()
+
+    net.fit(X, y).partial_fit(X, y).predict(X)
+
+    assert _global_state() == before
+
+
+def test_global_state_is_left_alone_by_a_failing_fit(make_estimator, task_data):
+    """A training that diverges inside a seeded block restores the generators too."""
+    X, y = task_data("NetRegressor")
+    net = make_estimator("NetRegressor", optimizer="sgd", learning_rate=1e25)
+    before = _global_state()
+
+    with pytest.raises(TrainingDivergedError):
+        net.fit(X, y)
+
+    assert _global_state() == before
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_the_seed_and_nothing_else_decides(name, make_estimator, task_data, outputs):
+    """Equal seeds give equal bits wherever global generators stand; others differ."""
+    X, y = task_data(name)
+    torch.manual_seed(1)
+    first = make_estimator(name).fit(X, y)
+    torch.manual_seed(2)
+    again = make_estimator(name).fit(X, y)
+    other = make_estimator(name, random_state=1).fit(X, y)
+
+    np.testing.assert_array_equal(outputs(first, X), outputs(again, X))
+    assert (outputs(first, X) != outputs(other, X)).any()
+
+
+def test_no_seed_means_another_result_in_every_fit(make_estimator, task_data):
+    """random_state=None takes fresh entropy, though the global generators repeat."""
+    X, y = task_data("MLPRegressor")
+    predictions = []
+    for _ in range(2):
+        np.random.seed(0)  # noqa: NPY002
+        torch.manual_seed(0)
+        net = make_estimator("MLPRegressor", random_state=None).fit(X, y)
+        predictions.append(net.predict(X))
+
+    assert (predictions[0] != predictions[1]).all()
+
+
+@pytest.mark.parametrize("name", ["MLPClassifier", "NetRegressor"])
+def test_a_random_state_advances_once_in_every_fit(name, make_estimator, task_data):
+    """A RandomState gives one seed to a fit, in scikit-learn's way, and none later."""
+    X, y = task_data(name)
+    random_state, reference = (np.random.RandomState(0) for _ in range(2))
+    net = make_estimator(name, random_state=random_state, early_stopping=True)
+    seeds = reference.randint(np.iinfo(np.int32).max, size=2)
+
+    first = net.fit(X, y).partial_fit(X, y).predict(X)
+    second = net.fit(X, y).predict(X)
+
+    assert random_state.randint(1000) == reference.randint(1000)
+    assert (first != second).any()
+    by_number = make_estimator(name, random_state=int(seeds[1]), early_stopping=True)
+    np.testing.assert_array_equal(by_number.fit(X, y).predict(X), second)
+
+
+@pytest.mark.parametrize("seed", [np.int64(7), 2**32 - 1])
+def test_any_whole_number_of_32_bits_is_a_seed(seed, make_estimator, task_data):
+    """numpy's integers and the largest seed of scikit-learn are seeds."""
+    X, y = task_data("MLPRegressor")
+    nets = [make_estimator("MLPRegressor", random_state=s) for s in (seed, int(seed))]
+
+    np.testing.assert_array_equal(*(net.fit(X, y).predict(X) for net in nets))
+
+
+# --- Failures
+
+
+class Fuse(nn.Module):
+    """A linear module that raises an error at a given training step."""
+
+    error = KeyboardInterrupt
+    steps_left = None
+
+    def __init__(self, n_features, n_outputs):
+        super().__init__()
+        self.output = nn.Linear(n_features, n_outputs)
+
+    def forward(self, x):
+        """Return outputs, unless it is time to fail."""
+        if self.training and Fuse.steps_left is not None:
+            Fuse.steps_left -= 1
+            if Fuse.steps_left < 0:
+                raise Fuse.error("in the middle of a step")
+        return self.output(x)
+
+
+@pytest.fixture
+def fuse(monkeypatch):
+    """Return a function that makes the module fail after so many training steps."""
+
+    def set_fuse(steps, error=KeyboardInterrupt):
+        monkeypatch.setattr(Fuse, "steps_left", steps)
+        monkeypatch.setattr(Fuse, "error", error)
+
+    return set_fuse
+
+
+def _fused(make_estimator, **params):
+    return make_estimator("NetRegressor", module=Fuse, **params)
+
+
+@pytest.mark.parametrize("error", [KeyboardInterrupt, RuntimeError, MemoryError])
+def test_an_interrupted_fit_leaves_the_estimator_unfitted(
+    error, fuse, make_estimator, task_data
+):
+    """Whatever ends a fit is passed on, and no half-trained network stays behind."""
+    X, y = task_data("NetRegressor")
+    net = _fused(make_estimator)
+    fuse(2, error)
+
+    with pytest.raises(error, match="in the middle of a step"):
+        net.fit(X, y)
+
+    assert not net.__sklearn_is_fitted__()
+    fuse(None)
+    np.testing.assert_array_equal(
+        net.fit(X, y).predict(X), _fused(make_estimator).fit(X, y).predict(X)
+    )
+
+
+def test_an_interrupted_second_fit_forgets_the_first(fuse, make_estimator, task_data):
+    """A fit that starts anew and fails leaves no network of older data behind."""
+    X, y = task_data("NetRegressor")
+    net = _fused(make_estimator).fit(X, y)
+    fuse(2)
+
+    with pytest.raises(KeyboardInterrupt):
+        net.fit(X[:, :5], y)
+
+    assert not net.__sklearn_is_fitted__()
+
+
+INTERRUPTED = {
+    "plain": {},
+    "momentum": {"optimizer": "sgd"},
+    "schedule": {"lr_schedule": "cosine", "max_epochs": 8},
+    "early stopping": {"early_stopping": True, "validation_fraction": 0.3},
+}
+
+
+@pytest.mark.parametrize("params", INTERRUPTED.values(), ids=INTERRUPTED)
+def test_an_interrupted_partial_fit_leaves_the_estimator_as_it_was(
+    params, fuse, make_estimator, task_data
+):
+    """All epochs of a failed call are undone, and training goes on as if it never was."""
+    X, y = task_data("NetRegressor")
+    net, twin = (
+        _fused(make_estimator, **params).partial_fit(X, y, n_epochs=2) for _ in range(2)
+    )
+    before = state_of(net)
+    fuse(10)
+
+    with pytest.raises(KeyboardInterrupt):
+        net.partial_fit(X, y, n_epochs=5)
+
+    assert state_of(net) == before
+    fuse(None)
+    # Other rows, on which the validation loss cannot fall below what the failed call saw.
+    net.partial_fit(X, -50 * y, n_epochs=2)
+    twin.partial_fit(X, -50 * y, n_epochs=2)
+    assert state_of(net) == state_of(twin)
+
+
+def test_an_interrupted_warm_start_leaves_the_estimator_as_it_was(
+    fuse, make_estimator, task_data
+):
+    """A warm fit that fails is undone too, its new schedule included."""
+    X, y = task_data("NetRegressor")
+    params = {"warm_start": True, "early_stopping": True, "lr_schedule": "step"}
+    params |= {"learning_rate": 0.3, "max_epochs": 8}
+    net, twin = (_fused(make_estimator, **params).fit(X, y) for _ in range(2))
+    before = state_of(net)
+    fuse(10)
+
+    with pytest.raises(KeyboardInterrupt):
+        net.fit(X, y)
+
+    assert state_of(net) == before
+    fuse(None)
+    net.partial_fit(X, y, n_epochs=2)
+    twin.partial_fit(X, y, n_epochs=2)
+    assert state_of(net) == state_of(twin)
+
+
+def test_a_partial_fit_on_refused_data_changes_nothing(make_estimator, task_data):
+    """Data that do not fit to the first call's leave the network as it was."""
+    X, y = task_data("MLPClassifier")
+    net = make_estimator("MLPClassifier").partial_fit(X, y)
+    before = state_of(net)
+
+    with pytest.raises(ValueError, match="X has 5 features"):
+        net.partial_fit(X[:, :5], y)
+
+    assert state_of(net) == before
+
+
+DIVERGING = {"optimizer": "sgd", "momentum": 0.0, "learning_rate": 1e25}
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_a_loss_that_is_not_finite_ends_the_fit(name, make_estimator, task_data):
+    """TrainingDivergedError names the epoch and the learning rate, and what to do."""
+    X, y = task_data(name)
+    net = make_estimator(name, **DIVERGING, gradient_clip=None, max_epochs=5)
+
+    with pytest.raises(TrainingDivergedError, match=r"1e\+25") as raised:
+        net.fit(X, y)
+
+    assert "epoch" in str(raised.value)
+    assert "Lower learning_rate" in str(raised.value)
+    assert isinstance(raised.value, ArithmeticError)
+    assert not net.__sklearn_is_fitted__()
+
+
+def test_weights_that_are_not_finite_after_the_last_step_end_the_fit(
+    make_estimator, task_data
+):
+    """A last step that spoils the weights after a finite loss is noticed too."""
+    X, y = task_data("MLPRegressor")
+    net = make_estimator(
+        "MLPRegressor",
+        optimizer="sgd",
+        learning_rate=1e39,
+        batch_size=-1,
+        max_epochs=1,
+        momentum=0.0,
+    )
+
+    with pytest.raises(TrainingDivergedError, match="learning_rate"):
+        net.fit(X, y)
+
+
+# --- Callbacks
+
+
+class Recorder(Callback):
+    """Note every hook that is called, and what comes with it."""
+
+    def __init__(self):
+        self.calls = []
+        self.given = SimpleNamespace()
+
+    def on_train_begin(self, net, X=None, y=None, **kwargs):
+        """Note the call."""
+        self.calls.append("train begins")
+
+    def on_epoch_begin(self, net, dataset_train=None, dataset_valid=None, **kwargs):
+        """Note the call and the rows."""
+        self.calls.append("epoch begins")
+        self.given = SimpleNamespace(train=dataset_train, valid=dataset_valid)
+
+    def on_batch_begin(self, net, batch=None, training=None, **kwargs):
+        """Note the call."""
+        self.calls.append("batch begins" if training else "validation")
+
+    def on_grad_computed(self, net, named_parameters=None, **kwargs):
+        """Note the call if there are gradients."""
+        assert all(p.grad is not None for _, p in named_parameters)
+        self.calls.append("gradient")
+
+    def on_batch_end(self, net, training=None, loss=None, y_pred=None, **kwargs):
+        """Note the call."""
+        assert loss.ndim == 0
+        self.calls.append("batch ends" if training else "validation")
+
+    def on_epoch_end(self, net, **kwargs):
+        """Note the call."""
+        self.calls.append("epoch ends")
+
+    def on_train_end(self, net, **kwargs):
+        """Note the call."""
+        self.calls.append("train ends")
+
+
+def test_callbacks_hear_of_everything_in_order(make_estimator, task_data):
+    """The hooks of a callback are called as skorch calls them."""
+    X, y = task_data("MLPRegressor")
+    recorder = Recorder()
+
+    make_estimator("MLPRegressor", batch_size=30, callbacks=[recorder]).fit(X, y)
+
+    batch = ["batch begins", "gradient", "batch ends"]
+    epoch = ["epoch begins", *batch, *batch, "epoch ends"]
+    assert recorder.calls == ["train begins", *epoch, *epoch, "train ends"]
+
+
+def test_the_scores_of_an_epoch_are_those_of_its_rows(make_estimator, task_data):
+    """valid_loss and valid_score of the last epoch are the network's on those rows."""
+    X, y = task_data("MLPClassifier")
+    recorder = Recorder()
+    params = {"early_stopping": True, "max_epochs": 1, "callbacks": [recorder]}
+    net = make_estimator("MLPClassifier", **params).fit(X, y)
+    valid = recorder.given.valid
+
+    proba = net.predict_proba(valid.X)
+
+    # Cross-entropy by its definition.
+    loss = -np.log(proba[np.arange(len(proba)), valid.y]).mean()
+    score = (proba.argmax(axis=1) == valid.y.numpy()).mean()
+    assert net.history_[-1, "valid_loss"] == pytest.approx(loss, rel=1e-5)
+    assert net.history_[-1, "valid_score"] == pytest.approx(score)
+    rows = torch.cat([recorder.given.train.X, valid.X]).numpy()
+    assert sorted(map(tuple, rows)) == sorted(map(tuple, X))
+
+
+def test_the_validation_rows_are_stratified_and_never_trained_on(make_estimator, task_data):
+    """Early stopping sets rows of every class aside, the same ones in every call."""
+    X, y = task_data("MLPClassifier")
+    recorder = Recorder()
+    params = {"early_stopping": True, "validation_fraction": 0.25, "batch_size": 10}
+    net = make_estimator("MLPClassifier", **params, callbacks=[recorder]).fit(X, y)
+    first = recorder.given
+
+    net.partial_fit(X, y)
+
+    shares = np.bincount(first.valid.y) / np.bincount(np.unique(y, return_inverse=True)[1])
+    np.testing.assert_allclose(shares, 0.25, atol=0.05)
+    assert len(first.valid) == 15
+    assert torch.equal(first.valid.X, recorder.given.valid.X)
+    assert not set(map(tuple, first.valid.X.tolist())) & set(
+        map(tuple, first.train.X.tolist())
+    )
+
+
+def test_a_hook_on_batches_changes_no_result(make_estimator, task_data):
+    """A callback that only listens leaves the network bitwise as without it."""
+    X, y = task_data("RNNClassifier")
+    silent = make_estimator("RNNClassifier", dropout=0.3).fit(X, y)
+    heard = make_estimator("RNNClassifier", dropout=0.3, callbacks=[Recorder()]).fit(X, y)
+
+    assert state_of(heard) == state_of(silent)
+
+
+def test_early_stopping_of_skorch_ends_the_training_without_an_error(
+    make_estimator, task_data
+):
+    """skorch stops by an exception of the keyboard's; the network is kept."""
+    X, y = task_data("MLPRegressor")
+    stop = EarlyStopping(
+        monitor="train_loss", patience=2, threshold=1e9, threshold_mode="abs", sink=list
+    )
+    recorder = Recorder()
+    params = {"max_epochs": 50, "callbacks": [stop, recorder]}
+
+    net = make_estimator("MLPRegressor", **params).fit(X, y)
+
+    assert net.n_epochs_ <= 3
+    assert recorder.calls[-1] == "train ends"
+    assert np.isfinite(net.predict(X)).all()
+    # Rows of batches serve callbacks only, and would make every pickle grow.
+    assert all(len(row["batches"]) <= 1 for row in net.history_)
+
+
+class StopAt(Callback):
+    """Stop the training at one hook, as skorch's callbacks do."""
+
+    def __init__(self, hook, n_calls=1):
+        self.hook = hook
+        self.n_calls = n_calls
+
+    def _count(self):
+        self.n_calls -= 1
+        if self.n_calls == 0:
+            raise KeyboardInterrupt
+
+    def on_train_begin(self, net, **kwargs):
+        """Stop here if told so."""
+        if self.hook == "on_train_begin":
+            self._count()
+
+    def on_batch_end(self, net, **kwargs):
+        """Stop here if told so."""
+        if self.hook == "on_batch_end":
+            self._count()
+
+
+def test_a_callback_may_stop_the_training_within_an_epoch(make_estimator, task_data):
+    """A training that a callback stopped after a batch can go on later."""
+    X, y = task_data("MLPRegressor")
+    stop = StopAt("on_batch_end", n_calls=6)
+    net = make_estimator("MLPRegressor", callbacks=[stop], max_epochs=3).fit(X, y)
+    stopped = net.predict(X)
+
+    net.partial_fit(X, y, n_epochs=2)
+
+    assert np.isfinite(stopped).all()
+    assert net.history_[-1]["train_loss"] > 0
+    assert (net.predict(X) != stopped).any()
+
+
+def test_an_interruption_before_the_first_epoch_is_not_swallowed(make_estimator, task_data):
+    """As in skorch, KeyboardInterrupt from on_train_begin reaches the caller."""
+    X, y = task_data("MLPRegressor")
+    net = make_estimator("MLPRegressor", callbacks=[StopAt("on_train_begin")])
+
+    with pytest.raises(KeyboardInterrupt):
+        net.fit(X, y)
+
+
+def test_an_error_in_a_callback_is_passed_on(make_estimator, task_data):
+    """What a callback raises reaches the caller, and nothing is fitted."""
+
+    class Broken(Callback):
+        def on_epoch_end(self, net, **kwargs):
+            raise LookupError("no such scale")
+
+    X, y = task_data("MLPRegressor")
+    net = make_estimator("MLPRegressor", callbacks=[Broken()])
+
+    with pytest.raises(LookupError, match="no such scale"):
+        net.fit(X, y)
+
+    assert not net.__sklearn_is_fitted__()
+
+
+def test_scores_of_skorch_see_classes(make_estimator, task_data):
+    """EpochScoring with a scorer of scikit-learn agrees with the history's own score."""
+    X, y = task_data("MLPClassifier")
+    scoring = EpochScoring("accuracy", lower_is_better=False, name="acc")
+    params = {"early_stopping": True, "validation_fraction": 0.4, "max_epochs": 4}
+
+    net = make_estimator("MLPClassifier", **params, callbacks=[scoring]).fit(X, y)
+
+    assert net.history_[:, "acc"] == pytest.approx(net.history_[:, "valid_score"])
+
+
+def test_scores_of_skorch_on_the_training_rows(make_estimator, task_data):
+    """EpochScoring(on_train=True) scores the predictions made while training."""
+    X, y = task_data("MLPRegressor")
+    scoring = EpochScoring("r2", on_train=True, lower_is_better=False, name="own_r2")
+
+    net = make_estimator("MLPRegressor", max_epochs=3, callbacks=[scoring]).fit(X, y)
+
+    expected = net.history_[:, "train_score"]
+    assert net.history_[:, "own_r2"] == pytest.approx(expected, abs=1e-5)
+
+
+def test_schedulers_of_skorch_set_the_rate(make_estimator, task_data):
+    """LRScheduler with torch's StepLR divides a constant rate as told."""
+    X, y = task_data("MLPRegressor")
+    scheduler = LRScheduler("StepLR", step_size=1, gamma=0.5)
+    params = {"lr_schedule": "constant", "learning_rate": 0.1, "max_epochs": 4}
+
+    net = make_estimator("MLPRegressor", **params, callbacks=[scheduler]).fit(X, y)
+
+    assert net.history_[:, "lr"] == pytest.approx([0.1, 0.05, 0.025, 0.0125])
+
+
+def test_clipping_by_skorch_equals_gradient_clip(make_estimator, task_data):
+    """GradientNormClipping and gradient_clip of the same norm are the same training."""
+    X, y = task_data("MLPRegressor")
+    params = {"optimizer": "sgd", "learning_rate": 0.5}
+    by_parameter = make_estimator("MLPRegressor", **params, gradient_clip=0.05)
+    by_callback = make_estimator(
+        "MLPRegressor",
+        **params,
+        gradient_clip=None,
+        callbacks=[GradientNormClipping(0.05)],
+    )
+
+    assert state_of(by_callback.fit(X, y)) == state_of(by_parameter.fit(X, y))
+
+
+def test_checkpoints_of_skorch_hold_the_weights(make_estimator, task_data, tmp_path):
+    """Checkpoint writes the weights of the best epoch and can load them again."""
+    X, y = task_data("MLPRegressor")
+    checkpoint = Checkpoint(
+        dirname=str(tmp_path), monitor="train_loss_best", load_best=True
+    )
+
+    net = make_estimator("MLPRegressor", max_epochs=3, callbacks=[checkpoint]).fit(X, y)
+
+    saved = torch.load(tmp_path / "params.pt", weights_only=True)
+    assert {name: w.tolist() for name, w in saved.items()} == state_of(net)["weights"]
+
+
+def test_named_callbacks_and_their_parameters(make_estimator, task_data):
+    """Callbacks may come as pairs of a name and a callback, as in skorch."""
+    X, y = task_data("MLPRegressor")
+    recorder = Recorder()
+
+    make_estimator("MLPRegressor", callbacks=(("notes", recorder),)).fit(X, y)
+
+    assert recorder.calls[-1] == "train ends"
+
+
+# --- History
+
+
+def test_the_history_counts_rows_not_batches(make_estimator, task_data):
+    """train_loss is the mean over rows, though the last batch is shorter."""
+    X, y = task_data("MLPRegressor")
+    losses = []
+
+    class Losses(Callback):
+        def on_batch_end(self, net, batch=None, loss=None, **kwargs):
+            losses.append((len(batch[0]), loss.item()))
+
+    net = make_estimator(
+        "MLPRegressor", batch_size=25, max_epochs=1, callbacks=[Losses()]
+    ).fit(X, y)
+
+    assert [n for n, _ in losses] == [25, 25, 10]
+    mean = sum(n * loss for n, loss in losses) / 60
+    assert net.history_[0, "train_loss"] == pytest.approx(mean, rel=1e-6)
+
+
+@pytest.mark.parametrize("cls", [NetClassifier, NetRegressor])
+def test_the_history_is_that_of_skorch(cls, make_estimator, task_data):
+    """Rows have the keys that the documentation promises."""
+    X, y = task_data(cls.__name__)
+
+    net = make_estimator(cls.__name__, early_stopping=True).fit(X, y)
+
+    keys = {"train_loss", "train_score", "valid_loss", "valid_score", "lr", "dur"}
+    assert all(keys <= set(row) for row in net.history_)
+    assert all(row["dur"] > 0 for row in net.history_)
+    assert net.history_[:, "epoch"] == [1, 2]
+
+
+def test_a_network_is_made_anew_for_every_fit(task_data):
+    """A second fit without warm_start does not depend on the first."""
+    X, y = task_data("MLPClassifier")
+    net = MLPClassifier(width=5, max_epochs=2, random_state=3)
+
+    first = net.fit(X, y).predict_proba(X)
+    second = net.fit(X[::-1], y[::-1]).fit(X, y).predict_proba(X)
+
+    np.testing.assert_array_equal(first, second)

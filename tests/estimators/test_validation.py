@@ -1,0 +1,574 @@
+"""What users may hand to an estimator, and what is refused with which words."""
+
+from fractions import Fraction
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+from scipy import sparse
+
+import sk_tune
+from sk_tune.estimators._validation import (
+    Number,
+    WholeNumber,
+    as_array,
+    check_parameters,
+    is_whole,
+    resolve_device,
+    resolve_seed,
+)
+
+NAMES = [
+    network + task
+    for network in ("MLP", "CNN", "RNN", "Net")
+    for task in ("Classifier", "Regressor")
+]
+
+_RNG = np.random.default_rng(0)
+# Eighths between -2 and 2, which float16 and bfloat16 hold without rounding.
+X = (_RNG.integers(-16, 17, size=(60, 8)) / 8).astype(np.float32)
+X_INT = _RNG.integers(0, 100, size=(60, 8))
+X_BOOL = _RNG.integers(0, 2, size=(60, 8)).astype(bool)
+COLUMNS = [f"c{i}" for i in range(8)]
+
+
+class ArrayLike:
+    """An object that numpy can turn into an array."""
+
+    def __init__(self, values):
+        self.values = values
+
+    def __array__(self, dtype=None, copy=None):
+        return np.array(self.values, dtype=dtype)
+
+
+def _memory_mapped(values, folder):
+    path = folder / "X.npy"
+    np.save(path, values)
+    return np.load(path, mmap_mode="r")
+
+
+def _read_only(values):
+    values = values.copy()
+    values.setflags(write=False)
+    return values
+
+
+def _polars(values):
+    polars = pytest.importorskip("polars")
+    return polars.DataFrame(np.ascontiguousarray(values), schema=COLUMNS)
+
+
+FLOAT_FORMS = {
+    "float64": lambda v, _: v.astype(np.float64),
+    "float16": lambda v, _: v.astype(np.float16),
+    "longdouble": lambda v, _: v.astype(np.longdouble),
+    "big-endian": lambda v, _: v.astype(">f4"),
+    "objects": lambda v, _: v.astype(object),
+    "text of numbers": lambda v, _: v.astype(str).astype(object),
+    "fractions": lambda v, _: np.vectorize(Fraction)(v),
+    "list": lambda v, _: v.tolist(),
+    "list of arrays": lambda v, _: list(v),
+    "Fortran order": lambda v, _: np.asfortranarray(v),
+    "reversed": lambda v, _: v[::-1].copy()[::-1],
+    "every other column": lambda v, _: v.repeat(2, axis=1)[:, ::2],
+    "read-only": lambda v, _: _read_only(v),
+    "read-only float64": lambda v, _: _read_only(v.astype(np.float64)),
+    "memory-mapped": _memory_mapped,
+    "array-like": lambda v, _: ArrayLike(v),
+    "pandas": lambda v, _: pd.DataFrame(v, columns=COLUMNS),
+    "pandas nullable": lambda v, _: pd.DataFrame(v, columns=COLUMNS).astype("Float64"),
+    "pandas objects": lambda v, _: pd.DataFrame(v, columns=COLUMNS).astype(object),
+    "pandas with row labels": lambda v, _: pd.DataFrame(v, index=np.arange(60) * 7),
+    "polars": lambda v, _: _polars(v),
+    "tensor": lambda v, _: torch.tensor(v),
+    "float64 tensor": lambda v, _: torch.tensor(v, dtype=torch.float64),
+    "float16 tensor": lambda v, _: torch.tensor(v, dtype=torch.float16),
+    "bfloat16 tensor": lambda v, _: torch.tensor(v, dtype=torch.bfloat16),
+    "tensor with gradient": lambda v, _: torch.tensor(v).requires_grad_(),
+    "transposed tensor": lambda v, _: torch.tensor(v.T.copy()).T,
+}
+INT_FORMS = {
+    **{name: lambda v, _, d=name: v.astype(d) for name in ("int8", "uint8", "int64", "u2")},
+    "list of int": lambda v, _: v.tolist(),
+    "int tensor": lambda v, _: torch.tensor(v),
+    "pandas int": lambda v, _: pd.DataFrame(v),
+    "pandas nullable int": lambda v, _: pd.DataFrame(v).astype("Int64"),
+    "polars int": lambda v, _: _polars(v),
+}
+BOOL_FORMS = {
+    "bool": lambda v, _: v,
+    "list of bool": lambda v, _: v.tolist(),
+    "bool tensor": lambda v, _: torch.tensor(v),
+    "pandas bool": lambda v, _: pd.DataFrame(v),
+    "polars bool": lambda v, _: _polars(v),
+}
+FORMS = [
+    pytest.param(values, form, id=name)
+    for values, forms in ((X, FLOAT_FORMS), (X_INT, INT_FORMS), (X_BOOL, BOOL_FORMS))
+    for name, form in forms.items()
+]
+
+
+@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize(("values", "form"), FORMS)
+def test_every_form_of_x_is_as_its_float32_copy(
+    values, form, name, make_estimator, task_data, outputs, tmp_path
+):
+    """Any container and number type is trained on and predicted as one plain copy is."""
+    y = task_data(name).y
+    given = form(values, tmp_path)
+    plain = np.ascontiguousarray(values, dtype=np.float32)
+
+    by_form = make_estimator(name, max_epochs=1).fit(given, y)
+    by_copy = make_estimator(name, max_epochs=1).fit(plain, y)
+
+    np.testing.assert_array_equal(outputs(by_form, given), outputs(by_copy, plain))
+
+
+def test_tensors_are_neither_moved_nor_changed(make_estimator, task_data):
+    """A tensor with a gradient stays the leaf it was."""
+    tensor = torch.tensor(X).requires_grad_()
+
+    make_estimator("MLPRegressor").fit(tensor, task_data("MLPRegressor").y).predict(tensor)
+
+    assert tensor.requires_grad
+    assert tensor.grad is None
+    assert torch.equal(tensor.detach(), torch.tensor(X))
+
+
+def test_float64_data_of_a_float64_network_keep_their_digits(make_estimator, task_data):
+    """With dtype="float64" X is never rounded to float32 on its way."""
+    y = task_data("MLPRegressor").y
+    net = make_estimator("MLPRegressor", dtype="float64").fit(X, y)
+    shift = np.full_like(X, 1e-12, dtype=np.float64)
+
+    moved = net.predict(X.astype(np.float64) + shift)
+
+    assert (moved != net.predict(X)).any()
+
+
+# --- X that is refused
+
+
+def _with(value, row=3, column=2, dtype=np.float64):
+    values = X.astype(dtype)
+    values[row, column] = value
+    return values
+
+
+def _frame(**columns):
+    return pd.DataFrame(X, columns=COLUMNS).assign(**columns)
+
+
+_ENCODER = "OneHotEncoder"
+BAD_X = {
+    "nan": (lambda: _with(np.nan), ["X contains NaN", "2 (1)"]),
+    "nan in frame": (lambda: _frame(c4=np.nan), ["X contains NaN", "'c4' (60)"]),
+    "nan in many columns": (
+        lambda: np.full((60, 8), np.nan),
+        ["X contains NaN", "0 (60)", "4 (60)", "and 3 more"],
+    ),
+    "nan in tensor": (lambda: torch.tensor(_with(np.nan)), ["X contains NaN"]),
+    "None": (lambda: _with(None, dtype=object), ["X contains NaN", "2 (1)"]),
+    "missing in nullable": (
+        lambda: _frame(c1=pd.array([None] + [1] * 59, dtype="Int64")),
+        ["NaN", "'c1' (1)"],
+    ),
+    "infinite": (lambda: _with(np.inf), ["X contains infinity"]),
+    "too large": (lambda: _with(1e300), ["X contains infinity or a value too large"]),
+    "text": (lambda: _with("red", dtype=object), ["red"]),
+    "text in frame": (
+        lambda: _frame(c6=["red", "blue"] * 30, c7=["x"] * 60),
+        ["'c6'", "'red'", _ENCODER],
+    ),
+    "categories": (
+        lambda: _frame(c5=pd.Categorical(["a", "b"] * 30)),
+        ["'c5'", "Categorical", _ENCODER],
+    ),
+    "times": (
+        lambda: _frame(c3=pd.date_range("2020", periods=60)),
+        ["'c3'", "Datetime"],
+    ),
+    "durations": (
+        lambda: _frame(c3=pd.to_timedelta(np.arange(60), unit="s")),
+        ["'c3'", "Duration"],
+    ),
+    "complex": (lambda: X + 1j, ["Complex data not supported"]),
+    "complex list": (lambda: (X + 1j).tolist(), ["Complex data not supported"]),
+    "csr matrix": (lambda: sparse.csr_matrix(X), ["parse"]),
+    "csr array": (lambda: sparse.csr_array(X), ["parse"]),
+    "csc matrix": (lambda: sparse.csc_matrix(X), ["parse"]),
+    "no rows": (lambda: X[:0], ["0 sample(s)"]),
+    "no columns": (lambda: X[:, :0], ["0 feature(s)"]),
+    "one dimension": (lambda: X[:, 0], ["Reshape your data"]),
+    "a number": (lambda: 3.0, ["scalar array"]),
+    "ragged": (lambda: [[1.0], [2.0, 3.0]], []),
+    "other length": (lambda: X[:50], ["inconsistent numbers of samples", "50", "60"]),
+}
+
+
+@pytest.mark.parametrize(("make_X", "words"), BAD_X.values(), ids=BAD_X)
+@pytest.mark.parametrize("name", ["MLPClassifier", "MLPRegressor", "CNNClassifier"])
+def test_x_that_cannot_be_used_is_refused_in_fit(
+    name, make_X, words, make_estimator, task_data
+):
+    """The message names the column or the fault, and nothing is fitted."""
+    net = make_estimator(name)
+
+    with pytest.raises((ValueError, TypeError)) as raised:
+        net.fit(make_X(), task_data(name).y)
+
+    assert all(word in str(raised.value) for word in words)
+    assert not net.__sklearn_is_fitted__()
+
+
+@pytest.mark.parametrize(
+    ("make_X", "words"),
+    [pytest.param(*BAD_X[k], id=k) for k in BAD_X if k not in {"other length", "no rows"}],
+)
+def test_x_that_cannot_be_used_is_refused_in_predict(
+    make_X, words, make_estimator, task_data
+):
+    """Predicting refuses what fitting refuses."""
+    given = make_X()
+    names = given.columns if isinstance(given, pd.DataFrame) else None
+    seen = X if names is None else pd.DataFrame(X, columns=names)
+    net = make_estimator("MLPRegressor").fit(seen, task_data("MLPRegressor").y)
+
+    with pytest.raises((ValueError, TypeError)) as raised:
+        net.predict(given)
+
+    expected = [] if "0 feature(s)" in words else words
+    assert all(word in str(raised.value) for word in expected)
+
+
+@pytest.mark.parametrize("kind", ["categories", "times", "text"])
+def test_polars_columns_without_numbers_are_refused_by_name(
+    kind, make_estimator, task_data
+):
+    """What holds for frames of pandas holds for those of polars."""
+    polars = pytest.importorskip("polars")
+    column = {
+        "categories": polars.Series(["a", "b"] * 30, dtype=polars.Categorical),
+        "times": pd.date_range("2020", periods=60).to_pydatetime().tolist(),
+        "text": ["red"] * 60,
+    }[kind]
+    frame = _polars(X).with_columns(polars.Series("c5", column))
+
+    with pytest.raises(ValueError, match="'c5'"):
+        make_estimator("MLPRegressor").fit(frame, task_data("MLPRegressor").y)
+
+
+def test_missing_values_in_polars_are_counted_by_column(make_estimator, task_data):
+    """null and NaN of polars are both NaN, named and counted."""
+    polars = pytest.importorskip("polars")
+    frame = _polars(X).with_columns(
+        polars.Series("c1", [None] * 2 + [1.0] * 58),
+        polars.Series("c3", [float("nan")] + [1.0] * 59),
+    )
+
+    with pytest.raises(ValueError, match="NaN") as raised:
+        make_estimator("MLPRegressor").fit(frame, task_data("MLPRegressor").y)
+
+    assert "'c1' (2)" in str(raised.value)
+    assert "'c3' (1)" in str(raised.value)
+
+
+@pytest.mark.parametrize("task", ["Classifier", "Regressor"])
+def test_images_are_refused_by_a_perceptron(task, make_estimator, task_data):
+    """Three dimensions are no table."""
+    with pytest.raises(ValueError, match="3"):
+        make_estimator(f"MLP{task}").fit(X.reshape(60, 2, 4), task_data(f"MLP{task}").y)
+
+
+def test_other_columns_than_in_fit_are_refused(make_estimator, task_data):
+    """As in scikit-learn: other number, names, order; an array instead warns."""
+    y = task_data("MLPRegressor").y
+    frame = pd.DataFrame(X, columns=COLUMNS)
+    net = make_estimator("MLPRegressor").fit(frame, y)
+
+    assert net.feature_names_in_.tolist() == COLUMNS
+    with pytest.raises(ValueError, match="X has 7 features, but MLPRegressor .* 8"):
+        make_estimator("MLPRegressor").fit(X, y).predict(X[:, :7])
+    with pytest.raises(ValueError, match="seen at fit time, yet now missing:\n- c3"):
+        net.predict(frame.drop(columns="c3"))
+    with pytest.raises(ValueError, match="unseen at fit time:\n- new"):
+        net.predict(frame.rename(columns={"c0": "new"}))
+    with pytest.raises(ValueError, match="same order"):
+        net.predict(frame[COLUMNS[::-1]])
+    with pytest.warns(UserWarning, match="does not have valid feature names"):
+        net.predict(X)
+
+
+# --- Parameters that are refused
+
+_NOT_WHOLE = [0, -3, 2.5, "32", True, np.nan, None]
+BAD_PARAMETERS = {
+    "batch_size": [0, -2, 2.5, "32", True, None],
+    "max_epochs": _NOT_WHOLE,
+    "patience": _NOT_WHOLE,
+    "learning_rate": [0, -0.1, np.nan, np.inf, "0.1", True, None],
+    "momentum": [-0.1, 1.0, np.nan, "0.9", None],
+    "nesterovs_momentum": ["yes", 2, None],
+    "optimizer": ["lion", "ADAM", None, 3],
+    "lr_schedule": ["linear", None],
+    "gradient_clip": [0, -1, np.nan, "1"],
+    "weight_decay": [-0.1, np.nan, "0", None],
+    "l1": [-0.1, np.nan, None],
+    "early_stopping": ["yes", 3, None],
+    "validation_fraction": [0, 1, 1.5, -0.1, np.nan, None, "0.1"],
+    "tol": [-1e-3, np.nan, None],
+    "warm_start": ["yes", None],
+    "random_state": [-1, 2**32, 0.5, "0", np.random.default_rng(0)],
+    "device": ["gpu", "cuda:99", "mps:0", "", 3, None],
+    "dtype": ["float16", "double", None, np.float32],
+    "callbacks": ["early", 3],
+    "verbose": ["loud", None],
+    "label_smoothing": [-0.1, 1.0, np.nan, None],
+    "class_weight": ["even", 3],
+    "activation": ["swish2", None, 3],
+    "normalization": ["instance", 3, True],
+    "residual": ["yes", None],
+    "dropout": [-0.1, 1.0, np.nan, "0.5", None],
+    "n_layers": [-1, 1.5, "2", True, None],
+    "width": _NOT_WHOLE,
+    "hidden_layer_sizes": [(0,), (-1, 3), "64", (3.5,), (True,), -2, ("8",), [[3], [4]]],
+    "n_channels": _NOT_WHOLE,
+    "kernel_size": _NOT_WHOLE,
+    "pooling": ["min", 2],
+    "cell": ["cnn", None],
+    "hidden_size": _NOT_WHOLE,
+    "bidirectional": ["both", None],
+    "input_shape": [(0, 8), "8", (2.5, 4), (-2, -4), (), (True, 8)],
+}
+_HOMES = {
+    "n_channels": "CNNClassifier",
+    "kernel_size": "CNNClassifier",
+    "pooling": "CNNRegressor",
+    "cell": "RNNClassifier",
+    "hidden_size": "RNNRegressor",
+    "bidirectional": "RNNClassifier",
+    "input_shape": "CNNClassifier",
+}
+
+
+@pytest.mark.parametrize(
+    ("parameter", "value"),
+    [
+        pytest.param(name, value, id=f"{name}={value!r:.20}")
+        for name, values in BAD_PARAMETERS.items()
+        for value in values
+    ],
+)
+def test_parameters_out_of_range_are_refused_in_fit(
+    parameter, value, make_estimator, task_data
+):
+    """In scikit-learn's sentence: which parameter of which class, and what was given."""
+    name = _HOMES.get(parameter, "MLPClassifier")
+    data = task_data(name)
+    # Neither the constructor nor set_params nor clone checks anything.
+    net = make_estimator(name, **{parameter: value})
+
+    with pytest.raises((ValueError, TypeError)) as raised:
+        net.fit(data.X, data.y)
+
+    message = str(raised.value)
+    assert f"'{parameter}' parameter of {name}" in message
+    assert repr(value) in message or str(value) in message
+    assert not net.__sklearn_is_fitted__()
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_parameters_are_checked_in_partial_fit_too(name, make_estimator, task_data):
+    """A parameter that is spoilt between two calls is refused by the second."""
+    data = task_data(name)
+    net = make_estimator(name).partial_fit(data.X, data.y)
+
+    with pytest.raises(ValueError, match="'tol' parameter"):
+        net.set_params(tol=-1).partial_fit(data.X, data.y)
+
+
+@pytest.mark.parametrize("n_epochs", [0, -1, 1.5, "2", True, None])
+def test_epochs_of_partial_fit_are_checked(n_epochs, make_estimator, task_data):
+    """n_epochs is an integer of at least 1."""
+    data = task_data("MLPRegressor")
+    net = make_estimator("MLPRegressor").partial_fit(data.X, data.y)
+
+    with pytest.raises(ValueError, match="n_epochs"):
+        net.partial_fit(data.X, data.y, n_epochs=n_epochs)
+
+    assert net.n_epochs_ == 1
+
+
+@pytest.mark.parametrize("parameter", ["optimizer", "activation", "lr_schedule", "cell"])
+def test_an_unknown_name_is_refused_with_the_known_ones(
+    parameter, make_estimator, task_data
+):
+    """Where a name is asked for, the message lists all that there are."""
+    known = {
+        "optimizer": ["adamw", "adam", "sgd", "rmsprop"],
+        "activation": ["relu", "gelu", "identity"],
+        "lr_schedule": ["constant", "cosine", "one_cycle", "step"],
+        "cell": ["gru", "lstm", "rnn"],
+    }[parameter]
+    data = task_data("RNNClassifier")
+
+    with pytest.raises(ValueError, match=f"'{parameter}'") as raised:
+        make_estimator("RNNClassifier", **{parameter: "unknown"}).fit(data.X, data.y)
+
+    assert all(repr(name) in str(raised.value) for name in known)
+
+
+def test_an_activation_that_a_plain_cell_has_not_is_refused(make_estimator, task_data):
+    """A plain recurrent cell has relu and tanh only, and the message says so."""
+    data = task_data("RNNRegressor")
+    net = make_estimator("RNNRegressor", cell="rnn", activation="gelu")
+
+    with pytest.raises(
+        ValueError, match="'activation' parameter of RNNRegressor"
+    ) as raised:
+        net.fit(data.X, data.y)
+
+    assert all(word in str(raised.value) for word in ("relu", "tanh", "gelu"))
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_an_unknown_parameter_is_refused_at_once(name, make_estimator):
+    """A misspelt name fails in the constructor and in set_params."""
+    with pytest.raises(TypeError, match="widht"):
+        make_estimator(name, widht=3)
+    with pytest.raises(ValueError, match="Invalid parameter 'widht'"):
+        make_estimator(name).set_params(widht=3)
+
+
+NUMPY_SCALARS = {
+    "MLPClassifier": {
+        "n_layers": np.int64(1),
+        "width": np.int32(5),
+        "hidden_layer_sizes": np.array([5, 3]),
+        "learning_rate": np.float32(0.01),
+        "momentum": np.float32(0.5),
+        "weight_decay": np.float64(0.1),
+        "l1": np.float32(1e-4),
+        "gradient_clip": np.float32(1.0),
+        "dropout": np.float32(0.25),
+        "residual": np.True_,
+        "early_stopping": np.True_,
+        "validation_fraction": np.float32(0.25),
+        "patience": np.int64(3),
+        "tol": np.float32(0.0),
+        "batch_size": np.int64(10),
+        "max_epochs": np.int64(2),
+        "random_state": np.int64(3),
+        "label_smoothing": np.float32(0.125),
+        "optimizer": np.str_("sgd"),
+        "activation": np.str_("tanh"),
+        "nesterovs_momentum": np.True_,
+        "warm_start": np.False_,
+        "verbose": np.int64(0),
+    },
+    "CNNClassifier": {
+        "n_layers": np.int64(1),
+        "n_channels": np.int64(3),
+        "kernel_size": np.int64(3),
+        "width": np.int64(4),
+        "input_shape": np.array([2, 4]),
+        "pooling": np.str_("avg"),
+        "dropout": np.float64(0.5),
+    },
+    "RNNRegressor": {
+        "n_layers": np.int64(2),
+        "hidden_size": np.int64(3),
+        "bidirectional": np.True_,
+        "input_shape": np.array([4, 2]),
+        "cell": np.str_("lstm"),
+        "residual": np.True_,
+    },
+}
+
+
+@pytest.mark.parametrize(("name", "params"), NUMPY_SCALARS.items(), ids=NUMPY_SCALARS)
+def test_scalars_of_numpy_are_numbers(name, params, make_estimator, task_data, outputs):
+    """Values drawn by a search, which are numpy's, train as Python's do."""
+    X, y = task_data(name)
+    plain = {k: v.tolist() for k, v in params.items()}
+
+    by_numpy = make_estimator(name, **params).fit(X, y)
+    by_python = make_estimator(name, **plain).fit(X, y)
+
+    np.testing.assert_array_equal(outputs(by_numpy, X), outputs(by_python, X))
+
+
+def test_a_network_that_fits_into_no_memory_is_refused(make_estimator, task_data):
+    """An absurd size is an error of its own, before anything is trained."""
+    data = task_data("MLPRegressor")
+    net = make_estimator("MLPRegressor", hidden_layer_sizes=10**14)
+
+    with pytest.raises((MemoryError, ValueError), match="memory"):
+        net.fit(data.X, data.y)
+
+    assert not net.__sklearn_is_fitted__()
+
+
+# --- Helpers
+
+
+@pytest.mark.parametrize(
+    ("constraint", "inside", "outside"),
+    [
+        (WholeNumber(1), [1, np.int64(2), 10**20], [0, 1.0, True, "1", None]),
+        (Number(0, 1), [0, 0.5, np.float32(0.5)], [1, -0.1, np.nan, False, "0", None]),
+        (Number(0, closed="neither"), [1e-9, 3], [0, -1, np.inf, True]),
+        (Number(0, 1, closed="both"), [0, 1], [1.01]),
+    ],
+)
+def test_constraints_hold_what_they_say(constraint, inside, outside):
+    """Bounds are respected, and truth values are no numbers."""
+    assert all(constraint.is_satisfied_by(value) for value in inside)
+    assert not any(constraint.is_satisfied_by(value) for value in outside)
+
+
+def test_only_integers_are_whole():
+    """A whole number is an integer from the bound on, and no truth value."""
+    assert is_whole(1, 1)
+    assert is_whole(np.int8(4), 1)
+    assert not any(is_whole(value, 1) for value in (0, 1.0, True, np.True_, "1", None))
+
+
+def test_constraints_of_all_classes_are_gathered():
+    """A parameter is checked wherever in the hierarchy it is declared."""
+    for name in ("max_epochs", "width", "dropout", "label_smoothing"):
+        with pytest.raises(ValueError, match=name):
+            check_parameters(sk_tune.MLPClassifier(**{name: -1}))
+    check_parameters(sk_tune.MLPClassifier())
+
+
+def test_tensors_become_arrays_and_the_rest_stays():
+    """Only tensors are converted, without a copy where numpy has the type."""
+    tensor = torch.arange(3.0)
+    values = [1, 2]
+
+    assert as_array(values) is values
+    assert np.shares_memory(as_array(tensor), tensor.numpy())
+    assert as_array(tensor.to(torch.bfloat16)).tolist() == [0, 1, 2]
+
+
+def test_the_device_is_cuda_where_there_is_one():
+    """auto is cuda if there is one, and any name is given back as torch writes it."""
+    expected = "cuda" if torch.cuda.is_available() else "cpu"
+
+    assert resolve_device(sk_tune.MLPClassifier(device="auto")) == expected
+    assert resolve_device(sk_tune.MLPClassifier(device="cpu")) == "cpu"
+
+
+def test_seeds_come_from_numbers_states_and_entropy():
+    """A number is its own seed, a RandomState draws one, None is fresh each time."""
+    random_state = np.random.RandomState(5)
+    expected = np.random.RandomState(5).randint(2**31 - 1)
+
+    assert resolve_seed(np.int64(7)) == 7
+    assert resolve_seed(random_state) == expected
+    assert resolve_seed(None) != resolve_seed(None)
+    assert 0 <= resolve_seed(None) < 2**32

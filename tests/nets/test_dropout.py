@@ -1,0 +1,118 @@
+"""Dropout whose mask is a function of (seed, step, layer, position).
+
+Statistical bounds are five standard errors of the counts, for fixed seeds.
+"""
+
+import copy
+import pickle
+
+import pytest
+import torch
+from torch import nn
+
+from sk_tune.nets import SeededDropout, seed_dropout, set_dropout_step
+
+SHAPE = (128, 64)
+N = SHAPE[0] * SHAPE[1]
+
+
+def _layer(p=0.3, seed=0, step=0):
+    layer = SeededDropout(p).train()
+    set_dropout_step(seed_dropout(layer, seed), step)
+    return layer
+
+
+def _dropped(layer, shape=SHAPE):
+    return (layer(torch.ones(shape)) == 0).double()
+
+
+@pytest.mark.parametrize("p", [0.05, 0.3, 0.5, 0.9])
+def test_share_of_dropped_elements_is_p(p):
+    """Over 20 steps the share lies within five standard errors of p."""
+    shares = [_dropped(_layer(p, step=step)).mean() for step in range(20)]
+
+    error = (p * (1 - p) / (20 * N)) ** 0.5
+    assert torch.stack(shares).mean().item() == pytest.approx(p, abs=5 * error)
+
+
+def test_kept_elements_are_scaled_so_that_the_mean_stays():
+    """What is kept is divided by 1 - p, exactly."""
+    x = torch.ones(SHAPE, dtype=torch.float64)
+
+    assert set(_layer(0.5)(x).unique().tolist()) == {0.0, 2.0}
+
+
+def test_evaluation_and_p_0_leave_the_input_alone():
+    """The very tensor comes back."""
+    x = torch.ones(SHAPE)
+
+    assert _layer().eval()(x) is x
+    assert _layer(0.0)(x) is x
+
+
+@pytest.mark.parametrize(
+    ("a", "b"),
+    [
+        (_layer(step=0), _layer(step=1)),
+        (_layer(step=5), _layer(step=6)),
+        (_layer(seed=0), _layer(seed=1)),
+        (_layer(seed=2**40), _layer(seed=2**41)),
+    ],
+)
+def test_masks_of_other_steps_and_seeds_are_independent(a, b):
+    """Their correlation over 8192 elements is that of chance."""
+    masks = torch.stack([_dropped(a).flatten(), _dropped(b).flatten()])
+
+    assert abs(torch.corrcoef(masks)[0, 1]) < 5 / N**0.5
+
+
+def test_layers_of_one_network_have_independent_masks():
+    """Two layers with one seed and step drop other elements."""
+    net = nn.Sequential(SeededDropout(0.3), SeededDropout(0.3)).train()
+    set_dropout_step(seed_dropout(net, 0), 3)
+
+    masks = torch.stack([_dropped(layer).flatten() for layer in net])
+
+    assert abs(torch.corrcoef(masks)[0, 1]) < 5 / N**0.5
+
+
+@pytest.mark.parametrize("lag", [1, 2, 64, 128])
+def test_neighbours_are_independent(lag):
+    """Over 50 steps, elements `lag` apart are dropped together as often as by chance."""
+    masks = torch.stack([_dropped(_layer(step=s)).flatten() for s in range(50)]) - 0.3
+
+    together = (masks[:, lag:] * masks[:, :-lag]).mean() / 0.21
+
+    assert abs(together) < 5 / (50 * N) ** 0.5
+
+
+def test_mask_of_a_row_does_not_depend_on_the_rows_behind_it():
+    """A shorter batch has the first rows of the longer one's mask."""
+    layer = _layer()
+
+    assert torch.equal(_dropped(layer)[:10], _dropped(layer, (10, SHAPE[1])))
+
+
+def test_mask_is_the_same_after_pickle_and_copy():
+    """A network that moves elsewhere drops the same elements, and carries no cache."""
+    layer = _layer(seed=4, step=9)
+    expected = _dropped(layer)
+
+    moved = pickle.loads(pickle.dumps(layer))
+
+    assert torch.equal(_dropped(moved), expected)
+    assert torch.equal(_dropped(copy.deepcopy(layer)), expected)
+    assert len(pickle.dumps(layer)) < 4 * N
+
+
+def test_global_generator_is_not_touched():
+    """Masks draw nothing."""
+    before = torch.get_rng_state()
+    _dropped(_layer())
+
+    assert torch.equal(torch.get_rng_state(), before)
+
+
+def test_representation_shows_the_probability():
+    """``repr`` of a network tells how much it drops."""
+    assert repr(SeededDropout(0.25)) == "SeededDropout(p=0.25)"
