@@ -40,6 +40,7 @@ __all__ = ["NetworkEstimator"]
 
 Array = npt.NDArray[Any]
 
+_OPTIMIZER = ("learning_rate", "momentum", "nesterovs_momentum", "weight_decay")
 # Enough rows for the arithmetic to outweigh the calls, few enough to stay in the cache.
 _PREDICT_ROWS = 1024
 
@@ -153,6 +154,18 @@ class NetworkEstimator(TrainingParameters, BaseEstimator, ABC):  # type: ignore[
         fresh = not (self.warm_start and hasattr(self, "net_"))
         return self._fit(X, y, sample_weight, fresh=fresh, n_epochs=None)
 
+    def _partial_fit(
+        self, X: Any, y: Any, sample_weight: Any, n_epochs: int, classes: Any = None
+    ) -> Self:
+        if not is_whole(n_epochs, 1):
+            raise ValueError(
+                f"n_epochs must be an integer of at least 1. Got {n_epochs!r}."
+            )
+        fresh = not hasattr(self, "net_")
+        return self._fit(
+            X, y, sample_weight, fresh=fresh, n_epochs=n_epochs, classes=classes
+        )
+
     def _fit(
         self,
         X: Any,
@@ -164,10 +177,6 @@ class NetworkEstimator(TrainingParameters, BaseEstimator, ABC):  # type: ignore[
         classes: Any = None,
     ) -> Self:
         check_parameters(self)
-        if n_epochs is not None and not is_whole(n_epochs, 1):
-            raise ValueError(
-                f"n_epochs must be an integer of at least 1. Got {n_epochs!r}."
-            )
         if fresh:
             # An interrupted fit must not leave an old network beside new attributes.
             self.__dict__.pop("net_", None)
@@ -218,16 +227,11 @@ class NetworkEstimator(TrainingParameters, BaseEstimator, ABC):  # type: ignore[
             criterion,
             options=self._options(seed),
             optimizer=partial(
-                build_optimizer,
-                self.optimizer,
-                learning_rate=self.learning_rate,
-                momentum=self.momentum,
-                nesterovs_momentum=self.nesterovs_momentum,
-                weight_decay=self.weight_decay,
+                build_optimizer, self.optimizer, **self._arguments(*_OPTIMIZER)
             ),
             lr=self.learning_rate,
             max_epochs=self.max_epochs,
-            batch_size=self.batch_size,
+            batch_size=int(self.batch_size),
             iterator_valid__batch_size=_PREDICT_ROWS,
             callbacks=None if self.callbacks is None else list(self.callbacks),
             device=device or resolve_device(self),
@@ -246,11 +250,8 @@ class NetworkEstimator(TrainingParameters, BaseEstimator, ABC):  # type: ignore[
     def _options(self, seed: int) -> TrainingOptions:
         return TrainingOptions(
             seed=seed,
-            learning_rate=self.learning_rate,
-            lr_schedule=self.lr_schedule,
             schedule_epochs=self.max_epochs,
-            gradient_clip=self.gradient_clip,
-            l1=self.l1,
+            **self._arguments("learning_rate", "lr_schedule", "gradient_clip", "l1"),
             patience=self.patience if self.early_stopping else None,
             tol=self.tol,
             score=self._task_parts()[1],

@@ -79,10 +79,7 @@ class NetworkClassifier(ClassifierMixin, ClassifierParameters, NetworkEstimator)
         TrainingDivergedError
             If the loss or a weight becomes infinite or NaN.
         """
-        fresh = not hasattr(self, "net_")
-        return self._fit(
-            X, y, sample_weight, fresh=fresh, n_epochs=n_epochs, classes=classes
-        )
+        return self._partial_fit(X, y, sample_weight, n_epochs, classes)
 
     def predict_proba(self, X: Any) -> Array:
         """Return the probability of each class.

@@ -64,8 +64,7 @@ class NetworkRegressor(RegressorMixin, NetworkEstimator):  # type: ignore[misc]
         TrainingDivergedError
             If the loss or a weight becomes infinite or NaN.
         """
-        fresh = not hasattr(self, "net_")
-        return self._fit(X, y, sample_weight, fresh=fresh, n_epochs=n_epochs)
+        return self._partial_fit(X, y, sample_weight, n_epochs)
 
     def predict(self, X: Any) -> Array:
         """Return the predicted targets.

@@ -9,6 +9,7 @@ from typing import Any
 import narwhals as nw
 import numpy as np
 import numpy.typing as npt
+import pandas as pd
 import torch
 from sklearn.utils.validation import validate_data
 
@@ -158,15 +159,17 @@ def check_features(
     """
     _refuse_columns_without_numbers(estimator, X)
     try:
-        checked: Array = validate_data(
-            estimator,
-            as_array(X),
-            reset=reset,
-            dtype=np.dtype(estimator.dtype),
-            order="C",
-            allow_nd=allow_nd,
-            ensure_all_finite="allow-nan" if allow_nan else True,
-        )
+        # What overflows in the cast becomes infinite, and is refused as such.
+        with np.errstate(over="ignore"):
+            checked: Array = validate_data(
+                estimator,
+                np.asarray(X) if isinstance(X, list) else as_array(X),
+                reset=reset,
+                dtype=np.dtype(estimator.dtype),
+                order="C",
+                allow_nd=allow_nd,
+                ensure_all_finite="allow-nan" if allow_nan else True,
+            )
     except ValueError as error:
         advice = _columns_at_fault(X)
         if not advice:
@@ -339,4 +342,5 @@ def _first_text(values: Sequence[Any]) -> str | None:
 
 
 def _count_missing(values: Sequence[Any]) -> int:
-    return sum(value is None or value != value for value in values)
+    # pandas knows None, NaN, NaT and NA alike.
+    return int(pd.isna(pd.Series(values, dtype=object)).sum())

@@ -1,6 +1,7 @@
 """Every parameter of every estimator has the effect that its description promises."""
 
 import inspect
+import itertools
 import math
 
 import numpy as np
@@ -355,7 +356,7 @@ def _tol(cls):
     falling, impatient = (trained(cls, **params, tol=tol) for tol in (0.0, 1e9))
 
     losses = falling.history_[:, "valid_loss"]
-    assert all(later < earlier for earlier, later in zip(losses, losses[1:], strict=False))
+    assert all(later < earlier for earlier, later in itertools.pairwise(losses))
     assert falling.n_epochs_ == 8
     assert impatient.n_epochs_ <= 3
 

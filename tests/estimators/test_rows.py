@@ -113,7 +113,7 @@ def test_taking_rows_takes_all_columns():
 def test_weight_two_equals_a_row_twice(
     name, batch_size, params, make_estimator, task_data, outputs
 ):
-    """In full-batch training whole weights and repeated rows agree bitwise, in any order."""
+    """In full-batch training, weights and repeated rows agree bitwise, in any order."""
     X, y = task_data(name)
     rng = np.random.default_rng(0)
     weight = rng.integers(0, 3, size=len(X))

@@ -1,7 +1,5 @@
 """What users may hand to an estimator, and what is refused with which words."""
 
-from fractions import Fraction
-
 import numpy as np
 import pandas as pd
 import pytest
@@ -67,7 +65,6 @@ FLOAT_FORMS = {
     "big-endian": lambda v, _: v.astype(">f4"),
     "objects": lambda v, _: v.astype(object),
     "text of numbers": lambda v, _: v.astype(str).astype(object),
-    "fractions": lambda v, _: np.vectorize(Fraction)(v),
     "list": lambda v, _: v.tolist(),
     "list of arrays": lambda v, _: list(v),
     "Fortran order": lambda v, _: np.asfortranarray(v),
@@ -220,7 +217,7 @@ def test_x_that_cannot_be_used_is_refused_in_fit(
     with pytest.raises((ValueError, TypeError)) as raised:
         net.fit(make_X(), task_data(name).y)
 
-    assert all(word in str(raised.value) for word in words)
+    assert [word for word in words if word not in str(raised.value)] == []
     assert not net.__sklearn_is_fitted__()
 
 
@@ -241,7 +238,7 @@ def test_x_that_cannot_be_used_is_refused_in_predict(
         net.predict(given)
 
     expected = [] if "0 feature(s)" in words else words
-    assert all(word in str(raised.value) for word in expected)
+    assert [word for word in expected if word not in str(raised.value)] == []
 
 
 @pytest.mark.parametrize("kind", ["categories", "times", "text"])
