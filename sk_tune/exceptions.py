@@ -2,12 +2,21 @@
 # SPDX-License-Identifier: BSD-3-Clause
 """Errors and warnings of sk_tune; every one is also a built-in that callers may catch."""
 
+import sys
+import warnings
+from pathlib import Path
+
 __all__ = [
+    "OptionError",
+    "SearchError",
     "SkTuneError",
     "SkTuneWarning",
     "TableError",
     "TrainingDivergedError",
+    "warn_user",
 ]
+
+_PACKAGE = str(Path(__file__).parent)
 
 
 class SkTuneError(Exception):
@@ -22,5 +31,28 @@ class TableError(SkTuneError, ValueError):
     """A file or column that the command line cannot work with."""
 
 
+class OptionError(SkTuneError, ValueError):
+    """An option of the command line that does not suit the table or the other options."""
+
+
+class SearchError(SkTuneError, RuntimeError):
+    """A search that ends without a network to choose."""
+
+
 class SkTuneWarning(UserWarning):
     """Base of all warnings that sk_tune issues."""
+
+
+def warn_user(message: str) -> None:
+    """Issue a ``SkTuneWarning`` that points at the caller's line outside sk_tune.
+
+    Parameters
+    ----------
+    message : str
+        What happened, and what follows from it.
+    """
+    # Python 3.12 has skip_file_prefixes for this.
+    level, frame = 1, sys._getframe()
+    while frame.f_back is not None and frame.f_code.co_filename.startswith(_PACKAGE):
+        level, frame = level + 1, frame.f_back
+    warnings.warn(message, SkTuneWarning, stacklevel=level)

@@ -2,7 +2,6 @@
 # SPDX-License-Identifier: BSD-3-Clause
 """Classification: labels to class indices and back, probabilities."""
 
-import warnings
 from typing import Any, ClassVar, Self
 
 import numpy as np
@@ -17,7 +16,7 @@ from torch import nn
 from sk_tune.estimators._base import NetworkEstimator
 from sk_tune.estimators._parameters import ClassifierParameters, parameters
 from sk_tune.estimators._validation import as_array
-from sk_tune.exceptions import SkTuneWarning
+from sk_tune.exceptions import warn_user
 from sk_tune.training import BinaryCrossEntropy, CrossEntropy, accuracy
 
 __all__ = ["NetworkClassifier"]
@@ -218,12 +217,10 @@ class NetworkClassifier(ClassifierMixin, ClassifierParameters, NetworkEstimator)
             if counts.min() >= 2 and n_valid >= len(counts) <= len(y) - n_valid:
                 stratify = y
             else:
-                warnings.warn(
+                warn_user(
                     f"The rows for early stopping are not stratified: {len(y)} rows with "
                     f"validation_fraction={self.validation_fraction} are too few for "
-                    f"{len(counts)} classes, the smallest of {counts.min()} rows.",
-                    SkTuneWarning,
-                    stacklevel=4,
+                    f"{len(counts)} classes, the smallest of {counts.min()} rows."
                 )
         return self._split_rows(np.arange(len(y)), seed, stratify)
 

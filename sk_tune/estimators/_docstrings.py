@@ -37,7 +37,8 @@ def with_inherited_docs(cls: _Class) -> _Class:
     for section in ("parameters", "attributes"):
         texts = [_section(base, section.title()) for base in cls.__mro__[1:]]
         doc = doc.replace(f"{{{section}}}", "\n".join(text for text in texts if text))
-    cls.__doc__ = "\n".join(_with_own_default(cls, line) for line in doc.splitlines())
+    lines = [_with_own_default(cls, line) for line in doc.splitlines()]
+    cls.__doc__ = "\n".join([*lines, ""])
     return cls
 
 

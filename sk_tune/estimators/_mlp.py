@@ -91,8 +91,8 @@ class MLPClassifier(_MLPEstimator, NetworkClassifier):
     --------
     MLPRegressor : The same network for real-valued targets.
     NetClassifier : Your own torch module as a classifier.
-    sklearn.neural_network.MLPClassifier : scikit-learn's, without dropout and
-        normalisation.
+    sklearn.neural_network.MLPClassifier : The one of scikit-learn, without dropout
+        and normalisation.
 
     Examples
     --------
@@ -127,8 +127,8 @@ class MLPRegressor(_MLPEstimator, NetworkRegressor):
     --------
     MLPClassifier : The same network for classes.
     NetRegressor : Your own torch module as a regressor.
-    sklearn.neural_network.MLPRegressor : scikit-learn's, without dropout and
-        normalisation.
+    sklearn.neural_network.MLPRegressor : The one of scikit-learn, without dropout
+        and normalisation.
 
     Examples
     --------

@@ -11,7 +11,6 @@ from typing import Any, ClassVar, Self, TypeVar
 
 import torch
 from torch import nn
-from torch.nn.parameter import is_lazy
 
 from sk_tune._compat import HasMethods
 from sk_tune.estimators._base import NetworkEstimator
@@ -99,13 +98,10 @@ class _NetEstimator(NetworkEstimator):
 
     def _build_module(self, n_outputs: int) -> nn.Module:
         module = self._make_module(n_outputs)
-        lazy = any(is_lazy(p) for p in module.parameters())
         was_training = module.training
         with torch.no_grad():
             # Two rows of zeros, to initialise lazy layers and see what comes out.
-            outputs = module.train(lazy and was_training)(
-                torch.zeros(2, *self.input_shape_)
-            )
+            outputs = module.eval()(torch.zeros(2, *self.input_shape_))
         module.train(was_training)
         if not isinstance(outputs, torch.Tensor) or outputs.shape != (2, n_outputs):
             got = tuple(outputs.shape) if isinstance(outputs, torch.Tensor) else outputs

@@ -9,8 +9,6 @@ is read back into plain values.
 import hashlib
 import json
 import os
-import tempfile
-import warnings
 from dataclasses import asdict
 from importlib import import_module
 from pathlib import Path
@@ -21,7 +19,8 @@ import torch
 from skorch.history import History
 from torch import Tensor
 
-from sk_tune.exceptions import SkTuneWarning
+from sk_tune._files import replaced_file
+from sk_tune.exceptions import warn_user
 from sk_tune.training import StoppingState
 
 __all__ = ["load_estimator", "save_estimator"]
@@ -72,16 +71,10 @@ def save_estimator(
         raise FileExistsError(f"{target} exists. Pass overwrite=True to replace it.")
     tensors = _tensors(estimator.net_)
     description = _describe(estimator)
-    description["checksum"] = _checksum(tensors)
-    data = safetensors.save(tensors, {_KEY: json.dumps(description, allow_nan=True)})
-    handle, temporary = tempfile.mkstemp(dir=target.parent, prefix=target.name)
-    try:
-        with os.fdopen(handle, "wb") as file:
-            file.write(data)
-        Path(temporary).replace(target)
-    except BaseException:
-        Path(temporary).unlink(missing_ok=True)
-        raise
+    description["checksum"] = _checksum(tensors, description)
+    data = safetensors.save(tensors, {_KEY: json.dumps(description)})
+    with replaced_file(target) as temporary:
+        temporary.write_bytes(data)
 
 
 def load_estimator(cls: type, path: str | os.PathLike[str], module: Any) -> Any:
@@ -112,16 +105,29 @@ def load_estimator(cls: type, path: str | os.PathLike[str], module: Any) -> Any:
             f"{path} must hold a {cls.__name__}. Got a {description['class']}; load it "
             "with the load method of that class."
         )
+    if description["needs_module"] and module is None:
+        raise ValueError(
+            f"The module of a {cls.__name__} is code, which {path} does not hold. Pass "
+            "it as module."
+        )
+    try:
+        return _restore(cls, description, tensors, module)
+    except Exception as error:
+        raise ValueError(
+            f"The weights and parameters in {path} must make a {cls.__name__}, with the "
+            f"module that it was saved with if it has one. Got {error!r}."
+        ) from error
+
+
+def _restore(
+    cls: type, description: dict[str, Any], tensors: dict[str, Tensor], module: Any
+) -> Any:
     params = _decode(description["params"])
     if description["needs_module"]:
-        if module is None:
-            raise ValueError(
-                f"The module of a {cls.__name__} is code, which {path} does not hold. Pass "
-                "it as module."
-            )
         params["module"] = module
     estimator = cls(**params)
-    vars(estimator).update(_decode(description["learnt"]))
+    learnt = _decode(description["learnt"])
+    vars(estimator).update({name: learnt[name] for name in _LEARNT if name in learnt})
     estimator.net_ = _restore_net(estimator, description, tensors)
     return estimator
 
@@ -129,11 +135,7 @@ def load_estimator(cls: type, path: str | os.PathLike[str], module: Any) -> Any:
 def _describe(estimator: Any) -> dict[str, Any]:
     params = estimator.get_params(deep=False)
     if params["callbacks"]:
-        warnings.warn(
-            "The callbacks of the estimator are code and are not saved.",
-            SkTuneWarning,
-            stacklevel=4,
-        )
+        warn_user("The callbacks of the estimator are code and are not saved.")
     needs_module = "module" in params
     params = {name: value for name, value in params.items() if name not in _NOT_SAVED}
     if isinstance(params["random_state"], np.random.RandomState):
@@ -143,7 +145,7 @@ def _describe(estimator: Any) -> dict[str, Any]:
         "version": FORMAT_VERSION,
         "class": type(estimator).__name__,
         "needs_module": needs_module,
-        "params": _encode(params),
+        "params": _encode_params(params),
         "learnt": _encode({
             n: getattr(estimator, n) for n in _LEARNT if hasattr(estimator, n)
         }),
@@ -182,14 +184,21 @@ def _read(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
         ) from error
     if _KEY not in metadata:
         raise ValueError(f"{path} must be a file that save wrote. Got other safetensors.")
-    description = json.loads(metadata[_KEY])
-    if description["version"] > FORMAT_VERSION:
+    try:
+        description = json.loads(metadata[_KEY])
+        version, checksum = description["version"], description["checksum"]
+    except (ValueError, TypeError, LookupError) as error:
         raise ValueError(
-            f"{path} is of format {description['version']}, newer than this sk_tune reads, "
-            f"which is {FORMAT_VERSION}. Update sk_tune."
+            f"{path} must be a file that save wrote. Its description is not readable: "
+            f"{error!r}"
+        ) from error
+    if version > FORMAT_VERSION:
+        raise ValueError(
+            f"{path} is of format {version}, newer than this sk_tune reads, which is "
+            f"{FORMAT_VERSION}. Update sk_tune."
         )
-    if description["checksum"] != _checksum(tensors):
-        raise ValueError(f"{path} is damaged: its weights do not match its checksum.")
+    if checksum != _checksum(tensors, description):
+        raise ValueError(f"{path} is damaged: its content does not match its checksum.")
     return tensors, description
 
 
@@ -218,13 +227,23 @@ def _restore_net(
     return net
 
 
-def _checksum(tensors: dict[str, Tensor]) -> str:
-    digest = hashlib.sha256()
+def _checksum(tensors: dict[str, Tensor], description: dict[str, Any]) -> str:
+    content = {name: value for name, value in description.items() if name != "checksum"}
+    digest = hashlib.sha256(json.dumps(content, sort_keys=True).encode())
     for name in sorted(tensors):
         digest.update(name.encode())
         values = tensors[name].reshape(-1).contiguous()
         digest.update(values.view(torch.uint8).numpy().tobytes())
     return digest.hexdigest()
+
+
+def _encode_params(params: dict[str, Any]) -> Any:
+    for name, value in params.items():
+        try:
+            _encode(value)
+        except TypeError as error:
+            raise TypeError(f"The parameter {name!r} cannot be saved. {error}") from error
+    return _encode(params)
 
 
 def _encode(value: Any) -> Any:
@@ -245,8 +264,8 @@ def _encode(value: Any) -> Any:
             "dtype": value.dtype.str,
         }
     raise TypeError(
-        f"A parameter that is saved must be made of numbers, strings, lists, tuples and "
-        f"dicts. Got {value!r} of type {type(value).__name__}."
+        f"It must be made of numbers, strings, lists, tuples and dicts. Got {value!r} of "
+        f"type {type(value).__name__}."
     )
 
 

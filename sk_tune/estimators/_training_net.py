@@ -11,7 +11,6 @@ listens to them.
 import copy
 import math
 import time
-import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
@@ -24,7 +23,7 @@ from skorch.callbacks import Callback, PrintLog
 from skorch.history import History
 from torch import Tensor, nn
 
-from sk_tune.exceptions import SkTuneWarning, TrainingDivergedError
+from sk_tune.exceptions import TrainingDivergedError, warn_user
 from sk_tune.nets import seed_dropout, set_dropout_step
 from sk_tune.training import (
     BinaryCrossEntropy,
@@ -441,11 +440,9 @@ class TrainingNet(NeuralNet):  # type: ignore[misc]
     def __setstate__(self, state: dict[str, Any]) -> None:
         device = state["device"]
         if torch.device(device).type == "cuda" and not torch.cuda.is_available():
-            warnings.warn(
+            warn_user(
                 f"The network was trained on {device!r}, which is not available here. "
-                "It is loaded on the CPU.",
-                SkTuneWarning,
-                stacklevel=2,
+                "It is loaded on the CPU."
             )
             state = {**state, "device": "cpu"}
         self.__dict__.update(

@@ -1,0 +1,126 @@
+"""The form of the package: mirror of tests, size of modules, layers, cost of imports."""
+
+import ast
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+import sk_tune
+
+PACKAGE = Path(sk_tune.__file__).parent
+TESTS = Path(__file__).parent.parent
+MODULES = sorted(PACKAGE.rglob("*.py"))
+PRIVATE = [m for m in MODULES if m.parent != PACKAGE and not m.stem.startswith("__")]
+
+MAX_LINES = 400
+MAX_BODY = 50
+# From the bottom to the top; a layer imports from those before it.
+LAYERS = [
+    {"exceptions", "_compat"},
+    {"nets", "training"},
+    {"estimators"},
+    {"prepare"},
+    {"cli"},
+]
+
+
+def _name(path):
+    return path.relative_to(PACKAGE).as_posix()
+
+
+def _docstrings(tree):
+    kinds = (ast.Module, ast.ClassDef, ast.FunctionDef, ast.AsyncFunctionDef)
+    for node in ast.walk(tree):
+        if isinstance(node, kinds) and ast.get_docstring(node) is not None:
+            yield node.body[0]
+
+
+@pytest.mark.parametrize("module", PRIVATE, ids=_name)
+def test_every_module_has_a_test_file(module):
+    """tests/<package>/test_<module>.py tests sk_tune/<package>/_<module>.py."""
+    package = module.parent.relative_to(PACKAGE)
+
+    assert module.stem.startswith("_")
+    assert (TESTS / package / f"test{module.stem}.py").is_file()
+
+
+@pytest.mark.parametrize("module", MODULES, ids=_name)
+def test_modules_are_of_readable_size(module):
+    """A module has at most 400 lines without docstrings, a function at most 50."""
+    text = module.read_text()
+    tree = ast.parse(text)
+    in_docstrings = {
+        line for d in _docstrings(tree) for line in range(d.lineno, d.end_lineno + 1)
+    }
+
+    n_lines = len(text.splitlines()) - len(in_docstrings)
+
+    assert n_lines <= MAX_LINES
+    for node in ast.walk(tree):
+        if isinstance(node, ast.FunctionDef):
+            first = node.body[1:] if ast.get_docstring(node) else node.body
+            length = first[-1].end_lineno - first[0].lineno + 1 if first else 0
+            assert length <= MAX_BODY, node.name
+
+
+@pytest.mark.parametrize("module", MODULES, ids=_name)
+def test_layers_import_downwards_only(module):
+    """What is further down never imports what is further up."""
+    own = module.relative_to(PACKAGE).parts[0].removesuffix(".py")
+    level = next((i for i, layer in enumerate(LAYERS) if own in layer), len(LAYERS))
+    # The root names its sub-packages as text only.
+    allowed = set().union(*LAYERS[: level + 1])
+    for node in ast.walk(ast.parse(module.read_text())):
+        if isinstance(node, ast.ImportFrom) and (node.module or "").startswith("sk_tune."):
+            assert node.module.split(".")[1] in allowed
+        assert not (isinstance(node, ast.ImportFrom) and node.level), "relative import"
+
+
+@pytest.mark.parametrize("module", MODULES, ids=_name)
+def test_other_packages_are_used_by_their_public_names(module):
+    """A sub-package imports from another by its root, not from its private modules."""
+    own = ".".join(("sk_tune", *module.relative_to(PACKAGE).parts[:-1]))
+    for node in ast.walk(ast.parse(module.read_text())):
+        if isinstance(node, ast.ImportFrom) and (node.module or "").startswith("sk_tune."):
+            home = ".".join(node.module.split(".")[:2])
+            private = node.module.count(".") > 1
+            assert not private or home == own, node.module
+
+
+@pytest.mark.parametrize("module", MODULES, ids=_name)
+def test_licence_is_named_in_every_file(module):
+    """The first two lines are those of SPDX."""
+    assert module.read_text().splitlines()[:2] == [
+        "# SPDX-FileCopyrightText: sk_tune contributors",
+        "# SPDX-License-Identifier: BSD-3-Clause",
+    ]
+
+
+def _python(code):
+    return subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, check=False, timeout=120
+    )
+
+
+@pytest.mark.parametrize("code", ["import sk_tune", "import sk_tune; dir(sk_tune)"])
+def test_importing_the_root_imports_nothing_heavy(code):
+    """torch, scikit-learn and the rest are imported when a name is asked for."""
+    heavy = {"torch", "sklearn", "skorch", "skopt", "numpy", "pandas", "scipy"}
+
+    result = _python(f"{code}; import sys; print(sorted({heavy} & set(sys.modules)))")
+
+    assert result.returncode == 0, result.stderr
+    assert result.stdout.strip() == "[]"
+
+
+def test_networks_and_training_steps_need_no_scikit_learn():
+    """sk_tune.nets and sk_tune.training import torch and numpy only."""
+    result = _python(
+        "import sk_tune.nets, sk_tune.training, sys; "
+        "print(sorted({'sklearn', 'skorch', 'skopt', 'pandas'} & set(sys.modules)))"
+    )
+
+    assert result.returncode == 0, result.stderr
+    assert result.stdout.strip() == "[]"

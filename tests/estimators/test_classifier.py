@@ -1,0 +1,442 @@
+"""Labels of all kinds, probabilities, class weights and the validation split."""
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+from sklearn.exceptions import DataConversionWarning
+from sklearn.metrics import accuracy_score, log_loss
+from sklearn.utils.class_weight import compute_class_weight, compute_sample_weight
+from skorch.callbacks import Callback
+
+from sk_tune.exceptions import SkTuneWarning
+
+NAMES = ["MLPClassifier", "CNNClassifier", "RNNClassifier", "NetClassifier"]
+
+_RNG = np.random.default_rng(0)
+X = _RNG.normal(size=(60, 8)).astype(np.float32)
+# Three classes by number, in an order of first occurrence that is not sorted.
+CODES = np.digitize(X[:, 0] - X[:, 3], [-0.5, 0.5])
+BINARY = (X[:, 0] > X[:, 3]).astype(int)
+INDICATOR = np.column_stack([X[:, 0] > 0, X[:, 1] > 0, X[:, 2] > X[:, 3]]).astype(int)
+
+
+class Sets(Callback):
+    """Keep the rows that a net trains and validates on."""
+
+    def on_epoch_begin(self, net, dataset_train=None, dataset_valid=None, **kwargs):
+        """Keep them."""
+        self.train = dataset_train
+        self.valid = dataset_valid
+
+
+def _labelled(labels):
+    """Return labels in the place of the sorted codes."""
+    return np.array(labels)[CODES]
+
+
+LABELS = {
+    "text": _labelled(["blue", "green", "red"]),
+    "objects": _labelled(["blue", "green", "red"]).astype(object),
+    "gaps": _labelled([-7, 3, 100]),
+    "int8": _labelled([-128, 0, 127]).astype(np.int8),
+    "uint16": _labelled([0, 1, 65535]).astype(np.uint16),
+    "uint8": _labelled([1, 2, 255]).astype(np.uint8),
+    "int32": _labelled([2, 4, 8]).astype(np.int32),
+    "whole floats": _labelled([0.0, 1.0, 2.0]),
+    "float32": _labelled([-1.0, 0.0, 5.0]).astype(np.float32),
+}
+BINARY_LABELS = {
+    "bool": BINARY.astype(bool),
+    "0 and 2": BINARY * 2,
+    "-1 and 1": BINARY * 2 - 1,
+    "0.0 and 1.0": BINARY.astype(float),
+    "text": np.array(["no", "yes"])[BINARY],
+}
+
+
+def _check_labels(labels, codes, make_estimator, name="MLPClassifier"):
+    by_code = make_estimator(name).fit(X, codes)
+    net = make_estimator(name).fit(X, labels)
+
+    np.testing.assert_array_equal(net.classes_, np.unique(labels))
+    assert net.classes_.dtype == labels.dtype
+    assert net.predict(X).dtype == labels.dtype
+    np.testing.assert_array_equal(net.predict_proba(X), by_code.predict_proba(X))
+    expected = net.classes_[net.predict_proba(X).argmax(axis=1)]
+    np.testing.assert_array_equal(net.predict(X), expected)
+
+
+@pytest.mark.parametrize("labels", LABELS.values(), ids=LABELS)
+def test_labels_of_any_type_are_given_back_as_they_were(labels, make_estimator):
+    """classes_ and predictions have the type of y, and the network is the same."""
+    _check_labels(labels, CODES, make_estimator)
+
+
+@pytest.mark.parametrize("labels", BINARY_LABELS.values(), ids=BINARY_LABELS)
+@pytest.mark.parametrize("name", NAMES)
+def test_two_labels_of_any_type_are_given_back_as_they_were(name, labels, make_estimator):
+    """Binary problems have two columns of probabilities and any two labels."""
+    _check_labels(labels, BINARY, make_estimator, name)
+
+
+CONTAINERS = {
+    "list": lambda y: y.tolist(),
+    "tuple": lambda y: tuple(y.tolist()),
+    "pandas series": lambda y: pd.Series(y, index=np.arange(60)[::-1]),
+    "pandas categories": lambda y: pd.Series(y).astype("category"),
+    "pandas column": lambda y: pd.Series(y, name="y").to_frame()["y"],
+    "tensor": torch.tensor,
+    "read-only": lambda y: np.broadcast_to(y, (1, 60))[0],
+    "reversed view": lambda y: y[::-1].copy()[::-1],
+}
+
+
+@pytest.mark.parametrize("container", CONTAINERS.values(), ids=CONTAINERS)
+def test_labels_may_come_in_any_container(container, make_estimator):
+    """Lists, series and tensors of labels give the network of the plain array."""
+    plain = make_estimator("MLPClassifier").fit(X, CODES)
+    net = make_estimator("MLPClassifier").fit(X, container(CODES))
+
+    np.testing.assert_array_equal(net.predict_proba(X), plain.predict_proba(X))
+    np.testing.assert_array_equal(net.predict(X), plain.predict(X))
+
+
+def test_labels_may_come_from_polars(make_estimator):
+    """A series of polars with text holds labels."""
+    polars = pytest.importorskip("polars")
+    text = LABELS["text"]
+
+    net = make_estimator("MLPClassifier").fit(X, polars.Series(text.tolist()))
+
+    plain = make_estimator("MLPClassifier").fit(X, text)
+    np.testing.assert_array_equal(net.predict(X), plain.predict(X))
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_one_column_of_labels_is_flattened_with_a_warning(name, make_estimator):
+    """y of shape (n, 1) warns as in scikit-learn, and then is as (n,)."""
+    flat = make_estimator(name).fit(X, CODES)
+    net = make_estimator(name)
+
+    with pytest.warns(DataConversionWarning):
+        net.fit(X, CODES[:, None])
+
+    assert net.predict(X).shape == (60,)
+    np.testing.assert_array_equal(net.predict_proba(X), flat.predict_proba(X))
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_probabilities_agree_with_each_other(name, make_estimator):
+    """They sum to one, and their logarithms are predict_log_proba."""
+    net = make_estimator(name).fit(X, CODES)
+
+    proba = net.predict_proba(X)
+
+    assert proba.shape == (60, 3)
+    assert proba.dtype == np.float32
+    np.testing.assert_allclose(proba.sum(axis=1), 1, rtol=1e-6)
+    np.testing.assert_allclose(np.exp(net.predict_log_proba(X)), proba, rtol=1e-5)
+    assert net.score(X, CODES) == accuracy_score(CODES, net.predict(X))
+
+
+def test_logarithms_of_tiny_probabilities_are_finite(make_estimator):
+    """Where a probability underflows to 0, its logarithm still is a number."""
+    net = make_estimator("MLPClassifier", hidden_layer_sizes=()).fit(X, BINARY)
+
+    far = X * 1e5
+
+    assert (net.predict_proba(far) == 0).any()
+    assert np.isfinite(net.predict_log_proba(far)).all()
+
+
+# --- Several labels at once
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_multilabel_indicators_are_learnt_label_by_label(name, make_estimator):
+    """Probabilities are independent, and a label is predicted above one half."""
+    net = make_estimator(name, max_epochs=4).fit(X, INDICATOR)
+
+    proba = net.predict_proba(X)
+
+    assert net.classes_.tolist() == [0, 1, 2]
+    assert proba.shape == (60, 3)
+    assert not np.allclose(proba.sum(axis=1), 1)
+    np.testing.assert_array_equal(net.predict(X), proba > 0.5)
+    assert net.predict(X).dtype.kind == "i"
+    np.testing.assert_allclose(np.exp(net.predict_log_proba(X)), proba, rtol=1e-5)
+    assert net.score(X, INDICATOR) == accuracy_score(INDICATOR, net.predict(X))
+
+
+def test_multilabel_loss_is_the_mean_over_labels(make_estimator):
+    """train_loss of the first step is the mean of the labels' log losses."""
+    params = {"batch_size": -1, "max_epochs": 1, "learning_rate": 1e-30, "weight_decay": 0.0}
+    net = make_estimator("MLPClassifier", **params).fit(X, INDICATOR)
+
+    # The step is too small to move a weight.
+    proba = net.predict_proba(X).astype(np.float64)
+    losses = [log_loss(INDICATOR[:, k], proba[:, k]) for k in range(3)]
+    assert net.history_[0, "train_loss"] == pytest.approx(np.mean(losses), rel=1e-5)
+
+
+@pytest.mark.parametrize(
+    "form",
+    [
+        lambda y: y.tolist(),
+        lambda y: pd.DataFrame(y, columns=list("abc")),
+        torch.tensor,
+        lambda y: y.astype(bool),
+        lambda y: y.astype(float),
+        np.asfortranarray,
+    ],
+    ids=["list", "frame", "tensor", "bool", "float", "Fortran order"],
+)
+def test_indicators_may_come_in_any_form(form, make_estimator):
+    """The container and the type of an indicator change nothing."""
+    plain = make_estimator("MLPClassifier").fit(X, INDICATOR)
+    net = make_estimator("MLPClassifier").fit(X, form(INDICATOR))
+
+    np.testing.assert_array_equal(net.predict_proba(X), plain.predict_proba(X))
+
+
+def test_multilabel_and_early_stopping(make_estimator):
+    """Rows of a multilabel problem are set aside unstratified, without a warning."""
+    params = {"early_stopping": True, "label_smoothing": 0.1, "max_epochs": 3}
+
+    net = make_estimator("MLPClassifier", **params).fit(X, INDICATOR)
+
+    assert len(net.history_[:, "valid_loss"]) == 3
+
+
+# --- Targets that are refused
+
+BAD_Y = {
+    "continuous": (X[:, 0], "Unknown label type: continuous"),
+    "mixed": (np.array([1, "a"] * 30, dtype=object), "Unknown label type|mix"),
+    "None among labels": (np.array([None, "a"] * 30, dtype=object), "label|missing|None"),
+    "nan": (np.where(BINARY, np.nan, 1.0), "y contains NaN"),
+    "infinite": (np.where(BINARY, np.inf, 1.0), "y contains infinity"),
+    "another length": (CODES[:50], "inconsistent numbers of samples"),
+    "several classes each": (np.column_stack([CODES, CODES]), "Unknown label type|1d"),
+    "three dimensions": (INDICATOR.reshape(60, 3, 1), "Unknown label type|dim"),
+    "nothing": (None, "requires y to be passed"),
+    "ragged": ([[1], [2, 3]] * 30, "label|sequence|inhomogeneous"),
+}
+
+
+@pytest.mark.parametrize(("y", "words"), BAD_Y.values(), ids=BAD_Y)
+def test_targets_that_are_no_labels_are_refused(y, words, make_estimator):
+    """The message says what is wrong with y."""
+    net = make_estimator("MLPClassifier")
+
+    with pytest.raises(ValueError, match=words):
+        net.fit(X, y)
+
+    assert not net.__sklearn_is_fitted__()
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_one_class_is_predicted_with_certainty(name, make_estimator):
+    """A single class trains, and its probability is 1."""
+    net = make_estimator(name).fit(X, np.full(60, "only"))
+
+    assert net.classes_.tolist() == ["only"]
+    np.testing.assert_array_equal(net.predict_proba(X), np.ones((60, 1)))
+    assert set(net.predict(X)) == {"only"}
+
+
+# --- partial_fit
+
+
+def test_all_classes_may_be_named_in_the_first_call(make_estimator):
+    """Classes that come later have their columns from the start."""
+    text = LABELS["text"]
+    first = text != "red"
+    net = make_estimator("MLPClassifier")
+
+    net.partial_fit(X[first], text[first], classes=["red", "green", "blue"])
+    net.partial_fit(X, text, n_epochs=30)
+
+    assert net.classes_.tolist() == ["blue", "green", "red"]
+    assert net.predict_proba(X).shape == (60, 3)
+    assert "red" in net.predict(X)
+
+
+def test_naming_the_classes_that_are_there_changes_nothing(make_estimator):
+    """classes equal to those of y give the network of y alone."""
+    named = make_estimator("MLPClassifier").partial_fit(X, CODES, classes=[2, 0, 1])
+    plain = make_estimator("MLPClassifier").partial_fit(X, CODES)
+
+    np.testing.assert_array_equal(named.predict_proba(X), plain.predict_proba(X))
+
+
+def test_a_class_that_was_not_announced_is_refused(make_estimator):
+    """The message names the label, the known ones, and what to do."""
+    net = make_estimator("MLPClassifier").partial_fit(X, BINARY)
+
+    with pytest.raises(ValueError, match=r"\[2\]") as raised:
+        net.partial_fit(X, CODES)
+
+    assert "[0 1]" in str(raised.value)
+    assert "classes" in str(raised.value)
+    with pytest.raises(ValueError, match=r"\[2\]"):
+        make_estimator("MLPClassifier").partial_fit(X, CODES, classes=[0, 1])
+
+
+def test_labels_and_indicators_do_not_mix(make_estimator):
+    """A later call must have the kind and width of the first."""
+    labels = make_estimator("MLPClassifier").partial_fit(X, CODES)
+    indicator = make_estimator("MLPClassifier").partial_fit(X, INDICATOR)
+
+    with pytest.raises(ValueError, match="y"):
+        labels.partial_fit(X, INDICATOR)
+    with pytest.raises(ValueError, match="y"):
+        indicator.partial_fit(X, CODES)
+    with pytest.raises(ValueError, match="y"):
+        indicator.partial_fit(X, INDICATOR[:, :2])
+
+
+def test_a_second_fit_learns_new_classes(make_estimator):
+    """fit starts anew, with other labels and another number of them."""
+    net = make_estimator("MLPClassifier").fit(X, CODES).fit(X, BINARY_LABELS["text"])
+
+    assert net.classes_.tolist() == ["no", "yes"]
+    assert net.predict_proba(X).shape == (60, 2)
+
+
+# --- Class weights
+
+
+@pytest.mark.parametrize("batch_size", [16, -1])
+def test_class_weights_are_sample_weights(batch_size, make_estimator):
+    """class_weight, "balanced" included, equals the sample weights it stands for."""
+    for class_weight in ({0: 1.0, 1: 5.0, 2: 0.5}, "balanced"):
+        weight = compute_sample_weight(class_weight, CODES)
+        params = {"batch_size": batch_size}
+        by_class = make_estimator("MLPClassifier", **params, class_weight=class_weight)
+        by_row = make_estimator("MLPClassifier", **params)
+
+        by_class.fit(X, CODES)
+        by_row.fit(X, CODES, sample_weight=weight)
+
+        np.testing.assert_array_equal(by_class.predict_proba(X), by_row.predict_proba(X))
+
+
+def test_class_weights_multiply_sample_weights(make_estimator):
+    """Both together are one weight, the product."""
+    weight = np.linspace(0.5, 2, 60)
+    class_weight = {0: 1.0, 1: 5.0, 2: 0.5}
+    both = make_estimator("MLPClassifier", class_weight=class_weight)
+    product = compute_sample_weight(class_weight, CODES) * weight
+
+    both.fit(X, CODES, sample_weight=weight)
+
+    by_row = make_estimator("MLPClassifier").fit(X, CODES, sample_weight=product)
+    np.testing.assert_array_equal(both.predict_proba(X), by_row.predict_proba(X))
+
+
+def test_balanced_weights_come_from_the_rows_trained_on(make_estimator):
+    """The validation rows of early stopping do not take part in balancing."""
+    # Few and unevenly many rows, so that shares differ between all rows and these.
+    y = np.array([0] * 31 + [1] * 18 + [2] * 11)
+    sets = Sets()
+    params = {"early_stopping": True, "validation_fraction": 0.3, "callbacks": [sets]}
+
+    make_estimator("MLPClassifier", **params, class_weight="balanced").fit(X, y)
+
+    rows = sets.train.y.numpy()
+    expected = compute_class_weight("balanced", classes=np.arange(3), y=rows)
+    assert not np.allclose(
+        expected, compute_class_weight("balanced", classes=np.arange(3), y=y)
+    )
+    np.testing.assert_allclose(sets.train.sample_weight, expected[rows], rtol=1e-6)
+    np.testing.assert_allclose(
+        sets.valid.sample_weight, expected[sets.valid.y.numpy()], rtol=1e-6
+    )
+
+
+def test_balanced_weights_count_sample_weights(make_estimator):
+    """A row that weighs twice counts twice in balancing, as if it were there twice."""
+    weight = np.random.default_rng(0).integers(1, 4, size=60)
+    params = {"class_weight": "balanced", "batch_size": -1}
+
+    weighted = make_estimator("MLPClassifier", **params).fit(X, CODES, weight)
+    repeated = make_estimator("MLPClassifier", **params)
+    repeated.fit(X.repeat(weight, axis=0), CODES.repeat(weight))
+
+    np.testing.assert_allclose(
+        weighted.predict_proba(X), repeated.predict_proba(X), rtol=1e-4
+    )
+
+
+def test_class_weights_of_text_labels(make_estimator):
+    """Weights are looked up by label, of whatever type."""
+    text = make_estimator("MLPClassifier", class_weight={"blue": 5, "green": 1, "red": 2})
+    code = make_estimator("MLPClassifier", class_weight={0: 5, 1: 1, 2: 2})
+
+    np.testing.assert_array_equal(
+        text.fit(X, LABELS["text"]).predict_proba(X), code.fit(X, CODES).predict_proba(X)
+    )
+
+
+def test_class_weights_of_a_class_that_a_call_lacks(make_estimator):
+    """Weights may be given for classes that are only announced."""
+    net = make_estimator("MLPClassifier", class_weight={0: 1.0, 1: 2.0, 2: 3.0})
+
+    net.partial_fit(X, BINARY, classes=[0, 1, 2])
+
+    assert net.predict_proba(X).shape == (60, 3)
+
+
+def test_multilabel_class_weights(make_estimator):
+    """A list of dicts weighs the labels of an indicator, as in scikit-learn."""
+    weights = [{0: 1.0, 1: 3.0}, {0: 1.0, 1: 1.0}, {0: 2.0, 1: 1.0}]
+    by_class = make_estimator("MLPClassifier", class_weight=weights).fit(X, INDICATOR)
+    expected = compute_sample_weight(weights, INDICATOR)
+    by_row = make_estimator("MLPClassifier").fit(X, INDICATOR, sample_weight=expected)
+
+    np.testing.assert_array_equal(by_class.predict_proba(X), by_row.predict_proba(X))
+
+
+# --- Validation split
+
+
+@pytest.mark.parametrize(
+    "y", [np.r_[9, CODES[1:]], np.arange(60) % 15], ids=["one lone row", "many classes"]
+)
+def test_rows_too_few_to_stratify_are_split_without(y, make_estimator):
+    """A class of one row, or more classes than validation rows, is one warning."""
+    net = make_estimator("MLPClassifier", early_stopping=True)
+
+    with pytest.warns(SkTuneWarning, match="not stratified") as caught:
+        net.fit(X, y)
+
+    assert len(caught) == 1
+    # The warning points at the line that called fit.
+    assert caught[0].filename == __file__
+    assert "validation_fraction=0.1" in str(caught[0].message)
+    assert len(net.history_[:, "valid_loss"]) == 2
+
+
+def test_the_warning_of_partial_fit_points_at_its_caller_too(make_estimator):
+    """Whichever method was called, the warning names the caller's file."""
+    net = make_estimator("MLPClassifier", early_stopping=True)
+
+    with pytest.warns(SkTuneWarning, match="not stratified") as caught:
+        net.partial_fit(X, np.arange(60) % 15)
+
+    assert caught[0].filename == __file__
+
+
+def test_tags_tell_what_a_classifier_can_do(make_estimator):
+    """scikit-learn's tags name several classes and several labels."""
+    tags = make_estimator("MLPClassifier").__sklearn_tags__()
+
+    assert tags.estimator_type == "classifier"
+    assert tags.classifier_tags.multi_class
+    assert tags.classifier_tags.multi_label
+    assert not tags.input_tags.sparse
+    assert not tags.input_tags.allow_nan
+    assert not tags.input_tags.three_d_array
+    assert make_estimator("CNNClassifier").__sklearn_tags__().input_tags.three_d_array

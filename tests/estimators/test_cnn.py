@@ -1,0 +1,134 @@
+"""Convolutional networks: shapes of X, and what they learn."""
+
+import numpy as np
+import pytest
+
+from sk_tune import CNNClassifier, CNNRegressor
+
+_RNG = np.random.default_rng(0)
+FLAT = _RNG.normal(size=(60, 24)).astype(np.float32)
+LABELS = (FLAT[:, 0] > FLAT[:, 3]).astype(int)
+
+
+def _small(cls=CNNClassifier, **params):
+    small = {"n_layers": 1, "n_channels": 3, "width": 5, "max_epochs": 2, "batch_size": 16}
+    return cls(**{**small, "normalization": "batch", "random_state": 0, **params})
+
+
+@pytest.mark.parametrize(
+    ("input_shape", "shape"),
+    [
+        ((24,), (1, 24)),
+        (24, (1, 24)),
+        ((4, 6), (1, 4, 6)),
+        ((2, 4, 3), (2, 4, 3)),
+        ((1, 4, 6), (1, 4, 6)),
+        ((2, 3, 2, 2), (2, 3, 2, 2)),
+        ([1, 2, 3, 4], (1, 2, 3, 4)),
+        ((24, 1), (1, 24, 1)),
+    ],
+    ids=str,
+)
+def test_flat_rows_with_an_input_shape_are_as_folded_rows(input_shape, shape):
+    """Folding X oneself or by input_shape gives the same network."""
+    by_shape = _small(input_shape=input_shape).fit(FLAT, LABELS)
+    folded = FLAT.reshape(60, *shape)
+    by_hand = _small().fit(folded, LABELS)
+
+    assert by_shape.input_shape_ == by_hand.input_shape_ == shape
+    expected = by_hand.predict_proba(folded)
+    np.testing.assert_array_equal(by_shape.predict_proba(FLAT), expected)
+
+
+def test_flat_rows_alone_are_a_signal_of_one_channel():
+    """Without input_shape, the columns are read in their order."""
+    flat = _small().fit(FLAT, LABELS)
+    signal = _small().fit(FLAT[:, None], LABELS)
+
+    assert flat.input_shape_ == (1, 24)
+    np.testing.assert_array_equal(
+        flat.predict_proba(FLAT), signal.predict_proba(FLAT[:, None])
+    )
+
+
+@pytest.mark.parametrize(
+    "shape", [(2, 12), (1, 24, 1), (3, 2, 4), (24, 1), (3, 2, 2, 2), (1, 1, 24, 1)], ids=str
+)
+@pytest.mark.parametrize("cls", [CNNClassifier, CNNRegressor])
+def test_signals_images_and_volumes_are_trained_on(cls, shape):
+    """One to three spatial sizes pass, sizes of 1 and any number of channels included."""
+    X = FLAT.reshape(60, *shape)
+
+    net = _small(cls, n_layers=3, residual=True).fit(X, LABELS)
+
+    assert net.input_shape_ == shape
+    assert net.predict(X).shape == (60,)
+
+
+@pytest.mark.parametrize("order", ["F", "channels last"])
+def test_images_in_any_memory_order_are_the_same(order):
+    """Strides of an image change nothing."""
+    images = FLAT.reshape(60, 2, 3, 4)
+    if order == "F":
+        other = np.asfortranarray(images)
+    else:
+        other = images.transpose(0, 2, 3, 1).copy().transpose(0, 3, 1, 2)
+
+    predictions = [_small().fit(x, LABELS).predict_proba(x) for x in (images, other)]
+
+    np.testing.assert_array_equal(*predictions)
+
+
+def test_a_pattern_is_recognised_wherever_it_is():
+    """Convolution and pooling find a bump at places that were never shown."""
+    rng = np.random.default_rng(0)
+    X = rng.normal(scale=0.1, size=(300, 1, 20))
+    y = rng.integers(0, 2, size=300)
+    # Rising or falling step of two samples, in the first half while training.
+    for row, (label, place) in enumerate(zip(y, rng.integers(0, 18, size=300), strict=True)):
+        X[row, 0, place : place + 2] += (1, -1) if label else (-1, 1)
+    net = CNNClassifier(
+        n_layers=1, n_channels=8, width=16, learning_rate=0.01, max_epochs=15, random_state=0
+    )
+
+    assert net.fit(X[:200], y[:200]).score(X[200:], y[200:]) > 0.85
+
+
+@pytest.mark.parametrize(
+    ("X", "input_shape", "words"),
+    [
+        (FLAT, (5, 5), ["25 values", "input_shape=(5, 5)", "24"]),
+        (FLAT.reshape(60, 4, 6), (3, 3), ["9 values", "(4, 6)", "24"]),
+        (FLAT.reshape(60, 2, 2, 2, 1, 3), None, ["2 to 5 dimensions", "6"]),
+        (FLAT, (1, 1, 2, 3, 4), ["1 to 4 integers"]),
+    ],
+    ids=["too few", "folded otherwise", "too many dimensions", "too long a shape"],
+)
+def test_rows_that_do_not_fold_are_refused(X, input_shape, words):
+    """The message has what was asked for and what was given."""
+    words = [*words, "CNNClassifier"]
+
+    with pytest.raises(ValueError, match="must") as raised:
+        _small(input_shape=input_shape).fit(X, LABELS)
+
+    assert [word for word in words if word not in str(raised.value)] == []
+
+
+def test_other_channels_or_sizes_than_in_fit_are_refused():
+    """Predicting takes rows of the shape that was trained on."""
+    net = _small().fit(FLAT.reshape(60, 2, 12), LABELS)
+
+    with pytest.raises(ValueError, match="2") as raised:
+        net.predict(FLAT.reshape(60, 3, 8))
+    assert "3" in str(raised.value)
+    with pytest.raises(ValueError, match=r"\(2, 12\).*\(60, 2, 6\)"):
+        net.predict(FLAT[:, :12].reshape(60, 2, 6))
+
+
+def test_nan_in_an_image_is_refused():
+    """Only sequences may be padded."""
+    X = FLAT.reshape(60, 1, 4, 6).copy()
+    X[3, 0, 2, 5] = np.nan
+
+    with pytest.raises(ValueError, match="X contains NaN"):
+        _small().fit(X, LABELS)

@@ -1,0 +1,253 @@
+"""A user's own module: its arguments, its outputs, and what is refused."""
+
+import functools
+
+import numpy as np
+import pytest
+import torch
+from sklearn.base import clone
+from sklearn.model_selection import GridSearchCV
+from torch import nn
+
+from sk_tune import NetClassifier, NetRegressor
+
+_RNG = np.random.default_rng(0)
+X = _RNG.normal(size=(60, 8)).astype(np.float32)
+LABELS = (X[:, 0] > X[:, 3]).astype(int)
+Y = X[:, 0] - X[:, 3]
+
+
+class Net(nn.Module):
+    """A module that asks for what it may ask for, and remembers it."""
+
+    def __init__(self, n_features, n_outputs, input_shape, width=5, activation=torch.relu):
+        super().__init__()
+        self.given = (n_features, n_outputs, input_shape)
+        self.activation = activation
+        self.hidden = nn.Linear(n_features, width)
+        self.output = nn.Linear(width, n_outputs)
+
+    def forward(self, x):
+        """Return unnormalised outputs."""
+        return self.output(self.activation(self.hidden(x)))
+
+
+class Folded(nn.Module):
+    """A module for rows of several dimensions, which have no number of features."""
+
+    def __init__(self, input_shape, n_outputs, n_features=None):
+        super().__init__()
+        self.n_features = n_features
+        self.output = nn.Linear(int(np.prod(input_shape)), n_outputs)
+
+    def forward(self, x):
+        """Return unnormalised outputs."""
+        return self.output(x.flatten(1))
+
+
+class WrongOutputs(nn.Module):
+    """A module whose outputs are spoilt by a function."""
+
+    def __init__(self, n_features, n_outputs, spoil):
+        super().__init__()
+        self.linear = nn.Linear(n_features, n_outputs)
+        self.spoil = spoil
+
+    def forward(self, x):
+        """Return spoilt outputs."""
+        return self.spoil(self.linear(x))
+
+
+class Lazy(nn.Module):
+    """A module that does not want to know its sizes, with state of its own."""
+
+    def __init__(self, n_outputs):
+        super().__init__()
+        self.layers = nn.Sequential(
+            nn.LazyLinear(6), nn.LazyBatchNorm1d(), nn.ReLU(), nn.LazyLinear(n_outputs)
+        )
+
+    def forward(self, x):
+        """Return unnormalised outputs."""
+        return self.layers(x)
+
+
+def _small(cls=NetClassifier, module=Net, **params):
+    return cls(module, **{"max_epochs": 2, "batch_size": 16, "random_state": 0, **params})
+
+
+def test_arguments_are_filled_in_from_the_data():
+    """n_features, n_outputs and input_shape come from X and y, in every fit."""
+    net = _small().fit(X, LABELS)
+
+    assert net.net_.module_.given == (8, 2, (8,))
+    assert net.fit(X[:, :3], np.arange(60) % 4).net_.module_.given == (3, 4, (3,))
+    assert _small(NetRegressor).fit(X, Y).net_.module_.given == (8, 1, (8,))
+
+
+def test_given_arguments_win_over_the_data():
+    """What the user names is not filled in."""
+
+    class Wide(Net):
+        def forward(self, x):
+            return super().forward(x[:, :2])
+
+    net = _small(module=Wide, module__n_features=2).fit(X, LABELS)
+
+    assert net.net_.module_.given == (2, 2, (8,))
+
+
+def test_folded_rows_have_a_shape_but_no_number_of_features():
+    """For more than two dimensions only input_shape is filled in."""
+    folded = X.reshape(60, 2, 2, 2)
+    by_data = _small(module=Folded).fit(folded, LABELS)
+    by_shape = _small(module=Folded, input_shape=(2, 2, 2)).fit(X, LABELS)
+
+    assert by_data.net_.module_.n_features is None
+    assert by_data.input_shape_ == by_shape.input_shape_ == (2, 2, 2)
+    np.testing.assert_array_equal(by_data.predict_proba(folded), by_shape.predict_proba(X))
+
+
+@pytest.mark.parametrize(
+    "module",
+    [
+        functools.partial(Net, width=4),
+        lambda n_features, n_outputs: nn.Linear(n_features, n_outputs),
+        nn.Sequential(nn.Linear(8, 4), nn.Tanh(), nn.Linear(4, 2)),
+        Lazy,
+        nn.Linear(8, 2).eval(),
+    ],
+    ids=["partial", "function", "instance", "lazy class", "instance in evaluation mode"],
+)
+def test_anything_that_makes_a_module_is_a_module(module):
+    """Classes, functions, partial calls and instances are trained alike."""
+    net = _small(module=module, max_epochs=20, learning_rate=0.03).fit(X, LABELS)
+
+    assert net.score(X, LABELS) > 0.85
+
+
+def test_an_instance_is_copied_and_never_changed():
+    """Training and cloning leave the given module as it was."""
+    module = nn.Sequential(nn.Linear(8, 2), nn.BatchNorm1d(2))
+    before = {name: value.clone() for name, value in module.state_dict().items()}
+    net = _small(module=module)
+
+    clone(net).fit(X, LABELS)
+    net.fit(X, LABELS)
+
+    assert net.net_.module_ is not module
+    assert all(torch.equal(before[n], v) for n, v in module.state_dict().items())
+    # A second fit starts from the given weights again.
+    first = net.predict_proba(X)
+    np.testing.assert_array_equal(net.fit(X, LABELS).predict_proba(X), first)
+
+
+@pytest.mark.parametrize("as_class", [True, False])
+def test_statistics_of_a_module_start_from_the_data_only(as_class):
+    """What is run to find sizes leaves no trace in batch normalisation or generators."""
+
+    class Normal(nn.Module):
+        def __init__(self, n_outputs=2):
+            super().__init__()
+            self.norm = nn.BatchNorm1d(8)
+            self.output = nn.Linear(8, n_outputs)
+
+        def forward(self, x):
+            return self.output(self.norm(x))
+
+    module = Normal if as_class else Normal()
+    net = _small(module=module, batch_size=-1, max_epochs=1).fit(X, LABELS)
+
+    # Torch's running mean after one batch is a tenth of that batch's.
+    assert net.net_.module_.norm.num_batches_tracked == 1
+    expected = 0.1 * X.mean(axis=0)
+    np.testing.assert_allclose(net.net_.module_.norm.running_mean, expected, atol=1e-6)
+
+
+def test_lazy_normalisation_starts_from_the_data_only():
+    """Initialising lazy layers leaves no trace in their statistics."""
+    net = _small(module=Lazy, batch_size=-1, max_epochs=1).fit(X, LABELS)
+
+    assert net.net_.module_.layers[1].num_batches_tracked == 1
+
+
+def test_a_module_of_float64_is_trained_in_float64():
+    """dtype reaches every parameter of a user's module."""
+    net = _small(dtype="float64").fit(X, LABELS)
+
+    assert {p.dtype for p in net.net_.module_.parameters()} == {torch.float64}
+    assert net.predict_proba(X).dtype == np.float64
+
+
+def test_frozen_parameters_stay():
+    """Parameters that need no gradient are not trained."""
+    module = Net(8, 2, (8,))
+    module.hidden.requires_grad_(False)
+    before = module.hidden.weight.clone()
+
+    net = _small(module=module, l1=0.1, gradient_clip=1.0).fit(X, LABELS)
+
+    assert torch.equal(net.net_.module_.hidden.weight, before)
+    assert not torch.equal(net.net_.module_.output.weight, module.output.weight)
+
+
+def test_module_parameters_are_parameters_of_the_estimator():
+    """They are cloned, got, set and searched like any other."""
+    net = _small(module__width=7, module__activation=torch.tanh)
+    search = GridSearchCV(net, {"module__width": [1, 3]}, cv=2).fit(X, LABELS)
+
+    assert clone(net).get_params() == net.get_params()
+    assert net.get_params()["module__width"] == 7
+    assert "module__width=7" in repr(net)
+    widths = [params["module__width"] for params in search.cv_results_["params"]]
+    assert widths == [1, 3]
+    best = search.best_params_["module__width"]
+    assert search.best_estimator_.net_.module_.hidden.out_features == best
+    assert net.set_params(module__width=9, tol=0.5).get_params()["module__width"] == 9
+    assert net.tol == 0.5
+
+
+def _spoilt(spoil):
+    return {"module": WrongOutputs, "module__spoil": spoil}
+
+
+REFUSED = {
+    "unknown argument": ({"module__widht": 3}, ["'module__widht'", "width"]),
+    "no callable": ({"module": 3}, ["'module' parameter of NetClassifier"]),
+    "no module made": (
+        {"module": lambda n_outputs: {}},
+        ["'module' parameter of NetClassifier", "torch.nn.Module", "dict"],
+    ),
+    "too few outputs": (_spoilt(lambda h: h[:, :1]), ["(n_samples, 2)", "(2, 1)"]),
+    "rows lost": (_spoilt(lambda h: h[:1]), ["(n_samples, 2)", "(1, 2)", "(8,)"]),
+    "a dimension more": (_spoilt(lambda h: h[None]), ["(n_samples, 2)", "(1, 2, 2)"]),
+    "no tensor": (_spoilt(lambda h: None), ["tensor of shape (n_samples, 2)", "None"]),
+}
+
+
+@pytest.mark.parametrize(("params", "words"), REFUSED.values(), ids=REFUSED)
+def test_modules_that_do_not_fit_are_refused(params, words):
+    """The message says what the module must take or return, and what it did."""
+    net = _small(**params)
+
+    with pytest.raises(ValueError, match="module") as raised:
+        net.fit(X, LABELS)
+
+    assert [word for word in words if word not in str(raised.value)] == []
+    assert not net.__sklearn_is_fitted__()
+
+
+def test_errors_of_a_module_are_passed_on():
+    """What the module itself raises reaches the caller unchanged."""
+
+    def broken(n_features):
+        raise LookupError("no such layer")
+
+    with pytest.raises(LookupError, match="no such layer"):
+        _small(module=broken).fit(X, LABELS)
+
+
+def test_a_module_must_be_given():
+    """There is no network without one."""
+    with pytest.raises(TypeError, match="module"):
+        NetClassifier()

@@ -1,0 +1,457 @@
+"""Fitted estimators as files: what comes back, what is refused, what never runs."""
+
+import io
+import json
+import pickle
+import sys
+import zipfile
+from pathlib import Path
+
+import joblib
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+from skorch.callbacks import Callback, EpochScoring
+from torch import nn
+
+import sk_tune
+from sk_tune.exceptions import SkTuneWarning
+
+safetensors = pytest.importorskip("safetensors")
+safetensors_torch = pytest.importorskip("safetensors.torch")
+
+NAMES = [
+    network + task
+    for network in ("MLP", "CNN", "RNN", "Net")
+    for task in ("Classifier", "Regressor")
+]
+
+
+def _module_of(estimator):
+    return {"module": estimator.module} if hasattr(estimator, "module") else {}
+
+
+def _reloaded(estimator, folder):
+    path = folder / "estimator.safetensors"
+    estimator.save(path)
+    return type(estimator).load(path, **_module_of(estimator))
+
+
+@pytest.fixture(scope="module")
+def fitted(make_estimator, task_data):
+    """A small classifier with everything that a file may hold."""
+    X, y = task_data("MLPClassifier")
+    frame = pd.DataFrame(X, columns=[f"c{i}" for i in range(8)])
+    params = {"early_stopping": True, "class_weight": {"low": 1.0, "mid": 2, "top": 3}}
+    return make_estimator("MLPClassifier", **params, max_epochs=3).fit(frame, y)
+
+
+@pytest.fixture(scope="module")
+def saved(fitted, tmp_path_factory):
+    """The bytes of its file."""
+    path = tmp_path_factory.mktemp("saved") / "estimator.safetensors"
+    fitted.save(path)
+    return path.read_bytes()
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_predictions_survive_a_file(name, make_estimator, task_data, outputs, tmp_path):
+    """A loaded estimator predicts bitwise what the saved one predicts."""
+    X, y = task_data(name)
+    net = make_estimator(name).fit(X, y)
+
+    loaded = _reloaded(net, tmp_path)
+
+    assert type(loaded) is type(net)
+    assert loaded.get_params() == net.get_params()
+    np.testing.assert_array_equal(outputs(loaded, X), outputs(net, X))
+    assert loaded.score(X, y) == net.score(X, y)
+
+
+VARIANTS = {
+    "float64": ("MLPRegressor", {"dtype": "float64"}),
+    "batch norm": ("CNNClassifier", {"normalization": "batch", "dropout": 0.2}),
+    "early stopping": ("RNNRegressor", {"early_stopping": True, "max_epochs": 4}),
+    "tuple and text": ("MLPClassifier", {"hidden_layer_sizes": (4, 3), "cell": None}),
+    "sgd": ("MLPRegressor", {"optimizer": "sgd", "momentum": 0.5}),
+    "rmsprop without momentum": ("MLPRegressor", {"optimizer": "rmsprop", "momentum": 0.0}),
+    "module parameters": ("NetRegressor", {"module__width": 9, "module__p": 0.0}),
+    "numpy's seed": ("MLPRegressor", {"random_state": np.int64(4)}),
+}
+
+
+@pytest.mark.parametrize(("name", "params"), VARIANTS.values(), ids=VARIANTS)
+def test_all_that_was_learnt_survives_a_file(
+    name, params, make_estimator, task_data, outputs, tmp_path
+):
+    """Attributes, history and parameters are the same after loading."""
+    X, y = task_data(name)
+    params = {k: v for k, v in params.items() if v is not None}
+    net = make_estimator(name, **params).fit(X, y)
+
+    loaded = _reloaded(net, tmp_path)
+
+    np.testing.assert_array_equal(outputs(loaded, X), outputs(net, X))
+    assert loaded.get_params() == net.get_params()
+    for attribute in ("n_features_in_", "input_shape_", "n_outputs_", "n_epochs_"):
+        assert getattr(loaded, attribute) == getattr(net, attribute)
+    assert loaded.best_epoch_ == net.best_epoch_
+    assert list(loaded.history_) == list(net.history_)
+
+
+LABELS = {
+    "text": np.array(["blue", "grün", "\n\u2028"]),
+    "objects": np.array(["a", "b", "c"], dtype=object),
+    "int8": np.array([-3, 0, 7], dtype=np.int8),
+    "uint64": np.array([0, 1, 2**64 - 1], dtype=np.uint64),
+    "float32": np.array([0.0, 1.0, 2.0], dtype=np.float32),
+    "bool": np.array([False, True, True]),
+}
+
+
+@pytest.mark.parametrize("labels", LABELS.values(), ids=LABELS)
+def test_labels_of_any_type_survive_a_file(labels, make_estimator, task_data, tmp_path):
+    """classes_ and predictions keep their type and values."""
+    X, y = task_data("MLPClassifier")
+    codes = np.unique(y, return_inverse=True)[1]
+    net = make_estimator("MLPClassifier").fit(X, labels[codes])
+
+    loaded = _reloaded(net, tmp_path)
+
+    assert loaded.classes_.dtype == net.classes_.dtype
+    np.testing.assert_array_equal(loaded.classes_, net.classes_)
+    np.testing.assert_array_equal(loaded.predict(X), net.predict(X))
+
+
+def test_kinds_of_targets_survive_a_file(make_estimator, task_data, tmp_path):
+    """Several labels and several outputs are predicted after loading as before."""
+    X, y = task_data("MLPRegressor")
+    many = np.column_stack([y, 3 * y + 1])
+    for name, target in (("MLPRegressor", many), ("MLPClassifier", (many > 0).astype(int))):
+        net = make_estimator(name).fit(X, target)
+
+        loaded = _reloaded(net, tmp_path)
+
+        np.testing.assert_array_equal(loaded.predict(X), net.predict(X))
+
+
+def test_names_of_columns_survive_a_file(fitted, task_data, tmp_path):
+    """A loaded estimator checks the names of columns as the saved one did."""
+    X, _ = task_data("MLPClassifier")
+    frame = pd.DataFrame(X, columns=[f"c{i}" for i in range(8)])
+
+    loaded = _reloaded(fitted, tmp_path)
+
+    assert loaded.feature_names_in_.tolist() == list(frame.columns)
+    np.testing.assert_array_equal(loaded.predict(frame), fitted.predict(frame))
+    with pytest.raises(ValueError, match="same order"):
+        loaded.predict(frame[frame.columns[::-1]])
+
+
+def test_a_random_state_is_saved_as_none(make_estimator, task_data, tmp_path):
+    """A generator is no plain value; the seed of the fit is kept nevertheless."""
+    X, y = task_data("MLPRegressor")
+    net = make_estimator("MLPRegressor", random_state=np.random.RandomState(0)).fit(X, y)
+
+    loaded = _reloaded(net, tmp_path)
+
+    assert loaded.random_state is None
+    np.testing.assert_array_equal(
+        loaded.partial_fit(X, y).predict(X), net.partial_fit(X, y).predict(X)
+    )
+
+
+def test_callbacks_are_left_out_with_a_warning(make_estimator, task_data, tmp_path):
+    """Callbacks are code: a warning says that the file lacks them."""
+    X, y = task_data("MLPRegressor")
+    callbacks = [EpochScoring("r2", on_train=True, name="own"), ("c", Callback())]
+    net = make_estimator("MLPRegressor", callbacks=callbacks).fit(X, y)
+
+    with pytest.warns(SkTuneWarning, match="callbacks") as caught:
+        net.save(tmp_path / "net")
+
+    assert caught[0].filename == __file__
+    loaded = type(net).load(tmp_path / "net")
+    assert loaded.callbacks is None
+    assert loaded.history_[:, "own"] == pytest.approx(net.history_[:, "own"])
+
+
+def test_a_path_may_be_text(fitted, tmp_path, task_data):
+    """Paths are text or path-like, with any suffix or none."""
+    fitted.save(str(tmp_path / "any.name"))
+
+    loaded = sk_tune.MLPClassifier.load(str(tmp_path / "any.name"))
+
+    assert loaded.n_epochs_ == fitted.n_epochs_
+
+
+# --- Writing
+
+
+def test_an_existing_file_is_replaced_only_if_wanted(fitted, tmp_path):
+    """overwrite=False leaves the file as it is."""
+    path = tmp_path / "net"
+    path.write_text("precious")
+
+    with pytest.raises(FileExistsError, match="net exists"):
+        fitted.save(path, overwrite=False)
+    assert path.read_text() == "precious"
+
+    fitted.save(path)
+    assert sk_tune.MLPClassifier.load(path).n_epochs_ == 3
+    fitted.save(tmp_path / "new", overwrite=False)
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["net", "new"]
+
+
+def test_a_failed_write_leaves_the_old_file_alone(fitted, tmp_path, monkeypatch):
+    """A file is replaced as a whole or not at all, and no temporary one stays."""
+    path = tmp_path / "net"
+    path.write_text("precious")
+
+    def full(*args, **kwargs):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(Path, "replace", full)
+    with pytest.raises(OSError, match="No space left"):
+        fitted.save(path)
+
+    assert path.read_text() == "precious"
+    assert list(tmp_path.iterdir()) == [path]
+
+
+def test_a_missing_folder_is_an_error_of_the_file_system(fitted, tmp_path):
+    """A path that cannot be written is reported as such."""
+    with pytest.raises(FileNotFoundError):
+        fitted.save(tmp_path / "missing" / "net")
+
+
+def test_a_file_may_be_read_by_whom_other_files_may(fitted, tmp_path):
+    """Permissions are those of any new file, not of a private temporary one."""
+    (tmp_path / "other").write_text("")
+
+    fitted.save(tmp_path / "net")
+
+    modes = [(tmp_path / name).stat().st_mode for name in ("net", "other")]
+    assert modes[0] == modes[1]
+
+
+def test_a_parameter_that_is_code_is_refused_by_name(make_estimator, task_data, tmp_path):
+    """Functions cannot be saved, and the message says which parameter holds one."""
+    X, y = task_data("NetRegressor")
+
+    class WithFunction(nn.Module):
+        def __init__(self, n_outputs, function):
+            super().__init__()
+            self.function = function
+            self.output = nn.Linear(8, n_outputs)
+
+        def forward(self, x):
+            return self.output(self.function(x))
+
+    net = make_estimator("NetRegressor", module=WithFunction, module__function=torch.tanh)
+    net.fit(X, y)
+
+    with pytest.raises(TypeError, match="module__function"):
+        net.save(tmp_path / "net")
+    assert not list(tmp_path.iterdir())
+
+
+# --- Reading
+
+
+class Payload:
+    """Something that writes a file when it is unpickled."""
+
+    def __init__(self, path):
+        self.path = path
+
+    def __reduce__(self):
+        return Path.touch, (self.path,)
+
+
+def _as_pickle(payload):
+    return pickle.dumps(payload)
+
+
+def _as_torch(payload):
+    buffer = io.BytesIO()
+    torch.save(payload, buffer)
+    return buffer.getvalue()
+
+
+def _as_joblib(payload):
+    buffer = io.BytesIO()
+    joblib.dump(payload, buffer)
+    return buffer.getvalue()
+
+
+def _as_zip(payload):
+    buffer = io.BytesIO()
+    with zipfile.ZipFile(buffer, "w") as archive:
+        archive.writestr("../../data.pkl", pickle.dumps(payload))
+    return buffer.getvalue()
+
+
+def _as_numpy(payload):
+    buffer = io.BytesIO()
+    np.save(buffer, np.array([payload], dtype=object), allow_pickle=True)
+    return buffer.getvalue()
+
+
+@pytest.mark.parametrize("suffix", ["pkl", "pt", "safetensors", "zip"])
+@pytest.mark.parametrize("write", [_as_pickle, _as_torch, _as_joblib, _as_zip, _as_numpy])
+def test_a_pickle_is_refused_and_not_executed(write, suffix, tmp_path):
+    """Whatever its name and wrapping, nothing in a foreign file runs."""
+    marker = tmp_path / "executed"
+    path = tmp_path / f"model.{suffix}"
+    path.write_bytes(write(Payload(marker)))
+
+    with pytest.raises(ValueError, match="must be a file that save wrote") as raised:
+        sk_tune.MLPClassifier.load(path)
+
+    assert str(path) in str(raised.value)
+    assert not marker.exists()
+
+
+FOREIGN = {
+    "empty": b"",
+    "text": b"epoch,loss\n1,0.5\n",
+    "json": b'{"class": "MLPClassifier"}',
+    "zeros": bytes(100),
+    "huge header": (2**62).to_bytes(8, "little") + b"{}",
+    "header without end": (50).to_bytes(8, "little") + b'{"a":',
+    "10 GB declared": (lambda h: len(h).to_bytes(8, "little") + h)(
+        b'{"a":{"dtype":"F32","shape":[2500000000],"data_offsets":[0,10000000000]}}'
+    ),
+    "other safetensors": safetensors_torch.save({"a": torch.zeros(2)}),
+    "other metadata": safetensors_torch.save({"a": torch.zeros(2)}, {"sk_tune": "{}"}),
+    "metadata that is no json": safetensors_torch.save({}, {"sk_tune": "{"}),
+    "metadata of another kind": safetensors_torch.save({}, {"sk_tune": "[1]"}),
+}
+
+
+@pytest.mark.parametrize("content", FOREIGN.values(), ids=FOREIGN)
+def test_a_foreign_file_is_refused(content, tmp_path):
+    """The message names the file."""
+    path = tmp_path / "foreign"
+    path.write_bytes(content)
+
+    with pytest.raises(ValueError, match=str(path)):
+        sk_tune.MLPClassifier.load(path)
+
+
+def test_a_missing_file_is_reported_as_such(tmp_path):
+    """There is an exception for that already."""
+    with pytest.raises(FileNotFoundError):
+        sk_tune.MLPClassifier.load(tmp_path / "missing")
+
+
+def test_every_truncation_is_refused(saved, tmp_path):
+    """A file cut anywhere is never half an estimator."""
+    path = tmp_path / "cut"
+    for length in [*range(0, len(saved), 97), len(saved) - 1]:
+        path.write_bytes(saved[:length])
+
+        with pytest.raises(ValueError, match="must be a file that save wrote|damaged"):
+            sk_tune.MLPClassifier.load(path)
+
+
+@pytest.mark.parametrize("bit", [0, 3, 6])
+def test_every_flipped_bit_is_refused(bit, saved, tmp_path):
+    """One wrong bit anywhere, in weights, parameters or header, is noticed."""
+    path = tmp_path / "flipped"
+    # A prime step, so that every part of the file is hit.
+    for position in range(bit, len(saved), 61):
+        damaged = bytearray(saved)
+        damaged[position] ^= 1 << bit
+        path.write_bytes(damaged)
+
+        with pytest.raises(ValueError, match=str(path)):
+            sk_tune.MLPClassifier.load(path)
+
+
+def _edited(saved, path, **changes):
+    """Write the file with other entries in its description."""
+    path.write_bytes(saved)
+    with safetensors.safe_open(path, framework="pt") as file:
+        tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+        metadata = file.metadata()
+    description = {**json.loads(metadata["sk_tune"]), **changes}
+    path.write_bytes(safetensors_torch.save(tensors, {"sk_tune": json.dumps(description)}))
+
+
+def test_a_file_of_a_newer_format_is_refused(saved, tmp_path):
+    """What this version cannot know is not guessed at."""
+    path = tmp_path / "newer"
+    _edited(saved, path, version=99)
+
+    with pytest.raises(ValueError, match="99.*[Uu]pdate"):
+        sk_tune.MLPClassifier.load(path)
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"params": {"dict": [["no_such_parameter", 1]]}},
+        {"params": {"dict": [["hidden_layer_sizes", 10**9]]}},
+        {"params": {"object": "os.system"}},
+        {"learnt": {"dict": [["__class__", "x"]]}},
+        {"learnt": {"dict": []}},
+        {"counters": {"n_steps_": "many"}},
+        {"seed": "x"},
+        {"history": 3},
+    ],
+    ids=str,
+)
+def test_a_description_that_was_changed_is_refused(changes, saved, tmp_path):
+    """Parameters that do not belong to the weights are not taken over."""
+    path = tmp_path / "edited"
+    _edited(saved, path, **changes)
+
+    with pytest.raises(ValueError, match=str(path)):
+        sk_tune.MLPClassifier.load(path)
+
+
+def test_a_file_of_another_class_is_refused(saved, tmp_path):
+    """Each class loads its own files, and names the class of others."""
+    path = tmp_path / "net"
+    path.write_bytes(saved)
+
+    with pytest.raises(ValueError, match="must hold a RNNRegressor. Got a MLPClassifier"):
+        sk_tune.RNNRegressor.load(path)
+
+
+def test_the_code_of_a_module_is_not_in_its_file(make_estimator, task_data, tmp_path):
+    """A module must be handed over, and must be the one that was trained."""
+    X, y = task_data("NetClassifier")
+    path = tmp_path / "net"
+    net = make_estimator("NetClassifier").fit(X, y)
+    net.save(path)
+
+    with pytest.raises(ValueError, match="Pass it as module"):
+        sk_tune.NetClassifier.load(path)
+    with pytest.raises(ValueError, match="module"):
+        sk_tune.NetClassifier.load(path, module=nn.Linear(8, 3))
+
+
+def test_an_instance_of_a_module_may_be_handed_over(make_estimator, task_data, tmp_path):
+    """A module that was given as an instance gets its trained weights back."""
+    X, y = task_data("NetRegressor")
+    net = make_estimator("NetRegressor", module=nn.Linear(8, 1)).fit(X, y)
+    net.save(tmp_path / "net")
+
+    loaded = sk_tune.NetRegressor.load(tmp_path / "net", module=nn.Linear(8, 1))
+
+    np.testing.assert_array_equal(loaded.predict(X), net.predict(X))
+
+
+def test_without_safetensors_the_message_says_how_to_get_it(fitted, tmp_path, monkeypatch):
+    """Saving and loading name the extra that they need."""
+    for name in ("safetensors", "safetensors.torch"):
+        monkeypatch.setitem(sys.modules, name, None)
+
+    with pytest.raises(ImportError, match=r"sk-tune\[export\]"):
+        fitted.save(tmp_path / "net")
+    with pytest.raises(ImportError, match=r"sk-tune\[export\]"):
+        sk_tune.MLPClassifier.load(tmp_path / "net")

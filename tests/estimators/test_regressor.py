@@ -1,0 +1,233 @@
+"""Targets in their own units: scaling, several outputs, what is refused."""
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+from sklearn.exceptions import DataConversionWarning
+from sklearn.metrics import mean_squared_error, r2_score
+
+NAMES = ["MLPRegressor", "CNNRegressor", "RNNRegressor", "NetRegressor"]
+
+_RNG = np.random.default_rng(0)
+X = _RNG.normal(size=(60, 8)).astype(np.float32)
+Y = (X[:, 0] - X[:, 3] + 0.5 * X[:, 5]).astype(np.float64)
+MANY = np.column_stack([Y, 100 * X[:, 1] + 7])
+
+CONTAINERS = {
+    "list": lambda y: y.tolist(),
+    "float32": lambda y: y.astype(np.float32),
+    "objects": lambda y: y.astype(object),
+    "pandas series": lambda y: pd.Series(y, index=np.arange(60)[::-1]),
+    "pandas nullable": lambda y: pd.Series(y, dtype="Float64"),
+    "tensor": torch.tensor,
+    "tensor with gradient": lambda y: torch.tensor(y).requires_grad_(),
+    "read-only": lambda y: np.broadcast_to(y, (1, 60))[0],
+    "reversed view": lambda y: y[::-1].copy()[::-1],
+    "big-endian": lambda y: y.astype(">f8"),
+}
+
+
+@pytest.mark.parametrize("container", CONTAINERS.values(), ids=CONTAINERS)
+def test_targets_may_come_in_any_container(container, make_estimator):
+    """Lists, series and tensors of numbers give the network of the plain array."""
+    # Numbers that float32 holds exactly.
+    y = np.round(Y * 8) / 8
+    plain = make_estimator("MLPRegressor").fit(X, y)
+    net = make_estimator("MLPRegressor").fit(X, container(y))
+
+    np.testing.assert_array_equal(net.predict(X), plain.predict(X))
+
+
+@pytest.mark.parametrize("dtype", [int, np.int8, bool, np.uint16])
+def test_whole_numbers_are_targets(dtype, make_estimator):
+    """Integers and truth values are regressed on as the numbers they are."""
+    y = (Y > 0).astype(dtype)
+    net = make_estimator("MLPRegressor").fit(X, y)
+    plain = make_estimator("MLPRegressor").fit(X, y.astype(float))
+
+    np.testing.assert_array_equal(net.predict(X), plain.predict(X))
+
+
+def test_targets_may_come_from_polars(make_estimator):
+    """A series of polars holds targets."""
+    polars = pytest.importorskip("polars")
+    plain = make_estimator("MLPRegressor").fit(X, Y)
+
+    net = make_estimator("MLPRegressor").fit(X, polars.Series(Y))
+
+    np.testing.assert_array_equal(net.predict(X), plain.predict(X))
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_one_column_of_targets_is_flattened_with_a_warning(name, make_estimator):
+    """y of shape (n, 1) warns as in scikit-learn, and then is as (n,)."""
+    flat = make_estimator(name).fit(X, Y)
+    net = make_estimator(name)
+
+    with pytest.warns(DataConversionWarning):
+        net.fit(X, Y[:, None])
+
+    assert flat.predict(X).shape == net.predict(X).shape == (60,)
+    np.testing.assert_array_equal(net.predict(X), flat.predict(X))
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_several_outputs_are_predicted_side_by_side(name, make_estimator):
+    """Each output is in its own units, and named by its place."""
+    net = make_estimator(name, max_epochs=30).fit(X, MANY)
+
+    predicted = net.predict(X)
+
+    assert predicted.shape == (60, 2)
+    assert net.n_outputs_ == 2
+    np.testing.assert_allclose(net.target_mean_, MANY.mean(axis=0))
+    np.testing.assert_allclose(net.target_scale_, MANY.std(axis=0))
+    # Better than the mean of each output, which scores 0.
+    assert min(r2_score(MANY, predicted, multioutput="raw_values")) > 0.1
+    assert net.score(X, MANY) == pytest.approx(r2_score(MANY, predicted))
+
+
+@pytest.mark.parametrize("form", [pd.DataFrame, torch.tensor, np.asfortranarray, list])
+def test_several_outputs_may_come_in_any_form(form, make_estimator):
+    """Frames, tensors and lists of several targets are as the plain array."""
+    plain = make_estimator("MLPRegressor").fit(X, MANY)
+    net = make_estimator("MLPRegressor").fit(X, form(MANY))
+
+    np.testing.assert_array_equal(net.predict(X), plain.predict(X))
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+def test_the_type_of_predictions_is_that_of_the_network(dtype, make_estimator):
+    """One output is of the parameter's type; several are float64, as documented."""
+    one = make_estimator("MLPRegressor", dtype=dtype).fit(X, Y)
+    many = make_estimator("MLPRegressor", dtype=dtype).fit(X, MANY)
+
+    assert one.predict(X).dtype == one.predict(X.astype(np.float64)).dtype == dtype
+    assert many.predict(X).dtype == np.float64
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_predictions_follow_the_units_of_the_target(name, make_estimator):
+    """Scaling and shifting y scales and shifts what is predicted, at any magnitude."""
+    plain = make_estimator(name, dtype="float64").fit(X, Y).predict(X)
+
+    for scale, shift in ((1e6, 0.0), (1e-9, 0.0), (1.0, 1e4), (1e6, -1e7)):
+        net = make_estimator(name, dtype="float64").fit(X, scale * Y + shift)
+        # Standardising a shifted target loses digits, of which float64 has enough.
+        expected = scale * plain + shift
+        np.testing.assert_allclose(net.predict(X), expected, rtol=1e-6, atol=1e-6 * scale)
+
+
+def test_a_target_of_a_large_scale_is_learnt_in_float32(make_estimator):
+    """A target in millions is learnt as well as one in units."""
+    scores = [
+        make_estimator("MLPRegressor", max_epochs=40).fit(X, s * Y).score(X, s * Y)
+        for s in (1.0, 1e6)
+    ]
+
+    assert scores[1] == pytest.approx(scores[0], abs=1e-3)
+    assert scores[1] > 0.5
+
+
+@pytest.mark.parametrize("constant", [0.0, 5.0, -3e6, 0.1, 1e-20, 1e30])
+@pytest.mark.parametrize("name", ["MLPRegressor", "RNNRegressor"])
+def test_a_constant_target_is_approached(name, constant, make_estimator):
+    """A target without deviation is trained on unscaled, and rounding is not blown up."""
+    net = make_estimator(name, max_epochs=20).fit(X, np.full(60, constant))
+
+    predicted = net.predict(X)
+
+    assert net.target_scale_.tolist() == [1.0]
+    # Within a unit, which is the scale, or the spacing of float32 at large numbers.
+    assert np.isfinite(predicted).all()
+    np.testing.assert_allclose(predicted, constant, atol=1, rtol=1e-6)
+
+
+def test_one_constant_output_beside_another(make_estimator):
+    """A constant output has a scale of its own, the other is learnt as usual."""
+    y = np.column_stack([Y, np.full(60, 4.0)])
+
+    net = make_estimator("MLPRegressor").fit(X, y)
+
+    np.testing.assert_allclose(net.target_scale_, [Y.std(), 1.0])
+
+
+def test_the_target_is_scaled_by_weighted_moments(make_estimator):
+    """Mean and deviation of the target count rows by their weights."""
+    weight = np.linspace(0, 2, 60)
+
+    net = make_estimator("MLPRegressor").fit(X, Y, sample_weight=weight)
+
+    mean = np.average(Y, weights=weight)
+    np.testing.assert_allclose(net.target_mean_, mean)
+    variance = np.average((Y - mean) ** 2, weights=weight)
+    np.testing.assert_allclose(net.target_scale_, np.sqrt(variance))
+
+
+def test_later_calls_keep_the_scale_of_the_first(make_estimator):
+    """partial_fit standardises by the first targets, fit by its own."""
+    net = make_estimator("MLPRegressor").partial_fit(X, Y)
+    scale = net.target_scale_.copy()
+
+    net.partial_fit(X, 100 * Y)
+    assert net.target_scale_ == scale
+
+    net.fit(X, 100 * Y)
+    np.testing.assert_allclose(net.target_scale_, 100 * scale)
+
+
+def test_losses_of_the_history_are_in_squared_deviations(make_estimator):
+    """train_loss of a first step is the mean squared error over the variance."""
+    params = {"batch_size": -1, "max_epochs": 1, "learning_rate": 1e-30, "weight_decay": 0.0}
+    net = make_estimator("MLPRegressor", **params).fit(X, 1000 * Y)
+
+    # The step is too small to move a weight.
+    error = mean_squared_error(1000 * Y, net.predict(X)) / np.var(1000 * Y)
+    assert net.history_[0, "train_loss"] == pytest.approx(error, rel=1e-5)
+    assert net.history_[0, "train_score"] == pytest.approx(1 - error, rel=1e-4)
+
+
+BAD_Y = {
+    "nan": (np.r_[np.nan, Y[1:]], "y contains NaN"),
+    "infinite": (np.r_[np.inf, Y[1:]], "y contains infinity"),
+    "text": (np.array(["a", "b"] * 30), "y|could not convert|dtype"),
+    "None": (np.r_[[None], Y[1:].astype(object)], "y contains NaN"),
+    "another length": (Y[:50], "inconsistent numbers of samples"),
+    "three dimensions": (np.ones((60, 2, 2)), "y must have|dim"),
+    "nothing": (None, "requires y to be passed"),
+    "complex": (Y + 1j, "[Cc]omplex"),
+    "no columns": (np.ones((60, 0)), "y|0 feature"),
+}
+
+
+@pytest.mark.parametrize(("y", "words"), BAD_Y.values(), ids=BAD_Y)
+def test_targets_that_are_no_numbers_are_refused(y, words, make_estimator):
+    """The message says what is wrong with y."""
+    net = make_estimator("MLPRegressor")
+
+    with pytest.raises(ValueError, match=words):
+        net.fit(X, y)
+
+    assert not net.__sklearn_is_fitted__()
+
+
+def test_another_number_of_outputs_than_at_first_is_refused(make_estimator):
+    """Later targets must have the width of the first."""
+    one = make_estimator("MLPRegressor").partial_fit(X, Y)
+    many = make_estimator("MLPRegressor").partial_fit(X, MANY)
+
+    with pytest.raises(ValueError, match="1 outputs.*(60, 2)"):
+        one.partial_fit(X, MANY)
+    with pytest.raises(ValueError, match="2 outputs.*(60,)"):
+        many.partial_fit(X, Y)
+
+
+def test_tags_tell_what_a_regressor_can_do(make_estimator):
+    """scikit-learn's tags name several outputs."""
+    tags = make_estimator("RNNRegressor").__sklearn_tags__()
+
+    assert tags.estimator_type == "regressor"
+    assert tags.target_tags.multi_output
+    assert tags.target_tags.required
+    assert tags.input_tags.three_d_array

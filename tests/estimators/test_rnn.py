@@ -1,0 +1,196 @@
+"""Recurrent networks: sequences, their padding, and what they learn."""
+
+import numpy as np
+import pytest
+
+from sk_tune import RNNClassifier, RNNRegressor
+
+_RNG = np.random.default_rng(0)
+X = _RNG.normal(size=(60, 6, 2)).astype(np.float32)
+Y = X[:, :2, 0].sum(axis=1)
+LENGTHS = _RNG.integers(2, 7, size=60)
+PADDED = X.copy()
+for _row, _length in enumerate(LENGTHS):
+    PADDED[_row, _length:] = np.nan
+
+ARCHITECTURES = {
+    "gru": {},
+    "lstm": {"cell": "lstm"},
+    "rnn": {"cell": "rnn", "activation": "tanh"},
+    "both directions": {"bidirectional": True},
+    "batch norm": {"normalization": "batch"},
+    "layer norm": {"normalization": "layer"},
+    "deep": {"n_layers": 2, "residual": True, "bidirectional": True},
+}
+
+
+def _small(cls=RNNRegressor, **params):
+    small = {"hidden_size": 4, "n_layers": 1, "max_epochs": 2, "batch_size": 16}
+    return cls(**{**small, "normalization": None, "random_state": 0, **params})
+
+
+@pytest.mark.parametrize(
+    ("shape", "input_shape"), [((6, 2), (6, 2)), ((12, 1), (12,)), ((12, 1), 12)], ids=str
+)
+def test_flat_rows_with_an_input_shape_are_as_sequences(shape, input_shape):
+    """Folding X oneself or by input_shape gives the same network."""
+    flat, folded = X.reshape(60, 12), X.reshape(60, *shape)
+    by_shape = _small(input_shape=input_shape).fit(flat, Y)
+    by_hand = _small().fit(folded, Y)
+
+    assert by_shape.input_shape_ == shape
+    np.testing.assert_array_equal(by_shape.predict(flat), by_hand.predict(folded))
+
+
+def test_flat_rows_alone_have_one_feature_in_each_step():
+    """Without input_shape, the columns are the steps."""
+    flat = X.reshape(60, 12)
+    net = _small().fit(flat, Y)
+
+    assert net.input_shape_ == (12, 1)
+    by_hand = _small().fit(flat[:, :, None], Y)
+    np.testing.assert_array_equal(net.predict(flat), by_hand.predict(flat[:, :, None]))
+
+
+@pytest.mark.parametrize("params", ARCHITECTURES.values(), ids=ARCHITECTURES)
+@pytest.mark.parametrize("n_more", [1, 5])
+def test_padding_changes_nothing(params, n_more):
+    """More steps of NaN at the end of all rows give the same network and predictions."""
+    more = np.full((60, n_more, 2), np.nan, dtype=np.float32)
+    longer = np.concatenate([PADDED, more], axis=1)
+
+    short = _small(**params).fit(PADDED, Y)
+    long = _small(**params).fit(longer, Y)
+
+    # Sums over more steps may be taken in another order.
+    np.testing.assert_allclose(long.predict(longer), short.predict(PADDED), atol=1e-5)
+    weights = [[p.detach() for p in n.net_.module_.parameters()] for n in (short, long)]
+    for one, other in zip(*weights, strict=True):
+        np.testing.assert_allclose(one, other, atol=1e-5)
+
+
+@pytest.mark.parametrize("params", ARCHITECTURES.values(), ids=ARCHITECTURES)
+def test_a_padded_sequence_is_predicted_as_the_short_one(params):
+    """A network trained on full sequences reads a padded one up to its end only."""
+    full, short = _small(**params, dtype="float64"), _small(**params, dtype="float64")
+    padded = X.copy()
+    padded[:, 4:] = np.nan
+
+    # Both networks start from the same weights, and these steps are too small to move them.
+    still = {"learning_rate": 1e-300, "weight_decay": 0.0, "max_epochs": 1}
+    full.set_params(**still).fit(padded, Y)
+    short.set_params(**still).fit(X[:, :4], Y)
+
+    np.testing.assert_allclose(full.predict(padded), short.predict(X[:, :4]), rtol=1e-9)
+
+
+def test_what_follows_the_end_has_no_influence():
+    """Each row is predicted from its own steps, whatever the others' lengths."""
+    net = _small(bidirectional=True).fit(PADDED, Y)
+
+    together = net.predict(PADDED)
+
+    alone = np.concatenate([net.predict(PADDED[i : i + 1]) for i in range(60)])
+    np.testing.assert_allclose(together, alone, rtol=1e-5, atol=1e-6)
+
+
+def test_padding_may_be_flat_or_in_a_frame():
+    """Flat rows with NaN at their end are shorter sequences too."""
+    pandas = pytest.importorskip("pandas")
+    flat = PADDED.reshape(60, 12)
+    by_shape = _small(input_shape=(6, 2)).fit(flat, Y)
+    by_frame = _small(input_shape=(6, 2)).fit(pandas.DataFrame(flat), Y)
+    folded = _small().fit(PADDED, Y)
+
+    np.testing.assert_array_equal(by_shape.predict(flat), folded.predict(PADDED))
+    np.testing.assert_array_equal(
+        by_frame.predict(pandas.DataFrame(flat)), folded.predict(PADDED)
+    )
+
+
+def _spoilt(*places):
+    values = PADDED.copy()
+    for place in places:
+        values[place] = np.nan
+    return values
+
+
+_FULL = int(np.flatnonzero(LENGTHS == 6)[0])
+MISPLACED = {
+    "in the middle": (_spoilt((_FULL, 2)), _FULL),
+    "at the start": (_spoilt((_FULL, 0)), _FULL),
+    "in one feature": (_spoilt((_FULL, 5, 0)), _FULL),
+    "everywhere": (_spoilt(_FULL), _FULL),
+}
+
+
+@pytest.mark.parametrize(("values", "row"), MISPLACED.values(), ids=MISPLACED)
+def test_nan_elsewhere_than_at_the_end_is_refused(values, row):
+    """NaN in the middle is missing data, and the message names the first such row."""
+    with pytest.raises(ValueError, match="X contains NaN") as raised:
+        _small().fit(values, Y)
+
+    assert "in 1 of 60 sequences" in str(raised.value)
+    assert f"row {row}." in str(raised.value)
+    fitted = _small().fit(PADDED, Y)
+    with pytest.raises(ValueError, match="X contains NaN"):
+        fitted.predict(values)
+
+
+def test_infinite_steps_are_refused():
+    """NaN is padding, infinity is not."""
+    values = X.copy()
+    values[3, 5] = np.inf
+
+    with pytest.raises(ValueError, match="infinity"):
+        _small().fit(values, Y)
+
+
+@pytest.mark.parametrize(
+    ("values", "input_shape", "words"),
+    [
+        (X.reshape(60, 12), (5, 2), ["10 values", "input_shape=(5, 2)", "12"]),
+        (X.reshape(60, 2, 3, 2), None, ["n_steps", "4 dimensions"]),
+        (X, (2, 2, 3), ["1 to 2 integers"]),
+    ],
+    ids=["too few", "four dimensions", "too long a shape"],
+)
+def test_rows_that_are_no_sequences_are_refused(values, input_shape, words):
+    """The message has what was asked for and what was given."""
+    with pytest.raises(ValueError, match="must") as raised:
+        _small(input_shape=input_shape).fit(values, Y)
+
+    expected = [*words, "RNNRegressor"]
+    assert [word for word in expected if word not in str(raised.value)] == []
+
+
+def test_other_features_or_lengths_than_in_fit_are_refused():
+    """Predicting takes sequences of the shape that was trained on; shorter ones padded."""
+    net = _small().fit(X, Y)
+
+    with pytest.raises(ValueError, match=r"\(6, 2\).*\(60, 4, 2\)|features"):
+        net.predict(X[:, :4])
+    with pytest.raises(ValueError, match=r"\(6, 2\)|features"):
+        net.predict(X[:, :, :1])
+
+
+def test_early_events_are_remembered():
+    """The sign of the first step decides, five steps before the answer."""
+    labels = np.where(X[:, 0, 0] > 0, "up", "down")
+    net = RNNClassifier(
+        hidden_size=16, max_epochs=40, learning_rate=0.01, batch_size=16, random_state=0,
+        dropout=0.0,
+    )
+
+    assert net.fit(X, labels).score(X, labels) > 0.9
+
+
+def test_both_directions_start_at_the_ends_of_each_row():
+    """A reversed network of both directions sees what the last real step says."""
+    labels = (PADDED[np.arange(60), LENGTHS - 1, 0] > 0).astype(int)
+    net = RNNClassifier(
+        hidden_size=16, bidirectional=True, max_epochs=40, learning_rate=0.01,
+        batch_size=16, random_state=0, dropout=0.0,
+    )
+
+    assert net.fit(PADDED, labels).score(PADDED, labels) > 0.9
