@@ -23,6 +23,7 @@ from skorch.callbacks import Callback, PrintLog
 from skorch.history import History
 from torch import Tensor, nn
 
+from sk_tune.estimators._net_state import cloned, moved
 from sk_tune.exceptions import TrainingDivergedError, warn_user
 from sk_tune.nets import seed_dropout, set_dropout_step
 from sk_tune.training import (
@@ -348,7 +349,7 @@ class TrainingNet(NeuralNet):  # type: ignore[misc]
             epoch, self.history[-1]["valid_loss"], self.options.tol
         )
         if self.stopping_.best_epoch == epoch:
-            self.best_weights_ = _cloned(self.module_.state_dict())
+            self.best_weights_ = cloned(self.module_.state_dict())
 
     def _record_scores(self, prefix: str, outcome: "_EpochOutcome") -> None:
         loss, score = outcome.loss_and_score(self.options.score)
@@ -400,7 +401,7 @@ class TrainingNet(NeuralNet):  # type: ignore[misc]
 
     def _restore_best(self) -> None:
         """Predict with the best weights, but keep the last ones to go on from."""
-        self.last_weights_ = _cloned(self.module_.state_dict())
+        self.last_weights_ = cloned(self.module_.state_dict())
         if self.best_weights_ is not None:
             self.module_.load_state_dict(self.best_weights_)
 
@@ -416,7 +417,7 @@ class TrainingNet(NeuralNet):  # type: ignore[misc]
         if not len(self.history):
             yield
             return
-        weights = _cloned(self.module_.state_dict())
+        weights = cloned(self.module_.state_dict())
         optimizer = copy.deepcopy(self.optimizer_.state_dict())
         kept = ("n_steps_", "stopping_", "last_weights_", "best_weights_")
         values = {name: getattr(self, name) for name in kept}
@@ -435,7 +436,7 @@ class TrainingNet(NeuralNet):  # type: ignore[misc]
         # worker processes for a class from a notebook.  Left in the state, it is pickled
         # by whoever pickles the net: cloudpickle, in joblib's workers.
         state = self.__dict__.copy()
-        return state if state["device"] == "cpu" else _moved(state, "cpu")
+        return state if state["device"] == "cpu" else moved(state, "cpu")
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         device = state["device"]
@@ -446,7 +447,7 @@ class TrainingNet(NeuralNet):  # type: ignore[misc]
             )
             state = {**state, "device": "cpu"}
         self.__dict__.update(
-            state if state["device"] == "cpu" else _moved(state, state["device"])
+            state if state["device"] == "cpu" else moved(state, state["device"])
         )
 
 
@@ -475,25 +476,3 @@ class _EpochOutcome:
             sizes = torch.tensor([len(t) for t in self.targets], device=y_pred.device)
         loss = (torch.stack(self.losses) * sizes).sum() / sizes.sum()
         return float(loss), score(y_pred, y_true, weight)
-
-
-def _cloned(state_dict: dict[str, Tensor]) -> dict[str, Tensor]:
-    return {name: tensor.detach().clone() for name, tensor in state_dict.items()}
-
-
-def _moved(state: dict[str, Any], device: str) -> dict[str, Any]:
-    """Return a copy of a net's state with all tensors on a device."""
-    names = ("module", "module_", "criterion", "criterion_", "optimizer_", "last_weights_")
-    # In one copy, so that the optimizer goes on holding the module's own parameters.
-    copied = copy.deepcopy({n: state[n] for n in (*names, "best_weights_") if n in state})
-    for name in ("module", "module_", "criterion", "criterion_"):
-        if isinstance(copied.get(name), nn.Module):
-            copied[name].to(device)
-    for moments in copied["optimizer_"].state.values() if "optimizer_" in copied else ():
-        for name, value in moments.items():
-            if isinstance(value, Tensor):
-                moments[name] = value.to(device)
-    for name in ("last_weights_", "best_weights_"):
-        if copied.get(name) is not None:
-            copied[name] = {n: t.to(device) for n, t in copied[name].items()}
-    return {**state, **copied}

@@ -16,14 +16,6 @@ PRIVATE = [m for m in MODULES if m.parent != PACKAGE and not m.stem.startswith("
 
 MAX_LINES = 400
 MAX_BODY = 50
-# From the bottom to the top; a layer imports from those before it.
-LAYERS = [
-    {"exceptions", "_compat"},
-    {"nets", "training"},
-    {"estimators"},
-    {"prepare"},
-    {"cli"},
-]
 
 
 def _name(path):
@@ -66,19 +58,6 @@ def test_modules_are_of_readable_size(module):
 
 
 @pytest.mark.parametrize("module", MODULES, ids=_name)
-def test_layers_import_downwards_only(module):
-    """What is further down never imports what is further up."""
-    own = module.relative_to(PACKAGE).parts[0].removesuffix(".py")
-    level = next((i for i, layer in enumerate(LAYERS) if own in layer), len(LAYERS))
-    # The root names its sub-packages as text only.
-    allowed = set().union(*LAYERS[: level + 1])
-    for node in ast.walk(ast.parse(module.read_text())):
-        if isinstance(node, ast.ImportFrom) and (node.module or "").startswith("sk_tune."):
-            assert node.module.split(".")[1] in allowed
-        assert not (isinstance(node, ast.ImportFrom) and node.level), "relative import"
-
-
-@pytest.mark.parametrize("module", MODULES, ids=_name)
 def test_other_packages_are_used_by_their_public_names(module):
     """A sub-package imports from another by its root, not from its private modules."""
     own = ".".join(("sk_tune", *module.relative_to(PACKAGE).parts[:-1]))
@@ -100,7 +79,11 @@ def test_licence_is_named_in_every_file(module):
 
 def _python(code):
     return subprocess.run(
-        [sys.executable, "-c", code], capture_output=True, text=True, check=False, timeout=120
+        [sys.executable, "-c", code],
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=120,
     )
 
 
@@ -124,3 +107,17 @@ def test_networks_and_training_steps_need_no_scikit_learn():
 
     assert result.returncode == 0, result.stderr
     assert result.stdout.strip() == "[]"
+
+
+@pytest.mark.parametrize("path", sorted(TESTS.rglob("test_*.py")), ids=lambda p: p.stem)
+def test_every_test_says_what_behaviour_it_is_for(path):
+    """Each test function has a docstring, which is the requirement in one sentence."""
+    tree = ast.parse(path.read_text(encoding="utf-8"))
+    tests = [
+        node
+        for node in ast.walk(tree)
+        if isinstance(node, ast.FunctionDef) and node.name.startswith("test_")
+    ]
+
+    assert tests
+    assert [test.name for test in tests if ast.get_docstring(test) is None] == []

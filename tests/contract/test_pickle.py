@@ -61,9 +61,7 @@ def fitted(make_estimator, task_data):
 
 @pytest.mark.parametrize("journey", JOURNEYS.values(), ids=JOURNEYS)
 @pytest.mark.parametrize("name", NAMES)
-def test_predictions_survive_a_journey(
-    name, journey, fitted, task_data, outputs, tmp_path
-):
+def test_predictions_survive_a_journey(name, journey, fitted, task_data, outputs, tmp_path):
     """A copy predicts bitwise what the original predicts, which stays as it was."""
     X, _ = task_data(name)
     expected = outputs(fitted[name], X)
@@ -111,9 +109,7 @@ def test_a_clone_is_unfitted_with_the_same_parameters(name, fitted, task_data, o
     assert not copied.__sklearn_is_fitted__()
     assert copied.get_params() == fitted[name].get_params()
     assert not [n for n in vars(copied) if n.endswith("_") and not n.startswith("_")]
-    np.testing.assert_array_equal(
-        outputs(copied.fit(X, y), X), outputs(fitted[name], X)
-    )
+    np.testing.assert_array_equal(outputs(copied.fit(X, y), X), outputs(fitted[name], X))
 
 
 @pytest.mark.parametrize("name", NAMES)

@@ -45,7 +45,7 @@ def test_an_unknown_name_is_an_attribute_error():
 def test_everything_may_be_imported_with_a_star():
     """`from sk_tune import *` brings every public name."""
     names = {}
-    exec("from sk_tune import *", names)  # noqa: S102
+    exec("from sk_tune import *", names)
 
     assert set(sk_tune.__all__) <= set(names)
 
@@ -65,7 +65,9 @@ ERRORS = [n for n in exceptions.__all__ if n.endswith(("Error", "Warning"))]
 def test_every_error_is_a_built_in_too(name):
     """Callers may catch sk_tune's errors by their base or by the built-in they are."""
     error = getattr(exceptions, name)
-    base = exceptions.SkTuneWarning if issubclass(error, Warning) else exceptions.SkTuneError
+    base = (
+        exceptions.SkTuneWarning if issubclass(error, Warning) else exceptions.SkTuneError
+    )
 
     assert issubclass(error, base)
     built_in = [c for c in error.__mro__ if c.__module__ == "builtins"]

@@ -1,5 +1,7 @@
 """The course of a fit: weights of rows, attributes, warm start, routing."""
 
+import threading
+
 import numpy as np
 import pytest
 import sklearn
@@ -281,6 +283,22 @@ def test_a_network_without_data_of_its_own_batch_predicts_row_by_row(
 
     # Matrix products of other sizes may sum in another order.
     np.testing.assert_allclose(alone, outputs(net, X)[:5], rtol=1e-5, atol=1e-6)
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_nothing_is_left_behind(
+    name, make_estimator, task_data, tmp_path, monkeypatch, capfd
+):
+    """Fitting and predicting write no files, start no threads and print nothing."""
+    X, y = task_data(name)
+    monkeypatch.chdir(tmp_path)
+    n_threads = threading.active_count()
+
+    make_estimator(name, early_stopping=True, verbose=0).fit(X, y).predict(X)
+
+    assert not list(tmp_path.iterdir())
+    assert threading.active_count() == n_threads
+    assert capfd.readouterr() == ("", "")
 
 
 def test_many_rows_are_predicted_in_parts(make_estimator, task_data):

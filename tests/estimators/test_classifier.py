@@ -171,7 +171,12 @@ def test_multilabel_indicators_are_learnt_label_by_label(name, make_estimator):
 
 def test_multilabel_loss_is_the_mean_over_labels(make_estimator):
     """train_loss of the first step is the mean of the labels' log losses."""
-    params = {"batch_size": -1, "max_epochs": 1, "learning_rate": 1e-30, "weight_decay": 0.0}
+    params = {
+        "batch_size": -1,
+        "max_epochs": 1,
+        "learning_rate": 1e-30,
+        "weight_decay": 0.0,
+    }
     net = make_estimator("MLPClassifier", **params).fit(X, INDICATOR)
 
     # The step is too small to move a weight.

@@ -65,8 +65,13 @@ def test_a_hidden_layer_learns_what_no_line_can(activation):
     X = rng.uniform(-1, 1, size=(200, 2))
     y = (X[:, 0] > 0) ^ (X[:, 1] > 0)
     net = MLPClassifier(
-        n_layers=1, width=16, activation=activation, learning_rate=0.03, max_epochs=100,
-        random_state=0, dropout=0.0,
+        n_layers=1,
+        width=16,
+        activation=activation,
+        learning_rate=0.03,
+        max_epochs=100,
+        random_state=0,
+        dropout=0.0,
     )
 
     assert net.fit(X, y).score(X, y) > 0.9
@@ -76,7 +81,10 @@ def test_an_identity_activation_leaves_the_network_linear(diabetes):
     """Predictions of a network of identities lie on a plane."""
     X, y = diabetes
     net = MLPRegressor(
-        activation="identity", normalization=None, max_epochs=2, dtype="float64",
+        activation="identity",
+        normalization=None,
+        max_epochs=2,
+        dtype="float64",
         random_state=0,
     ).fit(X, y)
 

@@ -179,7 +179,12 @@ def test_later_calls_keep_the_scale_of_the_first(make_estimator):
 
 def test_losses_of_the_history_are_in_squared_deviations(make_estimator):
     """train_loss of a first step is the mean squared error over the variance."""
-    params = {"batch_size": -1, "max_epochs": 1, "learning_rate": 1e-30, "weight_decay": 0.0}
+    params = {
+        "batch_size": -1,
+        "max_epochs": 1,
+        "learning_rate": 1e-30,
+        "weight_decay": 0.0,
+    }
     net = make_estimator("MLPRegressor", **params).fit(X, 1000 * Y)
 
     # The step is too small to move a weight.

@@ -178,7 +178,11 @@ def test_early_events_are_remembered():
     """The sign of the first step decides, five steps before the answer."""
     labels = np.where(X[:, 0, 0] > 0, "up", "down")
     net = RNNClassifier(
-        hidden_size=16, max_epochs=40, learning_rate=0.01, batch_size=16, random_state=0,
+        hidden_size=16,
+        max_epochs=40,
+        learning_rate=0.01,
+        batch_size=16,
+        random_state=0,
         dropout=0.0,
     )
 
@@ -189,8 +193,13 @@ def test_both_directions_start_at_the_ends_of_each_row():
     """A reversed network of both directions sees what the last real step says."""
     labels = (PADDED[np.arange(60), LENGTHS - 1, 0] > 0).astype(int)
     net = RNNClassifier(
-        hidden_size=16, bidirectional=True, max_epochs=40, learning_rate=0.01,
-        batch_size=16, random_state=0, dropout=0.0,
+        hidden_size=16,
+        bidirectional=True,
+        max_epochs=40,
+        learning_rate=0.01,
+        batch_size=16,
+        random_state=0,
+        dropout=0.0,
     )
 
     assert net.fit(PADDED, labels).score(PADDED, labels) > 0.9

@@ -31,7 +31,9 @@ def test_any_sequence_of_integers_is_a_shape(given_shape, expected):
 
 
 @pytest.mark.parametrize(
-    "bad", [(), (0,), (-1, 4), (1.5, 2), (True, 2), "ab", (1, 1, 1, 1), ("2", "3")], ids=repr
+    "bad",
+    [(), (0,), (-1, 4), (1.5, 2), (True, 2), "ab", (1, 1, 1, 1), ("2", "3")],
+    ids=repr,
 )
 def test_other_shapes_are_refused(bad):
     """The message has the numbers that may be given, and what was."""

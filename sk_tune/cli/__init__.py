@@ -1,0 +1,7 @@
+# SPDX-FileCopyrightText: sk_tune contributors
+# SPDX-License-Identifier: BSD-3-Clause
+"""The command line, ``sk-tune``."""
+
+from sk_tune.cli._main import main
+
+__all__ = ["main"]

@@ -1,0 +1,255 @@
+# SPDX-FileCopyrightText: sk_tune contributors
+# SPDX-License-Identifier: BSD-3-Clause
+"""Arguments in, exit code out.
+
+Only the standard library is imported here, so that ``--help`` costs no import of torch,
+pandas or scikit-learn; each command imports what it needs once it runs.
+"""
+
+import argparse
+import os
+import re
+import sys
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, NoReturn
+
+from sk_tune import __version__
+from sk_tune.exceptions import SkTuneError
+
+__all__ = ["main"]
+
+# Exit codes: of shells for SIGINT, of argparse for wrong arguments.
+_INTERRUPTED = 130
+_USER_ERROR = 2
+
+_SECONDS = {"": 1, "s": 1, "m": 60, "min": 60, "h": 3600}
+_MAX_SEED = 2**32 - 1
+_TABLES = ("titanic", "breast_cancer", "wine", "diabetes")
+
+_PICKLE_NOTE = (
+    "A model.joblib is a pickle, and loading one can run code: predict only with models "
+    "from people you trust."
+)
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run ``sk-tune``.
+
+    Parameters
+    ----------
+    argv : sequence of str, default=None
+        Arguments after the program's name; None takes those of the process.
+
+    Returns
+    -------
+    int
+        Exit code: 0 on success, 2 for what the user can mend, 130 if interrupted.
+    """
+    started = time.monotonic()
+    _show_any_text()
+    parser = _parser()
+    try:
+        args = parser.parse_args(argv)
+    except SystemExit as stop:
+        return int(stop.code or 0)
+    if args.command is None:
+        parser.print_help()
+        return _USER_ERROR
+    try:
+        _run(args, started)
+        sys.stdout.flush()
+    except KeyboardInterrupt:
+        print("\nsk-tune: interrupted; nothing was written.", file=sys.stderr)
+        return _INTERRUPTED
+    except BrokenPipeError:
+        # The reader of a pipe left.  Python would complain again when it flushes at exit.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 1
+    except (SkTuneError, OSError) as error:
+        print(f"sk-tune {args.command}: error: {error}", file=sys.stderr)
+        return _USER_ERROR
+    return 0
+
+
+def _run(args: argparse.Namespace, started: float) -> None:
+    options = dict(vars(args))
+    command = options.pop("command")
+    if command == "predict":
+        from sk_tune.cli._predict import predict
+
+        predict(**options)
+        return
+
+    from sk_tune.cli._fit import FitOptions, fit
+
+    path, table = options.pop("data", None), options.pop("table", None)
+    fit_options = FitOptions(started=started, **options)
+    if command == "fit":
+        from sk_tune.cli._tables import read_table
+
+        fit(read_table(path), fit_options)
+    else:
+        from sk_tune.cli._demo import demo
+
+        demo(table, fit_options)
+
+
+class _Parser(argparse.ArgumentParser):
+    def error(self, message: str) -> NoReturn:
+        """Print one line instead of argparse's usage, which hides it."""
+        self.exit(_USER_ERROR, f"{self.prog}: error: {message}\nSee {self.prog} --help.\n")
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = _Parser(
+        prog="sk-tune",
+        description="Tune a neural network on a table, next to honest baselines.",
+        epilog=_PICKLE_NOTE,
+    )
+    parser.add_argument("--version", action="version", version=f"sk-tune {__version__}")
+    commands = parser.add_subparsers(dest="command", metavar="COMMAND")
+    _add_fit(commands)
+    _add_predict(commands)
+    _add_demo(commands)
+    return parser
+
+
+def _add_fit(commands: Any) -> None:
+    parser = commands.add_parser(
+        "fit",
+        help="search a network for a table and save it",
+        description=(
+            "Set rows aside for a test, score two baselines, search a network by "
+            "cross-validation until the budget is spent, and save it."
+        ),
+        epilog=_PICKLE_NOTE,
+    )
+    parser.add_argument("data", type=Path, help="table: .csv, .tsv (also .gz) or .parquet")
+    parser.add_argument("--target", required=True, metavar="COLUMN", help="what to predict")
+    parser.add_argument(
+        "--task",
+        choices=("auto", "classification", "regression"),
+        default="auto",
+        help="default: auto, by the target's values",
+    )
+    _add_search_options(parser, budget="60s", output="sk_tune_output")
+
+
+def _add_predict(commands: Any) -> None:
+    parser = commands.add_parser(
+        "predict",
+        help="apply a saved network to a table",
+        description="Predict the rows of a table, in their order, as CSV.",
+        epilog=_PICKLE_NOTE,
+    )
+    parser.add_argument(
+        "model", type=Path, metavar="MODEL_DIR", help="output of sk-tune fit"
+    )
+    parser.add_argument("data", type=Path, help="table with the columns of the fitted one")
+    parser.add_argument(
+        "--output", type=Path, metavar="FILE", help="CSV file to write; default: the screen"
+    )
+    parser.add_argument(
+        "--proba", action="store_true", help="add the probability of each class"
+    )
+
+
+def _add_demo(commands: Any) -> None:
+    parser = commands.add_parser(
+        "demo",
+        help="the same as fit, on a real table that comes with scikit-learn",
+        description="Run fit on a real table that comes with scikit-learn.",
+        epilog=_PICKLE_NOTE,
+    )
+    parser.add_argument(
+        "--table", choices=_TABLES, help="default: titanic, or breast_cancer without it"
+    )
+    parser.set_defaults(target="", task="auto")
+    _add_search_options(parser, budget="20s", output="sk_tune_demo")
+
+
+def _add_search_options(
+    parser: argparse.ArgumentParser, *, budget: str, output: str
+) -> None:
+    parser.add_argument(
+        "--budget",
+        type=_budget,
+        default=budget,
+        metavar="TIME",
+        help=f"time for everything, such as 60s, 5m or 1h; default: {budget}",
+    )
+    parser.add_argument(
+        "--scoring",
+        metavar="NAME",
+        help="a scorer of scikit-learn; default: accuracy, or r2 for regression",
+    )
+    parser.add_argument(
+        "--test-size",
+        type=_share,
+        default=0.2,
+        metavar="SHARE",
+        help="share of the rows to set aside for the test; default: 0.2",
+    )
+    parser.add_argument(
+        "--output",
+        type=Path,
+        default=output,
+        metavar="DIR",
+        help=f"folder for model.joblib, results.csv, summary.json; default: {output}",
+    )
+    parser.add_argument(
+        "--overwrite", action="store_true", help="replace a model in the output folder"
+    )
+    parser.add_argument(
+        "--random-state", type=_seed, default=0, metavar="INT", help="seed; default: 0"
+    )
+    parser.add_argument(
+        "--n-jobs", type=_n_jobs, metavar="N", help="processes; default: one for each CPU"
+    )
+    parser.add_argument(
+        "--verbose", action="store_true", help="print each candidate and all warnings"
+    )
+
+
+def _budget(text: str) -> float:
+    match = re.fullmatch(r"(\d+(?:\.\d+)?)\s*(s|m|min|h|)", text.strip())
+    seconds = float(match[1]) * _SECONDS[match[2]] if match else 0.0
+    if not seconds:
+        raise _wrong("a time greater than 0, such as 60s, 5m or 1h", text)
+    return seconds
+
+
+def _share(text: str) -> float:
+    try:
+        share = float(text)
+    except ValueError:
+        share = 0.0
+    if not 0 < share < 1:
+        raise _wrong("a number between 0 and 1, such as 0.2", text)
+    return share
+
+
+def _seed(text: str) -> int:
+    if not text.isdecimal() or int(text) > _MAX_SEED:
+        raise _wrong(f"a whole number from 0 to {_MAX_SEED}", text)
+    return int(text)
+
+
+def _n_jobs(text: str) -> int:
+    if not text.isdecimal() or int(text) < 1:
+        raise _wrong("a whole number of at least 1", text)
+    return int(text)
+
+
+def _wrong(required: str, given: str) -> argparse.ArgumentTypeError:
+    return argparse.ArgumentTypeError(f"must be {required}. Got {given!r} instead.")
+
+
+def _show_any_text() -> None:
+    """Print a name that the terminal's encoding lacks with question marks, not a crash."""
+    for stream in (sys.stdout, sys.stderr):
+        reconfigure = getattr(stream, "reconfigure", None)
+        if reconfigure is not None:
+            reconfigure(errors="replace")

@@ -1,0 +1,227 @@
+# SPDX-FileCopyrightText: sk_tune contributors
+# SPDX-License-Identifier: BSD-3-Clause
+"""Files as tables: CSV in its common dialects, TSV and Parquet."""
+
+import codecs
+import gzip
+import io
+import re
+import warnings
+import zlib
+from collections.abc import Collection, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from sk_tune.exceptions import TableError
+
+__all__ = ["Table", "read_table"]
+
+_TEXT_ENDINGS = (".csv", ".csv.gz", ".tsv", ".tsv.gz")
+_PARQUET_ENDINGS = (".parquet", ".pq")
+
+_SEPARATORS = ",;\t|"
+_SNIFFED_CHARACTERS = 100_000
+# Beside pandas' own, such as the empty cell and NA.
+_MISSING = ["?"]
+_DATE = re.compile(r"\s*\d{4}[-/]\d{1,2}[-/]\d{1,2}([ T]\d{1,2}:\d{2}.*)?\s*")
+_DECIMAL_COMMA = re.compile(r"(?:^|;)\s*\"?-?\d+,\d+\"?\s*(?=;|$)", re.MULTILINE)
+_DECIMAL_POINT = re.compile(r"(?:^|;)\s*\"?-?\d+\.\d+\"?\s*(?=;|$)", re.MULTILINE)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Table:
+    """A table and where it comes from.
+
+    Parameters
+    ----------
+    frame : DataFrame of shape (n_rows, n_columns)
+        At least one row; column names are unique strings.
+    name : str
+        What to call it.
+    notes : tuple of str
+        Guesses that were made in reading it, a sentence each.
+    """
+
+    frame: pd.DataFrame
+    name: str
+    notes: tuple[str, ...] = ()
+
+
+def read_table(path: Path, *, texts: Collection[str] = ()) -> Table:
+    """Return the table in a file.
+
+    A text file's separator, encoding and decimal sign are found out; columns of ISO dates
+    are read as dates.
+
+    Parameters
+    ----------
+    path : Path
+        A ``.csv`` or ``.tsv`` file, also with ``.gz``, or a ``.parquet`` file.
+    texts : collection of str, default=()
+        Columns of a text file to read as text, whatever they look like.
+
+    Returns
+    -------
+    Table
+        With at least one row.
+
+    Raises
+    ------
+    TableError
+        If there is no such file, or it is of another type, damaged or empty.
+    """
+    name = path.name.lower()
+    is_text = name.endswith(_TEXT_ENDINGS)
+    if not is_text and not name.endswith(_PARQUET_ENDINGS):
+        raise TableError(
+            f"The table must be a file that ends in {', '.join(_TEXT_ENDINGS)} or "
+            f".parquet. Got {str(path)!r} instead."
+        )
+    if not path.is_file():
+        found = "a folder" if path.is_dir() else "none"
+        raise TableError(
+            f"The table must be a file that exists. Got {found}: {str(path)!r}."
+        )
+    if path.stat().st_size == 0:
+        raise TableError(
+            f"The table {str(path)!r} must have a header and rows. Got 0 bytes."
+        )
+    frame, notes = _read_text(path, texts) if is_text else (_read_parquet(path), ())
+    if frame.empty:
+        raise TableError(
+            f"The table {str(path)!r} must have at least one row below its header. Got "
+            f"{len(frame)} rows and {frame.shape[1]} columns."
+        )
+    frame, dropped = _without_row_numbers(frame)
+    return Table(frame=frame, name=path.name, notes=(*notes, *dropped))
+
+
+def _read_text(path: Path, texts: Collection[str]) -> tuple[pd.DataFrame, tuple[str, ...]]:
+    encoding = _encoding(path)
+    head = _decoded(path, encoding, _SNIFFED_CHARACTERS)
+    separator = "\t" if ".tsv" in path.name.lower() else _separator(head)
+    decimal = "," if separator == ";" and _has_decimal_commas(head) else "."
+    try:
+        with warnings.catch_warnings():
+            # Pandas warns where it would drop fields of rows longer than the header.
+            warnings.simplefilter("error", pd.errors.ParserWarning)
+            frame = pd.read_csv(
+                path,
+                sep=separator,
+                decimal=decimal,
+                encoding=encoding,
+                dtype=dict.fromkeys(texts, "str"),
+                na_values=_MISSING,
+                skipinitialspace=True,
+                index_col=False,
+                low_memory=False,
+            )
+    except (
+        pd.errors.EmptyDataError,
+        pd.errors.ParserError,
+        pd.errors.ParserWarning,
+    ) as error:
+        raise TableError(
+            f"The table {str(path)!r} must be lines with as many fields as its header. "
+            f"Got: {_first_line(error)}"
+        ) from error
+    for column in frame.columns.difference(list(texts)):
+        if pd.api.types.infer_dtype(frame[column], skipna=True) == "string":
+            frame[column] = _as_dates(frame[column])
+    notes = {
+        f"It is not UTF-8; read as {encoding}.": not encoding.startswith("utf"),
+        f"Fields are separated by {separator!r}.": separator not in ",\t",
+        "Numbers have a decimal comma.": decimal == ",",
+    }
+    return frame, tuple(note for note, applies in notes.items() if applies)
+
+
+def _encoding(path: Path) -> str:
+    with _opened(path) as file:
+        start = file.read(2)
+    if start in {codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE}:
+        return "utf-16"
+    # Latin-1 reads anything, cp1252 nearly anything and a little more sensibly.
+    for encoding in ("utf-8-sig", "cp1252"):
+        try:
+            _decoded(path, encoding)
+        except UnicodeError:
+            continue
+        return encoding
+    return "latin-1"
+
+
+def _decoded(path: Path, encoding: str, n_characters: int = -1) -> str:
+    with _opened(path) as file, io.TextIOWrapper(file, encoding, newline="") as text:
+        return text.read(n_characters)
+
+
+@contextmanager
+def _opened(path: Path) -> Iterator[Any]:
+    opener: Any = gzip.open if path.name.lower().endswith(".gz") else open
+    try:
+        with opener(path, "rb") as file:
+            yield file
+    except (gzip.BadGzipFile, EOFError, zlib.error) as error:
+        raise TableError(f"{str(path)!r} must be a gzip file. Got: {error}.") from error
+
+
+def _separator(head: str) -> str:
+    """Return the separator that the header has most of, outside quotes."""
+    header = re.sub(r'"[^"]*"', "", head.lstrip().partition("\n")[0])
+    return max(_SEPARATORS, key=header.count)
+
+
+def _has_decimal_commas(head: str) -> bool:
+    return bool(_DECIMAL_COMMA.search(head)) and not _DECIMAL_POINT.search(head)
+
+
+def _as_dates(column: "pd.Series[Any]") -> "pd.Series[Any]":
+    present = column.dropna()
+    if not _DATE.fullmatch(present.iloc[0]) or not present.str.fullmatch(_DATE).all():
+        return column
+    dates = pd.to_datetime(column, format="mixed", errors="coerce", utc=True)
+    return column if (dates.isna() & column.notna()).any() else dates
+
+
+def _read_parquet(path: Path) -> pd.DataFrame:
+    try:
+        frame = pd.read_parquet(path)
+    except ImportError as error:
+        raise TableError(
+            "Reading Parquet needs pyarrow. Install it with: pip install 'sk-tune[tables]'"
+        ) from error
+    except (ValueError, OSError) as error:
+        raise TableError(
+            f"{str(path)!r} must be a Parquet file. Got: {_first_line(error)}"
+        ) from error
+    if frame.index.names != [None]:
+        # Pandas stores a named index as a column, which is what it is to a reader.
+        frame = frame.reset_index()
+    frame.columns = frame.columns.astype(str)
+    if not frame.columns.is_unique:
+        repeated = sorted(set(frame.columns[frame.columns.duplicated()]))
+        raise TableError(
+            f"{str(path)!r} must have unique column names. Got {repeated} twice."
+        )
+    return frame.reset_index(drop=True)
+
+
+def _without_row_numbers(frame: pd.DataFrame) -> tuple[pd.DataFrame, tuple[str, ...]]:
+    """Drop the index that pandas writes to CSV files, which tells how rows were sorted."""
+    name = frame.columns[0]
+    if not name.startswith("Unnamed: "):
+        return frame, ()
+    first = frame[name]
+    if not pd.api.types.is_integer_dtype(first) or not first.is_unique:
+        return frame, ()
+    note = "Its first column, which has no name, counts the rows and is left out."
+    return frame.drop(columns=name), (note,)
+
+
+def _first_line(error: Exception) -> str:
+    return str(error).strip().partition("\n")[0]

@@ -1,0 +1,57 @@
+# SPDX-FileCopyrightText: sk_tune contributors
+# SPDX-License-Identifier: BSD-3-Clause
+"""Copies of what a net has learnt: to go back to, or on another device."""
+
+import copy
+from typing import Any
+
+from torch import Tensor, nn
+
+__all__ = ["cloned", "moved"]
+
+
+def cloned(state_dict: dict[str, Tensor]) -> dict[str, Tensor]:
+    """Return a state dict whose tensors no training will change.
+
+    Parameters
+    ----------
+    state_dict : dict of str to Tensor
+        Of a module.
+
+    Returns
+    -------
+    dict of str to Tensor
+        Copies, on the same device.
+    """
+    return {name: tensor.detach().clone() for name, tensor in state_dict.items()}
+
+
+def moved(state: dict[str, Any], device: str) -> dict[str, Any]:
+    """Return the attributes of a skorch net with all tensors on a device.
+
+    Parameters
+    ----------
+    state : dict
+        Attributes of a ``TrainingNet``; left as it is.
+    device : str
+        Any torch device string.
+
+    Returns
+    -------
+    dict
+        The same attributes; those that hold tensors are copies.
+    """
+    names = ("module", "module_", "criterion", "criterion_", "optimizer_", "last_weights_")
+    # In one copy, so that the optimizer goes on holding the module's own parameters.
+    copied = copy.deepcopy({n: state[n] for n in (*names, "best_weights_") if n in state})
+    for name in ("module", "module_", "criterion", "criterion_"):
+        if isinstance(copied.get(name), nn.Module):
+            copied[name].to(device)
+    for moments in copied["optimizer_"].state.values() if "optimizer_" in copied else ():
+        for name, value in moments.items():
+            if isinstance(value, Tensor):
+                moments[name] = value.to(device)
+    for name in ("last_weights_", "best_weights_"):
+        if copied.get(name) is not None:
+            copied[name] = {n: t.to(device) for n, t in copied[name].items()}
+    return {**state, **copied}

@@ -1,0 +1,143 @@
+"""Arguments in, exit code out."""
+
+import subprocess
+import sys
+
+import pytest
+
+import sk_tune.cli._tables
+from sk_tune import __version__
+from sk_tune.cli import main
+
+
+def _run(*arguments):
+    return subprocess.run(
+        [sys.executable, *arguments],
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=False,
+    )
+
+
+@pytest.mark.parametrize("command", [[], ["fit"], ["predict"], ["demo"]])
+def test_help_imports_neither_torch_nor_pandas_nor_sklearn(command):
+    """Help appears at once, because nothing heavy is imported for it."""
+    done = _run("-X", "importtime", "-m", "sk_tune", *command, "--help")
+
+    imported = {line.rpartition("|")[2].strip() for line in done.stderr.splitlines()}
+    assert done.returncode == 0
+    assert done.stdout.startswith("usage: sk-tune")
+    assert "sk_tune.cli._main" in imported
+    assert not {"torch", "sklearn", "pandas", "numpy"} & imported
+
+
+def test_a_user_error_from_the_shell_is_one_line_and_code_2(tmp_path):
+    """The process prints what is wrong, without a traceback, and exits with 2."""
+    done = _run("-m", "sk_tune", "fit", str(tmp_path / "none.csv"), "--target", "y")
+
+    assert done.returncode == 2
+    assert done.stderr.startswith(
+        "sk-tune fit: error: The table must be a file that exists."
+    )
+    assert len(done.stderr.splitlines()) == 1
+
+
+@pytest.mark.parametrize(
+    "budget", ["", "fast", "0", "0s", "-5s", "10x", "nan", "s", "1:30"]
+)
+def test_a_bad_budget_is_refused(budget, fails):
+    """Only positive times in seconds, minutes or hours are budgets."""
+    fails(["demo", f"--budget={budget}"], "--budget", "such as 60s", repr(budget))
+
+
+@pytest.mark.parametrize(
+    ("text", "seconds"),
+    [("60s", 60), ("90", 90), ("5m", 300), ("1.5 min", 90), ("0.5h", 1800)],
+)
+def test_budgets_have_units(text, seconds):
+    """Seconds are the default; minutes and hours are known."""
+    from sk_tune.cli._main import _budget
+
+    assert _budget(text) == seconds
+
+
+@pytest.mark.parametrize(
+    ("option", "value", "required"),
+    [
+        ("--test-size", "1.5", "between 0 and 1"),
+        ("--test-size", "0", "between 0 and 1"),
+        ("--test-size", "few", "between 0 and 1"),
+        ("--random-state", "-1", "whole number"),
+        ("--random-state", "one", "whole number"),
+        ("--random-state", str(2**32), "whole number"),
+        ("--n-jobs", "0", "at least 1"),
+        ("--n-jobs", "two", "at least 1"),
+    ],
+)
+def test_bad_options_are_refused(option, value, required, fails):
+    """The error names the option, what it must be and what was given."""
+    fails(["demo", f"{option}={value}"], option, required, repr(value))
+
+
+def test_unknown_commands_and_options_are_refused(fails):
+    """argparse's errors come in one line, with the way to the help."""
+    fails(["frobnicate"], "frobnicate", "--help")
+    fails(["fit", "x.csv"], "--target", "fit --help")
+    fails(["demo", "--table", "boston"], "boston", "titanic")
+
+
+def test_without_a_command_the_help_is_shown(capsys):
+    """Calling it with nothing is not success, but says what there is."""
+    assert main([]) == 2
+    assert "predict" in capsys.readouterr().out
+
+
+def test_version(capsys):
+    """The version is the package's."""
+    assert main(["--version"]) == 0
+    assert capsys.readouterr().out == f"sk-tune {__version__}\n"
+
+
+@pytest.mark.parametrize("command", ["fit", "predict", "demo"])
+def test_help_warns_of_pickles(command, capsys):
+    """Whoever reads the help learns that a model file can run code."""
+    assert main([command, "--help"]) == 0
+    assert "pickle" in capsys.readouterr().out
+
+
+def test_an_interrupt_is_one_line_and_code_130(monkeypatch, capsys, mixed_csv):
+    """Ctrl-C gives the shell's exit code and no traceback."""
+
+    def interrupted(path):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(sk_tune.cli._tables, "read_table", interrupted)
+
+    assert main(["fit", str(mixed_csv), "--target", "label"]) == 130
+    assert capsys.readouterr().err.strip() == "sk-tune: interrupted; nothing was written."
+
+
+def test_a_reader_that_leaves_is_no_crash():
+    """As in ``sk-tune ... | head -1``: no complaint about the closed pipe."""
+    script = (
+        "import sys, os; read, write = os.pipe(); os.close(read); os.dup2(write, 1);"
+        "from sk_tune.cli import main; import sk_tune.cli._main as m;"
+        "m._run = lambda *a: print('x' * 100); sys.exit(main(['demo']))"
+    )
+
+    done = _run("-c", script)
+
+    assert (done.returncode, done.stderr) == (1, "")
+
+
+def test_bugs_are_not_hidden(monkeypatch, mixed_csv):
+    """An error that is not the user's comes out with its traceback."""
+
+    def broken(path):
+        raise RuntimeError("a bug")
+
+    monkeypatch.setattr(sk_tune.cli._tables, "read_table", broken)
+
+    with pytest.raises(RuntimeError, match="a bug"):
+        main(["fit", str(mixed_csv), "--target", "label"])

@@ -1,0 +1,164 @@
+"""``sk-tune predict``."""
+
+import io
+import shutil
+
+import joblib
+import numpy as np
+import pandas as pd
+import pytest
+
+from sk_tune.cli import main
+
+
+@pytest.fixture
+def fitted(fitted_once, tmp_path, capsys):
+    """Return the folder of a model for the mixed table."""
+    capsys.readouterr()
+    return shutil.copytree(fitted_once, tmp_path / "out")
+
+
+@pytest.fixture
+def predict(fitted, tmp_path, capsys):
+    """Return a function that predicts a frame and returns frame and messages."""
+
+    def run(frame, *options):
+        path = tmp_path / "new.csv"
+        frame.to_csv(path, index=False)
+        assert main(["predict", str(fitted), str(path), *options]) == 0
+        out, err = capsys.readouterr()
+        return pd.read_csv(io.StringIO(out)) if out.startswith("prediction") else out, err
+
+    return run
+
+
+def test_labels_come_back_in_the_order_of_the_rows(predict, mixed_table):
+    """Text labels are predicted, on the rows that were fitted mostly right."""
+    predictions, error = predict(mixed_table)
+
+    assert list(predictions.columns) == ["prediction"]
+    assert (predictions["prediction"] == mixed_table["label"]).mean() > 0.8
+    backwards, _ = predict(mixed_table[::-1])
+    assert backwards["prediction"].tolist() == predictions["prediction"].tolist()[::-1]
+    assert error == ""
+
+
+def test_predictions_are_those_of_the_saved_pipeline(predict, fitted, mixed_table):
+    """The file is read as the fitted one was."""
+    pipeline = joblib.load(fitted / "model.joblib")["pipeline"]
+
+    predictions, _ = predict(mixed_table, "--proba")
+
+    expected = pipeline.predict_proba(mixed_table)
+    assert predictions["proba_no"].tolist() == pytest.approx(expected[:, 0], abs=1e-6)
+    assert np.allclose(predictions["proba_no"] + predictions["proba_yes"], 1, atol=1e-5)
+    larger = np.where(predictions["proba_yes"] > 0.5, "yes", "no")
+    assert (predictions["prediction"] == larger).all()
+
+
+def test_columns_that_are_not_needed_may_be_absent(predict, mixed_table):
+    """The target, and columns that the fit left out; others may be in any order."""
+    needed = mixed_table[["since", "town", "open", "size"]]
+
+    predictions, error = predict(needed)
+
+    assert (
+        predictions["prediction"].tolist() == predict(mixed_table)[0]["prediction"].tolist()
+    )
+    assert error == ""
+
+
+def test_further_columns_are_ignored_with_a_note(predict, mixed_table):
+    """The note goes to the error stream, not among the predictions."""
+    predictions, error = predict(mixed_table.assign(colour="red"))
+
+    assert len(predictions) == len(mixed_table)
+    assert "ignored: 'colour'" in error
+
+
+def test_one_row_with_new_and_missing_values_is_predicted(predict):
+    """A town that was never seen and cells that are empty are no errors."""
+    row = pd.DataFrame({"size": [None], "town": ["Rome"], "open": [None], "since": [None]})
+
+    predictions, _ = predict(row)
+
+    assert predictions["prediction"].isin(["yes", "no"]).all()
+
+
+def test_a_file_can_be_written(predict, mixed_table, tmp_path):
+    """The screen then tells only where."""
+    out, _ = predict(mixed_table, "--output", str(tmp_path / "p.csv"))
+
+    assert out.startswith("Written: 120 predictions of 'label' to ")
+    assert len(pd.read_csv(tmp_path / "p.csv")) == 120
+
+
+def test_numbers_as_text_and_codes_of_digits_keep_their_meaning(tmp_path, fit, capsys):
+    """A code that was text in the fitted table is text, even where all are digits."""
+    codes = ["007", "008", "x"] * 40
+    frame = pd.DataFrame({"code": codes, "label": [c == "007" for c in codes]})
+    frame.to_csv(tmp_path / "t.csv", index=False)
+    fit(tmp_path / "t.csv", "label")
+    pd.DataFrame({"code": ["007", "008"]}).to_csv(tmp_path / "new.csv", index=False)
+    capsys.readouterr()
+
+    assert main(["predict", str(tmp_path / "out"), str(tmp_path / "new.csv")]) == 0
+
+    assert capsys.readouterr().out.split() == ["prediction", "True", "False"]
+
+
+def test_regression_predicts_numbers_and_has_no_probabilities(tmp_path, fit, fails, capsys):
+    """--proba with numbers is refused."""
+    frame = pd.DataFrame({"a": np.arange(100) / 10, "value": np.arange(100) / 3})
+    frame.to_csv(tmp_path / "t.csv", index=False)
+    fit(tmp_path / "t.csv", "value")
+    capsys.readouterr()
+
+    assert main(["predict", str(tmp_path / "out"), str(tmp_path / "t.csv")]) == 0
+    predicted = pd.read_csv(io.StringIO(capsys.readouterr().out))["prediction"]
+    assert np.corrcoef(predicted, frame["value"])[0, 1] > 0.95
+    fails(
+        ["predict", tmp_path / "out", tmp_path / "t.csv", "--proba"],
+        "--proba",
+        "regression",
+    )
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        (lambda t: t.drop(columns=["town", "size"]), ["'size', 'town'", "6 columns"]),
+        (
+            lambda t: t.rename(columns={"town": "Town"}),
+            ["'town'", "rename 'town' to 'Town'?"],
+        ),
+        (lambda t: t.assign(size="big"), ["'size' must hold numbers", "'big' in row 1"]),
+        (lambda t: t.assign(since="soon"), ["'since' must hold dates", "'soon'"]),
+        (lambda t: t.head(0), ["at least one row"]),
+    ],
+)
+def test_tables_that_do_not_fit_are_refused(
+    fitted, tmp_path, mixed_table, fails, change, words
+):
+    """The error names the columns."""
+    change(mixed_table).to_csv(tmp_path / "new.csv", index=False)
+
+    fails(["predict", fitted, tmp_path / "new.csv"], *words)
+
+
+def test_other_bad_input_is_refused(fitted, tmp_path, mixed_csv, fails):
+    """The model, the table and the output are told apart."""
+    fails(["predict", tmp_path / "none", mixed_csv], "MODEL_DIR", "none")
+    fails(["predict", fitted, tmp_path / "none.csv"], "none.csv")
+    output = tmp_path / "nowhere" / "p.csv"
+    fails(["predict", fitted, mixed_csv, "--output", output], "--output", "nowhere")
+
+
+def test_another_version_of_sklearn_is_noted(predict, fitted, mixed_table):
+    """scikit-learn does not promise to load what another version pickled."""
+    content = joblib.load(fitted / "model.joblib")
+    joblib.dump({**content, "sklearn_version": "1.0"}, fitted / "model.joblib")
+
+    _, error = predict(mixed_table)
+
+    assert "scikit-learn 1.0" in error

@@ -1,0 +1,199 @@
+"""Files as tables."""
+
+import gzip
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from sk_tune.cli._tables import read_table
+from sk_tune.exceptions import TableError
+
+
+def _write(path, text, encoding="utf-8"):
+    data = text.encode(encoding)
+    path.write_bytes(gzip.compress(data) if path.suffix == ".gz" else data)
+    return path
+
+
+@pytest.mark.parametrize("name", ["t.csv", "t.csv.gz", "t.tsv", "t.tsv.gz", "T.CSV"])
+def test_text_files_are_read_by_their_ending(tmp_path, name):
+    """Commas in .csv and tabs in .tsv, compressed or not, give the same table."""
+    separator = "\t" if "tsv" in name else ","
+    path = _write(
+        tmp_path / name, f"a{separator}b\n1{separator}x, y\n".replace("x, y", "x")
+    )
+
+    table = read_table(path)
+
+    assert table.frame.to_dict("list") == {"a": [1], "b": ["x"]}
+    assert table.name == name
+    assert not table.notes
+
+
+def test_parquet_is_read_with_its_types_and_named_index(tmp_path):
+    """Types stay as they were stored; a named index is a column again."""
+    frame = pd.DataFrame({"b": pd.array([1, None], dtype="Int64"), 7: [True, False]})
+    frame.columns = frame.columns.astype(str)
+    frame.index = pd.Index(["u", "v"], name="a")
+    frame.to_parquet(tmp_path / "t.parquet")
+
+    read = read_table(tmp_path / "t.parquet").frame
+
+    assert list(read.columns) == ["a", "b", "7"]
+    assert read["b"].dtype == "Int64"
+
+
+@pytest.mark.parametrize("separator", [";", "|", "\t"])
+def test_the_separator_is_found_in_the_header(tmp_path, separator):
+    """A .csv file may use another separator, even where its cells hold commas."""
+    lines = [["a", "b"], ["1", "x, y, z"], ["2", "u, v"]]
+    path = _write(tmp_path / "t.csv", "\n".join(separator.join(line) for line in lines))
+
+    assert read_table(path).frame.to_dict("list") == {"a": [1, 2], "b": ["x, y, z", "u, v"]}
+
+
+def test_decimal_commas_are_numbers(tmp_path):
+    """The European dialect: semicolons between cells, commas in numbers."""
+    table = read_table(_write(tmp_path / "t.csv", "a;b\n1,5;x\n-2,25;y\n"))
+
+    assert table.frame["a"].tolist() == [1.5, -2.25]
+    assert any("decimal comma" in note for note in table.notes)
+
+
+def test_decimal_points_between_semicolons_are_numbers(tmp_path):
+    """Semicolons alone do not mean decimal commas."""
+    table = read_table(_write(tmp_path / "t.csv", "a;b\n1.5;x\n2.25;1,2\n"))
+
+    assert table.frame["a"].tolist() == [1.5, 2.25]
+
+
+@pytest.mark.parametrize(
+    ("encoding", "note"),
+    [("utf-8", ""), ("utf-8-sig", ""), ("utf-16", ""), ("cp1252", "cp1252")],
+)
+def test_the_encoding_is_found(tmp_path, encoding, note):
+    """UTF-8 and UTF-16 go without saying; a guess is said."""
+    table = read_table(_write(tmp_path / "t.csv", "größe,b\n1,Köln\n", encoding))
+
+    assert table.frame.to_dict("list") == {"größe": [1], "b": ["Köln"]}
+    assert note in "".join(table.notes)
+    assert bool(table.notes) == bool(note)
+
+
+def test_bytes_that_cp1252_lacks_are_read_all_the_same(tmp_path):
+    """Byte 0x81 is in Latin-1 only."""
+    path = tmp_path / "t.csv"
+    path.write_bytes(b"a,b\n1,\x81\n")
+
+    assert read_table(path).frame["b"].tolist() == ["\x81"]
+
+
+def test_dates_are_read_as_dates_where_all_cells_are(tmp_path):
+    """One cell that is no date leaves the column as it is."""
+    rows = "2020-01-31,2020-01-31 10:00,2020-01-31,13\n,2021/2/3 11:30:05,soon,14\n"
+    frame = read_table(_write(tmp_path / "t.csv", "a,b,c,d\n" + rows)).frame
+
+    assert frame["a"].iloc[0] == pd.Timestamp("2020-01-31", tz="UTC")
+    assert frame["b"].iloc[1] == pd.Timestamp("2021-02-03 11:30:05", tz="UTC")
+    assert frame["c"].tolist() == ["2020-01-31", "soon"]
+    assert frame["d"].tolist() == [13, 14]
+
+
+def test_days_that_do_not_exist_are_no_dates(tmp_path):
+    """What looks like a date but is none stays text."""
+    frame = read_table(_write(tmp_path / "t.csv", "a\n2020-01-31\n2020-02-31\n")).frame
+
+    assert frame["a"].tolist() == ["2020-01-31", "2020-02-31"]
+
+
+def test_columns_can_be_kept_as_text(tmp_path):
+    """A code of digits is text if it was text in the table that was fitted."""
+    path = _write(tmp_path / "t.csv", "a,b\n007,2020-01-01\n")
+
+    assert read_table(path, texts=["a", "b", "c"]).frame.to_dict("list") == {
+        "a": ["007"],
+        "b": ["2020-01-01"],
+    }
+
+
+def test_question_marks_and_empty_cells_are_missing(tmp_path):
+    """As in the files of the UCI repository, also after a blank."""
+    frame = read_table(_write(tmp_path / "t.csv", "a, b\n1, ?\n, 2\n")).frame
+
+    assert frame["a"].isna().tolist() == [False, True]
+    assert frame["b"].isna().tolist() == [True, False]
+
+
+def test_row_numbers_without_a_name_are_left_out(tmp_path):
+    """The index that pandas writes would tell how the rows were sorted."""
+    pd.DataFrame({"a": [5, 6]}).to_csv(tmp_path / "t.csv")
+    table = read_table(tmp_path / "t.csv")
+
+    assert list(table.frame.columns) == ["a"]
+    assert len(table.notes) == 1
+
+
+def test_a_first_column_without_a_name_stays_if_it_is_not_row_numbers(tmp_path):
+    """Names of rows are data."""
+    frame = read_table(_write(tmp_path / "t.csv", ",a\nx,1\ny,2\n")).frame
+
+    assert list(frame.columns) == ["Unnamed: 0", "a"]
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "words"),
+    [
+        ("t.xlsx", b"a", [".csv", ".parquet", "t.xlsx"]),
+        ("t", b"a", [".csv", ".parquet"]),
+        ("t.csv", b"", ["0 bytes"]),
+        ("t.parquet", b"", ["0 bytes"]),
+        ("t.csv", b"a,b\n", ["at least one row", "0 rows and 2 columns"]),
+        ("t.csv", b"\n\n", ["as many fields as its header"]),
+        ("t.csv", b"a,b\n1,2\n1,2,3\n", ["as many fields as its header", "line 3"]),
+        ("t.csv", b"a,b\n1,2,3\n1,2,3\n", ["as many fields as its header"]),
+        ("t.csv.gz", b"a,b\n1,2\n", ["must be a gzip file"]),
+        ("t.csv.gz", gzip.compress(b"a,b\n1,2\n" * 99)[:-20], ["must be a gzip file"]),
+        ("t.parquet", b"a,b\n1,2\n", ["must be a Parquet file"]),
+    ],
+)
+def test_bad_files_are_refused(tmp_path, name, content, words):
+    """The error says which file, what it must be and what is wrong."""
+    path = tmp_path / name
+    path.write_bytes(content)
+
+    with pytest.raises(TableError) as caught:
+        read_table(path)
+
+    assert all(word in str(caught.value) for word in [*words, name])
+
+
+def test_missing_files_and_folders_are_refused(tmp_path):
+    """Both are told apart from files of a wrong type."""
+    (tmp_path / "folder.csv").mkdir()
+
+    with pytest.raises(TableError, match=r"exists\. Got none: .*none\.csv"):
+        read_table(tmp_path / "none.csv")
+    with pytest.raises(TableError, match="Got a folder"):
+        read_table(tmp_path / "folder.csv")
+
+
+def test_parquet_without_rows_is_refused(tmp_path):
+    """A schema alone is no table."""
+    pd.DataFrame({"a": np.array([], dtype=float)}).to_parquet(tmp_path / "t.parquet")
+
+    with pytest.raises(TableError, match="at least one row"):
+        read_table(tmp_path / "t.parquet")
+
+
+def test_parquet_without_pyarrow_says_what_to_install(tmp_path, monkeypatch):
+    """Reading Parquet is an extra."""
+
+    def missing(path):
+        raise ImportError("no engine")
+
+    monkeypatch.setattr(pd, "read_parquet", missing)
+    (tmp_path / "t.parquet").write_bytes(b"PAR1")
+
+    with pytest.raises(TableError, match=r"sk-tune\[tables\]"):
+        read_table(tmp_path / "t.parquet")
