@@ -177,6 +177,7 @@ def _check_classes(column: "pd.Series[Any]", y: npt.NDArray[Any]) -> None:
         hint = "; --task regression predicts numbers" if y.dtype.kind in "if" else ""
         raise TableError(
             f"Target column {column.name!r} must hold classes that recur: at most one for "
-            f"every two rows, and one of them at least {N_FOLDS} times. Got {len(labels)} different values in {len(y)} "
-            f"rows, none of them more than {counts.max()} times{hint}."
+            f"every two rows, and one of them at least {N_FOLDS} times. Got {len(labels)} "
+            f"different values in {len(y)} rows, none of them more than {counts.max()} "
+            f"times{hint}."
         )

@@ -5,10 +5,9 @@ import inspect
 import pkgutil
 
 import pytest
+from numpydoc.validate import validate
 
 import sk_tune
-
-validate = pytest.importorskip("numpydoc.validate").validate
 
 # What numpydoc may complain of without being heard, and why.
 WAIVED = {
