@@ -24,9 +24,13 @@ def test_an_error_leaves_the_old_file_alone(error, tmp_path):
     path = tmp_path / "result.txt"
     path.write_text("old")
 
-    with pytest.raises(error), replaced_file(path) as temporary:
-        temporary.write_text("ha")
-        raise error
+    def write_half():
+        with replaced_file(path) as temporary:
+            temporary.write_text("ha")
+            raise error
+
+    with pytest.raises(error):
+        write_half()
 
     assert path.read_text() == "old"
     assert list(tmp_path.iterdir()) == [path]
