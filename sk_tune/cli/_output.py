@@ -6,8 +6,6 @@ import json
 import os
 import pickle
 import shutil
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -24,7 +22,6 @@ __all__ = [
     "SavedModel",
     "check_output_folder",
     "load_model",
-    "replaced_file",
     "results_table",
     "write_output",
 ]
@@ -213,28 +210,6 @@ def results_table(search: Any) -> pd.DataFrame:
     table = pd.concat([scores, params], axis=1)
     table.insert(0, "candidate", np.arange(1, len(table) + 1))
     return table
-
-
-@contextmanager
-def replaced_file(path: Path) -> Iterator[Path]:
-    """Give a path to write to, and move what was written to `path` if all went well.
-
-    Parameters
-    ----------
-    path : Path
-        File to write as a whole or not at all.
-
-    Yields
-    ------
-    Path
-        A file beside it.
-    """
-    temporary = path.absolute().with_name(f".{path.name}.{os.getpid()}.tmp")
-    try:
-        yield temporary
-        temporary.replace(path)
-    finally:
-        temporary.unlink(missing_ok=True)
 
 
 def _move(stage: Path, folder: Path) -> None:

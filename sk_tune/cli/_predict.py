@@ -11,7 +11,8 @@ import numpy as np
 import pandas as pd
 import sklearn
 
-from sk_tune.cli._output import SavedModel, load_model, replaced_file
+from sk_tune._files import replaced_file
+from sk_tune.cli._output import SavedModel, load_model
 from sk_tune.cli._tables import read_table
 from sk_tune.exceptions import OptionError, TableError
 

@@ -226,7 +226,7 @@ def _to_date_parts(X: pd.DataFrame) -> pd.DataFrame:
         since_1970 = times - pd.Timestamp(0, tz="UTC")
         values = (
             since_1970 / pd.Timedelta(days=1),
-            times.dt.dayofyear,
+            times.dt.day_of_year,
             times.dt.dayofweek,
             times.dt.hour,
             times.isna(),

@@ -13,7 +13,6 @@ from sk_tune.cli._output import (
     SavedModel,
     check_output_folder,
     load_model,
-    replaced_file,
     results_table,
     write_output,
 )
@@ -29,11 +28,6 @@ MODEL = SavedModel(
 )
 RESULTS = pd.DataFrame({"candidate": [1]})
 FILES = ["model.joblib", "results.csv", "summary.json"]
-
-
-def _interrupted_write(path):
-    path.write_text("new")
-    raise KeyboardInterrupt
 
 
 def _names(folder):
@@ -154,15 +148,3 @@ def test_results_have_a_row_for_each_candidate():
     assert table["width"].tolist() == [1, 2, 9]
     assert table["normalization"].tolist() == ["batch", "none", "none"]
     assert list(table.columns[-2:]) == ["width", "normalization"]
-
-
-def test_a_file_is_replaced_as_a_whole_or_not_at_all(tmp_path):
-    """An error leaves the old content, and no file beside it."""
-    path = tmp_path / "file"
-    with replaced_file(path) as temporary:
-        temporary.write_text("old")
-    with pytest.raises(KeyboardInterrupt), replaced_file(path) as temporary:
-        _interrupted_write(temporary)
-
-    assert path.read_text() == "old"
-    assert _names(tmp_path) == ["file"]

@@ -132,6 +132,22 @@ def test_equal_weights_are_no_weights(name, make_estimator, task_data, outputs):
         np.testing.assert_array_equal(outputs(weighted, X), outputs(plain, X))
 
 
+@pytest.mark.parametrize("scale", [1e-42, 1e-300, 1e39, 1e250])
+@pytest.mark.parametrize("batch_size", [2, -1])
+def test_only_the_proportions_of_weights_matter(
+    scale, batch_size, make_estimator, task_data, row_weights
+):
+    """Weights of any magnitude give the network of their proportions."""
+    X, y = task_data("MLPRegressor")
+    plain = make_estimator("MLPRegressor", batch_size=batch_size).fit(X, y, row_weights)
+    scaled = make_estimator("MLPRegressor", batch_size=batch_size)
+
+    scaled.fit(X, y, sample_weight=scale * row_weights)
+
+    # Sums of rounded weights differ in the last bits of float32.
+    np.testing.assert_allclose(scaled.predict(X), plain.predict(X), atol=1e-3)
+
+
 def test_validation_losses_are_weighted(make_estimator, task_data, row_weights):
     """valid_loss is the weighted mean of the cross-entropy, by its definition."""
     X, y = task_data("MLPClassifier")

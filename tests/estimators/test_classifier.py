@@ -394,6 +394,26 @@ def test_class_weights_of_a_class_that_a_call_lacks(make_estimator):
     assert net.predict_proba(X).shape == (60, 3)
 
 
+@pytest.mark.parametrize("batch_size", [2, 16, -1])
+def test_rows_of_a_class_of_weight_zero_are_not_trained_on(batch_size, make_estimator):
+    """Weight 0 takes a class out of the loss, its column of probabilities stays."""
+    absent = CODES == 1
+    by_class = make_estimator(
+        "MLPClassifier", batch_size=batch_size, class_weight={0: 1.0, 1: 0.0, 2: 2.0}
+    ).fit(X, CODES)
+    by_rows = make_estimator(
+        "MLPClassifier", batch_size=batch_size, class_weight={0: 1.0, 2: 2.0}
+    ).partial_fit(X[~absent], CODES[~absent], classes=[0, 1, 2], n_epochs=2)
+
+    np.testing.assert_array_equal(by_class.classes_, [0, 1, 2])
+    if batch_size == -1:
+        # Without mini-batches it does not matter which rows would have shared one.
+        np.testing.assert_allclose(
+            by_class.predict_proba(X), by_rows.predict_proba(X), rtol=1e-4
+        )
+    assert np.isfinite(by_class.history_[-1]["train_loss"])
+
+
 def test_multilabel_class_weights(make_estimator):
     """A list of dicts weighs the labels of an indicator, as in scikit-learn."""
     weights = [{0: 1.0, 1: 3.0}, {0: 1.0, 1: 1.0}, {0: 2.0, 1: 1.0}]

@@ -700,16 +700,30 @@ def test_clipping_by_skorch_equals_gradient_clip(make_estimator, task_data):
 
 
 def test_checkpoints_of_skorch_hold_the_weights(make_estimator, task_data, tmp_path):
-    """Checkpoint writes the weights of the best epoch and can load them again."""
+    """Checkpoint writes the weights of the epochs that it is told to."""
     X, y = task_data("MLPRegressor")
-    checkpoint = Checkpoint(
-        dirname=str(tmp_path), monitor="train_loss_best", load_best=True
-    )
+    checkpoint = Checkpoint(dirname=str(tmp_path), monitor="train_loss_best")
 
     net = make_estimator("MLPRegressor", max_epochs=3, callbacks=[checkpoint]).fit(X, y)
 
     saved = torch.load(tmp_path / "params.pt", weights_only=True)
     assert {name: w.tolist() for name, w in saved.items()} == state_of(net)["weights"]
+
+
+def test_checkpoints_of_skorch_bring_back_an_earlier_epoch(
+    make_estimator, task_data, tmp_path
+):
+    """load_best ends with the weights and the history that were written last."""
+    X, y = task_data("MLPRegressor")
+    checkpoint = Checkpoint(
+        dirname=str(tmp_path), monitor=lambda net: len(net.history) == 2, load_best=True
+    )
+
+    net = make_estimator("MLPRegressor", max_epochs=4, callbacks=[checkpoint]).fit(X, y)
+
+    two_epochs = make_estimator("MLPRegressor", max_epochs=2).fit(X, y)
+    assert net.n_epochs_ == 2
+    np.testing.assert_array_equal(net.predict(X), two_epochs.predict(X))
 
 
 def test_named_callbacks_and_their_parameters(make_estimator, task_data):
