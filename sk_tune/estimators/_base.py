@@ -264,18 +264,23 @@ class NetworkEstimator(TrainingParameters, BaseEstimator, ABC):  # type: ignore[
         """Return the rows to train on, and those to validate on with early stopping."""
         chosen: Array | slice = slice(None)
         held_out = None
-        if self.early_stopping:
+        if net.options.patience is not None:
             seed = derive_seed(net.options.seed, Stream.VALIDATION_SPLIT) % 2**32
             chosen, held_out = self._split_validation(y, seed)
         weight = self._weigh_rows(y, weight, chosen)
         rows = Rows(X, self._encode_target(y), weight)
-        train = rows.take(chosen)
+        # A class may have weight 0.
+        train = rows.take(chosen).with_weight()
         if net.batch_size == -1 or len(train.X) <= net.batch_size:
             merged = merge_equal_rows(train)
             # Batch normalisation cannot train on a single row.
             if len(merged.X) > 1 or not _mixes_rows(net.module_):
                 train = merged
-        valid = None if held_out is None else self._to_set(net, rows.take(held_out))
+        valid = (
+            None
+            if held_out is None
+            else self._to_set(net, rows.take(held_out).with_weight())
+        )
         return self._to_set(net, train), valid
 
     def _to_set(self, net: TrainingNet, rows: Rows) -> TensorSet:
@@ -284,7 +289,8 @@ class NetworkEstimator(TrainingParameters, BaseEstimator, ABC):  # type: ignore[
         # Equal weights are no weights, to the last bit.
         if weight is None or (weight == weight[0]).all():
             return TensorSet(X, target)
-        return TensorSet(X, target, self._to_tensor(weight, net))
+        # Only ratios matter; in float32 the weights themselves might overflow or vanish.
+        return TensorSet(X, target, self._to_tensor(weight / weight.max(), net))
 
     def _to_tensor(self, values: Array, net: TrainingNet) -> Tensor:
         if values.dtype.kind == "f":

@@ -120,7 +120,13 @@ class _NetEstimator(NetworkEstimator):
             for name, value in vars(self).items()
             if name.startswith(_PREFIX)
         }
-        known = inspect.signature(self.module).parameters
+        try:
+            known = inspect.signature(self.module).parameters
+        except ValueError as error:
+            raise ValueError(
+                f"The 'module' parameter of {type(self).__name__} must make a "
+                f"torch.nn.Module. Got {self.module!r} instead."
+            ) from error
         if not any(p.kind is p.VAR_KEYWORD for p in known.values()):
             self._refuse_unknown(arguments, list(known))
         from_data: dict[str, Any] = {

@@ -3,6 +3,7 @@
 """A fitted estimator as an ONNX model, which other runtimes execute without Python."""
 
 import os
+import warnings
 from importlib.util import find_spec
 from typing import Any
 
@@ -63,15 +64,20 @@ def export_onnx(estimator: Any, path: str | os.PathLike[str]) -> None:
     dtype = getattr(torch, estimator.dtype)
     # Two rows, because torch would take a single one for a constant.
     example = torch.zeros(2, *estimator.input_shape_, dtype=dtype)
-    torch.onnx.export(
-        predictor,
-        (example,),
-        os.fspath(path),
-        dynamo=True,
-        external_data=False,
-        verbose=False,
-        input_names=["X"],
-        output_names=["probabilities" if predictor.is_classifier else "prediction"],
-        dynamic_shapes={"x": {0: torch.export.Dim("n_samples")}},
-    )
-    predictor.module.to(estimator.net_.device)
+    try:
+        with warnings.catch_warnings():
+            # Torch's exporter warns of its own code.
+            warnings.simplefilter("ignore")
+            torch.onnx.export(
+                predictor,
+                (example,),
+                os.fspath(path),
+                dynamo=True,
+                external_data=False,
+                verbose=False,
+                input_names=["X"],
+                output_names=["probabilities" if predictor.is_classifier else "prediction"],
+                dynamic_shapes={"x": {0: torch.export.Dim("n_samples")}},
+            )
+    finally:
+        predictor.module.to(estimator.net_.device)

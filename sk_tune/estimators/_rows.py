@@ -50,6 +50,28 @@ class Rows(NamedTuple):
         weight = None if self.weight is None else self.weight[index]
         return self._replace(X=self.X[index], target=self.target[index], weight=weight)
 
+    def with_weight(self) -> Self:
+        """Return the rows that count: all but those of weight 0.
+
+        Returns
+        -------
+        Rows
+            The same rows if none has weight 0.
+
+        Raises
+        ------
+        ValueError
+            If no row is left.
+        """
+        if self.weight is None or self.weight.all():
+            return self
+        if not self.weight.any():
+            raise ValueError(
+                "sample_weight and class_weight must leave rows to train and to validate "
+                f"on. Got {len(self.weight)} rows whose weights are all 0."
+            )
+        return self.take(self.weight > 0)
+
 
 def merge_equal_rows(rows: Rows) -> Rows:
     """Merge rows that are equal in X and target, adding their weights, and sort them.

@@ -227,7 +227,7 @@ def _to_date_parts(X: pd.DataFrame) -> pd.DataFrame:
         values = (
             since_1970 / pd.Timedelta(days=1),
             times.dt.day_of_year,
-            times.dt.dayofweek,
+            times.dt.day_of_week,
             times.dt.hour,
             times.isna(),
         )
