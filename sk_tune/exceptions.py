@@ -2,6 +2,7 @@
 # SPDX-License-Identifier: BSD-3-Clause
 """Errors and warnings of sk_tune; every one is also a built-in that callers may catch."""
 
+import dis
 import sys
 import warnings
 from pathlib import Path
@@ -13,6 +14,7 @@ __all__ = [
     "SkTuneWarning",
     "TableError",
     "TrainingDivergedError",
+    "is_raised_by_code",
     "warn_user",
 ]
 
@@ -56,3 +58,25 @@ def warn_user(message: str) -> None:
     while frame.f_back is not None and frame.f_code.co_filename.startswith(_PACKAGE):
         level, frame = level + 1, frame.f_back
     warnings.warn(message, SkTuneWarning, stacklevel=level)
+
+
+def is_raised_by_code(error: BaseException) -> bool:
+    """Return whether a raise statement raised, and not a signal between instructions.
+
+    Parameters
+    ----------
+    error : BaseException
+        Caught.
+
+    Returns
+    -------
+    bool
+        False for the KeyboardInterrupt of Ctrl-C.
+    """
+    traceback = error.__traceback__
+    while traceback is not None and traceback.tb_next is not None:
+        traceback = traceback.tb_next
+    if traceback is None:
+        return False
+    instruction = traceback.tb_frame.f_code.co_code[traceback.tb_lasti]
+    return instruction == dis.opmap["RAISE_VARARGS"]

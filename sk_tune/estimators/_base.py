@@ -24,8 +24,9 @@ from torch import Tensor, nn
 from sk_tune.estimators._onnx import export_onnx
 from sk_tune.estimators._parameters import TrainingParameters, parameters
 from sk_tune.estimators._persistence import load_estimator, save_estimator
-from sk_tune.estimators._rows import Rows, merge_equal_rows
-from sk_tune.estimators._training_net import TrainingNet, TrainingOptions
+from sk_tune.estimators._rows import Rows, merge_equal_rows, repeat_by_weight
+from sk_tune.estimators._training_net import TrainingNet
+from sk_tune.estimators._training_options import TrainingOptions
 from sk_tune.estimators._validation import (
     check_features,
     check_parameters,
@@ -136,8 +137,9 @@ class NetworkEstimator(TrainingParameters, BaseEstimator, ABC):  # type: ignore[
         y : array-like of shape (n_samples,) or (n_samples, n_outputs)
             Targets.
         sample_weight : array-like of shape (n_samples,), default=None
-            Weights of the rows in the loss, which is a weighted mean.  A row of weight 0
-            counts as absent.
+            Weights of the rows in the loss, which is a weighted mean over each batch; in
+            batches of few rows weights therefore tell less.  A row of weight 0 counts as
+            absent.
 
         Returns
         -------
@@ -162,6 +164,8 @@ class NetworkEstimator(TrainingParameters, BaseEstimator, ABC):  # type: ignore[
                 f"n_epochs must be an integer of at least 1. Got {n_epochs!r}."
             )
         fresh = not hasattr(self, "net_")
+        if not fresh:
+            self.net_.warn_if_nothing_is_learnt()
         return self._fit(
             X, y, sample_weight, fresh=fresh, n_epochs=n_epochs, classes=classes
         )
@@ -196,17 +200,15 @@ class NetworkEstimator(TrainingParameters, BaseEstimator, ABC):  # type: ignore[
         train, valid = self._to_sets(net, X, y, weight)
         net.train_epochs(train, valid, self.max_epochs if n_epochs is None else n_epochs)
         self.net_: TrainingNet = net
+        if fresh or n_epochs is None:
+            # What the network was made with, should a parameter be set afterwards.
+            self._fitted_params = self.get_params(deep=False)
         return self
 
     def _start(self, X: Array, y: Array, weight: Array | None, classes: Any) -> TrainingNet:
         device = resolve_device(self)
         self._start_target(y, weight, classes)
-        net = self._make_net(resolve_seed(self.random_state), device)
-        if len(X) == 1 and _mixes_rows(net.module_):
-            raise ValueError(
-                "Batch normalisation needs at least 2 rows to train on. Got n_samples=1."
-            )
-        return net
+        return self._make_net(resolve_seed(self.random_state), device)
 
     def _make_net(self, seed: int, device: str | None = None) -> TrainingNet:
         """Return an untrained net for ``input_shape_`` and ``n_outputs_``."""
@@ -233,6 +235,8 @@ class NetworkEstimator(TrainingParameters, BaseEstimator, ABC):  # type: ignore[
             max_epochs=self.max_epochs,
             batch_size=int(self.batch_size),
             iterator_valid__batch_size=_PREDICT_ROWS,
+            # Because a user's module may work in place, and X is the user's.
+            iterator_valid__copy=self._global_rng,
             callbacks=None if self.callbacks is None else list(self.callbacks),
             device=device or resolve_device(self),
             verbose=self.verbose,
@@ -251,6 +255,8 @@ class NetworkEstimator(TrainingParameters, BaseEstimator, ABC):  # type: ignore[
         return TrainingOptions(
             seed=seed,
             schedule_epochs=self.max_epochs,
+            dtype=self.dtype,
+            n_outputs=self.n_outputs_,
             **self._arguments("learning_rate", "lr_schedule", "gradient_clip", "l1"),
             patience=self.patience if self.early_stopping else None,
             tol=self.tol,
@@ -269,13 +275,18 @@ class NetworkEstimator(TrainingParameters, BaseEstimator, ABC):  # type: ignore[
             chosen, held_out = self._split_validation(y, seed)
         weight = self._weigh_rows(y, weight, chosen)
         rows = Rows(X, self._encode_target(y), weight)
+        mixes_rows = _mixes_rows(net.module_)
         # A class may have weight 0.
         train = rows.take(chosen).with_weight()
         if net.batch_size == -1 or len(train.X) <= net.batch_size:
             merged = merge_equal_rows(train)
-            # Batch normalisation cannot train on a single row.
-            if len(merged.X) > 1 or not _mixes_rows(net.module_):
-                train = merged
+            # Batch normalisation counts rows, not weights.
+            train = (repeat_by_weight(merged) or train) if mixes_rows else merged
+        if mixes_rows and 1 in {len(train.X), net.batch_size}:
+            raise ValueError(
+                "Batch normalisation needs at least 2 rows in a batch. Got n_samples="
+                f"{len(train.X)} to train on and batch_size={net.batch_size}."
+            )
         valid = (
             None
             if held_out is None
@@ -294,7 +305,7 @@ class NetworkEstimator(TrainingParameters, BaseEstimator, ABC):  # type: ignore[
 
     def _to_tensor(self, values: Array, net: TrainingNet) -> Tensor:
         if values.dtype.kind == "f":
-            values = values.astype(self.dtype, copy=False)
+            values = values.astype(net.options.dtype, copy=False)
         if not values.flags.writeable:
             # Torch has no read-only tensors, and warns of what it will never do here.
             values = values.copy()

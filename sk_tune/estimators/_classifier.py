@@ -8,7 +8,6 @@ import numpy as np
 import numpy.typing as npt
 from sklearn.base import ClassifierMixin
 from sklearn.utils import assert_all_finite, check_array, column_or_1d, compute_class_weight
-from sklearn.utils.class_weight import compute_sample_weight
 from sklearn.utils.multiclass import check_classification_targets, type_of_target
 from sklearn.utils.validation import check_consistent_length
 from torch import nn
@@ -50,7 +49,7 @@ class NetworkClassifier(ClassifierMixin, ClassifierParameters, NetworkEstimator)
 
         Three epochs and then six more give the same network as nine at once: optimizer
         state, batch order, dropout and schedule go on.  `lr_schedule` stays laid out for
-        ``max_epochs``.
+        ``max_epochs``; a stream of more epochs needs ``lr_schedule="constant"``.
 
         Parameters
         ----------
@@ -148,7 +147,12 @@ class NetworkClassifier(ClassifierMixin, ClassifierParameters, NetworkEstimator)
         y = as_array(y)
         if getattr(y, "dtype", None) is not None and np.asarray(y).dtype.kind in "fO":
             assert_all_finite(np.asarray(y), input_name="y")
-        check_classification_targets(y)
+        try:
+            check_classification_targets(y)
+        except TypeError as error:
+            raise ValueError(
+                f"Unknown label type: labels must be of one type and sortable. {error}"
+            ) from error
         if type_of_target(y) == self._multilabel:
             y = check_array(y, dtype=np.int64, accept_sparse=False, input_name="y")
         else:
@@ -191,23 +195,14 @@ class NetworkClassifier(ClassifierMixin, ClassifierParameters, NetworkEstimator)
     ) -> Array | None:
         if self.class_weight is None:
             return weight
-        if self._is_multilabel:
-            factors: Array = compute_sample_weight(self.class_weight, y)
-        else:
-            present = np.unique(y[train])
-            given = self.class_weight
-            if isinstance(given, dict):
-                given = {label: w for label, w in given.items() if label in present}
-            per_class = compute_class_weight(
-                given,
-                classes=present,
-                y=y[train],
-                sample_weight=None if weight is None else weight[train],
-            )
-            factors = np.ones(len(y))
-            for label, factor in zip(present, per_class, strict=True):
-                factors[y == label] = factor
-        return factors if weight is None else factors * weight
+        given = self.class_weight
+        columns = y.reshape(len(y), -1)
+        factors = np.ones(len(y)) if weight is None else weight.astype(np.float64)
+        for index, column in enumerate(columns.T):
+            own = given[index] if isinstance(given, list) else given
+            classes = np.unique(column) if self._is_multilabel else self.classes_
+            factors = factors * _class_factors(own, classes, column, train, weight)
+        return factors
 
     def _split_validation(self, y: Array, seed: int) -> tuple[Array, Array]:
         stratify = None
@@ -228,3 +223,28 @@ class NetworkClassifier(ClassifierMixin, ClassifierParameters, NetworkEstimator)
         tags = super().__sklearn_tags__()
         tags.classifier_tags.multi_label = True
         return tags
+
+
+def _class_factors(
+    class_weight: Any, classes: Array, y: Array, train: Array | slice, weight: Array | None
+) -> Array:
+    """Return the weight of each row's class, balanced by the rows that are trained on."""
+    present = np.unique(y[train])
+    if isinstance(class_weight, dict):
+        unknown = [label for label in class_weight if label not in classes]
+        if unknown and any(label not in class_weight for label in classes):
+            raise ValueError(
+                f"class_weight must name the classes {classes.tolist()}. Got {unknown} "
+                "instead."
+            )
+        class_weight = {k: w for k, w in class_weight.items() if k in present}
+    per_class = compute_class_weight(
+        class_weight,
+        classes=present,
+        y=y[train],
+        sample_weight=None if weight is None else weight[train],
+    )
+    factors = np.ones(len(y))
+    for label, factor in zip(present, per_class, strict=True):
+        factors[y == label] = factor
+    return factors

@@ -113,13 +113,19 @@ class _NetEstimator(NetworkEstimator):
         return module
 
     def _make_module(self, n_outputs: int) -> nn.Module:
-        if isinstance(self.module, nn.Module):
-            return copy.deepcopy(self.module)
         arguments = {
             name.removeprefix(_PREFIX): value
             for name, value in vars(self).items()
             if name.startswith(_PREFIX)
         }
+        if isinstance(self.module, nn.Module):
+            if arguments:
+                raise ValueError(
+                    f"The 'module' parameter of {type(self).__name__} must be a class or "
+                    f"callable to take {[_PREFIX + name for name in arguments]}. Got an "
+                    "instance, which is used as it is."
+                )
+            return copy.deepcopy(self.module)
         try:
             known = inspect.signature(self.module).parameters
         except ValueError as error:

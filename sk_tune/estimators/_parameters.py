@@ -75,7 +75,9 @@ class TrainingParameters:
     dtype : {"float32", "float64"}, default="float32"
         Of weights, and of probabilities and real-valued predictions.
     callbacks : list of skorch callbacks, default=None
-        Called during training with the skorch net, as in skorch.
+        Called during training with the skorch net, as in skorch: the very objects, which
+        ``clone`` copies but ``fit`` does not.  One that sets the learning rate needs
+        ``lr_schedule="constant"``.
     verbose : int, default=0
         Whether to print a line for every epoch.
     """

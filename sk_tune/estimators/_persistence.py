@@ -20,6 +20,7 @@ from skorch.history import History
 from torch import Tensor
 
 from sk_tune._files import replaced_file
+from sk_tune.estimators._validation import resolve_device
 from sk_tune.exceptions import warn_user
 from sk_tune.training import StoppingState
 
@@ -129,11 +130,12 @@ def _restore(
     learnt = _decode(description["learnt"])
     vars(estimator).update({name: learnt[name] for name in _LEARNT if name in learnt})
     estimator.net_ = _restore_net(estimator, description, tensors)
+    estimator._fitted_params = estimator.get_params(deep=False)
     return estimator
 
 
 def _describe(estimator: Any) -> dict[str, Any]:
-    params = estimator.get_params(deep=False)
+    params = dict(estimator._fitted_params)
     if params["callbacks"]:
         warn_user("The callbacks of the estimator are code and are not saved.")
     needs_module = "module" in params
@@ -160,13 +162,14 @@ def _tensors(net: Any) -> dict[str, Tensor]:
     parts = {"module": net.module_.state_dict()}
     if net.last_weights_ is not None:
         parts["last"] = net.last_weights_
+    if net.best_weights_ is not None:
         parts["best"] = net.best_weights_
     for index, moments in net.optimizer_.state_dict()["state"].items():
         parts[f"optimizer.{index}"] = {
             name: value for name, value in moments.items() if isinstance(value, Tensor)
         }
     return {
-        f"{part}.{name}": tensor.detach().cpu().contiguous()
+        f"{part}.{name}": tensor.detach().cpu().contiguous().clone()
         for part, named in parts.items()
         for name, tensor in named.items()
     }
@@ -205,7 +208,12 @@ def _read(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
 def _restore_net(
     estimator: Any, description: dict[str, Any], tensors: dict[str, Tensor]
 ) -> Any:
-    net = estimator._make_net(description["seed"])
+    try:
+        device = resolve_device(estimator)
+    except ValueError as error:
+        warn_user(f"{error} The network is loaded on the CPU.")
+        device = "cpu"
+    net = estimator._make_net(description["seed"], device)
     parts: dict[str, dict[str, Tensor]] = {"module": {}, "last": {}, "best": {}}
     moments: dict[int, dict[str, Tensor]] = {}
     for key, tensor in tensors.items():
@@ -218,9 +226,10 @@ def _restore_net(
     net.module_.load_state_dict(parts["module"])
     state = net.optimizer_.state_dict()
     net.optimizer_.load_state_dict({**state, "state": moments})
-    if parts["last"]:
-        net.last_weights_ = {n: t.to(net.device) for n, t in parts["last"].items()}
-        net.best_weights_ = {n: t.to(net.device) for n, t in parts["best"].items()}
+    for part in ("last", "best"):
+        if parts[part]:
+            weights = {n: t.to(net.device) for n, t in parts[part].items()}
+            setattr(net, f"{part}_weights_", weights)
     vars(net).update(description["counters"])
     net.stopping_ = StoppingState(**description["stopping"])
     net.history_ = History(_decode(description["history"]))
@@ -258,6 +267,8 @@ def _encode(value: Any) -> Any:
         return {"tuple": [_encode(item) for item in value]}
     if isinstance(value, dict):
         return {"dict": [[_encode(k), _encode(v)] for k, v in value.items()]}
+    if isinstance(value, np.ndarray) and value.dtype.kind in "mM":
+        return {"ticks": value.view(np.int64).tolist(), "dtype": value.dtype.str}
     if isinstance(value, np.ndarray):
         return {
             "array": [_encode(item) for item in value.tolist()],
@@ -278,6 +289,8 @@ def _decode(value: Any) -> Any:
         return tuple(_decode(item) for item in value["tuple"])
     if "dict" in value:
         return {_decode(k): _decode(v) for k, v in value["dict"]}
+    if "ticks" in value:
+        return np.array(value["ticks"], dtype=np.int64).view(value["dtype"])
     return np.array([_decode(item) for item in value["array"]], dtype=value["dtype"])
 
 

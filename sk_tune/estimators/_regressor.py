@@ -39,7 +39,8 @@ class NetworkRegressor(RegressorMixin, NetworkEstimator):  # type: ignore[misc]
 
         Three epochs and then six more give the same network as nine at once: optimizer
         state, batch order, dropout and schedule go on.  `lr_schedule` stays laid out for
-        ``max_epochs``, and the target is standardised as in the first call.
+        ``max_epochs``; a stream of more epochs needs ``lr_schedule="constant"``.  The
+        target is standardised as in the first call.
 
         Parameters
         ----------
@@ -104,6 +105,11 @@ class NetworkRegressor(RegressorMixin, NetworkEstimator):  # type: ignore[misc]
     def _start_target(self, y: Array, weight: Array | None, classes: Any) -> None:
         self._many_outputs = y.ndim == 2
         columns = y.reshape(len(y), -1)
+        if np.abs(columns).max() > np.finfo(self.dtype).max:
+            raise ValueError(
+                f"Input y contains a value too large for dtype={self.dtype!r}: "
+                f"{np.abs(columns).max():g}."
+            )
         self.n_outputs_ = columns.shape[1]
         self.target_mean_ = np.average(columns, axis=0, weights=weight)
         variance = np.average((columns - self.target_mean_) ** 2, axis=0, weights=weight)

@@ -12,7 +12,7 @@ from typing import Any, NamedTuple, Self
 import numpy as np
 import numpy.typing as npt
 
-__all__ = ["Rows", "merge_equal_rows"]
+__all__ = ["Rows", "merge_equal_rows", "repeat_by_weight"]
 
 Array = npt.NDArray[Any]
 
@@ -51,7 +51,7 @@ class Rows(NamedTuple):
         return self._replace(X=self.X[index], target=self.target[index], weight=weight)
 
     def with_weight(self) -> Self:
-        """Return the rows that count: all but those of weight 0.
+        """Return the rows that count: all but those whose weight float32 takes for 0.
 
         Returns
         -------
@@ -63,14 +63,15 @@ class Rows(NamedTuple):
         ValueError
             If no row is left.
         """
-        if self.weight is None or self.weight.all():
+        if self.weight is None:
             return self
         if not self.weight.any():
             raise ValueError(
                 "sample_weight and class_weight must leave rows to train and to validate "
                 f"on. Got {len(self.weight)} rows whose weights are all 0."
             )
-        return self.take(self.weight > 0)
+        counts = self.weight > self.weight.max() * np.finfo(np.float32).tiny
+        return self if counts.all() else self.take(counts)
 
 
 def merge_equal_rows(rows: Rows) -> Rows:
@@ -99,3 +100,26 @@ def merge_equal_rows(rows: Rows) -> Rows:
     weight = np.ones(len(X)) if weight is None else weight
     merged = np.bincount(group.ravel(), weights=weight)
     return Rows(X[first], target[first], merged)
+
+
+def repeat_by_weight(rows: Rows) -> Rows | None:
+    """Write a whole weight k as k equal rows, for networks that look across rows.
+
+    Parameters
+    ----------
+    rows : Rows
+        With weights.
+
+    Returns
+    -------
+    Rows or None
+        Without weights; None if a weight is not whole, or the rows would become more than
+        ten times as many.
+    """
+    weight = rows.weight
+    if weight is None:
+        return rows
+    if (weight % 1).any() or weight.sum() > 10 * len(weight):
+        return None
+    index = np.arange(len(weight)).repeat(weight.astype(int))
+    return rows.take(index)._replace(weight=None)

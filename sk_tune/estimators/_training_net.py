@@ -13,18 +13,22 @@ import math
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, nullcontext
-from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
+import numpy as np
 import torch
+from sklearn.utils import ClassifierTags
 from skorch import NeuralNet
 from skorch.callbacks import Callback, PrintLog
+from skorch.dataset import Dataset
 from skorch.history import History
 from torch import Tensor, nn
 
+from sk_tune.estimators._epoch_outcome import EpochOutcome
 from sk_tune.estimators._net_state import cloned, moved
-from sk_tune.exceptions import TrainingDivergedError, warn_user
+from sk_tune.estimators._training_options import TrainingOptions
+from sk_tune.exceptions import TrainingDivergedError, is_raised_by_code, warn_user
 from sk_tune.nets import seed_dropout, set_dropout_step
 from sk_tune.training import (
     BinaryCrossEntropy,
@@ -39,7 +43,7 @@ from sk_tune.training import (
     learning_rate_factor,
 )
 
-__all__ = ["TrainingNet", "TrainingOptions"]
+__all__ = ["TrainingNet"]
 
 # How outputs become probabilities, which scoring callbacks ask the net for.
 _PROBABILITIES: dict[type[nn.Module], Callable[[Tensor], Tensor]] = {
@@ -49,45 +53,10 @@ _PROBABILITIES: dict[type[nn.Module], Callable[[Tensor], Tensor]] = {
 _BATCH_HOOKS = ("on_batch_begin", "on_batch_end", "on_grad_computed")
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class TrainingOptions:
-    """How a net is trained, beyond what skorch has parameters for.
-
-    Parameters
-    ----------
-    seed : int
-        Source of all random numbers of the fit.
-    learning_rate : float
-        Peak of the schedule.
-    lr_schedule : str
-        A name of ``LR_SCHEDULES``, pinned to `schedule_epochs`.
-    schedule_epochs : int
-        Epochs that the schedule is laid out for.
-    gradient_clip : float or None
-        Largest norm of the gradient.
-    l1 : float
-        Strength of the L1 penalty.
-    patience : int or None
-        Epochs without progress before training stops; None trains to the end.
-    tol : float
-        Fall of the validation loss that counts as progress.
-    score : callable
-        ``(y_pred, y_true, sample_weight) -> float``, for the history.
-    global_rng : bool
-        The module may draw from torch's global generator, which is then seeded for each
-        epoch and restored.
-    """
-
-    seed: int
-    learning_rate: float
-    lr_schedule: str
-    schedule_epochs: int
-    gradient_clip: float | None
-    l1: float
-    patience: int | None
-    tol: float
-    score: Callable[[Tensor, Tensor, Tensor | None], float]
-    global_rng: bool
+def _for_callbacks(rows: TensorSet) -> Dataset:
+    dataset = Dataset(rows.X, rows.y)
+    dataset.sample_weight = rows.sample_weight
+    return dataset
 
 
 class _StopTraining(Exception):
@@ -160,8 +129,11 @@ class TrainingNet(NeuralNet):  # type: ignore[misc]
         """
         try:
             super().notify(method_name, **cb_kwargs)
-        except KeyboardInterrupt:
-            if method_name in {"on_train_begin", "on_train_end"}:
+        except KeyboardInterrupt as interrupt:
+            if not is_raised_by_code(interrupt) or method_name in {
+                "on_train_begin",
+                "on_train_end",
+            }:
                 raise
             raise _StopTraining from None
 
@@ -177,12 +149,43 @@ class TrainingNet(NeuralNet):  # type: ignore[misc]
         loss: Tensor = self.criterion_(y_pred, *targets)
         return loss
 
+    @property
+    def classes_(self) -> Any:
+        """Encoded labels, for scorers; only classifiers have any."""
+        if not isinstance(self.criterion_, CrossEntropy):
+            raise AttributeError("classes_")
+        return np.arange(self.options.n_outputs)
+
+    def __sklearn_tags__(self) -> Any:
+        tags = super().__sklearn_tags__()
+        if isinstance(self.criterion, CrossEntropy):
+            tags.estimator_type = "classifier"
+            tags.classifier_tags = ClassifierTags()
+        return tags
+
     def predict(self, X: Any) -> Any:
         """Return encoded labels or scaled targets, for scoring callbacks."""
         y_pred = self.predict_proba(X)
         if isinstance(self.criterion_, CrossEntropy):
             return y_pred.argmax(axis=1)
         return y_pred > 0.5 if isinstance(self.criterion_, BinaryCrossEntropy) else y_pred
+
+    def warn_if_nothing_is_learnt(self) -> None:
+        """Warn before training that early stopping or the schedule has already ended."""
+        options = self.options
+        n_epochs = len(self.history) - self.first_epoch_
+        if self.stopped_early:
+            warn_user(
+                "Early stopping has ended the training, so partial_fit changes nothing. "
+                "Use early_stopping=False to train on a stream."
+            )
+        elif options.lr_schedule != "constant" and n_epochs >= options.schedule_epochs:
+            rate = self.optimizer_.param_groups[0]["lr"]
+            warn_user(
+                f"lr_schedule={options.lr_schedule!r} has ended after max_epochs="
+                f"{options.schedule_epochs}, so partial_fit learns little or nothing, at "
+                f"a rate of {rate:.1g}. Use lr_schedule='constant' to train on a stream."
+            )
 
     @property
     def stopped_early(self) -> bool:
@@ -213,7 +216,11 @@ class TrainingNet(NeuralNet):  # type: ignore[misc]
             if self.last_weights_ is not None:
                 self.module_.load_state_dict(self.last_weights_)
             batches = self.get_iterator(train, training=True)
-            sets = {"dataset_train": train, "dataset_valid": valid}
+            # skorch's own type, whose batches carry labels only, as its callbacks expect.
+            sets = {
+                "dataset_train": _for_callbacks(train),
+                "dataset_valid": None if valid is None else _for_callbacks(valid),
+            }
             self.notify("on_train_begin", X=train.X, y=train.y)
             try:
                 for _ in range(n_epochs):
@@ -221,7 +228,11 @@ class TrainingNet(NeuralNet):  # type: ignore[misc]
                         break
                     self._run_epoch(batches, valid, sets)
             except _StopTraining:
-                pass
+                # An epoch that was not completed has no scores, and does not count.
+                if "train_loss" not in self.history[-1]:
+                    del self.history[-1]
+                else:
+                    self.history[-1]["batches"] = []
             self._check_weights()
             if self.options.patience is not None:
                 self._restore_best()
@@ -287,7 +298,7 @@ class TrainingNet(NeuralNet):  # type: ignore[misc]
         constant_rate = self.options.lr_schedule == "constant"
         n_batches = len(batches)
         self._set_training(True)
-        outcome = _EpochOutcome()
+        outcome = EpochOutcome()
         for index, batch in enumerate(batches):
             if not constant_rate:
                 n_epochs = batches.epoch - self.first_epoch_
@@ -332,7 +343,7 @@ class TrainingNet(NeuralNet):  # type: ignore[misc]
     def _validate(self, valid: TensorSet) -> None:
         hooks = self._has_batch_hooks()
         self._set_training(False)
-        outcome = _EpochOutcome()
+        outcome = EpochOutcome()
         for batch in self.get_iterator(valid, training=False):
             if hooks:
                 self.notify("on_batch_begin", batch=batch, training=False)
@@ -351,7 +362,7 @@ class TrainingNet(NeuralNet):  # type: ignore[misc]
         if self.stopping_.best_epoch == epoch:
             self.best_weights_ = cloned(self.module_.state_dict())
 
-    def _record_scores(self, prefix: str, outcome: "_EpochOutcome") -> None:
+    def _record_scores(self, prefix: str, outcome: EpochOutcome) -> None:
         loss, score = outcome.loss_and_score(self.options.score)
         if not math.isfinite(loss):
             epoch = len(self.history)
@@ -374,9 +385,10 @@ class TrainingNet(NeuralNet):  # type: ignore[misc]
     ) -> None:
         self.history.record_batch(prefix + "_loss", loss.item())
         self.history.record_batch(prefix + "_batch_size", len(batch[0]))
+        X, target = batch
         self.notify(
             "on_batch_end",
-            batch=batch,
+            batch=(X, target[0] if isinstance(target, tuple) else target),
             training=prefix == "train",
             loss=loss,
             y_pred=y_pred,
@@ -449,30 +461,3 @@ class TrainingNet(NeuralNet):  # type: ignore[misc]
         self.__dict__.update(
             state if state["device"] == "cpu" else moved(state, state["device"])
         )
-
-
-class _EpochOutcome:
-    """Losses and outputs of an epoch's batches, kept on the device until its end."""
-
-    def __init__(self) -> None:
-        self.losses: list[Tensor] = []
-        self.outputs: list[Tensor] = []
-        self.targets: list[Any] = []
-
-    def add(self, loss: Tensor, y_pred: Tensor, target: Any) -> None:
-        self.losses.append(loss)
-        self.outputs.append(y_pred)
-        self.targets.append(target)
-
-    def loss_and_score(self, score: Callable[..., float]) -> tuple[float, float]:
-        """Return the mean loss over rows, so that a short batch counts for what it is."""
-        y_pred = torch.cat(self.outputs)
-        if isinstance(self.targets[0], tuple):
-            parts = zip(*self.targets, strict=True)
-            y_true, weight = (torch.cat(part) for part in parts)
-            sizes = torch.stack([w.sum() for _, w in self.targets])
-        else:
-            y_true, weight = torch.cat(self.targets), None
-            sizes = torch.tensor([len(t) for t in self.targets], device=y_pred.device)
-        loss = (torch.stack(self.losses) * sizes).sum() / sizes.sum()
-        return float(loss), score(y_pred, y_true, weight)

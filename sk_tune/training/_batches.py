@@ -36,7 +36,10 @@ class TensorSet(Dataset[Any]):
     """
 
     def __init__(
-        self, X: Tensor, y: Tensor | None = None, sample_weight: Tensor | None = None
+        self,
+        X: Tensor,
+        y: Tensor | None = None,
+        sample_weight: Tensor | None = None,
     ) -> None:
         self.X = X
         self.y = y
@@ -69,15 +72,26 @@ class TensorBatches:
         Rows of a batch, at least 1.
     seed : int, default=None
         Seed of the fit; rows keep their order if not given.
+    copy : bool, default=False
+        Whether batches of X in their own order are copies, for modules that may work in
+        place.  Shuffled batches always are.
     """
 
-    def __init__(self, dataset: Any, batch_size: int = 1, seed: int | None = None) -> None:
-        weight = getattr(dataset, "sample_weight", None)
-        columns = (dataset.X, dataset.y, weight)
+    def __init__(
+        self,
+        dataset: Any,
+        batch_size: int = 1,
+        seed: int | None = None,
+        *,
+        copy: bool = False,
+    ) -> None:
+        own = isinstance(dataset, TensorSet)
+        columns = dataset.columns if own else (dataset.X, dataset.y, None)
         self.columns = [None if c is None else torch.as_tensor(c) for c in columns]
         self.n_rows = len(dataset)
         self.batch_size = batch_size
         self.seed = seed
+        self.copy = copy
         self.epoch = 0
 
     def __len__(self) -> int:
@@ -97,8 +111,9 @@ class TensorBatches:
                 else torch.split(c[rows], block_sizes)
                 for c in self.columns
             ]
-            for batch in zip(*parts, strict=True):
-                yield _pack(*batch)
+            for X, y, weight in zip(*parts, strict=True):
+                own = X.clone() if self.copy and order is None and X is not None else X
+                yield _pack(own, y, weight)
             start = stop
 
     def _sizes(self) -> list[int]:

@@ -5,6 +5,7 @@ import threading
 import numpy as np
 import pytest
 import sklearn
+import torch
 from numpy.lib.stride_tricks import as_strided
 from scipy.special import softmax
 from sklearn.exceptions import NotFittedError
@@ -396,3 +397,49 @@ def test_one_row_cannot_be_split(make_estimator, task_data):
         make_estimator("MLPRegressor", early_stopping=True).fit(X[:1], y[:1])
 
     assert "1" in str(raised.value)
+
+
+def test_parameters_set_after_fit_do_not_harm_what_was_fitted(
+    make_estimator, task_data, tmp_path
+):
+    """Prediction and saved file go by the parameters that the network was made with."""
+    X, y = task_data("MLPRegressor")
+    net = make_estimator("MLPRegressor").fit(X, y)
+    expected = net.predict(X)
+
+    net.set_params(dtype="float64", hidden_layer_sizes=(9, 9))
+    net.save(tmp_path / "net")
+
+    np.testing.assert_allclose(net.predict(X), expected, rtol=1e-6)
+    loaded = sk_tune.MLPRegressor.load(tmp_path / "net")
+    np.testing.assert_array_equal(loaded.predict(X), expected)
+
+
+@pytest.mark.parametrize("params", [{"batch_size": 1}, {}])
+def test_batch_normalisation_asks_for_two_rows_in_a_batch(
+    params, make_estimator, task_data
+):
+    """A batch, or a training set, of one row is refused by name."""
+    X, y = task_data("MLPRegressor")
+    rows = slice(None) if params else slice(1)
+    net = make_estimator("MLPRegressor", normalization="batch", **params)
+
+    with pytest.raises(ValueError, match="at least 2 rows.*batch_size"):
+        net.fit(X[rows], y[rows])
+
+
+def test_batch_normalisation_counts_repeated_rows():
+    """With repeated rows a full batch of 60 gives what batches of 59 and more give."""
+    rng = np.random.default_rng(0)
+    X = (rng.random((60, 3)) < 0.1).astype(np.float32)
+    y = X @ np.array([1.0, 2.0, -1.0])
+    params = {"normalization": "batch", "max_epochs": 60, "random_state": 0}
+
+    full = sk_tune.MLPRegressor(batch_size=60, **params).fit(X, y)
+
+    running_mean = full.net_.module_.hidden[0].norm.running_mean
+    linear = full.net_.module_.hidden[0].linear
+    with torch.no_grad():
+        of_all_rows = linear(torch.from_numpy(X)).mean(dim=0)
+    # The running mean trails the weights, which hardly move at the end.
+    torch.testing.assert_close(running_mean, of_all_rows, rtol=0, atol=0.01)

@@ -467,3 +467,25 @@ def test_tags_tell_what_a_classifier_can_do(make_estimator):
     assert not tags.input_tags.allow_nan
     assert not tags.input_tags.three_d_array
     assert make_estimator("CNNClassifier").__sklearn_tags__().input_tags.three_d_array
+
+
+def test_class_weight_of_a_class_that_is_not_there_is_refused(make_estimator):
+    """A misspelt label is named, where its class would go without its weight."""
+    net = make_estimator("MLPClassifier", class_weight={0: 1, 1: 2, "2": 100})
+
+    with pytest.raises(ValueError, match="class_weight must name the classes.*'2'"):
+        net.fit(X, CODES)
+
+
+def test_balanced_weights_of_labels_count_sample_weights(make_estimator):
+    """In a multilabel problem too, weight 2 is the row twice."""
+    weight = np.random.default_rng(0).integers(1, 3, size=60)
+    params = {"class_weight": "balanced", "batch_size": -1}
+
+    weighted = make_estimator("MLPClassifier", **params).fit(X, INDICATOR, weight)
+    repeated = make_estimator("MLPClassifier", **params)
+    repeated.fit(X.repeat(weight, axis=0), INDICATOR.repeat(weight, axis=0))
+
+    np.testing.assert_allclose(
+        weighted.predict_proba(X), repeated.predict_proba(X), rtol=1e-5
+    )

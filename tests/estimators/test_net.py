@@ -251,3 +251,24 @@ def test_a_module_must_be_given():
     """There is no network without one."""
     with pytest.raises(TypeError, match="module"):
         NetClassifier()
+
+
+def test_a_module_that_works_in_place_does_not_change_the_users_rows(iris):
+    """ReLU(inplace=True) first in a module leaves X as it was, in fit and predict."""
+    X = iris.X - iris.X.mean(axis=0)
+    X = X.astype(np.float32)
+    before = X.copy()
+    module = nn.Sequential(nn.ReLU(inplace=True), nn.Linear(4, 3))
+
+    net = NetClassifier(module, max_epochs=2, early_stopping=True, random_state=0)
+    net.fit(X, iris.y).predict(X)
+
+    np.testing.assert_array_equal(X, before)
+
+
+def test_arguments_of_an_instance_are_refused(iris):
+    """An instance is used as it is, so module__* would be ignored."""
+    net = NetClassifier(nn.Linear(4, 3), module__bias=False)
+
+    with pytest.raises(ValueError, match="module__bias.*instance"):
+        net.fit(*iris)

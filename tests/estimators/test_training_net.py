@@ -1,13 +1,16 @@
 """The training loop: exact continuation, state after failures, callbacks."""
 
 import copy
+import os
 import pickle
 import random
+import signal
 from types import SimpleNamespace
 
 import numpy as np
 import pytest
 import torch
+from sklearn.metrics import get_scorer
 from skorch.callbacks import (
     Callback,
     Checkpoint,
@@ -19,7 +22,7 @@ from skorch.callbacks import (
 from torch import nn
 
 from sk_tune import MLPClassifier, NetClassifier, NetRegressor
-from sk_tune.exceptions import TrainingDivergedError
+from sk_tune.exceptions import SkTuneWarning, TrainingDivergedError
 
 NAMES = [
     network + task
@@ -131,7 +134,8 @@ def test_a_training_that_has_stopped_early_stays_stopped(make_estimator, task_da
     stopped = make_estimator("MLPRegressor", **params).fit(X, y)
     before = state_of(stopped)
 
-    stopped.partial_fit(X, y, n_epochs=3)
+    with pytest.warns(SkTuneWarning, match="partial_fit changes nothing"):
+        stopped.partial_fit(X, y, n_epochs=3)
 
     assert len(before["history"]) < 9
     assert state_of(stopped) == before
@@ -148,8 +152,11 @@ def test_the_schedule_of_partial_fit_is_laid_out_for_max_epochs(make_estimator, 
     }
     net = make_estimator("MLPRegressor", **params)
 
-    for _ in range(6):
+    for _ in range(4):
         net.partial_fit(X, y)
+    for _ in range(2):
+        with pytest.warns(SkTuneWarning, match="max_epochs=4"):
+            net.partial_fit(X, y)
 
     expected = [0.1, 0.1, 0.01, 0.001, 0.001, 0.001]
     assert net.history_[:, "lr"] == pytest.approx(expected)
@@ -399,6 +406,7 @@ def test_an_interrupted_partial_fit_leaves_the_estimator_as_it_was(
     assert state_of(net) == state_of(twin)
 
 
+@pytest.mark.filterwarnings("ignore:lr_schedule:sk_tune.exceptions.SkTuneWarning")
 def test_an_interrupted_warm_start_leaves_the_estimator_as_it_was(
     fuse, make_estimator, task_data
 ):
@@ -779,3 +787,54 @@ def test_a_network_is_made_anew_for_every_fit(task_data):
     second = net.fit(X[::-1], y[::-1]).fit(X, y).predict_proba(X)
 
     np.testing.assert_array_equal(first, second)
+
+
+# --- What scoring callbacks and interruptions see
+
+
+@pytest.mark.parametrize("use_caching", [True, False])
+@pytest.mark.parametrize("scoring", ["accuracy", "roc_auc"])
+@pytest.mark.parametrize("class_weight", [None, {"no": 1, "yes": 3}])
+def test_scoring_callbacks_agree_with_scikit_learn(scoring, use_caching, class_weight):
+    """skorch's EpochScoring gives what the scorer gives on the validation rows."""
+    rng = np.random.default_rng(0)
+    X = rng.normal(size=(120, 5)).astype(np.float32)
+    y = np.where(X[:, 0] + rng.normal(size=120) > 0, "yes", "no")
+    rows = []
+
+    class Keep(Callback):
+        def on_epoch_begin(self, net, dataset_valid=None, **kwargs):
+            rows[:] = [dataset_valid.X.numpy(), dataset_valid.y.numpy()]
+
+    score = EpochScoring(
+        scoring, name="score", lower_is_better=False, use_caching=use_caching
+    )
+    net = MLPClassifier(
+        max_epochs=1,
+        early_stopping=True,
+        validation_fraction=0.3,
+        class_weight=class_weight,
+        callbacks=[Keep(), score],
+        random_state=0,
+    ).fit(X, y)
+
+    X_valid, y_valid = rows
+    expected = get_scorer(scoring)(net, X_valid, net.classes_[y_valid])
+    assert net.history_[0]["score"] == pytest.approx(expected)
+
+
+def test_ctrl_c_in_a_callback_is_not_taken_for_a_stop(make_estimator, task_data):
+    """A signal interrupts the fit also while a callback runs."""
+
+    class Signal(Callback):
+        def on_epoch_end(self, net, **kwargs):
+            os.kill(os.getpid(), signal.SIGINT)
+            for _ in range(10**6):
+                pass
+
+    net = make_estimator("MLPRegressor", callbacks=[Signal()])
+
+    with pytest.raises(KeyboardInterrupt):
+        net.fit(*task_data("MLPRegressor"))
+
+    assert not net.__sklearn_is_fitted__()

@@ -1,0 +1,60 @@
+# SPDX-FileCopyrightText: sk_tune contributors
+# SPDX-License-Identifier: BSD-3-Clause
+"""Loss and score of an epoch from those of its batches."""
+
+from collections.abc import Callable
+from typing import Any
+
+import torch
+from torch import Tensor
+
+__all__ = ["EpochOutcome"]
+
+
+class EpochOutcome:
+    """Losses and outputs of an epoch's batches, kept on the device until its end."""
+
+    def __init__(self) -> None:
+        self.losses: list[Tensor] = []
+        self.outputs: list[Tensor] = []
+        self.targets: list[Any] = []
+
+    def add(self, loss: Tensor, y_pred: Tensor, target: Any) -> None:
+        """Keep what a batch gave.
+
+        Parameters
+        ----------
+        loss : Tensor of shape ()
+            Its mean loss.
+        y_pred : Tensor of shape (B, C)
+            Its outputs.
+        target : Tensor or tuple of Tensor
+            Its targets, or targets and weights.
+        """
+        self.losses.append(loss)
+        self.outputs.append(y_pred)
+        self.targets.append(target)
+
+    def loss_and_score(self, score: Callable[..., float]) -> tuple[float, float]:
+        """Return the mean loss over rows, so that a short batch counts for what it is.
+
+        Parameters
+        ----------
+        score : callable
+            ``(y_pred, y_true, sample_weight) -> float``.
+
+        Returns
+        -------
+        loss, score : float
+            Of the whole epoch.
+        """
+        y_pred = torch.cat(self.outputs)
+        if isinstance(self.targets[0], tuple):
+            parts = zip(*self.targets, strict=True)
+            y_true, weight = (torch.cat(part) for part in parts)
+            sizes = torch.stack([w.sum() for _, w in self.targets])
+        else:
+            y_true, weight = torch.cat(self.targets), None
+            sizes = torch.tensor([len(t) for t in self.targets], device=y_pred.device)
+        loss = (torch.stack(self.losses) * sizes).sum() / sizes.sum()
+        return float(loss), score(y_pred, y_true, weight)
