@@ -113,8 +113,6 @@ class TrainingNet(NeuralNet):  # type: ignore[misc]
     def initialize(self) -> "TrainingNet":
         """Build everything and set the counters of a fit to its start."""
         super().initialize()
-        options = self.options
-        seed_dropout(self.module_, derive_seed(options.seed, Stream.DROPOUT))
         self.n_steps_ = 0
         self.first_epoch_ = 0
         self.stopping_ = StoppingState()

@@ -838,3 +838,21 @@ def test_ctrl_c_in_a_callback_is_not_taken_for_a_stop(make_estimator, task_data)
         net.fit(*task_data("MLPRegressor"))
 
     assert not net.__sklearn_is_fitted__()
+
+
+def test_every_step_has_a_dropout_mask_of_its_own(make_estimator, task_data):
+    """The counter of masks runs on over batches, epochs and calls of partial_fit."""
+    steps = []
+
+    class Steps(Callback):
+        def on_batch_end(self, net, training=False, **kwargs):
+            steps.append(net.module_.hidden[0].dropout.step)
+
+    X, y = task_data("MLPRegressor")
+    params = {"dropout": 0.5, "batch_size": 20, "callbacks": [Steps()], "max_epochs": 5}
+    net = make_estimator("MLPRegressor", **params)
+
+    net.partial_fit(X, y, n_epochs=2).partial_fit(X, y)
+
+    # 60 rows make three batches of 20 in each of three epochs.
+    assert steps == list(range(9))
