@@ -5,6 +5,7 @@
 ADR 0002 lists them and says what breaks, and where, if one of them changes.
 """
 
+from sklearn.utils import _safe_indexing as safe_indexing
 from sklearn.utils._param_validation import (
     HasMethods,
     Interval,
@@ -20,5 +21,6 @@ __all__ = [
     "Options",
     "StrOptions",
     "check_sample_weight",
+    "safe_indexing",
     "validate_parameter_constraints",
 ]

@@ -24,7 +24,14 @@ from torch import Tensor, nn
 from sk_tune.estimators._onnx import export_onnx
 from sk_tune.estimators._parameters import TrainingParameters, parameters
 from sk_tune.estimators._persistence import load_estimator, save_estimator
-from sk_tune.estimators._rows import Rows, merge_equal_rows, repeat_by_weight
+from sk_tune.estimators._rows import (
+    EncodedData,
+    Rows,
+    merge_equal_rows,
+    repeat_by_weight,
+    rows_that_count,
+    to_tensor,
+)
 from sk_tune.estimators._training_net import TrainingNet
 from sk_tune.estimators._training_options import TrainingOptions
 from sk_tune.estimators._validation import (
@@ -35,7 +42,14 @@ from sk_tune.estimators._validation import (
     resolve_device,
     resolve_seed,
 )
-from sk_tune.training import Stream, TensorSet, build_optimizer, derive_seed, forked_rng
+from sk_tune.training import (
+    Stream,
+    TensorSet,
+    TrainingState,
+    build_optimizer,
+    derive_seed,
+    forked_rng,
+)
 
 __all__ = ["NetworkEstimator"]
 
@@ -102,6 +116,10 @@ class NetworkEstimator(TrainingParameters, BaseEstimator, ABC):  # type: ignore[
     @abstractmethod
     def _task_parts(self) -> tuple[nn.Module, Any]:
         """Return the loss and the score of the history."""
+
+    @abstractmethod
+    def _predictions(self, outputs: Tensor) -> Array:
+        """Return probabilities, or targets in their units, from a network's outputs."""
 
     @abstractmethod
     def _split_validation(self, y: Array, seed: int) -> tuple[Array, Array]:
@@ -184,38 +202,77 @@ class NetworkEstimator(TrainingParameters, BaseEstimator, ABC):  # type: ignore[
         if fresh:
             # An interrupted fit must not leave an old network beside new attributes.
             self.__dict__.pop("net_", None)
-        X = self._check_X(X, reset=fresh)
-        y = self._check_target(X, y)
-        weight = check_weights(sample_weight, X)
-        if weight is not None and not weight.all():
-            X, y, weight = (a[weight > 0] for a in (X, y, weight))
+        device = resolve_device(self) if fresh else self.net_.device
+        data = self._encode(X, y, sample_weight, device, fresh=fresh, classes=classes)
         net: TrainingNet
         if fresh:
-            net = self._start(X, y, weight, classes)
+            net = self._make_net(resolve_seed(self.random_state), device)
         elif n_epochs is None:
             net = self._make_net(self.net_.options.seed)
             net.start_from(self.net_)
         else:
             net = self.net_
-        train, valid = self._to_sets(net, X, y, weight)
-        net.train_epochs(train, valid, self.max_epochs if n_epochs is None else n_epochs)
-        self.net_: TrainingNet = net
-        if fresh or n_epochs is None:
-            # What the network was made with, should a parameter be set afterwards.
-            self._fitted_params = self.get_params(deep=False)
+        train, valid = self._to_sets(
+            data,
+            seed=net.options.seed,
+            batch_size=net.batch_size,
+            early_stopping=net.options.patience is not None,
+            module=net.module_,
+        )
+        valid = None if valid is None else valid.taken()
+        n_epochs_now = self.max_epochs if n_epochs is None else n_epochs
+        net.train_epochs(train.taken(), valid, n_epochs_now)
+        self._keep(net, refitted=fresh or n_epochs is None)
         return self
 
-    def _start(self, X: Array, y: Array, weight: Array | None, classes: Any) -> TrainingNet:
+    def _adopt(
+        self, X: Any, y: Any, sample_weight: Any, state: TrainingState, classes: Any = None
+    ) -> Self:
+        """Become what ``fit`` would have made, from a training that ran elsewhere."""
+        check_parameters(self)
+        self.__dict__.pop("net_", None)
         device = resolve_device(self)
-        self._start_target(y, weight, classes)
-        return self._make_net(resolve_seed(self.random_state), device)
+        self._encode(X, y, sample_weight, device, fresh=True, classes=classes)
+        net = self._make_net(state.seed, device)
+        net.load_training_state(state)
+        self._keep(net, refitted=True)
+        return self
 
-    def _make_net(self, seed: int, device: str | None = None) -> TrainingNet:
-        """Return an untrained net for ``input_shape_`` and ``n_outputs_``."""
+    def _keep(self, net: TrainingNet, *, refitted: bool) -> None:
+        self.net_: TrainingNet = net
+        if refitted:
+            # What the network was made with, should a parameter be set afterwards.
+            self._fitted_params = self.get_params(deep=False)
+
+    def _encode(
+        self,
+        X: Any,
+        y: Any,
+        sample_weight: Any,
+        device: str,
+        *,
+        fresh: bool,
+        classes: Any = None,
+    ) -> EncodedData:
+        """Check and encode data; learn from them what a fresh fit learns."""
+        X = self._check_X(X, reset=fresh)
+        y = self._check_target(X, y)
+        weight = check_weights(sample_weight, X)
+        if weight is not None and not weight.all():
+            X, y, weight = (a[weight > 0] for a in (X, y, weight))
+        if fresh:
+            self._start_target(y, weight, classes)
+        rows = Rows(X, self._encode_target(y), weight)
+        dtype = self.dtype if fresh else self.net_.options.dtype
+        tensors = (to_tensor(a, dtype, device) for a in (X, rows.target))
+        return EncodedData(rows, y, *tensors)
+
+    def _seeded_module(self, seed: int) -> nn.Module:
+        """Return an untrained module for ``input_shape_`` and ``n_outputs_``."""
         dtype: torch.dtype = getattr(torch, self.dtype)
         try:
             with forked_rng(derive_seed(seed, Stream.WEIGHTS)):
-                module = self._build_module(self.n_outputs_).to(dtype)
+                return self._build_module(self.n_outputs_).to(dtype)
         except RuntimeError as error:
             if "allocate" not in str(error):
                 raise
@@ -223,9 +280,12 @@ class NetworkEstimator(TrainingParameters, BaseEstimator, ABC):  # type: ignore[
                 f"The network of {self!r} does not fit into memory. Make it smaller. "
                 f"Torch says: {error}"
             ) from error
+
+    def _make_net(self, seed: int, device: str | None = None) -> TrainingNet:
+        """Return an untrained net."""
         criterion, _ = self._task_parts()
         net = TrainingNet(
-            module,
+            self._seeded_module(seed),
             criterion,
             options=self._options(seed),
             optimizer=partial(
@@ -265,51 +325,50 @@ class NetworkEstimator(TrainingParameters, BaseEstimator, ABC):  # type: ignore[
         )
 
     def _to_sets(
-        self, net: TrainingNet, X: Array, y: Array, weight: Array | None
+        self,
+        data: EncodedData,
+        *,
+        seed: int,
+        batch_size: int,
+        early_stopping: bool,
+        module: nn.Module,
     ) -> tuple[TensorSet, TensorSet | None]:
-        """Return the rows to train on, and those to validate on with early stopping."""
-        chosen: Array | slice = slice(None)
-        held_out = None
-        if net.options.patience is not None:
-            seed = derive_seed(net.options.seed, Stream.VALIDATION_SPLIT) % 2**32
-            chosen, held_out = self._split_validation(y, seed)
-        weight = self._weigh_rows(y, weight, chosen)
-        rows = Rows(X, self._encode_target(y), weight)
-        mixes_rows = _mixes_rows(net.module_)
-        # A class may have weight 0.
-        train = rows.take(chosen).with_weight()
-        if net.batch_size == -1 or len(train.X) <= net.batch_size:
-            merged = merge_equal_rows(train)
+        """Return the rows to train on, and those to validate on with early stopping.
+
+        Sets of the same data share its tensors and differ in their index.
+        """
+        chosen = held_out = None
+        if early_stopping:
+            split_seed = derive_seed(seed, Stream.VALIDATION_SPLIT) % 2**32
+            chosen, held_out = self._split_validation(data.y, split_seed)
+        weight = self._weigh_rows(
+            data.y, data.rows.weight, slice(None) if chosen is None else chosen
+        )
+        rows = data.rows._replace(weight=weight)
+        chosen = rows_that_count(weight, chosen)
+        n_rows = len(rows.X) if chosen is None else len(chosen)
+        mixes_rows = _mixes_rows(module)
+        if batch_size == -1 or n_rows <= batch_size:
+            merged = merge_equal_rows(rows if chosen is None else rows.take(chosen))
             # Batch normalisation counts rows, not weights.
-            train = (repeat_by_weight(merged) or train) if mixes_rows else merged
-        if mixes_rows and 1 in {len(train.X), net.batch_size}:
+            if mixes_rows:
+                merged = repeat_by_weight(merged) or (
+                    rows if chosen is None else rows.take(chosen)
+                )
+            dtype = str(data.X.dtype).removeprefix("torch.")
+            X, target = (to_tensor(a, dtype, data.X.device) for a in merged[:2])
+            train = _to_set(X, target, merged.weight, None)
+        else:
+            train = _to_set(data.X, data.target, weight, chosen)
+        if mixes_rows and 1 in {len(train), batch_size}:
             raise ValueError(
                 "Batch normalisation needs at least 2 rows in a batch. Got n_samples="
-                f"{len(train.X)} to train on and batch_size={net.batch_size}."
+                f"{len(train)} to train on and batch_size={batch_size}."
             )
-        valid = (
-            None
-            if held_out is None
-            else self._to_set(net, rows.take(held_out).with_weight())
-        )
-        return self._to_set(net, train), valid
-
-    def _to_set(self, net: TrainingNet, rows: Rows) -> TensorSet:
-        X, target = self._to_tensor(rows.X, net), self._to_tensor(rows.target, net)
-        weight = rows.weight
-        # Equal weights are no weights, to the last bit.
-        if weight is None or (weight == weight[0]).all():
-            return TensorSet(X, target)
-        # Only ratios matter; in float32 the weights themselves might overflow or vanish.
-        return TensorSet(X, target, self._to_tensor(weight / weight.max(), net))
-
-    def _to_tensor(self, values: Array, net: TrainingNet) -> Tensor:
-        if values.dtype.kind == "f":
-            values = values.astype(net.options.dtype, copy=False)
-        if not values.flags.writeable:
-            # Torch has no read-only tensors, and warns of what it will never do here.
-            values = values.copy()
-        return torch.from_numpy(np.ascontiguousarray(values)).to(net.device)
+        if held_out is None:
+            return train, None
+        held_out = rows_that_count(weight, held_out)
+        return train, _to_set(data.X, data.target, weight, held_out)
 
     def _check_X(self, X: Any, *, reset: bool) -> Array:
         X = check_features(
@@ -329,7 +388,9 @@ class NetworkEstimator(TrainingParameters, BaseEstimator, ABC):  # type: ignore[
         """Return the network's outputs on the CPU."""
         check_is_fitted(self)
         X = self._check_X(X, reset=False)
-        outputs: Tensor = self.net_.forward(self._to_tensor(X, self.net_))
+        outputs: Tensor = self.net_.forward(
+            to_tensor(X, self.net_.options.dtype, self.net_.device)
+        )
         return outputs
 
     def save(self, path: str | PathLike[str], *, overwrite: bool = True) -> None:
@@ -422,3 +483,16 @@ def _mixes_rows(module: nn.Module) -> bool:
     """Return whether the output of a row depends on the other rows of its batch."""
     kinds = (nn.BatchNorm1d, nn.BatchNorm2d, nn.BatchNorm3d)
     return any(isinstance(layer, kinds) for layer in module.modules())
+
+
+def _to_set(
+    X: Tensor, target: Tensor, weight: Array | None, index: Array | None
+) -> TensorSet:
+    rows = None if index is None else torch.from_numpy(index).to(X.device)
+    own = weight if weight is None or index is None else weight[index]
+    # Equal weights are no weights, to the last bit.
+    if weight is None or own is None or (own == own[0]).all():
+        return TensorSet(X, target, index=rows)
+    # Only ratios matter; in float32 the weights themselves might overflow or vanish.
+    dtype = str(X.dtype).removeprefix("torch.")
+    return TensorSet(X, target, to_tensor(weight / own.max(), dtype, X.device), rows)

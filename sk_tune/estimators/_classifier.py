@@ -10,7 +10,7 @@ from sklearn.base import ClassifierMixin
 from sklearn.utils import assert_all_finite, check_array, column_or_1d, compute_class_weight
 from sklearn.utils.multiclass import check_classification_targets, type_of_target
 from sklearn.utils.validation import check_consistent_length
-from torch import nn
+from torch import Tensor, nn
 
 from sk_tune.estimators._base import NetworkEstimator
 from sk_tune.estimators._parameters import ClassifierParameters, parameters
@@ -93,10 +93,7 @@ class NetworkClassifier(ClassifierMixin, ClassifierParameters, NetworkEstimator)
             In the order of ``classes_``.  The rows of a multilabel problem, whose columns
             are independent, do not sum to 1.
         """
-        outputs = self._forward(X)
-        if self._is_multilabel:
-            return outputs.sigmoid().numpy()
-        return outputs.softmax(dim=1).numpy()
+        return self._predictions(self._forward(X))
 
     def predict_log_proba(self, X: Any) -> Array:
         """Return the logarithm of the probability of each class.
@@ -134,6 +131,10 @@ class NetworkClassifier(ClassifierMixin, ClassifierParameters, NetworkEstimator)
             return (outputs > 0).numpy().astype(int)
         labels: Array = self.classes_[outputs.argmax(dim=1).numpy()]
         return labels
+
+    def _predictions(self, outputs: Tensor) -> Array:
+        probabilities = outputs.sigmoid() if self._is_multilabel else outputs.softmax(dim=1)
+        return probabilities.numpy()
 
     @property
     def _is_multilabel(self) -> bool:

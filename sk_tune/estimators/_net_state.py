@@ -1,13 +1,18 @@
 # SPDX-FileCopyrightText: sk_tune contributors
 # SPDX-License-Identifier: BSD-3-Clause
-"""Copies of what a net has learnt: to go back to, or on another device."""
+"""Copies of what a net has learnt: to go back to, on another device, or as arrays."""
 
 import copy
-from typing import Any
+from typing import Any, overload
 
+import numpy as np
+import numpy.typing as npt
+import torch
 from torch import Tensor, nn
 
-__all__ = ["cloned", "moved"]
+__all__ = ["cloned", "moved", "to_arrays", "to_tensors"]
+
+Arrays = dict[str, npt.NDArray[np.generic]]
 
 
 def cloned(state_dict: dict[str, Tensor]) -> dict[str, Tensor]:
@@ -55,3 +60,53 @@ def moved(state: dict[str, Any], device: str) -> dict[str, Any]:
         if copied.get(name) is not None:
             copied[name] = {n: t.to(device) for n, t in copied[name].items()}
     return {**state, **copied}
+
+
+@overload
+def to_arrays(tensors: None) -> None: ...
+@overload
+def to_arrays(tensors: dict[str, Any]) -> Arrays: ...
+def to_arrays(tensors: dict[str, Any] | None) -> Arrays | None:
+    """Return tensors by name as arrays that no training will change.
+
+    Parameters
+    ----------
+    tensors : dict of str to Tensor or None
+        What is no tensor is left out.
+
+    Returns
+    -------
+    dict of str to ndarray or None
+        Copies on the host.
+    """
+    if tensors is None:
+        return None
+    return {
+        name: np.array(value.detach().cpu().numpy())
+        for name, value in tensors.items()
+        if isinstance(value, Tensor)
+    }
+
+
+@overload
+def to_tensors(arrays: None, device: str = "cpu") -> None: ...
+@overload
+def to_tensors(arrays: Arrays, device: str = "cpu") -> dict[str, Tensor]: ...
+def to_tensors(arrays: Arrays | None, device: str = "cpu") -> dict[str, Tensor] | None:
+    """Return arrays by name as tensors.
+
+    Parameters
+    ----------
+    arrays : dict of str to ndarray or None
+        From :func:`to_arrays`.
+    device : str, default="cpu"
+        Where to.
+
+    Returns
+    -------
+    dict of str to Tensor or None
+        Copies.
+    """
+    if arrays is None:
+        return None
+    return {n: torch.from_numpy(np.array(a)).to(device) for n, a in arrays.items()}

@@ -16,13 +16,12 @@ from typing import Any
 
 import numpy as np
 import torch
-from skorch.history import History
 from torch import Tensor
 
 from sk_tune._files import replaced_file
 from sk_tune.estimators._validation import resolve_device
 from sk_tune.exceptions import warn_user
-from sk_tune.training import StoppingState
+from sk_tune.training import StoppingState, TrainingState
 
 __all__ = ["load_estimator", "save_estimator"]
 
@@ -42,7 +41,7 @@ _LEARNT = (
     "_many_outputs",
 )
 _NOT_SAVED = ("callbacks", "module")
-_COUNTERS = ("n_steps_", "first_epoch_")
+_COUNTERS = ("n_steps", "first_epoch")
 
 
 def save_estimator(
@@ -70,7 +69,7 @@ def save_estimator(
     target = Path(path)
     if target.exists() and not overwrite:
         raise FileExistsError(f"{target} exists. Pass overwrite=True to replace it.")
-    tensors = _tensors(estimator.net_)
+    tensors = _tensors(estimator.net_.training_state())
     description = _describe(estimator)
     description["checksum"] = _checksum(tensors, description)
     data = safetensors.save(tensors, {_KEY: json.dumps(description)})
@@ -142,7 +141,7 @@ def _describe(estimator: Any) -> dict[str, Any]:
     params = {name: value for name, value in params.items() if name not in _NOT_SAVED}
     if isinstance(params["random_state"], np.random.RandomState):
         params["random_state"] = None
-    net = estimator.net_
+    state = estimator.net_.training_state()
     return {
         "version": FORMAT_VERSION,
         "class": type(estimator).__name__,
@@ -151,27 +150,24 @@ def _describe(estimator: Any) -> dict[str, Any]:
         "learnt": _encode({
             n: getattr(estimator, n) for n in _LEARNT if hasattr(estimator, n)
         }),
-        "seed": net.options.seed,
-        "counters": {name: getattr(net, name) for name in _COUNTERS},
-        "stopping": asdict(net.stopping_),
-        "history": _encode([dict(row) for row in net.history_]),
+        "seed": state.seed,
+        "counters": {name: getattr(state, name) for name in _COUNTERS},
+        "stopping": asdict(state.stopping),
+        "history": _encode(list(state.history)),
     }
 
 
-def _tensors(net: Any) -> dict[str, Tensor]:
-    parts = {"module": net.module_.state_dict()}
-    if net.last_weights_ is not None:
-        parts["last"] = net.last_weights_
-    if net.best_weights_ is not None:
-        parts["best"] = net.best_weights_
-    for index, moments in net.optimizer_.state_dict()["state"].items():
-        parts[f"optimizer.{index}"] = {
-            name: value for name, value in moments.items() if isinstance(value, Tensor)
-        }
+def _tensors(state: TrainingState) -> dict[str, Tensor]:
+    parts = {
+        "module": state.weights,
+        "last": state.last_weights or {},
+        "best": state.best_weights or {},
+        **{f"optimizer.{index}": own for index, own in state.moments.items()},
+    }
     return {
-        f"{part}.{name}": tensor.detach().cpu().contiguous().clone()
+        f"{part}.{name}": torch.from_numpy(array)
         for part, named in parts.items()
-        for name, tensor in named.items()
+        for name, array in named.items()
     }
 
 
@@ -214,25 +210,26 @@ def _restore_net(
         warn_user(f"{error} The network is loaded on the CPU.")
         device = "cpu"
     net = estimator._make_net(description["seed"], device)
-    parts: dict[str, dict[str, Tensor]] = {"module": {}, "last": {}, "best": {}}
-    moments: dict[int, dict[str, Tensor]] = {}
+    parts: dict[str, dict[str, Any]] = {"module": {}, "last": {}, "best": {}}
+    moments: dict[int, dict[str, Any]] = {}
     for key, tensor in tensors.items():
         part, _, name = key.partition(".")
         if part == "optimizer":
             index, _, name = name.partition(".")
-            moments.setdefault(int(index), {})[name] = tensor
+            moments.setdefault(int(index), {})[name] = tensor.numpy()
         else:
-            parts[part][name] = tensor
-    net.module_.load_state_dict(parts["module"])
-    state = net.optimizer_.state_dict()
-    net.optimizer_.load_state_dict({**state, "state": moments})
-    for part in ("last", "best"):
-        if parts[part]:
-            weights = {n: t.to(net.device) for n, t in parts[part].items()}
-            setattr(net, f"{part}_weights_", weights)
-    vars(net).update(description["counters"])
-    net.stopping_ = StoppingState(**description["stopping"])
-    net.history_ = History(_decode(description["history"]))
+            parts[part][name] = tensor.numpy()
+    state = TrainingState(
+        seed=description["seed"],
+        weights=parts["module"],
+        moments=moments,
+        last_weights=parts["last"] or None,
+        best_weights=parts["best"] or None,
+        stopping=StoppingState(**description["stopping"]),
+        history=tuple(_decode(description["history"])),
+        **description["counters"],
+    )
+    net.load_training_state(state)
     return net
 
 

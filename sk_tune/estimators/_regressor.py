@@ -9,7 +9,7 @@ import numpy.typing as npt
 from sklearn.base import RegressorMixin
 from sklearn.utils import check_array, column_or_1d
 from sklearn.utils.validation import check_consistent_length
-from torch import nn
+from torch import Tensor, nn
 
 from sk_tune.estimators._base import NetworkEstimator
 from sk_tune.estimators._parameters import parameters
@@ -81,7 +81,10 @@ class NetworkRegressor(RegressorMixin, NetworkEstimator):  # type: ignore[misc]
             In the units of y.  Of type ``dtype``; several outputs are always float64, as
             scikit-learn's estimator checks ask of multi-output regressors.
         """
-        scaled = self._forward(X).numpy().astype(np.float64)
+        return self._predictions(self._forward(X))
+
+    def _predictions(self, outputs: Tensor) -> Array:
+        scaled = outputs.numpy().astype(np.float64)
         y: Array = scaled * self.target_scale_ + self.target_mean_
         return y if self._many_outputs else y[:, 0].astype(self.dtype)
 

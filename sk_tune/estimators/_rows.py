@@ -11,8 +11,17 @@ from typing import Any, NamedTuple, Self
 
 import numpy as np
 import numpy.typing as npt
+import torch
+from torch import Tensor
 
-__all__ = ["Rows", "merge_equal_rows", "repeat_by_weight"]
+__all__ = [
+    "EncodedData",
+    "Rows",
+    "merge_equal_rows",
+    "repeat_by_weight",
+    "rows_that_count",
+    "to_tensor",
+]
 
 Array = npt.NDArray[Any]
 
@@ -50,28 +59,61 @@ class Rows(NamedTuple):
         weight = None if self.weight is None else self.weight[index]
         return self._replace(X=self.X[index], target=self.target[index], weight=weight)
 
-    def with_weight(self) -> Self:
-        """Return the rows that count: all but those whose weight float32 takes for 0.
 
-        Returns
-        -------
-        Rows
-            The same rows if none has weight 0.
+class EncodedData(NamedTuple):
+    """What an estimator makes of the data that it is given; fits of one kind share it.
 
-        Raises
-        ------
-        ValueError
-            If no row is left.
-        """
-        if self.weight is None:
-            return self
-        if not self.weight.any():
-            raise ValueError(
-                "sample_weight and class_weight must leave rows to train and to validate "
-                f"on. Got {len(self.weight)} rows whose weights are all 0."
-            )
-        counts = self.weight > self.weight.max() * np.finfo(np.float32).tiny
-        return self if counts.all() else self.take(counts)
+    Parameters
+    ----------
+    rows : Rows
+        Checked and encoded.
+    y : ndarray of shape (n_samples,) or (n_samples, n_outputs)
+        Targets before encoding, by which rows are split and weighed.
+    X : Tensor of shape (n_samples, ...)
+        Inputs on the device.
+    target : Tensor of shape (n_samples,) or (n_samples, n_outputs)
+        Encoded targets on the device.
+    """
+
+    rows: Rows
+    y: Array
+    X: Tensor
+    target: Tensor
+
+
+def rows_that_count(weight: Array | None, index: Array | None) -> Array | None:
+    """Return which rows count: all but those whose weight float32 takes for 0.
+
+    Parameters
+    ----------
+    weight : ndarray of shape (n_samples,) or None
+        Weights of all rows; a class may have weight 0.
+    index : ndarray or None
+        The rows in question; all if None.
+
+    Returns
+    -------
+    ndarray or None
+        Positions; None if all rows count.
+
+    Raises
+    ------
+    ValueError
+        If no row is left.
+    """
+    if weight is None:
+        return index
+    own = weight if index is None else weight[index]
+    if not own.any():
+        raise ValueError(
+            "sample_weight and class_weight must leave rows to train and to validate "
+            f"on. Got {len(own)} rows whose weights are all 0."
+        )
+    counts = own > own.max() * np.finfo(np.float32).tiny
+    if counts.all():
+        return index
+    kept: Array = np.flatnonzero(counts) if index is None else index[counts]
+    return kept
 
 
 def merge_equal_rows(rows: Rows) -> Rows:
@@ -123,3 +165,28 @@ def repeat_by_weight(rows: Rows) -> Rows | None:
         return None
     index = np.arange(len(weight)).repeat(weight.astype(int))
     return rows.take(index)._replace(weight=None)
+
+
+def to_tensor(values: Array, dtype: str, device: str | torch.device) -> Tensor:
+    """Return an array as a tensor.
+
+    Parameters
+    ----------
+    values : ndarray
+        Of any type.
+    dtype : str
+        That of real numbers; others keep theirs.
+    device : str or torch.device
+        Where to.
+
+    Returns
+    -------
+    Tensor
+        It may share the array's memory.
+    """
+    if values.dtype.kind == "f":
+        values = values.astype(dtype, copy=False)
+    if not values.flags.writeable:
+        # Torch has no read-only tensors, and warns of what it will never do here.
+        values = values.copy()
+    return torch.from_numpy(np.ascontiguousarray(values)).to(device)

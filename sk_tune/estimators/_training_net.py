@@ -26,7 +26,7 @@ from skorch.history import History
 from torch import Tensor, nn
 
 from sk_tune.estimators._epoch_outcome import EpochOutcome
-from sk_tune.estimators._net_state import cloned, moved
+from sk_tune.estimators._net_state import cloned, moved, to_arrays, to_tensors
 from sk_tune.estimators._training_options import TrainingOptions
 from sk_tune.exceptions import TrainingDivergedError, is_raised_by_code, warn_user
 from sk_tune.nets import seed_dropout, set_dropout_step
@@ -37,10 +37,13 @@ from sk_tune.training import (
     Stream,
     TensorBatches,
     TensorSet,
+    TrainingState,
     add_l1_gradient,
     derive_seed,
     forked_rng,
     learning_rate_factor,
+    loss_message,
+    weights_message,
 )
 
 __all__ = ["TrainingNet"]
@@ -192,7 +195,11 @@ class TrainingNet(NeuralNet):  # type: ignore[misc]
         return patience is not None and self.stopping_.n_waited >= patience
 
     def train_epochs(
-        self, train: TensorSet, valid: TensorSet | None, n_epochs: int
+        self,
+        train: TensorSet,
+        valid: TensorSet | None,
+        n_epochs: int,
+        monitor: TensorSet | None = None,
     ) -> None:
         """Train for some epochs more, from exactly where the training stands.
 
@@ -204,6 +211,8 @@ class TrainingNet(NeuralNet):  # type: ignore[misc]
             Rows that the net is scored on after each epoch, and stopped by.
         n_epochs : int
             At most so many.
+        monitor : TensorSet or None
+            Rows that the net is scored on after each epoch, and that change nothing.
 
         Raises
         ------
@@ -224,7 +233,7 @@ class TrainingNet(NeuralNet):  # type: ignore[misc]
                 for _ in range(n_epochs):
                     if self.stopped_early:
                         break
-                    self._run_epoch(batches, valid, sets)
+                    self._run_epoch(batches, valid, monitor, sets)
             except _StopTraining:
                 # An epoch that was not completed has no scores, and does not count.
                 if "train_loss" not in self.history[-1]:
@@ -267,8 +276,55 @@ class TrainingNet(NeuralNet):  # type: ignore[misc]
         self.first_epoch_ = len(self.history)
         self.n_steps_ = other.n_steps_
 
+    def training_state(self) -> TrainingState:
+        """Return where the training stands, as arrays of its own."""
+        moments = self.optimizer_.state_dict()["state"]
+        return TrainingState(
+            seed=self.options.seed,
+            weights=to_arrays(self.module_.state_dict()),
+            moments={index: to_arrays(own) for index, own in moments.items()},
+            last_weights=to_arrays(self.last_weights_),
+            best_weights=to_arrays(self.best_weights_),
+            n_steps=self.n_steps_,
+            first_epoch=self.first_epoch_,
+            stopping=self.stopping_,
+            history=tuple(dict(row) for row in self.history),
+        )
+
+    def load_training_state(self, state: TrainingState) -> None:
+        """Stand where another training of the same architecture and options stands.
+
+        Parameters
+        ----------
+        state : TrainingState
+            From :meth:`training_state` or a fleet.
+
+        Raises
+        ------
+        RuntimeError
+            If the architectures differ.
+        """
+        self.module_.load_state_dict(to_tensors(state.weights))
+        moments = {index: to_tensors(own) for index, own in state.moments.items()}
+        own_state = self.optimizer_.state_dict()
+        self.optimizer_.load_state_dict({**own_state, "state": moments})
+        for name in ("last", "best"):
+            weights = to_tensors(getattr(state, f"{name}_weights"), self.device)
+            setattr(self, f"{name}_weights_", weights)
+        self.n_steps_ = state.n_steps
+        self.first_epoch_ = state.first_epoch
+        self.stopping_ = state.stopping
+        self.history_ = History(dict(row) for row in state.history)
+        if self.history:
+            for group in self.optimizer_.param_groups:
+                group["lr"] = self.history[-1]["lr"]
+
     def _run_epoch(
-        self, batches: TensorBatches, valid: TensorSet | None, sets: dict[str, Any]
+        self,
+        batches: TensorBatches,
+        valid: TensorSet | None,
+        monitor: TensorSet | None,
+        sets: dict[str, Any],
     ) -> None:
         start = time.perf_counter()
         batches.epoch = len(self.history)
@@ -277,6 +333,8 @@ class TrainingNet(NeuralNet):  # type: ignore[misc]
             self._train_epoch(batches)
         if valid is not None:
             self._validate(valid)
+        if monitor is not None:
+            self._record_scores("monitor", self._evaluate(monitor, hooks=False))
         self._record("lr", self.optimizer_.param_groups[0]["lr"])
         self._record("dur", time.perf_counter() - start)
         if not self.history[-1]["batches"]:
@@ -338,11 +396,10 @@ class TrainingNet(NeuralNet):  # type: ignore[misc]
         return loss.detach(), y_pred.detach()
 
     @torch.no_grad()
-    def _validate(self, valid: TensorSet) -> None:
-        hooks = self._has_batch_hooks()
+    def _evaluate(self, rows: TensorSet, *, hooks: bool) -> EpochOutcome:
         self._set_training(False)
         outcome = EpochOutcome()
-        for batch in self.get_iterator(valid, training=False):
+        for batch in self.get_iterator(rows, training=False):
             if hooks:
                 self.notify("on_batch_begin", batch=batch, training=False)
             y_pred = self.module_(batch[0])
@@ -350,6 +407,10 @@ class TrainingNet(NeuralNet):  # type: ignore[misc]
             outcome.add(loss, y_pred, batch[1])
             if hooks:
                 self._end_batch("valid", batch, loss, y_pred)
+        return outcome
+
+    def _validate(self, valid: TensorSet) -> None:
+        outcome = self._evaluate(valid, hooks=self._has_batch_hooks())
         self._record_scores("valid", outcome)
         if self.options.patience is None:
             return
@@ -362,13 +423,9 @@ class TrainingNet(NeuralNet):  # type: ignore[misc]
 
     def _record_scores(self, prefix: str, outcome: EpochOutcome) -> None:
         loss, score = outcome.loss_and_score(self.options.score)
-        if not math.isfinite(loss):
-            epoch = len(self.history)
-            raise TrainingDivergedError(
-                f"The {prefix} loss became {loss} at epoch {epoch} with learning_rate="
-                f"{self.options.learning_rate:g}. Lower learning_rate, set gradient_clip, "
-                "or scale the features."
-            )
+        if not math.isfinite(loss) and prefix != "monitor":
+            rate = self.options.learning_rate
+            raise TrainingDivergedError(loss_message(prefix, loss, len(self.history), rate))
         name = prefix + "_loss"
         best = min((row.get(name, loss) for row in self.history[:-1]), default=loss)
         self._record(name, loss)
@@ -403,11 +460,8 @@ class TrainingNet(NeuralNet):  # type: ignore[misc]
     def _check_weights(self) -> None:
         for name, weights in self.module_.named_parameters():
             if not torch.isfinite(weights).all():
-                raise TrainingDivergedError(
-                    f"The weights {name!r} are not finite after epoch {len(self.history)} "
-                    f"with learning_rate={self.options.learning_rate:g}. Lower "
-                    "learning_rate, or set gradient_clip."
-                )
+                rate = self.options.learning_rate
+                raise TrainingDivergedError(weights_message(name, len(self.history), rate))
 
     def _restore_best(self) -> None:
         """Predict with the best weights, but keep the last ones to go on from."""

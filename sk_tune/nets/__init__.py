@@ -4,7 +4,15 @@
 
 from sk_tune.nets._activations import ACTIVATIONS
 from sk_tune.nets._cnn import CNN
-from sk_tune.nets._dropout import SeededDropout, seed_dropout, set_dropout_step
+from sk_tune.nets._dropout import (
+    SeededDropout,
+    dropout_coefficients,
+    dropout_layer_seeds,
+    dropout_positions,
+    dropout_threshold,
+    seed_dropout,
+    set_dropout_step,
+)
 from sk_tune.nets._mlp import MLP
 from sk_tune.nets._rnn import RNN
 
@@ -14,6 +22,10 @@ __all__ = [
     "MLP",
     "RNN",
     "SeededDropout",
+    "dropout_coefficients",
+    "dropout_layer_seeds",
+    "dropout_positions",
+    "dropout_threshold",
     "seed_dropout",
     "set_dropout_step",
 ]

@@ -5,23 +5,41 @@
 No generator is involved: the mask of any step can be computed again, alone or beside other
 networks, after a pause or on another machine, and nobody's global random state moves.
 
-The hash is the finaliser of MurmurHash3 for 32 bits (A. Appleby, public domain), applied to
-a position that a key has shifted.
+Notation: t_i is a fixed random 32-bit number for position i, the same for all networks; a
+(odd) and b are random numbers of one layer at one step.  An element is kept if a t_i + b
+mod 2**32 reaches the threshold, which costs two operations of integers and a comparison.
+The masks of two positions are independent, since multiply-shift hashing is strongly
+universal [1]_.  All random numbers are the finaliser of MurmurHash3 for 32 bits (A.
+Appleby, public domain) of a counter.
+
+References
+----------
+.. [1] M. Dietzfelbinger. Universal hashing and k-wise independent random variables via
+   integer arithmetic without primes. STACS 1996.
 """
 
 from collections.abc import Iterable
+from functools import lru_cache
+from typing import TypeVar
 
 import torch
 from torch import Tensor, nn
 
-__all__ = ["SeededDropout", "seed_dropout", "set_dropout_step"]
+__all__ = [
+    "SeededDropout",
+    "dropout_coefficients",
+    "dropout_layer_seeds",
+    "dropout_positions",
+    "dropout_threshold",
+    "seed_dropout",
+    "set_dropout_step",
+]
 
 _MASK = 0xFFFFFFFF
-# Odd 32-bit constants that spread consecutive counters: 2**32 over the golden ratio, and
-# the two multipliers of MurmurHash3's finaliser as signed numbers.
-_GOLDEN = 0x9E3779B9
-_MUL_1 = 0x85EBCA6B - 2**32
-_MUL_2 = 0xC2B2AE35 - 2**32
+_GOLDEN = 0x9E3779B9  # 2**32 over the golden ratio: spreads consecutive counters.
+
+# A number, or a tensor of them of type int64.
+_Numbers = TypeVar("_Numbers", int, Tensor)
 
 
 class SeededDropout(nn.Module):
@@ -45,7 +63,6 @@ class SeededDropout(nn.Module):
         self.p = p
         self.seed = 0
         self.step = 0
-        self._positions = torch.empty(0, dtype=torch.int32)
 
     def forward(self, x: Tensor) -> Tensor:
         """Return `x` with elements dropped, or `x` itself in evaluation mode.
@@ -62,32 +79,15 @@ class SeededDropout(nn.Module):
         """
         if not self.training or self.p == 0:
             return x
-        keep = self._uniform_bits(x) >= int(self.p * 2**32) - 2**31
+        a, b = dropout_coefficients(self.seed, self.step)
+        bits = dropout_positions(x.numel(), x.device) * a + b
         # In the dtype of x: multiplying by a bool mask promotes, and is slower.
-        return x * keep.to(x.dtype).mul_(1 / (1 - self.p)).view_as(x)
+        keep = (bits >= dropout_threshold(self.p)).to(x.dtype)
+        return x * keep.mul_(1 / (1 - self.p)).view_as(x)
 
     def extra_repr(self) -> str:
         """Return what ``repr`` shows of the layer."""
         return f"p={self.p}"
-
-    def _uniform_bits(self, x: Tensor) -> Tensor:
-        """Return one uniform int32 for each element of `x`, flat."""
-        if self._positions.numel() < x.numel() or self._positions.device != x.device:
-            self._positions = torch.arange(x.numel(), dtype=torch.int32, device=x.device)
-        key = _mix(self.seed + self.step * _GOLDEN)
-        bits = self._positions[: x.numel()] * _signed(_GOLDEN) + _signed(key)
-        # Torch shifts copies of the sign in from the left; the masks take them out.  The
-        # finaliser's last shift is left out: it changes the low bits only.
-        bits ^= (bits >> 16).bitwise_and_(0xFFFF)
-        bits *= _MUL_1
-        bits ^= (bits >> 13).bitwise_and_(0x7FFFF)
-        bits *= _MUL_2
-        return bits
-
-    def __getstate__(self) -> dict[str, object]:
-        # The cached positions are cheap to make and would grow every pickle.
-        state = dict(self.__dict__)
-        return {**state, "_positions": torch.empty(0, dtype=torch.int32)}
 
 
 def seed_dropout(module: nn.Module, seed: int) -> list[SeededDropout]:
@@ -106,8 +106,8 @@ def seed_dropout(module: nn.Module, seed: int) -> list[SeededDropout]:
         In the order of ``module.modules()``.
     """
     layers = [m for m in module.modules() if isinstance(m, SeededDropout)]
-    for position, layer in enumerate(layers):
-        layer.seed = _mix(_mix(seed & _MASK) ^ _mix((seed >> 32) + position + 1))
+    for layer, key in zip(layers, dropout_layer_seeds(seed, len(layers)), strict=True):
+        layer.seed = key
     return layers
 
 
@@ -125,15 +125,93 @@ def set_dropout_step(layers: Iterable[SeededDropout], step: int) -> None:
         layer.step = step
 
 
-def _mix(value: int) -> int:
+def dropout_layer_seeds(seed: int, n_layers: int) -> list[int]:
+    """Return the keys of a network's dropout layers.
+
+    Parameters
+    ----------
+    seed : int
+        Seed of the network's dropout stream.
+    n_layers : int
+        Dropout layers.
+
+    Returns
+    -------
+    list of int
+        Unsigned 32-bit numbers.
+    """
+    low, high = _mix(seed & _MASK), seed >> 32
+    return [_mix(low ^ _mix(high + position + 1)) for position in range(n_layers)]
+
+
+def dropout_coefficients(seed: _Numbers, step: _Numbers) -> tuple[_Numbers, _Numbers]:
+    """Return what the mask of one layer at one step is made with.
+
+    Parameters
+    ----------
+    seed : int or Tensor of int64
+        Key of the layer.
+    step : int or Tensor of int64
+        Updates already made.
+
+    Returns
+    -------
+    a, b : int or Tensor of int64
+        In the range of int32; `a` is odd.
+    """
+    key = _mix(seed + step * _GOLDEN)
+    return _signed(key | 1), _signed(_mix(key ^ _GOLDEN))
+
+
+def dropout_threshold(p: float) -> int:
+    """Return the least int32 that keeps an element which is dropped with probability p.
+
+    Parameters
+    ----------
+    p : float
+        In [0, 1).
+
+    Returns
+    -------
+    int
+        In the range of int32.
+    """
+    return int(p * 2**32) - 2**31
+
+
+def dropout_positions(n: int, device: torch.device) -> Tensor:
+    """Return the random numbers of the first positions.
+
+    Parameters
+    ----------
+    n : int
+        How many.
+    device : torch.device
+        Where.
+
+    Returns
+    -------
+    Tensor of shape (n,) and type int32
+        Not to be written to.
+    """
+    return _position_table(max(12, (n - 1).bit_length()), device)[:n]
+
+
+@lru_cache(maxsize=8)
+def _position_table(log_size: int, device: torch.device) -> Tensor:
+    positions = torch.arange(2**log_size, dtype=torch.int64, device=device)
+    return _signed(_mix(positions + 1)).to(torch.int32)
+
+
+def _mix(value: _Numbers) -> _Numbers:
     """Return MurmurHash3's finaliser of the low 32 bits, as an unsigned number."""
-    value &= _MASK
-    value ^= value >> 16
+    value = value & _MASK
+    value = value ^ (value >> 16)
     value = value * 0x85EBCA6B & _MASK
-    value ^= value >> 13
+    value = value ^ (value >> 13)
     value = value * 0xC2B2AE35 & _MASK
-    return value ^ value >> 16
+    return value ^ (value >> 16)
 
 
-def _signed(value: int) -> int:
-    return value - 2**32 if value >= 2**31 else value
+def _signed(value: _Numbers) -> _Numbers:
+    return (value ^ 2**31) - 2**31

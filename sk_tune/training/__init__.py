@@ -5,17 +5,25 @@
 Torch and numpy only.  Every engine trains with these parts, so that all of them agree.
 """
 
-from sk_tune.training._batches import TensorBatches, TensorSet
+from sk_tune.training._batches import TensorBatches, TensorSet, batch_order, batch_sizes
+from sk_tune.training._divergence import loss_message, weights_message
 from sk_tune.training._early_stopping import StoppingState
 from sk_tune.training._learning_rate import LR_SCHEDULES, learning_rate_factor
 from sk_tune.training._losses import BinaryCrossEntropy, CrossEntropy, SquaredError
-from sk_tune.training._optimizers import OPTIMIZERS, add_l1_gradient, build_optimizer
+from sk_tune.training._optimizers import (
+    OPTIMIZERS,
+    SECOND_MOMENT_DECAY,
+    add_l1_gradient,
+    build_optimizer,
+)
 from sk_tune.training._scores import accuracy, r2
 from sk_tune.training._seeds import Stream, derive_seed, forked_rng
+from sk_tune.training._state import TrainingState
 
 __all__ = [
     "LR_SCHEDULES",
     "OPTIMIZERS",
+    "SECOND_MOMENT_DECAY",
     "BinaryCrossEntropy",
     "CrossEntropy",
     "SquaredError",
@@ -23,11 +31,16 @@ __all__ = [
     "Stream",
     "TensorBatches",
     "TensorSet",
+    "TrainingState",
     "accuracy",
     "add_l1_gradient",
+    "batch_order",
+    "batch_sizes",
     "build_optimizer",
     "derive_seed",
     "forked_rng",
     "learning_rate_factor",
+    "loss_message",
     "r2",
+    "weights_message",
 ]

@@ -16,7 +16,7 @@ from torch.utils.data import Dataset
 
 from sk_tune.training._seeds import Stream, derive_seed
 
-__all__ = ["TensorBatches", "TensorSet"]
+__all__ = ["TensorBatches", "TensorSet", "batch_order", "batch_sizes"]
 
 # Batches gathered at once: few Python steps, and a bounded copy where the data are large.
 _BATCHES_PER_BLOCK = 32
@@ -33,6 +33,9 @@ class TensorSet(Dataset[Any]):
         Encoded targets.
     sample_weight : Tensor of shape (N,), default=None
         Weights of the loss.
+    index : Tensor of shape (n,), default=None
+        Which of the N rows the set consists of; all if not given.  Sets that share X can
+        thus differ in their rows.
     """
 
     def __init__(
@@ -40,16 +43,26 @@ class TensorSet(Dataset[Any]):
         X: Tensor,
         y: Tensor | None = None,
         sample_weight: Tensor | None = None,
+        index: Tensor | None = None,
     ) -> None:
         self.X = X
         self.y = y
         self.sample_weight = sample_weight
+        self.index = index
 
     def __len__(self) -> int:
-        return len(self.X)
+        return len(self.X) if self.index is None else len(self.index)
 
     def __getitem__(self, index: Any) -> tuple[Any, Any]:
-        return _pack(*(None if c is None else c[index] for c in self.columns))
+        rows = index if self.index is None else self.index[index]
+        return _pack(*(None if c is None else c[rows] for c in self.columns))
+
+    def taken(self) -> "TensorSet":
+        """Return the same rows as tensors of their own, without an index."""
+        if self.index is None:
+            return self
+        y, weight = (None if c is None else c[self.index] for c in self.columns[1:])
+        return TensorSet(self.X[self.index], y, weight)
 
     @property
     def columns(self) -> tuple[Tensor | None, ...]:
@@ -86,7 +99,7 @@ class TensorBatches:
         copy: bool = False,
     ) -> None:
         own = isinstance(dataset, TensorSet)
-        columns = dataset.columns if own else (dataset.X, dataset.y, None)
+        columns = dataset.taken().columns if own else (dataset.X, dataset.y, None)
         self.columns = [None if c is None else torch.as_tensor(c) for c in columns]
         self.n_rows = len(dataset)
         self.batch_size = batch_size
@@ -117,22 +130,67 @@ class TensorBatches:
             start = stop
 
     def _sizes(self) -> list[int]:
-        full, rest = divmod(self.n_rows, self.batch_size)
-        sizes = [self.batch_size] * full
-        if rest == 1 and full > 0 and self.seed is not None:
-            sizes[-1] += 1
-        elif rest:
-            sizes.append(rest)
-        return sizes
+        return batch_sizes(self.n_rows, self.batch_size, shuffled=self.seed is not None)
 
     def _order(self) -> Tensor | None:
         if self.seed is None:
             return None
-        generator = torch.Generator()
-        generator.manual_seed(derive_seed(self.seed, Stream.BATCH_ORDER, self.epoch))
-        order = torch.randperm(self.n_rows, generator=generator)
+        order = batch_order(self.n_rows, self.seed, self.epoch)
         X = self.columns[0]
         return order if X is None else order.to(X.device)
+
+
+def batch_sizes(n_rows: int, batch_size: int, *, shuffled: bool) -> list[int]:
+    """Return the rows of each batch of an epoch.
+
+    Parameters
+    ----------
+    n_rows : int
+        Rows of the epoch.
+    batch_size : int
+        Rows of a full batch.
+    shuffled : bool
+        Whether it is trained on, so that a lone last row joins the batch before it.
+
+    Returns
+    -------
+    list of int
+        Their sum is `n_rows`.
+
+    Examples
+    --------
+    >>> batch_sizes(9, 4, shuffled=True), batch_sizes(9, 4, shuffled=False)
+    ([4, 5], [4, 4, 1])
+    """
+    full, rest = divmod(n_rows, batch_size)
+    sizes = [batch_size] * full
+    if rest == 1 and full > 0 and shuffled:
+        sizes[-1] += 1
+    elif rest:
+        sizes.append(rest)
+    return sizes
+
+
+def batch_order(n_rows: int, seed: int, epoch: int) -> Tensor:
+    """Return the order of the rows in one epoch.
+
+    Parameters
+    ----------
+    n_rows : int
+        Rows of the epoch.
+    seed : int
+        Of the fit.
+    epoch : int
+        Number of the epoch, from 0.
+
+    Returns
+    -------
+    Tensor of shape (n_rows,)
+        A permutation, on the CPU.
+    """
+    generator = torch.Generator()
+    generator.manual_seed(derive_seed(seed, Stream.BATCH_ORDER, epoch))
+    return torch.randperm(n_rows, generator=generator)
 
 
 def _pack(X: Any, y: Any, sample_weight: Any) -> tuple[Any, Any]:

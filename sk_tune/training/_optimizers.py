@@ -8,11 +8,13 @@ import torch
 from torch import nn
 from torch.optim import SGD, Adam, AdamW, Optimizer, RMSprop
 
-__all__ = ["OPTIMIZERS", "add_l1_gradient", "build_optimizer"]
+__all__ = ["OPTIMIZERS", "SECOND_MOMENT_DECAY", "add_l1_gradient", "build_optimizer"]
 
 OPTIMIZERS = ("adamw", "adam", "sgd", "rmsprop")
 
-_BETA_2 = 0.999  # Kingma and Ba, 2015, Algorithm 1.
+# How the mean of the squared gradient decays: beta_2 of Adam (Kingma and Ba, 2015,
+# Algorithm 1), alpha of RMSprop (torch's default).
+SECOND_MOMENT_DECAY = {"adamw": 0.999, "adam": 0.999, "rmsprop": 0.99, "sgd": 0.0}
 
 
 def build_optimizer(
@@ -54,7 +56,7 @@ def build_optimizer(
         return kind(
             params,
             lr=learning_rate,
-            betas=(momentum, _BETA_2),
+            betas=(momentum, SECOND_MOMENT_DECAY[name]),
             weight_decay=weight_decay,
             fused=fused,
         )
@@ -67,7 +69,13 @@ def build_optimizer(
             weight_decay=weight_decay,
             fused=fused,
         )
-    return RMSprop(params, lr=learning_rate, momentum=momentum, weight_decay=weight_decay)
+    return RMSprop(
+        params,
+        lr=learning_rate,
+        alpha=SECOND_MOMENT_DECAY[name],
+        momentum=momentum,
+        weight_decay=weight_decay,
+    )
 
 
 @torch.no_grad()

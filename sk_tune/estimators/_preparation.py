@@ -1,0 +1,316 @@
+# SPDX-FileCopyrightText: sk_tune contributors
+# SPDX-License-Identifier: BSD-3-Clause
+"""A fit up to where training begins, so that any engine can take over from there.
+
+The steps are those of ``fit``; fits of the same data, as the folds of a search are, share
+what is made of it.
+"""
+
+import copy
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from sklearn.base import BaseEstimator
+from torch import Tensor, nn
+
+from sk_tune._compat import safe_indexing
+from sk_tune.estimators._base import NetworkEstimator
+from sk_tune.estimators._rows import EncodedData, to_tensor
+from sk_tune.estimators._training_options import TrainingOptions
+from sk_tune.estimators._validation import check_parameters, resolve_device, resolve_seed
+from sk_tune.training import TensorSet, TrainingState
+
+__all__ = ["FitPreparer", "PreparedFit", "adopt_training", "first_seed", "is_unchanged"]
+
+Array = npt.NDArray[Any]
+
+# Parameters on which it depends what an estimator makes of its data.
+_DATA_PARAMETERS = ("dtype", "device", "input_shape")
+_SEAMS = (
+    "fit",
+    "_fit",
+    "_encode",
+    "_make_net",
+    "_seeded_module",
+    "_to_sets",
+    "_options",
+    "_predictions",
+)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class PreparedFit:
+    """All that training needs.
+
+    Parameters
+    ----------
+    estimator : NetworkEstimator
+        A copy of the caller's, which knows the data but has no network yet.
+    module : Module
+        Built under the seed of the fit; with the weights of `state`, if there is one.
+    options : TrainingOptions
+        How to train.
+    train : TensorSet
+        Rows to train on.
+    valid : TensorSet or None
+        Rows that early stopping looks at.
+    monitor : TensorSet or None
+        Rows that are only looked at.
+    state : TrainingState or None
+        Where an earlier training stands.
+    """
+
+    estimator: NetworkEstimator
+    module: nn.Module
+    options: TrainingOptions
+    train: TensorSet
+    valid: TensorSet | None
+    monitor: TensorSet | None
+    state: TrainingState | None
+
+    @property
+    def loss(self) -> nn.Module:
+        """The loss of the task."""
+        loss: nn.Module = self.estimator._task_parts()[0]
+        return loss
+
+    def predictions(self, outputs: Array) -> Array:
+        """Return probabilities, or targets in their units.
+
+        Parameters
+        ----------
+        outputs : ndarray of shape (n_samples, n_outputs)
+            Of the network.
+
+        Returns
+        -------
+        ndarray
+            As ``predict_proba`` or, of a regressor, ``predict`` returns them.
+        """
+        return self.estimator._predictions(torch.from_numpy(outputs))
+
+    def train_alone(self, n_epochs: int) -> tuple[TrainingState, Array | None]:
+        """Train through skorch.
+
+        Parameters
+        ----------
+        n_epochs : int
+            Epochs to train now, at most.
+
+        Returns
+        -------
+        state : TrainingState
+            Where training stands.
+        predictions : ndarray or None
+            On the monitor rows.
+
+        Raises
+        ------
+        TrainingDivergedError
+            If the loss or a weight becomes infinite or NaN.
+        """
+        net = self.estimator._make_net(self.options.seed, str(self.train.X.device))
+        if self.state is not None:
+            net.load_training_state(self.state)
+        valid = None if self.valid is None else self.valid.taken()
+        net.train_epochs(self.train.taken(), valid, n_epochs, self.monitor)
+        outputs = None if self.monitor is None else net.forward(self.monitor.X)
+        predictions = None if outputs is None else self.predictions(outputs.numpy())
+        return net.training_state(), predictions
+
+
+class FitPreparer:
+    """Prepares fits one by one and remembers what they can share."""
+
+    def __init__(self) -> None:
+        # The objects themselves are kept, so that their ids stay theirs.
+        self._known: dict[Any, tuple[EncodedData, dict[str, Any], Any]] = {}
+        self._monitors: dict[Any, tuple[TensorSet, Any]] = {}
+
+    def prepare(
+        self,
+        estimator: NetworkEstimator,
+        X: Any,
+        y: Any,
+        *,
+        seed: int,
+        rows: Array | None = None,
+        sample_weight: Any = None,
+        monitor: Array | None = None,
+        state: TrainingState | None = None,
+    ) -> PreparedFit:
+        """Do all of a fit but the training.
+
+        Parameters
+        ----------
+        estimator : NetworkEstimator
+            It is not changed.
+        X, y : array-like
+            Features and targets; shared between fits that pass the same objects.
+        seed : int
+            Source of all random numbers.
+        rows : ndarray or None, default=None
+            Positions of the rows to train on; all if None.
+        sample_weight : array-like or None, default=None
+            Weights of all rows.
+        monitor : ndarray or None, default=None
+            Positions of the rows to look at.
+        state : TrainingState or None, default=None
+            Where an earlier training of this fit stands.
+
+        Returns
+        -------
+        PreparedFit
+            Ready to be trained.
+
+        Raises
+        ------
+        ValueError
+            If a parameter or the data are not what the estimator asks for.
+        """
+        check_parameters(estimator)
+        twin = _unfitted(estimator)
+        device = resolve_device(twin)
+        own = {name: getattr(twin, name, None) for name in _DATA_PARAMETERS}
+        sources = (X, y, rows, sample_weight)
+        key = (type(twin), *map(id, sources), *map(repr, own.values()))
+        if key not in self._known:
+            before = set(vars(twin))
+            parts = [_at(part, rows) for part in (X, y, sample_weight)]
+            data = twin._encode(*parts, device, fresh=True)
+            learnt = {n: v for n, v in vars(twin).items() if n not in before}
+            self._known[key] = (data, learnt, sources)
+        data, learnt, _ = self._known[key]
+        vars(twin).update(learnt)
+        module = twin._seeded_module(seed).to(device)
+        if state is not None:
+            _load(module, state)
+        train, valid = twin._to_sets(
+            data,
+            seed=seed,
+            batch_size=int(twin.batch_size),
+            early_stopping=twin.early_stopping,
+            module=module,
+        )
+        return PreparedFit(
+            estimator=twin,
+            module=module,
+            options=twin._options(seed),
+            train=train,
+            valid=valid,
+            monitor=self._monitor(twin, key, X, y, monitor, device),
+            state=state,
+        )
+
+    def _monitor(
+        self, twin: Any, key: Any, X: Any, y: Any, monitor: Array | None, device: str
+    ) -> TensorSet | None:
+        if monitor is None:
+            return None
+        key = (key, id(monitor))
+        if key not in self._monitors:
+            X_checked = twin._check_X(_at(X, monitor), reset=False)
+            y_checked = twin._check_target(X_checked, _at(y, monitor))
+            known = None
+            if hasattr(twin, "classes_") and y_checked.ndim == 1:
+                # A class that the training rows lack has no output, and so no loss.
+                known = np.isin(y_checked, twin.classes_)
+                y_checked = np.where(known, y_checked, twin.classes_[0])
+            target = twin._encode_target(y_checked)
+            weight = None
+            if known is not None and not known.all():
+                weight = to_tensor(known.astype(np.float64), twin.dtype, device)
+            tensors = [to_tensor(a, twin.dtype, device) for a in (X_checked, target)]
+            self._monitors[key] = (TensorSet(*tensors, weight), monitor)
+        return self._monitors[key][0]
+
+
+def adopt_training(
+    estimator: NetworkEstimator,
+    X: Any,
+    y: Any,
+    state: TrainingState,
+    *,
+    rows: Array | None = None,
+    sample_weight: Any = None,
+) -> NetworkEstimator:
+    """Make an estimator what ``fit`` would have made of it, from a finished training.
+
+    Parameters
+    ----------
+    estimator : NetworkEstimator
+        With the parameters of the training.
+    X, y : array-like
+        The data of the training.
+    state : TrainingState
+        Where the training ended.
+    rows : ndarray or None, default=None
+        Positions of the rows that were trained on; all if None.
+    sample_weight : array-like or None, default=None
+        Weights of all rows.
+
+    Returns
+    -------
+    NetworkEstimator
+        The estimator.
+    """
+    parts = [_at(part, rows) for part in (X, y, sample_weight)]
+    return estimator._adopt(*parts, state)
+
+
+def first_seed(estimator: NetworkEstimator) -> int:
+    """Return the seed that a fit of an estimator would take.
+
+    Parameters
+    ----------
+    estimator : NetworkEstimator
+        A ``RandomState`` as its ``random_state`` is advanced once.
+
+    Returns
+    -------
+    int
+        In ``[0, 2**32)``.
+    """
+    return resolve_seed(estimator.random_state)
+
+
+def is_unchanged(estimator: BaseEstimator) -> bool:
+    """Return whether an estimator trains as its class in sk_tune does.
+
+    Parameters
+    ----------
+    estimator : estimator
+        Of sk_tune, or of a class derived from one.
+
+    Returns
+    -------
+    bool
+        False if a method that takes part in training was overridden.
+    """
+    cls = type(estimator)
+    return all(getattr(cls, name).__module__.startswith("sk_tune.") for name in _SEAMS)
+
+
+def _unfitted(estimator: NetworkEstimator) -> NetworkEstimator:
+    """Return a copy with the same parameters and nothing that was learnt."""
+    twin = copy.copy(estimator)
+    params = estimator.get_params(deep=False)
+    for name in [n for n in vars(twin) if n not in params]:
+        delattr(twin, name)
+    return twin
+
+
+def _at(part: Any, rows: Array | None) -> Any:
+    return part if part is None or rows is None else safe_indexing(part, rows)
+
+
+def _load(module: nn.Module, state: TrainingState) -> None:
+    """Give a module the weights that training goes on from."""
+    weights = state.weights if state.last_weights is None else state.last_weights
+    tensors: dict[str, Tensor] = {
+        name: torch.from_numpy(np.array(array)) for name, array in weights.items()
+    }
+    module.load_state_dict(tensors)
