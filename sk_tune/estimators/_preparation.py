@@ -179,12 +179,12 @@ class FitPreparer:
         key = (type(twin), *map(id, sources), *map(repr, own.values()))
         if key not in self._known:
             before = set(vars(twin))
-            parts = [_at(part, rows) for part in (X, y, sample_weight)]
-            data = twin._encode(*parts, device, fresh=True)
+            own_X, own_y, weight = (_at(part, rows) for part in (X, y, sample_weight))
+            data = twin._encode(own_X, own_y, weight, device, fresh=True)
             learnt = {n: v for n, v in vars(twin).items() if n not in before}
             self._known[key] = (data, learnt, sources)
         data, learnt, _ = self._known[key]
-        vars(twin).update(learnt)
+        twin.__dict__.update(learnt)
         module = twin._seeded_module(seed).to(device)
         if state is not None:
             _load(module, state)
@@ -223,8 +223,8 @@ class FitPreparer:
             weight = None
             if known is not None and not known.all():
                 weight = to_tensor(known.astype(np.float64), twin.dtype, device)
-            tensors = [to_tensor(a, twin.dtype, device) for a in (X_checked, target)]
-            self._monitors[key] = (TensorSet(*tensors, weight), monitor)
+            own_X, own_y = (to_tensor(a, twin.dtype, device) for a in (X_checked, target))
+            self._monitors[key] = (TensorSet(own_X, own_y, weight), monitor)
         return self._monitors[key][0]
 
 
@@ -257,8 +257,8 @@ def adopt_training(
     NetworkEstimator
         The estimator.
     """
-    parts = [_at(part, rows) for part in (X, y, sample_weight)]
-    return estimator._adopt(*parts, state)
+    X, y, sample_weight = (_at(part, rows) for part in (X, y, sample_weight))
+    return estimator._adopt(X, y, sample_weight, state)
 
 
 def first_seed(estimator: NetworkEstimator) -> int:

@@ -46,6 +46,12 @@ class RNN(nn.Module):
         Add the input of a recurrent layer to its output where both have the same size.
     dropout : float
         Probability of dropping an element of a layer's output.
+
+    Attributes
+    ----------
+    padded : bool or None
+        Whether there is padding in the sequences; None looks for it in each batch, which
+        is not possible where batches of several networks are computed as one.
     """
 
     def __init__(
@@ -83,6 +89,7 @@ class RNN(nn.Module):
         self.hidden_size = hidden_size
         self.bidirectional = bidirectional
         self.output = nn.Linear(n_out, n_outputs)
+        self.padded: bool | None = None
 
     def forward(self, x: Tensor) -> Tensor:
         """Return the outputs of a batch.
@@ -98,15 +105,19 @@ class RNN(nn.Module):
             Unnormalised outputs.
         """
         padding = torch.isnan(x[:, :, 0])
-        if torch.compiler.is_exporting() or not padding.any():
-            lengths = None
-        else:
+        lengths = None
+        if self._is_padded(padding):
             lengths = x.shape[1] - padding.sum(dim=1)
             x = torch.where(padding.unsqueeze(2), torch.zeros_like(x), x)
         for layer in self.layers:
             x = layer(x, lengths)
         outputs: Tensor = self.output(self._last_state(x, lengths))
         return outputs
+
+    def _is_padded(self, padding: Tensor) -> bool:
+        if self.padded is not None:
+            return self.padded
+        return not torch.compiler.is_exporting() and bool(padding.any())
 
     def _last_state(self, x: Tensor, lengths: Tensor | None) -> Tensor:
         """Return where each direction ends: (B, T, H) to (B, H)."""
@@ -149,6 +160,10 @@ class _RecurrentLayer(nn.Module):
         return h if self.dropout is None else self.dropout(h)
 
     def _recur(self, x: Tensor, lengths: Tensor | None) -> Tensor:
+        if not isinstance(self.recurrence, nn.RNNBase):
+            # The form of it that a fleet computes.
+            twin: Tensor = self.recurrence(x, lengths)
+            return twin
         if lengths is None:
             h: Tensor = self.recurrence(x)[0]
             return h
@@ -168,6 +183,22 @@ def _normalize(norm: nn.Module, h: Tensor, lengths: Tensor | None) -> Tensor:
         return normalized
     # Batch statistics are taken over real steps only.
     real = torch.arange(h.shape[1], device=h.device) < lengths.unsqueeze(1)
-    out = torch.zeros_like(h)
-    out[real] = norm(h[real])
-    return out
+    return _masked_batch_norm(norm, h, real.to(h.dtype).unsqueeze(2))
+
+
+def _masked_batch_norm(norm: Any, h: Tensor, real: Tensor) -> Tensor:
+    """Normalise the steps of which `real` is 1, as nn.BatchNorm1d does; others become 0."""
+    mean, variance = norm.running_mean, norm.running_var
+    if norm.training:
+        n = real.sum()
+        mean = (h * real).sum(dim=(0, 1)) / n
+        variance = (torch.square(h - mean) * real).sum(dim=(0, 1)) / n
+        with torch.no_grad():
+            unbiased = variance * (n / (n - 1))
+            # In place by mul_ and add_, which torch.func.vmap has rules for.
+            norm.running_mean.mul_(1 - norm.momentum).add_(mean * norm.momentum)
+            norm.running_var.mul_(1 - norm.momentum).add_(unbiased * norm.momentum)
+            norm.num_batches_tracked.add_(1)
+    normalized = (h - mean) * (variance + norm.eps).rsqrt()
+    scaled: Tensor = (normalized * norm.weight + norm.bias) * real
+    return scaled

@@ -1,0 +1,9 @@
+# SPDX-FileCopyrightText: sk_tune contributors
+# SPDX-License-Identifier: BSD-3-Clause
+"""Many fits in, trained networks out."""
+
+from sk_tune.engine._progress import Progress
+from sk_tune.engine._records import Fit, Trained
+from sk_tune.engine._train import fitted_estimator, train
+
+__all__ = ["Fit", "Progress", "Trained", "fitted_estimator", "train"]

@@ -1,0 +1,93 @@
+# SPDX-FileCopyrightText: sk_tune contributors
+# SPDX-License-Identifier: BSD-3-Clause
+"""How many rows a fleet trains at a time: as many as pay, and as fit into memory."""
+
+import os
+
+import torch
+
+from sk_tune.engine.fleet import Recipe, Row
+
+__all__ = ["available_memory", "rows_at_a_time"]
+
+# Activations that a tile should keep in the cache of a CPU's core.  Measured: more rows
+# at a time cost as much per row until then, and more beyond.
+_CACHE_BYTES = 2**20
+_MOST_ROWS_CPU = 24
+_MOST_ROWS_CUDA = 4096
+# Activations are held before and after each layer, and once more for the derivatives.
+_COPIES_OF_ACTIVATIONS = 4
+# Weights, their derivatives, two moments, and the best weights.
+_COPIES_OF_WEIGHTS = 5
+
+
+def rows_at_a_time(row: Row, recipe: Recipe, memory_limit: int) -> int:
+    """Return how many rows like one are trained side by side.
+
+    Parameters
+    ----------
+    row : Row
+        One of the fleet.
+    recipe : Recipe
+        What they have in common.
+    memory_limit : int
+        Bytes that they may take together.
+
+    Returns
+    -------
+    int
+        At least 1.
+    """
+    n_batch = len(row.train) if recipe.batch_size == -1 else recipe.batch_size
+    n_batch = min(n_batch, len(row.train))
+    itemsize = row.train.X.element_size()
+    activations = n_batch * _activations(row) * itemsize
+    n_weights = sum(p.numel() for p in row.module.parameters())
+    epoch = len(row.train) * itemsize * (8 + row.train.X[0].numel() // 8)
+    need = (
+        _COPIES_OF_ACTIVATIONS * activations
+        + _COPIES_OF_WEIGHTS * n_weights * itemsize
+        + epoch
+    )
+    fitting = max(1, memory_limit // need)
+    if row.train.X.device.type == "cuda":
+        return int(min(_MOST_ROWS_CUDA, fitting))
+    paying = max(1, _CACHE_BYTES * _MOST_ROWS_CPU // max(activations * 8, 1))
+    return int(min(_MOST_ROWS_CPU, fitting, paying))
+
+
+def available_memory() -> int:
+    """Return the bytes of memory that are free on this machine.
+
+    Returns
+    -------
+    int
+        On a CUDA machine those of the current device.
+    """
+    if torch.cuda.is_available():
+        return torch.cuda.mem_get_info()[0]
+    try:
+        return os.sysconf("SC_AVPHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+    except (AttributeError, OSError, ValueError):
+        # Windows and macOS do not say; a small machine is assumed.
+        return 4 * 2**30
+
+
+def _activations(row: Row) -> int:
+    """Return how many numbers a network computes for one sample."""
+    counts: list[int] = []
+
+    def count(module: torch.nn.Module, inputs: object, output: object) -> None:
+        if isinstance(output, torch.Tensor) and not list(module.children()):
+            counts.append(output.numel())
+
+    handles = [m.register_forward_hook(count) for m in row.module.modules()]
+    was_training = row.module.training
+    try:
+        with torch.no_grad():
+            row.module.eval()(row.train[:1][0])
+    finally:
+        row.module.train(was_training)
+        for handle in handles:
+            handle.remove()
+    return sum(counts) + row.train.X[0].numel()

@@ -1,0 +1,110 @@
+# SPDX-FileCopyrightText: sk_tune contributors
+# SPDX-License-Identifier: BSD-3-Clause
+"""How far a call of the engine has come, told to a callable."""
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+
+from sk_tune.engine._records import Trained
+
+__all__ = ["Progress", "ProgressReporter"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Progress:
+    """How far the training of many fits has come.
+
+    Parameters
+    ----------
+    n_fits : int
+        Fits asked for.
+    n_fits_done : int
+        Fits that ended, the failed ones included.
+    n_epochs : int
+        Epochs that all fits have together, if none stops early.
+    n_epochs_done : int
+        Epochs trained, those that early stopping saved included.
+    best_score : float
+        Best last monitor score of the fits that ended; NaN before the first.
+    seconds : float
+        Since the start.
+    seconds_left : float
+        As estimated from the epochs done; NaN before the first.
+    """
+
+    n_fits: int
+    n_fits_done: int
+    n_epochs: int
+    n_epochs_done: int
+    best_score: float
+    seconds: float
+    seconds_left: float
+
+
+class ProgressReporter:
+    """Collects what is done and reports it.
+
+    Parameters
+    ----------
+    report : callable or None
+        Called with a ``Progress``.
+    n_epochs : dict of int to int
+        Epochs of each fit, by its position.
+    """
+
+    def __init__(
+        self, report: Callable[[Progress], object] | None, n_epochs: dict[int, int]
+    ) -> None:
+        self._report = report
+        self._n_epochs = n_epochs
+        self._ended: dict[int, float] = {}
+        self._running = 0
+        self._start = time.perf_counter()
+
+    def epoch_done(self, n_networks: int) -> None:
+        """Take note of networks that finished an epoch in this process.
+
+        Parameters
+        ----------
+        n_networks : int
+            How many.
+        """
+        self._running += n_networks
+        self._tell()
+
+    def fits_done(self, trained: dict[int, Trained]) -> None:
+        """Take note of fits that ended.
+
+        Parameters
+        ----------
+        trained : dict of int to Trained
+            By their position.
+        """
+        for index, result in trained.items():
+            scores = result.monitor_score
+            self._ended[index] = float(scores[-1]) if len(scores) else np.nan
+        # Epochs of fits that ended count in full, whether they were needed or not.
+        self._running = 0
+        self._tell()
+
+    def _tell(self) -> None:
+        if self._report is None:
+            return
+        total = sum(self._n_epochs.values())
+        done = sum(self._n_epochs[i] for i in self._ended) + self._running
+        scores = [score for score in self._ended.values() if not np.isnan(score)]
+        seconds = time.perf_counter() - self._start
+        self._report(
+            Progress(
+                n_fits=len(self._n_epochs),
+                n_fits_done=len(self._ended),
+                n_epochs=total,
+                n_epochs_done=min(done, total),
+                best_score=max(scores, default=np.nan),
+                seconds=seconds,
+                seconds_left=seconds * (total - done) / done if done else np.nan,
+            )
+        )

@@ -1,0 +1,105 @@
+# SPDX-FileCopyrightText: sk_tune contributors
+# SPDX-License-Identifier: BSD-3-Clause
+"""The reference engine: one fit through its estimator and skorch.
+
+It defines what is correct; a fleet must give the same.
+"""
+
+import time
+
+from sk_tune.engine._records import Fit, Trained
+from sk_tune.estimators import FitPreparer, PreparedFit
+from sk_tune.exceptions import SkTuneError
+
+__all__ = ["failed", "prepare", "train_by_reference"]
+
+
+def train_by_reference(fit: Fit, preparer: FitPreparer) -> Trained:
+    """Train one fit.
+
+    Parameters
+    ----------
+    fit : Fit
+        With a seed and a number of epochs.
+    preparer : FitPreparer
+        Remembers what fits share.
+
+    Returns
+    -------
+    Trained
+        Also if training failed.
+    """
+    start = time.perf_counter()
+    try:
+        prepared = prepare(fit, preparer)
+        n_epochs = fit.n_epochs or prepared.estimator.max_epochs
+        state, predictions = prepared.train_alone(n_epochs)
+    except Exception as error:  # noqa: BLE001 - every fit has a result
+        return failed(fit, error, time.perf_counter() - start, "reference")
+    return Trained(
+        status="trained",
+        state=state,
+        predictions=predictions,
+        message="",
+        seconds=time.perf_counter() - start,
+        engine="reference",
+    )
+
+
+def prepare(fit: Fit, preparer: FitPreparer) -> PreparedFit:
+    """Do all of a fit but the training.
+
+    Parameters
+    ----------
+    fit : Fit
+        With a seed.
+    preparer : FitPreparer
+        Remembers what fits share.
+
+    Returns
+    -------
+    PreparedFit
+        Ready to be trained.
+    """
+    return preparer.prepare(
+        fit.estimator,
+        fit.X,
+        fit.y,
+        seed=fit.seed or 0,
+        rows=fit.rows,
+        sample_weight=fit.sample_weight,
+        monitor=fit.monitor,
+        state=fit.state,
+    )
+
+
+def failed(fit: Fit, reason: Exception | str, seconds: float, engine: str) -> Trained:
+    """Return the result of a fit that failed.
+
+    Parameters
+    ----------
+    fit : Fit
+        The fit.
+    reason : Exception or str
+        Why.
+    seconds : float
+        Time until then.
+    engine : {"fleet", "reference"}
+        Where.
+
+    Returns
+    -------
+    Trained
+        With a message that names the fit.
+    """
+    message = str(reason)
+    if isinstance(reason, Exception) and not isinstance(reason, SkTuneError | ValueError):
+        message = f"{type(reason).__name__}: {reason}"
+    return Trained(
+        status="failed",
+        state=None,
+        predictions=None,
+        message=f"{fit.name}: {message}" if fit.name else message,
+        seconds=seconds,
+        engine="fleet" if engine == "fleet" else "reference",
+    )

@@ -1,0 +1,181 @@
+# SPDX-FileCopyrightText: sk_tune contributors
+# SPDX-License-Identifier: BSD-3-Clause
+"""One shard: fits that one process trains, as fleets as far as they can be carried."""
+
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+
+from sk_tune.engine._memory import rows_at_a_time
+from sk_tune.engine._records import Fit, Trained
+from sk_tune.engine._reference import failed, prepare, train_by_reference
+from sk_tune.engine._rows import reason_in_module, row_recipe, to_row
+from sk_tune.engine.fleet import Outcome, Recipe, Row, train_fleet
+from sk_tune.estimators import FitPreparer, PreparedFit
+
+__all__ = ["Shard", "train_shard"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Shard:
+    """Fits for one process.
+
+    Parameters
+    ----------
+    fits : dict of int to Fit
+        By their position among all fits.
+    as_fleet : bool
+        Whether they can be rows of fleets, as far as their parameters tell.
+    memory_limit : int
+        Bytes that a fleet may take.
+    """
+
+    fits: dict[int, Fit]
+    as_fleet: bool
+    memory_limit: int
+
+
+def train_shard(
+    shard: Shard, epoch_done: Callable[[int], None] | None = None
+) -> tuple[dict[int, Trained], dict[int, str]]:
+    """Train the fits of a shard.
+
+    Parameters
+    ----------
+    shard : Shard
+        The fits.
+    epoch_done : callable or None
+        Called with the number of networks that finished an epoch.
+
+    Returns
+    -------
+    trained : dict of int to Trained
+        One for each fit.
+    solo : dict of int to str
+        Why fits were trained alone that were to be rows of a fleet.
+    """
+    preparer = FitPreparer()
+    with _one_thread():
+        if not shard.as_fleet:
+            return {
+                i: train_by_reference(fit, preparer) for i, fit in shard.fits.items()
+            }, {}
+        return _Fleets(shard, preparer, epoch_done).train()
+
+
+class _Fleets:
+    """Trains the fits of a shard, one fleet after the other."""
+
+    def __init__(
+        self,
+        shard: Shard,
+        preparer: FitPreparer,
+        epoch_done: Callable[[int], None] | None,
+    ) -> None:
+        self.shard = shard
+        self.preparer = preparer
+        self.epoch_done = epoch_done
+        self.trained: dict[int, Trained] = {}
+        self.solo: dict[int, str] = {}
+
+    def train(self) -> tuple[dict[int, Trained], dict[int, str]]:
+        waiting = list(self.shard.fits)
+        while waiting:
+            prepared = self._prepare(waiting[0])
+            if prepared is not None:
+                self._train_fleet(waiting, prepared)
+            waiting = [index for index in waiting if index not in self.trained]
+        return self.trained, self.solo
+
+    def _train_fleet(self, waiting: list[int], first: PreparedFit) -> None:
+        """Train the first of the waiting fits and all that can be rows beside it."""
+        recipe, structure = row_recipe(first)
+        row = to_row(first, self._n_epochs(waiting[0]))
+        reason = reason_in_module(row)
+        if reason is not None:
+            self.solo[waiting[0]] = reason
+            fit = self.shard.fits[waiting[0]]
+            self.trained[waiting[0]] = train_by_reference(fit, self.preparer)
+            return
+        n_rows = rows_at_a_time(row, recipe, self.shard.memory_limit)
+        ready = {waiting[0]: first}
+        while True:
+            try:
+                self._train_rows(waiting, ready, (recipe, structure), n_rows)
+            except torch.cuda.OutOfMemoryError as error:
+                if n_rows == 1:
+                    self.trained[waiting[0]] = self._failed(waiting[0], error)
+                    return
+                # The fleet is made smaller; what it has finished is kept.
+                n_rows //= 2
+                torch.cuda.empty_cache()
+                waiting = [index for index in waiting if index not in self.trained]
+            else:
+                return
+
+    def _train_rows(
+        self,
+        waiting: Sequence[int],
+        ready: dict[int, PreparedFit],
+        key: tuple[Recipe, Any],
+        n_rows: int,
+    ) -> None:
+        seen: list[int] = []
+        # Only those in training are kept: each may hold rows of its own.
+        taken: dict[int, tuple[int, PreparedFit]] = {}
+
+        def rows() -> Iterator[Row]:
+            for index in waiting:
+                prepared = ready.pop(index, None) or self._prepare(index)
+                if prepared is not None and row_recipe(prepared) == key:
+                    taken[len(seen)] = (index, prepared)
+                    seen.append(index)
+                    yield to_row(prepared, self._n_epochs(index))
+
+        for position, outcome in train_fleet(rows(), key[0], n_rows, self.epoch_done):
+            index, prepared = taken.pop(position)
+            self.trained[index] = _to_trained(self.shard.fits[index], prepared, outcome)
+
+    def _prepare(self, index: int) -> PreparedFit | None:
+        start = time.perf_counter()
+        try:
+            return prepare(self.shard.fits[index], self.preparer)
+        except Exception as error:  # noqa: BLE001 - every fit has a result
+            self.trained[index] = self._failed(index, error, time.perf_counter() - start)
+            return None
+
+    def _n_epochs(self, index: int) -> int:
+        fit = self.shard.fits[index]
+        return fit.n_epochs or int(fit.estimator.max_epochs)
+
+    def _failed(self, index: int, error: Exception, seconds: float = 0.0) -> Trained:
+        return failed(self.shard.fits[index], error, seconds, "fleet")
+
+
+def _to_trained(fit: Fit, prepared: PreparedFit, outcome: Outcome) -> Trained:
+    if outcome.message:
+        return failed(fit, outcome.message, outcome.seconds, "fleet")
+    outputs = outcome.outputs
+    return Trained(
+        status="trained",
+        state=outcome.state,
+        predictions=None if outputs is None else prepared.predictions(outputs),
+        message="",
+        seconds=outcome.seconds,
+        engine="fleet",
+    )
+
+
+@contextmanager
+def _one_thread() -> Iterator[None]:
+    """Let torch compute in one thread: sums then have one order, and workers one core."""
+    n_threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(n_threads)

@@ -1,0 +1,85 @@
+# SPDX-FileCopyrightText: sk_tune contributors
+# SPDX-License-Identifier: BSD-3-Clause
+"""Which fits can share a fleet, and why a fit cannot be part of any.
+
+Pure decisions on parameters; nothing is trained and no data are looked at.
+"""
+
+from typing import Any
+
+from sk_tune.engine._records import Fit
+from sk_tune.estimators import NetworkEstimator, is_unchanged
+
+__all__ = ["reason_for_solo", "signature"]
+
+# Numbers that may differ between the rows of a fleet, and what is not part of training.
+_ROW_PARAMETERS = frozenset({
+    "learning_rate",
+    "momentum",
+    "weight_decay",
+    "l1",
+    "dropout",
+    "label_smoothing",
+    "gradient_clip",
+    "max_epochs",
+    "lr_schedule",
+    "early_stopping",
+    "validation_fraction",
+    "patience",
+    "tol",
+    "class_weight",
+    "warm_start",
+    "random_state",
+    "verbose",
+    "callbacks",
+})
+
+
+def signature(fit: Fit) -> tuple[Any, ...]:
+    """Return what fits must have in common to share a fleet.
+
+    Parameters
+    ----------
+    fit : Fit
+        Of one of sk_tune's estimators.
+
+    Returns
+    -------
+    tuple
+        Hashable.  Modules that a user's callable builds are compared later, when they
+        are there.
+    """
+    estimator = fit.estimator
+    params = estimator.get_params(deep=False)
+    fixed = sorted(
+        (name, repr(value))
+        for name, value in params.items()
+        if name not in _ROW_PARAMETERS and not name.startswith("module__")
+    )
+    return (type(estimator), *fixed)
+
+
+def reason_for_solo(fit: Fit) -> str | None:
+    """Return why a fit cannot be part of a fleet, as far as its parameters tell.
+
+    Parameters
+    ----------
+    fit : Fit
+        Any.
+
+    Returns
+    -------
+    str or None
+        A clause that continues "was trained alone because"; None if it can.
+    """
+    estimator = fit.estimator
+    if not isinstance(estimator, NetworkEstimator):
+        return f"{type(estimator).__name__} is none of sk_tune's estimators"
+    if not is_unchanged(estimator):
+        return f"{type(estimator).__name__} overrides a method of training"
+    if estimator.callbacks:
+        names = ", ".join(sorted({type(c).__name__ for c in estimator.callbacks}))
+        return f"it has callbacks ({names})"
+    if estimator.verbose:
+        return f"verbose={estimator.verbose} prints a line for every epoch"
+    return None

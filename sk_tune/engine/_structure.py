@@ -1,0 +1,72 @@
+# SPDX-FileCopyrightText: sk_tune contributors
+# SPDX-License-Identifier: BSD-3-Clause
+"""Whether networks that a user's code built can run as one program.
+
+A fleet runs one module for all of its rows, so that everything but weights and dropout
+probabilities must be equal in them.
+"""
+
+import hashlib
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+__all__ = ["module_structure"]
+
+_PRIVATE = frozenset(vars(nn.Module()))
+_DROPOUT = (nn.Dropout,)
+
+
+def module_structure(module: nn.Module) -> tuple[Any, ...]:
+    """Return a key that is equal for networks that differ in weights and dropout only.
+
+    Parameters
+    ----------
+    module : Module
+        Any.
+
+    Returns
+    -------
+    tuple
+        Hashable; types, shapes and attributes of all layers.
+    """
+    layers = tuple(
+        (name, type(layer), _attributes(layer)) for name, layer in module.named_modules()
+    )
+    tensors = tuple(
+        (name, tuple(t.shape), t.dtype, t.requires_grad)
+        for part in (module.named_parameters(), module.named_buffers())
+        for name, t in part
+    )
+    return layers, tensors
+
+
+def _attributes(layer: nn.Module) -> tuple[Any, ...]:
+    varies = {"p"} if type(layer) in _DROPOUT else set()
+    return tuple(
+        (name, _key(value))
+        for name, value in sorted(vars(layer).items())
+        if name not in _PRIVATE and name not in varies
+    )
+
+
+def _key(value: Any) -> Any:
+    """Return something hashable that is equal for equal values."""
+    if isinstance(value, Tensor):
+        value = value.detach().cpu().numpy()
+    if isinstance(value, np.ndarray):
+        data = np.ascontiguousarray(value).tobytes()
+        return (value.shape, value.dtype.str, hashlib.sha256(data).hexdigest())
+    if isinstance(value, list | tuple):
+        return (type(value), *map(_key, value))
+    if isinstance(value, dict):
+        return (dict, *((key, _key(own)) for key, own in value.items()))
+    if isinstance(value, nn.Module | torch.Generator):
+        return type(value)
+    try:
+        hash(value)
+    except TypeError:
+        return id(value)
+    return value

@@ -1,0 +1,224 @@
+# SPDX-FileCopyrightText: sk_tune contributors
+# SPDX-License-Identifier: BSD-3-Clause
+"""Fits in, trained networks out.
+
+Fits of equal signature become rows of one fleet; what no fleet can carry is trained alone,
+through its estimator.  Either way the result is the same.
+"""
+
+import math
+from collections import Counter
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
+from typing import Any
+
+import joblib
+
+from sk_tune.engine._memory import available_memory
+from sk_tune.engine._progress import Progress, ProgressReporter
+from sk_tune.engine._records import Fit, Trained
+from sk_tune.engine._reference import failed
+from sk_tune.engine._shard import Shard, train_shard
+from sk_tune.engine._signature import reason_for_solo, signature
+from sk_tune.engine._workers import train_shards
+from sk_tune.estimators import adopt_training, first_seed
+from sk_tune.exceptions import warn_user
+
+__all__ = ["fitted_estimator", "train"]
+
+# Of the memory that is free at the start, what all workers together may take.
+_SHARE_OF_MEMORY = 0.5
+# A few shards for each worker, so that none is idle at the end; not so few rows in each
+# that a fleet does not pay.
+_SHARDS_PER_WORKER = 3
+_LEAST_ROWS = 8
+
+
+def train(
+    fits: Sequence[Fit],
+    *,
+    n_jobs: int | None = None,
+    engine: str = "fleet",
+    memory_limit: float | None = None,
+    progress: Callable[[Progress], object] | None = None,
+) -> list[Trained]:
+    """Train many networks, as few tensor programs.
+
+    Parameters
+    ----------
+    fits : sequence of Fit
+        What to train.  Fits that train on the same rows of the same data should hold the
+        same objects, which are then prepared and stored once.
+    n_jobs : int or None, default=None
+        Worker processes, as in scikit-learn: None is 1 unless
+        ``joblib.parallel_config`` says otherwise, -1 uses all cores.  Each computes in one
+        thread.
+    engine : {"fleet", "reference"}, default="fleet"
+        "reference" trains each fit alone.
+    memory_limit : float or None, default=None
+        Bytes that networks in training may take, all workers together; half of what is
+        free if None.
+    progress : callable or None, default=None
+        Called with a ``Progress`` when fits end and, in this process, after each epoch.
+
+    Returns
+    -------
+    list of Trained
+        One for each fit, in their order.  A fit that failed has a status, a message and no
+        state; it does not disturb the others.
+
+    Raises
+    ------
+    ValueError
+        If `engine` is none of the two, or a fit asks for fewer than 1 epoch.
+
+    Warns
+    -----
+    SkTuneWarning
+        Once, if fits were trained alone that were meant for a fleet, and why.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from sklearn.datasets import load_iris
+    >>> from sk_tune import MLPClassifier
+    >>> from sk_tune.engine import Fit, train
+    >>> X, y = load_iris(return_X_y=True)
+    >>> rows = np.arange(150) % 5 > 0
+    >>> train_rows, monitor = np.flatnonzero(rows), np.flatnonzero(~rows)
+    >>> fits = [
+    ...     Fit(
+    ...         estimator=MLPClassifier(learning_rate=rate, batch_size=16, random_state=0),
+    ...         X=X, y=y, rows=train_rows, monitor=monitor,
+    ...     )
+    ...     for rate in (1e-4, 1e-2)
+    ... ]
+    >>> slow, fast = train(fits)
+    >>> bool(slow.monitor_score[-1] < 0.9 < fast.monitor_score[-1])
+    True
+    """
+    _check(fits, engine)
+    fits = [_with_numbers(fit) for fit in fits]
+    solo = {i: reason_for_solo(fit) for i, fit in enumerate(fits)}
+    n_workers = min(joblib.effective_n_jobs(n_jobs), max(1, len(fits)))
+    limit = _SHARE_OF_MEMORY * available_memory() if memory_limit is None else memory_limit
+    shards = _shards(fits, solo, n_workers, int(limit / n_workers), engine)
+    reporter = ProgressReporter(progress, {i: f.n_epochs or 1 for i, f in enumerate(fits)})
+    results = (
+        _train_here(shards, reporter) if n_workers == 1 else train_shards(shards, n_jobs)
+    )
+    trained: dict[int, Trained] = {}
+    for position, result, message in results:
+        if result is None:
+            own = shards[position].fits
+            result = ({i: failed(f, message, 0.0, "fleet") for i, f in own.items()}, {})
+        trained |= result[0]
+        solo |= result[1]
+        reporter.fits_done(result[0])
+    if engine == "fleet":
+        _warn_of_solo([reason for reason in solo.values() if reason is not None])
+    return [trained[i] for i in range(len(fits))]
+
+
+def fitted_estimator(fit: Fit, trained: Trained) -> Any:
+    """Return the estimator that ``fit`` would have made.
+
+    Parameters
+    ----------
+    fit : Fit
+        The fit.
+    trained : Trained
+        What became of it.
+
+    Returns
+    -------
+    estimator
+        A copy of the fit's estimator, fitted.
+
+    Raises
+    ------
+    ValueError
+        If the fit failed.
+    """
+    if trained.state is None:
+        raise ValueError(f"There is no network: the fit failed. {trained.message}")
+    estimator = type(fit.estimator)(**fit.estimator.get_params(deep=False))
+    return adopt_training(
+        estimator,
+        fit.X,
+        fit.y,
+        trained.state,
+        rows=fit.rows,
+        sample_weight=fit.sample_weight,
+    )
+
+
+def _check(fits: Sequence[Fit], engine: str) -> None:
+    if engine not in {"fleet", "reference"}:
+        raise ValueError(f"engine must be 'fleet' or 'reference'. Got {engine!r} instead.")
+    for fit in fits:
+        if fit.n_epochs is not None and fit.n_epochs < 1:
+            raise ValueError(
+                f"n_epochs must be an integer of at least 1. Got {fit.n_epochs!r}."
+            )
+
+
+def _with_numbers(fit: Fit) -> Fit:
+    """Return a fit whose seed and epochs are known, before it goes to a worker."""
+    seed, n_epochs = fit.seed, fit.n_epochs
+    if fit.state is not None:
+        seed = fit.state.seed
+    elif seed is None:
+        seed = first_seed(fit.estimator)
+    return replace(fit, seed=seed, n_epochs=n_epochs or int(fit.estimator.max_epochs))
+
+
+def _shards(
+    fits: Sequence[Fit],
+    solo: dict[int, str | None],
+    n_workers: int,
+    memory_limit: int,
+    engine: str,
+) -> list[Shard]:
+    """Cut fits of equal signature into pieces for the workers, the costly ones first."""
+    groups: dict[Any, list[int]] = {}
+    for i, fit in enumerate(fits):
+        alone = engine == "reference" or solo[i] is not None or _is_stopped(fit)
+        groups.setdefault(None if alone else signature(fit), []).append(i)
+    shards = []
+    for key, members in groups.items():
+        least = 1 if key is None else _LEAST_ROWS
+        n_shards = min(n_workers * _SHARDS_PER_WORKER, math.ceil(len(members) / least))
+        n_shards = max(n_shards, min(n_workers, len(members)))
+        for n in range(n_shards):
+            start, stop = (len(members) * k // n_shards for k in (n, n + 1))
+            own = {i: fits[i] for i in members[start:stop]}
+            shards.append(
+                Shard(fits=own, as_fleet=key is not None, memory_limit=memory_limit)
+            )
+    return sorted(shards, key=lambda s: -sum(f.n_epochs or 1 for f in s.fits.values()))
+
+
+def _is_stopped(fit: Fit) -> bool:
+    """Return whether early stopping has ended the fit already, so that nothing is left."""
+    state = fit.state
+    if state is None or not getattr(fit.estimator, "early_stopping", False):
+        return False
+    return bool(state.stopping.n_waited >= fit.estimator.patience)
+
+
+def _train_here(
+    shards: Sequence[Shard], reporter: ProgressReporter
+) -> Iterator[tuple[int, Any, str]]:
+    for position, shard in enumerate(shards):
+        yield position, train_shard(shard, reporter.epoch_done), ""
+
+
+def _warn_of_solo(reasons: Sequence[str]) -> None:
+    if reasons:
+        counts = Counter(reasons).most_common()
+        listed = "; ".join(f"{n} because {reason}" for reason, n in counts)
+        warn_user(
+            f"{len(reasons)} networks were trained alone, which is slower and gives the "
+            f"same result: {listed}."
+        )

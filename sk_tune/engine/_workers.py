@@ -1,0 +1,69 @@
+# SPDX-FileCopyrightText: sk_tune contributors
+# SPDX-License-Identifier: BSD-3-Clause
+"""Shards over the workers of whatever joblib backend is in use."""
+
+from collections.abc import Iterator, Sequence
+from concurrent.futures.process import BrokenProcessPool
+from typing import Any
+
+import joblib
+
+from sk_tune.engine._shard import Shard, train_shard
+
+__all__ = ["train_shards"]
+
+# What a backend raises when a worker process is gone.
+_LOST = (BrokenProcessPool, ConnectionError, EOFError)
+
+
+def train_shards(
+    shards: Sequence[Shard], n_jobs: int | None
+) -> Iterator[tuple[int, Any, str]]:
+    """Train shards in workers, in the order in which they end.
+
+    A worker that is killed takes its shard with it, and with most backends all others that
+    are running; these are run once more, one at a time, so that the one at fault is known.
+
+    Parameters
+    ----------
+    shards : sequence of Shard
+        The work.
+    n_jobs : int or None
+        Workers.
+
+    Yields
+    ------
+    position : int
+        Of the shard.
+    result : tuple or None
+        What ``train_shard`` returned; None if the shard was lost twice.
+    message : str
+        Why it was lost.
+    """
+    missing = dict(enumerate(shards))
+    try:
+        for position, result in _run(list(missing.items()), n_jobs):
+            del missing[position]
+            yield position, result, ""
+    except _LOST:
+        pass
+    for position, shard in missing.items():
+        try:
+            ((_, result),) = _run([(position, shard)], n_jobs)
+        except _LOST as error:
+            yield position, None, f"its worker process died twice: {error}"
+        else:
+            yield position, result, ""
+
+
+def _run(shards: Sequence[tuple[int, Shard]], n_jobs: int | None) -> Iterator[Any]:
+    try:
+        parallel = joblib.Parallel(n_jobs=n_jobs, return_as="generator_unordered")
+    except ValueError:
+        # Not every backend can return results one by one.
+        parallel = joblib.Parallel(n_jobs=n_jobs)
+    yield from parallel(joblib.delayed(_numbered)(i, shard) for i, shard in shards)
+
+
+def _numbered(position: int, shard: Shard) -> tuple[int, Any]:
+    return position, train_shard(shard)

@@ -1,0 +1,22 @@
+# SPDX-FileCopyrightText: sk_tune contributors
+# SPDX-License-Identifier: BSD-3-Clause
+"""Many networks as one tensor program.  Torch and numpy only."""
+
+from sk_tune.engine.fleet._course import Course, SeededCourse
+from sk_tune.engine.fleet._losses import LOSSES
+from sk_tune.engine.fleet._optimizers import Settings
+from sk_tune.engine.fleet._records import Outcome, Recipe, Row
+from sk_tune.engine.fleet._tile import build_program
+from sk_tune.engine.fleet._train import train_fleet
+
+__all__ = [
+    "LOSSES",
+    "Course",
+    "Outcome",
+    "Recipe",
+    "Row",
+    "SeededCourse",
+    "Settings",
+    "build_program",
+    "train_fleet",
+]

@@ -1,0 +1,198 @@
+# SPDX-FileCopyrightText: sk_tune contributors
+# SPDX-License-Identifier: BSD-3-Clause
+"""The batches of one epoch of many rows, each row in its own order.
+
+Rows whose batches have the same size are stepped together; since rows lie in the order of
+their numbers of samples, they are neighbours.  So a last, shorter batch is never padded,
+no sample is dropped, and layers that look across a batch see only what is in it.
+
+Notation: K rows of the fleet, n samples of a row, B samples of a batch.
+"""
+
+from collections.abc import Iterator, Sequence
+from itertools import groupby
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+from sk_tune.training import TensorSet
+
+__all__ = ["RowBatch", "epoch_batches", "gather", "runs"]
+
+# Batches gathered at once: few calls, and the copy stays in the cache.
+_BLOCK_BYTES = 4 * 2**20
+
+
+class RowBatch(NamedTuple):
+    """One batch of some neighbouring rows.
+
+    Parameters
+    ----------
+    step : int
+        Number of the batch in the epoch.
+    rows : slice
+        Which rows, k of them.
+    X : Tensor of shape (k, B, ...)
+        Inputs.
+    y : Tensor of shape (k, B) or (k, B, C)
+        Encoded targets.
+    weight : Tensor of shape (k, B) or None
+        Weights, if any of the rows has some.
+    """
+
+    step: int
+    rows: slice
+    X: Tensor
+    y: Tensor
+    weight: Tensor | None
+
+
+def runs(keys: Sequence[object]) -> list[slice]:
+    """Return the stretches of equal keys.
+
+    Parameters
+    ----------
+    keys : sequence of object
+        Compared with ==.
+
+    Returns
+    -------
+    list of slice
+        In order; together they cover `keys`.
+
+    Examples
+    --------
+    >>> runs("aab")
+    [slice(0, 2, None), slice(2, 3, None)]
+    """
+    slices, start = [], 0
+    for _, run in groupby(keys):
+        stop = start + sum(1 for _ in run)
+        slices.append(slice(start, stop))
+        start = stop
+    return slices
+
+
+def epoch_batches(
+    sets: Sequence[TensorSet], orders: Sequence[Tensor], sizes: Sequence[list[int]]
+) -> Iterator[RowBatch]:
+    """Yield the batches of an epoch.
+
+    Parameters
+    ----------
+    sets : sequence of TensorSet
+        The samples of each row; rows with the same tensors as neighbours.
+    orders : sequence of Tensor of shape (n,)
+        In which each row takes its samples.
+    sizes : sequence of list of int
+        Samples of each batch of each row.
+
+    Yields
+    ------
+    RowBatch
+        Step by step; a step of which rows differ in size comes in several.
+    """
+    weighted = any(s.sample_weight is not None for s in sets)
+    shared = runs([(id(s.X), id(s.y), id(s.sample_weight), len(s)) for s in sets])
+    per_step = len(sets) * max(max(s) for s in sizes) * sets[0].X[0].nbytes
+    n_block = max(1, min(32, _BLOCK_BYTES // max(per_step, 1)))
+    n_steps = max(map(len, sizes))
+    starts = [_starts(own) for own in sizes]
+    for first in range(0, n_steps, n_block):
+        stop = first + n_block
+        spans = [
+            (own[min(first, len(own) - 1)], own[min(stop, len(own) - 1)]) for own in starts
+        ]
+        block = _gather_block(sets, orders, spans, shared, weighted=weighted)
+        for step in range(first, min(stop, n_steps)):
+            keys = [own[step] if step < len(own) else 0 for own in sizes]
+            for rows in runs(keys):
+                size = keys[rows.start]
+                if size:
+                    begin = starts[rows.start][step] - spans[rows.start][0]
+                    part = [
+                        None if t is None else t[rows, begin : begin + size] for t in block
+                    ]
+                    yield RowBatch(step, rows, *part)  # type: ignore[arg-type]
+
+
+def gather(sets: Sequence[TensorSet], span: slice) -> tuple[Tensor, Tensor, Tensor | None]:
+    """Return some samples of several rows that have equally many, in their own order.
+
+    Parameters
+    ----------
+    sets : sequence of TensorSet
+        The samples of each row.
+    span : slice
+        Which of them, m.
+
+    Returns
+    -------
+    X : Tensor of shape (k, m, ...)
+        Inputs.
+    y : Tensor of shape (k, m) or (k, m, C)
+        Encoded targets.
+    weight : Tensor of shape (k, m) or None
+        Weights, if any of the rows has some.
+    """
+    weighted = any(s.sample_weight is not None for s in sets)
+    first = sets[0]
+    if all(s is first for s in sets):
+        # One set for all: looked at, not copied.
+        X, target = first[span]
+        y, weight = target if isinstance(target, tuple) else (target, None)
+        k = len(sets)
+        expanded = (None if t is None else t.expand(k, *t.shape) for t in (X, y, weight))
+        return tuple(expanded)  # type: ignore[return-value]
+    stop = min(span.stop, len(first))
+    shared = runs([(id(s.X), id(s.y), id(s.sample_weight), len(s)) for s in sets])
+    orders = [torch.arange(len(s), device=s.X.device) for s in sets]
+    spans = [(span.start, stop)] * len(sets)
+    return _gather_block(sets, orders, spans, shared, weighted=weighted)
+
+
+def _starts(sizes: list[int]) -> list[int]:
+    """Return where each batch begins, and where the last one ends."""
+    starts = [0]
+    for size in sizes:
+        starts.append(starts[-1] + size)
+    return starts
+
+
+def _gather_block(
+    sets: Sequence[TensorSet],
+    orders: Sequence[Tensor],
+    spans: Sequence[tuple[int, int]],
+    shared: Sequence[slice],
+    *,
+    weighted: bool,
+) -> tuple[Tensor, Tensor, Tensor | None]:
+    """Return samples span[0]:span[1] of each row's order; the tensors fit the longest."""
+    k, length = len(sets), max(stop - start for start, stop in spans)
+    first = sets[0]
+    X = first.X.new_empty(k, length, *first.X.shape[1:])
+    y = first.y.new_empty(k, length, *first.y.shape[1:])  # type: ignore[union-attr]
+    weight = first.X.new_ones(k, length) if weighted else None
+    for rows in shared:
+        own, (start, stop) = sets[rows.start], spans[rows.start]
+        if start == stop:
+            continue
+        picked = [
+            order[start:stop] if s.index is None else s.index[order[start:stop]]
+            for s, order in zip(sets[rows], orders[rows], strict=True)
+        ]
+        index = torch.cat(picked)
+        _take(own.X, index, X[rows, : stop - start])
+        _take(own.y, index, y[rows, : stop - start])
+        if weight is not None and own.sample_weight is not None:
+            _take(own.sample_weight, index, weight[rows, : stop - start])
+    return X, y, weight
+
+
+def _take(source: Tensor | None, index: Tensor, out: Tensor) -> None:
+    assert source is not None  # noqa: S101 - rows to train or score on have targets
+    if out.is_contiguous():
+        torch.index_select(source, 0, index, out=out.view(-1, *source.shape[1:]))
+    else:
+        out.copy_(source.index_select(0, index).view_as(out))

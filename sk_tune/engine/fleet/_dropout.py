@@ -1,0 +1,176 @@
+# SPDX-FileCopyrightText: sk_tune contributors
+# SPDX-License-Identifier: BSD-3-Clause
+"""Dropout of many rows: the masks that each row's lone network would draw.
+
+Notation: K rows, L dropout layers, S steps of an epoch.  The masks are those of
+``sk_tune.nets.SeededDropout``; see there for a, b and the threshold.
+"""
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from sk_tune.nets import (
+    SeededDropout,
+    dropout_coefficients,
+    dropout_layer_seeds,
+    dropout_positions,
+    dropout_threshold,
+)
+
+__all__ = ["RowDropout"]
+
+# What drops nothing.
+_NEUTRAL = {"keys": 0, "thresholds": dropout_threshold(0.0), "scales": 1}
+
+
+class RowDropout:
+    """What the masks of some rows are made with.
+
+    Parameters
+    ----------
+    probabilities : sequence of sequence of float
+        L probabilities for each of the K rows.
+    seeds : sequence of int
+        Seed of each row's dropout stream.
+    dtype : dtype
+        Of the activations.
+    device : device
+        Of the activations.
+    """
+
+    def __init__(
+        self,
+        probabilities: Sequence[Sequence[float]],
+        seeds: Sequence[int],
+        dtype: torch.dtype,
+        device: torch.device,
+    ) -> None:
+        layers = len(probabilities[0])
+        keys = [dropout_layer_seeds(seed, layers) for seed in seeds]
+        thresholds = [[dropout_threshold(p) for p in row] for row in probabilities]
+        scales = [[1 / (1 - p) for p in row] for row in probabilities]
+        shape = (len(seeds), layers)
+        self.keys = torch.tensor(keys, dtype=torch.int64, device=device).view(shape).T
+        self.thresholds = (
+            torch.tensor(thresholds, dtype=torch.int32, device=device).view(shape).T
+        )
+        self.scales = torch.tensor(scales, dtype=dtype, device=device).view(shape).T
+        self.active = any(p > 0 for row in probabilities for p in row)
+        self._coefficients = (self.keys, self.keys)
+
+    @staticmethod
+    def probabilities(module: nn.Module, n_layers: int) -> list[float]:
+        """Return the probability of each dropout layer of one network.
+
+        Parameters
+        ----------
+        module : Module
+            It leaves its dropout layers out where the probability is 0.
+        n_layers : int
+            Layers that the fleet's networks have at most.
+
+        Returns
+        -------
+        list of float
+            `n_layers` of them.
+        """
+        found = [m.p for m in module.modules() if isinstance(m, SeededDropout)]
+        return found or [0.0] * n_layers
+
+    def select(self, index: Tensor) -> None:
+        """Keep some rows, in the order given.
+
+        Parameters
+        ----------
+        index : Tensor of shape (K',) and type int64
+            Which.
+        """
+        self.keys = self.keys[:, index]
+        self.thresholds = self.thresholds[:, index]
+        self.scales = self.scales[:, index]
+
+    def extend(self, other: "RowDropout") -> None:
+        """Add the rows of another fleet behind these.
+
+        Parameters
+        ----------
+        other : RowDropout
+            Of the same architecture.  If its networks have no dropout layers, or these
+            have none, nothing is dropped from them in the layers of the others.
+        """
+        n_layers = max(len(self.keys), len(other.keys))
+        for name, neutral in _NEUTRAL.items():
+            parts = [getattr(part, name) for part in (self, other)]
+            padded = [F.pad(t, (0, 0, 0, n_layers - len(t)), value=neutral) for t in parts]
+            setattr(self, name, torch.cat(padded, dim=1))
+        self.active |= other.active
+
+    def begin_epoch(self, first_steps: Sequence[int], n_steps: int) -> None:
+        """Compute the numbers of all steps of an epoch at once.
+
+        Parameters
+        ----------
+        first_steps : sequence of int
+            Updates that each row has made before.
+        n_steps : int
+            Steps of the longest epoch, S.
+        """
+        device = self.keys.device
+        first = torch.tensor(first_steps, dtype=torch.int64, device=device)
+        steps = torch.arange(n_steps, device=device).view(-1, 1, 1) + first
+        a, b = dropout_coefficients(self.keys, steps)
+        self._coefficients = a.to(torch.int32), b.to(torch.int32)
+
+    def numbers(self, step: int, rows: slice) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+        """Return what the masks of a step are made with, for each layer and row.
+
+        Parameters
+        ----------
+        step : int
+            Number of the step in the epoch.
+        rows : slice
+            Which rows, k of them.
+
+        Returns
+        -------
+        a, b, threshold, scale : Tensor of shape (L, k)
+            Integers, and the factor of what is kept.
+        """
+        a, b = self._coefficients
+        return (
+            a[step, :, rows],
+            b[step, :, rows],
+            self.thresholds[:, rows],
+            self.scales[:, rows],
+        )
+
+    def mask(self, layer: int, step: int, rows: slice, bits: Tensor, out: Tensor) -> Tensor:
+        """Return the factors of a layer's activations.
+
+        Parameters
+        ----------
+        layer : int
+            Number of the layer.
+        step : int
+            Number of the step in the epoch.
+        rows : slice
+            Which rows, k of them.
+        bits : Tensor of shape (k, n) and type int32
+            Memory to compute in.
+        out : Tensor of shape (k, n)
+            Filled with 0 and 1 / (1 - p).
+
+        Returns
+        -------
+        Tensor
+            `out`.
+        """
+        a, b = (c[step, layer, rows].unsqueeze(1) for c in self._coefficients)
+        positions = dropout_positions(out.shape[1], out.device)
+        torch.mul(positions, a, out=bits).add_(b)
+        # Straight into a float: masks of type bool cost several times as much.
+        torch.ge(bits, self.thresholds[layer, rows].unsqueeze(1), out=out)
+        return out.mul_(self.scales[layer, rows].unsqueeze(1))

@@ -1,0 +1,99 @@
+# SPDX-FileCopyrightText: sk_tune contributors
+# SPDX-License-Identifier: BSD-3-Clause
+"""Losses by row, with their derivatives by the outputs.
+
+Notation: K rows, B rows of data in a batch, C outputs; s is the label smoothing of a row of
+the fleet, w the weights of its data.  Every loss is a weighted mean over the batch, as in
+``sk_tune.training``, whose classes are the single-network form of these functions.
+"""
+
+from collections.abc import Callable
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+__all__ = ["LOSSES", "RowLoss"]
+
+
+class RowLoss(NamedTuple):
+    """A loss as the fleet needs it.
+
+    Parameters
+    ----------
+    with_gradient : callable
+        ``(outputs (K, B, C), targets (K, B) or (K, B, C), share (K, B), smoothing (K,)) ->
+        (losses (K,), gradients (K, B, C))``, where `share` sums to 1 in each row.
+    per_sample : callable
+        ``(outputs, targets) -> losses (K, B)``, without smoothing.
+    smooths : bool
+        Whether label smoothing has an effect.
+    """
+
+    with_gradient: Callable[[Tensor, Tensor, Tensor, Tensor | None], tuple[Tensor, Tensor]]
+    per_sample: Callable[[Tensor, Tensor], Tensor]
+    smooths: bool
+
+
+def _cross_entropy(
+    outputs: Tensor, targets: Tensor, share: Tensor, smoothing: Tensor | None
+) -> tuple[Tensor, Tensor]:
+    log_p = torch.log_softmax(outputs, dim=-1)
+    index = targets.unsqueeze(-1)
+    losses = log_p.gather(-1, index).squeeze(-1).neg_()
+    share = share.unsqueeze(-1)
+    if smoothing is None:
+        gradient = log_p.exp_().mul_(share)
+        hit = -share
+    else:
+        s = smoothing.view(-1, 1, 1)
+        spread = s / outputs.shape[-1]
+        losses = torch.lerp(losses, -log_p.mean(dim=-1), s.squeeze(-1))
+        gradient = log_p.exp_().sub_(spread).mul_(share)
+        hit = (s - 1) * share
+    # One entry of each row of the batch; scatter_add_ is several times slower.
+    gradient.scatter_(-1, index, gradient.gather(-1, index) + hit)
+    return (losses * share.squeeze(-1)).sum(dim=1), gradient
+
+
+def _cross_entropy_per_sample(outputs: Tensor, targets: Tensor) -> Tensor:
+    log_p = torch.log_softmax(outputs, dim=-1)
+    return log_p.gather(-1, targets.unsqueeze(-1)).squeeze(-1).neg_()
+
+
+def _binary_cross_entropy(
+    outputs: Tensor, targets: Tensor, share: Tensor, smoothing: Tensor | None
+) -> tuple[Tensor, Tensor]:
+    if smoothing is not None:
+        s = smoothing.view(-1, 1, 1)
+        targets = targets * (1 - s) + s / 2
+    losses = _binary_cross_entropy_per_sample(outputs, targets)
+    gradient = (outputs.sigmoid() - targets).mul_(share.unsqueeze(-1) / outputs.shape[-1])
+    return (losses * share).sum(dim=1), gradient
+
+
+def _binary_cross_entropy_per_sample(outputs: Tensor, targets: Tensor) -> Tensor:
+    return F.binary_cross_entropy_with_logits(outputs, targets, reduction="none").mean(-1)
+
+
+def _squared_error(
+    outputs: Tensor, targets: Tensor, share: Tensor, smoothing: Tensor | None
+) -> tuple[Tensor, Tensor]:
+    difference = outputs - targets
+    losses = torch.square(difference).mean(dim=-1)
+    gradient = difference.mul_(share.unsqueeze(-1) * (2 / outputs.shape[-1]))
+    return (losses * share).sum(dim=1), gradient
+
+
+def _squared_error_per_sample(outputs: Tensor, targets: Tensor) -> Tensor:
+    return torch.square(outputs - targets).mean(dim=-1)
+
+
+LOSSES: dict[str, RowLoss] = {
+    "cross_entropy": RowLoss(_cross_entropy, _cross_entropy_per_sample, smooths=True),
+    "binary_cross_entropy": RowLoss(
+        _binary_cross_entropy, _binary_cross_entropy_per_sample, smooths=True
+    ),
+    "squared_error": RowLoss(_squared_error, _squared_error_per_sample, smooths=False),
+}

@@ -1,0 +1,239 @@
+# SPDX-FileCopyrightText: sk_tune contributors
+# SPDX-License-Identifier: BSD-3-Clause
+"""K networks of any architecture as one, by ``torch.func.vmap`` and autograd.
+
+One module serves as the pattern; its layers that vmap has no rule for, or a slow one, are
+replaced by twins over parameters of the same names.
+
+Notation: K rows of the fleet, k of them in a batch; B samples, C outputs, L dropout layers.
+"""
+
+import copy
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.func import functional_call, vmap
+
+from sk_tune.engine.fleet._convolution import RowConv, RowPool, row_conv_fits, row_pool_fits
+from sk_tune.engine.fleet._dropout import RowDropout
+from sk_tune.engine.fleet._program import Program, stacked_parts
+from sk_tune.engine.fleet._recurrence import RowRecurrence
+from sk_tune.engine.fleet._torch_dropout import TorchDropout
+from sk_tune.nets import RNN, SeededDropout, dropout_positions
+
+__all__ = ["ModuleProgram"]
+
+
+class ModuleProgram(Program):
+    """K networks of one architecture.
+
+    Parameters
+    ----------
+    modules : sequence of Module
+        Equal but for their weights and dropout probabilities.
+    dropout : RowDropout
+        Of the modules' seeded dropout layers.
+    padded : bool
+        Whether sequences may end early, which sk_tune's RNN asks.
+    """
+
+    def __init__(
+        self, modules: Sequence[nn.Module], dropout: RowDropout, *, padded: bool
+    ) -> None:
+        super().__init__(*stacked_parts(modules), dropout)
+        # The one with most layers: a network without dropout leaves the layers out.
+        pattern = max(modules, key=lambda m: sum(1 for _ in m.modules()))
+        self.pattern = _with_twins(copy.deepcopy(pattern))
+        if isinstance(self.pattern, RNN):
+            self.pattern.padded = padded
+        self._seeded = [m for m in self.pattern.modules() if isinstance(m, _SeededTwin)]
+        self._torch = [m for m in self.pattern.modules() if isinstance(m, TorchDropout)]
+        self.padded = padded
+        self.probabilities = [_torch_probabilities(m) for m in modules]
+        self._vmapped: Any = vmap(self._call, in_dims=(0, 0, 1, 0))
+        self._batch: Any = None
+
+    def forward(self, X: Tensor, rows: slice, step: int) -> Tensor:
+        """Return the outputs for a batch to train on, and keep what ``backward`` needs.
+
+        Parameters
+        ----------
+        X : Tensor of shape (k, B, ...)
+            Inputs.
+        rows : slice
+            Which rows, k of them.
+        step : int
+            Number of the step in the epoch.
+
+        Returns
+        -------
+        Tensor of shape (k, B, C)
+            Unnormalised outputs.
+        """
+        self.pattern.train()
+        parameters = {
+            n: t[rows].detach().requires_grad_() for n, t in self.parameters.tensors.items()
+        }
+        buffers = {n: t[rows] for n, t in self.buffers.tensors.items()}
+        numbers = self.dropout.numbers(step, rows) if self._seeded else ()
+        for position, layer in enumerate(self._torch):
+            layer.begin(rows, [p[position] for p in self.probabilities[rows]])
+        with torch.enable_grad():
+            outputs: Tensor = self._vmapped(parameters, buffers, numbers, X)
+        self._batch = (outputs, list(parameters.values()))
+        return outputs.detach()
+
+    def backward(self, gradient: Tensor) -> Sequence[Tensor]:
+        """Return the derivatives by the parameters at the last batch.
+
+        Parameters
+        ----------
+        gradient : Tensor of shape (k, B, C)
+            Derivatives by the outputs.
+
+        Returns
+        -------
+        sequence of Tensor of shape (k, ...)
+            In the order of the parameters.
+        """
+        outputs, parameters = self._batch
+        self._batch = None
+        return [g.contiguous() for g in torch.autograd.grad(outputs, parameters, gradient)]
+
+    def evaluate(self, X: Tensor, rows: slice) -> Tensor:
+        """Return the outputs in evaluation mode.
+
+        Parameters
+        ----------
+        X : Tensor of shape (k, n, ...)
+            Inputs.
+        rows : slice
+            Which rows, k of them.
+
+        Returns
+        -------
+        Tensor of shape (k, n, C)
+            Unnormalised outputs.
+        """
+        self.pattern.eval()
+        parameters, buffers = (
+            {n: t[rows] for n, t in part.tensors.items()}
+            for part in (self.parameters, self.buffers)
+        )
+        with torch.no_grad():
+            outputs: Tensor = self._vmapped(parameters, buffers, (), X)
+        return outputs
+
+    def begin_epoch(
+        self,
+        first_steps: Sequence[int],
+        n_steps: int,
+        generators: Sequence[torch.Generator | None],
+    ) -> None:
+        """Prepare the random numbers of an epoch.
+
+        Parameters
+        ----------
+        first_steps : sequence of int
+            Updates that each row has made before.
+        n_steps : int
+            Steps of the longest epoch.
+        generators : sequence of Generator or None
+            What the ``nn.Dropout`` layers of each row draw from.
+        """
+        super().begin_epoch(first_steps, n_steps, generators)
+        for layer in self._torch:
+            layer.generators = list(generators)
+
+    def select(self, index: Tensor) -> None:
+        """Keep some rows, in the order given.
+
+        Parameters
+        ----------
+        index : Tensor of shape (K',) and type int64
+            Which.
+        """
+        super().select(index)
+        self.probabilities = [self.probabilities[i] for i in index.tolist()]
+
+    def extend(self, other: Program) -> None:
+        """Add the rows of another program behind these.
+
+        Parameters
+        ----------
+        other : ModuleProgram
+            Of the same architecture.
+        """
+        super().extend(other)
+        assert isinstance(other, ModuleProgram)  # noqa: S101 - of one architecture
+        self.probabilities.extend(other.probabilities)
+        if len(other._seeded) > len(self._seeded):
+            self.pattern, self._seeded = other.pattern, other._seeded
+        if isinstance(self.pattern, RNN):
+            self.pattern.padded = self.padded = self.padded or other.padded
+
+    def _call(
+        self,
+        parameters: dict[str, Tensor],
+        buffers: dict[str, Tensor],
+        numbers: tuple[Tensor, ...],
+        X: Tensor,
+    ) -> Tensor:
+        """Return the outputs of one network; vmap makes it K."""
+        for layer, own in zip(self._seeded, zip(*numbers, strict=True), strict=False):
+            layer.numbers = own
+        try:
+            outputs: Tensor = functional_call(self.pattern, (parameters, buffers), (X,))
+        finally:
+            for layer in self._seeded:
+                layer.numbers = None
+        return outputs
+
+
+class _SeededTwin(nn.Module):
+    """``SeededDropout`` whose numbers come from outside, one set for each row."""
+
+    numbers: tuple[Tensor, ...] | None = None
+
+    def forward(self, x: Tensor) -> Tensor:
+        if not self.training or self.numbers is None:
+            return x
+        a, b, threshold, scale = self.numbers
+        bits = dropout_positions(x.numel(), x.device) * a + b
+        keep = (bits >= threshold).to(x.dtype) * scale
+        return x * keep.view(x.shape)
+
+
+def _with_twins(module: nn.Module) -> nn.Module:
+    """Replace the layers of a module that need another form, in place."""
+    for name, child in module.named_children():
+        twin = _twin(child)
+        if twin is child:
+            _with_twins(child)
+        else:
+            setattr(module, name, twin)
+    return module
+
+
+def _twin(layer: nn.Module) -> nn.Module:
+    on_cpu = all(p.device.type == "cpu" for p in layer.parameters())
+    if isinstance(layer, SeededDropout):
+        return _SeededTwin()
+    if type(layer) in _TORCH_DROPOUT:
+        return TorchDropout()
+    if isinstance(layer, nn.RNNBase):
+        return RowRecurrence(layer)
+    if on_cpu and row_conv_fits(layer):
+        return RowConv(layer)
+    if on_cpu and row_pool_fits(layer):
+        return RowPool(layer)
+    return layer
+
+
+_TORCH_DROPOUT = (nn.Dropout,)
+
+
+def _torch_probabilities(module: nn.Module) -> list[float]:
+    return [m.p for m in module.modules() if type(m) in _TORCH_DROPOUT]  # type: ignore[misc]

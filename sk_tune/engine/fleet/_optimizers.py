@@ -1,0 +1,335 @@
+# SPDX-FileCopyrightText: sk_tune contributors
+# SPDX-License-Identifier: BSD-3-Clause
+"""SGD, Adam, AdamW and RMSprop whose hyperparameters differ from row to row.
+
+Equal to the classes of ``torch.optim`` of the same names, row by row.
+
+Notation: K rows; m and v are the running means of the gradient and of its square.
+
+References
+----------
+.. [1] D. P. Kingma, J. Ba. Adam: a method for stochastic optimization. ICLR 2015.
+.. [2] I. Loshchilov, F. Hutter. Decoupled weight decay regularization. ICLR 2019.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from sk_tune.engine.fleet._batches import runs
+from sk_tune.engine.fleet._weights import RowTensors
+
+__all__ = ["RowOptimizer", "Settings"]
+
+# What torch.optim calls the state of each optimizer.
+_MOMENTS = {
+    "adam": ("exp_avg", "exp_avg_sq"),
+    "adamw": ("exp_avg", "exp_avg_sq"),
+    "sgd": ("momentum_buffer",),
+    "rmsprop": ("square_avg", "momentum_buffer"),
+}
+# torch.optim's own kernel: one pass over memory, where the tensor form needs eight.
+_FUSED: dict[str, Any] = {
+    "adam": getattr(torch, "_fused_adam_", None),
+    "adamw": getattr(torch, "_fused_adamw_", None),
+}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Settings:
+    """Hyperparameters of one row's optimizer that stay as they are.
+
+    Parameters
+    ----------
+    momentum : float
+        Of SGD and RMSprop; beta_1 of Adam and AdamW.
+    beta_2 : float, default=0.999
+        Decay of v in Adam and AdamW, alpha in RMSprop.
+    eps : float, default=1e-8
+        Added to the denominator.
+    weight_decay : float, default=0.0
+        Decoupled from the gradient in AdamW.
+    """
+
+    momentum: float
+    beta_2: float = 0.999
+    eps: float = 1e-8
+    weight_decay: float = 0.0
+
+
+class RowOptimizer:
+    """An optimizer over tensors with a leading row axis.
+
+    Parameters
+    ----------
+    kind : {"adamw", "adam", "sgd", "rmsprop"}
+        Which.
+    nesterov : bool
+        Of SGD, for rows with a momentum.
+    """
+
+    def __init__(self, kind: str, *, nesterov: bool) -> None:
+        self.kind = kind
+        self.nesterov = nesterov
+        self.settings: list[Settings] = []
+        self.n_steps: list[int] = []
+        self.moments: dict[str, RowTensors] = {}
+        self._runs: list[slice] = []
+        self._viewed: dict[tuple[int, int], tuple[Sequence[Tensor], list[Any]]] = {}
+
+    def extend(
+        self,
+        parameters: RowTensors,
+        settings: Sequence[Settings],
+        states: Sequence[dict[int, dict[str, Any]]],
+    ) -> None:
+        """Add rows.
+
+        Parameters
+        ----------
+        parameters : RowTensors
+            The parameters of the new rows.
+        settings : sequence of Settings
+            One for each.
+        states : sequence of dict
+            The state of each row's optimizer, as in its ``state_dict``; empty at a start.
+        """
+        for name in _MOMENTS[self.kind]:
+            new = RowTensors({
+                key: _first_moments(tensor, name, [state.get(i, {}) for state in states])
+                for i, (key, tensor) in enumerate(parameters.tensors.items())
+            })
+            if name in self.moments:
+                self.moments[name].extend(new)
+            else:
+                self.moments[name] = new
+        self.settings.extend(settings)
+        self.n_steps.extend(_steps_of(state) for state in states)
+
+    def select(self, index: Tensor) -> None:
+        """Keep some rows, in the order given.
+
+        Parameters
+        ----------
+        index : Tensor of shape (K',) and type int64
+            Which.
+        """
+        for moments in self.moments.values():
+            moments.select(index)
+        self.settings = [self.settings[i] for i in index.tolist()]
+        self.n_steps = [self.n_steps[i] for i in index.tolist()]
+
+    def row(self, position: int) -> dict[int, dict[str, Any]]:
+        """Return the state of one row as ``torch.optim`` has it, as arrays.
+
+        Parameters
+        ----------
+        position : int
+            Which row.
+
+        Returns
+        -------
+        dict of int to dict of str to ndarray
+            By the number of the parameter.
+        """
+        if not self.n_steps[position]:
+            return {}
+        by_name = {
+            name: list(moments.row(position).values())
+            for name, moments in self.moments.items()
+            if name != "momentum_buffer" or self.settings[position].momentum > 0
+        }
+        step = torch.tensor(float(self.n_steps[position])).numpy()
+        counter = {} if self.kind == "sgd" else {"step": step}
+        n_parameters = len(next(iter(self.moments.values())).tensors)
+        return {
+            i: counter | {name: arrays[i] for name, arrays in by_name.items()}
+            for i in range(n_parameters)
+        }
+
+    def begin_epoch(self, rates: Sequence[Sequence[float]]) -> None:
+        """Find which neighbouring rows take the same steps throughout an epoch.
+
+        Parameters
+        ----------
+        rates : sequence of sequence of float
+            The learning rates of each row.
+        """
+        keys = zip(self.settings, self.n_steps, map(tuple, rates), strict=True)
+        self._runs = runs(list(keys))
+        self._viewed.clear()
+
+    def step(
+        self,
+        rows: slice,
+        parameters: Sequence[Tensor],
+        gradients: Sequence[Tensor],
+        rates: Sequence[float],
+    ) -> None:
+        """Update the parameters of some rows.
+
+        Parameters
+        ----------
+        rows : slice
+            Neighbouring rows.
+        parameters, gradients : sequence of Tensor of shape (k, ...)
+            Of these rows only.  Gradients are overwritten.
+        rates : sequence of float
+            Learning rate of each of these rows.
+        """
+        for i in range(rows.start, rows.stop):
+            self.n_steps[i] += 1
+        if _FUSED.get(self.kind) is not None and parameters[0].device.type == "cpu":
+            self._step_fused(rows, parameters, gradients, rates)
+            return
+        moments = [[t[rows] for t in m.tensors.values()] for m in self.moments.values()]
+        lr = torch.tensor(rates, dtype=torch.float64)
+        columns = self._columns(rows, lr, parameters[0])
+        update: Any = {"sgd": _sgd, "rmsprop": _rmsprop}.get(self.kind, _adam)
+        for values in zip(parameters, gradients, *moments, strict=True):
+            shape = (-1,) + (1,) * (values[0].ndim - 1)
+            own = {name: column.view(shape) for name, column in columns.items()}
+            update(*values, **own, kind=self.kind, nesterov=self.nesterov)
+
+    def _step_fused(
+        self,
+        rows: slice,
+        parameters: Sequence[Tensor],
+        gradients: Sequence[Tensor],
+        rates: Sequence[float],
+    ) -> None:
+        """Call torch's kernel once for each run of rows that take the same step."""
+        kernel = _FUSED[self.kind]
+        for first, step, views in self._views(rows, parameters, gradients):
+            settings = self.settings[first]
+            step.fill_(self.n_steps[first])
+            kernel(
+                *views,
+                lr=rates[first - rows.start],
+                beta1=settings.momentum,
+                beta2=settings.beta_2,
+                weight_decay=settings.weight_decay,
+                eps=settings.eps,
+                amsgrad=False,
+                maximize=False,
+            )
+
+    def _views(
+        self, rows: slice, parameters: Sequence[Tensor], gradients: Sequence[Tensor]
+    ) -> list[Any]:
+        """Return the tensors of each run, from the last step if they are the same still."""
+        key = (rows.start, rows.stop)
+        sources, views = self._viewed.get(key, ((), []))
+        if len(sources) and all(a is b for a, b in zip(sources, gradients, strict=True)):
+            return views
+        views = []
+        for run in self._runs:
+            start, stop = max(run.start, rows.start), min(run.stop, rows.stop)
+            if start < stop:
+                own = slice(start - rows.start, stop - rows.start)
+                step = torch.zeros(())
+                parts = [[t[own] for t in part] for part in (parameters, gradients)]
+                parts += [
+                    [t[start:stop] for t in part.tensors.values()]
+                    for part in self.moments.values()
+                ]
+                views.append((start, step, [*parts, [], [step] * len(parameters)]))
+        self._viewed[key] = (gradients, views)
+        return views
+
+    def _columns(self, rows: slice, lr: Tensor, like: Tensor) -> dict[str, Tensor]:
+        """Return each hyperparameter as a tensor with one number for each row."""
+        settings = self.settings[rows]
+        columns = {
+            "lr": lr,
+            "momentum": torch.tensor([s.momentum for s in settings], dtype=lr.dtype),
+            "beta_2": torch.tensor([s.beta_2 for s in settings], dtype=lr.dtype),
+            "eps": torch.tensor([s.eps for s in settings], dtype=lr.dtype),
+            "decay": torch.tensor([s.weight_decay for s in settings], dtype=lr.dtype),
+        }
+        steps = torch.tensor(self.n_steps[rows], dtype=lr.dtype)
+        if self.kind in {"adam", "adamw"}:
+            # Bias corrections, in double precision before they are rounded.
+            columns["step_size"] = lr / (1 - columns["momentum"] ** steps)
+            columns["root"] = (1 - columns["beta_2"] ** steps).sqrt()
+        return {n: c.to(device=like.device, dtype=like.dtype) for n, c in columns.items()}
+
+
+def _adam(
+    p: Tensor,
+    g: Tensor,
+    m: Tensor,
+    v: Tensor,
+    *,
+    lr: Tensor,
+    momentum: Tensor,
+    beta_2: Tensor,
+    eps: Tensor,
+    decay: Tensor,
+    step_size: Tensor,
+    root: Tensor,
+    kind: str,
+    nesterov: bool,
+) -> None:
+    if kind == "adamw":
+        p.mul_(1 - lr * decay)
+    else:
+        g.addcmul_(p, decay)
+    m.lerp_(g, 1 - momentum)
+    v.mul_(beta_2).addcmul_(g * (1 - beta_2), g)
+    denominator = v.sqrt().div_(root).add_(eps)
+    p.sub_(torch.div(m, denominator).mul_(step_size))
+
+
+def _sgd(
+    p: Tensor,
+    g: Tensor,
+    buffer: Tensor,
+    *,
+    lr: Tensor,
+    momentum: Tensor,
+    decay: Tensor,
+    nesterov: bool,
+    **_: Any,
+) -> None:
+    g.addcmul_(p, decay)
+    buffer.mul_(momentum).add_(g)
+    step = g.addcmul_(buffer, momentum) if nesterov else buffer
+    p.sub_(step * lr)
+
+
+def _rmsprop(
+    p: Tensor,
+    g: Tensor,
+    v: Tensor,
+    buffer: Tensor,
+    *,
+    lr: Tensor,
+    momentum: Tensor,
+    beta_2: Tensor,
+    eps: Tensor,
+    decay: Tensor,
+    **_: Any,
+) -> None:
+    g.addcmul_(p, decay)
+    v.mul_(beta_2).addcmul_(g * (1 - beta_2), g)
+    buffer.mul_(momentum).add_(g.div_(v.sqrt().add_(eps)))
+    p.sub_(buffer * lr)
+
+
+def _first_moments(
+    parameters: Tensor, name: str, states: Sequence[dict[str, Any]]
+) -> Tensor:
+    moments = torch.zeros_like(parameters)
+    for own, state in zip(moments, states, strict=True):
+        if state.get(name) is not None:
+            own.copy_(torch.as_tensor(state[name].copy()))
+    return moments
+
+
+def _steps_of(state: dict[int, dict[str, Any]]) -> int:
+    # SGD keeps no counter; that it has stepped at all is what matters there.
+    return max((int(own.get("step", 1)) for own in state.values()), default=0)

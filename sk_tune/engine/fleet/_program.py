@@ -1,0 +1,150 @@
+# SPDX-FileCopyrightText: sk_tune contributors
+# SPDX-License-Identifier: BSD-3-Clause
+"""What the training loop asks of a batched network."""
+
+from abc import ABC, abstractmethod
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor, nn
+
+from sk_tune.engine.fleet._dropout import RowDropout
+from sk_tune.engine.fleet._weights import RowTensors
+
+__all__ = ["Program", "stacked_parts"]
+
+
+class Program(ABC):
+    """K networks of one architecture as one.
+
+    Parameters
+    ----------
+    parameters, buffers : RowTensors
+        By the names that they have in the module.
+    dropout : RowDropout
+        Of the modules' seeded dropout layers.
+    """
+
+    def __init__(
+        self, parameters: RowTensors, buffers: RowTensors, dropout: RowDropout
+    ) -> None:
+        self.parameters = parameters
+        self.buffers = buffers
+        self.dropout = dropout
+
+    @abstractmethod
+    def forward(self, X: Tensor, rows: slice, step: int) -> Tensor:
+        """Return the outputs for a batch to train on, and keep what ``backward`` needs.
+
+        Parameters
+        ----------
+        X : Tensor of shape (k, B, ...)
+            Inputs.
+        rows : slice
+            Which rows, k of them.
+        step : int
+            Number of the step in the epoch.
+
+        Returns
+        -------
+        Tensor of shape (k, B, C)
+            Unnormalised outputs.
+        """
+
+    @abstractmethod
+    def backward(self, gradient: Tensor) -> Sequence[Tensor]:
+        """Return the derivatives by the parameters at the last batch.
+
+        Parameters
+        ----------
+        gradient : Tensor of shape (k, B, C)
+            Derivatives by the outputs.
+
+        Returns
+        -------
+        sequence of Tensor of shape (k, ...)
+            In the order of the parameters; they may be overwritten.
+        """
+
+    @abstractmethod
+    def evaluate(self, X: Tensor, rows: slice) -> Tensor:
+        """Return the outputs in evaluation mode.
+
+        Parameters
+        ----------
+        X : Tensor of shape (k, n, ...)
+            Inputs.
+        rows : slice
+            Which rows, k of them.
+
+        Returns
+        -------
+        Tensor of shape (k, n, C)
+            Unnormalised outputs.
+        """
+
+    def begin_epoch(
+        self,
+        first_steps: Sequence[int],
+        n_steps: int,
+        generators: Sequence[torch.Generator | None],
+    ) -> None:
+        """Prepare the random numbers of an epoch.
+
+        Parameters
+        ----------
+        first_steps : sequence of int
+            Updates that each row has made before.
+        n_steps : int
+            Steps of the longest epoch.
+        generators : sequence of Generator or None
+            What the ``nn.Dropout`` layers of each row draw from.
+        """
+        self.dropout.begin_epoch(first_steps, n_steps)
+
+    def select(self, index: Tensor) -> None:
+        """Keep some rows, in the order given.
+
+        Parameters
+        ----------
+        index : Tensor of shape (K',) and type int64
+            Which.
+        """
+        for part in (self.parameters, self.buffers, self.dropout):
+            part.select(index)
+
+    def extend(self, other: "Program") -> None:
+        """Add the rows of another program behind these.
+
+        Parameters
+        ----------
+        other : Program
+            Of the same architecture.
+        """
+        self.parameters.extend(other.parameters)
+        self.buffers.extend(other.buffers)
+        self.dropout.extend(other.dropout)
+
+
+def stacked_parts(modules: Sequence[nn.Module]) -> tuple[RowTensors, RowTensors]:
+    """Return the parameters and the buffers of networks, stacked.
+
+    Parameters
+    ----------
+    modules : sequence of Module
+        Of one architecture.
+
+    Returns
+    -------
+    parameters, buffers : RowTensors
+        What is not trained counts as a buffer.
+    """
+    parameters = [
+        {n: p for n, p in m.named_parameters() if p.requires_grad} for m in modules
+    ]
+    buffers = [
+        {n: p for n, p in m.named_parameters() if not p.requires_grad}
+        | dict(m.named_buffers())
+        for m in modules
+    ]
+    return RowTensors.stacked(parameters), RowTensors.stacked(buffers)

@@ -1,0 +1,115 @@
+# SPDX-FileCopyrightText: sk_tune contributors
+# SPDX-License-Identifier: BSD-3-Clause
+"""What goes into a fleet and what comes out."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+from torch import Tensor, nn
+
+from sk_tune.engine.fleet._course import Course
+from sk_tune.engine.fleet._optimizers import Settings
+from sk_tune.training import TensorSet, TrainingState
+
+__all__ = ["Outcome", "Recipe", "Row"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Recipe:
+    """What all rows of a fleet have in common, beside their architecture.
+
+    Parameters
+    ----------
+    optimizer : {"adamw", "adam", "sgd", "rmsprop"}
+        Kind of the optimizer.
+    nesterov : bool
+        Whether SGD looks ahead.
+    batch_size : int
+        Samples of a batch; -1 takes all at once.
+    loss : str
+        A key of ``LOSSES``.
+    score : callable
+        ``(y_pred, y_true, sample_weight) -> float`` for the history.
+    draws_globally : bool
+        Whether modules may draw from torch's global generator, as ``nn.Dropout`` does.
+    """
+
+    optimizer: str
+    nesterov: bool
+    batch_size: int
+    loss: str
+    score: Callable[[Tensor, Tensor, Tensor | None], float]
+    draws_globally: bool
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class Row:
+    """One network to train.
+
+    Parameters
+    ----------
+    module : Module
+        With the weights that it starts from.
+    course : Course
+        What the row decides for itself between epochs.
+    settings : Settings
+        Of its optimizer.
+    state : TrainingState
+        Where it stands: its seed, moments, counters and history.
+    n_epochs : int
+        Epochs to train now, at most.
+    train : TensorSet
+        Samples to train on.
+    valid : TensorSet or None
+        Samples that the course looks at.
+    monitor : TensorSet or None
+        Samples to be scored on after each epoch, and predicted at the end.
+    learning_rate : float
+        For messages.
+    l1 : float, default=0.0
+        Strength of the L1 penalty on weight matrices.
+    label_smoothing : float, default=0.0
+        Share of each target that is spread over all classes.
+    gradient_clip : float or None, default=None
+        Largest norm of the gradient.
+    dropout_seed : int, default=0
+        Of the seeded dropout layers.
+    """
+
+    module: nn.Module
+    course: Course
+    settings: Settings
+    state: TrainingState
+    n_epochs: int
+    train: TensorSet
+    valid: TensorSet | None
+    monitor: TensorSet | None
+    learning_rate: float
+    l1: float = 0.0
+    label_smoothing: float = 0.0
+    gradient_clip: float | None = None
+    dropout_seed: int = 0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class Outcome:
+    """What became of a row.
+
+    Parameters
+    ----------
+    state : TrainingState
+        Where the row stands now.
+    outputs : ndarray of shape (n_monitor, C) or None
+        Outputs on the monitor samples, by the weights in use.
+    message : str
+        Why the training failed; empty if it did not.
+    seconds : float
+        Its share of the fleet's time.
+    """
+
+    state: TrainingState
+    outputs: npt.NDArray[np.floating] | None
+    message: str
+    seconds: float

@@ -1,0 +1,443 @@
+# SPDX-FileCopyrightText: sk_tune contributors
+# SPDX-License-Identifier: BSD-3-Clause
+"""Recurrent layers with different weights, run through time together.
+
+Under ``vmap``, K networks call :class:`RowRecurrence` once; their steps then become batched
+matrix products over K rows, where torch's own layers have no batching rule.  Forward and
+backward are loops over time without autograd, over buffers that are laid out as
+
+- time outermost, so that what one step reads and writes is contiguous, and
+- the batch innermost, so that a gate of all units is one long run of memory and a step's
+  gates come out of one product, ``weight @ step``.
+
+A step is ``[x; 1; h]``, with the state that the step starts from, and a row of ones for the
+biases.  A state is multiplied by zero where its sequence is over; that also makes a
+direction that reads backwards start at each sequence's own last step.
+
+Cells are those of ``torch.nn.GRU``, ``LSTM`` and ``RNN``, equation for equation.
+
+Notation: K rows, B sequences of a row's batch, T steps, F features, H units, N gates of a
+step, D = F + 1 + H.
+"""
+
+from typing import Any, ClassVar
+
+import torch
+from torch import Tensor, nn
+from torch.autograd.function import once_differentiable
+
+__all__ = ["RowRecurrence"]
+
+_sigmoid_backward = torch.ops.aten.sigmoid_backward.grad_input
+_tanh_backward = torch.ops.aten.tanh_backward.grad_input
+_threshold_backward = torch.ops.aten.threshold_backward.grad_input
+# A tensor, because a Python number costs each call a conversion.
+_MINUS_ONE = torch.tensor(-1.0, device="cpu")
+
+
+class RowRecurrence(nn.Module):
+    """A recurrent layer that ``torch.func.vmap`` can batch over its weights.
+
+    The gradient is to be taken outside of ``vmap``, as in
+    ``torch.autograd.grad(vmap(loss)(parameters, x, y).sum(), parameters.values())``; inside
+    of it, and a second time, there is none.
+
+    Parameters
+    ----------
+    recurrence : RNNBase
+        A GRU, LSTM or RNN of one layer, in one or two directions, with biases and with
+        ``batch_first=True``.  Its parameters are shared, under their names.
+
+    Raises
+    ------
+    ValueError
+        If `recurrence` is of another kind.
+    """
+
+    def __init__(self, recurrence: nn.RNNBase) -> None:
+        super().__init__()
+        self.cell = _check_cell(recurrence)
+        self.suffixes = ("", "_reverse") if recurrence.bidirectional else ("",)
+        for name, parameter in recurrence.named_parameters():
+            self.register_parameter(name, parameter)
+
+    def forward(self, x: Tensor, lengths: Tensor | None = None) -> Tensor:
+        """Return the states of all steps.
+
+        Parameters
+        ----------
+        x : Tensor of shape (B, T, F)
+            Sequences.  What stands after the end of one is ignored, but must be finite.
+        lengths : Tensor of shape (B,), optional
+            Steps of each sequence, from 1 to T; without it, all have T.
+
+        Returns
+        -------
+        Tensor of shape (B, T, H) or (B, T, 2H)
+            Of each direction; zero after the end of a sequence.  Not to be changed in
+            place: the backward reads it too.
+        """
+        mask = None
+        if lengths is not None:
+            steps = torch.arange(x.shape[1], device=x.device)
+            mask = (steps < lengths.unsqueeze(1)).to(x.dtype)
+        # The second direction is one more row, which reads its sequences from the end.
+        xs, masks = x.unsqueeze(0), None if mask is None else mask.unsqueeze(0)
+        if len(self.suffixes) == 2:
+            xs = torch.stack([x, x.flip(1)])
+            masks = None if mask is None else torch.stack([mask, mask.flip(1)])
+        weights = (
+            torch.stack([getattr(self, f"{name}_l0{suffix}") for suffix in self.suffixes])
+            for name in ("weight_ih", "weight_hh", "bias_ih", "bias_hh")
+        )
+        h: Tensor = _Recurrence.apply(self.cell, xs, masks, *weights)[0]  # type: ignore[no-untyped-call]
+        states = h[:, 0]
+        if len(self.suffixes) == 2:
+            states = torch.cat([states, h[:, 1].flip(0)], dim=1)
+        return states.permute(2, 0, 1)
+
+
+def _check_cell(recurrence: nn.RNNBase) -> "type[_Cell]":
+    """Return the cell of a layer, or raise ValueError for one that has no equal here."""
+    for name, required in (
+        ("num_layers", 1),
+        ("batch_first", True),
+        ("proj_size", 0),
+        ("bias", True),
+        ("dropout", 0),
+    ):
+        given = getattr(recurrence, name)
+        if given != required:
+            raise ValueError(
+                f"The recurrence must have {name}={required!r}; got {name}={given!r}."
+            )
+    mode = recurrence.mode
+    if mode not in _CELLS:
+        raise ValueError(f"The recurrence must be one of {sorted(_CELLS)}; got {mode!r}.")
+    return _CELLS[mode]
+
+
+class _Recurrence(torch.autograd.Function):
+    """States of K rows.
+
+    Takes a cell, x (K, B, T, F), a mask (K, B, T) of ones and zeros or None, and torch's
+    parameters with a leading K.  Returns states (T, K, H, B), then what the backward needs.
+    """
+
+    @staticmethod
+    def forward(
+        cell: "type[_Cell]",
+        x: Tensor,
+        mask: Tensor | None,
+        w_ih: Tensor,
+        w_hh: Tensor,
+        b_ih: Tensor,
+        b_hh: Tensor,
+    ) -> tuple[Tensor, ...]:
+        n_rows, n_batch, n_steps, n_features = x.shape
+        n_units = w_hh.shape[2]
+        weight = _pack(cell, w_ih, w_hh, b_ih, b_hh)
+        shape = (n_rows, n_units, n_batch)
+        gates = x.new_empty(n_steps, n_rows, cell.n_blocks, n_units, n_batch)
+        states = x.new_empty(cell.n_states, n_steps + 1, *shape)
+        steps = x.new_empty(n_steps + 1, n_rows, weight.shape[2], n_batch)
+        steps[:-1, :, :n_features] = x.permute(2, 0, 3, 1)
+        steps[:, :, n_features] = 1
+        hidden = steps[:, :, n_features + 1 :]
+        hidden[0] = 0
+        run = cell(hidden, gates, states, mask)
+        run.start()
+        products = gates.flatten(2, 3).unbind()
+        for t, (step, product) in enumerate(zip(steps, products, strict=False)):
+            torch.bmm(weight, step, out=product)
+            run.forward(t)
+        return hidden[1:], weight, steps, gates, states
+
+    @staticmethod
+    def setup_context(
+        ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, ...]
+    ) -> None:
+        cell, x, mask, *_ = inputs
+        ctx.cell, ctx.n_features = cell, x.shape[3]
+        ctx.set_materialize_grads(False)
+        ctx.mark_non_differentiable(*output[1:])
+        ctx.save_for_backward(mask, *output[1:])
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, grad: Tensor | None, *_: None) -> tuple[Tensor | None, ...]:
+        if grad is None:
+            return (None,) * len(ctx.needs_input_grad)
+        mask, weight, steps, gates, states = ctx.saved_tensors
+        cell, n_features = ctx.cell, ctx.n_features
+        n_steps, n_rows, _blocks, n_units, n_batch = gates.shape
+        run = cell(steps[:, :, n_features + 1 :], gates, states, mask)
+        grad_weight = torch.zeros_like(weight)
+        n_hidden = len(cell.hidden_blocks) * n_units
+        to_h = weight[:, :n_hidden, n_features + 1 :].mT
+        to_x = weight[:, :, :n_features].mT
+        grad_x = None
+        if ctx.needs_input_grad[1]:
+            grad_x = grad.new_empty(n_steps, n_rows, n_features, n_batch)
+        # What comes from outside to the states before the steps, and to the last one.
+        outside = (grad.new_zeros(()), *grad.unbind())
+        after, before = grad.new_empty(2, n_rows, n_units, n_batch).unbind()
+        after.copy_(outside[-1])
+        product, rights = run.grad.flatten(1, 2), steps.mT.unbind()
+        hidden_product = product[:, :n_hidden]
+        for t in reversed(range(n_steps)):
+            run.backward(t, after, before.copy_(outside[t]))
+            before.baddbmm_(to_h, hidden_product)
+            after, before = before, after
+            grad_weight.baddbmm_(product, rights[t])
+            if grad_x is not None:
+                torch.bmm(to_x, product, out=grad_x[t])
+        if grad_x is not None:
+            grad_x = grad_x.permute(1, 3, 0, 2)
+        return None, grad_x, None, *_unpack(cell, grad_weight, n_features)
+
+    @staticmethod
+    def vmap(
+        info: Any,
+        in_dims: tuple[int | None, ...],
+        cell: "type[_Cell]",
+        *tensors: Tensor | None,
+    ) -> tuple[tuple[Tensor, ...], tuple[int | None, ...]]:
+        """Make the mapped dimension part of K."""
+        size = info.batch_size
+        rows = []
+        for tensor, dim in zip(tensors, in_dims[1:], strict=True):
+            if tensor is not None:
+                if dim is None:
+                    tensor = tensor.expand(size, *tensor.shape)
+                else:
+                    tensor = tensor.movedim(dim, 0)
+                tensor = tensor.flatten(0, 1)
+            rows.append(tensor)
+        h, *saved = _Recurrence.apply(cell, *rows)  # type: ignore[no-untyped-call]
+        # The caller uses the states only; what is saved goes with the call above.
+        h = h.view(len(h), size, -1, *h.shape[2:])
+        return (h, *saved), (1, *(None for _ in saved))
+
+
+def _pack(
+    cell: "type[_Cell]", w_ih: Tensor, w_hh: Tensor, b_ih: Tensor, b_hh: Tensor
+) -> Tensor:
+    """Return the matrices (K, N * H, D) that take a step to its gates."""
+    n_rows, _, n_features = w_ih.shape
+    n_units = w_hh.shape[2]
+    weight = w_ih.new_zeros(n_rows, cell.n_blocks, n_units, n_features + 1 + n_units)
+    gates = (n_rows, -1, n_units)
+    weight[:, cell.input_blocks, :, :n_features] = w_ih.reshape(*gates, n_features)
+    weight[:, cell.input_blocks, :, n_features] = b_ih.reshape(gates)
+    weight[:, cell.hidden_blocks, :, n_features] += b_hh.reshape(gates)
+    weight[:, cell.hidden_blocks, :, n_features + 1 :] = w_hh.reshape(*gates, n_units)
+    return weight.flatten(1, 2)
+
+
+def _unpack(cell: "type[_Cell]", grad: Tensor, n_features: int) -> tuple[Tensor, ...]:
+    """Return the gradients of what :func:`_pack` takes from that of what it returns."""
+    grad = grad.view(len(grad), cell.n_blocks, -1, grad.shape[2])
+    by_input, by_hidden = grad[:, cell.input_blocks], grad[:, cell.hidden_blocks]
+    return (
+        by_input[..., :n_features].flatten(1, 2),
+        by_hidden[..., n_features + 1 :].flatten(1, 2),
+        by_input[..., n_features].flatten(1, 2),
+        by_hidden[..., n_features].flatten(1, 2),
+    )
+
+
+class _Cell:
+    """What happens to the gates of a step, forward and backward.
+
+    Parameters
+    ----------
+    hidden : Tensor of shape (T + 1, K, H, B)
+        States before and after each step.
+    gates : Tensor of shape (T, K, N, H, B)
+        Products of the steps; become the gates, in place.
+    states : Tensor of shape (n_states, T + 1, K, H, B)
+        What else a cell computes.
+    mask : Tensor of shape (K, B, T) or None
+        Zero where a sequence is over.
+
+    Attributes
+    ----------
+    grad : Tensor of shape (K, N, H, B)
+        Gradient of the products of the step that :meth:`backward` was last called for.
+    """
+
+    n_blocks: ClassVar[int]
+    n_states: ClassVar[int] = 0
+    # The block that takes the input, and the state, for each of torch's gates; the blocks
+    # that take the state come first.
+    input_blocks: ClassVar[list[int]]
+    hidden_blocks: ClassVar[list[int]]
+
+    def __init__(
+        self, hidden: Tensor, gates: Tensor, states: Tensor, mask: Tensor | None
+    ) -> None:
+        self.hidden = hidden.unbind()
+        self.masks: tuple[Tensor, ...] | None = None
+        if mask is not None:
+            self.masks = mask.permute(2, 0, 1).unsqueeze(2).contiguous().unbind()
+        self.grad = gates.new_empty(gates.shape[1:])
+        self.blocks = self.grad.unbind(1)
+
+    def start(self) -> None:
+        """Set the states before the first step."""
+
+    def forward(self, t: int) -> None:
+        """Take step `t` from its products to the next state."""
+        raise NotImplementedError
+
+    def backward(self, t: int, grad: Tensor, grad_before: Tensor) -> None:
+        """Set `self.grad`, and add to `grad_before` what does not go through it.
+
+        Parameters
+        ----------
+        t : int
+            Steps are taken from the last to the first.
+        grad : Tensor of shape (K, H, B)
+            Of the state after the step; may be overwritten.
+        grad_before : Tensor of shape (K, H, B)
+            Of the state before it.
+        """
+        raise NotImplementedError
+
+
+class _GRU(_Cell):
+    """n = tanh(x_n + r * h_n), h' = n + z * (h - n), with blocks h_n, r, z, x_n."""
+
+    n_blocks = 4
+    input_blocks: ClassVar = [1, 2, 3]
+    hidden_blocks: ClassVar = [1, 2, 0]
+
+    def __init__(
+        self, hidden: Tensor, gates: Tensor, states: Tensor, mask: Tensor | None
+    ) -> None:
+        super().__init__(hidden, gates, states, mask)
+        self.h_n, self.r, self.z, self.n = (block.unbind() for block in gates.unbind(2))
+        self.rz = gates[:, :, 1:3].unbind()
+        self.grad_rz = self.grad[:, 1:3]
+
+    def forward(self, t: int) -> None:
+        self.rz[t].sigmoid_()
+        n = self.n[t].addcmul_(self.r[t], self.h_n[t])
+        _tanh(n, out=n)
+        h = torch.lerp(n, self.hidden[t], self.z[t], out=self.hidden[t + 1])
+        if self.masks is not None:
+            h.mul_(self.masks[t])
+
+    def backward(self, t: int, grad: Tensor, grad_before: Tensor) -> None:
+        z, n, rz = self.z[t], self.n[t], self.rz[t]
+        d_h_n, d_r, d_z, d_n = self.blocks
+        if self.masks is not None:
+            grad.mul_(self.masks[t])
+        grad_before.addcmul_(grad, z)
+        torch.sub(self.hidden[t], n, out=d_z).mul_(grad)
+        torch.addcmul(grad, grad, z, value=-1, out=d_n)
+        _tanh_backward(d_n, n, grad_input=d_n)
+        torch.mul(d_n, self.r[t], out=d_h_n)
+        torch.mul(d_n, self.h_n[t], out=d_r)
+        _sigmoid_backward(self.grad_rz, rz, grad_input=self.grad_rz)
+
+
+class _LSTM(_Cell):
+    """c' = f * c + i * g, h' = o * tanh(c'), blocks g, i, f, o, states c, tanh(c)."""
+
+    n_blocks = 4
+    n_states = 2
+    input_blocks: ClassVar = [1, 2, 0, 3]
+    hidden_blocks: ClassVar = [1, 2, 0, 3]
+
+    def __init__(
+        self, hidden: Tensor, gates: Tensor, states: Tensor, mask: Tensor | None
+    ) -> None:
+        super().__init__(hidden, gates, states, mask)
+        self.g, self.i, self.f, self.o = (block.unbind() for block in gates.unbind(2))
+        self.ifo = gates[:, :, 1:].unbind()
+        self.c, self.tanh_c = (state.unbind() for state in states)
+        self.grad_ifo = self.grad[:, 1:]
+        self.grad_c = torch.zeros_like(self.c[0])
+
+    def start(self) -> None:
+        self.c[0].zero_()
+
+    def forward(self, t: int) -> None:
+        self.ifo[t].sigmoid_()
+        c = torch.mul(self.f[t], self.c[t], out=self.c[t + 1])
+        c.addcmul_(self.i[t], _tanh(self.g[t], out=self.g[t]))
+        if self.masks is not None:
+            c.mul_(self.masks[t])
+        _tanh(c, out=self.tanh_c[t + 1])
+        torch.mul(self.o[t], self.tanh_c[t + 1], out=self.hidden[t + 1])
+
+    def backward(self, t: int, grad: Tensor, grad_before: Tensor) -> None:
+        g, tanh_c, grad_c = self.g[t], self.tanh_c[t + 1], self.grad_c
+        d_g, d_i, d_f, d_o = self.blocks
+        torch.mul(grad, tanh_c, out=d_o)
+        grad_c.add_(_tanh_backward(grad.mul_(self.o[t]), tanh_c, grad_input=grad))
+        if self.masks is not None:
+            grad_c.mul_(self.masks[t])
+        torch.mul(grad_c, g, out=d_i)
+        torch.mul(grad_c, self.c[t], out=d_f)
+        _sigmoid_backward(self.grad_ifo, self.ifo[t], grad_input=self.grad_ifo)
+        torch.mul(grad_c, self.i[t], out=d_g)
+        _tanh_backward(d_g, g, grad_input=d_g)
+        grad_c.mul_(self.f[t])
+
+
+class _TanhRNN(_Cell):
+    """h' = tanh(a)."""
+
+    n_blocks = 1
+    input_blocks: ClassVar = [0]
+    hidden_blocks: ClassVar = [0]
+
+    def __init__(
+        self, hidden: Tensor, gates: Tensor, states: Tensor, mask: Tensor | None
+    ) -> None:
+        super().__init__(hidden, gates, states, mask)
+        self.a = gates[:, :, 0].unbind()
+
+    def forward(self, t: int) -> None:
+        h = _tanh(self.a[t], out=self.hidden[t + 1])
+        if self.masks is not None:
+            h.mul_(self.masks[t])
+
+    def backward(self, t: int, grad: Tensor, grad_before: Tensor) -> None:
+        if self.masks is not None:
+            grad.mul_(self.masks[t])
+        _tanh_backward(grad, self.hidden[t + 1], grad_input=self.blocks[0])
+
+
+class _ReluRNN(_TanhRNN):
+    """h' = max(a, 0)."""
+
+    def forward(self, t: int) -> None:
+        h = torch.clamp_min(self.a[t], 0, out=self.hidden[t + 1])
+        if self.masks is not None:
+            h.mul_(self.masks[t])
+
+    def backward(self, t: int, grad: Tensor, grad_before: Tensor) -> None:
+        if self.masks is not None:
+            grad.mul_(self.masks[t])
+        _threshold_backward(grad, self.hidden[t + 1], 0, grad_input=self.blocks[0])
+
+
+def _tanh(a: Tensor, out: Tensor) -> Tensor:
+    """Return tanh(a) in `out`, which may be `a`."""
+    if not a.is_cpu:
+        return torch.tanh(a, out=out)
+    # 2 sigmoid(2a) - 1, to within rounding of 1: torch's tanh takes twice as long.
+    torch.add(a, a, out=out).sigmoid_()
+    return torch.add(_MINUS_ONE, out, alpha=2, out=out)
+
+
+_CELLS: dict[str, type[_Cell]] = {
+    "GRU": _GRU,
+    "LSTM": _LSTM,
+    "RNN_TANH": _TanhRNN,
+    "RNN_RELU": _ReluRNN,
+}

@@ -1,0 +1,386 @@
+# SPDX-FileCopyrightText: sk_tune contributors
+# SPDX-License-Identifier: BSD-3-Clause
+"""The rows that train at the moment: their tensors and what each has recorded."""
+
+import math
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from sk_tune.engine.fleet._dropout import RowDropout
+from sk_tune.engine.fleet._mlp import MLPProgram
+from sk_tune.engine.fleet._module import ModuleProgram
+from sk_tune.engine.fleet._optimizers import RowOptimizer
+from sk_tune.engine.fleet._program import Program
+from sk_tune.engine.fleet._records import Recipe, Row
+from sk_tune.engine.fleet._weights import RowTensors
+from sk_tune.nets import MLP, RNN, SeededDropout
+from sk_tune.training import TrainingState, loss_message
+
+__all__ = ["Active", "Tile", "build_program"]
+
+
+class Active:
+    """A row in training: its history, counters, and whether it has ended.
+
+    Parameters
+    ----------
+    index : int
+        Its position among all rows.
+    row : Row
+        What is trained.
+    """
+
+    def __init__(self, index: int, row: Row) -> None:
+        self.index = index
+        self.row = row
+        self.history = [dict(record) for record in row.state.history]
+        self.n_steps = row.state.n_steps
+        self.last_epoch = len(self.history) + row.n_epochs
+        self.message = ""
+        self.seconds = 0.0
+        self.improved = False
+        self.rates: Sequence[float] = ()
+        self._record: dict[str, Any] = {}
+
+    @property
+    def epoch(self) -> int:
+        """Epochs finished."""
+        return len(self.history)
+
+    @property
+    def ended(self) -> bool:
+        """Whether the row has nothing left to train."""
+        done = self.epoch >= self.last_epoch or self.row.course.stopped
+        return bool(self.message) or done
+
+    @property
+    def uses_best(self) -> bool:
+        """Whether the best weights, not the last ones, are the result."""
+        return self.row.valid is not None
+
+    def note(self, prefix: str, loss: float, score: float) -> None:
+        """Record the loss and score of an epoch.
+
+        Parameters
+        ----------
+        prefix : str
+            "train", "valid" or "monitor".
+        loss : float
+            If it is not finite, the row has failed.
+        score : float
+            Greater is better.
+        """
+        if not self._record:
+            self._record = {"batches": [], "epoch": self.epoch + 1}
+        if not math.isfinite(loss) and prefix != "monitor" and not self.message:
+            rate = self.row.learning_rate
+            self.message = loss_message(prefix, loss, self.epoch + 1, rate)
+        name = prefix + "_loss"
+        best = min((past.get(name, loss) for past in self.history), default=loss)
+        self._record |= {name: loss, name + "_best": loss <= best, prefix + "_score": score}
+
+    def end_epoch(self, seconds: float) -> None:
+        """Close the record of an epoch.
+
+        Parameters
+        ----------
+        seconds : float
+            The row's share of the time.
+        """
+        self.seconds += seconds
+        self.n_steps += len(self.rates)
+        record = self._record | {"lr": self.rates[-1], "dur": seconds}
+        self._record = {}
+        self.improved = False
+        if not self.message:
+            self.history.append(record)
+            self.improved = self.row.course.improved(record)
+
+
+class Tile:
+    """Rows of one signature, their weights and their optimizer.
+
+    Parameters
+    ----------
+    recipe : Recipe
+        What the rows have in common.
+    """
+
+    def __init__(self, recipe: Recipe) -> None:
+        self.recipe = recipe
+        self.rows: list[Active] = []
+        self.program: Program
+        self.optimizer = RowOptimizer(recipe.optimizer, nesterov=recipe.nesterov)
+        self.smoothing: Tensor | None = None
+        self._best: RowTensors | None = None
+        self._l1: Tensor | None = None
+        self._clip: Tensor | None = None
+
+    def __len__(self) -> int:
+        return len(self.rows)
+
+    def add(self, entries: Sequence[tuple[int, Row]]) -> None:
+        """Take rows in, and put all into the order that batches need.
+
+        Parameters
+        ----------
+        entries : sequence of (int, Row)
+            Positions among all rows, and rows.
+        """
+        if not entries:
+            return
+        rows = [row for _, row in entries]
+        program = build_program(rows)
+        states = [row.state.moments for row in rows]
+        self.optimizer.extend(program.parameters, [r.settings for r in rows], states)
+        best = _best_weights(program, rows)
+        if self.rows:
+            self.program.extend(program)
+            if self._best is not None and best is not None:
+                self._best.extend(best)
+        else:
+            self.program, self._best = program, best
+        self.rows += [Active(index, row) for index, row in entries]
+        # Those with most samples first; a stable sort keeps equal settings together.
+        order = sorted(range(len(self)), key=lambda i: -len(self.rows[i].row.train))
+        if order == list(range(len(order))):
+            self._collect_numbers()
+        else:
+            self._select(order)
+
+    def remove(self, positions: Sequence[int]) -> None:
+        """Let rows go; the memory of the others is all that stays in use.
+
+        Parameters
+        ----------
+        positions : sequence of int
+            Which.
+        """
+        gone = set(positions)
+        self._select([i for i in range(len(self)) if i not in gone])
+
+    def begin_epoch(self, n_batches: Sequence[int]) -> None:
+        """Prepare the numbers of an epoch's steps.
+
+        Parameters
+        ----------
+        n_batches : sequence of int
+            Steps of each row.
+        """
+        for active, n in zip(self.rows, n_batches, strict=True):
+            active.rates = active.row.course.rates(active.epoch, n)
+        self.optimizer.begin_epoch([active.rates for active in self.rows])
+        generators = [
+            a.row.course.generator(a.epoch) if self.recipe.draws_globally else None
+            for a in self.rows
+        ]
+        steps = [active.n_steps for active in self.rows]
+        self.program.begin_epoch(steps, max(n_batches), generators)
+
+    def update(self, rows: slice, step: int, gradients: Sequence[Tensor]) -> None:
+        """Take one step of the optimizer.
+
+        Parameters
+        ----------
+        rows : slice
+            Which rows.
+        step : int
+            Number of the step in the epoch.
+        gradients : sequence of Tensor of shape (k, ...)
+            They are overwritten.
+        """
+        parameters = [t[rows] for t in self.program.parameters.tensors.values()]
+        if self._l1 is not None:
+            for p, g in zip(parameters, gradients, strict=True):
+                if p.ndim > 2:
+                    g.addcmul_(p.sign(), self._l1[rows].view(-1, *(1,) * (p.ndim - 1)))
+        if self._clip is not None:
+            _clip(gradients, self._clip[rows])
+        rates = [active.rates[step] for active in self.rows[rows]]
+        self.optimizer.step(rows, parameters, gradients, rates)
+
+    def keep_best(self, positions: Sequence[int]) -> None:
+        """Copy the present weights of rows to their best ones.
+
+        Parameters
+        ----------
+        positions : sequence of int
+            Which rows.
+        """
+        if self._best is None:
+            self._best = RowTensors({n: t.clone() for n, t in self._all().tensors.items()})
+        self._best.write(self._index(positions), self._all())
+
+    def restore_best(self, positions: Sequence[int]) -> None:
+        """Copy the best weights of rows to their present ones.
+
+        Parameters
+        ----------
+        positions : sequence of int
+            Which rows.
+        """
+        if self._best is not None:
+            self._all().write(self._index(positions), self._best)
+
+    def weights_of(self, position: int) -> dict[str, Any]:
+        """Return the weights of a row as a ``state_dict`` of arrays.
+
+        Parameters
+        ----------
+        position : int
+            Which row.
+
+        Returns
+        -------
+        dict of str to ndarray
+            In the order of its module's.
+        """
+        own = self._all().row(position)
+        return {name: own[name] for name in self.rows[position].row.module.state_dict()}
+
+    def first_infinite(self, positions: Sequence[int]) -> list[str | None]:
+        """Return the first parameter of each row that is not finite.
+
+        Parameters
+        ----------
+        positions : sequence of int
+            Which rows.
+
+        Returns
+        -------
+        list of str or None
+            Its name; None if all are finite.
+        """
+        found: list[str | None] = [None] * len(positions)
+        index = self._index(positions)
+        for name, tensor in reversed(self.program.parameters.tensors.items()):
+            finite = torch.isfinite(tensor.index_select(0, index)).flatten(1).all(dim=1)
+            found = [
+                old if ok else name for old, ok in zip(found, finite.tolist(), strict=True)
+            ]
+        return found
+
+    def state_of(self, position: int, last_weights: Any) -> TrainingState:
+        """Return where a row stands.
+
+        Parameters
+        ----------
+        position : int
+            Which row.
+        last_weights : dict of str to ndarray or None
+            Where training goes on from, if the best weights are in use.
+
+        Returns
+        -------
+        TrainingState
+            As arrays.
+        """
+        active = self.rows[position]
+        weights = self.weights_of(position)
+        has_best = last_weights is not None and active.row.course.stopping.best_epoch
+        return TrainingState(
+            seed=active.row.state.seed,
+            weights=weights,
+            moments=self.optimizer.row(position),
+            last_weights=last_weights,
+            best_weights=weights if has_best else None,
+            n_steps=active.n_steps,
+            first_epoch=active.row.course.first_epoch,
+            stopping=active.row.course.stopping,
+            history=tuple(active.history),
+        )
+
+    def _all(self) -> RowTensors:
+        parts = (self.program.parameters, self.program.buffers)
+        return RowTensors({n: t for part in parts for n, t in part.tensors.items()})
+
+    def _index(self, positions: Sequence[int]) -> Tensor:
+        device = next(iter(self.program.parameters.tensors.values())).device
+        return torch.tensor(list(positions), dtype=torch.int64, device=device)
+
+    def _select(self, positions: Sequence[int]) -> None:
+        index = self._index(positions)
+        self.program.select(index)
+        self.optimizer.select(index)
+        if self._best is not None:
+            self._best.select(index)
+        self.rows = [self.rows[i] for i in positions]
+        self._collect_numbers()
+
+    def _collect_numbers(self) -> None:
+        rows = [active.row for active in self.rows]
+        self.smoothing = self._column([r.label_smoothing for r in rows], 0.0)
+        self._l1 = self._column([r.l1 for r in rows], 0.0)
+        clips = [math.inf if r.gradient_clip is None else r.gradient_clip for r in rows]
+        self._clip = self._column(clips, math.inf)
+
+    def _column(self, values: list[float], neutral: float) -> Tensor | None:
+        if all(value == neutral for value in values):
+            return None
+        like = next(iter(self.program.parameters.tensors.values()))
+        return torch.tensor(values, dtype=like.dtype, device=like.device)
+
+
+def build_program(rows: Sequence[Row]) -> Program:
+    """Return the batched network of some rows.
+
+    Parameters
+    ----------
+    rows : sequence of Row
+        Of one architecture.
+
+    Returns
+    -------
+    Program
+        With explicit derivatives where there are some.
+    """
+    modules = [row.module for row in rows]
+    first = modules[0]
+    if isinstance(first, MLP):
+        n_dropout = len(first.hidden)
+    else:
+        n_dropout = max(
+            sum(isinstance(m, SeededDropout) for m in module.modules())
+            for module in modules
+        )
+    like = next(first.parameters())
+    dropout = RowDropout(
+        [RowDropout.probabilities(m, n_dropout) for m in modules],
+        [row.dropout_seed for row in rows],
+        like.dtype,
+        like.device,
+    )
+    if isinstance(first, MLP):
+        return MLPProgram(modules, dropout)  # type: ignore[arg-type]
+    padded = isinstance(first, RNN) and _has_padding(rows)
+    return ModuleProgram(modules, dropout, padded=padded)
+
+
+def _has_padding(rows: Sequence[Row]) -> bool:
+    sets = (s for row in rows for s in (row.train, row.valid, row.monitor))
+    inputs = {id(s.X): s.X for s in sets if s is not None}
+    return any(bool(torch.isnan(X[:, :, 0]).any()) for X in inputs.values())
+
+
+def _best_weights(program: Program, rows: Sequence[Row]) -> RowTensors | None:
+    """Return the best weights so far; the present ones where there are none yet."""
+    if all(row.valid is None for row in rows):
+        return None
+    present = {**program.parameters.tensors, **program.buffers.tensors}
+    best = RowTensors({name: t.clone() for name, t in present.items()})
+    for position, row in enumerate(rows):
+        for name, array in (row.state.best_weights or {}).items():
+            best.tensors[name][position].copy_(torch.as_tensor(array.copy()))
+    return best
+
+
+def _clip(gradients: Sequence[Tensor], limits: Tensor) -> None:
+    """Scale each row's gradients down to its limit, as torch's clip_grad_norm_ does."""
+    norms = torch.stack([g.flatten(1).norm(dim=1) for g in gradients]).norm(dim=0)
+    factors = (limits / (norms + 1e-6)).clamp(max=1.0)
+    factors = torch.where(limits.isinf(), torch.ones_like(factors), factors)
+    for g in gradients:
+        g.mul_(factors.view(-1, *(1,) * (g.ndim - 1)))

@@ -1,0 +1,91 @@
+# SPDX-FileCopyrightText: sk_tune contributors
+# SPDX-License-Identifier: BSD-3-Clause
+"""``nn.Dropout`` of many rows, each with the numbers that its lone network would draw.
+
+Notation: k rows in a batch.
+"""
+
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.autograd import Function
+
+__all__ = ["TorchDropout"]
+
+
+class TorchDropout(nn.Module):
+    """Dropout that draws from one generator for each row; for use under vmap only.
+
+    Attributes
+    ----------
+    generators : list of Generator or None
+        One for each row of the fleet.
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.generators: list[torch.Generator | None] = []
+        self._draws: list[tuple[torch.Generator | None, float]] = []
+
+    def begin(self, rows: slice, probabilities: list[float]) -> None:
+        """Prepare for a batch.
+
+        Parameters
+        ----------
+        rows : slice
+            Which rows are in it.
+        probabilities : list of float
+            Of dropping an element, for each of these rows.
+        """
+        self._draws = list(zip(self.generators[rows], probabilities, strict=True))
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Return the input with elements dropped, or itself in evaluation mode.
+
+        Parameters
+        ----------
+        x : Tensor of shape (B, ...)
+            Any activations.
+
+        Returns
+        -------
+        Tensor of the same shape
+            Kept elements are divided by ``1 - p``.
+        """
+        if not self.training:
+            return x
+        dropped: Tensor = _Dropout.apply(x, self._draws)[0]  # type: ignore[no-untyped-call]
+        return dropped
+
+
+class _Dropout(Function):
+    @staticmethod
+    def forward(x: Tensor, draws: list[Any]) -> tuple[Tensor, Tensor]:  # type: ignore[override]
+        mask = torch.empty_like(x)
+        for own, (generator, p) in zip(mask, draws, strict=True):
+            # As torch does: nothing is drawn where nothing, or everything, is dropped.
+            if p in {0.0, 1.0}:
+                own.fill_(1.0 - p)
+            else:
+                own.bernoulli_(1 - p, generator=generator).div_(1 - p)
+        return x * mask, mask
+
+    @staticmethod
+    def setup_context(ctx: Any, inputs: Any, output: Any) -> None:
+        ctx.save_for_backward(output[1])
+        ctx.mark_non_differentiable(output[1])
+
+    @staticmethod
+    def backward(ctx: Any, gradient: Tensor, _: Any) -> Any:  # type: ignore[override]
+        (mask,) = ctx.saved_tensors
+        return gradient * mask, None
+
+    @staticmethod
+    def vmap(info: Any, in_dims: Any, x: Tensor, draws: list[Any]) -> Any:
+        batched = (
+            x.expand(info.batch_size, *x.shape)
+            if in_dims[0] is None
+            else x.movedim(in_dims[0], 0)
+        )
+        return _Dropout.apply(batched, draws), (0, 0)  # type: ignore[no-untyped-call]

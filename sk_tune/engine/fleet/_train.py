@@ -1,0 +1,203 @@
+# SPDX-FileCopyrightText: sk_tune contributors
+# SPDX-License-Identifier: BSD-3-Clause
+"""Epoch by epoch through a fleet: rows enter, train side by side, and leave when they end.
+
+A tile is the rows that train at the moment.  Rows that ended leave it at the end of their
+epoch, so that they cost nothing; waiting rows take their place.  A row whose numbers become
+infinite stays until its epoch ends, as a lone network does, and touches no other.
+
+Notation: K rows of the tile, k neighbours of them, S steps of an epoch, C outputs.
+"""
+
+import time
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from itertools import islice
+
+import torch
+from torch import Tensor
+
+from sk_tune.engine.fleet._batches import RowBatch, epoch_batches
+from sk_tune.engine.fleet._evaluation import evaluate
+from sk_tune.engine.fleet._losses import LOSSES
+from sk_tune.engine.fleet._records import Outcome, Recipe, Row
+from sk_tune.engine.fleet._tile import Active, Tile
+from sk_tune.training import batch_sizes, weights_message
+
+__all__ = ["train_fleet"]
+
+# Called after each epoch of a tile with its number of rows.
+Progress = Callable[[int], None]
+
+
+@torch.no_grad()
+def train_fleet(
+    rows: Iterable[Row],
+    recipe: Recipe,
+    n_rows: int,
+    progress: Progress | None = None,
+) -> Iterator[tuple[int, Outcome]]:
+    """Train rows of one signature, some at a time.
+
+    Parameters
+    ----------
+    rows : iterable of Row
+        Taken from as places become free, so they may be made late.
+    recipe : Recipe
+        What they have in common.
+    n_rows : int
+        Rows to train at a time.
+    progress : callable or None
+        Called with the number of rows that finished an epoch.
+
+    Yields
+    ------
+    index : int
+        Position of a row in `rows`.
+    outcome : Outcome
+        What became of it.
+    """
+    waiting = enumerate(rows)
+    tile = Tile(recipe)
+    while True:
+        tile.add(list(islice(waiting, n_rows - len(tile))))
+        if not len(tile):
+            return
+        start = time.perf_counter()
+        _train_epoch(tile)
+        outputs = _score_epoch(tile)
+        seconds = (time.perf_counter() - start) / len(tile)
+        if progress is not None:
+            progress(len(tile))
+        for active in tile.rows:
+            active.end_epoch(seconds)
+        _keep_best(tile)
+        ended = [i for i, active in enumerate(tile.rows) if active.ended]
+        if ended:
+            yield from _finish(tile, ended, outputs)
+            tile.remove(ended)
+
+
+def _train_epoch(tile: Tile) -> None:
+    """Train every row of the tile for one epoch and note its loss and score."""
+    sets = [active.row.train for active in tile.rows]
+    size = tile.recipe.batch_size
+    sizes = [
+        batch_sizes(len(s), len(s) if size == -1 else size, shuffled=True) for s in sets
+    ]
+    orders = [
+        a.row.course.order(a.epoch, len(a.row.train)).to(a.row.train.X.device)
+        for a in tile.rows
+    ]
+    tile.begin_epoch([len(s) for s in sizes])
+    device = sets[0].X.device
+    n_steps = max(map(len, sizes))
+    losses = torch.zeros(n_steps, len(tile), dtype=sets[0].X.dtype, device=device)
+    totals = torch.zeros_like(losses)
+    passed = _Passed(len(tile))
+    for batch in epoch_batches(sets, orders, sizes):
+        total, outputs = _train_step(tile, batch, losses)
+        totals[batch.step, batch.rows] = total
+        passed.add(batch, outputs)
+    means = ((losses * totals).sum(dim=0) / totals.sum(dim=0)).tolist()
+    for position, (active, loss) in enumerate(zip(tile.rows, means, strict=True)):
+        active.note("train", loss, tile.recipe.score(*passed.of(position)))
+
+
+def _train_step(tile: Tile, batch: RowBatch, losses: Tensor) -> tuple[Tensor, Tensor]:
+    """Update the rows of a batch; return the sum of its weights, and its outputs."""
+    rows, weight = batch.rows, batch.weight
+    outputs = tile.program.forward(batch.X, rows, batch.step)
+    if weight is None:
+        n = batch.X.shape[1]
+        total = outputs.new_full((outputs.shape[0],), float(n))
+        share = (1 / total).unsqueeze(1).expand(-1, n)
+    else:
+        total = weight.sum(dim=1)
+        share = weight / total.unsqueeze(1)
+    smoothing = None if tile.smoothing is None else tile.smoothing[rows]
+    loss = LOSSES[tile.recipe.loss]
+    losses[batch.step, rows], gradient = loss.with_gradient(
+        outputs, batch.y, share, smoothing
+    )
+    gradients = tile.program.backward(gradient)
+    tile.update(rows, batch.step, gradients)
+    return total, outputs
+
+
+class _Passed:
+    """Outputs and targets of the epoch so far, for its scores."""
+
+    def __init__(self, n_rows: int) -> None:
+        self._parts: list[list[tuple[Tensor, Tensor, Tensor | None]]] = [
+            [] for _ in range(n_rows)
+        ]
+
+    def add(self, batch: RowBatch, outputs: Tensor) -> None:
+        # Copied, because the program writes the next outputs to the same memory.
+        kept = outputs.clone()
+        for i, position in enumerate(range(batch.rows.start, batch.rows.stop)):
+            weight = None if batch.weight is None else batch.weight[i]
+            self._parts[position].append((kept[i], batch.y[i], weight))
+
+    def of(self, position: int) -> tuple[Tensor, Tensor, Tensor | None]:
+        outputs, y, weight = zip(*self._parts[position], strict=True)
+        weights = None if weight[0] is None else torch.cat(weight)
+        return torch.cat(outputs), torch.cat(y), weights
+
+
+def _score_epoch(tile: Tile) -> list[Tensor | None]:
+    """Score rows on their validation and monitor samples; return the latter's outputs."""
+    loss = LOSSES[tile.recipe.loss].per_sample
+    for position, result in evaluate(
+        tile.program, [a.row.valid for a in tile.rows], loss, tile.recipe.score
+    ):
+        tile.rows[position].note("valid", result.loss, result.score)
+    outputs: list[Tensor | None] = [None] * len(tile)
+    for position, result in evaluate(
+        tile.program, [a.row.monitor for a in tile.rows], loss, tile.recipe.score
+    ):
+        tile.rows[position].note("monitor", result.loss, result.score)
+        outputs[position] = result.outputs
+    return outputs
+
+
+def _keep_best(tile: Tile) -> None:
+    """Copy the weights of the rows for which this epoch is the best so far."""
+    best = [i for i, active in enumerate(tile.rows) if active.improved]
+    if best:
+        tile.keep_best(best)
+
+
+def _finish(
+    tile: Tile, ended: Sequence[int], outputs: Sequence[Tensor | None]
+) -> Iterator[tuple[int, Outcome]]:
+    """Yield the outcomes of rows that ended."""
+    finite = tile.first_infinite(ended)
+    for position, name in zip(ended, finite, strict=True):
+        active = tile.rows[position]
+        if name is not None and not active.message:
+            rate = active.row.learning_rate
+            active.message = weights_message(name, active.epoch, rate)
+    restored = [i for i in ended if tile.rows[i].uses_best and not tile.rows[i].message]
+    last = {i: tile.weights_of(i) for i in restored}
+    final = list(outputs)
+    if restored:
+        tile.restore_best(restored)
+        sets = [a.row.monitor if i in last else None for i, a in enumerate(tile.rows)]
+        loss = LOSSES[tile.recipe.loss].per_sample
+        for i, result in evaluate(tile.program, sets, loss, tile.recipe.score):
+            final[i] = result.outputs
+    for position in ended:
+        active = tile.rows[position]
+        yield active.index, _outcome(tile, position, last.get(position), final[position])
+
+
+def _outcome(tile: Tile, position: int, last: object, outputs: Tensor | None) -> Outcome:
+    active: Active = tile.rows[position]
+    failed = bool(active.message)
+    return Outcome(
+        state=tile.state_of(position, last),
+        outputs=None if outputs is None or failed else outputs.cpu().numpy(),
+        message=active.message,
+        seconds=active.seconds,
+    )

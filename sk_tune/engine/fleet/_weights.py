@@ -1,0 +1,96 @@
+# SPDX-FileCopyrightText: sk_tune contributors
+# SPDX-License-Identifier: BSD-3-Clause
+"""Weights of K networks of one architecture, each tensor with a leading row axis."""
+
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import Tensor
+
+__all__ = ["RowTensors"]
+
+
+class RowTensors:
+    """Named tensors that hold one slice for each row of a fleet.
+
+    Parameters
+    ----------
+    tensors : dict of str to Tensor of shape (K, ...)
+        Contiguous.
+    """
+
+    def __init__(self, tensors: dict[str, Tensor]) -> None:
+        self.tensors = tensors
+
+    @classmethod
+    def stacked(cls, rows: Sequence[Mapping[str, Tensor]]) -> "RowTensors":
+        """Return copies of the tensors of single networks, stacked.
+
+        Parameters
+        ----------
+        rows : sequence of dict of str to Tensor
+            At least one; all with the same names and shapes.
+
+        Returns
+        -------
+        RowTensors
+            In the order of `rows`.
+        """
+        return cls({
+            name: torch.stack([row[name].detach() for row in rows]) for name in rows[0]
+        })
+
+    def select(self, index: Tensor) -> None:
+        """Keep some rows, in the order given; their memory is all that stays in use.
+
+        Parameters
+        ----------
+        index : Tensor of shape (K',) and type int64
+            Which.
+        """
+        self.tensors = {name: t.index_select(0, index) for name, t in self.tensors.items()}
+
+    def extend(self, other: "RowTensors") -> None:
+        """Add the rows of another fleet behind these.
+
+        Parameters
+        ----------
+        other : RowTensors
+            Of the same names and shapes.
+        """
+        self.tensors = {
+            name: torch.cat([t, other.tensors[name]]) for name, t in self.tensors.items()
+        }
+
+    def write(self, index: Tensor, other: "RowTensors") -> None:
+        """Overwrite some rows with the same rows of another fleet.
+
+        Parameters
+        ----------
+        index : Tensor of shape (n,) and type int64
+            Which.
+        other : RowTensors
+            Of the same shapes.
+        """
+        for name, tensor in self.tensors.items():
+            tensor.index_copy_(0, index, other.tensors[name].index_select(0, index))
+
+    def row(self, position: int) -> dict[str, npt.NDArray[np.generic]]:
+        """Return one row as arrays of its own.
+
+        Parameters
+        ----------
+        position : int
+            Which.
+
+        Returns
+        -------
+        dict of str to ndarray
+            By name, without the row axis.
+        """
+        return {
+            name: np.array(t[position].detach().cpu().numpy())
+            for name, t in self.tensors.items()
+        }
