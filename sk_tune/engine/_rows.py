@@ -19,7 +19,11 @@ from sk_tune.training import (
     SquaredError,
     Stream,
     TrainingState,
+    accuracy,
     derive_seed,
+    r2,
+    row_accuracy,
+    row_r2,
 )
 
 __all__ = ["reason_in_module", "row_recipe", "to_row"]
@@ -29,6 +33,8 @@ _LOSSES = {
     BinaryCrossEntropy: "binary_cross_entropy",
     SquaredError: "squared_error",
 }
+
+_SCORES: dict[Any, Any] = {accuracy: row_accuracy, r2: row_r2}
 
 
 def to_row(prepared: PreparedFit, n_epochs: int) -> Row:
@@ -101,7 +107,7 @@ def row_recipe(prepared: PreparedFit) -> tuple[Recipe, Any]:
         nesterov=bool(estimator.nesterovs_momentum),
         batch_size=int(estimator.batch_size),
         loss=_LOSSES[type(prepared.loss)],
-        score=prepared.options.score,
+        score=_SCORES[prepared.options.score],
         draws_globally=prepared.options.global_rng,
     )
     if isinstance(module, MLP | CNN | RNN):

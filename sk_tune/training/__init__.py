@@ -16,7 +16,7 @@ from sk_tune.training._optimizers import (
     add_l1_gradient,
     build_optimizer,
 )
-from sk_tune.training._scores import accuracy, r2
+from sk_tune.training._scores import accuracy, r2, row_accuracy, row_r2
 from sk_tune.training._seeds import Stream, derive_seed, forked_rng
 from sk_tune.training._state import TrainingState
 
@@ -42,5 +42,7 @@ __all__ = [
     "learning_rate_factor",
     "loss_message",
     "r2",
+    "row_accuracy",
+    "row_r2",
     "weights_message",
 ]

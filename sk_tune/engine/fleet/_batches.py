@@ -11,7 +11,7 @@ Notation: K rows of the fleet, n samples of a row, B samples of a batch.
 
 from collections.abc import Iterator, Sequence
 from itertools import groupby
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
@@ -75,7 +75,10 @@ def runs(keys: Sequence[object]) -> list[slice]:
 
 
 def epoch_batches(
-    sets: Sequence[TensorSet], orders: Sequence[Tensor], sizes: Sequence[list[int]]
+    sets: Sequence[TensorSet],
+    orders: Sequence[Tensor],
+    sizes: Sequence[list[int]],
+    memory: dict[Any, Tensor],
 ) -> Iterator[RowBatch]:
     """Yield the batches of an epoch.
 
@@ -87,6 +90,8 @@ def epoch_batches(
         In which each row takes its samples.
     sizes : sequence of list of int
         Samples of each batch of each row.
+    memory : dict
+        Kept from epoch to epoch: what batches are gathered in.
 
     Yields
     ------
@@ -104,7 +109,7 @@ def epoch_batches(
         spans = [
             (own[min(first, len(own) - 1)], own[min(stop, len(own) - 1)]) for own in starts
         ]
-        block = _gather_block(sets, orders, spans, shared, weighted=weighted)
+        block = _gather_block(sets, orders, spans, shared, memory, weighted=weighted)
         for step in range(first, min(stop, n_steps)):
             keys = [own[step] if step < len(own) else 0 for own in sizes]
             for rows in runs(keys):
@@ -147,9 +152,9 @@ def gather(sets: Sequence[TensorSet], span: slice) -> tuple[Tensor, Tensor, Tens
         return tuple(expanded)  # type: ignore[return-value]
     stop = min(span.stop, len(first))
     shared = runs([(id(s.X), id(s.y), id(s.sample_weight), len(s)) for s in sets])
-    orders = [torch.arange(len(s), device=s.X.device) for s in sets]
+    orders = [None] * len(sets)
     spans = [(span.start, stop)] * len(sets)
-    return _gather_block(sets, orders, spans, shared, weighted=weighted)
+    return _gather_block(sets, orders, spans, shared, {}, weighted=weighted)
 
 
 def _starts(sizes: list[int]) -> list[int]:
@@ -162,37 +167,63 @@ def _starts(sizes: list[int]) -> list[int]:
 
 def _gather_block(
     sets: Sequence[TensorSet],
-    orders: Sequence[Tensor],
+    orders: Sequence[Tensor | None],
     spans: Sequence[tuple[int, int]],
     shared: Sequence[slice],
+    memory: dict[Any, Tensor],
     *,
     weighted: bool,
 ) -> tuple[Tensor, Tensor, Tensor | None]:
     """Return samples span[0]:span[1] of each row's order; the tensors fit the longest."""
     k, length = len(sets), max(stop - start for start, stop in spans)
     first = sets[0]
-    X = first.X.new_empty(k, length, *first.X.shape[1:])
-    y = first.y.new_empty(k, length, *first.y.shape[1:])  # type: ignore[union-attr]
+    X = _memory(memory, "X", first.X, k, length)
+    y = _memory(memory, "y", first.y, k, length)
     weight = first.X.new_ones(k, length) if weighted else None
     for rows in shared:
         own, (start, stop) = sets[rows.start], spans[rows.start]
         if start == stop:
             continue
-        picked = [
-            order[start:stop] if s.index is None else s.index[order[start:stop]]
-            for s, order in zip(sets[rows], orders[rows], strict=True)
-        ]
-        index = torch.cat(picked)
-        _take(own.X, index, X[rows, : stop - start])
-        _take(own.y, index, y[rows, : stop - start])
+        index = _indices(sets[rows], orders[rows], start, stop)
+        part = slice(0, stop - start)
+        _take(own.X, index, X[rows, part])
+        _take(own.y, index, y[rows, part])
         if weight is not None and own.sample_weight is not None:
-            _take(own.sample_weight, index, weight[rows, : stop - start])
+            _take(own.sample_weight, index, weight[rows, part])
     return X, y, weight
 
 
-def _take(source: Tensor | None, index: Tensor, out: Tensor) -> None:
+def _memory(
+    memory: dict[Any, Tensor], name: str, like: Tensor | None, k: int, length: int
+) -> Tensor:
+    assert like is not None  # noqa: S101 - rows to train or score on have targets
+    shape = (k, length, *like.shape[1:])
+    found = memory.get(name)
+    if found is None or found.shape != shape:
+        found = memory[name] = like.new_empty(shape)
+    return found
+
+
+def _indices(
+    sets: Sequence[TensorSet], orders: Sequence[Tensor | None], start: int, stop: int
+) -> Tensor | slice:
+    """Return where the samples lie that some rows take next, one row after the other."""
+    if len(sets) == 1 and sets[0].index is None and orders[0] is None:
+        return slice(start, stop)
+    picked = []
+    for s, order in zip(sets, orders, strict=True):
+        if order is None:
+            order = torch.arange(len(s), device=s.X.device)
+        places = order[start:stop]
+        picked.append(places if s.index is None else s.index[places])
+    return picked[0] if len(picked) == 1 else torch.cat(picked)
+
+
+def _take(source: Tensor | None, index: Tensor | slice, out: Tensor) -> None:
     assert source is not None  # noqa: S101 - rows to train or score on have targets
-    if out.is_contiguous():
+    if isinstance(index, slice):
+        out.copy_(source[index].unsqueeze(0))
+    elif out.is_contiguous():
         torch.index_select(source, 0, index, out=out.view(-1, *source.shape[1:]))
     else:
         out.copy_(source.index_select(0, index).view_as(out))

@@ -41,7 +41,7 @@ def evaluate(
     program: Program,
     sets: Sequence[TensorSet | None],
     loss: Callable[[Tensor, Tensor], Tensor],
-    score: Callable[[Tensor, Tensor, Tensor | None], float],
+    score: Callable[[Tensor, Tensor, Tensor | None], Tensor],
 ) -> Iterator[tuple[int, Result]]:
     """Yield the evaluation of each row that has samples.
 
@@ -54,7 +54,7 @@ def evaluate(
     loss : callable
         ``(outputs (k, n, C), targets) -> losses (k, n)``.
     score : callable
-        ``(y_pred, y_true, sample_weight) -> float``.
+        ``(outputs (k, n, C), targets, weights) -> scores (k,)``.
 
     Yields
     ------
@@ -73,10 +73,9 @@ def evaluate(
             means = losses.mean(dim=1)
         else:
             means = (losses * weight).sum(dim=1) / weight.sum(dim=1)
-        for i, mean in enumerate(means.tolist()):
-            own_weight = None if weight is None else weight[i]
-            found = score(outputs[i], y[i], own_weight)
-            yield rows.start + i, Result(mean, found, outputs[i])
+        found = zip(means.tolist(), score(outputs, y, weight).tolist(), strict=True)
+        for i, (mean, own_score) in enumerate(found):
+            yield rows.start + i, Result(mean, own_score, outputs[i])
 
 
 def _outputs(

@@ -24,37 +24,36 @@ class RowLoss(NamedTuple):
     ----------
     with_gradient : callable
         ``(outputs (K, B, C), targets (K, B) or (K, B, C), share (K, B), smoothing (K,)) ->
-        (losses (K,), gradients (K, B, C))``, where `share` sums to 1 in each row.
+        (losses (K,), gradients (K, B, C))``.  The weights `share` sum to 1 in each row;
+        None stands for equal ones.
     per_sample : callable
         ``(outputs, targets) -> losses (K, B)``, without smoothing.
     smooths : bool
         Whether label smoothing has an effect.
     """
 
-    with_gradient: Callable[[Tensor, Tensor, Tensor, Tensor | None], tuple[Tensor, Tensor]]
+    with_gradient: Callable[
+        [Tensor, Tensor, Tensor | None, Tensor | None], tuple[Tensor, Tensor]
+    ]
     per_sample: Callable[[Tensor, Tensor], Tensor]
     smooths: bool
 
 
 def _cross_entropy(
-    outputs: Tensor, targets: Tensor, share: Tensor, smoothing: Tensor | None
+    outputs: Tensor, targets: Tensor, share: Tensor | None, smoothing: Tensor | None
 ) -> tuple[Tensor, Tensor]:
     log_p = torch.log_softmax(outputs, dim=-1)
     index = targets.unsqueeze(-1)
     losses = log_p.gather(-1, index).squeeze(-1).neg_()
-    share = share.unsqueeze(-1)
     if smoothing is None:
-        gradient = log_p.exp_().mul_(share)
-        hit = -share
+        gradient, hit = log_p.exp_(), outputs.new_ones(())
     else:
         s = smoothing.view(-1, 1, 1)
-        spread = s / outputs.shape[-1]
         losses = torch.lerp(losses, -log_p.mean(dim=-1), s.squeeze(-1))
-        gradient = log_p.exp_().sub_(spread).mul_(share)
-        hit = (s - 1) * share
+        gradient, hit = log_p.exp_().sub_(s / outputs.shape[-1]), 1 - s
     # One entry of each row of the batch; scatter_add_ is several times slower.
-    gradient.scatter_(-1, index, gradient.gather(-1, index) + hit)
-    return (losses * share.squeeze(-1)).sum(dim=1), gradient
+    gradient.scatter_(-1, index, gradient.gather(-1, index) - hit)
+    return _weighted(losses, gradient, share)
 
 
 def _cross_entropy_per_sample(outputs: Tensor, targets: Tensor) -> Tensor:
@@ -63,14 +62,14 @@ def _cross_entropy_per_sample(outputs: Tensor, targets: Tensor) -> Tensor:
 
 
 def _binary_cross_entropy(
-    outputs: Tensor, targets: Tensor, share: Tensor, smoothing: Tensor | None
+    outputs: Tensor, targets: Tensor, share: Tensor | None, smoothing: Tensor | None
 ) -> tuple[Tensor, Tensor]:
     if smoothing is not None:
         s = smoothing.view(-1, 1, 1)
         targets = targets * (1 - s) + s / 2
     losses = _binary_cross_entropy_per_sample(outputs, targets)
-    gradient = (outputs.sigmoid() - targets).mul_(share.unsqueeze(-1) / outputs.shape[-1])
-    return (losses * share).sum(dim=1), gradient
+    gradient = (outputs.sigmoid() - targets).mul_(1 / outputs.shape[-1])
+    return _weighted(losses, gradient, share)
 
 
 def _binary_cross_entropy_per_sample(outputs: Tensor, targets: Tensor) -> Tensor:
@@ -78,16 +77,25 @@ def _binary_cross_entropy_per_sample(outputs: Tensor, targets: Tensor) -> Tensor
 
 
 def _squared_error(
-    outputs: Tensor, targets: Tensor, share: Tensor, smoothing: Tensor | None
+    outputs: Tensor, targets: Tensor, share: Tensor | None, smoothing: Tensor | None
 ) -> tuple[Tensor, Tensor]:
     difference = outputs - targets
     losses = torch.square(difference).mean(dim=-1)
-    gradient = difference.mul_(share.unsqueeze(-1) * (2 / outputs.shape[-1]))
-    return (losses * share).sum(dim=1), gradient
+    gradient = difference.mul_(2 / outputs.shape[-1])
+    return _weighted(losses, gradient, share)
 
 
 def _squared_error_per_sample(outputs: Tensor, targets: Tensor) -> Tensor:
     return torch.square(outputs - targets).mean(dim=-1)
+
+
+def _weighted(
+    losses: Tensor, gradient: Tensor, share: Tensor | None
+) -> tuple[Tensor, Tensor]:
+    """Return the mean losses and its derivatives, from those of single samples."""
+    if share is None:
+        return losses.mean(dim=1), gradient.mul_(1 / losses.shape[1])
+    return (losses * share).sum(dim=1), gradient.mul_(share.unsqueeze(-1))
 
 
 LOSSES: dict[str, RowLoss] = {

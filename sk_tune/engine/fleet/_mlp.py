@@ -18,12 +18,12 @@ from torch import Tensor, nn
 
 from sk_tune.engine.fleet._dropout import RowDropout
 from sk_tune.engine.fleet._program import Program, stacked_parts
-from sk_tune.engine.fleet._weights import RowTensors
 from sk_tune.nets import MLP
 
 __all__ = ["MLPProgram"]
 
 Memory = Callable[..., Tensor]
+Tensors = dict[str, Tensor]
 
 
 class MLPProgram(Program):
@@ -63,7 +63,7 @@ class MLPProgram(Program):
         Tensor of shape (k, B, C)
             Unnormalised outputs.
         """
-        tensors = _Parts(self.parameters, self.buffers, rows)
+        tensors = self.parts(rows)
         h = X
         for index, layer in enumerate(self.layers):
             mask = self._mask(index, step, rows, h, layer) if self.dropout.active else None
@@ -112,7 +112,7 @@ class MLPProgram(Program):
         Tensor of shape (k, n, C)
             Unnormalised outputs.
         """
-        tensors = _Parts(self.parameters, self.buffers, rows)
+        tensors = self.parts(rows)
         h = X
         for layer in self.layers:
             h = layer.evaluate(h, tensors)
@@ -178,7 +178,7 @@ class MLPProgram(Program):
         bias = self._memory(name + ".bias", dz, k, n_out)
         found[name + ".bias"] = torch.sum(dz, dim=1, out=bias)
 
-    def _input_backward(self, name: str, dz: Tensor, tensors: "_Parts") -> Tensor:
+    def _input_backward(self, name: str, dz: Tensor, tensors: Tensors) -> Tensor:
         weight = tensors[name + ".weight"]
         dx = self._memory(f"{name}.dx", dz, *dz.shape[:2], weight.shape[2])
         return torch.bmm(dz, weight, out=dx)
@@ -188,20 +188,7 @@ class MLPProgram(Program):
 _MOST_SHAPES = 256
 
 
-class _Parts:
-    """Parameters and buffers of some rows, by name."""
-
-    def __init__(self, parameters: RowTensors, buffers: RowTensors, rows: slice) -> None:
-        self._parts = (parameters.tensors, buffers.tensors)
-        self._rows = rows
-
-    def __getitem__(self, name: str) -> Tensor:
-        parameters, buffers = self._parts
-        tensor = parameters[name] if name in parameters else buffers[name]
-        return tensor[self._rows]
-
-
-def _linear(x: Tensor, tensors: _Parts, name: str, memory: Memory) -> Tensor:
+def _linear(x: Tensor, tensors: Tensors, name: str, memory: Memory) -> Tensor:
     weight, bias = tensors[name + ".weight"], tensors[name + ".bias"]
     out = memory(f"{name}.out", x, *x.shape[:2], weight.shape[1])
     return torch.baddbmm(bias.unsqueeze(1), x, weight.mT, out=out)
@@ -222,7 +209,7 @@ class _HiddenLayer:
         self._mask: Tensor | None = None
         self._saved: Any = None
 
-    def forward(self, x: Tensor, tensors: _Parts, mask: Tensor | None) -> Tensor:
+    def forward(self, x: Tensor, tensors: Tensors, mask: Tensor | None) -> Tensor:
         self.x, self._mask = x, mask
         z = _linear(x, tensors, self.linear, self.memory)
         if self.norm is not None:
@@ -237,7 +224,7 @@ class _HiddenLayer:
             return a
         return torch.add(x, a, out=self.memory(f"{self.linear}.sum", a, *a.shape))
 
-    def backward(self, dh: Tensor, tensors: _Parts, found: dict[str, Tensor]) -> Tensor:
+    def backward(self, dh: Tensor, tensors: Tensors, found: dict[str, Tensor]) -> Tensor:
         if self._mask is not None:
             out = self.memory(f"{self.linear}.dh", dh, *dh.shape) if self.residual else dh
             dh = torch.mul(dh, self._mask, out=out)
@@ -245,7 +232,7 @@ class _HiddenLayer:
         dz = _activate_backward(self.activation, dh, self._saved, dz_memory)
         return dz if self.norm is None else self.norm.backward(dz, tensors, found)
 
-    def evaluate(self, x: Tensor, tensors: _Parts) -> Tensor:
+    def evaluate(self, x: Tensor, tensors: Tensors) -> Tensor:
         z = _linear(x, tensors, self.linear, self.memory)
         if self.norm is not None:
             z = self.norm.evaluate(z, tensors)
@@ -296,7 +283,7 @@ class _Norm:
         self.memory = memory
         self._saved: Any = None
 
-    def forward(self, z: Tensor, tensors: _Parts) -> Tensor:
+    def forward(self, z: Tensor, tensors: Tensors) -> Tensor:
         mean = z.mean(dim=self.dim, keepdim=True)
         z.sub_(mean)
         variance = torch.square(z).mean(dim=self.dim, keepdim=True)
@@ -306,7 +293,7 @@ class _Norm:
         self._saved = (z, scale)
         return self._affine(z, tensors)
 
-    def backward(self, dz: Tensor, tensors: _Parts, found: dict[str, Tensor]) -> Tensor:
+    def backward(self, dz: Tensor, tensors: Tensors, found: dict[str, Tensor]) -> Tensor:
         normalized, scale = self._saved
         product = dz * normalized
         for part, values in (("weight", product), ("bias", dz)):
@@ -318,16 +305,16 @@ class _Norm:
         dz.sub_(dz.mean(dim=self.dim, keepdim=True))
         return dz.sub_(normalized * along).mul_(scale)
 
-    def evaluate(self, z: Tensor, tensors: _Parts) -> Tensor:
+    def evaluate(self, z: Tensor, tensors: Tensors) -> Tensor:
         z = z - z.mean(dim=2, keepdim=True)
         scale = torch.square(z).mean(dim=2, keepdim=True).add_(self.eps).rsqrt_()
         return self._affine(z.mul_(scale), tensors)
 
-    def _affine(self, z: Tensor, tensors: _Parts) -> Tensor:
+    def _affine(self, z: Tensor, tensors: Tensors) -> Tensor:
         weight, bias = tensors[self.name + ".weight"], tensors[self.name + ".bias"]
         return torch.addcmul(bias.unsqueeze(1), z, weight.unsqueeze(1))
 
-    def _track(self, mean: Tensor, variance: Tensor, n: int, tensors: _Parts) -> None:
+    def _track(self, mean: Tensor, variance: Tensor, n: int, tensors: Tensors) -> None:
         """Note the statistics of a batch; layer normalisation keeps none."""
 
 
@@ -340,12 +327,12 @@ class _BatchNorm(_Norm):
         super().__init__(name, eps, memory)
         self.momentum = momentum
 
-    def evaluate(self, z: Tensor, tensors: _Parts) -> Tensor:
+    def evaluate(self, z: Tensor, tensors: Tensors) -> Tensor:
         mean = tensors[self.name + ".running_mean"].unsqueeze(1)
         variance = tensors[self.name + ".running_var"].unsqueeze(1)
         return self._affine((z - mean).mul_((variance + self.eps).rsqrt_()), tensors)
 
-    def _track(self, mean: Tensor, variance: Tensor, n: int, tensors: _Parts) -> None:
+    def _track(self, mean: Tensor, variance: Tensor, n: int, tensors: Tensors) -> None:
         unbiased = variance.squeeze(1) * (n / (n - 1))
         tensors[self.name + ".running_mean"].lerp_(mean.squeeze(1), self.momentum)
         tensors[self.name + ".running_var"].lerp_(unbiased, self.momentum)

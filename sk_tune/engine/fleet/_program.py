@@ -31,6 +31,29 @@ class Program(ABC):
         self.parameters = parameters
         self.buffers = buffers
         self.dropout = dropout
+        self._parts: dict[tuple[int, int], dict[str, Tensor]] = {}
+
+    def parts(self, rows: slice) -> dict[str, Tensor]:
+        """Return parameters and buffers of some rows by name.
+
+        Parameters
+        ----------
+        rows : slice
+            Which rows, k of them.
+
+        Returns
+        -------
+        dict of str to Tensor of shape (k, ...)
+            Views, the parameters first.
+        """
+        key = (rows.start, rows.stop)
+        if key not in self._parts:
+            self._parts[key] = {
+                name: tensor[rows]
+                for part in (self.parameters, self.buffers)
+                for name, tensor in part.tensors.items()
+            }
+        return self._parts[key]
 
     @abstractmethod
     def forward(self, X: Tensor, rows: slice, step: int) -> Tensor:
@@ -101,6 +124,7 @@ class Program(ABC):
             What the ``nn.Dropout`` layers of each row draw from.
         """
         self.dropout.begin_epoch(first_steps, n_steps)
+        self._parts.clear()
 
     def select(self, index: Tensor) -> None:
         """Keep some rows, in the order given.
@@ -112,6 +136,7 @@ class Program(ABC):
         """
         for part in (self.parameters, self.buffers, self.dropout):
             part.select(index)
+        self._parts.clear()
 
     def extend(self, other: "Program") -> None:
         """Add the rows of another program behind these.
@@ -124,6 +149,7 @@ class Program(ABC):
         self.parameters.extend(other.parameters)
         self.buffers.extend(other.buffers)
         self.dropout.extend(other.dropout)
+        self._parts.clear()
 
 
 def stacked_parts(modules: Sequence[nn.Module]) -> tuple[RowTensors, RowTensors]:

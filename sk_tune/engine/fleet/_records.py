@@ -31,7 +31,7 @@ class Recipe:
     loss : str
         A key of ``LOSSES``.
     score : callable
-        ``(y_pred, y_true, sample_weight) -> float`` for the history.
+        ``(y_pred (K, n, C), y_true, sample_weight) -> scores (K,)`` for the history.
     draws_globally : bool
         Whether modules may draw from torch's global generator, as ``nn.Dropout`` does.
     """
@@ -40,7 +40,7 @@ class Recipe:
     nesterov: bool
     batch_size: int
     loss: str
-    score: Callable[[Tensor, Tensor, Tensor | None], float]
+    score: Callable[[Tensor, Tensor, Tensor | None], Tensor]
     draws_globally: bool
 
 

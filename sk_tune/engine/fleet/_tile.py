@@ -115,6 +115,7 @@ class Tile:
         self.program: Program
         self.optimizer = RowOptimizer(recipe.optimizer, nesterov=recipe.nesterov)
         self.smoothing: Tensor | None = None
+        self.memory: dict[Any, Tensor] = {}
         self._best: RowTensors | None = None
         self._l1: Tensor | None = None
         self._clip: Tensor | None = None
@@ -192,7 +193,8 @@ class Tile:
         gradients : sequence of Tensor of shape (k, ...)
             They are overwritten.
         """
-        parameters = [t[rows] for t in self.program.parameters.tensors.values()]
+        n_parameters = len(self.program.parameters.tensors)
+        parameters = list(self.program.parts(rows).values())[:n_parameters]
         if self._l1 is not None:
             for p, g in zip(parameters, gradients, strict=True):
                 if p.ndim > 2:

@@ -16,12 +16,12 @@ from itertools import islice
 import torch
 from torch import Tensor
 
-from sk_tune.engine.fleet._batches import RowBatch, epoch_batches
+from sk_tune.engine.fleet._batches import RowBatch, epoch_batches, runs
 from sk_tune.engine.fleet._evaluation import evaluate
 from sk_tune.engine.fleet._losses import LOSSES
 from sk_tune.engine.fleet._records import Outcome, Recipe, Row
 from sk_tune.engine.fleet._tile import Active, Tile
-from sk_tune.training import batch_sizes, weights_message
+from sk_tune.training import TensorSet, batch_sizes, weights_message
 
 __all__ = ["train_fleet"]
 
@@ -89,60 +89,69 @@ def _train_epoch(tile: Tile) -> None:
         for a in tile.rows
     ]
     tile.begin_epoch([len(s) for s in sizes])
-    device = sets[0].X.device
-    n_steps = max(map(len, sizes))
-    losses = torch.zeros(n_steps, len(tile), dtype=sets[0].X.dtype, device=device)
-    totals = torch.zeros_like(losses)
-    passed = _Passed(len(tile))
-    for batch in epoch_batches(sets, orders, sizes):
-        total, outputs = _train_step(tile, batch, losses)
-        totals[batch.step, batch.rows] = total
-        passed.add(batch, outputs)
-    means = ((losses * totals).sum(dim=0) / totals.sum(dim=0)).tolist()
-    for position, (active, loss) in enumerate(zip(tile.rows, means, strict=True)):
-        active.note("train", loss, tile.recipe.score(*passed.of(position)))
+    record = _EpochRecord(sets, max(map(len, sizes)))
+    for batch in epoch_batches(sets, orders, sizes, tile.memory):
+        loss, outputs = _train_step(tile, batch)
+        record.add(batch, loss, outputs)
+    for active, mean, score in zip(
+        tile.rows, *record.results(tile.recipe.score), strict=True
+    ):
+        active.note("train", mean, score)
 
 
-def _train_step(tile: Tile, batch: RowBatch, losses: Tensor) -> tuple[Tensor, Tensor]:
-    """Update the rows of a batch; return the sum of its weights, and its outputs."""
-    rows, weight = batch.rows, batch.weight
+def _train_step(tile: Tile, batch: RowBatch) -> tuple[Tensor, Tensor]:
+    """Update the rows of a batch; return their losses and outputs."""
+    rows = batch.rows
     outputs = tile.program.forward(batch.X, rows, batch.step)
-    if weight is None:
-        n = batch.X.shape[1]
-        total = outputs.new_full((outputs.shape[0],), float(n))
-        share = (1 / total).unsqueeze(1).expand(-1, n)
-    else:
-        total = weight.sum(dim=1)
-        share = weight / total.unsqueeze(1)
+    share = None
+    if batch.weight is not None:
+        share = batch.weight / batch.weight.sum(dim=1, keepdim=True)
     smoothing = None if tile.smoothing is None else tile.smoothing[rows]
     loss = LOSSES[tile.recipe.loss]
-    losses[batch.step, rows], gradient = loss.with_gradient(
-        outputs, batch.y, share, smoothing
-    )
-    gradients = tile.program.backward(gradient)
-    tile.update(rows, batch.step, gradients)
-    return total, outputs
+    losses, gradient = loss.with_gradient(outputs, batch.y, share, smoothing)
+    tile.update(rows, batch.step, tile.program.backward(gradient))
+    return losses, outputs
 
 
-class _Passed:
-    """Outputs and targets of the epoch so far, for its scores."""
+class _EpochRecord:
+    """Losses, outputs and targets of the epoch so far."""
 
-    def __init__(self, n_rows: int) -> None:
-        self._parts: list[list[tuple[Tensor, Tensor, Tensor | None]]] = [
-            [] for _ in range(n_rows)
-        ]
+    def __init__(self, sets: Sequence[TensorSet], n_steps: int) -> None:
+        self._sizes = [len(s) for s in sets]
+        like = sets[0].X
+        self._losses = like.new_zeros(n_steps, len(sets))
+        self._totals = like.new_zeros(n_steps, len(sets))
+        self._passed = [0] * len(sets)
+        self._parts: list[Tensor | None] = [None, None, None]
 
-    def add(self, batch: RowBatch, outputs: Tensor) -> None:
-        # Copied, because the program writes the next outputs to the same memory.
-        kept = outputs.clone()
-        for i, position in enumerate(range(batch.rows.start, batch.rows.stop)):
-            weight = None if batch.weight is None else batch.weight[i]
-            self._parts[position].append((kept[i], batch.y[i], weight))
+    def add(self, batch: RowBatch, losses: Tensor, outputs: Tensor) -> None:
+        rows, n = batch.rows, outputs.shape[1]
+        self._losses[batch.step, rows] = losses
+        total = float(n) if batch.weight is None else batch.weight.sum(dim=1)
+        self._totals[batch.step, rows] = total
+        start = self._passed[rows.start]
+        for position, values in enumerate((outputs, batch.y, batch.weight)):
+            if values is not None:
+                part = self._parts[position]
+                if part is None:
+                    shape = (len(self._sizes), max(self._sizes), *values.shape[2:])
+                    part = self._parts[position] = values.new_empty(shape)
+                part[rows, start : start + n] = values
+        for position in range(rows.start, rows.stop):
+            self._passed[position] += n
 
-    def of(self, position: int) -> tuple[Tensor, Tensor, Tensor | None]:
-        outputs, y, weight = zip(*self._parts[position], strict=True)
-        weights = None if weight[0] is None else torch.cat(weight)
-        return torch.cat(outputs), torch.cat(y), weights
+    def results(
+        self, score: Callable[[Tensor, Tensor, Tensor | None], Tensor]
+    ) -> tuple[list[float], list[float]]:
+        """Return the loss and the score of each row over the whole epoch."""
+        totals = self._totals.sum(dim=0)
+        losses = ((self._losses * self._totals).sum(dim=0) / totals).tolist()
+        scores: list[float] = []
+        for rows in runs(self._sizes):
+            n = self._sizes[rows.start]
+            outputs, y, weight = (None if p is None else p[rows, :n] for p in self._parts)
+            scores += score(outputs, y, weight).tolist()  # type: ignore[arg-type]
+        return losses, scores
 
 
 def _score_epoch(tile: Tile) -> list[Tensor | None]:

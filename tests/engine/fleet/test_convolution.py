@@ -1,0 +1,413 @@
+"""Convolution and pooling over networks: torch's modules are the reference."""
+
+import itertools
+
+import pytest
+import torch
+from torch import nn
+from torch.func import functional_call, vmap
+from torch.nn import functional as F
+
+from sk_tune.engine.fleet import _convolution
+from sk_tune.engine.fleet._convolution import (
+    RowConv,
+    RowPool,
+    row_conv_fits,
+    row_pool_fits,
+)
+from sk_tune.nets import CNN
+
+CONV = {1: nn.Conv1d, 2: nn.Conv2d, 3: nn.Conv3d}
+MAX = {1: nn.MaxPool1d, 2: nn.MaxPool2d, 3: nn.MaxPool3d}
+AVG = {1: nn.AvgPool1d, 2: nn.AvgPool2d, 3: nn.AvgPool3d}
+SIZES = {1: (7,), 2: (5, 4), 3: (4, 5, 4)}
+CLOSE = {"rtol": 1e-12, "atol": 1e-12}
+
+
+def make_conv(dims, kernel, padding, *, bias=True, dtype=torch.float64):
+    torch.manual_seed(0)
+    return CONV[dims](2, 3, kernel, padding=padding, bias=bias, dtype=dtype)
+
+
+def draw(*shape, seed=1, dtype=torch.float64):
+    generator = torch.Generator().manual_seed(seed)
+    return torch.randn(shape, generator=generator, dtype=dtype).requires_grad_()
+
+
+def weighted_sum(y):
+    """Return a scalar whose gradient differs from element to element."""
+    return (y * torch.linspace(-1, 2, y.numel(), dtype=y.dtype).view(y.shape)).sum()
+
+
+def assert_same(ours, reference, **tolerances):
+    for a, b in zip(ours, reference, strict=True):
+        torch.testing.assert_close(a, b, **(tolerances or CLOSE))
+
+
+def outputs_and_gradients(module, x):
+    y = module(x)
+    return [y, *torch.autograd.grad(weighted_sum(y), [x, *module.parameters()])]
+
+
+def over_rows(module, params, x, dim=0):
+    """Return outputs and gradients of networks under vmap, the gradient taken outside."""
+
+    def one(p, row):
+        return functional_call(module, p, (row,))
+
+    y = vmap(one, in_dims=(0, dim))(params, x)
+    return [y, *torch.autograd.grad(weighted_sum(y), [x, *params.values()])]
+
+
+def row_by_row(module, params, x):
+    """Return the same, one network after the other."""
+    ys = [
+        functional_call(module, {n: p[k] for n, p in params.items()}, (x[k],))
+        for k in range(len(x))
+    ]
+    y = torch.stack(ys)
+    return [y, *torch.autograd.grad(weighted_sum(y), [x, *params.values()])]
+
+
+def random_rows(module, n_rows):
+    dtype = next(module.parameters()).dtype
+    return {
+        name: draw(n_rows, *p.shape, seed=seed, dtype=dtype)
+        for seed, (name, p) in enumerate(module.named_parameters(), start=10)
+    }
+
+
+CASES = [
+    (dims, kernel, padding)
+    for dims, kernel, padding in itertools.product((1, 2, 3), (1, 2, 3, 4), (0, 1, 2))
+]
+
+
+@pytest.mark.parametrize("bias", [True, False], ids=["bias", "no-bias"])
+@pytest.mark.parametrize(("dims", "kernel", "padding"), CASES)
+def test_one_network_is_torchs_convolution(dims, kernel, padding, bias):
+    """Outputs and all gradients are those of torch's module."""
+    conv = make_conv(dims, kernel, padding, bias=bias)
+    x = draw(3, 2, *SIZES[dims])
+
+    ours = outputs_and_gradients(RowConv(conv), x)
+
+    assert_same(ours, outputs_and_gradients(conv, x))
+
+
+@pytest.mark.parametrize("bias", [True, False], ids=["bias", "no-bias"])
+@pytest.mark.parametrize(("dims", "kernel", "padding"), CASES)
+def test_rows_under_vmap_are_independent_networks(dims, kernel, padding, bias):
+    """Networks with weights of their own give what each gives alone."""
+    conv = make_conv(dims, kernel, padding, bias=bias)
+    params, x = random_rows(conv, 3), draw(3, 2, 2, *SIZES[dims])
+
+    ours = over_rows(RowConv(conv), params, x)
+
+    assert_same(ours, row_by_row(conv, params, x))
+
+
+@pytest.mark.parametrize("limit", [1, 150, 2000])
+@pytest.mark.parametrize("dims", [1, 2, 3])
+def test_parts_of_the_columns_make_the_whole(dims, limit, monkeypatch):
+    """A low bound on the columns in memory changes no number."""
+    monkeypatch.setattr(_convolution, "_MAX_COLUMNS", limit)
+    conv = make_conv(dims, 3, 1)
+    params, x = random_rows(conv, 4), draw(4, 2, 2, *SIZES[dims])
+
+    ours = over_rows(RowConv(conv), params, x)
+
+    assert_same(ours, row_by_row(conv, params, x))
+
+
+@pytest.mark.filterwarnings("ignore:Using padding='same' with even kernel")
+@pytest.mark.parametrize(
+    ("kernel", "padding"),
+    [((2, 3), (1, 0)), ((4, 1), (0, 2)), ((2, 3), "same"), ((4, 4), "same"), (3, "valid")],
+)
+def test_sides_of_kernel_and_padding_may_differ(kernel, padding):
+    """Tuples, and torch's two words for padding, mean what they mean to torch."""
+    conv = make_conv(2, kernel, padding)
+    x = draw(2, 2, 6, 5)
+
+    assert row_conv_fits(conv)
+    reference = outputs_and_gradients(conv, x)
+    assert_same(outputs_and_gradients(RowConv(conv), x), reference)
+
+
+@pytest.mark.parametrize("dims", [1, 2, 3])
+def test_gradients_are_finite_differences(dims):
+    """Numerical differentiation finds the explicit backward of convolution."""
+    conv = make_conv(dims, 2, 1)
+    row_conv = RowConv(conv)
+    x, weight, bias = draw(2, 2, *[3] * dims), draw(*conv.weight.shape), draw(3, seed=2)
+
+    def f(x, weight, bias):
+        return functional_call(row_conv, {"weight": weight, "bias": bias}, (x,))
+
+    assert torch.autograd.gradcheck(f, (x, weight, bias))
+
+
+def test_rows_can_share_their_inputs():
+    """A batch without a row axis goes to every network; its gradient is the sum."""
+    conv = make_conv(2, 3, 1)
+    params, x = random_rows(conv, 3), draw(2, 2, 5, 4)
+
+    ours = over_rows(RowConv(conv), params, x, None)
+
+    y, grad_x, *others = row_by_row(conv, params, x.expand(3, 2, 2, 5, 4))
+    assert_same(ours, [y, grad_x.sum(0), *others])
+
+
+def test_rows_can_share_their_parameters():
+    """Parameters without a row axis serve every network; their gradient is the sum."""
+    conv, x = make_conv(2, 3, 1), draw(3, 2, 2, 5, 4)
+    parameters = list(conv.parameters())
+
+    y = vmap(RowConv(conv))(x)
+    gradients = torch.autograd.grad(weighted_sum(y), parameters)
+
+    reference = torch.stack([conv(row) for row in x])
+    expected = torch.autograd.grad(weighted_sum(reference), parameters)
+    assert_same([y, *gradients], [reference, *expected])
+
+
+def test_row_axis_may_be_anywhere():
+    """The axis of vmap need not come first."""
+    conv = make_conv(2, 3, 1)
+    params, x = random_rows(conv, 3), draw(2, 3, 2, 5, 4)
+
+    y = over_rows(RowConv(conv), params, x, 1)[0]
+
+    assert_same([y], row_by_row(conv, params, x.movedim(1, 0))[:1])
+
+
+def test_rows_of_rows_are_rows():
+    """One vmap inside another maps over both axes."""
+    conv, x = make_conv(1, 3, 1), draw(2, 3, 4, 2, 7)
+    weights = draw(2, 3, *conv.weight.shape)
+    row_conv = RowConv(conv)
+
+    def one(weight, x):
+        return functional_call(row_conv, {"weight": weight}, (x,))
+
+    y = vmap(vmap(one))(weights, x)
+
+    expected = [F.conv1d(x[i, j], weights[i, j], conv.bias, padding=1) for i, j in _PAIRS]
+    assert_same([y.flatten(0, 1)], [torch.stack(expected)])
+
+
+_PAIRS = list(itertools.product(range(2), range(3)))
+
+
+def test_inputs_that_need_no_gradient_get_none():
+    """The first layer's gradient is not computed."""
+    conv = make_conv(2, 3, 1)
+    x = draw(2, 2, 5, 4).detach()
+
+    ours = torch.autograd.grad(weighted_sum(RowConv(conv)(x)), list(conv.parameters()))
+
+    expected = torch.autograd.grad(weighted_sum(conv(x)), list(conv.parameters()))
+    assert_same(ours, expected)
+
+
+@pytest.mark.parametrize("window", [1, 2, 3, "mixed"])
+@pytest.mark.parametrize("kind", [MAX, AVG], ids=["max", "avg"])
+@pytest.mark.parametrize("dims", [1, 2, 3])
+def test_pooling_is_torchs_pooling(dims, kind, window):
+    """Outputs and gradients agree where the windows leave a rest of each size."""
+    pool = kind[dims]((2, 1, 3)[:dims] if window == "mixed" else window)
+    x = draw(3, 2, *(7, 5, 4)[:dims])
+
+    ours = outputs_and_gradients(RowPool(pool), x)
+
+    assert_same(ours, outputs_and_gradients(pool, x))
+
+
+@pytest.mark.parametrize("kind", [MAX, AVG], ids=["max", "avg"])
+@pytest.mark.parametrize("dims", [1, 2, 3])
+def test_pooling_under_vmap_is_pooling_of_each_row(dims, kind):
+    """The row axis may be anywhere."""
+    pool, x = kind[dims](2), draw(3, 4, 2, *(5, 4, 6)[:dims])
+
+    ours = over_rows(RowPool(pool), {}, x, 1)
+
+    y = torch.stack([pool(x[:, k]) for k in range(4)])
+    assert_same(ours, [y, *torch.autograd.grad(weighted_sum(y), x)])
+
+
+@pytest.mark.parametrize("values", ["zeros", "steps", "rectified"])
+@pytest.mark.parametrize("dims", [1, 2, 3])
+def test_first_of_equal_maxima_has_the_whole_gradient(dims, values):
+    """Ties, frequent behind a rectifier, go as torch's scan order has them."""
+    x = draw(4, 3, *(6, 5, 4)[:dims])
+    x = {"zeros": x * 0, "steps": x.round(), "rectified": x.relu()}[values]
+    x = x.detach().requires_grad_()
+
+    ours = outputs_and_gradients(RowPool(MAX[dims](2)), x)
+
+    assert_same(ours, outputs_and_gradients(MAX[dims](2), x), rtol=0, atol=0)
+
+
+@pytest.mark.parametrize("kind", [MAX, AVG], ids=["max", "avg"])
+def test_pooling_gradients_are_finite_differences(kind):
+    """Numerical differentiation finds the explicit backward of pooling."""
+    assert torch.autograd.gradcheck(RowPool(kind[2]((2, 3))), draw(2, 2, 5, 4))
+
+
+def swap(module):
+    """Put the layers of this module in the place of torch's."""
+    for name, child in list(module.named_children()):
+        if row_conv_fits(child):
+            setattr(module, name, RowConv(child))
+        elif row_pool_fits(child):
+            setattr(module, name, RowPool(child))
+        else:
+            swap(child)
+    return module
+
+
+def make_cnn(input_shape, **changes):
+    torch.manual_seed(0)
+    params = {
+        "n_layers": 2,
+        "n_channels": 3,
+        "kernel_size": 3,
+        "pooling": "max",
+        "width": 5,
+        "activation": "relu",
+        "normalization": None,
+        "residual": False,
+        "dropout": 0.0,
+    }
+    return CNN(input_shape, 3, **{**params, **changes}).double()
+
+
+@pytest.mark.parametrize("input_shape", [(2, 9), (1, 8, 8), (3, 5, 1), (2, 4, 3, 5)])
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {},
+        {"pooling": "avg", "kernel_size": 2},
+        {"pooling": None, "normalization": "layer"},
+        {"residual": True, "kernel_size": 4, "n_layers": 3},
+    ],
+    ids=["plain", "avg-even", "layer-norm", "residual"],
+)
+def test_a_whole_network_keeps_its_outputs_and_gradients(input_shape, changes):
+    """The layers live beside torch's own, whatever order they leave in memory."""
+    net, swapped = make_cnn(input_shape, **changes), swap(make_cnn(input_shape, **changes))
+    params, x = random_rows(net, 3), draw(3, 4, *input_shape)
+
+    ours = over_rows(swapped, params, x)
+
+    assert_same(ours, row_by_row(net, params, x), rtol=1e-10, atol=1e-10)
+
+
+def test_float32_stays_float32():
+    """Single precision agrees to single precision."""
+    conv = make_conv(2, 3, 1, dtype=torch.float32)
+    params = random_rows(conv, 3)
+    x = draw(3, 2, 2, 5, 4, dtype=torch.float32)
+
+    ours = over_rows(RowConv(conv), params, x)
+
+    assert all(tensor.dtype == torch.float32 for tensor in ours)
+    assert_same(ours, row_by_row(conv, params, x), rtol=1e-4, atol=1e-5)
+
+
+def test_parameters_are_shared_under_their_names():
+    """Training the one is training the other."""
+    conv = make_conv(2, 3, 1)
+    row_conv = RowConv(conv)
+
+    assert dict(row_conv.named_parameters()).keys() == {"weight", "bias"}
+    assert row_conv.weight is conv.weight
+    assert row_conv.bias is conv.bias
+
+
+def test_kernel_larger_than_the_image_is_refused():
+    """As torch, no empty result is made of it."""
+    with pytest.raises(RuntimeError):
+        RowConv(make_conv(1, 4, 0))(draw(2, 2, 3))
+
+
+@pytest.mark.parametrize(
+    "conv",
+    [
+        nn.Conv2d(2, 2, 3, stride=2),
+        nn.Conv2d(2, 2, 3, stride=(1, 2)),
+        nn.Conv2d(2, 2, 3, dilation=2),
+        nn.Conv2d(2, 2, 3, groups=2),
+        nn.Conv2d(2, 2, 3, padding=1, padding_mode="reflect"),
+        nn.Conv2d(2, 2, 3, dtype=torch.complex64),
+        nn.ConvTranspose2d(2, 2, 3),
+        nn.LazyConv2d(2, 3),
+        nn.utils.parametrizations.weight_norm(nn.Conv2d(2, 2, 3)),
+        nn.Linear(2, 2),
+    ],
+    ids=[
+        "stride",
+        "stride-tuple",
+        "dilation",
+        "groups",
+        "reflect",
+        "complex",
+        "transposed",
+        "lazy",
+        "weight-norm",
+        "linear",
+    ],
+)
+def test_other_convolutions_are_refused(conv):
+    """A layer that this module does not compute is not taken for one that it does."""
+    assert not row_conv_fits(conv)
+
+
+@pytest.mark.parametrize(
+    "pool",
+    [
+        nn.MaxPool2d(3, stride=2),
+        nn.MaxPool2d(2, padding=1),
+        nn.MaxPool2d(2, dilation=2),
+        nn.MaxPool2d(2, ceil_mode=True),
+        nn.MaxPool2d(2, return_indices=True),
+        nn.AvgPool2d(2, stride=1),
+        nn.AvgPool1d(2, padding=1),
+        nn.AvgPool2d(2, divisor_override=3),
+        nn.AvgPool3d(2, ceil_mode=True),
+        nn.AdaptiveAvgPool2d(2),
+        nn.ReLU(),
+    ],
+    ids=[
+        "stride",
+        "padding",
+        "dilation",
+        "ceil",
+        "indices",
+        "avg-stride",
+        "avg-padding",
+        "avg-divisor",
+        "avg-ceil",
+        "adaptive",
+        "relu",
+    ],
+)
+def test_other_poolings_are_refused(pool):
+    """A layer that this module does not compute is not taken for one that it does."""
+    assert not row_pool_fits(pool)
+
+
+@pytest.mark.parametrize(
+    "pool",
+    [
+        nn.MaxPool1d(2),
+        nn.MaxPool2d((2, 1)),
+        nn.MaxPool3d(2, stride=(2, 2, 2)),
+        nn.AvgPool1d(3),
+    ],
+    ids=["1d", "tuple", "stride-given", "avg"],
+)
+def test_touching_windows_are_taken(pool):
+    """Sizes may be given as numbers or as tuples."""
+    assert row_pool_fits(pool)
