@@ -8,7 +8,9 @@ It defines what is correct; a fleet must give the same.
 import time
 
 from sk_tune.engine._records import Fit, Trained
-from sk_tune.estimators import FitPreparer, PreparedFit
+from sk_tune.engine._rows import EstimatorFit
+from sk_tune.engine._skorch import SkorchFit
+from sk_tune.estimators import FitPreparer, NetworkEstimator
 from sk_tune.exceptions import SkTuneError
 
 __all__ = ["failed", "prepare", "train_by_reference"]
@@ -31,9 +33,7 @@ def train_by_reference(fit: Fit, preparer: FitPreparer) -> Trained:
     """
     start = time.perf_counter()
     try:
-        prepared = prepare(fit, preparer)
-        n_epochs = fit.n_epochs or prepared.estimator.max_epochs
-        state, predictions = prepared.train_alone(n_epochs)
+        state, predictions = prepare(fit, preparer).train_alone()
     except Exception as error:  # noqa: BLE001 - every fit has a result
         return failed(fit, error, time.perf_counter() - start, "reference")
     return Trained(
@@ -46,31 +46,24 @@ def train_by_reference(fit: Fit, preparer: FitPreparer) -> Trained:
     )
 
 
-def prepare(fit: Fit, preparer: FitPreparer) -> PreparedFit:
+def prepare(fit: Fit, preparer: FitPreparer) -> EstimatorFit | SkorchFit:
     """Do all of a fit but the training.
 
     Parameters
     ----------
     fit : Fit
-        With a seed.
+        With a seed and a number of epochs.
     preparer : FitPreparer
         Remembers what fits share.
 
     Returns
     -------
-    PreparedFit
+    EstimatorFit or SkorchFit
         Ready to be trained.
     """
-    return preparer.prepare(
-        fit.estimator,
-        fit.X,
-        fit.y,
-        seed=fit.seed or 0,
-        rows=fit.rows,
-        sample_weight=fit.sample_weight,
-        monitor=fit.monitor,
-        state=fit.state,
-    )
+    if isinstance(fit.estimator, NetworkEstimator):
+        return EstimatorFit(fit, preparer)
+    return SkorchFit(fit)
 
 
 def failed(fit: Fit, reason: Exception | str, seconds: float, engine: str) -> Trained:

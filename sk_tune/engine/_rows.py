@@ -5,12 +5,21 @@
 import warnings
 from typing import Any
 
+import numpy.typing as npt
 import torch
 from torch import Tensor
 
+from sk_tune.engine._records import Fit
 from sk_tune.engine._structure import module_structure
-from sk_tune.engine.fleet import Recipe, Row, SeededCourse, Settings, build_program
-from sk_tune.estimators import PreparedFit
+from sk_tune.engine.fleet import (
+    LOSSES,
+    Recipe,
+    Row,
+    SeededCourse,
+    Settings,
+    build_program,
+)
+from sk_tune.estimators import FitPreparer
 from sk_tune.nets import CNN, MLP, RNN
 from sk_tune.training import (
     SECOND_MOMENT_DECAY,
@@ -26,7 +35,9 @@ from sk_tune.training import (
     row_r2,
 )
 
-__all__ = ["reason_in_module", "row_recipe", "to_row"]
+__all__ = ["EstimatorFit", "reason_in_module"]
+
+Array = npt.NDArray[Any]
 
 _LOSSES = {
     CrossEntropy: "cross_entropy",
@@ -37,84 +48,131 @@ _LOSSES = {
 _SCORES: dict[Any, Any] = {accuracy: row_accuracy, r2: row_r2}
 
 
-def to_row(prepared: PreparedFit, n_epochs: int) -> Row:
-    """Return a prepared fit as a row.
+class EstimatorFit:
+    """A fit of one of sk_tune's estimators, ready to be a row of a fleet.
 
     Parameters
     ----------
-    prepared : PreparedFit
-        Of one of sk_tune's estimators.
-    n_epochs : int
-        Epochs to train now, at most.
+    fit : Fit
+        With a seed and a number of epochs.
+    preparer : FitPreparer
+        Remembers what fits share.
 
-    Returns
-    -------
-    Row
-        It holds the module of `prepared`.
+    Raises
+    ------
+    ValueError
+        If a parameter or the data are not what the estimator asks for.
     """
-    options, estimator = prepared.options, prepared.estimator
-    state = prepared.state or TrainingState(seed=options.seed, weights={}, moments={})
-    course = SeededCourse(
-        options.seed,
-        learning_rate=options.learning_rate,
-        lr_schedule=options.lr_schedule,
-        schedule_epochs=options.schedule_epochs,
-        patience=options.patience,
-        tol=options.tol,
-        stopping=state.stopping,
-        first_epoch=state.first_epoch,
-    )
-    settings = Settings(
-        momentum=float(estimator.momentum),
-        beta_2=SECOND_MOMENT_DECAY[estimator.optimizer],
-        weight_decay=float(estimator.weight_decay),
-    )
-    return Row(
-        module=prepared.module,
-        course=course,
-        settings=settings,
-        state=state,
-        n_epochs=n_epochs,
-        train=prepared.train,
-        valid=prepared.valid,
-        monitor=prepared.monitor,
-        learning_rate=options.learning_rate,
-        l1=float(options.l1),
-        label_smoothing=float(getattr(prepared.loss, "label_smoothing", 0.0)),
-        gradient_clip=options.gradient_clip,
-        dropout_seed=derive_seed(options.seed, Stream.DROPOUT),
-    )
 
+    def __init__(self, fit: Fit, preparer: FitPreparer) -> None:
+        self.n_epochs = fit.n_epochs or int(fit.estimator.max_epochs)
+        self.prepared = preparer.prepare(
+            fit.estimator,
+            fit.X,
+            fit.y,
+            seed=fit.seed or 0,
+            rows=fit.rows,
+            sample_weight=fit.sample_weight,
+            monitor=fit.monitor,
+            state=fit.state,
+        )
 
-def row_recipe(prepared: PreparedFit) -> tuple[Recipe, Any]:
-    """Return what a row must have in common with the others of its fleet.
+    def row(self) -> Row:
+        """Return the fit as a row, which holds its module.
 
-    Parameters
-    ----------
-    prepared : PreparedFit
-        Of one of sk_tune's estimators.
+        Returns
+        -------
+        Row
+            For a fleet of its recipe.
+        """
+        prepared = self.prepared
+        options, estimator = prepared.options, prepared.estimator
+        state = prepared.state or TrainingState(seed=options.seed, weights={}, moments={})
+        course = SeededCourse(
+            options.seed,
+            learning_rate=options.learning_rate,
+            lr_schedule=options.lr_schedule,
+            schedule_epochs=options.schedule_epochs,
+            patience=options.patience,
+            tol=options.tol,
+            stopping=state.stopping,
+            first_epoch=state.first_epoch,
+        )
+        settings = Settings(
+            momentum=float(estimator.momentum),
+            beta_2=SECOND_MOMENT_DECAY[estimator.optimizer],
+            weight_decay=float(estimator.weight_decay),
+        )
+        return Row(
+            module=prepared.module,
+            course=course,
+            settings=settings,
+            state=state,
+            n_epochs=self.n_epochs,
+            train=prepared.train,
+            valid=prepared.valid,
+            monitor=prepared.monitor,
+            learning_rate=options.learning_rate,
+            l1=float(options.l1),
+            label_smoothing=float(getattr(prepared.loss, "label_smoothing", 0.0)),
+            gradient_clip=options.gradient_clip,
+            dropout_seed=derive_seed(options.seed, Stream.DROPOUT),
+        )
 
-    Returns
-    -------
-    recipe : Recipe
-        How to train.
-    structure : object
-        Hashable; what the modules have in common.
-    """
-    estimator, module = prepared.estimator, prepared.module
-    recipe = Recipe(
-        optimizer=estimator.optimizer,
-        nesterov=bool(estimator.nesterovs_momentum),
-        batch_size=int(estimator.batch_size),
-        loss=_LOSSES[type(prepared.loss)],
-        score=_SCORES[prepared.options.score],
-        draws_globally=prepared.options.global_rng,
-    )
-    if isinstance(module, MLP | CNN | RNN):
-        # Their parameters say it all, but for the sizes that come from the data.
-        shapes = [tuple(p.shape) for p in module.parameters()]
-        return recipe, (shapes[0], shapes[-1])
-    return recipe, module_structure(module)
+    def recipe(self) -> tuple[Recipe, Any]:
+        """Return what the fit must have in common with the others of its fleet.
+
+        Returns
+        -------
+        recipe : Recipe
+            How to train.
+        key : object
+            Hashable; equal for fits that can share a fleet.
+        """
+        prepared = self.prepared
+        estimator, module = prepared.estimator, prepared.module
+        recipe = Recipe(
+            optimizer=estimator.optimizer,
+            nesterov=bool(estimator.nesterovs_momentum),
+            batch_size=int(estimator.batch_size),
+            loss=LOSSES[_LOSSES[type(prepared.loss)]],
+            score=_SCORES[prepared.options.score],
+            draws_globally=prepared.options.global_rng,
+        )
+        structure: Any = [tuple(p.shape) for p in module.parameters()]
+        if isinstance(module, MLP | CNN | RNN):
+            # Their parameters say it all, but for the sizes that come from the data.
+            structure = (structure[0], structure[-1])
+        else:
+            structure = module_structure(module)
+        return recipe, (recipe, structure)
+
+    def predictions(self, outputs: Array) -> Array:
+        """Return probabilities, or targets in their units.
+
+        Parameters
+        ----------
+        outputs : ndarray of shape (n_samples, n_outputs)
+            Of the network.
+
+        Returns
+        -------
+        ndarray
+            As ``predict_proba`` or, of a regressor, ``predict`` returns them.
+        """
+        return self.prepared.predictions(outputs)
+
+    def train_alone(self) -> tuple[TrainingState, Array | None]:
+        """Train through skorch; return where training stands, and predictions.
+
+        Returns
+        -------
+        state : TrainingState
+            Where training stands.
+        predictions : ndarray or None
+            On the monitor rows.
+        """
+        return self.prepared.train_alone(self.n_epochs)
 
 
 def reason_in_module(row: Row) -> str | None:

@@ -13,11 +13,14 @@ import torch
 from sk_tune.engine._memory import rows_at_a_time
 from sk_tune.engine._records import Fit, Trained
 from sk_tune.engine._reference import failed, prepare, train_by_reference
-from sk_tune.engine._rows import reason_in_module, row_recipe, to_row
+from sk_tune.engine._rows import EstimatorFit, reason_in_module
+from sk_tune.engine._skorch import SkorchFit
 from sk_tune.engine.fleet import Outcome, Recipe, Row, train_fleet
-from sk_tune.estimators import FitPreparer, PreparedFit
+from sk_tune.estimators import FitPreparer
 
 __all__ = ["Shard", "train_shard"]
+
+AnyFit = EstimatorFit | SkorchFit
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -91,21 +94,19 @@ class _Fleets:
             waiting = [index for index in waiting if index not in self.trained]
         return self.trained, self.solo
 
-    def _train_fleet(self, waiting: list[int], first: PreparedFit) -> None:
+    def _train_fleet(self, waiting: list[int], first: AnyFit) -> None:
         """Train the first of the waiting fits and all that can be rows beside it."""
-        recipe, structure = row_recipe(first)
-        row = to_row(first, self._n_epochs(waiting[0]))
+        recipe, key = first.recipe()
+        row = first.row()
         reason = reason_in_module(row)
         if reason is not None:
-            self.solo[waiting[0]] = reason
-            fit = self.shard.fits[waiting[0]]
-            self.trained[waiting[0]] = train_by_reference(fit, self.preparer)
+            self._train_solo(waiting[0], reason)
             return
         n_rows = rows_at_a_time(row, recipe, self.shard.memory_limit)
         ready = {waiting[0]: first}
         while True:
             try:
-                self._train_rows(waiting, ready, (recipe, structure), n_rows)
+                self._train_rows(waiting, ready, (recipe, key), n_rows)
             except torch.cuda.OutOfMemoryError as error:
                 if n_rows == 1:
                     self.trained[waiting[0]] = self._failed(waiting[0], error)
@@ -120,27 +121,36 @@ class _Fleets:
     def _train_rows(
         self,
         waiting: Sequence[int],
-        ready: dict[int, PreparedFit],
-        key: tuple[Recipe, Any],
+        ready: dict[int, AnyFit],
+        fleet: tuple[Recipe, Any],
         n_rows: int,
     ) -> None:
         seen: list[int] = []
         # Only those in training are kept: each may hold rows of its own.
-        taken: dict[int, tuple[int, PreparedFit]] = {}
+        taken: dict[int, tuple[int, AnyFit]] = {}
 
         def rows() -> Iterator[Row]:
             for index in waiting:
                 prepared = ready.pop(index, None) or self._prepare(index)
-                if prepared is not None and row_recipe(prepared) == key:
+                if prepared is not None and prepared.recipe()[1] == fleet[1]:
                     taken[len(seen)] = (index, prepared)
                     seen.append(index)
-                    yield to_row(prepared, self._n_epochs(index))
+                    yield prepared.row()
 
-        for position, outcome in train_fleet(rows(), key[0], n_rows, self.epoch_done):
-            index, prepared = taken.pop(position)
-            self.trained[index] = _to_trained(self.shard.fits[index], prepared, outcome)
+        try:
+            for position, outcome in train_fleet(rows(), fleet[0], n_rows, self.epoch_done):
+                index, prepared = taken.pop(position)
+                fit = self.shard.fits[index]
+                self.trained[index] = _to_trained(fit, prepared, outcome)
+        except torch.cuda.OutOfMemoryError:
+            raise
+        except Exception as error:  # noqa: BLE001 - every fit has a result
+            # Whose fault it is only each of the rows in training can tell, alone.
+            reason = f"its fleet failed ({type(error).__name__}: {error})"
+            for index, _ in taken.values():
+                self._train_solo(index, reason)
 
-    def _prepare(self, index: int) -> PreparedFit | None:
+    def _prepare(self, index: int) -> AnyFit | None:
         start = time.perf_counter()
         try:
             return prepare(self.shard.fits[index], self.preparer)
@@ -148,15 +158,15 @@ class _Fleets:
             self.trained[index] = self._failed(index, error, time.perf_counter() - start)
             return None
 
-    def _n_epochs(self, index: int) -> int:
-        fit = self.shard.fits[index]
-        return fit.n_epochs or int(fit.estimator.max_epochs)
+    def _train_solo(self, index: int, reason: str) -> None:
+        self.solo[index] = reason
+        self.trained[index] = train_by_reference(self.shard.fits[index], self.preparer)
 
     def _failed(self, index: int, error: Exception, seconds: float = 0.0) -> Trained:
         return failed(self.shard.fits[index], error, seconds, "fleet")
 
 
-def _to_trained(fit: Fit, prepared: PreparedFit, outcome: Outcome) -> Trained:
+def _to_trained(fit: Fit, prepared: AnyFit, outcome: Outcome) -> Trained:
     if outcome.message:
         return failed(fit, outcome.message, outcome.seconds, "fleet")
     outputs = outcome.outputs

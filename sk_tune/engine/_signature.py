@@ -7,7 +7,10 @@ Pure decisions on parameters; nothing is trained and no data are looked at.
 
 from typing import Any
 
+from skorch import NeuralNet
+
 from sk_tune.engine._records import Fit
+from sk_tune.engine._skorch_support import reason_against_net
 from sk_tune.estimators import NetworkEstimator, is_unchanged
 
 __all__ = ["reason_for_solo", "signature"]
@@ -41,7 +44,7 @@ def signature(fit: Fit) -> tuple[Any, ...]:
     Parameters
     ----------
     fit : Fit
-        Of one of sk_tune's estimators.
+        Of one of sk_tune's estimators or a plain skorch net.
 
     Returns
     -------
@@ -50,6 +53,9 @@ def signature(fit: Fit) -> tuple[Any, ...]:
         are there.
     """
     estimator = fit.estimator
+    if isinstance(estimator, NeuralNet):
+        # The rest is compared when the nets have been initialised.
+        return (type(estimator), repr(estimator.module), repr(estimator.optimizer))
     params = estimator.get_params(deep=False)
     fixed = sorted(
         (name, repr(value))
@@ -74,7 +80,7 @@ def reason_for_solo(fit: Fit) -> str | None:
     """
     estimator = fit.estimator
     if not isinstance(estimator, NetworkEstimator):
-        return f"{type(estimator).__name__} is none of sk_tune's estimators"
+        return reason_against_net(estimator, fit.X, fit.y)
     if not is_unchanged(estimator):
         return f"{type(estimator).__name__} overrides a method of training"
     if estimator.callbacks:

@@ -13,15 +13,19 @@ from dataclasses import replace
 from typing import Any
 
 import joblib
+import torch
+from sklearn.base import clone
 
+from sk_tune._compat import safe_indexing
 from sk_tune.engine._memory import available_memory
 from sk_tune.engine._progress import Progress, ProgressReporter
 from sk_tune.engine._records import Fit, Trained
 from sk_tune.engine._reference import failed
 from sk_tune.engine._shard import Shard, train_shard
 from sk_tune.engine._signature import reason_for_solo, signature
+from sk_tune.engine._skorch import adopt_skorch
 from sk_tune.engine._workers import train_shards
-from sk_tune.estimators import adopt_training, first_seed
+from sk_tune.estimators import NetworkEstimator, adopt_training, first_seed
 from sk_tune.exceptions import warn_user
 
 __all__ = ["fitted_estimator", "train"]
@@ -142,7 +146,13 @@ def fitted_estimator(fit: Fit, trained: Trained) -> Any:
     """
     if trained.state is None:
         raise ValueError(f"There is no network: the fit failed. {trained.message}")
-    estimator = type(fit.estimator)(**fit.estimator.get_params(deep=False))
+    estimator = clone(fit.estimator)
+    if not isinstance(estimator, NetworkEstimator):
+        X, y = (
+            part if fit.rows is None else safe_indexing(part, fit.rows)
+            for part in (fit.X, fit.y)
+        )
+        return adopt_skorch(estimator, X, y, trained.state)
     return adopt_training(
         estimator,
         fit.X,
@@ -169,8 +179,15 @@ def _with_numbers(fit: Fit) -> Fit:
     if fit.state is not None:
         seed = fit.state.seed
     elif seed is None:
-        seed = first_seed(fit.estimator)
+        seed = _first_seed(fit.estimator)
     return replace(fit, seed=seed, n_epochs=n_epochs or int(fit.estimator.max_epochs))
+
+
+def _first_seed(estimator: Any) -> int:
+    if isinstance(estimator, NetworkEstimator):
+        return first_seed(estimator)
+    # A skorch net draws from torch's global generator, which a user may have seeded.
+    return int(torch.randint(2**31, ()))
 
 
 def _shards(

@@ -3,7 +3,7 @@
 """Many networks as one tensor program.  Torch and numpy only."""
 
 from sk_tune.engine.fleet._course import Course, SeededCourse
-from sk_tune.engine.fleet._losses import LOSSES
+from sk_tune.engine.fleet._losses import LOSSES, loss_by_autograd
 from sk_tune.engine.fleet._optimizers import Settings
 from sk_tune.engine.fleet._records import Outcome, Recipe, Row
 from sk_tune.engine.fleet._tile import build_program
@@ -18,5 +18,6 @@ __all__ = [
     "SeededCourse",
     "Settings",
     "build_program",
+    "loss_by_autograd",
     "train_fleet",
 ]

@@ -37,8 +37,17 @@ class Course(Protocol):
     def rates(self, epoch: int, n_batches: int) -> Sequence[float]:
         """Return the learning rate of each step of an epoch."""
 
-    def improved(self, record: dict[str, Any]) -> bool:
-        """Take note of a finished epoch; return whether its weights are the best so far."""
+    def improved(
+        self, record: dict[str, Any], batch_losses: Tensor, valid_outputs: Tensor | None
+    ) -> bool:
+        """Take note of a finished epoch, and return whether it is the best so far.
+
+        The record may be added to; losses are those of its batches.
+        """
+
+    @property
+    def uses_best(self) -> bool:
+        """Whether the best weights, not the last ones, are the result."""
 
     @property
     def stopped(self) -> bool:
@@ -149,13 +158,19 @@ class SeededCourse:
             self.learning_rate * learning_rate_factor(self.lr_schedule, p) for p in progress
         ]
 
-    def improved(self, record: dict[str, Any]) -> bool:
+    def improved(
+        self, record: dict[str, Any], batch_losses: Tensor, valid_outputs: Tensor | None
+    ) -> bool:
         """Take note of a finished epoch.
 
         Parameters
         ----------
         record : dict
             The epoch in the history.
+        batch_losses : Tensor of shape (n_batches,)
+            Not looked at here.
+        valid_outputs : Tensor or None
+            Not looked at here.
 
         Returns
         -------
@@ -167,6 +182,11 @@ class SeededCourse:
         epoch = record["epoch"]
         self.stopping = self.stopping.after(epoch, record["valid_loss"], self.tol)
         return bool(self.stopping.best_epoch == epoch)
+
+    @property
+    def uses_best(self) -> bool:
+        """Whether the best weights are the result, as with early stopping."""
+        return self.patience is not None
 
     @property
     def stopped(self) -> bool:

@@ -40,7 +40,7 @@ class Result(NamedTuple):
 def evaluate(
     program: Program,
     sets: Sequence[TensorSet | None],
-    loss: Callable[[Tensor, Tensor], Tensor],
+    loss: Callable[[Tensor, Tensor, Tensor | None], Tensor],
     score: Callable[[Tensor, Tensor, Tensor | None], Tensor],
 ) -> Iterator[tuple[int, Result]]:
     """Yield the evaluation of each row that has samples.
@@ -52,7 +52,7 @@ def evaluate(
     sets : sequence of TensorSet or None
         Samples of each row.
     loss : callable
-        ``(outputs (k, n, C), targets) -> losses (k, n)``.
+        ``(outputs (k, n, C), targets, weights) -> losses (k,)``.
     score : callable
         ``(outputs (k, n, C), targets, weights) -> scores (k,)``.
 
@@ -68,11 +68,7 @@ def evaluate(
         if not own:
             continue
         outputs, y, weight = _outputs(program, own, rows)
-        losses = loss(outputs, y)
-        if weight is None:
-            means = losses.mean(dim=1)
-        else:
-            means = (losses * weight).sum(dim=1) / weight.sum(dim=1)
+        means = loss(outputs, y, weight)
         found = zip(means.tolist(), score(outputs, y, weight).tolist(), strict=True)
         for i, (mean, own_score) in enumerate(found):
             yield rows.start + i, Result(mean, own_score, outputs[i])

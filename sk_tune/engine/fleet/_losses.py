@@ -8,13 +8,14 @@ the fleet, w the weights of its data.  Every loss is a weighted mean over the ba
 """
 
 from collections.abc import Callable
+from functools import partial
 from typing import NamedTuple
 
 import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-__all__ = ["LOSSES", "RowLoss"]
+__all__ = ["LOSSES", "RowLoss", "loss_by_autograd"]
 
 
 class RowLoss(NamedTuple):
@@ -26,17 +27,14 @@ class RowLoss(NamedTuple):
         ``(outputs (K, B, C), targets (K, B) or (K, B, C), share (K, B), smoothing (K,)) ->
         (losses (K,), gradients (K, B, C))``.  The weights `share` sum to 1 in each row;
         None stands for equal ones.
-    per_sample : callable
-        ``(outputs, targets) -> losses (K, B)``, without smoothing.
-    smooths : bool
-        Whether label smoothing has an effect.
+    mean : callable
+        ``(outputs, targets, weights (K, B) or None) -> losses (K,)``, without smoothing.
     """
 
     with_gradient: Callable[
         [Tensor, Tensor, Tensor | None, Tensor | None], tuple[Tensor, Tensor]
     ]
-    per_sample: Callable[[Tensor, Tensor], Tensor]
-    smooths: bool
+    mean: Callable[[Tensor, Tensor, Tensor | None], Tensor]
 
 
 def _cross_entropy(
@@ -98,10 +96,55 @@ def _weighted(
     return (losses * share).sum(dim=1), gradient.mul_(share.unsqueeze(-1))
 
 
+def _mean_of(
+    per_sample: Callable[[Tensor, Tensor], Tensor],
+) -> Callable[[Tensor, Tensor, Tensor | None], Tensor]:
+    return partial(_weighted_mean, per_sample)
+
+
+def _weighted_mean(
+    per_sample: Callable[[Tensor, Tensor], Tensor],
+    outputs: Tensor,
+    targets: Tensor,
+    weight: Tensor | None,
+) -> Tensor:
+    losses = per_sample(outputs, targets)
+    if weight is None:
+        return losses.mean(dim=1)
+    return (losses * weight).sum(dim=1) / weight.sum(dim=1)
+
+
 LOSSES: dict[str, RowLoss] = {
-    "cross_entropy": RowLoss(_cross_entropy, _cross_entropy_per_sample, smooths=True),
+    "cross_entropy": RowLoss(_cross_entropy, _mean_of(_cross_entropy_per_sample)),
     "binary_cross_entropy": RowLoss(
-        _binary_cross_entropy, _binary_cross_entropy_per_sample, smooths=True
+        _binary_cross_entropy, _mean_of(_binary_cross_entropy_per_sample)
     ),
-    "squared_error": RowLoss(_squared_error, _squared_error_per_sample, smooths=False),
+    "squared_error": RowLoss(_squared_error, _mean_of(_squared_error_per_sample)),
 }
+
+
+def loss_by_autograd(criterion: Callable[[Tensor, Tensor], Tensor]) -> RowLoss:
+    """Return a loss of one network as one of many.
+
+    Parameters
+    ----------
+    criterion : callable
+        ``(outputs (B, C), targets) -> mean loss``, of operations that vmap has rules for.
+
+    Returns
+    -------
+    RowLoss
+        Without weights and label smoothing.
+    """
+    by_row = torch.func.vmap(criterion)
+
+    def with_gradient(
+        outputs: Tensor, targets: Tensor, share: Tensor | None, smoothing: Tensor | None
+    ) -> tuple[Tensor, Tensor]:
+        with torch.enable_grad():
+            leaf = outputs.detach().requires_grad_()
+            losses: Tensor = by_row(leaf, targets)
+        (gradient,) = torch.autograd.grad(losses, leaf, torch.ones_like(losses))
+        return losses.detach(), gradient
+
+    return RowLoss(with_gradient, lambda outputs, targets, weight: by_row(outputs, targets))

@@ -10,6 +10,7 @@ import numpy.typing as npt
 from torch import Tensor, nn
 
 from sk_tune.engine.fleet._course import Course
+from sk_tune.engine.fleet._losses import RowLoss
 from sk_tune.engine.fleet._optimizers import Settings
 from sk_tune.training import TensorSet, TrainingState
 
@@ -28,20 +29,23 @@ class Recipe:
         Whether SGD looks ahead.
     batch_size : int
         Samples of a batch; -1 takes all at once.
-    loss : str
-        A key of ``LOSSES``.
+    loss : RowLoss
+        What is minimised.
     score : callable
         ``(y_pred (K, n, C), y_true, sample_weight) -> scores (K,)`` for the history.
     draws_globally : bool
         Whether modules may draw from torch's global generator, as ``nn.Dropout`` does.
+    joins_last_sample : bool, default=True
+        Whether a lone last sample of an epoch joins the batch before it.
     """
 
     optimizer: str
     nesterov: bool
     batch_size: int
-    loss: str
+    loss: RowLoss
     score: Callable[[Tensor, Tensor, Tensor | None], Tensor]
     draws_globally: bool
+    joins_last_sample: bool = True
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)

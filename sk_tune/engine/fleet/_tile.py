@@ -43,6 +43,8 @@ class Active:
         self.seconds = 0.0
         self.improved = False
         self.rates: Sequence[float] = ()
+        self.batch_losses = torch.empty(0)
+        self.valid_outputs: Tensor | None = None
         self._record: dict[str, Any] = {}
 
     @property
@@ -59,7 +61,7 @@ class Active:
     @property
     def uses_best(self) -> bool:
         """Whether the best weights, not the last ones, are the result."""
-        return self.row.valid is not None
+        return self.row.course.uses_best
 
     def note(self, prefix: str, loss: float, score: float) -> None:
         """Record the loss and score of an epoch.
@@ -97,7 +99,9 @@ class Active:
         self.improved = False
         if not self.message:
             self.history.append(record)
-            self.improved = self.row.course.improved(record)
+            self.improved = self.row.course.improved(
+                record, self.batch_losses, self.valid_outputs
+            )
 
 
 class Tile:
@@ -369,7 +373,7 @@ def _has_padding(rows: Sequence[Row]) -> bool:
 
 def _best_weights(program: Program, rows: Sequence[Row]) -> RowTensors | None:
     """Return the best weights so far; the present ones where there are none yet."""
-    if all(row.valid is None for row in rows):
+    if not any(row.course.uses_best for row in rows):
         return None
     present = {**program.parameters.tensors, **program.buffers.tensors}
     best = RowTensors({name: t.clone() for name, t in present.items()})

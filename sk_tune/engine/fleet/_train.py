@@ -18,7 +18,6 @@ from torch import Tensor
 
 from sk_tune.engine.fleet._batches import RowBatch, epoch_batches, runs
 from sk_tune.engine.fleet._evaluation import evaluate
-from sk_tune.engine.fleet._losses import LOSSES
 from sk_tune.engine.fleet._records import Outcome, Recipe, Row
 from sk_tune.engine.fleet._tile import Active, Tile
 from sk_tune.training import TensorSet, batch_sizes, weights_message
@@ -80,9 +79,9 @@ def train_fleet(
 def _train_epoch(tile: Tile) -> None:
     """Train every row of the tile for one epoch and note its loss and score."""
     sets = [active.row.train for active in tile.rows]
-    size = tile.recipe.batch_size
+    size, joins = tile.recipe.batch_size, tile.recipe.joins_last_sample
     sizes = [
-        batch_sizes(len(s), len(s) if size == -1 else size, shuffled=True) for s in sets
+        batch_sizes(len(s), len(s) if size == -1 else size, shuffled=joins) for s in sets
     ]
     orders = [
         a.row.course.order(a.epoch, len(a.row.train)).to(a.row.train.X.device)
@@ -97,6 +96,8 @@ def _train_epoch(tile: Tile) -> None:
         tile.rows, *record.results(tile.recipe.score), strict=True
     ):
         active.note("train", mean, score)
+    for position, active in enumerate(tile.rows):
+        active.batch_losses = record.losses_of(position)
 
 
 def _train_step(tile: Tile, batch: RowBatch) -> tuple[Tensor, Tensor]:
@@ -107,8 +108,7 @@ def _train_step(tile: Tile, batch: RowBatch) -> tuple[Tensor, Tensor]:
     if batch.weight is not None:
         share = batch.weight / batch.weight.sum(dim=1, keepdim=True)
     smoothing = None if tile.smoothing is None else tile.smoothing[rows]
-    loss = LOSSES[tile.recipe.loss]
-    losses, gradient = loss.with_gradient(outputs, batch.y, share, smoothing)
+    losses, gradient = tile.recipe.loss.with_gradient(outputs, batch.y, share, smoothing)
     tile.update(rows, batch.step, tile.program.backward(gradient))
     return losses, outputs
 
@@ -140,6 +140,10 @@ class _EpochRecord:
         for position in range(rows.start, rows.stop):
             self._passed[position] += n
 
+    def losses_of(self, position: int) -> Tensor:
+        """Return the losses of the batches of one row."""
+        return self._losses[self._totals[:, position] > 0, position]
+
     def results(
         self, score: Callable[[Tensor, Tensor, Tensor | None], Tensor]
     ) -> tuple[list[float], list[float]]:
@@ -156,11 +160,12 @@ class _EpochRecord:
 
 def _score_epoch(tile: Tile) -> list[Tensor | None]:
     """Score rows on their validation and monitor samples; return the latter's outputs."""
-    loss = LOSSES[tile.recipe.loss].per_sample
+    loss = tile.recipe.loss.mean
     for position, result in evaluate(
         tile.program, [a.row.valid for a in tile.rows], loss, tile.recipe.score
     ):
         tile.rows[position].note("valid", result.loss, result.score)
+        tile.rows[position].valid_outputs = result.outputs
     outputs: list[Tensor | None] = [None] * len(tile)
     for position, result in evaluate(
         tile.program, [a.row.monitor for a in tile.rows], loss, tile.recipe.score
@@ -193,7 +198,7 @@ def _finish(
     if restored:
         tile.restore_best(restored)
         sets = [a.row.monitor if i in last else None for i, a in enumerate(tile.rows)]
-        loss = LOSSES[tile.recipe.loss].per_sample
+        loss = tile.recipe.loss.mean
         for i, result in evaluate(tile.program, sets, loss, tile.recipe.score):
             final[i] = result.outputs
     for position in ended:

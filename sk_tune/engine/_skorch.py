@@ -1,0 +1,463 @@
+# SPDX-FileCopyrightText: sk_tune contributors
+# SPDX-License-Identifier: BSD-3-Clause
+"""A plain skorch net as a row of a fleet, and alone.
+
+The row's own net is initialised as ``fit`` does it and keeps the history; between epochs
+its callbacks are called as skorch calls them.  Only the steps in between are the fleet's.
+"""
+
+import warnings
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from sklearn.base import clone
+from skorch.callbacks import Callback, EarlyStopping, GradientNormClipping, LRScheduler
+from skorch.dataset import Dataset
+from torch import Tensor
+from torch.utils.data import Subset
+
+from sk_tune._compat import predict_nonlinearity, safe_indexing
+from sk_tune.engine._records import Fit
+from sk_tune.engine._skorch_support import OPTIMIZER_NAMES
+from sk_tune.engine._structure import module_structure
+from sk_tune.engine.fleet import Recipe, Row, Settings, loss_by_autograd
+from sk_tune.exceptions import is_raised_by_code
+from sk_tune.training import (
+    StoppingState,
+    TensorSet,
+    TrainingState,
+    batch_sizes,
+    forked_rng,
+    row_accuracy,
+    row_r2,
+)
+
+__all__ = ["SkorchFit", "adopt_skorch"]
+
+Array = npt.NDArray[Any]
+
+
+class SkorchFit:
+    """A fit of a plain skorch net.
+
+    Parameters
+    ----------
+    fit : Fit
+        With a seed and a number of epochs.
+
+    Raises
+    ------
+    ValueError
+        If the fit is to go on from a state, or has weights, which skorch knows nothing of.
+    """
+
+    def __init__(self, fit: Fit) -> None:
+        if fit.state is not None or fit.sample_weight is not None:
+            raise ValueError(
+                "A plain skorch net takes neither a state to go on from nor sample_weight. "
+                "Use one of sk_tune's estimators."
+            )
+        self.fit = fit
+        self.seed = fit.seed or 0
+        self.n_epochs = fit.n_epochs or int(fit.estimator.max_epochs)
+        self.X, self.y = (_at(part, fit.rows) for part in (fit.X, fit.y))
+        self.net: Any = None
+        # Made once: its course lives on in the net's callbacks and history.
+        self._row: Row | None = None
+
+    def row(self) -> Row:
+        """Return the fit as a row.
+
+        Returns
+        -------
+        Row
+            For a fleet of its recipe.
+        """
+        if self._row is None:
+            self._row = self._make_row()
+        return self._row
+
+    def _make_row(self) -> Row:
+        net, generator = self._start()
+        train, valid = net.get_split_datasets(self.X, self.y)
+        course = _SkorchCourse(net, generator, (train, valid))
+        group = net.optimizer_.param_groups[0]
+        betas = group.get("betas", (group.get("momentum", 0.0), group.get("alpha", 0.0)))
+        clips = [c for _, c in net.callbacks_ if isinstance(c, GradientNormClipping)]
+        return Row(
+            module=net.module_,
+            course=course,
+            settings=Settings(
+                momentum=float(betas[0]),
+                beta_2=float(betas[1]),
+                eps=float(group.get("eps", 1e-8)),
+                weight_decay=float(group["weight_decay"]),
+            ),
+            state=TrainingState(seed=self.seed, weights={}, moments={}),
+            n_epochs=self.n_epochs,
+            train=_to_set(train, net.device),
+            valid=None if valid is None else _to_set(valid, net.device),
+            monitor=self._monitor(net.device),
+            learning_rate=float(group["lr"]),
+            gradient_clip=clips[0].gradient_clip_value if clips else None,
+        )
+
+    def recipe(self) -> tuple[Recipe, Any]:
+        """Return what the fit must have in common with the others of its fleet.
+
+        Returns
+        -------
+        recipe : Recipe
+            How to train.
+        key : object
+            Hashable; equal for fits that can share a fleet.
+        """
+        net, _ = self._start()
+        batch_size = net.get_params_for("iterator_train").get("batch_size", net.batch_size)
+        group = net.optimizer_.param_groups[0]
+        recipe = Recipe(
+            optimizer=OPTIMIZER_NAMES[net.optimizer],
+            nesterov=bool(group.get("nesterov", False)),
+            batch_size=int(batch_size),
+            loss=loss_by_autograd(net.get_loss),
+            score=_score,
+            draws_globally=True,
+            joins_last_sample=False,
+        )
+        shapes = (np.shape(self.X)[1:], np.shape(self.y)[1:], str(self.y.dtype))
+        structure = (module_structure(net.module_), module_structure(net.criterion_))
+        fixed = (type(net), recipe.optimizer, recipe.nesterov, recipe.batch_size)
+        return recipe, (fixed, shapes, structure, net.device)
+
+    def predictions(self, outputs: Array) -> Array:
+        """Return what the net predicts, from outputs of its module.
+
+        Parameters
+        ----------
+        outputs : ndarray of shape (n_samples, ...)
+            Of the module.
+
+        Returns
+        -------
+        ndarray
+            As ``predict_proba`` of the net returns them.
+        """
+        predicted: Array = predict_nonlinearity(self.net)(torch.from_numpy(outputs)).numpy()
+        return predicted
+
+    def train_alone(self) -> tuple[TrainingState, Array | None]:
+        """Train by skorch's own ``fit``.
+
+        Returns
+        -------
+        state : TrainingState
+            Where training ended.
+        predictions : ndarray or None
+            On the monitor rows.
+        """
+        net = clone(self.fit.estimator).set_params(max_epochs=self.n_epochs)
+        monitor = self._monitor("cpu")
+        if monitor is not None:
+            _watch(net, *monitor[:])
+        with forked_rng(self.seed, net.device):
+            net.fit(self.X, self.y)
+        self.net = net
+        predictions = None
+        if monitor is not None:
+            with forked_rng(self.seed, net.device):
+                predictions = net.predict_proba(monitor.X)
+        moments = net.optimizer_.state_dict()["state"]
+        n_steps = sum(len(_train_batches(record)) for record in net.history)
+        state = TrainingState(
+            seed=self.seed,
+            weights=_arrays(net.module_.state_dict()),
+            moments={i: _arrays(own) for i, own in moments.items()},
+            n_steps=n_steps,
+            history=tuple(dict(record) for record in net.history),
+        )
+        return state, predictions
+
+    def _start(self) -> tuple[Any, torch.Generator]:
+        """Return the net as ``fit`` initialises it, and the generator after that."""
+        if self.net is None:
+            net = clone(self.fit.estimator).set_params(verbose=0)
+            self._generator = torch.Generator()
+            with forked_rng(self.seed, net.device):
+                net.initialize()
+                self._generator.set_state(torch.get_rng_state())
+            net.check_data(self.X, self.y)
+            net.check_training_readiness()
+            self.net = net
+        return self.net, self._generator
+
+    def _monitor(self, device: str) -> TensorSet | None:
+        if self.fit.monitor is None:
+            return None
+        parts = [_at(part, self.fit.monitor) for part in (self.fit.X, self.fit.y)]
+        X, y = (torch.as_tensor(part).to(device) for part in parts)
+        return TensorSet(X, y)
+
+
+class _SkorchCourse:
+    """The course of a row: skorch's data loader, callbacks and history."""
+
+    def __init__(self, net: Any, generator: torch.Generator, datasets: Any) -> None:
+        self.net = net
+        self.first_epoch = 0
+        self.stopping = StoppingState()
+        self.stopped = False
+        self._generator = generator
+        self._datasets = dict(
+            zip(("dataset_train", "dataset_valid"), datasets, strict=True)
+        )
+        self._stopper: Any = next(
+            (c for _, c in net.callbacks_ if isinstance(c, EarlyStopping)), None
+        )
+        # The fleet keeps the best weights; the net's own never change.
+        self.uses_best = self._stopper is not None and self._stopper.load_best
+        if self._stopper is not None:
+            self._stopper.load_best = False
+        self._schedulers = [c for _, c in net.callbacks_ if isinstance(c, LRScheduler)]
+        net.notify("on_train_begin", X=datasets[0], y=None)
+
+    def order(self, epoch: int, n_samples: int) -> Tensor:
+        """Return the order of the samples, drawn as a DataLoader draws it.
+
+        Parameters
+        ----------
+        epoch : int
+            From 0.
+        n_samples : int
+            Samples of the row.
+
+        Returns
+        -------
+        Tensor of shape (n_samples,)
+            A permutation if ``iterator_train__shuffle`` is set.
+        """
+        self._draw()
+        if not self.net.get_params_for("iterator_train").get("shuffle", False):
+            return torch.arange(n_samples)
+        own = torch.Generator()
+        own.manual_seed(self._draw())
+        return torch.randperm(n_samples, generator=own)
+
+    def generator(self, epoch: int) -> torch.Generator:
+        """Return what ``nn.Dropout`` draws from: the stream that goes on through the fit.
+
+        Parameters
+        ----------
+        epoch : int
+            From 0.
+
+        Returns
+        -------
+        Generator
+            The row's own.
+        """
+        return self._generator
+
+    def rates(self, epoch: int, n_batches: int) -> list[float]:
+        """Begin an epoch and return the learning rate of each of its steps.
+
+        Parameters
+        ----------
+        epoch : int
+            From 0.
+        n_batches : int
+            Steps of the epoch.
+
+        Returns
+        -------
+        list of float
+            One for each step.
+        """
+        self.net.notify("on_epoch_begin", **self._datasets)
+        rates = []
+        for _ in range(n_batches):
+            rates.append(float(self.net.optimizer_.param_groups[0]["lr"]))
+            self.net.history.new_batch()
+            with _no_order_warning():
+                for scheduler in self._schedulers:
+                    scheduler.on_batch_end(self.net, training=True)
+        return rates
+
+    def improved(
+        self, record: dict[str, Any], batch_losses: Tensor, valid_outputs: Tensor | None
+    ) -> bool:
+        """End an epoch: fill the history and call the callbacks.
+
+        Parameters
+        ----------
+        record : dict
+            The epoch; becomes that of skorch's history.
+        batch_losses : Tensor of shape (n_batches,)
+            Of the training batches.
+        valid_outputs : Tensor of shape (n_valid, ...) or None
+            Outputs on the validation samples.
+
+        Returns
+        -------
+        bool
+            Whether early stopping would keep the weights.
+        """
+        net = self.net
+        sizes = self._sizes("train", len(self._datasets["dataset_train"]))
+        batches = net.history[-1]["batches"]
+        losses = batch_losses.tolist()
+        for batch, loss, size in zip(batches, losses, sizes, strict=True):
+            batch |= {"train_loss": loss, "train_batch_size": size}
+        net.history.record("train_batch_count", len(sizes))
+        if valid_outputs is not None:
+            self._replay_validation(valid_outputs)
+        for name in ("monitor_loss", "monitor_score"):
+            if name in record:
+                net.history.record(name, record[name])
+        try:
+            with _no_order_warning():
+                net.notify("on_epoch_end", **self._datasets)
+        except KeyboardInterrupt as interrupt:
+            if not is_raised_by_code(interrupt):
+                raise
+            self.stopped = True
+        if "dur" in net.history[-1]:
+            net.history.record("dur", record["dur"])
+        epoch = record["epoch"]
+        record.clear()
+        record.update(net.history[-1])
+        return self.uses_best and bool(self._stopper.best_epoch_ == epoch)
+
+    def _replay_validation(self, outputs: Tensor) -> None:
+        """Tell the net of its validation batches, as if it had computed them."""
+        net, valid = self.net, self._datasets["dataset_valid"]
+        self._draw()
+        sizes = self._sizes("valid", len(valid))
+        rows = _to_set(valid, net.device)
+        start = 0
+        for size in sizes:
+            X, y = rows[start : start + size]
+            y_pred = outputs[start : start + size]
+            loss = net.get_loss(y_pred, y, X=X, training=False)
+            net.notify("on_batch_begin", batch=(X, y), training=False)
+            net.history.record_batch("valid_loss", loss.item())
+            net.history.record_batch("valid_batch_size", size)
+            net.notify(
+                "on_batch_end", batch=(X, y), training=False, loss=loss, y_pred=y_pred
+            )
+            start += size
+        net.history.record("valid_batch_count", len(sizes))
+
+    def _sizes(self, kind: str, n_samples: int) -> list[int]:
+        options = self.net.get_params_for(f"iterator_{kind}")
+        size = int(options.get("batch_size", self.net.batch_size))
+        return batch_sizes(n_samples, n_samples if size == -1 else size, shuffled=False)
+
+    def _draw(self) -> int:
+        drawn = torch.empty((), dtype=torch.int64).random_(generator=self._generator)
+        return int(drawn.item())
+
+
+def _watch(net: Any, X: Tensor, y: Tensor) -> None:
+    """Let a net be scored after each epoch, before a callback may end the training."""
+    watch = ("sk_tune_monitor", _MonitorCallback(X, y))
+    if net.callbacks == "disable":
+        names = [name for name, _ in net.get_default_callbacks()]
+        net.set_params(callbacks=[watch])
+        net.set_params(**{f"callbacks__{name}": None for name in names})
+    else:
+        net.set_params(callbacks=[watch, *(net.callbacks or [])])
+
+
+class _MonitorCallback(Callback):  # type: ignore[misc]
+    """Scores a net on rows that change nothing, not even the state of the generator."""
+
+    def __init__(self, X: Tensor, y: Tensor) -> None:
+        self.X = X
+        self.y = y
+
+    def on_epoch_end(self, net: Any, **kwargs: Any) -> None:
+        with forked_rng(0, net.device):
+            outputs = net.forward(self.X)
+        loss = net.get_loss(outputs.to(net.device), self.y.to(net.device)).item()
+        score = _score(outputs.unsqueeze(0), self.y.unsqueeze(0), None)
+        net.history.record("monitor_loss", loss)
+        net.history.record("monitor_score", float(score))
+
+
+def adopt_skorch(net: Any, X: Any, y: Any, state: TrainingState) -> Any:
+    """Make a net what ``fit`` would have made of it, from a finished training.
+
+    Parameters
+    ----------
+    net : skorch.NeuralNet
+        With the parameters of the training.
+    X, y : array-like
+        The rows that were trained on.
+    state : TrainingState
+        Where the training ended.
+
+    Returns
+    -------
+    skorch.NeuralNet
+        The net, initialised and trained.
+    """
+    with forked_rng(state.seed, net.device):
+        net.initialize()
+    net.check_data(X, y)
+    weights = {n: torch.from_numpy(np.array(a)) for n, a in state.weights.items()}
+    net.module_.load_state_dict(weights)
+    moments = {
+        i: {n: torch.from_numpy(np.array(a)) for n, a in own.items()}
+        for i, own in state.moments.items()
+    }
+    net.optimizer_.load_state_dict({**net.optimizer_.state_dict(), "state": moments})
+    net.history_ = type(net.history)(dict(record) for record in state.history)
+    return net
+
+
+def _score(y_pred: Tensor, y_true: Tensor, sample_weight: Tensor | None) -> Tensor:
+    """Return accuracy for class indices, R^2 for targets like the outputs, else NaN."""
+    if not y_true.is_floating_point() and y_true.ndim == 2 and y_pred.ndim == 3:
+        return row_accuracy(y_pred, y_true, sample_weight)
+    if y_true.shape == y_pred.shape and y_true.ndim == 3:
+        return row_r2(y_pred, y_true, sample_weight)
+    return y_pred.new_full((len(y_pred),), float("nan"))
+
+
+def _to_set(dataset: Any, device: str) -> TensorSet:
+    """Return a skorch data set, or a part of one, as tensors."""
+    index = None
+    while isinstance(dataset, Subset):
+        own = torch.as_tensor(np.asarray(dataset.indices))
+        index = own if index is None else own[index]
+        dataset = dataset.dataset
+    if type(dataset) is not Dataset:
+        raise ValueError(
+            f"A fleet takes skorch's own Dataset. Got {type(dataset).__name__} from "
+            "train_split."
+        )
+    X, y = (torch.as_tensor(part).to(device) for part in (dataset.X, dataset.y))
+    return TensorSet(X, y, index=None if index is None else index.to(device))
+
+
+def _train_batches(record: dict[str, Any]) -> list[Any]:
+    return [batch for batch in record["batches"] if "train_loss" in batch]
+
+
+def _arrays(tensors: dict[str, Any]) -> dict[str, Array]:
+    return {
+        name: np.array(value.detach().cpu().numpy())
+        for name, value in tensors.items()
+        if isinstance(value, Tensor)
+    }
+
+
+def _at(part: Any, rows: Array | None) -> Any:
+    return part if rows is None else safe_indexing(part, rows)
+
+
+def _no_order_warning() -> warnings.catch_warnings:
+    """Silence torch, which thinks that the optimizer has not stepped; the fleet's has."""
+    return warnings.catch_warnings(action="ignore", category=UserWarning)

@@ -1,0 +1,170 @@
+# SPDX-FileCopyrightText: sk_tune contributors
+# SPDX-License-Identifier: BSD-3-Clause
+"""Which plain skorch nets a fleet can carry: what their parameters tell.
+
+A fleet does the arithmetic of skorch's own training loop with skorch's own callbacks, so
+whatever replaces a part of either is left to skorch.
+"""
+
+from typing import Any
+
+import numpy as np
+import torch
+from skorch import NeuralNet, NeuralNetClassifier, NeuralNetRegressor
+from skorch.callbacks import (
+    EarlyStopping,
+    EpochScoring,
+    EpochTimer,
+    GradientNormClipping,
+    LRScheduler,
+    PassthroughScoring,
+    PrintLog,
+)
+from torch.optim import SGD, Adam, AdamW, RMSprop
+from torch.utils.data import DataLoader
+
+__all__ = ["OPTIMIZER_NAMES", "reason_against_net"]
+
+OPTIMIZER_NAMES: dict[type, str] = {
+    SGD: "sgd",
+    Adam: "adam",
+    AdamW: "adamw",
+    RMSprop: "rmsprop",
+}
+_CALLBACKS = (
+    EarlyStopping,
+    EpochScoring,
+    EpochTimer,
+    GradientNormClipping,
+    LRScheduler,
+    PassthroughScoring,
+    PrintLog,
+)
+# Options of the optimizers that rows have, beside those whose default must stand.
+_OPTIMIZER_OPTIONS = {"lr", "weight_decay", "momentum", "nesterov", "betas", "eps", "alpha"}
+_SPEED_ONLY = {"foreach", "fused", "differentiable"}
+# These also move the momentum with the learning rate.
+_CYCLIC = {"OneCycleLR", "CyclicLR"}
+_SEAMS = (
+    "fit",
+    "partial_fit",
+    "fit_loop",
+    "run_single_epoch",
+    "train_step",
+    "train_step_single",
+    "validation_step",
+    "evaluation_step",
+    "infer",
+    "get_loss",
+    "get_dataset",
+    "get_split_datasets",
+    "get_iterator",
+    "initialize",
+    "initialize_module",
+    "initialize_optimizer",
+    "initialize_criterion",
+    "notify",
+    "check_data",
+    "on_epoch_begin",
+    "on_epoch_end",
+    "on_batch_begin",
+    "on_batch_end",
+    "on_grad_computed",
+)
+
+
+def reason_against_net(net: Any, X: Any, y: Any) -> str | None:
+    """Return why a skorch net cannot be part of a fleet.
+
+    Parameters
+    ----------
+    net : skorch.NeuralNet
+        Not initialised.
+    X, y : object
+        Its data.
+
+    Returns
+    -------
+    str or None
+        A clause that continues "was trained alone because"; None if it can.
+    """
+    checks = (_of_class, _of_data_loading, _of_optimizer, _of_callbacks)
+    reasons = (check(net) for check in checks)
+    found = next((reason for reason in reasons if reason is not None), None)
+    if found is not None:
+        return found
+    if not all(isinstance(part, np.ndarray | torch.Tensor) for part in (X, y)):
+        return "X and y of a skorch net must be arrays or tensors for a fleet"
+    return None
+
+
+def _of_class(net: Any) -> str | None:
+    if not isinstance(net, NeuralNet):
+        return f"{type(net).__name__} is neither sk_tune's nor a skorch net"
+    base = NeuralNetClassifier if isinstance(net, NeuralNetClassifier) else NeuralNet
+    if isinstance(net, NeuralNetRegressor):
+        base = NeuralNetRegressor
+    for name in _SEAMS:
+        if getattr(type(net), name) is not getattr(base, name):
+            return f"{type(net).__name__} overrides {name}"
+    if net.compile:
+        return "compile=True"
+    if net.warm_start and getattr(net, "initialized_", False):
+        return "it goes on from an earlier fit (warm_start=True)"
+    return None
+
+
+def _of_data_loading(net: Any) -> str | None:
+    if net.iterator_train is not DataLoader or net.iterator_valid is not DataLoader:
+        return "it has an iterator of its own"
+    params = net.get_params_for("iterator_train") | net.get_params_for("iterator_valid")
+    extra = sorted(set(params) - {"shuffle", "batch_size"})
+    if extra:
+        return f"its iterators have options ({', '.join(extra)})"
+    return None
+
+
+def _of_optimizer(net: Any) -> str | None:
+    if net.optimizer not in OPTIMIZER_NAMES:
+        return f"its optimizer is {getattr(net.optimizer, '__name__', net.optimizer)}"
+    probe = net.optimizer([torch.nn.Parameter(torch.zeros(1))], lr=1.0).defaults
+    for name, value in net.get_params_for("optimizer").items():
+        if name in _OPTIMIZER_OPTIONS or name in _SPEED_ONLY:
+            continue
+        if name not in probe or probe[name] != value:
+            return f"its optimizer has the option {name}={value!r}"
+    return None
+
+
+def _of_callbacks(net: Any) -> str | None:
+    if net.callbacks == "disable":
+        return None
+    for entry in net.callbacks or []:
+        callback = entry[1] if isinstance(entry, tuple) else entry
+        reason = _of_callback(callback)
+        if reason is not None:
+            return reason
+    return None
+
+
+def _of_callback(callback: Any) -> str | None:
+    kind = callback if isinstance(callback, type) else type(callback)
+    if kind not in _CALLBACKS:
+        return f"it has callbacks ({kind.__name__})"
+    if (
+        kind is GradientNormClipping
+        and getattr(callback, "gradient_clip_norm_type", 2) != 2
+    ):
+        return "GradientNormClipping has another norm than 2"
+    if kind is EpochScoring and getattr(callback, "on_train", False):
+        return "EpochScoring scores the training rows"
+    if kind is EpochScoring and not getattr(callback, "use_caching", True):
+        return "EpochScoring predicts anew (use_caching=False)"
+    if kind is LRScheduler and not isinstance(callback, type):
+        policy = callback.policy
+        name = policy if isinstance(policy, str) else getattr(policy, "__name__", "")
+        if name in _CYCLIC and getattr(callback, "cycle_momentum", True):
+            return f"{name} moves the momentum too (cycle_momentum=True)"
+        if name == "ReduceLROnPlateau" and callback.step_every == "batch":
+            return "ReduceLROnPlateau steps after every batch"
+    return None
