@@ -7,13 +7,15 @@ import os
 import torch
 
 from sk_tune.engine.fleet import Recipe, Row
+from sk_tune.nets import MLP
 
 __all__ = ["available_memory", "rows_at_a_time"]
 
-# Activations that a tile should keep in the cache of a CPU's core.  Measured: more rows
-# at a time cost as much per row until then, and more beyond.
-_CACHE_BYTES = 2**20
+# Measured on a CPU with 512 KiB of second-level cache (docs/adr/0005): a step's calls are
+# paid once for all rows, until the activations of a layer leave the cache.
+_LAYER_BYTES = 4 * 2**20
 _MOST_ROWS_CPU = 24
+_MOST_ROWS_VMAP = 16
 _MOST_ROWS_CUDA = 4096
 # Activations are held before and after each layer, and once more for the derivatives.
 _COPIES_OF_ACTIVATIONS = 4
@@ -52,7 +54,9 @@ def rows_at_a_time(row: Row, recipe: Recipe, memory_limit: int) -> int:
     fitting = max(1, memory_limit // need)
     if row.train.X.device.type == "cuda":
         return int(min(_MOST_ROWS_CUDA, fitting))
-    paying = max(1, _CACHE_BYTES * _MOST_ROWS_CPU // max(activations * 8, 1))
+    if not isinstance(row.module, MLP):
+        return int(min(_MOST_ROWS_VMAP, fitting))
+    paying = max(1, _LAYER_BYTES * 8 // max(activations, 1))
     return int(min(_MOST_ROWS_CPU, fitting, paying))
 
 

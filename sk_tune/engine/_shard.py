@@ -6,6 +6,7 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import cache
 from typing import Any
 
 import torch
@@ -62,6 +63,7 @@ def train_shard(
         Why fits were trained alone that were to be rows of a fleet.
     """
     preparer = FitPreparer()
+    _keep_heap()
     with _one_thread():
         if not shard.as_fleet:
             return {
@@ -178,6 +180,18 @@ def _to_trained(fit: Fit, prepared: AnyFit, outcome: Outcome) -> Trained:
         seconds=outcome.seconds,
         engine="fleet",
     )
+
+
+@cache
+def _keep_heap() -> None:
+    """Let glibc keep freed memory for the next step instead of giving it back.
+
+    A large block that is freed raises the size from which it asks the system for memory
+    (its dynamic threshold, 32 MiB at most).  Otherwise a fleet's activations are mapped and
+    zeroed anew in every step, which costs more than the arithmetic of a small network.
+    """
+    block = torch.empty(31 * 2**20, dtype=torch.uint8)
+    del block
 
 
 @contextmanager

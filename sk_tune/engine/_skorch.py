@@ -363,8 +363,9 @@ def _watch(net: Any, X: Tensor, y: Tensor) -> None:
     """Let a net be scored after each epoch, before a callback may end the training."""
     watch = ("sk_tune_monitor", _MonitorCallback(X, y))
     if net.callbacks == "disable":
+        net.callbacks = [watch]
+        net.initialize_callbacks()
         names = [name for name, _ in net.get_default_callbacks()]
-        net.set_params(callbacks=[watch])
         net.set_params(**{f"callbacks__{name}": None for name in names})
     else:
         net.set_params(callbacks=[watch, *(net.callbacks or [])])

@@ -21,6 +21,7 @@ from sklearn.model_selection import train_test_split
 from sklearn.utils.validation import check_is_fitted
 from torch import Tensor, nn
 
+from sk_tune.estimators._net_state import load_training_state
 from sk_tune.estimators._onnx import export_onnx
 from sk_tune.estimators._parameters import TrainingParameters, parameters
 from sk_tune.estimators._persistence import load_estimator, save_estimator
@@ -234,7 +235,7 @@ class NetworkEstimator(TrainingParameters, BaseEstimator, ABC):  # type: ignore[
         device = resolve_device(self)
         self._encode(X, y, sample_weight, device, fresh=True, classes=classes)
         net = self._make_net(state.seed, device)
-        net.load_training_state(state)
+        load_training_state(net, state)
         self._keep(net, refitted=True)
         return self
 

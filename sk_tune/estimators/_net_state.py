@@ -8,9 +8,19 @@ from typing import Any, overload
 import numpy as np
 import numpy.typing as npt
 import torch
+from skorch.history import History
 from torch import Tensor, nn
 
-__all__ = ["cloned", "moved", "to_arrays", "to_tensors"]
+from sk_tune.training import TrainingState
+
+__all__ = [
+    "cloned",
+    "load_training_state",
+    "moved",
+    "to_arrays",
+    "to_tensors",
+    "training_state",
+]
 
 Arrays = dict[str, npt.NDArray[np.generic]]
 
@@ -110,3 +120,59 @@ def to_tensors(arrays: Arrays | None, device: str = "cpu") -> dict[str, Tensor] 
     if arrays is None:
         return None
     return {n: torch.from_numpy(np.array(a)).to(device) for n, a in arrays.items()}
+
+
+def training_state(net: Any) -> TrainingState:
+    """Return where the training of a net stands, as arrays of its own.
+
+    Parameters
+    ----------
+    net : TrainingNet
+        Initialised.
+
+    Returns
+    -------
+    TrainingState
+        All that training needs to go on.
+    """
+    moments = net.optimizer_.state_dict()["state"]
+    return TrainingState(
+        seed=net.options.seed,
+        weights=to_arrays(net.module_.state_dict()),
+        moments={index: to_arrays(own) for index, own in moments.items()},
+        last_weights=to_arrays(net.last_weights_),
+        best_weights=to_arrays(net.best_weights_),
+        n_steps=net.n_steps_,
+        first_epoch=net.first_epoch_,
+        stopping=net.stopping_,
+        history=tuple(dict(row) for row in net.history),
+    )
+
+
+def load_training_state(net: Any, state: TrainingState) -> None:
+    """Let a net stand where another training of its architecture and options stands.
+
+    Parameters
+    ----------
+    net : TrainingNet
+        Initialised.
+    state : TrainingState
+        From :func:`training_state` or a fleet.
+
+    Raises
+    ------
+    RuntimeError
+        If the architectures differ.
+    """
+    net.module_.load_state_dict(to_tensors(state.weights))
+    moments = {index: to_tensors(own) for index, own in state.moments.items()}
+    net.optimizer_.load_state_dict({**net.optimizer_.state_dict(), "state": moments})
+    net.last_weights_ = to_tensors(state.last_weights, net.device)
+    net.best_weights_ = to_tensors(state.best_weights, net.device)
+    net.n_steps_ = state.n_steps
+    net.first_epoch_ = state.first_epoch
+    net.stopping_ = state.stopping
+    net.history_ = History(dict(row) for row in state.history)
+    if net.history:
+        for group in net.optimizer_.param_groups:
+            group["lr"] = net.history[-1]["lr"]

@@ -19,6 +19,7 @@ import torch
 from torch import Tensor
 
 from sk_tune._files import replaced_file
+from sk_tune.estimators._net_state import load_training_state, training_state
 from sk_tune.estimators._validation import resolve_device
 from sk_tune.exceptions import warn_user
 from sk_tune.training import StoppingState, TrainingState
@@ -69,7 +70,7 @@ def save_estimator(
     target = Path(path)
     if target.exists() and not overwrite:
         raise FileExistsError(f"{target} exists. Pass overwrite=True to replace it.")
-    tensors = _tensors(estimator.net_.training_state())
+    tensors = _tensors(training_state(estimator.net_))
     description = _describe(estimator)
     description["checksum"] = _checksum(tensors, description)
     data = safetensors.save(tensors, {_KEY: json.dumps(description)})
@@ -141,7 +142,7 @@ def _describe(estimator: Any) -> dict[str, Any]:
     params = {name: value for name, value in params.items() if name not in _NOT_SAVED}
     if isinstance(params["random_state"], np.random.RandomState):
         params["random_state"] = None
-    state = estimator.net_.training_state()
+    state = training_state(estimator.net_)
     return {
         "version": FORMAT_VERSION,
         "class": type(estimator).__name__,
@@ -229,7 +230,7 @@ def _restore_net(
         history=tuple(_decode(description["history"])),
         **description["counters"],
     )
-    net.load_training_state(state)
+    load_training_state(net, state)
     return net
 
 

@@ -18,6 +18,7 @@ from torch import Tensor, nn
 
 from sk_tune._compat import safe_indexing
 from sk_tune.estimators._base import NetworkEstimator
+from sk_tune.estimators._net_state import load_training_state, training_state
 from sk_tune.estimators._rows import EncodedData, to_tensor
 from sk_tune.estimators._training_options import TrainingOptions
 from sk_tune.estimators._validation import check_parameters, resolve_device, resolve_seed
@@ -114,12 +115,12 @@ class PreparedFit:
         """
         net = self.estimator._make_net(self.options.seed, str(self.train.X.device))
         if self.state is not None:
-            net.load_training_state(self.state)
+            load_training_state(net, self.state)
         valid = None if self.valid is None else self.valid.taken()
         net.train_epochs(self.train.taken(), valid, n_epochs, self.monitor)
         outputs = None if self.monitor is None else net.forward(self.monitor.X)
         predictions = None if outputs is None else self.predictions(outputs.numpy())
-        return net.training_state(), predictions
+        return training_state(net), predictions
 
 
 class FitPreparer:

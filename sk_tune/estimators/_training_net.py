@@ -26,7 +26,7 @@ from skorch.history import History
 from torch import Tensor, nn
 
 from sk_tune.estimators._epoch_outcome import EpochOutcome
-from sk_tune.estimators._net_state import cloned, moved, to_arrays, to_tensors
+from sk_tune.estimators._net_state import cloned, moved
 from sk_tune.estimators._training_options import TrainingOptions
 from sk_tune.exceptions import TrainingDivergedError, is_raised_by_code, warn_user
 from sk_tune.nets import seed_dropout, set_dropout_step
@@ -37,7 +37,6 @@ from sk_tune.training import (
     Stream,
     TensorBatches,
     TensorSet,
-    TrainingState,
     add_l1_gradient,
     derive_seed,
     forked_rng,
@@ -275,49 +274,6 @@ class TrainingNet(NeuralNet):  # type: ignore[misc]
         self.history_: History = History(other.history_)
         self.first_epoch_ = len(self.history)
         self.n_steps_ = other.n_steps_
-
-    def training_state(self) -> TrainingState:
-        """Return where the training stands, as arrays of its own."""
-        moments = self.optimizer_.state_dict()["state"]
-        return TrainingState(
-            seed=self.options.seed,
-            weights=to_arrays(self.module_.state_dict()),
-            moments={index: to_arrays(own) for index, own in moments.items()},
-            last_weights=to_arrays(self.last_weights_),
-            best_weights=to_arrays(self.best_weights_),
-            n_steps=self.n_steps_,
-            first_epoch=self.first_epoch_,
-            stopping=self.stopping_,
-            history=tuple(dict(row) for row in self.history),
-        )
-
-    def load_training_state(self, state: TrainingState) -> None:
-        """Stand where another training of the same architecture and options stands.
-
-        Parameters
-        ----------
-        state : TrainingState
-            From :meth:`training_state` or a fleet.
-
-        Raises
-        ------
-        RuntimeError
-            If the architectures differ.
-        """
-        self.module_.load_state_dict(to_tensors(state.weights))
-        moments = {index: to_tensors(own) for index, own in state.moments.items()}
-        own_state = self.optimizer_.state_dict()
-        self.optimizer_.load_state_dict({**own_state, "state": moments})
-        for name in ("last", "best"):
-            weights = to_tensors(getattr(state, f"{name}_weights"), self.device)
-            setattr(self, f"{name}_weights_", weights)
-        self.n_steps_ = state.n_steps
-        self.first_epoch_ = state.first_epoch
-        self.stopping_ = state.stopping
-        self.history_ = History(dict(row) for row in state.history)
-        if self.history:
-            for group in self.optimizer_.param_groups:
-                group["lr"] = self.history[-1]["lr"]
 
     def _run_epoch(
         self,

@@ -63,8 +63,8 @@ def test_other_packages_are_used_by_their_public_names(module):
     own = ".".join(("sk_tune", *module.relative_to(PACKAGE).parts[:-1]))
     for node in ast.walk(ast.parse(module.read_text())):
         if isinstance(node, ast.ImportFrom) and (node.module or "").startswith("sk_tune."):
-            home = ".".join(node.module.split(".")[:2])
-            private = node.module.count(".") > 1
+            home, _, name = node.module.rpartition(".")
+            private = name.startswith("_") and home != "sk_tune"
             assert not private or home == own, node.module
 
 

@@ -1,0 +1,455 @@
+"""Contract 1: a row of a fleet gives what the same fit gives through skorch, alone.
+
+In float64 only the order of summation differs, so that curves, predictions, weights and the
+optimizer's state agree to 1e-9 after five epochs at learning rates up to 0.01.
+"""
+
+import re
+
+import numpy as np
+import pytest
+import torch
+from sklearn.base import clone, is_regressor
+from torch import nn
+
+import sk_tune
+from sk_tune.engine import Fit, fitted_estimator, train
+from sk_tune.nets import ACTIVATIONS
+
+TOLERANCE = 1e-9
+MONITOR = np.arange(160, 200)
+# Folds of unequal size, with a shorter last batch in each.
+FOLDS = (np.arange(150), np.arange(20, 160), np.arange(0, 160, 2))
+# What each row multiplies its learning rate and other strengths with.
+SHARES = (1.0, 0.0, 0.5)
+
+# A batch norm takes its input's mean away, so that the bias of the layer before it has a
+# gradient of 0 but for rounding, which Adam and RMSprop scale up to steps of any size.  The
+# running mean takes the bias away again, so that no output shows it.
+SHIFTED = re.compile(r".*(\.linear|\.conv|first)\.bias$")
+
+
+class Layers(nn.Module):
+    """A user's module with batch normalisation and torch's own dropout."""
+
+    def __init__(self, n_features, n_outputs, p=0.2):
+        super().__init__()
+        self.first = nn.Linear(n_features, 12)
+        self.rest = nn.Sequential(
+            nn.BatchNorm1d(12),
+            nn.ReLU(),
+            nn.Dropout(p),
+            nn.Linear(12, 8),
+            nn.GELU(),
+            nn.Dropout(p),
+            nn.Linear(8, n_outputs),
+        )
+
+    def forward(self, x):
+        return self.rest(self.first(x))
+
+
+class Recurrent(nn.Module):
+    """A user's module with one of torch's recurrent layers and dropout on its steps."""
+
+    def __init__(self, n_outputs, p=0.2):
+        super().__init__()
+        self.recurrence = nn.GRU(8, 5, num_layers=2, bidirectional=True, batch_first=True)
+        self.dropout = nn.Dropout(p)
+        self.norm = nn.LayerNorm(10)
+        self.output = nn.Linear(10, n_outputs)
+
+    def forward(self, x):
+        return self.output(self.norm(self.dropout(self.recurrence(x)[0])).mean(dim=1))
+
+
+class Convolutional(nn.Module):
+    """A user's module with a buffer, a parameter of its own and a frozen last layer."""
+
+    def __init__(self, n_outputs, p=0.2):
+        super().__init__()
+        self.register_buffer("scale", torch.full((1,), 0.5))
+        self.shift = nn.Parameter(torch.zeros(3, 1, 1))
+        self.convolution = nn.Conv2d(1, 3, 3, stride=2)
+        self.dropout = nn.Dropout(p)
+        self.output = nn.Linear(27, n_outputs)
+        self.output.bias.requires_grad_(False)
+
+    def forward(self, x):
+        h = torch.relu(self.convolution(x * self.scale) + self.shift)
+        return self.output(self.dropout(h).flatten(1))
+
+
+class FrozenStart(nn.Module):
+    """A user's module whose first layer is not trained."""
+
+    def __init__(self, n_features, n_outputs):
+        super().__init__()
+        self.hidden = nn.Linear(n_features, 12).requires_grad_(requires_grad=False)
+        self.output = nn.Linear(12, n_outputs)
+
+    def forward(self, x):
+        return self.output(torch.tanh(self.hidden(x)))
+
+
+class Tied(nn.Module):
+    """A user's module that uses one weight matrix in two layers."""
+
+    def __init__(self, n_features, n_outputs):
+        super().__init__()
+        self.first = nn.Linear(n_features, n_features)
+        self.second = nn.Linear(n_features, n_features)
+        self.second.weight = self.first.weight
+        self.output = nn.Linear(n_features, n_outputs)
+
+    def forward(self, x):
+        return self.output(torch.tanh(self.second(torch.tanh(self.first(x)))))
+
+
+class Hooked(nn.Module):
+    """A user's module that leaves the gradient of one layer out, by a hook."""
+
+    def __init__(self, n_features, n_outputs):
+        super().__init__()
+        self.hidden = nn.Linear(n_features, 12)
+        self.output = nn.Linear(12, n_outputs)
+        self.hidden.weight.register_hook(torch.zeros_like)
+
+    def forward(self, x):
+        return self.output(torch.tanh(self.hidden(x)))
+
+
+@pytest.fixture(scope="module")
+def data(digits, diabetes):
+    """X and y by name; 200 rows each."""
+    X, y = digits
+    padded = X.reshape(-1, 8, 8).copy()
+    for length, sequence in zip(np.arange(200) % 6 + 3, padded, strict=True):
+        sequence[length:] = np.nan
+    labels = np.stack([y % 2, y > 4, y % 3 == 0], axis=1).astype(int)
+    return {
+        "digits": (X, y),
+        "multilabel": (X, labels),
+        "signals": (X.reshape(-1, 1, 64), y),
+        "volumes": (X.reshape(-1, 1, 4, 4, 4), y),
+        "sequences": (X.reshape(-1, 8, 8), y),
+        "padded": (padded, y),
+        "image targets": (X, X[:, 20:22] + y[:, None]),
+        "sequence targets": (padded, y + 0.5),
+        "diabetes": (diabetes.X, diabetes.y),
+        "two targets": (diabetes.X, np.stack([diabetes.y, -(diabetes.y**2)], axis=1)),
+    }
+
+
+BASE = {"max_epochs": 5, "batch_size": 32, "dtype": "float64", "learning_rate": 0.01}
+MLP = {"hidden_layer_sizes": (16, 16)}
+CNN = {"n_layers": 2, "n_channels": 3, "width": 8, "input_shape": (8, 8)}
+RNN = {"hidden_size": 6}
+WEIGHTS = np.arange(200) % 4 / 2
+STOPPING = {"early_stopping": True, "validation_fraction": 0.2, "patience": 1, "tol": 0.05}
+ALL = {
+    "normalization": "batch",
+    "dropout": 0.2,
+    "residual": True,
+    "l1": 1e-3,
+    "gradient_clip": 0.5,
+    "lr_schedule": "one_cycle",
+    **STOPPING,
+}
+
+
+def _mlp(data="digits", weight=None, **params):
+    task = "Regressor" if data in {"diabetes", "two targets"} else "Classifier"
+    return (f"MLP{task}", {**MLP, **params}, data, weight)
+
+
+def _cnn(data="digits", task="Classifier", **params):
+    return (f"CNN{task}", {**CNN, **params}, data, None)
+
+
+def _rnn(data="sequences", task="Classifier", **params):
+    return (f"RNN{task}", {**RNN, **params}, data, None)
+
+
+def _net(module, data="digits", task="Classifier", **params):
+    return (f"Net{task}", {"module": module, **params}, data, None)
+
+
+CASES = {
+    "mlp": _mlp(),
+    "mlp, dropout": _mlp(dropout=0.2),
+    "mlp, batch norm": _mlp(normalization="batch"),
+    "mlp, layer norm": _mlp(normalization="layer"),
+    "mlp, residual": _mlp(residual=True, dropout=0.2, activation="tanh"),
+    "mlp, l1": _mlp(l1=1e-3),
+    "mlp, clipped": _mlp(gradient_clip=0.3),
+    "mlp, label smoothing": _mlp(label_smoothing=0.2),
+    "mlp, adam": _mlp(optimizer="adam"),
+    "mlp, adam, momentum": _mlp(optimizer="adam", momentum=0.5, weight_decay=0.0),
+    "mlp, sgd": _mlp(optimizer="sgd"),
+    "mlp, sgd without nesterov": _mlp(optimizer="sgd", nesterovs_momentum=False),
+    "mlp, sgd without momentum": _mlp(
+        optimizer="sgd", momentum=0.0, nesterovs_momentum=False
+    ),
+    "mlp, rmsprop": _mlp(optimizer="rmsprop", learning_rate=1e-3),
+    "mlp, rmsprop without momentum": _mlp(
+        optimizer="rmsprop", momentum=0.0, learning_rate=1e-3
+    ),
+    "mlp, constant": _mlp(lr_schedule="constant"),
+    "mlp, one_cycle": _mlp(lr_schedule="one_cycle"),
+    "mlp, step": _mlp(lr_schedule="step"),
+    "mlp, sample weights": _mlp(weight=WEIGHTS),
+    "mlp, class weights": _mlp(class_weight="balanced"),
+    "mlp, named class weights": _mlp(class_weight={0: 3.0, 9: 0.5}),
+    "mlp, early stopping": _mlp(**STOPPING, max_epochs=9),
+    "mlp, full batch": _mlp(batch_size=-1, normalization="batch", weight=WEIGHTS),
+    "mlp, batch larger than data": _mlp(batch_size=1000),
+    "mlp, linear": _mlp(hidden_layer_sizes=None, n_layers=0),
+    "mlp, multilabel": _mlp("multilabel", label_smoothing=0.1, dropout=0.2),
+    "mlp, regressor": _mlp("diabetes", dropout=0.2, weight=WEIGHTS),
+    "mlp, two targets": _mlp("two targets", normalization="layer"),
+    "mlp, all": _mlp(**ALL, label_smoothing=0.1, class_weight="balanced", weight=WEIGHTS),
+    "cnn": _cnn(),
+    "cnn, without norm": _cnn(normalization=None),
+    "cnn, layer norm": _cnn(normalization="layer", pooling="avg", kernel_size=4),
+    "cnn, without pooling": _cnn(pooling=None, dropout=0.0, kernel_size=2),
+    "cnn, 1-D": _cnn("signals", input_shape=None, residual=True),
+    "cnn, 3-D": _cnn("volumes", input_shape=None),
+    "cnn, regressor": _cnn("image targets", "Regressor"),
+    "cnn, all": _cnn(**ALL),
+    "rnn, gru": _rnn(),
+    "rnn, lstm": _rnn(cell="lstm", n_layers=2, dropout=0.2),
+    "rnn, rnn": _rnn(cell="rnn", activation="relu"),
+    "rnn, bidirectional": _rnn(bidirectional=True, dropout=0.2, residual=True, n_layers=3),
+    "rnn, padded": _rnn("padded", bidirectional=True, dropout=0.2),
+    "rnn, padded, batch norm": _rnn("padded", normalization="batch", bidirectional=True),
+    "rnn, padded, layer norm": _rnn(
+        "padded", cell="lstm", normalization="layer", n_layers=2
+    ),
+    "rnn, padded regressor": _rnn("sequence targets", "Regressor", cell="rnn"),
+    "rnn, all": _rnn("padded", **ALL),
+    "net": _net(Layers),
+    "net, early stopping": _net(Layers, **STOPPING, optimizer="sgd"),
+    "net, regressor": _net(Layers, "diabetes", "Regressor", batch_size=-1),
+    "net, recurrent": _net(Recurrent, "sequences"),
+    "net, convolutional": _net(Convolutional, input_shape=(1, 8, 8)),
+}
+
+
+def _fits(name, params, X, y, sample_weight):
+    """Return three fits whose numbers, data and seeds differ."""
+    fits = []
+    for seed, (rows, share) in enumerate(zip(FOLDS, SHARES, strict=True)):
+        own = {**BASE, **params}
+        for strength in ("l1", "label_smoothing", "weight_decay", "dropout"):
+            if strength in own:
+                own[strength] *= share
+        own["learning_rate"] *= 1 - share / 2
+        if own.get("gradient_clip") and not share:
+            own["gradient_clip"] = None
+        if own.get("module") in {Layers, Recurrent, Convolutional}:
+            own["module__p"] = 0.4 * share
+        fits.append(
+            Fit(
+                estimator=getattr(sk_tune, name)(**own),
+                X=X,
+                y=y,
+                rows=rows,
+                sample_weight=sample_weight,
+                monitor=MONITOR,
+                seed=seed,
+            )
+        )
+    return fits
+
+
+def _assert_close(ours, reference, scale=1.0):
+    np.testing.assert_allclose(
+        np.asarray(ours) / scale, np.asarray(reference) / scale, rtol=0, atol=TOLERANCE
+    )
+
+
+def _assert_same_arrays(ours, reference, left_out=None):
+    assert (ours is None) == (reference is None)
+    if ours is None:
+        return
+    assert list(ours) == list(reference)
+    for name, array in reference.items():
+        assert ours[name].dtype == array.dtype
+        assert ours[name].shape == array.shape
+        if left_out is None or not left_out.match(name):
+            _assert_close(ours[name], array)
+
+
+def _assert_same(row, twin, fit):
+    """Compare all that a row gives with its solo twin."""
+    assert (row.status, twin.status) == ("trained", "trained"), row.message + twin.message
+    for curve in ("train_loss", "monitor_loss", "monitor_score"):
+        assert len(getattr(row, curve)) > 0
+        _assert_close(getattr(row, curve), getattr(twin, curve))
+    scale = np.std(fit.y, axis=0) if is_regressor(fit.estimator) else 1.0
+    assert row.predictions.dtype == twin.predictions.dtype
+    _assert_close(row.predictions, twin.predictions, scale)
+    _assert_same_states(row.state, twin.state, batch_norm=_has_batch_norm(fit.estimator))
+
+
+def _has_batch_norm(estimator):
+    module = getattr(estimator, "module", None)
+    return module is Layers or getattr(estimator, "normalization", None) == "batch"
+
+
+def _assert_same_states(ours, reference, *, batch_norm):
+    left_out = SHIFTED if batch_norm else None
+    for name in ("weights", "last_weights", "best_weights"):
+        _assert_same_arrays(getattr(ours, name), getattr(reference, name), left_out)
+    assert list(ours.moments) == list(reference.moments)
+    for index, moments in reference.moments.items():
+        assert set(ours.moments[index]) == set(moments)
+        for name, array in moments.items():
+            _assert_close(ours.moments[index][name], array)
+    for name in ("seed", "n_steps", "first_epoch"):
+        assert getattr(ours, name) == getattr(reference, name)
+    assert ours.stopping.best_epoch == reference.stopping.best_epoch
+    assert ours.stopping.n_waited == reference.stopping.n_waited
+
+
+@pytest.mark.parametrize("case", CASES)
+def test_a_row_equals_its_solo_twin(case, data):
+    """Curves, predictions, weights and moments agree to 1e-9, whatever differs by row."""
+    name, params, source, weight = CASES[case]
+    fits = _fits(name, params, *data[source], weight)
+
+    rows = train(fits)
+    twins = train(fits, engine="reference")
+
+    assert {row.engine for row in rows} == {"fleet"}
+    assert {twin.engine for twin in twins} == {"reference"}
+    for row, twin, fit in zip(rows, twins, fits, strict=True):
+        _assert_same(row, twin, fit)
+
+
+@pytest.mark.parametrize(
+    "case", [case for case in CASES if "all" in case or "net" in case or case == "mlp"]
+)
+def test_the_history_of_a_row_is_that_of_its_twin(case, data):
+    """Each epoch has the same keys, learning rate, number and notes of the best loss."""
+    name, params, source, weight = CASES[case]
+    fits = _fits(name, params, *data[source], weight)
+
+    rows = train(fits)
+    twins = train(fits, engine="reference")
+
+    for row, twin in zip(rows, twins, strict=True):
+        assert len(row.state.history) == len(twin.state.history)
+        for ours, reference in zip(row.state.history, twin.state.history, strict=True):
+            assert set(ours) == set(reference)
+            exact = {key for key in reference if "loss" not in key or "best" in key}
+            for key in exact - {"dur", "train_score", "valid_score", "monitor_score"}:
+                assert ours[key] == reference[key], key
+
+
+@pytest.mark.parametrize("activation", ACTIVATIONS)
+def test_a_row_of_any_activation_equals_its_twin(activation, data):
+    """The derivative of every activation is that of autograd."""
+    name, params, source, weight = _mlp(activation=activation, dropout=0.2)
+    fits = _fits(name, {**params, "max_epochs": 2}, *data[source], weight)
+
+    rows = train(fits)
+    twins = train(fits, engine="reference")
+
+    for row, twin, fit in zip(rows, twins, fits, strict=True):
+        _assert_same(row, twin, fit)
+
+
+MANY = ["mlp, all", "mlp, regressor", "mlp, multilabel", "cnn, all", "rnn, all", "net"]
+
+
+@pytest.mark.parametrize("engine", ["fleet", "reference"])
+@pytest.mark.parametrize("case", MANY)
+def test_the_estimator_of_a_row_is_what_fit_makes(case, engine, data):
+    """It predicts as after fit, knows the same of its data, and goes on equally."""
+    name, params, source, weight = CASES[case]
+    X, y = data[source]
+    fit = _fits(name, params, X, y, weight)[0]
+    rows, own = fit.rows, None if weight is None else weight[fit.rows]
+    predict = "predict" if is_regressor(fit.estimator) else "predict_proba"
+    scale = np.std(y, axis=0) if is_regressor(fit.estimator) else 1.0
+
+    (trained,) = train([fit], engine=engine)
+    ours = fitted_estimator(fit, trained)
+    reference = clone(fit.estimator).set_params(random_state=fit.seed)
+    reference.fit(X[rows], y[rows], sample_weight=own)
+
+    _assert_close(getattr(ours, predict)(X), getattr(reference, predict)(X), scale)
+    _assert_close(getattr(ours, predict)(X[MONITOR]), trained.predictions, scale)
+    assert ours.n_features_in_ == reference.n_features_in_
+    assert ours.best_epoch_ == reference.best_epoch_
+    assert ours.n_epochs_ == reference.n_epochs_
+    if reference.n_epochs_ < 5 or fit.estimator.lr_schedule != "constant":
+        return
+    for estimator in (ours, reference):
+        estimator.partial_fit(X[rows], y[rows], sample_weight=own, n_epochs=2)
+    _assert_close(getattr(ours, predict)(X), getattr(reference, predict)(X), scale)
+
+
+@pytest.mark.parametrize(
+    "case",
+    [
+        _mlp(dropout=0.2, lr_schedule="constant"),
+        _mlp("diabetes", normalization="batch", lr_schedule="constant", weight=WEIGHTS),
+        _cnn(lr_schedule="constant"),
+        _rnn("padded", lr_schedule="constant", optimizer="sgd"),
+        _net(Layers, lr_schedule="constant", optimizer="rmsprop", learning_rate=1e-3),
+    ],
+    ids=["mlp", "mlp regressor", "cnn", "rnn", "net"],
+)
+def test_partial_fit_goes_on_from_a_row_as_from_fit(case, data):
+    """Two epochs more agree to 1e-9, and do not reach back into the trained state."""
+    name, params, source, weight = case
+    X, y = data[source]
+    fit = _fits(name, params, X, y, weight)[0]
+    rows, own = fit.rows, None if weight is None else weight[fit.rows]
+    (trained,) = train([fit])
+    before = {name: array.copy() for name, array in trained.state.weights.items()}
+    ours = fitted_estimator(fit, trained)
+    reference = clone(fit.estimator).set_params(random_state=fit.seed)
+    reference.fit(X[rows], y[rows], sample_weight=own)
+
+    for estimator in (ours, reference):
+        estimator.partial_fit(X[rows], y[rows], sample_weight=own, n_epochs=2)
+
+    scale = np.std(y) if is_regressor(reference) else 1.0
+    predict = "predict" if is_regressor(reference) else "predict_proba"
+    _assert_close(getattr(ours, predict)(X), getattr(reference, predict)(X), scale)
+    assert ours.n_epochs_ == reference.n_epochs_ == 7
+    for key, array in before.items():
+        np.testing.assert_array_equal(trained.state.weights[key], array)
+
+
+@pytest.mark.filterwarnings("ignore:.*trained alone:sk_tune.exceptions.SkTuneWarning")
+@pytest.mark.parametrize("module", [FrozenStart, Tied, Hooked])
+def test_a_peculiar_module_gives_what_it_gives_alone(module, data):
+    """Frozen layers, shared weights and hooks count, in a fleet or by leaving it."""
+    name, params, source, weight = _net(module)
+    fits = _fits(name, params, *data[source], weight)
+
+    rows = train(fits)
+    twins = train(fits, engine="reference")
+
+    for row, twin, fit in zip(rows, twins, fits, strict=True):
+        _assert_same(row, twin, fit)
+
+
+def test_float32_rows_agree_within_rounding(data):
+    """In float32, the default, predictions agree to 1e-4 after five epochs."""
+    name, params, source, weight = _mlp(dropout=0.2, dtype="float32", learning_rate=1e-3)
+    fits = _fits(name, params, *data[source], weight)
+
+    rows = train(fits)
+    twins = train(fits, engine="reference")
+
+    for row, twin in zip(rows, twins, strict=True):
+        assert row.predictions.dtype == twin.predictions.dtype == np.float32
+        np.testing.assert_allclose(row.predictions, twin.predictions, rtol=0, atol=1e-4)
+        for key, array in twin.state.weights.items():
+            assert row.state.weights[key].dtype == array.dtype
