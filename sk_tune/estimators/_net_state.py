@@ -3,6 +3,8 @@
 """Copies of what a net has learnt: to go back to, on another device, or as arrays."""
 
 import copy
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any, overload
 
 import numpy as np
@@ -20,6 +22,7 @@ __all__ = [
     "to_arrays",
     "to_tensors",
     "training_state",
+    "undone_on_failure",
 ]
 
 Arrays = dict[str, npt.NDArray[np.generic]]
@@ -176,3 +179,35 @@ def load_training_state(net: Any, state: TrainingState) -> None:
     if net.history:
         for group in net.optimizer_.param_groups:
             group["lr"] = net.history[-1]["lr"]
+
+
+@contextmanager
+def undone_on_failure(net: Any) -> Iterator[None]:
+    """Put a net that already was trained back to where it stood if a block fails.
+
+    Parameters
+    ----------
+    net : TrainingNet
+        Initialised.
+
+    Yields
+    ------
+    None
+        Nothing.
+    """
+    if not len(net.history):
+        yield
+        return
+    weights = cloned(net.module_.state_dict())
+    optimizer = copy.deepcopy(net.optimizer_.state_dict())
+    kept = ("n_steps_", "stopping_", "last_weights_", "best_weights_")
+    values = {name: getattr(net, name) for name in kept}
+    n_epochs = len(net.history)
+    try:
+        yield
+    except BaseException:
+        net.module_.load_state_dict(weights)
+        net.optimizer_.load_state_dict(optimizer)
+        vars(net).update(values)
+        del net.history[n_epochs:]
+        raise

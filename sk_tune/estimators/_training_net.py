@@ -11,8 +11,8 @@ listens to them.
 import copy
 import math
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager, nullcontext
+from collections.abc import Callable
+from contextlib import nullcontext
 from functools import partial
 from typing import Any
 
@@ -26,7 +26,7 @@ from skorch.history import History
 from torch import Tensor, nn
 
 from sk_tune.estimators._epoch_outcome import EpochOutcome
-from sk_tune.estimators._net_state import cloned, moved
+from sk_tune.estimators._net_state import cloned, moved, undone_on_failure
 from sk_tune.estimators._training_options import TrainingOptions
 from sk_tune.exceptions import TrainingDivergedError, is_raised_by_code, warn_user
 from sk_tune.nets import seed_dropout, set_dropout_step
@@ -218,7 +218,7 @@ class TrainingNet(NeuralNet):  # type: ignore[misc]
         TrainingDivergedError
             If the loss or a weight is not finite.
         """
-        with self._undone_on_failure():
+        with undone_on_failure(self):
             if self.last_weights_ is not None:
                 self.module_.load_state_dict(self.last_weights_)
             batches = self.get_iterator(train, training=True)
@@ -430,26 +430,6 @@ class TrainingNet(NeuralNet):  # type: ignore[misc]
             return nullcontext()
         seed = derive_seed(self.options.seed, Stream.MODULE, epoch)
         return forked_rng(seed, self.device)
-
-    @contextmanager
-    def _undone_on_failure(self) -> Iterator[None]:
-        """Put a net that already was trained back to where it stood if training fails."""
-        if not len(self.history):
-            yield
-            return
-        weights = cloned(self.module_.state_dict())
-        optimizer = copy.deepcopy(self.optimizer_.state_dict())
-        kept = ("n_steps_", "stopping_", "last_weights_", "best_weights_")
-        values = {name: getattr(self, name) for name in kept}
-        n_epochs = len(self.history)
-        try:
-            yield
-        except BaseException:
-            self.module_.load_state_dict(weights)
-            self.optimizer_.load_state_dict(optimizer)
-            self.__dict__.update(values)
-            del self.history[n_epochs:]
-            raise
 
     def __getstate__(self) -> dict[str, Any]:
         # skorch pickles the module by itself, by reference to its class, which fails in
