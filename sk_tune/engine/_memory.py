@@ -11,11 +11,11 @@ from sk_tune.nets import MLP
 
 __all__ = ["available_memory", "rows_at_a_time"]
 
-# Measured on a CPU with 512 KiB of second-level cache (docs/adr/0005): a step's calls are
-# paid once for all rows, until the activations of a layer leave the cache.
-_LAYER_BYTES = 4 * 2**20
-_MOST_ROWS_CPU = 24
-_MOST_ROWS_VMAP = 16
+# Measured on a CPU (docs/adr/0005): the calls of a step are paid once for all rows, until
+# the activations of all rows take more than a few MiB; vmap's calls cost more.
+_TILE_BYTES = 4 * 2**20
+_LEAST_ROWS_CPU, _MOST_ROWS_CPU = 4, 64
+_ROWS_VMAP = 24
 _MOST_ROWS_CUDA = 4096
 # Activations are held before and after each layer, and once more for the derivatives.
 _COPIES_OF_ACTIVATIONS = 4
@@ -55,8 +55,8 @@ def rows_at_a_time(row: Row, recipe: Recipe, memory_limit: int) -> int:
     if row.train.X.device.type == "cuda":
         return int(min(_MOST_ROWS_CUDA, fitting))
     if not isinstance(row.module, MLP):
-        return int(min(_MOST_ROWS_VMAP, fitting))
-    paying = max(1, _LAYER_BYTES * 8 // max(activations, 1))
+        return int(min(_ROWS_VMAP, fitting))
+    paying = max(_LEAST_ROWS_CPU, _TILE_BYTES // max(activations, 1))
     return int(min(_MOST_ROWS_CPU, fitting, paying))
 
 

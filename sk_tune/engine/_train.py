@@ -32,10 +32,9 @@ __all__ = ["fitted_estimator", "train"]
 
 # Of the memory that is free at the start, what all workers together may take.
 _SHARE_OF_MEMORY = 0.5
-# A few shards for each worker, so that none is idle at the end; not so few rows in each
-# that a fleet does not pay.
-_SHARDS_PER_WORKER = 3
-_LEAST_ROWS = 8
+# Rows of a shard: as many as train side by side, so that each worker gets several shards
+# of a large search, and none is idle for long at the end.
+_ROWS_PER_SHARD = 32
 
 
 def train(
@@ -204,9 +203,9 @@ def _shards(
         groups.setdefault(None if alone else signature(fit), []).append(i)
     shards = []
     for key, members in groups.items():
-        least = 1 if key is None else _LEAST_ROWS
-        n_shards = min(n_workers * _SHARDS_PER_WORKER, math.ceil(len(members) / least))
-        n_shards = max(n_shards, min(n_workers, len(members)))
+        per_shard = 1 if key is None else _ROWS_PER_SHARD
+        n_shards = n_workers * math.ceil(len(members) / (n_workers * per_shard))
+        n_shards = min(n_shards, len(members))
         for n in range(n_shards):
             start, stop = (len(members) * k // n_shards for k in (n, n + 1))
             own = {i: fits[i] for i in members[start:stop]}

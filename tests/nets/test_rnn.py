@@ -1,7 +1,10 @@
 """The recurrent network: padding that nobody sees, and torch's own layers."""
 
+import copy
+
 import pytest
 import torch
+from torch import nn
 
 from sk_tune.nets import RNN
 
@@ -89,3 +92,106 @@ def test_plain_cell_takes_its_activation():
     net = _net(cell="rnn", activation="relu", n_layers=1)
 
     assert (net.layers[0].recurrence(_sequences())[0] >= 0).all()
+
+
+def _ended(x, lengths):
+    padded = x.clone()
+    for row, length in enumerate(lengths):
+        padded[row, length:] = torch.nan
+    return padded
+
+
+def _real(h, lengths):
+    """Return the real steps of all sequences, one below the other."""
+    return torch.cat([h[row, :length] for row, length in enumerate(lengths)])
+
+
+def _norm_over_real_steps(net, lengths, mode):
+    """Return a net's batch normalisation of padded sequences, and torch's of real steps."""
+    norm = net.layers[0].norm
+    with torch.no_grad():
+        norm.weight.copy_(torch.tensor([0.5, 1.0, -2.0, 3.0]))
+        norm.bias.copy_(torch.tensor([1.0, 0.0, 0.5, -1.0]))
+        norm.running_mean.copy_(torch.tensor([0.1, 0.2, 0.3, 0.4]))
+        norm.running_var.copy_(torch.tensor([0.5, 1.5, 2.5, 3.5]))
+    reference = copy.deepcopy(norm)
+    reference.train(mode == "train")
+    net.train(mode == "train")
+    padded = _ended(_sequences(), lengths)
+    h = net.layers[0]._recur(padded.nan_to_num(), torch.tensor(lengths)).detach()
+    seen = {}
+    net.output.register_forward_pre_hook(lambda _, args: seen.update(last=args[0]))
+    net(padded)
+    expected = reference(_real(h, lengths))
+    ends = torch.tensor(lengths).cumsum(0) - 1
+    return norm, reference, seen["last"], expected[ends]
+
+
+@pytest.mark.parametrize("mode", ["train", "eval"])
+@pytest.mark.parametrize("lengths", [[6, 1, 3, 6, 2], [2, 2, 1, 1, 2], [6, 6, 6, 6, 5]])
+def test_batch_normalisation_of_padded_sequences_is_torchs_over_real_steps(mode, lengths):
+    """Last states and running statistics are nn.BatchNorm1d's of the steps there are."""
+    net = _net(normalization="batch", n_layers=1)
+
+    norm, reference, got, expected = _norm_over_real_steps(net, lengths, mode)
+
+    torch.testing.assert_close(got, expected, rtol=1e-12, atol=1e-12)
+    for name, tensor in reference.state_dict().items():
+        torch.testing.assert_close(norm.state_dict()[name], tensor, rtol=1e-12, atol=1e-12)
+
+
+def test_gradients_of_padded_batch_normalisation_are_torchs():
+    """Derivatives by the normalisation's weights are those over the real steps."""
+    lengths = [6, 1, 3, 6, 2]
+    net = _net(normalization="batch", n_layers=1).train()
+    reference = copy.deepcopy(net)
+    padded = _ended(_sequences(), lengths)
+
+    net(padded).square().sum().backward()
+
+    h = reference.layers[0]._recur(padded.nan_to_num(), torch.tensor(lengths))
+    ends = torch.tensor(lengths).cumsum(0) - 1
+    normalized = reference.layers[0].norm(_real(h, lengths))[ends]
+    reference.output(normalized).square().sum().backward()
+    for got, expected in zip(net.parameters(), reference.parameters(), strict=True):
+        torch.testing.assert_close(got.grad, expected.grad, rtol=1e-10, atol=1e-12)
+
+
+@pytest.mark.parametrize("normalization", [None, "layer", "batch"])
+@pytest.mark.parametrize("cell", ["gru", "lstm", "rnn"])
+def test_looking_for_padding_where_there_is_none_changes_nothing(cell, normalization):
+    """With ``padded`` set, full sequences give what they give without."""
+    nets = [_net(cell=cell, normalization=normalization).train() for _ in range(2)]
+    nets[0].padded, nets[1].padded = True, False
+
+    got, expected = (net(_sequences()) for net in nets)
+
+    torch.testing.assert_close(got, expected, rtol=1e-12, atol=1e-12)
+    for name, tensor in nets[1].state_dict().items():
+        torch.testing.assert_close(nets[0].state_dict()[name], tensor)
+
+
+def test_padding_is_looked_for_unless_it_is_known():
+    """None looks into the batch, True does as it would, False takes NaN for a number."""
+    net, padded = _net().eval(), _ended(_sequences(), [6, 1, 3, 6, 2])
+    expected = net(padded)
+
+    net.padded = True
+    torch.testing.assert_close(net(padded), expected)
+    net.padded = False
+
+    assert torch.isnan(net(padded)[1:3]).all()
+    assert _net().padded is None
+
+
+def test_padded_layers_may_be_normalised_by_layer():
+    """Layer normalisation of padded sequences is torch's of each real step."""
+    lengths = [6, 1, 3, 6, 2]
+    net = _net(normalization="layer", n_layers=1).eval()
+    padded = _ended(_sequences(), lengths)
+    h = net.layers[0]._recur(padded.nan_to_num(), torch.tensor(lengths))
+    last = torch.stack([h[row, length - 1] for row, length in enumerate(lengths)])
+
+    expected = net.output(nn.functional.layer_norm(last, (4,)))
+
+    torch.testing.assert_close(net(padded), expected)
