@@ -2,8 +2,8 @@
 # SPDX-License-Identifier: BSD-3-Clause
 """Many fits in, trained networks out."""
 
-from sk_tune.engine._progress import Progress
+from sk_tune.engine._progress import Progress, callback_progress
 from sk_tune.engine._records import Fit, Trained
 from sk_tune.engine._train import fitted_estimator, train
 
-__all__ = ["Fit", "Progress", "Trained", "fitted_estimator", "train"]
+__all__ = ["Fit", "Progress", "Trained", "callback_progress", "fitted_estimator", "train"]

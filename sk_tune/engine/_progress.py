@@ -5,12 +5,13 @@
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
 from sk_tune.engine._records import Trained
 
-__all__ = ["Progress", "ProgressReporter"]
+__all__ = ["Progress", "ProgressReporter", "callback_progress"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -108,3 +109,35 @@ class ProgressReporter:
                 seconds_left=seconds * (total - done) / done if done else np.nan,
             )
         )
+
+
+def callback_progress(context: Any, estimator: Any) -> Callable[[Progress], None]:
+    """Return a callable that tells scikit-learn's callbacks of fits that ended.
+
+    With it ``sklearn.callback.ProgressBar`` shows the fits of the engine as tasks of the
+    estimator that asked for them.
+
+    Parameters
+    ----------
+    context : sklearn.callback.CallbackContext
+        Of the task whose subtasks the fits are.
+    estimator : estimator
+        Whose callbacks they are.
+
+    Returns
+    -------
+    callable
+        For the `progress` of :func:`sk_tune.engine.train`.
+    """
+    n_told = 0
+
+    def report(progress: Progress) -> None:
+        nonlocal n_told
+        while n_told < progress.n_fits_done:
+            task_id = None if context.sequential_subtasks else n_told
+            task = context.subcontext(task_name="network", task_id=task_id)
+            task.call_on_fit_task_begin(estimator=estimator)
+            task.call_on_fit_task_end(estimator=estimator)
+            n_told += 1
+
+    return report
