@@ -18,6 +18,7 @@ _HOMES = {
     "NetRegressor": "estimators",
     "RNNClassifier": "estimators",
     "RNNRegressor": "estimators",
+    "fleet": "backend",
 }
 
 __all__ = ["__version__", *sorted(_HOMES)]

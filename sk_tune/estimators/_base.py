@@ -21,6 +21,7 @@ from sklearn.model_selection import train_test_split
 from sklearn.utils.validation import check_is_fitted
 from torch import Tensor, nn
 
+from sk_tune.adoption import adopted_state
 from sk_tune.estimators._net_state import load_training_state
 from sk_tune.estimators._onnx import export_onnx
 from sk_tune.estimators._parameters import TrainingParameters, parameters
@@ -173,6 +174,9 @@ class NetworkEstimator(TrainingParameters, BaseEstimator, ABC):  # type: ignore[
             If the loss or a weight becomes infinite or NaN.
         """
         fresh = not (self.warm_start and hasattr(self, "net_"))
+        state = adopted_state(self, X, y, sample_weight) if fresh else None
+        if state is not None:
+            return self._adopt(X, y, sample_weight, state)
         return self._fit(X, y, sample_weight, fresh=fresh, n_epochs=None)
 
     def _partial_fit(

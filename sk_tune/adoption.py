@@ -1,0 +1,91 @@
+# SPDX-FileCopyrightText: sk_tune contributors
+# SPDX-License-Identifier: BSD-3-Clause
+"""How a network's ``fit`` takes over a training that was made for it elsewhere.
+
+A network asks, before it trains, whether somebody has its training already.  Who answers is
+set for a block of code, for its thread only; by default nobody does.
+"""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
+from typing import Any, Protocol
+
+from sk_tune.training import TrainingState
+
+__all__ = ["Adopter", "FitRequested", "adopted_state", "adopter", "adoption"]
+
+
+class FitRequested(BaseException):
+    """Leaves a task whose network asked for a training that is yet to be made.
+
+    Derived from ``BaseException``, so that callers that catch ``Exception`` let it pass.
+    """
+
+
+class Adopter(Protocol):
+    """Answers networks that are about to train."""
+
+    def __call__(
+        self, estimator: Any, X: Any, y: Any, sample_weight: Any
+    ) -> TrainingState | None:
+        """Return the training of a fit; None lets the network train.
+
+        May raise ``FitRequested`` to leave the task.
+        """
+
+
+_ADOPTER: ContextVar[Adopter | None] = ContextVar("sk_tune_adopter", default=None)
+
+
+def adopter() -> Adopter | None:
+    """Return who answers networks in this thread, if anybody does.
+
+    Returns
+    -------
+    callable or None
+        Set by :func:`adoption`.
+    """
+    return _ADOPTER.get()
+
+
+def adopted_state(
+    estimator: Any, X: Any, y: Any, sample_weight: Any = None
+) -> TrainingState | None:
+    """Return the training of a fit that was made elsewhere.
+
+    Parameters
+    ----------
+    estimator : estimator
+        About to be fitted.
+    X, y, sample_weight : object
+        As given to ``fit``.
+
+    Returns
+    -------
+    TrainingState or None
+        None if the estimator has to train.
+    """
+    current = _ADOPTER.get()
+    return None if current is None else current(estimator, X, y, sample_weight)
+
+
+@contextmanager
+def adoption(current: Adopter | None) -> Iterator[None]:
+    """Let somebody answer the networks of a block.
+
+    Parameters
+    ----------
+    current : callable or None
+        None lets networks train by themselves.
+
+    Yields
+    ------
+    None
+        Nothing.
+    """
+    token = _ADOPTER.set(current)
+    try:
+        yield
+    finally:
+        _ADOPTER.reset(token)

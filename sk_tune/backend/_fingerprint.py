@@ -1,0 +1,74 @@
+# SPDX-FileCopyrightText: sk_tune contributors
+# SPDX-License-Identifier: BSD-3-Clause
+"""Whether two fits are the same: same parameters, same bytes of data.
+
+Pure functions; what cannot be read is never equal to anything, so that it is trained.
+"""
+
+import hashlib
+from typing import Any
+
+import joblib
+import numpy as np
+from sklearn.base import BaseEstimator
+
+__all__ = ["data_fingerprint", "params_fingerprint"]
+
+_UNREAD = (AttributeError, TypeError, ValueError, RuntimeError)
+
+
+def data_fingerprint(data: Any) -> Any:
+    """Return a key that is equal for equal data.
+
+    Parameters
+    ----------
+    data : object
+        Features, targets or weights as given to ``fit``.
+
+    Returns
+    -------
+    object
+        Hashable.
+    """
+    if data is None:
+        return None
+    if isinstance(data, np.ndarray) and not data.dtype.hasobject:
+        # Of the bytes in C order: a copy in another order is the same data.
+        digest = hashlib.blake2b(np.ascontiguousarray(data).data, digest_size=16)
+        return (data.shape, data.dtype.str, digest.digest())
+    return (type(data), _hash_of(data))
+
+
+def params_fingerprint(estimator: BaseEstimator, *, without: str = "") -> Any:
+    """Return a key that is equal for estimators that train alike.
+
+    Parameters
+    ----------
+    estimator : estimator
+        With ``get_params``.
+    without : str, default=""
+        A parameter to leave out.
+
+    Returns
+    -------
+    object
+        Hashable.
+    """
+    params = estimator.get_params(deep=False)
+    values = ((n, _value_key(v)) for n, v in sorted(params.items()) if n != without)
+    return (type(estimator), tuple(values))
+
+
+def _value_key(value: Any) -> Any:
+    if value is None or isinstance(value, bool | int | float | str | type):
+        return (type(value), value)
+    if callable(value) and not isinstance(value, BaseEstimator):
+        return value
+    return _hash_of(value)
+
+
+def _hash_of(value: Any) -> Any:
+    try:
+        return joblib.hash(value)
+    except Exception:  # noqa: BLE001 - whatever pickling raises
+        return object()

@@ -1,0 +1,100 @@
+# SPDX-FileCopyrightText: sk_tune contributors
+# SPDX-License-Identifier: BSD-3-Clause
+"""``with fleet():``, which makes everybody else's code train its networks as fleets."""
+
+import functools
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import joblib
+from skorch import NeuralNet
+
+from sk_tune.adoption import adopted_state
+from sk_tune.backend._joblib import FleetBackend
+from sk_tune.backend._session import FleetReport, Session
+from sk_tune.engine import Progress, adopt_skorch, reason_against_net
+
+__all__ = ["fleet"]
+
+
+@contextmanager
+def fleet(
+    *,
+    n_jobs: int = -1,
+    memory_limit: float | None = None,
+    progress: Callable[[Progress], object] | None = None,
+) -> Iterator[FleetReport]:
+    """Train the networks of any code that uses joblib as fleets, inside a block.
+
+    scikit-learn's searches, validation functions and ensembles, scikit-optimize's
+    ``BayesSearchCV(n_points=k)`` and a user's own ``joblib.Parallel`` all hand their work
+    to joblib.  In the block each of their tasks runs twice: once on a copy, to find out
+    what its networks would train, and once for real, when all of these have been trained
+    side by side.  The results are those that the code gives without the block.
+
+    Parameters
+    ----------
+    n_jobs : int, default=-1
+        Worker processes that train; -1 uses all cores.  The ``n_jobs`` of the code in the
+        block has no effect.
+    memory_limit : float or None, default=None
+        Bytes that networks in training may take; half of what is free if None.
+    progress : callable or None, default=None
+        Called with a ``Progress`` when networks have been trained.
+
+    Yields
+    ------
+    FleetReport
+        What happened, up to date at any time.
+
+    Examples
+    --------
+    >>> from sklearn.datasets import load_iris
+    >>> from sklearn.model_selection import GridSearchCV
+    >>> from sk_tune import MLPClassifier, fleet
+    >>> X, y = load_iris(return_X_y=True)
+    >>> net = MLPClassifier(width=16, max_epochs=10, random_state=0)
+    >>> with fleet(n_jobs=1) as report:
+    ...     search = GridSearchCV(net, {"learning_rate": [1e-4, 1e-2]}, cv=3).fit(X, y)
+    >>> report.n_rows, search.best_params_
+    (6, {'learning_rate': 0.01})
+    """
+    session = Session(n_jobs, memory_limit, progress)
+    with _Patch(), joblib.parallel_config(backend=FleetBackend(session), n_jobs=-1):
+        yield session.report
+
+
+class _Patch:
+    """Lets plain skorch nets ask for trainings while a block is open in some thread."""
+
+    _lock = threading.Lock()
+    _n_open = 0
+    _original: Any = None
+
+    def __enter__(self) -> None:
+        with _Patch._lock:
+            if _Patch._n_open == 0:
+                _Patch._original = NeuralNet.fit
+                NeuralNet.fit = _asking(NeuralNet.fit)
+            _Patch._n_open += 1
+
+    def __exit__(self, *_: object) -> None:
+        with _Patch._lock:
+            _Patch._n_open -= 1
+            if _Patch._n_open == 0:
+                NeuralNet.fit = _Patch._original
+
+
+def _asking(fit: Any) -> Any:
+    @functools.wraps(fit)
+    def asking_fit(net: Any, X: Any, y: Any = None, **fit_params: Any) -> Any:
+        if fit_params or reason_against_net(net, X, y) is not None:
+            return fit(net, X, y, **fit_params)
+        state = adopted_state(net, X, y)
+        if state is None:
+            return fit(net, X, y)
+        return adopt_skorch(net, X, y, state)
+
+    return asking_fit

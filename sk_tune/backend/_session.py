@@ -1,0 +1,356 @@
+# SPDX-FileCopyrightText: sk_tune contributors
+# SPDX-License-Identifier: BSD-3-Clause
+"""What happens in one ``with fleet()`` block: record, train, replay.
+
+Every task is run twice.  *Record*: on a copy; the networks in it leave the task when they
+ask for a training that is not there.  When all tasks were recorded, the engine trains what
+was asked for.  A task that goes on to fit another network is recorded again, until nothing
+is missing.  *Replay*: the task itself runs, and its networks adopt their trainings.  A fit
+that does not match what was recorded is trained as usual.
+"""
+
+import time
+from collections import Counter
+from collections.abc import Callable, Iterable, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+import joblib
+import numpy as np
+import torch
+from sklearn.base import clone
+
+from sk_tune.adoption import FitRequested, adoption
+from sk_tune.backend._fingerprint import data_fingerprint, params_fingerprint
+from sk_tune.backend._random_states import kept_random_states
+from sk_tune.backend._task_copy import copy_task
+from sk_tune.engine import Fit, Progress, Trained, train
+from sk_tune.estimators import NetworkEstimator, first_seed
+from sk_tune.training import TrainingState
+
+__all__ = ["FleetReport", "Session"]
+
+Task = Callable[[], Any]
+
+
+@dataclass(slots=True, kw_only=True)
+class FleetReport:
+    """What happened in a ``with fleet()`` block.
+
+    Parameters
+    ----------
+    n_requested : int
+        Trainings that networks asked for while tasks were recorded.
+    n_rows : int
+        Of these, trained as rows of fleets.
+    n_calls : int
+        Calls of the engine; each trains all that was asked for by then.
+    n_continued : int
+        Of these, those that went on from a shorter training of the same fit.
+    n_adopted : int
+        Networks that took over a training.
+    n_trained_again : int
+        Networks that trained as usual, because nothing recorded matched.
+    solo : dict of str to int
+        Why trainings were made alone, and how many.
+    seconds_recording, seconds_training, seconds_replaying : float
+        Wall-clock time.
+    """
+
+    n_requested: int = 0
+    n_rows: int = 0
+    n_calls: int = 0
+    n_continued: int = 0
+    n_adopted: int = 0
+    n_trained_again: int = 0
+    solo: dict[str, int] = field(default_factory=dict)
+    seconds_recording: float = 0.0
+    seconds_training: float = 0.0
+    seconds_replaying: float = 0.0
+
+
+@dataclass(slots=True, kw_only=True, eq=False)
+class _Training:
+    """A training that was asked for, and what became of it."""
+
+    fit: Fit
+    key: Any
+    base_key: Any
+    n_epochs: int
+    trained: Trained | None = None
+
+    @property
+    def is_repeatable(self) -> bool:
+        """Whether a second fit with the same key gives the same network."""
+        return isinstance(
+            getattr(self.fit.estimator, "random_state", None), int | np.integer
+        )
+
+
+class Session:
+    """Trainings of one block.
+
+    Parameters
+    ----------
+    n_jobs : int
+        Workers of the engine.
+    memory_limit : float or None
+        Of the engine.
+    progress : callable or None
+        Of the engine.
+    """
+
+    def __init__(
+        self,
+        n_jobs: int,
+        memory_limit: float | None,
+        progress: Callable[[Progress], object] | None,
+    ) -> None:
+        self.report = FleetReport()
+        self._options = {
+            "n_jobs": n_jobs,
+            "memory_limit": memory_limit,
+            "progress": progress,
+        }
+        # Of repeatable fits, by key; they serve every task of the block.
+        self._known: dict[Any, _Training] = {}
+        self._latest: dict[Any, _Training] = {}
+        # Equal data, once.
+        self._data: dict[Any, Any] = {}
+
+    def prepare(self, tasks: Sequence[Task]) -> list["Replayer"]:
+        """Record tasks and train what they ask for.
+
+        Parameters
+        ----------
+        tasks : sequence of callable
+            In the order in which they will be run.
+
+        Returns
+        -------
+        list of Replayer
+            Who answers the networks of each task.
+        """
+        own: list[list[_Training]] = [[] for _ in tasks]
+        waiting = self._record_all(tasks, own, range(len(tasks)))
+        while waiting:
+            self._train([t for i in waiting for t in own[i] if t.trained is None])
+            # Tasks that asked for equally much are alike: if one of them has all it needs,
+            # so have the others.  One that has not trains its network as usual.
+            alike: dict[int, list[int]] = {}
+            for i in waiting:
+                alike.setdefault(len(own[i]), []).append(i)
+            probes = self._record_all(tasks, own, [same[0] for same in alike.values()])
+            others = [i for same in alike.values() if same[0] in probes for i in same[1:]]
+            waiting = [*probes, *self._record_all(tasks, own, others)]
+        return [Replayer(self, trainings) for trainings in own]
+
+    def _record_all(
+        self, tasks: Sequence[Task], own: list[list[_Training]], which: Iterable[int]
+    ) -> list[int]:
+        """Record some tasks and return those that asked for something new."""
+        with self._timed("recording"), kept_random_states():
+            return [i for i in which if self._record(tasks[i], own[i])]
+
+    def _record(self, task: Task, trainings: list[_Training]) -> bool:
+        """Run a copy of a task; return whether it asked for something new."""
+        recorder = Recorder(self, trainings)
+        try:
+            with adoption(recorder):
+                copy_task(task)()
+        except FitRequested:
+            pass
+        except Exception:  # noqa: BLE001 - the task itself will raise it
+            return False
+        return recorder.n_new > 0
+
+    def _train(self, asked: Sequence[_Training]) -> None:
+        # One training for all that are the same and repeatable.
+        unique: dict[Any, _Training] = {}
+        for training in asked:
+            key = training.key if training.is_repeatable else id(training)
+            unique.setdefault(key, training)
+        fits = [self._continued(t) for t in unique.values()]
+        with self._timed("training"), adoption(None), joblib.parallel_config("loky"):
+            results = train(fits, **self._options)  # type: ignore[arg-type]
+        for key, trained in zip(unique, results, strict=True):
+            unique[key].trained = trained
+        for training in asked:
+            if training.is_repeatable:
+                training.trained = unique[training.key].trained
+                self._known[training.key] = training
+                self._latest[training.base_key] = training
+        self._count(results)
+
+    def _continued(self, training: _Training) -> Fit:
+        """Return a fit that goes on from a shorter training of it, if that is exact."""
+        fit = training.fit
+        earlier = self._latest.get(training.base_key)
+        state = (
+            None if earlier is None or earlier.trained is None else earlier.trained.state
+        )
+        if (
+            state is None
+            or not training.is_repeatable
+            or getattr(fit.estimator, "lr_schedule", None) != "constant"
+            or len(state.history) >= training.n_epochs
+        ):
+            return fit
+        self.report.n_continued += 1
+        return replace(fit, state=state, n_epochs=training.n_epochs - len(state.history))
+
+    def _count(self, results: Sequence[Trained]) -> None:
+        report = self.report
+        report.n_calls += 1
+        report.n_requested += len(results)
+        report.n_rows += sum(r.engine == "fleet" for r in results)
+        solo = Counter(r.message for r in results if r.engine == "reference")
+        report.solo = dict(Counter(report.solo) + solo)
+
+    def shared(self, data: Any, key: Any) -> Any:
+        """Return one object for all equal data.
+
+        Parameters
+        ----------
+        data : object
+            Features, targets or weights.
+        key : object
+            Its fingerprint.
+
+        Returns
+        -------
+        object
+            The first that came with this key.
+        """
+        return None if data is None else self._data.setdefault(key, data)
+
+    def known(self, key: Any) -> _Training | None:
+        """Return a finished training that any task may use.
+
+        Parameters
+        ----------
+        key : object
+            Of the fit.
+
+        Returns
+        -------
+        _Training or None
+            None if there is none.
+        """
+        return self._known.get(key)
+
+    def replaying(self) -> Any:
+        """Return a context that measures the time of replaying.
+
+        Returns
+        -------
+        context manager
+            To run a task in.
+        """
+        return self._timed("replaying")
+
+    @contextmanager
+    def _timed(self, what: str) -> Any:
+        start = time.perf_counter()
+        try:
+            yield
+        finally:
+            name = f"seconds_{what}"
+            seconds = getattr(self.report, name) + time.perf_counter() - start
+            setattr(self.report, name, seconds)
+
+
+class _Answers:
+    """The trainings of one task, handed out to the networks that ask for them."""
+
+    def __init__(self, session: Session, trainings: list[_Training]) -> None:
+        self.session = session
+        self.trainings = trainings
+        self._used: set[int] = set()
+
+    def find(self, key: Any) -> _Training | None:
+        """Return the first training with a key that was not handed out yet."""
+        known = self.session.known(key)
+        if known is not None:
+            return known
+        for position, training in enumerate(self.trainings):
+            if training.key == key and position not in self._used:
+                self._used.add(position)
+                return training
+        return None
+
+
+class Recorder(_Answers):
+    """Notes what the networks of a task ask for.
+
+    Parameters
+    ----------
+    session : Session
+        Of the block.
+    trainings : list
+        Of the task; added to.
+    """
+
+    def __init__(self, session: Session, trainings: list[_Training]) -> None:
+        super().__init__(session, trainings)
+        self.n_new = 0
+
+    def __call__(
+        self, estimator: Any, X: Any, y: Any, sample_weight: Any
+    ) -> TrainingState | None:
+        """Return the training if it is there, else note it and leave the task."""
+        keys = tuple(data_fingerprint(part) for part in (X, y, sample_weight))
+        own = clone(estimator)
+        seed = _seed_of(own)
+        key = (params_fingerprint(estimator), _seed_key(estimator, seed), keys)
+        found = self.find(key)
+        if found is None:
+            X, y, sample_weight = (
+                self.session.shared(part, k)
+                for part, k in zip((X, y, sample_weight), keys, strict=True)
+            )
+            fit = Fit(estimator=own, X=X, y=y, sample_weight=sample_weight, seed=seed)
+            base = (params_fingerprint(estimator, without="max_epochs"), seed, keys)
+            self.trainings.append(
+                _Training(fit=fit, key=key, base_key=base, n_epochs=int(own.max_epochs))
+            )
+            self.n_new += 1
+            raise FitRequested
+        if found.trained is None:
+            raise FitRequested
+        # A failed one fails again when it is replayed, with its own error.
+        return found.trained.state
+
+
+class Replayer(_Answers):
+    """Gives the networks of a task the trainings that were made for them."""
+
+    def __call__(
+        self, estimator: Any, X: Any, y: Any, sample_weight: Any
+    ) -> TrainingState | None:
+        """Return the training, or None if nothing that was recorded matches."""
+        keys = tuple(data_fingerprint(part) for part in (X, y, sample_weight))
+        # The estimator's own generator moves on, as fit would move it.
+        seed = _seed_of(estimator)
+        key = (params_fingerprint(estimator), _seed_key(estimator, seed), keys)
+        found = self.find(key)
+        state = None if found is None or found.trained is None else found.trained.state
+        if state is None:
+            self.session.report.n_trained_again += 1
+        else:
+            self.session.report.n_adopted += 1
+        return state
+
+
+def _seed_of(estimator: Any) -> int:
+    if isinstance(estimator, NetworkEstimator):
+        return first_seed(estimator)
+    # A skorch net draws from torch's global generator.
+    return int(torch.randint(2**31, ()))
+
+
+def _seed_key(estimator: Any, seed: int) -> int | None:
+    """Return the seed if it matters which one a training had."""
+    state = getattr(estimator, "random_state", None)
+    return seed if isinstance(state, np.random.RandomState) else None
