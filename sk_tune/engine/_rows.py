@@ -190,6 +190,9 @@ def reason_in_module(row: Row) -> str | None:
     """
     if isinstance(row.module, MLP):
         return None
+    own = {n for n, _ in [*row.module.named_parameters(), *row.module.named_buffers()]}
+    if not own.issuperset(row.module.state_dict()):
+        return "layers of its module share weights"
     X = torch.stack([row.train[:2][0]] * 2)
     was_training = row.module.training
     try:

@@ -199,7 +199,7 @@ def _shards(
     """Cut fits of equal signature into pieces for the workers, the costly ones first."""
     groups: dict[Any, list[int]] = {}
     for i, fit in enumerate(fits):
-        alone = engine == "reference" or solo[i] is not None or _is_stopped(fit)
+        alone = engine == "reference" or solo[i] is not None
         groups.setdefault(None if alone else signature(fit), []).append(i)
     shards = []
     for key, members in groups.items():
@@ -213,14 +213,6 @@ def _shards(
                 Shard(fits=own, as_fleet=key is not None, memory_limit=memory_limit)
             )
     return sorted(shards, key=lambda s: -sum(f.n_epochs or 1 for f in s.fits.values()))
-
-
-def _is_stopped(fit: Fit) -> bool:
-    """Return whether early stopping has ended the fit already, so that nothing is left."""
-    state = fit.state
-    if state is None or not getattr(fit.estimator, "early_stopping", False):
-        return False
-    return bool(state.stopping.n_waited >= fit.estimator.patience)
 
 
 def _train_here(

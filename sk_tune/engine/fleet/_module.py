@@ -221,7 +221,7 @@ def _twin(layer: nn.Module) -> nn.Module:
     on_cpu = all(p.device.type == "cpu" for p in layer.parameters())
     if isinstance(layer, SeededDropout):
         return _SeededTwin()
-    if type(layer) in _TORCH_DROPOUT:
+    if _is_torch_dropout(layer):
         return TorchDropout()
     if isinstance(layer, nn.RNNBase):
         return RowRecurrence(layer)
@@ -232,8 +232,10 @@ def _twin(layer: nn.Module) -> nn.Module:
     return layer
 
 
-_TORCH_DROPOUT = (nn.Dropout,)
+def _is_torch_dropout(layer: nn.Module) -> bool:
+    # One that works in place may be called for what it does to its input.
+    return type(layer) is nn.Dropout and not layer.inplace
 
 
 def _torch_probabilities(module: nn.Module) -> list[float]:
-    return [m.p for m in module.modules() if type(m) in _TORCH_DROPOUT]  # type: ignore[misc]
+    return [m.p for m in module.modules() if _is_torch_dropout(m)]  # type: ignore[misc]

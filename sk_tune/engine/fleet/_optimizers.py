@@ -250,9 +250,11 @@ class RowOptimizer:
             "eps": torch.tensor([s.eps for s in settings], dtype=lr.dtype),
             "decay": torch.tensor([s.weight_decay for s in settings], dtype=lr.dtype),
         }
+        # What is near 0 is computed in double precision before it is rounded.
+        columns["new_1"] = 1 - columns["momentum"]
+        columns["new_2"] = 1 - columns["beta_2"]
         steps = torch.tensor(self.n_steps[rows], dtype=lr.dtype)
         if self.kind in {"adam", "adamw"}:
-            # Bias corrections, in double precision before they are rounded.
             columns["step_size"] = lr / (1 - columns["momentum"] ** steps)
             columns["root"] = (1 - columns["beta_2"] ** steps).sqrt()
         return {n: c.to(device=like.device, dtype=like.dtype) for n, c in columns.items()}
@@ -265,21 +267,22 @@ def _adam(
     v: Tensor,
     *,
     lr: Tensor,
-    momentum: Tensor,
     beta_2: Tensor,
+    new_1: Tensor,
+    new_2: Tensor,
     eps: Tensor,
     decay: Tensor,
     step_size: Tensor,
     root: Tensor,
     kind: str,
-    nesterov: bool,
+    **_: Any,
 ) -> None:
     if kind == "adamw":
         p.mul_(1 - lr * decay)
     else:
         g.addcmul_(p, decay)
-    m.lerp_(g, 1 - momentum)
-    v.mul_(beta_2).addcmul_(g * (1 - beta_2), g)
+    m.lerp_(g, new_1)
+    v.mul_(beta_2).addcmul_(g * new_2, g)
     denominator = v.sqrt().div_(root).add_(eps)
     p.sub_(torch.div(m, denominator).mul_(step_size))
 
@@ -310,12 +313,13 @@ def _rmsprop(
     lr: Tensor,
     momentum: Tensor,
     beta_2: Tensor,
+    new_2: Tensor,
     eps: Tensor,
     decay: Tensor,
     **_: Any,
 ) -> None:
     g.addcmul_(p, decay)
-    v.mul_(beta_2).addcmul_(g * (1 - beta_2), g)
+    v.mul_(beta_2).addcmul_(g * new_2, g)
     buffer.mul_(momentum).add_(g.div_(v.sqrt().add_(eps)))
     p.sub_(buffer * lr)
 

@@ -143,9 +143,10 @@ class Tile:
         self.optimizer.extend(program.parameters, [r.settings for r in rows], states)
         best = _best_weights(program, rows)
         if self.rows:
+            if self._best is not None or best is not None:
+                self._best = self._best or self._copies()
+                self._best.extend(best or _copies_of(program))
             self.program.extend(program)
-            if self._best is not None and best is not None:
-                self._best.extend(best)
         else:
             self.program, self._best = program, best
         self.rows += [Active(index, row) for index, row in entries]
@@ -217,7 +218,7 @@ class Tile:
             Which rows.
         """
         if self._best is None:
-            self._best = RowTensors({n: t.clone() for n, t in self._all().tensors.items()})
+            self._best = self._copies()
         self._best.write(self._index(positions), self._all())
 
     def restore_best(self, positions: Sequence[int]) -> None:
@@ -303,6 +304,9 @@ class Tile:
         parts = (self.program.parameters, self.program.buffers)
         return RowTensors({n: t for part in parts for n, t in part.tensors.items()})
 
+    def _copies(self) -> RowTensors:
+        return _copies_of(self.program)
+
     def _index(self, positions: Sequence[int]) -> Tensor:
         device = next(iter(self.program.parameters.tensors.values())).device
         return torch.tensor(list(positions), dtype=torch.int64, device=device)
@@ -375,12 +379,16 @@ def _best_weights(program: Program, rows: Sequence[Row]) -> RowTensors | None:
     """Return the best weights so far; the present ones where there are none yet."""
     if not any(row.course.uses_best for row in rows):
         return None
-    present = {**program.parameters.tensors, **program.buffers.tensors}
-    best = RowTensors({name: t.clone() for name, t in present.items()})
+    best = _copies_of(program)
     for position, row in enumerate(rows):
         for name, array in (row.state.best_weights or {}).items():
             best.tensors[name][position].copy_(torch.as_tensor(array.copy()))
     return best
+
+
+def _copies_of(program: Program) -> RowTensors:
+    present = {**program.parameters.tensors, **program.buffers.tensors}
+    return RowTensors({name: t.clone() for name, t in present.items()})
 
 
 def _clip(gradients: Sequence[Tensor], limits: Tensor) -> None:

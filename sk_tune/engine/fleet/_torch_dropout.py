@@ -55,13 +55,19 @@ class TorchDropout(nn.Module):
         """
         if not self.training:
             return x
-        dropped: Tensor = _Dropout.apply(x, self._draws)[0]  # type: ignore[no-untyped-call]
+        dropped: Tensor = _Dropout.apply(x, self._draws, False)[0]  # type: ignore[no-untyped-call]
         return dropped
 
 
 class _Dropout(Function):
     @staticmethod
-    def forward(x: Tensor, draws: list[Any]) -> tuple[Tensor, Tensor]:  # type: ignore[override]
+    def forward(  # type: ignore[override]
+        x: Tensor,
+        draws: list[Any],
+        by_row: bool,  # noqa: FBT001
+    ) -> tuple[Tensor, Tensor]:
+        if not by_row:
+            raise RuntimeError("Dropout of something that all networks have in common.")
         mask = torch.empty_like(x)
         for own, (generator, p) in zip(mask, draws, strict=True):
             # As torch does: nothing is drawn where nothing, or everything, is dropped.
@@ -79,13 +85,10 @@ class _Dropout(Function):
     @staticmethod
     def backward(ctx: Any, gradient: Tensor, _: Any) -> Any:  # type: ignore[override]
         (mask,) = ctx.saved_tensors
-        return gradient * mask, None
+        return gradient * mask, None, None
 
     @staticmethod
-    def vmap(info: Any, in_dims: Any, x: Tensor, draws: list[Any]) -> Any:
-        batched = (
-            x.expand(info.batch_size, *x.shape)
-            if in_dims[0] is None
-            else x.movedim(in_dims[0], 0)
-        )
-        return _Dropout.apply(batched, draws), (0, 0)  # type: ignore[no-untyped-call]
+    def vmap(info: Any, in_dims: Any, x: Tensor, draws: list[Any], by_row: bool) -> Any:  # noqa: FBT001
+        # vmap gets here only if x has a row axis.
+        batched = x.movedim(in_dims[0], 0)
+        return _Dropout.apply(batched, draws, True), (0, 0)  # type: ignore[no-untyped-call]

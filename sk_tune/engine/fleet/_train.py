@@ -61,6 +61,12 @@ def train_fleet(
         tile.add(list(islice(waiting, n_rows - len(tile))))
         if not len(tile):
             return
+        done = [i for i, active in enumerate(tile.rows) if active.ended]
+        if done:
+            # Early stopping had ended them before they came.
+            yield from _finish(tile, done, [None] * len(tile))
+            tile.remove(done)
+            continue
         start = time.perf_counter()
         _train_epoch(tile)
         outputs = _score_epoch(tile)

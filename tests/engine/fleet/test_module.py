@@ -1,0 +1,374 @@
+"""Any module batched by vmap: each network by itself is the reference."""
+
+import copy
+
+import pytest
+import torch
+from torch import nn
+from torch.nn import functional as F
+
+from sk_tune.engine.fleet._dropout import RowDropout
+from sk_tune.engine.fleet._module import ModuleProgram
+from sk_tune.nets import CNN, MLP, RNN, SeededDropout, seed_dropout, set_dropout_step
+
+B, C = 4, 2
+CPU = torch.device("cpu")
+SEEDS, FIRST_STEPS = [0, 11, 2**40, 7], [0, 4, 2, 900]
+
+
+class UserNet(nn.Module):
+    """Dropout of torch's, batch normalisation, a layer used twice, a frozen weight."""
+
+    def __init__(self, p=0.0):
+        super().__init__()
+        self.first = nn.Linear(3, 6)
+        self.norm = nn.BatchNorm1d(6)
+        self.parts = nn.ModuleDict({"drop": nn.Dropout(p), "again": nn.Linear(6, 6)})
+        self.last = nn.Linear(6, C)
+        self.frozen = nn.Parameter(torch.rand(6), requires_grad=False)
+        self.register_buffer("shift", torch.rand(1))
+
+    def forward(self, x):
+        h = self.parts["drop"](F.silu(self.norm(self.first(x)))) * self.frozen
+        h = self.parts["drop"](self.parts["again"](h).tanh()) + self.shift
+        return self.last(self.parts["again"](h))
+
+
+class SignalNet(nn.Module):
+    """Convolutions, one of which a fleet computes otherwise, and torch's dropout."""
+
+    def __init__(self, p=0.0):
+        super().__init__()
+        self.body = nn.Sequential(
+            nn.Conv1d(2, 3, 3, padding=1),
+            nn.GroupNorm(1, 3),
+            nn.ReLU(),
+            nn.Dropout(p),
+            nn.MaxPool1d(2),
+            nn.Conv1d(3, 4, 3, stride=2, padding=1),
+            nn.BatchNorm1d(4),
+            nn.ELU(),
+            nn.Dropout(p / 2),
+            nn.Flatten(),
+        )
+        self.last = nn.Linear(8, C)
+
+    def forward(self, x):
+        return self.last(self.body(x))
+
+
+def _cnn(p=0.0, shape=(2, 6), **options):
+    defaults = {
+        "n_layers": 2,
+        "n_channels": 2,
+        "kernel_size": 3,
+        "pooling": "max",
+        "width": 5,
+        "activation": "relu",
+        "normalization": None,
+        "residual": False,
+    }
+    return CNN(shape, C, dropout=p, **{**defaults, **options})
+
+
+def _rnn(p=0.0, **options):
+    defaults = {
+        "cell": "gru",
+        "n_layers": 2,
+        "hidden_size": 3,
+        "bidirectional": False,
+        "activation": "tanh",
+        "normalization": None,
+        "residual": False,
+    }
+    return RNN(3, C, dropout=p, **{**defaults, **options})
+
+
+def _made(make, probabilities, **options):
+    modules = []
+    with torch.random.fork_rng():
+        for seed, p in enumerate(probabilities):
+            torch.manual_seed(seed)
+            module = make(p, **options).double()
+            with torch.no_grad():
+                for name, tensor in module.state_dict().items():
+                    if "norm" in name and tensor.is_floating_point():
+                        tensor.add_(torch.rand(tensor.shape, dtype=tensor.dtype))
+            modules.append(module)
+    return modules
+
+
+def _program(modules, positions=None, *, padded=False):
+    positions = range(len(modules)) if positions is None else positions
+    n_layers = max(sum(isinstance(m, SeededDropout) for m in n.modules()) for n in modules)
+    dropout = RowDropout(
+        [RowDropout.probabilities(m, n_layers) for m in modules],
+        [SEEDS[i] for i in positions],
+        torch.float64,
+        CPU,
+    )
+    return ModuleProgram(modules, dropout, padded=padded)
+
+
+def _normal(*shape, seed=0):
+    generator = torch.Generator().manual_seed(seed)
+    return torch.randn(*shape, generator=generator, dtype=torch.float64)
+
+
+def _close(got, expected):
+    torch.testing.assert_close(got, expected, rtol=1e-11, atol=1e-12)
+
+
+class Lone:
+    """A network by itself, with the dropout masks of its row in the fleet."""
+
+    def __init__(self, module, position):
+        self.module = copy.deepcopy(module)
+        self.layers = seed_dropout(self.module, SEEDS[position])
+        self.first_step = FIRST_STEPS[position]
+        self.position = position
+
+    def begin_epoch(self):
+        """Return a generator, and keep the state of one with the same numbers."""
+        generator = torch.Generator().manual_seed(SEEDS[self.position])
+        self.state = generator.get_state()
+        return generator
+
+    def step(self, X, gradient, step):
+        set_dropout_step(self.layers, self.first_step + step)
+        parameters = [p for p in self.module.parameters() if p.requires_grad]
+        with torch.random.fork_rng():
+            torch.set_rng_state(self.state)
+            outputs = self.module.train()(X)
+            self.state = torch.get_rng_state()
+        gradients = torch.autograd.grad(outputs, parameters, gradient)
+        return outputs.detach(), gradients
+
+    def evaluate(self, X):
+        with torch.no_grad():
+            return self.module.eval()(X)
+
+
+def _lone(modules):
+    return [Lone(module, i) for i, module in enumerate(modules)]
+
+
+def _assert_trains_like(program, lone, shape, *, end=None, steps=2, parts=None):
+    """Step, evaluate and compare; `end` puts padding into the inputs of some rows."""
+    generators = [row.begin_epoch() for row in lone]
+    program.begin_epoch([row.first_step for row in lone], steps, generators)
+    k = len(lone)
+    for step in range(steps):
+        X, gradient = _normal(k, B, *shape, seed=step), _normal(k, B, C, seed=99)
+        if end is not None:
+            end(X)
+        for rows in parts or [slice(0, k)]:
+            outputs = program.forward(X[rows].clone(), rows, step)
+            assert not outputs.requires_grad
+            gradients = program.backward(gradient[rows].clone())
+            for i, row in enumerate(range(rows.start, rows.stop)):
+                expected, alone = lone[row].step(X[row], gradient[row], step)
+                _close(outputs[i], expected)
+                assert len(gradients) == len(alone)
+                for got, own in zip(gradients, alone, strict=True):
+                    _close(got[i], own)
+            evaluated = program.evaluate(X[rows].clone(), rows)
+            for i, row in enumerate(range(rows.start, rows.stop)):
+                _close(evaluated[i], lone[row].evaluate(X[row]))
+    for name, tensor in program.buffers.tensors.items():
+        for i, row in enumerate(lone):
+            _close(tensor[i], row.module.state_dict()[name])
+
+
+@pytest.mark.parametrize("normalization", [None, "batch", "layer"])
+@pytest.mark.parametrize("pooling", [None, "max", "avg"])
+@pytest.mark.parametrize("shape", [(2, 6), (1, 4, 5), (1, 4, 2, 3)], ids=str)
+def test_convolutional_rows_are_lone_networks(shape, pooling, normalization):
+    """Signals, images and volumes, some rows with dropout and one without."""
+    modules = _made(
+        _cnn,
+        (0.3, 0.0, 0.5),
+        shape=shape,
+        pooling=pooling,
+        normalization=normalization,
+        residual=pooling == "max",
+        kernel_size=2 if pooling == "avg" else 3,
+    )
+
+    _assert_trains_like(_program(modules), _lone(modules), shape)
+
+
+def _end_some(X):
+    """End sequences early, in each row of the fleet but the first, at other places."""
+    for row in range(1, len(X)):
+        for sample in range(B):
+            X[row, sample, 1 + (row + 2 * sample) % 5 :] = torch.nan
+
+
+@pytest.mark.parametrize("padded", [False, True], ids=["full", "padded"])
+@pytest.mark.parametrize("bidirectional", [False, True], ids=["forward", "both"])
+@pytest.mark.parametrize("normalization", [None, "batch", "layer"])
+@pytest.mark.parametrize("cell", ["gru", "lstm", "rnn"])
+def test_recurrent_rows_are_lone_networks(cell, normalization, bidirectional, padded):
+    """Every cell, full or padded, some rows with dropout and one without."""
+    modules = _made(
+        _rnn,
+        (0.0, 0.4, 0.2),
+        cell=cell,
+        normalization=normalization,
+        bidirectional=bidirectional,
+        residual=True,
+    )
+    program, end = _program(modules, padded=padded), _end_some if padded else None
+
+    _assert_trains_like(program, _lone(modules), (5, 3), end=end)
+
+
+def test_plain_cell_may_have_relu():
+    """The activation of the modules is that of the rows."""
+    modules = _made(_rnn, (0.0, 0.0), cell="rnn", activation="relu")
+
+    _assert_trains_like(_program(modules), _lone(modules), (5, 3))
+
+
+@pytest.mark.parametrize(
+    ("make", "shape"), [(UserNet, (3,)), (SignalNet, (2, 8))], ids=["vectors", "signals"]
+)
+@pytest.mark.parametrize(
+    "probabilities", [(0.0, 0.0, 0.0), (0.4, 0.0, 0.2)], ids=["no dropout", "dropout"]
+)
+def test_rows_of_users_modules_are_lone_networks(make, shape, probabilities):
+    """nn.Dropout draws as by itself; statistics, buffers and frozen weights are kept."""
+    modules = _made(make, probabilities)
+
+    _assert_trains_like(_program(modules), _lone(modules), shape, steps=3)
+
+
+@pytest.mark.parametrize(
+    ("make", "shape"),
+    [(UserNet, (3,)), (SignalNet, (2, 8)), (_cnn, (2, 6)), (_rnn, (5, 3))],
+    ids=["user", "signals", "cnn", "rnn"],
+)
+def test_parts_of_the_rows_may_be_stepped_one_after_the_other(make, shape):
+    """Each slice has its rows' weights, masks and statistics."""
+    modules = _made(make, (0.4, 0.0, 0.2))
+    parts = [slice(0, 1), slice(1, 3)]
+
+    _assert_trains_like(_program(modules), _lone(modules), shape, parts=parts)
+
+
+@pytest.mark.parametrize(
+    ("make", "shape"),
+    [(UserNet, (3,)), (_cnn, (2, 6)), (_rnn, (5, 3))],
+    ids=["user", "cnn", "rnn"],
+)
+@pytest.mark.parametrize(
+    "probabilities",
+    [(0.0, 0.0, 0.0, 0.0), (0.0, 0.0, 0.3, 0.5), (0.3, 0.5, 0.0, 0.0)],
+    ids=["none", "new rows", "old rows"],
+)
+def test_rows_may_come_late_and_leave(make, shape, probabilities):
+    """New rows stand behind the old ones, whether these, those or none drop anything."""
+    modules = _made(make, probabilities)
+    lone = _lone(modules)
+    program = _program(modules[:2])
+    _assert_trains_like(program, lone[:2], shape)
+
+    program.extend(_program(modules[2:], positions=[2, 3]))
+    _assert_trains_like(program, lone, shape)
+    program.select(torch.tensor([3, 0, 1]))
+
+    _assert_trains_like(program, [lone[3], lone[0], lone[1]], shape)
+
+
+@pytest.mark.parametrize("padded", [(True, False), (False, True)], ids=str)
+@pytest.mark.parametrize("dropouts", [(0.0, 0.3), (0.3, 0.0)], ids=str)
+def test_padded_rows_may_join_full_ones(padded, dropouts):
+    """A fleet whose old or new rows have sequences that end early looks for padding."""
+    modules = _made(_rnn, dropouts, normalization="batch")
+    program = _program(modules[:1], padded=padded[0])
+    program.extend(_program(modules[1:], positions=[1], padded=padded[1]))
+
+    def end(X):
+        X[padded.index(True), 1, 2:] = torch.nan
+
+    _assert_trains_like(program, _lone(modules), (5, 3), end=end)
+
+
+@pytest.mark.parametrize("normalization", [None, "batch", "layer"])
+def test_perceptrons_are_modules_as_any(normalization):
+    """What has explicit derivatives elsewhere is computed here as well."""
+
+    def make(p):
+        return MLP(
+            3,
+            C,
+            hidden_layer_sizes=(4, 4),
+            activation="mish",
+            normalization=normalization,
+            residual=True,
+            dropout=p,
+        )
+
+    modules = _made(make, (0.5, 0.0, 0.1))
+
+    _assert_trains_like(_program(modules), _lone(modules), (3,))
+
+
+@pytest.mark.parametrize("make", [UserNet, _cnn, _rnn], ids=["user", "cnn", "rnn"])
+def test_modules_are_left_alone(make):
+    """Neither their layers nor their weights are those of the program."""
+    (module,) = _made(make, (0.3,))
+    layers = [type(m) for m in module.modules()]
+    before = copy.deepcopy(module.state_dict())
+    program = _program([module])
+
+    for tensor in program.parameters.tensors.values():
+        tensor.zero_()
+
+    assert [type(m) for m in module.modules()] == layers
+    for name, tensor in module.state_dict().items():
+        assert torch.equal(tensor, before[name])
+
+
+def test_frozen_weights_are_no_parameters():
+    """Derivatives are by what is trained, in the modules' order."""
+    modules = _made(UserNet, (0.0, 0.0))
+    program = _program(modules)
+
+    names = [n for n, p in modules[0].named_parameters() if p.requires_grad]
+    assert list(program.parameters.tensors) == names
+    assert "frozen" in program.buffers.tensors
+    expected = torch.stack([m.frozen.detach() for m in modules])
+    assert torch.equal(program.buffers.tensors["frozen"], expected)
+
+
+def test_global_generator_is_not_touched():
+    """Modules that draw from it draw from their row's own in a fleet."""
+    program = _program(_made(UserNet, (0.3, 0.3)))
+    program.begin_epoch([0, 0], 1, [torch.Generator(), torch.Generator()])
+    before = torch.get_rng_state()
+
+    program.forward(_normal(2, B, 3), slice(0, 2), 0)
+
+    assert torch.equal(torch.get_rng_state(), before)
+
+
+def test_row_of_infinite_numbers_touches_no_other():
+    """Others have bit by bit what they have beside a finite row."""
+    modules = _made(UserNet, (0.3, 0.3, 0.0))
+    broken = copy.deepcopy(modules)
+    with torch.no_grad():
+        broken[1].first.weight.fill_(torch.inf)
+    X, gradient = _normal(3, B, 3), _normal(3, B, C)
+
+    results = []
+    for program in (_program(modules), _program(broken)):
+        generators = [torch.Generator().manual_seed(i) for i in range(3)]
+        program.begin_epoch([0, 0, 0], 1, generators)
+        outputs = program.forward(X, slice(0, 3), 0)
+        gradients = program.backward(gradient)
+        results.append([outputs, *gradients, *program.buffers.tensors.values()])
+
+    for got, expected in zip(*results, strict=True):
+        assert torch.equal(got[[0, 2]], expected[[0, 2]])
