@@ -6,6 +6,7 @@ Pure functions; what cannot be read is never equal to anything, so that it is tr
 """
 
 import hashlib
+from types import BuiltinFunctionType, FunctionType
 from typing import Any
 
 import joblib
@@ -13,8 +14,6 @@ import numpy as np
 from sklearn.base import BaseEstimator
 
 __all__ = ["data_fingerprint", "params_fingerprint"]
-
-_UNREAD = (AttributeError, TypeError, ValueError, RuntimeError)
 
 
 def data_fingerprint(data: Any) -> Any:
@@ -62,7 +61,7 @@ def params_fingerprint(estimator: BaseEstimator, *, without: str = "") -> Any:
 def _value_key(value: Any) -> Any:
     if value is None or isinstance(value, bool | int | float | str | type):
         return (type(value), value)
-    if callable(value) and not isinstance(value, BaseEstimator):
+    if isinstance(value, FunctionType | BuiltinFunctionType):
         return value
     return _hash_of(value)
 

@@ -156,6 +156,7 @@ class Session:
     def _record(self, task: Task, trainings: list[_Training]) -> bool:
         """Run a copy of a task; return whether it asked for something new."""
         recorder = Recorder(self, trainings)
+        n_before = len(trainings)
         try:
             with adoption(recorder):
                 copy_task(task)()
@@ -163,7 +164,8 @@ class Session:
             pass
         except Exception:  # noqa: BLE001 - the task itself will raise it
             return False
-        return recorder.n_new > 0
+        # What asks for something else each time would never have all that it needs.
+        return recorder.n_new > 0 and recorder.n_found >= n_before
 
     def _train(self, asked: Sequence[_Training]) -> None:
         # One training for all that are the same and repeatable.
@@ -268,17 +270,16 @@ class _Answers:
         self.session = session
         self.trainings = trainings
         self._used: set[int] = set()
+        self.n_found = 0
 
     def find(self, key: Any) -> _Training | None:
         """Return the first training with a key that was not handed out yet."""
-        known = self.session.known(key)
-        if known is not None:
-            return known
         for position, training in enumerate(self.trainings):
             if training.key == key and position not in self._used:
                 self._used.add(position)
+                self.n_found += 1
                 return training
-        return None
+        return self.session.known(key)
 
 
 class Recorder(_Answers):

@@ -89,9 +89,9 @@ def _activations(row: Row) -> int:
     was_training = row.module.training
     try:
         with torch.no_grad():
-            row.module.eval()(row.train[:1][0])
+            row.module.eval()(row.train[:2][0])
     finally:
         row.module.train(was_training)
         for handle in handles:
             handle.remove()
-    return sum(counts) + row.train.X[0].numel()
+    return sum(counts) // 2 + row.train.X[0].numel()

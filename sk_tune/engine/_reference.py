@@ -6,12 +6,19 @@ It defines what is correct; a fleet must give the same.
 """
 
 import time
+from typing import Any
 
 from sk_tune.engine._records import Fit, Trained
 from sk_tune.engine._rows import EstimatorFit
 from sk_tune.engine._skorch import SkorchFit
-from sk_tune.estimators import FitPreparer, NetworkEstimator
+from sk_tune.estimators import (
+    FitPreparer,
+    NetworkEstimator,
+    fit_as_overridden,
+    is_unchanged,
+)
 from sk_tune.exceptions import SkTuneError
+from sk_tune.training import TrainingState
 
 __all__ = ["failed", "prepare", "train_by_reference"]
 
@@ -33,7 +40,7 @@ def train_by_reference(fit: Fit, preparer: FitPreparer) -> Trained:
     """
     start = time.perf_counter()
     try:
-        state, predictions = prepare(fit, preparer).train_alone()
+        state, predictions = _train(fit, preparer)
     except Exception as error:  # noqa: BLE001 - every fit has a result
         return failed(fit, error, time.perf_counter() - start, "reference")
     return Trained(
@@ -43,6 +50,27 @@ def train_by_reference(fit: Fit, preparer: FitPreparer) -> Trained:
         message="",
         seconds=time.perf_counter() - start,
         engine="reference",
+    )
+
+
+def _train(fit: Fit, preparer: FitPreparer) -> tuple[TrainingState, Any]:
+    estimator = fit.estimator
+    if not isinstance(estimator, NetworkEstimator) or is_unchanged(estimator):
+        return prepare(fit, preparer).train_alone()
+    if fit.state is not None:
+        raise ValueError(
+            f"{type(estimator).__name__} overrides a method of training, so that it cannot "
+            "go on from a state."
+        )
+    return fit_as_overridden(
+        estimator,
+        fit.X,
+        fit.y,
+        seed=fit.seed or 0,
+        n_epochs=fit.n_epochs or int(estimator.max_epochs),
+        rows=fit.rows,
+        sample_weight=fit.sample_weight,
+        monitor=fit.monitor,
     )
 
 

@@ -10,9 +10,10 @@ import torch
 from torch import Tensor
 
 from sk_tune.engine._records import Fit
-from sk_tune.engine._structure import module_structure
+from sk_tune.engine._structure import has_hooks, module_structure
 from sk_tune.engine.fleet import (
     LOSSES,
+    ModuleProgram,
     Recipe,
     Row,
     SeededCourse,
@@ -190,6 +191,8 @@ def reason_in_module(row: Row) -> str | None:
     """
     if isinstance(row.module, MLP):
         return None
+    if has_hooks(row.module):
+        return "its module has hooks"
     own = {n for n, _ in [*row.module.named_parameters(), *row.module.named_buffers()]}
     if not own.issuperset(row.module.state_dict()):
         return "layers of its module share weights"
@@ -210,6 +213,7 @@ def reason_in_module(row: Row) -> str | None:
 def _difference(row: Row, X: Tensor) -> str | None:
     """Compute two networks as one and compare; errors are the caller's."""
     program = build_program([row, row])
+    before = module_structure(program.pattern) if isinstance(program, ModuleProgram) else ()
     program.begin_epoch([0, 0], 1, [torch.Generator(), torch.Generator()])
     outputs = program.evaluate(X, slice(0, 2))
     with torch.no_grad():
@@ -217,4 +221,6 @@ def _difference(row: Row, X: Tensor) -> str | None:
     if not torch.allclose(outputs[0], alone, rtol=1e-3, atol=1e-4, equal_nan=True):
         return "its module gives other outputs when it is batched over networks"
     program.backward(torch.zeros_like(program.forward(X, slice(0, 2), 0)))
+    if isinstance(program, ModuleProgram) and module_structure(program.pattern) != before:
+        return "its module changes itself when it is called"
     return None

@@ -155,10 +155,13 @@ class _Fleets:
     def _prepare(self, index: int) -> AnyFit | None:
         start = time.perf_counter()
         try:
-            return prepare(self.shard.fits[index], self.preparer)
+            prepared = prepare(self.shard.fits[index], self.preparer)
+            # What is wrong with a fit shows here at the latest.
+            prepared.row()
         except Exception as error:  # noqa: BLE001 - every fit has a result
             self.trained[index] = self._failed(index, error, time.perf_counter() - start)
             return None
+        return prepared
 
     def _train_solo(self, index: int, reason: str) -> None:
         self.solo[index] = reason

@@ -456,7 +456,7 @@ def _arrays(tensors: dict[str, Any]) -> dict[str, Array]:
 
 
 def _at(part: Any, rows: Array | None) -> Any:
-    return part if rows is None else safe_indexing(part, rows)
+    return part if rows is None else safe_indexing(part, np.ascontiguousarray(rows))
 
 
 def _no_order_warning() -> warnings.catch_warnings:

@@ -13,10 +13,14 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-__all__ = ["module_structure"]
+__all__ = ["has_hooks", "module_structure"]
 
-_PRIVATE = frozenset(vars(nn.Module()))
+# What torch keeps for itself; recurrent layers hold their weights a second time.
+_PRIVATE = frozenset(vars(nn.Module())) | {"_flat_weights", "_flat_weight_refs"}
 _DROPOUT = (nn.Dropout,)
+_HOOKS = ("_forward_hooks", "_forward_pre_hooks", "_backward_hooks", "_backward_pre_hooks")
+# Twins of layers in a fleet hold what belongs to the batch at hand.
+_OWN = "sk_tune.engine."
 
 
 def module_structure(module: nn.Module) -> tuple[Any, ...]:
@@ -43,7 +47,26 @@ def module_structure(module: nn.Module) -> tuple[Any, ...]:
     return layers, tensors
 
 
+def has_hooks(module: nn.Module) -> bool:
+    """Return whether code of others is called when a network runs.
+
+    Parameters
+    ----------
+    module : Module
+        Any.
+
+    Returns
+    -------
+    bool
+        True for hooks of layers and of parameters.
+    """
+    parts = [*module.modules(), *module.parameters()]
+    return any(getattr(part, name, None) for part in parts for name in _HOOKS)
+
+
 def _attributes(layer: nn.Module) -> tuple[Any, ...]:
+    if type(layer).__module__.startswith(_OWN):
+        return ()
     varies = {"p"} if type(layer) in _DROPOUT else set()
     return tuple(
         (name, _key(value))

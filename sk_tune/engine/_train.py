@@ -25,7 +25,12 @@ from sk_tune.engine._shard import Shard, train_shard
 from sk_tune.engine._signature import reason_for_solo, signature
 from sk_tune.engine._skorch import adopt_skorch
 from sk_tune.engine._workers import train_shards
-from sk_tune.estimators import NetworkEstimator, adopt_training, first_seed
+from sk_tune.estimators import (
+    NetworkEstimator,
+    adopt_training,
+    check_parameters,
+    first_seed,
+)
 from sk_tune.exceptions import warn_user
 
 __all__ = ["fitted_estimator", "train"]
@@ -101,16 +106,23 @@ def train(
     True
     """
     _check(fits, engine)
-    fits = [_with_numbers(fit) for fit in fits]
-    solo = {i: reason_for_solo(fit) for i, fit in enumerate(fits)}
-    n_workers = min(joblib.effective_n_jobs(n_jobs), max(1, len(fits)))
+    trained: dict[int, Trained] = {}
+    solo: dict[int, str | None] = {}
+    ready: dict[int, Fit] = {}
+    for i, fit in enumerate(fits):
+        try:
+            ready[i], solo[i] = _with_numbers(fit), reason_for_solo(fit)
+        except Exception as error:  # noqa: BLE001 - every fit has a result
+            trained[i] = failed(fit, error, 0.0, engine)
+    n_workers = min(joblib.effective_n_jobs(n_jobs), max(1, len(ready)))
     limit = _SHARE_OF_MEMORY * available_memory() if memory_limit is None else memory_limit
-    shards = _shards(fits, solo, n_workers, int(limit / n_workers), engine)
-    reporter = ProgressReporter(progress, {i: f.n_epochs or 1 for i, f in enumerate(fits)})
+    shards = _shards(ready, solo, n_workers, int(limit / n_workers), engine)
+    n_epochs = {i: ready[i].n_epochs or 1 if i in ready else 1 for i in range(len(fits))}
+    reporter = ProgressReporter(progress, n_epochs)
+    reporter.fits_done(trained)
     results = (
         _train_here(shards, reporter) if n_workers == 1 else train_shards(shards, n_jobs)
     )
-    trained: dict[int, Trained] = {}
     for position, result, message in results:
         if result is None:
             own = shards[position].fits
@@ -174,6 +186,8 @@ def _check(fits: Sequence[Fit], engine: str) -> None:
 
 def _with_numbers(fit: Fit) -> Fit:
     """Return a fit whose seed and epochs are known, before it goes to a worker."""
+    if isinstance(fit.estimator, NetworkEstimator):
+        check_parameters(fit.estimator)
     seed, n_epochs = fit.seed, fit.n_epochs
     if fit.state is not None:
         seed = fit.state.seed
@@ -190,7 +204,7 @@ def _first_seed(estimator: Any) -> int:
 
 
 def _shards(
-    fits: Sequence[Fit],
+    fits: dict[int, Fit],
     solo: dict[int, str | None],
     n_workers: int,
     memory_limit: int,
@@ -198,7 +212,7 @@ def _shards(
 ) -> list[Shard]:
     """Cut fits of equal signature into pieces for the workers, the costly ones first."""
     groups: dict[Any, list[int]] = {}
-    for i, fit in enumerate(fits):
+    for i, fit in fits.items():
         alone = engine == "reference" or solo[i] is not None
         groups.setdefault(None if alone else signature(fit), []).append(i)
     shards = []

@@ -2,6 +2,7 @@
 # SPDX-License-Identifier: BSD-3-Clause
 """Shards over the workers of whatever joblib backend is in use."""
 
+import pickle
 from collections.abc import Iterator, Sequence
 from concurrent.futures.process import BrokenProcessPool
 from typing import Any
@@ -47,11 +48,18 @@ def train_shards(
             yield position, result, ""
     except _LOST:
         pass
+    except (pickle.PicklingError, TypeError, AttributeError) as error:
+        # What cannot be sent is trained here; errors of fits are results, not exceptions.
+        if "pickle" not in str(error).lower():
+            raise
+        for position, shard in missing.items():
+            yield position, train_shard(shard), ""
+        return
     for position, shard in missing.items():
         try:
             ((_, result),) = _run([(position, shard)], n_jobs)
         except _LOST as error:
-            yield position, None, f"its worker process died twice: {error}"
+            yield position, None, f"its worker process died: {error}"
         else:
             yield position, result, ""
 

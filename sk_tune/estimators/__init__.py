@@ -11,9 +11,11 @@ from sk_tune.estimators._preparation import (
     PreparedFit,
     adopt_training,
     first_seed,
-    is_unchanged,
+    fit_as_overridden,
 )
 from sk_tune.estimators._rnn import RNNClassifier, RNNRegressor
+from sk_tune.estimators._seams import is_unchanged
+from sk_tune.estimators._validation import check_parameters
 
 __all__ = [
     "CNNClassifier",
@@ -28,6 +30,8 @@ __all__ = [
     "RNNClassifier",
     "RNNRegressor",
     "adopt_training",
+    "check_parameters",
     "first_seed",
+    "fit_as_overridden",
     "is_unchanged",
 ]

@@ -34,6 +34,7 @@ from sk_tune.estimators._rows import (
     rows_that_count,
     to_tensor,
 )
+from sk_tune.estimators._seams import is_unchanged
 from sk_tune.estimators._training_net import TrainingNet
 from sk_tune.estimators._training_options import TrainingOptions
 from sk_tune.estimators._validation import (
@@ -174,7 +175,10 @@ class NetworkEstimator(TrainingParameters, BaseEstimator, ABC):  # type: ignore[
             If the loss or a weight becomes infinite or NaN.
         """
         fresh = not (self.warm_start and hasattr(self, "net_"))
-        state = adopted_state(self, X, y, sample_weight) if fresh else None
+        # What a class derived from this one makes of its data, only its own fit knows.
+        state = None
+        if fresh and is_unchanged(self):
+            state = adopted_state(self, X, y, sample_weight)
         if state is not None:
             return self._adopt(X, y, sample_weight, state)
         return self._fit(X, y, sample_weight, fresh=fresh, n_epochs=None)

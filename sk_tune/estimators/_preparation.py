@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 import torch
-from sklearn.base import BaseEstimator
+from sklearn.base import clone
 from torch import Tensor, nn
 
 from sk_tune._compat import safe_indexing
@@ -24,22 +24,18 @@ from sk_tune.estimators._training_options import TrainingOptions
 from sk_tune.estimators._validation import check_parameters, resolve_device, resolve_seed
 from sk_tune.training import TensorSet, TrainingState
 
-__all__ = ["FitPreparer", "PreparedFit", "adopt_training", "first_seed", "is_unchanged"]
+__all__ = [
+    "FitPreparer",
+    "PreparedFit",
+    "adopt_training",
+    "first_seed",
+    "fit_as_overridden",
+]
 
 Array = npt.NDArray[Any]
 
 # Parameters on which it depends what an estimator makes of its data.
 _DATA_PARAMETERS = ("dtype", "device", "input_shape")
-_SEAMS = (
-    "fit",
-    "_fit",
-    "_encode",
-    "_make_net",
-    "_seeded_module",
-    "_to_sets",
-    "_options",
-    "_predictions",
-)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -215,17 +211,16 @@ class FitPreparer:
         if key not in self._monitors:
             X_checked = twin._check_X(_at(X, monitor), reset=False)
             y_checked = twin._check_target(X_checked, _at(y, monitor))
-            known = None
+            known = np.ones(len(y_checked), dtype=bool)
             if hasattr(twin, "classes_") and y_checked.ndim == 1:
-                # A class that the training rows lack has no output, and so no loss.
                 known = np.isin(y_checked, twin.classes_)
                 y_checked = np.where(known, y_checked, twin.classes_[0])
             target = twin._encode_target(y_checked)
-            weight = None
-            if known is not None and not known.all():
-                weight = to_tensor(known.astype(np.float64), twin.dtype, device)
+            # A class that the training rows lack has no output: it is never predicted, and
+            # torch leaves this index out of the loss.
+            target = np.where(known, target, -100) if not known.all() else target
             own_X, own_y = (to_tensor(a, twin.dtype, device) for a in (X_checked, target))
-            self._monitors[key] = (TensorSet(own_X, own_y, weight), monitor)
+            self._monitors[key] = (TensorSet(own_X, own_y), monitor)
         return self._monitors[key][0]
 
 
@@ -262,6 +257,53 @@ def adopt_training(
     return estimator._adopt(X, y, sample_weight, state)
 
 
+def fit_as_overridden(
+    estimator: NetworkEstimator,
+    X: Any,
+    y: Any,
+    *,
+    seed: int,
+    n_epochs: int,
+    rows: Array | None = None,
+    sample_weight: Any = None,
+    monitor: Array | None = None,
+) -> tuple[TrainingState, Array | None]:
+    """Train by an estimator's own ``fit``, for classes that override a part of it.
+
+    Parameters
+    ----------
+    estimator : NetworkEstimator
+        It is not changed.
+    X, y : array-like
+        Features and targets.
+    seed : int
+        Its ``random_state``.
+    n_epochs : int
+        Its ``max_epochs``.
+    rows : ndarray or None, default=None
+        Positions of the rows to train on; all if None.
+    sample_weight : array-like or None, default=None
+        Weights of all rows.
+    monitor : ndarray or None, default=None
+        Positions of the rows to predict; there are no curves of them.
+
+    Returns
+    -------
+    state : TrainingState
+        Where training stands.
+    predictions : ndarray or None
+        On the monitor rows.
+    """
+    own = clone(estimator).set_params(random_state=seed, max_epochs=n_epochs)
+    weight = {} if sample_weight is None else {"sample_weight": _at(sample_weight, rows)}
+    own.fit(_at(X, rows), _at(y, rows), **weight)
+    predictions = None
+    if monitor is not None:
+        predict = getattr(own, "predict_proba", own.predict)
+        predictions = predict(_at(X, monitor))
+    return training_state(own.net_), predictions
+
+
 def first_seed(estimator: NetworkEstimator) -> int:
     """Return the seed that a fit of an estimator would take.
 
@@ -278,23 +320,6 @@ def first_seed(estimator: NetworkEstimator) -> int:
     return resolve_seed(estimator.random_state)
 
 
-def is_unchanged(estimator: BaseEstimator) -> bool:
-    """Return whether an estimator trains as its class in sk_tune does.
-
-    Parameters
-    ----------
-    estimator : estimator
-        Of sk_tune, or of a class derived from one.
-
-    Returns
-    -------
-    bool
-        False if a method that takes part in training was overridden.
-    """
-    cls = type(estimator)
-    return all(getattr(cls, name).__module__.startswith("sk_tune.") for name in _SEAMS)
-
-
 def _unfitted(estimator: NetworkEstimator) -> NetworkEstimator:
     """Return a copy with the same parameters and nothing that was learnt."""
     twin = copy.copy(estimator)
@@ -305,7 +330,11 @@ def _unfitted(estimator: NetworkEstimator) -> NetworkEstimator:
 
 
 def _at(part: Any, rows: Array | None) -> Any:
-    return part if part is None or rows is None else safe_indexing(part, rows)
+    return (
+        part
+        if part is None or rows is None
+        else safe_indexing(part, np.ascontiguousarray(rows))
+    )
 
 
 def _load(module: nn.Module, state: TrainingState) -> None:

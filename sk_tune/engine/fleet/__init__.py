@@ -4,6 +4,7 @@
 
 from sk_tune.engine.fleet._course import Course, SeededCourse
 from sk_tune.engine.fleet._losses import LOSSES, loss_by_autograd
+from sk_tune.engine.fleet._module import ModuleProgram
 from sk_tune.engine.fleet._optimizers import Settings
 from sk_tune.engine.fleet._records import Outcome, Recipe, Row
 from sk_tune.engine.fleet._tile import build_program
@@ -12,6 +13,7 @@ from sk_tune.engine.fleet._train import train_fleet
 __all__ = [
     "LOSSES",
     "Course",
+    "ModuleProgram",
     "Outcome",
     "Recipe",
     "Row",

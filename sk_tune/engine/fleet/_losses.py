@@ -54,9 +54,16 @@ def _cross_entropy(
     return _weighted(losses, gradient, share)
 
 
-def _cross_entropy_per_sample(outputs: Tensor, targets: Tensor) -> Tensor:
+def _mean_cross_entropy(outputs: Tensor, targets: Tensor, weight: Tensor | None) -> Tensor:
     log_p = torch.log_softmax(outputs, dim=-1)
-    return log_p.gather(-1, targets.unsqueeze(-1)).squeeze(-1).neg_()
+    index = targets.clamp(min=0).unsqueeze(-1)
+    losses = log_p.gather(-1, index).squeeze(-1).neg_()
+    if weight is None and int(targets.min()) < 0:
+        # As in torch, a negative target is no class and has no loss.
+        weight = (targets >= 0).to(losses.dtype)
+    if weight is None:
+        return losses.mean(dim=1)
+    return (losses * weight).sum(dim=1) / weight.sum(dim=1)
 
 
 def _binary_cross_entropy(
@@ -115,7 +122,7 @@ def _weighted_mean(
 
 
 LOSSES: dict[str, RowLoss] = {
-    "cross_entropy": RowLoss(_cross_entropy, _mean_of(_cross_entropy_per_sample)),
+    "cross_entropy": RowLoss(_cross_entropy, _mean_cross_entropy),
     "binary_cross_entropy": RowLoss(
         _binary_cross_entropy, _mean_of(_binary_cross_entropy_per_sample)
     ),

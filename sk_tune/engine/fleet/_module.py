@@ -45,7 +45,8 @@ class ModuleProgram(Program):
         super().__init__(*stacked_parts(modules), dropout)
         # The one with most layers: a network without dropout leaves the layers out.
         pattern = max(modules, key=lambda m: sum(1 for _ in m.modules()))
-        self.pattern = _with_twins(copy.deepcopy(pattern))
+        # sk_tune's own networks ask a twin for the outputs alone, and with lengths.
+        self.pattern = _with_twins(copy.deepcopy(pattern), own=isinstance(pattern, RNN))
         if isinstance(self.pattern, RNN):
             self.pattern.padded = padded
         self._seeded = [m for m in self.pattern.modules() if isinstance(m, _SeededTwin)]
@@ -206,25 +207,45 @@ class _SeededTwin(nn.Module):
         return x * keep.view(x.shape)
 
 
-def _with_twins(module: nn.Module) -> nn.Module:
+class _TorchRecurrence(RowRecurrence):
+    """A recurrence that is called as torch's are: (B, T, F) to outputs and last states."""
+
+    def __init__(self, recurrence: nn.RNNBase) -> None:
+        super().__init__(recurrence)
+        self.hidden_size = recurrence.hidden_size
+        self.is_lstm = isinstance(recurrence, nn.LSTM)
+
+    def forward(self, x: Tensor, states: Any = None) -> Any:  # type: ignore[override]
+        if states is not None:
+            raise NotImplementedError("A fleet's recurrence begins at 0.")
+        out = super().forward(x, None)
+        last = [out[:, -1, : self.hidden_size]]
+        if out.shape[-1] > self.hidden_size:
+            last.append(out[:, 0, self.hidden_size :])
+        hidden = torch.stack(last)
+        # The last cell state of an LSTM is not kept; who uses it fails, and is left alone.
+        return out, ((hidden, None) if self.is_lstm else hidden)
+
+
+def _with_twins(module: nn.Module, *, own: bool) -> nn.Module:
     """Replace the layers of a module that need another form, in place."""
     for name, child in module.named_children():
-        twin = _twin(child)
+        twin = _twin(child, own=own)
         if twin is child:
-            _with_twins(child)
+            _with_twins(child, own=own)
         else:
             setattr(module, name, twin)
     return module
 
 
-def _twin(layer: nn.Module) -> nn.Module:
+def _twin(layer: nn.Module, *, own: bool) -> nn.Module:
     on_cpu = all(p.device.type == "cpu" for p in layer.parameters())
     if isinstance(layer, SeededDropout):
         return _SeededTwin()
     if _is_torch_dropout(layer):
         return TorchDropout()
     if isinstance(layer, nn.RNNBase):
-        return RowRecurrence(layer)
+        return RowRecurrence(layer) if own else _TorchRecurrence(layer)
     if on_cpu and row_conv_fits(layer):
         return RowConv(layer)
     if on_cpu and row_pool_fits(layer):

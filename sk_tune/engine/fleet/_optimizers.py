@@ -77,6 +77,7 @@ class RowOptimizer:
         self.settings: list[Settings] = []
         self.n_steps: list[int] = []
         self.moments: dict[str, RowTensors] = {}
+        self.positions: list[int] = []
         self._runs: list[slice] = []
         self._viewed: dict[tuple[int, int], tuple[Sequence[Tensor], list[Any]]] = {}
 
@@ -85,6 +86,7 @@ class RowOptimizer:
         parameters: RowTensors,
         settings: Sequence[Settings],
         states: Sequence[dict[int, dict[str, Any]]],
+        positions: Sequence[int] | None = None,
     ) -> None:
         """Add rows.
 
@@ -96,11 +98,17 @@ class RowOptimizer:
             One for each.
         states : sequence of dict
             The state of each row's optimizer, as in its ``state_dict``; empty at a start.
+        positions : sequence of int or None, default=None
+            The number of each parameter among all of the module, of which some may not be
+            trained; 0, 1, … if None.
         """
+        self.positions = list(positions or range(len(parameters.tensors)))
         for name in _MOMENTS[self.kind]:
             new = RowTensors({
                 key: _first_moments(tensor, name, [state.get(i, {}) for state in states])
-                for i, (key, tensor) in enumerate(parameters.tensors.items())
+                for i, (key, tensor) in zip(
+                    self.positions, parameters.tensors.items(), strict=True
+                )
             })
             if name in self.moments:
                 self.moments[name].extend(new)
@@ -144,10 +152,9 @@ class RowOptimizer:
         }
         step = torch.tensor(float(self.n_steps[position])).numpy()
         counter = {} if self.kind == "sgd" else {"step": step}
-        n_parameters = len(next(iter(self.moments.values())).tensors)
         return {
-            i: counter | {name: arrays[i] for name, arrays in by_name.items()}
-            for i in range(n_parameters)
+            position: counter | {name: arrays[i] for name, arrays in by_name.items()}
+            for i, position in enumerate(self.positions)
         }
 
     def begin_epoch(self, rates: Sequence[Sequence[float]]) -> None:

@@ -140,7 +140,10 @@ class Tile:
         rows = [row for _, row in entries]
         program = build_program(rows)
         states = [row.state.moments for row in rows]
-        self.optimizer.extend(program.parameters, [r.settings for r in rows], states)
+        trained = [p.requires_grad for p in rows[0].module.parameters()]
+        positions = [i for i, is_trained in enumerate(trained) if is_trained]
+        settings = [row.settings for row in rows]
+        self.optimizer.extend(program.parameters, settings, states, positions)
         best = _best_weights(program, rows)
         if self.rows:
             if self._best is not None or best is not None:

@@ -125,14 +125,14 @@ class _EpochRecord:
     def __init__(self, sets: Sequence[TensorSet], n_steps: int) -> None:
         self._sizes = [len(s) for s in sets]
         like = sets[0].X
-        self._losses = like.new_zeros(n_steps, len(sets))
-        self._totals = like.new_zeros(n_steps, len(sets))
+        self._losses = like.new_zeros(n_steps, len(sets), dtype=torch.float64)
+        self._totals = like.new_zeros(n_steps, len(sets), dtype=torch.float64)
         self._passed = [0] * len(sets)
         self._parts: list[Tensor | None] = [None, None, None]
 
     def add(self, batch: RowBatch, losses: Tensor, outputs: Tensor) -> None:
         rows, n = batch.rows, outputs.shape[1]
-        self._losses[batch.step, rows] = losses
+        self._losses[batch.step, rows] = losses.double()
         total = float(n) if batch.weight is None else batch.weight.sum(dim=1)
         self._totals[batch.step, rows] = total
         start = self._passed[rows.start]

@@ -1,0 +1,185 @@
+"""Contract 4: no row that a network is scored on has a part in its training."""
+
+import numpy as np
+import pytest
+from sklearn.datasets import load_breast_cancer
+from sklearn.model_selection import KFold
+from torch import nn
+
+from sk_tune import (
+    CNNClassifier,
+    MLPClassifier,
+    MLPRegressor,
+    NetRegressor,
+    RNNClassifier,
+)
+from sk_tune.engine import Fit, fitted_estimator, train
+
+ROWS, MONITOR = np.arange(150), np.arange(150, 200)
+ENGINES = ["fleet", "reference"]
+
+
+class Layers(nn.Module):
+    """A user's module with batch normalisation and dropout."""
+
+    def __init__(self, n_features, n_outputs):
+        super().__init__()
+        self.layers = nn.Sequential(
+            nn.Linear(n_features, 8),
+            nn.BatchNorm1d(8),
+            nn.ReLU(),
+            nn.Dropout(0.2),
+            nn.Linear(8, n_outputs),
+        )
+
+    def forward(self, x):
+        return self.layers(x)
+
+
+SMALL = {"max_epochs": 3, "batch_size": 32}
+ESTIMATORS = {
+    "mlp": MLPClassifier(**SMALL, width=8, normalization="batch", class_weight="balanced"),
+    "mlp, early stopping": MLPClassifier(
+        **SMALL, width=8, dropout=0.2, early_stopping=True, validation_fraction=0.2
+    ),
+    "mlp, full batch": MLPClassifier(max_epochs=3, batch_size=-1, width=8),
+    "mlp regressor": MLPRegressor(**SMALL, width=8),
+    "cnn": CNNClassifier(**SMALL, n_channels=2, width=6, input_shape=(8, 8)),
+    "rnn": RNNClassifier(**SMALL, hidden_size=5, input_shape=(8, 8), normalization="batch"),
+    "net regressor": NetRegressor(Layers, **SMALL, early_stopping=True),
+}
+
+
+def _fit(estimator, X, y, **changes):
+    own = {"rows": ROWS, "monitor": MONITOR, "seed": 0}
+    return Fit(estimator=estimator, X=X, y=y, **{**own, **changes})
+
+
+def _assert_same_training(ours, reference):
+    assert (ours.status, reference.status) == ("trained", "trained")
+    np.testing.assert_array_equal(ours.train_loss, reference.train_loss)
+    for name, array in reference.state.weights.items():
+        np.testing.assert_array_equal(ours.state.weights[name], array)
+    for index, moments in reference.state.moments.items():
+        for name, array in moments.items():
+            np.testing.assert_array_equal(ours.state.moments[index][name], array)
+    assert ours.state.stopping == reference.state.stopping
+
+
+@pytest.mark.parametrize("engine", ENGINES)
+@pytest.mark.parametrize("name", ESTIMATORS)
+def test_monitor_rows_change_no_weight(name, engine, digits):
+    """Other features and targets of the monitor rows change the scores, and only them."""
+    X, y = digits.X.copy(), digits.y.copy()
+    X[MONITOR] = X[MONITOR][:, ::-1] * 50 - 3
+    y[MONITOR] = y[MONITOR][::-1]
+
+    (before,) = train([_fit(ESTIMATORS[name], *digits)], engine=engine)
+    (after,) = train([_fit(ESTIMATORS[name], X, y)], engine=engine)
+
+    _assert_same_training(after, before)
+    assert (after.predictions != before.predictions).any()
+    assert (after.monitor_loss != before.monitor_loss).any()
+
+
+@pytest.mark.parametrize("engine", ENGINES)
+@pytest.mark.parametrize("name", ESTIMATORS)
+def test_being_watched_changes_no_weight(name, engine, digits):
+    """Without monitor rows, or with few of them, the training is the same, bit by bit."""
+    fit = _fit(ESTIMATORS[name], *digits)
+    unwatched = _fit(ESTIMATORS[name], *digits, monitor=None)
+    hardly = _fit(ESTIMATORS[name], *digits, monitor=MONITOR[:1])
+
+    watched, alone, little = (
+        train([f], engine=engine)[0] for f in (fit, unwatched, hardly)
+    )
+
+    assert alone.predictions is None
+    assert np.isnan(alone.monitor_score).all()
+    assert len(little.predictions) == 1
+    for trained in (alone, little):
+        _assert_same_training(trained, watched)
+
+
+@pytest.mark.parametrize("engine", ENGINES)
+@pytest.mark.parametrize("name", ["mlp, early stopping", "mlp regressor"])
+def test_rows_that_are_left_out_change_nothing(name, engine, digits):
+    """A network of some rows is that of a table which has no others."""
+    X, y = digits
+    rows = ROWS[::2]
+
+    (part,) = train([_fit(ESTIMATORS[name], X, y, rows=rows)], engine=engine)
+    (whole,) = train(
+        [_fit(ESTIMATORS[name], X[rows], y[rows], rows=None, monitor=None)], engine=engine
+    )
+
+    _assert_same_training(part, whole)
+
+
+@pytest.mark.parametrize("engine", ENGINES)
+@pytest.mark.parametrize(
+    "params", [{}, {"early_stopping": True}], ids=["plain", "stopping"]
+)
+def test_noise_is_scored_at_chance(params, engine):
+    """Networks that fit their noise score half on the rows of the other folds."""
+    X, _ = load_breast_cancer(return_X_y=True)
+    X = ((X - X.mean(axis=0)) / X.std(axis=0))[:400]
+    y = np.random.default_rng(0).permutation(np.arange(400) % 2)
+    folds = KFold(4, shuffle=True, random_state=0).split(X)
+    estimator = MLPClassifier(
+        width=64, n_layers=1, max_epochs=40, learning_rate=0.03, batch_size=32, **params
+    )
+    fits = [
+        Fit(estimator=estimator, X=X, y=y, rows=rows, monitor=monitor, seed=seed)
+        for seed, (rows, monitor) in enumerate(folds)
+    ]
+
+    trained = train(fits, engine=engine)
+
+    learnt = [t.state.history[-1]["train_score"] for t in trained]
+    assert min(learnt) > (0.6 if params else 0.8)
+    # Four standard deviations of the mean of 400 throws of a coin.
+    scores = [t.monitor_score[-1] for t in trained]
+    assert abs(np.mean(scores) - 0.5) < 4 * 0.5 / np.sqrt(400)
+
+
+def test_a_regressors_target_is_scaled_by_its_own_rows(diabetes):
+    """The monitor's targets move neither the scale nor the mean of the predictions."""
+    y = diabetes.y.copy()
+    y[MONITOR] *= 1000
+    estimator = MLPRegressor(**SMALL, width=8)
+
+    (before,), (after,) = (train([_fit(estimator, diabetes.X, t)]) for t in (diabetes.y, y))
+
+    np.testing.assert_array_equal(after.predictions, before.predictions)
+    _assert_same_training(after, before)
+
+
+@pytest.mark.parametrize("engine", ENGINES)
+@pytest.mark.parametrize("name", ["mlp", "mlp, early stopping", "cnn", "rnn"])
+def test_the_last_monitor_score_is_that_of_the_predictions(name, engine, digits):
+    """Without early stopping it is the fitted estimator's score on the monitor rows."""
+    X, y = digits
+    fit = _fit(ESTIMATORS[name], X, y)
+
+    (trained,) = train([fit], engine=engine)
+
+    estimator = fitted_estimator(fit, trained)
+    np.testing.assert_allclose(
+        estimator.predict_proba(X[MONITOR]), trained.predictions, atol=1e-6
+    )
+    score = estimator.score(X[MONITOR], y[MONITOR])
+    assert trained.monitor_score[estimator.best_epoch_ - 1] == pytest.approx(score)
+
+
+def test_a_row_of_a_class_that_training_lacks_counts_as_wrong(digits):
+    """The monitor score is the estimator's score, not one over the easier rows."""
+    y = digits.y.copy()
+    y[MONITOR[:20]] = 77
+    fit = _fit(MLPClassifier(width=16, max_epochs=20), digits.X, y)
+
+    (trained,) = train([fit])
+
+    score = fitted_estimator(fit, trained).score(digits.X[MONITOR], y[MONITOR])
+    assert 0 < score <= 0.6
+    assert trained.monitor_score[-1] == pytest.approx(score)

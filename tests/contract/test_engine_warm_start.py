@@ -1,0 +1,205 @@
+"""Contract 5: some epochs, and then more, equal all of them at once.
+
+Through ``Fit.state`` in one engine to the last bit, and from one engine to the other within
+1e-9 in float64.
+"""
+
+import pickle
+
+import numpy as np
+import pytest
+from torch import nn
+
+import sk_tune
+from sk_tune.engine import Fit, fitted_estimator, train
+from sk_tune.estimators._net_state import training_state
+
+ROWS, MONITOR = np.arange(150), np.arange(150, 200)
+BASE = {"max_epochs": 9, "batch_size": 32, "dtype": "float64", "learning_rate": 0.005}
+
+
+class Layers(nn.Module):
+    """A user's module with batch normalisation and torch's own dropout."""
+
+    def __init__(self, n_features, n_outputs):
+        super().__init__()
+        self.layers = nn.Sequential(
+            nn.Linear(n_features, 8),
+            nn.BatchNorm1d(8),
+            nn.ReLU(),
+            nn.Dropout(0.2),
+            nn.Linear(8, n_outputs),
+        )
+
+    def forward(self, x):
+        return self.layers(x)
+
+
+STOPPING = {"early_stopping": True, "validation_fraction": 0.2}
+ARCHITECTURES = {
+    "MLP": {"hidden_layer_sizes": (10, 8)},
+    # SGD, because the others blow up the rounding of biases before a batch norm.
+    "CNN": {"n_channels": 2, "width": 6, "input_shape": (8, 8), "optimizer": "sgd"},
+    "RNN": {"hidden_size": 5, "input_shape": (8, 8)},
+    "Net": {"module": Layers, "optimizer": "sgd"},
+}
+CASES = {
+    **{name: ("MLP", {"optimizer": name}) for name in ("adamw", "adam", "sgd", "rmsprop")},
+    **{
+        name: ("MLP", {"lr_schedule": name})
+        for name in ("constant", "cosine", "one_cycle", "step")
+    },
+    "early stopping": ("MLP", {**STOPPING, "patience": 9}),
+    "best epoch before the pause": (
+        "MLP",
+        {**STOPPING, "patience": 9, "learning_rate": 0.1, "lr_schedule": "constant"},
+    ),
+    "stops in the second part": ("MLP", {**STOPPING, "patience": 4, "tol": 1.0}),
+    "stops in the first part": ("MLP", {**STOPPING, "patience": 2, "tol": 9.0}),
+    "dropout": ("MLP", {"dropout": 0.3}),
+    "batch norm": ("MLP", {"normalization": "batch", "optimizer": "sgd"}),
+    "full batch": ("MLP", {"batch_size": -1}),
+    "penalties": ("MLP", {"l1": 1e-3, "gradient_clip": 0.3, "label_smoothing": 0.1}),
+    "cnn": ("CNN", {**STOPPING, "dropout": 0.2}),
+    "rnn": ("RNN", {"dropout": 0.2, "bidirectional": True}),
+    "net": ("Net", {"lr_schedule": "one_cycle"}),
+    "net, early stopping": ("Net", STOPPING),
+}
+# Epochs of the first part, where it is not 3.
+FIRST = {"best epoch before the pause": 7}
+ROUTES = [(a, b) for a in ("fleet", "reference") for b in ("fleet", "reference")]
+
+
+def _fit(data, name, params, **changes):
+    own = {**BASE, **ARCHITECTURES[name], **params}
+    return Fit(
+        estimator=getattr(sk_tune, f"{name}Classifier")(**own),
+        X=data.X,
+        y=data.y % 3,
+        rows=ROWS,
+        monitor=MONITOR,
+        seed=7,
+        **changes,
+    )
+
+
+def _arrays(trained):
+    """Return all that is trained, as a dictionary of arrays."""
+    state = trained.state
+    arrays = {"predictions": trained.predictions}
+    for part in ("weights", "last_weights", "best_weights"):
+        for name, array in (getattr(state, part) or {}).items():
+            arrays[f"{part} {name}"] = array
+    for index, moments in state.moments.items():
+        for name, array in moments.items():
+            arrays[f"moment {index} {name}"] = array
+    for key in ("train_loss", "valid_loss", "monitor_loss", "monitor_score", "lr", "epoch"):
+        arrays[key] = state.curve(key)
+    return arrays
+
+
+@pytest.fixture(scope="module")
+def at_once(digits):
+    """Return a function that gives nine epochs of a case at once, from the first engine."""
+    known = {}
+
+    def at_once(case, engine):
+        if (case, engine) not in known:
+            fit = _fit(digits, *CASES[case])
+            (known[case, engine],) = train([fit], engine=engine)
+        return known[case, engine]
+
+    return at_once
+
+
+@pytest.mark.parametrize("route", ROUTES, ids=" then ".join)
+@pytest.mark.parametrize("case", CASES)
+def test_three_epochs_and_six_more_equal_nine(case, route, digits, at_once):
+    """Weights, moments, schedule, order of batches and dropout go on where they stood."""
+    first, second = route
+    expected, n_epochs = at_once(case, first), FIRST.get(case, 3)
+
+    (part,) = train([_fit(digits, *CASES[case], n_epochs=n_epochs)], engine=first)
+    rest = _fit(digits, *CASES[case], n_epochs=9 - n_epochs, state=part.state)
+    (whole,) = train([rest], engine=second)
+
+    assert len(part.train_loss) == min(n_epochs, len(expected.train_loss))
+    ours, reference = _arrays(whole), _arrays(expected)
+    assert set(ours) == set(reference)
+    for name, array in reference.items():
+        if first == second:
+            np.testing.assert_array_equal(ours[name], array, err_msg=name)
+        else:
+            np.testing.assert_allclose(ours[name], array, atol=1e-9, rtol=0, err_msg=name)
+    assert whole.state.n_steps == expected.state.n_steps
+    assert whole.state.stopping.best_epoch == expected.state.stopping.best_epoch
+    assert whole.state.stopping.n_waited == expected.state.stopping.n_waited
+
+
+def test_the_cases_stop_where_their_names_say(at_once):
+    """Early stopping ends one case before the pause, one after it, and two not at all."""
+    stops = {case: at_once(case, "fleet") for case in CASES}
+
+    assert len(stops["stops in the first part"].train_loss) <= 3
+    assert 3 < len(stops["stops in the second part"].train_loss) < 9
+    for case in ("early stopping", "best epoch before the pause"):
+        assert len(stops[case].train_loss) == 9
+    assert stops["best epoch before the pause"].state.stopping.best_epoch < 7
+
+
+@pytest.mark.parametrize("engine", ["fleet", "reference"])
+def test_a_state_survives_a_pickle_and_is_not_changed(engine, digits, at_once):
+    """Epochs one by one from pickled states equal nine; the states stay as they were."""
+    state, states = None, []
+    for _ in range(9):
+        fit = _fit(digits, *CASES["early stopping"], n_epochs=1, state=state)
+        (trained,) = train([fit], engine=engine)
+        state = pickle.loads(pickle.dumps(trained.state))
+        states.append((state, pickle.dumps(state)))
+
+    expected = _arrays(at_once("early stopping", engine))
+    for name, array in _arrays(trained).items():
+        np.testing.assert_array_equal(array, expected[name], err_msg=name)
+    for kept, before in states:
+        assert pickle.dumps(kept) == before
+
+
+@pytest.mark.parametrize("engine", ["fleet", "reference"])
+def test_rows_that_stand_at_different_epochs_go_on_side_by_side(engine, digits):
+    """A fleet of rows that have trained for 0, 2 and 5 epochs brings each to its ninth."""
+    fits = [_fit(digits, "MLP", {"dropout": 0.1 * i}) for i in range(3)]
+    expected = train(fits, engine=engine)
+
+    rest = []
+    for i, n_epochs in enumerate((0, 2, 5)):
+        state = None
+        if n_epochs:
+            part = _fit(digits, "MLP", {"dropout": 0.1 * i}, n_epochs=n_epochs)
+            state = train([part], engine=engine)[0].state
+        more = {"n_epochs": 9 - n_epochs, "state": state}
+        rest.append(_fit(digits, "MLP", {"dropout": 0.1 * i}, **more))
+
+    for ours, reference in zip(train(rest, engine=engine), expected, strict=True):
+        assert len(ours.train_loss) == 9
+        np.testing.assert_allclose(ours.predictions, reference.predictions, atol=1e-12)
+
+
+@pytest.mark.parametrize("engine", ["fleet", "reference"])
+def test_partial_fit_and_the_engine_continue_each_other(engine, digits):
+    """Three epochs by partial_fit, three by the engine and three more equal nine."""
+    fit = _fit(digits, *CASES["dropout"])
+    X, y = digits.X[ROWS], (digits.y % 3)[ROWS]
+    estimator = fit.estimator.set_params(random_state=7)
+    expected = sk_tune.MLPClassifier(**estimator.get_params()).fit(X, y)
+
+    first = sk_tune.MLPClassifier(**estimator.get_params()).partial_fit(X, y, n_epochs=3)
+    state = training_state(first.net_)
+    more = _fit(digits, *CASES["dropout"], n_epochs=3, state=state)
+    (trained,) = train([more], engine=engine)
+    last = fitted_estimator(more, trained).partial_fit(X, y, n_epochs=3)
+
+    assert last.n_epochs_ == 9
+    np.testing.assert_allclose(
+        last.predict_proba(digits.X), expected.predict_proba(digits.X), atol=1e-9
+    )
+    assert last.history_[:, "lr"] == expected.history_[:, "lr"]

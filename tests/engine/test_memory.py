@@ -1,0 +1,135 @@
+"""How many rows train at a time: as many as pay, and as fit."""
+
+import os
+
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+from torch import nn
+
+from sk_tune.engine import _memory
+from sk_tune.engine._memory import available_memory, rows_at_a_time
+from sk_tune.engine.fleet import Recipe, Row, SeededCourse, Settings
+from sk_tune.training import StoppingState, TensorSet, TrainingState
+
+
+def _row(n_samples=100, n_features=10, width=16):
+    module = nn.Sequential(
+        nn.Linear(n_features, width), nn.BatchNorm1d(width), nn.Linear(width, 2)
+    )
+    return Row(
+        module=module,
+        course=SeededCourse(
+            0,
+            learning_rate=0.1,
+            lr_schedule="constant",
+            schedule_epochs=1,
+            patience=None,
+            tol=0.0,
+            stopping=StoppingState(),
+            first_epoch=0,
+        ),
+        settings=Settings(momentum=0.9, beta_2=0.999, weight_decay=0.0),
+        state=TrainingState(seed=0, weights={}, moments={}),
+        n_epochs=1,
+        train=TensorSet(torch.zeros(n_samples, n_features), torch.zeros(n_samples)),
+        valid=None,
+        monitor=None,
+        learning_rate=0.1,
+    )
+
+
+def _recipe(batch_size=32):
+    return Recipe(
+        optimizer="sgd",
+        nesterov=False,
+        batch_size=batch_size,
+        loss=None,
+        score=None,
+        draws_globally=False,
+    )
+
+
+@given(limit=st.integers(0, 2**40), width=st.sampled_from([1, 16, 400]))
+def test_at_least_one_row_trains_and_on_a_cpu_few(limit, width):
+    """Even without any memory, and even with all of it."""
+    n_rows = rows_at_a_time(_row(width=width), _recipe(), limit)
+
+    assert 1 <= n_rows <= 24
+
+
+@given(limits=st.lists(st.integers(0, 2**26), min_size=2, max_size=2).map(sorted))
+def test_more_memory_never_means_fewer_rows(limits):
+    """The count grows with the limit."""
+    row, recipe = _row(), _recipe()
+
+    counts = [rows_at_a_time(row, recipe, limit) for limit in limits]
+
+    assert counts == sorted(counts)
+
+
+@pytest.mark.parametrize(
+    "larger",
+    [
+        {"row": _row(width=512)},
+        {"row": _row(n_features=4000)},
+        {"recipe": _recipe(batch_size=-1), "row": _row(n_samples=20_000)},
+    ],
+    ids=["wide", "many features", "full batch"],
+)
+def test_larger_networks_and_batches_mean_fewer_rows(larger):
+    """What a row needs depends on its weights, its activations and its batch."""
+    small = {"row": _row(), "recipe": _recipe(), "memory_limit": 2**20}
+
+    assert rows_at_a_time(**{**small, **larger}) < rows_at_a_time(**small)
+
+
+def test_all_rows_of_a_limit_fit_into_it():
+    """At least the weights, their gradients and two moments of each row do."""
+    row = _row(width=1000)
+    n_bytes = 4 * sum(p.numel() for p in row.module.parameters())
+
+    n_rows = rows_at_a_time(row, _recipe(), 100 * n_bytes)
+
+    assert 1 < n_rows <= 100 // 4
+
+
+def test_a_batch_is_never_larger_than_the_data():
+    """A batch size beyond the samples costs no more than all samples."""
+    counts = {rows_at_a_time(_row(), _recipe(size), 2**19) for size in (100, 10**9, -1)}
+
+    assert len(counts) == 1
+
+
+def test_measuring_a_module_leaves_it_as_it_was():
+    """Its mode, running means and hooks are those from before."""
+    row = _row()
+    before = {name: t.clone() for name, t in row.module.state_dict().items()}
+
+    rows_at_a_time(row, _recipe(), 2**20)
+
+    assert row.module.training
+    assert all(not layer._forward_hooks for layer in row.module.modules())
+    for name, tensor in row.module.state_dict().items():
+        assert torch.equal(tensor, before[name])
+
+
+def test_free_memory_is_known():
+    """Some of the machine's memory is free, and not more than there is."""
+    total = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+
+    assert 0 < available_memory() <= total or torch.cuda.is_available()
+
+
+@pytest.mark.parametrize("error", [AttributeError, OSError, ValueError])
+def test_a_system_that_does_not_say_counts_as_small(error, monkeypatch):
+    """Windows and macOS have no such number; 4 GiB are assumed."""
+
+    def sysconf(name):
+        raise error(name)
+
+    monkeypatch.setattr(_memory.torch.cuda, "is_available", lambda: False)
+    monkeypatch.setattr(_memory.os, "sysconf", sysconf)
+
+    assert available_memory() == 4 * 2**30

@@ -1,0 +1,215 @@
+"""Fits of estimators as rows: numbers, keys, and modules that cannot run as one."""
+
+import numpy as np
+import pytest
+import torch
+from torch import nn
+from torch.nn import functional as F
+
+from sk_tune import CNNClassifier, MLPClassifier, MLPRegressor, NetClassifier, RNNClassifier
+from sk_tune.engine import Fit
+from sk_tune.engine._rows import EstimatorFit, reason_in_module
+from sk_tune.estimators import FitPreparer
+from sk_tune.training import row_accuracy, row_r2
+
+ROWS = np.arange(100)
+
+
+class Users(nn.Module):
+    """A user's module that does what it is told between two layers."""
+
+    def __init__(self, n_features, n_outputs, act=torch.tanh):
+        super().__init__()
+        self.hidden = nn.Linear(n_features, 8)
+        self.output = nn.Linear(8, n_outputs)
+        self.act = act
+
+    def forward(self, x):
+        return self.output(self.act(self.hidden(x)))
+
+
+def _fit(data, estimator, **changes):
+    own = {"X": data.X, "y": data.y, "rows": ROWS, "seed": 3, "n_epochs": 2}
+    return EstimatorFit(Fit(estimator=estimator, **{**own, **changes}), FitPreparer())
+
+
+# --- Numbers
+
+
+def test_numbers_of_the_estimator_are_the_rows(digits):
+    """Each strength stands in the row under its own name."""
+    estimator = MLPClassifier(
+        learning_rate=0.25,
+        momentum=0.5,
+        weight_decay=0.125,
+        l1=0.75,
+        label_smoothing=0.375,
+        gradient_clip=2.0,
+    )
+
+    row = _fit(digits, estimator).row()
+
+    assert (row.learning_rate, row.l1) == (0.25, 0.75)
+    assert (row.label_smoothing, row.gradient_clip) == (0.375, 2.0)
+    assert (row.settings.momentum, row.settings.weight_decay) == (0.5, 0.125)
+    assert (row.n_epochs, len(row.train)) == (2, 100)
+    assert row.valid is row.monitor is None
+    assert (row.state.seed, row.state.history) == (3, ())
+
+
+@pytest.mark.parametrize("optimizer", ["adamw", "adam", "sgd", "rmsprop"])
+def test_numbers_that_only_torch_knows_are_torchs_defaults(optimizer, digits):
+    """The decay of second moments is that of the optimizer which the estimator builds."""
+    estimator = MLPClassifier(optimizer=optimizer, max_epochs=1, random_state=0)
+    group = estimator.fit(digits.X, digits.y).net_.optimizer_.param_groups[0]
+
+    row = _fit(digits, estimator).row()
+
+    known = {"rmsprop": lambda: group["alpha"], "sgd": lambda: row.settings.beta_2}
+    assert row.settings.beta_2 == known.get(optimizer, lambda: group["betas"][1])()
+
+
+def test_the_epochs_of_a_fit_default_to_those_of_the_estimator(digits):
+    """n_epochs=None is max_epochs."""
+    assert _fit(digits, MLPClassifier(max_epochs=7), n_epochs=None).row().n_epochs == 7
+
+
+def test_rows_of_early_stopping_are_set_aside(digits):
+    """They are part of the training rows, and no others."""
+    estimator = MLPClassifier(early_stopping=True, validation_fraction=0.25, patience=4)
+
+    row = _fit(digits, estimator).row()
+
+    train, valid = row.train.index.tolist(), row.valid.index.tolist()
+    assert (len(train), len(valid)) == (75, 25)
+    assert sorted(train + valid) == ROWS.tolist()
+    assert row.course.patience == 4
+
+
+# --- Keys
+
+
+@pytest.mark.parametrize(
+    "params",
+    [
+        {"learning_rate": 0.5, "dropout": 0.5, "l1": 0.5},
+        {"early_stopping": True, "validation_fraction": 0.2, "patience": 3},
+        {"lr_schedule": "step", "max_epochs": 3},
+    ],
+    ids=["strengths", "stopping", "schedule"],
+)
+def test_rows_that_differ_in_numbers_share_a_key(params, digits):
+    """Data and seed may differ too."""
+    plain = _fit(digits, MLPClassifier())
+    other = _fit(digits, MLPClassifier(**params), rows=ROWS[:90], seed=8)
+
+    assert other.recipe()[1] == plain.recipe()[1]
+    assert hash(other.recipe()[1]) == hash(plain.recipe()[1])
+
+
+def test_rows_of_other_sizes_do_not_share_a_key(digits):
+    """Features and classes fix shapes that no parameter tells of."""
+    few = np.flatnonzero(digits.y < 4)
+    keys = [
+        _fit(digits, MLPClassifier(), **changes).recipe()[1]
+        for changes in ({}, {"X": digits.X[:, :9]}, {"rows": few})
+    ]
+
+    assert len(set(keys)) == 3
+
+
+@pytest.mark.parametrize(
+    ("estimator", "score", "draws"),
+    [
+        (MLPClassifier(), row_accuracy, False),
+        (MLPRegressor(), row_r2, False),
+        (NetClassifier(Users), row_accuracy, True),
+    ],
+    ids=["classifier", "regressor", "net"],
+)
+def test_the_recipe_says_how_to_train(estimator, score, draws, digits):
+    """Score and randomness are those of the estimator's task and kind."""
+    estimator.set_params(optimizer="sgd", batch_size=17, nesterovs_momentum=False)
+
+    recipe, _ = _fit(digits, estimator).recipe()
+
+    assert (recipe.optimizer, recipe.nesterov, recipe.batch_size) == ("sgd", False, 17)
+    assert recipe.score is score
+    assert recipe.draws_globally is draws
+
+
+# --- Modules
+
+
+@pytest.mark.parametrize(
+    "estimator",
+    [
+        MLPClassifier(normalization="batch", dropout=0.2),
+        CNNClassifier(input_shape=(8, 8), n_channels=2),
+        RNNClassifier(input_shape=(8, 8), cell="lstm", bidirectional=True, n_layers=2),
+        NetClassifier(Users),
+    ],
+    ids=["mlp", "cnn", "rnn", "net"],
+)
+def test_modules_of_plain_layers_run_as_one(estimator, digits):
+    """There is no reason against a fleet of them."""
+    assert reason_in_module(_fit(digits, estimator).row()) is None
+
+
+def _branching(h):
+    return h if h.sum() > 0 else -h
+
+
+def _to_numpy(h):
+    return torch.as_tensor(h.detach().numpy())
+
+
+def _noisy(h):
+    return h + torch.randn_like(h)
+
+
+@pytest.mark.parametrize(
+    "act",
+    [_branching, _to_numpy, _noisy, lambda h: F.dropout(h, 0.5)],
+    ids=["branching", "numpy", "noise", "dropout"],
+)
+def test_modules_that_vmap_cannot_carry_have_a_reason(act, digits):
+    """Branches on data, ways out of torch, and random numbers of unknown origin."""
+    row = _fit(digits, NetClassifier(Users, module__act=act)).row()
+
+    reason = reason_in_module(row)
+
+    assert reason.startswith("torch.func.vmap cannot carry its module (")
+    assert "\n" not in reason
+
+
+def test_unused_parameters_are_a_reason(digits):
+    """They have no gradient to batch."""
+
+    class Unused(Users):
+        def __init__(self, n_features, n_outputs):
+            super().__init__(n_features, n_outputs)
+            self.spare = nn.Linear(2, 2)
+
+    assert reason_in_module(_fit(digits, NetClassifier(Unused)).row()) is not None
+
+
+@pytest.mark.parametrize("act", [torch.tanh, _branching], ids=["good", "bad"])
+def test_the_trial_leaves_the_module_as_it_was(act, digits):
+    """Weights, running means, mode and generators are untouched, whatever came out."""
+
+    class Normalised(Users):
+        def __init__(self, n_features, n_outputs, act):
+            super().__init__(n_features, n_outputs, act)
+            self.output = nn.Sequential(nn.BatchNorm1d(8), nn.Dropout(0.5), self.output)
+
+    row = _fit(digits, NetClassifier(Normalised, module__act=act)).row()
+    before = {name: t.clone() for name, t in row.module.state_dict().items()}
+    generator = torch.get_rng_state()
+
+    reason_in_module(row)
+
+    assert row.module.training
+    assert torch.equal(torch.get_rng_state(), generator)
+    for name, tensor in row.module.state_dict().items():
+        assert torch.equal(tensor, before[name])

@@ -1,0 +1,466 @@
+"""``train``: fits in, results out, in order; and what it leaves alone."""
+
+import random
+
+import joblib
+import numpy as np
+import pandas as pd
+import polars as pl
+import pytest
+import torch
+from skorch.callbacks import EpochTimer
+from torch import nn
+from torch.nn import functional as F
+
+from sk_tune import MLPClassifier, MLPRegressor, NetClassifier
+from sk_tune.engine import Fit, fitted_estimator, train
+from sk_tune.exceptions import SkTuneWarning
+
+ROWS, MONITOR = np.arange(150), np.arange(150, 200)
+BASE = {"max_epochs": 2, "batch_size": 32, "learning_rate": 0.01}
+
+
+class Functional(nn.Module):
+    """A module that drops by a function, of which a fleet cannot know the generator."""
+
+    def __init__(self, n_features, n_outputs):
+        super().__init__()
+        self.output = nn.Linear(n_features, n_outputs)
+
+    def forward(self, x):
+        return self.output(F.dropout(x, 0.2, training=self.training))
+
+
+class Deciding(nn.Module):
+    """A module whose course depends on its data."""
+
+    def __init__(self, n_features, n_outputs):
+        super().__init__()
+        self.output = nn.Linear(n_features, n_outputs)
+
+    def forward(self, x):
+        return self.output(x if x.mean() > 0.3 else 2 * x)
+
+
+class OwnFit(MLPClassifier):
+    """An estimator that trains on other labels than it is given."""
+
+    def fit(self, X, y, sample_weight=None):
+        return super().fit(X, (y + 1) % 10, sample_weight)
+
+
+def _mlp(**params):
+    return MLPClassifier(**{**BASE, "hidden_layer_sizes": (8,), **params})
+
+
+def _net(module, **params):
+    return NetClassifier(module, **{**BASE, **params})
+
+
+def _fit(data, estimator=None, **changes):
+    own = {"X": data.X, "y": data.y, "rows": ROWS, "monitor": MONITOR, "seed": 0}
+    return Fit(estimator=estimator or _mlp(), **{**own, **changes})
+
+
+# --- Order and arguments
+
+
+@pytest.mark.parametrize("engine", ["fleet", "reference"])
+def test_results_come_in_the_order_of_the_fits(engine, digits):
+    """Whatever fleets are made of them: each result has its own seed and epochs."""
+    fits = [
+        _fit(digits, _mlp(hidden_layer_sizes=(4 + i % 3,), max_epochs=1 + i % 4), seed=i)
+        for i in range(9)
+    ]
+
+    trained = train(fits, engine=engine)
+
+    assert [t.state.seed for t in trained] == list(range(9))
+    assert [len(t.train_loss) for t in trained] == [1 + i % 4 for i in range(9)]
+    assert [len(t.state.weights["hidden.0.linear.bias"]) for t in trained] == [
+        4 + i % 3 for i in range(9)
+    ]
+    assert {t.engine for t in trained} == {engine}
+
+
+@pytest.mark.parametrize("engine", ["fleet", "reference"])
+def test_no_fits_give_no_results(engine):
+    """An empty list goes in and comes out."""
+    assert train([], engine=engine) == []
+
+
+def test_one_fit_may_come_twice(digits):
+    """The same object twice has two equal results."""
+    fit = _fit(digits)
+
+    first, second = train([fit, fit])
+
+    np.testing.assert_array_equal(first.predictions, second.predictions)
+
+
+def test_an_unknown_engine_is_refused(digits):
+    """The error names the two engines and the one that was asked for."""
+    with pytest.raises(ValueError, match="'fleet' or 'reference'. Got 'turbo'"):
+        train([_fit(digits)], engine="turbo")
+
+
+@pytest.mark.parametrize("n_epochs", [0, -1])
+def test_fewer_than_one_epoch_is_refused(n_epochs, digits):
+    """Before anything is trained."""
+    with pytest.raises(ValueError, match=f"at least 1. Got {n_epochs}"):
+        train([_fit(digits), _fit(digits, n_epochs=n_epochs)])
+
+
+@pytest.mark.parametrize("engine", ["fleet", "reference"])
+def test_n_epochs_counts_and_max_epochs_lays_out_the_schedule(engine, digits):
+    """Three epochs of a schedule for nine see the first three rates of nine."""
+    short, whole = train(
+        [_fit(digits, _mlp(max_epochs=9), n_epochs=3), _fit(digits, _mlp(max_epochs=9))],
+        engine=engine,
+    )
+
+    rates = [t.state.curve("lr") for t in (short, whole)]
+    assert len(rates[0]) == 3
+    np.testing.assert_array_equal(rates[0], rates[1][:3])
+    assert rates[0][2] > rates[1][-1]
+
+
+# --- Seeds
+
+
+@pytest.mark.parametrize("engine", ["fleet", "reference"])
+def test_a_random_state_advances_once_per_fit_and_in_order(engine, digits):
+    """Seeds are drawn in scikit-learn's way; a fit with a seed of its own draws none."""
+    random_state, reference = (np.random.RandomState(0) for _ in range(2))
+    estimators = [
+        _mlp(random_state=random_state, hidden_layer_sizes=(n,)) for n in (4, 5, 4)
+    ]
+    fits = [_fit(digits, e, seed=None) for e in estimators]
+    fits.insert(1, _fit(digits, _mlp(random_state=random_state), seed=11))
+
+    trained = train(fits, engine=engine)
+
+    seeds = reference.randint(np.iinfo(np.int32).max, size=3)
+    assert [t.state.seed for t in trained] == [seeds[0], 11, seeds[1], seeds[2]]
+    assert random_state.randint(1000) == reference.randint(1000)
+
+
+def test_a_fit_without_any_seed_takes_fresh_entropy(digits):
+    """random_state=None gives another network in every fit."""
+    first, second = train([_fit(digits, seed=None), _fit(digits, seed=None)])
+
+    assert first.state.seed != second.state.seed
+    assert (first.predictions != second.predictions).any()
+
+
+def test_the_seed_of_a_state_goes_on(digits):
+    """A fit that goes on needs no seed, and draws none."""
+    (part,) = train([_fit(digits, seed=5, n_epochs=1)])
+    random_state, reference = (np.random.RandomState(0) for _ in range(2))
+
+    more = _fit(digits, _mlp(random_state=random_state), seed=None, state=part.state)
+    (trained,) = train([more])
+
+    assert trained.state.seed == 5
+    assert random_state.randint(1000) == reference.randint(1000)
+
+
+# --- What is left alone
+
+
+def _global_state():
+    return (
+        random.getstate(),
+        np.random.get_state()[1].tolist(),  # noqa: NPY002
+        torch.get_rng_state().tolist(),
+        torch.get_default_dtype(),
+        torch.get_num_threads(),
+        torch.is_grad_enabled(),
+    )
+
+
+@pytest.mark.parametrize("engine", ["fleet", "reference"])
+def test_global_state_is_left_alone(engine, digits):
+    """Generators and settings of torch and numpy are as before, after failures too."""
+    fits = [
+        _fit(digits, _mlp(dropout=0.2)),
+        _fit(digits, _net(nn.Linear, module__in_features=64, module__out_features=10)),
+        _fit(digits, _mlp(optimizer="sgd", learning_rate=1e30)),
+    ]
+    before = _global_state()
+
+    train(fits, engine=engine)
+
+    assert _global_state() == before
+
+
+@pytest.mark.parametrize("engine", ["fleet", "reference"])
+def test_estimators_and_data_are_left_alone(engine, digits):
+    """The caller's estimator is not fitted, its parameters and data are as before."""
+    X, y, weight = digits.X.copy(), digits.y.copy(), np.ones(200)
+    rows, monitor = ROWS.copy(), MONITOR.copy()
+    estimator = _mlp(random_state=3, class_weight={1: 2.0})
+    module = nn.Linear(64, 10)
+    before = {name: p.detach().clone() for name, p in module.named_parameters()}
+    held = vars(estimator).copy()
+    own = {"X": X, "y": y, "rows": rows, "monitor": monitor, "sample_weight": weight}
+
+    train([_fit(digits, e, **own) for e in (estimator, _net(module))], engine=engine)
+
+    assert vars(estimator) == held
+    for array, original in (
+        (X, digits.X),
+        (y, digits.y),
+        (rows, ROWS),
+        (weight, [1] * 200),
+    ):
+        np.testing.assert_array_equal(array, original)
+    np.testing.assert_array_equal(monitor, MONITOR)
+    for name, parameter in module.named_parameters():
+        assert torch.equal(parameter, before[name])
+
+
+def test_a_fitted_estimator_is_trained_anew(digits):
+    """What an estimator has learnt before is no part of the fit, and stays with it."""
+    estimator = _mlp(random_state=0).fit(digits.X, digits.y % 2)
+    before = estimator.predict_proba(digits.X)
+
+    (ours,), (reference,) = (train([_fit(digits, e)]) for e in (estimator, _mlp()))
+
+    np.testing.assert_array_equal(ours.predictions, reference.predictions)
+    np.testing.assert_array_equal(estimator.predict_proba(digits.X), before)
+
+
+# --- Data of any form
+
+
+FORMS = {
+    "list": lambda X, y: (X.tolist(), y.tolist()),
+    "float32": lambda X, y: (X.astype(np.float32), y),
+    "integers": lambda X, y: ((X * 16).astype(np.int32), y),
+    "fortran": lambda X, y: (np.asfortranarray(X), y),
+    "strided": lambda X, y: (np.repeat(X, 2, axis=0)[::2], np.repeat(y, 2)[::2]),
+    "tensor": lambda X, y: (torch.tensor(X), torch.tensor(y)),
+    "pandas": lambda X, y: (
+        pd.DataFrame(X, index=range(500, 300, -1)).rename(columns=str),
+        pd.Series(y, index=range(700, 500, -1)),
+    ),
+    "polars": lambda X, y: (
+        pl.DataFrame(X, schema=[f"x{i}" for i in range(64)]),
+        pl.Series(y),
+    ),
+}
+
+
+@pytest.mark.parametrize("engine", ["fleet", "reference"])
+@pytest.mark.parametrize("form", FORMS)
+def test_rows_are_positions_in_data_of_any_form(form, engine, digits):
+    """Frames are indexed by position, whatever their index says."""
+    X, y = FORMS[form](digits.X, digits.y)
+    rows = ROWS[::-3].copy()
+    plain = digits.X if form != "integers" else digits.X * 16
+    expected = _fit(digits, _mlp(dtype="float64"), X=plain, rows=rows)
+
+    (ours,) = train(
+        [_fit(digits, _mlp(dtype="float64"), X=X, y=y, rows=rows)], engine=engine
+    )
+    (reference,) = train([expected], engine="reference")
+
+    assert ours.message == ""
+    np.testing.assert_allclose(ours.predictions, reference.predictions, atol=1e-9)
+
+
+def test_frames_leave_their_names_in_the_fitted_estimator(digits):
+    """feature_names_in_ are those of the frame, and text labels those of the series."""
+    names = [f"pixel {i}" for i in range(64)]
+    X, y = pd.DataFrame(digits.X, columns=names), pd.Series(digits.y).map("class {}".format)
+    fit = _fit(digits, X=X, y=y)
+
+    estimator = fitted_estimator(fit, train([fit])[0])
+
+    assert estimator.feature_names_in_.tolist() == names
+    assert estimator.predict(X)[0].startswith("class ")
+
+
+def test_folds_that_lack_a_class_do_not_share_a_fleet_with_others(digits):
+    """A network has one output for each class of its own rows."""
+    few = np.flatnonzero(digits.y[:150] < 4)
+    fits = [_fit(digits), _fit(digits, rows=few, monitor=few[:5]), _fit(digits, seed=1)]
+
+    shapes = [t.predictions.shape for t in train(fits)]
+
+    assert shapes == [(50, 10), (5, 4), (50, 10)]
+
+
+# --- Solo fits
+
+SOLO = {
+    "callbacks": (
+        lambda: _mlp(callbacks=[EpochTimer()]),
+        r"it has callbacks \(EpochTimer\)",
+    ),
+    "verbose": (lambda: _mlp(verbose=1), "verbose=1 prints a line for every epoch"),
+    "subclass": (
+        lambda: OwnFit(**BASE, hidden_layer_sizes=(8,)),
+        "OwnFit overrides a method of training",
+    ),
+    "functional dropout": (
+        lambda: _net(Functional),
+        "torch.func.vmap cannot carry its module",
+    ),
+    "data-dependent": (lambda: _net(Deciding), "torch.func.vmap cannot carry its module"),
+}
+
+
+@pytest.mark.parametrize("case", SOLO)
+def test_what_no_fleet_can_carry_is_trained_alone_and_said_once(case, digits, capsys):
+    """One warning counts the fits and gives the reason; the others stay in their fleet."""
+    make, reason = SOLO[case]
+    fits = [_fit(digits), _fit(digits, make()), _fit(digits, make(), seed=1)]
+
+    with pytest.warns(
+        SkTuneWarning, match=f"2 networks were trained alone.*: 2 .*{reason}"
+    ) as w:
+        trained = train(fits)
+
+    assert len(w) == 1
+    assert w[0].filename == __file__
+    assert [t.engine for t in trained] == ["fleet", "reference", "reference"]
+    assert [t.status for t in trained] == ["trained"] * 3
+
+
+def test_several_reasons_are_counted_apart(digits, capsys):
+    """The most frequent comes first."""
+    fits = [_fit(digits, _mlp(verbose=1))] + [_fit(digits, _net(Deciding))] * 2
+
+    with pytest.warns(
+        SkTuneWarning, match=r"3 networks.*: 2 because torch.*; 1 because verb"
+    ):
+        train(fits)
+
+
+@pytest.mark.parametrize("case", SOLO)
+def test_the_reference_engine_does_not_warn(case, digits, capsys):
+    """Who asks for it knows that fits are trained alone."""
+    (trained,) = train([_fit(digits, SOLO[case][0]())], engine="reference")
+
+    assert (trained.status, trained.engine) == ("trained", "reference")
+
+
+@pytest.mark.parametrize(
+    "case",
+    SOLO,
+)
+def test_a_solo_fit_gives_what_the_estimators_own_fit_gives(case, digits, capsys):
+    """The warning says that the result is the same, and so it is."""
+    estimator = SOLO[case][0]().set_params(random_state=0)
+
+    (trained,) = train([_fit(digits, estimator)], engine="reference")
+    estimator.fit(digits.X[ROWS], digits.y[ROWS])
+
+    np.testing.assert_allclose(
+        trained.predictions, estimator.predict_proba(digits.X[MONITOR]), atol=1e-6
+    )
+
+
+def test_a_training_that_has_stopped_early_is_not_said_to_be_alone(digits):
+    """It has nothing left to do, which is no reason to warn."""
+    estimator = _mlp(early_stopping=True, patience=1, tol=9.0, max_epochs=5)
+    (stopped,) = train([_fit(digits, estimator)])
+
+    (trained,) = train([_fit(digits, estimator, state=stopped.state)])
+
+    assert len(stopped.train_loss) < 5
+    np.testing.assert_array_equal(trained.predictions, stopped.predictions)
+
+
+# --- Memory and progress
+
+
+@pytest.mark.parametrize("memory_limit", [1, 1e5, 1e9, None])
+def test_a_memory_limit_changes_no_result(memory_limit, digits):
+    """Only how many networks train at a time."""
+    fits = [_fit(digits, seed=seed) for seed in range(3)]
+
+    trained = train(fits, memory_limit=memory_limit)
+
+    for ours, reference in zip(trained, train(fits, engine="reference"), strict=True):
+        np.testing.assert_allclose(ours.predictions, reference.predictions, atol=1e-5)
+
+
+@pytest.mark.parametrize("engine", ["fleet", "reference"])
+@pytest.mark.parametrize("n_jobs", [1, 2])
+def test_progress_only_grows_and_ends_with_all(n_jobs, engine, digits):
+    """Failed fits and epochs that early stopping saved count as done."""
+    options = {"early_stopping": True, "patience": 1, "tol": 9.0}
+    estimators = [
+        _mlp(),
+        _mlp(max_epochs=5, **options),
+        _mlp(dropout=3.0),
+        _mlp(width=4, hidden_layer_sizes=None),
+    ]
+    fits = [_fit(digits, e) for e in estimators]
+    seen = []
+
+    # Threads report as processes do: when a shard ends.
+    with joblib.parallel_config(backend="threading"):
+        trained = train(fits, n_jobs=n_jobs, engine=engine, progress=seen.append)
+
+    for name in ("n_fits_done", "n_epochs_done", "seconds"):
+        values = [getattr(p, name) for p in seen]
+        assert values == sorted(values)
+    last = seen[-1]
+    assert last.n_fits == last.n_fits_done == 4
+    assert last.n_epochs == last.n_epochs_done == 2 + 5 + 2 + 2
+    scores = [t.monitor_score[-1] for t in trained if t.status == "trained"]
+    assert last.best_score == max(scores)
+    assert last.seconds_left == 0
+
+
+def test_progress_is_told_after_each_epoch_of_a_fleet(digits):
+    """In this process a fleet of three reports each of its epochs."""
+    seen = []
+
+    train([_fit(digits, _mlp(max_epochs=4))] * 3, progress=seen.append)
+
+    assert [p.n_epochs_done for p in seen][:4] == [3, 6, 9, 12]
+    assert np.isnan(seen[0].best_score)
+
+
+# --- The estimator of a fit
+
+
+def test_a_failed_fit_has_no_estimator(digits):
+    """The error gives the reason of the failure."""
+    fit = _fit(digits, _mlp(dropout=3.0), name="candidate 3")
+    (trained,) = train([fit])
+
+    with pytest.raises(ValueError, match="There is no network.*candidate 3.*'dropout'"):
+        fitted_estimator(fit, trained)
+
+
+def test_each_estimator_of_a_fit_is_a_new_one(digits):
+    """Training one of them on leaves the other, and the caller's, alone."""
+    fit = _fit(digits, _mlp(lr_schedule="constant"))
+    (trained,) = train([fit])
+    first, second = (fitted_estimator(fit, trained) for _ in range(2))
+    before = second.predict_proba(digits.X)
+
+    first.partial_fit(digits.X, digits.y)
+
+    assert (first.predict_proba(digits.X) != before).any()
+    np.testing.assert_array_equal(second.predict_proba(digits.X), before)
+    assert not hasattr(fit.estimator, "net_")
+
+
+@pytest.mark.parametrize("engine", ["fleet", "reference"])
+def test_predictions_are_in_the_units_of_the_target(engine, diabetes):
+    """A regressor's are those of its predict, for one target and for several."""
+    y = np.stack([diabetes.y, 1000 - 5 * diabetes.y], axis=1)
+    estimator = MLPRegressor(**BASE, width=8, dtype="float64")
+    fits = [_fit(diabetes, estimator), _fit(diabetes, estimator, y=y)]
+
+    for fit, trained in zip(fits, train(fits, engine=engine), strict=True):
+        expected = fitted_estimator(fit, trained).predict(diabetes.X[MONITOR])
+        assert trained.predictions.shape == np.asarray(fit.y)[MONITOR].shape
+        np.testing.assert_allclose(trained.predictions, expected, rtol=1e-9)

@@ -1,0 +1,132 @@
+"""Shards over the workers of joblib's backends."""
+
+import joblib
+import numpy as np
+import pytest
+from joblib.externals.loky.process_executor import TerminatedWorkerError
+
+from sk_tune import MLPClassifier
+from sk_tune.engine import Fit, _workers, train
+from sk_tune.engine._shard import Shard
+from sk_tune.engine._workers import train_shards
+
+
+def _fits(data, n_fits=4):
+    estimator = MLPClassifier(hidden_layer_sizes=(4,), max_epochs=1)
+    return [Fit(estimator=estimator, X=data.X, y=data.y, seed=i) for i in range(n_fits)]
+
+
+def _shards(data, n_shards):
+    return [
+        Shard(fits={i: fit}, as_fleet=True, memory_limit=2**20)
+        for i, fit in enumerate(_fits(data, n_shards))
+    ]
+
+
+@pytest.mark.parametrize("backend", ["threading", "sequential"])
+def test_each_backend_gives_the_same(backend, digits):
+    """``joblib.parallel_config`` decides where fits are trained; contract 2 has loky."""
+    fits = _fits(digits)
+    monitored = [
+        Fit(estimator=f.estimator, X=f.X, y=f.y, seed=f.seed, monitor=np.arange(9))
+        for f in fits
+    ]
+    expected = train(monitored, n_jobs=1)
+
+    with joblib.parallel_config(backend=backend, n_jobs=2):
+        trained = train(monitored)
+
+    for ours, reference in zip(trained, expected, strict=True):
+        np.testing.assert_allclose(ours.predictions, reference.predictions, atol=1e-6)
+
+
+def test_every_shard_has_one_result(digits):
+    """Results name their shard, in whatever order they come."""
+    with joblib.parallel_config(backend="threading"):
+        results = list(train_shards(_shards(digits, 5), n_jobs=2))
+
+    assert sorted(position for position, _, _ in results) == list(range(5))
+    for position, (trained, solo), message in results:
+        assert set(trained) == {position}
+        assert trained[position].state.seed == position
+        assert (solo, message) == ({}, "")
+
+
+def test_no_shards_have_no_results():
+    """And need no workers."""
+    assert list(train_shards([], n_jobs=2)) == []
+
+
+def test_a_backend_without_a_generator_is_asked_for_a_list(digits, monkeypatch):
+    """Not every backend can return results one by one."""
+    kinds = []
+
+    class ListsOnly(joblib.Parallel):
+        def __init__(self, **kwargs):
+            kinds.append(kwargs.get("return_as", "list"))
+            if kinds[-1] != "list":
+                raise ValueError("no generators here")
+            super().__init__(**{**kwargs, "backend": "threading"})
+
+    monkeypatch.setattr(_workers.joblib, "Parallel", ListsOnly)
+
+    results = list(train_shards(_shards(digits, 3), n_jobs=2))
+
+    assert kinds == ["generator_unordered", "list"]
+    assert [position for position, _, _ in results] == [0, 1, 2]
+
+
+LOST = [TerminatedWorkerError, ConnectionError, EOFError]
+
+
+@pytest.mark.parametrize("error", LOST)
+def test_shards_of_a_lost_worker_run_once_more_one_at_a_time(error, digits, monkeypatch):
+    """What had come before is kept, and is not trained again."""
+    runs = []
+
+    def run(shards, n_jobs):
+        runs.append([position for position, _ in shards])
+        for n_done, (position, _) in enumerate(shards):
+            if len(runs) == 1 and n_done == 2:
+                raise error("gone")
+            yield position, f"result {position}"
+
+    monkeypatch.setattr(_workers, "_run", run)
+
+    results = list(train_shards(_shards(digits, 4), n_jobs=2))
+
+    assert runs == [[0, 1, 2, 3], [2], [3]]
+    assert results == [(i, f"result {i}", "") for i in range(4)]
+
+
+def test_a_shard_that_is_lost_twice_is_given_up(digits, monkeypatch):
+    """It has no result but a message, and the others are trained."""
+
+    def run(shards, n_jobs):
+        for position, _ in shards:
+            if position == 1:
+                raise TerminatedWorkerError("gone")
+            yield position, f"result {position}"
+
+    monkeypatch.setattr(_workers, "_run", run)
+
+    results = list(train_shards(_shards(digits, 3), n_jobs=2))
+
+    assert results == [
+        (0, "result 0", ""),
+        (1, None, "its worker process died: gone"),
+        (2, "result 2", ""),
+    ]
+
+
+def test_other_errors_are_passed_on(digits, monkeypatch):
+    """A mistake of sk_tune's own is not mistaken for a lost worker."""
+
+    def run(shards, n_jobs):
+        raise ZeroDivisionError
+        yield
+
+    monkeypatch.setattr(_workers, "_run", run)
+
+    with pytest.raises(ZeroDivisionError):
+        list(train_shards(_shards(digits, 2), n_jobs=2))

@@ -1,0 +1,380 @@
+"""Fits up to where training begins, and estimators from trainings that ran elsewhere."""
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+from sklearn.base import clone, is_classifier
+from sklearn.exceptions import NotFittedError
+from torch import nn
+
+from sk_tune import (
+    CNNClassifier,
+    MLPClassifier,
+    MLPRegressor,
+    NetClassifier,
+    RNNClassifier,
+    RNNRegressor,
+)
+from sk_tune.estimators import (
+    FitPreparer,
+    NetworkEstimator,
+    adopt_training,
+    first_seed,
+    is_unchanged,
+)
+
+ROWS, MONITOR = np.arange(150), np.arange(150, 200)
+BASE = {"max_epochs": 2, "batch_size": 32, "random_state": 4}
+ESTIMATORS = {
+    "mlp": MLPClassifier(**BASE, width=8, normalization="batch", dropout=0.2),
+    "mlp, early stopping": MLPClassifier(**BASE, width=8, early_stopping=True),
+    "mlp, weighted classes": MLPClassifier(**BASE, width=8, class_weight="balanced"),
+    "mlp regressor": MLPRegressor(**BASE, width=8),
+    "cnn": CNNClassifier(**BASE, n_channels=2, width=8, input_shape=(8, 8)),
+    "rnn regressor": RNNRegressor(**BASE, hidden_size=4, input_shape=(8, 8)),
+    "net": NetClassifier(
+        nn.Linear, **BASE, module__in_features=64, module__out_features=10
+    ),
+}
+
+
+def _prepare(estimator, data, preparer=None, **changes):
+    own = {"seed": 4, "rows": ROWS, "monitor": MONITOR, **changes}
+    preparer = preparer or FitPreparer()
+    return preparer.prepare(estimator, own.pop("X", data.X), own.pop("y", data.y), **own)
+
+
+# --- What is prepared
+
+
+@pytest.mark.parametrize("name", ESTIMATORS)
+def test_training_a_prepared_fit_alone_is_fit(name, digits):
+    """Weights, history and predictions are those of the estimator's fit, bit by bit."""
+    estimator = clone(ESTIMATORS[name]).fit(digits.X[ROWS], digits.y[ROWS])
+    predict = "predict_proba" if is_classifier(estimator) else "predict"
+
+    state, predictions = _prepare(ESTIMATORS[name], digits).train_alone(2)
+
+    for key, weight in estimator.net_.module_.state_dict().items():
+        np.testing.assert_array_equal(state.weights[key], weight.numpy())
+    np.testing.assert_array_equal(
+        state.curve("train_loss"), estimator.history_[:, "train_loss"]
+    )
+    expected = getattr(estimator, predict)(digits.X[MONITOR])
+    np.testing.assert_allclose(predictions, expected, rtol=1e-5, atol=1e-6)
+
+
+@pytest.mark.parametrize("name", ESTIMATORS)
+def test_the_estimator_is_not_changed(name, digits):
+    """What is learnt of the data is learnt by a copy."""
+    estimator = clone(ESTIMATORS[name])
+    before = vars(estimator).copy()
+
+    prepared = _prepare(estimator, digits)
+
+    assert vars(estimator) == before
+    assert prepared.estimator is not estimator
+    assert prepared.estimator.n_features_in_ == 64
+    with pytest.raises(NotFittedError):
+        prepared.estimator.predict(digits.X)
+
+
+def test_what_was_learnt_before_is_forgotten(digits):
+    """A fitted estimator is prepared as an unfitted one of its parameters."""
+    fitted = clone(ESTIMATORS["mlp"]).fit(digits.X[:, :9], digits.y % 2)
+
+    prepared = _prepare(fitted, digits)
+
+    assert prepared.estimator.n_features_in_ == 64
+    assert len(prepared.estimator.classes_) == 10
+    assert not hasattr(prepared.estimator, "net_")
+
+
+def test_the_sets_hold_the_rows_asked_for(digits):
+    """Training, validation and monitor rows are those positions of X and y."""
+    prepared = _prepare(ESTIMATORS["mlp, early stopping"], digits)
+
+    train, valid = prepared.train.taken(), prepared.valid.taken()
+    both = np.concatenate([train.X.numpy(), valid.X.numpy()])
+    expected = digits.X[ROWS].astype(np.float32)
+    assert len(train) + len(valid) == 150
+    np.testing.assert_array_equal(
+        both[np.lexsort(both.T)], expected[np.lexsort(expected.T)]
+    )
+    monitored, targets = prepared.monitor[:]
+    np.testing.assert_array_equal(monitored, digits.X[MONITOR].astype(np.float32))
+    np.testing.assert_array_equal(targets, digits.y[MONITOR])
+
+
+def test_modules_are_built_under_the_seed(digits):
+    """Equal seeds give equal weights, whatever global generators say; others differ."""
+    torch.manual_seed(1)
+    first = _prepare(ESTIMATORS["mlp"], digits).module.state_dict()
+    torch.manual_seed(2)
+    again = _prepare(ESTIMATORS["mlp"], digits).module.state_dict()
+    other = _prepare(ESTIMATORS["mlp"], digits, seed=5).module.state_dict()
+
+    for name, weight in first.items():
+        assert torch.equal(weight, again[name])
+    name = "hidden.0.linear.weight"
+    assert not torch.equal(first[name], other[name])
+
+
+@pytest.mark.parametrize("stopping", [False, True], ids=["last", "best"])
+def test_a_state_brings_the_weights_that_training_goes_on_from(stopping, digits):
+    """With early stopping these are the last ones, not the best ones in use."""
+    estimator = MLPClassifier(
+        **BASE | {"max_epochs": 6}, width=8, early_stopping=stopping, learning_rate=0.5
+    )
+    state, _ = _prepare(estimator, digits).train_alone(6)
+    expected = state.last_weights if stopping else state.weights
+
+    module = _prepare(estimator, digits, state=state).module
+
+    assert stopping == (state.last_weights is not None)
+    for name, weight in module.state_dict().items():
+        np.testing.assert_array_equal(weight.numpy(), expected[name])
+
+
+@pytest.mark.parametrize(
+    ("params", "changes", "message"),
+    [
+        ({"dropout": 2.0}, {}, "'dropout' parameter"),
+        ({"device": "tpu"}, {}, "'device' parameter"),
+        ({}, {"y": np.zeros(7)}, "out of bounds"),
+        ({}, {"monitor": np.arange(0)}, "0 sample"),
+        ({"validation_fraction": 0.999, "early_stopping": True}, {}, "validation_fraction"),
+    ],
+    ids=["parameter", "device", "lengths", "empty monitor", "nothing to train on"],
+)
+@pytest.mark.filterwarnings("ignore:The rows for early stopping:UserWarning")
+def test_what_fit_refuses_is_refused(params, changes, message, digits):
+    """Parameters and data are checked as by fit."""
+    with pytest.raises((ValueError, IndexError), match=message):
+        _prepare(clone(ESTIMATORS["mlp"]).set_params(**params), digits, **changes)
+
+
+# --- What fits share
+
+
+def test_fits_of_the_same_objects_share_their_tensors(digits):
+    """Folds of equal rows hold X once, whatever their numbers; parameters do not matter."""
+    preparer = FitPreparer()
+    first = _prepare(ESTIMATORS["mlp"], digits, preparer)
+    other = clone(ESTIMATORS["mlp"]).set_params(width=4, learning_rate=0.5)
+    second = _prepare(other, digits, preparer, seed=9)
+
+    assert second.train.X is first.train.X
+    assert second.train.y is first.train.y
+    assert second.monitor is first.monitor
+    assert second.module is not first.module
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"rows": ROWS[::2]},
+        {"rows": ROWS.copy()},
+        {"sample_weight": np.arange(200) % 3},
+        {"dtype": "float64"},
+        {"cls": NetClassifier},
+    ],
+    ids=["rows", "a copy of the rows", "weights", "dtype", "class"],
+)
+def test_fits_of_other_data_share_nothing(changes, digits):
+    """Other rows, weights, types and kinds of estimators are prepared on their own."""
+    preparer, changes = FitPreparer(), dict(changes)
+    first = _prepare(ESTIMATORS["mlp"], digits, preparer)
+    estimator = clone(ESTIMATORS["net" if "cls" in changes else "mlp"])
+    changes.pop("cls", None)
+    estimator.set_params(dtype=changes.pop("dtype", "float32"))
+
+    second = _prepare(estimator, digits, preparer, **changes)
+
+    assert second.train.X is not first.train.X
+
+
+def test_input_shapes_are_told_apart(digits):
+    """The same data folded in two ways are two tensors."""
+    preparer = FitPreparer()
+    shapes = [(8, 8), (4, 16)]
+
+    sets = [
+        _prepare(RNNClassifier(input_shape=shape), digits, preparer).train
+        for shape in shapes
+    ]
+
+    assert [tuple(s.X.shape[1:]) for s in sets] == shapes
+
+
+def test_what_a_fit_has_learnt_does_not_reach_others(digits):
+    """A regressor and a classifier of the same data keep their own targets."""
+    preparer = FitPreparer()
+    classifier = _prepare(ESTIMATORS["mlp"], digits, preparer)
+    regressor = _prepare(ESTIMATORS["mlp regressor"], digits, preparer)
+    again = _prepare(ESTIMATORS["mlp"], digits, preparer)
+
+    assert not hasattr(regressor.estimator, "classes_")
+    assert classifier.train.y.dtype == again.train.y.dtype == torch.int64
+    assert regressor.train.y.dtype == torch.float32
+
+
+def test_many_fits_through_one_preparer_equal_each_through_its_own(digits):
+    """What is remembered changes no result."""
+    preparer = FitPreparer()
+    folds = [np.arange(i * 10, i * 10 + 140) for i in range(3)]
+
+    for name in ("mlp", "mlp, early stopping", "mlp, weighted classes"):
+        for rows in folds:
+            shared, alone = (
+                _prepare(ESTIMATORS[name], digits, p, rows=rows).train_alone(1)
+                for p in (preparer, FitPreparer())
+            )
+            np.testing.assert_array_equal(shared[1], alone[1])
+
+
+# --- The monitor
+
+
+def test_a_class_that_training_lacks_has_no_loss(digits):
+    """Torch leaves its index out of the loss, and no network predicts it."""
+    rows = np.flatnonzero(digits.y[:150] < 8)
+
+    prepared = _prepare(ESTIMATORS["mlp"], digits, rows=rows)
+
+    known = digits.y[MONITOR] < 8
+    _, target = prepared.monitor[:]
+    np.testing.assert_array_equal(target.numpy() >= 0, known)
+    np.testing.assert_array_equal(target.numpy()[known], digits.y[MONITOR][known])
+
+
+def test_targets_of_the_monitor_are_scaled_as_those_of_training(diabetes):
+    """By mean and deviation of the training rows."""
+    prepared = _prepare(ESTIMATORS["mlp regressor"], diabetes)
+
+    own = diabetes.y[ROWS]
+    expected = (diabetes.y[MONITOR] - own.mean()) / own.std()
+    np.testing.assert_allclose(
+        prepared.monitor.y.numpy().ravel(), expected, rtol=1e-4, atol=1e-5
+    )
+
+
+def test_predictions_are_in_the_units_of_y(diabetes):
+    """An output of zero is the mean of the training rows."""
+    prepared = _prepare(ESTIMATORS["mlp regressor"], diabetes)
+
+    predictions = prepared.predictions(np.zeros((2, 1), dtype=np.float32))
+
+    np.testing.assert_allclose(predictions, [diabetes.y[ROWS].mean()] * 2, rtol=1e-6)
+
+
+# --- Estimators from trainings
+
+
+@pytest.mark.parametrize("name", ESTIMATORS)
+def test_an_adopted_training_makes_a_fitted_estimator(name, digits):
+    """It predicts, counts its epochs and knows its data as after fit."""
+    reference = clone(ESTIMATORS[name]).fit(digits.X[ROWS], digits.y[ROWS])
+    predict = "predict_proba" if is_classifier(reference) else "predict"
+    state, _ = _prepare(ESTIMATORS[name], digits).train_alone(2)
+
+    estimator = adopt_training(
+        clone(ESTIMATORS[name]), digits.X, digits.y, state, rows=ROWS
+    )
+
+    np.testing.assert_array_equal(
+        getattr(estimator, predict)(digits.X), getattr(reference, predict)(digits.X)
+    )
+    assert set(vars(estimator)) == set(vars(reference))
+    assert estimator.n_epochs_ == reference.n_epochs_
+    assert estimator.best_epoch_ == reference.best_epoch_
+    assert estimator.score(digits.X, digits.y) == reference.score(digits.X, digits.y)
+
+
+def test_an_adopted_training_of_a_frame_knows_its_columns(digits):
+    """Names come from the data, as the state has none."""
+    X = pd.DataFrame(digits.X).add_prefix("pixel ")
+    state, _ = _prepare(ESTIMATORS["mlp"], digits).train_alone(2)
+
+    estimator = adopt_training(clone(ESTIMATORS["mlp"]), X, digits.y, state)
+
+    assert estimator.feature_names_in_.tolist() == X.columns.tolist()
+
+
+def test_a_training_of_another_architecture_is_not_adopted(digits):
+    """And no network stays behind."""
+    state, _ = _prepare(ESTIMATORS["mlp"], digits).train_alone(1)
+    other = clone(ESTIMATORS["mlp"]).set_params(width=5)
+
+    with pytest.raises(RuntimeError, match="size mismatch"):
+        adopt_training(other, digits.X, digits.y, state)
+
+    assert not other.__sklearn_is_fitted__()
+
+
+# --- Seeds and seams
+
+
+@pytest.mark.parametrize("seed", [0, 7, np.int64(7), 2**32 - 1])
+def test_a_whole_number_is_its_own_seed(seed):
+    """numpy's integers included."""
+    assert first_seed(MLPClassifier(random_state=seed)) == int(seed)
+
+
+def test_a_random_state_gives_one_seed_each_time():
+    """As scikit-learn draws it."""
+    random_state, reference = (np.random.RandomState(0) for _ in range(2))
+    estimator = MLPClassifier(random_state=random_state)
+
+    seeds = [first_seed(estimator) for _ in range(3)]
+
+    assert seeds == reference.randint(np.iinfo(np.int32).max, size=3).tolist()
+
+
+def test_no_seed_is_fresh_entropy():
+    """Two of 2**32 do not meet by chance."""
+    first, second = (first_seed(MLPClassifier()) for _ in range(2))
+
+    assert first != second
+    assert 0 <= first < 2**32
+
+
+class Renamed(MLPClassifier):
+    """Derived, and nothing else."""
+
+
+class Rounded(MLPClassifier):
+    """With predictions of its own, which take no part in the training."""
+
+    def predict_proba(self, X):
+        return super().predict_proba(X).round()
+
+
+class OwnFit(MLPClassifier):
+    """With a training of its own."""
+
+    def fit(self, X, y, sample_weight=None):
+        return super().fit(X, y, sample_weight)
+
+
+class OwnOptions(OwnFit):
+    """Derived from one with a training of its own."""
+
+
+@pytest.mark.parametrize(
+    ("cls", "unchanged"),
+    [
+        (MLPClassifier, True),
+        (Renamed, True),
+        (Rounded, True),
+        (OwnFit, False),
+        (OwnOptions, False),
+    ],
+)
+def test_an_overridden_training_is_noticed(cls, unchanged):
+    """In the class itself or one that it derives from; the rest may change."""
+    estimator = cls()
+
+    assert isinstance(estimator, NetworkEstimator)
+    assert is_unchanged(estimator) is unchanged
