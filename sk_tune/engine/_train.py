@@ -119,7 +119,8 @@ def train(
     shards = _shards(ready, solo, n_workers, int(limit / n_workers), engine)
     n_epochs = {i: ready[i].n_epochs or 1 if i in ready else 1 for i in range(len(fits))}
     reporter = ProgressReporter(progress, n_epochs)
-    reporter.fits_done(trained)
+    if trained:
+        reporter.fits_done(trained)
     results = (
         _train_here(shards, reporter) if n_workers == 1 else train_shards(shards, n_jobs)
     )
