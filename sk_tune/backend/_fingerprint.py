@@ -53,9 +53,14 @@ def params_fingerprint(estimator: BaseEstimator, *, without: str = "") -> Any:
     object
         Hashable.
     """
-    params = estimator.get_params(deep=False)
-    values = ((n, _value_key(v)) for n, v in sorted(params.items()) if n != without)
-    return (type(estimator), tuple(values))
+    # skorch counts every attribute, also those that scikit-learn's callbacks set.
+    params = {
+        name: value
+        for name, value in estimator.get_params(deep=False).items()
+        if name != without and not name.startswith("_")
+    }
+    values = tuple((name, _value_key(value)) for name, value in sorted(params.items()))
+    return (type(estimator), values)
 
 
 def _value_key(value: Any) -> Any:

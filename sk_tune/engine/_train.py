@@ -117,7 +117,7 @@ def train(
     n_workers = min(joblib.effective_n_jobs(n_jobs), max(1, len(ready)))
     limit = _SHARE_OF_MEMORY * available_memory() if memory_limit is None else memory_limit
     shards = _shards(ready, solo, n_workers, int(limit / n_workers), engine)
-    n_epochs = {i: ready[i].n_epochs or 1 if i in ready else 1 for i in range(len(fits))}
+    n_epochs = {i: ready[i].n_epochs or 0 if i in ready else 0 for i in range(len(fits))}
     reporter = ProgressReporter(progress, n_epochs)
     if trained:
         reporter.fits_done(trained)
