@@ -16,6 +16,7 @@ PUBLIC = [
     "NetRegressor",
     "RNNClassifier",
     "RNNRegressor",
+    "fleet",
 ]
 
 
