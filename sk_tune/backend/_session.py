@@ -207,7 +207,7 @@ class Session:
         report.n_calls += 1
         report.n_requested += len(results)
         report.n_rows += sum(r.engine == "fleet" for r in results)
-        solo = Counter(r.message for r in results if r.engine == "reference")
+        solo = Counter(r.solo_reason for r in results if r.solo_reason)
         report.solo = dict(Counter(report.solo) + solo)
 
     def shared(self, data: Any, key: Any) -> Any:

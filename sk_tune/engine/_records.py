@@ -77,6 +77,8 @@ class Trained:
         Time that the training took; a fleet's time is shared among its rows.
     engine : {"fleet", "reference"}
         Which engine trained it.
+    solo_reason : str, default=""
+        Why no fleet could carry the fit; empty if one did, or none was asked for.
     """
 
     status: Literal["trained", "failed"]
@@ -85,6 +87,7 @@ class Trained:
     message: str
     seconds: float
     engine: Literal["fleet", "reference"]
+    solo_reason: str = ""
 
     @property
     def train_loss(self) -> npt.NDArray[np.float64]:

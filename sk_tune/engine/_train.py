@@ -131,9 +131,10 @@ def train(
         trained |= result[0]
         solo |= result[1]
         reporter.fits_done(result[0])
-    if engine == "fleet":
-        _warn_of_solo([reason for reason in solo.values() if reason is not None])
-    return [trained[i] for i in range(len(fits))]
+    if engine == "reference":
+        return [trained[i] for i in range(len(fits))]
+    _warn_of_solo([reason for reason in solo.values() if reason is not None])
+    return [replace(trained[i], solo_reason=solo.get(i) or "") for i in range(len(fits))]
 
 
 def fitted_estimator(fit: Fit, trained: Trained) -> Any:

@@ -1,0 +1,148 @@
+# SPDX-FileCopyrightText: sk_tune contributors
+# SPDX-License-Identifier: BSD-3-Clause
+"""Other people's searches and ensembles in a ``with fleet():`` block, against n_jobs=2.
+
+    env -u OMP_NUM_THREADS python benchmarks/backend.py [CASE ...] [--runs 3] [--quick]
+
+Each call runs as it stands with ``n_jobs=2`` (loky), with plain skorch nets and with
+sk_tune's estimators, and the same call runs in a block with two workers.  Digits, 64-64
+network with dropout, batch 64, 20 epochs (5 with --quick), float32, a StandardScaler in
+front; no refit where there is one.  Sides in turn, medians; the first round, which starts
+the workers, is thrown away.  Printed too is the share of recording and replaying in the
+block's time.
+"""
+
+import argparse
+import time
+import warnings
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import torch
+from measure import describe_machine, medians
+from sklearn.datasets import load_digits
+from sklearn.ensemble import BaggingClassifier, StackingClassifier
+from sklearn.model_selection import GridSearchCV, cross_val_score, learning_curve
+from sklearn.pipeline import make_pipeline
+from sklearn.preprocessing import StandardScaler
+from skopt import BayesSearchCV
+from skorch import NeuralNetClassifier
+from torch import nn
+
+from sk_tune import MLPClassifier, fleet
+
+X, Y = load_digits(return_X_y=True)
+X, Y = X.astype(np.float32), Y.astype(np.int64)
+
+
+class Net(nn.Module):
+    """The same network as a module for skorch."""
+
+    def __init__(self, p=0.1):
+        super().__init__()
+        self.layers = nn.Sequential(
+            nn.Linear(64, 64),
+            nn.ReLU(),
+            nn.Dropout(p),
+            nn.Linear(64, 64),
+            nn.ReLU(),
+            nn.Dropout(p),
+            nn.Linear(64, 10),
+        )
+
+    def forward(self, x):
+        return self.layers(x)
+
+
+def skorch_net(n_epochs: int) -> Any:
+    """Return a plain skorch net."""
+    return NeuralNetClassifier(
+        Net,
+        criterion=nn.CrossEntropyLoss,
+        optimizer=torch.optim.AdamW,
+        lr=3e-3,
+        batch_size=64,
+        max_epochs=n_epochs,
+        iterator_train__shuffle=True,
+        train_split=None,
+        verbose=0,
+    )
+
+
+def own_net(n_epochs: int) -> Any:
+    """Return sk_tune's."""
+    return MLPClassifier(
+        hidden_layer_sizes=(64, 64), dropout=0.1, max_epochs=n_epochs, random_state=0
+    )
+
+
+def calls(net: Any) -> dict[str, Callable[[], Any]]:
+    """Return what is measured, by name."""
+    pipe = make_pipeline(StandardScaler(), net)
+    own = isinstance(net, MLPClassifier)
+    rate, dropout = ("learning_rate", "dropout") if own else ("lr", "module__p")
+    step = pipe.steps[-1][0]
+    rates, drops = f"{step}__{rate}", f"{step}__{dropout}"
+    grid = {rates: list(np.logspace(-3.5, -2, 8)), drops: [0.0, 0.2, 0.4]}
+    space = {rates: (3e-4, 1e-2, "log-uniform"), drops: (0.0, 0.5)}
+    members = [(f"net{i}", pipe) for i in range(3)]
+    return {
+        "GridSearchCV (24 x 5)": lambda: GridSearchCV(
+            pipe, grid, cv=5, n_jobs=2, refit=False
+        ).fit(X, Y),
+        "cross_val_score (cv=10)": lambda: cross_val_score(pipe, X, Y, cv=10, n_jobs=2),
+        "BaggingClassifier (50)": lambda: BaggingClassifier(
+            pipe, n_estimators=50, n_jobs=2, random_state=0
+        ).fit(X, Y),
+        "learning_curve (5 x 5)": lambda: learning_curve(pipe, X, Y, cv=5, n_jobs=2),
+        "StackingClassifier (3)": lambda: StackingClassifier(members, n_jobs=2).fit(X, Y),
+        "BayesSearchCV (24 x 5, n_points=8)": lambda: BayesSearchCV(
+            pipe, space, n_iter=24, n_points=8, cv=5, n_jobs=2, refit=False, random_state=0
+        ).fit(X, Y),
+    }
+
+
+def main() -> None:
+    """Print a line for each call and kind of net."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("cases", nargs="*", help="beginnings of the calls' names")
+    parser.add_argument("--runs", type=int, default=3)
+    parser.add_argument("--quick", action="store_true", help="5 epochs instead of 20")
+    options = parser.parse_args()
+    warnings.filterwarnings("ignore")
+    print(describe_machine())
+    n_epochs = 5 if options.quick else 20
+    for kind, net in (("skorch", skorch_net(n_epochs)), ("sk_tune", own_net(n_epochs))):
+        for name, call in calls(net).items():
+            if not options.cases or name.startswith(tuple(options.cases)):
+                measure(kind, name, call, options.runs)
+
+
+def measure(kind: str, name: str, call: Callable[[], Any], n_runs: int) -> None:
+    """Run a call with and without a block, in turn."""
+    reports = []
+
+    def inside() -> None:
+        with fleet(n_jobs=2) as report:
+            call()
+        reports.append(report)
+
+    times = medians({"outside": call, "inside": inside}, n_runs)
+    seconds = [
+        (r.seconds_recording + r.seconds_replaying, r.seconds_training) for r in reports[1:]
+    ]
+    share = np.median([beside / (beside + training) for beside, training in seconds])
+    rows = f"{reports[0].n_rows} of {reports[0].n_requested} in fleets"
+    print(
+        f"{kind:8}{name:36} n_jobs=2 {times['outside']:6.2f} s   block "
+        f"{times['inside']:6.2f} s   ratio {times['outside'] / times['inside']:5.2f}   "
+        f"record + replay {share:.0%}   {rows}",
+        flush=True,
+    )
+
+
+if __name__ == "__main__":
+    started = time.perf_counter()
+    main()
+    print(f"{time.perf_counter() - started:.0f} s in all")
