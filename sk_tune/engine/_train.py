@@ -17,15 +17,16 @@ import torch
 from sklearn.base import clone
 
 from sk_tune._compat import safe_indexing
-from sk_tune.engine._memory import available_memory
+from sk_tune.engine._memory import available_memory, rows_at_a_time
 from sk_tune.engine._progress import Progress, ProgressReporter
 from sk_tune.engine._records import Fit, Trained
-from sk_tune.engine._reference import failed
+from sk_tune.engine._reference import failed, prepare
 from sk_tune.engine._shard import Shard, train_shard
 from sk_tune.engine._signature import reason_for_solo, signature
 from sk_tune.engine._skorch import adopt_skorch
 from sk_tune.engine._workers import train_shards
 from sk_tune.estimators import (
+    FitPreparer,
     NetworkEstimator,
     adopt_training,
     check_parameters,
@@ -37,9 +38,10 @@ __all__ = ["fitted_estimator", "train"]
 
 # Of the memory that is free at the start, what all workers together may take.
 _SHARE_OF_MEMORY = 0.5
-# Rows of a shard: as many as train side by side, so that each worker gets several shards
-# of a large search, and none is idle for long at the end.
-_ROWS_PER_SHARD = 32
+# Rows of a shard: about as many as train side by side, so that each worker gets several
+# shards of a large search, and none is idle for long at the end.  Where few rows fill the
+# cache, a shard takes long and gains little from its size.
+_MOST_ROWS_PER_SHARD = 32
 
 
 def train(
@@ -219,7 +221,9 @@ def _shards(
         groups.setdefault(None if alone else signature(fit), []).append(i)
     shards = []
     for key, members in groups.items():
-        per_shard = 1 if key is None else _ROWS_PER_SHARD
+        per_shard = 1 if key is None else len(members)
+        if key is not None and n_workers > 1:
+            per_shard = _rows_per_shard(fits[members[0]], memory_limit)
         n_shards = n_workers * math.ceil(len(members) / (n_workers * per_shard))
         n_shards = min(n_shards, len(members))
         for n in range(n_shards):
@@ -229,6 +233,15 @@ def _shards(
                 Shard(fits=own, as_fleet=key is not None, memory_limit=memory_limit)
             )
     return sorted(shards, key=lambda s: -sum(f.n_epochs or 1 for f in s.fits.values()))
+
+
+def _rows_per_shard(fit: Fit, memory_limit: int) -> int:
+    try:
+        prepared = prepare(fit, FitPreparer())
+        n_rows = rows_at_a_time(prepared.row(), prepared.recipe()[0], memory_limit)
+    except Exception:  # noqa: BLE001 - the worker reports what is wrong with a fit
+        return _MOST_ROWS_PER_SHARD
+    return min(_MOST_ROWS_PER_SHARD, n_rows if n_rows > 8 else max(1, n_rows // 2))
 
 
 def _train_here(
