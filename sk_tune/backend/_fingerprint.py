@@ -12,6 +12,7 @@ from typing import Any
 import joblib
 import numpy as np
 from sklearn.base import BaseEstimator
+from torch import Tensor
 
 __all__ = ["data_fingerprint", "params_fingerprint"]
 
@@ -31,6 +32,8 @@ def data_fingerprint(data: Any) -> Any:
     """
     if data is None:
         return None
+    if isinstance(data, Tensor):
+        return (Tensor, data_fingerprint(data.detach().cpu().numpy()))
     if isinstance(data, np.ndarray) and not data.dtype.hasobject:
         # Of the bytes in C order: a copy in another order is the same data.
         digest = hashlib.blake2b(np.ascontiguousarray(data).data, digest_size=16)

@@ -131,8 +131,7 @@ class FleetBackend(ParallelBackendBase):  # type: ignore[misc]
             elif isinstance(current, Recorder):
                 self._record_nested(jobs)
             else:
-                for job in jobs:
-                    job.run()
+                self._run_nested(jobs)
         yield
 
     def abort_everything(self, ensure_ready: bool = True) -> None:  # noqa: FBT001
@@ -165,6 +164,15 @@ class FleetBackend(ParallelBackendBase):  # type: ignore[misc]
                 return
             with self.session.replaying(), adoption(replayer):
                 job.run()
+            if job.error is not None:
+                # The rest is not run, as in a plain loop.
+                return
+
+    def _run_nested(self, jobs: list[_Job]) -> None:
+        for job in jobs:
+            job.run()
+            if job.error is not None:
+                return
 
     def _record_nested(self, jobs: list[_Job]) -> None:
         """Let all tasks inside a task ask for their trainings before it is left."""

@@ -9,10 +9,12 @@ is missing.  *Replay*: the task itself runs, and its networks adopt their traini
 that does not match what was recorded is trained as usual.
 """
 
+import io
 import time
+import warnings
 from collections import Counter
-from collections.abc import Callable, Iterable, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager, redirect_stdout
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -158,7 +160,7 @@ class Session:
         recorder = Recorder(self, trainings)
         n_before = len(trainings)
         try:
-            with adoption(recorder):
+            with adoption(recorder), _unheard():
                 copy_task(task)()
         except FitRequested:
             pass
@@ -225,7 +227,10 @@ class Session:
         object
             The first that came with this key.
         """
-        return None if data is None else self._data.setdefault(key, data)
+        if key not in self._data:
+            # Of its own: what was recorded may be written to by its task when it runs.
+            self._data[key] = np.array(data) if isinstance(data, np.ndarray) else data
+        return self._data[key]
 
     def known(self, key: Any) -> _Training | None:
         """Return a finished training that any task may use.
@@ -311,6 +316,8 @@ class Recorder(_Answers):
                 self.session.shared(part, k)
                 for part, k in zip((X, y, sample_weight), keys, strict=True)
             )
+            if not isinstance(own, NetworkEstimator):
+                seed = int(torch.randint(2**31, ()))
             fit = Fit(estimator=own, X=X, y=y, sample_weight=sample_weight, seed=seed)
             base = (params_fingerprint(estimator, without="max_epochs"), seed, keys)
             self.trainings.append(
@@ -332,23 +339,33 @@ class Replayer(_Answers):
     ) -> TrainingState | None:
         """Return the training, or None if nothing that was recorded matches."""
         keys = tuple(data_fingerprint(part) for part in (X, y, sample_weight))
-        # The estimator's own generator moves on, as fit would move it.
-        seed = _seed_of(estimator)
-        key = (params_fingerprint(estimator), _seed_key(estimator, seed), keys)
+        params = params_fingerprint(estimator)
+        key = (params, _seed_key(estimator, _seed_of(clone(estimator))), keys)
         found = self.find(key)
         state = None if found is None or found.trained is None else found.trained.state
         if state is None:
             self.session.report.n_trained_again += 1
-        else:
-            self.session.report.n_adopted += 1
+            return None
+        self.session.report.n_adopted += 1
+        if isinstance(estimator, NetworkEstimator):
+            # The estimator's own generator moves on, as fit would move it.
+            first_seed(estimator)
         return state
+
+
+@contextmanager
+def _unheard() -> Iterator[None]:
+    """Keep what a task prints and warns of to its real run."""
+    with warnings.catch_warnings(), redirect_stdout(io.StringIO()):
+        warnings.simplefilter("ignore")
+        yield
 
 
 def _seed_of(estimator: Any) -> int:
     if isinstance(estimator, NetworkEstimator):
         return first_seed(estimator)
-    # A skorch net draws from torch's global generator.
-    return int(torch.randint(2**31, ()))
+    # A skorch net has no seed of its own; what it draws is the engine's matter.
+    return 0
 
 
 def _seed_key(estimator: Any, seed: int) -> int | None:

@@ -8,16 +8,24 @@ shared, and functions and classes themselves.
 
 import io
 import pickle
+from contextlib import nullcontext
 from types import BuiltinFunctionType, FunctionType, ModuleType
 from typing import Any
 
 import numpy as np
+from joblib.parallel import ParallelBackendBase
 from sklearn.callback import CallbackContext
-from torch import Tensor
 
 __all__ = ["copy_task"]
 
-_BY_REFERENCE = (type, FunctionType, BuiltinFunctionType, ModuleType, Tensor)
+# Code, and the backend of calls of joblib inside the task.
+_BY_REFERENCE = (
+    type,
+    FunctionType,
+    BuiltinFunctionType,
+    ModuleType,
+    ParallelBackendBase,
+)
 
 
 def copy_task(task: Any) -> Any:
@@ -56,14 +64,38 @@ class _Pickler(pickle.Pickler):
         self._positions: dict[int, int] = {}
 
     def persistent_id(self, obj: Any) -> int | None:
-        is_array = isinstance(obj, np.ndarray) and not obj.dtype.hasobject
-        if not is_array and not isinstance(obj, (*_BY_REFERENCE, CallbackContext)):
+        shared: Any
+        if isinstance(obj, np.ndarray) and not obj.dtype.hasobject:
+            shared = _read_only(obj)
+        elif isinstance(obj, CallbackContext):
+            shared = _QuietContext()
+        elif isinstance(obj, _BY_REFERENCE):
+            shared = obj
+        else:
             return None
         position = self._positions.get(id(obj))
         if position is None:
             position = self._positions[id(obj)] = len(self._shared)
-            self._shared.append(_read_only(obj) if is_array else obj)
+            self._shared.append(shared)
         return position
+
+
+class _QuietContext:
+    """Stands for a context of scikit-learn's callbacks, and calls none of them."""
+
+    sequential_subtasks = True
+
+    def subcontext(self, *_: Any, **__: Any) -> "_QuietContext":
+        return self
+
+    def call_on_fit_task_begin(self, **_: Any) -> "_QuietContext":
+        return self
+
+    def call_on_fit_task_end(self, **_: Any) -> bool:
+        return False
+
+    def propagate_callback_context(self, _: Any) -> Any:
+        return nullcontext()
 
 
 class _Unpickler(pickle.Unpickler):

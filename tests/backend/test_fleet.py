@@ -1,0 +1,304 @@
+"""The block: what is patched in it, what is left after it, and who is in it."""
+
+import inspect
+import threading
+
+import joblib
+import numpy as np
+import pytest
+import torch
+from joblib import Parallel, delayed
+from joblib.parallel import get_active_backend
+from sklearn.datasets import load_iris
+from sklearn.model_selection import cross_val_score
+from skorch import NeuralNet, NeuralNetClassifier, NeuralNetRegressor
+from skorch.callbacks import Checkpoint
+from torch import nn
+
+import sk_tune
+from sk_tune import MLPClassifier, fleet
+from sk_tune.adoption import adopter
+from sk_tune.backend import FleetReport
+from sk_tune.backend._joblib import FleetBackend
+
+X, Y = load_iris(return_X_y=True)
+Y = Y.astype(np.int64)
+FIT = NeuralNet.fit
+
+
+class Module(nn.Module):
+    """A network that seeds torch itself."""
+
+    def __init__(self):
+        torch.manual_seed(3)
+        super().__init__()
+        self.layer = nn.Linear(4, 3)
+        self.double()
+
+    def forward(self, x):
+        return self.layer(x)
+
+
+def _net(**params):
+    own = {"hidden_layer_sizes": (4,), "max_epochs": 2, "dtype": "float64"}
+    return MLPClassifier(**{**own, "random_state": 0, **params})
+
+
+def _skorch(**params):
+    own = {"criterion": nn.CrossEntropyLoss, "max_epochs": 2, "verbose": 0}
+    return NeuralNetClassifier(Module, **{**own, **params})
+
+
+def _assert_nothing_is_patched():
+    assert NeuralNet.fit is FIT
+    assert not hasattr(NeuralNet.fit, "__wrapped__")
+    assert "fit" not in vars(torch.nn.Module)
+    assert adopter() is None
+    assert not isinstance(get_active_backend()[0], FleetBackend)
+    assert "fleet" not in joblib.parallel.BACKENDS
+
+
+def test_it_is_public():
+    """Users import it from the package."""
+    assert sk_tune.fleet is fleet
+
+
+@pytest.mark.parametrize("error", [None, ValueError, KeyboardInterrupt, SystemExit])
+def test_nothing_is_patched_after_the_block(error):
+    """However it is left, joblib and skorch are as before."""
+    inside = None
+    try:
+        with fleet(n_jobs=1) as report:
+            inside = get_active_backend()[0], NeuralNet.fit
+            if error is not None:
+                raise error
+    except BaseException as raised:
+        if type(raised) is not error:
+            raise
+
+    assert isinstance(inside[0], FleetBackend)
+    assert inside[1] is not FIT
+    assert isinstance(report, FleetReport)
+    _assert_nothing_is_patched()
+
+
+def test_nothing_is_patched_after_an_error_in_a_task():
+    """A task that fails ends the block like any error."""
+
+    def fail():
+        raise KeyError("no")
+
+    with pytest.raises(KeyError), fleet(n_jobs=1):
+        Parallel()(delayed(fail)() for _ in range(2))
+
+    _assert_nothing_is_patched()
+
+
+def test_a_backend_that_the_user_chose_is_back_after_the_block():
+    """The block ends with the configuration that it found."""
+    with joblib.parallel_config("threading", n_jobs=2):
+        with fleet(n_jobs=1):
+            pass
+        backend, n_jobs = get_active_backend()
+
+    assert type(backend).__name__ == "ThreadingBackend"
+    assert n_jobs == 2
+
+
+def test_blocks_in_each_other():
+    """The inner block does its own work, and the outer one goes on after it."""
+    expected = cross_val_score(_net(), X, Y, cv=2)
+
+    with fleet(n_jobs=1) as outer:
+        with fleet(n_jobs=1) as inner:
+            first = cross_val_score(_net(), X, Y, cv=2)
+        assert (outer.n_adopted, inner.n_adopted) == (0, 2)
+        second = cross_val_score(_skorch(), X, Y, cv=2)
+        third = cross_val_score(_net(), X, Y, cv=2)
+
+    assert (outer.n_adopted, inner.n_adopted) == (4, 2)
+    np.testing.assert_array_equal(first, expected)
+    np.testing.assert_array_equal(third, expected)
+    np.testing.assert_array_equal(second, cross_val_score(_skorch(), X, Y, cv=2))
+    _assert_nothing_is_patched()
+
+
+def _score_in_block(net):
+    with fleet(n_jobs=1) as report:
+        return cross_val_score(net, X, Y, cv=2), report.n_adopted
+
+
+def test_a_block_inside_a_task():
+    """A task that opens a block of its own gives what it gives alone."""
+    expected = cross_val_score(_net(), X, Y, cv=2)
+
+    with fleet(n_jobs=1):
+        results = Parallel()(delayed(_score_in_block)(_net()) for _ in range(2))
+
+    for scores, _ in results:
+        np.testing.assert_array_equal(scores, expected)
+    _assert_nothing_is_patched()
+
+
+def _in_thread(function):
+    """Start a function in a thread; return the thread and the list of its results."""
+    results = []
+    thread = threading.Thread(target=lambda: results.append(function()))
+    thread.start()
+    return thread, results
+
+
+@pytest.mark.parametrize("net", [_net(), _skorch()], ids=["sk_tune", "skorch"])
+def test_a_thread_outside_the_block_is_left_alone(net):
+    """While one thread is in a block, another one's networks train by themselves."""
+    expected = cross_val_score(net, X, Y, cv=2)
+
+    with fleet(n_jobs=1) as report:
+        thread, others = _in_thread(
+            lambda: (cross_val_score(net, X, Y, cv=2), type(get_active_backend()[0]))
+        )
+        thread.join()
+        before = report.n_requested, report.n_adopted, report.n_trained_again
+        own = cross_val_score(net, X, Y, cv=2)
+
+    assert before == (0, 0, 0)
+    assert report.n_adopted == 2
+    ((scores, backend),) = others
+    assert backend is not FleetBackend
+    np.testing.assert_array_equal(scores, expected)
+    np.testing.assert_array_equal(own, expected)
+
+
+def test_two_threads_in_two_blocks_do_not_mix():
+    """Each has its own trainings and counts, though they overlap."""
+    barrier = threading.Barrier(2, timeout=60)
+    nets = {"plain": _skorch(), "own": _net()}
+    expected = {name: cross_val_score(net, X, Y, cv=2) for name, net in nets.items()}
+
+    def run(name, n_folds):
+        with fleet(n_jobs=1) as report:
+            barrier.wait()
+            scores = cross_val_score(nets[name], X, Y, cv=2)
+            more = cross_val_score(nets[name], X, Y, cv=n_folds)
+            barrier.wait()
+        return name, scores, len(more), report.n_adopted
+
+    started = [
+        _in_thread(lambda: run("plain", 3)),
+        _in_thread(lambda: run("own", 4)),
+    ]
+    for thread, _ in started:
+        thread.join(timeout=120)
+
+    for (name, scores, n_more, n_adopted), n_folds in zip(
+        (results[0] for _, results in started), (3, 4), strict=True
+    ):
+        np.testing.assert_array_equal(scores, expected[name])
+        assert (n_more, n_adopted) == (n_folds, 2 + n_folds)
+    _assert_nothing_is_patched()
+
+
+def test_a_block_that_ends_before_the_other_threads_leaves_that_patched():
+    """The patch goes with the last block."""
+    inside, leave = threading.Event(), threading.Event()
+
+    def run():
+        with fleet(n_jobs=1):
+            inside.set()
+            leave.wait(timeout=60)
+
+    with fleet(n_jobs=1):
+        thread, _ = _in_thread(run)
+        inside.wait(timeout=60)
+    assert NeuralNet.fit is not FIT
+    leave.set()
+    thread.join(timeout=60)
+
+    _assert_nothing_is_patched()
+
+
+def test_networks_outside_of_tasks_train_as_usual():
+    """A plain ``fit`` in the block asks nobody."""
+    expected = _net().fit(X, Y).predict_proba(X), _skorch().fit(X, Y).predict_proba(X)
+
+    with fleet(n_jobs=1) as report:
+        own = _net().fit(X, Y).predict_proba(X), _skorch().fit(X, Y).predict_proba(X)
+
+    np.testing.assert_array_equal(own[0], expected[0])
+    np.testing.assert_array_equal(own[1], expected[1])
+    assert report == FleetReport()
+
+
+@pytest.mark.parametrize("net", [NeuralNet, NeuralNetClassifier, NeuralNetRegressor])
+def test_the_patch_looks_like_fit(net):
+    """Signature, name and documentation that tools read are those of skorch."""
+    before = inspect.signature(net.fit), net.fit.__doc__, net.fit.__name__
+
+    with fleet(n_jobs=1):
+        inside = inspect.signature(net.fit), net.fit.__doc__, net.fit.__name__
+
+    assert inside == before
+
+
+def test_a_net_that_no_fleet_can_carry_trains_as_usual(tmp_path):
+    """A callback that is unknown runs as often as without the block, in the task itself."""
+    net = _skorch(callbacks=[Checkpoint(dirname=str(tmp_path))])
+    expected = cross_val_score(net, X, Y, cv=2)
+
+    with fleet(n_jobs=1) as report:
+        scores = cross_val_score(net, X, Y, cv=2)
+
+    np.testing.assert_array_equal(scores, expected)
+    assert report.n_adopted == 0
+    assert (tmp_path / "params.pt").exists()
+
+
+def _progress_by_object(seen):
+    class Bar:
+        def __init__(self):
+            self.lock = threading.Lock()
+
+        def __call__(self, progress):
+            with self.lock:
+                seen.append(progress)
+
+    return Bar()
+
+
+@pytest.mark.parametrize(
+    "make",
+    [
+        lambda seen: lambda progress: seen.append(progress),
+        lambda seen: seen.append,
+        pytest.param(
+            _progress_by_object,
+        ),
+    ],
+    ids=["function", "method", "object with a lock"],
+)
+def test_progress_is_told(make):
+    """Any callable is told of trainings, in the order in which they end."""
+    seen = []
+
+    with fleet(n_jobs=1, progress=make(seen)) as report:
+        cross_val_score(_net(), X, Y, cv=3)
+
+    assert report.n_adopted == 3
+    assert seen[-1].n_fits == seen[-1].n_fits_done == 3
+
+
+def test_a_memory_limit_changes_no_result():
+    """With little memory networks are trained in smaller shards."""
+    expected = cross_val_score(_net(), X, Y, cv=4)
+
+    with fleet(n_jobs=1, memory_limit=2e5) as report:
+        scores = cross_val_score(_net(), X, Y, cv=4)
+
+    np.testing.assert_array_equal(scores, expected)
+    assert report.n_adopted == 4
+
+
+def test_options_have_names():
+    """They are given by name only."""
+    with pytest.raises(TypeError), fleet(1):
+        pass

@@ -1,0 +1,1091 @@
+"""Contract 6: the seam never changes a result, only when it is computed.
+
+Every caller runs twice on iris or diabetes, without the block and inside it, in float64
+and with fixed seeds.  What it returns must agree within 1e-8, and the report must show
+that its networks were trained as rows of fleets.
+"""
+
+import random
+import sys
+import threading
+import warnings
+
+import numpy as np
+import pytest
+import torch
+from joblib import Parallel, delayed
+from sklearn.base import BaseEstimator, TransformerMixin, clone
+from sklearn.datasets import load_diabetes, load_iris
+from sklearn.ensemble import (
+    BaggingClassifier,
+    BaggingRegressor,
+    StackingClassifier,
+    VotingClassifier,
+)
+from sklearn.exceptions import FitFailedWarning
+from sklearn.experimental import enable_halving_search_cv  # noqa: F401
+from sklearn.feature_selection import RFECV
+from sklearn.linear_model import LogisticRegression
+from sklearn.model_selection import (
+    GridSearchCV,
+    HalvingGridSearchCV,
+    HalvingRandomSearchCV,
+    KFold,
+    RandomizedSearchCV,
+    StratifiedKFold,
+    cross_val_predict,
+    cross_val_score,
+    cross_validate,
+    learning_curve,
+    permutation_test_score,
+    validation_curve,
+)
+from sklearn.multiclass import OneVsRestClassifier
+from sklearn.multioutput import MultiOutputRegressor
+from sklearn.pipeline import make_pipeline
+from sklearn.preprocessing import StandardScaler
+from skorch import NeuralNet, NeuralNetClassifier
+from skorch.callbacks import EarlyStopping, LRScheduler
+from torch import nn
+
+from sk_tune import MLPClassifier, MLPRegressor, fleet
+from sk_tune.exceptions import TrainingDivergedError
+
+X, Y = load_iris(return_X_y=True)
+X, Y = StandardScaler().fit_transform(X), Y.astype(np.int64)
+X_REG, Y_REG = load_diabetes(return_X_y=True)
+X_REG, Y_REG = X_REG[:150] * 20, (Y_REG[:150] - 150) / 80
+# Torch says it once in a process, so that it may come in any test; there is one for it.
+CV = StratifiedKFold(3, shuffle=True, random_state=0)
+
+
+class Module(nn.Module):
+    """A small network that seeds torch itself, so that its fits can be repeated."""
+
+    def __init__(self, n_in=4, n_out=3, p=0.1):
+        torch.manual_seed(3)
+        super().__init__()
+        self.hidden = nn.Linear(n_in, 6)
+        self.dropout = nn.Dropout(p)
+        self.out = nn.Linear(6, n_out)
+        self.double()
+
+    def forward(self, x):
+        out = self.out(self.dropout(torch.tanh(self.hidden(x))))
+        return out.squeeze(-1) if out.shape[-1] == 1 else out
+
+
+_SMALL = {
+    "hidden_layer_sizes": (6,),
+    "max_epochs": 2,
+    "batch_size": 32,
+    "dtype": "float64",
+    "random_state": 0,
+}
+
+
+def mlp(**params):
+    """Return a classifier of sk_tune."""
+    return MLPClassifier(**{**_SMALL, **params})
+
+
+def mlp_reg(**params):
+    """Return a regressor of sk_tune."""
+    return MLPRegressor(**{**_SMALL, **params})
+
+
+_PLAIN = {"max_epochs": 2, "batch_size": 32, "verbose": 0, "iterator_train__shuffle": True}
+
+
+def skorch(**params):
+    """Return a plain skorch classifier."""
+    own = {"criterion": nn.CrossEntropyLoss, **_PLAIN, **params}
+    return NeuralNetClassifier(own.pop("module", Module), **own)
+
+
+def skorch_reg(**params):
+    """Return a plain skorch net of one output; targets of one dimension are its own."""
+    own = {"module__n_in": 10, "module__n_out": 1, "criterion": nn.MSELoss}
+    return NeuralNet(Module, **{**own, **_PLAIN, **params})
+
+
+class Kind:
+    """Where callers get their networks from, and how their learning rate is called."""
+
+    def __init__(self, clf, reg, rate):
+        self.clf, self.reg, self.rate = clf, reg, rate
+        self.rates = {rate: [1e-3, 0.05]}
+
+
+KINDS = {
+    "sk_tune": Kind(mlp, mlp_reg, "learning_rate"),
+    "skorch": Kind(skorch, skorch_reg, "lr"),
+}
+
+
+def _scores(search):
+    return [search.cv_results_["mean_test_score"], search.cv_results_["std_test_score"]]
+
+
+def _search(search):
+    search.fit(X, Y)
+    return [*_scores(search), search.predict_proba(X)]
+
+
+def _halving(search, **params):
+    return search(
+        **params, resource="max_epochs", min_resources=2, max_resources=8, factor=2, cv=CV
+    )
+
+
+def _fit_predict(estimator):
+    return [estimator.fit(X, Y).predict_proba(X)]
+
+
+def _validated(kind):
+    result = cross_validate(
+        kind.clf(), X, Y, cv=CV, return_estimator=True, return_train_score=True
+    )
+    proba = [net.predict_proba(X) for net in result["estimator"]]
+    return [result["test_score"], result["train_score"], *proba]
+
+
+def _first_weights(net):
+    """Importances for RFECV: by the first layer, summed over its units."""
+    module = net.net_.module_
+    weights = next(p for p in module.parameters() if p.ndim == 2)
+    return np.abs(weights.detach().numpy()).sum(axis=0)
+
+
+def _rfecv():
+    chosen = RFECV(mlp(), importance_getter=_first_weights, cv=CV).fit(X, Y)
+    return [chosen.cv_results_["mean_test_score"], chosen.ranking_]
+
+
+def _score_of(net):
+    net.fit(X, Y)
+    return net.score(X, Y), net.predict_proba(X)
+
+
+def _probabilities(net):
+    return net.fit(X, Y).predict_proba(X)
+
+
+def _rate_nets(kind):
+    return [kind.clf(**{kind.rate: rate}) for rate in (1e-3, 0.01, 0.05, 0.1)]
+
+
+def _loop(kind, **options):
+    return list(Parallel(**options)(delayed(_probabilities)(n) for n in _rate_nets(kind)))
+
+
+def _unordered(kind):
+    results = _loop(kind, return_as="generator_unordered")
+    return sorted(results, key=lambda proba: proba.sum(axis=0).tolist())
+
+
+def _stack(kind, **params):
+    nets = [("a", kind.clf()), ("b", kind.clf(**{kind.rate: 0.05}))]
+    return StackingClassifier([*nets, ("c", LogisticRegression())], cv=3, **params)
+
+
+def _bayes(kind):
+    skopt = pytest.importorskip("skopt")
+    search = skopt.BayesSearchCV(
+        kind.clf(),
+        {kind.rate: (1e-3, 0.1, "log-uniform")},
+        n_iter=4,
+        n_points=2,
+        cv=CV,
+        random_state=0,
+        refit=False,
+    )
+    return _scores(search.fit(X, Y))
+
+
+def _imbalanced(kind):
+    pipeline = pytest.importorskip("imblearn.pipeline")
+    over = pytest.importorskip("imblearn.over_sampling")
+    steps = pipeline.make_pipeline(over.RandomOverSampler(random_state=0), kind.clf())
+    return [cross_val_score(steps, X[20:], Y[20:], cv=CV)]
+
+
+def _permuted(kind):
+    score, permuted, p_value = permutation_test_score(
+        kind.clf(), X, Y, cv=CV, n_permutations=3, random_state=0
+    )
+    return [score, permuted, p_value]
+
+
+# By caller: what it does, and how many networks it fits in tasks of joblib.
+CALLERS = {
+    "GridSearchCV": (lambda k: _search(GridSearchCV(k.clf(), k.rates, cv=CV)), 6),
+    "RandomizedSearchCV": (
+        lambda k: _search(
+            RandomizedSearchCV(
+                k.clf(),
+                {k.rate: np.logspace(-3, -1, 9)},
+                n_iter=3,
+                cv=CV,
+                random_state=0,
+            )
+        ),
+        9,
+    ),
+    # 2, 4 and 8 epochs for 4, 2 and 1 of the candidates.
+    "HalvingGridSearchCV": (
+        lambda k: _search(
+            _halving(
+                HalvingGridSearchCV,
+                estimator=k.clf(),
+                param_grid={k.rate: [1e-3, 0.01, 0.03, 0.1]},
+            )
+        ),
+        (4 + 2 + 1) * 3,
+    ),
+    "HalvingRandomSearchCV": (
+        lambda k: _search(
+            _halving(
+                HalvingRandomSearchCV,
+                estimator=k.clf(),
+                param_distributions={k.rate: np.logspace(-3, -1, 9)},
+                n_candidates=4,
+                random_state=0,
+            )
+        ),
+        (4 + 2 + 1) * 3,
+    ),
+    "cross_val_score": (lambda k: [cross_val_score(k.clf(), X, Y, cv=CV)], 3),
+    "cross_val_score in a pipeline": (
+        lambda k: [cross_val_score(make_pipeline(StandardScaler(), k.clf()), X, Y, cv=CV)],
+        3,
+    ),
+    "cross_val_score, regression": (
+        lambda k: [
+            cross_val_score(
+                k.reg(), X_REG, Y_REG, cv=KFold(3), scoring="neg_mean_squared_error"
+            )
+        ],
+        3,
+    ),
+    "cross_validate": (_validated, 3),
+    "cross_val_predict": (
+        lambda k: [cross_val_predict(k.clf(), X, Y, cv=CV, method="predict_proba")],
+        3,
+    ),
+    "learning_curve": (
+        lambda k: learning_curve(
+            k.clf(), X, Y, cv=CV, train_sizes=[30, 90], shuffle=True, random_state=0
+        ),
+        6,
+    ),
+    "validation_curve": (
+        lambda k: validation_curve(
+            k.clf(), X, Y, cv=CV, param_name=k.rate, param_range=[1e-3, 0.05]
+        ),
+        6,
+    ),
+    # The score of the labels themselves is not computed by joblib.
+    "permutation_test_score": (_permuted, 9),
+    "BaggingClassifier": (
+        lambda k: _fit_predict(BaggingClassifier(k.clf(), n_estimators=3, random_state=0)),
+        3,
+    ),
+    "BaggingRegressor": (
+        lambda k: [
+            BaggingRegressor(k.reg(), n_estimators=3, random_state=0)
+            .fit(X_REG, Y_REG)
+            .predict(X_REG)
+        ],
+        3,
+    ),
+    # Both nets on all rows, and on three folds.
+    "StackingClassifier": (lambda k: _fit_predict(_stack(k)), 8),
+    "VotingClassifier": (
+        lambda k: _fit_predict(
+            VotingClassifier(
+                [("a", k.clf()), ("b", k.clf(**{k.rate: 0.05}))], voting="soft"
+            )
+        ),
+        2,
+    ),
+    "OneVsRestClassifier": (lambda k: _fit_predict(OneVsRestClassifier(k.clf())), 3),
+    "MultiOutputRegressor": (
+        lambda k: [
+            MultiOutputRegressor(k.reg())
+            .fit(X_REG, np.column_stack([Y_REG, Y_REG**2]))
+            .predict(X_REG)
+        ],
+        2,
+    ),
+    "BayesSearchCV": (_bayes, 12),
+    "imbalanced-learn": (_imbalanced, 3),
+    "joblib loop": (lambda k: _loop(k), 4),
+    "joblib loop, generator": (lambda k: _loop(k, return_as="generator"), 4),
+    "joblib loop, unordered": (_unordered, 4),
+    # Of each outer fold: two candidates on two inner folds, and the refit.
+    "search in cross_val_score": (
+        lambda k: [cross_val_score(GridSearchCV(k.clf(), k.rates, cv=2), X, Y, cv=2)],
+        2 * (2 * 2 + 1),
+    ),
+    "stacking in cross_val_score": (
+        lambda k: [cross_val_score(_stack(k), X, Y, cv=2)],
+        2 * 8,
+    ),
+    "bagging in a search": (
+        lambda k: _scores(
+            GridSearchCV(
+                BaggingClassifier(k.clf(), n_estimators=2, random_state=0),
+                {f"estimator__{k.rate}": [1e-3, 0.05]},
+                cv=2,
+                refit=False,
+            ).fit(X, Y)
+        ),
+        2 * 2 * 2,
+    ),
+}
+
+
+def _same(inside, outside):
+    assert len(inside) == len(outside)
+    for own, expected in zip(inside, outside, strict=True):
+        np.testing.assert_allclose(own, expected, rtol=0, atol=1e-8)
+
+
+def _seed_globals():
+    np.random.seed(0)  # noqa: NPY002
+    random.seed(0)
+    torch.manual_seed(0)
+
+
+def _compared(run, before=_seed_globals):
+    """Run something without the block and in it; return the report."""
+    before()
+    outside = run()
+    before()
+    with fleet(n_jobs=1) as report:
+        inside = run()
+    _same(inside, outside)
+    return report
+
+
+def _assert_used(report, n_fits):
+    assert report.n_adopted == report.n_rows == report.n_requested == n_fits
+    assert report.n_trained_again == 0
+    assert report.solo == {}
+
+
+# --- Every caller
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("caller", CALLERS)
+def test_a_caller_gives_what_it_gives_without_the_block(caller, kind):
+    """All results agree within 1e-8, and each network was a row of a fleet."""
+    run, n_fits = CALLERS[caller]
+
+    report = _compared(lambda: run(KINDS[kind]))
+
+    _assert_used(report, n_fits)
+    assert report.n_continued == 0
+
+
+def test_features_are_eliminated_as_without_the_block():
+    """RFECV fits one network after the other in a task, of 4, 3, 2 and 1 features."""
+    report = _compared(_rfecv)
+
+    _assert_used(report, 3 * 4)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_two_workers_change_nothing(kind):
+    """Trained by two processes, networks are what they are without the block."""
+    own = KINDS[kind]
+    outside = _search(GridSearchCV(own.clf(), own.rates, cv=CV))
+
+    with fleet(n_jobs=2) as report:
+        inside = _search(GridSearchCV(own.clf(), own.rates, cv=CV))
+
+    _same(inside, outside)
+    _assert_used(report, 6)
+
+
+def test_halving_goes_on_where_the_last_rung_ended():
+    """With a constant rate the second and third rung continue, to equal results."""
+    report = _compared(
+        lambda: _search(
+            _halving(
+                HalvingGridSearchCV,
+                estimator=mlp(lr_schedule="constant", dropout=0.2),
+                param_grid={"learning_rate": [1e-3, 0.01, 0.03, 0.1]},
+            )
+        )
+    )
+
+    assert report.n_continued == (2 + 1) * 3
+    assert report.n_calls == 3
+    _assert_used(report, (4 + 2 + 1) * 3)
+
+
+# --- What comes before the network, and around it
+
+
+class Noise(TransformerMixin, BaseEstimator):
+    """Adds noise of numpy's global generator."""
+
+    def fit(self, X, y=None):
+        return self
+
+    def transform(self, X):
+        return X + 0.1 * np.random.normal(size=X.shape)  # noqa: NPY002
+
+
+class Doubling(TransformerMixin, BaseEstimator):
+    """Doubles its input in place."""
+
+    def fit(self, X, y=None):
+        X *= 2
+        return self
+
+    def transform(self, X):
+        return X
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_random_transformer_without_a_seed(kind):
+    """Noise is drawn as without the block; what it spoils is trained as usual."""
+    report = _compared(
+        lambda: [cross_val_score(make_pipeline(Noise(), KINDS[kind].clf()), X, Y, cv=CV)]
+    )
+
+    assert report.n_adopted + report.n_trained_again == 3
+    assert report.n_adopted >= 1
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_an_estimator_that_changes_its_input(kind):
+    """The fold is doubled once, not twice."""
+    report = _compared(
+        lambda: [cross_val_score(make_pipeline(Doubling(), KINDS[kind].clf()), X, Y, cv=CV)]
+    )
+
+    _assert_used(report, 3)
+
+
+def _double_and_fit(data, net):
+    data *= 2
+    return data.sum(), net.fit(np.asarray(data).copy(), Y).predict_proba(X)[0, 0]
+
+
+@pytest.mark.parametrize(
+    "make",
+    [
+        np.array,
+        pytest.param(
+            torch.tensor,
+        ),
+    ],
+    ids=["array", "tensor"],
+)
+def test_a_task_that_changes_the_callers_data(make):
+    """Data of the caller are doubled once by each task."""
+
+    def run():
+        data = make(X)
+        return Parallel()(delayed(_double_and_fit)(data, mlp()) for _ in range(2))
+
+    report = _compared(run)
+
+    assert report.n_adopted + report.n_trained_again == 2
+
+
+def test_a_plain_net_that_holds_a_module():
+    """A module instance is trained in place, by each task once."""
+
+    def run():
+        net = skorch(module=Module(p=0.0), iterator_train__shuffle=False)
+        return Parallel()(delayed(_probabilities)(net) for _ in range(2))
+
+    _compared(run)
+
+
+LOG = []
+
+
+def _logged(seed):
+    LOG.append(seed)
+    proba = _probabilities(mlp(random_state=seed))
+    LOG.append(-seed)
+    return proba
+
+
+@pytest.mark.xfail(
+    strict=True, reason="recording runs a task's side effects outside its arguments too"
+)
+def test_side_effects_on_globals_happen_once():
+    """A task that appends to a list of its module does so as often as without the block."""
+    LOG.clear()
+
+    with fleet(n_jobs=1):
+        Parallel()(delayed(_logged)(seed) for seed in (1, 2))
+
+    assert LOG == [1, -1, 2, -2]
+
+
+def _logged_in(log, seed):
+    log.append(seed)
+    proba = _probabilities(mlp(random_state=seed))
+    log.append(-seed)
+    return proba
+
+
+def test_side_effects_on_arguments_happen_once():
+    """A task that appends to a list it was given does so as often as without the block."""
+    log = []
+
+    with fleet(n_jobs=1) as report:
+        Parallel()(delayed(_logged_in)(log, seed) for seed in (1, 2))
+
+    assert log == [1, -1, 2, -2]
+    _assert_used(report, 2)
+
+
+@pytest.fixture
+def warns_always():
+    """Let torch repeat what it says once in a process."""
+    torch.set_warn_always(True)
+    yield
+    torch.set_warn_always(False)
+
+
+def test_data_of_the_caller_reach_plain_nets_without_a_warning(warns_always):
+    """A fit on the caller's own rows warns of nothing, as without the block."""
+    net = VotingClassifier([("a", skorch()), ("b", skorch(lr=0.05))])
+
+    with warnings.catch_warnings(record=True) as seen:
+        warnings.simplefilter("always")
+        net.fit(X, Y)
+        n_outside = len(seen)
+        with fleet(n_jobs=1):
+            net.fit(X, Y)
+
+    assert [str(warning.message) for warning in seen[n_outside:]] == []
+
+
+def _say_and_fit(seed):
+    warnings.warn("careful", UserWarning, stacklevel=1)
+    sys.stdout.write(f"fits {seed}\n")
+    return _probabilities(mlp(random_state=seed))
+
+
+@pytest.mark.parametrize("what", ["warnings", "prints"])
+def test_a_task_says_things_once(what, capsys):
+    """Warnings and lines come as often as without the block."""
+    with warnings.catch_warnings(record=True) as seen, fleet(n_jobs=1):
+        warnings.simplefilter("always")
+        Parallel()(delayed(_say_and_fit)(seed) for seed in range(2))
+
+    said = {"warnings": len(seen), "prints": capsys.readouterr().out.count("fits")}
+    assert said[what] == 2
+
+
+class FitsRolled(MLPClassifier):
+    """Fits other labels than it is given."""
+
+    def fit(self, X, y, sample_weight=None):
+        return super().fit(X, np.roll(y, 7), sample_weight)
+
+
+class SkorchFitsRolled(NeuralNetClassifier):
+    """A plain net that fits other labels than it is given."""
+
+    def fit(self, X, y, **fit_params):
+        return super().fit(X, np.roll(y, 7), **fit_params)
+
+
+@pytest.mark.parametrize(
+    "net",
+    [
+        FitsRolled(**_SMALL),
+        SkorchFitsRolled(Module, criterion=nn.CrossEntropyLoss, **_PLAIN),
+    ],
+    ids=["sk_tune", "skorch"],
+)
+def test_a_subclass_that_overrides_fit(net):
+    """It fits what its own ``fit`` makes of the labels, as without the block."""
+    _compared(lambda: [cross_val_predict(net, X, Y, cv=CV, method="predict_proba")])
+
+
+def test_weights_of_samples_reach_the_networks():
+    """Fits that differ in their weights only are different fits."""
+    weight = np.linspace(0.1, 2, len(X))
+
+    def run():
+        plain = cross_val_score(mlp(), X, Y, cv=CV, scoring="neg_log_loss")
+        weighted = cross_val_score(
+            mlp(), X, Y, cv=CV, scoring="neg_log_loss", params={"sample_weight": weight}
+        )
+        assert (plain != weighted).all()
+        return [plain, weighted]
+
+    _assert_used(_compared(run), 6)
+
+
+# --- Random states
+
+
+def _fold_probabilities(net):
+    return [cross_val_predict(net, X, Y, cv=CV, method="predict_proba")]
+
+
+@pytest.mark.parametrize("first", ["", "noise"])
+def test_a_generator_as_random_state(first):
+    """A RandomState is advanced once by each fit, adopted or not."""
+
+    def run():
+        net = mlp(random_state=np.random.RandomState(3))
+        return _fold_probabilities(make_pipeline(Noise(), net) if first else net)
+
+    report = _compared(run)
+
+    if not first:
+        _assert_used(report, 3)
+
+
+def test_a_generator_that_tasks_share():
+    """Each task takes the next seed of a RandomState, as they do one after the other."""
+
+    def run():
+        generator = np.random.RandomState(3)
+        nets = [mlp(random_state=generator) for _ in range(3)]
+        return Parallel()(delayed(_probabilities)(net) for net in nets)
+
+    _compared(run)
+
+
+def test_networks_without_a_seed_differ():
+    """With random_state=None equal fits take different seeds, as without the block."""
+    with fleet(n_jobs=1) as report:
+        proba = Parallel()(
+            delayed(_probabilities)(mlp(random_state=None)) for _ in range(3)
+        )
+
+    _assert_used(report, 3)
+    for i in range(3):
+        assert not np.allclose(proba[i], proba[i - 1])
+
+
+def _drawn():
+    numbers = np.random.random(), random.random(), torch.rand(()).item()  # noqa: NPY002
+    return list(numbers)
+
+
+@pytest.mark.parametrize("seed", [0, None])
+def test_global_generators_are_left_as_without_the_block(seed):
+    """The next numbers of numpy, Python and torch are the same."""
+
+    def run():
+        net = make_pipeline(Noise(), mlp(random_state=seed))
+        cross_val_score(net, X, Y, cv=CV)
+        return _drawn()
+
+    _compared(run)
+
+
+def _draw_after_fit(net):
+    net.fit(X, Y)
+    return _drawn()
+
+
+def test_tasks_draw_from_global_generators_as_without_the_block():
+    """Numbers that a task draws after its fit are the same."""
+    report = _compared(
+        lambda: Parallel()(delayed(_draw_after_fit)(mlp(random_state=i)) for i in range(3))
+    )
+
+    _assert_used(report, 3)
+
+
+class Unseeded(Module):
+    """Draws its weights from torch's global generator, as modules do."""
+
+    def __init__(self):
+        state = torch.get_rng_state()
+        super().__init__()
+        torch.set_rng_state(state)
+        for weights in self.parameters():
+            nn.init.normal_(weights, std=0.3)
+
+
+@pytest.mark.xfail(
+    strict=True,
+    reason="an adopted net draws one number of torch's generator, not those of a fit",
+)
+@pytest.mark.parametrize("first", ["", "noise"])
+def test_plain_nets_after_torch_was_seeded(first):
+    """After ``torch.manual_seed`` unseeded nets, one after the other, are the same."""
+
+    def run():
+        net = skorch(module=Unseeded)
+        return _fold_probabilities(make_pipeline(Noise(), net) if first else net)
+
+    _compared(run)
+
+
+# --- Fits that are not a plain fit
+
+
+def _partly(net):
+    net.partial_fit(X, Y, classes=[0, 1, 2])
+    return net.partial_fit(X, Y).predict_proba(X)
+
+
+def _fit_on(net):
+    net.fit(X, Y)
+    return net.partial_fit(X, Y).predict_proba(X)
+
+
+def _fit_twice(net):
+    net.fit(X, Y)
+    return net.fit(X, Y).predict_proba(X)
+
+
+@pytest.mark.parametrize(
+    ("task", "params", "n_adopted"),
+    [
+        (_partly, {}, 0),
+        (_fit_on, {}, 3),
+        (_fit_twice, {"warm_start": True}, 3),
+        (_fit_twice, {}, 6),
+    ],
+    ids=["partial_fit", "fit then partial_fit", "warm_start", "fit twice"],
+)
+def test_networks_that_go_on(task, params, n_adopted):
+    """A first fit is adopted, and what goes on from it goes on as without the block."""
+    nets = [mlp(lr_schedule="constant", random_state=i, **params) for i in range(3)]
+
+    report = _compared(lambda: Parallel()(delayed(task)(clone(net)) for net in nets))
+
+    assert report.n_adopted == n_adopted
+    assert report.n_trained_again == 0
+
+
+def _skorch_on(net):
+    net.fit(X, Y)
+    torch.manual_seed(5)
+    net.partial_fit(X, Y)
+    return net.predict_proba(X)
+
+
+_NO_CALLBACK_STATE = pytest.mark.xfail(
+    strict=True,
+    reason="adopt_skorch restores neither the optimizer's groups nor callbacks",
+)
+
+
+@pytest.mark.parametrize(
+    "params",
+    [
+        {},
+        {"optimizer": torch.optim.Adam},
+        {"optimizer__momentum": 0.9},
+        pytest.param(
+            {"callbacks": [("lr", LRScheduler("StepLR", step_size=1, gamma=0.5))]},
+            marks=_NO_CALLBACK_STATE,
+        ),
+        {"callbacks": [("stop", EarlyStopping(patience=2))]},
+    ],
+    ids=["sgd", "adam", "momentum", "schedule", "early stopping"],
+)
+def test_plain_nets_that_go_on(params):
+    """``partial_fit`` after an adopted fit goes on as after skorch's own."""
+    report = _compared(
+        lambda: Parallel()(delayed(_skorch_on)(skorch(**params)) for _ in range(2))
+    )
+
+    assert report.n_adopted == 2
+
+
+def _fitted_skorch(net):
+    return net.fit(X, Y)
+
+
+@pytest.mark.parametrize(
+    "what",
+    [
+        pytest.param("rate", marks=_NO_CALLBACK_STATE),
+        pytest.param("best epoch", marks=_NO_CALLBACK_STATE),
+        "epochs",
+        "losses",
+        "optimizer",
+    ],
+)
+def test_what_a_fitted_plain_net_tells(what):
+    """Attributes that users read after ``fit`` are those of skorch's own ``fit``."""
+    tell = {
+        "rate": lambda net: net.optimizer_.param_groups[0]["lr"],
+        "best epoch": lambda net: dict(net.callbacks_)["stop"].best_epoch_,
+        "epochs": lambda net: net.history[:, "epoch"],
+        "losses": lambda net: net.history[:, ("train_loss", "valid_loss", "valid_acc")],
+        "optimizer": lambda net: [
+            s["momentum_buffer"].sum().item() for s in net.optimizer_.state.values()
+        ],
+    }[what]
+    net = skorch(
+        optimizer__momentum=0.9,
+        callbacks=[
+            ("lr", LRScheduler("StepLR", step_size=1, gamma=0.5)),
+            ("stop", EarlyStopping(patience=2)),
+        ],
+    )
+
+    report = _compared(
+        lambda: [
+            tell(fitted)
+            for fitted in Parallel()(
+                delayed(_fitted_skorch)(clone(net).set_params(lr=lr)) for lr in (0.01, 0.1)
+            )
+        ]
+    )
+
+    assert report.n_adopted == 2
+
+
+# --- Failures
+
+
+def _fail_second(i):
+    if i == 2:
+        raise KeyError("two")
+    return _probabilities(mlp(random_state=i))
+
+
+def test_an_error_in_a_task_reaches_the_caller():
+    """It is raised as it is, and what was trained before does not matter."""
+    with fleet(n_jobs=1), pytest.raises(KeyError, match="two"):
+        Parallel()(delayed(_fail_second)(i) for i in range(4))
+
+
+def _fit_then_fail(i):
+    _probabilities(mlp(random_state=i))
+    raise KeyError(i)
+
+
+def test_an_error_after_a_fit_reaches_the_caller():
+    """The first task's error comes first, as in a loop, and other tasks are not run."""
+    with fleet(n_jobs=1) as report, pytest.raises(KeyError, match="0"):
+        Parallel()(delayed(_fit_then_fail)(i) for i in range(3))
+
+    assert report.n_adopted == 1
+
+
+def _caught(i):
+    try:
+        return mlp(learning_rate=-1.0, random_state=i).fit(X, Y)
+    except ValueError as error:
+        return str(error)
+
+
+def test_a_fit_that_is_refused_is_refused_with_the_same_words():
+    """The message of a wrong parameter is that of ``fit`` itself."""
+    expected = _caught(0)
+
+    with fleet(n_jobs=1):
+        messages = Parallel()(delayed(_caught)(i) for i in range(2))
+
+    assert messages == [expected] * 2
+
+
+# Its losses overflow in the first epoch.
+DIVERGES = {"optimizer": "sgd", "learning_rate": 1e25, "max_epochs": 2}
+
+
+def test_a_candidate_that_diverges_gets_the_error_score():
+    """With error_score=-1 the search goes on and warns as without the block."""
+
+    def run():
+        search = GridSearchCV(
+            mlp_reg(optimizer="sgd"),
+            {"learning_rate": [0.01, 1e25]},
+            cv=KFold(2),
+            error_score=-1,
+            refit=False,
+        )
+        with pytest.warns(FitFailedWarning, match="TrainingDivergedError"):
+            search.fit(X_REG, Y_REG)
+        assert search.cv_results_["mean_test_score"][1] == -1
+        return _scores(search)
+
+    report = _compared(run)
+
+    assert report.n_requested == 4
+
+
+def test_a_candidate_that_diverges_may_end_the_search():
+    """With error_score="raise" the training's own error is raised."""
+    search = GridSearchCV(mlp_reg(**DIVERGES), {"l1": [0, 1e-3]}, cv=2, error_score="raise")
+
+    with fleet(n_jobs=1), pytest.raises(TrainingDivergedError, match=r"1e\+25"):
+        search.fit(X_REG, Y_REG)
+
+
+def test_pressing_control_c_in_a_task_ends_the_call():
+    """A KeyboardInterrupt passes through, and the block is left as it should be."""
+    seen = []
+
+    def interrupted(i):
+        seen.append(i)
+        raise KeyboardInterrupt
+
+    with fleet(n_jobs=1):
+        with pytest.raises(KeyboardInterrupt):
+            Parallel()(delayed(interrupted)(i) for i in range(3))
+        inside = cross_val_score(mlp(), X, Y, cv=CV)
+
+    assert set(seen) == {0}
+    _same([inside], [cross_val_score(mlp(), X, Y, cv=CV)])
+
+
+class LockedInterrupt:
+    """A task that is not recorded, for it cannot be pickled; the user ends it."""
+
+    def __init__(self):
+        self.lock = threading.Lock()
+        self.seen = []
+
+    def __call__(self, i):
+        self.seen.append(i)
+        raise KeyboardInterrupt
+
+
+def test_pressing_control_c_in_a_replay_ends_the_call():
+    """No other task is run after a KeyboardInterrupt."""
+    task = LockedInterrupt()
+
+    with fleet(n_jobs=1), pytest.raises(KeyboardInterrupt):
+        Parallel()(delayed(task)(i) for i in range(3))
+
+    assert task.seen == [0]
+
+
+# --- Tasks of all kinds
+
+
+class Locked:
+    """A task that cannot be pickled."""
+
+    def __init__(self):
+        self.lock = threading.Lock()
+
+    def __call__(self, seed):
+        with self.lock:
+            return _probabilities(mlp(random_state=seed))
+
+
+def _by_lambda():
+    fit = lambda seed: _probabilities(mlp(random_state=seed))
+    return Parallel()(delayed(fit)(seed) for seed in range(3))
+
+
+def _by_local_class():
+    class Local(MLPClassifier):
+        pass
+
+    return _fold_probabilities(Local(**_SMALL))
+
+
+def _by_lock():
+    return Parallel()(delayed(Locked())(seed) for seed in range(3))
+
+
+@pytest.mark.parametrize(
+    ("run", "n_adopted"),
+    [(_by_lambda, 3), (_by_local_class, 3), (_by_lock, 0)],
+    ids=["lambda", "local class", "lock"],
+)
+def test_tasks_that_cannot_be_pickled(run, n_adopted):
+    """They run; those that cannot be copied train as usual."""
+    report = _compared(run)
+
+    assert report.n_adopted == n_adopted
+    assert report.n_trained_again == 3 - n_adopted
+
+
+def _several(seed):
+    nets = [mlp(random_state=seed + i) for i in range(3)]
+    return np.concatenate([_probabilities(net) for net in nets])
+
+
+def test_tasks_that_fit_several_networks():
+    """Each network of each task is adopted, in three calls of the engine."""
+    report = _compared(lambda: Parallel()(delayed(_several)(10 * i) for i in range(3)))
+
+    _assert_used(report, 9)
+    assert report.n_calls == 3
+
+
+def _as_many_as(n):
+    return np.array([_probabilities(mlp(random_state=i)).sum(axis=0) for i in range(n)])
+
+
+def test_tasks_that_fit_different_numbers_of_networks():
+    """Each network is adopted or trained, and equal fits go to the engine once."""
+    report = _compared(lambda: Parallel()(delayed(_as_many_as)(n) for n in (1, 3, 0, 2)))
+
+    assert report.n_adopted + report.n_trained_again == 6
+    assert report.n_adopted >= 3
+    assert report.n_requested == report.n_rows <= 3
+
+
+def test_tasks_that_fit_nothing():
+    """Code without networks runs as ever, and the report stays at zero."""
+    report = _compared(lambda: [cross_val_score(LogisticRegression(), X, Y, cv=CV)])
+
+    _assert_used(report, 0)
+    assert report.n_calls == 0
+
+
+def _chooses(seed):
+    """Fit a second network that depends on the first one's result."""
+    first = mlp(random_state=seed).fit(X, Y)
+    rate = 0.01 if first.score(X, Y) > 0.35 else 0.02
+    return _probabilities(mlp(random_state=seed, learning_rate=rate, width=4))
+
+
+def test_tasks_whose_next_fit_depends_on_the_last():
+    """The second fit is recorded when the first is known."""
+    report = _compared(lambda: Parallel()(delayed(_chooses)(seed) for seed in range(3)))
+
+    _assert_used(report, 6)
+
+
+def _entropy(_):
+    """Fit data that are never the same twice."""
+    noise = np.random.default_rng().normal(size=X.shape)
+    return mlp().fit(X + noise, Y).predict_proba(X).shape
+
+
+def test_tasks_that_are_never_the_same():
+    """Fits of fresh noise end, and are trained as usual."""
+    with fleet(n_jobs=1) as report:
+        shapes = Parallel()(delayed(_entropy)(i) for i in range(3))
+
+    assert shapes == [(150, 3)] * 3
+    assert report.n_trained_again == 3
+
+
+def test_frames_and_text_labels():
+    """Frames and labels of other kinds are told apart and adopted like arrays."""
+    pd = pytest.importorskip("pandas")
+    frame = pd.DataFrame(X, columns=list("abcd"))
+    species = np.array(["setosa", "versicolor", "virginica"])[Y].astype(object)
+
+    report = _compared(
+        lambda: [
+            cross_val_predict(mlp(), frame, species, cv=CV, method="predict_proba"),
+            cross_val_score(mlp(), frame, pd.Series(species), cv=CV),
+        ]
+    )
+
+    assert report.n_adopted == 6
+    assert report.n_trained_again == 0
