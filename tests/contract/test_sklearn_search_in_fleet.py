@@ -91,9 +91,6 @@ def test_the_block_changes_no_outcome(changed):
 
 @pytest.mark.slow
 @pytest.mark.timeout(600)
-@pytest.mark.xfail(
-    strict=True, reason="recording prints, calls callbacks, and copies what they hold"
-)
 def test_the_block_is_not_seen_by_who_listens(changed):
     """What is printed and what callbacks are told is what it is without the block."""
     outcomes, printed = changed
