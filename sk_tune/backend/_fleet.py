@@ -49,6 +49,10 @@ def fleet(
     FleetReport
         What happened, up to date at any time.
 
+    See Also
+    --------
+    sk_tune.engine.train : The same engine for fits that you list yourself.
+
     Examples
     --------
     >>> from sklearn.datasets import load_iris

@@ -236,6 +236,9 @@ def _shards(
 
 
 def _rows_per_shard(fit: Fit, memory_limit: int) -> int:
+    if hasattr(fit.estimator, "module"):
+        # What a user's code does when it builds a network, it does to a worker only.
+        return _MOST_ROWS_PER_SHARD
     try:
         prepared = prepare(fit, FitPreparer())
         n_rows = rows_at_a_time(prepared.row(), prepared.recipe()[0], memory_limit)

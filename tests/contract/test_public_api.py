@@ -29,7 +29,8 @@ def test_the_public_names_are_these():
 def test_every_public_name_can_be_imported(name):
     """A name is the same object in the root and in its sub-package."""
     value = getattr(sk_tune, name)
-    home = importlib.import_module("sk_tune.estimators")
+    folder = "backend" if name == "fleet" else "estimators"
+    home = importlib.import_module(f"sk_tune.{folder}")
 
     assert value is getattr(home, name)
     assert value.__name__ == name
