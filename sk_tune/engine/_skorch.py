@@ -18,11 +18,12 @@ from skorch.dataset import Dataset
 from torch import Tensor
 from torch.utils.data import Subset
 
-from sk_tune._compat import predict_nonlinearity, safe_indexing
+from sk_tune._compat import predict_nonlinearity
 from sk_tune.engine._records import Fit
 from sk_tune.engine._skorch_support import OPTIMIZER_NAMES
 from sk_tune.engine._structure import module_structure
 from sk_tune.engine.fleet import Recipe, Row, Settings, loss_by_autograd
+from sk_tune.estimators import load_net_arrays, net_arrays, take_rows
 from sk_tune.exceptions import is_raised_by_code
 from sk_tune.training import (
     StoppingState,
@@ -62,7 +63,7 @@ class SkorchFit:
         self.fit = fit
         self.seed = fit.seed or 0
         self.n_epochs = fit.n_epochs or int(fit.estimator.max_epochs)
-        self.X, self.y = (_at(part, fit.rows) for part in (fit.X, fit.y))
+        self.X, self.y = (take_rows(part, fit.rows) for part in (fit.X, fit.y))
         self.net: Any = None
         # Made once: its course lives on in the net's callbacks and history.
         self._row: Row | None = None
@@ -168,15 +169,8 @@ class SkorchFit:
         if monitor is not None:
             with forked_rng(self.seed, net.device):
                 predictions = net.predict_proba(monitor.X)
-        moments = net.optimizer_.state_dict()["state"]
         n_steps = sum(len(_train_batches(record)) for record in net.history)
-        state = TrainingState(
-            seed=self.seed,
-            weights=_arrays(net.module_.state_dict()),
-            moments={i: _arrays(own) for i, own in moments.items()},
-            n_steps=n_steps,
-            history=tuple(dict(record) for record in net.history),
-        )
+        state = TrainingState(seed=self.seed, n_steps=n_steps, **net_arrays(net))
         return state, predictions
 
     def _start(self) -> tuple[Any, torch.Generator]:
@@ -195,7 +189,7 @@ class SkorchFit:
     def _monitor(self, device: str) -> TensorSet | None:
         if self.fit.monitor is None:
             return None
-        parts = [_at(part, self.fit.monitor) for part in (self.fit.X, self.fit.y)]
+        parts = [take_rows(part, self.fit.monitor) for part in (self.fit.X, self.fit.y)]
         X, y = (torch.as_tensor(part).to(device) for part in parts)
         return TensorSet(X, y)
 
@@ -223,20 +217,7 @@ class _SkorchCourse:
         net.notify("on_train_begin", X=datasets[0], y=None)
 
     def order(self, epoch: int, n_samples: int) -> Tensor:
-        """Return the order of the samples, drawn as a DataLoader draws it.
-
-        Parameters
-        ----------
-        epoch : int
-            From 0.
-        n_samples : int
-            Samples of the row.
-
-        Returns
-        -------
-        Tensor of shape (n_samples,)
-            A permutation if ``iterator_train__shuffle`` is set.
-        """
+        """Return the order of the samples, drawn as a DataLoader draws it."""
         self._draw()
         if not self.net.get_params_for("iterator_train").get("shuffle", False):
             return torch.arange(n_samples)
@@ -245,35 +226,11 @@ class _SkorchCourse:
         return torch.randperm(n_samples, generator=own)
 
     def generator(self, epoch: int) -> torch.Generator:
-        """Return what ``nn.Dropout`` draws from: the stream that goes on through the fit.
-
-        Parameters
-        ----------
-        epoch : int
-            From 0.
-
-        Returns
-        -------
-        Generator
-            The row's own.
-        """
+        """Return what ``nn.Dropout`` draws from: one stream through the whole fit."""
         return self._generator
 
     def rates(self, epoch: int, n_batches: int) -> list[float]:
-        """Begin an epoch and return the learning rate of each of its steps.
-
-        Parameters
-        ----------
-        epoch : int
-            From 0.
-        n_batches : int
-            Steps of the epoch.
-
-        Returns
-        -------
-        list of float
-            One for each step.
-        """
+        """Begin an epoch and return the learning rate of each of its steps."""
         self.net.notify("on_epoch_begin", **self._datasets)
         rates = []
         for _ in range(n_batches):
@@ -287,22 +244,7 @@ class _SkorchCourse:
     def improved(
         self, record: dict[str, Any], batch_losses: Tensor, valid_outputs: Tensor | None
     ) -> bool:
-        """End an epoch: fill the history and call the callbacks.
-
-        Parameters
-        ----------
-        record : dict
-            The epoch; becomes that of skorch's history.
-        batch_losses : Tensor of shape (n_batches,)
-            Of the training batches.
-        valid_outputs : Tensor of shape (n_valid, ...) or None
-            Outputs on the validation samples.
-
-        Returns
-        -------
-        bool
-            Whether early stopping would keep the weights.
-        """
+        """End an epoch: fill the history and call the callbacks."""
         net = self.net
         sizes = self._sizes("train", len(self._datasets["dataset_train"]))
         batches = net.history[-1]["batches"]
@@ -407,14 +349,7 @@ def adopt_skorch(net: Any, X: Any, y: Any, state: TrainingState) -> Any:
     with forked_rng(state.seed, net.device):
         net.initialize()
     net.check_data(X, y)
-    weights = {n: torch.from_numpy(np.array(a)) for n, a in state.weights.items()}
-    net.module_.load_state_dict(weights)
-    moments = {
-        i: {n: torch.from_numpy(np.array(a)) for n, a in own.items()}
-        for i, own in state.moments.items()
-    }
-    net.optimizer_.load_state_dict({**net.optimizer_.state_dict(), "state": moments})
-    net.history_ = type(net.history)(dict(record) for record in state.history)
+    load_net_arrays(net, state)
     return net
 
 
@@ -445,18 +380,6 @@ def _to_set(dataset: Any, device: str) -> TensorSet:
 
 def _train_batches(record: dict[str, Any]) -> list[Any]:
     return [batch for batch in record["batches"] if "train_loss" in batch]
-
-
-def _arrays(tensors: dict[str, Any]) -> dict[str, Array]:
-    return {
-        name: np.array(value.detach().cpu().numpy())
-        for name, value in tensors.items()
-        if isinstance(value, Tensor)
-    }
-
-
-def _at(part: Any, rows: Array | None) -> Any:
-    return part if rows is None else safe_indexing(part, np.ascontiguousarray(rows))
 
 
 def _no_order_warning() -> warnings.catch_warnings:

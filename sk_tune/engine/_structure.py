@@ -13,11 +13,12 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from sk_tune.engine.fleet import is_torch_dropout
+
 __all__ = ["has_hooks", "module_structure"]
 
 # What torch keeps for itself; recurrent layers hold their weights a second time.
 _PRIVATE = frozenset(vars(nn.Module())) | {"_flat_weights", "_flat_weight_refs"}
-_DROPOUT = (nn.Dropout,)
 _HOOKS = ("_forward_hooks", "_forward_pre_hooks", "_backward_hooks", "_backward_pre_hooks")
 # Twins of layers in a fleet hold what belongs to the batch at hand.
 _OWN = "sk_tune.engine."
@@ -67,7 +68,7 @@ def has_hooks(module: nn.Module) -> bool:
 def _attributes(layer: nn.Module) -> tuple[Any, ...]:
     if type(layer).__module__.startswith(_OWN):
         return ()
-    varies = {"p"} if type(layer) in _DROPOUT else set()
+    varies = {"p"} if is_torch_dropout(layer) else set()
     return tuple(
         (name, _key(value))
         for name, value in sorted(vars(layer).items())

@@ -16,7 +16,6 @@ import joblib
 import torch
 from sklearn.base import clone
 
-from sk_tune._compat import safe_indexing
 from sk_tune.engine._memory import available_memory, rows_at_a_time
 from sk_tune.engine._progress import Progress, ProgressReporter
 from sk_tune.engine._records import Fit, Trained
@@ -31,6 +30,7 @@ from sk_tune.estimators import (
     adopt_training,
     check_parameters,
     first_seed,
+    take_rows,
 )
 from sk_tune.exceptions import warn_user
 
@@ -163,10 +163,7 @@ def fitted_estimator(fit: Fit, trained: Trained) -> Any:
         raise ValueError(f"There is no network: the fit failed. {trained.message}")
     estimator = clone(fit.estimator)
     if not isinstance(estimator, NetworkEstimator):
-        X, y = (
-            part if fit.rows is None else safe_indexing(part, fit.rows)
-            for part in (fit.X, fit.y)
-        )
+        X, y = (take_rows(part, fit.rows) for part in (fit.X, fit.y))
         return adopt_skorch(estimator, X, y, trained.state)
     return adopt_training(
         estimator,

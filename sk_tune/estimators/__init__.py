@@ -6,6 +6,7 @@ from sk_tune.estimators._base import NetworkEstimator
 from sk_tune.estimators._cnn import CNNClassifier, CNNRegressor
 from sk_tune.estimators._mlp import MLPClassifier, MLPRegressor
 from sk_tune.estimators._net import NetClassifier, NetRegressor
+from sk_tune.estimators._net_state import load_net_arrays, net_arrays
 from sk_tune.estimators._preparation import (
     FitPreparer,
     PreparedFit,
@@ -14,6 +15,7 @@ from sk_tune.estimators._preparation import (
     fit_as_overridden,
 )
 from sk_tune.estimators._rnn import RNNClassifier, RNNRegressor
+from sk_tune.estimators._rows import take_rows
 from sk_tune.estimators._seams import is_unchanged
 from sk_tune.estimators._validation import check_parameters
 
@@ -34,4 +36,7 @@ __all__ = [
     "first_seed",
     "fit_as_overridden",
     "is_unchanged",
+    "load_net_arrays",
+    "net_arrays",
+    "take_rows",
 ]

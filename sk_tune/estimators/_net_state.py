@@ -17,8 +17,10 @@ from sk_tune.training import TrainingState
 
 __all__ = [
     "cloned",
+    "load_net_arrays",
     "load_training_state",
     "moved",
+    "net_arrays",
     "to_arrays",
     "to_tensors",
     "training_state",
@@ -125,6 +127,43 @@ def to_tensors(arrays: Arrays | None, device: str = "cpu") -> dict[str, Tensor] 
     return {n: torch.from_numpy(np.array(a)).to(device) for n, a in arrays.items()}
 
 
+def net_arrays(net: Any) -> dict[str, Any]:
+    """Return what any skorch net has of a ``TrainingState``.
+
+    Parameters
+    ----------
+    net : skorch.NeuralNet
+        Initialised.
+
+    Returns
+    -------
+    dict
+        ``weights``, ``moments`` and ``history``.
+    """
+    moments = net.optimizer_.state_dict()["state"]
+    return {
+        "weights": to_arrays(net.module_.state_dict()),
+        "moments": {index: to_arrays(own) for index, own in moments.items()},
+        "history": tuple(dict(row) for row in net.history),
+    }
+
+
+def load_net_arrays(net: Any, state: TrainingState) -> None:
+    """Give a skorch net the weights, moments and history of a training.
+
+    Parameters
+    ----------
+    net : skorch.NeuralNet
+        Initialised.
+    state : TrainingState
+        Of a net of the same architecture.
+    """
+    net.module_.load_state_dict(to_tensors(state.weights))
+    moments = {index: to_tensors(own) for index, own in state.moments.items()}
+    net.optimizer_.load_state_dict({**net.optimizer_.state_dict(), "state": moments})
+    net.history_ = History(dict(row) for row in state.history)
+
+
 def training_state(net: Any) -> TrainingState:
     """Return where the training of a net stands, as arrays of its own.
 
@@ -138,17 +177,14 @@ def training_state(net: Any) -> TrainingState:
     TrainingState
         All that training needs to go on.
     """
-    moments = net.optimizer_.state_dict()["state"]
     return TrainingState(
         seed=net.options.seed,
-        weights=to_arrays(net.module_.state_dict()),
-        moments={index: to_arrays(own) for index, own in moments.items()},
+        **net_arrays(net),
         last_weights=to_arrays(net.last_weights_),
         best_weights=to_arrays(net.best_weights_),
         n_steps=net.n_steps_,
         first_epoch=net.first_epoch_,
         stopping=net.stopping_,
-        history=tuple(dict(row) for row in net.history),
     )
 
 
@@ -167,15 +203,12 @@ def load_training_state(net: Any, state: TrainingState) -> None:
     RuntimeError
         If the architectures differ.
     """
-    net.module_.load_state_dict(to_tensors(state.weights))
-    moments = {index: to_tensors(own) for index, own in state.moments.items()}
-    net.optimizer_.load_state_dict({**net.optimizer_.state_dict(), "state": moments})
+    load_net_arrays(net, state)
     net.last_weights_ = to_tensors(state.last_weights, net.device)
     net.best_weights_ = to_tensors(state.best_weights, net.device)
     net.n_steps_ = state.n_steps
     net.first_epoch_ = state.first_epoch
     net.stopping_ = state.stopping
-    net.history_ = History(dict(row) for row in state.history)
     if net.history:
         for group in net.optimizer_.param_groups:
             group["lr"] = net.history[-1]["lr"]

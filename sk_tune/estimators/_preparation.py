@@ -14,12 +14,11 @@ import numpy as np
 import numpy.typing as npt
 import torch
 from sklearn.base import clone
-from torch import Tensor, nn
+from torch import nn
 
-from sk_tune._compat import safe_indexing
 from sk_tune.estimators._base import NetworkEstimator
-from sk_tune.estimators._net_state import load_training_state, training_state
-from sk_tune.estimators._rows import EncodedData, to_tensor
+from sk_tune.estimators._net_state import load_training_state, to_tensors, training_state
+from sk_tune.estimators._rows import EncodedData, take_rows, to_tensor
 from sk_tune.estimators._training_options import TrainingOptions
 from sk_tune.estimators._validation import check_parameters, resolve_device, resolve_seed
 from sk_tune.training import TensorSet, TrainingState
@@ -176,7 +175,7 @@ class FitPreparer:
         key = (type(twin), *map(id, sources), *map(repr, own.values()))
         if key not in self._known:
             before = set(vars(twin))
-            own_X, own_y, weight = (_at(part, rows) for part in (X, y, sample_weight))
+            own_X, own_y, weight = (take_rows(part, rows) for part in (X, y, sample_weight))
             data = twin._encode(own_X, own_y, weight, device, fresh=True)
             learnt = {n: v for n, v in vars(twin).items() if n not in before}
             self._known[key] = (data, learnt, sources)
@@ -209,8 +208,8 @@ class FitPreparer:
             return None
         key = (key, id(monitor))
         if key not in self._monitors:
-            X_checked = twin._check_X(_at(X, monitor), reset=False)
-            y_checked = twin._check_target(X_checked, _at(y, monitor))
+            X_checked = twin._check_X(take_rows(X, monitor), reset=False)
+            y_checked = twin._check_target(X_checked, take_rows(y, monitor))
             known = np.ones(len(y_checked), dtype=bool)
             if hasattr(twin, "classes_") and y_checked.ndim == 1:
                 known = np.isin(y_checked, twin.classes_)
@@ -253,7 +252,7 @@ def adopt_training(
     NetworkEstimator
         The estimator.
     """
-    X, y, sample_weight = (_at(part, rows) for part in (X, y, sample_weight))
+    X, y, sample_weight = (take_rows(part, rows) for part in (X, y, sample_weight))
     return estimator._adopt(X, y, sample_weight, state)
 
 
@@ -295,12 +294,14 @@ def fit_as_overridden(
         On the monitor rows.
     """
     own = clone(estimator).set_params(random_state=seed, max_epochs=n_epochs)
-    weight = {} if sample_weight is None else {"sample_weight": _at(sample_weight, rows)}
-    own.fit(_at(X, rows), _at(y, rows), **weight)
+    weight = (
+        {} if sample_weight is None else {"sample_weight": take_rows(sample_weight, rows)}
+    )
+    own.fit(take_rows(X, rows), take_rows(y, rows), **weight)
     predictions = None
     if monitor is not None:
         predict = getattr(own, "predict_proba", own.predict)
-        predictions = predict(_at(X, monitor))
+        predictions = predict(take_rows(X, monitor))
     return training_state(own.net_), predictions
 
 
@@ -329,18 +330,7 @@ def _unfitted(estimator: NetworkEstimator) -> NetworkEstimator:
     return twin
 
 
-def _at(part: Any, rows: Array | None) -> Any:
-    return (
-        part
-        if part is None or rows is None
-        else safe_indexing(part, np.ascontiguousarray(rows))
-    )
-
-
 def _load(module: nn.Module, state: TrainingState) -> None:
     """Give a module the weights that training goes on from."""
     weights = state.weights if state.last_weights is None else state.last_weights
-    tensors: dict[str, Tensor] = {
-        name: torch.from_numpy(np.array(array)) for name, array in weights.items()
-    }
-    module.load_state_dict(tensors)
+    module.load_state_dict(to_tensors(weights))

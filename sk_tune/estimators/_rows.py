@@ -14,12 +14,15 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
+from sk_tune._compat import safe_indexing
+
 __all__ = [
     "EncodedData",
     "Rows",
     "merge_equal_rows",
     "repeat_by_weight",
     "rows_that_count",
+    "take_rows",
     "to_tensor",
 ]
 
@@ -190,3 +193,24 @@ def to_tensor(values: Array, dtype: str, device: str | torch.device) -> Tensor:
         # Torch has no read-only tensors, and warns of what it will never do here.
         values = values.copy()
     return torch.from_numpy(np.ascontiguousarray(values)).to(device)
+
+
+def take_rows(data: Any, rows: Array | None) -> Any:
+    """Return some rows of an array, a frame, a tensor or a list.
+
+    Parameters
+    ----------
+    data : object
+        None stays None.
+    rows : ndarray or None
+        Positions; all rows if None.
+
+    Returns
+    -------
+    object
+        Of the type of `data`.
+    """
+    if data is None or rows is None:
+        return data
+    # Torch takes no positions of negative stride.
+    return safe_indexing(data, np.ascontiguousarray(rows))

@@ -8,6 +8,7 @@ from sk_tune.engine.fleet._module import ModuleProgram
 from sk_tune.engine.fleet._optimizers import Settings
 from sk_tune.engine.fleet._records import Outcome, Recipe, Row
 from sk_tune.engine.fleet._tile import build_program
+from sk_tune.engine.fleet._torch_dropout import is_torch_dropout
 from sk_tune.engine.fleet._train import train_fleet
 
 __all__ = [
@@ -20,6 +21,7 @@ __all__ = [
     "SeededCourse",
     "Settings",
     "build_program",
+    "is_torch_dropout",
     "loss_by_autograd",
     "train_fleet",
 ]

@@ -29,20 +29,69 @@ class Course(Protocol):
     first_epoch: int
 
     def order(self, epoch: int, n_samples: int) -> Tensor:
-        """Return the order of the samples in an epoch, counted from 0."""
+        """Return the order of the samples in an epoch.
+
+        Parameters
+        ----------
+        epoch : int
+            From 0.
+        n_samples : int
+            Samples of the row.
+
+        Returns
+        -------
+        Tensor of shape (n_samples,)
+            A permutation, on the CPU.
+        """
 
     def generator(self, epoch: int) -> torch.Generator | None:
-        """Return what ``nn.Dropout`` draws from in an epoch."""
+        """Return what ``nn.Dropout`` draws from in an epoch.
+
+        Parameters
+        ----------
+        epoch : int
+            From 0.
+
+        Returns
+        -------
+        Generator or None
+            In the state of torch's global one at this point of a lone fit.
+        """
 
     def rates(self, epoch: int, n_batches: int) -> Sequence[float]:
-        """Return the learning rate of each step of an epoch."""
+        """Return the learning rate of each step of an epoch.
+
+        Parameters
+        ----------
+        epoch : int
+            From 0.
+        n_batches : int
+            Steps of the epoch.
+
+        Returns
+        -------
+        sequence of float
+            One for each step.
+        """
 
     def improved(
         self, record: dict[str, Any], batch_losses: Tensor, valid_outputs: Tensor | None
     ) -> bool:
         """Take note of a finished epoch, and return whether it is the best so far.
 
-        The record may be added to; losses are those of its batches.
+        Parameters
+        ----------
+        record : dict
+            The epoch in the history; it may be changed.
+        batch_losses : Tensor of shape (n_batches,)
+            Of the training batches.
+        valid_outputs : Tensor of shape (n_valid, ...) or None
+            Outputs on the validation samples.
+
+        Returns
+        -------
+        bool
+            Whether the weights are to be kept as the best.
         """
 
     @property
@@ -99,54 +148,17 @@ class SeededCourse:
         self.first_epoch = first_epoch
 
     def order(self, epoch: int, n_samples: int) -> Tensor:
-        """Return the order of the samples in an epoch.
-
-        Parameters
-        ----------
-        epoch : int
-            From 0.
-        n_samples : int
-            Samples of the row.
-
-        Returns
-        -------
-        Tensor of shape (n_samples,)
-            A permutation, on the CPU.
-        """
+        """Return the order of the samples in an epoch."""
         return batch_order(n_samples, self.seed, epoch)
 
     def generator(self, epoch: int) -> torch.Generator:
-        """Return what ``nn.Dropout`` draws from in an epoch.
-
-        Parameters
-        ----------
-        epoch : int
-            From 0.
-
-        Returns
-        -------
-        Generator
-            In the state that torch's global one has in the same epoch of a lone fit.
-        """
+        """Return what ``nn.Dropout`` draws from in an epoch."""
         generator = torch.Generator()
         generator.manual_seed(derive_seed(self.seed, Stream.MODULE, epoch))
         return generator
 
     def rates(self, epoch: int, n_batches: int) -> list[float]:
-        """Return the learning rate of each step of an epoch.
-
-        Parameters
-        ----------
-        epoch : int
-            From 0.
-        n_batches : int
-            Steps of the epoch.
-
-        Returns
-        -------
-        list of float
-            One for each step.
-        """
+        """Return the learning rate of each step of an epoch."""
         if self.lr_schedule == "constant":
             return [self.learning_rate] * n_batches
         n_epochs = epoch - self.first_epoch
@@ -161,22 +173,7 @@ class SeededCourse:
     def improved(
         self, record: dict[str, Any], batch_losses: Tensor, valid_outputs: Tensor | None
     ) -> bool:
-        """Take note of a finished epoch.
-
-        Parameters
-        ----------
-        record : dict
-            The epoch in the history.
-        batch_losses : Tensor of shape (n_batches,)
-            Not looked at here.
-        valid_outputs : Tensor or None
-            Not looked at here.
-
-        Returns
-        -------
-        bool
-            Whether its weights are the best so far; always False without early stopping.
-        """
+        """Take note of a finished epoch."""
         if self.patience is None:
             return False
         epoch = record["epoch"]

@@ -47,22 +47,7 @@ class MLPProgram(Program):
         self._batch: Any = None
 
     def forward(self, X: Tensor, rows: slice, step: int) -> Tensor:
-        """Return the outputs for a batch to train on, and keep what ``backward`` needs.
-
-        Parameters
-        ----------
-        X : Tensor of shape (k, B, D)
-            Inputs.
-        rows : slice
-            Which rows, k of them.
-        step : int
-            Number of the step in the epoch.
-
-        Returns
-        -------
-        Tensor of shape (k, B, C)
-            Unnormalised outputs.
-        """
+        """Return the outputs for a batch to train on, and keep what ``backward`` needs."""
         tensors = self.parts(rows)
         h = X
         for index, layer in enumerate(self.layers):
@@ -72,18 +57,7 @@ class MLPProgram(Program):
         return _linear(h, tensors, "output", self._memory)
 
     def backward(self, gradient: Tensor) -> list[Tensor]:
-        """Return the derivatives by the parameters at the last batch.
-
-        Parameters
-        ----------
-        gradient : Tensor of shape (k, B, C)
-            Derivatives by the outputs.
-
-        Returns
-        -------
-        list of Tensor of shape (k, ...)
-            In the order of the parameters.
-        """
+        """Return the derivatives by the parameters at the last batch."""
         h, tensors = self._batch
         found: dict[str, Tensor] = {}
         self._linear_backward(found, "output", gradient, h)
@@ -98,20 +72,7 @@ class MLPProgram(Program):
         return [found[name] for name in self.parameters.tensors]
 
     def evaluate(self, X: Tensor, rows: slice) -> Tensor:
-        """Return the outputs in evaluation mode.
-
-        Parameters
-        ----------
-        X : Tensor of shape (k, n, D)
-            Inputs.
-        rows : slice
-            Which rows, k of them.
-
-        Returns
-        -------
-        Tensor of shape (k, n, C)
-            Unnormalised outputs.
-        """
+        """Return the outputs in evaluation mode."""
         tensors = self.parts(rows)
         h = X
         for layer in self.layers:
@@ -124,29 +85,13 @@ class MLPProgram(Program):
         n_steps: int,
         generators: Sequence[torch.Generator | None],
     ) -> None:
-        """Prepare the random numbers of an epoch.
-
-        Parameters
-        ----------
-        first_steps : sequence of int
-            Updates that each row has made before.
-        n_steps : int
-            Steps of the longest epoch.
-        generators : sequence of Generator or None
-            Without effect here.
-        """
+        """Prepare the random numbers of an epoch."""
         super().begin_epoch(first_steps, n_steps, generators)
         if len(self._store) > _MOST_SHAPES:
             self._store.clear()
 
     def select(self, index: Tensor) -> None:
-        """Keep some rows, in the order given.
-
-        Parameters
-        ----------
-        index : Tensor of shape (K',) and type int64
-            Which.
-        """
+        """Keep some rows, in the order given."""
         super().select(index)
         self._store.clear()
 

@@ -20,7 +20,7 @@ from sk_tune.engine.fleet._convolution import RowConv, RowPool, row_conv_fits, r
 from sk_tune.engine.fleet._dropout import RowDropout
 from sk_tune.engine.fleet._program import Program, stacked_parts
 from sk_tune.engine.fleet._recurrence import RowRecurrence
-from sk_tune.engine.fleet._torch_dropout import TorchDropout
+from sk_tune.engine.fleet._torch_dropout import TorchDropout, is_torch_dropout
 from sk_tune.nets import RNN, SeededDropout, dropout_positions
 
 __all__ = ["ModuleProgram"]
@@ -57,22 +57,7 @@ class ModuleProgram(Program):
         self._batch: Any = None
 
     def forward(self, X: Tensor, rows: slice, step: int) -> Tensor:
-        """Return the outputs for a batch to train on, and keep what ``backward`` needs.
-
-        Parameters
-        ----------
-        X : Tensor of shape (k, B, ...)
-            Inputs.
-        rows : slice
-            Which rows, k of them.
-        step : int
-            Number of the step in the epoch.
-
-        Returns
-        -------
-        Tensor of shape (k, B, C)
-            Unnormalised outputs.
-        """
+        """Return the outputs for a batch to train on, and keep what ``backward`` needs."""
         self.pattern.train()
         parameters = {
             n: t[rows].detach().requires_grad_() for n, t in self.parameters.tensors.items()
@@ -87,37 +72,13 @@ class ModuleProgram(Program):
         return outputs.detach()
 
     def backward(self, gradient: Tensor) -> Sequence[Tensor]:
-        """Return the derivatives by the parameters at the last batch.
-
-        Parameters
-        ----------
-        gradient : Tensor of shape (k, B, C)
-            Derivatives by the outputs.
-
-        Returns
-        -------
-        sequence of Tensor of shape (k, ...)
-            In the order of the parameters.
-        """
+        """Return the derivatives by the parameters at the last batch."""
         outputs, parameters = self._batch
         self._batch = None
         return [g.contiguous() for g in torch.autograd.grad(outputs, parameters, gradient)]
 
     def evaluate(self, X: Tensor, rows: slice) -> Tensor:
-        """Return the outputs in evaluation mode.
-
-        Parameters
-        ----------
-        X : Tensor of shape (k, n, ...)
-            Inputs.
-        rows : slice
-            Which rows, k of them.
-
-        Returns
-        -------
-        Tensor of shape (k, n, C)
-            Unnormalised outputs.
-        """
+        """Return the outputs in evaluation mode."""
         self.pattern.eval()
         parameters, buffers = (
             {n: t[rows] for n, t in part.tensors.items()}
@@ -133,40 +94,18 @@ class ModuleProgram(Program):
         n_steps: int,
         generators: Sequence[torch.Generator | None],
     ) -> None:
-        """Prepare the random numbers of an epoch.
-
-        Parameters
-        ----------
-        first_steps : sequence of int
-            Updates that each row has made before.
-        n_steps : int
-            Steps of the longest epoch.
-        generators : sequence of Generator or None
-            What the ``nn.Dropout`` layers of each row draw from.
-        """
+        """Prepare the random numbers of an epoch."""
         super().begin_epoch(first_steps, n_steps, generators)
         for layer in self._torch:
             layer.generators = list(generators)
 
     def select(self, index: Tensor) -> None:
-        """Keep some rows, in the order given.
-
-        Parameters
-        ----------
-        index : Tensor of shape (K',) and type int64
-            Which.
-        """
+        """Keep some rows, in the order given."""
         super().select(index)
         self.probabilities = [self.probabilities[i] for i in index.tolist()]
 
     def extend(self, other: Program) -> None:
-        """Add the rows of another program behind these.
-
-        Parameters
-        ----------
-        other : ModuleProgram
-            Of the same architecture.
-        """
+        """Add the rows of another program behind these."""
         super().extend(other)
         assert isinstance(other, ModuleProgram)  # noqa: S101 - of one architecture
         self.probabilities.extend(other.probabilities)
@@ -242,7 +181,7 @@ def _twin(layer: nn.Module, *, own: bool) -> nn.Module:
     on_cpu = all(p.device.type == "cpu" for p in layer.parameters())
     if isinstance(layer, SeededDropout):
         return _SeededTwin()
-    if _is_torch_dropout(layer):
+    if is_torch_dropout(layer):
         return TorchDropout()
     if isinstance(layer, nn.RNNBase):
         return RowRecurrence(layer) if own else _TorchRecurrence(layer)
@@ -253,10 +192,5 @@ def _twin(layer: nn.Module, *, own: bool) -> nn.Module:
     return layer
 
 
-def _is_torch_dropout(layer: nn.Module) -> bool:
-    # One that works in place may be called for what it does to its input.
-    return type(layer) is nn.Dropout and not layer.inplace
-
-
 def _torch_probabilities(module: nn.Module) -> list[float]:
-    return [m.p for m in module.modules() if _is_torch_dropout(m)]  # type: ignore[misc]
+    return [m.p for m in module.modules() if is_torch_dropout(m)]  # type: ignore[misc]

@@ -147,7 +147,7 @@ class Tile:
         best = _best_weights(program, rows)
         if self.rows:
             if self._best is not None or best is not None:
-                self._best = self._best or self._copies()
+                self._best = self._best or _copies_of(self.program)
                 self._best.extend(best or _copies_of(program))
             self.program.extend(program)
         else:
@@ -221,7 +221,7 @@ class Tile:
             Which rows.
         """
         if self._best is None:
-            self._best = self._copies()
+            self._best = _copies_of(self.program)
         self._best.write(self._index(positions), self._all())
 
     def restore_best(self, positions: Sequence[int]) -> None:
@@ -306,9 +306,6 @@ class Tile:
     def _all(self) -> RowTensors:
         parts = (self.program.parameters, self.program.buffers)
         return RowTensors({n: t for part in parts for n, t in part.tensors.items()})
-
-    def _copies(self) -> RowTensors:
-        return _copies_of(self.program)
 
     def _index(self, positions: Sequence[int]) -> Tensor:
         device = next(iter(self.program.parameters.tensors.values())).device

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 from torch.autograd import Function
 
-__all__ = ["TorchDropout"]
+__all__ = ["TorchDropout", "is_torch_dropout"]
 
 
 class TorchDropout(nn.Module):
@@ -57,6 +57,23 @@ class TorchDropout(nn.Module):
             return x
         dropped: Tensor = _Dropout.apply(x, self._draws, False)[0]  # type: ignore[no-untyped-call]
         return dropped
+
+
+def is_torch_dropout(layer: nn.Module) -> bool:
+    """Return whether ``TorchDropout`` does what a layer does.
+
+    Parameters
+    ----------
+    layer : Module
+        Any.
+
+    Returns
+    -------
+    bool
+        False for one that works in place, which may be called for what it does to its
+        input.
+    """
+    return type(layer) is nn.Dropout and not layer.inplace
 
 
 class _Dropout(Function):
