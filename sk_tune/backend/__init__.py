@@ -2,7 +2,17 @@
 # SPDX-License-Identifier: BSD-3-Clause
 """Everybody else's joblib code, with its networks trained as fleets."""
 
-from sk_tune.backend._fleet import fleet
-from sk_tune.backend._session import FleetReport
+from sk_tune.backend._collecting import CollectingBackend, Job
+from sk_tune.backend._fingerprint import params_fingerprint
+from sk_tune.backend._fleet import AskingNets, fleet
+from sk_tune.backend._session import FleetReport, Recorder
 
-__all__ = ["FleetReport", "fleet"]
+__all__ = [
+    "AskingNets",
+    "CollectingBackend",
+    "FleetReport",
+    "Job",
+    "Recorder",
+    "fleet",
+    "params_fingerprint",
+]

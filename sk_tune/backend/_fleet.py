@@ -66,11 +66,11 @@ def fleet(
     (6, {'learning_rate': 0.01})
     """
     session = Session(n_jobs, memory_limit, progress)
-    with _Patch(), joblib.parallel_config(backend=FleetBackend(session), n_jobs=-1):
+    with AskingNets(), joblib.parallel_config(backend=FleetBackend(session), n_jobs=-1):
         yield session.report
 
 
-class _Patch:
+class AskingNets:
     """Lets plain skorch nets ask for trainings while a block is open in some thread."""
 
     _lock = threading.Lock()
@@ -78,17 +78,17 @@ class _Patch:
     _original: Any = None
 
     def __enter__(self) -> None:
-        with _Patch._lock:
-            if _Patch._n_open == 0:
-                _Patch._original = NeuralNet.fit
+        with AskingNets._lock:
+            if AskingNets._n_open == 0:
+                AskingNets._original = NeuralNet.fit
                 NeuralNet.fit = _asking(NeuralNet.fit)
-            _Patch._n_open += 1
+            AskingNets._n_open += 1
 
     def __exit__(self, *_: object) -> None:
-        with _Patch._lock:
-            _Patch._n_open -= 1
-            if _Patch._n_open == 0:
-                NeuralNet.fit = _Patch._original
+        with AskingNets._lock:
+            AskingNets._n_open -= 1
+            if AskingNets._n_open == 0:
+                NeuralNet.fit = AskingNets._original
 
 
 def _asking(fit: Any) -> Any:
