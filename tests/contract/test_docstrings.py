@@ -28,7 +28,7 @@ WAIVED_FOR_NAMES = {"PR01": ("Error", "Warning", "Stream")}
 
 def _public_objects():
     names = [f"sk_tune.{name}" for name in sk_tune.__all__ if name != "__version__"]
-    for package in ("nets", "training", "exceptions"):
+    for package in ("nets", "training", "schedule", "exceptions"):
         home = importlib.import_module(f"sk_tune.{package}")
         names += [f"sk_tune.{package}.{name}" for name in home.__all__]
     return names
@@ -101,6 +101,7 @@ def test_every_module_says_what_it_is_for():
         "backend",
         "cli",
         "prepare",
+        "schedule",
     ):
         home = importlib.import_module(f"sk_tune.{package}")
         for info in pkgutil.iter_modules(home.__path__, home.__name__ + "."):

@@ -1,0 +1,172 @@
+# SPDX-FileCopyrightText: sk_tune contributors
+# SPDX-License-Identifier: BSD-3-Clause
+"""Rungs of successive halving, as scikit-learn's halving searches lay them out.
+
+References
+----------
+.. [1] K. Jamieson, A. Talwalkar. Non-stochastic best arm identification and hyperparameter
+   optimization. AISTATS 2016.
+"""
+
+import math
+from dataclasses import dataclass
+from typing import Literal
+
+from sk_tune.schedule._rung import Rung, n_reductions, rung_table
+
+__all__ = ["HalvingPlan", "halving_plan", "n_promoted"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class HalvingPlan:
+    """What a halving search does; the names are those of scikit-learn's attributes.
+
+    Parameters
+    ----------
+    n_required_iterations : int
+        Rungs after which fewer than ``factor`` candidates are left.
+    n_possible_iterations : int
+        Rungs that fit between `min_resources` and `max_resources`.
+    n_iterations : int
+        Rungs that are trained.
+    min_resources : int
+        Resources of the first rung.
+    max_resources : int
+        What no rung exceeds.
+    n_remaining_candidates : int
+        Candidates that the last rung would promote.
+    rungs : tuple of Rung
+        In the order in which they are trained.
+    """
+
+    n_required_iterations: int
+    n_possible_iterations: int
+    n_iterations: int
+    min_resources: int
+    max_resources: int
+    n_remaining_candidates: int
+    rungs: tuple[Rung, ...]
+
+    def __str__(self) -> str:
+        return rung_table(self.rungs)
+
+
+def halving_plan(
+    n_candidates: int,
+    *,
+    max_resources: int,
+    min_resources: int | Literal["smallest", "exhaust"] = "exhaust",
+    smallest_resources: int = 1,
+    factor: float = 3,
+    aggressive_elimination: bool = False,
+) -> HalvingPlan:
+    """Return the rungs of a halving search.
+
+    Parameters
+    ----------
+    n_candidates : int
+        Candidates of the first rung; at least 1.
+    max_resources : int
+        What no rung exceeds.
+    min_resources : int, "smallest" or "exhaust", default="exhaust"
+        Resources of the first rung; "smallest" is `smallest_resources`; "exhaust" is as
+        much more as lets the last rung come close to `max_resources`.
+    smallest_resources : int, default=1
+        What "smallest" and "exhaust" start from.
+    factor : int or float, default=3
+        One candidate in `factor` is promoted by a rung; more than 1.
+    aggressive_elimination : bool, default=False
+        Repeat the first rung's resources until the candidates that are left suit the
+        resources that are left.
+
+    Returns
+    -------
+    HalvingPlan
+        With at least one rung.
+
+    Raises
+    ------
+    ValueError
+        Unless ``n_candidates >= 1``, ``factor > 1`` and ``1 <= min <= max_resources``.
+
+    Notes
+    -----
+    scikit-learn takes the floor of a floating-point logarithm, which is one too low for
+    some exact powers, 243 with a factor of 3 among them, and so never gives 243 candidates
+    the last rung.  Rungs are counted here; all other numbers are scikit-learn's.
+
+    Examples
+    --------
+    >>> print(halving_plan(60, min_resources=20, max_resources=180))
+    rung  candidates  resources
+       0          60         20
+       1          20         60
+       2           7        180
+    """
+    smallest = smallest_resources if isinstance(min_resources, str) else min_resources
+    _check(n_candidates, smallest, max_resources, factor)
+    if factor == int(factor):
+        factor = int(factor)  # So that its powers are exact.
+
+    n_required = 1 + n_reductions(n_candidates, factor)
+    if min_resources == "exhaust":
+        smallest = max(smallest, int(max_resources // factor ** (n_required - 1)))
+    n_possible = 1 + n_reductions(max_resources // smallest, factor)
+    n_iterations = n_required if aggressive_elimination else min(n_possible, n_required)
+
+    rungs = []
+    for i in range(n_iterations):
+        power = max(0, i - n_required + n_possible) if aggressive_elimination else i
+        n_resources = min(int(factor**power * smallest), max_resources)
+        rungs.append(Rung(n_candidates=n_candidates, n_resources=n_resources))
+        n_candidates = n_promoted(n_candidates, factor)
+    return HalvingPlan(
+        n_required_iterations=n_required,
+        n_possible_iterations=n_possible,
+        n_iterations=n_iterations,
+        min_resources=smallest,
+        max_resources=max_resources,
+        n_remaining_candidates=n_candidates,
+        rungs=tuple(rungs),
+    )
+
+
+def n_promoted(n_candidates: int, factor: float) -> int:
+    """Return how many candidates of a rung go on to the next.
+
+    Parameters
+    ----------
+    n_candidates : int
+        Candidates of the rung.
+    factor : int or float
+        One in `factor` is promoted, and one more if that leaves a rest.
+
+    Returns
+    -------
+    int
+        At least 1 if there was a candidate.
+
+    Examples
+    --------
+    >>> n_promoted(20, 3)
+    7
+    """
+    return math.ceil(n_candidates / factor)
+
+
+def _check(n_candidates: int, smallest: int, max_resources: int, factor: float) -> None:
+    if n_candidates < 1:
+        raise ValueError(
+            "The 'n_candidates' parameter of halving_plan must be an int >= 1. "
+            f"Got {n_candidates!r} instead."
+        )
+    if not factor > 1:
+        raise ValueError(
+            "The 'factor' parameter of halving_plan must be more than 1. "
+            f"Got {factor!r} instead."
+        )
+    if not 1 <= smallest <= max_resources:
+        raise ValueError(
+            "The resources of halving_plan must satisfy 1 <= min_resources <= "
+            f"max_resources. Got min_resources={smallest} and {max_resources=} instead."
+        )

@@ -1,0 +1,114 @@
+"""Brackets of Hyperband against the paper, and what holds for any budget."""
+
+from itertools import pairwise
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from sk_tune.schedule import hyperband_brackets
+
+BUDGETS = {
+    "low": st.integers(1, 500),
+    "extra": st.integers(0, 500),
+    "factor": st.integers(2, 6),
+}
+
+# Li et al. 2018, Table 1 (R = 81, eta = 3): candidates and resources per rung.
+TABLE_1 = {
+    4: [(81, 1), (27, 3), (9, 9), (3, 27), (1, 81)],
+    3: [(27, 3), (9, 9), (3, 27), (1, 81)],
+    2: [(9, 9), (3, 27), (1, 81)],
+    1: [(6, 27), (2, 81)],
+    0: [(5, 81)],
+}
+
+
+def _pairs(bracket):
+    return [(rung.n_candidates, rung.n_resources) for rung in bracket.rungs]
+
+
+def test_the_first_and_the_last_bracket_are_those_of_the_papers_table():
+    """Where the table's rounding and the algorithm's agree, all numbers do."""
+    brackets = {b.index: _pairs(b) for b in hyperband_brackets(1, 81, factor=3)}
+
+    assert brackets[4] == TABLE_1[4]
+    assert brackets[0] == TABLE_1[0]
+
+
+def test_brackets_have_the_resources_of_the_papers_table():
+    """Resources per rung are the table's in every bracket."""
+    for bracket in hyperband_brackets(1, 81, factor=3):
+        expected = [resources for _, resources in TABLE_1[bracket.index]]
+
+        assert [rung.n_resources for rung in bracket.rungs] == expected
+
+
+def test_brackets_start_with_as_many_candidates_as_the_algorithm_says():
+    """ceil(5/5*81), ceil(5/4*27), ceil(5/3*9), ceil(5/2*3), ceil(5/1*1)."""
+    brackets = hyperband_brackets(1, 81, factor=3)
+
+    assert [b.rungs[0].n_candidates for b in brackets] == [81, 34, 15, 8, 5]
+    assert _pairs(brackets[1]) == [(34, 3), (11, 9), (3, 27), (1, 81)]
+
+
+def test_exact_powers_keep_their_last_bracket():
+    """R=243, eta=3 gives six brackets; a floating-point logarithm gives five."""
+    brackets = hyperband_brackets(1, 243, factor=3)
+
+    assert len(brackets) == 6
+    assert _pairs(brackets[0]) == [(243, 1), (81, 3), (27, 9), (9, 27), (3, 81), (1, 243)]
+
+
+@given(**BUDGETS)
+def test_every_bracket_trains_its_survivors_to_the_end(low, extra, factor):
+    """Whatever the budget, a bracket ends at max_resources with someone left."""
+    for bracket in hyperband_brackets(low, low + extra, factor=factor):
+        assert bracket.rungs[-1].n_resources == low + extra
+        assert all(rung.n_candidates >= 1 for rung in bracket.rungs)
+
+
+@given(**BUDGETS)
+def test_rungs_grow_by_the_factor_from_at_least_the_minimum(low, extra, factor):
+    """Each rung has factor times the resources of the one before, up to what divides."""
+    for bracket in hyperband_brackets(low, low + extra, factor=factor):
+        resources = [rung.n_resources for rung in bracket.rungs]
+
+        assert resources[0] >= low
+        for before, after in pairwise(resources):
+            assert before * factor <= after < (before + 1) * factor
+
+
+@given(**BUDGETS)
+def test_a_pass_has_as_many_brackets_as_the_resources_allow(low, extra, factor):
+    """s_max is the largest s with low * factor**s <= high; every s has its bracket."""
+    brackets = hyperband_brackets(low, low + extra, factor=factor)
+    s_max = brackets[0].index
+
+    assert [b.index for b in brackets] == list(range(s_max, -1, -1))
+    assert [len(b.rungs) for b in brackets] == [b.index + 1 for b in brackets]
+    assert low * factor**s_max <= low + extra < low * factor ** (s_max + 1)
+
+
+def test_a_bracket_prints_as_a_table():
+    """One line per rung below a header."""
+    text = str(hyperband_brackets(1, 9)[1])
+
+    assert [line.split() for line in text.splitlines()] == [
+        ["rung", "candidates", "resources"],
+        ["0", "5", "3"],
+        ["1", "1", "9"],
+    ]
+
+
+@pytest.mark.parametrize(("low", "high"), [(0, 9), (10, 9), (-1, 9)])
+def test_resources_must_be_an_interval(low, high):
+    """The message says the rule and both values."""
+    with pytest.raises(ValueError, match=f"min_resources={low} and max_resources={high}"):
+        hyperband_brackets(low, high)
+
+
+def test_a_factor_below_two_is_refused():
+    """A rung that keeps all of its candidates never ends."""
+    with pytest.raises(ValueError, match="'factor' parameter .* Got 1 instead"):
+        hyperband_brackets(1, 9, factor=1)
