@@ -1,0 +1,200 @@
+# SPDX-FileCopyrightText: sk_tune contributors
+# SPDX-License-Identifier: BSD-3-Clause
+"""What a search spent, and what it did not have to."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+
+from sk_tune._text import seconds_text, text_table
+
+__all__ = ["EpochAccount", "Ledger", "RungEpochs", "epoch_account"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RungEpochs:
+    """The epochs of one rung, or of a search's only round.
+
+    Parameters
+    ----------
+    n_candidates : int
+        Candidates of the rung.
+    n_fits : int
+        Fits of these candidates that began: one for each fold, unless a race dropped it.
+    n_epochs_before : int
+        Epochs that the rung before granted each fit; 0 in the first rung.
+    n_epochs : int
+        Epochs that this rung grants each fit in all, those before included.
+    epochs_trained : int
+        Epochs that all fits of the rung together trained in it.
+    epochs_continued : int, default=0
+        Epochs that its fits had behind them together and did not train again.
+    epochs_cut_by_failure : int, default=0
+        Epochs that fits which failed did not come to.
+    is_warm : bool, default=True
+        Whether fits go on from where the rung before left them; if not, they train all
+        `n_epochs` anew.
+    """
+
+    n_candidates: int
+    n_fits: int
+    n_epochs_before: int
+    n_epochs: int
+    epochs_trained: int
+    epochs_continued: int = 0
+    epochs_cut_by_failure: int = 0
+    is_warm: bool = True
+
+    @property
+    def epochs_granted(self) -> int:
+        """Epochs that the rung trains if no fit ends early."""
+        before = self.n_epochs_before if self.is_warm else 0
+        return self.n_fits * (self.n_epochs - before)
+
+    @property
+    def epochs_advanced(self) -> int:
+        """Epochs by which the rung takes its fits further, however it gets there."""
+        return self.n_fits * (self.n_epochs - self.n_epochs_before)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class EpochAccount:
+    """Epochs of a search, summed over candidates and folds.
+
+    Parameters
+    ----------
+    n_candidates : int
+        Configurations that were tried.
+    n_fits : int
+        Trainings of one candidate on one fold in one rung.
+    epochs_trained : int
+        Epochs that were trained.
+    epochs_full : int
+        Epochs of all candidates in all folds, each trained to the end once.
+    epochs_saved_by_pruning : int
+        Of these, those of candidates that were not promoted, or lost a race.
+    epochs_saved_by_early_stopping : int
+        Those that fits granted them did not need.
+    epochs_cut_by_failure : int
+        Those that failed fits did not come to.
+    epochs_saved_by_warm_start : int
+        Epochs that would have been trained again if each rung began anew; not part of
+        `epochs_full`.
+
+    Notes
+    -----
+    With warm rungs, ``epochs_full = epochs_trained + epochs_saved_by_pruning +
+    epochs_saved_by_early_stopping + epochs_cut_by_failure``.
+    """
+
+    n_candidates: int
+    n_fits: int
+    epochs_trained: int
+    epochs_full: int
+    epochs_saved_by_pruning: int
+    epochs_saved_by_early_stopping: int
+    epochs_cut_by_failure: int
+    epochs_saved_by_warm_start: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Ledger(EpochAccount):
+    """What a search spent and saved.
+
+    Parameters
+    ----------
+    n_failed : int
+        Fits that failed.
+    n_rows : int
+        Fits that were trained as rows of fleets.
+    solo_reasons : mapping of str to int, default={}
+        Why fits were trained one at a time, and how many for each reason.
+    seconds_preparing : float, default=0.0
+        Of transformers, and of what goes before training.
+    seconds_training : float, default=0.0
+        Of the engine.
+    seconds_scoring : float, default=0.0
+        Of scorers.
+    seconds_sampling : float, default=0.0
+        Of choosing the next candidates.
+    seconds_refit : float, default=0.0
+        Of the best candidate on all rows.
+    seconds_total : float, default=0.0
+        Of the search, with what is named nowhere else.
+    """
+
+    n_failed: int = 0
+    n_rows: int = 0
+    solo_reasons: Mapping[str, int] = field(default_factory=dict)
+    seconds_preparing: float = 0.0
+    seconds_training: float = 0.0
+    seconds_scoring: float = 0.0
+    seconds_sampling: float = 0.0
+    seconds_refit: float = 0.0
+    seconds_total: float = 0.0
+
+    @property
+    def n_solo(self) -> int:
+        """Fits that no fleet could carry."""
+        return sum(self.solo_reasons.values())
+
+    def __str__(self) -> str:
+        counts = [
+            ["candidates", self.n_candidates],
+            ["fits", self.n_fits],
+            ["failed", self.n_failed],
+            ["in fleets", self.n_rows],
+            ["one at a time", self.n_solo],
+            ["epochs trained", self.epochs_trained],
+            ["epochs if all were trained to the end", self.epochs_full],
+            ["saved by pruning", self.epochs_saved_by_pruning],
+            ["saved by early stopping", self.epochs_saved_by_early_stopping],
+            ["cut by failures", self.epochs_cut_by_failure],
+            ["saved by warm start", self.epochs_saved_by_warm_start],
+        ]
+        seconds = [
+            ("preparing", self.seconds_preparing),
+            ("training", self.seconds_training),
+            ("scoring", self.seconds_scoring),
+            ("sampling", self.seconds_sampling),
+            ("refit", self.seconds_refit),
+            ("in all", self.seconds_total),
+        ]
+        spent = ", ".join(f"{name} {seconds_text(value)}" for name, value in seconds)
+        reasons = [f"{n} one at a time: {why}" for why, n in self.solo_reasons.items()]
+        return "\n".join([text_table(["spent", "count"], counts), spent, *reasons])
+
+
+def epoch_account(
+    rungs: Sequence[RungEpochs], *, n_folds: int, max_epochs: int
+) -> EpochAccount:
+    """Return the account of all rungs of a search.
+
+    Parameters
+    ----------
+    rungs : sequence of RungEpochs
+        Of all brackets, in any order.
+    n_folds : int
+        Folds that each candidate is trained on.
+    max_epochs : int
+        Epochs of a candidate that is trained to the end.
+
+    Returns
+    -------
+    EpochAccount
+        Sums, and what they are short of the full training.
+    """
+    n_candidates = sum(r.n_candidates for r in rungs if r.n_epochs_before == 0)
+    full = n_candidates * n_folds * max_epochs
+    trained = sum(r.epochs_trained for r in rungs)
+    cut = sum(r.epochs_cut_by_failure for r in rungs)
+    granted = sum(r.epochs_granted for r in rungs)
+    return EpochAccount(
+        n_candidates=n_candidates,
+        n_fits=sum(r.n_fits for r in rungs),
+        epochs_trained=trained,
+        epochs_full=full,
+        epochs_saved_by_pruning=full - sum(r.epochs_advanced for r in rungs),
+        epochs_saved_by_early_stopping=granted - trained - cut,
+        epochs_cut_by_failure=cut,
+        epochs_saved_by_warm_start=sum(r.epochs_continued for r in rungs),
+    )

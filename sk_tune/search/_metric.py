@@ -1,0 +1,149 @@
+# SPDX-FileCopyrightText: sk_tune contributors
+# SPDX-License-Identifier: BSD-3-Clause
+"""What a scorer of scikit-learn computes, without the estimator that it asks."""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+from sklearn.base import ClassifierMixin, RegressorMixin, is_classifier, is_regressor
+from sklearn.metrics import get_scorer
+from sklearn.pipeline import Pipeline
+
+from sk_tune._compat import passed_through_estimator, scorer_parts
+
+__all__ = ["Metric", "scorer_metric"]
+
+Array = npt.NDArray[Any]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class Metric:
+    """A function of true and predicted values; called, it returns a score.
+
+    Parameters
+    ----------
+    function : callable
+        Of true values and what an estimator responds.
+    sign : {1, -1}, default=1
+        -1 if less is better to `function`; greater is always better to the metric.
+    options : mapping, default={}
+        Keyword arguments of `function`.
+    response_methods : tuple of str, default=("predict",)
+        Methods of an estimator that give what `function` takes, the preferred one first.
+    pos_label : object, default=None
+        The label whose probability a binary metric takes; the second class if None.
+    """
+
+    function: Callable[..., float]
+    sign: int = 1
+    options: Mapping[str, Any] = field(default_factory=dict)
+    response_methods: tuple[str, ...] = ("predict",)
+    pos_label: Any = None
+
+    def __call__(self, y_true: Array, response: Array) -> float:
+        return self.sign * float(self.function(y_true, response, **self.options))
+
+    @property
+    def takes_probabilities(self) -> bool:
+        """Whether probabilities are enough to compute the metric."""
+        return bool({"predict", "predict_proba"} & set(self.response_methods))
+
+    def response(self, probabilities: Array, classes: Array | None) -> Array:
+        """Return what the metric takes, made of class probabilities.
+
+        Parameters
+        ----------
+        probabilities : ndarray of shape (..., K)
+            Of each class, or of each label being 1 if `classes` is None.
+        classes : ndarray of shape (K,) or None
+            Labels of the classes; None if `y` is a multilabel indicator.
+
+        Returns
+        -------
+        ndarray of shape (...) or (..., K)
+            Labels for a metric of predicted labels; else probabilities, of which two
+            classes need one only.
+
+        Raises
+        ------
+        ValueError
+            If the metric needs another response, such as a decision function.
+        """
+        if "predict_proba" in self.response_methods:
+            if classes is None or len(classes) != 2:
+                return probabilities
+            return probabilities[..., self._positive_column(classes)]
+        if "predict" not in self.response_methods:
+            raise ValueError(
+                "The metric must take labels or probabilities. It takes "
+                f"{' or '.join(self.response_methods)} instead."
+            )
+        if classes is None:
+            return (probabilities > 0.5).astype(np.int64)
+        labels: Array = classes[probabilities.argmax(axis=-1)]
+        return labels
+
+    def _positive_column(self, classes: Array) -> int:
+        if self.pos_label is None:
+            return 1
+        found = np.flatnonzero(classes == self.pos_label)
+        if not len(found):
+            raise ValueError(
+                f"The 'pos_label' parameter of the metric must be one of the classes "
+                f"{classes.tolist()}. Got {self.pos_label!r} instead."
+            )
+        return int(found[0])
+
+
+def scorer_metric(scorer: Any, estimator: Any = None) -> Metric | None:
+    """Return the metric inside a scorer.
+
+    Parameters
+    ----------
+    scorer : str, callable or None
+        A name, a scorer, or a callable of (estimator, X, y); None, or the scorer that
+        scikit-learn makes of None, for the estimator's own ``score``.
+    estimator : estimator, default=None
+        Whose ``score`` is meant if `scorer` is None.
+
+    Returns
+    -------
+    Metric or None
+        None if no metric of predictions can be had: of callables that are no scorers, and
+        of a ``score`` that is neither accuracy nor R^2 as scikit-learn's mixins define
+        them.
+
+    Examples
+    --------
+    >>> metric = scorer_metric("neg_mean_absolute_error")
+    >>> metric([1.0, 2.0], [1.5, 2.0])
+    -0.25
+    """
+    if isinstance(scorer, str):
+        scorer = get_scorer(scorer)
+    if scorer is None:
+        return _metric_of_score(estimator)
+    own = passed_through_estimator(scorer)
+    if own is not None:
+        return _metric_of_score(own)
+    parts = scorer_parts(scorer)
+    if parts is None:
+        return None
+    method = parts.pop("response_method")
+    methods = (method,) if isinstance(method, str) else tuple(method)
+    return Metric(response_methods=methods, **parts)
+
+
+def _metric_of_score(estimator: Any) -> Metric | None:
+    last = estimator
+    while isinstance(last, Pipeline):
+        last = last.steps[-1][1]
+    score = getattr(type(last), "score", None)
+    if score is ClassifierMixin.score and is_classifier(last):
+        return scorer_metric("accuracy")
+    if score is RegressorMixin.score and is_regressor(last):
+        return scorer_metric("r2")
+    return None

@@ -1,0 +1,282 @@
+# SPDX-FileCopyrightText: sk_tune contributors
+# SPDX-License-Identifier: BSD-3-Clause
+"""Metrics that are functions of sums over rows, for many weightings of rows at once.
+
+Notation: B weightings of N rows, C candidates.  A resample of rows is a weighting by how
+often each row was drawn, so that the sums of all candidates in all resamples are the matrix
+product (B, N) x (N, C).
+"""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+from sklearn.metrics import (
+    accuracy_score,
+    balanced_accuracy_score,
+    log_loss,
+    mean_absolute_error,
+    mean_squared_error,
+    r2_score,
+    root_mean_squared_error,
+)
+
+from sk_tune.search._metric import Metric
+
+__all__ = ["MetricSums", "metric_sums"]
+
+Array = npt.NDArray[Any]
+Floats = npt.NDArray[np.float64]
+Combine = Callable[[Sequence[Floats], Sequence[Floats]], Floats]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class MetricSums:
+    """A metric as a function of weighted sums.
+
+    Parameters
+    ----------
+    terms : sequence of (rows, ndarray of shape (C, n_rows)) tuples
+        What is summed over the rows named, for each candidate.
+    row_terms : sequence of ndarray of shape (N,)
+        What is summed over all rows and does not depend on the candidate.
+    combine : callable
+        Of the sums of both; returns scores, of which greater is better.
+    """
+
+    terms: Sequence[tuple[Any, Floats]]
+    row_terms: Sequence[Floats]
+    combine: Combine
+
+    def of(self, candidates: npt.NDArray[np.bool_]) -> "MetricSums":
+        """Return the sums of some of the candidates.
+
+        Parameters
+        ----------
+        candidates : ndarray of shape (C,)
+            True for those to keep.
+
+        Returns
+        -------
+        MetricSums
+            This one if all are kept.
+        """
+        if candidates.all():
+            return self
+        return replace(self, terms=[(r, values[candidates]) for r, values in self.terms])
+
+    def of_all(self, weights: Floats) -> Floats:
+        """Return the score of every candidate under every weighting.
+
+        Parameters
+        ----------
+        weights : ndarray of shape (B, N)
+            Of the rows.
+
+        Returns
+        -------
+        ndarray of shape (B, C)
+            NaN where the metric is not defined.
+        """
+        sums = [weights[:, rows] @ values.T for rows, values in self.terms]
+        row_sums = [(weights @ values)[:, np.newaxis] for values in self.row_terms]
+        return self._combined(sums, row_sums)
+
+    def of_one(self, weights: Floats, candidates: npt.NDArray[np.intp]) -> Floats:
+        """Return the score of one candidate under each weighting.
+
+        Parameters
+        ----------
+        weights : ndarray of shape (B, N)
+            Of the rows.
+        candidates : ndarray of shape (B,)
+            Which candidate.
+
+        Returns
+        -------
+        ndarray of shape (B,)
+            NaN where the metric is not defined.
+        """
+        sums = [
+            np.einsum("bn,bn->b", weights[:, rows], values[candidates])
+            for rows, values in self.terms
+        ]
+        return self._combined(sums, [weights @ values for values in self.row_terms])
+
+    def _combined(self, sums: list[Floats], row_sums: list[Floats]) -> Floats:
+        # A weighting may leave no row, or none of a class.
+        with np.errstate(divide="ignore", invalid="ignore"):
+            return self.combine(sums, row_sums)
+
+
+def metric_sums(
+    metric: Metric, y: Array, responses: Array, classes: Array | None = None
+) -> MetricSums | None:
+    """Return a metric's sums, if it is one of those that are functions of sums.
+
+    Parameters
+    ----------
+    metric : Metric
+        Any.
+    y : ndarray of shape (N,) or (N, n_outputs)
+        True values.
+    responses : ndarray of shape (C, N, ...)
+        What the metric takes, of each candidate.
+    classes : ndarray or None, default=None
+        All labels, in the order of probabilities; those in `y` if None.
+
+    Returns
+    -------
+    MetricSums or None
+        None for other metrics, for options, and for shapes that do not fit.
+    """
+    make = _MAKERS.get(metric.function)
+    if make is None or metric.options:
+        return None
+    # The square of what a diverging network predicts may be infinite, which is its score.
+    with np.errstate(over="ignore"):
+        return make(metric.sign, y, responses, classes)
+
+
+def _accuracy(sign: int, y: Array, labels: Array, classes: object) -> MetricSums | None:
+    if labels.shape[1:] != y.shape:
+        return None
+    return _mean(sign, _is_right(y, labels))
+
+
+def _balanced_accuracy(
+    sign: int, y: Array, labels: Array, classes: object
+) -> MetricSums | None:
+    if y.ndim != 1 or labels.shape[1:] != y.shape:
+        return None
+    right = _is_right(y, labels)
+    # One term for each class, over its rows; together they hold each row once.
+    members = [y == label for label in np.unique(y)]
+    terms = [(np.flatnonzero(m), right[:, m]) for m in members]
+
+    def combine(sums: Sequence[Floats], row_sums: Sequence[Floats]) -> Floats:
+        recalls = [s / n for s, n in zip(sums, row_sums, strict=True)]
+        present = [n > 0 for n in row_sums]
+        total = sum(
+            np.where(p, recall, 0.0) for p, recall in zip(present, recalls, strict=True)
+        )
+        n_present = np.sum(present, axis=0)
+        return sign * np.asarray(total / n_present, dtype=np.float64)
+
+    return MetricSums(
+        terms=terms, row_terms=[m.astype(np.float64) for m in members], combine=combine
+    )
+
+
+def _log_loss(
+    sign: int, y: Array, probabilities: Array, classes: Array | None
+) -> MetricSums | None:
+    classes = np.unique(y) if classes is None else classes
+    if y.ndim != 1 or not np.isin(y, classes).all():
+        return None
+    column = np.argmax(y[:, np.newaxis] == classes, axis=1)
+    if probabilities.ndim == 2 and len(classes) == 2:
+        true = np.where(column == 1, probabilities, 1 - probabilities)
+    elif probabilities.shape[1:] == (len(y), len(classes)):
+        true = probabilities[:, np.arange(len(y)), column]
+    else:
+        return None
+    eps = np.finfo(probabilities.dtype).eps
+    return _mean(sign, -np.log(np.clip(true, eps, 1 - eps)).astype(np.float64))
+
+
+def _squared_error(sign: int, y: Array, predictions: Array, classes: object) -> Any:
+    return _mean_over_outputs(sign, y, predictions, np.square)
+
+
+def _absolute_error(sign: int, y: Array, predictions: Array, classes: object) -> Any:
+    return _mean_over_outputs(sign, y, predictions, np.abs)
+
+
+def _mean_over_outputs(
+    sign: int, y: Array, predictions: Array, loss: Callable[[Floats], Floats]
+) -> MetricSums | None:
+    if predictions.shape[1:] != y.shape:
+        return None
+    losses = loss(predictions.astype(np.float64) - y)
+    return _mean(sign, losses if y.ndim == 1 else losses.mean(axis=-1))
+
+
+def _root_mean_squared_error(
+    sign: int, y: Array, predictions: Array, classes: object
+) -> MetricSums | None:
+    if predictions.shape[1:] != y.shape:
+        return None
+    return MetricSums(
+        terms=_squares_by_output(y, predictions),
+        row_terms=[np.ones(len(y))],
+        combine=lambda sums, row_sums: (
+            sign * np.mean([np.sqrt(s / row_sums[0]) for s in sums], axis=0)
+        ),
+    )
+
+
+def _r2(sign: int, y: Array, predictions: Array, classes: object) -> MetricSums | None:
+    if predictions.shape[1:] != y.shape:
+        return None
+    # Centred, because the variance is a difference of sums of squares.
+    centred = _by_output(y - y.mean(axis=0, dtype=np.float64))
+
+    def combine(sums: Sequence[Floats], row_sums: Sequence[Floats]) -> Floats:
+        n, firsts, seconds = row_sums[0], row_sums[1::2], row_sums[2::2]
+        scores = [
+            _one_r2(residual, second - first**2 / n, second, len(y))
+            for residual, first, second in zip(sums, firsts, seconds, strict=True)
+        ]
+        mean = np.where(n > 0, np.mean(scores, axis=0), np.nan)
+        return np.asarray(sign * mean, dtype=np.float64)
+
+    powers = [power for target in centred for power in (target, target**2)]
+    return MetricSums(
+        terms=_squares_by_output(y, predictions),
+        row_terms=[np.ones(len(y)), *powers],
+        combine=combine,
+    )
+
+
+def _one_r2(residual: Floats, total: Floats, scale: Floats, n: int) -> Floats:
+    """Return R^2 of one output, by scikit-learn's rule where all targets are equal."""
+    constant = total <= 4 * n * np.finfo(np.float64).eps * scale
+    usual: Floats = 1 - residual / np.where(constant, 1.0, total)
+    return np.where(constant, (residual == 0).astype(np.float64), usual)
+
+
+def _mean(sign: int, values: Floats) -> MetricSums:
+    return MetricSums(
+        terms=[(slice(None), values)],
+        row_terms=[np.ones(values.shape[1])],
+        combine=lambda sums, row_sums: sign * sums[0] / row_sums[0],
+    )
+
+
+def _is_right(y: Array, labels: Array) -> Floats:
+    right = np.asarray(labels == y)
+    return np.asarray(right if y.ndim == 1 else right.all(axis=-1), dtype=np.float64)
+
+
+def _squares_by_output(y: Array, predictions: Array) -> list[tuple[Any, Floats]]:
+    squares = np.square(predictions.astype(np.float64) - y)
+    outputs = [squares] if y.ndim == 1 else list(np.moveaxis(squares, -1, 0))
+    return [(slice(None), values) for values in outputs]
+
+
+def _by_output(y: Floats) -> list[Floats]:
+    return [y] if y.ndim == 1 else list(y.T)
+
+
+_MAKERS: dict[Callable[..., Any], Callable[..., MetricSums | None]] = {
+    accuracy_score: _accuracy,
+    balanced_accuracy_score: _balanced_accuracy,
+    log_loss: _log_loss,
+    mean_squared_error: _squared_error,
+    mean_absolute_error: _absolute_error,
+    root_mean_squared_error: _root_mean_squared_error,
+    r2_score: _r2,
+}

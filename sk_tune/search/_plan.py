@@ -1,0 +1,151 @@
+# SPDX-FileCopyrightText: sk_tune contributors
+# SPDX-License-Identifier: BSD-3-Clause
+"""What a search is going to do, made before anything trains."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from sk_tune._text import bytes_text, seconds_text, text_table
+from sk_tune.schedule import Rung
+
+__all__ = ["PlannedRound", "SearchPlan", "planned_rounds"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PlannedRound:
+    """One round: candidates that are trained and scored together.
+
+    Parameters
+    ----------
+    rung : int
+        Counted from 0 in its bracket.
+    n_candidates : int
+        Candidates of the round.
+    n_resources : int
+        What each of them has been given when the round ends.
+    n_fits : int
+        One for each candidate and fold.
+    n_epochs : int
+        Epochs that these fits train in the round together; 0 if they have none.
+    bracket : int or None, default=None
+        Of Hyperband: how often the bracket drops candidates.
+    """
+
+    rung: int
+    n_candidates: int
+    n_resources: int
+    n_fits: int
+    n_epochs: int
+    bracket: int | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SearchPlan:
+    """What a search is going to do.
+
+    Parameters
+    ----------
+    rounds : tuple of PlannedRound
+        In the order in which they are trained.
+    resource : str
+        What rounds grant more of, for example ``"epochs"``.
+    n_folds : int
+        Folds of each candidate.
+    seconds : float or None, default=None
+        Expected time of the search; None if it was not measured.
+    memory : int or None, default=None
+        Bytes that training takes at most; None if it is not known.
+    """
+
+    rounds: tuple[PlannedRound, ...]
+    resource: str
+    n_folds: int
+    seconds: float | None = None
+    memory: int | None = None
+
+    @property
+    def n_candidates(self) -> int:
+        """Candidates that enter the search."""
+        return sum(r.n_candidates for r in self.rounds if r.rung == 0)
+
+    @property
+    def n_fits(self) -> int:
+        """Fits of all rounds."""
+        return sum(r.n_fits for r in self.rounds)
+
+    @property
+    def n_epochs(self) -> int:
+        """Epochs of all fits."""
+        return sum(r.n_epochs for r in self.rounds)
+
+    def __str__(self) -> str:
+        header = ["rung", "candidates", self.resource, "fits", "epochs in all"]
+        rows: list[list[object]] = [
+            [r.rung, r.n_candidates, r.n_resources, r.n_fits, r.n_epochs]
+            for r in self.rounds
+        ]
+        if any(r.bracket is not None for r in self.rounds):
+            header.insert(0, "bracket")
+            for row, r in zip(rows, self.rounds, strict=True):
+                row.insert(0, r.bracket)
+        total = (
+            f"In all {self.n_candidates} candidates on {self.n_folds} folds: "
+            f"{self.n_fits} fits, {self.n_epochs} epochs"
+        )
+        if self.seconds is not None:
+            total += f", about {seconds_text(self.seconds)}"
+        if self.memory is not None:
+            total += f", at most {bytes_text(self.memory)} of memory"
+        return f"{text_table(header, rows)}\n{total}."
+
+
+def planned_rounds(
+    rungs: Sequence[Rung],
+    *,
+    n_folds: int,
+    epochs_per_fit: int | None = None,
+    bracket: int | None = None,
+) -> tuple[PlannedRound, ...]:
+    """Return the rounds that train the rungs of one bracket.
+
+    Parameters
+    ----------
+    rungs : sequence of Rung
+        In the order in which they are trained.
+    n_folds : int
+        Folds of each candidate.
+    epochs_per_fit : int or None, default=None
+        Epochs of each fit, if the resource is something else; None if it is epochs, of
+        which a rung trains those that it adds.
+    bracket : int or None, default=None
+        Its index.
+
+    Returns
+    -------
+    tuple of PlannedRound
+        One for each rung.
+
+    Examples
+    --------
+    >>> rungs = [Rung(n_candidates=9, n_resources=1), Rung(n_candidates=3, n_resources=3)]
+    >>> rounds = planned_rounds(rungs, n_folds=5)
+    >>> print(SearchPlan(rounds=rounds, resource="epochs", n_folds=5))
+    rung  candidates  epochs  fits  epochs in all
+       0           9       1    45             45
+       1           3       3    15             30
+    In all 9 candidates on 5 folds: 60 fits, 75 epochs.
+    """
+    before = [0, *(rung.n_resources for rung in rungs[:-1])]
+    return tuple(
+        PlannedRound(
+            rung=i,
+            n_candidates=rung.n_candidates,
+            n_resources=rung.n_resources,
+            n_fits=rung.n_candidates * n_folds,
+            n_epochs=rung.n_candidates
+            * n_folds
+            * (rung.n_resources - before[i] if epochs_per_fit is None else epochs_per_fit),
+            bracket=bracket,
+        )
+        for i, rung in enumerate(rungs)
+    )

@@ -1,0 +1,111 @@
+# SPDX-FileCopyrightText: sk_tune contributors
+# SPDX-License-Identifier: BSD-3-Clause
+"""Which candidates have lost to the incumbent before all of their folds are trained.
+
+Notation, as in Nadeau and Bengio [1]_: J folds, d_j the difference of two candidates'
+scores on fold j, n1 rows to train on and n2 to test on.
+
+References
+----------
+.. [1] C. Nadeau, Y. Bengio. Inference for the generalization error. Machine Learning
+   52:239-281, 2003.
+"""
+
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+from scipy import stats
+
+__all__ = ["MIN_FOLDS", "clearly_worse"]
+
+# Two folds leave one degree of freedom, and among scores of few rows it is common that both
+# differences are equal, so that their variance says nothing.
+MIN_FOLDS = 3
+
+# Differences of scores smaller than this share of them are rounding.
+_ROUNDING = 1e-12
+
+Floats = npt.NDArray[np.float64]
+
+
+def clearly_worse(
+    scores: Any,
+    incumbent_scores: Any,
+    *,
+    test_train_ratio: float,
+    level: float = 0.05,
+    min_folds: int = MIN_FOLDS,
+) -> npt.NDArray[np.bool_]:
+    """Return which candidates are worse than the incumbent beyond what chance explains.
+
+    A one-sided paired t-test over the folds that both have, whose variance is corrected for
+    training sets that overlap.
+
+    Parameters
+    ----------
+    scores : array-like of shape (C, F)
+        Of each candidate on each fold so far; greater is better, NaN if there is none.
+    incumbent_scores : array-like of shape (F,)
+        Of the best candidate so far.
+    test_train_ratio : float
+        Rows tested on for each row trained on, n2 / n1: ``1 / (F - 1)`` of F folds.
+    level : float, default=0.05
+        Probability that a candidate as good as the incumbent is dropped, in one test.
+    min_folds : int, default=3
+        With fewer folds in common, nothing is dropped; at least 2.
+
+    Returns
+    -------
+    ndarray of shape (C,)
+        True for candidates to stop.  The incumbent itself is never among them.
+
+    Notes
+    -----
+    The corrected resampled t-test of [1]_: with
+    ``t = mean(d) / sqrt((1 / J + n2 / n1) * var(d))``, a candidate is dropped if t is below
+    the quantile at `level` of Student's distribution with J - 1 degrees of freedom.
+    Differences that are equal on all folds are the limit of that: worse if they are
+    negative, and no reason if they are zero.
+
+    The level holds for one comparison with an incumbent named before.  An incumbent that is
+    the best of many was lucky too, so the best of the rest are dropped somewhat more often.
+
+    Examples
+    --------
+    >>> incumbent = [0.95, 0.97, 0.96]
+    >>> clearly_worse(
+    ...     [[0.10, 0.12, 0.09], [0.95, 0.98, 0.95]], incumbent, test_train_ratio=0.25
+    ... )
+    array([ True, False])
+    """
+    if min_folds < 2:
+        raise ValueError(
+            "The 'min_folds' parameter of clearly_worse must be an int >= 2. "
+            f"Got {min_folds!r} instead."
+        )
+    differences = _differences(
+        np.asarray(scores, dtype=np.float64),
+        np.asarray(incumbent_scores, dtype=np.float64),
+    )
+    shared = np.isfinite(differences)
+    n_shared = shared.sum(axis=1)
+    enough = n_shared >= min_folds
+    n = np.where(enough, n_shared, 2)
+
+    kept = np.where(shared, differences, 0.0)
+    mean = kept.sum(axis=1) / n
+    deviations = np.where(shared, differences - mean[:, np.newaxis], 0.0)
+    variance = np.square(deviations).sum(axis=1) / (n - 1)
+    scale = np.sqrt((1 / n + test_train_ratio) * variance)
+    # Not divided by the scale, which may be zero.
+    lost = mean < stats.t.ppf(level, n - 1) * scale
+    return np.asarray(enough & lost)
+
+
+def _differences(scores: Floats, incumbent_scores: Floats) -> Floats:
+    """Return scores less the incumbent's, with rounding taken for equality."""
+    largest = np.maximum(np.abs(scores), np.abs(incumbent_scores))
+    with np.errstate(invalid="ignore"):
+        differences = scores - incumbent_scores
+        return np.where(np.abs(differences) <= _ROUNDING * largest, 0.0, differences)

@@ -1,0 +1,276 @@
+"""The corrected score on noise, on a signal, and where predictions are missing."""
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from sklearn.metrics import accuracy_score, roc_auc_score
+
+from sk_tune.search import _corrected_score
+from sk_tune.search._corrected_score import corrected_score
+from sk_tune.search._metric import Metric, scorer_metric
+
+ACCURACY = scorer_metric("accuracy")
+
+
+def _labels(rng, n_candidates, n_rows, accuracy):
+    """Return labels, and predictions that are right with the accuracy given."""
+    y = rng.integers(2, size=n_rows)
+    right = rng.random((n_candidates, n_rows)) < np.reshape(accuracy, (-1, 1))
+    return np.where(right, y, 1 - y), y
+
+
+@pytest.fixture(scope="module")
+def on_noise():
+    """Corrected scores of 200 searches among 50 candidates that guess, 200 rows each."""
+    rng = np.random.default_rng(0)
+    return [
+        corrected_score(
+            *_labels(rng, 50, 200, 0.5), ACCURACY, n_bootstraps=200, random_state=seed
+        )
+        for seed in range(200)
+    ]
+
+
+def test_the_best_of_many_guessers_looks_better_than_it_is(on_noise):
+    """The expected maximum of 50 means of 200 rows is 2.25 standard errors above 0.5."""
+    naive = np.array([result.naive_score for result in on_noise])
+
+    expected = 0.5 + 2.25 * 0.5 / np.sqrt(200)
+    assert naive.mean() == pytest.approx(expected, abs=0.005)
+
+
+def test_corrected_it_is_at_chance(on_noise):
+    """The mean over searches is within three standard errors of 0.5."""
+    corrected = np.array([result.score for result in on_noise])
+
+    standard_error = corrected.std(ddof=1) / np.sqrt(len(corrected))
+    assert abs(corrected.mean() - 0.5) < 3 * standard_error
+
+
+def test_intervals_hold_the_truth_as_often_as_they_say(on_noise):
+    """At least 95 % less three standard errors of a share of 200."""
+    covered = np.mean([result.low <= 0.5 <= result.high for result in on_noise])
+
+    assert covered >= 0.95 - 3 * np.sqrt(0.95 * 0.05 / 200)
+
+
+def test_intervals_of_less_confidence_are_narrower():
+    """Two thirds of the intervals at 67 % hold the truth, or somewhat more."""
+    rng = np.random.default_rng(1)
+    wide, narrow = [], []
+    for seed in range(100):
+        predictions, y = _labels(rng, 10, 200, 0.5)
+        for confidence, results in ((0.95, wide), (0.5, narrow)):
+            results.append(
+                corrected_score(
+                    predictions,
+                    y,
+                    ACCURACY,
+                    n_bootstraps=100,
+                    confidence=confidence,
+                    random_state=seed,
+                )
+            )
+
+    widths = [[r.high - r.low for r in results] for results in (wide, narrow)]
+    covered = np.mean([r.low <= 0.5 <= r.high for r in narrow])
+    # The interval of a normal distribution is 2.9 times as wide at 95 % as at 50 %.
+    assert np.mean(widths[0]) / np.mean(widths[1]) == pytest.approx(2.9, rel=0.15)
+    assert 0.5 - 3 * 0.05 < covered < 0.95
+
+
+def test_a_clear_winner_is_hardly_corrected():
+    """One candidate at 0.9 among guessers is best in every resample."""
+    rng = np.random.default_rng(2)
+    predictions, y = _labels(rng, 20, 1000, [0.9, *[0.5] * 19])
+
+    result = corrected_score(predictions, y, ACCURACY, random_state=0)
+
+    assert result.naive_score == accuracy_score(y, predictions[0])
+    assert result.score == pytest.approx(result.naive_score, abs=0.002)
+    assert result.low < 0.9 < result.high
+    assert result.n_bootstraps == 1000
+
+
+@pytest.mark.parametrize(
+    "name", ["accuracy", "balanced_accuracy", "neg_mean_squared_error", "r2"]
+)
+def test_sums_and_calls_give_the_same(name):
+    """The fast way and the general way look at the same resamples."""
+    rng = np.random.default_rng(3)
+    predictions, y = _labels(rng, 6, 80, 0.7)
+    metric = scorer_metric(name)
+    general = Metric(function=lambda *values: metric.function(*values), sign=metric.sign)
+
+    fast = corrected_score(predictions, y, metric, n_bootstraps=50, random_state=4)
+    slow = corrected_score(predictions, y, general, n_bootstraps=50, random_state=4)
+
+    for field in ("score", "low", "high", "naive_score", "n_bootstraps"):
+        assert getattr(fast, field) == pytest.approx(getattr(slow, field), rel=1e-9), field
+
+
+@pytest.mark.parametrize("n_bytes", [1, 8 * 60 * 7])
+def test_chunks_change_nothing(monkeypatch, n_bytes):
+    """One resample at a time, or seven, or all."""
+    predictions, y = _labels(np.random.default_rng(5), 5, 60, 0.6)
+    whole = corrected_score(predictions, y, ACCURACY, n_bootstraps=40, random_state=0)
+
+    monkeypatch.setattr(_corrected_score, "_CHUNK_BYTES", n_bytes)
+    chunked = corrected_score(predictions, y, ACCURACY, n_bootstraps=40, random_state=0)
+
+    assert chunked == whole
+
+
+@settings(max_examples=20, deadline=None)
+@given(seed=st.integers(0, 1000))
+def test_rows_and_candidates_without_predictions_are_left_out(seed):
+    """Rows that none predicts, and candidates that miss a row, change nothing."""
+    rng = np.random.default_rng(seed)
+    predictions, y = _labels(rng, 4, 50, 0.6)
+    holed = np.insert(predictions.astype(float), 10, np.nan, axis=1)
+    failed = np.where(np.arange(51) < 10, np.insert(y, 10, 0), np.nan)
+
+    result = corrected_score(
+        np.vstack([failed, holed, np.full(51, np.nan)]),
+        np.insert(y, 10, 0),
+        ACCURACY,
+        n_bootstraps=20,
+        random_state=0,
+    )
+
+    assert result == corrected_score(
+        predictions, y, ACCURACY, n_bootstraps=20, random_state=0
+    )
+
+
+def test_labels_may_be_missing_among_strings():
+    """None marks them."""
+    y = np.array(["a", "b", "a", "b"] * 5, dtype=object)
+    failed = y.copy()
+    failed[3] = None
+
+    result = corrected_score([failed, y[::-1]], y, ACCURACY, random_state=0)
+
+    assert result.naive_score == 0.0
+    assert result.score == 0.0
+
+
+def test_infinite_scores_are_never_chosen():
+    """A candidate that diverged is no best candidate."""
+    y = np.arange(20.0)
+    predictions = np.stack([np.full(20, np.inf), y + 1])
+
+    result = corrected_score(
+        predictions, y, scorer_metric("neg_mean_squared_error"), random_state=0
+    )
+
+    assert (result.score, result.naive_score) == (-1.0, -1.0)
+
+
+@pytest.mark.parametrize("metric", [ACCURACY, lambda y_true, y_pred: 1.0])
+def test_nothing_to_choose_from_has_no_score(metric):
+    """All candidates failed: NaN, not an error."""
+    result = corrected_score(np.full((3, 10), np.nan), np.zeros(10), metric)
+
+    assert np.isnan([result.score, result.low, result.high, result.naive_score]).all()
+    assert result.n_bootstraps == 0
+
+
+def test_one_row_has_no_row_left_to_score():
+    """Every resample draws it."""
+    result = corrected_score([[1], [0]], [1], ACCURACY, n_bootstraps=5, random_state=0)
+
+    assert result.naive_score == 1.0
+    assert np.isnan([result.score, result.low, result.high]).all()
+    assert result.n_bootstraps == 0
+
+
+def test_probabilities_are_turned_into_what_the_metric_takes():
+    """Labels for accuracy, the positive column for ROC AUC, all columns for log loss."""
+    rng = np.random.default_rng(6)
+    classes = np.array(["no", "yes"])
+    y = classes[rng.integers(2, size=60)]
+    probabilities = rng.dirichlet([1, 1], size=(3, 60))
+    probabilities[2, :30] = np.nan
+    labels = classes[probabilities[:2].argmax(axis=2)]
+    aucs = [roc_auc_score(y, p[:, 1]) for p in probabilities[:2]]
+    options = {"n_bootstraps": 30, "random_state": 0}
+
+    accuracy = corrected_score(probabilities, y, ACCURACY, classes=classes, **options)
+    auc = corrected_score(
+        probabilities, y, scorer_metric("roc_auc"), classes=classes, **options
+    )
+
+    assert accuracy == corrected_score(labels, y, ACCURACY, **options)
+    assert auc.naive_score == max(aucs)
+
+
+def test_probabilities_of_labels_are_halved_at_one_half():
+    """A multilabel target takes each label on its own."""
+    rng = np.random.default_rng(7)
+    y = rng.integers(2, size=(30, 3))
+    probabilities = np.clip(y + rng.normal(0, 0.3, size=(2, 30, 3)), 0, 1)
+    options = {"n_bootstraps": 10, "random_state": 0}
+
+    result = corrected_score(probabilities, y, ACCURACY, classes=[0, 1], **options)
+
+    labels = (probabilities > 0.5).astype(int)
+    assert result == corrected_score(labels, y, ACCURACY, **options)
+
+
+def test_any_callable_is_a_metric_and_takes_fewer_resamples():
+    """At most 5000 calls, but at least 100 resamples."""
+    predictions, y = _labels(np.random.default_rng(8), 60, 10, 0.6)
+    n_calls = []
+
+    def metric(y_true, y_pred):
+        n_calls.append(1)
+        return float(np.mean(y_true == y_pred))
+
+    result = corrected_score(predictions, y, metric, random_state=0)
+
+    assert result.n_bootstraps <= 100
+    # All candidates on all rows, then in each resample, and the best on the rest.
+    assert len(n_calls) == 60 + 100 * 61
+
+
+def test_resamples_that_lack_a_class_are_left_out():
+    """ROC AUC is not defined for one class: two rows of the other are often not drawn."""
+    y = np.array([0] * 10 + [1] * 2)
+    scores = np.stack([np.linspace(0, 1, 12), np.linspace(1, 0, 12)])
+
+    result = corrected_score(
+        scores, y, scorer_metric("roc_auc"), n_bootstraps=100, random_state=0
+    )
+
+    assert 0 < result.n_bootstraps < 100
+    assert (result.score, result.low, result.high) == (1.0, 1.0, 1.0)
+
+
+def test_a_metric_that_raises_is_left_out_where_it_raises():
+    """Defined on all rows, it may not be for those of a resample."""
+    y = np.arange(8)
+
+    def needs_the_first_row(y_true, y_pred):
+        if 0 not in y_true:
+            raise ValueError("no first row")
+        return 0.25
+
+    result = corrected_score(
+        [y, y], y, needs_the_first_row, n_bootstraps=50, random_state=0
+    )
+
+    # It is drawn or not drawn, never both.
+    assert result.naive_score == 0.25
+    assert result.n_bootstraps == 0
+    assert np.isnan(result.score)
+
+
+def test_a_corrected_score_prints_with_its_interval():
+    """Four digits and the ends of the interval."""
+    predictions, y = _labels(np.random.default_rng(9), 3, 40, 0.8)
+
+    result = corrected_score(predictions, y, ACCURACY, random_state=0)
+
+    assert str(result) == f"{result.score:.4g} [{result.low:.4g}, {result.high:.4g}]"

@@ -1,0 +1,142 @@
+"""Metrics taken out of scorers, against the scorers."""
+
+import numpy as np
+import pytest
+from sklearn.base import BaseEstimator, ClassifierMixin
+from sklearn.datasets import make_classification
+from sklearn.linear_model import LinearRegression, LogisticRegression
+from sklearn.metrics import check_scoring, fbeta_score, get_scorer, hinge_loss, make_scorer
+from sklearn.pipeline import make_pipeline
+from sklearn.preprocessing import StandardScaler
+
+from sk_tune.search._metric import Metric, scorer_metric
+
+
+def _fitted(n_classes, labels):
+    X, codes = make_classification(
+        200, n_informative=5, n_classes=n_classes, flip_y=0.3, random_state=0
+    )
+    y = np.array(labels)[codes]
+    return LogisticRegression().fit(X, y), X, y
+
+
+def _score(metric, classifier, X, y):
+    response = metric.response(classifier.predict_proba(X), classifier.classes_)
+    return metric(y, response)
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "accuracy",
+        "balanced_accuracy",
+        "f1_macro",
+        "matthews_corrcoef",
+        "neg_log_loss",
+        "roc_auc",
+    ],
+)
+def test_two_classes_are_scored_from_probabilities_as_by_the_scorer(name):
+    """String labels, of which one column of the probabilities stands for both."""
+    classifier, X, y = _fitted(2, ["ham", "spam"])
+
+    score = _score(scorer_metric(name), classifier, X, y)
+
+    assert score == pytest.approx(get_scorer(name)(classifier, X, y), rel=1e-12)
+
+
+@pytest.mark.parametrize("name", ["accuracy", "f1_weighted", "neg_log_loss", "roc_auc_ovr"])
+def test_three_classes_are_scored_from_probabilities_as_by_the_scorer(name):
+    """All columns of the probabilities are used."""
+    classifier, X, y = _fitted(3, ["a", "b", "c"])
+
+    score = _score(scorer_metric(name), classifier, X, y)
+
+    assert score == pytest.approx(get_scorer(name)(classifier, X, y), rel=1e-12)
+
+
+@pytest.mark.parametrize("pos_label", ["ham", "spam"])
+def test_the_positive_label_is_the_scorers(pos_label):
+    """Average precision of either class, and options of the metric."""
+    classifier, X, y = _fitted(2, ["ham", "spam"])
+    for scorer in (
+        make_scorer(
+            get_scorer("average_precision")._score_func,
+            response_method="predict_proba",
+            pos_label=pos_label,
+        ),
+        make_scorer(fbeta_score, beta=2, pos_label=pos_label),
+    ):
+        score = _score(scorer_metric(scorer), classifier, X, y)
+
+        assert score == pytest.approx(scorer(classifier, X, y), rel=1e-12)
+
+
+def test_a_positive_label_that_is_no_class_is_refused():
+    """The message names the classes."""
+    metric = Metric(function=max, response_methods=("predict_proba",), pos_label="eggs")
+
+    with pytest.raises(ValueError, match=r"\['ham', 'spam'\]. Got 'eggs' instead"):
+        metric.response(np.ones((3, 2)), np.array(["ham", "spam"]))
+
+
+def test_losses_are_turned_round():
+    """Greater is better, and perfect predictions score 0."""
+    metric = scorer_metric("neg_mean_squared_error")
+
+    assert metric([0.0, 2.0], [0.0, 0.0]) == -2.0
+    assert metric.sign == -1
+    assert metric.takes_probabilities
+
+
+def test_labels_of_many_are_those_more_likely_than_not():
+    """A multilabel target has no classes to choose among."""
+    probabilities = np.array([[0.2, 0.7], [0.5, 0.51]])
+
+    labels = scorer_metric("accuracy").response(probabilities, None)
+
+    assert labels.tolist() == [[0, 1], [0, 1]]
+
+
+def test_a_metric_of_decision_functions_cannot_take_probabilities():
+    """It says so, and refuses."""
+    metric = scorer_metric(make_scorer(hinge_loss, response_method="decision_function"))
+
+    assert not metric.takes_probabilities
+    with pytest.raises(ValueError, match="It takes decision_function instead"):
+        metric.response(np.ones((3, 2)), np.array([0, 1]))
+
+
+@pytest.mark.parametrize(
+    ("estimator", "name"),
+    [
+        (LogisticRegression(), "accuracy"),
+        (LinearRegression(), "r2"),
+        (make_pipeline(StandardScaler(), LogisticRegression()), "accuracy"),
+        (make_pipeline(StandardScaler(), make_pipeline(LinearRegression())), "r2"),
+    ],
+)
+def test_without_a_scorer_the_metric_is_that_of_score(estimator, name):
+    """Accuracy of classifiers and R^2 of regressors, alone or last in a pipeline."""
+    expected = scorer_metric(name)
+    for scorer in (None, check_scoring(estimator, None)):
+        metric = scorer_metric(scorer, estimator)
+
+        assert metric.function is expected.function
+        assert metric.sign == 1
+
+
+class _ScoresItsOwnWay(ClassifierMixin, BaseEstimator):
+    def fit(self, X, y):
+        return self
+
+    def score(self, X, y):
+        return 42.0
+
+
+@pytest.mark.parametrize(
+    "scorer", [None, lambda estimator, X, y: 0.5, check_scoring(_ScoresItsOwnWay(), None)]
+)
+def test_what_hides_its_metric_has_none(scorer):
+    """Callables and estimators with a score of their own are not guessed at."""
+    assert scorer_metric(scorer, _ScoresItsOwnWay()) is None
