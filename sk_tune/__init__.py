@@ -10,14 +10,20 @@ __version__ = "0.1.0"
 # Public name -> sub-package.  Nothing is imported before it is asked for, because torch
 # takes seconds to import, which neither `import sk_tune` nor `sk-tune --help` should cost.
 _HOMES = {
+    "BayesSearchCV": "search",
     "CNNClassifier": "estimators",
     "CNNRegressor": "estimators",
+    "GridSearchCV": "search",
+    "HalvingGridSearchCV": "search",
+    "HalvingRandomSearchCV": "search",
+    "HyperbandSearchCV": "search",
     "MLPClassifier": "estimators",
     "MLPRegressor": "estimators",
     "NetClassifier": "estimators",
     "NetRegressor": "estimators",
     "RNNClassifier": "estimators",
     "RNNRegressor": "estimators",
+    "RandomizedSearchCV": "search",
     "fleet": "backend",
 }
 

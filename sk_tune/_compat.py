@@ -5,10 +5,20 @@
 ADR 0002 lists them and says what breaks, and where, if one of them changes.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
+from joblib.parallel import get_active_backend
 from sklearn.metrics._scorer import _PassthroughScorer, _Scorer
+from sklearn.model_selection._search import BaseSearchCV
+from sklearn.model_selection._search_successive_halving import (
+    _SubsampleMetaSplitter as SubsampledSplits,
+)
+from sklearn.model_selection._search_successive_halving import _top_k as top_k
+from sklearn.model_selection._validation import (
+    _warn_or_raise_about_fit_failures as warn_or_raise_about_failures,
+)
 from sklearn.utils import _safe_indexing as safe_indexing
 from sklearn.utils._param_validation import (
     HasMethods,
@@ -17,19 +27,30 @@ from sklearn.utils._param_validation import (
     StrOptions,
     validate_parameter_constraints,
 )
+from sklearn.utils.validation import _check_method_params as method_params
 from sklearn.utils.validation import _check_sample_weight as check_sample_weight
+from sklearn.utils.validation import _num_samples as num_samples
 
 __all__ = [
+    "BaseSearchCV",
+    "FoldTask",
     "HasMethods",
     "Interval",
     "Options",
     "StrOptions",
+    "SubsampledSplits",
     "check_sample_weight",
+    "fold_task",
+    "get_active_backend",
+    "method_params",
+    "num_samples",
     "passed_through_estimator",
     "predict_nonlinearity",
     "safe_indexing",
     "scorer_parts",
+    "top_k",
     "validate_parameter_constraints",
+    "warn_or_raise_about_failures",
 ]
 
 
@@ -89,3 +110,69 @@ def passed_through_estimator(scorer: Any) -> Any:
         None unless `scorer` is what ``check_scoring`` makes of ``scoring=None``.
     """
     return scorer._estimator if isinstance(scorer, _PassthroughScorer) else None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class FoldTask:
+    """One candidate on one fold, as scikit-learn's searches hand it to joblib.
+
+    Parameters
+    ----------
+    estimator : estimator
+        Unfitted, the task's own; the task sets its parameters and fits it.
+    X, y : object
+        All rows.
+    train, test : ndarray of shape (n_train,) and (n_test,)
+        Positions of the fold's rows; the same objects for all candidates of a call.
+    parameters : mapping
+        Of the candidate.
+    fit_params : mapping
+        What ``fit`` is given beside X and y, of all rows.
+    candidate, fold : int
+        Positions in the call.
+    """
+
+    estimator: Any
+    X: Any
+    y: Any
+    train: Any
+    test: Any
+    parameters: Mapping[str, Any]
+    fit_params: Mapping[str, Any]
+    candidate: int
+    fold: int
+
+
+def fold_task(task: Any) -> FoldTask | None:
+    """Return what a task of joblib does, if it is one of scikit-learn's searches.
+
+    Parameters
+    ----------
+    task : joblib.parallel.BatchedCalls
+        As joblib hands it to a backend.
+
+    Returns
+    -------
+    FoldTask or None
+        None for anything else; the task can then only be run.
+    """
+    items: Sequence[Any] = getattr(task, "items", ())
+    if len(items) != 1:
+        return None
+    function, arguments, options = items[0]
+    if getattr(function, "__name__", "") != "_fit_and_score" or len(arguments) != 3:
+        return None
+    try:
+        return FoldTask(
+            estimator=arguments[0],
+            X=arguments[1],
+            y=arguments[2],
+            train=options["train"],
+            test=options["test"],
+            parameters=options["parameters"],
+            fit_params=options["fit_params"] or {},
+            candidate=options["candidate_progress"][0],
+            fold=options["split_progress"][0],
+        )
+    except (KeyError, TypeError):
+        return None

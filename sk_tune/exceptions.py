@@ -14,6 +14,7 @@ __all__ = [
     "SkTuneWarning",
     "TableError",
     "TrainingDivergedError",
+    "TrainingFailedError",
     "is_raised_by_code",
     "warn_user",
 ]
@@ -27,6 +28,10 @@ class SkTuneError(Exception):
 
 class TrainingDivergedError(SkTuneError, ArithmeticError):
     """The loss or a weight became infinite or NaN, so there is no network to keep."""
+
+
+class TrainingFailedError(SkTuneError, RuntimeError):
+    """A network's training failed where it was made for it: in a fleet or a worker."""
 
 
 class TableError(SkTuneError, ValueError):

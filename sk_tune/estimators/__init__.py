@@ -4,6 +4,7 @@
 
 from sk_tune.estimators._base import NetworkEstimator
 from sk_tune.estimators._cnn import CNNClassifier, CNNRegressor
+from sk_tune.estimators._docstrings import with_inherited_docs
 from sk_tune.estimators._mlp import MLPClassifier, MLPRegressor
 from sk_tune.estimators._net import NetClassifier, NetRegressor
 from sk_tune.estimators._net_state import load_net_arrays, net_arrays
@@ -39,4 +40,5 @@ __all__ = [
     "load_net_arrays",
     "net_arrays",
     "take_rows",
+    "with_inherited_docs",
 ]

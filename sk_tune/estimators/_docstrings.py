@@ -9,7 +9,6 @@ descriptions are gathered into the docstring of the estimator that users see.
 import inspect
 import json
 from ast import literal_eval
-from dataclasses import fields
 from typing import TypeVar
 
 __all__ = ["with_inherited_docs"]
@@ -46,9 +45,10 @@ def _with_own_default(cls: type, line: str) -> str:
     """Put the default of `cls` into the first line of a parameter's description."""
     head, mark, default = line.partition(", default=")
     name = head.partition(" : ")[0]
-    if not mark or name not in {field.name for field in fields(cls)}:
+    parameter = inspect.signature(cls).parameters.get(name)
+    if not mark or parameter is None:
         return line
-    own = getattr(cls, name)
+    own = parameter.default
     try:
         same = literal_eval(default) == own
     except ValueError:

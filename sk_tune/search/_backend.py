@@ -1,0 +1,56 @@
+# SPDX-FileCopyrightText: sk_tune contributors
+# SPDX-License-Identifier: BSD-3-Clause
+"""The joblib backend that hands the rounds of a search to its session."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+from joblib.parallel import ParallelBackendBase
+
+from sk_tune.backend import CollectingBackend
+from sk_tune.search._session import SearchSession
+
+__all__ = ["SearchBackend"]
+
+
+class SearchBackend(CollectingBackend):
+    """Collects the tasks of a round and gives them to the session of a search.
+
+    Parameters
+    ----------
+    session : SearchSession
+        Of the search.
+    """
+
+    def __init__(self, session: SearchSession, **kwargs: Any) -> None:
+        super().__init__(**kwargs)
+        self.session = session
+
+    @contextmanager
+    def retrieval_context(self) -> Iterator[None]:
+        """Run all collected tasks before joblib looks for their results.
+
+        Yields
+        ------
+        None
+            Nothing.
+        """
+        for jobs in self.collected():
+            self.session.run(jobs)
+        yield
+
+    def get_nested_backend(self) -> tuple[ParallelBackendBase, int | None]:
+        """Return the backend of calls of joblib inside a task, as joblib has it.
+
+        Returns
+        -------
+        backend : ParallelBackendBase
+            Threads on the first level, and no parallelism below.
+        n_jobs : int or None
+            Of that backend.
+        """
+        nested: tuple[ParallelBackendBase, int | None] = (
+            ParallelBackendBase.get_nested_backend(self)
+        )
+        return nested

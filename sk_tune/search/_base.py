@@ -1,0 +1,310 @@
+# SPDX-FileCopyrightText: sk_tune contributors
+# SPDX-License-Identifier: BSD-3-Clause
+"""What all searches have in common: scikit-learn's ``fit``, with networks as fleets.
+
+A search here is scikit-learn's class with this one in front.  ``fit`` is scikit-learn's;
+its joblib tasks go to a session, which trains the networks in them together.  What is
+added are columns, attributes and ways to end a search early.
+"""
+
+import time
+from collections.abc import Callable
+from numbers import Integral, Real
+from typing import Any, ClassVar, Self
+
+import joblib
+import numpy as np
+import numpy.typing as npt
+import pandas as pd
+from sklearn.base import clone, is_classifier
+from sklearn.utils.validation import check_is_fitted
+
+from sk_tune._compat import (
+    BaseSearchCV,
+    Interval,
+    StrOptions,
+    get_active_backend,
+    warn_or_raise_about_failures,
+)
+from sk_tune.adoption import FitRequested, adopter, adoption
+from sk_tune.backend import AskingNets, Recorder
+from sk_tune.engine import Fit, Progress, train
+from sk_tune.estimators import NetworkEstimator
+from sk_tune.exceptions import TrainingFailedError
+from sk_tune.search._backend import SearchBackend
+from sk_tune.search._bookkeeping import fold_curves
+from sk_tune.search._corrected_score import CorrectedScore, corrected_score
+from sk_tune.search._curves import learning_curve_table
+from sk_tune.search._metric import scorer_metric
+from sk_tune.search._networks import network_of
+from sk_tune.search._outcome import out_of_fold_predictions
+from sk_tune.search._progress_line import ProgressLine
+from sk_tune.search._rounds import Rounds
+from sk_tune.search._session import SearchSession
+from sk_tune.search._work import SearchOptions
+
+__all__ = ["BaseSearch"]
+
+Array = npt.NDArray[Any]
+
+# What is learnt beside scikit-learn's attributes.
+_OWN_STATE = ("_outcomes", "_y", "models_", "ledger_")
+# scorings of which the curve of the score is the curve to choose an epoch by.
+_SCORED_BY_CURVE = {None, "accuracy", "r2"}
+# With networks a call costs little more for some candidates than for one; a model that
+# learns after every eighth candidate loses little to one that learns after each.
+_POINTS_OF_NETWORKS = 8
+# What trains faster than this in a fold has layers so small that more threads do not help,
+# and hinder much where others use the cores too.
+_SECONDS_IN_ONE_THREAD = 5.0
+_N_KEPT = {"none": 0, "best": 1, "all": None}
+
+
+class BaseSearch(BaseSearchCV):  # type: ignore[misc]
+    """Lets a search of scikit-learn train its networks as fleets."""
+
+    _own_constraints: ClassVar[dict[str, list[Any]]] = {
+        "time_budget": [Interval(Real, 0, None, closed="neither"), None],
+        "progress": [callable, None],
+        "epochs": [StrOptions({"last", "best"})],
+        "keep_models": [
+            StrOptions({"none", "best", "all"}),
+            Interval(Integral, 1, None, closed="left"),
+        ],
+        "race": ["boolean"],
+    }
+
+    def fit(self, X: Any, y: Any = None, **params: Any) -> Self:
+        """Search for the best parameters, and fit the estimator with them.
+
+        Parameters
+        ----------
+        X : array-like of shape (n_samples, n_features)
+            Features.
+        y : array-like of shape (n_samples,) or (n_samples, n_outputs), default=None
+            Targets.
+        **params : dict of str to object
+            For ``fit`` of the estimator, the scorer and the splitter, as in
+            scikit-learn's searches.
+
+        Returns
+        -------
+        self
+            The fitted search.
+
+        Raises
+        ------
+        ValueError
+            If a parameter is not what is asked for, or all fits failed.
+        KeyboardInterrupt
+            On Ctrl-C, after the best candidate so far was fitted if there is one.
+        """
+        if isinstance(adopter(), Recorder):
+            # A search trains its networks by itself: there is nothing to note.
+            raise FitRequested
+        for name in _OWN_STATE:
+            self.__dict__.pop(name, None)
+        self._start = time.monotonic()
+        self._session = SearchSession(ambient=get_active_backend())
+        try:
+            with (
+                AskingNets(),
+                joblib.parallel_config(backend=SearchBackend(self._session)),
+                adoption(self._training_for_refit),
+            ):
+                super().fit(X, y, **params)  # type: ignore[misc]
+            self._keep(self._session, X, y)
+            if self._session.is_interrupted:
+                raise KeyboardInterrupt
+        finally:
+            del self._session, self._start
+        return self
+
+    def __getstate__(self) -> dict[str, Any]:
+        # What belongs to a fit that is going on stays here when a task goes to a worker.
+        state: dict[str, Any] = super().__getstate__()  # type: ignore[misc]
+        return {n: v for n, v in state.items() if n not in {"_session", "_start"}}
+
+    def _run_search(self, evaluate_candidates: Any, *, callback_ctx: Any = None) -> None:
+        self._session.options = self._options()
+        rounds = Rounds(
+            evaluate_candidates,
+            cv=self._checked_cv_orig,
+            n_splits=self.n_splits_,
+            search=self,
+            session=self._session,
+            time_budget=self.time_budget,
+            start=self._start,
+            refit=self.refit,
+            reserve=self._refit_cost(),
+        )
+        self._propose(rounds, callback_ctx)
+        failures = self._session.failures()
+        if self._session.is_interrupted:
+            if all(failure["fit_error"] for failure in failures):
+                raise KeyboardInterrupt
+            return
+        self._session.warn_of_solo()
+        warn_or_raise_about_failures(failures, self.error_score)
+
+    def _propose(self, rounds: Rounds, callback_ctx: Any) -> None:
+        """Evaluate the candidates of the strategy; scikit-learn's if not overridden."""
+        super()._run_search(rounds.evaluate, callback_ctx=callback_ctx)  # type: ignore[misc]
+
+    def _options(self) -> SearchOptions:
+        resource = getattr(self, "resource_", getattr(self, "resource", None))
+        is_epochs = (
+            resource is not None
+            and resource.split("__")[-1] == "max_epochs"
+            and network_of(self.estimator) is not None
+        )
+        return SearchOptions(
+            n_jobs=self.n_jobs,
+            pre_dispatch=getattr(self, "pre_dispatch", "2*n_jobs"),
+            error_score=self.error_score,
+            has_callable_scoring=callable(self.scoring),
+            refit=self.refit,
+            race=self.race,
+            epochs=self.epochs,
+            prefers_loss=not isinstance(self.scoring, str | None)
+            or self.scoring not in _SCORED_BY_CURVE,
+            n_models_kept=_N_KEPT.get(self.keep_models, self.keep_models),
+            resource=resource if is_epochs else None,
+            max_resources=self.max_resources_ if is_epochs else 0,
+            progress=self._progress(),
+        )
+
+    def _progress(self) -> Callable[[Progress], None] | None:
+        """Return who is told of the engine's progress."""
+        listeners: list[Callable[[Progress], object]] = []
+        if self.progress is not None:
+            listeners.append(self.progress)
+        # With more than 1 scikit-learn prints lines of its own for every fit.
+        if self.verbose == 1:
+            self._session.line = ProgressLine(self.n_splits_)
+            listeners.append(self._session.line)
+        if not listeners:
+            return None
+
+        def tell(progress: Progress) -> None:
+            for listener in listeners:
+                listener(progress)
+
+        return tell
+
+    def _n_points_of_round(self) -> int:
+        """Return how many candidates a strategy that learns is to propose at a time."""
+        if self.n_points != "auto":
+            return int(self.n_points)
+        if network_of(self.estimator) is not None:
+            return _POINTS_OF_NETWORKS
+        return max(1, self._session.n_workers())
+
+    def _refit_cost(self) -> float:
+        """Return what the refit takes, in evaluations of a candidate."""
+        if self.refit is False:
+            return 0.0
+        # It has the rows of all folds, one more than a fit of the search, and one worker.
+        n_workers = min(joblib.effective_n_jobs(self.n_jobs), self.n_splits_)
+        return float(n_workers / max(1, self.n_splits_ - 1))
+
+    def _training_for_refit(
+        self, estimator: Any, X: Any, y: Any, sample_weight: Any
+    ) -> Any:
+        """Train the chosen network as its candidate was, for the refit to adopt."""
+        session = self._session
+        if not isinstance(estimator, NetworkEstimator):
+            return None
+        own = clone(estimator)
+        n_epochs = session.best_epochs.get(self.best_index_)
+        resource = session.options.resource
+        if resource is not None and resource in self.best_params_:
+            n_epochs = n_epochs or int(own.max_epochs)
+            own.set_params(max_epochs=session.options.max_resources)
+        folds = session.outcomes[self.best_index_]
+        seconds = max((outcome.seconds for outcome in folds), default=0.0)
+        if n_epochs is None and seconds > _SECONDS_IN_ONE_THREAD:
+            return None
+        fit = Fit(estimator=own, X=X, y=y, sample_weight=sample_weight, n_epochs=n_epochs)
+        with adoption(None):
+            (trained,) = train([fit], engine="reference")
+        if trained.state is None:
+            raise TrainingFailedError(trained.message)
+        return trained.state
+
+    def _keep(self, session: SearchSession, X: Any, y: Any) -> None:
+        """Take over what the session remembers."""
+        self._outcomes = session.outcomes
+        self._y = None if y is None else np.asarray(y)
+        seconds = {
+            "refit": self.refit_time_ if self.refit else 0.0,
+            "total": time.monotonic() - self._start,
+        }
+        self.ledger_ = session.ledger(self.n_splits_, seconds)
+        if self.keep_models != "none":
+            self.models_ = session.models
+        reasons = [
+            next((outcome.reason for outcome in folds if outcome.reason), "")
+            for folds in session.outcomes
+        ]
+        if any(reasons):
+            self.cv_results_["failure_reason"] = np.array(reasons, dtype=object)
+
+    @property
+    def learning_curves_(self) -> pd.DataFrame:
+        """Curves of all candidates on their folds, an epoch a row.
+
+        Columns: candidate (row of ``cv_results_``), fold, epoch (from 1), train_loss,
+        valid_loss, valid_score (accuracy or R^2); losses in nats per sample or squared
+        standard deviations of the target.  Without rows for what is no network.
+        """
+        check_is_fitted(self, "_outcomes")
+        curves = fold_curves(self._outcomes, self.cv_results_)
+        return pd.DataFrame(learning_curve_table(curves))
+
+    @property
+    def oof_predictions_(self) -> Array:
+        """Predictions of each candidate for each row, by the folds that lacked the row.
+
+        Shape (n_candidates, n_samples) for a regressor with one target, else
+        (n_candidates, n_samples, n_outputs): probabilities of a classifier.
+        """
+        check_is_fitted(self, "_outcomes")
+        n_rows = 0 if self._y is None else len(self._y)
+        return out_of_fold_predictions(self._outcomes, n_rows, self._labels())
+
+    @property
+    def corrected_score_(self) -> CorrectedScore | None:
+        """Expected score of the best candidate on new data, with its interval.
+
+        ``best_score_`` is the best of many and so optimistic.  This is corrected by
+        bootstrap bias-corrected cross-validation [Tsamardinos, Greasidou, Borboudakis 2018]
+        over the out-of-fold predictions, for the metric that decides; computed when asked
+        for.  None for a metric that is no function of targets and predictions.
+        """
+        check_is_fitted(self, "_outcomes")
+        scorer = self.scorer_
+        if isinstance(scorer, dict):
+            scorer = scorer.get(self.refit, next(iter(scorer.values())))
+        metric = scorer_metric(scorer, self.estimator)
+        if metric is None or self._y is None:
+            return None
+        predictions = self.oof_predictions_[self._last_rows()]
+        return corrected_score(
+            predictions, self._y, metric, classes=self._labels(), random_state=0
+        )
+
+    def _labels(self) -> Array | None:
+        """Return the classes, if the task has one label a row."""
+        if not is_classifier(self) or self._y is None or self._y.ndim != 1:
+            return None
+        return np.unique(self._y)
+
+    def _last_rows(self) -> list[int]:
+        """Return the row of ``cv_results_`` with the most resources of each candidate."""
+        resource = getattr(self, "resource_", getattr(self, "resource", None))
+        last = {
+            joblib.hash(sorted((n, v) for n, v in params.items() if n != resource)): row
+            for row, params in enumerate(self.cv_results_["params"])
+        }
+        return sorted(last.values())

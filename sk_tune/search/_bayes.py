@@ -1,0 +1,180 @@
+# SPDX-FileCopyrightText: sk_tune contributors
+# SPDX-License-Identifier: BSD-3-Clause
+"""Bayesian search: a model of the score proposes the candidates."""
+
+from collections.abc import Callable, Mapping
+from numbers import Integral
+from typing import Any, ClassVar
+
+import numpy as np
+
+from sk_tune._compat import BaseSearchCV, HasMethods, Interval, StrOptions
+from sk_tune.estimators import with_inherited_docs
+from sk_tune.sampler import BayesSampler, Sampler, TPESampler
+from sk_tune.search._base import BaseSearch
+from sk_tune.search._rounds import Rounds
+from sk_tune.space import Space, as_space
+
+__all__ = ["BayesSearchCV"]
+
+
+@with_inherited_docs
+class BayesSearchCV(BaseSearch):  # type: ignore[misc]
+    """Search by a model of the score, a Gaussian process or trees.
+
+    scikit-optimize fits the model; it is asked for as many candidates at a time as train
+    well together.  A candidate that fails counts as the worst so far, and the search goes
+    on.
+
+    Parameters
+    ----------
+    estimator : estimator
+        What to tune: any of scikit-learn's kind.  Networks, alone or as the last step of a
+        pipeline, are trained as fleets.
+    search_spaces : dict, list of dict or list of (dict, int)
+        Parameter name -> list of values, scipy distribution, scikit-optimize dimension,
+        its short form ``(low, high)`` or ``(low, high, "log-uniform")``, or
+        :class:`~sk_tune.search.Choice` for parameters that depend on others.  With
+        ``(dict, n)`` that dict gets `n` candidates.
+    optimizer_kwargs : dict, default=None
+        ``base_estimator`` ("GP", "ET", "RF" or a regressor), ``acq_func`` ("EI", "PI",
+        "LCB"), ``acq_func_kwargs`` and ``n_initial_points``, as in scikit-optimize.
+    n_iter : int, default=50
+        Candidates.
+    n_points : int or "auto", default="auto"
+        Candidates in a round, after which the model learns; "auto" is 8 for networks and
+        as many as workers for other estimators.
+    sampler : {"bayes", "tpe"} or sampler, default="bayes"
+        "tpe" is Optuna's tree-structured Parzen estimator (extra ``study``); or an object
+        with ``ask(n_points)`` and ``tell(candidates, scores)``.
+    random_state : int, RandomState or None, default=None
+        Source of the candidates.
+    {parameters}
+
+    Attributes
+    ----------
+    samplers_ : list of sampler
+        One for each dict of the space.
+    {attributes}
+
+    See Also
+    --------
+    HyperbandSearchCV : Gives few epochs to many candidates first.
+    RandomizedSearchCV : Without a model.
+
+    Examples
+    --------
+    >>> from scipy.stats import loguniform
+    >>> from sklearn.datasets import load_iris
+    >>> from sk_tune import BayesSearchCV, MLPClassifier
+    >>> X, y = load_iris(return_X_y=True)
+    >>> net = MLPClassifier(width=16, max_epochs=10, random_state=0)
+    >>> space = {"learning_rate": loguniform(1e-4, 1e-1), "dropout": (0.0, 0.5)}
+    >>> search = BayesSearchCV(net, space, n_iter=16, cv=3, random_state=0).fit(X, y)
+    >>> bool(search.best_score_ > 0.9)
+    True
+    """
+
+    _parameter_constraints: ClassVar[dict[str, list[Any]]] = {
+        **BaseSearchCV._parameter_constraints,
+        **BaseSearch._own_constraints,
+        "search_spaces": [Mapping, list, tuple],
+        "optimizer_kwargs": [dict, None],
+        "n_iter": [Interval(Integral, 1, None, closed="left")],
+        "n_points": [Interval(Integral, 1, None, closed="left"), StrOptions({"auto"})],
+        "sampler": [StrOptions({"bayes", "tpe"}), HasMethods(["ask", "tell"])],
+        "random_state": ["random_state"],
+    }
+
+    def __init__(
+        self,
+        estimator: Any,
+        search_spaces: Any,
+        optimizer_kwargs: dict[str, Any] | None = None,
+        n_iter: int = 50,
+        *,
+        scoring: Any = None,
+        n_jobs: int | None = None,
+        n_points: int | str = "auto",
+        refit: Any = True,
+        cv: Any = None,
+        verbose: int = 0,
+        pre_dispatch: int | str = "2*n_jobs",
+        random_state: Any = None,
+        error_score: Any = np.nan,
+        return_train_score: bool = False,
+        sampler: Any = "bayes",
+        time_budget: float | None = None,
+        progress: Callable[..., object] | None = None,
+        epochs: str = "last",
+        keep_models: int | str = "none",
+        race: bool = False,
+    ) -> None:
+        super().__init__(
+            estimator=estimator,
+            scoring=scoring,
+            n_jobs=n_jobs,
+            refit=refit,
+            cv=cv,
+            verbose=verbose,
+            pre_dispatch=pre_dispatch,
+            error_score=error_score,
+            return_train_score=return_train_score,
+        )
+        self.search_spaces = search_spaces
+        self.optimizer_kwargs = optimizer_kwargs
+        self.n_iter = n_iter
+        self.n_points = n_points
+        self.random_state = random_state
+        self.sampler = sampler
+        self.time_budget = time_budget
+        self.progress = progress
+        self.epochs = epochs
+        self.keep_models = keep_models
+        self.race = race
+
+    def _propose(self, rounds: Rounds, callback_ctx: Any) -> None:
+        parts = [
+            (space, self.n_iter if n_iter is None else n_iter)
+            for space, n_iter in as_space(self.search_spaces).parts()
+        ]
+        self.samplers_ = [self._make_sampler(space) for space, _ in parts]
+        ctx = callback_ctx.subcontext(
+            task_name="search", max_subtasks=sum(n_iter for _, n_iter in parts)
+        ).call_on_fit_task_begin(estimator=self)
+        for sampler, (_, n_iter) in zip(self.samplers_, parts, strict=True):
+            self._search_part(rounds, sampler, n_iter, ctx)
+            if rounds.is_over:
+                break
+        ctx.call_on_fit_task_end(estimator=self)
+
+    def _search_part(self, rounds: Rounds, sampler: Sampler, n_iter: int, ctx: Any) -> None:
+        """Evaluate the candidates of one dict of the space."""
+        n_points = self._n_points_of_round()
+        while n_iter > 0 and not rounds.is_over:
+            with rounds.sampling():
+                candidates = sampler.ask(min(n_points, n_iter))
+            if not candidates:
+                return
+            n_iter -= len(candidates)
+            before = rounds.n_candidates
+            trial = ctx.subcontext(
+                task_name="trials",
+                max_subtasks=len(candidates) * self.n_splits_,
+                sequential_subtasks=False,
+            ).call_on_fit_task_begin(estimator=self)
+            rounds.evaluate(candidates, callback_ctx=trial)
+            if trial.call_on_fit_task_end(estimator=self):
+                rounds.stop()
+            scores = rounds.scores()[before:]
+            with rounds.sampling():
+                sampler.tell(candidates[: len(scores)], scores)
+
+    def _make_sampler(self, space: Space) -> Sampler:
+        if not isinstance(self.sampler, str):
+            own: Sampler = self.sampler
+            return own
+        options = dict(self.optimizer_kwargs or {})
+        if self.sampler == "tpe":
+            return TPESampler(space, self.random_state, **options)
+        return BayesSampler(space, self.random_state, **options)

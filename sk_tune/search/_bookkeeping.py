@@ -1,0 +1,141 @@
+# SPDX-FileCopyrightText: sk_tune contributors
+# SPDX-License-Identifier: BSD-3-Clause
+"""From what a search remembers of its fits to its curves and its ledger."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import fields
+from typing import Any
+
+from sk_tune.search._curves import FoldCurve
+from sk_tune.search._ledger import EpochAccount, Ledger, RungEpochs, epoch_account
+from sk_tune.search._outcome import Outcome
+
+__all__ = ["fold_curves", "rung_epochs", "search_ledger"]
+
+
+def fold_curves(
+    outcomes: Sequence[Sequence[Outcome]], results: Mapping[str, Any]
+) -> list[FoldCurve]:
+    """Return the curves of all candidates.
+
+    Parameters
+    ----------
+    outcomes : sequence of sequence of Outcome
+        By candidate and fold.
+    results : mapping
+        ``cv_results_``, which knows the rungs.
+
+    Returns
+    -------
+    list of FoldCurve
+        Without those of what is no network, or failed.
+    """
+    rungs, resources = results.get("iter"), results.get("n_resources")
+    return [
+        FoldCurve(
+            candidate=candidate,
+            fold=fold,
+            train_loss=outcome.train_loss,
+            valid_loss=outcome.valid_loss,
+            valid_score=outcome.valid_score,
+            rung=None if rungs is None else int(rungs[candidate]),
+            n_resources=None if resources is None else int(resources[candidate]),
+        )
+        for candidate, folds in enumerate(outcomes)
+        for fold, outcome in enumerate(folds)
+        if len(outcome.train_loss)
+    ]
+
+
+def rung_epochs(outcomes: Sequence[Sequence[Outcome]]) -> list[RungEpochs]:
+    """Return the epochs of a search by rung.
+
+    Parameters
+    ----------
+    outcomes : sequence of sequence of Outcome
+        By candidate and fold.
+
+    Returns
+    -------
+    list of RungEpochs
+        One for each number of epochs that candidates were granted, and had before.
+    """
+    rungs: dict[tuple[int, int], list[Sequence[Outcome]]] = {}
+    for folds in outcomes:
+        ran = [outcome for outcome in folds if outcome.n_granted]
+        if ran:
+            key = (ran[0].n_granted_before, ran[0].n_granted)
+            rungs.setdefault(key, []).append(ran)
+    return [_rung(before, granted, own) for (before, granted), own in rungs.items()]
+
+
+def _rung(before: int, granted: int, folds: Sequence[Sequence[Outcome]]) -> RungEpochs:
+    ran = [outcome for own in folds for outcome in own]
+    failed = [outcome for outcome in ran if outcome.reason]
+    return RungEpochs(
+        n_candidates=len(folds),
+        n_fits=len(ran),
+        n_epochs_before=before,
+        n_epochs=granted,
+        epochs_trained=sum(outcome.n_epochs for outcome in ran),
+        epochs_continued=sum(outcome.n_resumed for outcome in ran),
+        epochs_cut_by_failure=sum(granted - before - o.n_epochs for o in failed),
+        is_warm=before == 0 or any(outcome.n_resumed for outcome in ran),
+    )
+
+
+def search_ledger(
+    outcomes: Sequence[Sequence[Outcome]],
+    *,
+    n_folds: int,
+    max_epochs: int | None,
+    solo_reasons: Mapping[str, int],
+    seconds: Mapping[str, float],
+) -> Ledger:
+    """Return what a search spent and saved.
+
+    Parameters
+    ----------
+    outcomes : sequence of sequence of Outcome
+        By candidate and fold.
+    n_folds : int
+        Of the search.
+    max_epochs : int or None
+        Epochs of a full training if rungs grant epochs; None if each candidate has a
+        number of its own.
+    solo_reasons : mapping of str to int
+        Why networks were trained alone, and how many.
+    seconds : mapping of str to float
+        Time by part: preparing, training, scoring, sampling, refit, total.
+
+    Returns
+    -------
+    Ledger
+        Of networks and of other estimators, which have no epochs.
+    """
+    rungs = rung_epochs(outcomes)
+    groups = [rungs]
+    if max_epochs is None:
+        lengths = {rung.n_epochs for rung in rungs}
+        groups = [[rung for rung in rungs if rung.n_epochs == n] for n in lengths]
+    accounts = [
+        epoch_account(own, n_folds=n_folds, max_epochs=max_epochs or own[0].n_epochs)
+        for own in groups
+        if own
+    ]
+    totals = {
+        f.name: sum(getattr(account, f.name) for account in accounts)
+        for f in fields(EpochAccount)
+    }
+    others = [folds for folds in outcomes if not any(o.n_granted for o in folds)]
+    totals["n_candidates"] += len(others)
+    totals["n_fits"] += sum(map(len, others))
+    done = [outcome for folds in outcomes for outcome in folds]
+    times = {f"seconds_{name}": spent for name, spent in seconds.items()}
+    return Ledger(
+        **totals,
+        n_failed=sum(bool(o.reason) and not o.was_stopped for o in done),
+        n_rows=sum(outcome.engine == "fleet" for outcome in done),
+        solo_reasons=dict(solo_reasons),
+        **times,  # type: ignore[arg-type]
+    )

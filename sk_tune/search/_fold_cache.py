@@ -1,0 +1,146 @@
+# SPDX-FileCopyrightText: sk_tune contributors
+# SPDX-License-Identifier: BSD-3-Clause
+"""Transformers of pipelines, fitted once for each fold and their parameters.
+
+A pipeline asks its ``memory`` for the result of each transformer.  The memory here knows
+the fold that the pipeline is fitted on, so that it needs no look at the data to tell
+whether a transformer was fitted on them before.
+"""
+
+from collections import OrderedDict
+from collections.abc import Callable
+from functools import partial
+from typing import Any
+
+import joblib
+import numpy as np
+
+from sk_tune.backend import params_fingerprint
+
+__all__ = ["FittedTransformers", "FoldCache"]
+
+# Beyond this many bytes of transformed rows the results that were not used for longest go.
+_MOST_BYTES = 2**30
+
+
+class FittedTransformers:
+    """What transformers made of the folds of a search, the latest results only.
+
+    Parameters
+    ----------
+    most_bytes : int
+        Of transformed rows that are kept.
+    """
+
+    def __init__(self, most_bytes: int = _MOST_BYTES) -> None:
+        self._most_bytes = most_bytes
+        self._n_bytes = 0
+        self._results: OrderedDict[Any, tuple[Any, ...]] = OrderedDict()
+        # Rows that were transformed, by identity; they are alive as long as their result.
+        self._keys: dict[int, Any] = {}
+        self.n_fitted = 0
+
+    def key_of(self, rows: Any) -> Any:
+        """Return the key of transformed rows.
+
+        Parameters
+        ----------
+        rows : object
+            What a transformer is given.
+
+        Returns
+        -------
+        object or None
+            None if they are not the result of a transformer that is kept.
+        """
+        return self._keys.get(id(rows))
+
+    def get(self, key: Any, compute: Callable[[], tuple[Any, ...]]) -> tuple[Any, ...]:
+        """Return the result for a key, computed if it is not there.
+
+        Parameters
+        ----------
+        key : object
+            Hashable.
+        compute : callable
+            Returns transformed rows, and the fitted transformer last.
+
+        Returns
+        -------
+        tuple
+            What `compute` returned.
+        """
+        if key in self._results:
+            self._results.move_to_end(key)
+            return self._results[key]
+        result = compute()
+        self.n_fitted += 1
+        self._results[key] = result
+        for position, rows in enumerate(result[:-1]):
+            self._keys[id(rows)] = (key, position)
+            self._n_bytes += _n_bytes(rows)
+        while self._n_bytes > self._most_bytes and len(self._results) > 1:
+            _, dropped = self._results.popitem(last=False)
+            for rows in dropped[:-1]:
+                self._keys.pop(id(rows), None)
+                self._n_bytes -= _n_bytes(rows)
+        return result
+
+
+class FoldCache:
+    """The ``memory`` of one pipeline that is fitted on one fold.
+
+    Parameters
+    ----------
+    store : FittedTransformers
+        Of the search.
+    fold : object
+        Hashable; equal for pipelines that are fitted on the same rows.
+    """
+
+    def __init__(self, store: FittedTransformers, fold: Any) -> None:
+        self._store = store
+        self._fold = fold
+        self._is_first = True
+
+    def cache(self, function: Callable[..., Any], **_: Any) -> Callable[..., Any]:
+        """Return a function that fits a transformer at most once.
+
+        Parameters
+        ----------
+        function : callable
+            Of a pipeline: fits a transformer and transforms the rows.
+        **_ : object
+            What joblib's memory takes besides.
+
+        Returns
+        -------
+        callable
+            With the same arguments.
+        """
+        return partial(self._call, function)
+
+    def _call(self, function: Any, transformer: Any, X: Any, y: Any, **options: Any) -> Any:
+        compute = partial(function, transformer, X, y, **options)
+        # Only what a pipeline is given first are the rows of the fold themselves.
+        keys = [self._fold if self._is_first else self._store.key_of(X)]
+        keys.append(self._store.key_of(y))
+        self._is_first = False
+        metadata = options.get("params")
+        if keys[0] is None:
+            return compute()
+        key = (
+            function.__name__,
+            *keys,
+            params_fingerprint(transformer),
+            joblib.hash(metadata) if metadata else None,
+        )
+        return self._store.get(key, compute)
+
+
+def _n_bytes(rows: Any) -> int:
+    if hasattr(rows, "memory_usage"):
+        return int(np.sum(rows.memory_usage(deep=False)))
+    if hasattr(rows, "estimated_size"):
+        return int(rows.estimated_size())
+    return int(getattr(getattr(rows, "data", rows), "nbytes", 0))

@@ -1,0 +1,229 @@
+# SPDX-FileCopyrightText: sk_tune contributors
+# SPDX-License-Identifier: BSD-3-Clause
+"""Successive halving over a grid or random candidates, with rungs that go on training."""
+
+from collections.abc import Callable, Sequence
+from typing import Any, ClassVar
+
+import numpy as np
+from sklearn import model_selection
+
+# Makes the halving searches importable, which scikit-learn calls experimental.
+from sklearn.experimental import enable_halving_search_cv  # noqa: F401
+
+from sk_tune._compat import SubsampledSplits, top_k
+from sk_tune.schedule import HalvingPlan, Rung, halving_plan, n_promoted
+from sk_tune.search._base import BaseSearch
+from sk_tune.search._rounds import Candidate, Rounds
+
+__all__ = ["HalvingGridSearchCV", "HalvingRandomSearchCV"]
+
+
+class _Halving(BaseSearch):
+    """The rungs of a halving search, counted in integers."""
+
+    def _propose(self, rounds: Rounds, callback_ctx: Any) -> None:
+        candidates = list(self._generate_candidate_params())
+        if self.resource != "n_samples" and any(self.resource in c for c in candidates):
+            raise ValueError(
+                f"Cannot use parameter {self.resource} as the resource since it is part of "
+                "the searched parameters."
+            )
+        plan = self._halving_plan(len(candidates))
+        self.min_resources_ = plan.min_resources
+        self.n_required_iterations_ = plan.n_required_iterations
+        self.n_possible_iterations_ = plan.n_possible_iterations
+        if self.verbose:
+            self._print_plan(plan)
+        search_ctx = callback_ctx.subcontext(
+            task_name="search", max_subtasks=plan.n_iterations
+        ).call_on_fit_task_begin(estimator=self)
+        self.n_resources_: list[int] = []
+        self.n_candidates_: list[int] = []
+        # The schedule of the learning rate ends with the last rung.
+        rounds.lay_out(plan.rungs[-1].n_resources)
+        for iteration, rung in enumerate(plan.rungs):
+            candidates = self._climb(rounds, candidates, iteration, rung, search_ctx)
+            if rounds.is_over:
+                break
+        self.n_iterations_ = len(self.n_resources_)
+        self.n_remaining_candidates_ = len(candidates)
+        search_ctx.call_on_fit_task_end(estimator=self)
+
+    def _climb(
+        self,
+        rounds: Rounds,
+        candidates: Sequence[Candidate],
+        iteration: int,
+        rung: Rung,
+        search_ctx: Any,
+    ) -> list[Candidate]:
+        """Evaluate the candidates of a rung and return those that are promoted."""
+        n_candidates, n_resources = len(candidates), rung.n_resources
+        ctx = search_ctx.subcontext(
+            task_name="halving-iteration",
+            max_subtasks=n_candidates * self.n_splits_,
+            sequential_subtasks=False,
+        ).call_on_fit_task_begin(estimator=self)
+        self.n_resources_.append(n_resources)
+        self.n_candidates_.append(n_candidates)
+        if self.verbose:
+            print("-" * 10)  # noqa: T201
+            print(f"iter: {iteration}")  # noqa: T201
+            print(f"n_candidates: {n_candidates}")  # noqa: T201
+            print(f"n_resources: {n_resources}")  # noqa: T201
+        if self.resource == "n_samples":
+            cv = SubsampledSplits(
+                base_cv=self._checked_cv_orig,
+                fraction=n_resources / self._n_samples_orig,
+                subsample_test=True,
+                random_state=self.random_state,
+            )
+        else:
+            candidates = [{**c, self.resource: n_resources} for c in candidates]
+            cv = self._checked_cv_orig
+        results = rounds.evaluate(
+            candidates,
+            cv,
+            more_results={
+                "iter": [iteration] * n_candidates,
+                "n_resources": [n_resources] * n_candidates,
+            },
+            callback_ctx=ctx,
+        )
+        ctx.call_on_fit_task_end(estimator=self)
+        n_kept = n_promoted(n_candidates, self.factor)
+        return list(top_k(results, n_kept, iteration))
+
+    def _halving_plan(self, n_candidates: int) -> HalvingPlan:
+        is_exhausting = self.min_resources == "exhaust"
+        return halving_plan(
+            n_candidates,
+            max_resources=self.max_resources_,
+            min_resources="exhaust" if is_exhausting else self.min_resources_,
+            smallest_resources=self.min_resources_,
+            factor=self.factor,
+            aggressive_elimination=self.aggressive_elimination,
+        )
+
+    def _print_plan(self, plan: HalvingPlan) -> None:
+        for name in ("n_iterations", "n_required_iterations", "n_possible_iterations"):
+            print(f"{name}: {getattr(plan, name)}")  # noqa: T201
+        print(f"min_resources_: {self.min_resources_}")  # noqa: T201
+        print(f"max_resources_: {self.max_resources_}")  # noqa: T201
+        print(f"aggressive_elimination: {self.aggressive_elimination}")  # noqa: T201
+        print(f"factor: {self.factor}")  # noqa: T201
+
+
+class HalvingGridSearchCV(_Halving, model_selection.HalvingGridSearchCV):  # type: ignore[misc]
+    """Halving grid."""
+
+    _parameter_constraints: ClassVar[dict[str, list[Any]]] = {
+        **model_selection.HalvingGridSearchCV._parameter_constraints,
+        **BaseSearch._own_constraints,
+    }
+
+    def __init__(
+        self,
+        estimator: Any,
+        param_grid: Any,
+        *,
+        factor: float = 3,
+        resource: str = "n_samples",
+        max_resources: int | str = "auto",
+        min_resources: int | str = "exhaust",
+        aggressive_elimination: bool = False,
+        cv: Any = 5,
+        scoring: Any = None,
+        refit: Any = True,
+        error_score: Any = np.nan,
+        return_train_score: bool = True,
+        random_state: Any = None,
+        n_jobs: int | None = None,
+        verbose: int = 0,
+        time_budget: float | None = None,
+        progress: Callable[..., object] | None = None,
+        epochs: str = "last",
+        keep_models: int | str = "none",
+        race: bool = False,
+    ) -> None:
+        super().__init__(
+            estimator,
+            param_grid,
+            factor=factor,
+            resource=resource,
+            max_resources=max_resources,
+            min_resources=min_resources,
+            aggressive_elimination=aggressive_elimination,
+            cv=cv,
+            scoring=scoring,
+            refit=refit,
+            error_score=error_score,
+            return_train_score=return_train_score,
+            random_state=random_state,
+            n_jobs=n_jobs,
+            verbose=verbose,
+        )
+        self.time_budget = time_budget
+        self.progress = progress
+        self.epochs = epochs
+        self.keep_models = keep_models
+        self.race = race
+
+
+class HalvingRandomSearchCV(_Halving, model_selection.HalvingRandomSearchCV):  # type: ignore[misc]
+    """Halving random."""
+
+    _parameter_constraints: ClassVar[dict[str, list[Any]]] = {
+        **model_selection.HalvingRandomSearchCV._parameter_constraints,
+        **BaseSearch._own_constraints,
+    }
+
+    def __init__(
+        self,
+        estimator: Any,
+        param_distributions: Any,
+        *,
+        n_candidates: int | str = "exhaust",
+        factor: float = 3,
+        resource: str = "n_samples",
+        max_resources: int | str = "auto",
+        min_resources: int | str = "smallest",
+        aggressive_elimination: bool = False,
+        cv: Any = 5,
+        scoring: Any = None,
+        refit: Any = True,
+        error_score: Any = np.nan,
+        return_train_score: bool = True,
+        random_state: Any = None,
+        n_jobs: int | None = None,
+        verbose: int = 0,
+        time_budget: float | None = None,
+        progress: Callable[..., object] | None = None,
+        epochs: str = "last",
+        keep_models: int | str = "none",
+        race: bool = False,
+    ) -> None:
+        super().__init__(
+            estimator,
+            param_distributions,
+            n_candidates=n_candidates,
+            factor=factor,
+            resource=resource,
+            max_resources=max_resources,
+            min_resources=min_resources,
+            aggressive_elimination=aggressive_elimination,
+            cv=cv,
+            scoring=scoring,
+            refit=refit,
+            error_score=error_score,
+            return_train_score=return_train_score,
+            random_state=random_state,
+            n_jobs=n_jobs,
+            verbose=verbose,
+        )
+        self.time_budget = time_budget
+        self.progress = progress
+        self.epochs = epochs
+        self.keep_models = keep_models
+        self.race = race

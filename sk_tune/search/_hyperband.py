@@ -1,0 +1,355 @@
+# SPDX-FileCopyrightText: sk_tune contributors
+# SPDX-License-Identifier: BSD-3-Clause
+"""Hyperband and BOHB, cross-validated, with rungs that go on training.
+
+References
+----------
+.. [1] L. Li, K. Jamieson, G. DeSalvo, A. Rostamizadeh, A. Talwalkar. Hyperband: a novel
+   bandit-based approach to hyperparameter optimization. JMLR 18(185):1-52, 2018.
+.. [2] S. Falkner, A. Klein, F. Hutter. BOHB: robust and efficient hyperparameter
+   optimization at scale. ICML 2018.
+"""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from numbers import Integral
+from typing import Any, ClassVar
+
+import numpy as np
+from sklearn.pipeline import Pipeline
+
+from sk_tune._compat import (
+    BaseSearchCV,
+    HasMethods,
+    Interval,
+    StrOptions,
+    SubsampledSplits,
+    num_samples,
+)
+from sk_tune.estimators import with_inherited_docs
+from sk_tune.sampler import (
+    BayesSampler,
+    FidelitySampler,
+    RandomSampler,
+    Sampler,
+    TPESampler,
+)
+from sk_tune.schedule import Bracket, hyperband_brackets
+from sk_tune.search._base import BaseSearch
+from sk_tune.search._networks import network_of
+from sk_tune.search._rounds import Candidate, Rounds
+from sk_tune.space import as_space
+
+__all__ = ["HyperbandSearchCV"]
+
+
+@dataclass(slots=True, eq=False)
+class _Running:
+    """A bracket and the candidates that are left in it."""
+
+    bracket: Bracket
+    candidates: list[Candidate]
+    rung: int = 0
+
+
+@with_inherited_docs
+class HyperbandSearchCV(BaseSearch):  # type: ignore[misc]
+    """Hyperband: few epochs for many candidates, many epochs for the few best.
+
+    Several brackets of successive halving, from one that starts many candidates with few
+    epochs to one that gives all of its few candidates all epochs [1]_.  A promoted
+    candidate goes on training in every fold exactly where it stopped; the schedule of its
+    learning rate is laid out for `max_resources` from the start.
+
+    Parameters
+    ----------
+    estimator : estimator
+        What to tune.  Networks, alone or as the last step of a pipeline, are trained as
+        fleets.
+    param_distributions : dict or list of dict
+        Parameter name -> list of values, scipy distribution, scikit-optimize dimension, or
+        :class:`~sk_tune.search.Choice` for parameters that depend on others.
+    resource : str, default="max_epochs"
+        What rungs grant more of: a parameter of the estimator with integer values, or
+        "n_samples".  "max_epochs" is also understood as that of a pipeline's last step.
+    max_resources : int or "auto", default="auto"
+        What the last rung of every bracket grants; "auto" is the estimator's own value of
+        `resource`, or the number of samples.
+    min_resources : int, default=1
+        What the first rung of the first bracket grants at least.
+    factor : int, default=3
+        One candidate in `factor` is promoted.
+    sampler : {"random", "bayes", "tpe"} or sampler, default="random"
+        Where candidates come from.  "bayes" makes the search BOHB [2]_: a model learns from
+        the highest rung with enough candidates, and brackets follow one another; "tpe" is
+        the same with Optuna's tree-structured Parzen estimator (extra ``study``).
+    random_state : int, RandomState or None, default=None
+        Source of the candidates.
+    {parameters}
+
+    Attributes
+    ----------
+    resource_ : str
+        Name of the parameter that rungs grant more of.
+    max_resources_ : int
+        What the last rungs granted.
+    brackets_ : tuple of Bracket
+        The plan: rungs with candidates and resources.
+    {attributes}
+
+    See Also
+    --------
+    HalvingRandomSearchCV : One bracket.
+    BayesSearchCV : A model, and all epochs for every candidate.
+
+    References
+    ----------
+    .. [1] L. Li, K. Jamieson, G. DeSalvo, A. Rostamizadeh, A. Talwalkar. Hyperband: a novel
+       bandit-based approach to hyperparameter optimization. JMLR 18(185):1-52, 2018.
+    .. [2] S. Falkner, A. Klein, F. Hutter. BOHB: robust and efficient hyperparameter
+       optimization at scale. ICML 2018.
+
+    Examples
+    --------
+    >>> from scipy.stats import loguniform
+    >>> from sklearn.datasets import load_iris
+    >>> from sk_tune import HyperbandSearchCV, MLPClassifier
+    >>> X, y = load_iris(return_X_y=True)
+    >>> net = MLPClassifier(width=16, max_epochs=9, batch_size=16, random_state=0)
+    >>> space = {"learning_rate": loguniform(1e-4, 1e-1)}
+    >>> search = HyperbandSearchCV(net, space, cv=3, random_state=0).fit(X, y)
+    >>> bool(search.best_score_ > 0.9), search.best_params_["max_epochs"]
+    (True, 9)
+    """
+
+    _parameter_constraints: ClassVar[dict[str, list[Any]]] = {
+        **BaseSearchCV._parameter_constraints,
+        **BaseSearch._own_constraints,
+        "param_distributions": [Mapping, list, tuple],
+        "resource": [str],
+        "max_resources": [Interval(Integral, 1, None, closed="left"), StrOptions({"auto"})],
+        "min_resources": [Interval(Integral, 1, None, closed="left")],
+        "factor": [Interval(Integral, 2, None, closed="left")],
+        "sampler": [StrOptions({"random", "bayes", "tpe"}), HasMethods(["ask", "tell"])],
+        "random_state": ["random_state"],
+    }
+
+    def __init__(
+        self,
+        estimator: Any,
+        param_distributions: Any,
+        *,
+        resource: str = "max_epochs",
+        max_resources: int | str = "auto",
+        min_resources: int = 1,
+        factor: int = 3,
+        sampler: Any = "random",
+        scoring: Any = None,
+        n_jobs: int | None = None,
+        refit: Any = True,
+        cv: Any = None,
+        verbose: int = 0,
+        pre_dispatch: int | str = "2*n_jobs",
+        random_state: Any = None,
+        error_score: Any = np.nan,
+        return_train_score: bool = False,
+        time_budget: float | None = None,
+        progress: Callable[..., object] | None = None,
+        epochs: str = "last",
+        keep_models: int | str = "none",
+        race: bool = False,
+    ) -> None:
+        super().__init__(
+            estimator=estimator,
+            scoring=scoring,
+            n_jobs=n_jobs,
+            refit=refit,
+            cv=cv,
+            verbose=verbose,
+            pre_dispatch=pre_dispatch,
+            error_score=error_score,
+            return_train_score=return_train_score,
+        )
+        self.param_distributions = param_distributions
+        self.resource = resource
+        self.max_resources = max_resources
+        self.min_resources = min_resources
+        self.factor = factor
+        self.sampler = sampler
+        self.random_state = random_state
+        self.time_budget = time_budget
+        self.progress = progress
+        self.epochs = epochs
+        self.keep_models = keep_models
+        self.race = race
+
+    def _check_input_parameters(self, X: Any, y: Any, split_params: Any) -> None:
+        super()._check_input_parameters(X, y, split_params)
+        self.resource_ = self._resource_name()
+        self._n_samples_orig = num_samples(X)
+        self.max_resources_ = self._most_resources()
+        self.brackets_ = hyperband_brackets(
+            self.min_resources, self.max_resources_, self.factor
+        )
+
+    def _most_resources(self) -> int:
+        """Return what the last rungs grant."""
+        if self.max_resources != "auto":
+            return int(self.max_resources)
+        if self.resource == "n_samples":
+            return int(self._n_samples_orig)
+        return int(self.estimator.get_params()[self.resource_])
+
+    def _resource_name(self) -> str:
+        """Return the name of the resource among the estimator's parameters."""
+        names = self.estimator.get_params()
+        candidates = [self.resource]
+        if isinstance(self.estimator, Pipeline) and network_of(self.estimator) is not None:
+            candidates.append(f"{self.estimator.steps[-1][0]}__{self.resource}")
+        for name in candidates:
+            if name == "n_samples" or name in names:
+                return name
+        raise ValueError(
+            f"The 'resource' parameter of HyperbandSearchCV must be 'n_samples' or a "
+            f"parameter of {type(self.estimator).__name__}. Got {self.resource!r} instead."
+        )
+
+    @staticmethod
+    def _select_best_index(refit: Any, refit_metric: str, results: Any) -> int:
+        """Return the best of the candidates that were given most."""
+        if callable(refit):
+            return int(BaseSearchCV._select_best_index(refit, refit_metric, results))
+        scores = np.asarray(results[f"mean_test_{refit_metric}"])
+        n_resources = np.asarray(results["n_resources"])
+        usable = n_resources[~np.isnan(scores)]
+        if not len(usable):
+            return 0
+        scores = np.where(n_resources == usable.max(), scores, np.nan)
+        return int(np.nanargmax(scores))
+
+    def _propose(self, rounds: Rounds, callback_ctx: Any) -> None:
+        space = as_space(self.param_distributions)
+        if self.resource_ in space.names:
+            raise ValueError(
+                f"Cannot use parameter {self.resource_} as the resource since it is part "
+                "of the searched parameters."
+            )
+        sampler = self._make_sampler(space)
+        n_rungs = sum(len(bracket.rungs) for bracket in self.brackets_)
+        ctx = callback_ctx.subcontext(
+            task_name="search", max_subtasks=n_rungs
+        ).call_on_fit_task_begin(estimator=self)
+        brackets = [[bracket] for bracket in self.brackets_]
+        if self.sampler == "random":
+            # No bracket waits for what another one learns: they climb side by side, which
+            # fills the fleets of the upper rungs.
+            brackets = [list(self.brackets_)]
+        for group in brackets:
+            with rounds.sampling():
+                running = [_Running(b, sampler.ask(b.rungs[0].n_candidates)) for b in group]
+            self._climb(rounds, running, sampler, ctx)
+            if rounds.is_over:
+                break
+        ctx.call_on_fit_task_end(estimator=self)
+
+    def _climb(
+        self,
+        rounds: Rounds,
+        running: Sequence[_Running],
+        sampler: Sampler,
+        ctx: Any,
+    ) -> None:
+        """Evaluate brackets rung by rung until all have reached their last."""
+        while any(run.candidates for run in running) and not rounds.is_over:
+            active = [run for run in running if run.candidates]
+            for part in self._same_folds(active):
+                self._evaluate(rounds, part, sampler, ctx)
+                if rounds.is_over:
+                    return
+
+    def _same_folds(self, active: Sequence[_Running]) -> list[list[_Running]]:
+        """Return brackets whose rungs can be evaluated in one call."""
+        if self.resource == "n_samples":
+            return [[run] for run in active]
+        return [list(active)]
+
+    def _evaluate(
+        self, rounds: Rounds, running: Sequence[_Running], sampler: Sampler, ctx: Any
+    ) -> None:
+        """Evaluate a rung of some brackets, and promote."""
+        candidates, more = self._rung(running)
+        rung_ctx = ctx.subcontext(
+            task_name="rung",
+            max_subtasks=len(candidates) * self.n_splits_,
+            sequential_subtasks=False,
+        ).call_on_fit_task_begin(estimator=self)
+        before = rounds.n_candidates
+        rounds.evaluate(
+            candidates,
+            self._splitter(more["n_resources"][0]),
+            more_results=more,
+            callback_ctx=rung_ctx,
+        )
+        if rung_ctx.call_on_fit_task_end(estimator=self):
+            rounds.stop()
+        scores = rounds.scores()[before:]
+        start = 0
+        for run in running:
+            own = scores[start : start + len(run.candidates)]
+            start += len(run.candidates)
+            n_resources = run.bracket.rungs[run.rung].n_resources
+            with rounds.sampling():
+                sampler.tell(run.candidates[: len(own)], own, n_resources)
+            _promote(run, own)
+
+    def _rung(
+        self, running: Sequence[_Running]
+    ) -> tuple[list[Candidate], dict[str, list[Any]]]:
+        """Return the candidates of a rung, and their columns of ``cv_results_``."""
+        candidates: list[Candidate] = []
+        more: dict[str, list[Any]] = {"bracket": [], "iter": [], "n_resources": []}
+        for run in running:
+            n_resources = run.bracket.rungs[run.rung].n_resources
+            extra = {} if self.resource == "n_samples" else {self.resource_: n_resources}
+            candidates += [{**candidate, **extra} for candidate in run.candidates]
+            n = len(run.candidates)
+            more["bracket"] += [run.bracket.index] * n
+            more["iter"] += [run.rung] * n
+            more["n_resources"] += [n_resources] * n
+        return candidates, more
+
+    def _splitter(self, n_resources: int) -> Any:
+        if self.resource != "n_samples":
+            return None
+        return SubsampledSplits(
+            base_cv=self._checked_cv_orig,
+            fraction=n_resources / self._n_samples_orig,
+            subsample_test=True,
+            random_state=self.random_state,
+        )
+
+    def _make_sampler(self, space: Any) -> Sampler:
+        if not isinstance(self.sampler, str):
+            own: Sampler = self.sampler
+            return own
+        if self.sampler == "random":
+            return RandomSampler(space, self.random_state)
+        make = BayesSampler if self.sampler == "bayes" else TPESampler
+        return FidelitySampler(
+            lambda space, seed: make(space, seed, n_initial_points=0),
+            space,
+            self.random_state,
+        )
+
+
+def _promote(run: _Running, scores: Any) -> None:
+    """Let the best candidates of a rung go on, failed ones never."""
+    run.rung += 1
+    if run.rung == len(run.bracket.rungs):
+        run.candidates = []
+        return
+    n_kept = run.bracket.rungs[run.rung].n_candidates
+    order = [
+        i for i in np.argsort(-np.asarray(scores), kind="stable") if scores[i] == scores[i]
+    ]
+    run.candidates = [run.candidates[i] for i in order[:n_kept]]

@@ -1,0 +1,252 @@
+# SPDX-FileCopyrightText: sk_tune contributors
+# SPDX-License-Identifier: BSD-3-Clause
+"""From a candidate and a fold to the fit that the engine is asked for."""
+
+from collections import Counter
+from contextlib import suppress
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import pandas as pd
+import torch
+from scipy import sparse
+from sklearn.base import BaseEstimator, clone
+from sklearn.pipeline import Pipeline
+from skorch import NeuralNet
+
+from sk_tune._compat import FoldTask, method_params
+from sk_tune.adoption import FitRequested, adoption
+from sk_tune.engine import Fit, reason_against_net
+from sk_tune.estimators import NetworkEstimator, is_unchanged, take_rows
+from sk_tune.search._fold_cache import FittedTransformers, FoldCache
+
+__all__ = ["FitMaker", "network_of"]
+
+Array = npt.NDArray[Any]
+
+
+def network_of(estimator: Any) -> Any:
+    """Return the network that an estimator trains, if it is one or a pipeline ends in one.
+
+    Parameters
+    ----------
+    estimator : object
+        Any.
+
+    Returns
+    -------
+    estimator or None
+        One of sk_tune's networks that trains as its class does, or a skorch net; None for
+        all else.
+    """
+    last = estimator.steps[-1][1] if isinstance(estimator, Pipeline) else estimator
+    if isinstance(last, NetworkEstimator):
+        return last if is_unchanged(last) else None
+    return last if isinstance(last, NeuralNet) else None
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class _Fold:
+    """The rows of one fold, cut out once."""
+
+    X_train: Any
+    y_train: Any
+    X_test: Any
+    y_test: Any
+    # Kept alive, because they tell one fold from the other by their identity.
+    train: Any
+    test: Any
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class _Joined:
+    """Training and held-out rows behind a pipeline's transformers, as one table."""
+
+    X: Any
+    y: Any
+    sample_weight: Any
+    rows: Array
+    monitor: Array | None
+    # Kept alive for the same reason.
+    sources: tuple[Any, ...]
+
+
+class FitMaker:
+    """Turns tasks of a search into fits that share what they have in common."""
+
+    def __init__(self) -> None:
+        self.transformers = FittedTransformers()
+        self._folds: dict[tuple[int, int], _Fold] = {}
+        self._joined: dict[Any, _Joined] = {}
+        # Why skorch nets could not be rows of fleets, and how many.
+        self.reasons_against: Counter[str] = Counter()
+
+    def begin_round(self) -> None:
+        """Let go of joined rows that only the last round shared."""
+        self._joined.clear()
+
+    def memory(self, task: FoldTask) -> FoldCache:
+        """Return what a task's pipeline is to ask for fitted transformers.
+
+        Parameters
+        ----------
+        task : FoldTask
+            Of a search.
+
+        Returns
+        -------
+        FoldCache
+            New; it serves one fit.
+        """
+        fold = self._fold(task)
+        return FoldCache(self.transformers, (id(fold.train), id(fold.test)))
+
+    def make(self, task: FoldTask, name: str) -> Fit | None:
+        """Return the fit that a task asks for.
+
+        Parameters
+        ----------
+        task : FoldTask
+            Of a search.
+        name : str
+            What messages call the fit.
+
+        Returns
+        -------
+        Fit or None
+            None if the task trains no network that the engine knows, or fails before it
+            does: then it can only be run.
+        """
+        values = [task.estimator, *task.parameters.values()]
+        if task.y is None or not any(network_of(value) is not None for value in values):
+            return None
+        try:
+            estimator = clone(task.estimator)
+            if hasattr(estimator, "set_callbacks"):
+                estimator.set_callbacks()
+            estimator.set_params(**clone(dict(task.parameters), safe=False))
+            network = network_of(estimator)
+            if network is None or not self._asks(network, task):
+                return None
+            if network is estimator:
+                return self._plain(task, network, name)
+            return self._behind_pipeline(task, estimator, name)
+        except Exception:  # noqa: BLE001 - the task itself will raise it
+            return None
+
+    def _asks(self, network: Any, task: FoldTask) -> bool:
+        """Return whether a network's ``fit`` will ask for its training."""
+        if isinstance(network, NetworkEstimator):
+            return True
+        reason = reason_against_net(network, task.X, task.y)
+        if reason is not None:
+            self.reasons_against[reason] += 1
+        return reason is None
+
+    def _plain(self, task: FoldTask, network: Any, name: str) -> Fit | None:
+        if set(task.fit_params) - {"sample_weight"}:
+            return None
+        weight = task.fit_params.get("sample_weight")
+        if weight is not None and not isinstance(network, NetworkEstimator):
+            return None
+        return Fit(
+            estimator=network,
+            X=task.X,
+            y=task.y,
+            rows=task.train,
+            sample_weight=weight,
+            monitor=task.test,
+            name=name,
+        )
+
+    def _behind_pipeline(self, task: FoldTask, pipeline: Any, name: str) -> Fit | None:
+        fold = self._fold(task)
+        if pipeline.memory is None:
+            pipeline.memory = self.memory(task)
+        params = method_params(task.X, params=task.fit_params, indices=task.train)
+        asked = _Asked()
+        with adoption(asked), suppress(FitRequested):
+            pipeline.fit(fold.X_train, fold.y_train, **params)
+        if asked.estimator is None:
+            return None
+        joined = self._join(asked, pipeline, fold)
+        return Fit(
+            estimator=clone(asked.estimator),
+            X=joined.X,
+            y=joined.y,
+            rows=joined.rows,
+            sample_weight=joined.sample_weight,
+            monitor=joined.monitor,
+            name=name,
+        )
+
+    def _fold(self, task: FoldTask) -> _Fold:
+        key = (id(task.train), id(task.test))
+        if key not in self._folds:
+            self._folds[key] = _Fold(
+                X_train=take_rows(task.X, task.train),
+                y_train=take_rows(task.y, task.train),
+                X_test=take_rows(task.X, task.test),
+                y_test=take_rows(task.y, task.test),
+                train=task.train,
+                test=task.test,
+            )
+        return self._folds[key]
+
+    def _join(self, asked: "_Asked", pipeline: Any, fold: _Fold) -> _Joined:
+        key = (*map(id, (asked.X, asked.y)), id(fold.test))
+        found = self._joined.get(key)
+        weight = asked.sample_weight
+        if found is not None and weight is None and found.sample_weight is None:
+            return found
+        n_train = len(asked.y)
+        X, y, monitor = asked.X, asked.y, None
+        try:
+            X_test = _transformed(pipeline, fold.X_test)
+            X, y = _stack(asked.X, X_test), _stack(asked.y, fold.y_test)
+            monitor = np.arange(n_train, len(y))
+        except Exception:  # noqa: BLE001 - without held-out rows there are only no curves
+            X, y, monitor = asked.X, asked.y, None
+        if weight is not None and monitor is not None:
+            weight = np.concatenate([weight, np.ones(len(monitor))])
+        joined = _Joined(
+            X, y, weight, np.arange(n_train), monitor, (asked.X, asked.y, fold)
+        )
+        if weight is None:
+            self._joined[key] = joined
+        return joined
+
+
+class _Asked:
+    """Notes what a network was asked to fit, and leaves it."""
+
+    def __init__(self) -> None:
+        self.estimator: BaseEstimator | None = None
+        self.X: Any = None
+        self.y: Any = None
+        self.sample_weight: Any = None
+
+    def __call__(self, estimator: Any, X: Any, y: Any, sample_weight: Any) -> Any:
+        self.estimator, self.X, self.y = estimator, X, y
+        self.sample_weight = sample_weight
+        raise FitRequested
+
+
+def _transformed(pipeline: Any, X: Any) -> Any:
+    """Return rows as the last step of a pipeline gets them."""
+    return pipeline[:-1].transform(X) if len(pipeline.steps) > 1 else X
+
+
+def _stack(first: Any, second: Any) -> Any:
+    """Return the rows of two tables as one."""
+    if isinstance(first, torch.Tensor):
+        return torch.cat([first, second])
+    if isinstance(first, pd.DataFrame | pd.Series):
+        return pd.concat([first, second])
+    if sparse.issparse(first):
+        return sparse.vstack([first, second]).tocsr()
+    if hasattr(first, "vstack"):
+        return first.vstack(second)
+    return np.concatenate([np.asarray(first), np.asarray(second)])

@@ -1,0 +1,173 @@
+# SPDX-FileCopyrightText: sk_tune contributors
+# SPDX-License-Identifier: BSD-3-Clause
+"""What a search remembers of each candidate on each fold, and the tables made of it."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+from sklearn.base import is_classifier
+
+__all__ = [
+    "Held",
+    "Outcome",
+    "hold",
+    "out_of_fold_predictions",
+]
+
+Array = npt.NDArray[Any]
+
+
+def _no_epochs() -> Array:
+    return np.empty(0)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class Held:
+    """What a candidate predicts on the rows of a fold that it was not trained on.
+
+    Parameters
+    ----------
+    rows : ndarray of shape (n_test,)
+        Positions of these rows.
+    values : ndarray of shape (n_test,) or (n_test, n_outputs)
+        Probabilities (1 and 0 if a classifier knows labels only), or predictions of a
+        regressor.
+    classes : ndarray of shape (n_classes,) or None
+        Which class each column of `values` is the probability of.
+    """
+
+    rows: Array
+    values: Array
+    classes: Array | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class Outcome:
+    """What became of a candidate on a fold.
+
+    Parameters
+    ----------
+    train_loss, valid_loss, valid_score : ndarray of shape (n_epochs,)
+        Of each epoch; empty for what is no network.
+    held : Held or None
+        Predictions on the held-out rows.
+    n_epochs : int
+        Epochs that were trained for it.
+    n_resumed : int
+        Epochs that it went on from, which were not trained again.
+    n_granted, n_granted_before : int
+        Epochs that it might have behind it now, and before this rung.
+    seconds : float
+        Time that the training took, in one thread.
+    engine : {"fleet", "reference", ""}
+        Which engine trained it; empty if it trained itself.
+    solo_reason : str
+        Why no fleet could carry it.
+    reason : str
+        Why it has no score; empty if it has.
+    was_stopped : bool
+        Whether it lost a race, which is no failure.
+    """
+
+    train_loss: Array = field(default_factory=_no_epochs)
+    valid_loss: Array = field(default_factory=_no_epochs)
+    valid_score: Array = field(default_factory=_no_epochs)
+    held: Held | None = None
+    n_epochs: int = 0
+    n_resumed: int = 0
+    n_granted: int = 0
+    n_granted_before: int = 0
+    seconds: float = 0.0
+    engine: str = ""
+    solo_reason: str = ""
+    reason: str = ""
+    was_stopped: bool = False
+
+
+def hold(estimator: Any, X: Any, rows: Array) -> Held | None:
+    """Let a fitted estimator predict rows that it was not trained on.
+
+    Parameters
+    ----------
+    estimator : estimator
+        Fitted.
+    X : array-like
+        The rows.
+    rows : ndarray of shape (n_test,)
+        Their positions.
+
+    Returns
+    -------
+    Held or None
+        None if it does not predict.
+    """
+    classes = getattr(estimator, "classes_", None) if is_classifier(estimator) else None
+    has_columns = isinstance(classes, np.ndarray) and classes.ndim == 1
+    try:
+        if hasattr(estimator, "predict_proba"):
+            values = np.asarray(estimator.predict_proba(X))
+        elif has_columns:
+            values = (np.asarray(estimator.predict(X))[:, None] == classes).astype(float)
+        else:
+            values = np.asarray(estimator.predict(X), dtype=float)
+    except Exception:  # noqa: BLE001 - predictions are an extra; the score says what fails
+        return None
+    return Held(
+        rows=np.asarray(rows), values=values, classes=classes if has_columns else None
+    )
+
+
+def out_of_fold_predictions(
+    outcomes: Sequence[Sequence[Outcome]], n_rows: int, classes: Array | None
+) -> Array:
+    """Return what each candidate predicts of each row by the folds that lacked the row.
+
+    Parameters
+    ----------
+    outcomes : sequence of sequence of Outcome
+        By candidate and fold.
+    n_rows : int
+        Rows of the data.
+    classes : ndarray of shape (n_classes,) or None
+        All classes, for probabilities; a class that a fold lacks has probability 0.
+
+    Returns
+    -------
+    ndarray of shape (n_candidates, n_rows) or (n_candidates, n_rows, n_outputs)
+        Mean over the folds that held the row out; NaN where there is none.
+    """
+    shape = _shape_of_values(outcomes, classes)
+    sums = np.zeros((len(outcomes), n_rows, *shape))
+    counts = np.zeros((len(outcomes), n_rows))
+    for candidate, folds in enumerate(outcomes):
+        for held in (outcome.held for outcome in folds):
+            if held is None:
+                continue
+            values = _aligned(held, classes)
+            if values.shape[1:] == shape:
+                np.add.at(sums[candidate], held.rows, values)
+                np.add.at(counts[candidate], held.rows, 1)
+    counts[counts == 0] = np.nan
+    return sums / counts.reshape(*counts.shape, *([1] * len(shape)))
+
+
+def _shape_of_values(
+    outcomes: Sequence[Sequence[Outcome]], classes: Array | None
+) -> tuple[int, ...]:
+    for folds in outcomes:
+        for held in (outcome.held for outcome in folds):
+            if held is not None:
+                return _aligned(held, classes).shape[1:]
+    return ()
+
+
+def _aligned(held: Held, classes: Array | None) -> Array:
+    """Return probabilities with a column for every class."""
+    if held.classes is None or classes is None or len(held.classes) == len(classes):
+        return held.values
+    values = np.zeros((len(held.values), len(classes)), dtype=held.values.dtype)
+    values[:, np.searchsorted(classes, held.classes)] = held.values
+    return values

@@ -1,0 +1,77 @@
+# SPDX-FileCopyrightText: sk_tune contributors
+# SPDX-License-Identifier: BSD-3-Clause
+"""Random search."""
+
+from collections.abc import Callable
+from typing import Any, ClassVar
+
+import numpy as np
+from sklearn import model_selection
+
+from sk_tune.sampler import RandomSampler
+from sk_tune.search._base import BaseSearch
+from sk_tune.search._rounds import Rounds
+from sk_tune.space import as_space
+
+__all__ = ["RandomizedSearchCV"]
+
+
+class RandomizedSearchCV(BaseSearch, model_selection.RandomizedSearchCV):  # type: ignore[misc]
+    """Random."""
+
+    _parameter_constraints: ClassVar[dict[str, list[Any]]] = {
+        **model_selection.RandomizedSearchCV._parameter_constraints,
+        **BaseSearch._own_constraints,
+    }
+
+    def __init__(
+        self,
+        estimator: Any,
+        param_distributions: Any,
+        *,
+        n_iter: int = 10,
+        scoring: Any = None,
+        n_jobs: int | None = None,
+        refit: Any = True,
+        cv: Any = None,
+        verbose: int = 0,
+        pre_dispatch: int | str = "2*n_jobs",
+        random_state: Any = None,
+        error_score: Any = np.nan,
+        return_train_score: bool = False,
+        time_budget: float | None = None,
+        progress: Callable[..., object] | None = None,
+        epochs: str = "last",
+        keep_models: int | str = "none",
+        race: bool = False,
+    ) -> None:
+        super().__init__(
+            estimator,
+            param_distributions,
+            n_iter=n_iter,
+            scoring=scoring,
+            n_jobs=n_jobs,
+            refit=refit,
+            cv=cv,
+            verbose=verbose,
+            pre_dispatch=pre_dispatch,
+            random_state=random_state,
+            error_score=error_score,
+            return_train_score=return_train_score,
+        )
+        self.time_budget = time_budget
+        self.progress = progress
+        self.epochs = epochs
+        self.keep_models = keep_models
+        self.race = race
+
+    def _propose(self, rounds: Rounds, callback_ctx: Any) -> None:
+        sampler = RandomSampler(as_space(self.param_distributions), self.random_state)
+        candidates = sampler.ask(self.n_iter)
+        search_ctx = callback_ctx.subcontext(
+            task_name="search",
+            max_subtasks=len(candidates) * self.n_splits_,
+            sequential_subtasks=False,
+        ).call_on_fit_task_begin(estimator=self)
+        rounds.evaluate(candidates, callback_ctx=search_ctx)
+        search_ctx.call_on_fit_task_end(estimator=self)

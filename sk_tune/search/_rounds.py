@@ -1,0 +1,237 @@
+# SPDX-FileCopyrightText: sk_tune contributors
+# SPDX-License-Identifier: BSD-3-Clause
+"""The rounds of a search: same folds in all of them, and an end when the time is up."""
+
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from sk_tune.search._session import SearchSession
+
+__all__ = ["Candidate", "Rounds", "guiding_scores"]
+
+Candidate = dict[str, Any]
+
+# Of the time budget, what one call may take; so much later than asked a search may end.
+_SHARE_OF_BUDGET = 0.1
+# Fits of the first call, which tells how long others take: enough for one fleet.
+_FIRST_FITS = 16
+
+
+class _FixedSplits:
+    """The folds of a splitter, drawn once."""
+
+    def __init__(self, cv: Any) -> None:
+        self._cv = cv
+        self._splits: list[tuple[Any, Any]] | None = None
+
+    def split(self, X: Any, y: Any = None, **params: Any) -> list[tuple[Any, Any]]:
+        if self._splits is None:
+            self._splits = list(self._cv.split(X, y, **params))
+        return self._splits
+
+
+def guiding_scores(results: Mapping[str, Any], refit: Any) -> npt.NDArray[np.float64]:
+    """Return the mean score of each candidate that decides which is better.
+
+    Parameters
+    ----------
+    results : mapping
+        ``cv_results_`` of a search.
+    refit : bool, str or callable
+        Of the search; with several metrics the name of the one that decides, or else the
+        first decides.
+
+    Returns
+    -------
+    ndarray of shape (n_candidates,)
+        Greater is better.
+    """
+    names = [name for name in results if name.startswith("mean_test_")]
+    own = f"mean_test_{refit}"
+    return np.asarray(results[own if own in names else names[0]]) if names else np.empty(0)
+
+
+class Rounds:
+    """Evaluates candidates in calls of scikit-learn's ``evaluate_candidates``.
+
+    Parameters
+    ----------
+    evaluate_candidates : callable
+        scikit-learn's.
+    cv : splitter
+        That of the search.
+    n_splits : int
+        Folds.
+    search : estimator
+        The search, for scikit-learn's callbacks.
+    session : SearchSession
+        Of the search.
+    time_budget : float or None
+        Seconds from `start` until no more candidates are evaluated.
+    start : float
+        By ``time.monotonic``.
+    refit : bool, str or callable
+        Of the search.
+    reserve : float
+        In units of a candidate's evaluation, what the refit takes.
+    """
+
+    def __init__(
+        self,
+        evaluate_candidates: Callable[..., Mapping[str, Any]],
+        *,
+        cv: Any,
+        n_splits: int,
+        search: Any,
+        session: SearchSession,
+        time_budget: float | None,
+        start: float,
+        refit: Any,
+        reserve: float,
+    ) -> None:
+        self._evaluate_candidates = evaluate_candidates
+        self._cv = cv
+        self._folds = _FixedSplits(cv)
+        self._n_splits = n_splits
+        self._search = search
+        self._session = session
+        self._budget = time_budget
+        self._start = start
+        self._refit = refit
+        self._reserve = reserve
+        self._seconds_per_candidate: float | None = None
+        self.results: Mapping[str, Any] = {}
+        self.was_stopped = False
+
+    @property
+    def is_over(self) -> bool:
+        """Whether no more candidates are to be evaluated."""
+        return self.was_stopped or self._session.is_interrupted
+
+    @property
+    def n_candidates(self) -> int:
+        """Candidates evaluated so far."""
+        return len(self.results.get("params", ()))
+
+    def scores(self) -> npt.NDArray[np.float64]:
+        """Return the scores that guide the search; NaN for what failed.
+
+        Returns
+        -------
+        ndarray of shape (n_candidates,)
+            Means over the folds.
+        """
+        return guiding_scores(self.results, self._refit)
+
+    def stop(self) -> None:
+        """Let no more candidates be evaluated."""
+        self.was_stopped = True
+
+    def lay_out(self, max_resources: int) -> None:
+        """Set what the last rung grants, for which learning rates are laid out.
+
+        Parameters
+        ----------
+        max_resources : int
+            Epochs, if these are the resource.
+        """
+        options = self._session.options
+        self._session.options = replace(options, max_resources=max_resources)
+
+    def sampling(self) -> Any:
+        """Return a context that measures the time of choosing candidates.
+
+        Returns
+        -------
+        context manager
+            To ask and tell in.
+        """
+        return self._session.timed("sampling")
+
+    def evaluate(
+        self,
+        candidate_params: Sequence[Candidate],
+        cv: Any = None,
+        more_results: Mapping[str, Sequence[Any]] | None = None,
+        callback_ctx: Any = None,
+    ) -> Mapping[str, Any]:
+        """Evaluate candidates, all of them unless the time is up before.
+
+        Parameters
+        ----------
+        candidate_params : iterable of dict
+            The candidates.
+        cv : splitter, default=None
+            Instead of the search's.
+        more_results : dict of str to list, default=None
+            Further columns of ``cv_results_``, a value for each candidate.
+        callback_ctx : CallbackContext, default=None
+            Of the tasks of these candidates.
+
+        Returns
+        -------
+        dict
+            Results of all candidates so far.
+        """
+        candidates = list(candidate_params)
+        folds = self._folds if cv is None or cv is self._cv else cv
+        for part in self._parts(len(candidates)):
+            own = candidates[part]
+            more = {n: list(v)[part] for n, v in (more_results or {}).items()}
+            began = time.monotonic()
+            with self._part_context(callback_ctx, part) as context:
+                self.results = self._evaluate_candidates(
+                    own, cv=folds, more_results=more or None, callback_ctx=context
+                )
+            self._session.end_round(len(own), self.scores())
+            self._seconds_per_candidate = (time.monotonic() - began) / max(1, len(own))
+            if self.is_over:
+                break
+        return self.results
+
+    @contextmanager
+    def _part_context(self, context: Any, part: slice) -> Iterator[Any]:
+        """Give each part of a call that was cut a context of callbacks of its own."""
+        if context is None or self._budget is None:
+            yield context
+            return
+        own = context.subcontext(
+            task_name="part",
+            task_id=None if context.sequential_subtasks else part.start,
+            max_subtasks=(part.stop - part.start) * self._n_splits,
+            sequential_subtasks=False,
+        ).call_on_fit_task_begin(estimator=self._search)
+        yield own
+        if own.call_on_fit_task_end(estimator=self._search):
+            self.stop()
+
+    def _parts(self, n_candidates: int) -> Iterator[slice]:
+        """Cut candidates into calls, as many at once as the time budget allows."""
+        if self._budget is None or not n_candidates:
+            yield slice(0, n_candidates)
+            return
+        done = 0
+        while done < n_candidates:
+            size = self._part_size()
+            if size == 0:
+                self.was_stopped = True
+                return
+            yield slice(done, min(done + size, n_candidates))
+            done += size
+
+    def _part_size(self) -> int:
+        """Return how many candidates fit into what is left; at least the first few."""
+        if self._budget is None or self._seconds_per_candidate is None:
+            return max(1, _FIRST_FITS // self._n_splits)
+        left = self._budget - (time.monotonic() - self._start)
+        left -= self._reserve * self._seconds_per_candidate
+        share = min(left, max(_SHARE_OF_BUDGET * self._budget, left / 2))
+        if left < self._seconds_per_candidate:
+            return 0
+        return max(1, int(share / max(self._seconds_per_candidate, 1e-9)))

@@ -1,0 +1,133 @@
+# SPDX-FileCopyrightText: sk_tune contributors
+# SPDX-License-Identifier: BSD-3-Clause
+"""The scores of a search by fold: what decides a race, and the names of the scores."""
+
+from collections.abc import Collection, Iterator
+from typing import Any
+
+import numpy as np
+
+from sk_tune.search._race import MIN_FOLDS, clearly_worse
+from sk_tune.search._work import SearchOptions
+
+__all__ = ["ScoreBook"]
+
+
+class ScoreBook:
+    """Remembers the scores of all candidates on all folds."""
+
+    def __init__(self) -> None:
+        # The score that decides, and results as scikit-learn has them, by row.
+        self._scores: dict[int, list[float]] = {}
+        self._results: dict[int, dict[str, Any]] = {}
+        # With a callable `scoring` the names of scores are known after a success only.
+        self._unnamed: list[dict[str, Any]] = []
+        self._names: list[str] | None = None
+
+    def add(self, row: int, result: dict[str, Any], options: SearchOptions) -> None:
+        """Take note of the result of a candidate's next fold.
+
+        Parameters
+        ----------
+        row : int
+            Of the candidate in ``cv_results_``.
+        result : dict
+            As scikit-learn has it; scores of a failed fit get their names here.
+        options : SearchOptions
+            Of the search.
+        """
+        if options.has_callable_scoring:
+            self._name(result, options.error_score)
+        self._results[row] = result
+        scores = result["test_scores"]
+        if isinstance(scores, dict):
+            name = options.refit if options.refit in scores else next(iter(scores), None)
+            scores = scores.get(name, np.nan)
+        self._scores.setdefault(row, []).append(float(scores))
+
+    def stages(self, n_folds: int) -> Iterator[range]:
+        """Yield the folds to run together in a race.
+
+        Parameters
+        ----------
+        n_folds : int
+            Of the search.
+
+        Yields
+        ------
+        range
+            Positions of folds.
+        """
+        first = min(MIN_FOLDS, n_folds)
+        yield range(first)
+        for fold in range(first, n_folds):
+            yield range(fold, fold + 1)
+
+    def losers(self, rows: Collection[int], n_folds: int) -> dict[int, str]:
+        """Return candidates that are clearly worse than the best one, and why.
+
+        Parameters
+        ----------
+        rows : collection of int
+            Candidates of a round.
+        n_folds : int
+            Of the search.
+
+        Returns
+        -------
+        dict of int to str
+            Reason by row.
+        """
+        scores = np.full((max(self._scores, default=-1) + 1, n_folds), np.nan)
+        for row, own in self._scores.items():
+            scores[row, : len(own)] = own
+        # Candidates are compared by the folds that the round has behind it.
+        n_done = max((len(self._scores.get(row, ())) for row in rows), default=0)
+        if n_done < MIN_FOLDS:
+            return {}
+        means = scores[:, :n_done].mean(axis=1)
+        if np.isnan(means).all():
+            return {}
+        best = int(np.nanargmax(means))
+        worse = clearly_worse(scores, scores[best], test_train_ratio=1 / (n_folds - 1))
+        return {
+            row: f"stopped after {len(self._scores[row])} folds: clearly worse than "
+            f"candidate {best}"
+            for row in rows
+            if worse[row]
+        }
+
+    def unscored(self, row: int) -> dict[str, Any]:
+        """Return the result of a candidate on a fold that it was not run on.
+
+        Parameters
+        ----------
+        row : int
+            Of a candidate with at least one result.
+
+        Returns
+        -------
+        dict
+            As scikit-learn has it, with NaN for scores and no time spent.
+        """
+        result = dict(self._results[row])
+        for name in ("test_scores", "train_scores"):
+            if isinstance(result.get(name), dict):
+                result[name] = dict.fromkeys(result[name], np.nan)
+            elif name in result:
+                result[name] = np.nan
+        return {**result, "fit_time": 0.0, "score_time": 0.0, "fit_error": None}
+
+    def _name(self, result: dict[str, Any], error_score: Any) -> None:
+        """Give what failed the score names that only a success can tell."""
+        scores = result["test_scores"]
+        if result["fit_error"] is not None:
+            self._unnamed.append(result)
+        elif self._names is None and isinstance(scores, dict):
+            self._names = list(scores)
+        if self._names is None:
+            return
+        for failed in self._unnamed:
+            for name in {"test_scores", "train_scores"} & set(failed):
+                failed[name] = dict.fromkeys(self._names, error_score)
+        self._unnamed.clear()

@@ -1,0 +1,377 @@
+# SPDX-FileCopyrightText: sk_tune contributors
+# SPDX-License-Identifier: BSD-3-Clause
+"""What happens between scikit-learn's ``evaluate_candidates`` and its results.
+
+scikit-learn hands the tasks of a round, candidates x folds, to joblib and so to this
+session.  All networks among them are trained in one call of the engine, with the held-out
+fold as monitor; then each task runs, here, and its network adopts its training.  Tasks
+without a network run as they would without the session.
+"""
+
+import time
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from typing import Any
+
+import joblib
+import numpy as np
+import numpy.typing as npt
+from sklearn.pipeline import Pipeline
+
+from sk_tune._compat import FoldTask, fold_task
+from sk_tune.adoption import adoption
+from sk_tune.backend import Job
+from sk_tune.engine import Trained
+from sk_tune.estimators import take_rows
+from sk_tune.exceptions import TrainingFailedError, warn_user
+from sk_tune.search._bookkeeping import search_ledger
+from sk_tune.search._ledger import Ledger
+from sk_tune.search._outcome import Held, Outcome, hold
+from sk_tune.search._progress_line import ProgressLine
+from sk_tune.search._scores import ScoreBook
+from sk_tune.search._trainer import Trainer
+from sk_tune.search._work import SearchOptions, Work
+from sk_tune.training import TrainingState
+
+__all__ = ["SearchSession"]
+
+
+class SearchSession:
+    """Trains and evaluates the candidates of one search.
+
+    Parameters
+    ----------
+    ambient : tuple
+        Backend of joblib and its number of workers outside of the search.
+
+    Attributes
+    ----------
+    options : SearchOptions
+        To be set when scikit-learn has checked the search's parameters.
+    outcomes : list of list of Outcome
+        By row of ``cv_results_`` and fold.
+    models : dict of int to list
+        Fitted estimators of the folds, by row.
+    seconds : dict of str to float
+        What the parts of the search took.
+    line : ProgressLine or None
+        What is printed, if anything.
+    """
+
+    options: SearchOptions
+
+    def __init__(self, ambient: tuple[Any, Any]) -> None:
+        self._ambient = ambient
+        self._trainer = Trainer(ambient)
+        self._book = ScoreBook()
+        self._n_rows_done = 0
+        self.outcomes: list[list[Outcome]] = []
+        self.models: dict[int, list[Any]] = {}
+        self.seconds: dict[str, float] = {}
+        self.line: ProgressLine | None = None
+
+    @property
+    def is_interrupted(self) -> bool:
+        """Whether Ctrl-C ended the training."""
+        return self._trainer.is_interrupted
+
+    @property
+    def best_epochs(self) -> dict[int, int]:
+        """Best epoch of the mean curve, by row, with epochs="best"."""
+        return self._trainer.best_epochs
+
+    def run(self, jobs: Sequence[Job]) -> None:
+        """Run the tasks of a round.
+
+        Parameters
+        ----------
+        jobs : sequence of Job
+            Of the backend, in the order of scikit-learn.
+        """
+        self._trainer.begin_round()
+        works = []
+        for job in jobs:
+            task = fold_task(job.task)
+            if task is None:
+                # Not of a search; whoever asked for it gets it as it is.
+                job.run()
+                continue
+            works.append(Work(job=job, task=task, row=self._n_rows_done + task.candidate))
+        while len(self.outcomes) < max((w.row + 1 for w in works), default=0):
+            self.outcomes.append([])
+        for stage in self._stages(works):
+            if any(work.job.error is not None for work in works):
+                return
+            self._run_stage(stage)
+
+    def end_round(self, n_candidates: int, scores: npt.NDArray[np.float64]) -> None:
+        """Take note that scikit-learn has the results of some more candidates.
+
+        Parameters
+        ----------
+        n_candidates : int
+            How many.
+        scores : ndarray
+            Of all candidates so far; greater is better.
+        """
+        self._n_rows_done += n_candidates
+        if self.line is not None and not np.isnan(scores).all():
+            self.line.n_before, self.line.best = self._n_rows_done, np.nanmax(scores)
+        n_kept = self.options.n_models_kept
+        if n_kept is not None and len(self.models) > n_kept:
+            usable = [row for row in self.models if not np.isnan(scores[row])]
+            best = sorted(usable, key=lambda row: -scores[row])[:n_kept]
+            self.models = {row: self.models[row] for row in sorted(best)}
+
+    def ledger(self, n_folds: int, seconds: Mapping[str, float]) -> Ledger:
+        """Return what the search spent and saved.
+
+        Parameters
+        ----------
+        n_folds : int
+            Of the search.
+        seconds : mapping of str to float
+            Of the parts that the session does not measure.
+
+        Returns
+        -------
+        Ledger
+            Up to now.
+        """
+        return search_ledger(
+            self.outcomes,
+            n_folds=n_folds,
+            max_epochs=self.options.max_resources or None,
+            solo_reasons=self._solo_reasons(),
+            seconds={**self.seconds, **seconds},
+        )
+
+    def failures(self) -> list[dict[str, str | None]]:
+        """Return why fits failed, in the form in which scikit-learn counts them.
+
+        Returns
+        -------
+        list of dict
+            One for each fit.
+        """
+        return [
+            {"fit_error": outcome.reason or None}
+            for folds in self.outcomes
+            for outcome in folds
+            if not outcome.was_stopped
+        ]
+
+    def warn_of_solo(self) -> None:
+        """Warn once of networks that no fleet carried, and why."""
+        reasons = self._solo_reasons()
+        if reasons:
+            listed = "; ".join(f"{n} because {why}" for why, n in reasons.most_common())
+            warn_user(
+                f"{reasons.total()} networks were trained alone, which is slower and gives "
+                f"the same result: {listed}."
+            )
+
+    def _solo_reasons(self) -> Counter[str]:
+        return self._trainer.reasons_against + Counter(
+            outcome.solo_reason
+            for folds in self.outcomes
+            for outcome in folds
+            if outcome.solo_reason
+        )
+
+    def n_workers(self) -> int:
+        """Return how many workers joblib has for the search.
+
+        Returns
+        -------
+        int
+            At least 1.
+        """
+        backend, n_jobs = self._ambient
+        with joblib.parallel_config(backend=backend, n_jobs=n_jobs):
+            return int(joblib.effective_n_jobs(self.options.n_jobs))
+
+    @contextmanager
+    def timed(self, what: str) -> Iterator[None]:
+        """Measure the time of a part of the search.
+
+        Parameters
+        ----------
+        what : str
+            Name of the part.
+
+        Yields
+        ------
+        None
+            Nothing.
+        """
+        start = time.perf_counter()
+        try:
+            yield
+        finally:
+            spent = time.perf_counter() - start
+            self.seconds[what] = self.seconds.get(what, 0.0) + spent
+
+    def _stages(self, works: Sequence[Work]) -> Iterator[Sequence[Work]]:
+        """Yield tasks to be run together: all, or fold by fold with a race."""
+        if not self.options.race:
+            yield works
+            return
+        n_folds = max((work.task.fold + 1 for work in works), default=0)
+        for folds in self._book.stages(n_folds):
+            stage = [work for work in works if work.task.fold in folds]
+            stopped = self._book.losers({work.row for work in works}, n_folds)
+            for work in stage:
+                if work.row in stopped:
+                    self._stop(work, stopped[work.row])
+            yield [work for work in stage if work.row not in stopped]
+
+    def _run_stage(self, works: Sequence[Work]) -> None:
+        with self.timed("preparing"):
+            for work in works:
+                self._trainer.prepare(work, self.options)
+        networks = [work for work in works if work.fit is not None]
+        with self.timed("training"):
+            self._trainer.train(networks, self.options)
+        with self.timed("scoring"):
+            for work in networks:
+                self._run_adopting(work)
+                if work.job.error is not None:
+                    return
+        others = [work for work in works if work.fit is None]
+        with self.timed("training"):
+            if self.n_workers() == 1:
+                self._run_here(others)
+            else:
+                self._run_in_workers(others)
+
+    def _run_adopting(self, work: Work) -> None:
+        with self._lent_memory(work), adoption(_Answer(work.trained, work.state)):
+            work.job.run()
+        trained = work.trained
+        if work.job.error is not None or trained is None:
+            return
+        result = work.job.result[0]
+        if "fit_time" in result:
+            result["fit_time"] += trained.seconds
+        state = None if work.fit is None else work.fit.state
+        n_before = 0 if state is None else len(state.history)
+        failed = result["fit_error"] is not None
+        outcome = Outcome(
+            train_loss=trained.train_loss,
+            valid_loss=trained.monitor_loss,
+            valid_score=trained.monitor_score,
+            held=None if failed else _held_by_engine(work),
+            n_epochs=max(0, len(trained.train_loss) - n_before),
+            n_resumed=n_before,
+            n_granted=work.n_epochs,
+            n_granted_before=work.n_epochs_before,
+            seconds=trained.seconds,
+            engine=trained.engine,
+            solo_reason=trained.solo_reason,
+            reason=(trained.message or str(result["fit_error"])) if failed else "",
+        )
+        self._note(work, result, outcome, work.task.estimator)
+
+    def _run_here(self, works: Sequence[Work]) -> None:
+        for work in works:
+            with self._lent_memory(work), adoption(None):
+                work.job.run()
+            if work.job.error is not None:
+                return
+            self._note_other(work, _held_out(work.task), work.task.estimator)
+
+    def _run_in_workers(self, works: Sequence[Work]) -> None:
+        if not works:
+            return
+        backend, n_jobs = self._ambient
+        keeps = self.options.n_models_kept != 0
+        try:
+            with adoption(None), joblib.parallel_config(backend=backend, n_jobs=n_jobs):
+                done = joblib.Parallel(
+                    n_jobs=self.options.n_jobs, pre_dispatch=self.options.pre_dispatch
+                )(joblib.delayed(_run_task)(work.job.task, keeps) for work in works)
+        except BaseException as error:  # noqa: BLE001 - joblib raises it in the caller
+            works[0].job.end(error=error)
+            return
+        for work, (results, held, model) in zip(works, done, strict=True):
+            work.job.end(result=results)
+            self._note_other(work, held, model)
+
+    def _note_other(self, work: Work, held: Held | None, model: Any) -> None:
+        """Take note of the result of a task that trained no network."""
+        result = work.job.result[0]
+        reason = "" if result["fit_error"] is None else str(result["fit_error"])
+        self._note(work, result, Outcome(held=held, reason=reason), model)
+
+    def _stop(self, work: Work, reason: str) -> None:
+        """Give a task of a candidate that lost the race a result without running it."""
+        result = self._book.unscored(work.row)
+        work.job.end(result=[result])
+        self.outcomes[work.row].append(Outcome(reason=reason, was_stopped=True))
+
+    def _note(self, work: Work, result: Any, outcome: Outcome, model: Any) -> None:
+        self.outcomes[work.row].append(outcome)
+        if self.options.n_models_kept != 0:
+            own = self.models.setdefault(work.row, [])
+            own.append(None if outcome.reason else model)
+        self._book.add(work.row, result, self.options)
+        # scikit-learn ends a search in which all fits of one call failed; here the rule is
+        # taken over the whole search, when it ends.
+        result["fit_error"] = None
+
+    @contextmanager
+    def _lent_memory(self, work: Work) -> Iterator[None]:
+        """Let a pipeline that has no memory of its own use that of the search."""
+        estimator = work.task.estimator
+        if not isinstance(estimator, Pipeline) or estimator.memory is not None:
+            yield
+            return
+        estimator.memory = self._trainer.memory(work)
+        try:
+            yield
+        finally:
+            estimator.memory = None
+
+
+class _Answer:
+    """Gives the network of a task its training, once."""
+
+    def __init__(self, trained: Trained | None, state: TrainingState | None) -> None:
+        self._trained, self._state = trained, state
+        self._is_used = False
+
+    def __call__(
+        self, estimator: Any, X: Any, y: Any, sample_weight: Any
+    ) -> TrainingState | None:
+        if self._is_used or self._trained is None:
+            return None
+        self._is_used = True
+        if self._state is None:
+            raise TrainingFailedError(self._trained.message)
+        return self._state
+
+
+def _run_task(task: Any, keeps_model: bool) -> tuple[Any, Held | None, Any]:  # noqa: FBT001
+    """Run a task in a worker; return its results, held-out predictions and the model."""
+    results = task()
+    fold = fold_task(task)
+    if fold is None:
+        return results, None, None
+    return results, _held_out(fold), fold.estimator if keeps_model else None
+
+
+def _held_out(task: FoldTask) -> Held | None:
+    return hold(task.estimator, take_rows(task.X, task.test), task.test)
+
+
+def _held_by_engine(work: Work) -> Held | None:
+    """Return the predictions that the engine made of the held-out rows."""
+    if work.trained is None or work.trained.predictions is None:
+        return None
+    values = work.trained.predictions
+    classes = getattr(work.task.estimator, "classes_", None)
+    if not isinstance(classes, np.ndarray) or values.shape[1:] != classes.shape:
+        classes = None
+    return Held(rows=np.asarray(work.task.test), values=values, classes=classes)

@@ -1,0 +1,200 @@
+# SPDX-FileCopyrightText: sk_tune contributors
+# SPDX-License-Identifier: BSD-3-Clause
+"""The networks of a round, trained in one call of the engine.
+
+A fit that an earlier rung trained goes on from there.
+"""
+
+import warnings
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import Any
+
+import joblib
+import numpy as np
+
+from sk_tune.adoption import adoption
+from sk_tune.engine import Fit, Trained, train
+from sk_tune.estimators import NetworkEstimator
+from sk_tune.exceptions import SkTuneWarning
+from sk_tune.search._curves import best_epoch
+from sk_tune.search._fold_cache import FoldCache
+from sk_tune.search._networks import FitMaker
+from sk_tune.search._work import SearchOptions, Work
+from sk_tune.training import TrainingState
+
+__all__ = ["Trainer"]
+
+_NOT_TRAINED = "It was not trained, because the search was interrupted."
+
+
+class Trainer:
+    """Trains what can be trained together and remembers what may go on.
+
+    Parameters
+    ----------
+    ambient : tuple
+        Backend of joblib and its number of workers outside of the search.
+    """
+
+    def __init__(self, ambient: tuple[Any, Any]) -> None:
+        self._ambient = ambient
+        self._maker = FitMaker()
+        # Where the fit of a candidate and fold stands, after how many epochs.
+        self._states: dict[Any, tuple[TrainingState, int]] = {}
+        # By row of cv_results_, with epochs="best".
+        self.best_epochs: dict[int, int] = {}
+        self.is_interrupted = False
+
+    @property
+    def reasons_against(self) -> Counter[str]:
+        """Why skorch nets train by themselves, and how many."""
+        return self._maker.reasons_against
+
+    def begin_round(self) -> None:
+        """Let go of what only the last round shared."""
+        self._maker.begin_round()
+
+    def memory(self, work: Work) -> FoldCache:
+        """Return what the pipeline of a task is to ask for fitted transformers.
+
+        Parameters
+        ----------
+        work : Work
+            Of the search.
+
+        Returns
+        -------
+        FoldCache
+            For one fit.
+        """
+        return self._maker.memory(work.task)
+
+    def prepare(self, work: Work, options: SearchOptions) -> None:
+        """Find out what a task's network asks for.
+
+        Parameters
+        ----------
+        work : Work
+            Gets its fit, unless it trains no network.
+        options : SearchOptions
+            Of the search.
+        """
+        fit = self._maker.make(work.task, f"candidate {work.row}, fold {work.task.fold}")
+        if fit is None:
+            return
+        work.fit, work.n_epochs = fit, int(fit.estimator.max_epochs)
+        resource = options.resource
+        if resource is None or resource not in work.task.parameters:
+            return
+        # The schedule of the learning rate is that of a full training.
+        fit.estimator.set_params(max_epochs=options.max_resources)
+        own = {n: v for n, v in work.task.parameters.items() if n != resource}
+        work.key = (joblib.hash(sorted(own.items())), id(work.task.train))
+        state, work.n_epochs_before = self._states.get(work.key, (None, 0))
+        if work.n_epochs_before >= work.n_epochs:
+            state, work.n_epochs_before = None, 0
+        # Plain skorch nets cannot go on from a state; they begin anew.
+        goes_on = state is not None and isinstance(fit.estimator, NetworkEstimator)
+        work.fit = replace(
+            fit,
+            state=state if goes_on else None,
+            n_epochs=work.n_epochs - (work.n_epochs_before if goes_on else 0),
+        )
+
+    def train(self, works: Sequence[Work], options: SearchOptions) -> None:
+        """Train the networks of some tasks.
+
+        Parameters
+        ----------
+        works : sequence of Work
+            With fits; they get what was trained.
+        options : SearchOptions
+            Of the search.
+        """
+        if not works:
+            return
+        self._train(works, [work.fit for work in works if work.fit is not None], options)
+        for work in works:
+            work.state = None if work.trained is None else work.trained.state
+            if work.key is not None and work.state is not None:
+                self._states[work.key] = (work.state, work.n_epochs)
+        if options.epochs == "best" and not self.is_interrupted:
+            self._go_back_to_best(works, options)
+
+    def _train(
+        self, works: Sequence[Work], fits: Sequence[Fit], options: SearchOptions
+    ) -> None:
+        done: dict[int, Trained] = {}
+        backend, n_jobs = self._ambient
+        try:
+            with (
+                adoption(None),
+                joblib.parallel_config(backend=backend, n_jobs=n_jobs),
+                warnings.catch_warnings(),
+            ):
+                # What trains alone is said once, when the search ends.
+                warnings.simplefilter("ignore", SkTuneWarning)
+                train(
+                    fits,
+                    n_jobs=options.n_jobs,
+                    progress=options.progress,
+                    trained=done.update,
+                )
+        except KeyboardInterrupt:
+            self.is_interrupted = True
+        for position, work in enumerate(works):
+            work.trained = done.get(position, _not_trained())
+
+    def _go_back_to_best(self, works: Sequence[Work], options: SearchOptions) -> None:
+        """Train the networks of each candidate to the best epoch of its mean curve."""
+        by_row: dict[int, list[Work]] = {}
+        for work in works:
+            if work.state is not None:
+                by_row.setdefault(work.row, []).append(work)
+        again: list[tuple[Work, Fit]] = []
+        for row, own in by_row.items():
+            curves = [_curve(w.state, options.prefers_loss) for w in own if w.state]
+            n_epochs = self.best_epochs[row] = best_epoch(_as_rows(curves))
+            again += [
+                (work, replace(work.fit, state=None, n_epochs=n_epochs))
+                for work, curve in zip(own, curves, strict=True)
+                if work.fit is not None and len(curve) > n_epochs
+            ]
+        if not again:
+            return
+        full = [work.trained for work, _ in again]
+        self._train([work for work, _ in again], [fit for _, fit in again], options)
+        for (work, _), long in zip(again, full, strict=True):
+            short = work.trained
+            if short is None or long is None:
+                continue
+            work.state = short.state
+            # Curves are those of the whole training, predictions those of its best epoch.
+            if short.state is not None:
+                seconds = long.seconds + short.seconds
+                work.trained = replace(long, predictions=short.predictions, seconds=seconds)
+
+
+def _not_trained() -> Trained:
+    return Trained(
+        status="failed",
+        state=None,
+        predictions=None,
+        message=_NOT_TRAINED,
+        seconds=0.0,
+        engine="fleet",
+    )
+
+
+def _curve(state: TrainingState, prefers_loss: bool) -> Any:  # noqa: FBT001
+    return -state.curve("monitor_loss") if prefers_loss else state.curve("monitor_score")
+
+
+def _as_rows(curves: Sequence[Any]) -> Any:
+    """Return curves of unequal length as rows of one array, with NaN behind their end."""
+    rows = np.full((len(curves), max(map(len, curves))), np.nan)
+    for row, curve in zip(rows, curves, strict=True):
+        row[: len(curve)] = curve
+    return rows

@@ -1,0 +1,99 @@
+# SPDX-FileCopyrightText: sk_tune contributors
+# SPDX-License-Identifier: BSD-3-Clause
+"""Records between the parts of a search that evaluate its candidates."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+from sk_tune._compat import FoldTask
+from sk_tune.backend import Job
+from sk_tune.engine import Fit, Progress, Trained
+from sk_tune.training import TrainingState
+
+__all__ = ["SearchOptions", "Work"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SearchOptions:
+    """How a search evaluates its candidates.
+
+    Parameters
+    ----------
+    n_jobs : int or None
+        Workers.
+    pre_dispatch : int or str
+        Of joblib, for what is no network.
+    error_score : "raise" or float
+        Score of what fails.
+    has_callable_scoring : bool
+        Whether the names of the scores are known only when something was scored.
+    refit : bool, str or callable
+        Names the score that decides, if there are several.
+    epochs : {"last", "best"}, default="last"
+        Which epoch of a network is scored.
+    prefers_loss : bool, default=False
+        Whether the best epoch is that of the least loss, or of the highest score.
+    race : bool, default=False
+        Whether candidates that are clearly worse than the best one stop before they were
+        on all folds.
+    n_models_kept : int or None, default=0
+        Candidates whose fitted estimators are kept, the best ones; all if None.
+    resource : str or None, default=None
+        Name of the parameter that is the networks' number of epochs, if that is what
+        rungs grant more of.
+    max_resources : int, default=0
+        What the schedule of the learning rate is laid out for then.
+    progress : callable or None, default=None
+        Called with the engine's ``Progress``.
+    """
+
+    n_jobs: int | None
+    pre_dispatch: int | str
+    error_score: Any
+    has_callable_scoring: bool
+    refit: Any
+    epochs: str = "last"
+    prefers_loss: bool = False
+    race: bool = False
+    n_models_kept: int | None = 0
+    resource: str | None = None
+    max_resources: int = 0
+    progress: Callable[[Progress], object] | None = None
+
+
+@dataclass(slots=True, kw_only=True, eq=False)
+class Work:
+    """A task of a search on its way from joblib to its result.
+
+    Parameters
+    ----------
+    job : Job
+        Of the backend; it takes the result.
+    task : FoldTask
+        What the job does.
+    row : int
+        The candidate's row in ``cv_results_``.
+    fit : Fit or None, default=None
+        What the engine is asked for; None for what is no network.
+    key : object, default=None
+        Equal for the fits of one candidate and fold in all rungs.
+    n_epochs : int, default=0
+        Epochs that the network has behind it afterwards, those of earlier rungs included.
+    n_epochs_before : int, default=0
+        Epochs that earlier rungs granted it.
+    trained : Trained or None, default=None
+        What the engine made of the fit.
+    state : TrainingState or None, default=None
+        What the network adopts; that of another epoch than `trained` with epochs="best".
+    """
+
+    job: Job
+    task: FoldTask
+    row: int
+    fit: Fit | None = None
+    key: Any = None
+    n_epochs: int = 0
+    n_epochs_before: int = 0
+    trained: Trained | None = None
+    state: TrainingState | None = None
