@@ -12,6 +12,7 @@ __all__ = [
     "SearchError",
     "SkTuneError",
     "SkTuneWarning",
+    "SpaceError",
     "TableError",
     "TrainingDivergedError",
     "TrainingFailedError",
@@ -44,6 +45,10 @@ class OptionError(SkTuneError, ValueError):
 
 class SearchError(SkTuneError, RuntimeError):
     """A search that ends without a network to choose."""
+
+
+class SpaceError(SkTuneError, ValueError):
+    """A space that cannot be searched, or a candidate that is not of it."""
 
 
 class SkTuneWarning(UserWarning):

@@ -1,0 +1,11 @@
+# SPDX-FileCopyrightText: sk_tune contributors
+# SPDX-License-Identifier: BSD-3-Clause
+"""Which candidates come next, given the scores of earlier ones."""
+
+from sk_tune.sampler._bayes import BayesSampler
+from sk_tune.sampler._fidelity import FidelitySampler
+from sk_tune.sampler._protocol import Sampler
+from sk_tune.sampler._random import RandomSampler
+from sk_tune.sampler._tpe import TPESampler
+
+__all__ = ["BayesSampler", "FidelitySampler", "RandomSampler", "Sampler", "TPESampler"]

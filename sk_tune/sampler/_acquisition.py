@@ -1,0 +1,216 @@
+# SPDX-FileCopyrightText: sk_tune contributors
+# SPDX-License-Identifier: BSD-3-Clause
+"""Which rows of a space are worth evaluating next, several at a time.
+
+One pool of codes is judged once; rows are then taken greedily.  A row that is taken, or is
+being evaluated, is believed to score its mean [1]_: means stay, deviations shrink by
+conditioning.
+
+References
+----------
+.. [1] D. Ginsbourger, R. Le Riche, L. Carraro. Kriging is well-suited to parallelize
+   optimization. In: Computational Intelligence in Expensive Optimization Problems, 2010.
+   The "Kriging believer".
+"""
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+from numpy.random import RandomState
+from numpy.typing import NDArray
+from skopt.acquisition import gaussian_ei, gaussian_lcb, gaussian_pi
+
+from sk_tune.sampler._surrogate import Belief
+from sk_tune.space import Space
+
+__all__ = ["ACQUISITIONS", "Acquisition", "candidate_pool", "greedy_batch", "neighbours"]
+
+Array = NDArray[np.float64]
+# (means, deviations, best score so far, improvement that counts) -> value; greater is
+# better.
+Acquisition = Callable[[Array, Array, float, float], Array]
+
+# Rows are numbers in [0, 1]; the widest step leaves a basin, the narrowest ends in it.
+_STEPS = (0.2, 0.07, 0.02, 0.006)
+_N_RANDOM = 1500
+_N_STARTS = 8
+_N_PER_START = 24
+# A step changes this many parameters on average, so that good ones stay together.
+_N_CHANGED = 2.0
+_VARIANCE_FLOOR = 1e-12
+
+
+class _Posterior:
+    """What scikit-optimize's acquisition functions take for a model."""
+
+    def __init__(self, mean: Array, std: Array) -> None:
+        self._mean, self._std = mean, std
+
+    def predict(self, X: Any, *, return_std: bool) -> tuple[Array, Array]:
+        return self._mean, self._std
+
+
+def _expected_improvement(mean: Array, std: Array, y_opt: float, xi: float) -> Array:
+    return np.asarray(gaussian_ei(None, _Posterior(mean, std), y_opt, xi))
+
+
+def _improvement_probability(mean: Array, std: Array, y_opt: float, xi: float) -> Array:
+    return np.asarray(gaussian_pi(None, _Posterior(mean, std), y_opt, xi))
+
+
+def _lower_bound(mean: Array, std: Array, y_opt: float, xi: float) -> Array:
+    # 1.96 is scikit-optimize's own; there is no improvement in it that could have a margin.
+    return np.asarray(-gaussian_lcb(None, _Posterior(mean, std)))
+
+
+# By scikit-optimize's names.
+ACQUISITIONS: dict[str, Acquisition] = {
+    "EI": _expected_improvement,
+    "LCB": _lower_bound,
+    "PI": _improvement_probability,
+}
+
+
+def candidate_pool(
+    space: Space, best: Array, judge: Callable[[Array], Array], rng: RandomState
+) -> Array:
+    """Return codes among which the best are worth evaluating.
+
+    Parameters
+    ----------
+    space : Space
+        What may vary.
+    best : ndarray of shape (n, D)
+        Codes of the best candidates so far.
+    judge : callable
+        ``codes -> values``, of which the greatest are looked for.
+    rng : RandomState
+        Source of randomness.
+
+    Returns
+    -------
+    ndarray of shape (P, D)
+        Random rows, and rows around the best by `judge`, ever closer.
+    """
+    pool = [
+        space.random_codes(_N_RANDOM, rng),
+        neighbours(space, best, _N_PER_START, _STEPS[1], rng),
+    ]
+    values = [judge(codes) for codes in pool]
+    for step in _STEPS:
+        codes = np.concatenate(pool)
+        top = np.argsort(-np.concatenate(values), kind="stable")[:_N_STARTS]
+        pool.append(neighbours(space, codes[top], _N_PER_START, step, rng))
+        values.append(judge(pool[-1]))
+    return np.concatenate(pool)
+
+
+def greedy_batch(
+    belief: Belief,
+    value: Callable[[Array, Array, float], Array],
+    y_opt: float,
+    n: int,
+    *,
+    is_taken: Callable[[int], bool],
+    pending: range,
+) -> list[int]:
+    """Return rows of a pool to evaluate together.
+
+    Parameters
+    ----------
+    belief : Belief
+        Of the pool.
+    value : callable
+        ``(mean, std, y_opt) -> value``, greater is better.
+    y_opt : float
+        Best score so far; less is better.
+    n : int
+        How many rows.
+    is_taken : callable
+        ``row -> bool``, whether a row is not to be returned; asked for the best rows only.
+    pending : range
+        Rows that are being evaluated.
+
+    Returns
+    -------
+    list of int
+        Fewer than `n` if the pool has no others.
+    """
+    factors = np.empty((0, len(belief.mean)))
+    variance = belief.std**2
+    for row in pending:
+        factors, variance = _condition(belief, factors, variance, row)
+        y_opt = min(y_opt, float(belief.mean[row]))
+    free = np.ones(len(belief.mean), dtype=bool)
+    rows: list[int] = []
+    while len(rows) < n:
+        best = _first_free(value(belief.mean, np.sqrt(variance), y_opt), free, is_taken)
+        if best is None:
+            break
+        rows.append(best)
+        factors, variance = _condition(belief, factors, variance, best)
+        y_opt = min(y_opt, float(belief.mean[best]))
+    return rows
+
+
+def _condition(
+    belief: Belief, factors: Array, variance: Array, row: int
+) -> tuple[Array, Array]:
+    """Return factors and variances given that a row's score is known.
+
+    `factors` are the rows of a Cholesky factor of what is known so far.
+    """
+    covariance = belief.covariance(row) - factors[:, row] @ factors
+    pivot = max(float(variance[row]), 0.0) + belief.noise
+    factor = covariance / np.sqrt(max(pivot, _VARIANCE_FLOOR))
+    variance = np.maximum(variance - factor**2, 0.0)
+    return np.concatenate([factors, factor[None]]), variance
+
+
+def _first_free(
+    values: Array, free: NDArray[np.bool_], is_taken: Callable[[int], bool]
+) -> int | None:
+    """Return the best row that is free; mark it and those before it as not free."""
+    for row in np.argsort(-values, kind="stable"):
+        if free[row]:
+            free[row] = False
+            if not is_taken(int(row)):
+                return int(row)
+    return None
+
+
+def neighbours(
+    space: Space, centres: Array, n_each: int, step: float, rng: RandomState
+) -> Array:
+    """Return codes that differ from others in a few parameters.
+
+    Parameters
+    ----------
+    space : Space
+        What may vary.
+    centres : ndarray of shape (n, D)
+        Codes to start from.
+    n_each : int
+        How many for each of them.
+    step : float
+        Standard deviation of a change, in parts of a parameter's range.
+    rng : RandomState
+        Source of randomness.
+
+    Returns
+    -------
+    ndarray of shape (n * n_each, D)
+        Parameters that come into being by a change are random.
+    """
+    codes = np.repeat(centres, n_each, axis=0)
+    fresh = space.random_codes(len(codes), rng)
+    codes = np.where(space.active(codes), codes, fresh)
+    has_order = np.array([column.dimension.n_categories == 0 for column in space.columns])
+    moved = np.where(has_order, codes + step * rng.normal(size=codes.shape), fresh)
+    # One change at least.
+    changed = rng.uniform(size=codes.shape) < _N_CHANGED / codes.shape[1]
+    changed[np.arange(len(codes)), rng.randint(codes.shape[1], size=len(codes))] = True
+    return space.snap(
+        np.where(changed, np.where(has_order, np.clip(moved, 0, 1), moved), codes)
+    )

@@ -1,0 +1,293 @@
+# SPDX-FileCopyrightText: sk_tune contributors
+# SPDX-License-Identifier: BSD-3-Clause
+"""Bayesian optimisation with the models and acquisition functions of scikit-optimize.
+
+scikit-optimize's own ``Optimizer`` fits its model three times for each point that it is
+asked for in a batch, repeats points, knows no branches and no failures; so its parts are
+used without it.
+"""
+
+import itertools
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+from numpy.random import RandomState
+from numpy.typing import ArrayLike, NDArray
+from sklearn.utils import check_random_state
+
+from sk_tune.sampler._acquisition import (
+    ACQUISITIONS,
+    candidate_pool,
+    greedy_batch,
+)
+from sk_tune.sampler._protocol import fill_failed
+from sk_tune.sampler._surrogate import (
+    GaussianProcess,
+    Other,
+    Surrogate,
+    Trees,
+    quiet_and_single,
+)
+from sk_tune.space import Candidate, Space
+
+__all__ = ["BayesSampler"]
+
+Array = NDArray[np.float64]
+
+# Beyond this many points a Gaussian process costs more than trees.
+_MAX_PROCESS_POINTS = 100
+_N_BEST = 5
+# Draws of random codes in which no new one was found, after which there is none left.
+_MAX_FRUITLESS = 20
+_N_DRAWS = 256
+# Spaces up to this size are searched to the last candidate.
+_MAX_LISTED = 100_000
+# Points that are being evaluated beyond which the oldest are taken for lost.
+_MAX_PENDING = 64
+# Tukey's far fence; scores beyond it would flatten all others.
+_FENCE = 3.0
+
+
+class BayesSampler:
+    """Proposes candidates that a model of the score expects most of.
+
+    Parameters
+    ----------
+    space : Space
+        What may vary; every distribution needs ``ppf`` and ``cdf``.
+    random_state : int, RandomState or None, default=None
+        Source of randomness.
+    base_estimator : {"auto", "GP", "ET", "RF"} or regressor, default="auto"
+        Model of the score: a Gaussian process, extremely randomised trees, a random forest,
+        or a regressor whose ``predict`` takes ``return_std``.  "auto" is a Gaussian process
+        up to 100 points and extremely randomised trees beyond.
+    acq_func : {"EI", "PI", "LCB"}, default="EI"
+        Expected improvement, probability of improvement, or confidence bound.
+    xi : float, default=0.001
+        Improvement that counts, in standard deviations of the scores.
+    n_initial_points : int, default=10
+        Candidates before the model is asked, spread over the space.
+
+    Notes ----- The model is fitted once for each `ask` that follows a `tell`, however many
+    candidates either is about, and one model is kept.  No candidate is proposed twice while
+    others remain.  Candidates that were asked for and not told yet are taken to score what
+    the model expects.
+
+    Examples
+    --------
+    >>> from sk_tune.space import as_space
+    >>> sampler = BayesSampler(as_space({"x": (-2.0, 2.0)}), random_state=0)
+    >>> for _ in range(6):
+    ...     candidates = sampler.ask(4)
+    ...     sampler.tell(candidates, [-((c["x"] - 1) ** 2) for c in candidates])
+    >>> abs(sampler.ask(1)[0]["x"] - 1) < 0.1
+    True
+    """
+
+    def __init__(
+        self,
+        space: Space,
+        random_state: Any = None,
+        *,
+        base_estimator: Any = "auto",
+        acq_func: str = "EI",
+        xi: float = 0.001,
+        n_initial_points: int = 10,
+    ) -> None:
+        space.check_codes("Bayesian search")
+        if acq_func not in ACQUISITIONS:
+            raise ValueError(
+                "The 'acq_func' parameter of BayesSampler must be a str among "
+                f"{sorted(ACQUISITIONS)}. Got {acq_func!r} instead."
+            )
+        self.space = space
+        self.base_estimator = base_estimator
+        self.acq_func = acq_func
+        self.xi = xi
+        self.n_initial_points = n_initial_points
+        self._rng: RandomState = check_random_state(random_state)
+        self._codes: list[Array] = []
+        self._scores: list[float] = []
+        self._seen: set[bytes] = set()
+        # Insertion order is that of asking.
+        self._pending: dict[bytes, Array] = {}
+        self._initial: list[Array] | None = None
+        self._models: dict[str, Surrogate] = {}
+        self._fitted: tuple[int, Surrogate] | None = None
+        self._model_kind(0)
+
+    def ask(self, n_points: int) -> list[Candidate]:
+        """Return the next candidates.
+
+        Parameters
+        ----------
+        n_points : int
+            How many.
+
+        Returns
+        -------
+        list of dict
+            Fewer than `n_points`, or none, once a finite space has no others.
+        """
+        rows = self._initial_rows(n_points)
+        if len(rows) < n_points:
+            scores = fill_failed(np.array(self._scores))
+            if scores is not None and self._features(np.array(self._codes)).shape[1]:
+                with quiet_and_single():
+                    rows += self._model_rows(n_points - len(rows), scores)
+        rows += self._random_rows(n_points - len(rows))
+        return self.space.decode(np.array(rows)) if rows else []
+
+    def tell(
+        self,
+        candidates: Sequence[Candidate],
+        scores: ArrayLike,
+        n_resources: int | None = None,
+    ) -> None:
+        """Learn from scores; the model is fitted when it is asked next.
+
+        Parameters
+        ----------
+        candidates : sequence of dict
+            Asked for, or evaluated elsewhere before.
+        scores : array-like of shape (n_candidates,)
+            Greater is better.  One that is not finite says that the candidate failed, which
+            counts as the worst finite score.
+        n_resources : int, optional
+            Ignored.
+        """
+        codes = self.space.encode(candidates)
+        values = np.asarray(scores, dtype=float).tolist()
+        rows = zip(self.space.keys(codes), codes, values, strict=True)
+        for key, row, score in rows:
+            self._pending.pop(key, None)
+            self._seen.add(key)
+            self._codes.append(row)
+            self._scores.append(score)
+
+    def _initial_rows(self, n_points: int) -> list[Array]:
+        """Return rows of the initial design that are due."""
+        n_due = self.n_initial_points - len(self._scores) - len(self._pending)
+        rows: list[Array] = []
+        if n_due <= 0:
+            return rows
+        if self._initial is None:
+            self._initial = list(self._latin_hypercube(n_due))
+        while self._initial and len(rows) < min(n_points, n_due):
+            row = self._initial.pop(0)
+            if self._take(row):
+                rows.append(row)
+        return rows + self._random_rows(min(n_points, n_due) - len(rows))
+
+    def _latin_hypercube(self, n: int) -> Array:
+        n_columns = len(self.space.columns)
+        cells = np.stack([self._rng.permutation(n) for _ in range(n_columns)], axis=1)
+        return self.space.from_unit((cells + self._rng.uniform(size=(n, n_columns))) / n)
+
+    def _model_rows(self, n: int, scores: Array) -> list[Array]:
+        y = _standardised_losses(scores)
+        model = self._model(y)
+        y_opt = float(y.min())
+        acquisition = ACQUISITIONS[self.acq_func]
+
+        def value(mean: Array, std: Array, y_opt: float) -> Array:
+            return acquisition(mean, std, y_opt, self.xi)
+
+        def judge(codes: Array) -> Array:
+            belief = model.believe(self._features(codes))
+            return value(belief.mean, belief.std, y_opt)
+
+        best = np.array(self._codes)[np.argsort(y, kind="stable")[:_N_BEST]]
+        pool = candidate_pool(self.space, best, judge, self._rng)
+        pending = list(self._pending.values())[-_MAX_PENDING:]
+        pool = np.concatenate([np.array(pending).reshape(-1, pool.shape[1]), pool])
+        rows = greedy_batch(
+            model.believe(self._features(pool)),
+            value,
+            y_opt,
+            n,
+            is_taken=lambda row: not self._take(pool[row]),
+            pending=range(len(pending)),
+        )
+        return [pool[row] for row in rows]
+
+    def _model(self, y: Array) -> Surrogate:
+        """Return the model of all that was told, fitted at most once."""
+        if self._fitted is None or self._fitted[0] != len(y):
+            kind = self._model_kind(len(y))
+            model = self._models[kind]
+            model.fit(self._features(np.array(self._codes)), y)
+            self._models = {kind: model}
+            self._fitted = len(y), model
+        return self._fitted[1]
+
+    def _model_kind(self, n_points: int) -> str:
+        """Return which model is used, and have it made."""
+        kind = self.base_estimator if isinstance(self.base_estimator, str) else "other"
+        if kind == "auto":
+            kind = "GP" if n_points <= _MAX_PROCESS_POINTS else "ET"
+        if kind not in self._models:
+            if kind == "GP":
+                self._models[kind] = GaussianProcess(self._rng)
+            elif kind in {"ET", "RF"}:
+                self._models[kind] = Trees(kind, self._rng)
+            else:
+                self._models[kind] = Other(self.base_estimator, self._rng)
+        return kind
+
+    def _random_rows(self, n: int) -> list[Array]:
+        """Return rows at random that were not proposed yet, as far as there are any."""
+        rows: list[Array] = []
+        n_fruitless = 0
+        while len(rows) < n and n_fruitless < _MAX_FRUITLESS and not self._is_exhausted():
+            new = [
+                row
+                for row in self.space.random_codes(_N_DRAWS, self._rng)
+                if len(rows) < n and self._take(row)
+            ]
+            rows += new
+            n_fruitless = 0 if new else n_fruitless + 1
+        return rows + self._last_rows(n - len(rows))
+
+    def _last_rows(self, n: int) -> list[Array]:
+        """Return the rows that random draws did not find, where all can be listed."""
+        n_points = self.space.n_points
+        can_list = n_points is not None and self.space.is_listed and n_points <= _MAX_LISTED
+        if n <= 0 or not can_list or self._is_exhausted():
+            return []
+        everything = self.space.encode(self.space.sample(n_points or 0, self._rng))
+        return list(itertools.islice((row for row in everything if self._take(row)), n))
+
+    def _is_exhausted(self) -> bool:
+        n_points = self.space.n_points
+        return n_points is not None and len(self._seen) >= n_points
+
+    def _take(self, row: Array) -> bool:
+        """Take note that a row is proposed; return False if it was before."""
+        (key,) = self.space.keys(row[None])
+        if key in self._seen:
+            return False
+        self._seen.add(key)
+        self._pending[key] = row
+        return True
+
+    def _features(self, codes: Array) -> Array:
+        """Return codes with each category as columns of zeros and a one."""
+        parts = []
+        for j, column in enumerate(self.space.columns):
+            n_categories = column.dimension.n_categories
+            if n_categories == 0:
+                parts.append(codes[:, j : j + 1])
+            elif n_categories > 1:
+                parts.append((codes[:, j : j + 1] == np.arange(n_categories)).astype(float))
+        return np.concatenate(parts, axis=1) if parts else np.empty((len(codes), 0))
+
+
+def _standardised_losses(scores: Array) -> Array:
+    """Return losses of mean 0 and deviation 1, the worst of them brought closer."""
+    low, high = np.quantile(scores, [0.25, 0.75])
+    if high > low:
+        scores = np.maximum(scores, low - _FENCE * (high - low))
+    deviation = scores.std()
+    return np.asarray((scores.mean() - scores) / (deviation if deviation > 0 else 1.0))

@@ -1,0 +1,154 @@
+# SPDX-FileCopyrightText: sk_tune contributors
+# SPDX-License-Identifier: BSD-3-Clause
+"""Learning from candidates that were given different resources, as BOHB does.
+
+Notation, as in Falkner et al. [1]_, Algorithm 2: rho is the fraction of random candidates,
+D_b the points evaluated with b resources, N_min the number of points that a model needs.
+
+References
+----------
+.. [1] S. Falkner, A. Klein, F. Hutter. BOHB: robust and efficient hyperparameter
+   optimization at scale. ICML 2018.
+"""
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import numpy as np
+from numpy.random import RandomState
+from numpy.typing import ArrayLike
+from sklearn.utils import check_random_state
+
+from sk_tune.sampler._protocol import Sampler
+from sk_tune.sampler._random import RandomSampler
+from sk_tune.space import Candidate, Space
+
+__all__ = ["FidelitySampler"]
+
+# In the paper's experiments, and "+ 2" in its Algorithm 2.
+_RHO = 1 / 3
+_MORE_POINTS = 2
+_MAX_FRUITLESS = 20
+_SEED_END = 2**31 - 1
+
+
+class FidelitySampler:
+    """Lets a sampler learn from the highest resources that enough candidates were given.
+
+    Parameters
+    ----------
+    make_sampler : callable
+        ``(space, random_state) -> Sampler``, which should need no initial points of its
+        own.
+    space : Space
+        What may vary.
+    random_state : int, RandomState or None, default=None
+        Source of randomness.
+    random_fraction : float, default=1/3
+        Candidates that are drawn at random whatever was learnt; rho in the paper.
+    min_points : int, optional
+        Points that a model needs; N_min in the paper.  By default the number of parameters
+        + 1.
+
+    Notes ----- A new sampler is made for each `ask`, and told the points of one level only,
+    because scores after different resources cannot be compared.  No candidate is proposed
+    twice while others remain.
+    """
+
+    def __init__(
+        self,
+        make_sampler: Callable[[Space, int], Sampler],
+        space: Space,
+        random_state: Any = None,
+        *,
+        random_fraction: float = _RHO,
+        min_points: int | None = None,
+    ) -> None:
+        space.check_codes("a search that learns")
+        self.make_sampler = make_sampler
+        self.space = space
+        self.random_fraction = random_fraction
+        self.min_points = len(space.columns) + 1 if min_points is None else min_points
+        self._rng: RandomState = check_random_state(random_state)
+        self._random = RandomSampler(space, self._rng)
+        self._levels: dict[int, list[tuple[Candidate, float]]] = {}
+        self._seen: set[bytes] = set()
+
+    def ask(self, n_points: int) -> list[Candidate]:
+        """Return the next candidates.
+
+        Parameters
+        ----------
+        n_points : int
+            How many.
+
+        Returns
+        -------
+        list of dict
+            Fewer than `n_points`, or none, once a finite space has no others.
+        """
+        is_random = self._rng.uniform(size=n_points) < self.random_fraction
+        level = self.level()
+        learnt: list[Candidate] = []
+        if level is not None and not is_random.all():
+            seed = int(self._rng.randint(_SEED_END))
+            sampler = self.make_sampler(self.space, seed)
+            candidates, scores = zip(*self._levels[level], strict=True)
+            sampler.tell(candidates, scores, level)
+            learnt = self._new(sampler, int(np.count_nonzero(~is_random)))
+        drawn = self._new(self._random, n_points - len(learnt))
+        # Rungs may start in this order, so that it should not separate the two kinds.
+        sources = [drawn if r else learnt for r in is_random]
+        mixed = [source.pop(0) for source in sources if source]
+        return mixed + drawn + learnt
+
+    def tell(
+        self,
+        candidates: Sequence[Candidate],
+        scores: ArrayLike,
+        n_resources: int | None = None,
+    ) -> None:
+        """Learn from scores.
+
+        Parameters
+        ----------
+        candidates : sequence of dict
+            Asked for, or evaluated elsewhere before.
+        scores : array-like of shape (n_candidates,)
+            Greater is better.  One that is not finite says that the candidate failed.
+        n_resources : int, optional
+            What each candidate had been given by then; none counts as 0.
+        """
+        values = np.asarray(scores, dtype=float).tolist()
+        self._seen.update(self.space.keys(self.space.encode(candidates)))
+        points = self._levels.setdefault(n_resources or 0, [])
+        points += zip(candidates, values, strict=True)
+
+    def level(self) -> int | None:
+        """Return the resources whose scores are learnt from at present.
+
+        Returns
+        -------
+        int or None
+            None if no level has enough points.
+        """
+        n_needed = self.min_points + _MORE_POINTS
+        enough = [b for b, points in self._levels.items() if len(points) >= n_needed]
+        return max(enough, default=None)
+
+    def _new(self, sampler: Sampler, n: int) -> list[Candidate]:
+        """Return candidates of a sampler that no other has proposed."""
+        new: list[Candidate] = []
+        n_fruitless = 0
+        while len(new) < n and n_fruitless < _MAX_FRUITLESS:
+            candidates = sampler.ask(n - len(new))
+            if not candidates:
+                break
+            n_before = len(new)
+            keys = self.space.keys(self.space.encode(candidates))
+            for key, candidate in zip(keys, candidates, strict=True):
+                if key not in self._seen:
+                    self._seen.add(key)
+                    new.append(candidate)
+            n_fruitless = 0 if len(new) > n_before else n_fruitless + 1
+        return new

@@ -1,0 +1,263 @@
+# SPDX-FileCopyrightText: sk_tune contributors
+# SPDX-License-Identifier: BSD-3-Clause
+"""Models of the score, and what they believe of many candidates jointly.
+
+A belief gives a mean and a standard deviation for each row of a pool, and how rows covary.
+The covariance is what makes batches cheap: once a row has been chosen, its score will be
+known, and the others' uncertainty shrinks by a closed form, with no second fit.
+
+Notation: P rows in the pool, F features, N rows learnt from, T trees; scores are
+standardised and negated, so that less is better, as scikit-optimize has it.
+
+References
+----------
+.. [1] F. Hutter, L. Xu, H. H. Hoos, K. Leyton-Brown. Algorithm runtime prediction: methods
+   & evaluation. Artificial Intelligence 206:79-111, 2014. Section 4.3.2.
+"""
+
+import functools
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any, Protocol
+
+import numpy as np
+from numpy.random import RandomState
+from numpy.typing import NDArray
+from scipy.linalg import solve_triangular
+from scipy.optimize import minimize
+from scipy.spatial.distance import cdist
+from sklearn.base import clone, is_regressor
+from skopt.learning import (
+    ExtraTreesRegressor,
+    GaussianProcessRegressor,
+    RandomForestRegressor,
+)
+from skopt.learning.gaussian_process.kernels import ConstantKernel, Matern
+from threadpoolctl import ThreadpoolController
+
+__all__ = ["Belief", "GaussianProcess", "Other", "Surrogate", "Trees", "quiet_and_single"]
+
+Array = NDArray[np.float64]
+
+# scikit-optimize's own for its default model.
+_LENGTH_SCALES = (0.01, 100.0)
+_AMPLITUDES = (0.01, 1000.0)
+_FOREST = {"n_estimators": 100, "min_samples_leaf": 3, "n_jobs": 1}
+# The likelihood is flat near its top; later fits start from where the last one ended.
+_MAX_STEPS = 30
+_N_RESTARTS = 2
+# Length scale of what a model without covariances is taken to generalise over, in units of
+# a feature's range.
+_REACH = 0.2
+
+
+class Belief(Protocol):
+    """What a fitted model says of a pool."""
+
+    mean: Array
+    std: Array
+    noise: float
+
+    def covariance(self, row: int) -> Array:
+        """Return the covariance of the pool's scores with one row's."""
+
+
+class Surrogate(Protocol):
+    """A model of the score."""
+
+    def fit(self, X: Array, y: Array) -> None:
+        """Learn from features and standardised scores."""
+
+    def believe(self, X: Array) -> Belief:
+        """Return what the model says of rows it may not have seen."""
+
+
+class GaussianProcess:
+    """scikit-optimize's Gaussian process: Matern 5/2, a length scale per feature, noise.
+
+    Parameters
+    ----------
+    rng : RandomState
+        Where the search for the kernel's parameters starts.
+    """
+
+    def __init__(self, rng: RandomState) -> None:
+        self._rng = rng
+        self._model: Any = None
+        self._theta: Array | None = None
+        self._n_at_restart = 0
+
+    def fit(self, X: Array, y: Array) -> None:
+        """Learn from features of shape (N, F) and standardised scores."""
+        n_features = X.shape[1]
+        kernel = ConstantKernel(1.0, _AMPLITUDES) * Matern(
+            length_scale=np.ones(n_features),
+            length_scale_bounds=[_LENGTH_SCALES] * n_features,
+            nu=2.5,
+        )
+        # Whenever points have doubled, because the likelihood may have another top by then.
+        restarts = len(X) >= 2 * self._n_at_restart
+        if restarts:
+            self._n_at_restart = len(X)
+        ends: list[tuple[float, Array]] = []
+
+        def optimize(objective: Any, start: Array, bounds: Array) -> tuple[Array, float]:
+            if self._theta is not None and not ends:
+                start = self._theta
+            end = minimize(
+                objective,
+                start,
+                method="L-BFGS-B",
+                jac=True,
+                bounds=bounds,
+                options={"maxiter": _MAX_STEPS},
+            )
+            ends.append((float(end.fun), end.x))
+            return end.x, end.fun
+
+        model = GaussianProcessRegressor(
+            kernel=kernel,
+            noise="gaussian",
+            optimizer=optimize,
+            n_restarts_optimizer=_N_RESTARTS if restarts else 0,
+            random_state=self._rng,
+        )
+        self._model = model.fit(X, y)
+        self._theta = min(ends, key=lambda end: end[0])[1]
+
+    def believe(self, X: Array) -> Belief:
+        """Return mean, deviation and covariance of rows of shape (P, F)."""
+        return _ProcessBelief(self._model, X)
+
+
+class _ProcessBelief:
+    def __init__(self, model: Any, X: Array) -> None:
+        self._model, self._X = model, X
+        kernel = model.kernel_(X, model.X_train_)  # (P, N)
+        self._half = solve_triangular(model.L_, kernel.T, lower=True, check_finite=False)
+        variance = model.kernel_.diag(X) - np.einsum("np,np->p", self._half, self._half)
+        self.mean = kernel @ model.alpha_
+        self.std = np.sqrt(np.maximum(variance, 0.0))
+        # scikit-optimize takes it out of the kernel, for predictions without it.
+        self.noise = float(model.noise_)
+
+    def covariance(self, row: int) -> Array:
+        prior = self._model.kernel_(self._X, self._X[row : row + 1])[:, 0]
+        return np.asarray(prior - self._half[:, row] @ self._half)
+
+
+class Trees:
+    """scikit-optimize's forests, which stay cheap for many points.
+
+    Parameters
+    ----------
+    kind : {"ET", "RF"}
+        Extremely randomised trees or a random forest.
+    rng : RandomState
+        Source of randomness.
+    """
+
+    def __init__(self, kind: str, rng: RandomState) -> None:
+        forest = ExtraTreesRegressor if kind == "ET" else RandomForestRegressor
+        self._model = forest(**_FOREST, random_state=rng)
+
+    def fit(self, X: Array, y: Array) -> None:
+        """Learn from features of shape (N, F) and standardised scores."""
+        self._model.fit(X, y)
+
+    def believe(self, X: Array) -> Belief:
+        """Return mean, deviation and covariance of rows of shape (P, F)."""
+        return _ForestBelief(self._model, X)
+
+
+class _ForestBelief:
+    noise = 0.0
+
+    def __init__(self, model: Any, X: Array) -> None:
+        X = np.ascontiguousarray(X, dtype=np.float32)
+        trees = [tree.tree_ for tree in model.estimators_]
+        self._leaves = np.stack([tree.apply(X) for tree in trees])  # (T, P)
+        means = np.stack([
+            tree.value[leaf, 0, 0] for tree, leaf in zip(trees, self._leaves, strict=True)
+        ])
+        within = np.stack([
+            tree.impurity[leaf] for tree, leaf in zip(trees, self._leaves, strict=True)
+        ])
+        # Section 4.3.2 of [1]_: variance within leaves plus variance between trees.
+        self.mean = means.mean(axis=0)
+        self.std = np.sqrt(within.mean(axis=0) + means.var(axis=0))
+
+    def covariance(self, row: int) -> Array:
+        # How often two rows share a leaf is a kernel, and 1 for a row with itself.
+        proximity = (self._leaves == self._leaves[:, row : row + 1]).mean(axis=0)
+        return np.asarray(proximity * self.std * self.std[row])
+
+
+class Other:
+    """A user's regressor whose ``predict`` takes ``return_std``.
+
+    Parameters
+    ----------
+    regressor : estimator
+        Is cloned.
+    rng : RandomState
+        Seeds it, unless it has a seed of its own.
+    """
+
+    def __init__(self, regressor: Any, rng: RandomState) -> None:
+        if not is_regressor(regressor):
+            raise ValueError(
+                "The 'base_estimator' parameter of BayesSampler must be a str among "
+                "{'auto', 'GP', 'ET', 'RF'} or a regressor whose predict takes return_std. "
+                f"Got {regressor!r} instead."
+            )
+        self._model = clone(regressor)
+        if regressor.get_params().get("random_state", 0) is None:
+            self._model.set_params(random_state=rng)
+
+    def fit(self, X: Array, y: Array) -> None:
+        """Learn from features of shape (N, F) and standardised scores."""
+        self._model.fit(X, y)
+
+    def believe(self, X: Array) -> Belief:
+        """Return mean and deviation of rows, and a covariance that falls with distance."""
+        return _OtherBelief(self._model, X)
+
+
+class _OtherBelief:
+    noise = 0.0
+
+    def __init__(self, model: Any, X: Array) -> None:
+        self._X = X
+        self.mean, self.std = model.predict(X, return_std=True)
+
+    def covariance(self, row: int) -> Array:
+        reach = _REACH**2 * self._X.shape[1]
+        distance = cdist(self._X, self._X[row : row + 1], "sqeuclidean")[:, 0]
+        return np.asarray(np.exp(-distance / (2 * reach)) * self.std * self.std[row])
+
+
+@contextmanager
+def quiet_and_single() -> Iterator[None]:
+    """Let no warning out and matrix kernels use one thread, within the block.
+
+    Yields
+    ------
+    None
+        Nothing.
+
+    Notes
+    -----
+    The matrices are so small that threads cost more than they compute: many times more
+    where other processes want the cores.
+    """
+    with warnings.catch_warnings(), _controller().limit(limits=1, user_api="blas"):
+        warnings.simplefilter("ignore")
+        yield
+
+
+@functools.cache
+def _controller() -> ThreadpoolController:
+    # To look for the libraries takes longer than some of the blocks.
+    return ThreadpoolController()

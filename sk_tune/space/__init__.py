@@ -1,0 +1,9 @@
+# SPDX-FileCopyrightText: sk_tune contributors
+# SPDX-License-Identifier: BSD-3-Clause
+"""What may vary: parameters, their values, and which of them depend on others."""
+
+from sk_tune.space._choice import Choice
+from sk_tune.space._parse import as_space
+from sk_tune.space._space import Candidate, Space
+
+__all__ = ["Candidate", "Choice", "Space", "as_space"]

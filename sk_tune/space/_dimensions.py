@@ -1,0 +1,384 @@
+# SPDX-FileCopyrightText: sk_tune contributors
+# SPDX-License-Identifier: BSD-3-Clause
+"""One parameter's values: drawn at random, and as numbers that a model can learn from.
+
+The *code* of a value is its index, if values have no order (a category), and a number
+between 0 and 1 otherwise.  A dimension spreads its values over that interval as often as it
+draws them, so codes drawn uniformly are values drawn from the dimension.  Where several
+codes mean one value, `snap` moves them to the one that `encode` gives.
+"""
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from numbers import Real
+from typing import Any, Protocol
+
+import numpy as np
+from numpy.random import RandomState
+from numpy.typing import NDArray
+
+__all__ = ["Dimension", "Distribution", "IntegerRange", "Interval", "Values"]
+
+Codes = NDArray[np.float64]
+
+# Quantiles of a distribution without end stay this far from 0 and 1.
+_TAIL = 1e-6
+# As close to 0 and 1 as the quantile function of a discrete distribution works.
+_EDGE = 1e-12
+# More values than this are not counted one by one.
+_MANY = 100_000
+# A value outside its bounds by rounding is inside, in parts of the range.
+_ROUNDING = 1e-9
+
+
+class Dimension(Protocol):
+    """What the space asks of one parameter's values."""
+
+    @property
+    def n_points(self) -> int | None:
+        """Number of distinct values; None if there is no end of them."""
+
+    @property
+    def n_categories(self) -> int:
+        """Number of values if these have no order, else 0."""
+
+    @property
+    def is_listed(self) -> bool:
+        """Whether all values are equally likely, so that they may be drawn by index."""
+
+    @property
+    def has_codes(self) -> bool:
+        """Whether a model can be told of the values."""
+
+    def sample(self, rng: RandomState) -> Any:
+        """Return a value at random."""
+
+    def at(self, index: int) -> Any:
+        """Return a listed value."""
+
+    def encode(self, value: Any) -> float:
+        """Return the code of a value; raise ``LookupError`` if there is none."""
+
+    def decode(self, code: float) -> Any:
+        """Return the value of a code."""
+
+    def snap(self, codes: Codes) -> Codes:
+        """Return for each code the one that `encode` gives for its value."""
+
+
+@dataclass(frozen=True, slots=True)
+class Values:
+    """Values in a list, of any kind.
+
+    Parameters
+    ----------
+    values : sequence
+        Handed back as they are; of numpy's scalars, Python's counterparts.
+    weights : tuple of float, optional
+        How often each is drawn; default equally often.
+    keeps_order : bool, default=True
+        Numbers are learnt from by their rank; False for categories.
+    """
+
+    values: Sequence[Any] | NDArray[Any]
+    weights: tuple[float, ...] | None = None
+    keeps_order: bool = True
+    _order: Sequence[int] | None = field(init=False, default=None, compare=False)
+    _ranks: Sequence[int] | None = field(init=False, default=None, compare=False)
+
+    def __post_init__(self) -> None:
+        if self.keeps_order and _are_numbers(self.values):
+            order = _order_of(self.values)
+            ranks = order if isinstance(order, range) else np.argsort(np.asarray(order))
+            object.__setattr__(self, "_order", order)
+            object.__setattr__(self, "_ranks", ranks)
+
+    @property
+    def n_points(self) -> int:
+        return len(self.values)
+
+    @property
+    def n_categories(self) -> int:
+        return len(self.values) if self._order is None else 0
+
+    @property
+    def is_listed(self) -> bool:
+        return self.weights is None
+
+    @property
+    def has_codes(self) -> bool:
+        return True
+
+    def sample(self, rng: RandomState) -> Any:
+        if self.weights is not None:
+            return self.at(int(rng.choice(len(self.values), p=self.weights)))
+        return self.at(rng.randint(len(self.values)))
+
+    def at(self, index: int) -> Any:
+        return _plain(self.values[index])
+
+    def encode(self, value: Any) -> float:
+        index = _position(self.values, value)
+        return float(index) if self._ranks is None else self._middle(self._ranks[index])
+
+    def decode(self, code: float) -> Any:
+        if self._order is None:
+            return self.at(int(code))
+        return self.at(int(self._order[self._rank(code)]))
+
+    def snap(self, codes: Codes) -> Codes:
+        n = len(self.values)
+        if self._order is None:
+            return np.clip(np.floor(codes), 0, n - 1)
+        return (np.clip(np.floor(codes * n), 0, n - 1) + 0.5) / n
+
+    def _rank(self, code: float) -> int:
+        n = len(self.values)
+        return min(max(int(code * n), 0), n - 1)
+
+    def _middle(self, rank: int) -> float:
+        return (float(rank) + 0.5) / len(self.values)
+
+
+@dataclass(frozen=True, slots=True)
+class Interval:
+    """Real numbers between two bounds.
+
+    Parameters
+    ----------
+    low, high : float
+        Bounds, both included; low is less.
+    is_log : bool, default=False
+        Uniform in the logarithm.
+    """
+
+    low: float
+    high: float
+    is_log: bool = False
+
+    n_points = None
+    n_categories = 0
+    is_listed = False
+    has_codes = True
+
+    def sample(self, rng: RandomState) -> float:
+        return self.decode(rng.uniform())
+
+    def at(self, index: int) -> Any:
+        raise IndexError(f"an interval has no value {index}")
+
+    def encode(self, value: Any) -> float:
+        slack = _ROUNDING * (self.high - self.low)
+        if not self.low - slack <= _number(value) <= self.high + slack:
+            raise LookupError
+        value = min(max(float(value), self.low), self.high)
+        low, high = self._ends()
+        return ((math.log(value) if self.is_log else value) - low) / (high - low)
+
+    def decode(self, code: float) -> float:
+        low, high = self._ends()
+        value = low + float(code) * (high - low)
+        value = math.exp(value) if self.is_log else value
+        return min(max(value, self.low), self.high)
+
+    def snap(self, codes: Codes) -> Codes:
+        return np.clip(codes, 0.0, 1.0)
+
+    def _ends(self) -> tuple[float, float]:
+        if self.is_log:
+            return math.log(self.low), math.log(self.high)
+        return self.low, self.high
+
+
+@dataclass(frozen=True, slots=True)
+class IntegerRange:
+    """Integers between two bounds.
+
+    Parameters
+    ----------
+    low, high : int
+        Bounds, both included; low is less.
+    is_log : bool, default=False
+        Uniform in the logarithm.
+    """
+
+    low: int
+    high: int
+    is_log: bool = False
+
+    n_categories = 0
+    has_codes = True
+
+    @property
+    def n_points(self) -> int:
+        return self.high - self.low + 1
+
+    @property
+    def is_listed(self) -> bool:
+        return not self.is_log
+
+    def sample(self, rng: RandomState) -> int:
+        return self.decode(rng.uniform())
+
+    def at(self, index: int) -> int:
+        return self.low + int(index)
+
+    def encode(self, value: Any) -> float:
+        if not self.low <= _number(value) <= self.high or value != int(value):
+            raise LookupError
+        return float(self._codes(np.array([float(value)]))[0])
+
+    def decode(self, code: float) -> int:
+        return int(self._integers(np.array([float(code)]))[0])
+
+    def snap(self, codes: Codes) -> Codes:
+        return self._codes(self._integers(codes))
+
+    def _integers(self, codes: Codes) -> Codes:
+        # Every integer owns the half on either side of it.
+        low, high = self._ends()
+        values = low + codes * (high - low)
+        values = np.exp(values) if self.is_log else values
+        return np.clip(np.round(values), self.low, self.high)
+
+    def _codes(self, integers: Codes) -> Codes:
+        low, high = self._ends()
+        return ((np.log(integers) if self.is_log else integers) - low) / (high - low)
+
+    def _ends(self) -> tuple[float, float]:
+        low, high = self.low - 0.5, self.high + 0.5
+        return (math.log(low), math.log(high)) if self.is_log else (low, high)
+
+
+class Distribution:
+    """Values drawn by an object with ``rvs``, such as a frozen distribution of scipy.
+
+    Parameters
+    ----------
+    frozen : object
+        With ``rvs(random_state=)``; with ``ppf`` and ``cdf`` too, its codes are quantiles.
+    """
+
+    n_categories = 0
+    is_listed = False
+
+    def __init__(self, frozen: Any) -> None:
+        self.frozen = frozen
+        self.has_codes = hasattr(frozen, "ppf") and hasattr(frozen, "cdf")
+        self._is_discrete = hasattr(frozen, "pmf")
+        low, high = frozen.support() if hasattr(frozen, "support") else (-np.inf, np.inf)
+        self.support = float(low), float(high)
+        self.n_points = self._count() if self._is_discrete and self.has_codes else None
+
+    def sample(self, rng: RandomState) -> Any:
+        return _plain(self.frozen.rvs(random_state=rng))
+
+    def at(self, index: int) -> Any:
+        raise IndexError(f"a distribution has no value {index}")
+
+    def encode(self, value: Any) -> float:
+        code = self._quantiles(np.array([_number(value)]))[0]
+        if np.isnan(code):
+            raise LookupError
+        return float(self.snap(np.array([code]))[0])
+
+    def decode(self, code: float) -> Any:
+        value = self.frozen.ppf(self._inside(np.array([float(code)])))[0]
+        return int(value) if self._is_discrete else float(value)
+
+    def snap(self, codes: Codes) -> Codes:
+        inside = self._inside(codes)
+        return self._quantiles(self.frozen.ppf(inside)) if self._is_discrete else inside
+
+    def _quantiles(self, values: Codes) -> Codes:
+        quantiles = np.asarray(self.frozen.cdf(values), dtype=float)
+        if self._is_discrete:
+            # The middle of the step, where rounding cannot lead to the neighbour.
+            quantiles = quantiles - self.frozen.pmf(values) / 2
+        return quantiles
+
+    def _inside(self, codes: Codes) -> Codes:
+        if self._is_discrete:
+            return np.clip(codes, _EDGE, 1 - _EDGE)
+        low, high = self.support
+        return np.clip(
+            codes,
+            0.0 if np.isfinite(low) else _TAIL,
+            1.0 if np.isfinite(high) else 1 - _TAIL,
+        )
+
+    def _count(self) -> int | None:
+        low, high = self.support
+        if not np.isfinite(high - low):
+            return None
+        if high - low >= _MANY:
+            return int(high - low) + 1
+        return int(np.count_nonzero(self.frozen.pmf(np.arange(low, high + 1)) > 0))
+
+
+def _plain(value: Any) -> Any:
+    return value.item() if isinstance(value, np.generic) else value
+
+
+def _number(value: Any) -> float:
+    if isinstance(value, bool | np.bool_) or not isinstance(value, Real):
+        raise LookupError
+    return float(value)
+
+
+def _are_numbers(values: Sequence[Any] | NDArray[Any]) -> bool:
+    if len(values) < 2:
+        return False
+    if isinstance(values, range):
+        return True
+    if isinstance(values, np.ndarray) and values.dtype != object:
+        return values.ndim == 1 and values.dtype.kind in "iuf" and _all_finite(values)
+    kinds = {type(value) for value in values}
+    return (
+        bool not in kinds
+        and all(issubclass(k, Real) for k in kinds)
+        and _all_finite(values)
+    )
+
+
+def _all_finite(values: Sequence[Any] | NDArray[Any]) -> bool:
+    return bool(np.isfinite(np.asarray(values, dtype=float)).all())
+
+
+def _order_of(values: Sequence[Any] | NDArray[Any]) -> Sequence[int]:
+    # A range may be too long to be sorted.
+    if isinstance(values, range):
+        n = len(values)
+        return range(n) if values.step > 0 else range(n - 1, -1, -1)
+    order: list[int] = np.argsort(np.asarray(values, dtype=float), kind="stable").tolist()
+    return order
+
+
+def _position(values: Sequence[Any] | NDArray[Any], value: Any) -> int:
+    """Return the index of a value: the same object, or else the first that is equal."""
+    if isinstance(values, range):
+        if isinstance(value, float) and value.is_integer():
+            value = int(value)
+        if value not in values:
+            raise LookupError
+        return values.index(value)
+    for index, other in enumerate(values):
+        if other is value:
+            return index
+    for same_type in (True, False):
+        for index, other in enumerate(values):
+            other = _plain(other)
+            if same_type and type(other) is not type(value):
+                continue
+            if _are_equal(other, value):
+                return index
+    raise LookupError
+
+
+def _are_equal(a: Any, b: Any) -> bool:
+    try:
+        return bool(a == b) or (a != a and b != b)
+    except (ValueError, TypeError):
+        # Arrays, or what holds them.
+        return type(a) is type(b) and bool(np.array_equal(a, b))

@@ -1,0 +1,252 @@
+# SPDX-FileCopyrightText: sk_tune contributors
+# SPDX-License-Identifier: BSD-3-Clause
+"""What users write, as scikit-learn and scikit-optimize have it, made into a space."""
+
+import math
+from collections.abc import Iterable, Mapping, Sequence
+from numbers import Integral, Real
+from typing import Any
+
+import numpy as np
+import skopt.space
+
+from sk_tune.exceptions import SpaceError
+from sk_tune.space._choice import Choice
+from sk_tune.space._dimensions import (
+    Dimension,
+    Distribution,
+    IntegerRange,
+    Interval,
+    Values,
+)
+from sk_tune.space._space import Group, Node, Space
+
+__all__ = ["as_space"]
+
+_PRIORS = ("uniform", "log-uniform")
+
+
+def as_space(param_distributions: Any, *, tuples_are_ranges: bool = True) -> Space:
+    """Return the space that a user's description means.
+
+    Parameters
+    ----------
+    param_distributions : Space, dict, or list of dicts or (dict, int) pairs
+        Names and what they may be: a list or array of values, a distribution with ``rvs``,
+        a dimension of scikit-optimize, a tuple ``(low, high)`` or ``(low, high, prior)``,
+        or a :class:`Choice`.  Of a list, each candidate follows one dict; an int says how
+        many.
+    tuples_are_ranges : bool, default=True
+        As in scikit-optimize.  False takes tuples for lists of values, as scikit-learn
+        does.
+
+    Returns
+    -------
+    Space
+        Nothing is listed or drawn yet.
+
+    Raises
+    ------
+    SpaceError
+        Names the parameter whose description cannot be used.
+
+    Examples
+    --------
+    >>> as_space({"C": (1e-3, 10.0, "log-uniform"), "kernel": ["rbf", "linear"]})
+    Space(C, kernel)
+    """
+    if isinstance(param_distributions, Space):
+        return param_distributions
+    if isinstance(param_distributions, Mapping):
+        dicts, n_iters = [param_distributions], [None]
+    elif isinstance(param_distributions, Sequence) and not isinstance(
+        param_distributions, str
+    ):
+        pairs = [_dict_and_n_iter(element) for element in param_distributions]
+        dicts, n_iters = [d for d, _ in pairs], [n for _, n in pairs]
+    else:
+        raise SpaceError(
+            "The space must be a dict or a list of dicts. "
+            f"Got {param_distributions!r} instead."
+        )
+    if not any(dicts):
+        raise SpaceError(
+            "The space must have at least one parameter. "
+            f"Got {param_distributions!r} instead."
+        )
+    groups = tuple(_group(d, frozenset(), tuples_are_ranges) for d in dicts)
+    if len(groups) == 1:
+        return Space(groups[0], tuple(n_iters))
+    node = Node(None, Values(range(len(groups)), keeps_order=False), groups)
+    return Space(Group((node,)), tuple(n_iters))
+
+
+def _dict_and_n_iter(element: Any) -> tuple[Any, Any]:
+    if not isinstance(element, tuple):
+        pair = element, None
+    elif len(element) == 2:
+        pair = element
+    else:
+        pair = None, None
+    n_iter = pair[1]
+    is_count = n_iter is None or (isinstance(n_iter, Integral) and n_iter >= 0)
+    if not isinstance(pair[0], Mapping) or not is_count:
+        raise SpaceError(
+            "The elements of a list of spaces must be dicts or (dict, int) pairs. "
+            f"Got {element!r} instead."
+        )
+    return pair
+
+
+def _group(space: Mapping[Any, Any], outer: frozenset[str], are_ranges: bool) -> Group:  # noqa: FBT001
+    for name in space:
+        if not isinstance(name, str):
+            raise SpaceError(
+                f"The name of a parameter must be a str. Got {name!r} instead."
+            )
+        if name in outer:
+            raise SpaceError(
+                f"The space of a choice must not set {name!r} again, which holds for all "
+                "of its options."
+            )
+    inside = outer | frozenset(space)
+    return Group(
+        tuple(_node(name, space[name], inside, are_ranges) for name in sorted(space))
+    )
+
+
+def _node(name: str, described: Any, outer: frozenset[str], are_ranges: bool) -> Node:  # noqa: FBT001
+    if not isinstance(described, Choice):
+        return Node(name, _dimension(name, described, are_ranges))
+    pairs = described.pairs()
+    if not pairs:
+        raise SpaceError(f"The choice of {name!r} must have at least one option. Got none.")
+    for pair in pairs:
+        is_pair = isinstance(pair, tuple | list) and len(pair) == 2
+        if not is_pair or not isinstance(pair[1], Mapping):
+            raise SpaceError(
+                f"The options of {name!r} must be a dict of dicts, or (value, dict) pairs. "
+                f"Got {pair!r} instead."
+            )
+    values = Values([value for value, _ in pairs], keeps_order=False)
+    return Node(name, values, tuple(_group(space, outer, are_ranges) for _, space in pairs))
+
+
+def _dimension(name: str, described: Any, are_ranges: bool) -> Dimension:  # noqa: FBT001
+    if isinstance(described, skopt.space.Dimension):
+        return _from_skopt(name, described)
+    if hasattr(described, "rvs"):
+        return _from_distribution(name, described)
+    if are_ranges and isinstance(described, tuple) and _is_range(name, described):
+        low, high, *rest = described
+        is_integer = isinstance(low, Integral) and isinstance(high, Integral)
+        is_log = bool(rest) and rest[0] == "log-uniform"
+        return _range(name, low, high, is_log, is_integer)
+    return _listed(name, described)
+
+
+def _from_skopt(name: str, dimension: Any) -> Dimension:
+    if isinstance(dimension, skopt.space.Categorical):
+        categories, weights = dimension.categories, dimension.prior
+        if len(categories) == 0:
+            raise _no_values(name, list(categories))
+        return Values(
+            categories,
+            None if weights is None else tuple(float(w) for w in weights),
+            keeps_order=False,
+        )
+    if not isinstance(dimension, skopt.space.Real | skopt.space.Integer):
+        raise _unknown(name, dimension)
+    is_integer = isinstance(dimension, skopt.space.Integer)
+    is_log = dimension.prior == "log-uniform"
+    return _range(name, dimension.low, dimension.high, is_log, is_integer)
+
+
+def _is_range(name: str, described: tuple[Any, ...]) -> bool:
+    """Return whether a tuple means a range, as scikit-optimize decides it."""
+    bounds, rest = described[:2], described[2:]
+    are_numbers = len(bounds) == 2 and all(
+        isinstance(bound, Real) and not isinstance(bound, bool | np.bool_)
+        for bound in bounds
+    )
+    if not are_numbers or len(rest) > 2 or not all(isinstance(r, str) for r in rest[:1]):
+        return False
+    if rest and rest[0] not in _PRIORS:
+        raise SpaceError(
+            f"The prior of {name!r} must be a str among {set(_PRIORS)}. "
+            f"Got {rest[0]!r} instead."
+        )
+    return True
+
+
+def _range(name: str, low: Any, high: Any, is_log: bool, is_integer: bool) -> Dimension:  # noqa: FBT001
+    bounds = f"Got ({low!r}, {high!r}) instead."
+    if not (math.isfinite(low) and math.isfinite(high)):
+        raise SpaceError(f"The bounds of {name!r} must be finite numbers. {bounds}")
+    if low > high:
+        raise SpaceError(f"The bounds of {name!r} must satisfy low <= high. {bounds}")
+    if is_log and low <= 0:
+        raise SpaceError(
+            f"The bounds of {name!r} must be > 0 for the prior 'log-uniform'. {bounds}"
+        )
+    if is_integer:
+        low, high = int(low), int(high)
+        return Values([low]) if low == high else IntegerRange(low, high, is_log)
+    low, high = float(low), float(high)
+    return Values([low]) if low == high else Interval(low, high, is_log)
+
+
+def _from_distribution(name: str, frozen: Any) -> Dimension:
+    if isinstance(frozen, type) or not callable(frozen.rvs):
+        raise _unknown(name, frozen)
+    if hasattr(frozen, "support"):
+        low, high = _support(name, frozen)
+        if np.isnan(low) or np.isnan(high):
+            arguments = (*getattr(frozen, "args", ()), *getattr(frozen, "kwds", {}).items())
+            raise SpaceError(
+                f"The distribution of {name!r} must have parameters in their domain. "
+                f"Got {arguments!r} instead."
+            )
+    return Distribution(frozen)
+
+
+def _support(name: str, frozen: Any) -> tuple[float, float]:
+    try:
+        low, high = frozen.support()
+    except TypeError as error:
+        # norm itself passes for a frozen distribution; loguniform itself lacks arguments.
+        raise SpaceError(
+            f"The distribution of {name!r} must be frozen, as in loguniform(1e-4, 1). "
+            f"Got {frozen!r} instead."
+        ) from error
+    return float(low), float(high)
+
+
+def _listed(name: str, described: Any) -> Dimension:
+    if isinstance(described, str | bytes | Mapping) or not isinstance(described, Iterable):
+        raise _unknown(name, described)
+    if isinstance(described, np.ndarray) and described.ndim == 0:
+        raise _unknown(name, described)
+    # A set has no order that a seed could reproduce.
+    if isinstance(described, set | frozenset):
+        raise _unknown(name, described)
+    is_indexed = isinstance(described, Sequence | np.ndarray)
+    values: Any = described if is_indexed else list(described)
+    if len(values) == 0:
+        raise _no_values(name, values)
+    return Values(values)
+
+
+def _no_values(name: str, values: Any) -> SpaceError:
+    return SpaceError(
+        f"The values of {name!r} must be a non-empty sequence. Got {values!r} instead."
+    )
+
+
+def _unknown(name: str, described: Any) -> SpaceError:
+    return SpaceError(
+        f"The values of {name!r} must be a list or array, a distribution with 'rvs', a "
+        "dimension of scikit-optimize or a Choice. "
+        f"Got {described!r} (of type {type(described).__name__}) instead; a single value "
+        "goes into a list."
+    )

@@ -1,0 +1,496 @@
+# SPDX-FileCopyrightText: sk_tune contributors
+# SPDX-License-Identifier: BSD-3-Clause
+"""A set of candidates as a tree: a group of parameters, some of which choose other groups.
+
+Each parameter of the tree is a *column* of the matrix that models learn from.  A column
+that does not exist for a candidate is inactive there and holds one fixed code, so that it
+does not tell such candidates apart.
+
+Notation: N candidates, D columns.
+"""
+
+import math
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.random import RandomState
+from numpy.typing import NDArray
+from sklearn.utils.random import sample_without_replacement
+
+from sk_tune.exceptions import SpaceError
+from sk_tune.space._dimensions import Codes, Dimension
+
+__all__ = ["Candidate", "Column", "Group", "Node", "Space"]
+
+Candidate = dict[str, Any]
+
+# Codes that differ by less are the same candidate.
+_N_DIGITS = 9
+_NO_ORDER_NEUTRAL = 0.0
+_ORDER_NEUTRAL = 0.5
+# scikit-learn draws indices without replacement below this many.
+_INDEX_END = np.iinfo(np.int64).max
+
+
+@dataclass(frozen=True, slots=True)
+class Node:
+    """A parameter, and the groups that its values bring along.
+
+    Parameters
+    ----------
+    name : str or None
+        None for a choice between groups that is no parameter itself.
+    dimension : Dimension
+        Its values.
+    groups : tuple of Group
+        One for each value; empty if no value brings parameters along.
+    """
+
+    name: str | None
+    dimension: Dimension
+    groups: tuple["Group", ...] = ()
+
+    @property
+    def n_points(self) -> int | None:
+        """Number of distinct settings of the node and all below it."""
+        if not self.groups:
+            return self.dimension.n_points
+        return _total([group.n_points for group in self.groups], sum)
+
+    def columns(self, parent: int | None, parent_value: int, start: int) -> list["Column"]:
+        """Return the node's column, numbered `start`, and those below it."""
+        columns = [Column(self.name, self.dimension, parent, parent_value)]
+        for value, group in enumerate(self.groups):
+            columns += group.columns(start, value, start + len(columns))
+        return columns
+
+
+@dataclass(frozen=True, slots=True)
+class Group:
+    """Parameters that exist together.
+
+    Parameters
+    ----------
+    nodes : tuple of Node
+        Sorted by name.
+    """
+
+    nodes: tuple[Node, ...]
+
+    @property
+    def n_points(self) -> int | None:
+        """Number of distinct settings; None if there is no end of them."""
+        return _total([node.n_points for node in self.nodes], math.prod)
+
+    def columns(self, parent: int | None, parent_value: int, start: int) -> list["Column"]:
+        """Return the columns of all nodes, numbered from `start`."""
+        columns: list[Column] = []
+        for node in self.nodes:
+            columns += node.columns(parent, parent_value, start + len(columns))
+        return columns
+
+    def names(self) -> Iterator[str]:
+        """Yield the names of all parameters, those of choices included."""
+        for node in self.nodes:
+            if node.name is not None:
+                yield node.name
+            for group in node.groups:
+                yield from group.names()
+
+    def draw(self, rng: RandomState, params: Candidate) -> None:
+        """Set all parameters at random."""
+        for node in self.nodes:
+            if not node.groups:
+                _set(params, node.name, node.dimension.sample(rng))
+            else:
+                index = int(rng.randint(len(node.groups)))
+                _set(params, node.name, node.dimension.at(index))
+                node.groups[index].draw(rng, params)
+
+    def at(self, index: int, params: Candidate) -> None:
+        """Set all parameters to the listed setting of an index."""
+        # The last name turns fastest, as in scikit-learn's ParameterGrid.
+        for node in reversed(self.nodes):
+            index, offset = divmod(index, node.n_points or 1)
+            if not node.groups:
+                _set(params, node.name, node.dimension.at(offset))
+                continue
+            for value, group in enumerate(node.groups):
+                n_points = group.n_points or 1
+                if offset < n_points:
+                    _set(params, node.name, node.dimension.at(value))
+                    group.at(offset, params)
+                    break
+                offset -= n_points
+
+    def encode(self, params: Candidate) -> list[float]:
+        """Take the group's parameters out of `params`; return their columns' codes."""
+        codes: list[float] = []
+        for node in self.nodes:
+            if node.name is None:
+                codes += _encode_unnamed(node, params)
+                continue
+            if node.name not in params:
+                raise SpaceError(f"A candidate must set {node.name!r}. It is missing.")
+            value = params.pop(node.name)
+            try:
+                code = node.dimension.encode(value)
+            except LookupError:
+                raise SpaceError(
+                    f"The value of {node.name!r} must be in the space. "
+                    f"Got {value!r} instead."
+                ) from None
+            codes.append(code)
+            for index, group in enumerate(node.groups):
+                active = index == int(code)
+                codes += group.encode(params) if active else _neutral(group)
+        return codes
+
+
+@dataclass(frozen=True, slots=True)
+class Column:
+    """A parameter's place in the matrix that models learn from.
+
+    Parameters
+    ----------
+    name : str or None
+        None for a choice between groups that is no parameter itself.
+    dimension : Dimension
+        Its values.
+    parent : int or None
+        Column of the choice that it depends on.
+    parent_value : int
+        Index of the choice's value for which it is active.
+    """
+
+    name: str | None
+    dimension: Dimension
+    parent: int | None
+    parent_value: int
+
+    @property
+    def neutral(self) -> float:
+        """The code where the parameter does not exist."""
+        return _NO_ORDER_NEUTRAL if self.dimension.n_categories else _ORDER_NEUTRAL
+
+
+class Space:
+    """A set of candidates.
+
+    Parameters
+    ----------
+    root : Group
+        The parameters.
+    n_iters : tuple of (int or None)
+        For each of the dicts that the space was made of, how many candidates it is to get.
+
+    Attributes
+    ----------
+    names : list of str
+        All parameters, sorted; some may be absent from a candidate.
+    n_points : int or None
+        Number of candidates; None if there is no end of them.
+    is_listed : bool
+        Whether all candidates are equally likely, so that each can be drawn once.
+    columns : tuple of Column
+        Of the matrix that models learn from; a parent is left of its children.
+    """
+
+    def __init__(self, root: Group, n_iters: tuple[int | None, ...] = (None,)) -> None:
+        self.root = root
+        self.n_iters = n_iters
+        self.names = sorted(set(root.names()))
+        self.n_points = root.n_points
+        self.columns = tuple(root.columns(None, 0, 0))
+        self.is_listed = all(
+            column.dimension.is_listed and column.dimension.n_points is not None
+            for column in self.columns
+        )
+
+    def __repr__(self) -> str:
+        return f"Space({', '.join(self.names)})"
+
+    def parts(self) -> list[tuple["Space", int | None]]:
+        """Return the dicts that the space was made of, each as a space of its own.
+
+        Returns
+        -------
+        list of (Space, int or None)
+            With the number of candidates asked for.
+        """
+        first = self.root.nodes[0]
+        if first.name is not None:
+            return [(self, self.n_iters[0])]
+        return [
+            (Space(group, (n_iter,)), n_iter)
+            for group, n_iter in zip(first.groups, self.n_iters, strict=True)
+        ]
+
+    def sample(
+        self, n: int, rng: RandomState, drawn: set[int] | None = None
+    ) -> list[Candidate]:
+        """Return candidates at random.
+
+        Parameters
+        ----------
+        n : int
+            How many.
+        rng : RandomState
+            Source of randomness.
+        drawn : set of int, optional
+            Indices of candidates not to return; those returned are added.
+
+        Returns
+        -------
+        list of dict
+            Distinct and at most `n_points` if all parameters are listed, else independent.
+
+        Notes
+        -----
+        For what scikit-learn's ``ParameterSampler`` accepts, the candidates are the same.
+        """
+        if not self.is_listed:
+            return [self._draw(rng) for _ in range(n)]
+        drawn = set() if drawn is None else drawn
+        candidates = []
+        for index in _draw_indices(self.n_points or 0, n, rng, drawn):
+            params: Candidate = {}
+            self.root.at(index, params)
+            candidates.append(dict(sorted(params.items())))
+        return candidates
+
+    def check_codes(self, user: str) -> None:
+        """Raise unless a model can be told of every value.
+
+        Parameters
+        ----------
+        user : str
+            Who needs that.
+
+        Raises
+        ------
+        SpaceError
+            Names the first parameter of which only random values are known.
+        """
+        for column in self.columns:
+            if not column.dimension.has_codes:
+                raise SpaceError(
+                    f"The distribution of {column.name!r} must have 'ppf' and 'cdf' for "
+                    f"{user}. Got an object with 'rvs' only, which random search can draw "
+                    "from."
+                )
+
+    def encode(self, candidates: Sequence[Mapping[str, Any]]) -> Codes:
+        """Return what a model sees of candidates.
+
+        Parameters
+        ----------
+        candidates : sequence of dict
+            Of this space.
+
+        Returns
+        -------
+        ndarray of shape (N, D)
+            Indices of categories, else numbers in [0, 1]; a fixed code where inactive.
+
+        Raises
+        ------
+        SpaceError
+            A parameter is missing, not of the space, or has a value that is not.
+        """
+        codes = np.empty((len(candidates), len(self.columns)))
+        for row, candidate in enumerate(candidates):
+            params = dict(candidate)
+            codes[row] = self.root.encode(params)
+            if params:
+                raise SpaceError(
+                    "A candidate must set parameters of the space only. "
+                    f"Got {sorted(params)} as well."
+                )
+        return codes
+
+    def decode(self, codes: Codes) -> list[Candidate]:
+        """Return the candidates of codes.
+
+        Parameters
+        ----------
+        codes : ndarray of shape (N, D)
+            As from `encode` or `snap`.
+
+        Returns
+        -------
+        list of dict
+            The given values themselves; numbers are Python's.
+        """
+        active = self.active(codes)
+        return [
+            {
+                column.name: column.dimension.decode(code)
+                for column, code, is_active in zip(self.columns, row, mask, strict=True)
+                if is_active and column.name is not None
+            }
+            for row, mask in zip(codes, active, strict=True)
+        ]
+
+    def random_codes(self, n: int, rng: RandomState) -> Codes:
+        """Return codes of candidates drawn at random.
+
+        Parameters
+        ----------
+        n : int
+            How many.
+        rng : RandomState
+            Source of randomness.
+
+        Returns
+        -------
+        ndarray of shape (n, D)
+            Not necessarily distinct.
+        """
+        return self.from_unit(rng.uniform(size=(n, len(self.columns))))
+
+    def from_unit(self, unit: Codes) -> Codes:
+        """Return the codes of points of the unit cube, which they fill evenly.
+
+        Parameters
+        ----------
+        unit : ndarray of shape (N, D)
+            Numbers in [0, 1).
+
+        Returns
+        -------
+        ndarray of shape (N, D)
+            Codes as from `encode`.
+        """
+        n_categories = [max(c.dimension.n_categories, 1) for c in self.columns]
+        return self.snap(unit * n_categories)
+
+    def snap(self, codes: Codes) -> Codes:
+        """Return the codes that `encode` gives to the candidates of codes.
+
+        Parameters
+        ----------
+        codes : ndarray of shape (N, D)
+            Any numbers.
+
+        Returns
+        -------
+        ndarray of shape (N, D)
+            Equal rows are equal candidates.
+        """
+        snapped = np.empty_like(codes)
+        for j, column in enumerate(self.columns):
+            snapped[:, j] = column.dimension.snap(codes[:, j])
+        neutral = np.array([column.neutral for column in self.columns])
+        return np.where(self.active(snapped), snapped, neutral)
+
+    def active(self, codes: Codes) -> NDArray[np.bool_]:
+        """Return which parameters exist.
+
+        Parameters
+        ----------
+        codes : ndarray of shape (N, D)
+            As from `encode` or `snap`.
+
+        Returns
+        -------
+        ndarray of shape (N, D), dtype=bool
+            True where a candidate has the parameter.
+        """
+        active = np.ones(codes.shape, dtype=bool)
+        for j, column in enumerate(self.columns):
+            if column.parent is not None:
+                chosen = codes[:, column.parent].astype(int) == column.parent_value
+                active[:, j] = active[:, column.parent] & chosen
+        return active
+
+    def keys(self, codes: Codes) -> list[bytes]:
+        """Return what candidates can be recognised by.
+
+        Parameters
+        ----------
+        codes : ndarray of shape (N, D)
+            As from `encode` or `snap`.
+
+        Returns
+        -------
+        list of bytes
+            Equal for equal candidates.
+        """
+        # Adding zero makes -0.0 to 0.0.
+        return [row.tobytes() for row in np.round(codes, _N_DIGITS) + 0.0]
+
+    def _draw(self, rng: RandomState) -> Candidate:
+        params: Candidate = {}
+        self.root.draw(rng, params)
+        return dict(sorted(params.items()))
+
+
+def _encode_unnamed(node: Node, params: Candidate) -> list[float]:
+    """Encode by the first group that has exactly these parameters."""
+    error = None
+    for index, group in enumerate(node.groups):
+        rest = dict(params)
+        try:
+            codes = group.encode(rest)
+        except SpaceError as reason:
+            error = error or reason
+            continue
+        if rest:
+            continue
+        params.clear()
+        parts = [_neutral(other) for other in node.groups]
+        parts[index] = codes
+        return [float(index), *(code for part in parts for code in part)]
+    raise error or SpaceError(
+        "A candidate must set the parameters of one dict of the space. "
+        f"Got {sorted(params)} instead."
+    )
+
+
+def _neutral(group: Group) -> list[float]:
+    return [column.neutral for column in group.columns(None, 0, 0)]
+
+
+def _set(params: Candidate, name: str | None, value: Any) -> None:
+    if name is not None:
+        params[name] = value
+
+
+def _total(counts: list[int | None], combine: Any) -> int | None:
+    known = [count for count in counts if count is not None]
+    return combine(known) if len(known) == len(counts) else None
+
+
+def _draw_indices(
+    n_points: int, n: int, rng: RandomState, drawn: set[int]
+) -> Sequence[int]:
+    """Return up to n indices below n_points that are not in drawn, and add them to it."""
+    n = min(n, n_points - len(drawn))
+    if not drawn and n_points <= _INDEX_END:
+        sampled = sample_without_replacement(n_points, n, random_state=rng)
+        indices: list[int] = sampled.tolist()
+    elif n_points <= 4 * (len(drawn) + n):
+        rest = [index for index in range(n_points) if index not in drawn]
+        indices = [rest[place] for place in rng.permutation(len(rest))[:n]]
+    else:
+        # Most draws are new, so that repeats may be thrown away.
+        chosen: dict[int, None] = {}
+        while len(chosen) < n:
+            index = _integer_below(n_points, rng)
+            if index not in drawn:
+                chosen[index] = None
+        indices = list(chosen)
+    drawn.update(indices)
+    return indices
+
+
+def _integer_below(end: int, rng: RandomState) -> int:
+    # numpy's integers end at 64 bits; a hundred parameters have more combinations.
+    n_words = -(-end.bit_length() // 32) + 1
+    value = 0
+    for word in rng.randint(0, 2**32, size=n_words, dtype=np.uint64):
+        value = (value << 32) | int(word)
+    return value % end
