@@ -12,9 +12,11 @@ from sklearn import model_selection
 from sklearn.experimental import enable_halving_search_cv  # noqa: F401
 
 from sk_tune._compat import SubsampledSplits, top_k
+from sk_tune.sampler import RandomSampler
 from sk_tune.schedule import HalvingPlan, Rung, halving_plan, n_promoted
 from sk_tune.search._base import BaseSearch
 from sk_tune.search._rounds import Candidate, Rounds
+from sk_tune.space import as_space
 
 __all__ = ["HalvingGridSearchCV", "HalvingRandomSearchCV"]
 
@@ -227,3 +229,11 @@ class HalvingRandomSearchCV(_Halving, model_selection.HalvingRandomSearchCV):  #
         self.epochs = epochs
         self.keep_models = keep_models
         self.race = race
+
+    def _generate_candidate_params(self) -> list[Candidate]:
+        n_candidates = self.n_candidates
+        if n_candidates == "exhaust":
+            # As many as let the last rung use up the resources.
+            n_candidates = self.max_resources_ // self.min_resources_
+        sampler = RandomSampler(as_space(self.param_distributions), self.random_state)
+        return sampler.ask(n_candidates)
