@@ -61,7 +61,78 @@ _N_KEPT = {"none": 0, "best": 1, "all": None}
 
 
 class BaseSearch(BaseSearchCV):  # type: ignore[misc]
-    """Lets a search of scikit-learn train its networks as fleets."""
+    """Lets a search of scikit-learn train its networks as fleets.
+
+    Parameters
+    ----------
+    scoring : str, callable, list, tuple or dict, default=None
+        As in scikit-learn; the estimator's ``score`` if None.
+    n_jobs : int, default=None
+        Worker processes, as in scikit-learn: None is 1 unless
+        ``joblib.parallel_config`` says otherwise, -1 uses all cores.
+    refit : bool, str or callable, default=True
+        Whether to fit the estimator with the best parameters on all rows; the name of the
+        metric that decides, if there are several; or what returns the best index.
+    cv : int, splitter or iterable, default=None
+        Folds; 5 if None.  They are drawn once and are the same for all candidates.
+    verbose : int, default=0
+        1 shows how far networks are in a line that is updated; more prints what
+        scikit-learn prints.
+    pre_dispatch : int or str, default="2*n_jobs"
+        Tasks handed to joblib's workers in advance, for what is no network.
+    error_score : "raise" or float, default=np.nan
+        Score of a fit that fails.  Unless "raise", the search goes on, and
+        ``cv_results_["failure_reason"]`` says why.
+    return_train_score : bool, default=False
+        Whether ``cv_results_`` has scores on the training rows too.
+    time_budget : float or None, default=None
+        Seconds after which no more candidates are evaluated, the refit included; the best
+        so far is kept.  It may take a tenth or a rung longer.
+    progress : callable or None, default=None
+        Called with a ``sk_tune.engine.Progress`` while networks train.
+    epochs : {"last", "best"}, default="last"
+        Which epoch of a network is scored: the last, or the best of its mean curve over
+        the folds (of the score for accuracy and R^2, else of the loss), for which the
+        refit then trains.  No fold chooses an epoch for itself.
+    keep_models : int or {"none", "best", "all"}, default="none"
+        Of how many candidates, the best ones, the estimators fitted in the folds are kept
+        in ``models_``.
+    race : bool, default=False
+        Whether a candidate stops before it was on all folds if it is clearly worse than
+        the best one: a paired t-test over at least 3 folds at a level of 5 %, with the
+        variance corrected for overlapping training sets.  It has NaN for the rest.
+
+    Attributes
+    ----------
+    cv_results_ : dict of str to ndarray
+        As in scikit-learn; fit times hold a network's share of its fleet's training.
+        "failure_reason" is there if a candidate has no score.
+    best_estimator_ : estimator
+        Fitted with the best parameters on all rows, if `refit`.
+    best_params_ : dict
+        Parameters of the best candidate.
+    best_score_ : float
+        Its mean score over the folds: the best of many, and so optimistic.
+    corrected_score_ : CorrectedScore or None
+        What the best candidate is expected to score on new data, with an interval.
+    best_index_ : int
+        Its row in ``cv_results_``.
+    learning_curves_ : DataFrame
+        A row for each candidate, fold and epoch: train_loss, valid_loss, valid_score.
+    oof_predictions_ : ndarray of shape (n_candidates, n_samples, ...)
+        Probabilities or predictions for each row by the folds that lacked it.
+    models_ : dict of int to list of estimators
+        Estimators fitted in the folds, by row of ``cv_results_``, unless `keep_models` is
+        "none".
+    ledger_ : Ledger
+        Epochs and seconds spent and saved.
+    scorer_ : callable or dict
+        What scores.
+    n_splits_ : int
+        Folds.
+    refit_time_ : float
+        Seconds of the refit.
+    """
 
     _own_constraints: ClassVar[dict[str, list[Any]]] = {
         "time_budget": [Interval(Real, 0, None, closed="neither"), None],

@@ -12,6 +12,7 @@ from sklearn import model_selection
 from sklearn.experimental import enable_halving_search_cv  # noqa: F401
 
 from sk_tune._compat import SubsampledSplits, top_k
+from sk_tune.estimators import with_inherited_docs
 from sk_tune.sampler import RandomSampler
 from sk_tune.schedule import HalvingPlan, Rung, halving_plan, n_promoted
 from sk_tune.search._base import BaseSearch
@@ -117,8 +118,65 @@ class _Halving(BaseSearch):
         print(f"factor: {self.factor}")  # noqa: T201
 
 
+@with_inherited_docs
 class HalvingGridSearchCV(_Halving, model_selection.HalvingGridSearchCV):  # type: ignore[misc]
-    """Halving grid."""
+    """Successive halving over all combinations of listed values.
+
+    Drop-in for scikit-learn's class of this name.  What rungs grant more of is samples, a
+    parameter of the estimator, or a network's epochs (``resource="net__max_epochs"``):
+    then promoted candidates go on training in every fold exactly where they stopped, and
+    the schedule of the learning rate is laid out for the last rung.  Rungs are counted in
+    integers, so that exact powers of `factor` lose none.
+
+    Parameters
+    ----------
+    estimator : estimator
+        What to tune: any of scikit-learn's kind.
+    param_grid : dict or list of dict
+        Parameter name -> list of values; all combinations of each dict are tried.
+    factor : int or float, default=3
+        One candidate in `factor` is promoted.
+    resource : str, default="n_samples"
+        "n_samples" or a parameter of the estimator.
+    max_resources : int or "auto", default="auto"
+        What no rung exceeds; "auto" is the number of samples.
+    min_resources : int, "smallest" or "exhaust", default="exhaust"
+        What the first rung grants, as in scikit-learn.
+    aggressive_elimination : bool, default=False
+        Whether the first rung is repeated until the candidates suit the resources.
+    random_state : int, RandomState or None, default=None
+        Source of subsamples.
+    {parameters}
+
+    Attributes
+    ----------
+    n_resources_, n_candidates_ : list of int
+        Of each rung.
+    n_remaining_candidates_ : int
+        Candidates that the last rung would promote.
+    max_resources_, min_resources_ : int
+        Of the last and the first rung.
+    n_iterations_, n_possible_iterations_, n_required_iterations_ : int
+        Rungs: evaluated, that the resources allow, and that the candidates ask for.
+    {attributes}
+
+    See Also
+    --------
+    HyperbandSearchCV : Several brackets of this, from many short to few long.
+
+    Examples
+    --------
+    >>> from sklearn.datasets import load_iris
+    >>> from sk_tune import HalvingGridSearchCV, MLPClassifier
+    >>> X, y = load_iris(return_X_y=True)
+    >>> net = MLPClassifier(width=16, batch_size=16, random_state=0)
+    >>> grid = {"learning_rate": [1e-4, 1e-3, 1e-2], "dropout": [0.0, 0.2, 0.4]}
+    >>> search = HalvingGridSearchCV(
+    ...     net, grid, resource="max_epochs", max_resources=9, cv=3
+    ... ).fit(X, y)
+    >>> search.n_candidates_, search.n_resources_
+    ([9, 3, 1], [1, 3, 9])
+    """
 
     _parameter_constraints: ClassVar[dict[str, list[Any]]] = {
         **model_selection.HalvingGridSearchCV._parameter_constraints,
@@ -173,8 +231,69 @@ class HalvingGridSearchCV(_Halving, model_selection.HalvingGridSearchCV):  # typ
         self.race = race
 
 
+@with_inherited_docs
 class HalvingRandomSearchCV(_Halving, model_selection.HalvingRandomSearchCV):  # type: ignore[misc]
-    """Halving random."""
+    """Successive halving over candidates that are drawn at random.
+
+    Drop-in for scikit-learn's class of this name.  What rungs grant more of is samples, a
+    parameter of the estimator, or a network's epochs (``resource="net__max_epochs"``):
+    then promoted candidates go on training in every fold exactly where they stopped, and
+    the schedule of the learning rate is laid out for the last rung.  Rungs are counted in
+    integers, so that exact powers of `factor` lose none.
+
+    Parameters
+    ----------
+    estimator : estimator
+        What to tune: any of scikit-learn's kind.
+    param_distributions : dict or list of dict
+        Parameter name -> list of values, scipy distribution, scikit-optimize dimension, or
+        :class:`~sk_tune.search.Choice` for parameters that depend on others.
+    n_candidates : int or "exhaust", default="exhaust"
+        Candidates of the first rung; "exhaust" is as many as let the last rung use up the
+        resources.
+    factor : int or float, default=3
+        One candidate in `factor` is promoted.
+    resource : str, default="n_samples"
+        "n_samples" or a parameter of the estimator.
+    max_resources : int or "auto", default="auto"
+        What no rung exceeds; "auto" is the number of samples.
+    min_resources : int, "smallest" or "exhaust", default="smallest"
+        What the first rung grants, as in scikit-learn.
+    aggressive_elimination : bool, default=False
+        Whether the first rung is repeated until the candidates suit the resources.
+    random_state : int, RandomState or None, default=None
+        Source of candidates and subsamples.
+    {parameters}
+
+    Attributes
+    ----------
+    n_resources_, n_candidates_ : list of int
+        Of each rung.
+    n_remaining_candidates_ : int
+        Candidates that the last rung would promote.
+    max_resources_, min_resources_ : int
+        Of the last and the first rung.
+    n_iterations_, n_possible_iterations_, n_required_iterations_ : int
+        Rungs: evaluated, that the resources allow, and that the candidates ask for.
+    {attributes}
+
+    See Also
+    --------
+    HyperbandSearchCV : Several brackets of this, from many short to few long.
+
+    Examples
+    --------
+    >>> from sklearn.datasets import load_iris
+    >>> from sk_tune import HalvingRandomSearchCV, MLPClassifier
+    >>> X, y = load_iris(return_X_y=True)
+    >>> net = MLPClassifier(width=16, batch_size=16, random_state=0)
+    >>> space = {"learning_rate": [1e-4, 1e-3, 1e-2], "dropout": [0.0, 0.2, 0.4]}
+    >>> search = HalvingRandomSearchCV(
+    ...     net, space, resource="max_epochs", max_resources=9, cv=3, random_state=0
+    ... ).fit(X, y)
+    >>> search.n_candidates_, search.n_resources_
+    ([9, 3, 1], [1, 3, 9])
+    """
 
     _parameter_constraints: ClassVar[dict[str, list[Any]]] = {
         **model_selection.HalvingRandomSearchCV._parameter_constraints,

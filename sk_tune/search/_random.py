@@ -8,6 +8,7 @@ from typing import Any, ClassVar
 import numpy as np
 from sklearn import model_selection
 
+from sk_tune.estimators import with_inherited_docs
 from sk_tune.sampler import RandomSampler
 from sk_tune.search._base import BaseSearch
 from sk_tune.search._rounds import Rounds
@@ -16,8 +17,49 @@ from sk_tune.space import as_space
 __all__ = ["RandomizedSearchCV"]
 
 
+@with_inherited_docs
 class RandomizedSearchCV(BaseSearch, model_selection.RandomizedSearchCV):  # type: ignore[misc]
-    """Random."""
+    """Search over candidates that are drawn at random.
+
+    Drop-in for scikit-learn's class of this name, with the same candidates for the same
+    `random_state`.  All networks of all folds train together; whatever is no network is
+    evaluated as scikit-learn does it.
+
+    Parameters
+    ----------
+    estimator : estimator
+        What to tune: any of scikit-learn's kind.  Networks, alone or as the last step of a
+        pipeline, are trained as fleets.
+    param_distributions : dict or list of dict
+        Parameter name -> list of values, scipy distribution, scikit-optimize dimension, or
+        :class:`~sk_tune.search.Choice` for parameters that depend on others.
+    n_iter : int, default=10
+        Candidates.
+    random_state : int, RandomState or None, default=None
+        Source of the candidates.
+    {parameters}
+
+    Attributes
+    ----------
+    {attributes}
+
+    See Also
+    --------
+    HyperbandSearchCV : Gives few epochs to many candidates first.
+    BayesSearchCV : Learns from the scores where to look.
+
+    Examples
+    --------
+    >>> from scipy.stats import loguniform
+    >>> from sklearn.datasets import load_iris
+    >>> from sk_tune import MLPClassifier, RandomizedSearchCV
+    >>> X, y = load_iris(return_X_y=True)
+    >>> net = MLPClassifier(width=16, max_epochs=10, batch_size=16, random_state=0)
+    >>> space = {"learning_rate": loguniform(1e-4, 1e-1)}
+    >>> search = RandomizedSearchCV(net, space, n_iter=8, cv=3, random_state=0).fit(X, y)
+    >>> bool(search.best_score_ > 0.9)
+    True
+    """
 
     _parameter_constraints: ClassVar[dict[str, list[Any]]] = {
         **model_selection.RandomizedSearchCV._parameter_constraints,
