@@ -78,8 +78,6 @@ class BaseSearch(BaseSearchCV):  # type: ignore[misc]
     verbose : int, default=0
         1 shows how far networks are in a line that is updated; more prints what
         scikit-learn prints.
-    pre_dispatch : int or str, default="2*n_jobs"
-        Tasks handed to joblib's workers in advance, for what is no network.
     error_score : "raise" or float, default=np.nan
         Score of a fit that fails.  Unless "raise", the search goes on, and
         ``cv_results_["failure_reason"]`` says why.

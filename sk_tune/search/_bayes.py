@@ -49,6 +49,8 @@ class BayesSearchCV(BaseSearch):  # type: ignore[misc]
         with ``ask(n_points)`` and ``tell(candidates, scores)``.
     random_state : int, RandomState or None, default=None
         Source of the candidates.
+    pre_dispatch : int or str, default="2*n_jobs"
+        Tasks handed to joblib's workers in advance, for what is no network.
     {parameters}
 
     Attributes

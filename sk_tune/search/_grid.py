@@ -28,6 +28,8 @@ class GridSearchCV(BaseSearch, model_selection.GridSearchCV):  # type: ignore[mi
         pipeline, are trained as fleets.
     param_grid : dict or list of dict
         Parameter name -> list of values; all combinations of each dict are tried.
+    pre_dispatch : int or str, default="2*n_jobs"
+        Tasks handed to joblib's workers in advance, for what is no network.
     {parameters}
 
     Attributes

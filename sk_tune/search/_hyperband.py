@@ -85,6 +85,8 @@ class HyperbandSearchCV(BaseSearch):  # type: ignore[misc]
         the same with Optuna's tree-structured Parzen estimator (extra ``study``).
     random_state : int, RandomState or None, default=None
         Source of the candidates.
+    pre_dispatch : int or str, default="2*n_jobs"
+        Tasks handed to joblib's workers in advance, for what is no network.
     {parameters}
 
     Attributes

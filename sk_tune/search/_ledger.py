@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 from sk_tune._text import seconds_text, text_table
+from sk_tune.estimators import with_inherited_docs
 
 __all__ = ["EpochAccount", "Ledger", "RungEpochs", "epoch_account"]
 
@@ -96,12 +97,14 @@ class EpochAccount:
     epochs_saved_by_warm_start: int
 
 
+@with_inherited_docs
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Ledger(EpochAccount):
     """What a search spent and saved.
 
     Parameters
     ----------
+    {parameters}
     n_failed : int
         Fits that failed.
     n_rows : int

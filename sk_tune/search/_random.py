@@ -37,6 +37,8 @@ class RandomizedSearchCV(BaseSearch, model_selection.RandomizedSearchCV):  # typ
         Candidates.
     random_state : int, RandomState or None, default=None
         Source of the candidates.
+    pre_dispatch : int or str, default="2*n_jobs"
+        Tasks handed to joblib's workers in advance, for what is no network.
     {parameters}
 
     Attributes
