@@ -109,7 +109,7 @@ class Ledger(EpochAccount):
         Fits that failed.
     n_rows : int
         Fits that were trained as rows of fleets.
-    solo_reasons : mapping of str to int, default={}
+    solo_reasons : mapping of str to int, default=empty
         Why fits were trained one at a time, and how many for each reason.
     seconds_preparing : float, default=0.0
         Of transformers, and of what goes before training.

@@ -43,6 +43,8 @@ class Trainer:
         self._maker = FitMaker()
         # Where the fit of a candidate and fold stands, after how many epochs.
         self._states: dict[Any, tuple[TrainingState, int]] = {}
+        # By identity of the fold's test rows, which the fold keeps alive.
+        self._is_monitor_bad: dict[int, bool] = {}
         # By row of cv_results_, with epochs="best".
         self.best_epochs: dict[int, int] = {}
         self.is_interrupted = False
@@ -116,6 +118,7 @@ class Trainer:
         if not works:
             return
         self._train(works, [work.fit for work in works if work.fit is not None], options)
+        self._train_without_monitor(works, options)
         for work in works:
             work.state = None if work.trained is None else work.trained.state
             if work.key is not None and work.state is not None:
@@ -146,6 +149,36 @@ class Trainer:
             self.is_interrupted = True
         for position, work in enumerate(works):
             work.trained = done.get(position, _not_trained())
+
+    def _train_without_monitor(
+        self, works: Sequence[Work], options: SearchOptions
+    ) -> None:
+        """Train again what failed only because its held-out rows cannot be predicted.
+
+        Whether a fold's rows can is found out with one fit for the whole search.
+        """
+        failed: dict[int, list[Work]] = {}
+        for work in works:
+            if work.fit is None or work.fit.monitor is None or work.trained is None:
+                continue
+            if work.trained.status == "failed":
+                failed.setdefault(id(work.task.test), []).append(work)
+        for fold, own in failed.items():
+            if self.is_interrupted:
+                return
+            first, *rest = own
+            if fold not in self._is_monitor_bad:
+                self._train_blind([first], options)
+                trained = first.trained
+                self._is_monitor_bad[fold] = bool(trained and trained.state is not None)
+            else:
+                rest = own
+            if rest and self._is_monitor_bad[fold]:
+                self._train_blind(rest, options)
+
+    def _train_blind(self, works: Sequence[Work], options: SearchOptions) -> None:
+        fits = [replace(work.fit, monitor=None) for work in works if work.fit is not None]
+        self._train(works, fits, options)
 
     def _go_back_to_best(self, works: Sequence[Work], options: SearchOptions) -> None:
         """Train the networks of each candidate to the best epoch of its mean curve."""
