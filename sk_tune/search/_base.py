@@ -297,8 +297,9 @@ class BaseSearch(BaseSearchCV):  # type: ignore[misc]
         fit = Fit(estimator=own, X=X, y=y, sample_weight=sample_weight, n_epochs=n_epochs)
         with adoption(None):
             (trained,) = train([fit], engine="reference")
-        if trained.state is None:
+        if trained.state is None and n_epochs is not None:
             raise TrainingFailedError(trained.message)
+        # Without a state it trains by itself, and fails with its own error.
         return trained.state
 
     def _keep(self, session: SearchSession, X: Any, y: Any) -> None:
