@@ -30,7 +30,6 @@ from sk_tune.adoption import FitRequested, adopter, adoption
 from sk_tune.backend import AskingNets, Recorder
 from sk_tune.engine import Fit, Progress, train
 from sk_tune.estimators import NetworkEstimator
-from sk_tune.exceptions import TrainingFailedError
 from sk_tune.search._backend import SearchBackend
 from sk_tune.search._bookkeeping import fold_curves
 from sk_tune.search._corrected_score import CorrectedScore, corrected_score
@@ -297,9 +296,7 @@ class BaseSearch(BaseSearchCV):  # type: ignore[misc]
         fit = Fit(estimator=own, X=X, y=y, sample_weight=sample_weight, n_epochs=n_epochs)
         with adoption(None):
             (trained,) = train([fit], engine="reference")
-        if trained.state is None and n_epochs is not None:
-            raise TrainingFailedError(trained.message)
-        # Without a state it trains by itself, and fails with its own error.
+        # Without a state the network trains by itself, and fails with its own error.
         return trained.state
 
     def _keep(self, session: SearchSession, X: Any, y: Any) -> None:

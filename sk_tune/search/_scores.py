@@ -12,6 +12,9 @@ from sk_tune.search._work import SearchOptions
 
 __all__ = ["ScoreBook"]
 
+# Of a wrong decision against a candidate that is as good, over all looks.
+_LEVEL = 0.05
+
 
 class ScoreBook:
     """Remembers the scores of all candidates on all folds."""
@@ -89,7 +92,14 @@ class ScoreBook:
         if np.isnan(means).all():
             return {}
         best = int(np.nanargmax(means))
-        worse = clearly_worse(scores, scores[best], test_train_ratio=1 / (n_folds - 1))
+        # After each fold there is one more look, and one more chance of an error.
+        n_looks = max(1, n_folds - MIN_FOLDS)
+        worse = clearly_worse(
+            scores,
+            scores[best],
+            test_train_ratio=1 / (n_folds - 1),
+            level=_LEVEL / n_looks,
+        )
         return {
             row: f"stopped after {len(self._scores[row])} folds: clearly worse than "
             f"candidate {best}"
