@@ -2,6 +2,7 @@
 # SPDX-License-Identifier: BSD-3-Clause
 """Many fits in, trained networks out."""
 
+from sk_tune.engine._memory import expected_memory
 from sk_tune.engine._progress import Progress, callback_progress
 from sk_tune.engine._records import Fit, Trained
 from sk_tune.engine._skorch import adopt_skorch
@@ -14,6 +15,7 @@ __all__ = [
     "Trained",
     "adopt_skorch",
     "callback_progress",
+    "expected_memory",
     "fitted_estimator",
     "reason_against_net",
     "train",

@@ -17,7 +17,11 @@ import joblib
 import torch
 from sklearn.base import clone
 
-from sk_tune.engine._memory import available_memory, rows_at_a_time
+from sk_tune.engine._memory import (
+    SHARE_OF_MEMORY,
+    available_memory,
+    rows_at_a_time,
+)
 from sk_tune.engine._progress import Progress, ProgressReporter
 from sk_tune.engine._records import Fit, Trained
 from sk_tune.engine._reference import failed, prepare
@@ -37,8 +41,6 @@ from sk_tune.exceptions import warn_user
 
 __all__ = ["fitted_estimator", "train"]
 
-# Of the memory that is free at the start, what all workers together may take.
-_SHARE_OF_MEMORY = 0.5
 # Rows of a shard: about as many as train side by side, so that each worker gets several
 # shards of a large search, and none is idle for long at the end.  Where few rows fill the
 # cache, a shard takes long and gains little from its size.
@@ -126,7 +128,7 @@ def train(
         except Exception as error:  # noqa: BLE001 - every fit has a result
             results.add({i: failed(fit, error, 0.0, engine)}, {})
     n_workers = min(joblib.effective_n_jobs(n_jobs), max(1, len(ready)))
-    limit = _SHARE_OF_MEMORY * available_memory() if memory_limit is None else memory_limit
+    limit = SHARE_OF_MEMORY * available_memory() if memory_limit is None else memory_limit
     shards = _shards(ready, results.solo, n_workers, int(limit / n_workers), engine)
     n_epochs = {i: ready[i].n_epochs or 0 if i in ready else 0 for i in range(len(fits))}
     reporter = ProgressReporter(progress, n_epochs)

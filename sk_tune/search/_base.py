@@ -8,7 +8,8 @@ added are columns, attributes and ways to end a search early.
 """
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from dataclasses import replace
 from numbers import Integral, Real
 from typing import Any, ClassVar, Self
 
@@ -17,6 +18,7 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 from sklearn.base import clone, is_classifier
+from sklearn.model_selection import check_cv
 from sklearn.utils.validation import check_is_fitted
 
 from sk_tune._compat import (
@@ -24,12 +26,14 @@ from sk_tune._compat import (
     Interval,
     StrOptions,
     get_active_backend,
+    num_samples,
     warn_or_raise_about_failures,
 )
 from sk_tune.adoption import FitRequested, adopter, adoption
 from sk_tune.backend import AskingNets, Recorder
 from sk_tune.engine import Fit, Progress, train
 from sk_tune.estimators import NetworkEstimator
+from sk_tune.sampler import RandomSampler
 from sk_tune.search._backend import SearchBackend
 from sk_tune.search._bookkeeping import fold_curves
 from sk_tune.search._corrected_score import CorrectedScore, corrected_score
@@ -37,10 +41,13 @@ from sk_tune.search._curves import learning_curve_table
 from sk_tune.search._metric import scorer_metric
 from sk_tune.search._networks import network_of
 from sk_tune.search._outcome import out_of_fold_predictions
+from sk_tune.search._plan import PlannedRound, SearchPlan
+from sk_tune.search._probe import probe
 from sk_tune.search._progress_line import ProgressLine
 from sk_tune.search._rounds import Rounds
 from sk_tune.search._session import SearchSession
 from sk_tune.search._work import SearchOptions
+from sk_tune.space import Candidate, Space, as_space
 
 __all__ = ["BaseSearch"]
 
@@ -56,6 +63,8 @@ _POINTS_OF_NETWORKS = 8
 # What trains faster than this in a fold has layers so small that more threads do not help,
 # and hinder much where others use the cores too.
 _SECONDS_IN_ONE_THREAD = 5.0
+# Candidates that plan() trains: enough that they fill a fleet.
+_PROBED = 8
 _N_KEPT = {"none": 0, "best": 1, "all": None}
 
 
@@ -187,6 +196,78 @@ class BaseSearch(BaseSearchCV):  # type: ignore[misc]
         finally:
             del self._session, self._start
         return self
+
+    def plan(self, X: Any = None, y: Any = None) -> SearchPlan:
+        """Say what ``fit`` is going to do, before it does.
+
+        Parameters
+        ----------
+        X, y : array-like, default=None
+            The data.  With them a few candidates are trained for a few epochs, to tell how
+            long the search will take and how much memory its networks need.
+
+        Returns
+        -------
+        SearchPlan
+            Rounds with candidates, resources, fits and epochs; seconds and bytes if there
+            are data.  Prints as a table.
+
+        Raises
+        ------
+        ValueError
+            If the space or the resources are not what is asked for.
+        """
+        n_folds = check_cv(self.cv, y, classifier=is_classifier(self.estimator))
+        n_folds = int(n_folds.get_n_splits(X, y))
+        network = network_of(self.estimator)
+        plan = SearchPlan(
+            rounds=self._planned_rounds(
+                n_folds,
+                None if X is None else num_samples(X),
+                0 if network is None else int(network.max_epochs),
+            ),
+            resource=self._resource_in_plan(),
+            n_folds=n_folds,
+        )
+        if X is None:
+            return plan
+        candidates = RandomSampler(self._space(), 0).ask(_PROBED)
+        seconds, memory = probe(self, self._trial, candidates, (X, y), plan)
+        return replace(plan, seconds=seconds, memory=memory)
+
+    def _planned_rounds(
+        self, n_folds: int, n_samples: int | None, max_epochs: int
+    ) -> tuple[PlannedRound, ...]:
+        """Return the rounds; one that trains all candidates if not overridden."""
+        n_candidates = self._n_candidates_planned()
+        return (
+            PlannedRound(
+                rung=0,
+                n_candidates=n_candidates,
+                n_resources=max_epochs,
+                n_fits=n_candidates * n_folds,
+                n_epochs=n_candidates * n_folds * max_epochs,
+            ),
+        )
+
+    def _space(self) -> Space:
+        """Return what may vary."""
+        names = ("param_grid", "param_distributions", "search_spaces")
+        return as_space(next(getattr(self, n) for n in names if hasattr(self, n)))
+
+    def _trial(self, estimator: Any, candidates: Sequence[Candidate]) -> "_Trial":
+        """Return a search over some candidates that is otherwise like this one."""
+        return _Trial(
+            estimator,
+            candidates,
+            scoring=self.scoring,
+            n_jobs=self.n_jobs,
+            refit=False,
+            cv=self.cv,
+        )
+
+    def _resource_in_plan(self) -> str:
+        return "epochs"
 
     def __getstate__(self) -> dict[str, Any]:
         # What belongs to a fit that is going on stays here when a task goes to a worker.
@@ -375,3 +456,19 @@ class BaseSearch(BaseSearchCV):  # type: ignore[misc]
             for row, params in enumerate(self.cv_results_["params"])
         }
         return sorted(last.values())
+
+
+class _Trial(BaseSearch):
+    """A search over given candidates."""
+
+    epochs, keep_models, race = "last", "none", False
+    time_budget = progress = None
+
+    def __init__(
+        self, estimator: Any, candidates: Sequence[Candidate], **params: Any
+    ) -> None:
+        super().__init__(estimator, **params)
+        self.candidates = candidates
+
+    def _propose(self, rounds: Rounds, callback_ctx: Any) -> None:
+        rounds.evaluate(self.candidates)

@@ -180,3 +180,8 @@ class BayesSearchCV(BaseSearch):  # type: ignore[misc]
         if self.sampler == "tpe":
             return TPESampler(space, self.random_state, **options)
         return BayesSampler(space, self.random_state, **options)
+
+    def _n_candidates_planned(self) -> int:
+        parts = as_space(self.search_spaces).parts()
+        wanted = [(s, self.n_iter if n is None else n) for s, n in parts]
+        return sum(n if s.n_points is None else min(n, s.n_points) for s, n in wanted)

@@ -7,6 +7,7 @@ from typing import Any, ClassVar
 
 import numpy as np
 from sklearn import model_selection
+from sklearn.model_selection import ParameterGrid
 
 from sk_tune.estimators import with_inherited_docs
 from sk_tune.search._base import BaseSearch
@@ -95,3 +96,6 @@ class GridSearchCV(BaseSearch, model_selection.GridSearchCV):  # type: ignore[mi
         self.epochs = epochs
         self.keep_models = keep_models
         self.race = race
+
+    def _n_candidates_planned(self) -> int:
+        return len(ParameterGrid(self.param_grid))

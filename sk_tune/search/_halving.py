@@ -10,12 +10,14 @@ from sklearn import model_selection
 
 # Makes the halving searches importable, which scikit-learn calls experimental.
 from sklearn.experimental import enable_halving_search_cv  # noqa: F401
+from sklearn.model_selection import ParameterGrid
 
 from sk_tune._compat import SubsampledSplits, top_k
 from sk_tune.estimators import with_inherited_docs
 from sk_tune.sampler import RandomSampler
 from sk_tune.schedule import HalvingPlan, Rung, halving_plan, n_promoted
 from sk_tune.search._base import BaseSearch
+from sk_tune.search._plan import PlannedRound, planned_rounds
 from sk_tune.search._rounds import Candidate, Rounds
 from sk_tune.space import as_space
 
@@ -108,6 +110,33 @@ class _Halving(BaseSearch):
             factor=self.factor,
             aggressive_elimination=self.aggressive_elimination,
         )
+
+    def _planned_rounds(
+        self, n_folds: int, n_samples: int | None, max_epochs: int
+    ) -> tuple[PlannedRound, ...]:
+        most = self.max_resources
+        if most == "auto":
+            if n_samples is None:
+                raise ValueError("With max_resources='auto' plan needs X and y.")
+            most = n_samples
+        # As scikit-learn has it, without the number of classes.
+        smallest = 2 * n_folds if self.resource == "n_samples" else 1
+        is_named = isinstance(self.min_resources, str)
+        least = smallest if is_named else self.min_resources
+        plan = halving_plan(
+            self._n_candidates_planned(most, least),
+            max_resources=most,
+            min_resources=self.min_resources,
+            smallest_resources=least,
+            factor=self.factor,
+            aggressive_elimination=self.aggressive_elimination,
+        )
+        is_epochs = self.resource.split("__")[-1] == "max_epochs"
+        epochs = None if is_epochs else max_epochs
+        return planned_rounds(plan.rungs, n_folds=n_folds, epochs_per_fit=epochs)
+
+    def _resource_in_plan(self) -> str:
+        return str(self.resource)
 
     def _print_plan(self, plan: HalvingPlan) -> None:
         for name in ("n_iterations", "n_required_iterations", "n_possible_iterations"):
@@ -229,6 +258,9 @@ class HalvingGridSearchCV(_Halving, model_selection.HalvingGridSearchCV):  # typ
         self.epochs = epochs
         self.keep_models = keep_models
         self.race = race
+
+    def _n_candidates_planned(self, most: int, least: int) -> int:
+        return len(ParameterGrid(self.param_grid))
 
 
 @with_inherited_docs
@@ -356,3 +388,6 @@ class HalvingRandomSearchCV(_Halving, model_selection.HalvingRandomSearchCV):  #
             n_candidates = self.max_resources_ // self.min_resources_
         sampler = RandomSampler(as_space(self.param_distributions), self.random_state)
         return sampler.ask(n_candidates)
+
+    def _n_candidates_planned(self, most: int, least: int) -> int:
+        return most // least if self.n_candidates == "exhaust" else self.n_candidates

@@ -119,3 +119,7 @@ class RandomizedSearchCV(BaseSearch, model_selection.RandomizedSearchCV):  # typ
         ).call_on_fit_task_begin(estimator=self)
         rounds.evaluate(candidates, callback_ctx=search_ctx)
         search_ctx.call_on_fit_task_end(estimator=self)
+
+    def _n_candidates_planned(self) -> int:
+        n_points = as_space(self.param_distributions).n_points
+        return int(self.n_iter if n_points is None else min(self.n_iter, n_points))

@@ -150,9 +150,7 @@ class Trainer:
         for position, work in enumerate(works):
             work.trained = done.get(position, _not_trained())
 
-    def _train_without_monitor(
-        self, works: Sequence[Work], options: SearchOptions
-    ) -> None:
+    def _train_without_monitor(self, works: Sequence[Work], options: SearchOptions) -> None:
         """Train again what failed only because its held-out rows cannot be predicted.
 
         Whether a fold's rows can is found out with one fit for the whole search.
