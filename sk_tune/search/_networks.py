@@ -241,7 +241,11 @@ class _Asked:
 
 def _transformed(pipeline: Any, X: Any) -> Any:
     """Return rows as the last step of a pipeline gets them."""
-    return pipeline[:-1].transform(X) if len(pipeline.steps) > 1 else X
+    for _, step in pipeline.steps[:-1]:
+        # imbalanced-learn's samplers change what is trained on only.
+        if step is not None and step != "passthrough" and not hasattr(step, "fit_resample"):
+            X = step.transform(X)
+    return X
 
 
 def _stack(first: Any, second: Any) -> Any:
