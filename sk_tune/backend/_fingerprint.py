@@ -14,7 +14,7 @@ import numpy as np
 from sklearn.base import BaseEstimator
 from torch import Tensor
 
-__all__ = ["data_fingerprint", "params_fingerprint"]
+__all__ = ["data_fingerprint", "params_fingerprint", "value_fingerprint"]
 
 
 def data_fingerprint(data: Any) -> Any:
@@ -62,11 +62,25 @@ def params_fingerprint(estimator: BaseEstimator, *, without: str = "") -> Any:
         for name, value in estimator.get_params(deep=False).items()
         if name != without and not name.startswith("_")
     }
-    values = tuple((name, _value_key(value)) for name, value in sorted(params.items()))
+    values = tuple(
+        (name, value_fingerprint(value)) for name, value in sorted(params.items())
+    )
     return (type(estimator), values)
 
 
-def _value_key(value: Any) -> Any:
+def value_fingerprint(value: Any) -> Any:
+    """Return a key that is equal for equal values of a parameter.
+
+    Parameters
+    ----------
+    value : object
+        Any.
+
+    Returns
+    -------
+    object
+        Hashable; equal to no other if the value cannot be read.
+    """
     if value is None or isinstance(value, bool | int | float | str | type):
         return (type(value), value)
     if isinstance(value, FunctionType | BuiltinFunctionType):

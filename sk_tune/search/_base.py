@@ -46,7 +46,7 @@ from sk_tune.search._probe import probe
 from sk_tune.search._progress_line import ProgressLine
 from sk_tune.search._rounds import Rounds
 from sk_tune.search._session import SearchSession
-from sk_tune.search._work import SearchOptions
+from sk_tune.search._work import SearchOptions, candidate_fingerprint
 from sk_tune.space import Candidate, Space, as_space
 
 __all__ = ["BaseSearch"]
@@ -54,7 +54,7 @@ __all__ = ["BaseSearch"]
 Array = npt.NDArray[Any]
 
 # What is learnt beside scikit-learn's attributes.
-_OWN_STATE = ("_outcomes", "_y", "models_", "ledger_")
+_OWN_STATE = ("_outcomes", "_n_rows", "_y", "models_", "ledger_")
 # scorings of which the curve of the score is the curve to choose an epoch by.
 _SCORED_BY_CURVE = {None, "accuracy", "r2"}
 # With networks a call costs little more for some candidates than for one; a model that
@@ -184,11 +184,9 @@ class BaseSearch(BaseSearchCV):  # type: ignore[misc]
         self._start = time.monotonic()
         self._session = SearchSession(ambient=get_active_backend())
         try:
-            with (
-                AskingNets(),
-                joblib.parallel_config(backend=SearchBackend(self._session)),
-                adoption(self._training_for_refit),
-            ):
+            config = joblib.parallel_config(backend=SearchBackend(self._session))
+            self._session.config = config
+            with AskingNets(), config, adoption(self._training_for_refit):
                 super().fit(X, y, **params)  # type: ignore[misc]
             self._keep(self._session, X, y)
             if self._session.is_interrupted:
@@ -288,13 +286,14 @@ class BaseSearch(BaseSearchCV):  # type: ignore[misc]
             reserve=self._refit_cost(),
         )
         self._propose(rounds, callback_ctx)
-        failures = self._session.failures()
         if self._session.is_interrupted:
-            if all(failure["fit_error"] for failure in failures):
+            if not self._session.has_complete_candidate:
                 raise KeyboardInterrupt
-            return
-        self._session.warn_of_solo()
-        warn_or_raise_about_failures(failures, self.error_score)
+        else:
+            self._session.warn_of_solo()
+            warn_or_raise_about_failures(self._session.failures(), self.error_score)
+        # What the refit hands to joblib is nothing for the session.
+        self._session.config.unregister()
 
     def _propose(self, rounds: Rounds, callback_ctx: Any) -> None:
         """Evaluate the candidates of the strategy; scikit-learn's if not overridden."""
@@ -383,6 +382,7 @@ class BaseSearch(BaseSearchCV):  # type: ignore[misc]
     def _keep(self, session: SearchSession, X: Any, y: Any) -> None:
         """Take over what the session remembers."""
         self._outcomes = session.outcomes
+        self._n_rows = num_samples(X)
         self._y = None if y is None else np.asarray(y)
         seconds = {
             "refit": self.refit_time_ if self.refit else 0.0,
@@ -418,8 +418,7 @@ class BaseSearch(BaseSearchCV):  # type: ignore[misc]
         (n_candidates, n_samples, n_outputs): probabilities of a classifier.
         """
         check_is_fitted(self, "_outcomes")
-        n_rows = 0 if self._y is None else len(self._y)
-        return out_of_fold_predictions(self._outcomes, n_rows, self._labels())
+        return out_of_fold_predictions(self._outcomes, self._n_rows, self._labels())
 
     @property
     def corrected_score_(self) -> CorrectedScore | None:
@@ -452,7 +451,7 @@ class BaseSearch(BaseSearchCV):  # type: ignore[misc]
         """Return the row of ``cv_results_`` with the most resources of each candidate."""
         resource = getattr(self, "resource_", getattr(self, "resource", None))
         last = {
-            joblib.hash(sorted((n, v) for n, v in params.items() if n != resource)): row
+            candidate_fingerprint(params, without=resource): row
             for row, params in enumerate(self.cv_results_["params"])
         }
         return sorted(last.values())

@@ -108,7 +108,7 @@ def hold(estimator: Any, X: Any, rows: Array) -> Held | None:
     has_columns = isinstance(classes, np.ndarray) and classes.ndim == 1
     try:
         if hasattr(estimator, "predict_proba"):
-            values = np.asarray(estimator.predict_proba(X))
+            values = _as_array(estimator.predict_proba(X))
         elif has_columns:
             values = (np.asarray(estimator.predict(X))[:, None] == classes).astype(float)
         else:
@@ -162,6 +162,13 @@ def _shape_of_values(
             if held is not None:
                 return _aligned(held, classes).shape[1:]
     return ()
+
+
+def _as_array(probabilities: Any) -> Array:
+    """Return probabilities; with several labels, those that a row has each of them."""
+    if isinstance(probabilities, list):
+        return np.column_stack([own[:, 1] for own in probabilities])
+    return np.asarray(probabilities)
 
 
 def _aligned(held: Held, classes: Array | None) -> Array:

@@ -21,12 +21,10 @@ from sk_tune.exceptions import SkTuneWarning
 from sk_tune.search._curves import best_epoch
 from sk_tune.search._fold_cache import FoldCache
 from sk_tune.search._networks import FitMaker
-from sk_tune.search._work import SearchOptions, Work
+from sk_tune.search._work import SearchOptions, Work, candidate_fingerprint
 from sk_tune.training import TrainingState
 
 __all__ = ["Trainer"]
-
-_NOT_TRAINED = "It was not trained, because the search was interrupted."
 
 
 class Trainer:
@@ -92,8 +90,8 @@ class Trainer:
             return
         # The schedule of the learning rate is that of a full training.
         fit.estimator.set_params(max_epochs=options.max_resources)
-        own = {n: v for n, v in work.task.parameters.items() if n != resource}
-        work.key = (joblib.hash(sorted(own.items())), id(work.task.train))
+        own = candidate_fingerprint(work.task.parameters, without=resource)
+        work.key = (own, id(work.task.train))
         state, work.n_epochs_before = self._states.get(work.key, (None, 0))
         if work.n_epochs_before >= work.n_epochs:
             state, work.n_epochs_before = None, 0
@@ -111,7 +109,7 @@ class Trainer:
         Parameters
         ----------
         works : sequence of Work
-            With fits; they get what was trained.
+            With fits; they get what was trained, unless Ctrl-C came before.
         options : SearchOptions
             Of the search.
         """
@@ -148,7 +146,7 @@ class Trainer:
         except KeyboardInterrupt:
             self.is_interrupted = True
         for position, work in enumerate(works):
-            work.trained = done.get(position, _not_trained())
+            work.trained = done.get(position)
 
     def _train_without_monitor(self, works: Sequence[Work], options: SearchOptions) -> None:
         """Train again what failed only because its held-out rows cannot be predicted.
@@ -199,24 +197,13 @@ class Trainer:
         self._train([work for work, _ in again], [fit for _, fit in again], options)
         for (work, _), long in zip(again, full, strict=True):
             short = work.trained
+            work.state = None if short is None else short.state
             if short is None or long is None:
                 continue
-            work.state = short.state
             # Curves are those of the whole training, predictions those of its best epoch.
             if short.state is not None:
                 seconds = long.seconds + short.seconds
                 work.trained = replace(long, predictions=short.predictions, seconds=seconds)
-
-
-def _not_trained() -> Trained:
-    return Trained(
-        status="failed",
-        state=None,
-        predictions=None,
-        message=_NOT_TRAINED,
-        seconds=0.0,
-        engine="fleet",
-    )
 
 
 def _curve(state: TrainingState, prefers_loss: bool) -> Any:  # noqa: FBT001

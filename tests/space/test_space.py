@@ -24,7 +24,11 @@ ACCEPTED_BY_SCIKIT_LEARN = [
 ]
 
 
-@pytest.mark.parametrize("described", ACCEPTED_BY_SCIKIT_LEARN, ids=str)
+@pytest.mark.parametrize(
+    "described",
+    ACCEPTED_BY_SCIKIT_LEARN,
+    ids=["lists", "distributions", "dicts", "dicts of lists"],
+)
 @pytest.mark.parametrize("seed", range(5))
 def test_candidates_are_those_of_scikit_learn(described, seed):
     """For what ParameterSampler accepts, the same seed draws the same candidates."""
@@ -207,7 +211,10 @@ def test_a_candidate_is_found_in_its_dict():
         ({"lr": 0.1}, "must set 'optimizer'. It is missing"),
         ({"lr": 2.0, "optimizer": "adamw"}, "value of 'lr' must be in the space. Got 2.0"),
         ({"lr": 0.1, "optimizer": "lion"}, "value of 'optimizer' must be in the space"),
-        ({"lr": 0.1, "optimizer": "adamw", "momentum": 0.5}, "Got \\['momentum'\\] as well"),
+        (
+            {"lr": 0.1, "optimizer": "adamw", "momentum": 0.5},
+            "Got \\['momentum'\\] as well",
+        ),
     ],
 )
 def test_a_candidate_of_another_space_is_refused(candidate, message):
