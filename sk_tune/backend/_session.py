@@ -9,6 +9,7 @@ is missing.  *Replay*: the task itself runs, and its networks adopt their traini
 that does not match what was recorded is trained as usual.
 """
 
+import copy
 import io
 import time
 import warnings
@@ -28,7 +29,7 @@ from sk_tune.backend._fingerprint import data_fingerprint, params_fingerprint
 from sk_tune.backend._random_states import kept_random_states
 from sk_tune.backend._task_copy import copy_task
 from sk_tune.engine import Fit, Progress, Trained, train
-from sk_tune.estimators import NetworkEstimator, first_seed
+from sk_tune.estimators import NetworkEstimator, first_seed, resolve_seed
 from sk_tune.training import TrainingState
 
 __all__ = ["FleetReport", "Session"]
@@ -118,8 +119,8 @@ class Session:
         # Of repeatable fits, by key; they serve every task of the block.
         self._known: dict[Any, _Training] = {}
         self._latest: dict[Any, _Training] = {}
-        # Equal data, once.
-        self._data: dict[Any, Any] = {}
+        # Equal data, once, and numbered.
+        self._data: dict[Any, tuple[int, Any]] = {}
 
     def prepare(self, tasks: Sequence[Task]) -> list["Replayer"]:
         """Record tasks and train what they ask for.
@@ -212,25 +213,45 @@ class Session:
         solo = Counter(r.solo_reason for r in results if r.solo_reason)
         report.solo = dict(Counter(report.solo) + solo)
 
-    def shared(self, data: Any, key: Any) -> Any:
+    def shared(self, data: Any) -> tuple[int, Any]:
         """Return one object for all equal data.
 
         Parameters
         ----------
         data : object
             Features, targets or weights.
-        key : object
-            Its fingerprint.
 
         Returns
         -------
+        number : int
+            The same for all equal data of the block.
         object
-            The first that came with this key.
+            The first that came of these.
         """
+        key = data_fingerprint(data)
         if key not in self._data:
-            # Of its own: what was recorded may be written to by its task when it runs.
-            self._data[key] = np.array(data) if isinstance(data, np.ndarray) else data
+            if isinstance(data, np.ndarray) and not data.dtype.hasobject:
+                # Of its own: what was recorded may be written to by its task when it runs.
+                data = np.array(data)
+                key = data_fingerprint(data)
+            self._data[key] = (len(self._data), data)
         return self._data[key]
+
+    def number(self, data: Any) -> int | None:
+        """Return the number of data that were recorded.
+
+        Parameters
+        ----------
+        data : object
+            Features, targets or weights.
+
+        Returns
+        -------
+        int or None
+            None if no equal data were.
+        """
+        number, _ = self._data.get(data_fingerprint(data), (None, None))
+        return number
 
     def known(self, key: Any) -> _Training | None:
         """Return a finished training that any task may use.
@@ -306,23 +327,13 @@ class Recorder(_Answers):
         self, estimator: Any, X: Any, y: Any, sample_weight: Any
     ) -> TrainingState | None:
         """Return the training if it is there, else note it and leave the task."""
-        keys = tuple(data_fingerprint(part) for part in (X, y, sample_weight))
-        own = clone(estimator)
-        seed = _seed_of(own)
-        key = (params_fingerprint(estimator), _seed_key(estimator, seed), keys)
+        numbers, data = zip(
+            *(self.session.shared(part) for part in (X, y, sample_weight)), strict=True
+        )
+        key = (params_fingerprint(estimator), _seed_key(estimator), numbers)
         found = self.find(key)
         if found is None:
-            X, y, sample_weight = (
-                self.session.shared(part, k)
-                for part, k in zip((X, y, sample_weight), keys, strict=True)
-            )
-            if not isinstance(own, NetworkEstimator):
-                seed = int(torch.randint(2**31, ()))
-            fit = Fit(estimator=own, X=X, y=y, sample_weight=sample_weight, seed=seed)
-            base = (params_fingerprint(estimator, without="max_epochs"), seed, keys)
-            self.trainings.append(
-                _Training(fit=fit, key=key, base_key=base, n_epochs=int(own.max_epochs))
-            )
+            self.trainings.append(_training(estimator, key, data))
             self.n_new += 1
             raise FitRequested
         if found.trained is None:
@@ -338,10 +349,8 @@ class Replayer(_Answers):
         self, estimator: Any, X: Any, y: Any, sample_weight: Any
     ) -> TrainingState | None:
         """Return the training, or None if nothing that was recorded matches."""
-        keys = tuple(data_fingerprint(part) for part in (X, y, sample_weight))
-        params = params_fingerprint(estimator)
-        key = (params, _seed_key(estimator, _seed_of(clone(estimator))), keys)
-        found = self.find(key)
+        numbers = tuple(self.session.number(part) for part in (X, y, sample_weight))
+        found = self.find((params_fingerprint(estimator), _seed_key(estimator), numbers))
         state = None if found is None or found.trained is None else found.trained.state
         if state is None:
             self.session.report.n_trained_again += 1
@@ -361,14 +370,27 @@ def _unheard() -> Iterator[None]:
         yield
 
 
-def _seed_of(estimator: Any) -> int:
-    if isinstance(estimator, NetworkEstimator):
-        return first_seed(estimator)
-    # A skorch net has no seed of its own; what it draws is the engine's matter.
-    return 0
+def _training(estimator: Any, key: Any, data: Sequence[Any]) -> _Training:
+    """Return what an estimator asks for; the estimator itself may be set otherwise later."""
+    own = clone(estimator)
+    if isinstance(own, NetworkEstimator):
+        seed = first_seed(own)
+    else:
+        # A skorch net draws from torch's global generator.
+        seed = int(torch.randint(2**31, ()))
+    X, y, sample_weight = data
+    return _Training(
+        fit=Fit(estimator=own, X=X, y=y, sample_weight=sample_weight, seed=seed),
+        key=key,
+        base_key=(params_fingerprint(own, without="max_epochs"), seed, key[-1]),
+        n_epochs=int(own.max_epochs),
+    )
 
 
-def _seed_key(estimator: Any, seed: int) -> int | None:
-    """Return the seed if it matters which one a training had."""
+def _seed_key(estimator: Any) -> int | None:
+    """Return the seed of a fit if it matters which one a training had."""
     state = getattr(estimator, "random_state", None)
-    return seed if isinstance(state, np.random.RandomState) else None
+    if not isinstance(state, np.random.RandomState):
+        return None
+    # Of a copy, because asking moves it.
+    return resolve_seed(copy.deepcopy(state))
