@@ -44,12 +44,14 @@ class EstimatorBase(BaseEstimator):  # type: ignore[misc]
 
     @classmethod
     def _get_param_names(cls) -> list[str]:
-        return list(_parameter_names(cls))
+        # mypy takes classes for unhashable.
+        own: Any = cls
+        return list(_parameter_names(own))
 
 
 @functools.cache
-def _parameter_names(cls: type[EstimatorBase]) -> tuple[str, ...]:
-    return tuple(super(EstimatorBase, cls)._get_param_names())
+def _parameter_names(cls: Any) -> tuple[str, ...]:
+    return tuple(BaseEstimator._get_param_names.__func__(cls))
 
 
 class NetOfKnownParts(NeuralNet):  # type: ignore[misc]
@@ -65,7 +67,11 @@ class NetOfKnownParts(NeuralNet):  # type: ignore[misc]
         "criterion",
         "optimizer",
     ]
-    cuda_dependent_attributes_: ClassVar[list[str]] = ["module_", "criterion_", "optimizer_"]
+    cuda_dependent_attributes_: ClassVar[list[str]] = [
+        "module_",
+        "criterion_",
+        "optimizer_",
+    ]
     _modules: ClassVar[list[str]] = ["module"]
     _criteria: ClassVar[list[str]] = ["criterion"]
     _optimizers: ClassVar[list[str]] = ["optimizer"]

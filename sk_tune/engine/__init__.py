@@ -4,6 +4,7 @@
 
 from sk_tune.engine._progress import Progress, callback_progress
 from sk_tune.engine._records import Fit, Trained
+from sk_tune.engine._signature import signature
 from sk_tune.engine._skorch import adopt_skorch
 from sk_tune.engine._skorch_support import reason_against_net
 from sk_tune.engine._train import fitted_estimator, train
@@ -16,5 +17,6 @@ __all__ = [
     "callback_progress",
     "fitted_estimator",
     "reason_against_net",
+    "signature",
     "train",
 ]

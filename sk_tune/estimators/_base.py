@@ -244,7 +244,8 @@ class NetworkEstimator(TrainingParameters, EstimatorBase, ABC):
         self.__dict__.pop("net_", None)
         device = resolve_device(self)
         self._learn(X, y, sample_weight, fresh=True, classes=classes)
-        net = self._make_net(state.seed, device)
+        module = self._module_to_fill(state.seed, device)
+        net = self._make_net(state.seed, device, module)
         load_training_state(net, state)
         self._keep(net, refitted=True)
         return self
@@ -275,7 +276,7 @@ class NetworkEstimator(TrainingParameters, EstimatorBase, ABC):
     def _learn(
         self, X: Any, y: Any, sample_weight: Any, *, fresh: bool, classes: Any
     ) -> tuple[Array, Array, Array | None]:
-        """Check data and learn from them what a fresh fit learns; return those that count."""
+        """Check data, learn what a fresh fit learns, and return the rows that count."""
         X = self._check_X(X, reset=fresh)
         y = self._check_target(X, y)
         weight = check_weights(sample_weight, X)
@@ -299,11 +300,17 @@ class NetworkEstimator(TrainingParameters, EstimatorBase, ABC):
                 f"Torch says: {error}"
             ) from error
 
-    def _make_net(self, seed: int, device: str | None = None) -> TrainingNet:
+    def _module_to_fill(self, seed: int, device: str) -> nn.Module:
+        """Return a module whose weights nobody will see."""
+        return self._seeded_module(seed)
+
+    def _make_net(
+        self, seed: int, device: str | None = None, module: nn.Module | None = None
+    ) -> TrainingNet:
         """Return an untrained net."""
         criterion, _ = self._task_parts()
         net = TrainingNet(
-            self._seeded_module(seed),
+            self._seeded_module(seed) if module is None else module,
             criterion,
             options=self._options(seed),
             optimizer=partial(

@@ -100,16 +100,17 @@ def check_parameters(estimator: Any) -> None:
         In scikit-learn's wording; the message names the parameter, what it must be and
         what was given.
     """
-    constraints = _constraints(type(estimator))
+    cls: Any = type(estimator)
+    constraints = _constraints(cls)
     validate_parameter_constraints(
         constraints,
         {name: getattr(estimator, name) for name in constraints},
-        caller_name=type(estimator).__name__,
+        caller_name=cls.__name__,
     )
 
 
 @functools.cache
-def _constraints(cls: type) -> dict[str, list[Any]]:
+def _constraints(cls: Any) -> dict[str, list[Any]]:
     constraints: dict[str, list[Any]] = {}
     for base in reversed(cls.__mro__):
         constraints.update(base.__dict__.get("_parameter_constraints", {}))
