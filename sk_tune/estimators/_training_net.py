@@ -23,11 +23,10 @@ from skorch.callbacks import Callback, PrintLog
 from skorch.dataset import Dataset
 from skorch.history import History
 from torch import Tensor, nn
-from torch.optim import Optimizer
 
-from sk_tune._compat import NetOfKnownParts
 from sk_tune.estimators._epoch_outcome import EpochOutcome
-from sk_tune.estimators._net_state import cloned, load_moments, moved, undone_on_failure
+from sk_tune.estimators._late_optimizer import LateOptimizerNet
+from sk_tune.estimators._net_state import cloned, moved, undone_on_failure
 from sk_tune.estimators._training_options import TrainingOptions
 from sk_tune.exceptions import TrainingDivergedError, is_raised_by_code, warn_user
 from sk_tune.nets import seed_dropout, set_dropout_step
@@ -38,7 +37,6 @@ from sk_tune.training import (
     Stream,
     TensorBatches,
     TensorSet,
-    TrainingState,
     add_l1_gradient,
     derive_seed,
     forked_rng,
@@ -67,7 +65,7 @@ class _StopTraining(Exception):
     pass
 
 
-class TrainingNet(NetOfKnownParts):
+class TrainingNet(LateOptimizerNet):
     """A skorch net that trains on tensors, epoch by epoch, and can always go on.
 
     Parameters
@@ -105,48 +103,6 @@ class TrainingNet(NetOfKnownParts):
     def get_default_callbacks(self) -> list[tuple[str, Callback]]:
         """Return skorch's default callbacks less those whose work the loop does itself."""
         return [("print_log", PrintLog())] if self.verbose else []
-
-    def initialize_optimizer(
-        self,
-        triggered_directly: bool | None = None,  # noqa: FBT001
-    ) -> "TrainingNet":
-        """Leave the optimizer to be built over the module's parameters at its first use."""
-        self.__dict__["optimizer_"] = None
-        self._optimizer_start: TrainingState | None = None
-        return self
-
-    def start_optimizer_from(self, state: TrainingState) -> None:
-        """Let the optimizer stand where another training left its own.
-
-        A net that only predicts never builds it, nor does it copy the moments.
-
-        Parameters
-        ----------
-        state : TrainingState
-            Of a net of the same architecture and options.
-        """
-        self.__dict__["optimizer_"] = None
-        self._optimizer_start = state
-
-    @property
-    def optimizer_(self) -> Optimizer:
-        """The optimizer, built when it is asked for."""
-        if "optimizer_" not in self.__dict__:
-            raise AttributeError("optimizer_")
-        optimizer: Optimizer | None = self.__dict__["optimizer_"]
-        if optimizer is None:
-            optimizer = self.optimizer(self.module_.parameters())
-            state, self._optimizer_start = self._optimizer_start, None
-            if state is not None:
-                load_moments(optimizer, state)
-                for group in optimizer.param_groups if state.history else ():
-                    group["lr"] = state.history[-1]["lr"]
-            self.__dict__["optimizer_"] = optimizer
-        return optimizer
-
-    @optimizer_.setter
-    def optimizer_(self, optimizer: Optimizer) -> None:
-        self.__dict__["optimizer_"] = optimizer
 
     def initialize(self) -> "TrainingNet":
         """Build everything and set the counters of a fit to its start."""
@@ -468,13 +424,7 @@ class TrainingNet(NetOfKnownParts):
         return forked_rng(seed, self.device)
 
     def __getstate__(self) -> dict[str, Any]:
-        # skorch pickles the module by itself, by reference to its class, which fails in
-        # worker processes for a class from a notebook.  Left in the state, it is pickled
-        # by whoever pickles the net: cloudpickle, in joblib's workers.
-        if "optimizer_" in self.__dict__:
-            _ = self.optimizer_
-        state = self.__dict__.copy()
-        state.pop("_optimizer_start", None)
+        state = super().__getstate__()
         return state if state["device"] == "cpu" else moved(state, "cpu")
 
     def __setstate__(self, state: dict[str, Any]) -> None:
