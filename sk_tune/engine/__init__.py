@@ -5,6 +5,7 @@
 from sk_tune.engine._memory import expected_memory
 from sk_tune.engine._progress import Progress, callback_progress
 from sk_tune.engine._records import Fit, Trained
+from sk_tune.engine._signature import signature
 from sk_tune.engine._skorch import adopt_skorch
 from sk_tune.engine._skorch_support import reason_against_net
 from sk_tune.engine._train import fitted_estimator, train
@@ -18,5 +19,6 @@ __all__ = [
     "expected_memory",
     "fitted_estimator",
     "reason_against_net",
+    "signature",
     "train",
 ]
