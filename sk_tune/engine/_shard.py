@@ -43,8 +43,14 @@ class Shard:
     memory_limit: int
 
 
+# Takes results by position, and why some fits were trained alone.
+FitsDone = Callable[[dict[int, Trained], dict[int, str]], object]
+
+
 def train_shard(
-    shard: Shard, epoch_done: Callable[[int], None] | None = None
+    shard: Shard,
+    epoch_done: Callable[[int], None] | None = None,
+    fits_done: FitsDone | None = None,
 ) -> tuple[dict[int, Trained], dict[int, str]]:
     """Train the fits of a shard.
 
@@ -54,6 +60,8 @@ def train_shard(
         The fits.
     epoch_done : callable or None
         Called with the number of networks that finished an epoch.
+    fits_done : callable or None
+        Called with what this function returns, in parts, as fits end.
 
     Returns
     -------
@@ -62,14 +70,9 @@ def train_shard(
     solo : dict of int to str
         Why fits were trained alone that were to be rows of a fleet.
     """
-    preparer = FitPreparer()
     _keep_heap()
     with _one_thread():
-        if not shard.as_fleet:
-            return {
-                i: train_by_reference(fit, preparer) for i, fit in shard.fits.items()
-            }, {}
-        return _Fleets(shard, preparer, epoch_done).train()
+        return _Fleets(shard, epoch_done, fits_done).train()
 
 
 class _Fleets:
@@ -78,17 +81,21 @@ class _Fleets:
     def __init__(
         self,
         shard: Shard,
-        preparer: FitPreparer,
         epoch_done: Callable[[int], None] | None,
+        fits_done: FitsDone | None,
     ) -> None:
         self.shard = shard
-        self.preparer = preparer
+        self.preparer = FitPreparer()
         self.epoch_done = epoch_done
+        self.fits_done = fits_done
         self.trained: dict[int, Trained] = {}
         self.solo: dict[int, str] = {}
 
     def train(self) -> tuple[dict[int, Trained], dict[int, str]]:
-        waiting = list(self.shard.fits)
+        if not self.shard.as_fleet:
+            for index, fit in self.shard.fits.items():
+                self._end(index, train_by_reference(fit, self.preparer))
+        waiting = [index for index in self.shard.fits if index not in self.trained]
         while waiting:
             prepared = self._prepare(waiting[0])
             if prepared is not None:
@@ -111,7 +118,7 @@ class _Fleets:
                 self._train_rows(waiting, ready, (recipe, key), n_rows)
             except torch.cuda.OutOfMemoryError as error:
                 if n_rows == 1:
-                    self.trained[waiting[0]] = self._failed(waiting[0], error)
+                    self._end(waiting[0], self._failed(waiting[0], error))
                     return
                 # The fleet is made smaller; what it has finished is kept.
                 n_rows //= 2
@@ -143,7 +150,7 @@ class _Fleets:
             for position, outcome in train_fleet(rows(), fleet[0], n_rows, self.epoch_done):
                 index, prepared = taken.pop(position)
                 fit = self.shard.fits[index]
-                self.trained[index] = _to_trained(fit, prepared, outcome)
+                self._end(index, _to_trained(fit, prepared, outcome))
         except torch.cuda.OutOfMemoryError:
             raise
         except Exception as error:  # noqa: BLE001 - every fit has a result
@@ -159,13 +166,19 @@ class _Fleets:
             # What is wrong with a fit shows here at the latest.
             prepared.row()
         except Exception as error:  # noqa: BLE001 - every fit has a result
-            self.trained[index] = self._failed(index, error, time.perf_counter() - start)
+            self._end(index, self._failed(index, error, time.perf_counter() - start))
             return None
         return prepared
 
     def _train_solo(self, index: int, reason: str) -> None:
         self.solo[index] = reason
-        self.trained[index] = train_by_reference(self.shard.fits[index], self.preparer)
+        self._end(index, train_by_reference(self.shard.fits[index], self.preparer))
+
+    def _end(self, index: int, trained: Trained) -> None:
+        self.trained[index] = trained
+        if self.fits_done is not None:
+            reason = self.solo.get(index)
+            self.fits_done({index: trained}, {} if reason is None else {index: reason})
 
     def _failed(self, index: int, error: Exception, seconds: float = 0.0) -> Trained:
         return failed(self.shard.fits[index], error, seconds, "fleet")

@@ -8,7 +8,8 @@ through its estimator.  Either way the result is the same.
 
 import math
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import closing
 from dataclasses import replace
 from typing import Any
 
@@ -51,6 +52,7 @@ def train(
     engine: str = "fleet",
     memory_limit: float | None = None,
     progress: Callable[[Progress], object] | None = None,
+    trained: Callable[[dict[int, Trained]], object] | None = None,
 ) -> list[Trained]:
     """Train many networks, as few tensor programs.
 
@@ -70,6 +72,9 @@ def train(
         free if None.
     progress : callable or None, default=None
         Called with a ``Progress`` when fits end and, in this process, after each epoch.
+    trained : callable or None, default=None
+        Called with the results of fits that ended, by their position in `fits`: every
+        result once, as soon as it is here.  Who is interrupted keeps what came this way.
 
     Returns
     -------
@@ -86,6 +91,11 @@ def train(
     -----
     SkTuneWarning
         Once, if fits were trained alone that were meant for a fleet, and why.
+
+    Notes
+    -----
+    An exception that comes up in between, such as the ``KeyboardInterrupt`` of Ctrl-C or
+    one that a callable raises, is passed on after the workers have been stopped.
 
     Examples
     --------
@@ -108,35 +118,27 @@ def train(
     True
     """
     _check(fits, engine)
-    trained: dict[int, Trained] = {}
-    solo: dict[int, str | None] = {}
+    results = _Results(trained, as_fleet=engine == "fleet")
     ready: dict[int, Fit] = {}
     for i, fit in enumerate(fits):
         try:
-            ready[i], solo[i] = _with_numbers(fit), reason_for_solo(fit)
+            ready[i], results.solo[i] = _with_numbers(fit), reason_for_solo(fit)
         except Exception as error:  # noqa: BLE001 - every fit has a result
-            trained[i] = failed(fit, error, 0.0, engine)
+            results.add({i: failed(fit, error, 0.0, engine)}, {})
     n_workers = min(joblib.effective_n_jobs(n_jobs), max(1, len(ready)))
     limit = _SHARE_OF_MEMORY * available_memory() if memory_limit is None else memory_limit
-    shards = _shards(ready, solo, n_workers, int(limit / n_workers), engine)
+    shards = _shards(ready, results.solo, n_workers, int(limit / n_workers), engine)
     n_epochs = {i: ready[i].n_epochs or 0 if i in ready else 0 for i in range(len(fits))}
     reporter = ProgressReporter(progress, n_epochs)
-    if trained:
-        reporter.fits_done(trained)
-    results = (
-        _train_here(shards, reporter) if n_workers == 1 else train_shards(shards, n_jobs)
-    )
-    for position, result, message in results:
-        if result is None:
-            own = shards[position].fits
-            result = ({i: failed(f, message, 0.0, "fleet") for i, f in own.items()}, {})
-        trained |= result[0]
-        solo |= result[1]
-        reporter.fits_done(result[0])
-    if engine == "reference":
-        return [trained[i] for i in range(len(fits))]
-    _warn_of_solo([reason for reason in solo.values() if reason is not None])
-    return [replace(trained[i], solo_reason=solo.get(i) or "") for i in range(len(fits))]
+    if results.trained:
+        reporter.fits_done(results.trained)
+    if n_workers == 1:
+        _train_here(shards, reporter, results)
+    else:
+        _train_in_workers(shards, n_jobs, reporter, results)
+    if engine == "fleet":
+        _warn_of_solo([reason for reason in results.solo.values() if reason is not None])
+    return [results.trained[i] for i in range(len(fits))]
 
 
 def fitted_estimator(fit: Fit, trained: Trained) -> Any:
@@ -244,11 +246,60 @@ def _rows_per_shard(fit: Fit, memory_limit: int) -> int:
     return min(_MOST_ROWS_PER_SHARD, n_rows if n_rows > 8 else max(1, n_rows // 2))
 
 
+class _Results:
+    """What is there so far.
+
+    Parameters
+    ----------
+    tell : callable or None
+        Called with what is added.
+    as_fleet : bool
+        Whether fits that were trained alone are to say why.
+    """
+
+    def __init__(
+        self, tell: Callable[[dict[int, Trained]], object] | None, *, as_fleet: bool
+    ) -> None:
+        self.trained: dict[int, Trained] = {}
+        self.solo: dict[int, str | None] = {}
+        self._tell = tell
+        self._as_fleet = as_fleet
+
+    def add(self, trained: dict[int, Trained], solo: Mapping[int, str]) -> None:
+        """Take results, and why some were trained alone."""
+        self.solo |= solo
+        if self._as_fleet:
+            trained = {
+                i: replace(result, solo_reason=self.solo.get(i) or "")
+                for i, result in trained.items()
+            }
+        self.trained |= trained
+        if self._tell is not None:
+            self._tell(trained)
+
+
 def _train_here(
-    shards: Sequence[Shard], reporter: ProgressReporter
-) -> Iterator[tuple[int, Any, str]]:
-    for position, shard in enumerate(shards):
-        yield position, train_shard(shard, reporter.epoch_done), ""
+    shards: Sequence[Shard], reporter: ProgressReporter, results: _Results
+) -> None:
+    for shard in shards:
+        train_shard(shard, reporter.epoch_done, results.add)
+        reporter.fits_done({i: results.trained[i] for i in shard.fits})
+
+
+def _train_in_workers(
+    shards: Sequence[Shard],
+    n_jobs: int | None,
+    reporter: ProgressReporter,
+    results: _Results,
+) -> None:
+    # Closed at once if anything comes up here, so that no worker goes on.
+    with closing(train_shards(shards, n_jobs)) as ended:
+        for position, result, message in ended:
+            own = shards[position].fits
+            if result is None:
+                result = ({i: failed(f, message, 0.0, "fleet") for i, f in own.items()}, {})
+            results.add(*result)
+            reporter.fits_done({i: results.trained[i] for i in own})
 
 
 def _warn_of_solo(reasons: Sequence[str]) -> None:

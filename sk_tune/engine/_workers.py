@@ -3,8 +3,9 @@
 """Shards over the workers of whatever joblib backend is in use."""
 
 import pickle
-from collections.abc import Iterator, Sequence
+from collections.abc import Generator, Sequence
 from concurrent.futures.process import BrokenProcessPool
+from contextlib import closing
 from typing import Any
 
 import joblib
@@ -19,7 +20,7 @@ _LOST = (BrokenProcessPool, ConnectionError, EOFError)
 
 def train_shards(
     shards: Sequence[Shard], n_jobs: int | None
-) -> Iterator[tuple[int, Any, str]]:
+) -> Generator[tuple[int, Any, str], None, None]:
     """Train shards in workers, in the order in which they end.
 
     A worker that is killed takes its shard with it, and with most backends all others that
@@ -43,9 +44,10 @@ def train_shards(
     """
     missing = dict(enumerate(shards))
     try:
-        for position, result in _run(list(missing.items()), n_jobs):
-            del missing[position]
-            yield position, result, ""
+        with closing(_run(list(missing.items()), n_jobs)) as results:
+            for position, result in results:
+                del missing[position]
+                yield position, result, ""
     except _LOST:
         pass
     except (pickle.PicklingError, TypeError, AttributeError) as error:
@@ -64,7 +66,9 @@ def train_shards(
             yield position, result, ""
 
 
-def _run(shards: Sequence[tuple[int, Shard]], n_jobs: int | None) -> Iterator[Any]:
+def _run(
+    shards: Sequence[tuple[int, Shard]], n_jobs: int | None
+) -> Generator[Any, None, None]:
     try:
         parallel = joblib.Parallel(n_jobs=n_jobs, return_as="generator_unordered")
     except ValueError:

@@ -1,6 +1,11 @@
 """``train``: fits in, results out, in order; and what it leaves alone."""
 
+import os
 import random
+import signal
+import threading
+import time
+from multiprocessing import active_children
 
 import joblib
 import numpy as np
@@ -425,6 +430,99 @@ def test_progress_is_told_after_each_epoch_of_a_fleet(digits):
 
     assert [p.n_epochs_done for p in seen][:4] == [3, 6, 9, 12]
     assert np.isnan(seen[0].best_score)
+
+
+# --- What ended before the rest
+
+
+@pytest.mark.parametrize("engine", ["fleet", "reference"])
+@pytest.mark.parametrize("n_jobs", [1, 2])
+def test_every_result_is_handed_over_once(n_jobs, engine, digits):
+    """What the callable was told together is what the call returns, failures included."""
+    fits = [_fit(digits, _mlp(max_epochs=1 + i % 3), seed=i) for i in range(5)]
+    fits += [_fit(digits, _mlp(dropout=3.0)), _fit(digits, _mlp(verbose=0, width=4))]
+    told = []
+
+    with joblib.parallel_config(backend="threading"):
+        trained = train(fits, n_jobs=n_jobs, engine=engine, trained=told.append)
+
+    positions = [i for part in told for i in part]
+    assert sorted(positions) == list(range(7))
+    together = {i: result for part in told for i, result in part.items()}
+    assert all(together[i] is result for i, result in enumerate(trained))
+
+
+def test_the_reason_for_training_alone_is_handed_over_too(digits, capsys):
+    """A result that came early says what the final one says."""
+    told = {}
+
+    with pytest.warns(SkTuneWarning, match="1 networks were trained alone"):
+        train([_fit(digits, _net(Deciding)), _fit(digits)], trained=told.update)
+
+    assert told[0].solo_reason.startswith("torch.func.vmap cannot carry")
+    assert told[1].solo_reason == ""
+
+
+def test_rows_of_a_fleet_are_handed_over_as_they_end(digits):
+    """In this process nobody waits for the longest of a fleet."""
+    fits = [_fit(digits, _mlp(max_epochs=n)) for n in (1, 3, 2)]
+    seen = []
+
+    train(
+        fits,
+        trained=lambda part: seen.extend(part),
+        progress=lambda progress: seen.append("epoch") if progress.n_fits_done == 0 else 0,
+    )
+
+    assert seen == ["epoch", 0, "epoch", 2, "epoch", 1]
+
+
+@pytest.mark.parametrize("n_jobs", [1, 2])
+def test_ctrl_c_keeps_what_was_finished_and_stops_the_workers(n_jobs, digits):
+    """A fit that would train for hours is given up at once; the short one is kept."""
+    fits = [_fit(digits, _mlp(max_epochs=10**7)), _fit(digits, _mlp(max_epochs=1))]
+    kept, workers = {}, []
+
+    def keep(part):
+        kept.update(part)
+        workers.extend(_loky_workers())
+        threading.Timer(0.5, os.kill, (os.getpid(), signal.SIGINT)).start()
+
+    start = time.perf_counter()
+    with pytest.raises(KeyboardInterrupt):
+        train(fits, n_jobs=n_jobs, trained=keep)
+
+    assert time.perf_counter() - start < 60
+    assert list(kept) == [1]
+    assert len(workers) == (0 if n_jobs == 1 else 2)
+    for worker in workers:
+        worker.join(10)
+        assert not worker.is_alive()
+    (again,) = train([fits[1]], n_jobs=n_jobs)
+    np.testing.assert_array_equal(again.predictions, kept[1].predictions)
+
+
+@pytest.mark.filterwarnings("ignore:.*tasks which were still being processed")
+def test_an_error_of_the_callable_stops_the_workers_too(digits):
+    """It is the caller's, and is passed on as it is."""
+    fits = [_fit(digits, _mlp(max_epochs=10**7)), _fit(digits, _mlp(max_epochs=1))]
+    workers = []
+
+    def refuse(part):
+        workers.extend(_loky_workers())
+        raise ZeroDivisionError
+
+    with pytest.raises(ZeroDivisionError):
+        train(fits, n_jobs=2, trained=refuse)
+
+    assert len(workers) == 2
+    for worker in workers:
+        worker.join(10)
+        assert not worker.is_alive()
+
+
+def _loky_workers():
+    return [p for p in active_children() if "Loky" in type(p).__name__]
 
 
 # --- The estimator of a fit
