@@ -18,7 +18,7 @@ from torch import nn
 from torch.nn import functional as F
 
 from sk_tune import MLPClassifier, MLPRegressor, NetClassifier
-from sk_tune.engine import Fit, fitted_estimator, train
+from sk_tune.engine import Fit, _train, fitted_estimator, train
 from sk_tune.exceptions import SkTuneWarning
 
 ROWS, MONITOR = np.arange(150), np.arange(150, 200)
@@ -430,6 +430,44 @@ def test_progress_is_told_after_each_epoch_of_a_fleet(digits):
 
     assert [p.n_epochs_done for p in seen][:4] == [3, 6, 9, 12]
     assert np.isnan(seen[0].best_score)
+
+
+# --- Where it is trained
+
+
+@pytest.mark.parametrize(
+    ("max_epochs", "least", "where"),
+    [(2, 0.5, "here"), (2, 0.0, "workers"), (10**6, 0.5, "workers")],
+)
+def test_what_is_soon_done_needs_no_workers(max_epochs, least, where, digits, monkeypatch):
+    """Many epochs go to workers, however small the network."""
+    sent = []
+    monkeypatch.setattr(_train, "_LEAST_SECONDS", least)
+    monkeypatch.setattr(_train, "_train_here", lambda *_: sent.append("here"))
+    monkeypatch.setattr(_train, "_train_in_workers", lambda *_: sent.append("workers"))
+
+    with pytest.raises(KeyError):
+        train([_fit(digits, _mlp(max_epochs=max_epochs))] * 2, n_jobs=2)
+
+    assert sent == [where]
+
+
+@pytest.mark.parametrize("case", ["module", "reference"])
+def test_what_cannot_be_guessed_goes_to_workers(case, digits, monkeypatch):
+    """What users' code does, and what is trained alone."""
+    sent = []
+    monkeypatch.setattr(_train, "_LEAST_SECONDS", 0.5)
+    monkeypatch.setattr(_train, "_train_in_workers", lambda *_: sent.append("workers"))
+    estimator = _net(Functional) if case == "module" else _mlp()
+
+    with pytest.raises(KeyError):
+        train(
+            [_fit(digits, estimator)] * 2,
+            n_jobs=2,
+            engine="reference" if case == "reference" else "fleet",
+        )
+
+    assert sent == ["workers"]
 
 
 # --- What ended before the rest

@@ -54,7 +54,7 @@ class MLPProgram(Program):
             mask = self._mask(index, step, rows, h, layer) if self.dropout.active else None
             h = layer.forward(h, tensors, mask)
         self._batch = (h, tensors)
-        return _linear(h, tensors, "output", self._memory)
+        return self._output(h, tensors)
 
     def backward(self, gradient: Tensor) -> list[Tensor]:
         """Return the derivatives by the parameters at the last batch."""
@@ -77,7 +77,7 @@ class MLPProgram(Program):
         h = X
         for layer in self.layers:
             h = layer.evaluate(h, tensors)
-        return _linear(h, tensors, "output", self._memory)
+        return self._output(h, tensors)
 
     def begin_epoch(
         self,
@@ -102,6 +102,16 @@ class MLPProgram(Program):
         if found is None:
             found = self._store[key] = like.new_empty(shape)
         return found
+
+    def _output(self, h: Tensor, tensors: Tensors) -> Tensor:
+        """Return the outputs, which lie in memory with the samples last.
+
+        For few outputs this product takes half as long as the other way round, and so do
+        the loss and its derivative.
+        """
+        weight, bias = tensors["output.weight"], tensors["output.bias"]
+        out = self._memory("output.out", h, h.shape[0], weight.shape[1], h.shape[1])
+        return torch.baddbmm(bias.unsqueeze(2), weight, h.mT, out=out).mT
 
     def _mask(
         self, index: int, step: int, rows: slice, x: Tensor, layer: "_HiddenLayer"
