@@ -22,13 +22,14 @@ WAIVED_FOR_ESTIMATORS = {
     "ES01": WAIVED["ES01"],
     "PR03": "parameters are keywords; the network's own are described first",
 }
-# A sentence is all there is to say of an error, and members of an Enum are no parameters.
-WAIVED_FOR_NAMES = {"PR01": ("Error", "Warning", "Stream")}
+# A sentence is all there is to say of an error, members of an Enum are no parameters, and
+# nobody constructs a protocol.
+WAIVED_FOR_NAMES = {"PR01": ("Error", "Warning", "Stream", ".Sampler")}
 
 
 def _public_objects():
     names = [f"sk_tune.{name}" for name in sk_tune.__all__ if name != "__version__"]
-    for package in ("nets", "training", "exceptions"):
+    for package in ("nets", "training", "space", "sampler", "exceptions"):
         home = importlib.import_module(f"sk_tune.{package}")
         names += [f"sk_tune.{package}.{name}" for name in home.__all__]
     return names

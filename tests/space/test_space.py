@@ -207,7 +207,10 @@ def test_a_candidate_is_found_in_its_dict():
         ({"lr": 0.1}, "must set 'optimizer'. It is missing"),
         ({"lr": 2.0, "optimizer": "adamw"}, "value of 'lr' must be in the space. Got 2.0"),
         ({"lr": 0.1, "optimizer": "lion"}, "value of 'optimizer' must be in the space"),
-        ({"lr": 0.1, "optimizer": "adamw", "momentum": 0.5}, "Got \\['momentum'\\] as well"),
+        (
+            {"lr": 0.1, "optimizer": "adamw", "momentum": 0.5},
+            "Got \\['momentum'\\] as well",
+        ),
     ],
 )
 def test_a_candidate_of_another_space_is_refused(candidate, message):
@@ -229,6 +232,8 @@ def test_a_candidate_of_none_of_the_dicts_is_refused():
 
 
 class OnlyRvs:
+    """A distribution of the user's own."""
+
     def rvs(self, random_state=None):
         return random_state.randint(5)
 
