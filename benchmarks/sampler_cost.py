@@ -5,10 +5,10 @@
     python benchmarks/sampler_cost.py [--runs 5] [--points 10 50 100 200]
 
 One candidate is asked for and told, after so many points, in a space of six parameters (two
-logarithmic, one uniform, two integers, one of four categories).  All sides have seen the same
-points and run in turn, with matrix kernels at one thread; medians, in milliseconds a candidate.
-The scikit-optimize loop is that of its BayesSearchCV: an Optimizer with its defaults, asked for
-lists of one point.
+logarithmic, one uniform, two integers, one of four categories).  All sides have seen the
+same points and run in turn, with matrix kernels at one thread; medians, in milliseconds a
+candidate.  The scikit-optimize loop is that of its BayesSearchCV: an Optimizer with its
+defaults, asked for lists of one point.
 """
 
 import argparse
@@ -47,7 +47,7 @@ def score(candidate):
 
 
 def ours(make, points, batch):
-    """Return a function that asks one of our samplers for candidates and tells it of them."""
+    """Return a function that asks and tells one of our samplers."""
     sampler = make(as_space(SPACE))
     sampler.tell(points, [score(p) for p in points])
 

@@ -71,10 +71,10 @@ class BayesSampler:
 
     Notes
     -----
-    The model is fitted once for each `ask` that follows a `tell`, however many
-    candidates either is about, and one model is kept.  No candidate is proposed twice while
-    others remain.  Candidates that were asked for and not told yet are taken to score what
-    the model expects.
+    The model is fitted once for each `ask` that follows a `tell`, however many candidates
+    either is about, and one model is kept.  No candidate is proposed twice while others
+    remain.  Candidates that were asked for and not told yet are taken to score what the
+    model expects.
 
     Examples
     --------

@@ -52,9 +52,9 @@ class FidelitySampler:
 
     Notes
     -----
-    A new sampler is made for each `ask`, and told the points of one level only,
-    because scores after different resources cannot be compared.  No candidate is proposed
-    twice while others remain.
+    A new sampler is made for each `ask`, and told the points of one level only, because
+    scores after different resources cannot be compared.  No candidate is proposed twice
+    while others remain.
     """
 
     def __init__(

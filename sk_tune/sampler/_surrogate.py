@@ -206,7 +206,7 @@ class Other:
     """
 
     def __init__(self, regressor: Any, rng: RandomState) -> None:
-        if not is_regressor(regressor):
+        if not hasattr(regressor, "fit") or not is_regressor(regressor):
             raise ValueError(
                 "The 'base_estimator' parameter of BayesSampler must be a str among "
                 "{'auto', 'GP', 'ET', 'RF'} or a regressor whose predict takes return_std. "

@@ -250,8 +250,11 @@ class BaseSearch(BaseSearchCV):  # type: ignore[misc]
 
     def _space(self) -> Space:
         """Return what may vary."""
-        names = ("param_grid", "param_distributions", "search_spaces")
-        return as_space(next(getattr(self, n) for n in names if hasattr(self, n)))
+        # scikit-learn takes a tuple for values, scikit-optimize for the ends of a range.
+        if hasattr(self, "search_spaces"):
+            return as_space(self.search_spaces)
+        own = "param_grid" if hasattr(self, "param_grid") else "param_distributions"
+        return as_space(getattr(self, own), tuples_are_ranges=False)
 
     def _trial(self, estimator: Any, candidates: Sequence[Candidate]) -> "_Trial":
         """Return a search over some candidates that is otherwise like this one."""

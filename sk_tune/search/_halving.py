@@ -19,7 +19,6 @@ from sk_tune.schedule import HalvingPlan, Rung, halving_plan, n_promoted
 from sk_tune.search._base import BaseSearch
 from sk_tune.search._plan import PlannedRound, planned_rounds
 from sk_tune.search._rounds import Candidate, Rounds
-from sk_tune.space import as_space
 
 __all__ = ["HalvingGridSearchCV", "HalvingRandomSearchCV"]
 
@@ -386,7 +385,7 @@ class HalvingRandomSearchCV(_Halving, model_selection.HalvingRandomSearchCV):  #
         if n_candidates == "exhaust":
             # As many as let the last rung use up the resources.
             n_candidates = self.max_resources_ // self.min_resources_
-        sampler = RandomSampler(as_space(self.param_distributions), self.random_state)
+        sampler = RandomSampler(self._space(), self.random_state)
         return sampler.ask(n_candidates)
 
     def _n_candidates_planned(self, most: int, least: int) -> int:

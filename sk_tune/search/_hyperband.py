@@ -39,7 +39,7 @@ from sk_tune.search._base import BaseSearch
 from sk_tune.search._networks import network_of
 from sk_tune.search._plan import PlannedRound, planned_rounds
 from sk_tune.search._rounds import Candidate, Rounds
-from sk_tune.space import as_space
+from sk_tune.space import Space
 
 __all__ = ["HyperbandSearchCV"]
 
@@ -235,7 +235,7 @@ class HyperbandSearchCV(BaseSearch):  # type: ignore[misc]
         return int(np.nanargmax(scores))
 
     def _propose(self, rounds: Rounds, callback_ctx: Any) -> None:
-        space = as_space(self.param_distributions)
+        space = self._space()
         if self.resource_ in space.names:
             raise ValueError(
                 f"Cannot use parameter {self.resource_} as the resource since it is part "
@@ -335,7 +335,7 @@ class HyperbandSearchCV(BaseSearch):  # type: ignore[misc]
             random_state=self.random_state,
         )
 
-    def _make_sampler(self, space: Any) -> Sampler:
+    def _make_sampler(self, space: Space) -> Sampler:
         if not isinstance(self.sampler, str):
             own: Sampler = self.sampler
             return own

@@ -9,10 +9,10 @@ import numpy as np
 from sklearn import model_selection
 
 from sk_tune.estimators import with_inherited_docs
+from sk_tune.exceptions import warn_user
 from sk_tune.sampler import RandomSampler
 from sk_tune.search._base import BaseSearch
 from sk_tune.search._rounds import Rounds
-from sk_tune.space import as_space
 
 __all__ = ["RandomizedSearchCV"]
 
@@ -110,8 +110,13 @@ class RandomizedSearchCV(BaseSearch, model_selection.RandomizedSearchCV):  # typ
         self.race = race
 
     def _propose(self, rounds: Rounds, callback_ctx: Any) -> None:
-        sampler = RandomSampler(as_space(self.param_distributions), self.random_state)
-        candidates = sampler.ask(self.n_iter)
+        space = self._space()
+        candidates = RandomSampler(space, self.random_state).ask(self.n_iter)
+        if len(candidates) < self.n_iter:
+            warn_user(
+                f"The space has {space.n_points} candidates, fewer than n_iter="
+                f"{self.n_iter}. Each is evaluated once."
+            )
         search_ctx = callback_ctx.subcontext(
             task_name="search",
             max_subtasks=len(candidates) * self.n_splits_,
@@ -121,5 +126,5 @@ class RandomizedSearchCV(BaseSearch, model_selection.RandomizedSearchCV):  # typ
         search_ctx.call_on_fit_task_end(estimator=self)
 
     def _n_candidates_planned(self) -> int:
-        n_points = as_space(self.param_distributions).n_points
-        return int(self.n_iter if n_points is None else min(self.n_iter, n_points))
+        space = self._space()
+        return int(min(self.n_iter, space.n_points) if space.is_listed else self.n_iter)

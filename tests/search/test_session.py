@@ -36,7 +36,7 @@ class Picky(TransformerMixin, BaseEstimator):
 
     def fit(self, X, y=None):
         """Raise unless the row is there."""
-        if self.needs is not None and not (X == self.needs).all(axis=1).any():
+        if self.needs is not None and not (self.needs == X).all(axis=1).any():
             raise RuntimeError("the row is not there")
         return self
 
@@ -89,7 +89,7 @@ def test_without_failures_there_is_no_reason_column(net, iris):
 def test_failures_in_one_fold_stay_in_that_fold(net, iris):
     """A fold that cannot be trained is NaN, and curves and models keep their folds."""
     (_, test), *_ = CV.split(*iris)
-    unique = next(i for i in test if (iris.X == iris.X[i]).all(axis=1).sum() == 1)
+    unique = next(i for i in test if (iris.X[i] == iris.X).all(axis=1).sum() == 1)
     pipeline = Pipeline([("picky", Picky(iris.X[unique])), ("net", net)])
     search = GridSearchCV(
         pipeline, {"net__learning_rate": [0.01, 0.03]}, cv=CV, keep_models="all"
@@ -301,7 +301,7 @@ def test_a_search_that_was_interrupted_can_be_fitted_again(net, iris):
 def test_ctrl_c_keeps_other_estimators_from_running(net, iris):
     """What is no network, and was not run before Ctrl-C, is not run after it."""
     pipeline = Pipeline([("last", SVC())])
-    grid = [{"last": [net]}, {"last": [net], **{"last__hidden_layer_sizes": [(5,)]}}]
+    grid = [{"last": [net]}, {"last": [net], "last__hidden_layer_sizes": [(5,)]}]
     grid.append({"last": [LogisticRegression(max_iter=1000)]})
     search = GridSearchCV(pipeline, grid, cv=CV, progress=Stop(3))
 

@@ -107,6 +107,8 @@ def test_a_discrete_distribution_counts_its_values():
 
 
 class OnlyRvs:
+    """A distribution of the user's own."""
+
     def rvs(self, random_state=None):
         return np.float64(random_state.uniform())
 

@@ -119,10 +119,7 @@ REFUSED = [
     ({"lr": (NAN, 1.0)}, "'lr' must be finite numbers. Got \\(nan, 1.0\\)"),
     ({"lr": Real(NAN, 1.0)}, "'lr' must be finite numbers"),
     ({"lr": (0.0, np.inf)}, "'lr' must be finite numbers"),
-    (
-        {"lr": stats.uniform(0, -1)},
-        "'lr' must have parameters in their domain. Got \\(0, -1",
-    ),
+    ({"lr": stats.uniform(0, -1)}, "'lr' must have parameters in .*Got \\(0, -1"),
     ({"lr": stats.loguniform(0, 1)}, "'lr' must have parameters in their domain"),
     ({"lr": stats.loguniform}, "'lr' must be frozen"),
     ({"o": Choice({})}, "'o' must have at least one option"),

@@ -236,6 +236,8 @@ def test_a_candidate_of_none_of_the_dicts_is_refused():
 
 
 class OnlyRvs:
+    """A distribution of the user's own."""
+
     def rvs(self, random_state=None):
         return random_state.randint(5)
 
