@@ -362,7 +362,7 @@ def test_workers_change_no_result_of_networks(net, iris):
 
 
 def test_networks_inside_other_estimators_train_as_ever(net, iris, assert_same_search):
-    """A bagging classifier of networks, which is no network, gives scikit-learn's results."""
+    """A bagging classifier of networks gives the results of scikit-learn."""
     bagging = BaggingClassifier(net, n_estimators=2, random_state=0)
 
     assert_same_search(*pair(bagging, {"estimator__learning_rate": RATES}), *iris)
