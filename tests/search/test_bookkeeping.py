@@ -50,7 +50,7 @@ def test_epochs_of_warm_rungs_add_up():
 
 
 def test_epochs_that_failures_cut_are_named():
-    """A fit that failed after 1 of 5 epochs cuts 4; one that stopped early saves its rest."""
+    """Failing after 1 of 5 epochs cuts 4; stopping early after 2 saves 3."""
     spent = ledger([[net(1, 5, reason="nan"), net(2, 5)]])
 
     assert spent.epochs_cut_by_failure == 4

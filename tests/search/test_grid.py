@@ -78,7 +78,7 @@ def pair(estimator, grid, **options):
 def test_every_splitter_gives_the_results_of_scikit_learn(
     net, iris, assert_same_search, cv, is_piped
 ):
-    """Whatever the folds, overlapping or sorted by class, the results are scikit-learn's."""
+    """Whatever the folds, overlapping or sorted, the results are scikit-learn's."""
     prefix = "net__" if is_piped else ""
     estimator = piped(net) if is_piped else net
     grid = {f"{prefix}learning_rate": RATES, f"{prefix}weight_decay": [0.0, 0.1]}
@@ -124,7 +124,7 @@ def test_sample_weights_reach_every_fit_and_score(net, iris, assert_same_search,
 
 
 def test_routed_weights_go_where_they_are_asked_for(net, iris, assert_same_search):
-    """With metadata routing on, weights reach the steps that ask for them, and change them."""
+    """With metadata routing on, weights reach the steps that ask for them."""
     weight = np.where(np.arange(150) % 2, 0.1, 2.0)
     with sklearn.config_context(enable_metadata_routing=True):
         own = clone(net).set_fit_request(sample_weight=True)
@@ -230,7 +230,7 @@ SEVERAL = {"accuracy": "accuracy", "loss": "neg_log_loss", "f1": "f1_macro"}
 def test_several_metrics_are_those_of_scikit_learn(
     net, iris, assert_same_search, refit, is_piped
 ):
-    """Columns of several metrics, and the candidate that is refitted, are scikit-learn's."""
+    """Columns of several metrics, and the winner, are scikit-learn's."""
     estimator = piped(net) if is_piped else net
     name = "net__learning_rate" if is_piped else "learning_rate"
 
@@ -335,7 +335,7 @@ def test_what_is_no_network_is_searched_as_in_scikit_learn(
 
 @pytest.mark.parametrize("n_jobs", [1, 2])
 def test_networks_and_others_may_compete(net, iris, assert_same_search, n_jobs):
-    """A space that swaps the last step trains its networks as fleets, the rest as they are."""
+    """A space that swaps the last step trains its networks as fleets, and the rest."""
     pipeline = piped(SVC())
     grid = [
         {"net": [SVC()], "net__C": [0.1, 1.0]},
@@ -362,14 +362,14 @@ def test_workers_change_no_result_of_networks(net, iris):
 
 
 def test_networks_inside_other_estimators_train_as_ever(net, iris, assert_same_search):
-    """A bagging classifier of networks, which is no network, gives scikit-learn's results."""
+    """A bagging classifier of networks gives the results of scikit-learn."""
     bagging = BaggingClassifier(net, n_estimators=2, random_state=0)
 
     assert_same_search(*pair(bagging, {"estimator__learning_rate": RATES}), *iris)
 
 
 def test_y_may_be_absent(iris, assert_same_search):
-    """Without targets a search works as scikit-learn's, and has no predictions to keep."""
+    """Without targets a search works as scikit-learn's."""
     kmeans = KMeans(random_state=0, n_init=1)
     search = assert_same_search(*pair(kmeans, {"n_clusters": [2, 3]}, cv=KFold(3)), iris.X)
 

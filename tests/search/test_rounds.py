@@ -68,7 +68,7 @@ def rounds(clock, budget, seconds, *, n_splits=4, reserve=0.0):
 @pytest.mark.parametrize("seconds", [0.01, 0.3, 1.0, 2.4])
 @pytest.mark.parametrize("reserve", [0.0, 0.5])
 def test_a_budget_is_kept_within_a_tenth(clock, seconds, reserve):
-    """With steady candidates the search ends before the budget, refit included, not too soon."""
+    """With steady candidates a search and its refit end in the budget, and use it."""
     own, calls = rounds(clock, 60.0, seconds, reserve=reserve)
 
     own.evaluate([{"a": i} for i in range(10_000)])

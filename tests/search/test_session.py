@@ -56,7 +56,7 @@ def messages(caught, category):
 )
 @pytest.mark.parametrize("error_score", [np.nan, 0.0])
 def test_a_failed_candidate_says_why_and_harms_none(net, iris, bad, reason, error_score):
-    """A candidate that diverges or is invalid has the error score and a reason, once warned."""
+    """What diverges or is invalid has the error score and a reason, warned of once."""
     grid = [bad, {"learning_rate": [0.01, 0.03]}]
     search = GridSearchCV(net, grid, cv=CV, error_score=error_score)
 
@@ -187,7 +187,7 @@ def skorch_net(**params):
 
 @pytest.mark.parametrize("callbacks", [None, [("silent", Silent())]])
 def test_skorch_nets_score_as_in_scikit_learn(iris, callbacks):
-    """A plain skorch net rides a fleet, or says once why it does not; scores are the same."""
+    """A plain skorch net rides a fleet or says once why not; scores are the same."""
     X, y = iris.X.astype(np.float32), iris.y.astype(np.int64)
     net = skorch_net(callbacks=callbacks)
     grid = {"lr": [0.01, 0.1]}
@@ -236,6 +236,15 @@ def test_a_fit_of_a_users_own_is_respected(net, iris, assert_same_search):
     )
 
 
+def interrupted(search, data):
+    """Fit a search that Ctrl-C interrupts."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        with pytest.raises(KeyboardInterrupt):
+            search.fit(*data)
+    return search
+
+
 class Stop:
     """Presses Ctrl-C when a number of fits is done."""
 
@@ -260,9 +269,7 @@ def test_ctrl_c_leaves_a_usable_search(net, iris, error_score, race):
         net, WIDTHS, cv=CV, progress=Stop(3), error_score=error_score, race=race
     )
 
-    with warnings.catch_warnings(), pytest.raises(KeyboardInterrupt):
-        warnings.simplefilter("ignore")
-        search.fit(*iris)
+    interrupted(search, iris)
 
     scores = search.cv_results_["mean_test_score"]
     assert np.isfinite(scores).sum() == 1
@@ -288,9 +295,7 @@ def test_ctrl_c_before_the_first_candidate_leaves_nothing(net, iris):
 def test_a_search_that_was_interrupted_can_be_fitted_again(net, iris):
     """The next ``fit`` starts anew and leaves no trace of the interruption."""
     search = GridSearchCV(net, WIDTHS, cv=CV, progress=Stop(3))
-    with warnings.catch_warnings(), pytest.raises(KeyboardInterrupt):
-        warnings.simplefilter("ignore")
-        search.fit(*iris)
+    interrupted(search, iris)
 
     search.set_params(progress=None).fit(*iris)
 
@@ -305,9 +310,7 @@ def test_ctrl_c_keeps_other_estimators_from_running(net, iris):
     grid.append({"last": [LogisticRegression(max_iter=1000)]})
     search = GridSearchCV(pipeline, grid, cv=CV, progress=Stop(3))
 
-    with warnings.catch_warnings(), pytest.raises(KeyboardInterrupt):
-        warnings.simplefilter("ignore")
-        search.fit(*iris)
+    interrupted(search, iris)
 
     assert np.isnan(search.cv_results_["mean_test_score"][2])
 

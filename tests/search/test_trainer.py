@@ -87,7 +87,7 @@ def test_the_ledger_of_rungs_counts_by_hand(pipeline, iris):
 
 
 def test_curves_of_a_rung_tell_of_the_epochs_before(pipeline, iris):
-    """The curve of a promoted candidate begins with epoch 1, and repeats its last rung's."""
+    """The curve of a promoted candidate begins with epoch 1, as in its first rung."""
     halving = HalvingGridSearchCV(
         pipeline,
         {"net__learning_rate": [0.001, 0.01, 0.1]},
@@ -137,7 +137,8 @@ def test_a_parameter_that_cannot_be_pickled_may_climb(make_estimator, iris):
 
 def mean_curve(search, row, column):
     """Return the mean curve over folds of a candidate."""
-    curves = search.learning_curves_.query("candidate == @row")
+    curves = search.learning_curves_
+    curves = curves[curves["candidate"] == row]
     return curves.pivot(index="epoch", columns="fold", values=column).mean(axis=1)
 
 
@@ -146,7 +147,7 @@ def mean_curve(search, row, column):
     [("accuracy", "valid_score", 1), ("neg_log_loss", "valid_loss", -1)],
 )
 def test_the_best_epoch_is_scored_and_refitted(make_estimator, iris, scoring, column, sign):
-    """epochs="best" scores the best epoch of the mean curve, and trains that many in the end."""
+    """epochs="best" scores the best epoch of the mean curve, and refits for as many."""
     net = make_estimator("MLPClassifier", **HARD, learning_rate=0.1, max_epochs=12)
     rates = {"learning_rate": [0.1, 0.3]}
     search = GridSearchCV(
@@ -202,7 +203,7 @@ def test_curves_are_those_of_the_reference_engine(make_estimator, iris):
             own = net.set_params(learning_rate=rate)
             fit = Fit(estimator=own, X=iris.X, y=iris.y, rows=rows, monitor=test)
             (alone,) = train([fit], engine="reference")
-            curve = curves.query("candidate == @row and fold == @fold")
+            curve = curves[(curves["candidate"] == row) & (curves["fold"] == fold)]
             np.testing.assert_allclose(curve["train_loss"], alone.train_loss, atol=1e-9)
             np.testing.assert_allclose(curve["valid_loss"], alone.monitor_loss, atol=1e-9)
             np.testing.assert_allclose(curve["valid_score"], alone.monitor_score, atol=1e-9)
