@@ -25,6 +25,7 @@ from typing import Any
 import numpy as np
 import torch
 from measure import describe_machine, medians
+from plain_net import Net
 from sklearn.datasets import load_digits
 from sklearn.ensemble import BaggingClassifier, StackingClassifier
 from sklearn.model_selection import GridSearchCV, cross_val_score, learning_curve
@@ -38,25 +39,6 @@ from sk_tune import MLPClassifier, fleet
 
 X, Y = load_digits(return_X_y=True)
 X, Y = X.astype(np.float32), Y.astype(np.int64)
-
-
-class Net(nn.Module):
-    """The same network as a module for skorch."""
-
-    def __init__(self, p=0.1):
-        super().__init__()
-        self.layers = nn.Sequential(
-            nn.Linear(64, 64),
-            nn.ReLU(),
-            nn.Dropout(p),
-            nn.Linear(64, 64),
-            nn.ReLU(),
-            nn.Dropout(p),
-            nn.Linear(64, 10),
-        )
-
-    def forward(self, x):
-        return self.layers(x)
 
 
 def skorch_net(n_epochs: int) -> Any:
@@ -101,7 +83,7 @@ def cases(net: Any) -> list[Case]:
     members = [(f"net{i}", pipe) for i in range(3)]
 
     def grid(n: int) -> Any:
-        # Every eighth candidate has each of the dropouts, and rates cost the same.
+        # Fewer rates, which all cost the same.
         values = {rates: list(np.logspace(-3.5, -2, 8 // n)), drops: [0.0, 0.2, 0.4]}
         return GridSearchCV(pipe, values, cv=5, n_jobs=2, refit=False).fit(X, Y)
 

@@ -36,8 +36,9 @@ __all__ = ["FleetReport", "Session"]
 
 Task = Callable[[], Any]
 
-# Multiplications of a pass over the training rows up to which threads of torch cost more by
-# waiting for each other than they save; on a busy machine a hundred times more.
+# Multiplications of a pass over the training rows up to which a task is replayed in one
+# thread: on a busy machine threads of torch wait for each other longer than they compute.
+# A choice, not a measured optimum.
 _SMALL = 5e7
 
 
