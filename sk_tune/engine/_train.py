@@ -11,7 +11,7 @@ from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import closing
 from dataclasses import replace
-from typing import Any
+from typing import Any, NamedTuple
 
 import joblib
 import torch
@@ -49,6 +49,8 @@ _MOST_ROWS_PER_SHARD = 32
 # What takes less in all is trained in this process: workers that run already would save
 # half of it, and such that have yet to start take longer to import torch.
 _LEAST_SECONDS = 0.5
+# Bytes of a fold from which on a worker should hold few folds at a time.
+_LARGE_FOLD = 4 * 2**20
 
 
 def train(
@@ -234,10 +236,13 @@ def _shards(
             key: _plan([fits[i] for i in members], key, limit)
             for key, members in groups.items()
         }
-        if sum(seconds for _, seconds in plans.values()) < _LEAST_SECONDS:
+        if sum(plan.seconds for plan in plans.values()) < _LEAST_SECONDS:
             n_workers = 1
         else:
-            per_shard = {key: n_fits for key, (n_fits, _) in plans.items()}
+            per_shard = {key: plan.per_shard for key, plan in plans.items()}
+            for key, plan in plans.items():
+                if plan.fold_bytes > _LARGE_FOLD:
+                    groups[key] = _by_fold(fits, groups[key])
     shards = []
     for key, members in groups.items():
         n_shards = n_workers * math.ceil(len(members) / (n_workers * per_shard[key]))
@@ -254,22 +259,39 @@ def _shards(
     return shards, n_workers
 
 
-def _plan(fits: Sequence[Fit], key: Any, memory_limit: int) -> tuple[int, float]:
-    """Return the fits of a shard, and about how many seconds all of them take."""
+class _Plan(NamedTuple):
+    """How fits of one signature are cut, and about how many seconds all of them take."""
+
+    per_shard: int
+    seconds: float = math.inf
+    fold_bytes: int = 0
+
+
+def _plan(fits: Sequence[Fit], key: Any, memory_limit: int) -> _Plan:
     if key is None:
-        return 1, math.inf
+        return _Plan(1)
     if hasattr(fits[0].estimator, "module"):
         # What a user's code does when it builds a network, it does to a worker only.
-        return _MOST_ROWS_PER_SHARD, math.inf
+        return _Plan(_MOST_ROWS_PER_SHARD)
     try:
         prepared = prepare(fits[0], FitPreparer())
         row = prepared.row()
         n_rows = rows_at_a_time(row, prepared.recipe()[0], memory_limit)
     except Exception:  # noqa: BLE001 - the worker reports what is wrong with a fit
-        return _MOST_ROWS_PER_SHARD, math.inf
+        return _Plan(_MOST_ROWS_PER_SHARD)
     per_shard = min(_MOST_ROWS_PER_SHARD, n_rows if n_rows > 8 else max(1, n_rows // 2))
     n_epochs = sum(fit.n_epochs or 1 for fit in fits)
-    return per_shard, n_epochs * seconds_per_epoch(row, prepared.recipe()[0])
+    seconds = n_epochs * seconds_per_epoch(row, prepared.recipe()[0])
+    return _Plan(per_shard, seconds, row.train.X.nbytes)
+
+
+def _by_fold(fits: dict[int, Fit], members: Sequence[int]) -> list[int]:
+    """Bring fits on the same rows of the same data together, so that a shard has few."""
+    folds: dict[Any, list[int]] = {}
+    for i in members:
+        fit = fits[i]
+        folds.setdefault((id(fit.X), id(fit.y), id(fit.rows)), []).append(i)
+    return [i for own in folds.values() for i in own]
 
 
 class _Results:

@@ -470,6 +470,29 @@ def test_what_cannot_be_guessed_goes_to_workers(case, digits, monkeypatch):
     assert sent == ["workers"]
 
 
+@pytest.mark.parametrize(("large", "n_folds"), [(10**9, 4), (1000, 1)])
+def test_a_shard_has_few_folds_where_folds_are_large(large, n_folds, digits, monkeypatch):
+    """So that a worker holds few at a time; the results stay in the order of the fits."""
+    monkeypatch.setattr(_train, "_LARGE_FOLD", large)
+    monkeypatch.setattr(_train, "_MOST_ROWS_PER_SHARD", 8)
+    folds = [np.arange(200)[np.arange(200) % 5 != k] for k in range(4)]
+    fits = [_fit(digits, rows=folds[i % 4], seed=i) for i in range(32)]
+    shards = []
+    train_shards = _train.train_shards
+
+    def note(own, n_jobs):
+        shards.extend(own)
+        return train_shards(own, n_jobs)
+
+    monkeypatch.setattr(_train, "train_shards", note)
+    with joblib.parallel_config(backend="threading"):
+        trained = train(fits, n_jobs=2)
+
+    assert len(shards) == 4
+    assert [len({id(f.rows) for f in s.fits.values()}) for s in shards] == [n_folds] * 4
+    assert [t.state.seed for t in trained] == list(range(32))
+
+
 # --- What ended before the rest
 
 

@@ -44,8 +44,9 @@ def _cross_entropy(
     log_p = torch.log_softmax(outputs.mT, dim=1)
     index = targets.unsqueeze(1)
     losses = log_p.gather(1, index).squeeze(1).neg_()
+    hit: Tensor | float
     if smoothing is None:
-        gradient, hit = log_p.exp_(), outputs.new_ones(())
+        gradient, hit = log_p.exp_(), 1
     else:
         s = smoothing.view(-1, 1, 1)
         losses = torch.lerp(losses, -log_p.mean(dim=1), s.squeeze(-1))
