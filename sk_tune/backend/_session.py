@@ -28,18 +28,13 @@ from sk_tune.adoption import FitRequested, adoption
 from sk_tune.backend._fingerprint import data_fingerprint, params_fingerprint
 from sk_tune.backend._random_states import kept_random_states
 from sk_tune.backend._task_copy import copy_task
-from sk_tune.engine import Fit, Progress, Trained, signature, train
+from sk_tune.engine import Fit, Progress, Trained, is_small, signature, train
 from sk_tune.estimators import NetworkEstimator, first_seed, resolve_seed
 from sk_tune.training import TrainingState
 
 __all__ = ["FleetReport", "Session"]
 
 Task = Callable[[], Any]
-
-# Multiplications of a pass over the training rows up to which a task is replayed in one
-# thread: on a busy machine threads of torch wait for each other longer than they compute.
-# A choice, not a measured optimum.
-_SMALL = 5e7
 
 
 @dataclass(slots=True, kw_only=True)
@@ -304,7 +299,7 @@ class Session:
             Its training data.
         """
         if self._n_threads is not None:
-            small = state is not None and _is_small(state, X)
+            small = state is not None and is_small(state, X)
             torch.set_num_threads(1 if small else self._n_threads)
 
     @contextmanager
@@ -431,14 +426,6 @@ def _kind(fit: Fit, trained: Trained) -> Any:
     """Return what rows of one fleet have in common, users' modules included."""
     weights = {} if trained.state is None else trained.state.weights
     return (*signature(fit), *((name, w.shape) for name, w in weights.items()))
-
-
-def _is_small(state: TrainingState, X: Any) -> bool:
-    """Return whether a network of plain layers multiplies few numbers."""
-    weights = state.weights.values()
-    if np.ndim(X) != 2 or any(w.ndim > 2 for w in weights):
-        return False
-    return len(X) * sum(w.size for w in weights) <= _SMALL
 
 
 def _seed_key(estimator: Any) -> int | None:

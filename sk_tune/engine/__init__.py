@@ -8,6 +8,7 @@ from sk_tune.engine._records import Fit, Trained
 from sk_tune.engine._signature import signature
 from sk_tune.engine._skorch import adopt_skorch
 from sk_tune.engine._skorch_support import reason_against_net
+from sk_tune.engine._threads import is_small, one_thread
 from sk_tune.engine._train import fitted_estimator, train
 
 __all__ = [
@@ -18,6 +19,8 @@ __all__ = [
     "callback_progress",
     "expected_memory",
     "fitted_estimator",
+    "is_small",
+    "one_thread",
     "reason_against_net",
     "signature",
     "train",

@@ -22,7 +22,7 @@ from sklearn.pipeline import Pipeline
 from sk_tune._compat import FoldTask, fold_task
 from sk_tune.adoption import adoption
 from sk_tune.backend import Job
-from sk_tune.engine import Trained
+from sk_tune.engine import Trained, is_small, one_thread
 from sk_tune.estimators import take_rows
 from sk_tune.exceptions import TrainingFailedError, warn_user
 from sk_tune.search._bookkeeping import search_ledger
@@ -272,7 +272,9 @@ class SearchSession:
                 self._run_in_workers(others)
 
     def _run_adopting(self, work: Work) -> None:
-        with self._lent_memory(work), adoption(_Answer(work.trained, work.state)):
+        small = work.state is not None and is_small(work.state, work.task.X)
+        answer = _Answer(work.trained, work.state)
+        with self._lent_memory(work), adoption(answer), one_thread(wanted=small):
             work.job.run()
         trained = work.trained
         if work.job.error is not None or trained is None:

@@ -19,6 +19,7 @@ from sk_tune import MLPClassifier, NetClassifier, fleet
 from sk_tune.adoption import FitRequested, adoption
 from sk_tune.backend import _session
 from sk_tune.backend._session import FleetReport, Recorder, Replayer, Session
+from sk_tune.engine import _threads
 from sk_tune.exceptions import SkTuneWarning
 
 X, Y = load_iris(return_X_y=True)
@@ -179,7 +180,7 @@ def test_small_networks_are_replayed_in_one_thread(session, monkeypatch):
 
     assert threads() == [1, 1]
     assert torch.get_num_threads() == 3
-    monkeypatch.setattr(_session, "_SMALL", 10.0)
+    monkeypatch.setattr(_threads, "_SMALL", 10.0)
     assert threads() == [3, 3]
 
 

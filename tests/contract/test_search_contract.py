@@ -22,6 +22,7 @@ import sk_tune
 # Name, parameter of the space, and options that keep a search small.  A search of another
 # name joins the suite with a line here.
 SEARCHES = {
+    "BayesSearchCV": ("search_spaces", {"n_iter": 3, "random_state": 0}),
     "GridSearchCV": ("param_grid", {}),
     "HalvingGridSearchCV": (
         "param_grid",
@@ -31,6 +32,16 @@ SEARCHES = {
         "param_distributions",
         {"factor": 2, "n_candidates": 3, "min_resources": 40, "random_state": 0},
     ),
+    "HyperbandSearchCV": (
+        "param_distributions",
+        {
+            "resource": "n_samples",
+            "factor": 2,
+            "min_resources": 75,
+            "random_state": 0,
+        },
+    ),
+    "RandomizedSearchCV": ("param_distributions", {"n_iter": 3, "random_state": 0}),
 }
 CV = StratifiedKFold(3, shuffle=True, random_state=1)
 RATES = [0.001, 0.01, 0.03]
@@ -172,16 +183,18 @@ def test_data_given_are_not_changed(net, iris, name):
 
 
 def _checked():
-    """Return searches as scikit-learn's own checks build them."""
+    """Return searches as scikit-learn's own checks build them, one of a regressor."""
     for name, (parameter, own) in SEARCHES.items():
         options = {**own, "cv": 2, "error_score": "raise"}
         if name.startswith("Halving"):
             options["min_resources"] = "smallest"
-        for estimator, space in (
-            (Ridge(), {"alpha": [0.1, 1.0]}),
-            (LogisticRegression(), {"C": [0.1, 1.0]}),
-        ):
-            yield getattr(sk_tune, name)(estimator, **{parameter: space, **options})
+        if name == "HyperbandSearchCV":
+            # The checks have too few rows for rungs of samples.
+            options |= {"resource": "max_iter", "min_resources": 50, "max_resources": 100}
+        search = getattr(sk_tune, name)
+        yield search(LogisticRegression(), **{parameter: {"C": [0.1, 1.0]}, **options})
+        if name == "GridSearchCV":
+            yield search(Ridge(), **{parameter: {"alpha": [0.1, 1.0]}, **options})
 
 
 # Those that scikit-learn declares for its own searches, with its reasons.
