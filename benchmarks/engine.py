@@ -571,8 +571,8 @@ def memory(options):
         batch_size=1024,
         wanted={},
     )
-    # Workers start and import before anything is measured.
-    by_engine(fits_of(case, case.candidates[:2], *table(1000, 50, 2)))
+    # Workers start and import before anything is measured; less would be trained here.
+    by_engine(fits_of(case, case.candidates[:40], *table(20_000, 50, 2)))
     before = resident()
     X, y = case.load()
     data = X.nbytes + y.nbytes
