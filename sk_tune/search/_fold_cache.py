@@ -138,6 +138,8 @@ class FoldCache:
             function.__name__,
             *keys,
             params_fingerprint(transformer),
+            # What set_output chose is no parameter.
+            repr(vars(transformer).get("_sklearn_output_config")),
             joblib.hash(metadata) if metadata else None,
         )
         n_fitted = self._store.n_fitted

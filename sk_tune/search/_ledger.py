@@ -109,6 +109,8 @@ class Ledger(EpochAccount):
         Fits that failed.
     n_rows : int
         Fits that were trained as rows of fleets.
+    epochs_trained_again : int, default=0
+        Epochs trained once more to get to the best one, with epochs="best".
     solo_reasons : mapping of str to int, default=empty
         Why fits were trained one at a time, and how many for each reason.
     seconds_preparing : float, default=0.0
@@ -127,6 +129,7 @@ class Ledger(EpochAccount):
 
     n_failed: int = 0
     n_rows: int = 0
+    epochs_trained_again: int = 0
     solo_reasons: Mapping[str, int] = field(default_factory=dict)
     seconds_preparing: float = 0.0
     seconds_training: float = 0.0
@@ -148,6 +151,7 @@ class Ledger(EpochAccount):
             ["in fleets", self.n_rows],
             ["one at a time", self.n_solo],
             ["epochs trained", self.epochs_trained],
+            ["trained again to the best epoch", self.epochs_trained_again],
             ["epochs if all were trained to the end", self.epochs_full],
             ["saved by pruning", self.epochs_saved_by_pruning],
             ["saved by early stopping", self.epochs_saved_by_early_stopping],

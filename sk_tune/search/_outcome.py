@@ -58,6 +58,8 @@ class Outcome:
         Epochs that were trained for it.
     n_resumed : int
         Epochs that it went on from, which were not trained again.
+    n_again : int
+        Epochs that were trained once more to get to the best one.
     n_granted, n_granted_before : int
         Epochs that it might have behind it now, and before this rung.
     seconds : float
@@ -78,6 +80,7 @@ class Outcome:
     held: Held | None = None
     n_epochs: int = 0
     n_resumed: int = 0
+    n_again: int = 0
     n_granted: int = 0
     n_granted_before: int = 0
     seconds: float = 0.0

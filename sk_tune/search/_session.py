@@ -293,6 +293,7 @@ class SearchSession:
             held=None if failed else _held_by_engine(work),
             n_epochs=max(0, len(trained.train_loss) - n_before),
             n_resumed=n_before,
+            n_again=work.n_epochs_again,
             n_granted=work.n_epochs,
             n_granted_before=work.n_epochs_before,
             seconds=trained.seconds,

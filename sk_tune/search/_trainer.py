@@ -185,7 +185,11 @@ class Trainer:
         again: list[tuple[Work, Fit]] = []
         for row, own in by_row.items():
             curves = [_curve(w.state, options.prefers_loss) for w in own if w.state]
-            n_epochs = self.best_epochs[row] = best_epoch(_as_rows(curves))
+            rows = _as_rows(curves)
+            if np.isnan(rows).any(axis=0).all():
+                # Held-out rows that the network cannot take tell of no epoch.
+                continue
+            n_epochs = self.best_epochs[row] = best_epoch(rows)
             again += [
                 (work, replace(work.fit, state=None, n_epochs=n_epochs))
                 for work, curve in zip(own, curves, strict=True)
@@ -202,6 +206,7 @@ class Trainer:
                 continue
             # Curves are those of the whole training, predictions those of its best epoch.
             if short.state is not None:
+                work.n_epochs_again = len(short.train_loss)
                 seconds = long.seconds + short.seconds
                 work.trained = replace(long, predictions=short.predictions, seconds=seconds)
 

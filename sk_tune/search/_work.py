@@ -83,6 +83,8 @@ class Work:
         Epochs that the network has behind it afterwards, those of earlier rungs included.
     n_epochs_before : int, default=0
         Epochs that earlier rungs granted it.
+    n_epochs_again : int, default=0
+        Epochs that were trained once more to get to the best one.
     trained : Trained or None, default=None
         What the engine made of the fit.
     state : TrainingState or None, default=None
@@ -100,6 +102,7 @@ class Work:
     key: Any = None
     n_epochs: int = 0
     n_epochs_before: int = 0
+    n_epochs_again: int = 0
     trained: Trained | None = None
     state: TrainingState | None = None
     outcome: Outcome | None = None

@@ -162,7 +162,7 @@ def test_a_ledger_prints_counts_seconds_and_reasons(ledger):
     """Short enough to read, and each reason in a line."""
     lines = str(ledger).splitlines()
 
-    counts = dict(line.rsplit(maxsplit=1) for line in lines[1:12])
+    counts = dict(line.rsplit(maxsplit=1) for line in lines[1:13])
     assert counts["fits"] == "8"
     assert counts["epochs trained"] == "40"
     assert counts["saved by warm start"] == "0"

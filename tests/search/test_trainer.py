@@ -168,6 +168,10 @@ def test_the_best_epoch_is_scored_and_refitted(make_estimator, iris, scoring, co
             )
     curve = sign * mean_curve(search, search.best_index_, column)
     assert search.best_estimator_.n_epochs_ == curve.idxmax()
+    epochs = [(sign * mean_curve(search, row, column)).idxmax() for row in (0, 1)]
+    assert search.ledger_.epochs_trained_again == len(search.models_[0]) * sum(
+        epoch for epoch in epochs if epoch < 12
+    )
 
 
 def test_the_best_epoch_with_early_stopping_is_one_that_all_folds_reached(
