@@ -25,7 +25,7 @@ _MAX_COST = 4
 _MAX_FAILED_BATCHES = 3
 # The best network, alone in one thread, takes longer than its share of a fleet did, and
 # may be one of the most expensive.
-_REFIT_COST = 4.0
+_REFIT_COST = 2.0
 
 
 class TableSearchCV(RandomizedSearchCV):
