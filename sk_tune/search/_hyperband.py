@@ -10,8 +10,8 @@ References
    optimization at scale. ICML 2018.
 """
 
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 from numbers import Integral
 from typing import Any, ClassVar
 
@@ -370,9 +370,11 @@ class HyperbandSearchCV(BaseSearch):  # type: ignore[misc]
             self._most_resources(n_samples),
             self.factor,
         )
+        space = self._space()
+        n_left = space.n_points if space.is_listed else None
         return tuple(
             round_
-            for bracket in brackets
+            for bracket in _limited(brackets, n_left)
             for round_ in planned_rounds(
                 bracket.rungs,
                 n_folds=n_folds,
@@ -383,6 +385,22 @@ class HyperbandSearchCV(BaseSearch):  # type: ignore[misc]
 
     def _resource_in_plan(self) -> str:
         return self.resource
+
+
+def _limited(brackets: Sequence[Bracket], n_candidates: int | None) -> Iterator[Bracket]:
+    """Yield what is left of brackets in a space of so few candidates."""
+    for bracket in brackets:
+        if n_candidates is None:
+            yield bracket
+            continue
+        rungs = [
+            replace(rung, n_candidates=min(rung.n_candidates, n_candidates))
+            for rung in bracket.rungs
+        ]
+        if not n_candidates:
+            return
+        n_candidates -= rungs[0].n_candidates
+        yield replace(bracket, rungs=tuple(rungs))
 
 
 def _promote(run: _Running, scores: Any) -> None:

@@ -339,3 +339,16 @@ def test_a_sampler_that_cannot_be_is_refused_before_the_search(net, iris, monkey
         search.fit(*iris)
 
     assert not calls
+
+
+def test_a_plan_knows_that_a_space_has_few_candidates(net, iris):
+    """Brackets that find no candidate left do not run; the plan says so."""
+    grid = {"learning_rate": [0.001, 0.002, 0.003, 0.01, 0.02, 0.03]}
+    search = HyperbandSearchCV(net, grid, max_resources=4, factor=2, cv=CV, random_state=0)
+
+    plan = search.plan()
+    search.fit(*iris)
+
+    assert plan.n_candidates == search.ledger_.n_candidates == 6
+    assert plan.n_epochs == search.ledger_.epochs_trained
+    assert [r.n_resources for r in plan.rounds] == _rounds_done(search.cv_results_)
