@@ -19,7 +19,7 @@ from sklearn.pipeline import Pipeline
 from sklearn.preprocessing import StandardScaler
 
 from sk_tune import GridSearchCV, HalvingGridSearchCV, HyperbandSearchCV, fleet
-from sk_tune.exceptions import TrainingFailedError
+from sk_tune.exceptions import TrainingDivergedError
 
 CV = StratifiedKFold(3, shuffle=True, random_state=1)
 GRID = {"learning_rate": [0.003, 0.03]}
@@ -286,7 +286,7 @@ def test_a_refit_that_fails_says_why(net, iris):
 
     with (
         pytest.warns(Warning, match="3 fits failed|non-finite"),
-        pytest.raises(TrainingFailedError, match="learning_rate"),
+        pytest.raises(TrainingDivergedError, match="learning_rate"),
     ):
         search.fit(*iris)
 
