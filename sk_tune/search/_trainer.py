@@ -21,7 +21,7 @@ from sk_tune.exceptions import SkTuneWarning
 from sk_tune.search._curves import best_epoch
 from sk_tune.search._fold_cache import FoldCache
 from sk_tune.search._networks import FitMaker
-from sk_tune.search._work import SearchOptions, Work, candidate_fingerprint
+from sk_tune.search._work import SearchOptions, Work, candidate_fingerprint, fit_name
 from sk_tune.training import TrainingState
 
 __all__ = ["Trainer"]
@@ -81,7 +81,7 @@ class Trainer:
         options : SearchOptions
             Of the search.
         """
-        fit = self._maker.make(work.task, f"candidate {work.row}, fold {work.task.fold}")
+        fit = self._maker.make(work.task, fit_name(work.row, work.task.fold))
         if fit is None:
             return
         work.fit, work.n_epochs = fit, int(fit.estimator.max_epochs)
