@@ -194,7 +194,8 @@ class HyperbandSearchCV(BaseSearch):  # type: ignore[misc]
         self._n_samples_orig = num_samples(X)
         self.max_resources_ = self._most_resources(self._n_samples_orig)
         n_folds = self._checked_cv_orig.get_n_splits(X, y, **split_params)
-        n_classes = len(np.unique(y)) if is_classifier(self.estimator) else 1
+        counts_classes = self.resource == "n_samples" and is_classifier(self.estimator)
+        n_classes = len(np.unique(y)) if counts_classes else 1
         self.brackets_ = hyperband_brackets(
             self._least_resources(n_folds, n_classes), self.max_resources_, self.factor
         )
