@@ -55,8 +55,18 @@ _FUNCTIONS: dict[Any, Callable[..., nn.Module]] = {
 }
 # Arguments that torch's own functions pass on, and that change nothing.
 _WITHOUT_MEANING = {"inplace", "_stacklevel"}
-# Stands for the number of samples.
-_N_SAMPLES = object()
+
+
+class _NumberOfSamples:
+    """Stands for the number of samples, which no decision may depend on."""
+
+    __hash__ = None  # type: ignore[assignment]
+
+    def __eq__(self, other: object) -> bool:
+        raise TypeError("The module asks how many samples there are.")
+
+    def __bool__(self) -> bool:
+        raise TypeError("The module asks how many samples there are.")
 
 
 class Link(NamedTuple):
@@ -145,15 +155,13 @@ class _Path:
             raise AttributeError(name)
         return partial(self.call, name)
 
-    @property
-    def shape(self) -> tuple[object]:
-        return (_N_SAMPLES,)
+    def size(self, dim: int) -> _NumberOfSamples:
+        if dim != 0:
+            raise ValueError("The module asks how many units there are.")
+        return _NumberOfSamples()
 
-    def size(self, dim: int) -> object:
-        return self.shape[dim]
-
-    def view(self, *shape: object) -> "_Path":
-        if shape != (_N_SAMPLES, -1):
+    def view(self, first: object, units: int) -> "_Path":
+        if not isinstance(first, _NumberOfSamples) or units != -1:
             raise ValueError("The result has another form than samples by units.")
         return self.after(Link("", nn.Flatten()))
 
