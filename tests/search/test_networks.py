@@ -191,9 +191,10 @@ def test_tables_of_every_kind_are_joined(kind):
 
 
 def test_transformers_that_use_joblib_share_their_rows(make_estimator, iris, monkeypatch):
-    """A ColumnTransformer calls joblib; its candidates still train on one table per fold."""
+    """A ColumnTransformer calls joblib; candidates still train on one table per fold."""
     columns = ColumnTransformer([("scale", StandardScaler(), [0, 1, 2, 3])])
-    pipeline = Pipeline([("columns", columns), ("net", make_estimator("MLPClassifier"))])
+    net = make_estimator("MLPClassifier")
+    pipeline = Pipeline([("columns", columns), ("net", net)])
     asked, train = [], _trainer.train
 
     def noting(fits, **options):
