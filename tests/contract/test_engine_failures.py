@@ -3,6 +3,7 @@
 import os
 import re
 import threading
+import time
 
 import numpy as np
 import pytest
@@ -316,15 +317,20 @@ def test_what_cannot_be_sent_to_a_worker_costs_one_fit(digits):
 # --- Workers that die
 
 
-def _deadly_module(marker, *, always):
+def _deadly_module(marker, *, always, after=None):
     """Return a module that ends its process, the first time or whenever it is made.
 
-    It is defined in a function so that it travels to the workers by value.
+    It is defined in a function so that it travels to the workers by value.  It waits, not
+    for ever, until another one has begun, if `after` names its marker.
     """
 
     class Deadly(nn.Module):
         def __init__(self, n_features, n_outputs):
             super().__init__()
+            for _ in range(0 if after is None else 200):
+                if after.exists():
+                    break
+                time.sleep(0.1)
             if always or not marker.exists():
                 marker.touch()
                 os._exit(1)
@@ -339,9 +345,9 @@ def _deadly_module(marker, *, always):
 def test_a_worker_that_dies_costs_at_most_its_shard(digits, tmp_path):
     """What was lost is tried once more; what is lost again is reported as failed."""
     once = _deadly_module(tmp_path / "once", always=False)
-    always = _deadly_module(tmp_path / "always", always=True)
+    # The one that dies once does so in the first round, and not when it is tried again.
+    always = _deadly_module(tmp_path / "always", always=True, after=tmp_path / "once")
     good = _good(digits)
-    # Costly shards come first, so that the one that dies once does so in the first round.
     fits = [
         good[0],
         _fit(digits, _net(always, max_epochs=1)),
