@@ -1,0 +1,6 @@
+def print_report(*a):
+    pass
+
+
+def draw(*a):
+    pass
