@@ -16,8 +16,9 @@ over a skorch net where that was run (the first --peer-seeds seeds), else by sk_
 the same candidates.  What random search pays for it are its seconds and epochs to the end.
 What another side pays is read off its curve: the best mean score so far among candidates
 with all epochs, and what all candidates on all folds have cost until then.  A search that
-ends without the target starts anew with the next seed, as Hyperband does in its paper,
-while a pass fits into the epochs of random search; after that it counts as not reached.
+ends without the target starts anew with another seed, as Hyperband does in its paper, at
+most twice and while a pass fits into the epochs of random search; after that the target
+counts as not reached.  Optuna goes on with its study until it has spent these epochs.
 
 Seconds are without the refit and without the start of workers; sides in turn.  Results are
 added to --results, a line for each case, seed and side, and replace what is there.
@@ -76,9 +77,12 @@ N_FOLDS = 3
 FACTOR = 3
 MAX_EPOCHS = 27
 QUICK_EPOCHS = 9
-MOST_ROWS = 5000
+# Of the tables, drawn once.
+MOST_ROWS = 3000
+QUICK_ROWS = 1000
+MOST_PASSES = 3
 SPACE = {
-    "batch_size": [32, 64, 128],
+    "batch_size": [64, 128, 256],
     "dropout": uniform(0, 0.5),
     "learning_rate": loguniform(1e-4, 3e-2),
     "n_layers": [1, 2],
@@ -168,7 +172,9 @@ class Task:
         self.case, self.seed, self.max_epochs = CASES[name], seed, max_epochs
         X, y = self.case.load()
         if most_rows is not None:
-            X, y = X[:most_rows], y[:most_rows]
+            # Evenly, for MNIST comes class by class.
+            stride = len(X) // most_rows
+            X, y = X[::stride], y[::stride]
         y = np.asarray(y)
         is_regression = self.case.is_regression
         self.X, self.X_test, y, y_test = train_test_split(
@@ -248,6 +254,8 @@ class Pass:
     epochs: int
     test: float
     parts: dict[str, float]
+    # Of what goes on after the pass as such, seconds and epochs in all.
+    total: tuple[float, int] | None = None
 
 
 class RoundClock:
@@ -281,7 +289,9 @@ class RoundClock:
 def our_search(make, task, seed):
     search = make(task, seed)
     clock = RoundClock()
+    start = time.perf_counter()
     search.set_callbacks(clock).fit(task.X, task.y)
+    seconds = time.perf_counter() - start - search.refit_time_
     results, ledger = search.cv_results_, search.ledger_
     granted = epochs_of_rows(results, task.max_epochs)
     if ledger.n_failed or ledger.n_solo or sum(granted) != ledger.epochs_trained:
@@ -296,10 +306,12 @@ def our_search(make, task, seed):
             points.append((passed, int(sum(granted[:row])), float(scores.max())))
     if row != len(granted):
         raise RuntimeError(f"{row} of {len(granted)} candidates were in rounds.")
+    # What follows the last round is part of the search, too.
+    points[-1] = (seconds, *points[-1][1:])
     parts = ("preparing", "training", "scoring", "sampling")
     return Pass(
         points=points,
-        seconds=clock.rounds()[-1][0],
+        seconds=seconds,
         epochs=int(ledger.epochs_trained),
         test=float(search.score(task.X_test, task.y_test)),
         parts={name: round(getattr(ledger, f"seconds_{name}"), 3) for name in parts},
@@ -471,6 +483,7 @@ def optuna_study(task, seed, target):
         first[-1][1],
         float(test),
         parts,
+        total=points[-1][:2],
     )
 
 
@@ -596,7 +609,9 @@ def run_side(name, task, target):
                 best = score
                 points.append((round(seconds + passed, 3), epochs + spent, score))
         seconds, epochs = seconds + own.seconds, epochs + own.epochs
-        if name in ONE_PASS or best >= target or epochs + own.epochs > task.budget:
+        if name in ONE_PASS or best >= target or len(passes) == MOST_PASSES:
+            break
+        if epochs + own.epochs > task.budget:
             break
     first = passes[0]
     return {
@@ -605,9 +620,11 @@ def run_side(name, task, target):
         "curve": points,
         "seconds": round(first.seconds, 3),
         "epochs": first.epochs,
+        "budget": task.budget,
         "final": max(p[2] for p in first.points if p[1] <= first.epochs),
         "test": first.test,
         "passes": len(passes),
+        "spent": [round(total, 3) for total in first.total or (seconds, epochs)],
         "parts": first.parts,
         "others": round(watch.read()[2], 3),
     }
@@ -651,7 +668,8 @@ def run(options, results):
         for seed in seeds_of(options.seeds):
             has_peers = seed < options.peer_seeds
             sides = [s for s in options.sides if has_peers or s not in PEERS]
-            task = Task(name, seed, max_epochs=max_epochs)
+            most_rows = QUICK_ROWS if options.quick else None
+            task = Task(name, seed, max_epochs=max_epochs, most_rows=most_rows)
             # Random search first, as it sets the target; the order of others alternates.
             setters = [s for s in ("skorch random", "random") if s in sides]
             others = [s for s in sides if s not in setters]
@@ -700,19 +718,20 @@ def seeds_of(text):
 def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("cases", nargs="*", metavar="CASE", help=", ".join(CASES))
-    parser.add_argument("--seeds", default="0-9")
+    parser.add_argument("--seeds", help="0-9 if not given")
     parser.add_argument("--peer-seeds", type=int, default=3)
     parser.add_argument("--sides", nargs="+", choices=SIDES, default=list(SIDES))
-    parser.add_argument("--quick", action="store_true", help="digits, 2 seeds, 9 epochs")
+    parser.add_argument(
+        "--quick", action="store_true", help="digits, 2 seeds, 9 epochs, 1,000 rows"
+    )
     parser.add_argument("--report", action="store_true", help="only what was found before")
     parser.add_argument("--results", type=Path, default=HERE / "search_quality.jsonl")
     parser.add_argument("--figure", type=Path)
     options = parser.parse_args()
     if options.quick:
-        options.cases, options.seeds = options.cases or ["digits"], "0-1"
-        options.peer_seeds = min(options.peer_seeds, 2)
+        options.cases, options.seeds = options.cases or ["digits"], options.seeds or "0-1"
         options.results = Path(tempfile.mkdtemp()) / "search_quality.jsonl"
-    options.cases = options.cases or list(CASES)
+    options.cases, options.seeds = options.cases or list(CASES), options.seeds or "0-9"
     if unknown := set(options.cases) - set(CASES):
         parser.error(f"no such case: {', '.join(sorted(unknown))}")
     without_pinned_kernels()
