@@ -704,10 +704,13 @@ def cost_to(record, target):
     if record["side"].endswith("random") and record["final"] == target:
         # That it was there is known when all candidates are.
         return record["seconds"], record["epochs"]
-    return next(
-        ((seconds, spent) for seconds, spent, score in record["curve"] if score >= target),
-        None,
-    )
+    return first_at(record, target)
+
+
+def first_at(record, target):
+    """Return seconds and epochs of the first point at a score, or None."""
+    points = record["curve"]
+    return next(((s, spent) for s, spent, score in points if score >= target), None)
 
 
 def seeds_of(text):
