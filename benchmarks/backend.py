@@ -6,21 +6,26 @@
 
 Each call runs as it stands with ``n_jobs=2`` (loky), with plain skorch nets and with
 sk_tune's estimators, and the same call runs in a block with two workers.  Digits, 64-64
-network with dropout, batch 64, 20 epochs (5 with --quick), float32, a StandardScaler in
-front; no refit where there is one.  Sides in turn, medians; the first round, which starts
+network with dropout, batch 64, 20 epochs, float32, a StandardScaler in front; no refit
+where there is one.  Sides in turn, medians; a first round with small calls, which starts
 the workers, is thrown away.  Printed too is the share of recording and replaying in the
 block's time.
+
+With --quick the side without the block does a part of the call's fits (an eighth of the
+candidates, a fifth of the members), and its time is multiplied; the block does them all.
 """
 
 import argparse
 import time
 import warnings
 from collections.abc import Callable
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 import torch
 from measure import describe_machine, medians
+from plain_net import Net
 from sklearn.datasets import load_digits
 from sklearn.ensemble import BaggingClassifier, StackingClassifier
 from sklearn.model_selection import GridSearchCV, cross_val_score, learning_curve
@@ -34,25 +39,6 @@ from sk_tune import MLPClassifier, fleet
 
 X, Y = load_digits(return_X_y=True)
 X, Y = X.astype(np.float32), Y.astype(np.int64)
-
-
-class Net(nn.Module):
-    """The same network as a module for skorch."""
-
-    def __init__(self, p=0.1):
-        super().__init__()
-        self.layers = nn.Sequential(
-            nn.Linear(64, 64),
-            nn.ReLU(),
-            nn.Dropout(p),
-            nn.Linear(64, 64),
-            nn.ReLU(),
-            nn.Dropout(p),
-            nn.Linear(64, 10),
-        )
-
-    def forward(self, x):
-        return self.layers(x)
 
 
 def skorch_net(n_epochs: int) -> Any:
@@ -77,30 +63,62 @@ def own_net(n_epochs: int) -> Any:
     )
 
 
-def calls(net: Any) -> dict[str, Callable[[], Any]]:
-    """Return what is measured, by name."""
+@dataclass(frozen=True)
+class Case:
+    """A call, as a function of the part of its fits that it does, and the parts it has."""
+
+    name: str
+    run: Callable[[int], Any]
+    n_parts: int = 1
+
+
+def cases(net: Any) -> list[Case]:
+    """Return what is measured; a run with n does an n-th of the case's fits."""
     pipe = make_pipeline(StandardScaler(), net)
     own = isinstance(net, MLPClassifier)
     rate, dropout = ("learning_rate", "dropout") if own else ("lr", "module__p")
     step = pipe.steps[-1][0]
     rates, drops = f"{step}__{rate}", f"{step}__{dropout}"
-    grid = {rates: list(np.logspace(-3.5, -2, 8)), drops: [0.0, 0.2, 0.4]}
     space = {rates: (3e-4, 1e-2, "log-uniform"), drops: (0.0, 0.5)}
     members = [(f"net{i}", pipe) for i in range(3)]
-    return {
-        "GridSearchCV (24 x 5)": lambda: GridSearchCV(
-            pipe, grid, cv=5, n_jobs=2, refit=False
-        ).fit(X, Y),
-        "cross_val_score (cv=10)": lambda: cross_val_score(pipe, X, Y, cv=10, n_jobs=2),
-        "BaggingClassifier (50)": lambda: BaggingClassifier(
-            pipe, n_estimators=50, n_jobs=2, random_state=0
-        ).fit(X, Y),
-        "learning_curve (5 x 5)": lambda: learning_curve(pipe, X, Y, cv=5, n_jobs=2),
-        "StackingClassifier (3)": lambda: StackingClassifier(members, n_jobs=2).fit(X, Y),
-        "BayesSearchCV (24 x 5, n_points=8)": lambda: BayesSearchCV(
-            pipe, space, n_iter=24, n_points=8, cv=5, n_jobs=2, refit=False, random_state=0
-        ).fit(X, Y),
-    }
+
+    def grid(n: int) -> Any:
+        # Fewer rates, which all cost the same.
+        values = {rates: list(np.logspace(-3.5, -2, 8 // n)), drops: [0.0, 0.2, 0.4]}
+        return GridSearchCV(pipe, values, cv=5, n_jobs=2, refit=False).fit(X, Y)
+
+    def bagging(n: int) -> Any:
+        bag = BaggingClassifier(pipe, n_estimators=50 // n, n_jobs=2, random_state=0)
+        return bag.fit(X, Y)
+
+    def bayes(n: int) -> Any:
+        return BayesSearchCV(
+            pipe,
+            space,
+            n_iter=24 // n,
+            n_points=8,
+            cv=5,
+            n_jobs=2,
+            refit=False,
+            random_state=0,
+        ).fit(X, Y)
+
+    return [
+        Case("GridSearchCV (24 x 5)", grid, 8),
+        Case(
+            "cross_val_score (cv=10)",
+            lambda _: cross_val_score(pipe, X, Y, cv=10, n_jobs=2),
+        ),
+        Case("BaggingClassifier (50)", bagging, 5),
+        Case(
+            "learning_curve (5 x 5)", lambda _: learning_curve(pipe, X, Y, cv=5, n_jobs=2)
+        ),
+        Case(
+            "StackingClassifier (3)",
+            lambda _: StackingClassifier(members, n_jobs=2).fit(X, Y),
+        ),
+        Case("BayesSearchCV (24 x 5, n_points=8)", bayes, 3),
+    ]
 
 
 def main() -> None:
@@ -108,36 +126,43 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("cases", nargs="*", help="beginnings of the calls' names")
     parser.add_argument("--runs", type=int, default=3)
-    parser.add_argument("--quick", action="store_true", help="5 epochs instead of 20")
+    parser.add_argument("--epochs", type=int, default=20)
+    parser.add_argument("--quick", action="store_true", help="extrapolate one side")
     options = parser.parse_args()
     warnings.filterwarnings("ignore")
     print(describe_machine())
-    n_epochs = 5 if options.quick else 20
-    for kind, net in (("skorch", skorch_net(n_epochs)), ("sk_tune", own_net(n_epochs))):
-        for name, call in calls(net).items():
-            if not options.cases or name.startswith(tuple(options.cases)):
-                measure(kind, name, call, options.runs)
+    for kind, make in (("skorch", skorch_net), ("sk_tune", own_net)):
+        for case, small in zip(cases(make(options.epochs)), cases(make(1)), strict=True):
+            if not options.cases or case.name.startswith(tuple(options.cases)):
+                measure(kind, case, small, options)
 
 
-def measure(kind: str, name: str, call: Callable[[], Any], n_runs: int) -> None:
+def measure(kind: str, case: Case, small: Case, options: Any) -> None:
     """Run a call with and without a block, in turn."""
+    n_parts = case.n_parts if options.quick else 1
     reports = []
 
     def inside() -> None:
         with fleet(n_jobs=2) as report:
-            call()
+            case.run(1)
         reports.append(report)
 
-    times = medians({"outside": call, "inside": inside}, n_runs)
+    small.run(small.n_parts)
+    with fleet(n_jobs=2):
+        small.run(small.n_parts)
+    sides = {"outside": lambda: case.run(n_parts), "inside": inside}
+    times = medians(sides, options.runs, warm_up=False)
+    times["outside"] *= n_parts
     seconds = [
-        (r.seconds_recording + r.seconds_replaying, r.seconds_training) for r in reports[1:]
+        (r.seconds_recording + r.seconds_replaying, r.seconds_training) for r in reports
     ]
     share = np.median([beside / (beside + training) for beside, training in seconds])
+    each = np.median([beside for beside, _ in seconds]) / reports[0].n_adopted
     rows = f"{reports[0].n_rows} of {reports[0].n_requested} in fleets"
     print(
-        f"{kind:8}{name:36} n_jobs=2 {times['outside']:6.2f} s   block "
+        f"{kind:8}{case.name:36} n_jobs=2 {times['outside']:6.2f} s   block "
         f"{times['inside']:6.2f} s   ratio {times['outside'] / times['inside']:5.2f}   "
-        f"record + replay {share:.0%}   {rows}",
+        f"record + replay {share:.0%}, {1e3 * each:.1f} ms a fit   {rows}",
         flush=True,
     )
 

@@ -11,14 +11,16 @@ import torch
 from threadpoolctl import threadpool_info
 
 
-def medians(sides: Mapping[str, Callable[[], object]], n_runs: int) -> dict[str, float]:
+def medians(
+    sides: Mapping[str, Callable[[], object]], n_runs: int, *, warm_up: bool = True
+) -> dict[str, float]:
     """Return the median seconds of each side over `n_runs` rounds, after one warm-up."""
     seconds: dict[str, list[float]] = {name: [] for name in sides}
-    for round_ in range(n_runs + 1):
+    for round_ in range(n_runs + warm_up):
         for name, run in sides.items():
             start = time.perf_counter()
             run()
-            if round_:
+            if round_ >= warm_up:
                 seconds[name].append(time.perf_counter() - start)
     return {name: statistics.median(values) for name, values in seconds.items()}
 

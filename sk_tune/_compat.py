@@ -5,11 +5,13 @@
 ADR 0002 lists them and says what breaks, and where, if one of them changes.
 """
 
+import functools
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, ClassVar
 
 from joblib.parallel import get_active_backend
+from sklearn.base import BaseEstimator
 from sklearn.metrics._scorer import _PassthroughScorer, _Scorer
 from sklearn.model_selection._search import BaseSearchCV
 from sklearn.model_selection._search_successive_halving import (
@@ -30,12 +32,15 @@ from sklearn.utils._param_validation import (
 from sklearn.utils.validation import _check_method_params as method_params
 from sklearn.utils.validation import _check_sample_weight as check_sample_weight
 from sklearn.utils.validation import _num_samples as num_samples
+from skorch import NeuralNet
 
 __all__ = [
     "BaseSearchCV",
+    "EstimatorBase",
     "FoldTask",
     "HasMethods",
     "Interval",
+    "NetOfKnownParts",
     "Options",
     "StrOptions",
     "SubsampledSplits",
@@ -52,6 +57,48 @@ __all__ = [
     "validate_parameter_constraints",
     "warn_or_raise_about_failures",
 ]
+
+
+class EstimatorBase(BaseEstimator):  # type: ignore[misc]
+    """A scikit-learn estimator whose parameters' names are found once for each class.
+
+    scikit-learn inspects the signature of ``__init__`` in every ``get_params``, which takes
+    most of the time of a ``clone``.
+    """
+
+    @classmethod
+    def _get_param_names(cls) -> list[str]:
+        # mypy takes classes for unhashable.
+        own: Any = cls
+        return list(_parameter_names(own))
+
+
+@functools.cache
+def _parameter_names(cls: Any) -> tuple[str, ...]:
+    return tuple(BaseEstimator._get_param_names.__func__(cls))
+
+
+class NetOfKnownParts(NeuralNet):  # type: ignore[misc]
+    """A skorch net that knows from the start which parts it will have.
+
+    skorch finds them out when they are set, which an optimizer that is built at its first
+    use may never be.
+    """
+
+    prefixes_: ClassVar[list[str]] = [
+        *NeuralNet.prefixes_,
+        "module",
+        "criterion",
+        "optimizer",
+    ]
+    cuda_dependent_attributes_: ClassVar[list[str]] = [
+        "module_",
+        "criterion_",
+        "optimizer_",
+    ]
+    _modules: ClassVar[list[str]] = ["module"]
+    _criteria: ClassVar[list[str]] = ["criterion"]
+    _optimizers: ClassVar[list[str]] = ["optimizer"]
 
 
 def predict_nonlinearity(net: Any) -> Callable[[Any], Any]:

@@ -1,6 +1,6 @@
 """Data sets that every test may share, and what holds for the whole run."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -29,6 +29,14 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     for item in items:
         if "gpu" in item.keywords:
             item.add_marker(pytest.mark.skip(reason="needs a CUDA device"))
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _workers_for_little() -> Iterator[None]:
+    """Send what tests train to workers if they ask for some, however little it is."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("sk_tune.engine._train._LEAST_SECONDS", 0.0)
+        yield
 
 
 def _read_only(X: np.ndarray, y: np.ndarray) -> Data:

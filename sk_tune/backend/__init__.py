@@ -3,7 +3,7 @@
 """Everybody else's joblib code, with its networks trained as fleets."""
 
 from sk_tune.backend._collecting import CollectingBackend, Job
-from sk_tune.backend._fingerprint import params_fingerprint
+from sk_tune.backend._fingerprint import params_fingerprint, value_fingerprint
 from sk_tune.backend._fleet import AskingNets, fleet
 from sk_tune.backend._session import FleetReport, Recorder
 
@@ -15,4 +15,5 @@ __all__ = [
     "Recorder",
     "fleet",
     "params_fingerprint",
+    "value_fingerprint",
 ]

@@ -9,6 +9,7 @@ is missing.  *Replay*: the task itself runs, and its networks adopt their traini
 that does not match what was recorded is trained as usual.
 """
 
+import copy
 import io
 import time
 import warnings
@@ -27,8 +28,8 @@ from sk_tune.adoption import FitRequested, adoption
 from sk_tune.backend._fingerprint import data_fingerprint, params_fingerprint
 from sk_tune.backend._random_states import kept_random_states
 from sk_tune.backend._task_copy import copy_task
-from sk_tune.engine import Fit, Progress, Trained, train
-from sk_tune.estimators import NetworkEstimator, first_seed
+from sk_tune.engine import Fit, Progress, Trained, is_small, signature, train
+from sk_tune.estimators import NetworkEstimator, first_seed, resolve_seed
 from sk_tune.training import TrainingState
 
 __all__ = ["FleetReport", "Session"]
@@ -48,6 +49,9 @@ class FleetReport:
         Of these, trained as rows of fleets.
     n_calls : int
         Calls of the engine; each trains all that was asked for by then.
+    n_fleets : int
+        Kinds of networks among the rows of each call, summed up; rows of one kind train as
+        one tensor program, which is cut into shards for several workers.
     n_continued : int
         Of these, those that went on from a shorter training of the same fit.
     n_adopted : int
@@ -63,6 +67,7 @@ class FleetReport:
     n_requested: int = 0
     n_rows: int = 0
     n_calls: int = 0
+    n_fleets: int = 0
     n_continued: int = 0
     n_adopted: int = 0
     n_trained_again: int = 0
@@ -118,8 +123,10 @@ class Session:
         # Of repeatable fits, by key; they serve every task of the block.
         self._known: dict[Any, _Training] = {}
         self._latest: dict[Any, _Training] = {}
-        # Equal data, once.
-        self._data: dict[Any, Any] = {}
+        # Equal data, once, and numbered.
+        self._data: dict[Any, tuple[int, Any]] = {}
+        # Of torch, outside of replay.
+        self._n_threads: int | None = None
 
     def prepare(self, tasks: Sequence[Task]) -> list["Replayer"]:
         """Record tasks and train what they ask for.
@@ -185,7 +192,7 @@ class Session:
                 training.trained = unique[training.key].trained
                 self._known[training.key] = training
                 self._latest[training.base_key] = training
-        self._count(results)
+        self._count(fits, results)
 
     def _continued(self, training: _Training) -> Fit:
         """Return a fit that goes on from a shorter training of it, if that is exact."""
@@ -204,33 +211,57 @@ class Session:
         self.report.n_continued += 1
         return replace(fit, state=state, n_epochs=training.n_epochs - len(state.history))
 
-    def _count(self, results: Sequence[Trained]) -> None:
+    def _count(self, fits: Sequence[Fit], results: Sequence[Trained]) -> None:
         report = self.report
         report.n_calls += 1
         report.n_requested += len(results)
-        report.n_rows += sum(r.engine == "fleet" for r in results)
+        rows = [
+            (fit, r) for fit, r in zip(fits, results, strict=True) if r.engine == "fleet"
+        ]
+        report.n_rows += len(rows)
+        report.n_fleets += len({_kind(fit, trained) for fit, trained in rows})
         solo = Counter(r.solo_reason for r in results if r.solo_reason)
         report.solo = dict(Counter(report.solo) + solo)
 
-    def shared(self, data: Any, key: Any) -> Any:
+    def shared(self, data: Any) -> tuple[int, Any]:
         """Return one object for all equal data.
 
         Parameters
         ----------
         data : object
             Features, targets or weights.
-        key : object
-            Its fingerprint.
 
         Returns
         -------
+        number : int
+            The same for all equal data of the block.
         object
-            The first that came with this key.
+            The first that came of these.
         """
+        key = data_fingerprint(data)
         if key not in self._data:
-            # Of its own: what was recorded may be written to by its task when it runs.
-            self._data[key] = np.array(data) if isinstance(data, np.ndarray) else data
+            if isinstance(data, np.ndarray) and not data.dtype.hasobject:
+                # Of its own: what was recorded may be written to by its task when it runs.
+                data = np.array(data)
+                key = data_fingerprint(data)
+            self._data[key] = (len(self._data), data)
         return self._data[key]
+
+    def number(self, data: Any) -> int | None:
+        """Return the number of data that were recorded.
+
+        Parameters
+        ----------
+        data : object
+            Features, targets or weights.
+
+        Returns
+        -------
+        int or None
+            None if no equal data were.
+        """
+        number, _ = self._data.get(data_fingerprint(data), (None, None))
+        return number
 
     def known(self, key: Any) -> _Training | None:
         """Return a finished training that any task may use.
@@ -255,7 +286,31 @@ class Session:
         context manager
             To run a task in.
         """
-        return self._timed("replaying")
+        return self._replaying()
+
+    def use_threads(self, state: TrainingState | None, X: Any) -> None:
+        """Let the rest of a task that is replayed compute with as many threads as pay.
+
+        Parameters
+        ----------
+        state : TrainingState or None
+            Of the network in use; None if it is yet to be trained.
+        X : object
+            Its training data.
+        """
+        if self._n_threads is not None:
+            small = state is not None and is_small(state, X)
+            torch.set_num_threads(1 if small else self._n_threads)
+
+    @contextmanager
+    def _replaying(self) -> Any:
+        self._n_threads = torch.get_num_threads()
+        try:
+            with self._timed("replaying"):
+                yield
+        finally:
+            torch.set_num_threads(self._n_threads)
+            self._n_threads = None
 
     @contextmanager
     def _timed(self, what: str) -> Any:
@@ -306,23 +361,13 @@ class Recorder(_Answers):
         self, estimator: Any, X: Any, y: Any, sample_weight: Any
     ) -> TrainingState | None:
         """Return the training if it is there, else note it and leave the task."""
-        keys = tuple(data_fingerprint(part) for part in (X, y, sample_weight))
-        own = clone(estimator)
-        seed = _seed_of(own)
-        key = (params_fingerprint(estimator), _seed_key(estimator, seed), keys)
+        numbers, data = zip(
+            *(self.session.shared(part) for part in (X, y, sample_weight)), strict=True
+        )
+        key = (params_fingerprint(estimator), _seed_key(estimator), numbers)
         found = self.find(key)
         if found is None:
-            X, y, sample_weight = (
-                self.session.shared(part, k)
-                for part, k in zip((X, y, sample_weight), keys, strict=True)
-            )
-            if not isinstance(own, NetworkEstimator):
-                seed = int(torch.randint(2**31, ()))
-            fit = Fit(estimator=own, X=X, y=y, sample_weight=sample_weight, seed=seed)
-            base = (params_fingerprint(estimator, without="max_epochs"), seed, keys)
-            self.trainings.append(
-                _Training(fit=fit, key=key, base_key=base, n_epochs=int(own.max_epochs))
-            )
+            self.trainings.append(_training(estimator, key, data))
             self.n_new += 1
             raise FitRequested
         if found.trained is None:
@@ -338,11 +383,10 @@ class Replayer(_Answers):
         self, estimator: Any, X: Any, y: Any, sample_weight: Any
     ) -> TrainingState | None:
         """Return the training, or None if nothing that was recorded matches."""
-        keys = tuple(data_fingerprint(part) for part in (X, y, sample_weight))
-        params = params_fingerprint(estimator)
-        key = (params, _seed_key(estimator, _seed_of(clone(estimator))), keys)
-        found = self.find(key)
+        numbers = tuple(self.session.number(part) for part in (X, y, sample_weight))
+        found = self.find((params_fingerprint(estimator), _seed_key(estimator), numbers))
         state = None if found is None or found.trained is None else found.trained.state
+        self.session.use_threads(state, X)
         if state is None:
             self.session.report.n_trained_again += 1
             return None
@@ -361,14 +405,33 @@ def _unheard() -> Iterator[None]:
         yield
 
 
-def _seed_of(estimator: Any) -> int:
-    if isinstance(estimator, NetworkEstimator):
-        return first_seed(estimator)
-    # A skorch net has no seed of its own; what it draws is the engine's matter.
-    return 0
+def _training(estimator: Any, key: Any, data: Sequence[Any]) -> _Training:
+    """Return what an estimator asks for, which may itself be set otherwise later."""
+    own = clone(estimator)
+    if isinstance(own, NetworkEstimator):
+        seed = first_seed(own)
+    else:
+        # A skorch net draws from torch's global generator.
+        seed = int(torch.randint(2**31, ()))
+    X, y, sample_weight = data
+    return _Training(
+        fit=Fit(estimator=own, X=X, y=y, sample_weight=sample_weight, seed=seed),
+        key=key,
+        base_key=(params_fingerprint(own, without="max_epochs"), seed, key[-1]),
+        n_epochs=int(own.max_epochs),
+    )
 
 
-def _seed_key(estimator: Any, seed: int) -> int | None:
-    """Return the seed if it matters which one a training had."""
+def _kind(fit: Fit, trained: Trained) -> Any:
+    """Return what rows of one fleet have in common, users' modules included."""
+    weights = {} if trained.state is None else trained.state.weights
+    return (*signature(fit), *((name, w.shape) for name, w in weights.items()))
+
+
+def _seed_key(estimator: Any) -> int | None:
+    """Return the seed of a fit if it matters which one a training had."""
     state = getattr(estimator, "random_state", None)
-    return seed if isinstance(state, np.random.RandomState) else None
+    if not isinstance(state, np.random.RandomState):
+        return None
+    # Of a copy, because asking moves it.
+    return resolve_seed(copy.deepcopy(state))

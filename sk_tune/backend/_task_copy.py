@@ -8,6 +8,7 @@ shared, and functions and classes themselves.
 
 import io
 import pickle
+import re
 from contextlib import nullcontext
 from types import BuiltinFunctionType, FunctionType, ModuleType
 from typing import Any
@@ -18,14 +19,17 @@ from sklearn.callback import CallbackContext
 
 __all__ = ["copy_task"]
 
-# Code, and the backend of calls of joblib inside the task.
+# What never changes, and the backend of calls of joblib inside the task.
 _BY_REFERENCE = (
     type,
     FunctionType,
     BuiltinFunctionType,
     ModuleType,
     ParallelBackendBase,
+    re.Pattern,
 )
+# Most of what a task is made of; known at a glance not to be shared.
+_VALUES = frozenset({str, int, float, bool, type(None), tuple, list, dict})
 
 
 def copy_task(task: Any) -> Any:
@@ -65,6 +69,8 @@ class _Pickler(pickle.Pickler):
 
     def persistent_id(self, obj: Any) -> int | None:
         shared: Any
+        if type(obj) in _VALUES:
+            return None
         if isinstance(obj, np.ndarray) and not obj.dtype.hasobject:
             shared = _read_only(obj)
         elif isinstance(obj, CallbackContext):

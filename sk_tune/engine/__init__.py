@@ -2,10 +2,13 @@
 # SPDX-License-Identifier: BSD-3-Clause
 """Many fits in, trained networks out."""
 
+from sk_tune.engine._memory import expected_memory
 from sk_tune.engine._progress import Progress, callback_progress
 from sk_tune.engine._records import Fit, Trained
+from sk_tune.engine._signature import signature
 from sk_tune.engine._skorch import adopt_skorch
 from sk_tune.engine._skorch_support import reason_against_net
+from sk_tune.engine._threads import is_small, one_thread
 from sk_tune.engine._train import fitted_estimator, train
 
 __all__ = [
@@ -14,7 +17,11 @@ __all__ = [
     "Trained",
     "adopt_skorch",
     "callback_progress",
+    "expected_memory",
     "fitted_estimator",
+    "is_small",
+    "one_thread",
     "reason_against_net",
+    "signature",
     "train",
 ]

@@ -2,21 +2,39 @@
 # SPDX-License-Identifier: BSD-3-Clause
 """How many rows a fleet trains at a time: as many as pay, and as fit into memory."""
 
+import math
 import os
+from dataclasses import replace
 
 import torch
 
+from sk_tune.engine._records import Fit
+from sk_tune.engine._reference import prepare
 from sk_tune.engine.fleet import Recipe, Row
+from sk_tune.estimators import FitPreparer
 from sk_tune.nets import MLP
 
-__all__ = ["available_memory", "rows_at_a_time"]
+__all__ = [
+    "SHARE_OF_MEMORY",
+    "available_memory",
+    "bytes_per_row",
+    "expected_memory",
+    "rows_at_a_time",
+    "seconds_per_epoch",
+]
 
+# Of the memory that is free at the start, what all workers together may take.
+SHARE_OF_MEMORY = 0.5
 # Measured on a CPU (docs/adr/0005): the calls of a step are paid once for all rows, until
 # the activations of all rows take more than a few MiB; vmap's calls cost more.
 _TILE_BYTES = 4 * 2**20
 _LEAST_ROWS_CPU, _MOST_ROWS_CPU = 4, 64
 _ROWS_VMAP = 24
 _MOST_ROWS_CUDA = 4096
+# Of a row of a fleet: the calls of a step, and multiplications in a second, both on a core
+# of the year 2020.  Good for a guess within a factor of 2.
+_SECONDS_PER_STEP = 3e-5
+_PRODUCTS_PER_SECOND = 2e10
 # Activations are held before and after each layer, and once more for the derivatives.
 _COPIES_OF_ACTIVATIONS = 4
 # Weights, their derivatives, two moments, and the best weights.
@@ -40,24 +58,91 @@ def rows_at_a_time(row: Row, recipe: Recipe, memory_limit: int) -> int:
     int
         At least 1.
     """
-    n_batch = len(row.train) if recipe.batch_size == -1 else recipe.batch_size
-    n_batch = min(n_batch, len(row.train))
-    itemsize = row.train.X.element_size()
-    activations = n_batch * _activations(row) * itemsize
-    n_weights = sum(p.numel() for p in row.module.parameters())
-    epoch = len(row.train) * itemsize * (8 + row.train.X[0].numel() // 8)
-    need = (
-        _COPIES_OF_ACTIVATIONS * activations
-        + _COPIES_OF_WEIGHTS * n_weights * itemsize
-        + epoch
-    )
+    need = bytes_per_row(row, recipe)
     fitting = max(1, memory_limit // need)
     if row.train.X.device.type == "cuda":
         return int(min(_MOST_ROWS_CUDA, fitting))
     if not isinstance(row.module, MLP):
         return int(min(_ROWS_VMAP, fitting))
-    paying = max(_LEAST_ROWS_CPU, _TILE_BYTES // max(activations, 1))
+    paying = max(_LEAST_ROWS_CPU, _TILE_BYTES // max(_batch_bytes(row, recipe), 1))
     return int(min(_MOST_ROWS_CPU, fitting, paying))
+
+
+def seconds_per_epoch(row: Row, recipe: Recipe) -> float:
+    """Return about how many seconds an epoch of one row takes in a fleet.
+
+    Parameters
+    ----------
+    row : Row
+        One of the fleet.
+    recipe : Recipe
+        What its rows have in common.
+
+    Returns
+    -------
+    float
+        Infinity for what cannot be told beforehand: anything but an MLP on a CPU.
+    """
+    if not isinstance(row.module, MLP) or row.train.X.device.type != "cpu":
+        return math.inf
+    n_weights = sum(p.numel() for p in row.module.parameters())
+    # Forward, and backward by the weights and by the inputs.
+    products = 3 * n_weights * len(row.train)
+    n_batch = len(row.train) if recipe.batch_size == -1 else recipe.batch_size
+    n_steps = math.ceil(len(row.train) / n_batch)
+    return products / _PRODUCTS_PER_SECOND + n_steps * _SECONDS_PER_STEP
+
+
+def bytes_per_row(row: Row, recipe: Recipe) -> int:
+    """Return what a row takes while it trains, beside the data that rows share.
+
+    Parameters
+    ----------
+    row : Row
+        One of the fleet.
+    recipe : Recipe
+        What the fleet's rows have in common.
+
+    Returns
+    -------
+    int
+        Bytes.
+    """
+    itemsize = row.train.X.element_size()
+    n_weights = sum(p.numel() for p in row.module.parameters())
+    epoch = len(row.train) * itemsize * (8 + row.train.X[0].numel() // 8)
+    return (
+        _COPIES_OF_ACTIVATIONS * _batch_bytes(row, recipe)
+        + _COPIES_OF_WEIGHTS * n_weights * itemsize
+        + epoch
+    )
+
+
+def expected_memory(fit: Fit, *, n_workers: int, n_folds: int) -> int:
+    """Return about how much memory fits like one take while they train.
+
+    Parameters
+    ----------
+    fit : Fit
+        With the data of one fold.
+    n_workers : int
+        Processes that train.
+    n_folds : int
+        Folds whose rows each of them holds.
+
+    Returns
+    -------
+    int
+        Bytes, without those of the processes themselves.
+    """
+    prepared = prepare(replace(fit, seed=0, n_epochs=1), FitPreparer())
+    row, (recipe, _) = prepared.row(), prepared.recipe()
+    limit = int(SHARE_OF_MEMORY * available_memory() / n_workers)
+    rows = rows_at_a_time(row, recipe, limit) * bytes_per_row(row, recipe)
+    sets = [part for part in (row.train, row.monitor) if part is not None]
+    tensors = [t for part in sets for t in (part.X, part.y) if t is not None]
+    data = sum(int(tensor.nbytes) for tensor in tensors)
+    return n_workers * (rows + n_folds * data)
 
 
 def available_memory() -> int:
@@ -75,6 +160,12 @@ def available_memory() -> int:
     except (AttributeError, OSError, ValueError):
         # Windows and macOS do not say; a small machine is assumed.
         return 4 * 2**30
+
+
+def _batch_bytes(row: Row, recipe: Recipe) -> int:
+    """Return the bytes of a batch's activations."""
+    n_batch = len(row.train) if recipe.batch_size == -1 else recipe.batch_size
+    return min(n_batch, len(row.train)) * _activations(row) * row.train.X.element_size()
 
 
 def _activations(row: Row) -> int:

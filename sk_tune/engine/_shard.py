@@ -4,7 +4,6 @@
 
 import time
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cache
 from typing import Any
@@ -16,6 +15,7 @@ from sk_tune.engine._records import Fit, Trained
 from sk_tune.engine._reference import failed, prepare, train_by_reference
 from sk_tune.engine._rows import EstimatorFit, reason_in_module
 from sk_tune.engine._skorch import SkorchFit
+from sk_tune.engine._threads import one_thread
 from sk_tune.engine.fleet import Outcome, Recipe, Row, train_fleet
 from sk_tune.estimators import FitPreparer
 
@@ -71,7 +71,7 @@ def train_shard(
         Why fits were trained alone that were to be rows of a fleet.
     """
     _keep_heap()
-    with _one_thread():
+    with one_thread():
         return _Fleets(shard, epoch_done, fits_done).train()
 
 
@@ -208,14 +208,3 @@ def _keep_heap() -> None:
     """
     block = torch.empty(31 * 2**20, dtype=torch.uint8)
     del block
-
-
-@contextmanager
-def _one_thread() -> Iterator[None]:
-    """Let torch compute in one thread: sums then have one order, and workers one core."""
-    n_threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    try:
-        yield
-    finally:
-        torch.set_num_threads(n_threads)

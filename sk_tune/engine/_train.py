@@ -11,13 +11,18 @@ from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import closing
 from dataclasses import replace
-from typing import Any
+from typing import Any, NamedTuple
 
 import joblib
 import torch
 from sklearn.base import clone
 
-from sk_tune.engine._memory import available_memory, rows_at_a_time
+from sk_tune.engine._memory import (
+    SHARE_OF_MEMORY,
+    available_memory,
+    rows_at_a_time,
+    seconds_per_epoch,
+)
 from sk_tune.engine._progress import Progress, ProgressReporter
 from sk_tune.engine._records import Fit, Trained
 from sk_tune.engine._reference import failed, prepare
@@ -37,12 +42,15 @@ from sk_tune.exceptions import warn_user
 
 __all__ = ["fitted_estimator", "train"]
 
-# Of the memory that is free at the start, what all workers together may take.
-_SHARE_OF_MEMORY = 0.5
 # Rows of a shard: about as many as train side by side, so that each worker gets several
 # shards of a large search, and none is idle for long at the end.  Where few rows fill the
 # cache, a shard takes long and gains little from its size.
 _MOST_ROWS_PER_SHARD = 32
+# What takes less in all is trained in this process: workers that run already would save
+# half of it, and such that have yet to start take longer to import torch.
+_LEAST_SECONDS = 0.5
+# Bytes of a fold from which on a worker should hold few folds at a time.
+_LARGE_FOLD = 4 * 2**20
 
 
 def train(
@@ -64,7 +72,7 @@ def train(
     n_jobs : int or None, default=None
         Worker processes, as in scikit-learn: None is 1 unless
         ``joblib.parallel_config`` says otherwise, -1 uses all cores.  Each computes in one
-        thread.
+        thread.  What takes less than a worker needs to start is trained in this process.
     engine : {"fleet", "reference"}, default="fleet"
         "reference" trains each fit alone.
     memory_limit : float or None, default=None
@@ -126,8 +134,8 @@ def train(
         except Exception as error:  # noqa: BLE001 - every fit has a result
             results.add({i: failed(fit, error, 0.0, engine)}, {})
     n_workers = min(joblib.effective_n_jobs(n_jobs), max(1, len(ready)))
-    limit = _SHARE_OF_MEMORY * available_memory() if memory_limit is None else memory_limit
-    shards = _shards(ready, results.solo, n_workers, int(limit / n_workers), engine)
+    limit = SHARE_OF_MEMORY * available_memory() if memory_limit is None else memory_limit
+    shards, n_workers = _shards(ready, results.solo, n_workers, limit, engine)
     n_epochs = {i: ready[i].n_epochs or 0 if i in ready else 0 for i in range(len(fits))}
     reporter = ProgressReporter(progress, n_epochs)
     if results.trained:
@@ -210,40 +218,80 @@ def _shards(
     fits: dict[int, Fit],
     solo: dict[int, str | None],
     n_workers: int,
-    memory_limit: int,
+    memory_limit: float,
     engine: str,
-) -> list[Shard]:
-    """Cut fits of equal signature into pieces for the workers, the costly ones first."""
+) -> tuple[list[Shard], int]:
+    """Cut fits of equal signature into pieces for the workers, the costly ones first.
+
+    Returns also how many workers pay: one, which is this process, where all is soon done.
+    """
     groups: dict[Any, list[int]] = {}
     for i, fit in fits.items():
         alone = engine == "reference" or solo[i] is not None
         groups.setdefault(None if alone else signature(fit), []).append(i)
+    per_shard = {k: 1 if k is None else len(members) for k, members in groups.items()}
+    if n_workers > 1:
+        limit = int(memory_limit / n_workers)
+        plans = {
+            key: _plan([fits[i] for i in members], key, limit)
+            for key, members in groups.items()
+        }
+        if sum(plan.seconds for plan in plans.values()) < _LEAST_SECONDS:
+            n_workers = 1
+        else:
+            per_shard = {key: plan.per_shard for key, plan in plans.items()}
+            for key, plan in plans.items():
+                if plan.fold_bytes > _LARGE_FOLD:
+                    groups[key] = _by_fold(fits, groups[key])
     shards = []
     for key, members in groups.items():
-        per_shard = 1 if key is None else len(members)
-        if key is not None and n_workers > 1:
-            per_shard = _rows_per_shard(fits[members[0]], memory_limit)
-        n_shards = n_workers * math.ceil(len(members) / (n_workers * per_shard))
+        n_shards = n_workers * math.ceil(len(members) / (n_workers * per_shard[key]))
         n_shards = min(n_shards, len(members))
         for n in range(n_shards):
             start, stop = (len(members) * k // n_shards for k in (n, n + 1))
-            own = {i: fits[i] for i in members[start:stop]}
-            shards.append(
-                Shard(fits=own, as_fleet=key is not None, memory_limit=memory_limit)
+            shard = Shard(
+                fits={i: fits[i] for i in members[start:stop]},
+                as_fleet=key is not None,
+                memory_limit=int(memory_limit / n_workers),
             )
-    return sorted(shards, key=lambda s: -sum(f.n_epochs or 1 for f in s.fits.values()))
+            shards.append(shard)
+    shards.sort(key=lambda s: -sum(f.n_epochs or 1 for f in s.fits.values()))
+    return shards, n_workers
 
 
-def _rows_per_shard(fit: Fit, memory_limit: int) -> int:
-    if hasattr(fit.estimator, "module"):
+class _Plan(NamedTuple):
+    """How fits of one signature are cut, and about how many seconds all of them take."""
+
+    per_shard: int
+    seconds: float = math.inf
+    fold_bytes: int = 0
+
+
+def _plan(fits: Sequence[Fit], key: Any, memory_limit: int) -> _Plan:
+    if key is None:
+        return _Plan(1)
+    if hasattr(fits[0].estimator, "module"):
         # What a user's code does when it builds a network, it does to a worker only.
-        return _MOST_ROWS_PER_SHARD
+        return _Plan(_MOST_ROWS_PER_SHARD)
     try:
-        prepared = prepare(fit, FitPreparer())
-        n_rows = rows_at_a_time(prepared.row(), prepared.recipe()[0], memory_limit)
+        prepared = prepare(fits[0], FitPreparer())
+        row = prepared.row()
+        n_rows = rows_at_a_time(row, prepared.recipe()[0], memory_limit)
     except Exception:  # noqa: BLE001 - the worker reports what is wrong with a fit
-        return _MOST_ROWS_PER_SHARD
-    return min(_MOST_ROWS_PER_SHARD, n_rows if n_rows > 8 else max(1, n_rows // 2))
+        return _Plan(_MOST_ROWS_PER_SHARD)
+    per_shard = min(_MOST_ROWS_PER_SHARD, n_rows if n_rows > 8 else max(1, n_rows // 2))
+    n_epochs = sum(fit.n_epochs or 1 for fit in fits)
+    seconds = n_epochs * seconds_per_epoch(row, prepared.recipe()[0])
+    return _Plan(per_shard, seconds, row.train.X.nbytes)
+
+
+def _by_fold(fits: dict[int, Fit], members: Sequence[int]) -> list[int]:
+    """Bring fits on the same rows of the same data together, so that a shard has few."""
+    folds: dict[Any, list[int]] = {}
+    for i in members:
+        fit = fits[i]
+        folds.setdefault((id(fit.X), id(fit.y), id(fit.rows)), []).append(i)
+    return [i for own in folds.values() for i in own]
 
 
 class _Results:

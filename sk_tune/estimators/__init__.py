@@ -18,7 +18,7 @@ from sk_tune.estimators._preparation import (
 from sk_tune.estimators._rnn import RNNClassifier, RNNRegressor
 from sk_tune.estimators._rows import take_rows
 from sk_tune.estimators._seams import is_unchanged
-from sk_tune.estimators._validation import check_parameters
+from sk_tune.estimators._validation import check_parameters, resolve_seed
 
 __all__ = [
     "CNNClassifier",
@@ -39,6 +39,7 @@ __all__ = [
     "is_unchanged",
     "load_net_arrays",
     "net_arrays",
+    "resolve_seed",
     "take_rows",
     "with_inherited_docs",
 ]

@@ -16,11 +16,11 @@ from typing import Any, ClassVar, Self
 import numpy as np
 import numpy.typing as npt
 import torch
-from sklearn.base import BaseEstimator
 from sklearn.model_selection import train_test_split
 from sklearn.utils.validation import check_is_fitted
 from torch import Tensor, nn
 
+from sk_tune._compat import EstimatorBase
 from sk_tune.adoption import adopted_state
 from sk_tune.estimators._net_state import load_training_state
 from sk_tune.estimators._onnx import export_onnx
@@ -64,7 +64,7 @@ _PREDICT_ROWS = 1024
 
 
 @parameters
-class NetworkEstimator(TrainingParameters, BaseEstimator, ABC):  # type: ignore[misc]
+class NetworkEstimator(TrainingParameters, EstimatorBase, ABC):
     """Base of all estimators: a scikit-learn estimator that holds a skorch net.
 
     Attributes
@@ -237,12 +237,15 @@ class NetworkEstimator(TrainingParameters, BaseEstimator, ABC):  # type: ignore[
     def _adopt(
         self, X: Any, y: Any, sample_weight: Any, state: TrainingState, classes: Any = None
     ) -> Self:
-        """Become what ``fit`` would have made, from a training that ran elsewhere."""
-        check_parameters(self)
+        """Become what ``fit`` would have made, from a training that ran elsewhere.
+
+        The parameters were checked where it ran.
+        """
         self.__dict__.pop("net_", None)
         device = resolve_device(self)
-        self._encode(X, y, sample_weight, device, fresh=True, classes=classes)
-        net = self._make_net(state.seed, device)
+        self._learn(X, y, sample_weight, fresh=True, classes=classes)
+        module = self._module_to_fill(state.seed, device)
+        net = self._make_net(state.seed, device, module)
         load_training_state(net, state)
         self._keep(net, refitted=True)
         return self
@@ -264,6 +267,16 @@ class NetworkEstimator(TrainingParameters, BaseEstimator, ABC):  # type: ignore[
         classes: Any = None,
     ) -> EncodedData:
         """Check and encode data; learn from them what a fresh fit learns."""
+        X, y, weight = self._learn(X, y, sample_weight, fresh=fresh, classes=classes)
+        rows = Rows(X, self._encode_target(y), weight)
+        dtype = self.dtype if fresh else self.net_.options.dtype
+        tensors = (to_tensor(a, dtype, device) for a in (X, rows.target))
+        return EncodedData(rows, y, *tensors)
+
+    def _learn(
+        self, X: Any, y: Any, sample_weight: Any, *, fresh: bool, classes: Any
+    ) -> tuple[Array, Array, Array | None]:
+        """Check data, learn what a fresh fit learns, and return the rows that count."""
         X = self._check_X(X, reset=fresh)
         y = self._check_target(X, y)
         weight = check_weights(sample_weight, X)
@@ -271,10 +284,7 @@ class NetworkEstimator(TrainingParameters, BaseEstimator, ABC):  # type: ignore[
             X, y, weight = (a[weight > 0] for a in (X, y, weight))
         if fresh:
             self._start_target(y, weight, classes)
-        rows = Rows(X, self._encode_target(y), weight)
-        dtype = self.dtype if fresh else self.net_.options.dtype
-        tensors = (to_tensor(a, dtype, device) for a in (X, rows.target))
-        return EncodedData(rows, y, *tensors)
+        return X, y, weight
 
     def _seeded_module(self, seed: int) -> nn.Module:
         """Return an untrained module for ``input_shape_`` and ``n_outputs_``."""
@@ -290,11 +300,17 @@ class NetworkEstimator(TrainingParameters, BaseEstimator, ABC):  # type: ignore[
                 f"Torch says: {error}"
             ) from error
 
-    def _make_net(self, seed: int, device: str | None = None) -> TrainingNet:
+    def _module_to_fill(self, seed: int, device: str) -> nn.Module:
+        """Return a module whose weights nobody will see."""
+        return self._seeded_module(seed)
+
+    def _make_net(
+        self, seed: int, device: str | None = None, module: nn.Module | None = None
+    ) -> TrainingNet:
         """Return an untrained net."""
         criterion, _ = self._task_parts()
         net = TrainingNet(
-            self._seeded_module(seed),
+            self._seeded_module(seed) if module is None else module,
             criterion,
             options=self._options(seed),
             optimizer=partial(

@@ -154,7 +154,8 @@ class NetworkClassifier(ClassifierMixin, ClassifierParameters, NetworkEstimator)
             raise ValueError(
                 f"Unknown label type: labels must be of one type and sortable. {error}"
             ) from error
-        if type_of_target(y) == self._multilabel:
+        # What has one dimension holds one label a row; looking at the labels takes time.
+        if getattr(y, "ndim", 0) != 1 and type_of_target(y) == self._multilabel:
             y = check_array(y, dtype=np.int64, accept_sparse=False, input_name="y")
         else:
             # None, because labels of any type stay what they are.

@@ -2,9 +2,11 @@
 # SPDX-License-Identifier: BSD-3-Clause
 """Multi-layer perceptrons for tables."""
 
+import functools
 from typing import Any, ClassVar
 
 import numpy as np
+import torch
 from torch import nn
 
 from sk_tune.estimators._base import NetworkEstimator
@@ -13,9 +15,12 @@ from sk_tune.estimators._docstrings import with_inherited_docs
 from sk_tune.estimators._parameters import ArchitectureParameters, parameters
 from sk_tune.estimators._regressor import NetworkRegressor
 from sk_tune.estimators._validation import WholeNumber, is_whole
-from sk_tune.nets import MLP
+from sk_tune.nets import MLP, empty_copy
 
 __all__ = ["MLPClassifier", "MLPRegressor"]
+
+_ARCHITECTURE = ("activation", "normalization", "residual", "dropout")
+_N_PATTERNS = 64  # Networks that are kept to be copied; a search has few architectures.
 
 
 @parameters
@@ -51,13 +56,15 @@ class _MLPEstimator(ArchitectureParameters, NetworkEstimator):
             self.input_shape_[0],
             n_outputs,
             hidden_layer_sizes=self._sizes(),
-            **self._arguments(
-                "activation",
-                "normalization",
-                "residual",
-                "dropout",
-            ),
+            **self._arguments(*_ARCHITECTURE),
         )
+
+    def _module_to_fill(self, seed: int, device: str) -> nn.Module:
+        if type(self)._build_module is not _MLPEstimator._build_module:
+            return super()._module_to_fill(seed, device)
+        arguments = tuple(self._arguments(*_ARCHITECTURE).items())
+        sizes = (self.input_shape_[0], *self._sizes(), self.n_outputs_)
+        return empty_copy(_pattern(sizes, arguments, getattr(torch, self.dtype)), device)
 
     def _sizes(self) -> list[int]:
         if self.hidden_layer_sizes is None:
@@ -69,6 +76,17 @@ class _MLPEstimator(ArchitectureParameters, NetworkEstimator):
                 f"integers of at least 1. Got {self.hidden_layer_sizes!r} instead."
             )
         return [int(s) for s in sizes]
+
+
+@functools.lru_cache(maxsize=_N_PATTERNS)
+def _pattern(
+    sizes: tuple[int, ...], arguments: tuple[tuple[str, Any], ...], dtype: torch.dtype
+) -> MLP:
+    n_features, *hidden, n_outputs = sizes
+    # On no device: it has shapes and layers, and no weights.
+    with torch.device("meta"):
+        network = MLP(n_features, n_outputs, hidden_layer_sizes=hidden, **dict(arguments))
+    return network.to(dtype)
 
 
 @with_inherited_docs

@@ -12,11 +12,13 @@ import numpy.typing as npt
 import torch
 from skorch.history import History
 from torch import Tensor, nn
+from torch.optim import Optimizer
 
 from sk_tune.training import TrainingState
 
 __all__ = [
     "cloned",
+    "load_moments",
     "load_net_arrays",
     "load_training_state",
     "moved",
@@ -158,9 +160,26 @@ def load_net_arrays(net: Any, state: TrainingState) -> None:
     state : TrainingState
         Of a net of the same architecture.
     """
-    net.module_.load_state_dict(to_tensors(state.weights))
+    _load_weights(net, state)
+    load_moments(net.optimizer_, state)
+
+
+def load_moments(optimizer: Optimizer, state: TrainingState) -> None:
+    """Give an optimizer the moments of a training.
+
+    Parameters
+    ----------
+    optimizer : Optimizer
+        Over the parameters of a module of the same architecture.
+    state : TrainingState
+        Where the training stands.
+    """
     moments = {index: to_tensors(own) for index, own in state.moments.items()}
-    net.optimizer_.load_state_dict({**net.optimizer_.state_dict(), "state": moments})
+    optimizer.load_state_dict({**optimizer.state_dict(), "state": moments})
+
+
+def _load_weights(net: Any, state: TrainingState) -> None:
+    net.module_.load_state_dict(to_tensors(state.weights))
     net.history_ = History(dict(row) for row in state.history)
 
 
@@ -203,15 +222,13 @@ def load_training_state(net: Any, state: TrainingState) -> None:
     RuntimeError
         If the architectures differ.
     """
-    load_net_arrays(net, state)
+    _load_weights(net, state)
+    net.start_optimizer_from(state)
     net.last_weights_ = to_tensors(state.last_weights, net.device)
     net.best_weights_ = to_tensors(state.best_weights, net.device)
     net.n_steps_ = state.n_steps
     net.first_epoch_ = state.first_epoch
     net.stopping_ = state.stopping
-    if net.history:
-        for group in net.optimizer_.param_groups:
-            group["lr"] = net.history[-1]["lr"]
 
 
 @contextmanager

@@ -11,6 +11,7 @@ _SEAMS = (
     "fit",
     "_fit",
     "_encode",
+    "_learn",
     "_make_net",
     "_seeded_module",
     "_to_sets",

@@ -19,13 +19,13 @@ from typing import Any
 import numpy as np
 import torch
 from sklearn.utils import ClassifierTags
-from skorch import NeuralNet
 from skorch.callbacks import Callback, PrintLog
 from skorch.dataset import Dataset
 from skorch.history import History
 from torch import Tensor, nn
 
 from sk_tune.estimators._epoch_outcome import EpochOutcome
+from sk_tune.estimators._late_optimizer import LateOptimizerNet
 from sk_tune.estimators._net_state import cloned, moved, undone_on_failure
 from sk_tune.estimators._training_options import TrainingOptions
 from sk_tune.exceptions import TrainingDivergedError, is_raised_by_code, warn_user
@@ -65,7 +65,7 @@ class _StopTraining(Exception):
     pass
 
 
-class TrainingNet(NeuralNet):  # type: ignore[misc]
+class TrainingNet(LateOptimizerNet):
     """A skorch net that trains on tensors, epoch by epoch, and can always go on.
 
     Parameters
@@ -103,14 +103,6 @@ class TrainingNet(NeuralNet):  # type: ignore[misc]
     def get_default_callbacks(self) -> list[tuple[str, Callback]]:
         """Return skorch's default callbacks less those whose work the loop does itself."""
         return [("print_log", PrintLog())] if self.verbose else []
-
-    def initialize_optimizer(
-        self,
-        triggered_directly: bool | None = None,  # noqa: FBT001
-    ) -> "TrainingNet":
-        """Build the optimizer over the module's parameters."""
-        self.optimizer_ = self.optimizer(self.module_.parameters())
-        return self
 
     def initialize(self) -> "TrainingNet":
         """Build everything and set the counters of a fit to its start."""
@@ -432,10 +424,7 @@ class TrainingNet(NeuralNet):  # type: ignore[misc]
         return forked_rng(seed, self.device)
 
     def __getstate__(self) -> dict[str, Any]:
-        # skorch pickles the module by itself, by reference to its class, which fails in
-        # worker processes for a class from a notebook.  Left in the state, it is pickled
-        # by whoever pickles the net: cloudpickle, in joblib's workers.
-        state = self.__dict__.copy()
+        state = super().__getstate__()
         return state if state["device"] == "cpu" else moved(state, "cpu")
 
     def __setstate__(self, state: dict[str, Any]) -> None:

@@ -2,6 +2,7 @@
 # SPDX-License-Identifier: BSD-3-Clause
 """What users hand to an estimator, checked once; everything further in trusts it."""
 
+import functools
 from collections.abc import Sequence
 from numbers import Integral, Real
 from typing import Any
@@ -99,14 +100,21 @@ def check_parameters(estimator: Any) -> None:
         In scikit-learn's wording; the message names the parameter, what it must be and
         what was given.
     """
-    constraints: dict[str, list[Any]] = {}
-    for base in reversed(type(estimator).__mro__):
-        constraints.update(base.__dict__.get("_parameter_constraints", {}))
+    cls: Any = type(estimator)
+    constraints = _constraints(cls)
     validate_parameter_constraints(
         constraints,
         {name: getattr(estimator, name) for name in constraints},
-        caller_name=type(estimator).__name__,
+        caller_name=cls.__name__,
     )
+
+
+@functools.cache
+def _constraints(cls: Any) -> dict[str, list[Any]]:
+    constraints: dict[str, list[Any]] = {}
+    for base in reversed(cls.__mro__):
+        constraints.update(base.__dict__.get("_parameter_constraints", {}))
+    return constraints
 
 
 def as_array(data: Any) -> Any:

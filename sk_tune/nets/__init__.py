@@ -13,6 +13,7 @@ from sk_tune.nets._dropout import (
     seed_dropout,
     set_dropout_step,
 )
+from sk_tune.nets._empty_copy import empty_copy
 from sk_tune.nets._mlp import MLP
 from sk_tune.nets._rnn import RNN
 
@@ -26,6 +27,7 @@ __all__ = [
     "dropout_layer_seeds",
     "dropout_positions",
     "dropout_threshold",
+    "empty_copy",
     "seed_dropout",
     "set_dropout_step",
 ]

@@ -156,12 +156,19 @@ class _ConvBlock(nn.Module):
         else:
             # Torch takes a tuple, or a plain number where there is one dimension.
             self.pool = _POOL[pooling, n_dims](tuple(window))
+        # The greatest of several numbers is the same before and after ReLU, as is its
+        # derivative; what is pooled first leaves ReLU a fraction of the work.
+        own = pooling == "max" and activation == "relu"
+        self.pools_first = own and self.shortcut is None
         self.dropout = SeededDropout(dropout) if dropout else None
 
     def forward(self, x: Tensor) -> Tensor:
         h: Tensor = self.conv(x if self.pad is None else self.pad(x))
         if self.norm is not None:
             h = self.norm(h)
+        if self.pools_first and self.pool is not None:
+            h = self.activation(self.pool(h))
+            return h if self.dropout is None else self.dropout(h)
         h = self.activation(h)
         if self.shortcut is not None:
             h = h + self.shortcut(x)

@@ -69,10 +69,12 @@ class BayesSampler:
     n_initial_points : int, default=10
         Candidates before the model is asked, spread over the space.
 
-    Notes ----- The model is fitted once for each `ask` that follows a `tell`, however many
-    candidates either is about, and one model is kept.  No candidate is proposed twice while
-    others remain.  Candidates that were asked for and not told yet are taken to score what
-    the model expects.
+    Notes
+    -----
+    The model is fitted once for each `ask` that follows a `tell`, however many candidates
+    either is about, and one model is kept.  No candidate is proposed twice while others
+    remain.  Candidates that were asked for and not told yet are taken to score what the
+    model expects.
 
     Examples
     --------

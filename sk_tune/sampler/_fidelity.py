@@ -50,9 +50,11 @@ class FidelitySampler:
         Points that a model needs; N_min in the paper.  By default the number of parameters
         + 1.
 
-    Notes ----- A new sampler is made for each `ask`, and told the points of one level only,
-    because scores after different resources cannot be compared.  No candidate is proposed
-    twice while others remain.
+    Notes
+    -----
+    A new sampler is made for each `ask`, and told the points of one level only, because
+    scores after different resources cannot be compared.  No candidate is proposed twice
+    while others remain.
     """
 
     def __init__(

@@ -15,7 +15,7 @@ __all__ = ["RandomSampler"]
 
 
 class RandomSampler:
-    """Draws candidates at random, each of a finite space once.
+    """Draws candidates at random, each once if all parameters are lists.
 
     The first `n` candidates are those of scikit-learn's ``ParameterSampler``, for a space
     that it accepts; how many are asked for at a time does not matter unless all parameters

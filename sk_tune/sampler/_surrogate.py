@@ -123,7 +123,8 @@ class GaussianProcess:
             n_restarts_optimizer=_N_RESTARTS if restarts else 0,
             random_state=self._rng,
         )
-        self._model = model.fit(X, y)
+        # The function belongs to this fit, and could not be pickled with the model.
+        self._model = model.fit(X, y).set_params(optimizer=None)
         self._theta = min(ends, key=lambda end: end[0])[1]
 
     def believe(self, X: Array) -> Belief:
@@ -206,7 +207,7 @@ class Other:
     """
 
     def __init__(self, regressor: Any, rng: RandomState) -> None:
-        if not is_regressor(regressor):
+        if not hasattr(regressor, "fit") or not is_regressor(regressor):
             raise ValueError(
                 "The 'base_estimator' parameter of BayesSampler must be a str among "
                 "{'auto', 'GP', 'ET', 'RF'} or a regressor whose predict takes return_std. "

@@ -8,7 +8,8 @@ added are columns, attributes and ways to end a search early.
 """
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from dataclasses import replace
 from numbers import Integral, Real
 from typing import Any, ClassVar, Self
 
@@ -17,6 +18,7 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 from sklearn.base import clone, is_classifier
+from sklearn.model_selection import check_cv
 from sklearn.utils.validation import check_is_fitted
 
 from sk_tune._compat import (
@@ -24,13 +26,14 @@ from sk_tune._compat import (
     Interval,
     StrOptions,
     get_active_backend,
+    num_samples,
     warn_or_raise_about_failures,
 )
 from sk_tune.adoption import FitRequested, adopter, adoption
 from sk_tune.backend import AskingNets, Recorder
 from sk_tune.engine import Fit, Progress, train
 from sk_tune.estimators import NetworkEstimator
-from sk_tune.exceptions import TrainingFailedError
+from sk_tune.sampler import RandomSampler
 from sk_tune.search._backend import SearchBackend
 from sk_tune.search._bookkeeping import fold_curves
 from sk_tune.search._corrected_score import CorrectedScore, corrected_score
@@ -38,17 +41,20 @@ from sk_tune.search._curves import learning_curve_table
 from sk_tune.search._metric import scorer_metric
 from sk_tune.search._networks import network_of
 from sk_tune.search._outcome import out_of_fold_predictions
+from sk_tune.search._plan import PlannedRound, SearchPlan
+from sk_tune.search._probe import probe
 from sk_tune.search._progress_line import ProgressLine
 from sk_tune.search._rounds import Rounds
 from sk_tune.search._session import SearchSession
-from sk_tune.search._work import SearchOptions
+from sk_tune.search._work import SearchOptions, candidate_fingerprint
+from sk_tune.space import Candidate, Space, as_space
 
 __all__ = ["BaseSearch"]
 
 Array = npt.NDArray[Any]
 
 # What is learnt beside scikit-learn's attributes.
-_OWN_STATE = ("_outcomes", "_y", "models_", "ledger_")
+_OWN_STATE = ("_outcomes", "_n_rows", "_y", "models_", "ledger_")
 # scorings of which the curve of the score is the curve to choose an epoch by.
 _SCORED_BY_CURVE = {None, "accuracy", "r2"}
 # With networks a call costs little more for some candidates than for one; a model that
@@ -57,11 +63,82 @@ _POINTS_OF_NETWORKS = 8
 # What trains faster than this in a fold has layers so small that more threads do not help,
 # and hinder much where others use the cores too.
 _SECONDS_IN_ONE_THREAD = 5.0
+# Candidates that plan() trains: enough that they fill a fleet.
+_PROBED = 8
 _N_KEPT = {"none": 0, "best": 1, "all": None}
 
 
 class BaseSearch(BaseSearchCV):  # type: ignore[misc]
-    """Lets a search of scikit-learn train its networks as fleets."""
+    """Lets a search of scikit-learn train its networks as fleets.
+
+    Parameters
+    ----------
+    scoring : str, callable, list, tuple or dict, default=None
+        As in scikit-learn; the estimator's ``score`` if None.
+    n_jobs : int, default=None
+        Worker processes, as in scikit-learn: None is 1 unless
+        ``joblib.parallel_config`` says otherwise, -1 uses all cores.
+    refit : bool, str or callable, default=True
+        Whether to fit the estimator with the best parameters on all rows; the name of the
+        metric that decides, if there are several; or what returns the best index.
+    cv : int, splitter or iterable, default=None
+        Folds; 5 if None.  They are drawn once and are the same for all candidates.
+    verbose : int, default=0
+        1 shows how far networks are in a line that is updated; more prints what
+        scikit-learn prints.
+    error_score : "raise" or float, default=np.nan
+        Score of a fit that fails.  Unless "raise", the search goes on, and
+        ``cv_results_["failure_reason"]`` says why.
+    return_train_score : bool, default=False
+        Whether ``cv_results_`` has scores on the training rows too.
+    time_budget : float or None, default=None
+        Seconds after which no more candidates are evaluated, the refit included; the best
+        so far is kept.  It may take a tenth or a rung longer.
+    progress : callable or None, default=None
+        Called with a ``sk_tune.engine.Progress`` while networks train.
+    epochs : {"last", "best"}, default="last"
+        Which epoch of a network is scored: the last, or the best of its mean curve over
+        the folds (of the score for accuracy and R^2, else of the loss), for which the
+        refit then trains.  No fold chooses an epoch for itself.
+    keep_models : int or {"none", "best", "all"}, default="none"
+        Of how many candidates, the best ones, the estimators fitted in the folds are kept
+        in ``models_``.
+    race : bool, default=False
+        Whether a candidate stops before it was on all folds if it is clearly worse than
+        the best one: a paired t-test over at least 3 folds at a level of 5 %, with the
+        variance corrected for overlapping training sets.  It has NaN for the rest.
+
+    Attributes
+    ----------
+    cv_results_ : dict of str to ndarray
+        As in scikit-learn; fit times hold a network's share of its fleet's training.
+        "failure_reason" is there if a candidate has no score.
+    best_estimator_ : estimator
+        Fitted with the best parameters on all rows, if `refit`.
+    best_params_ : dict
+        Parameters of the best candidate.
+    best_score_ : float
+        Its mean score over the folds: the best of many, and so optimistic.
+    corrected_score_ : CorrectedScore or None
+        What the best candidate is expected to score on new data, with an interval.
+    best_index_ : int
+        Its row in ``cv_results_``.
+    learning_curves_ : DataFrame
+        A row for each candidate, fold and epoch: train_loss, valid_loss, valid_score.
+    oof_predictions_ : ndarray of shape (n_candidates, n_samples, ...)
+        Probabilities or predictions for each row by the folds that lacked it.
+    models_ : dict of int to list of estimators
+        Estimators fitted in the folds, by row of ``cv_results_``, unless `keep_models` is
+        "none".
+    ledger_ : Ledger
+        Epochs and seconds spent and saved.
+    scorer_ : callable or dict
+        What scores.
+    n_splits_ : int
+        Folds.
+    refit_time_ : float
+        Seconds of the refit.
+    """
 
     _own_constraints: ClassVar[dict[str, list[Any]]] = {
         "time_budget": [Interval(Real, 0, None, closed="neither"), None],
@@ -107,11 +184,9 @@ class BaseSearch(BaseSearchCV):  # type: ignore[misc]
         self._start = time.monotonic()
         self._session = SearchSession(ambient=get_active_backend())
         try:
-            with (
-                AskingNets(),
-                joblib.parallel_config(backend=SearchBackend(self._session)),
-                adoption(self._training_for_refit),
-            ):
+            config = joblib.parallel_config(backend=SearchBackend(self._session))
+            self._session.config = config
+            with AskingNets(), config, adoption(self._training_for_refit):
                 super().fit(X, y, **params)  # type: ignore[misc]
             self._keep(self._session, X, y)
             if self._session.is_interrupted:
@@ -119,6 +194,81 @@ class BaseSearch(BaseSearchCV):  # type: ignore[misc]
         finally:
             del self._session, self._start
         return self
+
+    def plan(self, X: Any = None, y: Any = None) -> SearchPlan:
+        """Say what ``fit`` is going to do, before it does.
+
+        Parameters
+        ----------
+        X, y : array-like, default=None
+            The data.  With them a few candidates are trained for a few epochs, to tell how
+            long the search will take and how much memory its networks need.
+
+        Returns
+        -------
+        SearchPlan
+            Rounds with candidates, resources, fits and epochs; seconds and bytes if there
+            are data.  Prints as a table.
+
+        Raises
+        ------
+        ValueError
+            If the space or the resources are not what is asked for.
+        """
+        n_folds = check_cv(self.cv, y, classifier=is_classifier(self.estimator))
+        n_folds = int(n_folds.get_n_splits(X, y))
+        network = network_of(self.estimator)
+        plan = SearchPlan(
+            rounds=self._planned_rounds(
+                n_folds,
+                None if X is None else num_samples(X),
+                0 if network is None else int(network.max_epochs),
+            ),
+            resource=self._resource_in_plan(),
+            n_folds=n_folds,
+        )
+        if X is None:
+            return plan
+        candidates = RandomSampler(self._space(), 0).ask(_PROBED)
+        seconds, memory = probe(self, self._trial, candidates, (X, y), plan)
+        return replace(plan, seconds=seconds, memory=memory)
+
+    def _planned_rounds(
+        self, n_folds: int, n_samples: int | None, max_epochs: int
+    ) -> tuple[PlannedRound, ...]:
+        """Return the rounds; one that trains all candidates if not overridden."""
+        n_candidates = self._n_candidates_planned()
+        return (
+            PlannedRound(
+                rung=0,
+                n_candidates=n_candidates,
+                n_resources=max_epochs,
+                n_fits=n_candidates * n_folds,
+                n_epochs=n_candidates * n_folds * max_epochs,
+            ),
+        )
+
+    def _space(self) -> Space:
+        """Return what may vary."""
+        # scikit-learn takes a tuple for values, scikit-optimize for the ends of a range.
+        if hasattr(self, "search_spaces"):
+            return as_space(self.search_spaces)
+        own = "param_grid" if hasattr(self, "param_grid") else "param_distributions"
+        return as_space(getattr(self, own), tuples_are_ranges=False)
+
+    def _trial(self, estimator: Any, candidates: Sequence[Candidate]) -> "_Trial":
+        """Return a search over some candidates that is otherwise like this one."""
+        return _Trial(
+            estimator,
+            candidates,
+            scoring=self.scoring,
+            n_jobs=self.n_jobs,
+            refit=False,
+            cv=self.cv,
+        )
+
+    def _resource_in_plan(self) -> str:
+        return "epochs"
 
     def __getstate__(self) -> dict[str, Any]:
         # What belongs to a fit that is going on stays here when a task goes to a worker.
@@ -139,13 +289,14 @@ class BaseSearch(BaseSearchCV):  # type: ignore[misc]
             reserve=self._refit_cost(),
         )
         self._propose(rounds, callback_ctx)
-        failures = self._session.failures()
         if self._session.is_interrupted:
-            if all(failure["fit_error"] for failure in failures):
+            if not self._session.has_complete_candidate:
                 raise KeyboardInterrupt
-            return
-        self._session.warn_of_solo()
-        warn_or_raise_about_failures(failures, self.error_score)
+        else:
+            self._session.warn_of_solo()
+            warn_or_raise_about_failures(self._session.failures(), self.error_score)
+        # What the refit hands to joblib is nothing for the session.
+        self._session.config.unregister()
 
     def _propose(self, rounds: Rounds, callback_ctx: Any) -> None:
         """Evaluate the candidates of the strategy; scikit-learn's if not overridden."""
@@ -228,13 +379,13 @@ class BaseSearch(BaseSearchCV):  # type: ignore[misc]
         fit = Fit(estimator=own, X=X, y=y, sample_weight=sample_weight, n_epochs=n_epochs)
         with adoption(None):
             (trained,) = train([fit], engine="reference")
-        if trained.state is None:
-            raise TrainingFailedError(trained.message)
+        # Without a state the network trains by itself, and fails with its own error.
         return trained.state
 
     def _keep(self, session: SearchSession, X: Any, y: Any) -> None:
         """Take over what the session remembers."""
         self._outcomes = session.outcomes
+        self._n_rows = num_samples(X)
         self._y = None if y is None else np.asarray(y)
         seconds = {
             "refit": self.refit_time_ if self.refit else 0.0,
@@ -270,8 +421,7 @@ class BaseSearch(BaseSearchCV):  # type: ignore[misc]
         (n_candidates, n_samples, n_outputs): probabilities of a classifier.
         """
         check_is_fitted(self, "_outcomes")
-        n_rows = 0 if self._y is None else len(self._y)
-        return out_of_fold_predictions(self._outcomes, n_rows, self._labels())
+        return out_of_fold_predictions(self._outcomes, self._n_rows, self._labels())
 
     @property
     def corrected_score_(self) -> CorrectedScore | None:
@@ -304,7 +454,23 @@ class BaseSearch(BaseSearchCV):  # type: ignore[misc]
         """Return the row of ``cv_results_`` with the most resources of each candidate."""
         resource = getattr(self, "resource_", getattr(self, "resource", None))
         last = {
-            joblib.hash(sorted((n, v) for n, v in params.items() if n != resource)): row
+            candidate_fingerprint(params, without=resource): row
             for row, params in enumerate(self.cv_results_["params"])
         }
         return sorted(last.values())
+
+
+class _Trial(BaseSearch):
+    """A search over given candidates."""
+
+    epochs, keep_models, race = "last", "none", False
+    time_budget = progress = None
+
+    def __init__(
+        self, estimator: Any, candidates: Sequence[Candidate], **params: Any
+    ) -> None:
+        super().__init__(estimator, **params)
+        self.candidates = candidates
+
+    def _propose(self, rounds: Rounds, callback_ctx: Any) -> None:
+        rounds.evaluate(self.candidates)

@@ -13,7 +13,7 @@ from sk_tune.estimators import with_inherited_docs
 from sk_tune.sampler import BayesSampler, Sampler, TPESampler
 from sk_tune.search._base import BaseSearch
 from sk_tune.search._rounds import Rounds
-from sk_tune.space import Space, as_space
+from sk_tune.space import Space
 
 __all__ = ["BayesSearchCV"]
 
@@ -38,7 +38,8 @@ class BayesSearchCV(BaseSearch):  # type: ignore[misc]
         ``(dict, n)`` that dict gets `n` candidates.
     optimizer_kwargs : dict, default=None
         ``base_estimator`` ("GP", "ET", "RF" or a regressor), ``acq_func`` ("EI", "PI",
-        "LCB"), ``acq_func_kwargs`` and ``n_initial_points``, as in scikit-optimize.
+        "LCB"), ``acq_func_kwargs`` (``xi``) and ``n_initial_points``, as in
+        scikit-optimize.
     n_iter : int, default=50
         Candidates.
     n_points : int or "auto", default="auto"
@@ -49,6 +50,8 @@ class BayesSearchCV(BaseSearch):  # type: ignore[misc]
         with ``ask(n_points)`` and ``tell(candidates, scores)``.
     random_state : int, RandomState or None, default=None
         Source of the candidates.
+    pre_dispatch : int or str, default="2*n_jobs"
+        Tasks handed to joblib's workers in advance, for what is no network.
     {parameters}
 
     Attributes
@@ -136,7 +139,7 @@ class BayesSearchCV(BaseSearch):  # type: ignore[misc]
     def _propose(self, rounds: Rounds, callback_ctx: Any) -> None:
         parts = [
             (space, self.n_iter if n_iter is None else n_iter)
-            for space, n_iter in as_space(self.search_spaces).parts()
+            for space, n_iter in self._space().parts()
         ]
         self.samplers_ = [self._make_sampler(space) for space, _ in parts]
         ctx = callback_ctx.subcontext(
@@ -175,6 +178,18 @@ class BayesSearchCV(BaseSearch):  # type: ignore[misc]
             own: Sampler = self.sampler
             return own
         options = dict(self.optimizer_kwargs or {})
+        options |= options.pop("acq_func_kwargs", {})
+        known = {"base_estimator", "acq_func", "xi", "n_initial_points"}
+        if set(options) - known:
+            raise ValueError(
+                f"The 'optimizer_kwargs' parameter of BayesSearchCV may have "
+                f"{sorted(known)}. Got {sorted(set(options) - known)} too."
+            )
         if self.sampler == "tpe":
             return TPESampler(space, self.random_state, **options)
         return BayesSampler(space, self.random_state, **options)
+
+    def _n_candidates_planned(self) -> int:
+        parts = self._space().parts()
+        wanted = [(s, self.n_iter if n is None else n) for s, n in parts]
+        return sum(n if s.n_points is None else min(n, s.n_points) for s, n in wanted)

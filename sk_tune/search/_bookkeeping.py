@@ -136,6 +136,7 @@ def search_ledger(
         **totals,
         n_failed=sum(bool(o.reason) and not o.was_stopped for o in done),
         n_rows=sum(outcome.engine == "fleet" for outcome in done),
+        epochs_trained_again=sum(outcome.n_again for outcome in done),
         solo_reasons=dict(solo_reasons),
         **times,  # type: ignore[arg-type]
     )

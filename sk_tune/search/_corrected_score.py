@@ -21,6 +21,7 @@ import numpy.typing as npt
 import pandas as pd
 from sklearn.utils import check_random_state
 
+from sk_tune.search._auc_sums import AucSums
 from sk_tune.search._metric import Metric
 from sk_tune.search._metric_sums import MetricSums, metric_sums
 
@@ -113,9 +114,10 @@ def corrected_score(
     rows not drawn, which are 37 % of the rows, so it is wider than it needs to be.
 
     Accuracy, balanced accuracy, log loss, squared, root mean squared and absolute error and
-    R^2 take matrix products of O(B N C), in chunks of bounded memory.  Any other metric is
-    called O(B C) times, with B lowered to ``max(100, 5_000 // C)`` at most; resamples for
-    which it is not defined, say because they lack a class, are left out.
+    R^2 take matrix products of O(B N C), in chunks of bounded memory; ROC AUC of two
+    classes takes as many operations, but slower ones.  Any other metric is called O(B C)
+    times, with B lowered to ``max(100, 5_000 // C)`` at most; resamples for which it is not
+    defined, say because they lack a class, are left out.
 
     The score is of predictions pooled over folds.  A search's ``best_score_`` is the mean
     over folds, which differs for metrics that are no means over rows.
@@ -177,7 +179,7 @@ def _complete(
 class _ScoresBySums:
     """Scores of all candidates, many resamples at a time."""
 
-    def __init__(self, sums: MetricSums, n_rows: int) -> None:
+    def __init__(self, sums: MetricSums | AucSums, n_rows: int) -> None:
         self._sums = sums
         self._n_rows = n_rows
 

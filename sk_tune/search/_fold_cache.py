@@ -7,6 +7,7 @@ the fold that the pipeline is fitted on, so that it needs no look at the data to
 whether a transformer was fitted on them before.
 """
 
+import copy
 from collections import OrderedDict
 from collections.abc import Callable
 from functools import partial
@@ -121,7 +122,11 @@ class FoldCache:
         return partial(self._call, function)
 
     def _call(self, function: Any, transformer: Any, X: Any, y: Any, **options: Any) -> Any:
-        compute = partial(function, transformer, X, y, **options)
+        def compute() -> tuple[Any, ...]:
+            # A transformer may work in place; the rows are for others too.
+            result: tuple[Any, ...] = function(transformer, copy.deepcopy(X), y, **options)
+            return result
+
         # Only what a pipeline is given first are the rows of the fold themselves.
         keys = [self._fold if self._is_first else self._store.key_of(X)]
         keys.append(self._store.key_of(y))
@@ -133,9 +138,18 @@ class FoldCache:
             function.__name__,
             *keys,
             params_fingerprint(transformer),
+            # What set_output chose is no parameter.
+            repr(vars(transformer).get("_sklearn_output_config")),
             joblib.hash(metadata) if metadata else None,
         )
-        return self._store.get(key, compute)
+        n_fitted = self._store.n_fitted
+        result = self._store.get(key, compute)
+        context = options.get("callback_ctx")
+        if context is not None and self._store.n_fitted == n_fitted:
+            # A task that scikit-learn's callbacks count, however short it was.
+            context.call_on_fit_task_begin(estimator=options["caller"], X=X, y=y)
+            context.call_on_fit_task_end(estimator=options["caller"], X=result[0], y=y)
+        return result
 
 
 def _n_bytes(rows: Any) -> int:

@@ -7,14 +7,53 @@ from typing import Any, ClassVar
 
 import numpy as np
 from sklearn import model_selection
+from sklearn.model_selection import ParameterGrid
 
+from sk_tune.estimators import with_inherited_docs
 from sk_tune.search._base import BaseSearch
 
 __all__ = ["GridSearchCV"]
 
 
+@with_inherited_docs
 class GridSearchCV(BaseSearch, model_selection.GridSearchCV):  # type: ignore[misc]
-    """Grid."""
+    """Search over all combinations of listed values.
+
+    Drop-in for scikit-learn's class of this name.  All networks of all folds train
+    together; whatever is no network is evaluated as scikit-learn does it.
+
+    Parameters
+    ----------
+    estimator : estimator
+        What to tune: any of scikit-learn's kind.  Networks, alone or as the last step of a
+        pipeline, are trained as fleets.
+    param_grid : dict or list of dict
+        Parameter name -> list of values; all combinations of each dict are tried.
+    pre_dispatch : int or str, default="2*n_jobs"
+        Tasks handed to joblib's workers in advance, for what is no network.
+    {parameters}
+
+    Attributes
+    ----------
+    {attributes}
+
+    See Also
+    --------
+    RandomizedSearchCV : For more combinations than can be tried.
+    HyperbandSearchCV : Gives few epochs to many candidates first.
+
+    Examples
+    --------
+    >>> from sklearn.datasets import load_iris
+    >>> from sk_tune import GridSearchCV, MLPClassifier
+    >>> X, y = load_iris(return_X_y=True)
+    >>> net = MLPClassifier(width=16, max_epochs=10, batch_size=16, random_state=0)
+    >>> search = GridSearchCV(net, {"learning_rate": [1e-4, 1e-2]}, cv=3).fit(X, y)
+    >>> search.best_params_
+    {'learning_rate': 0.01}
+    >>> search.learning_curves_.shape
+    (60, 6)
+    """
 
     _parameter_constraints: ClassVar[dict[str, list[Any]]] = {
         **model_selection.GridSearchCV._parameter_constraints,
@@ -57,3 +96,6 @@ class GridSearchCV(BaseSearch, model_selection.GridSearchCV):  # type: ignore[mi
         self.epochs = epochs
         self.keep_models = keep_models
         self.race = race
+
+    def _n_candidates_planned(self) -> int:
+        return len(ParameterGrid(self.param_grid))

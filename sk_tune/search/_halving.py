@@ -10,13 +10,15 @@ from sklearn import model_selection
 
 # Makes the halving searches importable, which scikit-learn calls experimental.
 from sklearn.experimental import enable_halving_search_cv  # noqa: F401
+from sklearn.model_selection import ParameterGrid
 
 from sk_tune._compat import SubsampledSplits, top_k
+from sk_tune.estimators import with_inherited_docs
 from sk_tune.sampler import RandomSampler
 from sk_tune.schedule import HalvingPlan, Rung, halving_plan, n_promoted
 from sk_tune.search._base import BaseSearch
+from sk_tune.search._plan import PlannedRound, planned_rounds
 from sk_tune.search._rounds import Candidate, Rounds
-from sk_tune.space import as_space
 
 __all__ = ["HalvingGridSearchCV", "HalvingRandomSearchCV"]
 
@@ -108,6 +110,33 @@ class _Halving(BaseSearch):
             aggressive_elimination=self.aggressive_elimination,
         )
 
+    def _planned_rounds(
+        self, n_folds: int, n_samples: int | None, max_epochs: int
+    ) -> tuple[PlannedRound, ...]:
+        most = self.max_resources
+        if most == "auto":
+            if n_samples is None:
+                raise ValueError("With max_resources='auto' plan needs X and y.")
+            most = n_samples
+        # As scikit-learn has it, without the number of classes.
+        smallest = 2 * n_folds if self.resource == "n_samples" else 1
+        is_named = isinstance(self.min_resources, str)
+        least = smallest if is_named else self.min_resources
+        plan = halving_plan(
+            self._n_candidates_planned(most, least),
+            max_resources=most,
+            min_resources=self.min_resources,
+            smallest_resources=least,
+            factor=self.factor,
+            aggressive_elimination=self.aggressive_elimination,
+        )
+        is_epochs = self.resource.split("__")[-1] == "max_epochs"
+        epochs = None if is_epochs else max_epochs
+        return planned_rounds(plan.rungs, n_folds=n_folds, epochs_per_fit=epochs)
+
+    def _resource_in_plan(self) -> str:
+        return str(self.resource)
+
     def _print_plan(self, plan: HalvingPlan) -> None:
         for name in ("n_iterations", "n_required_iterations", "n_possible_iterations"):
             print(f"{name}: {getattr(plan, name)}")  # noqa: T201
@@ -117,8 +146,65 @@ class _Halving(BaseSearch):
         print(f"factor: {self.factor}")  # noqa: T201
 
 
+@with_inherited_docs
 class HalvingGridSearchCV(_Halving, model_selection.HalvingGridSearchCV):  # type: ignore[misc]
-    """Halving grid."""
+    """Successive halving over all combinations of listed values.
+
+    Drop-in for scikit-learn's class of this name.  What rungs grant more of is samples, a
+    parameter of the estimator, or a network's epochs (``resource="net__max_epochs"``):
+    then promoted candidates go on training in every fold exactly where they stopped, and
+    the schedule of the learning rate is laid out for the last rung.  Rungs are counted in
+    integers, so that exact powers of `factor` lose none.
+
+    Parameters
+    ----------
+    estimator : estimator
+        What to tune: any of scikit-learn's kind.
+    param_grid : dict or list of dict
+        Parameter name -> list of values; all combinations of each dict are tried.
+    factor : int or float, default=3
+        One candidate in `factor` is promoted.
+    resource : str, default="n_samples"
+        "n_samples" or a parameter of the estimator.
+    max_resources : int or "auto", default="auto"
+        What no rung exceeds; "auto" is the number of samples.
+    min_resources : int, "smallest" or "exhaust", default="exhaust"
+        What the first rung grants, as in scikit-learn.
+    aggressive_elimination : bool, default=False
+        Whether the first rung is repeated until the candidates suit the resources.
+    random_state : int, RandomState or None, default=None
+        Source of subsamples.
+    {parameters}
+
+    Attributes
+    ----------
+    n_resources_, n_candidates_ : list of int
+        Of each rung.
+    n_remaining_candidates_ : int
+        Candidates that the last rung would promote.
+    max_resources_, min_resources_ : int
+        Of the last and the first rung.
+    n_iterations_, n_possible_iterations_, n_required_iterations_ : int
+        Rungs: evaluated, that the resources allow, and that the candidates ask for.
+    {attributes}
+
+    See Also
+    --------
+    HyperbandSearchCV : Several brackets of this, from many short to few long.
+
+    Examples
+    --------
+    >>> from sklearn.datasets import load_iris
+    >>> from sk_tune import HalvingGridSearchCV, MLPClassifier
+    >>> X, y = load_iris(return_X_y=True)
+    >>> net = MLPClassifier(width=16, batch_size=16, random_state=0)
+    >>> grid = {"learning_rate": [1e-4, 1e-3, 1e-2], "dropout": [0.0, 0.2, 0.4]}
+    >>> search = HalvingGridSearchCV(
+    ...     net, grid, resource="max_epochs", max_resources=9, cv=3
+    ... ).fit(X, y)
+    >>> search.n_candidates_, search.n_resources_
+    ([9, 3, 1], [1, 3, 9])
+    """
 
     _parameter_constraints: ClassVar[dict[str, list[Any]]] = {
         **model_selection.HalvingGridSearchCV._parameter_constraints,
@@ -172,9 +258,73 @@ class HalvingGridSearchCV(_Halving, model_selection.HalvingGridSearchCV):  # typ
         self.keep_models = keep_models
         self.race = race
 
+    def _n_candidates_planned(self, most: int, least: int) -> int:
+        return len(ParameterGrid(self.param_grid))
 
+
+@with_inherited_docs
 class HalvingRandomSearchCV(_Halving, model_selection.HalvingRandomSearchCV):  # type: ignore[misc]
-    """Halving random."""
+    """Successive halving over candidates that are drawn at random.
+
+    Drop-in for scikit-learn's class of this name.  What rungs grant more of is samples, a
+    parameter of the estimator, or a network's epochs (``resource="net__max_epochs"``):
+    then promoted candidates go on training in every fold exactly where they stopped, and
+    the schedule of the learning rate is laid out for the last rung.  Rungs are counted in
+    integers, so that exact powers of `factor` lose none.
+
+    Parameters
+    ----------
+    estimator : estimator
+        What to tune: any of scikit-learn's kind.
+    param_distributions : dict or list of dict
+        Parameter name -> list of values, scipy distribution, scikit-optimize dimension, or
+        :class:`~sk_tune.search.Choice` for parameters that depend on others.
+    n_candidates : int or "exhaust", default="exhaust"
+        Candidates of the first rung; "exhaust" is as many as let the last rung use up the
+        resources.
+    factor : int or float, default=3
+        One candidate in `factor` is promoted.
+    resource : str, default="n_samples"
+        "n_samples" or a parameter of the estimator.
+    max_resources : int or "auto", default="auto"
+        What no rung exceeds; "auto" is the number of samples.
+    min_resources : int, "smallest" or "exhaust", default="smallest"
+        What the first rung grants, as in scikit-learn.
+    aggressive_elimination : bool, default=False
+        Whether the first rung is repeated until the candidates suit the resources.
+    random_state : int, RandomState or None, default=None
+        Source of candidates and subsamples.
+    {parameters}
+
+    Attributes
+    ----------
+    n_resources_, n_candidates_ : list of int
+        Of each rung.
+    n_remaining_candidates_ : int
+        Candidates that the last rung would promote.
+    max_resources_, min_resources_ : int
+        Of the last and the first rung.
+    n_iterations_, n_possible_iterations_, n_required_iterations_ : int
+        Rungs: evaluated, that the resources allow, and that the candidates ask for.
+    {attributes}
+
+    See Also
+    --------
+    HyperbandSearchCV : Several brackets of this, from many short to few long.
+
+    Examples
+    --------
+    >>> from sklearn.datasets import load_iris
+    >>> from sk_tune import HalvingRandomSearchCV, MLPClassifier
+    >>> X, y = load_iris(return_X_y=True)
+    >>> net = MLPClassifier(width=16, batch_size=16, random_state=0)
+    >>> space = {"learning_rate": [1e-4, 1e-3, 1e-2], "dropout": [0.0, 0.2, 0.4]}
+    >>> search = HalvingRandomSearchCV(
+    ...     net, space, resource="max_epochs", max_resources=9, cv=3, random_state=0
+    ... ).fit(X, y)
+    >>> search.n_candidates_, search.n_resources_
+    ([9, 3, 1], [1, 3, 9])
+    """
 
     _parameter_constraints: ClassVar[dict[str, list[Any]]] = {
         **model_selection.HalvingRandomSearchCV._parameter_constraints,
@@ -235,5 +385,8 @@ class HalvingRandomSearchCV(_Halving, model_selection.HalvingRandomSearchCV):  #
         if n_candidates == "exhaust":
             # As many as let the last rung use up the resources.
             n_candidates = self.max_resources_ // self.min_resources_
-        sampler = RandomSampler(as_space(self.param_distributions), self.random_state)
+        sampler = RandomSampler(self._space(), self.random_state)
         return sampler.ask(n_candidates)
+
+    def _n_candidates_planned(self, most: int, least: int) -> int:
+        return most // least if self.n_candidates == "exhaust" else self.n_candidates

@@ -37,8 +37,9 @@ from sk_tune.sampler import (
 from sk_tune.schedule import Bracket, hyperband_brackets
 from sk_tune.search._base import BaseSearch
 from sk_tune.search._networks import network_of
+from sk_tune.search._plan import PlannedRound, planned_rounds
 from sk_tune.search._rounds import Candidate, Rounds
-from sk_tune.space import as_space
+from sk_tune.space import Space
 
 __all__ = ["HyperbandSearchCV"]
 
@@ -85,6 +86,8 @@ class HyperbandSearchCV(BaseSearch):  # type: ignore[misc]
         the same with Optuna's tree-structured Parzen estimator (extra ``study``).
     random_state : int, RandomState or None, default=None
         Source of the candidates.
+    pre_dispatch : int or str, default="2*n_jobs"
+        Tasks handed to joblib's workers in advance, for what is no network.
     {parameters}
 
     Attributes
@@ -187,18 +190,22 @@ class HyperbandSearchCV(BaseSearch):  # type: ignore[misc]
         super()._check_input_parameters(X, y, split_params)
         self.resource_ = self._resource_name()
         self._n_samples_orig = num_samples(X)
-        self.max_resources_ = self._most_resources()
+        self.max_resources_ = self._most_resources(self._n_samples_orig)
         self.brackets_ = hyperband_brackets(
             self.min_resources, self.max_resources_, self.factor
         )
 
-    def _most_resources(self) -> int:
+    def _most_resources(self, n_samples: int | None) -> int:
         """Return what the last rungs grant."""
         if self.max_resources != "auto":
             return int(self.max_resources)
-        if self.resource == "n_samples":
-            return int(self._n_samples_orig)
-        return int(self.estimator.get_params()[self.resource_])
+        if self.resource != "n_samples":
+            return int(self.estimator.get_params()[self._resource_name()])
+        if n_samples is None:
+            raise ValueError(
+                "With max_resources='auto' and resource='n_samples' plan needs X and y."
+            )
+        return n_samples
 
     def _resource_name(self) -> str:
         """Return the name of the resource among the estimator's parameters."""
@@ -228,7 +235,7 @@ class HyperbandSearchCV(BaseSearch):  # type: ignore[misc]
         return int(np.nanargmax(scores))
 
     def _propose(self, rounds: Rounds, callback_ctx: Any) -> None:
-        space = as_space(self.param_distributions)
+        space = self._space()
         if self.resource_ in space.names:
             raise ValueError(
                 f"Cannot use parameter {self.resource_} as the resource since it is part "
@@ -328,7 +335,7 @@ class HyperbandSearchCV(BaseSearch):  # type: ignore[misc]
             random_state=self.random_state,
         )
 
-    def _make_sampler(self, space: Any) -> Sampler:
+    def _make_sampler(self, space: Space) -> Sampler:
         if not isinstance(self.sampler, str):
             own: Sampler = self.sampler
             return own
@@ -340,6 +347,27 @@ class HyperbandSearchCV(BaseSearch):  # type: ignore[misc]
             space,
             self.random_state,
         )
+
+    def _planned_rounds(
+        self, n_folds: int, n_samples: int | None, max_epochs: int
+    ) -> tuple[PlannedRound, ...]:
+        is_epochs = self._resource_name().split("__")[-1] == "max_epochs"
+        brackets = hyperband_brackets(
+            self.min_resources, self._most_resources(n_samples), self.factor
+        )
+        return tuple(
+            round_
+            for bracket in brackets
+            for round_ in planned_rounds(
+                bracket.rungs,
+                n_folds=n_folds,
+                epochs_per_fit=None if is_epochs else max_epochs,
+                bracket=bracket.index,
+            )
+        )
+
+    def _resource_in_plan(self) -> str:
+        return self.resource
 
 
 def _promote(run: _Running, scores: Any) -> None:

@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 from sk_tune._text import seconds_text, text_table
+from sk_tune.estimators import with_inherited_docs
 
 __all__ = ["EpochAccount", "Ledger", "RungEpochs", "epoch_account"]
 
@@ -96,17 +97,21 @@ class EpochAccount:
     epochs_saved_by_warm_start: int
 
 
+@with_inherited_docs
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Ledger(EpochAccount):
     """What a search spent and saved.
 
     Parameters
     ----------
+    {parameters}
     n_failed : int
         Fits that failed.
     n_rows : int
         Fits that were trained as rows of fleets.
-    solo_reasons : mapping of str to int, default={}
+    epochs_trained_again : int, default=0
+        Epochs trained once more to get to the best one, with epochs="best".
+    solo_reasons : mapping of str to int, default=empty
         Why fits were trained one at a time, and how many for each reason.
     seconds_preparing : float, default=0.0
         Of transformers, and of what goes before training.
@@ -124,6 +129,7 @@ class Ledger(EpochAccount):
 
     n_failed: int = 0
     n_rows: int = 0
+    epochs_trained_again: int = 0
     solo_reasons: Mapping[str, int] = field(default_factory=dict)
     seconds_preparing: float = 0.0
     seconds_training: float = 0.0
@@ -145,6 +151,7 @@ class Ledger(EpochAccount):
             ["in fleets", self.n_rows],
             ["one at a time", self.n_solo],
             ["epochs trained", self.epochs_trained],
+            ["trained again to the best epoch", self.epochs_trained_again],
             ["epochs if all were trained to the end", self.epochs_full],
             ["saved by pruning", self.epochs_saved_by_pruning],
             ["saved by early stopping", self.epochs_saved_by_early_stopping],

@@ -20,9 +20,11 @@ from sklearn.metrics import (
     mean_absolute_error,
     mean_squared_error,
     r2_score,
+    roc_auc_score,
     root_mean_squared_error,
 )
 
+from sk_tune.search._auc_sums import AucSums
 from sk_tune.search._metric import Metric
 
 __all__ = ["MetricSums", "metric_sums"]
@@ -113,7 +115,7 @@ class MetricSums:
 
 def metric_sums(
     metric: Metric, y: Array, responses: Array, classes: Array | None = None
-) -> MetricSums | None:
+) -> MetricSums | AucSums | None:
     """Return a metric's sums, if it is one of those that are functions of sums.
 
     Parameters
@@ -129,7 +131,7 @@ def metric_sums(
 
     Returns
     -------
-    MetricSums or None
+    MetricSums, AucSums or None
         None for other metrics, for options, and for shapes that do not fit.
     """
     make = _MAKERS.get(metric.function)
@@ -185,6 +187,13 @@ def _log_loss(
         return None
     eps = np.finfo(probabilities.dtype).eps
     return _mean(sign, -np.log(np.clip(true, eps, 1 - eps)).astype(np.float64))
+
+
+def _roc_auc(sign: int, y: Array, scores: Array, classes: object) -> AucSums | None:
+    labels = np.unique(y)
+    if y.ndim != 1 or scores.shape[1:] != y.shape or len(labels) != 2:
+        return None
+    return AucSums(scores=scores, is_positive=np.asarray(y == labels[1]), sign=sign)
 
 
 def _squared_error(sign: int, y: Array, predictions: Array, classes: object) -> Any:
@@ -271,7 +280,7 @@ def _by_output(y: Floats) -> list[Floats]:
     return [y] if y.ndim == 1 else list(y.T)
 
 
-_MAKERS: dict[Callable[..., Any], Callable[..., MetricSums | None]] = {
+_MAKERS: dict[Callable[..., Any], Callable[..., MetricSums | AucSums | None]] = {
     accuracy_score: _accuracy,
     balanced_accuracy_score: _balanced_accuracy,
     log_loss: _log_loss,
@@ -279,4 +288,5 @@ _MAKERS: dict[Callable[..., Any], Callable[..., MetricSums | None]] = {
     mean_absolute_error: _absolute_error,
     root_mean_squared_error: _root_mean_squared_error,
     r2_score: _r2,
+    roc_auc_score: _roc_auc,
 }

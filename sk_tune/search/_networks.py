@@ -2,6 +2,7 @@
 # SPDX-License-Identifier: BSD-3-Clause
 """From a candidate and a fold to the fit that the engine is asked for."""
 
+import copy
 from collections import Counter
 from contextlib import suppress
 from dataclasses import dataclass
@@ -163,12 +164,16 @@ class FitMaker:
 
     def _behind_pipeline(self, task: FoldTask, pipeline: Any, name: str) -> Fit | None:
         fold = self._fold(task)
+        X_train = fold.X_train
         if pipeline.memory is None:
             pipeline.memory = self.memory(task)
+        else:
+            # Other than ours, it does not protect the rows from what works in place.
+            X_train = copy.deepcopy(X_train)
         params = method_params(task.X, params=task.fit_params, indices=task.train)
         asked = _Asked()
         with adoption(asked), suppress(FitRequested):
-            pipeline.fit(fold.X_train, fold.y_train, **params)
+            pipeline.fit(X_train, fold.y_train, **params)
         if asked.estimator is None:
             return None
         joined = self._join(asked, pipeline, fold)
@@ -204,7 +209,7 @@ class FitMaker:
         n_train = len(asked.y)
         X, y, monitor = asked.X, asked.y, None
         try:
-            X_test = _transformed(pipeline, fold.X_test)
+            X_test = _transformed(pipeline, copy.deepcopy(fold.X_test))
             X, y = _stack(asked.X, X_test), _stack(asked.y, fold.y_test)
             monitor = np.arange(n_train, len(y))
         except Exception:  # noqa: BLE001 - without held-out rows there are only no curves
@@ -236,7 +241,11 @@ class _Asked:
 
 def _transformed(pipeline: Any, X: Any) -> Any:
     """Return rows as the last step of a pipeline gets them."""
-    return pipeline[:-1].transform(X) if len(pipeline.steps) > 1 else X
+    for _, step in pipeline.steps[:-1]:
+        # imbalanced-learn's samplers change what is trained on only.
+        if step is not None and step != "passthrough" and not hasattr(step, "fit_resample"):
+            X = step.transform(X)
+    return X
 
 
 def _stack(first: Any, second: Any) -> Any:

@@ -58,6 +58,8 @@ class Outcome:
         Epochs that were trained for it.
     n_resumed : int
         Epochs that it went on from, which were not trained again.
+    n_again : int
+        Epochs that were trained once more to get to the best one.
     n_granted, n_granted_before : int
         Epochs that it might have behind it now, and before this rung.
     seconds : float
@@ -78,6 +80,7 @@ class Outcome:
     held: Held | None = None
     n_epochs: int = 0
     n_resumed: int = 0
+    n_again: int = 0
     n_granted: int = 0
     n_granted_before: int = 0
     seconds: float = 0.0
@@ -108,7 +111,7 @@ def hold(estimator: Any, X: Any, rows: Array) -> Held | None:
     has_columns = isinstance(classes, np.ndarray) and classes.ndim == 1
     try:
         if hasattr(estimator, "predict_proba"):
-            values = np.asarray(estimator.predict_proba(X))
+            values = _as_array(estimator.predict_proba(X))
         elif has_columns:
             values = (np.asarray(estimator.predict(X))[:, None] == classes).astype(float)
         else:
@@ -162,6 +165,13 @@ def _shape_of_values(
             if held is not None:
                 return _aligned(held, classes).shape[1:]
     return ()
+
+
+def _as_array(probabilities: Any) -> Array:
+    """Return probabilities; with several labels, those that a row has each of them."""
+    if isinstance(probabilities, list):
+        return np.column_stack([own[:, 1] for own in probabilities])
+    return np.asarray(probabilities)
 
 
 def _aligned(held: Held, classes: Array | None) -> Array:

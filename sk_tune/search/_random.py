@@ -8,16 +8,60 @@ from typing import Any, ClassVar
 import numpy as np
 from sklearn import model_selection
 
+from sk_tune.estimators import with_inherited_docs
+from sk_tune.exceptions import warn_user
 from sk_tune.sampler import RandomSampler
 from sk_tune.search._base import BaseSearch
 from sk_tune.search._rounds import Rounds
-from sk_tune.space import as_space
 
 __all__ = ["RandomizedSearchCV"]
 
 
+@with_inherited_docs
 class RandomizedSearchCV(BaseSearch, model_selection.RandomizedSearchCV):  # type: ignore[misc]
-    """Random."""
+    """Search over candidates that are drawn at random.
+
+    Drop-in for scikit-learn's class of this name, with the same candidates for the same
+    `random_state`.  All networks of all folds train together; whatever is no network is
+    evaluated as scikit-learn does it.
+
+    Parameters
+    ----------
+    estimator : estimator
+        What to tune: any of scikit-learn's kind.  Networks, alone or as the last step of a
+        pipeline, are trained as fleets.
+    param_distributions : dict or list of dict
+        Parameter name -> list of values, scipy distribution, scikit-optimize dimension, or
+        :class:`~sk_tune.search.Choice` for parameters that depend on others.
+    n_iter : int, default=10
+        Candidates.
+    random_state : int, RandomState or None, default=None
+        Source of the candidates.
+    pre_dispatch : int or str, default="2*n_jobs"
+        Tasks handed to joblib's workers in advance, for what is no network.
+    {parameters}
+
+    Attributes
+    ----------
+    {attributes}
+
+    See Also
+    --------
+    HyperbandSearchCV : Gives few epochs to many candidates first.
+    BayesSearchCV : Learns from the scores where to look.
+
+    Examples
+    --------
+    >>> from scipy.stats import loguniform
+    >>> from sklearn.datasets import load_iris
+    >>> from sk_tune import MLPClassifier, RandomizedSearchCV
+    >>> X, y = load_iris(return_X_y=True)
+    >>> net = MLPClassifier(width=16, max_epochs=10, batch_size=16, random_state=0)
+    >>> space = {"learning_rate": loguniform(1e-4, 1e-1)}
+    >>> search = RandomizedSearchCV(net, space, n_iter=8, cv=3, random_state=0).fit(X, y)
+    >>> bool(search.best_score_ > 0.9)
+    True
+    """
 
     _parameter_constraints: ClassVar[dict[str, list[Any]]] = {
         **model_selection.RandomizedSearchCV._parameter_constraints,
@@ -66,8 +110,13 @@ class RandomizedSearchCV(BaseSearch, model_selection.RandomizedSearchCV):  # typ
         self.race = race
 
     def _propose(self, rounds: Rounds, callback_ctx: Any) -> None:
-        sampler = RandomSampler(as_space(self.param_distributions), self.random_state)
-        candidates = sampler.ask(self.n_iter)
+        space = self._space()
+        candidates = RandomSampler(space, self.random_state).ask(self.n_iter)
+        if len(candidates) < self.n_iter:
+            warn_user(
+                f"The space has {space.n_points} candidates, fewer than n_iter="
+                f"{self.n_iter}. Each is evaluated once."
+            )
         search_ctx = callback_ctx.subcontext(
             task_name="search",
             max_subtasks=len(candidates) * self.n_splits_,
@@ -75,3 +124,7 @@ class RandomizedSearchCV(BaseSearch, model_selection.RandomizedSearchCV):  # typ
         ).call_on_fit_task_begin(estimator=self)
         rounds.evaluate(candidates, callback_ctx=search_ctx)
         search_ctx.call_on_fit_task_end(estimator=self)
+
+    def _n_candidates_planned(self) -> int:
+        space = self._space()
+        return int(min(self.n_iter, space.n_points) if space.is_listed else self.n_iter)

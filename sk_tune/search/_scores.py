@@ -12,17 +12,37 @@ from sk_tune.search._work import SearchOptions
 
 __all__ = ["ScoreBook"]
 
+# Of a wrong decision against a candidate that is as good, over all looks.
+_LEVEL = 0.05
+
 
 class ScoreBook:
     """Remembers the scores of all candidates on all folds."""
 
     def __init__(self) -> None:
-        # The score that decides, and results as scikit-learn has them, by row.
+        # The score that decides, by row.
         self._scores: dict[int, list[float]] = {}
-        self._results: dict[int, dict[str, Any]] = {}
+        # A result as scikit-learn has it, if there is one of a fit that did not fail.
+        self._example: dict[str, Any] | None = None
         # With a callable `scoring` the names of scores are known after a success only.
         self._unnamed: list[dict[str, Any]] = []
         self._names: list[str] | None = None
+
+    @property
+    def is_empty(self) -> bool:
+        """Whether it knows no result yet."""
+        return self._example is None
+
+    def remember(self, result: dict[str, Any]) -> None:
+        """Learn from a result which scores there are.
+
+        Parameters
+        ----------
+        result : dict
+            As scikit-learn has it.
+        """
+        if self._example is None or self._example["fit_error"] is not None:
+            self._example = dict(result)
 
     def add(self, row: int, result: dict[str, Any], options: SearchOptions) -> None:
         """Take note of the result of a candidate's next fold.
@@ -38,7 +58,7 @@ class ScoreBook:
         """
         if options.has_callable_scoring:
             self._name(result, options.error_score)
-        self._results[row] = result
+        self.remember(result)
         scores = result["test_scores"]
         if isinstance(scores, dict):
             name = options.refit if options.refit in scores else next(iter(scores), None)
@@ -89,7 +109,14 @@ class ScoreBook:
         if np.isnan(means).all():
             return {}
         best = int(np.nanargmax(means))
-        worse = clearly_worse(scores, scores[best], test_train_ratio=1 / (n_folds - 1))
+        # After each fold there is one more look, and one more chance of an error.
+        n_looks = max(1, n_folds - MIN_FOLDS)
+        worse = clearly_worse(
+            scores,
+            scores[best],
+            test_train_ratio=1 / (n_folds - 1),
+            level=_LEVEL / n_looks,
+        )
         return {
             row: f"stopped after {len(self._scores[row])} folds: clearly worse than "
             f"candidate {best}"
@@ -97,20 +124,15 @@ class ScoreBook:
             if worse[row]
         }
 
-    def unscored(self, row: int) -> dict[str, Any]:
+    def unscored(self) -> dict[str, Any]:
         """Return the result of a candidate on a fold that it was not run on.
-
-        Parameters
-        ----------
-        row : int
-            Of a candidate with at least one result.
 
         Returns
         -------
         dict
             As scikit-learn has it, with NaN for scores and no time spent.
         """
-        result = dict(self._results[row])
+        result = dict(self._example or {})
         for name in ("test_scores", "train_scores"):
             if isinstance(result.get(name), dict):
                 result[name] = dict.fromkeys(result[name], np.nan)

@@ -22,7 +22,7 @@ from sklearn.pipeline import Pipeline
 from sk_tune._compat import FoldTask, fold_task
 from sk_tune.adoption import adoption
 from sk_tune.backend import Job
-from sk_tune.engine import Trained
+from sk_tune.engine import Trained, is_small, one_thread
 from sk_tune.estimators import take_rows
 from sk_tune.exceptions import TrainingFailedError, warn_user
 from sk_tune.search._bookkeeping import search_ledger
@@ -35,6 +35,8 @@ from sk_tune.search._work import SearchOptions, Work
 from sk_tune.training import TrainingState
 
 __all__ = ["SearchSession"]
+
+_INTERRUPTED = "It was not trained, because the search was interrupted."
 
 
 class SearchSession:
@@ -57,6 +59,8 @@ class SearchSession:
         What the parts of the search took.
     line : ProgressLine or None
         What is printed, if anything.
+    config : joblib.parallel_config or None
+        What makes joblib hand its tasks to the session.
     """
 
     options: SearchOptions
@@ -70,6 +74,7 @@ class SearchSession:
         self.models: dict[int, list[Any]] = {}
         self.seconds: dict[str, float] = {}
         self.line: ProgressLine | None = None
+        self.config: Any = None
 
     @property
     def is_interrupted(self) -> bool:
@@ -162,6 +167,11 @@ class SearchSession:
             if not outcome.was_stopped
         ]
 
+    @property
+    def has_complete_candidate(self) -> bool:
+        """Whether a candidate has a result on every fold that it was to be run on."""
+        return any(folds and not any(o.reason for o in folds) for folds in self.outcomes)
+
     def warn_of_solo(self) -> None:
         """Warn once of networks that no fleet carried, and why."""
         reasons = self._solo_reasons()
@@ -225,9 +235,21 @@ class SearchSession:
             for work in stage:
                 if work.row in stopped:
                     self._stop(work, stopped[work.row])
+                    self._note(work)
             yield [work for work in stage if work.row not in stopped]
 
     def _run_stage(self, works: Sequence[Work]) -> None:
+        if not self.is_interrupted:
+            self._evaluate(works)
+        if self.is_interrupted:
+            self._leave_out(works)
+        if any(work.job.error is not None for work in works):
+            return
+        for work in works:
+            self._note(work)
+
+    def _evaluate(self, works: Sequence[Work]) -> None:
+        """Run tasks until one raises what it is to raise, or Ctrl-C comes."""
         with self.timed("preparing"):
             for work in works:
                 self._trainer.prepare(work, self.options)
@@ -236,9 +258,12 @@ class SearchSession:
             self._trainer.train(networks, self.options)
         with self.timed("scoring"):
             for work in networks:
-                self._run_adopting(work)
+                if work.trained is not None:
+                    self._run_adopting(work)
                 if work.job.error is not None:
                     return
+        if self.is_interrupted:
+            return
         others = [work for work in works if work.fit is None]
         with self.timed("training"):
             if self.n_workers() == 1:
@@ -247,24 +272,28 @@ class SearchSession:
                 self._run_in_workers(others)
 
     def _run_adopting(self, work: Work) -> None:
-        with self._lent_memory(work), adoption(_Answer(work.trained, work.state)):
+        small = work.state is not None and is_small(work.state, work.task.X)
+        answer = _Answer(work.trained, work.state)
+        with self._lent_memory(work), adoption(answer), one_thread(wanted=small):
             work.job.run()
         trained = work.trained
         if work.job.error is not None or trained is None:
             return
+        work.model = work.task.estimator
         result = work.job.result[0]
         if "fit_time" in result:
             result["fit_time"] += trained.seconds
         state = None if work.fit is None else work.fit.state
         n_before = 0 if state is None else len(state.history)
         failed = result["fit_error"] is not None
-        outcome = Outcome(
+        work.outcome = Outcome(
             train_loss=trained.train_loss,
             valid_loss=trained.monitor_loss,
             valid_score=trained.monitor_score,
             held=None if failed else _held_by_engine(work),
             n_epochs=max(0, len(trained.train_loss) - n_before),
             n_resumed=n_before,
+            n_again=work.n_epochs_again,
             n_granted=work.n_epochs,
             n_granted_before=work.n_epochs_before,
             seconds=trained.seconds,
@@ -272,7 +301,6 @@ class SearchSession:
             solo_reason=trained.solo_reason,
             reason=(trained.message or str(result["fit_error"])) if failed else "",
         )
-        self._note(work, result, outcome, work.task.estimator)
 
     def _run_here(self, works: Sequence[Work]) -> None:
         for work in works:
@@ -280,7 +308,7 @@ class SearchSession:
                 work.job.run()
             if work.job.error is not None:
                 return
-            self._note_other(work, _held_out(work.task), work.task.estimator)
+            _set_outcome(work, _held_out(work.task), work.task.estimator)
 
     def _run_in_workers(self, works: Sequence[Work]) -> None:
         if not works:
@@ -297,25 +325,35 @@ class SearchSession:
             return
         for work, (results, held, model) in zip(works, done, strict=True):
             work.job.end(result=results)
-            self._note_other(work, held, model)
-
-    def _note_other(self, work: Work, held: Held | None, model: Any) -> None:
-        """Take note of the result of a task that trained no network."""
-        result = work.job.result[0]
-        reason = "" if result["fit_error"] is None else str(result["fit_error"])
-        self._note(work, result, Outcome(held=held, reason=reason), model)
+            _set_outcome(work, held, model)
 
     def _stop(self, work: Work, reason: str) -> None:
-        """Give a task of a candidate that lost the race a result without running it."""
-        result = self._book.unscored(work.row)
-        work.job.end(result=[result])
-        self.outcomes[work.row].append(Outcome(reason=reason, was_stopped=True))
+        """Give a task that is not run a result without a score."""
+        work.job.end(result=[self._book.unscored()])
+        work.outcome = Outcome(reason=reason, was_stopped=True)
 
-    def _note(self, work: Work, result: Any, outcome: Outcome, model: Any) -> None:
+    def _leave_out(self, works: Sequence[Work]) -> None:
+        """End the tasks that Ctrl-C left undone."""
+        for work in works:
+            if work.outcome is not None:
+                self._book.remember(work.job.result[0])
+        for work in works:
+            if work.outcome is not None or work.job.error is not None:
+                continue
+            if self._book.is_empty:
+                work.job.end(error=KeyboardInterrupt())
+                return
+            self._stop(work, _INTERRUPTED)
+
+    def _note(self, work: Work) -> None:
+        """Take over what became of a task; of each candidate in the order of folds."""
+        outcome, result = work.outcome, work.job.result[0]
+        if outcome is None:
+            return
         self.outcomes[work.row].append(outcome)
         if self.options.n_models_kept != 0:
             own = self.models.setdefault(work.row, [])
-            own.append(None if outcome.reason else model)
+            own.append(None if outcome.reason else work.model)
         self._book.add(work.row, result, self.options)
         # scikit-learn ends a search in which all fits of one call failed; here the rule is
         # taken over the whole search, when it ends.
@@ -351,6 +389,13 @@ class _Answer:
         if self._state is None:
             raise TrainingFailedError(self._trained.message)
         return self._state
+
+
+def _set_outcome(work: Work, held: Held | None, model: Any) -> None:
+    """Say what became of a task that trained no network."""
+    error = work.job.result[0]["fit_error"]
+    work.outcome = Outcome(held=held, reason="" if error is None else str(error))
+    work.model = model
 
 
 def _run_task(task: Any, keeps_model: bool) -> tuple[Any, Held | None, Any]:  # noqa: FBT001

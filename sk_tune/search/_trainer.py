@@ -21,12 +21,10 @@ from sk_tune.exceptions import SkTuneWarning
 from sk_tune.search._curves import best_epoch
 from sk_tune.search._fold_cache import FoldCache
 from sk_tune.search._networks import FitMaker
-from sk_tune.search._work import SearchOptions, Work
+from sk_tune.search._work import SearchOptions, Work, candidate_fingerprint
 from sk_tune.training import TrainingState
 
 __all__ = ["Trainer"]
-
-_NOT_TRAINED = "It was not trained, because the search was interrupted."
 
 
 class Trainer:
@@ -43,6 +41,8 @@ class Trainer:
         self._maker = FitMaker()
         # Where the fit of a candidate and fold stands, after how many epochs.
         self._states: dict[Any, tuple[TrainingState, int]] = {}
+        # By identity of the fold's test rows, which the fold keeps alive.
+        self._is_monitor_bad: dict[int, bool] = {}
         # By row of cv_results_, with epochs="best".
         self.best_epochs: dict[int, int] = {}
         self.is_interrupted = False
@@ -90,8 +90,8 @@ class Trainer:
             return
         # The schedule of the learning rate is that of a full training.
         fit.estimator.set_params(max_epochs=options.max_resources)
-        own = {n: v for n, v in work.task.parameters.items() if n != resource}
-        work.key = (joblib.hash(sorted(own.items())), id(work.task.train))
+        own = candidate_fingerprint(work.task.parameters, without=resource)
+        work.key = (own, id(work.task.train))
         state, work.n_epochs_before = self._states.get(work.key, (None, 0))
         if work.n_epochs_before >= work.n_epochs:
             state, work.n_epochs_before = None, 0
@@ -109,13 +109,14 @@ class Trainer:
         Parameters
         ----------
         works : sequence of Work
-            With fits; they get what was trained.
+            With fits; they get what was trained, unless Ctrl-C came before.
         options : SearchOptions
             Of the search.
         """
         if not works:
             return
         self._train(works, [work.fit for work in works if work.fit is not None], options)
+        self._train_without_monitor(works, options)
         for work in works:
             work.state = None if work.trained is None else work.trained.state
             if work.key is not None and work.state is not None:
@@ -145,7 +146,35 @@ class Trainer:
         except KeyboardInterrupt:
             self.is_interrupted = True
         for position, work in enumerate(works):
-            work.trained = done.get(position, _not_trained())
+            work.trained = done.get(position)
+
+    def _train_without_monitor(self, works: Sequence[Work], options: SearchOptions) -> None:
+        """Train again what failed only because its held-out rows cannot be predicted.
+
+        Whether a fold's rows can is found out with one fit for the whole search.
+        """
+        failed: dict[int, list[Work]] = {}
+        for work in works:
+            if work.fit is None or work.fit.monitor is None or work.trained is None:
+                continue
+            if work.trained.status == "failed":
+                failed.setdefault(id(work.task.test), []).append(work)
+        for fold, own in failed.items():
+            if self.is_interrupted:
+                return
+            first, *rest = own
+            if fold not in self._is_monitor_bad:
+                self._train_blind([first], options)
+                trained = first.trained
+                self._is_monitor_bad[fold] = bool(trained and trained.state is not None)
+            else:
+                rest = own
+            if rest and self._is_monitor_bad[fold]:
+                self._train_blind(rest, options)
+
+    def _train_blind(self, works: Sequence[Work], options: SearchOptions) -> None:
+        fits = [replace(work.fit, monitor=None) for work in works if work.fit is not None]
+        self._train(works, fits, options)
 
     def _go_back_to_best(self, works: Sequence[Work], options: SearchOptions) -> None:
         """Train the networks of each candidate to the best epoch of its mean curve."""
@@ -156,7 +185,11 @@ class Trainer:
         again: list[tuple[Work, Fit]] = []
         for row, own in by_row.items():
             curves = [_curve(w.state, options.prefers_loss) for w in own if w.state]
-            n_epochs = self.best_epochs[row] = best_epoch(_as_rows(curves))
+            rows = _as_rows(curves)
+            if np.isnan(rows).any(axis=0).all():
+                # Held-out rows that the network cannot take tell of no epoch.
+                continue
+            n_epochs = self.best_epochs[row] = best_epoch(rows)
             again += [
                 (work, replace(work.fit, state=None, n_epochs=n_epochs))
                 for work, curve in zip(own, curves, strict=True)
@@ -168,24 +201,14 @@ class Trainer:
         self._train([work for work, _ in again], [fit for _, fit in again], options)
         for (work, _), long in zip(again, full, strict=True):
             short = work.trained
+            work.state = None if short is None else short.state
             if short is None or long is None:
                 continue
-            work.state = short.state
             # Curves are those of the whole training, predictions those of its best epoch.
             if short.state is not None:
+                work.n_epochs_again = len(short.train_loss)
                 seconds = long.seconds + short.seconds
                 work.trained = replace(long, predictions=short.predictions, seconds=seconds)
-
-
-def _not_trained() -> Trained:
-    return Trained(
-        status="failed",
-        state=None,
-        predictions=None,
-        message=_NOT_TRAINED,
-        seconds=0.0,
-        engine="fleet",
-    )
 
 
 def _curve(state: TrainingState, prefers_loss: bool) -> Any:  # noqa: FBT001

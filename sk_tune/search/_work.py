@@ -2,16 +2,17 @@
 # SPDX-License-Identifier: BSD-3-Clause
 """Records between the parts of a search that evaluate its candidates."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
 from sk_tune._compat import FoldTask
-from sk_tune.backend import Job
+from sk_tune.backend import Job, value_fingerprint
 from sk_tune.engine import Fit, Progress, Trained
+from sk_tune.search._outcome import Outcome
 from sk_tune.training import TrainingState
 
-__all__ = ["SearchOptions", "Work"]
+__all__ = ["SearchOptions", "Work", "candidate_fingerprint"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -82,10 +83,16 @@ class Work:
         Epochs that the network has behind it afterwards, those of earlier rungs included.
     n_epochs_before : int, default=0
         Epochs that earlier rungs granted it.
+    n_epochs_again : int, default=0
+        Epochs that were trained once more to get to the best one.
     trained : Trained or None, default=None
         What the engine made of the fit.
     state : TrainingState or None, default=None
         What the network adopts; that of another epoch than `trained` with epochs="best".
+    outcome : Outcome or None, default=None
+        What the search is to remember of it.
+    model : estimator or None, default=None
+        Fitted by the task.
     """
 
     job: Job
@@ -95,5 +102,27 @@ class Work:
     key: Any = None
     n_epochs: int = 0
     n_epochs_before: int = 0
+    n_epochs_again: int = 0
     trained: Trained | None = None
     state: TrainingState | None = None
+    outcome: Outcome | None = None
+    model: Any = None
+
+
+def candidate_fingerprint(params: Mapping[str, Any], *, without: str | None) -> Any:
+    """Return a key that is equal for a candidate in all of its rungs.
+
+    Parameters
+    ----------
+    params : mapping
+        Of the candidate.
+    without : str or None
+        The parameter of which rungs grant more.
+
+    Returns
+    -------
+    object
+        Hashable.
+    """
+    names = sorted(name for name in params if name != without)
+    return tuple((name, value_fingerprint(params[name])) for name in names)

@@ -227,7 +227,7 @@ class IntegerRange:
     def encode(self, value: Any) -> float:
         if not self.low <= _number(value) <= self.high or value != int(value):
             raise LookupError
-        return float(self._codes(np.array([float(value)]))[0])
+        return float(self._codes(np.array([value]))[0])
 
     def decode(self, code: float) -> int:
         return int(self._integers(np.array([float(code)]))[0])
@@ -236,19 +236,20 @@ class IntegerRange:
         return self._codes(self._integers(codes))
 
     def _integers(self, codes: Codes) -> Codes:
-        # Every integer owns the half on either side of it.
         low, high = self._ends()
         values = low + codes * (high - low)
         values = np.exp(values) if self.is_log else values
-        return np.clip(np.round(values), self.low, self.high)
+        return np.clip(np.floor(values), self.low, self.high)
 
     def _codes(self, integers: Codes) -> Codes:
+        # Every integer owns the codes of the reals from it to the next one.
         low, high = self._ends()
-        return ((np.log(integers) if self.is_log else integers) - low) / (high - low)
+        middles = integers + 0.5
+        return ((np.log(middles) if self.is_log else middles) - low) / (high - low)
 
     def _ends(self) -> tuple[float, float]:
-        low, high = self.low - 0.5, self.high + 0.5
-        return (math.log(low), math.log(high)) if self.is_log else (low, high)
+        low, end = self.low, self.high + 1
+        return (math.log(low), math.log(end)) if self.is_log else (low, end)
 
 
 class Distribution:

@@ -110,9 +110,24 @@ def _group(space: Mapping[Any, Any], outer: frozenset[str], are_ranges: bool) ->
                 "of its options."
             )
     inside = outer | frozenset(space)
-    return Group(
+    group = Group(
         tuple(_node(name, space[name], inside, are_ranges) for name in sorted(space))
     )
+    _check_disjoint(group)
+    return group
+
+
+def _check_disjoint(group: Group) -> None:
+    """Raise if two choices that hold at the same time may set one parameter."""
+    set_by: dict[str, str | None] = {}
+    for node in group.nodes:
+        for name in {name for below in node.groups for name in below.names()}:
+            if name in set_by:
+                raise SpaceError(
+                    f"Only one choice may set {name!r}. "
+                    f"Both {set_by[name]!r} and {node.name!r} do."
+                )
+            set_by[name] = node.name
 
 
 def _node(name: str, described: Any, outer: frozenset[str], are_ranges: bool) -> Node:  # noqa: FBT001
@@ -148,8 +163,6 @@ def _dimension(name: str, described: Any, are_ranges: bool) -> Dimension:  # noq
 def _from_skopt(name: str, dimension: Any) -> Dimension:
     if isinstance(dimension, skopt.space.Categorical):
         categories, weights = dimension.categories, dimension.prior
-        if len(categories) == 0:
-            raise _no_values(name, list(categories))
         return Values(
             categories,
             None if weights is None else tuple(float(w) for w in weights),
@@ -233,14 +246,10 @@ def _listed(name: str, described: Any) -> Dimension:
     is_indexed = isinstance(described, Sequence | np.ndarray)
     values: Any = described if is_indexed else list(described)
     if len(values) == 0:
-        raise _no_values(name, values)
+        raise SpaceError(
+            f"The values of {name!r} must be a non-empty sequence. Got {values!r} instead."
+        )
     return Values(values)
-
-
-def _no_values(name: str, values: Any) -> SpaceError:
-    return SpaceError(
-        f"The values of {name!r} must be a non-empty sequence. Got {values!r} instead."
-    )
 
 
 def _unknown(name: str, described: Any) -> SpaceError:

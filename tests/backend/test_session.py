@@ -7,16 +7,19 @@ from functools import partial
 
 import numpy as np
 import pytest
+import torch
 from joblib import Parallel, delayed
 from sklearn.datasets import load_iris
 from sklearn.linear_model import LogisticRegression
 from sklearn.model_selection import GridSearchCV, cross_val_score
 from skorch.callbacks import Callback
+from torch import nn
 
-from sk_tune import MLPClassifier, fleet
+from sk_tune import MLPClassifier, NetClassifier, fleet
 from sk_tune.adoption import FitRequested, adoption
 from sk_tune.backend import _session
 from sk_tune.backend._session import FleetReport, Recorder, Replayer, Session
+from sk_tune.engine import _threads
 from sk_tune.exceptions import SkTuneWarning
 
 X, Y = load_iris(return_X_y=True)
@@ -73,7 +76,7 @@ def test_each_fit_is_requested_and_adopted(session):
     results = _replay(session, tasks)
 
     assert _counts(session.report) == _expected(
-        n_requested=3, n_rows=3, n_calls=1, n_adopted=3
+        n_requested=3, n_rows=3, n_calls=1, n_fleets=1, n_adopted=3
     )
     for i, result in enumerate(results):
         np.testing.assert_allclose(result, _fit(_net(random_state=i)), atol=1e-9)
@@ -109,6 +112,91 @@ def test_trainings_that_no_fleet_carries_are_counted_with_the_reason():
     np.testing.assert_allclose(scores, expected, atol=1e-8)
     assert report.n_rows == 0
     assert sum(report.solo.values()) == report.n_requested == report.n_adopted == 2
+
+
+def _of_sizes(*sizes):
+    return [
+        partial(_fit, NetClassifier(Sized, module__size=n, max_epochs=1, random_state=i))
+        for i, n in enumerate(sizes)
+    ]
+
+
+class Sized(nn.Module):
+    """A network of a size that only its parameters tell."""
+
+    def __init__(self, n_features, n_outputs, size):
+        super().__init__()
+        self.layers = nn.Sequential(
+            nn.Linear(n_features, size), nn.ReLU(), nn.Linear(size, n_outputs)
+        )
+
+    def forward(self, x):
+        return self.layers(x)
+
+
+@pytest.mark.parametrize(
+    ("tasks", "n_fleets"),
+    [
+        ([partial(_fit, _net(random_state=i, l1=i / 100)) for i in range(3)], 1),
+        ([partial(_fit, _net(activation=a)) for a in ("relu", "tanh", "relu")], 2),
+        (_of_sizes(3, 4, 3), 2),
+        ([partial(_fit, _net(callbacks=[Watching()]))], 0),
+    ],
+    ids=["numbers", "activations", "sizes", "solo"],
+)
+@pytest.mark.filterwarnings("ignore:.*alone")
+def test_networks_of_one_kind_are_one_fleet(session, tasks, n_fleets):
+    """Other numbers join a fleet, other layers make one, and solo fits are in none."""
+    _replay(session, tasks)
+
+    assert session.report.n_fleets == n_fleets
+
+
+# --- How replayed tasks compute
+
+
+def _threads_after_fit(X, **params):
+    net = _net(**params)
+    net.fit(X, Y)
+    return torch.get_num_threads()
+
+
+@pytest.fixture
+def _three_threads():
+    before = torch.get_num_threads()
+    torch.set_num_threads(3)
+    yield
+    torch.set_num_threads(before)
+
+
+@pytest.mark.usefixtures("_three_threads")
+def test_small_networks_are_replayed_in_one_thread(session, monkeypatch):
+    """Larger ones, and whatever comes after the block, have all threads."""
+    small, large = partial(_threads_after_fit, X), partial(_threads_after_fit, X, l1=0.1)
+
+    def threads():
+        with fleet(n_jobs=1):
+            return Parallel()(delayed(task)() for task in (small, large))
+
+    assert threads() == [1, 1]
+    assert torch.get_num_threads() == 3
+    monkeypatch.setattr(_threads, "_SMALL", 10.0)
+    assert threads() == [3, 3]
+
+
+def _threads_of_unrecorded(i):
+    first = _threads_after_fit(X, random_state=i)
+    noise = np.random.default_rng().normal(size=X.shape)
+    return first, _threads_after_fit(X + noise, random_state=i)
+
+
+@pytest.mark.usefixtures("_three_threads")
+def test_networks_that_train_as_usual_have_all_threads():
+    """A fit that was not recorded is not slowed down by one that was."""
+    with fleet(n_jobs=1):
+        threads = Parallel()(delayed(_threads_of_unrecorded)(i) for i in range(2))
+
+    assert threads == [(1, 3)] * 2
 
 
 # --- What is trained once

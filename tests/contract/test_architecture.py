@@ -109,6 +109,17 @@ def test_networks_and_training_steps_need_no_scikit_learn():
     assert result.stdout.strip() == "[]"
 
 
+def test_spaces_and_samplers_need_no_torch():
+    """sk_tune.space and sk_tune.sampler are for any estimator, and quick to import."""
+    result = _python(
+        "import sk_tune.space, sk_tune.sampler, sys; "
+        "print(sorted({'torch', 'skorch', 'optuna'} & set(sys.modules)))"
+    )
+
+    assert result.returncode == 0, result.stderr
+    assert result.stdout.strip() == "[]"
+
+
 @pytest.mark.parametrize("path", sorted(TESTS.rglob("test_*.py")), ids=lambda p: p.stem)
 def test_every_test_says_what_behaviour_it_is_for(path):
     """Each test function has a docstring, which is the requirement in one sentence."""

@@ -23,12 +23,21 @@ WAIVED_FOR_ESTIMATORS = {
     "PR03": "parameters are keywords; the network's own are described first",
 }
 # A sentence is all there is to say of an error, and members of an Enum are no parameters.
-WAIVED_FOR_NAMES = {"PR01": ("Error", "Warning", "Stream")}
+# A protocol has no constructor.
+WAIVED_FOR_NAMES = {"PR01": ("Error", "Warning", "Stream", "sampler.Sampler")}
 
 
 def _public_objects():
     names = [f"sk_tune.{name}" for name in sk_tune.__all__ if name != "__version__"]
-    for package in ("nets", "training", "schedule", "exceptions"):
+    for package in (
+        "nets",
+        "training",
+        "schedule",
+        "space",
+        "sampler",
+        "search",
+        "exceptions",
+    ):
         home = importlib.import_module(f"sk_tune.{package}")
         names += [f"sk_tune.{package}.{name}" for name in home.__all__]
     return names
@@ -48,6 +57,8 @@ OBJECTS = [path for path in _public_objects() if _has_docstring_of_its_own(path)
 ESTIMATORS = [
     f"sk_tune.{n}" for n in sk_tune.__all__ if n.endswith(("Classifier", "Regressor"))
 ]
+SEARCHES = [f"sk_tune.{n}" for n in sk_tune.__all__ if n.endswith("SearchCV")]
+SEARCHES += [path.replace("sk_tune.", "sk_tune.search.") for path in SEARCHES]
 METHODS = [
     f"{path}.{name}"
     for path in ESTIMATORS
@@ -72,7 +83,7 @@ def _complaints(path, waived):
 @pytest.mark.parametrize("path", OBJECTS)
 def test_docstrings_follow_numpydoc(path):
     """Every public class and function describes itself, its parameters and results."""
-    waived = WAIVED_FOR_ESTIMATORS if path in ESTIMATORS else WAIVED
+    waived = WAIVED_FOR_ESTIMATORS if path in [*ESTIMATORS, *SEARCHES] else WAIVED
 
     assert _complaints(path, waived) == []
 

@@ -8,14 +8,20 @@ import sk_tune
 from sk_tune import exceptions
 
 PUBLIC = [
+    "BayesSearchCV",
     "CNNClassifier",
     "CNNRegressor",
+    "GridSearchCV",
+    "HalvingGridSearchCV",
+    "HalvingRandomSearchCV",
+    "HyperbandSearchCV",
     "MLPClassifier",
     "MLPRegressor",
     "NetClassifier",
     "NetRegressor",
     "RNNClassifier",
     "RNNRegressor",
+    "RandomizedSearchCV",
     "fleet",
 ]
 
@@ -29,7 +35,8 @@ def test_the_public_names_are_these():
 def test_every_public_name_can_be_imported(name):
     """A name is the same object in the root and in its sub-package."""
     value = getattr(sk_tune, name)
-    folder = "backend" if name == "fleet" else "estimators"
+    folder = "search" if name.endswith("SearchCV") else "estimators"
+    folder = "backend" if name == "fleet" else folder
     home = importlib.import_module(f"sk_tune.{folder}")
 
     assert value is getattr(home, name)

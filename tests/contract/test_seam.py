@@ -157,8 +157,30 @@ def _first_weights(net):
     return np.abs(weights.detach().numpy()).sum(axis=0)
 
 
-def _rfecv():
-    chosen = RFECV(mlp(), importance_getter=_first_weights, cv=CV).fit(X, Y)
+class Padding(Module):
+    """Takes any number of features: plain nets are not told how many there are."""
+
+    def forward(self, x):
+        return super().forward(nn.functional.pad(x, (0, 4 - x.shape[1])))
+
+
+class WeightsInUse:
+    """Importances of a net that does not tell how many features it saw."""
+
+    def __init__(self):
+        self.n_features = 4
+
+    def __call__(self, net):
+        weights = net.module_.hidden.weight[:, : self.n_features]
+        self.n_features -= 1
+        return np.abs(weights.detach().numpy()).sum(axis=0)
+
+
+def _rfecv(kind):
+    own = kind == "sk_tune"
+    net = mlp() if own else skorch(module=Padding)
+    importance = _first_weights if own else WeightsInUse()
+    chosen = RFECV(net, importance_getter=importance, cv=CV).fit(X, Y)
     return [chosen.cv_results_["mean_test_score"], chosen.ranking_]
 
 
@@ -390,9 +412,10 @@ def test_a_caller_gives_what_it_gives_without_the_block(caller, kind):
     assert report.n_continued == 0
 
 
-def test_features_are_eliminated_as_without_the_block():
+@pytest.mark.parametrize("kind", KINDS)
+def test_features_are_eliminated_as_without_the_block(kind):
     """RFECV fits one network after the other in a task, of 4, 3, 2 and 1 features."""
-    report = _compared(_rfecv)
+    report = _compared(lambda: _rfecv(kind))
 
     _assert_used(report, 3 * 4)
 

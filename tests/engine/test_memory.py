@@ -1,5 +1,7 @@
 """How many rows train at a time: as many as pay, and as fit."""
 
+import dataclasses
+import math
 import os
 
 import pytest
@@ -9,8 +11,9 @@ from hypothesis import strategies as st
 from torch import nn
 
 from sk_tune.engine import _memory
-from sk_tune.engine._memory import available_memory, rows_at_a_time
+from sk_tune.engine._memory import available_memory, rows_at_a_time, seconds_per_epoch
 from sk_tune.engine.fleet import Recipe, Row, SeededCourse, Settings
+from sk_tune.nets import MLP
 from sk_tune.training import StoppingState, TensorSet, TrainingState
 
 
@@ -133,3 +136,39 @@ def test_a_system_that_does_not_say_counts_as_small(error, monkeypatch):
     monkeypatch.setattr(_memory.os, "sysconf", sysconf)
 
     assert available_memory() == 4 * 2**30
+
+
+def _mlp_row(width, n_samples):
+    module = MLP(
+        10,
+        2,
+        hidden_layer_sizes=(width,),
+        activation="relu",
+        normalization=None,
+        residual=False,
+        dropout=0.0,
+    )
+    return dataclasses.replace(_row(n_samples=n_samples), module=module)
+
+
+def test_an_epoch_is_guessed_from_its_products_and_steps(monkeypatch):
+    """Three products for each weight and sample, and the calls of each step."""
+    monkeypatch.setattr(_memory, "_PRODUCTS_PER_SECOND", 1000)
+    monkeypatch.setattr(_memory, "_SECONDS_PER_STEP", 7)
+
+    seconds = seconds_per_epoch(_mlp_row(4, 100), _recipe(batch_size=32))
+
+    assert seconds == pytest.approx(3 * (10 * 4 + 4 + 4 * 2 + 2) * 100 / 1000 + 4 * 7)
+
+
+def test_a_full_batch_is_one_step(monkeypatch):
+    """Its epoch costs the calls of one step."""
+    monkeypatch.setattr(_memory, "_PRODUCTS_PER_SECOND", math.inf)
+    monkeypatch.setattr(_memory, "_SECONDS_PER_STEP", 7)
+
+    assert seconds_per_epoch(_mlp_row(4, 100), _recipe(batch_size=-1)) == 7
+
+
+def test_of_other_networks_nothing_is_guessed():
+    """A convolution uses each weight many times, a user's module who knows how often."""
+    assert seconds_per_epoch(_row(), _recipe()) == math.inf

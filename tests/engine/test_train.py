@@ -18,7 +18,7 @@ from torch import nn
 from torch.nn import functional as F
 
 from sk_tune import MLPClassifier, MLPRegressor, NetClassifier
-from sk_tune.engine import Fit, fitted_estimator, train
+from sk_tune.engine import Fit, _train, fitted_estimator, train
 from sk_tune.exceptions import SkTuneWarning
 
 ROWS, MONITOR = np.arange(150), np.arange(150, 200)
@@ -430,6 +430,67 @@ def test_progress_is_told_after_each_epoch_of_a_fleet(digits):
 
     assert [p.n_epochs_done for p in seen][:4] == [3, 6, 9, 12]
     assert np.isnan(seen[0].best_score)
+
+
+# --- Where it is trained
+
+
+@pytest.mark.parametrize(
+    ("max_epochs", "least", "where"),
+    [(2, 0.5, "here"), (2, 0.0, "workers"), (10**6, 0.5, "workers")],
+)
+def test_what_is_soon_done_needs_no_workers(max_epochs, least, where, digits, monkeypatch):
+    """Many epochs go to workers, however small the network."""
+    sent = []
+    monkeypatch.setattr(_train, "_LEAST_SECONDS", least)
+    monkeypatch.setattr(_train, "_train_here", lambda *_: sent.append("here"))
+    monkeypatch.setattr(_train, "_train_in_workers", lambda *_: sent.append("workers"))
+
+    with pytest.raises(KeyError):
+        train([_fit(digits, _mlp(max_epochs=max_epochs))] * 2, n_jobs=2)
+
+    assert sent == [where]
+
+
+@pytest.mark.parametrize("case", ["module", "reference"])
+def test_what_cannot_be_guessed_goes_to_workers(case, digits, monkeypatch):
+    """What users' code does, and what is trained alone."""
+    sent = []
+    monkeypatch.setattr(_train, "_LEAST_SECONDS", 0.5)
+    monkeypatch.setattr(_train, "_train_in_workers", lambda *_: sent.append("workers"))
+    estimator = _net(Functional) if case == "module" else _mlp()
+
+    with pytest.raises(KeyError):
+        train(
+            [_fit(digits, estimator)] * 2,
+            n_jobs=2,
+            engine="reference" if case == "reference" else "fleet",
+        )
+
+    assert sent == ["workers"]
+
+
+@pytest.mark.parametrize(("large", "n_folds"), [(10**9, 4), (1000, 1)])
+def test_a_shard_has_few_folds_where_folds_are_large(large, n_folds, digits, monkeypatch):
+    """So that a worker holds few at a time; the results stay in the order of the fits."""
+    monkeypatch.setattr(_train, "_LARGE_FOLD", large)
+    monkeypatch.setattr(_train, "_MOST_ROWS_PER_SHARD", 8)
+    folds = [np.arange(200)[np.arange(200) % 5 != k] for k in range(4)]
+    fits = [_fit(digits, rows=folds[i % 4], seed=i) for i in range(32)]
+    shards = []
+    train_shards = _train.train_shards
+
+    def note(own, n_jobs):
+        shards.extend(own)
+        return train_shards(own, n_jobs)
+
+    monkeypatch.setattr(_train, "train_shards", note)
+    with joblib.parallel_config(backend="threading"):
+        trained = train(fits, n_jobs=2)
+
+    assert len(shards) == 4
+    assert [len({id(f.rows) for f in s.fits.values()}) for s in shards] == [n_folds] * 4
+    assert [t.state.seed for t in trained] == list(range(32))
 
 
 # --- What ended before the rest

@@ -142,7 +142,21 @@ def test_shapes_that_do_not_fit_are_left_to_the_metric(name):
     y, responses = _case(name, np.random.default_rng(0), 6)
 
     assert metric_sums(scorer_metric(name), y[:5], responses) is None
-    assert metric_sums(scorer_metric("roc_auc"), y, responses) is None
+    assert metric_sums(scorer_metric("roc_auc"), y[:5], responses) is None
+    assert metric_sums(scorer_metric("f1"), y, responses) is None
+
+
+@pytest.mark.parametrize("labels", [[0, 1], ["no", "yes"]])
+def test_the_second_label_is_positive_to_the_area_under_the_roc_curve(labels):
+    """As it is to scikit-learn, in sorted order."""
+    rng = np.random.default_rng(0)
+    y = np.array(labels)[rng.integers(2, size=30)]
+    scores = rng.normal(size=(2, 30))
+    metric = scorer_metric("roc_auc")
+
+    areas = metric_sums(metric, y, scores).of_all(np.ones((1, 30)))
+
+    np.testing.assert_allclose(areas[0], [metric(y, s) for s in scores], rtol=1e-12)
 
 
 def test_labels_beyond_the_classes_are_left_to_the_metric():

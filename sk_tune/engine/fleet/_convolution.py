@@ -33,7 +33,9 @@ _AVG_POOLS: dict[type[nn.Module], int] = {nn.AvgPool1d: 1, nn.AvgPool2d: 2, nn.A
 
 # Elements of columns made at one time.  Many more leave the cache between copy and product;
 # many fewer are too little work for one call.
-_MAX_COLUMNS = 2**20
+_MAX_COLUMNS = 2**18
+# Rows of the matrices from which on a product for each offset pays.
+_LEAST_DEPTH = 16
 
 
 class RowConv(nn.Module):
@@ -173,20 +175,8 @@ class _Convolution(Function):
     def forward(
         x: Tensor, weight: Tensor, bias: Tensor | None, padding: Sequence[tuple[int, int]]
     ) -> Tensor:
-        n_rows, n_out, _, *kernel = weight.shape
-        windows = _windows(_pad(x.movedim(1, -1), padding), kernel)
-        sizes = windows.shape[2 + len(kernel) : -1]
-        y = x.new_empty(n_rows, n_out, prod(sizes) * x.shape[1])
-        tiles = _Tiles(windows)
-        lines = y.view(n_rows, n_out, sizes[0], -1)
-        for rows, window, out in tiles.cut(windows, lines):
-            matrix, columns = weight[rows].flatten(2), _columns(window)
-            if bias is None:
-                torch.bmm(matrix, columns, out=out.flatten(2))
-            else:
-                shift = bias[rows].unsqueeze(-1)
-                torch.baddbmm(shift, matrix, columns, out=out.flatten(2))
-        return y.view(n_rows, n_out, *sizes, -1).movedim(-1, 1)
+        padded = _pad(x.movedim(1, -1), padding)
+        return _convolve(padded, weight, bias).movedim(-1, 1)
 
     @staticmethod
     def setup_context(ctx: Any, inputs: tuple[Any, ...], output: Tensor) -> None:
@@ -198,26 +188,23 @@ class _Convolution(Function):
         x, weight = ctx.saved_tensors
         needs_x, needs_weight, needs_bias, _ = ctx.needs_input_grad
         kernel = weight.shape[3:]
-        lines = grad.movedim(1, -1).flatten(3)
-        padded = _pad(x.movedim(1, -1), ctx.padding)
-        # The columns are made again: that takes a tenth of a product, and they are many
-        # times as large as what they are made of.
-        windows = _windows(padded, kernel)
-        tiles = _Tiles(windows)
+        grad = grad.movedim(1, -1)
         grad_x = grad_weight = None
         if needs_weight:
-            grad_weight = torch.zeros_like(weight)
-            for rows, window, part in tiles.cut(windows, lines):
-                columns = _columns(window).transpose(1, 2)
-                sums = part.flatten(2) @ columns
-                grad_weight[rows].add_(sums.view_as(weight[rows]))
+            # The columns are made again: that takes a tenth of a product, and they are
+            # several times as large as what they are made of.
+            padded = _pad(x.movedim(1, -1), ctx.padding)
+            grad_weight = _weight_gradient(padded, grad.flatten(3), kernel)
         if needs_x:
-            spread = torch.zeros_like(padded)
-            for rows, target, part in tiles.cut(_windows(spread, kernel), lines):
-                columns = weight[rows].flatten(2).transpose(1, 2) @ part.flatten(2)
-                _add_windows(target, columns.view(target.shape))
-            grad_x = _crop(spread, ctx.padding).movedim(-1, 1)
-        return grad_x, grad_weight, lines.sum((2, 3)) if needs_bias else None, None
+            # Each input counts where the turned kernel, over the outputs, meets it.
+            turned = weight.flip([*range(3, weight.dim())]).transpose(1, 2)
+            sides = [
+                (k - 1 - before, k - 1 - after)
+                for k, (before, after) in zip(kernel, ctx.padding, strict=True)
+            ]
+            grad_x = _convolve(_pad(grad, sides), turned, None).movedim(-1, 1)
+        grad_bias = grad.flatten(2).sum(2) if needs_bias else None
+        return grad_x, grad_weight, grad_bias, None
 
     @staticmethod
     def vmap(
@@ -237,25 +224,74 @@ class _Convolution(Function):
         return y.unflatten(0, (info.batch_size, -1)), 0
 
 
-class _Tiles:
-    """A division of windows (K, C, *k, *S', B) along K and the first axis of S'."""
+def _convolve(padded: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
+    """Return the convolution (K, O, *S', B) of padded (K, C, *S, B)."""
+    n_rows, n_out, _, *kernel = weight.shape
+    sizes = [s - k + 1 for s, k in zip(padded.shape[2:-1], kernel, strict=True)]
+    y = padded.new_empty(n_rows, n_out, *sizes, padded.shape[-1])
+    n_offsets = _offsets(padded.shape[1], kernel)
+    matrices = [m.flatten(2) for m in _by_offset(weight, n_offsets)]
+    for rows, lines, columns in _columns(padded, kernel):
+        out = y[rows, :, lines].flatten(2)
+        if bias is None:
+            torch.bmm(matrices[0][rows], columns[0], out=out)
+        else:
+            shift = bias[rows].unsqueeze(-1)
+            torch.baddbmm(shift, matrices[0][rows], columns[0], out=out)
+        for matrix, column in zip(matrices[1:], columns[1:], strict=True):
+            out.baddbmm_(matrix[rows], column)
+    return y
 
-    def __init__(self, windows: Tensor) -> None:
-        self._axis = windows.dim() // 2 + 1
-        n_rows, self._n_lines = len(windows), windows.shape[self._axis]
-        line = max(1, windows.numel() // max(1, n_rows * self._n_lines))
-        self._lines = min(self._n_lines, max(1, _MAX_COLUMNS // line))
-        self._rows = max(1, _MAX_COLUMNS // (line * self._n_lines))
 
-    def cut(self, windows: Tensor, lines: Tensor) -> Iterator[tuple[slice, Tensor, Tensor]]:
-        """Yield slices of K, tiles of windows and tiles of (K, O, S'[0], ...)."""
-        starts = range(0, len(windows), self._rows)
-        firsts = range(0, self._n_lines, self._lines)
-        for start, first in product(starts, firsts):
-            rows = slice(start, start + self._rows)
-            count = min(self._lines, self._n_lines - first)
-            window = windows[rows].narrow(self._axis, first, count)
-            yield rows, window, lines[rows].narrow(2, first, count)
+def _weight_gradient(padded: Tensor, lines: Tensor, kernel: Sequence[int]) -> Tensor:
+    """Return the derivative (K, O, C, *k) from that of the outputs (K, O, S'[0], ...)."""
+    n_rows, n_in = padded.shape[:2]
+    found = padded.new_zeros(n_rows, lines.shape[1], n_in, *kernel)
+    parts = _by_offset(found, _offsets(n_in, kernel))
+    for rows, own_lines, columns in _columns(padded, kernel):
+        own = lines[rows, :, own_lines].flatten(2)
+        for part, column in zip(parts, columns, strict=True):
+            sums = own @ column.transpose(1, 2)
+            part[rows].add_(sums.view_as(part[rows]))
+    return found
+
+
+def _by_offset(weight: Tensor, n_offsets: int) -> list[Tensor]:
+    """Return weights (K, O, C, *k) as they belong to ``_columns``."""
+    return list(weight.unbind(3)) if n_offsets > 1 else [weight]
+
+
+def _offsets(n_in: int, kernel: Sequence[int]) -> int:
+    """Return the matrices that ``_columns`` makes of the windows at one place."""
+    return kernel[0] if n_in * prod(kernel[1:]) >= _LEAST_DEPTH else 1
+
+
+def _columns(
+    padded: Tensor, kernel: Sequence[int]
+) -> Iterator[tuple[slice, slice, list[Tensor]]]:
+    """Yield slices of K, slices of S'[0], and the windows in them as matrices.
+
+    Windows that are neighbours along the first spatial size overlap.  Where the products
+    stay deep enough, they are copied once for all offsets along it, and the matrix of an
+    offset is a view of the lines from there on.
+    """
+    n_offsets = _offsets(padded.shape[1], kernel)
+    windows = _windows(padded, kernel if n_offsets == 1 else [1, *kernel[1:]])
+    axis = windows.dim() // 2 + 1
+    n_rows, n_lines = len(windows), padded.shape[2] - kernel[0] + 1
+    line = max(1, windows.numel() // max(1, n_rows * windows.shape[axis]))
+    per_tile = min(n_lines, max(1, _MAX_COLUMNS // line))
+    rows_per_tile = max(1, _MAX_COLUMNS // (line * n_lines))
+    run = prod(windows.shape[axis + 1 :])
+    for start, first in product(
+        range(0, n_rows, rows_per_tile), range(0, n_lines, per_tile)
+    ):
+        rows = slice(start, start + rows_per_tile)
+        count = min(per_tile, n_lines - first)
+        window = windows[rows].narrow(axis, first, count + n_offsets - 1)
+        matrix = window.flatten(1, axis - 1).flatten(2)
+        views = [matrix[:, :, i * run : (i + count) * run] for i in range(n_offsets)]
+        yield rows, slice(first, first + count), views
 
 
 class _MaxPooling(Function):
@@ -353,28 +389,29 @@ def _lead(tensor: Tensor, dim: int | None, size: int) -> Tensor:
     return tensor.expand(size, *tensor.shape) if dim is None else tensor.movedim(dim, 0)
 
 
-def _inner(padding: Sequence[tuple[int, int]], sizes: Sequence[int]) -> tuple[Any, ...]:
-    """Return the index of what is not padding in (K, C, *S, B)."""
-    spans = zip(padding, sizes, strict=True)
-    return (
+def _pad(x: Tensor, padding: Sequence[tuple[int, int]]) -> Tensor:
+    """Return x (K, C, *S, B) between zeros, contiguous in this order.
+
+    Where a side is negative, so much is cut off.
+    """
+    spans = list(zip(padding, x.shape[2:-1], strict=True))
+    index: Any = (..., *(_kept(*sides, size) for sides, size in spans), slice(None))
+    kept = x[index]
+    sizes = [size + sum(sides) for sides, size in spans]
+    if sizes == list(kept.shape[2:-1]):
+        return kept.contiguous()
+    padded = x.new_zeros(*x.shape[:2], *sizes, x.shape[-1])
+    target: Any = (
         ...,
-        *(slice(before, size - after) for (before, after), size in spans),
+        *(_kept(-b, -a, size) for (b, a), size in zip(padding, sizes, strict=True)),
         slice(None),
     )
-
-
-def _pad(x: Tensor, padding: Sequence[tuple[int, int]]) -> Tensor:
-    """Return x (K, C, *S, B) between zeros, contiguous in this order."""
-    sizes = [s + sum(sides) for s, sides in zip(x.shape[2:-1], padding, strict=True)]
-    if sizes == list(x.shape[2:-1]):
-        return x.contiguous()
-    padded = x.new_zeros(*x.shape[:2], *sizes, x.shape[-1])
-    padded[_inner(padding, sizes)].copy_(x)
+    padded[target].copy_(kept)
     return padded
 
 
-def _crop(padded: Tensor, padding: Sequence[tuple[int, int]]) -> Tensor:
-    return padded[_inner(padding, padded.shape[2:-1])]
+def _kept(before: int, after: int, size: int) -> slice:
+    return slice(max(0, -before), size - max(0, -after))
 
 
 def _windows(padded: Tensor, kernel: Sequence[int]) -> Tensor:
@@ -384,21 +421,6 @@ def _windows(padded: Tensor, kernel: Sequence[int]) -> Tensor:
         windows = windows.unfold(dim, size, 1)
     order = [0, 1, *range(dims + 3, 2 * dims + 3), *range(2, dims + 3)]
     return windows.permute(order)
-
-
-def _columns(windows: Tensor) -> Tensor:
-    """Return windows (K, C, *k, *S', B) as the matrices (K, C k, P B)."""
-    dims = windows.dim() // 2 - 1
-    return windows.flatten(1, dims + 1).flatten(2)
-
-
-def _add_windows(targets: Tensor, windows: Tensor) -> None:
-    """Add (K, C, *k, *S', B) to overlapping views of that shape, one offset at a time."""
-    dims = windows.dim() // 2 - 1
-    for offset in product(*map(range, windows.shape[2 : 2 + dims])):
-        index: Any = (slice(None), slice(None), *offset)
-        # Not `+=`, which would also put the sum back where it is.
-        targets[index].add_(windows[index])
 
 
 def _unwritten(x: Tensor, window: Sequence[int]) -> Tensor:

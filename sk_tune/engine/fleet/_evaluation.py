@@ -85,7 +85,8 @@ def _outputs(
     for start in range(0, n, chunk):
         X, y, weight = gather(sets, slice(start, start + chunk))
         # Copied, because the program writes the next outputs to the same memory.
-        parts.append((program.evaluate(X, rows).clone(), y, weight))
-    outputs, targets, weights = zip(*parts, strict=True)
+        outputs = program.evaluate(X, rows).clone(memory_format=torch.contiguous_format)
+        parts.append((outputs, y, weight))
+    all_outputs, targets, weights = zip(*parts, strict=True)
     joined = None if weights[0] is None else torch.cat(weights, dim=1)
-    return torch.cat(outputs, dim=1), torch.cat(targets, dim=1), joined
+    return torch.cat(all_outputs, dim=1), torch.cat(targets, dim=1), joined

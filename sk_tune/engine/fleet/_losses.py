@@ -40,24 +40,26 @@ class RowLoss(NamedTuple):
 def _cross_entropy(
     outputs: Tensor, targets: Tensor, share: Tensor | None, smoothing: Tensor | None
 ) -> tuple[Tensor, Tensor]:
-    log_p = torch.log_softmax(outputs, dim=-1)
-    index = targets.unsqueeze(-1)
-    losses = log_p.gather(-1, index).squeeze(-1).neg_()
+    # Classes before samples: over a short last dimension the kernel is many times slower.
+    log_p = torch.log_softmax(outputs.mT, dim=1)
+    index = targets.unsqueeze(1)
+    losses = log_p.gather(1, index).squeeze(1).neg_()
+    hit: Tensor | float
     if smoothing is None:
-        gradient, hit = log_p.exp_(), outputs.new_ones(())
+        gradient, hit = log_p.exp_(), 1
     else:
         s = smoothing.view(-1, 1, 1)
-        losses = torch.lerp(losses, -log_p.mean(dim=-1), s.squeeze(-1))
+        losses = torch.lerp(losses, -log_p.mean(dim=1), s.squeeze(-1))
         gradient, hit = log_p.exp_().sub_(s / outputs.shape[-1]), 1 - s
     # One entry of each row of the batch; scatter_add_ is several times slower.
-    gradient.scatter_(-1, index, gradient.gather(-1, index) - hit)
-    return _weighted(losses, gradient, share)
+    gradient.scatter_(1, index, gradient.gather(1, index) - hit)
+    return _weighted(losses, gradient.mT, share)
 
 
 def _mean_cross_entropy(outputs: Tensor, targets: Tensor, weight: Tensor | None) -> Tensor:
-    log_p = torch.log_softmax(outputs, dim=-1)
-    index = targets.clamp(min=0).unsqueeze(-1)
-    losses = log_p.gather(-1, index).squeeze(-1).neg_()
+    log_p = torch.log_softmax(outputs.mT, dim=1)
+    index = targets.clamp(min=0).unsqueeze(1)
+    losses = log_p.gather(1, index).squeeze(1).neg_()
     if weight is None and int(targets.min()) < 0:
         # As in torch, a negative target is no class and has no loss.
         weight = (targets >= 0).to(losses.dtype)

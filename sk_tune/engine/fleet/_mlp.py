@@ -22,6 +22,10 @@ from sk_tune.nets import MLP
 
 __all__ = ["MLPProgram"]
 
+# By overload: to find it anew takes as long as the operation on a small network.
+_threshold_backward: Any = torch.ops.aten.threshold_backward.grad_input
+_tanh_backward: Any = torch.ops.aten.tanh_backward.grad_input
+
 Memory = Callable[..., Tensor]
 Tensors = dict[str, Tensor]
 
@@ -54,7 +58,7 @@ class MLPProgram(Program):
             mask = self._mask(index, step, rows, h, layer) if self.dropout.active else None
             h = layer.forward(h, tensors, mask)
         self._batch = (h, tensors)
-        return _linear(h, tensors, "output", self._memory)
+        return self._output(h, tensors)
 
     def backward(self, gradient: Tensor) -> list[Tensor]:
         """Return the derivatives by the parameters at the last batch."""
@@ -77,7 +81,7 @@ class MLPProgram(Program):
         h = X
         for layer in self.layers:
             h = layer.evaluate(h, tensors)
-        return _linear(h, tensors, "output", self._memory)
+        return self._output(h, tensors)
 
     def begin_epoch(
         self,
@@ -102,6 +106,16 @@ class MLPProgram(Program):
         if found is None:
             found = self._store[key] = like.new_empty(shape)
         return found
+
+    def _output(self, h: Tensor, tensors: Tensors) -> Tensor:
+        """Return the outputs, which lie in memory with the samples last.
+
+        For few outputs this product takes half as long as the other way round, and so do
+        the loss and its derivative.
+        """
+        weight, bias = tensors["output.weight"], tensors["output.bias"]
+        out = self._memory("output.out", h, h.shape[0], weight.shape[1], h.shape[1])
+        return torch.baddbmm(bias.unsqueeze(2), weight, h.mT, out=out).mT
 
     def _mask(
         self, index: int, step: int, rows: slice, x: Tensor, layer: "_HiddenLayer"
@@ -173,8 +187,10 @@ class _HiddenLayer:
         if self._mask is not None:
             out = self.memory(f"{self.linear}.dh", dh, *dh.shape) if self.residual else dh
             dh = torch.mul(dh, self._mask, out=out)
-        dz_memory = self.memory(f"{self.linear}.dz", dh, *dh.shape)
-        dz = _activate_backward(self.activation, dh, self._saved, dz_memory)
+        # In place, but where what comes from behind is still to be added to the input's.
+        own = self._mask is None and self.residual
+        out = self.memory(f"{self.linear}.dz", dh, *dh.shape) if own else dh
+        dz = _activate_backward(self.activation, dh, self._saved, out)
         return dz if self.norm is None else self.norm.backward(dz, tensors, found)
 
     def evaluate(self, x: Tensor, tensors: Tensors) -> Tensor:
@@ -205,10 +221,10 @@ def _activate_backward(
     activation: nn.Module, da: Tensor, saved: Any, out: Tensor
 ) -> Tensor:
     if isinstance(activation, nn.ReLU):
-        torch.ops.aten.threshold_backward(da, saved, 0, grad_input=out)
+        _threshold_backward(da, saved, 0, grad_input=out)
         return out
     if isinstance(activation, nn.Tanh):
-        torch.ops.aten.tanh_backward(da, saved, grad_input=out)
+        _tanh_backward(da, saved, grad_input=out)
         return out
     if isinstance(activation, nn.Identity):
         return da

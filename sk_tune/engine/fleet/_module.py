@@ -75,7 +75,8 @@ class ModuleProgram(Program):
         """Return the derivatives by the parameters at the last batch."""
         outputs, parameters = self._batch
         self._batch = None
-        return [g.contiguous() for g in torch.autograd.grad(outputs, parameters, gradient)]
+        found = torch.autograd.grad(outputs, parameters, gradient.contiguous())
+        return [g.contiguous() for g in found]
 
     def evaluate(self, X: Tensor, rows: slice) -> Tensor:
         """Return the outputs in evaluation mode."""

@@ -24,6 +24,9 @@ from sk_tune.training import TensorSet, batch_sizes, weights_message
 
 __all__ = ["train_fleet"]
 
+# Of an epoch, at one time: what scores need beside the outputs stays small.
+_SAMPLES_PER_SCORE = 2**17
+
 # Called after each epoch of a tile with its number of rows.
 Progress = Callable[[int], None]
 
@@ -94,7 +97,7 @@ def _train_epoch(tile: Tile) -> None:
         for a in tile.rows
     ]
     tile.begin_epoch([len(s) for s in sizes])
-    record = _EpochRecord(sets, max(map(len, sizes)))
+    record = _EpochRecord(sets, orders, max(map(len, sizes)))
     for batch in epoch_batches(sets, orders, sizes, tile.memory):
         loss, outputs = _train_step(tile, batch)
         record.add(batch, loss, outputs)
@@ -120,15 +123,18 @@ def _train_step(tile: Tile, batch: RowBatch) -> tuple[Tensor, Tensor]:
 
 
 class _EpochRecord:
-    """Losses, outputs and targets of the epoch so far."""
+    """Losses and outputs of the epoch so far."""
 
-    def __init__(self, sets: Sequence[TensorSet], n_steps: int) -> None:
+    def __init__(
+        self, sets: Sequence[TensorSet], orders: Sequence[Tensor], n_steps: int
+    ) -> None:
+        self._sets, self._orders = sets, orders
         self._sizes = [len(s) for s in sets]
         like = sets[0].X
         self._losses = like.new_zeros(n_steps, len(sets), dtype=torch.float64)
         self._totals = like.new_zeros(n_steps, len(sets), dtype=torch.float64)
         self._passed = [0] * len(sets)
-        self._parts: list[Tensor | None] = [None, None, None]
+        self._parts: list[Tensor | None] = [None, None]
 
     def add(self, batch: RowBatch, losses: Tensor, outputs: Tensor) -> None:
         rows, n = batch.rows, outputs.shape[1]
@@ -136,7 +142,7 @@ class _EpochRecord:
         total = float(n) if batch.weight is None else batch.weight.sum(dim=1)
         self._totals[batch.step, rows] = total
         start = self._passed[rows.start]
-        for position, values in enumerate((outputs, batch.y, batch.weight)):
+        for position, values in enumerate((outputs, batch.weight)):
             if values is not None:
                 part = self._parts[position]
                 if part is None:
@@ -159,9 +165,22 @@ class _EpochRecord:
         scores: list[float] = []
         for rows in runs(self._sizes):
             n = self._sizes[rows.start]
-            outputs, y, weight = (None if p is None else p[rows, :n] for p in self._parts)
-            scores += score(outputs, y, weight).tolist()  # type: ignore[arg-type]
+            # Some rows at a time: the targets in their order are made for scores only.
+            size = max(1, _SAMPLES_PER_SCORE // n)
+            for start in range(rows.start, rows.stop, size):
+                own = slice(start, min(start + size, rows.stop))
+                outputs, weight = (None if p is None else p[own, :n] for p in self._parts)
+                y = self._targets(own)
+                scores += score(outputs, y, weight).tolist()  # type: ignore[arg-type]
         return losses, scores
+
+    def _targets(self, rows: slice) -> Tensor:
+        """Return the targets of some rows in the order of the epoch."""
+        found = []
+        for s, order in zip(self._sets[rows], self._orders[rows], strict=True):
+            assert s.y is not None  # noqa: S101 - rows to train on have targets
+            found.append(s.y[order if s.index is None else s.index[order]])
+        return torch.stack(found)
 
 
 def _score_epoch(tile: Tile) -> list[Tensor | None]:

@@ -1,0 +1,64 @@
+# SPDX-FileCopyrightText: sk_tune contributors
+# SPDX-License-Identifier: BSD-3-Clause
+"""How many threads pay for a network's arithmetic."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import numpy as np
+import torch
+
+from sk_tune.training import TrainingState
+
+__all__ = ["is_small", "one_thread"]
+
+# Multiplications of a pass over the rows up to which they are computed in one
+# thread: on a busy machine threads of torch wait for each other longer than they compute.
+# A choice, not a measured optimum.
+_SMALL = 5e7
+
+
+def is_small(state: TrainingState, X: Any) -> bool:
+    """Return whether a network of plain layers multiplies few numbers.
+
+    Parameters
+    ----------
+    state : TrainingState
+        With its weights.
+    X : array-like
+        Rows that it computes.
+
+    Returns
+    -------
+    bool
+        Whether one thread is enough.  With more, such layers gain nothing, and lose much
+        where others use the cores too.
+    """
+    weights = state.weights.values()
+    if np.ndim(X) != 2 or any(w.ndim > 2 for w in weights):
+        return False
+    return len(X) * sum(w.size for w in weights) <= _SMALL
+
+
+@contextmanager
+def one_thread(*, wanted: bool = True) -> Iterator[None]:
+    """Let torch compute in one thread: sums then have one order, and workers one core.
+
+    Parameters
+    ----------
+    wanted : bool, default=True
+        If not, everything stays as it is.
+
+    Yields
+    ------
+    None
+        Nothing.
+    """
+    n_threads = torch.get_num_threads()
+    if wanted:
+        torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(n_threads)

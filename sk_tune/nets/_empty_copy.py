@@ -1,0 +1,46 @@
+# SPDX-FileCopyrightText: sk_tune contributors
+# SPDX-License-Identifier: BSD-3-Clause
+"""Networks to be filled with weights, without drawing any first."""
+
+from typing import Any
+
+import torch
+from torch import nn
+
+__all__ = ["empty_copy"]
+
+
+def empty_copy(module: nn.Module, device: str) -> nn.Module:
+    """Return a network like another, for whoever loads weights into it.
+
+    Several times as fast as building one: no layer draws weights, nor checks its arguments.
+
+    Parameters
+    ----------
+    module : Module
+        Of layers that hold their tensors and layers as torch registers them, and nothing
+        else that may change but numbers.  It may be on torch's "meta" device.
+    device : str
+        Of the copy.
+
+    Returns
+    -------
+    Module
+        Its parameters and buffers hold any numbers.
+    """
+    twin = object.__new__(type(module))
+    # Hooks and registers are dicts and sets; a shared one would bind the two.
+    own: dict[str, Any] = {
+        name: value.copy() if isinstance(value, dict | set) else value
+        for name, value in vars(module).items()
+    }
+    vars(twin).update(own)
+    for name, parameter in module.named_parameters(recurse=False):
+        own["_parameters"][name] = nn.Parameter(
+            torch.empty_like(parameter, device=device), parameter.requires_grad
+        )
+    for name, buffer in module.named_buffers(recurse=False):
+        own["_buffers"][name] = torch.empty_like(buffer, device=device)
+    for name, layer in module.named_children():
+        own["_modules"][name] = empty_copy(layer, device)
+    return twin

@@ -1,0 +1,117 @@
+# SPDX-FileCopyrightText: sk_tune contributors
+# SPDX-License-Identifier: BSD-3-Clause
+"""The area under the ROC curve, for many weightings of rows at once.
+
+Notation: B weightings of N rows, of which P are positive and M negative; C candidates.  The
+area is the weight of the pairs of a positive and a negative row that are ranked right, ties
+by half, among all such pairs: the weight of each positive row times that of all negative
+rows below it.
+"""
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+__all__ = ["AucSums"]
+
+Floats = npt.NDArray[np.float64]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class AucSums:
+    """The area under the ROC curve as a function of weights; see ``MetricSums``.
+
+    Parameters
+    ----------
+    scores : ndarray of shape (C, N)
+        Of each candidate; greater means more likely positive.
+    is_positive : ndarray of shape (N,)
+        True for rows of the positive class.
+    sign : {1, -1}, default=1
+        -1 if less is better.
+    """
+
+    scores: npt.NDArray[Any]
+    is_positive: npt.NDArray[np.bool_]
+    sign: int = 1
+
+    def of(self, candidates: npt.NDArray[np.bool_]) -> "AucSums":
+        """Return the areas of some of the candidates.
+
+        Parameters
+        ----------
+        candidates : ndarray of shape (C,)
+            True for those to keep.
+
+        Returns
+        -------
+        AucSums
+            Of those.
+        """
+        return AucSums(
+            scores=self.scores[candidates], is_positive=self.is_positive, sign=self.sign
+        )
+
+    def of_all(self, weights: Floats) -> Floats:
+        """Return the area of every candidate under every weighting.
+
+        Parameters
+        ----------
+        weights : ndarray of shape (B, N)
+            Of the rows.
+
+        Returns
+        -------
+        ndarray of shape (B, C)
+            NaN where a class has no weight.
+        """
+        positive, negative = self._by_class(weights)
+        areas = [self._area(positive, negative, scores) for scores in self.scores]
+        return np.stack(areas, axis=1)
+
+    def of_one(self, weights: Floats, candidates: npt.NDArray[np.intp]) -> Floats:
+        """Return the area of one candidate under each weighting.
+
+        Parameters
+        ----------
+        weights : ndarray of shape (B, N)
+            Of the rows.
+        candidates : ndarray of shape (B,)
+            Which candidate.
+
+        Returns
+        -------
+        ndarray of shape (B,)
+            NaN where a class has no weight.
+        """
+        positive, negative = self._by_class(weights)
+        areas = np.empty(len(weights))
+        for candidate in np.unique(candidates):
+            asked = candidates == candidate
+            areas[asked] = self._area(
+                positive[:, asked], negative[:, asked], self.scores[candidate]
+            )
+        return areas
+
+    def _by_class(self, weights: Floats) -> tuple[Floats, Floats]:
+        """Return weights of shapes (P, B) and (M, B), whose rows are quickly reordered."""
+        by_row = np.ascontiguousarray(weights.T)
+        return by_row[self.is_positive], by_row[~self.is_positive]
+
+    def _area(self, positive: Floats, negative: Floats, scores: npt.NDArray[Any]) -> Floats:
+        of_positive, of_negative = scores[self.is_positive], scores[~self.is_positive]
+        order = np.argsort(of_negative)
+        # Weight of the 0, 1, 2, ... lowest negative rows: M + 1 of them.
+        lowest = np.zeros((len(order) + 1, negative.shape[1]))
+        np.cumsum(negative[order], axis=0, out=lowest[1:])
+        n_below = np.searchsorted(of_negative, of_positive, side="left", sorter=order)
+        n_up_to = np.searchsorted(of_negative, of_positive, side="right", sorter=order)
+        right = np.einsum("pb,pb->b", positive, lowest[n_below])
+        tied = np.flatnonzero(n_up_to > n_below)
+        ties = lowest[n_up_to[tied]] - lowest[n_below[tied]]
+        right += np.einsum("pb,pb->b", positive[tied], ties) / 2
+        with np.errstate(invalid="ignore"):
+            pairs = positive.sum(axis=0) * lowest[-1]
+            return np.asarray(self.sign * right / pairs, dtype=np.float64)

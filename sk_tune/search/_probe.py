@@ -1,0 +1,136 @@
+# SPDX-FileCopyrightText: sk_tune contributors
+# SPDX-License-Identifier: BSD-3-Clause
+"""What a search will take, told by a few candidates that train a little."""
+
+import time
+import warnings
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import joblib
+from sklearn.base import clone, is_classifier
+from sklearn.model_selection import check_cv
+from sklearn.pipeline import Pipeline
+
+from sk_tune._compat import FoldTask
+from sk_tune.engine import expected_memory
+from sk_tune.search._networks import FitMaker, network_of
+from sk_tune.search._plan import SearchPlan
+from sk_tune.space import Candidate
+
+__all__ = ["expected_seconds", "probe"]
+
+MakeTrial = Callable[[Any, Sequence[Candidate]], Any]
+
+# Epochs of the two timings; their difference is what epochs cost, the rest is paid once.
+_FEW, _MORE = 1, 4
+
+
+def expected_seconds(
+    short: float, long: float, *, n_fits: int, plan_fits: int, plan_epochs: int
+) -> float:
+    """Return the time of a search from the times of two small ones.
+
+    Parameters
+    ----------
+    short, long : float
+        Seconds of the same fits with few and with more epochs.
+    n_fits : int
+        Fits in each of them.
+    plan_fits, plan_epochs : int
+        Fits and epochs of the search.
+
+    Returns
+    -------
+    float
+        Seconds; a fit costs something once, and something for each epoch.
+    """
+    per_epoch = max(0.0, long - short) / (n_fits * (_MORE - _FEW))
+    once = max(0.0, short / n_fits - _FEW * per_epoch)
+    return plan_fits * once + plan_epochs * per_epoch
+
+
+def probe(
+    search: Any,
+    make: MakeTrial,
+    candidates: Sequence[Candidate],
+    data: tuple[Any, Any],
+    plan: SearchPlan,
+) -> tuple[float | None, int | None]:
+    """Train a few candidates of a search for a few epochs.
+
+    Parameters
+    ----------
+    search : estimator
+        Not changed.
+    make : callable
+        ``(estimator, candidates) -> search`` over just these candidates.
+    candidates : sequence of dict
+        Some of its space.
+    data : tuple of (X, y)
+        Its data.
+    plan : SearchPlan
+        What the search is going to do.
+
+    Returns
+    -------
+    seconds : float or None
+        Of the search, without the refit.
+    memory : int or None
+        Bytes of its networks; None if it trains none.
+    """
+    network = network_of(search.estimator)
+    if network is None:
+        one = _timed(make, search.estimator, candidates[:1], data)
+        return one * plan.n_fits / plan.n_folds, None
+    name = "max_epochs"
+    if isinstance(search.estimator, Pipeline):
+        name = f"{search.estimator.steps[-1][0]}__{name}"
+    own = [{n: v for n, v in c.items() if n != name} for c in candidates]
+    seconds: list[float] = []
+    # The first is thrown away: it starts the workers.
+    for n_epochs in (_FEW, _FEW, _MORE):
+        estimator = clone(search.estimator).set_params(**{name: n_epochs})
+        seconds.append(_timed(make, estimator, own, data))
+    expected = expected_seconds(
+        seconds[1],
+        seconds[2],
+        n_fits=len(own) * plan.n_folds,
+        plan_fits=plan.n_fits,
+        plan_epochs=plan.n_epochs,
+    )
+    return expected, _memory(search, own[0], data, plan)
+
+
+def _timed(make: MakeTrial, estimator: Any, own: Sequence[Candidate], data: Any) -> float:
+    start = time.perf_counter()
+    with warnings.catch_warnings():
+        # What is wrong with a candidate is told by the search itself.
+        warnings.simplefilter("ignore")
+        make(estimator, own).fit(*data)
+    return time.perf_counter() - start
+
+
+def _memory(
+    search: Any, candidate: Candidate, data: tuple[Any, Any], plan: SearchPlan
+) -> int | None:
+    """Return the bytes of networks like that of a candidate on the first fold."""
+    X, y = data
+    cv = check_cv(search.cv, y, classifier=is_classifier(search.estimator))
+    train, test = next(iter(cv.split(X, y)))
+    task = FoldTask(
+        estimator=search.estimator,
+        X=X,
+        y=y,
+        train=train,
+        test=test,
+        parameters=candidate,
+        fit_params={},
+        candidate=0,
+        fold=0,
+    )
+    fit = FitMaker().make(task, "")
+    if fit is None:
+        return None
+    n_workers = joblib.effective_n_jobs(search.n_jobs)
+    return expected_memory(fit, n_workers=n_workers, n_folds=plan.n_folds)

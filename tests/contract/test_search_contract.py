@@ -1,0 +1,289 @@
+"""What every public search keeps to, whatever its strategy."""
+
+import inspect
+import pickle
+from unittest import SkipTest
+
+import numpy as np
+import pytest
+from scipy.stats import loguniform
+from sklearn import model_selection
+from sklearn.base import clone, is_classifier
+from sklearn.exceptions import FitFailedWarning
+from sklearn.experimental import enable_halving_search_cv  # noqa: F401
+from sklearn.linear_model import LogisticRegression, Ridge
+from sklearn.model_selection import ShuffleSplit, StratifiedKFold
+from sklearn.pipeline import Pipeline
+from sklearn.preprocessing import StandardScaler
+from sklearn.utils.estimator_checks import parametrize_with_checks
+
+import sk_tune
+
+# Name, parameter of the space, and options that keep a search small.  A search of another
+# name joins the suite with a line here.
+SEARCHES = {
+    "BayesSearchCV": ("search_spaces", {"n_iter": 3, "random_state": 0}),
+    "GridSearchCV": ("param_grid", {}),
+    "HalvingGridSearchCV": (
+        "param_grid",
+        {"factor": 2, "min_resources": 40, "random_state": 0},
+    ),
+    "HalvingRandomSearchCV": (
+        "param_distributions",
+        {"factor": 2, "n_candidates": 3, "min_resources": 40, "random_state": 0},
+    ),
+    "HyperbandSearchCV": (
+        "param_distributions",
+        {
+            "resource": "n_samples",
+            "factor": 2,
+            "min_resources": 75,
+            "random_state": 0,
+        },
+    ),
+    "RandomizedSearchCV": ("param_distributions", {"n_iter": 3, "random_state": 0}),
+}
+CV = StratifiedKFold(3, shuffle=True, random_state=1)
+RATES = [0.001, 0.01, 0.03]
+
+
+def make(name, estimator, space, **options):
+    """Return an unfitted search by its name."""
+    parameter, own = SEARCHES[name]
+    return getattr(sk_tune, name)(
+        estimator, **{"cv": CV, parameter: space, **own, **options}
+    )
+
+
+@pytest.fixture
+def net(make_estimator):
+    """Return a small classifier in float64 behind a scaler."""
+    return Pipeline([
+        ("scale", StandardScaler()),
+        ("net", make_estimator("MLPClassifier", dtype="float64")),
+    ])
+
+
+every_search = pytest.mark.parametrize("name", SEARCHES)
+
+
+@every_search
+def test_scikit_learns_parameters_come_first_and_alike(name):
+    """A search has the parameters of its model, in their order and with their defaults."""
+    theirs = getattr(model_selection, name, None)
+    if theirs is None:
+        pytest.skip("scikit-learn has no search of this name")
+    ours = inspect.signature(getattr(sk_tune, name)).parameters
+    for parameter in inspect.signature(theirs).parameters.values():
+        own = ours[parameter.name]
+        assert own.kind == parameter.kind
+        assert own.default is parameter.default or own.default == parameter.default
+    assert {"time_budget", "progress", "epochs", "keep_models", "race"} <= set(ours)
+
+
+@every_search
+def test_a_search_has_the_attributes_of_scikit_learn(net, iris, name):
+    """What a search learns, is, and lets its best estimator do."""
+    search = make(name, net, {"net__learning_rate": RATES}).fit(*iris)
+
+    assert is_classifier(search)
+    assert search.best_params_ == search.cv_results_["params"][search.best_index_]
+    assert search.best_score_ == search.cv_results_["mean_test_score"][search.best_index_]
+    assert search.score(*iris) == np.mean(search.predict(iris.X) == iris.y)
+    np.testing.assert_allclose(search.predict_proba(iris.X).sum(axis=1), 1)
+    n_candidates = len(search.cv_results_["params"])
+    for key, column in search.cv_results_.items():
+        assert len(column) == n_candidates, key
+    assert search.oof_predictions_.shape == (n_candidates, 150, 3)
+    assert set(search.learning_curves_["candidate"]) == set(range(n_candidates))
+    assert search.ledger_.n_rows == n_candidates * 3
+    assert 0 <= search.corrected_score_.low <= search.corrected_score_.high <= 1
+    assert "Pipeline" in search._repr_html_()
+
+
+@every_search
+def test_a_seeded_search_repeats_itself(net, iris, name):
+    """Two fits of clones, and of a pickled copy, give the same results."""
+    search = make(name, net, {"net__learning_rate": RATES})
+    first, second = clone(search).fit(*iris), clone(search).fit(*iris)
+    third = pickle.loads(pickle.dumps(search)).fit(*iris)
+
+    for other in (second, third):
+        np.testing.assert_array_equal(
+            first.cv_results_["mean_test_score"], other.cv_results_["mean_test_score"]
+        )
+        assert first.best_params_ == other.best_params_
+    np.testing.assert_array_equal(
+        pickle.loads(pickle.dumps(first)).predict(iris.X), first.predict(iris.X)
+    )
+
+
+@every_search
+def test_the_refit_is_a_plain_fit_of_the_best_candidate(net, iris, name):
+    """The best estimator predicts as one that is fitted by hand."""
+    search = make(name, net, {"net__learning_rate": RATES}).fit(*iris)
+
+    alone = clone(net).set_params(**search.best_params_).fit(*iris)
+    np.testing.assert_allclose(
+        search.predict_proba(iris.X), alone.predict_proba(iris.X), atol=1e-9
+    )
+
+
+@every_search
+@pytest.mark.filterwarnings("ignore:One or more of the")
+def test_failed_candidates_do_not_end_a_search(net, iris, name):
+    """A candidate that fails is NaN with a reason, is never promoted and never wins."""
+    space = {"net__dropout": [-1.0, 0.0, 0.1]}
+    search = make(name, net, space)
+
+    with pytest.warns(FitFailedWarning, match="fits failed"):
+        search.fit(*iris)
+
+    assert search.best_params_["net__dropout"] >= 0
+    for params, score, reason in zip(
+        search.cv_results_["params"],
+        search.cv_results_["mean_test_score"],
+        search.cv_results_["failure_reason"],
+        strict=True,
+    ):
+        is_bad = params["net__dropout"] < 0
+        assert np.isnan(score) == is_bad
+        assert ("dropout" in reason) == is_bad
+
+
+@every_search
+@pytest.mark.filterwarnings("ignore:One or more of the")
+def test_a_search_of_failures_only_raises(net, iris, name):
+    """If every candidate fails there is an error with the count and the reason."""
+    search = make(name, net, {"net__dropout": [-1.0, -2.0, -3.0]})
+
+    with pytest.raises(ValueError, match=r"All the \d+ fits failed"):
+        search.fit(*iris)
+
+
+@every_search
+@pytest.mark.filterwarnings("ignore:One or more of the")
+def test_a_search_ends_in_its_time(net, iris, name):
+    """With a budget of no time a search is usable all the same."""
+    search = make(name, net, {"net__learning_rate": RATES}, time_budget=1e-6).fit(*iris)
+
+    assert search.predict(iris.X).shape == (150,)
+
+
+@every_search
+def test_data_given_are_not_changed(net, iris, name):
+    """Neither X and y nor the estimator and its space are changed by ``fit``."""
+    X, y, space = iris.X.copy(), iris.y.copy(), {"net__learning_rate": list(RATES)}
+    make(name, net, space).fit(X, y)
+
+    np.testing.assert_array_equal(X, iris.X)
+    np.testing.assert_array_equal(y, iris.y)
+    assert space == {"net__learning_rate": RATES}
+    assert not hasattr(net.named_steps["net"], "net_")
+
+
+def _checked():
+    """Return searches as scikit-learn's own checks build them, one of a regressor."""
+    for name, (parameter, own) in SEARCHES.items():
+        options = {**own, "cv": 2, "error_score": "raise"}
+        if name.startswith("Halving"):
+            options["min_resources"] = "smallest"
+        if name == "HyperbandSearchCV":
+            # The checks have too few rows for rungs of samples.
+            options |= {"resource": "max_iter", "min_resources": 50, "max_resources": 100}
+        search = getattr(sk_tune, name)
+        yield search(LogisticRegression(), **{parameter: {"C": [0.1, 1.0]}, **options})
+        if name == "GridSearchCV":
+            yield search(Ridge(), **{parameter: {"alpha": [0.1, 1.0]}, **options})
+
+
+# Those that scikit-learn declares for its own searches, with its reasons.
+_OF_ALL = {
+    "check_supervised_y_2d": "DataConversionWarning not caught",
+    "check_requires_y_none": "Doesn't fail gracefully",
+}
+_OF_HALVING = {
+    "check_array_api_mixed_inputs": "mixed array API input support not added yet",
+    "check_fit2d_1sample": "min and max resources require more samples",
+    "check_estimators_nan_inf": "FIXME",
+    "check_classifiers_one_label_sample_weights": "FIXME",
+    "check_fit2d_1feature": "FIXME",
+}
+
+
+def _expected_failures(search):
+    is_halving = type(search).__name__.startswith("Halving")
+    return {**_OF_ALL, **(_OF_HALVING if is_halving else {})}
+
+
+@pytest.mark.filterwarnings("ignore")
+@parametrize_with_checks(
+    list(_checked()), expected_failed_checks=_expected_failures, xfail_strict=False
+)
+def test_searches_pass_the_checks_of_scikit_learn(estimator, check):
+    """Every check passes that scikit-learn's own searches pass."""
+    try:
+        check(estimator)
+    except SkipTest as reason:
+        pytest.skip(str(reason))
+
+
+def noise_scores(name, make_estimator, n_repetitions):
+    """Return best, corrected and fresh scores on labels that are pure noise."""
+    scores = []
+    for seed in range(n_repetitions):
+        rng = np.random.default_rng(seed)
+        X, y = rng.normal(size=(400, 64)), np.tile([0, 1], 200)
+        rng.shuffle(y)
+        net = make_estimator("MLPClassifier", max_epochs=3, batch_size=32)
+        space = {"learning_rate": loguniform(1e-3, 0.1)}
+        if "param_grid" in SEARCHES[name]:
+            space = {"learning_rate": np.geomspace(1e-3, 0.1, 16)}
+        options = {"n_candidates": 16} if name == "HalvingRandomSearchCV" else {}
+        # Halving refuses folds without a seed, as scikit-learn's does.
+        own = seed if name.startswith("Halving") else None
+        cv = StratifiedKFold(5, shuffle=True, random_state=own)
+        search = make(name, net, space, cv=cv, **options).fit(X[:200], y[:200])
+        corrected = search.corrected_score_.score
+        scores.append([search.best_score_, corrected, search.score(X[200:], y[200:])])
+    return np.mean(scores, axis=0)
+
+
+@every_search
+def test_noise_is_scored_near_chance(name, make_estimator):
+    """On labels that are noise the corrected score and fresh rows are near one half."""
+    _, corrected, fresh = noise_scores(name, make_estimator, 3)
+
+    # Standard error of three means of 200 rows: 0.02.
+    assert abs(corrected - 0.5) < 0.08
+    assert abs(fresh - 0.5) < 0.08
+
+
+@every_search
+@pytest.mark.slow
+@pytest.mark.timeout(600)
+def test_noise_is_scored_at_chance(name, make_estimator):
+    """Over 20 repetitions the best score is optimistic, the corrected one is at chance."""
+    best, corrected, fresh = noise_scores(name, make_estimator, 20)
+
+    # Standard error of 20 means of 200 rows: 0.008; the best of 16 lies at most 1.8
+    # standard deviations of a mean, 0.035, above it, if all were independent.
+    assert abs(corrected - 0.5) < 0.025
+    assert abs(fresh - 0.5) < 0.025
+    assert 0.5 <= best < 0.5 + 1.8 * 0.035 + 0.025
+
+
+@every_search
+def test_overlapping_test_rows_are_averaged(net, iris, name):
+    """Rows in several test sets have the mean of their predictions, rows in none NaN."""
+    cv = ShuffleSplit(3, test_size=0.3, random_state=0)
+    search = make(name, net, {"net__learning_rate": RATES}, cv=cv)
+    if name.startswith("Halving"):
+        search.set_params(min_resources=150, max_resources=150)
+    search.fit(*iris)
+
+    tested = np.zeros(150, dtype=bool)
+    for _, test in cv.split(*iris):
+        tested[test] = True
+    is_nan = np.isnan(search.oof_predictions_[-1]).any(axis=1)
+    np.testing.assert_array_equal(is_nan, ~tested)

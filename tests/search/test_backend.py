@@ -1,0 +1,102 @@
+"""The backend that hands joblib's tasks to the session of a search."""
+
+import joblib
+import pytest
+from joblib.parallel import get_active_backend
+from sklearn.base import BaseEstimator, ClassifierMixin
+from sklearn.ensemble import BaggingClassifier
+from sklearn.linear_model import LogisticRegression
+
+from sk_tune import GridSearchCV
+from sk_tune.search._backend import SearchBackend
+
+
+class Recording:
+    """A session that takes note of rounds, and runs nothing but what it is given."""
+
+    def __init__(self):
+        self.rounds = []
+
+    def run(self, jobs):
+        """Run jobs."""
+        self.rounds.append(len(jobs))
+        for job in jobs:
+            job.run()
+
+
+def test_all_tasks_of_a_call_come_in_one_round():
+    """The session gets every task of a call together, and joblib the results in order."""
+    session = Recording()
+
+    with joblib.parallel_config(backend=SearchBackend(session)):
+        results = joblib.Parallel(n_jobs=2)(joblib.delayed(pow)(2, i) for i in range(500))
+
+    assert results == [2**i for i in range(500)]
+    assert session.rounds == [500]
+
+
+def test_errors_come_up_in_the_caller():
+    """An error of a task is raised by joblib's call."""
+    with (
+        joblib.parallel_config(backend=SearchBackend(Recording())),
+        pytest.raises(ZeroDivisionError),
+    ):
+        joblib.Parallel()(joblib.delayed(divmod)(1, i) for i in range(2))
+
+
+def test_no_jobs_are_refused():
+    """n_jobs=0 has no meaning, as in joblib."""
+    with (
+        joblib.parallel_config(backend=SearchBackend(Recording())),
+        pytest.raises(ValueError, match="n_jobs == 0"),
+    ):
+        joblib.Parallel(n_jobs=0)(joblib.delayed(abs)(i) for i in range(2))
+
+
+SEEN = []
+
+
+class Looking(ClassifierMixin, BaseEstimator):
+    """Takes note of joblib's backend in its fits."""
+
+    def fit(self, X, y):
+        """Look."""
+        SEEN.append(type(get_active_backend()[0]).__name__)
+        self.classes_ = sorted(set(y))
+        return self
+
+    def predict(self, X):
+        """Return the first class."""
+        return [self.classes_[0]] * len(X)
+
+
+def test_neither_tasks_nor_the_refit_see_the_backend(iris):
+    """What estimators hand to joblib in a search goes where it goes without one."""
+    SEEN.clear()
+    before = get_active_backend()
+
+    GridSearchCV(Looking(), [{}], cv=2).fit(*iris)
+
+    assert len(SEEN) == 3
+    assert "SearchBackend" not in SEEN
+    assert type(get_active_backend()[0]) is type(before[0])
+
+
+def test_the_backend_is_gone_after_an_error(iris):
+    """A search that raises leaves joblib as it was."""
+    before = type(get_active_backend()[0])
+    with pytest.raises(ValueError, match="no_such"):
+        GridSearchCV(LogisticRegression(), {"no_such": [1]}, cv=2).fit(*iris)
+
+    assert type(get_active_backend()[0]) is before
+
+
+def test_nested_calls_of_joblib_work(iris):
+    """Estimators that use joblib inside a task, with workers of their own, are fitted."""
+    bagging = BaggingClassifier(
+        LogisticRegression(max_iter=1000), n_estimators=3, n_jobs=2, random_state=0
+    )
+
+    search = GridSearchCV(bagging, {"max_samples": [0.5]}, cv=2).fit(*iris)
+
+    assert search.best_score_ > 0.8

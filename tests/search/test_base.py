@@ -1,0 +1,291 @@
+"""What all searches have in common: scikit-learn's ways, and what is learnt besides."""
+
+import copy
+import pickle
+import random
+import threading
+
+import numpy as np
+import pytest
+import torch
+from sklearn import model_selection
+from sklearn.base import BaseEstimator, ClassifierMixin, clone
+from sklearn.callback import ProgressBar
+from sklearn.linear_model import LogisticRegression
+from sklearn.metrics import accuracy_score
+from sklearn.model_selection import StratifiedKFold, cross_val_score
+from sklearn.pipeline import Pipeline
+from sklearn.preprocessing import StandardScaler
+
+from sk_tune import GridSearchCV, HalvingGridSearchCV, fleet
+from sk_tune.exceptions import TrainingFailedError
+
+CV = StratifiedKFold(3, shuffle=True, random_state=1)
+GRID = {"learning_rate": [0.003, 0.03]}
+
+
+@pytest.fixture
+def net(make_estimator):
+    """Return a small classifier in float64."""
+    return make_estimator("MLPClassifier", dtype="float64")
+
+
+@pytest.fixture
+def search(net):
+    """Return an unfitted search."""
+    return GridSearchCV(net, GRID, cv=CV, keep_models="all")
+
+
+def test_a_fitted_search_survives_pickle_and_copy(search, iris):
+    """What it learnt, and the attributes computed when asked for, are there in the copy."""
+    search.fit(*iris)
+
+    for other in (pickle.loads(pickle.dumps(search)), copy.deepcopy(search)):
+        np.testing.assert_array_equal(other.predict(iris.X), search.predict(iris.X))
+        np.testing.assert_array_equal(other.oof_predictions_, search.oof_predictions_)
+        assert other.corrected_score_ == search.corrected_score_
+        assert other.ledger_ == search.ledger_
+        assert other.learning_curves_.equals(search.learning_curves_)
+
+
+def test_a_clone_is_unfitted_and_trains_alike(search, iris):
+    """A clone has the parameters and nothing that was learnt."""
+    search.fit(*iris)
+    other = clone(search)
+
+    for name in ("learning_curves_", "oof_predictions_", "corrected_score_"):
+        with pytest.raises(AttributeError):
+            getattr(other, name)
+    assert not hasattr(other, "ledger_")
+    np.testing.assert_array_equal(
+        other.fit(*iris).oof_predictions_, search.oof_predictions_
+    )
+
+
+def test_a_second_fit_forgets_the_first(search, iris):
+    """Parameters set after a fit decide the next one, and old models are gone."""
+    search.fit(*iris)
+    search.set_params(keep_models="none", estimator__hidden_layer_sizes=(3,))
+    search.fit(iris.X[:, :2], iris.y)
+
+    assert not hasattr(search, "models_")
+    assert search.n_features_in_ == 2
+    assert search.best_estimator_.hidden_layer_sizes == (3,)
+    assert not [name for name in vars(search) if name in {"_session", "_start"}]
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("time_budget", 0),
+        ("time_budget", "long"),
+        ("progress", 3),
+        ("epochs", "first"),
+        ("keep_models", 0),
+        ("keep_models", "some"),
+        ("race", "yes"),
+        ("cv", "x"),
+    ],
+)
+def test_parameters_that_make_no_sense_are_refused(search, iris, name, value):
+    """A wrong value is an error in ``fit`` that names the parameter."""
+    with pytest.raises(ValueError, match=name):
+        search.set_params(**{name: value}).fit(*iris)
+
+
+def test_global_random_states_are_left_alone(net, iris):
+    """A seeded search moves no generator of numpy, torch or Python."""
+    pipeline = Pipeline([("scale", StandardScaler()), ("net", net.set_params(dropout=0.3))])
+    states = [np.random.get_state()[1], torch.get_rng_state(), random.getstate()]  # noqa: NPY002
+    threads = torch.get_num_threads()
+
+    GridSearchCV(pipeline, {"net__learning_rate": [0.01]}, cv=CV).fit(*iris)
+
+    np.testing.assert_array_equal(np.random.get_state()[1], states[0])  # noqa: NPY002
+    assert torch.equal(torch.get_rng_state(), states[1])
+    assert random.getstate() == states[2]
+    assert torch.get_num_threads() == threads
+
+
+@pytest.mark.parametrize("n_jobs", [None, 2])
+def test_a_search_may_be_cross_validated(search, iris, n_jobs):
+    """Nested in ``cross_val_score`` it scores as scikit-learn's search does."""
+    theirs = model_selection.GridSearchCV(search.estimator, GRID, cv=CV)
+
+    own, other = (cross_val_score(s, *iris, cv=CV, n_jobs=n_jobs) for s in (search, theirs))
+
+    np.testing.assert_allclose(own, other)
+
+
+@pytest.mark.parametrize("outer", [GridSearchCV, model_selection.GridSearchCV])
+def test_a_search_may_be_searched(search, iris, outer):
+    """Inside another search it is an estimator like any other."""
+    space = {"estimator__hidden_layer_sizes": [(3,), (6,)]}
+    theirs = model_selection.GridSearchCV(search.estimator, GRID, cv=CV)
+
+    own = outer(search, space, cv=2).fit(*iris)
+    other = model_selection.GridSearchCV(theirs, space, cv=2).fit(*iris)
+
+    np.testing.assert_allclose(
+        own.cv_results_["mean_test_score"], other.cv_results_["mean_test_score"]
+    )
+
+
+@pytest.mark.parametrize("is_nested", [False, True])
+def test_a_search_works_inside_a_fleet_block(search, iris, is_nested):
+    """In the block a search trains its networks by itself, with the same result."""
+
+    def run():
+        if is_nested:
+            return cross_val_score(clone(search), *iris, cv=CV)
+        return clone(search).fit(*iris).oof_predictions_
+
+    with fleet(n_jobs=1):
+        inside = run()
+
+    np.testing.assert_allclose(inside, run(), atol=1e-9)
+
+
+def test_two_searches_in_two_threads_do_not_meet(search, iris):
+    """Searches that run side by side in threads give what they give alone."""
+    alone = clone(search).fit(*iris).oof_predictions_
+    found = {}
+
+    def run(name):
+        found[name] = clone(search).fit(*iris).oof_predictions_
+
+    threads = [threading.Thread(target=run, args=(i,)) for i in range(2)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+
+    for result in found.values():
+        np.testing.assert_array_equal(result, alone)
+    assert len(found) == 2
+
+
+class Counting:
+    """A callback that counts tasks by their name."""
+
+    def __init__(self):
+        self.begun, self.ended = [], []
+
+    def setup(self, estimator, context):
+        """Do nothing."""
+
+    def on_fit_task_begin(self, estimator, context):
+        """Count."""
+        self.begun.append(context.task_name)
+
+    def on_fit_task_end(self, estimator, context):
+        """Count."""
+        self.ended.append(context.task_name)
+
+    def teardown(self, estimator, context):
+        """Do nothing."""
+
+
+class AutoCounting(Counting):
+    """The same, handed on to estimators inside."""
+
+    @property
+    def max_propagation_depth(self):
+        """As deep as it gets."""
+        return None
+
+
+@pytest.mark.filterwarnings("ignore:The estimator .* does not support callbacks")
+@pytest.mark.parametrize("kind", ["lone", "pipeline", "other"])
+@pytest.mark.parametrize("callback", [Counting, AutoCounting])
+def test_callbacks_are_told_as_often_as_by_scikit_learn(net, iris, kind, callback):
+    """Every task that scikit-learn's search begins and ends is begun and ended by ours."""
+    estimator, grid = {
+        "lone": (net, GRID),
+        "pipeline": (
+            Pipeline([("scale", StandardScaler()), ("net", net)]),
+            {"net__learning_rate": [0.003, 0.03]},
+        ),
+        "other": (LogisticRegression(max_iter=1000), {"C": [0.1, 1.0]}),
+    }[kind]
+    counts = []
+    for cls in (GridSearchCV, model_selection.GridSearchCV):
+        counting = callback()
+        cls(estimator, grid, cv=CV).set_callbacks(counting).fit(*iris)
+        # The scaler's own fit, and the step of the pipeline that it is, are one task, whose
+        # name says whether the scaler was fitted or taken from another candidate.
+        names = [
+            sorted("fit" if name == "fit-transform-scale" else name for name in tasks)
+            for tasks in (counting.begun, counting.ended)
+        ]
+        assert names[0] == names[1]
+        counts.append(names[0])
+
+    assert counts[0] == counts[1]
+
+
+@pytest.mark.filterwarnings("ignore:The estimator .* does not support callbacks")
+def test_the_progress_bar_of_scikit_learn_runs(search, iris, capsys):
+    """The bar of the ``rich`` extra works with networks."""
+    search.set_callbacks(ProgressBar()).fit(*iris)
+
+    assert "100%" in capsys.readouterr().out
+
+
+class Constant(ClassifierMixin, BaseEstimator):
+    """Predicts the first class and has no probabilities."""
+
+    def fit(self, X, y):
+        """Learn the classes."""
+        self.classes_ = np.unique(y)
+        return self
+
+    def predict(self, X):
+        """Return the first class."""
+        return np.repeat(self.classes_[:1], len(X))
+
+
+def test_the_corrected_score_needs_a_metric_of_predictions(search, iris):
+    """It is there for a metric of targets and predictions, and None for other callables."""
+    search.fit(*iris)
+    corrected = search.corrected_score_
+    strange = clone(search).set_params(scoring=lambda net, X, y: net.learning_rate)
+
+    assert corrected.low <= corrected.score <= corrected.high
+    assert corrected.score <= search.best_score_ + 0.02
+    assert strange.fit(*iris).corrected_score_ is None
+
+
+def test_the_corrected_score_of_one_candidate_is_its_score(net, iris):
+    """With one candidate nothing was chosen, so its expectation is the plain accuracy."""
+    search = GridSearchCV(net, {"learning_rate": [0.03]}, cv=CV).fit(*iris)
+
+    labels = search.oof_predictions_[0].argmax(axis=1)
+    assert search.corrected_score_.score == pytest.approx(
+        accuracy_score(iris.y, labels), abs=0.02
+    )
+
+
+def test_the_corrected_score_counts_each_candidate_once(net, iris):
+    """A candidate of several rungs enters with the most resources only."""
+    halving = HalvingGridSearchCV(
+        net, GRID, resource="max_epochs", max_resources=4, min_resources=2, factor=2, cv=CV
+    ).fit(*iris)
+
+    assert len(halving.cv_results_["params"]) == 3
+    rows = halving._last_rows()
+    assert len(rows) == 2
+    assert 2 in rows
+
+
+def test_a_refit_that_fails_says_why(net, iris):
+    """If the best candidate cannot be trained on all rows the error names the reason."""
+    search = GridSearchCV(
+        net, {"learning_rate": [1e25, 0.01]}, cv=CV, refit=lambda results: 0
+    )
+
+    with (
+        pytest.warns(Warning, match="3 fits failed|non-finite"),
+        pytest.raises(TrainingFailedError, match="learning_rate"),
+    ):
+        search.fit(*iris)

@@ -1,0 +1,237 @@
+"""Bayesian search."""
+
+import warnings
+
+import numpy as np
+import pytest
+from scipy.stats import loguniform, uniform
+from sklearn.base import BaseEstimator, ClassifierMixin
+from sklearn.exceptions import ConvergenceWarning, FitFailedWarning
+from sklearn.model_selection import KFold, StratifiedKFold
+from skopt.space import Integer, Real
+
+from sk_tune import BayesSearchCV, RandomizedSearchCV
+from sk_tune.search import Choice
+
+CV = StratifiedKFold(2, shuffle=True, random_state=1)
+
+
+class Hill(ClassifierMixin, BaseEstimator):
+    """Scores 1 at x = 0.3 and less elsewhere; fails where it is told to."""
+
+    def __init__(self, x=0.0, fails_below=-1.0):
+        self.x = x
+        self.fails_below = fails_below
+
+    def fit(self, X, y):
+        """Fail, or learn the classes."""
+        if self.x < self.fails_below:
+            raise ArithmeticError("x is too small")
+        self.classes_ = np.unique(y)
+        return self
+
+    def predict(self, X):
+        """Return the first class."""
+        return np.full(len(X), self.classes_[0])
+
+    def score(self, X, y):
+        """Return the height of the hill."""
+        return 1.0 - (self.x - 0.3) ** 2
+
+
+def fit_with_failures(search, X, y):
+    """Fit a search whose failures, and scores that are no numbers, are expected."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", FitFailedWarning)
+        warnings.filterwarnings("ignore", message="One or more of the test scores")
+        warnings.filterwarnings("ignore", category=ConvergenceWarning)
+        search.fit(X, y)
+
+
+@pytest.fixture
+def net(make_estimator):
+    """Return a small classifier in float64."""
+    return make_estimator("MLPClassifier", dtype="float64")
+
+
+def hill(**params):
+    """Return a search on the hill."""
+    own = {"n_iter": 24, "cv": KFold(2), "random_state": 0, "n_points": 4, **params}
+    return BayesSearchCV(
+        Hill(fails_below=own.pop("fails_below", -1.0)), {"x": (-1.0, 1.0)}, **own
+    )
+
+
+@pytest.mark.parametrize("sampler", ["bayes", "tpe"])
+def test_the_model_comes_closer_to_the_top_than_chance(iris, sampler):
+    """24 candidates chosen by a model end within 0.05 of the best x."""
+    search = hill(sampler=sampler).fit(*iris)
+
+    assert abs(search.best_params_["x"] - 0.3) < 0.05
+    last = [p["x"] for p in search.cv_results_["params"][-8:]]
+    assert np.median(np.abs(np.array(last) - 0.3)) < 0.3
+
+
+@pytest.mark.parametrize("n_points", [1, 4])
+def test_failures_do_not_end_the_search(iris, n_points):
+    """Half of the range fails; the model is told the worst score and goes on."""
+    search = hill(fails_below=0.0, n_points=n_points)
+    fit_with_failures(search, *iris)
+
+    failed = np.isnan(search.cv_results_["mean_test_score"])
+    assert len(failed) == 24
+    assert 0 < failed.sum() < 16
+    assert all("x is too small" in r for r in search.cv_results_["failure_reason"][failed])
+    assert abs(search.best_params_["x"] - 0.3) < 0.1
+
+
+def test_all_failing_is_an_error_with_their_number(iris):
+    """The rule that all fits failed is taken over the whole search."""
+    search = hill(fails_below=2.0, n_iter=6, n_points=2)
+
+    with pytest.raises(ValueError, match="All the 12 fits failed"):
+        fit_with_failures(search, *iris)
+
+
+def test_any_kind_of_dimension_is_searched(net, iris):
+    """Dimensions of scikit-optimize and scipy, short forms, tuples as values, conditions."""
+    space = {
+        "learning_rate": Real(1e-4, 1e-1, prior="log-uniform"),
+        "batch_size": Integer(8, 32),
+        "dropout": (0.0, 0.5),
+        "weight_decay": loguniform(1e-6, 1e-2),
+        "hidden_layer_sizes": [(4,), (6, 3)],
+        "optimizer": Choice({"sgd": {"momentum": uniform(0, 0.9)}, "adamw": {}}),
+    }
+    search = BayesSearchCV(net, space, n_iter=14, n_points=7, cv=CV, random_state=0)
+
+    search.fit(*iris)
+
+    candidates = search.cv_results_["params"]
+    assert len(candidates) == 14
+    assert all(("momentum" in c) == (c["optimizer"] == "sgd") for c in candidates)
+    assert all(c["hidden_layer_sizes"] in {(4,), (6, 3)} for c in candidates)
+    assert all(
+        type(c["batch_size"]) is int and 8 <= c["batch_size"] <= 32 for c in candidates
+    )
+    assert all(type(c["learning_rate"]) is float for c in candidates)
+
+
+def test_each_dict_gets_its_own_number_of_candidates(iris):
+    """As in scikit-optimize, (dict, n) asks for n candidates of that dict."""
+    spaces = [({"x": (-1.0, 0.0)}, 3), {"x": (0.5, 1.0)}]
+
+    search = BayesSearchCV(Hill(), spaces, n_iter=5, cv=KFold(2), random_state=0).fit(*iris)
+
+    x = np.array([c["x"] for c in search.cv_results_["params"]])
+    assert [(x <= 0).sum(), (x >= 0.5).sum()] == [3, 5]
+    assert len(search.samplers_) == 2
+    assert search.plan().n_candidates == 8
+
+
+def test_a_finite_space_ends_the_search(iris):
+    """No candidate is evaluated twice."""
+    search = BayesSearchCV(Hill(), {"x": [0.0, 0.1, 0.2]}, n_iter=9, cv=KFold(2)).fit(*iris)
+
+    assert sorted(c["x"] for c in search.cv_results_["params"]) == [0.0, 0.1, 0.2]
+
+
+def test_the_same_seed_gives_the_same_search(net, iris):
+    """Candidates and scores, with networks in rounds of eight."""
+    space = {"learning_rate": loguniform(1e-4, 1e-1), "dropout": uniform(0, 0.5)}
+    one, two = (
+        BayesSearchCV(net, space, n_iter=18, cv=CV, random_state=5).fit(*iris)
+        for _ in range(2)
+    )
+
+    assert one.cv_results_["params"] == two.cv_results_["params"]
+    np.testing.assert_array_equal(
+        one.cv_results_["mean_test_score"], two.cv_results_["mean_test_score"]
+    )
+
+
+def test_a_sampler_of_ones_own_is_asked_and_told(iris):
+    """It is told each candidate's mean score, failures as NaN."""
+
+    class Listed:
+        def __init__(self):
+            self.told = []
+
+        def ask(self, n_points):
+            return [{"x": 0.3}, {"x": -0.5}] if not self.told else []
+
+        def tell(self, candidates, scores, n_resources=None):
+            self.told += list(zip(candidates, scores, strict=True))
+
+    sampler = Listed()
+    search = BayesSearchCV(
+        Hill(fails_below=0.0), {"x": (-1.0, 1.0)}, n_iter=9, cv=KFold(2), sampler=sampler
+    )
+    fit_with_failures(search, *iris)
+
+    (best, score), (failed, nan) = sampler.told
+    assert (best, score) == ({"x": 0.3}, 1.0)
+    assert failed == {"x": -0.5}
+    assert np.isnan(nan)
+
+
+def test_one_of_several_metrics_guides_the_search(iris):
+    """The metric that refit names is the one that the model is told."""
+    scoring = {
+        "height": lambda e, X, y: e.score(X, y),
+        "depth": lambda e, X, y: -e.score(X, y),
+    }
+
+    search = hill(scoring=scoring, refit="depth").fit(*iris)
+
+    assert search.best_params_["x"] < -0.9
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"optimizer_kwargs": {"acq_optimizer": "lbfgs"}}, "acq_optimizer"),
+        ({"optimizer_kwargs": {"acq_func": "nonsense"}}, "acq_func"),
+        ({"n_points": 0}, "n_points"),
+        ({"n_iter": 0}, "n_iter"),
+    ],
+)
+def test_wrong_options_are_refused_by_name(iris, options, message):
+    """Before anything is trained."""
+    with pytest.raises(ValueError, match=message):
+        hill(**options).fit(*iris)
+
+
+def test_options_of_scikit_optimize_reach_the_model(iris):
+    """The model is trees, and the first five candidates are initial points."""
+    search = hill(
+        n_iter=8,
+        optimizer_kwargs={
+            "base_estimator": "ET",
+            "acq_func_kwargs": {"xi": 0.1},
+            "n_initial_points": 5,
+        },
+    ).fit(*iris)
+
+    (sampler,) = search.samplers_
+    assert (sampler.base_estimator, sampler.xi, sampler.n_initial_points) == ("ET", 0.1, 5)
+
+
+def test_networks_score_as_they_would_in_a_random_search(net, iris):
+    """Rounds change nothing in what a candidate scores."""
+    space = {"learning_rate": loguniform(1e-4, 1e-1)}
+    search = BayesSearchCV(net, space, n_iter=9, n_points=3, cv=CV, random_state=0)
+    search.fit(*iris)
+    rates = [c["learning_rate"] for c in search.cv_results_["params"]]
+
+    again = RandomizedSearchCV(net, {"learning_rate": rates}, n_iter=9, cv=CV).fit(*iris)
+
+    by_rate = {
+        c["learning_rate"]: score
+        for c, score in zip(
+            again.cv_results_["params"], again.cv_results_["mean_test_score"], strict=True
+        )
+    }
+    np.testing.assert_allclose(
+        search.cv_results_["mean_test_score"], [by_rate[r] for r in rates], rtol=1e-12
+    )

@@ -1,0 +1,96 @@
+"""Curves and ledger from what a search remembers."""
+
+import numpy as np
+
+from sk_tune.search._bookkeeping import fold_curves, rung_epochs, search_ledger
+from sk_tune.search._outcome import Outcome
+
+
+def net(n_epochs, granted, before=0, resumed=0, reason=""):
+    """Return the outcome of a network."""
+    return Outcome(
+        train_loss=np.arange(float(resumed + n_epochs)),
+        n_epochs=n_epochs,
+        n_granted=granted,
+        n_granted_before=before,
+        n_resumed=resumed,
+        reason=reason,
+        engine="fleet",
+    )
+
+
+# 3 candidates on 2 folds, 3 epochs each; the best one goes on to 9.
+WARM = [
+    [net(3, 3), net(3, 3)],
+    [net(3, 3), net(3, 3)],
+    [net(3, 3), net(3, 3)],
+    [net(6, 9, before=3, resumed=3), net(6, 9, before=3, resumed=3)],
+]
+
+
+def ledger(outcomes, max_epochs=None):
+    """Return the ledger of two folds."""
+    return search_ledger(
+        outcomes, n_folds=2, max_epochs=max_epochs, solo_reasons={}, seconds={}
+    )
+
+
+def test_epochs_of_warm_rungs_add_up():
+    """By hand: 18 + 12 epochs trained, 54 in full, 24 pruned, 6 gone on from."""
+    spent = ledger(WARM, max_epochs=9)
+
+    assert spent.n_candidates == 3
+    assert spent.n_fits == 8
+    assert spent.epochs_trained == 30
+    assert spent.epochs_full == 54
+    assert spent.epochs_saved_by_pruning == 24
+    assert spent.epochs_saved_by_warm_start == 6
+    assert spent.epochs_saved_by_early_stopping == 0
+    assert spent.n_rows == 8
+
+
+def test_epochs_that_failures_cut_are_named():
+    """Failing after 1 of 5 epochs cuts 4; stopping early after 2 saves 3."""
+    spent = ledger([[net(1, 5, reason="nan"), net(2, 5)]])
+
+    assert spent.epochs_cut_by_failure == 4
+    assert spent.epochs_saved_by_early_stopping == 3
+    assert spent.n_failed == 1
+
+
+def test_candidates_of_different_lengths_are_full_by_their_own():
+    """Without rungs a candidate's full training is its own number of epochs."""
+    spent = ledger([[net(2, 2), net(2, 2)], [net(5, 5), net(5, 5)]])
+
+    assert spent.epochs_full == spent.epochs_trained == 14
+    assert spent.epochs_saved_by_pruning == 0
+
+
+def test_others_count_as_candidates_without_epochs():
+    """What is no network is counted, and one that lost a race did not fail."""
+    spent = ledger([
+        [Outcome(), Outcome(reason="lost", was_stopped=True)],
+        [net(1, 1), net(1, 1)],
+    ])
+
+    assert (spent.n_candidates, spent.n_fits, spent.n_failed) == (2, 4, 0)
+    assert spent.epochs_trained == 2
+
+
+def test_rungs_are_told_apart_by_what_they_grant():
+    """Candidates with equal grants are one rung, whichever round they came in."""
+    rungs = rung_epochs(WARM)
+
+    assert [(r.n_epochs_before, r.n_epochs, r.n_candidates) for r in rungs] == [
+        (0, 3, 3),
+        (3, 9, 1),
+    ]
+
+
+def test_curves_carry_their_fold_and_rung():
+    """A fold that failed before its first epoch has no curve, and shifts no other."""
+    outcomes = [[Outcome(reason="broke"), net(2, 2)]]
+
+    (curve,) = fold_curves(outcomes, {"iter": [1], "n_resources": [9]})
+
+    assert (curve.candidate, curve.fold, curve.rung, curve.n_resources) == (0, 1, 1, 9)

@@ -1,0 +1,241 @@
+"""Transformers before a network are fitted once for each fold and their parameters."""
+
+import numpy as np
+import pytest
+from imblearn.over_sampling import RandomOverSampler
+from imblearn.pipeline import Pipeline as SamplingPipeline
+from joblib import Memory
+from sklearn import model_selection
+from sklearn.base import BaseEstimator, TransformerMixin, clone
+from sklearn.decomposition import PCA
+from sklearn.impute import SimpleImputer
+from sklearn.model_selection import StratifiedKFold
+from sklearn.pipeline import Pipeline
+from sklearn.preprocessing import StandardScaler
+
+from sk_tune import GridSearchCV
+from sk_tune.search._fold_cache import FittedTransformers, FoldCache
+
+CV = StratifiedKFold(3, shuffle=True, random_state=1)
+RATES = [0.001, 0.03]
+
+
+class Counting(TransformerMixin, BaseEstimator):
+    """A transformer that counts its fits, and adds noise without a seed."""
+
+    fits: list[float] = []  # noqa: RUF012 - shared by all clones on purpose
+
+    def __init__(self, scale=1.0, noise=0.0):
+        self.scale = scale
+        self.noise = noise
+
+    def fit(self, X, y=None):
+        """Count."""
+        Counting.fits.append(self.scale)
+        self.shift_ = self.noise * np.random.default_rng().normal(size=X.shape[1])
+        return self
+
+    def transform(self, X):
+        """Scale and shift."""
+        return X * self.scale + self.shift_
+
+
+@pytest.fixture
+def counted():
+    """The fits so far, none at the start."""
+    Counting.fits.clear()
+    return Counting.fits
+
+
+@pytest.fixture
+def net(make_estimator):
+    """Return a small classifier in float64."""
+    return make_estimator("MLPClassifier", dtype="float64")
+
+
+def test_a_transformer_is_fitted_once_for_each_fold_and_value(net, iris, counted):
+    """Network parameters do not multiply the fits of what stands before the network."""
+    pipeline = Pipeline([("count", Counting()), ("scale", StandardScaler()), ("net", net)])
+    grid = {
+        "count__scale": [1.0, 2.0],
+        "net__learning_rate": RATES,
+        "net__hidden_layer_sizes": [(4,), (6,)],
+    }
+
+    GridSearchCV(pipeline, grid, cv=CV, refit=False).fit(*iris)
+
+    assert sorted(counted) == [1.0] * 3 + [2.0] * 3
+
+
+def test_a_second_transformer_is_fitted_once_for_each_first(net, iris, counted):
+    """A later transformer counts the parameters of those before it, and no others."""
+    pipeline = Pipeline([("pca", PCA()), ("count", Counting()), ("net", net)])
+    grid = {"pca__n_components": [2, 3], "net__learning_rate": RATES}
+
+    GridSearchCV(pipeline, grid, cv=CV, refit=False).fit(*iris)
+
+    assert len(counted) == 2 * 3
+
+
+def test_random_transformers_are_the_same_in_training_and_scoring(net, iris, counted):
+    """What an unseeded transformer drew for the training is what the score sees."""
+    pipeline = Pipeline([("noise", Counting(noise=5.0)), ("net", net)])
+    search = GridSearchCV(
+        pipeline, {"net__learning_rate": RATES}, cv=CV, keep_models="all"
+    ).fit(*iris)
+
+    for row in (0, 1):
+        for fold, (train, test) in enumerate(CV.split(*iris)):
+            model = search.models_[row][fold]
+            shift = model.named_steps["noise"].shift_
+            alone = clone(net).set_params(learning_rate=RATES[row])
+            alone.fit(iris.X[train] + shift, iris.y[train])
+            np.testing.assert_allclose(
+                model.predict_proba(iris.X[test]),
+                alone.predict_proba(iris.X[test] + shift),
+                atol=1e-9,
+            )
+            np.testing.assert_allclose(
+                search.oof_predictions_[row][test],
+                model.predict_proba(iris.X[test]),
+                atol=1e-9,
+            )
+
+
+@pytest.mark.parametrize(
+    ("steps", "grid"),
+    [
+        ([("scale", StandardScaler(copy=False))], {"scale__with_std": [True, False]}),
+        (
+            [("fill", SimpleImputer()), ("scale", StandardScaler(copy=False))],
+            {"scale__with_std": [True, False]},
+        ),
+        (
+            [("scale", StandardScaler(copy=False)), ("pca", PCA())],
+            {"pca__n_components": [2, 3]},
+        ),
+    ],
+)
+@pytest.mark.parametrize("has_memory", [False, True])
+def test_transformers_that_work_in_place_harm_nobody(
+    net, iris, tmp_path, steps, grid, has_memory
+):
+    """A transformer that overwrites its rows overwrites no other candidate's."""
+    memory = Memory(tmp_path, verbose=0) if has_memory else None
+    pipeline = Pipeline([*steps, ("net", net)], memory=memory)
+    X, y = iris.X.copy(), iris.y
+    ours = GridSearchCV(
+        pipeline, grid, cv=CV, refit=False, scoring="neg_log_loss", keep_models="all"
+    ).fit(X, y)
+    pipeline.memory = None
+    theirs = model_selection.GridSearchCV(
+        pipeline, grid, cv=CV, refit=False, scoring="neg_log_loss"
+    ).fit(X, y)
+
+    np.testing.assert_array_equal(X, iris.X)
+    np.testing.assert_allclose(
+        ours.cv_results_["mean_test_score"], theirs.cv_results_["mean_test_score"]
+    )
+    for row, models in ours.models_.items():
+        for model, (_, test) in zip(models, CV.split(X, y), strict=True):
+            np.testing.assert_allclose(
+                ours.oof_predictions_[row][test], model.predict_proba(X[test]), atol=1e-9
+            )
+
+
+def test_a_memory_of_the_user_is_left_alone(net, iris, tmp_path, counted):
+    """A pipeline with a memory of its own uses that one, in the search and after it."""
+    memory = Memory(tmp_path, verbose=0)
+    pipeline = Pipeline([("scale", StandardScaler()), ("net", net)], memory=memory)
+
+    search = GridSearchCV(
+        pipeline, {"net__learning_rate": RATES}, cv=CV, keep_models="all"
+    ).fit(*iris)
+
+    assert pipeline.memory is memory
+    assert search.best_estimator_.memory.location == memory.location
+    assert any(tmp_path.rglob("output.pkl"))
+    assert {m.memory.location for own in search.models_.values() for m in own} == {
+        memory.location
+    }
+
+
+def test_no_pipeline_keeps_the_memory_of_the_search(net, iris):
+    """Neither the kept models nor the best one hold on to the search's cache."""
+    pipeline = Pipeline([("scale", StandardScaler()), ("net", net)])
+
+    search = GridSearchCV(
+        pipeline, {"net__learning_rate": RATES}, cv=CV, keep_models="all"
+    ).fit(*iris)
+
+    kept = [model for own in search.models_.values() for model in own]
+    assert len(kept) == 6
+    assert all(model.memory is None for model in [*kept, search.best_estimator_])
+
+
+@pytest.mark.parametrize("random_state", [0, None])
+def test_samplers_resample_training_rows_only(net, breast_cancer, random_state):
+    """imbalanced-learn's pipeline resamples each training fold and scores all test rows."""
+    pipeline = SamplingPipeline([
+        ("scale", StandardScaler()),
+        ("sample", RandomOverSampler(random_state=random_state)),
+        ("net", net),
+    ])
+    grid = {"net__learning_rate": RATES}
+
+    ours = GridSearchCV(pipeline, grid, cv=CV, scoring="neg_log_loss").fit(*breast_cancer)
+
+    assert ours.oof_predictions_.shape == (2, 200, 2)
+    assert not np.isnan(ours.oof_predictions_).any()
+    assert ours.ledger_.n_rows == 6
+    if random_state is not None:
+        theirs = model_selection.GridSearchCV(
+            pipeline, grid, cv=CV, scoring="neg_log_loss"
+        ).fit(*breast_cancer)
+        np.testing.assert_allclose(
+            ours.cv_results_["mean_test_score"], theirs.cv_results_["mean_test_score"]
+        )
+
+
+def _double(transformer, X, y, **_):
+    return 2 * X, transformer
+
+
+def test_rows_of_unknown_origin_are_not_cached():
+    """A second step whose rows were not made by the cache is computed each time."""
+    store = FittedTransformers()
+    X = np.ones((3, 2))
+    for _ in range(2):
+        call = FoldCache(store, "fold").cache(_double)
+        call(PCA(), X, None)
+        call(PCA(), np.ones((3, 2)), None)
+
+    assert store.n_fitted == 1
+
+
+def test_the_least_used_results_go_first():
+    """Beyond the limit of bytes the result that was not asked for longest is dropped."""
+    store = FittedTransformers(most_bytes=100)
+
+    def result():
+        return np.zeros(6), "fitted"
+
+    first = store.get("a", result)
+    store.get("b", result)
+    assert store.get("a", result) is first
+    store.get("c", result)
+
+    assert store.get("a", result) is first
+    assert store.n_fitted == 3
+    store.get("b", result)
+    assert store.n_fitted == 4
+
+
+def test_a_result_too_large_for_the_limit_is_kept_alone():
+    """The last result stays even where it alone is over the limit."""
+    store = FittedTransformers(most_bytes=1)
+    rows = store.get("a", lambda: (np.zeros(6), "fitted"))[0]
+
+    assert store.key_of(rows) == ("a", 0)
+    store.get("b", lambda: (np.zeros(6), "fitted"))
+    assert store.key_of(rows) is None

@@ -1,0 +1,194 @@
+"""Halving searches, against scikit-learn's own."""
+
+import numpy as np
+import pytest
+from scipy.stats import loguniform
+from sklearn import model_selection
+from sklearn.base import BaseEstimator
+from sklearn.experimental import enable_halving_search_cv  # noqa: F401
+from sklearn.linear_model import LogisticRegression
+from sklearn.model_selection import StratifiedKFold
+from sklearn.pipeline import Pipeline
+from sklearn.preprocessing import StandardScaler
+
+from sk_tune import HalvingGridSearchCV, HalvingRandomSearchCV
+
+CV = StratifiedKFold(2, shuffle=True, random_state=1)
+SEARCHES = {
+    "grid": (
+        HalvingGridSearchCV,
+        model_selection.HalvingGridSearchCV,
+        {"learning_rate": [0.001, 0.003, 0.01, 0.03, 0.1]},
+    ),
+    "random": (
+        HalvingRandomSearchCV,
+        model_selection.HalvingRandomSearchCV,
+        {"learning_rate": loguniform(1e-3, 0.1)},
+    ),
+}
+
+
+@pytest.fixture
+def net(make_estimator):
+    """Return a small classifier in float64."""
+    return make_estimator("MLPClassifier", dtype="float64")
+
+
+def pair(kind, estimator, prefix="", **options):
+    """Return our search and scikit-learn's."""
+    ours, theirs, space = SEARCHES[kind]
+    space = {f"{prefix}{name}": values for name, values in space.items()}
+    options = {"cv": CV, "random_state": 0, **options}
+    return ours(estimator, space, **options), theirs(estimator, space, **options)
+
+
+ATTRIBUTES = (
+    "n_resources_",
+    "n_candidates_",
+    "n_iterations_",
+    "n_remaining_candidates_",
+    "n_required_iterations_",
+    "n_possible_iterations_",
+    "min_resources_",
+    "max_resources_",
+)
+
+
+@pytest.mark.parametrize("kind", SEARCHES)
+@pytest.mark.parametrize(
+    "options",
+    [
+        {},
+        {"factor": 2, "min_resources": 30},
+        {"aggressive_elimination": True, "max_resources": 60},
+        {"return_train_score": False},
+    ],
+)
+def test_rungs_of_rows_are_those_of_scikit_learn(
+    net, iris, assert_same_search, kind, options
+):
+    """With rows as the resource, rungs, scores and the winner are scikit-learn's."""
+    ours, theirs = pair(kind, net, **options)
+
+    searched = assert_same_search(ours, theirs, *iris)
+
+    theirs.fit(*iris)
+    for name in ATTRIBUTES:
+        assert getattr(searched, name) == getattr(theirs, name), name
+
+
+@pytest.mark.parametrize("kind", SEARCHES)
+def test_rows_behind_a_pipeline_are_those_of_scikit_learn(
+    net, iris, assert_same_search, kind
+):
+    """Transformers are fitted anew on each rung's rows."""
+    pipeline = Pipeline([("scale", StandardScaler()), ("net", net)])
+
+    assert_same_search(*pair(kind, pipeline, "net__"), *iris)
+
+
+@pytest.mark.parametrize("schedule", ["constant", "cosine"])
+def test_rungs_of_epochs_promote_whom_scikit_learn_promotes(
+    net, iris, assert_same_results, schedule
+):
+    """With a constant rate rungs of epochs score as in scikit-learn, which begins anew.
+
+    With a schedule they do not: ours is laid out for the last rung.
+    """
+    net.set_params(lr_schedule=schedule)
+    ours, theirs = (
+        search.fit(*iris)
+        for search in pair(
+            "grid",
+            net,
+            resource="max_epochs",
+            max_resources=4,
+            min_resources=2,
+            factor=2,
+            scoring="neg_log_loss",
+        )
+    )
+
+    if schedule == "constant":
+        assert_same_results(ours.cv_results_, theirs.cv_results_)
+        np.testing.assert_allclose(
+            ours.predict_proba(iris.X), theirs.predict_proba(iris.X), atol=1e-9
+        )
+    else:
+        first = [s.cv_results_["mean_test_score"][:5] for s in (ours, theirs)]
+        assert not np.allclose(*first, rtol=1e-3)
+
+
+class OneFit(BaseEstimator):
+    """Scores by its parameter, whatever the data."""
+
+    def __init__(self, value=0.0, n_rounds=1):
+        self.value = value
+        self.n_rounds = n_rounds
+
+    def fit(self, X, y=None):
+        """Do nothing."""
+        return self
+
+    def score(self, X, y=None):
+        """Return the parameter."""
+        return self.value
+
+
+def test_exact_powers_keep_their_last_rung(iris):
+    """243 by a factor of 3 are rungs of 1, 3, 9, 27, 81 and 243, counted in integers."""
+    search = HalvingGridSearchCV(
+        OneFit(),
+        {"value": np.linspace(0, 1, 243)},
+        resource="n_rounds",
+        max_resources=243,
+        min_resources=1,
+        factor=3,
+        cv=CV,
+    )
+
+    search.fit(*iris)
+
+    assert search.n_resources_ == [1, 3, 9, 27, 81, 243]
+    assert search.n_candidates_ == [243, 81, 27, 9, 3, 1]
+    assert search.best_params_ == {"value": 1.0, "n_rounds": 243}
+
+
+def test_the_resource_is_no_parameter_to_search(net, iris):
+    """A space that contains the resource is refused, as in scikit-learn."""
+    search = HalvingGridSearchCV(
+        net, {"max_epochs": [2, 3]}, resource="max_epochs", max_resources=4, cv=CV
+    )
+
+    with pytest.raises(ValueError, match="Cannot use parameter max_epochs as the resource"):
+        search.fit(*iris)
+
+
+def test_other_parameters_may_be_the_resource(iris, assert_same_search):
+    """Any integer parameter of any estimator can be what rungs grant more of."""
+    options = {
+        "resource": "max_iter",
+        "max_resources": 4000,
+        "min_resources": 1000,
+        "factor": 2,
+        "cv": CV,
+        "random_state": 0,
+    }
+    estimator, grid = LogisticRegression(), {"C": [0.01, 0.1, 1.0]}
+
+    assert_same_search(
+        HalvingGridSearchCV(estimator, grid, **options),
+        model_selection.HalvingGridSearchCV(estimator, grid, **options),
+        *iris,
+    )
+
+
+def test_a_verbose_halving_prints_what_scikit_learn_prints(net, iris, capsys):
+    """The lines about plan and rungs are scikit-learn's, the progress line is added."""
+    ours, theirs = pair("grid", net, verbose=1)
+    ours.fit(*iris)
+    own = capsys.readouterr().out.split("\n")
+    theirs.fit(*iris)
+    other = capsys.readouterr().out.split("\n")
+
+    assert [line for line in own if "\r" not in line] == other

@@ -1,0 +1,203 @@
+"""Hyperband and BOHB."""
+
+import warnings
+
+import numpy as np
+import pytest
+from scipy.stats import loguniform, uniform
+from sklearn.exceptions import ConvergenceWarning, FitFailedWarning
+from sklearn.linear_model import LogisticRegression
+from sklearn.model_selection import StratifiedKFold
+from sklearn.pipeline import Pipeline
+from sklearn.preprocessing import StandardScaler
+
+from sk_tune import GridSearchCV, HyperbandSearchCV
+
+CV = StratifiedKFold(2, shuffle=True, random_state=1)
+SPACE = {"learning_rate": loguniform(1e-3, 1e-1), "dropout": uniform(0, 0.4)}
+# Li et al. 2018, Algorithm 1 with R = 9 and eta = 3: (candidates, resources) by bracket.
+BRACKETS_OF_9 = {2: [(9, 1), (3, 3), (1, 9)], 1: [(5, 3), (1, 9)], 0: [(3, 9)]}
+
+
+def fit_with_failures(search, X, y):
+    """Fit a search whose failures, and scores that are no numbers, are expected."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", FitFailedWarning)
+        warnings.filterwarnings("ignore", message="One or more of the test scores")
+        warnings.filterwarnings("ignore", category=ConvergenceWarning)
+        search.fit(X, y)
+
+
+@pytest.fixture
+def net(make_estimator):
+    """Return a classifier in float64 with all that depends on the epoch."""
+    return make_estimator(
+        "MLPClassifier",
+        dtype="float64",
+        max_epochs=9,
+        lr_schedule="cosine",
+        normalization="batch",
+        dropout=0.1,
+    )
+
+
+def rungs(search):
+    """Return candidates and resources of each rung, by bracket."""
+    results = search.cv_results_
+    found = {}
+    for bracket in np.unique(results["bracket"]):
+        own = results["n_resources"][results["bracket"] == bracket]
+        levels, counts = np.unique(own, return_counts=True)
+        found[int(bracket)] = list(zip(counts.tolist(), levels.tolist(), strict=True))
+    return found
+
+
+@pytest.mark.parametrize("sampler", ["random", "bayes", "tpe"])
+def test_brackets_are_those_of_the_paper(net, iris, sampler):
+    """Whatever proposes the candidates, and however brackets are interleaved."""
+    search = HyperbandSearchCV(net, SPACE, cv=CV, sampler=sampler, random_state=0).fit(
+        *iris
+    )
+
+    assert rungs(search) == BRACKETS_OF_9
+    assert search.max_resources_ == 9
+    assert search.ledger_.n_candidates == 9 + 5 + 3
+    # Warm rungs: 9 + 3*2 + 6, 5*3 + 6, 3*9 epochs, in each of two folds.
+    assert search.ledger_.epochs_trained == 2 * (21 + 21 + 27)
+    assert search.plan().n_epochs == search.ledger_.epochs_trained
+
+
+def test_a_promoted_candidate_is_what_it_would_be_without_rungs(net, iris):
+    """At 9 epochs its scores, curves and refit equal those of a search without rungs."""
+    search = HyperbandSearchCV(net, SPACE, cv=CV, random_state=0).fit(*iris)
+    own = {k: [v] for k, v in search.best_params_.items()}
+
+    grid = GridSearchCV(net, own, cv=CV).fit(*iris)
+
+    assert search.best_score_ == pytest.approx(grid.best_score_, abs=1e-12)
+    curves = search.learning_curves_.query(f"candidate == {search.best_index_}")
+    for name in ("train_loss", "valid_loss", "valid_score"):
+        np.testing.assert_allclose(curves[name], grid.learning_curves_[name], rtol=1e-9)
+    np.testing.assert_allclose(
+        search.predict_proba(iris.X), grid.predict_proba(iris.X), rtol=1e-9
+    )
+
+
+@pytest.mark.parametrize("sampler", ["random", "bayes"])
+def test_the_best_of_a_rung_survive(net, iris, sampler):
+    """Those that go on are the candidates with the highest mean scores of their rung."""
+    search = HyperbandSearchCV(net, SPACE, cv=CV, sampler=sampler, random_state=1).fit(
+        *iris
+    )
+    results = search.cv_results_
+
+    for bracket, rung in [(2, 0), (2, 1), (1, 0)]:
+        now = np.flatnonzero((results["bracket"] == bracket) & (results["iter"] == rung))
+        after = (results["bracket"] == bracket) & (results["iter"] == rung + 1)
+        rates = {results["params"][i]["learning_rate"] for i in np.flatnonzero(after)}
+        scores = results["mean_test_score"]
+        survived = [results["params"][i]["learning_rate"] in rates for i in now]
+        assert sum(survived) == len(rates)
+        kept = scores[now][survived]
+        assert kept.min() >= scores[now][np.logical_not(survived)].max()
+
+
+def test_the_winner_was_given_all_epochs(net, iris):
+    """A lucky score after one epoch does not win."""
+    search = HyperbandSearchCV(net, SPACE, cv=CV, random_state=0).fit(*iris)
+
+    full = search.cv_results_["n_resources"] == 9
+    assert search.best_params_["max_epochs"] == 9
+    assert search.best_score_ == search.cv_results_["mean_test_score"][full].max()
+    assert search.best_estimator_.n_epochs_ == 9
+
+
+def test_diverging_candidates_are_never_promoted(net, iris):
+    """They fail in the first rung, with a reason, and others take their places."""
+    space = {"learning_rate": [1e25, 0.01, 0.02, 0.03, 0.04]}
+    search = HyperbandSearchCV(net, space, cv=CV, min_resources=3, factor=3, random_state=0)
+    fit_with_failures(search, *iris)
+
+    rates = [c["learning_rate"] for c in search.cv_results_["params"]]
+    failed = np.isnan(search.cv_results_["mean_test_score"])
+    assert failed.any()
+    assert all((rate == 1e25) == nan for rate, nan in zip(rates, failed, strict=True))
+    later = search.cv_results_["iter"] > 0
+    assert not failed[later].any()
+    assert "became" in search.cv_results_["failure_reason"][failed][0]
+
+
+def test_epochs_of_a_pipelines_network_need_no_prefix(net, iris):
+    """The resource "max_epochs" is that of the last step."""
+    pipeline = Pipeline([("scale", StandardScaler()), ("net", net)])
+    space = {"net__learning_rate": [0.01, 0.03, 0.1]}
+
+    search = HyperbandSearchCV(pipeline, space, cv=CV, min_resources=3).fit(*iris)
+
+    assert search.resource_ == "net__max_epochs"
+    assert search.best_params_["net__max_epochs"] == 9
+
+
+def test_samples_may_be_the_resource(iris):
+    """Rungs get more rows; any estimator will do."""
+    search = HyperbandSearchCV(
+        LogisticRegression(max_iter=500),
+        {"C": loguniform(1e-3, 1e3)},
+        resource="n_samples",
+        min_resources=50,
+        cv=CV,
+        random_state=0,
+    ).fit(*iris)
+
+    assert rungs(search) == {1: [(3, 50), (1, 150)], 0: [(2, 150)]}
+    assert search.max_resources_ == 150
+    assert search.best_score_ > 0.9
+
+
+def test_any_integer_parameter_may_be_the_resource(iris):
+    """Iterations of a linear model, for example."""
+    search = HyperbandSearchCV(
+        LogisticRegression(),
+        {"C": loguniform(1e-2, 1e2)},
+        resource="max_iter",
+        max_resources=90,
+        min_resources=10,
+        cv=CV,
+        random_state=0,
+    )
+    # Few iterations do not converge, and scikit-learn says so.
+    fit_with_failures(search, *iris)
+
+    assert search.best_params_["max_iter"] == 90
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"resource": "nonsense"}, "'resource' parameter .* Got 'nonsense'"),
+        ({"resource": "dropout"}, "part of the searched parameters"),
+        ({"min_resources": 10}, "min_resources"),
+        ({"factor": 1}, "factor"),
+        ({"max_resources": 0}, "max_resources"),
+        ({"sampler": "nonsense"}, "sampler"),
+    ],
+)
+def test_wrong_resources_are_refused_by_name(net, iris, options, message):
+    """Before anything is trained."""
+    own = {"max_resources": 9, **options}
+
+    with pytest.raises(ValueError, match=message):
+        HyperbandSearchCV(net, SPACE, cv=CV, **own).fit(*iris)
+
+
+def test_the_same_seed_gives_the_same_search(net, iris):
+    """Candidates, rungs and scores of BOHB."""
+    one, two = (
+        HyperbandSearchCV(net, SPACE, cv=CV, sampler="bayes", random_state=5).fit(*iris)
+        for _ in range(2)
+    )
+
+    assert one.cv_results_["params"] == two.cv_results_["params"]
+    np.testing.assert_array_equal(
+        one.cv_results_["mean_test_score"], two.cv_results_["mean_test_score"]
+    )

@@ -1,0 +1,188 @@
+"""Which estimators train a network that the engine knows, and as which fit."""
+
+import numpy as np
+import pandas as pd
+import polars as pl
+import pytest
+import torch
+from scipy import sparse
+from sklearn.ensemble import BaggingClassifier
+from sklearn.model_selection import StratifiedKFold
+from sklearn.pipeline import Pipeline, make_pipeline
+from sklearn.preprocessing import StandardScaler
+from skorch import NeuralNetClassifier
+from torch import nn
+
+from sk_tune import MLPClassifier
+from sk_tune._compat import FoldTask
+from sk_tune.search._networks import FitMaker, _stack, network_of
+
+
+class Overriding(MLPClassifier):
+    """A network with a ``fit`` of its own."""
+
+    def fit(self, X, y, sample_weight=None):
+        """Do as before."""
+        return super().fit(X, y, sample_weight)
+
+
+class Renamed(MLPClassifier):
+    """A network that is another in name only."""
+
+
+def test_only_networks_alone_or_last_are_found():
+    """Own networks, derived ones that change nothing, and skorch nets, last or alone."""
+    net, skorch = MLPClassifier(), NeuralNetClassifier(nn.Linear)
+    renamed = Renamed()
+
+    assert network_of(net) is net
+    assert network_of(renamed) is renamed
+    assert network_of(skorch) is skorch
+    assert network_of(make_pipeline(StandardScaler(), net)) is net
+    for other in (
+        Overriding(),
+        make_pipeline(net, StandardScaler()),
+        BaggingClassifier(net),
+        StandardScaler(),
+        "passthrough",
+        None,
+        [net],
+    ):
+        assert network_of(other) is None
+
+
+@pytest.fixture
+def task(iris):
+    """Return a function that makes the task of a candidate on the first fold."""
+    train, test = next(StratifiedKFold(3).split(*iris))
+
+    def task(estimator, **more):
+        own = {
+            "X": iris.X,
+            "y": iris.y,
+            "train": train,
+            "test": test,
+            "parameters": {},
+            "fit_params": {},
+            "candidate": 0,
+            "fold": 0,
+        }
+        return FoldTask(estimator=estimator, **{**own, **more})
+
+    return task
+
+
+def test_a_lone_network_trains_on_rows_of_the_data_itself(task, iris):
+    """The fit holds the very X, the fold's positions and the candidate's parameters."""
+    net = MLPClassifier(dropout=0.1)
+    fit = FitMaker().make(task(net, parameters={"dropout": 0.3}), "candidate 0, fold 0")
+
+    assert fit.X is iris.X
+    assert fit.estimator.dropout == 0.3
+    assert net.dropout == 0.1
+    assert (len(fit.rows), len(fit.monitor), fit.name) == (100, 50, "candidate 0, fold 0")
+
+
+def test_candidates_behind_equal_transformers_share_their_rows(task):
+    """Transformed rows are one table for all candidates of a fold that ask for it."""
+    maker = FitMaker()
+    pipeline = Pipeline([("scale", StandardScaler()), ("net", MLPClassifier())])
+    one = task(pipeline, parameters={"net__dropout": 0.1})
+    fold = {"train": one.train, "test": one.test}
+    first, second = (
+        maker.make(task(pipeline, parameters={"net__dropout": p}, **fold), "")
+        for p in (0.1, 0.2)
+    )
+    other = maker.make(task(pipeline, parameters={"scale__with_std": False}, **fold), "")
+
+    assert first.X is second.X
+    assert other.X is not first.X
+    scaler = StandardScaler().fit(one.X[one.train])
+    np.testing.assert_allclose(first.X[first.rows], scaler.transform(one.X[one.train]))
+    np.testing.assert_allclose(first.X[first.monitor], scaler.transform(one.X[one.test]))
+
+
+def test_weights_behind_a_pipeline_are_those_of_the_training_rows(task):
+    """Weights of the fold's rows come along, and the monitor rows weigh 1."""
+    weight = np.arange(1.0, 151.0)
+    pipeline = Pipeline([("scale", StandardScaler()), ("net", MLPClassifier())])
+    own = task(pipeline, fit_params={"net__sample_weight": weight})
+
+    fit = FitMaker().make(own, "")
+
+    np.testing.assert_array_equal(fit.sample_weight[fit.rows], weight[own.train])
+    np.testing.assert_array_equal(fit.sample_weight[fit.monitor], 1)
+
+
+@pytest.mark.parametrize(
+    "more",
+    [
+        {"y": None},
+        {"parameters": {"no_such": 1}},
+        {"fit_params": {"unknown": 1}},
+    ],
+)
+def test_what_the_engine_cannot_be_asked_for_is_left_to_its_task(task, more):
+    """Without targets, with a wrong name or fit parameter there is no fit, and no error."""
+    assert FitMaker().make(task(MLPClassifier(), **more), "") is None
+
+
+def test_a_transformer_that_fails_is_left_to_its_task(task):
+    """If a step before the network raises, the task is to raise it itself."""
+    pipeline = Pipeline([("scale", StandardScaler()), ("net", MLPClassifier())])
+
+    assert FitMaker().make(task(pipeline, parameters={"scale__with_std": "x"}), "") is None
+
+
+def test_rows_that_cannot_be_transformed_cost_the_curves_only(task):
+    """If the held-out rows cannot be transformed the fit has no monitor."""
+
+    class TrainOnly(StandardScaler):
+        def fit_transform(self, X, y=None):
+            return self.fit(X).mean_ * 0 + X
+
+        def transform(self, X):
+            raise RuntimeError
+
+    fit = FitMaker().make(
+        task(Pipeline([("t", TrainOnly()), ("net", MLPClassifier())])), ""
+    )
+
+    assert fit.monitor is None
+    assert len(fit.rows) == len(fit.X) == 100
+
+
+def test_skorch_nets_that_train_alone_are_counted(task):
+    """A skorch net that no engine can train is counted with its reason."""
+
+    class Own(NeuralNetClassifier):
+        def train_step(self, batch, **fit_params):
+            return super().train_step(batch, **fit_params)
+
+    maker = FitMaker()
+
+    assert maker.make(task(Own(nn.Linear)), "") is None
+    assert maker.make(task(make_pipeline(StandardScaler(), Own(nn.Linear))), "") is None
+    assert maker.reasons_against == {"Own overrides train_step": 2}
+
+
+@pytest.mark.parametrize(
+    "kind",
+    [
+        np.asarray,
+        np.ndarray.tolist,
+        torch.as_tensor,
+        pd.DataFrame,
+        pl.DataFrame,
+        sparse.csr_array,
+    ],
+)
+def test_tables_of_every_kind_are_joined(kind):
+    """Training and held-out rows become one table of their kind."""
+    first, second = np.eye(3), np.ones((2, 3))
+
+    joined = _stack(kind(first), kind(second))
+
+    if sparse.issparse(joined):
+        joined = joined.toarray()
+    np.testing.assert_array_equal(np.asarray(joined), np.vstack([first, second]))

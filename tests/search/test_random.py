@@ -1,0 +1,105 @@
+"""Random search, against scikit-learn's own."""
+
+import numpy as np
+import pytest
+from scipy.stats import loguniform, uniform
+from sklearn import model_selection
+from sklearn.linear_model import LogisticRegression
+from sklearn.model_selection import StratifiedKFold
+
+from sk_tune import RandomizedSearchCV
+from sk_tune.exceptions import SkTuneWarning, SpaceError
+from sk_tune.search import Choice
+
+CV = StratifiedKFold(2, shuffle=True, random_state=1)
+SPACES = {
+    "lists": {"learning_rate": [0.001, 0.01, 0.1], "dropout": [0.0, 0.2]},
+    "distributions": {"learning_rate": loguniform(1e-3, 0.1), "dropout": uniform(0, 0.5)},
+    "two dicts": [{"learning_rate": [0.01, 0.1]}, {"dropout": uniform(0, 0.5)}],
+}
+
+
+@pytest.fixture
+def net(make_estimator):
+    """Return a small classifier in float64."""
+    return make_estimator("MLPClassifier", dtype="float64")
+
+
+@pytest.mark.parametrize("space", SPACES.values(), ids=SPACES)
+def test_candidates_and_results_are_scikit_learns(net, iris, assert_same_search, space):
+    """The same random_state draws the same candidates, which score the same."""
+    options = {"n_iter": 4, "cv": CV, "random_state": 3}
+
+    assert_same_search(
+        RandomizedSearchCV(net, space, **options),
+        model_selection.RandomizedSearchCV(net, space, **options),
+        *iris,
+    )
+
+
+def test_a_finite_space_is_exhausted_with_a_warning(net, iris):
+    """With more candidates asked for than there are, each is evaluated once."""
+    search = RandomizedSearchCV(net, {"dropout": [0.0, 0.1]}, n_iter=5, cv=CV)
+
+    with pytest.warns(SkTuneWarning, match="has 2 candidates, fewer than n_iter=5"):
+        search.fit(*iris)
+
+    assert sorted(p["dropout"] for p in search.cv_results_["params"]) == [0.0, 0.1]
+
+
+def test_parameters_of_a_choice_are_there_with_it_only(net, iris):
+    """Momentum is drawn for SGD and for nothing else."""
+    optimizers = {"sgd": {"momentum": uniform(0, 0.9)}, "adamw": {}}
+    search = RandomizedSearchCV(
+        net, {"optimizer": Choice(optimizers)}, n_iter=6, cv=CV, random_state=0
+    ).fit(*iris)
+
+    candidates = search.cv_results_["params"]
+    assert {c["optimizer"] for c in candidates} == {"sgd", "adamw"}
+    assert all(("momentum" in c) == (c["optimizer"] == "sgd") for c in candidates)
+    assert search.cv_results_["param_momentum"].mask.any()
+
+
+def test_a_tuple_is_a_list_of_values(iris):
+    """As in scikit-learn, and not a range as in scikit-optimize."""
+    search = RandomizedSearchCV(
+        LogisticRegression(max_iter=500), {"C": (0.1, 10.0)}, n_iter=2, cv=CV
+    ).fit(*iris)
+
+    assert {p["C"] for p in search.cv_results_["params"]} == {0.1, 10.0}
+
+
+def test_values_are_plain_python_numbers(net, iris):
+    """What is drawn from a distribution can go into JSON."""
+    search = RandomizedSearchCV(net, SPACES["distributions"], n_iter=2, cv=CV).fit(*iris)
+
+    assert {type(v) for v in search.best_params_.values()} == {float}
+
+
+@pytest.mark.parametrize(
+    ("space", "message"),
+    [
+        ({}, "at least one parameter"),
+        ({"dropout": []}, "dropout"),
+    ],
+    ids=["nothing", "no values"],
+)
+def test_a_space_without_candidates_is_refused_before_training(net, iris, space, message):
+    """The message names the parameter, if there is one."""
+    search = RandomizedSearchCV(net, space, n_iter=1, cv=CV)
+
+    with pytest.raises(SpaceError, match=message):
+        search.fit(*iris)
+
+
+@pytest.mark.parametrize(("n_iter", "planned"), [(4, 4), (9, 6)])
+def test_the_plan_counts_each_candidate_of_a_finite_space_once(net, n_iter, planned):
+    """Six combinations are the most there are."""
+    search = RandomizedSearchCV(net, SPACES["lists"], n_iter=n_iter, cv=3)
+
+    plan = search.plan()
+
+    assert plan.n_candidates == planned
+    assert plan.n_fits == 3 * planned
+    assert plan.n_epochs == 3 * planned * net.max_epochs
+    assert np.all([plan.seconds is None, plan.memory is None])

@@ -1,0 +1,167 @@
+"""Rounds: same folds in all of them, and an end when the time is up."""
+
+import time
+
+import numpy as np
+import pytest
+from sklearn.model_selection import ShuffleSplit, StratifiedKFold
+
+from sk_tune import GridSearchCV, HalvingGridSearchCV
+from sk_tune.search import _rounds
+from sk_tune.search._rounds import Rounds, guiding_scores
+
+CV = StratifiedKFold(3, shuffle=True, random_state=1)
+
+
+class Clock:
+    """A clock that goes on by hand."""
+
+    def __init__(self):
+        self.now = 0.0
+
+    def monotonic(self):
+        """Return the time."""
+        return self.now
+
+
+class Session:
+    """A session that nothing interrupts."""
+
+    is_interrupted = False
+
+    def end_round(self, n_candidates, scores):
+        """Do nothing."""
+
+
+@pytest.fixture
+def clock(monkeypatch):
+    """A clock in the place of ``time``."""
+    own = Clock()
+    monkeypatch.setattr(_rounds, "time", own)
+    return own
+
+
+def rounds(clock, budget, seconds, *, n_splits=4, reserve=0.0):
+    """Return rounds whose candidates take `seconds` each, and their calls."""
+    calls, params = [], []
+
+    def evaluate(candidates, *, cv, more_results, callback_ctx):
+        calls.append((list(candidates), cv, more_results))
+        params.extend(candidates)
+        clock.now += seconds * len(candidates)
+        return {"params": list(params), "mean_test_score": np.ones(len(params))}
+
+    own = Rounds(
+        evaluate,
+        cv=ShuffleSplit(n_splits),
+        n_splits=n_splits,
+        search=None,
+        session=Session(),
+        time_budget=budget,
+        start=0.0,
+        refit=True,
+        reserve=reserve,
+    )
+    return own, calls
+
+
+@pytest.mark.parametrize("seconds", [0.01, 0.3, 1.0, 2.4])
+@pytest.mark.parametrize("reserve", [0.0, 0.5])
+def test_a_budget_is_kept_within_a_tenth(clock, seconds, reserve):
+    """With steady candidates a search and its refit end in the budget, and use it."""
+    own, calls = rounds(clock, 60.0, seconds, reserve=reserve)
+
+    own.evaluate([{"a": i} for i in range(10_000)])
+
+    assert own.is_over
+    ends = clock.now + reserve * seconds
+    assert ends <= 60
+    assert ends > 60 - 2 * seconds - 0.1 * 60
+    assert own.n_candidates == sum(len(call[0]) for call in calls)
+
+
+def test_without_a_budget_there_is_one_call(clock):
+    """All candidates are evaluated together where no time is set."""
+    own, calls = rounds(clock, None, 1e6)
+
+    own.evaluate(({"a": i} for i in range(100)), more_results={"iter": [0] * 100})
+
+    assert len(calls) == 1
+    assert not own.is_over
+
+
+def test_parts_carry_their_own_columns_and_all_the_same_folds(clock):
+    """Further columns are cut with the candidates, and the splitter is one for all."""
+    own, calls = rounds(clock, 1e9, 1.0)
+    own.evaluate([{"a": i} for i in range(20)], more_results={"rank": list(range(20))})
+    own.evaluate([{"a": i} for i in range(3)])
+
+    assert len(calls) > 2
+    for candidates, cv, more in calls[:-1]:
+        assert more["rank"] == [c["a"] for c in candidates]
+        assert cv is calls[0][1]
+    X = np.zeros((30, 1))
+    first, second = (calls[0][1].split(X) for _ in range(2))
+    for one, two in zip(first, second, strict=True):
+        np.testing.assert_array_equal(one[1], two[1])
+
+
+def test_the_first_candidates_are_evaluated_in_any_case(clock):
+    """A budget that is up before the first candidate still gives a few."""
+    own, calls = rounds(clock, 1e-9, 5.0)
+
+    own.evaluate([{"a": i} for i in range(100)])
+
+    assert len(calls) == 1
+    assert 1 <= len(calls[0][0]) <= 4
+
+
+def test_nothing_to_evaluate_is_left_to_scikit_learn(clock):
+    """An empty round is one call, so that scikit-learn says what is wrong."""
+    own, calls = rounds(clock, 10.0, 1.0)
+
+    own.evaluate([])
+
+    assert [call[0] for call in calls] == [[]]
+
+
+def test_the_score_that_refit_names_guides():
+    """Of several metrics the one of refit counts, else the first; without any, none."""
+    results = {"mean_test_a": [1.0], "mean_test_b": [2.0]}
+
+    assert guiding_scores(results, "b") == [2.0]
+    assert guiding_scores(results, refit=False) == [1.0]
+    assert guiding_scores({"mean_test_score": [3.0]}, refit=True) == [3.0]
+    assert len(guiding_scores({}, refit=True)) == 0
+
+
+@pytest.mark.parametrize("search", [GridSearchCV, HalvingGridSearchCV])
+def test_a_search_whose_time_is_up_is_usable(make_estimator, iris, search):
+    """With a budget of no time some candidates are there, and the best is fitted."""
+    net = make_estimator("MLPClassifier", dtype="float64")
+    options = {"resource": "max_epochs", "max_resources": 4, "random_state": 0}
+    began = time.monotonic()
+
+    fitted = search(
+        net,
+        {"learning_rate": np.geomspace(1e-4, 0.1, 60)},
+        cv=CV,
+        time_budget=1e-3,
+        **(options if search is HalvingGridSearchCV else {}),
+    ).fit(*iris)
+
+    assert 0 < len(fitted.cv_results_["params"]) < 60
+    assert fitted.predict(iris.X).shape == (150,)
+    assert time.monotonic() - began < 30
+
+
+def test_a_generous_budget_changes_no_result(make_estimator, iris, assert_same_results):
+    """A budget that is not used up gives the results of a search without one."""
+    net = make_estimator("MLPClassifier", dtype="float64")
+    grid = {"learning_rate": np.geomspace(1e-4, 0.1, 12)}
+    free, timed = (
+        GridSearchCV(net, grid, cv=CV, time_budget=budget).fit(*iris)
+        for budget in (None, 600.0)
+    )
+
+    assert_same_results(timed.cv_results_, free.cv_results_, rtol=1e-12)

@@ -1,0 +1,370 @@
+"""What becomes of the tasks of a round: failures, races, interruptions, kept models."""
+
+import warnings
+
+import numpy as np
+import pytest
+import torch
+from sklearn import model_selection
+from sklearn.base import BaseEstimator, TransformerMixin, clone
+from sklearn.exceptions import FitFailedWarning
+from sklearn.linear_model import LogisticRegression
+from sklearn.model_selection import StratifiedKFold
+from sklearn.pipeline import Pipeline
+from sklearn.svm import SVC
+from skorch import NeuralNetClassifier
+from skorch.callbacks import Callback
+from torch import nn
+
+from sk_tune import GridSearchCV, MLPClassifier
+from sk_tune.exceptions import SkTuneWarning, TrainingFailedError
+
+CV = StratifiedKFold(3, shuffle=True, random_state=1)
+
+
+@pytest.fixture
+def net(make_estimator):
+    """Return a small classifier in float64."""
+    return make_estimator("MLPClassifier", dtype="float64")
+
+
+class Picky(TransformerMixin, BaseEstimator):
+    """Refuses to be fitted on rows that lack one of them."""
+
+    def __init__(self, needs=None):
+        self.needs = needs
+
+    def fit(self, X, y=None):
+        """Raise unless the row is there."""
+        if self.needs is not None and not (self.needs == X).all(axis=1).any():
+            raise RuntimeError("the row is not there")
+        return self
+
+    def transform(self, X):
+        """Change nothing."""
+        return X
+
+
+def messages(caught, category):
+    """Return the texts of warnings of a category."""
+    return [str(w.message) for w in caught if issubclass(w.category, category)]
+
+
+@pytest.mark.parametrize(
+    ("bad", "reason"),
+    [({"learning_rate": [1e25]}, "learning_rate"), ({"dropout": [-1.0]}, "dropout")],
+)
+@pytest.mark.parametrize("error_score", [np.nan, 0.0])
+def test_a_failed_candidate_says_why_and_harms_none(net, iris, bad, reason, error_score):
+    """What diverges or is invalid has the error score and a reason, warned of once."""
+    grid = [bad, {"learning_rate": [0.01, 0.03]}]
+    search = GridSearchCV(net, grid, cv=CV, error_score=error_score)
+
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        search.fit(*iris)
+
+    alone = GridSearchCV(net, grid[1], cv=CV).fit(*iris)
+    results = search.cv_results_
+    np.testing.assert_equal(results["split0_test_score"][0], error_score)
+    np.testing.assert_array_equal(
+        results["mean_test_score"][1:], alone.cv_results_["mean_test_score"]
+    )
+    assert reason in results["failure_reason"][0]
+    assert list(results["failure_reason"][1:]) == ["", ""]
+    assert search.best_index_ > 0
+    (warning,) = messages(caught, FitFailedWarning)
+    assert "3 fits failed out of a total of 9" in warning
+    assert search.ledger_.n_failed == 3
+
+
+def test_without_failures_there_is_no_reason_column(net, iris):
+    """``cv_results_`` has the columns of scikit-learn where nothing failed."""
+    search = GridSearchCV(net, {"learning_rate": [0.01]}, cv=CV).fit(*iris)
+
+    assert "failure_reason" not in search.cv_results_
+
+
+@pytest.mark.filterwarnings("ignore:One or more of the test scores")
+def test_failures_in_one_fold_stay_in_that_fold(net, iris):
+    """A fold that cannot be trained is NaN, and curves and models keep their folds."""
+    (_, test), *_ = CV.split(*iris)
+    unique = next(i for i in test if (iris.X[i] == iris.X).all(axis=1).sum() == 1)
+    pipeline = Pipeline([("picky", Picky(iris.X[unique])), ("net", net)])
+    search = GridSearchCV(
+        pipeline, {"net__learning_rate": [0.01, 0.03]}, cv=CV, keep_models="all"
+    )
+    theirs = model_selection.GridSearchCV(
+        pipeline, {"net__learning_rate": [0.01, 0.03]}, cv=CV
+    )
+
+    with pytest.warns(FitFailedWarning, match="2 fits failed out of a total of 6"):
+        search.fit(*iris)
+    with pytest.warns(FitFailedWarning):
+        theirs.fit(*iris)
+
+    for fold in range(3):
+        name = f"split{fold}_test_score"
+        np.testing.assert_allclose(search.cv_results_[name], theirs.cv_results_[name])
+    assert set(search.learning_curves_["fold"]) == {1, 2}
+    assert [model is None for model in search.models_[0]] == [True, False, False]
+    assert np.isnan(search.oof_predictions_[0][test]).all()
+    assert "the row is not there" in search.cv_results_["failure_reason"][0]
+
+
+@pytest.mark.filterwarnings("ignore:One or more of the test scores")
+def test_a_search_of_failures_only_raises(net, iris):
+    """If all fits of a search fail it raises scikit-learn's ValueError, with counts."""
+    search = GridSearchCV(net, {"dropout": [-1.0, -2.0]}, cv=CV, time_budget=60.0)
+
+    with pytest.raises(ValueError, match="All the 6 fits failed") as caught:
+        search.fit(*iris)
+
+    assert "dropout" in str(caught.value)
+    assert not hasattr(search, "cv_results_")
+    assert not hasattr(search, "best_estimator_")
+
+
+@pytest.mark.filterwarnings("ignore:One or more of the test scores")
+def test_rounds_of_failures_do_not_end_a_search(net, iris):
+    """Candidates that all fail in one call are no reason to leave out the next call."""
+    grid = [{"dropout": [-1.0] * 5}, {"dropout": [0.0]}]
+    search = GridSearchCV(net, grid, cv=CV, time_budget=60.0)
+
+    with pytest.warns(FitFailedWarning, match="15 fits failed out of a total of 18"):
+        search.fit(*iris)
+
+    assert search.best_index_ == 5
+
+
+@pytest.mark.parametrize("bad", [{"learning_rate": [1e25]}, {"dropout": [-1.0]}])
+def test_error_score_raise_raises(net, iris, bad):
+    """With error_score="raise" the first failure comes up."""
+    with pytest.raises((TrainingFailedError, ValueError)):
+        GridSearchCV(net, bad, cv=CV, error_score="raise").fit(*iris)
+
+
+def test_unknown_parameters_are_refused_before_training(net, iris):
+    """A name that the estimator lacks is an error, as in scikit-learn."""
+    told = []
+    search = GridSearchCV(net, {"lerning_rate": [0.1]}, cv=CV, progress=told.append)
+
+    with pytest.raises(ValueError, match="lerning_rate"):
+        search.fit(*iris)
+
+    assert told == []
+
+
+class Module(nn.Module):
+    """A small network that seeds torch itself."""
+
+    def __init__(self):
+        torch.manual_seed(3)
+        super().__init__()
+        self.layers = nn.Sequential(nn.Linear(4, 6), nn.Tanh(), nn.Linear(6, 3))
+
+    def forward(self, x):
+        return self.layers(x)
+
+
+class Silent(Callback):
+    """A callback that no fleet knows."""
+
+    def on_epoch_end(self, net, **kwargs):
+        """Do nothing."""
+
+
+def skorch_net(**params):
+    """Return a plain skorch net."""
+    own = {
+        "criterion": nn.CrossEntropyLoss,
+        "max_epochs": 2,
+        "batch_size": 32,
+        "verbose": 0,
+    }
+    return NeuralNetClassifier(Module, **{**own, **params})
+
+
+@pytest.mark.parametrize("callbacks", [None, [("silent", Silent())]])
+def test_skorch_nets_score_as_in_scikit_learn(iris, callbacks):
+    """A plain skorch net rides a fleet or says once why not; scores are the same."""
+    X, y = iris.X.astype(np.float32), iris.y.astype(np.int64)
+    net = skorch_net(callbacks=callbacks)
+    grid = {"lr": [0.01, 0.1]}
+    ours = GridSearchCV(net, grid, cv=CV)
+    theirs = model_selection.GridSearchCV(net, grid, cv=CV, scoring="neg_log_loss").fit(
+        X, y
+    )
+
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        ours.set_params(scoring="neg_log_loss").fit(X, y)
+
+    np.testing.assert_allclose(
+        ours.cv_results_["mean_test_score"],
+        theirs.cv_results_["mean_test_score"],
+        rtol=1e-5,
+    )
+    np.testing.assert_allclose(ours.predict_proba(X), theirs.predict_proba(X), atol=1e-5)
+    warned = messages(caught, SkTuneWarning)
+    assert len(warned) == (callbacks is not None)
+    if callbacks is not None:
+        assert "6 networks were trained alone" in warned[0]
+        assert "Silent" in warned[0]
+        assert ours.ledger_.n_solo == 6
+    else:
+        assert ours.ledger_.n_rows == 6
+
+
+class Halved(MLPClassifier):
+    """A network of a user's that trains on the first half of its rows."""
+
+    def fit(self, X, y, sample_weight=None):
+        """Fit half."""
+        return super().fit(X[::2], y[::2])
+
+
+def test_a_fit_of_a_users_own_is_respected(net, iris, assert_same_search):
+    """A subclass that overrides ``fit`` trains as it says."""
+    own = Halved(**net.get_params())
+    grid = {"learning_rate": [0.01, 0.03]}
+
+    assert_same_search(
+        GridSearchCV(own, grid, cv=CV),
+        model_selection.GridSearchCV(own, grid, cv=CV),
+        *iris,
+    )
+
+
+def interrupted(search, data):
+    """Fit a search that Ctrl-C interrupts."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        with pytest.raises(KeyboardInterrupt):
+            search.fit(*data)
+    return search
+
+
+class Stop:
+    """Presses Ctrl-C when a number of fits is done."""
+
+    def __init__(self, n_fits):
+        self.n_fits = n_fits
+
+    def __call__(self, progress):
+        """Raise when it is time."""
+        if progress.n_fits_done >= self.n_fits:
+            raise KeyboardInterrupt
+
+
+# Signatures differ by their width, so that each candidate is a fleet of its own.
+WIDTHS = {"hidden_layer_sizes": [(4,), (5,), (6,)]}
+
+
+@pytest.mark.parametrize("error_score", [np.nan, "raise", 2.0])
+@pytest.mark.parametrize("race", [False, True])
+def test_ctrl_c_leaves_a_usable_search(net, iris, error_score, race):
+    """After Ctrl-C the complete candidates have scores, and the best one is fitted."""
+    search = GridSearchCV(
+        net, WIDTHS, cv=CV, progress=Stop(3), error_score=error_score, race=race
+    )
+
+    interrupted(search, iris)
+
+    scores = search.cv_results_["mean_test_score"]
+    assert np.isfinite(scores).sum() == 1
+    assert search.best_index_ == np.flatnonzero(np.isfinite(scores))[0]
+    alone = GridSearchCV(net, WIDTHS, cv=CV).fit(*iris)
+    assert search.best_score_ == alone.cv_results_["mean_test_score"][search.best_index_]
+    assert search.predict(iris.X).shape == (150,)
+    assert search.corrected_score_ is not None
+    assert "interrupted" in "".join(search.cv_results_["failure_reason"])
+
+
+def test_ctrl_c_before_the_first_candidate_leaves_nothing(net, iris):
+    """Without a complete candidate a search that was interrupted is not fitted."""
+    search = GridSearchCV(net, WIDTHS, cv=CV, progress=Stop(0))
+
+    with pytest.raises(KeyboardInterrupt):
+        search.fit(*iris)
+
+    assert not hasattr(search, "cv_results_")
+    assert not hasattr(search, "best_estimator_")
+
+
+def test_a_search_that_was_interrupted_can_be_fitted_again(net, iris):
+    """The next ``fit`` starts anew and leaves no trace of the interruption."""
+    search = GridSearchCV(net, WIDTHS, cv=CV, progress=Stop(3))
+    interrupted(search, iris)
+
+    search.set_params(progress=None).fit(*iris)
+
+    assert np.isfinite(search.cv_results_["mean_test_score"]).all()
+    assert "failure_reason" not in search.cv_results_
+
+
+def test_ctrl_c_keeps_other_estimators_from_running(net, iris):
+    """What is no network, and was not run before Ctrl-C, is not run after it."""
+    pipeline = Pipeline([("last", SVC())])
+    grid = [{"last": [net]}, {"last": [net], "last__hidden_layer_sizes": [(5,)]}]
+    grid.append({"last": [LogisticRegression(max_iter=1000)]})
+    search = GridSearchCV(pipeline, grid, cv=CV, progress=Stop(3))
+
+    interrupted(search, iris)
+
+    assert np.isnan(search.cv_results_["mean_test_score"][2])
+
+
+def test_a_race_drops_the_hopeless_and_never_the_winner(make_estimator, digits):
+    """Of a fair and many hopeless candidates, these stop early and the best stays."""
+    net = make_estimator("MLPClassifier", max_epochs=8, dtype="float64")
+    grid = {"learning_rate": [0.03, 1e-9, 2e-9, 1e-8]}
+    cv = StratifiedKFold(6, shuffle=True, random_state=0)
+    full = GridSearchCV(net, grid, cv=cv).fit(*digits)
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", "One or more of the test scores")
+        race = GridSearchCV(net, grid, cv=cv, race=True).fit(*digits)
+
+    assert race.best_index_ == full.best_index_ == 0
+    assert race.best_score_ == full.best_score_
+    assert np.isnan(race.cv_results_["split5_test_score"][1:]).all()
+    assert "clearly worse than candidate 0" in race.cv_results_["failure_reason"][1]
+    # By hand: 6 folds of the winner and 3 of each of the others, 8 epochs a fit.
+    assert race.ledger_.epochs_trained == (6 + 3 * 3) * 8
+    assert race.ledger_.n_failed == 0
+    assert full.ledger_.epochs_trained == 4 * 6 * 8
+
+
+@pytest.mark.parametrize(
+    ("keep", "rows"), [("none", None), ("best", 1), (2, 2), ("all", 4)]
+)
+def test_kept_models_predict_what_the_table_says(net, iris, keep, rows):
+    """Models of the best candidates are kept, and predict their held-out fold alike."""
+    search = GridSearchCV(
+        net, {"learning_rate": [0.001, 0.01, 0.03, 0.1]}, cv=CV, keep_models=keep
+    ).fit(*iris)
+
+    if rows is None:
+        assert not hasattr(search, "models_")
+        return
+    order = np.argsort(-search.cv_results_["mean_test_score"], kind="stable")
+    assert set(search.models_) == set(order[:rows])
+    for row, models in search.models_.items():
+        for model, (_, test) in zip(models, CV.split(*iris), strict=True):
+            np.testing.assert_allclose(
+                model.predict_proba(iris.X[test]),
+                search.oof_predictions_[row][test],
+                atol=1e-12,
+            )
+
+
+def test_kept_models_of_other_estimators_come_from_their_workers(iris):
+    """Models that a worker fitted are kept as well."""
+    search = GridSearchCV(
+        LogisticRegression(max_iter=1000), {"C": [0.1]}, cv=CV, keep_models="all", n_jobs=2
+    ).fit(*iris)
+
+    (models,) = search.models_.values()
+    for model, (train, _) in zip(models, CV.split(*iris), strict=True):
+        again = clone(model).fit(iris.X[train], iris.y[train])
+        np.testing.assert_allclose(model.coef_, again.coef_)

@@ -1,0 +1,234 @@
+"""Rungs that go on, and the best epoch of the mean curve."""
+
+import warnings
+
+import numpy as np
+import pandas as pd
+import pytest
+from sklearn.model_selection import StratifiedKFold
+from sklearn.pipeline import Pipeline
+from sklearn.preprocessing import StandardScaler
+from torch import nn
+
+from sk_tune import GridSearchCV, HalvingGridSearchCV
+from sk_tune.engine import Fit, train
+
+CV = StratifiedKFold(3, shuffle=True, random_state=1)
+HARD = {
+    "dtype": "float64",
+    "dropout": 0.3,
+    "normalization": "batch",
+    "optimizer": "adamw",
+    "weight_decay": 0.1,
+    "lr_schedule": "cosine",
+}
+
+
+@pytest.fixture
+def pipeline(make_estimator):
+    """Return a network with everything that a rung has to go on with."""
+    net = make_estimator("MLPClassifier", **HARD)
+    return Pipeline([("scale", StandardScaler()), ("net", net)])
+
+
+@pytest.mark.parametrize("random_state", [0, None])
+def test_promoted_candidates_end_where_one_training_ends(pipeline, iris, random_state):
+    """The last rung, and the refit, equal a training of all epochs at once."""
+    grid = {"net__learning_rate": [0.003, 0.01, 0.03], "net__dropout": [0.1, 0.3, 0.5]}
+    pipeline.set_params(net__random_state=0)
+    halving = HalvingGridSearchCV(
+        pipeline,
+        grid,
+        resource="net__max_epochs",
+        max_resources=9,
+        min_resources=1,
+        factor=3,
+        cv=CV,
+        scoring="neg_log_loss",
+        random_state=random_state,
+    ).fit(*iris)
+    results = pd.DataFrame(halving.cv_results_)
+    last = results[results["iter"] == 2]
+    own = [{n: [v] for n, v in params.items()} for params in last["params"]]
+    at_once = GridSearchCV(pipeline, own, cv=CV, scoring="neg_log_loss").fit(*iris)
+
+    assert halving.n_resources_ == [1, 3, 9]
+    np.testing.assert_allclose(
+        last[[f"split{k}_test_score" for k in range(3)]],
+        np.transpose([at_once.cv_results_[f"split{k}_test_score"] for k in range(3)]),
+        rtol=1e-9,
+    )
+    np.testing.assert_allclose(
+        halving.best_estimator_.predict_proba(iris.X),
+        pipeline.set_params(**halving.best_params_).fit(*iris).predict_proba(iris.X),
+        atol=1e-9,
+    )
+
+
+def test_the_ledger_of_rungs_counts_by_hand(pipeline, iris):
+    """9, 3 and 1 candidates on 3 folds: 27 + 9 * 2 + 3 * 6 epochs, 9 + 9 gone on from."""
+    halving = HalvingGridSearchCV(
+        pipeline,
+        {"net__learning_rate": np.geomspace(0.001, 0.1, 9)},
+        resource="net__max_epochs",
+        max_resources=9,
+        min_resources=1,
+        factor=3,
+        cv=CV,
+    ).fit(*iris)
+
+    ledger = halving.ledger_
+    assert halving.n_candidates_ == [9, 3, 1]
+    assert ledger.epochs_trained == 27 * 1 + 9 * 2 + 3 * 6
+    assert ledger.epochs_saved_by_warm_start == 9 * 1 + 3 * 3
+    assert ledger.epochs_full == 9 * 3 * 9
+    assert ledger.epochs_saved_by_pruning == ledger.epochs_full - ledger.epochs_trained
+    assert (ledger.n_candidates, ledger.n_fits) == (9, 27 + 9 + 3)
+
+
+def test_curves_of_a_rung_tell_of_the_epochs_before(pipeline, iris):
+    """The curve of a promoted candidate begins with epoch 1, as in its first rung."""
+    halving = HalvingGridSearchCV(
+        pipeline,
+        {"net__learning_rate": [0.001, 0.01, 0.1]},
+        resource="net__max_epochs",
+        max_resources=6,
+        min_resources=2,
+        factor=3,
+        cv=CV,
+    ).fit(*iris)
+    curves = halving.learning_curves_
+
+    (winner,) = curves.loc[curves["iter"] == 1, "candidate"].unique()
+    rate = halving.cv_results_["params"][winner]["net__learning_rate"]
+    first = [0.001, 0.01, 0.1].index(rate)
+    for fold in range(3):
+        own = curves[curves["fold"] == fold]
+        early, late = (own[own["candidate"] == row] for row in (first, winner))
+        assert list(late["epoch"]) == [1, 2, 3, 4, 5, 6]
+        np.testing.assert_array_equal(early["valid_loss"], late["valid_loss"][:2])
+
+
+def test_a_parameter_that_cannot_be_pickled_may_climb(make_estimator, iris):
+    """Values that pickle refuses, such as a class of a function, are no reason to stop."""
+
+    class Local(nn.Module):
+        def __init__(self, n_features, n_outputs):
+            super().__init__()
+            self.layer = nn.Linear(n_features, n_outputs)
+
+        def forward(self, x):
+            return self.layer(x)
+
+    net = make_estimator("NetClassifier", module=Local)
+    halving = HalvingGridSearchCV(
+        net,
+        {"module": [Local], "learning_rate": [0.01, 0.1]},
+        resource="max_epochs",
+        max_resources=4,
+        min_resources=2,
+        factor=2,
+        cv=CV,
+    ).fit(*iris)
+
+    assert halving.ledger_.epochs_trained == 2 * 3 * 2 + 3 * 2
+    assert halving.corrected_score_ is not None
+
+
+def mean_curve(search, row, column):
+    """Return the mean curve over folds of a candidate."""
+    curves = search.learning_curves_
+    curves = curves[curves["candidate"] == row]
+    return curves.pivot(index="epoch", columns="fold", values=column).mean(axis=1)
+
+
+@pytest.mark.parametrize(
+    ("scoring", "column", "sign"),
+    [("accuracy", "valid_score", 1), ("neg_log_loss", "valid_loss", -1)],
+)
+def test_the_best_epoch_is_scored_and_refitted(make_estimator, iris, scoring, column, sign):
+    """epochs="best" scores the best epoch of the mean curve, and refits for as many."""
+    net = make_estimator("MLPClassifier", **HARD, learning_rate=0.1, max_epochs=12)
+    rates = {"learning_rate": [0.1, 0.3]}
+    search = GridSearchCV(
+        net, rates, cv=CV, scoring=scoring, epochs="best", keep_models="all"
+    ).fit(*iris)
+
+    for row in (0, 1):
+        curve = sign * mean_curve(search, row, column)
+        epoch = curve.idxmax()
+        assert len(curve) == 12
+        assert search.cv_results_["mean_test_score"][row] == pytest.approx(curve[epoch])
+        for model, (_, test) in zip(search.models_[row], CV.split(*iris), strict=True):
+            assert model.n_epochs_ == epoch
+            np.testing.assert_allclose(
+                model.predict_proba(iris.X[test]),
+                search.oof_predictions_[row][test],
+                atol=1e-12,
+            )
+    curve = sign * mean_curve(search, search.best_index_, column)
+    assert search.best_estimator_.n_epochs_ == curve.idxmax()
+    epochs = [(sign * mean_curve(search, row, column)).idxmax() for row in (0, 1)]
+    assert search.ledger_.epochs_trained_again == len(search.models_[0]) * sum(
+        epoch for epoch in epochs if epoch < 12
+    )
+
+
+def test_the_best_epoch_with_early_stopping_is_one_that_all_folds_reached(
+    make_estimator, iris
+):
+    """With early stopping the epoch is compared only as far as every fold trained."""
+    net = make_estimator(
+        "MLPClassifier",
+        **HARD,
+        learning_rate=0.1,
+        max_epochs=20,
+        early_stopping=True,
+        patience=2,
+    )
+    search = GridSearchCV(net, {"learning_rate": [0.1]}, cv=CV, epochs="best").fit(*iris)
+
+    lengths = search.learning_curves_.groupby("fold")["epoch"].max()
+    assert lengths.min() < 20
+    assert search.best_estimator_.n_epochs_ <= lengths.min()
+
+
+def test_curves_are_those_of_the_reference_engine(make_estimator, iris):
+    """The table holds what one skorch net per fit records, epoch by epoch."""
+    net = make_estimator("MLPClassifier", **HARD, max_epochs=4)
+    search = GridSearchCV(net, {"learning_rate": [0.01, 0.03]}, cv=CV).fit(*iris)
+
+    curves = search.learning_curves_
+    assert list(curves) == [
+        *("candidate", "fold", "epoch", "train_loss", "valid_loss", "valid_score")
+    ]
+    for row, rate in enumerate([0.01, 0.03]):
+        for fold, (rows, test) in enumerate(CV.split(*iris)):
+            own = net.set_params(learning_rate=rate)
+            fit = Fit(estimator=own, X=iris.X, y=iris.y, rows=rows, monitor=test)
+            (alone,) = train([fit], engine="reference")
+            curve = curves[(curves["candidate"] == row) & (curves["fold"] == fold)]
+            np.testing.assert_allclose(curve["train_loss"], alone.train_loss, atol=1e-9)
+            np.testing.assert_allclose(curve["valid_loss"], alone.monitor_loss, atol=1e-9)
+            np.testing.assert_allclose(curve["valid_score"], alone.monitor_score, atol=1e-9)
+
+
+def test_a_candidate_that_diverges_in_its_second_rung_loses(make_estimator, iris):
+    """NaN is never promoted past a number."""
+    net = make_estimator("MLPClassifier", dtype="float64")
+    halving = HalvingGridSearchCV(
+        net,
+        {"learning_rate": [1e25, 1e24, 0.01, 0.03]},
+        resource="max_epochs",
+        max_resources=4,
+        min_resources=2,
+        factor=2,
+        cv=CV,
+    )
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        halving.fit(*iris)
+
+    promoted = [params["learning_rate"] for params in halving.cv_results_["params"][4:]]
+    assert sorted(promoted) == [0.01, 0.03]
+    assert halving.ledger_.n_failed == 6

@@ -1,0 +1,142 @@
+"""What may be written for a space, and what is refused."""
+
+import numpy as np
+import pytest
+from scipy import stats
+from skopt.space import Categorical, Integer, Real
+
+from sk_tune.exceptions import SpaceError
+from sk_tune.space import Choice, as_space
+
+RNG = np.random.RandomState
+
+
+def _values(described, n=200, **options):
+    space = as_space({"a": described}, **options)
+    return [candidate["a"] for candidate in space.sample(n, RNG(0))]
+
+
+def test_a_space_is_a_space():
+    """What was parsed already is handed back."""
+    space = as_space({"a": [1]})
+
+    assert as_space(space) is space
+
+
+def test_tuples_mean_what_they_mean_to_scikit_optimize():
+    """Two integers bound integers, two numbers reals, anything else is a list."""
+    integers = _values((1, 3))
+    reals = _values((1, 3.0))
+    logs = _values((1e-4, 1.0, "log-uniform"), n=1000)
+
+    assert sorted(integers) == [1, 2, 3]
+    assert {type(v) for v in integers} == {int}
+    assert min(reals) >= 1.0
+    assert max(reals) <= 3.0
+    assert {type(v) for v in reals} == {float}
+    # The median of a log-uniform variable is the geometric mean of its bounds.
+    assert np.log10(np.median(logs)) == pytest.approx(-2, abs=0.2)
+    assert sorted(_values((16, 32, 64))) == [16, 32, 64]
+    assert sorted(_values(("adam", "sgd"))) == ["adam", "sgd"]
+    assert sorted(_values((True, False))) == [False, True]
+    assert sorted(_values((7,))) == [7]
+
+
+def test_tuples_may_mean_what_they_mean_to_scikit_learn():
+    """On request, a tuple is a list of values."""
+    assert sorted(_values((1, 3), tuples_are_ranges=False)) == [1, 3]
+    nested = {"a": Choice({"x": {"b": (1, 9)}})}
+    assert as_space(nested, tuples_are_ranges=False).n_points == 2
+
+
+def test_dimensions_of_scikit_optimize_keep_their_meaning():
+    """Bounds are included, priors and weights kept, categories are of any kind."""
+    space = as_space({
+        "c": Categorical([(8, 8), None], prior=[1.0, 0.0]),
+        "i": Integer(2, 4),
+        "l": Integer(1, 1000, prior="log-uniform"),
+        "r": Real(0.5, 0.75),
+    })
+    drawn = space.sample(1000, RNG(0))
+
+    assert {c["c"] for c in drawn} == {(8, 8)}
+    assert {c["i"] for c in drawn} == {2, 3, 4}
+    assert all(0.5 <= c["r"] <= 0.75 for c in drawn)
+    assert np.median([c["l"] for c in drawn]) == pytest.approx(1000**0.5, rel=0.2)
+
+
+@pytest.mark.parametrize("described", [(3, 3), (2.5, 2.5), (1, 1, "log-uniform")])
+def test_equal_bounds_are_a_constant(described):
+    """A range of one value is that value."""
+    assert _values(described) == [described[0]]
+
+
+@pytest.mark.parametrize(
+    "listed", [range(3), np.arange(3), {0: "x", 1: "y", 2: "z"}.keys(), iter([0, 1, 2])]
+)
+def test_lists_come_in_many_forms(listed):
+    """Whatever can be iterated over in an order is a list of values."""
+    assert sorted(_values(listed)) == [0, 1, 2]
+
+
+def test_a_list_of_dicts_keeps_how_often_each_is_asked_for():
+    """scikit-optimize's pairs give every part its number of candidates."""
+    parts = as_space([({"a": [1, 2]}, 5), {"b": [3]}]).parts()
+
+    assert [(part.names, n) for part, n in parts] == [(["a"], 5), (["b"], None)]
+    assert [(part.names, n) for part, n in as_space([({"a": [1]}, 4)]).parts()] == [
+        (["a"], 4)
+    ]
+
+
+def test_one_of_several_dicts_may_be_empty():
+    """As in scikit-learn, an empty dict is the estimator as it is."""
+    assert as_space([{}, {"a": [1, 2]}]).n_points == 3
+
+
+NAN = float("nan")
+REFUSED = [
+    ({}, "must have at least one parameter"),
+    ([], "must have at least one parameter"),
+    ([{}], "must have at least one parameter"),
+    (3, "must be a dict or a list of dicts"),
+    ("abc", "must be a dict or a list of dicts"),
+    ([3], "must be dicts or \\(dict, int\\) pairs"),
+    ([({"a": [1]}, -1)], "must be dicts or \\(dict, int\\) pairs"),
+    ([({"a": [1]}, 1, 1)], "must be dicts or \\(dict, int\\) pairs"),
+    ({1: [1]}, "name of a parameter must be a str. Got 1"),
+    ({"lr": []}, "'lr' must be a non-empty sequence. Got \\[\\]"),
+    ({"lr": np.array([])}, "'lr' must be a non-empty sequence"),
+    ({"lr": "adam"}, "'lr' must be a list .* Got 'adam' \\(of type str\\)"),
+    ({"lr": 0.1}, "'lr' must be a list"),
+    ({"lr": np.array(0.1)}, "'lr' must be a list"),
+    ({"lr": {0.1, 0.2}}, "'lr' must be a list"),
+    ({"lr": stats.uniform.__class__}, "'lr' must be a list"),
+    ({"lr": (5, 1)}, "'lr' must satisfy low <= high. Got \\(5, 1\\)"),
+    ({"lr": (0, 1.0, "log-uniform")}, "'lr' must be > 0 .* Got \\(0, 1.0\\)"),
+    ({"lr": (-1, 5, "log-uniform")}, "'lr' must be > 0"),
+    ({"lr": (1, 5, "loguniform")}, "prior of 'lr' must be a str among"),
+    ({"lr": (NAN, 1.0)}, "'lr' must be finite numbers. Got \\(nan, 1.0\\)"),
+    ({"lr": Real(NAN, 1.0)}, "'lr' must be finite numbers"),
+    ({"lr": (0.0, np.inf)}, "'lr' must be finite numbers"),
+    ({"lr": stats.uniform(0, -1)}, "'lr' must have parameters in .*Got \\(0, -1"),
+    ({"lr": stats.loguniform(0, 1)}, "'lr' must have parameters in their domain"),
+    ({"lr": stats.loguniform}, "'lr' must be frozen"),
+    ({"o": Choice({})}, "'o' must have at least one option"),
+    ({"o": Choice(["sgd"])}, "options of 'o' must be a dict of dicts, or"),
+    ({"o": Choice({"sgd": [1]})}, "options of 'o' must be a dict of dicts, or"),
+    ({"o": Choice({"sgd": {"lr": (2, 1)}})}, "'lr' must satisfy low <= high"),
+    ({"lr": [1], "o": Choice({"sgd": {"lr": [1]}})}, "must not set 'lr' again"),
+    ({"o": Choice({"sgd": {"o": [1]}})}, "must not set 'o' again"),
+    (
+        {"o": Choice({1: {"lr": [1]}}), "p": Choice({1: {}, 2: {"lr": [1]}})},
+        "Only one choice may set 'lr'. Both 'o' and 'p' do",
+    ),
+]
+
+
+@pytest.mark.parametrize(("described", "message"), REFUSED, ids=lambda v: str(v)[:40])
+def test_what_cannot_be_searched_is_refused_by_name(described, message):
+    """The error says what is required of which parameter, and what was given."""
+    with pytest.raises(SpaceError, match=message):
+        as_space(described)
