@@ -20,8 +20,9 @@ ends without the target starts anew with another seed, as Hyperband does in its 
 most twice and while a pass fits into the epochs of random search; after that the target
 counts as not reached.  Optuna goes on with its study until it has spent these epochs.
 
-Seconds are without the refit and without the start of workers; sides in turn.  Results are
-added to --results, a line for each case, seed and side, and replace what is there.
+Seconds are without the refit and without the start of workers; sides in turn.  With
+--untimed, beside other work, only epochs and scores are taken.  Results are added to
+--results, a line for each case, seed and side, and replace what is there.
 
 How the other sides are run: scikit-learn's searches over a pipeline with a plain skorch
 net.  Optuna, whose trials are a loop of its user's, in two processes that share a study in
@@ -651,6 +652,10 @@ class Results:
         found = [r for r in self.records if (r["case"], r["side"]) == (case, side)]
         return {r["seed"]: r for r in found}
 
+    def timed(self, case, side):
+        """Return those that had the machine to themselves."""
+        return {seed: r for seed, r in self.of(case, side).items() if r.get("timed", True)}
+
     def targets(self, case):
         """Return the target of each seed."""
         own, peer = self.of(case, "random"), self.of(case, "skorch random")
@@ -676,6 +681,7 @@ def run(options, results):
             for side in [*setters, *(reversed(others) if seed % 2 else others)]:
                 target = results.targets(name).get(seed, math.inf)
                 record = {"case": name, **run_side(side, task, target)}
+                record["timed"] = not options.untimed
                 results.add(record)
                 print_record(record, results.targets(name)[seed])
 
@@ -726,6 +732,9 @@ def main():
     parser.add_argument("--sides", nargs="+", choices=SIDES, default=list(SIDES))
     parser.add_argument(
         "--quick", action="store_true", help="digits, 2 seeds, 9 epochs, 1,000 rows"
+    )
+    parser.add_argument(
+        "--untimed", action="store_true", help="beside other work: no seconds are reported"
     )
     parser.add_argument("--report", action="store_true", help="only what was found before")
     parser.add_argument("--results", type=Path, default=HERE / "search_quality.jsonl")

@@ -25,44 +25,74 @@ def print_report(results, cases):
 
 def print_case(results, case):
     targets = results.targets(case)
-    random = results.of(case, "skorch random")
-    optuna = results.of(case, "optuna")
     middle = statistics.median(targets.values())
     print(f"\n### {CASES[case].title}\n")
     print(
         f"Targets of {len(targets)} seeds: median {CASES[case].score_name} {middle:.4f} "
         f"({min(targets.values()):.4f} to {max(targets.values()):.4f}).\n"
     )
-    print(
-        "| side | seeds | reached | seconds to target | epochs to target | "
-        "times fewer seconds than RandomizedSearchCV | than Optuna | times fewer epochs | "
-        "one search: seconds | epochs | score in CV | on test rows |"
-    )
-    print("|---|" + "---:|" * 11)
-    for side in SIDES:
-        records = results.of(case, side)
-        if not records:
-            continue
-        costs = {seed: cost_to(r, targets[seed]) for seed, r in records.items()}
-        reached = sum(cost is not None for cost in costs.values())
-        print(
-            f"| {SIDES[side][1]} | {len(records)} | {reached} | "
-            f"{spread([c[0] if c else math.inf for c in costs.values()], 1)} | "
-            f"{spread([c[1] if c else math.inf for c in costs.values()], 0)} | "
-            f"{spread(ratios(records, random, targets, 0), 1)} | "
-            f"{spread(ratios(records, optuna, targets, 0), 1)} | "
-            f"{spread(epoch_ratios(records, targets), 1)} | "
-            f"{statistics.median(r['seconds'] for r in records.values()):.1f} | "
-            f"{statistics.median(r['epochs'] for r in records.values()):.0f} | "
-            f"{mean_and_deviation(records, 'final')} | "
-            f"{mean_and_deviation(records, 'test')} |"
-        )
+    print_costs(results, case, targets)
+    print_ends(results, case)
     print_few(results, case)
+
+
+def print_costs(results, case, targets):
+    """Print what the target costs each side."""
+    random, optuna = (results.timed(case, side) for side in ("skorch random", "optuna"))
+    print_row([
+        "to the target",
+        "reached, of seeds",
+        "epochs",
+        "times fewer than random search",
+        "seconds, of seeds",
+        "times fewer than RandomizedSearchCV",
+        "times fewer than Optuna",
+    ])
+    print("|---|" + "---:|" * 6)
+    for side, records, timed in measured(results, case):
+        costs = [cost_to(r, targets[seed]) for seed, r in records.items()]
+        seconds = [cost_to(r, targets[seed]) for seed, r in timed.items()]
+        print_row([
+            SIDES[side][1],
+            f"{sum(cost is not None for cost in costs)} of {len(costs)}",
+            spread([cost[1] if cost else math.inf for cost in costs], 0),
+            spread(epoch_ratios(records, targets), 1),
+            spread([cost[0] if cost else math.inf for cost in seconds], 1, count=True),
+            spread(ratios(timed, random, targets), 1, count=True),
+            spread(ratios(timed, optuna, targets), 1, count=True),
+        ])
+
+
+def print_ends(results, case):
+    """Print what one search takes and gives."""
+    print()
+    print_row(["one search", "seeds", "seconds", "epochs", "score in CV", "on test rows"])
+    print("|---|" + "---:|" * 5)
+    for side, records, timed in measured(results, case):
+        seconds = [r["seconds"] for r in timed.values()]
+        print_row([
+            SIDES[side][1],
+            str(len(records)),
+            f"{statistics.median(seconds):.1f}" if seconds else "",
+            f"{statistics.median(r['epochs'] for r in records.values()):,.0f}",
+            mean_and_deviation(records, "final"),
+            mean_and_deviation(records, "test"),
+        ])
+
+
+def print_row(cells):
+    print(f"| {' | '.join(cells)} |")
+
+
+def measured(results, case):
+    """Return sides that have records, with these and those of them that were timed."""
+    found = [(s, results.of(case, s), results.timed(case, s)) for s in SIDES]
+    return [own for own in found if own[1]]
 
 
 def print_few(results, case):
     """Print how the sides stand against a random search of fewer candidates."""
-    random = results.of(case, "skorch random")
+    random = results.timed(case, "skorch random")
     if not random:
         return
     halves, few, nearly = [], {}, {}
@@ -84,10 +114,10 @@ def print_few(results, case):
         (f"To within {NEARLY} of the target", nearly),
     ):
         for side in ("hyperband", "bohb") if own else ():
-            seconds, epochs = gains(own, results.of(case, side))
+            seconds, epochs = gains(own, results.timed(case, side))
             print(
-                f"{text}, {SIDES[side][1]}: {spread(seconds, 1)} times fewer seconds, "
-                f"{spread(epochs, 1)} times fewer epochs ({len(own)} seeds)."
+                f"{text}, {SIDES[side][1]}: {spread(seconds, 1, count=True)} times fewer "
+                f"seconds, {spread(epochs, 1)} times fewer epochs."
             )
 
 
@@ -106,14 +136,14 @@ def full_candidates(record):
     return record["epochs"] // record["curve"][0][1]
 
 
-def ratios(records, peers, targets, which):
-    """Return, for each seed of both, how many times as much the peer paid."""
+def ratios(records, peers, targets):
+    """Return, for each seed of both, how many times as many seconds the peer took."""
     found = []
     for seed in sorted(records.keys() & peers.keys()):
         own, peer = (cost_to(r[seed], targets[seed]) for r in (records, peers))
         # A peer that did not get there pays at least what it spent.
-        theirs = (peer or peers[seed]["spent"])[which]
-        found.append(theirs / own[which] if own else 0.0)
+        theirs = (peer or peers[seed]["spent"])[0]
+        found.append(theirs / own[0] if own else 0.0)
     return found
 
 
@@ -125,12 +155,12 @@ def epoch_ratios(records, targets):
     ]
 
 
-def spread(values, digits):
+def spread(values, digits, *, count=False):
     """Return the median, and the quartiles or, of few, the extremes."""
     if not values:
         return ""
-    low, middle, high = quartiles(values)
-    return f"{number(middle, digits)} ({number(low, digits)} to {number(high, digits)})"
+    low, middle, high = (number(value, digits) for value in quartiles(values))
+    return f"{middle} ({low} to {high}{f'; {len(values)}' if count else ''})"
 
 
 def quartiles(values):
@@ -155,29 +185,27 @@ def print_verdicts(results, cases):
     print("\n### Wanted of the searches\n")
     for case in cases:
         targets = results.targets(case)
-        records = results.of(case, "hyperband")
-        random, optuna = results.of(case, "skorch random"), results.of(case, "optuna")
-        print(
-            f"- {CASES[case].title}: "
-            + "; ".join([
-                verdict("epochs", epoch_ratios(records, targets), "fewer epochs"),
-                verdict(
-                    "seconds",
-                    ratios(records, random, targets, 0),
-                    "fewer seconds than RandomizedSearchCV",
-                ),
-                verdict("optuna", ratios(records, optuna, targets, 0), "than Optuna"),
-                bohb_verdict(records, results.of(case, "bohb")),
-            ])
-        )
+        records, timed = results.of(case, "hyperband"), results.timed(case, "hyperband")
+        random, optuna = (results.timed(case, side) for side in ("skorch random", "optuna"))
+        verdicts = [
+            verdict("epochs", epoch_ratios(records, targets), "epochs than random search"),
+            verdict(
+                "seconds",
+                ratios(timed, random, targets),
+                "seconds than RandomizedSearchCV over skorch",
+            ),
+            verdict("optuna", ratios(timed, optuna, targets), "seconds than Optuna"),
+            bohb_verdict(records, results.of(case, "bohb")),
+        ]
+        print(f"- {CASES[case].title}: {'; '.join(verdicts)}")
 
 
 def verdict(name, values, text):
     if not values:
-        return f"{text}: not measured"
+        return f"fewer {text}: not measured"
     middle = statistics.median(values)
     met = "met" if middle >= WANTED[name] else "MISSED"
-    return f"Hyperband {middle:.1f} times {text} (wanted {WANTED[name]}, {met})"
+    return f"Hyperband {middle:.1f} times fewer {text} (wanted {WANTED[name]}, {met})"
 
 
 def bohb_verdict(hyperband, bohb):
@@ -228,7 +256,7 @@ def draw_panel(axis, results, case, which):
     targets = results.targets(case)
     lowest = []
     for side, (is_peer, label, colour, line, _) in SIDES.items():
-        records = results.of(case, side)
+        records = (results.of if which else results.timed)(case, side)
         if not records:
             continue
         most = max(max(r["spent"][which], r["curve"][-1][which]) for r in records.values())
