@@ -304,13 +304,15 @@ class Session:
 
     @contextmanager
     def _replaying(self) -> Any:
-        self._n_threads = torch.get_num_threads()
+        # A task that is replayed may replay tasks of its own.
+        outer, n_threads = self._n_threads, torch.get_num_threads()
+        self._n_threads = n_threads
         try:
             with self._timed("replaying"):
                 yield
         finally:
-            torch.set_num_threads(self._n_threads)
-            self._n_threads = None
+            torch.set_num_threads(n_threads)
+            self._n_threads = outer
 
     @contextmanager
     def _timed(self, what: str) -> Any:

@@ -23,7 +23,7 @@ from sk_tune.cli._baselines import Score, score_baselines, score_on_test
 from sk_tune.cli._output import SavedModel, check_output_folder, results_table, write_output
 from sk_tune.cli._printing import print_outcome, print_problem
 from sk_tune.cli._progress import Progress
-from sk_tune.cli._search import TimedRandomizedSearchCV
+from sk_tune.cli._search import TableSearchCV, n_failed
 from sk_tune.cli._space import (
     build_pipeline,
     default_candidate,
@@ -39,6 +39,7 @@ from sk_tune.prepare import ColumnKinds, column_kinds
 
 __all__ = ["FitOptions", "fit"]
 
+_LEAST_BUDGET = 1e-3
 _DEFAULT_SCORING = {"classification": "accuracy", "regression": "r2"}
 
 
@@ -158,19 +159,21 @@ def _scoring(name: str | None, task: str) -> str:
 
 def _search(
     pipeline: Pipeline, split: Split, scoring: str, folds: Any, options: FitOptions
-) -> TimedRandomizedSearchCV:
+) -> TableSearchCV:
     n_rows = len(split.X_train)
     n_fold_rows = n_rows - n_rows // N_FOLDS
     space = search_space(n_rows)
     deadline = options.started + options.budget
-    progress = Progress(deadline, every_batch=options.verbose)
-    search = TimedRandomizedSearchCV(
+    progress = Progress(deadline, n_folds=N_FOLDS, every_batch=options.verbose)
+    search = TableSearchCV(
         pipeline,
         space,
         first_candidate=default_candidate(pipeline, space),
-        deadline=deadline,
         cost=lambda params: relative_cost(params, n_fold_rows),
         on_batch=progress.update,
+        # The first candidate is evaluated even if nothing is left.
+        time_budget=max(deadline - time.monotonic(), _LEAST_BUDGET),
+        progress=progress,
         scoring=scoring,
         n_jobs=options.n_workers,
         cv=folds,
@@ -186,7 +189,7 @@ def _search(
     return search
 
 
-def _network_score(search: TimedRandomizedSearchCV, split: Split, scoring: str) -> Score:
+def _network_score(search: TableSearchCV, split: Split, scoring: str) -> Score:
     return Score(
         name="network",
         mean=float(search.best_score_),
@@ -201,7 +204,7 @@ def _summary(
     split: Split,
     kinds: ColumnKinds,
     scores: tuple[Score, Score, Score],
-    search: TimedRandomizedSearchCV,
+    search: TableSearchCV,
     scoring: str,
     options: FitOptions,
 ) -> dict[str, Any]:
@@ -216,8 +219,8 @@ def _summary(
         "columns": asdict(kinds),
         "scores": [asdict(score) for score in scores],
         "verdict": verdict(*scores),
-        "n_candidates": len(search.cv_results_["params"]) + len(search.failed_candidates_),
-        "n_failed": len(search.failed_candidates_),
+        "n_candidates": len(search.cv_results_["params"]),
+        "n_failed": n_failed(search),
         "best_params": search.best_params_,
         "budget_seconds": options.budget,
         "seconds": round(time.monotonic() - options.started, 1),

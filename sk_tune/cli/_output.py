@@ -183,14 +183,14 @@ def results_table(search: Any) -> pd.DataFrame:
 
     Parameters
     ----------
-    search : TimedRandomizedSearchCV
+    search : RandomizedSearchCV
         Fitted.
 
     Returns
     -------
     DataFrame
         scikit-learn's columns of scores and times, then a column for each parameter.
-        Candidates that could not be fitted come last, without scores.
+        Candidates that could not be fitted have no mean score and no rank.
     """
     results = search.cv_results_
     splits = [f"split{i}_test_score" for i in range(search.n_splits_)]
@@ -204,8 +204,7 @@ def results_table(search: Any) -> pd.DataFrame:
     scores = pd.DataFrame({name: results[name] for name in names})
     unscored = scores["mean_test_score"].isna()
     scores["rank_test_score"] = scores["rank_test_score"].astype("Int64").mask(unscored)
-    candidates = [*results["params"], *search.failed_candidates_]
-    params = pd.DataFrame(candidates, dtype=object).map(_plain)
+    params = pd.DataFrame(results["params"], dtype=object).map(_plain)
     params.columns = params.columns.str.removeprefix("net__")
     table = pd.concat([scores, params], axis=1)
     table.insert(0, "candidate", np.arange(1, len(table) + 1))

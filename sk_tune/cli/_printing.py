@@ -8,7 +8,7 @@ import numpy as np
 import pandas as pd
 
 from sk_tune.cli._baselines import Score
-from sk_tune.cli._search import TimedRandomizedSearchCV
+from sk_tune.cli._search import TableSearchCV, n_failed
 from sk_tune.cli._split import Split
 from sk_tune.cli._summary import format_params, labelled, score_lines, verdict
 from sk_tune.cli._tables import Table
@@ -64,7 +64,7 @@ def print_problem(
 
 def print_outcome(
     scores: tuple[Score, Score, Score],
-    search: TimedRandomizedSearchCV,
+    search: TableSearchCV,
     scoring: str,
     seconds: float,
 ) -> None:
@@ -74,16 +74,15 @@ def print_outcome(
     ----------
     scores : tuple of Score
         Of the dummy, the linear model and the network.
-    search : TimedRandomizedSearchCV
+    search : TableSearchCV
         Fitted.
     scoring : str
         What the scores are.
     seconds : float
         Time that everything took.
     """
-    n_scored, n_failed = len(search.cv_results_["params"]), len(search.failed_candidates_)
-    failed = f", {n_failed} of them failed" if n_failed else ""
-    n_tried = n_scored + n_failed
+    n_tried, n_lost = len(search.cv_results_["params"]), n_failed(search)
+    failed = f", {n_lost} of them failed" if n_lost else ""
     networks = "1 network" if n_tried == 1 else f"{n_tried} networks"
     print(labelled("Searched", f"{networks}{failed}; {seconds:.0f} s in all"))
     print(labelled("Best", format_params(search.best_params_)))

@@ -1,35 +1,35 @@
 # SPDX-FileCopyrightText: sk_tune contributors
 # SPDX-License-Identifier: BSD-3-Clause
-"""scikit-learn's randomized search, ended by a clock instead of a count."""
+"""The randomized search of the command line, which begins with the default network."""
 
-import itertools
-import time
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 import numpy as np
-from joblib import effective_n_jobs
-from sklearn.model_selection import ParameterSampler, RandomizedSearchCV
 
 from sk_tune.exceptions import SearchError
+from sk_tune.sampler import RandomSampler
+from sk_tune.search import RandomizedSearchCV
 
-__all__ = ["TimedRandomizedSearchCV"]
+__all__ = ["TableSearchCV", "n_failed"]
 
 Candidate = dict[str, Any]
 
-# The sampler's stream is cut by the clock long before this.
-_ENDLESS = 10**9
-# Calls that scikit-learn makes around fits, and estimates that were too low.
-_SAFETY = 1.2
+# Candidates evaluated together: enough to keep the workers busy to the end of a batch, and
+# few enough that news comes every few seconds.
+_BATCH = 16
 # A candidate may cost this many times the first one; without a bound, one candidate could
 # take as long as all others.
 _MAX_COST = 4
-# Batches without one fit that succeeds, after which it is the data that fails.
+# Batches without one candidate that succeeds, after which it is the data that fails.
 _MAX_FAILED_BATCHES = 3
+# The best network, alone in one thread, takes longer than its share of a fleet did, and
+# may be one of the most expensive.
+_REFIT_COST = 2.0
 
 
-class TimedRandomizedSearchCV(RandomizedSearchCV):  # type: ignore[misc]
-    """Randomized search that draws candidates until a deadline.
+class TableSearchCV(RandomizedSearchCV):
+    """Randomized search that draws candidates until its time is up.
 
     The sequence of candidates depends on `random_state` only; the clock decides how much
     of it is evaluated, always at least the first candidate.  Configurations far more
@@ -43,25 +43,22 @@ class TimedRandomizedSearchCV(RandomizedSearchCV):  # type: ignore[misc]
         As in ``RandomizedSearchCV``.
     first_candidate : dict
         A configuration to evaluate before those that are drawn.
-    deadline : float
-        When to be done, refit included, by ``time.monotonic``, in seconds.
     cost : callable
         ``params -> float``, how long a fit takes in arbitrary units.
     on_batch : callable
         ``(n_candidates, best_score) -> None``, called whenever candidates were evaluated.
+    time_budget : float
+        Seconds until the search is to be done, the refit included.
+    progress : callable
+        As in ``RandomizedSearchCV``.
     scoring : str
         Name of a scorer.
     n_jobs : int
-        Processes, and candidates in a batch.
+        Processes.
     cv : splitter
         Folds.
     random_state : int
         Seed of the candidates.
-
-    Attributes
-    ----------
-    failed_candidates_ : list of dict
-        Configurations of which no fold could be fitted.  They are not in ``cv_results_``.
     """
 
     def __init__(
@@ -70,9 +67,10 @@ class TimedRandomizedSearchCV(RandomizedSearchCV):  # type: ignore[misc]
         param_distributions: Mapping[str, Any],
         *,
         first_candidate: Candidate,
-        deadline: float,
         cost: Callable[[Candidate], float],
         on_batch: Callable[[int, float], None],
+        time_budget: float,
+        progress: Callable[..., object] | None,
         scoring: str,
         n_jobs: int,
         cv: Any,
@@ -85,89 +83,76 @@ class TimedRandomizedSearchCV(RandomizedSearchCV):  # type: ignore[misc]
             n_jobs=n_jobs,
             cv=cv,
             random_state=random_state,
-            error_score=np.nan,
+            time_budget=time_budget,
+            progress=progress,
         )
         self.first_candidate = first_candidate
-        self.deadline = deadline
         self.cost = cost
         self.on_batch = on_batch
 
-    def _run_search(self, evaluate_candidates: Callable[..., Mapping[str, Any]]) -> None:
-        self.failed_candidates_: list[Candidate] = []
-        results: Mapping[str, Any] = {}
-        n_failed_batches = 0
-        for batch in self._batches():
-            if results and self._expected_end(batch, results) > self.deadline:
+    def _propose(self, rounds: Any, callback_ctx: Any) -> None:
+        for n_batches, batch in enumerate(self._batches(), start=1):
+            n_before = rounds.n_candidates
+            rounds.evaluate(batch)
+            scores = rounds.scores()
+            has_failed = bool(np.isnan(scores).all())
+            if len(scores) > n_before:
+                self.on_batch(len(scores), np.nan if has_failed else np.nanmax(scores))
+            if has_failed and (rounds.is_over or n_batches == _MAX_FAILED_BATCHES):
+                self._raise_if_nothing_trained()
+            if rounds.is_over:
                 return
-            try:
-                results = evaluate_candidates(batch)
-            except ValueError as error:
-                # scikit-learn raises if all fits of one call failed, and keeps none of
-                # them; one such batch says nothing of the next.
-                if "fits failed" not in str(error):
-                    raise
-                self.failed_candidates_ += batch
-                n_failed_batches += 1
-                if not results and n_failed_batches == _MAX_FAILED_BATCHES:
-                    raise SearchError(
-                        _all_failed(self.failed_candidates_, error)
-                    ) from error
-                continue
-            n_tried = len(results["params"]) + len(self.failed_candidates_)
-            self.on_batch(n_tried, _best_score(results))
 
     def _batches(self) -> Iterator[list[Candidate]]:
         # The first alone, because it tells what the others will cost.
         yield [self.first_candidate]
-        sampler = ParameterSampler(
-            self.param_distributions, _ENDLESS, random_state=self.random_state
-        )
+        sampler = RandomSampler(self._space(), self.random_state)
         limit = _MAX_COST * self.cost(self.first_candidate)
         names = list(self.first_candidate)
-        candidates = (
-            {name: params[name] for name in names}
-            for params in sampler
-            if self.cost(params) <= limit
-        )
+        batch: list[Candidate] = []
         while True:
-            yield list(itertools.islice(candidates, effective_n_jobs(self.n_jobs)))
+            batch += [
+                {name: params[name] for name in names}
+                for params in sampler.ask(_BATCH)
+                if self.cost(params) <= limit
+            ]
+            if len(batch) >= _BATCH:
+                yield batch[:_BATCH]
+                batch = batch[_BATCH:]
 
-    def _expected_end(self, batch: list[Candidate], results: Mapping[str, Any]) -> float:
-        """Return when a further batch and the refit would be done, at rates so far."""
-        seconds_per_unit = self._seconds_per_unit(results)
-        n_rounds = self.n_splits_ / effective_n_jobs(self.n_jobs)
-        folds = n_rounds * sum(map(self.cost, batch)) * seconds_per_unit
-        # A refit has the rows of all folds, one more than each fit of the search.
-        growth = self.n_splits_ / (self.n_splits_ - 1)
-        slowest = max(self.cost(c) for c in (*batch, self._best_params(results)))
-        refit = growth * slowest * seconds_per_unit
-        return float(time.monotonic() + _SAFETY * (folds + refit))
+    def _refit_cost(self) -> float:
+        return _REFIT_COST
 
-    def _seconds_per_unit(self, results: Mapping[str, Any]) -> float:
-        """Return how long a fit of cost 1 takes, at rates so far."""
-        seconds = results["mean_fit_time"] + results["mean_score_time"]
-        if len(seconds) > 1:
-            return float(seconds[1:].sum() / sum(map(self.cost, results["params"][1:])))
-        # Each process imports parts of torch in its first fit, which takes longer than many
-        # a fit: an outlier that the deviation tells, and a few times the mean at most.
-        seconds = np.maximum(seconds - results["std_fit_time"], seconds / 4)
-        return float(seconds[0] / self.cost(results["params"][0]))
-
-    @staticmethod
-    def _best_params(results: Mapping[str, Any]) -> Candidate:
-        params: Candidate = results["params"][int(results["rank_test_score"].argmin())]
-        return params
-
-
-def _best_score(results: Mapping[str, Any]) -> float:
-    scores = results["mean_test_score"]
-    return float("nan") if np.isnan(scores).all() else float(np.nanmax(scores))
+    def _raise_if_nothing_trained(self) -> None:
+        session = self._session
+        if session.is_interrupted:
+            return
+        reasons = [
+            outcome.reason
+            for folds in session.outcomes
+            for outcome in folds
+            if outcome.reason
+        ]
+        # Without one it is the scorer that fails, which the caller sees from the scores.
+        if reasons:
+            raise SearchError(
+                f"At least one network must train without an error. Got errors from all "
+                f"{len(session.outcomes)} that were tried; the last one: "
+                f"{reasons[-1].strip().splitlines()[-1]}"
+            )
 
 
-def _all_failed(candidates: list[Candidate], error: Exception) -> str:
-    # The last line of scikit-learn's message is the exception of a fit.
-    reason = str(error).strip().splitlines()[-1]
-    return (
-        f"At least one network must train without an error. Got errors from all "
-        f"{len(candidates)} that were tried; the last one: {reason}"
-    )
+def n_failed(search: Any) -> int:
+    """Return how many candidates could not be fitted in each fold.
+
+    Parameters
+    ----------
+    search : estimator
+        A fitted search.
+
+    Returns
+    -------
+    int
+        Rows of its ``cv_results_`` that have a reason.
+    """
+    return sum(map(bool, search.cv_results_.get("failure_reason", ())))

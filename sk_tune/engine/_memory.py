@@ -10,7 +10,7 @@ import torch
 
 from sk_tune.engine._records import Fit
 from sk_tune.engine._reference import prepare
-from sk_tune.engine.fleet import Recipe, Row
+from sk_tune.engine.fleet import Recipe, Row, is_written_out
 from sk_tune.estimators import FitPreparer
 from sk_tune.nets import MLP
 
@@ -62,7 +62,7 @@ def rows_at_a_time(row: Row, recipe: Recipe, memory_limit: int) -> int:
     fitting = max(1, memory_limit // need)
     if row.train.X.device.type == "cuda":
         return int(min(_MOST_ROWS_CUDA, fitting))
-    if not isinstance(row.module, MLP):
+    if not is_written_out(row):
         return int(min(_ROWS_VMAP, fitting))
     paying = max(_LEAST_ROWS_CPU, _TILE_BYTES // max(_batch_bytes(row, recipe), 1))
     return int(min(_MOST_ROWS_CPU, fitting, paying))

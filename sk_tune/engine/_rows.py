@@ -2,6 +2,7 @@
 # SPDX-License-Identifier: BSD-3-Clause
 """Prepared fits as rows of a fleet."""
 
+import copy
 import warnings
 from typing import Any
 
@@ -31,6 +32,7 @@ from sk_tune.training import (
     TrainingState,
     accuracy,
     derive_seed,
+    forked_rng,
     r2,
     row_accuracy,
     row_r2,
@@ -213,7 +215,9 @@ def reason_in_module(row: Row) -> str | None:
 def _difference(row: Row, X: Tensor) -> str | None:
     """Compute two networks as one and compare; errors are the caller's."""
     program = build_program([row, row])
-    before = module_structure(program.pattern) if isinstance(program, ModuleProgram) else ()
+    lone = copy.deepcopy(row.module)
+    called = program.pattern if isinstance(program, ModuleProgram) else lone
+    before = module_structure(called)
     program.begin_epoch([0, 0], 1, [torch.Generator(), torch.Generator()])
     outputs = program.evaluate(X, slice(0, 2))
     with torch.no_grad():
@@ -221,6 +225,10 @@ def _difference(row: Row, X: Tensor) -> str | None:
     if not torch.allclose(outputs[0], alone, rtol=1e-3, atol=1e-4, equal_nan=True):
         return "its module gives other outputs when it is batched over networks"
     program.backward(torch.zeros_like(program.forward(X, slice(0, 2), 0)))
-    if isinstance(program, ModuleProgram) and module_structure(program.pattern) != before:
+    if called is lone:
+        # A program that never calls the module cannot see what a call does to it.
+        with forked_rng(0, str(X.device)):
+            lone.train()(X[0])
+    if module_structure(called) != before:
         return "its module changes itself when it is called"
     return None

@@ -13,16 +13,29 @@ import numpy as np
 import numpy.typing as npt
 import torch
 from sklearn.base import clone
-from skorch.callbacks import Callback, EarlyStopping, GradientNormClipping, LRScheduler
+from skorch.callbacks import (
+    Callback,
+    EarlyStopping,
+    GradientNormClipping,
+    LRScheduler,
+    PrintLog,
+)
 from skorch.dataset import Dataset
-from torch import Tensor
+from torch import Tensor, nn
 from torch.utils.data import Subset
 
 from sk_tune._compat import predict_nonlinearity
 from sk_tune.engine._records import Fit
 from sk_tune.engine._skorch_support import OPTIMIZER_NAMES
 from sk_tune.engine._structure import module_structure
-from sk_tune.engine.fleet import Recipe, Row, Settings, loss_by_autograd
+from sk_tune.engine.fleet import (
+    LOSSES,
+    Recipe,
+    Row,
+    RowLoss,
+    Settings,
+    loss_by_autograd,
+)
 from sk_tune.estimators import load_net_arrays, net_arrays, take_rows
 from sk_tune.exceptions import is_raised_by_code
 from sk_tune.training import (
@@ -122,7 +135,7 @@ class SkorchFit:
             optimizer=OPTIMIZER_NAMES[net.optimizer],
             nesterov=bool(group.get("nesterov", False)),
             batch_size=int(batch_size),
-            loss=loss_by_autograd(net.get_loss),
+            loss=_loss(net, self.y),
             score=_score,
             draws_globally=True,
             joins_last_sample=False,
@@ -214,6 +227,8 @@ class _SkorchCourse:
         if self._stopper is not None:
             self._stopper.load_best = False
         self._schedulers = [c for _, c in net.callbacks_ if isinstance(c, LRScheduler)]
+        # It lays its table out before it finds that nothing is to be printed.
+        net.callbacks_ = [(n, c) for n, c in net.callbacks_ if not _is_silent(c)]
         net.notify("on_train_begin", X=datasets[0], y=None)
 
     def order(self, epoch: int, n_samples: int) -> Tensor:
@@ -232,6 +247,9 @@ class _SkorchCourse:
     def rates(self, epoch: int, n_batches: int) -> list[float]:
         """Begin an epoch and return the learning rate of each of its steps."""
         self.net.notify("on_epoch_begin", **self._datasets)
+        if not self._schedulers:
+            self.net.history[-1]["batches"].extend({} for _ in range(n_batches))
+            return [float(self.net.optimizer_.param_groups[0]["lr"])] * n_batches
         rates = []
         for _ in range(n_batches):
             rates.append(float(self.net.optimizer_.param_groups[0]["lr"]))
@@ -301,6 +319,11 @@ class _SkorchCourse:
         return int(drawn.item())
 
 
+def _is_silent(callback: Any) -> bool:
+    """Return whether all that a callback does is to print, which ``verbose=0`` forbids."""
+    return type(callback) is PrintLog and callback.sink is print
+
+
 def _watch(net: Any, X: Tensor, y: Tensor) -> None:
     """Let a net be scored after each epoch, before a callback may end the training."""
     watch = ("sk_tune_monitor", _MonitorCallback(X, y))
@@ -351,6 +374,21 @@ def adopt_skorch(net: Any, X: Any, y: Any, state: TrainingState) -> Any:
     net.check_data(X, y)
     load_net_arrays(net, state)
     return net
+
+
+def _loss(net: Any, y: Any) -> RowLoss:
+    """Return the loss of a net; torch's cross entropy has its derivatives written out."""
+    criterion, classes = net.criterion_, torch.as_tensor(y)
+    if (
+        type(criterion) is nn.CrossEntropyLoss
+        and module_structure(criterion) == module_structure(nn.CrossEntropyLoss())
+        and classes.ndim == 1
+        and classes.dtype == torch.int64
+        # Torch leaves some negative numbers out.
+        and int(classes.min()) >= 0
+    ):
+        return LOSSES["cross_entropy"]
+    return loss_by_autograd(net.get_loss)
 
 
 def _score(y_pred: Tensor, y_true: Tensor, sample_weight: Tensor | None) -> Tensor:

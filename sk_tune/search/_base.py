@@ -8,7 +8,9 @@ added are columns, attributes and ways to end a search early.
 """
 
 import time
-from collections.abc import Callable, Sequence
+import warnings
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import replace
 from numbers import Integral, Real
 from typing import Any, ClassVar, Self
@@ -186,7 +188,8 @@ class BaseSearch(BaseSearchCV):  # type: ignore[misc]
         try:
             config = joblib.parallel_config(backend=SearchBackend(self._session))
             self._session.config = config
-            with AskingNets(), config, adoption(self._training_for_refit):
+            adopting = adoption(self._training_for_refit)
+            with AskingNets(), config, adopting, self._calm_callbacks():
                 super().fit(X, y, **params)  # type: ignore[misc]
             self._keep(self._session, X, y)
             if self._session.is_interrupted:
@@ -194,6 +197,20 @@ class BaseSearch(BaseSearchCV):  # type: ignore[misc]
         finally:
             del self._session, self._start
         return self
+
+    @contextmanager
+    def _calm_callbacks(self) -> Iterator[None]:
+        """Hide that networks take no callbacks: the search tells those of its fits."""
+        network = network_of(self.estimator)
+        if not getattr(self, "_skl_callbacks", None) or network is None:
+            yield
+            return
+        with warnings.catch_warnings():
+            name = type(network).__name__
+            warnings.filterwarnings(
+                "ignore", f"The estimator {name} does not support callbacks"
+            )
+            yield
 
     def plan(self, X: Any = None, y: Any = None) -> SearchPlan:
         """Say what ``fit`` is going to do, before it does.
@@ -222,6 +239,7 @@ class BaseSearch(BaseSearchCV):  # type: ignore[misc]
             rounds=self._planned_rounds(
                 n_folds,
                 None if X is None else num_samples(X),
+                1 if y is None or not is_classifier(self.estimator) else len(np.unique(y)),
                 0 if network is None else int(network.max_epochs),
             ),
             resource=self._resource_in_plan(),
@@ -234,7 +252,7 @@ class BaseSearch(BaseSearchCV):  # type: ignore[misc]
         return replace(plan, seconds=seconds, memory=memory)
 
     def _planned_rounds(
-        self, n_folds: int, n_samples: int | None, max_epochs: int
+        self, n_folds: int, n_samples: int | None, n_classes: int, max_epochs: int
     ) -> tuple[PlannedRound, ...]:
         """Return the rounds; one that trains all candidates if not overridden."""
         n_candidates = self._n_candidates_planned()

@@ -111,15 +111,15 @@ class _Halving(BaseSearch):
         )
 
     def _planned_rounds(
-        self, n_folds: int, n_samples: int | None, max_epochs: int
+        self, n_folds: int, n_samples: int | None, n_classes: int, max_epochs: int
     ) -> tuple[PlannedRound, ...]:
         most = self.max_resources
         if most == "auto":
             if n_samples is None:
                 raise ValueError("With max_resources='auto' plan needs X and y.")
             most = n_samples
-        # As scikit-learn has it, without the number of classes.
-        smallest = 2 * n_folds if self.resource == "n_samples" else 1
+        # As scikit-learn has it.
+        smallest = 2 * n_folds * n_classes if self.resource == "n_samples" else 1
         is_named = isinstance(self.min_resources, str)
         least = smallest if is_named else self.min_resources
         plan = halving_plan(

@@ -10,12 +10,13 @@ References
    optimization at scale. ICML 2018.
 """
 
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 from numbers import Integral
 from typing import Any, ClassVar
 
 import numpy as np
+from sklearn.base import is_classifier
 from sklearn.pipeline import Pipeline
 
 from sk_tune._compat import (
@@ -77,7 +78,8 @@ class HyperbandSearchCV(BaseSearch):  # type: ignore[misc]
         What the last rung of every bracket grants; "auto" is the estimator's own value of
         `resource`, or the number of samples.
     min_resources : int, default=1
-        What the first rung of the first bracket grants at least.
+        What the first rung of the first bracket grants at least; of samples, as in
+        scikit-learn's halving, no fewer than 2 for each fold and class.
     factor : int, default=3
         One candidate in `factor` is promoted.
     sampler : {"random", "bayes", "tpe"} or sampler, default="random"
@@ -191,9 +193,18 @@ class HyperbandSearchCV(BaseSearch):  # type: ignore[misc]
         self.resource_ = self._resource_name()
         self._n_samples_orig = num_samples(X)
         self.max_resources_ = self._most_resources(self._n_samples_orig)
+        n_folds = self._checked_cv_orig.get_n_splits(X, y, **split_params)
+        counts_classes = self.resource == "n_samples" and is_classifier(self.estimator)
+        n_classes = len(np.unique(y)) if counts_classes else 1
         self.brackets_ = hyperband_brackets(
-            self.min_resources, self.max_resources_, self.factor
+            self._least_resources(n_folds, n_classes), self.max_resources_, self.factor
         )
+
+    def _least_resources(self, n_folds: int, n_classes: int) -> int:
+        """Return what the first rung grants at least."""
+        if self.resource != "n_samples":
+            return int(self.min_resources)
+        return max(int(self.min_resources), 2 * n_folds * n_classes)
 
     def _most_resources(self, n_samples: int | None) -> int:
         """Return what the last rungs grant."""
@@ -342,6 +353,9 @@ class HyperbandSearchCV(BaseSearch):  # type: ignore[misc]
         if self.sampler == "random":
             return RandomSampler(space, self.random_state)
         make = BayesSampler if self.sampler == "bayes" else TPESampler
+        # Because the first bracket needs no model, a package that is missing would be found
+        # out only when that is done.
+        make(space, 0)
         return FidelitySampler(
             lambda space, seed: make(space, seed, n_initial_points=0),
             space,
@@ -349,15 +363,19 @@ class HyperbandSearchCV(BaseSearch):  # type: ignore[misc]
         )
 
     def _planned_rounds(
-        self, n_folds: int, n_samples: int | None, max_epochs: int
+        self, n_folds: int, n_samples: int | None, n_classes: int, max_epochs: int
     ) -> tuple[PlannedRound, ...]:
         is_epochs = self._resource_name().split("__")[-1] == "max_epochs"
         brackets = hyperband_brackets(
-            self.min_resources, self._most_resources(n_samples), self.factor
+            self._least_resources(n_folds, n_classes),
+            self._most_resources(n_samples),
+            self.factor,
         )
+        space = self._space()
+        n_left = space.n_points if space.is_listed else None
         return tuple(
             round_
-            for bracket in brackets
+            for bracket in _limited(brackets, n_left)
             for round_ in planned_rounds(
                 bracket.rungs,
                 n_folds=n_folds,
@@ -368,6 +386,22 @@ class HyperbandSearchCV(BaseSearch):  # type: ignore[misc]
 
     def _resource_in_plan(self) -> str:
         return self.resource
+
+
+def _limited(brackets: Sequence[Bracket], n_candidates: int | None) -> Iterator[Bracket]:
+    """Yield what is left of brackets in a space of so few candidates."""
+    for bracket in brackets:
+        if n_candidates is None:
+            yield bracket
+            continue
+        rungs = [
+            replace(rung, n_candidates=min(rung.n_candidates, n_candidates))
+            for rung in bracket.rungs
+        ]
+        if not n_candidates:
+            return
+        n_candidates -= rungs[0].n_candidates
+        yield replace(bracket, rungs=tuple(rungs))
 
 
 def _promote(run: _Running, scores: Any) -> None:

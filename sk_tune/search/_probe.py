@@ -81,7 +81,8 @@ def probe(
     """
     network = network_of(search.estimator)
     if network is None:
-        one = _timed(make, search.estimator, candidates[:1], data)
+        # The first of two is thrown away: it starts the workers.
+        _, one = (_timed(make, search.estimator, candidates[:1], data) for _ in range(2))
         return one * plan.n_fits / plan.n_folds, None
     name = "max_epochs"
     if isinstance(search.estimator, Pipeline):

@@ -19,8 +19,6 @@ Candidate = dict[str, Any]
 
 # Of the time budget, what one call may take; so much later than asked a search may end.
 _SHARE_OF_BUDGET = 0.1
-# Fits of the first call, which tells how long others take: enough for one fleet.
-_FIRST_FITS = 16
 
 
 class _FixedSplits:
@@ -228,7 +226,8 @@ class Rounds:
     def _part_size(self) -> int:
         """Return how many candidates fit into what is left; at least the first few."""
         if self._budget is None or self._seconds_per_candidate is None:
-            return max(1, _FIRST_FITS // self._n_splits)
+            # One candidate tells how long others take, however short the budget.
+            return 1
         left = self._budget - (time.monotonic() - self._start)
         left -= self._reserve * self._seconds_per_candidate
         share = min(left, max(_SHARE_OF_BUDGET * self._budget, left / 2))

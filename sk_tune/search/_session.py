@@ -31,7 +31,7 @@ from sk_tune.search._outcome import Held, Outcome, hold
 from sk_tune.search._progress_line import ProgressLine
 from sk_tune.search._scores import ScoreBook
 from sk_tune.search._trainer import Trainer
-from sk_tune.search._work import SearchOptions, Work
+from sk_tune.search._work import SearchOptions, Work, fit_name
 from sk_tune.training import TrainingState
 
 __all__ = ["SearchSession"]
@@ -161,9 +161,10 @@ class SearchSession:
             One for each fit.
         """
         return [
-            {"fit_error": outcome.reason or None}
-            for folds in self.outcomes
-            for outcome in folds
+            # Without its name, for scikit-learn to count what failed for the same reason.
+            {"fit_error": outcome.reason.removeprefix(f"{fit_name(row, fold)}: ") or None}
+            for row, folds in enumerate(self.outcomes)
+            for fold, outcome in enumerate(folds)
             if not outcome.was_stopped
         ]
 

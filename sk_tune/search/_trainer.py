@@ -21,7 +21,7 @@ from sk_tune.exceptions import SkTuneWarning
 from sk_tune.search._curves import best_epoch
 from sk_tune.search._fold_cache import FoldCache
 from sk_tune.search._networks import FitMaker
-from sk_tune.search._work import SearchOptions, Work, candidate_fingerprint
+from sk_tune.search._work import SearchOptions, Work, candidate_fingerprint, fit_name
 from sk_tune.training import TrainingState
 
 __all__ = ["Trainer"]
@@ -81,7 +81,9 @@ class Trainer:
         options : SearchOptions
             Of the search.
         """
-        fit = self._maker.make(work.task, f"candidate {work.row}, fold {work.task.fold}")
+        # Calls of joblib in transformers are none of the search's own.
+        with joblib.parallel_config(backend="sequential"):
+            fit = self._maker.make(work.task, fit_name(work.row, work.task.fold))
         if fit is None:
             return
         work.fit, work.n_epochs = fit, int(fit.estimator.max_epochs)

@@ -12,7 +12,7 @@ from sk_tune.engine import Fit, Progress, Trained
 from sk_tune.search._outcome import Outcome
 from sk_tune.training import TrainingState
 
-__all__ = ["SearchOptions", "Work", "candidate_fingerprint"]
+__all__ = ["SearchOptions", "Work", "candidate_fingerprint", "fit_name"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -107,6 +107,24 @@ class Work:
     state: TrainingState | None = None
     outcome: Outcome | None = None
     model: Any = None
+
+
+def fit_name(row: int, fold: int) -> str:
+    """Return what the engine calls a fit in its messages.
+
+    Parameters
+    ----------
+    row : int
+        The candidate's row in ``cv_results_``.
+    fold : int
+        From 0.
+
+    Returns
+    -------
+    str
+        Without a colon.
+    """
+    return f"candidate {row}, fold {fold}"
 
 
 def candidate_fingerprint(params: Mapping[str, Any], *, without: str | None) -> Any:

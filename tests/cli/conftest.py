@@ -5,7 +5,7 @@ import pandas as pd
 import pytest
 
 from sk_tune.cli import main
-from sk_tune.cli._search import TimedRandomizedSearchCV
+from sk_tune.search._rounds import Rounds
 
 
 def _mixed_table():
@@ -57,11 +57,10 @@ def fit(tmp_path):
 def four_candidates(monkeypatch):
     """Have searches end after four candidates, however fast this machine is."""
 
-    def expected_end(self, batch, results):
-        return np.inf if len(results["params"]) == 4 else 0.0
+    def part_size(self):
+        return 4 - self.n_candidates
 
-    search = TimedRandomizedSearchCV
-    monkeypatch.setattr(search, "_expected_end", expected_end)
+    monkeypatch.setattr(Rounds, "_part_size", part_size)
 
 
 @pytest.fixture(scope="session")

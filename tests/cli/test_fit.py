@@ -259,13 +259,11 @@ def test_other_bad_input_is_refused(tmp_path, mixed_csv, fails):
 def test_a_search_without_a_score_is_refused(tmp_path, mixed_csv, fails, monkeypatch):
     """A scorer that fails for every network is named."""
     monkeypatch.setattr(
-        sk_tune.cli._fit.TimedRandomizedSearchCV, "best_score_", np.nan, raising=False
+        sk_tune.cli._fit.TableSearchCV, "best_score_", np.nan, raising=False
     )
+    monkeypatch.setattr(sk_tune.cli._fit.TableSearchCV, "fit", lambda self, X, y: self)
     monkeypatch.setattr(
-        sk_tune.cli._fit.TimedRandomizedSearchCV, "fit", lambda self, X, y: self
-    )
-    monkeypatch.setattr(
-        sk_tune.cli._fit.TimedRandomizedSearchCV,
+        sk_tune.cli._fit.TableSearchCV,
         "cv_results_",
         {"params": [{}]},
         raising=False,

@@ -122,10 +122,9 @@ def test_a_folder_without_a_model_is_refused(tmp_path):
 
 
 def test_results_have_a_row_for_each_candidate():
-    """scikit-learn's columns, then the parameters; those that failed come last."""
+    """scikit-learn's columns, then the parameters; what failed has no rank."""
     search = SimpleNamespace(
         n_splits_=2,
-        failed_candidates_=[{"net__width": 9, "net__normalization": None}],
         cv_results_={
             "params": [
                 {"net__width": 1, "net__normalization": "batch"},
@@ -142,9 +141,9 @@ def test_results_have_a_row_for_each_candidate():
 
     table = results_table(search)
 
-    assert table["candidate"].tolist() == [1, 2, 3]
-    assert table["rank_test_score"].tolist() == [1, pd.NA, pd.NA]
-    assert table["split1_test_score"].tolist()[:2] == [1.0, 0.5]
-    assert table["width"].tolist() == [1, 2, 9]
-    assert table["normalization"].tolist() == ["batch", "none", "none"]
+    assert table["candidate"].tolist() == [1, 2]
+    assert table["rank_test_score"].tolist() == [1, pd.NA]
+    assert table["split1_test_score"].tolist() == [1.0, 0.5]
+    assert table["width"].tolist() == [1, 2]
+    assert table["normalization"].tolist() == ["batch", "none"]
     assert list(table.columns[-2:]) == ["width", "normalization"]

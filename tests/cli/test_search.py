@@ -1,4 +1,4 @@
-"""A randomized search that a clock ends."""
+"""A randomized search that begins with a given candidate and ends when its time is up."""
 
 import time
 import warnings
@@ -7,10 +7,10 @@ import numpy as np
 import pytest
 from scipy.stats import uniform
 from sklearn.base import BaseEstimator, ClassifierMixin
-from sklearn.model_selection import KFold
+from sklearn.model_selection import KFold, ParameterSampler
 
-import sk_tune.cli._search
-from sk_tune.cli._search import TimedRandomizedSearchCV
+import sk_tune.search._rounds
+from sk_tune.cli._search import TableSearchCV, n_failed
 from sk_tune.exceptions import SearchError
 
 X = np.zeros((20, 1))
@@ -20,16 +20,14 @@ y = np.arange(20) % 2
 class Guess(ClassifierMixin, BaseEstimator):
     """Predicts class 0; its parameter decides whether it fails."""
 
-    def __init__(self, value=0.0, fail_above=2.0, seconds=0.0):
+    def __init__(self, value=0.0, fail_above=2.0):
         self.value = value
         self.fail_above = fail_above
-        self.seconds = seconds
 
     def fit(self, X, y):
-        """Fail, or take some time."""
+        """Fail, or learn the classes."""
         if self.value > self.fail_above:
             raise ArithmeticError("the value is too large")
-        time.sleep(self.seconds)
         self.classes_ = np.unique(y)
         return self
 
@@ -38,152 +36,142 @@ class Guess(ClassifierMixin, BaseEstimator):
         return np.zeros(len(X), dtype=int)
 
 
-class Clock:
-    """A clock that goes on by one second whenever candidates were evaluated."""
-
-    def __init__(self):
-        self.now = 0.0
-
-    def monotonic(self):
-        """Return the time in seconds."""
-        return self.now
-
-    def tick(self, n_candidates, best_score):
-        """Go on by a second."""
-        self.now += 1
-
-
 @pytest.fixture
-def clock(monkeypatch):
-    """Return a clock that the search reads."""
-    clock = Clock()
-    monkeypatch.setattr(sk_tune.cli._search, "time", clock)
-    return clock
+def end_after(monkeypatch):
+    """Return a function that has searches end after some candidates, whatever the clock."""
+
+    def end(n_candidates):
+        def part_size(self):
+            return n_candidates - self.n_candidates
+
+        monkeypatch.setattr(sk_tune.search._rounds.Rounds, "_part_size", part_size)
+
+    return end
 
 
-def _search(clock, *, deadline, estimator=None, first=0.0, cost=lambda params: 1.0, seed=0):
-    searched = TimedRandomizedSearchCV(
+def _search(*, estimator=None, first=0.0, cost=lambda params: 1.0, **params):
+    options = {
+        "on_batch": lambda n_candidates, best_score: None,
+        "time_budget": 60.0,
+        "progress": None,
+        "scoring": "accuracy",
+        "n_jobs": 1,
+        "cv": KFold(2),
+        "random_state": 0,
+        **params,
+    }
+    search = TableSearchCV(
         estimator or Guess(),
         {"value": uniform(0, 1)},
         first_candidate={"value": first},
-        deadline=deadline,
         cost=cost,
-        on_batch=clock.tick,
-        scoring="accuracy",
-        n_jobs=1,
-        cv=KFold(2),
-        random_state=seed,
+        **options,
     )
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore", UserWarning)
-        return searched.fit(X, y)
+        warnings.simplefilter("ignore")
+        return search.fit(X, y)
 
 
-def _values(searched):
-    return [params["value"] for params in searched.cv_results_["params"]]
+def _values(search):
+    return [params["value"] for params in search.cv_results_["params"]]
 
 
-def test_it_ends_when_the_next_batch_would_pass_the_deadline(clock):
-    """With a second for each batch and ten seconds, there are ten batches."""
-    searched = _search(clock, deadline=10 - 1e-9 + 0.9)
+def test_the_first_candidate_is_followed_by_those_of_scikit_learn(end_after):
+    """The same seed draws the same values as scikit-learn's sampler."""
+    end_after(40)
+    drawn = ParameterSampler({"value": uniform(0, 1)}, 39, random_state=3)
 
-    assert len(_values(searched)) == 11
+    values = _values(_search(first=0.5, random_state=3))
+
+    assert values == [0.5, *(params["value"] for params in drawn)]
 
 
-def test_a_deadline_in_the_past_leaves_one_candidate(clock):
+def test_a_budget_that_is_used_up_leaves_one_candidate():
     """There is always something to refit."""
-    assert _values(_search(clock, deadline=-5)) == [0.0]
+    assert _values(_search(time_budget=1e-9)) == [0.0]
 
 
-def test_fits_that_would_last_too_long_are_not_begun(clock):
-    """What fits have taken tells what the next ones will take."""
-    searched = _search(clock, deadline=1.05, estimator=Guess(seconds=0.05))
+def test_it_ends_when_its_time_is_up():
+    """Half a second is enough for many guesses, and not exceeded by much."""
+    began = time.monotonic()
 
-    assert len(_values(searched)) == 1
+    search = _search(time_budget=0.5)
 
-
-def test_the_clock_changes_how_many_candidates_but_not_which(clock):
-    """A longer search begins like a shorter one of the same seed."""
-    short, long = (_values(_search(clock, deadline=clock.now + n)) for n in (3.5, 6.5))
-    other = _values(_search(clock, deadline=clock.now + 3.5, seed=1))
-
-    assert long[: len(short)] == short
-    assert len(long) > len(short)
-    assert other[1:] != short[1:]
+    assert len(_values(search)) > 1
+    assert time.monotonic() - began < 2
 
 
-def test_expensive_candidates_are_not_drawn(clock):
+def test_expensive_candidates_are_not_drawn(end_after):
     """None costs more than four times the first."""
-    searched = _search(clock, deadline=20, first=0.1, cost=lambda params: params["value"])
+    end_after(20)
 
-    assert max(_values(searched)) <= 0.4
+    search = _search(first=0.1, cost=lambda params: params["value"])
 
-
-def test_batches_of_failures_do_not_end_the_search(clock):
-    """Candidates of which no fold could be fitted are counted, and others still tried."""
-    searched = _search(clock, deadline=20, estimator=Guess(fail_above=0.5))
-
-    failed = [params["value"] for params in searched.failed_candidates_]
-    assert failed
-    assert min(failed) > 0.5
-    assert max(_values(searched)) <= 0.5
-    assert searched.best_score_ == 0.5
+    assert len(_values(search)) == 20
+    assert max(_values(search)) <= 0.4
 
 
-def test_a_first_candidate_that_fails_does_not_end_the_search(clock):
+def test_failures_are_counted_and_do_not_end_the_search(end_after):
+    """Candidates of which a fold could not be fitted have a reason and no score."""
+    end_after(30)
+
+    search = _search(estimator=Guess(fail_above=0.5))
+
+    failed = np.array(_values(search)) > 0.5
+    assert n_failed(search) == failed.sum() > 0
+    assert np.isnan(search.cv_results_["mean_test_score"]).tolist() == failed.tolist()
+    assert search.best_score_ == 0.5
+
+
+def test_a_first_candidate_that_fails_does_not_end_the_search(end_after):
     """The defaults may be the ones that cannot be fitted."""
-    searched = _search(clock, deadline=5, first=0.9, estimator=Guess(fail_above=0.8))
+    end_after(5)
 
-    assert searched.failed_candidates_[0] == {"value": 0.9}
-    assert _values(searched)
+    search = _search(first=0.9, estimator=Guess(fail_above=0.8))
 
-
-def test_nothing_but_failures_is_an_error(clock):
-    """After three batches without one success, the reason is given and the search ends."""
-    with pytest.raises(
-        SearchError, match=r"all 3 .*ArithmeticError: the value is too large"
-    ):
-        _search(clock, deadline=1000, estimator=Guess(fail_above=-1))
+    assert "too large" in search.cv_results_["failure_reason"][0]
+    assert search.best_score_ == 0.5
 
 
-def test_other_errors_are_not_taken_for_failed_fits(clock):
+@pytest.mark.parametrize("time_budget", [1e-9, 60.0])
+def test_nothing_but_failures_is_an_error(time_budget):
+    """When time is up, or after three batches, the reason is given and the search ends."""
+    began = time.monotonic()
+
+    with pytest.raises(SearchError, match=r"all \d+ .*: the value is too large"):
+        _search(time_budget=time_budget, estimator=Guess(fail_above=-1))
+
+    assert time.monotonic() - began < 30
+
+
+def test_a_scorer_without_a_score_is_no_failure_of_networks(end_after):
+    """The caller sees it from the scores."""
+    end_after(5)
+
+    search = _search(scoring=lambda estimator, X, y: np.nan)
+
+    assert np.isnan(search.best_score_)
+    assert n_failed(search) == 0
+
+
+def test_other_errors_are_not_taken_for_failed_fits():
     """A mistake in what is passed comes out as it is."""
     with pytest.raises(ValueError, match="n_splits"):
-        TimedRandomizedSearchCV(
-            Guess(),
-            {"value": uniform(0, 1)},
-            first_candidate={"value": 0.0},
-            deadline=1,
-            cost=lambda params: 1.0,
-            on_batch=clock.tick,
-            scoring="accuracy",
-            n_jobs=1,
-            cv=KFold(50),
-            random_state=0,
-        ).fit(X, y)
+        _search(cv=KFold(50))
 
 
-def test_progress_is_told_the_number_and_the_best_score(clock):
-    """Failed candidates count as tried."""
+def test_news_has_the_number_and_the_best_score(end_after):
+    """Failed candidates count as tried; the score is NaN before the first."""
+    end_after(40)
     seen = []
-    clock.tick = lambda *news: (seen.append(news), Clock.tick(clock, *news))
 
-    searched = _search(clock, deadline=10, estimator=Guess(fail_above=0.5))
+    _search(
+        first=0.9,
+        estimator=Guess(fail_above=0.5),
+        on_batch=lambda *news: seen.append(news),
+    )
 
-    assert seen[0] == (1, 0.5)
-    assert seen[-1][0] <= len(_values(searched)) + len(searched.failed_candidates_)
-
-
-def test_a_first_fit_that_includes_imports_does_not_stop_the_search(clock):
-    """One slow fold among fast ones is an outlier, which the estimate discounts."""
-    searched = _search(clock, deadline=0)
-    uniform_times = {
-        "params": [{}],
-        "mean_fit_time": np.array([1.0]),
-        "std_fit_time": np.array([0.0]),
-        "mean_score_time": np.array([0.0]),
-    }
-    outlier = {**uniform_times, "std_fit_time": np.array([2.0])}
-
-    assert searched._seconds_per_unit(uniform_times) == 1.0
-    assert searched._seconds_per_unit(outlier) == 0.25
+    assert seen[0][0] == 1
+    assert np.isnan(seen[0][1])
+    assert seen[-1] == (40, 0.5)
+    assert len(seen) > 2

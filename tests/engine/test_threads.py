@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 import torch
+from scipy import sparse
 
 from sk_tune.engine import is_small, one_thread
 from sk_tune.training import TrainingState
@@ -26,6 +27,11 @@ def _state(*shapes):
 def test_small_is_what_multiplies_few_numbers(shapes, n_rows, expected):
     """Rows times weights decide; layers that use a weight more than once are not small."""
     assert is_small(_state(*shapes), np.zeros((n_rows, 3))) is expected
+
+
+def test_sparse_rows_are_counted_as_others():
+    """They have a shape, and no length."""
+    assert is_small(_state((64, 64)), sparse.csr_array((1000, 64)))
 
 
 def test_what_has_more_axes_is_not_small():

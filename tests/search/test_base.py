@@ -3,6 +3,7 @@
 import copy
 import pickle
 import random
+import sys
 import threading
 
 import numpy as np
@@ -17,8 +18,8 @@ from sklearn.model_selection import StratifiedKFold, cross_val_score
 from sklearn.pipeline import Pipeline
 from sklearn.preprocessing import StandardScaler
 
-from sk_tune import GridSearchCV, HalvingGridSearchCV, fleet
-from sk_tune.exceptions import TrainingFailedError
+from sk_tune import GridSearchCV, HalvingGridSearchCV, HyperbandSearchCV, fleet
+from sk_tune.exceptions import TrainingDivergedError
 
 CV = StratifiedKFold(3, shuffle=True, random_state=1)
 GRID = {"learning_rate": [0.003, 0.03]}
@@ -224,9 +225,8 @@ def test_callbacks_are_told_as_often_as_by_scikit_learn(net, iris, kind, callbac
     assert counts[0] == counts[1]
 
 
-@pytest.mark.filterwarnings("ignore:The estimator .* does not support callbacks")
 def test_the_progress_bar_of_scikit_learn_runs(search, iris, capsys):
-    """The bar of the ``rich`` extra works with networks."""
+    """The bar works with networks, and nothing is said of callbacks that they lack."""
     search.set_callbacks(ProgressBar()).fit(*iris)
 
     assert "100%" in capsys.readouterr().out
@@ -286,6 +286,69 @@ def test_a_refit_that_fails_says_why(net, iris):
 
     with (
         pytest.warns(Warning, match="3 fits failed|non-finite"),
-        pytest.raises(TrainingFailedError, match="learning_rate"),
+        pytest.raises(TrainingDivergedError, match="learning_rate"),
     ):
         search.fit(*iris)
+
+
+def test_fits_that_fail_alike_are_counted_together(net, iris):
+    """All candidates and folds have one reason, so scikit-learn's message names it once."""
+    X = iris.X.copy()
+    X[:] = np.nan
+
+    with (
+        pytest.warns(UserWarning, match="non-finite"),
+        pytest.raises(ValueError, match="6 fits failed with the following") as error,
+    ):
+        GridSearchCV(net, GRID, cv=CV).fit(X, iris.y)
+
+    assert str(error.value).count("fits failed with") == 1
+
+
+@pytest.mark.parametrize("name", ["HalvingGridSearchCV", "HyperbandSearchCV"])
+def test_a_plan_in_samples_is_what_is_done(net, iris, name):
+    """The first rung has at least 2 rows for each fold and class, as in scikit-learn."""
+    make = HyperbandSearchCV if name == "HyperbandSearchCV" else HalvingGridSearchCV
+    grid = {"learning_rate": [0.001, 0.002, 0.003, 0.01, 0.02, 0.03]}
+    search = make(net, grid, resource="n_samples", cv=CV, random_state=0)
+
+    plan = search.plan(*iris)
+    search.fit(*iris)
+
+    results = search.cv_results_
+    assert [r.n_resources for r in plan.rounds] == _rounds_done(results)
+    assert min(results["n_resources"]) >= 2 * 3 * 3
+    assert not np.isnan(results["mean_test_score"]).any()
+
+
+def _rounds_done(results):
+    brackets = results.get("bracket", np.zeros(len(results["iter"])))
+    rounds = zip(-brackets, results["iter"], results["n_resources"], strict=True)
+    return [int(n_resources) for _, _, n_resources in sorted(set(rounds))]
+
+
+def test_a_sampler_that_cannot_be_is_refused_before_the_search(net, iris, monkeypatch):
+    """Without Optuna nothing is trained, though only the second bracket needs it."""
+    monkeypatch.setitem(sys.modules, "optuna", None)
+    calls = []
+    search = HyperbandSearchCV(
+        net, GRID, max_resources=3, sampler="tpe", cv=CV, progress=calls.append
+    )
+
+    with pytest.raises(ImportError, match="pip install"):
+        search.fit(*iris)
+
+    assert not calls
+
+
+def test_a_plan_knows_that_a_space_has_few_candidates(net, iris):
+    """Brackets that find no candidate left do not run; the plan says so."""
+    grid = {"learning_rate": [0.001, 0.002, 0.003, 0.01, 0.02, 0.03]}
+    search = HyperbandSearchCV(net, grid, max_resources=4, factor=2, cv=CV, random_state=0)
+
+    plan = search.plan()
+    search.fit(*iris)
+
+    assert plan.n_candidates == search.ledger_.n_candidates == 6
+    assert plan.n_epochs == search.ledger_.epochs_trained
+    assert [r.n_resources for r in plan.rounds] == _rounds_done(search.cv_results_)

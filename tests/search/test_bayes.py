@@ -94,7 +94,7 @@ def test_all_failing_is_an_error_with_their_number(iris):
 
 
 def test_any_kind_of_dimension_is_searched(net, iris):
-    """Dimensions of scikit-optimize and scipy, short forms, tuples as values, conditions."""
+    """Dimensions of scikit-optimize and scipy, short forms, tuples, conditions."""
     space = {
         "learning_rate": Real(1e-4, 1e-1, prior="log-uniform"),
         "batch_size": Integer(8, 32),

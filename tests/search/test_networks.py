@@ -6,6 +6,7 @@ import polars as pl
 import pytest
 import torch
 from scipy import sparse
+from sklearn.compose import ColumnTransformer
 from sklearn.ensemble import BaggingClassifier
 from sklearn.model_selection import StratifiedKFold
 from sklearn.pipeline import Pipeline, make_pipeline
@@ -13,8 +14,9 @@ from sklearn.preprocessing import StandardScaler
 from skorch import NeuralNetClassifier
 from torch import nn
 
-from sk_tune import MLPClassifier
+from sk_tune import GridSearchCV, MLPClassifier
 from sk_tune._compat import FoldTask
+from sk_tune.search import _trainer
 from sk_tune.search._networks import FitMaker, _stack, network_of
 
 
@@ -186,3 +188,21 @@ def test_tables_of_every_kind_are_joined(kind):
     if sparse.issparse(joined):
         joined = joined.toarray()
     np.testing.assert_array_equal(np.asarray(joined), np.vstack([first, second]))
+
+
+def test_transformers_that_use_joblib_share_their_rows(make_estimator, iris, monkeypatch):
+    """A ColumnTransformer calls joblib; candidates still train on one table per fold."""
+    columns = ColumnTransformer([("scale", StandardScaler(), [0, 1, 2, 3])])
+    net = make_estimator("MLPClassifier")
+    pipeline = Pipeline([("columns", columns), ("net", net)])
+    asked, train = [], _trainer.train
+
+    def noting(fits, **options):
+        asked.extend(fits)
+        return train(fits, **options)
+
+    monkeypatch.setattr(_trainer, "train", noting)
+    GridSearchCV(pipeline, {"net__learning_rate": [0.01, 0.02, 0.03]}, cv=2).fit(*iris)
+
+    assert len(asked) == 6
+    assert len({id(fit.X) for fit in asked}) == 2

@@ -1,6 +1,7 @@
 """What a search is expected to take."""
 
 import pytest
+from scipy.stats import uniform
 from sklearn.model_selection import StratifiedKFold
 from sklearn.pipeline import Pipeline
 from sklearn.preprocessing import StandardScaler
@@ -63,7 +64,7 @@ def test_candidates_that_set_the_epochs_are_timed_without(pipeline, iris):
 def test_a_plan_needs_no_data(pipeline):
     """Rounds are known from the parameters alone."""
     plan = HyperbandSearchCV(
-        pipeline, {"net__dropout": [0.0, 0.1]}, cv=CV, max_resources=9
+        pipeline, {"net__dropout": uniform(0, 0.5)}, cv=CV, max_resources=9
     ).plan()
 
     assert [(r.bracket, r.n_candidates, r.n_resources) for r in plan.rounds][:3] == [

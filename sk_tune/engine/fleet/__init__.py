@@ -3,11 +3,11 @@
 """Many networks as one tensor program.  Torch and numpy only."""
 
 from sk_tune.engine.fleet._course import Course, SeededCourse
-from sk_tune.engine.fleet._losses import LOSSES, loss_by_autograd
+from sk_tune.engine.fleet._losses import LOSSES, RowLoss, loss_by_autograd
 from sk_tune.engine.fleet._module import ModuleProgram
 from sk_tune.engine.fleet._optimizers import Settings
 from sk_tune.engine.fleet._records import Outcome, Recipe, Row
-from sk_tune.engine.fleet._tile import build_program
+from sk_tune.engine.fleet._tile import build_program, is_written_out
 from sk_tune.engine.fleet._torch_dropout import is_torch_dropout
 from sk_tune.engine.fleet._train import train_fleet
 
@@ -18,10 +18,12 @@ __all__ = [
     "Outcome",
     "Recipe",
     "Row",
+    "RowLoss",
     "SeededCourse",
     "Settings",
     "build_program",
     "is_torch_dropout",
+    "is_written_out",
     "loss_by_autograd",
     "train_fleet",
 ]

@@ -15,11 +15,12 @@ from sk_tune.engine.fleet._module import ModuleProgram
 from sk_tune.engine.fleet._optimizers import RowOptimizer
 from sk_tune.engine.fleet._program import Program
 from sk_tune.engine.fleet._records import Recipe, Row
+from sk_tune.engine.fleet._traced import TracedProgram, traced_chain
 from sk_tune.engine.fleet._weights import RowTensors
 from sk_tune.nets import MLP, RNN, SeededDropout
 from sk_tune.training import TrainingState, loss_message
 
-__all__ = ["Active", "Tile", "build_program"]
+__all__ = ["Active", "Tile", "build_program", "is_written_out"]
 
 
 class Active:
@@ -365,8 +366,28 @@ def build_program(rows: Sequence[Row]) -> Program:
     )
     if isinstance(first, MLP):
         return MLPProgram(modules, dropout)  # type: ignore[arg-type]
+    chain = traced_chain(first, rows[0].train.X)
+    if chain is not None:
+        return TracedProgram(modules, dropout, chain)
     padded = isinstance(first, RNN) and _has_padding(rows)
     return ModuleProgram(modules, dropout, padded=padded)
+
+
+def is_written_out(row: Row) -> bool:
+    """Return whether the derivatives of a row's network are written out.
+
+    Parameters
+    ----------
+    row : Row
+        Any.
+
+    Returns
+    -------
+    bool
+        False if it takes vmap and autograd.
+    """
+    is_mlp = isinstance(row.module, MLP)
+    return is_mlp or traced_chain(row.module, row.train.X) is not None
 
 
 def _has_padding(rows: Sequence[Row]) -> bool:

@@ -5,13 +5,14 @@
 Notation: k rows in a batch.
 """
 
+from collections.abc import Sequence
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 from torch.autograd import Function
 
-__all__ = ["TorchDropout", "is_torch_dropout"]
+__all__ = ["TorchDropout", "draw_masks", "is_torch_dropout"]
 
 
 class TorchDropout(nn.Module):
@@ -76,6 +77,33 @@ def is_torch_dropout(layer: nn.Module) -> bool:
     return type(layer) is nn.Dropout and not layer.inplace
 
 
+def draw_masks(
+    masks: Tensor, draws: Sequence[tuple[torch.Generator | None, float]]
+) -> Tensor:
+    """Draw what dropout multiplies by, for each row as torch draws it.
+
+    Parameters
+    ----------
+    masks : Tensor of shape (k, ...)
+        Filled with 0 and 1 / (1 - p).
+    draws : sequence of (Generator or None, float)
+        What each row draws from, and its probability of dropping an element.
+
+    Returns
+    -------
+    Tensor
+        `masks`.
+    """
+    for own, (generator, p) in zip(masks, draws, strict=True):
+        # As torch does: nothing is drawn where nothing, or everything, is dropped.
+        if p in {0.0, 1.0}:
+            own.fill_(1.0 - p)
+        else:
+            own.bernoulli_(1 - p, generator=generator)
+    kept = masks.new_tensor([1 - p or 1.0 for _, p in draws])
+    return masks.div_(kept.view(-1, *(1,) * (masks.ndim - 1)))
+
+
 class _Dropout(Function):
     @staticmethod
     def forward(  # type: ignore[override]
@@ -85,13 +113,7 @@ class _Dropout(Function):
     ) -> tuple[Tensor, Tensor]:
         if not by_row:
             raise RuntimeError("Dropout of something that all networks have in common.")
-        mask = torch.empty_like(x)
-        for own, (generator, p) in zip(mask, draws, strict=True):
-            # As torch does: nothing is drawn where nothing, or everything, is dropped.
-            if p in {0.0, 1.0}:
-                own.fill_(1.0 - p)
-            else:
-                own.bernoulli_(1 - p, generator=generator).div_(1 - p)
+        mask = draw_masks(torch.empty_like(x), draws)
         return x * mask, mask
 
     @staticmethod

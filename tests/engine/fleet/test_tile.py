@@ -15,6 +15,7 @@ from sk_tune.engine.fleet._module import ModuleProgram
 from sk_tune.engine.fleet._optimizers import Settings
 from sk_tune.engine.fleet._records import Recipe, Row
 from sk_tune.engine.fleet._tile import Active, Tile, build_program
+from sk_tune.engine.fleet._traced import TracedProgram
 from sk_tune.nets import MLP, RNN
 from sk_tune.training import StoppingState, TensorSet, TrainingState, row_accuracy
 
@@ -423,11 +424,13 @@ def test_stored_history_is_not_written_to():
     assert history == ({"epoch": 1, "train_loss": 1.0},)
 
 
-def test_perceptrons_have_explicit_derivatives_and_others_vmap():
+def test_chains_have_explicit_derivatives_and_others_vmap():
     """The program is chosen by the module."""
     layers = nn.Sequential(nn.Linear(D, C)).double()
 
     assert isinstance(build_program([_row()]), MLPProgram)
+    assert isinstance(build_program([_row(module=layers)]), TracedProgram)
+    layers.append(nn.Bilinear(C, C, C).double())
     assert isinstance(build_program([_row(module=layers)]), ModuleProgram)
 
 
@@ -466,4 +469,6 @@ def test_missing_values_are_no_padding_where_no_sequence_is():
     X[2, 3:] = torch.nan
     samples = TensorSet(X, torch.zeros(4, dtype=torch.int64))
 
-    assert not build_program([_row(module=layers, train=samples)]).padded
+    program = build_program([_row(module=layers, train=samples)])
+
+    assert not getattr(program, "padded", False)

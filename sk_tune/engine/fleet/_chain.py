@@ -1,0 +1,104 @@
+# SPDX-FileCopyrightText: sk_tune contributors
+# SPDX-License-Identifier: BSD-3-Clause
+"""K networks that are plain chains of layers as one, with derivatives written out.
+
+Autograd would cost a small network as much as its arithmetic, and would allocate every
+intermediate result anew; here each has its memory for the whole training.
+"""
+
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from sk_tune.engine.fleet._dropout import RowDropout
+from sk_tune.engine.fleet._layers import Batch, Layer, run_backward
+from sk_tune.engine.fleet._program import Program, stacked_parts
+
+__all__ = ["ChainProgram"]
+
+# Memory is made anew when a fleet has had this many shapes of batches and layers.
+_MOST_SHAPES = 256
+
+
+class ChainProgram(Program):
+    """K networks of one chain of layers.
+
+    Parameters
+    ----------
+    modules : sequence of Module
+        Of one architecture, dropout probabilities aside.
+    dropout : RowDropout
+        Of the modules' seeded dropout layers.
+    """
+
+    def __init__(self, modules: Sequence[nn.Module], dropout: RowDropout) -> None:
+        super().__init__(*stacked_parts(modules), dropout)
+        self.layers: list[Layer] = []
+        self._store: dict[Any, Tensor] = {}
+        self._batch: Any = None
+
+    def forward(self, X: Tensor, rows: slice, step: int) -> Tensor:
+        """Return the outputs for a batch to train on, and keep what ``backward`` needs."""
+        batch = self._batch = Batch(self.parts(rows), rows, step, {})
+        h = X
+        for layer in self.layers:
+            h = layer.forward(h, batch)
+        return h
+
+    def backward(self, gradient: Tensor) -> list[Tensor]:
+        """Return the derivatives by the parameters at the last batch."""
+        run_backward(self.layers, gradient, self._batch, keep=True)
+        return [self._batch.found[name] for name in self.parameters.tensors]
+
+    def evaluate(self, X: Tensor, rows: slice) -> Tensor:
+        """Return the outputs in evaluation mode."""
+        tensors = self.parts(rows)
+        h = X
+        for layer in self.layers:
+            h = layer.evaluate(h, tensors)
+        return h
+
+    def begin_epoch(
+        self,
+        first_steps: Sequence[int],
+        n_steps: int,
+        generators: Sequence[torch.Generator | None],
+    ) -> None:
+        """Prepare the random numbers of an epoch."""
+        super().begin_epoch(first_steps, n_steps, generators)
+        if len(self._store) > _MOST_SHAPES:
+            self._store.clear()
+
+    def select(self, index: Tensor) -> None:
+        """Keep some rows, in the order given."""
+        super().select(index)
+        self._store.clear()
+
+    def memory(
+        self, name: str, like: Tensor, *shape: int, dtype: torch.dtype | None = None
+    ) -> Tensor:
+        """Return memory of a name and shape, the same at every step.
+
+        Parameters
+        ----------
+        name : str
+            Of what is kept there.
+        like : Tensor
+            For the device, and the dtype if there is none.
+        *shape : int
+            Of the memory.
+        dtype : dtype or None, default=None
+            Of the memory.
+
+        Returns
+        -------
+        Tensor
+            With whatever was left there.
+        """
+        key = (name, shape)
+        found = self._store.get(key)
+        if found is None:
+            found = self._store[key] = like.new_empty(shape, dtype=dtype)
+        return found

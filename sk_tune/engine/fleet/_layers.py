@@ -1,0 +1,497 @@
+# SPDX-FileCopyrightText: sk_tune contributors
+# SPDX-License-Identifier: BSD-3-Clause
+"""Layers of K networks at once, with derivatives written out.
+
+Each result has its memory for the whole training, and is overwritten by the next layer
+where no derivative needs it.
+
+Notation: k rows of the fleet in a batch; B samples, D inputs and H outputs of a layer.  x
+is a layer's input, y its output; dx and dy are the derivatives of the loss by them.
+"""
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Sequence
+from itertools import pairwise
+from typing import Any, NamedTuple
+
+import torch
+from torch import Tensor, nn
+
+__all__ = [
+    "Activation",
+    "Batch",
+    "BatchNorm",
+    "Dropout",
+    "Layer",
+    "LayerNorm",
+    "Linear",
+    "Residual",
+    "chained",
+    "run_backward",
+]
+
+# By overload: to find it anew takes as long as the operation on a small network.
+_threshold_backward: Any = torch.ops.aten.threshold_backward.grad_input
+_tanh_backward: Any = torch.ops.aten.tanh_backward.grad_input
+
+Memory = Callable[..., Tensor]
+Tensors = dict[str, Tensor]
+
+
+class Batch(NamedTuple):
+    """What layers are told of the batch at hand.
+
+    Parameters
+    ----------
+    tensors : dict of str to Tensor of shape (k, ...)
+        Parameters and buffers by name.
+    rows : slice
+        Which rows of the fleet.
+    step : int
+        Number of the step in the epoch.
+    found : dict of str to Tensor of shape (k, ...)
+        Filled with the derivatives by the parameters.
+    """
+
+    tensors: Tensors
+    rows: slice
+    step: int
+    found: Tensors
+
+
+class Layer(ABC):
+    """One layer of all rows, and what its last batch left for the derivatives.
+
+    Attributes
+    ----------
+    in_place : bool
+        Whether the input may be overwritten.
+    reads_output : bool
+        Whether the derivative needs the output, which is then not to be overwritten.
+    """
+
+    in_place = False
+    reads_output = False
+
+    @abstractmethod
+    def forward(self, x: Tensor, batch: Batch) -> Tensor:
+        """Return the output for a batch to train on, and keep what ``backward`` needs.
+
+        Parameters
+        ----------
+        x : Tensor of shape (k, B, D)
+            Input.
+        batch : Batch
+            The rest.
+
+        Returns
+        -------
+        Tensor of shape (k, B, H)
+            Output.
+        """
+
+    @abstractmethod
+    def backward(self, dy: Tensor, batch: Batch, *, keep: bool) -> Tensor:
+        """Return the derivatives by the input at the last batch.
+
+        Parameters
+        ----------
+        dy : Tensor of shape (k, B, H)
+            Derivatives by the output.
+        batch : Batch
+            As ``forward`` got it.
+        keep : bool
+            Whether `dy` is still needed; it may be overwritten if not.
+
+        Returns
+        -------
+        Tensor of shape (k, B, D)
+            Derivatives; anything where nobody asks for them.
+        """
+
+    @abstractmethod
+    def evaluate(self, x: Tensor, tensors: Tensors) -> Tensor:
+        """Return the output in evaluation mode.
+
+        Parameters
+        ----------
+        x : Tensor of shape (k, B, D)
+            Input.
+        tensors : dict of str to Tensor of shape (k, ...)
+            Parameters and buffers by name.
+
+        Returns
+        -------
+        Tensor of shape (k, B, H)
+            Output.
+        """
+
+    def follow(self, previous: "Layer") -> None:
+        """Take note of the layer whose output is the input.
+
+        Parameters
+        ----------
+        previous : Layer
+            The one before.
+        """
+        self.in_place = not previous.reads_output
+
+
+def chained(layers: Sequence[Layer]) -> list[Layer]:
+    """Return layers after telling each which one it follows.
+
+    Parameters
+    ----------
+    layers : sequence of Layer
+        In order.
+
+    Returns
+    -------
+    list of Layer
+        The same.
+    """
+    for previous, layer in pairwise(layers):
+        layer.follow(previous)
+    return list(layers)
+
+
+def run_backward(
+    layers: Sequence[Layer], dy: Tensor, batch: Batch, *, keep: bool
+) -> Tensor:
+    """Return the derivatives by the input of a chain.
+
+    Parameters
+    ----------
+    layers : sequence of Layer
+        In order.
+    dy : Tensor of shape (k, B, H)
+        Derivatives by the output of the last one.
+    batch : Batch
+        As ``forward`` got it.
+    keep : bool
+        Whether `dy` is still needed.
+
+    Returns
+    -------
+    Tensor of shape (k, B, D)
+        Derivatives.
+    """
+    for layer in reversed(layers):
+        dx = layer.backward(dy, batch, keep=keep)
+        keep = keep and dx is dy
+        dy = dx
+    return dy
+
+
+class Linear(Layer):
+    """A linear map.
+
+    Parameters
+    ----------
+    name : str
+        Of the layer in the module.
+    memory : callable
+        ``(name, like, *shape) -> Tensor``.
+    bias : bool, default=True
+        Whether it has one.
+    first : bool, default=False
+        Whether nobody asks for the derivatives by the input.
+    last : bool, default=False
+        Whether it has few outputs.  They then lie in memory with the samples last: the
+        product takes half as long as the other way round, and so do the loss and its
+        derivative.
+    """
+
+    def __init__(
+        self,
+        name: str,
+        memory: Memory,
+        *,
+        bias: bool = True,
+        first: bool = False,
+        last: bool = False,
+    ) -> None:
+        self.weight, self.bias = name + ".weight", name + ".bias" if bias else None
+        self.out, self.dx = name + ".out", name + ".dx"
+        self.memory = memory
+        self.first = first
+        self.last = last
+        self._x = torch.empty(0)
+
+    def forward(self, x: Tensor, batch: Batch) -> Tensor:
+        """Return the output for a batch to train on."""
+        self._x = x
+        return self.evaluate(x, batch.tensors)
+
+    def backward(self, dy: Tensor, batch: Batch, *, keep: bool) -> Tensor:
+        """Return the derivatives by the input at the last batch."""
+        k, n, n_out = dy.shape
+        n_in = self._x.shape[2]
+        weight = self.memory(self.weight, dy, k, n_out, n_in)
+        batch.found[self.weight] = torch.bmm(dy.mT, self._x, out=weight)
+        if self.bias is not None:
+            bias = self.memory(self.bias, dy, k, n_out)
+            batch.found[self.bias] = torch.sum(dy, dim=1, out=bias)
+        if self.first:
+            return dy
+        out = self.memory(self.dx, dy, k, n, n_in)
+        return torch.bmm(dy, batch.tensors[self.weight], out=out)
+
+    def evaluate(self, x: Tensor, tensors: Tensors) -> Tensor:
+        """Return the output in evaluation mode."""
+        weight = tensors[self.weight]
+        bias = None if self.bias is None else tensors[self.bias]
+        if self.last:
+            out = self.memory(self.out, x, x.shape[0], weight.shape[1], x.shape[1])
+            if bias is None:
+                return torch.bmm(weight, x.mT, out=out).mT
+            return torch.baddbmm(bias.unsqueeze(2), weight, x.mT, out=out).mT
+        out = self.memory(self.out, x, *x.shape[:2], weight.shape[1])
+        if bias is None:
+            return torch.bmm(x, weight.mT, out=out)
+        return torch.baddbmm(bias.unsqueeze(1), x, weight.mT, out=out)
+
+
+class Activation(Layer):
+    """An activation of each number, or over the last dimension.
+
+    Parameters
+    ----------
+    module : Module
+        Of no parameters.  The derivatives of ReLU and tanh are written out; others come
+        from autograd.
+    """
+
+    reads_output = True
+
+    def __init__(self, module: nn.Module, name: str, memory: Memory) -> None:
+        self.module = module
+        self.is_relu = isinstance(module, nn.ReLU)
+        self.is_tanh = isinstance(module, nn.Tanh)
+        self.name = name
+        self.memory = memory
+        self._saved: Any = None
+
+    def forward(self, x: Tensor, batch: Batch) -> Tensor:
+        """Return the output for a batch to train on."""
+        if self.is_relu or self.is_tanh:
+            y = self._written_out(x)
+            self._saved = y
+            return y
+        with torch.enable_grad():
+            leaf = x.detach().requires_grad_()
+            out: Tensor = self.module(leaf)
+        self._saved = (leaf, out)
+        return out.detach()
+
+    def backward(self, dy: Tensor, batch: Batch, *, keep: bool) -> Tensor:
+        """Return the derivatives by the input at the last batch."""
+        if self.is_relu or self.is_tanh:
+            out = self.memory(self.name + ".dx", dy, *dy.shape) if keep else dy
+            if self.is_relu:
+                _threshold_backward(dy, self._saved, 0, grad_input=out)
+            else:
+                _tanh_backward(dy, self._saved, grad_input=out)
+            return out
+        leaf, y = self._saved
+        (dx,) = torch.autograd.grad(y, leaf, dy)
+        return dx  # type: ignore[no-any-return]
+
+    def evaluate(self, x: Tensor, tensors: Tensors) -> Tensor:
+        """Return the output in evaluation mode."""
+        if self.is_relu or self.is_tanh:
+            return self._written_out(x)
+        y: Tensor = self.module(x)
+        return y
+
+    def _written_out(self, x: Tensor) -> Tensor:
+        if self.in_place:
+            return x.clamp_min_(0) if self.is_relu else x.tanh_()
+        return x.clamp_min(0) if self.is_relu else x.tanh()
+
+
+class Dropout(Layer):
+    """Multiplication by a mask.
+
+    Parameters
+    ----------
+    mask : callable
+        ``(x, batch) -> Tensor of shape (k, B, D)`` or None, if nothing is dropped.
+    name : str
+        For its memory.
+    memory : callable
+        ``(name, like, *shape) -> Tensor``.
+    """
+
+    def __init__(
+        self, mask: Callable[[Tensor, Batch], Tensor | None], name: str, memory: Memory
+    ) -> None:
+        self.mask = mask
+        self.name = name
+        self.memory = memory
+        self._mask: Tensor | None = None
+
+    def follow(self, previous: Layer) -> None:
+        """Take note of the layer whose output is the input."""
+        # ReLU's derivative is as well read off what dropout left of its output.
+        behind_relu = isinstance(previous, Activation) and previous.is_relu
+        self.in_place = behind_relu or not previous.reads_output
+        # The output may be the input.
+        self.reads_output = previous.reads_output
+
+    def forward(self, x: Tensor, batch: Batch) -> Tensor:
+        """Return the output for a batch to train on."""
+        mask = self._mask = self.mask(x, batch)
+        if mask is None:
+            return x
+        out = x if self.in_place else self.memory(self.name + ".y", x, *x.shape)
+        return torch.mul(x, mask, out=out)
+
+    def backward(self, dy: Tensor, batch: Batch, *, keep: bool) -> Tensor:
+        """Return the derivatives by the input at the last batch."""
+        if self._mask is None:
+            return dy
+        out = self.memory(self.name + ".dx", dy, *dy.shape) if keep else dy
+        return torch.mul(dy, self._mask, out=out)
+
+    def evaluate(self, x: Tensor, tensors: Tensors) -> Tensor:
+        """Return the input."""
+        return x
+
+
+class Residual(Layer):
+    """Layers whose input is added to their output.
+
+    Parameters
+    ----------
+    layers : sequence of Layer
+        Chained.
+    first : bool
+        Whether nobody asks for the derivatives by the input.
+    name : str
+        For its memory.
+    memory : callable
+        ``(name, like, *shape) -> Tensor``.
+    """
+
+    def __init__(
+        self, layers: Sequence[Layer], name: str, memory: Memory, *, first: bool
+    ) -> None:
+        self.layers = layers
+        self.name = name
+        self.memory = memory
+        self.first = first
+
+    def forward(self, x: Tensor, batch: Batch) -> Tensor:
+        """Return the output for a batch to train on."""
+        y = x
+        for layer in self.layers:
+            y = layer.forward(y, batch)
+        return torch.add(x, y, out=self.memory(self.name + ".sum", y, *y.shape))
+
+    def backward(self, dy: Tensor, batch: Batch, *, keep: bool) -> Tensor:
+        """Return the derivatives by the input at the last batch."""
+        dx = run_backward(self.layers, dy, batch, keep=True)
+        return dx if self.first else dx.add_(dy)
+
+    def evaluate(self, x: Tensor, tensors: Tensors) -> Tensor:
+        """Return the output in evaluation mode."""
+        y = x
+        for layer in self.layers:
+            y = layer.evaluate(y, tensors)
+        return x + y
+
+
+class LayerNorm(Layer):
+    """Layer normalisation, over the units of each sample.
+
+    Parameters
+    ----------
+    name : str
+        Of the layer in the module.
+    eps : float
+        Added to the variance.
+    memory : callable
+        ``(name, like, *shape) -> Tensor``.
+    """
+
+    dim = 2
+
+    def __init__(self, name: str, eps: float, memory: Memory) -> None:
+        self.name = name
+        self.eps = eps
+        self.memory = memory
+        self._saved: Any = None
+
+    def forward(self, x: Tensor, batch: Batch) -> Tensor:
+        """Return the output for a batch to train on."""
+        mean = x.mean(dim=self.dim, keepdim=True)
+        z = x.sub_(mean) if self.in_place else x - mean
+        variance = torch.square(z).mean(dim=self.dim, keepdim=True)
+        self._track(mean, variance, x.shape[1], batch.tensors)
+        scale = (variance + self.eps).rsqrt_()
+        z.mul_(scale)
+        self._saved = (z, scale)
+        return self._affine(z, batch.tensors)
+
+    def backward(self, dy: Tensor, batch: Batch, *, keep: bool) -> Tensor:
+        """Return the derivatives by the input at the last batch."""
+        normalized, scale = self._saved
+        product = dy * normalized
+        for part, values in (("weight", product), ("bias", dy)):
+            out = self.memory(f"{self.name}.{part}", dy, dy.shape[0], dy.shape[2])
+            batch.found[f"{self.name}.{part}"] = torch.sum(values, dim=1, out=out)
+        weight = batch.tensors[self.name + ".weight"].unsqueeze(1)
+        dz = dy * weight
+        along = (product.mul_(weight)).mean(dim=self.dim, keepdim=True)
+        dz.sub_(dz.mean(dim=self.dim, keepdim=True))
+        return dz.sub_(normalized * along).mul_(scale)
+
+    def evaluate(self, x: Tensor, tensors: Tensors) -> Tensor:
+        """Return the output in evaluation mode."""
+        z = x - x.mean(dim=2, keepdim=True)
+        scale = torch.square(z).mean(dim=2, keepdim=True).add_(self.eps).rsqrt_()
+        return self._affine(z.mul_(scale), tensors)
+
+    def _affine(self, z: Tensor, tensors: Tensors) -> Tensor:
+        weight, bias = tensors[self.name + ".weight"], tensors[self.name + ".bias"]
+        return torch.addcmul(bias.unsqueeze(1), z, weight.unsqueeze(1))
+
+    def _track(self, mean: Tensor, variance: Tensor, n: int, tensors: Tensors) -> None:
+        """Note the statistics of a batch; layer normalisation keeps none."""
+
+
+class BatchNorm(LayerNorm):
+    """Batch normalisation, over the samples of each row's batch.
+
+    Parameters
+    ----------
+    name : str
+        Of the layer in the module.
+    eps : float
+        Added to the variance.
+    momentum : float
+        Share of a batch in the running statistics.
+    memory : callable
+        ``(name, like, *shape) -> Tensor``.
+    """
+
+    dim = 1
+
+    def __init__(self, name: str, eps: float, momentum: float, memory: Memory) -> None:
+        super().__init__(name, eps, memory)
+        self.momentum = momentum
+
+    def evaluate(self, x: Tensor, tensors: Tensors) -> Tensor:
+        """Return the output in evaluation mode."""
+        mean = tensors[self.name + ".running_mean"].unsqueeze(1)
+        variance = tensors[self.name + ".running_var"].unsqueeze(1)
+        return self._affine((x - mean).mul_((variance + self.eps).rsqrt_()), tensors)
+
+    def _track(self, mean: Tensor, variance: Tensor, n: int, tensors: Tensors) -> None:
+        if n < 2:
+            raise ValueError("Batch normalisation asks for more than one sample.")
+        unbiased = variance.squeeze(1) * (n / (n - 1))
+        tensors[self.name + ".running_mean"].lerp_(mean.squeeze(1), self.momentum)
+        tensors[self.name + ".running_var"].lerp_(unbiased, self.momentum)
+        tensors[self.name + ".num_batches_tracked"].add_(1)

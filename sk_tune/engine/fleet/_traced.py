@@ -1,0 +1,311 @@
+# SPDX-FileCopyrightText: sk_tune contributors
+# SPDX-License-Identifier: BSD-3-Clause
+"""Networks of a user's whose ``forward`` turns out to be a plain chain of layers.
+
+The module is called with a stand-in for the input that notes what is done to it.  A chain
+needs neither autograd nor ``vmap``; any other module is left to those.  ``torch.fx`` would
+do the same, but changes ``nn.Module`` itself while it does, for all threads.
+"""
+
+import copy
+from collections.abc import Callable, Sequence
+from functools import partial
+from typing import Any, NamedTuple
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from sk_tune.engine.fleet._chain import ChainProgram
+from sk_tune.engine.fleet._dropout import RowDropout
+from sk_tune.engine.fleet._layers import (
+    Activation,
+    Batch,
+    BatchNorm,
+    Dropout,
+    Layer,
+    LayerNorm,
+    Linear,
+    chained,
+)
+from sk_tune.engine.fleet._torch_dropout import draw_masks, is_torch_dropout
+from sk_tune.nets import ACTIVATIONS
+
+__all__ = ["Link", "TracedProgram", "traced_chain"]
+
+_ACTIVATIONS = (*ACTIVATIONS.values(), nn.Softplus, nn.ReLU6, nn.Softmax, nn.LogSoftmax)
+_OVER_CLASSES = (nn.Softmax, nn.LogSoftmax)
+# What a forward may call instead of a layer, by the name of a method or the function.
+_FUNCTIONS: dict[Any, Callable[..., nn.Module]] = {
+    torch.relu: nn.ReLU,
+    F.relu: nn.ReLU,
+    "relu": nn.ReLU,
+    torch.tanh: nn.Tanh,
+    "tanh": nn.Tanh,
+    torch.sigmoid: nn.Sigmoid,
+    "sigmoid": nn.Sigmoid,
+    F.softmax: nn.Softmax,
+    torch.softmax: nn.Softmax,
+    "softmax": nn.Softmax,
+    F.log_softmax: nn.LogSoftmax,
+    torch.log_softmax: nn.LogSoftmax,
+    "log_softmax": nn.LogSoftmax,
+    torch.flatten: nn.Flatten,
+    "flatten": nn.Flatten,
+}
+# Arguments that torch's own functions pass on, and that change nothing.
+_WITHOUT_MEANING = {"inplace", "_stacklevel"}
+
+
+class _NumberOfSamples:
+    """Stands for the number of samples, which no decision may depend on."""
+
+    __hash__ = None  # type: ignore[assignment]
+
+    def __eq__(self, other: object) -> bool:
+        raise TypeError("The module asks how many samples there are.")
+
+    def __bool__(self) -> bool:
+        raise TypeError("The module asks how many samples there are.")
+
+
+class Link(NamedTuple):
+    """One layer of a chain.
+
+    Parameters
+    ----------
+    name : str
+        Of the module, for its parameters; empty for a function.
+    module : Module
+        The layer.
+    """
+
+    name: str
+    module: nn.Module
+
+
+def traced_chain(module: nn.Module, X: Tensor) -> list[Link] | None:
+    """Return the layers of a network that is a chain of them.
+
+    Parameters
+    ----------
+    module : Module
+        Any.  It is not changed.
+    X : Tensor of shape (n_samples, ...)
+        What it is trained on.
+
+    Returns
+    -------
+    list of Link or None
+        In order, without those that do nothing; None for a module of another form, with a
+        frozen parameter, or with a parameter that is used twice or not at all.
+    """
+    if not all(p.requires_grad and p.dtype == X.dtype for p in module.parameters()):
+        return None
+    try:
+        # A copy: what the forward does beside the arithmetic stays there.
+        own = copy.deepcopy(module)
+        with torch.no_grad():
+            chains = [_links(own.train(is_training)) for is_training in (True, False)]
+    except Exception:  # noqa: BLE001 - whatever a user's module raises
+        return None
+    trained, evaluated = ([(k.name, repr(k.module)) for k in c] for c in chains)
+    if trained != evaluated or not all(map(_is_known, chains[0])):
+        return None
+    # The copy's own layers are no longer what they were.
+    chain = [
+        Link(name, module.get_submodule(name) if name else layer)
+        for name, layer in chains[0]
+        if not isinstance(layer, nn.Identity)
+    ]
+    used = [f"{k.name}.{n}" for k in chain for n, _ in k.module.named_parameters()]
+    if sorted(used) != sorted(n for n, _ in module.named_parameters()):
+        return None
+    if chain and isinstance(chain[0].module, nn.Flatten):
+        del chain[0]
+    elif X.ndim != 2:
+        return None
+    if any(isinstance(link.module, nn.Flatten) for link in chain):
+        return None
+    return chain or None
+
+
+class _Path:
+    """Stands for what the forward has made of its input so far.
+
+    Parameters
+    ----------
+    links : list of Link
+        All layers called until now, the same list for all.
+    """
+
+    def __init__(self, links: list[Link]) -> None:
+        self.links = links
+        self._n_links = len(links)
+
+    @classmethod
+    def __torch_function__(
+        cls, func: Any, types: Any, args: Any = (), kwargs: Any = None
+    ) -> "_Path":
+        first, *rest = args
+        return first.call(func, *rest, **(kwargs or {}))  # type: ignore[no-any-return]
+
+    def __getattr__(self, name: str) -> Any:
+        if name not in _FUNCTIONS:
+            raise AttributeError(name)
+        return partial(self.call, name)
+
+    def size(self, dim: int) -> _NumberOfSamples:
+        if dim != 0:
+            raise ValueError("The module asks how many units there are.")
+        return _NumberOfSamples()
+
+    def view(self, first: object, units: int) -> "_Path":
+        if not isinstance(first, _NumberOfSamples) or units != -1:
+            raise ValueError("The result has another form than samples by units.")
+        return self.after(Link("", nn.Flatten()))
+
+    reshape = view
+
+    def call(self, function: Any, *args: Any, **options: Any) -> "_Path":
+        """Return what a function makes of the result."""
+        options = {n: v for n, v in options.items() if n not in _WITHOUT_MEANING}
+        if options.pop("dtype", None) is not None:
+            raise ValueError("A function computes in another precision.")
+        return self.after(Link("", _FUNCTIONS[function](*args, **options)))
+
+    def after(self, link: Link) -> "_Path":
+        """Return what a layer makes of the result, which only the last one may be."""
+        self.check()
+        self.links.append(link)
+        return _Path(self.links)
+
+    def check(self) -> None:
+        """Raise if something else was done after this result."""
+        if self._n_links != len(self.links):
+            raise ValueError("A result goes to something else than the next layer.")
+
+
+def _links(module: nn.Module) -> list[Link]:
+    """Return what is done to the input, one after the other; raise if it is no chain."""
+    for name, layer in module.named_modules():
+        if _is_known(Link(name, layer)):
+            layer.forward = partial(_note, Link(name, layer))
+    links: list[Link] = []
+    last = module(_Path(links))
+    if type(last) is not _Path:
+        raise TypeError("The module returns something else than its last result.")
+    last.check()
+    return links
+
+
+def _note(link: Link, path: _Path) -> _Path:
+    return path.after(link)
+
+
+def _is_known(link: Link) -> bool:
+    """Return whether the written-out path does what a layer does."""
+    layer: Any = link.module
+    kind = type(layer)
+    if kind in _OVER_CLASSES:
+        return layer.dim in {-1, 1}
+    if kind in {nn.Linear, nn.ReLU, nn.Identity} or is_torch_dropout(layer):
+        return True
+    if kind is nn.Flatten:
+        return bool(layer.start_dim == 1 and layer.end_dim == -1)
+    if kind is nn.LayerNorm:
+        return len(layer.normalized_shape) == 1 and None not in {layer.weight, layer.bias}
+    if kind is nn.BatchNorm1d:
+        return layer.affine and layer.track_running_stats and layer.momentum is not None
+    return kind in _ACTIVATIONS and not getattr(layer, "inplace", False)
+
+
+class TracedProgram(ChainProgram):
+    """K networks of a user's that are one chain.
+
+    Parameters
+    ----------
+    modules : sequence of Module
+        Of one architecture, dropout probabilities aside.
+    dropout : RowDropout
+        Of no layers.
+    chain : list of Link
+        The layers of the first of the modules.
+    """
+
+    def __init__(
+        self, modules: Sequence[nn.Module], dropout: RowDropout, chain: list[Link]
+    ) -> None:
+        super().__init__(modules, dropout)
+        places = [k.name for k in chain if is_torch_dropout(k.module)]
+        self.probabilities = [
+            [float(module.get_submodule(name).p) for name in places]  # type: ignore[arg-type]
+            for module in modules
+        ]
+        self._generators: Sequence[torch.Generator | None] = ()
+        linear = [i for i, k in enumerate(chain) if isinstance(k.module, nn.Linear)]
+        self._last = linear[-1] if linear else -1
+        n_dropout = 0
+        layers: list[Layer] = []
+        for index, link in enumerate(chain):
+            if is_torch_dropout(link.module):
+                mask = partial(self._mask, n_dropout)
+                layers.append(Dropout(mask, f"{index}", self.memory))
+                n_dropout += 1
+            else:
+                layers.append(self._layer(index, link))
+        self.layers = chained(layers)
+
+    def forward(self, X: Tensor, rows: slice, step: int) -> Tensor:
+        """Return the outputs for a batch to train on, and keep what ``backward`` needs."""
+        return super().forward(X.flatten(2), rows, step)
+
+    def evaluate(self, X: Tensor, rows: slice) -> Tensor:
+        """Return the outputs in evaluation mode."""
+        return super().evaluate(X.flatten(2), rows)
+
+    def begin_epoch(
+        self,
+        first_steps: Sequence[int],
+        n_steps: int,
+        generators: Sequence[torch.Generator | None],
+    ) -> None:
+        """Prepare the random numbers of an epoch."""
+        super().begin_epoch(first_steps, n_steps, generators)
+        self._generators = generators
+
+    def select(self, index: Tensor) -> None:
+        """Keep some rows, in the order given."""
+        super().select(index)
+        self.probabilities = [self.probabilities[i] for i in index.tolist()]
+
+    def extend(self, other: Any) -> None:
+        """Add the rows of another program behind these."""
+        super().extend(other)
+        self.probabilities.extend(other.probabilities)
+
+    def _layer(self, index: int, link: Link) -> Layer:
+        name, module = link
+        if isinstance(module, nn.Linear):
+            return Linear(
+                name,
+                self.memory,
+                bias=module.bias is not None,
+                first=index == 0,
+                last=index == self._last,
+            )
+        if isinstance(module, nn.BatchNorm1d):
+            return BatchNorm(name, module.eps, module.momentum or 0.0, self.memory)
+        if isinstance(module, nn.LayerNorm):
+            return LayerNorm(name, module.eps, self.memory)
+        # Over classes, which here are the last dimension but not the second.
+        over_classes = isinstance(module, _OVER_CLASSES)
+        own = type(module)(dim=-1) if over_classes else module  # type: ignore[call-arg]
+        return Activation(own, f"{index}", self.memory)
+
+    def _mask(self, index: int, x: Tensor, batch: Batch) -> Tensor | None:
+        probabilities = [own[index] for own in self.probabilities[batch.rows]]
+        if not any(probabilities):
+            return None
+        draws = list(zip(self._generators[batch.rows], probabilities, strict=True))
+        return draw_masks(self.memory(f"mask{index}", x, *x.shape), draws)

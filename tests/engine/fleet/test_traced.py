@@ -1,0 +1,324 @@
+"""Chains of layers found in users' modules: the module by itself is the reference."""
+
+import copy
+
+import pytest
+import torch
+from torch import nn
+from torch.nn import functional as F
+
+from sk_tune.engine.fleet._dropout import RowDropout
+from sk_tune.engine.fleet._traced import TracedProgram, traced_chain
+
+SHAPE, B, C = (2, 3), 5, 4
+SEEDS = [0, 5, 2**40]
+
+
+class Plain(nn.Module):
+    """Two layers, functions between them, one dropout layer in two places."""
+
+    def __init__(self, p=0.2):
+        super().__init__()
+        self.first = nn.Linear(6, 7)
+        self.drop = nn.Dropout(p)
+        self.last = nn.Linear(7, C)
+
+    def forward(self, x):
+        h = self.drop(F.relu(self.first(x.view(x.size(0), -1))))
+        return F.softmax(self.last(self.drop(h)).tanh(), dim=1)
+
+
+def _layers(p=0.2):
+    """Every kind of layer, some behind those whose output a derivative needs."""
+    return nn.Sequential(
+        nn.Flatten(),
+        nn.BatchNorm1d(6),
+        nn.Dropout(p),
+        nn.Linear(6, 7, bias=False),
+        nn.Tanh(),
+        nn.LayerNorm(7),
+        nn.ReLU(inplace=True),
+        nn.Dropout(p / 2),
+        nn.Tanh(),
+        nn.Dropout(p),
+        nn.Identity(),
+        nn.Linear(7, 7),
+        nn.GELU(),
+        nn.ReLU(),
+        nn.BatchNorm1d(7),
+        nn.Linear(7, C),
+        nn.Dropout(p),
+        nn.LogSoftmax(dim=-1),
+    )
+
+
+def _ends_in_relu(p=0.2):
+    return nn.Sequential(nn.Flatten(), nn.ReLU(), nn.Dropout(p), nn.Linear(6, C), nn.ReLU())
+
+
+MAKERS = {"functions": Plain, "layers": _layers, "relu": _ends_in_relu}
+makers = pytest.mark.parametrize("make", MAKERS.values(), ids=MAKERS)
+
+
+def _modules(make, probabilities=(0.2, 0.5, 0.0)):
+    modules = []
+    with torch.random.fork_rng():
+        for seed, p in enumerate(probabilities):
+            torch.manual_seed(seed)
+            modules.append(make(p).double())
+            for tensor in modules[-1].state_dict().values():
+                if tensor.is_floating_point():
+                    tensor.add_(0.1 * torch.rand_like(tensor))
+    return modules
+
+
+def _normal(*shape, seed=0):
+    generator = torch.Generator().manual_seed(seed)
+    return torch.randn(*shape, generator=generator, dtype=torch.float64)
+
+
+def _program(modules):
+    chain = traced_chain(modules[0], _normal(B, *SHAPE))
+    empty = [[] for _ in modules]
+    dropout = RowDropout(empty, SEEDS[: len(modules)], torch.float64, torch.device("cpu"))
+    return TracedProgram(modules, dropout, chain)
+
+
+def _begin(program, seeds):
+    generators = [torch.Generator().manual_seed(seed) for seed in seeds]
+    program.begin_epoch([0] * len(seeds), 3, generators)
+
+
+def _assert_steps_are_those_of(program, modules, seeds, n_steps=3):
+    """Compare training steps and an evaluation with each module by itself."""
+    k, lone = len(modules), copy.deepcopy(modules)
+    _begin(program, seeds)
+    batches = [
+        (_normal(k, B, *SHAPE, seed=i), _normal(k, B, C, seed=9 + i))
+        for i in range(n_steps)
+    ]
+    got = []
+    for step, (X, gradient) in enumerate(batches):
+        outputs = program.forward(X.clone(), slice(0, k), step).clone()
+        found = [g.clone() for g in program.backward(gradient.clone())]
+        got.append((outputs, found))
+    X = _normal(k, 9, *SHAPE, seed=50)
+    evaluated = program.evaluate(X.clone(), slice(0, k)).clone()
+    for row, (module, seed) in enumerate(zip(lone, seeds, strict=True)):
+        with torch.random.fork_rng():
+            torch.default_generator.manual_seed(seed)
+            for (inputs, gradient), (outputs, found) in zip(batches, got, strict=True):
+                expected = module.train()(inputs[row].clone())
+                own = torch.autograd.grad(
+                    expected, list(module.parameters()), gradient[row]
+                )
+                _close(outputs[row], expected.detach())
+                for one, other in zip(found, own, strict=True):
+                    _close(one[row], other)
+        with torch.no_grad():
+            _close(evaluated[row], module.eval()(X[row].clone()))
+        for name, buffer in module.named_buffers():
+            _close(program.buffers.tensors[name][row], buffer)
+
+
+def _close(got, expected):
+    torch.testing.assert_close(got, expected, rtol=1e-12, atol=1e-12)
+
+
+@makers
+def test_rows_are_the_modules(make):
+    """Outputs, derivatives, dropout and statistics are those of each module alone."""
+    modules = _modules(make)
+
+    _assert_steps_are_those_of(_program(modules), modules, SEEDS)
+
+
+@makers
+def test_rows_keep_their_dropout_when_they_move(make):
+    """Probabilities go with their rows through ``extend`` and ``select``."""
+    modules = _modules(make)
+    program = _program(modules[:2])
+    program.extend(_program(modules[2:]))
+    program.select(torch.tensor([2, 0]))
+
+    _assert_steps_are_those_of(program, [modules[2], modules[0]], [SEEDS[2], SEEDS[0]])
+
+
+@makers
+def test_names_are_those_of_the_module(make):
+    """Parameters and buffers come back under the names of the state dict."""
+    program = _program(_modules(make))
+
+    names = [*program.parameters.tensors, *program.buffers.tensors]
+    assert sorted(names) == sorted(make().state_dict())
+
+
+@makers
+def test_the_module_stays_as_it_is(make):
+    """Looking for the chain changes neither weights nor layers nor generators."""
+    module = _modules(make)[0].train()
+    before, generator = copy.deepcopy(module.state_dict()), torch.get_rng_state()
+
+    chain = traced_chain(module, _normal(B, *SHAPE))
+
+    assert module.training
+    assert not any("forward" in vars(layer) for layer in module.modules())
+    layers = dict(module.named_modules())
+    assert all(link.module is layers[link.name] for link in chain if link.name)
+    assert torch.equal(torch.get_rng_state(), generator)
+    for name, tensor in module.state_dict().items():
+        assert torch.equal(tensor, before[name])
+
+
+class Residual(Plain):
+    """A result goes two ways."""
+
+    def forward(self, x):
+        h = self.first(x.flatten(1))
+        return self.last(h + self.drop(h))
+
+
+class Twice(Plain):
+    """A result is computed that nobody uses, but dropout has drawn for it."""
+
+    def forward(self, x):
+        h = self.first(x.flatten(1))
+        self.drop(h)
+        return self.last(h)
+
+
+class Earlier(Plain):
+    """Not the last result is returned."""
+
+    def forward(self, x):
+        h = self.last(self.first(x.flatten(1)))
+        self.drop(h)
+        return h
+
+
+class Reused(Plain):
+    """A layer with weights in two places."""
+
+    def __init__(self):
+        super().__init__()
+        self.first = self.last = nn.Linear(6, 6)
+
+    def forward(self, x):
+        return self.last(self.first(x.flatten(1)))
+
+
+class Mode(Plain):
+    """Another chain in training than in evaluation."""
+
+    def forward(self, x):
+        h = self.first(x.flatten(1))
+        return self.last(torch.relu(h) if self.training else torch.tanh(h))
+
+
+class Noise(Plain):
+    """Random numbers beside those of dropout."""
+
+    def forward(self, x):
+        return self.last(self.first(x.flatten(1) + torch.rand(6)))
+
+
+class Branch(Plain):
+    """A decision by the data."""
+
+    def forward(self, x):
+        h = self.first(x.flatten(1))
+        return self.last(h if h.sum() > 0 else -h)
+
+
+class Count(Plain):
+    """A decision by the number of samples."""
+
+    def forward(self, x):
+        h = self.first(x.flatten(1))
+        return self.last(torch.relu(h) if x.size(0) == 1 else h)
+
+
+class Functional(Plain):
+    """Dropout as a function, whose numbers have no layer."""
+
+    def forward(self, x):
+        return self.last(F.dropout(self.first(x.flatten(1)), 0.5, self.training))
+
+
+class Unused(Plain):
+    """A parameter that takes no part."""
+
+    def __init__(self):
+        super().__init__()
+        self.spare = nn.Linear(2, 2)
+
+
+class Several(Plain):
+    """Two outputs."""
+
+    def forward(self, x):
+        h = self.last(self.first(x.flatten(1)))
+        return h, h
+
+
+class Own(nn.Linear):
+    """A layer of the user's that looks like torch's."""
+
+    def forward(self, x):
+        return 2 * super().forward(x)
+
+
+def _frozen():
+    module = Plain()
+    module.first.bias.requires_grad_(False)
+    return module
+
+
+OTHERS = {
+    **{
+        kind.__name__: kind
+        for kind in (
+            Residual,
+            Twice,
+            Earlier,
+            Reused,
+            Mode,
+            Noise,
+            Branch,
+            Count,
+            Functional,
+            Unused,
+            Several,
+        )
+    },
+    "frozen": _frozen,
+    "own layer": lambda: nn.Sequential(nn.Flatten(), Own(6, C)),
+    "convolution": lambda: nn.Sequential(nn.Conv1d(2, 4, 3), nn.Flatten()),
+    "samples as classes": lambda: nn.Sequential(
+        nn.Flatten(), nn.Linear(6, C), nn.Softmax(dim=0)
+    ),
+    "cumulative mean": lambda: nn.Sequential(
+        nn.Flatten(), nn.BatchNorm1d(6, momentum=None), nn.Linear(6, C)
+    ),
+    "no scale": lambda: nn.Sequential(
+        nn.Flatten(), nn.LayerNorm(6, elementwise_affine=False), nn.Linear(6, C)
+    ),
+    "random slope": lambda: nn.Sequential(nn.Flatten(), nn.Linear(6, C), nn.RReLU()),
+    "learnt slope": lambda: nn.Sequential(nn.Flatten(), nn.Linear(6, C), nn.PReLU()),
+    "not flattened": lambda: nn.Sequential(nn.Linear(3, C)),
+    "flattened late": lambda: nn.Sequential(nn.Linear(3, C), nn.Flatten()),
+    "single layer": lambda: nn.Linear(3, C),
+    "nothing": nn.Flatten,
+}
+
+
+@pytest.mark.parametrize("make", OTHERS.values(), ids=OTHERS)
+def test_other_modules_are_no_chains(make):
+    """They are left to vmap."""
+    assert traced_chain(make().double(), _normal(B, *SHAPE)) is None
+
+
+def test_modules_of_another_precision_are_no_chains():
+    """Torch may promote what the written-out path would not."""
+    assert traced_chain(Plain(), _normal(B, *SHAPE)) is None
+    assert traced_chain(Plain().double(), _normal(B, *SHAPE)) is not None
