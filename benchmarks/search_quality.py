@@ -20,9 +20,10 @@ ends without the target starts anew with another seed, as Hyperband does in its 
 most twice and while a pass fits into the epochs of random search; after that the target
 counts as not reached.  Optuna goes on with its study until it has spent these epochs.
 
-Seconds are without the refit and without the start of workers; sides in turn.  With
---untimed, beside other work, only epochs and scores are taken.  Results are added to
---results, a line for each case, seed and side, and replace what is there.
+Seconds are without the refit and without the start of workers; sides in turn.  Of a run
+with --untimed, or beside which others took a fifth of the processors, only epochs and
+scores are reported.  Results are added to --results, a line for each case, seed and side,
+and replace what is there.
 
 How the other sides are run: scikit-learn's searches over a pipeline with a plain skorch
 net.  Optuna, whose trials are a loop of its user's, in two processes that share a study in
@@ -98,6 +99,8 @@ SKORCH_NAMES = {
     "weight_decay": "net__optimizer__weight_decay",
     "width": "net__module__width",
 }
+# Of the processors, what others may take of them while seconds are measured.
+QUIET = 0.2
 HERE = Path(__file__).parent
 
 
@@ -654,7 +657,8 @@ class Results:
 
     def timed(self, case, side):
         """Return those that had the machine to themselves."""
-        return {seed: r for seed, r in self.of(case, side).items() if r.get("timed", True)}
+        found = self.of(case, side)
+        return {s: r for s, r in found.items() if r["timed"] and r["others"] < QUIET}
 
     def targets(self, case):
         """Return the target of each seed."""
