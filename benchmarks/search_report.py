@@ -1,0 +1,295 @@
+# SPDX-FileCopyrightText: sk_tune contributors
+# SPDX-License-Identifier: BSD-3-Clause
+"""Tables and the figure of search_quality.py."""
+
+import math
+import statistics
+
+import numpy as np
+from search_quality import CASES, FACTOR, SIDES, cost_to, first_at
+
+WANTED = {"epochs": 3, "seconds": 10, "optuna": 5}
+# Candidates of the smaller random search that is reported beside.
+FEW = FACTOR**3
+# A difference in score that hardly anyone would pay for.
+NEARLY = 0.002
+DPI = 110
+
+
+def print_report(results, cases):
+    for case in cases:
+        if results.of(case, "random"):
+            print_case(results, case)
+    print_verdicts(results, [c for c in cases if results.of(c, "hyperband")])
+
+
+def print_case(results, case):
+    targets = results.targets(case)
+    middle = statistics.median(targets.values())
+    print(f"\n### {CASES[case].title}\n")
+    print(
+        f"Targets of {len(targets)} seeds: median {CASES[case].score_name} {middle:.4f} "
+        f"({min(targets.values()):.4f} to {max(targets.values()):.4f}).\n"
+    )
+    print_costs(results, case, targets)
+    print_ends(results, case)
+    print_few(results, case)
+
+
+def print_costs(results, case, targets):
+    """Print what the target costs each side."""
+    random, optuna = (results.timed(case, side) for side in ("skorch random", "optuna"))
+    print_row([
+        "to the target",
+        "reached, of seeds",
+        "epochs",
+        "times fewer than random search",
+        "seconds, of seeds",
+        "times fewer than RandomizedSearchCV",
+        "times fewer than Optuna",
+    ])
+    print("|---|" + "---:|" * 6)
+    for side, records, timed in measured(results, case):
+        costs = [cost_to(r, targets[seed]) for seed, r in records.items()]
+        seconds = [cost_to(r, targets[seed]) for seed, r in timed.items()]
+        print_row([
+            SIDES[side][1],
+            f"{sum(cost is not None for cost in costs)} of {len(costs)}",
+            spread([cost[1] if cost else math.inf for cost in costs], 0),
+            spread(epoch_ratios(records, targets), 1),
+            spread([cost[0] if cost else math.inf for cost in seconds], 1, count=True),
+            spread(ratios(timed, random, targets), 1, count=True),
+            spread(ratios(timed, optuna, targets), 1, count=True),
+        ])
+
+
+def print_ends(results, case):
+    """Print what one search takes and gives."""
+    print()
+    print_row(["one search", "seeds", "seconds", "epochs", "score in CV", "on test rows"])
+    print("|---|" + "---:|" * 5)
+    for side, records, timed in measured(results, case):
+        seconds = [r["seconds"] for r in timed.values()]
+        print_row([
+            SIDES[side][1],
+            str(len(records)),
+            f"{statistics.median(seconds):.1f}" if seconds else "",
+            f"{statistics.median(r['epochs'] for r in records.values()):,.0f}",
+            mean_and_deviation(records, "final"),
+            mean_and_deviation(records, "test"),
+        ])
+
+
+def print_row(cells):
+    print(f"| {' | '.join(cells)} |")
+
+
+def measured(results, case):
+    """Return sides that have records, with these and those of them that were timed."""
+    found = [(s, results.of(case, s), results.timed(case, s)) for s in SIDES]
+    return [own for own in found if own[1]]
+
+
+def print_few(results, case):
+    """Print how the sides stand against a random search of fewer candidates."""
+    random = results.timed(case, "skorch random")
+    if not random:
+        return
+    halves, few, nearly = [], {}, {}
+    for seed, record in random.items():
+        halves.append(record["curve"][-1][1] / record["epochs"])
+        nearly[seed] = record["final"] - NEARLY, record["seconds"], record["epochs"]
+        n_candidates = full_candidates(record)
+        if n_candidates <= FEW:
+            continue
+        epochs = record["epochs"] * FEW // n_candidates
+        best = max(score for _, spent, score in record["curve"] if spent <= epochs)
+        few[seed] = best, record["seconds"] * FEW / n_candidates, epochs
+    print(
+        f"\nRandom search had its best candidate after {statistics.median(halves):.0%} of "
+        f"its epochs (median of {len(halves)} seeds), which is known at its end."
+    )
+    for text, own in (
+        (f"Against its first {FEW} candidates", few),
+        (f"To within {NEARLY} of the target", nearly),
+    ):
+        for side in ("hyperband", "bohb") if own else ():
+            seconds, epochs = gains(own, results.timed(case, side))
+            print(
+                f"{text}, {SIDES[side][1]}: {spread(seconds, 1, count=True)} times fewer "
+                f"seconds, {spread(epochs, 1)} times fewer epochs."
+            )
+
+
+def gains(goals, records):
+    """Return how many times as much random search paid, in seconds and in epochs."""
+    pairs = []
+    for seed in sorted(goals.keys() & records.keys()):
+        target, *paid = goals[seed]
+        cost = first_at(records[seed], target)
+        pairs.append([p / c for p, c in zip(paid, cost, strict=True)] if cost else (0, 0))
+    return [[pair[which] for pair in pairs] for which in (0, 1)]
+
+
+def full_candidates(record):
+    # The first point is the first candidate's.
+    return record["epochs"] // record["curve"][0][1]
+
+
+def ratios(records, peers, targets):
+    """Return, for each seed of both, how many times as many seconds the peer took."""
+    found = []
+    for seed in sorted(records.keys() & peers.keys()):
+        own, peer = (cost_to(r[seed], targets[seed]) for r in (records, peers))
+        # A peer that did not get there pays at least what it spent.
+        theirs = (peer or peers[seed]["spent"])[0]
+        found.append(theirs / own[0] if own else 0.0)
+    return found
+
+
+def epoch_ratios(records, targets):
+    """Return how many times as many epochs random search takes, for each seed."""
+    costs = {seed: cost_to(r, targets[seed]) for seed, r in records.items()}
+    return [
+        records[seed]["budget"] / cost[1] if cost else 0.0 for seed, cost in costs.items()
+    ]
+
+
+def spread(values, digits, *, count=False):
+    """Return the median, and the quartiles or, of few, the extremes."""
+    if not values:
+        return ""
+    low, middle, high = (number(value, digits) for value in quartiles(values))
+    return f"{middle} ({low} to {high}{f'; {len(values)}' if count else ''})"
+
+
+def quartiles(values):
+    ranked = sorted(values)
+    if len(ranked) < 5:
+        return ranked[0], statistics.median(ranked), ranked[-1]
+    n = len(ranked) - 1
+    return ranked[n // 4], statistics.median(ranked), ranked[n - n // 4]
+
+
+def number(value, digits):
+    return "not" if math.isinf(value) else f"{value:,.{digits}f}"
+
+
+def mean_and_deviation(records, name):
+    values = [r[name] for r in records.values()]
+    deviation = statistics.stdev(values) if len(values) > 1 else 0.0
+    return f"{statistics.mean(values):.4f} ± {deviation:.4f}"
+
+
+def print_verdicts(results, cases):
+    print("\n### Wanted of the searches\n")
+    for case in cases:
+        targets = results.targets(case)
+        records, timed = results.of(case, "hyperband"), results.timed(case, "hyperband")
+        random, optuna = (results.timed(case, side) for side in ("skorch random", "optuna"))
+        verdicts = [
+            verdict("epochs", epoch_ratios(records, targets), "epochs than random search"),
+            verdict(
+                "seconds",
+                ratios(timed, random, targets),
+                "seconds than RandomizedSearchCV over skorch",
+            ),
+            verdict("optuna", ratios(timed, optuna, targets), "seconds than Optuna"),
+            bohb_verdict(records, results.of(case, "bohb")),
+        ]
+        print(f"- {CASES[case].title}: {'; '.join(verdicts)}")
+
+
+def verdict(name, values, text):
+    if not values:
+        return f"fewer {text}: not measured"
+    middle = statistics.median(values)
+    met = "met" if middle >= WANTED[name] else "MISSED"
+    return f"Hyperband {middle:.1f} times fewer {text} (wanted {WANTED[name]}, {met})"
+
+
+def bohb_verdict(hyperband, bohb):
+    seeds = sorted(hyperband.keys() & bohb.keys())
+    if len(seeds) < 2:
+        return "BOHB: not measured"
+    texts, is_worse = [], False
+    for name in ("final", "test"):
+        gains = [bohb[seed][name] - hyperband[seed][name] for seed in seeds]
+        error = statistics.stdev(gains) / math.sqrt(len(gains))
+        mean = statistics.mean(gains)
+        is_worse |= name == "final" and mean < -2 * error
+        where = "in CV" if name == "final" else "on test rows"
+        texts.append(f"{mean:+.4f} ± {error:.4f} {where}")
+    return (
+        f"BOHB less Hyperband at the end of one search {', '.join(texts)} "
+        f"(wanted not worse by two standard errors, {'MISSED' if is_worse else 'met'})"
+    )
+
+
+def draw(results, cases, path):
+    import matplotlib as mpl
+
+    mpl.use("Agg")
+    import matplotlib.pyplot as plt
+
+    cases = [case for case in cases if results.of(case, "random")]
+    figure, axes = plt.subplots(
+        2, len(cases), figsize=(3.6 * len(cases) + 0.4, 7.6), squeeze=False
+    )
+    for column, case in enumerate(cases):
+        for which in (0, 1):
+            draw_panel(axes[which, column], results, case, which)
+        axes[0, column].set_title(CASES[case].title)
+    for which, text in enumerate(("seconds", "epochs of all candidates and folds")):
+        axes[which, 0].set_ylabel("best score so far\nless random search's at its end")
+        for axis in axes[which]:
+            axis.set_xlabel(text)
+    handles, labels = axes[0, 0].get_legend_handles_labels()
+    figure.legend(handles, labels, loc="lower center", ncols=4, frameon=False)
+    figure.tight_layout(rect=(0, 0.075, 1, 1))
+    figure.savefig(path, dpi=DPI)
+
+
+def draw_panel(axis, results, case, which):
+    from matplotlib.ticker import LogLocator, NullFormatter
+
+    targets = results.targets(case)
+    lowest = []
+    for side, (is_peer, label, colour, line, _) in SIDES.items():
+        records = (results.of if which else results.timed)(case, side)
+        if not records:
+            continue
+        most = max(max(r["spent"][which], r["curve"][-1][which]) for r in records.values())
+        first = min(r["curve"][0][which] for r in records.values())
+        grid = np.geomspace(0.98 * first, most, 400)
+        curves = [
+            steps(r["curve"], which, grid) - targets[seed] for seed, r in records.items()
+        ]
+        low, middle, high = np.array([quartiles(list(c)) for c in np.array(curves).T]).T
+        shown = np.isfinite(middle)
+        width = 1.6 if is_peer else 2.0
+        axis.plot(grid[shown], middle[shown], line, color=colour, label=label, lw=width)
+        # Where a search first has a candidate with all epochs.
+        axis.plot(grid[shown][:1], middle[shown][:1], "o", color=colour, ms=4)
+        banded = shown & np.isfinite(low)
+        axis.fill_between(
+            grid[banded], low[banded], high[banded], color=colour, alpha=0.13, lw=0
+        )
+        lowest.append(middle[shown][0])
+    axis.axhline(0, color="#555555", lw=0.8)
+    axis.set_xscale("log")
+    axis.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+    axis.xaxis.set_major_formatter(lambda value, _: f"{value:g}")
+    axis.xaxis.set_minor_formatter(NullFormatter())
+    # What lies far below says only that a search has just begun.
+    bottom = max(min(lowest), -4 * statistics.median(-min(0.0, v) for v in lowest) - 1e-3)
+    top = axis.get_ylim()[1]
+    axis.set_ylim(bottom, min(top, -bottom))
+    axis.grid(alpha=0.25)
+
+
+def steps(curve, which, grid):
+    """Return the best score at each point of a grid; minus infinity before the first."""
+    spent = [point[which] for point in curve]
+    scores = np.array([-math.inf, *(point[2] for point in curve)])
+    return scores[np.searchsorted(spent, grid, side="right")]
