@@ -38,7 +38,7 @@ def is_small(state: TrainingState, X: Any) -> bool:
     weights = state.weights.values()
     if np.ndim(X) != 2 or any(w.ndim > 2 for w in weights):
         return False
-    return np.shape(X)[0] * sum(w.size for w in weights) <= _SMALL
+    return bool(np.shape(X)[0] * sum(w.size for w in weights) <= _SMALL)
 
 
 @contextmanager
