@@ -179,7 +179,7 @@ class TPESampler:
 
     def _finished(self, row: Array, value: float) -> Any:
         """Return a trial that was evaluated elsewhere."""
-        active = np.flatnonzero(self.space.active(row[None])[0])
+        active = np.flatnonzero(self.space.active(row[None])[0]).tolist()
         params: dict[str, Any] = {}
         for j in active:
             is_category = self.space.columns[j].dimension.n_categories > 0

@@ -223,7 +223,7 @@ class _ScoresByCalls:
             warnings.simplefilter("ignore")
             for (counts,) in _draws(rng, n_bootstraps, len(self._y), 1):
                 drawn = np.repeat(np.arange(len(self._y)), counts.astype(np.intp))
-                inside = np.array([self._score(c, drawn) for c in candidates])
+                inside = np.array([self._score(int(c), drawn) for c in candidates])
                 if np.isnan(inside).all():
                     continue
                 best = candidates[np.nanargmax(inside)]
