@@ -6,7 +6,7 @@ import math
 import statistics
 
 import numpy as np
-from search_quality import CASES, FACTOR, SIDES, cost_to, first_at
+from search_quality import CASES, FACTOR, QUIET, SIDES, cost_to, first_at
 
 WANTED = {"epochs": 3, "seconds": 10, "optuna": 5}
 # Candidates of the smaller random search that is reported beside.
@@ -91,44 +91,60 @@ def measured(results, case):
 
 
 def print_few(results, case):
-    """Print how the sides stand against a random search of fewer candidates."""
+    """Print how the sides stand against easier targets, and in what they found."""
     random = results.timed(case, "skorch random")
-    if not random:
-        return
-    halves, few, nearly = [], {}, {}
-    for seed, record in random.items():
-        halves.append(record["curve"][-1][1] / record["epochs"])
-        nearly[seed] = record["final"] - NEARLY, record["seconds"], record["epochs"]
-        n_candidates = full_candidates(record)
-        if n_candidates <= FEW:
-            continue
-        epochs = record["epochs"] * FEW // n_candidates
-        best = max(score for _, spent, score in record["curve"] if spent <= epochs)
-        few[seed] = best, record["seconds"] * FEW / n_candidates, epochs
-    print(
-        f"\nRandom search had its best candidate after {statistics.median(halves):.0%} of "
-        f"its epochs (median of {len(halves)} seeds), which is known at its end."
-    )
-    for text, own in (
-        (f"Against its first {FEW} candidates", few),
-        (f"To within {NEARLY} of the target", nearly),
-    ):
-        for side in ("hyperband", "bohb") if own else ():
-            seconds, epochs = gains(own, results.timed(case, side))
-            print(
-                f"{text}, {SIDES[side][1]}: {spread(seconds, 1, count=True)} times fewer "
-                f"seconds, {spread(epochs, 1)} times fewer epochs."
-            )
+    few, nearly = {}, {}
+    for seed, target in results.targets(case).items():
+        record = results.of(case, "random")[seed]
+        paid = random[seed]["seconds"] if seed in random else math.nan
+        nearly[seed] = target - NEARLY, paid, record["budget"]
+        if seed in random and full_candidates(random[seed]) > FEW:
+            share = FEW / full_candidates(random[seed])
+            epochs = round(record["budget"] * share)
+            points = random[seed]["curve"]
+            best = max(score for _, spent, score in points if spent <= epochs)
+            few[seed] = best, paid * share, epochs
+    if random:
+        shares = [r["curve"][-1][1] / r["epochs"] for r in random.values()]
+        print(
+            "\nRandomizedSearchCV had its best candidate after "
+            f"{statistics.median(shares):.0%} of its epochs (median of {len(shares)} "
+            "seeds), which is known at its end.\n"
+        )
+    for side in ("hyperband", "bohb"):
+        timed = results.timed(case, side)
+        cells = [
+            f"against random search's first {FEW} candidates {gains(few, timed)}",
+            f"to within {NEARLY} of the target {gains(nearly, results.of(case, side))}",
+        ]
+        test = difference(results.of(case, side), results.of(case, "random"), "test")
+        print(
+            f"- {SIDES[side][1]}: {'; '.join(cells)}; score on test rows less that of "
+            f"sk_tune's random search {test[0]:+.4f} ± {test[1]:.4f}."
+        )
 
 
 def gains(goals, records):
-    """Return how many times as much random search paid, in seconds and in epochs."""
-    pairs = []
+    """Return how many times as many seconds and epochs random search paid."""
+    seconds, epochs = [], []
     for seed in sorted(goals.keys() & records.keys()):
-        target, *paid = goals[seed]
+        target, seconds_paid, epochs_paid = goals[seed]
         cost = first_at(records[seed], target)
-        pairs.append([p / c for p, c in zip(paid, cost, strict=True)] if cost else (0, 0))
-    return [[pair[which] for pair in pairs] for which in (0, 1)]
+        epochs.append(epochs_paid / cost[1] if cost else 0.0)
+        if seconds_paid == seconds_paid and records[seed]["others"] < QUIET:
+            seconds.append(seconds_paid / cost[0] if cost else 0.0)
+    return (
+        f"{spread(epochs, 1, count=True) or 'not measured:'} times fewer epochs, "
+        f"{spread(seconds, 1, count=True) or 'not measured:'} times fewer seconds"
+    )
+
+
+def difference(records, others, name):
+    """Return the mean of what records have more than others, and its standard error."""
+    seeds = sorted(records.keys() & others.keys())
+    more = [records[seed][name] - others[seed][name] for seed in seeds]
+    error = statistics.stdev(more) / math.sqrt(len(more)) if len(more) > 1 else math.nan
+    return statistics.mean(more), error
 
 
 def full_candidates(record):
@@ -160,7 +176,10 @@ def spread(values, digits, *, count=False):
     if not values:
         return ""
     low, middle, high = (number(value, digits) for value in quartiles(values))
-    return f"{middle} ({low} to {high}{f'; {len(values)}' if count else ''})"
+    number_of = f"; {len(values)}" if count else ""
+    if low == high:
+        return f"{middle}{f' ({len(values)})' if count else ''}"
+    return f"{middle} ({low} to {high}{number_of})"
 
 
 def quartiles(values):
@@ -213,12 +232,9 @@ def bohb_verdict(hyperband, bohb):
     if len(seeds) < 2:
         return "BOHB: not measured"
     texts, is_worse = [], False
-    for name in ("final", "test"):
-        gains = [bohb[seed][name] - hyperband[seed][name] for seed in seeds]
-        error = statistics.stdev(gains) / math.sqrt(len(gains))
-        mean = statistics.mean(gains)
+    for name, where in (("final", "in CV"), ("test", "on test rows")):
+        mean, error = difference(bohb, hyperband, name)
         is_worse |= name == "final" and mean < -2 * error
-        where = "in CV" if name == "final" else "on test rows"
         texts.append(f"{mean:+.4f} ± {error:.4f} {where}")
     return (
         f"BOHB less Hyperband at the end of one search {', '.join(texts)} "
