@@ -260,8 +260,14 @@ def draw(results, cases, path):
         axes[which, 0].set_ylabel("best score so far\nless random search's at its end")
         for axis in axes[which]:
             axis.set_xlabel(text)
-    handles, labels = axes[0, 0].get_legend_handles_labels()
-    figure.legend(handles, labels, loc="lower center", ncols=4, frameon=False)
+    # A panel lacks sides that were not timed on its data.
+    handles = {}
+    for axis in axes.flat:
+        for handle, label in zip(*axis.get_legend_handles_labels(), strict=True):
+            handles.setdefault(label, handle)
+    figure.legend(
+        handles.values(), handles.keys(), loc="lower center", ncols=4, frameon=False
+    )
     figure.tight_layout(rect=(0, 0.075, 1, 1))
     figure.savefig(path, dpi=DPI)
 
