@@ -10,10 +10,9 @@ import numpy as np
 from sk_tune.exceptions import SearchError
 from sk_tune.sampler import RandomSampler
 from sk_tune.search import RandomizedSearchCV
+from sk_tune.space import Candidate
 
 __all__ = ["TableSearchCV", "n_failed"]
-
-Candidate = dict[str, Any]
 
 # Candidates evaluated together: enough to keep the workers busy to the end of a batch, and
 # few enough that news comes every few seconds.

@@ -46,6 +46,7 @@ from sk_tune.search._outcome import out_of_fold_predictions
 from sk_tune.search._plan import PlannedRound, SearchPlan
 from sk_tune.search._probe import probe
 from sk_tune.search._progress_line import ProgressLine
+from sk_tune.search._resource import is_epochs
 from sk_tune.search._rounds import Rounds
 from sk_tune.search._session import SearchSession
 from sk_tune.search._work import SearchOptions, candidate_fingerprint
@@ -320,11 +321,15 @@ class BaseSearch(BaseSearchCV):  # type: ignore[misc]
         """Evaluate the candidates of the strategy; scikit-learn's if not overridden."""
         super()._run_search(rounds.evaluate, callback_ctx=callback_ctx)  # type: ignore[misc]
 
+    def _resource_parameter(self) -> str | None:
+        """Return the name of what rungs grant more of; None for a search without rungs."""
+        return getattr(self, "resource_", getattr(self, "resource", None))
+
     def _options(self) -> SearchOptions:
-        resource = getattr(self, "resource_", getattr(self, "resource", None))
-        is_epochs = (
+        resource = self._resource_parameter()
+        of_epochs = (
             resource is not None
-            and resource.split("__")[-1] == "max_epochs"
+            and is_epochs(resource)
             and network_of(self.estimator) is not None
         )
         return SearchOptions(
@@ -338,8 +343,8 @@ class BaseSearch(BaseSearchCV):  # type: ignore[misc]
             prefers_loss=not isinstance(self.scoring, str | None)
             or self.scoring not in _SCORED_BY_CURVE,
             n_models_kept=_N_KEPT.get(self.keep_models, self.keep_models),
-            resource=resource if is_epochs else None,
-            max_resources=self.max_resources_ if is_epochs else 0,
+            resource=resource if of_epochs else None,
+            max_resources=self.max_resources_ if of_epochs else 0,
             progress=self._progress(),
         )
 
@@ -470,7 +475,7 @@ class BaseSearch(BaseSearchCV):  # type: ignore[misc]
 
     def _last_rows(self) -> list[int]:
         """Return the row of ``cv_results_`` with the most resources of each candidate."""
-        resource = getattr(self, "resource_", getattr(self, "resource", None))
+        resource = self._resource_parameter()
         last = {
             candidate_fingerprint(params, without=resource): row
             for row, params in enumerate(self.cv_results_["params"])

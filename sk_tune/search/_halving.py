@@ -12,13 +12,20 @@ from sklearn import model_selection
 from sklearn.experimental import enable_halving_search_cv  # noqa: F401
 from sklearn.model_selection import ParameterGrid
 
-from sk_tune._compat import SubsampledSplits, top_k
+from sk_tune._compat import top_k
 from sk_tune.estimators import with_inherited_docs
 from sk_tune.sampler import RandomSampler
 from sk_tune.schedule import HalvingPlan, Rung, halving_plan, n_promoted
 from sk_tune.search._base import BaseSearch
 from sk_tune.search._plan import PlannedRound, planned_rounds
-from sk_tune.search._rounds import Candidate, Rounds
+from sk_tune.search._resource import (
+    is_epochs,
+    refuse_searched,
+    smallest_samples,
+    subsampled,
+)
+from sk_tune.search._rounds import Rounds
+from sk_tune.space import Candidate
 
 __all__ = ["HalvingGridSearchCV", "HalvingRandomSearchCV"]
 
@@ -28,11 +35,7 @@ class _Halving(BaseSearch):
 
     def _propose(self, rounds: Rounds, callback_ctx: Any) -> None:
         candidates = list(self._generate_candidate_params())
-        if self.resource != "n_samples" and any(self.resource in c for c in candidates):
-            raise ValueError(
-                f"Cannot use parameter {self.resource} as the resource since it is part of "
-                "the searched parameters."
-            )
+        refuse_searched(self.resource, {name for c in candidates for name in c})
         plan = self._halving_plan(len(candidates))
         self.min_resources_ = plan.min_resources
         self.n_required_iterations_ = plan.n_required_iterations
@@ -76,19 +79,11 @@ class _Halving(BaseSearch):
             print(f"iter: {iteration}")  # noqa: T201
             print(f"n_candidates: {n_candidates}")  # noqa: T201
             print(f"n_resources: {n_resources}")  # noqa: T201
-        if self.resource == "n_samples":
-            cv = SubsampledSplits(
-                base_cv=self._checked_cv_orig,
-                fraction=n_resources / self._n_samples_orig,
-                subsample_test=True,
-                random_state=self.random_state,
-            )
-        else:
+        if self.resource != "n_samples":
             candidates = [{**c, self.resource: n_resources} for c in candidates]
-            cv = self._checked_cv_orig
         results = rounds.evaluate(
             candidates,
-            cv,
+            subsampled(self, n_resources),
             more_results={
                 "iter": [iteration] * n_candidates,
                 "n_resources": [n_resources] * n_candidates,
@@ -118,8 +113,8 @@ class _Halving(BaseSearch):
             if n_samples is None:
                 raise ValueError("With max_resources='auto' plan needs X and y.")
             most = n_samples
-        # As scikit-learn has it.
-        smallest = 2 * n_folds * n_classes if self.resource == "n_samples" else 1
+        of_samples = self.resource == "n_samples"
+        smallest = smallest_samples(n_folds, n_classes) if of_samples else 1
         is_named = isinstance(self.min_resources, str)
         least = smallest if is_named else self.min_resources
         plan = halving_plan(
@@ -130,8 +125,7 @@ class _Halving(BaseSearch):
             factor=self.factor,
             aggressive_elimination=self.aggressive_elimination,
         )
-        is_epochs = self.resource.split("__")[-1] == "max_epochs"
-        epochs = None if is_epochs else max_epochs
+        epochs = None if is_epochs(self.resource) else max_epochs
         return planned_rounds(plan.rungs, n_folds=n_folds, epochs_per_fit=epochs)
 
     def _resource_in_plan(self) -> str:

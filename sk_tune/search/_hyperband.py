@@ -16,15 +16,14 @@ from numbers import Integral
 from typing import Any, ClassVar
 
 import numpy as np
+import numpy.typing as npt
 from sklearn.base import is_classifier
-from sklearn.pipeline import Pipeline
 
 from sk_tune._compat import (
     BaseSearchCV,
     HasMethods,
     Interval,
     StrOptions,
-    SubsampledSplits,
     num_samples,
 )
 from sk_tune.estimators import with_inherited_docs
@@ -37,10 +36,16 @@ from sk_tune.sampler import (
 )
 from sk_tune.schedule import Bracket, hyperband_brackets
 from sk_tune.search._base import BaseSearch
-from sk_tune.search._networks import network_of
+from sk_tune.search._networks import name_in_network
 from sk_tune.search._plan import PlannedRound, planned_rounds
-from sk_tune.search._rounds import Candidate, Rounds
-from sk_tune.space import Space
+from sk_tune.search._resource import (
+    is_epochs,
+    refuse_searched,
+    smallest_samples,
+    subsampled,
+)
+from sk_tune.search._rounds import Rounds
+from sk_tune.space import Candidate, Space
 
 __all__ = ["HyperbandSearchCV"]
 
@@ -204,7 +209,7 @@ class HyperbandSearchCV(BaseSearch):  # type: ignore[misc]
         """Return what the first rung grants at least."""
         if self.resource != "n_samples":
             return int(self.min_resources)
-        return max(int(self.min_resources), 2 * n_folds * n_classes)
+        return max(int(self.min_resources), smallest_samples(n_folds, n_classes))
 
     def _most_resources(self, n_samples: int | None) -> int:
         """Return what the last rungs grant."""
@@ -221,11 +226,9 @@ class HyperbandSearchCV(BaseSearch):  # type: ignore[misc]
     def _resource_name(self) -> str:
         """Return the name of the resource among the estimator's parameters."""
         names = self.estimator.get_params()
-        candidates = [self.resource]
-        if isinstance(self.estimator, Pipeline) and network_of(self.estimator) is not None:
-            candidates.append(f"{self.estimator.steps[-1][0]}__{self.resource}")
-        for name in candidates:
-            if name == "n_samples" or name in names:
+        of_network = name_in_network(self.estimator, self.resource)
+        for name in (self.resource, of_network):
+            if name is not None and (name == "n_samples" or name in names):
                 return name
         raise ValueError(
             f"The 'resource' parameter of HyperbandSearchCV must be 'n_samples' or a "
@@ -247,11 +250,7 @@ class HyperbandSearchCV(BaseSearch):  # type: ignore[misc]
 
     def _propose(self, rounds: Rounds, callback_ctx: Any) -> None:
         space = self._space()
-        if self.resource_ in space.names:
-            raise ValueError(
-                f"Cannot use parameter {self.resource_} as the resource since it is part "
-                "of the searched parameters."
-            )
+        refuse_searched(self.resource_, space.names)
         sampler = self._make_sampler(space)
         n_rungs = sum(len(bracket.rungs) for bracket in self.brackets_)
         ctx = callback_ctx.subcontext(
@@ -304,7 +303,7 @@ class HyperbandSearchCV(BaseSearch):  # type: ignore[misc]
         before = rounds.n_candidates
         rounds.evaluate(
             candidates,
-            self._splitter(more["n_resources"][0]),
+            subsampled(self, more["n_resources"][0]),
             more_results=more,
             callback_ctx=rung_ctx,
         )
@@ -336,16 +335,6 @@ class HyperbandSearchCV(BaseSearch):  # type: ignore[misc]
             more["n_resources"] += [n_resources] * n
         return candidates, more
 
-    def _splitter(self, n_resources: int) -> Any:
-        if self.resource != "n_samples":
-            return None
-        return SubsampledSplits(
-            base_cv=self._checked_cv_orig,
-            fraction=n_resources / self._n_samples_orig,
-            subsample_test=True,
-            random_state=self.random_state,
-        )
-
     def _make_sampler(self, space: Space) -> Sampler:
         if not isinstance(self.sampler, str):
             own: Sampler = self.sampler
@@ -365,7 +354,6 @@ class HyperbandSearchCV(BaseSearch):  # type: ignore[misc]
     def _planned_rounds(
         self, n_folds: int, n_samples: int | None, n_classes: int, max_epochs: int
     ) -> tuple[PlannedRound, ...]:
-        is_epochs = self._resource_name().split("__")[-1] == "max_epochs"
         brackets = hyperband_brackets(
             self._least_resources(n_folds, n_classes),
             self._most_resources(n_samples),
@@ -379,7 +367,7 @@ class HyperbandSearchCV(BaseSearch):  # type: ignore[misc]
             for round_ in planned_rounds(
                 bracket.rungs,
                 n_folds=n_folds,
-                epochs_per_fit=None if is_epochs else max_epochs,
+                epochs_per_fit=None if is_epochs(self.resource) else max_epochs,
                 bracket=bracket.index,
             )
         )
@@ -404,14 +392,13 @@ def _limited(brackets: Sequence[Bracket], n_candidates: int | None) -> Iterator[
         yield replace(bracket, rungs=tuple(rungs))
 
 
-def _promote(run: _Running, scores: Any) -> None:
+def _promote(run: _Running, scores: npt.NDArray[np.float64]) -> None:
     """Let the best candidates of a rung go on, failed ones never."""
     run.rung += 1
     if run.rung == len(run.bracket.rungs):
         run.candidates = []
         return
     n_kept = run.bracket.rungs[run.rung].n_candidates
-    order = [
-        i for i in np.argsort(-np.asarray(scores), kind="stable") if scores[i] == scores[i]
-    ]
+    order = np.argsort(-scores, kind="stable")
+    order = order[~np.isnan(scores[order])]
     run.candidates = [run.candidates[i] for i in order[:n_kept]]

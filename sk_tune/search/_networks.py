@@ -23,7 +23,7 @@ from sk_tune.engine import Fit, reason_against_net
 from sk_tune.estimators import NetworkEstimator, is_unchanged, take_rows
 from sk_tune.search._fold_cache import FittedTransformers, FoldCache
 
-__all__ = ["FitMaker", "network_of"]
+__all__ = ["FitMaker", "name_in_network", "network_of"]
 
 Array = npt.NDArray[Any]
 
@@ -46,6 +46,27 @@ def network_of(estimator: Any) -> Any:
     if isinstance(last, NetworkEstimator):
         return last if is_unchanged(last) else None
     return last if isinstance(last, NeuralNet) else None
+
+
+def name_in_network(estimator: Any, parameter: str) -> str | None:
+    """Return what a parameter of the network is called in the estimator around it.
+
+    Parameters
+    ----------
+    estimator : estimator
+        Any.
+    parameter : str
+        Of a network.
+
+    Returns
+    -------
+    str or None
+        With the name of a pipeline's last step in front; None if there is no network.
+    """
+    if network_of(estimator) is None:
+        return None
+    is_step = isinstance(estimator, Pipeline)
+    return f"{estimator.steps[-1][0]}__{parameter}" if is_step else parameter
 
 
 @dataclass(frozen=True, slots=True, eq=False)

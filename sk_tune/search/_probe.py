@@ -10,11 +10,10 @@ from typing import Any
 import joblib
 from sklearn.base import clone, is_classifier
 from sklearn.model_selection import check_cv
-from sklearn.pipeline import Pipeline
 
 from sk_tune._compat import FoldTask
 from sk_tune.engine import expected_memory
-from sk_tune.search._networks import FitMaker, network_of
+from sk_tune.search._networks import FitMaker, name_in_network
 from sk_tune.search._plan import SearchPlan
 from sk_tune.space import Candidate
 
@@ -79,14 +78,11 @@ def probe(
     memory : int or None
         Bytes of its networks; None if it trains none.
     """
-    network = network_of(search.estimator)
-    if network is None:
+    name = name_in_network(search.estimator, "max_epochs")
+    if name is None:
         # The first of two is thrown away: it starts the workers.
         _, one = (_timed(make, search.estimator, candidates[:1], data) for _ in range(2))
         return one * plan.n_fits / plan.n_folds, None
-    name = "max_epochs"
-    if isinstance(search.estimator, Pipeline):
-        name = f"{search.estimator.steps[-1][0]}__{name}"
     own = [{n: v for n, v in c.items() if n != name} for c in candidates]
     seconds: list[float] = []
     # The first is thrown away: it starts the workers.

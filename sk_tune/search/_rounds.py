@@ -12,10 +12,9 @@ import numpy as np
 import numpy.typing as npt
 
 from sk_tune.search._session import SearchSession
+from sk_tune.space import Candidate
 
-__all__ = ["Candidate", "Rounds", "guiding_scores"]
-
-Candidate = dict[str, Any]
+__all__ = ["Rounds", "guiding_scores"]
 
 # Of the time budget, what one call may take; so much later than asked a search may end.
 _SHARE_OF_BUDGET = 0.1

@@ -94,16 +94,18 @@ class SearchSession:
         jobs : sequence of Job
             Of the backend, in the order of scikit-learn.
         """
-        self._trainer.begin_round()
         works = []
         for job in jobs:
             task = fold_task(job.task)
             if task is None:
-                # Not of a search; whoever asked for it gets it as it is.
+                # Not of the search: a transformer or splitter asked joblib for it.
                 job.run()
                 continue
             works.append(Work(job=job, task=task, row=self._n_rows_done + task.candidate))
-        while len(self.outcomes) < max((w.row + 1 for w in works), default=0):
+        if not works:
+            return
+        self._trainer.begin_round()
+        while len(self.outcomes) <= max(work.row for work in works):
             self.outcomes.append([])
         for stage in self._stages(works):
             if any(work.job.error is not None for work in works):

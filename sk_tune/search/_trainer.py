@@ -81,9 +81,7 @@ class Trainer:
         options : SearchOptions
             Of the search.
         """
-        # Calls of joblib in transformers are none of the search's own.
-        with joblib.parallel_config(backend="sequential"):
-            fit = self._maker.make(work.task, fit_name(work.row, work.task.fold))
+        fit = self._maker.make(work.task, fit_name(work.row, work.task.fold))
         if fit is None:
             return
         work.fit, work.n_epochs = fit, int(fit.estimator.max_epochs)
