@@ -142,6 +142,7 @@ class Trainer:
                     n_jobs=options.n_jobs,
                     progress=options.progress,
                     trained=done.update,
+                    store=options.store,
                 )
         except KeyboardInterrupt:
             self.is_interrupted = True
