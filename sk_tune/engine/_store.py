@@ -388,6 +388,8 @@ def _write(key: str, trained: Trained) -> tuple[str, str, bytes, str, int, float
             "seconds": trained.seconds,
             "engine": trained.engine,
             "solo_reason": trained.solo_reason,
+            # safetensors orders by name and type.
+            "names": list(arrays),
         })
     )
     blob = safetensors.numpy.save(arrays)
@@ -403,8 +405,8 @@ def _read(key: str, meta: Any, blob: Any, digest: Any) -> Trained | None:
     except (TypeError, AttributeError):
         # SQLite gives another type where the byte that says it was hit.
         return None
-    arrays = safetensors.numpy.load(blob)
-    values = decode(json.loads(meta))
+    values, unordered = decode(json.loads(meta)), safetensors.numpy.load(blob)
+    arrays = {name: unordered[name] for name in values["names"]}
     predictions = arrays.pop(_PREDICTIONS, None)
     return Trained(
         status="trained",

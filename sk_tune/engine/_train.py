@@ -336,7 +336,13 @@ class _Results:
         self._as_fleet = as_fleet
 
     def add(self, trained: dict[int, Trained], solo: Mapping[int, str]) -> None:
-        """Take results, and why some were trained alone."""
+        """Take results, and why some were trained alone; tell of them."""
+        self.tell(self.take(trained, solo))
+
+    def take(
+        self, trained: dict[int, Trained], solo: Mapping[int, str]
+    ) -> dict[int, Trained]:
+        """Take results, and why some were trained alone; return them with the reasons."""
         self.solo |= solo
         if self._as_fleet:
             trained = {
@@ -344,6 +350,10 @@ class _Results:
                 for i, result in trained.items()
             }
         self.trained |= trained
+        return trained
+
+    def tell(self, trained: dict[int, Trained]) -> None:
+        """Tell of results."""
         if self._tell is not None:
             self._tell(trained)
 
@@ -374,9 +384,9 @@ def _train_in_workers(
             own = shards[position].fits
             if result is None:
                 result = ({i: failed(f, message, 0.0, "fleet") for i, f in own.items()}, {})
-            results.add(*result)
-            done = {i: results.trained[i] for i in own}
+            done = results.take(*result)
             stored.save(done)
+            results.tell(done)
             reporter.fits_done(done)
 
 

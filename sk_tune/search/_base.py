@@ -197,7 +197,7 @@ class BaseSearch(BaseSearchCV):  # type: ignore[misc]
             FitStore(self.store).close()
             if getattr(self, "random_state", 0) is None:
                 warn_user(
-                    "With random_state=None each run has other candidates, and finds little "
+                    "With random_state=None each run has other candidates and finds little "
                     f"in the store {self.store}. Set it to an integer."
                 )
         self._start = time.monotonic()
