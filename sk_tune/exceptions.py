@@ -13,6 +13,7 @@ __all__ = [
     "SkTuneError",
     "SkTuneWarning",
     "SpaceError",
+    "StoreError",
     "TableError",
     "TrainingDivergedError",
     "TrainingFailedError",
@@ -49,6 +50,10 @@ class SearchError(SkTuneError, RuntimeError):
 
 class SpaceError(SkTuneError, ValueError):
     """A space that cannot be searched, or a candidate that is not of it."""
+
+
+class StoreError(SkTuneError, OSError):
+    """A file of finished fits that cannot be used."""
 
 
 class SkTuneWarning(UserWarning):

@@ -3,6 +3,7 @@
 """``with fleet():``, which makes everybody else's code train its networks as fleets."""
 
 import functools
+import os
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -14,7 +15,7 @@ from skorch import NeuralNet
 from sk_tune.adoption import adopted_state
 from sk_tune.backend._joblib import FleetBackend
 from sk_tune.backend._session import FleetReport, Session
-from sk_tune.engine import Progress, adopt_skorch, reason_against_net
+from sk_tune.engine import FitStore, Progress, adopt_skorch, reason_against_net
 
 __all__ = ["fleet"]
 
@@ -25,6 +26,7 @@ def fleet(
     n_jobs: int = -1,
     memory_limit: float | None = None,
     progress: Callable[[Progress], object] | None = None,
+    store: str | os.PathLike[str] | None = None,
 ) -> Iterator[FleetReport]:
     """Train the networks of any code that uses joblib as fleets, inside a block.
 
@@ -43,6 +45,9 @@ def fleet(
         Bytes that networks in training may take; half of what is free if None.
     progress : callable or None, default=None
         Called with a ``Progress`` when networks have been trained.
+    store : str, path-like or None, default=None
+        File that keeps finished trainings, made if there is none; what it has is not
+        trained again, also in another run.
 
     Yields
     ------
@@ -65,7 +70,10 @@ def fleet(
     >>> report.n_rows, search.best_params_
     (6, {'learning_rate': 0.01})
     """
-    session = Session(n_jobs, memory_limit, progress)
+    if store is not None:
+        # What is wrong with it is said before anything is trained.
+        FitStore(store).close()
+    session = Session(n_jobs, memory_limit, progress, store)
     with AskingNets(), joblib.parallel_config(backend=FleetBackend(session), n_jobs=-1):
         yield session.report
 

@@ -11,6 +11,7 @@ that does not match what was recorded is trained as usual.
 
 import copy
 import io
+import os
 import time
 import warnings
 from collections import Counter
@@ -54,6 +55,8 @@ class FleetReport:
         one tensor program, which is cut into shards for several workers.
     n_continued : int
         Of these, those that went on from a shorter training of the same fit.
+    n_loaded : int
+        Of these, those that the store had.
     n_adopted : int
         Networks that took over a training.
     n_trained_again : int
@@ -69,6 +72,7 @@ class FleetReport:
     n_calls: int = 0
     n_fleets: int = 0
     n_continued: int = 0
+    n_loaded: int = 0
     n_adopted: int = 0
     n_trained_again: int = 0
     solo: dict[str, int] = field(default_factory=dict)
@@ -106,6 +110,8 @@ class Session:
         Of the engine.
     progress : callable or None
         Of the engine.
+    store : str, path-like or None, default=None
+        Of the engine.
     """
 
     def __init__(
@@ -113,12 +119,14 @@ class Session:
         n_jobs: int,
         memory_limit: float | None,
         progress: Callable[[Progress], object] | None,
+        store: str | os.PathLike[str] | None = None,
     ) -> None:
         self.report = FleetReport()
         self._options = {
             "n_jobs": n_jobs,
             "memory_limit": memory_limit,
             "progress": progress,
+            "store": store,
         }
         # Of repeatable fits, by key; they serve every task of the block.
         self._known: dict[Any, _Training] = {}
@@ -215,6 +223,7 @@ class Session:
         report = self.report
         report.n_calls += 1
         report.n_requested += len(results)
+        report.n_loaded += sum(result.is_loaded for result in results)
         rows = [
             (fit, r) for fit, r in zip(fits, results, strict=True) if r.engine == "fleet"
         ]

@@ -25,6 +25,7 @@ _INTERRUPTED = 130
 _USER_ERROR = 2
 
 _SECONDS = {"": 1, "s": 1, "m": 60, "min": 60, "h": 3600}
+_BYTES = {"": 1, "k": 10**3, "M": 10**6, "G": 10**9}
 _MAX_SEED = 2**32 - 1
 _TABLES = ("titanic", "breast_cancer", "wine", "diabetes")
 
@@ -81,6 +82,11 @@ def _run(args: argparse.Namespace, started: float) -> None:
 
         predict(**options)
         return
+    if command == "store":
+        from sk_tune.cli._store import store
+
+        store(**options)
+        return
 
     from sk_tune.cli._fit import FitOptions, fit
 
@@ -113,6 +119,7 @@ def _parser() -> argparse.ArgumentParser:
     _add_fit(commands)
     _add_predict(commands)
     _add_demo(commands)
+    _add_store(commands)
     return parser
 
 
@@ -170,6 +177,26 @@ def _add_demo(commands: Any) -> None:
     _add_search_options(parser, budget="20s", output="sk_tune_demo")
 
 
+def _add_store(commands: Any) -> None:
+    parser = commands.add_parser(
+        "store",
+        help="look into a file of finished trainings, check it, or make it smaller",
+        description=(
+            "A search with store=FILE keeps its finished trainings there. info says what a "
+            "file holds, verify reads all of it, vacuum removes what is damaged and, with "
+            "--max-size, what was not used for longest."
+        ),
+    )
+    parser.add_argument("action", choices=("info", "verify", "vacuum"))
+    parser.add_argument("path", type=Path, metavar="FILE", help="file of the store")
+    parser.add_argument(
+        "--max-size",
+        type=_size,
+        metavar="SIZE",
+        help="what may stay at most, such as 500M or 2G; default: all",
+    )
+
+
 def _add_search_options(
     parser: argparse.ArgumentParser, *, budget: str, output: str
 ) -> None:
@@ -219,6 +246,13 @@ def _budget(text: str) -> float:
     if not seconds:
         raise _wrong("a time greater than 0, such as 60s, 5m or 1h", text)
     return seconds
+
+
+def _size(text: str) -> float:
+    match = re.fullmatch(r"(\d+(?:\.\d+)?)\s*([kMG]?)B?", text.strip())
+    if not match:
+        raise _wrong("a size such as 800k, 500M or 2G", text)
+    return float(match[1]) * _BYTES[match[2]]
 
 
 def _share(text: str) -> float:

@@ -79,6 +79,8 @@ class Trained:
         Which engine trained it.
     solo_reason : str, default=""
         Why no fleet could carry the fit; empty if one did, or none was asked for.
+    is_loaded : bool, default=False
+        Whether it was trained before, and comes from a store.
     """
 
     status: Literal["trained", "failed"]
@@ -88,6 +90,7 @@ class Trained:
     seconds: float
     engine: Literal["fleet", "reference"]
     solo_reason: str = ""
+    is_loaded: bool = False
 
     @property
     def train_loss(self) -> npt.NDArray[np.float64]:

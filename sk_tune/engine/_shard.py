@@ -3,8 +3,8 @@
 """One shard: fits that one process trains, as fleets as far as they can be carried."""
 
 import time
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Container, Iterator, Sequence
+from dataclasses import dataclass, replace
 from functools import cache
 from typing import Any
 
@@ -41,6 +41,21 @@ class Shard:
     fits: dict[int, Fit]
     as_fleet: bool
     memory_limit: int
+
+    def without(self, done: Container[int]) -> "Shard":
+        """Return the shard of the fits that are left.
+
+        Parameters
+        ----------
+        done : container of int
+            Positions of fits to leave out.
+
+        Returns
+        -------
+        Shard
+            Maybe without fits.
+        """
+        return replace(self, fits={i: f for i, f in self.fits.items() if i not in done})
 
 
 # Takes results by position, and why some fits were trained alone.

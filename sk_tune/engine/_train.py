@@ -7,6 +7,7 @@ through its estimator.  Either way the result is the same.
 """
 
 import math
+import os
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import closing
@@ -29,6 +30,7 @@ from sk_tune.engine._reference import failed, prepare
 from sk_tune.engine._shard import Shard, train_shard
 from sk_tune.engine._signature import reason_for_solo, signature
 from sk_tune.engine._skorch import adopt_skorch
+from sk_tune.engine._stored import StoredFits, stored_fits
 from sk_tune.engine._workers import train_shards
 from sk_tune.estimators import (
     FitPreparer,
@@ -61,6 +63,7 @@ def train(
     memory_limit: float | None = None,
     progress: Callable[[Progress], object] | None = None,
     trained: Callable[[dict[int, Trained]], object] | None = None,
+    store: str | os.PathLike[str] | None = None,
 ) -> list[Trained]:
     """Train many networks, as few tensor programs.
 
@@ -83,6 +86,9 @@ def train(
     trained : callable or None, default=None
         Called with the results of fits that ended, by their position in `fits`: every
         result once, as soon as it is here.  Who is interrupted keeps what came this way.
+    store : str, path-like or None, default=None
+        File that keeps results, made if there is none.  Fits that it holds (same
+        parameters, data, rows, seed, epochs, versions) are taken from it, not trained.
 
     Returns
     -------
@@ -94,11 +100,14 @@ def train(
     ------
     ValueError
         If `engine` is none of the two, or a fit asks for fewer than 1 epoch.
+    StoreError
+        If `store` is not a file of results, or cannot be written.
 
     Warns
     -----
     SkTuneWarning
-        Once, if fits were trained alone that were meant for a fleet, and why.
+        Once, if fits were trained alone that were meant for a fleet, and why; if fits
+        cannot be stored, and why; if the store is damaged, or its disk full.
 
     Notes
     -----
@@ -135,15 +144,24 @@ def train(
             results.add({i: failed(fit, error, 0.0, engine)}, {})
     n_workers = min(joblib.effective_n_jobs(n_jobs), max(1, len(ready)))
     limit = SHARE_OF_MEMORY * available_memory() if memory_limit is None else memory_limit
-    shards, n_workers = _shards(ready, results.solo, n_workers, limit, engine)
-    n_epochs = {i: ready[i].n_epochs or 0 if i in ready else 0 for i in range(len(fits))}
-    reporter = ProgressReporter(progress, n_epochs)
-    if results.trained:
-        reporter.fits_done(results.trained)
-    if n_workers == 1:
-        _train_here(shards, reporter, results)
-    else:
-        _train_in_workers(shards, n_jobs, reporter, results)
+    with stored_fits(store, ready) as stored:
+        most = _MOST_ROWS_PER_SHARD if stored.is_kept else math.inf
+        shards, n_workers = _shards(ready, results.solo, n_workers, limit, engine, most)
+        # What is there has to be known after the cut, so that the rest rides in the fleets
+        # that it would have been in.
+        shards = [left for shard in shards if (left := shard.without(stored.loaded)).fits]
+        alone = {i: r.solo_reason for i, r in stored.loaded.items() if r.solo_reason}
+        results.add(stored.loaded, alone)
+        n_epochs = {
+            i: ready[i].n_epochs or 0 if i in ready else 0 for i in range(len(fits))
+        }
+        reporter = ProgressReporter(progress, n_epochs)
+        if results.trained:
+            reporter.fits_done(results.trained)
+        if n_workers == 1:
+            _train_here(shards, reporter, results, stored)
+        else:
+            _train_in_workers(shards, n_jobs, reporter, results, stored)
     if engine == "fleet":
         _warn_of_solo([reason for reason in results.solo.values() if reason is not None])
     return [results.trained[i] for i in range(len(fits))]
@@ -220,16 +238,20 @@ def _shards(
     n_workers: int,
     memory_limit: float,
     engine: str,
+    most: float,
 ) -> tuple[list[Shard], int]:
     """Cut fits of equal signature into pieces for the workers, the costly ones first.
 
-    Returns also how many workers pay: one, which is this process, where all is soon done.
+    One process has pieces of at most `most` fits.  Returns also how many workers pay: one,
+    which is this process, where all is soon done.
     """
     groups: dict[Any, list[int]] = {}
     for i, fit in fits.items():
         alone = engine == "reference" or solo[i] is not None
         groups.setdefault(None if alone else signature(fit), []).append(i)
-    per_shard = {k: 1 if k is None else len(members) for k, members in groups.items()}
+    per_shard = {
+        k: 1 if k is None else int(min(len(members), most)) for k, members in groups.items()
+    }
     if n_workers > 1:
         limit = int(memory_limit / n_workers)
         plans = {
@@ -314,7 +336,13 @@ class _Results:
         self._as_fleet = as_fleet
 
     def add(self, trained: dict[int, Trained], solo: Mapping[int, str]) -> None:
-        """Take results, and why some were trained alone."""
+        """Take results, and why some were trained alone; tell of them."""
+        self.tell(self.take(trained, solo))
+
+    def take(
+        self, trained: dict[int, Trained], solo: Mapping[int, str]
+    ) -> dict[int, Trained]:
+        """Take results, and why some were trained alone; return them with the reasons."""
         self.solo |= solo
         if self._as_fleet:
             trained = {
@@ -322,16 +350,25 @@ class _Results:
                 for i, result in trained.items()
             }
         self.trained |= trained
+        return trained
+
+    def tell(self, trained: dict[int, Trained]) -> None:
+        """Tell of results."""
         if self._tell is not None:
             self._tell(trained)
 
 
 def _train_here(
-    shards: Sequence[Shard], reporter: ProgressReporter, results: _Results
+    shards: Sequence[Shard],
+    reporter: ProgressReporter,
+    results: _Results,
+    stored: StoredFits,
 ) -> None:
     for shard in shards:
         train_shard(shard, reporter.epoch_done, results.add)
-        reporter.fits_done({i: results.trained[i] for i in shard.fits})
+        done = {i: results.trained[i] for i in shard.fits}
+        stored.save(done)
+        reporter.fits_done(done)
 
 
 def _train_in_workers(
@@ -339,6 +376,7 @@ def _train_in_workers(
     n_jobs: int | None,
     reporter: ProgressReporter,
     results: _Results,
+    stored: StoredFits,
 ) -> None:
     # Closed at once if anything comes up here, so that no worker goes on.
     with closing(train_shards(shards, n_jobs)) as ended:
@@ -346,8 +384,10 @@ def _train_in_workers(
             own = shards[position].fits
             if result is None:
                 result = ({i: failed(f, message, 0.0, "fleet") for i, f in own.items()}, {})
-            results.add(*result)
-            reporter.fits_done({i: results.trained[i] for i in own})
+            done = results.take(*result)
+            stored.save(done)
+            results.tell(done)
+            reporter.fits_done(done)
 
 
 def _warn_of_solo(reasons: Sequence[str]) -> None:

@@ -9,20 +9,26 @@ is read back into plain values.
 import hashlib
 import json
 import os
-from dataclasses import asdict
-from importlib import import_module
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save
 from torch import Tensor
 
 from sk_tune._files import replaced_file
+from sk_tune._json_values import decode, encode
 from sk_tune.estimators._net_state import load_training_state, training_state
 from sk_tune.estimators._validation import resolve_device
 from sk_tune.exceptions import warn_user
-from sk_tune.training import StoppingState, TrainingState
+from sk_tune.training import (
+    TrainingState,
+    arrays_of_state,
+    state_from_arrays,
+    values_of_state,
+)
 
 __all__ = ["load_estimator", "save_estimator"]
 
@@ -42,7 +48,6 @@ _LEARNT = (
     "_many_outputs",
 )
 _NOT_SAVED = ("callbacks", "module")
-_COUNTERS = ("n_steps", "first_epoch")
 
 
 def save_estimator(
@@ -63,17 +68,14 @@ def save_estimator(
     ------
     FileExistsError
         If there is a file that must not be replaced.
-    ImportError
-        If safetensors is not installed.
     """
-    safetensors = _import("safetensors.torch")
     target = Path(path)
     if target.exists() and not overwrite:
         raise FileExistsError(f"{target} exists. Pass overwrite=True to replace it.")
     tensors = _tensors(training_state(estimator.net_))
     description = _describe(estimator)
     description["checksum"] = _checksum(tensors, description)
-    data = safetensors.save(tensors, {_KEY: json.dumps(description)})
+    data = save(tensors, {_KEY: json.dumps(description)})
     with replaced_file(target) as temporary:
         temporary.write_bytes(data)
 
@@ -123,11 +125,11 @@ def load_estimator(cls: type, path: str | os.PathLike[str], module: Any) -> Any:
 def _restore(
     cls: type, description: dict[str, Any], tensors: dict[str, Tensor], module: Any
 ) -> Any:
-    params = _decode(description["params"])
+    params = decode(description["params"])
     if description["needs_module"]:
         params["module"] = module
     estimator = cls(**params)
-    learnt = _decode(description["learnt"])
+    learnt = decode(description["learnt"])
     vars(estimator).update({name: learnt[name] for name in _LEARNT if name in learnt})
     estimator.net_ = _restore_net(estimator, description, tensors)
     estimator._fitted_params = estimator.get_params(deep=False)
@@ -142,43 +144,31 @@ def _describe(estimator: Any) -> dict[str, Any]:
     params = {name: value for name, value in params.items() if name not in _NOT_SAVED}
     if isinstance(params["random_state"], np.random.RandomState):
         params["random_state"] = None
-    state = training_state(estimator.net_)
+    values = values_of_state(training_state(estimator.net_))
     return {
+        **values,
+        "history": encode(values["history"]),
         "version": FORMAT_VERSION,
         "class": type(estimator).__name__,
         "needs_module": needs_module,
         "params": _encode_params(params),
-        "learnt": _encode({
+        "learnt": encode({
             n: getattr(estimator, n) for n in _LEARNT if hasattr(estimator, n)
         }),
-        "seed": state.seed,
-        "counters": {name: getattr(state, name) for name in _COUNTERS},
-        "stopping": asdict(state.stopping),
-        "history": _encode(list(state.history)),
     }
 
 
 def _tensors(state: TrainingState) -> dict[str, Tensor]:
-    parts = {
-        "module": state.weights,
-        "last": state.last_weights or {},
-        "best": state.best_weights or {},
-        **{f"optimizer.{index}": own for index, own in state.moments.items()},
-    }
-    return {
-        f"{part}.{name}": torch.from_numpy(array)
-        for part, named in parts.items()
-        for name, array in named.items()
-    }
+    arrays = arrays_of_state(state)
+    return {name: torch.from_numpy(array) for name, array in arrays.items()}
 
 
 def _read(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
-    safetensors = _import("safetensors")
     try:
-        with safetensors.safe_open(path, framework="pt") as file:
+        with safe_open(path, framework="pt") as file:
             metadata = file.metadata() or {}
             tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
-    except safetensors.SafetensorError as error:
+    except SafetensorError as error:
         raise ValueError(
             f"{path} must be a file that save wrote. Got a damaged or foreign one: {error}"
         ) from error
@@ -211,25 +201,9 @@ def _restore_net(
         warn_user(f"{error} The network is loaded on the CPU.")
         device = "cpu"
     net = estimator._make_net(description["seed"], device)
-    parts: dict[str, dict[str, Any]] = {"module": {}, "last": {}, "best": {}}
-    moments: dict[int, dict[str, Any]] = {}
-    for key, tensor in tensors.items():
-        part, _, name = key.partition(".")
-        if part == "optimizer":
-            index, _, name = name.partition(".")
-            moments.setdefault(int(index), {})[name] = tensor.numpy()
-        else:
-            parts[part][name] = tensor.numpy()
-    state = TrainingState(
-        seed=description["seed"],
-        weights=parts["module"],
-        moments=moments,
-        last_weights=parts["last"] or None,
-        best_weights=parts["best"] or None,
-        stopping=StoppingState(**description["stopping"]),
-        history=tuple(_decode(description["history"])),
-        **description["counters"],
-    )
+    arrays = {name: tensor.numpy() for name, tensor in tensors.items()}
+    values = {**description, "history": decode(description["history"])}
+    state = state_from_arrays(arrays, values)
     load_training_state(net, state)
     return net
 
@@ -247,56 +221,7 @@ def _checksum(tensors: dict[str, Tensor], description: dict[str, Any]) -> str:
 def _encode_params(params: dict[str, Any]) -> Any:
     for name, value in params.items():
         try:
-            _encode(value)
+            encode(value)
         except TypeError as error:
             raise TypeError(f"The parameter {name!r} cannot be saved. {error}") from error
-    return _encode(params)
-
-
-def _encode(value: Any) -> Any:
-    """Return a value as JSON knows it; what JSON does not know becomes a tagged dict."""
-    if value is None or isinstance(value, bool | str | int | float):
-        return value
-    if isinstance(value, np.generic):
-        return _encode(value.item())
-    if isinstance(value, list):
-        return [_encode(item) for item in value]
-    if isinstance(value, tuple):
-        return {"tuple": [_encode(item) for item in value]}
-    if isinstance(value, dict):
-        return {"dict": [[_encode(k), _encode(v)] for k, v in value.items()]}
-    if isinstance(value, np.ndarray) and value.dtype.kind in "mM":
-        return {"ticks": value.view(np.int64).tolist(), "dtype": value.dtype.str}
-    if isinstance(value, np.ndarray):
-        return {
-            "array": [_encode(item) for item in value.tolist()],
-            "dtype": value.dtype.str,
-        }
-    raise TypeError(
-        f"It must be made of numbers, strings, lists, tuples and dicts. Got {value!r} of "
-        f"type {type(value).__name__}."
-    )
-
-
-def _decode(value: Any) -> Any:
-    if isinstance(value, list):
-        return [_decode(item) for item in value]
-    if not isinstance(value, dict):
-        return value
-    if "tuple" in value:
-        return tuple(_decode(item) for item in value["tuple"])
-    if "dict" in value:
-        return {_decode(k): _decode(v) for k, v in value["dict"]}
-    if "ticks" in value:
-        return np.array(value["ticks"], dtype=np.int64).view(value["dtype"])
-    return np.array([_decode(item) for item in value["array"]], dtype=value["dtype"])
-
-
-def _import(name: str) -> Any:
-    try:
-        return import_module(name)
-    except ImportError as error:
-        raise ImportError(
-            "Saving and loading needs safetensors. Install it with: pip install "
-            "'sk-tune[export]'"
-        ) from error
+    return encode(params)

@@ -7,6 +7,7 @@ its joblib tasks go to a session, which trains the networks in them together.  W
 added are columns, attributes and ways to end a search early.
 """
 
+import os
 import time
 import warnings
 from collections.abc import Callable, Iterator, Sequence
@@ -33,8 +34,9 @@ from sk_tune._compat import (
 )
 from sk_tune.adoption import FitRequested, adopter, adoption
 from sk_tune.backend import AskingNets, Recorder
-from sk_tune.engine import Fit, Progress, train
+from sk_tune.engine import Fit, FitStore, Progress, train
 from sk_tune.estimators import NetworkEstimator
+from sk_tune.exceptions import warn_user
 from sk_tune.sampler import RandomSampler
 from sk_tune.search._backend import SearchBackend
 from sk_tune.search._bookkeeping import fold_curves
@@ -110,6 +112,11 @@ class BaseSearch(BaseSearchCV):  # type: ignore[misc]
         Whether a candidate stops before it was on all folds if it is clearly worse than
         the best one: a paired t-test over at least 3 folds at a level of 5 %, with the
         variance corrected for overlapping training sets.  It has NaN for the rest.
+    store : str, path-like or None, default=None
+        File that keeps each finished training of a network, made if there is none.  The
+        same search run again takes from it what is there, and so goes on where it was
+        interrupted.  Needs an integer `random_state` of the search, the splitter and the
+        network, without which another run asks for other trainings.
 
     Attributes
     ----------
@@ -152,6 +159,7 @@ class BaseSearch(BaseSearchCV):  # type: ignore[misc]
             Interval(Integral, 1, None, closed="left"),
         ],
         "race": ["boolean"],
+        "store": [str, os.PathLike, None],
     }
 
     def fit(self, X: Any, y: Any = None, **params: Any) -> Self:
@@ -184,6 +192,14 @@ class BaseSearch(BaseSearchCV):  # type: ignore[misc]
             raise FitRequested
         for name in _OWN_STATE:
             self.__dict__.pop(name, None)
+        if self.store is not None:
+            # What is wrong with it is said before anything is trained.
+            FitStore(self.store).close()
+            if getattr(self, "random_state", 0) is None:
+                warn_user(
+                    "With random_state=None each run has other candidates and finds little "
+                    f"in the store {self.store}. Set it to an integer."
+                )
         self._start = time.monotonic()
         self._session = SearchSession(ambient=get_active_backend())
         try:
@@ -346,6 +362,7 @@ class BaseSearch(BaseSearchCV):  # type: ignore[misc]
             resource=resource if of_epochs else None,
             max_resources=self.max_resources_ if of_epochs else 0,
             progress=self._progress(),
+            store=self.store,
         )
 
     def _progress(self) -> Callable[[Progress], None] | None:
@@ -486,7 +503,7 @@ class BaseSearch(BaseSearchCV):  # type: ignore[misc]
 class _Trial(BaseSearch):
     """A search over given candidates."""
 
-    epochs, keep_models, race = "last", "none", False
+    epochs, keep_models, race, store = "last", "none", False, None
     time_budget = progress = None
 
     def __init__(

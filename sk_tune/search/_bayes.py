@@ -2,6 +2,7 @@
 # SPDX-License-Identifier: BSD-3-Clause
 """Bayesian search: a model of the score proposes the candidates."""
 
+import os
 from collections.abc import Callable, Mapping
 from numbers import Integral
 from typing import Any, ClassVar
@@ -112,6 +113,7 @@ class BayesSearchCV(BaseSearch):  # type: ignore[misc]
         epochs: str = "last",
         keep_models: int | str = "none",
         race: bool = False,
+        store: str | os.PathLike[str] | None = None,
     ) -> None:
         super().__init__(
             estimator=estimator,
@@ -135,6 +137,7 @@ class BayesSearchCV(BaseSearch):  # type: ignore[misc]
         self.epochs = epochs
         self.keep_models = keep_models
         self.race = race
+        self.store = store
 
     def _propose(self, rounds: Rounds, callback_ctx: Any) -> None:
         parts = [

@@ -79,6 +79,7 @@ def _rung(before: int, granted: int, folds: Sequence[Sequence[Outcome]]) -> Rung
         n_epochs=granted,
         epochs_trained=sum(outcome.n_epochs for outcome in ran),
         epochs_continued=sum(outcome.n_resumed for outcome in ran),
+        epochs_loaded=sum(outcome.n_loaded for outcome in ran),
         epochs_cut_by_failure=sum(granted - before - o.n_epochs for o in failed),
         is_warm=before == 0 or any(outcome.n_resumed for outcome in ran),
     )

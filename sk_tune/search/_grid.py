@@ -2,6 +2,7 @@
 # SPDX-License-Identifier: BSD-3-Clause
 """Grid search."""
 
+import os
 from collections.abc import Callable
 from typing import Any, ClassVar
 
@@ -78,6 +79,7 @@ class GridSearchCV(BaseSearch, model_selection.GridSearchCV):  # type: ignore[mi
         epochs: str = "last",
         keep_models: int | str = "none",
         race: bool = False,
+        store: str | os.PathLike[str] | None = None,
     ) -> None:
         super().__init__(
             estimator,
@@ -96,6 +98,7 @@ class GridSearchCV(BaseSearch, model_selection.GridSearchCV):  # type: ignore[mi
         self.epochs = epochs
         self.keep_models = keep_models
         self.race = race
+        self.store = store
 
     def _n_candidates_planned(self) -> int:
         return len(ParameterGrid(self.param_grid))

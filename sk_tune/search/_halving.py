@@ -2,6 +2,7 @@
 # SPDX-License-Identifier: BSD-3-Clause
 """Successive halving over a grid or random candidates, with rungs that go on training."""
 
+import os
 from collections.abc import Callable, Sequence
 from typing import Any, ClassVar
 
@@ -228,6 +229,7 @@ class HalvingGridSearchCV(_Halving, model_selection.HalvingGridSearchCV):  # typ
         epochs: str = "last",
         keep_models: int | str = "none",
         race: bool = False,
+        store: str | os.PathLike[str] | None = None,
     ) -> None:
         super().__init__(
             estimator,
@@ -251,6 +253,7 @@ class HalvingGridSearchCV(_Halving, model_selection.HalvingGridSearchCV):  # typ
         self.epochs = epochs
         self.keep_models = keep_models
         self.race = race
+        self.store = store
 
     def _n_candidates_planned(self, most: int, least: int) -> int:
         return len(ParameterGrid(self.param_grid))
@@ -349,6 +352,7 @@ class HalvingRandomSearchCV(_Halving, model_selection.HalvingRandomSearchCV):  #
         epochs: str = "last",
         keep_models: int | str = "none",
         race: bool = False,
+        store: str | os.PathLike[str] | None = None,
     ) -> None:
         super().__init__(
             estimator,
@@ -373,6 +377,7 @@ class HalvingRandomSearchCV(_Halving, model_selection.HalvingRandomSearchCV):  #
         self.epochs = epochs
         self.keep_models = keep_models
         self.race = race
+        self.store = store
 
     def _generate_candidate_params(self) -> list[Candidate]:
         n_candidates = self.n_candidates

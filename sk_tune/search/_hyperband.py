@@ -10,6 +10,7 @@ References
    optimization at scale. ICML 2018.
 """
 
+import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from numbers import Integral
@@ -168,6 +169,7 @@ class HyperbandSearchCV(BaseSearch):  # type: ignore[misc]
         epochs: str = "last",
         keep_models: int | str = "none",
         race: bool = False,
+        store: str | os.PathLike[str] | None = None,
     ) -> None:
         super().__init__(
             estimator=estimator,
@@ -192,6 +194,7 @@ class HyperbandSearchCV(BaseSearch):  # type: ignore[misc]
         self.epochs = epochs
         self.keep_models = keep_models
         self.race = race
+        self.store = store
 
     def _check_input_parameters(self, X: Any, y: Any, split_params: Any) -> None:
         super()._check_input_parameters(X, y, split_params)

@@ -29,6 +29,8 @@ class RungEpochs:
         Epochs that all fits of the rung together trained in it.
     epochs_continued : int, default=0
         Epochs that its fits had behind them together and did not train again.
+    epochs_loaded : int, default=0
+        Epochs that an earlier run had trained for its fits.
     epochs_cut_by_failure : int, default=0
         Epochs that fits which failed did not come to.
     is_warm : bool, default=True
@@ -42,6 +44,7 @@ class RungEpochs:
     n_epochs: int
     epochs_trained: int
     epochs_continued: int = 0
+    epochs_loaded: int = 0
     epochs_cut_by_failure: int = 0
     is_warm: bool = True
 
@@ -69,6 +72,8 @@ class EpochAccount:
         Trainings of one candidate on one fold in one rung.
     epochs_trained : int
         Epochs that were trained.
+    epochs_loaded : int
+        Epochs that an earlier run had trained, taken from the store.
     epochs_full : int
         Epochs of all candidates in all folds, each trained to the end once.
     epochs_saved_by_pruning : int
@@ -83,13 +88,14 @@ class EpochAccount:
 
     Notes
     -----
-    With warm rungs, ``epochs_full = epochs_trained + epochs_saved_by_pruning +
-    epochs_saved_by_early_stopping + epochs_cut_by_failure``.
+    With warm rungs, ``epochs_full = epochs_trained + epochs_loaded +
+    epochs_saved_by_pruning + epochs_saved_by_early_stopping + epochs_cut_by_failure``.
     """
 
     n_candidates: int
     n_fits: int
     epochs_trained: int
+    epochs_loaded: int
     epochs_full: int
     epochs_saved_by_pruning: int
     epochs_saved_by_early_stopping: int
@@ -151,6 +157,7 @@ class Ledger(EpochAccount):
             ["in fleets", self.n_rows],
             ["one at a time", self.n_solo],
             ["epochs trained", self.epochs_trained],
+            ["epochs of an earlier run", self.epochs_loaded],
             ["trained again to the best epoch", self.epochs_trained_again],
             ["epochs if all were trained to the end", self.epochs_full],
             ["saved by pruning", self.epochs_saved_by_pruning],
@@ -193,15 +200,17 @@ def epoch_account(
     n_candidates = sum(r.n_candidates for r in rungs if r.n_epochs_before == 0)
     full = n_candidates * n_folds * max_epochs
     trained = sum(r.epochs_trained for r in rungs)
+    loaded = sum(r.epochs_loaded for r in rungs)
     cut = sum(r.epochs_cut_by_failure for r in rungs)
     granted = sum(r.epochs_granted for r in rungs)
     return EpochAccount(
         n_candidates=n_candidates,
         n_fits=sum(r.n_fits for r in rungs),
         epochs_trained=trained,
+        epochs_loaded=loaded,
         epochs_full=full,
         epochs_saved_by_pruning=full - sum(r.epochs_advanced for r in rungs),
-        epochs_saved_by_early_stopping=granted - trained - cut,
+        epochs_saved_by_early_stopping=granted - trained - loaded - cut,
         epochs_cut_by_failure=cut,
         epochs_saved_by_warm_start=sum(r.epochs_continued for r in rungs),
     )

@@ -58,6 +58,8 @@ class Outcome:
         Epochs that were trained for it.
     n_resumed : int
         Epochs that it went on from, which were not trained again.
+    n_loaded : int
+        Epochs that were trained in an earlier run, and came from the store.
     n_again : int
         Epochs that were trained once more to get to the best one.
     n_granted, n_granted_before : int
@@ -80,6 +82,7 @@ class Outcome:
     held: Held | None = None
     n_epochs: int = 0
     n_resumed: int = 0
+    n_loaded: int = 0
     n_again: int = 0
     n_granted: int = 0
     n_granted_before: int = 0

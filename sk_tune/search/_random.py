@@ -2,6 +2,7 @@
 # SPDX-License-Identifier: BSD-3-Clause
 """Random search."""
 
+import os
 from collections.abc import Callable
 from typing import Any, ClassVar
 
@@ -88,6 +89,7 @@ class RandomizedSearchCV(BaseSearch, model_selection.RandomizedSearchCV):  # typ
         epochs: str = "last",
         keep_models: int | str = "none",
         race: bool = False,
+        store: str | os.PathLike[str] | None = None,
     ) -> None:
         super().__init__(
             estimator,
@@ -108,6 +110,7 @@ class RandomizedSearchCV(BaseSearch, model_selection.RandomizedSearchCV):  # typ
         self.epochs = epochs
         self.keep_models = keep_models
         self.race = race
+        self.store = store
 
     def _propose(self, rounds: Rounds, callback_ctx: Any) -> None:
         space = self._space()

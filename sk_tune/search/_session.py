@@ -289,13 +289,15 @@ class SearchSession:
         state = None if work.fit is None else work.fit.state
         n_before = 0 if state is None else len(state.history)
         failed = result["fit_error"] is not None
+        n_epochs = max(0, len(trained.train_loss) - n_before)
         work.outcome = Outcome(
             train_loss=trained.train_loss,
             valid_loss=trained.monitor_loss,
             valid_score=trained.monitor_score,
             held=None if failed else _held_by_engine(work),
-            n_epochs=max(0, len(trained.train_loss) - n_before),
+            n_epochs=0 if trained.is_loaded else n_epochs,
             n_resumed=n_before,
+            n_loaded=n_epochs if trained.is_loaded else 0,
             n_again=work.n_epochs_again,
             n_granted=work.n_epochs,
             n_granted_before=work.n_epochs_before,

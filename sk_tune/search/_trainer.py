@@ -136,12 +136,15 @@ class Trainer:
                 warnings.catch_warnings(),
             ):
                 # What trains alone is said once, when the search ends.
-                warnings.simplefilter("ignore", SkTuneWarning)
+                warnings.filterwarnings(
+                    "ignore", ".* networks were trained alone", SkTuneWarning
+                )
                 train(
                     fits,
                     n_jobs=options.n_jobs,
                     progress=options.progress,
                     trained=done.update,
+                    store=options.store,
                 )
         except KeyboardInterrupt:
             self.is_interrupted = True

@@ -2,6 +2,7 @@
 # SPDX-License-Identifier: BSD-3-Clause
 """Records between the parts of a search that evaluate its candidates."""
 
+import os
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -47,6 +48,8 @@ class SearchOptions:
         What the schedule of the learning rate is laid out for then.
     progress : callable or None, default=None
         Called with the engine's ``Progress``.
+    store : str, path-like or None, default=None
+        Where the engine keeps results.
     """
 
     n_jobs: int | None
@@ -61,6 +64,7 @@ class SearchOptions:
     resource: str | None = None
     max_resources: int = 0
     progress: Callable[[Progress], object] | None = None
+    store: str | os.PathLike[str] | None = None
 
 
 @dataclass(slots=True, kw_only=True, eq=False)

@@ -19,6 +19,11 @@ from sk_tune.training._optimizers import (
 from sk_tune.training._scores import accuracy, r2, row_accuracy, row_r2
 from sk_tune.training._seeds import Stream, derive_seed, forked_rng
 from sk_tune.training._state import TrainingState
+from sk_tune.training._state_arrays import (
+    arrays_of_state,
+    state_from_arrays,
+    values_of_state,
+)
 
 __all__ = [
     "LR_SCHEDULES",
@@ -34,6 +39,7 @@ __all__ = [
     "TrainingState",
     "accuracy",
     "add_l1_gradient",
+    "arrays_of_state",
     "batch_order",
     "batch_sizes",
     "build_optimizer",
@@ -44,5 +50,7 @@ __all__ = [
     "r2",
     "row_accuracy",
     "row_r2",
+    "state_from_arrays",
+    "values_of_state",
     "weights_message",
 ]

@@ -162,13 +162,13 @@ def test_a_ledger_prints_counts_seconds_and_reasons(ledger):
     """Short enough to read, and each reason in a line."""
     lines = str(ledger).splitlines()
 
-    counts = dict(line.rsplit(maxsplit=1) for line in lines[1:13])
+    counts = dict(line.rsplit(maxsplit=1) for line in lines[1:14])
     assert counts["fits"] == "8"
     assert counts["epochs trained"] == "40"
     assert counts["saved by warm start"] == "0"
-    assert "training 2.5 s" in lines[13]
-    assert lines[13].endswith("in all 1 min 15 s")
-    assert lines[14:] == [
+    assert "training 2.5 s" in lines[14]
+    assert lines[14].endswith("in all 1 min 15 s")
+    assert lines[15:] == [
         "2 one at a time: a callback",
         "1 one at a time: no batching rule",
     ]

@@ -1,0 +1,427 @@
+# SPDX-FileCopyrightText: sk_tune contributors
+# SPDX-License-Identifier: BSD-3-Clause
+"""Results of fits in one SQLite file, from which an interrupted run goes on.
+
+A row holds what the engine returned for one fit, under the fit's key: JSON, and
+arrays in the format of safetensors, with a digest of all of it.  Nothing that is read is
+executed, and what does not match its digest is as if it were not there.
+"""
+
+import hashlib
+import json
+import os
+import sqlite3
+import time
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Self
+
+import safetensors.numpy
+
+from sk_tune._json_values import decode, encode
+from sk_tune.engine._records import Trained
+from sk_tune.exceptions import StoreError, warn_user
+from sk_tune.training import arrays_of_state, state_from_arrays, values_of_state
+
+__all__ = ["FitStore", "StoreInfo"]
+
+SCHEMA_VERSION = 1
+
+# "sktu", which tells our files from other databases.
+_APPLICATION_ID = 0x736B7475
+_HEADER = b"SQLite format 3\0"
+# Seconds that another process may hold the file.
+_TIMEOUT = 60.0
+# Keys in one query; SQLite takes at most 999 variables in old versions.
+_N_KEYS = 500
+_TABLE = """
+CREATE TABLE IF NOT EXISTS fits (
+    key TEXT PRIMARY KEY,
+    meta TEXT NOT NULL,
+    arrays BLOB NOT NULL,
+    digest TEXT NOT NULL,
+    n_epochs INTEGER NOT NULL,
+    used REAL NOT NULL
+) WITHOUT ROWID
+"""
+_PREDICTIONS = "predictions"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StoreInfo:
+    """What a store holds.
+
+    Parameters
+    ----------
+    path : str
+        Of the file.
+    schema_version : int
+        Of its form.
+    n_fits : int
+        Finished fits.
+    n_epochs : int
+        Epochs that they trained, together.
+    n_bytes : int
+        Of the file.
+    """
+
+    path: str
+    schema_version: int
+    n_fits: int
+    n_epochs: int
+    n_bytes: int
+
+
+class FitStore:
+    """Results of fits in a file that several processes may use at a time.
+
+    Parameters
+    ----------
+    path : str or path-like
+        File; made if there is none.
+
+    Raises
+    ------
+    StoreError
+        If the file is not a store, is of a newer sk_tune, or cannot be written.
+
+    Notes
+    -----
+    The file is in SQLite's write-ahead mode, and each result is on the disk when
+    :meth:`save` returns.  That mode does not work on network file systems, where SQLite
+    falls back to its rollback journal.
+
+    Examples
+    --------
+    >>> import tempfile
+    >>> from sklearn.datasets import load_iris
+    >>> from sk_tune import MLPClassifier
+    >>> from sk_tune.engine import Fit, FitStore, train
+    >>> X, y = load_iris(return_X_y=True)
+    >>> fit = Fit(estimator=MLPClassifier(max_epochs=2, random_state=0), X=X, y=y)
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     path = f"{folder}/fits.db"
+    ...     first, again = train([fit], store=path), train([fit], store=path)
+    ...     with FitStore(path) as store:
+    ...         print(store.info().n_fits, again[0].is_loaded)
+    1 True
+    """
+
+    def __init__(self, path: str | os.PathLike[str]) -> None:
+        self.path = Path(path)
+        self._has_warned = False
+        _check_file(self.path)
+        try:
+            self._connection = sqlite3.connect(
+                self.path, timeout=_TIMEOUT, isolation_level=None
+            )
+        except sqlite3.Error as error:
+            raise StoreError(_cannot("opened", self.path, error)) from error
+        try:
+            self._set_up()
+        except BaseException:
+            self._connection.close()
+            raise
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Let go of the file."""
+        self._connection.close()
+
+    def load(self, keys: Iterable[str]) -> dict[str, Trained]:
+        """Return the results that are there.
+
+        Parameters
+        ----------
+        keys : iterable of str
+            Of fits.
+
+        Returns
+        -------
+        dict of str to Trained
+            By key.  What is damaged is left out, with a warning.
+        """
+        wanted, found, damaged = list(keys), {}, 0
+        for start in range(0, len(wanted), _N_KEYS):
+            for key, *row in self._rows(wanted[start : start + _N_KEYS]):
+                trained = _read(key, *row)
+                if trained is None:
+                    damaged += 1
+                else:
+                    found[key] = trained
+        if damaged:
+            self._warn(f"{damaged} fits in it are damaged, and are trained again")
+        self._touch(found)
+        return found
+
+    def save(self, trained: Mapping[str, Trained]) -> None:
+        """Write results, all of them or none.
+
+        Parameters
+        ----------
+        trained : mapping of str to Trained
+            By key.  What failed is not written, so that it is tried again.
+        """
+        rows = [
+            _write(key, result)
+            for key, result in trained.items()
+            if result.state is not None
+        ]
+        if not rows:
+            return
+        try:
+            with self._transaction() as connection:
+                connection.executemany(
+                    "INSERT OR REPLACE INTO fits VALUES (?, ?, ?, ?, ?, ?)", rows
+                )
+        except sqlite3.Error as error:
+            n_bytes = sum(len(row[2]) for row in rows)
+            self._warn(
+                f"{len(rows)} fits ({n_bytes} bytes) could not be written to it: {error}. "
+                "They are kept in memory only"
+            )
+
+    def info(self) -> StoreInfo:
+        """Return what the store holds.
+
+        Returns
+        -------
+        StoreInfo
+            At this moment.
+
+        Raises
+        ------
+        StoreError
+            If the file is damaged.
+        """
+        with self._reading() as connection:
+            n_fits, n_epochs = connection.execute(
+                "SELECT count(*), coalesce(sum(n_epochs), 0) FROM fits"
+            ).fetchone()
+        return StoreInfo(
+            path=str(self.path),
+            schema_version=SCHEMA_VERSION,
+            n_fits=n_fits,
+            n_epochs=n_epochs,
+            n_bytes=self._n_bytes(),
+        )
+
+    def verify(self) -> list[str]:
+        """Read everything.
+
+        Returns
+        -------
+        list of str
+            Keys of fits that are damaged.
+
+        Raises
+        ------
+        StoreError
+            If the file as a whole is damaged.
+        """
+        with self._reading() as connection:
+            (verdict,) = connection.execute("PRAGMA integrity_check(1)").fetchone()
+            if verdict != "ok":
+                raise StoreError(_cannot("read", self.path, verdict))
+            rows = connection.execute("SELECT key, meta, arrays, digest FROM fits")
+            return [key for key, *row in rows if _read(key, *row) is None]
+
+    def vacuum(self, max_bytes: float | None = None) -> int:
+        """Remove what is damaged, and what was not used for longest, and free the space.
+
+        Parameters
+        ----------
+        max_bytes : float or None, default=None
+            Of arrays and descriptions that may stay; all if None.
+
+        Returns
+        -------
+        int
+            Fits removed.
+
+        Raises
+        ------
+        StoreError
+            If the file is damaged, or cannot be written.
+        """
+        gone = self.verify()
+        with self._reading() as connection:
+            sizes = connection.execute(
+                "SELECT key, length(arrays) + length(meta) FROM fits ORDER BY used DESC"
+            ).fetchall()
+        total = 0
+        for key, size in sizes:
+            if key in gone:
+                continue
+            total += size
+            if max_bytes is not None and total > max_bytes:
+                gone.append(key)
+        try:
+            with self._transaction() as connection:
+                connection.executemany(
+                    "DELETE FROM fits WHERE key = ?", [(k,) for k in gone]
+                )
+            self._connection.execute("VACUUM")
+            self._connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+        except sqlite3.Error as error:
+            raise StoreError(_cannot("written", self.path, error)) from error
+        return len(gone)
+
+    def _set_up(self) -> None:
+        """Make or check the table."""
+        try:
+            (n_tables,) = self._one("SELECT count(*) FROM sqlite_master")
+            (application,), (version,) = (
+                self._one(f"PRAGMA {name}") for name in ("application_id", "user_version")
+            )
+            if n_tables and application != _APPLICATION_ID:
+                raise StoreError(
+                    f"{self.path} must be a store of sk_tune. Got another SQLite database; "
+                    "it was left as it is. Give another path."
+                )
+            if version > SCHEMA_VERSION:
+                raise StoreError(
+                    f"{self.path} is of schema {version}, newer than this sk_tune reads, "
+                    f"which is {SCHEMA_VERSION}. Update sk_tune."
+                )
+            self._connection.execute("PRAGMA journal_mode = WAL")
+            self._connection.execute("PRAGMA synchronous = FULL")
+            with self._transaction() as connection:
+                if not n_tables:
+                    connection.execute(f"PRAGMA application_id = {_APPLICATION_ID}")
+                    connection.execute(f"PRAGMA user_version = {SCHEMA_VERSION}")
+                connection.execute(_TABLE)
+        except sqlite3.Error as error:
+            raise StoreError(_cannot("used", self.path, error)) from error
+
+    def _one(self, query: str) -> Any:
+        return self._connection.execute(query).fetchone()
+
+    def _rows(self, keys: list[str]) -> list[tuple[Any, ...]]:
+        """Return the rows of some keys; of a damaged file those that can be read."""
+        marks = ", ".join("?" * len(keys))
+        query = f"SELECT key, meta, arrays, digest FROM fits WHERE key IN ({marks})"
+        try:
+            return self._connection.execute(query, keys).fetchall()
+        except sqlite3.Error as error:
+            if len(keys) == 1:
+                self._warn(f"it cannot be read everywhere: {error}")
+                return []
+        return [row for key in keys for row in self._rows([key])]
+
+    def _touch(self, keys: Iterable[str]) -> None:
+        now = time.time()
+        try:
+            with self._transaction() as connection:
+                connection.executemany(
+                    "UPDATE fits SET used = ? WHERE key = ?", [(now, key) for key in keys]
+                )
+        except sqlite3.Error as error:
+            self._warn(f"it cannot be written: {error}")
+
+    @contextmanager
+    def _transaction(self) -> Iterator[sqlite3.Connection]:
+        connection = self._connection
+        connection.execute("BEGIN IMMEDIATE")
+        try:
+            yield connection
+            connection.execute("COMMIT")
+        except BaseException:
+            if connection.in_transaction:
+                connection.execute("ROLLBACK")
+            raise
+
+    @contextmanager
+    def _reading(self) -> Iterator[sqlite3.Connection]:
+        try:
+            yield self._connection
+        except sqlite3.Error as error:
+            raise StoreError(_cannot("read", self.path, error)) from error
+
+    def _n_bytes(self) -> int:
+        files = [self.path, self.path.with_name(f"{self.path.name}-wal")]
+        return sum(file.stat().st_size for file in files if file.exists())
+
+    def _warn(self, what: str) -> None:
+        # Once, because what is wrong with a file is wrong for each of its fits.
+        if not self._has_warned:
+            self._has_warned = True
+            warn_user(f"Store {self.path}: {what}.")
+
+
+def _check_file(path: Path) -> None:
+    if path.is_dir():
+        raise StoreError(f"store must be a file. Got the folder {path}.")
+    if not path.absolute().parent.is_dir():
+        raise StoreError(f"The folder of the store {path} does not exist. Make it first.")
+    if path.exists() and path.stat().st_size:
+        with path.open("rb") as file:
+            if file.read(len(_HEADER)) != _HEADER:
+                raise StoreError(
+                    f"{path} must be a store of sk_tune. Got another file, or a damaged "
+                    "one; it was left as it is. Give another path."
+                )
+
+
+def _cannot(what: str, path: Path, error: object) -> str:
+    return f"The store {path} cannot be {what}: {error}. It was left as it is."
+
+
+def _write(key: str, trained: Trained) -> tuple[str, str, bytes, str, int, float]:
+    """Return the row of a result."""
+    state = trained.state
+    if state is None:
+        raise ValueError("A fit that failed has nothing to store.")
+    arrays = arrays_of_state(state)
+    if trained.predictions is not None:
+        arrays[_PREDICTIONS] = trained.predictions
+    meta = json.dumps(
+        encode({
+            "state": values_of_state(state),
+            "seconds": trained.seconds,
+            "engine": trained.engine,
+            "solo_reason": trained.solo_reason,
+            # safetensors orders by name and type.
+            "names": list(arrays),
+        })
+    )
+    blob = safetensors.numpy.save(arrays)
+    n_epochs = len(state.history)
+    return key, meta, blob, _digest(key, meta, blob), n_epochs, time.time()
+
+
+def _read(key: str, meta: Any, blob: Any, digest: Any) -> Trained | None:
+    """Return the result in a row; None if it is damaged."""
+    try:
+        if _digest(key, meta, blob) != digest:
+            return None
+    except (TypeError, AttributeError):
+        # SQLite gives another type where the byte that says it was hit.
+        return None
+    values, unordered = decode(json.loads(meta)), safetensors.numpy.load(blob)
+    arrays = {name: unordered[name] for name in values["names"]}
+    predictions = arrays.pop(_PREDICTIONS, None)
+    return Trained(
+        status="trained",
+        state=state_from_arrays(arrays, values["state"]),
+        predictions=predictions,
+        message="",
+        seconds=values["seconds"],
+        engine=values["engine"],
+        solo_reason=values["solo_reason"],
+        is_loaded=True,
+    )
+
+
+def _digest(key: str, meta: str, blob: bytes) -> str:
+    digest = hashlib.sha256(key.encode())
+    digest.update(meta.encode())
+    digest.update(blob)
+    return digest.hexdigest()

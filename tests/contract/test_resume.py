@@ -1,0 +1,213 @@
+"""A search, or any code in ``fleet()``, that is run again goes on where it was."""
+
+import warnings
+
+import numpy as np
+import pytest
+from scipy.stats import loguniform
+from sklearn.linear_model import LogisticRegression
+from sklearn.model_selection import GridSearchCV as TheirGridSearchCV
+from sklearn.model_selection import StratifiedKFold
+from sklearn.pipeline import make_pipeline
+from sklearn.preprocessing import StandardScaler
+
+from sk_tune import (
+    BayesSearchCV,
+    GridSearchCV,
+    HalvingGridSearchCV,
+    HalvingRandomSearchCV,
+    HyperbandSearchCV,
+    MLPClassifier,
+    RandomizedSearchCV,
+    fleet,
+)
+from sk_tune.engine import FitStore
+from sk_tune.exceptions import SkTuneWarning, StoreError
+
+CV = StratifiedKFold(3, shuffle=True, random_state=0)
+RATE, WIDTH = "mlpclassifier__learning_rate", "mlpclassifier__width"
+RATES = {RATE: loguniform(1e-4, 1e-1)}
+GRID = {RATE: [1e-3, 1e-2], WIDTH: [3, 4]}
+EPOCHS = {"resource": "mlpclassifier__max_epochs", "max_resources": 4, "factor": 2}
+
+
+def _net(**params):
+    net = MLPClassifier(**{"width": 4, "max_epochs": 3, "random_state": 0, **params})
+    return make_pipeline(StandardScaler(), net)
+
+
+SEARCHES = {
+    "grid": lambda **o: GridSearchCV(_net(), GRID, cv=CV, **o),
+    "random": lambda **o: RandomizedSearchCV(
+        _net(), RATES, n_iter=4, cv=CV, random_state=0, **o
+    ),
+    "halving grid": lambda **o: HalvingGridSearchCV(
+        _net(), GRID, cv=CV, random_state=0, min_resources=1, **EPOCHS, **o
+    ),
+    "halving random": lambda **o: HalvingRandomSearchCV(
+        _net(), RATES, cv=CV, random_state=0, n_candidates=4, min_resources=1, **EPOCHS, **o
+    ),
+    "bayes": lambda **o: BayesSearchCV(
+        _net(), {RATE: (1e-4, 1e-1, "log-uniform")}, n_iter=4, cv=CV, random_state=0, **o
+    ),
+    "hyperband": lambda **o: HyperbandSearchCV(
+        _net(), RATES, max_resources=4, factor=2, cv=CV, random_state=0, **o
+    ),
+    "best epoch": lambda **o: GridSearchCV(_net(), GRID, cv=CV, epochs="best", **o),
+}
+
+
+def _assert_same_results(ours, theirs):
+    """Compare ``cv_results_`` to the bit, times apart."""
+    assert ours.keys() == theirs.keys()
+    for name, column in theirs.items():
+        if "time" in name or name.startswith("param"):
+            continue
+        np.testing.assert_array_equal(ours[name], column, err_msg=name)
+    assert ours["params"] == theirs["params"]
+
+
+class Stop:
+    """Presses Ctrl-C after some trainings."""
+
+    def __init__(self, n_fits):
+        self.n_fits = n_fits
+
+    def __call__(self, progress):
+        """Raise when it is time."""
+        if progress.n_fits_done >= self.n_fits:
+            raise KeyboardInterrupt
+
+
+@pytest.mark.parametrize("make", SEARCHES.values(), ids=SEARCHES)
+def test_a_search_that_is_run_again_trains_nothing(make, iris, tmp_path):
+    """Its results are those of the first run, and the ledger says where they come from."""
+    path = tmp_path / "fits.db"
+    first, again = (make(store=path).fit(*iris) for _ in range(2))
+
+    _assert_same_results(again.cv_results_, first.cv_results_)
+    np.testing.assert_array_equal(again.oof_predictions_, first.oof_predictions_)
+    assert again.best_params_ == first.best_params_
+    assert first.ledger_.epochs_loaded == 0
+    assert again.ledger_.epochs_trained == 0
+    assert again.ledger_.epochs_loaded == first.ledger_.epochs_trained
+
+
+@pytest.mark.filterwarnings("ignore:One or more of the .* scores are non-finite")
+@pytest.mark.parametrize("make", SEARCHES.values(), ids=SEARCHES)
+def test_an_interrupted_search_ends_as_one_that_was_not(make, iris, tmp_path):
+    """To the bit, and without training again what was finished."""
+    whole = make(store=tmp_path / "whole.db").fit(*iris)
+    path = tmp_path / "fits.db"
+    interrupted = make(store=path, progress=Stop(3))
+    with pytest.raises(KeyboardInterrupt):
+        interrupted.fit(*iris)
+
+    resumed = make(store=path).fit(*iris)
+
+    _assert_same_results(resumed.cv_results_, whole.cv_results_)
+    trained = resumed.ledger_.epochs_trained
+    assert trained + resumed.ledger_.epochs_loaded == whole.ledger_.epochs_trained
+
+
+def test_more_candidates_go_on_with_the_same_sequence(iris, tmp_path):
+    """A larger n_iter trains only what is new."""
+    path = tmp_path / "fits.db"
+    options = {"cv": CV, "random_state": 0, "store": path}
+    few = RandomizedSearchCV(_net(), RATES, n_iter=2, **options).fit(*iris)
+
+    many = RandomizedSearchCV(_net(), RATES, n_iter=5, **options).fit(*iris)
+
+    assert many.cv_results_["params"][:2] == few.cv_results_["params"]
+    assert many.ledger_.epochs_loaded == few.ledger_.epochs_trained
+    assert many.ledger_.epochs_trained == 3 * 3 * 3
+
+
+@pytest.mark.parametrize("what", ["a value", "order of rows", "target", "network"])
+def test_another_search_in_the_same_store_finds_nothing_of_the_first(what, iris, tmp_path):
+    """Nothing is mixed in: results are those without a store."""
+    path = tmp_path / "fits.db"
+    X, y = iris.X.copy(), iris.y.copy()
+    GridSearchCV(_net(), GRID, cv=CV, store=path).fit(X, y)
+    net = _net()
+    if what == "a value":
+        X[0, 0] += 1e-9
+    elif what == "order of rows":
+        order = np.random.default_rng(0).permutation(len(X))
+        X, y = X[order], y[order]
+    elif what == "target":
+        y[0] = 1
+    else:
+        net = _net(weight_decay=0.5)
+
+    again = GridSearchCV(net, GRID, cv=CV, store=path).fit(X, y)
+
+    # A fold that lacks the row that changed is the same fold.
+    if what != "a value" and what != "target":
+        assert again.ledger_.epochs_loaded == 0
+    alone = GridSearchCV(net, GRID, cv=CV).fit(X, y)
+    _assert_same_results(again.cv_results_, alone.cv_results_)
+
+
+def test_code_in_fleet_goes_on(iris, tmp_path):
+    """scikit-learn's own search, with networks from the store."""
+    results = []
+    for _ in range(2):
+        with fleet(n_jobs=1, store=tmp_path / "fits.db") as report:
+            search = TheirGridSearchCV(_net(), GRID, cv=CV, refit=False).fit(*iris)
+        results.append((search.cv_results_, report.n_requested, report.n_loaded))
+
+    (first, *counts), (again, *counts_again) = results
+    assert counts == [12, 0]
+    assert counts_again == [12, 12]
+    _assert_same_results(again, first)
+
+
+def test_a_bad_store_is_said_before_anything_is_trained(iris, tmp_path):
+    """Also by the block."""
+    path = tmp_path / "notes.txt"
+    path.write_text("These are notes of mine.")
+
+    with pytest.raises(StoreError, match="must be a store of sk_tune"):
+        GridSearchCV(_net(), GRID, store=path).fit(*iris)
+    with pytest.raises(StoreError, match="must be a store of sk_tune"), fleet(store=path):
+        pass
+
+
+def test_a_search_without_a_seed_is_told_that_it_will_find_little(iris, tmp_path):
+    """Another run draws other candidates."""
+    search = RandomizedSearchCV(_net(), RATES, n_iter=1, store=tmp_path / "fits.db")
+
+    with pytest.warns(SkTuneWarning, match="random_state=None each run"):
+        search.fit(*iris)
+
+
+def test_other_estimators_do_not_mind_a_store(iris, tmp_path):
+    """What is no network is trained as ever."""
+    path = tmp_path / "fits.db"
+
+    GridSearchCV(LogisticRegression(max_iter=500), {"C": [0.1, 1.0]}, store=path).fit(*iris)
+
+    with FitStore(path) as store:
+        assert store.info().n_fits == 0
+
+
+def test_a_search_with_a_store_that_fills_up_goes_on(iris, tmp_path, monkeypatch):
+    """A full disk costs the store, not the search."""
+    path = tmp_path / "fits.db"
+    set_up = FitStore._set_up
+
+    def little(store):
+        set_up(store)
+        store._connection.execute("PRAGMA max_page_count = 8")
+
+    monkeypatch.setattr(FitStore, "_set_up", little)
+    search = GridSearchCV(_net(), GRID, cv=CV, store=path)
+
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        search.fit(*iris)
+
+    alone = GridSearchCV(_net(), GRID, cv=CV).fit(*iris)
+    _assert_same_results(search.cv_results_, alone.cv_results_)
+    assert any("full" in str(warning.message) for warning in caught)

@@ -1,0 +1,190 @@
+"""Keys of fits: equal for equal results, in any process, and different otherwise."""
+
+import subprocess
+import sys
+from dataclasses import replace
+
+import numpy as np
+import pandas as pd
+import polars as pl
+import pytest
+from skorch import NeuralNetClassifier
+from skorch.callbacks import EarlyStopping
+from torch import nn
+
+from sk_tune import MLPClassifier, NetClassifier
+from sk_tune.engine import Fit, train
+from sk_tune.engine._fit_key import FitKeys
+
+RNG = np.random.default_rng(0)
+X, Y = RNG.normal(size=(12, 3)), np.arange(12) % 2
+BASE = Fit(
+    estimator=MLPClassifier(width=4, random_state=0),
+    X=X,
+    y=Y,
+    rows=np.arange(8),
+    monitor=np.arange(8, 12),
+    seed=1,
+    n_epochs=2,
+)
+
+
+class Module(nn.Module):
+    """A user's module."""
+
+    def __init__(self, n_features=3, n_outputs=2):
+        super().__init__()
+        self.layer = nn.Linear(n_features, n_outputs)
+
+    def forward(self, x):
+        return self.layer(x)
+
+
+def _key(fit):
+    return FitKeys().key(fit)
+
+
+def _changed(array):
+    other = array.copy()
+    other[-1] = other[0]
+    return other
+
+
+OTHERS = {
+    "parameter": {"estimator": MLPClassifier(width=5, random_state=0)},
+    "type of a parameter": {"estimator": MLPClassifier(width=4, dropout=0, random_state=0)},
+    "X": {"X": _changed(X)},
+    "dtype of X": {"X": X.astype(np.float32)},
+    "shape of X": {"X": X.reshape(12, 3, 1)},
+    "y": {"y": _changed(Y)},
+    "rows": {"rows": np.arange(1, 8)},
+    "order of rows": {"rows": np.arange(8)[::-1]},
+    "monitor": {"monitor": np.arange(9, 12)},
+    "weights": {"sample_weight": np.ones(12)},
+    "seed": {"seed": 2},
+    "epochs": {"n_epochs": 3},
+    "class": {"estimator": NetClassifier(Module, random_state=0)},
+}
+
+
+@pytest.mark.parametrize("parts", OTHERS.values(), ids=OTHERS)
+def test_what_changes_a_result_changes_the_key(parts):
+    """Each part of a fit counts."""
+    assert _key(replace(BASE, **parts)) != _key(BASE)
+
+
+def test_where_a_training_goes_on_from_counts():
+    """States of other weights are other fits."""
+    keys = {None: _key(BASE)}
+    for seed in (0, 1):
+        (trained,) = train([replace(BASE, seed=seed)])
+        keys[seed] = _key(replace(BASE, state=trained.state))
+
+    assert len(set(keys.values())) == 3
+
+
+@pytest.mark.parametrize(
+    "parts",
+    [
+        {"estimator": MLPClassifier(width=4, random_state=5, verbose=1)},
+        {"name": "candidate 3"},
+        {"X": np.asfortranarray(X)},
+        {"X": np.concatenate([X, X])[:12]},
+        {"X": np.repeat(X, 2, axis=0)[::2]},
+    ],
+    ids=["seed and lines of the estimator", "name", "order in memory", "copy", "view"],
+)
+def test_what_changes_nothing_leaves_the_key(parts):
+    """The seed is that of the fit; memory layout is none of the data's business."""
+    assert _key(replace(BASE, **parts)) == _key(BASE)
+
+
+@pytest.mark.parametrize("make", [pd.DataFrame, pl.DataFrame], ids=["pandas", "polars"])
+def test_frames_have_keys_by_columns_and_values(make):
+    """Equal frames have equal keys; a name or a value makes another."""
+    data = {"a": X[:, 0], "b": X[:, 1]}
+    key = _key(replace(BASE, X=make(data)))
+
+    assert key == _key(replace(BASE, X=make(data)))
+    assert key != _key(replace(BASE, X=make({"a": X[:, 0], "c": X[:, 1]})))
+    assert key != _key(replace(BASE, X=make({**data, "a": X[:, 2]})))
+
+
+def test_an_index_does_not_count():
+    """Rows are taken by position."""
+    frame = pd.DataFrame(X)
+
+    assert _key(replace(BASE, X=frame)) == _key(replace(BASE, X=frame.set_index(Y)))
+
+
+def test_other_versions_are_other_fits(monkeypatch):
+    """What another release computed is not taken for this one's."""
+    before = _key(BASE)
+    monkeypatch.setattr("sk_tune.__version__", "99.0")
+
+    assert _key(BASE) != before
+
+
+def test_the_source_of_a_module_counts(tmp_path, monkeypatch):
+    """A module that was edited is another one, whatever its name."""
+    keys = []
+    monkeypatch.syspath_prepend(str(tmp_path))
+    for size in (4, 55):
+        source = f"from torch import nn\nclass Own(nn.Module):\n    size = {size}\n"
+        (tmp_path / f"own{size}.py").write_text(source)
+        module = __import__(f"own{size}").Own
+        module.__module__ = "own"
+        sys.modules["own"] = sys.modules[f"own{size}"]
+        keys.append(_key(replace(BASE, estimator=NetClassifier(module, random_state=0))))
+    del sys.modules["own"]
+
+    assert keys[0] != keys[1]
+
+
+def test_what_depends_on_its_surroundings_has_no_key():
+    """A function's closure is not a part of its source."""
+    n_outputs = 2
+
+    def build(n_features=3):
+        return nn.Linear(n_features, n_outputs)
+
+    with pytest.raises(TypeError, match="depends on variables around it"):
+        _key(replace(BASE, estimator=NetClassifier(build, random_state=0)))
+
+
+def test_plain_skorch_nets_have_keys():
+    """With their callbacks."""
+    nets = [
+        NeuralNetClassifier(Module, callbacks=[EarlyStopping(patience=n)])
+        for n in (2, 2, 3)
+    ]
+    first, same, other = (_key(replace(BASE, estimator=net)) for net in nets)
+
+    assert first == same != other
+
+
+SCRIPT = """
+import numpy as np
+from sk_tune import MLPClassifier
+from sk_tune.engine import Fit
+from sk_tune.engine._fit_key import FitKeys
+net = MLPClassifier(class_weight={0: 1.0, 1: 2.0}, hidden_layer_sizes=(3, 2))
+fit = Fit(estimator=net, X=np.eye(4), y=np.array(["a", "b", "a", "b"]), seed=0, n_epochs=1)
+print(FitKeys().key(fit))
+"""
+
+
+@pytest.mark.parametrize("hash_seed", ["1", "2"])
+def test_keys_are_the_same_in_every_process(hash_seed):
+    """Python's own hashes, which change from run to run, play no part."""
+    done = subprocess.run(
+        [sys.executable, "-c", SCRIPT],
+        env={"PYTHONHASHSEED": hash_seed, "PATH": "", "PYTHONPATH": ":".join(sys.path)},
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    names = {}
+    exec(SCRIPT.replace("print(", "key = ("), names)
+
+    assert done.stdout.strip() == names["key"]

@@ -1,0 +1,157 @@
+"""``train(store=…)``: what is there is not trained again."""
+
+from dataclasses import replace
+from unittest import mock
+
+import numpy as np
+import pytest
+from torch import nn
+
+from sk_tune import MLPClassifier, NetClassifier
+from sk_tune.engine import Fit, FitStore, _train, train
+from sk_tune.exceptions import SkTuneWarning
+
+
+def _fits(data, n_fits=6, **params):
+    return [
+        Fit(
+            estimator=MLPClassifier(
+                width=4,
+                learning_rate=0.001 * (n + 1),
+                max_epochs=3,
+                random_state=n,
+                **params,
+            ),
+            X=data.X,
+            y=data.y,
+            monitor=np.arange(0, len(data.y), 3),
+        )
+        for n in range(n_fits)
+    ]
+
+
+def _n_trained(results):
+    return sum(not result.is_loaded for result in results)
+
+
+def _assert_same(ours, theirs):
+    for a, b in zip(ours, theirs, strict=True):
+        np.testing.assert_array_equal(a.predictions, b.predictions)
+        np.testing.assert_array_equal(a.train_loss, b.train_loss)
+
+
+def test_a_second_run_trains_nothing(iris, tmp_path):
+    """And has the same results, to the bit."""
+    path = tmp_path / "fits.db"
+
+    first, second = train(_fits(iris), store=path), train(_fits(iris), store=path)
+
+    assert (_n_trained(first), _n_trained(second)) == (6, 0)
+    _assert_same(second, first)
+
+
+def test_more_fits_train_only_what_is_new(iris, tmp_path):
+    """A search that is continued with more candidates."""
+    path = tmp_path / "fits.db"
+    train(_fits(iris, 4), store=path)
+
+    assert _n_trained(train(_fits(iris, 6), store=path)) == 2
+
+
+@pytest.mark.filterwarnings("ignore:.*tasks which were still being processed")
+@pytest.mark.filterwarnings("ignore:.*tasks have been successfully executed")
+@pytest.mark.parametrize("n_jobs", [1, 2])
+def test_an_interrupted_run_goes_on_in_the_same_fleets(iris, tmp_path, n_jobs):
+    """Shards that were finished are loaded; the others are cut as they would have been."""
+    path = tmp_path / "fits.db"
+    with mock.patch.object(_train, "_MOST_ROWS_PER_SHARD", 3):
+        whole = train(_fits(iris, 9), store=tmp_path / "cut.db", n_jobs=n_jobs)
+        ended = []
+
+        def stop_after_one(part):
+            if len(ended) + len(part) > 5:
+                raise ZeroDivisionError
+            ended.extend(part)
+
+        with pytest.raises(ZeroDivisionError):
+            train(_fits(iris, 9), store=path, n_jobs=n_jobs, trained=stop_after_one)
+        with FitStore(path) as store:
+            n_there = store.info().n_fits
+        resumed = train(_fits(iris, 9), store=path, n_jobs=n_jobs)
+
+    assert 0 < n_there < 9
+    assert _n_trained(resumed) == 9 - n_there
+    _assert_same(resumed, whole)
+
+
+def test_a_rung_goes_on_from_a_stored_one(iris, tmp_path):
+    """States that come from the store lead to the same fits as those that were trained."""
+    path = tmp_path / "fits.db"
+    for expected in (2, 0):
+        (first,) = train([replace(_fits(iris)[0], n_epochs=1)], store=path)
+        fit = replace(_fits(iris)[0], n_epochs=2, state=first.state)
+        (second,) = train([fit], store=path)
+
+        assert _n_trained([first, second]) == expected
+        assert len(second.state.history) == 3
+
+
+def test_failed_fits_are_tried_again(iris, tmp_path):
+    """A result is only what has been trained."""
+    path = tmp_path / "fits.db"
+    fits = [*_fits(iris, 1), *_fits(iris, 1, dropout=2.0)]
+
+    for n_trained in (2, 1):
+        results = train(fits, store=path)
+        assert _n_trained(results) == n_trained
+        assert [r.status for r in results] == ["trained", "failed"]
+
+
+def test_networks_without_a_seed_are_not_kept(iris, tmp_path):
+    """Said once; each run draws another seed, so that nothing would be found."""
+    fits = [replace(fit, estimator=MLPClassifier(max_epochs=1)) for fit in _fits(iris, 2)]
+
+    with pytest.warns(SkTuneWarning, match="2 fits are not stored: 2 because random_state"):
+        train(fits, store=tmp_path / "fits.db")
+
+
+def test_networks_that_cannot_be_told_apart_are_not_kept(iris, tmp_path):
+    """A closure may hold anything."""
+    width = 3
+
+    def build(n_features=4):
+        return nn.Linear(n_features, width)
+
+    fits = [
+        replace(fit, estimator=NetClassifier(build, max_epochs=1, random_state=0))
+        for fit in _fits(iris, 1)
+    ]
+
+    with pytest.warns(SkTuneWarning, match="build depends on variables around it"):
+        (trained,) = train(fits, store=tmp_path / "fits.db")
+
+    assert trained.status == "trained"
+
+
+def test_progress_counts_what_is_loaded(iris, tmp_path):
+    """A run that finds everything is done at once."""
+    path, seen = tmp_path / "fits.db", []
+    train(_fits(iris), store=path)
+
+    train(_fits(iris), store=path, progress=seen.append)
+
+    assert [(p.n_fits_done, p.n_epochs_done) for p in seen] == [(6, 18)]
+
+
+def test_the_callable_gets_every_result(iris, tmp_path):
+    """Those of the store first."""
+    path, seen = tmp_path / "fits.db", {}
+    train(_fits(iris, 2), store=path)
+
+    train(_fits(iris, 3), store=path, trained=seen.update)
+
+    assert {i: result.is_loaded for i, result in seen.items()} == {
+        0: True,
+        1: True,
+        2: False,
+    }

@@ -1,0 +1,258 @@
+"""Faults at random moments: kills, Ctrl-C, full disks, flipped bits, two at once.
+
+Slow; run with ``pytest -m slow tests/faults``.  SK_TUNE_FAULTS sets how many moments are
+tried, 50 by default.
+"""
+
+import json
+import os
+import random
+import signal
+import subprocess
+import sys
+import time
+import warnings
+from pathlib import Path
+
+import numpy as np
+import pytest
+from sklearn.datasets import load_iris
+
+from sk_tune import MLPClassifier
+from sk_tune.engine import Fit, FitStore, train
+from sk_tune.exceptions import StoreError
+from sk_tune.training import arrays_of_state
+
+N_MOMENTS = int(os.environ.get("SK_TUNE_FAULTS", "50"))
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(3000)]
+
+# A search of about two seconds; prints its results, times apart, when it ends.
+SCRIPT = """
+import json, os, sys, warnings
+warnings.simplefilter("ignore")
+import numpy as np
+from scipy.stats import loguniform
+from sklearn.datasets import load_digits
+from sklearn.pipeline import make_pipeline
+from sklearn.preprocessing import StandardScaler
+from sk_tune import HyperbandSearchCV, MLPClassifier
+from sk_tune.engine import _train
+_train._LEAST_SECONDS = 0.0
+
+def main(store, n_jobs, limit):
+    X, y = load_digits(return_X_y=True)
+    net = MLPClassifier(width=32, batch_size=64, random_state=0)
+    search = HyperbandSearchCV(
+        make_pipeline(StandardScaler(), net),
+        {"mlpclassifier__learning_rate": loguniform(1e-4, 1e-1)},
+        max_resources=9, cv=3, random_state=0, store=store, n_jobs=n_jobs,
+    )
+    print("begun", flush=True)
+    if limit:
+        import resource
+        # The write-ahead log, 32 bytes of header and pages with 24 each, is full at once.
+        resource.setrlimit(resource.RLIMIT_FSIZE, (limit, limit))
+        import signal
+        signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+    try:
+        search.fit(X, y)
+    except KeyboardInterrupt:
+        print(json.dumps({"interrupted": hasattr(search, "cv_results_")}), flush=True)
+        return
+    results = {
+        name: np.asarray(column).tolist()
+        for name, column in search.cv_results_.items()
+        if "test_score" in name or name in {"iter", "bracket", "n_resources"}
+    }
+    results["params"] = [str(params) for params in search.cv_results_["params"]]
+    ledger = search.ledger_
+    counts = {"trained": ledger.epochs_trained, "loaded": ledger.epochs_loaded}
+    print(json.dumps({"results": results, "counts": counts}), flush=True)
+
+if __name__ == "__main__":
+    main(sys.argv[1], int(sys.argv[2]), int(sys.argv[3]))
+"""
+
+
+@pytest.fixture(scope="module")
+def script(tmp_path_factory):
+    """A file, because loky's workers import it."""
+    path = tmp_path_factory.mktemp("script") / "search.py"
+    path.write_text(SCRIPT)
+    return path
+
+
+def _start(script, store, n_jobs=1, limit=0):
+    process = subprocess.Popen(
+        [sys.executable, str(script), str(store), str(n_jobs), str(limit)],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        start_new_session=True,
+        env={**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, sys.path))},
+    )
+    assert process.stdout.readline() == "begun\n", process.stderr.read()
+    return process
+
+
+def _end(process):
+    out, err = process.communicate(timeout=300)
+    assert process.returncode == 0, err
+    return json.loads(out)
+
+
+@pytest.fixture(scope="module")
+def whole(script, tmp_path_factory):
+    """What a search gives that nothing happens to, and how long it takes."""
+    store = tmp_path_factory.mktemp("whole") / "fits.db"
+    process = _start(script, store)
+    start = time.monotonic()
+    return _end(process), time.monotonic() - start
+
+
+def _kill_group(process):
+    os.killpg(process.pid, signal.SIGKILL)
+    process.wait()
+    process.stdout.close()
+    process.stderr.close()
+
+
+def test_a_kill_of_the_coordinator_loses_nothing_that_was_finished(script, whole, tmp_path):
+    """Whenever it comes, the next run ends with the results of one that was not killed."""
+    expected, seconds = whole
+    rng, n_resumed = random.Random(0), 0
+    for moment in range(N_MOMENTS):
+        store = tmp_path / f"{moment}.db"
+        process = _start(script, store)
+        time.sleep(rng.uniform(0, seconds))
+        _kill_group(process)
+
+        resumed = _end(_start(script, store))
+
+        assert resumed["results"] == expected["results"]
+        n_resumed += resumed["counts"]["loaded"] > 0
+        with FitStore(store) as opened:
+            assert opened.verify() == []
+    # Moments are spread over the whole search, so most of them find something.
+    assert n_resumed >= N_MOMENTS // 4
+
+
+def test_a_kill_of_a_worker_costs_its_shard_once(script, whole, tmp_path):
+    """The shard is trained once more, and the results are the same."""
+    expected, seconds = whole
+    rng, n_killed = random.Random(1), 0
+    for moment in range(N_MOMENTS):
+        process = _start(script, tmp_path / f"{moment}.db", n_jobs=2)
+        time.sleep(rng.uniform(0, 2 * seconds))
+        workers = _workers(process.pid)
+        if workers:
+            n_killed += 1
+            os.kill(rng.choice(workers), signal.SIGKILL)
+
+        ended = _end(process)
+
+        scores = np.array(ended["results"]["mean_test_score"])
+        np.testing.assert_allclose(
+            scores, expected["results"]["mean_test_score"], atol=1e-6
+        )
+    assert n_killed >= N_MOMENTS // 4
+
+
+def _workers(pid):
+    """Return the processes of loky's workers below a process."""
+    found = []
+    for entry in Path("/proc").iterdir():
+        if not entry.name.isdecimal():
+            continue
+        try:
+            parent = int((entry / "stat").read_text().rpartition(")")[2].split()[1])
+            command = (entry / "cmdline").read_bytes()
+        except OSError:
+            continue
+        if parent == pid and b"popen_loky" in command:
+            found.append(int(entry.name))
+    return found
+
+
+def test_ctrl_c_leaves_a_whole_store(script, whole, tmp_path):
+    """The process says whether its search is fitted; the next run ends as without it."""
+    expected, seconds = whole
+    rng, n_interrupted = random.Random(2), 0
+    for moment in range(max(1, N_MOMENTS * 2 // 5)):
+        store = tmp_path / f"{moment}.db"
+        process = _start(script, store)
+        time.sleep(rng.uniform(0, seconds))
+        os.kill(process.pid, signal.SIGINT)
+        # Between two lines of the script nobody catches it, and Python ends by the signal.
+        out, err = process.communicate(timeout=300)
+        assert process.returncode in {0, -signal.SIGINT}, err
+        n_interrupted += "interrupted" in out
+
+        resumed = _end(_start(script, store))
+
+        assert resumed["results"] == expected["results"]
+    assert n_interrupted >= 1
+
+
+def test_a_disk_that_fills_up_costs_the_store_and_not_the_search(script, whole, tmp_path):
+    """Whenever writing fails, results are there, and the file is whole."""
+    expected, _ = whole
+    n_all = len(expected["results"]["params"]) * 3
+    rng, n_left = random.Random(3), []
+    for moment in range(max(1, N_MOMENTS // 5)):
+        store = tmp_path / f"{moment}.db"
+        FitStore(store).close()
+
+        ended = _end(_start(script, store, limit=rng.randrange(20_000, 400_000)))
+
+        assert ended["results"] == expected["results"]
+        with FitStore(store) as opened:
+            assert opened.verify() == []
+            n_left.append(opened.info().n_fits)
+    assert min(n_left) < n_all
+
+
+def test_two_searches_at_once_share_a_store(script, whole, tmp_path):
+    """Both end with the same results."""
+    expected, _ = whole
+    for moment in range(max(1, N_MOMENTS // 10)):
+        pair = [_start(script, tmp_path / f"{moment}.db") for _ in range(2)]
+
+        for process in pair:
+            assert _end(process)["results"] == expected["results"]
+
+
+def test_flipped_bits_never_give_a_wrong_result(tmp_path):
+    """A thousand times: the right result, or none, or an error that names the file."""
+    X, y = load_iris(return_X_y=True)
+    fits = [
+        Fit(estimator=MLPClassifier(width=4, max_epochs=2, random_state=n), X=X, y=y)
+        for n in range(6)
+    ]
+    path = tmp_path / "fits.db"
+    right = train(fits, store=path)
+    with FitStore(path) as store:
+        keys = [key for (key,) in store._connection.execute("SELECT key FROM fits")]
+        first = store.load(keys)
+    content, rng, n_found, n_refused = path.read_bytes(), random.Random(4), 0, 0
+    for _ in range(20 * N_MOMENTS):
+        flipped = bytearray(content)
+        flipped[rng.randrange(len(flipped))] ^= 1 << rng.randrange(8)
+        for suffix in ("-wal", "-shm"):
+            Path(f"{path}{suffix}").unlink(missing_ok=True)
+        path.write_bytes(flipped)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            try:
+                with FitStore(path) as store:
+                    found = store.load(keys)
+            except StoreError as error:
+                n_refused += str(path) in str(error)
+                continue
+        n_found += 1
+        for key, trained in found.items():
+            expected = arrays_of_state(first[key].state)
+            for name, array in arrays_of_state(trained.state).items():
+                np.testing.assert_array_equal(array, expected[name])
+    assert n_found + n_refused == 20 * N_MOMENTS
+    assert len(right) == len(keys)

@@ -1,0 +1,54 @@
+"""Plain values as JSON and back."""
+
+import json
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from sk_tune._json_values import decode, encode
+
+SCALARS = st.none() | st.booleans() | st.integers() | st.floats() | st.text()
+VALUES = st.recursive(
+    SCALARS,
+    lambda inner: (
+        st.lists(inner)
+        | st.lists(inner).map(tuple)
+        | st.dictionaries(st.text() | st.integers(), inner)
+    ),
+    max_leaves=10,
+)
+
+
+@given(VALUES)
+def test_values_and_their_types_come_back(value):
+    """Through JSON text, infinities and NaN included."""
+    again = decode(json.loads(json.dumps(encode(value))))
+
+    # repr tells 1 from 1.0 and from True, and NaN equals itself.
+    assert repr(again) == repr(value)
+
+
+@pytest.mark.parametrize(
+    "array",
+    [
+        np.array([1, 2], dtype=np.int8),
+        np.array([[0.5], [np.inf]], dtype=np.float32),
+        np.array(["a", "bc"]),
+        np.array(["2020-01-02"], dtype="datetime64[D]"),
+    ],
+    ids=lambda array: array.dtype.name,
+)
+def test_arrays_come_back(array):
+    """With dtype and shape."""
+    again = decode(json.loads(json.dumps(encode(array))))
+
+    np.testing.assert_array_equal(again, array)
+    assert again.dtype == array.dtype
+
+
+def test_code_is_refused():
+    """What is no plain value is named."""
+    with pytest.raises(TypeError, match="Got <function"):
+        encode([test_code_is_refused])
