@@ -5,8 +5,10 @@
 import gc
 import pickle
 from collections.abc import Generator, Sequence
+from concurrent.futures import CancelledError
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import closing
+from dataclasses import replace
 from functools import cache
 from multiprocessing import parent_process
 from typing import Any
@@ -17,8 +19,10 @@ from sk_tune.engine._shard import Shard, train_shard
 
 __all__ = ["train_shards"]
 
-# What a backend raises when a worker process is gone.
-_LOST = (BrokenProcessPool, ConnectionError, EOFError)
+# What a backend raises when a worker process is gone, or data that only it had.
+_LOST = (BrokenProcessPool, CancelledError, ConnectionError, EOFError)
+# What fits share.
+_DATA = ("X", "y", "sample_weight", "rows", "monitor")
 
 
 def train_shards(
@@ -77,13 +81,42 @@ def _run(
     except ValueError:
         # Not every backend can return results one by one.
         parallel = joblib.Parallel(n_jobs=n_jobs)
-    yield from parallel(joblib.delayed(_numbered)(i, shard) for i, shard in shards)
+    yield from parallel(
+        joblib.delayed(_numbered)(position, *_apart(shard)) for position, shard in shards
+    )
 
 
-def _numbered(position: int, shard: Shard) -> tuple[int, Any]:
+def _numbered(position: int, shard: Shard, *data: Any) -> tuple[int, Any]:
     if parent_process() is not None:
         _freeze_heap()
-    return position, train_shard(shard)
+    return position, train_shard(_together(shard, data))
+
+
+def _apart(shard: Shard) -> tuple[Any, ...]:
+    """Return a shard with numbers in the place of its data, and the data.
+
+    Backends that run on several machines send an argument once that many tasks have, but
+    do not look for it inside of others.
+    """
+    data: dict[int, Any] = {}
+    fits = {}
+    for i, fit in shard.fits.items():
+        parts = {name: getattr(fit, name) for name in _DATA}
+        for part in parts.values():
+            data.setdefault(id(part), part)
+        numbers = list(data)
+        places: dict[str, Any] = {n: numbers.index(id(part)) for n, part in parts.items()}
+        fits[i] = replace(fit, **places)
+    return replace(shard, fits=fits), *data.values()
+
+
+def _together(shard: Shard, data: Sequence[Any]) -> Shard:
+    """Return the shard that was taken apart."""
+    fits = {
+        i: replace(fit, **{name: data[getattr(fit, name)] for name in _DATA})
+        for i, fit in shard.fits.items()
+    }
+    return replace(shard, fits=fits)
 
 
 @cache

@@ -130,3 +130,23 @@ def test_other_errors_are_passed_on(digits, monkeypatch):
 
     with pytest.raises(ZeroDivisionError):
         list(train_shards(_shards(digits, 2), n_jobs=2))
+
+
+def test_a_shard_is_sent_with_each_of_its_data_once(iris):
+    """Fits that share rows name them by number; put together they hold the same objects."""
+    folds = [np.arange(100), np.arange(50, 150)]
+    fits = {
+        i: Fit(estimator=MLPClassifier(), X=iris.X, y=iris.y, rows=folds[i % 2], seed=i)
+        for i in range(6)
+    }
+    shard = Shard(fits=fits, as_fleet=True, memory_limit=1)
+
+    apart, *data = _workers._apart(shard)
+
+    # X, y, two folds, and None for weights and monitor.
+    assert len(data) == 5
+    assert all(isinstance(fit.X, int) for fit in apart.fits.values())
+    together = _workers._together(apart, data)
+    for i, fit in together.fits.items():
+        for name in ("X", "y", "rows", "sample_weight", "monitor", "seed"):
+            assert getattr(fit, name) is getattr(fits[i], name)
