@@ -20,7 +20,12 @@ from sk_tune.diagnosis._larger import larger_in_search
 from sk_tune.diagnosis._rate import check_diverged, check_rate_high, check_rate_low
 from sk_tune.diagnosis._records import Curves, Finding
 from sk_tune.diagnosis._samples import SampleCurve, check_more_data
-from sk_tune.diagnosis._sources import best_candidate, curves_of, curves_of_estimator, is_search
+from sk_tune.diagnosis._sources import (
+    best_candidate,
+    curves_of,
+    curves_of_estimator,
+    is_search,
+)
 from sk_tune.diagnosis._summary import Summary, summarise
 from sk_tune.diagnosis._verdict import good_fit
 

@@ -10,7 +10,7 @@ from scipy.stats import t as student
 
 from sk_tune.diagnosis._check import CHECKS, share
 from sk_tune.diagnosis._records import Finding
-from sk_tune.diagnosis._summary import Summary, estimate
+from sk_tune.diagnosis._summary import Summary, estimate, smooth
 
 __all__ = ["check_folds", "check_rows"]
 
@@ -46,7 +46,10 @@ def check_folds(summary: Summary) -> Finding:
     if not summary.has_valid or len(summary.valid) < FEWEST_FOLDS:
         return check.not_applicable("It takes three folds to see that one is different.")
     losses = summary.valid_best
-    deviations = [_deviation(losses, fold) for fold in range(len(losses))]
+    # A fold whose training failed is unlike the others on its own training rows, too.
+    trained = smooth(summary.train)[:, summary.best_epoch]
+    beyond = losses - np.maximum(trained - np.median(trained), 0.0)
+    deviations = [_deviation(beyond, fold) for fold in range(len(losses))]
     fold = int(np.argmax([z for z, _ in deviations]))
     z, relative = deviations[fold]
     n = len(losses)
@@ -65,11 +68,11 @@ def check_folds(summary: Summary) -> Finding:
 
 def _deviation(losses: Floats, fold: int) -> tuple[float, float]:
     """Return how far a fold is above the others, in their spread and in their level."""
-    others = np.sort(np.delete(losses, fold))
-    level = max(float(others.mean()), 1e-12)
-    spread = max(float(others.std(ddof=1)), LEAST_SPREAD * level)
-    difference = float(losses[fold]) - level
-    return difference / (spread * math.sqrt(1 + 1 / len(others))), difference / level
+    logs = np.log(np.maximum(losses, 1e-12 * losses.max()))
+    others = np.sort(np.delete(logs, fold))
+    spread = max(float(others.std(ddof=1)), LEAST_SPREAD)
+    difference = float(logs[fold] - others.mean())
+    return difference / (spread * math.sqrt(1 + 1 / len(others))), math.expm1(difference)
 
 
 def check_rows(summary: Summary) -> Finding:

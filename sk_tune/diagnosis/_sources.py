@@ -13,7 +13,14 @@ from sklearn.exceptions import NotFittedError
 
 from sk_tune.diagnosis._records import Curves
 
-__all__ = ["best_candidate", "curves_of", "curves_of_estimator", "is_search", "network_part", "same_network"]
+__all__ = [
+    "best_candidate",
+    "curves_of",
+    "curves_of_estimator",
+    "is_search",
+    "network_part",
+    "same_network",
+]
 
 Floats = npt.NDArray[np.float64]
 

@@ -129,7 +129,9 @@ def test_optimism_is_measured_by_the_interval(naive, outcome, severity):
 
 def test_without_a_corrected_score_there_is_no_telling():
     """Some metrics cannot be corrected."""
-    assert check_optimism(SimpleNamespace(corrected_score_=None)).outcome == "not applicable"
+    assert (
+        check_optimism(SimpleNamespace(corrected_score_=None)).outcome == "not applicable"
+    )
 
 
 def test_failures_are_counted(make_search):

@@ -12,7 +12,6 @@ from sk_tune import MLPClassifier
 from sk_tune.diagnosis import apply
 from sk_tune.diagnosis._edge import check_edge, described_space
 
-RNG = np.random.RandomState(0)
 RATES = loguniform(1e-4, 1e-2)
 
 
@@ -24,7 +23,7 @@ def searched(make_search, name, values, score, **rest):
 
 def test_the_best_at_the_high_end_asks_for_more(make_search):
     """A score that rises with the rate up to the end of a range wants a wider one."""
-    values = RATES.rvs(20, random_state=RNG).tolist()
+    values = RATES.rvs(20, random_state=0).tolist()
     space = {"learning_rate": RATES}
     search = searched(make_search, "learning_rate", values, np.log, space=space)
 
@@ -40,7 +39,7 @@ def test_the_best_at_the_high_end_asks_for_more(make_search):
 
 def test_an_optimum_inside_is_fine(make_search):
     """A score that is best in the middle of the range is found there."""
-    values = RATES.rvs(20, random_state=RNG).tolist()
+    values = RATES.rvs(20, random_state=0).tolist()
     search = searched(
         make_search,
         "learning_rate",
@@ -79,7 +78,7 @@ def test_names_are_those_in_the_network(make_search):
 )
 def test_natural_ends_are_no_edges(make_search, name, distribution, score):
     """There is no dropout below 0."""
-    values = distribution.rvs(20, random_state=RNG).tolist()
+    values = distribution.rvs(20, random_state=0).tolist()
     values[0] = distribution.support()[0]
     search = searched(make_search, name, values, score, space={name: distribution})
 

@@ -67,7 +67,7 @@ def test_the_baseline_of_classes_is_their_entropy(grid):
 
 
 def test_the_baseline_of_a_regressor_is_on_the_scale_of_its_loss():
-    """Targets are standardised inside, and curves are on that scale: about 1, whatever y."""
+    """Targets are standardised inside, so curves begin about 1, whatever y."""
     X, y = load_diabetes(return_X_y=True)
     regressor = MLPRegressor(width=4, max_epochs=2, learning_rate=1e-6, random_state=0)
 
