@@ -24,32 +24,34 @@ __all__ = ["Trend", "check_converged", "check_improving", "trend"]
 # its time; more than the second is a gain that no other single change is likely to beat.
 WORTH_A_TIP = 0.05
 WORTH_AN_ISSUE = 0.12
+# Confidence that there is a gain at all; folds often disagree on how large it is.
+SURE = 0.9
 # A loss that is this small a part of the constant prediction's may still halve, but
 # there is next to nothing left to gain.
 SMALL_LOSS = 0.03
 # Two points before the last are needed to see a curve bend.
 FEWEST_EPOCHS = 4
 # How the last doubling's gain goes on where its ratio to the one before is not known.
-UNKNOWN_RATIO = 0.5
+UNKNOWN_RATIO = 0.8
 # The loss counts as arrived once it is within this share of all its fall.
 ARRIVED = 0.02
 # Epochs after that which are a waste if they are this share of all.
 WASTED = 0.6
 FEWEST_EPOCHS_TO_WASTE = 10
-# More epochs than this at once are not proposed.
-_MOST_TIMES = 4.0
+# Further than two doublings a curve cannot be extrapolated by its last two.
+_TIMES = 4.0
 # As a share of the reference; a logarithm needs a loss above 0.
 _LEAST_LOSS = 1e-9
 
 
 @dataclass(frozen=True, slots=True)
 class Trend:
-    """What another doubling of the training would bring.
+    """What four times the training would bring.
 
     Parameters
     ----------
     gain : Estimate
-        Fall of the held-out loss, as a share of it.
+        Fall of the held-out loss by two more doublings, as a share of it.
     ratio : float
         Gain of a doubling by that of the one before.
     """
@@ -59,7 +61,7 @@ class Trend:
 
 
 def trend(summary: Summary) -> Trend:
-    """Extrapolate the held-out loss by another doubling of the training.
+    """Extrapolate the held-out loss to four times the training.
 
     Parameters
     ----------
@@ -82,7 +84,8 @@ def trend(summary: Summary) -> Trend:
     else:
         # A curve that was flat and now falls has only begun.
         ratio = UNKNOWN_RATIO if before == 0 else 1.0
-    gain = estimate(1 - np.exp(-np.maximum(last, 0.0) * ratio), 1.0)
+    coming = np.maximum(last, 0.0) * (ratio + ratio**2)
+    gain = estimate(1 - np.exp(-coming), 1.0)
     return Trend(gain, ratio)
 
 
@@ -116,12 +119,13 @@ def check_improving(summary: Summary) -> Finding:
             "One epoch shows no trend.",
             evidence,
             "Train for more epochs.",
-            longer_training(summary.params, summary.n_epochs, 2 * _MOST_TIMES),
+            longer_training(summary.params, summary.n_epochs, 2 * _TIMES),
         )
     is_small = level < SMALL_LOSS * summary.reference
-    is_sure = coming.gain.at_least(0.9) > 0
+    is_sure = coming.gain.at_least(SURE) > 0
     said = (
-        f"Twice the epochs would lower the held-out loss by about {share(coming.gain.mean)}"
+        f"{_TIMES:.0f} times the epochs would lower the held-out loss by about "
+        f"{share(coming.gain.mean)}"
     )
     if is_small or not is_sure or coming.gain.mean < WORTH_A_TIP:
         return check.passed(
@@ -130,7 +134,7 @@ def check_improving(summary: Summary) -> Finding:
             else "The held-out loss no longer falls beyond the folds' noise.",
             evidence,
         )
-    factor = _MOST_TIMES if coming.gain.mean > WORTH_AN_ISSUE else 2.0
+    factor = _TIMES if coming.gain.mean > WORTH_AN_ISSUE else 2.0
     changes = longer_training(summary.params, summary.n_epochs, factor)
     remedy = f"Train for {factor:.0f} times as many epochs."
     if coming.gain.mean < WORTH_AN_ISSUE:

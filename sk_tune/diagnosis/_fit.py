@@ -9,7 +9,7 @@ import numpy as np
 from sk_tune.diagnosis._budget import WORTH_AN_ISSUE, trend
 from sk_tune.diagnosis._check import CHECKS, share
 from sk_tune.diagnosis._records import Finding, Severity
-from sk_tune.diagnosis._remedies import larger_network, regularise
+from sk_tune.diagnosis._remedies import larger_network, regularise, restraints
 from sk_tune.diagnosis._summary import Summary, estimate, log_ratio, smooth
 
 __all__ = ["check_baseline", "check_overfitting", "check_underfitting"]
@@ -30,6 +30,10 @@ SMALL_GAP = 0.1
 POOR = 0.35
 # Share of a constant prediction's loss that the best of all epochs lies below it by chance.
 LEAST_LEARNT = 0.03
+# A network that is known to be tiny, or regularised beyond what is usual, is suspected
+# of underfitting before others are.
+POOR_IF_HELD_BACK = 0.1
+SMALL_GAP_IF_HELD_BACK = 0.3
 # A larger network that takes this share off the held-out loss shows what is missing.
 AHEAD = 0.1
 
@@ -128,6 +132,16 @@ def check_underfitting(summary: Summary, larger: Summary | None = None) -> Findi
                 remedy,
                 changes,
             )
+    held_back = restraints(summary.params)
+    if held_back and left > POOR_IF_HELD_BACK and relative_gap < SMALL_GAP_IF_HELD_BACK:
+        return check.issue(
+            "medium",
+            f"{share(left)} of a constant prediction's loss is left on the training rows, "
+            f"and the network is held back by {' and '.join(held_back)}.",
+            evidence,
+            remedy,
+            changes,
+        )
     is_flat = trend(summary).gain.mean < WORTH_AN_ISSUE
     if left > POOR and relative_gap < SMALL_GAP and is_flat:
         return check.issue(

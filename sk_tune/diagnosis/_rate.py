@@ -4,10 +4,16 @@
 
 import numpy as np
 
-from sk_tune.diagnosis._budget import trend
+from sk_tune.diagnosis._budget import SURE, trend
 from sk_tune.diagnosis._check import CHECKS, share
 from sk_tune.diagnosis._records import Finding
-from sk_tune.diagnosis._remedies import lower_rate, number, raise_rate, typical_rate
+from sk_tune.diagnosis._remedies import (
+    lacks_rate_rather_than_epochs,
+    lower_rate,
+    number,
+    raise_rate,
+    typical_rate,
+)
 from sk_tune.diagnosis._summary import Summary
 
 __all__ = ["check_diverged", "check_rate_high", "check_rate_low"]
@@ -22,8 +28,6 @@ SPIKE = 2.0
 JAGGED = 0.25
 # A training loss that stays this close to the constant prediction's has learnt nothing.
 STUCK = 0.97
-# Rates below this share of the optimizer's typical one explain slowness.
-LOW_RATE = 0.15
 # Rates above this many times the typical one explain a network that is stuck.
 HIGH_RATE = 5.0
 # Share of the way to the end's loss that lies in the first half of the training: half of it
@@ -140,12 +144,14 @@ def check_rate_low(summary: Summary) -> Finding:
     early = (start - half) / fall if fall > 0 else 1.0
     left = end / summary.reference
     rate = number(summary.params, "learning_rate")
-    relative = None if rate is None else rate / typical_rate(summary.params)
     evidence = {"early_share": early, "left": left}
-    if relative is not None:
-        evidence["rate_by_typical"] = relative
-    is_falling = fall > 0 and (not summary.has_valid or trend(summary).gain.mean > 0)
-    is_slow = early < STRAIGHT if relative is None else relative < LOW_RATE
+    if rate is not None:
+        evidence["rate_by_typical"] = rate / typical_rate(summary.params)
+    lacks_rate = lacks_rate_rather_than_epochs(summary.params, summary.n_epochs)
+    is_falling = fall > 0 and (
+        not summary.has_valid or trend(summary).gain.at_least(SURE) > 0
+    )
+    is_slow = early < STRAIGHT if lacks_rate is None else lacks_rate
     if not (is_falling and is_slow and left > LEFT):
         return check.passed("The loss falls as fast as can be expected.", evidence)
     return check.issue(

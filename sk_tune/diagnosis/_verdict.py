@@ -19,8 +19,8 @@ _ORDER = (
     "folds disagree",
     "no better than the baseline",
     "overfitting",
-    "still improving",
     "underfitting",
+    "still improving",
 )
 
 
