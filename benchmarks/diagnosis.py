@@ -278,7 +278,8 @@ def act_table(acted: Sequence[Record]) -> str:
     lines += [
         "",
         f"- Of {len(healthy)} healthy or converged runs, {worse} "
-        f"({worse / max(len(healthy), 1):.1%}) were made worse, by more than {WORSE:.0%} of the loss.",
+        f"({worse / max(len(healthy), 1):.1%}) were made worse, by more than {WORSE:.0%} of "
+        "the loss.",
     ]
     return "\n".join(lines)
 
