@@ -275,11 +275,11 @@ def act_table(acted: Sequence[Record]) -> str:
             )
     healthy = [a["gain"] for a in acted if a["truth"] in {"healthy", "converged long ago"}]
     worse = sum(g < -WORSE for g in healthy)
+    share = worse / max(len(healthy), 1)
     lines += [
         "",
-        f"- Of {len(healthy)} healthy or converged runs, {worse} "
-        f"({worse / max(len(healthy), 1):.1%}) were made worse, by more than {WORSE:.0%} of "
-        "the loss.",
+        f"- {worse} of {len(healthy)} healthy or converged runs ({share:.1%}) were made "
+        f"worse, by more than {WORSE:.0%} of the loss.",
     ]
     return "\n".join(lines)
 

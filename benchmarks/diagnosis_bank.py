@@ -42,8 +42,9 @@ RIVAL = 1.1
 CONVERGED, NOT_CONVERGED = 0.01, 0.02
 # Folds whose nets are trained again with the variants.
 N_COMPARED = 3
-LONG = 50  # Epochs.
+LONG = 50  # Epochs from which on nothing is trained five times as long.
 WIDE = 128
+N_CLIMBS = 2
 MOST_KEPT = 2  # Of one class on one problem.
 LEAST_P = 1e-12
 
@@ -264,10 +265,10 @@ def variants(params: Params, best: Params) -> dict[str, Params]:
         "dropout": {"dropout": max(params["dropout"], 0.4)},
         "decay": {"weight_decay": decay},
         "narrower": {"width": max(params["width"] // 4, 2)},
-        # Of long runs not five times as long, for the bank is to be made in minutes.
-        "longer": {"max_epochs": (5 if n_epochs <= LONG else 2) * n_epochs},
         "shorter": {"max_epochs": math.ceil(0.3 * n_epochs)},
     }
+    if n_epochs <= LONG:
+        changes["longer"] = {"max_epochs": 5 * n_epochs}
     if params["width"] < WIDE:
         changes["wider"] = wide
         changes["wider and freer"] = {**wide, **free}
@@ -277,7 +278,12 @@ def variants(params: Params, best: Params) -> dict[str, Params]:
         if abs(math.log(rate / own)) > math.log(1.2):
             kind = "lower rate" if rate < own else "higher rate"
             changes[f"{kind} {rate:.2g}"] = {"learning_rate": float(f"{rate:.3g}")}
-    return {n: {**params, **c} for n, c in changes.items() if {**params, **c} != params}
+    found: dict[str, Params] = {}
+    for name, change in changes.items():
+        changed = {**params, **change}
+        if changed != params and changed not in found.values():
+            found[name] = changed
+    return found
 
 
 # -- training --------------------------------------------------------------------------
@@ -610,7 +616,34 @@ def plant(name: str, seed: int) -> tuple[Problem, list[Run], list[str | None]]:
     good = search(problem, shared_params(problem, rng), rng)
     runs = train_planted(problem, list(planted_runs(good, rng)))
     train_variants(problem, runs, good[0])
+    for _ in range(N_CLIMBS):
+        climbed = [
+            Planted("healthy", params, int(rng.integers(2**31)))
+            for params in better_params(problem, runs, good[0])
+        ]
+        more = train_planted(problem, climbed)
+        train_variants(problem, more, good[0])
+        runs += more
     return problem, runs, [label(problem, run) for run in runs]
+
+
+def better_params(problem: Problem, runs: list[Run], best: Params) -> list[Params]:
+    """Return what is better than the best runs that were meant to be healthy and are not.
+
+    So that data sets on which the search found no good configuration have healthy runs too.
+    """
+    meant = [run for run in runs if run.planted.fault == "healthy"]
+    n_missing = MOST_KEPT - sum(label(problem, run) == "healthy" for run in meant)
+    meant = [run for run in meant if label(problem, run) is None]
+    meant.sort(key=lambda run: run.losses["own"].mean())
+    better = []
+    for run in meant[: max(n_missing, 0)]:
+        found = gains(run)
+        name = max(found, key=lambda n: found[n][0])
+        several = variants(run.planted.params, best)
+        epoch = best_epoch(run.curves["valid_loss"])
+        better.append(several.get(name, {**run.planted.params, "max_epochs": epoch}))
+    return better
 
 
 def make_records(name: str, seed: int) -> list[dict[str, Any]]:
