@@ -9,6 +9,7 @@ they cannot promise a loss below 0.  Training is measured in learning rate spent
 epochs, because a schedule that ends at 0 makes every curve flat at its end.
 """
 
+import math
 from dataclasses import dataclass
 
 import numpy as np
@@ -18,12 +19,17 @@ from sk_tune.diagnosis._records import Finding
 from sk_tune.diagnosis._remedies import longer_training
 from sk_tune.diagnosis._summary import Estimate, Summary, estimate, smooth
 
-__all__ = ["Trend", "check_converged", "check_improving", "trend"]
+__all__ = ["Trend", "check_converged", "check_improving", "is_improving", "trend"]
 
 # A doubling of the epochs that takes less than this off the held-out loss is hardly worth
 # its time; more than the second is a gain that no other single change is likely to beat.
 WORTH_A_TIP = 0.05
 WORTH_AN_ISSUE = 0.12
+# A last doubling that brought this share of all that was learnt comes from a training that
+# has hardly begun, even if a share of the loss is little.
+MUCH_OF_LEARNT = 0.25
+# A loss that still falls is least in the last part of the epochs.
+LATE = 0.8
 # Confidence that there is a gain at all; folds often disagree on how large it is.
 SURE = 0.9
 # A loss that is this small a part of the constant prediction's may still halve, but
@@ -54,10 +60,13 @@ class Trend:
         Fall of the held-out loss by two more doublings, as a share of it.
     ratio : float
         Gain of a doubling by that of the one before.
+    of_learnt : float
+        Gain of the last doubling as a share of all that was learnt.
     """
 
     gain: Estimate
     ratio: float
+    of_learnt: float
 
 
 def trend(summary: Summary) -> Trend:
@@ -86,7 +95,34 @@ def trend(summary: Summary) -> Trend:
         ratio = UNKNOWN_RATIO if before == 0 else 1.0
     coming = np.maximum(last, 0.0) * (ratio + ratio**2)
     gain = estimate(1 - np.exp(-coming), 1.0)
-    return Trend(gain, ratio)
+    level = math.exp(float(np.sort(curves[:, -1]).mean()))
+    learnt = max(summary.reference - level, _LEAST_LOSS * summary.reference)
+    return Trend(gain, ratio, level * math.expm1(max(now, 0.0)) / learnt)
+
+
+def is_improving(summary: Summary) -> bool:
+    """Return whether more epochs are sure to help much.
+
+    Parameters
+    ----------
+    summary : Summary
+        With a held-out loss.
+
+    Returns
+    -------
+    bool
+        Whether the held-out loss would fall, and from no low level.
+    """
+    coming = trend(summary)
+    level = float(np.sort(summary.valid_end).mean())
+    is_much = coming.gain.mean > WORTH_AN_ISSUE or coming.of_learnt > MUCH_OF_LEARNT
+    is_late = summary.best_epoch + 1 >= LATE * summary.n_epochs
+    return (
+        is_much
+        and is_late
+        and coming.gain.at_least(SURE) > 0
+        and level > SMALL_LOSS * summary.reference
+    )
 
 
 def check_improving(summary: Summary) -> Finding:
@@ -127,17 +163,18 @@ def check_improving(summary: Summary) -> Finding:
         f"{_TIMES:.0f} times the epochs would lower the held-out loss by about "
         f"{share(coming.gain.mean)}"
     )
-    if is_small or not is_sure or coming.gain.mean < WORTH_A_TIP:
+    is_issue = is_improving(summary)
+    if is_small or not is_sure or not (is_issue or coming.gain.mean > WORTH_A_TIP):
         return check.passed(
             f"{said}, which is not worth them."
             if is_sure
             else "The held-out loss no longer falls beyond the folds' noise.",
             evidence,
         )
-    factor = _TIMES if coming.gain.mean > WORTH_AN_ISSUE else 2.0
+    factor = _TIMES if is_issue else 2.0
     changes = longer_training(summary.params, summary.n_epochs, factor)
     remedy = f"Train for {factor:.0f} times as many epochs."
-    if coming.gain.mean < WORTH_AN_ISSUE:
+    if not is_issue:
         return check.tip("low", f"{said}.", evidence, remedy, changes)
     return check.issue("medium", f"{said}.", evidence, remedy, changes)
 
