@@ -2,11 +2,10 @@
 # SPDX-License-Identifier: BSD-3-Clause
 """Whether the epochs were too few, or more than needed.
 
-The gain of another doubling of the training is taken to be that of the last doubling times
-the ratio of the last two: exact for a power law, with or without a floor, if gains are
-differences, and without one if they are differences of logarithms.  These are used, because
-they cannot promise a loss below 0.  Training is measured in learning rate spent, not in
-epochs, because a schedule that ends at 0 makes every curve flat at its end.
+Training is measured in learning rate spent, not in epochs, because a schedule that ends at
+0 makes every curve flat at its end.  Each time that it grows by the square root of 2, the
+logarithm of the loss falls; the ratio of the last two falls tells how the next ones
+shrink.  A power law falls by the same each time.
 """
 
 import math
@@ -21,13 +20,18 @@ from sk_tune.diagnosis._summary import Estimate, Summary, estimate, smooth
 
 __all__ = ["Trend", "check_converged", "check_improving", "is_improving", "trend"]
 
-# A doubling of the epochs that takes less than this off the held-out loss is hardly worth
-# its time; more than the second is a gain that no other single change is likely to beat.
-WORTH_A_TIP = 0.05
-WORTH_AN_ISSUE = 0.12
-# A last doubling that brought this share of all that was learnt comes from a training that
-# has hardly begun, even if a share of the loss is little.
-MUCH_OF_LEARNT = 0.25
+# Four times the epochs are worth a tip if they take the first of these shares off the
+# held-out loss.  They are the remedy from the second on, if the training had fewer epochs
+# than such networks usually need; if it had more it takes the third, because most curves
+# that still fall then soon turn.
+WORTH_A_TIP = 0.2
+WORTH_AN_ISSUE = 0.05
+WORTH_AN_ISSUE_IF_LONG = 0.5
+BRIEF = 10
+# A last fall of this share of all that was learnt is that of a training which has hardly
+# begun, even if it is a small share of the loss.
+MUCH_OF_LEARNT = 0.05
+MUCH_OF_LEARNT_IF_LONG = 0.3
 # A loss that still falls is least in the last part of the epochs.
 LATE = 0.8
 # Confidence that there is a gain at all; folds often disagree on how large it is.
@@ -35,17 +39,18 @@ SURE = 0.9
 # A loss that is this small a part of the constant prediction's may still halve, but
 # there is next to nothing left to gain.
 SMALL_LOSS = 0.03
-# Two points before the last are needed to see a curve bend.
-FEWEST_EPOCHS = 4
-# How the last doubling's gain goes on where its ratio to the one before is not known.
+# How falls go on where the ratio of the last two is not known.
 UNKNOWN_RATIO = 0.8
 # The loss counts as arrived once it is within this share of all its fall.
 ARRIVED = 0.02
 # Epochs after that which are a waste if they are this share of all.
-WASTED = 0.6
-FEWEST_EPOCHS_TO_WASTE = 10
+WASTED = 0.4
+FEWEST_EPOCHS_TO_WASTE = 40
 # Further than two doublings a curve cannot be extrapolated by its last two.
 _TIMES = 4.0
+# Share of the learning rate that is spent before a schedule slows down by half.  What falls
+# after that does so because steps are smaller, and would do so at the end of any training.
+_STEADY = 0.8
 # As a share of the reference; a logarithm needs a loss above 0.
 _LEAST_LOSS = 1e-9
 
@@ -59,9 +64,9 @@ class Trend:
     gain : Estimate
         Fall of the held-out loss by two more doublings, as a share of it.
     ratio : float
-        Gain of a doubling by that of the one before.
+        Of the last fall by the one before.
     of_learnt : float
-        Gain of the last doubling as a share of all that was learnt.
+        The last fall as a share of all that was learnt.
     """
 
     gain: Estimate
@@ -84,18 +89,23 @@ def trend(summary: Summary) -> Trend:
     """
     floor = _LEAST_LOSS * summary.reference
     curves = np.log(np.maximum(smooth(summary.valid), floor))
-    quarter, half, end = (summary.at_share(curves, s) for s in (0.25, 0.5, 1.0))
-    last = half - end
-    before = float(np.sort(quarter - half).mean())
-    now = float(np.sort(last).mean())
+    if summary.n_epochs < FEWEST_EPOCHS:
+        first = middle = curves[:, max(summary.n_epochs - 2, 0)]
+        last = curves[:, -1]
+    else:
+        end = _STEADY if summary.is_annealed else 1.0
+        shares = (0.5 * end, 0.5**0.5 * end, end)
+        first, middle, last = (summary.at_share(curves, s) for s in shares)
+    falls = middle - last
+    before, now = float(np.sort(first - middle).mean()), float(np.sort(falls).mean())
     if before > 0:
         ratio = float(np.clip(now / before, 0.0, 1.0))
     else:
         # A curve that was flat and now falls has only begun.
         ratio = UNKNOWN_RATIO if before == 0 else 1.0
-    coming = np.maximum(last, 0.0) * (ratio + ratio**2)
+    coming = np.maximum(falls, 0.0) * sum(ratio**k for k in range(1, 5))
     gain = estimate(1 - np.exp(-coming), 1.0)
-    level = math.exp(float(np.sort(curves[:, -1]).mean()))
+    level = math.exp(float(np.sort(last).mean()))
     learnt = max(summary.reference - level, _LEAST_LOSS * summary.reference)
     return Trend(gain, ratio, level * math.expm1(max(now, 0.0)) / learnt)
 
@@ -115,13 +125,16 @@ def is_improving(summary: Summary) -> bool:
     """
     coming = trend(summary)
     level = float(np.sort(summary.valid_end).mean())
-    is_much = coming.gain.mean > WORTH_AN_ISSUE or coming.of_learnt > MUCH_OF_LEARNT
+    is_brief = summary.n_epochs < BRIEF
+    is_much = coming.gain.mean > (
+        WORTH_AN_ISSUE if is_brief else WORTH_AN_ISSUE_IF_LONG
+    ) or coming.of_learnt > (MUCH_OF_LEARNT if is_brief else MUCH_OF_LEARNT_IF_LONG)
     is_late = summary.best_epoch + 1 >= LATE * summary.n_epochs
     return (
         is_much
         and is_late
         and coming.gain.at_least(SURE) > 0
-        and level > SMALL_LOSS * summary.reference
+        and (is_brief or level > SMALL_LOSS * summary.reference)
     )
 
 
@@ -157,14 +170,15 @@ def check_improving(summary: Summary) -> Finding:
             "Train for more epochs.",
             longer_training(summary.params, summary.n_epochs, 2 * _TIMES),
         )
-    is_small = level < SMALL_LOSS * summary.reference
     is_sure = coming.gain.at_least(SURE) > 0
     said = (
         f"{_TIMES:.0f} times the epochs would lower the held-out loss by about "
         f"{share(coming.gain.mean)}"
     )
     is_issue = is_improving(summary)
-    if is_small or not is_sure or not (is_issue or coming.gain.mean > WORTH_A_TIP):
+    is_tip = is_sure and coming.gain.mean > WORTH_A_TIP
+    is_tip &= level > SMALL_LOSS * summary.reference
+    if not (is_issue or is_tip):
         return check.passed(
             f"{said}, which is not worth them."
             if is_sure

@@ -9,18 +9,20 @@ import numpy as np
 from sk_tune.diagnosis._budget import is_improving
 from sk_tune.diagnosis._check import CHECKS, share
 from sk_tune.diagnosis._records import Finding, Severity
-from sk_tune.diagnosis._remedies import larger_network, regularise, restraints
+from sk_tune.diagnosis._remedies import is_free, larger_network, regularise, restraints
 from sk_tune.diagnosis._summary import Summary, estimate, log_ratio, smooth
 
 __all__ = ["check_baseline", "check_overfitting", "check_underfitting"]
 
 # Rise of the held-out loss above its least, as a share of that: below the first it is what
-# any curve does by chance, above the second the network is clearly past its best.
+# any curve does by chance, above the second the network is clearly past its best; above
+# the third it is, too, if nothing regularises it.
 RISE_FOR_A_TIP = 0.05
-RISE_FOR_AN_ISSUE = 0.15
+RISE_FOR_AN_ISSUE = 0.12
+RISE_IF_FREE = 0.06
 RISE_FOR_HIGH = 0.5
 # Folds must agree on the rise.
-CONFIDENCE = 0.95
+CONFIDENCE = 0.9
 # Without regularisation any network that could learn more does fit its training rows
 # better than others: a gap as small as this says that it could not.
 SMALL_GAP = 0.1
@@ -34,7 +36,7 @@ POOR = 0.35
 LEAST_LEARNT = 0.015
 # A network that is known to be tiny, or regularised beyond what is usual, is suspected
 # of underfitting before others are.
-POOR_IF_HELD_BACK = 0.1
+POOR_IF_HELD_BACK = 0.03
 SMALL_GAP_IF_HELD_BACK = 0.3
 # A larger network that takes this share off the held-out loss shows what is missing.
 AHEAD = 0.1
@@ -84,7 +86,8 @@ def check_overfitting(summary: Summary) -> Finding:
         )
         remedy = "Regularise more, or stop near the best epoch."
         changes = regularise(summary.params, best + 1)
-        if relative <= RISE_FOR_AN_ISSUE or summary.keeps_best:
+        limit = RISE_IF_FREE if is_free(summary.params) else RISE_FOR_AN_ISSUE
+        if relative <= limit or summary.keeps_best:
             return check.tip("low", message, evidence, remedy, changes)
         severity: Severity = "high" if relative > RISE_FOR_HIGH else "medium"
         return check.issue(severity, message, evidence, remedy, changes)

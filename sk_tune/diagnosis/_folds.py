@@ -25,13 +25,15 @@ Floats = npt.NDArray[np.float64]
 
 FEWEST_FOLDS = 3
 # The chance that one of folds that are all alike is called different.
-FALSE_ALARM = 0.02
+FALSE_ALARM = 0.05
 # Three or four folds tell little of how much folds differ by chance.  They are taken
 # together with this many more, whose logarithms of the loss spread by this much, and by
 # what comes of the number of rows: squares of normal errors have a relative variance of 2.
 USUAL_SPREAD = 0.1
 USUAL_FOLDS = 4
 RELATIVE_VARIANCE = 2.0
+# A loss below this share of the constant prediction's is that of a few rows.
+LOW_LOSS = 0.3
 # The fold that differs must do so by this share of the others' loss.
 LEAST_DIFFERENCE = 0.3
 # A fold that is worse on the rows that it was trained on, too, had bad luck in training.
@@ -95,7 +97,12 @@ def _deviation(summary: Summary, fold: int) -> tuple[float, float]:
     degrees = len(others) - 1 + USUAL_FOLDS
     usual = USUAL_SPREAD**2
     if summary.n_samples is not None:
-        usual += RELATIVE_VARIANCE * len(losses) / summary.n_samples
+        level = math.exp(others.mean()) / summary.reference
+        usual += (
+            RELATIVE_VARIANCE
+            * max(1.0, LOW_LOSS / level)
+            * (len(losses) / summary.n_samples)
+        )
     spread = math.sqrt((squares + USUAL_FOLDS * usual) / degrees)
     difference = float(logs[fold] - others.mean())
     return difference / (spread * math.sqrt(1 + 1 / len(others))), math.expm1(difference)

@@ -10,7 +10,7 @@ import numpy as np
 from sk_tune.diagnosis._budget import SURE, trend
 from sk_tune.diagnosis._check import CHECKS, share
 from sk_tune.diagnosis._records import Finding
-from sk_tune.diagnosis._remedies import lower_rate, raise_rate, relative_rate
+from sk_tune.diagnosis._remedies import is_free, lower_rate, raise_rate, relative_rate
 from sk_tune.diagnosis._summary import Summary, log_ratio
 
 __all__ = ["check_diverged", "check_rate_high", "check_rate_low"]
@@ -19,7 +19,9 @@ __all__ = ["check_diverged", "check_rate_high", "check_rate_low"]
 EXPLODED = 3.0
 # Training losses start near the constant prediction's.  One that gets to this many times
 # as much on the way was thrown there by steps that are too long.
+# At a usual rate it takes more, because much dropout makes losses high, too.
 SPIKE = 2.0
+HIGH_SPIKE = 5.0
 # A training loss goes up and down a little by the chance of its batches.  It does not
 # follow its gradient if the sum of its rises is this share of its fall, and also this share
 # of the constant prediction's loss in each epoch.
@@ -128,7 +130,8 @@ def check_rate_high(summary: Summary) -> Finding:
 
 def _jumps(summary: Summary, evidence: Mapping[str, float]) -> Iterator[str]:
     """Yield what the training loss shows."""
-    if evidence["peak"] > SPIKE:
+    is_raised = evidence.get("rate_by_typical", RAISED_RATE) >= RAISED_RATE
+    if evidence["peak"] > (SPIKE if is_raised else HIGH_SPIKE):
         yield (
             f"the training loss rose to {evidence['peak']:.3g} times that of a constant "
             "prediction"
@@ -153,9 +156,10 @@ def _too_much(summary: Summary, relative: float | None) -> Iterator[str]:
             yield f"nothing is learnt {said}"
         return
     best = float(summary.valid_best.mean()) / summary.reference
-    rise = float(np.sort(log_ratio(summary.valid_end, summary.valid_best)).mean())
+    rise = float(np.median(log_ratio(summary.valid_end, summary.valid_best)))
     turns_early = (
-        rise > math.log1p(EARLY_RISE)
+        not is_free(summary.params)
+        and rise > math.log1p(EARLY_RISE)
         and summary.best_epoch < EARLY_EPOCHS
         and summary.n_epochs >= FEWEST_EPOCHS_FOR_EARLY
     )

@@ -11,6 +11,7 @@ from sk_tune.diagnosis._records import Change
 
 __all__ = [
     "TYPICAL_RATES",
+    "is_free",
     "larger_network",
     "longer_training",
     "lower_rate",
@@ -78,6 +79,22 @@ def restraints(params: Mapping[str, Any]) -> list[str]:
         if value is not None and value >= limit:
             found.append(f"{name}={value:.3g}")
     return found
+
+
+def is_free(params: Mapping[str, Any]) -> bool:
+    """Return whether a network is known not to be regularised at all.
+
+    Parameters
+    ----------
+    params : mapping of str to object
+        Of the network.
+
+    Returns
+    -------
+    bool
+        False if it is not known.
+    """
+    return all(number(params, name) == 0 for name in ("dropout", "weight_decay"))
 
 
 def relative_rate(params: Mapping[str, Any]) -> float | None:
