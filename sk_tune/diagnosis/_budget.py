@@ -39,6 +39,8 @@ SURE = 0.9
 # A loss that is this small a part of the constant prediction's may still halve, but
 # there is next to nothing left to gain.
 SMALL_LOSS = 0.03
+# Fewer epochs do not show by what ratio falls shrink; the last one is all there is.
+FEWEST_EPOCHS = 4
 # How falls go on where the ratio of the last two is not known.
 UNKNOWN_RATIO = 0.8
 # The loss counts as arrived once it is within this share of all its fall.
