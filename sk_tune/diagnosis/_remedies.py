@@ -11,13 +11,14 @@ from sk_tune.diagnosis._records import Change
 
 __all__ = [
     "TYPICAL_RATES",
-    "lacks_rate_rather_than_epochs",
+    "is_free",
     "larger_network",
     "longer_training",
     "lower_rate",
     "number",
     "raise_rate",
     "regularise",
+    "relative_rate",
     "restraints",
     "typical_rate",
 ]
@@ -28,8 +29,6 @@ TYPICAL_RATES = {"adamw": 3e-3, "adam": 3e-3, "rmsprop": 1e-3, "sgd": 3e-2}
 # A rate that is further than this from the typical one goes to that one at once.
 _FAR = 30.0
 _RATE_FACTOR = 10.0
-# Epochs that such networks are usually trained for.
-TYPICAL_EPOCHS = 30
 # Layers of so few units are a bottleneck for nearly any data.
 NARROW = 4
 # With more dropout than this most of a network is gone in every step.
@@ -82,25 +81,37 @@ def restraints(params: Mapping[str, Any]) -> list[str]:
     return found
 
 
-def lacks_rate_rather_than_epochs(params: Mapping[str, Any], n_epochs: int) -> bool | None:
-    """Return whether a training that did not arrive lacks learning rate more than epochs.
+def is_free(params: Mapping[str, Any]) -> bool:
+    """Return whether a network is known not to be regularised at all.
 
     Parameters
     ----------
     params : mapping of str to object
         Of the network.
-    n_epochs : int
-        Epochs that were trained.
 
     Returns
     -------
-    bool or None
-        Of which there is the smaller share of what is usual; None if the rate is unknown.
+    bool
+        False if it is not known.
+    """
+    return all(number(params, name) == 0 for name in ("dropout", "weight_decay"))
+
+
+def relative_rate(params: Mapping[str, Any]) -> float | None:
+    """Return a network's learning rate by the one that its optimizer is usually given.
+
+    Parameters
+    ----------
+    params : mapping of str to object
+        Of the network.
+
+    Returns
+    -------
+    float or None
+        None if the rate is not known.
     """
     rate = number(params, "learning_rate")
-    if rate is None:
-        return None
-    return rate / typical_rate(params) < n_epochs / TYPICAL_EPOCHS
+    return None if rate is None else rate / typical_rate(params)
 
 
 def typical_rate(params: Mapping[str, Any]) -> float:
@@ -292,7 +303,7 @@ def number(params: Mapping[str, Any], name: str) -> float | None:
 
 def _is_decoupled(params: Mapping[str, Any]) -> bool:
     # The optimizer of sk_tune's networks if nothing is said.
-    return params.get("optimizer", "adamw") == "adamw"
+    return str(params.get("optimizer", "adamw")) == "adamw"
 
 
 def _multiplied(name: str, factor: float, reason: str) -> Change:
