@@ -46,8 +46,8 @@ UNKNOWN_RATIO = 0.8
 # The held-out loss has arrived once it is this share above its least.
 ARRIVED = 0.03
 # Epochs after that which are a waste if they are this share of all.
-WASTED = 0.65
-FEWEST_EPOCHS_TO_WASTE = 40
+WASTED = 0.7
+FEWEST_EPOCHS_TO_WASTE = 15
 # Further than two doublings a curve cannot be extrapolated by its last one.
 _TIMES = 4.0
 # Share of the learning rate that is spent before a schedule slows down by half.  What falls

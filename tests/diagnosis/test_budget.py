@@ -29,9 +29,9 @@ def test_a_bend_is_taken_into_account(shapes):
     found = trend(summarise(shapes.of_folds(np.exp(-falls), np.exp(-falls))))
 
     # Epochs lie about the bend, not on it.
-    assert found.ratio == pytest.approx(0.5, rel=0.1)
+    assert found.ratio == pytest.approx(0.5, rel=0.2)
     coming = 0.1 * (0.5 + 0.25 + 0.125 + 0.0625)
-    assert found.gain.mean == pytest.approx(1 - np.exp(-coming), rel=0.15)
+    assert found.gain.mean == pytest.approx(1 - np.exp(-coming), rel=0.2)
 
 
 def test_a_schedule_that_ends_at_zero_does_not_hide_a_fall(shapes):
