@@ -5,8 +5,8 @@
 A configuration that is good for a data set is found by a small random search that looks at
 the test rows.  A fault is planted in it, and nets are trained on the folds.  Then the same
 nets are trained again with each of the `variants`, the cures of all faults.  A fault counts
-as real if its own cure lowers the loss on the test rows, and clearly more than any other fault's cure
-does; see `label`.  No rule of the diagnosis is asked.
+as real if its own cure lowers the loss on the test rows, and clearly more than any other
+fault's cure does; see `label`.  No rule of the diagnosis is asked.
 """
 
 import gzip
