@@ -23,13 +23,15 @@ def test_a_power_law_is_extrapolated_exactly(shapes, power):
 
 def test_a_bend_is_taken_into_account(shapes):
     """A curve that gained half as much by its last doubling goes on like that."""
-    # In logarithms the loss falls by 0.4 from epoch 4 to 8, and by 0.2 from 8 to 16.
-    falls = np.interp(T, [4, 8, 16], [0.0, 0.4, 0.6])
+    # In logarithms the loss falls by 0.2 from epoch 8 to 11.3, and by 0.1 from there to 16.
+    falls = np.interp(np.log2(T), [3.0, 3.5, 4.0], [0.0, 0.2, 0.3])
 
     found = trend(summarise(shapes.of_folds(np.exp(-falls), np.exp(-falls))))
 
-    assert found.ratio == pytest.approx(0.5)
-    assert found.gain.mean == pytest.approx(1 - np.exp(-0.1 - 0.05))
+    # Epochs lie about the bend, not on it.
+    assert found.ratio == pytest.approx(0.5, rel=0.1)
+    coming = 0.1 * (0.5 + 0.25 + 0.125 + 0.0625)
+    assert found.gain.mean == pytest.approx(1 - np.exp(-coming), rel=0.15)
 
 
 def test_a_schedule_that_ends_at_zero_does_not_hide_a_fall(shapes):
