@@ -84,9 +84,10 @@ def apply(findings: Iterable[Finding] | Finding, target: Any) -> Applied:
     Issues of one candidate have a common cause: only the most important one that has a
     remedy is treated, and none if a fold is unlike the others, because that spoils all
     else.  The network is then to be trained and looked at again.  Tips are followed if they
-    are about a space; any other has to be given alone.  A parameter that a space lacks is added to it with
-    one value, where the other names tell what stands in front of it; ranges that are not
-    uniform are left alone.
+    are about a space; any other has to be given alone.
+
+    A parameter that a space lacks is added to it with one value, where the other names tell
+    what stands in front of it.  Distributions that are not uniform are left alone.
 
     Examples
     --------

@@ -45,8 +45,8 @@ FEWEST_EPOCHS = 4
 UNKNOWN_RATIO = 0.8
 # The held-out loss has arrived once it is this share above its least.
 ARRIVED = 0.03
-# Epochs after that which are a waste if they are this share of all.
-WASTED = 0.7
+# Training after that is a waste if this share of all learning rate was spent in it.
+WASTED = 0.58
 FEWEST_EPOCHS_TO_WASTE = 15
 # Further than two doublings a curve cannot be extrapolated by its last one.
 _TIMES = 4.0
@@ -214,7 +214,7 @@ def check_converged(summary: Summary) -> Finding:
     curve = smooth(summary.mean("valid"))
     least = float(curve.min())
     arrived = 1 + int(np.argmax(curve <= (1 + ARRIVED) * least))
-    wasted = 1 - arrived / summary.n_epochs
+    wasted = 1 - float(summary.spent[arrived - 1] / summary.spent[-1])
     evidence = {"n_epochs": summary.n_epochs, "arrived": arrived, "wasted": wasted}
     if wasted < WASTED:
         return check.passed("The epochs were put to use.", evidence)

@@ -31,6 +31,9 @@ SMALL_GAP = 0.05
 # What is learnt by heart has next to no training loss, but much of the constant
 # prediction's loss on held-out rows.
 BY_HEART = 0.97
+# Without regularisation, a training loss that loses this share after the best epoch is
+# learning by heart, even if the held-out loss hardly rises.
+FALLS_IN_VAIN = 0.3
 MUCH_LEFT = 0.3
 # Share of the constant prediction's loss that is left when a fit is a poor one.
 POOR = 0.35
@@ -93,13 +96,16 @@ def check_overfitting(summary: Summary) -> Finding:
             return check.tip("low", message, evidence, remedy, changes)
         severity: Severity = "high" if relative > RISE_FOR_HIGH else "medium"
         return check.issue(severity, message, evidence, remedy, changes)
-    if by_heart and not summary.keeps_best:
+    since = 1 - float(summary.train_end.mean()) / max(float(train[best]), 1e-12)
+    in_vain = is_free(summary.params) and rise.mean > 0 and since > FALLS_IN_VAIN
+    if (by_heart or in_vain) and not summary.keeps_best:
         return check.issue(
             "medium",
-            f"The training loss is {share(1 - relative_gap)} of the held-out loss.",
+            f"The training loss fell to {share(1 - relative_gap)} of the held-out loss, "
+            f"which gained nothing after epoch {best + 1}.",
             evidence,
             "Regularise more.",
-            regularise(summary.params, summary.n_epochs),
+            regularise(summary.params, best + 1),
         )
     return check.passed("The held-out loss does not rise beyond its noise.", evidence)
 
