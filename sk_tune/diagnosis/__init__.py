@@ -4,6 +4,7 @@
 
 from sk_tune.diagnosis._apply import Applied, AppliedChange, apply
 from sk_tune.diagnosis._diagnose import diagnose
+from sk_tune.diagnosis._leaks import find_leaks
 from sk_tune.diagnosis._records import Change, Curves, Finding
 from sk_tune.diagnosis._samples import SampleCurve
 from sk_tune.diagnosis._sources import curves_of
@@ -19,5 +20,6 @@ __all__ = [
     "apply",
     "curves_of",
     "diagnose",
+    "find_leaks",
     "verdict",
 ]
