@@ -2,4 +2,8 @@
 # SPDX-License-Identifier: BSD-3-Clause
 """What a search found, as pictures and as one page."""
 
-__all__: list[str] = []
+from sk_tune.report._epoch_curves import EpochCurveDisplay
+from sk_tune.report._search_history import SearchHistoryDisplay
+from sk_tune.report._slices import SliceDisplay
+
+__all__ = ["EpochCurveDisplay", "SearchHistoryDisplay", "SliceDisplay"]
