@@ -26,6 +26,7 @@ __all__ = [
     "ScoreRange",
     "check_choice",
     "figure_legend",
+    "label_width",
     "legend_above",
     "mark_missing",
     "needs_log",
@@ -35,7 +36,9 @@ __all__ = [
     "score_axis",
     "score_range",
     "set_title",
+    "set_y_label",
     "shades",
+    "shortened",
 ]
 
 Floats = npt.NDArray[np.float64]
@@ -272,7 +275,7 @@ def parameter_axis(ax: Any, parameter: Parameter) -> None:
         ax.set_xscale("log")
     if parameter.categories:
         texts = [shortened(text, _LONGEST_TICK) for text in parameter.categories]
-        is_tight = sum(map(len, texts)) > _n_characters(ax, "small")
+        is_tight = sum(map(len, texts)) > label_width(ax, "small")
         turned = {"rotation": 30, "ha": "right", "rotation_mode": "anchor"}
         ax.set_xticks(
             range(len(texts)), texts, fontsize="small", **(turned if is_tight else {})
@@ -285,7 +288,7 @@ def parameter_axis(ax: Any, parameter: Parameter) -> None:
     label = parameter.label
     if not active.all():
         label += f" ({np.count_nonzero(active)} of {len(active)} have it)"
-    ax.set_xlabel("\n".join(textwrap.wrap(label, max(12, _n_characters(ax, "medium")))))
+    ax.set_xlabel("\n".join(textwrap.wrap(label, max(12, label_width(ax, "medium")))))
 
 
 def shortened(text: str, n_characters: int) -> str:
@@ -354,7 +357,7 @@ def score_axis(ax: Any, scores: Any) -> ScoreRange:
         What the axis shows.
     """
     shown = score_range(scores)
-    height = (shown.high - shown.low) or max(abs(shown.high), 1.0) * 0.1
+    height = (shown.high - shown.low) or max(abs(shown.high), 1.0)
     values = np.asarray(scores, dtype=np.float64)
     has_missing = shown.n_below > 0 or not np.isfinite(values).all()
     below = _MARGIN + (_MISSING_ROOM if has_missing else 0.0)
@@ -386,7 +389,10 @@ def mark_missing(ax: Any, places: Any, scores: Any, shown: ScoreRange) -> list[A
     is_failed = ~np.isfinite(values)
     is_below = np.where(is_failed, np.inf, values) < shown.low
     marks = []
-    for mask, marker, label in ((is_failed, "x", "Failed"), (is_below, "v", "Lower")):
+    for mask, marker, label in (
+        (is_failed, "x", "Failed"),
+        (is_below, "v", "Below the axis"),
+    ):
         if not mask.any():
             continue
         marks.append(
@@ -455,21 +461,56 @@ def set_title(ax: Any, title: str) -> None:
         labels = [text.get_text() for text in legend.get_texts()]
         n_lines = -(-len(labels) // _n_columns(ax, labels))
         pad += 1.55 * _points("small") * n_lines
-    text = textwrap.fill(title, max(16, _n_characters(ax, "medium")))
+    text = textwrap.fill(title, max(16, label_width(ax, "medium")))
     ax.set_title(text, loc="left", fontsize="medium", pad=pad)
+
+
+def set_y_label(ax: Any, label: str) -> None:
+    """Set the y axis' label, in as many lines as its height takes.
+
+    Parameters
+    ----------
+    ax : matplotlib Axes
+        Of any size.
+    label : str
+        Text without line breaks.
+    """
+    height = ax.get_position().height * ax.figure.get_figheight() * 72.0
+    # Titles, legends and turned ticks may take some of the height yet.
+    n_characters = int(0.85 * height / (_CHARACTER * _points("medium")))
+    ax.set_ylabel(textwrap.fill(label, max(10, n_characters)))
+
+
+def label_width(ax: Any, size: str) -> int:
+    """Return how many characters fit into the axes' width, as far as it is known.
+
+    Parameters
+    ----------
+    ax : matplotlib Axes
+        Of any size.
+    size : str
+        Of the font, as "small".
+
+    Returns
+    -------
+    int
+        Of characters of mean width.
+    """
+    width = ax.get_position().width * ax.figure.get_figwidth() * 72.0
+    return int(width / (_CHARACTER * _points(size)))
 
 
 def _n_columns(ax: Any, labels: list[str]) -> int:
     """Return how many entries of a legend fit side by side."""
-    # A handle and the blanks around it are about seven characters wide.
-    widest = max(len(label) for label in labels) + 7
-    return min(len(labels), max(1, _n_characters(ax, "small") // widest))
-
-
-def _n_characters(ax: Any, size: str) -> int:
-    """Return how many characters fit into the axes' width, as far as it is known."""
-    width = ax.get_position().width * ax.figure.get_figwidth() * 72.0
-    return int(width / (_CHARACTER * _points(size)))
+    n_fitting = label_width(ax, "small")
+    for n_columns in range(len(labels), 1, -1):
+        n_lines = -(-len(labels) // n_columns)
+        # matplotlib fills one column after the other.  A handle and the blanks around it
+        # are about seven characters wide.
+        columns = [labels[i : i + n_lines] for i in range(0, len(labels), n_lines)]
+        if sum(max(map(len, column)) + 7 for column in columns) <= n_fitting:
+            return n_columns
+    return 1
 
 
 def _points(size: str) -> float:

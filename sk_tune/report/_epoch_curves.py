@@ -19,14 +19,18 @@ from sk_tune.report._drawing import (
     needs_log,
     new_axes,
     set_title,
+    set_y_label,
 )
 from sk_tune.report._trials import curve_table, trials_of
 
-__all__ = ["EpochCurveDisplay", "FoldSummary", "fold_summary"]
+__all__ = ["EpochCurveDisplay", "FoldSummary", "axis_names", "fold_summary"]
 
 Floats = npt.NDArray[np.float64]
 
 _BANDS = ("range", "std", None)
+# Scorings of which a search with epochs="best" compares the curves of the score; those of
+# the loss for others.
+_SCORED_BY_CURVE = (None, "accuracy", "r2")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -203,8 +207,12 @@ class EpochCurveDisplay:
         if self.chosen_epoch is not None:
             self._mark_epoch(ax, self.chosen_epoch)
         ax.set_xlabel("Epoch")
-        ax.set_ylabel(self.loss_name if quantity == "loss" else self.score_name)
+        set_y_label(ax, self.loss_name if quantity == "loss" else self.score_name)
         ax.xaxis.get_major_locator().set_params(integer=True)
+        # There is no epoch 0, which a margin would show.
+        n_epochs = self.curves.n_epochs
+        margin = 0.02 * max(n_epochs - 1, 25)
+        ax.set_xlim(1 - margin, n_epochs + margin)
         legend_above(ax)
         set_title(ax, self._title() if title is None else title)
         self.ax_, self.figure_ = ax, ax.figure
@@ -250,10 +258,11 @@ class EpochCurveDisplay:
                 f"The candidate of EpochCurveDisplay must have curves. Candidate {row} has "
                 "none: it is no network, or failed in all folds."
             )
+        curves = _curves_of_table(own, search.cv_results_["params"][row])
         display = cls(
-            curves=_curves_of_table(own, search.cv_results_["params"][row]),
-            chosen_epoch=_chosen_epoch(search, row, own),
-            **_axis_names(search),
+            curves=curves,
+            chosen_epoch=_chosen_epoch(search, curves),
+            **axis_names(search),
         )
         return display.plot(ax=ax, **kwargs)
 
@@ -287,7 +296,7 @@ class EpochCurveDisplay:
         display = cls(
             curves=Curves(**curves, params=network.get_params(deep=False)),
             chosen_epoch=network.best_epoch_ if network.early_stopping else None,
-            **_axis_names(network),
+            **axis_names(network),
         )
         return display.plot(ax=ax, **kwargs)
 
@@ -346,18 +355,29 @@ def _curves_of_table(table: Any, params: dict[str, Any]) -> Curves:
     return Curves(**folds, params=own)
 
 
-def _chosen_epoch(search: Any, row: int, table: Any) -> int | None:
-    """Return the epoch at which the candidate was scored."""
+def _chosen_epoch(search: Any, curves: Curves) -> int | None:
+    """Return the epoch at which a candidate was scored, if it is not the last."""
     if getattr(search, "epochs", "last") == "last":
         return None
-    if row == getattr(search, "best_index_", None) and hasattr(search, "best_estimator_"):
-        best = search.best_estimator_
-        network = best.steps[-1][1] if isinstance(best, Pipeline) else best
-        return int(network.n_epochs_)
-    return None
+    by_score = getattr(search, "scoring", None) in _SCORED_BY_CURVE
+    folds = curves.valid_score if by_score else -curves.valid_loss
+    mean = fold_summary(folds, None).mean
+    return None if np.isnan(mean).all() else 1 + int(np.nanargmax(mean))
 
 
-def _axis_names(estimator: Any) -> dict[str, str]:
+def axis_names(estimator: Any) -> dict[str, str]:
+    """Return the labels of axes of losses and scores of a network.
+
+    Parameters
+    ----------
+    estimator : estimator
+        A network, or what holds one.
+
+    Returns
+    -------
+    dict of str to str
+        "loss_name" and "score_name", with their units.
+    """
     if is_classifier(estimator):
         return {"loss_name": "Loss (nats per sample)", "score_name": "Accuracy"}
     return {

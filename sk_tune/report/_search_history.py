@@ -15,6 +15,7 @@ from sk_tune.report._drawing import (
     new_axes,
     score_axis,
     set_title,
+    set_y_label,
 )
 from sk_tune.report._levels import levels_of
 from sk_tune.report._trials import Trials, trials_of
@@ -38,7 +39,7 @@ def progress_of(trials: Trials, x: str = "candidate") -> Floats:
     trials : Trials
         Of the search.
     x : {"candidate", "time", "epochs"}, default="candidate"
-        Rows from 1 on, seconds of all fits and scores, or epochs of all folds.
+        Rows of ``cv_results_``, seconds of all fits and scores, or epochs of all folds.
 
     Returns
     -------
@@ -46,7 +47,7 @@ def progress_of(trials: Trials, x: str = "candidate") -> Floats:
         Never falling.
     """
     if x == "candidate":
-        return np.arange(1.0, len(trials.scores) + 1)
+        return np.arange(float(len(trials.scores)))
     spent = trials.seconds if x == "time" else trials.epochs
     return np.cumsum(spent, dtype=np.float64)
 
@@ -132,15 +133,16 @@ class SearchHistoryDisplay:
         places = progress_of(trials, x)
         options = {"color": COLORS["black"], "linewidth": 1.3, **(line_kw or {})}
         (self.best_line_,) = ax.step(
-            places, trials.running_best, where="post", label="Best so far", **options
+            *self._best_so_far(places), where="post", label="Best so far", **options
         )
         self.scatters_ = self._draw_scores(ax, places, scatter_kw or {})
         shown = score_axis(ax, trials.scores)
         mark_missing(ax, places, trials.scores, shown)
         ax.set_xlabel(_AXES[x])
-        ax.set_ylabel(trials.score_label)
+        set_y_label(ax, trials.score_label)
         if x == "candidate":
             ax.xaxis.get_major_locator().set_params(integer=True)
+            ax.set_xlim(-0.6, len(places) - 0.4)
         legend_above(ax)
         set_title(ax, self._title() if title is None else title)
         self.ax_, self.figure_ = ax, ax.figure
@@ -178,6 +180,13 @@ class SearchHistoryDisplay:
             )
             for level in levels_of(trials)
         ]
+
+    def _best_so_far(self, places: Floats) -> tuple[Floats, Floats]:
+        """Return the steps, with a gap where a rung with more resources begins."""
+        best = self.trials.running_best
+        most = np.maximum.accumulate(self.trials.n_resources)
+        starts = np.flatnonzero(np.diff(most)) + 1
+        return np.insert(places, starts, places[starts]), np.insert(best, starts, np.nan)
 
     def _title(self) -> str:
         trials = self.trials

@@ -15,6 +15,7 @@ from sk_tune.report._drawing import (
     new_axes_grid,
     parameter_axis,
     score_axis,
+    set_y_label,
 )
 from sk_tune.report._levels import Level, levels_of
 from sk_tune.report._parameters import Parameter, chosen_parameters
@@ -26,6 +27,7 @@ Floats = npt.NDArray[np.float64]
 
 # How far points of one category lie from its tick at most, which are 1 apart.
 _JITTER = 0.28
+_GOLDEN = 0.6180339887498949
 
 
 def spread_places(parameter: Parameter) -> Floats:
@@ -34,8 +36,8 @@ def spread_places(parameter: Parameter) -> Floats:
     Parameters
     ----------
     parameter : Parameter
-        Numbers lie at their values.  Categories lie around their positions, spread evenly
-        in the order of the rows, so that points of one category do not cover each other.
+        Numbers lie at their values.  Categories lie around their positions, apart from
+        each other.
 
     Returns
     -------
@@ -48,7 +50,9 @@ def spread_places(parameter: Parameter) -> Floats:
     for position in parameter.support:
         own = np.flatnonzero(parameter.values == position)
         if len(own) > 1:
-            places[own] += np.linspace(-_JITTER, _JITTER, len(own))
+            # Neighbours in the search lie apart, and do not look like a trend.
+            turns = np.arange(len(own)) * _GOLDEN % 1.0
+            places[own] += _JITTER * (2.0 * turns - 1.0)
     return places
 
 
@@ -134,7 +138,7 @@ class SliceDisplay:
             if ax is None and number % n_columns:
                 own.tick_params(labelleft=False)
             else:
-                own.set_ylabel(self.trials.score_label)
+                set_y_label(own, self.trials.score_label)
         if ax is None:
             figure_legend(axes)
             axes[0].figure.suptitle(title or "", x=0.01, ha="left", fontsize="medium")

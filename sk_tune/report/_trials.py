@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 import pandas as pd
+from sklearn.base import is_classifier, is_regressor
 from sklearn.utils.validation import check_is_fitted
 
 __all__ = ["Trials", "curve_table", "metric_name", "trials_of"]
@@ -72,8 +73,7 @@ class Trials:
     @property
     def score_label(self) -> str:
         """Label of an axis of scores."""
-        name = self.score_name[:1].upper() + self.score_name[1:]
-        return f"{name} (mean over folds)"
+        return f"{self.score_name[:1].upper()}{self.score_name[1:]} (mean over folds)"
 
     def resource_text(self, n_resources: int) -> str:
         """Return what a rung granted, in words.
@@ -260,8 +260,10 @@ def _score_name(search: Any, metric: str) -> str:
     name = metric
     if metric == "score":
         scoring = getattr(search, "scoring", None)
-        if not isinstance(scoring, str):
-            return "score"
-        name = scoring
+        if scoring is None and is_classifier(search):
+            return "accuracy"
+        if scoring is None and is_regressor(search):
+            return "R\N{SUPERSCRIPT TWO}"
+        name = scoring if isinstance(scoring, str) else "score"
     words = name.replace("_", " ")
-    return words.replace("neg ", "negative ", 1) if words.startswith("neg ") else words
+    return f"negative {words[4:]}" if words.startswith("neg ") else words
