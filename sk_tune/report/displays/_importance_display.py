@@ -6,10 +6,10 @@ from typing import Any, Self
 
 import numpy as np
 
-from sk_tune.report._drawing import COLORS, legend_above, new_axes, set_title, shortened
-from sk_tune.report._importance import Importance, importance_of
-from sk_tune.report._parameters import parameters_of
-from sk_tune.report._trials import trials_of
+from sk_tune.report.displays._drawing import COLORS, finish, new_axes, shortened
+from sk_tune.report.displays._importance import Importance, importance_of
+from sk_tune.report.displays._parameters import parameters_of
+from sk_tune.report.displays._trials import trials_of
 
 __all__ = ["HyperparameterImportanceDisplay"]
 
@@ -98,12 +98,12 @@ class HyperparameterImportanceDisplay:
         total, main = own.total[order], own.main[order]
         options = {"color": color, "height": 0.62, **(bar_kw or {})}
         self.total_bars_ = ax.barh(
-            places, total, label="With interactions", **{**options, "alpha": 0.35}
+            places, total, label="Total", **{**options, "alpha": 0.35}
         )
         self.main_bars_ = ax.barh(
-            places, main, label="By itself", **{**options, "height": 0.36}
+            places, main, label="Alone", **{**options, "height": 0.36}
         )
-        ax.errorbar(
+        spread = ax.errorbar(
             total,
             places,
             xerr=[
@@ -127,8 +127,8 @@ class HyperparameterImportanceDisplay:
         ax.set_ylim(len(order) - 0.4, -0.6)
         ax.set_xlim(0.0, max(1.0, 1.03 * float(own.high[order].max(initial=0.0))))
         ax.set_xlabel("Share of the score's variance")
-        legend_above(ax)
-        set_title(ax, own.message if title is None else title)
+        handles = [self.total_bars_, self.main_bars_, spread, self.noise_line_]
+        finish(ax, own.message if title is None else title, handles)
         self.ax_, self.figure_ = ax, ax.figure
         return self
 

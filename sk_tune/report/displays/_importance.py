@@ -25,8 +25,8 @@ import numpy as np
 import numpy.typing as npt
 from sklearn.tree import DecisionTreeRegressor
 
-from sk_tune.report._drawing import score_range
-from sk_tune.report._parameters import Parameter
+from sk_tune.report.displays._drawing import counted, score_range
+from sk_tune.report.displays._parameters import Parameter
 
 __all__ = ["Importance", "importance_of", "variance_shares"]
 
@@ -40,6 +40,8 @@ _LEAST_LEAF = 2
 # Fewer configurations than this are not looked at.
 _LEAST_TRIALS = 5
 _LEVEL = 0.05
+# So many times the share of random numbers is more than theirs by luck.
+_STANDS_OUT = 2.0
 # Of the spread over trees.
 _QUANTILES = (0.1, 0.9)
 
@@ -91,16 +93,16 @@ class Importance:
     @property
     def message(self) -> str:
         """The conclusion in a sentence."""
+        trials = counted(self.n_trials, "candidate")
+        if self.n_trials < _LEAST_TRIALS:
+            return f"No conclusion: {trials} with a score, {_LEAST_TRIALS} are needed"
         if not self.is_conclusive:
-            return (
-                f"No conclusion from {self.n_trials} candidates: a model of the scores "
-                "predicts others no better than chance"
-            )
+            return f"No conclusion: {trials} tell no more of others' scores than chance"
         first = self.order[0]
-        return (
-            f"{self.labels[first]} matters most: {self.total[first]:.0%} of the variance "
-            f"(from {self.n_trials} candidates)"
-        )
+        if self.total[first] < _STANDS_OUT * self.noise:
+            return f"No parameter stands out from random numbers ({trials})"
+        share = f"{self.total[first]:.0%}"
+        return f"{self.labels[first]} matters most: {share} of the variance ({trials})"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -371,11 +373,11 @@ def _grown(
 
 def _variance_within(scores: Floats, levels: npt.NDArray[np.int64]) -> float:
     """Return the sum of squares around the means of rows that were given equally much."""
-    squares = sum(
-        float(np.sum((scores[levels == n] - scores[levels == n].mean()) ** 2))
+    squares = [
+        np.sum((scores[levels == n] - scores[levels == n].mean()) ** 2)
         for n in np.unique(levels)
-    )
-    return max(squares, np.finfo(np.float64).tiny)
+    ]
+    return max(float(sum(squares)), float(np.finfo(np.float64).tiny))
 
 
 def _dealt_out(columns: _Columns, rng: np.random.Generator) -> Floats:

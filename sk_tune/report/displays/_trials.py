@@ -201,7 +201,7 @@ def curve_table(search: Any) -> pd.DataFrame:
     DataFrame
         As ``learning_curves_``; without rows if the search has none.
     """
-    curves = getattr(search, "learning_curves_", None)
+    curves: pd.DataFrame | None = getattr(search, "learning_curves_", None)
     if curves is None:
         columns = ("candidate", "fold", "epoch", "train_loss", "valid_loss", "valid_score")
         return pd.DataFrame({name: np.empty(0) for name in columns})
@@ -236,19 +236,20 @@ def _configurations(
 
 def _seconds(search: Any, results: Mapping[str, Any]) -> Floats:
     per_fold = np.asarray(results["mean_fit_time"]) + results["mean_score_time"]
-    return np.nan_to_num(np.asarray(per_fold, dtype=np.float64)) * search.n_splits_
+    seconds: Floats = np.nan_to_num(np.asarray(per_fold, dtype=np.float64))
+    return seconds * int(search.n_splits_)
 
 
 def _epochs(
     search: Any, configurations: Integers, resource: str | None, n_rows: int
 ) -> Integers:
     sizes = curve_table(search).groupby("candidate").size()
-    epochs = sizes.reindex(range(n_rows), fill_value=0).to_numpy(np.int64)
+    epochs = np.array(sizes.reindex(range(n_rows), fill_value=0), dtype=np.int64)
     if resource is None or resource.rpartition("__")[2] != "max_epochs":
         return epochs
     # A curve begins with what the rungs before trained.
     spent: dict[int, int] = {}
-    new = epochs.copy()
+    new: Integers = epochs.copy()
     for row, configuration in enumerate(configurations.tolist()):
         new[row] -= min(spent.get(configuration, 0), epochs[row])
         spent[configuration] = int(epochs[row])

@@ -8,7 +8,7 @@ from typing import Any, Self
 import numpy as np
 import numpy.typing as npt
 
-from sk_tune.report._drawing import (
+from sk_tune.report.displays._drawing import (
     COLORS,
     figure_legend,
     mark_missing,
@@ -17,9 +17,9 @@ from sk_tune.report._drawing import (
     score_axis,
     set_y_label,
 )
-from sk_tune.report._levels import Level, levels_of
-from sk_tune.report._parameters import Parameter, chosen_parameters
-from sk_tune.report._trials import Trials, trials_of
+from sk_tune.report.displays._levels import Level, levels_of
+from sk_tune.report.displays._parameters import Parameter, chosen_parameters
+from sk_tune.report.displays._trials import Trials, trials_of
 
 __all__ = ["SliceDisplay", "spread_places"]
 

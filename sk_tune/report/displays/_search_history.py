@@ -7,18 +7,18 @@ from typing import Any, Self
 import numpy as np
 import numpy.typing as npt
 
-from sk_tune.report._drawing import (
+from sk_tune.report.displays._drawing import (
     COLORS,
     check_choice,
-    legend_above,
+    counted,
+    finish,
     mark_missing,
     new_axes,
     score_axis,
-    set_title,
     set_y_label,
 )
-from sk_tune.report._levels import levels_of
-from sk_tune.report._trials import Trials, trials_of
+from sk_tune.report.displays._levels import levels_of
+from sk_tune.report.displays._trials import Trials, trials_of
 
 __all__ = ["SearchHistoryDisplay", "progress_of"]
 
@@ -47,7 +47,7 @@ def progress_of(trials: Trials, x: str = "candidate") -> Floats:
         Never falling.
     """
     if x == "candidate":
-        return np.arange(float(len(trials.scores)))
+        return np.arange(len(trials.scores), dtype=np.float64)
     spent = trials.seconds if x == "time" else trials.epochs
     return np.cumsum(spent, dtype=np.float64)
 
@@ -143,8 +143,7 @@ class SearchHistoryDisplay:
         if x == "candidate":
             ax.xaxis.get_major_locator().set_params(integer=True)
             ax.set_xlim(-0.6, len(places) - 0.4)
-        legend_above(ax)
-        set_title(ax, self._title() if title is None else title)
+        finish(ax, self._title() if title is None else title)
         self.ax_, self.figure_ = ax, ax.figure
         return self
 
@@ -191,6 +190,6 @@ class SearchHistoryDisplay:
     def _title(self) -> str:
         trials = self.trials
         if trials.best is None or not np.isfinite(trials.scores[trials.best]):
-            return f"{len(trials.scores)} evaluations"
+            return counted(len(trials.scores), "evaluation")
         score = f"{trials.scores[trials.best]:.4g}"
         return f"Best {trials.score_name}: {score}, candidate {trials.best}"

@@ -19,15 +19,16 @@ import numpy as np
 import numpy.typing as npt
 
 from sk_tune._compat import check_matplotlib_support
-from sk_tune.report._parameters import Parameter
+from sk_tune.report.displays._parameters import Parameter
 
 __all__ = [
     "COLORS",
     "ScoreRange",
     "check_choice",
+    "counted",
     "figure_legend",
+    "finish",
     "label_width",
-    "legend_above",
     "mark_missing",
     "needs_log",
     "new_axes",
@@ -35,7 +36,6 @@ __all__ = [
     "parameter_axis",
     "score_axis",
     "score_range",
-    "set_title",
     "set_y_label",
     "shades",
     "shortened",
@@ -58,9 +58,9 @@ _LOG_SPAN = 30.0
 # A score so many times further below the middle than the best is above it would leave
 # nothing to see of the others.
 _OUTLYING = 20.0
-_SHOWN_BELOW = 4.0
+_SHOWN_BELOW = 8.0
 # Mean width of a character, in parts of the font's size.
-_CHARACTER = 0.52
+_CHARACTER = 0.56
 # In parts of the axes' height: where marks of missing scores are, and the room for them.
 _MISSING_AT = 0.03
 _MISSING_ROOM = 0.09
@@ -164,6 +164,24 @@ def check_choice(name: str, value: Any, choices: tuple[Any, ...]) -> None:
         raise ValueError(
             f"The {name!r} parameter must be one of {list(choices)}. Got {value!r} instead."
         )
+
+
+def counted(n: int, noun: str) -> str:
+    """Return a number of things in words.
+
+    Parameters
+    ----------
+    n : int
+        How many.
+    noun : str
+        One of them.
+
+    Returns
+    -------
+    str
+        As "1 candidate" or "2 candidates".
+    """
+    return f"{n} {noun}" if n == 1 else f"{n} {noun}s"
 
 
 def shades(n: int) -> list[Any]:
@@ -410,59 +428,51 @@ def mark_missing(ax: Any, places: Any, scores: Any, shown: ScoreRange) -> list[A
     return marks
 
 
-def legend_above(ax: Any, handles: Any = None) -> Any:
-    """Put a legend between the axes and the title, where it covers no data.
+def finish(ax: Any, title: str, handles: Any = None) -> None:
+    """Set a title, and between it and the axes a legend, where it covers no data.
+
+    Both are as wide as the axes at most, in as many lines as it takes.
 
     Parameters
     ----------
     ax : matplotlib Axes
-        With labelled artists.
-    handles : list of artists or None, default=None
-        What to name; all that have a label if None.
-
-    Returns
-    -------
-    matplotlib Legend or None
-        None if nothing has a label.
-    """
-    if handles is None:
-        handles, _ = ax.get_legend_handles_labels()
-    if not handles:
-        return None
-    labels = [handle.get_label() for handle in handles]
-    return ax.legend(
-        handles,
-        labels,
-        loc="lower left",
-        bbox_to_anchor=(0.0, 1.0),
-        ncols=_n_columns(ax, labels),
-        frameon=False,
-        fontsize="small",
-        borderaxespad=0.1,
-        borderpad=0.2,
-        handlelength=1.8,
-        columnspacing=1.2,
-    )
-
-
-def set_title(ax: Any, title: str) -> None:
-    """Set a title that is as wide as the axes, in as many lines as it takes.
-
-    Parameters
-    ----------
-    ax : matplotlib Axes
-        With its legend, if it is to have one.
+        With all that is drawn.
     title : str
         Text without line breaks.
+    handles : list of artists or None, default=None
+        What the legend names; all that have a label if None.
     """
-    pad = 6.0
-    legend = ax.get_legend()
-    if legend is not None:
-        labels = [text.get_text() for text in legend.get_texts()]
-        n_lines = -(-len(labels) // _n_columns(ax, labels))
-        pad += 1.55 * _points("small") * n_lines
+    _lay_out(ax)
+    if handles is None:
+        handles, _ = ax.get_legend_handles_labels()
+    # Points between the axes and the title.
+    height = _legend_above(ax, handles, bool(title)) if handles else 0.0
     text = textwrap.fill(title, max(16, label_width(ax, "medium")))
-    ax.set_title(text, loc="left", fontsize="medium", pad=pad)
+    ax.set_title(text, loc="left", fontsize="medium", pad=height + 4.0)
+
+
+def _legend_above(ax: Any, handles: Any, has_title: bool) -> float:  # noqa: FBT001
+    """Put a legend on top of the axes, and return its height in points."""
+    for n_columns in range(len(handles), 0, -1):
+        legend = ax.legend(
+            handles=handles,
+            loc="lower left",
+            bbox_to_anchor=(0.0, 1.0),
+            ncols=n_columns,
+            frameon=False,
+            fontsize="small",
+            borderaxespad=0.0,
+            borderpad=0.2,
+            handlelength=1.8,
+            handletextpad=0.5,
+            columnspacing=1.2,
+        )
+        extent = legend.get_window_extent()
+        if extent.width <= ax.bbox.width:
+            break
+    # The title makes room for it; its width is no reason to make the axes narrower.
+    legend.set_in_layout(not has_title)
+    return float(extent.height / ax.figure.dpi * 72.0)
 
 
 def set_y_label(ax: Any, label: str) -> None:
@@ -475,7 +485,7 @@ def set_y_label(ax: Any, label: str) -> None:
     label : str
         Text without line breaks.
     """
-    height = ax.get_position().height * ax.figure.get_figheight() * 72.0
+    height = ax.bbox.height / ax.figure.dpi * 72.0
     # Titles, legends and turned ticks may take some of the height yet.
     n_characters = int(0.85 * height / (_CHARACTER * _points("medium")))
     ax.set_ylabel(textwrap.fill(label, max(10, n_characters)))
@@ -496,21 +506,16 @@ def label_width(ax: Any, size: str) -> int:
     int
         Of characters of mean width.
     """
-    width = ax.get_position().width * ax.figure.get_figwidth() * 72.0
+    width = ax.bbox.width / ax.figure.dpi * 72.0
     return int(width / (_CHARACTER * _points(size)))
 
 
-def _n_columns(ax: Any, labels: list[str]) -> int:
-    """Return how many entries of a legend fit side by side."""
-    n_fitting = label_width(ax, "small")
-    for n_columns in range(len(labels), 1, -1):
-        n_lines = -(-len(labels) // n_columns)
-        # matplotlib fills one column after the other.  A handle and the blanks around it
-        # are about seven characters wide.
-        columns = [labels[i : i + n_lines] for i in range(0, len(labels), n_lines)]
-        if sum(max(map(len, column)) + 7 for column in columns) <= n_fitting:
-            return n_columns
-    return 1
+def _lay_out(ax: Any) -> None:
+    """Let the figure's layout give the axes the width that labels leave them."""
+    # A subfigure is laid out with the figure around it.
+    draw = getattr(ax.figure, "draw_without_rendering", None)
+    if draw is not None:
+        draw()
 
 
 def _points(size: str) -> float:

@@ -8,8 +8,8 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from sk_tune.report._drawing import shades
-from sk_tune.report._trials import Trials
+from sk_tune.report.displays._drawing import shades
+from sk_tune.report.displays._trials import Trials
 
 __all__ = ["Level", "levels_of"]
 

@@ -12,21 +12,21 @@ from sklearn.pipeline import Pipeline
 from sklearn.utils.validation import check_is_fitted
 
 from sk_tune.diagnosis import Curves, Finding
-from sk_tune.report._drawing import (
+from sk_tune.report.displays._drawing import (
     COLORS,
     check_choice,
-    legend_above,
+    finish,
     needs_log,
     new_axes,
-    set_title,
     set_y_label,
 )
-from sk_tune.report._trials import curve_table, trials_of
+from sk_tune.report.displays._trials import curve_table, trials_of
 
-__all__ = ["EpochCurveDisplay", "FoldSummary", "axis_names", "fold_summary"]
+__all__ = ["EpochCurveDisplay", "FoldSummary", "fold_summary", "loss_name", "score_name"]
 
 Floats = npt.NDArray[np.float64]
 
+_CURVES = ("train_loss", "valid_loss", "valid_score")
 _BANDS = ("range", "std", None)
 # Scorings of which a search with epochs="best" compares the curves of the score; those of
 # the loss for others.
@@ -199,7 +199,8 @@ class EpochCurveDisplay:
             own = {"train": train, **own}
         else:
             own["valid"] = (*own["valid"][:3], self.curves.valid_score)
-        self.lines_, self.bands_ = {}, {}
+        self.lines_: dict[str, Any] = {}
+        self.bands_: dict[str, Any] = {}
         for name, (label, color, style, folds) in own.items():
             self._draw(ax, name, folds, band, line_kw, band_kw, label, color, style)
         if quantity == "loss" and needs_log([curve for *_, curve in own.values()]):
@@ -213,8 +214,7 @@ class EpochCurveDisplay:
         n_epochs = self.curves.n_epochs
         margin = 0.02 * max(n_epochs - 1, 25)
         ax.set_xlim(1 - margin, n_epochs + margin)
-        legend_above(ax)
-        set_title(ax, self._title() if title is None else title)
+        finish(ax, self._title() if title is None else title)
         self.ax_, self.figure_ = ax, ax.figure
         return self
 
@@ -262,7 +262,8 @@ class EpochCurveDisplay:
         display = cls(
             curves=curves,
             chosen_epoch=_chosen_epoch(search, curves),
-            **axis_names(search),
+            loss_name=loss_name(search),
+            score_name=score_name(search),
         )
         return display.plot(ax=ax, **kwargs)
 
@@ -287,16 +288,20 @@ class EpochCurveDisplay:
         """
         check_is_fitted(estimator)
         network = estimator.steps[-1][1] if isinstance(estimator, Pipeline) else estimator
-        curves = {
-            name: np.array(
-                [[epoch.get(name, np.nan) for epoch in network.history_]], dtype=np.float64
-            )
-            for name in ("train_loss", "valid_loss", "valid_score")
-        }
+        train_loss, valid_loss, valid_score = (
+            np.array([[float(epoch.get(name, np.nan)) for epoch in network.history_]])
+            for name in _CURVES
+        )
         display = cls(
-            curves=Curves(**curves, params=network.get_params(deep=False)),
+            curves=Curves(
+                train_loss=train_loss,
+                valid_loss=valid_loss,
+                valid_score=valid_score,
+                params=network.get_params(deep=False),
+            ),
             chosen_epoch=network.best_epoch_ if network.early_stopping else None,
-            **axis_names(network),
+            loss_name=loss_name(network),
+            score_name=score_name(network),
         )
         return display.plot(ax=ax, **kwargs)
 
@@ -347,12 +352,16 @@ def _best_row(search: Any) -> int:
 
 
 def _curves_of_table(table: Any, params: dict[str, Any]) -> Curves:
-    folds = {
-        name: table.pivot(index="fold", columns="epoch", values=name).to_numpy(np.float64)
-        for name in ("train_loss", "valid_loss", "valid_score")
-    }
-    own = {name.rpartition("__")[2]: value for name, value in params.items()}
-    return Curves(**folds, params=own)
+    train_loss, valid_loss, valid_score = (
+        table.pivot(index="fold", columns="epoch", values=name).to_numpy(np.float64)
+        for name in _CURVES
+    )
+    return Curves(
+        train_loss=train_loss,
+        valid_loss=valid_loss,
+        valid_score=valid_score,
+        params={name.rpartition("__")[2]: value for name, value in params.items()},
+    )
 
 
 def _chosen_epoch(search: Any, curves: Curves) -> int | None:
@@ -365,8 +374,8 @@ def _chosen_epoch(search: Any, curves: Curves) -> int | None:
     return None if np.isnan(mean).all() else 1 + int(np.nanargmax(mean))
 
 
-def axis_names(estimator: Any) -> dict[str, str]:
-    """Return the labels of axes of losses and scores of a network.
+def loss_name(estimator: Any) -> str:
+    """Return the label of an axis of losses.
 
     Parameters
     ----------
@@ -375,12 +384,24 @@ def axis_names(estimator: Any) -> dict[str, str]:
 
     Returns
     -------
-    dict of str to str
-        "loss_name" and "score_name", with their units.
+    str
+        With the unit.
     """
-    if is_classifier(estimator):
-        return {"loss_name": "Loss (nats per sample)", "score_name": "Accuracy"}
-    return {
-        "loss_name": "Loss (squared standard deviations)",
-        "score_name": "R\N{SUPERSCRIPT TWO}",
-    }
+    unit = "nats per sample" if is_classifier(estimator) else "squared standard deviations"
+    return f"Loss ({unit})"
+
+
+def score_name(estimator: Any) -> str:
+    """Return the label of an axis of scores after each epoch.
+
+    Parameters
+    ----------
+    estimator : estimator
+        A network, or what holds one.
+
+    Returns
+    -------
+    str
+        Of the score of a network's history.
+    """
+    return "Accuracy" if is_classifier(estimator) else "R\N{SUPERSCRIPT TWO}"

@@ -8,16 +8,17 @@ from typing import Any, Self
 import numpy as np
 import numpy.typing as npt
 
-from sk_tune.report._drawing import (
+from sk_tune.report.displays._drawing import (
     COLORS,
+    counted,
+    finish,
     label_width,
     new_axes,
     score_range,
-    set_title,
     shortened,
 )
-from sk_tune.report._parameters import Parameter, chosen_parameters
-from sk_tune.report._trials import Trials, trials_of
+from sk_tune.report.displays._parameters import Parameter, chosen_parameters
+from sk_tune.report.displays._trials import Trials, trials_of
 
 __all__ = ["ParallelCoordinatesDisplay", "axis_ticks", "line_heights"]
 
@@ -142,7 +143,7 @@ class ParallelCoordinatesDisplay:
         ax : matplotlib Axes or None, default=None
             Where to draw; a new figure if None.
         cmap : str, default="cividis_r"
-            Colours from the lowest to the highest score.
+            Colours from the worst to the best candidate, by rank.
         title : str or None, default=None
             Instead of how many candidates there are.
         line_kw : dict or None, default=None
@@ -166,7 +167,12 @@ class ParallelCoordinatesDisplay:
         failed = np.flatnonzero(~has_score & trials.is_last)
         options = {"cmap": cmap, "linewidths": 1.1, "alpha": 0.75, **(line_kw or {})}
         self.lines_ = LineCollection(
-            list(segments[scored]), array=heights[scored, -1], clim=(0.0, 1.0), **options
+            # By rank: most scores are often close to the best.  The lightest colours
+            # would be hard to see on white.
+            list(segments[scored]),
+            array=np.linspace(0.0, 1.0, len(scored)),
+            clim=(-0.2, 1.0),
+            **options,
         )
         ax.add_collection(self.lines_)
         self.failed_lines_ = self.best_line_ = None
@@ -190,7 +196,7 @@ class ParallelCoordinatesDisplay:
                 zorder=4,
             )
         self._draw_axes(ax, bool((heights < 0).any()))
-        set_title(ax, self._title(len(scored), len(failed)) if title is None else title)
+        finish(ax, self._title(len(scored), len(failed)) if title is None else title)
         self.ax_, self.figure_ = ax, ax.figure
         return self
 
@@ -234,13 +240,16 @@ class ParallelCoordinatesDisplay:
         for place, parameter in enumerate(self.parameters):
             ticks = axis_ticks(parameter)
             heights = parameter.scaled(ticks)
-            self._draw_axis(ax, place, heights, map(parameter.text, ticks), n_characters)
+            texts = [parameter.text(tick) for tick in ticks]
+            if parameter.categories:
+                texts = [shortened(text, n_characters) for text in texts]
+            self._draw_axis(ax, place, heights, texts)
         shown = score_range(self.trials.scores)
         ends = [0.0, 0.5, 1.0] if shown.high > shown.low else [0.5]
         texts = [f"{shown.low + end * (shown.high - shown.low):.3g}" for end in ends]
         if shown.n_below:
             texts[0] = f"\N{LESS-THAN OR EQUAL TO} {texts[0]}"
-        self._draw_axis(ax, n_axes - 1, ends, texts, n_characters)
+        self._draw_axis(ax, n_axes - 1, ends, texts)
         names = [*(p.label for p in self.parameters), self.trials.score_name]
         n_fitting = label_width(ax, "small") // n_axes
         turned = {"rotation": 25, "ha": "right", "rotation_mode": "anchor"}
@@ -260,14 +269,12 @@ class ParallelCoordinatesDisplay:
             side.set_visible(False)
 
     @staticmethod
-    def _draw_axis(
-        ax: Any, place: int, heights: Any, texts: Any, n_characters: int
-    ) -> None:
+    def _draw_axis(ax: Any, place: int, heights: Any, texts: Any) -> None:
         ax.vlines(place, 0.0, 1.0, color=COLORS["black"], linewidth=1.0, zorder=3)
         for height, text in zip(heights, texts, strict=True):
             ax.plot(place, height, marker="_", color=COLORS["black"], zorder=3)
             ax.annotate(
-                shortened(text, n_characters),
+                text,
                 (place, height),
                 (4, 0),
                 textcoords="offset points",
@@ -283,5 +290,5 @@ class ParallelCoordinatesDisplay:
             )
 
     def _title(self, n_scored: int, n_failed: int) -> str:
-        text = f"{n_scored} candidates, dark is better; the best in orange"
+        text = f"{counted(n_scored, 'candidate')}, dark is better; the best in orange"
         return text + (f"; {n_failed} failed (dotted)" if n_failed else "")

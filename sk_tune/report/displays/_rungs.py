@@ -8,17 +8,18 @@ from typing import Any, Self
 import numpy as np
 import numpy.typing as npt
 
-from sk_tune.report._drawing import (
+from sk_tune.report.displays._drawing import (
     COLORS,
     check_choice,
-    legend_above,
+    counted,
+    finish,
     needs_log,
     new_axes,
     score_axis,
-    set_title,
+    set_y_label,
 )
-from sk_tune.report._epoch_curves import axis_names, fold_summary
-from sk_tune.report._trials import Trials, curve_table, trials_of
+from sk_tune.report.displays._epoch_curves import fold_summary, loss_name, score_name
+from sk_tune.report.displays._trials import Trials, curve_table, trials_of
 
 __all__ = ["CandidateCurve", "RungDisplay", "candidate_curves"]
 
@@ -195,8 +196,7 @@ class RungDisplay:
         ]
         self.lines_ = {c.row: self._draw(ax, c, line_kw or {}) for c in curves}
         self._set_axes(ax, curves)
-        legend_above(ax, self._handles(curves))
-        set_title(ax, self._title(curves) if title is None else title)
+        finish(ax, self._title(curves) if title is None else title, self._handles(curves))
         self.ax_, self.figure_ = ax, ax.figure
         return self
 
@@ -234,11 +234,11 @@ class RungDisplay:
         check_choice("quantity", quantity, tuple(_QUANTITIES))
         trials = trials_of(search, metric)
         has_epochs = grants_epochs(trials) and len(curve_table(search))
-        name = axis_names(search)[f"{quantity}_name"] if has_epochs else trials.score_label
+        name = (score_name if quantity == "score" else loss_name)(search)
         display = cls(
             trials=trials,
             curves=candidate_curves(search, trials, quantity),
-            value_name=f"Held-out {name[0].lower()}{name[1:]}" if has_epochs else name,
+            value_name=f"{name}, held-out rows" if has_epochs else trials.score_label,
             is_loss=bool(has_epochs and quantity == "loss"),
         )
         return display.plot(ax=ax, **kwargs)
@@ -252,7 +252,7 @@ class RungDisplay:
 
     def _draw(self, ax: Any, curve: CandidateCurve, options: dict[str, Any]) -> Any:
         style = {**_STYLES[self._kind(curve)], **options}
-        if len(curve.values) == 1:
+        if len(curve.values) == 1 and self._kind(curve) != "Dropped":
             style = {"marker": "o", **style}
         (line,) = ax.plot(curve.resources, curve.values, **style)
         if self._kind(curve) == "Dropped":
@@ -278,8 +278,10 @@ class RungDisplay:
                 ax.set_xscale("log")
             ax.set_xticks(rungs, [f"{n}" for n in rungs])
             ax.minorticks_off()
+        else:
+            ax.xaxis.get_major_locator().set_params(integer=True)
         ax.set_xlabel("Epoch" if grants_epochs(self.trials) else self._resource_name())
-        ax.set_ylabel(self.value_name)
+        set_y_label(ax, self.value_name)
         values = np.concatenate([np.empty(0), *(curve.values for curve in curves)])
         if not self.is_loss:
             score_axis(ax, values[np.isfinite(values)])
@@ -310,8 +312,8 @@ class RungDisplay:
     def _title(self, curves: list[CandidateCurve]) -> str:
         n_end = sum(curve.survives for curve in curves)
         if self.trials.resource is None:
-            return f"{len(curves)} candidates"
-        return f"{len(curves)} candidates, {n_end} of them trained to the end"
+            return counted(len(curves), "candidate")
+        return f"{counted(len(curves), 'candidate')}, {n_end} trained to the end"
 
 
 _STYLES: dict[str, dict[str, Any]] = {
@@ -337,7 +339,7 @@ def _by_epoch(
     for row, own in table[table["candidate"].isin(last)].groupby("candidate"):
         folds = own.pivot(index="fold", columns="epoch", values=_QUANTITIES[quantity])
         values = fold_summary(folds.to_numpy(np.float64), None).mean
-        points[int(row)] = (folds.columns.to_numpy(np.float64), values)
+        points[int(str(row))] = (folds.columns.to_numpy(np.float64), values)
     return points
 
 

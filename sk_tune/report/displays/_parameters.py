@@ -121,9 +121,9 @@ def parameters_of(params: Sequence[Mapping[str, Any]]) -> list[Parameter]:
 
     Examples
     --------
-    >>> rows = [{"net__width": 8, "net__cell": "gru"}, {"net__width": 64, "net__cell": "rnn"}]
+    >>> rows = [{"net__width": 8, "net__cell": "gru"}, {"net__width": 64, "net__cell": "a"}]
     >>> [(p.label, p.categories, p.is_log) for p in parameters_of(rows)]
-    [('width', (), True), ('cell', ('gru', 'rnn'), False)]
+    [('width', (), True), ('cell', ('a', 'gru'), False)]
     """
     names = list(dict.fromkeys(name for row in params for name in row))
     labels = short_names(names)
