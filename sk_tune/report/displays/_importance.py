@@ -261,7 +261,7 @@ def variance_shares(
     # Variances do not depend on the mean, whose square would cost digits.
     values = values - shares @ values
     both = [mask @ mask.T / mask.shape[1] for mask in inside]  # (L, L) each
-    variance = values @ _product(both) @ values
+    variance = values @ _product(both, len(values)) @ values
     scale = np.abs(values).max(initial=0.0) ** 2
     if variance <= 1e-12 * scale or scale == 0:
         nothing = np.full(len(supports), np.nan)
@@ -270,15 +270,15 @@ def variance_shares(
     for j, mask in enumerate(inside):
         marginal = (values * shares / parts[j]) @ mask
         main[j] = np.mean(marginal**2) / variance
-        others = _product([o for k, o in enumerate(both) if k != j])
+        others = _product([o for k, o in enumerate(both) if k != j], len(values))
         own = values * parts[j]
         total[j] = 1.0 - own @ others @ own / variance
     return main, total
 
 
-def _product(matrices: Sequence[Floats]) -> Floats:
-    product: Floats = np.multiply.reduce(matrices) if len(matrices) else np.ones((1, 1))
-    return product
+def _product(matrices: Sequence[Floats], n: int) -> Floats:
+    """Return the elementwise product of (n, n) matrices, of which there may be none."""
+    return np.multiply.reduce(matrices, axis=0, initial=1.0) * np.ones((n, n))
 
 
 def _leaves(tree: DecisionTreeRegressor) -> tuple[Floats, Floats, Floats]:
@@ -353,16 +353,18 @@ def _grown(
         # Rows of one configuration are drawn together: one of them would tell of others.
         drawn = np.bincount(rng.integers(len(known), size=len(known)), minlength=len(known))
         weights = drawn[numbers].astype(np.float64)
+        seen = weights > 0
         # A new random column for each tree: the mean is free of the luck of one.
         codes = np.column_stack([columns.codes, rng.uniform(size=n_rows)])
-        codes = codes.astype(np.float32)
-        seen = weights > 0
-        rows = np.repeat(np.flatnonzero(seen), drawn[numbers][seen])
+        codes = np.ascontiguousarray(codes, dtype=np.float32)
         tree = DecisionTreeRegressor(
             min_samples_leaf=_LEAST_LEAF, random_state=int(rng.integers(2**31 - 1))
-        ).fit(codes[rows], scores[rows])
+        )
+        # The codes are known to be as the tree wants them; checks would take half the time.
+        tree.fit(codes[seen], scores[seen], weights[seen], check_input=False)
         trees.append(tree)
-        sums[~seen] += tree.predict(codes[~seen]) if not seen.all() else 0.0
+        if not seen.all():
+            sums[~seen] += tree.predict(codes[~seen], check_input=False)
         counts[~seen] += 1
     judged = counts > 0
     errors = scores[judged] - sums[judged] / counts[judged]
