@@ -278,7 +278,10 @@ def variance_shares(
 
 def _product(matrices: Sequence[Floats], n: int) -> Floats:
     """Return the elementwise product of (n, n) matrices, of which there may be none."""
-    return np.multiply.reduce(matrices, axis=0, initial=1.0) * np.ones((n, n))
+    product: Floats = np.ones((n, n))
+    for matrix in matrices:
+        product = product * matrix
+    return product
 
 
 def _leaves(tree: DecisionTreeRegressor) -> tuple[Floats, Floats, Floats]:
