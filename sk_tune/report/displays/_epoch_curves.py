@@ -336,7 +336,13 @@ class EpochCurveDisplay:
         )
 
     def _title(self) -> str:
-        return "" if self.finding is None else self.finding.message
+        finding = self.finding
+        if finding is None:
+            return ""
+        if finding.outcome == "not applicable":
+            return finding.message
+        name = finding.name[0].upper() + finding.name[1:]
+        return f"{name}: {finding.message[0].lower()}{finding.message[1:]}"
 
 
 def _best_row(search: Any) -> int:

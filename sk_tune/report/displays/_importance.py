@@ -25,7 +25,7 @@ import numpy as np
 import numpy.typing as npt
 from sklearn.tree import DecisionTreeRegressor
 
-from sk_tune.report.displays._drawing import counted, score_range
+from sk_tune.report.displays._drawing import counted, score_range, shortened
 from sk_tune.report.displays._parameters import Parameter
 
 __all__ = ["Importance", "importance_of", "variance_shares"]
@@ -102,7 +102,8 @@ class Importance:
         if self.total[first] < _STANDS_OUT * self.noise:
             return f"No parameter stands out from random numbers ({trials})"
         share = f"{self.total[first]:.0%}"
-        return f"{self.labels[first]} matters most: {share} of the variance ({trials})"
+        name = shortened(self.labels[first], 24)
+        return f"{name} matters most: {share} of the variance ({trials})"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
