@@ -1,6 +1,8 @@
 # SPDX-FileCopyrightText: sk_tune contributors
 # SPDX-License-Identifier: BSD-3-Clause
-"""Draw the pictures of the tutorials, by running their code: ``python docs/figures/make.py``.
+"""Draw the pictures of the tutorials by running their code.
+
+``python docs/figures/make.py`` needs sk_tune with the extra ``plots``.
 
 Each picture that a page shows is the last figure that its code has drawn up to there.
 """
@@ -35,7 +37,9 @@ def draw(page: Path) -> int:
     names: dict[str, object] = {}
     runner = doctest.DocTestRunner(optionflags=doctest.ELLIPSIS)
     # Text and the files of pictures take turns.
-    parts = re.split(r"^!\[[^]]*\]\(([^)]*)\)$", page.read_text(encoding="utf-8"), flags=re.M)
+    parts = re.split(
+        r"^!\[[^]]*\]\(([^)]*)\)$", page.read_text(encoding="utf-8"), flags=re.M
+    )
     for text, target in zip(parts[::2], [*parts[1::2], None], strict=True):
         test = doctest.DocTestParser().get_doctest(text, names, page.name, page.name, 0)
         runner.run(test, clear_globs=False)
