@@ -46,7 +46,7 @@ UNKNOWN_RATIO = 0.8
 # The held-out loss has arrived once it is this share above its least.
 ARRIVED = 0.03
 # Training after that is a waste if this share of all learning rate was spent in it.
-WASTED = 0.58
+WASTED = 0.55
 FEWEST_EPOCHS_TO_WASTE = 15
 # Further than two doublings a curve cannot be extrapolated by its last one.
 _TIMES = 4.0

@@ -10,7 +10,7 @@ from sk_tune.diagnosis._budget import is_improving
 from sk_tune.diagnosis._check import CHECKS, share
 from sk_tune.diagnosis._records import Finding, Severity
 from sk_tune.diagnosis._remedies import is_free, larger_network, regularise, restraints
-from sk_tune.diagnosis._summary import Summary, estimate, log_ratio, smooth
+from sk_tune.diagnosis._summary import Summary, estimate, least_by_chance, log_ratio, smooth
 
 __all__ = ["check_baseline", "check_overfitting", "check_underfitting"]
 
@@ -65,7 +65,8 @@ def check_overfitting(summary: Summary) -> Finding:
         return check.not_applicable("There is no held-out loss to compare with.")
     best = summary.best_epoch
     least = float(np.sort(summary.valid_best).mean())
-    rise = estimate(log_ratio(summary.valid_end, summary.valid_best), usual=USUAL_SPREAD)
+    rises = log_ratio(summary.valid_end, summary.valid_best) - least_by_chance(summary)
+    rise = estimate(rises, usual=USUAL_SPREAD)
     gap = estimate(summary.valid_end - summary.train_end, least)
     # Folds differ in the level of their loss more than in how it moves.
     relative = math.expm1(rise.mean)
