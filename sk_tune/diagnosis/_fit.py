@@ -141,44 +141,45 @@ def check_underfitting(summary: Summary, larger: Summary | None = None) -> Findi
         "gap_error": gap.error,
         "relative_gap": relative_gap,
     }
-    remedy = "Take a larger network, or regularise less; or find better features."
-    changes = larger_network(summary.params)
+    reason = None
     if larger is not None and larger.valid_end.shape == summary.valid_end.shape:
         ahead = estimate(summary.valid_end - larger.valid_end, level.mean)
         evidence |= {"ahead": ahead.mean, "ahead_error": ahead.error}
         if ahead.at_least(CONFIDENCE) <= 0:
             return check.passed("Larger networks of the search do no better.", evidence)
-        if ahead.mean > AHEAD * float(summary.valid_end.mean()):
-            return check.issue(
-                "medium",
-                "A larger network of the search has a held-out loss that is lower by "
-                f"{share(ahead.mean / float(summary.valid_end.mean()))}.",
-                evidence,
-                remedy,
-                changes,
+        by = ahead.mean / float(summary.valid_end.mean())
+        if by > AHEAD:
+            reason = (
+                f"A larger network of the search has a held-out loss lower by {share(by)}."
             )
+    reason = reason or _poor_fit(summary, left, relative_gap)
+    if reason is None:
+        return check.passed("The training rows are fitted.", evidence)
+    return check.issue(
+        "medium",
+        reason,
+        evidence,
+        "Take a larger network, or regularise less; or find better features.",
+        larger_network(summary.params),
+    )
+
+
+def _poor_fit(summary: Summary, left: float, relative_gap: float) -> str | None:
+    """Return why a network's own curves say that it underfits, or None."""
     held_back = restraints(summary.params)
     if held_back and left > POOR_IF_HELD_BACK and relative_gap < SMALL_GAP_IF_HELD_BACK:
-        return check.issue(
-            "medium",
+        return (
             f"{share(left)} of a constant prediction's loss is left on the training rows, "
-            f"and the network is held back by {' and '.join(held_back)}.",
-            evidence,
-            remedy,
-            changes,
+            f"and the network is held back by {' and '.join(held_back)}."
         )
     learnt = 1 - float(summary.valid_best.mean()) / summary.reference
-    is_flat = not is_improving(summary)
-    if left > POOR and relative_gap < SMALL_GAP and learnt > LEAST_LEARNT and is_flat:
-        return check.issue(
-            "medium",
-            f"{share(left)} of a constant prediction's loss is left even on the training "
-            "rows, and it no longer falls.",
-            evidence,
-            remedy,
-            changes,
-        )
-    return check.passed("The training rows are fitted.", evidence)
+    is_poor = left > POOR and relative_gap < SMALL_GAP and learnt > LEAST_LEARNT
+    if not is_poor or is_improving(summary):
+        return None
+    return (
+        f"{share(left)} of a constant prediction's loss is left even on the training "
+        "rows, and it no longer falls."
+    )
 
 
 def check_baseline(summary: Summary) -> Finding:
