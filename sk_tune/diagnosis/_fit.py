@@ -6,30 +6,43 @@ import math
 
 import numpy as np
 
-from sk_tune.diagnosis._budget import WORTH_AN_ISSUE, trend
+from sk_tune.diagnosis._budget import is_improving
 from sk_tune.diagnosis._check import CHECKS, share
 from sk_tune.diagnosis._records import Finding, Severity
-from sk_tune.diagnosis._remedies import larger_network, regularise
-from sk_tune.diagnosis._summary import Summary, estimate, log_ratio, smooth
+from sk_tune.diagnosis._remedies import is_free, larger_network, regularise, restraints
+from sk_tune.diagnosis._summary import Summary, estimate, least_by_chance, log_ratio, smooth
 
 __all__ = ["check_baseline", "check_overfitting", "check_underfitting"]
 
 # Rise of the held-out loss above its least, as a share of that: below the first it is what
-# any curve does by chance, above the second the network is clearly past its best.
+# any curve does by chance, above the second the network is clearly past its best; above
+# the third it is, too, if nothing regularises it.
 RISE_FOR_A_TIP = 0.05
-RISE_FOR_AN_ISSUE = 0.15
+RISE_FOR_AN_ISSUE = 0.12
+RISE_IF_FREE = 0.06
 RISE_FOR_HIGH = 0.5
-# Folds must agree on the rise.
-CONFIDENCE = 0.95
-# A gap is a share of the held-out loss that the training loss does not have.
-LARGE_GAP = 0.5
+# Folds must agree on the rise.  What it usually varies by between them is taken into
+# account, because three of them tell little of that.
+USUAL_SPREAD = 0.1
+CONFIDENCE = 0.9
 # Without regularisation any network that could learn more does fit its training rows
 # better than others: a gap as small as this says that it could not.
-SMALL_GAP = 0.1
+SMALL_GAP = 0.05
+# What is learnt by heart has next to no training loss, but much of the constant
+# prediction's loss on held-out rows.
+BY_HEART = 0.97
+# Without regularisation, a training loss that loses this share after the best epoch is
+# learning by heart, even if the held-out loss hardly rises.
+FALLS_IN_VAIN = 0.3
+MUCH_LEFT = 0.3
 # Share of the constant prediction's loss that is left when a fit is a poor one.
 POOR = 0.35
 # Share of a constant prediction's loss that the best of all epochs lies below it by chance.
-LEAST_LEARNT = 0.03
+LEAST_LEARNT = 0.015
+# A network that is known to be tiny, or regularised beyond what is usual, is suspected
+# of underfitting before others are.
+POOR_IF_HELD_BACK = 0.03
+SMALL_GAP_IF_HELD_BACK = 0.3
 # A larger network that takes this share off the held-out loss shows what is missing.
 AHEAD = 0.1
 
@@ -52,7 +65,8 @@ def check_overfitting(summary: Summary) -> Finding:
         return check.not_applicable("There is no held-out loss to compare with.")
     best = summary.best_epoch
     least = float(np.sort(summary.valid_best).mean())
-    rise = estimate(log_ratio(summary.valid_end, summary.valid_best), 1.0)
+    rises = log_ratio(summary.valid_end, summary.valid_best) - least_by_chance(summary)
+    rise = estimate(rises, usual=USUAL_SPREAD)
     gap = estimate(summary.valid_end - summary.train_end, least)
     # Folds differ in the level of their loss more than in how it moves.
     relative = math.expm1(rise.mean)
@@ -68,6 +82,9 @@ def check_overfitting(summary: Summary) -> Finding:
         "relative_gap": relative_gap,
     }
     is_sure = rise.at_least(CONFIDENCE) > 0
+    by_heart = relative_gap > BY_HEART and summary.valid_end.mean() > (
+        MUCH_LEFT * summary.reference
+    )
     if falls and is_sure and relative > RISE_FOR_A_TIP:
         message = (
             f"The held-out loss rose by {share(relative)} after epoch {best + 1}, while "
@@ -75,10 +92,22 @@ def check_overfitting(summary: Summary) -> Finding:
         )
         remedy = "Regularise more, or stop near the best epoch."
         changes = regularise(summary.params, best + 1)
-        if relative <= RISE_FOR_AN_ISSUE or summary.keeps_best:
+        limit = RISE_IF_FREE if is_free(summary.params) else RISE_FOR_AN_ISSUE
+        if relative <= limit or summary.keeps_best:
             return check.tip("low", message, evidence, remedy, changes)
         severity: Severity = "high" if relative > RISE_FOR_HIGH else "medium"
         return check.issue(severity, message, evidence, remedy, changes)
+    since = 1 - float(summary.train_end.mean()) / max(float(train[best]), 1e-12)
+    in_vain = is_free(summary.params) and rise.mean > 0 and since > FALLS_IN_VAIN
+    if (by_heart or in_vain) and not summary.keeps_best:
+        return check.issue(
+            "medium",
+            f"The training loss fell to {share(1 - relative_gap)} of the held-out loss, "
+            f"which gained nothing after epoch {best + 1}.",
+            evidence,
+            "Regularise more.",
+            regularise(summary.params, best + 1),
+        )
     return check.passed("The held-out loss does not rise beyond its noise.", evidence)
 
 
@@ -112,33 +141,45 @@ def check_underfitting(summary: Summary, larger: Summary | None = None) -> Findi
         "gap_error": gap.error,
         "relative_gap": relative_gap,
     }
-    remedy = "Take a larger network, or regularise less; or find better features."
-    changes = larger_network(summary.params)
+    reason = None
     if larger is not None and larger.valid_end.shape == summary.valid_end.shape:
         ahead = estimate(summary.valid_end - larger.valid_end, level.mean)
         evidence |= {"ahead": ahead.mean, "ahead_error": ahead.error}
         if ahead.at_least(CONFIDENCE) <= 0:
             return check.passed("Larger networks of the search do no better.", evidence)
-        if ahead.mean > AHEAD * float(summary.valid_end.mean()):
-            return check.issue(
-                "medium",
-                "A larger network of the search has a held-out loss that is lower by "
-                f"{share(ahead.mean / float(summary.valid_end.mean()))}.",
-                evidence,
-                remedy,
-                changes,
+        by = ahead.mean / float(summary.valid_end.mean())
+        if by > AHEAD:
+            reason = (
+                f"A larger network of the search has a held-out loss lower by {share(by)}."
             )
-    is_flat = trend(summary).gain.mean < WORTH_AN_ISSUE
-    if left > POOR and relative_gap < SMALL_GAP and is_flat:
-        return check.issue(
-            "medium",
-            f"{share(left)} of a constant prediction's loss is left even on the training "
-            "rows, and it no longer falls.",
-            evidence,
-            remedy,
-            changes,
+    reason = reason or _poor_fit(summary, left, relative_gap)
+    if reason is None:
+        return check.passed("The training rows are fitted.", evidence)
+    return check.issue(
+        "medium",
+        reason,
+        evidence,
+        "Take a larger network, or regularise less; or find better features.",
+        larger_network(summary.params),
+    )
+
+
+def _poor_fit(summary: Summary, left: float, relative_gap: float) -> str | None:
+    """Return why a network's own curves say that it underfits, or None."""
+    held_back = restraints(summary.params)
+    if held_back and left > POOR_IF_HELD_BACK and relative_gap < SMALL_GAP_IF_HELD_BACK:
+        return (
+            f"{share(left)} of a constant prediction's loss is left on the training rows, "
+            f"and the network is held back by {' and '.join(held_back)}."
         )
-    return check.passed("The training rows are fitted.", evidence)
+    learnt = 1 - float(summary.valid_best.mean()) / summary.reference
+    is_poor = left > POOR and relative_gap < SMALL_GAP and learnt > LEAST_LEARNT
+    if not is_poor or is_improving(summary):
+        return None
+    return (
+        f"{share(left)} of a constant prediction's loss is left even on the training "
+        "rows, and it no longer falls."
+    )
 
 
 def check_baseline(summary: Summary) -> Finding:
@@ -173,11 +214,12 @@ def check_baseline(summary: Summary) -> Finding:
             evidence,
         )
     remedy = "Check that the features tell of the target, and that both are prepared."
-    if learnt > LEAST_LEARNT:
+    # Without any regularisation a network may overfit before it has learnt anything else.
+    if learnt > LEAST_LEARNT or is_improving(summary) or is_free(summary.params):
         return check.tip(
             "medium",
-            f"The held-out loss is {share(learnt)} below that of a constant prediction, "
-            "but the folds do not agree on that.",
+            f"The held-out loss is only {share(learnt)} below that of a constant "
+            "prediction, which may be chance.",
             evidence,
             remedy,
         )

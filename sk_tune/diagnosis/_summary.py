@@ -18,7 +18,7 @@ import numpy as np
 import numpy.typing as npt
 from scipy.stats import t as student
 
-from sk_tune.diagnosis._clock import rate_spent
+from sk_tune.diagnosis._clock import ANNEALED, rate_spent
 from sk_tune.diagnosis._records import Curves
 
 __all__ = [
@@ -26,6 +26,7 @@ __all__ = [
     "Summary",
     "end_level",
     "estimate",
+    "least_by_chance",
     "log_ratio",
     "smooth",
     "summarise",
@@ -38,6 +39,10 @@ _END = 0.1
 # A level's spread over a single fold cannot be known: what folds of one data set typically
 # differ by, in parts of the level.
 _SPREAD_OF_ONE = 0.1
+# Folds that a spread which is usual counts for.
+_USUAL_FOLDS = 4
+# Second differences of fewer epochs are of the course of the curve.
+_FEWEST_TO_JUDGE_NOISE = 10
 # As a share of other losses.
 _NOTHING = 1e-9
 
@@ -54,11 +59,14 @@ class Estimate:
         Its standard error.
     n : int
         Folds.
+    degrees : int, default=0
+        Of freedom of the error; 0 if it is a guess, to be taken for known.
     """
 
     mean: float
     error: float
     n: int
+    degrees: int = 0
 
     def at_least(self, confidence: float = 0.95) -> float:
         """Return what the mean exceeds at a one-sided confidence.
@@ -91,11 +99,10 @@ class Estimate:
         return self.mean + self._quantile(confidence) * self.error
 
     def _quantile(self, confidence: float) -> float:
-        # With one fold the error is a guess, to be taken for known.
-        return float(student.ppf(confidence, self.n - 1 if self.n > 1 else np.inf))
+        return float(student.ppf(confidence, self.degrees or np.inf))
 
 
-def estimate(values: Floats, level: float = 0.0) -> Estimate:
+def estimate(values: Floats, level: float = 0.0, *, usual: float | None = None) -> Estimate:
     """Return the mean over folds with its standard error.
 
     Parameters
@@ -104,21 +111,27 @@ def estimate(values: Floats, level: float = 0.0) -> Estimate:
         One for each fold.
     level : float, default=0.0
         A loss from which the error is guessed if there is one fold only.
+    usual : float or None, default=None
+        Standard deviation that such values have as a rule: it counts as much as four more
+        folds would.
 
     Returns
     -------
     Estimate
         Of the finite values.
     """
-    values = values[np.isfinite(values)]
-    if len(values) == 0:
-        return Estimate(math.nan, math.nan, 0)
     # Sorted, so that the order of the folds does not even change the rounding.
-    values = np.sort(values)
-    if len(values) == 1:
+    values = np.sort(values[np.isfinite(values)])
+    n = len(values)
+    if n == 0:
+        return Estimate(math.nan, math.nan, 0)
+    if n == 1 and usual is None:
         return Estimate(float(values[0]), _SPREAD_OF_ONE * abs(level), 1)
-    error = float(values.std(ddof=1)) / math.sqrt(len(values))
-    return Estimate(float(values.mean()), error, len(values))
+    mean = float(values.mean())
+    squares, degrees = float(((values - mean) ** 2).sum()), n - 1
+    if usual is not None:
+        squares, degrees = squares + _USUAL_FOLDS * usual**2, degrees + _USUAL_FOLDS
+    return Estimate(mean, math.sqrt(squares / degrees / n), n, degrees)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -166,6 +179,11 @@ class Summary:
     def n_epochs(self) -> int:
         """Epochs; T."""
         return int(self.train.shape[1])
+
+    @property
+    def is_annealed(self) -> bool:
+        """Whether the learning rate falls towards the end."""
+        return str(self.params.get("lr_schedule")) in ANNEALED
 
     @property
     def has_valid(self) -> bool:
@@ -223,7 +241,9 @@ class Summary:
             Interpolated between epochs; the first epoch's before its end.
         """
         where = share * self.spent[-1]
-        return np.array([np.interp(where, self.spent, curve) for curve in curves])
+        # In logarithms of what was spent, so that nothing is lost of a power law.
+        spent = np.log(self.spent)
+        return np.array([np.interp(math.log(where), spent, curve) for curve in curves])
 
 
 def summarise(curves: Curves, *, keeps_best: bool = False) -> Summary | None:
@@ -287,6 +307,30 @@ def log_ratio(losses: Floats, others: Floats) -> Floats:
     floor = _NOTHING * max(float(losses.max()), float(others.max()), _NOTHING)
     ratio: Floats = np.log(np.maximum(losses, floor) / np.maximum(others, floor))
     return ratio
+
+
+def least_by_chance(summary: Summary) -> float:
+    """Return how far the least of all epochs is below the others by chance.
+
+    Parameters
+    ----------
+    summary : Summary
+        With a held-out loss.
+
+    Returns
+    -------
+    float
+        In logarithms of the mean loss.  The least of T normal values is about
+        ``sqrt(2 * log(T))`` standard deviations below their mean; these are those of the
+        curve about its course, which second differences hardly contain.
+    """
+    if summary.n_epochs < _FEWEST_TO_JUDGE_NOISE:
+        return 0.0
+    logs = np.log(np.maximum(summary.mean("valid"), _NOTHING * summary.reference))
+    # The variance of a second difference of independent values is six times theirs, and
+    # 0.6745 of a standard deviation is the median of absolute normal values.
+    deviation = float(np.median(np.abs(np.diff(logs, n=2)))) / (0.6745 * math.sqrt(6))
+    return deviation * math.sqrt(2 * math.log(summary.n_epochs))
 
 
 def smooth(curves: Floats) -> Floats:
