@@ -51,10 +51,8 @@ HARDLY_BEGUN = 0.9
 USUAL_EPOCHS = 30
 # Share of the held-out loss that four times the training would take off a loss that creeps.
 CREEPS = 0.03
-# A loss that still falls is least in the last part of the epochs, and about the same on
-# rows trained on and held out.
+# A loss that still falls is least in the last part of the epochs.
 LATE = 0.8
-SMALL_GAP = 0.3
 # Without a known rate: share of the fall that lies in the first half of the training, which
 # is half for a straight line and nearly all for a curve that arrives; and what is left of
 # the constant prediction's loss when slowness is a problem.
@@ -248,7 +246,7 @@ def _still_falls(summary: Summary) -> bool:
     """Return whether losses, of rows trained on and held out, fall until the end."""
     if not summary.has_valid:
         return bool(np.diff(summary.mean("train"))[-1] < 0)
-    gap = 1 - float(summary.train_end.mean()) / float(summary.valid_end.mean())
     is_late = summary.best_epoch + 1 >= LATE * summary.n_epochs
     gain = trend(summary).gain
-    return is_late and gap < SMALL_GAP and gain.at_least(SURE) > 0 and gain.mean > CREEPS
+    falls = gain.at_least(SURE) > 0 and gain.mean > CREEPS
+    return is_late and falls and summary.carries_over
