@@ -98,7 +98,8 @@ def check_overfitting(summary: Summary) -> Finding:
         severity: Severity = "high" if relative > RISE_FOR_HIGH else "medium"
         return check.issue(severity, message, evidence, remedy, changes)
     since = 1 - float(summary.train_end.mean()) / max(float(train[best]), 1e-12)
-    in_vain = is_free(summary.params) and rise.mean > 0 and since > FALLS_IN_VAIN
+    is_early = best + 1 < summary.n_epochs / 2
+    in_vain = is_free(summary.params) and is_early and since > FALLS_IN_VAIN
     if (by_heart or in_vain) and not summary.keeps_best:
         return check.issue(
             "medium",
@@ -155,13 +156,12 @@ def check_underfitting(summary: Summary, larger: Summary | None = None) -> Findi
     reason = reason or _poor_fit(summary, left, relative_gap)
     if reason is None:
         return check.passed("The training rows are fitted.", evidence)
-    return check.issue(
-        "medium",
-        reason,
-        evidence,
-        "Take a larger network, or regularise less; or find better features.",
-        larger_network(summary.params),
-    )
+    remedy = "Take a larger network, or regularise less; or find better features."
+    changes = larger_network(summary.params)
+    if "ahead" not in evidence and summary.params and not restraints(summary.params):
+        # It may as well be all that there is to learn.
+        return check.tip("medium", reason, evidence, remedy, changes)
+    return check.issue("medium", reason, evidence, remedy, changes)
 
 
 def _poor_fit(summary: Summary, left: float, relative_gap: float) -> str | None:

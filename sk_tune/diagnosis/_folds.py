@@ -33,6 +33,9 @@ FALSE_ALARM = 0.05
 USUAL_SPREAD = 0.1
 USUAL_FOLDS = 4
 RELATIVE_VARIANCE = 1.0
+# Other folds with a held-out loss above this share of a constant prediction's have nothing
+# to compare with.
+NOTHING_LEARNT = 0.985
 # One in so many epochs to each side of the best one is averaged with it.
 REACH = 10
 # A loss below this share of the constant prediction's is that of a few rows.
@@ -65,6 +68,11 @@ def check_folds(summary: Summary) -> Finding:
         return check.not_applicable("It takes three folds to see that one is different.")
     deviations = [_deviation(summary, fold) for fold in range(len(summary.valid))]
     fold = int(np.argmax([z for z, _ in deviations]))
+    learnt = smooth(np.delete(summary.valid, fold, axis=0)).mean(axis=0).min()
+    if summary.has_baseline and learnt > NOTHING_LEARNT * summary.reference:
+        return check.not_applicable(
+            "Where nothing is learnt, folds differ by their targets only."
+        )
     z, relative = deviations[fold]
     n = len(summary.valid)
     limit = float(student.ppf(1 - FALSE_ALARM / n, n - 2 + USUAL_FOLDS))

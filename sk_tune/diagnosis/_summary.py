@@ -41,6 +41,8 @@ _END = 0.1
 _SPREAD_OF_ONE = 0.1
 # Folds that a spread which is usual counts for.
 _USUAL_FOLDS = 4
+# As a share of the reference, a gap that chance makes.
+_SMALL_GAP = 0.03
 # Second differences of fewer epochs are of the course of the curve.
 _FEWEST_TO_JUDGE_NOISE = 10
 # As a share of other losses.
@@ -189,6 +191,17 @@ class Summary:
     def has_valid(self) -> bool:
         """Whether there is a held-out loss."""
         return len(self.valid) > 0 and bool(np.isfinite(self.valid).all())
+
+    @property
+    def carries_over(self) -> bool:
+        """Whether what is learnt from the training rows holds for others.
+
+        The gap between the losses is less than what the held-out loss lies below the
+        constant prediction's, or next to nothing.
+        """
+        train, valid = float(self.train_end.mean()), float(self.valid_end.mean())
+        gap = valid - train
+        return gap < max(self.reference - valid, _SMALL_GAP * self.reference)
 
     @property
     def best_epoch(self) -> int:
