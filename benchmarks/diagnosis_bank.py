@@ -521,7 +521,10 @@ def label(problem: Problem, run: Run) -> str | None:
     if planted == "tiny data":
         return planted if needs_rows(found) else None
     if planted in CURES:
-        return planted if is_real(planted, best_by_class(found)) else None
+        # What diverged has one fault before all others.
+        is_other = planted != "learning rate too high" and has_diverged(run)
+        is_kept = is_real(planted, best_by_class(found)) and not is_other
+        return planted if is_kept else None
     return label_of_good(problem, run, found)
 
 
@@ -548,6 +551,10 @@ def label_of_good(problem: Problem, run: Run, found) -> str | None:
     if shorter >= -CONVERGED:
         return "converged long ago"
     return "healthy" if shorter < -NOT_CONVERGED else None
+
+
+def has_diverged(run: Run) -> bool:
+    return not np.isfinite(run.losses["own"]).all()
 
 
 def needs_rows(found) -> bool:

@@ -7,7 +7,7 @@ from sk_tune.diagnosis._diagnose import diagnose
 from sk_tune.diagnosis._leaks import find_leaks
 from sk_tune.diagnosis._records import Change, Curves, Finding
 from sk_tune.diagnosis._samples import SampleCurve
-from sk_tune.diagnosis._sources import curves_of
+from sk_tune.diagnosis._sources import curves_of, curves_of_estimator
 from sk_tune.diagnosis._verdict import verdict
 
 __all__ = [
@@ -19,6 +19,7 @@ __all__ = [
     "SampleCurve",
     "apply",
     "curves_of",
+    "curves_of_estimator",
     "diagnose",
     "find_leaks",
     "verdict",
