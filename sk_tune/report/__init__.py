@@ -2,4 +2,9 @@
 # SPDX-License-Identifier: BSD-3-Clause
 """What a search found, as pictures and as one page."""
 
-__all__: list[str] = []
+from sk_tune.report._baselines import baseline_models
+from sk_tune.report._html import write_html
+from sk_tune.report._records import Baseline
+from sk_tune.report._text_report import to_json, to_text
+
+__all__ = ["Baseline", "baseline_models", "to_json", "to_text", "write_html"]

@@ -1,0 +1,314 @@
+# SPDX-FileCopyrightText: sk_tune contributors
+# SPDX-License-Identifier: BSD-3-Clause
+"""Pictures with a point for each candidate: history, rungs, and each hyperparameter."""
+
+import math
+from collections.abc import Sequence
+from numbers import Real
+from typing import Any
+
+import numpy as np
+from markupsafe import Markup
+
+from sk_tune.report._records import CandidateRow, Report
+from sk_tune.report._svg import Frame, Scale, element, line_path, picture, scale_of
+from sk_tune.report._values import number_text, short_names, value_text
+
+__all__ = ["history_picture", "rung_picture", "score_range", "slice_pictures"]
+
+# Values of a category that have a place of their own in a picture.
+_MOST_NAMES = 10
+# Scores below the middle of the worse half by this many times its distance from the best
+# would press all others together.
+_FAR = 4.0
+_SMALL = Frame(width=300, height=210, left=50, bottom=38, right=10, top=10)
+
+
+def score_range(scores: Sequence[float]) -> tuple[float, float]:
+    """Return the scores that an axis shows.
+
+    Parameters
+    ----------
+    scores : sequence of float
+        None of them NaN; greater is better.
+
+    Returns
+    -------
+    tuple of float
+        The lowest and the highest, or a higher lower end if few scores lie far below all
+        others.
+
+    Examples
+    --------
+    >>> score_range([0.5, 0.8, 0.9])
+    (0.5, 0.9)
+    >>> score_range([-1e6, 0.5, 0.6, 0.7, 0.8, 0.8, 0.8, 0.9])[0] > -5
+    True
+    """
+    low, high = float(min(scores)), float(max(scores))
+    quartile = float(np.quantile(scores, 0.25))
+    limit = quartile - _FAR * (high - quartile)
+    if quartile == high or low >= limit:
+        return low, high
+    return min(score for score in scores if score >= limit), high
+
+
+def history_picture(report: Report) -> dict[str, Any] | None:
+    """Return the scores in the order in which candidates were tried.
+
+    Parameters
+    ----------
+    report : Report
+        Of a search.
+
+    Returns
+    -------
+    dict or None
+        The picture ("svg") and its caption ("caption"); None if nothing has a score.
+    """
+    rows = report.scored
+    if not rows:
+        return None
+    frame = Frame()
+    x = scale_of(
+        [0, *(c.row for c in report.candidates)],
+        *frame.x_range,
+        is_log=False,
+        is_count=True,
+    )
+    y = _score_scale(rows, frame)
+    best_so_far = np.maximum.accumulate([row.score for row in rows])
+    steps = _steps([x(row.row) for row in rows], [y(s) for s in best_so_far])
+    svg = picture(
+        "history",
+        f"Score of each of {len(report.candidates)} candidates in the order in which they "
+        "were tried, and the best so far.",
+        frame,
+        frame.axes(x, y, x_label="candidate", y_label=report.metric),
+        element("path", d=steps, class_="line b"),
+        _dots(report, rows, [x(row.row) for row in rows], y),
+    )
+    text = (
+        "Scores in the order in which candidates were tried; greater is better. The line "
+        "is the best so far."
+    )
+    return {"svg": svg, "caption": f"{text}{_left_out(report, y)}"}
+
+
+def rung_picture(report: Report) -> dict[str, Any] | None:
+    """Return the scores of candidates by what their rungs granted.
+
+    Parameters
+    ----------
+    report : Report
+        Of a search.
+
+    Returns
+    -------
+    dict or None
+        The picture ("svg") and its caption ("caption"); None for a search without rungs.
+    """
+    rows = [row for row in report.scored if row.n_resources is not None]
+    if not rows:
+        return None
+    frame = Frame()
+    x = scale_of([float(row.n_resources or 0) for row in rows], *frame.x_range)
+    y = _score_scale(rows, frame)
+    lines = []
+    for own in _by_candidate(rows, report.resource):
+        is_best = report.best is not None and report.best.row in {row.row for row in own}
+        path = line_path([x(row.n_resources or 0) for row in own], [y(r.score) for r in own])
+        if len(own) > 1:
+            lines.append((is_best, element("path", d=path, class_=_line_class(is_best))))
+    lines.sort(key=lambda pair: pair[0])
+    resource = (report.resource or "resource").rsplit("__", 1)[-1]
+    svg = picture(
+        "rungs",
+        f"Score of candidates by {resource} granted; lines join the rungs of one candidate.",
+        frame,
+        frame.axes(x, y, x_label=resource, y_label=report.metric),
+        *(line for _, line in lines),
+        _dots(report, rows, [x(row.n_resources or 0) for row in rows], y),
+    )
+    text = (
+        f"Score by {resource} granted. A line joins the rungs of one candidate; the one of "
+        "the best is bold. Candidates without a line were not promoted."
+    )
+    return {"svg": svg, "caption": f"{text}{_left_out(report, y)}"}
+
+
+def slice_pictures(report: Report) -> list[dict[str, Any]]:
+    """Return the score against each hyperparameter that varies.
+
+    Parameters
+    ----------
+    report : Report
+        Of a search.
+
+    Returns
+    -------
+    list of dict
+        Each with the picture ("svg") and its caption ("caption").
+    """
+    rows = report.scored
+    if not rows:
+        return []
+    names = [name for name in report.parameters if name != report.resource]
+    short = short_names(names)
+    figures = []
+    for k, name in enumerate(names):
+        own = [row for row in rows if name in row.params]
+        texts = list(dict.fromkeys(value_text(row.params[name]) for row in own))
+        if len(texts) < 2:
+            continue
+        values = [row.params[name] for row in own]
+        if all(_is_number(value) for value in values):
+            figures.append(_numbers(report, own, f"slice-{k}", name, short[name]))
+        elif len(texts) <= _MOST_NAMES:
+            figures.append(_names(report, own, f"slice-{k}", name, short[name], texts))
+    return figures
+
+
+def _numbers(
+    report: Report, rows: list[CandidateRow], key: str, name: str, short: str
+) -> dict[str, Any]:
+    values = [float(row.params[name]) for row in rows]
+    is_count = all(value.is_integer() for value in values)
+    x = scale_of(values, *_SMALL.x_range, is_count=is_count)
+    return _slice(report, rows, key, short, [x(value) for value in values], x, [])
+
+
+def _names(
+    report: Report,
+    rows: list[CandidateRow],
+    key: str,
+    name: str,
+    short: str,
+    texts: list[str],
+) -> dict[str, Any]:
+    left, right = _SMALL.x_range
+    width = (right - left) / len(texts)
+    # What fits beside its neighbours at about six units a character.
+    n_letters = max(3, int(width / 6))
+    places = {text: left + width * (k + 0.5) for k, text in enumerate(texts)}
+    marks = [
+        (at, text if len(text) <= n_letters else f"{text[: n_letters - 1]}…")
+        for text, at in places.items()
+    ]
+    across = [
+        places[value_text(row.params[name])] + 0.5 * width * _jitter(row.row)
+        for row in rows
+    ]
+    return _slice(report, rows, key, short, across, None, marks)
+
+
+def _slice(
+    report: Report,
+    rows: list[CandidateRow],
+    key: str,
+    short: str,
+    across: list[float],
+    x: Scale | None,
+    marks: list[tuple[float, str]],
+) -> dict[str, Any]:
+    y = _score_scale(report.scored, _SMALL)
+    label = f"{short} (log)" if x is not None and x.is_log else short
+    svg = picture(
+        key,
+        f"Score of {len(rows)} candidates against {short}.",
+        _SMALL,
+        _SMALL.axes(
+            x, y, x_label=label, y_label=report.metric, n_x=4, x_names=marks
+        ),
+        _dots(report, rows, across, y),
+    )
+    return {"svg": svg, "caption": short}
+
+
+def _dots(
+    report: Report, rows: Sequence[CandidateRow], across: Sequence[float], y: Scale
+) -> Markup:
+    """Return a point for each candidate; hollow if a rung granted it less than others."""
+    most = max((row.n_resources or 0 for row in report.candidates), default=0)
+    best = report.best.row if report.best is not None else None
+    dots = []
+    # By position, for the arrow keys; the best last, on top of the others.
+    order = sorted(range(len(rows)), key=lambda k: (rows[k].row == best, across[k]))
+    for k in order:
+        row = rows[k]
+        kind = "best" if row.row == best else "dot"
+        if row.n_resources is not None and row.n_resources < most:
+            kind += " early"
+        dots.append(
+            element(
+                "circle",
+                element("title", _point_text(report, row)),
+                cx=across[k],
+                cy=y(row.score),
+                r=5 if row.row == best else 3.5,
+                class_=kind,
+            )
+        )
+    return element("g", *dots, class_="points")
+
+
+def _point_text(report: Report, row: CandidateRow) -> str:
+    short = short_names(report.parameters)
+    params = ", ".join(f"{short[n]} {value_text(v)}" for n, v in row.params.items())
+    granted = "" if row.n_resources is None else f" (rung {row.rung})"
+    return f"candidate {row.row}{granted}: {number_text(row.score)}; {params}"
+
+
+def _score_scale(rows: Sequence[CandidateRow], frame: Frame) -> Scale:
+    return scale_of(score_range([r.score for r in rows]), *frame.y_range, is_log=False)
+
+
+def _left_out(report: Report, y: Scale) -> str:
+    n_failed = len(report.candidates) - len(report.scored)
+    n_below = sum(row.score < y.low for row in report.scored)
+    text = ""
+    if n_failed:
+        text += f" {n_failed} without a score of their own are left out."
+    if n_below:
+        text += f" {n_below} far below are drawn at the lower edge."
+    return text
+
+
+def _by_candidate(
+    rows: Sequence[CandidateRow], resource: str | None
+) -> list[list[CandidateRow]]:
+    groups: dict[Any, list[CandidateRow]] = {}
+    for row in rows:
+        params = {n: v for n, v in row.params.items() if n != resource}
+        key = (row.bracket, tuple((n, _identity(v)) for n, v in sorted(params.items())))
+        groups.setdefault(key, []).append(row)
+    return list(groups.values())
+
+
+def _identity(value: Any) -> Any:
+    # The same object goes through all rungs; equal numbers may be other objects.
+    is_simple = value is None or isinstance(value, str | Real)
+    return (type(value), value) if is_simple else id(value)
+
+
+def _line_class(is_best: bool) -> str:  # noqa: FBT001
+    return "line b strong" if is_best else "line thin"
+
+
+def _steps(x: list[float], y: list[float]) -> str:
+    across, down = [x[0]], [y[0]]
+    for k in range(1, len(x)):
+        across += [x[k], x[k]]
+        down += [y[k - 1], y[k]]
+    return line_path(across, down)
+
+
+def _is_number(value: Any) -> bool:
+    is_real = isinstance(value, Real) and not isinstance(value, bool | np.bool_)
+    return is_real and math.isfinite(float(value))
+
+
+def _jitter(row: int) -> float:
+    """Return a number in [-0.5, 0.5) that spreads neighbours evenly."""
+    golden = 0.6180339887
+    return (row * golden) % 1 - 0.5

@@ -1,0 +1,163 @@
+# SPDX-FileCopyrightText: sk_tune contributors
+# SPDX-License-Identifier: BSD-3-Clause
+"""The candidates as a table: columns and cells, each with what it is sorted by."""
+
+import math
+from collections.abc import Iterator
+from dataclasses import dataclass
+from numbers import Real
+from typing import Any
+
+from sk_tune.report._records import CandidateRow, Report
+from sk_tune.report._values import number_text, short_names, value_text
+
+__all__ = ["Cell", "Column", "Table", "candidate_table"]
+
+# Characters of a reason beside its first line; a traceback would fill the page.
+_LONGEST_REASON = 500
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Column:
+    """A column of the table.
+
+    Parameters
+    ----------
+    name : str
+        Heading.
+    is_number : bool
+        Whether it is sorted and aligned as numbers.
+    hint : str, default=""
+        What it holds, if the heading is short for it.
+    """
+
+    name: str
+    is_number: bool
+    hint: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Cell:
+    """A cell of the table.
+
+    Parameters
+    ----------
+    text : str
+        What is shown.
+    key : str or None, default=None
+        The number it stands for, in full; None if it is no number.
+    details : str, default=""
+        More, shown on demand.
+    """
+
+    text: str
+    key: str | None = None
+    details: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Table:
+    """The candidates, best first, those without a score last.
+
+    Parameters
+    ----------
+    columns : list of Column
+        From left to right.
+    rows : list of (CandidateRow, list of Cell)
+        From above.
+    """
+
+    columns: list[Column]
+    rows: list[tuple[CandidateRow, list[Cell]]]
+
+
+def candidate_table(report: Report) -> Table:
+    """Return the table of all rows of ``cv_results_``.
+
+    Parameters
+    ----------
+    report : Report
+        Of a search.
+
+    Returns
+    -------
+    Table
+        With columns for rungs, several metrics and reasons only where there are some.
+    """
+    has_rungs = any(row.rung is not None for row in report.candidates)
+    has_brackets = any(row.bracket is not None for row in report.candidates)
+    others = list(report.candidates[0].others) if report.candidates else []
+    has_reasons = any(row.reason for row in report.candidates)
+    # What rungs grant is a column of its own.
+    names = [name for name in report.parameters if name != report.resource]
+    short = short_names(names)
+    resource = (report.resource or "resource").rsplit("__", 1)[-1]
+    columns = [
+        Column(name="rank", is_number=True, hint="by the mean score"),
+        Column(name="candidate", is_number=True, hint="row of cv_results_"),
+        Column(name=report.metric, is_number=True, hint="mean over the folds"),
+        Column(name="std", is_number=True, hint="standard deviation over the folds"),
+        *(Column(name=name, is_number=True, hint="mean") for name in others),
+        *([Column(name="bracket", is_number=True)] if has_brackets else []),
+        *([Column(name="rung", is_number=True)] if has_rungs else []),
+        *([Column(name=resource, is_number=True, hint="granted")] if has_rungs else []),
+        *(
+            Column(
+                name=short[name],
+                is_number=_is_numeric(report, name),
+                hint=name if short[name] != name else "",
+            )
+            for name in names
+        ),
+        Column(name="fit time", is_number=True, hint="mean seconds of a fit"),
+        *([Column(name="failure", is_number=False)] if has_reasons else []),
+    ]
+
+    def cells(row: CandidateRow) -> Iterator[Cell]:
+        yield _number(row.rank)
+        yield _number(row.row)
+        yield _number(row.score)
+        yield _number(row.std, digits=2)
+        for name in others:
+            yield _number(row.others[name])
+        if has_brackets:
+            yield _number(row.bracket)
+        if has_rungs:
+            yield _number(row.rung)
+            yield _number(row.n_resources)
+        for name in names:
+            yield _param(row.params[name]) if name in row.params else Cell(text="")
+        yield _number(row.seconds, digits=2)
+        if has_reasons:
+            yield _reason(row.reason)
+
+    ordered = sorted(
+        report.candidates, key=lambda r: (math.isnan(r.score), r.rank or 0, -r.row)
+    )
+    return Table(columns=columns, rows=[(row, list(cells(row))) for row in ordered])
+
+
+def _is_numeric(report: Report, name: str) -> bool:
+    values = [row.params[name] for row in report.candidates if name in row.params]
+    return all(isinstance(v, Real) and not isinstance(v, bool) for v in values)
+
+
+def _number(value: float | None, digits: int = 4) -> Cell:
+    if value is None or math.isnan(value):
+        return Cell(text="n/a")
+    text = str(value) if isinstance(value, int) else number_text(value, digits)
+    return Cell(text=text, key=repr(value))
+
+
+def _param(value: Any) -> Cell:
+    if isinstance(value, Real) and not isinstance(value, bool):
+        return Cell(text=value_text(value), key=repr(float(value)))
+    return Cell(text=value_text(value))
+
+
+def _reason(reason: str) -> Cell:
+    lines = reason.splitlines()
+    if len(lines) < 2:
+        return Cell(text=reason[:_LONGEST_REASON])
+    # The last line of a traceback is what happened.
+    return Cell(text=lines[-1][:_LONGEST_REASON], details=reason[-_LONGEST_REASON:])

@@ -1,0 +1,130 @@
+# SPDX-FileCopyrightText: sk_tune contributors
+# SPDX-License-Identifier: BSD-3-Clause
+"""From a fitted search to the record that page, text and JSON are made of."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import pandas as pd
+from sklearn.pipeline import Pipeline
+from sklearn.utils.validation import check_is_fitted
+
+from sk_tune import diagnosis
+from sk_tune.diagnosis import Finding
+from sk_tune.report._baselines import search_baselines
+from sk_tune.report._candidates import (
+    best_row,
+    candidate_rows,
+    metric_label,
+    n_configurations,
+)
+from sk_tune.report._guards import leak_checks
+from sk_tune.report._records import Baseline, CandidateRow, Report
+from sk_tune.report._reproduction import reproduction
+from sk_tune.report._verdict import answer
+from sk_tune.search import CorrectedScore
+
+__all__ = ["gather"]
+
+
+def gather(
+    search: Any, X: Any = None, y: Any = None, baselines: Sequence[Baseline] | None = None
+) -> Report:
+    """Return all that is known of a search.
+
+    Parameters
+    ----------
+    search : estimator
+        A fitted search.
+    X, y : array-like, default=None
+        The data that it was fitted with.
+    baselines : sequence of Baseline or None, default=None
+        Scored already; None scores them, as far as the data are known.
+
+    Returns
+    -------
+    Report
+        For a page, a text or JSON.
+
+    Raises
+    ------
+    NotFittedError
+        If the search is not fitted.
+    """
+    check_is_fitted(search, "cv_results_")
+    rows = candidate_rows(search)
+    best = best_row(search, rows)
+    corrected, notes = _corrected(search)
+    if baselines is None:
+        baselines, more = search_baselines(search, X, y)
+        notes += more
+    metric = metric_label(search)
+    curves = _curves(search)
+    return Report(
+        title=_title(search),
+        metric=metric,
+        verdict=answer(best, corrected, baselines, n_candidates=len(rows)),
+        candidates=rows,
+        best=best,
+        n_configurations=n_configurations(rows),
+        corrected=corrected,
+        notes=notes,
+        baselines=baselines,
+        findings=_findings(search),
+        curves=curves,
+        best_epoch=_best_epoch(search, best, curves),
+        resource=getattr(search, "resource", None) if "iter" in search.cv_results_ else None,
+        ledger=getattr(search, "ledger_", None),
+        checks=leak_checks(
+            search,
+            n_rows=getattr(search, "_n_rows", None),
+            has_curves=len(curves) > 0,
+            has_corrected=corrected is not None,
+        ),
+        reproduction=reproduction(search, best, X, y),
+    )
+
+
+def _corrected(search: Any) -> tuple[CorrectedScore | None, list[str]]:
+    corrected = getattr(search, "corrected_score_", None)
+    if corrected is None:
+        return None, [
+            "The best score could not be corrected for being the best of many: its metric "
+            "is no function of targets and predictions, or there are no targets."
+        ]
+    if corrected.score != corrected.score:
+        return None, [
+            "The best score could not be corrected for being the best of many: no "
+            "candidate has predictions for every row."
+        ]
+    return corrected, []
+
+
+def _findings(search: Any) -> tuple[Finding, ...]:
+    diagnose = getattr(diagnosis, "diagnose", None)
+    return () if diagnose is None else tuple(diagnose(search))
+
+
+def _curves(search: Any) -> pd.DataFrame:
+    curves = getattr(search, "learning_curves_", None)
+    return pd.DataFrame({"candidate": []}) if curves is None else curves
+
+
+def _best_epoch(
+    search: Any, best: CandidateRow | None, curves: pd.DataFrame
+) -> int | None:
+    if best is None:
+        return None
+    own = curves[curves["candidate"] == best.row]
+    if own.empty:
+        return None
+    return int(getattr(search, "best_epochs_", {}).get(best.row, own["epoch"].max()))
+
+
+def _title(search: Any) -> str:
+    estimator = search.estimator
+    name = type(estimator).__name__
+    if isinstance(estimator, Pipeline):
+        parts = [type(part).__name__ for _, part in estimator.steps if part is not None]
+        name = " → ".join(part for part in parts if part != "str")
+    return f"{type(search).__name__} over {name}"
