@@ -196,7 +196,7 @@ def _names(
         for text, at in places.items()
     ]
     across = [
-        places[value_text(row.params[name])] + 0.5 * width * _jitter(row.row)
+        places[value_text(row.params[name])] + 0.4 * width * _jitter(row.row)
         for row in rows
     ]
     return _slice(report, rows, key, short, across, None, marks)

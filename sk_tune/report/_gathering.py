@@ -63,7 +63,7 @@ def gather(
     return Report(
         title=_title(search),
         metric=metric,
-        verdict=answer(best, corrected, baselines, n_candidates=len(rows)),
+        verdict=answer(best, corrected, baselines, n_candidates=n_configurations(rows)),
         candidates=rows,
         best=best,
         n_configurations=n_configurations(rows),
@@ -73,7 +73,7 @@ def gather(
         findings=_findings(search),
         curves=curves,
         best_epoch=_best_epoch(search, best, curves),
-        resource=getattr(search, "resource", None) if "iter" in search.cv_results_ else None,
+        resource=_resource(search),
         ledger=getattr(search, "ledger_", None),
         checks=leak_checks(
             search,
@@ -119,6 +119,13 @@ def _best_epoch(
     if own.empty:
         return None
     return int(getattr(search, "best_epochs_", {}).get(best.row, own["epoch"].max()))
+
+
+def _resource(search: Any) -> str | None:
+    if "iter" not in search.cv_results_:
+        return None
+    # Where "auto" was asked for, the attribute says what that was.
+    return str(getattr(search, "resource_", search.resource))
 
 
 def _title(search: Any) -> str:

@@ -13,14 +13,13 @@ import pandas as pd
 from scipy import sparse
 
 from sk_tune import __version__
+from sk_tune.report._code import python_text
 from sk_tune.report._records import CandidateRow, Reproduction
 from sk_tune.report._values import value_text
 
 __all__ = ["data_fingerprint", "reproduction"]
 
 _PACKAGES = ("torch", "scikit-learn", "skorch", "numpy", "scipy", "pandas")
-# Characters of a search's code; one with a table among its parameters would fill the page.
-_LONGEST_CODE = 6000
 _HASH_DIGITS = 16
 
 
@@ -147,24 +146,12 @@ def _cv_text(search: Any) -> str:
 
 
 def _code(search: Any, best: CandidateRow | None) -> str:
-    try:
-        # scikit-learn cuts the text of an estimator at 700 characters unless told.
-        text = search.__repr__(N_CHAR_MAX=_LONGEST_CODE)
-    except Exception as error:  # noqa: BLE001 - whatever a user's class raises
-        text = f"{type(search).__name__}(...)  # {type(error).__name__} in repr"
-    lines = [f"search = {text}", "search.fit(X, y)"]
+    lines = [f"search = {python_text(search)}", "search.fit(X, y)"]
     if best is not None:
-        params = ",\n".join(
-            f"    {name!r}: {_literal(value)}" for name, value in best.params.items()
-        )
-        lines += ["", "# The best candidate alone:", f"params = {{\n{params},\n}}"]
-        lines.append("clone(search.estimator).set_params(**params).fit(X, y)")
+        lines += [
+            "",
+            "# The best candidate alone:",
+            f"params = {python_text(dict(best.params))}",
+            "clone(search.estimator).set_params(**params).fit(X, y)",
+        ]
     return "\n".join(lines)
-
-
-def _literal(value: Any) -> str:
-    if isinstance(value, np.generic):
-        value = value.item()
-    if isinstance(value, str | int | float | bool | None | tuple | list):
-        return repr(value)
-    return value_text(value)

@@ -40,7 +40,7 @@ def score_lines(report: Report) -> list[tuple[str, float, float, float, str]]:
             best.score,
             low,
             high,
-            "± standard deviation over folds; too good, because it is the best of many",
+            "± standard deviation over folds; too good, as the best of many",
         ))
     if report.corrected is not None:
         own = report.corrected

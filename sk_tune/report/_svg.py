@@ -166,6 +166,8 @@ def scale_of(
         low, high = low / factor, high * factor
     else:
         room = (high - low) * _MARGIN
+        # There is no epoch 0 to label beside epoch 1.
+        room = min(room, 0.5) if is_count else room
         low, high = low - room, high + room
     return Scale(
         low=low, high=high, first=first, last=last, is_log=is_log, is_count=is_count

@@ -31,7 +31,7 @@ def answer(
     baselines : sequence of Baseline
         Scores on the same folds.
     n_candidates : int
-        Rows of ``cv_results_``.
+        That were tried, those of several rungs counted once.
 
     Returns
     -------
