@@ -1,0 +1,177 @@
+# SPDX-FileCopyrightText: sk_tune contributors
+# SPDX-License-Identifier: BSD-3-Clause
+"""Whether a network learns too much, too little, or what there is to learn."""
+
+import numpy as np
+
+from sk_tune.diagnosis._budget import WORTH_AN_ISSUE, trend
+from sk_tune.diagnosis._check import CHECKS, share
+from sk_tune.diagnosis._records import Finding, Severity
+from sk_tune.diagnosis._remedies import larger_network, regularise
+from sk_tune.diagnosis._summary import Summary, estimate, smooth
+
+__all__ = ["check_baseline", "check_overfitting", "check_underfitting"]
+
+# Rise of the held-out loss above its least, as a share of that: below the first it is what
+# any curve does by chance, above the second the network is clearly past its best.
+RISE_FOR_A_TIP = 0.05
+RISE_FOR_AN_ISSUE = 0.15
+RISE_FOR_HIGH = 0.5
+# Folds must agree on the rise.
+CONFIDENCE = 0.95
+# A gap is a share of the held-out loss that the training loss does not have.
+LARGE_GAP = 0.5
+# Without regularisation any network that could learn more does fit its training rows
+# better than others: a gap as small as this says that it could not.
+SMALL_GAP = 0.1
+# Share of the constant prediction's loss that is left when a fit is a poor one.
+POOR = 0.35
+# A larger network that takes this share off the held-out loss shows what is missing.
+AHEAD = 0.1
+
+
+def check_overfitting(summary: Summary) -> Finding:
+    """Look for a held-out loss that rises while the training loss falls.
+
+    Parameters
+    ----------
+    summary : Summary
+        Of one configuration.
+
+    Returns
+    -------
+    Finding
+        An issue if the rise is beyond the noise of the folds.
+    """
+    check = CHECKS["overfitting"]
+    if not summary.has_valid:
+        return check.not_applicable("There is no held-out loss to compare with.")
+    best = summary.best_epoch
+    least = float(np.sort(summary.valid_best).mean())
+    rise = estimate(summary.valid_end - summary.valid_best, least)
+    gap = estimate(summary.valid_end - summary.train_end, least)
+    relative = rise.mean / least if least > 0 else 0.0
+    relative_gap = gap.mean / max(gap.mean + float(summary.train_end.mean()), 1e-12)
+    train = smooth(summary.mean("train"))
+    falls = bool(train[-1] < train[min(best, len(train) - 1)]) and gap.mean > 0
+    evidence = {
+        "best_epoch": best + 1,
+        "rise": rise.mean,
+        "rise_error": rise.error,
+        "relative_rise": relative,
+        "gap": gap.mean,
+        "gap_error": gap.error,
+        "relative_gap": relative_gap,
+    }
+    is_sure = rise.at_least(CONFIDENCE) > 0
+    if falls and is_sure and relative > RISE_FOR_A_TIP:
+        message = (
+            f"The held-out loss rose by {share(relative)} after epoch {best + 1}, while "
+            "the training loss fell."
+        )
+        remedy = "Regularise more, or stop near the best epoch."
+        changes = regularise(summary.params, best + 1)
+        if relative <= RISE_FOR_AN_ISSUE or summary.keeps_best:
+            return check.tip("low", message, evidence, remedy, changes)
+        severity: Severity = "high" if relative > RISE_FOR_HIGH else "medium"
+        return check.issue(severity, message, evidence, remedy, changes)
+    return check.passed("The held-out loss does not rise beyond its noise.", evidence)
+
+
+def check_underfitting(summary: Summary, larger: Summary | None = None) -> Finding:
+    """Look for losses that both stay high.
+
+    Parameters
+    ----------
+    summary : Summary
+        Of one configuration.
+    larger : Summary or None, default=None
+        Of the best larger network on the same folds, if one was trained.
+
+    Returns
+    -------
+    Finding
+        An issue if not even the training rows are fitted.
+    """
+    check = CHECKS["underfitting"]
+    if not summary.has_valid:
+        return check.not_applicable("There is no held-out loss to compare with.")
+    level = estimate(summary.train_end, summary.reference)
+    left = level.mean / summary.reference
+    gap = estimate(summary.valid_end - summary.train_end, level.mean)
+    relative_gap = gap.mean / max(float(summary.valid_end.mean()), 1e-12)
+    evidence = {
+        "train_loss": level.mean,
+        "train_loss_error": level.error,
+        "left": left,
+        "gap": gap.mean,
+        "gap_error": gap.error,
+        "relative_gap": relative_gap,
+    }
+    remedy = "Take a larger network, or regularise less; or find better features."
+    changes = larger_network(summary.params)
+    if larger is not None and larger.valid_end.shape == summary.valid_end.shape:
+        ahead = estimate(summary.valid_end - larger.valid_end, level.mean)
+        evidence |= {"ahead": ahead.mean, "ahead_error": ahead.error}
+        if ahead.at_least(CONFIDENCE) <= 0:
+            return check.passed("Larger networks of the search do no better.", evidence)
+        if ahead.mean > AHEAD * float(summary.valid_end.mean()):
+            return check.issue(
+                "medium",
+                "A larger network of the search has a held-out loss that is lower by "
+                f"{share(ahead.mean / float(summary.valid_end.mean()))}.",
+                evidence,
+                remedy,
+                changes,
+            )
+    is_flat = trend(summary).gain.mean < WORTH_AN_ISSUE
+    if left > POOR and relative_gap < SMALL_GAP and is_flat:
+        return check.issue(
+            "medium",
+            f"{share(left)} of a constant prediction's loss is left even on the training "
+            "rows, and it no longer falls.",
+            evidence,
+            remedy,
+            changes,
+        )
+    return check.passed("The training rows are fitted.", evidence)
+
+
+def check_baseline(summary: Summary) -> Finding:
+    """Look for a network that is no better than a constant prediction.
+
+    Parameters
+    ----------
+    summary : Summary
+        Of one configuration.
+
+    Returns
+    -------
+    Finding
+        An issue if its best held-out loss is not below the constant prediction's.
+    """
+    check = CHECKS["no better than the baseline"]
+    if not summary.has_baseline:
+        return check.not_applicable("The loss of a constant prediction is not known.")
+    if not summary.has_valid:
+        return check.not_applicable("There is no held-out loss to compare with.")
+    gain = estimate(summary.reference - summary.valid_best, summary.reference)
+    evidence = {
+        "baseline_loss": summary.reference,
+        "valid_loss": summary.reference - gain.mean,
+        "gain": gain.mean,
+        "gain_error": gain.error,
+    }
+    if gain.at_least(CONFIDENCE) > 0:
+        return check.passed(
+            f"The held-out loss is {share(gain.mean / summary.reference)} below that of a "
+            "constant prediction.",
+            evidence,
+        )
+    return check.issue(
+        "high" if gain.mean <= 0 else "medium",
+        "Even at its best the held-out loss is not clearly below that of a constant "
+        "prediction.",
+        evidence,
+        "Check that the features tell of the target at all, and that both are prepared.",
+    )

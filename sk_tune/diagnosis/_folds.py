@@ -1,0 +1,107 @@
+# SPDX-FileCopyrightText: sk_tune contributors
+# SPDX-License-Identifier: BSD-3-Clause
+"""Whether the folds are of one kind, and hold enough rows to tell."""
+
+import math
+
+import numpy as np
+import numpy.typing as npt
+from scipy.stats import t as student
+
+from sk_tune.diagnosis._check import CHECKS, share
+from sk_tune.diagnosis._records import Finding
+from sk_tune.diagnosis._summary import Summary, estimate
+
+__all__ = ["check_folds", "check_rows"]
+
+Floats = npt.NDArray[np.float64]
+
+FEWEST_FOLDS = 3
+# The chance that one of folds that are all alike is called different.
+FALSE_ALARM = 0.02
+# Folds differ by this share of their level at least, whatever a few of them say.
+LEAST_SPREAD = 0.1
+# The fold that differs must do so by this share of the others' loss.
+LEAST_DIFFERENCE = 0.3
+# Standard error of the held-out loss as a share of what was learnt.
+UNSURE = 0.2
+# Rows below which a network's results are chance to a good part.
+FEW_ROWS = 120
+
+
+def check_folds(summary: Summary) -> Finding:
+    """Look for one fold that is unlike the others.
+
+    Parameters
+    ----------
+    summary : Summary
+        Of one configuration.
+
+    Returns
+    -------
+    Finding
+        An issue if one is.
+    """
+    check = CHECKS["folds disagree"]
+    if not summary.has_valid or len(summary.valid) < FEWEST_FOLDS:
+        return check.not_applicable("It takes three folds to see that one is different.")
+    losses = summary.valid_best
+    deviations = [_deviation(losses, fold) for fold in range(len(losses))]
+    fold = int(np.argmax([z for z, _ in deviations]))
+    z, relative = deviations[fold]
+    n = len(losses)
+    limit = float(student.ppf(1 - FALSE_ALARM / n, n - 2))
+    evidence = {"fold": fold, "deviation": z, "limit": limit, "difference": relative}
+    if z > limit and relative > LEAST_DIFFERENCE:
+        return check.issue(
+            "medium",
+            f"Fold {fold} has a held-out loss {share(relative)} above that of the others.",
+            evidence,
+            "Look at how its rows differ: another time, source or group.  Rows of a group "
+            "belong into one fold.",
+        )
+    return check.passed("No fold is unlike the others.", evidence)
+
+
+def _deviation(losses: Floats, fold: int) -> tuple[float, float]:
+    """Return how far a fold is above the others, in their spread and in their level."""
+    others = np.sort(np.delete(losses, fold))
+    level = max(float(others.mean()), 1e-12)
+    spread = max(float(others.std(ddof=1)), LEAST_SPREAD * level)
+    difference = float(losses[fold]) - level
+    return difference / (spread * math.sqrt(1 + 1 / len(others))), difference / level
+
+
+def check_rows(summary: Summary) -> Finding:
+    """Look for results that rest on too few rows.
+
+    Parameters
+    ----------
+    summary : Summary
+        Of one configuration.
+
+    Returns
+    -------
+    Finding
+        An issue if they do.
+    """
+    check = CHECKS["too few rows"]
+    if not summary.has_valid:
+        return check.not_applicable("There are no held-out rows.")
+    level = estimate(summary.valid_best, summary.reference)
+    learnt = max(summary.reference - level.mean, 0.0)
+    unsure = level.error / learnt if learnt > 0 else math.inf
+    evidence = {"valid_loss": level.mean, "valid_loss_error": level.error}
+    if math.isfinite(unsure):
+        evidence["error_by_learnt"] = unsure
+    if summary.n_samples is not None:
+        evidence["n_samples"] = summary.n_samples
+    is_few = summary.n_samples is not None and summary.n_samples < FEW_ROWS
+    if is_few or (summary.n_samples is None and level.n > 1 and unsure > UNSURE):
+        return check.issue(
+            "medium",
+            "The folds are too small to tell configurations apart.",
+            evidence,
+            "Get more rows, or repeat the folds; until then prefer simple models.",
+        )
+    return check.passed("The folds agree well enough to tell.", evidence)

@@ -1,0 +1,230 @@
+# SPDX-FileCopyrightText: sk_tune contributors
+# SPDX-License-Identifier: BSD-3-Clause
+"""Remedies as changes of parameters, as far as the network is known to have these."""
+
+import math
+from collections.abc import Mapping
+from numbers import Real
+from typing import Any
+
+from sk_tune.diagnosis._records import Change
+
+__all__ = [
+    "TYPICAL_RATES",
+    "larger_network",
+    "longer_training",
+    "lower_rate",
+    "number",
+    "raise_rate",
+    "regularise",
+    "typical_rate",
+]
+
+# Learning rates that small networks on standardised data are usually trained with.  For
+# Adam and its kin the step of each weight is about the rate itself, whatever the gradient.
+TYPICAL_RATES = {"adamw": 3e-3, "adam": 3e-3, "rmsprop": 1e-3, "sgd": 3e-2}
+# A rate that is further than this from the typical one goes to that one at once.
+_FAR = 30.0
+_RATE_FACTOR = 10.0
+# What is known to help most data sets a little and harm few.
+_DROPOUT = 0.2
+_MOST_DROPOUT = 0.5
+_DECAY = 0.05
+_DECAY_FACTOR = 5.0
+_WIDTHS = ("width", "n_channels", "hidden_size")
+_WIDER = 4
+
+
+def typical_rate(params: Mapping[str, Any]) -> float:
+    """Return the learning rate that a network's optimizer is usually given.
+
+    Parameters
+    ----------
+    params : mapping of str to object
+        Of the network.
+
+    Returns
+    -------
+    float
+        AdamW's for an optimizer that is not known.
+    """
+    return TYPICAL_RATES.get(str(params.get("optimizer")), TYPICAL_RATES["adamw"])
+
+
+def lower_rate(params: Mapping[str, Any]) -> tuple[Change, ...]:
+    """Return the change to a lower learning rate.
+
+    Parameters
+    ----------
+    params : mapping of str to object
+        Of the network.
+
+    Returns
+    -------
+    tuple of Change
+        A tenth, or the typical rate if that is far below.
+    """
+    rate, typical = number(params, "learning_rate"), typical_rate(params)
+    reason = "the loss is not driven down steadily"
+    if rate is None:
+        return _known(params, _multiplied("learning_rate", 1 / _RATE_FACTOR, reason))
+    value = typical if rate > _FAR * typical else rate / _RATE_FACTOR
+    return (
+        Change(parameter="learning_rate", action="at most", value=value, reason=reason),
+    )
+
+
+def raise_rate(params: Mapping[str, Any]) -> tuple[Change, ...]:
+    """Return the change to a higher learning rate.
+
+    Parameters
+    ----------
+    params : mapping of str to object
+        Of the network.
+
+    Returns
+    -------
+    tuple of Change
+        Ten times the rate, or the typical one if that is far above.
+    """
+    rate, typical = number(params, "learning_rate"), typical_rate(params)
+    reason = "the loss falls, but too slowly to arrive"
+    if rate is None:
+        return _known(params, _multiplied("learning_rate", _RATE_FACTOR, reason))
+    value = typical if rate * _FAR < typical else rate * _RATE_FACTOR
+    return (
+        Change(parameter="learning_rate", action="at least", value=value, reason=reason),
+    )
+
+
+def longer_training(
+    params: Mapping[str, Any], n_epochs: int, factor: float
+) -> tuple[Change, ...]:
+    """Return the change to more epochs.
+
+    Parameters
+    ----------
+    params : mapping of str to object
+        Of the network.
+    n_epochs : int
+        Epochs that were trained.
+    factor : float
+        How many times as many are wanted.
+
+    Returns
+    -------
+    tuple of Change
+        A floor under ``max_epochs``.
+    """
+    n = math.ceil(factor * n_epochs)
+    reason = "the held-out loss was still falling at the end"
+    return _known(
+        params, Change(parameter="max_epochs", action="at least", value=n, reason=reason)
+    )
+
+
+def regularise(params: Mapping[str, Any], best_epoch: int) -> tuple[Change, ...]:
+    """Return changes against overfitting.
+
+    Parameters
+    ----------
+    params : mapping of str to object
+        Of the network.
+    best_epoch : int
+        With the least held-out loss, from 1.
+
+    Returns
+    -------
+    tuple of Change
+        More dropout and weight decay, and an end near the best epoch.
+    """
+    dropout = number(params, "dropout") or 0.0
+    decay = number(params, "weight_decay") or 0.0
+    reason = "the network learns its training rows by heart"
+    return _known(
+        params,
+        Change(
+            parameter="dropout",
+            action="at least",
+            value=min(_MOST_DROPOUT, dropout + _DROPOUT),
+            reason=reason,
+        ),
+        Change(
+            parameter="weight_decay",
+            action="at least",
+            value=max(_DECAY, _DECAY_FACTOR * decay),
+            reason=reason,
+        ),
+        Change(
+            parameter="max_epochs",
+            action="at most",
+            value=max(1, best_epoch),
+            reason=f"the held-out loss was least after epoch {best_epoch}",
+        ),
+    )
+
+
+def larger_network(params: Mapping[str, Any]) -> tuple[Change, ...]:
+    """Return changes against underfitting.
+
+    Parameters
+    ----------
+    params : mapping of str to object
+        Of the network.
+
+    Returns
+    -------
+    tuple of Change
+        Wider layers, at least one of them, and less regularisation.
+    """
+    reason = "even the training rows are not fitted"
+    changes = []
+    for name in _WIDTHS:
+        size = number(params, name)
+        if size is not None:
+            value = max(_WIDER * size, 32)
+            changes.append(
+                Change(parameter=name, action="at least", value=int(value), reason=reason)
+            )
+        elif not params and name == "width":
+            changes.append(_multiplied(name, _WIDER, reason))
+    layers = number(params, "n_layers")
+    if layers is not None and layers < 2:
+        changes.append(
+            Change(parameter="n_layers", action="at least", value=2, reason=reason)
+        )
+    changes += [
+        Change(parameter=name, action="at most", value=0.0, reason=reason)
+        for name in ("dropout", "weight_decay", "l1")
+        if number(params, name)
+    ]
+    return _known(params, *changes)
+
+
+def number(params: Mapping[str, Any], name: str) -> float | None:
+    """Return a parameter's value if it is a number.
+
+    Parameters
+    ----------
+    params : mapping of str to object
+        Of the network.
+    name : str
+        Of the parameter.
+
+    Returns
+    -------
+    float or None
+        The value.
+    """
+    value = params.get(name)
+    is_number = isinstance(value, Real) and not isinstance(value, bool)
+    return float(value) if is_number else None  # type: ignore[arg-type]
+
+
+def _multiplied(name: str, factor: float, reason: str) -> Change:
+    return Change(parameter=name, action="multiply", value=factor, reason=reason)
+
+
+def _known(params: Mapping[str, Any], *changes: Change) -> tuple[Change, ...]:
+    """Return the changes of parameters that the network has, all if it is not known."""
+    return tuple(c for c in changes if not params or c.parameter in params)
