@@ -112,12 +112,15 @@ def rung_picture(report: Report) -> dict[str, Any] | None:
     if not rows:
         return None
     frame = Frame()
-    x = scale_of([float(row.n_resources or 0) for row in rows], *frame.x_range)
+    granted = sorted({row.n_resources or 0 for row in rows})
+    x = scale_of([float(n) for n in granted], *frame.x_range, is_log=len(granted) > 1)
     y = _score_scale(rows, frame)
     lines = []
     for own in _by_candidate(rows, report.resource):
         is_best = report.best is not None and report.best.row in {row.row for row in own}
-        path = line_path([x(row.n_resources or 0) for row in own], [y(r.score) for r in own])
+        path = line_path(
+            [x(row.n_resources or 0) for row in own], [y(r.score) for r in own]
+        )
         if len(own) > 1:
             lines.append((is_best, element("path", d=path, class_=_line_class(is_best))))
     lines.sort(key=lambda pair: pair[0])
@@ -126,7 +129,13 @@ def rung_picture(report: Report) -> dict[str, Any] | None:
         "rungs",
         f"Score of candidates by {resource} granted; lines join the rungs of one candidate.",
         frame,
-        frame.axes(x, y, x_label=resource, y_label=report.metric),
+        frame.axes(
+            None,
+            y,
+            x_label=f"{resource} (log)",
+            y_label=report.metric,
+            x_names=[(x(n), str(n)) for n in granted],
+        ),
         *(line for _, line in lines),
         _dots(report, rows, [x(row.n_resources or 0) for row in rows], y),
     )
@@ -217,9 +226,7 @@ def _slice(
         key,
         f"Score of {len(rows)} candidates against {short}.",
         _SMALL,
-        _SMALL.axes(
-            x, y, x_label=label, y_label=report.metric, n_x=4, x_names=marks
-        ),
+        _SMALL.axes(x, y, x_label=label, y_label=report.metric, n_x=4, x_names=marks),
         _dots(report, rows, across, y),
     )
     return {"svg": svg, "caption": short}

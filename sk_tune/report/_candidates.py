@@ -10,7 +10,13 @@ from sklearn.base import is_classifier, is_regressor
 
 from sk_tune.report._records import CandidateRow
 
-__all__ = ["best_row", "candidate_rows", "metric_label", "metric_suffix", "n_configurations"]
+__all__ = [
+    "best_row",
+    "candidate_rows",
+    "metric_label",
+    "metric_suffix",
+    "n_configurations",
+]
 
 
 def metric_suffix(search: Any) -> str:

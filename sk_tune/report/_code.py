@@ -57,8 +57,7 @@ def python_text(value: Any, depth: int = 0) -> str:
     if isinstance(value, list | tuple):
         return _sequence(value, depth)
     if isinstance(value, Choice):
-        # The mapping that it was made of is its only argument.
-        return _joined("Choice(", [python_text(dict(value.values), depth + 1)], ")", depth)
+        return _joined("Choice(", [python_text(value.options, depth + 1)], ")", depth)
     if isinstance(value, BaseEstimator) and not isinstance(value, type):
         return _joined(f"{type(value).__name__}(", _changed(value, depth), ")", depth)
     if hasattr(value, "dist") and hasattr(value, "args") and hasattr(value, "kwds"):

@@ -6,7 +6,6 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-import pandas as pd
 from markupsafe import Markup
 
 from sk_tune.report._records import Report
@@ -52,30 +51,24 @@ class FoldBand:
         return bool(np.isnan(self.mean).all())
 
 
-def fold_band(curves: pd.DataFrame, candidate: int, name: str) -> FoldBand:
-    """Return mean and range over the folds of a candidate's curve.
+def fold_band(values: Floats) -> FoldBand:
+    """Return mean and range over the folds of a curve.
 
     Parameters
     ----------
-    curves : DataFrame
-        As ``learning_curves_``.
-    candidate : int
-        Row of ``cv_results_``.
-    name : str
-        Column of `curves`.
+    values : ndarray of shape (F, T)
+        Of each fold after each epoch.
 
     Returns
     -------
     FoldBand
-        Of all its epochs, or of some of them if there are very many.
+        Of all epochs, or of some of them if there are very many.
     """
-    own = curves[curves["candidate"] == candidate]
-    table = own.pivot_table(index="fold", columns="epoch", values=name, dropna=False)
-    epochs = table.columns.to_numpy(dtype=np.float64)
-    if len(epochs) > _MOST_EPOCHS:
-        kept = np.unique(np.linspace(0, len(epochs) - 1, _MOST_EPOCHS).round().astype(int))
-        return FoldBand(epochs[kept], table.to_numpy(dtype=np.float64)[:, kept])
-    return FoldBand(epochs, table.to_numpy(dtype=np.float64))
+    n_epochs = values.shape[1]
+    kept = np.arange(n_epochs)
+    if n_epochs > _MOST_EPOCHS:
+        kept = np.unique(np.linspace(0, n_epochs - 1, _MOST_EPOCHS).round().astype(int))
+    return FoldBand(kept + 1.0, values[:, kept])
 
 
 def curve_pictures(report: Report) -> list[dict[str, Any]]:
@@ -91,11 +84,11 @@ def curve_pictures(report: Report) -> list[dict[str, Any]]:
     list of dict
         Each with the picture ("svg") and its caption ("caption"); empty without curves.
     """
-    if report.best is None or report.best_epoch is None:
+    if report.best is None or report.best_epoch is None or report.curves is None:
         return []
     row, chosen = report.best.row, report.best_epoch
     names = ("train_loss", "valid_loss", "valid_score")
-    bands = {name: fold_band(report.curves, row, name) for name in names}
+    bands = {name: fold_band(getattr(report.curves, name)) for name in names}
     figures = [
         {
             "svg": _curves("loss-curves", bands, names[:2], chosen, "loss", row),
@@ -133,9 +126,7 @@ def _curves(
     at = x(chosen)
     parts = [
         frame.axes(x, y, x_label="epoch", y_label=label),
-        element(
-            "line", x1=at, x2=at, y1=frame.y_range[0], y2=frame.top, class_="chosen"
-        ),
+        element("line", x1=at, x2=at, y1=frame.y_range[0], y2=frame.top, class_="chosen"),
     ]
     for key, band in own.items():
         kind = "a" if key == "train_loss" else "b"

@@ -5,12 +5,10 @@
 from collections.abc import Sequence
 from typing import Any
 
-import pandas as pd
 from sklearn.pipeline import Pipeline
 from sklearn.utils.validation import check_is_fitted
 
-from sk_tune import diagnosis
-from sk_tune.diagnosis import Finding
+from sk_tune.diagnosis import Curves, curves_of, diagnose
 from sk_tune.report._baselines import search_baselines
 from sk_tune.report._candidates import (
     best_row,
@@ -59,7 +57,7 @@ def gather(
         baselines, more = search_baselines(search, X, y)
         notes += more
     metric = metric_label(search)
-    curves = _curves(search)
+    curves = _curves(search, best)
     return Report(
         title=_title(search),
         metric=metric,
@@ -70,7 +68,9 @@ def gather(
         corrected=corrected,
         notes=notes,
         baselines=baselines,
-        findings=_findings(search),
+        findings=(
+            () if best is None or curves is None else diagnose(search, candidate=best.row)
+        ),
         curves=curves,
         best_epoch=_best_epoch(search, best, curves),
         resource=_resource(search),
@@ -78,7 +78,7 @@ def gather(
         checks=leak_checks(
             search,
             n_rows=getattr(search, "_n_rows", None),
-            has_curves=len(curves) > 0,
+            has_curves=curves is not None,
             has_corrected=corrected is not None,
         ),
         reproduction=reproduction(search, best, X, y),
@@ -100,25 +100,22 @@ def _corrected(search: Any) -> tuple[CorrectedScore | None, list[str]]:
     return corrected, []
 
 
-def _findings(search: Any) -> tuple[Finding, ...]:
-    diagnose = getattr(diagnosis, "diagnose", None)
-    return () if diagnose is None else tuple(diagnose(search))
-
-
-def _curves(search: Any) -> pd.DataFrame:
-    curves = getattr(search, "learning_curves_", None)
-    return pd.DataFrame({"candidate": []}) if curves is None else curves
+def _curves(search: Any, best: CandidateRow | None) -> Curves | None:
+    if best is None or not hasattr(search, "learning_curves_"):
+        return None
+    try:
+        return curves_of(search, best.row)
+    except ValueError:
+        # It is no network, or one of which no epoch is known.
+        return None
 
 
 def _best_epoch(
-    search: Any, best: CandidateRow | None, curves: pd.DataFrame
+    search: Any, best: CandidateRow | None, curves: Curves | None
 ) -> int | None:
-    if best is None:
+    if best is None or curves is None:
         return None
-    own = curves[curves["candidate"] == best.row]
-    if own.empty:
-        return None
-    return int(getattr(search, "best_epochs_", {}).get(best.row, own["epoch"].max()))
+    return int(getattr(search, "best_epochs_", {}).get(best.row, curves.n_epochs))
 
 
 def _resource(search: Any) -> str | None:

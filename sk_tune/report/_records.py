@@ -6,9 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
-import pandas as pd
-
-from sk_tune.diagnosis import Finding
+from sk_tune.diagnosis import Curves, Finding
 from sk_tune.search import CorrectedScore, Ledger
 
 __all__ = ["Baseline", "CandidateRow", "Check", "Report", "Reproduction"]
@@ -141,8 +139,8 @@ class Report:
         Empty if they were not scored.
     findings : sequence of Finding
         Of the diagnosis.
-    curves : DataFrame
-        Curves by epochs of all candidates; empty for what is no network.
+    curves : Curves or None
+        By epochs, of the best candidate; None for what is no network.
     best_epoch : int or None
         The epoch that counts for the best candidate; None without a curve.
     resource : str or None
@@ -165,7 +163,7 @@ class Report:
     notes: Sequence[str]
     baselines: Sequence[Baseline]
     findings: Sequence[Finding]
-    curves: pd.DataFrame
+    curves: Curves | None
     best_epoch: int | None
     resource: str | None
     ledger: Ledger | None

@@ -239,16 +239,14 @@ class Frame:
             at = y(value)
             parts.append(element("line", x1=left, x2=right, y1=at, y2=at, class_="grid"))
             parts.append(
-                element(
-                    "text", _tick_text(value), x=left - 6, y=at + 4, text_anchor="end"
-                )
+                element("text", _tick_text(value), x=left - 6, y=at + 4, text_anchor="end")
             )
         marks = [(x(value), _tick_text(value)) for value in x.ticks(n_x)] if x else x_names
         for at, text in marks:
-            parts.append(element("line", x1=at, x2=at, y1=bottom, y2=bottom + 4, class_="axis"))
             parts.append(
-                element("text", text, x=at, y=bottom + 16, text_anchor="middle")
+                element("line", x1=at, x2=at, y1=bottom, y2=bottom + 4, class_="axis")
             )
+            parts.append(element("text", text, x=at, y=bottom + 16, text_anchor="middle"))
         parts.append(
             element("line", x1=left, x2=right, y1=bottom, y2=bottom, class_="axis")
         )

@@ -80,12 +80,7 @@ def to_json(search: Any) -> str:
     write_html : The same as a page.
     """
     report = gather(search)
-    content = {
-        f.name: plain(getattr(report, f.name)) for f in fields(Report) if f.name != "curves"
-    }
-    best = report.best
-    own = report.curves[report.curves["candidate"] == (-1 if best is None else best.row)]
-    content["best_curves"] = plain(own.to_dict("list"))
+    content = {f.name: plain(getattr(report, f.name)) for f in fields(Report)}
     return json.dumps({"format": _FORMAT, **content}, ensure_ascii=False, allow_nan=False)
 
 

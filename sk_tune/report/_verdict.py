@@ -46,7 +46,9 @@ def answer(
     where no corrected score is at hand.
     """
     if best is None:
-        tried = "The candidate" if n_candidates == 1 else f"None of {n_candidates} candidates"
+        tried = (
+            "The candidate" if n_candidates == 1 else f"None of {n_candidates} candidates"
+        )
         verb = "has no score" if n_candidates == 1 else "has a score"
         return f"{tried} {verb}: there is nothing to choose."
     low, high = interval(best, corrected)
@@ -67,9 +69,7 @@ def answer(
     return " ".join([found, *(_against(b, low, high) for b in known[:1])])
 
 
-def interval(
-    best: CandidateRow, corrected: CorrectedScore | None
-) -> tuple[float, float]:
+def interval(best: CandidateRow, corrected: CorrectedScore | None) -> tuple[float, float]:
     """Return between what the score of the best candidate lies.
 
     Parameters
