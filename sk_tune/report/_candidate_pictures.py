@@ -127,7 +127,7 @@ def rung_picture(report: Report) -> dict[str, Any] | None:
     resource = (report.resource or "resource").rsplit("__", 1)[-1]
     svg = picture(
         "rungs",
-        f"Score of candidates by {resource} granted; lines join the rungs of one candidate.",
+        f"Score of candidates by {resource} granted; lines join the rungs of each.",
         frame,
         frame.axes(
             None,

@@ -68,7 +68,7 @@ def fold_band(values: Floats) -> FoldBand:
     kept = np.arange(n_epochs)
     if n_epochs > _MOST_EPOCHS:
         kept = np.unique(np.linspace(0, n_epochs - 1, _MOST_EPOCHS).round().astype(int))
-    return FoldBand(kept + 1.0, values[:, kept])
+    return FoldBand((kept + 1).astype(np.float64), values[:, kept])
 
 
 def curve_pictures(report: Report) -> list[dict[str, Any]]:

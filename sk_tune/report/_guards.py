@@ -83,12 +83,12 @@ def _same_folds(search: Any, held: Sequence[Sequence[Rows | None]]) -> Check:
         return Check(
             name=name,
             outcome="issue",
-            text=f"{n_others} of {n_compared} fits were scored on other rows than the first.",
+            text=f"{n_others} of {n_compared} fits were scored on rows of their own.",
         )
     return Check(
         name=name,
         outcome="passed",
-        text=f"The held-out rows of all {n_compared} scored fits were compared fold by fold.",
+        text=f"The held-out rows of all {n_compared} scored fits are the same in each fold.",
     )
 
 

@@ -340,7 +340,7 @@ def line_path(x: Sequence[float], y: Sequence[float]) -> str:
 
 
 def _attribute(value: Any) -> str:
-    return _short(value) if isinstance(value, float | np.floating) else str(value)
+    return _short(float(value)) if isinstance(value, float | np.floating) else str(value)
 
 
 def _short(value: float) -> str:

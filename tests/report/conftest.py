@@ -1,19 +1,41 @@
 """A browser that tests drive, and searches that reports are made of."""
 
 import json
+import math
 import os
 import shutil
 import subprocess
 import tempfile
 import time
+import warnings
 from collections.abc import Callable, Iterator
 from html.parser import HTMLParser
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
+from scipy.stats import loguniform, uniform
+from sklearn.linear_model import LogisticRegression
+from sklearn.model_selection import KFold, StratifiedKFold
+from sklearn.pipeline import Pipeline
+from sklearn.preprocessing import FunctionTransformer, StandardScaler
+
+import sk_tune
+from sk_tune.diagnosis import Curves
+from sk_tune.report._records import CandidateRow, Report, Reproduction
+from sk_tune.search import Choice
 
 _SECONDS = 60
+# What must reach the page as text.
+HOSTILE = "<script>alert('x')</script>"
+
+
+class Hostile(FunctionTransformer):
+    """A transformer that shows itself as HTML."""
+
+    def __repr__(self, **kwargs: Any) -> str:
+        return f"<img src=x onerror=alert(1)>{HOSTILE}"
 
 
 class Browser:
@@ -225,3 +247,145 @@ class Page(HTMLParser):
 def read_page() -> Callable[[str], Page]:
     """Return what reads a page without a browser."""
     return Page
+
+
+@pytest.fixture(scope="session")
+def make_row() -> Callable[..., CandidateRow]:
+    """Return what makes a row of ``cv_results_`` out of a number and a score."""
+
+    def make(row: int, score: float, **fields: Any) -> CandidateRow:
+        own = {
+            "rank": None if math.isnan(score) else row + 1,
+            "std": 0.01,
+            "fold_scores": (score, score),
+            "others": {},
+            "params": {"net__width": 2**row},
+            "seconds": 0.5,
+            "reason": "",
+        }
+        return CandidateRow(row=row, score=score, **{**own, **fields})
+
+    return make
+
+
+@pytest.fixture(scope="session")
+def make_report() -> Callable[..., Report]:
+    """Return what makes a report of some rows, without a search."""
+
+    def make(rows: list[CandidateRow], **fields: Any) -> Report:
+        scored = [row for row in rows if not math.isnan(row.score)]
+        own = {
+            "title": "A search",
+            "metric": "accuracy",
+            "verdict": "The answer.",
+            "best": max(scored, key=lambda row: row.score, default=None),
+            "n_configurations": len(rows),
+            "corrected": None,
+            "notes": [],
+            "baselines": [],
+            "findings": (),
+            "curves": None,
+            "best_epoch": None,
+            "resource": None,
+            "ledger": None,
+            "checks": [],
+            "reproduction": Reproduction(
+                versions={"sk_tune": "0"}, seeds={}, cv="KFold()", data={}, code="search"
+            ),
+        }
+        return Report(candidates=rows, **{**own, **fields})
+
+    return make
+
+
+@pytest.fixture(scope="session")
+def make_curves() -> Callable[..., Curves]:
+    """Return what makes falling losses and a rising score of some folds and epochs."""
+
+    def make(n_folds: int = 3, n_epochs: int = 9) -> Curves:
+        epochs = np.arange(1.0, n_epochs + 1)
+        shift = 0.1 * np.arange(n_folds)[:, None]
+        return Curves(
+            train_loss=1 / epochs + shift,
+            valid_loss=1 / epochs + 0.5 + shift,
+            valid_score=1 - 1 / epochs - shift,
+        )
+
+    return make
+
+
+_CV = StratifiedKFold(3, shuffle=True, random_state=1)
+
+
+def _net(make_estimator: Callable[..., Any], name: str = "MLPClassifier") -> Pipeline:
+    return Pipeline([("scale", StandardScaler()), ("net", make_estimator(name))])
+
+
+def _fitted(search: Any, X: Any, y: Any) -> Any:
+    with warnings.catch_warnings():
+        # Of fits that fail on purpose.
+        warnings.simplefilter("ignore")
+        return search.fit(X, y)
+
+
+@pytest.fixture(scope="session")
+def grid(make_estimator: Callable[..., Any], iris: Any) -> Any:
+    """Return a fitted grid search of four networks; two others fail."""
+    space = {"net__width": [4, 8], "net__learning_rate": [0.01, 0.1, -1.0]}
+    net = _net(make_estimator).set_params(net__hidden_layer_sizes=None)
+    return _fitted(sk_tune.GridSearchCV(net, space, cv=_CV), *iris)
+
+
+@pytest.fixture(scope="session")
+def hyperband(make_estimator: Callable[..., Any], iris: Any) -> Any:
+    """Return a fitted Hyperband search of three brackets, with a conditional parameter."""
+    space = {
+        "net__optimizer": Choice({
+            "sgd": {"net__momentum": uniform(0, 0.9)},
+            "adamw": {"net__learning_rate": loguniform(1e-3, 1e-1)},
+        })
+    }
+    search = sk_tune.HyperbandSearchCV(
+        _net(make_estimator), space, max_resources=9, cv=_CV, random_state=0
+    )
+    return _fitted(search, *iris)
+
+
+@pytest.fixture(scope="session")
+def regression(make_estimator: Callable[..., Any], diabetes: Any) -> Any:
+    """Return a fitted search whose scores are all negative."""
+    search = sk_tune.RandomizedSearchCV(
+        _net(make_estimator, "MLPRegressor"),
+        {"net__learning_rate": loguniform(1e-3, 1e-1)},
+        n_iter=3,
+        scoring="neg_mean_squared_error",
+        cv=KFold(3, shuffle=True, random_state=0),
+        random_state=0,
+    )
+    return _fitted(search, *diabetes)
+
+
+@pytest.fixture(scope="session")
+def hostile(make_estimator: Callable[..., Any], iris: Any) -> Any:
+    """Return a search whose values and messages are HTML, and whose labels are too."""
+    space = {
+        "net__activation": ["relu", HOSTILE],
+        "scale": [StandardScaler(), "passthrough", Hostile()],
+    }
+    labels = np.array([HOSTILE, "</td>", "&amp;"])[iris.y]
+    return _fitted(
+        sk_tune.GridSearchCV(_net(make_estimator), space, cv=_CV), iris.X, labels
+    )
+
+
+@pytest.fixture(scope="session")
+def linear(iris: Any) -> Any:
+    """Return a fitted search over what is no network, with two metrics."""
+    search = sk_tune.GridSearchCV(
+        LogisticRegression(max_iter=500),
+        {"C": [0.01, 1.0]},
+        scoring={"acc": "accuracy", "loss": "neg_log_loss"},
+        refit="loss",
+        cv=_CV,
+    )
+    return _fitted(search, *iris)
