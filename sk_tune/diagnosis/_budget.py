@@ -5,8 +5,8 @@
 The gain of another doubling of the training is taken to be that of the last doubling times
 the ratio of the last two: exact for a power law, with or without a floor, if gains are
 differences, and without one if they are differences of logarithms.  These are used, because
-they cannot promise a loss below 0.  Training is measured in learning rate spent, not in epochs, because a
-schedule that ends at 0 makes every curve flat at its end.
+they cannot promise a loss below 0.  Training is measured in learning rate spent, not in
+epochs, because a schedule that ends at 0 makes every curve flat at its end.
 """
 
 from dataclasses import dataclass

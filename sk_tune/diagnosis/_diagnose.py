@@ -20,7 +20,12 @@ from sk_tune.diagnosis._larger import larger_in_search
 from sk_tune.diagnosis._rate import check_diverged, check_rate_high, check_rate_low
 from sk_tune.diagnosis._records import Curves, Finding
 from sk_tune.diagnosis._samples import SampleCurve, check_more_data
-from sk_tune.diagnosis._sources import curves_of, curves_of_estimator, is_search
+from sk_tune.diagnosis._sources import (
+    best_candidate,
+    curves_of,
+    curves_of_estimator,
+    is_search,
+)
 from sk_tune.diagnosis._summary import Summary, summarise
 from sk_tune.diagnosis._verdict import good_fit
 
@@ -118,7 +123,7 @@ def _of_curves(
 
 
 def _of_search(search: Any, candidate: int | None) -> tuple[Finding, ...]:
-    chosen = search.best_index_ if candidate is None else candidate
+    chosen = best_candidate(search) if candidate is None else candidate
     keeps_best = getattr(search, "epochs", "last") == "best"
     own = _of_curves(
         curves_of(search, chosen),

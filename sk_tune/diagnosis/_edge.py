@@ -88,7 +88,7 @@ def check_edge(search: Any) -> Finding:
     space = as_space(described, tuples_are_ranges=are_ranges)
     resource = getattr(search, "resource_", getattr(search, "resource", None))
     rows = last_rows(search)
-    scores = np.nanmean(fold_scores(search)[rows], axis=1)
+    scores = fold_scores(search)[rows].mean(axis=1)
     rows = [row for row, s in zip(rows, scores, strict=True) if math.isfinite(s)]
     scores = scores[np.isfinite(scores)]
     if len(rows) < FEWEST_CANDIDATES:

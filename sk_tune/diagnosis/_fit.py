@@ -2,13 +2,15 @@
 # SPDX-License-Identifier: BSD-3-Clause
 """Whether a network learns too much, too little, or what there is to learn."""
 
+import math
+
 import numpy as np
 
 from sk_tune.diagnosis._budget import WORTH_AN_ISSUE, trend
 from sk_tune.diagnosis._check import CHECKS, share
 from sk_tune.diagnosis._records import Finding, Severity
 from sk_tune.diagnosis._remedies import larger_network, regularise
-from sk_tune.diagnosis._summary import Summary, estimate, smooth
+from sk_tune.diagnosis._summary import Summary, estimate, log_ratio, smooth
 
 __all__ = ["check_baseline", "check_overfitting", "check_underfitting"]
 
@@ -26,6 +28,8 @@ LARGE_GAP = 0.5
 SMALL_GAP = 0.1
 # Share of the constant prediction's loss that is left when a fit is a poor one.
 POOR = 0.35
+# Share of a constant prediction's loss that the best of all epochs lies below it by chance.
+LEAST_LEARNT = 0.03
 # A larger network that takes this share off the held-out loss shows what is missing.
 AHEAD = 0.1
 
@@ -48,17 +52,17 @@ def check_overfitting(summary: Summary) -> Finding:
         return check.not_applicable("There is no held-out loss to compare with.")
     best = summary.best_epoch
     least = float(np.sort(summary.valid_best).mean())
-    rise = estimate(summary.valid_end - summary.valid_best, least)
+    rise = estimate(log_ratio(summary.valid_end, summary.valid_best), 1.0)
     gap = estimate(summary.valid_end - summary.train_end, least)
-    relative = rise.mean / least if least > 0 else 0.0
+    # Folds differ in the level of their loss more than in how it moves.
+    relative = math.expm1(rise.mean)
     relative_gap = gap.mean / max(gap.mean + float(summary.train_end.mean()), 1e-12)
     train = smooth(summary.mean("train"))
     falls = bool(train[-1] < train[min(best, len(train) - 1)]) and gap.mean > 0
     evidence = {
         "best_epoch": best + 1,
-        "rise": rise.mean,
-        "rise_error": rise.error,
-        "relative_rise": relative,
+        "rise": relative,
+        "rise_error": (1 + relative) * rise.error,
         "gap": gap.mean,
         "gap_error": gap.error,
         "relative_gap": relative_gap,
@@ -162,16 +166,24 @@ def check_baseline(summary: Summary) -> Finding:
         "gain": gain.mean,
         "gain_error": gain.error,
     }
-    if gain.at_least(CONFIDENCE) > 0:
+    learnt = gain.mean / summary.reference
+    if learnt > LEAST_LEARNT and gain.at_least(CONFIDENCE) > 0:
         return check.passed(
-            f"The held-out loss is {share(gain.mean / summary.reference)} below that of a "
-            "constant prediction.",
+            f"The held-out loss is {share(learnt)} below that of a constant prediction.",
             evidence,
         )
+    remedy = "Check that the features tell of the target, and that both are prepared."
+    if learnt > LEAST_LEARNT:
+        return check.tip(
+            "medium",
+            f"The held-out loss is {share(learnt)} below that of a constant prediction, "
+            "but the folds do not agree on that.",
+            evidence,
+            remedy,
+        )
     return check.issue(
-        "high" if gain.mean <= 0 else "medium",
-        "Even at its best the held-out loss is not clearly below that of a constant "
-        "prediction.",
+        "high",
+        "Even at its best the held-out loss is not below that of a constant prediction.",
         evidence,
-        "Check that the features tell of the target at all, and that both are prepared.",
+        remedy,
     )

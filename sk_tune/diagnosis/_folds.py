@@ -1,6 +1,13 @@
 # SPDX-FileCopyrightText: sk_tune contributors
 # SPDX-License-Identifier: BSD-3-Clause
-"""Whether the folds are of one kind, and hold enough rows to tell."""
+"""Whether the folds are of one kind, and hold enough rows to tell.
+
+References
+----------
+.. [1] G. K. Smyth. Linear models and empirical Bayes methods for assessing differential
+   expression in microarray experiments. Statistical Applications in Genetics and Molecular
+   Biology 3(1), 2004. Section 3: the moderated t-statistic.
+"""
 
 import math
 
@@ -10,7 +17,7 @@ from scipy.stats import t as student
 
 from sk_tune.diagnosis._check import CHECKS, share
 from sk_tune.diagnosis._records import Finding
-from sk_tune.diagnosis._summary import Summary, estimate
+from sk_tune.diagnosis._summary import Summary, estimate, smooth
 
 __all__ = ["check_folds", "check_rows"]
 
@@ -19,10 +26,14 @@ Floats = npt.NDArray[np.float64]
 FEWEST_FOLDS = 3
 # The chance that one of folds that are all alike is called different.
 FALSE_ALARM = 0.02
-# Folds differ by this share of their level at least, whatever a few of them say.
-LEAST_SPREAD = 0.1
+# Three or four folds tell little of how much folds differ by chance.  They are taken
+# together with this many more, whose logarithms of the loss spread by this much.
+USUAL_SPREAD = 0.15
+USUAL_FOLDS = 4
 # The fold that differs must do so by this share of the others' loss.
 LEAST_DIFFERENCE = 0.3
+# A fold that is worse on the rows that it was trained on, too, had bad luck in training.
+TRAINED_WORSE = 1.3
 # Standard error of the held-out loss as a share of what was learnt.
 UNSURE = 0.2
 # Rows below which a network's results are chance to a good part.
@@ -50,9 +61,17 @@ def check_folds(summary: Summary) -> Finding:
     fold = int(np.argmax([z for z, _ in deviations]))
     z, relative = deviations[fold]
     n = len(losses)
-    limit = float(student.ppf(1 - FALSE_ALARM / n, n - 2))
+    limit = float(student.ppf(1 - FALSE_ALARM / n, n - 2 + USUAL_FOLDS))
     evidence = {"fold": fold, "deviation": z, "limit": limit, "difference": relative}
     if z > limit and relative > LEAST_DIFFERENCE:
+        trained = smooth(summary.train)[:, summary.best_epoch]
+        if trained[fold] > TRAINED_WORSE * np.median(np.delete(trained, fold)):
+            return check.tip(
+                "low",
+                f"Fold {fold} was trained worse than the others, on its training rows too.",
+                evidence,
+                "Train again with another random_state, or with a lower learning rate.",
+            )
         return check.issue(
             "medium",
             f"Fold {fold} has a held-out loss {share(relative)} above that of the others.",
@@ -65,11 +84,13 @@ def check_folds(summary: Summary) -> Finding:
 
 def _deviation(losses: Floats, fold: int) -> tuple[float, float]:
     """Return how far a fold is above the others, in their spread and in their level."""
-    others = np.sort(np.delete(losses, fold))
-    level = max(float(others.mean()), 1e-12)
-    spread = max(float(others.std(ddof=1)), LEAST_SPREAD * level)
-    difference = float(losses[fold]) - level
-    return difference / (spread * math.sqrt(1 + 1 / len(others))), difference / level
+    logs = np.log(np.maximum(losses, 1e-12 * losses.max()))
+    others = np.sort(np.delete(logs, fold))
+    squares = float(((others - others.mean()) ** 2).sum())
+    degrees = len(others) - 1 + USUAL_FOLDS
+    spread = math.sqrt((squares + USUAL_FOLDS * USUAL_SPREAD**2) / degrees)
+    difference = float(logs[fold] - others.mean())
+    return difference / (spread * math.sqrt(1 + 1 / len(others))), math.expm1(difference)
 
 
 def check_rows(summary: Summary) -> Finding:

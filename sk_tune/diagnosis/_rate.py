@@ -133,8 +133,11 @@ def check_rate_low(summary: Summary) -> Finding:
         float(np.sort(values).mean())
         for values in (train[:, 0], summary.at_share(train, 0.5), train[:, -1])
     )
-    fall = first - end
-    early = (first - half) / fall if fall > 0 else 1.0
+    # The first epoch's mean is a fall already; before it a network is hardly better than
+    # a constant.
+    start = max(first, summary.reference)
+    fall = start - end
+    early = (start - half) / fall if fall > 0 else 1.0
     left = end / summary.reference
     rate = number(summary.params, "learning_rate")
     relative = None if rate is None else rate / typical_rate(summary.params)

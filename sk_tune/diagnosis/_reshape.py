@@ -33,8 +33,9 @@ def changed_value(value: Any, change: Change) -> Any:
     """
     if change.action == "set":
         return change.value
-    if not _is_number(value):
-        # A floor or bound under what is not set is its value.
+    if not _is_number(value) or value < 0:
+        # A floor or bound under what is not set is its value.  A batch size of -1 is a
+        # name, too.
         unset = value is None and change.action in {"at least", "at most"}
         return change.value if unset else value
     if change.action == "multiply":
@@ -147,11 +148,11 @@ def _moved(low: Any, high: Any, is_log: bool, change: Change) -> tuple[Any, Any]
         new_low = min(low, bound) if not is_log or bound > 0 else low
     elif change.action == "at least":
         new_low = max(low, bound)
-        if new_low >= high:
+        if new_low > high:
             new_high = new_low * high / low if is_log else new_low + (high - low)
     elif change.action == "at most":
         new_high = min(high, bound)
-        if new_high <= low:
+        if new_high < low:
             if is_log:
                 new_low = new_high * low / high
             else:
@@ -165,9 +166,6 @@ def _moved(low: Any, high: Any, is_log: bool, change: Change) -> tuple[Any, Any]
 
 def _kept_valid(parameter: str, value: Any) -> Any:
     low, high = NATURAL_BOUNDS.get(parameter.rpartition("__")[2], (-math.inf, math.inf))
-    if value == -1:
-        # All rows in one batch, not a number of them.
-        return value
     clipped = min(max(value, low), high)
     return _like(value, clipped)
 

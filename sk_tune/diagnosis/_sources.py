@@ -13,7 +13,14 @@ from sklearn.exceptions import NotFittedError
 
 from sk_tune.diagnosis._records import Curves
 
-__all__ = ["curves_of", "curves_of_estimator", "is_search", "network_part", "same_network"]
+__all__ = [
+    "best_candidate",
+    "curves_of",
+    "curves_of_estimator",
+    "is_search",
+    "network_part",
+    "same_network",
+]
 
 Floats = npt.NDArray[np.float64]
 
@@ -36,6 +43,32 @@ def is_search(source: Any) -> bool:
         Whether its class has what a search of sk_tune has.
     """
     return hasattr(type(source), "learning_curves_")
+
+
+def best_candidate(search: Any) -> int:
+    """Return the row of ``cv_results_`` that a search prefers.
+
+    Parameters
+    ----------
+    search : search of sk_tune
+        Fitted.
+
+    Returns
+    -------
+    int
+        The first with the best rank if it chose none.
+
+    Raises
+    ------
+    NotFittedError
+        If it is not fitted.
+    """
+    if hasattr(search, "best_index_"):
+        return int(search.best_index_)
+    if not hasattr(search, "cv_results_"):
+        raise NotFittedError(f"This {type(search).__name__} is not fitted yet.")
+    ranks = next(v for k, v in search.cv_results_.items() if k.startswith("rank_test_"))
+    return int(np.argmin(ranks))
 
 
 def network_part(estimator: Any) -> tuple[Any, str]:

@@ -21,7 +21,15 @@ from scipy.stats import t as student
 from sk_tune.diagnosis._clock import rate_spent
 from sk_tune.diagnosis._records import Curves
 
-__all__ = ["Estimate", "Summary", "end_level", "estimate", "smooth", "summarise"]
+__all__ = [
+    "Estimate",
+    "Summary",
+    "end_level",
+    "estimate",
+    "log_ratio",
+    "smooth",
+    "summarise",
+]
 
 Floats = npt.NDArray[np.float64]
 
@@ -30,6 +38,8 @@ _END = 0.1
 # A level's spread over a single fold cannot be known: what folds of one data set typically
 # differ by, in parts of the level.
 _SPREAD_OF_ONE = 0.1
+# As a share of other losses.
+_NOTHING = 1e-9
 
 
 @dataclass(frozen=True, slots=True)
@@ -259,6 +269,24 @@ def summarise(curves: Curves, *, keeps_best: bool = False) -> Summary | None:
         is_finite=not (_breaks_off(train) or _breaks_off(valid)),
         keeps_best=keeps_best,
     )
+
+
+def log_ratio(losses: Floats, others: Floats) -> Floats:
+    """Return the logarithm of the ratio of losses, which may be 0.
+
+    Parameters
+    ----------
+    losses, others : ndarray of shape (F,)
+        At least 0.
+
+    Returns
+    -------
+    ndarray of shape (F,)
+        0 for two losses that are both next to nothing.
+    """
+    floor = _NOTHING * max(float(losses.max()), float(others.max()), _NOTHING)
+    ratio: Floats = np.log(np.maximum(losses, floor) / np.maximum(others, floor))
+    return ratio
 
 
 def smooth(curves: Floats) -> Floats:

@@ -15,12 +15,12 @@ _ORDER = (
     "diverged",
     "learning rate too high",
     "learning rate too low",
-    "folds disagree",
     "too few rows",
+    "folds disagree",
+    "no better than the baseline",
     "overfitting",
     "still improving",
     "underfitting",
-    "no better than the baseline",
 )
 
 
