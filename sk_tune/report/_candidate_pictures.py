@@ -184,7 +184,7 @@ def _numbers(
     values = [float(row.params[name]) for row in rows]
     is_count = all(value.is_integer() for value in values)
     x = scale_of(values, *_SMALL.x_range, is_count=is_count)
-    return _slice(report, rows, key, short, [x(value) for value in values], x, [])
+    return _slice(report, rows, key, name, short, [x(value) for value in values], x, [])
 
 
 def _names(
@@ -208,13 +208,14 @@ def _names(
         places[value_text(row.params[name])] + 0.4 * width * _jitter(row.row)
         for row in rows
     ]
-    return _slice(report, rows, key, short, across, None, marks)
+    return _slice(report, rows, key, name, short, across, None, marks)
 
 
 def _slice(
     report: Report,
     rows: list[CandidateRow],
     key: str,
+    name: str,
     short: str,
     across: list[float],
     x: Scale | None,
@@ -227,17 +228,25 @@ def _slice(
         f"Score of {len(rows)} candidates against {short}.",
         _SMALL,
         _SMALL.axes(x, y, x_label=label, y_label=report.metric, n_x=4, x_names=marks),
-        _dots(report, rows, across, y),
+        _dots(report, rows, across, y, only=name),
     )
     return {"svg": svg, "caption": short}
 
 
 def _dots(
-    report: Report, rows: Sequence[CandidateRow], across: Sequence[float], y: Scale
+    report: Report,
+    rows: Sequence[CandidateRow],
+    across: Sequence[float],
+    y: Scale,
+    only: str | None = None,
 ) -> Markup:
-    """Return a point for each candidate; hollow if a rung granted it less than others."""
+    """Return a point for each candidate; hollow if a rung granted it less than others.
+
+    Its text has all parameters, or `only` one: many pictures with all would fill the page.
+    """
     most = max((row.n_resources or 0 for row in report.candidates), default=0)
     best = report.best.row if report.best is not None else None
+    short = short_names(report.parameters)
     dots = []
     # By position, for the arrow keys; the best last, on top of the others.
     order = sorted(range(len(rows)), key=lambda k: (rows[k].row == best, across[k]))
@@ -249,7 +258,7 @@ def _dots(
         dots.append(
             element(
                 "circle",
-                element("title", _point_text(report, row)),
+                element("title", _point_text(row, short, only)),
                 cx=across[k],
                 cy=y(row.score),
                 r=5 if row.row == best else 3.5,
@@ -259,9 +268,12 @@ def _dots(
     return element("g", *dots, class_="points")
 
 
-def _point_text(report: Report, row: CandidateRow) -> str:
-    short = short_names(report.parameters)
-    params = ", ".join(f"{short[n]} {value_text(v)}" for n, v in row.params.items())
+def _point_text(row: CandidateRow, short: dict[str, str], only: str | None) -> str:
+    params = ", ".join(
+        f"{short[name]} {value_text(value)}"
+        for name, value in row.params.items()
+        if only in {None, name}
+    )
     granted = "" if row.n_resources is None else f" (rung {row.rung})"
     return f"candidate {row.row}{granted}: {number_text(row.score)}; {params}"
 

@@ -52,13 +52,14 @@ def test_without_data_there_is_a_dummy_and_a_note(grid):
     """The search keeps targets and folds, but no features."""
     (dummy,), notes = search_baselines(grid, None, None)
 
-    assert dummy.mean == pytest.approx(1 / 3, abs=0.01)
+    assert dummy.mean == pytest.approx(1 / 3, abs=0.02)
     assert "give X and y" in notes[0]
 
 
 def test_folds_that_are_drawn_anew_are_told(iris):
     """The baselines are then not on the rows of the candidates."""
-    search = GridSearchCV(LogisticRegression(), {"C": [1.0]}, cv=ShuffleSplit(2))
+    model = LogisticRegression(max_iter=1000)
+    search = GridSearchCV(model, {"C": [1.0]}, cv=ShuffleSplit(2))
 
     _, notes = search_baselines(search.fit(*iris), *iris)
 

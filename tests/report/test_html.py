@@ -7,7 +7,7 @@ import re
 import numpy as np
 import pytest
 from sklearn.base import clone
-from sklearn.exceptions import NotFittedError
+from sklearn.exceptions import FitFailedWarning, NotFittedError
 
 from sk_tune.report import write_html
 from sk_tune.report._gathering import gather
@@ -135,7 +135,7 @@ def test_failures_are_in_the_table_with_their_reasons(grid, read_page):
 def test_a_score_of_failures_is_told_from_a_score(grid, iris, read_page):
     """error_score=-1 is in the table, but in no picture."""
     search = clone(grid).set_params(error_score=-1.0)
-    with pytest.warns(UserWarning, match="fits failed"):
+    with pytest.warns(FitFailedWarning, match="fits failed"):
         search.fit(*iris)
     html = page(gather(search))
 
