@@ -22,6 +22,7 @@ from sklearn.model_selection._validation import (
     _warn_or_raise_about_fit_failures as warn_or_raise_about_failures,
 )
 from sklearn.utils import _safe_indexing as safe_indexing
+from sklearn.utils._optional_dependencies import check_matplotlib_support
 from sklearn.utils._param_validation import (
     HasMethods,
     Interval,
@@ -44,6 +45,7 @@ __all__ = [
     "Options",
     "StrOptions",
     "SubsampledSplits",
+    "check_matplotlib_support",
     "check_sample_weight",
     "fold_task",
     "get_active_backend",
