@@ -106,10 +106,7 @@ class HyperparameterImportanceDisplay:
         spread = ax.errorbar(
             total,
             places,
-            xerr=[
-                np.maximum(total - own.low[order], 0.0),
-                np.maximum(own.high[order] - total, 0.0),
-            ],
+            xerr=np.maximum([total - own.low[order], own.high[order] - total], 0.0),
             fmt="none",
             ecolor=COLORS["black"],
             elinewidth=1.0,
