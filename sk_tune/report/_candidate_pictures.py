@@ -2,9 +2,7 @@
 # SPDX-License-Identifier: BSD-3-Clause
 """Pictures with a point for each candidate: history, rungs, and each hyperparameter."""
 
-import math
 from collections.abc import Sequence
-from numbers import Real
 from typing import Any
 
 import numpy as np
@@ -12,45 +10,14 @@ from markupsafe import Markup
 
 from sk_tune.report._records import CandidateRow, Report
 from sk_tune.report._svg import Frame, Scale, element, line_path, picture, scale_of
-from sk_tune.report._values import number_text, short_names, value_text
+from sk_tune.report._values import number_text, value_text
+from sk_tune.report.displays import Parameter, score_range, short_names
 
-__all__ = ["history_picture", "rung_picture", "score_range", "slice_pictures"]
+__all__ = ["history_picture", "rung_picture", "slice_pictures"]
 
 # Values of a category that have a place of their own in a picture.
 _MOST_NAMES = 10
-# Scores below the middle of the worse half by this many times its distance from the best
-# would press all others together.
-_FAR = 4.0
 _SMALL = Frame(width=300, height=210, left=50, bottom=38, right=10, top=10)
-
-
-def score_range(scores: Sequence[float]) -> tuple[float, float]:
-    """Return the scores that an axis shows.
-
-    Parameters
-    ----------
-    scores : sequence of float
-        None of them NaN; greater is better.
-
-    Returns
-    -------
-    tuple of float
-        The lowest and the highest, or a higher lower end if few scores lie far below all
-        others.
-
-    Examples
-    --------
-    >>> score_range([0.5, 0.8, 0.9])
-    (0.5, 0.9)
-    >>> score_range([-1e6, 0.5, 0.6, 0.7, 0.8, 0.8, 0.8, 0.9])[0] > -5
-    True
-    """
-    low, high = float(min(scores)), float(max(scores))
-    quartile = float(np.quantile(scores, 0.25))
-    limit = quartile - _FAR * (high - quartile)
-    if quartile == high or low >= limit:
-        return low, high
-    return min(score for score in scores if score >= limit), high
 
 
 def history_picture(report: Report) -> dict[str, Any] | None:
@@ -77,8 +44,7 @@ def history_picture(report: Report) -> dict[str, Any] | None:
         is_count=True,
     )
     y = _score_scale(rows, frame)
-    best_so_far = np.maximum.accumulate([row.score for row in rows])
-    steps = _steps([x(row.row) for row in rows], [y(s) for s in best_so_far])
+    steps = _steps([x(row.row) for row in rows], [y(row.best_so_far) for row in rows])
     svg = picture(
         "history",
         f"Score of each of {len(report.candidates)} candidates in the order in which they "
@@ -92,6 +58,8 @@ def history_picture(report: Report) -> dict[str, Any] | None:
         "Scores in the order in which candidates were tried; greater is better. The line "
         "is the best so far."
     )
+    if report.resource is not None:
+        text = f"{text[:-1]} among those that were granted as much."
     return {"svg": svg, "caption": f"{text}{_left_out(report, y)}"}
 
 
@@ -116,7 +84,7 @@ def rung_picture(report: Report) -> dict[str, Any] | None:
     x = scale_of([float(n) for n in granted], *frame.x_range, is_log=len(granted) > 1)
     y = _score_scale(rows, frame)
     lines = []
-    for own in _by_candidate(rows, report.resource):
+    for own in _by_configuration(rows):
         is_best = report.best is not None and report.best.row in {row.row for row in own}
         path = line_path(
             [x(row.n_resources or 0) for row in own], [y(r.score) for r in own]
@@ -160,75 +128,67 @@ def slice_pictures(report: Report) -> list[dict[str, Any]]:
         Each with the picture ("svg") and its caption ("caption").
     """
     rows = report.scored
-    if not rows:
-        return []
-    names = [name for name in report.parameters if name != report.resource]
-    short = short_names(names)
     figures = []
-    for k, name in enumerate(names):
-        own = [row for row in rows if name in row.params]
-        texts = list(dict.fromkeys(value_text(row.params[name]) for row in own))
-        if len(texts) < 2:
+    for k, parameter in enumerate(report.parameters):
+        # Where nothing but its presence varies there is nothing to see.
+        own = [row for row in rows if parameter.is_active[row.row]]
+        if len(np.unique(parameter.values[[row.row for row in own]])) < 2:
             continue
-        values = [row.params[name] for row in own]
-        if all(_is_number(value) for value in values):
-            figures.append(_numbers(report, own, f"slice-{k}", name, short[name]))
-        elif len(texts) <= _MOST_NAMES:
-            figures.append(_names(report, own, f"slice-{k}", name, short[name], texts))
+        draw = _names if parameter.categories else _numbers
+        if len(parameter.categories) <= _MOST_NAMES:
+            figures.append(draw(report, own, f"slice-{k}", parameter))
     return figures
 
 
 def _numbers(
-    report: Report, rows: list[CandidateRow], key: str, name: str, short: str
+    report: Report, rows: list[CandidateRow], key: str, parameter: Parameter
 ) -> dict[str, Any]:
-    values = [float(row.params[name]) for row in rows]
+    values = [float(parameter.values[row.row]) for row in rows]
     is_count = all(value.is_integer() for value in values)
-    x = scale_of(values, *_SMALL.x_range, is_count=is_count)
-    return _slice(report, rows, key, name, short, [x(value) for value in values], x, [])
+    x = scale_of(values, *_SMALL.x_range, is_log=parameter.is_log, is_count=is_count)
+    across = [x(value) for value in values]
+    return _slice(report, rows, key, parameter, across, x, [])
 
 
 def _names(
-    report: Report,
-    rows: list[CandidateRow],
-    key: str,
-    name: str,
-    short: str,
-    texts: list[str],
+    report: Report, rows: list[CandidateRow], key: str, parameter: Parameter
 ) -> dict[str, Any]:
     left, right = _SMALL.x_range
-    width = (right - left) / len(texts)
+    width = (right - left) / len(parameter.categories)
     # What fits beside its neighbours at about six units a character.
     n_letters = max(3, int(width / 6))
-    places = {text: left + width * (k + 0.5) for k, text in enumerate(texts)}
     marks = [
-        (at, text if len(text) <= n_letters else f"{text[: n_letters - 1]}…")
-        for text, at in places.items()
+        (
+            left + width * (k + 0.5),
+            text if len(text) <= n_letters else f"{text[: n_letters - 1]}…",
+        )
+        for k, text in enumerate(parameter.categories)
     ]
     across = [
-        places[value_text(row.params[name])] + 0.4 * width * _jitter(row.row)
+        left + width * (parameter.values[row.row] + 0.5 + 0.4 * _jitter(row.row))
         for row in rows
     ]
-    return _slice(report, rows, key, name, short, across, None, marks)
+    return _slice(report, rows, key, parameter, across, None, marks)
 
 
 def _slice(
     report: Report,
     rows: list[CandidateRow],
     key: str,
-    name: str,
-    short: str,
+    parameter: Parameter,
     across: list[float],
     x: Scale | None,
     marks: list[tuple[float, str]],
 ) -> dict[str, Any]:
     y = _score_scale(report.scored, _SMALL)
+    short = parameter.label
     label = f"{short} (log)" if x is not None and x.is_log else short
     svg = picture(
         key,
         f"Score of {len(rows)} candidates against {short}.",
         _SMALL,
         _SMALL.axes(x, y, x_label=label, y_label=report.metric, n_x=4, x_names=marks),
-        _dots(report, rows, across, y, only=name),
+        _dots(report, rows, across, y, only=parameter.name),
     )
     return {"svg": svg, "caption": short}
 
@@ -246,7 +206,7 @@ def _dots(
     """
     most = max((row.n_resources or 0 for row in report.candidates), default=0)
     best = report.best.row if report.best is not None else None
-    short = short_names(report.parameters)
+    short = short_names(report.names)
     dots = []
     # By position, for the arrow keys; the best last, on top of the others.
     order = sorted(range(len(rows)), key=lambda k: (rows[k].row == best, across[k]))
@@ -279,7 +239,8 @@ def _point_text(row: CandidateRow, short: dict[str, str], only: str | None) -> s
 
 
 def _score_scale(rows: Sequence[CandidateRow], frame: Frame) -> Scale:
-    return scale_of(score_range([r.score for r in rows]), *frame.y_range, is_log=False)
+    shown = score_range([row.score for row in rows])
+    return scale_of([shown.low, shown.high], *frame.y_range, is_log=False)
 
 
 def _left_out(report: Report, y: Scale) -> str:
@@ -293,21 +254,11 @@ def _left_out(report: Report, y: Scale) -> str:
     return text
 
 
-def _by_candidate(
-    rows: Sequence[CandidateRow], resource: str | None
-) -> list[list[CandidateRow]]:
-    groups: dict[Any, list[CandidateRow]] = {}
+def _by_configuration(rows: Sequence[CandidateRow]) -> list[list[CandidateRow]]:
+    groups: dict[int, list[CandidateRow]] = {}
     for row in rows:
-        params = {n: v for n, v in row.params.items() if n != resource}
-        key = (row.bracket, tuple((n, _identity(v)) for n, v in sorted(params.items())))
-        groups.setdefault(key, []).append(row)
+        groups.setdefault(row.configuration, []).append(row)
     return list(groups.values())
-
-
-def _identity(value: Any) -> Any:
-    # The same object goes through all rungs; equal numbers may be other objects.
-    is_simple = value is None or isinstance(value, str | Real)
-    return (type(value), value) if is_simple else id(value)
 
 
 def _line_class(is_best: bool) -> str:  # noqa: FBT001
@@ -320,11 +271,6 @@ def _steps(x: list[float], y: list[float]) -> str:
         across += [x[k], x[k]]
         down += [y[k - 1], y[k]]
     return line_path(across, down)
-
-
-def _is_number(value: Any) -> bool:
-    is_real = isinstance(value, Real) and not isinstance(value, bool | np.bool_)
-    return is_real and math.isfinite(float(value))
 
 
 def _jitter(row: int) -> float:

@@ -9,7 +9,8 @@ from numbers import Real
 from typing import Any
 
 from sk_tune.report._records import CandidateRow, Report
-from sk_tune.report._values import number_text, short_names, value_text
+from sk_tune.report._values import number_text, value_text
+from sk_tune.report.displays import short_names
 
 __all__ = ["Cell", "Column", "Table", "candidate_table"]
 
@@ -89,7 +90,7 @@ def candidate_table(report: Report) -> Table:
     others = list(report.candidates[0].others) if report.candidates else []
     has_reasons = any(row.reason for row in report.candidates)
     # What rungs grant is a column of its own.
-    names = [name for name in report.parameters if name != report.resource]
+    names = [name for name in report.names if name != report.resource]
     short = short_names(names)
     resource = (report.resource or "resource").rsplit("__", 1)[-1]
     columns = [

@@ -2,6 +2,7 @@
 # SPDX-License-Identifier: BSD-3-Clause
 """Pictures of curves by epochs: of the best candidate, and of all."""
 
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -11,6 +12,7 @@ from markupsafe import Markup
 from sk_tune.report._records import Report
 from sk_tune.report._svg import Frame, Scale, element, line_path, picture, scale_of
 from sk_tune.report._values import number_text
+from sk_tune.report.displays import fold_summary
 
 __all__ = ["FoldBand", "curve_pictures", "fold_band"]
 
@@ -25,25 +27,22 @@ _LABELS = {
 }
 
 
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class FoldBand:
-    """Mean and range over the folds of one curve.
+    """Mean and range over the folds of one curve, at the epochs that are drawn.
 
     Parameters
     ----------
     epochs : ndarray of shape (T,)
         From 1.
-    values : ndarray of shape (F, T)
-        Of each fold; NaN behind its end.
+    mean, low, high : ndarray of shape (T,)
+        NaN where a fold has no value.
     """
 
-    def __init__(self, epochs: Floats, values: Floats) -> None:
-        self.epochs, self.values = epochs, values
-        known = ~np.isnan(values)
-        n = known.sum(axis=0)
-        with np.errstate(invalid="ignore", divide="ignore"):
-            self.mean = np.where(n > 0, np.nansum(values, axis=0) / n, np.nan)
-        self.low = np.where(known, values, np.inf).min(axis=0)
-        self.high = np.where(known, values, -np.inf).max(axis=0)
+    epochs: Floats
+    mean: Floats
+    low: Floats
+    high: Floats
 
     @property
     def is_empty(self) -> bool:
@@ -64,11 +63,17 @@ def fold_band(values: Floats) -> FoldBand:
     FoldBand
         Of all epochs, or of some of them if there are very many.
     """
+    own = fold_summary(values)
     n_epochs = values.shape[1]
     kept = np.arange(n_epochs)
     if n_epochs > _MOST_EPOCHS:
         kept = np.unique(np.linspace(0, n_epochs - 1, _MOST_EPOCHS).round().astype(int))
-    return FoldBand((kept + 1).astype(np.float64), values[:, kept])
+    return FoldBand(
+        epochs=(kept + 1).astype(np.float64),
+        mean=own.mean[kept],
+        low=own.low[kept],
+        high=own.high[kept],
+    )
 
 
 def curve_pictures(report: Report) -> list[dict[str, Any]]:
@@ -119,7 +124,7 @@ def _curves(
 ) -> Markup:
     frame = Frame(top=26)
     own = {key: bands[key] for key in shown if not bands[key].is_empty}
-    ends = np.concatenate([[*band.low, *band.high] for band in own.values()])
+    ends = np.concatenate([[*b.mean, *b.low, *b.high] for b in own.values()])
     epochs = np.concatenate([band.epochs for band in own.values()])
     x = scale_of([1, *epochs], *frame.x_range, is_log=False, is_count=True)
     y = scale_of(ends, *frame.y_range, is_log=None if label == "loss" else False)
@@ -147,7 +152,7 @@ def _area(band: FoldBand, x: Scale, y: Scale) -> str:
     across = [x(e) for e in band.epochs[known]]
     upper = [y(v) for v in band.high[known]]
     lower = [y(v) for v in band.low[known]]
-    return f"{line_path(across + across[::-1], upper + lower[::-1])}Z"
+    return f"{line_path(across + across[::-1], upper + lower[::-1])}Z" if across else ""
 
 
 def _legend(own: dict[str, FoldBand], frame: Frame) -> Markup:
@@ -171,8 +176,7 @@ def _points(own: dict[str, FoldBand], x: Scale, y: Scale, label: str) -> Markup:
         if np.isnan(last.mean[k]):
             continue
         texts = [
-            f"{_LABELS[key]} {number_text(band.mean[k])} "
-            f"({number_text(band.low[k])} to {number_text(band.high[k])})"
+            f"{_LABELS[key]} {number_text(band.mean[k])}{_range_text(band, k)}"
             for key, band in own.items()
             if k < len(band.mean) and not np.isnan(band.mean[k])
         ]
@@ -188,6 +192,12 @@ def _points(own: dict[str, FoldBand], x: Scale, y: Scale, label: str) -> Markup:
             )
         )
     return element("g", *points, class_="points")
+
+
+def _range_text(band: FoldBand, k: int) -> str:
+    if np.isnan(band.low[k]):
+        return ""
+    return f" ({number_text(band.low[k])} to {number_text(band.high[k])})"
 
 
 def _at(scale: Scale, value: float) -> float:

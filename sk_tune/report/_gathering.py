@@ -10,16 +10,19 @@ from sklearn.utils.validation import check_is_fitted
 
 from sk_tune.diagnosis import Curves, curves_of, diagnose
 from sk_tune.report._baselines import search_baselines
-from sk_tune.report._candidates import (
-    best_row,
-    candidate_rows,
-    metric_label,
-    n_configurations,
-)
+from sk_tune.report._candidates import best_row, candidate_rows
 from sk_tune.report._guards import leak_checks
 from sk_tune.report._records import Baseline, CandidateRow, Report
 from sk_tune.report._reproduction import reproduction
 from sk_tune.report._verdict import answer
+from sk_tune.report.displays import (
+    Importance,
+    Parameter,
+    Trials,
+    importance_of,
+    parameters_of,
+    trials_of,
+)
 from sk_tune.search import CorrectedScore
 
 __all__ = ["gather"]
@@ -50,21 +53,25 @@ def gather(
         If the search is not fitted.
     """
     check_is_fitted(search, "cv_results_")
-    rows = candidate_rows(search)
-    best = best_row(search, rows)
+    trials = trials_of(search)
+    rows = candidate_rows(search, trials)
+    best = best_row(trials, rows)
+    parameters = [p for p in parameters_of(trials.params) if p.varies]
     corrected, notes = _corrected(search)
     if baselines is None:
         baselines, more = search_baselines(search, X, y)
         notes += more
-    metric = metric_label(search)
     curves = _curves(search, best)
     return Report(
         title=_title(search),
-        metric=metric,
-        verdict=answer(best, corrected, baselines, n_candidates=n_configurations(rows)),
+        metric=trials.score_name,
+        verdict=answer(
+            best, corrected, baselines, n_candidates=len(set(trials.configurations))
+        ),
         candidates=rows,
+        parameters=parameters,
+        importance=_importance(parameters, trials),
         best=best,
-        n_configurations=n_configurations(rows),
         corrected=corrected,
         notes=notes,
         baselines=baselines,
@@ -73,7 +80,7 @@ def gather(
         ),
         curves=curves,
         best_epoch=_best_epoch(search, best, curves),
-        resource=_resource(search),
+        resource=trials.resource,
         ledger=getattr(search, "ledger_", None),
         checks=leak_checks(
             search,
@@ -118,11 +125,15 @@ def _best_epoch(
     return int(getattr(search, "best_epochs_", {}).get(best.row, curves.n_epochs))
 
 
-def _resource(search: Any) -> str | None:
-    if "iter" not in search.cv_results_:
+def _importance(parameters: Sequence[Parameter], trials: Trials) -> Importance | None:
+    if not parameters:
         return None
-    # Where "auto" was asked for, the attribute says what that was.
-    return str(getattr(search, "resource_", search.resource))
+    return importance_of(
+        parameters,
+        trials.scores,
+        configurations=trials.configurations,
+        n_resources=trials.n_resources,
+    )
 
 
 def _title(search: Any) -> str:

@@ -21,6 +21,7 @@ from sk_tune.report._candidate_pictures import (
 from sk_tune.report._candidate_table import candidate_table
 from sk_tune.report._curve_pictures import curve_pictures
 from sk_tune.report._gathering import gather
+from sk_tune.report._importance_picture import importance_picture
 from sk_tune.report._records import Baseline, Report
 from sk_tune.report._score_picture import score_picture
 from sk_tune.report._spending import ledger_counts, ledger_seconds
@@ -105,7 +106,11 @@ def page(report: Report) -> str:
         written=datetime.now().astimezone().isoformat(sep=" ", timespec="minutes"),
         scores=score_picture(report),
         curves=curve_pictures(report),
-        overviews=[f for f in (history_picture(report), rung_picture(report)) if f],
+        overviews=[
+            figure
+            for draw in (history_picture, rung_picture, importance_picture)
+            if (figure := draw(report)) is not None
+        ],
         slices=slice_pictures(report),
         table=candidate_table(report),
         counts=ledger_counts(report.ledger),

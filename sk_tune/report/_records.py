@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 from sk_tune.diagnosis import Curves, Finding
+from sk_tune.report.displays import Importance, Parameter
 from sk_tune.search import CorrectedScore, Ledger
 
 __all__ = ["Baseline", "CandidateRow", "Check", "Report", "Reproduction"]
@@ -51,6 +52,10 @@ class CandidateRow:
         Mean time of a fit.
     reason : str
         Why it has no score, or has the score of failures; empty if it has one.
+    configuration : int
+        Equal for the rows of one configuration in several rungs.
+    best_so_far : float
+        Up to this row, among those that were granted as much.
     rung, bracket, n_resources : int or None
         Of a search with rungs.
     """
@@ -64,6 +69,8 @@ class CandidateRow:
     params: Mapping[str, Any]
     seconds: float
     reason: str
+    configuration: int
+    best_so_far: float
     rung: int | None = None
     bracket: int | None = None
     n_resources: int | None = None
@@ -127,10 +134,12 @@ class Report:
         The answer in one or two sentences.
     candidates : sequence of CandidateRow
         In the order of ``cv_results_``.
+    parameters : sequence of Parameter
+        Those that vary.
+    importance : Importance or None
+        Which of them matter; None if none varies.
     best : CandidateRow or None
         The one to take; None if none has a score.
-    n_configurations : int
-        Candidates, those of several rungs counted once.
     corrected : CorrectedScore or None
         What the best is expected to score on new data.
     notes : sequence of str
@@ -157,8 +166,9 @@ class Report:
     metric: str
     verdict: str
     candidates: Sequence[CandidateRow]
+    parameters: Sequence[Parameter]
+    importance: Importance | None
     best: CandidateRow | None
-    n_configurations: int
     corrected: CorrectedScore | None
     notes: Sequence[str]
     baselines: Sequence[Baseline]
@@ -176,6 +186,11 @@ class Report:
         return [c for c in self.candidates if c.score == c.score and not c.reason]
 
     @property
-    def parameters(self) -> list[str]:
+    def names(self) -> list[str]:
         """Names of the parameters of any candidate, in the order of their first use."""
         return list(dict.fromkeys(name for c in self.candidates for name in c.params))
+
+    @property
+    def n_configurations(self) -> int:
+        """Candidates, those of several rungs counted once."""
+        return len({c.configuration for c in self.candidates})

@@ -72,14 +72,7 @@ def score_picture(report: Report) -> dict[str, Any] | None:
         return None
     frame = Frame(height=44 + _ROW * len(lines), left=_LABEL, top=6, right=16)
     x = scale_of([v for line in lines for v in line[1:4]], *frame.x_range, is_log=False)
-    bottom = frame.y_range[0]
-    parts = []
-    for value in x.ticks(5):
-        at = x(value)
-        parts.append(element("line", x1=at, x2=at, y1=6, y2=bottom, class_="grid"))
-        parts.append(
-            element("text", number_text(value), x=at, y=bottom + 16, text_anchor="middle")
-        )
+    parts = [frame.lower_axis(x, label=f"{report.metric}, greater is better")]
     for k, (name, score, low, high, _) in enumerate(lines):
         y = frame.top + _ROW * (k + 0.5)
         kind = "b" if name.startswith("best") else "a"
@@ -91,17 +84,6 @@ def score_picture(report: Report) -> dict[str, Any] | None:
                 "circle", cx=x(score), cy=y, r=6 if is_honest else 4, class_=f"mark {kind}"
             ),
         ]
-    middle = (frame.left + frame.width - frame.right) / 2
-    parts.append(
-        element(
-            "text",
-            f"{report.metric}, greater is better",
-            x=middle,
-            y=frame.height - 6,
-            text_anchor="middle",
-            class_="label",
-        )
-    )
     title = "; ".join(f"{line[0]} {number_text(line[1])}" for line in lines)
     return {
         "svg": picture("scores", f"Scores: {title}.", frame, *parts, is_active=False),

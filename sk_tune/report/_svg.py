@@ -273,6 +273,45 @@ class Frame:
         )
         return element("g", *parts, class_="axes", aria_hidden="true")
 
+    def lower_axis(self, x: Scale, *, label: str) -> Markup:
+        """Return the axis below lines that have names instead of an axis of their own.
+
+        Parameters
+        ----------
+        x : Scale
+            From the left.
+        label : str
+            What it shows.
+
+        Returns
+        -------
+        Markup
+            A group.
+        """
+        (left, right), bottom = self.x_range, self.y_range[0]
+        parts = []
+        for value in x.ticks(5):
+            at = x(value)
+            parts.append(
+                element("line", x1=at, x2=at, y1=self.top, y2=bottom, class_="grid")
+            )
+            parts.append(
+                element(
+                    "text", _tick_text(value), x=at, y=bottom + 16, text_anchor="middle"
+                )
+            )
+        parts.append(
+            element(
+                "text",
+                label,
+                x=(left + right) / 2,
+                y=self.height - 6,
+                text_anchor="middle",
+                class_="label",
+            )
+        )
+        return element("g", *parts, class_="axes", aria_hidden="true")
+
 
 def picture(
     name: str, title: str, frame: Frame, *parts: Any, is_active: bool = True

@@ -11,7 +11,8 @@ from sk_tune._text import seconds_text, text_table
 from sk_tune.report._gathering import gather
 from sk_tune.report._records import Report
 from sk_tune.report._score_picture import score_lines
-from sk_tune.report._values import number_text, plain, short_names, value_text
+from sk_tune.report._values import number_text, plain, value_text
+from sk_tune.report.displays import short_names
 
 __all__ = ["to_json", "to_text"]
 
@@ -112,7 +113,7 @@ def _findings(report: Report) -> str:
 
 def _best(report: Report) -> str:
     ranked = sorted(report.scored, key=lambda row: (row.rank or 0, -row.row))[:_N_SHOWN]
-    short = short_names(report.parameters)
+    short = short_names(report.names)
     rows = [
         (
             row.row,

@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-__all__ = ["number_text", "plain", "short_names", "value_text"]
+__all__ = ["number_text", "plain", "value_text"]
 
 # Characters of a value that is an object; a longer one says no more.
 _LONGEST = 80
@@ -82,33 +82,6 @@ def value_text(value: Any) -> str:
             text = f"<{type(value).__name__} without repr: {type(error).__name__}>"
     text = " ".join(text.split())
     return text if len(text) <= _LONGEST else f"{text[: _LONGEST - 1]}…"
-
-
-def short_names(names: list[str]) -> dict[str, str]:
-    """Return names of parameters without the steps that all of them share.
-
-    Parameters
-    ----------
-    names : list of str
-        As ``net__dropout``.
-
-    Returns
-    -------
-    dict of str to str
-        By full name; the last part where that tells them apart.
-
-    Examples
-    --------
-    >>> short_names(["net__dropout", "net__width", "scale__with_mean"])
-    {'net__dropout': 'dropout', 'net__width': 'width', 'scale__with_mean': 'with_mean'}
-    >>> short_names(["a__alpha", "b__alpha"])
-    {'a__alpha': 'a__alpha', 'b__alpha': 'b__alpha'}
-    """
-    last = [name.rsplit("__", 1)[-1] for name in names]
-    return {
-        name: short if last.count(short) == 1 else name
-        for name, short in zip(names, last, strict=True)
-    }
 
 
 def plain(value: Any) -> Any:

@@ -24,6 +24,7 @@ from sklearn.preprocessing import FunctionTransformer, StandardScaler
 import sk_tune
 from sk_tune.diagnosis import Curves
 from sk_tune.report._records import CandidateRow, Report, Reproduction
+from sk_tune.report.displays import parameters_of
 from sk_tune.search import Choice
 
 _SECONDS = 60
@@ -262,6 +263,8 @@ def make_row() -> Callable[..., CandidateRow]:
             "params": {"net__width": 2**row},
             "seconds": 0.5,
             "reason": "",
+            "configuration": row,
+            "best_so_far": score,
         }
         return CandidateRow(row=row, score=score, **{**own, **fields})
 
@@ -278,8 +281,9 @@ def make_report() -> Callable[..., Report]:
             "title": "A search",
             "metric": "accuracy",
             "verdict": "The answer.",
+            "parameters": parameters_of([row.params for row in rows]),
+            "importance": None,
             "best": max(scored, key=lambda row: row.score, default=None),
-            "n_configurations": len(rows),
             "corrected": None,
             "notes": [],
             "baselines": [],

@@ -11,11 +11,12 @@ from sk_tune.report._curve_pictures import curve_pictures, fold_band
 
 
 def test_a_band_runs_from_the_lowest_to_the_highest_fold():
-    """Means and ends leave out folds that are over."""
+    """There is no mean after one of the folds is over."""
     nan = np.nan
     band = fold_band(np.array([[1.0, 2.0, nan], [3.0, nan, nan]]))
 
-    np.testing.assert_array_equal(band.mean, [2, 2, nan])
+    np.testing.assert_array_equal(band.epochs, [1, 2, 3])
+    np.testing.assert_array_equal(band.mean, [2, nan, nan])
     np.testing.assert_array_equal(band.low[:2], [1, 2])
     np.testing.assert_array_equal(band.high[:2], [3, 2])
     assert fold_band(np.full((2, 3), nan)).is_empty

@@ -18,4 +18,4 @@ def test_parameters_are_those_of_any_candidate(make_report, make_row):
     """Conditional ones included, each once."""
     rows = [make_row(0, 0.5, params={"a": 1}), make_row(1, 0.6, params={"b": 1, "a": 2})]
 
-    assert make_report(rows).parameters == ["a", "b"]
+    assert make_report(rows).names == ["a", "b"]

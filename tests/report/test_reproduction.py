@@ -6,13 +6,14 @@ import polars as pl
 import pytest
 from scipy import sparse
 
-from sk_tune.report._candidates import best_row, candidate_rows
+from sk_tune.report._candidates import candidate_rows
 from sk_tune.report._reproduction import data_fingerprint, reproduction
+from sk_tune.report.displays import trials_of
 
 
 def test_versions_seeds_and_folds_are_there(grid, iris):
     """Those of the search and of the estimator in it."""
-    best = best_row(grid, candidate_rows(grid))
+    best = candidate_rows(grid, trials_of(grid))[grid.best_index_]
 
     own = reproduction(grid, best, *iris)
 
@@ -32,14 +33,15 @@ def test_the_code_makes_the_best_candidate(grid, iris):
 
     import sk_tune
 
-    own = reproduction(grid, best_row(grid, candidate_rows(grid)), *iris)
+    best = candidate_rows(grid, trials_of(grid))[grid.best_index_]
+    own = reproduction(grid, best, *iris)
     # The estimator alone, because the search trains candidates that fail.
     code = own.code.replace("search.fit(X, y)", "")
     code = code.replace("clone(search", "model = clone(search")
     names = {
         **{name: getattr(sk_tune, name) for name in ("GridSearchCV", "MLPClassifier")},
-        **{"clone": clone, "Pipeline": Pipeline, "StandardScaler": StandardScaler},
-        **{"StratifiedKFold": StratifiedKFold, "X": iris.X, "y": iris.y},
+        "clone": clone, "Pipeline": Pipeline, "StandardScaler": StandardScaler,
+        "StratifiedKFold": StratifiedKFold, "X": iris.X, "y": iris.y,
     }
 
     exec(code, names)

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sk_tune.report._values import number_text, plain, short_names, value_text
+from sk_tune.report._values import number_text, plain, value_text
 
 
 class Broken:
@@ -50,13 +50,6 @@ def test_usual_numbers_have_no_exponent(value):
 def test_values_are_one_short_line(value, text):
     """Whatever a parameter is, its cell is readable."""
     assert value_text(value) == text
-
-
-def test_names_keep_what_tells_them_apart():
-    """A part that two names share stays in front of both."""
-    names = ["a__net__width", "b__net__width", "a__net__lr"]
-
-    assert list(short_names(names).values()) == [*names[:2], "lr"]
 
 
 def test_json_takes_what_plain_returns():
