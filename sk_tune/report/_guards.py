@@ -88,7 +88,7 @@ def _same_folds(search: Any, held: Sequence[Sequence[Rows | None]]) -> Check:
     return Check(
         name=name,
         outcome="passed",
-        text=f"The held-out rows of all {n_compared} scored fits are the same in each fold.",
+        text=f"The held-out rows of all {n_compared} fits are the same in each fold.",
     )
 
 

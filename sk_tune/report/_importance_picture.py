@@ -77,8 +77,8 @@ def _bars(own: Importance, index: int, x: Scale, y: float) -> list[Markup]:
 def _point(own: Importance, index: int, x: Scale, y: float) -> Markup:
     text = (
         f"{own.labels[index]}: {own.total[index]:.0%} of the variance, "
-        f"{own.main[index]:.0%} alone; {own.low[index]:.0%} to {own.high[index]:.0%} in 8 of "
-        "10 trees"
+        f"{own.main[index]:.0%} alone; {own.low[index]:.0%} to {own.high[index]:.0%} in "
+        "8 of 10 trees"
     )
     return element(
         "circle",

@@ -49,7 +49,6 @@ def test_the_metric_of_the_refit_decides(linear):
 def test_without_a_choice_the_first_metric_chooses(linear, iris):
     """refit=False with several metrics leaves no best_index_."""
     search = clone(linear).set_params(refit=False).fit(*iris)
-    rows = _rows(search)
 
     assert not hasattr(search, "best_index_")
     assert _best(search).row == np.argmax(search.cv_results_["mean_test_acc"])

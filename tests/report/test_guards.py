@@ -26,7 +26,7 @@ def test_a_search_passes_what_it_can_check(grid):
     checks = _by_name(grid, n_rows=150)
 
     assert checks["All candidates on the same folds"].outcome == "passed"
-    assert "12 scored fits" in checks["All candidates on the same folds"].text
+    assert "12 fits" in checks["All candidates on the same folds"].text
     assert checks["Rows held out once"].outcome == "passed"
     assert "only: scale." in checks["Preparation inside the folds"].text
     assert checks["Choice of the epoch"].outcome == "passed"

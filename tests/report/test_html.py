@@ -3,6 +3,7 @@
 import math
 import os
 import re
+from itertools import pairwise
 
 import numpy as np
 import pytest
@@ -96,7 +97,7 @@ def test_the_page_can_be_read_by_a_screen_reader(name, request, read_page):
     levels = [int(tag[1]) for tag, _ in own.attributes if re.fullmatch("h[1-6]", tag)]
     assert levels[0] == 1
     assert levels.count(1) == 1
-    assert all(b - a <= 1 for a, b in zip(levels, levels[1:], strict=False))
+    assert all(b - a <= 1 for a, b in pairwise(levels))
     for tag, attributes in own.attributes:
         for name_ in ("aria-labelledby", "aria-describedby"):
             assert attributes.get(name_, own.ids[0]) in own.ids

@@ -40,8 +40,12 @@ def test_the_code_makes_the_best_candidate(grid, iris):
     code = code.replace("clone(search", "model = clone(search")
     names = {
         **{name: getattr(sk_tune, name) for name in ("GridSearchCV", "MLPClassifier")},
-        "clone": clone, "Pipeline": Pipeline, "StandardScaler": StandardScaler,
-        "StratifiedKFold": StratifiedKFold, "X": iris.X, "y": iris.y,
+        "clone": clone,
+        "Pipeline": Pipeline,
+        "StandardScaler": StandardScaler,
+        "StratifiedKFold": StratifiedKFold,
+        "X": iris.X,
+        "y": iris.y,
     }
 
     exec(code, names)
