@@ -2,13 +2,13 @@
 # SPDX-License-Identifier: BSD-3-Clause
 """Whether the epochs were too few, or more than needed.
 
-The gain of another doubling of the training is taken to be that of the last doubling times
-the ratio of the last two: exact for a power law, with or without a floor, if gains are
-differences, and without one if they are differences of logarithms.  These are used, because
-they cannot promise a loss below 0.  Training is measured in learning rate spent, not in
-epochs, because a schedule that ends at 0 makes every curve flat at its end.
+Training is measured in learning rate spent, not in epochs, because a schedule that ends at
+0 makes every curve flat at its end.  Each time that it grows by the square root of 2, the
+logarithm of the loss falls; the ratio of the last two falls tells how the next ones
+shrink.  A power law falls by the same each time.
 """
 
+import math
 from dataclasses import dataclass
 
 import numpy as np
@@ -18,48 +18,64 @@ from sk_tune.diagnosis._records import Finding
 from sk_tune.diagnosis._remedies import longer_training
 from sk_tune.diagnosis._summary import Estimate, Summary, estimate, smooth
 
-__all__ = ["Trend", "check_converged", "check_improving", "trend"]
+__all__ = ["Trend", "check_converged", "check_improving", "is_improving", "trend"]
 
-# A doubling of the epochs that takes less than this off the held-out loss is hardly worth
-# its time; more than the second is a gain that no other single change is likely to beat.
-WORTH_A_TIP = 0.05
-WORTH_AN_ISSUE = 0.12
+# Four times the epochs are worth a tip if they take the first of these shares off the
+# held-out loss.  They are the remedy from the second on, if the training had fewer epochs
+# than such networks usually need; if it had more it takes the third, because most curves
+# that still fall then soon turn.
+WORTH_A_TIP = 0.2
+WORTH_AN_ISSUE = 0.05
+WORTH_AN_ISSUE_IF_LONG = 0.5
+BRIEF = 10
+# A last fall of this share of all that was learnt is that of a training which has hardly
+# begun, even if it is a small share of the loss.
+MUCH_OF_LEARNT = 0.05
+MUCH_OF_LEARNT_IF_LONG = 0.3
+# A loss that still falls is least in the last part of the epochs.
+LATE = 0.8
+# Confidence that there is a gain at all; folds often disagree on how large it is.
+SURE = 0.9
 # A loss that is this small a part of the constant prediction's may still halve, but
 # there is next to nothing left to gain.
 SMALL_LOSS = 0.03
-# Two points before the last are needed to see a curve bend.
-FEWEST_EPOCHS = 4
-# How the last doubling's gain goes on where its ratio to the one before is not known.
-UNKNOWN_RATIO = 0.5
+# How falls go on where the ratio of the last two is not known.
+UNKNOWN_RATIO = 0.8
 # The loss counts as arrived once it is within this share of all its fall.
 ARRIVED = 0.02
 # Epochs after that which are a waste if they are this share of all.
-WASTED = 0.6
-FEWEST_EPOCHS_TO_WASTE = 10
-# More epochs than this at once are not proposed.
-_MOST_TIMES = 4.0
+WASTED = 0.4
+FEWEST_EPOCHS_TO_WASTE = 40
+# Further than two doublings a curve cannot be extrapolated by its last two.
+_TIMES = 4.0
+# Share of the learning rate that is spent before a schedule slows down by half.  What falls
+# after that does so because steps are smaller, and would do so at the end of any training.
+_STEADY = 0.8
 # As a share of the reference; a logarithm needs a loss above 0.
 _LEAST_LOSS = 1e-9
 
 
 @dataclass(frozen=True, slots=True)
 class Trend:
-    """What another doubling of the training would bring.
+    """What four times the training would bring.
 
     Parameters
     ----------
     gain : Estimate
-        Fall of the held-out loss, as a share of it.
+        Fall of the held-out loss by two more doublings, as a share of it.
     ratio : float
-        Gain of a doubling by that of the one before.
+        Of the last fall by the one before.
+    of_learnt : float
+        The last fall as a share of all that was learnt.
     """
 
     gain: Estimate
     ratio: float
+    of_learnt: float
 
 
 def trend(summary: Summary) -> Trend:
-    """Extrapolate the held-out loss by another doubling of the training.
+    """Extrapolate the held-out loss to four times the training.
 
     Parameters
     ----------
@@ -73,17 +89,53 @@ def trend(summary: Summary) -> Trend:
     """
     floor = _LEAST_LOSS * summary.reference
     curves = np.log(np.maximum(smooth(summary.valid), floor))
-    quarter, half, end = (summary.at_share(curves, s) for s in (0.25, 0.5, 1.0))
-    last = half - end
-    before = float(np.sort(quarter - half).mean())
-    now = float(np.sort(last).mean())
+    if summary.n_epochs < FEWEST_EPOCHS:
+        first = middle = curves[:, max(summary.n_epochs - 2, 0)]
+        last = curves[:, -1]
+    else:
+        end = _STEADY if summary.is_annealed else 1.0
+        shares = (0.5 * end, 0.5**0.5 * end, end)
+        first, middle, last = (summary.at_share(curves, s) for s in shares)
+    falls = middle - last
+    before, now = float(np.sort(first - middle).mean()), float(np.sort(falls).mean())
     if before > 0:
         ratio = float(np.clip(now / before, 0.0, 1.0))
     else:
         # A curve that was flat and now falls has only begun.
         ratio = UNKNOWN_RATIO if before == 0 else 1.0
-    gain = estimate(1 - np.exp(-np.maximum(last, 0.0) * ratio), 1.0)
-    return Trend(gain, ratio)
+    coming = np.maximum(falls, 0.0) * sum(ratio**k for k in range(1, 5))
+    gain = estimate(1 - np.exp(-coming), 1.0)
+    level = math.exp(float(np.sort(last).mean()))
+    learnt = max(summary.reference - level, _LEAST_LOSS * summary.reference)
+    return Trend(gain, ratio, level * math.expm1(max(now, 0.0)) / learnt)
+
+
+def is_improving(summary: Summary) -> bool:
+    """Return whether more epochs are sure to help much.
+
+    Parameters
+    ----------
+    summary : Summary
+        With a held-out loss.
+
+    Returns
+    -------
+    bool
+        Whether the held-out loss would fall, and from no low level.
+    """
+    coming = trend(summary)
+    level = float(np.sort(summary.valid_end).mean())
+    is_brief = summary.n_epochs < BRIEF
+    is_much = coming.gain.mean > (
+        WORTH_AN_ISSUE if is_brief else WORTH_AN_ISSUE_IF_LONG
+    ) or coming.of_learnt > (MUCH_OF_LEARNT if is_brief else MUCH_OF_LEARNT_IF_LONG)
+    is_late = summary.best_epoch + 1 >= LATE * summary.n_epochs
+    return (
+        is_much
+        and is_late
+        and coming.gain.at_least(SURE) > 0
+        and (is_brief or level > SMALL_LOSS * summary.reference)
+    )
 
 
 def check_improving(summary: Summary) -> Finding:
@@ -116,24 +168,27 @@ def check_improving(summary: Summary) -> Finding:
             "One epoch shows no trend.",
             evidence,
             "Train for more epochs.",
-            longer_training(summary.params, summary.n_epochs, 2 * _MOST_TIMES),
+            longer_training(summary.params, summary.n_epochs, 2 * _TIMES),
         )
-    is_small = level < SMALL_LOSS * summary.reference
-    is_sure = coming.gain.at_least(0.9) > 0
+    is_sure = coming.gain.at_least(SURE) > 0
     said = (
-        f"Twice the epochs would lower the held-out loss by about {share(coming.gain.mean)}"
+        f"{_TIMES:.0f} times the epochs would lower the held-out loss by about "
+        f"{share(coming.gain.mean)}"
     )
-    if is_small or not is_sure or coming.gain.mean < WORTH_A_TIP:
+    is_issue = is_improving(summary)
+    is_tip = is_sure and coming.gain.mean > WORTH_A_TIP
+    is_tip &= level > SMALL_LOSS * summary.reference
+    if not (is_issue or is_tip):
         return check.passed(
             f"{said}, which is not worth them."
             if is_sure
             else "The held-out loss no longer falls beyond the folds' noise.",
             evidence,
         )
-    factor = _MOST_TIMES if coming.gain.mean > WORTH_AN_ISSUE else 2.0
+    factor = _TIMES if is_issue else 2.0
     changes = longer_training(summary.params, summary.n_epochs, factor)
     remedy = f"Train for {factor:.0f} times as many epochs."
-    if coming.gain.mean < WORTH_AN_ISSUE:
+    if not is_issue:
         return check.tip("low", f"{said}.", evidence, remedy, changes)
     return check.issue("medium", f"{said}.", evidence, remedy, changes)
 

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-__all__ = ["rate_spent"]
+__all__ = ["ANNEALED", "rate_spent"]
 
 Floats = npt.NDArray[np.float64]
 
@@ -85,3 +85,5 @@ def _along_cosine(start: float, end: float, share: float) -> float:
 
 
 _INTEGRALS = {"cosine": _cosine, "one_cycle": _one_cycle, "step": _step}
+# Schedules that end with a rate of next to nothing.
+ANNEALED = frozenset(_INTEGRALS)

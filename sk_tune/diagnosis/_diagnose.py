@@ -19,6 +19,7 @@ from sk_tune.diagnosis._folds import check_folds, check_rows
 from sk_tune.diagnosis._larger import larger_in_search
 from sk_tune.diagnosis._rate import check_diverged, check_rate_high, check_rate_low
 from sk_tune.diagnosis._records import Curves, Finding
+from sk_tune.diagnosis._remedies import lower_rate
 from sk_tune.diagnosis._samples import SampleCurve, check_more_data
 from sk_tune.diagnosis._sources import (
     best_candidate,
@@ -109,7 +110,13 @@ def _of_curves(
         return tuple(
             CHECKS[name].not_applicable("No fold has a training loss.")
             if name != "diverged"
-            else CHECKS[name].issue("high", "No fold has a finite training loss.", {})
+            else CHECKS[name].issue(
+                "high",
+                "No fold has a finite training loss.",
+                {},
+                "Lower the learning rate, or clip the gradient.",
+                lower_rate(curves.params),
+            )
             for name, _ in _CHECKS
         )
     beyond = None if larger is None else summarise(larger)

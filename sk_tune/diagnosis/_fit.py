@@ -6,30 +6,38 @@ import math
 
 import numpy as np
 
-from sk_tune.diagnosis._budget import WORTH_AN_ISSUE, trend
+from sk_tune.diagnosis._budget import is_improving
 from sk_tune.diagnosis._check import CHECKS, share
 from sk_tune.diagnosis._records import Finding, Severity
-from sk_tune.diagnosis._remedies import larger_network, regularise
+from sk_tune.diagnosis._remedies import is_free, larger_network, regularise, restraints
 from sk_tune.diagnosis._summary import Summary, estimate, log_ratio, smooth
 
 __all__ = ["check_baseline", "check_overfitting", "check_underfitting"]
 
 # Rise of the held-out loss above its least, as a share of that: below the first it is what
-# any curve does by chance, above the second the network is clearly past its best.
+# any curve does by chance, above the second the network is clearly past its best; above
+# the third it is, too, if nothing regularises it.
 RISE_FOR_A_TIP = 0.05
-RISE_FOR_AN_ISSUE = 0.15
+RISE_FOR_AN_ISSUE = 0.12
+RISE_IF_FREE = 0.06
 RISE_FOR_HIGH = 0.5
 # Folds must agree on the rise.
-CONFIDENCE = 0.95
-# A gap is a share of the held-out loss that the training loss does not have.
-LARGE_GAP = 0.5
+CONFIDENCE = 0.9
 # Without regularisation any network that could learn more does fit its training rows
 # better than others: a gap as small as this says that it could not.
 SMALL_GAP = 0.1
+# What is learnt by heart has next to no training loss, but much of the constant
+# prediction's loss on held-out rows.
+BY_HEART = 0.97
+MUCH_LEFT = 0.3
 # Share of the constant prediction's loss that is left when a fit is a poor one.
 POOR = 0.35
 # Share of a constant prediction's loss that the best of all epochs lies below it by chance.
-LEAST_LEARNT = 0.03
+LEAST_LEARNT = 0.015
+# A network that is known to be tiny, or regularised beyond what is usual, is suspected
+# of underfitting before others are.
+POOR_IF_HELD_BACK = 0.03
+SMALL_GAP_IF_HELD_BACK = 0.3
 # A larger network that takes this share off the held-out loss shows what is missing.
 AHEAD = 0.1
 
@@ -68,6 +76,9 @@ def check_overfitting(summary: Summary) -> Finding:
         "relative_gap": relative_gap,
     }
     is_sure = rise.at_least(CONFIDENCE) > 0
+    by_heart = relative_gap > BY_HEART and summary.valid_end.mean() > (
+        MUCH_LEFT * summary.reference
+    )
     if falls and is_sure and relative > RISE_FOR_A_TIP:
         message = (
             f"The held-out loss rose by {share(relative)} after epoch {best + 1}, while "
@@ -75,10 +86,19 @@ def check_overfitting(summary: Summary) -> Finding:
         )
         remedy = "Regularise more, or stop near the best epoch."
         changes = regularise(summary.params, best + 1)
-        if relative <= RISE_FOR_AN_ISSUE or summary.keeps_best:
+        limit = RISE_IF_FREE if is_free(summary.params) else RISE_FOR_AN_ISSUE
+        if relative <= limit or summary.keeps_best:
             return check.tip("low", message, evidence, remedy, changes)
         severity: Severity = "high" if relative > RISE_FOR_HIGH else "medium"
         return check.issue(severity, message, evidence, remedy, changes)
+    if by_heart and not summary.keeps_best:
+        return check.issue(
+            "medium",
+            f"The training loss is {share(1 - relative_gap)} of the held-out loss.",
+            evidence,
+            "Regularise more.",
+            regularise(summary.params, summary.n_epochs),
+        )
     return check.passed("The held-out loss does not rise beyond its noise.", evidence)
 
 
@@ -128,8 +148,19 @@ def check_underfitting(summary: Summary, larger: Summary | None = None) -> Findi
                 remedy,
                 changes,
             )
-    is_flat = trend(summary).gain.mean < WORTH_AN_ISSUE
-    if left > POOR and relative_gap < SMALL_GAP and is_flat:
+    held_back = restraints(summary.params)
+    if held_back and left > POOR_IF_HELD_BACK and relative_gap < SMALL_GAP_IF_HELD_BACK:
+        return check.issue(
+            "medium",
+            f"{share(left)} of a constant prediction's loss is left on the training rows, "
+            f"and the network is held back by {' and '.join(held_back)}.",
+            evidence,
+            remedy,
+            changes,
+        )
+    learnt = 1 - float(summary.valid_best.mean()) / summary.reference
+    is_flat = not is_improving(summary)
+    if left > POOR and relative_gap < SMALL_GAP and learnt > LEAST_LEARNT and is_flat:
         return check.issue(
             "medium",
             f"{share(left)} of a constant prediction's loss is left even on the training "

@@ -25,11 +25,15 @@ Floats = npt.NDArray[np.float64]
 
 FEWEST_FOLDS = 3
 # The chance that one of folds that are all alike is called different.
-FALSE_ALARM = 0.02
+FALSE_ALARM = 0.05
 # Three or four folds tell little of how much folds differ by chance.  They are taken
-# together with this many more, whose logarithms of the loss spread by this much.
-USUAL_SPREAD = 0.15
+# together with this many more, whose logarithms of the loss spread by this much, and by
+# what comes of the number of rows: squares of normal errors have a relative variance of 2.
+USUAL_SPREAD = 0.1
 USUAL_FOLDS = 4
+RELATIVE_VARIANCE = 2.0
+# A loss below this share of the constant prediction's is that of a few rows.
+LOW_LOSS = 0.3
 # The fold that differs must do so by this share of the others' loss.
 LEAST_DIFFERENCE = 0.3
 # A fold that is worse on the rows that it was trained on, too, had bad luck in training.
@@ -37,7 +41,7 @@ TRAINED_WORSE = 1.3
 # Standard error of the held-out loss as a share of what was learnt.
 UNSURE = 0.2
 # Rows below which a network's results are chance to a good part.
-FEW_ROWS = 120
+FEW_ROWS = 80
 
 
 def check_folds(summary: Summary) -> Finding:
@@ -56,15 +60,14 @@ def check_folds(summary: Summary) -> Finding:
     check = CHECKS["folds disagree"]
     if not summary.has_valid or len(summary.valid) < FEWEST_FOLDS:
         return check.not_applicable("It takes three folds to see that one is different.")
-    losses = summary.valid_best
-    deviations = [_deviation(losses, fold) for fold in range(len(losses))]
+    deviations = [_deviation(summary, fold) for fold in range(len(summary.valid))]
     fold = int(np.argmax([z for z, _ in deviations]))
     z, relative = deviations[fold]
-    n = len(losses)
+    n = len(summary.valid)
     limit = float(student.ppf(1 - FALSE_ALARM / n, n - 2 + USUAL_FOLDS))
     evidence = {"fold": fold, "deviation": z, "limit": limit, "difference": relative}
     if z > limit and relative > LEAST_DIFFERENCE:
-        trained = smooth(summary.train)[:, summary.best_epoch]
+        trained = summary.train_end
         if trained[fold] > TRAINED_WORSE * np.median(np.delete(trained, fold)):
             return check.tip(
                 "low",
@@ -82,13 +85,25 @@ def check_folds(summary: Summary) -> Finding:
     return check.passed("No fold is unlike the others.", evidence)
 
 
-def _deviation(losses: Floats, fold: int) -> tuple[float, float]:
+def _deviation(summary: Summary, fold: int) -> tuple[float, float]:
     """Return how far a fold is above the others, in their spread and in their level."""
+    # At the epoch that is best for the others, because a fold that is different from them
+    # often is at its best before it has learnt what they have in common.
+    valid = smooth(summary.valid)
+    losses = valid[:, int(np.argmin(np.sort(np.delete(valid, fold, 0), 0).mean(axis=0)))]
     logs = np.log(np.maximum(losses, 1e-12 * losses.max()))
     others = np.sort(np.delete(logs, fold))
     squares = float(((others - others.mean()) ** 2).sum())
     degrees = len(others) - 1 + USUAL_FOLDS
-    spread = math.sqrt((squares + USUAL_FOLDS * USUAL_SPREAD**2) / degrees)
+    usual = USUAL_SPREAD**2
+    if summary.n_samples is not None:
+        level = math.exp(others.mean()) / summary.reference
+        usual += (
+            RELATIVE_VARIANCE
+            * max(1.0, LOW_LOSS / level)
+            * (len(losses) / summary.n_samples)
+        )
+    spread = math.sqrt((squares + USUAL_FOLDS * usual) / degrees)
     difference = float(logs[fold] - others.mean())
     return difference / (spread * math.sqrt(1 + 1 / len(others))), math.expm1(difference)
 

@@ -2,13 +2,16 @@
 # SPDX-License-Identifier: BSD-3-Clause
 """Whether training is driven too fast, too slowly, or off the road."""
 
+import math
+from collections.abc import Iterator, Mapping
+
 import numpy as np
 
-from sk_tune.diagnosis._budget import trend
+from sk_tune.diagnosis._budget import SURE, trend
 from sk_tune.diagnosis._check import CHECKS, share
 from sk_tune.diagnosis._records import Finding
-from sk_tune.diagnosis._remedies import lower_rate, number, raise_rate, typical_rate
-from sk_tune.diagnosis._summary import Summary
+from sk_tune.diagnosis._remedies import is_free, lower_rate, raise_rate, relative_rate
+from sk_tune.diagnosis._summary import Summary, log_ratio
 
 __all__ = ["check_diverged", "check_rate_high", "check_rate_low"]
 
@@ -16,20 +19,36 @@ __all__ = ["check_diverged", "check_rate_high", "check_rate_low"]
 EXPLODED = 3.0
 # Training losses start near the constant prediction's.  One that gets to this many times
 # as much on the way was thrown there by steps that are too long.
+# At a usual rate it takes more, because much dropout makes losses high, too.
 SPIKE = 2.0
-# Sum of the rises of the training loss as a share of its fall: a training loss that goes up
-# and down by so much does not follow its gradient.
+HIGH_SPIKE = 5.0
+# A training loss goes up and down a little by the chance of its batches.  It does not
+# follow its gradient if the sum of its rises is this share of its fall, and also this share
+# of the constant prediction's loss in each epoch.
 JAGGED = 0.25
-# A training loss that stays this close to the constant prediction's has learnt nothing.
-STUCK = 0.97
-# Rates below this share of the optimizer's typical one explain slowness.
-LOW_RATE = 0.15
-# Rates above this many times the typical one explain a network that is stuck.
-HIGH_RATE = 5.0
-# Share of the way to the end's loss that lies in the first half of the training: half of it
-# for a straight line, nearly all for a curve that arrives.
+JAGGED_BY_EPOCH = 0.02
+FEWEST_EPOCHS_FOR_JAGGED = 5
+# Rates by the optimizer's typical one.  From the first on, a network that overfits from its
+# first epochs on does so because of its steps; from the second on, one that learns nothing
+# is stuck; from the third on, whatever is wrong is taken to be the rate.
+RAISED_RATE, HIGH_RATE, EXTREME_RATE = 2.0, 7.0, 12.0
+EARLY_EPOCHS, EARLY_RISE = 3, 0.3
+FEWEST_EPOCHS_FOR_EARLY = 10
+# Held-out loss by the constant prediction's: above the first next to nothing is learnt,
+# below the second nothing is wrong.
+NOTHING_LEARNT, ALL_LEARNT = 0.985, 0.1
+# Rates by the typical one that explain a training which has not arrived, and one that has
+# hardly begun.
+LOW_RATE, TINY_RATE = 0.25, 0.05
+HARDLY_BEGUN = 0.9
+# A loss that still falls is least in the last part of the epochs, and about the same on
+# rows trained on and held out.
+LATE = 0.8
+SMALL_GAP = 0.3
+# Without a known rate: share of the fall that lies in the first half of the training, which
+# is half for a straight line and nearly all for a curve that arrives; and what is left of
+# the constant prediction's loss when slowness is a problem.
 STRAIGHT = 0.75
-# What is left of the constant prediction's loss when slowness is a problem.
 LEFT = 0.2
 
 
@@ -86,30 +105,72 @@ def check_rate_high(summary: Summary) -> Finding:
     if summary.n_epochs < 2:
         return check.not_applicable("One epoch does not show how the loss moves.")
     curve = summary.mean("raw_train")
-    peak = float(curve.max()) / summary.reference
     steps = np.diff(curve)
     rises = float(steps[steps > 0].sum())
-    jagged = rises / max(float(np.ptp(curve)), 1e-12 * summary.reference)
-    level = float(curve[-1]) / summary.reference
-    rate = number(summary.params, "learning_rate")
-    is_high = rate is not None and rate > HIGH_RATE * typical_rate(summary.params)
-    evidence = {"peak": peak, "jaggedness": jagged, "level": level}
-    causes = []
-    if peak > SPIKE:
-        causes.append(f"it rose to {peak:.3g} times the loss of a constant prediction")
-    if jagged > JAGGED and summary.n_epochs >= 5:
-        causes.append(f"its rises are {share(jagged)} of its fall")
-    if level > STUCK and is_high:
-        causes.append("nothing was learnt at a rate that is unusually high")
+    evidence = {
+        "peak": float(curve.max()) / summary.reference,
+        "jaggedness": rises / max(float(np.ptp(curve)), 1e-12 * summary.reference),
+        "rises_by_epoch": rises / summary.reference / summary.n_epochs,
+        "level": float(curve[-1]) / summary.reference,
+    }
+    relative = relative_rate(summary.params)
+    if relative is not None:
+        evidence["rate_by_typical"] = relative
+    causes = [*_jumps(summary, evidence), *_too_much(summary, relative)]
     if not causes:
         return check.passed("The training loss is driven down steadily.", evidence)
     return check.issue(
-        "high" if level > STUCK or peak > SPIKE else "medium",
-        f"The training loss does not follow its gradient: {', and '.join(causes)}.",
+        "high",
+        f"The learning rate is too high: {', and '.join(causes)}.",
         evidence,
-        "Lower the learning rate.",
+        "Lower the learning rate; scale the features, if they are not.",
         lower_rate(summary.params),
     )
+
+
+def _jumps(summary: Summary, evidence: Mapping[str, float]) -> Iterator[str]:
+    """Yield what the training loss shows."""
+    is_raised = evidence.get("rate_by_typical", RAISED_RATE) >= RAISED_RATE
+    if evidence["peak"] > (SPIKE if is_raised else HIGH_SPIKE):
+        yield (
+            f"the training loss rose to {evidence['peak']:.3g} times that of a constant "
+            "prediction"
+        )
+    is_jagged = (
+        evidence["jaggedness"] > JAGGED
+        and evidence["rises_by_epoch"] > JAGGED_BY_EPOCH
+        and summary.n_epochs >= FEWEST_EPOCHS_FOR_JAGGED
+    )
+    if is_jagged:
+        jaggedness = share(evidence["jaggedness"])
+        yield f"the rises of the training loss are {jaggedness} of its fall"
+
+
+def _too_much(summary: Summary, relative: float | None) -> Iterator[str]:
+    """Yield what a rate that is known to be high explains."""
+    if relative is None or relative < RAISED_RATE:
+        return
+    said = f"at {relative:.3g} times the usual one"
+    if not summary.has_valid:
+        if relative >= HIGH_RATE and summary.raw_train[:, -1].mean() > summary.reference:
+            yield f"nothing is learnt {said}"
+        return
+    best = float(summary.valid_best.mean()) / summary.reference
+    rise = float(np.median(log_ratio(summary.valid_end, summary.valid_best)))
+    turns_early = (
+        not is_free(summary.params)
+        and rise > math.log1p(EARLY_RISE)
+        and summary.best_epoch < EARLY_EPOCHS
+        and summary.n_epochs >= FEWEST_EPOCHS_FOR_EARLY
+    )
+    if best > NOTHING_LEARNT:
+        # Where there is nothing to be learnt, held-out losses rise at any rate.
+        if relative >= HIGH_RATE:
+            yield f"nothing is learnt {said}"
+    elif turns_early:
+        yield f"the held-out loss rises from epoch {summary.best_epoch + 2} on {said}"
+    elif relative >= EXTREME_RATE and best > ALL_LEARNT:
+        yield f"{share(best)} of a constant prediction's loss is left {said}"
 
 
 def check_rate_low(summary: Summary) -> Finding:
@@ -128,25 +189,16 @@ def check_rate_low(summary: Summary) -> Finding:
     check = CHECKS["learning rate too low"]
     if summary.n_epochs < 4:
         return check.not_applicable("There are too few epochs to tell slow from short.")
-    train = summary.train
-    first, half, end = (
-        float(np.sort(values).mean())
-        for values in (train[:, 0], summary.at_share(train, 0.5), train[:, -1])
-    )
-    # The first epoch's mean is a fall already; before it a network is hardly better than
-    # a constant.
-    start = max(first, summary.reference)
-    fall = start - end
-    early = (start - half) / fall if fall > 0 else 1.0
-    left = end / summary.reference
-    rate = number(summary.params, "learning_rate")
-    relative = None if rate is None else rate / typical_rate(summary.params)
+    relative = relative_rate(summary.params)
+    early, left = _early_share(summary), float(summary.train_end.mean()) / summary.reference
     evidence = {"early_share": early, "left": left}
-    if relative is not None:
+    if relative is None:
+        is_slow = early < STRAIGHT and left > LEFT and _still_falls(summary)
+    else:
         evidence["rate_by_typical"] = relative
-    is_falling = fall > 0 and (not summary.has_valid or trend(summary).gain.mean > 0)
-    is_slow = early < STRAIGHT if relative is None else relative < LOW_RATE
-    if not (is_falling and is_slow and left > LEFT):
+        is_slow = relative < LOW_RATE and _still_falls(summary)
+        is_slow |= relative < TINY_RATE and left > HARDLY_BEGUN
+    if not is_slow:
         return check.passed("The loss falls as fast as can be expected.", evidence)
     return check.issue(
         "high",
@@ -156,3 +208,25 @@ def check_rate_low(summary: Summary) -> Finding:
         "Raise the learning rate.",
         raise_rate(summary.params),
     )
+
+
+def _early_share(summary: Summary) -> float:
+    """Return the share of the training loss's fall in the first half of the training."""
+    train = summary.train
+    first, half, end = (
+        float(np.sort(values).mean())
+        for values in (train[:, 0], summary.at_share(train, 0.5), train[:, -1])
+    )
+    # The first epoch's mean is a fall already; before it a network is hardly better than
+    # a constant.
+    start = max(first, summary.reference)
+    return (start - half) / (start - end) if start > end else 1.0
+
+
+def _still_falls(summary: Summary) -> bool:
+    """Return whether losses, of rows trained on and held out, fall until the end."""
+    if not summary.has_valid:
+        return bool(np.diff(summary.mean("train"))[-1] < 0)
+    gap = 1 - float(summary.train_end.mean()) / float(summary.valid_end.mean())
+    is_late = summary.best_epoch + 1 >= LATE * summary.n_epochs
+    return is_late and gap < SMALL_GAP and trend(summary).gain.at_least(SURE) > 0

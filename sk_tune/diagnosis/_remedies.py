@@ -11,12 +11,15 @@ from sk_tune.diagnosis._records import Change
 
 __all__ = [
     "TYPICAL_RATES",
+    "is_free",
     "larger_network",
     "longer_training",
     "lower_rate",
     "number",
     "raise_rate",
     "regularise",
+    "relative_rate",
+    "restraints",
     "typical_rate",
 ]
 
@@ -26,13 +29,89 @@ TYPICAL_RATES = {"adamw": 3e-3, "adam": 3e-3, "rmsprop": 1e-3, "sgd": 3e-2}
 # A rate that is further than this from the typical one goes to that one at once.
 _FAR = 30.0
 _RATE_FACTOR = 10.0
+# Layers of so few units are a bottleneck for nearly any data.
+NARROW = 4
+# With more dropout than this most of a network is gone in every step.
+MUCH_DROPOUT = 0.6
+# AdamW takes the share rate * weight_decay off each weight in every step; in the gradient
+# of the other optimizers, decay competes with a loss of order 1.
+MUCH_DECAY = 2.0
+MUCH_COUPLED_DECAY = 0.03
+MUCH_L1 = 0.002
 # What is known to help most data sets a little and harm few.
 _DROPOUT = 0.2
 _MOST_DROPOUT = 0.5
-_DECAY = 0.05
+# AdamW's default of 0.01 does next to nothing in the few steps of a small network.
+_DECAY = 1.0
+_COUPLED_DECAY = 3e-3
 _DECAY_FACTOR = 5.0
+# Regularised, a network has its least held-out loss later than without.
+_LATER = 2
 _WIDTHS = ("width", "n_channels", "hidden_size")
 _WIDER = 4
+
+
+def restraints(params: Mapping[str, Any]) -> list[str]:
+    """Return what keeps a network from learning much, whatever the data.
+
+    Parameters
+    ----------
+    params : mapping of str to object
+        Of the network.
+
+    Returns
+    -------
+    list of str
+        Such as "a width of 2"; empty if there is nothing, or nothing is known.
+    """
+    found = []
+    for name in _WIDTHS:
+        width = number(params, name)
+        if width is not None and width <= NARROW and number(params, "n_layers") != 0:
+            found.append(f"{name}={width:.0f}")
+    limits = {
+        "dropout": MUCH_DROPOUT,
+        "weight_decay": MUCH_DECAY if _is_decoupled(params) else MUCH_COUPLED_DECAY,
+        "l1": MUCH_L1,
+    }
+    for name, limit in limits.items():
+        value = number(params, name)
+        if value is not None and value >= limit:
+            found.append(f"{name}={value:.3g}")
+    return found
+
+
+def is_free(params: Mapping[str, Any]) -> bool:
+    """Return whether a network is known not to be regularised at all.
+
+    Parameters
+    ----------
+    params : mapping of str to object
+        Of the network.
+
+    Returns
+    -------
+    bool
+        False if it is not known.
+    """
+    return all(number(params, name) == 0 for name in ("dropout", "weight_decay"))
+
+
+def relative_rate(params: Mapping[str, Any]) -> float | None:
+    """Return a network's learning rate by the one that its optimizer is usually given.
+
+    Parameters
+    ----------
+    params : mapping of str to object
+        Of the network.
+
+    Returns
+    -------
+    float or None
+        None if the rate is not known.
+    """
+    rate = number(params, "learning_rate")
+    return None if rate is None else rate / typical_rate(params)
 
 
 def typical_rate(params: Mapping[str, Any]) -> float:
@@ -140,6 +219,7 @@ def regularise(params: Mapping[str, Any], best_epoch: int) -> tuple[Change, ...]
     """
     dropout = number(params, "dropout") or 0.0
     decay = number(params, "weight_decay") or 0.0
+    least_decay = _DECAY if _is_decoupled(params) else _COUPLED_DECAY
     reason = "the network learns its training rows by heart"
     return _known(
         params,
@@ -152,13 +232,13 @@ def regularise(params: Mapping[str, Any], best_epoch: int) -> tuple[Change, ...]
         Change(
             parameter="weight_decay",
             action="at least",
-            value=max(_DECAY, _DECAY_FACTOR * decay),
+            value=max(least_decay, _DECAY_FACTOR * decay),
             reason=reason,
         ),
         Change(
             parameter="max_epochs",
             action="at most",
-            value=max(1, best_epoch),
+            value=_LATER * best_epoch,
             reason=f"the held-out loss was least after epoch {best_epoch}",
         ),
     )
@@ -219,6 +299,11 @@ def number(params: Mapping[str, Any], name: str) -> float | None:
     value = params.get(name)
     is_number = isinstance(value, Real) and not isinstance(value, bool)
     return float(value) if is_number else None  # type: ignore[arg-type]
+
+
+def _is_decoupled(params: Mapping[str, Any]) -> bool:
+    # The optimizer of sk_tune's networks if nothing is said.
+    return str(params.get("optimizer", "adamw")) == "adamw"
 
 
 def _multiplied(name: str, factor: float, reason: str) -> Change:

@@ -18,7 +18,7 @@ import numpy as np
 import numpy.typing as npt
 from scipy.stats import t as student
 
-from sk_tune.diagnosis._clock import rate_spent
+from sk_tune.diagnosis._clock import ANNEALED, rate_spent
 from sk_tune.diagnosis._records import Curves
 
 __all__ = [
@@ -168,6 +168,11 @@ class Summary:
         return int(self.train.shape[1])
 
     @property
+    def is_annealed(self) -> bool:
+        """Whether the learning rate falls towards the end."""
+        return str(self.params.get("lr_schedule")) in ANNEALED
+
+    @property
     def has_valid(self) -> bool:
         """Whether there is a held-out loss."""
         return len(self.valid) > 0 and bool(np.isfinite(self.valid).all())
@@ -223,7 +228,9 @@ class Summary:
             Interpolated between epochs; the first epoch's before its end.
         """
         where = share * self.spent[-1]
-        return np.array([np.interp(where, self.spent, curve) for curve in curves])
+        # In logarithms of what was spent, so that nothing is lost of a power law.
+        spent = np.log(self.spent)
+        return np.array([np.interp(math.log(where), spent, curve) for curve in curves])
 
 
 def summarise(curves: Curves, *, keeps_best: bool = False) -> Summary | None:

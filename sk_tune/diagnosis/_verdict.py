@@ -13,14 +13,14 @@ __all__ = ["good_fit", "ranked", "verdict"]
 # rise; few rows make everything else uncertain; what still improves is not judged yet.
 _ORDER = (
     "diverged",
+    "too few rows",
     "learning rate too high",
     "learning rate too low",
-    "too few rows",
     "folds disagree",
+    "underfitting",
     "no better than the baseline",
     "overfitting",
     "still improving",
-    "underfitting",
 )
 
 
