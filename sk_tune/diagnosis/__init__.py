@@ -6,7 +6,7 @@ from sk_tune.diagnosis._apply import Applied, AppliedChange, apply
 from sk_tune.diagnosis._diagnose import diagnose
 from sk_tune.diagnosis._records import Change, Curves, Finding
 from sk_tune.diagnosis._samples import SampleCurve
-from sk_tune.diagnosis._sources import curves_of
+from sk_tune.diagnosis._sources import curves_of, curves_of_estimator
 from sk_tune.diagnosis._verdict import verdict
 
 __all__ = [
@@ -18,6 +18,7 @@ __all__ = [
     "SampleCurve",
     "apply",
     "curves_of",
+    "curves_of_estimator",
     "diagnose",
     "verdict",
 ]

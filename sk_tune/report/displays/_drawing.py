@@ -22,6 +22,7 @@ from sk_tune._compat import check_matplotlib_support
 from sk_tune.report.displays._parameters import Parameter
 
 __all__ = [
+    "CHARACTER_WIDTH",
     "COLORS",
     "ScoreRange",
     "check_choice",
@@ -60,7 +61,7 @@ _LOG_SPAN = 30.0
 _OUTLYING = 20.0
 _SHOWN_BELOW = 8.0
 # Mean width of a character, in parts of the font's size.
-_CHARACTER = 0.56
+CHARACTER_WIDTH = 0.56
 # In parts of the axes' height: where marks of missing scores are, and the room for them.
 _MISSING_AT = 0.03
 _MISSING_ROOM = 0.09
@@ -293,7 +294,8 @@ def parameter_axis(ax: Any, parameter: Parameter) -> None:
         ax.set_xscale("log")
     if parameter.categories:
         texts = [shortened(text, _LONGEST_TICK) for text in parameter.categories]
-        is_tight = sum(map(len, texts)) > label_width(ax, "small")
+        # Ticks are evenly apart, with a blank between their texts at least.
+        is_tight = len(texts) * (max(map(len, texts)) + 1) > label_width(ax, "small")
         turned = {"rotation": 30, "ha": "right", "rotation_mode": "anchor"}
         ax.set_xticks(
             range(len(texts)), texts, fontsize="small", **(turned if is_tight else {})
@@ -487,7 +489,7 @@ def set_y_label(ax: Any, label: str) -> None:
     """
     height = ax.bbox.height / ax.figure.dpi * 72.0
     # Titles, legends and turned ticks may take some of the height yet.
-    n_characters = int(0.85 * height / (_CHARACTER * _points("medium")))
+    n_characters = int(0.85 * height / (CHARACTER_WIDTH * _points("medium")))
     ax.set_ylabel(textwrap.fill(label, max(10, n_characters)))
 
 
@@ -507,7 +509,7 @@ def label_width(ax: Any, size: str) -> int:
         Of characters of mean width.
     """
     width = ax.bbox.width / ax.figure.dpi * 72.0
-    return int(width / (_CHARACTER * _points(size)))
+    return int(width / (CHARACTER_WIDTH * _points(size)))
 
 
 def _lay_out(ax: Any) -> None:

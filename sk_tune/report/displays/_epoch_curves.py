@@ -11,7 +11,14 @@ from sklearn.base import is_classifier
 from sklearn.pipeline import Pipeline
 from sklearn.utils.validation import check_is_fitted
 
-from sk_tune.diagnosis import Curves, Finding
+from sk_tune.diagnosis import (
+    Curves,
+    Finding,
+    curves_of,
+    curves_of_estimator,
+    diagnose,
+    verdict,
+)
 from sk_tune.report.displays._drawing import (
     COLORS,
     check_choice,
@@ -26,7 +33,10 @@ __all__ = ["EpochCurveDisplay", "FoldSummary", "fold_summary", "loss_name", "sco
 
 Floats = npt.NDArray[np.float64]
 
-_CURVES = ("train_loss", "valid_loss", "valid_score")
+_LINES: dict[str, dict[str, Any]] = {
+    "train": {"label": "Train", "color": COLORS["blue"], "linestyle": "--"},
+    "valid": {"label": "Held out", "color": COLORS["vermilion"], "linestyle": "-"},
+}
 _BANDS = ("range", "std", None)
 # Scorings of which a search with epochs="best" compares the curves of the score; those of
 # the loss for others.
@@ -193,17 +203,14 @@ class EpochCurveDisplay:
         check_choice("quantity", quantity, ("loss", "score"))
         check_choice("band", band, _BANDS)
         ax = new_axes(self, ax)
-        own = {"valid": ("Held out", COLORS["vermilion"], "-", self.curves.valid_loss)}
+        own = {"valid": self.curves.valid_score}
         if quantity == "loss":
-            train = ("Train", COLORS["blue"], "--", self.curves.train_loss)
-            own = {"train": train, **own}
-        else:
-            own["valid"] = (*own["valid"][:3], self.curves.valid_score)
+            own = {"train": self.curves.train_loss, "valid": self.curves.valid_loss}
         self.lines_: dict[str, Any] = {}
         self.bands_: dict[str, Any] = {}
-        for name, (label, color, style, folds) in own.items():
-            self._draw(ax, name, folds, band, line_kw, band_kw, label, color, style)
-        if quantity == "loss" and needs_log([curve for *_, curve in own.values()]):
+        for name, folds in own.items():
+            self._draw(ax, name, fold_summary(folds, band), line_kw or {}, band_kw or {})
+        if quantity == "loss" and needs_log(list(own.values())):
             ax.set_yscale("log")
         if self.chosen_epoch is not None:
             self._mark_epoch(ax, self.chosen_epoch)
@@ -251,17 +258,18 @@ class EpochCurveDisplay:
             If the candidate has no curves: it is no network, or failed in all folds.
         """
         row = _best_row(search) if candidate is None else candidate
-        table = curve_table(search)
-        own = table[table["candidate"] == row]
-        if own.empty:
+        if row not in set(curve_table(search)["candidate"]):
             raise ValueError(
                 f"The candidate of EpochCurveDisplay must have curves. Candidate {row} has "
                 "none: it is no network, or failed in all folds."
             )
-        curves = _curves_of_table(own, search.cv_results_["params"][row])
+        curves = curves_of(search, row)
+        # What is said of the search as a whole belongs to no candidate's picture.
+        findings = [f for f in diagnose(search, candidate=row) if f.candidate is not None]
         display = cls(
             curves=curves,
             chosen_epoch=_chosen_epoch(search, curves),
+            finding=verdict(findings),
             loss_name=loss_name(search),
             score_name=score_name(search),
         )
@@ -288,18 +296,11 @@ class EpochCurveDisplay:
         """
         check_is_fitted(estimator)
         network = estimator.steps[-1][1] if isinstance(estimator, Pipeline) else estimator
-        train_loss, valid_loss, valid_score = (
-            np.array([[float(epoch.get(name, np.nan)) for epoch in network.history_]])
-            for name in _CURVES
-        )
+        stops_early = getattr(network, "early_stopping", False)
         display = cls(
-            curves=Curves(
-                train_loss=train_loss,
-                valid_loss=valid_loss,
-                valid_score=valid_score,
-                params=network.get_params(deep=False),
-            ),
-            chosen_epoch=network.best_epoch_ if network.early_stopping else None,
+            curves=curves_of_estimator(estimator),
+            chosen_epoch=network.best_epoch_ if stops_early else None,
+            finding=verdict(diagnose(estimator)),
             loss_name=loss_name(network),
             score_name=score_name(network),
         )
@@ -309,24 +310,19 @@ class EpochCurveDisplay:
         self,
         ax: Any,
         name: str,
-        folds: Floats,
-        band: str | None,
-        line_kw: dict[str, Any] | None,
-        band_kw: dict[str, Any] | None,
-        label: str,
-        color: str,
-        style: str,
+        summary: FoldSummary,
+        line_kw: dict[str, Any],
+        band_kw: dict[str, Any],
     ) -> None:
-        summary = fold_summary(folds, band)
         if np.isnan(summary.mean).all():
             return
         epochs = np.arange(1, len(summary.mean) + 1)
-        options = {"label": label, "color": color, "linestyle": style, **(line_kw or {})}
+        style = {**_LINES[name], **line_kw}
         if np.count_nonzero(np.isfinite(summary.mean)) == 1:
-            options = {"marker": "o", **options}
-        (self.lines_[name],) = ax.plot(epochs, summary.mean, **options)
+            style = {"marker": "o", **style}
+        (self.lines_[name],) = ax.plot(epochs, summary.mean, **style)
         if not np.isnan(summary.low).all():
-            shade = {"color": color, "alpha": 0.18, "linewidth": 0.0, **(band_kw or {})}
+            shade = {"color": style["color"], "alpha": 0.18, "linewidth": 0.0, **band_kw}
             self.bands_[name] = ax.fill_between(epochs, summary.low, summary.high, **shade)
 
     def _mark_epoch(self, ax: Any, epoch: int) -> None:
@@ -340,7 +336,13 @@ class EpochCurveDisplay:
         )
 
     def _title(self) -> str:
-        return "" if self.finding is None else self.finding.message
+        finding = self.finding
+        if finding is None:
+            return ""
+        if finding.outcome == "not applicable":
+            return finding.message
+        name = finding.name[0].upper() + finding.name[1:]
+        return f"{name}: {finding.message[0].lower()}{finding.message[1:]}"
 
 
 def _best_row(search: Any) -> int:
@@ -349,19 +351,6 @@ def _best_row(search: Any) -> int:
         return trials.best
     scores = np.where(np.isfinite(trials.scores), trials.scores, -np.inf)
     return int(scores.argmax())
-
-
-def _curves_of_table(table: Any, params: dict[str, Any]) -> Curves:
-    train_loss, valid_loss, valid_score = (
-        table.pivot(index="fold", columns="epoch", values=name).to_numpy(np.float64)
-        for name in _CURVES
-    )
-    return Curves(
-        train_loss=train_loss,
-        valid_loss=valid_loss,
-        valid_score=valid_score,
-        params={name.rpartition("__")[2]: value for name, value in params.items()},
-    )
 
 
 def _chosen_epoch(search: Any, curves: Curves) -> int | None:

@@ -25,7 +25,7 @@ import numpy as np
 import numpy.typing as npt
 from sklearn.tree import DecisionTreeRegressor
 
-from sk_tune.report.displays._drawing import counted, score_range
+from sk_tune.report.displays._drawing import counted, score_range, shortened
 from sk_tune.report.displays._parameters import Parameter
 
 __all__ = ["Importance", "importance_of", "variance_shares"]
@@ -102,7 +102,8 @@ class Importance:
         if self.total[first] < _STANDS_OUT * self.noise:
             return f"No parameter stands out from random numbers ({trials})"
         share = f"{self.total[first]:.0%}"
-        return f"{self.labels[first]} matters most: {share} of the variance ({trials})"
+        name = shortened(self.labels[first], 24)
+        return f"{name} matters most: {share} of the variance ({trials})"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -278,7 +279,10 @@ def variance_shares(
 
 def _product(matrices: Sequence[Floats], n: int) -> Floats:
     """Return the elementwise product of (n, n) matrices, of which there may be none."""
-    return np.multiply.reduce(matrices, axis=0, initial=1.0) * np.ones((n, n))
+    product: Floats = np.ones((n, n))
+    for matrix in matrices:
+        product = product * matrix
+    return product
 
 
 def _leaves(tree: DecisionTreeRegressor) -> tuple[Floats, Floats, Floats]:

@@ -6,14 +6,23 @@ from typing import Any, Self
 
 import numpy as np
 
-from sk_tune.report.displays._drawing import COLORS, finish, new_axes, shortened
+from sk_tune.report.displays._drawing import (
+    CHARACTER_WIDTH,
+    COLORS,
+    finish,
+    new_axes,
+    shortened,
+)
 from sk_tune.report.displays._importance import Importance, importance_of
 from sk_tune.report.displays._parameters import parameters_of
 from sk_tune.report.displays._trials import trials_of
 
 __all__ = ["HyperparameterImportanceDisplay"]
 
-_LONGEST_NAME = 28
+# Points of a name's font, and how much of the axes' width and height names may take.
+_SIZES = (6.0, 10.0)
+_WIDTH_OF_NAMES = 0.4
+_HEIGHT_OF_NAMES = 0.6
 
 
 class HyperparameterImportanceDisplay:
@@ -120,10 +129,12 @@ class HyperparameterImportanceDisplay:
             linewidth=1.4,
             label="Random numbers",
         )
-        ax.set_yticks(places, [shortened(own.labels[i], _LONGEST_NAME) for i in order])
+        size, n_characters = _name_size(ax, len(order))
+        names = [shortened(own.labels[i], n_characters) for i in order]
+        ax.set_yticks(places, names, fontsize=size)
         ax.set_ylim(len(order) - 0.4, -0.6)
         ax.set_xlim(0.0, max(1.0, 1.03 * float(own.high[order].max(initial=0.0))))
-        ax.set_xlabel("Share of the score's variance")
+        ax.set_xlabel("Share of variance")
         handles = [self.total_bars_, self.main_bars_, spread, self.noise_line_]
         finish(ax, own.message if title is None else title, handles)
         self.ax_, self.figure_ = ax, ax.figure
@@ -168,3 +179,12 @@ class HyperparameterImportanceDisplay:
             random_state=random_state,
         )
         return cls(importance=importance).plot(ax=ax, **kwargs)
+
+
+def _name_size(ax: Any, n_names: int) -> tuple[float, int]:
+    """Return the font size of so many names one above the other, and their length."""
+    width, height = (
+        side / ax.figure.dpi * 72.0 for side in (ax.bbox.width, ax.bbox.height)
+    )
+    size = float(np.clip(_HEIGHT_OF_NAMES * height / n_names, *_SIZES))
+    return size, max(8, int(_WIDTH_OF_NAMES * width / (CHARACTER_WIDTH * size)))

@@ -27,6 +27,9 @@ Floats = npt.NDArray[np.float64]
 # Where lines pass an axis whose parameter they lack; axes go from 0 to 1.
 _ABSENT = -0.14
 _MOST_TICKS = 6
+_OPAQUE_LINES = 50.0
+# With less room for texts only the ends of an axis get one.
+_LEAST_CHARACTERS = 6
 
 
 def line_heights(parameters: Sequence[Parameter], scores: Floats) -> Floats:
@@ -165,7 +168,9 @@ class ParallelCoordinatesDisplay:
         scored = np.flatnonzero(has_score & trials.is_last)
         scored = scored[np.argsort(trials.scores[scored], kind="stable")]
         failed = np.flatnonzero(~has_score & trials.is_last)
-        options = {"cmap": cmap, "linewidths": 1.1, "alpha": 0.75, **(line_kw or {})}
+        # Many lines would hide each other.
+        alpha = float(np.clip(_OPAQUE_LINES / max(len(scored), 1), 0.25, 0.75))
+        options = {"cmap": cmap, "linewidths": 1.1, "alpha": alpha, **(line_kw or {})}
         self.lines_ = LineCollection(
             # By rank: most scores are often close to the best.  The lightest colours
             # would be hard to see on white.
@@ -239,6 +244,8 @@ class ParallelCoordinatesDisplay:
         n_characters = max(4, label_width(ax, "x-small") // n_axes - 2)
         for place, parameter in enumerate(self.parameters):
             ticks = axis_ticks(parameter)
+            if n_characters < _LEAST_CHARACTERS:
+                ticks = ticks[[0, -1]]
             heights = parameter.scaled(ticks)
             texts = [parameter.text(tick) for tick in ticks]
             if parameter.categories:
@@ -252,10 +259,10 @@ class ParallelCoordinatesDisplay:
         self._draw_axis(ax, n_axes - 1, ends, texts)
         names = [*(p.label for p in self.parameters), self.trials.score_name]
         n_fitting = label_width(ax, "small") // n_axes
-        turned = {"rotation": 25, "ha": "right", "rotation_mode": "anchor"}
+        turned = {"rotation": 35, "ha": "right", "rotation_mode": "anchor"}
         ax.set_xticks(
             range(n_axes),
-            [shortened(name, 24) for name in names],
+            [shortened(name, max(12, label_width(ax, "small") // 4)) for name in names],
             fontsize="small",
             **(turned if max(map(len, names)) > n_fitting else {}),
         )
@@ -290,5 +297,7 @@ class ParallelCoordinatesDisplay:
             )
 
     def _title(self, n_scored: int, n_failed: int) -> str:
+        if not n_scored:
+            return f"{counted(n_failed, 'candidate')}, all failed"
         text = f"{counted(n_scored, 'candidate')}, dark is better; the best in orange"
         return text + (f"; {n_failed} failed (dotted)" if n_failed else "")

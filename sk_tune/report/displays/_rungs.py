@@ -80,8 +80,9 @@ def candidate_curves(
         bool(n == most[bracket])
         for n, bracket in zip(trials.n_resources, trials.brackets, strict=True)
     ]
-    points = _by_epoch(search, trials, quantity) if grants_epochs(trials) else {}
-    if not points:
+    if grants_epochs(trials) and len(curve_table(search)):
+        points = _by_epoch(search, trials, quantity)
+    else:
         points = _by_rung(trials)
     return [
         CandidateCurve(row=row, resources=resources, values=values, survives=survives[row])
@@ -230,10 +231,20 @@ class RungDisplay:
         -------
         RungDisplay
             Drawn.
+
+        Raises
+        ------
+        ValueError
+            If the search has neither rungs nor networks.
         """
         check_choice("quantity", quantity, tuple(_QUANTITIES))
         trials = trials_of(search, metric)
         has_epochs = grants_epochs(trials) and len(curve_table(search))
+        if not has_epochs and trials.resource is None:
+            raise ValueError(
+                "RungDisplay needs rungs, or networks that trained. "
+                f"{type(search).__name__} has neither."
+            )
         name = (score_name if quantity == "score" else loss_name)(search)
         display = cls(
             trials=trials,

@@ -266,5 +266,7 @@ def _score_name(search: Any, metric: str) -> str:
         if scoring is None and is_regressor(search):
             return "R\N{SUPERSCRIPT TWO}"
         name = scoring if isinstance(scoring, str) else "score"
+    if name == "r2":
+        return "R\N{SUPERSCRIPT TWO}"
     words = name.replace("_", " ")
     return f"negative {words[4:]}" if words.startswith("neg ") else words

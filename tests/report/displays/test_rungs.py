@@ -94,12 +94,10 @@ def test_rungs_of_samples_are_drawn_by_their_scores():
     assert display.ax_.get_xlabel() == "Samples"
 
 
-def test_what_is_no_network_has_points(ridge_grid):
-    """Each candidate of a plain search is drawn at its score."""
-    display = RungDisplay.from_search(ridge_grid)
-
-    drawn = [line.get_ydata()[0] for line in display.lines_.values()]
-    np.testing.assert_array_equal(drawn, ridge_grid.cv_results_["mean_test_score"])
+def test_without_rungs_and_networks_there_is_nothing_to_draw(ridge_grid):
+    """A plain search has scores only, which other displays draw."""
+    with pytest.raises(ValueError, match="needs rungs, or networks"):
+        RungDisplay.from_search(ridge_grid)
 
 
 def test_one_candidate_on_one_fold_is_drawn(diabetes_one):

@@ -31,7 +31,9 @@ def test_the_line_is_the_best_so_far(made):
     display = SearchHistoryDisplay.from_search(search)
 
     np.testing.assert_array_equal(display.best_line_.get_ydata(), [0.2, 0.2, 0.2, 0.6])
-    assert display.ax_.get_title(loc="left") == "Best r2: 0.6, candidate 3"
+    assert (
+        display.ax_.get_title(loc="left") == "Best R\N{SUPERSCRIPT TWO}: 0.6, candidate 3"
+    )
 
 
 def test_the_line_is_broken_where_candidates_get_more(iris_hyperband):
