@@ -483,9 +483,13 @@ class BaseSearch(BaseSearchCV):  # type: ignore[misc]
         metric = scorer_metric(scorer, self.estimator)
         if metric is None or self._y is None:
             return None
+        classes = self._labels()
+        if classes is None and is_classifier(self) and self._y.ndim == 2:
+            # Predictions are the probabilities of each label, then.
+            classes = np.arange(self._y.shape[1])
         predictions = self.oof_predictions_[self._last_rows()]
         return corrected_score(
-            predictions, self._y, metric, classes=self._labels(), random_state=0
+            predictions, self._y, metric, classes=classes, random_state=0
         )
 
     def report(self, path: str | Path, *, X: Any = None, y: Any = None) -> Path:
