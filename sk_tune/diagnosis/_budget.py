@@ -39,15 +39,15 @@ SURE = 0.9
 # A loss that is this small a part of the constant prediction's may still halve, but
 # there is next to nothing left to gain.
 SMALL_LOSS = 0.03
+# Fewer epochs do not show by what ratio falls shrink; the last one is all there is.
+FEWEST_EPOCHS = 4
 # How falls go on where the ratio of the last two is not known.
 UNKNOWN_RATIO = 0.8
-# The loss counts as arrived once it is within this share of all its fall.
-ARRIVED = 0.02
+# The held-out loss has arrived once it is this share above its least.
+ARRIVED = 0.03
 # Epochs after that which are a waste if they are this share of all.
-WASTED = 0.4
-FEWEST_EPOCHS_TO_WASTE = 40
-# Further than two doublings a curve cannot be extrapolated by its last two.
-_TIMES = 4.0
+WASTED = 0.65
+FEWEST_EPOCHS_TO_WASTE = 20
 # Share of the learning rate that is spent before a schedule slows down by half.  What falls
 # after that does so because steps are smaller, and would do so at the end of any training.
 _STEADY = 0.8
@@ -211,11 +211,10 @@ def check_converged(summary: Summary) -> Finding:
         return check.not_applicable("There are too few epochs to spare any.")
     curve = smooth(summary.mean("valid"))
     least = float(curve.min())
-    fall = float(curve[0]) - least
-    arrived = 1 + int(np.argmax(curve <= least + ARRIVED * fall))
+    arrived = 1 + int(np.argmax(curve <= (1 + ARRIVED) * least))
     wasted = 1 - arrived / summary.n_epochs
     evidence = {"n_epochs": summary.n_epochs, "arrived": arrived, "wasted": wasted}
-    if fall <= 0 or wasted < WASTED:
+    if wasted < WASTED:
         return check.passed("The epochs were put to use.", evidence)
     return check.tip(
         "low",

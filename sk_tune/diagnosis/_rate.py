@@ -10,7 +10,13 @@ import numpy as np
 from sk_tune.diagnosis._budget import SURE, trend
 from sk_tune.diagnosis._check import CHECKS, share
 from sk_tune.diagnosis._records import Finding
-from sk_tune.diagnosis._remedies import is_free, lower_rate, raise_rate, relative_rate
+from sk_tune.diagnosis._remedies import (
+    is_free,
+    lower_rate,
+    raise_rate,
+    relative_rate,
+    restraints,
+)
 from sk_tune.diagnosis._summary import Summary, log_ratio
 
 __all__ = ["check_diverged", "check_rate_high", "check_rate_low"]
@@ -19,7 +25,7 @@ __all__ = ["check_diverged", "check_rate_high", "check_rate_low"]
 EXPLODED = 3.0
 # Training losses start near the constant prediction's.  One that gets to this many times
 # as much on the way was thrown there by steps that are too long.
-# At a usual rate it takes more, because much dropout makes losses high, too.
+# At a usual rate it takes more.
 SPIKE = 2.0
 HIGH_SPIKE = 5.0
 # A training loss goes up and down a little by the chance of its batches.  It does not
@@ -41,6 +47,10 @@ NOTHING_LEARNT, ALL_LEARNT = 0.985, 0.1
 # hardly begun.
 LOW_RATE, TINY_RATE = 0.25, 0.05
 HARDLY_BEGUN = 0.9
+# Epochs that small networks usually need.
+USUAL_EPOCHS = 30
+# Share of the held-out loss that four times the training would take off a loss that creeps.
+CREEPS = 0.03
 # A loss that still falls is least in the last part of the epochs, and about the same on
 # rows trained on and held out.
 LATE = 0.8
@@ -130,14 +140,17 @@ def check_rate_high(summary: Summary) -> Finding:
 
 def _jumps(summary: Summary, evidence: Mapping[str, float]) -> Iterator[str]:
     """Yield what the training loss shows."""
-    is_raised = evidence.get("rate_by_typical", RAISED_RATE) >= RAISED_RATE
+    # Networks that are held back have high and jagged losses at usual rates, too.
+    suspect = HIGH_RATE if restraints(summary.params) else RAISED_RATE
+    is_raised = evidence.get("rate_by_typical", suspect) >= suspect
     if evidence["peak"] > (SPIKE if is_raised else HIGH_SPIKE):
         yield (
             f"the training loss rose to {evidence['peak']:.3g} times that of a constant "
             "prediction"
         )
     is_jagged = (
-        evidence["jaggedness"] > JAGGED
+        is_raised
+        and evidence["jaggedness"] > JAGGED
         and evidence["rises_by_epoch"] > JAGGED_BY_EPOCH
         and summary.n_epochs >= FEWEST_EPOCHS_FOR_JAGGED
     )
@@ -196,7 +209,7 @@ def check_rate_low(summary: Summary) -> Finding:
         is_slow = early < STRAIGHT and left > LEFT and _still_falls(summary)
     else:
         evidence["rate_by_typical"] = relative
-        is_slow = relative < LOW_RATE and _still_falls(summary)
+        is_slow = _is_low(summary, relative) and _still_falls(summary)
         is_slow |= relative < TINY_RATE and left > HARDLY_BEGUN
     if not is_slow:
         return check.passed("The loss falls as fast as can be expected.", evidence)
@@ -208,6 +221,14 @@ def check_rate_low(summary: Summary) -> Finding:
         "Raise the learning rate.",
         raise_rate(summary.params),
     )
+
+
+def _is_low(summary: Summary, relative: float) -> bool:
+    """Return whether a rate explains a loss that has not arrived better than all else."""
+    # Of rate and epochs, what lacks is that of which there is the smaller share.
+    if relative >= LOW_RATE or relative >= summary.n_epochs / USUAL_EPOCHS:
+        return False
+    return not restraints(summary.params) or relative < TINY_RATE
 
 
 def _early_share(summary: Summary) -> float:
@@ -229,4 +250,5 @@ def _still_falls(summary: Summary) -> bool:
         return bool(np.diff(summary.mean("train"))[-1] < 0)
     gap = 1 - float(summary.train_end.mean()) / float(summary.valid_end.mean())
     is_late = summary.best_epoch + 1 >= LATE * summary.n_epochs
-    return is_late and gap < SMALL_GAP and trend(summary).gain.at_least(SURE) > 0
+    gain = trend(summary).gain
+    return is_late and gap < SMALL_GAP and gain.at_least(SURE) > 0 and gain.mean > CREEPS

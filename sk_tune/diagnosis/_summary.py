@@ -38,6 +38,8 @@ _END = 0.1
 # A level's spread over a single fold cannot be known: what folds of one data set typically
 # differ by, in parts of the level.
 _SPREAD_OF_ONE = 0.1
+# Folds that a spread which is usual counts for.
+_USUAL_FOLDS = 4
 # As a share of other losses.
 _NOTHING = 1e-9
 
@@ -54,11 +56,14 @@ class Estimate:
         Its standard error.
     n : int
         Folds.
+    degrees : int, default=0
+        Of freedom of the error; 0 if it is a guess, to be taken for known.
     """
 
     mean: float
     error: float
     n: int
+    degrees: int = 0
 
     def at_least(self, confidence: float = 0.95) -> float:
         """Return what the mean exceeds at a one-sided confidence.
@@ -91,11 +96,10 @@ class Estimate:
         return self.mean + self._quantile(confidence) * self.error
 
     def _quantile(self, confidence: float) -> float:
-        # With one fold the error is a guess, to be taken for known.
-        return float(student.ppf(confidence, self.n - 1 if self.n > 1 else np.inf))
+        return float(student.ppf(confidence, self.degrees or np.inf))
 
 
-def estimate(values: Floats, level: float = 0.0) -> Estimate:
+def estimate(values: Floats, level: float = 0.0, *, usual: float | None = None) -> Estimate:
     """Return the mean over folds with its standard error.
 
     Parameters
@@ -104,21 +108,27 @@ def estimate(values: Floats, level: float = 0.0) -> Estimate:
         One for each fold.
     level : float, default=0.0
         A loss from which the error is guessed if there is one fold only.
+    usual : float or None, default=None
+        Standard deviation that such values have as a rule: it counts as much as four more
+        folds would.
 
     Returns
     -------
     Estimate
         Of the finite values.
     """
-    values = values[np.isfinite(values)]
-    if len(values) == 0:
-        return Estimate(math.nan, math.nan, 0)
     # Sorted, so that the order of the folds does not even change the rounding.
-    values = np.sort(values)
-    if len(values) == 1:
+    values = np.sort(values[np.isfinite(values)])
+    n = len(values)
+    if n == 0:
+        return Estimate(math.nan, math.nan, 0)
+    if n == 1 and usual is None:
         return Estimate(float(values[0]), _SPREAD_OF_ONE * abs(level), 1)
-    error = float(values.std(ddof=1)) / math.sqrt(len(values))
-    return Estimate(float(values.mean()), error, len(values))
+    mean = float(values.mean())
+    squares, degrees = float(((values - mean) ** 2).sum()), n - 1
+    if usual is not None:
+        squares, degrees = squares + _USUAL_FOLDS * usual**2, degrees + _USUAL_FOLDS
+    return Estimate(mean, math.sqrt(squares / degrees / n), n, degrees)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
