@@ -31,7 +31,7 @@ BRIEF = 10
 # A last fall of this share of all that was learnt is that of a training which has hardly
 # begun, even if it is a small share of the loss.
 MUCH_OF_LEARNT = 0.05
-MUCH_OF_LEARNT_IF_LONG = 0.3
+MUCH_OF_LEARNT_IF_LONG = 0.5
 # A loss that still falls is least in the last part of the epochs.
 LATE = 0.8
 # Confidence that there is a gain at all; folds often disagree on how large it is.
@@ -47,7 +47,9 @@ UNKNOWN_RATIO = 0.8
 ARRIVED = 0.03
 # Epochs after that which are a waste if they are this share of all.
 WASTED = 0.65
-FEWEST_EPOCHS_TO_WASTE = 20
+FEWEST_EPOCHS_TO_WASTE = 40
+# Further than two doublings a curve cannot be extrapolated by its last one.
+_TIMES = 4.0
 # Share of the learning rate that is spent before a schedule slows down by half.  What falls
 # after that does so because steps are smaller, and would do so at the end of any training.
 _STEADY = 0.8

@@ -28,10 +28,11 @@ FEWEST_FOLDS = 3
 FALSE_ALARM = 0.05
 # Three or four folds tell little of how much folds differ by chance.  They are taken
 # together with this many more, whose logarithms of the loss spread by this much, and by
-# what comes of the number of rows: squares of normal errors have a relative variance of 2.
+# what comes of the number of rows: the relative variance of one row's loss is 2 for
+# squares of normal errors, and less for most cross entropies.
 USUAL_SPREAD = 0.1
 USUAL_FOLDS = 4
-RELATIVE_VARIANCE = 2.0
+RELATIVE_VARIANCE = 1.0
 # A loss below this share of the constant prediction's is that of a few rows.
 LOW_LOSS = 0.3
 # The fold that differs must do so by this share of the others' loss.
