@@ -3,16 +3,18 @@
 """The candidates as a table: columns and cells, each with what it is sorted by."""
 
 import math
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from functools import partial
 from numbers import Real
-from typing import Any
-
 from sk_tune.report._records import CandidateRow, Report
 from sk_tune.report._values import number_text, value_text
 from sk_tune.report.displays import short_names
 
 __all__ = ["Cell", "Column", "Table", "candidate_table"]
+
+# What a column shows of a candidate.
+CellOf = Callable[[CandidateRow], "Cell"]
 
 # Characters of a reason beside its first line; a traceback would fill the page.
 _LONGEST_REASON = 500
@@ -85,57 +87,70 @@ def candidate_table(report: Report) -> Table:
     Table
         With columns for rungs, several metrics and reasons only where there are some.
     """
-    has_rungs = any(row.rung is not None for row in report.candidates)
-    has_brackets = any(row.bracket is not None for row in report.candidates)
-    others = list(report.candidates[0].others) if report.candidates else []
-    has_reasons = any(row.reason for row in report.candidates)
-    # What rungs grant is a column of its own.
-    names = [name for name in report.names if name != report.resource]
-    short = short_names(names)
-    resource = (report.resource or "resource").rsplit("__", 1)[-1]
-    columns = [
-        Column(name="rank", is_number=True, hint="by the mean score"),
-        Column(name="candidate", is_number=True, hint="row of cv_results_"),
-        Column(name=report.metric, is_number=True, hint="mean over the folds"),
-        Column(name="std", is_number=True, hint="standard deviation over the folds"),
-        *(Column(name=name, is_number=True, hint="mean") for name in others),
-        *([Column(name="bracket", is_number=True)] if has_brackets else []),
-        *([Column(name="rung", is_number=True)] if has_rungs else []),
-        *([Column(name=resource, is_number=True, hint="granted")] if has_rungs else []),
-        *(
-            Column(
-                name=short[name],
-                is_number=_is_numeric(report, name),
-                hint=name if short[name] != name else "",
-            )
-            for name in names
-        ),
+    columns = [*_result_columns(report), *_parameter_columns(report)]
+    columns.append((
         Column(name="fit time", is_number=True, hint="mean seconds of a fit"),
-        *([Column(name="failure", is_number=False)] if has_reasons else []),
-    ]
-
-    def cells(row: CandidateRow) -> Iterator[Cell]:
-        yield _number(row.rank)
-        yield _number(row.row)
-        yield _number(row.score)
-        yield _number(row.std, digits=2)
-        for name in others:
-            yield _number(row.others[name])
-        if has_brackets:
-            yield _number(row.bracket)
-        if has_rungs:
-            yield _number(row.rung)
-            yield _number(row.n_resources)
-        for name in names:
-            yield _param(row.params[name]) if name in row.params else Cell(text="")
-        yield _number(row.seconds, digits=2)
-        if has_reasons:
-            yield _reason(row.reason)
-
+        lambda row: _number(row.seconds, digits=2),
+    ))
+    if any(row.reason for row in report.candidates):
+        failure = Column(name="failure", is_number=False)
+        columns.append((failure, lambda row: _reason(row.reason)))
     ordered = sorted(
         report.candidates, key=lambda r: (math.isnan(r.score), r.rank or 0, -r.row)
     )
-    return Table(columns=columns, rows=[(row, list(cells(row))) for row in ordered])
+    return Table(
+        columns=[column for column, _ in columns],
+        rows=[(row, [cell(row) for _, cell in columns]) for row in ordered],
+    )
+
+
+def _result_columns(report: Report) -> Iterator[tuple[Column, CellOf]]:
+    yield (
+        Column(name="rank", is_number=True, hint="by the mean score"),
+        lambda row: _number(row.rank),
+    )
+    yield (
+        Column(name="candidate", is_number=True, hint="row of cv_results_"),
+        lambda row: _number(row.row),
+    )
+    yield (
+        Column(name=report.metric, is_number=True, hint="mean over the folds"),
+        lambda row: _number(row.score),
+    )
+    yield (
+        Column(name="std", is_number=True, hint="standard deviation over the folds"),
+        lambda row: _number(row.std, digits=2),
+    )
+    for name in report.candidates[0].others if report.candidates else ():
+        yield (
+            Column(name=name, is_number=True, hint="mean over the folds"),
+            partial(_other, name),
+        )
+    # What rungs grant is a column of its own, not one of the parameters.
+    resource = (report.resource or "resource").rsplit("__", 1)[-1]
+    for field, label in (
+        ("bracket", "bracket"),
+        ("rung", "rung"),
+        ("n_resources", resource),
+    ):
+        if any(getattr(row, field) is not None for row in report.candidates):
+            yield (
+                Column(name=label, is_number=True),
+                partial(_field, field),
+            )
+
+
+def _parameter_columns(report: Report) -> Iterator[tuple[Column, CellOf]]:
+    names = [name for name in report.names if name != report.resource]
+    for name, short in short_names(names).items():
+        yield (
+            Column(
+                name=short,
+                is_number=_is_numeric(report, name),
+                hint=name if short != name else "",
+            ),
+            partial(_param, name),
+        )
 
 
 def _is_numeric(report: Report, name: str) -> bool:
@@ -150,7 +165,18 @@ def _number(value: float | None, digits: int = 4) -> Cell:
     return Cell(text=text, key=repr(value))
 
 
-def _param(value: Any) -> Cell:
+def _other(name: str, row: CandidateRow) -> Cell:
+    return _number(row.others[name])
+
+
+def _field(name: str, row: CandidateRow) -> Cell:
+    return _number(getattr(row, name))
+
+
+def _param(name: str, row: CandidateRow) -> Cell:
+    if name not in row.params:
+        return Cell(text="")
+    value = row.params[name]
     if isinstance(value, Real) and not isinstance(value, bool):
         return Cell(text=value_text(value), key=repr(float(value)))
     return Cell(text=value_text(value))
