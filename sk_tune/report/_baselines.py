@@ -5,7 +5,6 @@
 import warnings
 from typing import Any
 
-import narwhals as nw
 import numpy as np
 import pandas as pd
 from scipy import sparse
@@ -21,6 +20,7 @@ from sk_tune.exceptions import TableError
 from sk_tune.prepare import column_preparer
 from sk_tune.report._folds import folds_of
 from sk_tune.report._records import Baseline
+from sk_tune.report._tables import as_pandas
 
 __all__ = ["baseline_models", "search_baselines"]
 
@@ -135,11 +135,11 @@ def _blank(n_rows: int) -> Any:
 
 def _as_table(X: Any) -> Any:
     """Return numbers as an array, all else as a DataFrame of pandas."""
-    if isinstance(X, pd.DataFrame) or sparse.issparse(X):
+    if sparse.issparse(X):
         return X
-    frame = nw.from_native(X, pass_through=True)
-    if isinstance(frame, nw.DataFrame):
-        return frame.to_pandas()
+    table = as_pandas(X)
+    if table is not None:
+        return table
     array = np.asarray(X)
     is_plain = array.dtype.kind in "fiub" and array.ndim >= 2
     if not is_plain or np.isnan(array).any():

@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import partial
 from numbers import Real
+
 from sk_tune.report._records import CandidateRow, Report
 from sk_tune.report._values import number_text, value_text
 from sk_tune.report.displays import short_names

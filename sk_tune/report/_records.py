@@ -12,6 +12,9 @@ from sk_tune.search import CorrectedScore, Ledger
 
 __all__ = ["Baseline", "CandidateRow", "Check", "Report", "Reproduction"]
 
+_TO_ACT_ON = ("issue", "tip")
+_SEVERITIES = ("high", "medium", "low", None)
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Baseline:
@@ -184,6 +187,14 @@ class Report:
     def scored(self) -> list[CandidateRow]:
         """Candidates that have a score of their own."""
         return [c for c in self.candidates if c.score == c.score and not c.reason]
+
+    @property
+    def wrong(self) -> list[Finding]:
+        """Findings to act on: issues before tips, the severe ones first."""
+        return sorted(
+            (f for f in self.findings if f.outcome in _TO_ACT_ON),
+            key=lambda f: (_TO_ACT_ON.index(f.outcome), _SEVERITIES.index(f.severity)),
+        )
 
     @property
     def names(self) -> list[str]:

@@ -7,7 +7,6 @@ import platform
 from importlib.metadata import PackageNotFoundError, version
 from typing import Any
 
-import narwhals as nw
 import numpy as np
 import pandas as pd
 from scipy import sparse
@@ -15,6 +14,7 @@ from scipy import sparse
 from sk_tune import __version__
 from sk_tune.report._code import python_text
 from sk_tune.report._records import CandidateRow, Reproduction
+from sk_tune.report._tables import as_pandas
 from sk_tune.report._values import value_text
 
 __all__ = ["data_fingerprint", "reproduction"]
@@ -82,11 +82,9 @@ def data_fingerprint(values: Any) -> str:
     >>> text == data_fingerprint(np.asfortranarray(np.eye(2)))
     True
     """
-    frame = nw.from_native(values, pass_through=True, allow_series=True)
-    if isinstance(frame, nw.DataFrame | nw.Series):
-        values = frame.to_pandas()
-    if isinstance(values, pd.DataFrame | pd.Series):
-        return _of_frame(values)
+    table = as_pandas(values)
+    if table is not None:
+        return _of_table(table, values.shape)
     if sparse.issparse(values):
         csr = values.tocsr()
         digest = _digest([csr.indptr, csr.indices, csr.data])
@@ -95,8 +93,7 @@ def data_fingerprint(values: Any) -> str:
     return f"shape {array.shape}, {array.dtype}, sha256 {_digest([array])}"
 
 
-def _of_frame(frame: "pd.DataFrame | pd.Series[Any]") -> str:
-    table = frame.to_frame() if isinstance(frame, pd.Series) else frame
+def _of_table(table: pd.DataFrame, shape: tuple[int, ...]) -> str:
     dtypes = table.dtypes.astype(str).value_counts()
     listed = ", ".join(f"{count} {name}" for name, count in dtypes.items())
     try:
@@ -104,7 +101,7 @@ def _of_frame(frame: "pd.DataFrame | pd.Series[Any]") -> str:
     except TypeError:
         hashed = [np.array(table.astype(str))]
     names = np.array([str(name) for name in table.columns])
-    return f"shape {frame.shape}, {listed}, sha256 {_digest([names, *hashed])}"
+    return f"shape {shape}, {listed}, sha256 {_digest([names, *hashed])}"
 
 
 def _digest(arrays: list[Any]) -> str:

@@ -101,9 +101,8 @@ def _scores(report: Report) -> str:
 
 
 def _findings(report: Report) -> str:
-    wrong = [f for f in report.findings if f.outcome in {"issue", "tip"}]
     lines = []
-    for finding in wrong:
+    for finding in report.wrong:
         head = f"{finding.outcome} {finding.code} {finding.name}: {finding.message}"
         lines.append(_wrapped(head))
         if finding.remedy:

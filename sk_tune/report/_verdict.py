@@ -52,21 +52,26 @@ def answer(
         verb = "has no score" if n_candidates == 1 else "has a score"
         return f"{tried} {verb}: there is nothing to choose."
     low, high = interval(best, corrected)
+    start = f"Candidate {best.row} is the best of {n_candidates}"
+    if n_candidates == 1:
+        start = "There is one candidate"
     if corrected is None:
         found = (
-            f"Candidate {best.row} is the best of {n_candidates}, with "
+            f"{start}, with "
             f"{number_text(best.score)} ± {number_text(best.std, 2)} over the folds."
         )
     else:
         found = (
-            f"Candidate {best.row} is the best of {n_candidates}. On new data, expect "
+            f"{start}. On new data, expect "
             f"{number_text(corrected.score)}, between {number_text(low)} and "
             f"{number_text(high)} with {corrected.confidence:.0%} confidence."
         )
     known = [b for b in baselines if b.mean == b.mean]
     # The better one first; what beats it beats the other.
     known.sort(key=lambda baseline: -baseline.mean)
-    return " ".join([found, *(_against(b, low, high) for b in known[:1])])
+    # Without a correction the spread over folds says nothing of the choice of the best.
+    better = "clearly better" if corrected is not None else "better, beyond that spread,"
+    return " ".join([found, *(_against(b, low, high, better) for b in known[:1])])
 
 
 def interval(best: CandidateRow, corrected: CorrectedScore | None) -> tuple[float, float]:
@@ -90,10 +95,10 @@ def interval(best: CandidateRow, corrected: CorrectedScore | None) -> tuple[floa
     return corrected.low, corrected.high
 
 
-def _against(baseline: Baseline, low: float, high: float) -> str:
+def _against(baseline: Baseline, low: float, high: float, better: str) -> str:
     what, score = _WHAT[baseline.name], number_text(baseline.mean)
     if low > baseline.mean:
-        return f"That is clearly better than {what}, which scores {score}."
+        return f"That is {better} than {what}, which scores {score}."
     if high < baseline.mean:
         return f"That is worse than {what}, which scores {score}: prefer that."
     advice = "prefer the simpler one" if baseline.name == "linear" else "nothing was learnt"

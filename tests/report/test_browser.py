@@ -110,6 +110,39 @@ def test_the_pointer_shows_values(opened, grid):
     assert opened.problems() == []
 
 
+def test_a_touch_shows_values_until_the_next(opened):
+    """They stay when the finger is lifted."""
+    opened.send(
+        "Emulation.setDeviceMetricsOverride",
+        width=390,
+        height=800,
+        deviceScaleFactor=2,
+        mobile=True,
+    )
+    opened.send("Emulation.setTouchEmulationEnabled", enabled=True)
+    x, y = _middle(opened, 'document.querySelector("#history .best")')
+
+    _touch(opened, x, y)
+    first = opened.run('document.getElementById("tip").hidden')
+    box = opened.run(
+        '(({left, right}) => [left, right])(document.getElementById("tip")'
+        ".getBoundingClientRect())"
+    )
+    _touch(opened, x, y + 300)
+
+    assert first is False
+    assert 0 <= box[0] < box[1] <= 390
+    assert opened.run('document.getElementById("tip").hidden') is True
+    opened.send("Emulation.setTouchEmulationEnabled", enabled=False)
+
+
+def _touch(browser, x, y):
+    browser.send(
+        "Input.dispatchTouchEvent", type="touchStart", touchPoints=[{"x": x, "y": y}]
+    )
+    browser.send("Input.dispatchTouchEvent", type="touchEnd", touchPoints=[])
+
+
 def test_arrow_keys_walk_over_a_curve(opened):
     """From the first epoch to the last, and no further."""
     opened.run('document.getElementById("loss-curves").focus()')

@@ -87,7 +87,10 @@
     };
     plot.addEventListener("pointermove", point);
     plot.addEventListener("pointerdown", point);
-    plot.addEventListener("pointerleave", hide);
+    // A finger leaves when it is lifted; what it pointed at stays until the next touch.
+    plot.addEventListener("pointerleave", (event) => {
+      if (event.pointerType !== "touch") hide();
+    });
     plot.addEventListener("blur", hide);
     plot.addEventListener("keydown", (event) => {
       const moves = { ArrowRight: 1, ArrowLeft: -1, Home: -Infinity, End: Infinity };
@@ -99,6 +102,10 @@
       show(points[Math.max(0, Math.min(points.length - 1, next))]);
     });
   }
+
+  document.addEventListener("pointerdown", (event) => {
+    if (!event.target.closest("svg.plot")) hide();
+  });
 
   // Paper has no buttons: everything that is folded is printed open.
   const folded = () => [...document.querySelectorAll("details:not([open])")];
