@@ -7,7 +7,9 @@ indents by the length of names.
 """
 
 import inspect
+import re
 from collections.abc import Mapping
+from numbers import Real
 from typing import Any
 
 import numpy as np
@@ -67,7 +69,8 @@ def python_text(value: Any, depth: int = 0) -> str:
     if isinstance(getattr(value, "__name__", None), str):
         return str(value.__name__)
     try:
-        return " ".join(repr(value).split())
+        # Where an object lies in memory is of no use to anybody.
+        return re.sub(r" at 0x[0-9a-fA-F]+", "", " ".join(repr(value).split()))
     except Exception as error:  # noqa: BLE001 - whatever a user's class raises
         return f"<{type(value).__name__}: {type(error).__name__} in repr>"
 
@@ -92,9 +95,22 @@ def _sequence(values: Any, depth: int) -> str:
     items = [python_text(value, depth + 1) for value in values[:_MOST_ITEMS]]
     if len(values) > _MOST_ITEMS:
         items.append("...")
+    if all(value is None or isinstance(value, str | Real) for value in values):
+        # Names of columns, for example: as many on a line as it takes.
+        items = _filled(items, _WIDTH - len(_INDENT) * (depth + 1))
     if isinstance(values, list):
         return _joined("[", items, "]", depth)
-    return f"({items[0]},)" if len(items) == 1 else _joined("(", items, ")", depth)
+    return f"({items[0]},)" if len(values) == 1 else _joined("(", items, ")", depth)
+
+
+def _filled(items: list[str], width: int) -> list[str]:
+    lines: list[str] = []
+    for item in items:
+        if lines and len(lines[-1]) + len(item) + 3 <= width:
+            lines[-1] += f", {item}"
+        else:
+            lines.append(item)
+    return lines
 
 
 def _joined(start: str, items: list[str], end: str, depth: int) -> str:

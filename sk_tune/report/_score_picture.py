@@ -35,13 +35,10 @@ def score_lines(report: Report) -> list[tuple[str, float, float, float, str]]:
     best = report.best
     if best is not None:
         low, high = best.score - best.std, best.score + best.std
-        lines.append((
-            "best, as found",
-            best.score,
-            low,
-            high,
-            "± standard deviation over folds; too good, as the best of many",
-        ))
+        what = "± standard deviation over folds"
+        if report.n_configurations > 1:
+            what += "; too good, as the best of many"
+        lines.append(("best, as found", best.score, low, high, what))
     if report.corrected is not None:
         own = report.corrected
         lines.append((

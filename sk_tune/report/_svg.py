@@ -17,6 +17,8 @@ from markupsafe import Markup, escape
 __all__ = ["Frame", "Scale", "element", "line_path", "picture", "scale_of"]
 
 _STEPS = (1.0, 2.0, 2.5, 5.0, 10.0)
+# Fewer do not show that a scale is logarithmic.
+_LEAST_TICKS = 3
 # Share of the range that is left free at both ends of an axis.
 _MARGIN = 0.04
 # Positive values that span more than this factor are better told apart by their logarithm.
@@ -116,13 +118,16 @@ class Scale:
     def _log_ticks(self, n_most: int) -> list[float]:
         first, last = math.floor(math.log10(self.low)), math.ceil(math.log10(self.high))
         every = max(1, math.ceil((last - first) / n_most))
-        parts = (1, 2, 5) if last - first <= 2 else (1,)
-        ticks = [
-            part * 10.0**power
-            for power in range(first, last + 1, every)
-            for part in parts
-            if self.low <= part * 10.0**power <= self.high
-        ]
+        ticks: list[float] = []
+        for parts in ((1,), (1, 3), (1, 2, 5)):
+            ticks = [
+                part * 10.0**power
+                for power in range(first, last + 1, every)
+                for part in parts
+                if self.low <= part * 10.0**power <= self.high
+            ]
+            if len(ticks) >= _LEAST_TICKS:
+                break
         return ticks or [self.low, self.high]
 
 
@@ -157,7 +162,7 @@ def scale_of(
     if is_log is None:
         is_log = low > 0 and high / low > _LOG_FROM
     if low == high:
-        room = abs(low) * 0.1 or 1.0
+        room = 0.5 if is_count else abs(low) * 0.1 or 1.0
         return Scale(
             low=low - room, high=high + room, first=first, last=last, is_count=is_count
         )

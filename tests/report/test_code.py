@@ -68,6 +68,15 @@ def test_spaces_and_objects_have_a_form(value, text):
     assert python_text(value) == text
 
 
+def test_plain_items_share_lines():
+    """A list of names is no column of its own; addresses in memory are left out."""
+    text = python_text({"names": [f"column {k}" for k in range(20)], "f": object()})
+
+    assert text.count("\n") == 8
+    assert max(map(len, text.splitlines())) <= 80
+    assert text.endswith("    'f': <object object>,\n}")
+
+
 def test_long_lists_are_cut_and_circles_end():
     """A page is no place for data."""
     circle: list = []

@@ -59,6 +59,9 @@ def test_ticks_of_usual_axes():
     assert unit.ticks(5) == pytest.approx([0, 0.2, 0.4, 0.6, 0.8, 1])
     assert learning_rates.ticks() == pytest.approx([1e-4, 1e-3, 1e-2, 1e-1])
     assert epochs.ticks() == [1, 2, 3, 4]
+    losses = Scale(low=0.004, high=0.4, first=0, last=1, is_log=True)
+    assert losses.ticks() == pytest.approx([0.01, 0.03, 0.1, 0.3])
+    assert scale_of([7], 0, 1, is_count=True).ticks() == [7]
 
 
 def test_equal_factors_have_equal_lengths_on_a_log_scale():
