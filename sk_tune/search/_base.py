@@ -59,7 +59,15 @@ __all__ = ["BaseSearch"]
 Array = npt.NDArray[Any]
 
 # What is learnt beside scikit-learn's attributes.
-_OWN_STATE = ("_outcomes", "_n_rows", "_y", "best_epochs_", "models_", "ledger_")
+_OWN_STATE = (
+    "_outcomes",
+    "_n_rows",
+    "_y",
+    "_curves",
+    "best_epochs_",
+    "models_",
+    "ledger_",
+)
 # scorings of which the curve of the score is the curve to choose an epoch by.
 _SCORED_BY_CURVE = {None, "accuracy", "r2"}
 # With networks a call costs little more for some candidates than for one; a model that
@@ -297,9 +305,11 @@ class BaseSearch(BaseSearchCV):  # type: ignore[misc]
         return "epochs"
 
     def __getstate__(self) -> dict[str, Any]:
-        # What belongs to a fit that is going on stays here when a task goes to a worker.
+        # What belongs to a fit that is going on stays here when a task goes to a worker,
+        # and so does what can be made of the rest.
         state: dict[str, Any] = super().__getstate__()  # type: ignore[misc]
-        return {n: v for n, v in state.items() if n not in {"_session", "_start"}}
+        own = {"_session", "_start", "_curves"}
+        return {n: v for n, v in state.items() if n not in own}
 
     def _run_search(self, evaluate_candidates: Any, *, callback_ctx: Any = None) -> None:
         self._session.options = self._options()
@@ -442,8 +452,11 @@ class BaseSearch(BaseSearchCV):  # type: ignore[misc]
         standard deviations of the target.  Without rows for what is no network.
         """
         check_is_fitted(self, "_outcomes")
-        curves = fold_curves(self._outcomes, self.cv_results_)
-        return pd.DataFrame(learning_curve_table(curves))
+        # Kept, because a diagnosis looks at the curves of one candidate after another.
+        if "_curves" not in self.__dict__:
+            curves = fold_curves(self._outcomes, self.cv_results_)
+            self._curves = pd.DataFrame(learning_curve_table(curves))
+        return self._curves.copy()
 
     @property
     def oof_predictions_(self) -> Array:

@@ -63,6 +63,19 @@ def test_a_clone_is_unfitted_and_trains_alike(search, iris):
     )
 
 
+def test_who_changes_the_curves_changes_a_copy(search, iris):
+    """They are made once, and forgotten with the fit."""
+    search.fit(*iris)
+    before = search.learning_curves_
+    changed = search.learning_curves_
+    changed["train_loss"] = 0.0
+
+    assert search.learning_curves_.equals(before)
+    assert "_curves" not in pickle.loads(pickle.dumps(search)).__dict__
+    half = search.fit(iris.X[::2], iris.y[::2]).learning_curves_
+    assert not half.equals(before)
+
+
 def test_a_second_fit_forgets_the_first(search, iris):
     """Parameters set after a fit decide the next one, and old models are gone."""
     search.fit(*iris)
