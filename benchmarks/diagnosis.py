@@ -32,6 +32,7 @@ from diagnosis_bank import (
     Planted,
     arranged,
     fold_fit,
+    kind_of,
     make_bank,
     net,
     read_bank,
@@ -195,6 +196,45 @@ def quality(records: Sequence[Record]) -> tuple[str, list[tuple[Finding, ...]]]:
     return "\n".join(lines), findings
 
 
+def bank_table(records: Sequence[Record]) -> str:
+    """Return how many runs the bank has, and what their faults cost, as Markdown."""
+    lines = [
+        "| class | dev | held out | best cure lowers the loss by | above the ceiling |",
+        "| --- |" + " ---: |" * 4,
+    ]
+    for truth in CLASSES:
+        own = [r for r in records if r["truth"] == truth]
+        halves = Counter(r["half"] for r in own)
+        cures = [g for r in own if (g := gain_of_cure(r)) is not None]
+        excess = [e for r in own if (e := excess_loss(r)) is not None]
+        cells = [
+            str(halves["dev"]),
+            str(halves["held out"]),
+            f"{statistics.median(cures):.0%}" if cures else "",
+            f"{statistics.median(excess):.0%} ({len(excess)})" if excess else "",
+        ]
+        lines.append(f"| {truth} | {' | '.join(cells)} |")
+    return "\n".join(lines)
+
+
+def gain_of_cure(record: Record) -> float | None:
+    """Return by what share of the loss the best cure of the run's own fault lowers it."""
+    cures = (
+        *CURES.get(record["truth"], ()),
+        "more rows" * (record["truth"] == "tiny data"),
+    )
+    gains = [g for name, (g, _) in record["gains"].items() if kind_of(name) in cures]
+    return max((g for g in gains if g is not None), default=None)
+
+
+def excess_loss(record: Record) -> float | None:
+    """Return where the loss lies between the ceiling, 0, and a constant's, 1."""
+    own, ceiling = record["test_losses"]["own"], record["ceiling"]
+    if own is None or ceiling is None:
+        return None
+    return (own - ceiling) / (record["baseline_loss"] - ceiling)
+
+
 def act(records: Sequence[Record]) -> list[Record]:
     """Return the runs of one problem after one remedy, trained on the same folds."""
     torch.set_num_threads(1)
@@ -306,8 +346,9 @@ def put_between_marks(page: str, name: str, text: str) -> str:
     return f"{head}{begin}\n{text}\n{end}{tail}"
 
 
-def write_doc(path: Path, records: Sequence[Record], n_jobs: int) -> None:
-    page = path.read_text()
+def write_doc(path: Path, bank: Sequence[Record], n_jobs: int) -> None:
+    page = put_between_marks(path.read_text(), "bank", bank_table(bank))
+    records = [r for r in bank if r["half"] == "held out"]
     page = put_between_marks(page, "confusion", quality(records)[0])
     page = put_between_marks(page, "act", act_table(act_on_all(records, n_jobs)))
     path.write_text(page)
@@ -339,10 +380,11 @@ def main() -> None:
     if options.make:
         make(options)
         return
-    records = [r for r in read_bank(options.bank) if options.half in {r["half"], "all"}]
+    bank = read_bank(options.bank)
     if options.doc:
-        write_doc(options.doc, records, options.jobs)
+        write_doc(options.doc, bank, options.jobs)
         return
+    records = [r for r in bank if options.half in {r["half"], "all"}]
     text, findings = quality(records)
     print(f"## Half: {options.half}\n\n{text}\n")
     if options.misses:

@@ -5,8 +5,8 @@
 A configuration that is good for a data set is found by a small random search that looks at
 the test rows.  A fault is planted in it, and nets are trained on the folds.  Then the same
 nets are trained again with each of the `variants`, the cures of all faults.  A fault counts
-as real if its own cure lowers the loss on the test rows, and no other fault's cure lowers
-it clearly more; see `label`.  No rule of the diagnosis is asked.
+as real if its own cure lowers the loss on the test rows, and clearly more than any other
+fault's cure does; see `label`.  No rule of the diagnosis is asked.
 """
 
 import gzip
@@ -35,7 +35,8 @@ LEAST_ERRORS = 2.5
 # A run is healthy only if no variant reaches the first with more than two standard errors,
 # nor the second at all.
 MOST_GAIN_HEALTHY = (0.05, 0.1)
-# Another fault's cure may be better by this factor before the fault counts as that one.
+# By this factor a fault's own cure must lower the loss more than any other fault's cure:
+# else it could as well be called by that other name.
 RIVAL = 1.1
 # Loss by which a run a third as long may differ from one that converged long ago, and by
 # which it must differ from one that did not.
@@ -520,7 +521,10 @@ def label(problem: Problem, run: Run) -> str | None:
     if planted == "tiny data":
         return planted if needs_rows(found) else None
     if planted in CURES:
-        return planted if is_real(planted, best_by_class(found)) else None
+        # What diverged has one fault before all others.
+        is_other = planted != "learning rate too high" and has_diverged(run)
+        is_kept = is_real(planted, best_by_class(found)) and not is_other
+        return planted if is_kept else None
     return label_of_good(problem, run, found)
 
 
@@ -529,7 +533,7 @@ def is_real(fault: str, best: dict[str, tuple[float, float]]) -> bool:
     if share < LEAST_GAIN or errors < LEAST_ERRORS:
         return False
     return all(
-        share * RIVAL >= other
+        share >= RIVAL * other
         for rival, (other, _) in best.items()
         if rival != fault and (fault, rival) not in NO_RIVALS
     )
@@ -547,6 +551,10 @@ def label_of_good(problem: Problem, run: Run, found) -> str | None:
     if shorter >= -CONVERGED:
         return "converged long ago"
     return "healthy" if shorter < -NOT_CONVERGED else None
+
+
+def has_diverged(run: Run) -> bool:
+    return not np.isfinite(run.losses["own"]).all()
 
 
 def needs_rows(found) -> bool:

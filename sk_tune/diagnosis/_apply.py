@@ -17,6 +17,8 @@ from sk_tune.space import Choice
 
 __all__ = ["Applied", "AppliedChange", "apply"]
 
+_ABOUT_SPACE = "optimum at the edge"
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class AppliedChange:
@@ -79,11 +81,13 @@ def apply(findings: Iterable[Finding] | Finding, target: Any) -> Applied:
 
     Notes
     -----
-    Findings about one candidate have a common cause: of these, only the most important one
-    with a remedy is carried out, and tips only if there is no issue.  The network is then
-    to be trained and looked at again.  A parameter that a space lacks is added to it with
-    one value, where the other names tell what stands in front of it; ranges that are not
-    uniform are left alone.
+    Issues of one candidate have a common cause: only the most important one that has a
+    remedy is treated, and none if a fold is unlike the others, because that spoils all
+    else.  The network is then to be trained and looked at again.  Tips are followed if they
+    are about a space; any other has to be given alone.
+
+    A parameter that a space lacks is added to it with one value, where the other names tell
+    what stands in front of it.  Distributions that are not uniform are left alone.
 
     Examples
     --------
@@ -98,8 +102,10 @@ def apply(findings: Iterable[Finding] | Finding, target: Any) -> Applied:
     >>> print(applied)
     net__dropout: [0.0, 0.1, 0.3] -> [0.3] (overfits)
     """
-    findings = [findings] if isinstance(findings, Finding) else list(findings)
-    changes = _chosen(findings)
+    if isinstance(findings, Finding):
+        changes = list(findings.changes)
+    else:
+        changes = _chosen(list(findings))
     if isinstance(target, Mapping | list | tuple):
         target, made = _changed_space(target, changes, tuples_are_ranges=True)
     elif is_search(target):
@@ -111,11 +117,11 @@ def apply(findings: Iterable[Finding] | Finding, target: Any) -> Applied:
 
 def _chosen(findings: list[Finding]) -> list[Change]:
     """Return the changes to make: of one parameter only one."""
-    remedied = ranked(f for f in findings if f.changes)
-    in_search = [f for f in remedied if f.name == "optimum at the edge"]
-    own = [f for f in remedied if f.name != "optimum at the edge"]
-    issues = [f for f in own if f.outcome == "issue"]
-    chosen = [*(issues[:1] or own), *in_search]
+    issues = ranked(f for f in findings if f.outcome == "issue")
+    if any(f.name == "folds disagree" for f in issues):
+        issues = []
+    chosen = [f for f in issues if f.changes][:1]
+    chosen += [f for f in findings if f.outcome == "tip" and f.name == _ABOUT_SPACE]
     changes: dict[str, Change] = {}
     for finding in chosen:
         for change in finding.changes:

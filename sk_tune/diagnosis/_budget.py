@@ -43,11 +43,15 @@ SMALL_LOSS = 0.03
 FEWEST_EPOCHS = 4
 # How falls go on where the ratio of the last two is not known.
 UNKNOWN_RATIO = 0.8
-# The held-out loss has arrived once it is this share above its least.
+# The held-out loss has arrived once it is above its least by these shares of that, and of
+# what was learnt in all; or by this share of a constant prediction's loss, which hardly
+# any score shows.
 ARRIVED = 0.03
-# Epochs after that which are a waste if they are this share of all.
-WASTED = 0.65
-FEWEST_EPOCHS_TO_WASTE = 40
+ARRIVED_OF_LEARNT = 0.15
+ARRIVED_OF_REFERENCE = 0.002
+# Training after that is a waste if this share of all learning rate was spent in it.
+WASTED = 0.55
+FEWEST_EPOCHS_TO_WASTE = 15
 # Further than two doublings a curve cannot be extrapolated by its last one.
 _TIMES = 4.0
 # Share of the learning rate that is spent before a schedule slows down by half.  What falls
@@ -135,6 +139,7 @@ def is_improving(summary: Summary) -> bool:
     return (
         is_much
         and is_late
+        and (is_brief or summary.carries_over)
         and coming.gain.at_least(SURE) > 0
         and (is_brief or level > SMALL_LOSS * summary.reference)
     )
@@ -213,8 +218,11 @@ def check_converged(summary: Summary) -> Finding:
         return check.not_applicable("There are too few epochs to spare any.")
     curve = smooth(summary.mean("valid"))
     least = float(curve.min())
-    arrived = 1 + int(np.argmax(curve <= (1 + ARRIVED) * least))
-    wasted = 1 - arrived / summary.n_epochs
+    learnt = max(summary.reference - least, 0.0)
+    near = min(ARRIVED * least, ARRIVED_OF_LEARNT * learnt)
+    near = max(near, ARRIVED_OF_REFERENCE * summary.reference)
+    arrived = 1 + int(np.argmax(curve <= least + near))
+    wasted = 1 - float(summary.spent[arrived - 1] / summary.spent[-1])
     evidence = {"n_epochs": summary.n_epochs, "arrived": arrived, "wasted": wasted}
     if wasted < WASTED:
         return check.passed("The epochs were put to use.", evidence)

@@ -10,7 +10,7 @@ from sk_tune.diagnosis._budget import is_improving
 from sk_tune.diagnosis._check import CHECKS, share
 from sk_tune.diagnosis._records import Finding, Severity
 from sk_tune.diagnosis._remedies import is_free, larger_network, regularise, restraints
-from sk_tune.diagnosis._summary import Summary, estimate, log_ratio, smooth
+from sk_tune.diagnosis._summary import Summary, estimate, least_by_chance, log_ratio, smooth
 
 __all__ = ["check_baseline", "check_overfitting", "check_underfitting"]
 
@@ -31,6 +31,9 @@ SMALL_GAP = 0.05
 # What is learnt by heart has next to no training loss, but much of the constant
 # prediction's loss on held-out rows.
 BY_HEART = 0.97
+# Without regularisation, a training loss that loses this share after the best epoch is
+# learning by heart, even if the held-out loss hardly rises.
+FALLS_IN_VAIN = 0.3
 MUCH_LEFT = 0.3
 # Share of the constant prediction's loss that is left when a fit is a poor one.
 POOR = 0.35
@@ -62,7 +65,8 @@ def check_overfitting(summary: Summary) -> Finding:
         return check.not_applicable("There is no held-out loss to compare with.")
     best = summary.best_epoch
     least = float(np.sort(summary.valid_best).mean())
-    rise = estimate(log_ratio(summary.valid_end, summary.valid_best), usual=USUAL_SPREAD)
+    rises = log_ratio(summary.valid_end, summary.valid_best) - least_by_chance(summary)
+    rise = estimate(rises, usual=USUAL_SPREAD)
     gap = estimate(summary.valid_end - summary.train_end, least)
     # Folds differ in the level of their loss more than in how it moves.
     relative = math.expm1(rise.mean)
@@ -93,13 +97,17 @@ def check_overfitting(summary: Summary) -> Finding:
             return check.tip("low", message, evidence, remedy, changes)
         severity: Severity = "high" if relative > RISE_FOR_HIGH else "medium"
         return check.issue(severity, message, evidence, remedy, changes)
-    if by_heart and not summary.keeps_best:
+    since = 1 - float(summary.train_end.mean()) / max(float(train[best]), 1e-12)
+    is_early = best + 1 < summary.n_epochs / 2
+    in_vain = is_free(summary.params) and is_early and since > FALLS_IN_VAIN
+    if (by_heart or in_vain) and not summary.keeps_best:
         return check.issue(
             "medium",
-            f"The training loss is {share(1 - relative_gap)} of the held-out loss.",
+            f"The training loss fell to {share(1 - relative_gap)} of the held-out loss, "
+            f"which gained nothing after epoch {best + 1}.",
             evidence,
             "Regularise more.",
-            regularise(summary.params, summary.n_epochs),
+            regularise(summary.params, best + 1),
         )
     return check.passed("The held-out loss does not rise beyond its noise.", evidence)
 
@@ -134,44 +142,44 @@ def check_underfitting(summary: Summary, larger: Summary | None = None) -> Findi
         "gap_error": gap.error,
         "relative_gap": relative_gap,
     }
-    remedy = "Take a larger network, or regularise less; or find better features."
-    changes = larger_network(summary.params)
+    reason = None
     if larger is not None and larger.valid_end.shape == summary.valid_end.shape:
         ahead = estimate(summary.valid_end - larger.valid_end, level.mean)
         evidence |= {"ahead": ahead.mean, "ahead_error": ahead.error}
         if ahead.at_least(CONFIDENCE) <= 0:
             return check.passed("Larger networks of the search do no better.", evidence)
-        if ahead.mean > AHEAD * float(summary.valid_end.mean()):
-            return check.issue(
-                "medium",
-                "A larger network of the search has a held-out loss that is lower by "
-                f"{share(ahead.mean / float(summary.valid_end.mean()))}.",
-                evidence,
-                remedy,
-                changes,
+        by = ahead.mean / float(summary.valid_end.mean())
+        if by > AHEAD:
+            reason = (
+                f"A larger network of the search has a held-out loss lower by {share(by)}."
             )
+    reason = reason or _poor_fit(summary, left, relative_gap)
+    if reason is None:
+        return check.passed("The training rows are fitted.", evidence)
+    remedy = "Take a larger network, or regularise less; or find better features."
+    changes = larger_network(summary.params)
+    if "ahead" not in evidence and summary.params and not restraints(summary.params):
+        # It may as well be all that there is to learn.
+        return check.tip("medium", reason, evidence, remedy, changes)
+    return check.issue("medium", reason, evidence, remedy, changes)
+
+
+def _poor_fit(summary: Summary, left: float, relative_gap: float) -> str | None:
+    """Return why a network's own curves say that it underfits, or None."""
     held_back = restraints(summary.params)
     if held_back and left > POOR_IF_HELD_BACK and relative_gap < SMALL_GAP_IF_HELD_BACK:
-        return check.issue(
-            "medium",
+        return (
             f"{share(left)} of a constant prediction's loss is left on the training rows, "
-            f"and the network is held back by {' and '.join(held_back)}.",
-            evidence,
-            remedy,
-            changes,
+            f"and the network is held back by {' and '.join(held_back)}."
         )
     learnt = 1 - float(summary.valid_best.mean()) / summary.reference
-    is_flat = not is_improving(summary)
-    if left > POOR and relative_gap < SMALL_GAP and learnt > LEAST_LEARNT and is_flat:
-        return check.issue(
-            "medium",
-            f"{share(left)} of a constant prediction's loss is left even on the training "
-            "rows, and it no longer falls.",
-            evidence,
-            remedy,
-            changes,
-        )
-    return check.passed("The training rows are fitted.", evidence)
+    is_poor = left > POOR and relative_gap < SMALL_GAP and learnt > LEAST_LEARNT
+    if not is_poor or is_improving(summary):
+        return None
+    return (
+        f"{share(left)} of a constant prediction's loss is left even on the training "
+        "rows, and it no longer falls."
+    )
 
 
 def check_baseline(summary: Summary) -> Finding:

@@ -33,6 +33,11 @@ FALSE_ALARM = 0.05
 USUAL_SPREAD = 0.1
 USUAL_FOLDS = 4
 RELATIVE_VARIANCE = 1.0
+# Other folds with a held-out loss above this share of a constant prediction's have nothing
+# to compare with.
+NOTHING_LEARNT = 0.985
+# One in so many epochs to each side of the best one is averaged with it.
+REACH = 10
 # A loss below this share of the constant prediction's is that of a few rows.
 LOW_LOSS = 0.3
 # The fold that differs must do so by this share of the others' loss.
@@ -63,6 +68,11 @@ def check_folds(summary: Summary) -> Finding:
         return check.not_applicable("It takes three folds to see that one is different.")
     deviations = [_deviation(summary, fold) for fold in range(len(summary.valid))]
     fold = int(np.argmax([z for z, _ in deviations]))
+    learnt = smooth(np.delete(summary.valid, fold, axis=0)).mean(axis=0).min()
+    if summary.has_baseline and learnt > NOTHING_LEARNT * summary.reference:
+        return check.not_applicable(
+            "Where nothing is learnt, folds differ by their targets only."
+        )
     z, relative = deviations[fold]
     n = len(summary.valid)
     limit = float(student.ppf(1 - FALSE_ALARM / n, n - 2 + USUAL_FOLDS))
@@ -91,7 +101,10 @@ def _deviation(summary: Summary, fold: int) -> tuple[float, float]:
     # At the epoch that is best for the others, because a fold that is different from them
     # often is at its best before it has learnt what they have in common.
     valid = smooth(summary.valid)
-    losses = valid[:, int(np.argmin(np.sort(np.delete(valid, fold, 0), 0).mean(axis=0)))]
+    best = int(np.argmin(np.sort(np.delete(valid, fold, 0), 0).mean(axis=0)))
+    # A few epochs about it, because single ones are noisy.
+    reach = summary.n_epochs // REACH
+    losses = valid[:, max(best - reach, 0) : best + reach + 1].mean(axis=1)
     logs = np.log(np.maximum(losses, 1e-12 * losses.max()))
     others = np.sort(np.delete(logs, fold))
     squares = float(((others - others.mean()) ** 2).sum())

@@ -49,12 +49,12 @@ LOW_RATE, TINY_RATE = 0.25, 0.05
 HARDLY_BEGUN = 0.9
 # Epochs that small networks usually need.
 USUAL_EPOCHS = 30
-# Share of the held-out loss that four times the training would take off a loss that creeps.
-CREEPS = 0.03
-# A loss that still falls is least in the last part of the epochs, and about the same on
-# rows trained on and held out.
+# A loss creeps if the last part of the training brought this share of all that was learnt;
+# or if four times the training would take this share off it, and it was not long already.
+CREEPS_OF_LEARNT = 0.18
+CREEPS, LONG = 0.08, 60
+# A loss that still falls is least in the last part of the epochs.
 LATE = 0.8
-SMALL_GAP = 0.3
 # Without a known rate: share of the fall that lies in the first half of the training, which
 # is half for a straight line and nearly all for a curve that arrives; and what is left of
 # the constant prediction's loss when slowness is a problem.
@@ -248,7 +248,10 @@ def _still_falls(summary: Summary) -> bool:
     """Return whether losses, of rows trained on and held out, fall until the end."""
     if not summary.has_valid:
         return bool(np.diff(summary.mean("train"))[-1] < 0)
-    gap = 1 - float(summary.train_end.mean()) / float(summary.valid_end.mean())
     is_late = summary.best_epoch + 1 >= LATE * summary.n_epochs
-    gain = trend(summary).gain
-    return is_late and gap < SMALL_GAP and gain.at_least(SURE) > 0 and gain.mean > CREEPS
+    coming = trend(summary)
+    is_much = coming.of_learnt > CREEPS_OF_LEARNT or (
+        coming.gain.mean > CREEPS and summary.n_epochs < LONG
+    )
+    falls = is_much and coming.gain.at_least(SURE) > 0
+    return is_late and falls and summary.carries_over

@@ -48,7 +48,9 @@ _DECAY_FACTOR = 5.0
 # Regularised, a network has its least held-out loss later than without.
 _LATER = 2
 _WIDTHS = ("width", "n_channels", "hidden_size")
-_WIDER = 4
+_WIDER, _WIDE = 4, 32
+# What is left of regularisation that held a network back.
+_MODERATE = {"dropout": 0.2, "weight_decay": 1e-3, "l1": 0.0}
 
 
 def restraints(params: Mapping[str, Any]) -> list[str]:
@@ -62,23 +64,9 @@ def restraints(params: Mapping[str, Any]) -> list[str]:
     Returns
     -------
     list of str
-        Such as "a width of 2"; empty if there is nothing, or nothing is known.
+        Such as "width=2"; empty if there is nothing, or nothing is known.
     """
-    found = []
-    for name in _WIDTHS:
-        width = number(params, name)
-        if width is not None and width <= NARROW and number(params, "n_layers") != 0:
-            found.append(f"{name}={width:.0f}")
-    limits = {
-        "dropout": MUCH_DROPOUT,
-        "weight_decay": MUCH_DECAY if _is_decoupled(params) else MUCH_COUPLED_DECAY,
-        "l1": MUCH_L1,
-    }
-    for name, limit in limits.items():
-        value = number(params, name)
-        if value is not None and value >= limit:
-            found.append(f"{name}={value:.3g}")
-    return found
+    return [said for _, said in _held_back(params)]
 
 
 def is_free(params: Mapping[str, Any]) -> bool:
@@ -255,30 +243,30 @@ def larger_network(params: Mapping[str, Any]) -> tuple[Change, ...]:
     Returns
     -------
     tuple of Change
-        Wider layers, at least one of them, and less regularisation.
+        What holds the network back is taken away; if nothing does, its layers are widened.
     """
-    reason = "even the training rows are not fitted"
-    changes = []
-    for name in _WIDTHS:
-        size = number(params, name)
-        if size is not None:
-            value = max(_WIDER * size, 32)
-            changes.append(
-                Change(parameter=name, action="at least", value=int(value), reason=reason)
-            )
-        elif not params and name == "width":
-            changes.append(_multiplied(name, _WIDER, reason))
-    layers = number(params, "n_layers")
-    if layers is not None and layers < 2:
-        changes.append(
-            Change(parameter="n_layers", action="at least", value=2, reason=reason)
-        )
-    changes += [
-        Change(parameter=name, action="at most", value=0.0, reason=reason)
-        for name in ("dropout", "weight_decay", "l1")
-        if number(params, name)
+    changes = [
+        Change(parameter=name, action="at most", value=_MODERATE[name], reason=reason)
+        for name, reason in _held_back(params)
+        if name in _MODERATE
     ]
-    return _known(params, *changes)
+    if not changes:
+        reason = "even the training rows are not fitted"
+        changes = [
+            Change(
+                parameter=name,
+                action="at least",
+                value=max(_WIDER * int(number(params, name) or 1), _WIDE),
+                reason=reason,
+            )
+            for name in _WIDTHS
+            if number(params, name) is not None
+        ]
+        if number(params, "n_layers") in {0, 1}:
+            changes.append(
+                Change(parameter="n_layers", action="at least", value=2, reason=reason)
+            )
+    return _known(params, *changes or [_multiplied("width", _WIDER, reason)])
 
 
 def number(params: Mapping[str, Any], name: str) -> float | None:
@@ -299,6 +287,23 @@ def number(params: Mapping[str, Any], name: str) -> float | None:
     value = params.get(name)
     is_number = isinstance(value, Real) and not isinstance(value, bool)
     return float(value) if is_number else None  # type: ignore[arg-type]
+
+
+def _held_back(params: Mapping[str, Any]) -> list[tuple[str, str]]:
+    """Return parameters that hold a network back, and what they are."""
+    limits = {
+        "dropout": MUCH_DROPOUT,
+        "weight_decay": MUCH_DECAY if _is_decoupled(params) else MUCH_COUPLED_DECAY,
+        "l1": MUCH_L1,
+    }
+    found = {name: number(params, name) for name in (*_WIDTHS, *limits)}
+    return [
+        (name, f"{name}={value:.3g}")
+        for name, value in found.items()
+        if value is not None
+        and (value >= limits[name] if name in limits else value <= NARROW)
+        and (name in limits or number(params, "n_layers") != 0)
+    ]
 
 
 def _is_decoupled(params: Mapping[str, Any]) -> bool:

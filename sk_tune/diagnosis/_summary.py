@@ -26,6 +26,7 @@ __all__ = [
     "Summary",
     "end_level",
     "estimate",
+    "least_by_chance",
     "log_ratio",
     "smooth",
     "summarise",
@@ -40,6 +41,10 @@ _END = 0.1
 _SPREAD_OF_ONE = 0.1
 # Folds that a spread which is usual counts for.
 _USUAL_FOLDS = 4
+# As a share of the reference, a gap that chance makes.
+_SMALL_GAP = 0.03
+# Second differences of fewer epochs are of the course of the curve.
+_FEWEST_TO_JUDGE_NOISE = 10
 # As a share of other losses.
 _NOTHING = 1e-9
 
@@ -188,6 +193,17 @@ class Summary:
         return len(self.valid) > 0 and bool(np.isfinite(self.valid).all())
 
     @property
+    def carries_over(self) -> bool:
+        """Whether what is learnt from the training rows holds for others.
+
+        The gap between the losses is less than what the held-out loss lies below the
+        constant prediction's, or next to nothing.
+        """
+        train, valid = float(self.train_end.mean()), float(self.valid_end.mean())
+        gap = valid - train
+        return gap < max(self.reference - valid, _SMALL_GAP * self.reference)
+
+    @property
     def best_epoch(self) -> int:
         """Epoch with the least mean held-out loss, smoothed; from 0."""
         return int(np.argmin(smooth(_mean(self.valid))))
@@ -304,6 +320,30 @@ def log_ratio(losses: Floats, others: Floats) -> Floats:
     floor = _NOTHING * max(float(losses.max()), float(others.max()), _NOTHING)
     ratio: Floats = np.log(np.maximum(losses, floor) / np.maximum(others, floor))
     return ratio
+
+
+def least_by_chance(summary: Summary) -> float:
+    """Return how far the least of all epochs is below the others by chance.
+
+    Parameters
+    ----------
+    summary : Summary
+        With a held-out loss.
+
+    Returns
+    -------
+    float
+        In logarithms of the mean loss.  The least of T normal values is about
+        ``sqrt(2 * log(T))`` standard deviations below their mean; these are those of the
+        curve about its course, which second differences hardly contain.
+    """
+    if summary.n_epochs < _FEWEST_TO_JUDGE_NOISE:
+        return 0.0
+    logs = np.log(np.maximum(summary.mean("valid"), _NOTHING * summary.reference))
+    # The variance of a second difference of independent values is six times theirs, and
+    # 0.6745 of a standard deviation is the median of absolute normal values.
+    deviation = float(np.median(np.abs(np.diff(logs, n=2)))) / (0.6745 * math.sqrt(6))
+    return deviation * math.sqrt(2 * math.log(summary.n_epochs))
 
 
 def smooth(curves: Floats) -> Floats:

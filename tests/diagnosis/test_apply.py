@@ -76,11 +76,19 @@ def test_a_cause_goes_before_its_consequences():
     assert [c.parameter for c in applied.changes] == ["learning_rate"]
 
 
-def test_tips_are_followed_if_there_is_no_issue():
-    """Without an issue, what could be better is made better."""
-    applied = apply([finding("still improving", EPOCHS, outcome="tip")], net())
+def test_tips_are_followed_only_if_given_alone():
+    """What has no issue is left alone, unless it is asked for."""
+    tip = finding("still improving", EPOCHS, outcome="tip")
 
-    assert applied.target.max_epochs == 80
+    assert apply([tip], net()).changes == ()
+    assert apply(tip, net()).target.max_epochs == 80
+
+
+def test_a_fold_that_differs_spoils_all_else():
+    """Where the rows are not of one kind, parameters are not to be mended."""
+    findings = [finding("overfitting", DROPOUT), finding("folds disagree")]
+
+    assert apply(findings, net()).changes == ()
 
 
 @pytest.mark.parametrize("prefix", ["", "net__", "a__net__"])

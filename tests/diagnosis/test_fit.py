@@ -20,7 +20,7 @@ def test_a_rise_of_the_held_out_loss_is_overfitting(shapes):
 
     assert (finding.code, finding.outcome, finding.severity) == ("SKT101", "issue", "high")
     assert finding.evidence["best_epoch"] == 9
-    assert finding.evidence["rise"] == pytest.approx(0.925 / 0.5 - 1)
+    assert finding.evidence["rise"] == pytest.approx(0.925 / 0.5 - 1, rel=0.05)
     changed = {change.parameter for change in finding.changes}
     assert "dropout" in changed
 
@@ -61,15 +61,26 @@ def test_where_the_best_weights_are_kept_it_is_a_tip(shapes):
 
 def test_high_losses_without_a_gap_are_underfitting(shapes):
     """Not even the training rows are fitted, so a larger network is the remedy."""
-    params = {"width": 4, "n_layers": 1, "dropout": 0.5, "weight_decay": 0.1}
+    params = {"width": 2, "n_layers": 1, "dropout": 0.5, "weight_decay": 0.1}
 
     finding = check_underfitting(summarise(shapes.underfitting(params=params)))
 
     assert (finding.code, finding.outcome) == ("SKT102", "issue")
     changes = {c.parameter: (c.action, c.value) for c in finding.changes}
     assert changes["width"][0] == "at least"
-    assert changes["width"][1] > 4
-    assert changes["dropout"] == ("at most", 0.0)
+    assert changes["width"][1] > 2
+
+
+def test_high_losses_of_a_usual_network_may_be_all_there_is(shapes):
+    """Where nothing holds a network back, the data may be the ceiling: a tip."""
+    usual = {"width": 64, "n_layers": 2, "dropout": 0.1, "weight_decay": 0.01}
+
+    known, unknown = (
+        check_underfitting(summarise(shapes.underfitting(params=params)))
+        for params in (usual, {})
+    )
+
+    assert (known.outcome, unknown.outcome) == ("tip", "issue")
 
 
 @pytest.mark.parametrize("shape", ["healthy", "overfitting", "improving"])

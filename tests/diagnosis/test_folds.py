@@ -55,7 +55,7 @@ def test_two_folds_cannot_disagree(shapes):
 
 
 def test_false_alarms_are_rare(shapes):
-    """Of folds that are all alike, one is called different in few of 500 runs."""
+    """Of folds that are all alike, one is called different in 5 % of 500 runs at most."""
     rng = np.random.default_rng(0)
     alarms = 0
     for _ in range(500):
@@ -63,7 +63,7 @@ def test_false_alarms_are_rare(shapes):
         curves.valid_loss[:] *= np.exp(0.15 * rng.normal(size=(5, 1)))
         alarms += check_folds(summarise(curves)).outcome != "passed"
 
-    assert alarms <= 10
+    assert alarms <= 25
 
 
 def test_few_rows_tell_little(shapes):

@@ -12,6 +12,7 @@ from sk_tune.diagnosis._remedies import (
     number,
     raise_rate,
     regularise,
+    restraints,
     typical_rate,
 )
 from sk_tune.training import OPTIMIZERS
@@ -63,15 +64,39 @@ def test_regularisation_grows_from_where_it_is():
         assert changes["weight_decay"].action == "at least"
 
 
-def test_a_larger_network_is_larger_and_freer():
-    """Wider and less regularised, with an integer for a width."""
-    params = {**PARAMS, "width": 4, "n_layers": 1, "dropout": 0.8}
+def test_a_larger_network_is_wider():
+    """With an integer for a width, and two layers."""
+    changes = {c.parameter: c for c in larger_network({**PARAMS, "width": 4})}
 
-    changes = {c.parameter: c for c in larger_network(params)}
-
+    assert set(changes) == {"width"}
     assert type(changes["width"].value) is int
     assert changes["width"].value > 4
-    assert changes["dropout"].action == "at most"
+    flat = {c.parameter for c in larger_network({**PARAMS, "n_layers": 1})}
+    assert flat == {"width", "n_layers"}
+    assert larger_network({})[0].action == "multiply"
+
+
+@pytest.mark.parametrize(
+    ("name", "value"), [("dropout", 0.8), ("weight_decay", 10.0), ("l1", 0.1)]
+)
+def test_what_holds_a_network_back_is_taken_away(name, value):
+    """It is named, and nothing else is changed."""
+    params = {**PARAMS, name: value}
+
+    (change,) = larger_network(params)
+
+    assert (change.parameter, change.action) == (name, "at most")
+    assert change.value < value
+    assert restraints(params) == [f"{name}={value:.3g}"]
+    assert restraints(PARAMS) == []
+
+
+def test_adam_bears_less_weight_decay_than_adamw():
+    """In the gradient, decay competes with the loss."""
+    params = {**PARAMS, "weight_decay": 0.1}
+
+    assert restraints(params) == []
+    assert restraints({**params, "optimizer": "sgd"}) == ["weight_decay=0.1"]
 
 
 def test_only_parameters_of_the_network_are_changed():
