@@ -36,6 +36,8 @@ def _public_objects():
         "space",
         "sampler",
         "search",
+        "report",
+        "report.displays",
         "exceptions",
     ):
         home = importlib.import_module(f"sk_tune.{package}")
@@ -113,6 +115,8 @@ def test_every_module_says_what_it_is_for():
         "cli",
         "prepare",
         "schedule",
+        "report",
+        "report.displays",
     ):
         home = importlib.import_module(f"sk_tune.{package}")
         for info in pkgutil.iter_modules(home.__path__, home.__name__ + "."):

@@ -2,6 +2,7 @@
 # SPDX-License-Identifier: BSD-3-Clause
 """Learning curves by epochs of one candidate: over- and underfitting at a glance."""
 
+import re
 from dataclasses import dataclass
 from typing import Any, Self
 
@@ -339,7 +340,10 @@ class EpochCurveDisplay:
         finding = self.finding
         if finding is None:
             return ""
-        if finding.outcome == "not applicable":
+        has_name = set(finding.name.split()) <= set(
+            re.findall(r"\w+", finding.message.lower())
+        )
+        if has_name or finding.outcome == "not applicable":
             return finding.message
         name = finding.name[0].upper() + finding.name[1:]
         return f"{name}: {finding.message[0].lower()}{finding.message[1:]}"

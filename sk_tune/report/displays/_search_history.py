@@ -183,8 +183,7 @@ class SearchHistoryDisplay:
     def _best_so_far(self, places: Floats) -> tuple[Floats, Floats]:
         """Return the steps, with a gap where a rung with more resources begins."""
         best = self.trials.running_best
-        most = np.maximum.accumulate(self.trials.n_resources)
-        starts = np.flatnonzero(np.diff(most)) + 1
+        starts = np.flatnonzero(np.diff(self.trials.running_level)) + 1
         return np.insert(places, starts, places[starts]), np.insert(best, starts, np.nan)
 
     def _title(self) -> str:

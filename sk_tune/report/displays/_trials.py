@@ -99,14 +99,23 @@ class Trials:
         A rung with more resources begins anew: scores after few epochs are not those after
         many.  NaN until there is a score; shape (n_rows,).
         """
+        return self._running()[0]
+
+    @property
+    def running_level(self) -> Integers:
+        """The resources of the best score up to each row; 0 until there is a score."""
+        return self._running()[1]
+
+    def _running(self) -> tuple[Floats, Integers]:
         best = np.full(len(self.scores), np.nan)
-        most, value = -1, np.nan
+        level = np.zeros(len(self.scores), dtype=np.int64)
+        most, value = 0, np.nan
         for row, (score, n) in enumerate(zip(self.scores, self.n_resources, strict=True)):
             if np.isfinite(score) and n >= most:
                 value = score if n > most else np.fmax(value, score)
                 most = int(n)
-            best[row] = value
-        return best
+            best[row], level[row] = value, most
+        return best, level
 
 
 def trials_of(search: Any, metric: str | None = None) -> Trials:

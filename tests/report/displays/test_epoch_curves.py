@@ -6,7 +6,7 @@ from sklearn.datasets import load_iris
 from sklearn.pipeline import make_pipeline
 
 from sk_tune import MLPClassifier
-from sk_tune.diagnosis import Curves
+from sk_tune.diagnosis import Curves, Finding, diagnose, verdict
 from sk_tune.report import EpochCurveDisplay
 from sk_tune.report.displays._epoch_curves import fold_summary, loss_name, score_name
 
@@ -154,3 +154,33 @@ def test_axes_are_named_with_units(diabetes_one):
     assert loss_name(diabetes_one) == "Loss (squared standard deviations)"
     assert score_name(diabetes_one) == "R\N{SUPERSCRIPT TWO}"
     assert EpochCurveDisplay.from_search(diabetes_one).ax_.get_xlabel() == "Epoch"
+
+
+@pytest.mark.parametrize(
+    ("name", "outcome", "message", "title"),
+    [
+        ("overfitting", "issue", "It rises.", "Overfitting: it rises."),
+        ("rate too high", "issue", "The rate is too high.", "The rate is too high."),
+        ("good fit", "not applicable", "No rows.", "No rows."),
+    ],
+)
+def test_the_verdict_is_the_title(name, outcome, message, title):
+    """Its name comes first, unless the sentence has it or no verdict was possible."""
+    finding = Finding(
+        code="SKT101", name=name, outcome=outcome, severity=None, message=message
+    )
+    one = np.array([[0.5, 0.4]])
+    curves = Curves(train_loss=one, valid_loss=one, valid_score=one)
+
+    display = EpochCurveDisplay(curves=curves, finding=finding).plot()
+
+    assert display.ax_.get_title(loc="left") == title
+    assert display.plot(title="mine").ax_.get_title(loc="left") == "mine"
+
+
+def test_the_verdict_is_that_of_the_diagnosis(iris_grid):
+    """Of the candidate that is drawn, not of the search as a whole."""
+    display = EpochCurveDisplay.from_search(iris_grid, 3)
+
+    own = [f for f in diagnose(iris_grid, candidate=3) if f.candidate == 3]
+    assert display.finding == verdict(own)

@@ -55,16 +55,18 @@ def test_without_rungs_equal_configurations_stay_apart(made):
 def test_running_best_passes_over_failures_and_begins_anew_with_more_resources(made):
     """The best after few epochs is no best after many."""
     search = made(
-        [{"a": i} for i in range(6)],
-        [np.nan, 0.7, 0.9, 0.8, np.nan, 0.95],
-        n_resources=[1, 1, 1, 3, 3, 1],
-        iter=[0, 0, 0, 1, 1, 0],
+        [{"a": i} for i in range(7)],
+        [np.nan, 0.7, 0.9, np.nan, 0.8, np.nan, 0.95],
+        n_resources=[1, 1, 1, 3, 3, 3, 1],
+        iter=[0, 0, 0, 1, 1, 1, 0],
     )
     search.resource = "max_epochs"
 
-    best = trials_of(search).running_best
+    trials = trials_of(search)
 
-    np.testing.assert_array_equal(best, [np.nan, 0.7, 0.9, 0.8, 0.8, 0.8])
+    expected = [np.nan, 0.7, 0.9, 0.9, 0.8, 0.8, 0.8]
+    np.testing.assert_array_equal(trials.running_best, expected)
+    assert trials.running_level.tolist() == [0, 1, 1, 1, 3, 3, 3]
 
 
 def test_the_deciding_metric_is_taken_unless_another_is_named(iris_grid):
