@@ -85,6 +85,8 @@ def check_edge(search: Any) -> Finding:
     """
     check = CHECKS["optimum at the edge"]
     _, described, are_ranges = described_space(search)
+    if not described:
+        return check.not_applicable("The search varies no parameter.")
     space = as_space(described, tuples_are_ranges=are_ranges)
     resource = getattr(search, "resource_", getattr(search, "resource", None))
     rows = last_rows(search)

@@ -2,6 +2,10 @@
 # SPDX-License-Identifier: BSD-3-Clause
 """What a search found, as pictures and as one page."""
 
+from sk_tune.report._baselines import baseline_models
+from sk_tune.report._html import write_html
+from sk_tune.report._records import Baseline
+from sk_tune.report._text_report import to_json, to_text
 from sk_tune.report.displays import (
     EpochCurveDisplay,
     HyperparameterImportanceDisplay,
@@ -12,10 +16,15 @@ from sk_tune.report.displays import (
 )
 
 __all__ = [
+    "Baseline",
     "EpochCurveDisplay",
     "HyperparameterImportanceDisplay",
     "ParallelCoordinatesDisplay",
     "RungDisplay",
     "SearchHistoryDisplay",
     "SliceDisplay",
+    "baseline_models",
+    "to_json",
+    "to_text",
+    "write_html",
 ]

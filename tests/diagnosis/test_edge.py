@@ -8,7 +8,7 @@ from scipy.stats import loguniform, randint, uniform
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
-from sk_tune import MLPClassifier
+from sk_tune import GridSearchCV, MLPClassifier
 from sk_tune.diagnosis import apply
 from sk_tune.diagnosis._edge import check_edge, described_space
 
@@ -128,3 +128,11 @@ def test_what_has_no_space_is_refused():
     """Anything else than a search is a mistake of the caller."""
     with pytest.raises(TypeError, match="has no space"):
         described_space(object())
+
+
+def test_a_search_of_one_candidate_has_no_edge(iris):
+    """Where nothing varies there is nothing to widen."""
+    net = MLPClassifier(width=4, max_epochs=1, random_state=0)
+    search = GridSearchCV(net, {}, cv=3).fit(*iris)
+
+    assert check_edge(search).outcome == "not applicable"
