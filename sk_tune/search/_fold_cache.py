@@ -71,11 +71,41 @@ class FittedTransformers:
         tuple
             What `compute` returned.
         """
-        if key in self._results:
-            self._results.move_to_end(key)
-            return self._results[key]
+        found = self.find(key)
+        if found is not None:
+            return found
         result = compute()
         self.n_fitted += 1
+        self.keep(key, result)
+        return result
+
+    def find(self, key: Any) -> tuple[Any, ...] | None:
+        """Return the result for a key, if there is one.
+
+        Parameters
+        ----------
+        key : object
+            Hashable.
+
+        Returns
+        -------
+        tuple or None
+            As it was kept.
+        """
+        if key in self._results:
+            self._results.move_to_end(key)
+        return self._results.get(key)
+
+    def keep(self, key: Any, result: tuple[Any, ...]) -> None:
+        """Keep a result, and let go of old ones if all take too much memory.
+
+        Parameters
+        ----------
+        key : object
+            Hashable.
+        result : tuple
+            Transformed rows, and last what made them.
+        """
         self._results[key] = result
         for position, rows in enumerate(result[:-1]):
             self._keys[id(rows)] = (key, position)
@@ -85,7 +115,6 @@ class FittedTransformers:
             for rows in dropped[:-1]:
                 self._keys.pop(id(rows), None)
                 self._n_bytes -= _n_bytes(rows)
-        return result
 
 
 class FoldCache:
