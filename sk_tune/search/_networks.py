@@ -118,6 +118,8 @@ class FitMaker:
         self.held_out = HeldOutRows(self.transformers)
         self._folds: dict[tuple[int, int], _Fold] = {}
         self._joined: dict[Any, _Joined] = {}
+        # Of pipelines as the search was given them.
+        self._base_transformers: dict[int, Any] = {}
         # Why skorch nets could not be rows of fleets, and how many.
         self.reasons_against: Counter[str] = Counter()
 
@@ -139,7 +141,8 @@ class FitMaker:
             New; it serves one fit.
         """
         fold = self._fold(task)
-        return FoldCache(self.transformers, (id(fold.train), id(fold.test)))
+        known = self._base_transformers if _varies_network_only(task) else {}
+        return FoldCache(self.transformers, (id(fold.train), id(fold.test)), known)
 
     def make(self, task: FoldTask, name: str) -> Fit | None:
         """Return the fit that a task asks for.
