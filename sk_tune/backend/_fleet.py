@@ -7,7 +7,7 @@ import os
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from typing import Any
+from typing import Any, ClassVar
 
 import joblib
 from skorch import NeuralNet
@@ -15,7 +15,13 @@ from skorch import NeuralNet
 from sk_tune.adoption import adopted_state
 from sk_tune.backend._joblib import FleetBackend
 from sk_tune.backend._session import FleetReport, Session
-from sk_tune.engine import FitStore, Progress, adopt_skorch, reason_against_net
+from sk_tune.engine import (
+    FitStore,
+    Progress,
+    adopt_skorch,
+    cutting_iterator,
+    reason_against_net,
+)
 
 __all__ = ["fleet"]
 
@@ -79,24 +85,29 @@ def fleet(
 
 
 class AskingNets:
-    """Lets plain skorch nets ask for trainings while a block is open in some thread."""
+    """Lets plain skorch nets ask for trainings while a block is open in some thread.
+
+    They are also given the rows that they predict sooner.
+    """
 
     _lock = threading.Lock()
     _n_open = 0
-    _original: Any = None
+    _originals: ClassVar[dict[str, Any]] = {}
 
     def __enter__(self) -> None:
         with AskingNets._lock:
             if AskingNets._n_open == 0:
-                AskingNets._original = NeuralNet.fit
-                NeuralNet.fit = _asking(NeuralNet.fit)
+                for name, change in _CHANGES.items():
+                    original = AskingNets._originals[name] = getattr(NeuralNet, name)
+                    setattr(NeuralNet, name, change(original))
             AskingNets._n_open += 1
 
     def __exit__(self, *_: object) -> None:
         with AskingNets._lock:
             AskingNets._n_open -= 1
             if AskingNets._n_open == 0:
-                NeuralNet.fit = AskingNets._original
+                for name, original in AskingNets._originals.items():
+                    setattr(NeuralNet, name, original)
 
 
 def _asking(fit: Any) -> Any:
@@ -110,3 +121,6 @@ def _asking(fit: Any) -> Any:
         return adopt_skorch(net, X, y, state)
 
     return asking_fit
+
+
+_CHANGES = {"fit": _asking, "get_iterator": cutting_iterator}

@@ -7,6 +7,7 @@ from sk_tune.engine._progress import Progress, callback_progress
 from sk_tune.engine._records import Fit, Trained
 from sk_tune.engine._signature import signature
 from sk_tune.engine._skorch import adopt_skorch
+from sk_tune.engine._skorch_rows import cutting_iterator
 from sk_tune.engine._skorch_support import reason_against_net
 from sk_tune.engine._store import FitStore, StoreInfo
 from sk_tune.engine._threads import is_small, one_thread
@@ -20,6 +21,7 @@ __all__ = [
     "Trained",
     "adopt_skorch",
     "callback_progress",
+    "cutting_iterator",
     "expected_memory",
     "fitted_estimator",
     "is_small",

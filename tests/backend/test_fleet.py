@@ -23,7 +23,7 @@ from sk_tune.backend._joblib import FleetBackend
 
 X, Y = load_iris(return_X_y=True)
 Y = Y.astype(np.int64)
-FIT = NeuralNet.fit
+FIT, GET_ITERATOR = NeuralNet.fit, NeuralNet.get_iterator
 
 
 class Module(nn.Module):
@@ -51,6 +51,7 @@ def _skorch(**params):
 
 def _assert_nothing_is_patched():
     assert NeuralNet.fit is FIT
+    assert NeuralNet.get_iterator is GET_ITERATOR
     assert not hasattr(NeuralNet.fit, "__wrapped__")
     assert "fit" not in vars(torch.nn.Module)
     assert adopter() is None
