@@ -154,8 +154,9 @@ def train(
         # What is there has to be known after the cut, so that the rest rides in the fleets
         # that it would have been in.
         shards = [left for shard in shards if (left := shard.without(stored.loaded)).fits]
-        alone = {i: r.solo_reason for i, r in stored.loaded.items() if r.solo_reason}
-        results.add(stored.loaded, alone)
+        if stored.loaded:
+            alone = {i: r.solo_reason for i, r in stored.loaded.items() if r.solo_reason}
+            results.add(stored.loaded, alone)
         n_epochs = {
             i: ready[i].n_epochs or 0 if i in ready else 0 for i in range(len(fits))
         }
@@ -242,7 +243,7 @@ def _shards(
     n_workers: int,
     memory_limit: float,
     engine: str,
-    most: float,
+    most: float = math.inf,
 ) -> tuple[list[Shard], int]:
     """Cut fits of equal signature into pieces for the workers, the costly ones first.
 
