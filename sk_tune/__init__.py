@@ -24,6 +24,8 @@ _HOMES = {
     "RNNClassifier": "estimators",
     "RNNRegressor": "estimators",
     "RandomizedSearchCV": "search",
+    "TrialEnsembleClassifier": "ensemble",
+    "TrialEnsembleRegressor": "ensemble",
     "fleet": "backend",
 }
 

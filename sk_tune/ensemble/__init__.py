@@ -2,4 +2,10 @@
 # SPDX-License-Identifier: BSD-3-Clause
 """Several networks as one estimator: from a search's trials, bagged, boosted, stacked."""
 
-__all__: list[str] = []
+from sk_tune.ensemble._selection import EnsembleScore
+from sk_tune.ensemble._trial_ensemble import (
+    TrialEnsembleClassifier,
+    TrialEnsembleRegressor,
+)
+
+__all__ = ["EnsembleScore", "TrialEnsembleClassifier", "TrialEnsembleRegressor"]

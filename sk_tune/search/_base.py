@@ -31,6 +31,7 @@ from sk_tune._compat import (
     num_samples,
     warn_or_raise_about_failures,
 )
+from sk_tune._metric import scorer_metric
 from sk_tune.adoption import FitRequested, adopter, adoption
 from sk_tune.backend import AskingNets, Recorder
 from sk_tune.engine import Fit, Progress, train
@@ -40,7 +41,6 @@ from sk_tune.search._backend import SearchBackend
 from sk_tune.search._bookkeeping import fold_curves
 from sk_tune.search._corrected_score import CorrectedScore, corrected_score
 from sk_tune.search._curves import learning_curve_table
-from sk_tune.search._metric import scorer_metric
 from sk_tune.search._networks import network_of
 from sk_tune.search._outcome import out_of_fold_predictions
 from sk_tune.search._plan import PlannedRound, SearchPlan
@@ -57,7 +57,7 @@ __all__ = ["BaseSearch"]
 Array = npt.NDArray[Any]
 
 # What is learnt beside scikit-learn's attributes.
-_OWN_STATE = ("_outcomes", "_n_rows", "_y", "models_", "ledger_")
+_OWN_STATE = ("_outcomes", "_n_rows", "_y", "_best_epochs", "models_", "ledger_")
 # scorings of which the curve of the score is the curve to choose an epoch by.
 _SCORED_BY_CURVE = {None, "accuracy", "r2"}
 # With networks a call costs little more for some candidates than for one; a model that
@@ -408,6 +408,7 @@ class BaseSearch(BaseSearchCV):  # type: ignore[misc]
     def _keep(self, session: SearchSession, X: Any, y: Any) -> None:
         """Take over what the session remembers."""
         self._outcomes = session.outcomes
+        self._best_epochs = session.best_epochs
         self._n_rows = num_samples(X)
         self._y = None if y is None else np.asarray(y)
         seconds = {
