@@ -99,7 +99,7 @@ def greedy_weights(
         n_bags = min(n_bags, _MOST_BAGS_OF_METRIC)
     if n_bags == 1 or n_candidates == 1:
         counts = _select(statistics, y, objective, options)
-        return counts / counts.sum()
+        return np.asarray(counts / counts.sum())
     weights = np.zeros(n_candidates)
     size = min(n_candidates, max(1, round(options.bag_fraction * n_candidates)))
     for _ in range(n_bags):

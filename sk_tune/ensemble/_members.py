@@ -1,6 +1,6 @@
 # SPDX-FileCopyrightText: sk_tune contributors
 # SPDX-License-Identifier: BSD-3-Clause
-"""Several estimators fitted on the same rows, their networks as fleets; and what they say."""
+"""Several estimators fitted on the same rows, networks as fleets, and their averages."""
 
 import copy
 from collections.abc import Mapping, Sequence
@@ -17,7 +17,7 @@ from sk_tune.adoption import FitRequested, adopter, adoption
 from sk_tune.backend import AskingNets, Recorder, value_fingerprint
 from sk_tune.engine import Fit, Trained, train
 
-__all__ = ["average_prediction", "average_probabilities", "fit_members"]
+__all__ = ["average_prediction", "average_probabilities", "fit_members", "last_step"]
 
 Array = npt.NDArray[Any]
 
@@ -111,7 +111,7 @@ class _Asked:
         # A training that failed has no state: the network then trains by itself, and fails
         # with its own error.
         with adoption(lambda *_: trained.state):
-            _last(container).fit(self.X, self.y, **params)
+            last_step(container).fit(self.X, self.y, **params)
         return container
 
 
@@ -120,7 +120,7 @@ def _ask(estimator: Any, X: Any, y: Any, params: Mapping[str, Any]) -> _Asked | 
     asked = _Asked(container=estimator)
     with adoption(asked), suppress(FitRequested):
         estimator.fit(X, y, **params)
-    return asked if asked.network is _last(estimator) else None
+    return asked if asked.network is last_step(estimator) else None
 
 
 def _train(
@@ -176,14 +176,26 @@ def _fit(estimator: Any, X: Any, y: Any, params: Mapping[str, Any]) -> Any:
         return estimator.fit(X, y, **params)
 
 
-def _last(estimator: Any) -> Any:
+def last_step(estimator: Any) -> Any:
+    """Return the last step of a pipeline, or the estimator if it is none.
+
+    Parameters
+    ----------
+    estimator : estimator
+        Any.
+
+    Returns
+    -------
+    estimator
+        No pipeline.
+    """
     while isinstance(estimator, Pipeline):
         estimator = estimator.steps[-1][1]
     return estimator
 
 
 def _ends_in_what_may_ask(estimator: Any) -> bool:
-    return hasattr(_last(estimator), "max_epochs")
+    return hasattr(last_step(estimator), "max_epochs")
 
 
 def average_probabilities(

@@ -1,6 +1,6 @@
 # SPDX-FileCopyrightText: sk_tune contributors
 # SPDX-License-Identifier: BSD-3-Clause
-"""From a library to the weights of an ensemble, and to a score that no choice has flattered."""
+"""From a library to weights, and to a score that no choice has flattered."""
 
 from dataclasses import dataclass
 from typing import Any, Literal
@@ -8,6 +8,7 @@ from typing import Any, Literal
 import numpy as np
 import numpy.typing as npt
 from scipy.stats import norm
+from threadpoolctl import threadpool_limits
 
 from sk_tune.ensemble._greedy import GreedyOptions, greedy_weights
 from sk_tune.ensemble._library import Library
@@ -155,6 +156,11 @@ class Selector:
         Selection
             With the honest score.
         """
+        # Threads cost more than they save where products are as small as these.
+        with threadpool_limits(limits=1):
+            return self._select()
+
+    def _select(self) -> Selection:
         library = self._library
         held = np.empty(library.predictions.shape[1:])
         best = np.empty(library.predictions.shape[1:])

@@ -124,7 +124,7 @@ def tuned_stacked_weights(
 
 
 def _columns(predictions: Array, y: Array, loss: RowObjective) -> tuple[Floats, Floats]:
-    """Return a column for each candidate, and targets, such that the loss is of products."""
+    """Return a column for each candidate, and targets: the loss is one of products."""
     if loss.kind == "label_log_loss":
         predictions = np.where(y > 0.5, predictions, 1 - predictions)
     statistics = loss.statistics(predictions, y)

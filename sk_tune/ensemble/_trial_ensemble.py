@@ -346,7 +346,7 @@ class TrialEnsembleClassifier(ClassifierMixin, _TrialEnsemble):  # type: ignore[
 
     def _take_over(self, library: Library, temperature: float) -> None:
         self._is_multilabel = library.y.ndim == 2
-        self.classes_ = library.classes
+        self.classes_: Array = np.asarray(library.classes)
         if self._is_multilabel:
             self.classes_ = np.arange(library.y.shape[1])
         self.temperature_ = temperature
