@@ -20,7 +20,7 @@ import numpy.typing as npt
 from sklearn import ensemble
 from sklearn.base import is_classifier
 from sklearn.model_selection import train_test_split
-from sklearn.utils import check_random_state
+from sklearn.utils import check_random_state, column_or_1d, indexable
 from skorch import NeuralNet
 
 from sk_tune._compat import (
@@ -95,6 +95,7 @@ class _Stacking:
         """
         own: Any = self
         own._validate_params()
+        X = _as_table(X)
         self.__dict__.pop("_stack", None)
         self.n_layers_, self.layer_scores_ = 1, np.empty(0)
         with self._fleet():
@@ -131,6 +132,9 @@ class _Stacking:
 
     def _compare_layers(self, X: Any, y: Any, fit_params: dict[str, Any]) -> None:
         """Find how many layers are worth it, on rows that none of them saw."""
+        if y is None:
+            raise ValueError("To compare layers y must be given. Got y=None instead.")
+        X, y = indexable(X, column_or_1d(y, warn=True))
         classes = np.unique(y) if is_classifier(self) else None
         rows = np.arange(num_samples(X))
         seed = check_random_state(self.random_state).randint(2**31 - 1)
@@ -160,7 +164,7 @@ class _Stacking:
                 break
         self.n_layers_ = fewer + 1
 
-    def transform(self, X: Any) -> Array:
+    def transform(self, X: Any) -> Any:
         """Return what the final estimator sees.
 
         Parameters
@@ -170,14 +174,14 @@ class _Stacking:
 
         Returns
         -------
-        ndarray of shape (n_samples, n_columns)
+        ndarray or sparse matrix of shape (n_samples, n_columns)
             As in scikit-learn; with several layers those of the first layer and the
             features.
         """
         stack = vars(self).get("_stack")
         if stack is not None:
-            return np.asarray(stack.transform(X))
-        return super().transform(X)  # type: ignore[misc, no-any-return]
+            return stack.transform(_as_table(X))
+        return super().transform(X)  # type: ignore[misc]
 
     def get_feature_names_out(self, input_features: Any = None) -> Array:
         """Return the names of the columns of ``transform``.
@@ -376,6 +380,11 @@ class StackingRegressor(_Stacking, ensemble.StackingRegressor):  # type: ignore[
         )
         self.layers = layers
         self.random_state = random_state
+
+
+def _as_table(X: Any) -> Any:
+    """Return what can be put beside predictions: an array if it is no table yet."""
+    return X if hasattr(X, "dtype") or hasattr(X, "columns") else np.asarray(X)
 
 
 def _has_network(estimator: Any) -> bool:
