@@ -133,7 +133,8 @@ class _Stacking:
     def _compare_layers(self, X: Any, y: Any, fit_params: dict[str, Any]) -> None:
         """Find how many layers are worth it, on rows that none of them saw."""
         if y is None:
-            raise ValueError("To compare layers y must be given. Got y=None instead.")
+            name = type(self).__name__
+            raise ValueError(f"{name} requires y to be passed, but the target y is None.")
         X, y = indexable(X, column_or_1d(y, warn=True))
         classes = np.unique(y) if is_classifier(self) else None
         rows = np.arange(num_samples(X))
