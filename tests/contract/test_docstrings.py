@@ -61,7 +61,9 @@ ESTIMATORS = [
 SEARCHES = [f"sk_tune.{n}" for n in sk_tune.__all__ if n.endswith("SearchCV")]
 SEARCHES += [path.replace("sk_tune.", "sk_tune.search.") for path in SEARCHES]
 ENSEMBLES = [p.replace("sk_tune.", "sk_tune.ensemble.") for p in ESTIMATORS]
-NETWORKS = [p for p in ESTIMATORS if p.split(".")[1].startswith(("MLP", "CNN", "RNN", "Net"))]
+NETWORKS = [
+    p for p in ESTIMATORS if p.split(".")[1].startswith(("MLP", "CNN", "RNN", "Net"))
+]
 METHODS = [
     f"{path}.{name}"
     for path in ESTIMATORS
@@ -86,7 +88,9 @@ def _complaints(path, waived):
 @pytest.mark.parametrize("path", OBJECTS)
 def test_docstrings_follow_numpydoc(path):
     """Every public class and function describes itself, its parameters and results."""
-    waived = WAIVED_FOR_ESTIMATORS if path in [*ESTIMATORS, *SEARCHES, *ENSEMBLES] else WAIVED
+    waived = (
+        WAIVED_FOR_ESTIMATORS if path in [*ESTIMATORS, *SEARCHES, *ENSEMBLES] else WAIVED
+    )
 
     assert _complaints(path, waived) == []
 
