@@ -1,13 +1,15 @@
 # SPDX-FileCopyrightText: sk_tune contributors
 # SPDX-License-Identifier: BSD-3-Clause
-"""Greedy forward selection with replacement, in bags of candidates.
+"""Greedy forward selection with replacement, on bags of rows.
 
 Notation, as in Caruana et al. [1]_: a library of M candidates, N rows to choose by.
 
 References
 ----------
 .. [1] R. Caruana, A. Niculescu-Mizil, G. Crew, A. Ksikes. Ensemble selection from
-   libraries of models. ICML 2004. Sections 2.1 to 2.3.
+   libraries of models. ICML 2004.  With replacement: section 2.1; sorted start: 2.2.
+   Their bags (2.3) are of candidates; of the few that a search trains most bags would lack
+   the best, so these are of rows.
 """
 
 from dataclasses import dataclass
@@ -49,17 +51,14 @@ class GreedyOptions:
         What additions must bring to be kept, in standard errors of the paired difference of
         the losses.
     n_bags : int
-        Selections, each from some candidates only, whose weights are averaged; 1 is one
-        selection from all.
-    bag_fraction : float
-        Share of the candidates in a bag.
+        Selections, each on rows drawn with replacement, whose weights are averaged; 1 is
+        one selection on all rows.
     """
 
     max_rounds: int
     n_start: int
     min_gain: float
     n_bags: int
-    bag_fraction: float
 
 
 def greedy_weights(
@@ -94,18 +93,17 @@ def greedy_weights(
     O(M N) for each round of a bag, as the sum of what was chosen is kept.  A metric that is
     no mean over rows has 5 bags at most.
     """
-    n_candidates, n_bags = len(statistics), options.n_bags
+    n_bags = options.n_bags
     if isinstance(objective, MetricObjective):
         n_bags = min(n_bags, _MOST_BAGS_OF_METRIC)
-    if n_bags == 1 or n_candidates == 1:
+    if n_bags == 1 or len(statistics) == 1:
         counts = _select(statistics, y, objective, options)
         return np.asarray(counts / counts.sum())
-    weights = np.zeros(n_candidates)
-    size = min(n_candidates, max(1, round(options.bag_fraction * n_candidates)))
+    weights = np.zeros(len(statistics))
     for _ in range(n_bags):
-        bag = np.sort(rng.permutation(n_candidates)[:size])
-        counts = _select(statistics[bag], y, objective, options)
-        weights[bag] += counts / counts.sum()
+        rows = rng.integers(len(y), size=len(y))
+        counts = _select(statistics[:, rows], y[rows], objective, options)
+        weights += counts / counts.sum()
     return weights / n_bags
 
 

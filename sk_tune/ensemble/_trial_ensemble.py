@@ -64,10 +64,8 @@ class _TrialEnsemble(BaseEstimator):  # type: ignore[misc]
         What additions must bring to be kept, in standard errors of the paired difference of
         the losses.
     n_bags : int, default=20
-        "greedy" chooses so many times, each time from some candidates only, and averages
-        the weights; 1 is one choice from all.
-    bag_fraction : float, default=0.5
-        Share of the candidates in each of these choices.
+        "greedy" chooses so many times, each time on rows drawn with replacement, and
+        averages the weights; 1 is one choice on all rows.
     random_state : int, RandomState or None, default=None
         Source of these choices.
     n_jobs : int or None, default=None
@@ -106,7 +104,6 @@ class _TrialEnsemble(BaseEstimator):  # type: ignore[misc]
         "n_start": [Interval(Integral, 1, None, closed="left")],
         "min_gain": [Interval(Real, 0, None, closed="left")],
         "n_bags": [Interval(Integral, 1, None, closed="left")],
-        "bag_fraction": [Interval(Real, 0, 1, closed="right")],
         "random_state": ["random_state"],
         "n_jobs": [Integral, None],
     }
@@ -227,7 +224,6 @@ class _TrialEnsemble(BaseEstimator):  # type: ignore[misc]
                 n_start=self.n_start,
                 min_gain=self.min_gain,
                 n_bags=self.n_bags,
-                bag_fraction=self.bag_fraction,
             ),
             n_best=self.n_best,
             calibrate=getattr(self, "calibrate", False),
@@ -326,7 +322,6 @@ class TrialEnsembleClassifier(ClassifierMixin, _TrialEnsemble):  # type: ignore[
         n_start: int = 5,
         min_gain: float = 0.0,
         n_bags: int = 20,
-        bag_fraction: float = 0.5,
         random_state: Any = None,
         n_jobs: int | None = None,
     ) -> None:
@@ -340,7 +335,6 @@ class TrialEnsembleClassifier(ClassifierMixin, _TrialEnsemble):  # type: ignore[
         self.n_start = n_start
         self.min_gain = min_gain
         self.n_bags = n_bags
-        self.bag_fraction = bag_fraction
         self.random_state = random_state
         self.n_jobs = n_jobs
 
@@ -447,7 +441,6 @@ class TrialEnsembleRegressor(RegressorMixin, _TrialEnsemble):  # type: ignore[mi
         n_start: int = 5,
         min_gain: float = 0.0,
         n_bags: int = 20,
-        bag_fraction: float = 0.5,
         random_state: Any = None,
         n_jobs: int | None = None,
     ) -> None:
@@ -460,7 +453,6 @@ class TrialEnsembleRegressor(RegressorMixin, _TrialEnsemble):  # type: ignore[mi
         self.n_start = n_start
         self.min_gain = min_gain
         self.n_bags = n_bags
-        self.bag_fraction = bag_fraction
         self.random_state = random_state
         self.n_jobs = n_jobs
 

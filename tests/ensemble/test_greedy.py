@@ -9,7 +9,7 @@ from sk_tune.ensemble._greedy import GreedyOptions, greedy_weights
 from sk_tune.ensemble._objective import RowObjective
 
 SQUARED = RowObjective(kind="squared")
-PLAIN = GreedyOptions(max_rounds=30, n_start=1, min_gain=0.0, n_bags=1, bag_fraction=1.0)
+PLAIN = GreedyOptions(max_rounds=30, n_start=1, min_gain=0.0, n_bags=1)
 
 
 def plain_selection(predictions, y, n_rounds):
@@ -47,9 +47,7 @@ def test_weights_are_an_average(seed, n_bags, n_start):
     rng = np.random.default_rng(seed)
     y = rng.normal(size=40)
     predictions = y + rng.normal(size=(5, 40))
-    options = GreedyOptions(
-        max_rounds=10, n_start=n_start, min_gain=0.5, n_bags=n_bags, bag_fraction=0.5
-    )
+    options = GreedyOptions(max_rounds=10, n_start=n_start, min_gain=0.5, n_bags=n_bags)
 
     weights = greedy_weights(predictions, y, SQUARED, options, rng)
 
@@ -89,9 +87,7 @@ def test_a_gain_within_its_error_is_no_gain():
     # As good as the other but for nearly the same errors.
     alike = good + 0.02 * rng.normal(size=200)
     predictions = np.stack([good, alike])
-    strict = GreedyOptions(
-        max_rounds=30, n_start=1, min_gain=4.0, n_bags=1, bag_fraction=1.0
-    )
+    strict = GreedyOptions(max_rounds=30, n_start=1, min_gain=4.0, n_bags=1)
 
     free = greedy_weights(predictions, y, SQUARED, PLAIN, rng)
     held = greedy_weights(predictions, y, SQUARED, strict, rng)
@@ -108,9 +104,7 @@ def test_the_start_is_the_best_prefix():
     y = rng.normal(size=4000)
     good = y + rng.normal(size=(3, 4000))
     bad = y + 10 * rng.normal(size=(2, 4000))
-    options = GreedyOptions(
-        max_rounds=1, n_start=5, min_gain=50.0, n_bags=1, bag_fraction=1.0
-    )
+    options = GreedyOptions(max_rounds=1, n_start=5, min_gain=50.0, n_bags=1)
 
     weights = greedy_weights(np.concatenate([bad, good]), y, SQUARED, options, rng)
 
@@ -118,11 +112,9 @@ def test_the_start_is_the_best_prefix():
 
 
 def test_bags_are_drawn_from_the_generator(make_library):
-    """Equal generators give equal weights, and bags spread the weight."""
+    """Equal generators give equal weights, and bags of rows spread the weight."""
     library = make_library(is_classification=False)
-    options = GreedyOptions(
-        max_rounds=30, n_start=1, min_gain=0.0, n_bags=20, bag_fraction=0.5
-    )
+    options = GreedyOptions(max_rounds=30, n_start=1, min_gain=0.0, n_bags=20)
 
     first, second = (
         greedy_weights(

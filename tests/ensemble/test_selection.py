@@ -10,7 +10,7 @@ from sk_tune.ensemble._greedy import GreedyOptions
 from sk_tune.ensemble._library import Library
 from sk_tune.ensemble._selection import Choice, Selector
 
-GREEDY = GreedyOptions(max_rounds=20, n_start=5, min_gain=0.0, n_bags=3, bag_fraction=0.5)
+GREEDY = GreedyOptions(max_rounds=20, n_start=5, min_gain=0.0, n_bags=3)
 
 
 def make(library, **options):
