@@ -206,7 +206,7 @@ class _Stacking:
 
 @with_inherited_docs
 class StackingClassifier(_Stacking, ensemble.StackingClassifier):  # type: ignore[misc]
-    """scikit-learn's StackingClassifier, with its networks trained as fleets.
+    """StackingClassifier of scikit-learn, with its networks trained as fleets.
 
     Drop-in for scikit-learn's class of this name: the base estimators and their folds are
     fitted by its code, in two calls of the engine instead of one network after the other.
@@ -299,7 +299,7 @@ class StackingClassifier(_Stacking, ensemble.StackingClassifier):  # type: ignor
 
 @with_inherited_docs
 class StackingRegressor(_Stacking, ensemble.StackingRegressor):  # type: ignore[misc]
-    """scikit-learn's StackingRegressor, with its networks trained as fleets.
+    """StackingRegressor of scikit-learn, with its networks trained as fleets.
 
     Drop-in for scikit-learn's class of this name: the base estimators and their folds are
     fitted by its code, in two calls of the engine instead of one network after the other.
