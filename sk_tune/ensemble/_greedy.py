@@ -31,6 +31,8 @@ Counts = npt.NDArray[np.int64]
 _TIE = 1e-12
 # Additions in a row that bring nothing, after which none is expected to.
 _PATIENCE = 10
+# Of which a bag is drawn at most: more would make weights little steadier, and cost more.
+_MOST_ROWS = 5000
 # A metric that is no mean over rows is called for each candidate in each round, about a
 # millisecond each.
 _MOST_BAGS_OF_METRIC = 5
@@ -90,8 +92,8 @@ def greedy_weights(
 
     Notes
     -----
-    O(M N) for each round of a bag, as the sum of what was chosen is kept.  A metric that is
-    no mean over rows has 5 bags at most.
+    O(M N) for each round of a bag, as the sum of what was chosen is kept.  Bags have 5,000
+    rows at most, and there are 5 at most for a metric that is no mean over rows.
     """
     n_bags = options.n_bags
     if isinstance(objective, MetricObjective):
@@ -101,7 +103,7 @@ def greedy_weights(
         return np.asarray(counts / counts.sum())
     weights = np.zeros(len(statistics))
     for _ in range(n_bags):
-        rows = rng.integers(len(y), size=len(y))
+        rows = rng.integers(len(y), size=min(len(y), _MOST_ROWS))
         counts = _select(statistics[:, rows], y[rows], objective, options)
         weights += counts / counts.sum()
     return weights / n_bags

@@ -165,7 +165,10 @@ class _TrialEnsemble(BaseEstimator):  # type: ignore[misc]
             If a parameter is not what is asked for, or the search fails.
         """
         self._check()
-        search = clone(self.search).set_params(refit=False)
+        search = clone(self.search)
+        if search.refit is True:
+            # Otherwise it names the metric that leads the search.
+            search.set_params(refit=False)
         if not self.refit and search.keep_models == "none":
             search.set_params(keep_models="all")
         search.fit(X, y, **params)

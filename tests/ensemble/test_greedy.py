@@ -128,3 +128,23 @@ def test_bags_are_drawn_from_the_generator(make_library):
 
     np.testing.assert_array_equal(first, second)
     assert np.count_nonzero(first) >= np.count_nonzero(one)
+
+
+def test_bags_of_many_rows_are_smaller():
+    """A bag has at most 5,000 rows, and chooses what all rows would."""
+    rng = np.random.default_rng(0)
+    y = rng.normal(size=20_000)
+    predictions = y + np.array([[0.5], [0.5], [5.0]]) * rng.normal(size=(3, 20_000))
+    sizes = []
+
+    class Watched:
+        def losses(self, statistics, y):
+            sizes.append(len(y))
+            return SQUARED.losses(statistics, y)
+
+    options = GreedyOptions(max_rounds=5, n_start=1, min_gain=0.0, n_bags=3)
+    weights = greedy_weights(predictions, y, Watched(), options, rng)
+
+    assert set(sizes) == {5000}
+    np.testing.assert_allclose(weights[:2], 0.5, atol=0.1)
+    assert weights[2] < 0.02

@@ -7,6 +7,8 @@ from sklearn.compose import TransformedTargetRegressor
 from sklearn.linear_model import LogisticRegression, Ridge, RidgeClassifier
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
+from skorch import NeuralNetClassifier
+from torch import nn
 
 from sk_tune import fleet
 from sk_tune.ensemble import _members
@@ -133,6 +135,25 @@ def test_members_are_the_same_in_a_fleet_block(nets, iris):
     np.testing.assert_allclose(
         inside.predict_proba(iris.X), nets[0].fit(*iris).predict_proba(iris.X), atol=1e-9
     )
+
+
+def test_plain_skorch_nets_may_be_members(iris):
+    """A plain skorch net trains in the same fleet, and predicts as one that is fitted."""
+    net = NeuralNetClassifier(
+        nn.Sequential(nn.Linear(4, 8), nn.ReLU(), nn.Linear(8, 3)),
+        criterion=nn.CrossEntropyLoss,
+        max_epochs=20,
+        lr=0.1,
+        train_split=None,
+        verbose=0,
+    )
+    X, y = iris.X.astype(np.float32), iris.y.astype(np.int64)
+
+    ((first,), (second,)) = fit_members([clone(net), clone(net)], X, y)
+
+    for member in (first, second):
+        assert member.score(X, y) > 0.6
+        assert len(member.history) == 20
 
 
 def test_a_class_that_a_member_lacks_has_probability_0(iris):

@@ -16,6 +16,7 @@ from sk_tune import (
     RandomizedSearchCV,
     TrialEnsembleClassifier,
     TrialEnsembleRegressor,
+    fleet,
 )
 
 every_method = pytest.mark.parametrize("method", ["greedy", "stack", "average"])
@@ -218,6 +219,31 @@ def test_it_works_in_scikit_learn(search, iris):
     )
     assert len(cross_val_score(clone(ensemble), *iris, cv=2)) == 2
     assert not hasattr(ensemble.search, "cv_results_")
+
+
+def test_it_is_the_same_in_a_fleet_block(search, iris):
+    """In ``with fleet()`` the search trains by itself, as it does elsewhere."""
+    ensemble = TrialEnsembleClassifier(search, random_state=0)
+    expected = cross_val_score(ensemble, *iris, cv=2)
+    with fleet(n_jobs=1):
+        inside = cross_val_score(ensemble, *iris, cv=2)
+
+    np.testing.assert_array_equal(inside, expected)
+
+
+def test_the_metric_that_leads_a_search_is_kept(make_estimator, iris):
+    """A search of several metrics still knows which one it is led by."""
+    search = GridSearchCV(
+        make_estimator("MLPClassifier"),
+        {"learning_rate": [0.003, 0.03]},
+        scoring=["accuracy", "neg_log_loss"],
+        refit="neg_log_loss",
+        cv=3,
+    )
+    ensemble = TrialEnsembleClassifier(search, random_state=0).fit(*iris)
+
+    assert ensemble.search_.refit == "neg_log_loss"
+    assert "mean_test_accuracy" in ensemble.search_.cv_results_
 
 
 @pytest.mark.parametrize("params", [{"method": "best"}, {"n_bags": 0}, {"min_gain": -1.0}])
