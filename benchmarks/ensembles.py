@@ -252,13 +252,16 @@ def boosting(task):
     return Pipeline([("prepare", prepare), ("boost", boost)]).fit(task.X, task.y)
 
 
+REFERENCE = "best, refitted"
 # What is made of the search, and what is not; a side that returns None does not apply.
 OF_SEARCH = {
-    "best, refitted": best_refit,
+    REFERENCE: best_refit,
     "best, fold average": fold_average,
     "greedy": from_trials(),
     "greedy, calibrated": from_trials(calibrate=True),
     "greedy, refitted": from_trials(refit=True),
+    "greedy, 1 bag": from_trials(n_bags=1),
+    "greedy, 1 error": from_trials(min_gain=1.0),
     "stack": from_trials(method="stack"),
     "average": from_trials(method="average"),
     "stacking": stacking,
@@ -276,7 +279,7 @@ def run_side(task, side):
     seconds = time.perf_counter() - start
     if model is None:
         return None
-    if side == "best, refitted":
+    if side == REFERENCE:
         seconds = task.refit_seconds
     start = time.perf_counter()
     prediction = task.prediction(model)
@@ -341,11 +344,13 @@ def report(options, results):
     wins = defaultdict(list)
     for name in options.cases:
         case = CASES[name]
-        reference = results.of(name, "best, refitted")
+        reference = results.of(name, REFERENCE)
         words = ("squared error", "R2") if case.is_regression else ("log loss", "accuracy")
-        print(f"\n{case.title}, {len(reference)} seeds\n")
-        print(f"| side | {words[0]} | {words[1]} | wins | seconds | inference, ms |")
-        print("| --- | --- | --- | --- | --- | --- |")
+        print(f"\n### {case.title}\n")
+        print(
+            f"| | {words[0]} | {words[1]} | better than {REFERENCE} | ratio of {words[0]} |"
+        )
+        print("|---|---:|---:|---:|---:|")
         for side in options.sides:
             found = results.of(name, side)
             common = sorted(set(found) & set(reference))
@@ -355,37 +360,67 @@ def report(options, results):
                 np.array([found[s][key] for s in common]) for key in ("loss", "score")
             )
             theirs = np.array([reference[s]["loss"] for s in common])
-            timed = [found[s] for s in common if found[s]["timed"]]
-            seconds, inference = (
-                f"{scale * np.median([r[key] for r in timed]):.3g}" if timed else "-"
-                for key, scale in (("seconds", 1), ("inference", 1000))
-            )
-            n_wins = int((loss < theirs).sum())
-            wins[side].append(loss.mean() < theirs.mean())
+            ratio = float(loss.mean() / theirs.mean())
+            wins[side].append((ratio, case.is_regression))
+            n_wins = f"{int((loss < theirs).sum())} of {len(common)}"
             print(
-                f"| {side} | {spread(loss)} | {spread(score)} | {n_wins} of {len(common)} "
-                f"| {seconds} | {inference} |"
+                f"| {side} | {spread(loss)} | {spread(score)} "
+                f"| {'' if side == REFERENCE else n_wins} | {ratio:.3f} |"
             )
-    print("\nData sets with less mean loss than the refitted best candidate\n")
-    for side, won in wins.items():
-        if side != "best, refitted":
-            print(f"{side:>22}: {sum(won)} of {len(won)}")
+    report_wins(wins)
     report_own_score(options, results)
+    report_seconds(options, results)
+
+
+def report_wins(wins):
+    """Say on how many data sets the mean loss is less than the refit's."""
+    print(f"\n### Data sets with less mean loss than {REFERENCE}\n")
+    print("| | log loss | squared error | geometric mean of the ratios |")
+    print("|---|---:|---:|---:|")
+    for side, own in wins.items():
+        if side == REFERENCE:
+            continue
+        counts = []
+        for kind in (False, True):
+            ratios = [ratio for ratio, is_regression in own if is_regression == kind]
+            counts.append(f"{sum(ratio < 1 for ratio in ratios)} of {len(ratios)}")
+        mean = np.exp(np.mean([np.log(ratio) for ratio, _ in own]))
+        print(f"| {side} | {counts[0]} | {counts[1]} | {mean:.3f} |")
 
 
 def report_own_score(options, results):
     """Say how far an ensemble's own score is from the loss on the test rows."""
-    print("\nThe own score of greedy selection (as a loss) against the test rows\n")
+    print(
+        "\n### The own score of greedy selection, as a loss, less the loss on test rows\n"
+    )
+    print("| | mean difference | mean loss | test loss in the 95 % interval |")
+    print("|---|---:|---:|---:|")
     for name in options.cases:
-        found = results.of(name, "greedy")
-        gaps = [-r["own"][0] - r["loss"] for r in found.values()]
-        inside = [r["own"][1] <= -r["loss"] <= r["own"][2] for r in found.values()]
+        found = results.of(name, "greedy").values()
+        gaps = [-r["own"][0] - r["loss"] for r in found]
+        inside = [r["own"][1] <= -r["loss"] <= r["own"][2] for r in found]
         if gaps:
-            mean = np.mean([r["loss"] for r in found.values()])
+            mean = np.mean([r["loss"] for r in found])
             print(
-                f"{CASES[name].title:>22}: {np.mean(gaps):+.4f} of {mean:.4f}, "
-                f"in the interval {sum(inside)} of {len(inside)}"
+                f"| {CASES[name].title} | {np.mean(gaps):+.4f} | {mean:.4f} "
+                f"| {sum(inside)} of {len(inside)} |"
             )
+
+
+def report_seconds(options, results):
+    """Say what sides took, of runs that had the machine to themselves."""
+    timed = [r for r in results.records if r["timed"] and r["case"] in options.cases]
+    if not timed:
+        return
+    print("\n### Seconds\n")
+    print("| | data set | after the search | the search | predicting 1,000 rows |")
+    print("|---|---|---:|---:|---:|")
+    for side in options.sides:
+        for r in (r for r in timed if r["side"] == side):
+            inference = 1000 * r["inference"] / r["n_test"]
+            search = f"{r['search_seconds']:.1f}" if "search_seconds" in r else ""
+            title = CASES[r["case"]].title
+            print(f"| {side} | {title} | {r['seconds']:.2f} | {search} | {inference:.3f} |")
 
 
 def spread(values):
