@@ -375,7 +375,7 @@ def report(options, results):
 def report_wins(wins):
     """Say on how many data sets the mean loss is less than the refit's."""
     print(f"\n### Data sets with less mean loss than {REFERENCE}\n")
-    print("| | log loss | squared error | geometric mean of the ratios |")
+    print("| | log loss | squared error | geometric mean of the ratios of log loss |")
     print("|---|---:|---:|---:|")
     for side, own in wins.items():
         if side == REFERENCE:
@@ -384,7 +384,8 @@ def report_wins(wins):
         for kind in (False, True):
             ratios = [ratio for ratio, is_regression in own if is_regression == kind]
             counts.append(f"{sum(ratio < 1 for ratio in ratios)} of {len(ratios)}")
-        mean = np.exp(np.mean([np.log(ratio) for ratio, _ in own]))
+        logs = [np.log(ratio) for ratio, is_regression in own if not is_regression]
+        mean = np.exp(np.mean(logs))
         print(f"| {side} | {counts[0]} | {counts[1]} | {mean:.3f} |")
 
 
