@@ -16,8 +16,9 @@ network, if the package has them.
 
 A seed fixes the test rows, the folds and the candidates.  Scores are on test rows that
 nothing else saw.  Seconds are of what comes after the search (of all, for what has none),
-and of one prediction of the test rows; with --untimed they are not reported.  Results go to
---results, a line for each case, seed and side; those that are there are not run again.
+and of one prediction of the test rows; those of runs with --untimed, beside other work, are
+not mixed with the others.  Results go to --results, a line for each case, seed and side;
+those that are there are not run again.
 """
 
 import argparse
@@ -409,19 +410,25 @@ def report_own_score(options, results):
 
 
 def report_seconds(options, results):
-    """Say what sides took, of runs that had the machine to themselves."""
-    timed = [r for r in results.records if r["timed"] and r["case"] in options.cases]
-    if not timed:
-        return
-    print("\n### Seconds\n")
-    print("| | data set | after the search | the search | predicting 1,000 rows |")
-    print("|---|---|---:|---:|---:|")
+    """Print medians: of runs that had the machine to themselves, if there are some."""
+    records = [r for r in results.records if r["case"] in options.cases]
+    timed = [r for r in records if r["timed"]]
+    where = "" if timed else ", on a machine that had other work to do"
+    print(f"\n### Seconds, medians{where}\n")
+    print("| | data sets, runs | after the search | the search | predicting 1,000 rows |")
+    print("|---|---:|---:|---:|---:|")
     for side in options.sides:
-        for r in (r for r in timed if r["side"] == side):
-            inference = 1000 * r["inference"] / r["n_test"]
-            search = f"{r['search_seconds']:.1f}" if "search_seconds" in r else ""
-            title = CASES[r["case"]].title
-            print(f"| {side} | {title} | {r['seconds']:.2f} | {search} | {inference:.3f} |")
+        own = [r for r in timed or records if r["side"] == side]
+        if not own:
+            continue
+        after = np.median([r["seconds"] for r in own])
+        search = np.median([r.get("search_seconds", 0.0) for r in own])
+        inference = np.median([1000 * r["inference"] / r["n_test"] for r in own])
+        n_cases = len({r["case"] for r in own})
+        print(
+            f"| {side} | {n_cases}, {len(own)} | {after:.2f} | {search:.1f} "
+            f"| {inference:.3f} |"
+        )
 
 
 def spread(values):
@@ -440,7 +447,7 @@ def main():
     parser.add_argument("--seeds", default="0-4")
     parser.add_argument("--sides", nargs="+", choices=SIDES, default=list(SIDES))
     parser.add_argument(
-        "--untimed", action="store_true", help="beside other work: no seconds are reported"
+        "--untimed", action="store_true", help="seconds are of a busy machine"
     )
     parser.add_argument("--report", action="store_true", help="only what was found before")
     parser.add_argument("--results", type=Path, default=HERE / "ensembles.jsonl")
