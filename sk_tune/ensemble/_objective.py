@@ -22,7 +22,13 @@ from sklearn.metrics import (
 
 from sk_tune._metric import Metric, scorer_metric
 
-__all__ = ["MetricObjective", "Objective", "RowObjective", "make_objective"]
+__all__ = [
+    "MetricObjective",
+    "Objective",
+    "RowObjective",
+    "default_objective",
+    "make_objective",
+]
 
 Array = npt.NDArray[Any]
 Floats = npt.NDArray[np.float64]
@@ -214,6 +220,24 @@ class MetricObjective:
 Objective = RowObjective | MetricObjective
 
 
+def default_objective(classes: Array | None) -> RowObjective:
+    """Return log loss for classes, squared error for targets.
+
+    Parameters
+    ----------
+    classes : ndarray of shape (K,) or None
+        Labels; empty for a multilabel problem, None for regression.
+
+    Returns
+    -------
+    RowObjective
+        Convex in predictions.
+    """
+    if classes is None:
+        return RowObjective(kind="squared")
+    return RowObjective(kind="log_loss" if len(classes) else "label_log_loss")
+
+
 def make_objective(
     scoring: Any, y: Array, classes: Array | None, *, is_exact: bool = False
 ) -> Objective:
@@ -241,11 +265,8 @@ def make_objective(
     ValueError
         If the scoring is no function of targets and predictions.
     """
-    is_multilabel = classes is not None and len(classes) == 0
     if scoring is None:
-        if classes is None:
-            return RowObjective(kind="squared")
-        return RowObjective(kind="label_log_loss" if is_multilabel else "log_loss")
+        return default_objective(classes)
     metric = scorer_metric(scoring)
     if metric is None:
         raise ValueError(
@@ -257,7 +278,7 @@ def make_objective(
         return RowObjective(kind=kind)
     return MetricObjective(
         metric=metric,
-        classes=None if is_multilabel else classes,
+        classes=classes if classes is not None and len(classes) else None,
         is_classification=classes is not None,
     )
 

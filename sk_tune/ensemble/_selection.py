@@ -12,7 +12,7 @@ from threadpoolctl import threadpool_limits
 
 from sk_tune.ensemble._greedy import GreedyOptions, greedy_weights
 from sk_tune.ensemble._library import Library
-from sk_tune.ensemble._objective import Objective, RowObjective, make_objective
+from sk_tune.ensemble._objective import Objective, default_objective, make_objective
 from sk_tune.ensemble._stacker import tuned_stacked_weights
 from sk_tune.ensemble._temperature import fitted_temperature, with_temperature
 
@@ -145,8 +145,6 @@ class Selector:
         y, classes = library.y, library.classes
         self._objective = make_objective(scoring, y, classes)
         self.reported = make_objective(scoring, y, classes, is_exact=True)
-        smooth = make_objective(None, y, classes)
-        self._smooth = smooth if isinstance(smooth, RowObjective) else None
 
     def select(self) -> Selection:
         """Choose from all rows, and score choices from all but a part on that part.
@@ -209,7 +207,7 @@ class Selector:
     def _weights(self, library: Library, ranked: Array) -> Floats:
         predictions, y = library.predictions[ranked], library.y
         if self._method == "stack":
-            loss = self._smooth or RowObjective(kind="squared")
+            loss = default_objective(library.classes)
             return tuned_stacked_weights(
                 predictions, y, library.part, loss, self._objective
             )
