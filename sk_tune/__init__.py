@@ -24,6 +24,12 @@ _HOMES = {
     "RNNClassifier": "estimators",
     "RNNRegressor": "estimators",
     "RandomizedSearchCV": "search",
+    "SeedEnsembleClassifier": "ensemble",
+    "SeedEnsembleRegressor": "ensemble",
+    "StackingClassifier": "ensemble",
+    "StackingRegressor": "ensemble",
+    "TrialEnsembleClassifier": "ensemble",
+    "TrialEnsembleRegressor": "ensemble",
     "fleet": "backend",
 }
 

@@ -9,11 +9,13 @@ from sk_tune.backend._fingerprint import (
     value_fingerprint,
 )
 from sk_tune.backend._fleet import AskingNets, fleet
+from sk_tune.backend._joblib import FleetBackend
 from sk_tune.backend._session import FleetReport, Recorder
 
 __all__ = [
     "AskingNets",
     "CollectingBackend",
+    "FleetBackend",
     "FleetReport",
     "Job",
     "Recorder",

@@ -34,6 +34,7 @@ from sk_tune._compat import (
     num_samples,
     warn_or_raise_about_failures,
 )
+from sk_tune._metric import scorer_metric
 from sk_tune.adoption import FitRequested, adopter, adoption
 from sk_tune.backend import AskingNets, Recorder
 from sk_tune.engine import Fit, FitStore, Progress, train
@@ -44,7 +45,6 @@ from sk_tune.search._backend import SearchBackend
 from sk_tune.search._bookkeeping import fold_curves
 from sk_tune.search._corrected_score import CorrectedScore, corrected_score
 from sk_tune.search._curves import learning_curve_table
-from sk_tune.search._metric import scorer_metric
 from sk_tune.search._networks import network_of
 from sk_tune.search._outcome import out_of_fold_predictions
 from sk_tune.search._plan import PlannedRound, SearchPlan
