@@ -25,7 +25,7 @@ Floats = npt.NDArray[np.float64]
 
 FEWEST_FOLDS = 3
 # The chance that one of folds that are all alike is called different.
-FALSE_ALARM = 0.05
+FALSE_ALARM = 0.04
 # Three or four folds tell little of how much folds differ by chance.  They are taken
 # together with this many more, whose logarithms of the loss spread by this much, and by
 # what comes of the number of rows: the relative variance of one row's loss is 2 for
