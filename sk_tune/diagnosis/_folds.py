@@ -25,7 +25,7 @@ Floats = npt.NDArray[np.float64]
 
 FEWEST_FOLDS = 3
 # The chance that one of folds that are all alike is called different.
-FALSE_ALARM = 0.05
+FALSE_ALARM = 0.04
 # Three or four folds tell little of how much folds differ by chance.  They are taken
 # together with this many more, whose logarithms of the loss spread by this much, and by
 # what comes of the number of rows: the relative variance of one row's loss is 2 for
@@ -33,9 +33,9 @@ FALSE_ALARM = 0.05
 USUAL_SPREAD = 0.1
 USUAL_FOLDS = 4
 RELATIVE_VARIANCE = 1.0
-# Other folds with a held-out loss above this share of a constant prediction's have nothing
+# Other folds with a held-out loss above this share of a constant prediction's have little
 # to compare with.
-NOTHING_LEARNT = 0.985
+NOTHING_LEARNT = 0.95
 # One in so many epochs to each side of the best one is averaged with it.
 REACH = 10
 # A loss below this share of the constant prediction's is that of a few rows.
@@ -71,7 +71,7 @@ def check_folds(summary: Summary) -> Finding:
     learnt = smooth(np.delete(summary.valid, fold, axis=0)).mean(axis=0).min()
     if summary.has_baseline and learnt > NOTHING_LEARNT * summary.reference:
         return check.not_applicable(
-            "Where nothing is learnt, folds differ by their targets only."
+            "Where next to nothing is learnt, folds differ by their targets only."
         )
     z, relative = deviations[fold]
     n = len(summary.valid)

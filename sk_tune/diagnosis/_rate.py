@@ -38,7 +38,7 @@ FEWEST_EPOCHS_FOR_JAGGED = 5
 # first epochs on does so because of its steps; from the second on, one that learns nothing
 # is stuck; from the third on, whatever is wrong is taken to be the rate.
 RAISED_RATE, HIGH_RATE, EXTREME_RATE = 2.0, 7.0, 12.0
-EARLY_EPOCHS, EARLY_RISE = 4, 0.15
+EARLY_EPOCHS, EARLY_RISE = 4, 0.08
 FEWEST_EPOCHS_FOR_EARLY = 10
 # Held-out loss by the constant prediction's: above the first next to nothing is learnt,
 # below the second nothing is wrong.

@@ -26,6 +26,8 @@ __all__ = [
 # Learning rates that small networks on standardised data are usually trained with.  For
 # Adam and its kin the step of each weight is about the rate itself, whatever the gradient.
 TYPICAL_RATES = {"adamw": 3e-3, "adam": 3e-3, "rmsprop": 1e-3, "sgd": 3e-2}
+# The rate of SGD is one for sk_tune's usual momentum.
+_MOMENTUM = 0.9
 # A rate that is further than this from the typical one goes to that one at once.
 _FAR = 30.0
 _RATE_FACTOR = 10.0
@@ -98,7 +100,7 @@ def relative_rate(params: Mapping[str, Any]) -> float | None:
     float or None
         None if the rate is not known.
     """
-    rate = number(params, "learning_rate")
+    rate = number(params, _rate_name(params))
     return None if rate is None else rate / typical_rate(params)
 
 
@@ -115,7 +117,24 @@ def typical_rate(params: Mapping[str, Any]) -> float:
     float
         AdamW's for an optimizer that is not known.
     """
-    return TYPICAL_RATES.get(str(params.get("optimizer")), TYPICAL_RATES["adamw"])
+    optimizer = params.get("optimizer", "adamw")
+    # skorch takes torch's classes; as with these, its SGD has no momentum unless told.
+    name = str(getattr(optimizer, "__name__", optimizer)).lower()
+    typical = TYPICAL_RATES.get(name, TYPICAL_RATES["adamw"])
+    if name != "sgd":
+        return typical
+    usual = _MOMENTUM if _rate_name(params) == "learning_rate" else 0.0
+    momentum = number(params, "momentum")
+    momentum = number(params, "optimizer__momentum") if momentum is None else momentum
+    momentum = usual if momentum is None else momentum
+    # A step's effect is the sum of a geometric series.
+    return typical * (1 - momentum) / (1 - _MOMENTUM)
+
+
+def _rate_name(params: Mapping[str, Any]) -> str:
+    """Return what a network calls its learning rate; skorch says lr."""
+    is_skorch = "lr" in params and "learning_rate" not in params
+    return "lr" if is_skorch else "learning_rate"
 
 
 def lower_rate(params: Mapping[str, Any]) -> tuple[Change, ...]:
@@ -131,14 +150,13 @@ def lower_rate(params: Mapping[str, Any]) -> tuple[Change, ...]:
     tuple of Change
         A tenth, or the typical rate if that is far below.
     """
-    rate, typical = number(params, "learning_rate"), typical_rate(params)
+    name = _rate_name(params)
+    rate, typical = number(params, name), typical_rate(params)
     reason = "the loss is not driven down steadily"
     if rate is None:
-        return _known(params, _multiplied("learning_rate", 1 / _RATE_FACTOR, reason))
+        return _known(params, _multiplied(name, 1 / _RATE_FACTOR, reason))
     value = typical if rate > _FAR * typical else rate / _RATE_FACTOR
-    return (
-        Change(parameter="learning_rate", action="at most", value=value, reason=reason),
-    )
+    return (Change(parameter=name, action="at most", value=value, reason=reason),)
 
 
 def raise_rate(params: Mapping[str, Any]) -> tuple[Change, ...]:
@@ -154,14 +172,13 @@ def raise_rate(params: Mapping[str, Any]) -> tuple[Change, ...]:
     tuple of Change
         Ten times the rate, or the typical one if that is far above.
     """
-    rate, typical = number(params, "learning_rate"), typical_rate(params)
+    name = _rate_name(params)
+    rate, typical = number(params, name), typical_rate(params)
     reason = "the loss falls, but too slowly to arrive"
     if rate is None:
-        return _known(params, _multiplied("learning_rate", _RATE_FACTOR, reason))
+        return _known(params, _multiplied(name, _RATE_FACTOR, reason))
     value = typical if rate * _FAR < typical else rate * _RATE_FACTOR
-    return (
-        Change(parameter="learning_rate", action="at least", value=value, reason=reason),
-    )
+    return (Change(parameter=name, action="at least", value=value, reason=reason),)
 
 
 def longer_training(

@@ -245,8 +245,7 @@ def _configured(estimator: Any, params: Mapping[str, Any]) -> tuple[Any, dict[st
 def _baseline(network: Any, y: Any) -> float | None:
     """Return the loss of the best constant prediction, on the scale of the curves."""
     if not any(c.__module__.startswith("sk_tune.") for c in type(network).__mro__):
-        # What a skorch net's criterion takes for a constant prediction is not known.
-        return None
+        return _baseline_of_criterion(network, y)
     if not is_classifier(network):
         return _STANDARDISED
     if y is None:
@@ -260,6 +259,19 @@ def _baseline(network: Any, y: Any) -> float | None:
     if network.get_params(deep=False).get("class_weight") is not None:
         return math.log(len(np.unique(y)))
     return _entropy(y)
+
+
+def _baseline_of_criterion(network: Any, y: Any) -> float | None:
+    """Return the baseline of a skorch net, if its criterion is known."""
+    criterion = getattr(network, "criterion", None)
+    name = getattr(criterion, "__name__", type(criterion).__name__)
+    if y is None:
+        return None
+    if name in {"CrossEntropyLoss", "NLLLoss"} and np.ndim(y) == 1:
+        return _entropy(y)
+    if name == "MSELoss":
+        return float(np.var(np.asarray(y, dtype=np.float64), axis=0).mean())
+    return None
 
 
 def _entropy(labels: Any) -> float:

@@ -109,3 +109,29 @@ def test_a_few_epochs_are_not_worth_sparing(shapes):
     finding = check_converged(summarise(shapes.improving()))
 
     assert finding.outcome == "not applicable"
+
+
+@pytest.mark.parametrize(("n_epochs", "outcome"), [(6, "issue"), (60, "passed")])
+def test_a_slow_fall_is_an_issue_of_brief_trainings_only(shapes, n_epochs, outcome):
+    """What has had the usual epochs and still creeps soon turns as a rule."""
+    t = np.arange(1.0, n_epochs + 1)
+    summary = summarise(shapes.of_folds(0.8 * t**-0.1, 0.8 * t**-0.1))
+
+    assert check_improving(summary).outcome == outcome
+
+
+def test_what_does_not_carry_over_wants_no_more_epochs(shapes):
+    """A training loss that runs ahead of what held-out rows gain is not waited for."""
+    t = np.arange(1.0, 31.0)
+    ahead = shapes.of_folds(1.0 - 0.02 * t, 1.0 - 0.001 * t)
+    along = shapes.of_folds(1.0 - 0.02 * t, 1.0 - 0.019 * t)
+
+    assert check_improving(summarise(ahead)).outcome == "passed"
+    assert check_improving(summarise(along)).outcome == "issue"
+
+
+def test_a_difference_that_no_score_shows_is_no_progress(shapes):
+    """From 0.012 to 0.011 of the baseline's loss nothing happens that counts."""
+    loss = np.append(np.linspace(1.0, 0.012, 10), np.linspace(0.012, 0.011, 40))
+
+    assert check_converged(summarise(shapes.of_folds(loss, loss))).outcome == "tip"

@@ -131,3 +131,26 @@ def test_without_a_baseline_there_is_nothing_to_beat(shapes):
     summary = summarise(shapes.healthy(baseline_loss=None))
 
     assert check_baseline(summary).outcome == "not applicable"
+
+
+def test_a_loss_that_falls_in_vain_is_learning_by_heart(shapes):
+    """Without regularisation a training loss that goes on alone is an issue."""
+    t = np.arange(1.0, 41.0)
+    valid = 0.5 + 0.5 * np.exp(-t) + 1e-4 * t
+    free = {"dropout": 0.0, "weight_decay": 0.0}
+    found, calm = (
+        check_overfitting(summarise(shapes.of_folds(0.9 / t, valid, params=params)))
+        for params in (free, {"dropout": 0.2, "weight_decay": 0.01})
+    )
+
+    assert found.outcome == "issue"
+    assert calm.outcome == "passed"
+
+
+def test_single_lucky_epochs_are_no_rise(shapes):
+    """The least of a noisy curve is below its course by chance."""
+    curves = shapes.healthy(n_epochs=60)
+    rng = np.random.default_rng(0)
+    curves.valid_loss[:] = 0.3 * np.exp(0.3 * rng.normal(size=(1, 60)))
+
+    assert check_overfitting(summarise(curves)).outcome == "passed"

@@ -77,3 +77,21 @@ def test_few_rows_tell_little(shapes):
 def test_many_rows_in_folds_that_agree_are_enough(shapes):
     """A thousand rows with a small error are fine."""
     assert check_rows(summarise(shapes.healthy())).outcome == "passed"
+
+
+def test_where_nothing_is_learnt_folds_are_not_compared(shapes):
+    """Folds with other targets differ from each other without any network."""
+    curves = shapes.no_signal()
+    curves.valid_loss[1] *= 2
+
+    assert check_folds(summarise(curves)).outcome == "not applicable"
+
+
+def test_a_fold_that_spoils_the_mean_is_still_seen(shapes):
+    """A fold that only gets worse hides the epoch that is best for the others."""
+    curves = shapes.healthy()
+    curves.valid_loss[3] = np.linspace(1.0, 9.0, 30)
+
+    finding = check_folds(summarise(curves))
+
+    assert (finding.outcome, finding.evidence["fold"]) == ("issue", 3)

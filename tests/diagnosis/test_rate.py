@@ -86,3 +86,27 @@ def test_a_known_rate_decides(shapes, rate, outcome):
 def test_curves_that_bend_are_fast_enough(shapes, shape):
     """Most of the fall in the first half is what learning looks like."""
     assert check_rate_low(summarise(getattr(shapes, shape)())).outcome == "passed"
+
+
+@pytest.mark.parametrize(
+    ("params", "outcome"),
+    [
+        ({"learning_rate": 0.01, "dropout": 0.1, "weight_decay": 0.01}, "issue"),
+        ({"learning_rate": 0.003, "dropout": 0.1, "weight_decay": 0.01}, "passed"),
+        ({"learning_rate": 0.01, "dropout": 0.0, "weight_decay": 0.0}, "passed"),
+    ],
+)
+def test_a_loss_that_turns_at_once_is_driven_too_fast(shapes, params, outcome):
+    """At a raised rate it is the rate, unless nothing regularises the network."""
+    t = np.arange(1.0, 31.0)
+    valid = np.interp(t, [1, 3, 30], [0.7, 0.6, 0.9])
+    summary = summarise(shapes.of_folds(1 / t, valid, params=params))
+
+    assert check_rate_high(summary).outcome == outcome
+
+
+def test_an_extreme_rate_is_blamed_for_what_is_left(shapes):
+    """Far above what is usual, a network that has not learnt it all is driven too fast."""
+    summary = summarise(shapes.underfitting(params={"learning_rate": 0.5}))
+
+    assert check_rate_high(summary).outcome == "issue"

@@ -3,6 +3,7 @@
 """Remedies as changes."""
 
 import pytest
+from torch.optim import SGD
 
 from sk_tune import MLPClassifier
 from sk_tune.diagnosis._remedies import (
@@ -112,3 +113,15 @@ def test_flags_are_no_numbers():
     assert number({"a": True}, "a") is None
     assert number({"a": 2}, "a") == 2.0
     assert number({}, "a") is None
+
+
+def test_rates_of_sgd_are_judged_by_its_momentum():
+    """Without momentum a step is a tenth of what it comes to with 0.9."""
+    usual = typical_rate({"optimizer": "sgd", "learning_rate": 1.0})
+
+    for name in ("momentum", "optimizer__momentum"):
+        params = {"optimizer": "sgd", "learning_rate": 1.0, name: 0.0}
+        assert typical_rate(params) == pytest.approx(10 * usual)
+    skorch = {"optimizer": SGD, "lr": 1.0}
+    assert typical_rate(skorch) == pytest.approx(10 * usual)
+    assert lower_rate(skorch)[0].parameter == "lr"

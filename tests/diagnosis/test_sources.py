@@ -12,6 +12,8 @@ from sklearn.linear_model import LogisticRegression
 from sklearn.model_selection import GridSearchCV as SklearnGridSearchCV
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
+from skorch import NeuralNetClassifier
+from torch import nn
 
 from sk_tune import GridSearchCV, HyperbandSearchCV, MLPClassifier, MLPRegressor
 from sk_tune.diagnosis import curves_of, diagnose
@@ -159,3 +161,23 @@ def test_searches_are_known_by_what_they_have(grid):
     """scikit-learn's own search has no learning curves."""
     assert is_search(grid)
     assert not is_search(SklearnGridSearchCV(net(), {"width": [4]}))
+
+
+def test_skorch_nets_are_read_by_their_own_names():
+    """Their rate is called lr, and the baseline follows from their criterion."""
+    network = NeuralNetClassifier(
+        nn.Linear,
+        module__in_features=X.shape[1],
+        criterion=nn.CrossEntropyLoss,
+        max_epochs=12,
+        verbose=0,
+    )
+    search = GridSearchCV(network, {"lr": [1e-5], "module__out_features": [2]}, cv=3)
+
+    search.fit(X.astype(np.float32), Y.astype(np.int64))
+
+    p = Y.mean()
+    expected = -p * math.log(p) - (1 - p) * math.log(1 - p)
+    assert curves_of(search, 0).baseline_loss == pytest.approx(expected)
+    slow = {f.name: f for f in diagnose(search)}["learning rate too low"]
+    assert [c.parameter for c in slow.changes] == ["lr"]

@@ -11,7 +11,14 @@ from hypothesis import strategies as st
 from scipy.stats import t as student
 
 from sk_tune.diagnosis import Curves
-from sk_tune.diagnosis._summary import end_level, estimate, smooth, summarise
+from sk_tune.diagnosis._summary import (
+    end_level,
+    estimate,
+    least_by_chance,
+    log_ratio,
+    smooth,
+    summarise,
+)
 
 LOSSES = st.lists(st.floats(0.01, 10), min_size=1, max_size=12)
 
@@ -115,3 +122,36 @@ def test_shares_of_the_training_are_in_learning_rate():
 
     assert constant.at_share(constant.valid, 0.5).tolist() == [11.0]
     assert cosine.at_share(cosine.valid, 0.5)[0] > 13
+
+
+def test_a_usual_spread_counts_as_four_more_folds():
+    """Three folds that agree by chance are not taken for sure: Smyth's moderated error."""
+    values = np.array([1.0, 1.0, 1.0])
+
+    found = estimate(values, usual=0.6)
+
+    # Squares 0 + 4 * 0.36 over 2 + 4 degrees of freedom, and three folds.
+    assert found.error == pytest.approx(np.sqrt(4 * 0.36 / 6 / 3))
+    assert found.at_least(0.95) == pytest.approx(1 - student.ppf(0.95, 6) * found.error)
+
+
+def test_the_least_of_noise_is_below_its_mean():
+    """The correction is that of the least of T normal values, and 0 for a smooth curve."""
+    rng = np.random.default_rng(0)
+    noise = np.exp(0.1 * rng.normal(size=400))
+    smooth_curve = np.exp(-np.arange(400) / 100)
+
+    expected = 0.1 * np.sqrt(2 * np.log(400))
+    found = least_by_chance(summarise(curves(noise, noise)))
+    assert found == pytest.approx(expected, rel=0.15)
+    flat = least_by_chance(summarise(curves(smooth_curve, smooth_curve)))
+    assert flat == pytest.approx(0.0, abs=1e-9)
+
+
+def test_the_ratio_of_two_losses_may_be_of_nothing():
+    """Losses of 0 are equal, and do not divide by 0."""
+    ratio = log_ratio(np.array([0.0, 2.0, 0.0]), np.array([0.0, 1.0, 1.0]))
+
+    assert ratio[0] == 0.0
+    assert ratio[1] == pytest.approx(np.log(2))
+    assert np.isfinite(ratio).all()
