@@ -13,7 +13,7 @@ from skorch import NeuralNet
 
 from sk_tune.adoption import adopted_state
 from sk_tune.backend._joblib import FleetBackend
-from sk_tune.backend._session import FleetReport, Session
+from sk_tune.backend._session import FleetReport, Monitor, Session
 from sk_tune.engine import Progress, adopt_skorch, reason_against_net
 
 __all__ = ["fleet"]
@@ -25,6 +25,7 @@ def fleet(
     n_jobs: int = -1,
     memory_limit: float | None = None,
     progress: Callable[[Progress], object] | None = None,
+    monitor: Monitor | None = None,
 ) -> Iterator[FleetReport]:
     """Train the networks of any code that uses joblib as fleets, inside a block.
 
@@ -43,6 +44,11 @@ def fleet(
         Bytes that networks in training may take; half of what is free if None.
     progress : callable or None, default=None
         Called with a ``Progress`` when networks have been trained.
+    monitor : callable or None, default=None
+        Called with ``X, y, sample_weight`` of each training; returns the positions of rows
+        that the network is scored on after each epoch, or None.  They change nothing in
+        the training; the network's history has ``monitor_loss`` and ``monitor_score``.
+        Not for plain skorch nets.
 
     Yields
     ------
@@ -65,7 +71,7 @@ def fleet(
     >>> report.n_rows, search.best_params_
     (6, {'learning_rate': 0.01})
     """
-    session = Session(n_jobs, memory_limit, progress)
+    session = Session(n_jobs, memory_limit, progress, monitor)
     with AskingNets(), joblib.parallel_config(backend=FleetBackend(session), n_jobs=-1):
         yield session.report
 

@@ -8,14 +8,17 @@ from sk_tune.engine._records import Fit, Trained
 from sk_tune.engine._signature import signature
 from sk_tune.engine._skorch import adopt_skorch
 from sk_tune.engine._skorch_support import reason_against_net
+from sk_tune.engine._stack import NetworkStack, architecture
 from sk_tune.engine._threads import is_small, one_thread
 from sk_tune.engine._train import fitted_estimator, train
 
 __all__ = [
     "Fit",
+    "NetworkStack",
     "Progress",
     "Trained",
     "adopt_skorch",
+    "architecture",
     "callback_progress",
     "expected_memory",
     "fitted_estimator",

@@ -2,4 +2,6 @@
 # SPDX-License-Identifier: BSD-3-Clause
 """Several networks as one estimator: from a search's trials, bagged, boosted, stacked."""
 
-__all__: list[str] = []
+from sk_tune.ensemble._bagging import BaggingClassifier, BaggingRegressor
+
+__all__ = ["BaggingClassifier", "BaggingRegressor"]

@@ -14,6 +14,8 @@ from sk_tune.estimators._preparation import (
     adopt_training,
     first_seed,
     fit_as_overridden,
+    network_inputs,
+    network_predictions,
 )
 from sk_tune.estimators._rnn import RNNClassifier, RNNRegressor
 from sk_tune.estimators._rows import take_rows
@@ -39,6 +41,8 @@ __all__ = [
     "is_unchanged",
     "load_net_arrays",
     "net_arrays",
+    "network_inputs",
+    "network_predictions",
     "resolve_seed",
     "take_rows",
     "with_inherited_docs",

@@ -1,0 +1,98 @@
+# SPDX-FileCopyrightText: sk_tune contributors
+# SPDX-License-Identifier: BSD-3-Clause
+"""Fitted networks of one architecture as one, to predict with.
+
+Notation: k networks, n rows, C outputs.
+"""
+
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from sk_tune.engine._rows import reason_in_module
+from sk_tune.engine._structure import module_structure
+from sk_tune.engine.fleet import ModuleProgram, Program, stacked_program
+from sk_tune.nets import CNN, MLP, RNN, SeededDropout
+
+__all__ = ["NetworkStack", "architecture"]
+
+# Of the inputs or activations of all networks at one time: more would leave the cache.
+_CHUNK_BYTES = 2**20
+_LEAST_ROWS = 16
+
+
+def architecture(module: nn.Module) -> Any:
+    """Return what networks must have in common to be stacked.
+
+    Parameters
+    ----------
+    module : Module
+        With its weights.
+
+    Returns
+    -------
+    object
+        Hashable: types, shapes and attributes of all layers, dropout aside, which does
+        nothing when networks predict; the device too.
+    """
+    layers, tensors = module_structure(module)
+    if isinstance(module, MLP | CNN | RNN):
+        # Those leave dropout layers out where the probability is 0.
+        layers = tuple(
+            (name, kind, tuple(a for a in attributes if a[0] != "dropout"))
+            for name, kind, attributes in layers
+            if kind is not SeededDropout
+        )
+    return type(module), layers, tensors, str(next(module.parameters()).device)
+
+
+class NetworkStack:
+    """Networks of equal :func:`architecture`, with copies of their weights.
+
+    Parameters
+    ----------
+    modules : sequence of Module
+        They are not changed.
+    X : Tensor of shape (n_samples, ...)
+        Rows such as they take; some are tried.
+
+    Raises
+    ------
+    ValueError
+        If the networks cannot run as one, and why.
+    """
+
+    def __init__(self, modules: Sequence[nn.Module], X: Tensor) -> None:
+        reason = reason_in_module(modules[0], X)
+        if reason is not None:
+            raise ValueError(f"The networks cannot run as one, because {reason}.")
+        self.n_networks = len(modules)
+        self._program: Program = stacked_program(modules, X)
+        widest = max(max(p.shape[:1], default=1) for p in modules[0].parameters())
+        self._numbers_per_row = max(widest, X[0].numel()) * len(modules)
+
+    def __call__(self, X: Tensor) -> Iterator[Tensor]:
+        """Yield the outputs of all networks, some rows at a time.
+
+        Parameters
+        ----------
+        X : Tensor of shape (k, n, ...)
+            Rows of each network; expanded where they share them.
+
+        Yields
+        ------
+        outputs : Tensor of shape (k, rows, C)
+            Unnormalised; overwritten when the next are asked for.
+        """
+        program = self._program
+        if isinstance(program, ModuleProgram) and isinstance(program.pattern, RNN):
+            program.pattern.padded = bool(torch.isnan(X[..., 0]).any())
+        size = _CHUNK_BYTES // (self._numbers_per_row * X.element_size())
+        size = max(_LEAST_ROWS, size)
+        for start in range(0, X.shape[1], size):
+            with torch.no_grad():
+                own = X[:, start : start + size]
+                outputs = program.evaluate(own, slice(0, self.n_networks))
+            yield outputs
