@@ -13,6 +13,8 @@ _HOMES = {
     "BaggingClassifier": "ensemble",
     "BaggingRegressor": "ensemble",
     "BayesSearchCV": "search",
+    "BoostingClassifier": "ensemble",
+    "BoostingRegressor": "ensemble",
     "CNNClassifier": "estimators",
     "CNNRegressor": "estimators",
     "GridSearchCV": "search",

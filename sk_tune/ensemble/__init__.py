@@ -3,5 +3,11 @@
 """Several networks as one estimator: from a search's trials, bagged, boosted, stacked."""
 
 from sk_tune.ensemble._bagging import BaggingClassifier, BaggingRegressor
+from sk_tune.ensemble._boosting import BoostingClassifier, BoostingRegressor
 
-__all__ = ["BaggingClassifier", "BaggingRegressor"]
+__all__ = [
+    "BaggingClassifier",
+    "BaggingRegressor",
+    "BoostingClassifier",
+    "BoostingRegressor",
+]

@@ -7,13 +7,12 @@ seeds, and its members come out equal.  What is added are tables on the rows tha
 lack, and predictions of all members in one call.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Any, Self
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-import pandas as pd
 from joblib import effective_n_jobs
 from sklearn import ensemble
 from sklearn.utils.validation import check_is_fitted, validate_data
