@@ -57,6 +57,8 @@ class NetworkStack:
         They are not changed.
     X : Tensor of shape (n_samples, ...)
         Rows such as they take; some are tried.
+    dtype : dtype or None, default=None
+        To compute in; that of the networks if None.
 
     Raises
     ------
@@ -64,12 +66,17 @@ class NetworkStack:
         If the networks cannot run as one, and why.
     """
 
-    def __init__(self, modules: Sequence[nn.Module], X: Tensor) -> None:
+    def __init__(
+        self, modules: Sequence[nn.Module], X: Tensor, dtype: torch.dtype | None = None
+    ) -> None:
         reason = reason_in_module(modules[0], X)
         if reason is not None:
             raise ValueError(f"The networks cannot run as one, because {reason}.")
         self.n_networks = len(modules)
         self._program: Program = stacked_program(modules, X)
+        self._dtype = dtype or X.dtype
+        for part in (self._program.parameters, self._program.buffers):
+            part.tensors = {n: self._cast(t) for n, t in part.tensors.items()}
         widest = max(max(p.shape[:1], default=1) for p in modules[0].parameters())
         self._numbers_per_row = max(widest, X[0].numel()) * len(modules)
 
@@ -93,6 +100,10 @@ class NetworkStack:
         size = max(_LEAST_ROWS, size)
         for start in range(0, X.shape[1], size):
             with torch.no_grad():
-                own = X[:, start : start + size]
+                own = self._cast(X[:, start : start + size])
                 outputs = program.evaluate(own, slice(0, self.n_networks))
             yield outputs
+
+    def _cast(self, values: Tensor) -> Tensor:
+        # Counts, as batch normalisation keeps them, stay what they are.
+        return values.to(self._dtype) if values.is_floating_point() else values

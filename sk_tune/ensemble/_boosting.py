@@ -120,6 +120,10 @@ class _Boosting(BaseEnsemble):  # type: ignore[misc]
         ValueError
             If a parameter or the data are not what is asked for.
         """
+        if y is None:
+            raise ValueError(
+                f"{type(self).__name__} requires y to be passed, but the target y is None."
+            )
         self._validate_params()
         self._validate_estimator(MLPRegressor(n_layers=1, width=64, max_epochs=10))
         X, y = self._checked(X, y)
@@ -193,8 +197,9 @@ class _Boosting(BaseEnsemble):  # type: ignore[misc]
         self.estimators_ = stages[:n_kept]
         self.weights_ = np.array(weights[:n_kept])
         self.n_estimators_ = n_kept
-        members = map(Member, self.estimators_, self.weights_)
-        self._combination = Combination(list(members))
+        members = list(map(Member, self.estimators_, self.weights_))
+        # In float64, because the weights would enlarge what float32 rounds off.
+        self._combination = Combination(members, dtype="float64")
 
     def _checked(self, X: Any, y: Any = None) -> Any:
         tags = get_tags(self).input_tags
@@ -211,7 +216,8 @@ class _Boosting(BaseEnsemble):  # type: ignore[misc]
 
     def _raw(self, X: Any) -> Array:
         """Return the sum of the stages, (n, C)."""
-        total: Array = self.init_ + self._combination(self._checked(X))
+        X = self._checked(X)
+        total: Array = self.init_ + self._combination(X)
         return total
 
     def _staged_raw(self, X: Any) -> Iterator[Array]:
@@ -406,7 +412,7 @@ class BoostingClassifier(ClassifierMixin, _Boosting):  # type: ignore[misc]
         if self.n_classes_ < 2:
             raise ValueError(
                 "y must hold at least 2 classes in rows of positive weight. Got 1 class, "
-                f"{self.classes_[0]!r}."
+                f"{self.classes_.tolist()[0]!r}."
             )
         if self.n_classes_ == 2:
             return labels[:, np.newaxis].astype(np.float64), labels

@@ -102,7 +102,7 @@ class BoostingLoss(ABC):
             Times the constant of ``residual``.
         """
 
-    def look_at(self, y: Floats, F: Floats, w: Floats) -> None:
+    def look_at(self, y: Floats, F: Floats, w: Floats) -> None:  # noqa: B027
         """Learn what the loss adapts to the residuals before a stage.
 
         Parameters

@@ -86,11 +86,20 @@ class Combination:
     classes : ndarray of shape (C,) or None
         Labels in the order of the columns of the result, which is of probabilities; each
         member's ``classes_`` are among them.  None adds up what members ``predict``.
+    dtype : {"float64"} or None, default=None
+        In which stacked networks compute; their own if None.
     """
 
-    def __init__(self, members: Sequence[Member], classes: Array | None = None) -> None:
+    def __init__(
+        self,
+        members: Sequence[Member],
+        classes: Array | None = None,
+        *,
+        dtype: str | None = None,
+    ) -> None:
         self.members = tuple(members)
         self.classes = classes
+        self.dtype = dtype
         self._groups: list[_Stack | _Lone] | None = None
         self._seen: Any = None
 
@@ -147,7 +156,8 @@ class Combination:
         """Return members in groups, anew if one of them has trained since."""
         state = [_training_of(member.estimator) for member in self.members]
         if self._groups is None or self._seen != state:
-            self._groups = _groups(self.members, self.classes, X)
+            dtype = None if self.dtype is None else getattr(torch, self.dtype)
+            self._groups = _groups(self.members, self.classes, X, dtype)
             self._seen = state
         return self._groups
 
@@ -157,13 +167,14 @@ def _training_of(estimator: Any) -> Any:
     network = network_of(estimator)
     if network is None:
         return None
-    module = network.net_.module_
-    # Torch counts the changes of each tensor.
-    return id(module), sum(p._version for p in module.parameters())
+    net = network.net_
+    # Torch counts the changes that are made by name to each tensor.
+    changes = sum(p._version for p in net.module_.parameters())
+    return id(net.module_), net.n_steps_, changes
 
 
 def _groups(
-    members: Sequence[Member], classes: Array | None, X: Any
+    members: Sequence[Member], classes: Array | None, X: Any, dtype: torch.dtype | None
 ) -> list["_Stack | _Lone"]:
     alike: dict[Any, list[int]] = {}
     for i, member in enumerate(members):
@@ -178,7 +189,7 @@ def _groups(
         if len(own) > 1:
             # What torch cannot run as one is not stacked.
             with suppress(ValueError):
-                stack = _Stack(positions, own, classes, X)
+                stack = _Stack(positions, own, classes, X, dtype)
         if stack is not None:
             groups.append(stack)
         else:
@@ -250,12 +261,13 @@ class _Stack:
         members: Sequence[Member],
         classes: Array | None,
         X: Any,
+        dtype: torch.dtype | None,
     ) -> None:
         self.positions = positions
         self._networks: list[Any] = [network_of(m.estimator) for m in members]
         self._sources, self._source_of = _sources(members, self._networks)
         modules = [network.net_.module_ for network in self._networks]
-        self._stack = NetworkStack(modules, self._sources[0](X))
+        self._stack = NetworkStack(modules, self._sources[0](X), dtype)
         self._n_columns = 0 if classes is None else len(classes)
         self._columns: Tensor | None = None
         if classes is None:
