@@ -4,10 +4,14 @@
 
 from sk_tune.ensemble._bagging import BaggingClassifier, BaggingRegressor
 from sk_tune.ensemble._boosting import BoostingClassifier, BoostingRegressor
+from sk_tune.ensemble._collapsed import CollapsedClassifier, CollapsedRegressor, collapse
 
 __all__ = [
     "BaggingClassifier",
     "BaggingRegressor",
     "BoostingClassifier",
     "BoostingRegressor",
+    "CollapsedClassifier",
+    "CollapsedRegressor",
+    "collapse",
 ]

@@ -20,8 +20,9 @@ from skorch import NeuralNet
 
 from sk_tune._compat import get_active_backend
 from sk_tune.backend import CollectingBackend, fleet
-from sk_tune.ensemble._combination import Combination, Member, network_of
+from sk_tune.ensemble._combination import network_of
 from sk_tune.ensemble._out_of_bag import epoch_table, members_table, rows_left_out
+from sk_tune.ensemble._parts import parts_of
 from sk_tune.estimators import MLPClassifier, MLPRegressor, NetworkEstimator
 
 __all__ = ["BaggingClassifier", "BaggingRegressor"]
@@ -31,35 +32,6 @@ Array = npt.NDArray[Any]
 
 class _Bagging:
     """Lets scikit-learn's bagging train and predict with its networks together."""
-
-    def __init__(
-        self,
-        estimator: Any = None,
-        n_estimators: int = 10,
-        *,
-        max_samples: float | None = None,
-        max_features: float = 1.0,
-        bootstrap: bool = True,
-        bootstrap_features: bool = False,
-        oob_score: bool = False,
-        warm_start: bool = False,
-        n_jobs: int | None = None,
-        random_state: Any = None,
-        verbose: int = 0,
-    ) -> None:
-        super().__init__(
-            estimator,
-            n_estimators,
-            max_samples=max_samples,
-            max_features=max_features,
-            bootstrap=bootstrap,
-            bootstrap_features=bootstrap_features,
-            oob_score=oob_score,
-            warm_start=warm_start,
-            n_jobs=n_jobs,
-            random_state=random_state,
-            verbose=verbose,
-        )
 
     def fit(self: Any, X: Any, y: Any, sample_weight: Any = None, **fit_params: Any) -> Any:
         """Train the members, each on rows and columns drawn for it.
@@ -89,14 +61,14 @@ class _Bagging:
             vars(self).pop(name, None)
         with _members_as_fleet(self):
             super().fit(X, y, sample_weight, **fit_params)  # type: ignore[misc]
-        self._combination = _combination(self)
+        self._combination = parts_of(self).combination()
         return self
 
     def _set_oob_score(self: Any, X: Any, y: Any) -> None:
         super()._set_oob_score(X, y)  # type: ignore[misc]
         self.oob_curve_ = epoch_table(self.estimators_)
         left_out = rows_left_out(self.estimators_samples_, len(y))
-        self.oob_by_members_ = members_table(_combination(self), left_out, X, y)
+        self.oob_by_members_ = members_table(parts_of(self).combination(), left_out, X, y)
 
     def _combined(self: Any, X: Any) -> Array | None:
         """Return the mean of the members; None if no network is among them."""
@@ -115,22 +87,9 @@ class _Bagging:
         own = [member.estimator for member in combination.members]
         if list(map(id, own)) != list(map(id, self.estimators_)):
             # Somebody has added or taken away members.
-            combination = _combination(self)
+            combination = parts_of(self).combination()
         found: Array = combination(X)
         return found
-
-
-def _combination(bagging: Any) -> Combination:
-    """Return the mean of the members, which were given positions of classes as labels."""
-    classes = np.arange(bagging.n_classes_) if hasattr(bagging, "n_classes_") else None
-    n = len(bagging.estimators_)
-    features = bagging.estimators_features_
-    every = np.arange(bagging.n_features_in_)
-    members = [
-        Member(member, 1 / n, None if np.array_equal(own, every) else own)
-        for member, own in zip(bagging.estimators_, features, strict=True)
-    ]
-    return Combination(members, classes)
 
 
 @contextmanager

@@ -168,7 +168,7 @@ class _Boosting(BaseEnsemble):  # type: ignore[misc]
         n = len(train.X)
         n_drawn = max(1, int(self.subsample * n))
         for _ in range(self.n_estimators):
-            drawn = slice(None)
+            drawn: Any = slice(None)
             if n_drawn < n:
                 drawn = np.sort(rng.permutation(n)[:n_drawn])
             X, y, w, F = (part[drawn] for part in train)
@@ -191,8 +191,8 @@ class _Boosting(BaseEnsemble):  # type: ignore[misc]
         if validation_score:
             n_kept = int(np.argmin(validation_score)) + 1
             self.validation_score_ = np.array(validation_score)
-        else:
-            vars(self).pop("validation_score_", None)
+        elif hasattr(self, "validation_score_"):
+            del self.validation_score_
         self.train_score_ = np.array(train_score)
         self.estimators_ = stages[:n_kept]
         self.weights_ = np.array(weights[:n_kept])

@@ -155,7 +155,7 @@ class SquaredError(BoostingLoss):
 
     def start(self, y: Floats, w: Floats) -> Floats:
         """Return the constant prediction of least loss."""
-        return np.average(y, axis=0, weights=w)
+        return np.asarray(np.average(y, axis=0, weights=w))
 
     def each(self, y: Floats, F: Floats) -> Floats:
         """Return the loss of each row."""
@@ -263,7 +263,7 @@ class LogLoss(BoostingLoss):
 
     def start(self, y: Floats, w: Floats) -> Floats:
         """Return the constant prediction of least loss."""
-        return np.log(np.average(y, axis=0, weights=w))
+        return np.asarray(np.log(np.average(y, axis=0, weights=w)))
 
     def each(self, y: Floats, F: Floats) -> Floats:
         """Return the loss of each row."""

@@ -220,7 +220,7 @@ class _Lone:
         self._classes = classes
 
     def weighted_sum(self, X: Any, weights: Array) -> Array:
-        return weights[0] * self.each(X)[0]
+        return np.asarray(weights[0] * self.each(X)[0])
 
     def each(self, X: Any) -> list[Array]:
         estimator, _, features = self._member
