@@ -111,7 +111,8 @@ def measure_inference(options: Any) -> None:
             "scikit-learn": lambda rows=rows: plain.predict_proba(rows),
         }
         found = [run() for run in sides.values()]
-        assert all(np.abs(found[0] - other).max() < 1e-5 for other in found[1:])
+        for other in found[1:]:
+            np.testing.assert_allclose(found[0], other, atol=1e-5)
         times = medians(sides, 5 * options.runs)
         own = times["one call"]
         print(
