@@ -23,7 +23,7 @@ def _modules(make_estimator, data, kind, n=3, **params):
     [
         ("MLP", {"normalization": "batch", "residual": True}, (8,)),
         ("MLP", {"hidden_layer_sizes": (6, 6), "normalization": "layer"}, (8,)),
-        ("CNN", {"normalization": "batch"}, (2, 4)),
+        ("CNN", {"normalization": "batch"}, (1, 2, 4)),
         ("RNN", {"cell": "lstm", "bidirectional": True}, (4, 2)),
         ("Net", {}, (8,)),
     ],
@@ -114,7 +114,7 @@ def test_dropout_is_no_part_of_the_architecture(make_estimator, task_data, kind)
 
     assert architecture(plain) == architecture(dropped)
     rows = torch.from_numpy(np.array(data.X)).view(
-        -1, *{"MLP": (8,), "CNN": (2, 4), "RNN": (4, 2)}[kind]
+        -1, *{"MLP": (8,), "CNN": (1, 2, 4), "RNN": (4, 2)}[kind]
     )
     (outputs,) = NetworkStack([plain, dropped], rows)(rows.expand(2, *rows.shape))
     with torch.no_grad():
