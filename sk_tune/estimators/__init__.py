@@ -22,7 +22,6 @@ from sk_tune.estimators._preparation import (
     first_seed,
     fit_as_overridden,
     network_inputs,
-    network_predictions,
 )
 from sk_tune.estimators._rnn import RNNClassifier, RNNRegressor
 from sk_tune.estimators._rows import take_rows
@@ -51,7 +50,6 @@ __all__ = [
     "load_net_arrays",
     "net_arrays",
     "network_inputs",
-    "network_predictions",
     "pack_network",
     "read_file",
     "resolve_seed",

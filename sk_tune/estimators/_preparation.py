@@ -30,7 +30,6 @@ __all__ = [
     "first_seed",
     "fit_as_overridden",
     "network_inputs",
-    "network_predictions",
 ]
 
 Array = npt.NDArray[Any]
@@ -339,24 +338,6 @@ def network_inputs(estimator: NetworkEstimator, X: Any) -> Tensor:
         Checked, on the network's device.
     """
     return estimator._inputs(X)
-
-
-def network_predictions(estimator: NetworkEstimator, outputs: Tensor) -> Array:
-    """Return probabilities, or targets in their units.
-
-    Parameters
-    ----------
-    estimator : NetworkEstimator
-        Fitted.
-    outputs : Tensor of shape (n_samples, n_outputs)
-        Of its network, on the CPU.
-
-    Returns
-    -------
-    ndarray
-        As ``predict_proba`` or, of a regressor, ``predict`` returns them.
-    """
-    return estimator._predictions(outputs)
 
 
 def _unfitted(estimator: NetworkEstimator) -> NetworkEstimator:
