@@ -19,6 +19,7 @@ from sklearn.utils.validation import check_is_fitted, validate_data
 from skorch import NeuralNet
 
 from sk_tune._compat import get_active_backend
+from sk_tune.adoption import adoption
 from sk_tune.backend import CollectingBackend, fleet
 from sk_tune.ensemble._combination import network_of
 from sk_tune.ensemble._out_of_bag import epoch_table, members_table, rows_left_out
@@ -104,7 +105,9 @@ def _members_as_fleet(bagging: Any) -> Iterator[None]:
         yield
         return
     monitor = _left_out if bagging.oob_score else None
-    with fleet(n_jobs=effective_n_jobs(bagging.n_jobs), monitor=monitor):
+    n_jobs = effective_n_jobs(bagging.n_jobs)
+    # Whoever answers networks outside of a block knows nothing of these.
+    with adoption(None), fleet(n_jobs=n_jobs, monitor=monitor):
         yield
 
 

@@ -8,6 +8,7 @@ runs one by one.  The result is that of a loop over all of them.
 Notation: m members, k of them in a stack; n rows, C columns of the result.
 """
 
+import threading
 from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from typing import Any, NamedTuple
@@ -100,12 +101,22 @@ class Combination:
         self.members = tuple(members)
         self.classes = classes
         self.dtype = dtype
+        self._forget()
+
+    def _forget(self) -> None:
         self._groups: list[_Stack | _Lone] | None = None
         self._trainings: list[_Training] = []
+        # A stack computes in memory of its own, which threads must not share.
+        self._lock = threading.Lock()
 
     def __getstate__(self) -> dict[str, Any]:
         # Stacked weights are copies, which are made when they are needed.
-        return {**vars(self), "_groups": None, "_trainings": []}
+        own = ("_groups", "_trainings", "_lock")
+        return {name: value for name, value in vars(self).items() if name not in own}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        self.__dict__.update(state)
+        self._forget()
 
     def __call__(self, X: Any) -> Array:
         """Return the sum.
@@ -120,13 +131,12 @@ class Combination:
         ndarray of shape (n, C) and type float64
             One column for a single target.
         """
-        total: Array | None = None
-        for group in self._grouped(X):
-            weights = np.array([self.members[i].weight for i in group.positions])
-            own = group.weighted_sum(X, weights)
-            total = own if total is None else total + own
-        assert total is not None  # noqa: S101 - there is a member
-        return total
+        total: Any = 0.0
+        with self._lock:
+            for group in self._grouped(X):
+                weights = np.array([self.members[i].weight for i in group.positions])
+                total = total + group.weighted_sum(X, weights)
+        return np.asarray(total)
 
     def each(self, X: Any) -> Array:
         """Return what each member predicts.
@@ -142,9 +152,10 @@ class Combination:
             Without weights.
         """
         found: list[Any] = [None] * len(self.members)
-        for group in self._grouped(X):
-            for i, own in zip(group.positions, group.each(X), strict=True):
-                found[i] = own
+        with self._lock:
+            for group in self._grouped(X):
+                for i, own in zip(group.positions, group.each(X), strict=True):
+                    found[i] = own
         return np.stack(found)
 
     @property

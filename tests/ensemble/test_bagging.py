@@ -281,6 +281,24 @@ def test_members_of_bagging_in_a_search_train_in_its_block(iris, make_estimator)
     )
 
 
+def test_members_of_bagging_in_a_search_of_sk_tune_train_together(
+    iris, make_estimator, monkeypatch
+):
+    """A search that is no block lets each ensemble train as a fleet of its own."""
+    calls = []
+
+    def counted(fits, **options):
+        calls.append(len(fits))
+        return train(fits, **options)
+
+    monkeypatch.setattr("sk_tune.backend._session.train", counted)
+    bag = BaggingClassifier(make_estimator("MLPClassifier"), 3, random_state=0)
+
+    sk_tune.GridSearchCV(bag, {"n_estimators": [3, 4]}, cv=2, refit=False).fit(*iris)
+
+    assert calls == [3, 3, 4, 4]
+
+
 def test_bagging_is_pickled_without_a_second_copy_of_its_weights(iris, make_estimator):
     """A copy predicts the same, and asking an ensemble does not make its pickle larger."""
     bag = BaggingClassifier(make_estimator("MLPClassifier"), 3, random_state=0).fit(*iris)

@@ -1,6 +1,7 @@
 """The weighted sum of members is that of a loop over them."""
 
 import pickle
+from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import pytest
@@ -152,6 +153,19 @@ def test_a_combination_is_pickled_without_its_stacks(nets, iris):
 
     assert copy.n_stacks == 0
     np.testing.assert_array_equal(copy(iris.X), expected)
+
+
+def test_threads_may_ask_at_the_same_time(nets, iris):
+    """Each gets the sum for its own rows."""
+    combination = Combination([Member(net, 1.0) for net in nets], np.arange(3))
+    parts = [iris.X[start::7] for start in range(7)] * 8
+    expected = [combination(part) for part in parts]
+
+    with ThreadPoolExecutor(4) as pool:
+        found = list(pool.map(combination, parts))
+
+    for own, other in zip(found, expected, strict=True):
+        np.testing.assert_array_equal(own, other)
 
 
 def test_only_fitted_networks_of_sk_tune_are_networks(nets):
