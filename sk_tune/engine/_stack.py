@@ -13,6 +13,7 @@ from torch import Tensor, nn
 
 from sk_tune.engine._rows import reason_in_module
 from sk_tune.engine._structure import module_structure
+from sk_tune.engine._threads import takes_one_thread
 from sk_tune.engine.fleet import ModuleProgram, Program, stacked_program
 from sk_tune.nets import CNN, MLP, RNN, SeededDropout
 
@@ -73,6 +74,10 @@ class NetworkStack:
         if reason is not None:
             raise ValueError(f"The networks cannot run as one, because {reason}.")
         self.n_networks = len(modules)
+        weights = list(modules[0].parameters())
+        # Convolutions and recurrences use a weight more often than once a row.
+        self._is_plain = X.ndim == 2 and all(w.ndim <= 2 for w in weights)
+        self._n_weights = len(modules) * sum(w.numel() for w in weights)
         self._program: Program = stacked_program(modules, X)
         self._dtype = dtype or X.dtype
         for part in (self._program.parameters, self._program.buffers):
@@ -103,6 +108,21 @@ class NetworkStack:
                 own = self._cast(X[:, start : start + size])
                 outputs = program.evaluate(own, slice(0, self.n_networks))
             yield outputs
+
+    def takes_one_thread(self, n_rows: int) -> bool:
+        """Return whether a prediction is so little work that threads only wait.
+
+        Parameters
+        ----------
+        n_rows : int
+            Rows to predict.
+
+        Returns
+        -------
+        bool
+            Whether one thread is enough.
+        """
+        return self._is_plain and takes_one_thread(n_rows, self._n_weights)
 
     def _cast(self, values: Tensor) -> Tensor:
         # Counts, as batch normalisation keeps them, stay what they are.

@@ -20,7 +20,7 @@ from sklearn.pipeline import Pipeline
 from torch import Tensor
 
 from sk_tune.backend import value_fingerprint
-from sk_tune.engine import NetworkStack, architecture
+from sk_tune.engine import NetworkStack, architecture, one_thread
 from sk_tune.estimators import (
     NetworkEstimator,
     is_unchanged,
@@ -305,16 +305,24 @@ class _Stack:
             self._columns = torch.from_numpy(np.stack(columns)).unsqueeze(1)
 
     def weighted_sum(self, X: Any, weights: Array) -> Array:
-        factors = torch.from_numpy(weights)
-        parts = [torch.einsum("k,knc->nc", factors, own) for own in self._predictions(X)]
-        return torch.cat(parts).numpy()
+        factors, inputs = torch.from_numpy(weights), self._inputs(X)
+        with self._threads(inputs):
+            parts = [
+                torch.einsum("k,knc->nc", factors, own) for own in self._predictions(inputs)
+            ]
+            return torch.cat(parts).numpy()
 
     def each(self, X: Any) -> Array:
-        return torch.cat(list(self._predictions(X)), dim=1).numpy()
+        inputs = self._inputs(X)
+        with self._threads(inputs):
+            return torch.cat(list(self._predictions(inputs)), dim=1).numpy()
 
-    def _predictions(self, X: Any) -> Iterator[Tensor]:
+    def _threads(self, inputs: Tensor) -> Any:
+        return one_thread(wanted=self._stack.takes_one_thread(inputs.shape[1]))
+
+    def _predictions(self, inputs: Tensor) -> Iterator[Tensor]:
         """Yield what members predict, (k, some rows, C), in float64."""
-        for outputs in self._stack(self._inputs(X)):
+        for outputs in self._stack(inputs):
             if self._n_columns == 0:
                 scaled = outputs.cpu().double()
                 yield scaled * self._scale.unsqueeze(1) + self._mean.unsqueeze(1)

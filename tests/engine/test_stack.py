@@ -139,3 +139,18 @@ def test_architectures_differ_in_what_fixes_the_program(make_estimator, task_dat
     (other,) = _modules(make_estimator, data, "MLP", n=1, **params)
 
     assert architecture(plain) != architecture(other)
+
+
+def test_little_work_takes_one_thread(make_estimator, task_data):
+    """Rows times weights of all networks decide; convolutions are not counted so."""
+    data = task_data("MLPClassifier")
+    modules = _modules(make_estimator, data, "MLP")
+    stack = NetworkStack(modules, torch.from_numpy(np.array(data.X)))
+    # Each network has 8 * 6 + 6 + 6 * 3 + 3 weights; the limit is 5e7 products.
+    most = int(5e7 / (3 * 75))
+
+    assert stack.takes_one_thread(most)
+    assert not stack.takes_one_thread(most + 1)
+    modules = _modules(make_estimator, data, "CNN")
+    images = torch.from_numpy(np.array(data.X)).view(-1, 1, 2, 4)
+    assert not NetworkStack(modules, images).takes_one_thread(1)
