@@ -14,7 +14,7 @@ from skorch import NeuralNet
 
 from sk_tune.adoption import adopted_state
 from sk_tune.backend._joblib import FleetBackend
-from sk_tune.backend._session import FleetReport, Session
+from sk_tune.backend._session import FleetReport, Monitor, Session
 from sk_tune.engine import (
     FitStore,
     Progress,
@@ -33,6 +33,7 @@ def fleet(
     memory_limit: float | None = None,
     progress: Callable[[Progress], object] | None = None,
     store: str | os.PathLike[str] | None = None,
+    monitor: Monitor | None = None,
 ) -> Iterator[FleetReport]:
     """Train the networks of any code that uses joblib as fleets, inside a block.
 
@@ -54,6 +55,11 @@ def fleet(
     store : str, path-like or None, default=None
         File that keeps finished trainings, made if there is none; what it has is not
         trained again, also in another run.
+    monitor : callable or None, default=None
+        Called with ``X, y, sample_weight`` of each training; returns the positions of rows
+        that the network is scored on after each epoch, or None.  They change nothing in
+        the training; the network's history has ``monitor_loss`` and ``monitor_score``.
+        Not for plain skorch nets.
 
     Yields
     ------
@@ -79,7 +85,7 @@ def fleet(
     if store is not None:
         # What is wrong with it is said before anything is trained.
         FitStore(store).close()
-    session = Session(n_jobs, memory_limit, progress, store)
+    session = Session(n_jobs, memory_limit, progress, store, monitor)
     with AskingNets(), joblib.parallel_config(backend=FleetBackend(session), n_jobs=-1):
         yield session.report
 

@@ -135,7 +135,7 @@ class _Fleets:
         """Train the first of the waiting fits and all that can be rows beside it."""
         recipe, key = first.recipe()
         row = first.row()
-        reason = reason_in_module(row)
+        reason = reason_in_module(row.module, row.train[:2][0])
         if reason is not None:
             self._train_solo(waiting[0], reason)
             return

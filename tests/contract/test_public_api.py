@@ -8,7 +8,11 @@ import sk_tune
 from sk_tune import exceptions
 
 PUBLIC = [
+    "BaggingClassifier",
+    "BaggingRegressor",
     "BayesSearchCV",
+    "BoostingClassifier",
+    "BoostingRegressor",
     "CNNClassifier",
     "CNNRegressor",
     "GridSearchCV",
