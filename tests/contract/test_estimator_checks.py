@@ -30,9 +30,9 @@ def _estimators():
             # The checks' few rows make one batch, hence one small step in each epoch.
             yield getattr(sk_tune, name)(SmallNet, learning_rate=0.01, max_epochs=60)
         elif name.endswith(("Classifier", "Regressor")):
-            estimator = getattr(sk_tune, name)()
-            if isinstance(estimator, NetworkEstimator):
-                yield estimator
+            kind = getattr(sk_tune, name)
+            if issubclass(kind, NetworkEstimator):
+                yield kind()
 
 
 ESTIMATORS = list(_estimators())
