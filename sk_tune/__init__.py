@@ -10,7 +10,11 @@ __version__ = "0.1.0"
 # Public name -> sub-package.  Nothing is imported before it is asked for, because torch
 # takes seconds to import, which neither `import sk_tune` nor `sk-tune --help` should cost.
 _HOMES = {
+    "BaggingClassifier": "ensemble",
+    "BaggingRegressor": "ensemble",
     "BayesSearchCV": "search",
+    "BoostingClassifier": "ensemble",
+    "BoostingRegressor": "ensemble",
     "CNNClassifier": "estimators",
     "CNNRegressor": "estimators",
     "GridSearchCV": "search",
@@ -24,6 +28,12 @@ _HOMES = {
     "RNNClassifier": "estimators",
     "RNNRegressor": "estimators",
     "RandomizedSearchCV": "search",
+    "SeedEnsembleClassifier": "ensemble",
+    "SeedEnsembleRegressor": "ensemble",
+    "StackingClassifier": "ensemble",
+    "StackingRegressor": "ensemble",
+    "TrialEnsembleClassifier": "ensemble",
+    "TrialEnsembleRegressor": "ensemble",
     "fleet": "backend",
 }
 

@@ -6,13 +6,14 @@ ADR 0002 lists them and says what breaks, and where, if one of them changes.
 """
 
 import functools
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
 from joblib.parallel import get_active_backend
 from sklearn.base import BaseEstimator
-from sklearn.metrics._scorer import _PassthroughScorer, _Scorer
+from sklearn.metrics._scorer import _MultimetricScorer, _PassthroughScorer, _Scorer
 from sklearn.model_selection._search import BaseSearchCV
 from sklearn.model_selection._search_successive_halving import (
     _SubsampleMetaSplitter as SubsampledSplits,
@@ -22,6 +23,7 @@ from sklearn.model_selection._validation import (
     _warn_or_raise_about_fit_failures as warn_or_raise_about_failures,
 )
 from sklearn.utils import _safe_indexing as safe_indexing
+from sklearn.utils._optional_dependencies import check_matplotlib_support
 from sklearn.utils._param_validation import (
     HasMethods,
     Interval,
@@ -44,14 +46,17 @@ __all__ = [
     "Options",
     "StrOptions",
     "SubsampledSplits",
+    "check_matplotlib_support",
     "check_sample_weight",
     "fold_task",
     "get_active_backend",
+    "last_step_scorer",
     "method_params",
     "num_samples",
     "passed_through_estimator",
     "predict_nonlinearity",
     "safe_indexing",
+    "scored_by",
     "scorer_parts",
     "top_k",
     "validate_parameter_constraints",
@@ -159,6 +164,60 @@ def passed_through_estimator(scorer: Any) -> Any:
     return scorer._estimator if isinstance(scorer, _PassthroughScorer) else None
 
 
+# What a scorer is to ask, given a fitted pipeline and rows.
+LastStep = Callable[[Any, Any], tuple[Any, Any]]
+
+
+def last_step_scorer(scorer: Any, last_step: LastStep) -> Any:
+    """Return a scorer that lets another one ask a pipeline's last step.
+
+    Parameters
+    ----------
+    scorer : callable
+        As scikit-learn's searches hand it to their tasks.
+    last_step : callable
+        Called with a fitted pipeline and rows; returns what to ask instead, and with which
+        rows.
+
+    Returns
+    -------
+    callable
+        `scorer` itself if it may look at more than predictions of the rows.
+    """
+    if isinstance(scorer, _MultimetricScorer):
+        if all(type(own) is _Scorer for own in scorer._scorers.values()):
+            return _LastStepScorers(scorer, last_step)
+    elif type(scorer) in {_Scorer, _PassthroughScorer}:
+        return _LastStepScorer(scorer, last_step)
+    return scorer
+
+
+class _LastStepScorer:
+    def __init__(self, scorer: Any, last_step: LastStep) -> None:
+        self._scorer = scorer
+        self._last_step = last_step
+
+    def __call__(self, estimator: Any, X: Any, *args: Any, **params: Any) -> Any:
+        # A pipeline looks who asked for what is passed to its ``score``.
+        if not params or type(self._scorer) is _Scorer:
+            estimator, X = self._last_step(estimator, X)
+        return self._scorer(estimator, X, *args, **params)
+
+    def __repr__(self) -> str:
+        return repr(self._scorer)
+
+
+# scikit-learn tells several scores from one by this class.
+class _LastStepScorers(_MultimetricScorer):  # type: ignore[misc]
+    def __init__(self, scorer: Any, last_step: LastStep) -> None:
+        super().__init__(scorers=scorer._scorers, raise_exc=scorer._raise_exc)
+        self._last_step = last_step
+
+    def __call__(self, estimator: Any, X: Any, *args: Any, **params: Any) -> Any:
+        estimator, X = self._last_step(estimator, X)
+        return super().__call__(estimator, X, *args, **params)
+
+
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class FoldTask:
     """One candidate on one fold, as scikit-learn's searches hand it to joblib.
@@ -177,6 +236,8 @@ class FoldTask:
         What ``fit`` is given beside X and y, of all rows.
     candidate, fold : int
         Positions in the call.
+    scorer : callable, default=None
+        Of one or of several scores.
     """
 
     estimator: Any
@@ -188,6 +249,7 @@ class FoldTask:
     fit_params: Mapping[str, Any]
     candidate: int
     fold: int
+    scorer: Any = None
 
 
 def fold_task(task: Any) -> FoldTask | None:
@@ -220,6 +282,32 @@ def fold_task(task: Any) -> FoldTask | None:
             fit_params=options["fit_params"] or {},
             candidate=options["candidate_progress"][0],
             fold=options["split_progress"][0],
+            scorer=options["scorer"],
         )
     except (KeyError, TypeError):
         return None
+
+
+@contextmanager
+def scored_by(task: Any, scorer: Any) -> Iterator[None]:
+    """Let a task of a search be scored by another scorer in a block.
+
+    Parameters
+    ----------
+    task : joblib.parallel.BatchedCalls
+        As joblib hands it to a backend.
+    scorer : callable
+        Instead of its own.
+
+    Yields
+    ------
+    None
+        Nothing.
+    """
+    options = task.items[0][2]
+    own = options["scorer"]
+    options["scorer"] = scorer
+    try:
+        yield
+    finally:
+        options["scorer"] = own

@@ -160,7 +160,6 @@ def _copied(net, tmp_path):
 
 
 def _saved(net, tmp_path):
-    pytest.importorskip("safetensors")
     net.save(tmp_path / "net.safetensors")
     return MLPClassifier.load(tmp_path / "net.safetensors")
 

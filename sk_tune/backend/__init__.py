@@ -3,16 +3,23 @@
 """Everybody else's joblib code, with its networks trained as fleets."""
 
 from sk_tune.backend._collecting import CollectingBackend, Job
-from sk_tune.backend._fingerprint import params_fingerprint, value_fingerprint
+from sk_tune.backend._fingerprint import (
+    data_fingerprint,
+    params_fingerprint,
+    value_fingerprint,
+)
 from sk_tune.backend._fleet import AskingNets, fleet
+from sk_tune.backend._joblib import FleetBackend
 from sk_tune.backend._session import FleetReport, Recorder
 
 __all__ = [
     "AskingNets",
     "CollectingBackend",
+    "FleetBackend",
     "FleetReport",
     "Job",
     "Recorder",
+    "data_fingerprint",
     "fleet",
     "params_fingerprint",
     "value_fingerprint",

@@ -7,15 +7,21 @@ import os
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from typing import Any
+from typing import Any, ClassVar
 
 import joblib
 from skorch import NeuralNet
 
 from sk_tune.adoption import adopted_state
 from sk_tune.backend._joblib import FleetBackend
-from sk_tune.backend._session import FleetReport, Session
-from sk_tune.engine import FitStore, Progress, adopt_skorch, reason_against_net
+from sk_tune.backend._session import FleetReport, Monitor, Session
+from sk_tune.engine import (
+    FitStore,
+    Progress,
+    adopt_skorch,
+    cutting_iterator,
+    reason_against_net,
+)
 
 __all__ = ["fleet"]
 
@@ -27,6 +33,7 @@ def fleet(
     memory_limit: float | None = None,
     progress: Callable[[Progress], object] | None = None,
     store: str | os.PathLike[str] | None = None,
+    monitor: Monitor | None = None,
 ) -> Iterator[FleetReport]:
     """Train the networks of any code that uses joblib as fleets, inside a block.
 
@@ -48,6 +55,11 @@ def fleet(
     store : str, path-like or None, default=None
         File that keeps finished trainings, made if there is none; what it has is not
         trained again, also in another run.
+    monitor : callable or None, default=None
+        Called with ``X, y, sample_weight`` of each training; returns the positions of rows
+        that the network is scored on after each epoch, or None.  They change nothing in
+        the training; the network's history has ``monitor_loss`` and ``monitor_score``.
+        Not for plain skorch nets.
 
     Yields
     ------
@@ -73,30 +85,35 @@ def fleet(
     if store is not None:
         # What is wrong with it is said before anything is trained.
         FitStore(store).close()
-    session = Session(n_jobs, memory_limit, progress, store)
+    session = Session(n_jobs, memory_limit, progress, store, monitor)
     with AskingNets(), joblib.parallel_config(backend=FleetBackend(session), n_jobs=-1):
         yield session.report
 
 
 class AskingNets:
-    """Lets plain skorch nets ask for trainings while a block is open in some thread."""
+    """Lets plain skorch nets ask for trainings while a block is open in some thread.
+
+    They are also given the rows that they predict sooner.
+    """
 
     _lock = threading.Lock()
     _n_open = 0
-    _original: Any = None
+    _originals: ClassVar[dict[str, Any]] = {}
 
     def __enter__(self) -> None:
         with AskingNets._lock:
             if AskingNets._n_open == 0:
-                AskingNets._original = NeuralNet.fit
-                NeuralNet.fit = _asking(NeuralNet.fit)
+                for name, change in _CHANGES.items():
+                    original = AskingNets._originals[name] = getattr(NeuralNet, name)
+                    setattr(NeuralNet, name, change(original))
             AskingNets._n_open += 1
 
     def __exit__(self, *_: object) -> None:
         with AskingNets._lock:
             AskingNets._n_open -= 1
             if AskingNets._n_open == 0:
-                NeuralNet.fit = AskingNets._original
+                for name, original in AskingNets._originals.items():
+                    setattr(NeuralNet, name, original)
 
 
 def _asking(fit: Any) -> Any:
@@ -110,3 +127,6 @@ def _asking(fit: Any) -> Any:
         return adopt_skorch(net, X, y, state)
 
     return asking_fit
+
+
+_CHANGES = {"fit": _asking, "get_iterator": cutting_iterator}

@@ -33,9 +33,11 @@ from sk_tune.engine import Fit, Progress, Trained, is_small, signature, train
 from sk_tune.estimators import NetworkEstimator, first_seed, resolve_seed
 from sk_tune.training import TrainingState
 
-__all__ = ["FleetReport", "Session"]
+__all__ = ["FleetReport", "Monitor", "Session"]
 
 Task = Callable[[], Any]
+# From X, y and sample_weight to positions of rows to score on.
+Monitor = Callable[[Any, Any, Any], Any]
 
 
 @dataclass(slots=True, kw_only=True)
@@ -112,6 +114,8 @@ class Session:
         Of the engine.
     store : str, path-like or None, default=None
         Of the engine.
+    monitor : callable or None, default=None
+        Says which rows each network is scored on after each epoch.
     """
 
     def __init__(
@@ -120,8 +124,10 @@ class Session:
         memory_limit: float | None,
         progress: Callable[[Progress], object] | None,
         store: str | os.PathLike[str] | None = None,
+        monitor: Monitor | None = None,
     ) -> None:
         self.report = FleetReport()
+        self.monitor = monitor
         self._options = {
             "n_jobs": n_jobs,
             "memory_limit": memory_limit,
@@ -378,7 +384,8 @@ class Recorder(_Answers):
         key = (params_fingerprint(estimator), _seed_key(estimator), numbers)
         found = self.find(key)
         if found is None:
-            self.trainings.append(_training(estimator, key, data))
+            monitor = self.session.monitor
+            self.trainings.append(_training(estimator, key, data, monitor))
             self.n_new += 1
             raise FitRequested
         if found.trained is None:
@@ -416,17 +423,22 @@ def _unheard() -> Iterator[None]:
         yield
 
 
-def _training(estimator: Any, key: Any, data: Sequence[Any]) -> _Training:
+def _training(
+    estimator: Any, key: Any, data: Sequence[Any], monitor: Monitor | None
+) -> _Training:
     """Return what an estimator asks for, which may itself be set otherwise later."""
     own = clone(estimator)
+    rows = None
     if isinstance(own, NetworkEstimator):
         seed = first_seed(own)
+        rows = None if monitor is None else monitor(*data)
     else:
         # A skorch net draws from torch's global generator.
         seed = int(torch.randint(2**31, ()))
     X, y, sample_weight = data
+    fit = Fit(estimator=own, X=X, y=y, sample_weight=sample_weight, seed=seed, monitor=rows)
     return _Training(
-        fit=Fit(estimator=own, X=X, y=y, sample_weight=sample_weight, seed=seed),
+        fit=fit,
         key=key,
         base_key=(params_fingerprint(own, without="max_epochs"), seed, key[-1]),
         n_epochs=int(own.max_epochs),

@@ -7,19 +7,14 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
-from sklearn.dummy import DummyClassifier, DummyRegressor
-from sklearn.linear_model import LogisticRegression, Ridge
 from sklearn.metrics import get_scorer
 from sklearn.model_selection import cross_validate
-from sklearn.pipeline import Pipeline
 
 from sk_tune.cli._split import Split
 from sk_tune.exceptions import OptionError
-from sk_tune.prepare import column_preparer
+from sk_tune.report import baseline_models
 
 __all__ = ["Score", "score_baselines", "score_on_test"]
-
-_LINEAR_STEPS = 1000  # Enough for scaled columns; convergence is not the point of it.
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -70,19 +65,16 @@ def score_baselines(
     OptionError
         If not even the dummy can be scored so.
     """
-    linear: Any
-    if task == "classification":
-        dummy, linear = DummyClassifier(), LogisticRegression(max_iter=_LINEAR_STEPS)
-    else:
-        dummy, linear = DummyRegressor(), Ridge()
+    dummy, linear = baseline_models(
+        split.X_train, is_classification=task == "classification"
+    )
     try:
         lowest = _score("dummy", dummy, split, scoring, folds, "raise", 1)
     except ValueError as error:
         raise OptionError(
             f"--scoring must suit the target. Got {scoring!r}, which fails here: {error}"
         ) from error
-    pipeline = Pipeline([("prepare", column_preparer(split.X_train)), ("linear", linear)])
-    return lowest, _score("linear", pipeline, split, scoring, folds, np.nan, n_jobs)
+    return lowest, _score("linear", linear, split, scoring, folds, np.nan, n_jobs)
 
 
 def score_on_test(estimator: Any, split: Split, scoring: str) -> float:

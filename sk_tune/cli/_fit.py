@@ -36,6 +36,7 @@ from sk_tune.cli._tables import Table
 from sk_tune.cli._target import N_FOLDS, Target, read_target
 from sk_tune.exceptions import OptionError, SearchError
 from sk_tune.prepare import ColumnKinds, column_kinds
+from sk_tune.report import Baseline, write_html
 
 __all__ = ["FitOptions", "fit"]
 
@@ -137,9 +138,19 @@ def fit(table: Table, options: FitOptions) -> None:
         ignored=(*kinds.dropped, target.name),
     )
     summary = _summary(table, target, split, kinds, scores, search, scoring, options)
-    write_output(options.output, model, results_table(search), summary)
+    with _calm(verbose=options.verbose):
+        write_output(
+            options.output,
+            model,
+            results_table(search),
+            summary,
+            lambda path: _write_report(path, search, split, scores),
+        )
     print(
-        labelled("Written", f"model.joblib, results.csv, summary.json in {options.output}/")
+        labelled(
+            "Written",
+            f"model.joblib, results.csv, summary.json, report.html in {options.output}/",
+        )
     )
 
 
@@ -196,6 +207,15 @@ def _network_score(search: TableSearchCV, split: Split, scoring: str) -> Score:
         std=float(search.cv_results_["std_test_score"][search.best_index_]),
         test=score_on_test(search.best_estimator_, split, scoring),
     )
+
+
+def _write_report(
+    path: Path, search: TableSearchCV, split: Split, scores: tuple[Score, Score, Score]
+) -> None:
+    baselines = [
+        Baseline(name=score.name, mean=score.mean, std=score.std) for score in scores[:2]
+    ]
+    write_html(search, path, X=split.X_train, y=split.y_train, baselines=baselines)
 
 
 def _summary(

@@ -224,7 +224,10 @@ def _add_search_options(
         type=Path,
         default=output,
         metavar="DIR",
-        help=f"folder for model.joblib, results.csv, summary.json; default: {output}",
+        help=(
+            "folder for model.joblib, results.csv, summary.json, report.html; "
+            f"default: {output}"
+        ),
     )
     parser.add_argument(
         "--overwrite", action="store_true", help="replace a model in the output folder"

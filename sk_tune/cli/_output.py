@@ -1,11 +1,12 @@
 # SPDX-FileCopyrightText: sk_tune contributors
 # SPDX-License-Identifier: BSD-3-Clause
-"""The output folder: a model, a table of results and a summary, all or none."""
+"""The output folder: a model, results, a summary and a report, all or none."""
 
 import json
 import os
 import pickle
 import shutil
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -29,6 +30,7 @@ __all__ = [
 _MODEL = "model.joblib"
 _RESULTS = "results.csv"
 _SUMMARY = "summary.json"
+_REPORT = "report.html"
 _FORMAT = 1
 
 # What unpickling raises on files that are damaged, foreign or of another version.
@@ -106,9 +108,13 @@ def check_output_folder(folder: Path, *, overwrite: bool) -> None:
 
 
 def write_output(
-    folder: Path, model: SavedModel, results: pd.DataFrame, summary: dict[str, Any]
+    folder: Path,
+    model: SavedModel,
+    results: pd.DataFrame,
+    summary: dict[str, Any],
+    write_report: Callable[[Path], object],
 ) -> None:
-    """Write the three files of a fit.
+    """Write the four files of a fit.
 
     Parameters
     ----------
@@ -120,6 +126,8 @@ def write_output(
         For ``results.csv``.
     summary : dict
         For ``summary.json``.
+    write_report : callable
+        Writes ``report.html``, given its path.
     """
     folder = folder.absolute()
     folder.parent.mkdir(parents=True, exist_ok=True)
@@ -130,6 +138,7 @@ def write_output(
         results.to_csv(stage / _RESULTS, index=False)
         text = json.dumps(_without_nan(summary), indent=2, ensure_ascii=False)
         (stage / _SUMMARY).write_text(text + "\n", encoding="utf-8")
+        write_report(stage / _REPORT)
         # Plain values around the pipeline, so that the file names no class of this module.
         content = {name: getattr(model, name) for name in SavedModel.__slots__}
         versions = {"format": _FORMAT, "sk_tune_version": __version__}
@@ -216,7 +225,7 @@ def _move(stage: Path, folder: Path) -> None:
         stage.rename(folder)
         return
     # The model last: what is beside a model is then never older than it.
-    for name in (_RESULTS, _SUMMARY, _MODEL):
+    for name in (_RESULTS, _SUMMARY, _REPORT, _MODEL):
         (stage / name).replace(folder / name)
 
 

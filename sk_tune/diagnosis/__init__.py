@@ -2,6 +2,25 @@
 # SPDX-License-Identifier: BSD-3-Clause
 """Whether networks over- or underfit, what else is wrong, and what to do about it."""
 
+from sk_tune.diagnosis._apply import Applied, AppliedChange, apply
+from sk_tune.diagnosis._diagnose import diagnose
+from sk_tune.diagnosis._leaks import find_leaks
 from sk_tune.diagnosis._records import Change, Curves, Finding
+from sk_tune.diagnosis._samples import SampleCurve
+from sk_tune.diagnosis._sources import curves_of, curves_of_estimator
+from sk_tune.diagnosis._verdict import verdict
 
-__all__ = ["Change", "Curves", "Finding"]
+__all__ = [
+    "Applied",
+    "AppliedChange",
+    "Change",
+    "Curves",
+    "Finding",
+    "SampleCurve",
+    "apply",
+    "curves_of",
+    "curves_of_estimator",
+    "diagnose",
+    "find_leaks",
+    "verdict",
+]

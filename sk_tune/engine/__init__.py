@@ -7,7 +7,9 @@ from sk_tune.engine._progress import Progress, callback_progress
 from sk_tune.engine._records import Fit, Trained
 from sk_tune.engine._signature import signature
 from sk_tune.engine._skorch import adopt_skorch
+from sk_tune.engine._skorch_rows import cutting_iterator
 from sk_tune.engine._skorch_support import reason_against_net
+from sk_tune.engine._stack import NetworkStack, architecture
 from sk_tune.engine._store import FitStore, StoreInfo
 from sk_tune.engine._threads import is_small, one_thread
 from sk_tune.engine._train import fitted_estimator, train
@@ -15,11 +17,14 @@ from sk_tune.engine._train import fitted_estimator, train
 __all__ = [
     "Fit",
     "FitStore",
+    "NetworkStack",
     "Progress",
     "StoreInfo",
     "Trained",
     "adopt_skorch",
+    "architecture",
     "callback_progress",
+    "cutting_iterator",
     "expected_memory",
     "fitted_estimator",
     "is_small",

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy.typing as npt
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from sk_tune.engine._records import Fit
 from sk_tune.engine._structure import has_hooks, module_structure
@@ -19,7 +19,7 @@ from sk_tune.engine.fleet import (
     Row,
     SeededCourse,
     Settings,
-    build_program,
+    stacked_program,
 )
 from sk_tune.estimators import FitPreparer
 from sk_tune.nets import CNN, MLP, RNN
@@ -178,50 +178,52 @@ class EstimatorFit:
         return self.prepared.train_alone(self.n_epochs)
 
 
-def reason_in_module(row: Row) -> str | None:
-    """Return why modules like a row's cannot run as one, after trying it.
+def reason_in_module(module: nn.Module, X: Tensor) -> str | None:
+    """Return why modules like one cannot run as one, after trying it.
 
     Parameters
     ----------
-    row : Row
-        One of the fleet.
+    module : Module
+        One of the fleet.  It is not changed.
+    X : Tensor of shape (n_samples, ...)
+        Inputs; two of them are tried.
 
     Returns
     -------
     str or None
         A clause that continues "was trained alone because"; None if they can.
     """
-    if isinstance(row.module, MLP):
+    if isinstance(module, MLP):
         return None
-    if has_hooks(row.module):
+    if has_hooks(module):
         return "its module has hooks"
-    own = {n for n, _ in [*row.module.named_parameters(), *row.module.named_buffers()]}
-    if not own.issuperset(row.module.state_dict()):
+    own = {n for n, _ in [*module.named_parameters(), *module.named_buffers()]}
+    if not own.issuperset(module.state_dict()):
         return "layers of its module share weights"
-    X = torch.stack([row.train[:2][0]] * 2)
-    was_training = row.module.training
+    pair = torch.stack([X[:2]] * 2)
+    was_training = module.training
     try:
         with warnings.catch_warnings():
             # Torch computes network by network, and says so, where vmap has no rule.
             warnings.filterwarnings("error", message=".*batching rule.*")
-            return _difference(row, X)
+            return _difference(module, pair)
     except Exception as error:  # noqa: BLE001 - whatever a user's module raises
         first_line = str(error).strip().partition("\n")[0].partition(". ")[0]
         return f"torch.func.vmap cannot carry its module ({first_line})"
     finally:
-        row.module.train(was_training)
+        module.train(was_training)
 
 
-def _difference(row: Row, X: Tensor) -> str | None:
+def _difference(module: nn.Module, X: Tensor) -> str | None:
     """Compute two networks as one and compare; errors are the caller's."""
-    program = build_program([row, row])
-    lone = copy.deepcopy(row.module)
+    program = stacked_program([module, module], X[0], padded=_is_padded(module, X))
+    lone = copy.deepcopy(module)
     called = program.pattern if isinstance(program, ModuleProgram) else lone
     before = module_structure(called)
     program.begin_epoch([0, 0], 1, [torch.Generator(), torch.Generator()])
     outputs = program.evaluate(X, slice(0, 2))
     with torch.no_grad():
-        alone = row.module.eval()(X[0])
+        alone = module.eval()(X[0])
     if not torch.allclose(outputs[0], alone, rtol=1e-3, atol=1e-4, equal_nan=True):
         return "its module gives other outputs when it is batched over networks"
     program.backward(torch.zeros_like(program.forward(X, slice(0, 2), 0)))
@@ -232,3 +234,7 @@ def _difference(row: Row, X: Tensor) -> str | None:
     if module_structure(called) != before:
         return "its module changes itself when it is called"
     return None
+
+
+def _is_padded(module: nn.Module, X: Tensor) -> bool:
+    return isinstance(module, RNN) and bool(torch.isnan(X[..., 0]).any())

@@ -36,11 +36,14 @@ class Shard:
         Whether they can be rows of fleets, as far as their parameters tell.
     memory_limit : int
         Bytes that a fleet may take.
+    groups : sequence of sequence of int, default=()
+        Positions of the fits that may share a fleet; all of them may if there is no group.
     """
 
     fits: dict[int, Fit]
     as_fleet: bool
     memory_limit: int
+    groups: Sequence[Sequence[int]] = ()
 
     def without(self, done: Container[int]) -> "Shard":
         """Return the shard of the fits that are left.
@@ -55,7 +58,12 @@ class Shard:
         Shard
             Maybe without fits.
         """
-        return replace(self, fits={i: f for i, f in self.fits.items() if i not in done})
+        groups = [[i for i in group if i not in done] for group in self.groups]
+        return replace(
+            self,
+            fits={i: fit for i, fit in self.fits.items() if i not in done},
+            groups=[group for group in groups if group],
+        )
 
 
 # Takes results by position, and why some fits were trained alone.
@@ -66,6 +74,7 @@ def train_shard(
     shard: Shard,
     epoch_done: Callable[[int], None] | None = None,
     fits_done: FitsDone | None = None,
+    preparer: FitPreparer | None = None,
 ) -> tuple[dict[int, Trained], dict[int, str]]:
     """Train the fits of a shard.
 
@@ -77,6 +86,8 @@ def train_shard(
         Called with the number of networks that finished an epoch.
     fits_done : callable or None
         Called with what this function returns, in parts, as fits end.
+    preparer : FitPreparer or None
+        Remembers what fits share; that of other shards with the same data, or a new one.
 
     Returns
     -------
@@ -87,7 +98,7 @@ def train_shard(
     """
     _keep_heap()
     with one_thread():
-        return _Fleets(shard, epoch_done, fits_done).train()
+        return _Fleets(shard, epoch_done, fits_done, preparer or FitPreparer()).train()
 
 
 class _Fleets:
@@ -98,9 +109,10 @@ class _Fleets:
         shard: Shard,
         epoch_done: Callable[[int], None] | None,
         fits_done: FitsDone | None,
+        preparer: FitPreparer,
     ) -> None:
         self.shard = shard
-        self.preparer = FitPreparer()
+        self.preparer = preparer
         self.epoch_done = epoch_done
         self.fits_done = fits_done
         self.trained: dict[int, Trained] = {}
@@ -110,19 +122,20 @@ class _Fleets:
         if not self.shard.as_fleet:
             for index, fit in self.shard.fits.items():
                 self._end(index, train_by_reference(fit, self.preparer))
-        waiting = [index for index in self.shard.fits if index not in self.trained]
-        while waiting:
-            prepared = self._prepare(waiting[0])
-            if prepared is not None:
-                self._train_fleet(waiting, prepared)
-            waiting = [index for index in waiting if index not in self.trained]
+        for group in self.shard.groups or [list(self.shard.fits)]:
+            waiting = [index for index in group if index not in self.trained]
+            while waiting:
+                prepared = self._prepare(waiting[0])
+                if prepared is not None:
+                    self._train_fleet(waiting, prepared)
+                waiting = [index for index in waiting if index not in self.trained]
         return self.trained, self.solo
 
     def _train_fleet(self, waiting: list[int], first: AnyFit) -> None:
         """Train the first of the waiting fits and all that can be rows beside it."""
         recipe, key = first.recipe()
         row = first.row()
-        reason = reason_in_module(row)
+        reason = reason_in_module(row.module, row.train[:2][0])
         if reason is not None:
             self._train_solo(waiting[0], reason)
             return

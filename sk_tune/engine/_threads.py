@@ -11,7 +11,7 @@ import torch
 
 from sk_tune.training import TrainingState
 
-__all__ = ["is_small", "one_thread"]
+__all__ = ["is_small", "one_thread", "takes_one_thread"]
 
 # Multiplications of a pass over the rows up to which they are computed in one
 # thread: on a busy machine threads of torch wait for each other longer than they compute.
@@ -38,7 +38,25 @@ def is_small(state: TrainingState, X: Any) -> bool:
     weights = state.weights.values()
     if np.ndim(X) != 2 or any(w.ndim > 2 for w in weights):
         return False
-    return bool(np.shape(X)[0] * sum(w.size for w in weights) <= _SMALL)
+    return takes_one_thread(np.shape(X)[0], sum(w.size for w in weights))
+
+
+def takes_one_thread(n_rows: int, n_weights: int) -> bool:
+    """Return whether a pass over rows multiplies few numbers.
+
+    Parameters
+    ----------
+    n_rows : int
+        Rows.
+    n_weights : int
+        Weights of layers that use each of them once a row.
+
+    Returns
+    -------
+    bool
+        Whether one thread is enough.
+    """
+    return n_rows * n_weights <= _SMALL
 
 
 @contextmanager

@@ -48,6 +48,10 @@ __all__ = ["fitted_estimator", "train"]
 # shards of a large search, and none is idle for long at the end.  Where few rows fill the
 # cache, a shard takes long and gains little from its size.
 _MOST_ROWS_PER_SHARD = 32
+# At least so many, if there is so much to do: enough that no worker is idle for long at the
+# end.  No more than the seconds is lost with a worker, or comes late to who watches.
+_SHARDS_PER_WORKER = 4
+_SECONDS_PER_SHARD = 2.0
 # What takes less in all is trained in this process: workers that run already would save
 # half of it, and such that have yet to start take longer to import torch.
 _LEAST_SECONDS = 0.5
@@ -150,8 +154,9 @@ def train(
         # What is there has to be known after the cut, so that the rest rides in the fleets
         # that it would have been in.
         shards = [left for shard in shards if (left := shard.without(stored.loaded)).fits]
-        alone = {i: r.solo_reason for i, r in stored.loaded.items() if r.solo_reason}
-        results.add(stored.loaded, alone)
+        if stored.loaded:
+            alone = {i: r.solo_reason for i, r in stored.loaded.items() if r.solo_reason}
+            results.add(stored.loaded, alone)
         n_epochs = {
             i: ready[i].n_epochs or 0 if i in ready else 0 for i in range(len(fits))
         }
@@ -238,7 +243,7 @@ def _shards(
     n_workers: int,
     memory_limit: float,
     engine: str,
-    most: float,
+    most: float = math.inf,
 ) -> tuple[list[Shard], int]:
     """Cut fits of equal signature into pieces for the workers, the costly ones first.
 
@@ -249,62 +254,116 @@ def _shards(
     for i, fit in fits.items():
         alone = engine == "reference" or solo[i] is not None
         groups.setdefault(None if alone else signature(fit), []).append(i)
-    per_shard = {
-        k: 1 if k is None else int(min(len(members), most)) for k, members in groups.items()
-    }
+    lone = [[i] for i in groups.pop(None, [])]
+    pieces = [part for own in groups.values() for part in _cut(own, most)]
+    parts = [[piece] for piece in pieces]
     if n_workers > 1:
         limit = int(memory_limit / n_workers)
-        plans = {
-            key: _plan([fits[i] for i in members], key, limit)
-            for key, members in groups.items()
-        }
-        if sum(plan.seconds for plan in plans.values()) < _LEAST_SECONDS:
+        plans = {key: _plan(fits[members[0]], limit) for key, members in groups.items()}
+        costs = _costs(fits, groups, plans)
+        seconds = math.inf if lone else sum(costs.values())
+        if seconds < _LEAST_SECONDS:
             n_workers = 1
         else:
-            per_shard = {key: plan.per_shard for key, plan in plans.items()}
-            for key, plan in plans.items():
-                if plan.fold_bytes > _LARGE_FOLD:
-                    groups[key] = _by_fold(fits, groups[key])
-    shards = []
-    for key, members in groups.items():
-        n_shards = n_workers * math.ceil(len(members) / (n_workers * per_shard[key]))
-        n_shards = min(n_shards, len(members))
-        for n in range(n_shards):
-            start, stop = (len(members) * k // n_shards for k in (n, n + 1))
-            shard = Shard(
-                fits={i: fits[i] for i in members[start:stop]},
-                as_fleet=key is not None,
-                memory_limit=int(memory_limit / n_workers),
-            )
-            shards.append(shard)
+            pieces = _pieces(fits, groups, plans, costs, n_workers)
+            parts = _packed(pieces, costs, n_workers)
+    shards = [
+        Shard(
+            fits={i: fits[i] for group in own for i in group},
+            as_fleet=as_fleet,
+            memory_limit=int(memory_limit / n_workers),
+            groups=own,
+        )
+        for as_fleet, all_own in ((True, parts), (False, [[own] for own in lone]))
+        for own in all_own
+    ]
     shards.sort(key=lambda s: -sum(f.n_epochs or 1 for f in s.fits.values()))
     return shards, n_workers
 
 
-class _Plan(NamedTuple):
-    """How fits of one signature are cut, and about how many seconds all of them take."""
+def _cut(members: list[int], most: float) -> list[list[int]]:
+    """Cut a group into as few equal parts as have no more than so many members."""
+    n = max(1, math.ceil(len(members) / most))
+    return [members[len(members) * k // n : len(members) * (k + 1) // n] for k in range(n)]
 
-    per_shard: int
-    seconds: float = math.inf
+
+class _Plan(NamedTuple):
+    """How fits of one signature are cut, and about how long they take."""
+
+    per_shard: int = _MOST_ROWS_PER_SHARD
+    seconds_per_epoch: float = math.inf
     fold_bytes: int = 0
 
 
-def _plan(fits: Sequence[Fit], key: Any, memory_limit: int) -> _Plan:
-    if key is None:
-        return _Plan(1)
-    if hasattr(fits[0].estimator, "module"):
+def _plan(fit: Fit, memory_limit: int) -> _Plan:
+    if hasattr(fit.estimator, "module"):
         # What a user's code does when it builds a network, it does to a worker only.
-        return _Plan(_MOST_ROWS_PER_SHARD)
+        return _Plan()
     try:
-        prepared = prepare(fits[0], FitPreparer())
-        row = prepared.row()
-        n_rows = rows_at_a_time(row, prepared.recipe()[0], memory_limit)
+        prepared = prepare(fit, FitPreparer())
+        row, recipe = prepared.row(), prepared.recipe()[0]
+        n_rows = rows_at_a_time(row, recipe, memory_limit)
     except Exception:  # noqa: BLE001 - the worker reports what is wrong with a fit
-        return _Plan(_MOST_ROWS_PER_SHARD)
-    per_shard = min(_MOST_ROWS_PER_SHARD, n_rows if n_rows > 8 else max(1, n_rows // 2))
-    n_epochs = sum(fit.n_epochs or 1 for fit in fits)
-    seconds = n_epochs * seconds_per_epoch(row, prepared.recipe()[0])
-    return _Plan(per_shard, seconds, row.train.X.nbytes)
+        return _Plan()
+    return _Plan(
+        min(_MOST_ROWS_PER_SHARD, n_rows if n_rows > 8 else max(1, n_rows // 2)),
+        seconds_per_epoch(row, recipe),
+        row.train.X.nbytes,
+    )
+
+
+def _costs(
+    fits: dict[int, Fit], groups: dict[Any, list[int]], plans: dict[Any, _Plan]
+) -> dict[int, float]:
+    """Return about how many seconds each fit takes; infinity if that cannot be told."""
+    return {
+        i: (fits[i].n_epochs or 1) * plans[key].seconds_per_epoch
+        for key, members in groups.items()
+        for i in members
+    }
+
+
+def _pieces(
+    fits: dict[int, Fit],
+    groups: dict[Any, list[int]],
+    plans: dict[Any, _Plan],
+    costs: dict[int, float],
+    n_workers: int,
+) -> list[list[int]]:
+    """Cut groups of equal signature; what is a small part of all is not cut for balance.
+
+    A fleet of few rows does less in its time.
+    """
+    share = sum(costs.values()) / (n_workers * _SHARDS_PER_WORKER)
+    pieces = []
+    for key, own in groups.items():
+        plan = plans[key]
+        members = _by_fold(fits, own) if plan.fold_bytes > _LARGE_FOLD else own
+        n_pieces = least = math.ceil(len(own) / plan.per_shard)
+        if not sum(costs[i] for i in own) < share < math.inf:
+            n_pieces = min(n_workers * math.ceil(least / n_workers), len(own))
+        for n in range(n_pieces):
+            start, stop = (len(members) * k // n_pieces for k in (n, n + 1))
+            pieces.append(members[start:stop])
+    return pieces
+
+
+def _packed(
+    pieces: list[list[int]], costs: dict[int, float], n_workers: int
+) -> list[list[list[int]]]:
+    """Put short pieces together: data go to a worker and are prepared there less often."""
+    seconds = sum(costs.values())
+    if seconds == math.inf:
+        return [[piece] for piece in pieces]
+    n_shards = max(n_workers * _SHARDS_PER_WORKER, math.ceil(seconds / _SECONDS_PER_SHARD))
+    shards: list[list[list[int]]] = [[] for _ in range(min(n_shards, len(pieces)))]
+    loads = [0.0] * len(shards)
+    of_pieces = [sum(costs[i] for i in piece) for piece in pieces]
+    for position in sorted(range(len(pieces)), key=lambda p: -of_pieces[p]):
+        lightest = loads.index(min(loads))
+        shards[lightest].append(pieces[position])
+        loads[lightest] += of_pieces[position]
+    return shards
 
 
 def _by_fold(fits: dict[int, Fit], members: Sequence[int]) -> list[int]:
@@ -364,8 +423,9 @@ def _train_here(
     results: _Results,
     stored: StoredFits,
 ) -> None:
+    preparer = FitPreparer()
     for shard in shards:
-        train_shard(shard, reporter.epoch_done, results.add)
+        train_shard(shard, reporter.epoch_done, results.add, preparer)
         done = {i: results.trained[i] for i in shard.fits}
         stored.save(done)
         reporter.fits_done(done)

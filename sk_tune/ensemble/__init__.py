@@ -2,4 +2,30 @@
 # SPDX-License-Identifier: BSD-3-Clause
 """Several networks as one estimator: from a search's trials, bagged, boosted, stacked."""
 
-__all__: list[str] = []
+from sk_tune.ensemble._bagging import BaggingClassifier, BaggingRegressor
+from sk_tune.ensemble._boosting import BoostingClassifier, BoostingRegressor
+from sk_tune.ensemble._collapsed import CollapsedClassifier, CollapsedRegressor, collapse
+from sk_tune.ensemble._seeds import SeedEnsembleClassifier, SeedEnsembleRegressor
+from sk_tune.ensemble._selection import EnsembleScore
+from sk_tune.ensemble._stacking import StackingClassifier, StackingRegressor
+from sk_tune.ensemble._trial_ensemble import (
+    TrialEnsembleClassifier,
+    TrialEnsembleRegressor,
+)
+
+__all__ = [
+    "BaggingClassifier",
+    "BaggingRegressor",
+    "BoostingClassifier",
+    "BoostingRegressor",
+    "CollapsedClassifier",
+    "CollapsedRegressor",
+    "EnsembleScore",
+    "SeedEnsembleClassifier",
+    "SeedEnsembleRegressor",
+    "StackingClassifier",
+    "StackingRegressor",
+    "TrialEnsembleClassifier",
+    "TrialEnsembleRegressor",
+    "collapse",
+]

@@ -8,12 +8,20 @@ from sk_tune.estimators._docstrings import with_inherited_docs
 from sk_tune.estimators._mlp import MLPClassifier, MLPRegressor
 from sk_tune.estimators._net import NetClassifier, NetRegressor
 from sk_tune.estimators._net_state import load_net_arrays, net_arrays
+from sk_tune.estimators._onnx import NetworkPredictor, export_module
+from sk_tune.estimators._persistence import (
+    pack_network,
+    read_file,
+    unpack_network,
+    write_file,
+)
 from sk_tune.estimators._preparation import (
     FitPreparer,
     PreparedFit,
     adopt_training,
     first_seed,
     fit_as_overridden,
+    network_inputs,
 )
 from sk_tune.estimators._rnn import RNNClassifier, RNNRegressor
 from sk_tune.estimators._rows import take_rows
@@ -29,17 +37,24 @@ __all__ = [
     "NetClassifier",
     "NetRegressor",
     "NetworkEstimator",
+    "NetworkPredictor",
     "PreparedFit",
     "RNNClassifier",
     "RNNRegressor",
     "adopt_training",
     "check_parameters",
+    "export_module",
     "first_seed",
     "fit_as_overridden",
     "is_unchanged",
     "load_net_arrays",
     "net_arrays",
+    "network_inputs",
+    "pack_network",
+    "read_file",
     "resolve_seed",
     "take_rows",
+    "unpack_network",
     "with_inherited_docs",
+    "write_file",
 ]

@@ -412,11 +412,13 @@ class NetworkEstimator(TrainingParameters, EstimatorBase, ABC):
     def _forward(self, X: Any) -> Tensor:
         """Return the network's outputs on the CPU."""
         check_is_fitted(self)
-        X = self._check_X(X, reset=False)
-        outputs: Tensor = self.net_.forward(
-            to_tensor(X, self.net_.options.dtype, self.net_.device)
-        )
+        outputs: Tensor = self.net_.forward(self._inputs(X))
         return outputs
+
+    def _inputs(self, X: Any) -> Tensor:
+        """Return rows as the network takes them."""
+        X = self._check_X(X, reset=False)
+        return to_tensor(X, self.net_.options.dtype, self.net_.device)
 
     def save(self, path: str | PathLike[str], *, overwrite: bool = True) -> None:
         """Write the fitted estimator to a safetensors file.

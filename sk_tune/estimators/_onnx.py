@@ -10,11 +10,17 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-__all__ = ["export_onnx"]
+__all__ = ["NetworkPredictor", "export_module", "export_onnx"]
 
 
-class _Predictor(nn.Module):
-    """The network and what turns its outputs into predictions."""
+class NetworkPredictor(nn.Module):
+    """The network and what turns its outputs into predictions.
+
+    Parameters
+    ----------
+    estimator : estimator
+        Fitted.
+    """
 
     target_mean: Tensor
     target_scale: Tensor
@@ -31,6 +37,18 @@ class _Predictor(nn.Module):
                 self.register_buffer(name.strip("_"), values)
 
     def forward(self, x: Tensor) -> Tensor:
+        """Return probabilities, or targets in their units.
+
+        Parameters
+        ----------
+        x : Tensor of shape (n_samples, ...)
+            Rows as the network takes them.
+
+        Returns
+        -------
+        Tensor of shape (n_samples, n_outputs)
+            Predictions.
+        """
         outputs: Tensor = self.module(x)
         if self.multilabel:
             return outputs.sigmoid()
@@ -54,30 +72,52 @@ def export_onnx(estimator: Any, path: str | os.PathLike[str]) -> None:
     ImportError
         If onnx or onnxscript is not installed.
     """
+    predictor = NetworkPredictor(estimator).eval().cpu()
+    example = torch.zeros(2, *estimator.input_shape_, dtype=getattr(torch, estimator.dtype))
+    try:
+        export_module(predictor, example, path, is_classifier=predictor.is_classifier)
+    finally:
+        predictor.module.to(estimator.net_.device)
+
+
+def export_module(
+    module: nn.Module, example: Tensor, path: str | os.PathLike[str], *, is_classifier: bool
+) -> None:
+    """Write a module that makes predictions as an ONNX file.
+
+    Parameters
+    ----------
+    module : Module
+        In evaluation mode, on the CPU.
+    example : Tensor of shape (2, ...)
+        Two rows, because torch would take a single one for a constant.
+    path : str or path-like
+        File to write.
+    is_classifier : bool
+        Whether the predictions are probabilities.
+
+    Raises
+    ------
+    ImportError
+        If onnx or onnxscript is not installed.
+    """
     missing = [name for name in ("onnx", "onnxscript") if find_spec(name) is None]
     if missing:
         raise ImportError(
             f"Exporting to ONNX needs {' and '.join(missing)}. Install them with: pip "
             "install 'sk-tune[export]'"
         )
-    predictor = _Predictor(estimator).eval().cpu()
-    dtype = getattr(torch, estimator.dtype)
-    # Two rows, because torch would take a single one for a constant.
-    example = torch.zeros(2, *estimator.input_shape_, dtype=dtype)
-    try:
-        with warnings.catch_warnings():
-            # Torch's exporter warns of its own code.
-            warnings.simplefilter("ignore")
-            torch.onnx.export(
-                predictor,
-                (example,),
-                os.fspath(path),
-                dynamo=True,
-                external_data=False,
-                verbose=False,
-                input_names=["X"],
-                output_names=["probabilities" if predictor.is_classifier else "prediction"],
-                dynamic_shapes={"x": {0: torch.export.Dim("n_samples")}},
-            )
-    finally:
-        predictor.module.to(estimator.net_.device)
+    with warnings.catch_warnings():
+        # Torch's exporter warns of its own code.
+        warnings.simplefilter("ignore")
+        torch.onnx.export(
+            module,
+            (example,),
+            os.fspath(path),
+            dynamo=True,
+            external_data=False,
+            verbose=False,
+            input_names=["X"],
+            output_names=["probabilities" if is_classifier else "prediction"],
+            dynamic_shapes={"x": {0: torch.export.Dim("n_samples")}},
+        )

@@ -20,7 +20,11 @@ from torch import Tensor
 
 from sk_tune._files import replaced_file
 from sk_tune._json_values import decode, encode
-from sk_tune.estimators._net_state import load_training_state, training_state
+from sk_tune.estimators._net_state import (
+    load_training_state,
+    to_arrays,
+    training_state,
+)
 from sk_tune.estimators._validation import resolve_device
 from sk_tune.exceptions import warn_user
 from sk_tune.training import (
@@ -30,7 +34,14 @@ from sk_tune.training import (
     values_of_state,
 )
 
-__all__ = ["load_estimator", "save_estimator"]
+__all__ = [
+    "load_estimator",
+    "pack_network",
+    "read_file",
+    "save_estimator",
+    "unpack_network",
+    "write_file",
+]
 
 FORMAT_VERSION = 1
 
@@ -69,15 +80,93 @@ def save_estimator(
     FileExistsError
         If there is a file that must not be replaced.
     """
+    state = training_state(estimator.net_)
+    write_file(path, _tensors(state), _describe(estimator, state), overwrite=overwrite)
+
+
+def write_file(
+    path: str | os.PathLike[str],
+    tensors: dict[str, Tensor],
+    description: dict[str, Any],
+    *,
+    overwrite: bool,
+) -> None:
+    """Write tensors and what they are, all of it or nothing.
+
+    Parameters
+    ----------
+    path : str or path-like
+        File to write.
+    tensors : dict of str to Tensor
+        By name.
+    description : dict of str to object
+        Of what JSON knows, with the name of a ``class``.
+    overwrite : bool
+        Whether a file that exists may be replaced.
+
+    Raises
+    ------
+    FileExistsError
+        If there is a file that must not be replaced.
+    """
     target = Path(path)
     if target.exists() and not overwrite:
         raise FileExistsError(f"{target} exists. Pass overwrite=True to replace it.")
-    tensors = _tensors(training_state(estimator.net_))
-    description = _describe(estimator)
+    description = {"version": FORMAT_VERSION, **description}
     description["checksum"] = _checksum(tensors, description)
     data = save(tensors, {_KEY: json.dumps(description)})
     with replaced_file(target) as temporary:
         temporary.write_bytes(data)
+
+
+def pack_network(estimator: Any) -> tuple[dict[str, Tensor], dict[str, Any]]:
+    """Return what a network needs to predict; how it was trained is left out.
+
+    Parameters
+    ----------
+    estimator : estimator
+        Fitted.
+
+    Returns
+    -------
+    tensors : dict of str to Tensor
+        Weights by name.
+    description : dict of str to object
+        Of what JSON knows.
+    """
+    seed = estimator.net_.options.seed
+    weights = to_arrays(estimator.net_.module_.state_dict())
+    state = TrainingState(seed=seed, weights=weights, moments={})
+    return _tensors(state), _describe(estimator, state)
+
+
+def unpack_network(
+    cls: type, tensors: dict[str, Tensor], description: dict[str, Any], module: Any = None
+) -> Any:
+    """Return a network that :func:`pack_network` has packed.
+
+    Parameters
+    ----------
+    cls : type
+        Of the estimator.
+    tensors : dict of str to Tensor
+        Weights by name.
+    description : dict of str to object
+        What else there is.
+    module : callable or None, default=None
+        Of a ``NetClassifier`` or ``NetRegressor``.
+
+    Returns
+    -------
+    estimator
+        Fitted.
+    """
+    if description["needs_module"] and module is None:
+        raise ValueError(
+            f"The module of a {cls.__name__} is code, which no file holds. Pass it as "
+            "module."
+        )
+    return _restore(cls, description, tensors, module)
 
 
 def load_estimator(cls: type, path: str | os.PathLike[str], module: Any) -> Any:
@@ -102,7 +191,7 @@ def load_estimator(cls: type, path: str | os.PathLike[str], module: Any) -> Any:
     ValueError
         If the file is no such file, is damaged, or holds an estimator of another class.
     """
-    tensors, description = _read(Path(path))
+    tensors, description = read_file(path)
     if description["class"] != cls.__name__:
         raise ValueError(
             f"{path} must hold a {cls.__name__}. Got a {description['class']}; load it "
@@ -136,7 +225,7 @@ def _restore(
     return estimator
 
 
-def _describe(estimator: Any) -> dict[str, Any]:
+def _describe(estimator: Any, state: TrainingState) -> dict[str, Any]:
     params = dict(estimator._fitted_params)
     if params["callbacks"]:
         warn_user("The callbacks of the estimator are code and are not saved.")
@@ -144,11 +233,10 @@ def _describe(estimator: Any) -> dict[str, Any]:
     params = {name: value for name, value in params.items() if name not in _NOT_SAVED}
     if isinstance(params["random_state"], np.random.RandomState):
         params["random_state"] = None
-    values = values_of_state(training_state(estimator.net_))
+    values = values_of_state(state)
     return {
         **values,
         "history": encode(values["history"]),
-        "version": FORMAT_VERSION,
         "class": type(estimator).__name__,
         "needs_module": needs_module,
         "params": _encode_params(params),
@@ -163,7 +251,29 @@ def _tensors(state: TrainingState) -> dict[str, Tensor]:
     return {name: torch.from_numpy(array) for name, array in arrays.items()}
 
 
-def _read(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
+def read_file(
+    path: str | os.PathLike[str],
+) -> tuple[dict[str, Tensor], dict[str, Any]]:
+    """Return what :func:`write_file` has written.
+
+    Parameters
+    ----------
+    path : str or path-like
+        File to read.
+
+    Returns
+    -------
+    tensors : dict of str to Tensor
+        By name.
+    description : dict of str to object
+        What they are.
+
+    Raises
+    ------
+    ValueError
+        If the file is no such file, is damaged, or of a newer version.
+    """
+    path = Path(path)
     try:
         with safe_open(path, framework="pt") as file:
             metadata = file.metadata() or {}

@@ -14,7 +14,7 @@ import numpy as np
 import numpy.typing as npt
 import torch
 from sklearn.base import clone
-from torch import nn
+from torch import Tensor, nn
 
 from sk_tune.estimators._base import NetworkEstimator
 from sk_tune.estimators._net_state import load_training_state, to_tensors, training_state
@@ -29,6 +29,7 @@ __all__ = [
     "adopt_training",
     "first_seed",
     "fit_as_overridden",
+    "network_inputs",
 ]
 
 Array = npt.NDArray[Any]
@@ -319,6 +320,24 @@ def first_seed(estimator: NetworkEstimator) -> int:
         In ``[0, 2**32)``.
     """
     return resolve_seed(estimator.random_state)
+
+
+def network_inputs(estimator: NetworkEstimator, X: Any) -> Tensor:
+    """Return rows as the network of a fitted estimator takes them.
+
+    Parameters
+    ----------
+    estimator : NetworkEstimator
+        Fitted.
+    X : array-like, frame or tensor of shape (n_samples, ...)
+        As ``predict`` takes them.
+
+    Returns
+    -------
+    Tensor of shape (n_samples, ...)
+        Checked, on the network's device.
+    """
+    return estimator._inputs(X)
 
 
 def _unfitted(estimator: NetworkEstimator) -> NetworkEstimator:

@@ -2,4 +2,29 @@
 # SPDX-License-Identifier: BSD-3-Clause
 """What a search found, as pictures and as one page."""
 
-__all__: list[str] = []
+from sk_tune.report._baselines import baseline_models
+from sk_tune.report._html import write_html
+from sk_tune.report._records import Baseline
+from sk_tune.report._text_report import to_json, to_text
+from sk_tune.report.displays import (
+    EpochCurveDisplay,
+    HyperparameterImportanceDisplay,
+    ParallelCoordinatesDisplay,
+    RungDisplay,
+    SearchHistoryDisplay,
+    SliceDisplay,
+)
+
+__all__ = [
+    "Baseline",
+    "EpochCurveDisplay",
+    "HyperparameterImportanceDisplay",
+    "ParallelCoordinatesDisplay",
+    "RungDisplay",
+    "SearchHistoryDisplay",
+    "SliceDisplay",
+    "baseline_models",
+    "to_json",
+    "to_text",
+    "write_html",
+]

@@ -13,7 +13,9 @@ import warnings
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
+from importlib import import_module
 from numbers import Integral, Real
+from pathlib import Path
 from typing import Any, ClassVar, Self
 
 import joblib
@@ -32,6 +34,7 @@ from sk_tune._compat import (
     num_samples,
     warn_or_raise_about_failures,
 )
+from sk_tune._metric import scorer_metric
 from sk_tune.adoption import FitRequested, adopter, adoption
 from sk_tune.backend import AskingNets, Recorder
 from sk_tune.engine import Fit, FitStore, Progress, train
@@ -42,7 +45,6 @@ from sk_tune.search._backend import SearchBackend
 from sk_tune.search._bookkeeping import fold_curves
 from sk_tune.search._corrected_score import CorrectedScore, corrected_score
 from sk_tune.search._curves import learning_curve_table
-from sk_tune.search._metric import scorer_metric
 from sk_tune.search._networks import network_of
 from sk_tune.search._outcome import out_of_fold_predictions
 from sk_tune.search._plan import PlannedRound, SearchPlan
@@ -59,7 +61,15 @@ __all__ = ["BaseSearch"]
 Array = npt.NDArray[Any]
 
 # What is learnt beside scikit-learn's attributes.
-_OWN_STATE = ("_outcomes", "_n_rows", "_y", "models_", "ledger_")
+_OWN_STATE = (
+    "_outcomes",
+    "_n_rows",
+    "_y",
+    "_curves",
+    "best_epochs_",
+    "models_",
+    "ledger_",
+)
 # scorings of which the curve of the score is the curve to choose an epoch by.
 _SCORED_BY_CURVE = {None, "accuracy", "r2"}
 # With networks a call costs little more for some candidates than for one; a model that
@@ -137,6 +147,11 @@ class BaseSearch(BaseSearchCV):  # type: ignore[misc]
         A row for each candidate, fold and epoch: train_loss, valid_loss, valid_score.
     oof_predictions_ : ndarray of shape (n_candidates, n_samples, ...)
         Probabilities or predictions for each row by the folds that lacked it.
+    held_out_rows_ : list of list of ndarray or None
+        By candidate and fold, the positions of the rows that it was scored on; None where
+        it made no predictions.
+    best_epochs_ : dict of int to int
+        Epoch that was chosen, by row of ``cv_results_``, if `epochs` is "best".
     models_ : dict of int to list of estimators
         Estimators fitted in the folds, by row of ``cv_results_``, unless `keep_models` is
         "none".
@@ -306,9 +321,11 @@ class BaseSearch(BaseSearchCV):  # type: ignore[misc]
         return "epochs"
 
     def __getstate__(self) -> dict[str, Any]:
-        # What belongs to a fit that is going on stays here when a task goes to a worker.
+        # What belongs to a fit that is going on stays here when a task goes to a worker,
+        # and so does what can be made of the rest.
         state: dict[str, Any] = super().__getstate__()  # type: ignore[misc]
-        return {n: v for n, v in state.items() if n not in {"_session", "_start"}}
+        own = {"_session", "_start", "_curves"}
+        return {n: v for n, v in state.items() if n not in own}
 
     def _run_search(self, evaluate_candidates: Any, *, callback_ctx: Any = None) -> None:
         self._session.options = self._options()
@@ -432,6 +449,8 @@ class BaseSearch(BaseSearchCV):  # type: ignore[misc]
             "total": time.monotonic() - self._start,
         }
         self.ledger_ = session.ledger(self.n_splits_, seconds)
+        if self.epochs == "best":
+            self.best_epochs_ = dict(session.best_epochs)
         if self.keep_models != "none":
             self.models_ = session.models
         reasons = [
@@ -450,8 +469,11 @@ class BaseSearch(BaseSearchCV):  # type: ignore[misc]
         standard deviations of the target.  Without rows for what is no network.
         """
         check_is_fitted(self, "_outcomes")
-        curves = fold_curves(self._outcomes, self.cv_results_)
-        return pd.DataFrame(learning_curve_table(curves))
+        # Kept, because a diagnosis looks at the curves of one candidate after another.
+        if "_curves" not in self.__dict__:
+            curves = fold_curves(self._outcomes, self.cv_results_)
+            self._curves = pd.DataFrame(learning_curve_table(curves))
+        return self._curves.copy()
 
     @property
     def oof_predictions_(self) -> Array:
@@ -462,6 +484,18 @@ class BaseSearch(BaseSearchCV):  # type: ignore[misc]
         """
         check_is_fitted(self, "_outcomes")
         return out_of_fold_predictions(self._outcomes, self._n_rows, self._labels())
+
+    @property
+    def held_out_rows_(self) -> list[list[Array | None]]:
+        """Rows that each candidate was scored on, by fold.
+
+        Positions in the data; None for a candidate and fold without predictions.
+        """
+        check_is_fitted(self, "_outcomes")
+        return [
+            [None if outcome.held is None else outcome.held.rows for outcome in folds]
+            for folds in self._outcomes
+        ]
 
     @property
     def corrected_score_(self) -> CorrectedScore | None:
@@ -479,10 +513,40 @@ class BaseSearch(BaseSearchCV):  # type: ignore[misc]
         metric = scorer_metric(scorer, self.estimator)
         if metric is None or self._y is None:
             return None
+        classes = self._labels()
+        if classes is None and is_classifier(self) and self._y.ndim == 2:
+            # Predictions are the probabilities of each label, then.
+            classes = np.arange(self._y.shape[1])
         predictions = self.oof_predictions_[self._last_rows()]
         return corrected_score(
-            predictions, self._y, metric, classes=self._labels(), random_state=0
+            predictions, self._y, metric, classes=classes, random_state=0
         )
+
+    def report(self, path: str | Path, *, X: Any = None, y: Any = None) -> Path:
+        """Write what the search found as one page.
+
+        Parameters
+        ----------
+        path : str or Path
+            HTML file to write; it needs nothing else, and no network.
+        X, y : array-like, default=None
+            The data that the search was fitted with.  With them the page has baselines
+            on the same folds and a fingerprint of the data.
+
+        Returns
+        -------
+        Path
+            The file.
+
+        Raises
+        ------
+        NotFittedError
+            If the search is not fitted.
+        """
+        # Reports are made of searches, so this package cannot import that one: the method
+        # is a short way to it, and nothing here depends on what it does.
+        written: Path = import_module("sk_tune.report").write_html(self, path, X=X, y=y)
+        return written
 
     def _labels(self) -> Array | None:
         """Return the classes, if the task has one label a row."""

@@ -21,8 +21,8 @@ import numpy.typing as npt
 import pandas as pd
 from sklearn.utils import check_random_state
 
+from sk_tune._metric import Metric
 from sk_tune.search._auc_sums import AucSums
-from sk_tune.search._metric import Metric
 from sk_tune.search._metric_sums import MetricSums, metric_sums
 
 __all__ = ["CorrectedScore", "corrected_score"]

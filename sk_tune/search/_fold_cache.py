@@ -71,11 +71,41 @@ class FittedTransformers:
         tuple
             What `compute` returned.
         """
-        if key in self._results:
-            self._results.move_to_end(key)
-            return self._results[key]
+        found = self.find(key)
+        if found is not None:
+            return found
         result = compute()
         self.n_fitted += 1
+        self.keep(key, result)
+        return result
+
+    def find(self, key: Any) -> tuple[Any, ...] | None:
+        """Return the result for a key, if there is one.
+
+        Parameters
+        ----------
+        key : object
+            Hashable.
+
+        Returns
+        -------
+        tuple or None
+            As it was kept.
+        """
+        if key in self._results:
+            self._results.move_to_end(key)
+        return self._results.get(key)
+
+    def keep(self, key: Any, result: tuple[Any, ...]) -> None:
+        """Keep a result, and let go of old ones if all take too much memory.
+
+        Parameters
+        ----------
+        key : object
+            Hashable.
+        result : tuple
+            Transformed rows, and last what made them.
+        """
         self._results[key] = result
         for position, rows in enumerate(result[:-1]):
             self._keys[id(rows)] = (key, position)
@@ -85,7 +115,6 @@ class FittedTransformers:
             for rows in dropped[:-1]:
                 self._keys.pop(id(rows), None)
                 self._n_bytes -= _n_bytes(rows)
-        return result
 
 
 class FoldCache:
@@ -97,12 +126,19 @@ class FoldCache:
         Of the search.
     fold : object
         Hashable; equal for pipelines that are fitted on the same rows.
+    known : dict of int to object
+        Which transformers the pipeline has, by their position; what is not there is found
+        out and added.  Pipelines with equal transformers may share it.
     """
 
-    def __init__(self, store: FittedTransformers, fold: Any) -> None:
+    # So that a pipeline does not clone its transformers; who asks owns the pipeline.
+    location = None
+
+    def __init__(self, store: FittedTransformers, fold: Any, known: dict[int, Any]) -> None:
         self._store = store
         self._fold = fold
-        self._is_first = True
+        self._known = known
+        self._n_asked = 0
 
     def cache(self, function: Callable[..., Any], **_: Any) -> Callable[..., Any]:
         """Return a function that fits a transformer at most once.
@@ -127,20 +163,23 @@ class FoldCache:
             result: tuple[Any, ...] = function(transformer, copy.deepcopy(X), y, **options)
             return result
 
+        position = self._n_asked
+        self._n_asked += 1
         # Only what a pipeline is given first are the rows of the fold themselves.
-        keys = [self._fold if self._is_first else self._store.key_of(X)]
-        keys.append(self._store.key_of(y))
-        self._is_first = False
-        metadata = options.get("params")
-        if keys[0] is None:
+        source = self._fold if position == 0 else self._store.key_of(X)
+        if source is None:
             return compute()
+        if position not in self._known:
+            # What set_output chose is no parameter.
+            output = repr(vars(transformer).get("_sklearn_output_config"))
+            self._known[position] = (params_fingerprint(transformer), output)
+        metadata = options.get("params") or {}
         key = (
             function.__name__,
-            *keys,
-            params_fingerprint(transformer),
-            # What set_output chose is no parameter.
-            repr(vars(transformer).get("_sklearn_output_config")),
-            joblib.hash(metadata) if metadata else None,
+            source,
+            self._store.key_of(y),
+            self._known[position],
+            joblib.hash(metadata) if any(metadata.values()) else None,
         )
         n_fitted = self._store.n_fitted
         result = self._store.get(key, compute)

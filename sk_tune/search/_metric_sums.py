@@ -24,8 +24,8 @@ from sklearn.metrics import (
     root_mean_squared_error,
 )
 
+from sk_tune._metric import Metric
 from sk_tune.search._auc_sums import AucSums
-from sk_tune.search._metric import Metric
 
 __all__ = ["MetricSums", "metric_sums"]
 

@@ -4,10 +4,12 @@
 
 import copy
 from collections import Counter
+from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
 
+import joblib
 import numpy as np
 import numpy.typing as npt
 import pandas as pd
@@ -22,6 +24,7 @@ from sk_tune.adoption import FitRequested, adoption
 from sk_tune.engine import Fit, reason_against_net
 from sk_tune.estimators import NetworkEstimator, is_unchanged, take_rows
 from sk_tune.search._fold_cache import FittedTransformers, FoldCache
+from sk_tune.search._held_out import HeldOutRows, transformed
 
 __all__ = ["FitMaker", "name_in_network", "network_of"]
 
@@ -94,14 +97,29 @@ class _Joined:
     # Kept alive for the same reason.
     sources: tuple[Any, ...]
 
+    def fit(self, network: Any, name: str) -> Fit:
+        """Return the fit of a network on these rows."""
+        return Fit(
+            estimator=network,
+            X=self.X,
+            y=self.y,
+            rows=self.rows,
+            sample_weight=self.sample_weight,
+            monitor=self.monitor,
+            name=name,
+        )
+
 
 class FitMaker:
     """Turns tasks of a search into fits that share what they have in common."""
 
     def __init__(self) -> None:
         self.transformers = FittedTransformers()
+        self.held_out = HeldOutRows(self.transformers)
         self._folds: dict[tuple[int, int], _Fold] = {}
         self._joined: dict[Any, _Joined] = {}
+        # Of pipelines as the search was given them.
+        self._base_transformers: dict[int, Any] = {}
         # Why skorch nets could not be rows of fleets, and how many.
         self.reasons_against: Counter[str] = Counter()
 
@@ -123,7 +141,8 @@ class FitMaker:
             New; it serves one fit.
         """
         fold = self._fold(task)
-        return FoldCache(self.transformers, (id(fold.train), id(fold.test)))
+        known = self._base_transformers if _varies_network_only(task) else {}
+        return FoldCache(self.transformers, (id(fold.train), id(fold.test)), known)
 
     def make(self, task: FoldTask, name: str) -> Fit | None:
         """Return the fit that a task asks for.
@@ -145,16 +164,17 @@ class FitMaker:
         if task.y is None or not any(network_of(value) is not None for value in values):
             return None
         try:
-            estimator = clone(task.estimator)
-            if hasattr(estimator, "set_callbacks"):
-                estimator.set_callbacks()
-            estimator.set_params(**clone(dict(task.parameters), safe=False))
+            if self._joined_of_base(task) is not None:
+                return self._behind_same_transformers(task, name)
+            estimator = _candidate(task.estimator, task.parameters)
             network = network_of(estimator)
             if network is None or not self._asks(network, task):
                 return None
             if network is estimator:
                 return self._plain(task, network, name)
-            return self._behind_pipeline(task, estimator, name)
+            # What a transformer hands to joblib is no task of the search.
+            with joblib.parallel_config(backend="sequential"):
+                return self._behind_pipeline(task, estimator, name)
         except Exception:  # noqa: BLE001 - the task itself will raise it
             return None
 
@@ -166,6 +186,19 @@ class FitMaker:
         if reason is not None:
             self.reasons_against[reason] += 1
         return reason is None
+
+    def _joined_of_base(self, task: FoldTask) -> _Joined | None:
+        """Return the rows of the fold, if an earlier candidate had the transformers."""
+        if not _varies_network_only(task):
+            return None
+        return self._joined.get((id(task.train), id(task.test)))
+
+    def _behind_same_transformers(self, task: FoldTask, name: str) -> Fit:
+        """Return a fit whose rows are known, without a look at the transformers."""
+        step, network = task.estimator.steps[-1]
+        own = {n.removeprefix(f"{step}__"): v for n, v in task.parameters.items()}
+        joined = self._joined[id(task.train), id(task.test)]
+        return joined.fit(_candidate(network, own), name)
 
     def _plain(self, task: FoldTask, network: Any, name: str) -> Fit | None:
         if set(task.fit_params) - {"sample_weight"}:
@@ -198,15 +231,9 @@ class FitMaker:
         if asked.estimator is None:
             return None
         joined = self._join(asked, pipeline, fold)
-        return Fit(
-            estimator=clone(asked.estimator),
-            X=joined.X,
-            y=joined.y,
-            rows=joined.rows,
-            sample_weight=joined.sample_weight,
-            monitor=joined.monitor,
-            name=name,
-        )
+        if _varies_network_only(task):
+            self._joined[id(fold.train), id(fold.test)] = joined
+        return joined.fit(clone(asked.estimator), name)
 
     def _fold(self, task: FoldTask) -> _Fold:
         key = (id(task.train), id(task.test))
@@ -230,7 +257,8 @@ class FitMaker:
         n_train = len(asked.y)
         X, y, monitor = asked.X, asked.y, None
         try:
-            X_test = _transformed(pipeline, copy.deepcopy(fold.X_test))
+            X_test = transformed(pipeline, copy.deepcopy(fold.X_test))
+            self.held_out.remember(pipeline, fold.test, X_test)
             X, y = _stack(asked.X, X_test), _stack(asked.y, fold.y_test)
             monitor = np.arange(n_train, len(y))
         except Exception:  # noqa: BLE001 - without held-out rows there are only no curves
@@ -260,13 +288,25 @@ class _Asked:
         raise FitRequested
 
 
-def _transformed(pipeline: Any, X: Any) -> Any:
-    """Return rows as the last step of a pipeline gets them."""
-    for _, step in pipeline.steps[:-1]:
-        # imbalanced-learn's samplers change what is trained on only.
-        if step is not None and step != "passthrough" and not hasattr(step, "fit_resample"):
-            X = step.transform(X)
-    return X
+def _candidate(estimator: Any, parameters: Mapping[str, Any]) -> Any:
+    """Return an estimator with the parameters of a candidate."""
+    own = clone(estimator)
+    if hasattr(own, "set_callbacks"):
+        own.set_callbacks()
+    return own.set_params(**clone(dict(parameters), safe=False))
+
+
+def _varies_network_only(task: FoldTask) -> bool:
+    """Return whether all candidates like a task's have their transformers in common."""
+    pipeline = task.estimator
+    if not isinstance(pipeline, Pipeline) or pipeline.memory is not None:
+        return False
+    step, network = pipeline.steps[-1]
+    return (
+        not task.fit_params
+        and isinstance(network, NetworkEstimator)
+        and all(name.startswith(f"{step}__") for name in task.parameters)
+    )
 
 
 def _stack(first: Any, second: Any) -> Any:

@@ -19,7 +19,7 @@ import numpy as np
 import numpy.typing as npt
 from sklearn.pipeline import Pipeline
 
-from sk_tune._compat import FoldTask, fold_task
+from sk_tune._compat import FoldTask, fold_task, scored_by
 from sk_tune.adoption import adoption
 from sk_tune.backend import Job
 from sk_tune.engine import Trained, is_small, one_thread
@@ -277,7 +277,8 @@ class SearchSession:
     def _run_adopting(self, work: Work) -> None:
         small = work.state is not None and is_small(work.state, work.task.X)
         answer = _Answer(work.trained, work.state)
-        with self._lent_memory(work), adoption(answer), one_thread(wanted=small):
+        scoring = scored_by(work.job.task, self._trainer.scorer(work))
+        with self._lent_memory(work), scoring, adoption(answer), one_thread(wanted=small):
             work.job.run()
         trained = work.trained
         if work.job.error is not None or trained is None:

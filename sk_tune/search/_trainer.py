@@ -71,6 +71,21 @@ class Trainer:
         """
         return self._maker.memory(work.task)
 
+    def scorer(self, work: Work) -> Any:
+        """Return what scores a task's network.
+
+        Parameters
+        ----------
+        work : Work
+            Of the search.
+
+        Returns
+        -------
+        callable
+            Gives what the scorer of the search gives.
+        """
+        return self._maker.held_out.scorer(work.task.scorer, work.task.test)
+
     def prepare(self, work: Work, options: SearchOptions) -> None:
         """Find out what a task's network asks for.
 

@@ -10,7 +10,7 @@ import torch
 from joblib import Parallel, delayed
 from joblib.parallel import get_active_backend
 from sklearn.datasets import load_iris
-from sklearn.model_selection import cross_val_score
+from sklearn.model_selection import StratifiedKFold, cross_val_score, cross_validate
 from skorch import NeuralNet, NeuralNetClassifier, NeuralNetRegressor
 from skorch.callbacks import Checkpoint
 from torch import nn
@@ -23,7 +23,7 @@ from sk_tune.backend._joblib import FleetBackend
 
 X, Y = load_iris(return_X_y=True)
 Y = Y.astype(np.int64)
-FIT = NeuralNet.fit
+FIT, GET_ITERATOR = NeuralNet.fit, NeuralNet.get_iterator
 
 
 class Module(nn.Module):
@@ -51,6 +51,7 @@ def _skorch(**params):
 
 def _assert_nothing_is_patched():
     assert NeuralNet.fit is FIT
+    assert NeuralNet.get_iterator is GET_ITERATOR
     assert not hasattr(NeuralNet.fit, "__wrapped__")
     assert "fit" not in vars(torch.nn.Module)
     assert adopter() is None
@@ -296,6 +297,32 @@ def test_a_memory_limit_changes_no_result():
 
     np.testing.assert_array_equal(scores, expected)
     assert report.n_adopted == 4
+
+
+def test_rows_to_look_at_change_no_result():
+    """Networks are scored on the rows that ``monitor`` names, and train as without."""
+    asked = []
+
+    def monitor(X, y, sample_weight):
+        asked.append((len(X), len(y), sample_weight))
+        return np.arange(10)
+
+    def fit():
+        return cross_validate(_net(), X, Y, cv=2, return_estimator=True)
+
+    expected = fit()
+    with fleet(n_jobs=1, monitor=monitor):
+        found = fit()
+
+    np.testing.assert_array_equal(found["test_score"], expected["test_score"])
+    assert asked == [(len(X) // 2, len(X) // 2, None)] * 2
+    for estimator, (train, _) in zip(
+        found["estimator"], StratifiedKFold(2).split(X, Y), strict=True
+    ):
+        rows = train[:10]
+        score = estimator.score(X[rows], Y[rows])
+        assert estimator.history_[-1, "monitor_score"] == pytest.approx(score)
+        assert "monitor_loss" in estimator.history_[0]
 
 
 def test_options_have_names():

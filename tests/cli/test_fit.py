@@ -51,6 +51,16 @@ def test_results_have_scores_and_parameters(tmp_path, fit, mixed_csv, four_candi
     assert best["learning_rate"] == pytest.approx(params["net__learning_rate"])
 
 
+def test_a_page_tells_of_the_same_scores(tmp_path, fit, mixed_csv, capsys):
+    """report.html has the scores of the summary, baselines included."""
+    assert fit(mixed_csv, "label") == 0
+
+    assert "report.html in" in " ".join(capsys.readouterr().out.split())
+    page = (tmp_path / "out" / "report.html").read_text(encoding="utf-8")
+    for score in _summary(tmp_path)["scores"]:
+        assert f'data-key="{score["mean"]}"' in page
+
+
 def test_regression_from_parquet(tmp_path, fit, capsys):
     """Numbers with fractions are amounts, scored by R^2."""
     frame = load_diabetes(as_frame=True).frame

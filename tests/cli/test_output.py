@@ -27,7 +27,11 @@ MODEL = SavedModel(
     ignored=("c", "y"),
 )
 RESULTS = pd.DataFrame({"candidate": [1]})
-FILES = ["model.joblib", "results.csv", "summary.json"]
+FILES = ["model.joblib", "report.html", "results.csv", "summary.json"]
+
+
+def _report(path):
+    path.write_text("<!DOCTYPE html>")
 
 
 def _names(folder):
@@ -36,7 +40,7 @@ def _names(folder):
 
 def test_a_model_comes_back_as_it_was_written(tmp_path):
     """From the folder or from the file in it."""
-    write_output(tmp_path / "new" / "out", MODEL, RESULTS, {})
+    write_output(tmp_path / "new" / "out", MODEL, RESULTS, {}, _report)
 
     assert load_model(tmp_path / "new" / "out") == MODEL
     assert load_model(tmp_path / "new" / "out" / "model.joblib") == MODEL
@@ -44,7 +48,9 @@ def test_a_model_comes_back_as_it_was_written(tmp_path):
 
 def test_the_files_are_written_and_nothing_else(tmp_path):
     """No temporary file stays, in the folder or beside it."""
-    write_output(tmp_path / "out", MODEL, RESULTS, {"a": np.float64(1.5), "b": [np.nan]})
+    write_output(
+        tmp_path / "out", MODEL, RESULTS, {"a": np.float64(1.5), "b": [np.nan]}, _report
+    )
 
     assert _names(tmp_path) == ["out"]
     assert _names(tmp_path / "out") == FILES
@@ -55,10 +61,10 @@ def test_the_files_are_written_and_nothing_else(tmp_path):
 
 
 def test_other_files_in_the_folder_stay(tmp_path):
-    """Only the three files are replaced."""
+    """Only the four files are replaced."""
     (tmp_path / "mine.txt").write_text("mine")
-    write_output(tmp_path, MODEL, RESULTS, {})
-    write_output(tmp_path, MODEL, RESULTS.assign(candidate=7), {})
+    write_output(tmp_path, MODEL, RESULTS, {}, _report)
+    write_output(tmp_path, MODEL, RESULTS.assign(candidate=7), {}, _report)
 
     assert _names(tmp_path) == sorted(["mine.txt", *FILES])
     assert pd.read_csv(tmp_path / "results.csv")["candidate"].tolist() == [7]
@@ -71,12 +77,12 @@ def test_nothing_is_half_written(tmp_path, monkeypatch, error):
     def broken(*args, **kwargs):
         raise error
 
-    write_output(tmp_path / "old", MODEL, RESULTS, {})
+    write_output(tmp_path / "old", MODEL, RESULTS, {}, _report)
     monkeypatch.setattr(joblib, "dump", broken)
 
     for folder in ("old", "new"):
         with pytest.raises(error):
-            write_output(tmp_path / folder, MODEL, RESULTS.assign(candidate=7), {})
+            write_output(tmp_path / folder, MODEL, RESULTS.assign(candidate=7), {}, _report)
 
     assert _names(tmp_path) == ["old"]
     assert pd.read_csv(tmp_path / "old" / "results.csv")["candidate"].tolist() == [1]
@@ -84,7 +90,7 @@ def test_nothing_is_half_written(tmp_path, monkeypatch, error):
 
 def test_a_folder_with_a_model_is_refused_unless_it_may_be_overwritten(tmp_path):
     """A search of an hour is not lost to a second one."""
-    write_output(tmp_path / "out", MODEL, RESULTS, {})
+    write_output(tmp_path / "out", MODEL, RESULTS, {}, _report)
 
     with pytest.raises(OptionError, match=r"--output.*out'.*--overwrite"):
         check_output_folder(tmp_path / "out", overwrite=False)

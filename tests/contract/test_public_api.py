@@ -8,7 +8,11 @@ import sk_tune
 from sk_tune import exceptions
 
 PUBLIC = [
+    "BaggingClassifier",
+    "BaggingRegressor",
     "BayesSearchCV",
+    "BoostingClassifier",
+    "BoostingRegressor",
     "CNNClassifier",
     "CNNRegressor",
     "GridSearchCV",
@@ -22,6 +26,12 @@ PUBLIC = [
     "RNNClassifier",
     "RNNRegressor",
     "RandomizedSearchCV",
+    "SeedEnsembleClassifier",
+    "SeedEnsembleRegressor",
+    "StackingClassifier",
+    "StackingRegressor",
+    "TrialEnsembleClassifier",
+    "TrialEnsembleRegressor",
     "fleet",
 ]
 
@@ -35,9 +45,7 @@ def test_the_public_names_are_these():
 def test_every_public_name_can_be_imported(name):
     """A name is the same object in the root and in its sub-package."""
     value = getattr(sk_tune, name)
-    folder = "search" if name.endswith("SearchCV") else "estimators"
-    folder = "backend" if name == "fleet" else folder
-    home = importlib.import_module(f"sk_tune.{folder}")
+    home = importlib.import_module(f"sk_tune.{sk_tune._HOMES[name]}")
 
     assert value is getattr(home, name)
     assert value.__name__ == name

@@ -82,7 +82,7 @@ def test_scikit_learns_parameters_come_first_and_alike(name):
 
 
 @every_search
-def test_a_search_has_the_attributes_of_scikit_learn(net, iris, name):
+def test_a_search_has_the_attributes_of_scikit_learn(net, iris, name, tmp_path):
     """What a search learns, is, and lets its best estimator do."""
     search = make(name, net, {"net__learning_rate": RATES}).fit(*iris)
 
@@ -99,6 +99,7 @@ def test_a_search_has_the_attributes_of_scikit_learn(net, iris, name):
     assert search.ledger_.n_rows == n_candidates * 3
     assert 0 <= search.corrected_score_.low <= search.corrected_score_.high <= 1
     assert "Pipeline" in search._repr_html_()
+    assert "<h1>" in search.report(tmp_path / "report.html").read_text(encoding="utf-8")
 
 
 @every_search

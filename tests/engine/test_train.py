@@ -493,6 +493,56 @@ def test_a_shard_has_few_folds_where_folds_are_large(large, n_folds, digits, mon
     assert [t.state.seed for t in trained] == list(range(32))
 
 
+def test_small_groups_stay_whole_and_share_shards(digits, monkeypatch):
+    """Many signatures of few fits make few shards of equal costs, and a fleet each."""
+    monkeypatch.setattr(_train, "_LEAST_SECONDS", 0.0)
+    widths = range(4, 36)
+    fits = [
+        _fit(digits, _mlp(hidden_layer_sizes=(width,)), seed=seed)
+        for seed in range(3)
+        for width in widths
+    ]
+    shards = []
+    train_shards = _train.train_shards
+
+    def note(own, n_jobs):
+        shards.extend(own)
+        return train_shards(own, n_jobs)
+
+    monkeypatch.setattr(_train, "train_shards", note)
+    with joblib.parallel_config(backend="threading"):
+        trained = train(fits, n_jobs=2)
+
+    assert len(shards) == 8
+    found = [
+        [fits[i].estimator.hidden_layer_sizes[0] for i in group]
+        for shard in shards
+        for group in shard.groups
+    ]
+    assert sorted(found) == [[width] * 3 for width in widths]
+    assert {len(shard.fits) for shard in shards} == {12}
+    assert [t.state.seed for t in trained] == [0] * 32 + [1] * 32 + [2] * 32
+    alone = train(fits[-1:])[0]
+    np.testing.assert_allclose(trained[-1].train_loss, alone.train_loss, rtol=1e-6)
+
+
+@pytest.mark.parametrize(("n_signatures", "n_shards"), [(1, 2), (40, 8)])
+def test_a_single_group_is_shared_among_the_workers(
+    n_signatures, n_shards, digits, monkeypatch
+):
+    """A group that is all there is, is cut for balance."""
+    monkeypatch.setattr(_train, "_LEAST_SECONDS", 0.0)
+    fits = {
+        i: _fit(digits, _mlp(hidden_layer_sizes=(4 + i % n_signatures,)), n_epochs=1)
+        for i in range(40)
+    }
+
+    shards, n_workers = _train._shards(fits, dict.fromkeys(fits), 2, 2**30, "fleet")
+
+    assert (len(shards), n_workers) == (n_shards, 2)
+    assert sorted(i for shard in shards for i in shard.fits) == list(range(40))
+
+
 # --- What ended before the rest
 
 

@@ -6,9 +6,11 @@ import pytest
 from numpydoc.docscrape import ClassDoc
 
 import sk_tune
+from sk_tune.estimators import NetworkEstimator
 from sk_tune.estimators._docstrings import with_inherited_docs
 
 ESTIMATORS = [getattr(sk_tune, n) for n in sk_tune.__all__ if n[-3:] in {"ier", "sor"}]
+NETWORKS = [cls for cls in ESTIMATORS if issubclass(cls, NetworkEstimator)]
 
 
 @pytest.mark.parametrize("cls", ESTIMATORS)
@@ -27,9 +29,9 @@ def test_every_parameter_is_described_once(cls):
             assert same or float(shown) == default, entry.name
 
 
-@pytest.mark.parametrize("cls", ESTIMATORS)
+@pytest.mark.parametrize("cls", NETWORKS)
 def test_attributes_of_all_bases_are_described(cls):
-    """The section Attributes has what every estimator learns, and what its task learns."""
+    """The section Attributes has what every network learns, and what its task learns."""
     names = {name for a in ClassDoc(cls)["Attributes"] for name in a.name.split(", ")}
 
     assert {"net_", "history_", "n_epochs_", "best_epoch_", "input_shape_"} <= names

@@ -3,7 +3,6 @@
 import io
 import json
 import pickle
-import sys
 import zipfile
 from pathlib import Path
 
@@ -11,15 +10,14 @@ import joblib
 import numpy as np
 import pandas as pd
 import pytest
+import safetensors
+import safetensors.torch
 import torch
 from skorch.callbacks import Callback, EpochScoring
 from torch import nn
 
 import sk_tune
 from sk_tune.exceptions import SkTuneWarning
-
-safetensors = pytest.importorskip("safetensors")
-safetensors_torch = pytest.importorskip("safetensors.torch")
 
 NAMES = [
     network + task
@@ -324,10 +322,10 @@ FOREIGN = {
     "10 GB declared": (lambda h: len(h).to_bytes(8, "little") + h)(
         b'{"a":{"dtype":"F32","shape":[2500000000],"data_offsets":[0,10000000000]}}'
     ),
-    "other safetensors": safetensors_torch.save({"a": torch.zeros(2)}),
-    "other metadata": safetensors_torch.save({"a": torch.zeros(2)}, {"sk_tune": "{}"}),
-    "metadata that is no json": safetensors_torch.save({}, {"sk_tune": "{"}),
-    "metadata of another kind": safetensors_torch.save({}, {"sk_tune": "[1]"}),
+    "other safetensors": safetensors.torch.save({"a": torch.zeros(2)}),
+    "other metadata": safetensors.torch.save({"a": torch.zeros(2)}, {"sk_tune": "{}"}),
+    "metadata that is no json": safetensors.torch.save({}, {"sk_tune": "{"}),
+    "metadata of another kind": safetensors.torch.save({}, {"sk_tune": "[1]"}),
 }
 
 
@@ -378,7 +376,7 @@ def _edited(saved, path, **changes):
         tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
         metadata = file.metadata()
     description = {**json.loads(metadata["sk_tune"]), **changes}
-    path.write_bytes(safetensors_torch.save(tensors, {"sk_tune": json.dumps(description)}))
+    path.write_bytes(safetensors.torch.save(tensors, {"sk_tune": json.dumps(description)}))
 
 
 def test_a_file_of_a_newer_format_is_refused(saved, tmp_path):
@@ -444,14 +442,3 @@ def test_an_instance_of_a_module_may_be_handed_over(make_estimator, task_data, t
     loaded = sk_tune.NetRegressor.load(tmp_path / "net", module=nn.Linear(8, 1))
 
     np.testing.assert_array_equal(loaded.predict(X), net.predict(X))
-
-
-def test_without_safetensors_the_message_says_how_to_get_it(fitted, tmp_path, monkeypatch):
-    """Saving and loading name the extra that they need."""
-    for name in ("safetensors", "safetensors.torch"):
-        monkeypatch.setitem(sys.modules, name, None)
-
-    with pytest.raises(ImportError, match=r"sk-tune\[export\]"):
-        fitted.save(tmp_path / "net")
-    with pytest.raises(ImportError, match=r"sk-tune\[export\]"):
-        sk_tune.MLPClassifier.load(tmp_path / "net")

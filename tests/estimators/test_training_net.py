@@ -72,7 +72,6 @@ def _through_deepcopy(estimator, tmp_path):
 
 
 def _through_file(estimator, tmp_path):
-    pytest.importorskip("safetensors")
     estimator.save(tmp_path / "estimator.safetensors")
     module = {"module": estimator.module} if hasattr(estimator, "module") else {}
     return type(estimator).load(tmp_path / "estimator.safetensors", **module)

@@ -13,8 +13,8 @@ from sklearn import model_selection
 from sklearn.base import BaseEstimator, ClassifierMixin, clone
 from sklearn.callback import ProgressBar
 from sklearn.linear_model import LogisticRegression
-from sklearn.metrics import accuracy_score
-from sklearn.model_selection import StratifiedKFold, cross_val_score
+from sklearn.metrics import accuracy_score, f1_score
+from sklearn.model_selection import KFold, StratifiedKFold, cross_val_score
 from sklearn.pipeline import Pipeline
 from sklearn.preprocessing import StandardScaler
 
@@ -61,6 +61,19 @@ def test_a_clone_is_unfitted_and_trains_alike(search, iris):
     np.testing.assert_array_equal(
         other.fit(*iris).oof_predictions_, search.oof_predictions_
     )
+
+
+def test_who_changes_the_curves_changes_a_copy(search, iris):
+    """They are made once, and forgotten with the fit."""
+    search.fit(*iris)
+    before = search.learning_curves_
+    changed = search.learning_curves_
+    changed["train_loss"] = 0.0
+
+    assert search.learning_curves_.equals(before)
+    assert "_curves" not in pickle.loads(pickle.dumps(search)).__dict__
+    half = search.fit(iris.X[::2], iris.y[::2]).learning_curves_
+    assert not half.equals(before)
 
 
 def test_a_second_fit_forgets_the_first(search, iris):
@@ -264,6 +277,20 @@ def test_the_corrected_score_of_one_candidate_is_its_score(net, iris):
     assert search.corrected_score_.score == pytest.approx(
         accuracy_score(iris.y, labels), abs=0.02
     )
+
+
+def test_the_corrected_score_of_several_labels(make_estimator, iris):
+    """Probabilities of each label become labels for a metric of labels."""
+    y = np.column_stack([iris.y == 0, iris.X[:, 0] > 5.8]).astype(int)
+    net = make_estimator("MLPClassifier", max_epochs=5)
+    cv = KFold(3, shuffle=True, random_state=0)
+    search = GridSearchCV(net, {"width": [8]}, scoring="f1_micro", cv=cv).fit(iris.X, y)
+
+    corrected = search.corrected_score_
+
+    predicted = (search.oof_predictions_[0] > 0.5).astype(int)
+    assert corrected.naive_score == pytest.approx(f1_score(y, predicted, average="micro"))
+    assert corrected.low <= corrected.score <= corrected.high
 
 
 def test_the_corrected_score_counts_each_candidate_once(net, iris):

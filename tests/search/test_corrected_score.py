@@ -6,9 +6,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from sklearn.metrics import accuracy_score, roc_auc_score
 
+from sk_tune._metric import Metric, scorer_metric
 from sk_tune.search import _corrected_score
 from sk_tune.search._corrected_score import corrected_score
-from sk_tune.search._metric import Metric, scorer_metric
 
 ACCURACY = scorer_metric("accuracy")
 

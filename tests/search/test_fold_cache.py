@@ -206,7 +206,7 @@ def test_rows_of_unknown_origin_are_not_cached():
     store = FittedTransformers()
     X = np.ones((3, 2))
     for _ in range(2):
-        call = FoldCache(store, "fold").cache(_double)
+        call = FoldCache(store, "fold", {}).cache(_double)
         call(PCA(), X, None)
         call(PCA(), np.ones((3, 2)), None)
 

@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from sklearn.metrics import make_scorer, r2_score
 
-from sk_tune.search._metric import scorer_metric
+from sk_tune._metric import scorer_metric
 from sk_tune.search._metric_sums import metric_sums
 
 N_CANDIDATES = 4

@@ -6,8 +6,11 @@ import polars as pl
 import pytest
 import torch
 from scipy import sparse
+from sklearn import model_selection
 from sklearn.compose import ColumnTransformer
 from sklearn.ensemble import BaggingClassifier
+from sklearn.feature_selection import SelectFromModel
+from sklearn.linear_model import LogisticRegression
 from sklearn.model_selection import StratifiedKFold
 from sklearn.pipeline import Pipeline, make_pipeline
 from sklearn.preprocessing import StandardScaler
@@ -206,3 +209,36 @@ def test_transformers_that_use_joblib_share_their_rows(make_estimator, iris, mon
 
     assert len(asked) == 6
     assert len({id(fit.X) for fit in asked}) == 2
+
+
+def test_a_search_inside_a_transformer_is_none_of_ours(make_estimator, iris):
+    """A scikit-learn search before the network has tasks that are no candidates."""
+    inner = model_selection.GridSearchCV(
+        LogisticRegression(max_iter=1000), {"C": [0.1, 1.0]}, cv=2
+    )
+    select = SelectFromModel(inner, importance_getter="best_estimator_.coef_")
+    pipeline = Pipeline([("select", select), ("net", make_estimator("MLPClassifier"))])
+
+    search = GridSearchCV(pipeline, {"net__learning_rate": [1e-3, 1e-2]}, cv=2).fit(*iris)
+
+    assert search.ledger_.n_candidates == 2
+    assert search.ledger_.n_fits == 4
+
+
+def test_candidates_that_vary_the_network_only_share_all_else(task):
+    """A network behind known transformers is made without a look at these, and alike."""
+    maker = FitMaker()
+    pipeline = Pipeline([("scale", StandardScaler()), ("net", MLPClassifier())])
+    one = task(pipeline, parameters={"net__dropout": 0.1})
+    fold = {"train": one.train, "test": one.test}
+    first = maker.make(one, "")
+    n_fitted = maker.transformers.n_fitted
+
+    second = maker.make(task(pipeline, parameters={"net__dropout": 0.2}, **fold), "name")
+    third = maker.make(task(pipeline, parameters={"net__no_such": 0.2}, **fold), "")
+
+    assert maker.transformers.n_fitted == n_fitted
+    for name in ("X", "y", "rows", "monitor"):
+        assert getattr(second, name) is getattr(first, name)
+    assert (second.estimator.dropout, second.name) == (0.2, "name")
+    assert third is None

@@ -6,8 +6,9 @@ from sk_tune.engine.fleet._course import Course, SeededCourse
 from sk_tune.engine.fleet._losses import LOSSES, RowLoss, loss_by_autograd
 from sk_tune.engine.fleet._module import ModuleProgram
 from sk_tune.engine.fleet._optimizers import Settings
+from sk_tune.engine.fleet._program import Program
 from sk_tune.engine.fleet._records import Outcome, Recipe, Row
-from sk_tune.engine.fleet._tile import build_program, is_written_out
+from sk_tune.engine.fleet._tile import build_program, is_written_out, stacked_program
 from sk_tune.engine.fleet._torch_dropout import is_torch_dropout
 from sk_tune.engine.fleet._train import train_fleet
 
@@ -16,6 +17,7 @@ __all__ = [
     "Course",
     "ModuleProgram",
     "Outcome",
+    "Program",
     "Recipe",
     "Row",
     "RowLoss",
@@ -25,5 +27,6 @@ __all__ = [
     "is_torch_dropout",
     "is_written_out",
     "loss_by_autograd",
+    "stacked_program",
     "train_fleet",
 ]

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from sk_tune.engine.fleet._dropout import RowDropout
 from sk_tune.engine.fleet._mlp import MLPProgram
@@ -20,7 +20,7 @@ from sk_tune.engine.fleet._weights import RowTensors
 from sk_tune.nets import MLP, RNN, SeededDropout
 from sk_tune.training import TrainingState, loss_message
 
-__all__ = ["Active", "Tile", "build_program", "is_written_out"]
+__all__ = ["Active", "Tile", "build_program", "is_written_out", "stacked_program"]
 
 
 class Active:
@@ -348,7 +348,40 @@ def build_program(rows: Sequence[Row]) -> Program:
     Program
         With explicit derivatives where there are some.
     """
-    modules = [row.module for row in rows]
+    is_rnn = isinstance(rows[0].module, RNN)
+    return stacked_program(
+        [row.module for row in rows],
+        rows[0].train.X,
+        dropout_seeds=[row.dropout_seed for row in rows],
+        padded=is_rnn and _has_padding(rows),
+    )
+
+
+def stacked_program(
+    modules: Sequence[nn.Module],
+    X: Tensor,
+    *,
+    dropout_seeds: Sequence[int] | None = None,
+    padded: bool = False,
+) -> Program:
+    """Return networks as one batched network.
+
+    Parameters
+    ----------
+    modules : sequence of Module
+        Of one architecture, dropout probabilities aside.
+    X : Tensor of shape (n_samples, ...)
+        Inputs such as they take.
+    dropout_seeds : sequence of int or None, default=None
+        Of the seeded dropout layers; None for networks that are not trained.
+    padded : bool, default=False
+        Whether sequences may end early, which sk_tune's RNN asks.
+
+    Returns
+    -------
+    Program
+        With copies of the weights.
+    """
     first = modules[0]
     if isinstance(first, MLP):
         n_dropout = len(first.hidden)
@@ -360,16 +393,15 @@ def build_program(rows: Sequence[Row]) -> Program:
     like = next(first.parameters())
     dropout = RowDropout(
         [RowDropout.probabilities(m, n_dropout) for m in modules],
-        [row.dropout_seed for row in rows],
+        [0] * len(modules) if dropout_seeds is None else dropout_seeds,
         like.dtype,
         like.device,
     )
     if isinstance(first, MLP):
         return MLPProgram(modules, dropout)  # type: ignore[arg-type]
-    chain = traced_chain(first, rows[0].train.X)
+    chain = traced_chain(first, X)
     if chain is not None:
         return TracedProgram(modules, dropout, chain)
-    padded = isinstance(first, RNN) and _has_padding(rows)
     return ModuleProgram(modules, dropout, padded=padded)
 
 

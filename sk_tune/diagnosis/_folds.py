@@ -1,0 +1,157 @@
+# SPDX-FileCopyrightText: sk_tune contributors
+# SPDX-License-Identifier: BSD-3-Clause
+"""Whether the folds are of one kind, and hold enough rows to tell.
+
+References
+----------
+.. [1] G. K. Smyth. Linear models and empirical Bayes methods for assessing differential
+   expression in microarray experiments. Statistical Applications in Genetics and Molecular
+   Biology 3(1), 2004. Section 3: the moderated t-statistic.
+"""
+
+import math
+
+import numpy as np
+import numpy.typing as npt
+from scipy.stats import t as student
+
+from sk_tune.diagnosis._check import CHECKS, share
+from sk_tune.diagnosis._records import Finding
+from sk_tune.diagnosis._summary import Summary, estimate, smooth
+
+__all__ = ["check_folds", "check_rows"]
+
+Floats = npt.NDArray[np.float64]
+
+FEWEST_FOLDS = 3
+# The chance that one of folds that are all alike is called different.
+FALSE_ALARM = 0.04
+# Three or four folds tell little of how much folds differ by chance.  They are taken
+# together with this many more, whose logarithms of the loss spread by this much, and by
+# what comes of the number of rows: the relative variance of one row's loss is 2 for
+# squares of normal errors, and less for most cross entropies.
+USUAL_SPREAD = 0.1
+USUAL_FOLDS = 4
+RELATIVE_VARIANCE = 1.0
+# Other folds with a held-out loss above this share of a constant prediction's have little
+# to compare with.
+NOTHING_LEARNT = 0.95
+# One in so many epochs to each side of the best one is averaged with it.
+REACH = 10
+# A loss below this share of the constant prediction's is that of a few rows.
+LOW_LOSS = 0.3
+# The fold that differs must do so by this share of the others' loss.
+LEAST_DIFFERENCE = 0.3
+# A fold that is worse on the rows that it was trained on, too, had bad luck in training.
+TRAINED_WORSE = 1.3
+# Standard error of the held-out loss as a share of what was learnt.
+UNSURE = 0.2
+# Rows below which a network's results are chance to a good part.
+FEW_ROWS = 80
+
+
+def check_folds(summary: Summary) -> Finding:
+    """Look for one fold that is unlike the others.
+
+    Parameters
+    ----------
+    summary : Summary
+        Of one configuration.
+
+    Returns
+    -------
+    Finding
+        An issue if one is.
+    """
+    check = CHECKS["folds disagree"]
+    if not summary.has_valid or len(summary.valid) < FEWEST_FOLDS:
+        return check.not_applicable("It takes three folds to see that one is different.")
+    deviations = [_deviation(summary, fold) for fold in range(len(summary.valid))]
+    fold = int(np.argmax([z for z, _ in deviations]))
+    learnt = smooth(np.delete(summary.valid, fold, axis=0)).mean(axis=0).min()
+    if summary.has_baseline and learnt > NOTHING_LEARNT * summary.reference:
+        return check.not_applicable(
+            "Where next to nothing is learnt, folds differ by their targets only."
+        )
+    z, relative = deviations[fold]
+    n = len(summary.valid)
+    limit = float(student.ppf(1 - FALSE_ALARM / n, n - 2 + USUAL_FOLDS))
+    evidence = {"fold": fold, "deviation": z, "limit": limit, "difference": relative}
+    if z > limit and relative > LEAST_DIFFERENCE:
+        trained = summary.train_end
+        if trained[fold] > TRAINED_WORSE * np.median(np.delete(trained, fold)):
+            return check.tip(
+                "low",
+                f"Fold {fold} was trained worse than the others, on its training rows too.",
+                evidence,
+                "Train again with another random_state, or with a lower learning rate.",
+            )
+        return check.issue(
+            "medium",
+            f"Fold {fold} has a held-out loss {share(relative)} above that of the others.",
+            evidence,
+            "Look at how its rows differ: another time, source or group.  Rows of a group "
+            "belong into one fold.",
+        )
+    return check.passed("No fold is unlike the others.", evidence)
+
+
+def _deviation(summary: Summary, fold: int) -> tuple[float, float]:
+    """Return how far a fold is above the others, in their spread and in their level."""
+    # At the epoch that is best for the others, because a fold that is different from them
+    # often is at its best before it has learnt what they have in common.
+    valid = smooth(summary.valid)
+    best = int(np.argmin(np.sort(np.delete(valid, fold, 0), 0).mean(axis=0)))
+    # A few epochs about it, because single ones are noisy.
+    reach = summary.n_epochs // REACH
+    losses = valid[:, max(best - reach, 0) : best + reach + 1].mean(axis=1)
+    logs = np.log(np.maximum(losses, 1e-12 * losses.max()))
+    others = np.sort(np.delete(logs, fold))
+    squares = float(((others - others.mean()) ** 2).sum())
+    degrees = len(others) - 1 + USUAL_FOLDS
+    usual = USUAL_SPREAD**2
+    if summary.n_samples is not None:
+        level = math.exp(others.mean()) / summary.reference
+        usual += (
+            RELATIVE_VARIANCE
+            * max(1.0, LOW_LOSS / level)
+            * (len(losses) / summary.n_samples)
+        )
+    spread = math.sqrt((squares + USUAL_FOLDS * usual) / degrees)
+    difference = float(logs[fold] - others.mean())
+    return difference / (spread * math.sqrt(1 + 1 / len(others))), math.expm1(difference)
+
+
+def check_rows(summary: Summary) -> Finding:
+    """Look for results that rest on too few rows.
+
+    Parameters
+    ----------
+    summary : Summary
+        Of one configuration.
+
+    Returns
+    -------
+    Finding
+        An issue if they do.
+    """
+    check = CHECKS["too few rows"]
+    if not summary.has_valid:
+        return check.not_applicable("There are no held-out rows.")
+    level = estimate(summary.valid_best, summary.reference)
+    learnt = max(summary.reference - level.mean, 0.0)
+    unsure = level.error / learnt if learnt > 0 else math.inf
+    evidence = {"valid_loss": level.mean, "valid_loss_error": level.error}
+    if math.isfinite(unsure):
+        evidence["error_by_learnt"] = unsure
+    if summary.n_samples is not None:
+        evidence["n_samples"] = summary.n_samples
+    is_few = summary.n_samples is not None and summary.n_samples < FEW_ROWS
+    if is_few or (summary.n_samples is None and level.n > 1 and unsure > UNSURE):
+        return check.issue(
+            "medium",
+            "The folds are too small to tell configurations apart.",
+            evidence,
+            "Get more rows, or repeat the folds; until then prefer simple models.",
+        )
+    return check.passed("The folds agree well enough to tell.", evidence)

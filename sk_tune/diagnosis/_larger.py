@@ -1,0 +1,82 @@
+# SPDX-FileCopyrightText: sk_tune contributors
+# SPDX-License-Identifier: BSD-3-Clause
+"""What the larger networks of the same search reached."""
+
+import math
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+
+from sk_tune.diagnosis._records import Curves
+from sk_tune.diagnosis._sources import curves_of
+
+__all__ = ["larger_in_search", "size"]
+
+_WIDTHS = ("width", "n_channels", "hidden_size", "module__width", "module__hidden_size")
+_DEPTHS = ("n_layers", "module__n_layers")
+
+
+def size(params: Mapping[str, Any]) -> float | None:
+    """Return about how many weights a network has between its hidden layers.
+
+    Parameters
+    ----------
+    params : mapping of str to object
+        Of the network.
+
+    Returns
+    -------
+    float or None
+        Only for comparisons; None if the parameters do not tell.
+    """
+    layers = params.get("hidden_layer_sizes")
+    if layers is not None:
+        return float(np.square(np.atleast_1d(np.asarray(layers, dtype=float))).sum())
+    widths = [params[n] for n in _WIDTHS if isinstance(params.get(n), int | np.integer)]
+    if not widths:
+        return None
+    depths = [params[n] for n in _DEPTHS if isinstance(params.get(n), int | np.integer)]
+    return float(widths[0] ** 2 * (depths[0] if depths else 1))
+
+
+def larger_in_search(search: Any, candidate: int) -> Curves | None:
+    """Return the curves of the best network of a search that is larger than a candidate.
+
+    Parameters
+    ----------
+    search : search of sk_tune
+        Fitted.
+    candidate : int
+        Row of ``cv_results_``.
+
+    Returns
+    -------
+    Curves or None
+        With the least held-out loss; None if no larger one was trained as long.
+    """
+    own = curves_of(search, candidate)
+    own_size = size(own.params)
+    if own_size is None:
+        return None
+    best: tuple[float, Curves | None] = (math.inf, None)
+    with_curves = set(np.asarray(search.learning_curves_["candidate"]).tolist())
+    for row in sorted(with_curves):
+        other_size = size(_params(search, own, row))
+        if other_size is None or other_size <= own_size:
+            continue
+        other = curves_of(search, row)
+        end = float(np.mean(other.valid_loss[:, -1]))
+        if other.n_epochs >= own.n_epochs and end < best[0]:
+            best = (end, other)
+    return best[1]
+
+
+def _params(search: Any, own: Curves, row: int) -> dict[str, Any]:
+    """Return the parameters of a row, as far as they tell its size."""
+    params = dict(own.params)
+    for name, value in search.cv_results_["params"][row].items():
+        inner = name.rpartition("__")[2]
+        if inner in {*_WIDTHS, *_DEPTHS, "hidden_layer_sizes"}:
+            params[inner] = value
+    return params

@@ -1,0 +1,97 @@
+# SPDX-FileCopyrightText: sk_tune contributors
+# SPDX-License-Identifier: BSD-3-Clause
+"""The codes of the leak guard, and the table that its checks look at."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import pandas as pd
+
+from sk_tune.diagnosis._check import Check
+
+__all__ = ["LEAK_CHECKS", "LeakTable", "as_leak_table"]
+
+Array = npt.NDArray[Any]
+
+LEAK_CHECKS = {
+    name: Check(f"SKT{201 + i}", name)
+    for i, name in enumerate((
+        "duplicates across folds",
+        "near duplicates across folds",
+        "groups across folds",
+        "future in the training rows",
+        "target among the features",
+        "feature that gives the target away",
+        "scaled over all rows",
+    ))
+}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class LeakTable:
+    """Rows, targets and folds.
+
+    Parameters
+    ----------
+    X : DataFrame of shape (n_samples, n_features)
+        Features; those of more than two dimensions are flat.
+    y : ndarray of shape (n_samples,) or (n_samples, n_outputs)
+        Targets.
+    is_classification : bool
+        Whether they are classes.
+    folds : sequence of (ndarray, ndarray)
+        Positions of training and test rows.
+    """
+
+    X: pd.DataFrame
+    y: Array
+    is_classification: bool
+    folds: Sequence[tuple[Array, Array]]
+
+    @property
+    def numbers(self) -> pd.DataFrame:
+        """Columns of numbers."""
+        return self.X.select_dtypes(include=["number", "bool"])
+
+
+def as_leak_table(
+    X: Any,
+    y: Any,
+    *,
+    is_classification: bool,
+    folds: Sequence[tuple[Array, Array]],
+) -> LeakTable:
+    """Return data of any kind as a table.
+
+    Parameters
+    ----------
+    X : array-like or frame of shape (n_samples, ...)
+        Features.
+    y : array-like of shape (n_samples,) or (n_samples, n_outputs)
+        Targets.
+    is_classification : bool
+        Whether they are classes.
+    folds : sequence of (ndarray, ndarray)
+        Positions of training and test rows.
+
+    Returns
+    -------
+    LeakTable
+        With names for columns that had none.
+    """
+    if hasattr(X, "to_pandas"):
+        X = X.to_pandas()
+    if not isinstance(X, pd.DataFrame):
+        array = np.asarray(X)
+        X = pd.DataFrame(array.reshape(len(array), -1))
+        X.columns = [f"column {i}" for i in range(X.shape[1])]
+        X = X.infer_objects()
+    return LeakTable(
+        X=X.reset_index(drop=True),
+        y=np.asarray(y),
+        is_classification=is_classification,
+        folds=folds,
+    )

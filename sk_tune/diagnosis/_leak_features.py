@@ -1,0 +1,204 @@
+# SPDX-FileCopyrightText: sk_tune contributors
+# SPDX-License-Identifier: BSD-3-Clause
+"""Features that hold the target, or what was learnt from all rows."""
+
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import pandas as pd
+from sklearn.feature_selection import f_classif, f_regression
+from sklearn.model_selection import KFold, StratifiedKFold, cross_val_score
+from sklearn.tree import DecisionTreeClassifier, DecisionTreeRegressor
+
+from sk_tune.diagnosis._check import share
+from sk_tune.diagnosis._leak_checks import LEAK_CHECKS, LeakTable
+from sk_tune.diagnosis._records import Finding
+
+__all__ = ["check_giveaway", "check_scaling", "check_target"]
+
+Array = npt.NDArray[Any]
+
+# Score of a small tree on one column (accuracy, or R^2) from which on that column is
+# suspected, and how much better than guessing it must be.
+GIVES_AWAY = 0.995
+ABOVE_GUESSING = 0.02
+LEAVES = 16
+# Rows that the trees see, drawn by a fixed seed.
+MOST_ROWS = 5000
+FEWEST_ROWS = 40
+# Columns of numbers that get a tree, those first that go with the target most.
+MOST_TREES = 100
+# Correlation of a column of numbers with the target that makes it the target.
+SAME = 1 - 1e-6
+# Means and deviations that are this near to 0 and 1 were made so.
+EXACTLY = 1e-5
+# Part of the columns of numbers that were scaled alike.
+MOST_COLUMNS = 0.8
+
+
+def check_target(table: LeakTable) -> Finding:
+    """Look for a column that is the target under another name.
+
+    Parameters
+    ----------
+    table : LeakTable
+        Rows and targets.
+
+    Returns
+    -------
+    Finding
+        An issue if there is one.
+    """
+    check = LEAK_CHECKS["target among the features"]
+    if table.y.ndim > 1:
+        return check.not_applicable("There are several targets.")
+    same = [name for name in table.X.columns if _is_target(table, table.X[name])]
+    if not same:
+        return check.passed("No column is the target.", {"columns": table.X.shape[1]})
+    return check.issue(
+        "high",
+        f"The column {same[0]!r} is the target in other words.",
+        {"columns": len(same)},
+        f"Drop {', '.join(map(repr, same))}.",
+    )
+
+
+def check_giveaway(table: LeakTable) -> Finding:
+    """Look for a column that alone predicts the target almost without error.
+
+    Parameters
+    ----------
+    table : LeakTable
+        Rows and targets.
+
+    Returns
+    -------
+    Finding
+        An issue if there is one that is not the target itself.
+    """
+    check = LEAK_CHECKS["feature that gives the target away"]
+    if table.y.ndim > 1 or len(table.y) < FEWEST_ROWS:
+        return check.not_applicable("It takes one target and 40 rows.")
+    rows = np.arange(len(table.y))
+    if len(rows) > MOST_ROWS:
+        rows = np.random.default_rng(0).choice(rows, MOST_ROWS, replace=False)
+    y = table.y[rows]
+    guessed = _guessed(y, table.is_classification)
+    names = [n for n in _suspects(table, rows) if not _is_target(table, table.X[n])]
+    scores = {
+        str(name): _score_alone(table.X[name].iloc[rows], y, table.is_classification)
+        for name in names
+    }
+    if not scores:
+        return check.not_applicable("There is no column beside the target.")
+    name = max(scores, key=lambda n: scores[n])
+    evidence = {"score": scores[name], "guessing": guessed}
+    if scores[name] < GIVES_AWAY or scores[name] - guessed < ABOVE_GUESSING:
+        return check.passed("No column alone predicts the target.", evidence)
+    what = "accuracy" if table.is_classification else "R²"
+    return check.issue(
+        "high",
+        f"The column {name!r} alone predicts the target with {what} {scores[name]:.3f}.",
+        evidence,
+        f"Ask whether {name!r} is known when the prediction is needed; drop it if not.",
+    )
+
+
+def check_scaling(table: LeakTable) -> Finding:
+    """Look for columns that were standardised with the rows of all folds.
+
+    Parameters
+    ----------
+    table : LeakTable
+        Rows.
+
+    Returns
+    -------
+    Finding
+        An issue of low severity if most columns of numbers were.
+    """
+    check = LEAK_CHECKS["scaled over all rows"]
+    numbers = table.numbers.astype(np.float64)
+    numbers = numbers.loc[:, numbers.nunique() > 2]
+    if numbers.shape[1] == 0 or len(numbers) < 3:
+        return check.not_applicable("There are no columns of numbers.")
+    means, deviations = numbers.mean().to_numpy(), numbers.std(ddof=0).to_numpy()
+    usual = float(np.median(deviations))
+    n = len(numbers)
+    # By n or by n - 1; and to any common deviation, as some data sets are.
+    equal = np.abs(deviations / usual - 1) < EXACTLY
+    unit = np.abs(deviations - 1) < EXACTLY
+    unit |= np.abs(deviations * np.sqrt(n / (n - 1)) - 1) < EXACTLY
+    centred = np.abs(means) < EXACTLY * max(usual, 1e-300)
+    scaled = centred & (unit | (equal & (numbers.shape[1] > 2)))
+    part = float(np.mean(scaled))
+    evidence = {"share": part, "columns": numbers.shape[1]}
+    if part < MOST_COLUMNS:
+        return check.passed("Columns are not scaled to one mean and deviation.", evidence)
+    return check.issue(
+        "low",
+        f"{share(part)} of the columns of numbers have the same mean and deviation over "
+        "all rows, so the test rows had a part in scaling them.",
+        evidence,
+        "Start from the data before they were scaled, and put a StandardScaler in the "
+        "pipeline.",
+    )
+
+
+def _suspects(table: LeakTable, rows: Array) -> list[Any]:
+    """Return the columns that get a tree of their own."""
+    numbers = table.numbers
+    if numbers.shape[1] <= MOST_TREES:
+        return list(table.X.columns)
+    values = numbers.iloc[rows].to_numpy(dtype=np.float64)
+    values = np.where(np.isnan(values), np.nanmean(values, axis=0), values)
+    varies = np.ptp(values, axis=0) > 0
+    score = f_classif if table.is_classification else f_regression
+    strength = np.zeros(values.shape[1])
+    strength[varies] = np.nan_to_num(score(values[:, varies], table.y[rows])[0])
+    strongest = {numbers.columns[i] for i in np.argsort(-strength)[:MOST_TREES]}
+    return [n for n in table.X.columns if n in strongest or n not in numbers.columns]
+
+
+def _is_target(table: LeakTable, column: "pd.Series[Any]") -> bool:
+    if table.is_classification:
+        codes, kinds = pd.factorize(column)
+        targets, classes = pd.factorize(pd.Series(table.y))
+        if len(kinds) != len(classes) or (codes < 0).any():
+            return False
+        return len(np.unique(np.stack([codes, targets]), axis=1).T) == len(classes)
+    if not pd.api.types.is_numeric_dtype(column) or column.isna().any():
+        return False
+    values = column.to_numpy(dtype=np.float64)
+    y = table.y.astype(np.float64)
+    if values.std() == 0 or y.std() == 0:
+        return False
+    return bool(abs(np.corrcoef(values, y)[0, 1]) > SAME)
+
+
+def _score_alone(column: "pd.Series[Any]", y: Array, is_classification: bool) -> float:  # noqa: FBT001
+    """Return the cross-validated score of a small tree on one column."""
+    if not pd.api.types.is_numeric_dtype(column):
+        codes = pd.factorize(column)[0]
+        if len(np.unique(codes)) > len(codes) / 4:
+            # Names and identities, which a tree cannot learn from.
+            return -np.inf
+        column = pd.Series(codes)
+    values = column.to_numpy(dtype=np.float64).reshape(-1, 1)
+    if is_classification:
+        fewest = np.unique(y, return_counts=True)[1].min()
+        folds = (
+            StratifiedKFold(3) if fewest >= 3 else KFold(3, shuffle=True, random_state=0)
+        )
+        tree = DecisionTreeClassifier(max_leaf_nodes=LEAVES, random_state=0)
+        return float(cross_val_score(tree, values, y, cv=folds).mean())
+    tree = DecisionTreeRegressor(max_leaf_nodes=8 * LEAVES, random_state=0)
+    folds = KFold(3, shuffle=True, random_state=0)
+    return float(cross_val_score(tree, values, y, cv=folds, scoring="r2").mean())
+
+
+def _guessed(y: Array, is_classification: bool) -> float:  # noqa: FBT001
+    if not is_classification:
+        return 0.0
+    return float(np.unique(y, return_counts=True)[1].max() / len(y))

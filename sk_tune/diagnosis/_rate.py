@@ -1,0 +1,257 @@
+# SPDX-FileCopyrightText: sk_tune contributors
+# SPDX-License-Identifier: BSD-3-Clause
+"""Whether training is driven too fast, too slowly, or off the road."""
+
+import math
+from collections.abc import Iterator, Mapping
+
+import numpy as np
+
+from sk_tune.diagnosis._budget import SURE, trend
+from sk_tune.diagnosis._check import CHECKS, share
+from sk_tune.diagnosis._records import Finding
+from sk_tune.diagnosis._remedies import (
+    is_free,
+    lower_rate,
+    raise_rate,
+    relative_rate,
+    restraints,
+)
+from sk_tune.diagnosis._summary import Summary, log_ratio
+
+__all__ = ["check_diverged", "check_rate_high", "check_rate_low"]
+
+# A training loss at the end this many times the constant prediction's is no network.
+EXPLODED = 3.0
+# Training losses start near the constant prediction's.  One that gets to this many times
+# as much on the way was thrown there by steps that are too long.
+# At a usual rate it takes more.
+SPIKE = 2.0
+HIGH_SPIKE = 5.0
+# A training loss goes up and down a little by the chance of its batches.  It does not
+# follow its gradient if the sum of its rises is this share of its fall, and also this share
+# of the constant prediction's loss in each epoch.
+JAGGED = 0.25
+JAGGED_BY_EPOCH = 0.02
+FEWEST_EPOCHS_FOR_JAGGED = 5
+# Rates by the optimizer's typical one.  From the first on, a network that overfits from its
+# first epochs on does so because of its steps; from the second on, one that learns nothing
+# is stuck; from the third on, whatever is wrong is taken to be the rate.
+RAISED_RATE, HIGH_RATE, EXTREME_RATE = 2.0, 7.0, 12.0
+EARLY_EPOCHS, EARLY_RISE = 4, 0.08
+FEWEST_EPOCHS_FOR_EARLY = 10
+# Held-out loss by the constant prediction's: above the first next to nothing is learnt,
+# below the second nothing is wrong.
+NOTHING_LEARNT, ALL_LEARNT = 0.985, 0.1
+# Rates by the typical one that explain a training which has not arrived, and one that has
+# hardly begun.
+LOW_RATE, TINY_RATE = 0.25, 0.05
+HARDLY_BEGUN = 0.9
+# Epochs that small networks usually need.
+USUAL_EPOCHS = 30
+# A loss creeps if the last part of the training brought this share of all that was learnt;
+# or if four times the training would take this share off it, and it was not long already.
+CREEPS_OF_LEARNT = 0.18
+CREEPS, LONG = 0.08, 60
+# A loss that still falls is least in the last part of the epochs.
+LATE = 0.8
+# Without a known rate: share of the fall that lies in the first half of the training, which
+# is half for a straight line and nearly all for a curve that arrives; and what is left of
+# the constant prediction's loss when slowness is a problem.
+STRAIGHT = 0.75
+LEFT = 0.2
+
+
+def check_diverged(summary: Summary) -> Finding:
+    """Look for losses that are infinite or far beyond where they started.
+
+    Parameters
+    ----------
+    summary : Summary
+        Of one configuration.
+
+    Returns
+    -------
+    Finding
+        An issue if training diverged.
+    """
+    check = CHECKS["diverged"]
+    end = float(np.sort(summary.raw_train[:, -1]).mean())
+    evidence = {"train_loss": end, "reference": summary.reference}
+    if not summary.is_finite:
+        return check.issue(
+            "high",
+            "A loss became infinite or NaN.",
+            evidence,
+            "Lower the learning rate, or clip the gradient.",
+            lower_rate(summary.params),
+        )
+    if end > EXPLODED * summary.reference:
+        return check.issue(
+            "high",
+            f"The training loss ends at {end / summary.reference:.3g} times that of a "
+            "constant prediction.",
+            evidence,
+            "Lower the learning rate, or clip the gradient.",
+            lower_rate(summary.params),
+        )
+    return check.passed("All losses are finite and below where they began.", evidence)
+
+
+def check_rate_high(summary: Summary) -> Finding:
+    """Look for a training loss that is thrown about.
+
+    Parameters
+    ----------
+    summary : Summary
+        Of one configuration.
+
+    Returns
+    -------
+    Finding
+        An issue if the learning rate is too high.
+    """
+    check = CHECKS["learning rate too high"]
+    if summary.n_epochs < 2:
+        return check.not_applicable("One epoch does not show how the loss moves.")
+    curve = summary.mean("raw_train")
+    steps = np.diff(curve)
+    rises = float(steps[steps > 0].sum())
+    evidence = {
+        "peak": float(curve.max()) / summary.reference,
+        "jaggedness": rises / max(float(np.ptp(curve)), 1e-12 * summary.reference),
+        "rises_by_epoch": rises / summary.reference / summary.n_epochs,
+        "level": float(curve[-1]) / summary.reference,
+    }
+    relative = relative_rate(summary.params)
+    if relative is not None:
+        evidence["rate_by_typical"] = relative
+    causes = [*_jumps(summary, evidence), *_too_much(summary, relative)]
+    if not causes:
+        return check.passed("The training loss is driven down steadily.", evidence)
+    return check.issue(
+        "high",
+        f"The learning rate is too high: {', and '.join(causes)}.",
+        evidence,
+        "Lower the learning rate; scale the features, if they are not.",
+        lower_rate(summary.params),
+    )
+
+
+def _jumps(summary: Summary, evidence: Mapping[str, float]) -> Iterator[str]:
+    """Yield what the training loss shows."""
+    # Networks that are held back have high and jagged losses at usual rates, too.
+    suspect = HIGH_RATE if restraints(summary.params) else RAISED_RATE
+    is_raised = evidence.get("rate_by_typical", suspect) >= suspect
+    if evidence["peak"] > (SPIKE if is_raised else HIGH_SPIKE):
+        yield (
+            f"the training loss rose to {evidence['peak']:.3g} times that of a constant "
+            "prediction"
+        )
+    is_jagged = (
+        is_raised
+        and evidence["jaggedness"] > JAGGED
+        and evidence["rises_by_epoch"] > JAGGED_BY_EPOCH
+        and summary.n_epochs >= FEWEST_EPOCHS_FOR_JAGGED
+    )
+    if is_jagged:
+        jaggedness = share(evidence["jaggedness"])
+        yield f"the rises of the training loss are {jaggedness} of its fall"
+
+
+def _too_much(summary: Summary, relative: float | None) -> Iterator[str]:
+    """Yield what a rate that is known to be high explains."""
+    if relative is None or relative < RAISED_RATE:
+        return
+    said = f"at {relative:.3g} times the usual one"
+    if not summary.has_valid:
+        if relative >= HIGH_RATE and summary.raw_train[:, -1].mean() > summary.reference:
+            yield f"nothing is learnt {said}"
+        return
+    best = float(summary.valid_best.mean()) / summary.reference
+    rise = float(np.median(log_ratio(summary.valid_end, summary.valid_best)))
+    turns_early = (
+        not is_free(summary.params)
+        and rise > math.log1p(EARLY_RISE)
+        and summary.best_epoch < EARLY_EPOCHS
+        and summary.n_epochs >= FEWEST_EPOCHS_FOR_EARLY
+    )
+    if best > NOTHING_LEARNT:
+        # Where there is nothing to be learnt, held-out losses rise at any rate.
+        if relative >= HIGH_RATE:
+            yield f"nothing is learnt {said}"
+    elif turns_early:
+        yield f"the held-out loss rises from epoch {summary.best_epoch + 2} on {said}"
+    elif relative >= EXTREME_RATE and best > ALL_LEARNT:
+        yield f"{share(best)} of a constant prediction's loss is left {said}"
+
+
+def check_rate_low(summary: Summary) -> Finding:
+    """Look for a training loss that creeps.
+
+    Parameters
+    ----------
+    summary : Summary
+        Of one configuration.
+
+    Returns
+    -------
+    Finding
+        An issue if the learning rate is too low.
+    """
+    check = CHECKS["learning rate too low"]
+    if summary.n_epochs < 4:
+        return check.not_applicable("There are too few epochs to tell slow from short.")
+    relative = relative_rate(summary.params)
+    early, left = _early_share(summary), float(summary.train_end.mean()) / summary.reference
+    evidence = {"early_share": early, "left": left}
+    if relative is None:
+        is_slow = early < STRAIGHT and left > LEFT and _still_falls(summary)
+    else:
+        evidence["rate_by_typical"] = relative
+        is_slow = _is_low(summary, relative) and _still_falls(summary)
+        is_slow |= relative < TINY_RATE and left > HARDLY_BEGUN
+    if not is_slow:
+        return check.passed("The loss falls as fast as can be expected.", evidence)
+    return check.issue(
+        "high",
+        f"The training loss still is {share(left)} of a constant prediction's, and creeps "
+        "down.",
+        evidence,
+        "Raise the learning rate.",
+        raise_rate(summary.params),
+    )
+
+
+def _is_low(summary: Summary, relative: float) -> bool:
+    """Return whether a rate explains a loss that has not arrived better than all else."""
+    # Of rate and epochs, what lacks is that of which there is the smaller share.
+    if relative >= LOW_RATE or relative >= summary.n_epochs / USUAL_EPOCHS:
+        return False
+    return not restraints(summary.params) or relative < TINY_RATE
+
+
+def _early_share(summary: Summary) -> float:
+    """Return the share of the training loss's fall in the first half of the training."""
+    train = summary.train
+    first, half, end = (
+        float(np.sort(values).mean())
+        for values in (train[:, 0], summary.at_share(train, 0.5), train[:, -1])
+    )
+    # The first epoch's mean is a fall already; before it a network is hardly better than
+    # a constant.
+    start = max(first, summary.reference)
+    return (start - half) / (start - end) if start > end else 1.0
+
+
+def _still_falls(summary: Summary) -> bool:
+    """Return whether losses, of rows trained on and held out, fall until the end."""
+    if not summary.has_valid:
+        return bool(np.diff(summary.mean("train"))[-1] < 0)
+    is_late = summary.best_epoch + 1 >= LATE * summary.n_epochs
+    coming = trend(summary)
+    is_much = coming.of_learnt > CREEPS_OF_LEARNT or (
+        coming.gain.mean > CREEPS and summary.n_epochs < LONG
+    )
+    falls = is_much and coming.gain.at_least(SURE) > 0
+    return is_late and falls and summary.carries_over

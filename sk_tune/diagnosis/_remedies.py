@@ -1,0 +1,337 @@
+# SPDX-FileCopyrightText: sk_tune contributors
+# SPDX-License-Identifier: BSD-3-Clause
+"""Remedies as changes of parameters, as far as the network is known to have these."""
+
+import math
+from collections.abc import Mapping
+from numbers import Real
+from typing import Any
+
+from sk_tune.diagnosis._records import Change
+
+__all__ = [
+    "TYPICAL_RATES",
+    "is_free",
+    "larger_network",
+    "longer_training",
+    "lower_rate",
+    "number",
+    "raise_rate",
+    "regularise",
+    "relative_rate",
+    "restraints",
+    "typical_rate",
+]
+
+# Learning rates that small networks on standardised data are usually trained with.  For
+# Adam and its kin the step of each weight is about the rate itself, whatever the gradient.
+TYPICAL_RATES = {"adamw": 3e-3, "adam": 3e-3, "rmsprop": 1e-3, "sgd": 3e-2}
+# The rate of SGD is one for sk_tune's usual momentum.
+_MOMENTUM = 0.9
+# A rate that is further than this from the typical one goes to that one at once.
+_FAR = 30.0
+_RATE_FACTOR = 10.0
+# Layers of so few units are a bottleneck for nearly any data.
+NARROW = 4
+# With more dropout than this most of a network is gone in every step.
+MUCH_DROPOUT = 0.6
+# AdamW takes the share rate * weight_decay off each weight in every step; in the gradient
+# of the other optimizers, decay competes with a loss of order 1.
+MUCH_DECAY = 2.0
+MUCH_COUPLED_DECAY = 0.03
+MUCH_L1 = 0.002
+# What is known to help most data sets a little and harm few.
+_DROPOUT = 0.2
+_MOST_DROPOUT = 0.5
+# AdamW's default of 0.01 does next to nothing in the few steps of a small network.
+_DECAY = 1.0
+_COUPLED_DECAY = 3e-3
+_DECAY_FACTOR = 5.0
+# Regularised, a network has its least held-out loss later than without.
+_LATER = 2
+_WIDTHS = ("width", "n_channels", "hidden_size")
+_WIDER, _WIDE = 4, 32
+# What is left of regularisation that held a network back.
+_MODERATE = {"dropout": 0.2, "weight_decay": 1e-3, "l1": 0.0}
+
+
+def restraints(params: Mapping[str, Any]) -> list[str]:
+    """Return what keeps a network from learning much, whatever the data.
+
+    Parameters
+    ----------
+    params : mapping of str to object
+        Of the network.
+
+    Returns
+    -------
+    list of str
+        Such as "width=2"; empty if there is nothing, or nothing is known.
+    """
+    return [said for _, said in _held_back(params)]
+
+
+def is_free(params: Mapping[str, Any]) -> bool:
+    """Return whether a network is known not to be regularised at all.
+
+    Parameters
+    ----------
+    params : mapping of str to object
+        Of the network.
+
+    Returns
+    -------
+    bool
+        False if it is not known.
+    """
+    return all(number(params, name) == 0 for name in ("dropout", "weight_decay"))
+
+
+def relative_rate(params: Mapping[str, Any]) -> float | None:
+    """Return a network's learning rate by the one that its optimizer is usually given.
+
+    Parameters
+    ----------
+    params : mapping of str to object
+        Of the network.
+
+    Returns
+    -------
+    float or None
+        None if the rate is not known.
+    """
+    rate = number(params, _rate_name(params))
+    return None if rate is None else rate / typical_rate(params)
+
+
+def typical_rate(params: Mapping[str, Any]) -> float:
+    """Return the learning rate that a network's optimizer is usually given.
+
+    Parameters
+    ----------
+    params : mapping of str to object
+        Of the network.
+
+    Returns
+    -------
+    float
+        AdamW's for an optimizer that is not known.
+    """
+    optimizer = params.get("optimizer", "adamw")
+    # skorch takes torch's classes; as with these, its SGD has no momentum unless told.
+    name = str(getattr(optimizer, "__name__", optimizer)).lower()
+    typical = TYPICAL_RATES.get(name, TYPICAL_RATES["adamw"])
+    if name != "sgd":
+        return typical
+    usual = _MOMENTUM if _rate_name(params) == "learning_rate" else 0.0
+    momentum = number(params, "momentum")
+    momentum = number(params, "optimizer__momentum") if momentum is None else momentum
+    momentum = usual if momentum is None else momentum
+    # A step's effect is the sum of a geometric series.
+    return typical * (1 - momentum) / (1 - _MOMENTUM)
+
+
+def _rate_name(params: Mapping[str, Any]) -> str:
+    """Return what a network calls its learning rate; skorch says lr."""
+    is_skorch = "lr" in params and "learning_rate" not in params
+    return "lr" if is_skorch else "learning_rate"
+
+
+def lower_rate(params: Mapping[str, Any]) -> tuple[Change, ...]:
+    """Return the change to a lower learning rate.
+
+    Parameters
+    ----------
+    params : mapping of str to object
+        Of the network.
+
+    Returns
+    -------
+    tuple of Change
+        A tenth, or the typical rate if that is far below.
+    """
+    name = _rate_name(params)
+    rate, typical = number(params, name), typical_rate(params)
+    reason = "the loss is not driven down steadily"
+    if rate is None:
+        return _known(params, _multiplied(name, 1 / _RATE_FACTOR, reason))
+    value = typical if rate > _FAR * typical else rate / _RATE_FACTOR
+    return (Change(parameter=name, action="at most", value=value, reason=reason),)
+
+
+def raise_rate(params: Mapping[str, Any]) -> tuple[Change, ...]:
+    """Return the change to a higher learning rate.
+
+    Parameters
+    ----------
+    params : mapping of str to object
+        Of the network.
+
+    Returns
+    -------
+    tuple of Change
+        Ten times the rate, or the typical one if that is far above.
+    """
+    name = _rate_name(params)
+    rate, typical = number(params, name), typical_rate(params)
+    reason = "the loss falls, but too slowly to arrive"
+    if rate is None:
+        return _known(params, _multiplied(name, _RATE_FACTOR, reason))
+    value = typical if rate * _FAR < typical else rate * _RATE_FACTOR
+    return (Change(parameter=name, action="at least", value=value, reason=reason),)
+
+
+def longer_training(
+    params: Mapping[str, Any], n_epochs: int, factor: float
+) -> tuple[Change, ...]:
+    """Return the change to more epochs.
+
+    Parameters
+    ----------
+    params : mapping of str to object
+        Of the network.
+    n_epochs : int
+        Epochs that were trained.
+    factor : float
+        How many times as many are wanted.
+
+    Returns
+    -------
+    tuple of Change
+        A floor under ``max_epochs``.
+    """
+    n = math.ceil(factor * n_epochs)
+    reason = "the held-out loss was still falling at the end"
+    return _known(
+        params, Change(parameter="max_epochs", action="at least", value=n, reason=reason)
+    )
+
+
+def regularise(params: Mapping[str, Any], best_epoch: int) -> tuple[Change, ...]:
+    """Return changes against overfitting.
+
+    Parameters
+    ----------
+    params : mapping of str to object
+        Of the network.
+    best_epoch : int
+        With the least held-out loss, from 1.
+
+    Returns
+    -------
+    tuple of Change
+        More dropout and weight decay, and an end near the best epoch.
+    """
+    dropout = number(params, "dropout") or 0.0
+    decay = number(params, "weight_decay") or 0.0
+    least_decay = _DECAY if _is_decoupled(params) else _COUPLED_DECAY
+    reason = "the network learns its training rows by heart"
+    return _known(
+        params,
+        Change(
+            parameter="dropout",
+            action="at least",
+            value=min(_MOST_DROPOUT, dropout + _DROPOUT),
+            reason=reason,
+        ),
+        Change(
+            parameter="weight_decay",
+            action="at least",
+            value=max(least_decay, _DECAY_FACTOR * decay),
+            reason=reason,
+        ),
+        Change(
+            parameter="max_epochs",
+            action="at most",
+            value=_LATER * best_epoch,
+            reason=f"the held-out loss was least after epoch {best_epoch}",
+        ),
+    )
+
+
+def larger_network(params: Mapping[str, Any]) -> tuple[Change, ...]:
+    """Return changes against underfitting.
+
+    Parameters
+    ----------
+    params : mapping of str to object
+        Of the network.
+
+    Returns
+    -------
+    tuple of Change
+        What holds the network back is taken away; if nothing does, its layers are widened.
+    """
+    changes = [
+        Change(parameter=name, action="at most", value=_MODERATE[name], reason=reason)
+        for name, reason in _held_back(params)
+        if name in _MODERATE
+    ]
+    if not changes:
+        reason = "even the training rows are not fitted"
+        changes = [
+            Change(
+                parameter=name,
+                action="at least",
+                value=max(_WIDER * int(number(params, name) or 1), _WIDE),
+                reason=reason,
+            )
+            for name in _WIDTHS
+            if number(params, name) is not None
+        ]
+        if number(params, "n_layers") in {0, 1}:
+            changes.append(
+                Change(parameter="n_layers", action="at least", value=2, reason=reason)
+            )
+    return _known(params, *changes or [_multiplied("width", _WIDER, reason)])
+
+
+def number(params: Mapping[str, Any], name: str) -> float | None:
+    """Return a parameter's value if it is a number.
+
+    Parameters
+    ----------
+    params : mapping of str to object
+        Of the network.
+    name : str
+        Of the parameter.
+
+    Returns
+    -------
+    float or None
+        The value.
+    """
+    value = params.get(name)
+    is_number = isinstance(value, Real) and not isinstance(value, bool)
+    return float(value) if is_number else None  # type: ignore[arg-type]
+
+
+def _held_back(params: Mapping[str, Any]) -> list[tuple[str, str]]:
+    """Return parameters that hold a network back, and what they are."""
+    limits = {
+        "dropout": MUCH_DROPOUT,
+        "weight_decay": MUCH_DECAY if _is_decoupled(params) else MUCH_COUPLED_DECAY,
+        "l1": MUCH_L1,
+    }
+    found = {name: number(params, name) for name in (*_WIDTHS, *limits)}
+    return [
+        (name, f"{name}={value:.3g}")
+        for name, value in found.items()
+        if value is not None
+        and (value >= limits[name] if name in limits else value <= NARROW)
+        and (name in limits or number(params, "n_layers") != 0)
+    ]
+
+
+def _is_decoupled(params: Mapping[str, Any]) -> bool:
+    # The optimizer of sk_tune's networks if nothing is said.
+    return str(params.get("optimizer", "adamw")) == "adamw"
+
+
+def _multiplied(name: str, factor: float, reason: str) -> Change:
+    return Change(parameter=name, action="multiply", value=factor, reason=reason)
+
+
+def _known(params: Mapping[str, Any], *changes: Change) -> tuple[Change, ...]:
+    """Return the changes of parameters that the network has, all if it is not known."""
+    return tuple(c for c in changes if not params or c.parameter in params)

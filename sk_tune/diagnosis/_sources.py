@@ -1,0 +1,281 @@
+# SPDX-FileCopyrightText: sk_tune contributors
+# SPDX-License-Identifier: BSD-3-Clause
+"""Curves out of what is to be diagnosed, which is known by its attributes only."""
+
+import math
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+from sklearn.base import is_classifier
+from sklearn.exceptions import NotFittedError
+
+from sk_tune.diagnosis._records import Curves
+
+__all__ = [
+    "best_candidate",
+    "curves_of",
+    "curves_of_estimator",
+    "is_search",
+    "network_part",
+    "same_network",
+]
+
+Floats = npt.NDArray[np.float64]
+
+_CURVES = ("train_loss", "valid_loss", "valid_score")
+# What our own regressors train on is standardised.
+_STANDARDISED = 1.0
+
+
+def is_search(source: Any) -> bool:
+    """Return whether something is a search with learning curves.
+
+    Parameters
+    ----------
+    source : object
+        Any.
+
+    Returns
+    -------
+    bool
+        Whether its class has what a search of sk_tune has.
+    """
+    return hasattr(type(source), "learning_curves_")
+
+
+def best_candidate(search: Any) -> int:
+    """Return the row of ``cv_results_`` that a search prefers.
+
+    Parameters
+    ----------
+    search : search of sk_tune
+        Fitted.
+
+    Returns
+    -------
+    int
+        The first with the best rank if it chose none.
+
+    Raises
+    ------
+    NotFittedError
+        If it is not fitted.
+    """
+    if hasattr(search, "best_index_"):
+        return int(search.best_index_)
+    if not hasattr(search, "cv_results_"):
+        raise NotFittedError(f"This {type(search).__name__} is not fitted yet.")
+    ranks = next(v for k, v in search.cv_results_.items() if k.startswith("rank_test_"))
+    return int(np.argmin(ranks))
+
+
+def network_part(estimator: Any) -> tuple[Any, str]:
+    """Return the network in an estimator, and what its parameters have in front there.
+
+    Parameters
+    ----------
+    estimator : estimator
+        A network, or a pipeline that ends in one.
+
+    Returns
+    -------
+    network : estimator
+        The last step of a pipeline.
+    prefix : str
+        "" or the step's name and two underscores.
+    """
+    if hasattr(estimator, "steps"):
+        name, last = estimator.steps[-1]
+        inner, prefix = network_part(last)
+        return inner, f"{name}__{prefix}"
+    return estimator, ""
+
+
+def curves_of(search: Any, candidate: int) -> Curves:
+    """Return the learning curves by epochs of a search's candidate.
+
+    Parameters
+    ----------
+    search : search of sk_tune
+        Fitted.
+    candidate : int
+        Row of ``cv_results_``.
+
+    Returns
+    -------
+    Curves
+        Of the most epochs that this configuration got: a search with rungs has a row for
+        each of them.
+
+    Raises
+    ------
+    ValueError
+        If there is no such row, or its training left no curve.
+    """
+    if not hasattr(search, "cv_results_"):
+        raise NotFittedError(f"This {type(search).__name__} is not fitted yet.")
+    params = search.cv_results_["params"]
+    n_candidates = len(params)
+    if not -n_candidates <= candidate < n_candidates:
+        raise ValueError(
+            f"The candidate must be a row of cv_results_, which has {n_candidates}. "
+            f"Got {candidate!r} instead."
+        )
+    candidate %= n_candidates
+    rows = same_network(search, candidate)
+    table = search.learning_curves_
+    of_row = np.asarray(table["candidate"])
+    chosen = np.isin(of_row, rows)
+    if not chosen.any():
+        raise ValueError(
+            f"Candidate {candidate} has no learning curve. It failed, or is no network."
+        )
+    # Later rungs go on from earlier ones; where they train again, the last word counts.
+    order = np.lexsort((of_row, np.asarray(table["epoch"])))
+    order = order[chosen[order]]
+    folds = np.asarray(table["fold"])[order]
+    epochs = np.asarray(table["epoch"])[order]
+    n_folds = 1 + int(folds.max())
+    curves = {}
+    for name in _CURVES:
+        curve = np.full((n_folds, int(epochs.max())), np.nan)
+        curve[folds, epochs - 1] = np.asarray(table[name], dtype=np.float64)[order]
+        curves[name] = curve
+    network, own = _configured(search.estimator, params[candidate])
+    y = getattr(search, "_y", None)
+    return Curves(
+        train_loss=curves["train_loss"],
+        valid_loss=curves["valid_loss"],
+        valid_score=curves["valid_score"],
+        params=own,
+        baseline_loss=_baseline(network, y),
+        n_samples=None if y is None else len(y),
+    )
+
+
+def same_network(search: Any, candidate: int) -> list[int]:
+    """Return the rows of ``cv_results_`` with a candidate's configuration.
+
+    Parameters
+    ----------
+    search : search of sk_tune
+        Fitted.
+    candidate : int
+        Row of ``cv_results_``.
+
+    Returns
+    -------
+    list of int
+        Of all rungs, that of the candidate included.
+    """
+    params = search.cv_results_["params"]
+    resource = getattr(search, "resource_", getattr(search, "resource", None))
+    if resource is None:
+        return [candidate]
+    own = _without(params[candidate], resource)
+    return [row for row, p in enumerate(params) if _without(p, resource) == own]
+
+
+def curves_of_estimator(estimator: Any) -> Curves:
+    """Return the learning curves by epochs of a fitted network.
+
+    Parameters
+    ----------
+    estimator : estimator
+        Fitted; a network, or a pipeline that ends in one.
+
+    Returns
+    -------
+    Curves
+        One fold.  Without early stopping the held-out curves are NaN.
+
+    Raises
+    ------
+    TypeError
+        If it is no network.
+    NotFittedError
+        If it is not fitted.
+    """
+    network, _ = network_part(estimator)
+    if not hasattr(type(network), "history_") and not hasattr(network, "history_"):
+        if not hasattr(network, "max_epochs"):
+            raise TypeError(
+                "The source of diagnose must be a search of sk_tune, a fitted network or "
+                "pipeline, Curves, or a learning curve by samples. "
+                f"Got {type(estimator).__name__} instead."
+            )
+        raise NotFittedError(f"This {type(network).__name__} is not fitted yet.")
+    try:
+        history = list(network.history_)
+    except AttributeError as error:
+        raise NotFittedError(f"This {type(network).__name__} is not fitted yet.") from error
+    train_loss, valid_loss, valid_score = (
+        np.array([[float(row.get(name, math.nan)) for row in history]]) for name in _CURVES
+    )
+    return Curves(
+        train_loss=train_loss,
+        valid_loss=valid_loss,
+        valid_score=valid_score,
+        params=dict(network.get_params(deep=False)),
+        baseline_loss=_baseline(network, None),
+    )
+
+
+def _without(params: Mapping[str, Any], resource: str) -> dict[str, str]:
+    return {name: repr(value) for name, value in params.items() if name != resource}
+
+
+def _configured(estimator: Any, params: Mapping[str, Any]) -> tuple[Any, dict[str, Any]]:
+    """Return a candidate's network, and its parameters by their names there."""
+    network, prefix = network_part(estimator)
+    step = prefix.removesuffix("__")
+    if step in params:
+        network = params[step]
+    own = dict(network.get_params(deep=False))
+    own |= {
+        name.removeprefix(prefix): value
+        for name, value in params.items()
+        if name.startswith(prefix) and name != step
+    }
+    return network, own
+
+
+def _baseline(network: Any, y: Any) -> float | None:
+    """Return the loss of the best constant prediction, on the scale of the curves."""
+    if not any(c.__module__.startswith("sk_tune.") for c in type(network).__mro__):
+        return _baseline_of_criterion(network, y)
+    if not is_classifier(network):
+        return _STANDARDISED
+    if y is None:
+        # The priors are not kept: equal ones bound the entropy from above.
+        classes = getattr(network, "classes_", None)
+        n_classes = len(classes) if isinstance(classes, np.ndarray) else 2
+        return math.log(max(n_classes, 2))
+    y = np.asarray(y)
+    if y.ndim == 2:
+        return float(np.mean([_entropy(column) for column in y.T]))
+    if network.get_params(deep=False).get("class_weight") is not None:
+        return math.log(len(np.unique(y)))
+    return _entropy(y)
+
+
+def _baseline_of_criterion(network: Any, y: Any) -> float | None:
+    """Return the baseline of a skorch net, if its criterion is known."""
+    criterion = getattr(network, "criterion", None)
+    name = getattr(criterion, "__name__", type(criterion).__name__)
+    if y is None:
+        return None
+    if name in {"CrossEntropyLoss", "NLLLoss"} and np.ndim(y) == 1:
+        return _entropy(y)
+    if name == "MSELoss":
+        return float(np.var(np.asarray(y, dtype=np.float64), axis=0).mean())
+    return None
+
+
+def _entropy(labels: Any) -> float:
+    """Return the entropy of the classes' shares, in nats."""
+    counts = np.unique(labels, return_counts=True)[1]
+    priors = counts / counts.sum()
+    return float(-(priors * np.log(priors)).sum())

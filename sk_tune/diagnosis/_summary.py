@@ -1,0 +1,421 @@
+# SPDX-FileCopyrightText: sk_tune contributors
+# SPDX-License-Identifier: BSD-3-Clause
+"""The numbers about curves that the checks share.
+
+Notation: F folds, T epochs.  The training loss of an epoch is a running mean over its
+steps, taken with dropout and with smoothed labels, while the held-out loss is taken at its
+end, without.  The first of these is undone here: the weights of an epoch's end lie between
+the means of this epoch and of the next.  Dropout is not undone: it makes the training loss
+too high and so a gap too small, never too large.
+"""
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+from scipy.stats import t as student
+
+from sk_tune.diagnosis._clock import ANNEALED, rate_spent
+from sk_tune.diagnosis._records import Curves
+
+__all__ = [
+    "Estimate",
+    "Summary",
+    "end_level",
+    "estimate",
+    "least_by_chance",
+    "log_ratio",
+    "smooth",
+    "summarise",
+]
+
+Floats = npt.NDArray[np.float64]
+
+# Share of the epochs that the level at the end is a mean of.
+_END = 0.1
+# A level's spread over a single fold cannot be known: what folds of one data set typically
+# differ by, in parts of the level.
+_SPREAD_OF_ONE = 0.1
+# Folds that a spread which is usual counts for.
+_USUAL_FOLDS = 4
+# As a share of the reference, a gap that chance makes.
+_SMALL_GAP = 0.03
+# Second differences of fewer epochs are of the course of the curve.
+_FEWEST_TO_JUDGE_NOISE = 10
+# As a share of other losses.
+_NOTHING = 1e-9
+
+
+@dataclass(frozen=True, slots=True)
+class Estimate:
+    """A mean over folds.
+
+    Parameters
+    ----------
+    mean : float
+        The mean.
+    error : float
+        Its standard error.
+    n : int
+        Folds.
+    degrees : int, default=0
+        Of freedom of the error; 0 if it is a guess, to be taken for known.
+    """
+
+    mean: float
+    error: float
+    n: int
+    degrees: int = 0
+
+    def at_least(self, confidence: float = 0.95) -> float:
+        """Return what the mean exceeds at a one-sided confidence.
+
+        Parameters
+        ----------
+        confidence : float, default=0.95
+            Of the bound.
+
+        Returns
+        -------
+        float
+            The lower bound.
+        """
+        return self.mean - self._quantile(confidence) * self.error
+
+    def at_most(self, confidence: float = 0.95) -> float:
+        """Return what the mean stays below at a one-sided confidence.
+
+        Parameters
+        ----------
+        confidence : float, default=0.95
+            Of the bound.
+
+        Returns
+        -------
+        float
+            The upper bound.
+        """
+        return self.mean + self._quantile(confidence) * self.error
+
+    def _quantile(self, confidence: float) -> float:
+        return float(student.ppf(confidence, self.degrees or np.inf))
+
+
+def estimate(values: Floats, level: float = 0.0, *, usual: float | None = None) -> Estimate:
+    """Return the mean over folds with its standard error.
+
+    Parameters
+    ----------
+    values : ndarray of shape (F,)
+        One for each fold.
+    level : float, default=0.0
+        A loss from which the error is guessed if there is one fold only.
+    usual : float or None, default=None
+        Standard deviation that such values have as a rule: it counts as much as four more
+        folds would.
+
+    Returns
+    -------
+    Estimate
+        Of the finite values.
+    """
+    # Sorted, so that the order of the folds does not even change the rounding.
+    values = np.sort(values[np.isfinite(values)])
+    n = len(values)
+    if n == 0:
+        return Estimate(math.nan, math.nan, 0)
+    if n == 1 and usual is None:
+        return Estimate(float(values[0]), _SPREAD_OF_ONE * abs(level), 1)
+    mean = float(values.mean())
+    squares, degrees = float(((values - mean) ** 2).sum()), n - 1
+    if usual is not None:
+        squares, degrees = squares + _USUAL_FOLDS * usual**2, degrees + _USUAL_FOLDS
+    return Estimate(mean, math.sqrt(squares / degrees / n), n, degrees)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class Summary:
+    """Curves without holes, and their levels.
+
+    Parameters
+    ----------
+    train, valid : ndarray of shape (F, T)
+        Losses at the end of each epoch, that of training estimated; a fold that ended
+        keeps its last value.  Folds without a curve are left out.
+    raw_train : ndarray of shape (F, T)
+        The training loss as it was measured.
+    score : ndarray of shape (F, T)
+        On held-out rows; NaN if there is none.
+    spent : ndarray of shape (T,)
+        Learning rate spent, in epochs at the peak rate.
+    reference : float
+        Loss of the best constant prediction; of the first epoch if that is not known.
+    has_baseline : bool
+        Whether it is known.
+    params : mapping of str to object
+        Of the configuration.
+    n_samples : int or None
+        Rows of all folds together.
+    is_finite : bool
+        Whether no loss is infinite or, before the fold's end, NaN.
+    keeps_best : bool
+        Whether the weights of the best epoch are used, not those of the last.
+    """
+
+    train: Floats
+    valid: Floats
+    raw_train: Floats
+    score: Floats
+    spent: Floats
+    reference: float
+    has_baseline: bool
+    params: Mapping[str, Any]
+    n_samples: int | None
+    is_finite: bool
+    keeps_best: bool = False
+
+    @property
+    def n_epochs(self) -> int:
+        """Epochs; T."""
+        return int(self.train.shape[1])
+
+    @property
+    def is_annealed(self) -> bool:
+        """Whether the learning rate falls towards the end."""
+        return str(self.params.get("lr_schedule")) in ANNEALED
+
+    @property
+    def has_valid(self) -> bool:
+        """Whether there is a held-out loss."""
+        return len(self.valid) > 0 and bool(np.isfinite(self.valid).all())
+
+    @property
+    def carries_over(self) -> bool:
+        """Whether what is learnt from the training rows holds for others.
+
+        The gap between the losses is less than what the held-out loss lies below the
+        constant prediction's, or next to nothing.
+        """
+        train, valid = float(self.train_end.mean()), float(self.valid_end.mean())
+        gap = valid - train
+        return gap < max(self.reference - valid, _SMALL_GAP * self.reference)
+
+    @property
+    def best_epoch(self) -> int:
+        """Epoch with the least mean held-out loss, smoothed; from 0."""
+        return int(np.argmin(smooth(_mean(self.valid))))
+
+    @property
+    def train_end(self) -> Floats:
+        """Training loss of each fold at the end."""
+        return end_level(self.train)
+
+    @property
+    def valid_end(self) -> Floats:
+        """Held-out loss of each fold at the end."""
+        return end_level(self.valid)
+
+    @property
+    def valid_best(self) -> Floats:
+        """Held-out loss of each fold at the best epoch of all folds together."""
+        return smooth(self.valid)[:, self.best_epoch]
+
+    def mean(self, name: str) -> Floats:
+        """Return the mean curve over folds.
+
+        Parameters
+        ----------
+        name : {"train", "valid", "raw_train"}
+            Which curves.
+
+        Returns
+        -------
+        ndarray of shape (T,)
+            The mean.
+        """
+        return _mean(getattr(self, name))
+
+    def at_share(self, curves: Floats, share: float) -> Floats:
+        """Return curves where a share of the learning rate was spent.
+
+        Parameters
+        ----------
+        curves : ndarray of shape (F, T)
+            Of this summary.
+        share : float
+            In (0, 1].
+
+        Returns
+        -------
+        ndarray of shape (F,)
+            Interpolated between epochs; the first epoch's before its end.
+        """
+        where = share * self.spent[-1]
+        # In logarithms of what was spent, so that nothing is lost of a power law.
+        spent = np.log(self.spent)
+        return np.array([np.interp(math.log(where), spent, curve) for curve in curves])
+
+
+def summarise(curves: Curves, *, keeps_best: bool = False) -> Summary | None:
+    """Return what the checks need of curves.
+
+    Parameters
+    ----------
+    curves : Curves
+        Of one configuration.
+    keeps_best : bool, default=False
+        Whether the weights of the best epoch are used, not those of the last.
+
+    Returns
+    -------
+    Summary or None
+        None if no fold has a training loss.
+    """
+    train = np.asarray(curves.train_loss, dtype=np.float64)
+    valid = np.asarray(curves.valid_loss, dtype=np.float64)
+    score = np.asarray(curves.valid_score, dtype=np.float64)
+    finite = np.isfinite(train)
+    folds = finite.any(axis=1)
+    if not folds.any():
+        return None
+    n_epochs = 1 + int(np.flatnonzero(finite.any(axis=0))[-1])
+    train, valid = train[folds, :n_epochs], valid[folds, :n_epochs]
+    filled = _filled(train)
+    valid_filled = _filled(valid)
+    params = curves.params
+    baseline = curves.baseline_loss
+    has_baseline = baseline is not None and math.isfinite(baseline) and baseline > 0
+    first = np.concatenate([filled[:, 0], valid_filled[:, 0]])
+    return Summary(
+        train=_at_epoch_ends(filled),
+        valid=valid_filled,
+        raw_train=filled,
+        score=_filled(score[folds, :n_epochs]),
+        spent=rate_spent(n_epochs, params.get("lr_schedule"), params.get("max_epochs")),
+        reference=float(baseline) if has_baseline and baseline else float(_max(first)),
+        has_baseline=has_baseline,
+        params=params,
+        n_samples=curves.n_samples,
+        is_finite=not (_breaks_off(train) or _breaks_off(valid)),
+        keeps_best=keeps_best,
+    )
+
+
+def log_ratio(losses: Floats, others: Floats) -> Floats:
+    """Return the logarithm of the ratio of losses, which may be 0.
+
+    Parameters
+    ----------
+    losses, others : ndarray of shape (F,)
+        At least 0.
+
+    Returns
+    -------
+    ndarray of shape (F,)
+        0 for two losses that are both next to nothing.
+    """
+    floor = _NOTHING * max(float(losses.max()), float(others.max()), _NOTHING)
+    ratio: Floats = np.log(np.maximum(losses, floor) / np.maximum(others, floor))
+    return ratio
+
+
+def least_by_chance(summary: Summary) -> float:
+    """Return how far the least of all epochs is below the others by chance.
+
+    Parameters
+    ----------
+    summary : Summary
+        With a held-out loss.
+
+    Returns
+    -------
+    float
+        In logarithms of the mean loss.  The least of T normal values is about
+        ``sqrt(2 * log(T))`` standard deviations below their mean; these are those of the
+        curve about its course, which second differences hardly contain.
+    """
+    if summary.n_epochs < _FEWEST_TO_JUDGE_NOISE:
+        return 0.0
+    logs = np.log(np.maximum(summary.mean("valid"), _NOTHING * summary.reference))
+    # The variance of a second difference of independent values is six times theirs, and
+    # 0.6745 of a standard deviation is the median of absolute normal values.
+    deviation = float(np.median(np.abs(np.diff(logs, n=2)))) / (0.6745 * math.sqrt(6))
+    return deviation * math.sqrt(2 * math.log(summary.n_epochs))
+
+
+def smooth(curves: Floats) -> Floats:
+    """Return running medians over three epochs; the first and last epoch as they are.
+
+    Parameters
+    ----------
+    curves : ndarray of shape (..., T)
+        Without NaN.
+
+    Returns
+    -------
+    ndarray of shape (..., T)
+        Without single spikes.  A curve that only falls or rises is not changed.
+    """
+    if curves.shape[-1] < 3:
+        return curves
+    smoothed = curves.copy()
+    three = np.stack([curves[..., :-2], curves[..., 1:-1], curves[..., 2:]])
+    smoothed[..., 1:-1] = np.median(three, axis=0)
+    return smoothed
+
+
+def end_level(curves: Floats) -> Floats:
+    """Return the mean of the last epochs.
+
+    Parameters
+    ----------
+    curves : ndarray of shape (F, T)
+        Without NaN.
+
+    Returns
+    -------
+    ndarray of shape (F,)
+        Over a tenth of the epochs, at least one.
+    """
+    n = max(1, round(_END * curves.shape[1]))
+    level: Floats = curves[:, -n:].mean(axis=1)
+    return level
+
+
+def _mean(curves: Floats) -> Floats:
+    mean: Floats = np.sort(curves, axis=0).mean(axis=0)
+    return mean
+
+
+def _max(values: Floats) -> float:
+    values = values[np.isfinite(values)]
+    return float(values.max()) if len(values) else math.nan
+
+
+def _filled(curves: Floats) -> Floats:
+    """Return curves that keep the last finite value where there is none."""
+    filled = np.where(np.isfinite(curves), curves, np.nan)
+    for t in range(1, filled.shape[1]):
+        filled[:, t] = np.where(np.isnan(filled[:, t]), filled[:, t - 1], filled[:, t])
+    return filled
+
+
+def _breaks_off(curves: Floats) -> bool:
+    """Return whether a loss is infinite, or NaN before a later one."""
+    if np.isinf(curves).any():
+        return True
+    is_nan = np.isnan(curves)
+    return bool((is_nan[:, :-1] & ~is_nan[:, 1:]).any())
+
+
+def _at_epoch_ends(train: Floats) -> Floats:
+    """Return the training loss at the end of each epoch from the means over epochs."""
+    if train.shape[1] < 2:
+        return train
+    middle = (train[:, :-1] + train[:, 1:]) / 2
+    last = train[:, -1:] + (train[:, -1:] - train[:, -2:-1]) / 2
+    # Extrapolated by half an epoch, but not below what a loss can be.
+    return np.concatenate([middle, np.maximum(last, train[:, -1:] / 2)], axis=1)

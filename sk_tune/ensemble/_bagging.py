@@ -1,0 +1,328 @@
+# SPDX-FileCopyrightText: sk_tune contributors
+# SPDX-License-Identifier: BSD-3-Clause
+"""Bagging of networks: scikit-learn's, with all members trained as one fleet.
+
+``fit`` is scikit-learn's, inside a ``with fleet():`` block: it draws rows, columns and
+seeds, and its members come out equal.  What is added are tables on the rows that members
+lack, and predictions of all members in one call.
+"""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+from joblib import effective_n_jobs
+from sklearn import ensemble
+from sklearn.utils.validation import check_is_fitted, validate_data
+from skorch import NeuralNet
+
+from sk_tune._compat import get_active_backend
+from sk_tune.adoption import adoption
+from sk_tune.backend import CollectingBackend, fleet
+from sk_tune.ensemble._combination import network_of
+from sk_tune.ensemble._out_of_bag import epoch_table, members_table, rows_left_out
+from sk_tune.ensemble._parts import parts_of
+from sk_tune.estimators import MLPClassifier, MLPRegressor, NetworkEstimator
+
+__all__ = ["BaggingClassifier", "BaggingRegressor"]
+
+Array = npt.NDArray[Any]
+
+
+class _Bagging:
+    """Lets scikit-learn's bagging train and predict with its networks together."""
+
+    def fit(self: Any, X: Any, y: Any, sample_weight: Any = None, **fit_params: Any) -> Any:
+        """Train the members, each on rows and columns drawn for it.
+
+        Parameters
+        ----------
+        X : array-like of shape (n_samples, n_features)
+            Features.
+        y : array-like of shape (n_samples,)
+            Labels or targets.
+        sample_weight : array-like of shape (n_samples,), default=None
+            Chances of the rows to be drawn; all equal if None.
+        **fit_params : dict of str to object
+            For ``fit`` of the members, as scikit-learn routes them.
+
+        Returns
+        -------
+        self
+            The fitted ensemble.
+
+        Raises
+        ------
+        ValueError
+            If a parameter or the data are not what is asked for.
+        """
+        for name in ("oob_curve_", "oob_by_members_"):
+            vars(self).pop(name, None)
+        with _members_as_fleet(self):
+            super().fit(X, y, sample_weight, **fit_params)  # type: ignore[misc]
+        self._combination = parts_of(self).combination()
+        return self
+
+    def _set_oob_score(self: Any, X: Any, y: Any) -> None:
+        super()._set_oob_score(X, y)  # type: ignore[misc]
+        self.oob_curve_ = epoch_table(self.estimators_)
+        left_out = rows_left_out(self.estimators_samples_, len(y))
+        self.oob_by_members_ = members_table(parts_of(self).combination(), left_out, X, y)
+
+    def _combined(self: Any, X: Any) -> Array | None:
+        """Return the mean of the members; None if no network is among them."""
+        check_is_fitted(self)
+        if not any(network_of(member) is not None for member in self.estimators_):
+            return None
+        X = validate_data(
+            self,
+            X,
+            accept_sparse=["csr", "csc"],
+            dtype=None,
+            ensure_all_finite=False,
+            reset=False,
+        )
+        combination = self._combination
+        own = [member.estimator for member in combination.members]
+        if list(map(id, own)) != list(map(id, self.estimators_)):
+            # Somebody has added or taken away members.
+            combination = parts_of(self).combination()
+        found: Array = combination(X)
+        return found
+
+
+@contextmanager
+def _members_as_fleet(bagging: Any) -> Iterator[None]:
+    """Train the networks of a block as fleets, unless that is done already."""
+    estimator = bagging._get_estimator()
+    parts = [estimator]
+    if hasattr(estimator, "get_params"):
+        parts += estimator.get_params(deep=True).values()
+    has_networks = any(isinstance(part, NetworkEstimator | NeuralNet) for part in parts)
+    if not has_networks or isinstance(get_active_backend()[0], CollectingBackend):
+        yield
+        return
+    monitor = _left_out if bagging.oob_score else None
+    n_jobs = effective_n_jobs(bagging.n_jobs)
+    # Whoever answers networks outside of a block knows nothing of these.
+    with adoption(None), fleet(n_jobs=n_jobs, monitor=monitor):
+        yield
+
+
+def _left_out(X: Any, y: Any, sample_weight: Any) -> Array | None:
+    """Return the rows that a member lacks: scikit-learn gives them a weight of 0."""
+    if sample_weight is None:
+        return None
+    rows = np.flatnonzero(np.asarray(sample_weight) == 0)
+    return rows if len(rows) else None
+
+
+class BaggingClassifier(_Bagging, ensemble.BaggingClassifier):  # type: ignore[misc]
+    """Bagging of classifiers, whose networks train as one fleet.
+
+    Drop-in for scikit-learn's class of this name, with the same results for the same
+    ``random_state``.
+
+    Parameters
+    ----------
+    estimator : estimator, default=None
+        What to train many of: a network, a pipeline that ends in one, or any other
+        classifier.  ``MLPClassifier()`` if None.
+    n_estimators : int, default=10
+        Members.
+    max_samples : int or float, default=None
+        Rows to draw for each member, or their share; as many as there are if None.
+    max_features : int or float, default=1.0
+        Columns to draw for each member, or their share.
+    bootstrap : bool, default=True
+        Whether rows are drawn with replacement.
+    bootstrap_features : bool, default=False
+        Whether columns are drawn with replacement.
+    oob_score : bool, default=False
+        Whether to score on the rows that members lack, as a whole, by epochs and by
+        numbers of members.
+    warm_start : bool, default=False
+        Whether ``fit`` adds members to those that are there.
+    n_jobs : int, default=None
+        Worker processes that train, as in scikit-learn.
+    random_state : int, RandomState instance or None, default=None
+        Seed of rows, columns and the members' own seeds.
+    verbose : int, default=0
+        As in scikit-learn.
+
+    Attributes
+    ----------
+    estimator_ : estimator
+        What the members are copies of.
+    estimators_ : list of estimators
+        The members.
+    estimators_samples_ : list of ndarray
+        Positions of the rows of each member.
+    estimators_features_ : list of ndarray
+        Columns of each member.
+    classes_ : ndarray of shape (n_classes,)
+        Labels in the order of the columns of ``predict_proba``.
+    n_classes_ : int
+        Number of classes.
+    n_features_in_ : int
+        Columns of X.
+    feature_names_in_ : ndarray of shape (n_features_in_,)
+        Their names, if X had any.
+    oob_score_ : float
+        Accuracy where each row is predicted by the members that lack it, if `oob_score`.
+    oob_decision_function_ : ndarray of shape (n_samples, n_classes)
+        Their mean probabilities, if `oob_score`.
+    oob_curve_ : DataFrame
+        A row for each member and epoch, if `oob_score`: member, epoch, train_loss, and
+        oob_loss and oob_score on the rows that the member lacks.  Where the mean
+        ``oob_loss`` no longer falls, more epochs do not help.  Empty for members that are
+        no networks, or that stand behind transformers.
+    oob_by_members_ : DataFrame
+        A row for each number of members, if `oob_score`: n_members, oob_score of the first
+        so many, and n_samples, the rows that at least one of them lacks.  Where
+        ``oob_score`` no longer rises, more members do not help.
+
+    See Also
+    --------
+    BaggingRegressor : The same for real-valued targets.
+    sklearn.ensemble.BaggingClassifier : Its base.
+
+    Notes
+    -----
+    Members are stacked when they predict: networks of one architecture are one call.
+
+    Examples
+    --------
+    >>> from sklearn.datasets import load_iris
+    >>> from sk_tune import BaggingClassifier, MLPClassifier
+    >>> X, y = load_iris(return_X_y=True)
+    >>> net = MLPClassifier(width=16, learning_rate=0.01, batch_size=16)
+    >>> bag = BaggingClassifier(net, 30, oob_score=True, random_state=0).fit(X, y)
+    >>> bool(bag.oob_score_ > 0.9)
+    True
+    """
+
+    def predict_proba(self, X: Any, **params: Any) -> Array:
+        """Return the mean of the members' probabilities.
+
+        Parameters
+        ----------
+        X : array-like of shape (n_samples, n_features)
+            Features.
+        **params : dict of str to object
+            For the members, as scikit-learn routes them.
+
+        Returns
+        -------
+        ndarray of shape (n_samples, n_classes)
+            In the order of ``classes_``.
+        """
+        found = None if params else self._combined(X)
+        own: Array = super().predict_proba(X, **params) if found is None else found
+        return own
+
+    def _get_estimator(self) -> Any:
+        return MLPClassifier() if self.estimator is None else self.estimator
+
+
+class BaggingRegressor(_Bagging, ensemble.BaggingRegressor):  # type: ignore[misc]
+    """Bagging of regressors, whose networks train as one fleet.
+
+    Drop-in for scikit-learn's class of this name, with the same results for the same
+    ``random_state``.
+
+    Parameters
+    ----------
+    estimator : estimator, default=None
+        What to train many of: a network, a pipeline that ends in one, or any other
+        regressor.  ``MLPRegressor()`` if None.
+    n_estimators : int, default=10
+        Members.
+    max_samples : int or float, default=None
+        Rows to draw for each member, or their share; as many as there are if None.
+    max_features : int or float, default=1.0
+        Columns to draw for each member, or their share.
+    bootstrap : bool, default=True
+        Whether rows are drawn with replacement.
+    bootstrap_features : bool, default=False
+        Whether columns are drawn with replacement.
+    oob_score : bool, default=False
+        Whether to score on the rows that members lack, as a whole, by epochs and by
+        numbers of members.
+    warm_start : bool, default=False
+        Whether ``fit`` adds members to those that are there.
+    n_jobs : int, default=None
+        Worker processes that train, as in scikit-learn.
+    random_state : int, RandomState instance or None, default=None
+        Seed of rows, columns and the members' own seeds.
+    verbose : int, default=0
+        As in scikit-learn.
+
+    Attributes
+    ----------
+    estimator_ : estimator
+        What the members are copies of.
+    estimators_ : list of estimators
+        The members.
+    estimators_samples_ : list of ndarray
+        Positions of the rows of each member.
+    estimators_features_ : list of ndarray
+        Columns of each member.
+    n_features_in_ : int
+        Columns of X.
+    feature_names_in_ : ndarray of shape (n_features_in_,)
+        Their names, if X had any.
+    oob_score_ : float
+        R^2 where each row is predicted by the members that lack it, if `oob_score`.
+    oob_prediction_ : ndarray of shape (n_samples,)
+        Their mean predictions, if `oob_score`.
+    oob_curve_ : DataFrame
+        A row for each member and epoch, if `oob_score`; see ``BaggingClassifier``.
+    oob_by_members_ : DataFrame
+        A row for each number of members, if `oob_score`; see ``BaggingClassifier``.
+
+    See Also
+    --------
+    BaggingClassifier : The same for classes.
+    sklearn.ensemble.BaggingRegressor : Its base.
+
+    Notes
+    -----
+    Members are stacked when they predict: networks of one architecture are one call.
+
+    Examples
+    --------
+    >>> from sklearn.datasets import load_diabetes
+    >>> from sk_tune import BaggingRegressor, MLPRegressor
+    >>> X, y = load_diabetes(return_X_y=True)
+    >>> net = MLPRegressor(width=16, learning_rate=0.01)
+    >>> bag = BaggingRegressor(net, 30, oob_score=True, random_state=0).fit(X, y)
+    >>> bag.oob_curve_.shape, bag.oob_by_members_.shape
+    ((600, 5), (30, 3))
+    """
+
+    def predict(self, X: Any, **params: Any) -> Array:
+        """Return the mean of the members' predictions.
+
+        Parameters
+        ----------
+        X : array-like of shape (n_samples, n_features)
+            Features.
+        **params : dict of str to object
+            For the members, as scikit-learn routes them.
+
+        Returns
+        -------
+        ndarray of shape (n_samples,) or (n_samples, n_outputs)
+            In the units of y.
+        """
+        found = None if params else self._combined(X)
+        if found is None:
+            own: Array = super().predict(X, **params)
+            return own
+        return found[:, 0] if found.shape[1] == 1 else found
+
+    def _get_estimator(self) -> Any:
+        return MLPRegressor() if self.estimator is None else self.estimator

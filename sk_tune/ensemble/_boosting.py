@@ -1,0 +1,575 @@
+# SPDX-FileCopyrightText: sk_tune contributors
+# SPDX-License-Identifier: BSD-3-Clause
+"""Gradient boosting with networks as stages.
+
+Each stage is one regressor with an output for each column of the gradient, so K classes
+are one network, not K trees.  It goes into the sum times a step that a line search over
+the stage's rows finds, and times the learning rate.  Trees take a Newton step in each leaf;
+a network has no leaves.  Fitting it to the Newton direction itself (GrowNet) takes weights
+of their own for each class, hence a network for each, and targets that explode where a row
+is predicted surely; a single step for the whole stage does without both.  See
+``_boosting_losses`` for the papers.
+
+Notation: n rows, C columns; F is the sum of the stages so far.
+"""
+
+from collections.abc import Iterator
+from numbers import Integral, Real
+from typing import Any, ClassVar, NamedTuple, Self
+
+import numpy as np
+import numpy.typing as npt
+from scipy.special import expit, softmax
+from sklearn.base import ClassifierMixin, RegressorMixin
+from sklearn.ensemble import BaseEnsemble
+from sklearn.model_selection import train_test_split
+from sklearn.utils import check_random_state, column_or_1d, get_tags
+from sklearn.utils.multiclass import check_classification_targets
+from sklearn.utils.validation import check_is_fitted, validate_data
+
+from sk_tune._compat import HasMethods, Interval, StrOptions, check_sample_weight
+from sk_tune.ensemble._boosting_losses import (
+    LOSSES,
+    BinaryLogLoss,
+    BoostingLoss,
+    LogLoss,
+)
+from sk_tune.ensemble._combination import Combination, Member
+from sk_tune.ensemble._stage import fit_stage
+from sk_tune.estimators import MLPRegressor
+
+__all__ = ["BoostingClassifier", "BoostingRegressor"]
+
+Array = npt.NDArray[Any]
+
+
+class _Rows(NamedTuple):
+    """Rows with their targets, weights, and what is predicted for them so far."""
+
+    X: Array
+    y: Array
+    w: Array
+    F: Array
+
+
+class _Boosting(BaseEnsemble):  # type: ignore[misc]
+    """What both tasks have in common."""
+
+    _parameter_constraints: ClassVar[dict[str, list[Any]]] = {
+        "estimator": [HasMethods(["fit", "predict"]), None],
+        "n_estimators": [Interval(Integral, 1, None, closed="left")],
+        "learning_rate": [Interval(Real, 0, None, closed="neither")],
+        "subsample": [Interval(Real, 0, 1, closed="right")],
+        "validation_fraction": [Interval(Real, 0, 1, closed="neither")],
+        "n_iter_no_change": [Interval(Integral, 1, None, closed="left"), None],
+        "tol": [Interval(Real, 0, None, closed="left")],
+        "random_state": ["random_state"],
+    }
+
+    def __init__(
+        self,
+        estimator: Any = None,
+        n_estimators: int = 50,
+        *,
+        learning_rate: float = 0.3,
+        subsample: float = 1.0,
+        validation_fraction: float = 0.1,
+        n_iter_no_change: int | None = None,
+        tol: float = 1e-4,
+        random_state: Any = None,
+    ) -> None:
+        super().__init__(estimator, n_estimators=n_estimators)
+        self.learning_rate = learning_rate
+        self.subsample = subsample
+        self.validation_fraction = validation_fraction
+        self.n_iter_no_change = n_iter_no_change
+        self.tol = tol
+        self.random_state = random_state
+
+    def _loss_of(self, y: Array) -> BoostingLoss:
+        """Return the loss for encoded targets."""
+        raise NotImplementedError
+
+    def _encode(self, y: Array) -> tuple[Array, Array | None]:
+        """Return targets as the loss takes them, (n, C), and labels to stratify by."""
+        raise NotImplementedError
+
+    def _task_y(self, y: Any) -> Array:
+        """Return y as an array, or refuse it."""
+        raise NotImplementedError
+
+    def fit(self, X: Any, y: Any, sample_weight: Any = None) -> Self:
+        """Train the stages, each on what those before it leave.
+
+        Parameters
+        ----------
+        X : array-like of shape (n_samples, n_features)
+            Features.
+        y : array-like of shape (n_samples,)
+            Labels or targets.
+        sample_weight : array-like of shape (n_samples,), default=None
+            Weights of the rows in the loss.
+
+        Returns
+        -------
+        self
+            The fitted ensemble.
+
+        Raises
+        ------
+        ValueError
+            If a parameter or the data are not what is asked for.
+        """
+        if y is None:
+            raise ValueError(
+                f"{type(self).__name__} requires y to be passed, but the target y is None."
+            )
+        self._validate_params()
+        self._validate_estimator(MLPRegressor(n_layers=1, width=64, max_epochs=10))
+        X, y = self._checked(X, y)
+        w = check_sample_weight(sample_weight, X, dtype=np.float64)
+        is_weighted = sample_weight is not None
+        if not w.all():
+            X, y, w = (part[w != 0] for part in (X, y, w))
+        targets, labels = self._encode(self._task_y(y))
+        rng = check_random_state(self.random_state)
+        train, valid = np.arange(len(X)), None
+        if self.n_iter_no_change is not None:
+            seed = rng.randint(np.iinfo(np.int32).max)
+            train, valid = train_test_split(
+                train,
+                test_size=self.validation_fraction,
+                random_state=seed,
+                stratify=labels,
+            )
+        self._loss = self._loss_of(targets)
+        self.init_ = self._loss.start(targets[train], w[train])
+        if not np.isfinite(self.init_).all():
+            raise ValueError(
+                "validation_fraction must leave rows of every class to train on. Got "
+                f"{self.validation_fraction} of {len(X)} rows."
+            )
+        parts = [
+            None if index is None else self._rows(X[index], targets[index], w[index])
+            for index in (train, valid)
+        ]
+        self._boost(parts[0], parts[1], rng, is_weighted=is_weighted)
+        return self
+
+    def _rows(self, X: Array, y: Array, w: Array) -> _Rows:
+        return _Rows(X, y, w, np.tile(self.init_, (len(X), 1)))
+
+    def _boost(
+        self, train: Any, valid: _Rows | None, rng: Any, *, is_weighted: bool
+    ) -> None:
+        loss = self._loss
+        stages, weights = [], []
+        train_score, validation_score = [], []
+        n = len(train.X)
+        n_drawn = max(1, int(self.subsample * n))
+        for _ in range(self.n_estimators):
+            drawn: Any = slice(None)
+            if n_drawn < n:
+                drawn = np.sort(rng.permutation(n)[:n_drawn])
+            X, y, w, F = (part[drawn] for part in train)
+            loss.look_at(y, F, w)
+            stage = self._make_estimator(append=False, random_state=rng)
+            fit_stage(stage, X, loss.residual(y, F), w if is_weighted else None)
+            f = _output(stage, train.X)
+            weight = self.learning_rate * loss.step(y, F, f[drawn], w)
+            stages.append(stage)
+            weights.append(weight)
+            train.F[:] += weight * f
+            train_score.append(loss.mean(y, train.F[drawn], w))
+            if valid is None:
+                continue
+            valid.F[:] += weight * _output(stage, valid.X)
+            validation_score.append(loss.mean(valid.y, valid.F, valid.w))
+            if _has_stalled(validation_score, self.n_iter_no_change, self.tol):
+                break
+        n_kept = len(stages)
+        if validation_score:
+            n_kept = int(np.argmin(validation_score)) + 1
+            self.validation_score_ = np.array(validation_score)
+        elif hasattr(self, "validation_score_"):
+            del self.validation_score_
+        self.train_score_ = np.array(train_score)
+        self.estimators_ = stages[:n_kept]
+        self.weights_ = np.array(weights[:n_kept])
+        self.n_estimators_ = n_kept
+        members = list(map(Member, self.estimators_, self.weights_))
+        # In float64, because the weights would enlarge what float32 rounds off.
+        self._combination = Combination(members, dtype="float64")
+
+    def _checked(self, X: Any, y: Any = None) -> Any:
+        tags = get_tags(self).input_tags
+        options = {
+            "dtype": [np.float64, np.float32],
+            "order": "C",
+            "allow_nd": tags.three_d_array,
+            "ensure_all_finite": "allow-nan" if tags.allow_nan else True,
+        }
+        if y is None:
+            check_is_fitted(self)
+            return validate_data(self, X, reset=False, **options)
+        return validate_data(self, X, y, multi_output=True, y_numeric=False, **options)
+
+    def _raw(self, X: Any) -> Array:
+        """Return the sum of the stages, (n, C)."""
+        X = self._checked(X)
+        total: Array = self.init_ + self._combination(X)
+        return total
+
+    def _staged_raw(self, X: Any) -> Iterator[Array]:
+        X = self._checked(X)
+        F = np.tile(self.init_, (len(X), 1))
+        for stage, weight in zip(self.estimators_, self.weights_, strict=True):
+            F = F + weight * _output(stage, X)
+            yield F
+
+    def __sklearn_tags__(self) -> Any:
+        tags = super().__sklearn_tags__()
+        own = get_tags(MLPRegressor() if self.estimator is None else self.estimator)
+        tags.input_tags.allow_nan = own.input_tags.allow_nan
+        tags.input_tags.three_d_array = own.input_tags.three_d_array
+        return tags
+
+
+def _output(stage: Any, X: Array) -> Array:
+    predicted = np.asarray(stage.predict(X), dtype=np.float64)
+    return predicted.reshape(len(X), -1)
+
+
+def _has_stalled(scores: list[float], n_iter_no_change: int | None, tol: float) -> bool:
+    """Return whether the last stage is no better than each of some before it."""
+    n = n_iter_no_change or 0
+    if len(scores) <= n:
+        return False
+    return all(scores[-1] + tol >= earlier for earlier in scores[-n - 1 : -1])
+
+
+class BoostingClassifier(ClassifierMixin, _Boosting):  # type: ignore[misc]
+    """Gradient boosting of networks for classes, by the log loss.
+
+    Parameters
+    ----------
+    estimator : regressor, default=None
+        What the stages are copies of: a regressor, which takes as many targets as there
+        are classes if these are more than two.  ``MLPRegressor(n_layers=1, width=64,
+        max_epochs=10)`` if None.
+    n_estimators : int, default=50
+        Stages, at most.
+    learning_rate : float, default=0.3
+        Factor of every stage; smaller ones need more stages.
+    subsample : float, default=1.0
+        Share of the rows that each stage is trained on, drawn anew without replacement.
+    validation_fraction : float, default=0.1
+        Share of the rows to set aside for early stopping, stratified.
+    n_iter_no_change : int or None, default=None
+        Stages without progress on the rows set aside after which to stop; the stages up to
+        the best are kept.  None trains all stages on all rows.
+    tol : float, default=1e-4
+        Fall of the loss that counts as progress.
+    random_state : int, RandomState instance or None, default=None
+        Seed of the stages' seeds, of subsamples and of the rows set aside.
+
+    Attributes
+    ----------
+    estimator_ : regressor
+        What the stages are copies of.
+    estimators_ : list of regressors
+        The stages.
+    weights_ : ndarray of shape (n_estimators_,)
+        Their factors in the sum: learning rate times line search.
+    n_estimators_ : int
+        Number of stages.
+    init_ : ndarray of shape (1,) or (n_classes,)
+        Where the sum begins: log-odds of two classes, or the logarithms of their shares.
+    train_score_ : ndarray of shape (n_stages,)
+        Log loss in nats after each stage that was trained, on the rows it was trained on.
+    validation_score_ : ndarray of shape (n_stages,)
+        The same on the rows set aside, if there are some.
+    classes_ : ndarray of shape (n_classes,)
+        Labels in the order of the columns of ``predict_proba``.
+    n_classes_ : int
+        Number of classes.
+    n_features_in_ : int
+        Columns of X.
+    feature_names_in_ : ndarray of shape (n_features_in_,)
+        Their names, if X had any.
+
+    See Also
+    --------
+    BoostingRegressor : The same for real-valued targets.
+    sklearn.ensemble.GradientBoostingClassifier : Trees as stages.
+
+    Notes
+    -----
+    A stage is fitted to the gradient of all classes at once, as one network, and its
+    factor is one Newton step along it.
+
+    Examples
+    --------
+    >>> from sklearn.datasets import load_iris
+    >>> from sk_tune import BoostingClassifier
+    >>> X, y = load_iris(return_X_y=True)
+    >>> boosting = BoostingClassifier(n_estimators=10, random_state=0).fit(X, y)
+    >>> bool(boosting.score(X, y) > 0.9)
+    True
+    """
+
+    def decision_function(self, X: Any) -> Array:
+        """Return the sum of the stages.
+
+        Parameters
+        ----------
+        X : array-like of shape (n_samples, n_features)
+            Features.
+
+        Returns
+        -------
+        ndarray of shape (n_samples,) or (n_samples, n_classes)
+            Log-odds of the second of two classes, or a logit for each class.
+        """
+        raw = self._raw(X)
+        return raw[:, 0] if raw.shape[1] == 1 else raw
+
+    def predict_proba(self, X: Any) -> Array:
+        """Return the probability of each class.
+
+        Parameters
+        ----------
+        X : array-like of shape (n_samples, n_features)
+            Features.
+
+        Returns
+        -------
+        ndarray of shape (n_samples, n_classes)
+            In the order of ``classes_``.
+        """
+        return _probabilities(self._raw(X))
+
+    def predict(self, X: Any) -> Array:
+        """Return the most probable label of each row.
+
+        Parameters
+        ----------
+        X : array-like of shape (n_samples, n_features)
+            Features.
+
+        Returns
+        -------
+        ndarray of shape (n_samples,)
+            Labels as they were in y.
+        """
+        return self._labels(self._raw(X))
+
+    def staged_predict(self, X: Any) -> Iterator[Array]:
+        """Yield the labels after each stage.
+
+        Parameters
+        ----------
+        X : array-like of shape (n_samples, n_features)
+            Features.
+
+        Yields
+        ------
+        ndarray of shape (n_samples,)
+            As ``predict`` returns them.
+        """
+        for raw in self._staged_raw(X):
+            yield self._labels(raw)
+
+    def staged_predict_proba(self, X: Any) -> Iterator[Array]:
+        """Yield the probabilities after each stage.
+
+        Parameters
+        ----------
+        X : array-like of shape (n_samples, n_features)
+            Features.
+
+        Yields
+        ------
+        ndarray of shape (n_samples, n_classes)
+            As ``predict_proba`` returns them.
+        """
+        for raw in self._staged_raw(X):
+            yield _probabilities(raw)
+
+    def _labels(self, raw: Array) -> Array:
+        index = raw[:, 0] > 0 if raw.shape[1] == 1 else raw.argmax(axis=1)
+        labels: Array = self.classes_[index.astype(np.intp)]
+        return labels
+
+    def _task_y(self, y: Any) -> Array:
+        y = column_or_1d(y, warn=True)
+        check_classification_targets(y)
+        return np.asarray(y)
+
+    def _encode(self, y: Array) -> tuple[Array, Array | None]:
+        self.classes_, labels = np.unique(y, return_inverse=True)
+        self.n_classes_ = len(self.classes_)
+        if self.n_classes_ < 2:
+            raise ValueError(
+                "y must hold at least 2 classes in rows of positive weight. Got 1 class, "
+                f"{self.classes_.tolist()[0]!r}."
+            )
+        if self.n_classes_ == 2:
+            return labels[:, np.newaxis].astype(np.float64), labels
+        return np.eye(self.n_classes_)[labels], labels
+
+    def _loss_of(self, y: Array) -> BoostingLoss:
+        return BinaryLogLoss() if y.shape[1] == 1 else LogLoss()
+
+
+def _probabilities(raw: Array) -> Array:
+    if raw.shape[1] > 1:
+        found: Array = softmax(raw, axis=1)
+        return found
+    return np.column_stack([expit(-raw), expit(raw)])
+
+
+class BoostingRegressor(RegressorMixin, _Boosting):  # type: ignore[misc]
+    """Gradient boosting of networks for real-valued targets.
+
+    Parameters
+    ----------
+    estimator : regressor, default=None
+        What the stages are copies of.  ``MLPRegressor(n_layers=1, width=64,
+        max_epochs=10)`` if None.
+    n_estimators : int, default=50
+        Stages, at most.
+    learning_rate : float, default=0.3
+        Factor of every stage; smaller ones need more stages.
+    loss : {"squared_error", "absolute_error", "huber"}, default="squared_error"
+        What the sum minimises; the latter two mind outliers less.
+    alpha : float, default=0.9
+        Share of the rows whose residuals count as small in the Huber loss.
+    subsample : float, default=1.0
+        Share of the rows that each stage is trained on, drawn anew without replacement.
+    validation_fraction : float, default=0.1
+        Share of the rows to set aside for early stopping.
+    n_iter_no_change : int or None, default=None
+        Stages without progress on the rows set aside after which to stop; the stages up to
+        the best are kept.  None trains all stages on all rows.
+    tol : float, default=1e-4
+        Fall of the loss that counts as progress.
+    random_state : int, RandomState instance or None, default=None
+        Seed of the stages' seeds, of subsamples and of the rows set aside.
+
+    Attributes
+    ----------
+    estimator_ : regressor
+        What the stages are copies of.
+    estimators_ : list of regressors
+        The stages.
+    weights_ : ndarray of shape (n_estimators_,)
+        Their factors in the sum: learning rate times line search.
+    n_estimators_ : int
+        Number of stages.
+    init_ : ndarray of shape (n_outputs,)
+        Where the sum begins: mean or median of y.
+    train_score_ : ndarray of shape (n_stages,)
+        Loss after each stage that was trained, on the rows it was trained on; half the
+        squared error, or the absolute or Huber loss.
+    validation_score_ : ndarray of shape (n_stages,)
+        The same on the rows set aside, if there are some.
+    n_features_in_ : int
+        Columns of X.
+    feature_names_in_ : ndarray of shape (n_features_in_,)
+        Their names, if X had any.
+
+    See Also
+    --------
+    BoostingClassifier : The same for classes.
+    sklearn.ensemble.GradientBoostingRegressor : Trees as stages.
+
+    Examples
+    --------
+    >>> from sklearn.datasets import load_diabetes
+    >>> from sk_tune import BoostingRegressor
+    >>> X, y = load_diabetes(return_X_y=True)
+    >>> boosting = BoostingRegressor(n_estimators=10, random_state=0).fit(X, y)
+    >>> len(boosting), boosting.predict(X[:2]).shape
+    (10, (2,))
+    """
+
+    _parameter_constraints: ClassVar[dict[str, list[Any]]] = {
+        **_Boosting._parameter_constraints,
+        "loss": [StrOptions(set(LOSSES))],
+        "alpha": [Interval(Real, 0, 1, closed="neither")],
+    }
+
+    def __init__(
+        self,
+        estimator: Any = None,
+        n_estimators: int = 50,
+        *,
+        learning_rate: float = 0.3,
+        loss: str = "squared_error",
+        alpha: float = 0.9,
+        subsample: float = 1.0,
+        validation_fraction: float = 0.1,
+        n_iter_no_change: int | None = None,
+        tol: float = 1e-4,
+        random_state: Any = None,
+    ) -> None:
+        super().__init__(
+            estimator,
+            n_estimators,
+            learning_rate=learning_rate,
+            subsample=subsample,
+            validation_fraction=validation_fraction,
+            n_iter_no_change=n_iter_no_change,
+            tol=tol,
+            random_state=random_state,
+        )
+        self.loss = loss
+        self.alpha = alpha
+
+    def predict(self, X: Any) -> Array:
+        """Return the predicted targets.
+
+        Parameters
+        ----------
+        X : array-like of shape (n_samples, n_features)
+            Features.
+
+        Returns
+        -------
+        ndarray of shape (n_samples,) or (n_samples, n_outputs)
+            In the units of y.
+        """
+        return self._targets(self._raw(X))
+
+    def staged_predict(self, X: Any) -> Iterator[Array]:
+        """Yield the predicted targets after each stage.
+
+        Parameters
+        ----------
+        X : array-like of shape (n_samples, n_features)
+            Features.
+
+        Yields
+        ------
+        ndarray of shape (n_samples,) or (n_samples, n_outputs)
+            As ``predict`` returns them.
+        """
+        for raw in self._staged_raw(X):
+            yield self._targets(raw)
+
+    def _targets(self, raw: Array) -> Array:
+        return raw if self._many_outputs else raw[:, 0]
+
+    def _task_y(self, y: Any) -> Array:
+        if y.ndim == 2 and y.shape[1] == 1:
+            y = column_or_1d(y, warn=True)
+        return np.asarray(y, dtype=np.float64)
+
+    def _encode(self, y: Array) -> tuple[Array, Array | None]:
+        self._many_outputs = y.ndim == 2
+        return y.reshape(len(y), -1), None
+
+    def _loss_of(self, y: Array) -> BoostingLoss:
+        loss: BoostingLoss = LOSSES[self.loss](self.alpha)
+        return loss

@@ -1,0 +1,297 @@
+# SPDX-FileCopyrightText: sk_tune contributors
+# SPDX-License-Identifier: BSD-3-Clause
+"""Losses of gradient boosting: where to start, what to fit next, how far to go.
+
+Notation: n rows, C columns.  y are targets, F what the ensemble predicts so far, f what a
+new stage predicts, all of shape (n, C); w are the weights of the rows.  Each stage is
+fitted to the negative gradient r of the loss by F (Friedman 2001, Algorithm 1, line 3),
+and goes into the sum times a step rho (line 5), which minimises the loss of F + rho f.
+Where the loss has second derivatives, rho is one step of Newton's method from 0, in closed
+form; it stays bounded where classes are separated, where the minimum does not.
+
+References
+----------
+.. [1] J. H. Friedman. Greedy function approximation: a gradient boosting machine. Annals of
+   Statistics 29(5):1189-1232, 2001.
+.. [2] S. Badirli, X. Liu, Z. Xing, A. Bhowmik, K. Doan, S. S. Keerthi. Gradient boosting
+   neural networks: GrowNet. arXiv:2002.07971, 2020.
+"""
+
+from abc import ABC, abstractmethod
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+from scipy.special import expit, log_expit, logsumexp, softmax
+
+__all__ = [
+    "LOSSES",
+    "AbsoluteError",
+    "BinaryLogLoss",
+    "BoostingLoss",
+    "HuberLoss",
+    "LogLoss",
+    "SquaredError",
+]
+
+Floats = npt.NDArray[np.float64]
+
+
+class BoostingLoss(ABC):
+    """What boosting asks of a loss."""
+
+    @abstractmethod
+    def start(self, y: Floats, w: Floats) -> Floats:
+        """Return the constant prediction of least loss.
+
+        Parameters
+        ----------
+        y : ndarray of shape (n, C)
+            Targets.
+        w : ndarray of shape (n,)
+            Weights.
+
+        Returns
+        -------
+        ndarray of shape (C,)
+            For all rows.
+        """
+
+    @abstractmethod
+    def each(self, y: Floats, F: Floats) -> Floats:
+        """Return the loss of each row.
+
+        Parameters
+        ----------
+        y, F : ndarray of shape (n, C)
+            Targets and predictions.
+
+        Returns
+        -------
+        ndarray of shape (n,)
+            Mean over the targets.
+        """
+
+    @abstractmethod
+    def residual(self, y: Floats, F: Floats) -> Floats:
+        """Return the negative gradient of each row's loss, times a constant.
+
+        Parameters
+        ----------
+        y, F : ndarray of shape (n, C)
+            Targets and predictions.
+
+        Returns
+        -------
+        ndarray of shape (n, C)
+            What the next stage is fitted to.
+        """
+
+    @abstractmethod
+    def curvature(self, y: Floats, F: Floats, f: Floats) -> Floats:
+        """Return the second derivative of each row's loss along a stage.
+
+        Parameters
+        ----------
+        y, F, f : ndarray of shape (n, C)
+            Targets, predictions, and those of the stage.
+
+        Returns
+        -------
+        ndarray of shape (n,)
+            Times the constant of ``residual``.
+        """
+
+    def look_at(self, y: Floats, F: Floats, w: Floats) -> None:  # noqa: B027
+        """Learn what the loss adapts to the residuals before a stage.
+
+        Parameters
+        ----------
+        y, F : ndarray of shape (n, C)
+            Targets and predictions.
+        w : ndarray of shape (n,)
+            Weights.
+        """
+
+    def mean(self, y: Floats, F: Floats, w: Floats) -> float:
+        """Return the weighted mean of the loss.
+
+        Parameters
+        ----------
+        y, F : ndarray of shape (n, C)
+            Targets and predictions.
+        w : ndarray of shape (n,)
+            Weights.
+
+        Returns
+        -------
+        float
+            Smaller is better.
+        """
+        return float(np.average(self.each(y, F), weights=w))
+
+    def step(self, y: Floats, F: Floats, f: Floats, w: Floats) -> float:
+        """Return how far to go along a stage.
+
+        Parameters
+        ----------
+        y, F, f : ndarray of shape (n, C)
+            Targets, predictions, and those of the stage.
+        w : ndarray of shape (n,)
+            Weights.
+
+        Returns
+        -------
+        float
+            0 where the stage leads nowhere.
+        """
+        slope = float(w @ (self.residual(y, F) * f).sum(axis=1))
+        curvature = float(w @ self.curvature(y, F, f))
+        return slope / curvature if curvature > np.finfo(np.float64).tiny else 0.0
+
+
+class SquaredError(BoostingLoss):
+    """Half the squared error; the step is the exact minimum."""
+
+    def start(self, y: Floats, w: Floats) -> Floats:
+        """Return the constant prediction of least loss."""
+        return np.asarray(np.average(y, axis=0, weights=w))
+
+    def each(self, y: Floats, F: Floats) -> Floats:
+        """Return the loss of each row."""
+        return np.asarray(0.5 * ((y - F) ** 2).mean(axis=1))
+
+    def residual(self, y: Floats, F: Floats) -> Floats:
+        """Return the negative gradient of each row's loss, times a constant."""
+        return y - F
+
+    def curvature(self, y: Floats, F: Floats, f: Floats) -> Floats:
+        """Return the second derivative of each row's loss along a stage."""
+        return np.asarray((f**2).sum(axis=1))
+
+
+class AbsoluteError(BoostingLoss):
+    """Absolute error; the step is the exact minimum, a median (Friedman 2001, eq. 14)."""
+
+    def start(self, y: Floats, w: Floats) -> Floats:
+        """Return the constant prediction of least loss."""
+        return np.array([_weighted_quantile(column, w, 0.5) for column in y.T])
+
+    def each(self, y: Floats, F: Floats) -> Floats:
+        """Return the loss of each row."""
+        return np.asarray(np.abs(y - F).mean(axis=1))
+
+    def residual(self, y: Floats, F: Floats) -> Floats:
+        """Return the negative gradient of each row's loss, times a constant."""
+        return np.sign(y - F)
+
+    def curvature(self, y: Floats, F: Floats, f: Floats) -> Floats:
+        """Return the second derivative of each row's loss along a stage."""
+        return np.zeros(len(y))
+
+    def step(self, y: Floats, F: Floats, f: Floats, w: Floats) -> float:
+        """Return how far to go along a stage."""
+        # Of sum w |f| |(y - F) / f - rho|, the weighted median of the ratios.
+        weights = w[:, np.newaxis] * np.abs(f)
+        moves = weights > 0
+        if not moves.any():
+            return 0.0
+        return _weighted_quantile((y - F)[moves] / f[moves], weights[moves], 0.5)
+
+
+class HuberLoss(BoostingLoss):
+    """Squared error for small residuals, absolute error for large ones.
+
+    Parameters
+    ----------
+    alpha : float
+        Share of the rows whose residuals are small.
+    """
+
+    def __init__(self, alpha: float) -> None:
+        self.alpha = alpha
+        self.delta = np.inf
+
+    def start(self, y: Floats, w: Floats) -> Floats:
+        """Return the median, as Friedman (2001, Algorithm 4) does."""
+        return AbsoluteError().start(y, w)
+
+    def look_at(self, y: Floats, F: Floats, w: Floats) -> None:
+        """Learn what the loss adapts to the residuals before a stage."""
+        weights = np.broadcast_to(w[:, np.newaxis], y.shape)
+        sizes = np.abs(y - F).ravel()
+        self.delta = _weighted_quantile(sizes, weights.ravel(), self.alpha)
+
+    def each(self, y: Floats, F: Floats) -> Floats:
+        """Return the loss of each row."""
+        size = np.abs(y - F)
+        small = np.minimum(size, self.delta)
+        return np.asarray((small * (size - 0.5 * small)).mean(axis=1))
+
+    def residual(self, y: Floats, F: Floats) -> Floats:
+        """Return the negative gradient of each row's loss, times a constant."""
+        return np.clip(y - F, -self.delta, self.delta)
+
+    def curvature(self, y: Floats, F: Floats, f: Floats) -> Floats:
+        """Return the second derivative of each row's loss along a stage."""
+        return np.asarray((f**2 * (np.abs(y - F) <= self.delta)).sum(axis=1))
+
+
+class BinaryLogLoss(BoostingLoss):
+    """Negative log-likelihood of labels 0 and 1 in nats; F are log-odds."""
+
+    def start(self, y: Floats, w: Floats) -> Floats:
+        """Return the constant prediction of least loss."""
+        share = np.average(y, axis=0, weights=w)
+        return np.asarray(np.log(share) - np.log1p(-share))
+
+    def each(self, y: Floats, F: Floats) -> Floats:
+        """Return the loss of each row."""
+        return np.asarray(-log_expit(np.where(y > 0, F, -F))[:, 0])
+
+    def residual(self, y: Floats, F: Floats) -> Floats:
+        """Return the negative gradient of each row's loss, times a constant."""
+        return np.asarray(y - expit(F))
+
+    def curvature(self, y: Floats, F: Floats, f: Floats) -> Floats:
+        """Return the second derivative of each row's loss along a stage."""
+        return np.asarray((expit(F) * expit(-F) * f**2)[:, 0])
+
+
+class LogLoss(BoostingLoss):
+    """Negative log-likelihood of one-hot labels in nats; F are logits."""
+
+    def start(self, y: Floats, w: Floats) -> Floats:
+        """Return the constant prediction of least loss."""
+        return np.asarray(np.log(np.average(y, axis=0, weights=w)))
+
+    def each(self, y: Floats, F: Floats) -> Floats:
+        """Return the loss of each row."""
+        return np.asarray(logsumexp(F, axis=1) - (y * F).sum(axis=1))
+
+    def residual(self, y: Floats, F: Floats) -> Floats:
+        """Return the negative gradient of each row's loss, times a constant."""
+        return np.asarray(y - softmax(F, axis=1))
+
+    def curvature(self, y: Floats, F: Floats, f: Floats) -> Floats:
+        """Return the second derivative of each row's loss along a stage."""
+        p = softmax(F, axis=1)
+        # The variance of f under p.
+        centred = f - (p * f).sum(axis=1, keepdims=True)
+        return np.asarray((p * centred**2).sum(axis=1))
+
+
+def _weighted_quantile(values: Floats, weights: Floats, level: float) -> float:
+    """Return the least value that a share `level` of the weights does not exceed."""
+    order = np.argsort(values, kind="stable")
+    total = np.cumsum(weights[order])
+    position = np.searchsorted(total, level * total[-1])
+    return float(values[order[min(int(position), len(values) - 1)]])
+
+
+# Of regression, by name; made with the share of small residuals.
+LOSSES: dict[str, Any] = {
+    "squared_error": lambda alpha: SquaredError(),
+    "absolute_error": lambda alpha: AbsoluteError(),
+    "huber": HuberLoss,
+}

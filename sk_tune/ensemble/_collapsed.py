@@ -1,0 +1,377 @@
+# SPDX-FileCopyrightText: sk_tune contributors
+# SPDX-License-Identifier: BSD-3-Clause
+"""An ensemble as one predictor: one call, one file, as small as its user wants it.
+
+What is left of an ensemble is a weighted sum of its members; networks of one architecture
+in it are stacked.  How they were found and trained is let go.
+"""
+
+import statistics
+import time
+from os import PathLike
+from typing import Any, Self
+
+import numpy as np
+import numpy.typing as npt
+from sklearn.metrics import accuracy_score, r2_score
+
+from sk_tune.ensemble._collapsed_file import export_parts, load_parts, save_parts
+from sk_tune.ensemble._parts import Parts, parts_of
+
+__all__ = ["CollapsedClassifier", "CollapsedRegressor", "collapse"]
+
+Array = npt.NDArray[Any]
+
+# Calls of which the median counts.
+_N_CALLS = 7
+
+
+class _Collapsed:
+    """What both tasks have in common.
+
+    Parameters
+    ----------
+    parts : Parts
+        What :func:`collapse` makes of an ensemble.
+    """
+
+    def __init__(self, parts: Parts) -> None:
+        self._parts = parts
+        self._combination = parts.combination()
+        if parts.n_features is not None:
+            self.n_features_in_ = parts.n_features
+
+    def __len__(self) -> int:
+        """Return the number of members."""
+        return len(self._parts.members)
+
+    @property
+    def estimators_(self) -> list[Any]:
+        """The members."""
+        return [member.estimator for member in self._parts.members]
+
+    @property
+    def weights_(self) -> Array:
+        """Their weights."""
+        return np.array([member.weight for member in self._parts.members])
+
+    @property
+    def n_stacks_(self) -> int:
+        """Stacks of several networks that the last prediction used."""
+        return self._combination.n_stacks
+
+    def prune(
+        self,
+        *,
+        max_members: int | None = None,
+        max_ms: float | None = None,
+        X: Any = None,
+    ) -> Self:
+        """Return a smaller ensemble of the most important members.
+
+        Of a mean these are the heaviest, of a boosting the first stages.
+
+        Parameters
+        ----------
+        max_members : int or None, default=None
+            Members to keep at most.
+        max_ms : float or None, default=None
+            Milliseconds that a prediction may take on this machine: as many members are
+            kept as the median of some calls allows.
+        X : array-like of shape (n_samples, n_features) or None, default=None
+            The rows that are to be predicted in that time; one row of zeros if None.
+
+        Returns
+        -------
+        CollapsedClassifier or CollapsedRegressor
+            Another one, which shares the members.
+
+        Raises
+        ------
+        ValueError
+            If a number is too small, or a single member takes longer.
+        """
+        n_members = len(self)
+        if max_members is not None:
+            if max_members < 1:
+                raise ValueError(f"max_members must be at least 1. Got {max_members!r}.")
+            n_members = min(n_members, max_members)
+        if max_ms is not None:
+            n_members = self._affordable(n_members, max_ms, X)
+        return type(self)(self._parts.first(n_members))
+
+    def _affordable(self, most: int, max_ms: float, X: Any) -> int:
+        """Return how many members predict in a time; time grows with their number."""
+        if X is None:
+            if self._parts.n_features is None:
+                raise ValueError("max_ms needs X for an ensemble of unknown width.")
+            X = np.zeros((1, self._parts.n_features))
+        times: dict[int, float] = {}
+
+        def is_fast(n_members: int) -> bool:
+            times[n_members] = _milliseconds(self._parts.first(n_members), X)
+            return times[n_members] <= max_ms
+
+        if is_fast(most):
+            return most
+        if not is_fast(1):
+            raise ValueError(
+                f"max_ms must be at least what one member takes, {times[1]:.2g} ms. Got "
+                f"{max_ms!r}."
+            )
+        fast, slow = 1, most
+        while slow - fast > 1:
+            middle = (fast + slow) // 2
+            fast, slow = (middle, slow) if is_fast(middle) else (fast, middle)
+        return fast
+
+    def save(self, path: str | PathLike[str], *, overwrite: bool = True) -> None:
+        """Write the ensemble to one safetensors file.
+
+        Members must be networks of sk_tune's.  Needs the extra ``export``.
+
+        Parameters
+        ----------
+        path : str or path-like
+            File to write.  It is replaced as a whole or not at all.
+        overwrite : bool, default=True
+            Whether a file that exists may be replaced.
+
+        Raises
+        ------
+        TypeError
+            If a member is no network of sk_tune's.
+        FileExistsError
+            If the file exists and `overwrite` is False.
+        """
+        save_parts(self._parts, type(self).__name__, path, overwrite=overwrite)
+
+    @classmethod
+    def load(cls, path: str | PathLike[str], *, module: Any = None) -> Self:
+        """Return the ensemble that ``save`` wrote; nothing in the file is executed.
+
+        Parameters
+        ----------
+        path : str or path-like
+            File to read.
+        module : class, callable or torch.nn.Module, default=None
+            The module of members that are ``NetClassifier`` or ``NetRegressor``.
+
+        Returns
+        -------
+        CollapsedClassifier or CollapsedRegressor
+            As it was.
+
+        Raises
+        ------
+        ValueError
+            If the file is damaged, foreign, newer than this version, or holds another
+            class.
+        """
+        return cls(load_parts(path, cls.__name__, module))
+
+    def to_onnx(self, path: str | PathLike[str]) -> None:
+        """Write the ensemble as one ONNX model.
+
+        Its input is ``X``, its output ``probabilities`` or ``prediction``.  Members must be
+        networks of sk_tune's.  Needs the extra ``export``.
+
+        Parameters
+        ----------
+        path : str or path-like
+            File to write.
+
+        Raises
+        ------
+        TypeError
+            If a member is no network of sk_tune's.
+        """
+        export_parts(self._parts, path)
+
+    def _finished(self, X: Any) -> Array:
+        return self._parts.finish(self._combination(X))
+
+    def __sklearn_is_fitted__(self) -> bool:
+        return True
+
+
+class CollapsedClassifier(_Collapsed):
+    """An ensemble of classifiers as one predictor.
+
+    Parameters
+    ----------
+    parts : Parts
+        What :func:`collapse` makes of an ensemble.
+
+    Attributes
+    ----------
+    classes_ : ndarray of shape (n_classes,)
+        Labels in the order of the columns of ``predict_proba``.
+    estimators_ : list of estimators
+        The members.
+    weights_ : ndarray of shape (n_members,)
+        Their weights.
+    n_features_in_ : int
+        Columns of X, if the ensemble knew.
+    n_stacks_ : int
+        Stacks of several networks that the last prediction used.
+    """
+
+    def __init__(self, parts: Parts) -> None:
+        super().__init__(parts)
+        self.classes_: Array = np.asarray(parts.classes)
+
+    def predict_proba(self, X: Any) -> Array:
+        """Return the probability of each class.
+
+        Parameters
+        ----------
+        X : array-like of shape (n_samples, n_features)
+            Features.
+
+        Returns
+        -------
+        ndarray of shape (n_samples, n_classes)
+            In the order of ``classes_``.
+        """
+        return self._finished(X)
+
+    def predict(self, X: Any) -> Array:
+        """Return the most probable label of each row.
+
+        Parameters
+        ----------
+        X : array-like of shape (n_samples, n_features)
+            Features.
+
+        Returns
+        -------
+        ndarray of shape (n_samples,)
+            Labels as they were in y.
+        """
+        labels: Array = self.classes_[self._finished(X).argmax(axis=1)]
+        return labels
+
+    def score(self, X: Any, y: Any, sample_weight: Any = None) -> float:
+        """Return the accuracy.
+
+        Parameters
+        ----------
+        X : array-like of shape (n_samples, n_features)
+            Features.
+        y : array-like of shape (n_samples,)
+            Labels.
+        sample_weight : array-like of shape (n_samples,), default=None
+            Weights of the rows.
+
+        Returns
+        -------
+        float
+            Greater is better.
+        """
+        return float(accuracy_score(y, self.predict(X), sample_weight=sample_weight))
+
+
+class CollapsedRegressor(_Collapsed):
+    """An ensemble of regressors as one predictor.
+
+    Parameters
+    ----------
+    parts : Parts
+        What :func:`collapse` makes of an ensemble.
+
+    Attributes
+    ----------
+    estimators_ : list of estimators
+        The members.
+    weights_ : ndarray of shape (n_members,)
+        Their weights.
+    n_features_in_ : int
+        Columns of X, if the ensemble knew.
+    n_stacks_ : int
+        Stacks of several networks that the last prediction used.
+    """
+
+    def predict(self, X: Any) -> Array:
+        """Return the predicted targets.
+
+        Parameters
+        ----------
+        X : array-like of shape (n_samples, n_features)
+            Features.
+
+        Returns
+        -------
+        ndarray of shape (n_samples,) or (n_samples, n_outputs)
+            In the units of y.
+        """
+        found = self._finished(X)
+        return found[:, 0] if found.shape[1] == 1 else found
+
+    def score(self, X: Any, y: Any, sample_weight: Any = None) -> float:
+        """Return R^2.
+
+        Parameters
+        ----------
+        X : array-like of shape (n_samples, n_features)
+            Features.
+        y : array-like of shape (n_samples,) or (n_samples, n_outputs)
+            Targets.
+        sample_weight : array-like of shape (n_samples,), default=None
+            Weights of the rows.
+
+        Returns
+        -------
+        float
+            Greater is better.
+        """
+        return float(r2_score(y, self.predict(X), sample_weight=sample_weight))
+
+
+def collapse(ensemble: Any) -> CollapsedClassifier | CollapsedRegressor:
+    """Return an ensemble as one predictor.
+
+    Members whose networks have the same architecture become one batched network, whatever
+    stands in front of them; all others are asked one by one.
+
+    Parameters
+    ----------
+    ensemble : estimator
+        Fitted: one of sk_tune's ensembles, scikit-learn's bagging or soft voting, or any
+        whose prediction is the mean of its ``estimators_`` under its ``weights_``.
+
+    Returns
+    -------
+    CollapsedClassifier or CollapsedRegressor
+        It predicts what the ensemble does.
+
+    Raises
+    ------
+    TypeError
+        If the prediction is no such mean or sum.
+
+    Examples
+    --------
+    >>> from sklearn.datasets import load_iris
+    >>> from sk_tune import BaggingClassifier, MLPClassifier
+    >>> from sk_tune.ensemble import collapse
+    >>> X, y = load_iris(return_X_y=True)
+    >>> net = MLPClassifier(width=16, learning_rate=0.01, batch_size=16)
+    >>> bag = BaggingClassifier(net, random_state=0).fit(X, y)
+    >>> small = collapse(bag).prune(max_members=3)
+    >>> len(small), small.predict_proba(X).shape
+    (3, (150, 3))
+    """
+    parts = parts_of(ensemble)
+    return (CollapsedRegressor if parts.classes is None else CollapsedClassifier)(parts)
+
+
+def _milliseconds(parts: Parts, X: Any) -> float:
+    combination = parts.combination()
+    combination(X)
+    seconds = []
+    for _ in range(_N_CALLS):
+        start = time.perf_counter()
+        parts.finish(combination(X))
+        seconds.append(time.perf_counter() - start)
+    return 1000 * statistics.median(seconds)

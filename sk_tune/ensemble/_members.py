@@ -1,0 +1,267 @@
+# SPDX-FileCopyrightText: sk_tune contributors
+# SPDX-License-Identifier: BSD-3-Clause
+"""Several estimators fitted on the same rows, networks as fleets, and their averages."""
+
+import copy
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+from typing import Any
+
+import joblib
+import numpy as np
+import numpy.typing as npt
+from sklearn.pipeline import Pipeline
+
+from sk_tune.adoption import FitRequested, adopter, adoption
+from sk_tune.backend import AskingNets, Recorder, value_fingerprint
+from sk_tune.engine import Fit, Trained, train
+
+__all__ = ["average_prediction", "average_probabilities", "fit_members", "last_step"]
+
+Array = npt.NDArray[Any]
+
+
+def fit_members(
+    estimators: Sequence[Any],
+    X: Any,
+    y: Any,
+    *,
+    epochs: Sequence[Sequence[int] | None] | None = None,
+    fit_params: Mapping[str, Any] | None = None,
+    n_jobs: int | None = None,
+) -> list[list[Any]]:
+    """Fit estimators on all rows; networks, alone or last in a pipeline, train together.
+
+    Parameters
+    ----------
+    estimators : sequence of estimator
+        Unfitted; they are fitted in place.
+    X, y : array-like
+        The rows.
+    epochs : sequence of sequence of int or None, default=None
+        For each estimator the epochs after which it is wanted, in rising order; None for
+        its ``max_epochs``.  The schedule of the learning rate is laid out for
+        ``max_epochs`` either way.
+    fit_params : mapping or None, default=None
+        For ``fit``.
+    n_jobs : int or None, default=None
+        As in scikit-learn.
+
+    Returns
+    -------
+    list of list of estimator
+        For each estimator one that is fitted for each of its epochs.
+
+    Raises
+    ------
+    ValueError
+        If epochs are asked of what trains no network.
+    """
+    if isinstance(adopter(), Recorder):
+        # Members train together by themselves: there is nothing to note.
+        raise FitRequested
+    params = dict(fit_params or {})
+    epochs = [None] * len(estimators) if epochs is None else list(epochs)
+    networks = [_ends_in_what_may_ask(estimator) for estimator in estimators]
+    with AskingNets(), adoption(None):
+        asked = [
+            _ask(estimator, X, y, params) if is_network else None
+            for estimator, is_network in zip(estimators, networks, strict=True)
+        ]
+        plain = [i for i, own in enumerate(asked) if own is None]
+        if any(epochs[i] is not None for i in plain):
+            raise ValueError("Epochs can only be asked of a network of sk_tune.")
+        fitted: dict[int, list[Any]] = {
+            i: [own]
+            for i, own in zip(
+                plain,
+                joblib.Parallel(n_jobs=n_jobs)(
+                    joblib.delayed(_fit)(estimators[i], X, y, params) for i in plain
+                ),
+                strict=True,
+            )
+        }
+        rows = {i: own for i, own in enumerate(asked) if own is not None}
+        fitted |= _train({i: (own, epochs[i]) for i, own in rows.items()}, n_jobs)
+    return [fitted[i] for i in range(len(estimators))]
+
+
+@dataclass(slots=True, kw_only=True, eq=False)
+class _Asked:
+    """A network that asked for its training, and left."""
+
+    container: Any
+    network: Any = None
+    X: Any = None
+    y: Any = None
+    sample_weight: Any = None
+
+    def __call__(self, estimator: Any, X: Any, y: Any, sample_weight: Any) -> Any:
+        self.network, self.X, self.y = estimator, X, y
+        self.sample_weight = sample_weight
+        raise FitRequested
+
+    def fitted(self, trained: Trained) -> Any:
+        """Return a copy of the container whose network has a training."""
+        container = copy.deepcopy(self.container)
+        params = {}
+        if self.sample_weight is not None:
+            params["sample_weight"] = self.sample_weight
+        # A training that failed has no state: the network then trains by itself, and fails
+        # with its own error.
+        with adoption(lambda *_: trained.state):
+            last_step(container).fit(self.X, self.y, **params)
+        return container
+
+
+def _ask(estimator: Any, X: Any, y: Any, params: Mapping[str, Any]) -> _Asked | None:
+    """Return what the network at the end of an estimator asked for, if it did."""
+    asked = _Asked(container=estimator)
+    with adoption(asked), suppress(FitRequested):
+        estimator.fit(X, y, **params)
+    return asked if asked.network is last_step(estimator) else None
+
+
+def _train(
+    members: Mapping[int, tuple[_Asked, Sequence[int] | None]], n_jobs: int | None
+) -> dict[int, list[Any]]:
+    """Train what was asked for, and go on until every member has its epochs."""
+    shared: dict[Any, Any] = {}
+    fits = {
+        i: Fit(
+            estimator=asked.network,
+            X=_shared(asked.X, shared),
+            y=_shared(asked.y, shared),
+            sample_weight=asked.sample_weight,
+            name=f"member {i}",
+        )
+        for i, (asked, _) in members.items()
+    }
+    fitted: dict[int, list[Any]] = {i: [] for i in members}
+    states: dict[int, Any] = dict.fromkeys(members)
+    waiting = list(members)
+    while waiting:
+        now = [_next(fits[i], members[i][1], len(fitted[i]), states[i]) for i in waiting]
+        for i, trained in zip(waiting, train(now, n_jobs=n_jobs), strict=True):
+            states[i] = trained.state
+            fitted[i].append(members[i][0].fitted(trained))
+        waiting = [i for i in waiting if len(fitted[i]) < len(members[i][1] or [0])]
+    return fitted
+
+
+def _next(fit: Fit, epochs: Sequence[int] | None, n_done: int, state: Any) -> Fit:
+    """Return the fit that goes on from a state to the next epoch that is wanted."""
+    if epochs is None:
+        return fit
+    before = epochs[n_done - 1] if n_done else 0
+    return Fit(
+        estimator=fit.estimator,
+        X=fit.X,
+        y=fit.y,
+        sample_weight=fit.sample_weight,
+        n_epochs=epochs[n_done] - before,
+        state=state,
+        name=fit.name,
+    )
+
+
+def _shared(data: Any, known: dict[Any, Any]) -> Any:
+    """Return one object for equal data, which the engine then stores once."""
+    return known.setdefault(value_fingerprint(data), data)
+
+
+def _fit(estimator: Any, X: Any, y: Any, params: Mapping[str, Any]) -> Any:
+    with adoption(None):
+        return estimator.fit(X, y, **params)
+
+
+def last_step(estimator: Any) -> Any:
+    """Return the last step of a pipeline, or the estimator if it is none.
+
+    Parameters
+    ----------
+    estimator : estimator
+        Any.
+
+    Returns
+    -------
+    estimator
+        No pipeline.
+    """
+    while isinstance(estimator, Pipeline):
+        estimator = estimator.steps[-1][1]
+    return estimator
+
+
+def _ends_in_what_may_ask(estimator: Any) -> bool:
+    return hasattr(last_step(estimator), "max_epochs")
+
+
+def average_probabilities(
+    estimators: Sequence[Any], weights: Array, X: Any, classes: Array
+) -> Array:
+    """Return the weighted mean of the probabilities of several classifiers.
+
+    Parameters
+    ----------
+    estimators : sequence of estimator
+        Fitted; one without probabilities counts as sure of its label.
+    weights : ndarray of shape (n_estimators,)
+        With sum 1.
+    X : array-like of shape (n_samples, n_features)
+        Features.
+    classes : ndarray of shape (n_classes,)
+        All labels; empty for a multilabel problem.  A class that an estimator does not know
+        has probability 0 for it.
+
+    Returns
+    -------
+    ndarray of shape (n_samples, n_classes)
+        Or (n_samples, n_labels), the probability of each label.
+    """
+    total: Any = 0.0
+    for estimator, weight in zip(estimators, weights, strict=True):
+        total = total + weight * _probabilities(estimator, X, classes)
+    if len(classes):
+        # Those of float32 networks sum to 1 in float32 only.
+        total /= total.sum(axis=1, keepdims=True)
+    return np.asarray(total)
+
+
+def _probabilities(estimator: Any, X: Any, classes: Array) -> Array:
+    if hasattr(estimator, "predict_proba"):
+        values = estimator.predict_proba(X)
+        if isinstance(values, list):
+            return np.column_stack([own[:, 1] for own in values])
+    else:
+        values = np.asarray(estimator.predict(X))[:, None] == estimator.classes_
+    values = np.asarray(values, dtype=np.float64)
+    if not len(classes) or len(estimator.classes_) == len(classes):
+        return values
+    aligned = np.zeros((len(values), len(classes)))
+    aligned[:, np.searchsorted(classes, estimator.classes_)] = values
+    return aligned
+
+
+def average_prediction(estimators: Sequence[Any], weights: Array, X: Any) -> Array:
+    """Return the weighted mean of the predictions of several regressors.
+
+    Parameters
+    ----------
+    estimators : sequence of estimator
+        Fitted.
+    weights : ndarray of shape (n_estimators,)
+        With sum 1.
+    X : array-like of shape (n_samples, n_features)
+        Features.
+
+    Returns
+    -------
+    ndarray of shape (n_samples,) or (n_samples, n_outputs)
+        Predictions.
+    """
+    total: Any = 0.0
+    for estimator, weight in zip(estimators, weights, strict=True):
+        total = total + weight * np.asarray(estimator.predict(X), dtype=np.float64)
+    return np.asarray(total)

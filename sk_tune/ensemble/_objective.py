@@ -1,0 +1,316 @@
+# SPDX-FileCopyrightText: sk_tune contributors
+# SPDX-License-Identifier: BSD-3-Clause
+"""What an ensemble is chosen by: a loss of averaged predictions, with its error.
+
+Notation: M candidates, N rows, K classes or outputs.  Classes are numbered from 0.
+"""
+
+import warnings
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import numpy as np
+import numpy.typing as npt
+from sklearn.metrics import (
+    accuracy_score,
+    log_loss,
+    mean_absolute_error,
+    mean_squared_error,
+    r2_score,
+)
+
+from sk_tune._metric import Metric, scorer_metric
+
+__all__ = [
+    "MetricObjective",
+    "Objective",
+    "RowObjective",
+    "default_objective",
+    "make_objective",
+]
+
+Array = npt.NDArray[Any]
+Floats = npt.NDArray[np.float64]
+Kind = Literal["log_loss", "label_log_loss", "zero_one", "squared", "absolute"]
+
+_SMALLEST = 1e-12
+# Blocks of rows that are left out in turn, for the error of a metric that is no mean over
+# rows.
+_N_BLOCKS = 20
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RowObjective:
+    """A loss that is a mean over rows; less is better.
+
+    Parameters
+    ----------
+    kind : {"log_loss", "label_log_loss", "zero_one", "squared", "absolute"}
+        "label_log_loss" is the mean of log loss over the labels of a multilabel problem.
+    """
+
+    kind: Kind
+
+    def statistics(self, predictions: Array, y: Array) -> Array:
+        """Return what of the predictions the loss looks at; linear in them.
+
+        Parameters
+        ----------
+        predictions : ndarray of shape (M, N, K) or (M, N)
+            Probabilities, or predictions of a regressor.
+        y : ndarray of shape (N,) or (N, K)
+            Class numbers, 0 and 1 of labels, or targets.
+
+        Returns
+        -------
+        ndarray of shape (M, N, ...)
+            For log loss the probability of the true class only.
+        """
+        if self.kind == "log_loss":
+            return np.ascontiguousarray(predictions[:, np.arange(len(y)), y])
+        return predictions
+
+    def rows(self, statistics: Array, y: Array) -> Floats:
+        """Return the loss of each row.
+
+        Parameters
+        ----------
+        statistics : ndarray of shape (..., N, ...)
+            As ``statistics`` returns them, or averages of these.
+        y : ndarray of shape (N,) or (N, K)
+            True values.
+
+        Returns
+        -------
+        ndarray of shape (..., N)
+            Less is better.
+        """
+        if self.kind == "log_loss":
+            return np.asarray(-np.log(np.maximum(statistics, _SMALLEST)))
+        if self.kind == "zero_one":
+            return np.asarray(statistics.argmax(axis=-1) != y, dtype=np.float64)
+        if self.kind == "label_log_loss":
+            true = np.where(y > 0.5, statistics, 1 - statistics)
+            losses = -np.log(np.maximum(true, _SMALLEST))
+        else:
+            errors = statistics - y
+            losses = np.square(errors) if self.kind == "squared" else np.abs(errors)
+        return np.asarray(losses.mean(axis=-1) if y.ndim == 2 else losses)
+
+    def losses(self, statistics: Array, y: Array) -> Floats:
+        """Return the loss of each of several candidates.
+
+        Parameters
+        ----------
+        statistics : ndarray of shape (M, N, ...)
+            As ``statistics`` returns them.
+        y : ndarray of shape (N,) or (N, K)
+            True values.
+
+        Returns
+        -------
+        ndarray of shape (M,)
+            Less is better.
+        """
+        return np.asarray(self.rows(statistics, y).mean(axis=-1))
+
+    def difference(self, first: Array, second: Array, y: Array) -> tuple[float, float]:
+        """Return by how much the first of two has more loss, and the standard error.
+
+        Parameters
+        ----------
+        first, second : ndarray of shape (N, ...)
+            Statistics on the same rows.
+        y : ndarray of shape (N,) or (N, K)
+            True values.
+
+        Returns
+        -------
+        difference : float
+            Mean of the paired differences.
+        error : float
+            Its standard error.
+        """
+        return _mean_and_error(self.rows(first, y) - self.rows(second, y))
+
+    def estimate(self, statistics: Array, y: Array) -> tuple[float, float]:
+        """Return the loss of one, and its standard error.
+
+        Parameters
+        ----------
+        statistics : ndarray of shape (N, ...)
+            As ``statistics`` returns them.
+        y : ndarray of shape (N,) or (N, K)
+            True values.
+
+        Returns
+        -------
+        loss, error : float
+            Less is better.
+        """
+        return _mean_and_error(self.rows(statistics, y))
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class MetricObjective:
+    """The negative of any metric of all rows; less is better.
+
+    Parameters
+    ----------
+    metric : Metric
+        Greater is better to it.
+    classes : ndarray of shape (K,) or None
+        Labels by their number; None if there are no classes.
+    is_classification : bool
+        Whether predictions are probabilities.
+    """
+
+    metric: Metric
+    classes: Array | None
+    is_classification: bool
+
+    def statistics(self, predictions: Array, y: Array) -> Array:
+        """Return the predictions as they are, as ``RowObjective.statistics`` does."""
+        return predictions
+
+    def losses(self, statistics: Array, y: Array) -> Floats:
+        """Return the loss of each of several, as ``RowObjective.losses`` does."""
+        return np.array([self._loss(own, y) for own in statistics])
+
+    def difference(self, first: Array, second: Array, y: Array) -> tuple[float, float]:
+        """Return a paired difference and its jackknife error over blocks of rows."""
+        return self._jackknifed(y, lambda rows: self._gap(first, second, y, rows))
+
+    def estimate(self, statistics: Array, y: Array) -> tuple[float, float]:
+        """Return a loss and its jackknife error over blocks of rows."""
+        return self._jackknifed(y, lambda rows: self._loss(statistics[rows], y[rows]))
+
+    def _gap(self, first: Array, second: Array, y: Array, rows: Array) -> float:
+        return self._loss(first[rows], y[rows]) - self._loss(second[rows], y[rows])
+
+    def _loss(self, predictions: Array, y: Array) -> float:
+        response = predictions
+        if self.is_classification:
+            response = self.metric.response(predictions, self.classes)
+        y_true = y if self.classes is None else self.classes[y]
+        with warnings.catch_warnings():
+            # A metric may warn of rows that lack a class.
+            warnings.simplefilter("ignore")
+            return -self.metric(y_true, response)
+
+    def _jackknifed(
+        self, y: Array, statistic: Callable[[Array], float]
+    ) -> tuple[float, float]:
+        block = np.arange(len(y)) % min(_N_BLOCKS, len(y))
+        whole = statistic(np.arange(len(y)))
+        without = []
+        for left_out in range(int(block.max()) + 1):
+            rows = np.flatnonzero(block != left_out)
+            # A metric may be undefined where a class is left out.
+            value = _or_nan(statistic, rows)
+            if np.isfinite(value):
+                without.append(value)
+        n = len(without)
+        if n < 2:
+            return whole, float("inf")
+        return whole, float(np.sqrt((n - 1) * np.var(without)))
+
+
+Objective = RowObjective | MetricObjective
+
+
+def default_objective(classes: Array | None) -> RowObjective:
+    """Return log loss for classes, squared error for targets.
+
+    Parameters
+    ----------
+    classes : ndarray of shape (K,) or None
+        Labels; empty for a multilabel problem, None for regression.
+
+    Returns
+    -------
+    RowObjective
+        Convex in predictions.
+    """
+    if classes is None:
+        return RowObjective(kind="squared")
+    return RowObjective(kind="log_loss" if len(classes) else "label_log_loss")
+
+
+def make_objective(
+    scoring: Any, y: Array, classes: Array | None, *, is_exact: bool = False
+) -> Objective:
+    """Return the loss that belongs to a scoring.
+
+    Parameters
+    ----------
+    scoring : str, callable or None
+        As in scikit-learn; None for log loss, or squared error.
+    y : ndarray of shape (N,) or (N, K)
+        Class numbers, 0 and 1 of labels, or targets.
+    classes : ndarray of shape (K,) or None
+        Labels; empty for a multilabel problem, None for regression.
+    is_exact : bool, default=False
+        Whether the loss is the negative of the score; else it may be another one that
+        orders predictions alike.
+
+    Returns
+    -------
+    Objective
+        Less is better.
+
+    Raises
+    ------
+    ValueError
+        If the scoring is no function of targets and predictions.
+    """
+    if scoring is None:
+        return default_objective(classes)
+    metric = scorer_metric(scoring)
+    if metric is None:
+        raise ValueError(
+            "The 'scoring' parameter must be None, the name of a scorer or a scorer made "
+            f"by make_scorer. Got {scoring!r} instead."
+        )
+    kind = _kind(metric, y, classes, is_exact=is_exact)
+    if kind is not None:
+        return RowObjective(kind=kind)
+    return MetricObjective(
+        metric=metric,
+        classes=classes if classes is not None and len(classes) else None,
+        is_classification=classes is not None,
+    )
+
+
+def _kind(
+    metric: Metric, y: Array, classes: Array | None, *, is_exact: bool
+) -> Kind | None:
+    """Return which mean over rows is a metric or orders as it does, if one does."""
+    if metric.options:
+        return None
+    if classes is not None:
+        if len(classes) == 0:
+            return None
+        kinds: dict[Any, Kind] = {log_loss: "log_loss"}
+        if not is_exact:
+            kinds[accuracy_score] = "zero_one"
+    else:
+        kinds = {mean_squared_error: "squared", mean_absolute_error: "absolute"}
+        if y.ndim == 1 and not is_exact:
+            # R^2 falls as the squared error of the same rows grows.
+            kinds[r2_score] = "squared"
+    return kinds.get(metric.function)
+
+
+def _mean_and_error(values: Floats) -> tuple[float, float]:
+    n = len(values)
+    error = values.std(ddof=1) / np.sqrt(n) if n > 1 else np.inf
+    return float(values.mean()), float(error)
+
+
+def _or_nan(statistic: Callable[[Array], float], rows: Array) -> float:
+    try:
+        return statistic(rows)
+    except ValueError:
+        return float("nan")

@@ -1,0 +1,226 @@
+# SPDX-FileCopyrightText: sk_tune contributors
+# SPDX-License-Identifier: BSD-3-Clause
+"""What an ensemble's prediction is made of: members, weights, what becomes of the sum."""
+
+from dataclasses import dataclass, replace
+from typing import Any, Self
+
+import numpy as np
+import numpy.typing as npt
+from scipy.special import expit, softmax
+from sklearn import ensemble as sklearn_ensemble
+from sklearn.base import is_classifier
+from sklearn.utils.validation import check_is_fitted
+
+from sk_tune.ensemble._boosting import BoostingClassifier, BoostingRegressor
+from sk_tune.ensemble._combination import Combination, Member
+
+__all__ = ["Parts", "parts_of"]
+
+Array = npt.NDArray[Any]
+
+_BAGGING = (sklearn_ensemble.BaggingClassifier, sklearn_ensemble.BaggingRegressor)
+_VOTING = (sklearn_ensemble.VotingClassifier, sklearn_ensemble.VotingRegressor)
+# Probabilities of 0 have no logarithm.
+_SMALLEST = 1e-7
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class Parts:
+    """A fitted ensemble, reduced to what predicts.
+
+    Parameters
+    ----------
+    members : tuple of Member
+        At least one.
+    n_features : int or None
+        Columns of X, if the ensemble knows.
+    classes : ndarray of shape (n_classes,) or None, default=None
+        Labels of a classifier.
+    member_classes : ndarray of shape (n_classes,) or None, default=None
+        What members call these; None for members that are regressors.
+    link : {"mean", "sum", "logistic", "softmax"}, default="mean"
+        What becomes of the weighted sum: "mean" has weights that sum to 1; the others add
+        it to `offset`, and the last two take the result for log-odds or logits.
+    offset : ndarray of shape (n_columns,) or None, default=None
+        Where a sum begins.
+    temperature : float, default=1.0
+        By which log-odds of mean probabilities are divided.
+    """
+
+    members: tuple[Member, ...]
+    n_features: int | None
+    classes: Array | None = None
+    member_classes: Array | None = None
+    link: str = "mean"
+    offset: Array | None = None
+    temperature: float = 1.0
+
+    def combination(self) -> Combination:
+        """Return the weighted sum of the members.
+
+        Returns
+        -------
+        Combination
+            To be called with X.
+        """
+        # The weights of a sum would enlarge what float32 rounds off.
+        dtype = None if self.link == "mean" else "float64"
+        return Combination(self.members, self.member_classes, dtype=dtype)
+
+    def finish(self, total: Array) -> Array:
+        """Return probabilities or targets.
+
+        Parameters
+        ----------
+        total : ndarray of shape (n, n_columns)
+            What the combination returned.
+
+        Returns
+        -------
+        ndarray of shape (n, n_classes) or (n, n_outputs)
+            As the ensemble predicts them.
+        """
+        if self.link != "mean":
+            total = total + self.offset
+        if self.link == "logistic":
+            return np.column_stack([expit(-total), expit(total)])
+        if self.link == "softmax":
+            return np.asarray(softmax(total, axis=1))
+        if self.classes is None:
+            return total
+        if self.temperature != 1:
+            total = np.log(np.maximum(total, _SMALLEST)) / self.temperature
+            return np.asarray(softmax(total, axis=1))
+        # Those of float32 networks sum to 1 in float32 only.
+        return np.asarray(total / total.sum(axis=1, keepdims=True))
+
+    def first(self, n_members: int) -> Self:
+        """Return the most important members: the heaviest of a mean, the first of a sum.
+
+        Parameters
+        ----------
+        n_members : int
+            How many.
+
+        Returns
+        -------
+        Parts
+            In the same order; the weights of a mean sum to 1 again.
+        """
+        if self.link != "mean":
+            return replace(self, members=self.members[:n_members])
+        weights = np.array([member.weight for member in self.members])
+        kept = np.sort(np.argsort(-weights, kind="stable")[:n_members])
+        total = weights[kept].sum()
+        members = tuple(
+            self.members[i]._replace(weight=float(weights[i] / total)) for i in kept
+        )
+        return replace(self, members=members)
+
+
+def parts_of(ensemble: Any) -> Parts:
+    """Return what an ensemble's prediction is made of.
+
+    Parameters
+    ----------
+    ensemble : estimator
+        Fitted; sk_tune's, or scikit-learn's bagging or soft voting, or any other whose
+        prediction is the mean of ``estimators_`` under ``weights_``.
+
+    Returns
+    -------
+    Parts
+        It shares the members.
+
+    Raises
+    ------
+    TypeError
+        If the prediction is no such mean or sum.
+    """
+    check_is_fitted(ensemble)
+    n_features = getattr(ensemble, "n_features_in_", None)
+    if isinstance(ensemble, BoostingClassifier | BoostingRegressor):
+        return _of_boosting(ensemble)
+    if isinstance(ensemble, _BAGGING):
+        members, is_encoded = _of_bagging(ensemble), True
+    elif isinstance(ensemble, _VOTING):
+        members, is_encoded = _of_voting(ensemble), True
+    else:
+        members, is_encoded = _weighted(ensemble), False
+    if not is_classifier(ensemble):
+        return Parts(members=members, n_features=n_features)
+    classes = np.asarray(getattr(ensemble, "classes_", []))
+    if classes.ndim != 1 or not len(classes):
+        raise TypeError(
+            f"A {type(ensemble).__name__} must have one label a row to be collapsed. Got "
+            "several."
+        )
+    return Parts(
+        members=members,
+        n_features=n_features,
+        classes=classes,
+        member_classes=np.arange(len(classes)) if is_encoded else classes,
+        temperature=float(getattr(ensemble, "temperature_", 1.0)),
+    )
+
+
+def _of_boosting(boosting: Any) -> Parts:
+    members = tuple(map(Member, boosting.estimators_, boosting.weights_.tolist()))
+    link = "sum"
+    if is_classifier(boosting):
+        link = "logistic" if len(boosting.init_) == 1 else "softmax"
+    return Parts(
+        members=members,
+        n_features=boosting.n_features_in_,
+        classes=getattr(boosting, "classes_", None),
+        link=link,
+        offset=boosting.init_,
+    )
+
+
+def _of_bagging(bagging: Any) -> tuple[Member, ...]:
+    every = np.arange(bagging.n_features_in_)
+    weight = 1 / len(bagging.estimators_)
+    features = bagging.estimators_features_
+    return tuple(
+        Member(member, weight, None if np.array_equal(own, every) else own)
+        for member, own in zip(bagging.estimators_, features, strict=True)
+    )
+
+
+def _of_voting(voting: Any) -> tuple[Member, ...]:
+    if getattr(voting, "voting", "soft") != "soft":
+        raise TypeError(
+            "A VotingClassifier must have voting='soft' to be collapsed. Got "
+            f"{voting.voting!r}."
+        )
+    weights = [1.0] * len(voting.estimators) if voting.weights is None else voting.weights
+    kept = [
+        float(weight)
+        for (_, member), weight in zip(voting.estimators, weights, strict=True)
+        if not isinstance(member, str)
+    ]
+    return _members(voting.estimators_, kept)
+
+
+def _weighted(ensemble: Any) -> tuple[Member, ...]:
+    weights = np.asarray(getattr(ensemble, "weights_", []), dtype=np.float64)
+    members = getattr(ensemble, "estimators_", [])
+    if weights.ndim != 1 or not 0 < len(weights) == len(members):
+        raise TypeError(
+            "An ensemble must be a weighted mean of its members to be collapsed: of "
+            "sk_tune's ensembles, scikit-learn's bagging or soft voting, or with weights_ "
+            f"for its estimators_. Got a {type(ensemble).__name__}."
+        )
+    return _members(members, weights.tolist())
+
+
+def _members(estimators: Any, weights: list[float]) -> tuple[Member, ...]:
+    total = sum(weights)
+    return tuple(
+        Member(estimator, weight / total)
+        for estimator, weight in zip(estimators, weights, strict=True)
+        # What weighs nothing is not asked.
+        if weight
+    )

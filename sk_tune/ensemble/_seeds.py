@@ -1,0 +1,328 @@
+# SPDX-FileCopyrightText: sk_tune contributors
+# SPDX-License-Identifier: BSD-3-Clause
+"""One configuration trained several times, and kept at several epochs."""
+
+from numbers import Integral
+from typing import Any, ClassVar, Self
+
+import numpy as np
+import numpy.typing as npt
+from sklearn.base import BaseEstimator, ClassifierMixin, RegressorMixin, clone
+from sklearn.utils import check_random_state, get_tags
+from sklearn.utils.multiclass import check_classification_targets
+from sklearn.utils.validation import check_is_fitted
+
+from sk_tune._compat import HasMethods, Interval, validate_parameter_constraints
+from sk_tune.ensemble._members import (
+    average_prediction,
+    average_probabilities,
+    fit_members,
+    last_step,
+)
+from sk_tune.estimators import MLPClassifier, MLPRegressor, with_inherited_docs
+
+__all__ = ["SeedEnsembleClassifier", "SeedEnsembleRegressor"]
+
+Array = npt.NDArray[Any]
+
+
+class _SeedEnsemble(BaseEstimator):  # type: ignore[misc]
+    """Members that differ by their seed.
+
+    Parameters
+    ----------
+    estimator : estimator or None, default=None
+        What is fitted several times: a network, alone or last in a pipeline, or any other
+        estimator with a ``random_state``.  None is an MLP with its defaults.
+    n_estimators : int, default=10
+        Seeds; networks train as one fleet.
+    n_snapshots : int, default=1
+        Of how many epochs each network is a member: its last one, and others of the last
+        half of its training, at equal distances.
+    random_state : int, RandomState or None, default=None
+        Source of the seeds.
+    n_jobs : int or None, default=None
+        Worker processes, as in scikit-learn.
+
+    Attributes
+    ----------
+    estimators_ : list of estimator
+        Members, fitted.
+    weights_ : ndarray of shape (n_members,)
+        Of the members, all alike, with sum 1.
+    n_features_in_ : int
+        Number of features.
+    feature_names_in_ : ndarray of shape (n_features_in_,)
+        Their names, if they have some.
+    """
+
+    _parameter_constraints: ClassVar[dict[str, list[Any]]] = {
+        "estimator": [HasMethods(["fit", "predict"]), None],
+        "n_estimators": [Interval(Integral, 1, None, closed="left")],
+        "n_snapshots": [Interval(Integral, 1, None, closed="left")],
+        "random_state": ["random_state"],
+        "n_jobs": [Integral, None],
+    }
+
+    def __init__(
+        self,
+        estimator: Any = None,
+        n_estimators: int = 10,
+        *,
+        n_snapshots: int = 1,
+        random_state: Any = None,
+        n_jobs: int | None = None,
+    ) -> None:
+        self.estimator = estimator
+        self.n_estimators = n_estimators
+        self.n_snapshots = n_snapshots
+        self.random_state = random_state
+        self.n_jobs = n_jobs
+
+    def fit(self, X: Any, y: Any, **fit_params: Any) -> Self:
+        """Fit the members.
+
+        Parameters
+        ----------
+        X : array-like of shape (n_samples, n_features)
+            Features.
+        y : array-like of shape (n_samples,) or (n_samples, n_outputs)
+            Targets.
+        **fit_params : dict of str to object
+            For ``fit`` of each member, such as ``sample_weight``.
+
+        Returns
+        -------
+        self
+            The fitted ensemble.
+
+        Raises
+        ------
+        ValueError
+            If a parameter is not what is asked for, a member cannot be fitted, or snapshots
+            are asked of what is no network, or has too few epochs.
+        """
+        validate_parameter_constraints(
+            self._parameter_constraints,
+            self.get_params(deep=False),
+            caller_name=type(self).__name__,
+        )
+        random_state = check_random_state(self.random_state)
+        members = [clone(self._base()) for _ in range(self.n_estimators)]
+        for member in members:
+            _set_seeds(member, random_state)
+        epochs = [self._snapshot_epochs(member) for member in members]
+        fitted = fit_members(
+            members, X, y, epochs=epochs, fit_params=fit_params, n_jobs=self.n_jobs
+        )
+        self.estimators_ = [one for snapshots in fitted for one in snapshots]
+        self.weights_ = np.full(len(self.estimators_), 1 / len(self.estimators_))
+        for name in ("n_features_in_", "feature_names_in_"):
+            self.__dict__.pop(name, None)
+            if hasattr(self.estimators_[0], name):
+                setattr(self, name, getattr(self.estimators_[0], name))
+        return self
+
+    def _base(self) -> Any:
+        return self._default() if self.estimator is None else self.estimator
+
+    def _default(self) -> Any:
+        raise NotImplementedError
+
+    def _snapshot_epochs(self, member: Any) -> list[int] | None:
+        if self.n_snapshots == 1:
+            return None
+        n_epochs = getattr(last_step(member), "max_epochs", None)
+        if n_epochs is None:
+            raise ValueError(
+                "With n_snapshots > 1 the 'estimator' parameter must be a network of "
+                f"sk_tune, alone or last in a pipeline. Got {member!r} instead."
+            )
+        step = int(n_epochs) // (2 * self.n_snapshots)
+        if step == 0:
+            raise ValueError(
+                f"The 'n_snapshots' parameter must be at most half of max_epochs="
+                f"{n_epochs}. Got {self.n_snapshots} instead."
+            )
+        return [int(n_epochs) - step * i for i in reversed(range(self.n_snapshots))]
+
+    def __sklearn_tags__(self) -> Any:
+        tags = super().__sklearn_tags__()
+        own = get_tags(self._base())
+        tags.input_tags.sparse = own.input_tags.sparse
+        tags.input_tags.allow_nan = own.input_tags.allow_nan
+        tags.target_tags.multi_output = own.target_tags.multi_output
+        return tags
+
+
+@with_inherited_docs
+class SeedEnsembleClassifier(ClassifierMixin, _SeedEnsemble):  # type: ignore[misc]
+    """Average of the probabilities of one configuration under several seeds.
+
+    Also called a deep ensemble.  The members start from other weights and see the rows in
+    another order; all train on all rows.
+
+    Parameters
+    ----------
+    {parameters}
+
+    Attributes
+    ----------
+    classes_ : ndarray of shape (n_classes,)
+        Labels; of a multilabel problem the numbers of the labels.
+    {attributes}
+
+    See Also
+    --------
+    SeedEnsembleRegressor : The same for regression.
+    TrialEnsembleClassifier : Several configurations, out of a search.
+
+    References
+    ----------
+    B. Lakshminarayanan, A. Pritzel, C. Blundell. Simple and scalable predictive uncertainty
+    estimation using deep ensembles. NeurIPS 2017.
+
+    G. Huang, Y. Li, G. Pleiss, Z. Liu, J. E. Hopcroft, K. Q. Weinberger. Snapshot
+    ensembles: train 1, get M for free. ICLR 2017.  Here the learning rate is not restarted.
+
+    Examples
+    --------
+    >>> from sklearn.datasets import load_iris
+    >>> from sk_tune import MLPClassifier, SeedEnsembleClassifier
+    >>> X, y = load_iris(return_X_y=True)
+    >>> net = MLPClassifier(width=16, batch_size=16, max_epochs=10)
+    >>> ensemble = SeedEnsembleClassifier(net, 5, n_snapshots=2, random_state=0).fit(X, y)
+    >>> len(ensemble.estimators_), ensemble.predict_proba(X).shape
+    (10, (150, 3))
+    """
+
+    def _default(self) -> Any:
+        return MLPClassifier()
+
+    def fit(self, X: Any, y: Any, **fit_params: Any) -> Self:
+        """Fit the members.
+
+        Parameters
+        ----------
+        X : array-like of shape (n_samples, n_features)
+            Features.
+        y : array-like of shape (n_samples,) or (n_samples, n_labels)
+            Labels.
+        **fit_params : dict of str to object
+            For ``fit`` of each member, such as ``sample_weight``.
+
+        Returns
+        -------
+        self
+            The fitted ensemble.
+
+        Raises
+        ------
+        ValueError
+            If a parameter is not what is asked for, a member cannot be fitted, or snapshots
+            are asked of what is no network, or has too few epochs.
+        """
+        if y is not None:
+            check_classification_targets(y)
+        super().fit(X, y, **fit_params)
+        labels = np.asarray(y)
+        self._is_multilabel = labels.ndim == 2 and labels.shape[1] > 1
+        self.classes_ = np.unique(labels)
+        if self._is_multilabel:
+            self.classes_ = np.arange(labels.shape[1])
+        return self
+
+    def predict_proba(self, X: Any) -> Array:
+        """Return the mean of the members' probabilities.
+
+        Parameters
+        ----------
+        X : array-like of shape (n_samples, n_features)
+            Features.
+
+        Returns
+        -------
+        ndarray of shape (n_samples, n_classes)
+            In the order of ``classes_``.
+        """
+        check_is_fitted(self)
+        classes = np.empty(0) if self._is_multilabel else self.classes_
+        return average_probabilities(self.estimators_, self.weights_, X, classes)
+
+    def predict(self, X: Any) -> Array:
+        """Return the most probable labels.
+
+        Parameters
+        ----------
+        X : array-like of shape (n_samples, n_features)
+            Features.
+
+        Returns
+        -------
+        ndarray of shape (n_samples,) or (n_samples, n_labels)
+            Labels.
+        """
+        probabilities = self.predict_proba(X)
+        if self._is_multilabel:
+            return (probabilities > 0.5).astype(np.int64)
+        return np.asarray(self.classes_[probabilities.argmax(axis=1)])
+
+
+@with_inherited_docs
+class SeedEnsembleRegressor(RegressorMixin, _SeedEnsemble):  # type: ignore[misc]
+    """Average of the predictions of one configuration under several seeds.
+
+    Also called a deep ensemble.  The members start from other weights and see the rows in
+    another order; all train on all rows.
+
+    Parameters
+    ----------
+    {parameters}
+
+    Attributes
+    ----------
+    {attributes}
+
+    See Also
+    --------
+    SeedEnsembleClassifier : The same for classification.
+    TrialEnsembleRegressor : Several configurations, out of a search.
+
+    Examples
+    --------
+    >>> from sklearn.datasets import load_diabetes
+    >>> from sk_tune import MLPRegressor, SeedEnsembleRegressor
+    >>> X, y = load_diabetes(return_X_y=True)
+    >>> net = MLPRegressor(width=16, batch_size=32, max_epochs=10)
+    >>> SeedEnsembleRegressor(net, 5, random_state=0).fit(X, y).predict(X[:2]).shape
+    (2,)
+    """
+
+    def _default(self) -> Any:
+        return MLPRegressor()
+
+    def predict(self, X: Any) -> Array:
+        """Return the mean of the members' predictions.
+
+        Parameters
+        ----------
+        X : array-like of shape (n_samples, n_features)
+            Features.
+
+        Returns
+        -------
+        ndarray of shape (n_samples,) or (n_samples, n_outputs)
+            Predictions.
+        """
+        check_is_fitted(self)
+        return average_prediction(self.estimators_, self.weights_, X)
+
+
+def _set_seeds(estimator: Any, random_state: np.random.RandomState) -> None:
+    """Give every random state of an estimator and its parts a number."""
+    names = [
+        name
+        for name in sorted(estimator.get_params())
+        if name == "random_state" or name.endswith("__random_state")
+    ]
+    estimator.set_params(**{name: random_state.randint(2**31 - 1) for name in names})

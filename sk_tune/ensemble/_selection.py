@@ -1,0 +1,242 @@
+# SPDX-FileCopyrightText: sk_tune contributors
+# SPDX-License-Identifier: BSD-3-Clause
+"""From a library to weights, and to a score that no choice has flattered."""
+
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import numpy as np
+import numpy.typing as npt
+from scipy.stats import norm
+from threadpoolctl import threadpool_limits
+
+from sk_tune.ensemble._greedy import GreedyOptions, greedy_weights
+from sk_tune.ensemble._library import Library
+from sk_tune.ensemble._objective import Objective, default_objective, make_objective
+from sk_tune.ensemble._stacker import tuned_stacked_weights
+from sk_tune.ensemble._temperature import fitted_temperature, with_temperature
+
+__all__ = ["Choice", "EnsembleScore", "Selection", "Selector"]
+
+Array = npt.NDArray[Any]
+Floats = npt.NDArray[np.float64]
+
+_CONFIDENCE = 0.95
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class EnsembleScore:
+    """What an ensemble is expected to score on new data; greater is better.
+
+    Parameters
+    ----------
+    score : float
+        On rows that had no part in choosing members, weights and temperature, pooled over
+        the parts that were held out in turn.
+    low, high : float
+        Ends of the interval.
+    confidence : float
+        Share of such intervals that hold the true score, about.
+    best_candidate_score : float
+        Of the candidate that is best on the other rows, on the same rows in the same way.
+    """
+
+    score: float
+    low: float
+    high: float
+    confidence: float
+    best_candidate_score: float
+
+    def __str__(self) -> str:
+        return f"{self.score:.4g} [{self.low:.4g}, {self.high:.4g}]"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class Choice:
+    """How candidates are combined.
+
+    Parameters
+    ----------
+    weights : ndarray of shape (M,)
+        Not negative, with sum 1.
+    temperature : float
+        Of the averaged probabilities; 1 leaves them as they are.
+    """
+
+    weights: Floats
+    temperature: float
+
+    def combine(self, predictions: Array) -> Array:
+        """Return what the ensemble predicts.
+
+        Parameters
+        ----------
+        predictions : ndarray of shape (M, N) or (M, N, K)
+            Of the candidates.
+
+        Returns
+        -------
+        ndarray of shape (N,) or (N, K)
+            Probabilities, or predictions of a regressor.
+        """
+        average = np.tensordot(self.weights, predictions, axes=1)
+        if self.temperature == 1:
+            return np.asarray(average)
+        return with_temperature(average, self.temperature)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class Selection:
+    """A choice from all rows, with what it is worth.
+
+    Parameters
+    ----------
+    choice : Choice
+        From all rows.
+    score : EnsembleScore
+        From choices on other rows.
+    predictions : ndarray of shape (N,) or (N, K)
+        Of each row, by a choice on other rows.
+    """
+
+    choice: Choice
+    score: EnsembleScore
+    predictions: Array
+
+
+class Selector:
+    """Chooses members.
+
+    Parameters
+    ----------
+    library : Library
+        To choose from.
+    method : {"greedy", "stack", "average"}
+        How.
+    scoring : str, callable or None
+        What to choose by; None for log loss or squared error.
+    greedy : GreedyOptions
+        For the method "greedy".
+    n_best : int or None
+        Of how many candidates, the best ones on the rows that choose; all if None.
+    calibrate : bool
+        Whether a temperature is fitted.
+    random_state : int
+        Source of bags.
+    """
+
+    def __init__(
+        self,
+        library: Library,
+        *,
+        method: Literal["greedy", "stack", "average"],
+        scoring: Any,
+        greedy: GreedyOptions,
+        n_best: int | None,
+        calibrate: bool,
+        random_state: int,
+    ) -> None:
+        self._library = library
+        self._method = method
+        self._greedy = greedy
+        self._n_best = n_best
+        self._calibrate = calibrate
+        self._random_state = random_state
+        y, classes = library.y, library.classes
+        self._objective = make_objective(scoring, y, classes)
+        self.reported = make_objective(scoring, y, classes, is_exact=True)
+
+    def select(self) -> Selection:
+        """Choose from all rows, and score choices from all but a part on that part.
+
+        Returns
+        -------
+        Selection
+            With the honest score.
+        """
+        # Threads cost more than they save where products are as small as these.
+        with threadpool_limits(limits=1):
+            return self._select()
+
+    def _select(self) -> Selection:
+        library = self._library
+        held = np.empty(library.predictions.shape[1:])
+        best = np.empty(library.predictions.shape[1:])
+        for part in np.unique(library.part):
+            inside, outside = library.part != part, library.part == part
+            chosen = self.choose(library.take(inside))
+            own = library.take(outside)
+            held[outside] = chosen.combine(own.predictions)
+            best[outside] = own.predictions[self._ranked(library.take(inside))[0]]
+        score, error = self._score(held)
+        tail = float(norm.ppf((1 + _CONFIDENCE) / 2)) * error
+        return Selection(
+            choice=self.choose(library),
+            score=EnsembleScore(
+                score=score,
+                low=score - tail,
+                high=score + tail,
+                confidence=_CONFIDENCE,
+                best_candidate_score=self._score(best)[0],
+            ),
+            predictions=held,
+        )
+
+    def choose(self, library: Library) -> Choice:
+        """Return weights and temperature by the rows of a library.
+
+        Parameters
+        ----------
+        library : Library
+            The rows that choose.
+
+        Returns
+        -------
+        Choice
+            Of all candidates of the library.
+        """
+        ranked = self._ranked(library)[: self._n_best]
+        weights = np.zeros(len(library.candidates))
+        weights[ranked] = self._weights(library, ranked)
+        temperature = 1.0
+        if self._calibrate:
+            average = np.tensordot(weights, library.predictions, axes=1)
+            temperature = fitted_temperature(average, library.y)
+        return Choice(weights=weights, temperature=temperature)
+
+    def _weights(self, library: Library, ranked: Array) -> Floats:
+        predictions, y = library.predictions[ranked], library.y
+        if self._method == "stack":
+            loss = default_objective(library.classes)
+            return tuned_stacked_weights(
+                predictions, y, library.part, loss, self._objective
+            )
+        statistics = self._objective.statistics(predictions, y)
+        if self._method == "greedy":
+            rng = np.random.default_rng(self._random_state)
+            return greedy_weights(statistics, y, self._objective, self._greedy, rng)
+        return _best_average(statistics, y, self._objective)
+
+    def _ranked(self, library: Library) -> Array:
+        """Return the candidates from the best to the worst."""
+        statistics = self._objective.statistics(library.predictions, library.y)
+        losses = self._objective.losses(statistics, library.y)
+        return np.argsort(losses, kind="stable")
+
+    def _score(self, predictions: Array) -> tuple[float, float]:
+        y = self._library.y
+        statistics = self.reported.statistics(predictions[None], y)[0]
+        loss, error = self.reported.estimate(statistics, y)
+        return -loss, error
+
+
+def _best_average(statistics: Array, y: Array, objective: Objective) -> Floats:
+    """Return equal weights of as many of the first candidates as are best together."""
+    total, losses = np.zeros(statistics.shape[1:]), []
+    for n, own in enumerate(statistics, start=1):
+        total = total + own
+        losses.append(objective.losses(total[None] / n, y)[0])
+    n = int(np.argmin(losses)) + 1
+    weights = np.zeros(len(statistics))
+    weights[:n] = 1 / n
+    return weights

@@ -1,0 +1,417 @@
+# SPDX-FileCopyrightText: sk_tune contributors
+# SPDX-License-Identifier: BSD-3-Clause
+"""scikit-learn's stacking, with the folds of its networks trained as fleets, in layers.
+
+References
+----------
+.. [1] N. Erickson, J. Mueller, A. Shirkov, H. Zhang, P. Larroy, M. Li, A. Smola.
+   AutoGluon-Tabular: robust and accurate AutoML for structured data. arXiv 2003.06505,
+   2020.  Multi-layer stacking: a layer sees the features beside what the layer before it
+   predicts.
+"""
+
+from contextlib import AbstractContextManager, nullcontext
+from numbers import Integral
+from typing import Any, ClassVar, Self
+
+import joblib
+import numpy as np
+import numpy.typing as npt
+from sklearn import ensemble
+from sklearn.base import is_classifier
+from sklearn.model_selection import train_test_split
+from sklearn.utils import check_random_state, column_or_1d, indexable
+from skorch import NeuralNet
+
+from sk_tune._compat import (
+    Interval,
+    get_active_backend,
+    method_params,
+    num_samples,
+    safe_indexing,
+)
+from sk_tune.adoption import adopter
+from sk_tune.backend import FleetBackend, fleet
+from sk_tune.ensemble._objective import RowObjective
+from sk_tune.estimators import NetworkEstimator, with_inherited_docs
+
+__all__ = ["StackingClassifier", "StackingRegressor"]
+
+Array = npt.NDArray[Any]
+
+# Rows that no layer sees when layers are compared.
+_HELD_OUT = 0.2
+
+
+class _Stacking:
+    """Fleets, and layers with their guard.
+
+    Parameters
+    ----------
+    layers : int, default=1
+        Layers of base estimators at most.  From the second on a layer sees the features,
+        which must be numbers, beside what the layer before it predicts out of fold.
+    random_state : int, RandomState or None, default=None
+        Source of the rows on which layers are compared.
+
+    Attributes
+    ----------
+    n_layers_ : int
+        Layers that are used: the fewest of which no more are better by a standard error.
+    layer_scores_ : ndarray of shape (layers,)
+        Negative log loss, accuracy without probabilities, or negative squared error, with
+        1, 2, ... layers on a fifth of the rows, which no layer saw; empty if `layers` is 1.
+    """
+
+    _own_constraints: ClassVar[dict[str, list[Any]]] = {
+        "layers": [Interval(Integral, 1, None, closed="left")],
+        "random_state": ["random_state"],
+    }
+
+    layers: int
+    random_state: Any
+
+    def fit(self, X: Any, y: Any, **fit_params: Any) -> Self:
+        """Fit the base estimators, their folds and the final estimator.
+
+        Parameters
+        ----------
+        X : array-like of shape (n_samples, n_features)
+            Features.
+        y : array-like of shape (n_samples,)
+            Targets.
+        **fit_params : dict of str to object
+            As in scikit-learn.
+
+        Returns
+        -------
+        self
+            The fitted ensemble.
+
+        Raises
+        ------
+        ValueError
+            If a parameter is not what is asked for, or an estimator cannot be fitted.
+        """
+        own: Any = self
+        own._validate_params()
+        X = _as_table(X)
+        self.__dict__.pop("_stack", None)
+        self.n_layers_, self.layer_scores_ = 1, np.empty(0)
+        with self._fleet():
+            if self.layers > 1:
+                self._compare_layers(X, y, fit_params)
+            if self.n_layers_ == 1:
+                super().fit(X, y, **fit_params)  # type: ignore[misc]
+                return self
+            stack = self._stack_of(self.n_layers_).fit(X, y, **fit_params)
+        parameters = {*own.get_params(deep=False), "n_layers_", "layer_scores_"}
+        learnt = {n: v for n, v in vars(stack).items() if n not in parameters}
+        self.__dict__.update(learnt, _stack=stack)
+        return self
+
+    def _fleet(self) -> AbstractContextManager[Any]:
+        """Return what trains networks as fleets, unless somebody does or there are none."""
+        own: Any = self
+        backend, _ = get_active_backend()
+        if adopter() is not None or isinstance(backend, FleetBackend):
+            return nullcontext()
+        bases = [estimator for _, estimator in own.estimators]
+        if not any(_has_network(estimator) for estimator in bases):
+            return nullcontext()
+        return fleet(n_jobs=joblib.effective_n_jobs(own.n_jobs))
+
+    def _stack_of(self, n_layers: int) -> Any:
+        """Return a stack of so many layers, each the final estimator of the one before."""
+        own: Any = self
+        params = {**own.get_params(deep=False), "layers": 1}
+        stack = type(self)(**params)
+        for _ in range(n_layers - 1):
+            stack = type(self)(**{**params, "final_estimator": stack, "passthrough": True})
+        return stack
+
+    def _compare_layers(self, X: Any, y: Any, fit_params: dict[str, Any]) -> None:
+        """Find how many layers are worth it, on rows that none of them saw."""
+        if y is None:
+            name = type(self).__name__
+            raise ValueError(f"{name} requires y to be passed, but the target y is None.")
+        X, y = indexable(X, column_or_1d(y, warn=True))
+        classes = np.unique(y) if is_classifier(self) else None
+        rows = np.arange(num_samples(X))
+        seed = check_random_state(self.random_state).randint(2**31 - 1)
+        train, held = train_test_split(
+            rows, test_size=_HELD_OUT, random_state=seed, stratify=_strata(y, classes)
+        )
+        X_train, y_train = safe_indexing(X, train), safe_indexing(y, train)
+        params = method_params(X, params=fit_params, indices=train)
+        true = np.asarray(safe_indexing(y, held))
+        if classes is not None:
+            true = np.searchsorted(classes, true)
+        kind, predictions = "squared", []
+        for n_layers in range(1, self.layers + 1):
+            stack = self._stack_of(n_layers).fit(X_train, y_train, **params)
+            predicted, kind = _predicted(stack, safe_indexing(X, held), classes)
+            predictions.append(predicted)
+        loss = RowObjective(kind=kind)  # type: ignore[arg-type]
+        statistics = loss.statistics(np.stack(predictions), true)
+        losses = loss.losses(statistics, true)
+        self.layer_scores_ = 1 - losses if kind == "zero_one" else -losses
+        for fewer in range(self.layers):
+            gains = [
+                loss.difference(statistics[fewer], statistics[more], true)
+                for more in range(fewer + 1, self.layers)
+            ]
+            if not any(gain > error for gain, error in gains):
+                break
+        self.n_layers_ = fewer + 1
+
+    def transform(self, X: Any) -> Any:
+        """Return what the final estimator sees.
+
+        Parameters
+        ----------
+        X : array-like of shape (n_samples, n_features)
+            Features.
+
+        Returns
+        -------
+        ndarray or sparse matrix of shape (n_samples, n_columns)
+            As in scikit-learn; with several layers those of the first layer and the
+            features.
+        """
+        stack = vars(self).get("_stack")
+        if stack is not None:
+            return stack.transform(_as_table(X))
+        return super().transform(X)  # type: ignore[misc]
+
+    def get_feature_names_out(self, input_features: Any = None) -> Array:
+        """Return the names of the columns of ``transform``.
+
+        Parameters
+        ----------
+        input_features : array-like of str or None, default=None
+            As in scikit-learn.
+
+        Returns
+        -------
+        ndarray of str
+            As in scikit-learn.
+        """
+        stack = vars(self).get("_stack")
+        if stack is not None:
+            return np.asarray(stack.get_feature_names_out(input_features))
+        names: Array = super().get_feature_names_out(input_features)  # type: ignore[misc]
+        return names
+
+
+@with_inherited_docs
+class StackingClassifier(_Stacking, ensemble.StackingClassifier):  # type: ignore[misc]
+    """StackingClassifier of scikit-learn, with its networks trained as fleets.
+
+    Drop-in for scikit-learn's class of this name: the base estimators and their folds are
+    fitted by its code, in two calls of the engine instead of one network after the other.
+
+    Parameters
+    ----------
+    estimators : list of (str, estimator)
+        Base estimators.
+    final_estimator : estimator or None, default=None
+        What combines their predictions; a logistic regression if None.
+    cv : int, splitter, iterable or "prefit", default=None
+        Folds of the base estimators' predictions, as in scikit-learn.
+    stack_method : str, default="auto"
+        Method of the base estimators, as in scikit-learn.
+    n_jobs : int or None, default=None
+        Worker processes, as in scikit-learn.
+    passthrough : bool, default=False
+        Whether the final estimator sees the features, too.
+    verbose : int, default=0
+        As in scikit-learn.
+    {parameters}
+
+    Attributes
+    ----------
+    classes_ : ndarray of shape (n_classes,)
+        Labels.
+    estimators_ : list of estimator
+        Base estimators of the first layer, fitted on all rows.
+    named_estimators_ : Bunch
+        The same by name.
+    final_estimator_ : estimator
+        Combines the predictions; of several layers, the other layers.
+    stack_method_ : list of str
+        Of each base estimator.
+    n_features_in_ : int
+        Number of features.
+    feature_names_in_ : ndarray of shape (n_features_in_,)
+        Their names, if they have some.
+    {attributes}
+
+    See Also
+    --------
+    StackingRegressor : The same for regression.
+    TrialEnsembleClassifier : Weights for what a search has trained anyway.
+
+    Examples
+    --------
+    >>> from sklearn.datasets import load_iris
+    >>> from sk_tune import MLPClassifier, StackingClassifier
+    >>> X, y = load_iris(return_X_y=True)
+    >>> base = [
+    ...     (f"width {n}", MLPClassifier(width=n, batch_size=16, random_state=0))
+    ...     for n in (8, 32)
+    ... ]
+    >>> stack = StackingClassifier(base, cv=3).fit(X, y)
+    >>> bool(stack.score(X, y) > 0.9)
+    True
+    """
+
+    _parameter_constraints: ClassVar[dict[str, list[Any]]] = {
+        **ensemble.StackingClassifier._parameter_constraints,
+        **_Stacking._own_constraints,
+    }
+
+    def __init__(
+        self,
+        estimators: Any,
+        final_estimator: Any = None,
+        *,
+        cv: Any = None,
+        stack_method: str = "auto",
+        n_jobs: int | None = None,
+        passthrough: bool = False,
+        verbose: int = 0,
+        layers: int = 1,
+        random_state: Any = None,
+    ) -> None:
+        super().__init__(
+            estimators,
+            final_estimator,
+            cv=cv,
+            stack_method=stack_method,
+            n_jobs=n_jobs,
+            passthrough=passthrough,
+            verbose=verbose,
+        )
+        self.layers = layers
+        self.random_state = random_state
+
+
+@with_inherited_docs
+class StackingRegressor(_Stacking, ensemble.StackingRegressor):  # type: ignore[misc]
+    """StackingRegressor of scikit-learn, with its networks trained as fleets.
+
+    Drop-in for scikit-learn's class of this name: the base estimators and their folds are
+    fitted by its code, in two calls of the engine instead of one network after the other.
+
+    Parameters
+    ----------
+    estimators : list of (str, estimator)
+        Base estimators.
+    final_estimator : estimator or None, default=None
+        What combines their predictions; RidgeCV if None.
+    cv : int, splitter, iterable or "prefit", default=None
+        Folds of the base estimators' predictions, as in scikit-learn.
+    n_jobs : int or None, default=None
+        Worker processes, as in scikit-learn.
+    passthrough : bool, default=False
+        Whether the final estimator sees the features, too.
+    verbose : int, default=0
+        As in scikit-learn.
+    {parameters}
+
+    Attributes
+    ----------
+    estimators_ : list of estimator
+        Base estimators of the first layer, fitted on all rows.
+    named_estimators_ : Bunch
+        The same by name.
+    final_estimator_ : estimator
+        Combines the predictions; of several layers, the other layers.
+    stack_method_ : list of str
+        Of each base estimator.
+    n_features_in_ : int
+        Number of features.
+    feature_names_in_ : ndarray of shape (n_features_in_,)
+        Their names, if they have some.
+    {attributes}
+
+    See Also
+    --------
+    StackingClassifier : The same for classification.
+    TrialEnsembleRegressor : Weights for what a search has trained anyway.
+
+    Examples
+    --------
+    >>> from sklearn.datasets import load_diabetes
+    >>> from sk_tune import MLPRegressor, StackingRegressor
+    >>> X, y = load_diabetes(return_X_y=True)
+    >>> base = [
+    ...     (f"width {n}", MLPRegressor(width=n, batch_size=32, random_state=0))
+    ...     for n in (8, 32)
+    ... ]
+    >>> StackingRegressor(base, cv=3).fit(X, y).predict(X[:2]).shape
+    (2,)
+    """
+
+    _parameter_constraints: ClassVar[dict[str, list[Any]]] = {
+        **ensemble.StackingRegressor._parameter_constraints,
+        **_Stacking._own_constraints,
+    }
+
+    def __init__(
+        self,
+        estimators: Any,
+        final_estimator: Any = None,
+        *,
+        cv: Any = None,
+        n_jobs: int | None = None,
+        passthrough: bool = False,
+        verbose: int = 0,
+        layers: int = 1,
+        random_state: Any = None,
+    ) -> None:
+        super().__init__(
+            estimators,
+            final_estimator,
+            cv=cv,
+            n_jobs=n_jobs,
+            passthrough=passthrough,
+            verbose=verbose,
+        )
+        self.layers = layers
+        self.random_state = random_state
+
+
+def _as_table(X: Any) -> Any:
+    """Return what can be put beside predictions: an array if it is no table yet."""
+    return X if hasattr(X, "dtype") or hasattr(X, "columns") else np.asarray(X)
+
+
+def _has_network(estimator: Any) -> bool:
+    if not hasattr(estimator, "get_params"):
+        return False
+    parts = [estimator, *estimator.get_params().values()]
+    return any(isinstance(part, NetworkEstimator | NeuralNet) for part in parts)
+
+
+def _strata(y: Any, classes: Array | None) -> Any:
+    """Return labels to split by, if each has enough rows."""
+    if classes is None:
+        return None
+    counts = np.unique(np.asarray(y), return_counts=True)[1]
+    return y if counts.min() * _HELD_OUT >= 1 else None
+
+
+def _predicted(stack: Any, X: Any, classes: Array | None) -> tuple[Array, str]:
+    """Return predictions on held-out rows, and which loss they are compared by."""
+    if classes is None:
+        return np.asarray(stack.predict(X), dtype=np.float64), "squared"
+    if hasattr(stack, "predict_proba"):
+        values, kind = np.asarray(stack.predict_proba(X)), "log_loss"
+    else:
+        labels = np.asarray(stack.predict(X))
+        values, kind = (labels[:, None] == stack.classes_).astype(float), "zero_one"
+    aligned = np.zeros((len(values), len(classes)))
+    aligned[:, np.searchsorted(classes, stack.classes_)] = values
+    return aligned, kind

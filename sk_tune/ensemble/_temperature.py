@@ -1,0 +1,68 @@
+# SPDX-FileCopyrightText: sk_tune contributors
+# SPDX-License-Identifier: BSD-3-Clause
+"""Temperature scaling of probabilities.
+
+References
+----------
+.. [1] C. Guo, G. Pleiss, Y. Sun, K. Q. Weinberger. On calibration of modern neural
+   networks. ICML 2017. Section 4.2.
+"""
+
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+from scipy.optimize import minimize_scalar
+
+__all__ = ["fitted_temperature", "with_temperature"]
+
+Array = npt.NDArray[Any]
+
+# Probabilities of 0 have no logarithm.
+_SMALLEST = 1e-7
+_LOWEST, _HIGHEST = 0.05, 20.0
+
+
+def with_temperature(probabilities: Array, temperature: float) -> Array:
+    """Return probabilities whose log-odds are divided by a temperature.
+
+    Parameters
+    ----------
+    probabilities : ndarray of shape (..., K)
+        Of classes, which sum to 1.
+    temperature : float
+        Above 1 probabilities become more equal, below 1 less.
+
+    Returns
+    -------
+    ndarray of shape (..., K)
+        In the same order from likely to unlikely.
+    """
+    scaled = np.log(np.maximum(probabilities, _SMALLEST)) / temperature
+    scaled = np.exp(scaled - scaled.max(axis=-1, keepdims=True))
+    return np.asarray(scaled / scaled.sum(axis=-1, keepdims=True))
+
+
+def fitted_temperature(probabilities: Array, y: Array) -> float:
+    """Return the temperature with the least log loss.
+
+    Parameters
+    ----------
+    probabilities : ndarray of shape (N, K)
+        Of rows that were not trained on.
+    y : ndarray of shape (N,)
+        Class numbers.
+
+    Returns
+    -------
+    float
+        Between 0.05 and 20; log loss has one minimum in its reciprocal.
+    """
+    rows = np.arange(len(y))
+
+    def loss(inverse: float) -> float:
+        scaled = with_temperature(probabilities, 1 / inverse)[rows, y]
+        return float(-np.log(np.maximum(scaled, _SMALLEST)).mean())
+
+    found = minimize_scalar(loss, bounds=(1 / _HIGHEST, 1 / _LOWEST), method="bounded")
+    return float(1 / found.x)

@@ -1,0 +1,502 @@
+# SPDX-FileCopyrightText: sk_tune contributors
+# SPDX-License-Identifier: BSD-3-Clause
+"""Ensembles out of the candidates that a search has trained anyway."""
+
+from numbers import Integral, Real
+from typing import Any, ClassVar, Literal, Self
+
+import numpy as np
+import numpy.typing as npt
+from sklearn.base import BaseEstimator, ClassifierMixin, RegressorMixin, clone
+from sklearn.utils import check_random_state, get_tags
+from sklearn.utils.validation import check_is_fitted
+
+from sk_tune._compat import (
+    HasMethods,
+    Interval,
+    StrOptions,
+    validate_parameter_constraints,
+)
+from sk_tune.ensemble._contributions import contribution_table
+from sk_tune.ensemble._greedy import GreedyOptions
+from sk_tune.ensemble._library import Library, read_library
+from sk_tune.ensemble._members import (
+    average_prediction,
+    average_probabilities,
+    fit_members,
+)
+from sk_tune.ensemble._selection import Selector
+from sk_tune.ensemble._temperature import with_temperature
+from sk_tune.estimators import with_inherited_docs
+
+__all__ = ["TrialEnsembleClassifier", "TrialEnsembleRegressor"]
+
+Array = npt.NDArray[Any]
+Method = Literal["greedy", "stack", "average"]
+
+
+class _TrialEnsemble(BaseEstimator):  # type: ignore[misc]
+    """Members and weights out of the trials of a search.
+
+    Parameters
+    ----------
+    search : estimator
+        One of sk_tune's searches, over any estimator.
+    method : {"greedy", "stack", "average"}, default="greedy"
+        "greedy" adds the candidate that helps most, again and again, and one may come
+        several times; "stack" minimises the loss over all weights that are not negative and
+        sum to 1, with a pull towards equal ones whose strength is chosen on held-out rows;
+        "average" is the mean of the best candidates, as many as are best together.
+    refit : bool, default=False
+        Whether members are fitted anew on all rows, as one fleet.  Else they are those
+        that the search fitted in its folds, and nothing is trained.
+    scoring : str, callable or None, default=None
+        What members are chosen by: a scorer's name, or what ``make_scorer`` returns.  None
+        is log loss, or squared error.
+    n_best : int or None, default=None
+        Of how many candidates, the best ones; all if None.
+    max_rounds : int, default=50
+        Additions of "greedy".
+    n_start : int, default=5
+        "greedy" starts from the best candidates: as many as are best together, but not
+        more.
+    min_gain : float, default=0.0
+        What additions must bring to be kept, in standard errors of the paired difference of
+        the losses.
+    n_bags : int, default=20
+        "greedy" chooses so many times, each time on rows drawn with replacement, and
+        averages the weights; 1 is one choice on all rows.
+    random_state : int, RandomState or None, default=None
+        Source of these choices.
+    n_jobs : int or None, default=None
+        Worker processes of a refit, as in scikit-learn.
+
+    Attributes
+    ----------
+    estimators_ : list of estimator
+        Members, fitted; without `refit` one for each fold of each candidate.
+    weights_ : ndarray of shape (n_estimators,)
+        Of these, with sum 1.
+    candidates_ : ndarray of shape (n_candidates,)
+        Rows of ``cv_results_`` of the search that have a weight.
+    score_ : EnsembleScore
+        What to expect on new data, with an interval: each row is predicted by members and
+        weights that were chosen on other rows.
+    contributions_ : DataFrame
+        A row for each of `candidates_`: weight, score, error_correlation, gain,
+        gain_error.
+    oof_predictions_ : ndarray of shape (n_held_out, ...)
+        What `score_` is computed from; for rows that the search held out.
+    search_ : estimator
+        The search that ``fit`` ran; not there after ``from_search``.
+    n_features_in_ : int
+        Number of features.
+    feature_names_in_ : ndarray of shape (n_features_in_,)
+        Their names, if they have some.
+    """
+
+    _parameter_constraints: ClassVar[dict[str, list[Any]]] = {
+        "search": [HasMethods("fit")],
+        "method": [StrOptions({"greedy", "stack", "average"})],
+        "refit": ["boolean"],
+        "n_best": [Interval(Integral, 1, None, closed="left"), None],
+        "max_rounds": [Interval(Integral, 1, None, closed="left")],
+        "n_start": [Interval(Integral, 1, None, closed="left")],
+        "min_gain": [Interval(Real, 0, None, closed="left")],
+        "n_bags": [Interval(Integral, 1, None, closed="left")],
+        "random_state": ["random_state"],
+        "n_jobs": [Integral, None],
+    }
+    _is_classification: ClassVar[bool]
+
+    @classmethod
+    def from_search(
+        cls, search: Any, *, X: Any = None, y: Any = None, **params: Any
+    ) -> Self:
+        """Return an ensemble out of a search that has been fitted.
+
+        Parameters
+        ----------
+        search : estimator
+            A fitted search of sk_tune; without a refit of the ensemble it must have been
+            fitted with ``keep_models="all"``, or a number of candidates to keep.
+        X, y : array-like, default=None
+            The data of the search, for a refit only.
+        **params : dict of str to object
+            Parameters of the ensemble.
+
+        Returns
+        -------
+        estimator
+            Fitted.
+
+        Raises
+        ------
+        ValueError
+            If the search has no candidate for an ensemble, or a refit lacks X and y.
+        """
+        ensemble = cls(clone(search), **params)
+        ensemble._check()
+        if ensemble.refit and (X is None or y is None):
+            raise ValueError("With refit=True from_search needs X and y.")
+        ensemble._build(search, X, y, {})
+        return ensemble
+
+    def fit(self, X: Any, y: Any, **params: Any) -> Self:
+        """Run the search, and make an ensemble of its trials.
+
+        Parameters
+        ----------
+        X : array-like of shape (n_samples, n_features)
+            Features.
+        y : array-like of shape (n_samples,) or (n_samples, n_outputs)
+            Targets.
+        **params : dict of str to object
+            For ``fit`` of the search.
+
+        Returns
+        -------
+        self
+            The fitted ensemble.
+
+        Raises
+        ------
+        ValueError
+            If a parameter is not what is asked for, or the search fails.
+        """
+        self._check()
+        search = clone(self.search)
+        if search.refit is True:
+            # Otherwise it names the metric that leads the search.
+            search.set_params(refit=False)
+        if not self.refit and search.keep_models == "none":
+            search.set_params(keep_models="all")
+        search.fit(X, y, **params)
+        self._build(search, X, y, params)
+        self.search_ = search
+        if self.search.keep_models == "none" and not self.refit:
+            # Members are in estimators_; the others are not asked for.
+            del search.models_
+        return self
+
+    def _check(self) -> None:
+        validate_parameter_constraints(
+            self._parameter_constraints,
+            self.get_params(deep=False),
+            caller_name=type(self).__name__,
+        )
+
+    def _build(self, search: Any, X: Any, y: Any, params: dict[str, Any]) -> None:
+        seed = int(check_random_state(self.random_state).randint(2**31 - 1))
+        library = read_library(
+            search,
+            is_classification=self._is_classification,
+            needs_models=not self.refit,
+            random_state=seed,
+        )
+        selector = self._selector(library, seed)
+        found = selector.select()
+        weights = found.choice.weights
+        self.score_, self.oof_predictions_ = found.score, found.predictions
+        self.contributions_ = contribution_table(library, weights, selector.reported)
+        self.candidates_ = self.contributions_.index.to_numpy()
+        own = self.contributions_["weight"].to_numpy()
+        if self.refit:
+            self.estimators_ = _refitted(
+                search, self.candidates_, X, y, params, self.n_jobs
+            )
+            self.weights_ = own
+        else:
+            folds = [search.models_[row] for row in self.candidates_]
+            self.estimators_ = [model for models in folds for model in models]
+            shares = [weight / len(m) for weight, m in zip(own, folds, strict=True)]
+            self.weights_ = np.repeat(shares, [len(models) for models in folds])
+        self._take_over(library, found.choice.temperature)
+        for name in ("n_features_in_", "feature_names_in_"):
+            self.__dict__.pop(name, None)
+            if hasattr(self.estimators_[0], name):
+                setattr(self, name, getattr(self.estimators_[0], name))
+
+    def _selector(self, library: Library, seed: int) -> Selector:
+        return Selector(
+            library,
+            method=self.method,
+            scoring=self.scoring,
+            greedy=GreedyOptions(
+                max_rounds=self.max_rounds,
+                n_start=self.n_start,
+                min_gain=self.min_gain,
+                n_bags=self.n_bags,
+            ),
+            n_best=self.n_best,
+            calibrate=getattr(self, "calibrate", False),
+            random_state=seed,
+        )
+
+    def _take_over(self, library: Library, temperature: float) -> None:
+        """Keep what only one kind of task has."""
+
+    def get_metadata_routing(self) -> Any:
+        """Return the routing of the search, which is given all that ``fit`` is given.
+
+        Returns
+        -------
+        MetadataRouter
+            Of the search.
+        """
+        return self.search.get_metadata_routing()
+
+    def __sklearn_tags__(self) -> Any:
+        tags = super().__sklearn_tags__()
+        own = get_tags(self.search).input_tags
+        tags.input_tags.sparse, tags.input_tags.allow_nan = own.sparse, own.allow_nan
+        tags.input_tags.pairwise = own.pairwise
+        return tags
+
+
+@with_inherited_docs
+class TrialEnsembleClassifier(ClassifierMixin, _TrialEnsemble):  # type: ignore[misc]
+    """Average of classifiers that a search has trained.
+
+    A search trains many candidates and throws all but one away.  Their out-of-fold
+    predictions say which of them are good together, without any more training.
+
+    Parameters
+    ----------
+    calibrate : bool, default=False
+        Whether the averaged probabilities get a temperature, fitted to out-of-fold
+        predictions.
+    {parameters}
+
+    Attributes
+    ----------
+    classes_ : ndarray of shape (n_classes,)
+        Labels; of a multilabel problem the numbers of the labels.
+    temperature_ : float
+        What the logarithms of averaged probabilities are divided by; 1 unless `calibrate`.
+    {attributes}
+
+    See Also
+    --------
+    TrialEnsembleRegressor : The same for regression.
+    SeedEnsembleClassifier : One configuration, several times.
+
+    Notes
+    -----
+    `score_` is of averages of one model for each candidate, while the ensemble has those of
+    all folds, or of more rows: expect it to be a little better.
+
+    References
+    ----------
+    R. Caruana, A. Niculescu-Mizil, G. Crew, A. Ksikes. Ensemble selection from libraries of
+    models. ICML 2004.
+
+    Examples
+    --------
+    >>> from sklearn.datasets import load_iris
+    >>> from sk_tune import GridSearchCV, MLPClassifier, TrialEnsembleClassifier
+    >>> X, y = load_iris(return_X_y=True)
+    >>> net = MLPClassifier(width=16, batch_size=16, max_epochs=10, random_state=0)
+    >>> grid = {"learning_rate": [1e-3, 3e-3, 1e-2], "dropout": [0.0, 0.3]}
+    >>> search = GridSearchCV(net, grid, cv=3, keep_models="all").fit(X, y)
+    >>> ensemble = TrialEnsembleClassifier.from_search(search, random_state=0)
+    >>> len(ensemble.estimators_) == 3 * len(ensemble.candidates_)
+    True
+    >>> ensemble.predict_proba(X).shape
+    (150, 3)
+    """
+
+    _parameter_constraints: ClassVar[dict[str, list[Any]]] = {
+        **_TrialEnsemble._parameter_constraints,
+        "calibrate": ["boolean"],
+    }
+    _is_classification = True
+
+    def __init__(
+        self,
+        search: Any,
+        *,
+        method: Method = "greedy",
+        refit: bool = False,
+        scoring: Any = None,
+        calibrate: bool = False,
+        n_best: int | None = None,
+        max_rounds: int = 50,
+        n_start: int = 5,
+        min_gain: float = 0.0,
+        n_bags: int = 20,
+        random_state: Any = None,
+        n_jobs: int | None = None,
+    ) -> None:
+        self.search = search
+        self.method = method
+        self.refit = refit
+        self.scoring = scoring
+        self.calibrate = calibrate
+        self.n_best = n_best
+        self.max_rounds = max_rounds
+        self.n_start = n_start
+        self.min_gain = min_gain
+        self.n_bags = n_bags
+        self.random_state = random_state
+        self.n_jobs = n_jobs
+
+    def _take_over(self, library: Library, temperature: float) -> None:
+        self._is_multilabel = library.y.ndim == 2
+        self.classes_: Array = np.asarray(library.classes)
+        if self._is_multilabel:
+            self.classes_ = np.arange(library.y.shape[1])
+        self.temperature_ = temperature
+
+    def predict_proba(self, X: Any) -> Array:
+        """Return the probability of each class.
+
+        Parameters
+        ----------
+        X : array-like of shape (n_samples, n_features)
+            Features.
+
+        Returns
+        -------
+        ndarray of shape (n_samples, n_classes)
+            In the order of ``classes_``.
+        """
+        check_is_fitted(self)
+        classes = np.empty(0) if self._is_multilabel else self.classes_
+        average = average_probabilities(self.estimators_, self.weights_, X, classes)
+        if self.temperature_ == 1:
+            return average
+        return with_temperature(average, self.temperature_)
+
+    def predict(self, X: Any) -> Array:
+        """Return the most probable labels.
+
+        Parameters
+        ----------
+        X : array-like of shape (n_samples, n_features)
+            Features.
+
+        Returns
+        -------
+        ndarray of shape (n_samples,) or (n_samples, n_labels)
+            Labels.
+        """
+        probabilities = self.predict_proba(X)
+        if self._is_multilabel:
+            return (probabilities > 0.5).astype(np.int64)
+        return np.asarray(self.classes_[probabilities.argmax(axis=1)])
+
+
+@with_inherited_docs
+class TrialEnsembleRegressor(RegressorMixin, _TrialEnsemble):  # type: ignore[misc]
+    """Average of regressors that a search has trained.
+
+    A search trains many candidates and throws all but one away.  Their out-of-fold
+    predictions say which of them are good together, without any more training.
+
+    Parameters
+    ----------
+    {parameters}
+
+    Attributes
+    ----------
+    {attributes}
+
+    See Also
+    --------
+    TrialEnsembleClassifier : The same for classification.
+    SeedEnsembleRegressor : One configuration, several times.
+
+    Notes
+    -----
+    `score_` is of averages of one model for each candidate, while the ensemble has those of
+    all folds, or of more rows: expect it to be a little better.
+
+    References
+    ----------
+    R. Caruana, A. Niculescu-Mizil, G. Crew, A. Ksikes. Ensemble selection from libraries of
+    models. ICML 2004.
+
+    Examples
+    --------
+    >>> from sklearn.datasets import load_diabetes
+    >>> from sk_tune import GridSearchCV, MLPRegressor, TrialEnsembleRegressor
+    >>> X, y = load_diabetes(return_X_y=True)
+    >>> net = MLPRegressor(width=16, batch_size=32, max_epochs=10, random_state=0)
+    >>> grid = {"learning_rate": [1e-3, 3e-3, 1e-2], "dropout": [0.0, 0.3]}
+    >>> search = GridSearchCV(net, grid, cv=3, keep_models="all").fit(X, y)
+    >>> ensemble = TrialEnsembleRegressor.from_search(search, random_state=0)
+    >>> ensemble.predict(X[:2]).shape
+    (2,)
+    """
+
+    _is_classification = False
+
+    def __init__(
+        self,
+        search: Any,
+        *,
+        method: Method = "greedy",
+        refit: bool = False,
+        scoring: Any = None,
+        n_best: int | None = None,
+        max_rounds: int = 50,
+        n_start: int = 5,
+        min_gain: float = 0.0,
+        n_bags: int = 20,
+        random_state: Any = None,
+        n_jobs: int | None = None,
+    ) -> None:
+        self.search = search
+        self.method = method
+        self.refit = refit
+        self.scoring = scoring
+        self.n_best = n_best
+        self.max_rounds = max_rounds
+        self.n_start = n_start
+        self.min_gain = min_gain
+        self.n_bags = n_bags
+        self.random_state = random_state
+        self.n_jobs = n_jobs
+
+    def predict(self, X: Any) -> Array:
+        """Return predictions.
+
+        Parameters
+        ----------
+        X : array-like of shape (n_samples, n_features)
+            Features.
+
+        Returns
+        -------
+        ndarray of shape (n_samples,) or (n_samples, n_outputs)
+            Predictions.
+        """
+        check_is_fitted(self)
+        return average_prediction(self.estimators_, self.weights_, X)
+
+
+def _refitted(
+    search: Any,
+    candidates: Array,
+    X: Any,
+    y: Any,
+    params: dict[str, Any],
+    n_jobs: int | None,
+) -> list[Any]:
+    """Return candidates fitted on all rows, each as it was trained in the folds."""
+    estimators, epochs = [], []
+    resource = search._resource_parameter()
+    of_epochs = resource is not None and resource.rpartition("__")[2] == "max_epochs"
+    for row in candidates:
+        own = dict(search.cv_results_["params"][row])
+        n_epochs = getattr(search, "best_epochs_", {}).get(row)
+        if of_epochs and resource in own:
+            # The schedule of the learning rate is that of a full training.
+            n_epochs = n_epochs or int(own[resource])
+            own[resource] = search.max_resources_
+        estimator = clone(search.estimator)
+        estimators.append(estimator.set_params(**clone(own, safe=False)))
+        epochs.append(None if n_epochs is None else [n_epochs])
+    fitted = fit_members(estimators, X, y, epochs=epochs, fit_params=params, n_jobs=n_jobs)
+    return [one for (one,) in fitted]

@@ -1,0 +1,207 @@
+# SPDX-FileCopyrightText: sk_tune contributors
+# SPDX-License-Identifier: BSD-3-Clause
+"""What a report says, before it is a page, a text or JSON."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Literal
+
+from sk_tune.diagnosis import Curves, Finding
+from sk_tune.report.displays import Importance, Parameter
+from sk_tune.search import CorrectedScore, Ledger
+
+__all__ = ["Baseline", "CandidateRow", "Check", "Report", "Reproduction"]
+
+_TO_ACT_ON = ("issue", "tip")
+_SEVERITIES = ("high", "medium", "low", None)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Baseline:
+    """How a simple model did on the folds of a search; greater is better.
+
+    Parameters
+    ----------
+    name : str
+        "dummy", which looks at no column, or "linear".
+    mean, std : float
+        Mean and standard deviation of the score over the folds; NaN if it cannot be taken.
+    """
+
+    name: str
+    mean: float
+    std: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CandidateRow:
+    """A row of ``cv_results_``.
+
+    Parameters
+    ----------
+    row : int
+        Its position there, from 0.
+    rank : int or None
+        By the mean score, from 1; None without a score.
+    score, std : float
+        Mean and standard deviation over the folds of the metric that decides.
+    fold_scores : tuple of float
+        Of each fold.
+    others : mapping of str to float
+        Mean scores by the metrics that do not decide.
+    params : mapping of str to object
+        What was tried.
+    seconds : float
+        Mean time of a fit.
+    reason : str
+        Why it has no score, or has the score of failures; empty if it has one.
+    configuration : int
+        Equal for the rows of one configuration in several rungs.
+    best_so_far : float
+        Up to this row, among those that were granted as much.
+    rung, bracket, n_resources : int or None
+        Of a search with rungs.
+    """
+
+    row: int
+    rank: int | None
+    score: float
+    std: float
+    fold_scores: tuple[float, ...]
+    others: Mapping[str, float]
+    params: Mapping[str, Any]
+    seconds: float
+    reason: str
+    configuration: int
+    best_so_far: float
+    rung: int | None = None
+    bracket: int | None = None
+    n_resources: int | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Check:
+    """Whether something that makes scores too good was ruled out.
+
+    Parameters
+    ----------
+    name : str
+        What was looked at.
+    outcome : {"passed", "by design", "issue", "not checked"}
+        Looked at and good; so by how searches work; looked at and bad; not looked at.
+    text : str
+        What was found, or why it was not looked at.
+    """
+
+    name: str
+    outcome: Literal["passed", "by design", "issue", "not checked"]
+    text: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Reproduction:
+    """What it takes to get the same search again.
+
+    Parameters
+    ----------
+    versions : mapping of str to str
+        Of the packages and the system.
+    seeds : mapping of str to object
+        ``random_state`` of each part that has one.
+    cv : str
+        The folds.
+    data : mapping of str to str
+        Shape, type and hash of X and y, as far as they are known.
+    code : str
+        The search and the best candidate as Python.
+    """
+
+    versions: Mapping[str, str]
+    seeds: Mapping[str, Any]
+    cv: str
+    data: Mapping[str, str]
+    code: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class Report:
+    """All that is known of a search.
+
+    Parameters
+    ----------
+    title : str
+        What was searched, and how.
+    metric : str
+        What scores are.
+    verdict : str
+        The answer in one or two sentences.
+    candidates : sequence of CandidateRow
+        In the order of ``cv_results_``.
+    parameters : sequence of Parameter
+        Those that vary.
+    importance : Importance or None
+        Which of them matter; None if none varies.
+    best : CandidateRow or None
+        The one to take; None if none has a score.
+    corrected : CorrectedScore or None
+        What the best is expected to score on new data.
+    notes : sequence of str
+        What is missing of the answer, and why.
+    baselines : sequence of Baseline
+        Empty if they were not scored.
+    findings : sequence of Finding
+        Of the diagnosis.
+    curves : Curves or None
+        By epochs, of the best candidate; None for what is no network.
+    best_epoch : int or None
+        The epoch that counts for the best candidate; None without a curve.
+    resource : str or None
+        What rungs grant more of.
+    ledger : Ledger or None
+        What was spent and saved; None for a search of scikit-learn.
+    checks : sequence of Check
+        Of leaks.
+    reproduction : Reproduction
+        How to get there again.
+    """
+
+    title: str
+    metric: str
+    verdict: str
+    candidates: Sequence[CandidateRow]
+    parameters: Sequence[Parameter]
+    importance: Importance | None
+    best: CandidateRow | None
+    corrected: CorrectedScore | None
+    notes: Sequence[str]
+    baselines: Sequence[Baseline]
+    findings: Sequence[Finding]
+    curves: Curves | None
+    best_epoch: int | None
+    resource: str | None
+    ledger: Ledger | None
+    checks: Sequence[Check]
+    reproduction: Reproduction
+
+    @property
+    def scored(self) -> list[CandidateRow]:
+        """Candidates that have a score of their own."""
+        return [c for c in self.candidates if c.score == c.score and not c.reason]
+
+    @property
+    def wrong(self) -> list[Finding]:
+        """Findings to act on: issues before tips, the severe ones first."""
+        return sorted(
+            (f for f in self.findings if f.outcome in _TO_ACT_ON),
+            key=lambda f: (_TO_ACT_ON.index(f.outcome), _SEVERITIES.index(f.severity)),
+        )
+
+    @property
+    def names(self) -> list[str]:
+        """Names of the parameters of any candidate, in the order of their first use."""
+        return list(dict.fromkeys(name for c in self.candidates for name in c.params))
+
+    @property
+    def n_configurations(self) -> int:
+        """Candidates, those of several rungs counted once."""
+        return len({c.configuration for c in self.candidates})

@@ -1,0 +1,154 @@
+# SPDX-FileCopyrightText: sk_tune contributors
+# SPDX-License-Identifier: BSD-3-Clause
+"""Versions, seeds, folds, data and code: what it takes to get a search again."""
+
+import hashlib
+import platform
+from importlib.metadata import PackageNotFoundError, version
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from scipy import sparse
+
+from sk_tune import __version__
+from sk_tune.report._code import python_text
+from sk_tune.report._records import CandidateRow, Reproduction
+from sk_tune.report._tables import as_pandas
+from sk_tune.report._values import value_text
+
+__all__ = ["data_fingerprint", "reproduction"]
+
+_PACKAGES = ("torch", "scikit-learn", "skorch", "numpy", "scipy", "pandas")
+_HASH_DIGITS = 16
+
+
+def reproduction(search: Any, best: CandidateRow | None, X: Any, y: Any) -> Reproduction:
+    """Return what it takes to get a search again.
+
+    Parameters
+    ----------
+    search : estimator
+        A fitted search.
+    best : CandidateRow or None
+        Its best candidate.
+    X, y : array-like or None
+        The data, if they are at hand.
+
+    Returns
+    -------
+    Reproduction
+        As text and numbers.
+    """
+    if y is None:
+        y = getattr(search, "_y", None)
+    data = {
+        name: data_fingerprint(values)
+        for name, values in (("X", X), ("y", y))
+        if values is not None
+    }
+    return Reproduction(
+        versions={
+            "sk_tune": __version__,
+            "python": platform.python_version(),
+            **{name: _version(name) for name in _PACKAGES},
+            "system": f"{platform.system()} {platform.machine()}",
+        },
+        seeds=_seeds(search),
+        cv=_cv_text(search),
+        data=data,
+        code=_code(search, best),
+    )
+
+
+def data_fingerprint(values: Any) -> str:
+    """Return shape, type and hash of data.
+
+    Parameters
+    ----------
+    values : array-like or DataFrame
+        X or y.
+
+    Returns
+    -------
+    str
+        The hash depends on the values and their type, not on how they lie in memory.
+
+    Examples
+    --------
+    >>> text = data_fingerprint(np.eye(2))
+    >>> text.startswith("shape (2, 2), float64, sha256 ")
+    True
+    >>> text == data_fingerprint(np.asfortranarray(np.eye(2)))
+    True
+    """
+    table = as_pandas(values)
+    if table is not None:
+        return _of_table(table, values.shape)
+    if sparse.issparse(values):
+        csr = values.tocsr()
+        digest = _digest([csr.indptr, csr.indices, csr.data])
+        return f"shape {csr.shape}, sparse {csr.dtype}, sha256 {digest}"
+    array = np.asarray(values)
+    return f"shape {array.shape}, {array.dtype}, sha256 {_digest([array])}"
+
+
+def _of_table(table: pd.DataFrame, shape: tuple[int, ...]) -> str:
+    dtypes = table.dtypes.astype(str).value_counts()
+    listed = ", ".join(f"{count} {name}" for name, count in dtypes.items())
+    try:
+        hashed = [pd.util.hash_pandas_object(table, index=False).to_numpy()]
+    except TypeError:
+        hashed = [np.array(table.astype(str))]
+    names = np.array([str(name) for name in table.columns])
+    return f"shape {shape}, {listed}, sha256 {_digest([names, *hashed])}"
+
+
+def _digest(arrays: list[Any]) -> str:
+    digest = hashlib.sha256()
+    for array in arrays:
+        digest.update(f"{array.shape}{array.dtype}".encode())
+        if array.dtype == object:
+            digest.update(repr(array.tolist()).encode())
+        else:
+            digest.update(np.ascontiguousarray(array).tobytes())
+    return digest.hexdigest()[:_HASH_DIGITS]
+
+
+def _version(package: str) -> str:
+    try:
+        return version(package)
+    except PackageNotFoundError:
+        return "not installed"
+
+
+def _seeds(search: Any) -> dict[str, Any]:
+    seeds = {
+        name: value
+        for name, value in search.get_params(deep=True).items()
+        if name.rsplit("__", 1)[-1] == "random_state"
+    }
+    cv = search.cv
+    if hasattr(cv, "random_state"):
+        seeds["cv.random_state"] = cv.random_state
+    return {name: value_text(value) for name, value in sorted(seeds.items())}
+
+
+def _cv_text(search: Any) -> str:
+    # What scikit-learn made of a number of folds, for example.
+    cv = getattr(search, "_checked_cv_orig", search.cv)
+    if type(cv).__module__.startswith("sklearn.") and not type(cv).__name__.startswith("_"):
+        return value_text(cv)
+    return f"{search.n_splits_} folds by {type(search.cv).__name__}"
+
+
+def _code(search: Any, best: CandidateRow | None) -> str:
+    lines = [f"search = {python_text(search)}", "search.fit(X, y)"]
+    if best is not None:
+        lines += [
+            "",
+            "# The best candidate alone:",
+            f"params = {python_text(dict(best.params))}",
+            "clone(search.estimator).set_params(**params).fit(X, y)",
+        ]
+    return "\n".join(lines)

@@ -1,0 +1,399 @@
+# SPDX-FileCopyrightText: sk_tune contributors
+# SPDX-License-Identifier: BSD-3-Clause
+"""Elements, scales and frames of the page's pictures, as inline SVG.
+
+Colours and fonts are classes, so that the page's style sheet decides them for light, dark
+and print.
+"""
+
+import math
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from markupsafe import Markup, escape
+
+__all__ = ["Frame", "Scale", "element", "line_path", "picture", "scale_of"]
+
+_STEPS = (1.0, 2.0, 2.5, 5.0, 10.0)
+# Fewer do not show that a scale is logarithmic.
+_LEAST_TICKS = 3
+# Share of the range that is left free at both ends of an axis.
+_MARGIN = 0.04
+# Positive values that span more than this factor are better told apart by their logarithm.
+_LOG_FROM = 30.0
+
+
+def element(tag: str, *children: Any, **attributes: Any) -> Markup:
+    """Return an element with all text in it escaped.
+
+    Parameters
+    ----------
+    tag : str
+        Name of the element.
+    *children : str or Markup
+        What is in it; only Markup is taken as it is.
+    **attributes : object
+        Without those that are None; an underscore stands for a hyphen, one at the end is
+        dropped, and numbers have one decimal.
+
+    Returns
+    -------
+    Markup
+        The element.
+
+    Examples
+    --------
+    >>> element("circle", element("title", "<b>"), cx=1.25, r=3, class_="dot")
+    Markup('<circle cx="1.2" r="3" class="dot"><title>&lt;b&gt;</title></circle>')
+    """
+    written = "".join(
+        f' {name.rstrip("_").replace("_", "-")}="{escape(_attribute(value))}"'
+        for name, value in attributes.items()
+        if value is not None
+    )
+    inner = "".join(escape(child) for child in children)
+    # Everything that was not Markup is escaped above.
+    return Markup(f"<{tag}{written}>{inner}</{tag}>" if inner else f"<{tag}{written}/>")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Scale:
+    """An axis: which values it shows, and where they are.
+
+    Parameters
+    ----------
+    low, high : float
+        Values at its ends.
+    first, last : float
+        Positions of these.
+    is_log : bool, default=False
+        Whether equal factors have equal lengths.
+    is_count : bool, default=False
+        Whether only integers are worth a tick.
+    """
+
+    low: float
+    high: float
+    first: float
+    last: float
+    is_log: bool = False
+    is_count: bool = False
+
+    def __call__(self, value: float) -> float:
+        """Return the position of a value, at the nearer end if it is outside."""
+        low, high, at = self.low, self.high, min(max(value, self.low), self.high)
+        if self.is_log:
+            low, high, at = math.log(low), math.log(high), math.log(at)
+        share = (at - low) / (high - low)
+        return self.first + share * (self.last - self.first)
+
+    def ticks(self, n_most: int = 6) -> list[float]:
+        """Return round values to label.
+
+        Parameters
+        ----------
+        n_most : int, default=6
+            About how many.
+
+        Returns
+        -------
+        list of float
+            Rising; at least one.
+        """
+        if self.is_log:
+            return self._log_ticks(n_most)
+        rough = (self.high - self.low) / n_most
+        power = 10.0 ** math.floor(math.log10(rough))
+        step = next(power * s for s in _STEPS if power * s >= rough * (1 - 1e-9))
+        if self.is_count:
+            step = max(1.0, math.ceil(step))
+        first, last = math.ceil(self.low / step), math.floor(self.high / step)
+        # By rounding, because 3 * 0.1 is 0.30000000000000004.
+        digits = max(0, 1 - math.floor(math.log10(step)))
+        ticks = [round(k * step, digits) + 0.0 for k in range(first, last + 1)]
+        return ticks or [self.low]
+
+    def _log_ticks(self, n_most: int) -> list[float]:
+        first, last = math.floor(math.log10(self.low)), math.ceil(math.log10(self.high))
+        every = max(1, math.ceil((last - first) / n_most))
+        ticks: list[float] = []
+        for parts in ((1,), (1, 3), (1, 2, 5)):
+            ticks = [
+                part * 10.0**power
+                for power in range(first, last + 1, every)
+                for part in parts
+                if self.low <= part * 10.0**power <= self.high
+            ]
+            if len(ticks) >= _LEAST_TICKS:
+                break
+        return ticks or [self.low, self.high]
+
+
+def scale_of(
+    values: Iterable[float],
+    first: float,
+    last: float,
+    *,
+    is_log: bool | None = None,
+    is_count: bool = False,
+) -> Scale:
+    """Return a scale that shows all of some values.
+
+    Parameters
+    ----------
+    values : iterable of float
+        Those that are not finite do not count.
+    first, last : float
+        Positions of the ends.
+    is_log : bool or None, default=None
+        None decides by how far positive values are apart.
+    is_count : bool, default=False
+        Whether values are counts.
+
+    Returns
+    -------
+    Scale
+        With a little room at both ends.
+    """
+    found = np.array([v for v in values if math.isfinite(v)] or [0.0, 1.0])
+    low, high = float(found.min()), float(found.max())
+    if is_log is None:
+        is_log = low > 0 and high / low > _LOG_FROM
+    if low == high:
+        room = 0.5 if is_count else abs(low) * 0.1 or 1.0
+        return Scale(
+            low=low - room, high=high + room, first=first, last=last, is_count=is_count
+        )
+    if is_log:
+        factor = (high / low) ** _MARGIN
+        low, high = low / factor, high * factor
+    else:
+        room = (high - low) * _MARGIN
+        # There is no epoch 0 to label beside epoch 1.
+        room = min(room, 0.5) if is_count else room
+        low, high = low - room, high + room
+    return Scale(
+        low=low, high=high, first=first, last=last, is_log=is_log, is_count=is_count
+    )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Frame:
+    """The place of a picture: its size and the margins for labels.
+
+    Parameters
+    ----------
+    width, height : int
+        In the units of the picture, of which text is about 11 high.
+    left, right, top, bottom : int
+        Margins.
+    """
+
+    width: int = 440
+    height: int = 270
+    left: int = 52
+    right: int = 12
+    top: int = 12
+    bottom: int = 40
+
+    @property
+    def x_range(self) -> tuple[float, float]:
+        """Positions of the left and right end."""
+        return self.left, self.width - self.right
+
+    @property
+    def y_range(self) -> tuple[float, float]:
+        """Positions of the lower and upper end."""
+        return self.height - self.bottom, self.top
+
+    def axes(
+        self,
+        x: Scale | None,
+        y: Scale,
+        *,
+        x_label: str,
+        y_label: str,
+        n_x: int = 6,
+        x_names: Sequence[tuple[float, str]] = (),
+    ) -> Markup:
+        """Return the axes with lines, ticks and labels.
+
+        Parameters
+        ----------
+        x : Scale or None
+            None for categories.
+        y : Scale
+            From below.
+        x_label, y_label : str
+            What they show.
+        n_x : int, default=6
+            About how many ticks `x` has.
+        x_names : sequence of (float, str), default=()
+            Positions and names of categories.
+
+        Returns
+        -------
+        Markup
+            A group.
+        """
+        (left, right), (bottom, top) = self.x_range, self.y_range
+        parts = []
+        for value in y.ticks(5):
+            at = y(value)
+            parts.append(element("line", x1=left, x2=right, y1=at, y2=at, class_="grid"))
+            parts.append(
+                element("text", _tick_text(value), x=left - 6, y=at + 4, text_anchor="end")
+            )
+        marks = [(x(value), _tick_text(value)) for value in x.ticks(n_x)] if x else x_names
+        for at, text in marks:
+            parts.append(
+                element("line", x1=at, x2=at, y1=bottom, y2=bottom + 4, class_="axis")
+            )
+            parts.append(element("text", text, x=at, y=bottom + 16, text_anchor="middle"))
+        parts.append(
+            element("line", x1=left, x2=right, y1=bottom, y2=bottom, class_="axis")
+        )
+        middle = (left + right) / 2
+        parts.append(
+            element(
+                "text",
+                x_label,
+                x=middle,
+                y=self.height - 6,
+                text_anchor="middle",
+                class_="label",
+            )
+        )
+        centre = (top + bottom) / 2
+        parts.append(
+            element(
+                "text",
+                y_label,
+                transform=f"translate(12 {centre:.0f}) rotate(-90)",
+                text_anchor="middle",
+                class_="label",
+            )
+        )
+        return element("g", *parts, class_="axes", aria_hidden="true")
+
+    def lower_axis(self, x: Scale, *, label: str) -> Markup:
+        """Return the axis below lines that have names instead of an axis of their own.
+
+        Parameters
+        ----------
+        x : Scale
+            From the left.
+        label : str
+            What it shows.
+
+        Returns
+        -------
+        Markup
+            A group.
+        """
+        (left, right), bottom = self.x_range, self.y_range[0]
+        parts = []
+        for value in x.ticks(5):
+            at = x(value)
+            parts.append(
+                element("line", x1=at, x2=at, y1=self.top, y2=bottom, class_="grid")
+            )
+            parts.append(
+                element(
+                    "text", _tick_text(value), x=at, y=bottom + 16, text_anchor="middle"
+                )
+            )
+        parts.append(
+            element(
+                "text",
+                label,
+                x=(left + right) / 2,
+                y=self.height - 6,
+                text_anchor="middle",
+                class_="label",
+            )
+        )
+        return element("g", *parts, class_="axes", aria_hidden="true")
+
+
+def picture(
+    name: str, title: str, frame: Frame, *parts: Any, is_active: bool = True
+) -> Markup:
+    """Return a picture with a title that screen readers read.
+
+    Parameters
+    ----------
+    name : str
+        Unique on the page.
+    title : str
+        What the picture shows, in a sentence.
+    frame : Frame
+        Its size.
+    *parts : Markup
+        What is in it.
+    is_active : bool, default=True
+        Whether it has points to walk over with the arrow keys.
+
+    Returns
+    -------
+    Markup
+        An ``svg`` element.
+    """
+    return element(
+        "svg",
+        element("title", title, id=f"{name}-title"),
+        *parts,
+        viewBox=f"0 0 {frame.width} {frame.height}",
+        role="img",
+        aria_labelledby=f"{name}-title",
+        aria_describedby="keys" if is_active else None,
+        tabindex="0" if is_active else None,
+        class_="plot" if is_active else "still",
+        id=name,
+    )
+
+
+def line_path(x: Sequence[float], y: Sequence[float]) -> str:
+    """Return the path through points, with a gap where one is not finite.
+
+    Parameters
+    ----------
+    x, y : sequence of float
+        Positions.
+
+    Returns
+    -------
+    str
+        For the attribute ``d``.
+
+    Examples
+    --------
+    >>> line_path([0, 1, 2, 3], [5, 6, float("nan"), 7])
+    'M0 5L1 6M3 7'
+    """
+    steps, is_drawing = [], False
+    for a, b in zip(x, y, strict=True):
+        if not (math.isfinite(a) and math.isfinite(b)):
+            is_drawing = False
+            continue
+        steps.append(f"{'L' if is_drawing else 'M'}{_short(a)} {_short(b)}")
+        is_drawing = True
+    return "".join(steps)
+
+
+def _attribute(value: Any) -> str:
+    return _short(float(value)) if isinstance(value, float | np.floating) else str(value)
+
+
+def _short(value: float) -> str:
+    return f"{value:.1f}".removesuffix(".0")
+
+
+def _tick_text(value: float) -> str:
+    text = f"{value:.6g}"
+    if "e" in text:
+        mantissa, _, power = text.partition("e")
+        return f"{mantissa}e{int(power)}"
+    return text.replace("-", "\N{MINUS SIGN}")

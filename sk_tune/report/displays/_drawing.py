@@ -1,0 +1,526 @@
+# SPDX-FileCopyrightText: sk_tune contributors
+# SPDX-License-Identifier: BSD-3-Clause
+"""What all pictures have in common: axes, colours, scales, titles and legends.
+
+Colours are those of Okabe and Ito [1]_, which people with any colour vision can tell
+apart; line styles and markers say the same once more.
+
+References
+----------
+.. [1] M. Okabe, K. Ito. Color universal design: how to make figures and presentations that
+   are friendly to colorblind people. 2008.
+"""
+
+import textwrap
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from sk_tune._compat import check_matplotlib_support
+from sk_tune.report.displays._parameters import Parameter
+
+__all__ = [
+    "CHARACTER_WIDTH",
+    "COLORS",
+    "ScoreRange",
+    "check_choice",
+    "counted",
+    "figure_legend",
+    "finish",
+    "label_width",
+    "mark_missing",
+    "needs_log",
+    "new_axes",
+    "new_axes_grid",
+    "parameter_axis",
+    "score_axis",
+    "score_range",
+    "set_y_label",
+    "shades",
+    "shortened",
+]
+
+Floats = npt.NDArray[np.float64]
+
+COLORS = {
+    "blue": "#0072B2",
+    "vermilion": "#D55E00",
+    "green": "#009E73",
+    "orange": "#E69F00",
+    "sky": "#56B4E9",
+    "purple": "#CC79A7",
+    "black": "#000000",
+    "grey": "#8C8C8C",
+}
+# Losses that span more are drawn on a logarithmic axis.
+_LOG_SPAN = 30.0
+# A score so many times further below the middle than the best is above it would leave
+# nothing to see of the others.
+_OUTLYING = 20.0
+_SHOWN_BELOW = 8.0
+# Mean width of a character, in parts of the font's size.
+CHARACTER_WIDTH = 0.56
+# In parts of the axes' height: where marks of missing scores are, and the room for them.
+_MISSING_AT = 0.03
+_MISSING_ROOM = 0.09
+_MARGIN = 0.05
+# Inches of one of several axes.
+_SMALL_AXES = (3.4, 2.7)
+# As many values get a tick each.
+_MOST_TICKS = 6
+_LONGEST_TICK = 14
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ScoreRange:
+    """Which scores an axis or a colour scale shows.
+
+    Parameters
+    ----------
+    low, high : float
+        Ends; equal if there is one score only.
+    n_below : int
+        Scores that are lower.
+    """
+
+    low: float
+    high: float
+    n_below: int
+
+
+def score_range(scores: Any) -> ScoreRange:
+    """Return the scores worth showing: all, unless a few are far below the others.
+
+    Parameters
+    ----------
+    scores : array-like of shape (n,)
+        Greater is better; what is not finite is left out.
+
+    Returns
+    -------
+    ScoreRange
+        From 0 to 1 if there is no score.
+
+    Examples
+    --------
+    >>> score_range([0.5, 0.8, 0.9])
+    ScoreRange(low=0.5, high=0.9, n_below=0)
+    >>> score_range([0.5, 0.6, 0.7, -1e9]).n_below
+    1
+    """
+    finite = np.asarray(scores, dtype=np.float64)
+    finite = finite[np.isfinite(finite)]
+    if not len(finite):
+        return ScoreRange(low=0.0, high=1.0, n_below=0)
+    low, middle, high = finite.min(), np.median(finite), finite.max()
+    above = high - middle
+    if above > 0 and middle - low > _OUTLYING * above:
+        shown = finite[finite >= middle - _SHOWN_BELOW * above]
+        low = shown.min()
+    return ScoreRange(
+        low=float(low), high=float(high), n_below=int(np.count_nonzero(finite < low))
+    )
+
+
+def needs_log(values: Any) -> bool:
+    """Return whether values of a curve are legible on a logarithmic axis only.
+
+    Parameters
+    ----------
+    values : array-like
+        What is not finite is left out.
+
+    Returns
+    -------
+    bool
+        False if a value is not positive.
+    """
+    finite = np.asarray(values, dtype=np.float64)
+    finite = finite[np.isfinite(finite)]
+    return bool(
+        len(finite) and finite.min() > 0 and finite.max() > _LOG_SPAN * finite.min()
+    )
+
+
+def check_choice(name: str, value: Any, choices: tuple[Any, ...]) -> None:
+    """Raise unless a parameter is one of several values.
+
+    Parameters
+    ----------
+    name : str
+        Of the parameter.
+    value : object
+        What was given.
+    choices : tuple
+        What may be given.
+
+    Raises
+    ------
+    ValueError
+        In scikit-learn's words.
+    """
+    if value not in choices:
+        raise ValueError(
+            f"The {name!r} parameter must be one of {list(choices)}. Got {value!r} instead."
+        )
+
+
+def counted(n: int, noun: str) -> str:
+    """Return a number of things in words.
+
+    Parameters
+    ----------
+    n : int
+        How many.
+    noun : str
+        One of them.
+
+    Returns
+    -------
+    str
+        As "1 candidate" or "2 candidates".
+    """
+    return f"{n} {noun}" if n == 1 else f"{n} {noun}s"
+
+
+def shades(n: int) -> list[Any]:
+    """Return colours for levels of something that grows.
+
+    Parameters
+    ----------
+    n : int
+        How many.
+
+    Returns
+    -------
+    list of colours
+        From light to dark, so that a print without colours tells them apart too.
+    """
+    if n == 1:
+        return [COLORS["blue"]]
+    from matplotlib import colormaps
+
+    return [colormaps["viridis"](place) for place in np.linspace(0.85, 0.1, n)]
+
+
+def new_axes(caller: Any, ax: Any = None) -> Any:
+    """Return axes to draw on.
+
+    Parameters
+    ----------
+    caller : object
+        The display, for the error if matplotlib is missing.
+    ax : matplotlib Axes or None, default=None
+        The user's; of a new figure if None.
+
+    Returns
+    -------
+    matplotlib Axes
+        Nothing is drawn yet.
+    """
+    check_matplotlib_support(f"{type(caller).__name__}.plot")
+    if ax is not None:
+        return ax
+    import matplotlib.pyplot as plt
+
+    return plt.subplots(layout="constrained")[1]
+
+
+def new_axes_grid(caller: Any, ax: Any, n: int, n_columns: int) -> Any:
+    """Return several axes to draw on.
+
+    Parameters
+    ----------
+    caller : object
+        The display, for the error if matplotlib is missing.
+    ax : matplotlib Axes, array of Axes or None
+        What to divide, or the axes themselves; a new figure if None.
+    n : int
+        How many.
+    n_columns : int
+        Side by side.
+
+    Returns
+    -------
+    ndarray of matplotlib Axes, shape (n,)
+        In the order of reading.
+
+    Raises
+    ------
+    ValueError
+        If as many axes were not given.
+    """
+    check_matplotlib_support(f"{type(caller).__name__}.plot")
+    n_columns = min(n, n_columns)
+    n_rows = -(-n // n_columns)
+    if ax is None:
+        import matplotlib.pyplot as plt
+
+        width, height = _SMALL_AXES
+        figure = plt.figure(
+            figsize=(max(4.0, width * n_columns), max(3.0, height * n_rows)),
+            layout="constrained",
+        )
+        places = figure.add_gridspec(n_rows, n_columns)
+    elif hasattr(ax, "get_subplotspec"):
+        ax.set_axis_off()
+        figure = ax.figure
+        places = ax.get_subplotspec().subgridspec(n_rows, n_columns)
+    else:
+        axes = np.asarray(ax, dtype=object).ravel()
+        if len(axes) != n:
+            raise ValueError(f"'ax' must hold {n} axes. Got {len(axes)} instead.")
+        return axes
+    axes = np.empty(n, dtype=object)
+    for number in range(n):
+        axes[number] = figure.add_subplot(places[divmod(number, n_columns)])
+    return axes
+
+
+def parameter_axis(ax: Any, parameter: Parameter) -> None:
+    """Give the x axis a parameter's scale, ticks and name.
+
+    Parameters
+    ----------
+    ax : matplotlib Axes
+        With the values drawn.
+    parameter : Parameter
+        What the axis shows.
+    """
+    support = parameter.support
+    if parameter.is_log:
+        ax.set_xscale("log")
+    if parameter.categories:
+        texts = [shortened(text, _LONGEST_TICK) for text in parameter.categories]
+        # Ticks are evenly apart, with a blank between their texts at least.
+        is_tight = len(texts) * (max(map(len, texts)) + 1) > label_width(ax, "small")
+        turned = {"rotation": 30, "ha": "right", "rotation_mode": "anchor"}
+        ax.set_xticks(
+            range(len(texts)), texts, fontsize="small", **(turned if is_tight else {})
+        )
+        ax.set_xlim(-0.6, len(texts) - 0.4)
+    elif len(support) <= _MOST_TICKS:
+        ax.set_xticks(support, [parameter.text(value) for value in support])
+        ax.minorticks_off()
+    active = parameter.is_active
+    label = parameter.label
+    if not active.all():
+        label += f" ({np.count_nonzero(active)} of {len(active)} have it)"
+    ax.set_xlabel("\n".join(textwrap.wrap(label, max(12, label_width(ax, "medium")))))
+
+
+def shortened(text: str, n_characters: int) -> str:
+    """Return a text with its middle left out if it is too long.
+
+    Parameters
+    ----------
+    text : str
+        Any.
+    n_characters : int
+        That it may have.
+
+    Returns
+    -------
+    str
+        With an ellipsis in place of what is left out.
+    """
+    if len(text) <= n_characters:
+        return text
+    half = (n_characters - 1) // 2
+    return text[: n_characters - 1 - half] + "\N{HORIZONTAL ELLIPSIS}" + text[-half:]
+
+
+def figure_legend(axes: Any) -> Any:
+    """Put one legend for several axes below all of them.
+
+    Parameters
+    ----------
+    axes : ndarray of matplotlib Axes
+        Of one figure, whose layout makes room.
+
+    Returns
+    -------
+    matplotlib Legend or None
+        None if there is but one kind of artist.
+    """
+    handles: dict[str, Any] = {}
+    for ax in axes:
+        for handle, label in zip(*ax.get_legend_handles_labels(), strict=True):
+            handles.setdefault(label, handle)
+    if len(handles) < 2:
+        return None
+    return axes[0].figure.legend(
+        list(handles.values()),
+        list(handles),
+        loc="outside lower left",
+        ncols=len(handles),
+        frameon=False,
+        fontsize="small",
+    )
+
+
+def score_axis(ax: Any, scores: Any) -> ScoreRange:
+    """Let the y axis show the scores worth showing, with room for marks of the others.
+
+    Parameters
+    ----------
+    ax : matplotlib Axes
+        With the scores drawn.
+    scores : array-like of shape (n,)
+        Greater is better; NaN for what failed.
+
+    Returns
+    -------
+    ScoreRange
+        What the axis shows.
+    """
+    shown = score_range(scores)
+    height = (shown.high - shown.low) or max(abs(shown.high), 1.0)
+    values = np.asarray(scores, dtype=np.float64)
+    has_missing = shown.n_below > 0 or not np.isfinite(values).all()
+    below = _MARGIN + (_MISSING_ROOM if has_missing else 0.0)
+    ax.set_ylim(shown.low - below * height, shown.high + _MARGIN * height)
+    return shown
+
+
+def mark_missing(ax: Any, places: Any, scores: Any, shown: ScoreRange) -> list[Any]:
+    """Mark at the lower edge what has no score, or one too low to be shown.
+
+    Parameters
+    ----------
+    ax : matplotlib Axes
+        After `score_axis`.
+    places : array-like of shape (n,)
+        On the x axis.
+    scores : array-like of shape (n,)
+        As `score_axis` was given them.
+    shown : ScoreRange
+        What it returned.
+
+    Returns
+    -------
+    list of PathCollection
+        One for each of the two kinds that there is.
+    """
+    places = np.asarray(places, dtype=np.float64)
+    values = np.asarray(scores, dtype=np.float64)
+    is_failed = ~np.isfinite(values)
+    is_below = np.where(is_failed, np.inf, values) < shown.low
+    marks = []
+    for mask, marker, label in (
+        (is_failed, "x", "Failed"),
+        (is_below, "v", "Below the axis"),
+    ):
+        if not mask.any():
+            continue
+        marks.append(
+            ax.scatter(
+                places[mask],
+                np.full(np.count_nonzero(mask), _MISSING_AT),
+                transform=ax.get_xaxis_transform(),
+                color=COLORS["vermilion"],
+                marker=marker,
+                s=24,
+                zorder=3,
+                label=label,
+            )
+        )
+    return marks
+
+
+def finish(ax: Any, title: str, handles: Any = None) -> None:
+    """Set a title, and between it and the axes a legend, where it covers no data.
+
+    Both are as wide as the axes at most, in as many lines as it takes.
+
+    Parameters
+    ----------
+    ax : matplotlib Axes
+        With all that is drawn.
+    title : str
+        Text without line breaks.
+    handles : list of artists or None, default=None
+        What the legend names; all that have a label if None.
+    """
+    _lay_out(ax)
+    if handles is None:
+        handles, _ = ax.get_legend_handles_labels()
+    # Points between the axes and the title.
+    height = _legend_above(ax, handles, bool(title)) if handles else 0.0
+    text = textwrap.fill(title, max(16, label_width(ax, "medium")))
+    ax.set_title(text, loc="left", fontsize="medium", pad=height + 4.0)
+
+
+def _legend_above(ax: Any, handles: Any, has_title: bool) -> float:  # noqa: FBT001
+    """Put a legend on top of the axes, and return its height in points."""
+    for n_columns in range(len(handles), 0, -1):
+        legend = ax.legend(
+            handles=handles,
+            loc="lower left",
+            bbox_to_anchor=(0.0, 1.0),
+            ncols=n_columns,
+            frameon=False,
+            fontsize="small",
+            borderaxespad=0.0,
+            borderpad=0.2,
+            handlelength=1.8,
+            handletextpad=0.5,
+            columnspacing=1.2,
+        )
+        extent = legend.get_window_extent()
+        if extent.width <= ax.bbox.width:
+            break
+    # The title makes room for it; its width is no reason to make the axes narrower.
+    legend.set_in_layout(not has_title)
+    return float(extent.height / ax.figure.dpi * 72.0)
+
+
+def set_y_label(ax: Any, label: str) -> None:
+    """Set the y axis' label, in as many lines as its height takes.
+
+    Parameters
+    ----------
+    ax : matplotlib Axes
+        Of any size.
+    label : str
+        Text without line breaks.
+    """
+    height = ax.bbox.height / ax.figure.dpi * 72.0
+    # Titles, legends and turned ticks may take some of the height yet.
+    n_characters = int(0.85 * height / (CHARACTER_WIDTH * _points("medium")))
+    ax.set_ylabel(textwrap.fill(label, max(10, n_characters)))
+
+
+def label_width(ax: Any, size: str) -> int:
+    """Return how many characters fit into the axes' width, as far as it is known.
+
+    Parameters
+    ----------
+    ax : matplotlib Axes
+        Of any size.
+    size : str
+        Of the font, as "small".
+
+    Returns
+    -------
+    int
+        Of characters of mean width.
+    """
+    width = ax.bbox.width / ax.figure.dpi * 72.0
+    return int(width / (CHARACTER_WIDTH * _points(size)))
+
+
+def _lay_out(ax: Any) -> None:
+    """Let the figure's layout give the axes the width that labels leave them."""
+    # A subfigure is laid out with the figure around it.
+    draw = getattr(ax.figure, "draw_without_rendering", None)
+    if draw is not None:
+        draw()
+
+
+def _points(size: str) -> float:
+    from matplotlib.font_manager import FontProperties
+
+    return float(FontProperties(size=size).get_size_in_points())

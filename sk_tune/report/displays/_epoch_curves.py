@@ -1,0 +1,400 @@
+# SPDX-FileCopyrightText: sk_tune contributors
+# SPDX-License-Identifier: BSD-3-Clause
+"""Learning curves by epochs of one candidate: over- and underfitting at a glance."""
+
+import re
+from dataclasses import dataclass
+from typing import Any, Self
+
+import numpy as np
+import numpy.typing as npt
+from sklearn.base import is_classifier
+from sklearn.pipeline import Pipeline
+from sklearn.utils.validation import check_is_fitted
+
+from sk_tune.diagnosis import (
+    Curves,
+    Finding,
+    curves_of,
+    curves_of_estimator,
+    diagnose,
+    verdict,
+)
+from sk_tune.report.displays._drawing import (
+    COLORS,
+    check_choice,
+    finish,
+    needs_log,
+    new_axes,
+    set_y_label,
+)
+from sk_tune.report.displays._trials import curve_table, trials_of
+
+__all__ = ["EpochCurveDisplay", "FoldSummary", "fold_summary", "loss_name", "score_name"]
+
+Floats = npt.NDArray[np.float64]
+
+_LINES: dict[str, dict[str, Any]] = {
+    "train": {"label": "Train", "color": COLORS["blue"], "linestyle": "--"},
+    "valid": {"label": "Held out", "color": COLORS["vermilion"], "linestyle": "-"},
+}
+_BANDS = ("range", "std", None)
+# Scorings of which a search with epochs="best" compares the curves of the score; those of
+# the loss for others.
+_SCORED_BY_CURVE = (None, "accuracy", "r2")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class FoldSummary:
+    """Curves of several folds as one line with a band.
+
+    Parameters
+    ----------
+    mean : ndarray of shape (n_epochs,)
+        Over the folds; NaN from the epoch on that one of them did not reach, because the
+        mean over the others would jump.
+    low, high : ndarray of shape (n_epochs,)
+        Ends of the band, over the folds that reached the epoch.
+    """
+
+    mean: Floats
+    low: Floats
+    high: Floats
+
+
+def fold_summary(curves: Any, band: str | None = "range") -> FoldSummary:
+    """Return the mean over folds and what they differ by.
+
+    Parameters
+    ----------
+    curves : array-like of shape (n_folds, n_epochs)
+        NaN after a fold's last epoch.  Folds without any value are left out.
+    band : {"range", "std"} or None, default="range"
+        From the lowest fold to the highest, or a standard deviation to both sides of the
+        mean; None leaves the band empty, as does a single fold.
+
+    Returns
+    -------
+    FoldSummary
+        All NaN if there is no value.
+
+    Examples
+    --------
+    >>> summary = fold_summary([[3.0, 1.0, 0.5], [5.0, 2.0, float("nan")]])
+    >>> summary.mean.tolist(), summary.high.tolist()
+    ([4.0, 1.5, nan], [5.0, 2.0, 0.5])
+    """
+    folds = np.asarray(curves, dtype=np.float64)
+    folds = folds[np.isfinite(folds).any(axis=1)]
+    nothing = np.full(folds.shape[1], np.nan)
+    if not len(folds):
+        return FoldSummary(mean=nothing, low=nothing, high=nothing)
+    mean = folds.mean(axis=0)
+    if band is None or len(folds) == 1:
+        return FoldSummary(mean=mean, low=nothing, high=nothing)
+    if band == "std":
+        spread = folds.std(axis=0)
+        return FoldSummary(mean=mean, low=mean - spread, high=mean + spread)
+    # fmin and fmax pass over NaN without a warning where all are.
+    return FoldSummary(
+        mean=mean,
+        low=np.fmin.reduce(folds, axis=0),
+        high=np.fmax.reduce(folds, axis=0),
+    )
+
+
+class EpochCurveDisplay:
+    """Learning curves by epochs: train and held-out rows, folds as a band.
+
+    Made by :meth:`from_search` or :meth:`from_estimator`.  All parameters are stored as
+    attributes.
+
+    Parameters
+    ----------
+    curves : Curves
+        Losses and scores of each fold and epoch.
+    chosen_epoch : int or None, default=None
+        The epoch whose weights are used, counted from 1.
+    finding : Finding or None, default=None
+        The verdict on the curves, for the title.
+    loss_name : str, default="Loss"
+        Label of the axis of losses, with its unit.
+    score_name : str, default="Score"
+        Label of the axis of scores.
+
+    Attributes
+    ----------
+    ax_ : matplotlib Axes
+        Where the curves are.
+    figure_ : matplotlib Figure
+        Where the axes are.
+    lines_ : dict of str to Line2D
+        Means over folds, by "train" and "valid".
+    bands_ : dict of str to PolyCollection
+        What the folds differ by; without a band for a single fold.
+
+    See Also
+    --------
+    RungDisplay : Curves of all candidates.
+    sklearn.model_selection.LearningCurveDisplay : Learning curves by samples.
+
+    Examples
+    --------
+    >>> from sklearn.datasets import load_iris
+    >>> from sk_tune import GridSearchCV, MLPClassifier
+    >>> from sk_tune.report import EpochCurveDisplay
+    >>> X, y = load_iris(return_X_y=True)
+    >>> net = MLPClassifier(width=8, max_epochs=5, random_state=0)
+    >>> search = GridSearchCV(net, {"learning_rate": [0.001, 0.01]}, cv=3).fit(X, y)
+    >>> display = EpochCurveDisplay.from_search(search)
+    >>> display.lines_["valid"].get_xdata().tolist()
+    [1, 2, 3, 4, 5]
+    """
+
+    def __init__(
+        self,
+        *,
+        curves: Curves,
+        chosen_epoch: int | None = None,
+        finding: Finding | None = None,
+        loss_name: str = "Loss",
+        score_name: str = "Score",
+    ) -> None:
+        self.curves = curves
+        self.chosen_epoch = chosen_epoch
+        self.finding = finding
+        self.loss_name = loss_name
+        self.score_name = score_name
+
+    def plot(
+        self,
+        ax: Any = None,
+        *,
+        quantity: str = "loss",
+        band: str | None = "range",
+        title: str | None = None,
+        line_kw: dict[str, Any] | None = None,
+        band_kw: dict[str, Any] | None = None,
+    ) -> Self:
+        """Draw the curves.
+
+        Parameters
+        ----------
+        ax : matplotlib Axes or None, default=None
+            Where to draw; a new figure if None.
+        quantity : {"loss", "score"}, default="loss"
+            What to draw; scores are of held-out rows only.
+        band : {"range", "std"} or None, default="range"
+            From the lowest fold to the highest, or a standard deviation to both sides.
+        title : str or None, default=None
+            Instead of the verdict.
+        line_kw, band_kw : dict or None, default=None
+            For ``ax.plot`` and ``ax.fill_between``.
+
+        Returns
+        -------
+        self
+            With the artists as attributes.
+
+        Raises
+        ------
+        ValueError
+            If `quantity` or `band` is none of these.
+        """
+        check_choice("quantity", quantity, ("loss", "score"))
+        check_choice("band", band, _BANDS)
+        ax = new_axes(self, ax)
+        own = {"valid": self.curves.valid_score}
+        if quantity == "loss":
+            own = {"train": self.curves.train_loss, "valid": self.curves.valid_loss}
+        self.lines_: dict[str, Any] = {}
+        self.bands_: dict[str, Any] = {}
+        for name, folds in own.items():
+            self._draw(ax, name, fold_summary(folds, band), line_kw or {}, band_kw or {})
+        if quantity == "loss" and needs_log(list(own.values())):
+            ax.set_yscale("log")
+        if self.chosen_epoch is not None:
+            self._mark_epoch(ax, self.chosen_epoch)
+        ax.set_xlabel("Epoch")
+        set_y_label(ax, self.loss_name if quantity == "loss" else self.score_name)
+        ax.xaxis.get_major_locator().set_params(integer=True)
+        # There is no epoch 0, which a margin would show.
+        n_epochs = self.curves.n_epochs
+        margin = 0.02 * max(n_epochs - 1, 25)
+        ax.set_xlim(1 - margin, n_epochs + margin)
+        finish(ax, self._title() if title is None else title)
+        self.ax_, self.figure_ = ax, ax.figure
+        return self
+
+    @classmethod
+    def from_search(
+        cls,
+        search: Any,
+        candidate: int | None = None,
+        *,
+        ax: Any = None,
+        **kwargs: Any,
+    ) -> Self:
+        """Draw the curves of a candidate of a search.
+
+        Parameters
+        ----------
+        search : estimator
+            A fitted search of sk_tune.
+        candidate : int or None, default=None
+            Row of ``cv_results_``; the best if None.
+        ax : matplotlib Axes or None, default=None
+            Where to draw; a new figure if None.
+        **kwargs : dict of str to object
+            Of :meth:`plot`.
+
+        Returns
+        -------
+        EpochCurveDisplay
+            Drawn.
+
+        Raises
+        ------
+        ValueError
+            If the candidate has no curves: it is no network, or failed in all folds.
+        """
+        row = _best_row(search) if candidate is None else candidate
+        if row not in set(curve_table(search)["candidate"]):
+            raise ValueError(
+                f"The candidate of EpochCurveDisplay must have curves. Candidate {row} has "
+                "none: it is no network, or failed in all folds."
+            )
+        curves = curves_of(search, row)
+        # What is said of the search as a whole belongs to no candidate's picture.
+        findings = [f for f in diagnose(search, candidate=row) if f.candidate is not None]
+        display = cls(
+            curves=curves,
+            chosen_epoch=_chosen_epoch(search, curves),
+            finding=verdict(findings),
+            loss_name=loss_name(search),
+            score_name=score_name(search),
+        )
+        return display.plot(ax=ax, **kwargs)
+
+    @classmethod
+    def from_estimator(cls, estimator: Any, *, ax: Any = None, **kwargs: Any) -> Self:
+        """Draw the curves of one training.
+
+        Parameters
+        ----------
+        estimator : estimator
+            A fitted network of sk_tune, or a pipeline that ends in one.  It has curves of
+            held-out rows with ``early_stopping=True``.
+        ax : matplotlib Axes or None, default=None
+            Where to draw; a new figure if None.
+        **kwargs : dict of str to object
+            Of :meth:`plot`.
+
+        Returns
+        -------
+        EpochCurveDisplay
+            Drawn.
+        """
+        check_is_fitted(estimator)
+        network = estimator.steps[-1][1] if isinstance(estimator, Pipeline) else estimator
+        stops_early = getattr(network, "early_stopping", False)
+        display = cls(
+            curves=curves_of_estimator(estimator),
+            chosen_epoch=network.best_epoch_ if stops_early else None,
+            finding=verdict(diagnose(estimator)),
+            loss_name=loss_name(network),
+            score_name=score_name(network),
+        )
+        return display.plot(ax=ax, **kwargs)
+
+    def _draw(
+        self,
+        ax: Any,
+        name: str,
+        summary: FoldSummary,
+        line_kw: dict[str, Any],
+        band_kw: dict[str, Any],
+    ) -> None:
+        if np.isnan(summary.mean).all():
+            return
+        epochs = np.arange(1, len(summary.mean) + 1)
+        style = {**_LINES[name], **line_kw}
+        if np.count_nonzero(np.isfinite(summary.mean)) == 1:
+            style = {"marker": "o", **style}
+        (self.lines_[name],) = ax.plot(epochs, summary.mean, **style)
+        if not np.isnan(summary.low).all():
+            shade = {"color": style["color"], "alpha": 0.18, "linewidth": 0.0, **band_kw}
+            self.bands_[name] = ax.fill_between(epochs, summary.low, summary.high, **shade)
+
+    def _mark_epoch(self, ax: Any, epoch: int) -> None:
+        ax.axvline(
+            epoch,
+            color=COLORS["black"],
+            linestyle=":",
+            linewidth=1.2,
+            label=f"Chosen epoch: {epoch}",
+            zorder=1,
+        )
+
+    def _title(self) -> str:
+        finding = self.finding
+        if finding is None:
+            return ""
+        has_name = set(finding.name.split()) <= set(
+            re.findall(r"\w+", finding.message.lower())
+        )
+        if has_name or finding.outcome == "not applicable":
+            return finding.message
+        name = finding.name[0].upper() + finding.name[1:]
+        return f"{name}: {finding.message[0].lower()}{finding.message[1:]}"
+
+
+def _best_row(search: Any) -> int:
+    trials = trials_of(search)
+    if trials.best is not None:
+        return trials.best
+    scores = np.where(np.isfinite(trials.scores), trials.scores, -np.inf)
+    return int(scores.argmax())
+
+
+def _chosen_epoch(search: Any, curves: Curves) -> int | None:
+    """Return the epoch at which a candidate was scored, if it is not the last."""
+    if getattr(search, "epochs", "last") == "last":
+        return None
+    by_score = getattr(search, "scoring", None) in _SCORED_BY_CURVE
+    folds = curves.valid_score if by_score else -curves.valid_loss
+    mean = fold_summary(folds, None).mean
+    return None if np.isnan(mean).all() else 1 + int(np.nanargmax(mean))
+
+
+def loss_name(estimator: Any) -> str:
+    """Return the label of an axis of losses.
+
+    Parameters
+    ----------
+    estimator : estimator
+        A network, or what holds one.
+
+    Returns
+    -------
+    str
+        With the unit.
+    """
+    unit = "nats per sample" if is_classifier(estimator) else "squared standard deviations"
+    return f"Loss ({unit})"
+
+
+def score_name(estimator: Any) -> str:
+    """Return the label of an axis of scores after each epoch.
+
+    Parameters
+    ----------
+    estimator : estimator
+        A network, or what holds one.
+
+    Returns
+    -------
+    str
+        Of the score of a network's history.
+    """
+    return "Accuracy" if is_classifier(estimator) else "R\N{SUPERSCRIPT TWO}"

@@ -1,0 +1,365 @@
+# SPDX-FileCopyrightText: sk_tune contributors
+# SPDX-License-Identifier: BSD-3-Clause
+"""Curves of all candidates of a search, and where rungs ended them."""
+
+from dataclasses import dataclass
+from typing import Any, Self
+
+import numpy as np
+import numpy.typing as npt
+
+from sk_tune.report.displays._drawing import (
+    COLORS,
+    check_choice,
+    counted,
+    finish,
+    needs_log,
+    new_axes,
+    score_axis,
+    set_y_label,
+)
+from sk_tune.report.displays._epoch_curves import fold_summary, loss_name, score_name
+from sk_tune.report.displays._trials import Trials, curve_table, trials_of
+
+__all__ = ["CandidateCurve", "RungDisplay", "candidate_curves"]
+
+Floats = npt.NDArray[np.float64]
+
+# Rungs that span more are drawn on a logarithmic axis.
+_LOG_SPAN = 8.0
+_QUANTITIES = {"score": "valid_score", "loss": "valid_loss"}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class CandidateCurve:
+    """The curve of one configuration.
+
+    Parameters
+    ----------
+    row : int
+        Of ``cv_results_``, the last of the configuration.
+    resources : ndarray of shape (n_points,)
+        Epochs, or what rungs granted.
+    values : ndarray of shape (n_points,)
+        Means over the folds.
+    survives : bool
+        Whether it was given as much as any candidate of its bracket.
+    """
+
+    row: int
+    resources: Floats
+    values: Floats
+    survives: bool
+
+
+def candidate_curves(
+    search: Any, trials: Trials, quantity: str = "score"
+) -> list[CandidateCurve]:
+    """Return the curves of all configurations.
+
+    Parameters
+    ----------
+    search : estimator
+        Fitted.
+    trials : Trials
+        What it evaluated.
+    quantity : {"score", "loss"}, default="score"
+        Of held-out rows after each epoch.  Where rungs grant something else than epochs, or
+        what is tuned is no network, it is the score of each rung in either case.
+
+    Returns
+    -------
+    list of CandidateCurve
+        In the order of their last rows; without those that have no curve.
+    """
+    most = {
+        bracket: trials.n_resources[trials.brackets == bracket].max()
+        for bracket in np.unique(trials.brackets)
+    }
+    survives = [
+        bool(n == most[bracket])
+        for n, bracket in zip(trials.n_resources, trials.brackets, strict=True)
+    ]
+    if grants_epochs(trials) and len(curve_table(search)):
+        points = _by_epoch(search, trials, quantity)
+    else:
+        points = _by_rung(trials)
+    return [
+        CandidateCurve(row=row, resources=resources, values=values, survives=survives[row])
+        for row, (resources, values) in sorted(points.items())
+    ]
+
+
+def grants_epochs(trials: Trials) -> bool:
+    """Return whether rungs grant epochs, or there are none."""
+    return trials.resource is None or trials.resource.rpartition("__")[2] == "max_epochs"
+
+
+class RungDisplay:
+    """Curves of all candidates: who was dropped when, and who went on.
+
+    Made by :meth:`from_search`.  All parameters are stored as attributes.
+
+    Parameters
+    ----------
+    trials : Trials
+        What the search evaluated.
+    curves : list of CandidateCurve
+        What to draw.
+    value_name : str
+        Label of the axis of values.
+    is_loss : bool, default=False
+        Whether values are losses.
+
+    Attributes
+    ----------
+    ax_ : matplotlib Axes
+        Where the curves are.
+    figure_ : matplotlib Figure
+        Where the axes are.
+    lines_ : dict of int to Line2D
+        By the configuration's last row of ``cv_results_``.
+
+    See Also
+    --------
+    SearchHistoryDisplay : Scores in the order of evaluation.
+    EpochCurveDisplay : Curves of one candidate.
+
+    Examples
+    --------
+    >>> from sklearn.datasets import load_iris
+    >>> from sk_tune import HalvingGridSearchCV, MLPClassifier
+    >>> from sk_tune.report import RungDisplay
+    >>> X, y = load_iris(return_X_y=True)
+    >>> net = MLPClassifier(width=8, batch_size=16, random_state=0)
+    >>> search = HalvingGridSearchCV(
+    ...     net, {"learning_rate": [1e-4, 1e-3, 1e-2]}, resource="max_epochs",
+    ...     min_resources=2, max_resources=6, cv=3,
+    ... ).fit(X, y)
+    >>> display = RungDisplay.from_search(search)
+    >>> [len(line.get_xdata()) for line in display.lines_.values()]
+    [2, 2, 6]
+    """
+
+    def __init__(
+        self,
+        *,
+        trials: Trials,
+        curves: list[CandidateCurve],
+        value_name: str,
+        is_loss: bool = False,
+    ) -> None:
+        self.trials = trials
+        self.curves = curves
+        self.value_name = value_name
+        self.is_loss = is_loss
+
+    def plot(
+        self,
+        ax: Any = None,
+        *,
+        bracket: int | None = None,
+        title: str | None = None,
+        line_kw: dict[str, Any] | None = None,
+    ) -> Self:
+        """Draw the curves.
+
+        Parameters
+        ----------
+        ax : matplotlib Axes or None, default=None
+            Where to draw; a new figure if None.
+        bracket : int or None, default=None
+            Only this bracket of Hyperband; all if None.
+        title : str or None, default=None
+            Instead of how many candidates were trained to the end.
+        line_kw : dict or None, default=None
+            For ``ax.plot``.
+
+        Returns
+        -------
+        self
+            With the artists as attributes.
+
+        Raises
+        ------
+        ValueError
+            If there is no such bracket.
+        """
+        if bracket is not None:
+            check_choice(
+                "bracket", bracket, tuple(np.unique(self.trials.brackets).tolist())
+            )
+        ax = new_axes(self, ax)
+        curves = [
+            curve
+            for curve in self.curves
+            if bracket is None or self.trials.brackets[curve.row] == bracket
+        ]
+        self.lines_ = {c.row: self._draw(ax, c, line_kw or {}) for c in curves}
+        self._set_axes(ax, curves)
+        finish(ax, self._title(curves) if title is None else title, self._handles(curves))
+        self.ax_, self.figure_ = ax, ax.figure
+        return self
+
+    @classmethod
+    def from_search(
+        cls,
+        search: Any,
+        *,
+        quantity: str = "score",
+        metric: str | None = None,
+        ax: Any = None,
+        **kwargs: Any,
+    ) -> Self:
+        """Draw the curves of a search.
+
+        Parameters
+        ----------
+        search : estimator
+            Fitted.
+        quantity : {"score", "loss"}, default="score"
+            Of held-out rows after each epoch: accuracy or R^2, or the loss.
+        metric : str or None, default=None
+            Which of several metrics is drawn where there are no epochs, and which decides
+            what is best; that of the search if None.
+        ax : matplotlib Axes or None, default=None
+            Where to draw; a new figure if None.
+        **kwargs : dict of str to object
+            Of :meth:`plot`.
+
+        Returns
+        -------
+        RungDisplay
+            Drawn.
+
+        Raises
+        ------
+        ValueError
+            If the search has neither rungs nor networks.
+        """
+        check_choice("quantity", quantity, tuple(_QUANTITIES))
+        trials = trials_of(search, metric)
+        has_epochs = grants_epochs(trials) and len(curve_table(search))
+        if not has_epochs and trials.resource is None:
+            raise ValueError(
+                "RungDisplay needs rungs, or networks that trained. "
+                f"{type(search).__name__} has neither."
+            )
+        name = (score_name if quantity == "score" else loss_name)(search)
+        display = cls(
+            trials=trials,
+            curves=candidate_curves(search, trials, quantity),
+            value_name=f"{name}, held-out rows" if has_epochs else trials.score_label,
+            is_loss=bool(has_epochs and quantity == "loss"),
+        )
+        return display.plot(ax=ax, **kwargs)
+
+    def _kind(self, curve: CandidateCurve) -> str:
+        if curve.row == self.trials.best:
+            return "Best"
+        if self.trials.resource is None:
+            return "Candidate"
+        return "Trained to the end" if curve.survives else "Dropped"
+
+    def _draw(self, ax: Any, curve: CandidateCurve, options: dict[str, Any]) -> Any:
+        style = {**_STYLES[self._kind(curve)], **options}
+        if len(curve.values) == 1 and self._kind(curve) != "Dropped":
+            style = {"marker": "o", **style}
+        (line,) = ax.plot(curve.resources, curve.values, **style)
+        if self._kind(curve) == "Dropped":
+            # The end of a grey line would be hard to find among others.
+            ax.plot(
+                curve.resources[-1:],
+                curve.values[-1:],
+                marker="x",
+                markersize=4,
+                color=COLORS["grey"],
+            )
+        return line
+
+    def _set_axes(self, ax: Any, curves: list[CandidateCurve]) -> None:
+        rungs = np.unique(self.trials.n_resources)
+        has_rungs = self.trials.resource is not None and len(rungs) > 1
+        if has_rungs:
+            for rung in rungs[:-1]:
+                ax.axvline(
+                    rung, color=COLORS["black"], linestyle=":", linewidth=0.8, zorder=1
+                )
+            if rungs[-1] > _LOG_SPAN * rungs[0]:
+                ax.set_xscale("log")
+            ax.set_xticks(rungs, [f"{n}" for n in rungs])
+            ax.minorticks_off()
+        else:
+            ax.xaxis.get_major_locator().set_params(integer=True)
+        ax.set_xlabel("Epoch" if grants_epochs(self.trials) else self._resource_name())
+        set_y_label(ax, self.value_name)
+        values = np.concatenate([np.empty(0), *(curve.values for curve in curves)])
+        if not self.is_loss:
+            score_axis(ax, values[np.isfinite(values)])
+        elif needs_log(values):
+            ax.set_yscale("log")
+
+    def _resource_name(self) -> str:
+        name = (self.trials.resource or "").rpartition("__")[2]
+        return "Samples" if name == "n_samples" else name
+
+    def _handles(self, curves: list[CandidateCurve]) -> list[Any]:
+        from matplotlib.lines import Line2D
+
+        kinds = {self._kind(curve) for curve in curves}
+        return [
+            Line2D(
+                [],
+                [],
+                label=kind,
+                marker="x" if kind == "Dropped" else "",
+                markersize=4,
+                **{k: v for k, v in style.items() if k != "zorder"},
+            )
+            for kind, style in _STYLES.items()
+            if kind in kinds
+        ]
+
+    def _title(self, curves: list[CandidateCurve]) -> str:
+        n_end = sum(curve.survives for curve in curves)
+        if self.trials.resource is None:
+            return counted(len(curves), "candidate")
+        return f"{counted(len(curves), 'candidate')}, {n_end} trained to the end"
+
+
+_STYLES: dict[str, dict[str, Any]] = {
+    "Best": {"color": COLORS["vermilion"], "linewidth": 2.2, "zorder": 4},
+    "Trained to the end": {"color": COLORS["blue"], "linewidth": 1.2, "zorder": 3},
+    "Candidate": {"color": COLORS["blue"], "linewidth": 0.9, "alpha": 0.6, "zorder": 3},
+    "Dropped": {
+        "color": COLORS["grey"],
+        "linewidth": 0.8,
+        "linestyle": "--",
+        "zorder": 2,
+    },
+}
+
+
+def _by_epoch(
+    search: Any, trials: Trials, quantity: str
+) -> dict[int, tuple[Floats, Floats]]:
+    """Return the points of each configuration's last row, by that row."""
+    table = curve_table(search)
+    last = set(np.flatnonzero(trials.is_last).tolist())
+    points = {}
+    for row, own in table[table["candidate"].isin(last)].groupby("candidate"):
+        folds = own.pivot(index="fold", columns="epoch", values=_QUANTITIES[quantity])
+        values = fold_summary(folds.to_numpy(np.float64), None).mean
+        points[int(str(row))] = (folds.columns.to_numpy(np.float64), values)
+    return points
+
+
+def _by_rung(trials: Trials) -> dict[int, tuple[Floats, Floats]]:
+    points = {}
+    for configuration in np.unique(trials.configurations):
+        rows = np.flatnonzero(trials.configurations == configuration)
+        points[int(rows[-1])] = (
+            trials.n_resources[rows].astype(np.float64),
+            trials.scores[rows],
+        )
+    return points

@@ -1,0 +1,134 @@
+# SPDX-FileCopyrightText: sk_tune contributors
+# SPDX-License-Identifier: BSD-3-Clause
+"""Curves with known answers, and searches made of arrays for checks that read no more."""
+
+from types import SimpleNamespace
+from typing import Any
+
+import numpy as np
+import pytest
+
+from sk_tune import MLPClassifier
+from sk_tune.diagnosis import Curves
+
+
+@pytest.fixture
+def make_search() -> Any:
+    """Return what makes something with the attributes of a fitted search."""
+
+    def make(params: list[dict[str, Any]], scores: Any, **rest: Any) -> SimpleNamespace:
+        scores = np.asarray(scores, dtype=float)
+        results = {"params": params, **rest.pop("results", {})}
+        for fold, column in enumerate(scores.T):
+            results[f"split{fold}_test_score"] = column
+        space = rest.pop("space", None) or {
+            name: sorted({p[name] for p in params}) for name in params[0]
+        }
+        return SimpleNamespace(
+            cv_results_=results,
+            best_index_=int(np.nan_to_num(scores, nan=-np.inf).mean(axis=1).argmax()),
+            n_splits_=scores.shape[1],
+            estimator=rest.pop("estimator", MLPClassifier()),
+            param_distributions=space,
+            **rest,
+        )
+
+    return make
+
+
+def of_folds(train, valid, n_folds=5, spread=0.02, **rest):
+    """Return curves of folds that differ a little in the level of the held-out loss."""
+    train, valid = np.asarray(train, float), np.asarray(valid, float)
+    levels = 1 + spread * np.linspace(-1, 1, n_folds)[:, None]
+    rest = {"baseline_loss": 1.0, "n_samples": 1000, **rest}
+    return Curves(
+        train_loss=np.tile(train, (n_folds, 1)),
+        valid_loss=levels * valid,
+        valid_score=1 - levels * valid,
+        **rest,
+    )
+
+
+def healthy(n_epochs=30, **rest):
+    """Both losses fall to a plateau, the held-out one a little higher."""
+    t = np.arange(1, n_epochs + 1)
+    return of_folds(
+        0.2 + 0.7 * np.exp(-t * 6 / n_epochs),
+        0.25 + 0.65 * np.exp(-t * 6 / n_epochs),
+        **rest,
+    )
+
+
+def overfitting(n_epochs=30, **rest):
+    """The training loss goes to 0, while the held-out loss turns after a third."""
+    t = np.arange(1, n_epochs + 1)
+    return of_folds(
+        np.exp(-t * 6 / n_epochs),
+        0.4 + 0.5 * np.exp(-t * 9 / n_epochs) + 0.6 * t / n_epochs,
+        **rest,
+    )
+
+
+def underfitting(n_epochs=30, **rest):
+    """Both losses stay at the same high level."""
+    t = np.arange(1, n_epochs + 1)
+    return of_folds(
+        0.7 + 0.3 * np.exp(-t * 9 / n_epochs),
+        0.71 + 0.3 * np.exp(-t * 9 / n_epochs),
+        **rest,
+    )
+
+
+def improving(n_epochs=6, **rest):
+    """Both losses fall by a power law that has not come far."""
+    t = np.arange(1, n_epochs + 1)
+    return of_folds(0.8 * t**-0.7, 0.82 * t**-0.7, **rest)
+
+
+def creeping(n_epochs=30, **rest):
+    """Both losses have hardly begun to fall, in a straight line."""
+    t = np.arange(1, n_epochs + 1)
+    return of_folds(1.02 - 0.1 * t / n_epochs, 1.02 - 0.1 * t / n_epochs, **rest)
+
+
+def jumping(n_epochs=30, **rest):
+    """The training loss is thrown far above where it began, and about."""
+    t = np.arange(1, n_epochs + 1)
+    thrown = 0.8 + 0.4 * (t % 2) + 20 * np.exp(-t.astype(float))
+    return of_folds(thrown, 1.2 * thrown, **rest)
+
+
+def one_fold_apart(**rest):
+    """Four folds are healthy, the third has twice their held-out loss."""
+    curves = healthy(**rest)
+    curves.valid_loss[2] *= 2
+    return curves
+
+
+def few_rows(**rest):
+    """Forty rows, and folds that disagree wildly."""
+    return healthy(spread=0.6, **{"n_samples": 40, **rest})
+
+
+def no_signal(n_epochs=30, **rest):
+    """The training loss falls; the held-out loss never gets below the baseline."""
+    t = np.arange(1, n_epochs + 1)
+    return of_folds(1.02 - 0.4 * t / n_epochs, 1.02 + 0.2 * t / n_epochs, **rest)
+
+
+@pytest.fixture(scope="session")
+def shapes() -> SimpleNamespace:
+    """Return what makes curves with known answers, by name."""
+    makers = (
+        of_folds,
+        healthy,
+        overfitting,
+        underfitting,
+        improving,
+        creeping,
+        jumping,
+        one_fold_apart,
+        few_rows,
+        no_signal,
+    )
+    return SimpleNamespace(**{make.__name__: make for make in makers})

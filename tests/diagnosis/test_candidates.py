@@ -1,0 +1,147 @@
+# SPDX-FileCopyrightText: sk_tune contributors
+# SPDX-License-Identifier: BSD-3-Clause
+"""What the candidates of a search say together."""
+
+import math
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from sk_tune.diagnosis._candidates import (
+    check_failures,
+    check_noise_ceiling,
+    check_optimism,
+    fold_scores,
+    last_rows,
+)
+
+PARAMS = [{"width": 2**k} for k in range(6)]
+FOLDS = np.array([-0.02, 0.0, 0.01, 0.03, -0.02])
+
+
+def test_candidates_that_differ_by_chance_are_alike(make_search):
+    """Scores that differ less than the folds do are at a noise ceiling."""
+    rng = np.random.default_rng(0)
+    scores = 0.8 + 0.02 * rng.normal(size=(6, 5))
+
+    finding = check_noise_ceiling(make_search(PARAMS, scores))
+
+    assert (finding.code, finding.outcome) == ("SKT111", "tip")
+    assert finding.evidence["alike"] >= 0.8
+
+
+def test_differences_that_all_folds_share_are_seen(make_search):
+    """Folds that are hard are so for all candidates, which does not hide differences."""
+    scores = 0.8 + FOLDS + np.arange(6)[:, None] * 0.01
+
+    finding = check_noise_ceiling(make_search(PARAMS, scores))
+
+    assert finding.outcome == "passed"
+    assert finding.evidence["alike"] == 0.0
+
+
+def test_it_is_the_corrected_t_test(make_search):
+    """One fold's difference is just below and just above Nadeau and Bengio's limit."""
+    # Differences d with mean 1 and standard deviation s are significant at 5 % on 5 folds
+    # from 1 / (s * sqrt(1/5 + 1/4)) = 2.1318 on, a quantile of Student's table.
+    base = np.array([-1.0, -1.0, 0.0, 1.0, 1.0])
+    base /= base.std(ddof=1)
+    limit = 1 / (2.1318 * math.sqrt(1 / 5 + 1 / 4))
+    for spread, alike in ((0.99 * limit, 0.0), (1.01 * limit, 1.0)):
+        others = np.zeros((6, 5))
+        others[0] = 1 + spread * base
+
+        finding = check_noise_ceiling(make_search(PARAMS, others))
+
+        assert finding.evidence["alike"] == alike
+
+
+def test_few_candidates_are_not_compared(make_search):
+    """Two candidates that are alike are no ceiling."""
+    finding = check_noise_ceiling(make_search(PARAMS[:2], np.ones((2, 5))))
+
+    assert finding.outcome == "not applicable"
+
+
+def test_failed_candidates_are_left_out(make_search):
+    """NaN is no score to be alike."""
+    scores = 0.8 + FOLDS + np.arange(6)[:, None] * 0.01
+    scores[0] = np.nan
+
+    finding = check_noise_ceiling(make_search(PARAMS, scores))
+
+    assert finding.evidence["n_candidates"] == 5
+
+
+@given(shift=st.floats(-5, 5), scale=st.floats(0.01, 100))
+def test_the_scale_of_the_score_does_not_matter(shift, scale):
+    """Percent or parts of one, the share of candidates alike is the same."""
+    rng = np.random.default_rng(1)
+    scores = rng.normal(size=(6, 3))
+    found = [
+        check_noise_ceiling(
+            SimpleNamespace(
+                cv_results_={
+                    "params": PARAMS,
+                    **{f"split{k}_test_score": own[:, k] for k in range(3)},
+                },
+                n_splits_=3,
+            )
+        ).evidence["alike"]
+        for own in (scores, shift + scale * scores)
+    ]
+
+    assert found[0] == found[1]
+
+
+def test_the_last_rung_is_what_is_compared(make_search):
+    """Candidates that were dropped had fewer epochs, so their scores are of others."""
+    results = {"n_resources": np.array([1, 3, 1, 3, 9, 9])}
+    search = make_search(PARAMS, np.ones((6, 3)), results=results)
+
+    assert last_rows(search) == [4, 5]
+
+
+def test_the_metric_that_decides_is_read(make_search):
+    """With several metrics it is the one that refit names."""
+    search = make_search(PARAMS, np.zeros((6, 2)), refit="auc")
+    search.cv_results_ |= {f"split{k}_test_auc": np.arange(6.0) for k in range(2)}
+
+    np.testing.assert_array_equal(fold_scores(search)[:, 0], np.arange(6.0))
+
+
+@pytest.mark.parametrize(
+    ("naive", "outcome", "severity"),
+    [(0.801, "passed", None), (0.82, "tip", "low"), (0.86, "tip", "medium")],
+)
+def test_optimism_is_measured_by_the_interval(naive, outcome, severity):
+    """How much too good a score is, is told against how well it is known."""
+    corrected = SimpleNamespace(score=0.8, low=0.75, high=0.85, naive_score=naive)
+
+    finding = check_optimism(SimpleNamespace(corrected_score_=corrected))
+
+    assert (finding.outcome, finding.severity) == (outcome, severity)
+    assert finding.evidence["optimism"] == pytest.approx(naive - 0.8)
+
+
+def test_without_a_corrected_score_there_is_no_telling():
+    """Some metrics cannot be corrected."""
+    assert (
+        check_optimism(SimpleNamespace(corrected_score_=None)).outcome == "not applicable"
+    )
+
+
+def test_failures_are_counted(make_search):
+    """Why candidates failed is said once."""
+    reasons = np.array(["", "loss is nan", "loss is nan", "", "", ""], dtype=object)
+    search = make_search(PARAMS, np.ones((6, 2)), results={"failure_reason": reasons})
+
+    finding = check_failures(search)
+
+    assert (finding.outcome, finding.severity) == ("tip", "low")
+    assert "2 of 6" in finding.message
+    assert "loss is nan" in finding.message
+    assert check_failures(make_search(PARAMS, np.ones((6, 2)))) is None

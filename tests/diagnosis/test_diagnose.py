@@ -1,0 +1,194 @@
+# SPDX-FileCopyrightText: sk_tune contributors
+# SPDX-License-Identifier: BSD-3-Clause
+"""All checks together."""
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from scipy.stats import loguniform
+from sklearn.datasets import load_breast_cancer, make_friedman1
+from sklearn.pipeline import make_pipeline
+from sklearn.preprocessing import StandardScaler
+
+from sk_tune import GridSearchCV, HyperbandSearchCV, MLPClassifier, MLPRegressor
+from sk_tune.diagnosis import Curves, Finding, apply, diagnose, verdict
+
+KNOWN = [
+    ("healthy", "good fit"),
+    ("overfitting", "overfitting"),
+    ("underfitting", "underfitting"),
+    ("improving", "still improving"),
+    ("creeping", "learning rate too low"),
+    ("jumping", "learning rate too high"),
+    ("one_fold_apart", "folds disagree"),
+    ("few_rows", "too few rows"),
+    ("no_signal", "no better than the baseline"),
+]
+SHAPES = st.sampled_from([shape for shape, _ in KNOWN])
+
+
+def outcomes(findings):
+    return [(f.code, f.outcome, f.severity) for f in findings]
+
+
+@pytest.mark.parametrize(("shape", "name"), KNOWN)
+def test_curves_with_known_answers_get_these(shapes, shape, name):
+    """Each shape has the verdict that it was made for."""
+    assert verdict(diagnose(getattr(shapes, shape)())).name == name
+
+
+@given(shape=SHAPES, seed=st.integers(0, 99))
+def test_the_order_of_the_folds_does_not_matter(shapes, shape, seed):
+    """Folds are exchangeable."""
+    curves = getattr(shapes, shape)()
+    order = np.random.default_rng(seed).permutation(curves.n_folds)
+    names = ("train_loss", "valid_loss", "valid_score")
+    permuted = replace(curves, **{name: getattr(curves, name)[order] for name in names})
+
+    assert outcomes(diagnose(permuted)) == outcomes(diagnose(curves))
+
+
+@given(shape=SHAPES, scale=st.floats(1e-3, 1e3))
+def test_the_scale_of_the_losses_does_not_matter(shapes, shape, scale):
+    """Nats or bits, thousands or millions: the verdict is about ratios."""
+    curves = getattr(shapes, shape)()
+    scaled = replace(
+        curves,
+        train_loss=scale * curves.train_loss,
+        valid_loss=scale * curves.valid_loss,
+        baseline_loss=scale,
+    )
+
+    assert outcomes(diagnose(scaled)) == outcomes(diagnose(curves))
+
+
+@given(noise=st.floats(0, 0.3), seed=st.integers(0, 999))
+@settings(max_examples=50)
+def test_noise_makes_no_grave_issues(shapes, noise, seed):
+    """A healthy run that is looked at through noise is never gravely ill."""
+    curves = shapes.healthy()
+    rng = np.random.default_rng(seed)
+    shape = curves.valid_loss.shape
+    noisy = curves.valid_loss * np.exp(noise * rng.normal(size=shape))
+
+    findings = diagnose(replace(curves, valid_loss=noisy))
+
+    assert [f.name for f in findings if f.severity == "high"] == []
+
+
+def test_every_check_speaks_once(shapes):
+    """What is passed is said, too."""
+    names = [f.name for f in diagnose(shapes.healthy())]
+
+    assert len(names) == len(set(names)) == 11
+    assert all(isinstance(f, Finding) for f in diagnose(shapes.healthy()))
+
+
+@pytest.mark.parametrize("shape", [shape for shape, _ in KNOWN])
+def test_issues_come_with_evidence(shapes, shape):
+    """A message is one sentence with finite numbers behind it."""
+    for finding in diagnose(getattr(shapes, shape)()):
+        assert finding.message.endswith(".")
+        if finding.outcome in {"issue", "tip"}:
+            assert finding.severity is not None
+            assert np.isfinite(list(finding.evidence.values())).all()
+        else:
+            assert finding.changes == ()
+
+
+def test_without_held_out_rows_little_is_said(shapes):
+    """What needs a held-out loss is not applicable, and says why."""
+    curves = shapes.overfitting()
+    blank = np.full_like(curves.valid_loss, np.nan)
+
+    findings = diagnose(replace(curves, valid_loss=blank, valid_score=blank))
+
+    assert {f.outcome for f in findings} <= {"passed", "not applicable"}
+    assert verdict(findings).outcome == "not applicable"
+    overfitting = next(f for f in findings if f.name == "overfitting")
+    assert "no held-out loss" in overfitting.message
+
+
+def test_no_curve_at_all_is_a_failed_training():
+    """Where no fold has a finite loss, training diverged."""
+    blank = np.full((3, 2), np.nan)
+
+    findings = diagnose(Curves(train_loss=blank, valid_loss=blank, valid_score=blank))
+
+    assert verdict(findings).name == "diverged"
+
+
+def test_early_stopping_takes_care_of_a_rise():
+    """Where the best weights are kept, a loss that rises later is no issue."""
+    X, y = load_breast_cancer(return_X_y=True)
+    X = StandardScaler().fit_transform(X)
+    params = {"width": 128, "max_epochs": 60, "learning_rate": 0.02, "random_state": 0}
+    network = MLPClassifier(**params, early_stopping=True, patience=40).fit(X, y)
+
+    findings = diagnose(network)
+
+    assert [f for f in findings if f.name == "overfitting" and f.outcome == "issue"] == []
+
+
+@pytest.fixture(scope="module")
+def noisy_rows():
+    X, y = load_breast_cancer(return_X_y=True)
+    rng = np.random.default_rng(0)
+    rows = rng.permutation(len(y))[:250]
+    y = np.where(rng.random(len(y)) < 0.25, 1 - y, y)
+    return X[rows], y[rows]
+
+
+def test_a_search_is_diagnosed_and_mended(noisy_rows):
+    """A large net learns flipped labels by heart; the remedy lowers the loss."""
+    network = MLPClassifier(
+        width=256, learning_rate=0.01, weight_decay=0.0, max_epochs=40, random_state=0
+    )
+    pipe = make_pipeline(StandardScaler(), network)
+    search = GridSearchCV(pipe, {"mlpclassifier__n_layers": [2]}, cv=4).fit(*noisy_rows)
+
+    findings = diagnose(search)
+    applied = apply(findings, search)
+    mended = applied.target.fit(*noisy_rows)
+
+    assert verdict(findings).name == "overfitting"
+    assert verdict(findings).candidate == 0
+    assert applied.changes
+    before, after = (
+        own.learning_curves_.query("candidate == 0").groupby("fold")["valid_loss"].last()
+        for own in (search, mended)
+    )
+    assert after.mean() < 0.7 * before.mean()
+
+
+def test_a_larger_network_of_the_search_shows_what_is_missing():
+    """A candidate is held against those that are larger."""
+    X, y = make_friedman1(600, random_state=0)
+    regressor = MLPRegressor(
+        learning_rate=0.02, max_epochs=60, lr_schedule="constant", random_state=0
+    )
+    search = GridSearchCV(regressor, {"width": [1, 64]}, cv=3).fit(X, y)
+
+    small = {f.name: f for f in diagnose(search, candidate=0)}
+
+    assert small["underfitting"].outcome == "issue"
+    assert small["underfitting"].evidence["ahead"] > 0
+    (wider, *_) = small["underfitting"].changes
+    assert (wider.parameter, wider.action) == ("width", "at least")
+
+
+def test_findings_of_a_search_as_a_whole_name_no_candidate(noisy_rows):
+    """What is about all candidates comes after what is about one."""
+    network = MLPClassifier(width=8, random_state=0)
+    rates = {"learning_rate": loguniform(1e-4, 1e-1)}
+    X = StandardScaler().fit_transform(noisy_rows[0])
+    search = HyperbandSearchCV(network, rates, max_resources=9, cv=3, random_state=0)
+
+    findings = diagnose(search.fit(X, noisy_rows[1]))
+
+    own = [f.name for f in findings if f.candidate is None]
+    assert own == ["optimum at the edge", "noise ceiling", "optimistic best score"]
+    assert {f.candidate for f in findings} == {None, search.best_index_}

@@ -1,0 +1,97 @@
+# SPDX-FileCopyrightText: sk_tune contributors
+# SPDX-License-Identifier: BSD-3-Clause
+"""Folds that differ, and folds that are too small."""
+
+import numpy as np
+import pytest
+
+from sk_tune.diagnosis._folds import check_folds, check_rows
+from sk_tune.diagnosis._summary import summarise
+
+
+@pytest.mark.parametrize("fold", [0, 2, 4])
+def test_the_fold_that_differs_is_named(shapes, fold):
+    """Twice the held-out loss of the others is another kind of rows."""
+    curves = shapes.healthy()
+    curves.valid_loss[fold] *= 2
+
+    finding = check_folds(summarise(curves))
+
+    assert (finding.code, finding.outcome) == ("SKT110", "issue")
+    assert finding.evidence["fold"] == fold
+    assert finding.evidence["difference"] == pytest.approx(1.0, abs=0.06)
+
+
+def test_folds_that_all_differ_do_not_have_one_apart(shapes):
+    """A wide spread of all folds is noise, not a shift of one."""
+    assert check_folds(summarise(shapes.healthy(spread=0.5))).outcome == "passed"
+
+
+def test_folds_that_agree_closely_may_differ_a_little(shapes):
+    """Four folds that agree by chance do not make a fifth that is near them different."""
+    curves = shapes.healthy(spread=0.001)
+    curves.valid_loss[1] *= 1.2
+
+    assert check_folds(summarise(curves)).outcome == "passed"
+
+
+def test_a_fold_whose_training_failed_is_no_shift(shapes):
+    """A fold that is worse on its training rows too was trained worse."""
+    curves = shapes.healthy()
+    curves.valid_loss[2] *= 3
+    curves.train_loss[2] *= 3
+
+    finding = check_folds(summarise(curves))
+
+    assert finding.outcome == "tip"
+    assert "random_state" in finding.remedy
+
+
+def test_two_folds_cannot_disagree(shapes):
+    """Of two that differ nobody knows which is the odd one."""
+    finding = check_folds(summarise(shapes.healthy(n_folds=2)))
+
+    assert finding.outcome == "not applicable"
+
+
+def test_false_alarms_are_rare(shapes):
+    """Of folds that are all alike, one is called different in 5 % of 500 runs at most."""
+    rng = np.random.default_rng(0)
+    alarms = 0
+    for _ in range(500):
+        curves = shapes.healthy(spread=0.0)
+        curves.valid_loss[:] *= np.exp(0.15 * rng.normal(size=(5, 1)))
+        alarms += check_folds(summarise(curves)).outcome != "passed"
+
+    assert alarms <= 25
+
+
+def test_few_rows_tell_little(shapes):
+    """Forty rows in folds that disagree are not enough."""
+    finding = check_rows(summarise(shapes.few_rows()))
+
+    assert (finding.code, finding.outcome) == ("SKT112", "issue")
+    assert finding.evidence["n_samples"] == 40
+
+
+def test_many_rows_in_folds_that_agree_are_enough(shapes):
+    """A thousand rows with a small error are fine."""
+    assert check_rows(summarise(shapes.healthy())).outcome == "passed"
+
+
+def test_where_nothing_is_learnt_folds_are_not_compared(shapes):
+    """Folds with other targets differ from each other without any network."""
+    curves = shapes.no_signal()
+    curves.valid_loss[1] *= 2
+
+    assert check_folds(summarise(curves)).outcome == "not applicable"
+
+
+def test_a_fold_that_spoils_the_mean_is_still_seen(shapes):
+    """A fold that only gets worse hides the epoch that is best for the others."""
+    curves = shapes.healthy()
+    curves.valid_loss[3] = np.linspace(1.0, 9.0, 30)
+
+    finding = check_folds(summarise(curves))
+
+    assert (finding.outcome, finding.evidence["fold"]) == ("issue", 3)

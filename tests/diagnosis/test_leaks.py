@@ -1,0 +1,191 @@
+"""The leak guard as a whole: planted leaks are found, clean data are left in peace."""
+
+import numpy as np
+import pandas as pd
+import polars as pl
+import pytest
+from sklearn import datasets
+from sklearn.model_selection import GroupKFold, KFold, TimeSeriesSplit
+from sklearn.preprocessing import StandardScaler
+
+from sk_tune.diagnosis import find_leaks
+
+CLEAN = {
+    "iris": datasets.load_iris(return_X_y=True),
+    "wine": datasets.load_wine(return_X_y=True),
+    "breast cancer": datasets.load_breast_cancer(return_X_y=True),
+    "digits": datasets.load_digits(return_X_y=True),
+    "friedman": datasets.make_friedman1(600, noise=1.0, random_state=0),
+    "moons": datasets.make_moons(400, noise=0.2, random_state=0),
+}
+SHUFFLED = KFold(5, shuffle=True, random_state=0)
+
+
+@pytest.fixture
+def rng():
+    """Drawn from anew in each test."""
+    return np.random.default_rng(0)
+
+
+def _issues(*data, **options):
+    return {f.name for f in find_leaks(*data, **options) if f.outcome == "issue"}
+
+
+@pytest.mark.parametrize("name", CLEAN)
+def test_no_leak_is_cried_on_clean_data(name):
+    """Real data sets, and such whose rows are drawn one by one."""
+    assert _issues(*CLEAN[name]) == set()
+
+
+@pytest.fixture(params=CLEAN)
+def clean(request):
+    """Features and targets of each clean data set."""
+    return CLEAN[request.param]
+
+
+def test_rows_that_are_there_twice_are_found(clean, rng):
+    """A tenth of the rows is repeated, somewhere else."""
+    X, y = clean
+    again = rng.choice(len(X), len(X) // 10, replace=False)
+    X, y = np.concatenate([X, X[again]]), np.concatenate([y, y[again]])
+
+    assert "duplicates across folds" in _issues(X, y, cv=SHUFFLED)
+
+
+@pytest.mark.parametrize("name", ["breast cancer", "friedman", "moons", "wine"])
+def test_copies_with_noise_are_found(name, rng):
+    """Augmented before the split: each column of a copy is off by a thousandth."""
+    X, y = CLEAN[name]
+    again = rng.choice(len(X), len(X) // 5, replace=False)
+    noise = 1e-3 * X.std(axis=0) * rng.normal(size=(len(again), X.shape[1]))
+    X = np.concatenate([X, X[again] + noise])
+
+    issues = _issues(X, np.concatenate([y, y[again]]), cv=SHUFFLED)
+
+    assert issues == {"near duplicates across folds"}
+
+
+def test_the_target_among_the_features_is_found(clean):
+    """Under another name, in other units."""
+    X, y = clean
+
+    assert "target among the features" in _issues(np.column_stack([X, 3 - 2 * y]), y)
+
+
+def test_a_feature_that_gives_the_target_away_is_found(clean, rng):
+    """A number that is a hidden function of the target, with a little noise."""
+    X, y = clean
+    told = np.exp((y - y.mean()) / y.std()) * (1 + 1e-3 * rng.normal(size=len(y)))
+
+    issues = _issues(np.column_stack([X, told]), y)
+
+    assert issues == {"feature that gives the target away"}
+
+
+def test_scaling_over_all_rows_is_found(clean):
+    """Standardised before the split."""
+    X, y = clean
+
+    assert "scaled over all rows" in _issues(StandardScaler().fit_transform(X), y)
+
+
+def test_the_diabetes_data_of_scikit_learn_were_scaled_over_all_rows():
+    """Its documentation says so: columns are centred and have one norm."""
+    assert _issues(*datasets.load_diabetes(return_X_y=True)) == {"scaled over all rows"}
+
+
+def test_groups_on_both_sides_are_found():
+    """Rows of one patient in training and test; a split by patient is fine."""
+    X, y = CLEAN["breast cancer"]
+    groups = np.arange(len(X)) // 4
+
+    assert _issues(X, y, cv=SHUFFLED, groups=groups) == {"groups across folds"}
+    assert _issues(X, y, cv=GroupKFold(5), groups=groups) == set()
+
+
+@pytest.mark.parametrize(("column", "outcome"), [("patient_id", "tip"), ("age", None)])
+def test_a_column_that_looks_like_groups_is_a_tip(column, outcome):
+    """By its name: whether new data have new patients only the user knows."""
+    X, y = CLEAN["breast cancer"]
+    frame = pd.DataFrame(X).rename(columns=str).assign(**{column: np.arange(len(X)) // 4})
+
+    found = {f.name: f.outcome for f in find_leaks(frame, y, cv=SHUFFLED)}
+
+    assert found["groups across folds"] == (outcome or "not applicable")
+
+
+def test_training_on_the_future_is_found():
+    """Shuffled folds of a time series; a split by time is fine."""
+    X, y = CLEAN["friedman"]
+    times = pd.date_range("2020-01-01", periods=len(X))
+
+    assert _issues(X, y, cv=SHUFFLED, times=times) == {"future in the training rows"}
+    assert _issues(X, y, cv=TimeSeriesSplit(5), times=times) == set()
+
+
+def test_a_column_of_dates_is_a_tip():
+    """It may well be that rows are independent in time."""
+    X, y = CLEAN["friedman"]
+    frame = pd.DataFrame(X).rename(columns=str)
+    frame = frame.assign(when=pd.date_range("2020-01-01", periods=len(X)))
+
+    found = {f.name: f.outcome for f in find_leaks(frame, y, cv=SHUFFLED)}
+
+    assert found["future in the training rows"] == "tip"
+
+
+def test_tables_of_few_kinds_of_rows_repeat_them_by_nature(rng):
+    """Three columns of three categories have 27 kinds of rows."""
+    X = pd.DataFrame(rng.integers(0, 3, (300, 3)).astype(str), columns=list("abc"))
+    y = rng.integers(0, 2, 300)
+
+    found = {f.name: f.outcome for f in find_leaks(X, y)}
+
+    assert found["duplicates across folds"] == "tip"
+    assert "issue" not in found.values()
+
+
+@pytest.mark.parametrize("make", [pd.DataFrame, pl.DataFrame], ids=["pandas", "polars"])
+def test_tables_with_text_and_missing_values_are_looked_at(make, rng):
+    """Whatever the frame."""
+    n = 200
+    data = {
+        "number": [
+            None if i % 7 == 0 else float(v) for i, v in enumerate(rng.normal(size=n))
+        ],
+        "text": [f"word {i % 5}" for i in range(n)],
+        "other": rng.normal(size=n),
+    }
+    y = np.array(["yes", "no"])[rng.integers(0, 2, n)]
+
+    assert _issues(make(data), y) == set()
+    assert _issues(make({**data, "answer": [f"{v}!" for v in y]}), y) == {
+        "target among the features"
+    }
+
+
+def test_images_and_several_targets_are_looked_at(rng):
+    """Images are flat; what needs one target says so."""
+    images, y = CLEAN["digits"][0].reshape(-1, 8, 8), CLEAN["digits"][1]
+    targets = np.column_stack([y, y]).astype(float) + rng.normal(size=(len(y), 2))
+
+    found = {f.name: f.outcome for f in find_leaks(images, targets)}
+
+    assert "issue" not in found.values()
+    assert found["target among the features"] == "not applicable"
+
+
+def test_every_check_says_something():
+    """Seven checks, each with a code and a sentence."""
+    findings = find_leaks(*CLEAN["iris"])
+
+    assert [f.code for f in findings] == [f"SKT20{i}" for i in range(1, 8)]
+    assert all(f.message.endswith(".") for f in findings)
+
+
+def test_lengths_must_agree():
+    """As scikit-learn says it."""
+    X, y = CLEAN["iris"]
+
+    with pytest.raises(ValueError, match="inconsistent numbers of samples"):
+        find_leaks(X, y[:-1])

@@ -1,0 +1,183 @@
+# SPDX-FileCopyrightText: sk_tune contributors
+# SPDX-License-Identifier: BSD-3-Clause
+"""Curves out of searches and networks."""
+
+import math
+
+import numpy as np
+import pytest
+from sklearn.datasets import load_breast_cancer, load_diabetes
+from sklearn.exceptions import NotFittedError
+from sklearn.linear_model import LogisticRegression
+from sklearn.model_selection import GridSearchCV as SklearnGridSearchCV
+from sklearn.pipeline import make_pipeline
+from sklearn.preprocessing import StandardScaler
+from skorch import NeuralNetClassifier
+from torch import nn
+
+from sk_tune import GridSearchCV, HyperbandSearchCV, MLPClassifier, MLPRegressor
+from sk_tune.diagnosis import curves_of, diagnose
+from sk_tune.diagnosis._sources import curves_of_estimator, is_search, same_network
+
+X, Y = load_breast_cancer(return_X_y=True)
+X, Y = StandardScaler().fit_transform(X)[:150], Y[:150]
+
+
+def net(**params):
+    return MLPClassifier(width=4, n_layers=1, max_epochs=3, random_state=0, **params)
+
+
+@pytest.fixture(scope="module")
+def grid():
+    pipe = make_pipeline(StandardScaler(), net())
+    return GridSearchCV(pipe, {"mlpclassifier__learning_rate": [0.01, 0.1]}, cv=3).fit(X, Y)
+
+
+@pytest.fixture(scope="module")
+def hyperband():
+    rates = {"learning_rate": [0.01, 0.02, 0.03, 0.1]}
+    return HyperbandSearchCV(net(), rates, max_resources=9, cv=3, random_state=0).fit(X, Y)
+
+
+def test_curves_are_those_of_the_search(grid):
+    """Folds and epochs stand where the table of the search has them."""
+    curves = curves_of(grid, 1)
+
+    table = grid.learning_curves_
+    for name in ("train_loss", "valid_loss", "valid_score"):
+        for fold in range(3):
+            own = table[(table["candidate"] == 1) & (table["fold"] == fold)]
+            np.testing.assert_array_equal(getattr(curves, name)[fold], own[name])
+
+
+def test_parameters_are_those_of_the_network(grid):
+    """Those that vary and those that do not, without the names of steps."""
+    params = curves_of(grid, 1).params
+
+    assert (params["learning_rate"], params["width"]) == (0.1, 4)
+
+
+def test_the_baseline_of_classes_is_their_entropy(grid):
+    """What predicts the shares of the classes has their entropy for a loss."""
+    p = Y.mean()
+
+    curves = curves_of(grid, 0)
+
+    expected = -p * math.log(p) - (1 - p) * math.log(1 - p)
+    assert curves.baseline_loss == pytest.approx(expected)
+    assert curves.n_samples == 150
+
+
+def test_the_baseline_of_a_regressor_is_on_the_scale_of_its_loss():
+    """Targets are standardised inside, so curves begin about 1, whatever y."""
+    X, y = load_diabetes(return_X_y=True)
+    regressor = MLPRegressor(width=4, max_epochs=2, learning_rate=1e-6, random_state=0)
+
+    search = GridSearchCV(regressor, {"width": [4]}, cv=3).fit(X, 1000 * y)
+
+    curves = curves_of(search, 0)
+    assert curves.baseline_loss == 1.0
+    assert curves.valid_loss.mean() == pytest.approx(1.0, abs=0.3)
+
+
+def test_labels_that_exclude_each_other_not_have_a_mean_entropy():
+    """The loss of several labels is a mean over them."""
+    labels = np.column_stack([Y, np.arange(150) < 75])
+    p = Y.mean()
+
+    search = GridSearchCV(net(), {"width": [4]}, cv=3).fit(X, labels)
+
+    expected = -p * math.log(p) - (1 - p) * math.log(1 - p)
+    baseline = curves_of(search, 0).baseline_loss
+    assert baseline == pytest.approx((expected + math.log(2)) / 2)
+
+
+def test_a_candidate_has_the_curves_of_its_longest_rung(hyperband):
+    """Any row of a configuration gives the same curves, which go to its last epoch."""
+    best = hyperband.best_index_
+    rows = same_network(hyperband, best)
+
+    lengths = {curves_of(hyperband, row).n_epochs for row in rows}
+
+    assert lengths == {9}
+    assert all(
+        hyperband.cv_results_["params"][row]["learning_rate"]
+        == hyperband.best_params_["learning_rate"]
+        for row in rows
+    )
+
+
+@pytest.mark.parametrize("candidate", [2, -3])
+def test_candidates_that_do_not_exist_are_refused(grid, candidate):
+    """A wrong row is named."""
+    with pytest.raises(ValueError, match=f"Got {candidate}"):
+        curves_of(grid, candidate)
+
+
+def test_what_is_no_network_has_no_curves():
+    """Other estimators have no epochs."""
+    search = GridSearchCV(LogisticRegression(), {"C": [1.0]}, cv=3).fit(X, Y)
+
+    with pytest.raises(ValueError, match="no learning curve"):
+        curves_of(search, 0)
+
+
+def test_a_search_must_be_fitted():
+    """Before fit there are no results to read."""
+    with pytest.raises(NotFittedError):
+        diagnose(GridSearchCV(net(), {"width": [4]}))
+
+
+def test_a_network_has_one_fold_of_its_own():
+    """With early stopping the history has losses on rows set aside."""
+    fitted = net(early_stopping=True).fit(X, Y)
+
+    curves = curves_of_estimator(make_pipeline(fitted))
+
+    assert curves.n_folds == 1
+    expected = [row["valid_loss"] for row in fitted.history_]
+    assert curves.valid_loss[0].tolist() == expected
+    assert curves.baseline_loss == math.log(2)
+
+
+def test_without_rows_set_aside_there_is_no_held_out_loss():
+    """The training loss alone is all that there is."""
+    curves = curves_of_estimator(net().fit(X, Y))
+
+    assert np.isnan(curves.valid_loss).all()
+    assert np.isfinite(curves.train_loss).all()
+
+
+@pytest.mark.parametrize(
+    ("source", "error"), [(net(), NotFittedError), (LogisticRegression(), TypeError)]
+)
+def test_what_has_no_history_is_refused(source, error):
+    """Not fitted is one thing, no network another."""
+    with pytest.raises(error):
+        diagnose(source)
+
+
+def test_searches_are_known_by_what_they_have(grid):
+    """scikit-learn's own search has no learning curves."""
+    assert is_search(grid)
+    assert not is_search(SklearnGridSearchCV(net(), {"width": [4]}))
+
+
+def test_skorch_nets_are_read_by_their_own_names():
+    """Their rate is called lr, and the baseline follows from their criterion."""
+    network = NeuralNetClassifier(
+        nn.Linear,
+        module__in_features=X.shape[1],
+        criterion=nn.CrossEntropyLoss,
+        max_epochs=12,
+        verbose=0,
+    )
+    search = GridSearchCV(network, {"lr": [1e-5], "module__out_features": [2]}, cv=3)
+
+    search.fit(X.astype(np.float32), Y.astype(np.int64))
+
+    p = Y.mean()
+    expected = -p * math.log(p) - (1 - p) * math.log(1 - p)
+    assert curves_of(search, 0).baseline_loss == pytest.approx(expected)
+    slow = {f.name: f for f in diagnose(search)}["learning rate too low"]
+    assert [c.parameter for c in slow.changes] == ["lr"]

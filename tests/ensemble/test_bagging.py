@@ -1,0 +1,320 @@
+"""Bagging is scikit-learn's, with its members trained and asked together."""
+
+import pickle
+from unittest import SkipTest
+
+import numpy as np
+import pytest
+from sklearn import ensemble
+from sklearn.base import clone
+from sklearn.datasets import make_classification
+from sklearn.metrics import accuracy_score, r2_score
+from sklearn.model_selection import GridSearchCV, cross_val_score
+from sklearn.pipeline import make_pipeline
+from sklearn.preprocessing import StandardScaler
+from sklearn.tree import DecisionTreeClassifier
+from sklearn.utils.estimator_checks import parametrize_with_checks
+
+import sk_tune
+from sk_tune import BaggingClassifier, BaggingRegressor, MLPClassifier, fleet
+from sk_tune.engine import train
+
+# Where scikit-learn's own bagging fails, in its words.
+EXPECTED_FAILURES = {
+    f"check_sample_weight_equivalence_on_{kind}_data": (
+        "sample_weight is not equivalent to removing/repeating samples."
+    )
+    for kind in ("dense", "sparse")
+}
+
+
+@parametrize_with_checks(
+    [BaggingClassifier(n_estimators=5), BaggingRegressor(n_estimators=5)],
+    expected_failed_checks=lambda _: EXPECTED_FAILURES,
+    xfail_strict=False,
+)
+def test_bagging_passes_the_checks_of_scikit_learn(estimator, check):
+    """Every check passes that scikit-learn's own bagging passes."""
+    try:
+        check(estimator)
+    except SkipTest as reason:
+        pytest.skip(str(reason))
+
+
+@pytest.fixture(params=["Classifier", "Regressor"])
+def pair(request, make_estimator, iris, diabetes):
+    """Return a function that fits sk_tune's bagging and scikit-learn's, and the data."""
+    task = request.param
+    data = iris if task == "Classifier" else diabetes
+    net = make_estimator(f"MLP{task}", dtype="float64")
+
+    def fitted(estimator=net, **options):
+        found = [
+            getattr(home, f"Bagging{task}")(
+                estimator, **{"n_estimators": 6, "random_state": 3, **options}
+            ).fit(*data)
+            for home in (sk_tune, ensemble)
+        ]
+        return (*found, data)
+
+    return fitted
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        {},
+        {"bootstrap": False, "max_samples": 0.5},
+        {"max_features": 0.5},
+        {"max_features": 2, "bootstrap_features": True},
+    ],
+    ids=["plain", "pasting", "subspaces", "repeated columns"],
+)
+def test_members_and_predictions_are_those_of_scikit_learn(pair, outputs, options):
+    """The same random_state gives the same rows, columns, members and predictions."""
+    ours, theirs, (X, _) = pair(**options)
+
+    # Members differ in the order of summation only.
+    np.testing.assert_allclose(outputs(ours, X), outputs(theirs, X), rtol=1e-9, atol=1e-9)
+    for one, other, columns in zip(
+        ours.estimators_, theirs.estimators_, theirs.estimators_features_, strict=True
+    ):
+        assert one.random_state == other.random_state
+        own = X[:, columns]
+        np.testing.assert_allclose(outputs(one, own), outputs(other, own), rtol=1e-9)
+    for one, other in zip(
+        ours.estimators_samples_, theirs.estimators_samples_, strict=True
+    ):
+        np.testing.assert_array_equal(one, other)
+
+
+def test_weights_of_rows_are_chances_as_in_scikit_learn(iris, make_estimator):
+    """sample_weight goes the way that scikit-learn's takes."""
+    net = make_estimator("MLPClassifier", dtype="float64")
+    weight = np.random.default_rng(0).integers(0, 3, len(iris.y))
+    probabilities = [
+        home
+        .BaggingClassifier(net, 4, random_state=0)
+        .fit(*iris, sample_weight=weight)
+        .predict_proba(iris.X)
+        for home in (sk_tune, ensemble)
+    ]
+
+    np.testing.assert_allclose(*probabilities, rtol=1e-9)
+
+
+def test_members_train_in_one_call_of_the_engine(iris, make_estimator, monkeypatch):
+    """All members are rows of one fleet, however many there are."""
+    calls = []
+
+    def counted(fits, **options):
+        calls.append(len(fits))
+        return train(fits, **options)
+
+    monkeypatch.setattr("sk_tune.backend._session.train", counted)
+
+    BaggingClassifier(make_estimator("MLPClassifier"), 7, random_state=0).fit(*iris)
+
+    assert calls == [7]
+
+
+def test_members_predict_as_one_stack(iris, make_estimator):
+    """Networks of one architecture are one call, also where each sees its own columns."""
+    net = make_estimator("MLPClassifier")
+    bag = BaggingClassifier(net, 5, max_features=0.5, random_state=0).fit(*iris)
+
+    bag.predict_proba(iris.X)
+
+    assert bag._combination.n_stacks == 1
+
+
+def test_members_that_train_on_are_asked_anew(iris, make_estimator, outputs):
+    """A prediction after partial_fit of a member is not one of the old weights."""
+    bag = BaggingClassifier(make_estimator("MLPClassifier"), 3, random_state=0).fit(*iris)
+    before = bag.predict_proba(iris.X)
+
+    bag.estimators_[1].partial_fit(*iris, n_epochs=20)
+
+    after = np.mean([outputs(m, iris.X) for m in bag.estimators_], axis=0)
+    np.testing.assert_allclose(bag.predict_proba(iris.X), after, atol=1e-6)
+    assert np.abs(after - before).max() > 0.01
+
+
+def test_members_taken_away_are_not_asked(iris, make_estimator, outputs):
+    """The predictions are those of the members in estimators_."""
+    bag = BaggingClassifier(make_estimator("MLPClassifier"), 4, random_state=0).fit(*iris)
+
+    del bag.estimators_[2:], bag.estimators_features_[2:]
+
+    mean = np.mean([outputs(m, iris.X) for m in bag.estimators_], axis=0)
+    np.testing.assert_allclose(bag.predict_proba(iris.X), mean, atol=1e-6)
+
+
+@pytest.mark.filterwarnings("ignore:Some inputs do not have OOB scores")
+@pytest.mark.filterwarnings("ignore:invalid value encountered in divide")
+def test_the_out_of_bag_score_is_that_of_scikit_learn(pair):
+    """Looking at the left-out rows after each epoch changes nothing."""
+    ours, theirs, _ = pair(oob_score=True, n_estimators=20)
+
+    assert ours.oob_score_ == pytest.approx(theirs.oob_score_, rel=1e-9)
+
+
+@pytest.mark.filterwarnings("ignore:Some inputs do not have OOB scores")
+@pytest.mark.filterwarnings("ignore:invalid value encountered in divide")
+def test_out_of_bag_curves_are_scores_on_rows_that_a_member_lacks(pair):
+    """Each member has a row for each epoch; the last is its score, taken by hand."""
+    bag, _, (X, y) = pair(oob_score=True)
+    curve = bag.oob_curve_
+
+    assert list(curve) == ["member", "epoch", "train_loss", "oob_loss", "oob_score"]
+    assert len(curve) == 6 * bag.estimator_.max_epochs
+    for number, (member, samples) in enumerate(
+        zip(bag.estimators_, bag.estimators_samples_, strict=True)
+    ):
+        rows = np.setdiff1d(np.arange(len(y)), samples)
+        last = curve[curve["member"] == number].iloc[-1]
+        assert last["epoch"] == bag.estimator_.max_epochs
+        # Members of a classifier have positions of classes for labels, here the same.
+        assert last["oob_score"] == pytest.approx(member.score(X[rows], y[rows]), abs=1e-6)
+
+
+@pytest.mark.filterwarnings("ignore:Some inputs do not have OOB scores")
+@pytest.mark.filterwarnings("ignore:invalid value encountered in divide")
+def test_out_of_bag_scores_by_members_are_those_of_smaller_ensembles(pair, outputs):
+    """The score of the first m is the one that m members predict for rows they lack."""
+    bag, _, (X, y) = pair(oob_score=True)
+    table = bag.oob_by_members_
+
+    assert table["n_members"].tolist() == [1, 2, 3, 4, 5, 6]
+    total, counts = 0, np.zeros(len(y))
+    for m, (member, samples) in enumerate(
+        zip(bag.estimators_, bag.estimators_samples_, strict=True)
+    ):
+        lacks = ~np.isin(np.arange(len(y)), samples)
+        total = total + (outputs(member, X).reshape(len(y), -1).T * lacks).T
+        counts += lacks
+        own = counts > 0
+        if total.shape[1] > 1:
+            score = accuracy_score(y[own], total[own].argmax(axis=1))
+        else:
+            score = r2_score(y[own], total[own, 0] / counts[own])
+        assert table["oob_score"][m] == pytest.approx(score, rel=1e-6)
+        assert table["n_samples"][m] == own.sum()
+
+
+def test_an_ensemble_that_is_asked_for_no_score_has_no_tables(iris, make_estimator):
+    """A fit without oob_score takes the tables of an earlier fit away."""
+    bag = BaggingClassifier(make_estimator("MLPClassifier"), 30, random_state=0)
+    bag.set_params(oob_score=True).fit(*iris)
+    assert hasattr(bag, "oob_curve_")
+
+    bag.set_params(oob_score=False).fit(*iris)
+
+    assert not hasattr(bag, "oob_curve_")
+    assert not hasattr(bag, "oob_by_members_")
+
+
+def test_warm_start_adds_members(iris, make_estimator):
+    """Two fits with warm_start give the members of one fit."""
+    net = make_estimator("MLPClassifier", dtype="float64")
+    bag = BaggingClassifier(net, 2, warm_start=True, random_state=0).fit(*iris)
+    bag.set_params(n_estimators=5).fit(*iris)
+
+    whole = BaggingClassifier(net, 5, random_state=0).fit(*iris)
+
+    np.testing.assert_allclose(
+        bag.predict_proba(iris.X), whole.predict_proba(iris.X), rtol=1e-9
+    )
+
+
+def test_pipelines_and_workers_give_the_same_members(iris, make_estimator):
+    """A network behind a scaler of its own, trained by two workers, comes out the same."""
+    pipe = make_pipeline(StandardScaler(), make_estimator("MLPClassifier", dtype="float64"))
+    ours = BaggingClassifier(pipe, 4, n_jobs=2, random_state=0).fit(*iris)
+    theirs = ensemble.BaggingClassifier(pipe, 4, random_state=0).fit(*iris)
+
+    np.testing.assert_allclose(
+        ours.predict_proba(iris.X), theirs.predict_proba(iris.X), rtol=1e-9
+    )
+    assert ours._combination.n_stacks == 1
+
+
+def test_classes_that_a_member_has_not_seen_have_no_probability(make_estimator):
+    """Rare classes are lacking in some members, as in scikit-learn's bagging."""
+    X, y = make_classification(60, 8, n_informative=5, n_classes=3, random_state=0)
+    labels = np.array(["c", "a", "b"])[y]
+    labels[3:] = np.where(labels[3:] == "a", "b", labels[3:])
+    net = make_estimator("MLPClassifier", dtype="float64")
+    ours, theirs = (
+        home.BaggingClassifier(net, 8, random_state=0).fit(X, labels)
+        for home in (sk_tune, ensemble)
+    )
+
+    assert {len(m.classes_) for m in ours.estimators_} == {2, 3}
+    np.testing.assert_allclose(ours.predict_proba(X), theirs.predict_proba(X), rtol=1e-9)
+    np.testing.assert_array_equal(ours.predict(X), theirs.predict(X))
+
+
+def test_other_members_are_scikit_learns_matter(iris):
+    """Trees are trained and asked as in scikit-learn."""
+    tree = DecisionTreeClassifier(max_depth=2)
+    ours, theirs = (
+        home.BaggingClassifier(tree, 4, random_state=0).fit(*iris)
+        for home in (sk_tune, ensemble)
+    )
+
+    np.testing.assert_array_equal(ours.predict_proba(iris.X), theirs.predict_proba(iris.X))
+
+
+def test_members_of_bagging_in_a_search_train_in_its_block(iris, make_estimator):
+    """In a block around a search the members of all folds are one fleet."""
+    bag = BaggingClassifier(make_estimator("MLPClassifier"), 3, random_state=0)
+    grid = {"estimator__learning_rate": [0.001, 0.01]}
+    with fleet(n_jobs=1) as report:
+        inside = GridSearchCV(bag, grid, cv=3, refit=False).fit(*iris)
+
+    assert report.n_rows == 2 * 3 * 3
+    assert report.n_calls == 1
+    outside = GridSearchCV(bag, grid, cv=3, refit=False).fit(*iris)
+    np.testing.assert_allclose(
+        inside.cv_results_["mean_test_score"], outside.cv_results_["mean_test_score"]
+    )
+
+
+def test_members_of_bagging_in_a_search_of_sk_tune_train_together(
+    iris, make_estimator, monkeypatch
+):
+    """A search that is no block lets each ensemble train as a fleet of its own."""
+    calls = []
+
+    def counted(fits, **options):
+        calls.append(len(fits))
+        return train(fits, **options)
+
+    monkeypatch.setattr("sk_tune.backend._session.train", counted)
+    bag = BaggingClassifier(make_estimator("MLPClassifier"), 3, random_state=0)
+
+    sk_tune.GridSearchCV(bag, {"n_estimators": [3, 4]}, cv=2, refit=False).fit(*iris)
+
+    assert calls == [3, 3, 4, 4]
+
+
+def test_bagging_is_pickled_without_a_second_copy_of_its_weights(iris, make_estimator):
+    """A copy predicts the same, and asking an ensemble does not make its pickle larger."""
+    bag = BaggingClassifier(make_estimator("MLPClassifier"), 3, random_state=0).fit(*iris)
+    before = len(pickle.dumps(bag))
+    predicted = bag.predict_proba(iris.X)
+
+    assert len(pickle.dumps(bag)) <= before + 100
+    copy = pickle.loads(pickle.dumps(bag))
+    np.testing.assert_array_equal(copy.predict_proba(iris.X), predicted)
+
+
+def test_adaboost_of_scikit_learn_takes_the_networks(iris):
+    """AdaBoostClassifier weighs rows, which the networks heed, and learns."""
+    net = MLPClassifier(width=16, max_epochs=20, learning_rate=0.01, batch_size=16)
+    boosting = ensemble.AdaBoostClassifier(net, n_estimators=3, random_state=0)
+
+    assert cross_val_score(boosting, *iris, cv=3).min() > 0.9
+    fitted = clone(boosting).fit(*iris)
+    assert len(fitted.estimators_) >= 1

@@ -1,0 +1,256 @@
+"""Gradient boosting with networks as stages."""
+
+from unittest import SkipTest
+
+import numpy as np
+import pytest
+from scipy.special import expit, softmax
+from sklearn.ensemble import GradientBoostingClassifier, GradientBoostingRegressor
+from sklearn.exceptions import NotFittedError
+from sklearn.linear_model import LinearRegression
+from sklearn.metrics import log_loss
+from sklearn.model_selection import GridSearchCV, train_test_split
+from sklearn.pipeline import make_pipeline
+from sklearn.preprocessing import StandardScaler
+from sklearn.tree import DecisionTreeRegressor
+from sklearn.utils.estimator_checks import parametrize_with_checks
+
+from sk_tune import BoostingClassifier, BoostingRegressor, MLPRegressor, fleet
+
+
+@parametrize_with_checks([
+    BoostingClassifier(n_estimators=5),
+    BoostingRegressor(n_estimators=5),
+])
+def test_boosting_passes_the_checks_of_scikit_learn(estimator, check):
+    """Every check passes, those of sample weights included."""
+    try:
+        check(estimator)
+    except SkipTest as reason:
+        pytest.skip(str(reason))
+
+
+@pytest.fixture
+def net():
+    """Return a small stage."""
+    return MLPRegressor(n_layers=1, width=8, max_epochs=3, learning_rate=0.01)
+
+
+def test_squared_error_with_trees_is_scikit_learns_gradient_boosting(diabetes):
+    """With a full tree step a stage of trees is one of GradientBoostingRegressor."""
+    X, y = diabetes
+    tree = DecisionTreeRegressor(max_depth=3)
+    ours = BoostingRegressor(tree, 20, learning_rate=0.1, random_state=0).fit(X, y)
+    theirs = GradientBoostingRegressor(
+        n_estimators=20, learning_rate=0.1, random_state=0
+    ).fit(X, y)
+
+    # A tree fitted to the residual minimises the squared error: the line search stays at 1.
+    np.testing.assert_allclose(ours.weights_, 0.1)
+    np.testing.assert_allclose(ours.predict(X), theirs.predict(X), rtol=1e-6)
+
+
+def test_a_linear_stage_solves_least_squares_at_once(diabetes):
+    """One stage at learning rate 1 is the regression itself."""
+    X, y = diabetes
+    boosting = BoostingRegressor(LinearRegression(), 1, learning_rate=1.0).fit(X, y)
+
+    np.testing.assert_allclose(boosting.predict(X), LinearRegression().fit(X, y).predict(X))
+
+
+@pytest.mark.parametrize("n_classes", [2, 3])
+def test_staged_predictions_end_at_the_prediction(iris, net, n_classes):
+    """Stages add up to predict, predict_proba and decision_function."""
+    keep = iris.y < n_classes
+    X, y = iris.X[keep], np.array(["x", "y", "z"])[iris.y[keep]]
+    boosting = BoostingClassifier(net, 6, random_state=0).fit(X, y)
+
+    labels = list(boosting.staged_predict(X))
+    probabilities = list(boosting.staged_predict_proba(X))
+    raw = boosting.decision_function(X)
+
+    assert len(labels) == len(probabilities) == len(boosting) == 6
+    np.testing.assert_array_equal(labels[-1], boosting.predict(X))
+    np.testing.assert_allclose(probabilities[-1], boosting.predict_proba(X), rtol=1e-5)
+    own = (
+        softmax(raw, axis=1)
+        if n_classes == 3
+        else np.column_stack([expit(-raw), expit(raw)])
+    )
+    np.testing.assert_allclose(boosting.predict_proba(X), own)
+    losses = [log_loss(y, p) for p in probabilities]
+    np.testing.assert_allclose(losses, boosting.train_score_, rtol=1e-4)
+    assert losses[-1] < losses[0]
+
+
+def test_classes_are_one_network(iris, net):
+    """A stage has an output for each class, not a network for each."""
+    boosting = BoostingClassifier(net, 2, random_state=0).fit(*iris)
+
+    assert [stage.n_outputs_ for stage in boosting.estimators_] == [3, 3]
+    assert boosting._combination.n_stacks == 0
+    boosting.predict(iris.X)
+    assert boosting._combination.n_stacks == 1
+
+
+def test_the_sum_begins_at_the_best_constant(iris, diabetes, net):
+    """init_ is the mean of y, or the shares of the classes."""
+    regressor = BoostingRegressor(net, 1, random_state=0).fit(*diabetes)
+    classifier = BoostingClassifier(net, 1, random_state=0).fit(iris.X[:90], iris.y[:90])
+
+    np.testing.assert_allclose(regressor.init_, diabetes.y.mean())
+    np.testing.assert_allclose(expit(classifier.init_), 40 / 90)
+
+
+def test_several_targets_are_one_network(diabetes, net):
+    """A y of two columns has stages of two outputs and is predicted as such."""
+    Y = np.column_stack([diabetes.y, -diabetes.y])
+    boosting = BoostingRegressor(net, 2, random_state=0).fit(diabetes.X, Y)
+
+    assert boosting.estimators_[0].n_outputs_ == 2
+    assert boosting.predict(diabetes.X).shape == Y.shape
+
+
+def test_early_stopping_keeps_the_best_stage(breast_cancer):
+    """Training stops when rows set aside no longer gain, and goes back to their best."""
+    X, y = StandardScaler().fit_transform(breast_cancer.X), breast_cancer.y
+    y = np.where(np.random.default_rng(0).random(len(y)) < 0.2, 1 - y, y)
+    boosting = BoostingClassifier(
+        MLPRegressor(width=64, max_epochs=20),
+        60,
+        learning_rate=1.0,
+        n_iter_no_change=3,
+        random_state=0,
+    ).fit(X, y)
+
+    scores = boosting.validation_score_
+    assert len(boosting.train_score_) == len(scores) < 60
+    assert boosting.n_estimators_ == len(boosting) == scores.argmin() + 1
+    assert len(scores) >= 4
+    assert scores[-1] + boosting.tol >= scores[-4:-1].max()
+
+
+def test_rows_set_aside_train_no_stage(breast_cancer, net):
+    """The ensemble is that of the other rows alone."""
+    X, y = StandardScaler().fit_transform(breast_cancer.X), breast_cancer.y
+    boosting = BoostingClassifier(
+        net, 3, n_iter_no_change=3, validation_fraction=0.25, random_state=0
+    ).fit(X, y)
+
+    seed = np.random.RandomState(0).randint(np.iinfo(np.int32).max)
+    train, valid = train_test_split(
+        np.arange(len(X)), test_size=0.25, random_state=seed, stratify=y
+    )
+    np.testing.assert_allclose(expit(boosting.init_), y[train].mean())
+    losses = [log_loss(y[valid], p) for p in boosting.staged_predict_proba(X[valid])]
+    kept = boosting.validation_score_[: boosting.n_estimators_]
+    np.testing.assert_allclose(losses, kept, rtol=1e-5)
+
+
+def test_subsamples_are_drawn_anew(diabetes):
+    """Each stage sees its share of the rows, and not the same one each time."""
+    seen = []
+
+    class Noting(LinearRegression):
+        def fit(self, X, y, sample_weight=None):
+            seen.append(X[:, 0].copy())
+            return super().fit(X, y, sample_weight)
+
+    BoostingRegressor(Noting(), 2, subsample=0.25, random_state=0).fit(*diabetes)
+
+    assert [len(rows) for rows in seen] == [50, 50]
+    assert not np.array_equal(*seen)
+
+
+@pytest.mark.parametrize("loss", ["absolute_error", "huber"])
+def test_robust_losses_mind_outliers_less(loss):
+    """With a few wild targets the line behind them is found better."""
+    rng = np.random.default_rng(0)
+    X = rng.normal(size=(300, 2))
+    truth = X @ [1.0, -2.0]
+    y = truth.copy()
+    y[:20] += 200.0
+    tree = DecisionTreeRegressor(max_depth=3)
+    plain, robust = (
+        BoostingRegressor(tree, 60, learning_rate=0.2, loss=own, random_state=0).fit(X, y)
+        for own in ("squared_error", loss)
+    )
+
+    errors = [np.abs(b.predict(X) - truth)[20:].mean() for b in (plain, robust)]
+    assert errors[1] < 0.5 * errors[0]
+
+
+def test_boosting_repeats_itself(iris, net):
+    """The same random_state gives the same ensemble, a RandomState another one."""
+    first, second = (
+        BoostingClassifier(net, 3, subsample=0.5, random_state=1).fit(*iris) for _ in "ab"
+    )
+    state = np.random.RandomState(1)
+    third, fourth = (
+        BoostingClassifier(net, 3, random_state=state).fit(*iris) for _ in "ab"
+    )
+
+    np.testing.assert_array_equal(first.predict_proba(iris.X), second.predict_proba(iris.X))
+    assert np.abs(third.predict_proba(iris.X) - fourth.predict_proba(iris.X)).max() > 0
+
+
+def test_stages_may_be_pipelines_with_weights(iris, net):
+    """Weights reach a network behind a scaler; a weight of 0 is a row left out."""
+    pipe = make_pipeline(StandardScaler(), net)
+    weight = np.ones(150)
+    weight[::2] = 0
+    weighted = BoostingClassifier(pipe, 3, random_state=0).fit(*iris, sample_weight=weight)
+    without = BoostingClassifier(pipe, 3, random_state=0).fit(iris.X[1::2], iris.y[1::2])
+
+    np.testing.assert_allclose(
+        weighted.predict_proba(iris.X), without.predict_proba(iris.X), atol=1e-6
+    )
+
+
+def test_weights_without_use_are_refused(diabetes):
+    """Stages that take no weights cannot heed them."""
+
+    class Unweighted(LinearRegression):
+        def fit(self, X, y):
+            return super().fit(X, y)
+
+    with pytest.raises(ValueError, match="Unweighted does not"):
+        BoostingRegressor(Unweighted(), 2).fit(*diabetes, sample_weight=np.ones(200))
+
+
+def test_stages_of_all_folds_train_together_in_a_block(iris, net):
+    """In a block around a search each stage is a fleet over the folds."""
+    boosting = BoostingClassifier(net, 3, random_state=0)
+    grid = {"learning_rate": [0.3]}
+    with fleet(n_jobs=1) as report:
+        inside = GridSearchCV(boosting, grid, cv=3, refit=False).fit(*iris)
+    outside = GridSearchCV(boosting, grid, cv=3, refit=False).fit(*iris)
+
+    assert report.n_rows == report.n_adopted == 9
+    assert report.n_trained_again == 0
+    np.testing.assert_allclose(
+        inside.cv_results_["mean_test_score"], outside.cv_results_["mean_test_score"]
+    )
+
+
+def test_one_class_is_refused(iris):
+    """There is nothing to learn from one class; the message counts."""
+    with pytest.raises(ValueError, match="Got 1 class, 'setosa'"):
+        BoostingClassifier().fit(iris.X[:50], ["setosa"] * 50)
+
+
+def test_an_unfitted_ensemble_says_so(iris):
+    """Predicting before fit is scikit-learn's NotFittedError."""
+    with pytest.raises(NotFittedError):
+        BoostingClassifier().predict(iris.X)
+
+
+def test_networks_are_as_good_stages_as_trees(digits):
+    """On digits the default ensemble is no worse than scikit-learn's of as many trees."""
+    X, y = digits
+    train, test = train_test_split(np.arange(len(y)), random_state=0, stratify=y)
+    ours = BoostingClassifier(n_estimators=10, random_state=0).fit(X[train], y[train])
+    theirs = GradientBoostingClassifier(n_estimators=10, random_state=0)
+
+    theirs.fit(X[train], y[train])
+    assert ours.score(X[test], y[test]) >= theirs.score(X[test], y[test])

@@ -1,0 +1,361 @@
+"""A collapsed ensemble predicts what the ensemble does, in one call and from one file."""
+
+import numpy as np
+import pytest
+from sklearn import ensemble
+from sklearn.base import clone
+from sklearn.linear_model import LinearRegression, LogisticRegression
+from sklearn.pipeline import make_pipeline
+from sklearn.preprocessing import StandardScaler
+
+from sk_tune import (
+    BaggingClassifier,
+    BaggingRegressor,
+    BoostingClassifier,
+    BoostingRegressor,
+    MLPRegressor,
+)
+from sk_tune.ensemble import CollapsedClassifier, CollapsedRegressor, collapse
+
+ATOL = 1e-6  # of float32, summed in another order
+
+
+class Weighted:
+    """Any ensemble with estimators_ and weights_."""
+
+    def __init__(self, estimators, weights, **learnt):
+        self.estimators_, self.weights_ = estimators, np.asarray(weights)
+        vars(self).update(learnt)
+
+    def fit(self, X, y):
+        """Be an estimator for check_is_fitted."""
+
+    def __sklearn_is_fitted__(self):
+        return True
+
+    def __sklearn_tags__(self):
+        return self.estimators_[0].__sklearn_tags__()
+
+    def predict_proba(self, X):
+        """Return the mean under the weights."""
+        found = 0
+        for member, weight in zip(self.estimators_, self.weights_, strict=True):
+            aligned = np.zeros((len(X), len(self.classes_)))
+            columns = np.searchsorted(self.classes_, member.classes_)
+            aligned[:, columns] = member.predict_proba(X)
+            found = found + weight * aligned
+        return found / self.weights_.sum()
+
+
+@pytest.fixture
+def names(iris):
+    """Return flowers with the names of their species."""
+    return iris.X, np.array(["setosa", "versicolor", "virginica"])[iris.y]
+
+
+@pytest.fixture
+def stage():
+    """Return a small network to boost."""
+    return MLPRegressor(n_layers=1, width=8, max_epochs=3, learning_rate=0.01)
+
+
+@pytest.fixture
+def mixed(names, make_estimator):
+    """Return members of three kinds: two architectures, one twice, and a linear model."""
+    X, y = names
+    make = make_estimator
+    some = y != "setosa"
+    members = [
+        make("MLPClassifier", random_state=0).fit(X, y),
+        make("MLPClassifier", hidden_layer_sizes=(5, 5)).fit(X, y),
+        make("MLPClassifier", random_state=1, dropout=0.2).fit(X, y),
+        LogisticRegression().fit(X[some], y[some]),
+        make_pipeline(StandardScaler(), make("MLPClassifier", optimizer="sgd")).fit(X, y),
+    ]
+    return Weighted(members, [1, 2, 3, 4, 5], classes_=np.unique(y), n_features_in_=4)
+
+
+def _bagging(task, net, data, **options):
+    cls = BaggingClassifier if task == "Classifier" else BaggingRegressor
+    return cls(net, 5, random_state=0, **options).fit(*data)
+
+
+@pytest.mark.parametrize(
+    "options", [{}, {"max_features": 0.5}], ids=["all", "some columns"]
+)
+@pytest.mark.parametrize("task", ["Classifier", "Regressor"])
+def test_bagging_collapses_to_one_stack(
+    task, options, make_estimator, names, diabetes, outputs
+):
+    """All members are one call, and labels are those of the ensemble."""
+    data = names if task == "Classifier" else diabetes
+    bag = _bagging(task, make_estimator(f"MLP{task}"), data, **options)
+    small = collapse(bag)
+
+    # Predictions of diabetes are of the order of 100.
+    np.testing.assert_allclose(
+        outputs(small, data[0]), outputs(bag, data[0]), rtol=1e-6, atol=ATOL
+    )
+    np.testing.assert_array_equal(
+        small.predict(data[0]) == data[1], bag.predict(data[0]) == data[1]
+    )
+    assert small.n_stacks_ == 1
+    assert small.score(*data) == pytest.approx(bag.score(*data))
+
+
+@pytest.mark.parametrize("kind", ["CNN", "RNN", "Net"])
+def test_other_networks_collapse_too(kind, make_estimator, task_data, outputs):
+    """Convolutions, recurrences and users' modules are stacked like perceptrons."""
+    X, y = task_data(f"{kind}Classifier")
+    bag = BaggingClassifier(make_estimator(f"{kind}Classifier"), 3, random_state=0)
+    bag.fit(X, y)
+
+    small = collapse(bag)
+
+    mean = np.mean([outputs(member, X) for member in bag.estimators_], axis=0)
+    np.testing.assert_allclose(small.predict_proba(X), mean, atol=ATOL)
+    assert small.n_stacks_ == 1
+
+
+def test_padded_sequences_collapse(make_estimator, task_data, outputs):
+    """Sequences that end early are told apart from such that do not."""
+    X, y = task_data("RNNClassifier")
+    X = X.copy()
+    X[::3, 6:] = np.nan
+    net = make_estimator("RNNClassifier")
+    members = [clone(net).set_params(random_state=seed).fit(X, y) for seed in (0, 1)]
+    small = collapse(Weighted(members, [1, 1], classes_=np.unique(y)))
+
+    for rows in (X, X[1::3]):
+        mean = np.mean([outputs(member, rows) for member in members], axis=0)
+        np.testing.assert_allclose(small.predict_proba(rows), mean, atol=ATOL)
+    assert small.n_stacks_ == 1
+
+
+def test_members_of_several_kinds_run_in_groups(mixed, names):
+    """Equal architectures are stacked, also behind a scaler; the rest runs alone."""
+    small = collapse(mixed)
+
+    np.testing.assert_allclose(
+        small.predict_proba(names[0]), mixed.predict_proba(names[0]), atol=ATOL
+    )
+    assert small.n_stacks_ == 1
+    stack = [g for g in small._combination._groups if len(g.positions) > 1]
+    assert [list(g.positions) for g in stack] == [[0, 2, 4]]
+
+
+def test_a_temperature_is_kept(mixed, names):
+    """Calibrated probabilities stay calibrated: p ** (1 / T), normalised."""
+    plain = collapse(mixed).predict_proba(names[0])
+    mixed.temperature_ = 2.0
+
+    warm = collapse(mixed).predict_proba(names[0])
+
+    expected = np.sqrt(plain) / np.sqrt(plain).sum(axis=1, keepdims=True)
+    np.testing.assert_allclose(warm, expected, rtol=1e-5, atol=1e-3)
+
+
+@pytest.mark.parametrize("n_classes", [2, 3])
+def test_boosting_classifiers_collapse(n_classes, names, stage):
+    """The sum of the stages, from its start to probabilities."""
+    keep = np.isin(names[1], np.unique(names[1])[:n_classes])
+    X, y = names[0][keep], names[1][keep]
+    boosting = BoostingClassifier(stage, 4, random_state=0).fit(X, y)
+    small = collapse(boosting)
+
+    np.testing.assert_allclose(small.predict_proba(X), boosting.predict_proba(X))
+    np.testing.assert_array_equal(small.predict(X), boosting.predict(X))
+    first = list(boosting.staged_predict_proba(X))[1]
+    np.testing.assert_allclose(
+        small.prune(max_members=2).predict_proba(X), first, rtol=1e-5
+    )
+
+
+def test_boosting_regressors_collapse(diabetes, stage):
+    """The sum of the stages, from its start."""
+    boosting = BoostingRegressor(stage, 4, random_state=0).fit(*diabetes)
+
+    np.testing.assert_allclose(
+        collapse(boosting).predict(diabetes.X), boosting.predict(diabetes.X)
+    )
+
+
+def test_soft_voting_of_scikit_learn_collapses(names, make_estimator):
+    """Weights are the voting's; members that were dropped have none."""
+    nets = [(f"net{i}", make_estimator("MLPClassifier", random_state=i)) for i in range(3)]
+    voting = ensemble.VotingClassifier(nets, voting="soft", weights=[1, 2, 3])
+    voting.set_params(net1="drop").fit(*names)
+
+    small = collapse(voting)
+
+    np.testing.assert_allclose(small.weights_, [0.25, 0.75])
+    np.testing.assert_allclose(
+        small.predict_proba(names[0]), voting.predict_proba(names[0]), atol=ATOL
+    )
+    np.testing.assert_array_equal(small.predict(names[0]), voting.predict(names[0]))
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        ensemble.AdaBoostClassifier(LogisticRegression(), n_estimators=2),
+        ensemble.VotingClassifier([("a", LogisticRegression(max_iter=1000))]),
+        ensemble.RandomForestClassifier(2),
+    ],
+    ids=["adaboost", "hard voting", "forest"],
+)
+def test_what_is_no_mean_is_refused(wrong, iris):
+    """An ensemble that predicts otherwise would be changed by collapsing it."""
+    with pytest.raises(TypeError, match="to be collapsed"):
+        collapse(wrong.fit(*iris))
+
+
+def test_pruning_keeps_the_heaviest_members(mixed, names, outputs):
+    """The weights of those that stay sum to 1 again."""
+    small = collapse(mixed).prune(max_members=2)
+
+    assert small.estimators_ == [mixed.estimators_[3], mixed.estimators_[4]]
+    np.testing.assert_allclose(small.weights_, [4 / 9, 5 / 9])
+    assert len(collapse(mixed).prune(max_members=99)) == 5
+    np.testing.assert_allclose(small.predict_proba(names[0]).sum(axis=1), 1)
+
+
+def test_pruning_to_a_time_keeps_what_fits_into_it(mixed, monkeypatch):
+    """The largest number of members whose call is fast enough, by bisection."""
+    monkeypatch.setattr(
+        "sk_tune.ensemble._collapsed._milliseconds",
+        lambda parts, X: 2.0 * len(parts.members),
+    )
+    small = collapse(mixed)
+
+    assert [len(small.prune(max_ms=ms)) for ms in (2, 5, 6, 9.9, 10)] == [1, 2, 3, 4, 5]
+    assert len(small.prune(max_ms=9, max_members=3)) == 3
+    with pytest.raises(ValueError, match="at least what one member takes, 2 ms"):
+        small.prune(max_ms=1)
+    with pytest.raises(ValueError, match="at least 1. Got 0"):
+        small.prune(max_members=0)
+
+
+def test_pruning_measures_calls(mixed):
+    """Any machine predicts a row in an hour."""
+    assert len(collapse(mixed).prune(max_ms=3.6e6)) == 5
+
+
+@pytest.mark.parametrize(
+    "options", [{}, {"max_features": 0.5}], ids=["all", "some columns"]
+)
+@pytest.mark.parametrize("task", ["Classifier", "Regressor"])
+def test_an_ensemble_is_one_file(
+    task, options, make_estimator, names, diabetes, outputs, tmp_path
+):
+    """What is loaded predicts the same to the last bit."""
+    data = names if task == "Classifier" else diabetes
+    small = collapse(_bagging(task, make_estimator(f"MLP{task}"), data, **options))
+    path = tmp_path / "ensemble.safetensors"
+
+    small.save(path)
+    loaded = type(small).load(path)
+
+    np.testing.assert_array_equal(outputs(loaded, data[0]), outputs(small, data[0]))
+    np.testing.assert_array_equal(loaded.predict(data[0]), small.predict(data[0]))
+    assert loaded.n_features_in_ == data[0].shape[1]
+    assert [p.name for p in tmp_path.iterdir()] == ["ensemble.safetensors"]
+    with pytest.raises(FileExistsError):
+        small.save(path, overwrite=False)
+
+
+def test_boosting_is_one_file(names, stage, tmp_path):
+    """The start of the sum and its link are in the file too."""
+    small = collapse(BoostingClassifier(stage, 3, random_state=0).fit(*names))
+
+    small.save(tmp_path / "boosting")
+    loaded = CollapsedClassifier.load(tmp_path / "boosting")
+
+    np.testing.assert_array_equal(
+        loaded.predict_proba(names[0]), small.predict_proba(names[0])
+    )
+
+
+def test_users_modules_are_passed_to_load(make_estimator, task_data, tmp_path):
+    """Their code is not in the file, and load says so."""
+    X, y = task_data("NetClassifier")
+    net = make_estimator("NetClassifier")
+    small = collapse(BaggingClassifier(net, 2, random_state=0).fit(X, y))
+    small.save(tmp_path / "nets")
+
+    loaded = CollapsedClassifier.load(tmp_path / "nets", module=net.module)
+
+    np.testing.assert_array_equal(loaded.predict_proba(X), small.predict_proba(X))
+    with pytest.raises(ValueError, match="is code"):
+        CollapsedClassifier.load(tmp_path / "nets")
+
+
+def test_files_of_other_classes_are_refused(diabetes, make_estimator, tmp_path):
+    """A file says what it holds; a single network's is not an ensemble's."""
+    net = make_estimator("MLPRegressor").fit(*diabetes)
+    net.save(tmp_path / "net")
+    collapse(Weighted([net], [1])).save(tmp_path / "ensemble")
+
+    with pytest.raises(ValueError, match="must hold a CollapsedClassifier"):
+        CollapsedClassifier.load(tmp_path / "ensemble")
+    with pytest.raises(ValueError, match="must hold a CollapsedRegressor"):
+        CollapsedRegressor.load(tmp_path / "net")
+
+
+def test_code_is_not_written_to_files(mixed, tmp_path):
+    """Linear models and scalers have no place in a file of numbers."""
+    with pytest.raises(TypeError, match="must be networks of sk_tune's"):
+        collapse(mixed).save(tmp_path / "mixed")
+    with pytest.raises(TypeError, match="must be networks of sk_tune's"):
+        collapse(mixed).to_onnx(tmp_path / "mixed")
+
+
+@pytest.mark.parametrize(
+    "case", ["bagging", "columns", "regressor", "binary", "temperature"]
+)
+def test_an_ensemble_is_one_onnx_model(
+    case, make_estimator, names, diabetes, stage, outputs, tmp_path
+):
+    """Another runtime predicts the same from any number of rows."""
+    runtime = pytest.importorskip("onnxruntime")
+    data = names
+    if case == "binary":
+        data = (names[0][:100], names[1][:100])
+        fitted = BoostingClassifier(stage, 3, random_state=0).fit(*data)
+    elif case == "regressor":
+        data = diabetes
+        fitted = _bagging("Regressor", make_estimator("MLPRegressor"), data)
+    else:
+        options = {"max_features": 0.5} if case == "columns" else {}
+        fitted = _bagging("Classifier", make_estimator("MLPClassifier"), data, **options)
+        if case == "temperature":
+            fitted.temperature_ = 2.0
+    small = collapse(fitted)
+    path = tmp_path / "ensemble.onnx"
+
+    small.to_onnx(path)
+
+    session = runtime.InferenceSession(path)
+    (found,) = session.run(None, {"X": data[0][:7].astype(np.float32)})
+    expected = outputs(small, data[0][:7]).reshape(7, -1)
+    np.testing.assert_allclose(found, expected, rtol=1e-4, atol=1e-5)
+    assert [p.name for p in tmp_path.iterdir()] == ["ensemble.onnx"]
+
+
+def test_one_member_is_an_ensemble(diabetes, make_estimator):
+    """A single network collapses to itself."""
+    net = make_estimator("MLPRegressor").fit(*diabetes)
+    small = collapse(Weighted([net], [0.5]))
+
+    np.testing.assert_allclose(
+        small.predict(diabetes.X), net.predict(diabetes.X), rtol=1e-6
+    )
+
+
+def test_ensembles_without_networks_collapse_too(diabetes):
+    """Members are asked one by one, and predict what they do."""
+    line = LinearRegression().fit(*diabetes)
+    small = collapse(Weighted([line, line], [1, 3]))
+
+    np.testing.assert_allclose(small.predict(diabetes.X), line.predict(diabetes.X))
+    assert small.n_stacks_ == 0

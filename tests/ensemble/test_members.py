@@ -1,0 +1,202 @@
+"""Members fitted together, and their averages."""
+
+import numpy as np
+import pytest
+from sklearn.base import clone
+from sklearn.compose import TransformedTargetRegressor
+from sklearn.linear_model import LogisticRegression, Ridge, RidgeClassifier
+from sklearn.pipeline import make_pipeline
+from sklearn.preprocessing import StandardScaler
+from skorch import NeuralNetClassifier
+from torch import nn
+
+from sk_tune import fleet
+from sk_tune.ensemble import _members
+from sk_tune.ensemble._members import (
+    average_prediction,
+    average_probabilities,
+    fit_members,
+    last_step,
+)
+
+RATES = [0.001, 0.01, 0.03]
+
+
+@pytest.fixture
+def nets(make_estimator):
+    """Three networks in float64 that differ by their learning rate."""
+    return [
+        make_estimator("MLPClassifier", learning_rate=rate, dtype="float64", max_epochs=4)
+        for rate in RATES
+    ]
+
+
+@pytest.mark.parametrize("in_pipeline", [False, True])
+def test_networks_are_fitted_as_if_alone(nets, iris, in_pipeline):
+    """A member predicts what the same network predicts that was fitted by hand."""
+    if in_pipeline:
+        nets = [make_pipeline(StandardScaler(), net) for net in nets]
+    fitted = fit_members([clone(net) for net in nets], *iris)
+
+    for (member,), net in zip(fitted, nets, strict=True):
+        np.testing.assert_allclose(
+            member.predict_proba(iris.X),
+            net.fit(*iris).predict_proba(iris.X),
+            atol=1e-9,
+        )
+
+
+def test_networks_train_in_one_call(nets, iris, monkeypatch):
+    """All networks go to the engine at once, as rows of fleets, and share their data."""
+    calls = []
+    original = _members.train
+
+    def train(fits, **options):
+        calls.append(fits)
+        return original(fits, **options)
+
+    monkeypatch.setattr(_members, "train", train)
+    fit_members([make_pipeline(StandardScaler(), net) for net in nets], *iris)
+
+    (fits,) = calls
+    assert len(fits) == 3
+    assert len({id(fit.X) for fit in fits}) == 1
+
+
+def test_a_member_may_be_wanted_after_several_epochs(nets, iris):
+    """Snapshots are what a training of so many epochs gives, schedule and all."""
+    net = nets[1].set_params(lr_schedule="constant")
+    ((early, late),) = fit_members([clone(net)], *iris, epochs=[[1, 4]])
+
+    for member, n_epochs in ((early, 1), (late, 4)):
+        alone = clone(net).set_params(max_epochs=n_epochs).fit(*iris)
+        np.testing.assert_allclose(
+            member.predict_proba(iris.X), alone.predict_proba(iris.X), atol=1e-9
+        )
+    assert early.max_epochs == late.max_epochs == 4
+
+
+def test_weights_of_rows_reach_the_networks(nets, iris):
+    """Fit parameters are handed on, alone and in a pipeline."""
+    weight = np.where(iris.y == 0, 0.1, 2.0)
+    ((alone,),) = fit_members([clone(nets[1])], *iris, fit_params={"sample_weight": weight})
+    ((behind,),) = fit_members(
+        [make_pipeline("passthrough", clone(nets[1]))],
+        *iris,
+        fit_params={"mlpclassifier__sample_weight": weight},
+    )
+
+    expected = nets[1].fit(*iris, sample_weight=weight).predict_proba(iris.X)
+    for member in (alone, behind):
+        np.testing.assert_allclose(member.predict_proba(iris.X), expected, atol=1e-9)
+
+
+def test_other_estimators_are_fitted_too(nets, iris):
+    """Estimators without networks keep their place among networks."""
+    members = [LogisticRegression(), clone(nets[0]), RidgeClassifier()]
+    fitted = fit_members(members, iris.X / 10, iris.y, n_jobs=2)
+
+    assert [type(member).__name__ for (member,) in fitted] == [
+        "LogisticRegression",
+        "MLPClassifier",
+        "RidgeClassifier",
+    ]
+    expected = RidgeClassifier().fit(iris.X / 10, iris.y).predict(iris.X / 10)
+    np.testing.assert_array_equal(fitted[2][0].predict(iris.X / 10), expected)
+
+
+def test_networks_inside_of_others_are_fitted_as_usual(make_estimator, diabetes):
+    """A network that is no last step is fitted by what holds it."""
+    net = make_estimator("MLPRegressor", dtype="float64")
+    held = TransformedTargetRegressor(net, transformer=StandardScaler())
+
+    ((member,),) = fit_members([clone(held)], *diabetes)
+
+    np.testing.assert_allclose(
+        member.predict(diabetes.X), held.fit(*diabetes).predict(diabetes.X), atol=1e-6
+    )
+    with pytest.raises(ValueError, match="can only be asked of a network"):
+        fit_members([Ridge()], *diabetes, epochs=[[1]])
+
+
+def test_a_training_that_fails_raises_its_own_error(make_estimator, iris):
+    """Who asks for nonsense is told so by the network."""
+    nets = [make_estimator("MLPClassifier", dropout=drop) for drop in (0.0, -1.0)]
+
+    with pytest.raises(ValueError, match="'dropout' parameter"):
+        fit_members(nets, *iris)
+
+
+def test_members_are_the_same_in_a_fleet_block(nets, iris):
+    """Inside ``with fleet()`` members train together all the same."""
+    with fleet(n_jobs=1):
+        ((inside,),) = fit_members([clone(nets[0])], *iris)
+
+    np.testing.assert_allclose(
+        inside.predict_proba(iris.X), nets[0].fit(*iris).predict_proba(iris.X), atol=1e-9
+    )
+
+
+def test_plain_skorch_nets_may_be_members(iris):
+    """A plain skorch net trains in the same fleet, and predicts as one that is fitted."""
+    net = NeuralNetClassifier(
+        nn.Sequential(nn.Linear(4, 8), nn.ReLU(), nn.Linear(8, 3)),
+        criterion=nn.CrossEntropyLoss,
+        max_epochs=20,
+        lr=0.1,
+        train_split=None,
+        verbose=0,
+    )
+    X, y = iris.X.astype(np.float32), iris.y.astype(np.int64)
+
+    ((first,), (second,)) = fit_members([clone(net), clone(net)], X, y)
+
+    for member in (first, second):
+        assert member.score(X, y) > 0.6
+        assert len(member.history) == 20
+
+
+def test_a_class_that_a_member_lacks_has_probability_0(iris):
+    """Probabilities are put in the columns of their classes; a label counts as sure."""
+    X, y = iris.X / 10, iris.y
+    some = LogisticRegression().fit(X[y > 0], y[y > 0])
+    sure = RidgeClassifier().fit(X, y)
+
+    average = average_probabilities([some, sure], np.array([0.25, 0.75]), X, np.arange(3))
+
+    expected = 0.75 * (sure.predict(X)[:, None] == np.arange(3))
+    expected[:, 1:] += 0.25 * some.predict_proba(X)
+    np.testing.assert_allclose(average, expected)
+
+
+def test_probabilities_of_labels_are_averaged_by_label(make_estimator):
+    """Members of a multilabel problem give the probability of each label."""
+    rng = np.random.default_rng(0)
+    X = rng.normal(size=(60, 4))
+    y = (X[:, :2] > 0).astype(int)
+    net = make_estimator("MLPClassifier").fit(X, y)
+
+    average = average_probabilities([net, net], np.array([0.5, 0.5]), X, np.empty(0))
+
+    np.testing.assert_allclose(average, net.predict_proba(X), rtol=1e-6)
+
+
+def test_predictions_are_averaged_by_weight(diabetes):
+    """The average of regressors is that of their predictions."""
+    members = [Ridge(alpha=a).fit(*diabetes) for a in (0.1, 10)]
+
+    average = average_prediction(members, np.array([0.3, 0.7]), diabetes.X)
+
+    expected = 0.3 * members[0].predict(diabetes.X) + 0.7 * members[1].predict(diabetes.X)
+    np.testing.assert_allclose(average, expected)
+
+
+def test_the_last_step_is_found_in_nested_pipelines():
+    """A pipeline in a pipeline ends in the last step of the inner one."""
+    ridge = Ridge()
+
+    assert (
+        last_step(make_pipeline(StandardScaler(), make_pipeline("passthrough", ridge)))
+        is ridge
+    )
+    assert last_step(ridge) is ridge

@@ -1,0 +1,119 @@
+"""One configuration under several seeds."""
+
+import numpy as np
+import pytest
+from sklearn.base import clone
+from sklearn.linear_model import Ridge
+from sklearn.pipeline import make_pipeline
+from sklearn.preprocessing import StandardScaler
+from sklearn.tree import DecisionTreeClassifier
+
+from sk_tune import SeedEnsembleClassifier, SeedEnsembleRegressor
+
+
+@pytest.fixture
+def net(make_estimator):
+    """Return a small network in float64."""
+    return make_estimator("MLPClassifier", dtype="float64", max_epochs=4)
+
+
+def test_members_are_networks_of_other_seeds(net, iris):
+    """Each member is the network with a seed of its own, fitted on all rows."""
+    ensemble = SeedEnsembleClassifier(net, 4, random_state=0).fit(*iris)
+
+    seeds = [member.random_state for member in ensemble.estimators_]
+    assert len(set(seeds)) == 4
+    alone = [clone(net).set_params(random_state=s).fit(*iris) for s in seeds]
+    expected = np.mean([member.predict_proba(iris.X) for member in alone], axis=0)
+    np.testing.assert_allclose(ensemble.predict_proba(iris.X), expected, atol=1e-9)
+    np.testing.assert_allclose(ensemble.weights_, 0.25)
+    assert ensemble.n_features_in_ == 4
+
+
+def test_seeds_come_from_the_random_state(net, iris):
+    """Equal random states give equal ensembles, others do not."""
+    first, second, other = (
+        SeedEnsembleClassifier(net, 2, random_state=s).fit(*iris).predict_proba(iris.X)
+        for s in (0, 0, 1)
+    )
+
+    np.testing.assert_array_equal(first, second)
+    assert not np.allclose(first, other)
+
+
+def test_snapshots_are_epochs_of_the_last_half(net, iris):
+    """With 2 snapshots of 8 epochs, networks of 6 and 8 epochs are members."""
+    net.set_params(max_epochs=8, lr_schedule="cosine")
+    ensemble = SeedEnsembleClassifier(net, 3, n_snapshots=2, random_state=0).fit(*iris)
+    plain = SeedEnsembleClassifier(net, 3, random_state=0).fit(*iris)
+
+    lengths = [len(member.history_) for member in ensemble.estimators_]
+    assert lengths == [6, 8, 6, 8, 6, 8]
+    for last, member in zip(ensemble.estimators_[1::2], plain.estimators_, strict=True):
+        np.testing.assert_allclose(
+            last.predict_proba(iris.X), member.predict_proba(iris.X), atol=1e-9
+        )
+
+
+def test_snapshots_need_epochs(net, iris):
+    """What has no or too few epochs is refused."""
+    with pytest.raises(ValueError, match="must be at most half of max_epochs=4"):
+        SeedEnsembleClassifier(net, 2, n_snapshots=3).fit(*iris)
+    with pytest.raises(ValueError, match="must be a network"):
+        SeedEnsembleClassifier(DecisionTreeClassifier(), 2, n_snapshots=2).fit(*iris)
+
+
+def test_every_random_state_of_a_pipeline_is_set(net, iris):
+    """A network behind a scaler gets its seed, too."""
+    pipe = make_pipeline(StandardScaler(), net)
+    ensemble = SeedEnsembleClassifier(pipe, 2, random_state=0).fit(*iris)
+
+    first, second = (member[-1].random_state for member in ensemble.estimators_)
+    assert first != second
+    assert pipe[-1].random_state == 0
+
+
+def test_trees_may_be_members(iris):
+    """Any estimator with a random state will do."""
+    tree = DecisionTreeClassifier(max_features=1, max_depth=2)
+    ensemble = SeedEnsembleClassifier(tree, 15, random_state=0).fit(*iris)
+
+    assert ensemble.score(*iris) > 0.85
+
+
+def test_regressors_are_averaged(make_estimator, diabetes):
+    """The prediction is the mean of the members'."""
+    net = make_estimator("MLPRegressor", max_epochs=10)
+    ensemble = SeedEnsembleRegressor(net, 3, random_state=0).fit(*diabetes)
+
+    members = [member.predict(diabetes.X) for member in ensemble.estimators_]
+    np.testing.assert_allclose(ensemble.predict(diabetes.X), np.mean(members, axis=0))
+    # Without a random state all members are alike.
+    one = SeedEnsembleRegressor(Ridge(), 2).fit(*diabetes)
+    np.testing.assert_allclose(
+        one.predict(diabetes.X), Ridge().fit(*diabetes).predict(diabetes.X)
+    )
+
+
+def test_rows_have_weights(net, iris):
+    """Sample weights are handed to every member."""
+    weight = np.where(iris.y == 0, 0.0, 1.0)
+    ensemble = SeedEnsembleClassifier(net, 2, random_state=0)
+
+    plain = ensemble.fit(*iris).predict_proba(iris.X)
+    weighted = ensemble.fit(*iris, sample_weight=weight).predict_proba(iris.X)
+
+    assert weighted[:, 0].mean() < plain[:, 0].mean()
+
+
+def test_several_labels_are_averaged(make_estimator):
+    """A row of a multilabel problem may have any of the labels."""
+    rng = np.random.default_rng(0)
+    X = rng.normal(size=(120, 4))
+    y = (X[:, :3] > 0).astype(int)
+    net = make_estimator("MLPClassifier", max_epochs=30)
+
+    ensemble = SeedEnsembleClassifier(net, 2, random_state=0).fit(X, y)
+
+    assert ensemble.classes_.tolist() == [0, 1, 2]
+    assert np.mean(ensemble.predict(X) == y) > 0.8

@@ -1,0 +1,305 @@
+"""Ensembles out of a search's trials."""
+
+import pickle
+
+import numpy as np
+import pytest
+from scipy.stats import loguniform
+from sklearn.base import clone
+from sklearn.linear_model import LogisticRegression, Ridge
+from sklearn.model_selection import KFold, StratifiedKFold, cross_val_score
+
+from sk_tune import (
+    GridSearchCV,
+    HalvingGridSearchCV,
+    HyperbandSearchCV,
+    RandomizedSearchCV,
+    TrialEnsembleClassifier,
+    TrialEnsembleRegressor,
+    fleet,
+)
+
+every_method = pytest.mark.parametrize("method", ["greedy", "stack", "average"])
+
+
+@every_method
+def test_it_is_the_weighted_average_of_fold_models(search, iris, method):
+    """Probabilities are those of the kept models, each fold with its share of a weight."""
+    ensemble = TrialEnsembleClassifier.from_search(search, method=method, random_state=0)
+
+    expected = np.zeros((150, 3))
+    for candidate, weight in ensemble.contributions_["weight"].items():
+        for model in search.models_[candidate]:
+            expected += weight / 3 * model.predict_proba(iris.X)
+    np.testing.assert_allclose(ensemble.predict_proba(iris.X), expected)
+    assert ensemble.weights_.sum() == pytest.approx(1)
+    assert (
+        len(ensemble.weights_) == len(ensemble.estimators_) == 3 * len(ensemble.candidates_)
+    )
+    assert ensemble.n_features_in_ == 4
+    assert ensemble.score_.low < ensemble.score_.score < ensemble.score_.high
+
+
+@every_method
+def test_fit_runs_the_search_and_builds_from_it(search, iris, method):
+    """``fit`` gives what ``from_search`` gives of the same search."""
+    own = clone(search).set_params(keep_models="none")
+    fitted = TrialEnsembleClassifier(own, method=method, random_state=0).fit(*iris)
+    built = TrialEnsembleClassifier.from_search(search, method=method, random_state=0)
+
+    np.testing.assert_allclose(
+        fitted.predict_proba(iris.X), built.predict_proba(iris.X), atol=1e-12
+    )
+    assert fitted.score_ == built.score_
+    assert fitted.search_.best_params_ == search.best_params_
+    assert not hasattr(fitted.search_, "models_")
+    assert not hasattr(own, "cv_results_")
+    assert not hasattr(built, "search_")
+    np.testing.assert_array_equal(fitted.oof_predictions_, built.oof_predictions_)
+
+
+def test_a_refit_trains_the_chosen_on_all_rows(search, iris):
+    """With refit=True members are plain fits of the chosen candidates."""
+    ensemble = TrialEnsembleClassifier.from_search(
+        search, refit=True, X=iris.X, y=iris.y, random_state=0
+    )
+
+    assert len(ensemble.estimators_) == len(ensemble.candidates_)
+    for row, member in zip(ensemble.candidates_, ensemble.estimators_, strict=True):
+        params = search.cv_results_["params"][row]
+        alone = clone(search.estimator).set_params(**params).fit(*iris)
+        np.testing.assert_allclose(
+            member.predict_proba(iris.X), alone.predict_proba(iris.X), atol=1e-9
+        )
+    with pytest.raises(ValueError, match="needs X and y"):
+        TrialEnsembleClassifier.from_search(search, refit=True)
+
+
+def test_a_refit_needs_no_kept_models(search, iris):
+    """Out-of-fold predictions are enough to choose what is fitted anew."""
+    own = clone(search).set_params(keep_models="none")
+    fitted = TrialEnsembleClassifier(own, refit=True, random_state=0).fit(*iris)
+    kept = TrialEnsembleClassifier.from_search(
+        search, refit=True, X=iris.X, y=iris.y, random_state=0
+    )
+
+    np.testing.assert_allclose(
+        fitted.predict_proba(iris.X), kept.predict_proba(iris.X), atol=1e-9
+    )
+
+
+def test_a_refit_of_rungs_trains_as_they_were_trained(make_estimator, iris):
+    """Epochs are those of the rung, the schedule that of the last one."""
+    net = make_estimator("MLPClassifier", lr_schedule="cosine", dtype="float64")
+    search = HalvingGridSearchCV(
+        net,
+        {"learning_rate": [0.003, 0.01, 0.03]},
+        resource="max_epochs",
+        factor=3,
+        min_resources=2,
+        max_resources=6,
+        cv=KFold(3, shuffle=True, random_state=0),
+        keep_models="all",
+    ).fit(*iris)
+
+    ensemble = TrialEnsembleClassifier.from_search(
+        search, method="average", refit=True, X=iris.X, y=iris.y
+    )
+
+    lengths = {
+        row: len(member.history_)
+        for row, member in zip(ensemble.candidates_, ensemble.estimators_, strict=True)
+    }
+    resources = search.cv_results_["n_resources"]
+    assert lengths == {row: resources[row] for row in ensemble.candidates_}
+    assert {member.max_epochs for member in ensemble.estimators_} == {6}
+
+
+def test_a_refit_stops_at_the_best_epoch(make_estimator, iris):
+    """With epochs="best" a member trains as long as its candidate was scored."""
+    net = make_estimator("MLPClassifier", max_epochs=12, learning_rate=0.1)
+    search = GridSearchCV(net, {"dropout": [0.0, 0.5]}, cv=3, epochs="best").fit(*iris)
+
+    ensemble = TrialEnsembleClassifier.from_search(
+        search, refit=True, X=iris.X, y=iris.y, random_state=0
+    )
+
+    curves = search.learning_curves_
+    for row, member in zip(ensemble.candidates_, ensemble.estimators_, strict=True):
+        own = curves[curves["candidate"] == row].groupby("epoch")["valid_score"].mean()
+        assert len(member.history_) == own.idxmax()
+
+
+def test_hyperband_gives_an_ensemble(make_estimator, iris):
+    """Candidates of all brackets may be members."""
+    search = HyperbandSearchCV(
+        make_estimator("MLPClassifier"),
+        {"learning_rate": loguniform(1e-3, 0.1)},
+        max_resources=4,
+        factor=2,
+        random_state=0,
+        keep_models="all",
+    )
+
+    ensemble = TrialEnsembleClassifier(search, random_state=0).fit(*iris)
+
+    assert ensemble.predict(iris.X).shape == (150,)
+    assert ensemble.score(*iris) > 0.5
+
+
+def test_regressors_are_averaged(make_estimator, diabetes):
+    """Predictions are in the units of the target, and better than the best fold's."""
+    net = make_estimator("MLPRegressor", max_epochs=20)
+    search = GridSearchCV(
+        net, {"learning_rate": [0.003, 0.01, 0.03]}, cv=4, keep_models="all"
+    ).fit(*diabetes)
+
+    ensemble = TrialEnsembleRegressor.from_search(search, scoring="r2", random_state=0)
+
+    assert ensemble.score(*diabetes) > 0.3
+    assert -1 < ensemble.score_.score < 1
+    expected = sum(
+        weight * member.predict(diabetes.X)
+        for weight, member in zip(ensemble.weights_, ensemble.estimators_, strict=True)
+    )
+    np.testing.assert_allclose(ensemble.predict(diabetes.X), expected)
+
+
+def test_several_targets_are_averaged(diabetes):
+    """A regressor of two targets predicts two columns."""
+    y = np.stack([diabetes.y, diabetes.X[:, 0]], axis=1)
+    search = GridSearchCV(Ridge(), {"alpha": [0.1, 10.0]}, cv=3)
+
+    ensemble = TrialEnsembleRegressor(search, random_state=0).fit(diabetes.X, y)
+
+    assert ensemble.predict(diabetes.X).shape == (200, 2)
+
+
+def test_several_labels_are_averaged(make_estimator):
+    """A row of a multilabel problem may have any of the labels."""
+    rng = np.random.default_rng(0)
+    X = rng.normal(size=(120, 4))
+    y = (X[:, :3] > 0).astype(int)
+    net = make_estimator("MLPClassifier", max_epochs=30)
+    search = GridSearchCV(net, {"learning_rate": [0.01, 0.03]}, cv=KFold(3))
+
+    ensemble = TrialEnsembleClassifier(search, random_state=0).fit(X, y)
+
+    assert ensemble.predict_proba(X).shape == (120, 3)
+    assert np.mean(ensemble.predict(X) == y) > 0.8
+
+
+def test_probabilities_have_a_temperature_on_request(search, iris):
+    """Calibration scales the log-odds of the averaged probabilities."""
+    plain = TrialEnsembleClassifier.from_search(search, random_state=0)
+    scaled = TrialEnsembleClassifier.from_search(search, calibrate=True, random_state=0)
+
+    assert plain.temperature_ == 1
+    expected = plain.predict_proba(iris.X) ** (1 / scaled.temperature_)
+    expected /= expected.sum(axis=1, keepdims=True)
+    np.testing.assert_allclose(scaled.predict_proba(iris.X), expected, rtol=1e-5)
+
+
+def test_labels_of_any_kind_are_predicted(search, iris):
+    """Labels come back as they were given."""
+    names = np.array(["setosa", "versicolor", "virginica"])[iris.y]
+    ensemble = TrialEnsembleClassifier(search, random_state=0).fit(iris.X, names)
+
+    assert ensemble.classes_.tolist() == ["setosa", "versicolor", "virginica"]
+    assert np.mean(ensemble.predict(iris.X) == names) > 0.5
+
+
+def test_it_works_in_scikit_learn(search, iris):
+    """It is cloned, pickled and cross-validated as any estimator."""
+    ensemble = TrialEnsembleClassifier.from_search(search, random_state=0)
+    copy = pickle.loads(pickle.dumps(ensemble))
+
+    np.testing.assert_array_equal(
+        copy.predict_proba(iris.X), ensemble.predict_proba(iris.X)
+    )
+    assert len(cross_val_score(clone(ensemble), *iris, cv=2)) == 2
+    assert not hasattr(ensemble.search, "cv_results_")
+
+
+def test_it_is_the_same_in_a_fleet_block(search, iris):
+    """In ``with fleet()`` the search trains by itself, as it does elsewhere."""
+    ensemble = TrialEnsembleClassifier(search, random_state=0)
+    expected = cross_val_score(ensemble, *iris, cv=2)
+    with fleet(n_jobs=1):
+        inside = cross_val_score(ensemble, *iris, cv=2)
+
+    np.testing.assert_array_equal(inside, expected)
+
+
+def test_the_metric_that_leads_a_search_is_kept(make_estimator, iris):
+    """A search of several metrics still knows which one it is led by."""
+    search = GridSearchCV(
+        make_estimator("MLPClassifier"),
+        {"learning_rate": [0.003, 0.03]},
+        scoring=["accuracy", "neg_log_loss"],
+        refit="neg_log_loss",
+        cv=3,
+    )
+    ensemble = TrialEnsembleClassifier(search, random_state=0).fit(*iris)
+
+    assert ensemble.search_.refit == "neg_log_loss"
+    assert "mean_test_accuracy" in ensemble.search_.cv_results_
+
+
+@pytest.mark.parametrize("params", [{"method": "best"}, {"n_bags": 0}, {"min_gain": -1.0}])
+def test_parameters_are_checked(search, params):
+    """A parameter that is out of range is named."""
+    (name,) = params
+    with pytest.raises(ValueError, match=f"'{name}' parameter of TrialEnsembleClassifier"):
+        TrialEnsembleClassifier.from_search(search, **params)
+
+
+def noise_scores(method, make_estimator, n_repetitions):
+    """Return own and fresh accuracies on labels that are pure noise."""
+    scores = []
+    for seed in range(n_repetitions):
+        rng = np.random.default_rng(seed)
+        X, y = rng.normal(size=(400, 64)), np.tile([0, 1], 200)
+        rng.shuffle(y)
+        search = RandomizedSearchCV(
+            make_estimator("MLPClassifier", max_epochs=3, batch_size=32),
+            {"learning_rate": loguniform(1e-3, 0.1)},
+            n_iter=16,
+            cv=StratifiedKFold(5, shuffle=True, random_state=seed),
+            random_state=seed,
+        )
+        ensemble = TrialEnsembleClassifier(
+            search, method=method, scoring="accuracy", random_state=seed
+        ).fit(X[:200], y[:200])
+        scores.append([ensemble.score_.score, ensemble.score(X[200:], y[200:])])
+    return np.mean(scores, axis=0)
+
+
+@every_method
+def test_noise_is_scored_near_chance(method, make_estimator):
+    """On labels that are noise the own score and fresh rows are near one half."""
+    own, fresh = noise_scores(method, make_estimator, 3)
+
+    # Standard error of three means of 200 rows: 0.02.
+    assert abs(own - 0.5) < 0.08
+    assert abs(fresh - 0.5) < 0.08
+
+
+@every_method
+@pytest.mark.slow
+@pytest.mark.timeout(900)
+def test_noise_is_scored_at_chance(method, make_estimator):
+    """Over 20 repetitions the own score and that on fresh rows are at chance."""
+    own, fresh = noise_scores(method, make_estimator, 20)
+
+    # Standard error of 20 means of 200 rows: 0.008.
+    assert abs(own - 0.5) < 0.025
+    assert abs(fresh - 0.5) < 0.025
+
+
+def test_other_estimators_give_ensembles_too(iris):
+    """A search over what is no network keeps its fold models as well."""
+    search = GridSearchCV(LogisticRegression(), {"C": [0.01, 0.1, 1.0]}, cv=3)
+    ensemble = TrialEnsembleClassifier(search, random_state=0).fit(iris.X / 10, iris.y)
+
+    assert ensemble.score(iris.X / 10, iris.y) > 0.8

@@ -1,0 +1,123 @@
+"""Searches to draw: small real ones, and made ones for what is rare."""
+
+import matplotlib
+import numpy as np
+import pytest
+from scipy.stats import loguniform, uniform
+from sklearn.base import BaseEstimator
+from sklearn.datasets import load_diabetes, load_iris
+from sklearn.linear_model import Ridge
+from sklearn.model_selection import GridSearchCV as PlainGridSearchCV
+from sklearn.pipeline import Pipeline
+from sklearn.preprocessing import StandardScaler
+
+from sk_tune import (
+    GridSearchCV,
+    HyperbandSearchCV,
+    MLPClassifier,
+    MLPRegressor,
+    RandomizedSearchCV,
+)
+from sk_tune.search import Choice
+
+matplotlib.use("Agg")
+
+
+@pytest.fixture(autouse=True)
+def closed_figures():
+    """Let no figure outlive its test."""
+    yield
+    import matplotlib.pyplot as plt
+
+    plt.close("all")
+
+
+class MadeSearch(BaseEstimator):
+    """A search with given results, which trained nothing."""
+
+    refit = True
+    scoring = "r2"
+    n_splits_ = 2
+
+    def fit(self, X=None, y=None):
+        return self
+
+    def __init__(self, params=(), scores=(), more=None):
+        self.params = params
+        self.scores = scores
+        self.more = more
+
+
+@pytest.fixture(scope="session")
+def made():
+    """Return a function that makes a search of configurations and scores."""
+
+    def make(params, scores, **more):
+        search = MadeSearch()
+        n_rows = len(params)
+        search.cv_results_ = {
+            "params": list(params),
+            "mean_test_score": np.array(scores, dtype=float),
+            "std_test_score": np.full(n_rows, 0.1),
+            "mean_fit_time": np.full(n_rows, 2.0),
+            "mean_score_time": np.full(n_rows, 0.5),
+            **{name: np.array(values) for name, values in more.items()},
+        }
+        if np.isfinite(search.cv_results_["mean_test_score"]).any():
+            search.best_index_ = int(np.nanargmax(search.cv_results_["mean_test_score"]))
+        return search
+
+    return make
+
+
+def _pipeline(network):
+    return Pipeline([("scale", StandardScaler()), ("net", network)])
+
+
+@pytest.fixture(scope="session")
+def iris_grid():
+    """Grid search of a classifier in a pipeline, two scores, epochs chosen by the loss."""
+    X, y = load_iris(return_X_y=True)
+    net = MLPClassifier(width=8, batch_size=16, max_epochs=6, random_state=0)
+    grid = {"net__learning_rate": [1e-3, 1e-1], "net__activation": ["relu", "tanh"]}
+    return GridSearchCV(
+        _pipeline(net),
+        grid,
+        cv=3,
+        scoring=["neg_log_loss", "accuracy"],
+        refit="neg_log_loss",
+        epochs="best",
+    ).fit(X, y)
+
+
+@pytest.fixture(scope="session")
+def iris_hyperband():
+    """Hyperband with three brackets, and parameters that not all candidates have."""
+    X, y = load_iris(return_X_y=True)
+    net = MLPClassifier(width=8, batch_size=16, max_epochs=9, random_state=0)
+    rates = loguniform(1e-3, 1e-1)
+    space = {
+        "net__dropout": uniform(0, 0.5),
+        "net__optimizer": Choice({
+            "sgd": {"net__learning_rate": rates, "net__momentum": uniform(0, 0.9)},
+            "adamw": {"net__learning_rate": rates},
+        }),
+    }
+    return HyperbandSearchCV(_pipeline(net), space, cv=3, random_state=0).fit(X, y)
+
+
+@pytest.fixture(scope="session")
+def diabetes_one():
+    """One candidate of a regressor on one fold, worse than the mean."""
+    X, y = load_diabetes(return_X_y=True)
+    net = MLPRegressor(width=4, max_epochs=2, learning_rate=1e-6, random_state=0)
+    fold = [(np.arange(300), np.arange(300, 442))]
+    return RandomizedSearchCV(net, {"dropout": [0.0]}, n_iter=1, cv=fold).fit(X, y)
+
+
+@pytest.fixture(scope="session")
+def ridge_grid():
+    """scikit-learn's own search of an estimator that is no network."""
+    X, y = load_diabetes(return_X_y=True)
+    grid = {"alpha": [0.1, 1.0, 10.0, 100.0], "fit_intercept": [True, False]}
+    return PlainGridSearchCV(Ridge(), grid, cv=3).fit(X, y)

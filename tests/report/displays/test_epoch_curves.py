@@ -1,0 +1,186 @@
+"""Learning curves by epochs of one candidate."""
+
+import numpy as np
+import pytest
+from sklearn.datasets import load_iris
+from sklearn.pipeline import make_pipeline
+
+from sk_tune import MLPClassifier
+from sk_tune.diagnosis import Curves, Finding, diagnose, verdict
+from sk_tune.report import EpochCurveDisplay
+from sk_tune.report.displays._epoch_curves import fold_summary, loss_name, score_name
+
+
+def _folds(search, row, name):
+    table = search.learning_curves_
+    own = table[table["candidate"] == row]
+    return own.pivot(index="epoch", columns="fold", values=name)
+
+
+@pytest.mark.parametrize(
+    ("name", "column"), [("train", "train_loss"), ("valid", "valid_loss")]
+)
+def test_lines_are_means_over_folds_of_the_searchs_curves(iris_grid, name, column):
+    """What is drawn equals learning_curves_ of the best candidate."""
+    expected = _folds(iris_grid, iris_grid.best_index_, column)
+
+    line = EpochCurveDisplay.from_search(iris_grid).lines_[name]
+
+    np.testing.assert_array_equal(line.get_xdata(), expected.index)
+    np.testing.assert_allclose(line.get_ydata(), expected.mean(axis=1), rtol=1e-12)
+
+
+def test_bands_reach_from_the_lowest_fold_to_the_highest(iris_grid):
+    """Or a standard deviation to both sides, if asked for."""
+    folds = _folds(iris_grid, 1, "valid_loss")
+
+    ranges = EpochCurveDisplay.from_search(iris_grid, 1)
+    spread = EpochCurveDisplay.from_search(iris_grid, 1, band="std")
+    none = EpochCurveDisplay.from_search(iris_grid, 1, band=None)
+
+    ends = ranges.bands_["valid"].get_paths()[0].vertices[:, 1]
+    assert ends.min() == pytest.approx(folds.to_numpy().min())
+    assert ends.max() == pytest.approx(folds.to_numpy().max())
+    ends = spread.bands_["valid"].get_paths()[0].vertices[:, 1]
+    expected = (folds.mean(axis=1) + folds.std(axis=1, ddof=0)).max()
+    assert ends.max() == pytest.approx(expected)
+    assert none.bands_ == {}
+
+
+def test_scores_are_of_held_out_rows_only(iris_grid):
+    """There is no score on training rows to draw."""
+    display = EpochCurveDisplay.from_search(iris_grid, 2, quantity="score")
+
+    expected = _folds(iris_grid, 2, "valid_score").mean(axis=1)
+    assert list(display.lines_) == ["valid"]
+    np.testing.assert_allclose(display.lines_["valid"].get_ydata(), expected)
+    assert display.ax_.get_ylabel() == "Accuracy"
+
+
+def test_the_chosen_epoch_is_the_one_the_search_refits_with(iris_grid):
+    """With epochs="best" the best candidate is refitted for as many epochs."""
+    display = EpochCurveDisplay.from_search(iris_grid)
+
+    assert display.chosen_epoch == iris_grid.best_estimator_["net"].n_epochs_
+    labels = [t.get_text() for t in display.ax_.get_legend().get_texts()]
+    assert f"Chosen epoch: {display.chosen_epoch}" in labels
+
+
+def test_a_search_that_scores_the_last_epoch_chose_none(iris_hyperband):
+    """No epoch is marked; curves of a rung are whole."""
+    display = EpochCurveDisplay.from_search(iris_hyperband)
+
+    assert display.chosen_epoch is None
+    assert display.lines_["valid"].get_xdata()[-1] == 9
+
+
+def test_a_network_with_early_stopping_has_both_curves():
+    """They are those of its history; the epoch whose weights it keeps is marked."""
+    X, y = load_iris(return_X_y=True)
+    net = MLPClassifier(early_stopping=True, max_epochs=8, random_state=0)
+    pipe = make_pipeline(net).fit(X, y)
+
+    display = EpochCurveDisplay.from_estimator(pipe)
+
+    history = pipe[-1].history_
+    for name in ("train", "valid"):
+        drawn = display.lines_[name].get_ydata()
+        np.testing.assert_allclose(drawn, history[:, f"{name}_loss"])
+    assert display.bands_ == {}
+    assert display.chosen_epoch == pipe[-1].best_epoch_
+
+
+def test_a_network_without_held_out_rows_has_one_curve():
+    """Nothing is drawn for what there is not."""
+    X, y = load_iris(return_X_y=True)
+    net = MLPClassifier(max_epochs=3, random_state=0).fit(X, y)
+
+    display = EpochCurveDisplay.from_estimator(net)
+
+    assert list(display.lines_) == ["train"]
+    assert display.chosen_epoch is None
+
+
+def test_a_candidate_without_curves_is_refused(ridge_grid):
+    """It is no network, or failed."""
+    with pytest.raises(ValueError, match="has no|has none"):
+        EpochCurveDisplay.from_search(ridge_grid)
+
+
+def test_one_epoch_is_drawn_as_a_point():
+    """A line of one point would not be seen."""
+    one = np.array([[0.5], [0.7]])
+    display = EpochCurveDisplay(
+        curves=Curves(train_loss=one, valid_loss=one, valid_score=one)
+    ).plot()
+
+    assert display.lines_["train"].get_marker() == "o"
+
+
+def test_losses_of_many_magnitudes_are_drawn_on_a_logarithmic_axis():
+    """Scores never are."""
+    fast = 10.0 ** -np.arange(5.0)[np.newaxis]
+    display = EpochCurveDisplay(
+        curves=Curves(train_loss=fast, valid_loss=fast, valid_score=fast)
+    )
+
+    assert display.plot().ax_.get_yscale() == "log"
+    assert display.plot(quantity="score").ax_.get_yscale() == "linear"
+
+
+def test_the_mean_ends_where_a_fold_ends():
+    """The mean over the folds that are left would jump."""
+    summary = fold_summary([[4.0, 2.0, np.nan], [2.0, 1.0, 0.5], [np.nan] * 3])
+
+    np.testing.assert_array_equal(summary.mean, [3.0, 1.5, np.nan])
+    np.testing.assert_array_equal(summary.low, [2.0, 1.0, 0.5])
+    np.testing.assert_array_equal(summary.high, [4.0, 2.0, 0.5])
+
+
+def test_no_fold_with_a_value_is_nothing():
+    """Without held-out rows all is NaN."""
+    assert np.isnan(fold_summary(np.full((2, 3), np.nan)).mean).all()
+
+
+@pytest.mark.parametrize("option", [{"quantity": "error"}, {"band": "all"}])
+def test_unknown_options_are_refused(iris_grid, option):
+    """The message names what may be asked for."""
+    with pytest.raises(ValueError, match="must be one of"):
+        EpochCurveDisplay.from_search(iris_grid, **option)
+
+
+def test_axes_are_named_with_units(diabetes_one):
+    """Losses of regressors are in squared standard deviations of the target."""
+    assert loss_name(diabetes_one) == "Loss (squared standard deviations)"
+    assert score_name(diabetes_one) == "R\N{SUPERSCRIPT TWO}"
+    assert EpochCurveDisplay.from_search(diabetes_one).ax_.get_xlabel() == "Epoch"
+
+
+@pytest.mark.parametrize(
+    ("name", "outcome", "message", "title"),
+    [
+        ("overfitting", "issue", "It rises.", "Overfitting: it rises."),
+        ("rate too high", "issue", "The rate is too high.", "The rate is too high."),
+        ("good fit", "not applicable", "No rows.", "No rows."),
+    ],
+)
+def test_the_verdict_is_the_title(name, outcome, message, title):
+    """Its name comes first, unless the sentence has it or no verdict was possible."""
+    finding = Finding(
+        code="SKT101", name=name, outcome=outcome, severity=None, message=message
+    )
+    one = np.array([[0.5, 0.4]])
+    curves = Curves(train_loss=one, valid_loss=one, valid_score=one)
+
+    display = EpochCurveDisplay(curves=curves, finding=finding).plot()
+
+    assert display.ax_.get_title(loc="left") == title
+    assert display.plot(title="mine").ax_.get_title(loc="left") == "mine"
+
+
+def test_the_verdict_is_that_of_the_diagnosis(iris_grid):
+    """Of the candidate that is drawn, not of the search as a whole."""
+    display = EpochCurveDisplay.from_search(iris_grid, 3)
+
+    own = [f for f in diagnose(iris_grid, candidate=3) if f.candidate == 3]
+    assert display.finding == verdict(own)

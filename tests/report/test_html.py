@@ -1,0 +1,206 @@
+"""The page, read without a browser."""
+
+import math
+import os
+import re
+from itertools import pairwise
+
+import numpy as np
+import pytest
+from sklearn.base import clone
+from sklearn.exceptions import FitFailedWarning, NotFittedError
+
+from sk_tune.report import write_html
+from sk_tune.report._gathering import gather
+from sk_tune.report._html import page
+
+HOSTILE = "<script>alert('x')</script>"
+
+
+@pytest.mark.parametrize("name", ["grid", "hyperband", "regression", "linear"])
+def test_numbers_on_the_page_are_those_of_the_results(name, request, read_page):
+    """Every row of cv_results_ is in the table with its score in full."""
+    search = request.getfixturevalue(name)
+    report = gather(search)
+    own = read_page(page(report))
+
+    rows = [int(key) for _, key in own.column("candidate-table", "candidate")]
+    cells = own.column("candidate-table", report.metric)
+    suffix = "loss" if name == "linear" else "score"
+    expected = search.cv_results_[f"mean_test_{suffix}"]
+    assert sorted(rows) == list(range(len(expected)))
+    for row, (text, key) in zip(rows, cells, strict=True):
+        if math.isnan(expected[row]):
+            assert (text, key) == ("n/a", None)
+        else:
+            assert float(key) == expected[row]
+            assert float(text) == pytest.approx(expected[row], rel=5e-4)
+    stds = own.column("candidate-table", "std")
+    for row, (_, key) in zip(rows, stds, strict=True):
+        std = search.cv_results_[f"std_test_{suffix}"][row]
+        assert math.isnan(std) if key is None else float(key) == std
+
+
+def test_the_answer_has_best_and_corrected_score(grid, iris, read_page):
+    """Beside the baselines, in full."""
+    own = read_page(page(gather(grid, *iris)))
+
+    keys = [key for _, key in own.column("scores-table", "score")]
+    assert [float(key) for key in keys[2:]] == [
+        grid.best_score_,
+        grid.corrected_score_.score,
+    ]
+    lows = [key for _, key in own.column("scores-table", "from")]
+    assert float(lows[-1]) == grid.corrected_score_.low
+
+
+def test_values_of_users_are_text(hostile, read_page):
+    """Names, values, messages and labels cannot become elements."""
+    html = page(gather(hostile))
+    own = read_page(html)
+
+    assert own.tags["script"] == 1
+    assert "img" not in own.tags
+    assert HOSTILE not in html
+    texts = "".join(own.texts)
+    assert HOSTILE in texts
+    assert not [1 for _, attributes in own.attributes if "onerror" in attributes]
+
+
+def test_the_page_asks_for_nothing(grid, read_page):
+    """No address but the name of SVG's language, and a policy that forbids all."""
+    html = page(gather(grid))
+    own = read_page(html)
+
+    for tag, attributes in own.attributes:
+        assert "src" not in attributes, tag
+        assert attributes.get("href", "#").startswith("#"), tag
+    assert not re.search(r"https?://|@import|url\(", html)
+    (policy,) = [
+        attributes["content"]
+        for tag, attributes in own.attributes
+        if tag == "meta" and attributes.get("http-equiv") == "Content-Security-Policy"
+    ]
+    assert policy.startswith("default-src 'none'")
+    assert "script-src 'sha256-" in policy
+
+
+@pytest.mark.parametrize("name", ["grid", "hyperband", "linear", "hostile"])
+def test_the_page_can_be_read_by_a_screen_reader(name, request, read_page):
+    """Language, captions, scopes, titles of pictures, one order of headings, unique ids."""
+    own = read_page(page(gather(request.getfixturevalue(name))))
+
+    assert ("html", {"lang": "en"}) in own.attributes
+    assert own.tags["caption"] == own.tags["table"]
+    assert all(a.get("scope") for tag, a in own.attributes if tag == "th")
+    assert len(own.ids) == len(set(own.ids))
+    levels = [int(tag[1]) for tag, _ in own.attributes if re.fullmatch("h[1-6]", tag)]
+    assert levels[0] == 1
+    assert levels.count(1) == 1
+    assert all(b - a <= 1 for a, b in pairwise(levels))
+    for tag, attributes in own.attributes:
+        for name_ in ("aria-labelledby", "aria-describedby"):
+            assert attributes.get(name_, own.ids[0]) in own.ids
+        if tag == "svg":
+            assert attributes["role"] == "img"
+            assert attributes["aria-labelledby"]
+
+
+def test_sections_come_in_the_order_of_their_use(grid, read_page):
+    """The answer first, how to reproduce last."""
+    own = read_page(page(gather(grid)))
+
+    sections = [a["id"] for tag, a in own.attributes if tag == "section"]
+    assert sections == [
+        *("answer", "verdicts", "pictures", "candidates", "ledger", "leaks", "again"),
+    ]
+
+
+def test_what_is_missing_is_said(linear, read_page):
+    """No curves and no findings of what is no network."""
+    texts = " ".join("".join(read_page(page(gather(linear))).texts).split())
+
+    assert "There are no curves by epochs" in texts
+    assert "There are no curves to judge" in texts
+
+
+def test_failures_are_in_the_table_with_their_reasons(grid, read_page):
+    """At its end."""
+    own = read_page(page(gather(grid)))
+
+    reasons = [text for text, _ in own.column("candidate-table", "failure")]
+    assert reasons[:4] == [""] * 4
+    assert all("learning_rate" in reason for reason in reasons[4:])
+
+
+def test_a_score_of_failures_is_told_from_a_score(grid, iris, read_page):
+    """error_score=-1 is in the table, but in no picture."""
+    search = clone(grid).set_params(error_score=-1.0)
+    with pytest.warns(FitFailedWarning, match="fits failed"):
+        search.fit(*iris)
+    html = page(gather(search))
+
+    keys = [key for _, key in read_page(html).column("candidate-table", "accuracy")]
+    assert keys.count("-1.0") == 2
+    assert "2 without a score of their own are left out" in html
+
+
+def test_two_hundred_candidates_are_less_than_a_megabyte(
+    make_report, make_row, make_curves
+):
+    """With 15 parameters of long names, curves of 300 epochs and every fifth failed."""
+    rng = np.random.default_rng(0)
+    rows = [
+        make_row(
+            k,
+            math.nan if k % 5 == 4 else float(rng.random()),
+            params={
+                f"pipeline__network__parameter_{name}": float(rng.random())
+                for name in range(15)
+            },
+            reason="ValueError: " + "x" * 2000 if k % 5 == 4 else "",
+        )
+        for k in range(200)
+    ]
+    report = make_report(rows, curves=make_curves(5, 300), best_epoch=300)
+
+    assert len(page(report).encode()) < 1_000_000
+
+
+def test_a_search_writes_its_report(grid, iris, tmp_path):
+    """report(path) is write_html(search, path)."""
+    path = grid.report(tmp_path / "a.html", X=iris.X, y=iris.y)
+
+    assert path == tmp_path / "a.html"
+    other = write_html(grid, str(tmp_path / "b.html"), X=iris.X, y=iris.y)
+    # Apart from the minute in which they were written.
+    first, second = (
+        re.sub(r"written [^b]*by", "", p.read_text("utf-8")) for p in (path, other)
+    )
+    assert first == second
+
+
+def test_a_page_is_written_as_a_whole_or_not_at_all(grid, tmp_path, monkeypatch):
+    """What was there stays if writing fails, and nothing lies beside it."""
+    path = tmp_path / "a.html"
+    path.write_text("before")
+
+    with pytest.raises(NotFittedError):
+        write_html(clone(grid), path)
+
+    def full(*_):
+        raise OSError("No space left on device")
+
+    monkeypatch.setattr(os, "replace", full)
+    monkeypatch.setattr("pathlib.Path.replace", full)
+    with pytest.raises(OSError, match="No space"):
+        write_html(grid, path)
+    assert path.read_text() == "before"
+    assert os.listdir(tmp_path) == ["a.html"]
+
+
+def test_one_candidate_is_a_page(make_report, make_row, read_page):
+    """Without anything to compare."""
+    own = read_page(page(make_report([make_row(0, 0.5, params={})])))
+
+    assert len(own.tables["candidate-table"]) == 2

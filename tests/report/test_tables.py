@@ -1,0 +1,38 @@
+"""Tables of any library as tables of pandas."""
+
+import numpy as np
+import pandas as pd
+import polars as pl
+import pyarrow as pa
+import pytest
+
+from sk_tune.report._tables import as_pandas
+
+COLUMNS = {"a": [1.5, 2.0], "b": ["x", "y"], "c": [True, False]}
+
+
+@pytest.mark.parametrize("make", [pd.DataFrame, pl.DataFrame, pa.table])
+def test_tables_keep_their_values(make):
+    """And the order of their columns."""
+    own = as_pandas(make(COLUMNS))
+
+    assert own.to_dict("list") == COLUMNS
+
+
+@pytest.mark.parametrize("column", [pd.Series([1, 2]), pl.Series([1, 2])])
+def test_a_column_is_a_table_of_one(column):
+    """A target, for example."""
+    assert as_pandas(column).to_numpy().tolist() == [[1], [2]]
+
+
+def test_a_table_of_pandas_is_not_copied():
+    """It may be large."""
+    table = pd.DataFrame(COLUMNS)
+
+    assert as_pandas(table) is table
+
+
+@pytest.mark.parametrize("values", [[1, 2], np.eye(2), None, "text"])
+def test_what_is_no_table_is_none(values):
+    """Arrays and lists are taken as they are."""
+    assert as_pandas(values) is None
