@@ -10,13 +10,11 @@ that does not match what was recorded is trained as usual.
 """
 
 import copy
-import io
 import os
 import time
-import warnings
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import contextmanager, redirect_stdout
+from collections.abc import Callable, Iterable, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -29,6 +27,7 @@ from sk_tune.adoption import FitRequested, adoption
 from sk_tune.backend._fingerprint import data_fingerprint, params_fingerprint
 from sk_tune.backend._random_states import kept_random_states
 from sk_tune.backend._task_copy import copy_task
+from sk_tune.backend._unheard import unheard
 from sk_tune.engine import Fit, Progress, Trained, is_small, signature, train
 from sk_tune.estimators import NetworkEstimator, first_seed, resolve_seed
 from sk_tune.training import TrainingState
@@ -181,7 +180,7 @@ class Session:
         recorder = Recorder(self, trainings)
         n_before = len(trainings)
         try:
-            with adoption(recorder), _unheard():
+            with adoption(recorder), unheard():
                 copy_task(task)()
         except FitRequested:
             pass
@@ -413,14 +412,6 @@ class Replayer(_Answers):
             # The estimator's own generator moves on, as fit would move it.
             first_seed(estimator)
         return state
-
-
-@contextmanager
-def _unheard() -> Iterator[None]:
-    """Keep what a task prints and warns of to its real run."""
-    with warnings.catch_warnings(), redirect_stdout(io.StringIO()):
-        warnings.simplefilter("ignore")
-        yield
 
 
 def _training(

@@ -18,6 +18,8 @@ from skorch.dataset import Dataset
 from torch import Tensor
 from torch.utils.data import DataLoader
 
+from sk_tune.training import exclusive_rng
+
 __all__ = ["cutting_iterator"]
 
 Array = npt.NDArray[Any]
@@ -79,7 +81,8 @@ class _Slices:
     def __iter__(self) -> Iterator[list[Tensor]]:
         # A data loader draws this for its workers, of which it has none; whoever draws
         # next from torch's generator is to find it as it would be.
-        torch.empty((), dtype=torch.int64).random_()
+        with exclusive_rng():
+            torch.empty((), dtype=torch.int64).random_()
         for start in range(0, len(self._X), self._batch_size):
             # Of its own, for a module may work in place.
             rows = np.array(self._X[start : start + self._batch_size], order="C")

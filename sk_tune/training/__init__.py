@@ -17,7 +17,7 @@ from sk_tune.training._optimizers import (
     build_optimizer,
 )
 from sk_tune.training._scores import accuracy, r2, row_accuracy, row_r2
-from sk_tune.training._seeds import Stream, derive_seed, forked_rng
+from sk_tune.training._seeds import Stream, derive_seed, exclusive_rng, forked_rng
 from sk_tune.training._state import TrainingState
 from sk_tune.training._state_arrays import (
     arrays_of_state,
@@ -44,6 +44,7 @@ __all__ = [
     "batch_sizes",
     "build_optimizer",
     "derive_seed",
+    "exclusive_rng",
     "forked_rng",
     "learning_rate_factor",
     "loss_message",

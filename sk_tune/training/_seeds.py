@@ -14,7 +14,7 @@ from enum import IntEnum
 import numpy as np
 import torch
 
-__all__ = ["Stream", "derive_seed", "forked_rng"]
+__all__ = ["Stream", "derive_seed", "exclusive_rng", "forked_rng"]
 
 # Because torch's default generator belongs to the process, two threads that both borrow
 # it must take turns.
@@ -85,4 +85,19 @@ def forked_rng(seed: int, device: torch.device | str = "cpu") -> Iterator[None]:
         if cuda:
             with torch.cuda.device(device):
                 torch.cuda.manual_seed(seed)
+        yield
+
+
+@contextmanager
+def exclusive_rng() -> Iterator[None]:
+    """Run a block while no other thread is in `forked_rng` or in another such block.
+
+    For code that puts torch's global generators back to an earlier state.
+
+    Yields
+    ------
+    None
+        Nothing.
+    """
+    with _GLOBAL_RNG:
         yield
