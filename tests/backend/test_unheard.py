@@ -3,7 +3,6 @@
 import random
 import sys
 import threading
-import time
 import warnings
 
 import pytest
@@ -74,25 +73,29 @@ def test_states_are_put_back():
 
 def test_states_are_not_put_back_while_another_thread_initialises():
     """A module that seeds torch has the weights of its seed, whoever records meanwhile."""
-    inside, leave = threading.Event(), threading.Event()
+    events = [threading.Event() for _ in range(4)]
+    recording, leave, seeded, go_on = events
+
+    def record():
+        with kept_random_states():
+            recording.set()
+            leave.wait(timeout=60)
 
     def initialise():
         with forked_rng(0):
             torch.manual_seed(3)
-            inside.set()
-            leave.wait(timeout=60)
+            seeded.set()
+            go_on.wait(timeout=60)
             return nn.Linear(4, 3).weight
 
-    def record():
-        with kept_random_states():
-            torch.manual_seed(5)
-
-    first, weights = _in_thread(initialise)
-    inside.wait(timeout=60)
-    second, _ = _in_thread(record)
-    time.sleep(0.1)
+    first, _ = _in_thread(record)
+    recording.wait(timeout=60)
+    second, weights = _in_thread(initialise)
+    # Never, where one waits for the other.
+    seeded.wait(timeout=0.3)
     leave.set()
     first.join(timeout=60)
+    go_on.set()
     second.join(timeout=60)
 
     with forked_rng(3):
