@@ -32,7 +32,7 @@ _MIN_SHARE, _MIN_ROWS, _MAX_ROWS = 0.01, 3, 20
 _LEAST_IDS = 20
 # Counted rows stay this dense where every second one is in another part of the table.
 _ID_SPREAD = 2
-_ID_NAME = re.compile(r"(?:^|[^a-zA-Z])(?:id|uuid|guid)$|(?<=[a-z])I[dD]$", re.ASCII)
+_ID_NAME = re.compile(r"(?:^|[^a-zA-Z])(?i:id|uuid|guid)$|(?<=[a-z])I[dD]$", re.ASCII)
 
 # What pandas.api.types.infer_dtype says of values kept as Python objects.
 _OBJECT_NUMBERS = {"boolean", "integer", "floating", "mixed-integer-float", "decimal"}
