@@ -17,7 +17,7 @@ from scipy.stats import t as student
 
 from sk_tune.diagnosis._check import CHECKS, share
 from sk_tune.diagnosis._records import Finding
-from sk_tune.diagnosis._summary import Summary, estimate, smooth
+from sk_tune.diagnosis._summary import Summary, smooth
 
 __all__ = ["check_folds", "check_rows"]
 
@@ -115,7 +115,7 @@ def _deviation(summary: Summary, fold: int) -> tuple[float, float]:
         usual += (
             RELATIVE_VARIANCE
             * max(1.0, LOW_LOSS / level)
-            * (len(losses) / summary.n_samples)
+            * (len(losses) / summary.n_repeats / summary.n_samples)
         )
     spread = math.sqrt((squares + USUAL_FOLDS * usual) / degrees)
     difference = float(logs[fold] - others.mean())
@@ -138,7 +138,7 @@ def check_rows(summary: Summary) -> Finding:
     check = CHECKS["too few rows"]
     if not summary.has_valid:
         return check.not_applicable("There are no held-out rows.")
-    level = estimate(summary.valid_best, summary.reference)
+    level = summary.estimate(summary.valid_best, summary.reference)
     learnt = max(summary.reference - level.mean, 0.0)
     unsure = level.error / learnt if learnt > 0 else math.inf
     evidence = {"valid_loss": level.mean, "valid_loss_error": level.error}

@@ -35,6 +35,7 @@ from sk_tune._compat import (
     warn_or_raise_about_failures,
 )
 from sk_tune._metric import scorer_metric
+from sk_tune._search_record import SearchRecord
 from sk_tune.adoption import FitRequested, adopter, adoption
 from sk_tune.backend import AskingNets, Recorder
 from sk_tune.engine import Fit, FitStore, Progress, train
@@ -520,6 +521,17 @@ class BaseSearch(BaseSearchCV):  # type: ignore[misc]
         predictions = self.oof_predictions_[self._last_rows()]
         return corrected_score(
             predictions, self._y, metric, classes=classes, random_state=0
+        )
+
+    @property
+    def search_record_(self) -> SearchRecord:
+        """What ensembles, diagnosis and reports read beside the results; not for users."""
+        check_is_fitted(self, "_outcomes")
+        return SearchRecord(
+            n_rows=self._n_rows,
+            y=self._y,
+            last_rows=tuple(self._last_rows()),
+            resource=self._resource_parameter(),
         )
 
     def report(self, path: str | Path, *, X: Any = None, y: Any = None) -> Path:
