@@ -223,9 +223,12 @@ def check_baseline(summary: Summary) -> Finding:
             evidence,
             remedy,
         )
+    # What is learnt nevertheless is chance, and makes the network worse than the constant.
+    changes = regularise(summary.params, summary.best_epoch + 1)
     return check.issue(
         "high",
         "Even at its best the held-out loss is not below that of a constant prediction.",
         evidence,
-        remedy,
+        f"{remedy} Until then a network that is regularised more does less harm.",
+        () if restraints(summary.params) else changes,
     )

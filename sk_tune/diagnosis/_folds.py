@@ -15,9 +15,11 @@ import numpy as np
 import numpy.typing as npt
 from scipy.stats import t as student
 
+from sk_tune.diagnosis._budget import LATE, SURE, trend
 from sk_tune.diagnosis._check import CHECKS, share
-from sk_tune.diagnosis._records import Finding
-from sk_tune.diagnosis._summary import Summary, smooth
+from sk_tune.diagnosis._records import Change, Finding
+from sk_tune.diagnosis._remedies import longer_training, regularise
+from sk_tune.diagnosis._summary import Summary, log_ratio, smooth
 
 __all__ = ["check_folds", "check_rows"]
 
@@ -46,6 +48,9 @@ LEAST_DIFFERENCE = 0.3
 TRAINED_WORSE = 1.3
 # Standard error of the held-out loss as a share of what was learnt.
 UNSURE = 0.2
+# With few rows: rise of the held-out loss after its best epoch from which on less is
+# learnt, and gain of longer training from which on more is.
+RISE, WORTH_EPOCHS = 0.05, 0.05
 # Rows below which a network's results are chance to a good part.
 FEW_ROWS = 80
 
@@ -122,6 +127,19 @@ def _deviation(summary: Summary, fold: int) -> tuple[float, float]:
     return difference / (spread * math.sqrt(1 + 1 / len(others))), math.expm1(difference)
 
 
+def _of_few_rows(summary: Summary) -> tuple[Change, ...]:
+    """Return what can be done for a network until there are more rows."""
+    rise = float(np.median(log_ratio(summary.valid_end, summary.valid_best)))
+    if rise > math.log1p(RISE):
+        return regularise(summary.params, summary.best_epoch + 1)
+    coming = trend(summary)
+    is_late = summary.best_epoch + 1 >= LATE * summary.n_epochs
+    # A batch may hold all rows, so an epoch has next to no steps.
+    if is_late and coming.gain.mean > WORTH_EPOCHS and coming.gain.at_least(SURE) > 0:
+        return longer_training(summary.params, summary.n_epochs, 2.0)
+    return ()
+
+
 def check_rows(summary: Summary) -> Finding:
     """Look for results that rest on too few rows.
 
@@ -152,6 +170,8 @@ def check_rows(summary: Summary) -> Finding:
             "medium",
             "The folds are too small to tell configurations apart.",
             evidence,
-            "Get more rows, or repeat the folds; until then prefer simple models.",
+            "Get more rows, or repeat the folds; until then prefer simple models, or the "
+            "mean of several networks.",
+            _of_few_rows(summary),
         )
     return check.passed("The folds agree well enough to tell.", evidence)
