@@ -16,6 +16,7 @@ from sklearn.multiclass import OneVsRestClassifier
 from sklearn.pipeline import Pipeline, make_pipeline
 from sklearn.preprocessing import FunctionTransformer, StandardScaler
 
+from sk_tune._search_record import search_record
 from sk_tune.exceptions import TableError
 from sk_tune.prepare import TablePreparer, as_pandas, column_kinds
 from sk_tune.report._folds import folds_of
@@ -79,7 +80,11 @@ def search_baselines(search: Any, X: Any, y: Any) -> tuple[list[Baseline], list[
     is_classification = is_classifier(search)
     if not (is_classification or is_regressor(search)):
         return [], ["There are baselines for classifiers and regressors only."]
-    y = getattr(search, "_y", None) if y is None else np.asarray(y)
+    record = search_record(search)
+    if y is not None:
+        y = np.asarray(y)
+    elif record is not None:
+        y = record.y
     if y is None:
         return [], ["Baselines need the data: give X and y to the report."]
     folds, are_same = folds_of(search, X, y, len(y))
