@@ -78,12 +78,12 @@ def test_fit_transform_is_fit_and_transform(setting):
 
 def test_numbers_are_scaled_by_the_rows_they_were_fitted_on():
     """Mean and variance are those of the training rows, as scikit-learn computes them."""
-    train, test = pd.DataFrame({"a": [0.0, 2.0] * 30}), pd.DataFrame({"a": [4.0]})
+    train, test = pd.DataFrame({"a": [0.0, 1.0, 2.0] * 20}), pd.DataFrame({"a": [4.0]})
 
     preparer = TablePreparer(numeric="standard").fit(train)
 
     assert preparer.transform(train).std() == pytest.approx(1)
-    assert preparer.transform(test) == pytest.approx(3.0)  # (4 - 1) / 1
+    assert preparer.transform(test) == pytest.approx((4 - 1) / np.sqrt(2 / 3))
 
 
 def test_numbers_can_have_a_normal_distribution():
@@ -102,6 +102,19 @@ def test_numbers_can_be_left_as_they_are():
     Z = TablePreparer(numeric=None, imputation=None).fit_transform(X)
 
     assert np.array_equal(Z[:, 0], X["a"], equal_nan=True)
+
+
+@pytest.mark.parametrize("numeric", ["smooth_clip", "quantile", "standard"])
+@pytest.mark.parametrize("values", [(3, 7), (False, True)])
+def test_two_values_are_as_far_from_zero_as_each_other(numeric, values):
+    """However rare one of them is, whatever is new, and with 0 for what is missing."""
+    low, high = values
+    X = pd.DataFrame({"a": [*_repeat(low)[2:], high, None]})
+    preparer = TablePreparer(numeric=numeric).fit(X)
+
+    rows = preparer.transform(pd.DataFrame({"a": [low, high, None, 99]}))
+
+    assert rows.tolist() == [[-1, 0], [1, 0], [0, 1], [1, 0]]
 
 
 def test_missing_numbers_become_the_median_and_are_marked():
@@ -169,6 +182,7 @@ def test_new_categories_are_treated_like_rare_ones():
     new, rare = preparer.transform(pd.DataFrame({"a": ["new", "rare"]}))
 
     assert np.array_equal(new, rare)
+    assert preparer.get_feature_names_out().tolist() == ["a_x", "a_y", "a_(rare)"]
 
 
 def test_missing_is_a_category():
