@@ -93,6 +93,7 @@ class NetworkEstimator(TrainingParameters, EstimatorBase, ABC):
     # Which dimensions X may have and whether it may hold NaN is the network's matter.
     _allow_nd: ClassVar[bool] = False
     _allow_nan: ClassVar[bool] = False
+    _allow_codes: ClassVar[bool] = False
     _global_rng: ClassVar[bool] = False
     _doc_link_module: ClassVar[str] = "sk_tune"
 
@@ -283,8 +284,12 @@ class NetworkEstimator(TrainingParameters, EstimatorBase, ABC):
         if weight is not None and not weight.all():
             X, y, weight = (a[weight > 0] for a in (X, y, weight))
         if fresh:
+            self._learn_columns(X)
             self._start_target(y, weight, classes)
         return X, y, weight
+
+    def _learn_columns(self, X: Array) -> None:
+        """Learn from the first rows what the network must know of their columns."""
 
     def _seeded_module(self, seed: int) -> nn.Module:
         """Return an untrained module for ``input_shape_`` and ``n_outputs_``."""
@@ -397,7 +402,12 @@ class NetworkEstimator(TrainingParameters, EstimatorBase, ABC):
 
     def _check_X(self, X: Any, *, reset: bool) -> Array:
         X = check_features(
-            self, X, reset=reset, allow_nd=self._allow_nd, allow_nan=self._allow_nan
+            self,
+            X,
+            reset=reset,
+            allow_nd=self._allow_nd,
+            allow_nan=self._allow_nan,
+            allow_codes=self._allow_codes,
         )
         if reset:
             self.input_shape_ = self._shape_input(X.shape[1:])
