@@ -10,7 +10,7 @@ import numpy.typing as npt
 
 from sk_tune.estimators._validation import is_whole
 
-__all__ = ["categorical_mask", "check_codes", "known_codes"]
+__all__ = ["bin_edges", "categorical_mask", "check_codes", "known_codes"]
 
 Array = npt.NDArray[Any]
 
@@ -141,6 +141,39 @@ def known_codes(
                 "for example with sklearn.preprocessing.OrdinalEncoder."
             )
         found.append(codes.astype(np.int64))
+    return found
+
+
+def bin_edges(X: Array, positions: Sequence[int], n_bins: int) -> list[Array]:
+    """Return where bins of equally many rows begin and end.
+
+    Parameters
+    ----------
+    X : ndarray of shape (n_samples, n_features)
+        Finite numbers.
+    positions : sequence of int
+        Of the columns that hold numbers.
+    n_bins : int
+        Bins of each column; fewer where many values are equal.
+
+    Returns
+    -------
+    list of ndarray
+        Rising edges of each of `positions`; a single one for a constant column.
+
+    Examples
+    --------
+    >>> bin_edges(np.array([[0.0], [1.0], [2.0], [8.0]]), [0], 3)[0].tolist()
+    [0.0, 1.0, 2.0, 8.0]
+    """
+    shares = np.linspace(0, 1, n_bins + 1)
+    found = []
+    for position in positions:
+        edges = np.quantile(X[:, position].astype(np.float64), shares)
+        # In the network's own type, in which edges close by may be one.
+        edges = np.unique(edges.astype(X.dtype))
+        wide = np.diff(edges.astype(np.float64)) > 4 * np.finfo(X.dtype).tiny
+        found.append(edges[np.append(True, wide)])
     return found
 
 

@@ -56,6 +56,7 @@ _LEARNT = (
     "target_mean_",
     "target_scale_",
     "is_categorical_",
+    "bin_edges_",
     "_known_codes",
     "_target_type",
     "_many_outputs",

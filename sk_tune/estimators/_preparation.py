@@ -35,7 +35,14 @@ __all__ = [
 Array = npt.NDArray[Any]
 
 # Parameters on which it depends what an estimator makes of its data.
-_DATA_PARAMETERS = ("dtype", "device", "input_shape", "categorical_features")
+_DATA_PARAMETERS = (
+    "dtype",
+    "device",
+    "input_shape",
+    "categorical_features",
+    "numerical_embedding",
+    "n_bins",
+)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)

@@ -15,6 +15,10 @@ from sk_tune.nets._dropout import (
 )
 from sk_tune.nets._empty_copy import empty_copy
 from sk_tune.nets._mlp import MLP
+from sk_tune.nets._number_embeddings import (
+    PeriodicEmbedding,
+    PiecewiseLinearEmbedding,
+)
 from sk_tune.nets._rnn import RNN
 from sk_tune.nets._table_inputs import CategoryEmbedding, TableInputs
 
@@ -24,6 +28,8 @@ __all__ = [
     "MLP",
     "RNN",
     "CategoryEmbedding",
+    "PeriodicEmbedding",
+    "PiecewiseLinearEmbedding",
     "SeededDropout",
     "TableInputs",
     "dropout_coefficients",

@@ -257,6 +257,26 @@ CASES = {
     "mlp, categories, regressor": _mlp(
         "table targets", categorical_features=CODED, embedding_size=3, weight=WEIGHTS
     ),
+    "mlp, periodic": _mlp(numerical_embedding="periodic", dropout=0.2),
+    "mlp, periodic, few": _mlp(
+        "table",
+        categorical_features=CODED,
+        numerical_embedding="periodic",
+        numerical_embedding_size=3,
+        n_frequencies=2,
+        frequency_scale=1.0,
+        l1=1e-3,
+    ),
+    # SGD, because AdamW blows up the rounding of biases before a batch norm.
+    "mlp, periodic, all": _mlp(
+        "table", numerical_embedding="periodic", optimizer="sgd", **ALL
+    ),
+    "mlp, piecewise linear": _mlp(
+        "diabetes", numerical_embedding="piecewise_linear", n_bins=5
+    ),
+    "mlp, piecewise linear, all": _mlp(
+        "table", categorical_features=CODED, numerical_embedding="piecewise_linear", **ALL
+    ),
     "mlp, categories, all": _mlp("table", categorical_features=CODED, **ALL),
     "cnn": _cnn(optimizer="sgd"),
     "cnn, adamw": _cnn(learning_rate=1e-3),

@@ -61,6 +61,16 @@ def _categories(**params):
     return _mlp(categorical_features=[3, 20, 43], **params)
 
 
+def _periodic(**params):
+    own = {"numerical_embedding": "periodic", "numerical_embedding_size": 2}
+    return _mlp(**own, n_frequencies=3, **params)
+
+
+def _piecewise_linear(**params):
+    own = {"numerical_embedding": "piecewise_linear", "numerical_embedding_size": 2}
+    return _regressor(**own, n_bins=3, **params)
+
+
 ESTIMATORS = {
     "mlp": _mlp,
     "regressor": _regressor,
@@ -68,6 +78,8 @@ ESTIMATORS = {
     "rnn": _rnn,
     "net": _net,
     "categories": _categories,
+    "periodic": _periodic,
+    "piecewise linear": _piecewise_linear,
 }
 
 

@@ -6,7 +6,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
-from sk_tune.estimators._columns import categorical_mask, check_codes, known_codes
+from sk_tune.estimators._columns import (
+    bin_edges,
+    categorical_mask,
+    check_codes,
+    known_codes,
+)
 
 NAMES = ["a", "b", "c"]
 
@@ -94,3 +99,32 @@ def test_codes_too_large_to_be_dense_are_refused():
     """An id as a code would ask for a matrix of billions of vectors."""
     with pytest.raises(ValueError, match="codes below 65536. Got 65536 in column 'b'"):
         known_codes(np.array([[1.0, 65536.0]]), [0, 1], ["a", "b"])
+
+
+COLUMNS = hnp.arrays(
+    st.sampled_from([np.float32, np.float64]),
+    st.tuples(st.integers(1, 30), st.just(2)),
+    elements=st.floats(-1e6, 1e6, width=32) | st.sampled_from([0.0, 1.0]),
+)
+
+
+@given(X=COLUMNS, n_bins=st.integers(1, 9))
+def test_edges_rise_from_the_least_to_the_greatest_value(X, n_bins):
+    """There are no more than asked for, and none of a width that has no inverse."""
+    for column, edges in zip(X.T, bin_edges(X, [0, 1], n_bins), strict=True):
+        assert edges.dtype == X.dtype
+        assert 1 <= len(edges) <= n_bins + 1
+        assert edges[0] == column.min()
+        assert edges[-1] == pytest.approx(column.max(), abs=1e-30)
+        assert np.isfinite(1 / np.diff(edges)).all()
+        assert (np.diff(edges) > 0).all()
+
+
+def test_bins_hold_equally_many_rows():
+    """As numpy's quantiles; equal values share one edge."""
+    X = np.column_stack([np.arange(100.0) ** 2, np.repeat([0.0, 5.0], [90, 10])])
+
+    first, second = bin_edges(X, [0, 1], 4)
+
+    assert np.histogram(X[:, 0], first)[0].tolist() == [25, 25, 25, 25]
+    assert second.tolist() == [0.0, 5.0]

@@ -117,6 +117,11 @@ def test_codes_are_checked_in_fit_and_predict(fitted):
     ("params", "message"),
     [
         ({"embedding_size": 0}, "'embedding_size'"),
+        ({"numerical_embedding": "fourier"}, "'numerical_embedding'"),
+        ({"numerical_embedding_size": 0}, "'numerical_embedding_size'"),
+        ({"n_frequencies": 0}, "'n_frequencies'"),
+        ({"frequency_scale": 0.0}, "'frequency_scale'"),
+        ({"n_bins": 0}, "'n_bins'"),
         ({"embedding_size": "large"}, "'embedding_size'"),
         ({"categorical_features": "auto"}, "'categorical_features'"),
         ({"categorical_features": [4]}, "positions below 4"),
@@ -180,10 +185,15 @@ def test_a_later_batch_brings_no_new_codes():
     assert len(set(net.predict(rows).tolist())) == 1
 
 
-def test_saved_and_pickled_networks_know_their_codes(fitted, tmp_path):
+EMBEDDINGS = [None, "periodic", "piecewise_linear"]
+
+
+@pytest.mark.parametrize("embedding", EMBEDDINGS)
+def test_saved_and_pickled_networks_know_their_columns(embedding, fitted, tmp_path):
     """What was learnt about the columns travels with the weights."""
     pytest.importorskip("safetensors")
-    X, _ = _table()
+    X, y = _table()
+    fitted = clone(fitted).set_params(numerical_embedding=embedding).fit(X, y)
     rows = np.vstack([X, X])
     rows[len(X) :, 1] = 99
 
@@ -200,11 +210,13 @@ def test_saved_and_pickled_networks_know_their_codes(fitted, tmp_path):
 
 
 @pytest.mark.filterwarnings("ignore::FutureWarning")
-def test_an_onnx_model_takes_codes(fitted, tmp_path):
-    """It maps unknown codes as the estimator does."""
+@pytest.mark.parametrize("embedding", EMBEDDINGS)
+def test_an_onnx_model_takes_the_columns_as_they_are(embedding, fitted, tmp_path):
+    """It maps unknown codes and embeds numbers as the estimator does."""
     onnxruntime = pytest.importorskip("onnxruntime")
     pytest.importorskip("onnxscript")
-    X, _ = _table()
+    X, y = _table()
+    fitted = clone(fitted).set_params(numerical_embedding=embedding).fit(X, y)
     X[:9, 1] = 99
     path = tmp_path / "net.onnx"
 
@@ -213,6 +225,66 @@ def test_an_onnx_model_takes_codes(fitted, tmp_path):
     session = onnxruntime.InferenceSession(path, providers=["CPUExecutionProvider"])
     (got,) = session.run(None, {"X": X.astype(np.float32)})
     np.testing.assert_allclose(got, fitted.predict_proba(X), rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.parametrize("embedding", EMBEDDINGS[1:])
+def test_embedded_numbers_follow_what_bends_often(embedding):
+    """A wave of ten bends, of which a small network sees little in the plain number."""
+    rng = np.random.default_rng(0)
+    X = rng.uniform(-1, 1, size=(400, 2))
+    y = np.sin(15 * X[:, 0])
+    net = MLPRegressor(max_epochs=60, frequency_scale=1.0, **SMALL)
+
+    plain = net.fit(X, y).score(X, y)
+    embedded = net.set_params(numerical_embedding=embedding).fit(X, y).score(X, y)
+
+    assert embedded > 0.95 > 0.7 > plain
+
+
+@pytest.mark.parametrize(
+    ("embedding", "params"),
+    [
+        ("periodic", {"n_frequencies": 3}),
+        ("periodic", {"frequency_scale": 2.0}),
+        ("periodic", {"numerical_embedding_size": 3}),
+        ("piecewise_linear", {"n_bins": 3}),
+        ("piecewise_linear", {"numerical_embedding_size": 3}),
+    ],
+)
+def test_each_parameter_of_an_embedding_has_an_effect(embedding, params):
+    """Another value gives another network; without an embedding, the same."""
+    X, y = _table()
+    net = MLPRegressor(numerical_embedding=embedding, max_epochs=2, **SMALL)
+
+    changed, same = (clone(net).set_params(**params) for _ in range(2))
+
+    assert (net.fit(X, y).predict(X) != changed.fit(X, y).predict(X)).any()
+    for own in (net, same):
+        own.set_params(numerical_embedding=None).fit(X, y)
+    np.testing.assert_array_equal(net.predict(X), same.predict(X))
+
+
+def test_bins_are_learnt_from_the_rows_of_fit(fitted):
+    """Quantiles of the numbers alone, that no later row moves."""
+    X, y = _table()
+    net = clone(fitted).set_params(numerical_embedding="piecewise_linear", n_bins=4)
+
+    net.fit(X[:100], y[:100])
+    net.predict(X * [9, 1, 9, 1])
+
+    expected = np.quantile(X[:100, [0, 2]], [0, 0.25, 0.5, 0.75, 1], axis=0).T
+    np.testing.assert_allclose(net.bin_edges_, expected, rtol=1e-6)
+    assert fitted.bin_edges_ == []
+
+
+def test_a_table_of_codes_alone_has_no_numbers_to_embed():
+    """Embeddings of numbers are then without effect."""
+    X, y = _table()
+    net = MLPClassifier(categorical_features=[0, 1], numerical_embedding="periodic")
+
+    net.set_params(max_epochs=1, **SMALL).fit(X[:, CODED], y)
+
+    assert net.net_.module_.inputs.numbers is None
 
 
 def test_a_network_without_categories_is_as_before():
