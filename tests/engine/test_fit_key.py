@@ -13,6 +13,7 @@ from skorch.callbacks import EarlyStopping
 from torch import nn
 
 from sk_tune import MLPClassifier, NetClassifier
+from sk_tune.augment import Noise
 from sk_tune.engine import Fit, train
 from sk_tune.engine._fit_key import FitKeys
 
@@ -53,6 +54,12 @@ def _changed(array):
 OTHERS = {
     "parameter": {"estimator": MLPClassifier(width=5, random_state=0)},
     "type of a parameter": {"estimator": MLPClassifier(width=4, dropout=0, random_state=0)},
+    "augmentation": {
+        "estimator": MLPClassifier(width=4, augmentation=[Noise(0.1)], random_state=0)
+    },
+    "strength": {
+        "estimator": MLPClassifier(width=4, augmentation=[Noise(0.2)], random_state=0)
+    },
     "X": {"X": _changed(X)},
     "dtype of X": {"X": X.astype(np.float32)},
     "shape of X": {"X": X.reshape(12, 3, 1)},
