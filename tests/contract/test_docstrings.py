@@ -38,6 +38,7 @@ def _public_objects():
         "space",
         "sampler",
         "search",
+        "prepare",
         "report",
         "report.displays",
         "ensemble",
