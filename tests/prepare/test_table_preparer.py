@@ -10,12 +10,12 @@ import pytest
 from sklearn import config_context
 from sklearn.base import clone
 from sklearn.ensemble import HistGradientBoostingClassifier
-from sklearn.model_selection import cross_val_score
+from sklearn.model_selection import cross_val_score, cross_validate
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 from sklearn.utils.estimator_checks import parametrize_with_checks
 
-from sk_tune import TablePreparer
+from sk_tune import MLPClassifier, TablePreparer
 from sk_tune.exceptions import TableError
 from sk_tune.prepare._table_preparer import _unique
 
@@ -270,6 +270,22 @@ def test_estimators_that_look_for_categories_find_them():
         name in model[0].n_categories_ for name in model[0].get_feature_names_out()
     ]
     assert cross_val_score(model, X, y, cv=3).mean() > 0.9
+
+
+def test_networks_find_the_codes_in_every_fold():
+    """Also where the folds have different numbers of columns and codes."""
+    X = _table()
+    X["street"] = [f"street {i // 8}" for i in range(300)]
+    y = X["size"].fillna(0) > 0
+    net = MLPClassifier(width=16, learning_rate=0.02, random_state=0)
+    model = make_pipeline(TablePreparer(embeddings=True), net)
+
+    fits = cross_validate(model, X, y, cv=3, return_estimator=True)["estimator"]
+
+    assert len({tuple(fit[0].n_categories_.items()) for fit in fits}) > 1
+    for fit in fits:
+        assert fit[1].is_categorical_.sum() == len(fit[0].n_categories_) > 0
+        assert fit.score(X, y) > 0.8
 
 
 @pytest.mark.parametrize("setting", SETTINGS)
