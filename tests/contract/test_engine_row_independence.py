@@ -71,6 +71,10 @@ def _piecewise_linear(**params):
     return _regressor(**own, n_bins=3, **params)
 
 
+def _members(**params):
+    return _mlp(members=3, **params)
+
+
 ESTIMATORS = {
     "mlp": _mlp,
     "regressor": _regressor,
@@ -78,6 +82,7 @@ ESTIMATORS = {
     "rnn": _rnn,
     "net": _net,
     "categories": _categories,
+    "members": _members,
     "periodic": _periodic,
     "piecewise linear": _piecewise_linear,
 }

@@ -117,9 +117,9 @@ def _train_step(tile: Tile, batch: RowBatch) -> tuple[Tensor, Tensor]:
     if batch.weight is not None:
         share = batch.weight / batch.weight.sum(dim=1, keepdim=True)
     smoothing = None if tile.smoothing is None else tile.smoothing[rows]
-    losses, gradient = tile.recipe.loss.with_gradient(outputs, batch.y, share, smoothing)
+    losses, gradient = tile.recipe.loss.of_members(outputs, batch.y, share, smoothing)
     tile.update(rows, batch.step, tile.program.backward(gradient))
-    return losses, outputs
+    return losses, tile.program.combined(outputs)
 
 
 class _EpochRecord:
