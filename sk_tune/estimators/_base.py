@@ -22,6 +22,7 @@ from torch import Tensor, nn
 
 from sk_tune._compat import EstimatorBase
 from sk_tune.adoption import adopted_state
+from sk_tune.estimators._augmentation import augmentation_options
 from sk_tune.estimators._net_state import load_training_state
 from sk_tune.estimators._onnx import export_onnx
 from sk_tune.estimators._parameters import TrainingParameters, parameters
@@ -97,6 +98,8 @@ class NetworkEstimator(TrainingParameters, EstimatorBase, ABC):
     _allow_nan: ClassVar[bool] = False
     _allow_codes: ClassVar[bool] = False
     _global_rng: ClassVar[bool] = False
+    # Whether rows of two axes are (channels, steps), not (steps, features).
+    _time_is_last: ClassVar[bool] = False
     _doc_link_module: ClassVar[str] = "sk_tune"
 
     @abstractmethod
@@ -350,6 +353,7 @@ class NetworkEstimator(TrainingParameters, EstimatorBase, ABC):
             dtype=self.dtype,
             n_outputs=self.n_outputs_,
             **self._arguments("learning_rate", "lr_schedule", "gradient_clip", "l1"),
+            **augmentation_options(self),
             patience=self.patience if self.early_stopping else None,
             tol=self.tol,
             score=self._task_parts()[1],

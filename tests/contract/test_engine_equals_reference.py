@@ -5,6 +5,7 @@ optimizer's state agree to 1e-9 after five epochs at learning rates up to 0.01.
 """
 
 import re
+from dataclasses import astuple, fields, replace
 
 import numpy as np
 import pytest
@@ -13,6 +14,19 @@ from sklearn.base import clone, is_regressor
 from torch import nn
 
 import sk_tune
+from sk_tune.augment import (
+    CutMix,
+    Cutout,
+    Flip,
+    Mixup,
+    Noise,
+    Rotate,
+    Scale,
+    Shift,
+    TimeMask,
+    TimeShift,
+    as_augmentations,
+)
 from sk_tune.engine import Fit, fitted_estimator, train
 from sk_tune.nets import ACTIVATIONS
 
@@ -183,6 +197,7 @@ RNN = {"hidden_size": 6}
 WEIGHTS = np.arange(200) % 5 / 2
 # Columns of the table that hold codes.
 CODED = [4, 5]
+SGD = {"optimizer": "sgd"}
 STOPPING = {"early_stopping": True, "validation_fraction": 0.2, "patience": 1, "tol": 0.05}
 ALL = {
     "normalization": "batch",
@@ -315,7 +330,50 @@ CASES = {
     "net, regressor": _net(Layers, "diabetes", "Regressor", batch_size=-1),
     "net, attentive": _net(Attentive, "sequences"),
     "net, convolutional": _net(Convolutional, input_shape=(1, 8, 8)),
+    "flip": _cnn(augmentation="flip", optimizer="sgd"),
+    "shift": _cnn(augmentation=Shift(4), optimizer="sgd"),
+    "rotate": _cnn(augmentation=Rotate(40), optimizer="sgd"),
+    "cutout": _cnn(augmentation=Cutout(4), optimizer="sgd"),
+    "cutmix": _cnn(augmentation="cutmix", optimizer="sgd", label_smoothing=0.1),
+    "noise": _mlp(augmentation=Noise(0.4), dropout=0.2),
+    "mixup": _mlp(augmentation=Mixup(1.0), label_smoothing=0.1, weight=WEIGHTS),
+    "mixup, regressor": _mlp("diabetes", augmentation="mixup", weight=WEIGHTS),
+    "mixup, two targets": _mlp("two targets", augmentation=["noise", "mixup"]),
+    "mixup, multilabel": _mlp("multilabel", augmentation=Mixup(1.0), weight=WEIGHTS),
+    "mixup, members": _mlp(members=3, augmentation="mixup", weight=WEIGHTS),
+    "mixup, full batch": _mlp(batch_size=-1, weight=WEIGHTS, augmentation="mixup"),
+    "scale": _rnn(augmentation=Scale(0.4)),
+    "time mask": _rnn("padded", augmentation=TimeMask(0.4)),
+    "time shift": _rnn("padded", augmentation=TimeShift(4)),
+    "signals": _cnn(
+        "signals", input_shape=None, augmentation=["time_mask", TimeShift(9)], **SGD
+    ),
+    "images, all": _cnn(
+        **{**ALL, **SGD}, augmentation=[Flip(), Shift(1), Rotate(), Cutout(2), "mixup"]
+    ),
+    "sequences, all": _rnn(
+        "padded", **ALL, augmentation=["noise", "scale", "time_mask", "mixup"]
+    ),
+    "table, all": _mlp(**ALL, class_weight="balanced", augmentation=["noise", "mixup"]),
+    "module, images": _net(
+        Convolutional, input_shape=(1, 8, 8), augmentation=["flip", "shift", "cutmix"]
+    ),
+    "module, sequences": _net(Attentive, "sequences", augmentation=["time_mask", "noise"]),
 }
+
+
+def _with_share(augmentation, share):
+    """Return augmentations whose strengths are the share of what they were."""
+    parts = as_augmentations(augmentation)
+    name = {own: fields(own)[0].name for own in parts}
+    least = {Mixup: 0.1, CutMix: 0.1}
+    return [
+        replace(
+            own, **{name[own]: type(value)(max(value * share, least.get(type(own), 0)))}
+        )
+        for own in parts
+        for value in astuple(own)
+    ]
 
 
 def _fits(name, params, X, y, sample_weight):
@@ -326,6 +384,8 @@ def _fits(name, params, X, y, sample_weight):
         for strength in ("l1", "label_smoothing", "weight_decay", "dropout"):
             if strength in own:
                 own[strength] *= share
+        if "augmentation" in own:
+            own["augmentation"] = _with_share(own["augmentation"], share)
         own["learning_rate"] *= 1 - share / 2
         if own.get("gradient_clip") and not share:
             own["gradient_clip"] = None
@@ -454,6 +514,7 @@ MANY = [
     "rnn, all",
     "net",
 ]
+MANY += ["images, all", "sequences, all"]
 
 
 @pytest.mark.parametrize("engine", ["fleet", "reference"])
@@ -492,8 +553,9 @@ def test_the_estimator_of_a_row_is_what_fit_makes(case, engine, data):
         _cnn(lr_schedule="constant"),
         _rnn("padded", lr_schedule="constant", optimizer="sgd"),
         _net(Layers, lr_schedule="constant", optimizer="rmsprop", learning_rate=1e-3),
+        _cnn(lr_schedule="constant", augmentation=["flip", "shift", "mixup"]),
     ],
-    ids=["mlp", "mlp regressor", "cnn", "rnn", "net"],
+    ids=["mlp", "mlp regressor", "cnn", "rnn", "net", "augmented cnn"],
 )
 def test_partial_fit_goes_on_from_a_row_as_from_fit(case, data):
     """Two epochs more agree to 1e-9, and do not reach back into the trained state."""

@@ -14,6 +14,18 @@ from hypothesis import strategies as st
 from torch import nn
 
 from sk_tune import CNNClassifier, MLPClassifier, MLPRegressor, NetClassifier, RNNClassifier
+from sk_tune.augment import (
+    CutMix,
+    Cutout,
+    Flip,
+    Mixup,
+    Noise,
+    Rotate,
+    Scale,
+    Shift,
+    TimeMask,
+    TimeShift,
+)
 from sk_tune.engine import Fit, _shard, train
 
 TOLERANCE = 1e-12
@@ -75,6 +87,26 @@ def _members(**params):
     return _mlp(members=3, **params)
 
 
+def _augmented_table(**params):
+    """Strengths that differ by row, as its dropout does."""
+    strength = params["dropout"]
+    return _mlp(augmentation=[Noise(strength), Mixup(0.1 + strength)], **params)
+
+
+def _augmented_images(**params):
+    strength = params["dropout"]
+    parts = [Flip(strength), Shift(int(10 * strength)), Rotate(99 * strength)]
+    parts += [Cutout(int(20 * strength)), CutMix(0.1 + strength)]
+    return _cnn(augmentation=parts, **params)
+
+
+def _augmented_sequences(**params):
+    strength = params["dropout"]
+    parts = [Noise(strength), Scale(strength), TimeMask(strength)]
+    parts += [TimeShift(int(10 * strength)), Mixup(0.1 + strength)]
+    return _rnn(augmentation=parts, **params)
+
+
 ESTIMATORS = {
     "mlp": _mlp,
     "regressor": _regressor,
@@ -85,6 +117,9 @@ ESTIMATORS = {
     "members": _members,
     "periodic": _periodic,
     "piecewise linear": _piecewise_linear,
+    "augmented table": _augmented_table,
+    "augmented images": _augmented_images,
+    "augmented sequences": _augmented_sequences,
 }
 
 
@@ -204,7 +239,7 @@ def _with(fit, **changes):
     return Fit(**{**{name: getattr(fit, name) for name in kept}, **changes})
 
 
-@pytest.mark.parametrize("kind", ["mlp", "net"])
+@pytest.mark.parametrize("kind", ["mlp", "net", "augmented images"])
 def test_a_row_does_not_depend_on_the_number_of_workers(kind, digits):
     """Two processes give what one gives."""
     fits = _fits(ESTIMATORS[kind], digits, n_fits=6)

@@ -11,6 +11,7 @@ from skorch.callbacks import Callback
 from torch import nn
 
 import sk_tune
+from sk_tune.augment import Noise
 from sk_tune.nets import (
     MLP,
     CategoryEmbedding,
@@ -194,6 +195,18 @@ def _optimizer(cls):
     for estimator, kind in zip(fitted, kinds.values(), strict=True):
         assert type(estimator.net_.optimizer_) is kind
     assert_differ(*fitted)
+
+
+@effect_of("augmentation")
+def _augmentation(cls):
+    plain, none, weak, strong = (
+        weights(trained(cls, **ONE_STEP, augmentation=value))
+        for value in (None, Noise(0.0), Noise(0.01), [Noise(0.5)])
+    )
+
+    assert torch.equal(none, plain)
+    assert 0 < (weak - plain).norm() < (strong - plain).norm()
+    assert_differ(trained(cls), trained(cls, augmentation="mixup"))
 
 
 @effect_of("learning_rate")
