@@ -10,6 +10,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from sk_tune.augment import RowAugmenter
 from sk_tune.engine.fleet._dropout import RowDropout
 from sk_tune.engine.fleet._mlp import MLPProgram
 from sk_tune.engine.fleet._module import ModuleProgram
@@ -121,6 +122,7 @@ class Tile:
         self.program: Program
         self.optimizer = RowOptimizer(recipe.optimizer, nesterov=recipe.nesterov)
         self.smoothing: Tensor | None = None
+        self.augmenter: RowAugmenter | None = None
         self.memory: dict[Any, Tensor] = {}
         self._best: RowTensors | None = None
         self._l1: Tensor | None = None
@@ -190,6 +192,8 @@ class Tile:
         ]
         steps = [active.n_steps for active in self.rows]
         self.program.begin_epoch(steps, max(n_batches), generators)
+        if self.augmenter is not None:
+            self.augmenter.begin_epoch(steps, max(n_batches))
 
     def update(self, rows: slice, step: int, gradients: Sequence[Tensor]) -> None:
         """Take one step of the optimizer.
@@ -347,6 +351,14 @@ class Tile:
         self._l1 = self._column([r.l1 for r in rows], 0.0)
         clips = [math.inf if r.gradient_clip is None else r.gradient_clip for r in rows]
         self._clip = self._column(clips, math.inf)
+        self.augmenter = None
+        if rows and rows[0].augmentation:
+            self.augmenter = RowAugmenter(
+                [r.augmentation for r in rows],
+                [r.augmentation_seed for r in rows],
+                self.recipe.layout,
+                rows[0].train.X.device,
+            )
 
     def _column(self, values: list[float], neutral: float) -> Tensor | None:
         if all(value == neutral for value in values):

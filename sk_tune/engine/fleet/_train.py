@@ -127,12 +127,21 @@ def _train_epoch(tile: Tile) -> None:
 def _train_step(tile: Tile, batch: RowBatch) -> tuple[Tensor, Tensor]:
     """Update the rows of a batch; return their losses and outputs."""
     rows = batch.rows
-    outputs = tile.program.forward(batch.X, rows, batch.step)
+    X, y, weight = batch.X, batch.y, batch.weight
+    if tile.augmenter is not None:
+        X, y, weight = tile.augmenter.augmented(X, y, weight, rows, batch.step)
+    outputs = tile.program.forward(X, rows, batch.step)
     share = None
-    if batch.weight is not None:
-        share = batch.weight / batch.weight.sum(dim=1, keepdim=True)
+    if weight is not None:
+        share = weight / weight.sum(dim=1, keepdim=True)
     smoothing = None if tile.smoothing is None else tile.smoothing[rows]
-    losses, gradient = tile.recipe.loss.with_gradient(outputs, batch.y, share, smoothing)
+    # Mixed samples have targets for each of their parts.
+    n_parts = y.shape[1] // outputs.shape[1]
+    repeated = outputs if n_parts == 1 else outputs.repeat(1, n_parts, 1)
+    losses, gradient = tile.recipe.loss.with_gradient(repeated, y, share, smoothing)
+    if n_parts > 1:
+        parts = gradient.reshape(len(gradient), n_parts, -1, gradient.shape[2])
+        gradient = parts.sum(dim=1)
     tile.update(rows, batch.step, tile.program.backward(gradient))
     return losses, outputs
 
