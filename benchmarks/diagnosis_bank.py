@@ -13,15 +13,19 @@ import gzip
 import json
 import math
 import zlib
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field, replace
 from itertools import chain
 from pathlib import Path
 from typing import Any
 
-import joblib
 import numpy as np
-from diagnosis_problems import Problem, make_problem
+from diagnosis_problems import (
+    FIRST_FRESH_SEED,
+    FIRST_HEALTHY_SEED,
+    Problem,
+    make_problem,
+)
 from sklearn.model_selection import KFold, StratifiedKFold, train_test_split
 
 from sk_tune import MLPClassifier, MLPRegressor
@@ -110,9 +114,8 @@ class Run:
 
 
 def random_params(rng, shared) -> Params:
-    slow = shared["optimizer"] == "adamw"
-    rate = (3e-4, 2e-2) if slow else (3e-3, 2e-1)
-    decay = (1e-3, 1.0) if slow else (1e-5, 1e-2)
+    rate = (3e-3, 2e-1) if shared["optimizer"] == "sgd" else (3e-4, 2e-2)
+    decay = (1e-3, 1.0) if is_decoupled(shared) else (1e-5, 1e-2)
     return {
         **shared,
         "n_layers": int(rng.choice([1, 2])),
@@ -124,6 +127,11 @@ def random_params(rng, shared) -> Params:
     }
 
 
+def is_decoupled(params: Params) -> bool:
+    """Tell whether weight decay is no part of the gradient."""
+    return params["optimizer"] == "adamw"
+
+
 def log_uniform(rng, low, high) -> float:
     return float(f"{np.exp(rng.uniform(math.log(low), math.log(high))):.3g}")
 
@@ -132,8 +140,12 @@ def times(params: Params, name: str, factor: float) -> Params:
     return {**params, name: float(f"{params[name] * factor:.3g}")}
 
 
-def planted_runs(good: list[Params], rng) -> Iterator[Planted]:
-    for fault, params, detail in chain(good_runs(good, rng), faulty_runs(good, rng)):
+def planted_runs(good: list[Params], rng, *, only_healthy: bool) -> Iterator[Planted]:
+    if only_healthy:
+        runs: Iterable[tuple[str, Params, str]] = [("healthy", p, "") for p in good[:3]]
+    else:
+        runs = chain(good_runs(good, rng), faulty_runs(good, rng))
+    for fault, params, detail in runs:
         yield Planted(fault, params, int(rng.integers(2**31)), detail)
 
 
@@ -148,7 +160,7 @@ def good_runs(good: list[Params], rng) -> Iterator[tuple[str, Params, str]]:
 
 def faulty_runs(good: list[Params], rng) -> Iterator[tuple[str, Params, str]]:
     best = good[0]
-    for name, change in underfitting(best["optimizer"], rng):
+    for name, change in underfitting(best, rng):
         yield "underfitting", {**best, **change}, name
     for width, n_layers, factor in ((256, 1, 1), (128, 2, 2)):
         large = {"width": width, "n_layers": n_layers, "dropout": 0.0, "weight_decay": 0.0}
@@ -171,9 +183,9 @@ def faulty_runs(good: list[Params], rng) -> Iterator[tuple[str, Params, str]]:
         yield "no signal", params, ""
 
 
-def underfitting(optimizer: str, rng) -> Iterator[tuple[str, Params]]:
+def underfitting(best: Params, rng) -> Iterator[tuple[str, Params]]:
     yield "narrow", {"width": int(rng.choice([1, 2])), "n_layers": 1}
-    decay = (3, 60) if optimizer == "adamw" else (0.05, 0.5)
+    decay = (3, 60) if is_decoupled(best) else (0.05, 0.5)
     strong = {
         "dropout": {"dropout": float(rng.choice([0.8, 0.9]))},
         "weight decay": {"weight_decay": log_uniform(rng, *decay)},
@@ -252,14 +264,13 @@ def draw_folds(problem: Problem, rows, n_folds, rng, y=None) -> list[np.ndarray]
 
 def variants(params: Params, best: Params) -> dict[str, Params]:
     """Return the cures of all faults by name, but for those that change nothing."""
-    is_slow = params["optimizer"] == "adamw"
     wide = {
         "width": min(max(4 * params["width"], 32), 128),
         "n_layers": max(params["n_layers"], 2),
     }
-    calm = 1e-2 if is_slow else 1e-5
+    calm = 1e-2 if is_decoupled(params) else 1e-5
     free = {"dropout": 0.0, "l1": 0.0, "weight_decay": min(params["weight_decay"], calm)}
-    decay = max(params["weight_decay"] * 10, 1.0 if is_slow else 1e-2)
+    decay = max(params["weight_decay"] * 10, 1.0 if is_decoupled(params) else 1e-2)
     n_epochs = params["max_epochs"]
     changes: dict[str, Params] = {
         "freer": free,
@@ -370,9 +381,14 @@ def search(problem: Problem, shared: Params, rng, n_candidates=16) -> list[Param
 
 def shared_params(problem: Problem, rng) -> Params:
     """Return what all configurations of a problem share."""
+    optimizer = "sgd" if problem.seed % 3 == 2 else "adamw"
+    schedule = "constant" if problem.seed % 2 else "cosine"
+    if problem.seed >= FIRST_FRESH_SEED:
+        optimizer = str(rng.choice(["sgd", "sgd", "adamw", "adam"]))
+        schedule = str(rng.choice(["constant", "cosine", "one_cycle"]))
     return {
-        "optimizer": "sgd" if problem.seed % 3 == 2 else "adamw",
-        "lr_schedule": "constant" if problem.seed % 2 else "cosine",
+        "optimizer": optimizer,
+        "lr_schedule": schedule,
         "batch_size": 32 if problem.n_train < 400 else 64,
         "max_epochs": int(rng.choice([20, 30])),
     }
@@ -622,7 +638,8 @@ def plant(name: str, seed: int) -> tuple[Problem, list[Run], list[str | None]]:
     problem = make_problem(name, seed)
     rng = np.random.default_rng([1, zlib.crc32(name.encode()), seed])
     good = search(problem, shared_params(problem, rng), rng)
-    runs = train_planted(problem, list(planted_runs(good, rng)))
+    planted = planted_runs(good, rng, only_healthy=seed >= FIRST_HEALTHY_SEED)
+    runs = train_planted(problem, list(planted))
     train_variants(problem, runs, good[0])
     for _ in range(N_CLIMBS):
         climbed = [
@@ -673,7 +690,6 @@ def record(problem: Problem, run: Run, truth: str) -> dict[str, Any]:
     return {
         "data": problem.name,
         "seed": problem.seed,
-        "half": problem.half,
         "truth": truth,
         "planted": run.planted.fault,
         "detail": run.planted.detail,
@@ -705,14 +721,6 @@ def write_bank(records: list[dict[str, Any]], path: Path) -> None:
     lines = [json.dumps(r, separators=(",", ":")) for r in records]
     # Without a time, so that the same bank is the same file.
     path.write_bytes(gzip.compress(("\n".join(lines) + "\n").encode(), 9, mtime=0))
-
-
-def make_bank(names, seeds, n_jobs=2) -> list[dict[str, Any]]:
-    """Return the records of all problems, each made in one process."""
-    made = joblib.Parallel(n_jobs=n_jobs)(
-        joblib.delayed(make_records)(name, seed) for seed in seeds for name in names
-    )
-    return [r for records in made for r in records]
 
 
 def read_bank(path: Path) -> list[dict[str, Any]]:

@@ -32,6 +32,7 @@ _HOMES = {
     "SeedEnsembleRegressor": "ensemble",
     "StackingClassifier": "ensemble",
     "StackingRegressor": "ensemble",
+    "TablePreparer": "prepare",
     "TrialEnsembleClassifier": "ensemble",
     "TrialEnsembleRegressor": "ensemble",
     "fleet": "backend",

@@ -18,6 +18,16 @@ from sk_tune.space import Choice
 __all__ = ["Applied", "AppliedChange", "apply"]
 
 _ABOUT_SPACE = "optimum at the edge"
+# Faults of the folds, with which no curve tells what to change.
+_SPOILS_ALL = frozenset({
+    "folds disagree",
+    "duplicates across folds",
+    "near duplicates across folds",
+    "groups across folds",
+    "future in the training rows",
+    "target among the features",
+    "feature that gives the target away",
+})
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -82,9 +92,10 @@ def apply(findings: Iterable[Finding] | Finding, target: Any) -> Applied:
     Notes
     -----
     Issues of one candidate have a common cause: only the most important one that has a
-    remedy is treated, and none if a fold is unlike the others, because that spoils all
-    else.  The network is then to be trained and looked at again.  Tips are followed if they
-    are about a space; any other has to be given alone.
+    remedy is treated.  None is if a fold is unlike the others or folds leak into each
+    other (see ``find_leaks``), because that spoils all else; and where rows are too few no
+    other than this.  The network is then to be trained and looked at again.  Tips are
+    followed if they are about a space; any other has to be given alone.
 
     A parameter that a space lacks is added to it with one value, where the other names tell
     what stands in front of it.  Distributions that are not uniform are left alone.
@@ -118,8 +129,10 @@ def apply(findings: Iterable[Finding] | Finding, target: Any) -> Applied:
 def _chosen(findings: list[Finding]) -> list[Change]:
     """Return the changes to make: of one parameter only one."""
     issues = ranked(f for f in findings if f.outcome == "issue")
-    if any(f.name == "folds disagree" for f in issues):
+    if any(f.name in _SPOILS_ALL for f in issues):
         issues = []
+    # Where rows are few, all else that is found may be chance.
+    issues = [f for f in issues if f.name == "too few rows"] or issues
     chosen = [f for f in issues if f.changes][:1]
     chosen += [f for f in findings if f.outcome == "tip" and f.name == _ABOUT_SPACE]
     changes: dict[str, Change] = {}

@@ -16,7 +16,7 @@ import numpy as np
 from sk_tune.diagnosis._check import CHECKS, share
 from sk_tune.diagnosis._records import Finding
 from sk_tune.diagnosis._remedies import longer_training
-from sk_tune.diagnosis._summary import Estimate, Summary, estimate, smooth
+from sk_tune.diagnosis._summary import Estimate, Summary, smooth
 
 __all__ = ["Trend", "check_converged", "check_improving", "is_improving", "trend"]
 
@@ -110,7 +110,7 @@ def trend(summary: Summary) -> Trend:
         # A curve that was flat and now falls has only begun.
         ratio = UNKNOWN_RATIO if before == 0 else 1.0
     coming = np.maximum(falls, 0.0) * sum(ratio**k for k in range(1, 5))
-    gain = estimate(1 - np.exp(-coming), 1.0)
+    gain = summary.estimate(1 - np.exp(-coming), 1.0)
     level = math.exp(float(np.sort(last).mean()))
     learnt = max(summary.reference - level, _LEAST_LOSS * summary.reference)
     return Trend(gain, ratio, level * math.expm1(max(now, 0.0)) / learnt)

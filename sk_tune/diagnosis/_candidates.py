@@ -15,6 +15,7 @@ import numpy as np
 import numpy.typing as npt
 from scipy.stats import t as student
 
+from sk_tune._search_record import fold_layout
 from sk_tune.diagnosis._check import CHECKS, share
 from sk_tune.diagnosis._records import Finding
 
@@ -77,17 +78,21 @@ def check_noise_ceiling(search: Any) -> Finding:
             f"It takes {FEWEST_CANDIDATES} candidates on two folds to compare."
         )
     best = int(scores.mean(axis=1).argmax())
+    layout = fold_layout(search, int(np.array(rows)[complete][best]))
     behind = scores[best] - np.delete(scores, best, axis=0)
     mean, spread = behind.mean(axis=1), behind.std(axis=1, ddof=1)
-    # Training sets of folds overlap; the test set is 1 / (F - 1) of a training set.
-    error = spread * math.sqrt(1 / n_folds + 1 / (n_folds - 1))
+    # Training sets of folds overlap, those of repetitions the more: with their number only
+    # the first part goes to 0.
+    factor = math.sqrt(1 / n_folds + layout.test_by_train)
+    error = spread * factor
     limit = float(student.ppf(1 - LEVEL, n_folds - 1))
     alike = float((mean <= limit * error).mean())
     evidence = {
         "n_candidates": n_candidates,
         "alike": alike,
         "score_spread": float(scores.mean(axis=1).std(ddof=1)),
-        "fold_error": float(scores[best].std(ddof=1) / math.sqrt(n_folds)),
+        "n_repeats": layout.n_repeats,
+        "fold_error": float(scores[best].std(ddof=1)) * factor,
     }
     if alike < MOSTLY_ALIKE:
         return check.passed(

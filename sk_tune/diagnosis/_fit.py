@@ -10,7 +10,7 @@ from sk_tune.diagnosis._budget import is_improving
 from sk_tune.diagnosis._check import CHECKS, share
 from sk_tune.diagnosis._records import Finding, Severity
 from sk_tune.diagnosis._remedies import is_free, larger_network, regularise, restraints
-from sk_tune.diagnosis._summary import Summary, estimate, least_by_chance, log_ratio, smooth
+from sk_tune.diagnosis._summary import Summary, least_by_chance, log_ratio, smooth
 
 __all__ = ["check_baseline", "check_overfitting", "check_underfitting"]
 
@@ -66,8 +66,8 @@ def check_overfitting(summary: Summary) -> Finding:
     best = summary.best_epoch
     least = float(np.sort(summary.valid_best).mean())
     rises = log_ratio(summary.valid_end, summary.valid_best) - least_by_chance(summary)
-    rise = estimate(rises, usual=USUAL_SPREAD)
-    gap = estimate(summary.valid_end - summary.train_end, least)
+    rise = summary.estimate(rises, usual=USUAL_SPREAD)
+    gap = summary.estimate(summary.valid_end - summary.train_end, least)
     # Folds differ in the level of their loss more than in how it moves.
     relative = math.expm1(rise.mean)
     relative_gap = gap.mean / max(gap.mean + float(summary.train_end.mean()), 1e-12)
@@ -130,9 +130,9 @@ def check_underfitting(summary: Summary, larger: Summary | None = None) -> Findi
     check = CHECKS["underfitting"]
     if not summary.has_valid:
         return check.not_applicable("There is no held-out loss to compare with.")
-    level = estimate(summary.train_end, summary.reference)
+    level = summary.estimate(summary.train_end, summary.reference)
     left = level.mean / summary.reference
-    gap = estimate(summary.valid_end - summary.train_end, level.mean)
+    gap = summary.estimate(summary.valid_end - summary.train_end, level.mean)
     relative_gap = gap.mean / max(float(summary.valid_end.mean()), 1e-12)
     evidence = {
         "train_loss": level.mean,
@@ -144,7 +144,7 @@ def check_underfitting(summary: Summary, larger: Summary | None = None) -> Findi
     }
     reason = None
     if larger is not None and larger.valid_end.shape == summary.valid_end.shape:
-        ahead = estimate(summary.valid_end - larger.valid_end, level.mean)
+        ahead = summary.estimate(summary.valid_end - larger.valid_end, level.mean)
         evidence |= {"ahead": ahead.mean, "ahead_error": ahead.error}
         if ahead.at_least(CONFIDENCE) <= 0:
             return check.passed("Larger networks of the search do no better.", evidence)
@@ -200,7 +200,7 @@ def check_baseline(summary: Summary) -> Finding:
         return check.not_applicable("The loss of a constant prediction is not known.")
     if not summary.has_valid:
         return check.not_applicable("There is no held-out loss to compare with.")
-    gain = estimate(summary.reference - summary.valid_best, summary.reference)
+    gain = summary.estimate(summary.reference - summary.valid_best, summary.reference)
     evidence = {
         "baseline_loss": summary.reference,
         "valid_loss": summary.reference - gain.mean,
@@ -223,9 +223,12 @@ def check_baseline(summary: Summary) -> Finding:
             evidence,
             remedy,
         )
+    # What is learnt nevertheless is chance, and makes the network worse than the constant.
+    changes = regularise(summary.params, summary.best_epoch + 1)
     return check.issue(
         "high",
         "Even at its best the held-out loss is not below that of a constant prediction.",
         evidence,
-        remedy,
+        f"{remedy} Until then a network that is regularised more does less harm.",
+        () if restraints(summary.params) else changes,
     )

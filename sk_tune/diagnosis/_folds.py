@@ -15,9 +15,11 @@ import numpy as np
 import numpy.typing as npt
 from scipy.stats import t as student
 
+from sk_tune.diagnosis._budget import LATE, SURE, trend
 from sk_tune.diagnosis._check import CHECKS, share
-from sk_tune.diagnosis._records import Finding
-from sk_tune.diagnosis._summary import Summary, estimate, smooth
+from sk_tune.diagnosis._records import Change, Finding
+from sk_tune.diagnosis._remedies import longer_training, regularise
+from sk_tune.diagnosis._summary import Summary, log_ratio, smooth
 
 __all__ = ["check_folds", "check_rows"]
 
@@ -46,6 +48,9 @@ LEAST_DIFFERENCE = 0.3
 TRAINED_WORSE = 1.3
 # Standard error of the held-out loss as a share of what was learnt.
 UNSURE = 0.2
+# With few rows: rise of the held-out loss after its best epoch from which on less is
+# learnt, and gain of longer training from which on more is.
+RISE, WORTH_EPOCHS = 0.05, 0.05
 # Rows below which a network's results are chance to a good part.
 FEW_ROWS = 80
 
@@ -115,11 +120,24 @@ def _deviation(summary: Summary, fold: int) -> tuple[float, float]:
         usual += (
             RELATIVE_VARIANCE
             * max(1.0, LOW_LOSS / level)
-            * (len(losses) / summary.n_samples)
+            * (len(losses) / summary.n_repeats / summary.n_samples)
         )
     spread = math.sqrt((squares + USUAL_FOLDS * usual) / degrees)
     difference = float(logs[fold] - others.mean())
     return difference / (spread * math.sqrt(1 + 1 / len(others))), math.expm1(difference)
+
+
+def _of_few_rows(summary: Summary) -> tuple[Change, ...]:
+    """Return what can be done for a network until there are more rows."""
+    rise = float(np.median(log_ratio(summary.valid_end, summary.valid_best)))
+    if rise > math.log1p(RISE):
+        return regularise(summary.params, summary.best_epoch + 1)
+    coming = trend(summary)
+    is_late = summary.best_epoch + 1 >= LATE * summary.n_epochs
+    # A batch may hold all rows, so an epoch has next to no steps.
+    if is_late and coming.gain.mean > WORTH_EPOCHS and coming.gain.at_least(SURE) > 0:
+        return longer_training(summary.params, summary.n_epochs, 2.0)
+    return ()
 
 
 def check_rows(summary: Summary) -> Finding:
@@ -138,7 +156,7 @@ def check_rows(summary: Summary) -> Finding:
     check = CHECKS["too few rows"]
     if not summary.has_valid:
         return check.not_applicable("There are no held-out rows.")
-    level = estimate(summary.valid_best, summary.reference)
+    level = summary.estimate(summary.valid_best, summary.reference)
     learnt = max(summary.reference - level.mean, 0.0)
     unsure = level.error / learnt if learnt > 0 else math.inf
     evidence = {"valid_loss": level.mean, "valid_loss_error": level.error}
@@ -152,6 +170,8 @@ def check_rows(summary: Summary) -> Finding:
             "medium",
             "The folds are too small to tell configurations apart.",
             evidence,
-            "Get more rows, or repeat the folds; until then prefer simple models.",
+            "Get more rows, or repeat the folds; until then prefer simple models, or the "
+            "mean of several networks.",
+            _of_few_rows(summary),
         )
     return check.passed("The folds agree well enough to tell.", evidence)

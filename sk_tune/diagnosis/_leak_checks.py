@@ -26,6 +26,7 @@ LEAK_CHECKS = {
         "target among the features",
         "feature that gives the target away",
         "scaled over all rows",
+        "outliers",
     ))
 }
 

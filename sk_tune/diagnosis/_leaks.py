@@ -20,6 +20,7 @@ from sklearn.utils.multiclass import type_of_target
 from sk_tune.diagnosis._leak_checks import as_leak_table
 from sk_tune.diagnosis._leak_duplicates import check_duplicates, check_near_duplicates
 from sk_tune.diagnosis._leak_features import check_giveaway, check_scaling, check_target
+from sk_tune.diagnosis._leak_outliers import check_outliers
 from sk_tune.diagnosis._leak_splits import check_groups, check_times
 from sk_tune.diagnosis._records import Finding
 
@@ -34,7 +35,7 @@ ROWS_OF_A_CLASS = 10
 def find_leaks(
     X: Any, y: Any, *, cv: Any = None, groups: Any = None, times: Any = None
 ) -> tuple[Finding, ...]:
-    """Look for ways in which test rows got into training.
+    """Look for ways in which test rows got into training, and for outliers.
 
     Parameters
     ----------
@@ -54,7 +55,9 @@ def find_leaks(
     tuple of Finding
         One for each check, with codes from "SKT201": duplicates and near duplicates across
         folds, groups on both sides, training rows of the future, the target among
-        the features, a feature that gives it away, scaling over all rows.
+        the features, a feature that gives it away, scaling over all rows.  Last are
+        outliers in features and in the targets of a regression, which are no leak but as
+        easily unseen.
 
     Raises
     ------
@@ -94,6 +97,7 @@ def find_leaks(
         check_target(table),
         check_giveaway(table),
         check_scaling(table),
+        check_outliers(table),
     )
 
 

@@ -53,6 +53,12 @@ USUAL_EPOCHS = 30
 # or if four times the training would take this share off it, and it was not long already.
 CREEPS_OF_LEARNT = 0.18
 CREEPS, LONG = 0.08, 60
+# With a rate that is low but not tiny most networks arrive.  It must be seen that this one
+# does not: the loss falls as in a straight line (by this ratio of the last fall to the one
+# before), and much of the constant prediction's is left on the training rows; or hardly any
+# is left, which training went on to lower all the time.
+STEADY = 0.95
+LITTLE_LEFT = 0.25
 # A loss that still falls is least in the last part of the epochs.
 LATE = 0.8
 # Without a known rate: share of the fall that lies in the first half of the training, which
@@ -209,7 +215,7 @@ def check_rate_low(summary: Summary) -> Finding:
         is_slow = early < STRAIGHT and left > LEFT and _still_falls(summary)
     else:
         evidence["rate_by_typical"] = relative
-        is_slow = _is_low(summary, relative) and _still_falls(summary)
+        is_slow = _is_low(summary, relative) and _still_falls(summary, relative)
         is_slow |= relative < TINY_RATE and left > HARDLY_BEGUN
     if not is_slow:
         return check.passed("The loss falls as fast as can be expected.", evidence)
@@ -244,14 +250,16 @@ def _early_share(summary: Summary) -> float:
     return (start - half) / (start - end) if start > end else 1.0
 
 
-def _still_falls(summary: Summary) -> bool:
+def _still_falls(summary: Summary, relative: float = 0.0) -> bool:
     """Return whether losses, of rows trained on and held out, fall until the end."""
     if not summary.has_valid:
         return bool(np.diff(summary.mean("train"))[-1] < 0)
     is_late = summary.best_epoch + 1 >= LATE * summary.n_epochs
     coming = trend(summary)
-    is_much = coming.of_learnt > CREEPS_OF_LEARNT or (
-        coming.gain.mean > CREEPS and summary.n_epochs < LONG
-    )
+    is_much = is_steep = coming.of_learnt > CREEPS_OF_LEARNT
+    is_much |= coming.gain.mean > CREEPS and summary.n_epochs < LONG
+    if relative >= TINY_RATE:
+        left = float(summary.train_end.mean()) / summary.reference
+        is_much &= (is_steep and coming.ratio >= STEADY) or left < LITTLE_LEFT
     falls = is_much and coming.gain.at_least(SURE) > 0
     return is_late and falls and summary.carries_over

@@ -38,6 +38,9 @@ class Curves:
         Loss of the best constant prediction, on the scale of the losses.
     n_samples : int or None, default=None
         Rows of all folds together.
+    n_repeats : float, default=1.0
+        How often each row is held out.  Folds of repetitions are not independent: F of them
+        count as ``F / n_repeats`` in standard errors.
     """
 
     train_loss: Floats
@@ -46,6 +49,7 @@ class Curves:
     params: Mapping[str, Any] = field(default_factory=dict)
     baseline_loss: float | None = None
     n_samples: int | None = None
+    n_repeats: float = 1.0
 
     @property
     def n_folds(self) -> int:

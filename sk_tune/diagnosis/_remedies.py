@@ -170,7 +170,8 @@ def raise_rate(params: Mapping[str, Any]) -> tuple[Change, ...]:
     Returns
     -------
     tuple of Change
-        Ten times the rate, or the typical one if that is far above.
+        Ten times the rate, but not from below the typical one to above it; that one if it
+        is far above.
     """
     name = _rate_name(params)
     rate, typical = number(params, name), typical_rate(params)
@@ -178,6 +179,8 @@ def raise_rate(params: Mapping[str, Any]) -> tuple[Change, ...]:
     if rate is None:
         return _known(params, _multiplied(name, _RATE_FACTOR, reason))
     value = typical if rate * _FAR < typical else rate * _RATE_FACTOR
+    if rate < typical:
+        value = min(value, typical)
     return (Change(parameter=name, action="at least", value=value, reason=reason),)
 
 
@@ -231,13 +234,13 @@ def regularise(params: Mapping[str, Any], best_epoch: int) -> tuple[Change, ...]
         Change(
             parameter="dropout",
             action="at least",
-            value=min(_MOST_DROPOUT, dropout + _DROPOUT),
+            value=min(_MOST_DROPOUT, round(dropout + _DROPOUT, 6)),
             reason=reason,
         ),
         Change(
             parameter="weight_decay",
             action="at least",
-            value=max(least_decay, _DECAY_FACTOR * decay),
+            value=max(least_decay, float(f"{_DECAY_FACTOR * decay:.6g}")),
             reason=reason,
         ),
         Change(

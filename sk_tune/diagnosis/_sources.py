@@ -11,6 +11,7 @@ import numpy.typing as npt
 from sklearn.base import is_classifier
 from sklearn.exceptions import NotFittedError
 
+from sk_tune._search_record import fold_layout, search_record
 from sk_tune.diagnosis._records import Curves
 
 __all__ = [
@@ -144,7 +145,8 @@ def curves_of(search: Any, candidate: int) -> Curves:
         curve[folds, epochs - 1] = np.asarray(table[name], dtype=np.float64)[order]
         curves[name] = curve
     network, own = _configured(search.estimator, params[candidate])
-    y = getattr(search, "_y", None)
+    record = search_record(search)
+    y = None if record is None else record.y
     return Curves(
         train_loss=curves["train_loss"],
         valid_loss=curves["valid_loss"],
@@ -152,6 +154,7 @@ def curves_of(search: Any, candidate: int) -> Curves:
         params=own,
         baseline_loss=_baseline(network, y),
         n_samples=None if y is None else len(y),
+        n_repeats=fold_layout(search, candidate).n_repeats,
     )
 
 

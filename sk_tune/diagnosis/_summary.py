@@ -61,14 +61,14 @@ class Estimate:
         Its standard error.
     n : int
         Folds.
-    degrees : int, default=0
+    degrees : float, default=0
         Of freedom of the error; 0 if it is a guess, to be taken for known.
     """
 
     mean: float
     error: float
     n: int
-    degrees: int = 0
+    degrees: float = 0
 
     def at_least(self, confidence: float = 0.95) -> float:
         """Return what the mean exceeds at a one-sided confidence.
@@ -104,7 +104,13 @@ class Estimate:
         return float(student.ppf(confidence, self.degrees or np.inf))
 
 
-def estimate(values: Floats, level: float = 0.0, *, usual: float | None = None) -> Estimate:
+def estimate(
+    values: Floats,
+    level: float = 0.0,
+    *,
+    usual: float | None = None,
+    n_repeats: float = 1.0,
+) -> Estimate:
     """Return the mean over folds with its standard error.
 
     Parameters
@@ -116,6 +122,9 @@ def estimate(values: Floats, level: float = 0.0, *, usual: float | None = None) 
     usual : float or None, default=None
         Standard deviation that such values have as a rule: it counts as much as four more
         folds would.
+    n_repeats : float, default=1.0
+        How often each row is held out.  Other folds over the same rows tell little more of
+        the error, so F values count as ``F / n_repeats``.
 
     Returns
     -------
@@ -130,10 +139,14 @@ def estimate(values: Floats, level: float = 0.0, *, usual: float | None = None) 
     if n == 1 and usual is None:
         return Estimate(float(values[0]), _SPREAD_OF_ONE * abs(level), 1)
     mean = float(values.mean())
-    squares, degrees = float(((values - mean) ** 2).sum()), n - 1
+    n_independent = max(n / n_repeats, 1.0)
+    # Of their spread repetitions do tell, but not as many times as there are of them.
+    squares = float(((values - mean) ** 2).sum())
+    degrees = max(n_independent - 1, 0.5) if n > 1 else 0.0
+    squares *= degrees / max(n - 1, 1)
     if usual is not None:
         squares, degrees = squares + _USUAL_FOLDS * usual**2, degrees + _USUAL_FOLDS
-    return Estimate(mean, math.sqrt(squares / degrees / n), n, degrees)
+    return Estimate(mean, math.sqrt(squares / degrees / n_independent), n, degrees)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -163,6 +176,8 @@ class Summary:
         Whether no loss is infinite or, before the fold's end, NaN.
     keeps_best : bool
         Whether the weights of the best epoch are used, not those of the last.
+    n_repeats : float, default=1.0
+        How often each row is held out.
     """
 
     train: Floats
@@ -176,6 +191,7 @@ class Summary:
     n_samples: int | None
     is_finite: bool
     keeps_best: bool = False
+    n_repeats: float = 1.0
 
     @property
     def n_epochs(self) -> int:
@@ -222,6 +238,25 @@ class Summary:
     def valid_best(self) -> Floats:
         """Held-out loss of each fold at the best epoch of all folds together."""
         return smooth(self.valid)[:, self.best_epoch]
+
+    def estimate(
+        self, values: Floats, level: float = 0.0, *, usual: float | None = None
+    ) -> Estimate:
+        """Return the mean over the folds with its standard error.
+
+        Parameters
+        ----------
+        values : ndarray of shape (F,)
+            One for each fold.
+        level, usual : float or None
+            As `estimate` takes them.
+
+        Returns
+        -------
+        Estimate
+            Of which repetitions of the folds do not lessen the error.
+        """
+        return estimate(values, level, usual=usual, n_repeats=self.n_repeats)
 
     def mean(self, name: str) -> Floats:
         """Return the mean curve over folds.
@@ -301,6 +336,7 @@ def summarise(curves: Curves, *, keeps_best: bool = False) -> Summary | None:
         n_samples=curves.n_samples,
         is_finite=not (_breaks_off(train) or _breaks_off(valid)),
         keeps_best=keeps_best,
+        n_repeats=curves.n_repeats,
     )
 
 

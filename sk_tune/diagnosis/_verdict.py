@@ -24,6 +24,10 @@ _ORDER = (
 )
 
 
+# What a tip of these says, nobody can say of a good fit.
+_OF_FIT = ("underfitting", "no better than the baseline", "overfitting", "still improving")
+
+
 def good_fit(findings: Iterable[Finding]) -> Finding:
     """Return whether a configuration has none of the faults that were looked for.
 
@@ -35,17 +39,22 @@ def good_fit(findings: Iterable[Finding]) -> Finding:
     Returns
     -------
     Finding
-        Passed if no check found an issue.
+        Passed if no check found an issue, or what may well be one.
     """
     check = CHECKS["good fit"]
     findings = list(findings)
     issues = [f.name for f in findings if f.outcome == "issue"]
     if issues:
         return check.not_applicable(f"There are issues: {', '.join(issues)}.")
-    if not any(f.outcome == "passed" and f.name == "overfitting" for f in findings):
-        tips = [f.name for f in findings if f.outcome == "tip"]
-        if "overfitting" not in tips:
-            return check.not_applicable("There is no held-out loss to judge by.")
+    tips = [f for f in findings if f.outcome == "tip" and f.name in _OF_FIT]
+    is_held_out = any(f.name == "overfitting" and f.outcome == "passed" for f in findings)
+    if not is_held_out and "overfitting" not in {f.name for f in tips}:
+        return check.not_applicable("There is no held-out loss to judge by.")
+    names = ", ".join(f.name for f in tips)
+    if any(f.severity != "low" for f in tips):
+        return check.not_applicable(f"It is open whether the fit is good: {names}.")
+    if tips:
+        return check.passed(f"There is no fault, but it could be better: {names}.", {})
     return check.passed("The network learns what it can, and no more.", {})
 
 
@@ -60,7 +69,8 @@ def verdict(findings: Iterable[Finding]) -> Finding:
     Returns
     -------
     Finding
-        The issue that explains the others; else "good fit"; else the first finding.
+        The issue that explains the others; else "good fit"; else the tip that keeps the
+        fit from being called good; else the first finding.
 
     Raises
     ------
@@ -80,7 +90,12 @@ def verdict(findings: Iterable[Finding]) -> Finding:
         raise ValueError("A verdict needs at least one finding. Got none.")
     good = [f for f in findings if f.outcome == "passed" and f.name == "good fit"]
     issues = ranked(f for f in findings if f.outcome == "issue")
-    return (issues or good or findings)[0]
+    doubts = ranked(
+        f
+        for f in findings
+        if f.outcome == "tip" and f.name in _OF_FIT and f.severity != "low"
+    )
+    return (issues or good or doubts or findings)[0]
 
 
 def ranked(findings: Iterable[Finding]) -> list[Finding]:

@@ -169,11 +169,7 @@ class FitStore:
         trained : mapping of str to Trained
             By key.  What failed is not written, so that it is tried again.
         """
-        rows = [
-            _write(key, result)
-            for key, result in trained.items()
-            if result.state is not None
-        ]
+        rows = self._written(trained)
         if not rows:
             return
         try:
@@ -187,6 +183,19 @@ class FitStore:
                 f"{len(rows)} fits ({n_bytes} bytes) could not be written to it: {error}. "
                 "They are kept in memory only"
             )
+
+    def _written(self, trained: Mapping[str, Trained]) -> list[tuple[Any, ...]]:
+        """Return the rows of results; without those that hold what no row can."""
+        rows = []
+        for key, result in trained.items():
+            if result.state is None:
+                continue
+            try:
+                rows.append(_write(key, result))
+            except (TypeError, ValueError, safetensors.SafetensorError) as error:
+                # Of a callback, say, that writes an object into the history.
+                self._warn(f"a fit is not kept in it: {error}")
+        return rows
 
     def info(self) -> StoreInfo:
         """Return what the store holds.

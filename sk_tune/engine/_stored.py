@@ -24,6 +24,8 @@ class StoredFits:
         None keeps nothing.
     fits : mapping of int to Fit
         With seeds and epochs, by position.
+    engine : {"fleet", "reference"}, default="fleet"
+        Which trains them.
 
     Attributes
     ----------
@@ -31,9 +33,11 @@ class StoredFits:
         By position.
     """
 
-    def __init__(self, store: FitStore | None, fits: Mapping[int, Fit]) -> None:
+    def __init__(
+        self, store: FitStore | None, fits: Mapping[int, Fit], engine: str = "fleet"
+    ) -> None:
         self._store = store
-        self._keys = {} if store is None else _keys(fits)
+        self._keys = {} if store is None else _keys(fits, engine)
         found = {} if store is None else store.load(set(self._keys.values()))
         self.loaded = {i: found[key] for i, key in self._keys.items() if key in found}
 
@@ -58,7 +62,7 @@ class StoredFits:
 
 @contextmanager
 def stored_fits(
-    path: str | os.PathLike[str] | None, fits: Mapping[int, Fit]
+    path: str | os.PathLike[str] | None, fits: Mapping[int, Fit], engine: str = "fleet"
 ) -> Iterator[StoredFits]:
     """Open a store for the fits of one call.
 
@@ -68,6 +72,8 @@ def stored_fits(
         Of the store; None for none.
     fits : mapping of int to Fit
         With seeds and epochs, by position.
+    engine : {"fleet", "reference"}, default="fleet"
+        Which trains them.
 
     Yields
     ------
@@ -83,12 +89,12 @@ def stored_fits(
         yield StoredFits(None, fits)
         return
     with FitStore(path) as store:
-        yield StoredFits(store, fits)
+        yield StoredFits(store, fits, engine)
 
 
-def _keys(fits: Mapping[int, Fit]) -> dict[int, str]:
+def _keys(fits: Mapping[int, Fit], engine: str) -> dict[int, str]:
     keys, reasons = {}, Counter[str]()
-    maker = FitKeys()
+    maker = FitKeys(engine)
     for i, fit in fits.items():
         if getattr(fit.estimator, "random_state", 0) is None:
             reasons["random_state=None draws another seed in every run"] += 1

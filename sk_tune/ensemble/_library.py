@@ -11,6 +11,8 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from sk_tune._search_record import search_record
+
 __all__ = ["Library", "read_library"]
 
 Array = npt.NDArray[Any]
@@ -90,12 +92,13 @@ def read_library(
     ValueError
         If there is no candidate.
     """
-    if not hasattr(search, "oof_predictions_"):
+    record = search_record(search)
+    if record is None:
         raise ValueError(
             "The 'search' parameter must be a search of sk_tune that has been fitted. "
             f"Got {type(search).__name__} instead."
         )
-    eligible = np.array(search._last_rows(), dtype=np.intp)
+    eligible = np.array(record.last_rows, dtype=np.intp)
     if needs_models:
         models = getattr(search, "models_", {})
         eligible = np.array([row for row in eligible if _is_kept(models, row)], np.intp)
@@ -115,9 +118,9 @@ def read_library(
             "The search must have a candidate that predicts every held-out row. It has "
             "none: fits failed, or the estimator has no predictions."
         )
-    y, classes = _encoded(search._y, is_classification=is_classification)
+    y, classes = _encoded(np.asarray(record.y), is_classification=is_classification)
     first = int(eligible[complete][0])
-    part = _parts(search._outcomes[first], len(y), rows, random_state)
+    part = _parts(search.held_out_rows_[first], len(y), rows, random_state)
     return Library(
         candidates=eligible[complete],
         predictions=predictions[complete][:, rows],
@@ -141,13 +144,13 @@ def _encoded(y: Array, *, is_classification: bool) -> tuple[Array, Array | None]
     return numbers, classes
 
 
-def _parts(outcomes: Any, n_rows: int, rows: Array, random_state: int) -> Array:
+def _parts(held_out: Any, n_rows: int, rows: Array, random_state: int) -> Array:
     """Return the fold that held each row out, or random parts if several did."""
     part = np.full(n_rows, -1)
     n_held = 0
-    for fold, outcome in enumerate(outcomes):
-        part[outcome.held.rows] = fold
-        n_held += len(outcome.held.rows)
+    for fold, held in enumerate(held_out):
+        part[held] = fold
+        n_held += len(held)
     if n_held == len(rows) and len(np.unique(part[rows])) > 1:
         return part[rows]
     shuffled = np.random.default_rng(random_state).permutation(len(rows))

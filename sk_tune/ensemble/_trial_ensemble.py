@@ -17,6 +17,7 @@ from sk_tune._compat import (
     StrOptions,
     validate_parameter_constraints,
 )
+from sk_tune._search_record import search_record
 from sk_tune.ensemble._contributions import contribution_table
 from sk_tune.ensemble._greedy import GreedyOptions
 from sk_tune.ensemble._library import Library, read_library
@@ -480,7 +481,8 @@ def _refitted(
 ) -> list[Any]:
     """Return candidates fitted on all rows, each as it was trained in the folds."""
     estimators, epochs = [], []
-    resource = search._resource_parameter()
+    record = search_record(search)
+    resource = None if record is None else record.resource
     of_epochs = resource is not None and resource.rpartition("__")[2] == "max_epochs"
     for row in candidates:
         own = dict(search.cv_results_["params"][row])

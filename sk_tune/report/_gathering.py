@@ -8,6 +8,7 @@ from typing import Any
 from sklearn.pipeline import Pipeline
 from sklearn.utils.validation import check_is_fitted
 
+from sk_tune._search_record import search_record
 from sk_tune.diagnosis import Curves, curves_of, diagnose
 from sk_tune.report._baselines import search_baselines
 from sk_tune.report._candidates import best_row, candidate_rows
@@ -62,6 +63,7 @@ def gather(
         baselines, more = search_baselines(search, X, y)
         notes += more
     curves = _curves(search, best)
+    record = search_record(search)
     return Report(
         title=_title(search),
         metric=trials.score_name,
@@ -84,7 +86,7 @@ def gather(
         ledger=getattr(search, "ledger_", None),
         checks=leak_checks(
             search,
-            n_rows=getattr(search, "_n_rows", None),
+            n_rows=None if record is None else record.n_rows,
             has_curves=curves is not None,
             has_corrected=corrected is not None,
         ),

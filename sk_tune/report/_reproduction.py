@@ -12,9 +12,10 @@ import pandas as pd
 from scipy import sparse
 
 from sk_tune import __version__
+from sk_tune._search_record import search_record
+from sk_tune.prepare import as_pandas
 from sk_tune.report._code import python_text
 from sk_tune.report._records import CandidateRow, Reproduction
-from sk_tune.report._tables import as_pandas
 from sk_tune.report._values import value_text
 
 __all__ = ["data_fingerprint", "reproduction"]
@@ -40,8 +41,9 @@ def reproduction(search: Any, best: CandidateRow | None, X: Any, y: Any) -> Repr
     Reproduction
         As text and numbers.
     """
-    if y is None:
-        y = getattr(search, "_y", None)
+    record = search_record(search)
+    if y is None and record is not None:
+        y = record.y
     data = {
         name: data_fingerprint(values)
         for name, values in (("X", X), ("y", y))

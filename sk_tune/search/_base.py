@@ -35,6 +35,7 @@ from sk_tune._compat import (
     warn_or_raise_about_failures,
 )
 from sk_tune._metric import scorer_metric
+from sk_tune._search_record import SearchRecord
 from sk_tune.adoption import FitRequested, adopter, adoption
 from sk_tune.backend import AskingNets, Recorder
 from sk_tune.engine import Fit, FitStore, Progress, train
@@ -42,7 +43,7 @@ from sk_tune.estimators import NetworkEstimator
 from sk_tune.exceptions import warn_user
 from sk_tune.sampler import RandomSampler
 from sk_tune.search._backend import SearchBackend
-from sk_tune.search._bookkeeping import fold_curves
+from sk_tune.search._bookkeeping import fold_curves, last_rows
 from sk_tune.search._corrected_score import CorrectedScore, corrected_score
 from sk_tune.search._curves import learning_curve_table
 from sk_tune.search._networks import network_of
@@ -53,7 +54,7 @@ from sk_tune.search._progress_line import ProgressLine
 from sk_tune.search._resource import is_epochs
 from sk_tune.search._rounds import Rounds
 from sk_tune.search._session import SearchSession
-from sk_tune.search._work import SearchOptions, candidate_fingerprint
+from sk_tune.search._work import SearchOptions
 from sk_tune.space import Candidate, Space, as_space
 
 __all__ = ["BaseSearch"]
@@ -517,9 +518,19 @@ class BaseSearch(BaseSearchCV):  # type: ignore[misc]
         if classes is None and is_classifier(self) and self._y.ndim == 2:
             # Predictions are the probabilities of each label, then.
             classes = np.arange(self._y.shape[1])
-        predictions = self.oof_predictions_[self._last_rows()]
+        predictions = self.oof_predictions_[list(self.search_record_.last_rows)]
         return corrected_score(
             predictions, self._y, metric, classes=classes, random_state=0
+        )
+
+    @property
+    def search_record_(self) -> SearchRecord:
+        """What ensembles, diagnosis and reports read beside the results; not for users."""
+        check_is_fitted(self, "_outcomes")
+        resource = self._resource_parameter()
+        rows = last_rows(self.cv_results_["params"], resource)
+        return SearchRecord(
+            n_rows=self._n_rows, y=self._y, last_rows=rows, resource=resource
         )
 
     def report(self, path: str | Path, *, X: Any = None, y: Any = None) -> Path:
@@ -553,15 +564,6 @@ class BaseSearch(BaseSearchCV):  # type: ignore[misc]
         if not is_classifier(self) or self._y is None or self._y.ndim != 1:
             return None
         return np.unique(self._y)
-
-    def _last_rows(self) -> list[int]:
-        """Return the row of ``cv_results_`` with the most resources of each candidate."""
-        resource = self._resource_parameter()
-        last = {
-            candidate_fingerprint(params, without=resource): row
-            for row, params in enumerate(self.cv_results_["params"])
-        }
-        return sorted(last.values())
 
 
 class _Trial(BaseSearch):

@@ -9,8 +9,9 @@ from typing import Any
 from sk_tune.search._curves import FoldCurve
 from sk_tune.search._ledger import EpochAccount, Ledger, RungEpochs, epoch_account
 from sk_tune.search._outcome import Outcome
+from sk_tune.search._work import candidate_fingerprint
 
-__all__ = ["fold_curves", "rung_epochs", "search_ledger"]
+__all__ = ["fold_curves", "last_rows", "rung_epochs", "search_ledger"]
 
 
 def fold_curves(
@@ -45,6 +46,27 @@ def fold_curves(
         for fold, outcome in enumerate(folds)
         if len(outcome.train_loss)
     ]
+
+
+def last_rows(params: Sequence[Mapping[str, Any]], resource: str | None) -> tuple[int, ...]:
+    """Return the row of each configuration with the most resources.
+
+    Parameters
+    ----------
+    params : sequence of mapping
+        ``cv_results_["params"]``, in which later rungs come later.
+    resource : str or None
+        The parameter that rungs grant more of.
+
+    Returns
+    -------
+    tuple of int
+        Rising.
+    """
+    last = {
+        candidate_fingerprint(own, without=resource): row for row, own in enumerate(params)
+    }
+    return tuple(sorted(last.values()))
 
 
 def rung_epochs(outcomes: Sequence[Sequence[Outcome]]) -> list[RungEpochs]:

@@ -37,6 +37,7 @@ def _public_objects():
         "space",
         "sampler",
         "search",
+        "prepare",
         "report",
         "report.displays",
         "ensemble",

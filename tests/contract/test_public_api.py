@@ -30,6 +30,7 @@ PUBLIC = [
     "SeedEnsembleRegressor",
     "StackingClassifier",
     "StackingRegressor",
+    "TablePreparer",
     "TrialEnsembleClassifier",
     "TrialEnsembleRegressor",
     "fleet",

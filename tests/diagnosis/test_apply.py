@@ -91,6 +91,26 @@ def test_a_fold_that_differs_spoils_all_else():
     assert apply(findings, net()).changes == ()
 
 
+@pytest.mark.parametrize("name", ["near duplicates across folds", "groups across folds"])
+def test_leaking_folds_spoil_all_else(name):
+    """A network that is judged by rows it was trained on is not to be trained longer."""
+    findings = [finding("still improving", EPOCHS), finding(name)]
+
+    assert apply(findings, net()).changes == ()
+
+
+def test_few_rows_spoil_what_else_is_found():
+    """Where rows are few other issues may be chance: theirs is the only remedy."""
+    rate = Change(parameter="learning_rate", action="at most", value=1e-3, reason="jumps")
+    other = finding("learning rate too high", rate)
+
+    treated = apply([other, finding("too few rows", DROPOUT)], net(learning_rate=1.0))
+    left = apply([other, finding("too few rows")], net(learning_rate=1.0))
+
+    assert [c.parameter for c in treated.changes] == ["dropout"]
+    assert left.changes == ()
+
+
 @pytest.mark.parametrize("prefix", ["", "net__", "a__net__"])
 def test_a_space_is_changed_whatever_stands_in_front(prefix):
     """Names in a space may have steps before them."""

@@ -10,6 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from sk_tune._search_record import SearchRecord
 from sk_tune.diagnosis._candidates import (
     check_failures,
     check_noise_ceiling,
@@ -57,6 +58,28 @@ def test_it_is_the_corrected_t_test(make_search):
         finding = check_noise_ceiling(make_search(PARAMS, others))
 
         assert finding.evidence["alike"] == alike
+
+
+def test_repeated_folds_are_not_independent(make_search):
+    """Ten times five folds tell no more than the corrected t-test allows."""
+    # As above, with 49 degrees of freedom, whose quantile is 1.6766, and the variance of
+    # 1/50 + 1/4: more repetitions make the first part small, never the second.
+    rng = np.random.default_rng(0)
+    base = rng.normal(size=50)
+    base = (base - base.mean()) / base.std(ddof=1)
+    limit = 1 / (1.6766 * math.sqrt(1 / 50 + 1 / 4))
+    rows = [p for _ in range(10) for p in np.array_split(rng.permutation(100), 5)]
+    record = SearchRecord(n_rows=100, y=None, last_rows=tuple(range(6)), resource=None)
+    for spread, alike in ((0.99 * limit, 0.0), (1.01 * limit, 1.0)):
+        scores = np.zeros((6, 50))
+        scores[0] = 1 + spread * base
+
+        finding = check_noise_ceiling(
+            make_search(PARAMS, scores, search_record_=record, held_out_rows_=[rows] * 6)
+        )
+
+        assert finding.evidence["alike"] == alike
+        assert finding.evidence["n_repeats"] == 10
 
 
 def test_few_candidates_are_not_compared(make_search):

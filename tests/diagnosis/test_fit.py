@@ -126,6 +126,19 @@ def test_folds_that_do_not_agree_leave_it_open(shapes):
     assert check_baseline(summarise(curves)).outcome == "tip"
 
 
+def test_where_nothing_is_learnt_less_is_better(shapes):
+    """What a network learns nevertheless is chance: it is regularised, if it is not yet."""
+    usual = {"width": 64, "n_layers": 2, "dropout": 0.1, "weight_decay": 0.01}
+
+    changed, held_back = (
+        check_baseline(summarise(shapes.no_signal(params=params))).changes
+        for params in (usual, {**usual, "dropout": 0.9})
+    )
+
+    assert {c.parameter for c in changed} == {"dropout", "weight_decay"}
+    assert held_back == ()
+
+
 def test_without_a_baseline_there_is_nothing_to_beat(shapes):
     """The loss of a constant prediction is not always known."""
     summary = summarise(shapes.healthy(baseline_loss=None))

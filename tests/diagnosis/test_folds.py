@@ -74,6 +74,37 @@ def test_few_rows_tell_little(shapes):
     assert finding.evidence["n_samples"] == 40
 
 
+def test_few_rows_that_are_learnt_by_heart_are_treated_for_it(shapes):
+    """Until there are more of them, the network is regularised."""
+    params = {"dropout": 0.0, "weight_decay": 0.0, "max_epochs": 30}
+
+    finding = check_rows(summarise(shapes.overfitting(n_samples=40, params=params)))
+
+    changes = {c.parameter: c.action for c in finding.changes}
+    assert finding.outcome == "issue"
+    assert changes == {
+        "dropout": "at least",
+        "weight_decay": "at least",
+        "max_epochs": "at most",
+    }
+
+
+def test_few_rows_have_few_steps(shapes):
+    """Where all rows are one batch and the loss still falls, more epochs are the remedy."""
+    curves = shapes.improving(n_epochs=20, n_samples=40, params={"max_epochs": 20})
+
+    (change,) = check_rows(summarise(curves)).changes
+
+    assert (change.parameter, change.action, change.value) == ("max_epochs", "at least", 40)
+
+
+def test_few_rows_that_are_learnt_need_no_change(shapes):
+    """Where the held-out loss has arrived nothing but rows can help."""
+    finding = check_rows(summarise(shapes.healthy(n_samples=40)))
+
+    assert (finding.outcome, finding.changes) == ("issue", ())
+
+
 def test_many_rows_in_folds_that_agree_are_enough(shapes):
     """A thousand rows with a small error are fine."""
     assert check_rows(summarise(shapes.healthy())).outcome == "passed"

@@ -20,6 +20,7 @@ def test_codes_are_stable():
         "target among the features": "SKT205",
         "feature that gives the target away": "SKT206",
         "scaled over all rows": "SKT207",
+        "outliers": "SKT208",
     }
 
 

@@ -175,11 +175,32 @@ def test_images_and_several_targets_are_looked_at(rng):
     assert found["target among the features"] == "not applicable"
 
 
+@pytest.mark.parametrize("name", CLEAN)
+def test_clean_data_have_no_outliers(name):
+    """Skewed columns, as those of areas, are no outliers."""
+    *_, finding = find_leaks(*CLEAN[name])
+
+    assert finding.name == "outliers"
+    assert finding.outcome == "passed"
+
+
+def test_outliers_are_no_leak_but_a_tip(rng):
+    """A code for a missing value in one column."""
+    X, y = CLEAN["breast cancer"]
+    X = X.copy()
+    X[rng.choice(len(X), 5, replace=False), 3] = 1e6
+
+    *_, finding = find_leaks(X, y)
+
+    assert finding.outcome == "tip"
+    assert "'column 3'" in finding.message
+
+
 def test_every_check_says_something():
-    """Seven checks, each with a code and a sentence."""
+    """Eight checks, each with a code and a sentence."""
     findings = find_leaks(*CLEAN["iris"])
 
-    assert [f.code for f in findings] == [f"SKT20{i}" for i in range(1, 8)]
+    assert [f.code for f in findings] == [f"SKT20{i}" for i in range(1, 9)]
     assert all(f.message.endswith(".") for f in findings)
 
 

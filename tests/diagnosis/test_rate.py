@@ -65,6 +65,17 @@ def test_one_epoch_shows_no_jumps(shapes):
     assert check_rate_low(summary).outcome == "not applicable"
 
 
+@pytest.mark.parametrize(("bends_after", "outcome"), [(1000.0, "issue"), (15.0, "passed")])
+def test_a_low_rate_must_be_seen_to_be_too_low(shapes, bends_after, outcome):
+    """At a fifth of the usual rate a curve that still falls but bends will arrive."""
+    t = np.arange(1.0, 31.0)
+    gone = (1 - np.exp(-t / bends_after)) / (1 - np.exp(-30 / bends_after))
+    params = {"optimizer": "sgd", "learning_rate": 0.2 * 3e-2}
+    summary = summarise(shapes.of_folds(1 - 0.3 * gone, 1 - 0.28 * gone, params=params))
+
+    assert check_rate_low(summary).outcome == outcome
+
+
 def test_a_straight_line_is_driven_too_slowly(shapes):
     """A training loss that has hardly bent has hardly begun."""
     finding = check_rate_low(summarise(shapes.creeping()))

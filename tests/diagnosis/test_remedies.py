@@ -42,6 +42,16 @@ def test_rates_go_the_right_way(rate):
         assert high.value == typical_rate(params)
 
 
+def test_a_low_rate_is_not_raised_beyond_the_typical_one():
+    """A fifth of the typical rate may be right, and twice the typical one too much."""
+    typical = typical_rate(PARAMS)
+
+    for rate, raised in ((0.2 * typical, typical), (2 * typical, 20 * typical)):
+        (change,) = raise_rate({**PARAMS, "learning_rate": rate})
+
+        assert change.value == pytest.approx(raised)
+
+
 def test_a_rate_that_is_not_known_is_multiplied():
     """Without parameters a change is a factor."""
     assert lower_rate({})[0].action == raise_rate({})[0].action == "multiply"

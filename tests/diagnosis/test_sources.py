@@ -10,6 +10,7 @@ from sklearn.datasets import load_breast_cancer, load_diabetes
 from sklearn.exceptions import NotFittedError
 from sklearn.linear_model import LogisticRegression
 from sklearn.model_selection import GridSearchCV as SklearnGridSearchCV
+from sklearn.model_selection import RepeatedKFold
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 from skorch import NeuralNetClassifier
@@ -48,6 +49,15 @@ def test_curves_are_those_of_the_search(grid):
         for fold in range(3):
             own = table[(table["candidate"] == 1) & (table["fold"] == fold)]
             np.testing.assert_array_equal(getattr(curves, name)[fold], own[name])
+
+
+def test_curves_know_how_often_rows_are_held_out():
+    """Folds that are repeated with other rows are counted by their rows."""
+    cv = RepeatedKFold(n_splits=2, n_repeats=2, random_state=0)
+    search = GridSearchCV(net(), {"learning_rate": [0.01]}, cv=cv).fit(X, Y)
+
+    assert curves_of(search, 0).n_repeats == 2.0
+    assert curves_of(search, 0).n_folds == 4
 
 
 def test_parameters_are_those_of_the_network(grid):

@@ -50,6 +50,27 @@ def test_one_fold_has_a_guessed_error():
     assert 0 < found.error < 0.5
 
 
+def test_repeating_the_folds_does_not_make_the_mean_surer():
+    """The error is the spread by the root of the folds of one repetition."""
+    values = np.random.default_rng(0).normal(size=40)
+
+    found = estimate(values, n_repeats=10.0)
+
+    assert found.error == pytest.approx(np.std(values, ddof=1) / math.sqrt(4))
+    assert found.degrees == 3
+
+
+def test_curves_tell_checks_how_often_folds_repeat():
+    """A summary's estimates are those of the folds of one repetition."""
+    folds = np.random.default_rng(1).uniform(0.5, 1.0, size=(6, 4))
+
+    summary = summarise(curves(folds, folds, n_repeats=2.0))
+
+    assert summary.estimate(folds[:, 0]).error == pytest.approx(
+        np.std(folds[:, 0], ddof=1) / math.sqrt(3)
+    )
+
+
 def test_no_finite_value_is_no_estimate():
     """What has no value has no mean."""
     assert math.isnan(estimate(np.array([np.nan])).mean)

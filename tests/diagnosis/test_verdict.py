@@ -8,8 +8,8 @@ from sk_tune.diagnosis import Finding, verdict
 from sk_tune.diagnosis._verdict import good_fit, ranked
 
 
-def finding(name, outcome):
-    return Finding(code="", name=name, outcome=outcome, severity=None, message="")
+def finding(name, outcome, severity=None):
+    return Finding(code="", name=name, outcome=outcome, severity=severity, message="")
 
 
 def test_causes_go_before_consequences():
@@ -24,7 +24,7 @@ def test_causes_go_before_consequences():
 
 
 def test_without_issues_the_fit_is_good():
-    """Tips do not keep a fit from being good."""
+    """A tip that is not about the fit does not keep it from being good."""
     findings = [finding("overfitting", "passed"), finding("converged long ago", "tip")]
 
     good = good_fit(findings)
@@ -39,6 +39,28 @@ def test_an_issue_keeps_a_fit_from_being_good():
 
     assert good.outcome == "not applicable"
     assert "overfitting" in good.message
+
+
+@pytest.mark.parametrize("name", ["underfitting", "no better than the baseline"])
+def test_a_tip_that_denies_a_good_fit_is_the_verdict(name):
+    """What may well underfit is not called good in the same breath."""
+    findings = [finding("overfitting", "passed"), finding(name, "tip", "medium")]
+
+    good = good_fit(findings)
+
+    assert good.outcome == "not applicable"
+    assert name in good.message
+    assert verdict([good, *findings]).name == name
+
+
+def test_small_doubts_are_said_with_the_good_fit():
+    """What could be a little better is named where the fit is called good."""
+    findings = [finding("overfitting", "passed"), finding("still improving", "tip", "low")]
+
+    good = good_fit(findings)
+
+    assert verdict([good, *findings]) is good
+    assert good.message.endswith("could be better: still improving.")
 
 
 def test_nothing_held_out_is_no_good_fit():

@@ -1,10 +1,12 @@
 """``train(store=…)``: what is there is not trained again."""
 
+import threading
 from dataclasses import replace
 from unittest import mock
 
 import numpy as np
 import pytest
+from skorch.callbacks import Callback
 from torch import nn
 
 from sk_tune import MLPClassifier, NetClassifier
@@ -116,21 +118,41 @@ def test_networks_without_a_seed_are_not_kept(iris, tmp_path):
 
 
 def test_networks_that_cannot_be_told_apart_are_not_kept(iris, tmp_path):
-    """A closure may hold anything."""
-    width = 3
+    """A lock may stand for anything."""
+    lock = threading.Lock()
 
     def build(n_features=4):
-        return nn.Linear(n_features, width)
+        with lock:
+            return nn.Linear(n_features, 3)
 
     fits = [
         replace(fit, estimator=NetClassifier(build, max_epochs=1, random_state=0))
         for fit in _fits(iris, 1)
     ]
 
-    with pytest.warns(SkTuneWarning, match="build depends on variables around it"):
+    with pytest.warns(SkTuneWarning, match="the variable 'lock' around .*build"):
         (trained,) = train(fits, store=tmp_path / "fits.db")
 
     assert trained.status == "trained"
+
+
+class _RecordsAnObject(Callback):
+    def on_epoch_end(self, net, **kwargs):
+        net.history.record("seen", object())
+
+
+@pytest.mark.filterwarnings("ignore:1 networks were trained alone")
+def test_what_cannot_be_written_is_not_kept_and_disturbs_nothing(iris, tmp_path):
+    """A callback may record anything."""
+    path = tmp_path / "fits.db"
+    odd = _fits(iris, 1, callbacks=[_RecordsAnObject()])
+
+    with pytest.warns(SkTuneWarning, match="a fit is not kept in it: It must be made of"):
+        results = train([*odd, *_fits(iris, 2)], store=path)
+
+    assert [result.status for result in results] == ["trained"] * 3
+    with FitStore(path) as store:
+        assert store.info().n_fits == 2
 
 
 def test_progress_counts_what_is_loaded(iris, tmp_path):

@@ -300,7 +300,7 @@ def test_the_corrected_score_counts_each_candidate_once(net, iris):
     ).fit(*iris)
 
     assert len(halving.cv_results_["params"]) == 3
-    rows = halving._last_rows()
+    rows = halving.search_record_.last_rows
     assert len(rows) == 2
     assert 2 in rows
 

@@ -2,7 +2,12 @@
 
 import numpy as np
 
-from sk_tune.search._bookkeeping import fold_curves, rung_epochs, search_ledger
+from sk_tune.search._bookkeeping import (
+    fold_curves,
+    last_rows,
+    rung_epochs,
+    search_ledger,
+)
 from sk_tune.search._outcome import Outcome
 
 
@@ -33,6 +38,14 @@ def ledger(outcomes, max_epochs=None):
     return search_ledger(
         outcomes, n_folds=2, max_epochs=max_epochs, solo_reasons={}, seconds={}
     )
+
+
+def test_the_last_row_of_a_configuration_is_that_of_its_last_rung():
+    """What was dropped keeps its row, what was promoted has a later one."""
+    params = [{"a": 1, "n": 3}, {"a": 2, "n": 3}, {"a": 1, "n": 9}]
+
+    assert last_rows(params, "n") == (1, 2)
+    assert last_rows(params, None) == (0, 1, 2)
 
 
 def test_epochs_of_warm_rungs_add_up():

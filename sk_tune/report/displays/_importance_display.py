@@ -42,9 +42,10 @@ class HyperparameterImportanceDisplay:
         Where the bars are.
     figure_ : matplotlib Figure
         Where the axes are.
-    total_bars_, main_bars_ : BarContainer
-        Shares with interactions and without, the most important first.
-    noise_line_ : Line2D
+    total_bars_, main_bars_ : BarContainer or None
+        Shares with interactions and without, the most important first; None without a
+        conclusion.
+    noise_line_ : Line2D or None
         What a column of random numbers gets.
 
     See Also
@@ -54,8 +55,9 @@ class HyperparameterImportanceDisplay:
     Notes
     -----
     If trees predict the scores of candidates that they have not seen no better than when
-    scores are dealt out at random, the title says that there is no conclusion, and bars are
-    grey.  A bar that is no longer than that of random numbers says nothing either.
+    scores are dealt out at random, the title says that there is no conclusion, and no bars
+    are drawn: their lengths would be chance.  A bar that is no longer than that of random
+    numbers says nothing either.
 
     Examples
     --------
@@ -102,10 +104,28 @@ class HyperparameterImportanceDisplay:
         ax = new_axes(self, ax)
         own = self.importance
         order = own.order[:max_parameters]
-        places = np.arange(len(order))
-        color = COLORS["blue"] if own.is_conclusive else COLORS["grey"]
+        self.total_bars_ = self.main_bars_ = self.noise_line_ = None
+        handles: list[Any] = []
+        if own.is_conclusive:
+            handles = self._draw(ax, order, bar_kw or {})
+        else:
+            _say_why_empty(ax)
+        size, n_characters = _name_size(ax, len(order))
+        names = [shortened(own.labels[i], n_characters) for i in order]
+        ax.set_yticks(np.arange(len(order)), names, fontsize=size)
+        ax.set_ylim(len(order) - 0.4, -0.6)
+        longest = float(own.high[order].max(initial=0.0)) if own.is_conclusive else 0.0
+        ax.set_xlim(0.0, max(1.0, 1.03 * longest))
+        ax.set_xlabel("Share of variance")
+        finish(ax, own.message if title is None else title, handles)
+        self.ax_, self.figure_ = ax, ax.figure
+        return self
+
+    def _draw(self, ax: Any, order: list[int], bar_kw: dict[str, Any]) -> list[Any]:
+        """Draw the shares, and return what the legend names."""
+        own, places = self.importance, np.arange(len(order))
         total, main = own.total[order], own.main[order]
-        options = {"color": color, "height": 0.62, **(bar_kw or {})}
+        options = {"color": COLORS["blue"], "height": 0.62, **bar_kw}
         self.total_bars_ = ax.barh(
             places, total, label="Total", **{**options, "alpha": 0.35}
         )
@@ -129,16 +149,7 @@ class HyperparameterImportanceDisplay:
             linewidth=1.4,
             label="Random numbers",
         )
-        size, n_characters = _name_size(ax, len(order))
-        names = [shortened(own.labels[i], n_characters) for i in order]
-        ax.set_yticks(places, names, fontsize=size)
-        ax.set_ylim(len(order) - 0.4, -0.6)
-        ax.set_xlim(0.0, max(1.0, 1.03 * float(own.high[order].max(initial=0.0))))
-        ax.set_xlabel("Share of variance")
-        handles = [self.total_bars_, self.main_bars_, spread, self.noise_line_]
-        finish(ax, own.message if title is None else title, handles)
-        self.ax_, self.figure_ = ax, ax.figure
-        return self
+        return [self.total_bars_, self.main_bars_, spread, self.noise_line_]
 
     @classmethod
     def from_search(
@@ -179,6 +190,19 @@ class HyperparameterImportanceDisplay:
             random_state=random_state,
         )
         return cls(importance=importance).plot(ax=ax, **kwargs)
+
+
+def _say_why_empty(ax: Any) -> None:
+    ax.text(
+        0.5,
+        0.5,
+        "no bars: their lengths\nwould be chance",
+        transform=ax.transAxes,
+        ha="center",
+        va="center",
+        color=COLORS["black"],
+        fontsize="small",
+    )
 
 
 def _name_size(ax: Any, n_names: int) -> tuple[float, int]:

@@ -37,15 +37,19 @@ def test_bars_are_the_shares_the_most_important_first(made):
     assert display.ax_.get_title(loc="left").startswith("p1 matters most")
 
 
-def test_without_a_conclusion_bars_are_grey_and_the_title_says_so(made):
-    """Nobody takes chance for a finding."""
+def test_without_a_conclusion_no_bars_are_drawn_and_the_title_says_so(made):
+    """Nobody takes chance for a finding: a long bar would say what the words deny."""
     rows = [{"p0": float(i), "p1": float(i % 3)} for i in range(12)]
     scores = np.random.default_rng(2).normal(size=12)
 
     display = HyperparameterImportanceDisplay.from_search(made(rows, scores))
 
-    red, green, blue, _ = display.main_bars_[0].get_facecolor()
-    assert red == green == blue
+    assert not display.importance.is_conclusive
+    assert display.total_bars_ is display.main_bars_ is display.noise_line_ is None
+    assert not display.ax_.patches
+    assert not display.ax_.lines
+    assert {t.get_text() for t in display.ax_.get_yticklabels()} == {"p0", "p1"}
+    assert "no bars" in display.ax_.texts[0].get_text()
     assert display.ax_.get_title(loc="left").startswith("No conclusion")
 
 

@@ -1,0 +1,88 @@
+# SPDX-FileCopyrightText: sk_tune contributors
+# SPDX-License-Identifier: BSD-3-Clause
+"""What a search tells of itself, and how independent its folds are."""
+
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+from sklearn.linear_model import LogisticRegression
+from sklearn.model_selection import GridSearchCV as SklearnGridSearchCV
+from sklearn.model_selection import KFold, RepeatedKFold, ShuffleSplit
+
+from sk_tune import GridSearchCV, HalvingGridSearchCV
+from sk_tune._search_record import SearchRecord, fold_layout, search_record
+
+RNG = np.random.default_rng(0)
+X = RNG.normal(size=(60, 2))
+Y = (X[:, 0] > 0).astype(int)
+GRID = {"C": [0.1, 1.0]}
+
+
+def _fitted(cv):
+    return GridSearchCV(LogisticRegression(), GRID, cv=cv).fit(X, Y)
+
+
+def test_a_search_tells_rows_targets_and_rungs():
+    """A configuration of several rungs is there once, at its last."""
+    search = HalvingGridSearchCV(
+        LogisticRegression(), GRID, resource="max_iter", max_resources=90, cv=3
+    )
+    search.set_params(min_resources=30, aggressive_elimination=False).fit(X, Y)
+
+    record = search_record(search)
+
+    assert (record.n_rows, record.resource) == (60, "max_iter")
+    np.testing.assert_array_equal(record.y, Y)
+    n_resources = search.cv_results_["n_resources"]
+    assert len(record.last_rows) == 2
+    assert max(n_resources[list(record.last_rows)]) == n_resources.max()
+
+
+def test_other_searches_have_no_record():
+    """scikit-learn's, and one that is not fitted."""
+    assert search_record(SklearnGridSearchCV(LogisticRegression(), GRID)) is None
+    assert search_record(GridSearchCV(LogisticRegression(), GRID)) is None
+
+
+@pytest.mark.parametrize("n_repeats", [1, 4])
+def test_repetitions_are_counted_by_rows(n_repeats):
+    """A repetition holds each row out once; test sets are a quarter of training sets."""
+    layout = fold_layout(_fitted(RepeatedKFold(n_splits=5, n_repeats=n_repeats)), 0)
+
+    assert layout.n_folds == 5 * n_repeats
+    assert layout.n_repeats == n_repeats
+    assert layout.test_by_train == pytest.approx(1 / 4)
+
+
+def test_random_splits_repeat_rows_in_part():
+    """Ten draws of half the rows hold each row out about five times."""
+    layout = fold_layout(_fitted(ShuffleSplit(10, test_size=0.5, random_state=0)), 1)
+
+    assert layout.n_repeats == pytest.approx(5, rel=0.05)
+    assert layout.test_by_train == pytest.approx(1)
+
+
+def test_rungs_of_samples_train_on_these():
+    """A rung with half of the rows has training sets of half the size."""
+    held = [[np.arange(6)] * 5]
+    search = SimpleNamespace(
+        n_splits_=5,
+        held_out_rows_=held,
+        cv_results_={"n_resources": np.array([30])},
+        search_record_=SearchRecord(
+            n_rows=60, y=None, last_rows=(0,), resource="n_samples"
+        ),
+    )
+
+    assert fold_layout(search, 0).test_by_train == pytest.approx(6 / 24)
+
+
+def test_folds_that_are_not_told_are_taken_to_part_the_rows():
+    """As scikit-learn's search, which remembers none."""
+    search = SklearnGridSearchCV(LogisticRegression(), GRID, cv=KFold(4)).fit(X, Y)
+
+    layout = fold_layout(search, 0)
+
+    assert (layout.n_folds, layout.n_repeats) == (4, 1.0)
+    assert layout.test_by_train == pytest.approx(1 / 3)
