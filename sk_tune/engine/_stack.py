@@ -12,6 +12,7 @@ from typing import Any, TypeVar
 
 import torch
 from torch import Tensor, nn
+from torch.nn import functional
 
 from sk_tune.engine._rows import reason_in_module
 from sk_tune.engine._structure import module_structure
@@ -26,7 +27,9 @@ Made = TypeVar("Made")
 # Of the inputs or activations of all networks at one time: more would leave the cache,
 # fewer make products too small to be fast.  docs/adr/0012-ensembles-in-one-call.md.
 _CHUNK_BYTES = 2**21
-_LEAST_ROWS = 16
+# Products of whole blocks of so many rows give a row the same sums, to the last bit,
+# whatever other rows there are.
+_BLOCK = 16
 
 
 def architecture(module: nn.Module) -> Any:
@@ -137,8 +140,12 @@ class NetworkStack:
 
         def made(own: Program, piece: slice) -> Made:
             rows = X[piece] if shared else X[:, piece]
+            n_own = rows.shape[-2]
+            if is_plain:
+                rows = functional.pad(rows, (0, 0, 0, -n_own % _BLOCK))
             with torch.no_grad():
-                return function(self._outputs(own, rows, shared=shared))
+                outputs = self._outputs(own, rows, shared=shared)
+                return function(outputs[:, :n_own] if is_plain else outputs)
 
         # Threads of torch's would meet after every layer of every piece; these work on
         # pieces of their own, and never wait for each other.
@@ -173,9 +180,10 @@ class NetworkStack:
     def _pieces(self, n_rows: int, n_threads: int) -> list[slice]:
         """Return parts of the rows, about equal, as many for each thread."""
         most = _CHUNK_BYTES // (self._numbers_per_row * self._dtype.itemsize)
-        n_pieces = max(1, -(-n_rows // max(_LEAST_ROWS, most)))
+        n_blocks = -(-n_rows // _BLOCK)
+        n_pieces = max(1, -(-n_blocks // max(1, most // _BLOCK)))
         n_pieces = -(-n_pieces // n_threads) * n_threads
-        size = max(1, -(-n_rows // n_pieces))
+        size = -(-n_blocks // n_pieces) * _BLOCK
         return [slice(start, start + size) for start in range(0, n_rows, size)]
 
     def _is_little(self, n_rows: int) -> bool:

@@ -62,7 +62,7 @@ def test_rows_are_cut_into_pieces_that_fit_into_the_cache(
 
     pieces = NetworkStack(modules, rows).map(rows, torch.clone, shared=True)
 
-    assert [piece.shape[1] for piece in pieces] == [30, 30]
+    assert [piece.shape[1] for piece in pieces] == [32, 28]
     with torch.no_grad():
         torch.testing.assert_close(torch.cat(pieces, dim=1)[1], modules[1](rows))
 
@@ -144,6 +144,22 @@ def test_architectures_differ_in_what_fixes_the_program(make_estimator, task_dat
     (other,) = _modules(make_estimator, data, "MLP", n=1, **params)
 
     assert architecture(plain) != architecture(other)
+
+
+def test_a_row_is_the_same_among_any_others(make_estimator, task_data):
+    """Alone or among others, a row has the same outputs, up to a last bit or two."""
+    X, y = task_data("MLPClassifier")
+    rows = torch.from_numpy(np.array(X))
+    modules = _modules(make_estimator, (X, y), "MLP", hidden_layer_sizes=(32, 32))
+    stack = NetworkStack(modules, rows)
+    whole = _outputs(stack, rows)
+
+    for n in (1, 2, 5, 15, 16, 17, 31):
+        torch.testing.assert_close(
+            _outputs(stack, rows[:n]), whole[:, :n], rtol=2e-7, atol=2e-7
+        )
+        own = torch.stack([rows[:n]] * 3)
+        torch.testing.assert_close(_outputs(stack, own, shared=False), whole[:, :n])
 
 
 @pytest.mark.parametrize("n_threads", [1, 3])
