@@ -16,6 +16,7 @@ from torch import nn
 from torch.utils.data import TensorDataset
 
 from sk_tune import MLPClassifier, NetClassifier
+from sk_tune.augment import Noise
 from sk_tune.engine import Fit, train
 from sk_tune.engine._fit_key import FitKeys
 
@@ -56,6 +57,12 @@ def _changed(array):
 OTHERS = {
     "parameter": {"estimator": MLPClassifier(width=5, random_state=0)},
     "type of a parameter": {"estimator": MLPClassifier(width=4, dropout=0, random_state=0)},
+    "augmentation": {
+        "estimator": MLPClassifier(width=4, augmentation=[Noise(0.1)], random_state=0)
+    },
+    "strength": {
+        "estimator": MLPClassifier(width=4, augmentation=[Noise(0.2)], random_state=0)
+    },
     "X": {"X": _changed(X)},
     "dtype of X": {"X": X.astype(np.float32)},
     "shape of X": {"X": X.reshape(12, 3, 1)},
