@@ -69,7 +69,7 @@ class TablePreparer(TransformerMixin, BaseEstimator):  # type: ignore[misc]
         it has.
     max_one_hot : int or None, default=None
         Columns that one column of categories becomes at most.  None means 9 with
-        `embeddings`, else 32.
+        `embeddings`, else 32.  1 gives all categories as codes.
     embeddings : bool, default=False
         Give columns with more than `max_one_hot` categories as codes instead, the last
         columns of the output, for a network that learns an embedding of each code.  If
@@ -265,9 +265,17 @@ class TablePreparer(TransformerMixin, BaseEstimator):  # type: ignore[misc]
             self.get_params(deep=False),
             caller_name=type(self).__name__,
         )
+        if self.max_one_hot == 1 and not self.embeddings:
+            raise ValueError(
+                "The 'max_one_hot' parameter of TablePreparer must be at least 2 without "
+                "embeddings: one column could not tell categories apart. Got 1 instead."
+            )
         frame = self._frame(X, reset=True)
         self.kinds_, values = read_columns(
-            frame, drop_ids=self.drop_ids, missing_counts=self.missing_indicator
+            frame,
+            min_frequency=self.min_frequency,
+            drop_ids=self.drop_ids,
+            missing_counts=self.missing_indicator,
         )
         self.dropped_ = self.kinds_.dropped
         self.columns_ = ColumnTransformer(

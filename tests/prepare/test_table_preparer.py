@@ -7,6 +7,8 @@ import numpy as np
 import pandas as pd
 import polars as pl
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from sklearn import config_context
 from sklearn.base import clone
 from sklearn.ensemble import HistGradientBoostingClassifier
@@ -64,6 +66,64 @@ def test_every_cell_is_a_finite_number(setting):
 
     for rows in (X, new):
         assert np.isfinite(np.asarray(preparer.transform(rows), dtype=float)).all()
+
+
+COLUMNS = {
+    "float": lambda rng, n: rng.normal(size=n) * 10.0 ** rng.integers(-99, 99),
+    "infinite": lambda rng, n: np.where(rng.random(n) < 0.3, np.inf, rng.normal(size=n)),
+    "mostly zero": lambda rng, n: np.where(rng.random(n) < 0.9, 0, rng.standard_cauchy(n)),
+    "int": lambda rng, n: rng.integers(-5, 5, size=n),
+    "uint64": lambda rng, n: rng.integers(2**62, 2**63, size=n).astype(np.uint64),
+    "Int64": lambda rng, n: pd.array(rng.integers(3, size=n), dtype="Int64"),
+    "bool": lambda rng, n: rng.random(n) < 0.5,
+    "text": lambda rng, n: rng.choice(["a", "b", ""], n),
+    "names": lambda rng, n: [f"name {i}" for i in rng.integers(n, size=n)],
+    "category": lambda rng, n: pd.Categorical(rng.integers(4, size=n)),
+    "mixed": lambda rng, n: pd.Series(rng.choice([1, "a", 2.5, True], n), dtype=object),
+    "dates": lambda rng, n: np.datetime64("1800-01-01") + rng.integers(150_000, size=n),
+    "durations": lambda rng, n: pd.to_timedelta(rng.integers(10**9, size=n), unit="s"),
+    "periods": lambda rng, n: pd.period_range("2020-01", periods=n, freq="D"),
+    "empty": lambda rng, n: np.full(n, np.nan),
+    "lists": lambda rng, n: [[1]] * n,
+}
+
+
+@given(
+    kinds=st.lists(st.sampled_from(sorted(COLUMNS)), min_size=1, max_size=6),
+    n=st.sampled_from([2, 30, 200]),
+    missing=st.sampled_from([0.0, 0.1, 0.9]),
+    numeric=st.sampled_from(["smooth_clip", "quantile", "standard"]),
+    indicator=st.booleans(),
+    embeddings=st.booleans(),
+    min_frequency=st.sampled_from([None, 1]),
+    seed=st.integers(0, 2**16),
+)
+@settings(max_examples=40, deadline=None)
+def test_whatever_a_table_holds_it_becomes_columns_that_vary(
+    kinds, n, missing, numeric, indicator, embeddings, min_frequency, seed
+):
+    """Finite, named apart, and each row by itself; or the table is refused."""
+    rng = np.random.default_rng(seed)
+    X = pd.DataFrame({f"{j} {kind}": COLUMNS[kind](rng, n) for j, kind in enumerate(kinds)})
+    X = X.mask(rng.random(X.shape) < missing)
+    preparer = TablePreparer(
+        numeric=numeric,
+        missing_indicator=indicator,
+        embeddings=embeddings,
+        min_frequency=min_frequency,
+    )
+    try:
+        Z = np.asarray(preparer.fit_transform(X), dtype=float)
+    except TableError:  # No column is left.
+        return
+
+    backwards = np.asarray(preparer.transform(X[::-1]), dtype=float)
+
+    names = preparer.get_feature_names_out()
+    assert np.isfinite(Z).all()
+    assert np.array_equal(backwards[::-1], Z)
+    assert len(set(names)) == Z.shape[1]
+    assert (np.ptp(Z, axis=0) > 0).all()
 
 
 @pytest.mark.parametrize("setting", SETTINGS)
@@ -415,6 +475,10 @@ def test_columns_that_are_left_out_are_not_looked_at():
         ({"numeric": "robust"}, "'numeric' parameter of TablePreparer must be"),
         ({"imputation": "zero"}, "'imputation' parameter"),
         ({"max_one_hot": 0}, "'max_one_hot' parameter"),
+        (
+            {"max_one_hot": 1},
+            "'max_one_hot' parameter .* must be at least 2 without embeddings",
+        ),
         ({"min_frequency": 0.1}, "'min_frequency' parameter"),
         ({"max_codes": 1}, "'max_codes' parameter"),
     ],
