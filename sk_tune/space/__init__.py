@@ -5,5 +5,13 @@
 from sk_tune.space._choice import Choice
 from sk_tune.space._parse import as_space
 from sk_tune.space._space import Candidate, Space
+from sk_tune.space._table import table_defaults, table_space
 
-__all__ = ["Candidate", "Choice", "Space", "as_space"]
+__all__ = [
+    "Candidate",
+    "Choice",
+    "Space",
+    "as_space",
+    "table_defaults",
+    "table_space",
+]
