@@ -3,6 +3,7 @@
 """What may vary: parameters, their values, and which of them depend on others."""
 
 from sk_tune.space._choice import Choice
+from sk_tune.space._dimensions import Distribution, IntegerRange, Interval, Values
 from sk_tune.space._parse import as_space
 from sk_tune.space._space import Candidate, Space
 from sk_tune.space._table import table_defaults, table_space
@@ -10,7 +11,11 @@ from sk_tune.space._table import table_defaults, table_space
 __all__ = [
     "Candidate",
     "Choice",
+    "Distribution",
+    "IntegerRange",
+    "Interval",
     "Space",
+    "Values",
     "as_space",
     "table_defaults",
     "table_space",
