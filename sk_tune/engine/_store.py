@@ -25,7 +25,7 @@ from sk_tune.engine._records import Trained
 from sk_tune.exceptions import StoreError, warn_user
 from sk_tune.training import arrays_of_state, state_from_arrays, values_of_state
 
-__all__ = ["FitStore", "StoreInfo"]
+__all__ = ["UNDERWAY", "FitStore", "StoreInfo"]
 
 SCHEMA_VERSION = 1
 
@@ -52,8 +52,8 @@ _DELETE = "DELETE FROM fits WHERE key = ?"
 _PREDICTIONS = "predictions"
 # sqlite3 decodes messages too, which hold what is in a damaged file.
 _DATABASE_ERRORS = (sqlite3.Error, UnicodeDecodeError, MemoryError)
-# Characters of the key of a fit that has ended.
-_KEY_LENGTH = 64
+# At the end of the key of a fit that has not ended, which is not counted.
+UNDERWAY = " underway"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -223,8 +223,8 @@ class FitStore:
         with self._reading() as connection:
             n_fits, n_epochs = connection.execute(
                 "SELECT count(*), coalesce(sum(n_epochs), 0) FROM fits "
-                "WHERE length(key) = ?",
-                (_KEY_LENGTH,),
+                "WHERE key NOT LIKE ?",
+                (f"%{UNDERWAY}",),
             ).fetchone()
         return StoreInfo(
             path=str(self.path),
