@@ -5,6 +5,7 @@
 Notation: M candidates, N rows of the data that were held out, K classes or outputs.
 """
 
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -37,6 +38,8 @@ class Library:
         Which part of the rows each one is of: its fold, if it is held out once.
     classes : ndarray of shape (K,) or None
         Labels; empty for a multilabel problem, None for regression.
+    rows : ndarray of shape (N,)
+        Positions in the data of the search.
     """
 
     candidates: Array
@@ -44,6 +47,7 @@ class Library:
     y: Array
     part: Array
     classes: Array | None
+    rows: Array
 
     def take(self, rows: Array) -> "Library":
         """Return the library on some of the rows.
@@ -63,7 +67,40 @@ class Library:
             predictions=self.predictions[:, rows],
             y=self.y[rows],
             part=self.part[rows],
+            rows=self.rows[rows],
         )
+
+    def where_weights(self, params: Mapping[str, Any]) -> "Library":
+        """Return the library without rows of weight 0, which count as absent.
+
+        Parameters
+        ----------
+        params : mapping of str to object
+            What ``fit`` was given; ``sample_weight``, also of a step of a pipeline, is
+            looked at.
+
+        Returns
+        -------
+        Library
+            All of it if there are no weights.
+
+        Raises
+        ------
+        ValueError
+            If no row has a weight.
+        """
+        names = {"sample_weight", *(n for n in params if n.endswith("__sample_weight"))}
+        weights = [params[n] for n in names if params.get(n) is not None]
+        counts = np.ones(len(self.rows), dtype=bool)
+        for own in weights:
+            if np.ndim(own) == 1:
+                counts &= np.asarray(own)[self.rows] > 0
+        if not counts.any():
+            raise ValueError(
+                "sample_weight must be positive for a row that the search held out. All of "
+                "them have weight 0."
+            )
+        return self if counts.all() else self.take(counts)
 
 
 def read_library(
@@ -127,6 +164,7 @@ def read_library(
         y=y[rows],
         part=part,
         classes=classes,
+        rows=rows,
     )
 
 
