@@ -5,9 +5,13 @@
 from sk_tune.ensemble._bagging import BaggingClassifier, BaggingRegressor
 from sk_tune.ensemble._boosting import BoostingClassifier, BoostingRegressor
 from sk_tune.ensemble._collapsed import CollapsedClassifier, CollapsedRegressor, collapse
+from sk_tune.ensemble._combination import Combination, Member
+from sk_tune.ensemble._greedy import GreedyOptions
+from sk_tune.ensemble._library import Library, read_library
 from sk_tune.ensemble._seeds import SeedEnsembleClassifier, SeedEnsembleRegressor
-from sk_tune.ensemble._selection import EnsembleScore
+from sk_tune.ensemble._selection import EnsembleScore, Selector
 from sk_tune.ensemble._stacking import StackingClassifier, StackingRegressor
+from sk_tune.ensemble._temperature import with_temperature
 from sk_tune.ensemble._trial_ensemble import (
     TrialEnsembleClassifier,
     TrialEnsembleRegressor,
@@ -20,12 +24,19 @@ __all__ = [
     "BoostingRegressor",
     "CollapsedClassifier",
     "CollapsedRegressor",
+    "Combination",
     "EnsembleScore",
+    "GreedyOptions",
+    "Library",
+    "Member",
     "SeedEnsembleClassifier",
     "SeedEnsembleRegressor",
+    "Selector",
     "StackingClassifier",
     "StackingRegressor",
     "TrialEnsembleClassifier",
     "TrialEnsembleRegressor",
     "collapse",
+    "read_library",
+    "with_temperature",
 ]

@@ -38,8 +38,8 @@ class Library:
         Which part of the rows each one is of: its fold, if it is held out once.
     classes : ndarray of shape (K,) or None
         Labels; empty for a multilabel problem, None for regression.
-    rows : ndarray of shape (N,)
-        Positions in the data of the search.
+    rows : ndarray of shape (N,) or None, default=None
+        Positions in the data of the search; from 0 on if None.
     """
 
     candidates: Array
@@ -47,7 +47,7 @@ class Library:
     y: Array
     part: Array
     classes: Array | None
-    rows: Array
+    rows: Array | None = None
 
     def take(self, rows: Array) -> "Library":
         """Return the library on some of the rows.
@@ -67,7 +67,7 @@ class Library:
             predictions=self.predictions[:, rows],
             y=self.y[rows],
             part=self.part[rows],
-            rows=self.rows[rows],
+            rows=self._positions()[rows],
         )
 
     def where_weights(self, params: Mapping[str, Any]) -> "Library":
@@ -91,16 +91,38 @@ class Library:
         """
         names = {"sample_weight", *(n for n in params if n.endswith("__sample_weight"))}
         weights = [params[n] for n in names if params.get(n) is not None]
-        counts = np.ones(len(self.rows), dtype=bool)
+        rows = self._positions()
+        counts = np.ones(len(rows), dtype=bool)
         for own in weights:
             if np.ndim(own) == 1:
-                counts &= np.asarray(own)[self.rows] > 0
+                counts &= np.asarray(own)[rows] > 0
         if not counts.any():
             raise ValueError(
                 "sample_weight must be positive for a row that the search held out. All of "
                 "them have weight 0."
             )
         return self if counts.all() else self.take(counts)
+
+    def _positions(self) -> Array:
+        return np.arange(len(self.y)) if self.rows is None else self.rows
+
+    def only(self, candidate: int) -> "Library":
+        """Return the library with one of its candidates.
+
+        Parameters
+        ----------
+        candidate : int
+            Its position.
+
+        Returns
+        -------
+        Library
+            With all rows.
+        """
+        own = slice(candidate, candidate + 1)
+        return replace(
+            self, candidates=self.candidates[own], predictions=self.predictions[own]
+        )
 
 
 def read_library(

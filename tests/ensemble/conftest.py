@@ -34,7 +34,6 @@ def make_library():
             y=y,
             part=part,
             classes=classes,
-            rows=np.arange(n_rows),
         )
 
     return make

@@ -114,7 +114,6 @@ def test_candidates_without_information_score_at_chance(method):
             y=y,
             part=np.arange(200) % 5,
             classes=np.array([0, 1]),
-            rows=np.arange(200),
         )
         selector = make(library, method=method, scoring="accuracy")
         found = selector.select()
