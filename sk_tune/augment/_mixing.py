@@ -16,7 +16,7 @@ from scipy.special import betaincinv
 from torch import Tensor
 
 from sk_tune.augment._images import inside_box
-from sk_tune.augment._numbers import BatchNumbers
+from sk_tune.augment._numbers import SampleNumbers
 
 __all__ = ["cut_and_mixed", "mixed", "mixed_targets", "share_quantiles"]
 
@@ -42,14 +42,14 @@ def share_quantiles(alphas: Sequence[float]) -> Tensor:
     return torch.from_numpy(betaincinv(column, column, middles))
 
 
-def mixed(X: Tensor, numbers: BatchNumbers, quantiles: Tensor) -> tuple[Tensor, Tensor]:
+def mixed(X: Tensor, numbers: SampleNumbers, quantiles: Tensor) -> tuple[Tensor, Tensor]:
     """Average each sample with its partner; the larger share is its own.
 
     Parameters
     ----------
     X : Tensor of shape (k, B, ...)
         Samples.
-    numbers : BatchNumbers
+    numbers : SampleNumbers
         Of these samples.
     quantiles : Tensor of shape (k, n_quantiles)
         From :func:`share_quantiles`.
@@ -68,7 +68,7 @@ def mixed(X: Tensor, numbers: BatchNumbers, quantiles: Tensor) -> tuple[Tensor, 
 
 
 def cut_and_mixed(
-    X: Tensor, numbers: BatchNumbers, quantiles: Tensor
+    X: Tensor, numbers: SampleNumbers, quantiles: Tensor
 ) -> tuple[Tensor, Tensor]:
     """Put a rectangle of its partner into each image.
 
@@ -76,7 +76,7 @@ def cut_and_mixed(
     ----------
     X : Tensor of shape (k, B, C, H, W)
         Images.
-    numbers : BatchNumbers
+    numbers : SampleNumbers
         Of these images.
     quantiles : Tensor of shape (k, n_quantiles)
         From :func:`share_quantiles`.

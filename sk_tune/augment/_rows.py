@@ -16,7 +16,7 @@ from torch import Tensor
 
 from sk_tune.augment._images import cut_out, flipped, rotated, shifted
 from sk_tune.augment._mixing import cut_and_mixed, mixed, mixed_targets, share_quantiles
-from sk_tune.augment._numbers import BatchNumbers, StepKeys
+from sk_tune.augment._numbers import SampleNumbers, StepNumbers
 from sk_tune.augment._records import (
     Augmentation,
     CutMix,
@@ -36,7 +36,7 @@ from sk_tune.augment._sequences import masked_in_time, noisy, scaled, shifted_in
 __all__ = ["AugmentedBatch", "RowAugmenter"]
 
 # ``(X, numbers, strength (k,)) -> X``
-_Operation = Callable[[Tensor, BatchNumbers, Tensor], Tensor]
+_Operation = Callable[[Tensor, SampleNumbers, Tensor], Tensor]
 _OPERATIONS: dict[type[Augmentation], _Operation] = {
     Flip: flipped,
     Shift: shifted,
@@ -105,7 +105,7 @@ class RowAugmenter:
             for position, kind in enumerate(self.kinds)
         ]
         self._strengths = [own.to(device) for own in self._strengths]
-        self._keys = StepKeys(seeds, len(self.kinds), device)
+        self._keys = StepNumbers(seeds, len(self.kinds), device)
 
     def begin_epoch(self, first_steps: Sequence[int], n_steps: int) -> None:
         """Prepare the random numbers of an epoch.

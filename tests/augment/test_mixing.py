@@ -7,7 +7,7 @@ from scipy import stats
 from torch.nn import functional as F
 
 from sk_tune.augment._mixing import cut_and_mixed, mixed, mixed_targets, share_quantiles
-from sk_tune.augment._numbers import BatchNumbers
+from sk_tune.augment._numbers import StepNumbers
 
 N = 3000
 
@@ -17,8 +17,14 @@ def _samples(n=40, shape=(6,), k=1, seed=0):
     return torch.rand(k, n, *shape, generator=generator, dtype=torch.float64)
 
 
+def _numbers_of(seeds, n):
+    numbers = StepNumbers(seeds, 1, torch.device("cpu"))
+    numbers.begin_epoch([0] * len(seeds), 1)
+    return numbers.numbers(0, slice(0, len(seeds)), 0, n)
+
+
 def _numbers(n=40, k=1):
-    return BatchNumbers(torch.arange(7, 7 + k), n)
+    return _numbers_of(range(k), n)
 
 
 @pytest.mark.parametrize("alpha", [0.1, 0.2, 1.0, 5.0])
@@ -131,7 +137,7 @@ def test_networks_have_their_own_strengths(operation):
     both = operation(X, _numbers(k=2), share_quantiles(alphas))
 
     for row in range(2):
-        numbers = BatchNumbers(torch.arange(7, 9)[row : row + 1], 40)
+        numbers = _numbers_of([row], 40)
         alone = operation(X[row : row + 1], numbers, share_quantiles(alphas[row : row + 1]))
         for ours, own in zip(both, alone, strict=True):
             np.testing.assert_allclose(ours[row], own[0], rtol=1e-12)
