@@ -36,6 +36,7 @@ _HOMES = {
     "TrialEnsembleClassifier": "ensemble",
     "TrialEnsembleRegressor": "ensemble",
     "fleet": "backend",
+    "train_valid_test_split": "prepare",
 }
 
 __all__ = ["__version__", *sorted(_HOMES)]

@@ -28,6 +28,7 @@ from sklearn.utils._param_validation import (
     HasMethods,
     Interval,
     Options,
+    RealNotInt,
     StrOptions,
     validate_parameter_constraints,
 )
@@ -46,6 +47,7 @@ __all__ = [
     "Interval",
     "NetOfKnownParts",
     "Options",
+    "RealNotInt",
     "StrOptions",
     "SubsampledSplits",
     "check_feature_names_in",

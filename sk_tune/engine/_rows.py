@@ -147,7 +147,10 @@ class EstimatorFit:
             layout=prepared.options.layout,
         )
         structure: Any = [tuple(p.shape) for p in module.parameters()]
-        if isinstance(module, MLP | CNN | RNN):
+        if isinstance(module, MLP) and module.inputs is not None:
+            # Which columns are categories, and how many codes they have.
+            structure = (module_structure(module.inputs), structure[-1])
+        elif isinstance(module, MLP | CNN | RNN):
             # Their parameters say it all, but for the sizes that come from the data.
             structure = (structure[0], structure[-1])
         else:

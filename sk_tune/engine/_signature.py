@@ -23,6 +23,7 @@ _ROW_PARAMETERS = frozenset({
     "weight_decay",
     "l1",
     "dropout",
+    "frequency_scale",
     "label_smoothing",
     "gradient_clip",
     "max_epochs",

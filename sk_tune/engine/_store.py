@@ -46,7 +46,10 @@ CREATE TABLE IF NOT EXISTS fits (
     used REAL NOT NULL
 ) WITHOUT ROWID
 """
+_DELETE = "DELETE FROM fits WHERE key = ?"
 _PREDICTIONS = "predictions"
+# Characters of the key of a fit that has ended.
+_KEY_LENGTH = 64
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -161,13 +164,15 @@ class FitStore:
         self._touch(found)
         return found
 
-    def save(self, trained: Mapping[str, Trained]) -> None:
+    def save(self, trained: Mapping[str, Trained], instead_of: Iterable[str] = ()) -> None:
         """Write results, all of them or none.
 
         Parameters
         ----------
         trained : mapping of str to Trained
             By key.  What failed is not written, so that it is tried again.
+        instead_of : iterable of str, default=()
+            Keys of what is then no longer needed.
         """
         rows = self._written(trained)
         if not rows:
@@ -177,6 +182,7 @@ class FitStore:
                 connection.executemany(
                     "INSERT OR REPLACE INTO fits VALUES (?, ?, ?, ?, ?, ?)", rows
                 )
+                connection.executemany(_DELETE, [(key,) for key in instead_of])
         except sqlite3.Error as error:
             n_bytes = sum(len(row[2]) for row in rows)
             self._warn(
@@ -212,7 +218,9 @@ class FitStore:
         """
         with self._reading() as connection:
             n_fits, n_epochs = connection.execute(
-                "SELECT count(*), coalesce(sum(n_epochs), 0) FROM fits"
+                "SELECT count(*), coalesce(sum(n_epochs), 0) FROM fits "
+                "WHERE length(key) = ?",
+                (_KEY_LENGTH,),
             ).fetchone()
         return StoreInfo(
             path=str(self.path),
@@ -274,9 +282,7 @@ class FitStore:
                 gone.append(key)
         try:
             with self._transaction() as connection:
-                connection.executemany(
-                    "DELETE FROM fits WHERE key = ?", [(k,) for k in gone]
-                )
+                connection.executemany(_DELETE, [(key,) for key in gone])
             self._connection.execute("VACUUM")
             self._connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
         except sqlite3.Error as error:

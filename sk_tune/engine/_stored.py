@@ -6,10 +6,13 @@ import os
 from collections import Counter
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from dataclasses import replace
 
 from sk_tune.engine._fit_key import FitKeys
 from sk_tune.engine._records import Fit, Trained
+from sk_tune.engine._shard import Shard
 from sk_tune.engine._store import FitStore
+from sk_tune.engine._underway import Underway, going_on, underway_key
 from sk_tune.exceptions import warn_user
 
 __all__ = ["StoredFits", "stored_fits"]
@@ -31,6 +34,8 @@ class StoredFits:
     ----------
     loaded : dict of int to Trained
         By position.
+    underway : dict of int to Trained
+        Where those stood that have not ended, by position.
     """
 
     def __init__(
@@ -38,13 +43,44 @@ class StoredFits:
     ) -> None:
         self._store = store
         self._keys = {} if store is None else _keys(fits, engine)
-        found = {} if store is None else store.load(set(self._keys.values()))
-        self.loaded = {i: found[key] for i, key in self._keys.items() if key in found}
+        self.loaded = self._found(self._keys)
+        self.underway = self._found({
+            i: underway_key(key) for i, key in self._keys.items() if i not in self.loaded
+        })
+
+    def _found(self, keys: Mapping[int, str]) -> dict[int, Trained]:
+        found = {} if self._store is None else self._store.load(set(keys.values()))
+        return {i: found[key] for i, key in keys.items() if key in found}
 
     @property
     def is_kept(self) -> bool:
         """Whether there is a store."""
         return self._store is not None
+
+    def rest(self, shard: Shard) -> Shard:
+        """Return what is left of a shard.
+
+        Parameters
+        ----------
+        shard : Shard
+            Of these fits.
+
+        Returns
+        -------
+        Shard
+            Without what is loaded; the others go on from where they stood, and are kept
+            while they train.
+        """
+        left = shard.without(self.loaded)
+        fits = {
+            i: going_on(fit, self.underway[i]) if i in self.underway else fit
+            for i, fit in left.fits.items()
+        }
+        place = None
+        if self._store is not None:
+            keys = {i: self._keys[i] for i in fits if i in self._keys}
+            place = Underway.of(self._store, keys)
+        return replace(left, fits=fits, underway=place)
 
     def save(self, trained: Mapping[int, Trained]) -> None:
         """Write results.
@@ -55,9 +91,8 @@ class StoredFits:
             By position; best of a whole shard, which is then trained anew or not at all.
         """
         if self._store is not None:
-            self._store.save({
-                self._keys[i]: result for i, result in trained.items() if i in self._keys
-            })
+            rows = {self._keys[i]: t for i, t in trained.items() if i in self._keys}
+            self._store.save(rows, instead_of=map(underway_key, rows))
 
 
 @contextmanager

@@ -153,7 +153,7 @@ def train(
         shards, n_workers = _shards(ready, results.solo, n_workers, limit, engine, most)
         # What is there has to be known after the cut, so that the rest rides in the fleets
         # that it would have been in.
-        shards = [left for shard in shards if (left := shard.without(stored.loaded)).fits]
+        shards = [left for shard in shards if (left := stored.rest(shard)).fits]
         if stored.loaded:
             alone = {i: r.solo_reason for i, r in stored.loaded.items() if r.solo_reason}
             results.add(stored.loaded, alone)

@@ -56,6 +56,9 @@ _LEARNT = (
     "classes_",
     "target_mean_",
     "target_scale_",
+    "is_categorical_",
+    "bin_edges_",
+    "_known_codes",
     "_target_type",
     "_many_outputs",
 )

@@ -5,6 +5,7 @@
 from sk_tune.prepare._columns import ColumnKinds, column_kinds
 from sk_tune.prepare._frames import as_pandas
 from sk_tune.prepare._smooth_clip import SmoothClipScaler
+from sk_tune.prepare._split import train_valid_test_split
 from sk_tune.prepare._table_preparer import TablePreparer
 from sk_tune.prepare._values import are_dates
 
@@ -15,4 +16,5 @@ __all__ = [
     "are_dates",
     "as_pandas",
     "column_kinds",
+    "train_valid_test_split",
 ]

@@ -172,6 +172,8 @@ def data(digits, diabetes):
     for length, sequence in zip(np.arange(200) % 6 + 3, padded, strict=True):
         sequence[length:] = np.nan
     labels = np.stack([y % 2, y > 4, y % 3 == 0], axis=1).astype(int)
+    rng = np.random.default_rng(0)
+    table = np.column_stack([X[:, 20:24], rng.integers(0, 9, 200), (y + X[:, 2] > 5) * 2])
     return {
         "digits": (X, y),
         "multilabel": (X, labels),
@@ -181,6 +183,8 @@ def data(digits, diabetes):
         "padded": (padded, y),
         "image targets": (X, X[:, 20:22] + y[:, None]),
         "sequence targets": (padded, y + 0.5),
+        "table": (table, y),
+        "table targets": (table, y + table[:, 4]),
         "diabetes": (diabetes.X, diabetes.y),
         "two targets": (diabetes.X, np.stack([diabetes.y, -(diabetes.y**2)], axis=1)),
     }
@@ -191,6 +195,8 @@ MLP = {"hidden_layer_sizes": (16, 16)}
 CNN = {"n_layers": 2, "n_channels": 2, "width": 8, "input_shape": (8, 8)}
 RNN = {"hidden_size": 6}
 WEIGHTS = np.arange(200) % 5 / 2
+# Columns of the table that hold codes.
+CODED = [4, 5]
 SGD = {"optimizer": "sgd"}
 STOPPING = {"early_stopping": True, "validation_fraction": 0.2, "patience": 1, "tol": 0.05}
 ALL = {
@@ -205,7 +211,11 @@ ALL = {
 
 
 def _mlp(data="digits", weight=None, **params):
-    task = "Regressor" if data in {"diabetes", "two targets"} else "Classifier"
+    task = (
+        "Regressor"
+        if data in {"diabetes", "two targets", "table targets"}
+        else "Classifier"
+    )
     return (f"MLP{task}", {**MLP, **params}, data, weight)
 
 
@@ -255,6 +265,34 @@ CASES = {
     "mlp, regressor": _mlp("diabetes", dropout=0.2, weight=WEIGHTS),
     "mlp, two targets": _mlp("two targets", normalization="layer"),
     "mlp, all": _mlp(**ALL, label_smoothing=0.1, class_weight="balanced", weight=WEIGHTS),
+    "mlp, categories": _mlp("table", categorical_features=CODED),
+    "mlp, categories, linear": _mlp(
+        "table", categorical_features=CODED, hidden_layer_sizes=None, n_layers=0
+    ),
+    "mlp, categories, regressor": _mlp(
+        "table targets", categorical_features=CODED, embedding_size=3, weight=WEIGHTS
+    ),
+    "mlp, periodic": _mlp(numerical_embedding="periodic", dropout=0.2),
+    "mlp, periodic, few": _mlp(
+        "table",
+        categorical_features=CODED,
+        numerical_embedding="periodic",
+        numerical_embedding_size=3,
+        n_frequencies=2,
+        frequency_scale=1.0,
+        l1=1e-3,
+    ),
+    # SGD, because AdamW blows up the rounding of biases before a batch norm.
+    "mlp, periodic, all": _mlp(
+        "table", numerical_embedding="periodic", optimizer="sgd", **ALL
+    ),
+    "mlp, piecewise linear": _mlp(
+        "diabetes", numerical_embedding="piecewise_linear", n_bins=5
+    ),
+    "mlp, piecewise linear, all": _mlp(
+        "table", categorical_features=CODED, numerical_embedding="piecewise_linear", **ALL
+    ),
+    "mlp, categories, all": _mlp("table", categorical_features=CODED, **ALL),
     "cnn": _cnn(optimizer="sgd"),
     "cnn, adamw": _cnn(learning_rate=1e-3),
     "cnn, without norm": _cnn(normalization=None),

@@ -68,6 +68,21 @@ def _net(dropout=0.2, **params):
     return NetClassifier(**{**BASE, "module": Layers, "module__p": dropout, **params})
 
 
+def _categories(**params):
+    # Pixels as codes: some folds lack some of them.
+    return _mlp(categorical_features=[3, 20, 43], **params)
+
+
+def _periodic(**params):
+    own = {"numerical_embedding": "periodic", "numerical_embedding_size": 2}
+    return _mlp(**own, n_frequencies=3, **params)
+
+
+def _piecewise_linear(**params):
+    own = {"numerical_embedding": "piecewise_linear", "numerical_embedding_size": 2}
+    return _regressor(**own, n_bins=3, **params)
+
+
 def _augmented_table(**params):
     """Strengths that differ by row, as its dropout does."""
     strength = params["dropout"]
@@ -94,6 +109,9 @@ ESTIMATORS = {
     "cnn": _cnn,
     "rnn": _rnn,
     "net": _net,
+    "categories": _categories,
+    "periodic": _periodic,
+    "piecewise linear": _piecewise_linear,
     "augmented table": _augmented_table,
     "augmented images": _augmented_images,
     "augmented sequences": _augmented_sequences,
@@ -102,6 +120,7 @@ ESTIMATORS = {
 
 def _fits(make, data, n_fits=5):
     """Return fits whose numbers, seeds, epochs and rows differ."""
+    X = data.X * 16 if make in {_categories} else data.X
     return [
         Fit(
             estimator=make(
@@ -111,7 +130,7 @@ def _fits(make, data, n_fits=5):
                 gradient_clip=(None, 0.5)[i % 2],
                 max_epochs=2 + i % 3,
             ),
-            X=data.X,
+            X=X,
             y=data.y,
             rows=np.arange(150)[i * 7 :],
             monitor=MONITOR,

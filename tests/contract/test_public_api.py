@@ -34,6 +34,7 @@ PUBLIC = [
     "TrialEnsembleClassifier",
     "TrialEnsembleRegressor",
     "fleet",
+    "train_valid_test_split",
 ]
 
 

@@ -26,6 +26,7 @@ NUMBERS = {
     "weight_decay": st.floats(0.0, 1.0),
     "l1": st.floats(0.0, 1.0),
     "dropout": st.floats(0.0, 0.9),
+    "frequency_scale": st.floats(0.01, 9.0),
     "label_smoothing": st.floats(0.0, 0.9),
     "gradient_clip": st.none() | st.floats(0.1, 9.0),
     "max_epochs": st.integers(1, 99),

@@ -1,5 +1,6 @@
 """``train(store=…)``: what is there is not trained again."""
 
+import pickle
 import threading
 from dataclasses import replace
 from unittest import mock
@@ -10,7 +11,9 @@ from skorch.callbacks import Callback
 from torch import nn
 
 from sk_tune import MLPClassifier, NetClassifier
-from sk_tune.engine import Fit, FitStore, _train, train
+from sk_tune.engine import Fit, FitStore, _train, _underway, train
+from sk_tune.engine._shard import Shard, train_shard
+from sk_tune.engine._stored import stored_fits
 from sk_tune.exceptions import SkTuneWarning
 
 
@@ -84,6 +87,62 @@ def test_an_interrupted_run_goes_on_in_the_same_fleets(iris, tmp_path, n_jobs):
     assert 0 < n_there < 9
     assert _n_trained(resumed) == 9 - n_there
     _assert_same(resumed, whole)
+
+
+@pytest.mark.parametrize(
+    ("params", "end"),
+    [({}, 6), ({"early_stopping": True, "patience": 2}, 3), ({"optimizer": "sgd"}, 6)],
+    ids=str,
+)
+def test_a_shard_that_was_cut_short_goes_on_from_its_last_epochs(
+    iris, tmp_path, monkeypatch, params, end
+):
+    """With the results of one that was not, to the bit; nothing of it stays behind."""
+    monkeypatch.setattr(_underway, "SECONDS_BETWEEN", 0.0)
+    path = tmp_path / "fits.db"
+    of_whole, seen, of_rest = [], [], []
+    fits = _fits(iris, 5, **params)
+    # Of different lengths, so that some have ended when the others are cut short.
+    fits = [replace(fit, n_epochs=4 + 3 * (n % 2)) for n, fit in enumerate(fits)]
+    whole = train(fits, progress=of_whole.append)
+
+    def stop(progress):
+        seen.append(progress)
+        if len(seen) == end:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        train(fits, store=path, progress=stop)
+    with FitStore(path) as store:
+        assert store.info().n_fits == 0
+    resumed = train(fits, store=path, progress=of_rest.append)
+
+    _assert_same(resumed, whole)
+    # It is told of an epoch before it is kept.
+    assert len(of_rest) == len(of_whole) - (end - 1)
+    with FitStore(path) as store:
+        (n_rows,) = store._one("SELECT count(*) FROM fits")
+        assert n_rows == store.info().n_fits == 5
+
+
+def test_workers_keep_what_has_not_ended(iris, tmp_path, monkeypatch):
+    """In the file itself, because their shard comes back only when it ends."""
+    monkeypatch.setattr(_underway, "SECONDS_BETWEEN", 0.0)
+    path = tmp_path / "fits.db"
+    fits = _fits(iris, 4)
+    shard = Shard(
+        fits={i: replace(fit, seed=i, n_epochs=3) for i, fit in enumerate(fits)},
+        as_fleet=True,
+        memory_limit=2**30,
+    )
+    with stored_fits(path, shard.fits) as stored:
+        train_shard(pickle.loads(pickle.dumps(stored.rest(shard))))
+
+    with stored_fits(path, shard.fits) as stored:
+        assert stored.loaded == {}
+        assert [len(t.state.history) for t in stored.underway.values()] == [2] * 4
+        rest = stored.rest(shard)
+    assert [fit.n_epochs for fit in rest.fits.values()] == [1] * 4
 
 
 def test_a_rung_goes_on_from_a_stored_one(iris, tmp_path):

@@ -4,6 +4,7 @@
 
 import math
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 
 import torch
@@ -307,6 +308,25 @@ class Tile:
             stopping=active.row.course.stopping,
             history=tuple(active.history),
         )
+
+    def snapshots(self) -> list[tuple[int, TrainingState]]:
+        """Return where the rows stand, none of which has to have ended.
+
+        Returns
+        -------
+        list of (int, TrainingState)
+            Position among all rows, and what its training goes on from.
+        """
+        found = []
+        for position, active in enumerate(self.rows):
+            state = self.state_of(position, None)
+            if self._best is not None and active.uses_best and state.stopping.best_epoch:
+                own = self._best.row(position)
+                best = {name: own[name] for name in state.weights}
+                last = state.weights
+                state = replace(state, weights=best, last_weights=last, best_weights=best)
+            found.append((active.index, state))
+        return found
 
     def _all(self) -> RowTensors:
         parts = (self.program.parameters, self.program.buffers)

@@ -9,6 +9,7 @@ infinite stays until its epoch ends, as a lone network does, and touches no othe
 Notation: K rows of the tile, k neighbours of them, S steps of an epoch, C outputs.
 """
 
+import math
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from itertools import islice
@@ -20,7 +21,7 @@ from sk_tune.engine.fleet._batches import RowBatch, epoch_batches, runs
 from sk_tune.engine.fleet._evaluation import evaluate
 from sk_tune.engine.fleet._records import Outcome, Recipe, Row
 from sk_tune.engine.fleet._tile import Active, Tile
-from sk_tune.training import TensorSet, batch_sizes, weights_message
+from sk_tune.training import TensorSet, TrainingState, batch_sizes, weights_message
 
 __all__ = ["train_fleet"]
 
@@ -29,6 +30,8 @@ _SAMPLES_PER_SCORE = 2**17
 
 # Called after each epoch of a tile with its number of rows.
 Progress = Callable[[int], None]
+# Called with where the rows of a tile stand.
+Kept = Callable[[list[tuple[int, TrainingState]]], object]
 
 
 @torch.no_grad()
@@ -37,6 +40,9 @@ def train_fleet(
     recipe: Recipe,
     n_rows: int,
     progress: Progress | None = None,
+    *,
+    keep: Kept | None = None,
+    seconds_between: float = math.inf,
 ) -> Iterator[tuple[int, Outcome]]:
     """Train rows of one signature, some at a time.
 
@@ -50,6 +56,11 @@ def train_fleet(
         Rows to train at a time.
     progress : callable or None
         Called with the number of rows that finished an epoch.
+    keep : callable or None
+        Called now and then with rows that have not ended: pairs of their position in
+        `rows` and where they stand.
+    seconds_between : float
+        Seconds between two such calls, at least.
 
     Yields
     ------
@@ -60,6 +71,7 @@ def train_fleet(
     """
     waiting = enumerate(rows)
     tile = Tile(recipe)
+    kept = time.perf_counter()
     while True:
         tile.add(list(islice(waiting, n_rows - len(tile))))
         if not len(tile):
@@ -83,6 +95,9 @@ def train_fleet(
         if ended:
             yield from _finish(tile, ended, outputs)
             tile.remove(ended)
+        if keep is not None and len(tile) and time.perf_counter() - kept > seconds_between:
+            keep(tile.snapshots())
+            kept = time.perf_counter()
 
 
 def _train_epoch(tile: Tile) -> None:
