@@ -6,10 +6,10 @@
     python benchmarks/augmentation.py [--case digits mnist-500 ...] [--n-jobs 2]
         [--store results.sqlite] [--cost]
 
-Each case: a network with few training rows, and the same with each augmentation, for the same
-number of epochs.  The score is that of the last epoch, on rows that nothing was chosen by:
-accuracy, or R^2.  Every seed draws other training rows, initial weights and random numbers.
-The table has the mean over seeds, the mean difference to the same seeds without augmentation
+Each case: a network with few training rows, and the same with each augmentation, for as
+many epochs.  The score is that of the last epoch, on rows that nothing was chosen by:
+accuracy, or R^2.  Every seed draws other training rows, weights and random numbers.  The
+table has the mean over seeds, the mean difference to the same seeds without augmentation
 and its standard error, and a star where the difference is more than two errors.  Fits of a
 case that have the same kinds of augmentation train as one fleet.  With --store, a run that
 was interrupted goes on.

@@ -4,6 +4,7 @@
 
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -56,8 +57,8 @@ def augmentation_options(estimator: Any) -> dict[str, Any]:
     Returns
     -------
     dict
-        ``augmentation``, a tuple of Augmentation, and ``layout``, what the axes of a row
-        mean to them.
+        ``augmentation``, a tuple of Augmentation; ``layout``, what the axes of a row mean
+        to them; ``codes``, the columns that hold codes of categories.
 
     Raises
     ------
@@ -70,7 +71,12 @@ def augmentation_options(estimator: Any) -> dict[str, Any]:
         layout = "signal"
     augmentations = as_augmentations(estimator.augmentation)
     check_row_shape(augmentations, shape, layout, type(estimator).__name__)
-    return {"augmentation": augmentations, "layout": layout}
+    codes = np.flatnonzero(getattr(estimator, "is_categorical_", ()))
+    return {
+        "augmentation": augmentations,
+        "layout": layout,
+        "codes": tuple(codes.tolist()),
+    }
 
 
 class BatchAugmenter:
@@ -87,7 +93,11 @@ class BatchAugmenter:
     def __init__(self, options: TrainingOptions, device: torch.device | str) -> None:
         seed = derive_seed(options.seed, Stream.AUGMENTATION)
         self._rows = RowAugmenter(
-            [options.augmentation], [seed], options.layout, torch.device(device)
+            [options.augmentation],
+            [seed],
+            options.layout,
+            torch.device(device),
+            options.codes,
         )
 
     @classmethod

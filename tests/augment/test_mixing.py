@@ -6,7 +6,13 @@ import torch
 from scipy import stats
 from torch.nn import functional as F
 
-from sk_tune.augment._mixing import cut_and_mixed, mixed, mixed_targets, share_quantiles
+from sk_tune.augment._mixing import (
+    cut_and_mixed,
+    mixed,
+    mixed_codes,
+    mixed_targets,
+    share_quantiles,
+)
 from sk_tune.augment._numbers import StepNumbers
 
 N = 3000
@@ -77,6 +83,20 @@ def test_a_rectangle_comes_from_the_image_before():
     assert other.any(axis=0).all()
     # Before anything sticks out and sides are rounded down, half of the area on average.
     assert 0.5 < share.mean() < 0.8
+
+
+def test_codes_are_those_of_one_of_the_two():
+    """The sample's own with the probability of its share, each column for itself."""
+    codes = torch.arange(N).view(1, N, 1).expand(1, N, 2)
+    share = torch.full((1, N), 0.7, dtype=torch.float64)
+
+    own = (mixed_codes(codes, _numbers(N), share) == codes)[0].double()
+
+    assert torch.equal(mixed_codes(codes, _numbers(N), 0 * share), codes.roll(1, dims=1))
+    assert own.mean(dim=0).numpy() == pytest.approx(0.7, abs=5 * (0.21 / N) ** 0.5)
+    first = _numbers(N).uniform()[0, :, 0]
+    for pair in (own.T, torch.stack([own[:, 0], first]), torch.stack([own[:, 1], first])):
+        assert abs(torch.corrcoef(pair)[0, 1]) < 5 / N**0.5
 
 
 @pytest.mark.parametrize("weighted", [False, True])
