@@ -85,7 +85,7 @@ class StepNumbers:
         Returns
         -------
         SampleNumbers
-            To be drawn once.
+            Drawn again, they are the same.
         """
         place = step - self._start
         known = self._coefficients[0]

@@ -35,9 +35,10 @@ class AugmentationNames(StrOptions):  # type: ignore[misc]
     def is_satisfied_by(self, val: Any) -> bool:
         """Return whether a value stands for augmentations, of which one mixes at most."""
         try:
-            return val is not None and len(as_augmentations(val)) >= 0
+            as_augmentations(val)
         except ValueError:
             return False
+        return val is not None
 
     def __str__(self) -> str:
         return (
