@@ -31,6 +31,7 @@ ESTIMATORS = {
     "gru": RNNClassifier(input_shape=(8, 8), hidden_size=8, dropout=0.1, **COMMON),
     "augmented images": CNNClassifier(
         input_shape=(1, 8, 8),
+        n_layers=1,
         n_channels=4,
         width=8,
         augmentation=["flip", "shift", "rotate", "cutout", "cutmix"],
