@@ -107,7 +107,7 @@ TABLE = [
     [Noise(0.1), Mixup(0.2)],
 ]
 
-CNN = {"input_shape": (28, 28), "n_channels": 16}
+CNN = {"input_shape": (28, 28), "n_channels": 8}
 CASES = {
     "digits-300": Case(
         digits,
@@ -116,7 +116,7 @@ CASES = {
         5,
         images(1, 2),
     ),
-    "mnist-500": Case(mnist, 500, CNNClassifier(**CNN, max_epochs=40), 3, images(2, 8)),
+    "mnist-500": Case(mnist, 500, CNNClassifier(**CNN, max_epochs=30), 3, images(2, 8)),
     "mnist-2000": Case(mnist, 2000, CNNClassifier(**CNN, max_epochs=15), 3, images(2, 8)),
     "vowels-150": Case(japanese_vowels, 150, RNNClassifier(), 5, SEQUENCES),
     "power-67": Case(italy_power, 67, CNNClassifier(max_epochs=60), 10, SEQUENCES),

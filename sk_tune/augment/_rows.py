@@ -116,7 +116,7 @@ class RowAugmenter:
             for position, kind in enumerate(self.kinds)
         ]
         self._strengths = [own.to(device) for own in self._strengths]
-        self._keys = StepNumbers(seeds, len(self.kinds), device)
+        self._numbers = StepNumbers(seeds, len(self.kinds), device)
 
     def begin_epoch(self, first_steps: Sequence[int], n_steps: int) -> None:
         """Prepare the random numbers of an epoch.
@@ -128,7 +128,7 @@ class RowAugmenter:
         n_steps : int
             Steps of the longest epoch.
         """
-        self._keys.begin_epoch(first_steps, n_steps)
+        self._numbers.begin_epoch(first_steps, n_steps)
 
     def augmented(
         self, X: Tensor, y: Tensor, weight: Tensor | None, rows: slice, step: int
@@ -154,7 +154,7 @@ class RowAugmenter:
             New.
         """
         for position, kind in enumerate(self.kinds):
-            numbers = self._keys.numbers(position, rows, step, X.shape[1])
+            numbers = self._numbers.numbers(position, rows, step, X.shape[1])
             strength = self._strengths[position][rows]
             share = None
             if kind in _MIXING:
