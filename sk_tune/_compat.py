@@ -28,9 +28,12 @@ from sklearn.utils._param_validation import (
     HasMethods,
     Interval,
     Options,
+    RealNotInt,
     StrOptions,
     validate_parameter_constraints,
 )
+from sklearn.utils._set_output import _get_output_config
+from sklearn.utils.validation import _check_feature_names_in as check_feature_names_in
 from sklearn.utils.validation import _check_method_params as method_params
 from sklearn.utils.validation import _check_sample_weight as check_sample_weight
 from sklearn.utils.validation import _num_samples as num_samples
@@ -44,8 +47,10 @@ __all__ = [
     "Interval",
     "NetOfKnownParts",
     "Options",
+    "RealNotInt",
     "StrOptions",
     "SubsampledSplits",
+    "check_feature_names_in",
     "check_matplotlib_support",
     "check_sample_weight",
     "fold_task",
@@ -53,6 +58,7 @@ __all__ = [
     "last_step_scorer",
     "method_params",
     "num_samples",
+    "output_container",
     "passed_through_estimator",
     "predict_nonlinearity",
     "safe_indexing",
@@ -121,6 +127,22 @@ def predict_nonlinearity(net: Any) -> Callable[[Any], Any]:
     """
     nonlinearity: Callable[[Any], Any] = net._get_predict_nonlinearity()
     return nonlinearity
+
+
+def output_container(transformer: Any) -> str:
+    """Return what a transformer's ``set_output``, or the configuration, asks for.
+
+    Parameters
+    ----------
+    transformer : transformer
+        Any.
+
+    Returns
+    -------
+    str
+        "default", "pandas" or "polars".
+    """
+    return str(_get_output_config("transform", transformer)["dense"])
 
 
 def scorer_parts(scorer: Any) -> dict[str, Any] | None:

@@ -181,7 +181,9 @@ class Session:
         n_before = len(trainings)
         try:
             with adoption(recorder), unheard():
-                copy_task(task)()
+                copied = copy_task(task)
+                if copied is not None:
+                    copied()
         except FitRequested:
             pass
         except Exception:  # noqa: BLE001 - the task itself will raise it

@@ -16,6 +16,9 @@ from typing import Any
 import numpy as np
 from joblib.parallel import ParallelBackendBase
 from sklearn.callback import CallbackContext
+from skorch import NeuralNet
+
+from sk_tune.estimators import NetworkEstimator
 
 __all__ = ["copy_task"]
 
@@ -30,10 +33,15 @@ _BY_REFERENCE = (
 )
 # Most of what a task is made of; known at a glance not to be shared.
 _VALUES = frozenset({str, int, float, bool, type(None), tuple, list, dict})
+# Packages whose functions and classes train no network that they were not given.
+_WITHOUT_NETWORKS = frozenset(
+    {"_thread", "builtins", "collections", "copyreg", "functools", "operator"}
+    | {"joblib", "numpy", "pandas", "scipy", "sklearn", "skopt"}
+)
 
 
 def copy_task(task: Any) -> Any:
-    """Return a copy of a task.
+    """Return a copy of a task that may train a network.
 
     Parameters
     ----------
@@ -42,8 +50,10 @@ def copy_task(task: Any) -> Any:
 
     Returns
     -------
-    callable
-        It shares arrays with the original and cannot write to them.
+    callable or None
+        It shares arrays with the original and cannot write to them.  None if there is
+        neither a network in the task nor code of anybody who might make one: scikit-learn's
+        linear models, scipy's optimisers.
 
     Raises
     ------
@@ -53,6 +63,8 @@ def copy_task(task: Any) -> Any:
     buffer, shared = io.BytesIO(), _Shared()
     pickler = _Pickler(buffer, shared)
     pickler.dump(task)
+    if not pickler.may_train:
+        return None
     buffer.seek(0)
     return _Unpickler(buffer, shared).load()
 
@@ -66,6 +78,7 @@ class _Pickler(pickle.Pickler):
         super().__init__(file, protocol=pickle.HIGHEST_PROTOCOL)
         self._shared = shared
         self._positions: dict[int, int] = {}
+        self.may_train = False
 
     def persistent_id(self, obj: Any) -> int | None:
         shared: Any
@@ -79,11 +92,21 @@ class _Pickler(pickle.Pickler):
             shared = obj
         else:
             return None
+        self.may_train = self.may_train or _may_train(obj)
         position = self._positions.get(id(obj))
         if position is None:
             position = self._positions[id(obj)] = len(self._shared)
             self._shared.append(shared)
         return position
+
+
+def _may_train(obj: Any) -> bool:
+    """Return whether a function or class may train a network, as far as its module says."""
+    if isinstance(obj, type) and issubclass(obj, NetworkEstimator | NeuralNet):
+        return True
+    if not isinstance(obj, type | FunctionType | BuiltinFunctionType):
+        return False
+    return (obj.__module__ or "").partition(".")[0] not in _WITHOUT_NETWORKS
 
 
 class _QuietContext:

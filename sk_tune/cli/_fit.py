@@ -117,7 +117,7 @@ def fit(table: Table, options: FitOptions) -> None:
     X = table.frame.drop(columns=target.name)
     split = split_rows(X, target, options.test_size, options.random_state)
     kinds = column_kinds(split.X_train)
-    pipeline = build_pipeline(split.X_train, target.task, options.random_state)
+    pipeline = build_pipeline(target.task, options.random_state)
     print_problem(table, target, split, kinds, scoring)
     with _calm(verbose=options.verbose):
         folds = build_folds(target.task, options.random_state)

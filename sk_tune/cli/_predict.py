@@ -79,7 +79,8 @@ def _check_columns(frame: pd.DataFrame, saved: SavedModel) -> None:
 
 
 def _predictions(frame: pd.DataFrame, saved: SavedModel, *, proba: bool) -> pd.DataFrame:
-    X = frame[list(saved.columns)]
+    # Columns that are left out need not be there, but have their places.
+    X = frame.reindex(columns=list(saved.pipeline["prepare"].feature_names_in_))
     columns = {"prediction": saved.pipeline.predict(X)}
     if proba:
         probabilities = saved.pipeline.predict_proba(X).astype(np.float64).round(6)

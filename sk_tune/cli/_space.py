@@ -9,12 +9,11 @@ import math
 from collections.abc import Mapping
 from typing import Any
 
-import pandas as pd
 from scipy.stats import loguniform, uniform
 from sklearn.pipeline import Pipeline
 
 from sk_tune.estimators import MLPClassifier, MLPRegressor
-from sk_tune.prepare import column_preparer
+from sk_tune.prepare import TablePreparer
 
 __all__ = ["build_pipeline", "default_candidate", "relative_cost", "search_space"]
 
@@ -23,13 +22,11 @@ _MANY_ROWS = 4000
 _MAX_BATCH_FACTOR = 16
 
 
-def build_pipeline(X: pd.DataFrame, task: str, random_state: int) -> Pipeline:
+def build_pipeline(task: str, random_state: int) -> Pipeline:
     """Return the unfitted pipeline of preparation and network.
 
     Parameters
     ----------
-    X : DataFrame of shape (n_samples, n_features)
-        Rows to train on; their columns fix the preparation.
     task : {"classification", "regression"}
         Which network.
     random_state : int
@@ -44,7 +41,7 @@ def build_pipeline(X: pd.DataFrame, task: str, random_state: int) -> Pipeline:
     # On the CPU, because networks of this size train no faster on a GPU, and each of the
     # search's processes would hold one.
     net = network(random_state=random_state, device="cpu")
-    return Pipeline([("prepare", column_preparer(X)), ("net", net)])
+    return Pipeline([("prepare", TablePreparer()), ("net", net)])
 
 
 def search_space(n_rows: int) -> dict[str, Any]:

@@ -17,6 +17,7 @@ from typing import Any
 import pandas as pd
 
 from sk_tune.exceptions import TableError
+from sk_tune.prepare import are_dates
 
 __all__ = ["Table", "read_table"]
 
@@ -27,7 +28,6 @@ _SEPARATORS = ",;\t|"
 _SNIFFED_CHARACTERS = 100_000
 # Beside pandas' own, such as the empty cell and NA.
 _MISSING = ["?"]
-_DATE = re.compile(r"\s*\d{4}[-/]\d{1,2}[-/]\d{1,2}([ T]\d{1,2}:\d{2}.*)?\s*")
 _DECIMAL_COMMA = re.compile(r"(?:^|;)\s*\"?-?\d+,\d+\"?\s*(?=;|$)", re.MULTILINE)
 _DECIMAL_POINT = re.compile(r"(?:^|;)\s*\"?-?\d+\.\d+\"?\s*(?=;|$)", re.MULTILINE)
 
@@ -130,8 +130,9 @@ def _read_text(path: Path, texts: Collection[str]) -> tuple[pd.DataFrame, tuple[
             f"Got: {_first_line(error)}"
         ) from error
     for column in frame.columns.difference(list(texts)):
-        if pd.api.types.infer_dtype(frame[column], skipna=True) == "string":
-            frame[column] = _as_dates(frame[column])
+        own = frame[column]
+        if pd.api.types.infer_dtype(own, skipna=True) == "string" and are_dates(own):
+            frame[column] = pd.to_datetime(own, format="mixed", utc=True)
     notes = {
         f"It is not UTF-8; read as {encoding}.": not encoding.startswith("utf"),
         f"Fields are separated by {separator!r}.": separator not in ",\t",
@@ -178,14 +179,6 @@ def _separator(head: str) -> str:
 
 def _has_decimal_commas(head: str) -> bool:
     return bool(_DECIMAL_COMMA.search(head)) and not _DECIMAL_POINT.search(head)
-
-
-def _as_dates(column: "pd.Series[Any]") -> "pd.Series[Any]":
-    present = column.dropna()
-    if not _DATE.fullmatch(present.iloc[0]) or not present.str.fullmatch(_DATE).all():
-        return column
-    dates = pd.to_datetime(column, format="mixed", errors="coerce", utc=True)
-    return column if (dates.isna() & column.notna()).any() else dates
 
 
 def _read_parquet(path: Path) -> pd.DataFrame:

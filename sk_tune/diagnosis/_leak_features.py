@@ -1,6 +1,6 @@
 # SPDX-FileCopyrightText: sk_tune contributors
 # SPDX-License-Identifier: BSD-3-Clause
-"""Features that hold the target, or what was learnt from all rows."""
+"""Features that hold the target, or all but."""
 
 from typing import Any
 
@@ -11,11 +11,10 @@ from sklearn.feature_selection import f_classif, f_regression
 from sklearn.model_selection import KFold, StratifiedKFold, cross_val_score
 from sklearn.tree import DecisionTreeClassifier, DecisionTreeRegressor
 
-from sk_tune.diagnosis._check import share
 from sk_tune.diagnosis._leak_checks import LEAK_CHECKS, LeakTable
 from sk_tune.diagnosis._records import Finding
 
-__all__ = ["check_giveaway", "check_scaling", "check_target"]
+__all__ = ["check_giveaway", "check_target"]
 
 Array = npt.NDArray[Any]
 
@@ -31,10 +30,6 @@ FEWEST_ROWS = 40
 MOST_TREES = 100
 # Correlation of a column of numbers with the target that makes it the target.
 SAME = 1 - 1e-6
-# Means and deviations that are this near to 0 and 1 were made so.
-EXACTLY = 1e-5
-# Part of the columns of numbers that were scaled alike.
-MOST_COLUMNS = 0.8
 
 
 def check_target(table: LeakTable) -> Finding:
@@ -102,47 +97,6 @@ def check_giveaway(table: LeakTable) -> Finding:
         f"The column {name!r} alone predicts the target with {what} {scores[name]:.3f}.",
         evidence,
         f"Ask whether {name!r} is known when the prediction is needed; drop it if not.",
-    )
-
-
-def check_scaling(table: LeakTable) -> Finding:
-    """Look for columns that were standardised with the rows of all folds.
-
-    Parameters
-    ----------
-    table : LeakTable
-        Rows.
-
-    Returns
-    -------
-    Finding
-        An issue of low severity if most columns of numbers were.
-    """
-    check = LEAK_CHECKS["scaled over all rows"]
-    numbers = table.numbers.astype(np.float64)
-    numbers = numbers.loc[:, numbers.nunique() > 2]
-    if numbers.shape[1] == 0 or len(numbers) < 3:
-        return check.not_applicable("There are no columns of numbers.")
-    means, deviations = numbers.mean().to_numpy(), numbers.std(ddof=0).to_numpy()
-    usual = float(np.median(deviations))
-    n = len(numbers)
-    # By n or by n - 1; and to any common deviation, as some data sets are.
-    equal = np.abs(deviations / usual - 1) < EXACTLY
-    unit = np.abs(deviations - 1) < EXACTLY
-    unit |= np.abs(deviations * np.sqrt(n / (n - 1)) - 1) < EXACTLY
-    centred = np.abs(means) < EXACTLY * max(usual, 1e-300)
-    scaled = centred & (unit | (equal & (numbers.shape[1] > 2)))
-    part = float(np.mean(scaled))
-    evidence = {"share": part, "columns": numbers.shape[1]}
-    if part < MOST_COLUMNS:
-        return check.passed("Columns are not scaled to one mean and deviation.", evidence)
-    return check.issue(
-        "low",
-        f"{share(part)} of the columns of numbers have the same mean and deviation over "
-        "all rows, so the test rows had a part in scaling them.",
-        evidence,
-        "Start from the data before they were scaled, and put a StandardScaler in the "
-        "pipeline.",
     )
 
 

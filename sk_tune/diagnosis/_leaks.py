@@ -19,8 +19,9 @@ from sklearn.utils.multiclass import type_of_target
 
 from sk_tune.diagnosis._leak_checks import as_leak_table
 from sk_tune.diagnosis._leak_duplicates import check_duplicates, check_near_duplicates
-from sk_tune.diagnosis._leak_features import check_giveaway, check_scaling, check_target
+from sk_tune.diagnosis._leak_features import check_giveaway, check_target
 from sk_tune.diagnosis._leak_outliers import check_outliers
+from sk_tune.diagnosis._leak_scaling import check_scaling
 from sk_tune.diagnosis._leak_splits import check_groups, check_times
 from sk_tune.diagnosis._records import Finding
 

@@ -10,6 +10,7 @@ import numpy.typing as npt
 import torch
 from torch import Tensor, nn
 
+from sk_tune.augment import kinds_of
 from sk_tune.engine._records import Fit
 from sk_tune.engine._structure import has_hooks, module_structure
 from sk_tune.engine.fleet import (
@@ -120,6 +121,8 @@ class EstimatorFit:
             label_smoothing=float(getattr(prepared.loss, "label_smoothing", 0.0)),
             gradient_clip=options.gradient_clip,
             dropout_seed=derive_seed(options.seed, Stream.DROPOUT),
+            augmentation=options.augmentation,
+            augmentation_seed=derive_seed(options.seed, Stream.AUGMENTATION),
         )
 
     def recipe(self) -> tuple[Recipe, Any]:
@@ -141,14 +144,18 @@ class EstimatorFit:
             loss=LOSSES[_LOSSES[type(prepared.loss)]],
             score=_SCORES[prepared.options.score],
             draws_globally=prepared.options.global_rng,
+            layout=prepared.options.layout,
         )
         structure: Any = [tuple(p.shape) for p in module.parameters()]
-        if isinstance(module, MLP | CNN | RNN):
+        if isinstance(module, MLP) and module.inputs is not None:
+            # Which columns are categories, and how many codes they have.
+            structure = (module_structure(module.inputs), structure[-1])
+        elif isinstance(module, MLP | CNN | RNN):
             # Their parameters say it all, but for the sizes that come from the data.
             structure = (structure[0], structure[-1])
         else:
             structure = module_structure(module)
-        return recipe, (recipe, structure)
+        return recipe, (recipe, structure, kinds_of(prepared.options.augmentation))
 
     def predictions(self, outputs: Array) -> Array:
         """Return probabilities, or targets in their units.

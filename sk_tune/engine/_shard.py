@@ -16,8 +16,10 @@ from sk_tune.engine._reference import failed, prepare, train_by_reference
 from sk_tune.engine._rows import EstimatorFit, reason_in_module
 from sk_tune.engine._skorch import SkorchFit
 from sk_tune.engine._threads import one_thread
+from sk_tune.engine._underway import Underway
 from sk_tune.engine.fleet import Outcome, Recipe, Row, train_fleet
 from sk_tune.estimators import FitPreparer
+from sk_tune.training import TrainingState
 
 __all__ = ["Shard", "train_shard"]
 
@@ -38,12 +40,15 @@ class Shard:
         Bytes that a fleet may take.
     groups : sequence of sequence of int, default=()
         Positions of the fits that may share a fleet; all of them may if there is no group.
+    underway : Underway or None, default=None
+        Where to keep, now and then, what has not ended.
     """
 
     fits: dict[int, Fit]
     as_fleet: bool
     memory_limit: int
     groups: Sequence[Sequence[int]] = ()
+    underway: Underway | None = None
 
     def without(self, done: Container[int]) -> "Shard":
         """Return the shard of the fits that are left.
@@ -175,7 +180,14 @@ class _Fleets:
                     yield prepared.row()
 
         try:
-            for position, outcome in train_fleet(rows(), fleet[0], n_rows, self.epoch_done):
+            outcomes = train_fleet(
+                rows(),
+                fleet[0],
+                n_rows,
+                self.epoch_done,
+                **self._keeping(taken),
+            )
+            for position, outcome in outcomes:
                 index, prepared = taken.pop(position)
                 fit = self.shard.fits[index]
                 self._end(index, _to_trained(fit, prepared, outcome))
@@ -186,6 +198,23 @@ class _Fleets:
             reason = f"its fleet failed ({type(error).__name__}: {error})"
             for index, _ in taken.values():
                 self._train_solo(index, reason)
+
+    def _keeping(self, taken: dict[int, tuple[int, AnyFit]]) -> dict[str, Any]:
+        """Return how a fleet keeps what has not ended."""
+        underway = self.shard.underway
+        if underway is None:
+            return {}
+
+        def keep(states: list[tuple[int, TrainingState]]) -> None:
+            found = {}
+            for position, state in states:
+                index, prepared = taken[position]
+                # A plain skorch net cannot go on from a state.
+                if isinstance(prepared, EstimatorFit):
+                    found[index] = _unfinished(state)
+            underway.keep(found)
+
+        return {"keep": keep, "seconds_between": underway.seconds}
 
     def _prepare(self, index: int) -> AnyFit | None:
         start = time.perf_counter()
@@ -222,6 +251,17 @@ def _to_trained(fit: Fit, prepared: AnyFit, outcome: Outcome) -> Trained:
         predictions=None if outputs is None else prepared.predictions(outputs),
         message="",
         seconds=outcome.seconds,
+        engine="fleet",
+    )
+
+
+def _unfinished(state: TrainingState) -> Trained:
+    return Trained(
+        status="trained",
+        state=state,
+        predictions=None,
+        message="",
+        seconds=sum(record["dur"] for record in state.history),
         engine="fleet",
     )
 

@@ -9,6 +9,7 @@ from typing import Any
 
 from skorch import NeuralNet
 
+from sk_tune.augment import as_augmentations, kinds_of
 from sk_tune.engine._records import Fit
 from sk_tune.engine._skorch_support import reason_against_net
 from sk_tune.estimators import NetworkEstimator, is_unchanged
@@ -22,6 +23,7 @@ _ROW_PARAMETERS = frozenset({
     "weight_decay",
     "l1",
     "dropout",
+    "frequency_scale",
     "label_smoothing",
     "gradient_clip",
     "max_epochs",
@@ -58,11 +60,16 @@ def signature(fit: Fit) -> tuple[Any, ...]:
         return (type(estimator), repr(estimator.module), repr(estimator.optimizer))
     params = estimator.get_params(deep=False)
     fixed = sorted(
-        (name, repr(value))
+        (name, repr(_common(name, value)))
         for name, value in params.items()
         if name not in _ROW_PARAMETERS and not name.startswith("module__")
     )
     return (type(estimator), *fixed)
+
+
+def _common(name: str, value: Any) -> Any:
+    """Return what of a parameter must be equal; strengths of augmentations may differ."""
+    return kinds_of(as_augmentations(value)) if name == "augmentation" else value
 
 
 def reason_for_solo(fit: Fit) -> str | None:

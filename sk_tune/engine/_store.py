@@ -46,7 +46,10 @@ CREATE TABLE IF NOT EXISTS fits (
     used REAL NOT NULL
 ) WITHOUT ROWID
 """
+_DELETE = "DELETE FROM fits WHERE key = ?"
 _PREDICTIONS = "predictions"
+# Characters of the key of a fit that has ended.
+_KEY_LENGTH = 64
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -161,19 +164,17 @@ class FitStore:
         self._touch(found)
         return found
 
-    def save(self, trained: Mapping[str, Trained]) -> None:
+    def save(self, trained: Mapping[str, Trained], instead_of: Iterable[str] = ()) -> None:
         """Write results, all of them or none.
 
         Parameters
         ----------
         trained : mapping of str to Trained
             By key.  What failed is not written, so that it is tried again.
+        instead_of : iterable of str, default=()
+            Keys of what is then no longer needed.
         """
-        rows = [
-            _write(key, result)
-            for key, result in trained.items()
-            if result.state is not None
-        ]
+        rows = self._written(trained)
         if not rows:
             return
         try:
@@ -181,12 +182,26 @@ class FitStore:
                 connection.executemany(
                     "INSERT OR REPLACE INTO fits VALUES (?, ?, ?, ?, ?, ?)", rows
                 )
+                connection.executemany(_DELETE, [(key,) for key in instead_of])
         except sqlite3.Error as error:
             n_bytes = sum(len(row[2]) for row in rows)
             self._warn(
                 f"{len(rows)} fits ({n_bytes} bytes) could not be written to it: {error}. "
                 "They are kept in memory only"
             )
+
+    def _written(self, trained: Mapping[str, Trained]) -> list[tuple[Any, ...]]:
+        """Return the rows of results; without those that hold what no row can."""
+        rows = []
+        for key, result in trained.items():
+            if result.state is None:
+                continue
+            try:
+                rows.append(_write(key, result))
+            except (TypeError, ValueError, safetensors.SafetensorError) as error:
+                # Of a callback, say, that writes an object into the history.
+                self._warn(f"a fit is not kept in it: {error}")
+        return rows
 
     def info(self) -> StoreInfo:
         """Return what the store holds.
@@ -203,7 +218,9 @@ class FitStore:
         """
         with self._reading() as connection:
             n_fits, n_epochs = connection.execute(
-                "SELECT count(*), coalesce(sum(n_epochs), 0) FROM fits"
+                "SELECT count(*), coalesce(sum(n_epochs), 0) FROM fits "
+                "WHERE length(key) = ?",
+                (_KEY_LENGTH,),
             ).fetchone()
         return StoreInfo(
             path=str(self.path),
@@ -265,9 +282,7 @@ class FitStore:
                 gone.append(key)
         try:
             with self._transaction() as connection:
-                connection.executemany(
-                    "DELETE FROM fits WHERE key = ?", [(k,) for k in gone]
-                )
+                connection.executemany(_DELETE, [(key,) for key in gone])
             self._connection.execute("VACUUM")
             self._connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
         except sqlite3.Error as error:

@@ -6,10 +6,13 @@ import os
 from collections import Counter
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from dataclasses import replace
 
 from sk_tune.engine._fit_key import FitKeys
 from sk_tune.engine._records import Fit, Trained
+from sk_tune.engine._shard import Shard
 from sk_tune.engine._store import FitStore
+from sk_tune.engine._underway import Underway, going_on, underway_key
 from sk_tune.exceptions import warn_user
 
 __all__ = ["StoredFits", "stored_fits"]
@@ -24,23 +27,60 @@ class StoredFits:
         None keeps nothing.
     fits : mapping of int to Fit
         With seeds and epochs, by position.
+    engine : {"fleet", "reference"}, default="fleet"
+        Which trains them.
 
     Attributes
     ----------
     loaded : dict of int to Trained
         By position.
+    underway : dict of int to Trained
+        Where those stood that have not ended, by position.
     """
 
-    def __init__(self, store: FitStore | None, fits: Mapping[int, Fit]) -> None:
+    def __init__(
+        self, store: FitStore | None, fits: Mapping[int, Fit], engine: str = "fleet"
+    ) -> None:
         self._store = store
-        self._keys = {} if store is None else _keys(fits)
-        found = {} if store is None else store.load(set(self._keys.values()))
-        self.loaded = {i: found[key] for i, key in self._keys.items() if key in found}
+        self._keys = {} if store is None else _keys(fits, engine)
+        self.loaded = self._found(self._keys)
+        self.underway = self._found({
+            i: underway_key(key) for i, key in self._keys.items() if i not in self.loaded
+        })
+
+    def _found(self, keys: Mapping[int, str]) -> dict[int, Trained]:
+        found = {} if self._store is None else self._store.load(set(keys.values()))
+        return {i: found[key] for i, key in keys.items() if key in found}
 
     @property
     def is_kept(self) -> bool:
         """Whether there is a store."""
         return self._store is not None
+
+    def rest(self, shard: Shard) -> Shard:
+        """Return what is left of a shard.
+
+        Parameters
+        ----------
+        shard : Shard
+            Of these fits.
+
+        Returns
+        -------
+        Shard
+            Without what is loaded; the others go on from where they stood, and are kept
+            while they train.
+        """
+        left = shard.without(self.loaded)
+        fits = {
+            i: going_on(fit, self.underway[i]) if i in self.underway else fit
+            for i, fit in left.fits.items()
+        }
+        place = None
+        if self._store is not None:
+            keys = {i: self._keys[i] for i in fits if i in self._keys}
+            place = Underway.of(self._store, keys)
+        return replace(left, fits=fits, underway=place)
 
     def save(self, trained: Mapping[int, Trained]) -> None:
         """Write results.
@@ -51,14 +91,13 @@ class StoredFits:
             By position; best of a whole shard, which is then trained anew or not at all.
         """
         if self._store is not None:
-            self._store.save({
-                self._keys[i]: result for i, result in trained.items() if i in self._keys
-            })
+            rows = {self._keys[i]: t for i, t in trained.items() if i in self._keys}
+            self._store.save(rows, instead_of=map(underway_key, rows))
 
 
 @contextmanager
 def stored_fits(
-    path: str | os.PathLike[str] | None, fits: Mapping[int, Fit]
+    path: str | os.PathLike[str] | None, fits: Mapping[int, Fit], engine: str = "fleet"
 ) -> Iterator[StoredFits]:
     """Open a store for the fits of one call.
 
@@ -68,6 +107,8 @@ def stored_fits(
         Of the store; None for none.
     fits : mapping of int to Fit
         With seeds and epochs, by position.
+    engine : {"fleet", "reference"}, default="fleet"
+        Which trains them.
 
     Yields
     ------
@@ -83,12 +124,12 @@ def stored_fits(
         yield StoredFits(None, fits)
         return
     with FitStore(path) as store:
-        yield StoredFits(store, fits)
+        yield StoredFits(store, fits, engine)
 
 
-def _keys(fits: Mapping[int, Fit]) -> dict[int, str]:
+def _keys(fits: Mapping[int, Fit], engine: str) -> dict[int, str]:
     keys, reasons = {}, Counter[str]()
-    maker = FitKeys()
+    maker = FitKeys(engine)
     for i, fit in fits.items():
         if getattr(fit.estimator, "random_state", 0) is None:
             reasons["random_state=None draws another seed in every run"] += 1

@@ -148,12 +148,12 @@ def train(
             results.add({i: failed(fit, error, 0.0, engine)}, {})
     n_workers = min(joblib.effective_n_jobs(n_jobs), max(1, len(ready)))
     limit = SHARE_OF_MEMORY * available_memory() if memory_limit is None else memory_limit
-    with stored_fits(store, ready) as stored:
+    with stored_fits(store, ready, engine) as stored:
         most = _MOST_ROWS_PER_SHARD if stored.is_kept else math.inf
         shards, n_workers = _shards(ready, results.solo, n_workers, limit, engine, most)
         # What is there has to be known after the cut, so that the rest rides in the fleets
         # that it would have been in.
-        shards = [left for shard in shards if (left := shard.without(stored.loaded)).fits]
+        shards = [left for shard in shards if (left := stored.rest(shard)).fits]
         if stored.loaded:
             alone = {i: r.solo_reason for i, r in stored.loaded.items() if r.solo_reason}
             results.add(stored.loaded, alone)

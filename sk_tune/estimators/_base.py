@@ -22,6 +22,7 @@ from torch import Tensor, nn
 
 from sk_tune._compat import EstimatorBase
 from sk_tune.adoption import adopted_state
+from sk_tune.estimators._augmentation import augmentation_options
 from sk_tune.estimators._net_state import load_training_state
 from sk_tune.estimators._onnx import export_onnx
 from sk_tune.estimators._parameters import TrainingParameters, parameters
@@ -30,8 +31,10 @@ from sk_tune.estimators._rows import (
     EncodedData,
     Rows,
     merge_equal_rows,
+    mixes_rows,
     repeat_by_weight,
     rows_that_count,
+    to_set,
     to_tensor,
 )
 from sk_tune.estimators._seams import is_unchanged
@@ -93,7 +96,10 @@ class NetworkEstimator(TrainingParameters, EstimatorBase, ABC):
     # Which dimensions X may have and whether it may hold NaN is the network's matter.
     _allow_nd: ClassVar[bool] = False
     _allow_nan: ClassVar[bool] = False
+    _allow_codes: ClassVar[bool] = False
     _global_rng: ClassVar[bool] = False
+    # Whether rows of two axes are (channels, steps), not (steps, features).
+    _time_is_last: ClassVar[bool] = False
     _doc_link_module: ClassVar[str] = "sk_tune"
 
     @abstractmethod
@@ -283,8 +289,12 @@ class NetworkEstimator(TrainingParameters, EstimatorBase, ABC):
         if weight is not None and not weight.all():
             X, y, weight = (a[weight > 0] for a in (X, y, weight))
         if fresh:
+            self._learn_columns(X)
             self._start_target(y, weight, classes)
         return X, y, weight
+
+    def _learn_columns(self, X: Array) -> None:
+        """Learn from the first rows what the network must know of their columns."""
 
     def _seeded_module(self, seed: int) -> nn.Module:
         """Return an untrained module for ``input_shape_`` and ``n_outputs_``."""
@@ -343,6 +353,7 @@ class NetworkEstimator(TrainingParameters, EstimatorBase, ABC):
             dtype=self.dtype,
             n_outputs=self.n_outputs_,
             **self._arguments("learning_rate", "lr_schedule", "gradient_clip", "l1"),
+            **augmentation_options(self),
             patience=self.patience if self.early_stopping else None,
             tol=self.tol,
             score=self._task_parts()[1],
@@ -372,20 +383,20 @@ class NetworkEstimator(TrainingParameters, EstimatorBase, ABC):
         rows = data.rows._replace(weight=weight)
         chosen = rows_that_count(weight, chosen)
         n_rows = len(rows.X) if chosen is None else len(chosen)
-        mixes_rows = _mixes_rows(module)
+        looks_across = mixes_rows(module)
         if batch_size == -1 or n_rows <= batch_size:
             merged = merge_equal_rows(rows if chosen is None else rows.take(chosen))
             # Batch normalisation counts rows, not weights.
-            if mixes_rows:
+            if looks_across:
                 merged = repeat_by_weight(merged) or (
                     rows if chosen is None else rows.take(chosen)
                 )
             dtype = str(data.X.dtype).removeprefix("torch.")
             X, target = (to_tensor(a, dtype, data.X.device) for a in merged[:2])
-            train = _to_set(X, target, merged.weight, None)
+            train = to_set(X, target, merged.weight, None)
         else:
-            train = _to_set(data.X, data.target, weight, chosen)
-        if mixes_rows and 1 in {len(train), batch_size}:
+            train = to_set(data.X, data.target, weight, chosen)
+        if looks_across and 1 in {len(train), batch_size}:
             raise ValueError(
                 "Batch normalisation needs at least 2 rows in a batch. Got n_samples="
                 f"{len(train)} to train on and batch_size={batch_size}."
@@ -393,11 +404,16 @@ class NetworkEstimator(TrainingParameters, EstimatorBase, ABC):
         if held_out is None:
             return train, None
         held_out = rows_that_count(weight, held_out)
-        return train, _to_set(data.X, data.target, weight, held_out)
+        return train, to_set(data.X, data.target, weight, held_out)
 
     def _check_X(self, X: Any, *, reset: bool) -> Array:
         X = check_features(
-            self, X, reset=reset, allow_nd=self._allow_nd, allow_nan=self._allow_nan
+            self,
+            X,
+            reset=reset,
+            allow_nd=self._allow_nd,
+            allow_nan=self._allow_nan,
+            allow_codes=self._allow_codes,
         )
         if reset:
             self.input_shape_ = self._shape_input(X.shape[1:])
@@ -504,22 +520,3 @@ class NetworkEstimator(TrainingParameters, EstimatorBase, ABC):
         tags = super().__sklearn_tags__()
         tags.input_tags.three_d_array = self._allow_nd
         return tags
-
-
-def _mixes_rows(module: nn.Module) -> bool:
-    """Return whether the output of a row depends on the other rows of its batch."""
-    kinds = (nn.BatchNorm1d, nn.BatchNorm2d, nn.BatchNorm3d)
-    return any(isinstance(layer, kinds) for layer in module.modules())
-
-
-def _to_set(
-    X: Tensor, target: Tensor, weight: Array | None, index: Array | None
-) -> TensorSet:
-    rows = None if index is None else torch.from_numpy(index).to(X.device)
-    own = weight if weight is None or index is None else weight[index]
-    # Equal weights are no weights, to the last bit.
-    if weight is None or own is None or (own == own[0]).all():
-        return TensorSet(X, target, index=rows)
-    # Only ratios matter; in float32 the weights themselves might overflow or vanish.
-    dtype = str(X.dtype).removeprefix("torch.")
-    return TensorSet(X, target, to_tensor(weight / own.max(), dtype, X.device), rows)

@@ -61,6 +61,7 @@ class _CNNEstimator(ArchitectureParameters, NetworkEstimator):
     dropout: float = 0.2
 
     _allow_nd: ClassVar[bool] = True
+    _time_is_last: ClassVar[bool] = True
     _parameter_constraints: ClassVar[dict[str, list[Any]]] = {
         "n_layers": [WholeNumber(1)],
         "n_channels": [WholeNumber(1)],

@@ -14,6 +14,7 @@ from sk_tune.estimators._classifier import NetworkClassifier
 from sk_tune.estimators._docstrings import with_inherited_docs
 from sk_tune.estimators._parameters import ArchitectureParameters, parameters
 from sk_tune.estimators._regressor import NetworkRegressor
+from sk_tune.estimators._table import TableLayout, TableParameters, table_inputs
 from sk_tune.estimators._validation import WholeNumber, is_whole
 from sk_tune.nets import MLP, empty_copy
 
@@ -24,7 +25,7 @@ _N_PATTERNS = 64  # Networks that are kept to be copied; a search has few archit
 
 
 @parameters
-class _MLPEstimator(ArchitectureParameters, NetworkEstimator):
+class _MLPEstimator(ArchitectureParameters, TableParameters, NetworkEstimator):
     """What fixes the shape of a multi-layer perceptron.
 
     Parameters
@@ -57,6 +58,7 @@ class _MLPEstimator(ArchitectureParameters, NetworkEstimator):
             n_outputs,
             hidden_layer_sizes=self._sizes(),
             **self._arguments(*_ARCHITECTURE),
+            inputs=self._build_inputs(),
         )
 
     def _module_to_fill(self, seed: int, device: str) -> nn.Module:
@@ -64,7 +66,8 @@ class _MLPEstimator(ArchitectureParameters, NetworkEstimator):
             return super()._module_to_fill(seed, device)
         arguments = tuple(self._arguments(*_ARCHITECTURE).items())
         sizes = (self.input_shape_[0], *self._sizes(), self.n_outputs_)
-        return empty_copy(_pattern(sizes, arguments, getattr(torch, self.dtype)), device)
+        dtype = getattr(torch, self.dtype)
+        return empty_copy(_pattern(sizes, arguments, self._layout(), dtype), device)
 
     def _sizes(self) -> list[int]:
         if self.hidden_layer_sizes is None:
@@ -80,12 +83,21 @@ class _MLPEstimator(ArchitectureParameters, NetworkEstimator):
 
 @functools.lru_cache(maxsize=_N_PATTERNS)
 def _pattern(
-    sizes: tuple[int, ...], arguments: tuple[tuple[str, Any], ...], dtype: torch.dtype
+    sizes: tuple[int, ...],
+    arguments: tuple[tuple[str, Any], ...],
+    layout: TableLayout | None,
+    dtype: torch.dtype,
 ) -> MLP:
     n_features, *hidden, n_outputs = sizes
     # On no device: it has shapes and layers, and no weights.
     with torch.device("meta"):
-        network = MLP(n_features, n_outputs, hidden_layer_sizes=hidden, **dict(arguments))
+        network = MLP(
+            n_features,
+            n_outputs,
+            hidden_layer_sizes=hidden,
+            inputs=None if layout is None else table_inputs(layout),
+            **dict(arguments),
+        )
     return network.to(dtype)
 
 

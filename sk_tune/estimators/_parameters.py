@@ -11,6 +11,7 @@ from numbers import Integral
 from typing import Any, ClassVar
 
 from sk_tune._compat import Options, StrOptions
+from sk_tune.estimators._augmentation import AugmentationNames
 from sk_tune.estimators._validation import Number, WholeNumber
 from sk_tune.nets import ACTIVATIONS
 from sk_tune.training import LR_SCHEDULES, OPTIMIZERS
@@ -55,6 +56,10 @@ class TrainingParameters:
         it to the gradient.
     l1 : float, default=0.0
         L1 regularisation: ``l1 * sum(|w|)`` over the weight matrices is added to the loss.
+    augmentation : str, Augmentation, or list or tuple of these, default=None
+        How training rows are changed at random before each step: names or instances of the
+        classes of :mod:`sk_tune.augment`, in their order, for example
+        ``["flip", Shift(2)]``.  Rows to validate on or to predict are never changed.
     early_stopping : bool, default=False
         Whether to set rows aside, stop when the loss on them no longer falls, and keep the
         weights of the best epoch.
@@ -92,6 +97,7 @@ class TrainingParameters:
     gradient_clip: float | None = None
     weight_decay: float = 0.01
     l1: float = 0.0
+    augmentation: Any = None
     early_stopping: bool = False
     validation_fraction: float = 0.1
     patience: int = 10
@@ -114,6 +120,7 @@ class TrainingParameters:
         "gradient_clip": [Number(0, closed="neither"), None],
         "weight_decay": [Number(0)],
         "l1": [Number(0)],
+        "augmentation": [AugmentationNames(), None],
         "early_stopping": ["boolean"],
         "validation_fraction": [Number(0, 1, closed="neither")],
         "patience": [WholeNumber(1)],

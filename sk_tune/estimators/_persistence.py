@@ -20,6 +20,7 @@ from torch import Tensor
 
 from sk_tune._files import replaced_file
 from sk_tune._json_values import decode, encode
+from sk_tune.augment import from_plain, to_plain
 from sk_tune.estimators._net_state import (
     load_training_state,
     to_arrays,
@@ -55,6 +56,9 @@ _LEARNT = (
     "classes_",
     "target_mean_",
     "target_scale_",
+    "is_categorical_",
+    "bin_edges_",
+    "_known_codes",
     "_target_type",
     "_many_outputs",
 )
@@ -215,6 +219,7 @@ def _restore(
     cls: type, description: dict[str, Any], tensors: dict[str, Tensor], module: Any
 ) -> Any:
     params = decode(description["params"])
+    params["augmentation"] = from_plain(params.get("augmentation"))
     if description["needs_module"]:
         params["module"] = module
     estimator = cls(**params)
@@ -231,6 +236,7 @@ def _describe(estimator: Any, state: TrainingState) -> dict[str, Any]:
         warn_user("The callbacks of the estimator are code and are not saved.")
     needs_module = "module" in params
     params = {name: value for name, value in params.items() if name not in _NOT_SAVED}
+    params["augmentation"] = to_plain(params["augmentation"])
     if isinstance(params["random_state"], np.random.RandomState):
         params["random_state"] = None
     values = values_of_state(state)

@@ -35,7 +35,14 @@ __all__ = [
 Array = npt.NDArray[Any]
 
 # Parameters on which it depends what an estimator makes of its data.
-_DATA_PARAMETERS = ("dtype", "device", "input_shape")
+_DATA_PARAMETERS = (
+    "dtype",
+    "device",
+    "input_shape",
+    "categorical_features",
+    "numerical_embedding",
+    "n_bins",
+)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -173,7 +180,7 @@ class FitPreparer:
         device = resolve_device(twin)
         own = {name: getattr(twin, name, None) for name in _DATA_PARAMETERS}
         sources = (X, y, rows, sample_weight)
-        key = (type(twin), *map(id, sources), *map(repr, own.values()))
+        key = (type(twin), *map(id, sources), *map(_key, own.values()))
         if key not in self._known:
             before = set(vars(twin))
             own_X, own_y, weight = (take_rows(part, rows) for part in (X, y, sample_weight))
@@ -347,6 +354,11 @@ def _unfitted(estimator: NetworkEstimator) -> NetworkEstimator:
     for name in [n for n in vars(twin) if n not in params]:
         delattr(twin, name)
     return twin
+
+
+def _key(value: Any) -> str:
+    """Return text that is equal for equal values; numpy shortens a long array's."""
+    return repr(value.tolist() if isinstance(value, np.ndarray) else value)
 
 
 def _load(module: nn.Module, state: TrainingState) -> None:

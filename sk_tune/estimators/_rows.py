@@ -12,17 +12,20 @@ from typing import Any, NamedTuple, Self
 import numpy as np
 import numpy.typing as npt
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from sk_tune._compat import safe_indexing
+from sk_tune.training import TensorSet
 
 __all__ = [
     "EncodedData",
     "Rows",
     "merge_equal_rows",
+    "mixes_rows",
     "repeat_by_weight",
     "rows_that_count",
     "take_rows",
+    "to_set",
     "to_tensor",
 ]
 
@@ -193,6 +196,54 @@ def to_tensor(values: Array, dtype: str, device: str | torch.device) -> Tensor:
         # Torch has no read-only tensors, and warns of what it will never do here.
         values = values.copy()
     return torch.from_numpy(np.ascontiguousarray(values)).to(device)
+
+
+def to_set(
+    X: Tensor, target: Tensor, weight: Array | None, index: Array | None
+) -> TensorSet:
+    """Return rows as training takes them.
+
+    Parameters
+    ----------
+    X : Tensor of shape (n_samples, ...)
+        Inputs.
+    target : Tensor of shape (n_samples,) or (n_samples, n_outputs)
+        Encoded targets.
+    weight : ndarray of shape (n_samples,) or None
+        Weights of all rows.
+    index : ndarray or None
+        Positions of the rows of the set; all if None.
+
+    Returns
+    -------
+    TensorSet
+        It shares the tensors.
+    """
+    rows = None if index is None else torch.from_numpy(index).to(X.device)
+    own = weight if weight is None or index is None else weight[index]
+    # Equal weights are no weights, to the last bit.
+    if weight is None or own is None or (own == own[0]).all():
+        return TensorSet(X, target, index=rows)
+    # Only ratios matter; in float32 the weights themselves might overflow or vanish.
+    dtype = str(X.dtype).removeprefix("torch.")
+    return TensorSet(X, target, to_tensor(weight / own.max(), dtype, X.device), rows)
+
+
+def mixes_rows(module: nn.Module) -> bool:
+    """Return whether the output of a row depends on the other rows of its batch.
+
+    Parameters
+    ----------
+    module : Module
+        Any.
+
+    Returns
+    -------
+    bool
+        True for batch normalisation.
+    """
+    kinds = (nn.BatchNorm1d, nn.BatchNorm2d, nn.BatchNorm3d)
+    return any(isinstance(layer, kinds) for layer in module.modules())
 
 
 def take_rows(data: Any, rows: Array | None) -> Any:

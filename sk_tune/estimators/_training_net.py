@@ -24,6 +24,7 @@ from skorch.dataset import Dataset
 from skorch.history import History
 from torch import Tensor, nn
 
+from sk_tune.estimators._augmentation import BatchAugmenter, with_targets
 from sk_tune.estimators._epoch_outcome import EpochOutcome
 from sk_tune.estimators._late_optimizer import LateOptimizerNet
 from sk_tune.estimators._net_state import cloned, moved, undone_on_failure
@@ -301,6 +302,9 @@ class TrainingNet(LateOptimizerNet):
         )
         constant_rate = self.options.lr_schedule == "constant"
         n_batches = len(batches)
+        augmenter = BatchAugmenter.of(self.options, self.device)
+        if augmenter is not None:
+            augmenter.begin_epoch(self.n_steps_, n_batches)
         self._set_training(True)
         outcome = EpochOutcome()
         for index, batch in enumerate(batches):
@@ -310,7 +314,8 @@ class TrainingNet(LateOptimizerNet):
             set_dropout_step(dropouts, self.n_steps_)
             if hooks:
                 self.notify("on_batch_begin", batch=batch, training=True)
-            loss, y_pred = self._train_batch(batch, hooks=hooks)
+            seen = batch if augmenter is None else augmenter.augmented(batch, index)
+            loss, y_pred = self._train_batch(batch, seen, hooks=hooks)
             self.n_steps_ += 1
             outcome.add(loss, y_pred, batch[1])
             if hooks:
@@ -324,11 +329,14 @@ class TrainingNet(LateOptimizerNet):
             for hook in _BATCH_HOOKS
         )
 
-    def _train_batch(self, batch: tuple[Any, Any], *, hooks: bool) -> tuple[Tensor, Tensor]:
+    def _train_batch(
+        self, batch: tuple[Any, Any], seen: tuple[Any, Any], *, hooks: bool
+    ) -> tuple[Tensor, Tensor]:
+        """Take one step on a batch as the network sees it; hooks are told of its rows."""
         optimizer = self.optimizer_
         optimizer.zero_grad()
-        y_pred = self.module_(batch[0])
-        loss = self.get_loss(y_pred, batch[1])
+        y_pred = self.module_(seen[0])
+        loss = self.get_loss(with_targets(y_pred, seen[1]), seen[1])
         loss.backward()  # type: ignore[no-untyped-call]
         options = self.options
         if options.l1:

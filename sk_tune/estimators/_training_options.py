@@ -7,6 +7,8 @@ from dataclasses import dataclass
 
 from torch import Tensor
 
+from sk_tune.augment import Augmentation, Layout
+
 __all__ = ["TrainingOptions"]
 
 
@@ -28,6 +30,10 @@ class TrainingOptions:
         Largest norm of the gradient.
     l1 : float
         Strength of the L1 penalty.
+    augmentation : tuple of Augmentation
+        What training rows go through, in this order.
+    layout : Layout
+        What the axes of a row mean.
     patience : int or None
         Epochs without progress before training stops; None trains to the end.
     tol : float
@@ -49,6 +55,8 @@ class TrainingOptions:
     schedule_epochs: int
     gradient_clip: float | None
     l1: float
+    augmentation: tuple[Augmentation, ...]
+    layout: Layout
     patience: int | None
     tol: float
     dtype: str

@@ -20,6 +20,7 @@ __all__ = [
     "Number",
     "WholeNumber",
     "as_array",
+    "category_columns",
     "check_features",
     "check_parameters",
     "check_weights",
@@ -137,8 +138,33 @@ def as_array(data: Any) -> Any:
     return (tensor.float() if tensor.dtype == torch.bfloat16 else tensor).numpy()
 
 
+def category_columns(X: Any) -> list[int]:
+    """Return the positions of the columns of a pandas frame whose categories are numbers.
+
+    Parameters
+    ----------
+    X : array-like, frame or tensor
+        What a user passed.
+
+    Returns
+    -------
+    list of int
+        Empty if X is no such frame.
+    """
+    if not isinstance(X, pd.DataFrame):
+        # The categories of polars are always text.
+        return []
+    return [i for i, kind in enumerate(X.dtypes) if _holds_codes(kind)]
+
+
 def check_features(
-    estimator: Any, X: Any, *, reset: bool, allow_nd: bool, allow_nan: bool
+    estimator: Any,
+    X: Any,
+    *,
+    reset: bool,
+    allow_nd: bool,
+    allow_nan: bool,
+    allow_codes: bool = False,
 ) -> Array:
     """Return X as a C-contiguous array in the estimator's dtype.
 
@@ -154,6 +180,8 @@ def check_features(
         More than two dimensions may be given.
     allow_nan : bool
         NaN is left to the caller.
+    allow_codes : bool, default=False
+        Columns of a category type may be given, if their categories are numbers.
 
     Returns
     -------
@@ -165,7 +193,7 @@ def check_features(
     ValueError
         Naming the columns that are not numbers or hold NaN.
     """
-    _refuse_columns_without_numbers(estimator, X)
+    _refuse_columns_without_numbers(estimator, X, allow_codes=allow_codes)
     try:
         # What overflows in the cast becomes infinite, and is refused as such.
         with np.errstate(over="ignore"):
@@ -279,18 +307,28 @@ def resolve_seed(random_state: Any) -> int:
     return int(random_state)
 
 
-def _refuse_columns_without_numbers(estimator: Any, X: Any) -> None:
+def _refuse_columns_without_numbers(estimator: Any, X: Any, *, allow_codes: bool) -> None:
     """Refuse columns that would turn into numbers without meaning, or not at all."""
     frame = _as_frame(X)
     if frame is None:
         return
-    for name, dtype in frame.schema.items():
+    codes = set(category_columns(X)) if allow_codes else set()
+    for position, (name, dtype) in enumerate(frame.schema.items()):
+        if position in codes:
+            continue
         if dtype.is_temporal() or isinstance(dtype, (nw.Categorical, nw.Enum)):
             raise ValueError(
                 f"All columns of X must be numeric for {type(estimator).__name__}. Got "
                 f"column {name!r} of type {dtype} instead. Encode it first, for example "
                 "with OneHotEncoder in a ColumnTransformer."
             )
+
+
+def _holds_codes(dtype: Any) -> bool:
+    """Return whether a type is one of categories that are numbers."""
+    return isinstance(dtype, pd.CategoricalDtype) and pd.api.types.is_numeric_dtype(
+        dtype.categories
+    )
 
 
 def _columns_at_fault(X: Any) -> str:

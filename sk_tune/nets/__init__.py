@@ -15,14 +15,23 @@ from sk_tune.nets._dropout import (
 )
 from sk_tune.nets._empty_copy import empty_copy
 from sk_tune.nets._mlp import MLP
+from sk_tune.nets._number_embeddings import (
+    PeriodicEmbedding,
+    PiecewiseLinearEmbedding,
+)
 from sk_tune.nets._rnn import RNN
+from sk_tune.nets._table_inputs import CategoryEmbedding, TableInputs
 
 __all__ = [
     "ACTIVATIONS",
     "CNN",
     "MLP",
     "RNN",
+    "CategoryEmbedding",
+    "PeriodicEmbedding",
+    "PiecewiseLinearEmbedding",
     "SeededDropout",
+    "TableInputs",
     "dropout_coefficients",
     "dropout_layer_seeds",
     "dropout_positions",

@@ -12,6 +12,7 @@ from torch import Tensor, nn
 
 from sk_tune.nets._activations import ACTIVATIONS
 from sk_tune.nets._dropout import SeededDropout
+from sk_tune.nets._table_inputs import TableInputs
 
 __all__ = ["MLP"]
 
@@ -35,6 +36,8 @@ class MLP(nn.Module):
         Add the input of a hidden layer to its output where both have the same size.
     dropout : float
         Probability of dropping a hidden unit, in [0, 1).
+    inputs : TableInputs or None, default=None
+        What the columns become before the first layer; numbers as they are if None.
     """
 
     def __init__(
@@ -47,9 +50,11 @@ class MLP(nn.Module):
         normalization: str | None,
         residual: bool,
         dropout: float,
+        inputs: TableInputs | None = None,
     ) -> None:
         super().__init__()
-        sizes = [n_features, *hidden_layer_sizes]
+        self.inputs = inputs
+        sizes = [n_features if inputs is None else inputs.n_outputs, *hidden_layer_sizes]
         self.hidden = nn.Sequential(
             *(
                 _HiddenLayer(
@@ -78,7 +83,8 @@ class MLP(nn.Module):
         Tensor of shape (B, C)
             Unnormalised outputs.
         """
-        outputs: Tensor = self.output(self.hidden(x))
+        h = x if self.inputs is None else self.inputs(x)
+        outputs: Tensor = self.output(self.hidden(h))
         return outputs
 
 

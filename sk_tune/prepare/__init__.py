@@ -2,6 +2,19 @@
 # SPDX-License-Identifier: BSD-3-Clause
 """Tables as networks need them: numbers, categories and dates prepared inside the folds."""
 
-from sk_tune.prepare._columns import ColumnKinds, column_kinds, column_preparer
+from sk_tune.prepare._columns import ColumnKinds, column_kinds
+from sk_tune.prepare._frames import as_pandas
+from sk_tune.prepare._smooth_clip import SmoothClipScaler
+from sk_tune.prepare._split import train_valid_test_split
+from sk_tune.prepare._table_preparer import TablePreparer
+from sk_tune.prepare._values import are_dates
 
-__all__ = ["ColumnKinds", "column_kinds", "column_preparer"]
+__all__ = [
+    "ColumnKinds",
+    "SmoothClipScaler",
+    "TablePreparer",
+    "are_dates",
+    "as_pandas",
+    "column_kinds",
+    "train_valid_test_split",
+]

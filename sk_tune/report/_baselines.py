@@ -18,10 +18,9 @@ from sklearn.preprocessing import FunctionTransformer, StandardScaler
 
 from sk_tune._search_record import search_record
 from sk_tune.exceptions import TableError
-from sk_tune.prepare import column_preparer
+from sk_tune.prepare import TablePreparer, as_pandas, column_kinds
 from sk_tune.report._folds import folds_of
 from sk_tune.report._records import Baseline
-from sk_tune.report._tables import as_pandas
 
 __all__ = ["baseline_models", "search_baselines"]
 
@@ -122,7 +121,8 @@ def search_baselines(search: Any, X: Any, y: Any) -> tuple[list[Baseline], list[
 
 def _linear(X: Any, model: Any) -> Pipeline:
     if isinstance(X, pd.DataFrame):
-        return Pipeline([("prepare", column_preparer(X)), ("linear", model)])
+        column_kinds(X)  # Refuses a table without a usable column before any fold does.
+        return Pipeline([("prepare", TablePreparer()), ("linear", model)])
     scale = StandardScaler(with_mean=not sparse.issparse(X))
     if X.ndim > 2:
         return make_pipeline(FunctionTransformer(_flat), scale, model)

@@ -13,9 +13,9 @@ from scipy import sparse
 
 from sk_tune import __version__
 from sk_tune._search_record import search_record
+from sk_tune.prepare import as_pandas
 from sk_tune.report._code import python_text
 from sk_tune.report._records import CandidateRow, Reproduction
-from sk_tune.report._tables import as_pandas
 from sk_tune.report._values import value_text
 
 __all__ = ["data_fingerprint", "reproduction"]

@@ -29,6 +29,7 @@ class Stream(IntEnum):
     DROPOUT = 2
     VALIDATION_SPLIT = 3
     MODULE = 4
+    AUGMENTATION = 5
 
 
 def derive_seed(seed: int, stream: Stream, counter: int = 0) -> int:

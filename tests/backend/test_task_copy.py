@@ -8,7 +8,11 @@ import pandas as pd
 import pytest
 import scipy.sparse
 import torch
+from scipy.optimize import fmin_l_bfgs_b, rosen
 from sklearn.base import clone
+from sklearn.linear_model import LogisticRegression, Ridge
+from sklearn.model_selection import GridSearchCV
+from sklearn.pipeline import make_pipeline
 from skorch import NeuralNetClassifier
 from torch import nn
 
@@ -199,3 +203,40 @@ def test_copying_leaves_a_task_as_it_is():
     assert [copy_task(own)(), copy_task(own)()] == [1, 1]
     assert log == []
     assert (own(), own()) == (1, 2)
+
+
+def _library_tasks():
+    X, y = np.eye(6), np.arange(6) % 2
+    return {
+        "scipy's optimiser": partial(fmin_l_bfgs_b, rosen, np.zeros(2), approx_grad=True),
+        "scikit-learn's model": partial(LogisticRegression().fit, X, y),
+        "its search": partial(GridSearchCV(Ridge(), {"alpha": [1.0]}).fit, X, y),
+    }
+
+
+@pytest.mark.parametrize("name", _library_tasks())
+def test_a_task_of_libraries_that_has_no_network_is_not_copied(name):
+    """It asks for nothing when it is recorded, and may take long."""
+    assert copy_task(_library_tasks()[name]) is None
+
+
+class Unknown(LogisticRegression):
+    """Code of a user, which may train a network in its ``fit``."""
+
+
+def _training_tasks():
+    X, y = np.eye(6), np.arange(6) % 2
+    net = MLPClassifier()
+    return {
+        "estimator": partial(GridSearchCV(net, {}).fit, X, y),
+        "plain net": partial(make_pipeline(NeuralNetClassifier(nn.Linear)).fit, X, y),
+        "class": partial(map, MLPClassifier),
+        "function": partial(map, _arguments),
+        "own class": partial(make_pipeline(Unknown()).fit, X, y),
+    }
+
+
+@pytest.mark.parametrize("name", _training_tasks())
+def test_a_task_that_may_train_a_network_is_copied(name):
+    """Networks, and whatever is not of a library that is known to have none."""
+    assert callable(copy_task(_training_tasks()[name]))

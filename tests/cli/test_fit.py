@@ -103,7 +103,7 @@ def test_noise_scores_at_chance_on_the_test_rows(tmp_path, fit, four_candidates,
 def test_rows_of_the_test_are_never_trained_on(tmp_path, fit, monkeypatch):
     """No fit, of a baseline or of the network, sees a row that is set aside."""
     seen, tested = set(), set()
-    build = sk_tune.cli._fit.build_pipeline
+    read_columns = sk_tune.prepare._table_preparer.read_columns
     split_rows = sk_tune.cli._fit.split_rows
 
     def split(*args):
@@ -111,12 +111,12 @@ def test_rows_of_the_test_are_never_trained_on(tmp_path, fit, monkeypatch):
         tested.update(rows.X_test["a"])
         return rows
 
-    def spy(X, *args):
+    def spy(X, **options):
         seen.update(X["a"])
-        return build(X, *args)
+        return read_columns(X, **options)
 
     monkeypatch.setattr(sk_tune.cli._fit, "split_rows", split)
-    monkeypatch.setattr(sk_tune.cli._fit, "build_pipeline", spy)
+    monkeypatch.setattr(sk_tune.prepare._table_preparer, "read_columns", spy)
     frame = pd.DataFrame({"a": np.arange(100) * 1.5, "label": ["x", "y"] * 50})
     frame.to_csv(tmp_path / "t.csv", index=False)
 
@@ -126,9 +126,9 @@ def test_rows_of_the_test_are_never_trained_on(tmp_path, fit, monkeypatch):
     assert not tested & seen
     # What the preparation learnt is of the 80 other rows only.
     pipeline = joblib.load(tmp_path / "out" / "model.joblib")["pipeline"]
-    scaler = pipeline["prepare"].named_transformers_["numbers"][-1]
-    assert scaler.n_samples_seen_ == 80
-    assert scaler.mean_[0] == pytest.approx(np.mean(sorted(seen)))
+    scaler = pipeline["prepare"].columns_.named_transformers_["numbers"][0]
+    assert len(seen) == 80
+    assert scaler.center_[0] == pytest.approx(np.median(sorted(seen)))
 
 
 def test_the_model_file_holds_no_rows(tmp_path, fit, capsys):

@@ -49,7 +49,7 @@ def test_predictions_are_those_of_the_saved_pipeline(predict, fitted, mixed_tabl
 
     predictions, _ = predict(mixed_table, "--proba")
 
-    expected = pipeline.predict_proba(mixed_table)
+    expected = pipeline.predict_proba(mixed_table.drop(columns="label"))
     assert predictions["proba_no"].tolist() == pytest.approx(expected[:, 0], abs=1e-6)
     assert np.allclose(predictions["proba_no"] + predictions["proba_yes"], 1, atol=1e-5)
     larger = np.where(predictions["proba_yes"] > 0.5, "yes", "no")

@@ -21,7 +21,7 @@ X = pd.DataFrame({"a": np.arange(30.0), "t": ["x", "y"] * 15})
 )
 def test_the_task_decides_the_network(task, network):
     """Preparation first, then the network with the seed, on the CPU."""
-    pipeline = build_pipeline(X, task, 7)
+    pipeline = build_pipeline(task, 7)
 
     assert list(pipeline.named_steps) == ["prepare", "net"]
     assert type(pipeline["net"]) is network
@@ -30,7 +30,7 @@ def test_the_task_decides_the_network(task, network):
 
 def test_every_candidate_can_be_fitted():
     """Whatever is drawn, the network takes it."""
-    pipeline = build_pipeline(X, "classification", 0)
+    pipeline = build_pipeline("classification", 0)
     y = np.arange(30) % 2
 
     for params in ParameterSampler(search_space(30), 20, random_state=0):
@@ -39,7 +39,7 @@ def test_every_candidate_can_be_fitted():
 
 def test_the_first_candidate_is_the_default():
     """All parameters of the space are there, with the values of a network without any."""
-    pipeline = build_pipeline(X, "classification", 0)
+    pipeline = build_pipeline("classification", 0)
     space = search_space(30)
 
     candidate = default_candidate(pipeline, space)

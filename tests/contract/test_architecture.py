@@ -99,9 +99,9 @@ def test_importing_the_root_imports_nothing_heavy(code):
 
 
 def test_networks_and_training_steps_need_no_scikit_learn():
-    """sk_tune.nets and sk_tune.training import torch and numpy only."""
+    """sk_tune.nets, training and augment import torch, numpy and scipy only."""
     result = _python(
-        "import sk_tune.nets, sk_tune.training, sys; "
+        "import sk_tune.nets, sk_tune.training, sk_tune.augment, sys; "
         "print(sorted({'sklearn', 'skorch', 'skopt', 'pandas'} & set(sys.modules)))"
     )
 

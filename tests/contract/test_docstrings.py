@@ -33,10 +33,12 @@ def _public_objects():
     for package in (
         "nets",
         "training",
+        "augment",
         "schedule",
         "space",
         "sampler",
         "search",
+        "prepare",
         "report",
         "report.displays",
         "ensemble",
@@ -119,6 +121,7 @@ def test_every_module_says_what_it_is_for():
     for package in (
         "nets",
         "training",
+        "augment",
         "estimators",
         "engine",
         "backend",

@@ -5,6 +5,7 @@ optimizer's state agree to 1e-9 after five epochs at learning rates up to 0.01.
 """
 
 import re
+from dataclasses import astuple, fields, replace
 
 import numpy as np
 import pytest
@@ -13,6 +14,19 @@ from sklearn.base import clone, is_regressor
 from torch import nn
 
 import sk_tune
+from sk_tune.augment import (
+    CutMix,
+    Cutout,
+    Flip,
+    Mixup,
+    Noise,
+    Rotate,
+    Scale,
+    Shift,
+    TimeMask,
+    TimeShift,
+    as_augmentations,
+)
 from sk_tune.engine import Fit, fitted_estimator, train
 from sk_tune.nets import ACTIVATIONS
 
@@ -158,6 +172,8 @@ def data(digits, diabetes):
     for length, sequence in zip(np.arange(200) % 6 + 3, padded, strict=True):
         sequence[length:] = np.nan
     labels = np.stack([y % 2, y > 4, y % 3 == 0], axis=1).astype(int)
+    rng = np.random.default_rng(0)
+    table = np.column_stack([X[:, 20:24], rng.integers(0, 9, 200), (y + X[:, 2] > 5) * 2])
     return {
         "digits": (X, y),
         "multilabel": (X, labels),
@@ -167,6 +183,8 @@ def data(digits, diabetes):
         "padded": (padded, y),
         "image targets": (X, X[:, 20:22] + y[:, None]),
         "sequence targets": (padded, y + 0.5),
+        "table": (table, y),
+        "table targets": (table, y + table[:, 4]),
         "diabetes": (diabetes.X, diabetes.y),
         "two targets": (diabetes.X, np.stack([diabetes.y, -(diabetes.y**2)], axis=1)),
     }
@@ -177,6 +195,9 @@ MLP = {"hidden_layer_sizes": (16, 16)}
 CNN = {"n_layers": 2, "n_channels": 2, "width": 8, "input_shape": (8, 8)}
 RNN = {"hidden_size": 6}
 WEIGHTS = np.arange(200) % 5 / 2
+# Columns of the table that hold codes.
+CODED = [4, 5]
+SGD = {"optimizer": "sgd"}
 STOPPING = {"early_stopping": True, "validation_fraction": 0.2, "patience": 1, "tol": 0.05}
 ALL = {
     "normalization": "batch",
@@ -190,7 +211,11 @@ ALL = {
 
 
 def _mlp(data="digits", weight=None, **params):
-    task = "Regressor" if data in {"diabetes", "two targets"} else "Classifier"
+    task = (
+        "Regressor"
+        if data in {"diabetes", "two targets", "table targets"}
+        else "Classifier"
+    )
     return (f"MLP{task}", {**MLP, **params}, data, weight)
 
 
@@ -240,6 +265,34 @@ CASES = {
     "mlp, regressor": _mlp("diabetes", dropout=0.2, weight=WEIGHTS),
     "mlp, two targets": _mlp("two targets", normalization="layer"),
     "mlp, all": _mlp(**ALL, label_smoothing=0.1, class_weight="balanced", weight=WEIGHTS),
+    "mlp, categories": _mlp("table", categorical_features=CODED),
+    "mlp, categories, linear": _mlp(
+        "table", categorical_features=CODED, hidden_layer_sizes=None, n_layers=0
+    ),
+    "mlp, categories, regressor": _mlp(
+        "table targets", categorical_features=CODED, embedding_size=3, weight=WEIGHTS
+    ),
+    "mlp, periodic": _mlp(numerical_embedding="periodic", dropout=0.2),
+    "mlp, periodic, few": _mlp(
+        "table",
+        categorical_features=CODED,
+        numerical_embedding="periodic",
+        numerical_embedding_size=3,
+        n_frequencies=2,
+        frequency_scale=1.0,
+        l1=1e-3,
+    ),
+    # SGD, because AdamW blows up the rounding of biases before a batch norm.
+    "mlp, periodic, all": _mlp(
+        "table", numerical_embedding="periodic", optimizer="sgd", **ALL
+    ),
+    "mlp, piecewise linear": _mlp(
+        "diabetes", numerical_embedding="piecewise_linear", n_bins=5
+    ),
+    "mlp, piecewise linear, all": _mlp(
+        "table", categorical_features=CODED, numerical_embedding="piecewise_linear", **ALL
+    ),
+    "mlp, categories, all": _mlp("table", categorical_features=CODED, **ALL),
     "cnn": _cnn(optimizer="sgd"),
     "cnn, adamw": _cnn(learning_rate=1e-3),
     "cnn, without norm": _cnn(normalization=None),
@@ -265,7 +318,49 @@ CASES = {
     "net, regressor": _net(Layers, "diabetes", "Regressor", batch_size=-1),
     "net, attentive": _net(Attentive, "sequences"),
     "net, convolutional": _net(Convolutional, input_shape=(1, 8, 8)),
+    "flip": _cnn(augmentation="flip", optimizer="sgd"),
+    "shift": _cnn(augmentation=Shift(4), optimizer="sgd"),
+    "rotate": _cnn(augmentation=Rotate(40), optimizer="sgd"),
+    "cutout": _cnn(augmentation=Cutout(4), optimizer="sgd"),
+    "cutmix": _cnn(augmentation="cutmix", optimizer="sgd", label_smoothing=0.1),
+    "noise": _mlp(augmentation=Noise(0.4), dropout=0.2),
+    "mixup": _mlp(augmentation=Mixup(1.0), label_smoothing=0.1, weight=WEIGHTS),
+    "mixup, regressor": _mlp("diabetes", augmentation="mixup", weight=WEIGHTS),
+    "mixup, two targets": _mlp("two targets", augmentation=["noise", "mixup"]),
+    "mixup, multilabel": _mlp("multilabel", augmentation=Mixup(1.0), weight=WEIGHTS),
+    "mixup, full batch": _mlp(batch_size=-1, weight=WEIGHTS, augmentation="mixup"),
+    "scale": _rnn(augmentation=Scale(0.4)),
+    "time mask": _rnn("padded", augmentation=TimeMask(0.4)),
+    "time shift": _rnn("padded", augmentation=TimeShift(4)),
+    "signals": _cnn(
+        "signals", input_shape=None, augmentation=["time_mask", TimeShift(9)], **SGD
+    ),
+    "images, all": _cnn(
+        **{**ALL, **SGD}, augmentation=[Flip(), Shift(1), Rotate(), Cutout(2), "mixup"]
+    ),
+    "sequences, all": _rnn(
+        "padded", **ALL, augmentation=["noise", "scale", "time_mask", "mixup"]
+    ),
+    "table, all": _mlp(**ALL, class_weight="balanced", augmentation=["noise", "mixup"]),
+    "module, images": _net(
+        Convolutional, input_shape=(1, 8, 8), augmentation=["flip", "shift", "cutmix"]
+    ),
+    "module, sequences": _net(Attentive, "sequences", augmentation=["time_mask", "noise"]),
 }
+
+
+def _with_share(augmentation, share):
+    """Return augmentations whose strengths are the share of what they were."""
+    parts = as_augmentations(augmentation)
+    name = {own: fields(own)[0].name for own in parts}
+    least = {Mixup: 0.1, CutMix: 0.1}
+    return [
+        replace(
+            own, **{name[own]: type(value)(max(value * share, least.get(type(own), 0)))}
+        )
+        for own in parts
+        for value in astuple(own)
+    ]
 
 
 def _fits(name, params, X, y, sample_weight):
@@ -276,6 +371,8 @@ def _fits(name, params, X, y, sample_weight):
         for strength in ("l1", "label_smoothing", "weight_decay", "dropout"):
             if strength in own:
                 own[strength] *= share
+        if "augmentation" in own:
+            own["augmentation"] = _with_share(own["augmentation"], share)
         own["learning_rate"] *= 1 - share / 2
         if own.get("gradient_clip") and not share:
             own["gradient_clip"] = None
@@ -395,6 +492,7 @@ def test_a_row_of_any_activation_equals_its_twin(activation, data):
 
 
 MANY = ["mlp, all", "mlp, regressor", "mlp, multilabel", "cnn, all", "rnn, all", "net"]
+MANY += ["images, all", "sequences, all"]
 
 
 @pytest.mark.parametrize("engine", ["fleet", "reference"])
@@ -433,8 +531,9 @@ def test_the_estimator_of_a_row_is_what_fit_makes(case, engine, data):
         _cnn(lr_schedule="constant"),
         _rnn("padded", lr_schedule="constant", optimizer="sgd"),
         _net(Layers, lr_schedule="constant", optimizer="rmsprop", learning_rate=1e-3),
+        _cnn(lr_schedule="constant", augmentation=["flip", "shift", "mixup"]),
     ],
-    ids=["mlp", "mlp regressor", "cnn", "rnn", "net"],
+    ids=["mlp", "mlp regressor", "cnn", "rnn", "net", "augmented cnn"],
 )
 def test_partial_fit_goes_on_from_a_row_as_from_fit(case, data):
     """Two epochs more agree to 1e-9, and do not reach back into the trained state."""

@@ -14,6 +14,18 @@ from hypothesis import strategies as st
 from torch import nn
 
 from sk_tune import CNNClassifier, MLPClassifier, MLPRegressor, NetClassifier, RNNClassifier
+from sk_tune.augment import (
+    CutMix,
+    Cutout,
+    Flip,
+    Mixup,
+    Noise,
+    Rotate,
+    Scale,
+    Shift,
+    TimeMask,
+    TimeShift,
+)
 from sk_tune.engine import Fit, _shard, train
 
 TOLERANCE = 1e-12
@@ -56,11 +68,59 @@ def _net(dropout=0.2, **params):
     return NetClassifier(**{**BASE, "module": Layers, "module__p": dropout, **params})
 
 
-ESTIMATORS = {"mlp": _mlp, "regressor": _regressor, "cnn": _cnn, "rnn": _rnn, "net": _net}
+def _categories(**params):
+    # Pixels as codes: some folds lack some of them.
+    return _mlp(categorical_features=[3, 20, 43], **params)
+
+
+def _periodic(**params):
+    own = {"numerical_embedding": "periodic", "numerical_embedding_size": 2}
+    return _mlp(**own, n_frequencies=3, **params)
+
+
+def _piecewise_linear(**params):
+    own = {"numerical_embedding": "piecewise_linear", "numerical_embedding_size": 2}
+    return _regressor(**own, n_bins=3, **params)
+
+
+def _augmented_table(**params):
+    """Strengths that differ by row, as its dropout does."""
+    strength = params["dropout"]
+    return _mlp(augmentation=[Noise(strength), Mixup(0.1 + strength)], **params)
+
+
+def _augmented_images(**params):
+    strength = params["dropout"]
+    parts = [Flip(strength), Shift(int(10 * strength)), Rotate(99 * strength)]
+    parts += [Cutout(int(20 * strength)), CutMix(0.1 + strength)]
+    return _cnn(augmentation=parts, **params)
+
+
+def _augmented_sequences(**params):
+    strength = params["dropout"]
+    parts = [Noise(strength), Scale(strength), TimeMask(strength)]
+    parts += [TimeShift(int(10 * strength)), Mixup(0.1 + strength)]
+    return _rnn(augmentation=parts, **params)
+
+
+ESTIMATORS = {
+    "mlp": _mlp,
+    "regressor": _regressor,
+    "cnn": _cnn,
+    "rnn": _rnn,
+    "net": _net,
+    "categories": _categories,
+    "periodic": _periodic,
+    "piecewise linear": _piecewise_linear,
+    "augmented table": _augmented_table,
+    "augmented images": _augmented_images,
+    "augmented sequences": _augmented_sequences,
+}
 
 
 def _fits(make, data, n_fits=5):
     """Return fits whose numbers, seeds, epochs and rows differ."""
+    X = data.X * 16 if make in {_categories} else data.X
     return [
         Fit(
             estimator=make(
@@ -70,7 +130,7 @@ def _fits(make, data, n_fits=5):
                 gradient_clip=(None, 0.5)[i % 2],
                 max_epochs=2 + i % 3,
             ),
-            X=data.X,
+            X=X,
             y=data.y,
             rows=np.arange(150)[i * 7 :],
             monitor=MONITOR,
@@ -174,7 +234,7 @@ def _with(fit, **changes):
     return Fit(**{**{name: getattr(fit, name) for name in kept}, **changes})
 
 
-@pytest.mark.parametrize("kind", ["mlp", "net"])
+@pytest.mark.parametrize("kind", ["mlp", "net", "augmented images"])
 def test_a_row_does_not_depend_on_the_number_of_workers(kind, digits):
     """Two processes give what one gives."""
     fits = _fits(ESTIMATORS[kind], digits, n_fits=6)

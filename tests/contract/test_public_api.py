@@ -30,9 +30,11 @@ PUBLIC = [
     "SeedEnsembleRegressor",
     "StackingClassifier",
     "StackingRegressor",
+    "TablePreparer",
     "TrialEnsembleClassifier",
     "TrialEnsembleRegressor",
     "fleet",
+    "train_valid_test_split",
 ]
 
 

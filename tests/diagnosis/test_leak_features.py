@@ -3,13 +3,11 @@
 import numpy as np
 import pandas as pd
 import pytest
-from sklearn.preprocessing import StandardScaler
 
 from sk_tune.diagnosis._leak_checks import as_leak_table
 from sk_tune.diagnosis._leak_features import (
     MOST_TREES,
     check_giveaway,
-    check_scaling,
     check_target,
 )
 
@@ -66,21 +64,3 @@ def test_a_class_that_is_rare_gives_nothing_away():
     y[:2] = 1
 
     assert check_giveaway(_table({"a": RNG.normal(size=500)}, y)).outcome == "passed"
-
-
-@pytest.mark.parametrize("ddof", [0, 1])
-def test_columns_of_one_mean_and_deviation_were_scaled(ddof):
-    """By scikit-learn's scaler or by pandas."""
-    X = pd.DataFrame(RNG.normal(3, 2, size=(120, 4)))
-
-    assert check_scaling(_table((X - X.mean()) / X.std(ddof=ddof))).outcome == "issue"
-    assert check_scaling(_table(X)).outcome == "passed"
-
-
-def test_rows_that_were_scaled_by_others_are_not_suspected():
-    """Scaled by the training rows, as it should be, means are not exactly 0."""
-    X = RNG.normal(3, 2, size=(120, 4))
-
-    scaled = StandardScaler().fit(X[:90]).transform(X)
-
-    assert check_scaling(_table(scaled)).outcome == "passed"

@@ -2,17 +2,21 @@
 
 import subprocess
 import sys
+import threading
 from dataclasses import replace
 
 import numpy as np
 import pandas as pd
 import polars as pl
 import pytest
+import torch
 from skorch import NeuralNetClassifier
 from skorch.callbacks import EarlyStopping
 from torch import nn
+from torch.utils.data import TensorDataset
 
 from sk_tune import MLPClassifier, NetClassifier
+from sk_tune.augment import Noise
 from sk_tune.engine import Fit, train
 from sk_tune.engine._fit_key import FitKeys
 
@@ -53,6 +57,12 @@ def _changed(array):
 OTHERS = {
     "parameter": {"estimator": MLPClassifier(width=5, random_state=0)},
     "type of a parameter": {"estimator": MLPClassifier(width=4, dropout=0, random_state=0)},
+    "augmentation": {
+        "estimator": MLPClassifier(width=4, augmentation=[Noise(0.1)], random_state=0)
+    },
+    "strength": {
+        "estimator": MLPClassifier(width=4, augmentation=[Noise(0.2)], random_state=0)
+    },
     "X": {"X": _changed(X)},
     "dtype of X": {"X": X.astype(np.float32)},
     "shape of X": {"X": X.reshape(12, 3, 1)},
@@ -141,15 +151,108 @@ def test_the_source_of_a_module_counts(tmp_path, monkeypatch):
     assert keys[0] != keys[1]
 
 
-def test_what_depends_on_its_surroundings_has_no_key():
-    """A function's closure is not a part of its source."""
-    n_outputs = 2
-
+def _builder(n_outputs):
     def build(n_features=3):
         return nn.Linear(n_features, n_outputs)
 
-    with pytest.raises(TypeError, match="depends on variables around it"):
-        _key(replace(BASE, estimator=NetClassifier(build, random_state=0)))
+    return build
+
+
+def _class(size):
+    class Own(Module):
+        n_layers = size
+
+    return Own
+
+
+@pytest.mark.parametrize("make", [_builder, _class], ids=["function", "class"])
+def test_what_a_module_was_made_with_counts(make):
+    """Its source is the same, whatever the variables around it hold."""
+    keys = [
+        _key(replace(BASE, estimator=NetClassifier(make(n), random_state=0)))
+        for n in (2, 2, 3)
+    ]
+
+    assert keys[0] == keys[1] != keys[2]
+
+
+def test_what_cannot_be_read_has_no_key():
+    """A lock may hold anything."""
+    net = NetClassifier(_builder(threading.Lock()), random_state=0)
+
+    with pytest.raises(
+        TypeError, match="the variable 'n_outputs' around .* cannot be read"
+    ):
+        _key(replace(BASE, estimator=net))
+
+
+def test_a_data_set_that_reads_when_it_is_asked_has_no_key():
+    """Its files may have changed."""
+    data = TensorDataset(torch.ones(4, 2))
+
+    with pytest.raises(TypeError, match="TensorDataset returns is known only when"):
+        _key(replace(BASE, X=data))
+
+
+class Derived(MLPClassifier):
+    """Of a user, who may read any parameter."""
+
+
+def test_seeds_count_where_a_user_may_read_them():
+    """A class of ours takes that of the fit."""
+    keys = [_key(replace(BASE, estimator=Derived(random_state=seed))) for seed in (0, 1)]
+
+    assert keys[0] != keys[1]
+
+
+def test_the_order_of_class_weights_does_not_count():
+    """They are found by label."""
+    weights = [{0: 1.0, 1: 2.0}, {1: 2.0, 0: 1.0}, {0: 2.0, 1: 1.0}]
+    keys = [_key(replace(BASE, estimator=MLPClassifier(class_weight=w))) for w in weights]
+
+    assert keys[0] == keys[1] != keys[2]
+
+
+def test_the_device_counts_that_auto_stands_for(monkeypatch):
+    """A store that moves to a machine with a GPU has nothing for it."""
+    cpu, auto = (
+        _key(replace(BASE, estimator=MLPClassifier(device=name)))
+        for name in ("cpu", "auto")
+    )
+    has_gpu = torch.cuda.is_available()
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: not has_gpu)
+    other = _key(replace(BASE, estimator=MLPClassifier(device="auto")))
+
+    assert len({cpu, auto, other}) == 2
+
+
+def test_what_was_recorded_before_counts_but_for_the_time():
+    """Because the history of a fit that goes on holds it."""
+    (state,) = (trained.state for trained in train([BASE]))
+    rows = [
+        {**state.history[0], **own} for own in ({}, {"dur": 9.0}, {"monitor_score": 0.25})
+    ]
+    keys = [
+        _key(replace(BASE, state=replace(state, history=(row, *state.history[1:]))))
+        for row in rows
+    ]
+
+    assert keys[0] == keys[1] != keys[2]
+
+
+def test_engines_have_keys_of_their_own():
+    """Who asks for the reference is not given what a fleet computed."""
+    assert FitKeys("reference").key(BASE) != _key(BASE)
+
+
+def test_the_default_type_of_torch_counts():
+    """Layers that a user's module makes have it."""
+    before = _key(BASE)
+    torch.set_default_dtype(torch.float64)
+    try:
+        assert _key(BASE) != before
+    finally:
+        torch.set_default_dtype(torch.float32)
 
 
 def test_plain_skorch_nets_have_keys():

@@ -9,6 +9,7 @@ from skorch.callbacks import Callback, EpochTimer
 from torch import nn
 
 from sk_tune import CNNClassifier, MLPClassifier, MLPRegressor, NetClassifier, RNNClassifier
+from sk_tune.augment import Flip, Shift
 from sk_tune.engine import Fit
 from sk_tune.engine._signature import reason_for_solo, signature
 
@@ -25,6 +26,7 @@ NUMBERS = {
     "weight_decay": st.floats(0.0, 1.0),
     "l1": st.floats(0.0, 1.0),
     "dropout": st.floats(0.0, 0.9),
+    "frequency_scale": st.floats(0.01, 9.0),
     "label_smoothing": st.floats(0.0, 0.9),
     "gradient_clip": st.none() | st.floats(0.1, 9.0),
     "max_epochs": st.integers(1, 99),
@@ -86,6 +88,18 @@ def test_what_fixes_shapes_or_operations_splits(cls, params):
     """Fits of another architecture, optimizer, batch size or type are another fleet."""
     assert signature(_fit(cls(**params))) != signature(_fit(cls()))
     assert signature(_fit(cls(**params))) == signature(_fit(cls(**params)))
+
+
+def test_strengths_of_augmentations_may_differ_and_kinds_may_not():
+    """A search over strengths is one fleet, whether they are named or not."""
+    strong, weak, other, none = (
+        signature(_fit(CNNClassifier(augmentation=value)))
+        for value in (["flip", Shift(4)], (Flip(0.1), "shift"), [Shift(4), "flip"], None)
+    )
+
+    assert strong == weak
+    assert len({strong, other, none}) == 3
+    assert none == signature(_fit(CNNClassifier(augmentation=[])))
 
 
 def test_estimators_of_other_classes_split():

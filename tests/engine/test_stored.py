@@ -1,14 +1,19 @@
 """``train(store=…)``: what is there is not trained again."""
 
+import pickle
+import threading
 from dataclasses import replace
 from unittest import mock
 
 import numpy as np
 import pytest
+from skorch.callbacks import Callback
 from torch import nn
 
 from sk_tune import MLPClassifier, NetClassifier
-from sk_tune.engine import Fit, FitStore, _train, train
+from sk_tune.engine import Fit, FitStore, _train, _underway, train
+from sk_tune.engine._shard import Shard, train_shard
+from sk_tune.engine._stored import stored_fits
 from sk_tune.exceptions import SkTuneWarning
 
 
@@ -84,6 +89,62 @@ def test_an_interrupted_run_goes_on_in_the_same_fleets(iris, tmp_path, n_jobs):
     _assert_same(resumed, whole)
 
 
+@pytest.mark.parametrize(
+    ("params", "end"),
+    [({}, 6), ({"early_stopping": True, "patience": 2}, 3), ({"optimizer": "sgd"}, 6)],
+    ids=str,
+)
+def test_a_shard_that_was_cut_short_goes_on_from_its_last_epochs(
+    iris, tmp_path, monkeypatch, params, end
+):
+    """With the results of one that was not, to the bit; nothing of it stays behind."""
+    monkeypatch.setattr(_underway, "SECONDS_BETWEEN", 0.0)
+    path = tmp_path / "fits.db"
+    of_whole, seen, of_rest = [], [], []
+    fits = _fits(iris, 5, **params)
+    # Of different lengths, so that some have ended when the others are cut short.
+    fits = [replace(fit, n_epochs=4 + 3 * (n % 2)) for n, fit in enumerate(fits)]
+    whole = train(fits, progress=of_whole.append)
+
+    def stop(progress):
+        seen.append(progress)
+        if len(seen) == end:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        train(fits, store=path, progress=stop)
+    with FitStore(path) as store:
+        assert store.info().n_fits == 0
+    resumed = train(fits, store=path, progress=of_rest.append)
+
+    _assert_same(resumed, whole)
+    # It is told of an epoch before it is kept.
+    assert len(of_rest) == len(of_whole) - (end - 1)
+    with FitStore(path) as store:
+        (n_rows,) = store._one("SELECT count(*) FROM fits")
+        assert n_rows == store.info().n_fits == 5
+
+
+def test_workers_keep_what_has_not_ended(iris, tmp_path, monkeypatch):
+    """In the file itself, because their shard comes back only when it ends."""
+    monkeypatch.setattr(_underway, "SECONDS_BETWEEN", 0.0)
+    path = tmp_path / "fits.db"
+    fits = _fits(iris, 4)
+    shard = Shard(
+        fits={i: replace(fit, seed=i, n_epochs=3) for i, fit in enumerate(fits)},
+        as_fleet=True,
+        memory_limit=2**30,
+    )
+    with stored_fits(path, shard.fits) as stored:
+        train_shard(pickle.loads(pickle.dumps(stored.rest(shard))))
+
+    with stored_fits(path, shard.fits) as stored:
+        assert stored.loaded == {}
+        assert [len(t.state.history) for t in stored.underway.values()] == [2] * 4
+        rest = stored.rest(shard)
+    assert [fit.n_epochs for fit in rest.fits.values()] == [1] * 4
+
+
 def test_a_rung_goes_on_from_a_stored_one(iris, tmp_path):
     """States that come from the store lead to the same fits as those that were trained."""
     path = tmp_path / "fits.db"
@@ -116,21 +177,41 @@ def test_networks_without_a_seed_are_not_kept(iris, tmp_path):
 
 
 def test_networks_that_cannot_be_told_apart_are_not_kept(iris, tmp_path):
-    """A closure may hold anything."""
-    width = 3
+    """A lock may stand for anything."""
+    lock = threading.Lock()
 
     def build(n_features=4):
-        return nn.Linear(n_features, width)
+        with lock:
+            return nn.Linear(n_features, 3)
 
     fits = [
         replace(fit, estimator=NetClassifier(build, max_epochs=1, random_state=0))
         for fit in _fits(iris, 1)
     ]
 
-    with pytest.warns(SkTuneWarning, match="build depends on variables around it"):
+    with pytest.warns(SkTuneWarning, match="the variable 'lock' around .*build"):
         (trained,) = train(fits, store=tmp_path / "fits.db")
 
     assert trained.status == "trained"
+
+
+class _RecordsAnObject(Callback):
+    def on_epoch_end(self, net, **kwargs):
+        net.history.record("seen", object())
+
+
+@pytest.mark.filterwarnings("ignore:1 networks were trained alone")
+def test_what_cannot_be_written_is_not_kept_and_disturbs_nothing(iris, tmp_path):
+    """A callback may record anything."""
+    path = tmp_path / "fits.db"
+    odd = _fits(iris, 1, callbacks=[_RecordsAnObject()])
+
+    with pytest.warns(SkTuneWarning, match="a fit is not kept in it: It must be made of"):
+        results = train([*odd, *_fits(iris, 2)], store=path)
+
+    assert [result.status for result in results] == ["trained"] * 3
+    with FitStore(path) as store:
+        assert store.info().n_fits == 2
 
 
 def test_progress_counts_what_is_loaded(iris, tmp_path):

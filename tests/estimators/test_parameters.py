@@ -11,6 +11,8 @@ from skorch.callbacks import Callback
 from torch import nn
 
 import sk_tune
+from sk_tune.augment import Noise
+from sk_tune.nets import CategoryEmbedding, PeriodicEmbedding, PiecewiseLinearEmbedding
 
 N_ROWS = 40
 N_FEATURES = 8
@@ -188,6 +190,18 @@ def _optimizer(cls):
     for estimator, kind in zip(fitted, kinds.values(), strict=True):
         assert type(estimator.net_.optimizer_) is kind
     assert_differ(*fitted)
+
+
+@effect_of("augmentation")
+def _augmentation(cls):
+    plain, none, weak, strong = (
+        weights(trained(cls, **ONE_STEP, augmentation=value))
+        for value in (None, Noise(0.0), Noise(0.01), [Noise(0.5)])
+    )
+
+    assert torch.equal(none, plain)
+    assert 0 < (weak - plain).norm() < (strong - plain).norm()
+    assert_differ(trained(cls), trained(cls, augmentation="mixup"))
 
 
 @effect_of("learning_rate")
@@ -558,6 +572,87 @@ def _input_shape(cls):
 
     assert [estimator.input_shape_ for estimator in fitted] == shapes
     assert_differ(*fitted)
+
+
+def trained_on_codes(cls, **params):
+    """Return a small estimator fitted to rows whose first column holds codes."""
+    coded = X.copy()
+    coded[:, 0] = np.arange(len(X)) % 6
+    return make(cls, **params).fit(coded, target_of(cls))
+
+
+@effect_of("categorical_features")
+def _categorical_features(cls):
+    numbers, codes = (trained_on_codes(cls, categorical_features=c) for c in (None, [0]))
+
+    assert not layers(numbers, CategoryEmbedding)
+    assert layers(codes, CategoryEmbedding)[0].weight.shape == (6, 3)
+    assert layers(codes, nn.Linear)[0].in_features == N_FEATURES - 1 + 3
+
+
+@effect_of("embedding_size")
+def _embedding_size(cls):
+    few, many = (
+        trained_on_codes(cls, categorical_features=[0], embedding_size=n) for n in (2, 5)
+    )
+
+    assert [layers(e, CategoryEmbedding)[0].size for e in (few, many)] == [2, 5]
+
+
+@effect_of("numerical_embedding")
+def _numerical_embedding(cls):
+    kinds = {
+        None: nn.Linear,
+        "periodic": PeriodicEmbedding,
+        "piecewise_linear": PiecewiseLinearEmbedding,
+    }
+    fitted = [trained(cls, numerical_embedding=kind) for kind in kinds]
+
+    assert all(layers(e, k) for e, k in zip(fitted, kinds.values(), strict=True))
+    assert_differ(*fitted)
+
+
+@effect_of("numerical_embedding_size")
+def _numerical_embedding_size(cls):
+    few, many = (
+        trained(cls, numerical_embedding="periodic", numerical_embedding_size=n)
+        for n in (2, 5)
+    )
+
+    assert layers(few, nn.Linear)[0].in_features == 2 * N_FEATURES
+    assert layers(many, nn.Linear)[0].in_features == 5 * N_FEATURES
+
+
+@effect_of("n_frequencies")
+def _n_frequencies(cls):
+    few, many = (
+        trained(cls, numerical_embedding="periodic", n_frequencies=n) for n in (2, 5)
+    )
+
+    shapes = [layers(e, PeriodicEmbedding)[0].frequencies.shape for e in (few, many)]
+    assert shapes == [(N_FEATURES, 2), (N_FEATURES, 5)]
+
+
+@effect_of("frequency_scale")
+def _frequency_scale(cls):
+    options = {**ONE_STEP, "learning_rate": 1e-30, "numerical_embedding": "periodic"}
+    low, high = (
+        layers(trained(cls, **options, frequency_scale=s), PeriodicEmbedding)[0]
+        for s in (0.1, 1.0)
+    )
+
+    torch.testing.assert_close(10 * low.frequencies, high.frequencies)
+    torch.testing.assert_close(low.weight, high.weight)
+
+
+@effect_of("n_bins")
+def _n_bins(cls):
+    few, many = (
+        trained(cls, numerical_embedding="piecewise_linear", n_bins=n) for n in (2, 5)
+    )
+
+    assert [len(e.bin_edges_[0]) for e in (few, many)] == [3, 6]
+    assert_differ(few, many)
 
 
 @effect_of("cell")

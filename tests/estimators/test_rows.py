@@ -2,11 +2,13 @@
 
 import numpy as np
 import pytest
+import torch
 from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
+from torch import nn
 
-from sk_tune.estimators._rows import Rows, merge_equal_rows
+from sk_tune.estimators._rows import Rows, merge_equal_rows, mixes_rows, to_set
 
 NAMES = [
     network + task
@@ -139,3 +141,25 @@ def test_weights_need_not_be_whole_numbers(make_estimator, task_data):
     whole = make_estimator("MLPRegressor", batch_size=-1).fit(X, y)
 
     np.testing.assert_array_equal(halves.predict(X), whole.predict(X))
+
+
+@pytest.mark.parametrize(
+    ("layer", "expected"),
+    [(nn.BatchNorm1d(3), True), (nn.BatchNorm2d(3), True), (nn.LayerNorm(3), False)],
+)
+def test_only_batch_normalisation_looks_across_rows(layer, expected):
+    """However deep in the network it is."""
+    assert mixes_rows(nn.Sequential(nn.Sequential(layer))) is expected
+
+
+def test_equal_weights_are_no_weights():
+    """What weighs all rows of a set alike changes nothing; others keep their ratios."""
+    X, target = torch.arange(4.0).reshape(4, 1), torch.arange(4)
+    weight = np.array([2.0, 2.0, 6.0, 3.0])
+
+    equal = to_set(X, target, weight, np.array([0, 1]))
+    other = to_set(X, target, weight, np.array([0, 2]))
+
+    assert equal.sample_weight is None
+    assert other.taken().sample_weight.tolist() == pytest.approx([1 / 3, 1])
+    assert other.taken().X.flatten().tolist() == [0, 2]

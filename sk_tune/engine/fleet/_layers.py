@@ -26,6 +26,7 @@ __all__ = [
     "LayerNorm",
     "Linear",
     "Residual",
+    "Tensors",
     "chained",
     "run_backward",
 ]

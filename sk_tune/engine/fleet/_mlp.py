@@ -22,6 +22,7 @@ from sk_tune.engine.fleet._layers import (
     Residual,
     chained,
 )
+from sk_tune.engine.fleet._module_layer import ModuleLayer
 from sk_tune.nets import MLP
 
 __all__ = ["MLPProgram"]
@@ -40,16 +41,18 @@ class MLPProgram(ChainProgram):
 
     def __init__(self, modules: Sequence[MLP], dropout: RowDropout) -> None:
         super().__init__(modules, dropout)
-        hidden: Any = modules[0].hidden
+        inputs, hidden = modules[0].inputs, modules[0].hidden
         layers: list[Layer] = []
+        if inputs is not None:
+            layers.append(ModuleLayer("inputs", inputs))
         for index, layer in enumerate(hidden):
-            layers += self._hidden_layer(index, layer)
+            layers += self._hidden_layer(index, layer, first=not layers)
         output = Linear("output", self.memory, first=not layers, last=True)
         self.layers = chained([*layers, output])
 
-    def _hidden_layer(self, index: int, layer: Any) -> list[Layer]:
+    def _hidden_layer(self, index: int, layer: Any, *, first: bool) -> list[Layer]:
         name = f"hidden.{index}"
-        own: list[Layer] = [Linear(f"{name}.linear", self.memory, first=index == 0)]
+        own: list[Layer] = [Linear(f"{name}.linear", self.memory, first=first)]
         if isinstance(layer.norm, nn.BatchNorm1d):
             momentum = layer.norm.momentum or 0.0
             own.append(BatchNorm(f"{name}.norm", layer.norm.eps, momentum, self.memory))
@@ -60,7 +63,7 @@ class MLPProgram(ChainProgram):
         mask = partial(self._mask, index)
         own.append(Dropout(mask, f"{name}.dropout", self.memory))
         if layer.residual:
-            return [Residual(chained(own), name, self.memory, first=index == 0)]
+            return [Residual(chained(own), name, self.memory, first=first)]
         return own
 
     def _mask(self, index: int, x: Tensor, batch: Batch) -> Tensor | None:

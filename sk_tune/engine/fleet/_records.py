@@ -9,6 +9,7 @@ import numpy as np
 import numpy.typing as npt
 from torch import Tensor, nn
 
+from sk_tune.augment import Augmentation, Layout
 from sk_tune.engine.fleet._course import Course
 from sk_tune.engine.fleet._losses import RowLoss
 from sk_tune.engine.fleet._optimizers import Settings
@@ -37,6 +38,8 @@ class Recipe:
         Whether modules may draw from torch's global generator, as ``nn.Dropout`` does.
     joins_last_sample : bool, default=True
         Whether a lone last sample of an epoch joins the batch before it.
+    layout : Layout, default="other"
+        What the axes of a sample mean to augmentations.
     """
 
     optimizer: str
@@ -46,6 +49,7 @@ class Recipe:
     score: Callable[[Tensor, Tensor, Tensor | None], Tensor]
     draws_globally: bool
     joins_last_sample: bool = True
+    layout: Layout = "other"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -80,6 +84,10 @@ class Row:
         Largest norm of the gradient.
     dropout_seed : int, default=0
         Of the seeded dropout layers.
+    augmentation : tuple of Augmentation, default=()
+        What training samples go through; of the same kinds in all rows.
+    augmentation_seed : int, default=0
+        Of its random numbers.
     """
 
     module: nn.Module
@@ -95,6 +103,8 @@ class Row:
     label_smoothing: float = 0.0
     gradient_clip: float | None = None
     dropout_seed: int = 0
+    augmentation: tuple[Augmentation, ...] = ()
+    augmentation_seed: int = 0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)

@@ -4,11 +4,13 @@
 
 import math
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
+from sk_tune.augment import RowAugmenter
 from sk_tune.engine.fleet._dropout import RowDropout
 from sk_tune.engine.fleet._mlp import MLPProgram
 from sk_tune.engine.fleet._module import ModuleProgram
@@ -120,6 +122,7 @@ class Tile:
         self.program: Program
         self.optimizer = RowOptimizer(recipe.optimizer, nesterov=recipe.nesterov)
         self.smoothing: Tensor | None = None
+        self.augmenter: RowAugmenter | None = None
         self.memory: dict[Any, Tensor] = {}
         self._best: RowTensors | None = None
         self._l1: Tensor | None = None
@@ -189,6 +192,8 @@ class Tile:
         ]
         steps = [active.n_steps for active in self.rows]
         self.program.begin_epoch(steps, max(n_batches), generators)
+        if self.augmenter is not None:
+            self.augmenter.begin_epoch(steps, max(n_batches))
 
     def update(self, rows: slice, step: int, gradients: Sequence[Tensor]) -> None:
         """Take one step of the optimizer.
@@ -304,6 +309,25 @@ class Tile:
             history=tuple(active.history),
         )
 
+    def snapshots(self) -> list[tuple[int, TrainingState]]:
+        """Return where the rows stand, none of which has to have ended.
+
+        Returns
+        -------
+        list of (int, TrainingState)
+            Position among all rows, and what its training goes on from.
+        """
+        found = []
+        for position, active in enumerate(self.rows):
+            state = self.state_of(position, None)
+            if self._best is not None and active.uses_best and state.stopping.best_epoch:
+                own = self._best.row(position)
+                best = {name: own[name] for name in state.weights}
+                last = state.weights
+                state = replace(state, weights=best, last_weights=last, best_weights=best)
+            found.append((active.index, state))
+        return found
+
     def _all(self) -> RowTensors:
         parts = (self.program.parameters, self.program.buffers)
         return RowTensors({n: t for part in parts for n, t in part.tensors.items()})
@@ -327,6 +351,14 @@ class Tile:
         self._l1 = self._column([r.l1 for r in rows], 0.0)
         clips = [math.inf if r.gradient_clip is None else r.gradient_clip for r in rows]
         self._clip = self._column(clips, math.inf)
+        self.augmenter = None
+        if rows and rows[0].augmentation:
+            self.augmenter = RowAugmenter(
+                [r.augmentation for r in rows],
+                [r.augmentation_seed for r in rows],
+                self.recipe.layout,
+                rows[0].train.X.device,
+            )
 
     def _column(self, values: list[float], neutral: float) -> Tensor | None:
         if all(value == neutral for value in values):

@@ -9,6 +9,7 @@ infinite stays until its epoch ends, as a lone network does, and touches no othe
 Notation: K rows of the tile, k neighbours of them, S steps of an epoch, C outputs.
 """
 
+import math
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from itertools import islice
@@ -20,7 +21,7 @@ from sk_tune.engine.fleet._batches import RowBatch, epoch_batches, runs
 from sk_tune.engine.fleet._evaluation import evaluate
 from sk_tune.engine.fleet._records import Outcome, Recipe, Row
 from sk_tune.engine.fleet._tile import Active, Tile
-from sk_tune.training import TensorSet, batch_sizes, weights_message
+from sk_tune.training import TensorSet, TrainingState, batch_sizes, weights_message
 
 __all__ = ["train_fleet"]
 
@@ -29,6 +30,8 @@ _SAMPLES_PER_SCORE = 2**17
 
 # Called after each epoch of a tile with its number of rows.
 Progress = Callable[[int], None]
+# Called with where the rows of a tile stand.
+Kept = Callable[[list[tuple[int, TrainingState]]], object]
 
 
 @torch.no_grad()
@@ -37,6 +40,9 @@ def train_fleet(
     recipe: Recipe,
     n_rows: int,
     progress: Progress | None = None,
+    *,
+    keep: Kept | None = None,
+    seconds_between: float = math.inf,
 ) -> Iterator[tuple[int, Outcome]]:
     """Train rows of one signature, some at a time.
 
@@ -50,6 +56,11 @@ def train_fleet(
         Rows to train at a time.
     progress : callable or None
         Called with the number of rows that finished an epoch.
+    keep : callable or None
+        Called now and then with rows that have not ended: pairs of their position in
+        `rows` and where they stand.
+    seconds_between : float
+        Seconds between two such calls, at least.
 
     Yields
     ------
@@ -60,6 +71,7 @@ def train_fleet(
     """
     waiting = enumerate(rows)
     tile = Tile(recipe)
+    kept = time.perf_counter()
     while True:
         tile.add(list(islice(waiting, n_rows - len(tile))))
         if not len(tile):
@@ -83,6 +95,9 @@ def train_fleet(
         if ended:
             yield from _finish(tile, ended, outputs)
             tile.remove(ended)
+        if keep is not None and len(tile) and time.perf_counter() - kept > seconds_between:
+            keep(tile.snapshots())
+            kept = time.perf_counter()
 
 
 def _train_epoch(tile: Tile) -> None:
@@ -112,12 +127,21 @@ def _train_epoch(tile: Tile) -> None:
 def _train_step(tile: Tile, batch: RowBatch) -> tuple[Tensor, Tensor]:
     """Update the rows of a batch; return their losses and outputs."""
     rows = batch.rows
-    outputs = tile.program.forward(batch.X, rows, batch.step)
+    X, y, weight = batch.X, batch.y, batch.weight
+    if tile.augmenter is not None:
+        X, y, weight = tile.augmenter.augmented(X, y, weight, rows, batch.step)
+    outputs = tile.program.forward(X, rows, batch.step)
     share = None
-    if batch.weight is not None:
-        share = batch.weight / batch.weight.sum(dim=1, keepdim=True)
+    if weight is not None:
+        share = weight / weight.sum(dim=1, keepdim=True)
     smoothing = None if tile.smoothing is None else tile.smoothing[rows]
-    losses, gradient = tile.recipe.loss.with_gradient(outputs, batch.y, share, smoothing)
+    # Mixed samples have targets for each of their parts.
+    n_parts = y.shape[1] // outputs.shape[1]
+    repeated = outputs if n_parts == 1 else outputs.repeat(1, n_parts, 1)
+    losses, gradient = tile.recipe.loss.with_gradient(repeated, y, share, smoothing)
+    if n_parts > 1:
+        parts = gradient.reshape(len(gradient), n_parts, -1, gradient.shape[2])
+        gradient = parts.sum(dim=1)
     tile.update(rows, batch.step, tile.program.backward(gradient))
     return losses, outputs
 

@@ -6,7 +6,7 @@ import polars as pl
 import pyarrow as pa
 import pytest
 
-from sk_tune.report._tables import as_pandas
+from sk_tune.prepare._frames import as_pandas
 
 COLUMNS = {"a": [1.5, 2.0], "b": ["x", "y"], "c": [True, False]}
 

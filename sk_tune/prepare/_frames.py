@@ -31,6 +31,8 @@ def as_pandas(values: Any) -> pd.DataFrame | None:
     >>> as_pandas([1, 2]) is None
     True
     """
+    if isinstance(values, pd.DataFrame):
+        return values
     own = nw.from_native(values, pass_through=True, allow_series=True)
     if isinstance(own, nw.Series):
         own = own.to_frame()

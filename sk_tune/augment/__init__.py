@@ -1,0 +1,50 @@
+# SPDX-FileCopyrightText: sk_tune contributors
+# SPDX-License-Identifier: BSD-3-Clause
+"""Training rows changed at random, as values of the parameter ``augmentation``."""
+
+from sk_tune.augment._parse import (
+    as_augmentations,
+    check_row_shape,
+    from_plain,
+    kinds_of,
+    to_plain,
+)
+from sk_tune.augment._records import (
+    AUGMENTATIONS,
+    Augmentation,
+    CutMix,
+    Cutout,
+    Flip,
+    Layout,
+    Mixup,
+    Noise,
+    Rotate,
+    Scale,
+    Shift,
+    TimeMask,
+    TimeShift,
+)
+from sk_tune.augment._rows import AugmentedBatch, RowAugmenter
+
+__all__ = [
+    "AUGMENTATIONS",
+    "Augmentation",
+    "AugmentedBatch",
+    "CutMix",
+    "Cutout",
+    "Flip",
+    "Layout",
+    "Mixup",
+    "Noise",
+    "Rotate",
+    "RowAugmenter",
+    "Scale",
+    "Shift",
+    "TimeMask",
+    "TimeShift",
+    "as_augmentations",
+    "check_row_shape",
+    "from_plain",
+    "kinds_of",
+    "to_plain",
+]

@@ -1,0 +1,142 @@
+# SPDX-FileCopyrightText: sk_tune contributors
+# SPDX-License-Identifier: BSD-3-Clause
+"""Operations on images of many networks: X of shape (k, B, channels, height, width).
+
+Each image has its own random numbers; each network its own strengths, of shape (k,).
+"""
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from sk_tune.augment._numbers import BatchNumbers
+
+__all__ = ["cut_out", "flipped", "rotated", "shifted"]
+
+
+def flipped(X: Tensor, numbers: BatchNumbers, p: Tensor) -> Tensor:
+    """Mirror images left to right, each with probability p.
+
+    Parameters
+    ----------
+    X : Tensor of shape (k, B, C, H, W)
+        Images.
+    numbers : BatchNumbers
+        Of these images.
+    p : Tensor of shape (k,)
+        Probabilities.
+
+    Returns
+    -------
+    Tensor of the shape of X
+        New.
+    """
+    turned = numbers.uniform().squeeze(-1) < p.unsqueeze(1)
+    return torch.where(turned.view(*turned.shape, 1, 1, 1), X.flip(-1), X)
+
+
+def shifted(X: Tensor, numbers: BatchNumbers, pixels: Tensor) -> Tensor:
+    """Move images along both axes; what comes in is the pixel at the edge.
+
+    Parameters
+    ----------
+    X : Tensor of shape (k, B, C, H, W)
+        Images.
+    numbers : BatchNumbers
+        Of these images.
+    pixels : Tensor of shape (k,)
+        Largest distances.
+
+    Returns
+    -------
+    Tensor of the shape of X
+        New.
+    """
+    most = int(pixels.max())
+    largest = pixels.view(-1, 1, 1)
+    distances = (numbers.uniform(2) * (2 * largest + 1)).floor_() - largest
+    # Where the image begins in the padded one, (k B,) for each axis.
+    top, left = (distances + most).long().flatten(0, 1).unbind(1)
+    padded = F.pad(X.flatten(0, 1), (most,) * 4, mode="replicate")
+    windows = padded.unfold(2, X.shape[3], 1).unfold(3, X.shape[4], 1)
+    images = torch.arange(len(padded), device=X.device)
+    return windows[images, :, top, left].view_as(X)
+
+
+def rotated(X: Tensor, numbers: BatchNumbers, degrees: Tensor) -> Tensor:
+    """Turn images about their centre, interpolating linearly.
+
+    Parameters
+    ----------
+    X : Tensor of shape (k, B, C, H, W)
+        Images.
+    numbers : BatchNumbers
+        Of these images.
+    degrees : Tensor of shape (k,)
+        Largest angles.
+
+    Returns
+    -------
+    Tensor of the shape of X
+        New.
+    """
+    images = X.flatten(0, 1)
+    height, width = X.shape[3:]
+    turns = (numbers.uniform().squeeze(-1) * 2 - 1) * degrees.unsqueeze(1)
+    angles = torch.deg2rad(turns.flatten())
+    cos, sin = angles.cos(), angles.sin()
+    # Coordinates run from -1 to 1 along each axis, however long it is.
+    matrix = images.new_zeros(len(images), 2, 3)
+    matrix[:, 0, 0] = matrix[:, 1, 1] = cos.to(X.dtype)
+    matrix[:, 0, 1] = (-sin * (height / width)).to(X.dtype)
+    matrix[:, 1, 0] = (sin * (width / height)).to(X.dtype)
+    grid = F.affine_grid(matrix, list(images.shape), align_corners=False)
+    turned = F.grid_sample(images, grid, padding_mode="border", align_corners=False)
+    return turned.view_as(X)
+
+
+def cut_out(X: Tensor, numbers: BatchNumbers, pixels: Tensor) -> Tensor:
+    """Set a square of each image to 0.
+
+    Parameters
+    ----------
+    X : Tensor of shape (k, B, C, H, W)
+        Images.
+    numbers : BatchNumbers
+        Of these images.
+    pixels : Tensor of shape (k,)
+        Sides of the squares.
+
+    Returns
+    -------
+    Tensor of the shape of X
+        New.
+    """
+    sizes = torch.tensor(X.shape[3:], device=X.device)
+    sides = pixels.view(-1, 1, 1)
+    start = (numbers.uniform(2) * sizes).floor_() - (sides / 2).floor()
+    box = inside_box(start, start + sides, X.shape[3], X.shape[4])
+    return X * (~box).to(X.dtype).unsqueeze(2)
+
+
+def inside_box(start: Tensor, stop: Tensor, height: int, width: int) -> Tensor:
+    """Return which pixels lie inside of a rectangle.
+
+    Parameters
+    ----------
+    start, stop : Tensor of shape (k, B, 2)
+        First row and column, and those behind the last.
+    height, width : int
+        Of the image; a part of the rectangle may lie outside.
+
+    Returns
+    -------
+    Tensor of shape (k, B, height, width) and type bool
+        True inside.
+    """
+    inside = [
+        (place := torch.arange(size, device=start.device)).ge(start[..., axis : axis + 1])
+        & place.lt(stop[..., axis : axis + 1])
+        for axis, size in enumerate((height, width))
+    ]
+    return inside[0].unsqueeze(-1) & inside[1].unsqueeze(-2)

@@ -1,0 +1,151 @@
+# SPDX-FileCopyrightText: sk_tune contributors
+# SPDX-License-Identifier: BSD-3-Clause
+"""Random numbers that are a function of (seed, operation, step, sample, position).
+
+No generator is involved, so that a row of a fleet draws what its lone network would draw,
+also after a pause or on another machine.
+
+Notation: k networks, B samples of a batch, n numbers of each sample.  As in the dropout of
+``sk_tune.nets``, a number is a t_j + b mod 2**32, where t_j is fixed for position j; a
+(odd) and b belong to one sample at one step of one operation of one network.  Two numbers
+of a sample are independent, and so are those of different samples.
+"""
+
+from collections.abc import Sequence
+from functools import lru_cache
+
+import torch
+from torch import Tensor
+
+from sk_tune.nets import dropout_coefficients, dropout_layer_seeds, dropout_positions
+
+__all__ = ["BatchNumbers", "StepKeys"]
+
+# As fine as the normal distribution is drawn; the largest number is 4.3 deviations.
+_LOG_QUANTILES = 16
+
+
+class StepKeys:
+    """Keys of the operations of K networks at each step of an epoch.
+
+    Parameters
+    ----------
+    seeds : sequence of int
+        K seeds.
+    n_operations : int
+        Each has random numbers of its own.
+    device : device
+        Where numbers are to be.
+    """
+
+    def __init__(
+        self, seeds: Sequence[int], n_operations: int, device: torch.device
+    ) -> None:
+        keys = [dropout_layer_seeds(seed, n_operations) for seed in seeds]
+        self._keys = torch.tensor(keys, dtype=torch.int64, device=device)
+        self._of_steps = self._keys
+
+    def begin_epoch(self, first_steps: Sequence[int], n_steps: int) -> None:
+        """Compute the keys of all steps of an epoch.
+
+        Parameters
+        ----------
+        first_steps : sequence of int
+            Updates that each network has made before.
+        n_steps : int
+            Steps of the longest epoch.
+        """
+        device = self._keys.device
+        first = torch.tensor(first_steps, dtype=torch.int64, device=device).view(-1, 1)
+        steps = torch.arange(n_steps, device=device).view(-1, 1, 1) + first
+        # Of shape (S, K, operations).
+        self._of_steps = dropout_coefficients(self._keys, steps)[1]
+
+    def numbers(
+        self, operation: int, rows: slice, step: int, n_samples: int
+    ) -> "BatchNumbers":
+        """Return the numbers of an operation on a batch.
+
+        Parameters
+        ----------
+        operation : int
+            Its position.
+        rows : slice
+            Which networks, k of them.
+        step : int
+            Number of the step in the epoch.
+        n_samples : int
+            Samples of the batch.
+
+        Returns
+        -------
+        BatchNumbers
+            To be drawn once.
+        """
+        return BatchNumbers(self._of_steps[step, rows, operation], n_samples)
+
+
+class BatchNumbers:
+    """Random numbers of the samples of a batch.
+
+    Parameters
+    ----------
+    keys : Tensor of shape (k,) and type int64
+        Of the operation at this step.
+    n_samples : int
+        Samples of the batch, B.
+    """
+
+    def __init__(self, keys: Tensor, n_samples: int) -> None:
+        samples = torch.arange(n_samples, device=keys.device)
+        a, b = dropout_coefficients(keys.unsqueeze(1), samples)
+        # Of shape (k, B, 1).
+        self._a = a.to(torch.int32).unsqueeze(-1)
+        self._b = b.to(torch.int32).unsqueeze(-1)
+
+    def uniform(self, n: int = 1) -> Tensor:
+        """Return numbers that are uniform in [0, 1).
+
+        Parameters
+        ----------
+        n : int, default=1
+            For each sample.
+
+        Returns
+        -------
+        Tensor of shape (k, B, n) and type float64
+            Whatever the type of X, so that whole numbers made of them are the same.
+        """
+        return self._bits(n).double().add_(2.0**31).mul_(2.0**-32)
+
+    def normal(self, n: int, dtype: torch.dtype) -> Tensor:
+        """Return numbers that are normally distributed.
+
+        Parameters
+        ----------
+        n : int
+            For each sample.
+        dtype : dtype
+            Of the result.
+
+        Returns
+        -------
+        Tensor of shape (k, B, n)
+            Of mean 0 and standard deviation 1.
+        """
+        bits = self._bits(n)
+        table = _normal_quantiles(dtype, bits.device)
+        index = (bits >> (32 - _LOG_QUANTILES)).add_(2 ** (_LOG_QUANTILES - 1))
+        return table.index_select(0, index.view(-1)).view(index.shape)
+
+    def _bits(self, n: int) -> Tensor:
+        return dropout_positions(n, self._a.device) * self._a + self._b
+
+
+@lru_cache(maxsize=8)
+def _normal_quantiles(dtype: torch.dtype, device: torch.device) -> Tensor:
+    middles = (torch.arange(2**_LOG_QUANTILES, dtype=torch.float64) + 0.5).mul_(
+        2.0**-_LOG_QUANTILES
+    )
+    quantiles: Tensor = torch.special.ndtri(middles)
+    return quantiles.to(dtype=dtype, device=device)

@@ -1,0 +1,205 @@
+# SPDX-FileCopyrightText: sk_tune contributors
+# SPDX-License-Identifier: BSD-3-Clause
+"""What users write, as a tuple of augmentations; and whether rows have a form for them."""
+
+from collections.abc import Sequence
+from dataclasses import asdict, astuple
+from typing import Any
+
+from sk_tune.augment._records import (
+    AUGMENTATIONS,
+    Augmentation,
+    Cutout,
+    Layout,
+    Shift,
+    TimeShift,
+)
+
+__all__ = [
+    "as_augmentations",
+    "check_row_shape",
+    "from_plain",
+    "kinds_of",
+    "to_plain",
+]
+
+_FORMS: dict[Layout, str] = {
+    "table": "rows of a table",
+    "sequence": "sequences (n_steps, n_features)",
+    "signal": "signals (n_channels, n_steps)",
+    "image": "images (n_channels, height, width)",
+    "volume": "volumes (n_channels, depth, height, width)",
+}
+# Lengths that must be less than each of the last axes, how many of these there are.
+_LENGTHS: dict[type[Augmentation], int] = {Shift: 2, Cutout: 2}
+
+
+def as_augmentations(value: Any) -> tuple[Augmentation, ...]:
+    """Return what a user means by a value of the parameter ``augmentation``.
+
+    Parameters
+    ----------
+    value : None, str, Augmentation, or list or tuple of str and Augmentation
+        A name stands for its augmentation with default strengths.
+
+    Returns
+    -------
+    tuple of Augmentation
+        In the order in which rows go through them.
+
+    Raises
+    ------
+    ValueError
+        If the value is none of these, or more than one of them mixes rows.
+
+    Examples
+    --------
+    >>> from sk_tune.augment import Shift, as_augmentations
+    >>> as_augmentations(["flip", Shift(3)])
+    (Flip(p=0.5), Shift(pixels=3))
+    """
+    if value is None:
+        return ()
+    items = value if isinstance(value, list | tuple) else [value]
+    augmentations = tuple(_as_augmentation(item) for item in items)
+    mixing = [a for a in augmentations if a.mixes]
+    if len(mixing) > 1:
+        raise ValueError(
+            f"augmentation must hold one that mixes rows at most. Got {mixing!r} instead."
+        )
+    return augmentations
+
+
+def _as_augmentation(item: Any) -> Augmentation:
+    if isinstance(item, str) and item in AUGMENTATIONS:
+        return AUGMENTATIONS[item]()
+    if isinstance(item, Augmentation):
+        return item
+    raise ValueError(
+        f"An augmentation must be a str among {set(AUGMENTATIONS)} or made of a class of "
+        f"sk_tune.augment. Got {item!r} instead."
+    )
+
+
+def check_row_shape(
+    augmentations: Sequence[Augmentation],
+    shape: tuple[int, ...],
+    layout: Layout,
+    caller_name: str,
+) -> None:
+    """Refuse augmentations that rows of a form do not have.
+
+    Parameters
+    ----------
+    augmentations : sequence of Augmentation
+        From :func:`as_augmentations`.
+    shape : tuple of int
+        Of one row, as the network sees it.
+    layout : Layout
+        What its axes mean.
+    caller_name : str
+        Of the estimator.
+
+    Raises
+    ------
+    ValueError
+        Naming the augmentation, what it is for, and the shape.
+    """
+    for own in augmentations:
+        if layout not in own.layouts:
+            wanted = " or ".join(
+                text for form, text in _FORMS.items() if form in own.layouts
+            )
+            raise ValueError(
+                f"augmentation={own.name!r} of {caller_name} must be given {wanted}. Got "
+                f"rows of shape {shape} instead."
+            )
+        sizes = _sizes(own, shape, layout)
+        if sizes and astuple(own)[0] >= min(sizes):
+            raise ValueError(
+                f"{own!r} in the 'augmentation' parameter of {caller_name} must be less "
+                f"than {min(sizes)}, since rows have shape {shape}."
+            )
+
+
+def _sizes(own: Augmentation, shape: tuple[int, ...], layout: Layout) -> tuple[int, ...]:
+    """Return the sizes along which a length of an augmentation must be less."""
+    if isinstance(own, TimeShift):
+        return (shape[0] if layout == "sequence" else shape[-1],)
+    n_axes = _LENGTHS.get(type(own), 0)
+    return shape[len(shape) - n_axes :]
+
+
+def kinds_of(augmentations: Sequence[Augmentation]) -> tuple[str, ...]:
+    """Return what fits must have in common to be augmented together.
+
+    Parameters
+    ----------
+    augmentations : sequence of Augmentation
+        From :func:`as_augmentations`.
+
+    Returns
+    -------
+    tuple of str
+        Their names.
+    """
+    return tuple(own.name for own in augmentations)
+
+
+def to_plain(value: Any) -> Any:
+    """Return a value of the parameter ``augmentation`` as JSON knows it.
+
+    Parameters
+    ----------
+    value : object
+        As :func:`as_augmentations` takes it; anything else stays what it is.
+
+    Returns
+    -------
+    object
+        Augmentations become dicts of their kind and strengths.
+
+    Examples
+    --------
+    >>> from sk_tune.augment import Shift, to_plain
+    >>> to_plain(["flip", Shift(3)])
+    ['flip', {'kind': 'shift', 'pixels': 3}]
+    """
+    if isinstance(value, Augmentation):
+        return {"kind": value.name, **asdict(value)}
+    if isinstance(value, list | tuple):
+        return type(value)(to_plain(item) for item in value)
+    return value
+
+
+def from_plain(value: Any) -> Any:
+    """Return the value that :func:`to_plain` was given.
+
+    Parameters
+    ----------
+    value : object
+        Made of strings, lists, tuples and dicts.
+
+    Returns
+    -------
+    object
+        For the parameter ``augmentation``.
+
+    Raises
+    ------
+    ValueError
+        If a dict names no kind of augmentation, or a strength is out of its range.
+    TypeError
+        If a dict names a strength that its kind does not have.
+    """
+    if isinstance(value, list | tuple):
+        return type(value)(from_plain(item) for item in value)
+    if not isinstance(value, dict):
+        return value
+    kind = AUGMENTATIONS.get(value.get("kind", ""))
+    if kind is None:
+        raise ValueError(
+            f"The kind of an augmentation must be among {set(AUGMENTATIONS)}. Got "
+            f"{value.get('kind')!r} instead."
+        )
+    return kind(**{name: number for name, number in value.items() if name != "kind"})

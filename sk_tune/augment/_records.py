@@ -1,0 +1,353 @@
+# SPDX-FileCopyrightText: sk_tune contributors
+# SPDX-License-Identifier: BSD-3-Clause
+"""What may be done to training rows, as small values: a kind and its strengths.
+
+A record is a plain value: it is compared, copied, pickled and printed by what it holds, and
+checks its numbers when it is made.
+"""
+
+import math
+from dataclasses import dataclass, field, fields
+from numbers import Integral, Real
+from typing import Any, ClassVar, Literal
+
+__all__ = [
+    "AUGMENTATIONS",
+    "Augmentation",
+    "CutMix",
+    "Cutout",
+    "Flip",
+    "Layout",
+    "Mixup",
+    "Noise",
+    "Rotate",
+    "Scale",
+    "Shift",
+    "TimeMask",
+    "TimeShift",
+]
+
+# What the axes of a row mean: (features,), (steps, features), (channels, steps), (channels,
+# height, width), (channels, depth, height, width), or anything.
+Layout = Literal["table", "sequence", "signal", "image", "volume", "other"]
+
+_ANY: frozenset[Layout] = frozenset({
+    "table",
+    "sequence",
+    "signal",
+    "image",
+    "volume",
+    "other",
+})
+_IMAGES: frozenset[Layout] = frozenset({"image"})
+_IN_TIME: frozenset[Layout] = frozenset({"sequence", "signal"})
+
+
+def _number(default: float, high: float = math.inf, *, above_0: bool = False) -> Any:
+    """Declare a strength from 0 to `high`; it is whole if its default is."""
+    return field(default=default, metadata={"high": high, "above_0": above_0})
+
+
+@dataclass(frozen=True, slots=True)
+class Augmentation:
+    """Base of all augmentations: one way to change training rows, and how strongly.
+
+    Every row of every batch draws its own random numbers.
+    """
+
+    name: ClassVar[str]
+    layouts: ClassVar[frozenset[Layout]]
+    mixes: ClassVar[bool] = False
+
+    def __post_init__(self) -> None:
+        for own in fields(self):
+            value = _checked(type(self).__name__, own.name, own.default, own.metadata, self)
+            # Because the class is frozen.
+            object.__setattr__(self, own.name, value)
+
+
+@dataclass(frozen=True, slots=True)
+class Flip(Augmentation):
+    """Mirror images, left to right.
+
+    Parameters
+    ----------
+    p : float, default=0.5
+        Probability, in [0, 1].
+
+    Examples
+    --------
+    >>> from sk_tune.augment import Flip
+    >>> Flip()
+    Flip(p=0.5)
+    """
+
+    p: float = _number(0.5, 1.0)
+
+    name: ClassVar[str] = "flip"
+    layouts: ClassVar[frozenset[Layout]] = _IMAGES
+
+
+@dataclass(frozen=True, slots=True)
+class Shift(Augmentation):
+    """Move images by whole pixels, the same as padding and cropping them at random.
+
+    Parameters
+    ----------
+    pixels : int, default=2
+        Largest distance along each axis, less than the image is wide and high.  What comes
+        in is the pixel at the edge.
+
+    Examples
+    --------
+    >>> from sk_tune.augment import Shift
+    >>> Shift(3)
+    Shift(pixels=3)
+    """
+
+    pixels: int = _number(2)
+
+    name: ClassVar[str] = "shift"
+    layouts: ClassVar[frozenset[Layout]] = _IMAGES
+
+
+@dataclass(frozen=True, slots=True)
+class Rotate(Augmentation):
+    """Turn images about their centre.
+
+    Parameters
+    ----------
+    degrees : float, default=10.0
+        Largest angle in either direction, in [0, 180].  Pixels are interpolated linearly;
+        what comes in is the pixel at the edge.
+
+    Examples
+    --------
+    >>> from sk_tune.augment import Rotate
+    >>> Rotate(15)
+    Rotate(degrees=15.0)
+    """
+
+    degrees: float = _number(10.0, 180.0)
+
+    name: ClassVar[str] = "rotate"
+    layouts: ClassVar[frozenset[Layout]] = _IMAGES
+
+
+@dataclass(frozen=True, slots=True)
+class Cutout(Augmentation):
+    """Set a square of each image to 0 (DeVries and Taylor 2017).
+
+    Parameters
+    ----------
+    pixels : int, default=4
+        Side of the square, less than that of the image.  Its centre may be any pixel, so
+        that a part of it may lie outside.
+
+    Notes
+    -----
+    0 is to be what says nothing: the mean of standardised pixels, or the background.
+
+    Examples
+    --------
+    >>> from sk_tune.augment import Cutout
+    >>> Cutout(8)
+    Cutout(pixels=8)
+    """
+
+    pixels: int = _number(4)
+
+    name: ClassVar[str] = "cutout"
+    layouts: ClassVar[frozenset[Layout]] = _IMAGES
+
+
+@dataclass(frozen=True, slots=True)
+class Noise(Augmentation):
+    """Add normally distributed noise to every value ("jitter" of sequences).
+
+    Parameters
+    ----------
+    std : float, default=0.1
+        Its standard deviation in the units of X, so X is to be scaled; at least 0.
+
+    Notes
+    -----
+    Columns of 0 and 1, such as one-hot encoded categories, get the noise too.
+
+    Examples
+    --------
+    >>> from sk_tune.augment import Noise
+    >>> Noise(0.05)
+    Noise(std=0.05)
+    """
+
+    std: float = _number(0.1)
+
+    name: ClassVar[str] = "noise"
+    layouts: ClassVar[frozenset[Layout]] = _ANY
+
+
+@dataclass(frozen=True, slots=True)
+class Scale(Augmentation):
+    """Multiply each sequence or image by a number of its own.
+
+    Parameters
+    ----------
+    std : float, default=0.1
+        The number is normally distributed about 1, with this standard deviation; at least
+        0.
+
+    Examples
+    --------
+    >>> from sk_tune.augment import Scale
+    >>> Scale(0.2)
+    Scale(std=0.2)
+    """
+
+    std: float = _number(0.1)
+
+    name: ClassVar[str] = "scale"
+    layouts: ClassVar[frozenset[Layout]] = _ANY - {"table"}
+
+
+@dataclass(frozen=True, slots=True)
+class TimeMask(Augmentation):
+    """Set some consecutive steps of each sequence to 0 (Park et al. 2019).
+
+    Parameters
+    ----------
+    share : float, default=0.2
+        How many steps at most, as a share of all; the number is uniform, from 0.  In
+        [0, 1].
+
+    Notes
+    -----
+    0 is to be what says nothing, as for standardised sequences.
+
+    Examples
+    --------
+    >>> from sk_tune.augment import TimeMask
+    >>> TimeMask(0.3)
+    TimeMask(share=0.3)
+    """
+
+    share: float = _number(0.2, 1.0)
+
+    name: ClassVar[str] = "time_mask"
+    layouts: ClassVar[frozenset[Layout]] = _IN_TIME
+
+
+@dataclass(frozen=True, slots=True)
+class TimeShift(Augmentation):
+    """Move each sequence in time by whole steps.
+
+    Parameters
+    ----------
+    steps : int, default=2
+        Largest distance in either direction, less than the number of steps.  What comes in
+        is the first or last step again; a padded sequence keeps its length.
+
+    Examples
+    --------
+    >>> from sk_tune.augment import TimeShift
+    >>> TimeShift(5)
+    TimeShift(steps=5)
+    """
+
+    steps: int = _number(2)
+
+    name: ClassVar[str] = "time_shift"
+    layouts: ClassVar[frozenset[Layout]] = _IN_TIME
+
+
+@dataclass(frozen=True, slots=True)
+class Mixup(Augmentation):
+    """Mix each row with another of its batch, and their targets too (Zhang et al. 2018).
+
+    Parameters
+    ----------
+    alpha : float, default=0.2
+        The share of the other row is drawn from Beta(alpha, alpha), the smaller of it and
+        its complement; above 0.  Small values leave most rows nearly as they are, 1 is
+        uniform.
+
+    Notes
+    -----
+    Classes are mixed in the loss, real-valued targets themselves; weights are mixed too.
+
+    Examples
+    --------
+    >>> from sk_tune.augment import Mixup
+    >>> Mixup(0.4)
+    Mixup(alpha=0.4)
+    """
+
+    alpha: float = _number(0.2, above_0=True)
+
+    name: ClassVar[str] = "mixup"
+    layouts: ClassVar[frozenset[Layout]] = _ANY
+    mixes: ClassVar[bool] = True
+
+
+@dataclass(frozen=True, slots=True)
+class CutMix(Augmentation):
+    """Put a rectangle of another image of the batch into each (Yun et al. 2019).
+
+    Parameters
+    ----------
+    alpha : float, default=1.0
+        The share of the rectangle is drawn from Beta(alpha, alpha); above 0.  What lies
+        outside is cut off.  Targets are mixed by the area.
+
+    Examples
+    --------
+    >>> from sk_tune.augment import CutMix
+    >>> CutMix()
+    CutMix(alpha=1.0)
+    """
+
+    alpha: float = _number(1.0, above_0=True)
+
+    name: ClassVar[str] = "cutmix"
+    layouts: ClassVar[frozenset[Layout]] = _IMAGES
+    mixes: ClassVar[bool] = True
+
+
+# What users may name instead of making it, with its default strengths.
+AUGMENTATIONS: dict[str, type[Augmentation]] = {
+    kind.name: kind
+    for kind in (
+        Flip,
+        Shift,
+        Rotate,
+        Cutout,
+        Noise,
+        Scale,
+        TimeMask,
+        TimeShift,
+        Mixup,
+        CutMix,
+    )
+}
+
+
+def _checked(kind: str, name: str, default: Any, limits: Any, record: Any) -> Any:
+    """Return a strength as a Python number, or refuse it."""
+    value, high, above_0 = getattr(record, name), limits["high"], limits["above_0"]
+    whole = isinstance(default, int)
+    is_number = isinstance(value, Integral if whole else Real)
+    if (
+        not is_number
+        or isinstance(value, bool)
+        or not math.isfinite(value)
+        or value < 0
+        or (above_0 and value == 0)
+        or value > high
+    ):
+        what = "an int" if whole else "a float"
+        start, end = "(0" if above_0 else "[0", f"{high}]" if high < math.inf else "inf)"
+        raise ValueError(
+            f"The {name!r} parameter of {kind} must be {what} in the range {start}, {end}. "
+            f"Got {value!r} instead."
+        )
+    return int(value) if whole else float(value)

@@ -1,0 +1,162 @@
+# SPDX-FileCopyrightText: sk_tune contributors
+# SPDX-License-Identifier: BSD-3-Clause
+"""Batches of many networks on their way through their augmentations.
+
+A lone network is the case of one row, so that a fleet gives what it gives.
+
+Notation: K networks of a fleet, k neighbours of them, B samples of a batch.
+"""
+
+from collections.abc import Callable, Sequence
+from dataclasses import astuple
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+from sk_tune.augment._images import cut_out, flipped, rotated, shifted
+from sk_tune.augment._mixing import cut_and_mixed, mixed, mixed_targets, share_quantiles
+from sk_tune.augment._numbers import BatchNumbers, StepKeys
+from sk_tune.augment._records import (
+    Augmentation,
+    CutMix,
+    Cutout,
+    Flip,
+    Layout,
+    Mixup,
+    Noise,
+    Rotate,
+    Scale,
+    Shift,
+    TimeMask,
+    TimeShift,
+)
+from sk_tune.augment._sequences import masked_in_time, noisy, scaled, shifted_in_time
+
+__all__ = ["AugmentedBatch", "RowAugmenter"]
+
+# ``(X, numbers, strength (k,)) -> X``
+_Operation = Callable[[Tensor, BatchNumbers, Tensor], Tensor]
+_OPERATIONS: dict[type[Augmentation], _Operation] = {
+    Flip: flipped,
+    Shift: shifted,
+    Rotate: rotated,
+    Cutout: cut_out,
+    Noise: noisy,
+    Scale: scaled,
+}
+# ``(X, numbers, strength (k,), layout) -> X``
+_IN_TIME: dict[type[Augmentation], Callable[..., Tensor]] = {
+    TimeMask: masked_in_time,
+    TimeShift: shifted_in_time,
+}
+# ``(X, numbers, quantiles (k, n)) -> X, share (k, B)``
+_MIXING: dict[type[Augmentation], Callable[..., tuple[Tensor, Tensor]]] = {
+    Mixup: mixed,
+    CutMix: cut_and_mixed,
+}
+
+
+class AugmentedBatch(NamedTuple):
+    """A batch as it is trained on.
+
+    Parameters
+    ----------
+    X : Tensor of shape (k, B, ...)
+        Inputs.
+    y : Tensor of shape (k, B) or (k, B, C) or (k, 2 B)
+        Encoded targets; of mixed samples the classes of their first and then those of their
+        second parts, for the same outputs.
+    weight : Tensor of the first two axes of y or None
+        Weights.
+    """
+
+    X: Tensor
+    y: Tensor
+    weight: Tensor | None
+
+
+class RowAugmenter:
+    """Changes the batches of K networks, each by its own strengths and random numbers.
+
+    Parameters
+    ----------
+    augmentations : sequence of sequence of Augmentation
+        Of each network, the same kinds in the same order.
+    seeds : sequence of int
+        Of each network's stream of augmentation.
+    layout : Layout
+        What the axes of a row of X mean.
+    device : device
+        Of X.
+    """
+
+    def __init__(
+        self,
+        augmentations: Sequence[Sequence[Augmentation]],
+        seeds: Sequence[int],
+        layout: Layout,
+        device: torch.device,
+    ) -> None:
+        self.kinds = [type(own) for own in augmentations[0]]
+        self.layout = layout
+        self._strengths = [
+            _strengths(kind, [astuple(own[position])[0] for own in augmentations])
+            for position, kind in enumerate(self.kinds)
+        ]
+        self._strengths = [own.to(device) for own in self._strengths]
+        self._keys = StepKeys(seeds, len(self.kinds), device)
+
+    def begin_epoch(self, first_steps: Sequence[int], n_steps: int) -> None:
+        """Prepare the random numbers of an epoch.
+
+        Parameters
+        ----------
+        first_steps : sequence of int
+            Updates that each network has made before.
+        n_steps : int
+            Steps of the longest epoch.
+        """
+        self._keys.begin_epoch(first_steps, n_steps)
+
+    def augmented(
+        self, X: Tensor, y: Tensor, weight: Tensor | None, rows: slice, step: int
+    ) -> AugmentedBatch:
+        """Return a batch as it is trained on.
+
+        Parameters
+        ----------
+        X : Tensor of shape (k, B, ...)
+            Inputs; not changed.
+        y : Tensor of shape (k, B) or (k, B, C)
+            Encoded targets; not changed.
+        weight : Tensor of shape (k, B) or None
+            Weights; not changed.
+        rows : slice
+            Which networks, k of them.
+        step : int
+            Number of the step in the epoch.
+
+        Returns
+        -------
+        AugmentedBatch
+            New.
+        """
+        for position, kind in enumerate(self.kinds):
+            numbers = self._keys.numbers(position, rows, step, X.shape[1])
+            strength = self._strengths[position][rows]
+            if kind in _MIXING:
+                X, share = _MIXING[kind](X, numbers, strength)
+                y, weight = mixed_targets(y, weight, share, X.dtype)
+            elif kind in _IN_TIME:
+                X = _IN_TIME[kind](X, numbers, strength, self.layout)
+            else:
+                X = _OPERATIONS[kind](X, numbers, strength)
+        return AugmentedBatch(X, y, weight)
+
+
+def _strengths(kind: type[Augmentation], values: Sequence[float]) -> Tensor:
+    """Return what an operation makes of the strengths of K networks."""
+    if kind in _MIXING:
+        return share_quantiles(values)
+    return torch.tensor(values, dtype=torch.float64)

@@ -1,0 +1,83 @@
+# SPDX-FileCopyrightText: sk_tune contributors
+# SPDX-License-Identifier: BSD-3-Clause
+"""Which classes and functions belong to an installed library, whose version says it all."""
+
+import importlib.util
+import operator
+import sys
+import sysconfig
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+__all__ = ["installed_name", "installed_version"]
+
+# Ours counts by version also where it runs from a checkout.
+_OWN = "sk_tune"
+# Not the same in every installation, and rarely more than one of them.
+_FOLDERS = ("purelib", "platlib")
+
+
+def installed_name(code: Any) -> str | None:
+    """Return the name and version of what a library has under that very name.
+
+    Parameters
+    ----------
+    code : class or callable
+        Any.
+
+    Returns
+    -------
+    str or None
+        None for what a user wrote, and for what a library made when it was called, which
+        may hold anything: a closure, a decorated function, a lambda.
+    """
+    module, name = getattr(code, "__module__", None), getattr(code, "__qualname__", "")
+    if not isinstance(module, str) or not name:
+        return None
+    version = installed_version(module)
+    try:
+        found = operator.attrgetter(name)(sys.modules[module])
+    except (AttributeError, KeyError):
+        return None
+    return f"{module}.{name} {version}" if version and found is code else None
+
+
+def installed_version(module: str) -> str:
+    """Return the version of the library that a module belongs to.
+
+    Parameters
+    ----------
+    module : str
+        Full name.
+
+    Returns
+    -------
+    str
+        Empty if it is a user's, or has no version.
+    """
+    return _version(module.partition(".")[0])
+
+
+@cache
+def _version(top: str) -> str:
+    if top in sys.stdlib_module_names or top in sys.builtin_module_names:
+        return "" if top == "__main__" else f"python {sys.version_info[:2]}"
+    version = getattr(sys.modules.get(top), "__version__", None)
+    is_installed = top == _OWN or _is_installed(top)
+    return version if is_installed and isinstance(version, str) else ""
+
+
+def _is_installed(top: str) -> bool:
+    try:
+        spec = importlib.util.find_spec(top)
+    except (ImportError, ValueError):
+        return False
+    places = [] if spec is None else [spec.origin, *(spec.submodule_search_locations or [])]
+    folders = [Path(sysconfig.get_path(name)).resolve() for name in _FOLDERS]
+    return any(
+        folder in Path(place).resolve().parents
+        for place in places
+        if place is not None
+        for folder in folders
+    )

@@ -1,0 +1,113 @@
+# SPDX-FileCopyrightText: sk_tune contributors
+# SPDX-License-Identifier: BSD-3-Clause
+"""Where fits stand that have not ended, kept so that a kill costs seconds, not a shard."""
+
+import socket
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from sk_tune.engine._records import Fit, Trained
+from sk_tune.engine._store import FitStore
+from sk_tune.exceptions import StoreError
+
+__all__ = ["SECONDS_BETWEEN", "Underway", "going_on", "underway_key"]
+
+# Between two writes of a fleet: what is lost at most, beside the epoch that runs.
+SECONDS_BETWEEN = 5.0
+
+
+def underway_key(key: str) -> str:
+    """Return under what a store keeps a fit that has not ended.
+
+    Parameters
+    ----------
+    key : str
+        Of the fit.
+
+    Returns
+    -------
+    str
+        No key of a fit.
+    """
+    return f"{key} underway"
+
+
+def going_on(fit: Fit, kept: Trained) -> Fit:
+    """Return the rest of a fit.
+
+    Parameters
+    ----------
+    fit : Fit
+        The whole, with its number of epochs.
+    kept : Trained
+        Where it stood.
+
+    Returns
+    -------
+    Fit
+        From there to the end.
+    """
+    before = 0 if fit.state is None else len(fit.state.history)
+    done = 0 if kept.state is None else len(kept.state.history) - before
+    return replace(fit, state=kept.state, n_epochs=max(1, (fit.n_epochs or 1) - done))
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Underway:
+    """A place for fits of a shard that have not ended; goes to a worker with the shard.
+
+    Parameters
+    ----------
+    path : str
+        Of the store.
+    keys : mapping of int to str
+        Of those fits that have a key.
+    host : str
+        Machine that has the file.  A worker on another one keeps nothing.
+    seconds : float
+        Between two writes.
+    """
+
+    path: str
+    keys: Mapping[int, str]
+    host: str
+    seconds: float
+
+    @classmethod
+    def of(cls, store: FitStore, keys: Mapping[int, str]) -> "Underway":
+        """Return the place for fits of this machine's store.
+
+        Parameters
+        ----------
+        store : FitStore
+            Open.
+        keys : mapping of int to str
+            Of fits.
+
+        Returns
+        -------
+        Underway
+            May be pickled.
+        """
+        path = str(Path(store.path).absolute())
+        host = socket.gethostname()
+        return cls(path=path, keys=keys, host=host, seconds=SECONDS_BETWEEN)
+
+    def keep(self, trained: Mapping[int, Trained]) -> None:
+        """Write where fits stand, over where they stood.
+
+        Parameters
+        ----------
+        trained : mapping of int to Trained
+            By position; without predictions.
+        """
+        rows = {underway_key(self.keys[i]): t for i, t in trained.items() if i in self.keys}
+        if not rows or socket.gethostname() != self.host or not Path(self.path).exists():
+            return
+        try:
+            with FitStore(self.path) as store:
+                store.save(rows)
+        except StoreError:
+            # Who opened the store says so when the fits have ended.
+            return

@@ -1,0 +1,164 @@
+# SPDX-FileCopyrightText: sk_tune contributors
+# SPDX-License-Identifier: BSD-3-Clause
+"""The parameter ``augmentation``: checked, and carried out in the training of one net."""
+
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from sk_tune._compat import StrOptions
+from sk_tune.augment import (
+    AUGMENTATIONS,
+    Layout,
+    RowAugmenter,
+    as_augmentations,
+    check_row_shape,
+)
+from sk_tune.estimators._training_options import TrainingOptions
+from sk_tune.training import Stream, derive_seed
+
+__all__ = ["AugmentationNames", "BatchAugmenter", "augmentation_options", "with_targets"]
+
+_ONLY = slice(0, 1)
+# What the axes of a row mean, by their number.
+_LAYOUTS: dict[int, Layout] = {1: "table", 2: "sequence", 3: "image", 4: "volume"}
+
+
+class AugmentationNames(StrOptions):  # type: ignore[misc]
+    """Constraint: a name or instance of an augmentation, or a list or tuple of these."""
+
+    def __init__(self) -> None:
+        super().__init__(set(AUGMENTATIONS))
+
+    def is_satisfied_by(self, val: Any) -> bool:
+        """Return whether a value stands for augmentations, of which one mixes at most."""
+        try:
+            return val is not None and len(as_augmentations(val)) >= 0
+        except ValueError:
+            return False
+
+    def __str__(self) -> str:
+        return (
+            f"{super().__str__()}, an instance of a class of sk_tune.augment, a list or "
+            "tuple of these with one that mixes rows at most"
+        )
+
+
+def augmentation_options(estimator: Any) -> dict[str, Any]:
+    """Return what ``TrainingOptions`` takes of augmentation.
+
+    Parameters
+    ----------
+    estimator : estimator
+        That knows its data: with ``augmentation`` and ``input_shape_``.
+
+    Returns
+    -------
+    dict
+        ``augmentation``, a tuple of Augmentation, and ``layout``, what the axes of a row
+        mean to them.
+
+    Raises
+    ------
+    ValueError
+        If there is one that rows of this form do not have.
+    """
+    shape = estimator.input_shape_
+    layout: Layout = _LAYOUTS.get(len(shape), "other")
+    if layout == "sequence" and estimator._time_is_last:
+        layout = "signal"
+    augmentations = as_augmentations(estimator.augmentation)
+    check_row_shape(augmentations, shape, layout, type(estimator).__name__)
+    return {"augmentation": augmentations, "layout": layout}
+
+
+class BatchAugmenter:
+    """Changes the batches of one net.
+
+    Parameters
+    ----------
+    options : TrainingOptions
+        With at least one augmentation.
+    device : torch.device or str
+        Of the batches.
+    """
+
+    def __init__(self, options: TrainingOptions, device: torch.device | str) -> None:
+        seed = derive_seed(options.seed, Stream.AUGMENTATION)
+        self._rows = RowAugmenter(
+            [options.augmentation], [seed], options.layout, torch.device(device)
+        )
+
+    @classmethod
+    def of(
+        cls, options: TrainingOptions, device: torch.device | str
+    ) -> "BatchAugmenter | None":
+        """Return what changes batches, or None if nothing does.
+
+        Parameters
+        ----------
+        options : TrainingOptions
+            Of the net.
+        device : torch.device or str
+            Of the batches.
+
+        Returns
+        -------
+        BatchAugmenter or None
+            None without augmentations.
+        """
+        return cls(options, device) if options.augmentation else None
+
+    def begin_epoch(self, first_step: int, n_steps: int) -> None:
+        """Prepare the random numbers of an epoch.
+
+        Parameters
+        ----------
+        first_step : int
+            Updates made before.
+        n_steps : int
+            Steps of the epoch.
+        """
+        self._rows.begin_epoch([first_step], n_steps)
+
+    def augmented(self, batch: tuple[Any, Any], step: int) -> tuple[Any, Any]:
+        """Return a batch as the network sees it.
+
+        Parameters
+        ----------
+        batch : tuple of (Tensor, Tensor) or (Tensor, (Tensor, Tensor))
+            Inputs, and targets or targets and weights.
+        step : int
+            Number of the step in the epoch.
+
+        Returns
+        -------
+        tuple
+            Of the form of `batch`.
+        """
+        X, target = batch
+        y, weight = target if isinstance(target, tuple) else (target, None)
+        own = None if weight is None else weight.unsqueeze(0)
+        seen = self._rows.augmented(X.unsqueeze(0), y.unsqueeze(0), own, _ONLY, step)
+        X, y = seen.X.squeeze(0), seen.y.squeeze(0)
+        return X, y if seen.weight is None else (y, seen.weight.squeeze(0))
+
+
+def with_targets(outputs: Tensor, target: Any) -> Tensor:
+    """Return outputs as often as there are targets for them.
+
+    Parameters
+    ----------
+    outputs : Tensor of shape (B, C)
+        Of a network.
+    target : Tensor of shape (n B, ...) or tuple of such
+        Rows that were mixed have a target for each of their parts.
+
+    Returns
+    -------
+    Tensor of shape (n B, C)
+        The outputs n times, one after the other.
+    """
+    y = target[0] if isinstance(target, tuple) else target
+    return outputs if len(y) == len(outputs) else outputs.repeat(len(y) // len(outputs), 1)

@@ -1,0 +1,245 @@
+# SPDX-FileCopyrightText: sk_tune contributors
+# SPDX-License-Identifier: BSD-3-Clause
+"""What a network for tables makes of the columns before its first layer."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, ClassVar
+
+import numpy as np
+import numpy.typing as npt
+from torch import nn
+
+from sk_tune._compat import StrOptions
+from sk_tune.estimators._base import NetworkEstimator
+from sk_tune.estimators._columns import (
+    bin_edges,
+    categorical_mask,
+    check_codes,
+    known_codes,
+)
+from sk_tune.estimators._parameters import parameters
+from sk_tune.estimators._validation import Number, WholeNumber, category_columns
+from sk_tune.nets import (
+    CategoryEmbedding,
+    PeriodicEmbedding,
+    PiecewiseLinearEmbedding,
+    TableInputs,
+)
+
+__all__ = ["TableLayout", "TableParameters", "table_inputs"]
+
+Array = npt.NDArray[Any]
+
+# Units of an embedding where they are chosen for the user: those of RealMLP, or fewer
+# where no column has as many codes.
+_MOST_UNITS = 8
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TableLayout:
+    """What fixes the shapes of a network's inputs.
+
+    Parameters
+    ----------
+    n_features : int
+        Columns.
+    categorical : tuple of int
+        Positions of the category columns.
+    n_codes : tuple of int
+        Vectors for each of them, the first for what is not known.
+    embedding_size : int
+        Units of a category's vector.
+    numerical_embedding : {"periodic", "piecewise_linear"} or None
+        What numbers become.
+    numerical_embedding_size : int
+        Units of a number's vector.
+    n_frequencies : int
+        Of periodic embeddings.
+    n_bins : int
+        Of piecewise linear embeddings.
+    """
+
+    n_features: int
+    categorical: tuple[int, ...]
+    n_codes: tuple[int, ...]
+    embedding_size: int
+    numerical_embedding: str | None
+    numerical_embedding_size: int
+    n_frequencies: int
+    n_bins: int
+
+    @property
+    def numerical(self) -> tuple[int, ...]:
+        """Positions of the other columns."""
+        categorical = set(self.categorical)
+        return tuple(i for i in range(self.n_features) if i not in categorical)
+
+
+def table_inputs(layout: TableLayout, frequency_scale: float = 0.0) -> TableInputs:
+    """Return the inputs of a network, freshly initialised.
+
+    Parameters
+    ----------
+    layout : TableLayout
+        Of more than plain numbers.
+    frequency_scale : float, default=0.0
+        Standard deviation of the first frequencies.
+
+    Returns
+    -------
+    TableInputs
+        It does not know yet what was learnt from the rows.
+    """
+    categories = None
+    if layout.categorical:
+        categories = CategoryEmbedding(layout.n_codes, layout.embedding_size)
+    return TableInputs(
+        layout.numerical,
+        layout.categorical,
+        numbers=_number_embedding(layout, frequency_scale),
+        categories=categories,
+    )
+
+
+def _number_embedding(layout: TableLayout, frequency_scale: float) -> nn.Module | None:
+    n_columns, size = len(layout.numerical), layout.numerical_embedding_size
+    if not n_columns or layout.numerical_embedding is None:
+        return None
+    if layout.numerical_embedding == "periodic":
+        return PeriodicEmbedding(
+            n_columns,
+            n_frequencies=layout.n_frequencies,
+            frequency_scale=frequency_scale,
+            size=size,
+        )
+    return PiecewiseLinearEmbedding(n_columns, n_bins=layout.n_bins, size=size)
+
+
+@parameters
+class TableParameters(NetworkEstimator):
+    """How columns of a table become inputs.
+
+    Parameters
+    ----------
+    categorical_features : array-like, "from_dtype" or None, default="from_dtype"
+        Columns that hold categories: a mask, positions, or names of the columns of a
+        frame.  "from_dtype" takes the columns of a pandas frame that are of type category;
+        None takes none.  They must hold codes, integers of at least 0 as
+        ``TablePreparer`` and ``OrdinalEncoder`` make them, and get learned vectors
+        (embeddings).  Code 0, and every code that was not in the rows of the first fit,
+        counts as unknown; all unknown codes share one vector.
+    embedding_size : int or "auto", default="auto"
+        Length of the vector of a category.  "auto" takes half of the number of codes of the
+        column that has most, rounded up, but 8 at most.
+    numerical_embedding : {"periodic", "piecewise_linear"} or None, default=None
+        What numbers become before the first layer.  "periodic" takes cosines and sines of
+        trained frequencies through a small layer for each column, and asks for scaled
+        numbers; "piecewise_linear" bends a line for each unit at quantiles of the first
+        rows.  Both let a network of few layers follow jumps and bends, and cost time.
+    numerical_embedding_size : int, default=8
+        Length of the vector of a number.
+    n_frequencies : int, default=16
+        Frequencies of each column, with "periodic".
+    frequency_scale : float, default=0.1
+        Standard deviation of the frequencies that training begins with, in periods per
+        unit, with "periodic"; large ones follow small differences and noise.
+    n_bins : int, default=16
+        Bins of each column, with "piecewise_linear".
+
+    Attributes
+    ----------
+    is_categorical_ : ndarray of bool of shape (n_features_in_,)
+        Which columns hold categories.
+    bin_edges_ : list of ndarray
+        Edges of the bins of each column of numbers, with "piecewise_linear"; else empty.
+    """
+
+    categorical_features: Any = "from_dtype"
+    embedding_size: Any = "auto"
+    numerical_embedding: str | None = None
+    numerical_embedding_size: int = 8
+    n_frequencies: int = 16
+    frequency_scale: float = 0.1
+    n_bins: int = 16
+
+    _allow_codes: ClassVar[bool] = True
+    _parameter_constraints: ClassVar[dict[str, list[Any]]] = {
+        "categorical_features": ["array-like", StrOptions({"from_dtype"}), None],
+        "embedding_size": [WholeNumber(1), StrOptions({"auto"})],
+        "numerical_embedding": [StrOptions({"periodic", "piecewise_linear"}), None],
+        "numerical_embedding_size": [WholeNumber(1)],
+        "n_frequencies": [WholeNumber(1)],
+        "frequency_scale": [Number(0, closed="neither")],
+        "n_bins": [WholeNumber(1)],
+    }
+
+    def _check_X(self, X: Any, *, reset: bool) -> Array:
+        typed = category_columns(X)
+        checked = super()._check_X(X, reset=reset)
+        names = self._column_names()
+        if reset:
+            self.is_categorical_ = categorical_mask(
+                self.categorical_features, self.n_features_in_, names, typed
+            )
+        unnamed = [i for i in typed if not self.is_categorical_[i]]
+        if unnamed:
+            raise ValueError(
+                "Columns of X that are not in categorical_features must be numeric for "
+                f"{type(self).__name__}. Got column {X.columns[unnamed[0]]!r} of type "
+                "category instead."
+            )
+        check_codes(checked, self._categorical, names)
+        return checked
+
+    @property
+    def _categorical(self) -> list[int]:
+        """Positions of the category columns."""
+        return np.flatnonzero(self.is_categorical_).tolist()
+
+    @property
+    def _numerical(self) -> list[int]:
+        """Positions of the other columns."""
+        return np.flatnonzero(~self.is_categorical_).tolist()
+
+    def _column_names(self) -> Sequence[str] | None:
+        names = getattr(self, "feature_names_in_", None)
+        return None if names is None else names.tolist()
+
+    def _learn_columns(self, X: Array) -> None:
+        self._known_codes = known_codes(X, self._categorical, self._column_names())
+        has_bins = self.numerical_embedding == "piecewise_linear"
+        own = self._numerical if has_bins else []
+        self.bin_edges_ = bin_edges(X, own, int(self.n_bins))
+
+    def _layout(self) -> TableLayout | None:
+        """Return what fixes the shapes of the inputs; None if they are plain numbers."""
+        if not (self._categorical or self.numerical_embedding):
+            return None
+        # Up to the largest code, so that folds agree which lack one of the others.
+        n_codes = tuple(int(codes[-1]) + 1 for codes in self._known_codes)
+        size = self.embedding_size
+        if size == "auto":
+            size = min(_MOST_UNITS, -(-max(n_codes, default=1) // 2))
+        return TableLayout(
+            n_features=self.n_features_in_,
+            categorical=tuple(self._categorical),
+            n_codes=n_codes,
+            embedding_size=int(size),
+            numerical_embedding=self.numerical_embedding,
+            numerical_embedding_size=int(self.numerical_embedding_size),
+            n_frequencies=int(self.n_frequencies),
+            n_bins=int(self.n_bins),
+        )
+
+    def _build_inputs(self) -> TableInputs | None:
+        """Return the inputs of a network; None if they are plain numbers."""
+        layout = self._layout()
+        if layout is None:
+            return None
+        inputs = table_inputs(layout, float(self.frequency_scale))
+        if inputs.categories is not None:
+            inputs.categories.set_known([codes.tolist() for codes in self._known_codes])
+        if isinstance(inputs.numbers, PiecewiseLinearEmbedding):
+            inputs.numbers.set_edges([edges.tolist() for edges in self.bin_edges_])
+        return inputs

@@ -1,0 +1,411 @@
+# SPDX-FileCopyrightText: sk_tune contributors
+# SPDX-License-Identifier: BSD-3-Clause
+"""A whole table as numbers for a network, in one transformer."""
+
+from collections import Counter
+from numbers import Integral
+from typing import Any, ClassVar, Self
+
+import numpy as np
+import numpy.typing as npt
+import pandas as pd
+from sklearn.base import BaseEstimator, TransformerMixin
+from sklearn.compose import ColumnTransformer
+from sklearn.feature_selection import VarianceThreshold
+from sklearn.impute import MissingIndicator, SimpleImputer
+from sklearn.pipeline import Pipeline, make_pipeline
+from sklearn.preprocessing import (
+    FunctionTransformer,
+    OneHotEncoder,
+    QuantileTransformer,
+    StandardScaler,
+)
+from sklearn.utils.validation import check_is_fitted, validate_data
+
+from sk_tune._compat import (
+    Interval,
+    StrOptions,
+    check_feature_names_in,
+    output_container,
+    validate_parameter_constraints,
+)
+from sk_tune.exceptions import TableError
+from sk_tune.prepare._codes import CategoryCodes
+from sk_tune.prepare._columns import least_frequency, read_columns
+from sk_tune.prepare._dates import circle_names, circles
+from sk_tune.prepare._frames import as_pandas
+from sk_tune.prepare._smooth_clip import SmoothClipScaler
+from sk_tune.prepare._values import read_values
+
+__all__ = ["TablePreparer"]
+
+Array = npt.NDArray[Any]
+
+# Categories that become a column each; with embeddings to learn the others by, as RealMLP
+# has it, else as many as keep a network's first layer small.
+_MAX_ONE_HOT = {True: 9, False: 32}
+_MAX_QUANTILES = 1000
+
+
+class TablePreparer(TransformerMixin, BaseEstimator):  # type: ignore[misc]
+    """Turn a table of numbers, dates and categories into numbers for a network.
+
+    What each column is, is found out in ``fit``, from the rows to train on; nothing has to
+    be named.  In a pipeline every fold finds it out for itself.
+
+    Parameters
+    ----------
+    numeric : {"smooth_clip", "quantile", "standard"} or None, default="smooth_clip"
+        How numbers are scaled.  "smooth_clip" scales by the quartiles and pulls outliers
+        in smoothly, see :class:`SmoothClipScaler`; "quantile" gives each column a normal
+        distribution; "standard" mean 0 and variance 1.  None leaves them as they are.
+    imputation : {"median", "mean", "most_frequent"} or None, default="median"
+        What missing numbers and dates become.  None leaves them NaN.
+    missing_indicator : bool, default=True
+        Add a column for each column of numbers or dates that has missing values, 1 where
+        it has.
+    max_one_hot : int or None, default=None
+        Columns that one column of categories becomes at most.  None means 9 with
+        `embeddings`, else 32.
+    embeddings : bool, default=False
+        Give columns with more than `max_one_hot` categories as codes instead, the last
+        columns of the output, for a network that learns an embedding of each code.  If
+        False, the less frequent of their categories share one column.
+    min_frequency : int or None, default=None
+        Rows from which on a category stands for itself; those with fewer, and those that
+        only appear after ``fit``, are one category.  None means one row in a hundred, but
+        at least 3 and at most 20.
+    max_codes : int, default=255
+        Codes that a column has at most.  scikit-learn's histogram gradient boosting takes
+        no more than 255.
+    drop_ids : bool, default=True
+        Leave out whole numbers that are all different, if they are consecutive but for a
+        few or their column is named like an id.
+
+    Attributes
+    ----------
+    kinds_ : ColumnKinds
+        What each column was taken for.
+    dropped_ : dict of str to str
+        Columns that are left out, each with the reason: constant, without any value, a
+        copy of another, text of which hardly any value recurs, an id, or neither numbers,
+        text nor dates.
+    n_categories_ : dict of str to int
+        Columns of codes, which are the output's last, with their number of codes from 0
+        on.  Empty without `embeddings`.
+    n_features_in_ : int
+        Columns seen in ``fit``.
+    feature_names_in_ : ndarray of str
+        Their names, if they had any; else they are called x0, x1, ...
+
+    See Also
+    --------
+    SmoothClipScaler : What scales the numbers by default.
+    sklearn.compose.ColumnTransformer : Prepare columns that you name yourself.
+
+    Notes
+    -----
+    Numbers: infinity counts as missing, truth values as 0 and 1, durations as seconds.
+    Dates, which may also be text that begins with the year, become days since 1970, scaled
+    like a number, and the place in the year, the week and the day as sine and cosine.
+    Categories: a missing value is a category of its own.  Of code columns, 0 stands for
+    all categories that are rare or unknown.  Nothing looks at the target, and nothing is
+    drawn at random.
+
+    Where there are columns of codes, the output is a DataFrame of pandas in which they are
+    of type category, so that estimators with ``categorical_features="from_dtype"`` find
+    them.  With ``set_output(transform="polars")`` they are numbers like the others.
+
+    A column that holds other values in ``transform`` than in ``fit``, text instead of
+    numbers for example, is refused by ``TableError``, a ``ValueError``.
+
+    References
+    ----------
+    .. [1] D. Holzmüller, L. Grinsztajn, I. Steinwart. Better by default: strong pre-tuned
+       MLPs and boosted trees on tabular data. NeurIPS 2024. Section 3.
+
+    Examples
+    --------
+    >>> import pandas as pd
+    >>> from sk_tune import TablePreparer
+    >>> X = pd.DataFrame({"age": [20, None, 40, 31] * 9, "town": ["Bern", "Ulm"] * 18})
+    >>> preparer = TablePreparer().set_output(transform="pandas")
+    >>> preparer.fit_transform(X.assign(country="CH")).head(2).round(2)
+        age  age_missing  town_Bern  town_Ulm
+    0 -0.54          0.0        1.0       0.0
+    1  0.00          1.0        0.0       1.0
+    >>> preparer.dropped_
+    {'country': 'constant'}
+    """
+
+    _parameter_constraints: ClassVar[dict[str, list[Any]]] = {
+        "numeric": [StrOptions({"smooth_clip", "quantile", "standard"}), None],
+        "imputation": [StrOptions({"median", "mean", "most_frequent"}), None],
+        "missing_indicator": ["boolean"],
+        "max_one_hot": [Interval(Integral, 1, None, closed="left"), None],
+        "embeddings": ["boolean"],
+        "min_frequency": [Interval(Integral, 1, None, closed="left"), None],
+        "max_codes": [Interval(Integral, 2, None, closed="left")],
+        "drop_ids": ["boolean"],
+    }
+
+    def __init__(
+        self,
+        *,
+        numeric: str | None = "smooth_clip",
+        imputation: str | None = "median",
+        missing_indicator: bool = True,
+        max_one_hot: int | None = None,
+        embeddings: bool = False,
+        min_frequency: int | None = None,
+        max_codes: int = 255,
+        drop_ids: bool = True,
+    ) -> None:
+        self.numeric = numeric
+        self.imputation = imputation
+        self.missing_indicator = missing_indicator
+        self.max_one_hot = max_one_hot
+        self.embeddings = embeddings
+        self.min_frequency = min_frequency
+        self.max_codes = max_codes
+        self.drop_ids = drop_ids
+
+    def fit(self, X: Any, y: Any = None) -> Self:
+        """Find out what the columns are, and learn how to prepare them.
+
+        Parameters
+        ----------
+        X : DataFrame or array-like of shape (n_samples, n_features)
+            Rows to train on, without the target; a table of pandas, polars or pyarrow, or
+            an array.
+        y : None
+            Ignored.
+
+        Returns
+        -------
+        TablePreparer
+            Itself.
+
+        Raises
+        ------
+        TableError
+            If no column is left, or two have one name.
+        """
+        self._fit_transform(X)
+        return self
+
+    def fit_transform(self, X: Any, y: Any = None) -> Any:
+        """Do what ``fit`` and then ``transform`` do, in less time.
+
+        Parameters
+        ----------
+        X : DataFrame or array-like of shape (n_samples, n_features)
+            Rows to train on.
+        y : None
+            Ignored.
+
+        Returns
+        -------
+        ndarray or DataFrame of shape (n_samples, n_columns)
+            As ``transform`` returns it.
+        """
+        return self._output(*self._fit_transform(X))
+
+    def transform(self, X: Any) -> Any:
+        """Return the rows as numbers.
+
+        Parameters
+        ----------
+        X : DataFrame or array-like of shape (n_samples, n_features)
+            Rows with the columns of ``fit``.
+
+        Returns
+        -------
+        ndarray or DataFrame of shape (n_samples, n_columns)
+            float64, without NaN unless `imputation` is None.
+
+        Raises
+        ------
+        TableError
+            If a column holds other values than in ``fit``.
+        """
+        check_is_fitted(self)
+        frame = self._frame(X, reset=False)
+        values = pd.DataFrame(
+            {name: read_values(frame[name], kind) for name, kind in self.kinds_},
+            index=frame.index,
+            copy=False,
+        )
+        return self._output(self.columns_.transform(values), frame)
+
+    def get_feature_names_out(self, input_features: Any = None) -> Array:
+        """Return the names of the output's columns.
+
+        Parameters
+        ----------
+        input_features : array-like of str or None, default=None
+            Checked against the columns of ``fit``.
+
+        Returns
+        -------
+        ndarray of str of shape (n_columns,)
+            The name of a column with what was made of it, all of them different.
+        """
+        check_is_fitted(self)
+        check_feature_names_in(self, input_features)
+        return np.array(_unique(self.columns_.get_feature_names_out()), dtype=object)
+
+    def _fit_transform(self, X: Any) -> tuple[Array, pd.DataFrame]:
+        validate_parameter_constraints(
+            self._parameter_constraints,
+            self.get_params(deep=False),
+            caller_name=type(self).__name__,
+        )
+        frame = self._frame(X, reset=True)
+        self.kinds_, values = read_columns(
+            frame, drop_ids=self.drop_ids, missing_counts=self.missing_indicator
+        )
+        self.dropped_ = self.kinds_.dropped
+        self.columns_ = ColumnTransformer(
+            self._blocks(values), sparse_threshold=0, verbose_feature_names_out=_output_name
+        ).set_output(transform="default")
+        prepared = self.columns_.fit_transform(values)
+        codes = self.columns_.named_transformers_.get("codes")
+        own = [] if codes is None else codes.n_categories_
+        names = self.get_feature_names_out()[prepared.shape[1] - len(own) :]
+        self.n_categories_ = dict(zip(names.tolist(), own, strict=True))
+        return prepared, frame
+
+    def _blocks(self, values: pd.DataFrame) -> list[tuple[str, Any, list[str]]]:
+        """Return the unfitted transformers, each with its columns."""
+        kinds = self.kinds_
+        measured = [*kinds.numbers, *kinds.dates]
+        spread = {
+            name: np.nanmin(values[name]) < np.nanmax(values[name]) for name in measured
+        }
+        numbers = [name for name in kinds.numbers if spread[name]]
+        dates = [name for name in kinds.dates if spread[name]]
+        gaps = [name for name in measured if values[name].isna().any()]
+        min_frequency = self.min_frequency or least_frequency(len(values))
+        max_one_hot = self.max_one_hot or _MAX_ONE_HOT[bool(self.embeddings)]
+        codes = [
+            name
+            for name in kinds.categories
+            if self.embeddings and _n_levels(values[name], min_frequency) > max_one_hot
+        ]
+        one_hot = [name for name in kinds.categories if name not in codes]
+        encoder = OneHotEncoder(
+            handle_unknown="infrequent_if_exist",
+            min_frequency=min_frequency,
+            max_categories=max_one_hot,
+            sparse_output=False,
+        )
+        blocks = [
+            ("numbers", self._number_steps(len(values)), numbers),
+            ("days", self._number_steps(len(values)), dates),
+            ("circles", self._circle_steps(), dates),
+            ("missing", MissingIndicator(features="all"), gaps),
+            ("one_hot", encoder, one_hot),
+            ("codes", CategoryCodes(min_frequency, self.max_codes), codes),
+        ]
+        if not self.missing_indicator:
+            del blocks[3]
+        return [block for block in blocks if block[2]]
+
+    def _number_steps(self, n_rows: int) -> Any:
+        scalers: dict[str | None, Any] = {
+            "smooth_clip": SmoothClipScaler(),
+            "quantile": QuantileTransformer(
+                n_quantiles=min(n_rows, _MAX_QUANTILES),
+                output_distribution="normal",
+                random_state=0,
+            ),
+            "standard": StandardScaler(),
+            None: FunctionTransformer(feature_names_out="one-to-one"),
+        }
+        # Scaled before they are filled, so that what is missing does not move the scale.
+        return self._filled(scalers[self.numeric], self.imputation)
+
+    def _circle_steps(self) -> Any:
+        # Of days without an hour, the place in the day is constant.  Of a missing date,
+        # the middle of a circle says nothing about its place on it.
+        circle = FunctionTransformer(circles, feature_names_out=circle_names)
+        constant = self.imputation and "constant"
+        return self._filled(make_pipeline(circle, VarianceThreshold()), constant)
+
+    @staticmethod
+    def _filled(step: Any, strategy: str | None) -> Any:
+        if strategy is None:
+            return step
+        imputer = SimpleImputer(strategy=strategy, fill_value=0.0)
+        return Pipeline([("scale", step), ("fill", imputer)])
+
+    def _frame(self, X: Any, *, reset: bool) -> pd.DataFrame:
+        """Return X as a frame with names, after scikit-learn's checks."""
+        table = as_pandas(X)
+        if table is None:
+            X = np.array(X, dtype=object) if isinstance(X, list) else X
+            X = validate_data(self, X, reset=reset, dtype=None, ensure_all_finite=False)
+            table = pd.DataFrame(X, copy=False).infer_objects()
+        else:
+            _check_shape(table, type(self).__name__)
+            validate_data(self, X, reset=reset, skip_check_array=True)
+        names = getattr(self, "feature_names_in_", None)
+        if names is None:
+            names = [f"x{j}" for j in range(self.n_features_in_)]
+        return table.set_axis(names, axis=1)
+
+    def _output(self, prepared: Array, frame: pd.DataFrame) -> Any:
+        if not self.n_categories_ or output_container(self) == "polars":
+            return prepared
+        names = self.get_feature_names_out()
+        output = pd.DataFrame(prepared, columns=names, index=frame.index, copy=False)
+        for name, n in self.n_categories_.items():
+            codes = output[name].to_numpy().astype(np.int64)
+            output[name] = pd.Categorical.from_codes(codes, categories=pd.Index(range(n)))
+        return output
+
+    def __sklearn_tags__(self) -> Any:
+        tags = super().__sklearn_tags__()
+        tags.input_tags.allow_nan = True
+        tags.input_tags.string = True
+        tags.input_tags.categorical = True
+        return tags
+
+
+def _n_levels(texts: "pd.Series[Any]", min_frequency: int) -> int:
+    """Return how many categories stand for themselves, with one for all others."""
+    counts = texts.value_counts()
+    return int((counts >= min_frequency).sum() + (counts < min_frequency).any())
+
+
+def _output_name(block: str, name: str) -> str:
+    if block == "missing":
+        return name.removeprefix("missingindicator_") + "_missing"
+    return f"{name}_days" if block == "days" else name
+
+
+def _unique(names: Any) -> list[str]:
+    """Return names of which those that recur are numbered."""
+    seen: Counter[str] = Counter()
+    unique = []
+    for name in names:
+        own = name
+        while own in seen:
+            seen[name] += 1
+            own = f"{name}_{seen[name]}"
+        seen[own] += 1
+        unique.append(own)
+    return unique
+
+
+def _check_shape(table: pd.DataFrame, caller: str) -> None:
+    for n, word in zip(table.shape, ("sample", "feature"), strict=True):
+        if n == 0:
+            raise ValueError(
+                f"Found array with 0 {word}(s) (shape={table.shape}) while a minimum of 1 "
+                f"is required by {caller}."
+            )
+    if not table.columns.is_unique:
+        repeated = sorted({str(name) for name in table.columns[table.columns.duplicated()]})
+        raise TableError(f"The table must have unique column names. Got {repeated} twice.")

@@ -1,0 +1,164 @@
+"""What users may write for an augmentation, and which rows have a form for it."""
+
+import json
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from sk_tune.augment import (
+    AUGMENTATIONS,
+    Augmentation,
+    CutMix,
+    Cutout,
+    Flip,
+    Mixup,
+    Noise,
+    Shift,
+    TimeMask,
+    TimeShift,
+    as_augmentations,
+    check_row_shape,
+    from_plain,
+    kinds_of,
+    to_plain,
+)
+
+SHAPES = {
+    "table": (5,),
+    "sequence": (9, 2),
+    "signal": (2, 9),
+    "image": (1, 8, 9),
+    "volume": (1, 4, 4, 4),
+    "other": (2, 2, 2, 2, 2),
+}
+
+
+@pytest.mark.parametrize(
+    ("value", "expected"),
+    [
+        (None, ()),
+        ([], ()),
+        ("flip", (Flip(),)),
+        (Shift(3), (Shift(3),)),
+        (["flip", Shift(3)], (Flip(), Shift(3))),
+        ((Shift(3), "flip", "flip"), (Shift(3), Flip(), Flip())),
+        (np.str_("noise"), (Noise(),)),
+    ],
+    ids=str,
+)
+def test_names_and_instances_may_be_mixed(value, expected):
+    """A name stands for its defaults, and the order is kept."""
+    assert as_augmentations(value) == expected
+
+
+@pytest.mark.parametrize("name", AUGMENTATIONS)
+def test_every_name_stands_for_its_augmentation(name):
+    """Names are those that ``kinds_of`` gives."""
+    assert kinds_of(as_augmentations(name)) == (name,)
+
+
+@pytest.mark.parametrize("value", ["flipp", ["flip", 3], {"flip": 1}, Flip, 0.5, [None]])
+def test_anything_else_is_refused(value):
+    """The message lists the names."""
+    with pytest.raises(ValueError, match=r"among \{.*'flip'.*\} or made of .* Got"):
+        as_augmentations(value)
+
+
+def test_rows_are_mixed_once_at_most():
+    """What a twice mixed row has for targets is not defined."""
+    with pytest.raises(ValueError, match=r"one that mixes rows at most. Got \[Mixup"):
+        as_augmentations([Mixup(), "flip", CutMix()])
+
+
+@pytest.mark.parametrize("layout", SHAPES)
+@pytest.mark.parametrize("kind", AUGMENTATIONS.values())
+def test_rows_must_have_a_form_for_an_augmentation(kind, layout):
+    """Images can be flipped, sequences masked; noise and mixing suit all rows."""
+    shape = SHAPES[layout]
+    args = ([kind()], shape, layout, "Net")
+
+    if layout in kind.layouts:
+        check_row_shape(*args)
+    else:
+        message = rf"augmentation='{kind.name}' of Net must be given .*s \(?.*{{0}}"
+        with pytest.raises(ValueError, match=message.format(r"Got rows of shape")):
+            check_row_shape(*args)
+
+
+def test_the_message_says_what_an_augmentation_is_for():
+    """A flip on a table is for images; a mask in time is for sequences and signals."""
+    with pytest.raises(
+        ValueError, match=r"given images \(n_channels, height, width\)\. Got"
+    ):
+        check_row_shape([Flip()], (5,), "table", "MLPClassifier")
+    with pytest.raises(ValueError, match=r"sequences \(.*\) or signals \(.*\)\. Got rows"):
+        check_row_shape([TimeMask()], (5,), "table", "MLPClassifier")
+
+
+@pytest.mark.parametrize(
+    ("own", "shape", "layout", "size"),
+    [
+        (Shift(8), (1, 8, 9), "image", 8),
+        (Cutout(9), (3, 10, 9), "image", 9),
+        (TimeShift(9), (9, 20), "sequence", 9),
+        (TimeShift(9), (20, 9), "signal", 9),
+    ],
+)
+def test_lengths_must_be_less_than_those_of_the_row(own, shape, layout, size):
+    """A shift by the whole image leaves nothing of it."""
+    less = type(own)(size - 1)
+
+    check_row_shape([less], shape, layout, "Net")
+    with pytest.raises(ValueError, match=rf"must be less than {size}, since rows have"):
+        check_row_shape([own], shape, layout, "Net")
+
+
+NUMBERS = {int: st.integers(0, 99), float: st.floats(0.001, 1.0)}
+
+
+def _instances():
+    return st.one_of(
+        *(
+            NUMBERS[type(getattr(kind(), kind.__slots__[0]))].map(kind)
+            for kind in AUGMENTATIONS.values()
+        )
+    )
+
+
+@given(
+    st.none()
+    | _instances()
+    | st.sampled_from(list(AUGMENTATIONS))
+    | st.lists(_instances() | st.just("flip"))
+    | st.tuples(_instances())
+)
+def test_values_survive_their_plain_form(value):
+    """What is written to a file comes back as the same value, of the same types."""
+    plain = to_plain(value)
+
+    assert from_plain(plain) == value
+    assert type(from_plain(plain)) is type(value)
+    if not isinstance(value, tuple):
+        assert from_plain(json.loads(json.dumps(plain))) == value
+
+
+@pytest.mark.parametrize(
+    ("plain", "error"),
+    [
+        ({"kind": "sharpen", "p": 1}, ValueError),
+        ({"p": 1}, ValueError),
+        ({"kind": "flip", "p": 2}, ValueError),
+        ({"kind": "flip", "code": "import os"}, TypeError),
+    ],
+)
+def test_a_foreign_plain_form_is_refused(plain, error):
+    """Only kinds and strengths that are known are made."""
+    with pytest.raises(error):
+        from_plain(plain)
+
+
+def test_the_base_class_is_no_augmentation():
+    """It has no name that a user could write."""
+    assert Augmentation not in AUGMENTATIONS.values()

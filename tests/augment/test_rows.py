@@ -1,0 +1,133 @@
+"""Batches of several networks on their way through their augmentations."""
+
+import pytest
+import torch
+
+from sk_tune.augment import AUGMENTATIONS, Flip, Mixup, Noise, RowAugmenter, Shift
+
+CPU = torch.device("cpu")
+SHAPES = {"table": (5,), "sequence": (6, 3), "signal": (3, 6), "image": (2, 6, 7)}
+ROWS = slice(0, 3)
+KINDS = [
+    (kind, layout)
+    for kind in AUGMENTATIONS.values()
+    for layout in SHAPES
+    if layout in kind.layouts
+]
+
+
+def _batch(shape, k=3, n=8):
+    generator = torch.Generator().manual_seed(0)
+    X = torch.rand(k, n, *shape, generator=generator, dtype=torch.float64)
+    return X, torch.arange(k * n).remainder(4).view(k, n)
+
+
+def _augmented(chains, seeds, first_steps, layout, X, y, step=0, rows=ROWS):
+    augmenter = RowAugmenter(chains, seeds, layout, CPU)
+    augmenter.begin_epoch(first_steps, 3)
+    return augmenter.augmented(X, y, None, rows, step)
+
+
+@pytest.mark.parametrize(("kind", "layout"), KINDS)
+def test_a_network_beside_others_sees_what_it_sees_alone(kind, layout):
+    """Strengths, seeds and steps are its own; part of a fleet is no different."""
+    X, y = _batch(SHAPES[layout])
+    chains = [
+        [kind(strength), Noise()] for strength in (1, 0.5 if kind.name in _REAL else 2, 1)
+    ]
+    seeds, firsts = [5, 3, 5], [0, 4, 9]
+
+    together = _augmented(chains, seeds, firsts, layout, X, y, step=1)
+
+    for row in range(3):
+        own = slice(row, row + 1)
+        alone = _augmented(
+            chains[own],
+            seeds[own],
+            [firsts[row] + 1],
+            layout,
+            X[own],
+            y[own],
+            rows=slice(1),
+        )
+        part = RowAugmenter(chains, seeds, layout, CPU)
+        part.begin_epoch(firsts, 3)
+        beside = part.augmented(X[own], y[own], None, own, 1)
+        for seen in (alone, beside):
+            torch.testing.assert_close(seen.X[0], together.X[row], rtol=1e-12, atol=0)
+            assert torch.equal(seen.y[0], together.y[row])
+
+
+_REAL = {"flip", "rotate", "noise", "scale", "time_mask", "mixup", "cutmix"}
+
+
+@pytest.mark.parametrize(("kind", "layout"), KINDS)
+def test_other_seeds_and_steps_give_other_samples_and_equal_ones_the_same(kind, layout):
+    """In the type of the samples, which stay as they were."""
+    X, y = _batch(SHAPES[layout], k=1)
+    before = X.clone()
+    seen = [
+        _augmented(
+            [[kind(1)]] if kind is not Flip else [[Flip()]],
+            [seed],
+            [first],
+            layout,
+            X,
+            y,
+            rows=slice(1),
+        ).X
+        for seed, first in [(0, 0), (0, 0), (1, 0), (0, 1)]
+    ]
+
+    assert seen[0].dtype == X.dtype
+    assert torch.equal(seen[0], seen[1])
+    assert not torch.equal(seen[0], seen[2])
+    assert not torch.equal(seen[0], seen[3])
+    assert torch.equal(X, before)
+
+
+def test_augmentations_follow_each_other():
+    """A shift and a flip one after the other, each with its own random numbers."""
+    X, y = _batch(SHAPES["image"])
+    chains = [[Shift(2), Flip(1.0)]] * 3
+    shift_only = [[Shift(2)]] * 3
+
+    both = _augmented(chains, [1, 2, 3], [0] * 3, "image", X, y)
+
+    # Keys are given by position, so that the first is the same alone.
+    first = _augmented(shift_only, [1, 2, 3], [0] * 3, "image", X, y)
+    assert torch.equal(both.X, first.X.flip(-1))
+    assert both.y is y
+    assert both.weight is None
+
+
+def test_two_of_a_kind_draw_apart():
+    """Noise twice has the variance of both."""
+    X, y = torch.zeros(1, 500, 40, dtype=torch.float64), torch.zeros(1, 500).long()
+
+    seen = _augmented([[Noise(1.0)] * 2], [0], [0], "table", X, y, rows=slice(1))
+
+    assert seen.X.var().item() == pytest.approx(2.0, abs=5 * 2 * 2**0.5 / 20000**0.5)
+
+
+def test_mixed_classes_have_two_targets_and_weights():
+    """First those of the samples, then those of the samples before them."""
+    X, y = _batch((5,))
+
+    seen = _augmented([[Mixup()]] * 3, [0, 1, 2], [0] * 3, "table", X, y)
+
+    assert torch.equal(seen.y, torch.cat([y, y.roll(1, dims=1)], dim=1))
+    torch.testing.assert_close(
+        seen.weight[:, :8] + seen.weight[:, 8:], torch.ones_like(X[..., 0])
+    )
+    assert (seen.weight[:, :8] >= 0.5).all()
+
+
+def test_no_generator_is_moved():
+    """All random numbers are functions of counters."""
+    before = torch.get_rng_state()
+    X, y = _batch(SHAPES["image"])
+
+    _augmented([[Flip(), Shift(), Mixup()]] * 3, [0] * 3, [0] * 3, "image", X, y)
+
+    assert torch.equal(torch.get_rng_state(), before)

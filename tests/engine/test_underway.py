@@ -1,0 +1,65 @@
+"""Fits that have not ended: what is left of them, and where they are kept."""
+
+from dataclasses import replace
+
+import numpy as np
+
+from sk_tune import MLPClassifier
+from sk_tune.engine import Fit, FitStore, train
+from sk_tune.engine._underway import SECONDS_BETWEEN, Underway, going_on, underway_key
+
+KEY = "0" * 64
+
+
+def _fit(n_epochs=5):
+    X, y = np.eye(8), np.arange(8) % 2
+    net = MLPClassifier(width=2, max_epochs=9, random_state=0)
+    return Fit(estimator=net, X=X, y=y, seed=0, n_epochs=n_epochs)
+
+
+def test_what_is_left_are_the_epochs_that_are_missing():
+    """Also where the whole went on from a state."""
+    (two,) = train([_fit(2)])
+    (three,) = train([replace(_fit(1), state=two.state)])
+
+    assert going_on(_fit(5), two).n_epochs == 3
+    assert going_on(replace(_fit(5), state=two.state), three).n_epochs == 4
+
+
+def test_what_is_kept_is_found_under_no_fits_key(tmp_path):
+    """A fit that has not ended is not taken for one that has."""
+    (trained,) = train([_fit(2)])
+    with FitStore(tmp_path / "fits.db") as store:
+        place = Underway.of(store, {3: KEY})
+        place.keep({3: trained, 4: trained})
+
+        assert store.load([KEY]) == {}
+        assert list(store.load([underway_key(KEY)])) == [underway_key(KEY)]
+        assert store.info().n_fits == 0
+    assert place.seconds == SECONDS_BETWEEN
+
+
+def test_another_machine_keeps_nothing(tmp_path):
+    """It would make a file of its own under the same path."""
+    (trained,) = train([_fit(2)])
+    with FitStore(tmp_path / "fits.db") as store:
+        place = Underway.of(store, {0: KEY})
+
+        replace(place, host="elsewhere").keep({0: trained})
+        replace(place, path=str(tmp_path / "gone.db")).keep({0: trained})
+
+        assert store.load([underway_key(KEY)]) == {}
+    assert not (tmp_path / "gone.db").exists()
+
+
+def test_a_file_that_was_replaced_meanwhile_disturbs_nothing(tmp_path):
+    """Whoever opened the store says so."""
+    (trained,) = train([_fit(2)])
+    path = tmp_path / "fits.db"
+    with FitStore(path) as store:
+        place = Underway.of(store, {0: KEY})
+    path.write_bytes(b"something else, of some length")
+
+    place.keep({0: trained})
+
+    assert path.read_bytes() == b"something else, of some length"

@@ -1,0 +1,245 @@
+"""The parameter ``augmentation`` of an estimator: on training rows, and only there."""
+
+import pickle
+
+import numpy as np
+import pytest
+import torch
+from sklearn.base import clone
+from sklearn.exceptions import NotFittedError
+from skorch.callbacks import Callback
+from torch import nn
+
+from sk_tune import CNNClassifier, MLPClassifier, NetClassifier, RNNClassifier
+from sk_tune.augment import CutMix, Flip, Mixup, Noise, Shift, TimeMask
+from sk_tune.engine import Fit, train
+from sk_tune.estimators._augmentation import with_targets
+
+OF_NETWORKS = {
+    "MLP": [Noise(0.3), "mixup"],
+    "CNN": ["flip", Shift(1), Mixup(1.0)],
+    "RNN": ["noise", "time_mask", "mixup"],
+    "Net": ["noise", "mixup"],
+}
+NAMES = [network + task for network in OF_NETWORKS for task in ("Classifier", "Regressor")]
+
+
+@pytest.fixture
+def make(make_estimator):
+    """Return a function that makes an estimator with augmentations by its name."""
+
+    def make(name, **params):
+        return make_estimator(
+            name, **{"augmentation": OF_NETWORKS[name[:3]], "max_epochs": 3, **params}
+        )
+
+    return make
+
+
+class Watching(nn.Module):
+    """A module that keeps what it is called with, in training and in evaluation."""
+
+    seen: dict[bool, list[torch.Tensor]]
+
+    def __init__(self, n_features=8, n_outputs=3):
+        super().__init__()
+        self.layer = nn.Linear(n_features, n_outputs)
+
+    def forward(self, x):
+        self.seen[self.training].append(x.detach().clone())
+        return self.layer(x)
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_the_same_fit_gives_the_same_network(name, make, task_data, outputs):
+    """And another one than without augmentation; global generators stay where they are."""
+    X, y = task_data(name)
+    state = torch.get_rng_state()
+    fitted = [make(name).fit(X, y), make(name).fit(X, y)]
+    plain = make(name, augmentation=None).fit(X, y)
+
+    assert torch.equal(torch.get_rng_state(), state)
+    np.testing.assert_array_equal(outputs(fitted[0], X), outputs(fitted[1], X))
+    assert not np.array_equal(outputs(fitted[0], X), outputs(plain, X))
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_three_and_six_epochs_are_nine(name, make, task_data, outputs):
+    """To the last bit, with a pickle in between."""
+    X, y = task_data(name)
+    at_once = make(name, max_epochs=9).fit(X, y)
+
+    first = make(name, max_epochs=9).partial_fit(X, y, n_epochs=3)
+    then = pickle.loads(pickle.dumps(first)).partial_fit(X, y, n_epochs=6)
+
+    np.testing.assert_array_equal(outputs(then, X), outputs(at_once, X))
+
+
+@pytest.mark.parametrize("augmentation", ["noise", Mixup(1.0)])
+def test_only_rows_to_train_on_are_changed(augmentation, task_data):
+    """Rows to validate on, to watch and to predict come as they are."""
+    X, y = task_data("NetClassifier")
+    net = NetClassifier(
+        Watching,
+        augmentation=augmentation,
+        early_stopping=True,
+        max_epochs=2,
+        random_state=0,
+        device="cpu",
+    )
+    Watching.seen = {True: [], False: []}
+
+    net.fit(X, y)
+    net.predict(X)
+    train([Fit(estimator=net, X=X, y=y, monitor=np.arange(9), seed=0)], engine="reference")
+
+    known = {row.tobytes() for row in X}
+    in_training = torch.cat(Watching.seen[True]).numpy()
+    in_evaluation = torch.cat(Watching.seen[False]).numpy()
+    given = [row.tobytes() in known for row in in_evaluation]
+    # Two rows of zeros, each time a module is built.
+    assert all(ok or not row.any() for ok, row in zip(given, in_evaluation, strict=True))
+    assert sum(given) > 60
+    assert not any(row.tobytes() in known for row in in_training)
+
+
+def test_every_epoch_changes_rows_in_another_way(task_data):
+    """The noise of two epochs has nothing in common."""
+    X, y = task_data("NetClassifier")
+    net = NetClassifier(
+        Watching, augmentation=Noise(1.0), max_epochs=2, batch_size=-1, random_state=0
+    )
+    Watching.seen = {True: [], False: []}
+
+    net.fit(X, y)
+
+    first, second = (batch.numpy() for batch in Watching.seen[True])
+    distances = np.abs(first[:, None] - second[None]).sum(axis=2)
+    assert distances.min() > 0.1
+
+
+def test_weights_are_mixed_as_rows_are(make, task_data, outputs):
+    """Equal weights are no weights, other ones tell, and a row of weight 0 is absent."""
+    X, y = task_data("MLPClassifier")
+    weight = np.arange(len(y)) % 3.0
+    net = make("MLPClassifier", augmentation=Mixup(1.0))
+    plain, equal, weighted, absent = (
+        outputs(clone(net).fit(*args), X)
+        for args in [
+            (X, y),
+            (X, y, np.full(len(y), 2.0)),
+            (X, y, weight),
+            (X[weight > 0], y[weight > 0], weight[weight > 0]),
+        ]
+    )
+
+    np.testing.assert_array_equal(equal, plain)
+    assert not np.array_equal(weighted, plain)
+    np.testing.assert_array_equal(absent, weighted)
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_a_file_keeps_the_augmentation(name, make, task_data, outputs, tmp_path):
+    """A loaded estimator has the same parameter and goes on as the saved one does."""
+    X, y = task_data(name)
+    net = make(name, max_epochs=6).partial_fit(X, y, n_epochs=3)
+    net.save(tmp_path / "net.safetensors")
+    module = {"module": net.module} if name.startswith("Net") else {}
+
+    loaded = type(net).load(tmp_path / "net.safetensors", **module)
+
+    assert loaded.augmentation == net.augmentation
+    for own in (net, loaded):
+        own.partial_fit(X, y, n_epochs=3)
+    np.testing.assert_array_equal(outputs(loaded, X), outputs(net, X))
+
+
+def test_the_parameter_is_a_value_like_others():
+    """It is printed, cloned and set as any other."""
+    net = CNNClassifier(augmentation=["flip", Shift(3)])
+
+    assert "augmentation=['flip', Shift(pixels=3)]" in repr(net)
+    assert clone(net).augmentation == ["flip", Shift(3)]
+    assert net.set_params(augmentation="noise").get_params()["augmentation"] == "noise"
+
+
+@pytest.mark.parametrize(
+    "value", ["flipp", ["flip", "flipp"], 3, {"flip": 0.5}, Flip, [Mixup(), CutMix()]]
+)
+def test_what_is_no_augmentation_is_refused(value, task_data):
+    """In scikit-learn's words, with all names."""
+    X, y = task_data("CNNClassifier")
+    message = (
+        r"The 'augmentation' parameter of CNNClassifier must be a str among \{.*'flip'.*"
+        r"\}, an instance of a class of sk_tune.augment, .* or None. Got .* instead."
+    )
+    net = CNNClassifier(augmentation=value)
+
+    with pytest.raises(ValueError, match=message):
+        net.fit(X, y)
+    with pytest.raises(NotFittedError):
+        net.predict(X)
+    (failed,) = train([Fit(estimator=net, X=X, y=y)])
+    assert failed.status == "failed"
+    assert "augmentation" in failed.message
+
+
+@pytest.mark.parametrize(
+    ("net", "message"),
+    [
+        (
+            MLPClassifier(augmentation="flip"),
+            "augmentation='flip' of MLPClassifier must be",
+        ),
+        (MLPClassifier(augmentation=["noise", TimeMask()]), "'time_mask' of MLPClassifier"),
+        (
+            CNNClassifier(augmentation="flip"),
+            "'flip' of CNNClassifier must be given images",
+        ),
+        (
+            CNNClassifier(augmentation=Shift(4), input_shape=(2, 4)),
+            r"Shift\(pixels=4\) in the 'augmentation' parameter of CNNClassifier must be",
+        ),
+        (RNNClassifier(augmentation="cutout"), "'cutout' of RNNClassifier must be given"),
+        (NetClassifier(Watching, augmentation="flip"), "'flip' of NetClassifier must be"),
+    ],
+    ids=lambda value: None if isinstance(value, str) else type(value).__name__,
+)
+def test_rows_without_a_form_for_an_augmentation_are_refused(net, message, task_data):
+    """A table cannot be flipped; in a fleet the fit fails with the same message."""
+    X, y = task_data("MLPClassifier")
+    Watching.seen = {True: [], False: []}
+
+    with pytest.raises(ValueError, match=message):
+        net.fit(X, y)
+    (failed,) = train([Fit(estimator=net, X=X, y=y)])
+    assert failed.status == "failed"
+    assert "augmentation" in failed.message
+
+
+def test_outputs_are_repeated_for_each_part_of_mixed_rows():
+    """As often as there are targets for them, in the same order."""
+    outputs = torch.arange(6.0).view(3, 2)
+    targets = torch.arange(6)
+
+    assert with_targets(outputs, targets[:3]) is outputs
+    assert with_targets(outputs, (targets[:3], torch.ones(3))) is outputs
+    for target in (targets, (targets, torch.ones(6))):
+        assert torch.equal(with_targets(outputs, target), torch.cat([outputs, outputs]))
+
+
+def test_callbacks_see_the_rows_as_they_are(task_data):
+    """Hooks of batches get rows of X, whatever the network is trained on."""
+    batches = []
+
+    class Watch(Callback):
+        def on_batch_end(self, net, batch, training, **kwargs):
+            batches.append(batch[0].numpy())
+
+    X, y = task_data("MLPClassifier")
+    net = MLPClassifier(augmentation=["noise", "mixup"], max_epochs=1, callbacks=[Watch()])
+
+    net.fit(X, y)
+
+    known = {row.tobytes() for row in X}
+    assert {row.tobytes() for batch in batches for row in batch} == known

@@ -1,0 +1,299 @@
+"""Categories in tables: what a network makes of codes."""
+
+import pickle
+
+import numpy as np
+import pandas as pd
+import polars as pl
+import pytest
+from sklearn.base import clone
+from sklearn.compose import make_column_transformer
+from sklearn.model_selection import GridSearchCV, cross_val_score
+from sklearn.pipeline import make_pipeline
+from sklearn.preprocessing import OrdinalEncoder, StandardScaler
+
+from sk_tune import MLPClassifier, MLPRegressor
+from sk_tune.nets import CategoryEmbedding
+
+CODED = [1, 3]
+SMALL = {"hidden_layer_sizes": (16,), "learning_rate": 0.01, "random_state": 0}
+
+
+def _table(n_rows=240):
+    """Return numbers and codes, and a target that depends on whether codes are even."""
+    rng = np.random.default_rng(0)
+    X = rng.normal(size=(n_rows, 4))
+    X[:, 1] = rng.integers(0, 12, n_rows)
+    X[:, 3] = rng.integers(0, 4, n_rows)
+    return X, ((X[:, 1] % 2 == 0) ^ (X[:, 0] > 0.5)).astype(int)
+
+
+def _frame(X):
+    return pd.DataFrame(X, columns=list("abcd")).astype({"b": "category", "d": "category"})
+
+
+@pytest.fixture(scope="module")
+def fitted():
+    """A classifier of the table's rows, by positions of the category columns."""
+    X, y = _table()
+    return MLPClassifier(categorical_features=CODED, max_epochs=5, **SMALL).fit(X, y)
+
+
+def test_a_category_is_learnt_for_each_code_by_itself():
+    """Even against odd codes, which no small network reads off the numbers themselves."""
+    X, y = _table()
+    params = {**SMALL, "max_epochs": 60}
+
+    with_codes = MLPClassifier(categorical_features=CODED, **params).fit(X, y)
+    without = MLPClassifier(**params).fit(X, y)
+
+    assert with_codes.score(X, y) > 0.97 > 0.9 > without.score(X, y)
+
+
+@pytest.mark.parametrize("given", [["b", "d"], [False, True, False, True], "from_dtype"])
+def test_names_masks_and_types_mean_the_same_as_positions(given, fitted):
+    """Every way to name the columns gives the same network."""
+    X, y = _table()
+    data = pd.DataFrame(X, columns=list("abcd")) if given == ["b", "d"] else X
+    data = _frame(X) if given == "from_dtype" else data
+
+    net = clone(fitted).set_params(categorical_features=given).fit(data, y)
+
+    np.testing.assert_array_equal(net.predict_proba(data), fitted.predict_proba(X))
+    assert np.flatnonzero(net.is_categorical_).tolist() == CODED
+
+
+def test_a_polars_frame_is_taken_by_name(fitted):
+    """Codes are numbers there, because polars has no categories of numbers."""
+    X, y = _table()
+    data = pl.DataFrame(X, schema=list("abcd"))
+
+    net = clone(fitted).set_params(categorical_features=["b", "d"]).fit(data, y)
+
+    np.testing.assert_array_equal(net.predict_proba(data), fitted.predict_proba(X))
+
+
+def test_codes_that_were_not_in_fit_are_one_and_the_same(fitted):
+    """New codes and code 0 of a column that lacked it give the same prediction."""
+    X, _ = _table()
+    X = X[(X[:, 1] != 0) & (X[:, 1] != 5)]
+    net = clone(fitted).fit(X, np.arange(len(X)) % 2)
+    rows = np.repeat(X[:1], 4, axis=0)
+    rows[:, 1] = [0, 5, 12, 9999]
+
+    probabilities = net.predict_proba(rows)
+
+    np.testing.assert_array_equal(probabilities, np.repeat(probabilities[:1], 4, axis=0))
+
+
+def test_text_categories_are_still_refused():
+    """A category column must hold codes; the message names the column."""
+    frame = pd.DataFrame({"a": [0.1, 0.2], "b": pd.Categorical(["x", "y"])})
+
+    with pytest.raises(ValueError, match="column 'b' of type Categorical"):
+        MLPClassifier(**SMALL).fit(frame, [0, 1])
+
+
+def test_a_column_of_a_category_type_must_be_named():
+    """What is a category by its type, and none by the parameter, is refused."""
+    X, y = _table()
+
+    with pytest.raises(ValueError, match="Got column 'd' of type category instead"):
+        MLPClassifier(categorical_features=["b"], **SMALL).fit(_frame(X), y)
+
+
+def test_codes_are_checked_in_fit_and_predict(fitted):
+    """Scaled codes, the likely mistake, are refused with the column's position."""
+    X, y = _table()
+    scaled = StandardScaler().fit_transform(X)
+
+    with pytest.raises(ValueError, match="codes: integers of at least 0. Got .* column 1"):
+        clone(fitted).fit(scaled, y)
+    with pytest.raises(ValueError, match="codes: integers of at least 0. Got .* column 1"):
+        fitted.predict(scaled)
+
+
+@pytest.mark.parametrize(
+    ("params", "message"),
+    [
+        ({"embedding_size": 0}, "'embedding_size'"),
+        ({"numerical_embedding": "fourier"}, "'numerical_embedding'"),
+        ({"numerical_embedding_size": 0}, "'numerical_embedding_size'"),
+        ({"n_frequencies": 0}, "'n_frequencies'"),
+        ({"frequency_scale": 0.0}, "'frequency_scale'"),
+        ({"n_bins": 0}, "'n_bins'"),
+        ({"embedding_size": "large"}, "'embedding_size'"),
+        ({"categorical_features": "auto"}, "'categorical_features'"),
+        ({"categorical_features": [4]}, "positions below 4"),
+    ],
+)
+def test_parameters_are_checked_in_fit(params, message):
+    """In scikit-learn's wording."""
+    X, y = _table()
+
+    with pytest.raises(ValueError, match=message):
+        MLPClassifier(**SMALL).set_params(**params).fit(X, y)
+
+
+@pytest.mark.parametrize(("given", "size"), [("auto", 6), (3, 3)])
+def test_the_length_of_a_vector_is_as_asked_for(given, size):
+    """'auto' is half of the codes of the largest column, or 8 if that is less."""
+    X, y = _table()
+    net = MLPClassifier(categorical_features=CODED, embedding_size=given, **SMALL)
+
+    weight = net.fit(X, y).net_.module_.inputs.categories.weight
+
+    assert weight.shape == (12 + 4, size)
+    X[:, 1] *= 3
+    assert (clone(net).fit(X, y).net_.module_.inputs.categories.size == 8) == (size == 6)
+
+
+def test_categories_pass_through_a_pipeline_in_each_fold():
+    """OrdinalEncoder's codes, by position, in scikit-learn's own cross-validation."""
+    X, y = _table()
+    frame = pd.DataFrame(X, columns=list("abcd"))
+    frame["b"] = "name " + frame["b"].astype(str)
+    encode = make_column_transformer(
+        (OrdinalEncoder(), ["b"]), (StandardScaler(), ["a", "c", "d"])
+    )
+    net = MLPClassifier(categorical_features=[0], max_epochs=60, **SMALL)
+
+    assert cross_val_score(make_pipeline(encode, net), frame, y, cv=3).min() > 0.9
+
+
+def test_categories_can_be_searched():
+    """The parameters are ordinary ones, in a search of scikit-learn."""
+    X, y = _table()
+    grid = {"categorical_features": [None, CODED], "embedding_size": ["auto", 2]}
+    search = GridSearchCV(MLPClassifier(max_epochs=30, **SMALL), grid, cv=2)
+
+    assert search.fit(X, y).best_params_["categorical_features"] == CODED
+
+
+def test_a_later_batch_brings_no_new_codes():
+    """partial_fit counts what the first call lacked as unknown."""
+    X, y = _table()
+    few, many = X[X[:, 1] < 6], X
+    net = MLPRegressor(categorical_features=CODED, **SMALL)
+
+    net.partial_fit(few, np.ones(len(few)))
+    net.partial_fit(many, y)
+
+    assert net.net_.module_.inputs.categories.weight.shape[0] == 6 + 4
+    rows = np.repeat(X[:1], 2, axis=0)
+    rows[:, 1] = [7, 11]
+    assert len(set(net.predict(rows).tolist())) == 1
+
+
+EMBEDDINGS = [None, "periodic", "piecewise_linear"]
+
+
+@pytest.mark.parametrize("embedding", EMBEDDINGS)
+def test_saved_and_pickled_networks_know_their_columns(embedding, fitted, tmp_path):
+    """What was learnt about the columns travels with the weights."""
+    pytest.importorskip("safetensors")
+    X, y = _table()
+    fitted = clone(fitted).set_params(numerical_embedding=embedding).fit(X, y)
+    rows = np.vstack([X, X])
+    rows[len(X) :, 1] = 99
+
+    fitted.save(tmp_path / "net.safetensors")
+
+    for copy in (
+        MLPClassifier.load(tmp_path / "net.safetensors"),
+        pickle.loads(pickle.dumps(fitted)),
+    ):
+        np.testing.assert_array_equal(copy.predict_proba(rows), fitted.predict_proba(rows))
+        np.testing.assert_array_equal(copy.is_categorical_, fitted.is_categorical_)
+        with pytest.raises(ValueError, match="codes"):
+            copy.predict(rows + 0.5)
+
+
+@pytest.mark.filterwarnings("ignore::FutureWarning")
+@pytest.mark.parametrize("embedding", EMBEDDINGS)
+def test_an_onnx_model_takes_the_columns_as_they_are(embedding, fitted, tmp_path):
+    """It maps unknown codes and embeds numbers as the estimator does."""
+    onnxruntime = pytest.importorskip("onnxruntime")
+    pytest.importorskip("onnxscript")
+    X, y = _table()
+    fitted = clone(fitted).set_params(numerical_embedding=embedding).fit(X, y)
+    X[:9, 1] = 99
+    path = tmp_path / "net.onnx"
+
+    fitted.to_onnx(path)
+
+    session = onnxruntime.InferenceSession(path, providers=["CPUExecutionProvider"])
+    (got,) = session.run(None, {"X": X.astype(np.float32)})
+    np.testing.assert_allclose(got, fitted.predict_proba(X), rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.parametrize("embedding", EMBEDDINGS[1:])
+def test_embedded_numbers_follow_what_bends_often(embedding):
+    """A wave of ten bends, of which a small network sees little in the plain number."""
+    rng = np.random.default_rng(0)
+    X = rng.uniform(-1, 1, size=(400, 2))
+    y = np.sin(15 * X[:, 0])
+    net = MLPRegressor(max_epochs=60, frequency_scale=1.0, **SMALL)
+
+    plain = net.fit(X, y).score(X, y)
+    embedded = net.set_params(numerical_embedding=embedding).fit(X, y).score(X, y)
+
+    assert embedded > 0.95 > 0.7 > plain
+
+
+@pytest.mark.parametrize(
+    ("embedding", "params"),
+    [
+        ("periodic", {"n_frequencies": 3}),
+        ("periodic", {"frequency_scale": 2.0}),
+        ("periodic", {"numerical_embedding_size": 3}),
+        ("piecewise_linear", {"n_bins": 3}),
+        ("piecewise_linear", {"numerical_embedding_size": 3}),
+    ],
+)
+def test_each_parameter_of_an_embedding_has_an_effect(embedding, params):
+    """Another value gives another network; without an embedding, the same."""
+    X, y = _table()
+    net = MLPRegressor(numerical_embedding=embedding, max_epochs=2, **SMALL)
+
+    changed, same = (clone(net).set_params(**params) for _ in range(2))
+
+    assert (net.fit(X, y).predict(X) != changed.fit(X, y).predict(X)).any()
+    for own in (net, same):
+        own.set_params(numerical_embedding=None).fit(X, y)
+    np.testing.assert_array_equal(net.predict(X), same.predict(X))
+
+
+def test_bins_are_learnt_from_the_rows_of_fit(fitted):
+    """Quantiles of the numbers alone, that no later row moves."""
+    X, y = _table()
+    net = clone(fitted).set_params(numerical_embedding="piecewise_linear", n_bins=4)
+
+    net.fit(X[:100], y[:100])
+    net.predict(X * [9, 1, 9, 1])
+
+    expected = np.quantile(X[:100, [0, 2]], [0, 0.25, 0.5, 0.75, 1], axis=0).T
+    np.testing.assert_allclose(net.bin_edges_, expected, rtol=1e-6)
+    assert fitted.bin_edges_ == []
+
+
+def test_a_table_of_codes_alone_has_no_numbers_to_embed():
+    """Embeddings of numbers are then without effect."""
+    X, y = _table()
+    net = MLPClassifier(categorical_features=[0, 1], numerical_embedding="periodic")
+
+    net.set_params(max_epochs=1, **SMALL).fit(X[:, CODED], y)
+
+    assert net.net_.module_.inputs.numbers is None
+
+
+def test_a_network_without_categories_is_as_before():
+    """No inputs stand before the first layer where there are numbers only."""
+    X, y = _table()
+
+    net = MLPClassifier(max_epochs=1, **SMALL).fit(X, y)
+
+    assert net.net_.module_.inputs is None
+    assert not net.is_categorical_.any()
+    assert isinstance(MLPClassifier().embedding_size, str)
+    assert not [m for m in net.net_.module_.modules() if isinstance(m, CategoryEmbedding)]

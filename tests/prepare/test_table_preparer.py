@@ -1,0 +1,412 @@
+"""A whole table as numbers."""
+
+import io
+import pickle
+
+import numpy as np
+import pandas as pd
+import polars as pl
+import pytest
+from sklearn import config_context
+from sklearn.base import clone
+from sklearn.ensemble import HistGradientBoostingClassifier
+from sklearn.model_selection import cross_val_score
+from sklearn.pipeline import make_pipeline
+from sklearn.preprocessing import StandardScaler
+from sklearn.utils.estimator_checks import parametrize_with_checks
+
+from sk_tune import TablePreparer
+from sk_tune.exceptions import TableError
+from sk_tune.prepare._table_preparer import _unique
+
+N = 60
+SETTINGS = [
+    {},
+    {"numeric": "quantile"},
+    {"numeric": "standard", "missing_indicator": False},
+    {"embeddings": True},
+]
+
+
+def _repeat(*values):
+    return [values[i % len(values)] for i in range(N)]
+
+
+def _table(n=300, seed=0):
+    """Return numbers, dates, truth values and categories, some missing."""
+    rng = np.random.default_rng(seed)
+    X = pd.DataFrame({
+        "size": rng.normal(size=n),
+        "rooms": rng.integers(1, 6, size=n),
+        "open": rng.random(n) < 0.5,
+        "since": pd.Timestamp("2020-01-01")
+        + pd.to_timedelta(rng.integers(900, size=n), "D"),
+        "town": rng.choice(["Bern", "Köln", "Ulm"], n),
+        "street": [f"street {i}" for i in rng.integers(20, size=n)],
+    })
+    X.loc[rng.random(n) < 0.1, ["size", "town"]] = None
+    X.loc[rng.random(n) < 0.1, "since"] = pd.NaT
+    return X
+
+
+@parametrize_with_checks([TablePreparer(**setting) for setting in SETTINGS])
+def test_the_preparer_passes_the_checks_of_scikit_learn(estimator, check):
+    """It is a transformer like scikit-learn's own."""
+    check(estimator)
+
+
+@pytest.mark.parametrize("setting", SETTINGS)
+def test_every_cell_is_a_finite_number(setting):
+    """Also of rows that were not there in fit, with categories that are new."""
+    X = _table()
+    new = _table(seed=1).assign(town="elsewhere", street=None)
+    preparer = TablePreparer(**setting).fit(X)
+
+    for rows in (X, new):
+        assert np.isfinite(np.asarray(preparer.transform(rows), dtype=float)).all()
+
+
+@pytest.mark.parametrize("setting", SETTINGS)
+def test_fit_transform_is_fit_and_transform(setting):
+    """The short way gives the same."""
+    X = _table()
+
+    at_once = TablePreparer(**setting).fit_transform(X)
+
+    assert np.array_equal(at_once, TablePreparer(**setting).fit(X).transform(X))
+
+
+def test_numbers_are_scaled_by_the_rows_they_were_fitted_on():
+    """Mean and variance are those of the training rows, as scikit-learn computes them."""
+    train, test = pd.DataFrame({"a": [0.0, 2.0] * 30}), pd.DataFrame({"a": [4.0]})
+
+    preparer = TablePreparer(numeric="standard").fit(train)
+
+    assert preparer.transform(train).std() == pytest.approx(1)
+    assert preparer.transform(test) == pytest.approx(3.0)  # (4 - 1) / 1
+
+
+def test_numbers_can_have_a_normal_distribution():
+    """Quantiles of any distribution become those of the normal one."""
+    X = pd.DataFrame({"a": np.exp(np.random.default_rng(0).normal(size=2000) * 3)})
+
+    Z = TablePreparer(numeric="quantile").fit_transform(X)
+
+    assert np.quantile(Z, [0.16, 0.5, 0.84]) == pytest.approx([-1, 0, 1], abs=0.02)
+
+
+def test_numbers_can_be_left_as_they_are():
+    """Trees need no scale and take missing values."""
+    X = pd.DataFrame({"a": _repeat(1.0, np.nan, 5.0)})
+
+    Z = TablePreparer(numeric=None, imputation=None).fit_transform(X)
+
+    assert np.array_equal(Z[:, 0], X["a"], equal_nan=True)
+
+
+def test_missing_numbers_become_the_median_and_are_marked():
+    """A second column says where a value was missing; without values the median counts."""
+    X = pd.DataFrame({"a": _repeat(1.0, 2.0, np.nan, 2.0, 9.0)})
+
+    Z = TablePreparer(numeric=None).fit_transform(X)
+
+    assert Z[2].tolist() == [2.0, 1.0]
+    assert (Z[:, 1] == 1).tolist() == X["a"].isna().tolist()
+
+
+def test_missing_values_do_not_move_the_scale():
+    """A column that is mostly missing is scaled by what it has."""
+    present = np.random.default_rng(0).normal(size=N)
+    X = pd.DataFrame({"a": np.concatenate([present, np.full(9 * N, np.nan)])})
+
+    Z = TablePreparer(numeric="standard", missing_indicator=False).fit_transform(X)
+
+    assert np.allclose(Z[:N, 0], StandardScaler().fit_transform(present[:, None])[:, 0])
+
+
+def test_a_number_that_is_there_or_missing_is_one_column():
+    """Its values are constant, so that only the indicator is left."""
+    X = pd.DataFrame({"a": _repeat(1.0, np.nan), "b": np.arange(N) / 7})
+    preparer = TablePreparer().fit(X)
+
+    assert preparer.get_feature_names_out().tolist() == ["b", "a_missing"]
+
+
+def test_infinite_numbers_count_as_missing():
+    """Infinity would spoil the scale, so it is treated like a missing value."""
+    infinite = pd.DataFrame({"a": _repeat(1.0, 2.0, np.inf)})
+    missing = pd.DataFrame({"a": _repeat(1.0, 2.0, np.nan)})
+
+    assert np.array_equal(
+        TablePreparer().fit_transform(infinite), TablePreparer().fit_transform(missing)
+    )
+
+
+def test_what_is_missing_in_transform_only_is_filled():
+    """There is no indicator then, and the width stays."""
+    X = _table().dropna()
+    preparer = TablePreparer().fit(X)
+    empty = X.head(3).astype(object)
+    empty[:] = None
+
+    assert np.isfinite(preparer.transform(empty)).all()
+
+
+def test_a_column_of_many_categories_does_not_explode():
+    """However many categories there are, at most 32 columns come of them."""
+    X = pd.DataFrame({"a": [f"c{i % 100}" for i in range(1000)]})
+    X.loc[:50, "a"] = "often"
+
+    assert TablePreparer().fit_transform(X).shape[1] == 32
+    assert TablePreparer(max_one_hot=5).fit_transform(X).shape[1] == 5
+
+
+def test_new_categories_are_treated_like_rare_ones():
+    """A category that was not there in fit gives the columns of one that was rare."""
+    X = pd.DataFrame({"a": [*_repeat("x", "y")[:-1], "rare"]})
+    preparer = TablePreparer().fit(X)
+
+    new, rare = preparer.transform(pd.DataFrame({"a": ["new", "rare"]}))
+
+    assert np.array_equal(new, rare)
+
+
+def test_missing_is_a_category():
+    """It has a column of its own."""
+    X = pd.DataFrame({"a": _repeat("x", None, "y")})
+    preparer = TablePreparer().fit(X)
+
+    names = preparer.get_feature_names_out().tolist()
+
+    assert names == ["a_(missing)", "a_x", "a_y"]
+    assert preparer.transform(X)[1].tolist() == [1, 0, 0]
+
+
+def test_columns_have_names():
+    """The names tell which column each number comes from."""
+    X = pd.DataFrame({"a": _repeat(1, None, 2, 5), "t": _repeat("x", "y")})
+    X["d"] = pd.date_range("2020-01-01", periods=N)
+
+    names = TablePreparer().fit(X).get_feature_names_out()
+
+    assert names.tolist() == [
+        "a",
+        "d_days",
+        "d_year_sin",
+        "d_year_cos",
+        "d_week_sin",
+        "d_week_cos",
+        "a_missing",
+        "t_x",
+        "t_y",
+    ]
+
+
+def test_names_are_different_even_if_columns_are_named_like_others_categories():
+    """A number called t_x next to a category x of t."""
+    X = pd.DataFrame({"t_x": np.arange(N) / 7, "t": _repeat("x", "y")})
+
+    names = TablePreparer().fit(X).get_feature_names_out()
+
+    assert names.tolist() == ["t_x", "t_x_2", "t_y"]
+    assert _unique(["a", "a_1", "a", "a"]) == ["a", "a_1", "a_2", "a_3"]
+
+
+def test_categories_can_be_codes_in_the_last_columns():
+    """Columns with more categories than the limit, whose numbers of codes are told."""
+    X = _table()
+    preparer = TablePreparer(embeddings=True).fit(X)
+
+    Z = preparer.transform(X)
+
+    assert preparer.n_categories_ == {"street": 21}
+    assert list(Z.columns)[-1] == "street"
+    assert Z["street"].cat.categories.tolist() == list(range(21))
+    assert Z.dtypes.iloc[:-1].eq(np.float64).all()
+    assert np.array_equal(Z["street"].astype(int) == 0, X["street"].isna())
+    # One to one with the streets.
+    assert len(set(zip(Z["street"], X["street"], strict=True))) == X["street"].nunique()
+
+
+def test_without_columns_of_codes_the_output_is_an_array():
+    """With or without embeddings, as few categories are one-hot."""
+    X = _table()[["size", "town"]]
+
+    plain, with_codes = (
+        TablePreparer(embeddings=embeddings).fit_transform(X)
+        for embeddings in (False, True)
+    )
+
+    assert isinstance(with_codes, np.ndarray)
+    assert np.array_equal(plain, with_codes)
+
+
+def test_estimators_that_look_for_categories_find_them():
+    """scikit-learn's gradient boosting by the type of the column, in every fold."""
+    X = _table(1000)
+    y = X["street"].isin([f"street {i}" for i in range(0, 20, 2)])
+    trees = HistGradientBoostingClassifier(
+        categorical_features="from_dtype", max_leaf_nodes=4, max_iter=10, random_state=0
+    )
+    preparer = TablePreparer(numeric=None, imputation=None, embeddings=True)
+
+    model = make_pipeline(preparer, trees).fit(X, y)
+
+    assert model[-1].is_categorical_.tolist() == [
+        name in model[0].n_categories_ for name in model[0].get_feature_names_out()
+    ]
+    assert cross_val_score(model, X, y, cv=3).mean() > 0.9
+
+
+@pytest.mark.parametrize("setting", SETTINGS)
+@pytest.mark.parametrize("container", ["pandas", "polars"])
+def test_the_output_can_be_a_frame(setting, container):
+    """set_output and the configuration give frames with the names and the numbers."""
+    X = _table()
+    preparer = TablePreparer(**setting)
+    Z = preparer.fit_transform(X)
+    kind = {"pandas": pd.DataFrame, "polars": pl.DataFrame}[container]
+
+    own = clone(preparer).set_output(transform=container).fit(X).transform(X)
+    with config_context(transform_output=container):
+        configured = clone(preparer).fit_transform(X)
+
+    for frame in (own, configured):
+        assert isinstance(frame, kind)
+        assert list(frame.columns) == preparer.get_feature_names_out().tolist()
+        assert np.array_equal(np.asarray(frame, dtype=float), np.asarray(Z, dtype=float))
+
+
+def test_the_index_stays():
+    """Rows of a frame are found again by their labels."""
+    X = _table().sample(frac=0.5, random_state=0)
+
+    Z = TablePreparer(embeddings=True).fit_transform(X)
+
+    assert Z.index.equals(X.index)
+
+
+@pytest.mark.parametrize("setting", SETTINGS)
+def test_polars_gives_what_pandas_gives(setting):
+    """The same table in both libraries."""
+    X = _table()
+    own = pl.DataFrame({
+        name: pl.Series(name, [None if pd.isna(v) else v for v in X[name].tolist()])
+        for name in X.columns
+    })
+    as_category = own.with_columns(pl.col("town").cast(pl.Categorical))
+
+    expected = TablePreparer(**setting).fit_transform(X)
+
+    for table in (own, as_category):
+        Z = TablePreparer(**setting).fit_transform(table)
+        assert np.array_equal(np.asarray(Z, float), np.asarray(expected, float))
+
+
+def test_arrays_and_lists_of_mixed_values_have_kinds_too():
+    """A column of an object array is what its values are."""
+    X = _table()[["size", "rooms", "town"]]
+    rows = X.to_numpy(dtype=object)
+    expected = TablePreparer().fit_transform(X)
+
+    from_array = TablePreparer().fit(rows)
+
+    assert np.array_equal(from_array.transform(rows), expected)
+    assert np.array_equal(TablePreparer().fit_transform(rows.tolist()), expected)
+    assert list(from_array.kinds_) == [
+        ("x0", "number"),
+        ("x1", "number"),
+        ("x2", "category"),
+    ]
+
+
+@pytest.mark.parametrize(
+    ("column", "value", "required"),
+    [("a", "abc", "numbers"), ("d", "abc", "dates"), ("d", 7, "dates")],
+)
+def test_a_column_that_changes_its_kind_is_refused(column, value, required):
+    """The error names the column, the value and its row."""
+    X = pd.DataFrame({"a": np.arange(N) / 7, "d": pd.date_range("2020-01-01", periods=N)})
+    preparer = TablePreparer().fit(X)
+    changed = X.head(3).astype(object)
+    changed[column] = [None, value, value] if isinstance(value, str) else [7, 7, 7]
+
+    with pytest.raises(
+        TableError, match=f"'{column}' must hold {required}.*'{value}' in row"
+    ):
+        preparer.transform(changed)
+
+
+def test_numbers_and_dates_may_come_as_text():
+    """What reads as a number or a date is one, so that files of other types fit as well."""
+    X = pd.DataFrame({"a": np.arange(N) / 7, "d": pd.date_range("2020-01-01", periods=N)})
+    preparer = TablePreparer().fit(X)
+
+    assert np.allclose(preparer.transform(X.astype(str)), preparer.transform(X))
+    categories = X.astype({"a": "category"})
+    assert np.allclose(preparer.transform(categories), preparer.transform(X))
+
+
+def test_a_table_read_from_csv_works():
+    """The text columns that pandas makes of a CSV file are categories, or dates."""
+    lines = [
+        f"{i / 7},{'xy'[i % 2] if i % 5 else ''},2026-01-{1 + i % 30}" for i in range(N)
+    ]
+    X = pd.read_csv(io.StringIO("\n".join(["a,t,d", *lines])))
+
+    preparer = TablePreparer().fit(X)
+
+    assert list(preparer.kinds_) == [("a", "number"), ("d", "date"), ("t", "category")]
+
+
+@pytest.mark.parametrize("setting", SETTINGS)
+def test_the_preparer_can_be_cloned_and_pickled(setting):
+    """A search clones it for each fold, and a model file holds it."""
+    X = _table()
+    preparer = clone(TablePreparer(**setting)).fit(X)
+
+    copy = pickle.loads(pickle.dumps(preparer))
+
+    assert np.array_equal(copy.transform(X), preparer.transform(X))
+
+
+def test_columns_that_are_left_out_are_not_looked_at():
+    """They may hold anything in transform."""
+    X = _table().assign(name=[f"name {i}" for i in range(300)])
+    preparer = TablePreparer().fit(X)
+
+    assert preparer.dropped_ == {"name": "text that hardly recurs"}
+    assert np.array_equal(preparer.transform(X.assign(name=1.0)), preparer.transform(X))
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"numeric": "robust"}, "'numeric' parameter of TablePreparer must be"),
+        ({"imputation": "zero"}, "'imputation' parameter"),
+        ({"max_one_hot": 0}, "'max_one_hot' parameter"),
+        ({"min_frequency": 0.1}, "'min_frequency' parameter"),
+        ({"max_codes": 1}, "'max_codes' parameter"),
+    ],
+)
+def test_parameters_are_checked(options, message):
+    """In scikit-learn's words."""
+    with pytest.raises(ValueError, match=message):
+        TablePreparer(**options).fit(_table())
+
+
+def test_two_columns_of_one_name_are_refused():
+    """Nobody could tell them apart."""
+    X = pd.DataFrame(np.eye(3), columns=["a", "b", "a"])
+
+    with pytest.raises(TableError, match=r"unique column names. Got \['a'\] twice"):
+        TablePreparer().fit(X)
+
+
+@pytest.mark.parametrize("shape", [(0, 2), (2, 0)])
+def test_empty_tables_are_refused(shape):
+    """With the words that scikit-learn has for arrays."""
+    X = pd.DataFrame(np.empty(shape), columns=["a", "b"][: shape[1]])
+
+    with pytest.raises(ValueError, match="0 (sample|feature).* while a minimum of 1"):
+        TablePreparer().fit(X)

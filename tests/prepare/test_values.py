@@ -1,0 +1,97 @@
+"""A column's values in one form for each kind."""
+
+import datetime as dt
+import decimal
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from sk_tune.exceptions import TableError
+from sk_tune.prepare._values import MISSING, are_dates, read_values
+
+
+@pytest.mark.parametrize(
+    ("values", "expected"),
+    [
+        ([1, 2], [1, 2]),
+        ([1.5, None], [1.5, np.nan]),
+        ([True, None, False], [1, np.nan, 0]),
+        (pd.array([1, None], dtype="Int64"), [1, np.nan]),
+        (pd.array([True, None], dtype="boolean"), [1, np.nan]),
+        ([decimal.Decimal("1.5"), decimal.Decimal(2)], [1.5, 2]),
+        ([np.inf, -np.inf, 0], [np.nan, np.nan, 0]),
+        (pd.to_timedelta([1, 2], unit="h"), [3600, 7200]),
+        (pd.Categorical([3, 1]), [3, 1]),
+        (["3", "1.5"], [3, 1.5]),
+    ],
+)
+def test_numbers_of_any_type_are_floats(values, expected):
+    """Truth values are 0 and 1, durations are seconds, and infinity is missing."""
+    numbers = read_values(pd.Series(values, name="a"), "number")
+
+    assert numbers.dtype == np.float64
+    assert np.array_equal(numbers, expected, equal_nan=True)
+
+
+@pytest.mark.parametrize(
+    "values",
+    [
+        pd.to_datetime(["1970-01-02 12:00", None]),
+        pd.to_datetime(["1970-01-02 13:00", None]).tz_localize("Europe/Berlin"),
+        ["1970-01-02 12:00", None],
+        [dt.datetime(1970, 1, 2, 12), None],
+    ],
+)
+def test_dates_of_any_type_are_days_since_1970(values):
+    """Half a day is 0.5; zones are those of UTC."""
+    days = read_values(pd.Series(values, name="a"), "date")
+
+    assert np.array_equal(days, [1.5, np.nan], equal_nan=True)
+
+
+@pytest.mark.parametrize(
+    "values",
+    [
+        ["1", None],
+        [1, None],
+        [1.0, np.nan],
+        pd.array([1, None], dtype="Int64"),
+        pd.Categorical([1, None]),
+    ],
+)
+def test_categories_read_the_same_whatever_type_a_file_gives_them(values):
+    """A whole number is the same text, also where missing ones make it a float."""
+    texts = read_values(pd.Series(values, name="a"), "category")
+
+    assert texts.tolist() == ["1", MISSING]
+
+
+@pytest.mark.parametrize(
+    ("values", "kind", "message"),
+    [
+        ([1, "abc", "x"], "number", "numbers.*'abc' in row 2, and 1 more such value"),
+        (["1970-01-01", "abc"], "date", "dates.*'abc' in row 2"),
+        ([7, 8], "date", "dates.*'7' in row 1"),
+    ],
+)
+def test_values_of_another_kind_are_refused(values, kind, message):
+    """The error names the column, the first such value and its row."""
+    with pytest.raises(TableError, match=f"Column 'a' must hold {message}"):
+        read_values(pd.Series(values, name="a"), kind)
+
+
+@pytest.mark.parametrize(
+    ("texts", "expected"),
+    [
+        (["2026-11-25", "2026/1/2", None], True),
+        (["2026-11-25 08:30", "2026-11-25T08:30:00+01:00"], True),
+        (["2026-11-25", "soon"], False),
+        (["2026-13-45"], False),
+        (["25.11.2026"], False),
+        (["2026"], False),
+    ],
+)
+def test_text_that_begins_with_the_year_is_a_date(texts, expected):
+    """All of them, and only if the calendar has such days."""
+    assert are_dates(pd.Series(texts)) is expected
