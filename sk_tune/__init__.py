@@ -10,6 +10,8 @@ __version__ = "0.1.0"
 # Public name -> sub-package.  Nothing is imported before it is asked for, because torch
 # takes seconds to import, which neither `import sk_tune` nor `sk-tune --help` should cost.
 _HOMES = {
+    "AutoClassifier": "automl",
+    "AutoRegressor": "automl",
     "BaggingClassifier": "ensemble",
     "BaggingRegressor": "ensemble",
     "BayesSearchCV": "search",

@@ -87,7 +87,7 @@ def seconds_per_epoch(row: Row, recipe: Recipe) -> float:
         return math.inf
     n_weights = sum(p.numel() for p in row.module.parameters())
     # Forward, and backward by the weights and by the inputs.
-    products = 3 * n_weights * len(row.train)
+    products = 3 * n_weights * len(row.train) * row.module.members
     n_batch = len(row.train) if recipe.batch_size == -1 else recipe.batch_size
     n_steps = math.ceil(len(row.train) / n_batch)
     return products / _PRODUCTS_PER_SECOND + n_steps * _SECONDS_PER_STEP

@@ -2,26 +2,34 @@
 # SPDX-License-Identifier: BSD-3-Clause
 """Fitted networks of one architecture as one, to predict with.
 
-Notation: k networks, n rows, C outputs.
+Notation: k networks, n rows, D inputs, C outputs.
 """
 
-from collections.abc import Iterator, Sequence
-from typing import Any
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from queue import SimpleQueue
+from typing import Any, TypeVar
 
 import torch
 from torch import Tensor, nn
+from torch.nn import functional
 
 from sk_tune.engine._rows import reason_in_module
 from sk_tune.engine._structure import module_structure
-from sk_tune.engine._threads import takes_one_thread
-from sk_tune.engine.fleet import ModuleProgram, Program, stacked_program
+from sk_tune.engine._threads import one_thread, takes_one_thread
+from sk_tune.engine.fleet import ChainProgram, ModuleProgram, Program, stacked_program
 from sk_tune.nets import CNN, MLP, RNN, SeededDropout
 
 __all__ = ["NetworkStack", "architecture"]
 
-# Of the inputs or activations of all networks at one time: more would leave the cache.
-_CHUNK_BYTES = 2**20
-_LEAST_ROWS = 16
+Made = TypeVar("Made")
+
+# Of the inputs or activations of all networks at one time: more would leave the cache,
+# fewer make products too small to be fast.  docs/adr/0012-ensembles-in-one-call.md.
+_CHUNK_BYTES = 2**21
+# Products of whole blocks of so many rows give a row the same sums, to the last bit,
+# whatever other rows there are.
+_BLOCK = 16
 
 
 def architecture(module: nn.Module) -> Any:
@@ -60,6 +68,10 @@ class NetworkStack:
         Rows such as they take; some are tried.
     dtype : dtype or None, default=None
         To compute in; that of the networks if None.
+    affine : tuple of (Tensor, Tensor) or None, default=None
+        ``scale`` and ``shift`` of shape (k, D) in float64: each network then takes its
+        ``X * scale + shift`` of rows (n, D) that all share.  They go into the weights of
+        the first layer where there is one to take them.
 
     Raises
     ------
@@ -68,61 +80,137 @@ class NetworkStack:
     """
 
     def __init__(
-        self, modules: Sequence[nn.Module], X: Tensor, dtype: torch.dtype | None = None
+        self,
+        modules: Sequence[nn.Module],
+        X: Tensor,
+        dtype: torch.dtype | None = None,
+        *,
+        affine: tuple[Tensor, Tensor] | None = None,
     ) -> None:
         reason = reason_in_module(modules[0], X)
         if reason is not None:
             raise ValueError(f"The networks cannot run as one, because {reason}.")
-        self.n_networks = len(modules)
+        self._modules = modules
+        self._example = X[:2].clone()
         weights = list(modules[0].parameters())
         # Convolutions and recurrences use a weight more often than once a row.
         self._is_plain = X.ndim == 2 and all(w.ndim <= 2 for w in weights)
         self._n_weights = len(modules) * sum(w.numel() for w in weights)
-        self._program: Program = stacked_program(modules, X)
         self._dtype = dtype or X.dtype
+        self._program = self._made()
         for part in (self._program.parameters, self._program.buffers):
             part.tensors = {n: self._cast(t) for n, t in part.tensors.items()}
+        self._affine: list[Tensor] | None = None
+        if affine is not None and not self._is_folded(*affine):
+            self._affine = [self._cast(t).to(X.device) for t in affine]
+        self._twins: list[Program] = []
         widest = max(max(p.shape[:1], default=1) for p in modules[0].parameters())
         self._numbers_per_row = max(widest, X[0].numel()) * len(modules)
 
-    def __call__(self, X: Tensor) -> Iterator[Tensor]:
-        """Yield the outputs of all networks, some rows at a time.
+    def map(
+        self, X: Tensor, function: Callable[[Tensor], Made], *, shared: bool
+    ) -> list[Made]:
+        """Return what a function makes of the outputs of all networks, piece by piece.
 
         Parameters
         ----------
-        X : Tensor of shape (k, n, ...)
-            Rows of each network; expanded where they share them.
-
-        Yields
-        ------
-        outputs : Tensor of shape (k, rows, C)
-            Unnormalised; overwritten when the next are asked for.
-        """
-        program = self._program
-        if isinstance(program, ModuleProgram) and isinstance(program.pattern, RNN):
-            program.pattern.padded = bool(torch.isnan(X[..., 0]).any())
-        size = _CHUNK_BYTES // (self._numbers_per_row * X.element_size())
-        size = max(_LEAST_ROWS, size)
-        for start in range(0, X.shape[1], size):
-            with torch.no_grad():
-                own = self._cast(X[:, start : start + size])
-                outputs = program.evaluate(own, slice(0, self.n_networks))
-            yield outputs
-
-    def takes_one_thread(self, n_rows: int) -> bool:
-        """Return whether a prediction is so little work that threads only wait.
-
-        Parameters
-        ----------
-        n_rows : int
-            Rows to predict.
+        X : Tensor of shape (n, ...) or (k, n, ...)
+            Rows that the networks share, or those of each.
+        function : callable
+            Takes outputs of shape (k, rows, C), unnormalised, which are overwritten
+            afterwards; it may be called in several threads.
+        shared : bool
+            Whether rows are shared.
 
         Returns
         -------
-        bool
-            Whether one thread is enough.
+        list of object
+            For each piece of the rows, in their order.
         """
-        return self._is_plain and takes_one_thread(n_rows, self._n_weights)
+        n_rows = X.shape[0 if shared else 1]
+        program = self._program
+        if isinstance(program, ModuleProgram) and isinstance(program.pattern, RNN):
+            program.pattern.padded = bool(torch.isnan(X[..., 0]).any())
+        is_plain = self._is_plain and X.device.type == "cpu"
+        n_threads = 1
+        if isinstance(program, ChainProgram) and is_plain and not self._is_little(n_rows):
+            n_threads = torch.get_num_threads()
+        pieces = self._pieces(n_rows, n_threads)
+        n_threads = min(n_threads, len(pieces))
+
+        def made(own: Program, piece: slice) -> Made:
+            rows = X[piece] if shared else X[:, piece]
+            n_own = rows.shape[-2]
+            if is_plain:
+                rows = functional.pad(rows, (0, 0, 0, -n_own % _BLOCK))
+            with torch.no_grad():
+                outputs = self._outputs(own, rows, shared=shared)
+                return function(outputs[:, :n_own] if is_plain else outputs)
+
+        # Threads of torch's would meet after every layer of every piece; these work on
+        # pieces of their own, and never wait for each other.
+        with one_thread(wanted=is_plain and (n_threads > 1 or self._is_little(n_rows))):
+            if n_threads == 1:
+                return [made(program, piece) for piece in pieces]
+            idle = self._idle_programs(n_threads)
+
+            def in_thread(piece: slice) -> Made:
+                own = idle.get()
+                try:
+                    return made(own, piece)
+                finally:
+                    idle.put(own)
+
+            with ThreadPoolExecutor(n_threads) as pool:
+                return list(pool.map(in_thread, pieces))
+
+    def _outputs(self, program: Program, X: Tensor, *, shared: bool) -> Tensor:
+        X = self._cast(X)
+        k = len(self._modules)
+        if self._affine is not None:
+            scale, shift = (t.unsqueeze(1) for t in self._affine)
+            X = torch.addcmul(shift, X, scale).view(k, len(X), *self._example.shape[1:])
+            shared = False
+        if not shared:
+            return program.evaluate(X, slice(0, k))
+        if isinstance(program, ChainProgram):
+            return program.evaluate_shared(X, slice(0, k))
+        return program.evaluate(X.expand(k, *X.shape), slice(0, k))
+
+    def _pieces(self, n_rows: int, n_threads: int) -> list[slice]:
+        """Return parts of the rows, about equal, as many for each thread."""
+        most = _CHUNK_BYTES // (self._numbers_per_row * self._dtype.itemsize)
+        n_blocks = -(-n_rows // _BLOCK)
+        n_pieces = max(1, -(-n_blocks // max(1, most // _BLOCK)))
+        n_pieces = -(-n_pieces // n_threads) * n_threads
+        size = -(-n_blocks // n_pieces) * _BLOCK
+        return [slice(start, start + size) for start in range(0, n_rows, size)]
+
+    def _is_little(self, n_rows: int) -> bool:
+        return takes_one_thread(n_rows, self._n_weights)
+
+    def _made(self) -> Program:
+        program = stacked_program(self._modules, self._example)
+        if isinstance(program, ChainProgram):
+            program.only_predict()
+        return program
+
+    def _is_folded(self, scale: Tensor, shift: Tensor) -> bool:
+        program = self._program
+        return isinstance(program, ChainProgram) and program.fold_affine(
+            scale.to(self._example.device), shift.to(self._example.device)
+        )
+
+    def _idle_programs(self, n_threads: int) -> "SimpleQueue[Program]":
+        """Return programs with the same weights, each with memory of its own."""
+        while len(self._twins) < n_threads - 1:
+            twin = self._made()
+            twin.parameters, twin.buffers = self._program.parameters, self._program.buffers
+            self._twins.append(twin)
+        idle: SimpleQueue[Program] = SimpleQueue()
+        for own in [self._program, *self._twins[: n_threads - 1]]:
+            idle.put(own)
+        return idle
 
     def _cast(self, values: Tensor) -> Tensor:
         # Counts, as batch normalisation keeps them, stay what they are.

@@ -5,9 +5,13 @@
 from sk_tune.ensemble._bagging import BaggingClassifier, BaggingRegressor
 from sk_tune.ensemble._boosting import BoostingClassifier, BoostingRegressor
 from sk_tune.ensemble._collapsed import CollapsedClassifier, CollapsedRegressor, collapse
+from sk_tune.ensemble._greedy import GreedyOptions
+from sk_tune.ensemble._library import Library, read_library
+from sk_tune.ensemble._members import average_prediction, average_probabilities
 from sk_tune.ensemble._seeds import SeedEnsembleClassifier, SeedEnsembleRegressor
-from sk_tune.ensemble._selection import EnsembleScore
+from sk_tune.ensemble._selection import EnsembleScore, Selector
 from sk_tune.ensemble._stacking import StackingClassifier, StackingRegressor
+from sk_tune.ensemble._temperature import with_temperature
 from sk_tune.ensemble._trial_ensemble import (
     TrialEnsembleClassifier,
     TrialEnsembleRegressor,
@@ -21,11 +25,18 @@ __all__ = [
     "CollapsedClassifier",
     "CollapsedRegressor",
     "EnsembleScore",
+    "GreedyOptions",
+    "Library",
     "SeedEnsembleClassifier",
     "SeedEnsembleRegressor",
+    "Selector",
     "StackingClassifier",
     "StackingRegressor",
     "TrialEnsembleClassifier",
     "TrialEnsembleRegressor",
+    "average_prediction",
+    "average_probabilities",
     "collapse",
+    "read_library",
+    "with_temperature",
 ]

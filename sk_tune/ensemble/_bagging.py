@@ -23,7 +23,7 @@ from sk_tune.adoption import adoption
 from sk_tune.backend import CollectingBackend, fleet
 from sk_tune.ensemble._combination import network_of
 from sk_tune.ensemble._out_of_bag import epoch_table, members_table, rows_left_out
-from sk_tune.ensemble._parts import parts_of
+from sk_tune.ensemble._parts import Predictor, parts_of, predictor_of
 from sk_tune.estimators import MLPClassifier, MLPRegressor, NetworkEstimator
 
 __all__ = ["BaggingClassifier", "BaggingRegressor"]
@@ -62,7 +62,7 @@ class _Bagging:
             vars(self).pop(name, None)
         with _members_as_fleet(self):
             super().fit(X, y, sample_weight, **fit_params)  # type: ignore[misc]
-        self._combination = parts_of(self).combination()
+        self._predictor = Predictor(self)
         return self
 
     def _set_oob_score(self: Any, X: Any, y: Any) -> None:
@@ -84,13 +84,7 @@ class _Bagging:
             ensure_all_finite=False,
             reset=False,
         )
-        combination = self._combination
-        own = [member.estimator for member in combination.members]
-        if list(map(id, own)) != list(map(id, self.estimators_)):
-            # Somebody has added or taken away members.
-            combination = parts_of(self).combination()
-        found: Array = combination(X)
-        return found
+        return predictor_of(self)(X)
 
 
 @contextmanager

@@ -15,7 +15,8 @@ import numpy as np
 import numpy.typing as npt
 from sklearn.metrics import accuracy_score, r2_score
 
-from sk_tune.ensemble._collapsed_file import export_parts, load_parts, save_parts
+from sk_tune.ensemble._collapsed_file import load_parts, save_parts
+from sk_tune.ensemble._collapsed_onnx import export_parts
 from sk_tune.ensemble._parts import Parts, parts_of
 
 __all__ = ["CollapsedClassifier", "CollapsedRegressor", "collapse"]
@@ -128,7 +129,9 @@ class _Collapsed:
     def save(self, path: str | PathLike[str], *, overwrite: bool = True) -> None:
         """Write the ensemble to one safetensors file.
 
-        Members must be networks of sk_tune's.  Needs the extra ``export``.
+        Members must be networks of sk_tune's, alone or behind scikit-learn's
+        ``StandardScaler``, ``MinMaxScaler``, ``MaxAbsScaler``, ``RobustScaler`` or
+        ``SimpleImputer``.  Needs the extra ``export``.
 
         Parameters
         ----------
@@ -140,7 +143,7 @@ class _Collapsed:
         Raises
         ------
         TypeError
-            If a member is no network of sk_tune's.
+            If a member is anything else.
         FileExistsError
             If the file exists and `overwrite` is False.
         """
@@ -174,7 +177,7 @@ class _Collapsed:
         """Write the ensemble as one ONNX model.
 
         Its input is ``X``, its output ``probabilities`` or ``prediction``.  Members must be
-        networks of sk_tune's.  Needs the extra ``export``.
+        such as ``save`` takes.  Needs the extra ``export``.
 
         Parameters
         ----------
@@ -184,7 +187,7 @@ class _Collapsed:
         Raises
         ------
         TypeError
-            If a member is no network of sk_tune's.
+            If a member is anything else.
         """
         export_parts(self._parts, path)
 
@@ -206,7 +209,8 @@ class CollapsedClassifier(_Collapsed):
     Attributes
     ----------
     classes_ : ndarray of shape (n_classes,)
-        Labels in the order of the columns of ``predict_proba``.
+        Labels in the order of the columns of ``predict_proba``; of a multilabel problem the
+        numbers of the labels.
     estimators_ : list of estimators
         The members.
     weights_ : ndarray of shape (n_members,)
@@ -246,11 +250,13 @@ class CollapsedClassifier(_Collapsed):
 
         Returns
         -------
-        ndarray of shape (n_samples,)
+        ndarray of shape (n_samples,) or (n_samples, n_labels)
             Labels as they were in y.
         """
-        labels: Array = self.classes_[self._finished(X).argmax(axis=1)]
-        return labels
+        probabilities = self._finished(X)
+        if self._parts.is_multilabel:
+            return (probabilities > 0.5).astype(np.int64)
+        return np.asarray(self.classes_[probabilities.argmax(axis=1)])
 
     def score(self, X: Any, y: Any, sample_weight: Any = None) -> float:
         """Return the accuracy.
@@ -259,8 +265,8 @@ class CollapsedClassifier(_Collapsed):
         ----------
         X : array-like of shape (n_samples, n_features)
             Features.
-        y : array-like of shape (n_samples,)
-            Labels.
+        y : array-like of shape (n_samples,) or (n_samples, n_labels)
+            Labels; of several a row, all count.
         sample_weight : array-like of shape (n_samples,), default=None
             Weights of the rows.
 

@@ -1,9 +1,9 @@
 # SPDX-FileCopyrightText: sk_tune contributors
 # SPDX-License-Identifier: BSD-3-Clause
-"""A collapsed ensemble as one file: safetensors, with JSON in its header, or ONNX.
+"""A collapsed ensemble as one file: safetensors, with JSON in its header.
 
-Nothing in a safetensors file is ever executed.  It holds networks of sk_tune's only: other
-estimators, and transformers in front of networks, are code.
+Nothing in a safetensors file is ever executed.  It holds networks of sk_tune's, and what
+scalers in front of them do, as numbers; other estimators and transformers are code.
 """
 
 from os import PathLike
@@ -11,21 +11,24 @@ from typing import Any
 
 import numpy as np
 import torch
-from torch import Tensor, nn
+from sklearn.pipeline import Pipeline
+from torch import Tensor
 
 import sk_tune.estimators as networks
+from sk_tune.ensemble._affine import AffineMap, AffineScaler, affine_tail
 from sk_tune.ensemble._combination import Member, network_of
 from sk_tune.ensemble._parts import Parts
 from sk_tune.estimators import (
-    NetworkPredictor,
-    export_module,
     pack_network,
     read_file,
     unpack_network,
     write_file,
 )
 
-__all__ = ["export_parts", "load_parts", "save_parts"]
+__all__ = ["load_parts", "network_and_scaler", "save_parts"]
+
+# In front of the names of a scaler's numbers.
+_SCALER = "scaler."
 
 
 def save_parts(
@@ -47,20 +50,25 @@ def save_parts(
     Raises
     ------
     TypeError
-        If a member is no network of sk_tune's.
+        If a member is no network of sk_tune's, alone or behind scalers.
     FileExistsError
         If there is a file that must not be replaced.
     """
     tensors: dict[str, Tensor] = {}
     members = []
     for number, member in enumerate(parts.members):
-        own, description = pack_network(_network(member))
+        network, scaler = network_and_scaler(member)
+        own, description = pack_network(network)
         tensors |= {f"{number}.{key}": tensor for key, tensor in own.items()}
+        if scaler is not None:
+            tensors |= {f"{number}.{key}": t for key, t in _packed(scaler).items()}
         features = None if member.features is None else member.features.tolist()
+        names = getattr(member.estimator, "feature_names_in_", None)
         members.append({
             "network": description,
             "weight": member.weight,
             "features": features,
+            "names": None if names is None else list(map(str, names)),
         })
     description = {
         "class": name,
@@ -111,9 +119,15 @@ def load_parts(path: str | PathLike[str], name: str, module: Any) -> Parts:
     for weights, member in zip(own, description["members"], strict=True):
         cls = _class_named(member["network"]["class"])
         features = member["features"]
+        scaler = _unpacked(weights)
+        estimator = unpack_network(cls, weights, member["network"], module)
+        if scaler is not None:
+            if member.get("names") is not None:
+                scaler.feature_names_in_ = np.array(member["names"], dtype=object)
+            estimator = Pipeline([("scale", scaler), ("network", estimator)])
         members.append(
             Member(
-                unpack_network(cls, weights, member["network"], module),
+                estimator,
                 member["weight"],
                 None if features is None else np.array(features, dtype=np.intp),
             )
@@ -132,97 +146,65 @@ def load_parts(path: str | PathLike[str], name: str, module: Any) -> Parts:
     )
 
 
-def export_parts(parts: Parts, path: str | PathLike[str]) -> None:
-    """Write the parts of an ensemble as an ONNX model.
+def network_and_scaler(member: Member) -> tuple[Any, AffineMap | None]:
+    """Return the network and the scaler that are all there is to a member.
 
     Parameters
     ----------
-    parts : Parts
-        Of networks.
-    path : str or path-like
-        File to write.
+    member : Member
+        Any.
+
+    Returns
+    -------
+    network : NetworkEstimator
+        Fitted.
+    scaler : AffineMap or None
+        What is in front of it.
 
     Raises
     ------
     TypeError
-        If a member is no network of sk_tune's, or members differ in dtype.
+        If the member is anything else.
     """
-    found = [_network(member) for member in parts.members]
-    kinds = {
-        (n.dtype, n.input_shape_ if m.features is None else None)
-        for n, m in zip(found, parts.members, strict=True)
-    }
-    if len(kinds) > 1:
+    network: Any = network_of(member.estimator)
+    if network is not None and network is member.estimator:
+        return network, None
+    steps = [] if network is None else [step for _, step in member.estimator.steps[:-1]]
+    n_others, scaler = affine_tail(steps)
+    if scaler is None or any(
+        step not in {None, "passthrough"} for step in steps[:n_others]
+    ):
         raise TypeError(
-            "Members of an ensemble must take the same input to be one ONNX model. Got "
-            f"{sorted(map(str, kinds))}."
-        )
-    ((dtype, shape),) = kinds
-    example = torch.zeros(2, *(shape or (parts.n_features,)), dtype=getattr(torch, dtype))
-    devices = [n.net_.device for n in found]
-    module = _SumModule(parts, found).eval().cpu()
-    try:
-        export_module(module, example, path, is_classifier=parts.classes is not None)
-    finally:
-        for network, device in zip(found, devices, strict=True):
-            network.net_.module_.to(device)
-
-
-class _SumModule(nn.Module):
-    """The weighted sum of members, and what is made of it."""
-
-    offset: Tensor
-
-    def __init__(self, parts: Parts, found: list[Any]) -> None:
-        super().__init__()
-        dtype = getattr(torch, found[0].dtype)
-        self.members = nn.ModuleList(map(NetworkPredictor, found))
-        self.link = parts.link
-        self.is_classifier = parts.classes is not None
-        self.temperature = parts.temperature
-        n_columns = found[0].n_outputs_
-        if parts.member_classes is not None:
-            n_columns = len(parts.member_classes)
-        self.n_members = len(found)
-        for number, (member, network) in enumerate(zip(parts.members, found, strict=True)):
-            # Columns of a member, times its weight, to columns of the sum.
-            columns = np.arange(n_columns)
-            if parts.member_classes is not None:
-                columns = np.searchsorted(parts.member_classes, network.classes_)
-            matrix = torch.zeros(network.n_outputs_, n_columns, dtype=dtype)
-            matrix[torch.arange(len(columns)), torch.from_numpy(columns)] = member.weight
-            self.register_buffer(f"matrix{number}", matrix)
-            index = None if member.features is None else torch.from_numpy(member.features)
-            self.register_buffer(f"features{number}", index)
-        offset = torch.zeros(n_columns, dtype=dtype)
-        if parts.offset is not None:
-            offset = torch.as_tensor(parts.offset, dtype=dtype)
-        self.register_buffer("offset", offset)
-
-    def forward(self, x: Tensor) -> Tensor:
-        total = self.offset
-        for number, member in enumerate(self.members):
-            features = getattr(self, f"features{number}")
-            own = x if features is None else x.index_select(1, features)
-            total = total + member(own) @ getattr(self, f"matrix{number}")
-        if self.link == "logistic":
-            return torch.cat([(-total).sigmoid(), total.sigmoid()], dim=1)
-        if self.link == "softmax":
-            return total.softmax(dim=1)
-        if self.is_classifier and self.temperature != 1:
-            return (total.clamp_min(1e-7).log() / self.temperature).softmax(dim=1)
-        return total
-
-
-def _network(member: Member) -> Any:
-    """Return the network that is all there is to a member."""
-    if network_of(member.estimator) is not member.estimator:
-        raise TypeError(
-            "Members of an ensemble must be networks of sk_tune's to be written to a file. "
-            f"Got a {type(member.estimator).__name__}; pickle the ensemble, or put "
+            "Members of an ensemble must be networks of sk_tune's, alone or behind scalers "
+            "of scikit-learn's, to be written to a file. Got "
+            f"{_described(member.estimator)}; pickle the ensemble, or put other "
             "transformers in front of it, not of its members."
         )
-    return member.estimator
+    return network, scaler
+
+
+def _described(estimator: Any) -> str:
+    steps = [step for _, step in getattr(estimator, "steps", [])]
+    inside = ", ".join(
+        step if isinstance(step, str) else type(step).__name__ for step in steps
+    )
+    return f"a {type(estimator).__name__}" + (f" of {inside}" if inside else "")
+
+
+def _packed(scaler: AffineMap) -> dict[str, Tensor]:
+    """Return what a scaler does as tensors."""
+    return {
+        f"{_SCALER}{name}": torch.from_numpy(np.array(values))
+        for name, values in scaler._asdict().items()
+        if values is not None
+    }
+
+
+def _unpacked(tensors: dict[str, Tensor]) -> AffineScaler | None:
+    """Take a scaler out of the tensors of a member."""
+    names = [name for name in tensors if name.startswith(_SCALER)]
+    own = {name.removeprefix(_SCALER): tensors.pop(name).numpy() for name in names}
+    return AffineScaler(**own) if own else None
 
 
 def _class_named(name: str) -> type:

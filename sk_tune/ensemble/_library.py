@@ -65,6 +65,24 @@ class Library:
             part=self.part[rows],
         )
 
+    def only(self, candidate: int) -> "Library":
+        """Return the library with one of its candidates.
+
+        Parameters
+        ----------
+        candidate : int
+            Its position.
+
+        Returns
+        -------
+        Library
+            With all rows.
+        """
+        own = slice(candidate, candidate + 1)
+        return replace(
+            self, candidates=self.candidates[own], predictions=self.predictions[own]
+        )
+
 
 def read_library(
     search: Any, *, is_classification: bool, needs_models: bool, random_state: int

@@ -1,6 +1,6 @@
 # SPDX-FileCopyrightText: sk_tune contributors
 # SPDX-License-Identifier: BSD-3-Clause
-"""Several estimators fitted on the same rows, networks as fleets, and their averages."""
+"""Several estimators fitted on the same rows, networks as fleets."""
 
 import copy
 from collections.abc import Mapping, Sequence
@@ -9,7 +9,6 @@ from dataclasses import dataclass
 from typing import Any
 
 import joblib
-import numpy as np
 import numpy.typing as npt
 from sklearn.pipeline import Pipeline
 
@@ -17,7 +16,7 @@ from sk_tune.adoption import FitRequested, adopter, adoption
 from sk_tune.backend import AskingNets, Recorder, value_fingerprint
 from sk_tune.engine import Fit, Trained, train
 
-__all__ = ["average_prediction", "average_probabilities", "fit_members", "last_step"]
+__all__ = ["fit_members", "last_step"]
 
 Array = npt.NDArray[Any]
 
@@ -196,72 +195,3 @@ def last_step(estimator: Any) -> Any:
 
 def _ends_in_what_may_ask(estimator: Any) -> bool:
     return hasattr(last_step(estimator), "max_epochs")
-
-
-def average_probabilities(
-    estimators: Sequence[Any], weights: Array, X: Any, classes: Array
-) -> Array:
-    """Return the weighted mean of the probabilities of several classifiers.
-
-    Parameters
-    ----------
-    estimators : sequence of estimator
-        Fitted; one without probabilities counts as sure of its label.
-    weights : ndarray of shape (n_estimators,)
-        With sum 1.
-    X : array-like of shape (n_samples, n_features)
-        Features.
-    classes : ndarray of shape (n_classes,)
-        All labels; empty for a multilabel problem.  A class that an estimator does not know
-        has probability 0 for it.
-
-    Returns
-    -------
-    ndarray of shape (n_samples, n_classes)
-        Or (n_samples, n_labels), the probability of each label.
-    """
-    total: Any = 0.0
-    for estimator, weight in zip(estimators, weights, strict=True):
-        total = total + weight * _probabilities(estimator, X, classes)
-    if len(classes):
-        # Those of float32 networks sum to 1 in float32 only.
-        total /= total.sum(axis=1, keepdims=True)
-    return np.asarray(total)
-
-
-def _probabilities(estimator: Any, X: Any, classes: Array) -> Array:
-    if hasattr(estimator, "predict_proba"):
-        values = estimator.predict_proba(X)
-        if isinstance(values, list):
-            return np.column_stack([own[:, 1] for own in values])
-    else:
-        values = np.asarray(estimator.predict(X))[:, None] == estimator.classes_
-    values = np.asarray(values, dtype=np.float64)
-    if not len(classes) or len(estimator.classes_) == len(classes):
-        return values
-    aligned = np.zeros((len(values), len(classes)))
-    aligned[:, np.searchsorted(classes, estimator.classes_)] = values
-    return aligned
-
-
-def average_prediction(estimators: Sequence[Any], weights: Array, X: Any) -> Array:
-    """Return the weighted mean of the predictions of several regressors.
-
-    Parameters
-    ----------
-    estimators : sequence of estimator
-        Fitted.
-    weights : ndarray of shape (n_estimators,)
-        With sum 1.
-    X : array-like of shape (n_samples, n_features)
-        Features.
-
-    Returns
-    -------
-    ndarray of shape (n_samples,) or (n_samples, n_outputs)
-        Predictions.
-    """
-    total: Any = 0.0
-    for estimator, weight in zip(estimators, weights, strict=True):
-        total = total + weight * np.asarray(estimator.predict(X), dtype=np.float64)
-    return np.asarray(total)

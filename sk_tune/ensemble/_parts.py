@@ -2,6 +2,7 @@
 # SPDX-License-Identifier: BSD-3-Clause
 """What an ensemble's prediction is made of: members, weights, what becomes of the sum."""
 
+import operator
 from dataclasses import dataclass, replace
 from typing import Any, Self
 
@@ -14,15 +15,14 @@ from sklearn.utils.validation import check_is_fitted
 
 from sk_tune.ensemble._boosting import BoostingClassifier, BoostingRegressor
 from sk_tune.ensemble._combination import Combination, Member
+from sk_tune.ensemble._temperature import with_label_temperature, with_temperature
 
-__all__ = ["Parts", "parts_of"]
+__all__ = ["Parts", "Predictor", "parts_of", "predictor_of"]
 
 Array = npt.NDArray[Any]
 
 _BAGGING = (sklearn_ensemble.BaggingClassifier, sklearn_ensemble.BaggingRegressor)
 _VOTING = (sklearn_ensemble.VotingClassifier, sklearn_ensemble.VotingRegressor)
-# Probabilities of 0 have no logarithm.
-_SMALLEST = 1e-7
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -38,7 +38,8 @@ class Parts:
     classes : ndarray of shape (n_classes,) or None, default=None
         Labels of a classifier.
     member_classes : ndarray of shape (n_classes,) or None, default=None
-        What members call these; None for members that are regressors.
+        What members call these; empty if a row may have several labels, None for members
+        that are regressors.
     link : {"mean", "sum", "logistic", "softmax"}, default="mean"
         What becomes of the weighted sum: "mean" has weights that sum to 1; the others add
         it to `offset`, and the last two take the result for log-odds or logits.
@@ -55,6 +56,11 @@ class Parts:
     link: str = "mean"
     offset: Array | None = None
     temperature: float = 1.0
+
+    @property
+    def is_multilabel(self) -> bool:
+        """Whether a row may have several labels."""
+        return self.member_classes is not None and len(self.member_classes) == 0
 
     def combination(self) -> Combination:
         """Return the weighted sum of the members.
@@ -90,8 +96,10 @@ class Parts:
         if self.classes is None:
             return total
         if self.temperature != 1:
-            total = np.log(np.maximum(total, _SMALLEST)) / self.temperature
-            return np.asarray(softmax(total, axis=1))
+            scaled = with_label_temperature if self.is_multilabel else with_temperature
+            return scaled(total, self.temperature)
+        if self.is_multilabel:
+            return total
         # Those of float32 networks sum to 1 in float32 only.
         return np.asarray(total / total.sum(axis=1, keepdims=True))
 
@@ -117,6 +125,80 @@ class Parts:
             self.members[i]._replace(weight=float(weights[i] / total)) for i in kept
         )
         return replace(self, members=members)
+
+
+class Predictor:
+    """What an ensemble predicts with, in one call for members of one architecture.
+
+    Parameters
+    ----------
+    ensemble : estimator
+        Fitted, as for :func:`parts_of`.
+    """
+
+    def __init__(self, ensemble: Any) -> None:
+        self.parts = parts_of(ensemble)
+        self.combination = self.parts.combination()
+        self._made_of = _made_of(ensemble)
+
+    def __call__(self, X: Any) -> Array:
+        """Return probabilities or targets.
+
+        Parameters
+        ----------
+        X : array-like of shape (n, n_features)
+            Rows.
+
+        Returns
+        -------
+        ndarray of shape (n, n_classes) or (n, n_outputs)
+            As the ensemble predicts them.
+        """
+        return self.parts.finish(self.combination(X))
+
+    def is_of(self, ensemble: Any) -> bool:
+        """Return whether an ensemble is as it was.
+
+        Parameters
+        ----------
+        ensemble : estimator
+            The same.
+
+        Returns
+        -------
+        bool
+            False if somebody has changed members, weights or temperature.
+        """
+        members, weights, temperature = _made_of(ensemble)
+        own_members, own_weights, own_temperature = self._made_of
+        return (
+            len(members) == len(own_members)
+            and all(map(operator.is_, members, own_members))
+            and np.array_equal(weights, own_weights)
+            and temperature == own_temperature
+        )
+
+
+def predictor_of(ensemble: Any) -> Predictor:
+    """Return what an ensemble predicts with: that of its fit, if it is still the same.
+
+    Parameters
+    ----------
+    ensemble : estimator
+        Fitted; its ``_predictor`` is what ``fit`` made, if it did.
+
+    Returns
+    -------
+    Predictor
+        Another one if somebody has changed members or weights.
+    """
+    kept: Predictor | None = vars(ensemble).get("_predictor")
+    return kept if kept is not None and kept.is_of(ensemble) else Predictor(ensemble)
+
+
+def _made_of(ensemble: Any) -> tuple[list[Any], Array, float]:
+    weights = np.array(getattr(ensemble, "weights_", ()))
+    return list(ensemble.estimators_), weights, getattr(ensemble, "temperature_", 1.0)
 
 
 def parts_of(ensemble: Any) -> Parts:
@@ -151,16 +233,18 @@ def parts_of(ensemble: Any) -> Parts:
     if not is_classifier(ensemble):
         return Parts(members=members, n_features=n_features)
     classes = np.asarray(getattr(ensemble, "classes_", []))
+    is_multilabel = getattr(ensemble, "_is_multilabel", False)
     if classes.ndim != 1 or not len(classes):
         raise TypeError(
             f"A {type(ensemble).__name__} must have one label a row to be collapsed. Got "
             "several."
         )
+    member_classes = np.arange(len(classes)) if is_encoded else classes
     return Parts(
         members=members,
         n_features=n_features,
         classes=classes,
-        member_classes=np.arange(len(classes)) if is_encoded else classes,
+        member_classes=np.empty(0) if is_multilabel else member_classes,
         temperature=float(getattr(ensemble, "temperature_", 1.0)),
     )
 

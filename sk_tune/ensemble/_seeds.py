@@ -13,12 +13,8 @@ from sklearn.utils.multiclass import check_classification_targets
 from sklearn.utils.validation import check_is_fitted
 
 from sk_tune._compat import HasMethods, Interval, validate_parameter_constraints
-from sk_tune.ensemble._members import (
-    average_prediction,
-    average_probabilities,
-    fit_members,
-    last_step,
-)
+from sk_tune.ensemble._members import fit_members, last_step
+from sk_tune.ensemble._parts import Predictor, predictor_of
 from sk_tune.estimators import MLPClassifier, MLPRegressor, with_inherited_docs
 
 __all__ = ["SeedEnsembleClassifier", "SeedEnsembleRegressor"]
@@ -117,11 +113,16 @@ class _SeedEnsemble(BaseEstimator):  # type: ignore[misc]
         )
         self.estimators_ = [one for snapshots in fitted for one in snapshots]
         self.weights_ = np.full(len(self.estimators_), 1 / len(self.estimators_))
+        self._learn_target(y)
         for name in ("n_features_in_", "feature_names_in_"):
             self.__dict__.pop(name, None)
             if hasattr(self.estimators_[0], name):
                 setattr(self, name, getattr(self.estimators_[0], name))
+        self._predictor = Predictor(self)
         return self
+
+    def _learn_target(self, y: Any) -> None:
+        """Keep what only one kind of task has."""
 
     def _base(self) -> Any:
         return self._default() if self.estimator is None else self.estimator
@@ -224,13 +225,14 @@ class SeedEnsembleClassifier(ClassifierMixin, _SeedEnsemble):  # type: ignore[mi
         """
         if y is not None:
             check_classification_targets(y)
-        super().fit(X, y, **fit_params)
+        return super().fit(X, y, **fit_params)
+
+    def _learn_target(self, y: Any) -> None:
         labels = np.asarray(y)
         self._is_multilabel = labels.ndim == 2 and labels.shape[1] > 1
         self.classes_ = np.unique(labels)
         if self._is_multilabel:
             self.classes_ = np.arange(labels.shape[1])
-        return self
 
     def predict_proba(self, X: Any) -> Array:
         """Return the mean of the members' probabilities.
@@ -246,8 +248,7 @@ class SeedEnsembleClassifier(ClassifierMixin, _SeedEnsemble):  # type: ignore[mi
             In the order of ``classes_``.
         """
         check_is_fitted(self)
-        classes = np.empty(0) if self._is_multilabel else self.classes_
-        return average_probabilities(self.estimators_, self.weights_, X, classes)
+        return predictor_of(self)(X)
 
     def predict(self, X: Any) -> Array:
         """Return the most probable labels.
@@ -315,7 +316,8 @@ class SeedEnsembleRegressor(RegressorMixin, _SeedEnsemble):  # type: ignore[misc
             Predictions.
         """
         check_is_fitted(self)
-        return average_prediction(self.estimators_, self.weights_, X)
+        found = predictor_of(self)(X)
+        return found[:, 0] if found.shape[1] == 1 else found
 
 
 def _set_seeds(estimator: Any, random_state: np.random.RandomState) -> None:

@@ -14,7 +14,11 @@ from sk_tune.ensemble._greedy import GreedyOptions, greedy_weights
 from sk_tune.ensemble._library import Library
 from sk_tune.ensemble._objective import Objective, default_objective, make_objective
 from sk_tune.ensemble._stacker import tuned_stacked_weights
-from sk_tune.ensemble._temperature import fitted_temperature, with_temperature
+from sk_tune.ensemble._temperature import (
+    fitted_temperature,
+    with_label_temperature,
+    with_temperature,
+)
 
 __all__ = ["Choice", "EnsembleScore", "Selection", "Selector"]
 
@@ -61,10 +65,13 @@ class Choice:
         Not negative, with sum 1.
     temperature : float
         Of the averaged probabilities; 1 leaves them as they are.
+    is_multilabel : bool, default=False
+        Whether these are of labels, of which a row may have any number.
     """
 
     weights: Floats
     temperature: float
+    is_multilabel: bool = False
 
     def combine(self, predictions: Array) -> Array:
         """Return what the ensemble predicts.
@@ -82,7 +89,8 @@ class Choice:
         average = np.tensordot(self.weights, predictions, axes=1)
         if self.temperature == 1:
             return np.asarray(average)
-        return with_temperature(average, self.temperature)
+        scaled = with_label_temperature if self.is_multilabel else with_temperature
+        return scaled(average, self.temperature)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -202,7 +210,11 @@ class Selector:
         if self._calibrate:
             average = np.tensordot(weights, library.predictions, axes=1)
             temperature = fitted_temperature(average, library.y)
-        return Choice(weights=weights, temperature=temperature)
+        return Choice(
+            weights=weights,
+            temperature=temperature,
+            is_multilabel=library.classes is not None and len(library.classes) == 0,
+        )
 
     def _weights(self, library: Library, ranked: Array) -> Floats:
         predictions, y = library.predictions[ranked], library.y

@@ -13,8 +13,9 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 from scipy.optimize import minimize_scalar
+from scipy.special import expit, logit
 
-__all__ = ["fitted_temperature", "with_temperature"]
+__all__ = ["fitted_temperature", "with_label_temperature", "with_temperature"]
 
 Array = npt.NDArray[Any]
 
@@ -43,6 +44,25 @@ def with_temperature(probabilities: Array, temperature: float) -> Array:
     return np.asarray(scaled / scaled.sum(axis=-1, keepdims=True))
 
 
+def with_label_temperature(probabilities: Array, temperature: float) -> Array:
+    """Return probabilities of labels whose log-odds are divided by a temperature.
+
+    Parameters
+    ----------
+    probabilities : ndarray of shape (..., K)
+        Of labels, of which a row may have any number.
+    temperature : float
+        Above 1 probabilities come nearer to one half, below 1 they go away from it.
+
+    Returns
+    -------
+    ndarray of shape (..., K)
+        Each on its side of one half.
+    """
+    inside = np.clip(probabilities, _SMALLEST, 1 - _SMALLEST)
+    return np.asarray(expit(logit(inside) / temperature))
+
+
 def fitted_temperature(probabilities: Array, y: Array) -> float:
     """Return the temperature with the least log loss.
 
@@ -50,8 +70,8 @@ def fitted_temperature(probabilities: Array, y: Array) -> float:
     ----------
     probabilities : ndarray of shape (N, K)
         Of rows that were not trained on.
-    y : ndarray of shape (N,)
-        Class numbers.
+    y : ndarray of shape (N,) or (N, K)
+        Class numbers, or 0 and 1 of labels.
 
     Returns
     -------
@@ -61,8 +81,12 @@ def fitted_temperature(probabilities: Array, y: Array) -> float:
     rows = np.arange(len(y))
 
     def loss(inverse: float) -> float:
-        scaled = with_temperature(probabilities, 1 / inverse)[rows, y]
-        return float(-np.log(np.maximum(scaled, _SMALLEST)).mean())
+        if y.ndim == 2:
+            scaled = with_label_temperature(probabilities, 1 / inverse)
+            true = np.where(y > 0.5, scaled, 1 - scaled)
+        else:
+            true = with_temperature(probabilities, 1 / inverse)[rows, y]
+        return float(-np.log(np.maximum(true, _SMALLEST)).mean())
 
     found = minimize_scalar(loss, bounds=(1 / _HIGHEST, 1 / _LOWEST), method="bounded")
     return float(1 / found.x)

@@ -21,13 +21,9 @@ from sk_tune._search_record import search_record
 from sk_tune.ensemble._contributions import contribution_table
 from sk_tune.ensemble._greedy import GreedyOptions
 from sk_tune.ensemble._library import Library, read_library
-from sk_tune.ensemble._members import (
-    average_prediction,
-    average_probabilities,
-    fit_members,
-)
+from sk_tune.ensemble._members import fit_members
+from sk_tune.ensemble._parts import Predictor, predictor_of
 from sk_tune.ensemble._selection import Selector
-from sk_tune.ensemble._temperature import with_temperature
 from sk_tune.estimators import with_inherited_docs
 
 __all__ = ["TrialEnsembleClassifier", "TrialEnsembleRegressor"]
@@ -217,6 +213,7 @@ class _TrialEnsemble(BaseEstimator):  # type: ignore[misc]
             self.__dict__.pop(name, None)
             if hasattr(self.estimators_[0], name):
                 setattr(self, name, getattr(self.estimators_[0], name))
+        self._predictor = Predictor(self)
 
     def _selector(self, library: Library, seed: int) -> Selector:
         return Selector(
@@ -363,11 +360,7 @@ class TrialEnsembleClassifier(ClassifierMixin, _TrialEnsemble):  # type: ignore[
             In the order of ``classes_``.
         """
         check_is_fitted(self)
-        classes = np.empty(0) if self._is_multilabel else self.classes_
-        average = average_probabilities(self.estimators_, self.weights_, X, classes)
-        if self.temperature_ == 1:
-            return average
-        return with_temperature(average, self.temperature_)
+        return predictor_of(self)(X)
 
     def predict(self, X: Any) -> Array:
         """Return the most probable labels.
@@ -474,7 +467,8 @@ class TrialEnsembleRegressor(RegressorMixin, _TrialEnsemble):  # type: ignore[mi
             Predictions.
         """
         check_is_fitted(self)
-        return average_prediction(self.estimators_, self.weights_, X)
+        found = predictor_of(self)(X)
+        return found[:, 0] if found.shape[1] == 1 else found
 
 
 def _refitted(

@@ -150,15 +150,16 @@ def with_targets(outputs: Tensor, target: Any) -> Tensor:
 
     Parameters
     ----------
-    outputs : Tensor of shape (B, C)
+    outputs : Tensor of shape (B, ...)
         Of a network.
     target : Tensor of shape (n B, ...) or tuple of such
         Rows that were mixed have a target for each of their parts.
 
     Returns
     -------
-    Tensor of shape (n B, C)
+    Tensor of shape (n B, ...)
         The outputs n times, one after the other.
     """
     y = target[0] if isinstance(target, tuple) else target
-    return outputs if len(y) == len(outputs) else outputs.repeat(len(y) // len(outputs), 1)
+    n = len(y) // len(outputs)
+    return outputs if n == 1 else outputs.repeat(n, *(1,) * (outputs.ndim - 1))

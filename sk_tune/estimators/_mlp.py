@@ -17,10 +17,12 @@ from sk_tune.estimators._regressor import NetworkRegressor
 from sk_tune.estimators._table import TableLayout, TableParameters, table_inputs
 from sk_tune.estimators._validation import WholeNumber, is_whole
 from sk_tune.nets import MLP, empty_copy
+from sk_tune.training import BinaryCrossEntropy, CrossEntropy, SquaredError
 
 __all__ = ["MLPClassifier", "MLPRegressor"]
 
-_ARCHITECTURE = ("activation", "normalization", "residual", "dropout")
+_ARCHITECTURE = ("activation", "normalization", "residual", "dropout", "members")
+_LINKS = {CrossEntropy: "softmax", BinaryCrossEntropy: "sigmoid", SquaredError: "identity"}
 _N_PATTERNS = 64  # Networks that are kept to be copied; a search has few architectures.
 
 
@@ -37,16 +39,23 @@ class _MLPEstimator(ArchitectureParameters, TableParameters, NetworkEstimator):
     hidden_layer_sizes : int or sequence of int, default=None
         Units of each hidden layer one by one; if given, `n_layers` and `width` have no
         effect.
+    members : int, default=1
+        Networks that share the weight matrices and are averaged, each with scales, biases
+        and a last layer of its own (TabM).  Each is trained on its own loss; predictions
+        are means of probabilities, or of targets.  8 to 32 often predict better than one
+        network, and take longer to train, if less than as many networks.
     """
 
     n_layers: int = 2
     width: int = 128
     hidden_layer_sizes: Any = None
+    members: int = 1
 
     _parameter_constraints: ClassVar[dict[str, list[Any]]] = {
         "n_layers": [WholeNumber(0)],
         "width": [WholeNumber(1)],
         "hidden_layer_sizes": ["array-like", WholeNumber(1), None],
+        "members": [WholeNumber(1)],
     }
 
     def _shape_input(self, shape: tuple[int, ...]) -> tuple[int, ...]:
@@ -57,17 +66,21 @@ class _MLPEstimator(ArchitectureParameters, TableParameters, NetworkEstimator):
             self.input_shape_[0],
             n_outputs,
             hidden_layer_sizes=self._sizes(),
-            **self._arguments(*_ARCHITECTURE),
+            **self._architecture(),
             inputs=self._build_inputs(),
         )
 
     def _module_to_fill(self, seed: int, device: str) -> nn.Module:
         if type(self)._build_module is not _MLPEstimator._build_module:
             return super()._module_to_fill(seed, device)
-        arguments = tuple(self._arguments(*_ARCHITECTURE).items())
+        arguments = tuple(self._architecture().items())
         sizes = (self.input_shape_[0], *self._sizes(), self.n_outputs_)
         dtype = getattr(torch, self.dtype)
         return empty_copy(_pattern(sizes, arguments, self._layout(), dtype), device)
+
+    def _architecture(self) -> dict[str, Any]:
+        link = _LINKS[type(self._task_parts()[0])]
+        return {**self._arguments(*_ARCHITECTURE), "link": link}
 
     def _sizes(self) -> list[int]:
         if self.hidden_layer_sizes is None:

@@ -30,7 +30,7 @@ from sk_tune.estimators._late_optimizer import LateOptimizerNet
 from sk_tune.estimators._net_state import cloned, moved, undone_on_failure
 from sk_tune.estimators._training_options import TrainingOptions
 from sk_tune.exceptions import TrainingDivergedError, is_raised_by_code, warn_user
-from sk_tune.nets import seed_dropout, set_dropout_step
+from sk_tune.nets import MLP, by_member, seed_dropout, set_dropout_step
 from sk_tune.training import (
     BinaryCrossEntropy,
     CrossEntropy,
@@ -139,7 +139,9 @@ class TrainingNet(LateOptimizerNet):
     ) -> Tensor:
         """Return the loss of a batch whose target may carry sample weights."""
         targets = y_true if isinstance(y_true, tuple) else (y_true,)
-        loss: Tensor = self.criterion_(y_pred, *targets)
+        of_members = isinstance(self.module_, MLP) and y_pred.ndim == 3
+        parts = by_member(y_pred, *targets) if of_members else (y_pred, *targets)
+        loss: Tensor = self.criterion_(*parts)
         return loss
 
     @property
@@ -349,7 +351,10 @@ class TrainingNet(LateOptimizerNet):
         if options.gradient_clip is not None:
             nn.utils.clip_grad_norm_(self.module_.parameters(), options.gradient_clip)
         optimizer.step()
-        return loss.detach(), y_pred.detach()
+        outputs = y_pred.detach()
+        if isinstance(self.module_, MLP):
+            outputs = self.module_.combined(outputs)
+        return loss.detach(), outputs
 
     @torch.no_grad()
     def _evaluate(self, rows: TensorSet, *, hooks: bool) -> EpochOutcome:

@@ -14,6 +14,7 @@ from sk_tune.nets._dropout import (
     set_dropout_step,
 )
 from sk_tune.nets._empty_copy import empty_copy
+from sk_tune.nets._members import by_member, mean_of_members
 from sk_tune.nets._mlp import MLP
 from sk_tune.nets._number_embeddings import (
     PeriodicEmbedding,
@@ -32,11 +33,13 @@ __all__ = [
     "PiecewiseLinearEmbedding",
     "SeededDropout",
     "TableInputs",
+    "by_member",
     "dropout_coefficients",
     "dropout_layer_seeds",
     "dropout_positions",
     "dropout_threshold",
     "empty_copy",
+    "mean_of_members",
     "seed_dropout",
     "set_dropout_step",
 ]

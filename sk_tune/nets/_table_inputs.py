@@ -7,6 +7,7 @@ embedding.
 """
 
 from collections.abc import Sequence
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -117,8 +118,13 @@ class TableInputs(nn.Module):
         self.categorical = tuple(categorical)
         self.numbers = numbers
         self.categories = categories
-        own = len(self.numerical) if numbers is None else numbers.n_outputs
-        self.n_outputs = int(own) + (categories.n_outputs if categories else 0)  # type: ignore[arg-type]
+        # How many outputs each column has.
+        own: Any = len(self.numerical) if numbers is None else numbers.n_outputs
+        size = own // max(len(self.numerical), 1)
+        self.chunks = (size,) * len(self.numerical)
+        if categories is not None:
+            self.chunks += (categories.size,) * len(self.categorical)
+        self.n_outputs = sum(self.chunks)
 
     def forward(self, x: Tensor) -> Tensor:
         """Return what the first layer sees.

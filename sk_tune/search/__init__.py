@@ -8,6 +8,7 @@ from sk_tune.search._grid import GridSearchCV
 from sk_tune.search._halving import HalvingGridSearchCV, HalvingRandomSearchCV
 from sk_tune.search._hyperband import HyperbandSearchCV
 from sk_tune.search._ledger import Ledger
+from sk_tune.search._optuna import OptunaExport, to_optuna
 from sk_tune.search._plan import SearchPlan
 from sk_tune.search._random import RandomizedSearchCV
 from sk_tune.space import Choice
@@ -21,7 +22,9 @@ __all__ = [
     "HalvingRandomSearchCV",
     "HyperbandSearchCV",
     "Ledger",
+    "OptunaExport",
     "RandomizedSearchCV",
     "SearchPlan",
     "corrected_score",
+    "to_optuna",
 ]

@@ -10,7 +10,7 @@ added are columns, attributes and ways to end a search early.
 import os
 import time
 import warnings
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from importlib import import_module
@@ -43,7 +43,7 @@ from sk_tune.estimators import NetworkEstimator
 from sk_tune.exceptions import warn_user
 from sk_tune.sampler import RandomSampler
 from sk_tune.search._backend import SearchBackend
-from sk_tune.search._bookkeeping import fold_curves, last_rows
+from sk_tune.search._bookkeeping import fold_curves, last_rows, with_reasons
 from sk_tune.search._corrected_score import CorrectedScore, corrected_score
 from sk_tune.search._curves import learning_curve_table
 from sk_tune.search._networks import network_of
@@ -54,8 +54,9 @@ from sk_tune.search._progress_line import ProgressLine
 from sk_tune.search._resource import is_epochs
 from sk_tune.search._rounds import Rounds
 from sk_tune.search._session import SearchSession
+from sk_tune.search._space_of import space_of
 from sk_tune.search._work import SearchOptions
-from sk_tune.space import Candidate, Space, as_space
+from sk_tune.space import Candidate, Space
 
 __all__ = ["BaseSearch"]
 
@@ -229,7 +230,25 @@ class BaseSearch(BaseSearchCV):  # type: ignore[misc]
                 raise KeyboardInterrupt
         finally:
             del self._session, self._start
+            self.__dict__.pop("_rounds", None)
         return self
+
+    def results_so_far(self) -> tuple[Mapping[str, Any], pd.DataFrame]:
+        """Return what a search has found, also while it runs; for callbacks.
+
+        Returns
+        -------
+        results : mapping
+            As ``cv_results_``, of the candidates evaluated so far; empty before the first.
+        curves : DataFrame
+            As ``learning_curves_``.
+        """
+        rounds = self.__dict__.get("_rounds")
+        if rounds is None:
+            return getattr(self, "cv_results_", {}), self.learning_curves_
+        outcomes = self._session.outcomes[: rounds.n_candidates]
+        results = with_reasons(rounds.results, outcomes)
+        return results, pd.DataFrame(learning_curve_table(fold_curves(outcomes, results)))
 
     @contextmanager
     def _calm_callbacks(self) -> Iterator[None]:
@@ -301,11 +320,7 @@ class BaseSearch(BaseSearchCV):  # type: ignore[misc]
 
     def _space(self) -> Space:
         """Return what may vary."""
-        # scikit-learn takes a tuple for values, scikit-optimize for the ends of a range.
-        if hasattr(self, "search_spaces"):
-            return as_space(self.search_spaces)
-        own = "param_grid" if hasattr(self, "param_grid") else "param_distributions"
-        return as_space(getattr(self, own), tuples_are_ranges=False)
+        return space_of(self)
 
     def _trial(self, estimator: Any, candidates: Sequence[Candidate]) -> "_Trial":
         """Return a search over some candidates that is otherwise like this one."""
@@ -325,12 +340,12 @@ class BaseSearch(BaseSearchCV):  # type: ignore[misc]
         # What belongs to a fit that is going on stays here when a task goes to a worker,
         # and so does what can be made of the rest.
         state: dict[str, Any] = super().__getstate__()  # type: ignore[misc]
-        own = {"_session", "_start", "_curves"}
+        own = {"_session", "_start", "_rounds", "_curves"}
         return {n: v for n, v in state.items() if n not in own}
 
     def _run_search(self, evaluate_candidates: Any, *, callback_ctx: Any = None) -> None:
         self._session.options = self._options()
-        rounds = Rounds(
+        self._rounds = rounds = Rounds(
             evaluate_candidates,
             cv=self._checked_cv_orig,
             n_splits=self.n_splits_,
@@ -454,12 +469,8 @@ class BaseSearch(BaseSearchCV):  # type: ignore[misc]
             self.best_epochs_ = dict(session.best_epochs)
         if self.keep_models != "none":
             self.models_ = session.models
-        reasons = [
-            next((outcome.reason for outcome in folds if outcome.reason), "")
-            for folds in session.outcomes
-        ]
-        if any(reasons):
-            self.cv_results_["failure_reason"] = np.array(reasons, dtype=object)
+        results = self.__dict__["cv_results_"]
+        self.cv_results_ = with_reasons(results, session.outcomes)
 
     @property
     def learning_curves_(self) -> pd.DataFrame:

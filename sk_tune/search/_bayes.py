@@ -3,7 +3,7 @@
 """Bayesian search: a model of the score proposes the candidates."""
 
 import os
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from numbers import Integral
 from typing import Any, ClassVar
 
@@ -14,7 +14,8 @@ from sk_tune.estimators import with_inherited_docs
 from sk_tune.sampler import BayesSampler, Sampler, TPESampler
 from sk_tune.search._base import BaseSearch
 from sk_tune.search._rounds import Rounds
-from sk_tune.space import Space
+from sk_tune.search._warm_start import EarlierStart
+from sk_tune.space import Candidate, Space
 
 __all__ = ["BayesSearchCV"]
 
@@ -49,6 +50,11 @@ class BayesSearchCV(BaseSearch):  # type: ignore[misc]
     sampler : {"bayes", "tpe"} or sampler, default="bayes"
         "tpe" is Optuna's tree-structured Parzen estimator (extra ``study``); or an object
         with ``ask(n_points)`` and ``tell(candidates, scores)``.
+    warm_start_from : search, dict, optuna study or list of (dict, float), default=None
+        What is known already: a fitted search or its ``cv_results_`` (which ``clone``
+        leaves alone), a study of Optuna, or parameters with scores of the same metric, of
+        which greater are better.  The model learns from what is in the space; the best of
+        it is evaluated first, since its score is that of other folds.
     random_state : int, RandomState or None, default=None
         Source of the candidates.
     pre_dispatch : int or str, default="2*n_jobs"
@@ -87,6 +93,7 @@ class BayesSearchCV(BaseSearch):  # type: ignore[misc]
         "n_iter": [Interval(Integral, 1, None, closed="left")],
         "n_points": [Interval(Integral, 1, None, closed="left"), StrOptions({"auto"})],
         "sampler": [StrOptions({"bayes", "tpe"}), HasMethods(["ask", "tell"])],
+        "warm_start_from": [object],
         "random_state": ["random_state"],
     }
 
@@ -108,6 +115,7 @@ class BayesSearchCV(BaseSearch):  # type: ignore[misc]
         error_score: Any = np.nan,
         return_train_score: bool = False,
         sampler: Any = "bayes",
+        warm_start_from: Any = None,
         time_budget: float | None = None,
         progress: Callable[..., object] | None = None,
         epochs: str = "last",
@@ -132,6 +140,7 @@ class BayesSearchCV(BaseSearch):  # type: ignore[misc]
         self.n_points = n_points
         self.random_state = random_state
         self.sampler = sampler
+        self.warm_start_from = warm_start_from
         self.time_budget = time_budget
         self.progress = progress
         self.epochs = epochs
@@ -148,18 +157,34 @@ class BayesSearchCV(BaseSearch):  # type: ignore[misc]
         ctx = callback_ctx.subcontext(
             task_name="search", max_subtasks=sum(n_iter for _, n_iter in parts)
         ).call_on_fit_task_begin(estimator=self)
-        for sampler, (_, n_iter) in zip(self.samplers_, parts, strict=True):
-            self._search_part(rounds, sampler, n_iter, ctx)
+        earlier = EarlierStart(self.warm_start_from)
+        with rounds.sampling():
+            first = [
+                earlier.tell(sampler, space)
+                for sampler, (space, _) in zip(self.samplers_, parts, strict=True)
+            ]
+        earlier.warn_if_unused()
+        for sampler, (_, n_iter), own in zip(self.samplers_, parts, first, strict=True):
+            self._search_part(rounds, sampler, n_iter, ctx, own)
             if rounds.is_over:
                 break
         ctx.call_on_fit_task_end(estimator=self)
 
-    def _search_part(self, rounds: Rounds, sampler: Sampler, n_iter: int, ctx: Any) -> None:
-        """Evaluate the candidates of one dict of the space."""
+    def _search_part(
+        self,
+        rounds: Rounds,
+        sampler: Sampler,
+        n_iter: int,
+        ctx: Any,
+        first: Sequence[Candidate] = (),
+    ) -> None:
+        """Evaluate the candidates of one dict of the space, some of which are given."""
         n_points = self._n_points_of_round()
         while n_iter > 0 and not rounds.is_over:
             with rounds.sampling():
-                candidates = sampler.ask(min(n_points, n_iter))
+                n_asked = min(n_points, n_iter) - len(first)
+                candidates = [*first, *(sampler.ask(n_asked) if n_asked else [])]
+                first = ()
             if not candidates:
                 return
             n_iter -= len(candidates)

@@ -6,12 +6,14 @@ from collections.abc import Mapping, Sequence
 from dataclasses import fields
 from typing import Any
 
+import numpy as np
+
 from sk_tune.search._curves import FoldCurve
 from sk_tune.search._ledger import EpochAccount, Ledger, RungEpochs, epoch_account
 from sk_tune.search._outcome import Outcome
 from sk_tune.search._work import candidate_fingerprint
 
-__all__ = ["fold_curves", "last_rows", "rung_epochs", "search_ledger"]
+__all__ = ["fold_curves", "last_rows", "rung_epochs", "search_ledger", "with_reasons"]
 
 
 def fold_curves(
@@ -46,6 +48,29 @@ def fold_curves(
         for fold, outcome in enumerate(folds)
         if len(outcome.train_loss)
     ]
+
+
+def with_reasons(
+    results: Mapping[str, Any], outcomes: Sequence[Sequence[Outcome]]
+) -> dict[str, Any]:
+    """Return results that say why candidates failed, if any did.
+
+    Parameters
+    ----------
+    results : mapping
+        ``cv_results_``.
+    outcomes : sequence of sequence of Outcome
+        By candidate and fold.
+
+    Returns
+    -------
+    dict
+        A copy, maybe with the column "failure_reason".
+    """
+    reasons = [next((o.reason for o in folds if o.reason), "") for folds in outcomes]
+    if not any(reasons):
+        return dict(results)
+    return {**results, "failure_reason": np.array(reasons, dtype=object)}
 
 
 def last_rows(params: Sequence[Mapping[str, Any]], resource: str | None) -> tuple[int, ...]:

@@ -46,6 +46,7 @@ from sk_tune.search._resource import (
     subsampled,
 )
 from sk_tune.search._rounds import Rounds
+from sk_tune.search._warm_start import EarlierStart
 from sk_tune.space import Candidate, Space
 
 __all__ = ["HyperbandSearchCV"]
@@ -92,6 +93,12 @@ class HyperbandSearchCV(BaseSearch):  # type: ignore[misc]
         Where candidates come from.  "bayes" makes the search BOHB [2]_: a model learns from
         the highest rung with enough candidates, and brackets follow one another; "tpe" is
         the same with Optuna's tree-structured Parzen estimator (extra ``study``).
+    warm_start_from : search, dict, optuna study or list of (dict, float), default=None
+        What is known already: a fitted search or its ``cv_results_`` (which ``clone``
+        leaves alone), a study of Optuna, or parameters with scores of the same metric, of
+        which greater are better.  The sampler learns from what is in the space; the best of
+        it is evaluated first, since its score is that of other folds.  With
+        ``sampler="random"`` there is nothing that could learn.
     random_state : int, RandomState or None, default=None
         Source of the candidates.
     pre_dispatch : int or str, default="2*n_jobs"
@@ -142,6 +149,7 @@ class HyperbandSearchCV(BaseSearch):  # type: ignore[misc]
         "min_resources": [Interval(Integral, 1, None, closed="left")],
         "factor": [Interval(Integral, 2, None, closed="left")],
         "sampler": [StrOptions({"random", "bayes", "tpe"}), HasMethods(["ask", "tell"])],
+        "warm_start_from": [object],
         "random_state": ["random_state"],
     }
 
@@ -155,6 +163,7 @@ class HyperbandSearchCV(BaseSearch):  # type: ignore[misc]
         min_resources: int = 1,
         factor: int = 3,
         sampler: Any = "random",
+        warm_start_from: Any = None,
         scoring: Any = None,
         n_jobs: int | None = None,
         refit: Any = True,
@@ -188,6 +197,7 @@ class HyperbandSearchCV(BaseSearch):  # type: ignore[misc]
         self.min_resources = min_resources
         self.factor = factor
         self.sampler = sampler
+        self.warm_start_from = warm_start_from
         self.random_state = random_state
         self.time_budget = time_budget
         self.progress = progress
@@ -255,6 +265,8 @@ class HyperbandSearchCV(BaseSearch):  # type: ignore[misc]
         space = self._space()
         refuse_searched(self.resource_, space.names)
         sampler = self._make_sampler(space)
+        with rounds.sampling():
+            first = self._learnt_before(sampler, space)
         n_rungs = sum(len(bracket.rungs) for bracket in self.brackets_)
         ctx = callback_ctx.subcontext(
             task_name="search", max_subtasks=n_rungs
@@ -266,11 +278,29 @@ class HyperbandSearchCV(BaseSearch):  # type: ignore[misc]
             brackets = [list(self.brackets_)]
         for group in brackets:
             with rounds.sampling():
-                running = [_Running(b, sampler.ask(b.rungs[0].n_candidates)) for b in group]
+                running = []
+                for bracket in group:
+                    n_asked = bracket.rungs[0].n_candidates - len(first)
+                    running.append(_Running(bracket, [*first, *sampler.ask(n_asked)]))
+                    first = []
             self._climb(rounds, running, sampler, ctx)
             if rounds.is_over:
                 break
         ctx.call_on_fit_task_end(estimator=self)
+
+    def _learnt_before(self, sampler: Sampler, space: Space) -> list[Candidate]:
+        """Tell the sampler what is known; return what is to be evaluated first."""
+        if self.warm_start_from is None:
+            return []
+        if self.sampler == "random":
+            raise ValueError(
+                "warm_start_from needs a sampler that learns: 'bayes', 'tpe' or one of "
+                "your own. Got sampler='random' instead."
+            )
+        earlier = EarlierStart(self.warm_start_from, self.max_resources_)
+        first = earlier.tell(sampler, space)
+        earlier.warn_if_unused()
+        return first
 
     def _climb(
         self,

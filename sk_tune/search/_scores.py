@@ -10,7 +10,9 @@ import numpy as np
 from sk_tune.search._race import MIN_FOLDS, clearly_worse
 from sk_tune.search._work import SearchOptions
 
-__all__ = ["ScoreBook"]
+__all__ = ["LOST_RACE", "ScoreBook"]
+
+LOST_RACE = "clearly worse than candidate"
 
 # Of a wrong decision against a candidate that is as good, over all looks.
 _LEVEL = 0.05
@@ -118,8 +120,7 @@ class ScoreBook:
             level=_LEVEL / n_looks,
         )
         return {
-            row: f"stopped after {len(self._scores[row])} folds: clearly worse than "
-            f"candidate {best}"
+            row: f"stopped after {len(self._scores[row])} folds: {LOST_RACE} {best}"
             for row in rows
             if worse[row]
         }

@@ -3,7 +3,17 @@
 """What may vary: parameters, their values, and which of them depend on others."""
 
 from sk_tune.space._choice import Choice
+from sk_tune.space._dimensions import Distribution, IntegerRange, Interval, Values
 from sk_tune.space._parse import as_space
 from sk_tune.space._space import Candidate, Space
 
-__all__ = ["Candidate", "Choice", "Space", "as_space"]
+__all__ = [
+    "Candidate",
+    "Choice",
+    "Distribution",
+    "IntegerRange",
+    "Interval",
+    "Space",
+    "Values",
+    "as_space",
+]

@@ -293,6 +293,18 @@ CASES = {
         "table", categorical_features=CODED, numerical_embedding="piecewise_linear", **ALL
     ),
     "mlp, categories, all": _mlp("table", categorical_features=CODED, **ALL),
+    "mlp, members": _mlp(members=4, weight=WEIGHTS, label_smoothing=0.2),
+    "mlp, members, linear": _mlp(members=3, hidden_layer_sizes=None, n_layers=0),
+    "mlp, members, multilabel": _mlp("multilabel", members=3, activation="tanh"),
+    "mlp, members, regressor": _mlp("two targets", members=3, normalization="layer"),
+    "mlp, members, embedded": _mlp(
+        "table",
+        members=3,
+        categorical_features=CODED,
+        numerical_embedding="periodic",
+        dropout=0.2,
+    ),
+    "mlp, members, all": _mlp(members=3, optimizer="sgd", **ALL),
     "cnn": _cnn(optimizer="sgd"),
     "cnn, adamw": _cnn(learning_rate=1e-3),
     "cnn, without norm": _cnn(normalization=None),
@@ -328,6 +340,7 @@ CASES = {
     "mixup, regressor": _mlp("diabetes", augmentation="mixup", weight=WEIGHTS),
     "mixup, two targets": _mlp("two targets", augmentation=["noise", "mixup"]),
     "mixup, multilabel": _mlp("multilabel", augmentation=Mixup(1.0), weight=WEIGHTS),
+    "mixup, members": _mlp(members=3, augmentation="mixup", weight=WEIGHTS),
     "mixup, full batch": _mlp(batch_size=-1, weight=WEIGHTS, augmentation="mixup"),
     "scale": _rnn(augmentation=Scale(0.4)),
     "time mask": _rnn("padded", augmentation=TimeMask(0.4)),
@@ -491,7 +504,16 @@ def test_a_row_of_any_activation_equals_its_twin(activation, data):
         _assert_same(row, twin, fit)
 
 
-MANY = ["mlp, all", "mlp, regressor", "mlp, multilabel", "cnn, all", "rnn, all", "net"]
+MANY = [
+    "mlp, members, all",
+    "mlp, members, embedded",
+    "mlp, all",
+    "mlp, regressor",
+    "mlp, multilabel",
+    "cnn, all",
+    "rnn, all",
+    "net",
+]
 MANY += ["images, all", "sequences, all"]
 
 

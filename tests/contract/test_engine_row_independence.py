@@ -83,6 +83,10 @@ def _piecewise_linear(**params):
     return _regressor(**own, n_bins=3, **params)
 
 
+def _members(**params):
+    return _mlp(members=3, **params)
+
+
 def _augmented_table(**params):
     """Strengths that differ by row, as its dropout does."""
     strength = params["dropout"]
@@ -110,6 +114,7 @@ ESTIMATORS = {
     "rnn": _rnn,
     "net": _net,
     "categories": _categories,
+    "members": _members,
     "periodic": _periodic,
     "piecewise linear": _piecewise_linear,
     "augmented table": _augmented_table,

@@ -60,6 +60,8 @@ CASES = {
     "batch norm": ("MLP", {"normalization": "batch", "optimizer": "sgd"}),
     "full batch": ("MLP", {"batch_size": -1}),
     "penalties": ("MLP", {"l1": 1e-3, "gradient_clip": 0.3, "label_smoothing": 0.1}),
+    "members": ("MLP", {**STOPPING, "members": 3, "dropout": 0.2}),
+    "embedded": ("MLP", {"numerical_embedding": "piecewise_linear", "n_bins": 3}),
     "cnn": ("CNN", {**STOPPING, "dropout": 0.2}),
     "rnn": ("RNN", {"dropout": 0.2, "bidirectional": True}),
     "net": ("Net", {"lr_schedule": "one_cycle"}),

@@ -8,6 +8,8 @@ import sk_tune
 from sk_tune import exceptions
 
 PUBLIC = [
+    "AutoClassifier",
+    "AutoRegressor",
     "BaggingClassifier",
     "BaggingRegressor",
     "BayesSearchCV",

@@ -18,6 +18,10 @@ def _modules(make_estimator, data, kind, n=3, **params):
     ]
 
 
+def _outputs(stack, X, *, shared=True):
+    return torch.cat(stack.map(X, torch.clone, shared=shared), dim=1)
+
+
 @pytest.mark.parametrize(
     ("kind", "params", "shape"),
     [
@@ -36,12 +40,14 @@ def test_a_stack_gives_what_each_network_gives(
     X, y = task_data(f"{kind}Classifier")
     modules = _modules(make_estimator, (X, y), kind, **params)
     rows = torch.from_numpy(np.array(X)).view(-1, *shape)
-    inputs = rows.expand(3, *rows.shape) if shared else torch.stack([rows, -rows, rows + 1])
+    own = [rows] * 3 if shared else [rows, -rows, rows + 1]
 
-    outputs = torch.cat([o.clone() for o in NetworkStack(modules, rows)(inputs)], dim=1)
+    outputs = _outputs(
+        NetworkStack(modules, rows), rows if shared else torch.stack(own), shared=shared
+    )
 
     with torch.no_grad():
-        expected = torch.stack([m(x) for m, x in zip(modules, inputs, strict=True)])
+        expected = torch.stack([m(x) for m, x in zip(modules, own, strict=True)])
     torch.testing.assert_close(outputs, expected, rtol=1e-5, atol=1e-5)
 
 
@@ -53,11 +59,10 @@ def test_rows_are_cut_into_pieces_that_fit_into_the_cache(
     X, y = task_data("MLPClassifier")
     modules = _modules(make_estimator, (X, y), "MLP")
     rows = torch.from_numpy(np.array(X))
-    inputs = rows.expand(3, *rows.shape)
 
-    pieces = [o.clone() for o in NetworkStack(modules, rows)(inputs)]
+    pieces = NetworkStack(modules, rows).map(rows, torch.clone, shared=True)
 
-    assert [piece.shape[1] for piece in pieces] == [42, 18]
+    assert [piece.shape[1] for piece in pieces] == [32, 28]
     with torch.no_grad():
         torch.testing.assert_close(torch.cat(pieces, dim=1)[1], modules[1](rows))
 
@@ -68,7 +73,7 @@ def test_a_stack_may_compute_in_another_dtype(make_estimator, task_data):
     modules = _modules(make_estimator, (X, y), "MLP", normalization="batch")
     rows = torch.from_numpy(np.array(X))
 
-    (outputs,) = NetworkStack(modules, rows, torch.float64)(rows.expand(3, *rows.shape))
+    outputs = _outputs(NetworkStack(modules, rows, torch.float64), rows)
 
     with torch.no_grad():
         expected = modules[2].double()(rows.double())
@@ -81,11 +86,11 @@ def test_the_networks_are_not_changed(make_estimator, task_data):
     modules = _modules(make_estimator, (X, y), "MLP")
     rows = torch.from_numpy(np.array(X))
     stack = NetworkStack(modules, rows)
-    (before,) = (o.clone() for o in stack(rows.expand(3, *rows.shape)))
+    before = _outputs(stack, rows)
 
     nn.init.zeros_(modules[0].output.weight)
 
-    (after,) = stack(rows.expand(3, *rows.shape))
+    after = _outputs(stack, rows)
     torch.testing.assert_close(after, before, rtol=0, atol=0)
 
 
@@ -116,7 +121,7 @@ def test_dropout_is_no_part_of_the_architecture(make_estimator, task_data, kind)
     rows = torch.from_numpy(np.array(data.X)).view(
         -1, *{"MLP": (8,), "CNN": (1, 2, 4), "RNN": (4, 2)}[kind]
     )
-    (outputs,) = NetworkStack([plain, dropped], rows)(rows.expand(2, *rows.shape))
+    outputs = _outputs(NetworkStack([plain, dropped], rows), rows)
     with torch.no_grad():
         torch.testing.assert_close(outputs[1], dropped(rows), rtol=1e-5, atol=1e-5)
 
@@ -141,16 +146,102 @@ def test_architectures_differ_in_what_fixes_the_program(make_estimator, task_dat
     assert architecture(plain) != architecture(other)
 
 
-def test_little_work_takes_one_thread(make_estimator, task_data):
-    """Rows times weights of all networks decide; convolutions are not counted so."""
-    data = task_data("MLPClassifier")
-    modules = _modules(make_estimator, data, "MLP")
-    stack = NetworkStack(modules, torch.from_numpy(np.array(data.X)))
-    # Each network has 8 * 6 + 6 + 6 * 3 + 3 weights; the limit is 5e7 products.
-    most = int(5e7 / (3 * 75))
+def test_a_row_is_the_same_among_any_others(make_estimator, task_data):
+    """Alone or among others, a row has the same outputs, up to a last bit or two."""
+    X, y = task_data("MLPClassifier")
+    rows = torch.from_numpy(np.array(X))
+    modules = _modules(make_estimator, (X, y), "MLP", hidden_layer_sizes=(32, 32))
+    stack = NetworkStack(modules, rows)
+    whole = _outputs(stack, rows)
 
-    assert stack.takes_one_thread(most)
-    assert not stack.takes_one_thread(most + 1)
-    modules = _modules(make_estimator, data, "CNN")
-    images = torch.from_numpy(np.array(data.X)).view(-1, 1, 2, 4)
-    assert not NetworkStack(modules, images).takes_one_thread(1)
+    for n in (1, 2, 5, 15, 16, 17, 31):
+        torch.testing.assert_close(
+            _outputs(stack, rows[:n]), whole[:, :n], rtol=2e-7, atol=2e-7
+        )
+        own = torch.stack([rows[:n]] * 3)
+        torch.testing.assert_close(_outputs(stack, own, shared=False), whole[:, :n])
+
+
+@pytest.mark.parametrize("n_threads", [1, 3])
+def test_threads_have_parts_of_the_rows_each(
+    make_estimator, task_data, monkeypatch, n_threads
+):
+    """However many threads compute, rows come in order, and torch's threads are back."""
+    monkeypatch.setattr("sk_tune.engine._threads._SMALL", 0)
+    monkeypatch.setattr("sk_tune.engine._stack._CHUNK_BYTES", 2**10)
+    X, y = task_data("MLPClassifier")
+    modules = _modules(make_estimator, (X, y), "MLP", normalization="layer")
+    rows = torch.from_numpy(np.array(X)).repeat(5, 1)
+    before = torch.get_num_threads()
+    torch.set_num_threads(n_threads)
+    try:
+        outputs = _outputs(NetworkStack(modules, rows), rows)
+        assert torch.get_num_threads() == n_threads
+    finally:
+        torch.set_num_threads(before)
+
+    with torch.no_grad():
+        expected = torch.stack([module(rows) for module in modules])
+    torch.testing.assert_close(outputs, expected, rtol=1e-5, atol=1e-5)
+
+
+def test_an_error_in_a_thread_is_raised(make_estimator, task_data, monkeypatch):
+    """What the function raises reaches who asked."""
+    monkeypatch.setattr("sk_tune.engine._threads._SMALL", 0)
+    monkeypatch.setattr(torch, "get_num_threads", lambda: 2)
+    X, y = task_data("MLPClassifier")
+    rows = torch.from_numpy(np.array(X))
+    stack = NetworkStack(_modules(make_estimator, (X, y), "MLP"), rows)
+
+    def fail(outputs):
+        raise ZeroDivisionError
+
+    with pytest.raises(ZeroDivisionError):
+        stack.map(rows, fail, shared=True)
+
+
+@pytest.mark.parametrize(
+    ("kind", "params", "shape"),
+    [
+        ("MLP", {}, (8,)),
+        ("MLP", {"hidden_layer_sizes": ()}, (8,)),
+        # The first layer adds its input to its output, and cannot take the map.
+        ("MLP", {"hidden_layer_sizes": (8,), "residual": True}, (8,)),
+        ("CNN", {}, (1, 2, 4)),
+        ("Net", {}, (8,)),
+    ],
+)
+def test_each_network_may_see_an_affine_map_of_the_rows(
+    make_estimator, task_data, kind, params, shape
+):
+    """Whether it goes into the first layer or not, the outputs are those of mapped rows."""
+    X, y = task_data(f"{kind}Classifier")
+    modules = [
+        module.double() for module in _modules(make_estimator, (X, y), kind, **params)
+    ]
+    rows = torch.from_numpy(np.array(X, dtype=np.float64)).view(len(X), -1)
+    generator = torch.Generator().manual_seed(0)
+    scale, shift = torch.randn(2, 3, 8, generator=generator, dtype=torch.float64)
+
+    stack = NetworkStack(modules, rows.view(-1, *shape), affine=(scale, shift))
+
+    with torch.no_grad():
+        expected = torch.stack([
+            module((rows * own + moved).view(-1, *shape))
+            for module, own, moved in zip(modules, scale, shift, strict=True)
+        ])
+    torch.testing.assert_close(_outputs(stack, rows), expected, rtol=1e-12, atol=1e-12)
+
+
+def test_memory_does_not_grow_with_numbers_of_rows(make_estimator, task_data):
+    """A service that predicts batches of any size keeps memory for the largest only."""
+    X, y = task_data("MLPClassifier")
+    rows = torch.from_numpy(np.array(X))
+    stack = NetworkStack(_modules(make_estimator, (X, y), "MLP"), rows)
+
+    stack.map(rows, torch.clone, shared=True)
+    largest = sum(t.numel() for t in stack._program._store.values())
+    for n in range(1, len(rows)):
+        stack.map(rows[:n], torch.clone, shared=True)
+
+    assert sum(t.numel() for t in stack._program._store.values()) == largest

@@ -1,12 +1,19 @@
 """A collapsed ensemble predicts what the ensemble does, in one call and from one file."""
 
 import numpy as np
+import pandas as pd
 import pytest
 from sklearn import ensemble
 from sklearn.base import clone
+from sklearn.impute import SimpleImputer
 from sklearn.linear_model import LinearRegression, LogisticRegression
 from sklearn.pipeline import make_pipeline
-from sklearn.preprocessing import StandardScaler
+from sklearn.preprocessing import (
+    MinMaxScaler,
+    PolynomialFeatures,
+    RobustScaler,
+    StandardScaler,
+)
 
 from sk_tune import (
     BaggingClassifier,
@@ -14,6 +21,7 @@ from sk_tune import (
     BoostingClassifier,
     BoostingRegressor,
     MLPRegressor,
+    SeedEnsembleClassifier,
 )
 from sk_tune.ensemble import CollapsedClassifier, CollapsedRegressor, collapse
 
@@ -302,44 +310,94 @@ def test_files_of_other_classes_are_refused(diabetes, make_estimator, tmp_path):
         CollapsedRegressor.load(tmp_path / "net")
 
 
-def test_code_is_not_written_to_files(mixed, tmp_path):
-    """Linear models and scalers have no place in a file of numbers."""
-    with pytest.raises(TypeError, match="must be networks of sk_tune's"):
-        collapse(mixed).save(tmp_path / "mixed")
-    with pytest.raises(TypeError, match="must be networks of sk_tune's"):
-        collapse(mixed).to_onnx(tmp_path / "mixed")
+def test_code_is_not_written_to_files(mixed, names, make_estimator, tmp_path):
+    """Linear models and other transformers have no place in a file of numbers."""
+    for write in (CollapsedClassifier.save, CollapsedClassifier.to_onnx):
+        with pytest.raises(TypeError, match="Got a LogisticRegression"):
+            write(collapse(mixed), tmp_path / "mixed")
+    mixed.estimators_ = [
+        make_pipeline(PolynomialFeatures(), make_estimator("MLPClassifier")).fit(*names)
+    ]
+    mixed.weights_ = np.ones(1)
+    with pytest.raises(TypeError, match="of PolynomialFeatures, MLPClassifier"):
+        collapse(mixed).save(tmp_path / "polynomials")
 
 
-@pytest.mark.parametrize(
-    "case", ["bagging", "columns", "regressor", "binary", "temperature"]
-)
-def test_an_ensemble_is_one_onnx_model(
-    case, make_estimator, names, diabetes, stage, outputs, tmp_path
-):
-    """Another runtime predicts the same from any number of rows."""
-    runtime = pytest.importorskip("onnxruntime")
-    data = names
-    if case == "binary":
-        data = (names[0][:100], names[1][:100])
-        fitted = BoostingClassifier(stage, 3, random_state=0).fit(*data)
-    elif case == "regressor":
-        data = diabetes
-        fitted = _bagging("Regressor", make_estimator("MLPRegressor"), data)
-    else:
-        options = {"max_features": 0.5} if case == "columns" else {}
-        fitted = _bagging("Classifier", make_estimator("MLPClassifier"), data, **options)
-        if case == "temperature":
-            fitted.temperature_ = 2.0
-    small = collapse(fitted)
-    path = tmp_path / "ensemble.onnx"
+def _scaled(kind, make_estimator, data):
+    """Return pipelines with scalers of their own, fitted on different rows."""
+    steps = {
+        "scaler": [StandardScaler()],
+        "several": ["passthrough", MinMaxScaler(), RobustScaler()],
+        "imputer": [SimpleImputer(strategy="median"), StandardScaler()],
+    }[kind]
+    X, y = data
+    return [
+        make_pipeline(
+            *[clone(s) if s != "passthrough" else s for s in steps],
+            make_estimator("MLPClassifier", random_state=seed),
+        ).fit(X[seed::2], y[seed::2])
+        for seed in (0, 1)
+    ]
 
-    small.to_onnx(path)
 
-    session = runtime.InferenceSession(path)
-    (found,) = session.run(None, {"X": data[0][:7].astype(np.float32)})
-    expected = outputs(small, data[0][:7]).reshape(7, -1)
-    np.testing.assert_allclose(found, expected, rtol=1e-4, atol=1e-5)
-    assert [p.name for p in tmp_path.iterdir()] == ["ensemble.onnx"]
+@pytest.mark.parametrize("kind", ["scaler", "several", "imputer"])
+def test_scalers_are_in_the_file(kind, make_estimator, names, tmp_path):
+    """Members behind scalers are numbers too, and predict the same by themselves."""
+    X, y = names
+    members = _scaled(kind, make_estimator, names)
+    small = collapse(Weighted(members, [1, 3], classes_=np.unique(y), n_features_in_=4))
+    rows = X.copy()
+    if kind == "imputer":
+        rows[::3, 2] = np.nan
+
+    small.save(tmp_path / "scaled")
+    loaded = CollapsedClassifier.load(tmp_path / "scaled")
+
+    np.testing.assert_array_equal(loaded.predict_proba(X), small.predict_proba(X))
+    np.testing.assert_allclose(
+        loaded.predict_proba(rows), small.predict_proba(rows), atol=ATOL
+    )
+    for own, member in zip(loaded.estimators_, members, strict=True):
+        np.testing.assert_allclose(
+            own.predict_proba(rows), member.predict_proba(rows), atol=ATOL
+        )
+    assert loaded.n_stacks_ == 1
+
+
+def test_columns_names_are_in_the_file(make_estimator, names, tmp_path):
+    """A frame with other columns is refused before and after."""
+    frame = pd.DataFrame(names[0], columns=list("abcd"))
+    pipe = make_pipeline(StandardScaler(), make_estimator("MLPClassifier"))
+    pipe.fit(frame, names[1])
+    small = collapse(Weighted([pipe], [1], classes_=np.unique(names[1])))
+    small.save(tmp_path / "named")
+    loaded = CollapsedClassifier.load(tmp_path / "named")
+
+    np.testing.assert_array_equal(loaded.predict_proba(frame), small.predict_proba(frame))
+    for own in (small, loaded):
+        with pytest.raises(ValueError, match="feature names"):
+            own.predict_proba(frame[list("badc")])
+
+
+def test_several_labels_a_row_collapse(make_estimator, tmp_path):
+    """Probabilities of labels are averaged label by label, in the file too."""
+    rng = np.random.default_rng(0)
+    X = rng.normal(size=(80, 4))
+    y = (X[:, :3] > 0).astype(int)
+    net = make_estimator("MLPClassifier", max_epochs=10)
+    ensemble = SeedEnsembleClassifier(net, 3, random_state=0).fit(X, y)
+
+    small = collapse(ensemble)
+    small.save(tmp_path / "labels")
+    loaded = CollapsedClassifier.load(tmp_path / "labels")
+
+    expected = np.mean([m.predict_proba(X) for m in ensemble.estimators_], axis=0)
+    for own in (ensemble, small, loaded):
+        np.testing.assert_allclose(own.predict_proba(X), expected, atol=ATOL)
+        np.testing.assert_array_equal(own.predict(X), expected > 0.5)
+        assert own.score(X, y) == pytest.approx(
+            np.mean((y == (expected > 0.5)).all(axis=1))
+        )
 
 
 def test_one_member_is_an_ensemble(diabetes, make_estimator):

@@ -8,6 +8,7 @@ import pytest
 from sklearn.linear_model import LogisticRegression, RidgeClassifier
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import MinMaxScaler, StandardScaler
+from sklearn.tree import DecisionTreeClassifier
 
 from sk_tune import MLPClassifier, NetClassifier
 from sk_tune.ensemble._combination import Combination, Member, network_of
@@ -70,7 +71,7 @@ def test_transformers_in_front_are_heeded(iris, make_estimator, outputs, same):
     expected = np.mean([outputs(pipe, iris.X) for pipe in pipes], axis=0)
     np.testing.assert_allclose(combination(iris.X), expected, atol=1e-6)
     assert combination.n_stacks == 1
-    assert len(combination._groups[0]._sources) == (1 if same else 2)
+    assert len(combination._groups[0]._ways) == (1 if same else 2)
 
 
 def test_members_without_probabilities_are_sure_of_their_label(iris):
@@ -79,6 +80,48 @@ def test_members_without_probabilities_are_sure_of_their_label(iris):
     combination = Combination([Member(ridge, 1.0)], np.arange(3))
 
     np.testing.assert_array_equal(combination(iris.X), np.eye(3)[ridge.predict(iris.X)])
+
+
+def test_a_class_that_a_member_lacks_has_probability_0(iris, make_estimator):
+    """Probabilities are put in the columns of their classes, stacked or alone."""
+    X, y = iris.X / 10, iris.y
+    members = [
+        LogisticRegression().fit(X[y > 0], y[y > 0]),
+        make_estimator("MLPClassifier").fit(X[y < 2], y[y < 2]),
+        make_estimator("MLPClassifier", random_state=1).fit(X[y != 1], y[y != 1]),
+    ]
+    weights = [0.5, 0.3, 0.2]
+
+    found = Combination(list(map(Member, members, weights)), np.arange(3))(X)
+
+    expected = np.zeros((len(X), 3))
+    for member, weight in zip(members, weights, strict=True):
+        expected[:, member.classes_] += weight * member.predict_proba(X)
+    np.testing.assert_allclose(found, expected, atol=1e-6)
+
+
+def test_labels_of_which_a_row_has_several_are_summed_by_label(make_estimator):
+    """Networks are stacked; trees give a list with a matrix for each label."""
+    rng = np.random.default_rng(0)
+    X = rng.normal(size=(60, 4))
+    # The last label is there in all rows, so that trees know one class of it only.
+    y = np.column_stack([X[:, :2] > 0, np.ones(60)]).astype(int)
+    nets = [
+        make_estimator("MLPClassifier", random_state=seed, dtype="float64").fit(X, y)
+        for seed in (0, 1)
+    ]
+    tree = DecisionTreeClassifier(max_depth=2, random_state=0).fit(X, y)
+    combination = Combination(
+        list(map(Member, [*nets, tree], [0.5, 0.25, 0.25])), np.empty(0)
+    )
+
+    found = combination(X)
+
+    expected = 0.5 * nets[0].predict_proba(X) + 0.25 * nets[1].predict_proba(X)
+    of_tree = [own[:, 1] for own in tree.predict_proba(X)[:2]]
+    expected += 0.25 * np.column_stack([*of_tree, np.ones(60)])
+    np.testing.assert_allclose(found, expected, atol=1e-12)
+    assert combination.n_stacks == 1
 
 
 def test_networks_that_predict_in_their_own_way_are_asked_themselves(iris, outputs):

@@ -1,4 +1,4 @@
-"""Members fitted together, and their averages."""
+"""Members fitted together."""
 
 import numpy as np
 import pytest
@@ -12,12 +12,7 @@ from torch import nn
 
 from sk_tune import fleet
 from sk_tune.ensemble import _members
-from sk_tune.ensemble._members import (
-    average_prediction,
-    average_probabilities,
-    fit_members,
-    last_step,
-)
+from sk_tune.ensemble._members import fit_members, last_step
 
 RATES = [0.001, 0.01, 0.03]
 
@@ -154,41 +149,6 @@ def test_plain_skorch_nets_may_be_members(iris):
     for member in (first, second):
         assert member.score(X, y) > 0.6
         assert len(member.history) == 20
-
-
-def test_a_class_that_a_member_lacks_has_probability_0(iris):
-    """Probabilities are put in the columns of their classes; a label counts as sure."""
-    X, y = iris.X / 10, iris.y
-    some = LogisticRegression().fit(X[y > 0], y[y > 0])
-    sure = RidgeClassifier().fit(X, y)
-
-    average = average_probabilities([some, sure], np.array([0.25, 0.75]), X, np.arange(3))
-
-    expected = 0.75 * (sure.predict(X)[:, None] == np.arange(3))
-    expected[:, 1:] += 0.25 * some.predict_proba(X)
-    np.testing.assert_allclose(average, expected)
-
-
-def test_probabilities_of_labels_are_averaged_by_label(make_estimator):
-    """Members of a multilabel problem give the probability of each label."""
-    rng = np.random.default_rng(0)
-    X = rng.normal(size=(60, 4))
-    y = (X[:, :2] > 0).astype(int)
-    net = make_estimator("MLPClassifier").fit(X, y)
-
-    average = average_probabilities([net, net], np.array([0.5, 0.5]), X, np.empty(0))
-
-    np.testing.assert_allclose(average, net.predict_proba(X), rtol=1e-6)
-
-
-def test_predictions_are_averaged_by_weight(diabetes):
-    """The average of regressors is that of their predictions."""
-    members = [Ridge(alpha=a).fit(*diabetes) for a in (0.1, 10)]
-
-    average = average_prediction(members, np.array([0.3, 0.7]), diabetes.X)
-
-    expected = 0.3 * members[0].predict(diabetes.X) + 0.7 * members[1].predict(diabetes.X)
-    np.testing.assert_allclose(average, expected)
 
 
 def test_the_last_step_is_found_in_nested_pipelines():

@@ -87,7 +87,10 @@ def test_regressors_are_averaged(make_estimator, diabetes):
     ensemble = SeedEnsembleRegressor(net, 3, random_state=0).fit(*diabetes)
 
     members = [member.predict(diabetes.X) for member in ensemble.estimators_]
-    np.testing.assert_allclose(ensemble.predict(diabetes.X), np.mean(members, axis=0))
+    # Members round to float32, the ensemble does not.
+    np.testing.assert_allclose(
+        ensemble.predict(diabetes.X), np.mean(members, axis=0), rtol=1e-6
+    )
     # Without a random state all members are alike.
     one = SeedEnsembleRegressor(Ridge(), 2).fit(*diabetes)
     np.testing.assert_allclose(
@@ -117,3 +120,32 @@ def test_several_labels_are_averaged(make_estimator):
 
     assert ensemble.classes_.tolist() == [0, 1, 2]
     assert np.mean(ensemble.predict(X) == y) > 0.8
+
+
+@pytest.mark.parametrize("scaler", [None, StandardScaler()], ids=["bare", "scaled"])
+def test_members_predict_in_one_call(net, iris, scaler):
+    """All networks are one stack, also when each has snapshots and a scaler."""
+    pipe = net if scaler is None else make_pipeline(scaler, net)
+    ensemble = SeedEnsembleClassifier(pipe, 3, n_snapshots=2, random_state=0).fit(*iris)
+
+    found = ensemble.predict_proba(iris.X)
+
+    members = [member.predict_proba(iris.X) for member in ensemble.estimators_]
+    np.testing.assert_allclose(found, np.mean(members, axis=0), atol=1e-12)
+    assert ensemble._predictor.combination.n_stacks == 1
+    assert len(ensemble._predictor.combination._groups) == 1
+
+
+def test_changed_weights_and_members_count(net, iris):
+    """The prediction is that of the members and weights that are there now."""
+    ensemble = SeedEnsembleClassifier(net, 3, random_state=0).fit(*iris)
+    ensemble.weights_[:] = [0.0, 0.25, 0.75]
+
+    first = ensemble.predict_proba(iris.X)
+    del ensemble.estimators_[0]
+    ensemble.weights_ = np.array([0.25, 0.75])
+
+    members = [member.predict_proba(iris.X) for member in ensemble.estimators_]
+    expected = 0.25 * members[0] + 0.75 * members[1]
+    np.testing.assert_allclose(first, expected, atol=1e-12)
+    np.testing.assert_allclose(ensemble.predict_proba(iris.X), expected, atol=1e-12)

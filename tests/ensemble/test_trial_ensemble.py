@@ -4,10 +4,13 @@ import pickle
 
 import numpy as np
 import pytest
+from scipy.special import expit, logit
 from scipy.stats import loguniform
 from sklearn.base import clone
 from sklearn.linear_model import LogisticRegression, Ridge
 from sklearn.model_selection import KFold, StratifiedKFold, cross_val_score
+from sklearn.pipeline import make_pipeline
+from sklearn.preprocessing import MinMaxScaler, RobustScaler, StandardScaler
 
 from sk_tune import (
     GridSearchCV,
@@ -130,6 +133,33 @@ def test_a_refit_stops_at_the_best_epoch(make_estimator, iris):
         assert len(member.history_) == own.idxmax()
 
 
+@pytest.mark.parametrize("scaler", [StandardScaler(), MinMaxScaler(), RobustScaler()])
+def test_fold_models_predict_in_one_call(make_estimator, iris, scaler):
+    """Each fold's scaler goes into the networks; rows are scaled once for all of them."""
+    pipe = make_pipeline(scaler, make_estimator("MLPClassifier", dtype="float64"))
+    grid = {
+        "mlpclassifier__learning_rate": [0.003, 0.01],
+        "mlpclassifier__hidden_layer_sizes": [(6,), (4, 4)],
+    }
+    search = GridSearchCV(pipe, grid, cv=3, keep_models="all").fit(*iris)
+    ensemble = TrialEnsembleClassifier.from_search(
+        search, method="average", n_best=4, random_state=0
+    )
+    X = iris.X + np.random.default_rng(0).normal(size=iris.X.shape)
+
+    found = ensemble.predict_proba(X)
+
+    expected = sum(
+        weight * member.predict_proba(X)
+        for weight, member in zip(ensemble.weights_, ensemble.estimators_, strict=True)
+    )
+    np.testing.assert_allclose(found, expected, atol=1e-12)
+    groups = ensemble._predictor.combination._groups
+    sizes = {member[-1].hidden_layer_sizes for member in ensemble.estimators_}
+    assert len(groups) == len(sizes)
+    assert all(group._scaled is not None for group in groups)
+
+
 def test_hyperband_gives_an_ensemble(make_estimator, iris):
     """Candidates of all brackets may be members."""
     search = HyperbandSearchCV(
@@ -198,6 +228,26 @@ def test_probabilities_have_a_temperature_on_request(search, iris):
     expected = plain.predict_proba(iris.X) ** (1 / scaled.temperature_)
     expected /= expected.sum(axis=1, keepdims=True)
     np.testing.assert_allclose(scaled.predict_proba(iris.X), expected, rtol=1e-5)
+
+
+def test_several_labels_have_a_temperature_too(make_estimator):
+    """Each label's log-odds are divided by it, which changes no label."""
+    rng = np.random.default_rng(0)
+    X = rng.normal(size=(150, 4))
+    y = ((X[:, :3] + rng.normal(size=(150, 3))) > 0).astype(int)
+    # Few epochs leave probabilities near one half: too careful.
+    net = make_estimator("MLPClassifier", max_epochs=3, dtype="float64")
+    search = GridSearchCV(net, {"learning_rate": [0.01, 0.02]}, cv=KFold(3))
+    search.set_params(keep_models="all").fit(X, y)
+
+    plain = TrialEnsembleClassifier.from_search(search, random_state=0)
+    scaled = TrialEnsembleClassifier.from_search(search, calibrate=True, random_state=0)
+
+    assert plain.temperature_ == 1
+    assert scaled.temperature_ < 1
+    expected = expit(logit(plain.predict_proba(X)) / scaled.temperature_)
+    np.testing.assert_allclose(scaled.predict_proba(X), expected, rtol=1e-9)
+    np.testing.assert_array_equal(scaled.predict(X), plain.predict(X))
 
 
 def test_labels_of_any_kind_are_predicted(search, iris):

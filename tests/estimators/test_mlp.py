@@ -2,6 +2,7 @@
 
 import numpy as np
 import pytest
+import torch
 from torch import nn
 
 from sk_tune import MLPClassifier, MLPRegressor
@@ -92,3 +93,80 @@ def test_an_identity_activation_leaves_the_network_linear(diabetes):
 
     ends = (net.predict(X[:100]) + net.predict(X[100:])) / 2
     np.testing.assert_allclose(middle, ends)
+
+
+MEMBERS = {
+    "hidden_layer_sizes": (8,),
+    "members": 3,
+    "lr_schedule": "constant",
+    "max_epochs": 3,
+    "random_state": 0,
+}
+
+
+def test_probabilities_are_means_of_the_members(iris):
+    """Each member is a network; the loss of the history is the mean of theirs."""
+    X, y = iris
+    net = MLPClassifier(**MEMBERS, learning_rate=0.01).fit(X, y)
+    module = net.net_.module_.train()
+
+    with torch.no_grad():
+        members = module(torch.from_numpy(X.astype(np.float32))).softmax(dim=2)
+    module.eval()
+
+    np.testing.assert_allclose(
+        net.predict_proba(X), members.mean(dim=1).numpy(), rtol=1e-5, atol=1e-6
+    )
+    np.testing.assert_allclose(
+        net.predict_log_proba(X), np.log(net.predict_proba(X)), rtol=1e-5, atol=1e-5
+    )
+    assert members.std(dim=1).max() > 0.01
+
+
+def test_the_training_loss_is_the_mean_of_the_members_losses(iris):
+    """Of one step over all rows, before which nothing has been learnt."""
+    X, y = iris
+    net = MLPClassifier(**{**MEMBERS, "max_epochs": 1}, batch_size=-1, learning_rate=1e-30)
+
+    net.fit(X, y)
+
+    module = net.net_.module_.train()
+    with torch.no_grad():
+        members = module(torch.from_numpy(X.astype(np.float32)))
+    target = torch.tensor(y)
+    losses = [nn.functional.cross_entropy(members[:, i], target) for i in range(3)]
+    assert net.history_[0]["train_loss"] == pytest.approx(float(sum(losses)) / 3, rel=1e-5)
+    accuracy = (members.softmax(dim=2).mean(dim=1).argmax(dim=1) == target).float().mean()
+    assert net.history_[0]["train_score"] == pytest.approx(float(accuracy))
+
+
+@pytest.mark.parametrize("cls", [MLPClassifier, MLPRegressor])
+def test_members_are_saved_loaded_and_go_on(cls, iris, tmp_path):
+    """As any network: files, warm starts, several targets and weights of rows."""
+    X, y = iris
+    target = np.column_stack([y > 0, X[:, 0] > 5.5]).astype(int)
+    net = cls(**MEMBERS).fit(X, target, sample_weight=np.arange(len(X)) % 3)
+
+    net.save(tmp_path / "net.safetensors")
+    loaded = cls.load(tmp_path / "net.safetensors")
+
+    np.testing.assert_array_equal(loaded.predict(X), net.predict(X))
+    assert loaded.predict(X).shape == (150, 2)
+    assert loaded.partial_fit(X, target).n_epochs_ == 4
+
+
+@pytest.mark.filterwarnings("ignore::FutureWarning")
+def test_members_are_exported_as_one_model(iris, tmp_path):
+    """ONNX gives the mean of the members."""
+    onnxruntime = pytest.importorskip("onnxruntime")
+    pytest.importorskip("onnxscript")
+    X, y = iris
+    net = MLPClassifier(**MEMBERS).fit(X, y)
+
+    net.to_onnx(tmp_path / "net.onnx")
+
+    session = onnxruntime.InferenceSession(
+        tmp_path / "net.onnx", providers=["CPUExecutionProvider"]
+    )
+    (got,) = session.run(None, {"X": X.astype(np.float32)})
+    np.testing.assert_allclose(got, net.predict_proba(X), rtol=1e-4, atol=1e-5)

@@ -12,7 +12,12 @@ from torch import nn
 
 import sk_tune
 from sk_tune.augment import Noise
-from sk_tune.nets import CategoryEmbedding, PeriodicEmbedding, PiecewiseLinearEmbedding
+from sk_tune.nets import (
+    MLP,
+    CategoryEmbedding,
+    PeriodicEmbedding,
+    PiecewiseLinearEmbedding,
+)
 
 N_ROWS = 40
 N_FEATURES = 8
@@ -572,6 +577,16 @@ def _input_shape(cls):
 
     assert [estimator.input_shape_ for estimator in fitted] == shapes
     assert_differ(*fitted)
+
+
+@effect_of("members")
+def _members(cls):
+    one, three = (trained(cls, members=m) for m in (1, 3))
+
+    assert layers(three, MLP)[0].members == 3
+    assert three.net_.module_.output.weight.shape == (3, three.n_outputs_, 8)
+    assert outputs(three).shape == outputs(one).shape
+    assert_differ(one, three)
 
 
 def trained_on_codes(cls, **params):

@@ -2,6 +2,7 @@
 # SPDX-License-Identifier: BSD-3-Clause
 """Many networks as one tensor program.  Torch and numpy only."""
 
+from sk_tune.engine.fleet._chain import ChainProgram
 from sk_tune.engine.fleet._course import Course, SeededCourse
 from sk_tune.engine.fleet._losses import LOSSES, RowLoss, loss_by_autograd
 from sk_tune.engine.fleet._module import ModuleProgram
@@ -14,6 +15,7 @@ from sk_tune.engine.fleet._train import train_fleet
 
 __all__ = [
     "LOSSES",
+    "ChainProgram",
     "Course",
     "ModuleProgram",
     "Outcome",

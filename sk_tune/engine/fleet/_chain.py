@@ -6,6 +6,7 @@ Autograd would cost a small network as much as its arithmetic, and would allocat
 intermediate result anew; here each has its memory for the whole training.
 """
 
+import math
 from collections.abc import Sequence
 from typing import Any
 
@@ -13,7 +14,7 @@ import torch
 from torch import Tensor, nn
 
 from sk_tune.engine.fleet._dropout import RowDropout
-from sk_tune.engine.fleet._layers import Batch, Layer, run_backward
+from sk_tune.engine.fleet._layers import Batch, Layer, Linear, run_backward
 from sk_tune.engine.fleet._program import Program, stacked_parts
 
 __all__ = ["ChainProgram"]
@@ -37,6 +38,7 @@ class ChainProgram(Program):
         super().__init__(*stacked_parts(modules), dropout)
         self.layers: list[Layer] = []
         self._store: dict[Any, Tensor] = {}
+        self._is_training = True
         self._batch: Any = None
 
     def forward(self, X: Tensor, rows: slice, step: int) -> Tensor:
@@ -59,6 +61,59 @@ class ChainProgram(Program):
         for layer in self.layers:
             h = layer.evaluate(h, tensors)
         return h
+
+    def evaluate_shared(self, X: Tensor, rows: slice) -> Tensor:
+        """Return the outputs in evaluation mode for inputs that the rows share.
+
+        Parameters
+        ----------
+        X : Tensor of shape (n, ...)
+            Inputs.
+        rows : slice
+            Which rows, k of them.
+
+        Returns
+        -------
+        Tensor of shape (k, n, C)
+            Unnormalised outputs.
+        """
+        first, *others = self.layers
+        if not isinstance(first, Linear):
+            return self.evaluate(X.expand(rows.stop - rows.start, *X.shape), rows)
+        tensors = self.parts(rows)
+        h = first.evaluate_shared(X, tensors)
+        for layer in others:
+            h = layer.evaluate(h, tensors)
+        return h
+
+    def fold_affine(self, scale: Tensor, shift: Tensor) -> bool:
+        """Let the first layer take inputs that it has yet to scale and shift.
+
+        Parameters
+        ----------
+        scale, shift : Tensor of shape (K, D)
+            Of each row; in float64.
+
+        Returns
+        -------
+        bool
+            Whether there is such a layer; else nothing has changed.
+        """
+        first = self.layers[0]
+        if not isinstance(first, Linear) or first.bias is None:
+            return False
+        tensors = self.parameters.tensors
+        weight, bias = tensors[first.weight], tensors[first.bias]
+        moved = (weight.double() @ shift.unsqueeze(2)).squeeze(2)
+        tensors[first.weight] = (weight * scale.unsqueeze(1)).to(weight.dtype)
+        tensors[first.bias] = (bias + moved).to(bias.dtype)
+        self._parts.clear()
+        return True
+
+    def only_predict(self) -> None:
+        """Let all shapes of a name share one memory: rows to predict vary in number."""
+        self._is_training = False
+        self._store.clear()
 
     def begin_epoch(
         self,
@@ -97,6 +152,12 @@ class ChainProgram(Program):
         Tensor
             With whatever was left there.
         """
+        if not self._is_training:
+            size = math.prod(shape)
+            found = self._store.get(name)
+            if found is None or len(found) < size:
+                found = self._store[name] = like.new_empty(size, dtype=dtype)
+            return found[:size].view(shape)
         key = (name, shape)
         found = self._store.get(key)
         if found is None:

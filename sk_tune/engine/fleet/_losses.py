@@ -36,6 +36,43 @@ class RowLoss(NamedTuple):
     ]
     mean: Callable[[Tensor, Tensor, Tensor | None], Tensor]
 
+    def of_members(
+        self,
+        outputs: Tensor,
+        targets: Tensor,
+        share: Tensor | None,
+        smoothing: Tensor | None,
+    ) -> tuple[Tensor, Tensor]:
+        """Return what ``with_gradient`` does; of several members, the mean of their losses.
+
+        Parameters
+        ----------
+        outputs : Tensor of shape (K, B, C) or (K, B, members, C)
+            Unnormalised outputs.
+        targets : Tensor of shape (K, B) or (K, B, C)
+            Encoded targets.
+        share : Tensor of shape (K, B) or None
+            Weights.
+        smoothing : Tensor of shape (K,) or None
+            Label smoothing.
+
+        Returns
+        -------
+        losses : Tensor of shape (K,)
+            Of each row.
+        gradients : Tensor
+            Derivatives, of the shape of `outputs`.
+        """
+        if outputs.ndim == 3:
+            return self.with_gradient(outputs, targets, share, smoothing)
+        m = outputs.shape[2]
+        if share is not None:
+            share = share.repeat_interleave(m, dim=1) / m
+        losses, gradient = self.with_gradient(
+            outputs.flatten(1, 2), targets.repeat_interleave(m, dim=1), share, smoothing
+        )
+        return losses, gradient.reshape(outputs.shape)
+
 
 def _cross_entropy(
     outputs: Tensor, targets: Tensor, share: Tensor | None, smoothing: Tensor | None

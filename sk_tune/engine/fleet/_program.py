@@ -71,8 +71,23 @@ class Program(ABC):
         Returns
         -------
         Tensor of shape (k, B, C)
+            Unnormalised outputs; of several members, (k, B, members, C).
+        """
+
+    def combined(self, outputs: Tensor) -> Tensor:
+        """Return outputs of ``forward`` without an axis of members.
+
+        Parameters
+        ----------
+        outputs : Tensor of shape (k, B, C) or (k, B, members, C)
+            Unnormalised outputs.
+
+        Returns
+        -------
+        Tensor of shape (k, B, C)
             Unnormalised outputs.
         """
+        return outputs
 
     @abstractmethod
     def backward(self, gradient: Tensor) -> Sequence[Tensor]:
@@ -81,7 +96,7 @@ class Program(ABC):
         Parameters
         ----------
         gradient : Tensor of shape (k, B, C)
-            Derivatives by the outputs.
+            Derivatives by the outputs, of their shape.
 
         Returns
         -------

@@ -137,13 +137,15 @@ def _train_step(tile: Tile, batch: RowBatch) -> tuple[Tensor, Tensor]:
     smoothing = None if tile.smoothing is None else tile.smoothing[rows]
     # Mixed samples have targets for each of their parts.
     n_parts = y.shape[1] // outputs.shape[1]
-    repeated = outputs if n_parts == 1 else outputs.repeat(1, n_parts, 1)
-    losses, gradient = tile.recipe.loss.with_gradient(repeated, y, share, smoothing)
+    repeated = outputs
     if n_parts > 1:
-        parts = gradient.reshape(len(gradient), n_parts, -1, gradient.shape[2])
+        repeated = outputs.repeat(1, n_parts, *(1,) * (outputs.ndim - 2))
+    losses, gradient = tile.recipe.loss.of_members(repeated, y, share, smoothing)
+    if n_parts > 1:
+        parts = gradient.reshape(len(gradient), n_parts, *outputs.shape[1:])
         gradient = parts.sum(dim=1)
     tile.update(rows, batch.step, tile.program.backward(gradient))
-    return losses, outputs
+    return losses, tile.program.combined(outputs)
 
 
 class _EpochRecord:

@@ -1,0 +1,137 @@
+# SPDX-FileCopyrightText: sk_tune contributors
+# SPDX-License-Identifier: BSD-3-Clause
+"""Which trials are averaged, and what the average is worth."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from sk_tune._metric import Metric
+from sk_tune.automl._problem import Problem
+from sk_tune.automl._trials import Trial, best_of, library_of
+from sk_tune.ensemble import GreedyOptions, Selector
+from sk_tune.search import CorrectedScore, corrected_score
+
+__all__ = ["Chosen", "choose"]
+
+Array = npt.NDArray[Any]
+
+# Of each family, so that one that is a little weaker but different has its chance.
+_MOST_OF_FAMILY = 8
+_GREEDY = GreedyOptions(max_rounds=30, n_start=5, min_gain=0.0, n_bags=10)
+# Of more rows fewer bags are drawn: what they are to steady is steady then.
+_ROWS_IN_BAGS = 20_000
+_N_BOOTSTRAPS = 300
+# Lighter members cost as much to predict as others.
+_LEAST_WEIGHT = 0.02
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class Chosen:
+    """Members, and what to expect of them.
+
+    Parameters
+    ----------
+    trials : sequence of Trial
+        Those that were to be chosen from.
+    weights : ndarray of shape (n_trials,)
+        With sum 1.
+    temperature : float
+        Of the averaged probabilities.
+    score, std : float
+        Mean and standard deviation over the folds, of predictions for each row by members
+        and weights that were chosen on other rows; greater is better.
+    corrected : CorrectedScore
+        The same over all rows, with an interval.
+    """
+
+    trials: Sequence[Trial]
+    weights: Array
+    temperature: float
+    score: float
+    std: float
+    corrected: CorrectedScore
+
+
+def choose(
+    trials: Sequence[Trial], problem: Problem, metric: Metric, *, calibrate: bool
+) -> Chosen:
+    """Choose members by greedy selection over out-of-fold predictions.
+
+    Parameters
+    ----------
+    trials : sequence of Trial
+        At least one.
+    problem : Problem
+        On whose folds they were fitted.
+    metric : Metric
+        What scores are taken by.  Members are chosen by log loss in classification.
+    calibrate : bool
+        Whether probabilities get a temperature.
+
+    Returns
+    -------
+    Chosen
+        With the honest score.
+    """
+    families = dict.fromkeys(trial.family for trial in trials)
+    own = [
+        trial
+        for family in families
+        for trial in best_of([t for t in trials if t.family == family], _MOST_OF_FAMILY)
+    ]
+    library = library_of(own)
+    is_classification = library.classes is not None
+    selection = Selector(
+        library,
+        method="greedy",
+        scoring=None if is_classification else problem.scoring,
+        greedy=replace(_GREEDY, n_bags=_n_bags(len(library.y))),
+        n_best=None,
+        calibrate=calibrate and is_classification,
+        random_state=problem.seed,
+    ).select()
+    weights = selection.choice.weights
+    weights = np.where(weights < min(_LEAST_WEIGHT, weights.max()), 0.0, weights)
+    score, std = _fold_scores(selection.predictions, library, problem, metric)
+    y = library.y if library.classes is None else library.classes[library.y]
+    return Chosen(
+        trials=own,
+        weights=weights / weights.sum(),
+        temperature=selection.choice.temperature,
+        score=score,
+        std=std,
+        corrected=corrected_score(
+            selection.predictions[None],
+            y,
+            metric,
+            n_bootstraps=_N_BOOTSTRAPS,
+            classes=library.classes,
+            random_state=0,
+        ),
+    )
+
+
+def _n_bags(n_rows: int) -> int:
+    return int(np.clip(_ROWS_IN_BAGS // n_rows, 1, _GREEDY.n_bags))
+
+
+def _fold_scores(
+    predictions: Array, library: Any, problem: Problem, metric: Metric
+) -> tuple[float, float]:
+    rows = np.unique(np.concatenate([held for _, held in problem.folds]))
+    y, responses = library.y, predictions
+    if library.classes is not None:
+        y, responses = library.classes[y], metric.response(predictions, library.classes)
+    scores = []
+    for _, held in problem.folds:
+        own = np.isin(rows, held)
+        try:
+            scores.append(metric(y[own], responses[own]))
+        except ValueError:
+            # Not defined for a fold that lacks a class.
+            scores.append(np.nan)
+    return float(np.mean(scores)), float(np.std(scores))

@@ -1,0 +1,144 @@
+# SPDX-FileCopyrightText: sk_tune contributors
+# SPDX-License-Identifier: BSD-3-Clause
+"""X and y as the models take them: a table with names, or an array of more dimensions."""
+
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import pandas as pd
+from sklearn.utils.multiclass import check_classification_targets
+from sklearn.utils.validation import (
+    assert_all_finite,
+    check_consistent_length,
+    column_or_1d,
+    validate_data,
+)
+
+from sk_tune.automl._problem import Kind
+from sk_tune.prepare import as_pandas
+
+__all__ = ["as_features", "as_target", "kind_of"]
+
+Array = npt.NDArray[Any]
+
+_FEWEST_ROWS = 2
+_KINDS: dict[int, Kind] = {2: "table", 3: "sequence", 4: "image"}
+
+
+def as_features(estimator: Any, X: Any, *, reset: bool) -> Any:
+    """Return checked features.
+
+    Parameters
+    ----------
+    estimator : estimator
+        Learns names and number of features, or has them checked.
+    X : array-like or frame of shape (n_samples, n_features) or (n_samples, ...)
+        A table of any library, or numbers.
+    reset : bool
+        Whether it learns.
+
+    Returns
+    -------
+    DataFrame of shape (n_samples, n_features) or ndarray of shape (n_samples, ...)
+        A table of pandas with texts for names; what has more than two axes stays an array.
+
+    Raises
+    ------
+    ValueError
+        If they are no such data, or not those of ``fit``.
+    """
+    table = as_pandas(X) if hasattr(X, "columns") else None
+    fewest = _FEWEST_ROWS if reset else 1
+    if table is None:
+        X = validate_data(
+            estimator,
+            X,
+            reset=reset,
+            allow_nd=True,
+            ensure_all_finite="allow-nan",
+            ensure_min_samples=fewest,
+        )
+        if X.ndim > 2:
+            return X
+        return pd.DataFrame(X, columns=[str(k) for k in range(X.shape[1])], copy=False)
+    validate_data(estimator, X, reset=reset, skip_check_array=True)
+    if len(table) < fewest:
+        raise ValueError(
+            f"Found array with {len(table)} sample(s) (shape={table.shape}) while a "
+            f"minimum of {fewest} is required by {type(estimator).__name__}."
+        )
+    if not table.columns.is_unique:
+        twice = sorted(set(table.columns[table.columns.duplicated()].astype(str)))
+        raise ValueError(f"X must have unique column names. Got {twice} twice.")
+    return table.set_axis(table.columns.astype(str), axis=1).reset_index(drop=True)
+
+
+def as_target(estimator: Any, X: Any, y: Any, *, is_classification: bool) -> Array:
+    """Return checked targets.
+
+    Parameters
+    ----------
+    estimator : estimator
+        For messages.
+    X : DataFrame or ndarray of shape (n_samples, ...)
+        Their rows.
+    y : array-like of shape (n_samples,)
+        Labels or numbers.
+    is_classification : bool
+        Which.
+
+    Returns
+    -------
+    ndarray of shape (n_samples,)
+        Numbers as float64.
+
+    Raises
+    ------
+    ValueError
+        If they cannot be learnt.
+    """
+    if y is None:
+        raise ValueError(
+            f"{type(estimator).__name__} requires y to be passed, but the target y is None."
+        )
+    targets: Array = np.asarray(column_or_1d(y, warn=True))
+    check_consistent_length(X, targets)
+    if is_classification:
+        check_classification_targets(targets)
+        n_classes = len(np.unique(targets))
+        if n_classes < 2:
+            raise ValueError(
+                f"{type(estimator).__name__} needs at least two classes. Got {n_classes} "
+                "class."
+            )
+        return targets
+    numbers: Array = targets.astype(np.float64)
+    assert_all_finite(numbers, input_name="y")
+    return numbers
+
+
+def kind_of(X: Any) -> Kind:
+    """Return what a row is.
+
+    Parameters
+    ----------
+    X : DataFrame or ndarray of shape (n_samples, ...)
+        Features.
+
+    Returns
+    -------
+    {"table", "image", "sequence"}
+        By the number of axes.
+
+    Raises
+    ------
+    ValueError
+        If they are none of these.
+    """
+    if X.ndim not in _KINDS:
+        raise ValueError(
+            "X must have 2 axes (a table), 3 (sequences) or 4 (images). Got "
+            f"X.shape={X.shape}."
+        )
+    return _KINDS[X.ndim]

@@ -1,0 +1,224 @@
+# SPDX-FileCopyrightText: sk_tune contributors
+# SPDX-License-Identifier: BSD-3-Clause
+"""Which models are tried, and what of them may vary.
+
+Names of parameters carry the step's, as scikit-learn has it: ``net__width``.
+"""
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+from scipy.stats import loguniform, uniform
+from sklearn.dummy import DummyClassifier, DummyRegressor
+from sklearn.ensemble import HistGradientBoostingClassifier, HistGradientBoostingRegressor
+from sklearn.pipeline import Pipeline
+
+from sk_tune.automl._problem import Problem
+from sk_tune.estimators import MLPClassifier, MLPRegressor
+from sk_tune.prepare import TablePreparer
+from sk_tune.report import baseline_models
+
+__all__ = ["Model", "boosting_model", "dummy_model", "linear_model", "network_models"]
+
+# Steps of an epoch beyond which larger batches are tried rather than longer fits.
+_MANY_ROWS = 4000
+_MAX_BATCH_FACTOR = 16
+_BATCH_SIZE = 64
+# Steps that the default network is given, within these epochs.
+_N_STEPS = 4000
+_FEWEST_EPOCHS, _MOST_EPOCHS = 20, 100
+# Of histogram gradient boosting.  Fewer rows tell badly when to stop.
+_ROWS_TO_STOP_EARLY = 1000
+_FEWEST_OF_A_CLASS = 10
+_MOST_ITERATIONS, _ITERATIONS_OF_SMALL = 500, 100
+# Of logistic regression, on columns that are scaled.
+_LINEAR_STEPS = 300
+_REGULARISATION = 10.0 ** np.arange(-3, 4)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Model:
+    """A kind of model to tune.
+
+    Parameters
+    ----------
+    family : {"dummy", "linear", "boosting", "MLP", "CNN", "RNN"}
+        What it is.
+    estimator : Pipeline
+        Unfitted, with the default parameters.
+    space : mapping of str to object
+        What may vary in rounds; empty if it has none.
+    grid : mapping of str to list
+        What is tried first, in all combinations; empty for the default parameters only.
+    resource : str
+        The parameter that training takes time by; empty if there is none.
+    most_resources : int
+        The value of it that is wanted.
+    """
+
+    family: str
+    estimator: Pipeline
+    space: Mapping[str, Any] = field(default_factory=dict)
+    grid: Mapping[str, list[Any]] = field(default_factory=dict)
+    resource: str = ""
+    most_resources: int = 0
+
+    @property
+    def is_network(self) -> bool:
+        """Whether it trains a network."""
+        return self.family in {"MLP", "CNN", "RNN"}
+
+
+def dummy_model(problem: Problem) -> Model:
+    """Return what looks at no column.
+
+    Parameters
+    ----------
+    problem : Problem
+        What is to be learnt.
+
+    Returns
+    -------
+    Model
+        It predicts class shares or the mean.
+    """
+    dummy, name = DummyRegressor(), "mean"
+    if problem.is_classification:
+        dummy, name = DummyClassifier(), "prior"
+    return Model(
+        family="dummy",
+        estimator=Pipeline([("dummy", dummy)]),
+        grid={"dummy__strategy": [name]},
+    )
+
+
+def linear_model(problem: Problem) -> Model:
+    """Return logistic or ridge regression.
+
+    Parameters
+    ----------
+    problem : Problem
+        What is to be learnt.
+
+    Returns
+    -------
+    Model
+        Its strength of regularisation varies.
+    """
+    _, linear = baseline_models(problem.X, is_classification=problem.is_classification)
+    step, _ = linear.steps[-1]
+    values = [float(value) for value in _REGULARISATION]
+    if not problem.is_classification:
+        return Model(family="linear", estimator=linear, grid={f"{step}__alpha": values})
+    return Model(
+        family="linear",
+        estimator=linear,
+        # The moderate ones first, for a budget that does not allow all.
+        grid={f"{step}__C": sorted(values, key=lambda value: abs(np.log(value)))},
+        resource=f"{step}__max_iter",
+        most_resources=_LINEAR_STEPS,
+    )
+
+
+def boosting_model(problem: Problem) -> Model:
+    """Return scikit-learn's histogram gradient boosting.
+
+    Parameters
+    ----------
+    problem : Problem
+        Of a table.
+
+    Returns
+    -------
+    Model
+        Of trees.
+    """
+    own: Any = HistGradientBoostingRegressor
+    can_stop = problem.n_train >= _ROWS_TO_STOP_EARLY
+    if problem.is_classification:
+        own = HistGradientBoostingClassifier
+        fewest = int(np.unique(problem.y, return_counts=True)[1].min())
+        can_stop = can_stop and fewest >= _FEWEST_OF_A_CLASS
+    most = _MOST_ITERATIONS if can_stop else _ITERATIONS_OF_SMALL
+    boosting = own(
+        max_iter=most,
+        early_stopping=can_stop,
+        n_iter_no_change=20,
+        categorical_features="from_dtype",
+        random_state=problem.seed,
+    )
+    # As it is: trees know what to do with missing values, and take categories by codes.
+    prepare = TablePreparer(
+        numeric=None,
+        imputation=None,
+        missing_indicator=False,
+        embeddings=True,
+        max_one_hot=1,
+    )
+    space = {
+        "learning_rate": loguniform(0.02, 0.3),
+        "max_leaf_nodes": [4, 8, 16, 31, 64],
+        "min_samples_leaf": [2, 5, 10, 20, 50],
+        "l2_regularization": loguniform(1e-4, 30.0),
+        "max_features": uniform(0.3, 0.7),
+    }
+    return Model(
+        family="boosting",
+        estimator=Pipeline([("prepare", prepare), ("boosting", boosting)]),
+        space={f"boosting__{name}": dimension for name, dimension in space.items()},
+        resource="boosting__max_iter",
+        most_resources=most,
+    )
+
+
+def network_models(problem: Problem) -> list[Model]:
+    """Return the networks that suit the data.
+
+    Parameters
+    ----------
+    problem : Problem
+        What is to be learnt.
+
+    Returns
+    -------
+    list of Model
+        For a table a multi-layer perceptron.
+    """
+    return [_perceptron(problem)]
+
+
+def _perceptron(problem: Problem) -> Model:
+    n_rows = problem.n_train
+    factor = min(2 ** max(0, round(math.log2(n_rows / _MANY_ROWS))), _MAX_BATCH_FACTOR)
+    batch_size = _BATCH_SIZE * factor
+    steps = math.ceil(n_rows / batch_size)
+    epochs = int(np.clip(round(_N_STEPS / steps), _FEWEST_EPOCHS, _MOST_EPOCHS))
+    kind: Any = MLPClassifier if problem.is_classification else MLPRegressor
+    # On the CPU, because networks of this size train no faster on a GPU.
+    net = kind(
+        batch_size=batch_size,
+        max_epochs=epochs,
+        dropout=0.1,
+        random_state=problem.seed,
+        device="cpu",
+    )
+    space = {
+        "n_layers": [1, 2, 3, 4],
+        "width": [32, 64, 128, 256],
+        "activation": ["relu", "gelu", "silu", "tanh"],
+        "normalization": [None, "batch", "layer"],
+        "dropout": uniform(0.0, 0.5),
+        "learning_rate": loguniform(3e-4, 3e-2),
+        "weight_decay": loguniform(1e-4, 0.3),
+        "batch_size": [batch_size // 2, batch_size, 2 * batch_size],
+    }
+    return Model(
+        family="MLP",
+        estimator=Pipeline([("prepare", TablePreparer()), ("net", net)]),
+        space={f"net__{name}": dimension for name, dimension in space.items()},
+        resource="net__max_epochs",
+        most_resources=epochs,
+    )

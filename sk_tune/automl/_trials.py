@@ -1,0 +1,144 @@
+# SPDX-FileCopyrightText: sk_tune contributors
+# SPDX-License-Identifier: BSD-3-Clause
+"""What a search leaves behind for an ensemble: trials, and the library they make.
+
+Notation: M trials, N rows that were held out, K classes.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from sk_tune.ensemble import Library, read_library
+
+__all__ = ["Trial", "best_of", "library_of", "trials_of"]
+
+Array = npt.NDArray[Any]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class Trial:
+    """A configuration that was fitted in every fold.
+
+    Parameters
+    ----------
+    name : str
+        Of the family, with a number.
+    family : str
+        Of the model.
+    params : mapping of str to object
+        What is not as in the default model.
+    score, std : float
+        Mean and standard deviation over the folds; greater is better.
+    seconds : float
+        Of the fits of all folds.
+    models : tuple of estimator
+        Those of the folds.
+    library : Library
+        Of this trial alone: predictions of shape (1, N, ...).
+    """
+
+    name: str
+    family: str
+    params: Mapping[str, Any]
+    score: float
+    std: float
+    seconds: float
+    models: tuple[Any, ...]
+    library: Library
+
+
+def trials_of(
+    search: Any, family: str, *, is_classification: bool, n_before: int
+) -> list[Trial]:
+    """Return the candidates of a search that were kept.
+
+    Parameters
+    ----------
+    search : estimator
+        Fitted, with ``keep_models``.
+    family : str
+        Of the model.
+    is_classification : bool
+        Whether predictions are probabilities.
+    n_before : int
+        Trials of the family so far, for the names.
+
+    Returns
+    -------
+    list of Trial
+        Empty if none predicts every held-out row and has a score.
+    """
+    try:
+        library = read_library(
+            search,
+            is_classification=is_classification,
+            needs_models=True,
+            random_state=0,
+        )
+    except ValueError:
+        return []
+    results = search.cv_results_
+    trials: list[Trial] = []
+    for position, row in enumerate(library.candidates):
+        score = float(results["mean_test_score"][row])
+        if np.isnan(score):
+            continue
+        models = tuple(search.models_[row])
+        trials.append(
+            Trial(
+                name=f"{family} {n_before + len(trials) + 1}",
+                family=family,
+                params=dict(results["params"][row]),
+                score=score,
+                std=float(results["std_test_score"][row]),
+                seconds=float(results["mean_fit_time"][row]) * len(models),
+                models=models,
+                library=library.only(position),
+            )
+        )
+    return trials
+
+
+def best_of(trials: Sequence[Trial], n: int) -> list[Trial]:
+    """Return the trials with the highest scores.
+
+    Parameters
+    ----------
+    trials : sequence of Trial
+        Any.
+    n : int
+        How many at most.
+
+    Returns
+    -------
+    list of Trial
+        The best first.
+    """
+    return sorted(trials, key=lambda trial: -trial.score)[:n]
+
+
+def library_of(trials: Sequence[Trial]) -> Library:
+    """Return the trials as what an ensemble is chosen from.
+
+    Parameters
+    ----------
+    trials : sequence of Trial
+        On the same folds; at least one.
+
+    Returns
+    -------
+    Library
+        Candidates are positions in `trials`.
+    """
+    first = trials[0].library
+    return Library(
+        candidates=np.arange(len(trials)),
+        predictions=np.concatenate([trial.library.predictions for trial in trials]),
+        y=first.y,
+        part=first.part,
+        classes=first.classes,
+    )

@@ -1,0 +1,178 @@
+# SPDX-FileCopyrightText: sk_tune contributors
+# SPDX-License-Identifier: BSD-3-Clause
+"""Layers of ``sk_tune.nets`` whose members share a matrix, of K networks at once.
+
+Between them, the samples of all members are those of one long batch, so that activations,
+dropout and normalisation need nothing new.
+
+Notation: k rows of the fleet, m members of each, B samples; D inputs and H outputs.  r and
+s are the scales of inputs and outputs, W the matrix, z = W (r * x).
+"""
+
+from collections.abc import Callable
+
+import torch
+from torch import Tensor
+
+from sk_tune.engine.fleet._layers import Batch, Layer, Tensors
+
+__all__ = ["MemberHead", "MemberLinear", "Members"]
+
+Memory = Callable[..., Tensor]
+
+
+class Members(Layer):
+    """Each sample once for each member.
+
+    Parameters
+    ----------
+    members : int
+        m.
+    first : bool
+        Whether nobody asks for the derivatives by the input.
+    """
+
+    def __init__(self, members: int, *, first: bool) -> None:
+        self.members = members
+        self.first = first
+
+    def forward(self, x: Tensor, batch: Batch) -> Tensor:
+        """Return the output for a batch to train on."""
+        return self.evaluate(x, batch.tensors)
+
+    def backward(self, dy: Tensor, batch: Batch, *, keep: bool) -> Tensor:
+        """Return the derivatives by the input at the last batch."""
+        if self.first:
+            return dy
+        return _by_member(dy, self.members).sum(dim=1)
+
+    def evaluate(self, x: Tensor, tensors: Tensors) -> Tensor:
+        """Return the output in evaluation mode."""
+        return x.repeat(1, self.members, 1)
+
+
+class MemberLinear(Layer):
+    """A linear map with one matrix for all members.
+
+    Parameters
+    ----------
+    name : str
+        Of the layer in the module.
+    members : int
+        m.
+    memory : callable
+        ``(name, like, *shape) -> Tensor``.
+    first : bool
+        Whether nobody asks for the derivatives by the input.
+    """
+
+    def __init__(self, name: str, members: int, memory: Memory, *, first: bool) -> None:
+        self.name = name
+        self.members = members
+        self.memory = memory
+        self.first = first
+        self._saved: tuple[Tensor, ...] = ()
+
+    def forward(self, x: Tensor, batch: Batch) -> Tensor:
+        """Return the output for a batch to train on."""
+        y, scaled, z = self._outputs(x, batch.tensors)
+        self._saved = (x, scaled, z)
+        return y
+
+    def backward(self, dy: Tensor, batch: Batch, *, keep: bool) -> Tensor:
+        """Return the derivatives by the input at the last batch."""
+        x, scaled, z = self._saved
+        r, s, _ = self._vectors(batch.tensors)
+        weight = batch.tensors[self.name + ".weight"]
+        dy = _by_member(dy, self.members)  # (k, m, B, H)
+        self._found("bias", dy.sum(dim=2), batch)
+        self._found("output_scale", (dy * _by_member(z, self.members)).sum(dim=2), batch)
+        dz = (dy * s).flatten(1, 2)
+        out = self.memory(self.name + ".weight", dz, *weight.shape)
+        batch.found[self.name + ".weight"] = torch.bmm(dz.mT, scaled, out=out)
+        dscaled = torch.bmm(dz, weight, out=self.memory(self.name + ".dx", x, *x.shape))
+        dscaled = _by_member(dscaled, self.members)
+        by_scale = (dscaled * _by_member(x, self.members)).sum(dim=2)
+        self._found("input_scale", by_scale, batch)
+        return dy if self.first else dscaled.mul_(r).flatten(1, 2)
+
+    def evaluate(self, x: Tensor, tensors: Tensors) -> Tensor:
+        """Return the output in evaluation mode."""
+        return self._outputs(x, tensors)[0]
+
+    def _outputs(self, x: Tensor, tensors: Tensors) -> tuple[Tensor, Tensor, Tensor]:
+        """Return the output, the scaled input and z."""
+        weight = tensors[self.name + ".weight"]
+        r, s, b = self._vectors(tensors)
+        scaled = self.memory(self.name + ".scaled", x, *x.shape)
+        torch.mul(_by_member(x, self.members), r, out=_by_member(scaled, self.members))
+        shape = (*x.shape[:2], weight.shape[1])
+        z = torch.bmm(scaled, weight.mT, out=self.memory(self.name + ".z", x, *shape))
+        y = self.memory(self.name + ".y", x, *shape)
+        torch.addcmul(b, _by_member(z, self.members), s, out=_by_member(y, self.members))
+        return y, scaled, z
+
+    def _vectors(self, tensors: Tensors) -> tuple[Tensor, Tensor, Tensor]:
+        """Return r, s and b, each of shape (k, m, 1, D or H)."""
+        r, s, b = (
+            own.reshape(len(own), self.members, 1, -1)
+            for own in (
+                tensors[f"{self.name}.{part}"]
+                for part in ("input_scale", "output_scale", "bias")
+            )
+        )
+        return r, s, b
+
+    def _found(self, part: str, gradient: Tensor, batch: Batch) -> None:
+        batch.found[f"{self.name}.{part}"] = gradient.flatten(1)
+
+
+class MemberHead(Layer):
+    """A linear map for each member.
+
+    Parameters
+    ----------
+    name : str
+        Of the layer in the module.
+    members : int
+        m.
+    memory : callable
+        ``(name, like, *shape) -> Tensor``.
+    """
+
+    def __init__(self, name: str, members: int, memory: Memory) -> None:
+        self.weight, self.bias = name + ".weight", name + ".bias"
+        self.dx = name + ".dx"
+        self.members = members
+        self.memory = memory
+        self._x = torch.empty(0)
+
+    def forward(self, x: Tensor, batch: Batch) -> Tensor:
+        """Return the output for a batch to train on."""
+        self._x = x
+        return self.evaluate(x, batch.tensors)
+
+    def backward(self, dy: Tensor, batch: Batch, *, keep: bool) -> Tensor:
+        """Return the derivatives by the input at the last batch."""
+        k = len(dy)
+        dy = _by_member(dy, self.members).flatten(0, 1)  # (k m, B, C)
+        x = _by_member(self._x, self.members).flatten(0, 1)
+        weight = batch.tensors[self.weight].flatten(0, 1)
+        batch.found[self.weight] = torch.bmm(dy.mT, x).view(
+            batch.tensors[self.weight].shape
+        )
+        batch.found[self.bias] = dy.sum(dim=1).view(k, -1)
+        dx = torch.bmm(dy, weight, out=self.memory(self.dx, x, *x.shape))
+        return dx.view(self._x.shape)
+
+    def evaluate(self, x: Tensor, tensors: Tensors) -> Tensor:
+        """Return the output in evaluation mode."""
+        weight = tensors[self.weight].flatten(0, 1)
+        bias = tensors[self.bias].view(len(weight), 1, -1)
+        own = _by_member(x, self.members).flatten(0, 1)
+        return torch.baddbmm(bias, own, weight.mT).view(*x.shape[:2], -1)
+
+
+def _by_member(x: Tensor, members: int) -> Tensor:
+    """Return (k, m B, D) as (k, m, B, D), a view of contiguous memory."""
+    return x.reshape(len(x), members, -1, x.shape[2])

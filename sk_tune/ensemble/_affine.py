@@ -1,0 +1,243 @@
+# SPDX-FileCopyrightText: sk_tune contributors
+# SPDX-License-Identifier: BSD-3-Clause
+"""What scalers in front of a network do, as one affine map of each column.
+
+Notation: a map takes x to ``(x - center) * scale``; D columns.  The centre is kept, not
+the shift ``-center * scale``: of columns far from 0 the difference loses digits.
+"""
+
+from collections.abc import Callable, Sequence
+from typing import Any, NamedTuple, Self
+
+import numpy as np
+import numpy.typing as npt
+from sklearn.base import BaseEstimator, TransformerMixin
+from sklearn.impute import SimpleImputer
+from sklearn.preprocessing import MaxAbsScaler, MinMaxScaler, RobustScaler, StandardScaler
+from sklearn.utils.validation import validate_data
+
+__all__ = ["AffineMap", "AffineScaler", "affine_tail"]
+
+Array = npt.NDArray[Any]
+
+
+class AffineMap(NamedTuple):
+    """An affine map of each column, after which missing values may be filled.
+
+    Parameters
+    ----------
+    center, scale : ndarray of shape (D,) and type float64
+        Of ``(x - center) * scale``.
+    fill : ndarray of shape (D,) or None, default=None
+        What a missing value becomes, in the units of the result; None leaves it missing.
+    """
+
+    center: Array
+    scale: Array
+    fill: Array | None = None
+
+    def __call__(self, X: Array) -> Array:
+        """Return the result for rows.
+
+        Parameters
+        ----------
+        X : ndarray of shape (n, D)
+            Rows.
+
+        Returns
+        -------
+        ndarray of shape (n, D) and type float64
+            Scaled.
+        """
+        scaled = (X - self.center) * self.scale
+        return scaled if self.fill is None else np.where(np.isnan(X), self.fill, scaled)
+
+    def then(self, other: Self) -> Self:
+        """Return the map that has the effect of this one and then of another.
+
+        Parameters
+        ----------
+        other : AffineMap
+            Of as many columns.
+
+        Returns
+        -------
+        AffineMap
+            Both in one.
+        """
+        fill = other.fill
+        if self.fill is not None:
+            # What is filled is no longer missing.
+            fill = (self.fill - other.center) * other.scale
+        center = self.center + other.center / self.scale
+        return type(self)(center, self.scale * other.scale, fill)
+
+    def relative_to(self, base: Self) -> tuple[Array, Array]:
+        """Return what makes of the result of another map that of this one.
+
+        Parameters
+        ----------
+        base : AffineMap
+            Of the same columns.
+
+        Returns
+        -------
+        scale, shift : ndarray of shape (D,)
+            The result of this map is ``base(x) * scale + shift``.
+        """
+        return self.scale / base.scale, (base.center - self.center) * self.scale
+
+
+class AffineScaler(TransformerMixin, BaseEstimator):  # type: ignore[misc]
+    """A transformer that does what scalers did, and knows nothing else of them.
+
+    Parameters
+    ----------
+    center, scale : ndarray of shape (D,)
+        As in `AffineMap`.
+    fill : ndarray of shape (D,) or None, default=None
+        As in `AffineMap`.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from sk_tune.ensemble._affine import AffineScaler
+    >>> AffineScaler(np.array([1.0]), np.array([2.0])).transform([[4.0]])
+    array([[6.]])
+    """
+
+    def __init__(self, center: Array, scale: Array, fill: Array | None = None) -> None:
+        self.center = center
+        self.scale = scale
+        self.fill = fill
+
+    @property
+    def n_features_in_(self) -> int:
+        """Columns of X."""
+        return len(self.center)
+
+    def fit(self, X: Any, y: Any = None) -> Self:
+        """Do nothing: there is nothing to learn.
+
+        Parameters
+        ----------
+        X : array-like of shape (n_samples, D)
+            Ignored.
+        y : None
+            Ignored.
+
+        Returns
+        -------
+        self
+            As it was.
+        """
+        return self
+
+    def transform(self, X: Any) -> Array:
+        """Return scaled rows.
+
+        Parameters
+        ----------
+        X : array-like of shape (n_samples, D)
+            Rows.
+
+        Returns
+        -------
+        ndarray of shape (n_samples, D) and type float64
+            Scaled.
+        """
+        X = validate_data(
+            self, X, reset=False, dtype=np.float64, ensure_all_finite="allow-nan"
+        )
+        return AffineMap(self.center, self.scale, self.fill)(X)
+
+    def __sklearn_is_fitted__(self) -> bool:
+        return True
+
+    def __sklearn_tags__(self) -> Any:
+        tags = super().__sklearn_tags__()
+        tags.requires_fit = False
+        tags.input_tags.allow_nan = True
+        return tags
+
+
+def affine_tail(transformers: Sequence[Any]) -> tuple[int, AffineMap | None]:
+    """Return where the last scalers of a row of transformers begin, and what they do.
+
+    Parameters
+    ----------
+    transformers : sequence of transformer
+        Fitted; "passthrough" and None do nothing.
+
+    Returns
+    -------
+    n_others : int
+        Transformers in front of the scalers.
+    tail : AffineMap or None
+        Of all scalers; None if the last transformer is none.
+    """
+    n_others, tail = len(transformers), None
+    for place, transformer in reversed(list(enumerate(transformers))):
+        if transformer is None or isinstance(transformer, str):
+            continue
+        own = _map_of(transformer)
+        if own is None or not _is_sound(own):
+            break
+        n_others, tail = place, own if tail is None else own.then(tail)
+    return n_others, tail
+
+
+def _map_of(transformer: Any) -> AffineMap | None:
+    """Return what a transformer does, if it is a scaler of scikit-learn's."""
+    read = _READERS.get(type(transformer))
+    return (
+        None if read is None or getattr(transformer, "clip", False) else read(transformer)
+    )
+
+
+def _is_sound(own: AffineMap) -> bool:
+    values = np.stack([own.center, own.scale])
+    is_finite = np.isfinite(values).all() and own.scale.all()
+    return bool(is_finite and (own.fill is None or np.isfinite(own.fill).all()))
+
+
+def _centered(center: Any, divisor: Any, n_columns: int) -> AffineMap:
+    center = np.zeros(n_columns) if center is None else np.asarray(center, np.float64)
+    divisor = np.ones(n_columns) if divisor is None else np.asarray(divisor, np.float64)
+    return AffineMap(center, 1 / divisor)
+
+
+def _standard(scaler: Any) -> AffineMap:
+    center = scaler.mean_ if scaler.with_mean else None
+    return _centered(center, scaler.scale_, scaler.n_features_in_)
+
+
+def _min_max(scaler: Any) -> AffineMap:
+    return AffineMap(-scaler.min_ / scaler.scale_, np.asarray(scaler.scale_, np.float64))
+
+
+def _robust(scaler: Any) -> AffineMap:
+    center = scaler.center_ if scaler.with_centering else None
+    divisor = scaler.scale_ if scaler.with_scaling else None
+    return _centered(center, divisor, scaler.n_features_in_)
+
+
+def _imputer(imputer: Any) -> AffineMap | None:
+    missing, fill = imputer.missing_values, np.asarray(imputer.statistics_)
+    is_plain = (
+        isinstance(missing, float) and np.isnan(missing) and not imputer.add_indicator
+    )
+    # Columns without any value have no statistic, and are left out.
+    if not is_plain or fill.dtype.kind not in "fiu" or np.isnan(fill).any():
+        return None
+    return AffineMap(np.zeros(len(fill)), np.ones(len(fill)), fill.astype(np.float64))
+
+
+_READERS: dict[type, Callable[[Any], AffineMap | None]] = {
+    StandardScaler: _standard,
+    MinMaxScaler: _min_max,
+    MaxAbsScaler: lambda scaler: _centered(None, scaler.scale_, scaler.n_features_in_),
+    RobustScaler: _robust,
+    SimpleImputer: _imputer,
+    AffineScaler: lambda scaler: AffineMap(scaler.center, scaler.scale, scaler.fill),
+}

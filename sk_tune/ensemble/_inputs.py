@@ -1,0 +1,286 @@
+# SPDX-FileCopyrightText: sk_tune contributors
+# SPDX-License-Identifier: BSD-3-Clause
+"""How rows of X become the inputs of an ensemble's networks.
+
+Each network has its way: columns, transformers, its own checks.  Ways that are equal are
+gone once.  Ways that differ by scalers only, as those of a search's folds do, are gone
+once too: what is left between them is an affine map of each column, near to the identity.
+"""
+
+from collections.abc import Callable, Hashable, Sequence
+from typing import Any, NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from scipy.sparse import issparse
+from sklearn.pipeline import Pipeline
+from sklearn.utils.validation import validate_data
+from torch import Tensor
+
+from sk_tune.backend import value_fingerprint
+from sk_tune.ensemble._affine import AffineMap, affine_tail
+from sk_tune.estimators import NetworkEstimator, network_inputs
+
+__all__ = ["Base", "Inputs", "Way", "common_bases", "ways_of"]
+
+Array = npt.NDArray[Any]
+
+# Which scalers leave as they are, as scikit-learn's own do.
+_FLOATS = (np.float64, np.float32, np.float16)
+# Of a base and another scaler, in standard deviations or the like: more would cost digits
+# of what lies between.
+_MOST_SHIFT = 8.0
+
+
+class Inputs:
+    """Rows of one call, and what has been made of them.
+
+    Parameters
+    ----------
+    X : array-like of shape (n, ...)
+        As the ensemble got it.
+    """
+
+    def __init__(self, X: Any) -> None:
+        self.X = X
+        self._made: dict[Hashable, Any] = {}
+
+    def made(self, key: Hashable, make: Callable[[], Any]) -> Any:
+        """Return what a function makes, which it is called for once.
+
+        Parameters
+        ----------
+        key : hashable
+            Of what is made.
+        make : callable
+            Without arguments.
+
+        Returns
+        -------
+        object
+            What it returned.
+        """
+        if key not in self._made:
+            self._made[key] = make()
+        return self._made[key]
+
+    def columns(self, features: Array | None) -> Any:
+        """Return some columns.
+
+        Parameters
+        ----------
+        features : ndarray of int or None
+            Which; all if None.
+
+        Returns
+        -------
+        array-like
+            Of X.
+        """
+        return self.X if features is None else self.X[:, features]
+
+
+class Way(NamedTuple):
+    """How rows become inputs of one network.
+
+    Parameters
+    ----------
+    network : NetworkEstimator
+        Fitted.
+    features : ndarray of int or None
+        Columns that it sees.
+    transformers : Pipeline or None
+        In front of it.
+    n_others : int
+        Of these, how many come before the last scalers.
+    tail : AffineMap or None
+        What the last scalers do.
+    key : hashable
+        Equal for equal ways.
+    head_key : hashable
+        Equal for ways that are equal up to the last scalers.
+    """
+
+    network: NetworkEstimator
+    features: Array | None
+    transformers: Pipeline | None
+    n_others: int
+    tail: AffineMap | None
+    key: Hashable
+    head_key: Hashable
+
+    def __call__(self, inputs: Inputs) -> Tensor:
+        """Return rows as the network takes them, or raise what it would raise."""
+        return inputs.made(self.key, lambda: self._inputs(inputs))  # type: ignore[no-any-return]
+
+    def _inputs(self, inputs: Inputs) -> Tensor:
+        own = inputs.columns(self.features)
+        if self.transformers is not None:
+            own = self.transformers.transform(own)
+        return network_inputs(self.network, own)
+
+    def headed(self, inputs: Inputs) -> Array | None:
+        """Return what the last scalers see, if nothing in it needs their own code.
+
+        Parameters
+        ----------
+        inputs : Inputs
+            Rows.
+
+        Returns
+        -------
+        ndarray of shape (n, D) or None
+            Numbers; some may be missing.
+        """
+        found: Array | None = inputs.made(self.head_key, lambda: self._headed(inputs))
+        return found
+
+    def _headed(self, inputs: Inputs) -> Array | None:
+        own, transformers = inputs.columns(self.features), self.transformers
+        if transformers is None:
+            return None
+        if self.n_others:
+            own = transformers[: self.n_others].transform(own)
+        if issparse(own) or getattr(own, "dtype", None) is np.dtype(object):
+            return None
+        checked: Array = validate_data(
+            transformers[self.n_others],
+            own,
+            reset=False,
+            dtype=_FLOATS,
+            ensure_all_finite=False,
+        )
+        # Scalers compute in the precision of what comes.
+        is_short = checked.dtype.itemsize < np.dtype(self.network.dtype).itemsize
+        return None if is_short else checked
+
+
+class Base(NamedTuple):
+    """The scaling that ways share, before each has its own.
+
+    Parameters
+    ----------
+    way : Way
+        One of them.
+    tail : AffineMap
+        Its scaling.
+    """
+
+    way: Way
+    tail: AffineMap
+
+    def relative(self, ways: Sequence[Way]) -> tuple[Tensor, Tensor] | None:
+        """Return what makes the inputs of networks of the base's.
+
+        Parameters
+        ----------
+        ways : sequence of Way
+            Of the networks, k of them.
+
+        Returns
+        -------
+        tuple of (Tensor, Tensor) of shape (k, D), or None
+            Scale and shift in float64; None if a way is not near enough to the base.
+        """
+        if any(w.tail is None or w.head_key != self.way.head_key for w in ways):
+            return None
+        own = [w.tail.relative_to(self.tail) for w in ways if w.tail is not None]
+        scale, shift = (np.stack(values) for values in zip(*own, strict=True))
+        if not (np.isfinite(scale).all() and np.abs(shift).max() <= _MOST_SHIFT):
+            return None
+        return torch.from_numpy(scale), torch.from_numpy(shift)
+
+    def __call__(self, inputs: Inputs) -> Tensor | None:
+        """Return scaled rows, for ``relative`` to be applied to.
+
+        Parameters
+        ----------
+        inputs : Inputs
+            Rows.
+
+        Returns
+        -------
+        Tensor of shape (n, D) or None
+            In the dtype of the networks; None if some are not finite, so that it depends on
+            the scalers what becomes of them.
+        """
+        network = self.way.network
+        key = ("base", self.way.head_key, network.dtype, str(network.net_.device))
+        found: Tensor | None = inputs.made(key, lambda: self._scaled(inputs))
+        return found
+
+    def _scaled(self, inputs: Inputs) -> Tensor | None:
+        X = self.way.headed(inputs)
+        if X is None:
+            return None
+        network = self.way.network
+        with np.errstate(over="ignore", invalid="ignore"):
+            scaled = (X - self.tail.center) * self.tail.scale
+            own = torch.from_numpy(scaled.astype(network.dtype, copy=False))
+        return own.to(network.net_.device) if torch.isfinite(own).all() else None
+
+
+def ways_of(networks: Sequence[Any], members: Sequence[Any]) -> list[Way]:
+    """Return how rows become the inputs of networks.
+
+    Parameters
+    ----------
+    networks : sequence of NetworkEstimator
+        Fitted.
+    members : sequence of Member
+        Of whose estimators they are the last steps, or all there is.
+
+    Returns
+    -------
+    list of Way
+        In the order of the networks.
+    """
+    return [_way(n, m) for n, m in zip(networks, members, strict=True)]
+
+
+def common_bases(ways: Sequence[Way]) -> dict[Hashable, Base]:
+    """Return a base for all ways that differ by scalers only.
+
+    Parameters
+    ----------
+    ways : sequence of Way
+        Of all networks of an ensemble.
+
+    Returns
+    -------
+    dict of hashable to Base
+        By ``head_key``.
+    """
+    bases: dict[Hashable, Base] = {}
+    for way in ways:
+        if way.tail is not None:
+            bases.setdefault(way.head_key, Base(way, way.tail))
+    return bases
+
+
+def _way(network: Any, member: Any) -> Way:
+    estimator, features = member.estimator, member.features
+    columns = None if features is None else features.tobytes()
+    form = (network.dtype, network.input_shape_, str(network.net_.device))
+    names = _names(network)
+    key: Hashable = ("way", columns, form, names)
+    if estimator is network:
+        return Way(network, features, None, 0, None, key, key)
+    transformers = estimator[:-1]
+    steps = [step for _, step in transformers.steps]
+    n_others, tail = affine_tail(steps)
+    head = value_fingerprint(steps[:n_others]) if tail is not None else None
+    # Scalers that do the same are the same, whatever else they have learnt.
+    last = value_fingerprint(steps if tail is None else tuple(tail))
+    entry = _names(steps[n_others]) if tail is not None else None
+    head_key = ("head", columns, head, entry, form)
+    key = (key, head_key, last)
+    return Way(network, features, transformers, n_others, tail, key, head_key)
+
+
+def _names(estimator: Any) -> Hashable:
+    """Return the columns that an estimator checks rows for."""
+    names = getattr(estimator, "feature_names_in_", None)
+    own = None if names is None else tuple(names)
+    return getattr(estimator, "n_features_in_", None), own

@@ -1,0 +1,216 @@
+# SPDX-FileCopyrightText: sk_tune contributors
+# SPDX-License-Identifier: BSD-3-Clause
+"""What a search that learns takes over from an earlier one."""
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from sk_tune.exceptions import SpaceError, warn_user
+from sk_tune.sampler import Sampler
+from sk_tune.search._optuna_trials import stored_value
+from sk_tune.search._rounds import guiding_scores
+from sk_tune.space import Candidate, Space
+
+__all__ = ["Earlier", "EarlierStart", "earlier_results"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Earlier:
+    """A candidate that was evaluated before.
+
+    Parameters
+    ----------
+    params : dict
+        As another search or a storage has them.
+    score : float
+        Greater is better; NaN if it failed.
+    n_resources : int or None
+        What it was granted; None if all that there is.
+    """
+
+    params: dict[str, Any]
+    score: float
+    n_resources: int | None = None
+
+
+def earlier_results(source: Any) -> list[Earlier]:
+    """Return what an earlier search found.
+
+    Parameters
+    ----------
+    source : search, dict, optuna.study.Study or iterable of (dict, float)
+        A fitted search or its ``cv_results_``, a study of one objective, or parameters
+        with scores, of which greater are better.
+
+    Returns
+    -------
+    list of Earlier
+        In the order of their evaluation.
+
+    Raises
+    ------
+    TypeError
+        If it is none of these.
+    ValueError
+        If a search is not fitted, or a study has several objectives.
+    """
+    if isinstance(source, Mapping) and "params" in source:
+        return _of_results(source, True)
+    if hasattr(source, "cv_results_"):
+        return _of_results(source.cv_results_, source.refit)
+    if hasattr(source, "get_params"):
+        raise ValueError(
+            f"warm_start_from must be a fitted search. This {type(source).__name__} is not "
+            "fitted, maybe because it was cloned. Give its cv_results_ instead."
+        )
+    if hasattr(source, "trials") and hasattr(source, "directions"):
+        return _of_study(source)
+    if isinstance(source, Iterable) and not isinstance(source, str | Mapping):
+        pairs = list(source)
+        if all(isinstance(p, Sequence) and len(p) == 2 for p in pairs):
+            return [Earlier(params=dict(params), score=float(s)) for params, s in pairs]
+    raise TypeError(
+        "warm_start_from must be a fitted search, its cv_results_, a study of Optuna or "
+        f"pairs of parameters and a score. Got {type(source).__name__} instead."
+    )
+
+
+def _of_results(results: Mapping[str, Any], refit: Any) -> list[Earlier]:
+    scores = guiding_scores(results, refit)
+    resource = _resource(results)
+    granted = results.get("n_resources")
+    most = None if granted is None else max(granted)
+    found = []
+    for row, params in enumerate(results["params"]):
+        n = None if granted is None or granted[row] == most else int(granted[row])
+        own = {name: value for name, value in params.items() if name != resource}
+        found.append(Earlier(params=own, score=float(scores[row]), n_resources=n))
+    return found
+
+
+def _resource(results: Mapping[str, Any]) -> str | None:
+    """Return the parameter that rungs granted more of, if there were rungs."""
+    granted = [int(n) for n in results.get("n_resources", ())]
+    names = results["params"][0] if granted else ()
+    for name in names:
+        if [params.get(name) for params in results["params"]] == granted:
+            return str(name)
+    return None
+
+
+def _of_study(study: Any) -> list[Earlier]:
+    if len(study.directions) != 1:
+        raise ValueError(
+            "warm_start_from must be a study with one objective. "
+            f"Got one with {len(study.directions)}."
+        )
+    sign = -1.0 if study.directions[0].name == "MINIMIZE" else 1.0
+    found = []
+    for trial in study.trials:
+        kind = trial.state.name
+        if kind == "COMPLETE":
+            found.append(Earlier(params=trial.params, score=sign * trial.value))
+        elif kind == "FAIL":
+            found.append(Earlier(params=trial.params, score=np.nan))
+        elif kind == "PRUNED" and trial.intermediate_values:
+            step, score = max(trial.intermediate_values.items())
+            score = sign * score
+            found.append(Earlier(params=trial.params, score=score, n_resources=int(step)))
+    return found
+
+
+class EarlierStart:
+    """Tells samplers what was found before, and has the best of it evaluated again.
+
+    Parameters
+    ----------
+    source : object or None
+        As for :func:`earlier_results`; None for nothing.
+    max_resources : int or None, default=None
+        What the search grants at most.  If None, it has no rungs, and only what had all
+        resources counts.
+    """
+
+    def __init__(self, source: Any, max_resources: int | None = None) -> None:
+        self._all = [] if source is None else earlier_results(source)
+        self._has_source = source is not None
+        self._max_resources = max_resources
+        self._n_used = 0
+
+    def tell(self, sampler: Sampler, space: Space) -> list[Candidate]:
+        """Tell a sampler of what is in its space.
+
+        Parameters
+        ----------
+        sampler : Sampler
+            It learns from all but the best.
+        space : Space
+            Of the sampler.
+
+        Returns
+        -------
+        list of dict
+            The best candidate, or none: to be evaluated first, because its score is that
+            of other folds.
+        """
+        known: list[tuple[Candidate, float, int | None]] = []
+        for earlier in self._all:
+            candidate = _in_space(earlier.params, space)
+            if candidate is None or not self._counts(earlier):
+                continue
+            granted = earlier.n_resources or self._max_resources
+            known.append((candidate, earlier.score, granted))
+        self._n_used += len(known)
+        full = [k for k in known if k[2] == self._max_resources and np.isfinite(k[1])]
+        best = max(full, key=lambda k: k[1], default=None)
+        levels: dict[int | None, list[tuple[Candidate, float]]] = {}
+        for entry in known:
+            if best is None or entry[0] is not best[0]:
+                levels.setdefault(entry[2], []).append(entry[:2])
+        for granted, pairs in levels.items():
+            candidates, scores = zip(*pairs, strict=True)
+            sampler.tell(candidates, scores, granted)
+        return [] if best is None else [best[0]]
+
+    def warn_if_unused(self) -> None:
+        """Warn if nothing of the earlier results is in the space.
+
+        Warns
+        -----
+        SkTuneWarning
+            With the numbers.
+        """
+        if self._has_source and self._n_used == 0:
+            warn_user(
+                f"None of the {len(self._all)} results of warm_start_from is in the space "
+                "of this search, which starts cold. Parameters need the same names, and "
+                "values inside of the ranges."
+            )
+
+    def _counts(self, earlier: Earlier) -> bool:
+        return earlier.n_resources is None or self._max_resources is not None
+
+
+def _in_space(params: Mapping[str, Any], space: Space) -> Candidate | None:
+    """Return parameters as the space has them; None if they are not of it."""
+    own = {name: _own_value(space, name, value) for name, value in params.items()}
+    try:
+        return space.decode(space.encode([own]))[0]
+    except SpaceError:
+        return None
+
+
+def _own_value(space: Space, name: str, value: Any) -> Any:
+    """Return the value of a list that a storage knows by its ``repr``."""
+    if not isinstance(value, str):
+        return value
+    for column in space.columns:
+        if column.name == name:
+            for index in range(column.dimension.n_categories):
+                own = column.dimension.decode(index)
+                if not isinstance(own, str) and stored_value(own) == value:
+                    return own
+    return value

@@ -1,0 +1,54 @@
+"""Small problems for the one call."""
+
+import numpy as np
+import pandas as pd
+import pytest
+from sklearn.model_selection import KFold, StratifiedKFold
+
+from sk_tune.automl._problem import Problem
+
+
+def mixed_frame(n=120, seed=0):
+    """Return rows of all kinds of columns, and a label that follows from two of them."""
+    rng = np.random.default_rng(seed)
+    size = rng.normal(size=n)
+    town = rng.choice(["Bern", "Köln", "Ulm"], n)
+    frame = pd.DataFrame({
+        "size": size,
+        "town": town,
+        "open": rng.random(n) < 0.5,
+        "since": pd.date_range("2020-01-01", periods=n),
+        "constant": 1,
+    })
+    frame.loc[::7, "size"] = np.nan
+    frame.loc[::11, "town"] = None
+    return frame, np.where(size + (town == "Ulm") > 0.3, "yes", "no")
+
+
+@pytest.fixture
+def mixed():
+    """Return the frame and its labels."""
+    return mixed_frame()
+
+
+@pytest.fixture
+def make_problem():
+    """Return a function that makes a problem of a table."""
+
+    def make(X, y, *, is_classification=True, n_folds=3, **changes):
+        kind = StratifiedKFold if is_classification else KFold
+        splitter = kind(n_folds, shuffle=True, random_state=0)
+        return Problem(**{
+            "X": X,
+            "y": y,
+            "kind": "table",
+            "is_classification": is_classification,
+            "folds": list(splitter.split(np.zeros(len(y)), y)),
+            "scoring": None,
+            "sample_weight": None,
+            "seed": 0,
+            "n_jobs": None,
+            **changes,
+        })
+
+    return make

@@ -1,0 +1,207 @@
+"""The one call."""
+
+import pickle
+import time
+
+import numpy as np
+import pandas as pd
+import pytest
+from sklearn.base import clone
+from sklearn.datasets import load_diabetes, load_iris
+from sklearn.model_selection import GroupKFold
+
+from sk_tune import AutoClassifier, AutoRegressor
+from sk_tune.exceptions import SkTuneWarning
+
+FAST = {"time_budget": None, "n_rounds": 0, "random_state": 0}
+
+
+@pytest.fixture(scope="module")
+def iris():
+    """Return flowers with their names for labels."""
+    data = load_iris(as_frame=True)
+    return data.data, data.target_names[data.target]
+
+
+@pytest.fixture(scope="module")
+def fitted(iris):
+    """Return a classifier of all families, with a held-out part."""
+    return AutoClassifier(test_size=0.2, **FAST).fit(*iris)
+
+
+def test_a_classifier_tells_what_it_found(fitted, iris):
+    """All that is promised is there and of a plausible size."""
+    X, y = iris
+
+    assert fitted.score(X, y) > 0.9
+    assert fitted.predict(X).tolist()[:1] == ["setosa"]
+    assert fitted.classes_.tolist() == ["setosa", "versicolor", "virginica"]
+    np.testing.assert_allclose(fitted.predict_proba(X).sum(axis=1), 1)
+    assert fitted.corrected_score_.low < fitted.corrected_score_.high
+    assert fitted.held_out_score_ > 0.8
+    assert set(fitted.baselines_) == {"dummy", "linear", "network"}
+    assert fitted.baselines_["dummy"] == pytest.approx(1 / 3)
+    assert fitted.beats_baseline_
+    assert fitted.feature_names_in_.tolist() == X.columns.tolist()
+    assert fitted.n_trials_ == len(fitted.leaderboard_) - 2
+
+
+def test_the_leaderboard_weighs_the_members(fitted):
+    """Weights sum to 1, and the best alone is the first that is no ensemble."""
+    table = fitted.leaderboard_
+    alone = table[table["family"] != "ensemble"]
+
+    assert alone["weight"].sum() == pytest.approx(1)
+    assert (alone["weight"] > 0).equals(alone["in_ensemble"])
+    assert {"linear", "boosting", "MLP", "dummy"} == set(alone["family"])
+    assert len(fitted.best_estimator_.estimators) == 5
+
+
+def test_a_copy_by_pickle_predicts_the_same(fitted, iris):
+    """Nothing of the search is needed to predict."""
+    copy = pickle.loads(pickle.dumps(fitted))
+
+    np.testing.assert_array_equal(
+        copy.predict_proba(iris[0]), fitted.predict_proba(iris[0])
+    )
+
+
+def test_rounds_without_a_clock_repeat_themselves(iris):
+    """The same random_state gives the same probabilities."""
+    X, y = iris
+    auto = AutoClassifier(models=["linear", "boosting"], **{**FAST, "n_rounds": 1})
+
+    first, second = (clone(auto).fit(X, y).predict_proba(X) for _ in range(2))
+
+    np.testing.assert_array_equal(first, second)
+
+
+def test_a_regressor_learns_numbers():
+    """It beats the mean, and its score is R^2."""
+    X, y = load_diabetes(return_X_y=True)
+
+    auto = AutoRegressor(**FAST).fit(X, y)
+
+    assert auto.score(X, y) > 0.4
+    assert auto.baselines_["dummy"] < 0.01
+    assert not hasattr(auto, "classes_")
+
+
+def test_a_mixed_table_is_prepared(mixed):
+    """Categories, dates, missing values and a constant column need no care."""
+    X, y = mixed
+
+    auto = AutoClassifier(models=["linear", "boosting"], **FAST).fit(X, y)
+
+    assert auto.score(X, y) > 0.8
+    unseen = X.head(3).assign(town="Rom", size=np.nan)
+    assert len(auto.predict(unseen)) == 3
+
+
+def test_a_leak_is_named(mixed):
+    """A column that is the target in other words is an issue among the findings."""
+    X, y = mixed
+    leaking = X.assign(told=np.where(y == "yes", 7, 3))
+
+    auto = AutoClassifier(models=["linear"], **FAST)
+
+    issues = [f.name for f in auto.fit(leaking, y).findings_ if f.outcome == "issue"]
+    clean = [f.name for f in auto.fit(X, y).findings_ if f.outcome == "issue"]
+    assert "target among the features" in issues
+    assert clean == []
+    without = clone(auto).set_params(leak_guard=False, diagnosis=False).fit(leaking, y)
+    assert without.findings_ == ()
+
+
+def test_noise_is_said_to_be_noise():
+    """Where nothing can be learnt, a warning and an attribute say so."""
+    rng = np.random.default_rng(0)
+    X, y = pd.DataFrame(rng.normal(size=(200, 3))), rng.normal(size=200)
+    X.columns = ["a", "b", "c"]
+
+    with pytest.warns(SkTuneWarning, match="better than the dummy"):
+        auto = AutoRegressor(models=["linear"], **FAST).fit(X, y)
+
+    assert not auto.beats_baseline_
+
+
+def test_columns_without_use_leave_the_dummy():
+    """A constant column teaches nothing; there is a result all the same."""
+    X, y = pd.DataFrame({"a": np.ones(40)}), np.arange(40) % 2
+
+    with pytest.warns(SkTuneWarning, match="better than the dummy"):
+        auto = AutoClassifier(**FAST).fit(X, y)
+
+    assert set(auto.leaderboard_["family"]) == {"dummy", "ensemble"}
+    assert len(auto.predict(X)) == 40
+
+
+def test_groups_stay_together():
+    """Folds are by group if groups are given, or by the splitter that is."""
+    X, y = load_iris(return_X_y=True)
+    groups = np.arange(150) // 3
+
+    for cv in ("auto", GroupKFold(3)):
+        auto = AutoClassifier(models=["linear"], cv=cv, **FAST).fit(X, y, groups=groups)
+
+        named = {f.name: f.outcome for f in auto.findings_}
+        assert named["groups across folds"] == "passed"
+
+
+def test_another_score_decides_and_is_reported(iris):
+    """With a scorer's name scores are those of it."""
+    X, y = iris
+
+    auto = AutoClassifier(models=["linear"], scoring="neg_log_loss", **FAST).fit(X, y)
+
+    assert auto.leaderboard_["cv_score"].max() < 0
+    assert auto.score(X, y) < 0
+
+
+@pytest.mark.parametrize(
+    ("params", "message"),
+    [
+        ({"time_budget": None}, "time_budget"),
+        ({"time_budget": -1}, "time_budget"),
+        ({"models": ["trees"]}, "models"),
+        ({"scoring": lambda estimator, X, y: 0.0, "n_rounds": 0}, "scoring"),
+        ({"sampler": "magic"}, "sampler"),
+    ],
+)
+def test_parameters_are_checked(params, message):
+    """The message names the parameter."""
+    with pytest.raises(ValueError, match=message):
+        AutoClassifier(**params).fit([[0.0], [1.0]] * 10, [0, 1] * 10)
+
+
+def test_a_short_budget_still_gives_a_result(mixed):
+    """Something better than the dummy is found at once, and the time is told."""
+    X, y = mixed
+    start = time.monotonic()
+
+    auto = AutoClassifier(time_budget=2, random_state=0).fit(X, y)
+
+    assert auto.beats_baseline_
+    assert 0 < auto.seconds_ <= time.monotonic() - start
+
+
+def test_an_interrupted_fit_can_be_used(iris):
+    """Ctrl-C is passed on after an ensemble was made of what there was."""
+
+    def interrupt(progress):
+        if progress.stage.startswith("MLP"):
+            raise KeyboardInterrupt
+
+    auto = AutoClassifier(progress=interrupt, **FAST)
+
+    with pytest.raises(KeyboardInterrupt):
+        auto.fit(*iris)
+
+    assert auto.score(*iris) > 0.9
+
+
+def test_progress_is_printed_if_asked_for(iris, capsys):
+    """A line names the stage and the best score."""
+    AutoClassifier(models=["linear"], progress=True, **FAST).fit(*iris)
+
+    assert "linear, default" in capsys.readouterr().out

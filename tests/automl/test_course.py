@@ -1,0 +1,168 @@
+"""What is trained in which order."""
+
+import math
+import time
+
+import numpy as np
+import pytest
+
+from sk_tune.automl import AutoProgress
+from sk_tune.automl._clock import Clock
+from sk_tune.automl._course import Course
+from sk_tune.automl._models import (
+    boosting_model,
+    dummy_model,
+    linear_model,
+    network_models,
+)
+
+
+def _course(problem, *, budget=None, n_rounds=0, tell=None, heals=True):
+    return Course(
+        problem=problem,
+        clock=Clock(budget),
+        reserve=0.0,
+        n_rounds=n_rounds,
+        sampler="random",
+        heals=heals,
+        tell=tell,
+    )
+
+
+@pytest.fixture
+def problem(mixed, make_problem):
+    """Return a problem of 120 rows."""
+    return make_problem(*mixed)
+
+
+def _small_network(problem):
+    (model,) = network_models(problem)
+    model.estimator.set_params(net__width=8)
+    return model.__class__(
+        **{name: getattr(model, name) for name in model.__slots__}
+        | {"space": {"net__dropout": [0.0, 0.2, 0.4]}, "most_resources": 6}
+    )
+
+
+def test_defaults_come_first_and_every_family_leaves_trials(problem):
+    """Without rounds there are the default models, on the same rows."""
+    course = _course(problem)
+
+    course.run([dummy_model(problem), linear_model(problem), _small_network(problem)])
+
+    families = [trial.family for trial in course.trials]
+    assert families == ["dummy", *["linear"] * 7, "MLP"]
+    shapes = {trial.library.predictions.shape for trial in course.trials}
+    assert shapes == {(1, 120, 2)}
+    assert course.failures == {}
+
+
+def test_rounds_give_networks_and_boosting_more_candidates(problem):
+    """One round of each, after which networks were diagnosed."""
+    boosting = boosting_model(problem)
+    boosting.estimator.set_params(boosting__max_iter=5)
+    course = _course(problem, n_rounds=1)
+
+    course.run([_small_network(problem), boosting])
+
+    families = [trial.family for trial in course.trials]
+    assert families.count("boosting") == 9
+    assert families.count("MLP") > 1
+    assert course.findings
+
+
+def test_without_healing_nothing_is_diagnosed(problem):
+    """Networks stay as they are."""
+    course = _course(problem, n_rounds=1, heals=False)
+
+    course.run([_small_network(problem)])
+
+    assert course.findings == []
+    assert course.changes == []
+
+
+def test_the_same_rounds_give_the_same_trials(problem):
+    """Without a clock everything follows from the seed."""
+    first, second = (_course(problem, n_rounds=1) for _ in range(2))
+
+    for course in (first, second):
+        course.run([_small_network(problem)])
+
+    assert [t.params for t in first.trials] == [t.params for t in second.trials]
+    np.testing.assert_array_equal(
+        [t.score for t in first.trials], [t.score for t in second.trials]
+    )
+
+
+def test_a_family_that_fails_does_not_end_the_others(problem):
+    """Its reason is kept, and the next one is trained."""
+    broken = _small_network(problem)
+    broken.estimator.set_params(net__width=-1)
+    course = _course(problem)
+
+    course.run([broken, dummy_model(problem)])
+
+    assert "width" in course.failures["MLP"]
+    assert [trial.family for trial in course.trials] == ["dummy"]
+
+
+def test_no_time_is_no_training(problem):
+    """With a clock that ran out only what costs nothing is tried."""
+    course = _course(problem, budget=1e-6, n_rounds=None)
+
+    course.run([dummy_model(problem), _small_network(problem)])
+
+    assert [trial.family for trial in course.trials] == ["dummy"]
+    assert "too long" in course.failures["MLP"]
+
+
+def test_rounds_end_with_the_time(problem):
+    """The clock decides how many there are."""
+    course = _course(problem, budget=4.0, n_rounds=None)
+    start = time.monotonic()
+
+    course.run([dummy_model(problem), _small_network(problem)])
+
+    assert time.monotonic() - start < 8
+    assert course.trials[0].family == "dummy"
+
+
+def test_news_say_what_is_best_so_far(problem):
+    """The score never falls, and there is no time left to tell of without a budget."""
+    news = []
+    course = _course(problem, tell=news.append)
+
+    course.run([dummy_model(problem), linear_model(problem)])
+
+    assert all(isinstance(item, AutoProgress) for item in news)
+    scores = [item.best_score for item in news if item.best_model]
+    assert scores == sorted(scores)
+    assert news[-1].n_trials == 8
+    assert math.isinf(news[-1].seconds_left)
+
+
+def test_an_interrupt_keeps_what_there_is(problem):
+    """Ctrl-C ends the training; the trials before it stay."""
+
+    def interrupt(progress):
+        if progress.stage.startswith("MLP"):
+            raise KeyboardInterrupt
+
+    course = _course(problem, tell=interrupt)
+
+    course.run([dummy_model(problem), _small_network(problem), linear_model(problem)])
+
+    assert course.was_interrupted
+    assert [trial.family for trial in course.trials] == ["dummy"]
+
+
+def test_weights_reach_the_models(mixed, make_problem):
+    """Rows of one class with weight 0 leave a model that hardly predicts it."""
+    X, y = mixed
+    weights = np.where(y == "yes", 1e-6, 1.0)
+    course = _course(make_problem(X, y, sample_weight=weights))
+
+    course.run([linear_model(course.problem)])
+
+    share = course.trials[0].library.predictions[0, :, 1].mean()
+    assert share < 0.1

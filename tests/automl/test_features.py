@@ -1,0 +1,96 @@
+"""What is accepted as X and y."""
+
+import numpy as np
+import pandas as pd
+import pytest
+from sklearn.base import BaseEstimator
+
+from sk_tune.automl._features import as_features, as_target, kind_of
+
+pl = pytest.importorskip("polars")
+
+
+class _Any(BaseEstimator):
+    """Learns names."""
+
+
+def test_tables_of_any_library_become_tables_of_pandas(mixed):
+    """Names are kept, and learnt."""
+    X, _ = mixed
+    estimator = _Any()
+
+    table = as_features(estimator, pl.from_pandas(X), reset=True)
+
+    assert isinstance(table, pd.DataFrame)
+    assert estimator.feature_names_in_.tolist() == X.columns.tolist()
+    assert len(as_features(estimator, X.iloc[:1], reset=False)) == 1
+
+
+def test_arrays_become_tables_with_numbers_for_names():
+    """What has more than two axes stays an array."""
+    estimator = _Any()
+
+    table = as_features(estimator, np.zeros((4, 3)), reset=True)
+
+    assert table.columns.tolist() == ["0", "1", "2"]
+    assert estimator.n_features_in_ == 3
+    assert as_features(_Any(), np.zeros((4, 3, 2)), reset=True).shape == (4, 3, 2)
+
+
+def test_other_columns_than_in_fit_are_refused(mixed):
+    """By names where there are some, by their number else."""
+    X, _ = mixed
+    estimator = _Any()
+    as_features(estimator, X, reset=True)
+
+    with pytest.raises(ValueError, match="feature names"):
+        as_features(estimator, X.rename(columns={"town": "city"}), reset=False)
+
+
+@pytest.mark.parametrize(
+    ("X", "message"),
+    [
+        (pd.DataFrame({"a": [1.0]}), "minimum of 2"),
+        (pd.DataFrame([[1, 2], [3, 4]], columns=["a", "a"]), "unique"),
+        (np.zeros(5), "1D"),
+    ],
+)
+def test_what_cannot_be_learnt_from_is_refused(X, message):
+    """The message says what was required."""
+    with pytest.raises(ValueError, match=message):
+        as_features(_Any(), X, reset=True)
+
+
+def test_rows_tell_what_they_are():
+    """Two axes are a table, three sequences, four images."""
+    kinds = [kind_of(np.zeros((2,) * n)) for n in (2, 3, 4)]
+
+    assert kinds == ["table", "sequence", "image"]
+    with pytest.raises(ValueError, match="5"):
+        kind_of(np.zeros((2, 2, 2, 2, 5)))
+
+
+@pytest.mark.parametrize(
+    ("y", "is_classification", "message"),
+    [
+        (None, True, "requires y"),
+        (["a", "a", "a"], True, "two classes"),
+        ([1.0, np.nan, 2.0], False, "NaN"),
+        ([1, 2], True, "inconsistent"),
+    ],
+)
+def test_targets_that_cannot_be_learnt_are_refused(y, is_classification, message):
+    """The message is scikit-learn's where it has one."""
+    with pytest.raises(ValueError, match=message):
+        as_target(_Any(), np.zeros((3, 1)), y, is_classification=is_classification)
+
+
+def test_targets_keep_their_labels():
+    """Labels stay, numbers become float64."""
+    X = np.zeros((3, 1))
+
+    labels = as_target(_Any(), X, ["a", "b", "a"], is_classification=True)
+    numbers = as_target(_Any(), X, [1, 2, 3], is_classification=False)
+
+    assert labels.tolist() == ["a", "b", "a"]
+    assert numbers.dtype == np.float64

@@ -1,0 +1,91 @@
+"""Which models are tried."""
+
+import warnings
+
+import numpy as np
+import pandas as pd
+import pytest
+from sklearn.base import clone
+
+from sk_tune.automl._models import (
+    boosting_model,
+    dummy_model,
+    linear_model,
+    network_models,
+)
+from sk_tune.sampler import RandomSampler
+from sk_tune.space import as_space
+
+
+def _models(problem):
+    return [
+        dummy_model(problem),
+        linear_model(problem),
+        boosting_model(problem),
+        *network_models(problem),
+    ]
+
+
+@pytest.mark.parametrize("is_classification", [True, False])
+def test_every_model_fits_a_mixed_table(mixed, make_problem, is_classification):
+    """Categories, dates and missing values are no obstacle to any of them."""
+    X, labels = mixed
+    y = labels if is_classification else np.arange(120.0)
+    problem = make_problem(X, y, is_classification=is_classification)
+
+    for model in _models(problem):
+        estimator = clone(model.estimator)
+        if model.resource:
+            estimator.set_params(**{model.resource: 2})
+        with warnings.catch_warnings():
+            # Two steps of a solver do not converge.
+            warnings.simplefilter("ignore")
+            assert len(estimator.fit(X, y).predict(X)) == 120
+
+
+def test_spaces_name_parameters_of_their_models(mixed, make_problem):
+    """What is drawn from a space, and each value of a grid, can be set."""
+    for model in _models(make_problem(*mixed)):
+        for name, values in model.grid.items():
+            clone(model.estimator).set_params(**{name: values[0]})
+        if model.space:
+            for params in RandomSampler(as_space(model.space), 0).ask(5):
+                clone(model.estimator).set_params(**params)
+
+
+def test_small_tables_get_long_trainings_and_large_ones_large_batches(make_problem):
+    """About as many steps whatever the rows, within bounds of epochs."""
+
+    def network(n):
+        frame = pd.DataFrame(
+            np.random.default_rng(0).normal(size=(n, 2)), columns=["a", "b"]
+        )
+        (model,) = network_models(make_problem(frame, np.arange(n) % 2))
+        return model.estimator[-1]
+
+    assert network(150).max_epochs == 100
+    assert 20 <= network(30_000).max_epochs < 60
+    assert network(150).batch_size == 64
+    assert network(30_000).batch_size > 64
+
+
+def test_boosting_stops_early_only_where_rows_can_tell(make_problem):
+    """A tenth of a few hundred rows, or of a rare class, would tell badly when to stop."""
+
+    def boosting(y):
+        rng = np.random.default_rng(0)
+        frame = pd.DataFrame({"a": rng.normal(size=len(y))})
+        return boosting_model(make_problem(frame, y)).estimator[-1]
+
+    assert boosting(np.arange(3000) % 2).early_stopping is True
+    assert boosting(np.arange(300) % 2).early_stopping is False
+    rare = np.arange(3000) % 2
+    rare[:4] = 2
+    assert boosting(rare).early_stopping is False
+
+
+def test_only_networks_are_networks(mixed, make_problem):
+    """The family tells."""
+    kinds = {model.family: model.is_network for model in _models(make_problem(*mixed))}
+
+    assert kinds == {"dummy": False, "linear": False, "boosting": False, "MLP": True}

@@ -1,0 +1,191 @@
+"""What a search takes over from an earlier one."""
+
+import numpy as np
+import optuna
+import pytest
+from scipy.stats import loguniform
+from sklearn.base import clone
+
+from sk_tune import BayesSearchCV, HyperbandSearchCV, MLPClassifier, RandomizedSearchCV
+from sk_tune.exceptions import SkTuneWarning
+from sk_tune.search import to_optuna
+from sk_tune.search._warm_start import EarlierStart, earlier_results
+from sk_tune.space import as_space
+
+NET = MLPClassifier(width=4, max_epochs=4, batch_size=16, random_state=0)
+SPACE = {"learning_rate": loguniform(1e-4, 1e-1), "hidden_layer_sizes": [(4,), (2, 2)]}
+
+
+class _Told:
+    """A sampler that remembers what it is told."""
+
+    def __init__(self):
+        self.points = []
+
+    def ask(self, n_points):
+        return []
+
+    def tell(self, candidates, scores, n_resources=None):
+        self.points += [
+            (c["x"], s, n_resources) for c, s in zip(candidates, scores, strict=True)
+        ]
+
+
+@pytest.fixture
+def quiet_optuna():
+    """Let Optuna print no line for a study."""
+    level = optuna.logging.get_verbosity()
+    optuna.logging.set_verbosity(optuna.logging.WARNING)
+    yield
+    optuna.logging.set_verbosity(level)
+
+
+def _found(source, space, max_resources=None):
+    sampler = _Told()
+    first = EarlierStart(source, max_resources).tell(sampler, as_space(space))
+    return first, sampler.points
+
+
+def test_all_but_the_best_is_told_and_the_best_comes_first():
+    """Its score is that of other folds."""
+    pairs = [({"x": 0.1}, 1.0), ({"x": 0.2}, 3.0), ({"x": 0.3}, 2.0)]
+
+    assert _found(pairs, {"x": (0.0, 1.0)}) == (
+        [{"x": 0.2}],
+        [(0.1, 1.0, None), (0.3, 2.0, None)],
+    )
+
+
+def test_what_is_not_in_the_space_is_left_out():
+    """Values outside, names that are missing, names that are new."""
+    pairs = [({"x": 5.0}, 1.0), ({}, 1.0), ({"x": 0.5, "y": 1}, 1.0), ({"x": 0.5}, 1.0)]
+
+    assert _found(pairs, {"x": (0.0, 1.0)}) == ([{"x": 0.5}], [])
+
+
+def test_rungs_are_told_to_searches_with_rungs_only():
+    """A score after few epochs is no score of a full training."""
+    results = {
+        "params": [{"x": 0.1, "n": 1}, {"x": 0.2, "n": 1}, {"x": 0.2, "n": 3}],
+        "n_resources": [1, 1, 3],
+        "mean_test_score": np.array([0.1, 0.2, 0.3]),
+    }
+    space = {"x": (0.0, 1.0)}
+
+    assert _found(results, space) == ([{"x": 0.2}], [])
+    assert _found(results, space, max_resources=9) == (
+        [{"x": 0.2}],
+        [(0.1, 0.1, 1), (0.2, 0.2, 1)],
+    )
+
+
+def test_studies_give_failures_rungs_and_losses(quiet_optuna):
+    """What is minimized is turned round."""
+    study = optuna.create_study(direction="minimize")
+    distributions = {"x": optuna.distributions.FloatDistribution(0, 1)}
+    for x, state, value, steps in [
+        (0.1, "COMPLETE", 2.0, {}),
+        (0.2, "COMPLETE", 1.0, {}),
+        (0.3, "FAIL", None, {}),
+        (0.4, "PRUNED", None, {1: 5.0, 2: 4.0}),
+        (0.5, "PRUNED", None, {}),
+    ]:
+        study.add_trial(
+            optuna.trial.create_trial(
+                state=optuna.trial.TrialState[state],
+                value=value,
+                params={"x": x},
+                distributions=distributions,
+                intermediate_values=steps,
+            )
+        )
+    first, points = _found(study, {"x": (0.0, 1.0)}, max_resources=9)
+
+    assert first == [{"x": 0.2}]
+    assert [(x, n) for x, _, n in points] == [(0.1, 9), (0.3, 9), (0.4, 2)]
+    assert [score for _, score, _ in points] == pytest.approx(
+        [-2.0, np.nan, -4.0], nan_ok=True
+    )
+
+
+def test_values_that_a_storage_knows_by_their_repr_are_found_again():
+    """Tuples of layers, say."""
+    space = {"x": [(4,), (2, 2)]}
+    first, _ = _found([({"x": "(2, 2)"}, 1.0)], space)
+
+    assert first == [{"x": (2, 2)}]
+
+
+@pytest.mark.parametrize("sampler", ["bayes", "tpe"])
+def test_a_bayesian_search_goes_on_from_an_earlier_one(iris, sampler, quiet_optuna):
+    """From itself, from its results, or by way of a study: with the same candidates."""
+    earlier = RandomizedSearchCV(NET, SPACE, n_iter=12, cv=3, random_state=0).fit(*iris)
+    tried = []
+    for source in (earlier, earlier.cv_results_, to_optuna(earlier)):
+        search = BayesSearchCV(
+            NET, SPACE, n_iter=3, n_points=3, cv=3, random_state=1, sampler=sampler,
+            warm_start_from=source,
+        ).fit(*iris)  # fmt: skip
+        tried.append(search.cv_results_["params"])
+
+    assert tried[0] == tried[1] == tried[2]
+    assert tried[0][0] == earlier.best_params_
+    assert len(tried[0]) == 3
+    before = earlier.cv_results_["params"]
+    assert all(params not in before for params in tried[0][1:])
+
+
+def test_a_search_with_rungs_goes_on_from_an_earlier_one(iris):
+    """Its best is the first of the first bracket."""
+    options = {"factor": 2, "cv": 3, "sampler": "bayes"}
+    earlier = HyperbandSearchCV(NET, SPACE, random_state=0, **options).fit(*iris)
+    search = HyperbandSearchCV(
+        NET, SPACE, random_state=1, warm_start_from=earlier, **options
+    ).fit(*iris)
+
+    n_first = search.brackets_[0].rungs[0].n_candidates
+    assert search.cv_results_["n_resources"][:n_first].tolist() == [1] * n_first
+    assert search.cv_results_["params"][0] == {**earlier.best_params_, "max_epochs": 1}
+    assert search.cv_results_["bracket"].tolist() == earlier.cv_results_["bracket"].tolist()
+
+
+def test_a_sampler_that_does_not_learn_is_refused(iris):
+    """Nothing would come of it."""
+    search = HyperbandSearchCV(NET, SPACE, cv=3, warm_start_from=[({}, 1.0)])
+
+    with pytest.raises(ValueError, match="needs a sampler that learns"):
+        search.fit(*iris)
+
+
+def test_a_warm_start_that_is_none_is_said(iris):
+    """Names may have another prefix."""
+    search = BayesSearchCV(
+        NET, SPACE, n_iter=1, cv=3, refit=False, warm_start_from=[({"lr": 0.1}, 1.0)]
+    )
+
+    with pytest.warns(SkTuneWarning, match="None of the 1 results of warm_start_from"):
+        search.fit(*iris)
+
+
+def test_a_search_that_was_cloned_is_refused(iris):
+    """It lost what it had found."""
+    earlier = RandomizedSearchCV(NET, SPACE, n_iter=2, cv=3, refit=False).fit(*iris)
+    search = clone(BayesSearchCV(NET, SPACE, warm_start_from=earlier))
+
+    with pytest.raises(ValueError, match="must be a fitted search.*Give its cv_results_"):
+        search.fit(*iris)
+
+
+@pytest.mark.parametrize("source", [3, "study.db", [1, 2]])
+def test_other_things_are_refused(source):
+    """With what may be given."""
+    with pytest.raises(TypeError, match="warm_start_from must be a fitted search"):
+        earlier_results(source)
+
+
+def test_several_objectives_are_refused(quiet_optuna):
+    """One score decides here."""
+    study = optuna.create_study(directions=["minimize", "maximize"])
+
+    with pytest.raises(ValueError, match="one objective. Got one with 2"):
+        earlier_results(study)
