@@ -79,6 +79,13 @@ SHORT = {
     OTHER: "other",
 }
 WITHOUT_FAULT = ("healthy", "converged long ago")
+# Over what acting is summed up.
+GROUPS = {
+    "faults of parameters": list(CURES),
+    "these, no signal and tiny data": [*CURES, "no signal", "tiny data"],
+    "all faults": [*CURES, *OF_DATA],
+    "healthy or converged": list(WITHOUT_FAULT),
+}
 # Rise of the loss from which a healthy run counts as made worse.
 WORSE = 0.02
 N_DRAWS = 2000
@@ -300,12 +307,7 @@ def act_table(acted: Sequence[Record]) -> str:
         "| --- |" + " ---: |" * 6,
     ]
     parts = {name: [name] for name in CLASSES}
-    parts |= {
-        "**faults of parameters**": list(CURES),
-        "**these, no signal and tiny data**": [*CURES, "no signal", "tiny data"],
-        "**all faults**": [*CURES, *OF_DATA],
-        "**healthy or converged**": list(WITHOUT_FAULT),
-    }
+    parts |= {f"**{title}**": names for title, names in GROUPS.items()}
     for title, names in parts.items():
         own = [a for a in acted if a["truth"] in names]
         if own:
@@ -318,14 +320,49 @@ def act_table(acted: Sequence[Record]) -> str:
                 f"({n_fell / len(own):.0%}) | {of_changed} | "
                 f"{statistics.median(gains):+.1%} | {np.quantile(gains, 0.1):+.1%} |"
             )
+    return "\n".join([*lines, "", made_worse(acted)])
+
+
+def made_worse(acted: Sequence[Record]) -> str:
     healthy = [a["gain"] for a in acted if a["truth"] in WITHOUT_FAULT]
     worse = sum(g < -WORSE for g in healthy)
-    lines += [
-        "",
+    return (
         f"- {counted(worse, len(healthy))} healthy or converged runs were made worse, by "
-        f"more than {WORSE:.0%} of the loss.",
+        f"more than {WORSE:.0%} of the loss."
+    )
+
+
+def goals(
+    records: Sequence[Record],
+    findings: Sequence[tuple[Finding, ...]],
+    acted: Sequence[Record],
+) -> str:
+    """Return what was aimed at and what came out, as Markdown."""
+    pairs = [
+        (record["truth"], predicted(own))
+        for record, own in zip(records, findings, strict=True)
     ]
-    return "\n".join(lines)
+    healthy = [
+        has_issue(own)
+        for record, own in zip(records, findings, strict=True)
+        if record["truth"] == "healthy"
+    ]
+    lines = [
+        f"- Macro recall over the classes that curves can show: "
+        f"{macro_recall(pairs, without=INVISIBLE):.3f} on {len(pairs)} runs (goal: "
+        "at least 0.85).",
+        f"- An issue is found on {counted(sum(healthy), len(healthy))} healthy runs (goal: "
+        "at most 5 %).",
+    ]
+    for title, names in GROUPS.items():
+        own = [a["gain"] > 0 for a in acted if a["truth"] in names]
+        if own and title != "healthy or converged":
+            goal = " (goal: 75 %)" * (title == "all faults")
+            lines.append(
+                f"- Acting once lowers the loss on test rows in "
+                f"{counted(sum(own), len(own))} runs: {title}{goal}."
+            )
+    return "\n".join([*lines, made_worse(acted)])
 
 
 def counted(n: int, total: int) -> str:
@@ -364,10 +401,13 @@ def put_between_marks(page: str, name: str, text: str) -> str:
 def write_doc(path: Path, bank: Sequence[Record], n_jobs: int) -> None:
     page = put_between_marks(path.read_text(), "bank", bank_table(bank))
     records = [r for r in bank if half_of(*problem_of(r)) == "held out"]
-    page = put_between_marks(page, "confusion", quality(records)[0])
+    text, findings = quality(records)
+    page = put_between_marks(page, "confusion", text)
     others = [r for r in bank if half_of(*problem_of(r)) == "dev"]
     page = put_between_marks(page, "development", quality(others)[0])
-    page = put_between_marks(page, "act", act_table(act_on_all(records, n_jobs)))
+    acted = act_on_all(records, n_jobs)
+    page = put_between_marks(page, "act", act_table(acted))
+    page = put_between_marks(page, "goals", goals(records, findings, acted))
     path.write_text(page)
 
 
