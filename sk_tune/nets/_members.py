@@ -139,8 +139,9 @@ def mean_of_members(outputs: Tensor, link: str, dim: int) -> Tensor:
     Examples
     --------
     >>> outputs = torch.tensor([[[0.0, 0.0]], [[0.0, 100.0]]])
-    >>> mean_of_members(outputs, "softmax", dim=0).softmax(dim=1).tolist()
-    [[0.25, 0.75]]
+    >>> mean = mean_of_members(outputs, "softmax", dim=0).softmax(dim=1)
+    >>> [round(p, 3) for p in mean[0].tolist()]
+    [0.25, 0.75]
     """
     if link == "identity":
         return outputs.mean(dim=dim)

@@ -6,6 +6,7 @@ from sk_tune.space._choice import Choice
 from sk_tune.space._dimensions import Distribution, IntegerRange, Interval, Values
 from sk_tune.space._parse import as_space
 from sk_tune.space._space import Candidate, Space
+from sk_tune.space._table import table_defaults, table_space
 
 __all__ = [
     "Candidate",
@@ -16,4 +17,6 @@ __all__ = [
     "Space",
     "Values",
     "as_space",
+    "table_defaults",
+    "table_space",
 ]
