@@ -2,7 +2,7 @@
 # SPDX-License-Identifier: BSD-3-Clause
 """The average of the models of several folds and trials, which is what predicts."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -11,7 +11,7 @@ import numpy.typing as npt
 
 from sk_tune.automl._threads import few_threads
 from sk_tune.automl._trials import Trial
-from sk_tune.ensemble import average_prediction, average_probabilities, with_temperature
+from sk_tune.ensemble import Combination, Member, with_temperature
 
 __all__ = ["Blend", "blend_of"]
 
@@ -24,20 +24,19 @@ class Blend:
 
     Parameters
     ----------
-    estimators : tuple of Pipeline
-        Of each member one for each fold.
-    weights : ndarray of shape (n_estimators,)
-        With sum 1.
+    combination : Combination
+        Of each trial one member for each fold, with weights of sum 1.
     temperature : float
         Of the averaged probabilities.
-    classes : ndarray of shape (n_classes,) or None
-        Labels; None for regression.
     """
 
-    estimators: tuple[Any, ...]
-    weights: Array
+    combination: Combination
     temperature: float
-    classes: Array | None
+
+    @property
+    def classes(self) -> Array | None:
+        """Labels; None for regression."""
+        return self.combination.classes
 
     def predict_proba(self, X: Any) -> Array:
         """Return the probability of each class.
@@ -52,15 +51,11 @@ class Blend:
         ndarray of shape (n_samples, n_classes)
             In the order of `classes`.
         """
-        total: Any = 0.0
-        classes: Any = self.classes
         with few_threads(np.size(X)):
-            for last, weight, rows in self._prepared(X):
-                own = average_probabilities([last], np.ones(1), rows, classes)
-                total = total + weight * own
+            total = self.combination(X)
         total /= total.sum(axis=1, keepdims=True)
         if self.temperature == 1:
-            return np.asarray(total)
+            return total
         return with_temperature(total, self.temperature)
 
     def predict(self, X: Any) -> Array:
@@ -78,21 +73,8 @@ class Blend:
         """
         if self.classes is not None:
             return np.asarray(self.classes[self.predict_proba(X).argmax(axis=1)])
-        total: Any = 0.0
         with few_threads(np.size(X)):
-            for last, weight, rows in self._prepared(X):
-                total = total + weight * average_prediction([last], np.ones(1), rows)
-        return np.asarray(total)
-
-    def _prepared(self, X: Any) -> Iterator[tuple[Any, float, Any]]:
-        """Yield last steps with their weights and rows, which are prepared once."""
-        done: dict[tuple[int, ...], Any] = {}
-        for pipeline, weight in zip(self.estimators, self.weights, strict=True):
-            *before, (_, last) = pipeline.steps
-            key = tuple(id(step) for _, step in before)
-            if key not in done:
-                done[key] = pipeline[:-1].transform(X) if before else X
-            yield last, float(weight), done[key]
+            return self.combination(X)[:, 0]
 
 
 def blend_of(
@@ -116,11 +98,10 @@ def blend_of(
     Blend
         A trial's weight is shared by its folds.
     """
-    own = [(t, w) for t, w in zip(trials, weights, strict=True) if w > 0]
-    shares = [np.full(len(t.models), w / len(t.models)) for t, w in own]
-    return Blend(
-        estimators=tuple(model for t, _ in own for model in t.models),
-        weights=np.concatenate(shares),
-        temperature=temperature,
-        classes=classes,
-    )
+    own = [(t, float(w)) for t, w in zip(trials, weights, strict=True) if w > 0]
+    members = [
+        Member(model, weight / len(trial.models))
+        for trial, weight in own
+        for model in trial.models
+    ]
+    return Blend(combination=Combination(members, classes), temperature=temperature)

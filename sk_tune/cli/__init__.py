@@ -2,6 +2,19 @@
 # SPDX-License-Identifier: BSD-3-Clause
 """The command line, ``sk-tune``."""
 
+from typing import Any
+
 from sk_tune.cli._main import main
 
-__all__ = ["main"]
+# Not imported before it is asked for: that takes seconds, which --help must not.
+_LAZY = ("demo_table",)
+
+__all__ = ["main", *_LAZY]
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _LAZY:
+        raise AttributeError(f"module 'sk_tune.cli' has no attribute {name!r}")
+    from sk_tune.cli._demo import demo_table
+
+    return demo_table

@@ -5,9 +5,9 @@
 from sk_tune.ensemble._bagging import BaggingClassifier, BaggingRegressor
 from sk_tune.ensemble._boosting import BoostingClassifier, BoostingRegressor
 from sk_tune.ensemble._collapsed import CollapsedClassifier, CollapsedRegressor, collapse
+from sk_tune.ensemble._combination import Combination, Member
 from sk_tune.ensemble._greedy import GreedyOptions
 from sk_tune.ensemble._library import Library, read_library
-from sk_tune.ensemble._members import average_prediction, average_probabilities
 from sk_tune.ensemble._seeds import SeedEnsembleClassifier, SeedEnsembleRegressor
 from sk_tune.ensemble._selection import EnsembleScore, Selector
 from sk_tune.ensemble._stacking import StackingClassifier, StackingRegressor
@@ -24,9 +24,11 @@ __all__ = [
     "BoostingRegressor",
     "CollapsedClassifier",
     "CollapsedRegressor",
+    "Combination",
     "EnsembleScore",
     "GreedyOptions",
     "Library",
+    "Member",
     "SeedEnsembleClassifier",
     "SeedEnsembleRegressor",
     "Selector",
@@ -34,8 +36,6 @@ __all__ = [
     "StackingRegressor",
     "TrialEnsembleClassifier",
     "TrialEnsembleRegressor",
-    "average_prediction",
-    "average_probabilities",
     "collapse",
     "read_library",
     "with_temperature",

@@ -11,6 +11,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import numpy.typing as npt
 import torch
+from sklearn.pipeline import Pipeline
 from torch import Tensor
 
 from sk_tune.engine import NetworkStack
@@ -88,8 +89,12 @@ class Lone:
         list of ndarray of shape (n, C) and type float64
             One.
         """
-        estimator = self._member.estimator
-        own = inputs.columns(self._member.features)
+        estimator, features = self._member.estimator, self._member.features
+        if type(estimator) is Pipeline and len(estimator.steps) > 1:
+            own = inputs.transformed(estimator[:-1], features)
+            estimator = estimator.steps[-1][1]
+        else:
+            own = inputs.columns(features)
         if self._classes is None:
             predicted = np.asarray(estimator.predict(own), dtype=np.float64)
             return [predicted.reshape(len(predicted), -1)]

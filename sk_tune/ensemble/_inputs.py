@@ -80,6 +80,26 @@ class Inputs:
         """
         return self.X if features is None else self.X[:, features]
 
+    def transformed(self, transformers: Pipeline, features: Array | None) -> Any:
+        """Return some columns as the transformers of a pipeline leave them.
+
+        Parameters
+        ----------
+        transformers : Pipeline
+            Fitted.  Others that hold the same objects give the same rows, which are made
+            once.
+        features : ndarray of int or None
+            Columns that they see; all if None.
+
+        Returns
+        -------
+        array-like
+            What the pipeline's last step gets.
+        """
+        columns = None if features is None else features.tobytes()
+        key = ("transformed", columns, *(id(step) for _, step in transformers.steps))
+        return self.made(key, lambda: transformers.transform(self.columns(features)))
+
 
 class Way(NamedTuple):
     """How rows become inputs of one network.
@@ -115,9 +135,9 @@ class Way(NamedTuple):
         return inputs.made(self.key, lambda: self._inputs(inputs))  # type: ignore[no-any-return]
 
     def _inputs(self, inputs: Inputs) -> Tensor:
-        own = inputs.columns(self.features)
-        if self.transformers is not None:
-            own = self.transformers.transform(own)
+        if self.transformers is None:
+            return network_inputs(self.network, inputs.columns(self.features))
+        own = inputs.transformed(self.transformers, self.features)
         return network_inputs(self.network, own)
 
     def headed(self, inputs: Inputs) -> Array | None:

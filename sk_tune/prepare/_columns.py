@@ -17,7 +17,7 @@ import numpy.typing as npt
 import pandas as pd
 
 from sk_tune.exceptions import TableError
-from sk_tune.prepare._values import MISSING, are_dates, read_values
+from sk_tune.prepare._values import are_dates, read_values
 
 __all__ = ["ColumnKinds", "column_kinds", "least_frequency", "read_columns"]
 
@@ -107,7 +107,11 @@ def column_kinds(X: pd.DataFrame) -> ColumnKinds:
 
 
 def read_columns(
-    X: pd.DataFrame, *, drop_ids: bool = True, missing_counts: bool = True
+    X: pd.DataFrame,
+    *,
+    min_frequency: int | None = None,
+    drop_ids: bool = True,
+    missing_counts: bool = True,
 ) -> tuple[ColumnKinds, pd.DataFrame]:
     """Return what the columns of a table are, with their values in one form for each kind.
 
@@ -115,6 +119,8 @@ def read_columns(
     ----------
     X : DataFrame of shape (n_samples, n_features)
         Rows to train on, without the target; column names are unique strings.
+    min_frequency : int or None, default=None
+        Rows that the most frequent category needs; ``least_frequency`` if None.
     drop_ids : bool, default=True
         Drop whole numbers that only tell one row from another.
     missing_counts : bool, default=True
@@ -136,12 +142,13 @@ def read_columns(
     values: dict[str, Array] = {}
     dropped: dict[str, str] = {}
     known: dict[bytes, str] = {}
+    least = max(2, min_frequency or least_frequency(len(X)))
     for name in X.columns:
         kind, reason = _kind(X[name])
         if not reason:
             own = read_values(X[name], kind)
             reason = (
-                _reason_without_use(own, kind, missing_counts=missing_counts)
+                _reason_without_use(own, kind, least, missing_counts=missing_counts)
                 or (_reason_of_id(X[name], own, kind) if drop_ids else "")
                 or _reason_of_copy(own, kind, name, known)
             )
@@ -199,13 +206,14 @@ def _kind(column: "Column[Any]") -> tuple[str, str]:
     return "category", ""
 
 
-def _reason_without_use(values: Array, kind: str, *, missing_counts: bool) -> str:
+def _reason_without_use(
+    values: Array, kind: str, least: int, *, missing_counts: bool
+) -> str:
     if kind == "category":
         counts = np.bincount(pd.factorize(values)[0])
         if len(counts) == 1:
             return "constant"
-        recurs = counts.max() >= least_frequency(len(values)) or (values == MISSING).any()
-        return "" if recurs else "text that hardly recurs"
+        return "" if counts.max() >= least else "text that hardly recurs"
     missing = np.isnan(values)
     if missing.all():
         return "no values"

@@ -16,6 +16,7 @@ from sklearn.impute import MissingIndicator, SimpleImputer
 from sklearn.pipeline import Pipeline, make_pipeline
 from sklearn.preprocessing import (
     FunctionTransformer,
+    MinMaxScaler,
     OneHotEncoder,
     QuantileTransformer,
     StandardScaler,
@@ -45,6 +46,7 @@ Array = npt.NDArray[Any]
 # has it, else as many as keep a network's first layer small.
 _MAX_ONE_HOT = {True: 9, False: 32}
 _MAX_QUANTILES = 1000
+_RARE = "_infrequent_sklearn"  # How OneHotEncoder calls its column of all others.
 
 
 class TablePreparer(TransformerMixin, BaseEstimator):  # type: ignore[misc]
@@ -58,7 +60,8 @@ class TablePreparer(TransformerMixin, BaseEstimator):  # type: ignore[misc]
     numeric : {"smooth_clip", "quantile", "standard"} or None, default="smooth_clip"
         How numbers are scaled.  "smooth_clip" scales by the quartiles and pulls outliers
         in smoothly, see :class:`SmoothClipScaler`; "quantile" gives each column a normal
-        distribution; "standard" mean 0 and variance 1.  None leaves them as they are.
+        distribution; "standard" mean 0 and variance 1.  Columns of two values become -1
+        and 1 with all of these.  None leaves numbers as they are.
     imputation : {"median", "mean", "most_frequent"} or None, default="median"
         What missing numbers and dates become.  None leaves them NaN.
     missing_indicator : bool, default=True
@@ -66,7 +69,7 @@ class TablePreparer(TransformerMixin, BaseEstimator):  # type: ignore[misc]
         it has.
     max_one_hot : int or None, default=None
         Columns that one column of categories becomes at most.  None means 9 with
-        `embeddings`, else 32.
+        `embeddings`, else 32.  1 gives all categories as codes.
     embeddings : bool, default=False
         Give columns with more than `max_one_hot` categories as codes instead, the last
         columns of the output, for a network that learns an embedding of each code.  If
@@ -105,7 +108,8 @@ class TablePreparer(TransformerMixin, BaseEstimator):  # type: ignore[misc]
 
     Notes
     -----
-    Numbers: infinity counts as missing, truth values as 0 and 1, durations as seconds.
+    Numbers: infinity counts as missing, truth values as 0 and 1, durations as seconds; of a
+    column of two values, what is missing becomes 0.
     Dates, which may also be text that begins with the year, become days since 1970, scaled
     like a number, and the place in the year, the week and the day as sine and cosine.
     Categories: a missing value is a category of its own.  Of code columns, 0 stands for
@@ -261,9 +265,17 @@ class TablePreparer(TransformerMixin, BaseEstimator):  # type: ignore[misc]
             self.get_params(deep=False),
             caller_name=type(self).__name__,
         )
+        if self.max_one_hot == 1 and not self.embeddings:
+            raise ValueError(
+                "The 'max_one_hot' parameter of TablePreparer must be at least 2 without "
+                "embeddings: one column could not tell categories apart. Got 1 instead."
+            )
         frame = self._frame(X, reset=True)
         self.kinds_, values = read_columns(
-            frame, drop_ids=self.drop_ids, missing_counts=self.missing_indicator
+            frame,
+            min_frequency=self.min_frequency,
+            drop_ids=self.drop_ids,
+            missing_counts=self.missing_indicator,
         )
         self.dropped_ = self.kinds_.dropped
         self.columns_ = ColumnTransformer(
@@ -280,11 +292,10 @@ class TablePreparer(TransformerMixin, BaseEstimator):  # type: ignore[misc]
         """Return the unfitted transformers, each with its columns."""
         kinds = self.kinds_
         measured = [*kinds.numbers, *kinds.dates]
-        spread = {
-            name: np.nanmin(values[name]) < np.nanmax(values[name]) for name in measured
-        }
-        numbers = [name for name in kinds.numbers if spread[name]]
-        dates = [name for name in kinds.dates if spread[name]]
+        n_values = {name: values[name].nunique() for name in measured}
+        flags = [name for name in kinds.numbers if n_values[name] == 2]
+        numbers = [name for name in kinds.numbers if n_values[name] > 2]
+        dates = [name for name in kinds.dates if n_values[name] > 1]
         gaps = [name for name in measured if values[name].isna().any()]
         min_frequency = self.min_frequency or least_frequency(len(values))
         max_one_hot = self.max_one_hot or _MAX_ONE_HOT[bool(self.embeddings)]
@@ -302,6 +313,7 @@ class TablePreparer(TransformerMixin, BaseEstimator):  # type: ignore[misc]
         )
         blocks = [
             ("numbers", self._number_steps(len(values)), numbers),
+            ("flags", self._flag_steps(), flags),
             ("days", self._number_steps(len(values)), dates),
             ("circles", self._circle_steps(), dates),
             ("missing", MissingIndicator(features="all"), gaps),
@@ -309,7 +321,7 @@ class TablePreparer(TransformerMixin, BaseEstimator):  # type: ignore[misc]
             ("codes", CategoryCodes(min_frequency, self.max_codes), codes),
         ]
         if not self.missing_indicator:
-            del blocks[3]
+            del blocks[4]
         return [block for block in blocks if block[2]]
 
     def _number_steps(self, n_rows: int) -> Any:
@@ -325,6 +337,14 @@ class TablePreparer(TransformerMixin, BaseEstimator):  # type: ignore[misc]
         }
         # Scaled before they are filled, so that what is missing does not move the scale.
         return self._filled(scalers[self.numeric], self.imputation)
+
+    def _flag_steps(self) -> Any:
+        if self.numeric is None:
+            return self._number_steps(2)
+        # What is missing is as far from one value as from the other.
+        return self._filled(
+            MinMaxScaler((-1, 1), clip=True), self.imputation and "constant"
+        )
 
     def _circle_steps(self) -> Any:
         # Of days without an hour, the place in the day is constant.  Of a missing date,
@@ -382,6 +402,8 @@ def _n_levels(texts: "pd.Series[Any]", min_frequency: int) -> int:
 def _output_name(block: str, name: str) -> str:
     if block == "missing":
         return name.removeprefix("missingindicator_") + "_missing"
+    if block == "one_hot" and name.endswith(_RARE):
+        return name.removesuffix(_RARE) + "_(rare)"
     return f"{name}_days" if block == "days" else name
 
 

@@ -98,10 +98,17 @@ def _days(column: "Column[Any]") -> Array:
 
 
 def _texts(column: "Column[Any]") -> Array:
+    if column.dtype == object:
+        # 1 and True are equal, and either might stand for both.
+        texts = [
+            MISSING if is_missing else _text(value)
+            for value, is_missing in zip(column, column.isna(), strict=True)
+        ]
+        return np.array(texts, dtype=object)
     # Each category is turned into text once, not each value.
     codes, categories = pd.factorize(column)
-    texts = np.array([*map(_text, categories), MISSING], dtype=object)
-    return texts[codes]  # The code of a missing value is -1.
+    known = np.array([*map(_text, categories), MISSING], dtype=object)
+    return known[codes]  # The code of a missing value is -1.
 
 
 def _text(value: Any) -> str:

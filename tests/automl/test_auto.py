@@ -54,7 +54,7 @@ def test_the_leaderboard_weighs_the_members(fitted):
     assert alone["weight"].sum() == pytest.approx(1)
     assert (alone["weight"] > 0).equals(alone["in_ensemble"])
     assert {"linear", "boosting", "MLP", "dummy"} == set(alone["family"])
-    assert len(fitted.best_estimator_.estimators) == 5
+    assert len(fitted.best_estimator_.combination.members) == 5
 
 
 def test_a_copy_by_pickle_predicts_the_same(fitted, iris):

@@ -9,6 +9,7 @@ from sklearn.preprocessing import StandardScaler
 
 from sk_tune.automl._blend import Blend, blend_of
 from sk_tune.automl._trials import Trial
+from sk_tune.ensemble import Combination, Member
 
 X, Y = load_iris(return_X_y=True)
 
@@ -43,12 +44,8 @@ def test_probabilities_are_the_weighted_mean():
         make_pipeline(StandardScaler(), LogisticRegression(C=c)).fit(X, Y)
         for c in (0.01, 10.0)
     ]
-    blend = Blend(
-        estimators=tuple(models),
-        weights=np.array([0.75, 0.25]),
-        temperature=1.0,
-        classes=np.arange(3),
-    )
+    members = [Member(models[0], 0.75), Member(models[1], 0.25)]
+    blend = Blend(combination=Combination(members, np.arange(3)), temperature=1.0)
 
     expected = 0.75 * models[0].predict_proba(X) + 0.25 * models[1].predict_proba(X)
     np.testing.assert_allclose(blend.predict_proba(X), expected)
@@ -102,7 +99,8 @@ def test_trials_without_weight_are_no_members():
 
     blend = blend_of([first, second], np.array([0.0, 1.0]), 1.0, np.arange(3))
 
-    assert blend.weights.tolist() == pytest.approx([1 / 3] * 3)
+    weights = [member.weight for member in blend.combination.members]
+    assert weights == pytest.approx([1 / 3] * 3)
 
 
 def test_a_temperature_changes_no_order():

@@ -101,6 +101,16 @@ def test_ids_can_be_kept():
     assert read_columns(X, drop_ids=False)[0].numbers == ("year", "number")
 
 
+def test_text_hardly_recurs_if_no_category_has_the_rows_to_stand_for_itself():
+    """How many that takes can be said."""
+    X = pd.DataFrame({"n": NUMBERS, "t": [f"name {i // 2}" for i in range(N)]})
+
+    assert column_kinds(X).dropped == {"t": "text that hardly recurs"}
+    assert read_columns(X, min_frequency=2)[0].categories == ("t",)
+    unique = X.assign(t=[f"name {i}" for i in range(N)])
+    assert read_columns(unique, min_frequency=1)[0].categories == ()
+
+
 def test_categories_in_other_words_are_a_copy():
     """One column says m and f where the other says male and female."""
     short = np.random.default_rng(1).choice(["m", "f", "x"], size=N)

@@ -7,15 +7,17 @@ import numpy as np
 import pandas as pd
 import polars as pl
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from sklearn import config_context
 from sklearn.base import clone
 from sklearn.ensemble import HistGradientBoostingClassifier
-from sklearn.model_selection import cross_val_score
+from sklearn.model_selection import cross_val_score, cross_validate
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 from sklearn.utils.estimator_checks import parametrize_with_checks
 
-from sk_tune import TablePreparer
+from sk_tune import MLPClassifier, TablePreparer
 from sk_tune.exceptions import TableError
 from sk_tune.prepare._table_preparer import _unique
 
@@ -66,6 +68,64 @@ def test_every_cell_is_a_finite_number(setting):
         assert np.isfinite(np.asarray(preparer.transform(rows), dtype=float)).all()
 
 
+COLUMNS = {
+    "float": lambda rng, n: rng.normal(size=n) * 10.0 ** rng.integers(-99, 99),
+    "infinite": lambda rng, n: np.where(rng.random(n) < 0.3, np.inf, rng.normal(size=n)),
+    "mostly zero": lambda rng, n: np.where(rng.random(n) < 0.9, 0, rng.standard_cauchy(n)),
+    "int": lambda rng, n: rng.integers(-5, 5, size=n),
+    "uint64": lambda rng, n: rng.integers(2**62, 2**63, size=n).astype(np.uint64),
+    "Int64": lambda rng, n: pd.array(rng.integers(3, size=n), dtype="Int64"),
+    "bool": lambda rng, n: rng.random(n) < 0.5,
+    "text": lambda rng, n: rng.choice(["a", "b", ""], n),
+    "names": lambda rng, n: [f"name {i}" for i in rng.integers(n, size=n)],
+    "category": lambda rng, n: pd.Categorical(rng.integers(4, size=n)),
+    "mixed": lambda rng, n: pd.Series(rng.choice([1, "a", 2.5, True], n), dtype=object),
+    "dates": lambda rng, n: np.datetime64("1800-01-01") + rng.integers(150_000, size=n),
+    "durations": lambda rng, n: pd.to_timedelta(rng.integers(10**9, size=n), unit="s"),
+    "periods": lambda rng, n: pd.period_range("2020-01", periods=n, freq="D"),
+    "empty": lambda rng, n: np.full(n, np.nan),
+    "lists": lambda rng, n: [[1]] * n,
+}
+
+
+@given(
+    kinds=st.lists(st.sampled_from(sorted(COLUMNS)), min_size=1, max_size=6),
+    n=st.sampled_from([2, 30, 200]),
+    missing=st.sampled_from([0.0, 0.1, 0.9]),
+    numeric=st.sampled_from(["smooth_clip", "quantile", "standard"]),
+    indicator=st.booleans(),
+    embeddings=st.booleans(),
+    min_frequency=st.sampled_from([None, 1]),
+    seed=st.integers(0, 2**16),
+)
+@settings(max_examples=40, deadline=None)
+def test_whatever_a_table_holds_it_becomes_columns_that_vary(
+    kinds, n, missing, numeric, indicator, embeddings, min_frequency, seed
+):
+    """Finite, named apart, and each row by itself; or the table is refused."""
+    rng = np.random.default_rng(seed)
+    X = pd.DataFrame({f"{j} {kind}": COLUMNS[kind](rng, n) for j, kind in enumerate(kinds)})
+    X = X.mask(rng.random(X.shape) < missing)
+    preparer = TablePreparer(
+        numeric=numeric,
+        missing_indicator=indicator,
+        embeddings=embeddings,
+        min_frequency=min_frequency,
+    )
+    try:
+        Z = np.asarray(preparer.fit_transform(X), dtype=float)
+    except TableError:  # No column is left.
+        return
+
+    backwards = np.asarray(preparer.transform(X[::-1]), dtype=float)
+
+    names = preparer.get_feature_names_out()
+    assert np.isfinite(Z).all()
+    assert np.array_equal(backwards[::-1], Z)
+    assert len(set(names)) == Z.shape[1]
+    assert (np.ptp(Z, axis=0) > 0).all()
+
+
 @pytest.mark.parametrize("setting", SETTINGS)
 def test_fit_transform_is_fit_and_transform(setting):
     """The short way gives the same."""
@@ -78,12 +138,12 @@ def test_fit_transform_is_fit_and_transform(setting):
 
 def test_numbers_are_scaled_by_the_rows_they_were_fitted_on():
     """Mean and variance are those of the training rows, as scikit-learn computes them."""
-    train, test = pd.DataFrame({"a": [0.0, 2.0] * 30}), pd.DataFrame({"a": [4.0]})
+    train, test = pd.DataFrame({"a": [0.0, 1.0, 2.0] * 20}), pd.DataFrame({"a": [4.0]})
 
     preparer = TablePreparer(numeric="standard").fit(train)
 
     assert preparer.transform(train).std() == pytest.approx(1)
-    assert preparer.transform(test) == pytest.approx(3.0)  # (4 - 1) / 1
+    assert preparer.transform(test) == pytest.approx((4 - 1) / np.sqrt(2 / 3))
 
 
 def test_numbers_can_have_a_normal_distribution():
@@ -102,6 +162,19 @@ def test_numbers_can_be_left_as_they_are():
     Z = TablePreparer(numeric=None, imputation=None).fit_transform(X)
 
     assert np.array_equal(Z[:, 0], X["a"], equal_nan=True)
+
+
+@pytest.mark.parametrize("numeric", ["smooth_clip", "quantile", "standard"])
+@pytest.mark.parametrize("values", [(3, 7), (False, True)])
+def test_two_values_are_as_far_from_zero_as_each_other(numeric, values):
+    """However rare one of them is, whatever is new, and with 0 for what is missing."""
+    low, high = values
+    X = pd.DataFrame({"a": [*_repeat(low)[2:], high, None]})
+    preparer = TablePreparer(numeric=numeric).fit(X)
+
+    rows = preparer.transform(pd.DataFrame({"a": [low, high, None, 99]}))
+
+    assert rows.tolist() == [[-1, 0], [1, 0], [0, 1], [1, 0]]
 
 
 def test_missing_numbers_become_the_median_and_are_marked():
@@ -169,6 +242,7 @@ def test_new_categories_are_treated_like_rare_ones():
     new, rare = preparer.transform(pd.DataFrame({"a": ["new", "rare"]}))
 
     assert np.array_equal(new, rare)
+    assert preparer.get_feature_names_out().tolist() == ["a_x", "a_y", "a_(rare)"]
 
 
 def test_missing_is_a_category():
@@ -256,6 +330,22 @@ def test_estimators_that_look_for_categories_find_them():
         name in model[0].n_categories_ for name in model[0].get_feature_names_out()
     ]
     assert cross_val_score(model, X, y, cv=3).mean() > 0.9
+
+
+def test_networks_find_the_codes_in_every_fold():
+    """Also where the folds have different numbers of columns and codes."""
+    X = _table()
+    X["street"] = [f"street {i // 8}" for i in range(300)]
+    y = X["size"].fillna(0) > 0
+    net = MLPClassifier(width=16, learning_rate=0.02, random_state=0)
+    model = make_pipeline(TablePreparer(embeddings=True), net)
+
+    fits = cross_validate(model, X, y, cv=3, return_estimator=True)["estimator"]
+
+    assert len({tuple(fit[0].n_categories_.items()) for fit in fits}) > 1
+    for fit in fits:
+        assert fit[1].is_categorical_.sum() == len(fit[0].n_categories_) > 0
+        assert fit.score(X, y) > 0.8
 
 
 @pytest.mark.parametrize("setting", SETTINGS)
@@ -385,6 +475,10 @@ def test_columns_that_are_left_out_are_not_looked_at():
         ({"numeric": "robust"}, "'numeric' parameter of TablePreparer must be"),
         ({"imputation": "zero"}, "'imputation' parameter"),
         ({"max_one_hot": 0}, "'max_one_hot' parameter"),
+        (
+            {"max_one_hot": 1},
+            "'max_one_hot' parameter .* must be at least 2 without embeddings",
+        ),
         ({"min_frequency": 0.1}, "'min_frequency' parameter"),
         ({"max_codes": 1}, "'max_codes' parameter"),
     ],

@@ -67,6 +67,13 @@ def test_categories_read_the_same_whatever_type_a_file_gives_them(values):
     assert texts.tolist() == ["1", MISSING]
 
 
+def test_categories_that_python_takes_for_equal_stay_apart():
+    """True is not 1, in whatever order they come."""
+    texts = read_values(pd.Series([1, True, "x", None, 2.5], name="a"), "category")
+
+    assert texts.tolist() == ["1", "True", "x", MISSING, "2.5"]
+
+
 @pytest.mark.parametrize(
     ("values", "kind", "message"),
     [
