@@ -207,12 +207,6 @@ class TableParameters(NetworkEstimator):
         return None if names is None else names.tolist()
 
     def _learn_columns(self, X: Array, weight: Array | None) -> None:
-        if self._categorical and self.augmentation:
-            raise ValueError(
-                "With augmentation all columns must be numbers, because codes between two "
-                f"categories mean nothing. Got categories in columns {self._categorical}; "
-                "use categorical_features=None and one-hot encode them."
-            )
         self._known_codes = known_codes(X, self._categorical, self._column_names())
         has_bins = self.numerical_embedding == "piecewise_linear"
         own = self._numerical if has_bins else []

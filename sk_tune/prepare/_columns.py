@@ -17,7 +17,7 @@ import numpy.typing as npt
 import pandas as pd
 
 from sk_tune.exceptions import TableError
-from sk_tune.prepare._values import are_dates, read_values
+from sk_tune.prepare._values import are_dates, are_numbers, is_missing, read_values
 
 __all__ = ["ColumnKinds", "column_kinds", "least_frequency", "read_columns"]
 
@@ -144,7 +144,7 @@ def read_columns(
     known: dict[bytes, str] = {}
     least = max(2, min_frequency or least_frequency(len(X)))
     for name in X.columns:
-        kind, reason = _kind(X[name])
+        kind, reason = _kind(X[name], least)
         if not reason:
             own = read_values(X[name], kind)
             reason = (
@@ -187,7 +187,7 @@ def least_frequency(n_rows: int) -> int:
     return int(np.clip(round(_MIN_SHARE * n_rows), _MIN_ROWS, _MAX_ROWS))
 
 
-def _kind(column: "Column[Any]") -> tuple[str, str]:
+def _kind(column: "Column[Any]", least: int) -> tuple[str, str]:
     """Return the kind of a column and, if it has none, why."""
     if not column.notna().any():
         return "", "no values"
@@ -203,6 +203,11 @@ def _kind(column: "Column[Any]") -> tuple[str, str]:
         return "number", ""
     if inferred in _OBJECT_DATES or (inferred == "string" and are_dates(column)):
         return "date", ""
+    if inferred == "string" and are_numbers(column):
+        # Text of numbers that recur may be codes; others could be nothing else.
+        present = column[~is_missing(column)]
+        if present.value_counts().iloc[0] < least:
+            return "number", ""
     return "category", ""
 
 

@@ -109,7 +109,8 @@ class TablePreparer(TransformerMixin, BaseEstimator):  # type: ignore[misc]
     Notes
     -----
     Numbers: infinity counts as missing, truth values as 0 and 1, durations as seconds; of a
-    column of two values, what is missing becomes 0.
+    column of two values, what is missing becomes 0.  Text is a number where all of it reads
+    as one and no value has the rows of a category.
     Dates, which may also be text that begins with the year, become days since 1970, scaled
     like a number, and the place in the year, the week and the day as sine and cosine.
     Categories: a missing value is a category of its own.  Of code columns, 0 stands for

@@ -14,7 +14,7 @@ import pandas as pd
 
 from sk_tune.exceptions import TableError
 
-__all__ = ["MISSING", "are_dates", "read_values"]
+__all__ = ["MISSING", "are_dates", "are_numbers", "is_missing", "read_values"]
 
 Array = npt.NDArray[Any]
 Column = pd.Series
@@ -58,7 +58,7 @@ def are_dates(texts: "Column[Any]") -> bool:
     Parameters
     ----------
     texts : Series of str
-        At least one of them not missing.
+        Missing values and blank text do not count.
 
     Returns
     -------
@@ -66,12 +66,60 @@ def are_dates(texts: "Column[Any]") -> bool:
         Whether all that are not missing look like 2026-11-25 or 2026-11-25 08:30, and are
         dates of the calendar.
     """
-    present = texts.dropna()
     # The first text settles nearly all columns.
-    if not _DATE.fullmatch(present.iloc[0]) or not present.str.fullmatch(_DATE).all():
+    if not _DATE.fullmatch(_first_text(texts)):
+        return False
+    present = texts[~is_missing(texts)]
+    if not present.str.fullmatch(_DATE).all():
         return False
     dates = pd.to_datetime(present, format="mixed", errors="coerce", utc=True)
     return bool(dates.notna().all())
+
+
+def are_numbers(texts: "Column[Any]") -> bool:
+    """Return whether all texts read as numbers.
+
+    Parameters
+    ----------
+    texts : Series of str
+        Missing values and blank text do not count.
+
+    Returns
+    -------
+    bool
+        False if there is none.
+    """
+    try:
+        float(_first_text(texts))
+    except ValueError:
+        return False
+    present = texts[~is_missing(texts)]
+    return bool(pd.to_numeric(present, errors="coerce").notna().all())
+
+
+def is_missing(column: "Column[Any]") -> Array:
+    """Return where a column is missing or blank text.
+
+    Parameters
+    ----------
+    column : Series of shape (n_samples,)
+        Of any dtype.
+
+    Returns
+    -------
+    ndarray of bool of shape (n_samples,)
+        Of text that is a category, blank is a category like any other.
+    """
+    missing: Array = column.isna().to_numpy()
+    if not (pd.api.types.is_object_dtype(column) or pd.api.types.is_string_dtype(column)):
+        return missing
+    blank = (isinstance(value, str) and not value.strip() for value in column)
+    both: Array = missing | np.fromiter(blank, dtype=bool, count=len(column))
+    return both
+
+
+def _first_text(texts: "Column[Any]") -> str:
+    return next((text for text in texts if isinstance(text, str) and text.strip()), "")
 
 
 def _numbers(column: "Column[Any]") -> Array:
@@ -81,9 +129,10 @@ def _numbers(column: "Column[Any]") -> Array:
         column = column.astype(object)
     try:
         values = column.to_numpy(dtype=np.float64, na_value=np.nan)
-    except (TypeError, ValueError) as error:
+    except (TypeError, ValueError):
         parsed = pd.to_numeric(column.astype(object), errors="coerce")
-        raise _wrong_values(column, parsed, "numbers") from error
+        _refuse_wrong_values(column, parsed, "numbers")
+        values = parsed.to_numpy(dtype=np.float64, na_value=np.nan)
     return np.where(np.isfinite(values), values, np.nan)
 
 
@@ -92,8 +141,8 @@ def _days(column: "Column[Any]") -> Array:
     if pd.api.types.is_numeric_dtype(column.dtype) and column.notna().any():
         # Pandas would read numbers as nanoseconds since 1970.
         times = pd.Series(pd.NaT, index=column.index, dtype=times.dtype)
-    if (times.isna() & column.notna()).any():
-        raise _wrong_values(column, times, "dates")
+    if times.isna().any():
+        _refuse_wrong_values(column, times, "dates")
     return ((times - _EPOCH) / _DAY).to_numpy(dtype=np.float64, na_value=np.nan)
 
 
@@ -101,8 +150,8 @@ def _texts(column: "Column[Any]") -> Array:
     if column.dtype == object:
         # 1 and True are equal, and either might stand for both.
         texts = [
-            MISSING if is_missing else _text(value)
-            for value, is_missing in zip(column, column.isna(), strict=True)
+            MISSING if is_absent else _text(value)
+            for value, is_absent in zip(column, column.isna(), strict=True)
         ]
         return np.array(texts, dtype=object)
     # Each category is turned into text once, not each value.
@@ -118,12 +167,14 @@ def _text(value: Any) -> str:
     return str(value)
 
 
-def _wrong_values(column: "Column[Any]", parsed: Any, required: str) -> TableError:
-    wrong = (parsed.isna() & column.notna()).to_numpy()
+def _refuse_wrong_values(column: "Column[Any]", parsed: Any, required: str) -> None:
+    wrong = parsed.isna().to_numpy() & ~is_missing(column)
+    if not wrong.any():
+        return
     first = int(wrong.argmax())
     others = int(wrong.sum()) - 1
     more = f", and {others} more such values" if others else ""
-    return TableError(
+    raise TableError(
         f"Column {column.name!r} must hold {required}, as in the table that was fitted. "
         f"Got '{column.iloc[first]}' in row {first + 1}{more}."
     )

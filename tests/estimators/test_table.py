@@ -13,7 +13,6 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import OrdinalEncoder, StandardScaler
 
 from sk_tune import MLPClassifier, MLPRegressor
-from sk_tune.augment import Noise
 from sk_tune.nets import CategoryEmbedding
 
 CODED = [1, 3]
@@ -93,14 +92,6 @@ def test_text_categories_are_still_refused():
 
     with pytest.raises(ValueError, match="column 'b' of type Categorical"):
         MLPClassifier(**SMALL).fit(frame, [0, 1])
-
-
-def test_codes_are_not_augmented(fitted):
-    """Noise and mixing would make codes of other categories."""
-    X, y = _table()
-
-    with pytest.raises(ValueError, match=r"categories in columns \[1, 3\]; use"):
-        clone(fitted).set_params(augmentation=Noise(0.1)).fit(X, y)
 
 
 def test_a_column_of_a_category_type_must_be_named():

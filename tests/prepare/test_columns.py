@@ -42,6 +42,9 @@ def _repeat(*values):
         (pd.Categorical(_repeat(1, 2, None)), "categories"),
         (_repeat("a", 1), "categories"),
         ([f"name {i}" if i % 2 else None for i in range(N)], "categories"),
+        ([f"{x:.6f}" for x in NUMBERS], "numbers"),
+        ([f"{x:.6f}" if x > 0 else " " for x in NUMBERS], "numbers"),
+        (_repeat("1", "2", "3"), "categories"),
     ],
 )
 def test_each_type_has_a_kind(values, kind):

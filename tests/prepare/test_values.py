@@ -8,7 +8,7 @@ import pandas as pd
 import pytest
 
 from sk_tune.exceptions import TableError
-from sk_tune.prepare._values import MISSING, are_dates, read_values
+from sk_tune.prepare._values import MISSING, are_dates, are_numbers, read_values
 
 
 @pytest.mark.parametrize(
@@ -24,6 +24,7 @@ from sk_tune.prepare._values import MISSING, are_dates, read_values
         (pd.to_timedelta([1, 2], unit="h"), [3600, 7200]),
         (pd.Categorical([3, 1]), [3, 1]),
         (["3", "1.5"], [3, 1.5]),
+        (["3", " ", "", None], [3, np.nan, np.nan, np.nan]),
     ],
 )
 def test_numbers_of_any_type_are_floats(values, expected):
@@ -41,6 +42,7 @@ def test_numbers_of_any_type_are_floats(values, expected):
         pd.to_datetime(["1970-01-02 13:00", None]).tz_localize("Europe/Berlin"),
         ["1970-01-02 12:00", None],
         [dt.datetime(1970, 1, 2, 12), None],
+        ["1970-01-02 12:00", " "],
     ],
 )
 def test_dates_of_any_type_are_days_since_1970(values):
@@ -93,7 +95,9 @@ def test_values_of_another_kind_are_refused(values, kind, message):
     [
         (["2026-11-25", "2026/1/2", None], True),
         (["2026-11-25 08:30", "2026-11-25T08:30:00+01:00"], True),
+        (["2026-11-25", " "], True),
         (["2026-11-25", "soon"], False),
+        ([" "], False),
         (["2026-13-45"], False),
         (["25.11.2026"], False),
         (["2026"], False),
@@ -102,3 +106,12 @@ def test_values_of_another_kind_are_refused(values, kind, message):
 def test_text_that_begins_with_the_year_is_a_date(texts, expected):
     """All of them, and only if the calendar has such days."""
     assert are_dates(pd.Series(texts)) is expected
+
+
+@pytest.mark.parametrize(
+    ("texts", "expected"),
+    [(["1", "-2.5", "1e3", None, " "], True), (["1", "one"], False), ([" ", None], False)],
+)
+def test_text_can_be_numbers(texts, expected):
+    """Blank text is as good as missing, and says nothing by itself."""
+    assert are_numbers(pd.Series(texts)) is expected
