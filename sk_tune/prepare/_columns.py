@@ -34,6 +34,9 @@ _LEAST_IDS = 20
 _ID_SPREAD = 2
 _ID_NAME = re.compile(r"(?:^|[^a-zA-Z])(?i:id|uuid|guid)$|(?<=[a-z])I[dD]$", re.ASCII)
 
+# Years, one in each row, count something else than rows.
+_TIME_NAME = re.compile(r"year|month|week|day|date|time", re.IGNORECASE)
+
 # What pandas.api.types.infer_dtype says of values kept as Python objects.
 _OBJECT_NUMBERS = {"boolean", "integer", "floating", "mixed-integer-float", "decimal"}
 _OBJECT_DATES = {"date", "datetime", "datetime64"}
@@ -233,8 +236,9 @@ def _reason_of_id(column: "Column[Any]", values: Array, kind: str) -> str:
     )
     if not is_whole or len(values) < _LEAST_IDS or len(np.unique(values)) < len(values):
         return ""
-    is_dense = np.ptp(values) < _ID_SPREAD * len(values)
-    if is_dense or _ID_NAME.search(str(column.name)):
+    name = str(column.name)
+    counts_rows = np.ptp(values) < _ID_SPREAD * len(values) and not _TIME_NAME.search(name)
+    if counts_rows or _ID_NAME.search(name):
         return "a whole number that counts or names the rows"
     return ""
 

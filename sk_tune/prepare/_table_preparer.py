@@ -82,8 +82,8 @@ class TablePreparer(TransformerMixin, BaseEstimator):  # type: ignore[misc]
         Codes that a column has at most.  scikit-learn's histogram gradient boosting takes
         no more than 255.
     drop_ids : bool, default=True
-        Leave out whole numbers that are all different, if they are consecutive but for a
-        few or their column is named like an id.
+        Leave out whole numbers that are all different, if they are nearly consecutive (and
+        not named like a time, such as year), or if their column is named like an id.
 
     Attributes
     ----------
@@ -328,10 +328,14 @@ class TablePreparer(TransformerMixin, BaseEstimator):  # type: ignore[misc]
     def _number_steps(self, n_rows: int) -> Any:
         scalers: dict[str | None, Any] = {
             "smooth_clip": SmoothClipScaler(),
-            "quantile": QuantileTransformer(
-                n_quantiles=min(n_rows, _MAX_QUANTILES),
-                output_distribution="normal",
-                random_state=0,
+            # QuantileTransformer takes what is nearer than 1e-7 for equal, in any unit.
+            "quantile": make_pipeline(
+                StandardScaler(),
+                QuantileTransformer(
+                    n_quantiles=min(n_rows, _MAX_QUANTILES),
+                    output_distribution="normal",
+                    random_state=0,
+                ),
             ),
             "standard": StandardScaler(),
             None: FunctionTransformer(feature_names_out="one-to-one"),

@@ -94,14 +94,19 @@ def test_words_that_end_like_an_id_are_not_ids(name):
 
 
 def test_ids_can_be_kept():
-    """Years, one in each row, may matter."""
-    X = pd.DataFrame({
-        "year": np.arange(1950, 2020),
-        "number": np.random.default_rng(1).normal(size=70),
-    })
+    """Ranks, say, which look the same."""
+    X = pd.DataFrame({"rank": np.arange(70), "number": np.arange(70) / 7})
 
     assert read_columns(X)[0].numbers == ("number",)
-    assert read_columns(X, drop_ids=False)[0].numbers == ("year", "number")
+    assert read_columns(X, drop_ids=False)[0].numbers == ("rank", "number")
+
+
+@pytest.mark.parametrize("name", ["year", "Year", "month_no", "daysSinceStart"])
+def test_times_do_not_count_as_ids(name):
+    """A year, one in each row, may well matter."""
+    X = pd.DataFrame({name: np.arange(1950, 2020)})
+
+    assert column_kinds(X).numbers == (name,)
 
 
 def test_text_hardly_recurs_if_no_category_has_the_rows_to_stand_for_itself():
