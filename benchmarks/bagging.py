@@ -3,7 +3,7 @@
 """Bagging as one fleet against scikit-learn's over skorch nets, and one call against many.
 
     env -u OMP_NUM_THREADS python benchmarks/bagging.py [--runs 3] [--members 50]
-        [--part fit inference] [--quick]
+        [--part fit inference stacking] [--quick]
 
 fit: digits, 64-64 network with dropout 0.1, batch 64, 20 epochs, AdamW, float32.  One side
 is ``sklearn.ensemble.BaggingClassifier`` over skorch nets with ``n_jobs=2`` (loky workers
@@ -17,11 +17,17 @@ its time is multiplied.
 inference: probabilities of 1 to 1797 rows by the bagging, against a loop that averages its
 members' ``predict_proba``, and against scikit-learn's ``BaggingClassifier`` (one process).
 
+stacking: six such networks that differ by learning rate, five folds, in one process;
+``sklearn.ensemble.StackingClassifier`` over skorch nets, sk_tune's over the same nets and
+over its own.  Processor seconds too, which other work on the machine changes little.
+
 Sides in turn, medians.
 """
 
 import argparse
+import time
 import warnings
+from statistics import median
 from typing import Any
 
 import numpy as np
@@ -33,7 +39,7 @@ from sklearn.datasets import load_digits
 from skorch import NeuralNetClassifier
 from torch import nn
 
-from sk_tune import BaggingClassifier, MLPClassifier
+from sk_tune import BaggingClassifier, MLPClassifier, StackingClassifier
 
 X, Y = load_digits(return_X_y=True)
 X, Y = (X / 16).astype(np.float32), Y.astype(np.int64)
@@ -126,8 +132,39 @@ def measure_inference(options: Any) -> None:
         )
 
 
+def measure_stacking(options: Any) -> None:
+    """Print wall and processor seconds of fitting a stack."""
+    rates = np.geomspace(1e-3, 1e-2, 6)
+
+    def of(make: Any, name: str) -> Any:
+        return [
+            (f"rate {i}", make(20).set_params(**{name: r})) for i, r in enumerate(rates)
+        ]
+
+    sides = {
+        "scikit-learn": ensemble.StackingClassifier(of(skorch_net, "lr"), cv=5, n_jobs=1),
+        "same nets": StackingClassifier(of(skorch_net, "lr"), cv=5, n_jobs=1),
+        "sk_tune": StackingClassifier(of(own_net, "learning_rate"), cv=5, n_jobs=1),
+    }
+    found: dict[str, list[tuple[float, float]]] = {name: [] for name in sides}
+    for _ in range(options.runs):
+        for name, stack in sides.items():
+            start, cpu = time.perf_counter(), time.process_time()
+            stack.fit(X, Y)
+            found[name].append((time.perf_counter() - start, time.process_time() - cpu))
+    base = None
+    for name, own in found.items():
+        wall, cpu = (median(values) for values in zip(*own, strict=True))
+        base = base or (wall, cpu)
+        print(
+            f"stacking  {name:14}{wall:6.2f} s, ratio {base[0] / wall:5.2f}; "
+            f"{cpu:6.2f} CPU s, ratio {base[1] / cpu:5.2f}",
+            flush=True,
+        )
+
+
 def main() -> None:
-    """Print both parts."""
+    """Print the parts."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--runs", type=int, default=3)
     parser.add_argument("--members", type=int, default=50)
@@ -140,6 +177,8 @@ def main() -> None:
         measure_fit(options)
     if "inference" in options.part:
         measure_inference(options)
+    if "stacking" in options.part:
+        measure_stacking(options)
 
 
 if __name__ == "__main__":

@@ -2,11 +2,18 @@
 # SPDX-License-Identifier: BSD-3-Clause
 """Plain values as JSON and back, with their types; nothing that is read is executed."""
 
+import re
 from typing import Any
 
 import numpy as np
 
 __all__ = ["decode", "encode"]
+
+# As numpy writes types of numbers, truth, texts, objects and times; not those of records,
+# which may be as large as they please.
+_KIND = r"[<>|=]?[biufcUSOmM]\d*(\[\w+\])?"
+_MOST_BYTES = 2**20
+_MOST_BYTES_OF_NUMBER = 32
 
 
 def encode(value: Any) -> Any:
@@ -62,6 +69,12 @@ def decode(value: Any) -> Any:
     -------
     object
         What :func:`encode` was given.
+
+    Raises
+    ------
+    Exception
+        Of any kind, if the value is not from there.  Nothing is executed, and no more
+        memory is taken than such a value needs.
     """
     if isinstance(value, list):
         return [decode(item) for item in value]
@@ -71,6 +84,24 @@ def decode(value: Any) -> Any:
         return tuple(decode(item) for item in value["tuple"])
     if "dict" in value:
         return {decode(k): decode(v) for k, v in value["dict"]}
+    kind = _kind(value["dtype"])
     if "ticks" in value:
-        return np.array(value["ticks"], dtype=np.int64).view(value["dtype"])
-    return np.array([decode(item) for item in value["array"]], dtype=value["dtype"])
+        if kind.kind not in "mM":
+            raise ValueError(f"Ticks must be of a type of time. Got {kind}.")
+        return np.array(value["ticks"], dtype=np.int64).view(kind)
+    items = [decode(item) for item in value["array"]]
+    # A description of a few bytes must not ask for gigabytes, as "U1000000000" does.
+    if len(items) * kind.itemsize > _bytes_for(items):
+        raise ValueError(f"An array of {len(items)} values cannot be of type {kind}.")
+    return np.array(items, dtype=kind)
+
+
+def _kind(name: str) -> np.dtype[Any]:
+    if not re.fullmatch(_KIND, name):
+        raise ValueError(f"An array must be of numbers, texts or times. Got {name!r}.")
+    return np.dtype(name)
+
+
+def _bytes_for(items: list[Any]) -> int:
+    longest = max((len(item) for item in items if isinstance(item, str | bytes)), default=0)
+    return _MOST_BYTES + len(items) * (4 * longest + _MOST_BYTES_OF_NUMBER)

@@ -52,3 +52,20 @@ def test_code_is_refused():
     """What is no plain value is named."""
     with pytest.raises(TypeError, match="Got <function"):
         encode([test_code_is_refused])
+
+
+@pytest.mark.parametrize(
+    "value",
+    [
+        {"array": ["a"], "dtype": "<U1000000000"},
+        {"array": [1], "dtype": "|V1000000000"},
+        {"array": [1], "dtype": "i4,(1000000000)f8"},
+        {"array": [1], "dtype": [["a", "i4"]]},
+        {"ticks": [1], "dtype": "<i8"},
+    ],
+    ids=str,
+)
+def test_arrays_of_more_bytes_than_their_values_need_are_refused(value):
+    """A few bytes of JSON must not ask for gigabytes."""
+    with pytest.raises((ValueError, TypeError)):
+        decode(value)

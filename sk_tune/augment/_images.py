@@ -9,19 +9,19 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from sk_tune.augment._numbers import BatchNumbers
+from sk_tune.augment._numbers import SampleNumbers
 
 __all__ = ["cut_out", "flipped", "rotated", "shifted"]
 
 
-def flipped(X: Tensor, numbers: BatchNumbers, p: Tensor) -> Tensor:
+def flipped(X: Tensor, numbers: SampleNumbers, p: Tensor) -> Tensor:
     """Mirror images left to right, each with probability p.
 
     Parameters
     ----------
     X : Tensor of shape (k, B, C, H, W)
         Images.
-    numbers : BatchNumbers
+    numbers : SampleNumbers
         Of these images.
     p : Tensor of shape (k,)
         Probabilities.
@@ -31,18 +31,21 @@ def flipped(X: Tensor, numbers: BatchNumbers, p: Tensor) -> Tensor:
     Tensor of the shape of X
         New.
     """
-    turned = numbers.uniform().squeeze(-1) < p.unsqueeze(1)
-    return torch.where(turned.view(*turned.shape, 1, 1, 1), X.flip(-1), X)
+    turned = numbers.uniform() < p.view(-1, 1, 1)
+    columns = torch.arange(X.shape[-1], device=X.device)
+    source = torch.where(turned, columns.flip(0), columns)
+    # A gather takes a fifth of the time of choosing between X and its mirror image.
+    return X.gather(-1, source.view(*turned.shape, 1, -1).expand_as(X))
 
 
-def shifted(X: Tensor, numbers: BatchNumbers, pixels: Tensor) -> Tensor:
+def shifted(X: Tensor, numbers: SampleNumbers, pixels: Tensor) -> Tensor:
     """Move images along both axes; what comes in is the pixel at the edge.
 
     Parameters
     ----------
     X : Tensor of shape (k, B, C, H, W)
         Images.
-    numbers : BatchNumbers
+    numbers : SampleNumbers
         Of these images.
     pixels : Tensor of shape (k,)
         Largest distances.
@@ -63,14 +66,14 @@ def shifted(X: Tensor, numbers: BatchNumbers, pixels: Tensor) -> Tensor:
     return windows[images, :, top, left].view_as(X)
 
 
-def rotated(X: Tensor, numbers: BatchNumbers, degrees: Tensor) -> Tensor:
+def rotated(X: Tensor, numbers: SampleNumbers, degrees: Tensor) -> Tensor:
     """Turn images about their centre, interpolating linearly.
 
     Parameters
     ----------
     X : Tensor of shape (k, B, C, H, W)
         Images.
-    numbers : BatchNumbers
+    numbers : SampleNumbers
         Of these images.
     degrees : Tensor of shape (k,)
         Largest angles.
@@ -95,14 +98,14 @@ def rotated(X: Tensor, numbers: BatchNumbers, degrees: Tensor) -> Tensor:
     return turned.view_as(X)
 
 
-def cut_out(X: Tensor, numbers: BatchNumbers, pixels: Tensor) -> Tensor:
+def cut_out(X: Tensor, numbers: SampleNumbers, pixels: Tensor) -> Tensor:
     """Set a square of each image to 0.
 
     Parameters
     ----------
     X : Tensor of shape (k, B, C, H, W)
         Images.
-    numbers : BatchNumbers
+    numbers : SampleNumbers
         Of these images.
     pixels : Tensor of shape (k,)
         Sides of the squares.

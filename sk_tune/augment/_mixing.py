@@ -16,9 +16,9 @@ from scipy.special import betaincinv
 from torch import Tensor
 
 from sk_tune.augment._images import inside_box
-from sk_tune.augment._numbers import BatchNumbers
+from sk_tune.augment._numbers import SampleNumbers
 
-__all__ = ["cut_and_mixed", "mixed", "mixed_targets", "share_quantiles"]
+__all__ = ["cut_and_mixed", "mixed", "mixed_codes", "mixed_targets", "share_quantiles"]
 
 # As fine as shares are drawn.
 _N_QUANTILES = 4096
@@ -42,14 +42,14 @@ def share_quantiles(alphas: Sequence[float]) -> Tensor:
     return torch.from_numpy(betaincinv(column, column, middles))
 
 
-def mixed(X: Tensor, numbers: BatchNumbers, quantiles: Tensor) -> tuple[Tensor, Tensor]:
+def mixed(X: Tensor, numbers: SampleNumbers, quantiles: Tensor) -> tuple[Tensor, Tensor]:
     """Average each sample with its partner; the larger share is its own.
 
     Parameters
     ----------
     X : Tensor of shape (k, B, ...)
         Samples.
-    numbers : BatchNumbers
+    numbers : SampleNumbers
         Of these samples.
     quantiles : Tensor of shape (k, n_quantiles)
         From :func:`share_quantiles`.
@@ -68,7 +68,7 @@ def mixed(X: Tensor, numbers: BatchNumbers, quantiles: Tensor) -> tuple[Tensor, 
 
 
 def cut_and_mixed(
-    X: Tensor, numbers: BatchNumbers, quantiles: Tensor
+    X: Tensor, numbers: SampleNumbers, quantiles: Tensor
 ) -> tuple[Tensor, Tensor]:
     """Put a rectangle of its partner into each image.
 
@@ -76,7 +76,7 @@ def cut_and_mixed(
     ----------
     X : Tensor of shape (k, B, C, H, W)
         Images.
-    numbers : BatchNumbers
+    numbers : SampleNumbers
         Of these images.
     quantiles : Tensor of shape (k, n_quantiles)
         From :func:`share_quantiles`.
@@ -96,6 +96,29 @@ def cut_and_mixed(
     box = inside_box(start, start + sides, X.shape[3], X.shape[4])
     share = 1 - box.double().mean(dim=(2, 3))
     return torch.where(box.unsqueeze(2), _partners(X), X), share
+
+
+def mixed_codes(codes: Tensor, numbers: SampleNumbers, share: Tensor) -> Tensor:
+    """Return the categories of mixed samples, which cannot be averaged.
+
+    Parameters
+    ----------
+    codes : Tensor of shape (k, B, n)
+        Of the samples.
+    numbers : SampleNumbers
+        Those from which shares were drawn.
+    share : Tensor of shape (k, B)
+        Of the samples themselves.
+
+    Returns
+    -------
+    Tensor of the same shape
+        Each code is the sample's own with the probability of its share, and its partner's
+        else: on average the mixture of their indicators.
+    """
+    # The first number has become the share.
+    own = numbers.uniform(1 + codes.shape[2])[..., 1:] < share.unsqueeze(-1)
+    return torch.where(own, codes, _partners(codes))
 
 
 def mixed_targets(

@@ -19,14 +19,16 @@ from torch import Tensor
 
 from sk_tune.nets import dropout_coefficients, dropout_layer_seeds, dropout_positions
 
-__all__ = ["BatchNumbers", "StepKeys"]
+__all__ = ["SampleNumbers", "StepNumbers"]
 
 # As fine as the normal distribution is drawn; the largest number is 4.3 deviations.
 _LOG_QUANTILES = 16
+# Of a and b, computed at once: few calls for small batches, and no memory to speak of.
+_NUMBERS_PER_BLOCK = 2**15
 
 
-class StepKeys:
-    """Keys of the operations of K networks at each step of an epoch.
+class StepNumbers:
+    """What the random numbers of K networks are made with, at each step of an epoch.
 
     Parameters
     ----------
@@ -44,9 +46,11 @@ class StepKeys:
         keys = [dropout_layer_seeds(seed, n_operations) for seed in seeds]
         self._keys = torch.tensor(keys, dtype=torch.int64, device=device)
         self._of_steps = self._keys
+        self._start = 0
+        self._coefficients = (self._keys, self._keys)
 
     def begin_epoch(self, first_steps: Sequence[int], n_steps: int) -> None:
-        """Compute the keys of all steps of an epoch.
+        """Prepare the steps of an epoch.
 
         Parameters
         ----------
@@ -60,10 +64,11 @@ class StepKeys:
         steps = torch.arange(n_steps, device=device).view(-1, 1, 1) + first
         # Of shape (S, K, operations).
         self._of_steps = dropout_coefficients(self._keys, steps)[1]
+        self._coefficients = (self._keys[:0], self._keys[:0])
 
     def numbers(
         self, operation: int, rows: slice, step: int, n_samples: int
-    ) -> "BatchNumbers":
+    ) -> "SampleNumbers":
         """Return the numbers of an operation on a batch.
 
         Parameters
@@ -79,29 +84,41 @@ class StepKeys:
 
         Returns
         -------
-        BatchNumbers
-            To be drawn once.
+        SampleNumbers
+            Drawn again, they are the same.
         """
-        return BatchNumbers(self._of_steps[step, rows, operation], n_samples)
+        place = step - self._start
+        known = self._coefficients[0]
+        if not (0 <= place < len(known) and n_samples <= known.shape[-1]):
+            self._compute(step, n_samples)
+            place = 0
+        a, b = self._coefficients
+        return SampleNumbers(
+            a[place, rows, operation, :n_samples], b[place, rows, operation, :n_samples]
+        )
+
+    def _compute(self, step: int, n_samples: int) -> None:
+        """Compute a and b for some steps at once, since the calls cost the most."""
+        per_step = max(1, self._keys.numel() * n_samples)
+        n_steps = max(1, _NUMBERS_PER_BLOCK // per_step)
+        keys = self._of_steps[step : step + n_steps].unsqueeze(-1)
+        samples = torch.arange(n_samples, device=keys.device)
+        a, b = dropout_coefficients(keys, samples)
+        # Of shape (steps, K, operations, B).
+        self._start, self._coefficients = step, (a.to(torch.int32), b.to(torch.int32))
 
 
-class BatchNumbers:
+class SampleNumbers:
     """Random numbers of the samples of a batch.
 
     Parameters
     ----------
-    keys : Tensor of shape (k,) and type int64
-        Of the operation at this step.
-    n_samples : int
-        Samples of the batch, B.
+    a, b : Tensor of shape (k, B) and type int32
+        What they are made with.
     """
 
-    def __init__(self, keys: Tensor, n_samples: int) -> None:
-        samples = torch.arange(n_samples, device=keys.device)
-        a, b = dropout_coefficients(keys.unsqueeze(1), samples)
-        # Of shape (k, B, 1).
-        self._a = a.to(torch.int32).unsqueeze(-1)
-        self._b = b.to(torch.int32).unsqueeze(-1)
+    def __init__(self, a: Tensor, b: Tensor) -> None:
+        self._a, self._b = a.unsqueeze(-1), b.unsqueeze(-1)
 
     def uniform(self, n: int = 1) -> Tensor:
         """Return numbers that are uniform in [0, 1).

@@ -172,7 +172,8 @@ class Noise(Augmentation):
 
     Notes
     -----
-    Columns of 0 and 1, such as one-hot encoded categories, get the noise too.
+    Columns of 0 and 1, such as one-hot encoded categories, get the noise too; columns that
+    a network takes for categories do not.
 
     Examples
     --------
@@ -274,6 +275,8 @@ class Mixup(Augmentation):
     Notes
     -----
     Classes are mixed in the loss, real-valued targets themselves; weights are mixed too.
+    A column that a network takes for categories is that of one of the two rows, with the
+    probability of its share.  Mixed sequences end where the shorter one does.
 
     Examples
     --------

@@ -15,8 +15,14 @@ import torch
 from torch import Tensor
 
 from sk_tune.augment._images import cut_out, flipped, rotated, shifted
-from sk_tune.augment._mixing import cut_and_mixed, mixed, mixed_targets, share_quantiles
-from sk_tune.augment._numbers import BatchNumbers, StepKeys
+from sk_tune.augment._mixing import (
+    cut_and_mixed,
+    mixed,
+    mixed_codes,
+    mixed_targets,
+    share_quantiles,
+)
+from sk_tune.augment._numbers import SampleNumbers, StepNumbers
 from sk_tune.augment._records import (
     Augmentation,
     CutMix,
@@ -36,7 +42,7 @@ from sk_tune.augment._sequences import masked_in_time, noisy, scaled, shifted_in
 __all__ = ["AugmentedBatch", "RowAugmenter"]
 
 # ``(X, numbers, strength (k,)) -> X``
-_Operation = Callable[[Tensor, BatchNumbers, Tensor], Tensor]
+_Operation = Callable[[Tensor, SampleNumbers, Tensor], Tensor]
 _OPERATIONS: dict[type[Augmentation], _Operation] = {
     Flip: flipped,
     Shift: shifted,
@@ -89,6 +95,9 @@ class RowAugmenter:
         What the axes of a row of X mean.
     device : device
         Of X.
+    codes : sequence of int, default=()
+        Columns of a table that hold codes of categories.  They get no noise; of mixed
+        samples they are those of one of the two, with the probability of its share.
     """
 
     def __init__(
@@ -97,15 +106,17 @@ class RowAugmenter:
         seeds: Sequence[int],
         layout: Layout,
         device: torch.device,
+        codes: Sequence[int] = (),
     ) -> None:
         self.kinds = [type(own) for own in augmentations[0]]
         self.layout = layout
+        self.codes = list(codes)
         self._strengths = [
             _strengths(kind, [astuple(own[position])[0] for own in augmentations])
             for position, kind in enumerate(self.kinds)
         ]
         self._strengths = [own.to(device) for own in self._strengths]
-        self._keys = StepKeys(seeds, len(self.kinds), device)
+        self._numbers = StepNumbers(seeds, len(self.kinds), device)
 
     def begin_epoch(self, first_steps: Sequence[int], n_steps: int) -> None:
         """Prepare the random numbers of an epoch.
@@ -117,7 +128,7 @@ class RowAugmenter:
         n_steps : int
             Steps of the longest epoch.
         """
-        self._keys.begin_epoch(first_steps, n_steps)
+        self._numbers.begin_epoch(first_steps, n_steps)
 
     def augmented(
         self, X: Tensor, y: Tensor, weight: Tensor | None, rows: slice, step: int
@@ -143,15 +154,22 @@ class RowAugmenter:
             New.
         """
         for position, kind in enumerate(self.kinds):
-            numbers = self._keys.numbers(position, rows, step, X.shape[1])
+            numbers = self._numbers.numbers(position, rows, step, X.shape[1])
             strength = self._strengths[position][rows]
+            share = None
             if kind in _MIXING:
-                X, share = _MIXING[kind](X, numbers, strength)
+                changed, share = _MIXING[kind](X, numbers, strength)
                 y, weight = mixed_targets(y, weight, share, X.dtype)
             elif kind in _IN_TIME:
-                X = _IN_TIME[kind](X, numbers, strength, self.layout)
+                changed = _IN_TIME[kind](X, numbers, strength, self.layout)
             else:
-                X = _OPERATIONS[kind](X, numbers, strength)
+                changed = _OPERATIONS[kind](X, numbers, strength)
+            if self.codes:
+                own = X[..., self.codes]
+                changed[..., self.codes] = (
+                    own if share is None else mixed_codes(own, numbers, share)
+                )
+            X = changed
         return AugmentedBatch(X, y, weight)
 
 

@@ -9,20 +9,20 @@ Padding, which is NaN, stays padding.
 import torch
 from torch import Tensor
 
-from sk_tune.augment._numbers import BatchNumbers
+from sk_tune.augment._numbers import SampleNumbers
 from sk_tune.augment._records import Layout
 
 __all__ = ["masked_in_time", "noisy", "scaled", "shifted_in_time"]
 
 
-def noisy(X: Tensor, numbers: BatchNumbers, std: Tensor) -> Tensor:
+def noisy(X: Tensor, numbers: SampleNumbers, std: Tensor) -> Tensor:
     """Add noise to every value.
 
     Parameters
     ----------
     X : Tensor of shape (k, B, ...)
         Samples.
-    numbers : BatchNumbers
+    numbers : SampleNumbers
         Of these samples.
     std : Tensor of shape (k,)
         Standard deviations.
@@ -36,14 +36,14 @@ def noisy(X: Tensor, numbers: BatchNumbers, std: Tensor) -> Tensor:
     return noise.mul_(std.to(X.dtype).view(-1, 1, 1)).view_as(X).add_(X)
 
 
-def scaled(X: Tensor, numbers: BatchNumbers, std: Tensor) -> Tensor:
+def scaled(X: Tensor, numbers: SampleNumbers, std: Tensor) -> Tensor:
     """Multiply each sample by a number about 1.
 
     Parameters
     ----------
     X : Tensor of shape (k, B, ...)
         Samples.
-    numbers : BatchNumbers
+    numbers : SampleNumbers
         Of these samples.
     std : Tensor of shape (k,)
         Standard deviations.
@@ -58,7 +58,7 @@ def scaled(X: Tensor, numbers: BatchNumbers, std: Tensor) -> Tensor:
 
 
 def masked_in_time(
-    X: Tensor, numbers: BatchNumbers, share: Tensor, layout: Layout
+    X: Tensor, numbers: SampleNumbers, share: Tensor, layout: Layout
 ) -> Tensor:
     """Set consecutive steps of each sequence to 0.
 
@@ -66,7 +66,7 @@ def masked_in_time(
     ----------
     X : Tensor of shape (k, B, T, F) or (k, B, C, T)
         Sequences or signals.
-    numbers : BatchNumbers
+    numbers : SampleNumbers
         Of these samples.
     share : Tensor of shape (k,)
         Largest shares of the steps.
@@ -89,7 +89,7 @@ def masked_in_time(
 
 
 def shifted_in_time(
-    X: Tensor, numbers: BatchNumbers, steps: Tensor, layout: Layout
+    X: Tensor, numbers: SampleNumbers, steps: Tensor, layout: Layout
 ) -> Tensor:
     """Move each sequence in time; what comes in is its first or last step.
 
@@ -97,7 +97,7 @@ def shifted_in_time(
     ----------
     X : Tensor of shape (k, B, T, F) or (k, B, C, T)
         Sequences or signals.
-    numbers : BatchNumbers
+    numbers : SampleNumbers
         Of these samples.
     steps : Tensor of shape (k,)
         Largest distances.

@@ -5,5 +5,16 @@
 from sk_tune.automl._auto import AutoClassifier, AutoRegressor
 from sk_tune.automl._blend import Blend
 from sk_tune.automl._course import AutoProgress
+from sk_tune.automl._progress import progress_text
+from sk_tune.automl._verdict import Score, format_score, scale_of
 
-__all__ = ["AutoClassifier", "AutoProgress", "AutoRegressor", "Blend"]
+__all__ = [
+    "AutoClassifier",
+    "AutoProgress",
+    "AutoRegressor",
+    "Blend",
+    "Score",
+    "format_score",
+    "progress_text",
+    "scale_of",
+]

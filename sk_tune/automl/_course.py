@@ -21,12 +21,12 @@ from sk_tune.automl._models import Model
 from sk_tune.automl._problem import Problem
 from sk_tune.automl._sizes import hyperband_size, measured_cost
 from sk_tune.automl._threads import few_threads
-from sk_tune.automl._trials import Trial, trials_of
+from sk_tune.automl._trials import Trial, best_of, trials_of
 from sk_tune.diagnosis import AppliedChange, Finding, apply, diagnose
 from sk_tune.engine import one_thread
 from sk_tune.search import GridSearchCV, HyperbandSearchCV, RandomizedSearchCV
 
-__all__ = ["AutoProgress", "Course"]
+__all__ = ["AutoProgress", "Course", "Memory"]
 
 # Shares of the budget that a default model of each family may take.
 _FIRST_SHARES = {"linear": 0.05, "boosting": 0.12}
@@ -88,6 +88,31 @@ class _Network:
     seconds_per_epoch: float = 0.0
 
 
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class Memory:
+    """What a later course on the same data can go on from.
+
+    Parameters
+    ----------
+    seed : int
+        Of the earlier fit.
+    fingerprint : str
+        Of its data.
+    trials : list of Trial
+        The best of each family.
+    networks : list
+        What was learnt of the networks.
+    n_done : int
+        Rounds that were done.
+    """
+
+    seed: int
+    fingerprint: str
+    trials: list[Trial]
+    networks: list[_Network]
+    n_done: int
+
+
 @dataclass(slots=True, eq=False)
 class Course:
     """Trains models until the time is up or the rounds are done.
@@ -130,6 +155,8 @@ class Course:
     changes: list[AppliedChange] = field(default_factory=list)
     failures: dict[str, str] = field(default_factory=dict)
     was_interrupted: bool = False
+    networks: list[_Network] = field(default_factory=list)
+    n_done: int = 0
     _stage: str = ""
     _told: float = -math.inf
 
@@ -143,23 +170,60 @@ class Course:
         """
         try:
             with one_thread(), few_threads(self.problem.n_values):
-                networks = []
+                known = {trial.family for trial in self.trials}
                 for model in models:
-                    network = self._try_default(model)
-                    if network is not None:
-                        networks.append(network)
-                self._run_rounds(networks, [m for m in models if m.family == "boosting"])
+                    if model.family not in known:
+                        self._try_default(model)
+                self._run_rounds([m for m in models if m.family == "boosting"])
         except KeyboardInterrupt:
             # What there is is kept; who calls raises it again.
             self.was_interrupted = True
 
-    def _run_rounds(self, networks: list[_Network], boosting: list[Model]) -> None:
-        n_done = 0
+    def go_on_from(self, memory: Memory) -> None:
+        """Take over what an earlier course on the same data found.
+
+        Parameters
+        ----------
+        memory : Memory
+            Of that course.
+        """
+        self.trials = list(memory.trials)
+        self.networks = list(memory.networks)
+        self.n_done = memory.n_done
+
+    def memory(self, seed: int, fingerprint: str) -> Memory:
+        """Return what a later course on the same data can go on from.
+
+        Parameters
+        ----------
+        seed : int
+            Of this fit.
+        fingerprint : str
+            Of its data.
+
+        Returns
+        -------
+        Memory
+            With the best trials of each family.
+        """
+        families = dict.fromkeys(trial.family for trial in self.trials)
+        own = [[t for t in self.trials if t.family == family] for family in families]
+        return Memory(
+            seed=seed,
+            fingerprint=fingerprint,
+            trials=[trial for trials in own for trial in best_of(trials, _N_KEPT)],
+            networks=self.networks,
+            n_done=self.n_done,
+        )
+
+    def _run_rounds(self, boosting: list[Model]) -> None:
+        part, first, networks = _PART_OF_ROUND, self.n_done, self.networks
         while networks or boosting:
             left = self.clock.left - self.reserve
-            if left < _SHORTEST_ROUND / 3 or n_done == self.n_rounds:
+            n_done = self.n_done
+            if left < _SHORTEST_ROUND / 3 or n_done - first == self.n_rounds:
                 return
-            seconds = min(left, max(_PART_OF_ROUND * left, _SHORTEST_ROUND))
+            seconds = min(left, max(part * left, _SHORTEST_ROUND))
             before = len(self.trials)
             share = self._part_of_networks() if boosting else 1.0
             for network in networks:
@@ -167,17 +231,19 @@ class Course:
             for model in boosting:
                 rest = seconds if not networks else (1 - share) * seconds
                 self._run_boosting(model, rest, n_done)
-            n_done += 1
+            self.n_done += 1
             if len(self.trials) == before and self.n_rounds is None:
-                # Nothing can be trained in what is left.
-                return
+                if seconds >= left:
+                    # Nothing can be trained in what is left.
+                    return
+                part = 1.0
 
     def _part_of_networks(self) -> float:
         best = max(self.trials, key=lambda trial: trial.score, default=None)
         return _PART_OF_NETWORKS[best is not None and best.family in {"MLP", "CNN", "RNN"}]
 
-    def _try_default(self, model: Model) -> _Network | None:
-        """Train a model with its defaults; return what rounds need of a network."""
+    def _try_default(self, model: Model) -> None:
+        """Train a model with its defaults; note what rounds need of a network."""
         self.begin(f"{model.family}, default")
         estimator, units, per_unit = model.estimator, model.most_resources, 0.0
         is_cheap = model.family == "linear" and self.problem.n_values < _FEW_VALUES
@@ -186,10 +252,10 @@ class Course:
                 units, per_unit = self._affordable(model)
             except _ERRORS as error:
                 self.failures[model.family] = str(error)
-                return None
+                return
             if units < _FEWEST_UNITS:
                 self.failures[model.family] = "It takes too long for this budget."
-                return None
+                return
         grid = dict(model.grid)
         if model.resource:
             estimator = clone(estimator).set_params(**{model.resource: units})
@@ -203,16 +269,18 @@ class Course:
         began = time.monotonic()
         self._fit(search, model)
         if not model.is_network:
-            return None
+            return
         seconds = time.monotonic() - began
-        return _Network(
-            model=model,
-            estimator=estimator,
-            space=dict(model.space),
-            max_epochs=units,
-            seconds_per_epoch=min(
-                seconds / (units * len(self.problem.folds)), per_unit or math.inf
-            ),
+        self.networks.append(
+            _Network(
+                model=model,
+                estimator=estimator,
+                space=dict(model.space),
+                max_epochs=units,
+                seconds_per_epoch=min(
+                    seconds / (units * len(self.problem.folds)), per_unit or math.inf
+                ),
+            )
         )
 
     def _seconds(self, share: float) -> float | None:
@@ -295,7 +363,7 @@ class Course:
         fastest = min(t.seconds for t in known)
         if fastest > seconds:
             return
-        units = known[0].params[model.resource]
+        units = known[0].models[0].get_params()[model.resource]
         estimator = clone(model.estimator).set_params(**{model.resource: units})
         search = RandomizedSearchCV(
             estimator,

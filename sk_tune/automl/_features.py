@@ -2,11 +2,13 @@
 # SPDX-License-Identifier: BSD-3-Clause
 """X and y as the models take them: a table with names, or an array of more dimensions."""
 
+import hashlib
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 import pandas as pd
+from pandas.util import hash_pandas_object
 from sklearn.utils.multiclass import check_classification_targets
 from sklearn.utils.validation import (
     assert_all_finite,
@@ -18,7 +20,7 @@ from sklearn.utils.validation import (
 from sk_tune.automl._problem import Kind
 from sk_tune.prepare import as_pandas
 
-__all__ = ["as_features", "as_target", "kind_of"]
+__all__ = ["as_features", "as_target", "fingerprint", "kind_of"]
 
 Array = npt.NDArray[Any]
 
@@ -26,7 +28,7 @@ _FEWEST_ROWS = 2
 _KINDS: dict[int, Kind] = {2: "table", 3: "sequence", 4: "image"}
 
 
-def as_features(estimator: Any, X: Any, *, reset: bool) -> Any:
+def as_features(estimator: Any, X: Any, *, reset: bool, shape: Any = None) -> Any:
     """Return checked features.
 
     Parameters
@@ -37,6 +39,8 @@ def as_features(estimator: Any, X: Any, *, reset: bool) -> Any:
         A table of any library, or numbers.
     reset : bool
         Whether it learns.
+    shape : tuple of int or None, default=None
+        Of a row, if X is flat and no table.
 
     Returns
     -------
@@ -59,6 +63,8 @@ def as_features(estimator: Any, X: Any, *, reset: bool) -> Any:
             ensure_all_finite="allow-nan",
             ensure_min_samples=fewest,
         )
+        if shape is not None:
+            X = _reshaped(X, tuple(shape))
         if X.ndim > 2:
             return X
         return pd.DataFrame(X, columns=[str(k) for k in range(X.shape[1])], copy=False)
@@ -72,6 +78,16 @@ def as_features(estimator: Any, X: Any, *, reset: bool) -> Any:
         twice = sorted(set(table.columns[table.columns.duplicated()].astype(str)))
         raise ValueError(f"X must have unique column names. Got {twice} twice.")
     return table.set_axis(table.columns.astype(str), axis=1).reset_index(drop=True)
+
+
+def _reshaped(X: Array, shape: tuple[int, ...]) -> Array:
+    if len(shape) not in {2, 3} or int(np.prod(shape)) != int(np.prod(X.shape[1:])):
+        raise ValueError(
+            "The 'input_shape' parameter must be (n_channels, height, width) or (n_steps, "
+            f"n_features) and have as many values as a row of X. Got {shape} for "
+            f"X.shape={X.shape}."
+        )
+    return X.reshape(len(X), *shape)
 
 
 def as_target(estimator: Any, X: Any, y: Any, *, is_classification: bool) -> Array:
@@ -116,6 +132,35 @@ def as_target(estimator: Any, X: Any, y: Any, *, is_classification: bool) -> Arr
     numbers: Array = targets.astype(np.float64)
     assert_all_finite(numbers, input_name="y")
     return numbers
+
+
+def fingerprint(X: Any, y: Array) -> str:
+    """Return what tells data from others.
+
+    Parameters
+    ----------
+    X : DataFrame or ndarray of shape (n_samples, ...)
+        Features.
+    y : ndarray of shape (n_samples,)
+        Targets.
+
+    Returns
+    -------
+    str
+        Equal for equal values in the same order.
+    """
+    digest = hashlib.blake2b(repr(X.shape).encode())
+    columns = [pd.Series(y)]
+    if isinstance(X, pd.DataFrame):
+        columns += [X[name] for name in X.columns]
+    else:
+        digest.update(np.ascontiguousarray(X).tobytes())
+    for column in columns:
+        # Of objects what they read as, because equal ones need not be the same.
+        own = column.map(repr) if column.dtype == object else column
+        digest.update(repr(column.name).encode())
+        digest.update(hash_pandas_object(own, index=False).to_numpy().tobytes())
+    return digest.hexdigest()
 
 
 def kind_of(X: Any) -> Kind:

@@ -15,6 +15,7 @@ from sklearn.model_selection import (
     StratifiedGroupKFold,
     StratifiedKFold,
     StratifiedShuffleSplit,
+    TimeSeriesSplit,
     check_cv,
 )
 
@@ -41,6 +42,7 @@ def held_out_rows(
     test_size: float | str,
     is_classification: bool,
     groups: Array | None,
+    times: Array | None = None,
     seed: int,
 ) -> Array:
     """Return rows to set aside for a last check.
@@ -56,6 +58,8 @@ def held_out_rows(
         Whether classes are to be in both parts.
     groups : ndarray of shape (n_samples,) or None
         What is not to be divided.
+    times : ndarray of shape (n_samples,) or None, default=None
+        When each row was; the last ones are set aside then.
     seed : int
         Of the choice.
 
@@ -71,6 +75,8 @@ def held_out_rows(
         n_spared = int(np.ceil(float(test_size) * n))
     if not n_spared:
         return np.empty(0, dtype=np.intp)
+    if times is not None:
+        return np.sort(np.argsort(times, kind="stable")[-n_spared:])
     _, held = _one_split(y, n_spared, is_classification, groups, seed)
     return np.sort(held)
 
@@ -81,6 +87,7 @@ def make_folds(
     cv: Any,
     is_classification: bool,
     groups: Array | None,
+    times: Array | None = None,
     time_budget: float | None,
     seed: int,
 ) -> list[tuple[Array, Array]]:
@@ -92,11 +99,14 @@ def make_folds(
         Targets.
     cv : int, splitter, iterable or "auto"
         As in scikit-learn; "auto" is 5 folds, by group if there are groups, or one
-        held-out part if rows are many for the budget.
+        held-out part if rows are many for the budget; with times each fold is later than
+        what is trained on.
     is_classification : bool
         Whether classes are to be in all folds.
     groups : ndarray of shape (n_samples,) or None
         What is not to be divided.
+    times : ndarray of shape (n_samples,) or None, default=None
+        When each row was.
     time_budget : float or None
         Seconds.
     seed : int
@@ -110,6 +120,10 @@ def make_folds(
     if not isinstance(cv, str):
         splitter = check_cv(cv, y, classifier=is_classification)
         return list(splitter.split(np.zeros(len(y)), y, groups))
+    if times is not None:
+        order = np.argsort(times, kind="stable")
+        splits = TimeSeriesSplit(min(_N_FOLDS, len(y) - 1)).split(order)
+        return [(order[train], order[test]) for train, test in splits]
     most = _MOST_ROWS_IN_FOLDS
     if time_budget is not None:
         most = int(_ROWS_PER_SECOND * time_budget)

@@ -6,7 +6,7 @@ Names of parameters carry the step's, as scikit-learn has it: ``net__width``.
 """
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -14,10 +14,21 @@ import numpy as np
 from scipy.stats import loguniform, uniform
 from sklearn.dummy import DummyClassifier, DummyRegressor
 from sklearn.ensemble import HistGradientBoostingClassifier, HistGradientBoostingRegressor
+from sklearn.impute import SimpleImputer
+from sklearn.linear_model import LogisticRegression, Ridge
 from sklearn.pipeline import Pipeline
+from sklearn.preprocessing import FunctionTransformer, StandardScaler
 
+from sk_tune.automl._channel_scaler import ChannelScaler
 from sk_tune.automl._problem import Problem
-from sk_tune.estimators import MLPClassifier, MLPRegressor
+from sk_tune.estimators import (
+    CNNClassifier,
+    CNNRegressor,
+    MLPClassifier,
+    MLPRegressor,
+    RNNClassifier,
+    RNNRegressor,
+)
 from sk_tune.prepare import TablePreparer
 from sk_tune.report import baseline_models
 
@@ -26,10 +37,12 @@ __all__ = ["Model", "boosting_model", "dummy_model", "linear_model", "network_mo
 # Steps of an epoch beyond which larger batches are tried rather than longer fits.
 _MANY_ROWS = 4000
 _MAX_BATCH_FACTOR = 16
-_BATCH_SIZE = 64
 # Steps that the default network is given, within these epochs.
 _N_STEPS = 4000
 _FEWEST_EPOCHS, _MOST_EPOCHS = 20, 100
+# What may be done to rows of a batch: nothing that makes another digit or sign of one.
+_IMAGE_AUGMENTATION = ("shift", "rotate", "cutout")
+_SEQUENCE_AUGMENTATION = ("noise", "scale", "time_mask")
 # Of histogram gradient boosting.  Fewer rows tell badly when to stop.
 _ROWS_TO_STOP_EARLY = 1000
 _FEWEST_OF_A_CLASS = 10
@@ -108,7 +121,17 @@ def linear_model(problem: Problem) -> Model:
     Model
         Its strength of regularisation varies.
     """
-    _, linear = baseline_models(problem.X, is_classification=problem.is_classification)
+    if problem.kind == "table":
+        kinds = baseline_models(problem.X, is_classification=problem.is_classification)
+        linear = kinds[1]
+    else:
+        own = LogisticRegression() if problem.is_classification else Ridge()
+        linear = Pipeline([
+            ("flat", FunctionTransformer(_flat)),
+            ("fill", SimpleImputer(keep_empty_features=True)),
+            ("scale", StandardScaler()),
+            ("linear", own),
+        ])
     step, _ = linear.steps[-1]
     values = [float(value) for value in _REGULARISATION]
     if not problem.is_classification:
@@ -129,7 +152,7 @@ def boosting_model(problem: Problem) -> Model:
     Parameters
     ----------
     problem : Problem
-        Of a table.
+        What is to be learnt; images and sequences become columns.
 
     Returns
     -------
@@ -151,13 +174,15 @@ def boosting_model(problem: Problem) -> Model:
         random_state=problem.seed,
     )
     # As it is: trees know what to do with missing values, and take categories by codes.
-    prepare = TablePreparer(
-        numeric=None,
-        imputation=None,
-        missing_indicator=False,
-        embeddings=True,
-        max_one_hot=1,
-    )
+    prepare: Any = FunctionTransformer(_flat)
+    if problem.kind == "table":
+        prepare = TablePreparer(
+            numeric=None,
+            imputation=None,
+            missing_indicator=False,
+            embeddings=True,
+            max_one_hot=1,
+        )
     space = {
         "learning_rate": loguniform(0.02, 0.3),
         "max_leaf_nodes": [4, 8, 16, 31, 64],
@@ -185,26 +210,22 @@ def network_models(problem: Problem) -> list[Model]:
     Returns
     -------
     list of Model
-        For a table a multi-layer perceptron.
+        For a table a multi-layer perceptron, for images a convolutional network, for
+        sequences this and a recurrent one.
     """
-    return [_perceptron(problem)]
+    if problem.kind == "table":
+        return [_perceptron(problem)]
+    if problem.kind == "image":
+        return [_convolutional(problem, ChannelScaler(1), _IMAGE_AUGMENTATION)]
+    scaler = ChannelScaler(-1, channels_first=True)
+    return [
+        _recurrent(problem),
+        _convolutional(problem, scaler, _SEQUENCE_AUGMENTATION),
+    ]
 
 
 def _perceptron(problem: Problem) -> Model:
-    n_rows = problem.n_train
-    factor = min(2 ** max(0, round(math.log2(n_rows / _MANY_ROWS))), _MAX_BATCH_FACTOR)
-    batch_size = _BATCH_SIZE * factor
-    steps = math.ceil(n_rows / batch_size)
-    epochs = int(np.clip(round(_N_STEPS / steps), _FEWEST_EPOCHS, _MOST_EPOCHS))
-    kind: Any = MLPClassifier if problem.is_classification else MLPRegressor
-    # On the CPU, because networks of this size train no faster on a GPU.
-    net = kind(
-        batch_size=batch_size,
-        max_epochs=epochs,
-        dropout=0.1,
-        random_state=problem.seed,
-        device="cpu",
-    )
+    batch_size = _batch_size(problem, 64)
     space = {
         "n_layers": [1, 2, 3, 4],
         "width": [32, 64, 128, 256],
@@ -215,10 +236,73 @@ def _perceptron(problem: Problem) -> Model:
         "weight_decay": loguniform(1e-4, 0.3),
         "batch_size": [batch_size // 2, batch_size, 2 * batch_size],
     }
+    kinds = (MLPClassifier, MLPRegressor)
+    params = {"batch_size": batch_size, "dropout": 0.1}
+    return _network(problem, "MLP", kinds, params, space, TablePreparer())
+
+
+def _convolutional(problem: Problem, scaler: Any, augmentation: Sequence[Any]) -> Model:
+    batch_size = _batch_size(problem, 64)
+    space = {
+        "n_layers": [1, 2, 3],
+        "n_channels": [8, 16, 32],
+        "kernel_size": [3, 5],
+        "width": [64, 128, 256],
+        "dropout": uniform(0.0, 0.5),
+        "learning_rate": loguniform(3e-4, 3e-2),
+        "weight_decay": loguniform(1e-4, 0.3),
+        "batch_size": [batch_size // 2, batch_size, 2 * batch_size],
+        "augmentation": [None, *augmentation],
+    }
+    kinds = (CNNClassifier, CNNRegressor)
+    params = {"batch_size": batch_size, "n_channels": 16}
+    return _network(problem, "CNN", kinds, params, space, scaler)
+
+
+def _recurrent(problem: Problem) -> Model:
+    batch_size = _batch_size(problem, 32)
+    space = {
+        "cell": ["gru", "lstm"],
+        "n_layers": [1, 2],
+        "hidden_size": [32, 64, 128],
+        "bidirectional": [False, True],
+        "dropout": uniform(0.0, 0.5),
+        "learning_rate": loguniform(1e-3, 3e-2),
+        "weight_decay": loguniform(1e-4, 0.3),
+        "batch_size": [batch_size // 2, batch_size, 2 * batch_size],
+    }
+    kinds = (RNNClassifier, RNNRegressor)
+    params = {"batch_size": batch_size}
+    return _network(problem, "RNN", kinds, params, space, ChannelScaler(-1))
+
+
+def _network(
+    problem: Problem,
+    family: str,
+    kinds: tuple[Any, Any],
+    params: Mapping[str, Any],
+    space: Mapping[str, Any],
+    prepare: Any,
+) -> Model:
+    steps = math.ceil(problem.n_train / params["batch_size"])
+    epochs = int(np.clip(round(_N_STEPS / steps), _FEWEST_EPOCHS, _MOST_EPOCHS))
+    # On the CPU, because networks of this size train no faster on a GPU.
+    net = kinds[0 if problem.is_classification else 1](
+        **params, max_epochs=epochs, random_state=problem.seed, device="cpu"
+    )
     return Model(
-        family="MLP",
-        estimator=Pipeline([("prepare", TablePreparer()), ("net", net)]),
+        family=family,
+        estimator=Pipeline([("prepare", prepare), ("net", net)]),
         space={f"net__{name}": dimension for name, dimension in space.items()},
         resource="net__max_epochs",
         most_resources=epochs,
     )
+
+
+def _batch_size(problem: Problem, least: int) -> int:
+    factor = 2 ** max(0, round(math.log2(problem.n_train / _MANY_ROWS)))
+    return int(least * min(factor, _MAX_BATCH_FACTOR))
+
+
+def _flat(X: Any) -> Any:
+    return X.reshape(len(X), -1)

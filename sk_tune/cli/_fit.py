@@ -1,8 +1,9 @@
 # SPDX-FileCopyrightText: sk_tune contributors
 # SPDX-License-Identifier: BSD-3-Clause
-"""``sk-tune fit``: from a table to a saved network and an honest account of it."""
+"""``sk-tune fit`` and ``resume``: from a table to a saved model and an account of it."""
 
 import difflib
+import json
 import time
 import warnings
 from collections.abc import Iterator
@@ -13,35 +14,32 @@ from typing import Any
 
 import joblib
 import numpy as np
+import pandas as pd
 import sklearn
 import torch
 from sklearn.metrics import get_scorer_names
-from sklearn.pipeline import Pipeline
 
 from sk_tune import __version__
-from sk_tune.cli._baselines import Score, score_baselines, score_on_test
-from sk_tune.cli._output import SavedModel, check_output_folder, results_table, write_output
+from sk_tune.automl import AutoClassifier, AutoRegressor
+from sk_tune.cli._output import (
+    SavedModel,
+    check_output_folder,
+    load_for_resume,
+    without_nan,
+    write_output,
+)
 from sk_tune.cli._printing import print_outcome, print_problem
 from sk_tune.cli._progress import Progress
-from sk_tune.cli._search import TableSearchCV, n_failed
-from sk_tune.cli._space import (
-    build_pipeline,
-    default_candidate,
-    relative_cost,
-    search_space,
-)
-from sk_tune.cli._split import Split, build_folds, split_rows
-from sk_tune.cli._summary import labelled, verdict
-from sk_tune.cli._tables import Table
+from sk_tune.cli._summary import labelled
+from sk_tune.cli._tables import Table, read_table
 from sk_tune.cli._target import N_FOLDS, Target, read_target
 from sk_tune.exceptions import OptionError, SearchError
 from sk_tune.prepare import ColumnKinds, column_kinds
-from sk_tune.report import Baseline, write_html
 
-__all__ = ["FitOptions", "fit"]
+__all__ = ["FitOptions", "fit", "resume"]
 
 _LEAST_BUDGET = 1e-3
-_DEFAULT_SCORING = {"classification": "accuracy", "regression": "r2"}
+_DEFAULT_METRIC = {"classification": "accuracy", "regression": "r2"}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -54,10 +52,12 @@ class FitOptions:
         Column to predict.
     task : {"auto", "classification", "regression"}
         The kind of problem.
-    budget : float
+    time_budget : float
         Seconds for everything.
-    scoring : str or None
+    metric : str or None
         Name of a scorer; None takes the task's default.
+    group, time_column : str or None
+        Columns that say what belongs together, and when each row was; they are no features.
     test_size : float
         Share of the rows to set aside.
     output : Path
@@ -68,21 +68,26 @@ class FitOptions:
         Seed of everything that is drawn.
     n_jobs : int or None
         Processes; None takes one for each CPU.
+    json : bool
+        Whether the outcome is printed as JSON, and nothing else.
     verbose : bool
-        Whether to print each candidate and all warnings.
+        Whether to print a line for each step and all warnings.
     started : float
         When the budget began, by ``time.monotonic``.
     """
 
     target: str
     task: str
-    budget: float
-    scoring: str | None
+    time_budget: float
+    metric: str | None
+    group: str | None
+    time_column: str | None
     test_size: float
     output: Path
     overwrite: bool
     random_state: int
     n_jobs: int | None
+    json: bool
     verbose: bool
     started: float
 
@@ -91,9 +96,16 @@ class FitOptions:
         """Processes, counted."""
         return self.n_jobs or joblib.cpu_count()
 
+    @property
+    def seconds_left(self) -> float:
+        """What is left of the budget; never 0, because something is always tried."""
+        return max(self.started + self.time_budget - time.monotonic(), _LEAST_BUDGET)
 
-def fit(table: Table, options: FitOptions) -> None:
-    """Search a network for a table, print how it did, and save it.
+
+def fit(
+    table: Table, options: FitOptions, *, source: Path | None = None, earlier: Any = None
+) -> None:
+    """Find models for a table, print how they do, and save them.
 
     Parameters
     ----------
@@ -101,6 +113,10 @@ def fit(table: Table, options: FitOptions) -> None:
         Rows with the target among the columns.
     options : FitOptions
         What the user asked for.
+    source : Path or None, default=None
+        The file of the table, for a later resume.
+    earlier : AutoClassifier or AutoRegressor or None, default=None
+        An earlier fit to go on from.
 
     Raises
     ------
@@ -108,124 +124,200 @@ def fit(table: Table, options: FitOptions) -> None:
         If the table cannot be used.
     OptionError
         If an option does not suit it.
-    SearchError
-        If no network could be trained.
+    KeyboardInterrupt
+        On Ctrl-C; if there was a result, it was written before.
     """
     check_output_folder(options.output, overwrite=options.overwrite)
     target = read_target(table.frame, options.target, options.task)
-    scoring = _scoring(options.scoring, target.task)
-    X = table.frame.drop(columns=target.name)
-    split = split_rows(X, target, options.test_size, options.random_state)
-    kinds = column_kinds(split.X_train)
-    pipeline = build_pipeline(target.task, options.random_state)
-    print_problem(table, target, split, kinds, scoring)
-    with _calm(verbose=options.verbose):
-        folds = build_folds(target.task, options.random_state)
-        dummy, linear = score_baselines(
-            split, target.task, scoring=scoring, folds=folds, n_jobs=options.n_workers
-        )
-        search = _search(pipeline, split, scoring, folds, options)
-        network = _network_score(search, split, scoring)
-    scores = (dummy, linear, network)
-    seconds = time.monotonic() - options.started
-    print_outcome(scores, search, scoring, seconds)
+    metric = _metric(options.metric, target.task)
+    groups, times = (_structure(table.frame, options, n) for n in ("group", "time_column"))
+    _check_rows(target, options.test_size)
+    named = (target.name, options.group, options.time_column)
+    apart = sorted({name for name in named if name is not None})
+    X = table.frame.drop(columns=apart)
+    kinds = column_kinds(X)
+    if not options.json:
+        print_problem(table, target, kinds, metric, options.test_size)
+    auto = _auto(target, metric, options) if earlier is None else earlier
+    progress = Progress(quiet=options.json, every_step=options.verbose)
+    auto.set_params(time_budget=options.seconds_left, progress=progress)
+    was_interrupted = False
+    with _calm(verbose=options.verbose), progress:
+        try:
+            auto.fit(X, target.y, groups=groups, times=times)
+        except KeyboardInterrupt:
+            if not hasattr(auto, "ensemble_"):
+                raise
+            was_interrupted = True
+        except SearchError as error:
+            raise OptionError(
+                f"--metric must suit the target. Got {metric!r}, by which no model could "
+                f"be scored. {error}"
+            ) from error
+    auto.set_params(progress=False)
+    summary = _summary(table, target, kinds, metric, auto, options)
+    if options.json:
+        print(json.dumps(without_nan(summary), indent=2, ensure_ascii=False))
+    else:
+        print_outcome(auto, metric, time.monotonic() - options.started)
     model = SavedModel(
-        pipeline=search.best_estimator_,
+        model=auto,
         task=target.task,
         target=target.name,
         columns=kinds.used,
-        texts=kinds.categories,
-        ignored=(*kinds.dropped, target.name),
+        texts=(*kinds.categories, *_texts_left_out(X, kinds)),
+        ignored=(*kinds.dropped, *apart),
     )
-    summary = _summary(table, target, split, kinds, scores, search, scoring, options)
+    config = _config(options, source)
     with _calm(verbose=options.verbose):
-        write_output(
-            options.output,
-            model,
-            results_table(search),
-            summary,
-            lambda path: _write_report(path, search, split, scores),
+        written = write_output(options.output, model, summary, config, table.name)
+    if not options.json:
+        print(labelled("Written", f"{', '.join(written)} in {options.output}/"))
+    if was_interrupted:
+        raise KeyboardInterrupt(str(options.output))
+
+
+def resume(
+    folder: Path,
+    *,
+    time_budget: float,
+    data: Path | None,
+    n_jobs: int | None,
+    verbose: bool,
+    json: bool,
+    started: float,
+) -> None:
+    """Go on with a fit where it ended.
+
+    Parameters
+    ----------
+    folder : Path
+        Output of ``sk-tune fit``.
+    time_budget : float
+        Seconds for what is added.
+    data : Path or None
+        The table, if it is no longer where it was.
+    n_jobs : int or None
+        Processes; None takes one for each CPU.
+    verbose, json : bool
+        As for a fit.
+    started : float
+        When the budget began.
+
+    Raises
+    ------
+    TableError
+        If there is nothing to go on from, or the table is another one.
+    """
+    auto, config = load_for_resume(folder)
+    source = data if data is not None else config.pop("data")
+    config.pop("data", None)
+    if source is None:
+        raise OptionError(
+            f"--data must name the table, because the fit in {str(folder)!r} had no file."
         )
-    print(
-        labelled(
-            "Written",
-            f"model.joblib, results.csv, summary.json, report.html in {options.output}/",
-        )
+    options = FitOptions(**{
+        **config,
+        "time_budget": time_budget,
+        "output": folder,
+        "overwrite": True,
+        "n_jobs": n_jobs,
+        "verbose": verbose,
+        "json": json,
+        "started": started,
+    })
+    auto.set_params(n_jobs=options.n_workers)
+    table = read_table(Path(source))
+    try:
+        fit(table, options, source=Path(source), earlier=auto)
+    except ValueError as error:
+        if "warm_start" in str(error):
+            raise OptionError(
+                f"The table must be the one that was fitted. Got {str(source)!r} with "
+                "other rows or columns."
+            ) from error
+        raise
+
+
+def _auto(target: Target, metric: str, options: FitOptions) -> Any:
+    kind = AutoClassifier if target.task == "classification" else AutoRegressor
+    return kind(
+        scoring=metric,
+        test_size=options.test_size,
+        warm_start=True,
+        n_jobs=options.n_workers,
+        random_state=options.random_state,
     )
 
 
-def _scoring(name: str | None, task: str) -> str:
+def _texts_left_out(X: pd.DataFrame, kinds: ColumnKinds) -> list[str]:
+    return [
+        name
+        for name in kinds.dropped
+        if pd.api.types.infer_dtype(X[name], skipna=True) == "string"
+    ]
+
+
+def _metric(name: str | None, task: str) -> str:
     if name is None:
-        return _DEFAULT_SCORING[task]
+        return _DEFAULT_METRIC[task]
     known = get_scorer_names()
     if name in known:
         return name
     near = difflib.get_close_matches(name, known, n=3, cutoff=0.5)
     listed = ", ".join(near or ("accuracy", "balanced_accuracy", "roc_auc", "r2"))
     raise OptionError(
-        f"--scoring must be the name of a scorer of scikit-learn, such as {listed}. Got "
+        f"--metric must be the name of a scorer of scikit-learn, such as {listed}. Got "
         f"{name!r} instead."
     )
 
 
-def _search(
-    pipeline: Pipeline, split: Split, scoring: str, folds: Any, options: FitOptions
-) -> TableSearchCV:
-    n_rows = len(split.X_train)
-    n_fold_rows = n_rows - n_rows // N_FOLDS
-    space = search_space(n_rows)
-    deadline = options.started + options.budget
-    progress = Progress(deadline, n_folds=N_FOLDS, every_batch=options.verbose)
-    search = TableSearchCV(
-        pipeline,
-        space,
-        first_candidate=default_candidate(pipeline, space),
-        cost=lambda params: relative_cost(params, n_fold_rows),
-        on_batch=progress.update,
-        # The first candidate is evaluated even if nothing is left.
-        time_budget=max(deadline - time.monotonic(), _LEAST_BUDGET),
-        progress=progress,
-        scoring=scoring,
-        n_jobs=options.n_workers,
-        cv=folds,
-        random_state=options.random_state,
-    )
-    with progress:
-        search.fit(split.X_train, split.y_train)
-    if np.isnan(search.best_score_):
-        raise SearchError(
-            f"At least one network must get a score by {scoring!r} in each fold. Got none "
-            f"in {len(search.cv_results_['params'])} tries. Choose another with --scoring."
+def _structure(frame: pd.DataFrame, options: FitOptions, name: str) -> Any:
+    """Return the values of a column that says how rows belong together."""
+    column = getattr(options, name)
+    if column is None:
+        return None
+    option = f"--{name.replace('_', '-')}"
+    if column not in frame.columns or column == options.target:
+        raise OptionError(
+            f"{option} must name a column of the table that is not the target. Got "
+            f"{column!r}."
         )
-    return search
+    missing = int(frame[column].isna().sum())
+    if missing:
+        raise OptionError(
+            f"{option} must have a value in each row. Got {missing} missing in {column!r}."
+        )
+    if name == "group":
+        return pd.factorize(frame[column])[0]
+    return frame[column].rank(method="dense").to_numpy()
 
 
-def _network_score(search: TableSearchCV, split: Split, scoring: str) -> Score:
-    return Score(
-        name="network",
-        mean=float(search.best_score_),
-        std=float(search.cv_results_["std_test_score"][search.best_index_]),
-        test=score_on_test(search.best_estimator_, split, scoring),
-    )
+def _check_rows(target: Target, test_size: float) -> None:
+    n_train = int(np.floor((1 - test_size) * len(target.y)))
+    counts = np.unique(target.y, return_counts=True)[1]
+    rare = target.task == "classification" and (1 - test_size) * counts.max() < N_FOLDS
+    if n_train < 2 * N_FOLDS or rare:
+        raise OptionError(
+            f"--test-size must leave at least {2 * N_FOLDS} rows to train on, of two "
+            f"classes or more and {N_FOLDS} of one class. Got {test_size:g}, which leaves "
+            f"{n_train} rows."
+        )
 
 
-def _write_report(
-    path: Path, search: TableSearchCV, split: Split, scores: tuple[Score, Score, Score]
-) -> None:
-    baselines = [
-        Baseline(name=score.name, mean=score.mean, std=score.std) for score in scores[:2]
-    ]
-    write_html(search, path, X=split.X_train, y=split.y_train, baselines=baselines)
+def _config(options: FitOptions, source: Path | None) -> dict[str, Any]:
+    """Return the content of ``config.json``: what it takes to go on."""
+    left_out = {"started", "output", "overwrite", "n_jobs", "verbose", "json"}
+    own = {name: value for name, value in asdict(options).items() if name not in left_out}
+    return {**own, "data": None if source is None else str(source.absolute())}
 
 
 def _summary(
     table: Table,
     target: Target,
-    split: Split,
     kinds: ColumnKinds,
-    scores: tuple[Score, Score, Score],
-    search: TableSearchCV,
-    scoring: str,
+    metric: str,
+    auto: Any,
     options: FitOptions,
 ) -> dict[str, Any]:
     """Return the content of ``summary.json``."""
@@ -233,16 +325,16 @@ def _summary(
         "table": table.name,
         "target": target.name,
         "task": target.task,
-        "scoring": scoring,
-        "n_rows": {"train": len(split.X_train), "test": len(split.X_test)},
-        "test_stratified": split.stratified,
+        "metric": metric,
+        "n_rows": len(table.frame),
         "columns": asdict(kinds),
-        "scores": [asdict(score) for score in scores],
-        "verdict": verdict(*scores),
-        "n_candidates": len(search.cv_results_["params"]),
-        "n_failed": n_failed(search),
-        "best_params": search.best_params_,
-        "budget_seconds": options.budget,
+        "scores": [asdict(score) for score in auto.scores_.values()],
+        "corrected_score": asdict(auto.corrected_score_),
+        "verdict": auto.verdict_,
+        "issues": [f.message for f in auto.findings_ if f.outcome == "issue"],
+        "n_trials": auto.n_trials_,
+        "failures": auto.failures_,
+        "time_budget": options.time_budget,
         "seconds": round(time.monotonic() - options.started, 1),
         "random_state": options.random_state,
         "versions": {
@@ -255,17 +347,9 @@ def _summary(
 
 @contextmanager
 def _calm(*, verbose: bool) -> Iterator[None]:
-    """Hide warnings of fits, which the summary counts, and give torch one thread.
-
-    The processes of the search take the CPUs, and small networks gain nothing from more.
-    """
-    n_threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    try:
-        with warnings.catch_warnings():
-            if not verbose:
-                warnings.simplefilter("ignore", UserWarning)
-                warnings.simplefilter("ignore", RuntimeWarning)
-            yield
-    finally:
-        torch.set_num_threads(n_threads)
+    """Hide warnings of fits, which the summary counts."""
+    with warnings.catch_warnings():
+        if not verbose:
+            warnings.simplefilter("ignore", UserWarning)
+            warnings.simplefilter("ignore", RuntimeWarning)
+        yield

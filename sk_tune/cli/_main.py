@@ -61,8 +61,10 @@ def main(argv: Sequence[str] | None = None) -> int:
     try:
         _run(args, started)
         sys.stdout.flush()
-    except KeyboardInterrupt:
-        print("\nsk-tune: interrupted; nothing was written.", file=sys.stderr)
+    except KeyboardInterrupt as interrupt:
+        folder = interrupt.args[0] if interrupt.args else ""
+        what = f"what was found is in {folder}/" if folder else "nothing was written"
+        print(f"\nsk-tune: interrupted; {what}.", file=sys.stderr)
         return _INTERRUPTED
     except BrokenPipeError:
         # The reader of a pipe left.  Python would complain again when it flushes at exit.
@@ -77,25 +79,42 @@ def main(argv: Sequence[str] | None = None) -> int:
 def _run(args: argparse.Namespace, started: float) -> None:
     options = dict(vars(args))
     command = options.pop("command")
-    if command == "predict":
+    if command in {"fit", "demo", "resume"}:
+        _train(command, options, started)
+    elif command == "predict":
         from sk_tune.cli._predict import predict
 
         predict(**options)
-        return
-    if command == "store":
+    elif command == "report":
+        from sk_tune.cli._report import report
+
+        report(**options)
+    elif command == "export":
+        from sk_tune.cli._report import export
+
+        export(**options)
+    elif command == "store":
         from sk_tune.cli._store import store
 
         store(**options)
+    else:
+        from sk_tune.cli._completion import completion
+
+        print(completion(options["shell"], _parser()))
+
+
+def _train(command: str, options: dict[str, Any], started: float) -> None:
+    from sk_tune.cli._fit import FitOptions, fit, resume
+
+    if command == "resume":
+        resume(**options, started=started)
         return
-
-    from sk_tune.cli._fit import FitOptions, fit
-
     path, table = options.pop("data", None), options.pop("table", None)
     fit_options = FitOptions(started=started, **options)
     if command == "fit":
         from sk_tune.cli._tables import read_table
 
-        fit(read_table(path), fit_options)
+        fit(read_table(path), fit_options, source=path)
     else:
         from sk_tune.cli._demo import demo
 
@@ -111,7 +130,7 @@ class _Parser(argparse.ArgumentParser):
 def _parser() -> argparse.ArgumentParser:
     parser = _Parser(
         prog="sk-tune",
-        description="Tune a neural network on a table, next to honest baselines.",
+        description="Tune neural networks and others on a table, and average the best.",
         epilog=_PICKLE_NOTE,
     )
     parser.add_argument("--version", action="version", version=f"sk-tune {__version__}")
@@ -119,17 +138,21 @@ def _parser() -> argparse.ArgumentParser:
     _add_fit(commands)
     _add_predict(commands)
     _add_demo(commands)
+    _add_resume(commands)
+    _add_report(commands)
+    _add_export(commands)
     _add_store(commands)
+    _add_completion(commands)
     return parser
 
 
 def _add_fit(commands: Any) -> None:
     parser = commands.add_parser(
         "fit",
-        help="search a network for a table and save it",
+        help="find models for a table and save them",
         description=(
-            "Set rows aside for a test, score two baselines, search a network by "
-            "cross-validation until the budget is spent, and save it."
+            "Set rows aside for a last check, train baselines, tune networks and boosting "
+            "by cross-validation until the time is up, and save the best together."
         ),
         epilog=_PICKLE_NOTE,
     )
@@ -141,14 +164,20 @@ def _add_fit(commands: Any) -> None:
         default="auto",
         help="default: auto, by the target's values",
     )
-    _add_search_options(parser, budget="60s", output="sk_tune_output")
+    parser.add_argument(
+        "--group", metavar="COLUMN", help="what belongs together, such as the patient"
+    )
+    parser.add_argument(
+        "--time-column", metavar="COLUMN", help="when each row was: judge on later rows"
+    )
+    _add_search_options(parser, time_budget="60s", output="sk_tune_output")
 
 
 def _add_predict(commands: Any) -> None:
     parser = commands.add_parser(
         "predict",
-        help="apply a saved network to a table",
-        description="Predict the rows of a table, in their order, as CSV.",
+        help="apply a saved model to a table",
+        description="Predict the rows of a table, in their order, as CSV, part by part.",
         epilog=_PICKLE_NOTE,
     )
     parser.add_argument(
@@ -173,8 +202,62 @@ def _add_demo(commands: Any) -> None:
     parser.add_argument(
         "--table", choices=_TABLES, help="default: titanic, or breast_cancer without it"
     )
-    parser.set_defaults(target="", task="auto")
-    _add_search_options(parser, budget="20s", output="sk_tune_demo")
+    parser.set_defaults(target="", task="auto", group=None, time_column=None)
+    _add_search_options(parser, time_budget="20s", output="sk_tune_demo")
+
+
+def _add_resume(commands: Any) -> None:
+    parser = commands.add_parser(
+        "resume",
+        help="go on with a fit where it ended",
+        description="Spend more time on a fit, from the models that it has.",
+        epilog=_PICKLE_NOTE,
+    )
+    _add_folder(parser, "folder")
+    parser.add_argument(
+        "--data", type=Path, metavar="FILE", help="the table, if it was moved"
+    )
+    _add_time_budget(parser, "60s")
+    _add_run_options(parser)
+
+
+def _add_report(commands: Any) -> None:
+    parser = commands.add_parser(
+        "report",
+        help="print what a fit found, and write its page anew",
+        description="Print the scores of a fit, and write its page.",
+        epilog=_PICKLE_NOTE,
+    )
+    _add_folder(parser, "folder")
+    parser.add_argument(
+        "--output", type=Path, metavar="FILE", help="default: report.html in the folder"
+    )
+
+
+def _add_export(commands: Any) -> None:
+    parser = commands.add_parser(
+        "export",
+        help="write the weightiest network as ONNX",
+        description="Write the weightiest network of the ensemble for other programs.",
+        epilog=_PICKLE_NOTE,
+    )
+    _add_folder(parser, "folder")
+    parser.add_argument(
+        "--output", type=Path, metavar="FILE", required=True, help="file ending in .onnx"
+    )
+
+
+def _add_completion(commands: Any) -> None:
+    parser = commands.add_parser(
+        "completion",
+        help="print what completes commands and options in a shell",
+        description='For bash: eval "$(sk-tune completion bash)".',
+    )
+    parser.add_argument("shell", choices=("bash", "zsh", "fish"))
+
+
+def _add_folder(parser: argparse.ArgumentParser, name: str) -> None:
+    parser.add_argument(name, type=Path, metavar="MODEL_DIR", help="output of sk-tune fit")
 
 
 def _add_store(commands: Any) -> None:
@@ -197,17 +280,23 @@ def _add_store(commands: Any) -> None:
     )
 
 
-def _add_search_options(
-    parser: argparse.ArgumentParser, *, budget: str, output: str
-) -> None:
+def _add_time_budget(parser: argparse.ArgumentParser, time_budget: str) -> None:
     parser.add_argument(
+        "--time-budget",
         "--budget",
         type=_budget,
-        default=budget,
+        default=time_budget,
         metavar="TIME",
-        help=f"time for everything, such as 60s, 5m or 1h; default: {budget}",
+        help=f"time for everything, such as 60s, 10m or 2h; default: {time_budget}",
     )
+
+
+def _add_search_options(
+    parser: argparse.ArgumentParser, *, time_budget: str, output: str
+) -> None:
+    _add_time_budget(parser, time_budget)
     parser.add_argument(
+        "--metric",
         "--scoring",
         metavar="NAME",
         help="a scorer of scikit-learn; default: accuracy, or r2 for regression",
@@ -217,7 +306,7 @@ def _add_search_options(
         type=_share,
         default=0.2,
         metavar="SHARE",
-        help="share of the rows to set aside for the test; default: 0.2",
+        help="share of the rows to set aside for a last check; default: 0.2",
     )
     parser.add_argument(
         "--output",
@@ -225,7 +314,7 @@ def _add_search_options(
         default=output,
         metavar="DIR",
         help=(
-            "folder for model.joblib, results.csv, summary.json, report.html; "
+            "folder for model/, trials.parquet, summary.json, config.json, report.html; "
             f"default: {output}"
         ),
     )
@@ -235,11 +324,18 @@ def _add_search_options(
     parser.add_argument(
         "--random-state", type=_seed, default=0, metavar="INT", help="seed; default: 0"
     )
+    _add_run_options(parser)
+
+
+def _add_run_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--n-jobs", type=_n_jobs, metavar="N", help="processes; default: one for each CPU"
     )
     parser.add_argument(
-        "--verbose", action="store_true", help="print each candidate and all warnings"
+        "--json", action="store_true", help="print the outcome as JSON, and nothing else"
+    )
+    parser.add_argument(
+        "--verbose", action="store_true", help="print each step and all warnings"
     )
 
 
@@ -247,7 +343,7 @@ def _budget(text: str) -> float:
     match = re.fullmatch(r"(\d+(?:\.\d+)?)\s*(s|m|min|h|)", text.strip())
     seconds = float(match[1]) * _SECONDS[match[2]] if match else 0.0
     if not seconds:
-        raise _wrong("a time greater than 0, such as 60s, 5m or 1h", text)
+        raise _wrong("a time greater than 0, such as 60s, 10m or 2h", text)
     return seconds
 
 

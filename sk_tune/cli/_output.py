@@ -1,12 +1,11 @@
 # SPDX-FileCopyrightText: sk_tune contributors
 # SPDX-License-Identifier: BSD-3-Clause
-"""The output folder: a model, results, a summary and a report, all or none."""
+"""The output folder: a model, trials, a summary and a report, all or none."""
 
 import json
 import os
 import pickle
 import shutil
-from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -22,16 +21,20 @@ from sk_tune.exceptions import OptionError, TableError
 __all__ = [
     "SavedModel",
     "check_output_folder",
+    "load_for_resume",
     "load_model",
-    "results_table",
+    "trials_table",
+    "without_nan",
     "write_output",
 ]
 
-_MODEL = "model.joblib"
-_RESULTS = "results.csv"
+_MODEL = "model/model.joblib"
+_STATE = "model/resume.joblib"
+_TRIALS = ("trials.parquet", "trials.csv")
+_CONFIG = "config.json"
 _SUMMARY = "summary.json"
 _REPORT = "report.html"
-_FORMAT = 1
+_FORMAT = 2
 
 # What unpickling raises on files that are damaged, foreign or of another version.
 _PICKLE_ERRORS = (
@@ -48,11 +51,11 @@ _PICKLE_ERRORS = (
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SavedModel:
-    """A fitted pipeline and what it takes to apply it to a file.
+    """A fitted model and what it takes to apply it to a file.
 
     Parameters
     ----------
-    pipeline : Pipeline
+    model : AutoClassifier or AutoRegressor
         Fitted.
     task : {"classification", "regression"}
         The kind of problem.
@@ -68,7 +71,7 @@ class SavedModel:
         Of scikit-learn, which promises to load pickles of the same version only.
     """
 
-    pipeline: Any
+    model: Any
     task: str
     target: str
     columns: tuple[str, ...]
@@ -109,43 +112,58 @@ def check_output_folder(folder: Path, *, overwrite: bool) -> None:
 
 def write_output(
     folder: Path,
-    model: SavedModel,
-    results: pd.DataFrame,
+    saved: SavedModel,
     summary: dict[str, Any],
-    write_report: Callable[[Path], object],
-) -> None:
-    """Write the four files of a fit.
+    config: dict[str, Any],
+    title: str,
+) -> list[str]:
+    """Write the files of a fit.
 
     Parameters
     ----------
     folder : Path
         Where to write.  Other files in it stay.
-    model : SavedModel
-        For ``model.joblib``.
-    results : DataFrame
-        For ``results.csv``.
+    saved : SavedModel
+        For ``model/``.
     summary : dict
         For ``summary.json``.
-    write_report : callable
-        Writes ``report.html``, given its path.
+    config : dict
+        For ``config.json``.
+    title : str
+        Of ``report.html``.
+
+    Returns
+    -------
+    list of str
+        Names of the files.
     """
     folder = folder.absolute()
     folder.parent.mkdir(parents=True, exist_ok=True)
     # In the same file system, so that the files can be moved instead of copied.
     stage = folder.with_name(f".{folder.name}.{os.getpid()}.tmp")
-    stage.mkdir()
+    (stage / "model").mkdir(parents=True)
     try:
-        results.to_csv(stage / _RESULTS, index=False)
-        text = json.dumps(_without_nan(summary), indent=2, ensure_ascii=False)
-        (stage / _SUMMARY).write_text(text + "\n", encoding="utf-8")
-        write_report(stage / _REPORT)
-        # Plain values around the pipeline, so that the file names no class of this module.
-        content = {name: getattr(model, name) for name in SavedModel.__slots__}
+        names = [_write_trials(trials_table(saved.model), stage)]
+        for name, content in ((_SUMMARY, summary), (_CONFIG, config)):
+            text = json.dumps(
+                without_nan(content), indent=2, ensure_ascii=False, default=str
+            )
+            (stage / name).write_text(text + "\n", encoding="utf-8")
+        saved.model.report(stage / _REPORT, title=title)
+        names += [_SUMMARY, _CONFIG, _REPORT]
+        # What predicts need not carry what a resume goes on from.
+        memory = vars(saved.model).pop("_memory", None)
+        if memory is not None:
+            joblib.dump({"format": _FORMAT, "memory": memory}, stage / _STATE, compress=3)
+            names.append(_STATE)
+        # Plain values around the model, so that the file names no class of this module.
+        content = {name: getattr(saved, name) for name in SavedModel.__slots__}
         versions = {"format": _FORMAT, "sk_tune_version": __version__}
         joblib.dump({**versions, **content}, stage / _MODEL, compress=3)
-        _move(stage, folder)
+        _move(stage, folder, [*names, _MODEL])
     finally:
         shutil.rmtree(stage, ignore_errors=True)
+    return [_MODEL, *names]
 
 
 def load_model(folder: Path) -> SavedModel:
@@ -187,59 +205,112 @@ def load_model(folder: Path) -> SavedModel:
     return SavedModel(**{name: content[name] for name in SavedModel.__slots__})
 
 
-def results_table(search: Any) -> pd.DataFrame:
-    """Return a row for each candidate, in the order in which they were tried.
+def load_for_resume(folder: Path) -> tuple[Any, dict[str, Any]]:
+    """Return a fitted model with what it goes on from, and the options of its fit.
 
     Parameters
     ----------
-    search : RandomizedSearchCV
+    folder : Path
+        Output of ``sk-tune fit``.
+
+    Returns
+    -------
+    model : AutoClassifier or AutoRegressor
+        With ``warm_start``.
+    config : dict
+        Options.
+
+    Raises
+    ------
+    TableError
+        If there is nothing to go on from.
+    """
+    saved = load_model(folder)
+    state, config = folder / _STATE, folder / _CONFIG
+    if not state.is_file() or not config.is_file():
+        raise TableError(
+            f"MODEL_DIR must be a folder with {_STATE} and {_CONFIG}, as sk-tune fit "
+            f"writes. Got {str(folder)!r}."
+        )
+    try:
+        saved.model._memory = joblib.load(state)["memory"]
+        options = json.loads(config.read_text(encoding="utf-8"))
+    except _PICKLE_ERRORS as error:
+        raise TableError(
+            f"{str(folder)!r} must be the output of sk-tune fit. Loading it failed: "
+            f"{type(error).__name__}: {error}"
+        ) from error
+    return saved.model, options
+
+
+def trials_table(auto: Any) -> pd.DataFrame:
+    """Return a row for each model that was tried, the best first.
+
+    Parameters
+    ----------
+    auto : AutoClassifier or AutoRegressor
         Fitted.
 
     Returns
     -------
     DataFrame
-        scikit-learn's columns of scores and times, then a column for each parameter.
-        Candidates that could not be fitted have no mean score and no rank.
+        model, family, cv_score, cv_std, seconds, in_ensemble, weight, then a column of
+        texts for each parameter.
     """
-    results = search.cv_results_
-    splits = [f"split{i}_test_score" for i in range(search.n_splits_)]
-    names = [
-        "rank_test_score",
-        "mean_test_score",
-        "std_test_score",
-        *splits,
-        "mean_fit_time",
+    board = auto.leaderboard_.reset_index()
+    params = [
+        {key.rpartition("__")[2]: value for key, value in own.items()}
+        for own in board.pop("params")
     ]
-    scores = pd.DataFrame({name: results[name] for name in names})
-    unscored = scores["mean_test_score"].isna()
-    scores["rank_test_score"] = scores["rank_test_score"].astype("Int64").mask(unscored)
-    params = pd.DataFrame(results["params"], dtype=object).map(_plain)
-    params.columns = params.columns.str.removeprefix("net__")
-    table = pd.concat([scores, params], axis=1)
-    table.insert(0, "candidate", np.arange(1, len(table) + 1))
+    # Texts, because one parameter may be a number here and a name there.
+    texts = pd.DataFrame(params, index=board.index, dtype=object).map(_plain)
+    table: pd.DataFrame = pd.concat([board, texts], axis=1)
     return table
 
 
-def _move(stage: Path, folder: Path) -> None:
+def _write_trials(table: pd.DataFrame, stage: Path) -> str:
+    with_parquet, without = _TRIALS
+    try:
+        table.to_parquet(stage / with_parquet, index=False)
+    except ImportError:
+        table.to_csv(stage / without, index=False)
+        return without
+    return with_parquet
+
+
+def _move(stage: Path, folder: Path, names: list[str]) -> None:
     if not folder.exists():
         stage.rename(folder)
         return
+    (folder / "model").mkdir(exist_ok=True)
     # The model last: what is beside a model is then never older than it.
-    for name in (_RESULTS, _SUMMARY, _REPORT, _MODEL):
+    for name in names:
         (stage / name).replace(folder / name)
 
 
 def _plain(value: Any) -> Any:
-    # "none", because an empty cell would read as a parameter that was not given.
-    return "none" if value is None else value
+    if isinstance(value, float) and np.isnan(value):
+        return None
+    return "none" if value is None else str(value)
 
 
-def _without_nan(value: Any) -> Any:
-    """Return a value with null for NaN, which JSON does not have."""
+def without_nan(value: Any) -> Any:
+    """Return a value with null for NaN, which JSON does not have.
+
+    Parameters
+    ----------
+    value : object
+        Of what JSON has, and numbers of numpy.
+
+    Returns
+    -------
+    object
+        The same without NaN.
+    """
     if isinstance(value, dict):
-        return {key: _without_nan(item) for key, item in value.items()}
+        return {key: without_nan(item) for key, item in value.items()}
     if isinstance(value, list | tuple):
-        return [_without_nan(item) for item in value]
+        return [without_nan(item) for item in value]
     if isinstance(value, np.generic):
         value = value.item()
     return None if isinstance(value, float) and not np.isfinite(value) else value

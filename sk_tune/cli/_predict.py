@@ -1,11 +1,13 @@
 # SPDX-FileCopyrightText: sk_tune contributors
 # SPDX-License-Identifier: BSD-3-Clause
-"""``sk-tune predict``: a saved network applied to a file."""
+"""``sk-tune predict``: a saved model applied to a file, part by part."""
 
 import difflib
 import sys
 import warnings
+from collections.abc import Iterator
 from pathlib import Path
+from typing import TextIO
 
 import numpy as np
 import pandas as pd
@@ -13,7 +15,7 @@ import sklearn
 
 from sk_tune._files import replaced_file
 from sk_tune.cli._output import SavedModel, load_model
-from sk_tune.cli._tables import read_table
+from sk_tune.cli._tables import read_parts
 from sk_tune.exceptions import OptionError, TableError
 
 __all__ = ["predict"]
@@ -53,15 +55,31 @@ def predict(model: Path, data: Path, output: Path | None, *, proba: bool) -> Non
         if proba and saved.task != "classification":
             raise OptionError(f"--proba must go with a classification. Got a {saved.task}.")
         _note(_version_note(saved))
-        frame = read_table(data, texts=saved.texts).frame
-        _check_columns(frame, saved)
-        predictions = _predictions(frame, saved, proba=proba)
-    if output is None:
-        predictions.to_csv(sys.stdout, index=False)
-        return
-    with replaced_file(output) as path:
-        predictions.to_csv(path, index=False)
-    print(f"Written: {len(predictions)} predictions of {saved.target!r} to {output}")
+        parts = read_parts(data, texts=saved.texts)
+        if output is None:
+            _write(parts, saved, sys.stdout, proba=proba)
+            return
+        with replaced_file(output) as path, path.open("w", encoding="utf-8") as file:
+            n_rows = _write(parts, saved, file, proba=proba)
+    print(f"Written: {n_rows} predictions of {saved.target!r} to {output}")
+
+
+def _write(
+    parts: Iterator[pd.DataFrame],
+    saved: SavedModel,
+    file: TextIO,
+    *,
+    proba: bool,
+) -> int:
+    """Write predictions part by part, so that no file is too large for memory."""
+    n_rows = 0
+    for part in parts:
+        if not n_rows:
+            _check_columns(part, saved)
+        predictions = _predictions(part, saved, proba=proba)
+        predictions.to_csv(file, index=False, header=not n_rows)
+        n_rows += len(predictions)
+    return n_rows
 
 
 def _check_columns(frame: pd.DataFrame, saved: SavedModel) -> None:
@@ -80,11 +98,11 @@ def _check_columns(frame: pd.DataFrame, saved: SavedModel) -> None:
 
 def _predictions(frame: pd.DataFrame, saved: SavedModel, *, proba: bool) -> pd.DataFrame:
     # Columns that are left out need not be there, but have their places.
-    X = frame.reindex(columns=list(saved.pipeline["prepare"].feature_names_in_))
-    columns = {"prediction": saved.pipeline.predict(X)}
+    X = frame.reindex(columns=list(saved.model.feature_names_in_))
+    columns = {"prediction": saved.model.predict(X)}
     if proba:
-        probabilities = saved.pipeline.predict_proba(X).astype(np.float64).round(6)
-        for label, values in zip(saved.pipeline.classes_, probabilities.T, strict=True):
+        probabilities = saved.model.predict_proba(X).astype(np.float64).round(6)
+        for label, values in zip(saved.model.classes_, probabilities.T, strict=True):
             columns[f"proba_{label}"] = values
     return pd.DataFrame(columns)
 

@@ -2,15 +2,14 @@
 # SPDX-License-Identifier: BSD-3-Clause
 """What ``sk-tune fit`` prints before its search and after it."""
 
+import math
 from collections.abc import Iterator
+from typing import Any
 
 import numpy as np
 import pandas as pd
 
-from sk_tune.cli._baselines import Score
-from sk_tune.cli._search import TableSearchCV, n_failed
-from sk_tune.cli._split import Split
-from sk_tune.cli._summary import format_params, labelled, score_lines, verdict
+from sk_tune.cli._summary import labelled, score_lines
 from sk_tune.cli._tables import Table
 from sk_tune.cli._target import N_FOLDS, Target
 from sk_tune.prepare import ColumnKinds
@@ -19,11 +18,11 @@ __all__ = ["print_outcome", "print_problem"]
 
 # Share of one class from which accuracy says little.
 _LOPSIDED = 0.8
-_N_NAMED = 6  # Columns or classes that are listed.
+_N_NAMED = 6  # Columns, classes or members that are listed.
 
 
 def print_problem(
-    table: Table, target: Target, split: Split, kinds: ColumnKinds, scoring: str
+    table: Table, target: Target, kinds: ColumnKinds, metric: str, test_size: float
 ) -> None:
     """Print what the table holds and what will be done with it.
 
@@ -33,12 +32,12 @@ def print_problem(
         The whole table.
     target : Target
         What to predict.
-    split : Split
-        Its rows in two parts.
     kinds : ColumnKinds
         What the columns are.
-    scoring : str
+    metric : str
         What scores will be.
+    test_size : float
+        Share of the rows that will be set aside.
     """
     n_rows, n_columns = table.frame.shape
     print(labelled("Table", f"{table.name}: {n_rows} rows, {n_columns} columns"))
@@ -47,50 +46,48 @@ def print_problem(
     print(labelled("Target", f"{target.name}: {target.task}, {target.reason}"))
     if target.other_task:
         print(labelled("", f"For {target.other_task}, say --task {target.other_task}."))
-    for note in _notes_on_target(split, target, scoring):
+    for note in _notes_on_target(target, metric):
         print(labelled("", note))
     print(labelled("Columns", _describe_columns(kinds)))
     if kinds.dropped:
         print(labelled("Left out", _describe_dropped(kinds)))
-    how = "stratified" if split.stratified else "at random"
+    n_test = math.ceil(test_size * n_rows)
     print(
         labelled(
-            "Rows",
-            f"{len(split.X_test)} set aside for the test, {how}; {len(split.X_train)} for "
-            f"{N_FOLDS}-fold cross-validation",
+            "Rows", f"{n_test} set aside for a last check; {n_rows - n_test} to learn from"
         )
     )
 
 
-def print_outcome(
-    scores: tuple[Score, Score, Score],
-    search: TableSearchCV,
-    scoring: str,
-    seconds: float,
-) -> None:
+def print_outcome(auto: Any, metric: str, seconds: float) -> None:
     """Print what was found and what it is worth.
 
     Parameters
     ----------
-    scores : tuple of Score
-        Of the dummy, the linear model and the network.
-    search : TableSearchCV
+    auto : AutoClassifier or AutoRegressor
         Fitted.
-    scoring : str
+    metric : str
         What the scores are.
     seconds : float
         Time that everything took.
     """
-    n_tried, n_lost = len(search.cv_results_["params"]), n_failed(search)
-    failed = f", {n_lost} of them failed" if n_lost else ""
-    networks = "1 network" if n_tried == 1 else f"{n_tried} networks"
-    print(labelled("Searched", f"{networks}{failed}; {seconds:.0f} s in all"))
-    print(labelled("Best", format_params(search.best_params_)))
+    trained = "1 model" if auto.n_trials_ == 1 else f"{auto.n_trials_} models"
+    print(labelled("Trained", f"{trained} in each fold; {seconds:.0f} s in all"))
+    for family, reason in auto.failures_.items():
+        print(labelled("", f"No {family}: {reason}"))
+    board = auto.leaderboard_
+    members = board[board["weight"] > 0].sort_values("weight", ascending=False)
+    names = [f"{name} ({weight:.2f})" for name, weight in members["weight"].items()]
+    print(labelled("Ensemble", _listed(names)))
+    for finding in auto.findings_:
+        if finding.outcome == "issue" and finding.code.startswith("SKT2"):
+            print(labelled("Leak", f"{finding.message} {finding.remedy}"))
     print()
-    print("\n".join(score_lines(scores, scoring)))
+    print("\n".join(score_lines(list(auto.scores_.values()), metric)))
     print()
-    print(labelled("Verdict", verdict(*scores)))
-    print(labelled("", _caution(n_tried)))
+    print(labelled("Verdict", auto.verdict_))
+    own = auto.corrected_score_
+    print(labelled("Expected", f"{own} on new data, corrected for the choice"))
 
 
 def _notes_on_rows(frame: pd.DataFrame) -> Iterator[str]:
@@ -105,15 +102,15 @@ def _notes_on_rows(frame: pd.DataFrame) -> Iterator[str]:
         )
 
 
-def _notes_on_target(split: Split, target: Target, scoring: str) -> Iterator[str]:
+def _notes_on_target(target: Target, metric: str) -> Iterator[str]:
     if target.task != "classification":
         return
-    labels, counts = np.unique(split.y_train, return_counts=True)
+    labels, counts = np.unique(target.y, return_counts=True)
     share = counts.max() / counts.sum()
-    if scoring == "accuracy" and share >= _LOPSIDED:
+    if metric == "accuracy" and share >= _LOPSIDED:
         yield (
             f"Note: {share:.0%} of the rows are {str(labels[counts.argmax()])!r}, so "
-            "accuracy says little; consider --scoring balanced_accuracy."
+            "accuracy says little; consider --metric balanced_accuracy."
         )
     rare = [str(label) for label in labels[counts < N_FOLDS]]
     if rare:
@@ -148,14 +145,3 @@ def _listed(names: list[str]) -> str:
     more = len(names) - _N_NAMED
     listed = ", ".join(names[:_N_NAMED])
     return f"{listed} and {more} more" if more > 0 else listed
-
-
-def _caution(n_tried: int) -> str:
-    if n_tried == 1:
-        return (
-            "The budget ended with the default network. To search others, raise --budget."
-        )
-    return (
-        f"The network's CV score is the highest of {n_tried}, so it is optimistic; its "
-        "test score is not."
-    )

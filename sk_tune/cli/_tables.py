@@ -19,13 +19,15 @@ import pandas as pd
 from sk_tune.exceptions import TableError
 from sk_tune.prepare import are_dates
 
-__all__ = ["Table", "read_table"]
+__all__ = ["Table", "read_parts", "read_table"]
 
 _TEXT_ENDINGS = (".csv", ".csv.gz", ".tsv", ".tsv.gz")
 _PARQUET_ENDINGS = (".parquet", ".pq")
 
 _SEPARATORS = ",;\t|"
 _SNIFFED_CHARACTERS = 100_000
+# Rows that are predicted at a time.
+_PART_ROWS = 50_000
 # Beside pandas' own, such as the empty cell and NA.
 _MISSING = ["?"]
 _DECIMAL_COMMA = re.compile(r"(?:^|;)\s*\"?-?\d+,\d+\"?\s*(?=;|$)", re.MULTILINE)
@@ -74,6 +76,51 @@ def read_table(path: Path, *, texts: Collection[str] = ()) -> Table:
     TableError
         If there is no such file, or it is of another type, damaged or empty.
     """
+    is_text = _check_file(path)
+    frame, notes = _read_text(path, texts) if is_text else (_read_parquet(path), ())
+    if frame.empty:
+        raise TableError(_no_rows(path, frame))
+    frame, dropped = _without_row_numbers(frame)
+    return Table(frame=frame, name=path.name, notes=(*notes, *dropped))
+
+
+def read_parts(
+    path: Path, *, texts: Collection[str] = (), n_rows: int = _PART_ROWS
+) -> Iterator[pd.DataFrame]:
+    """Yield the table in a file part by part, never all of it at once.
+
+    Parameters
+    ----------
+    path : Path
+        As for :func:`read_table`.
+    texts : collection of str, default=()
+        Columns of a text file to read as text, whatever they look like.
+    n_rows : int, default=50,000
+        Rows of a part at most.
+
+    Yields
+    ------
+    DataFrame
+        With at least one row.
+
+    Raises
+    ------
+    TableError
+        As from :func:`read_table`.
+    """
+    is_empty = True
+    parts = _text_parts if _check_file(path) else _parquet_parts
+    for part in parts(path, texts, n_rows):
+        if part.empty and is_empty:
+            raise TableError(_no_rows(path, part))
+        is_empty = False
+        yield _without_row_numbers(part)[0]
+    if is_empty:
+        raise TableError(_no_rows(path, pd.DataFrame()))
+
+
+def _check_file(path: Path) -> bool:
+    """Return whether a file is text, or refuse it."""
     name = path.name.lower()
     is_text = name.endswith(_TEXT_ENDINGS)
     if not is_text and not name.endswith(_PARQUET_ENDINGS):
@@ -90,36 +137,56 @@ def read_table(path: Path, *, texts: Collection[str] = ()) -> Table:
         raise TableError(
             f"The table {str(path)!r} must have a header and rows. Got 0 bytes."
         )
-    frame, notes = _read_text(path, texts) if is_text else (_read_parquet(path), ())
-    if frame.empty:
-        raise TableError(
-            f"The table {str(path)!r} must have at least one row below its header. Got "
-            f"{len(frame)} rows and {frame.shape[1]} columns."
+    return is_text
+
+
+def _no_rows(path: Path, frame: pd.DataFrame) -> str:
+    return (
+        f"The table {str(path)!r} must have at least one row below its header. Got "
+        f"{len(frame)} rows and {frame.shape[1]} columns."
+    )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Dialect:
+    """How a text file is written."""
+
+    encoding: str
+    separator: str
+    decimal: str
+
+    def read(self, path: Path, texts: Collection[str], **options: Any) -> Any:
+        """Return the file as pandas reads it, or what reads it part by part."""
+        return pd.read_csv(
+            path,
+            sep=self.separator,
+            decimal=self.decimal,
+            encoding=self.encoding,
+            dtype=dict.fromkeys(texts, "str"),
+            na_values=_MISSING,
+            skipinitialspace=True,
+            index_col=False,
+            low_memory=False,
+            **options,
         )
-    frame, dropped = _without_row_numbers(frame)
-    return Table(frame=frame, name=path.name, notes=(*notes, *dropped))
 
 
-def _read_text(path: Path, texts: Collection[str]) -> tuple[pd.DataFrame, tuple[str, ...]]:
+def _dialect(path: Path) -> _Dialect:
     encoding = _encoding(path)
     head = _decoded(path, encoding, _SNIFFED_CHARACTERS)
     separator = "\t" if ".tsv" in path.name.lower() else _separator(head)
     decimal = "," if separator == ";" and _has_decimal_commas(head) else "."
+    return _Dialect(encoding=encoding, separator=separator, decimal=decimal)
+
+
+@contextmanager
+def _strictly(path: Path) -> Iterator[None]:
+    """Refuse what pandas cannot parse, or would drop fields of."""
     try:
         with warnings.catch_warnings():
             # Pandas warns where it would drop fields of rows longer than the header.
             warnings.simplefilter("error", pd.errors.ParserWarning)
-            frame = pd.read_csv(
-                path,
-                sep=separator,
-                decimal=decimal,
-                encoding=encoding,
-                dtype=dict.fromkeys(texts, "str"),
-                na_values=_MISSING,
-                skipinitialspace=True,
-                index_col=False,
-                low_memory=False,
-            )
+            yield
     except (
         pd.errors.EmptyDataError,
         pd.errors.ParserError,
@@ -129,14 +196,56 @@ def _read_text(path: Path, texts: Collection[str]) -> tuple[pd.DataFrame, tuple[
             f"The table {str(path)!r} must be lines with as many fields as its header. "
             f"Got: {_first_line(error)}"
         ) from error
+
+
+def _text_parts(path: Path, texts: Collection[str], n_rows: int) -> Iterator[pd.DataFrame]:
+    dialect = _dialect(path)
+    with _strictly(path):
+        reader = dialect.read(path, texts, chunksize=n_rows)
+    with reader:
+        while True:
+            try:
+                with _strictly(path):
+                    part = next(reader)
+            except StopIteration:
+                return
+            yield part
+
+
+def _parquet_parts(
+    path: Path, texts: Collection[str], n_rows: int
+) -> Iterator[pd.DataFrame]:
+    try:
+        from pyarrow.parquet import ParquetFile
+    except ImportError:
+        # Says what is missing.
+        yield _read_parquet(path)
+        return
+    try:
+        file = ParquetFile(path)
+        batches = file.iter_batches(batch_size=n_rows)
+        for batch in batches:
+            yield _named(batch.to_pandas(), path)
+    except (ValueError, OSError) as error:
+        raise TableError(
+            f"{str(path)!r} must be a Parquet file. Got: {_first_line(error)}"
+        ) from error
+
+
+def _read_text(path: Path, texts: Collection[str]) -> tuple[pd.DataFrame, tuple[str, ...]]:
+    dialect = _dialect(path)
+    with _strictly(path):
+        frame = dialect.read(path, texts)
     for column in frame.columns.difference(list(texts)):
         own = frame[column]
         if pd.api.types.infer_dtype(own, skipna=True) == "string" and are_dates(own):
             frame[column] = pd.to_datetime(own, format="mixed", utc=True)
     notes = {
-        f"It is not UTF-8; read as {encoding}.": not encoding.startswith("utf"),
-        f"Fields are separated by {separator!r}.": separator not in ",\t",
-        "Numbers have a decimal comma.": decimal == ",",
+        f"It is not UTF-8; read as {dialect.encoding}.": (
+            not dialect.encoding.startswith("utf")
+        ),
+        f"Fields are separated by {dialect.separator!r}.": dialect.separator not in ",\t",
+        "Numbers have a decimal comma.": dialect.decimal == ",",
     }
     return frame, tuple(note for note, applies in notes.items() if applies)
 
@@ -149,14 +258,21 @@ def _encoding(path: Path) -> str:
     # Latin-1 reads anything, cp1252 nearly anything and a little more sensibly.
     for encoding in ("utf-8-sig", "cp1252"):
         try:
-            _decoded(path, encoding)
+            _check_decodes(path, encoding)
         except UnicodeError:
             continue
         return encoding
     return "latin-1"
 
 
-def _decoded(path: Path, encoding: str, n_characters: int = -1) -> str:
+def _check_decodes(path: Path, encoding: str) -> None:
+    """Read a whole file, a piece at a time."""
+    with _opened(path) as file, io.TextIOWrapper(file, encoding, newline="") as text:
+        while text.read(_SNIFFED_CHARACTERS):
+            pass
+
+
+def _decoded(path: Path, encoding: str, n_characters: int) -> str:
     with _opened(path) as file, io.TextIOWrapper(file, encoding, newline="") as text:
         return text.read(n_characters)
 
@@ -192,6 +308,11 @@ def _read_parquet(path: Path) -> pd.DataFrame:
         raise TableError(
             f"{str(path)!r} must be a Parquet file. Got: {_first_line(error)}"
         ) from error
+    return _named(frame, path)
+
+
+def _named(frame: pd.DataFrame, path: Path) -> pd.DataFrame:
+    """Return a frame whose columns are all of its columns, with texts for names."""
     if frame.index.names != [None]:
         # Pandas stores a named index as a column, which is what it is to a reader.
         frame = frame.reset_index()

@@ -28,6 +28,9 @@ WORTH_A_TIP = 0.2
 WORTH_AN_ISSUE = 0.05
 WORTH_AN_ISSUE_IF_LONG = 0.5
 BRIEF = 10
+# A schedule that ends with a low rate is laid out to arrive at the end of its epochs,
+# however steeply the loss falls before that; only this share says that it did not.
+WORTH_AN_ISSUE_IF_ANNEALED = 0.9
 # A last fall of this share of all that was learnt is that of a training which has hardly
 # begun, even if it is a small share of the loss.
 MUCH_OF_LEARNT = 0.05
@@ -132,9 +135,12 @@ def is_improving(summary: Summary) -> bool:
     coming = trend(summary)
     level = float(np.sort(summary.valid_end).mean())
     is_brief = summary.n_epochs < BRIEF
-    is_much = coming.gain.mean > (
-        WORTH_AN_ISSUE if is_brief else WORTH_AN_ISSUE_IF_LONG
-    ) or coming.of_learnt > (MUCH_OF_LEARNT if is_brief else MUCH_OF_LEARNT_IF_LONG)
+    worth = WORTH_AN_ISSUE if is_brief else WORTH_AN_ISSUE_IF_LONG
+    if summary.is_annealed and not is_brief:
+        worth = WORTH_AN_ISSUE_IF_ANNEALED
+    is_much = coming.gain.mean > worth or coming.of_learnt > (
+        MUCH_OF_LEARNT if is_brief else MUCH_OF_LEARNT_IF_LONG
+    )
     is_late = summary.best_epoch + 1 >= LATE * summary.n_epochs
     return (
         is_much
@@ -192,7 +198,8 @@ def check_improving(summary: Summary) -> Finding:
             else "The held-out loss no longer falls beyond the folds' noise.",
             evidence,
         )
-    factor = _TIMES if is_issue else 2.0
+    # What is extrapolated from many epochs is less far off in shares, and costs more.
+    factor = _TIMES if is_issue and summary.n_epochs < BRIEF else 2.0
     changes = longer_training(summary.params, summary.n_epochs, factor)
     remedy = f"Train for {factor:.0f} times as many epochs."
     if not is_issue:

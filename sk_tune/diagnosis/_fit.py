@@ -153,6 +153,8 @@ def check_underfitting(summary: Summary, larger: Summary | None = None) -> Findi
             reason = (
                 f"A larger network of the search has a held-out loss lower by {share(by)}."
             )
+    if reason is None and summary.params.get("augmentation"):
+        return check.not_applicable("The training loss is of changed rows (augmentation).")
     reason = reason or _poor_fit(summary, left, relative_gap)
     if reason is None:
         return check.passed("The training rows are fitted.", evidence)

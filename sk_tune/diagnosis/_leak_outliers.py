@@ -165,7 +165,9 @@ def _limit(z: Floats) -> float:
 def _remedy(*, is_in_target: bool, is_in_features: bool) -> str:
     texts = ["Look at these rows: a typing error, a code for a missing value, or real?"]
     if is_in_features:
-        texts.append("Scale real ones with RobustScaler or a QuantileTransformer.")
+        texts.append(
+            'Scale real ones by TablePreparer(numeric="smooth_clip") or RobustScaler.'
+        )
     if is_in_target:
         texts.append(
             "Train on a target without a long tail, by TransformedTargetRegressor with a "

@@ -40,6 +40,10 @@ FEWEST_EPOCHS_FOR_JAGGED = 5
 RAISED_RATE, HIGH_RATE, EXTREME_RATE = 2.0, 7.0, 12.0
 EARLY_EPOCHS, EARLY_RISE = 4, 0.08
 FEWEST_EPOCHS_FOR_EARLY = 10
+# Some networks, small ones above all, bear such a rate: below HOPELESS_RATE the training
+# loss must also go up and down by this share of its fall, or rise to this many times the
+# constant prediction's.
+ROUGH, THROWN, HOPELESS_RATE = 0.15, 1.3, 50.0
 # Held-out loss by the constant prediction's: above the first next to nothing is learnt,
 # below the second nothing is wrong.
 NOTHING_LEARNT, ALL_LEARNT = 0.985, 0.1
@@ -132,7 +136,7 @@ def check_rate_high(summary: Summary) -> Finding:
     relative = relative_rate(summary.params)
     if relative is not None:
         evidence["rate_by_typical"] = relative
-    causes = [*_jumps(summary, evidence), *_too_much(summary, relative)]
+    causes = [*_jumps(summary, evidence), *_too_much(summary, relative, evidence)]
     if not causes:
         return check.passed("The training loss is driven down steadily.", evidence)
     return check.issue(
@@ -165,7 +169,9 @@ def _jumps(summary: Summary, evidence: Mapping[str, float]) -> Iterator[str]:
         yield f"the rises of the training loss are {jaggedness} of its fall"
 
 
-def _too_much(summary: Summary, relative: float | None) -> Iterator[str]:
+def _too_much(
+    summary: Summary, relative: float | None, evidence: Mapping[str, float]
+) -> Iterator[str]:
     """Yield what a rate that is known to be high explains."""
     if relative is None or relative < RAISED_RATE:
         return
@@ -182,13 +188,14 @@ def _too_much(summary: Summary, relative: float | None) -> Iterator[str]:
         and summary.best_epoch < EARLY_EPOCHS
         and summary.n_epochs >= FEWEST_EPOCHS_FOR_EARLY
     )
+    is_rough = evidence["jaggedness"] > ROUGH or evidence["peak"] > THROWN
     if best > NOTHING_LEARNT:
         # Where there is nothing to be learnt, held-out losses rise at any rate.
         if relative >= HIGH_RATE:
             yield f"nothing is learnt {said}"
     elif turns_early:
         yield f"the held-out loss rises from epoch {summary.best_epoch + 2} on {said}"
-    elif relative >= EXTREME_RATE and best > ALL_LEARNT:
+    elif best > ALL_LEARNT and relative >= (EXTREME_RATE if is_rough else HOPELESS_RATE):
         yield f"{share(best)} of a constant prediction's loss is left {said}"
 
 

@@ -145,6 +145,7 @@ class EstimatorFit:
             score=_SCORES[prepared.options.score],
             draws_globally=prepared.options.global_rng,
             layout=prepared.options.layout,
+            codes=prepared.options.codes,
         )
         structure: Any = [tuple(p.shape) for p in module.parameters()]
         if isinstance(module, MLP) and module.inputs is not None:

@@ -25,7 +25,7 @@ from sk_tune.engine._records import Trained
 from sk_tune.exceptions import StoreError, warn_user
 from sk_tune.training import arrays_of_state, state_from_arrays, values_of_state
 
-__all__ = ["FitStore", "StoreInfo"]
+__all__ = ["UNDERWAY", "FitStore", "StoreInfo"]
 
 SCHEMA_VERSION = 1
 
@@ -46,10 +46,14 @@ CREATE TABLE IF NOT EXISTS fits (
     used REAL NOT NULL
 ) WITHOUT ROWID
 """
+# As SQLite keeps it, but for white space.
+_SCHEMA = " ".join(_TABLE.replace("IF NOT EXISTS ", "").split())
 _DELETE = "DELETE FROM fits WHERE key = ?"
 _PREDICTIONS = "predictions"
-# Characters of the key of a fit that has ended.
-_KEY_LENGTH = 64
+# sqlite3 decodes messages too, which hold what is in a damaged file.
+_DATABASE_ERRORS = (sqlite3.Error, UnicodeDecodeError, MemoryError)
+# At the end of the key of a fit that has not ended, which is not counted.
+UNDERWAY = " underway"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -120,7 +124,7 @@ class FitStore:
             self._connection = sqlite3.connect(
                 self.path, timeout=_TIMEOUT, isolation_level=None
             )
-        except sqlite3.Error as error:
+        except _DATABASE_ERRORS as error:
             raise StoreError(_cannot("opened", self.path, error)) from error
         try:
             self._set_up()
@@ -183,7 +187,7 @@ class FitStore:
                     "INSERT OR REPLACE INTO fits VALUES (?, ?, ?, ?, ?, ?)", rows
                 )
                 connection.executemany(_DELETE, [(key,) for key in instead_of])
-        except sqlite3.Error as error:
+        except _DATABASE_ERRORS as error:
             n_bytes = sum(len(row[2]) for row in rows)
             self._warn(
                 f"{len(rows)} fits ({n_bytes} bytes) could not be written to it: {error}. "
@@ -219,8 +223,8 @@ class FitStore:
         with self._reading() as connection:
             n_fits, n_epochs = connection.execute(
                 "SELECT count(*), coalesce(sum(n_epochs), 0) FROM fits "
-                "WHERE length(key) = ?",
-                (_KEY_LENGTH,),
+                "WHERE key NOT LIKE ?",
+                (f"%{UNDERWAY}",),
             ).fetchone()
         return StoreInfo(
             path=str(self.path),
@@ -285,13 +289,14 @@ class FitStore:
                 connection.executemany(_DELETE, [(key,) for key in gone])
             self._connection.execute("VACUUM")
             self._connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
-        except sqlite3.Error as error:
+        except _DATABASE_ERRORS as error:
             raise StoreError(_cannot("written", self.path, error)) from error
         return len(gone)
 
     def _set_up(self) -> None:
         """Make or check the table."""
         try:
+            self._connection.execute("PRAGMA trusted_schema = OFF")
             (n_tables,) = self._one("SELECT count(*) FROM sqlite_master")
             (application,), (version,) = (
                 self._one(f"PRAGMA {name}") for name in ("application_id", "user_version")
@@ -306,6 +311,12 @@ class FitStore:
                     f"{self.path} is of schema {version}, newer than this sk_tune reads, "
                     f"which is {SCHEMA_VERSION}. Update sk_tune."
                 )
+            # A table of another form may compute what it gives, without end.
+            if n_tables and self._schema() != [_SCHEMA]:
+                raise StoreError(
+                    f"{self.path} must be a store of sk_tune. Its tables are of another "
+                    "form; it was left as it is. Give another path."
+                )
             self._connection.execute("PRAGMA journal_mode = WAL")
             self._connection.execute("PRAGMA synchronous = FULL")
             with self._transaction() as connection:
@@ -313,8 +324,13 @@ class FitStore:
                     connection.execute(f"PRAGMA application_id = {_APPLICATION_ID}")
                     connection.execute(f"PRAGMA user_version = {SCHEMA_VERSION}")
                 connection.execute(_TABLE)
-        except sqlite3.Error as error:
+        except _DATABASE_ERRORS as error:
             raise StoreError(_cannot("used", self.path, error)) from error
+
+    def _schema(self) -> list[str]:
+        """Return what the tables, views and triggers of the file are."""
+        rows = self._connection.execute("SELECT sql FROM sqlite_master")
+        return [" ".join(str(sql).split()) for (sql,) in rows]
 
     def _one(self, query: str) -> Any:
         return self._connection.execute(query).fetchone()
@@ -325,7 +341,7 @@ class FitStore:
         query = f"SELECT key, meta, arrays, digest FROM fits WHERE key IN ({marks})"
         try:
             return self._connection.execute(query, keys).fetchall()
-        except sqlite3.Error as error:
+        except _DATABASE_ERRORS as error:
             if len(keys) == 1:
                 self._warn(f"it cannot be read everywhere: {error}")
                 return []
@@ -338,7 +354,7 @@ class FitStore:
                 connection.executemany(
                     "UPDATE fits SET used = ? WHERE key = ?", [(now, key) for key in keys]
                 )
-        except sqlite3.Error as error:
+        except _DATABASE_ERRORS as error:
             self._warn(f"it cannot be written: {error}")
 
     @contextmanager
@@ -357,7 +373,7 @@ class FitStore:
     def _reading(self) -> Iterator[sqlite3.Connection]:
         try:
             yield self._connection
-        except sqlite3.Error as error:
+        except _DATABASE_ERRORS as error:
             raise StoreError(_cannot("read", self.path, error)) from error
 
     def _n_bytes(self) -> int:
@@ -420,6 +436,13 @@ def _read(key: str, meta: Any, blob: Any, digest: Any) -> Trained | None:
     except (TypeError, AttributeError):
         # SQLite gives another type where the byte that says it was hit.
         return None
+    try:
+        return _trained(meta, blob)
+    except Exception:  # noqa: BLE001 - whatever was written, it is no result
+        return None
+
+
+def _trained(meta: str, blob: bytes) -> Trained:
     values, unordered = decode(json.loads(meta)), safetensors.numpy.load(blob)
     arrays = {name: unordered[name] for name in values["names"]}
     predictions = arrays.pop(_PREDICTIONS, None)
@@ -428,7 +451,7 @@ def _read(key: str, meta: Any, blob: Any, digest: Any) -> Trained | None:
         state=state_from_arrays(arrays, values["state"]),
         predictions=predictions,
         message="",
-        seconds=values["seconds"],
+        seconds=float(values["seconds"]),
         engine=values["engine"],
         solo_reason=values["solo_reason"],
         is_loaded=True,

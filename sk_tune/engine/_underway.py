@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from sk_tune.engine._records import Fit, Trained
-from sk_tune.engine._store import FitStore
+from sk_tune.engine._store import UNDERWAY, FitStore
 from sk_tune.exceptions import StoreError
 
 __all__ = ["SECONDS_BETWEEN", "Underway", "going_on", "underway_key"]
@@ -30,7 +30,7 @@ def underway_key(key: str) -> str:
     str
         No key of a fit.
     """
-    return f"{key} underway"
+    return key + UNDERWAY
 
 
 def going_on(fit: Fit, kept: Trained) -> Fit:

@@ -5,6 +5,7 @@
 Notation: M candidates, N rows of the data that were held out, K classes or outputs.
 """
 
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -37,6 +38,8 @@ class Library:
         Which part of the rows each one is of: its fold, if it is held out once.
     classes : ndarray of shape (K,) or None
         Labels; empty for a multilabel problem, None for regression.
+    rows : ndarray of shape (N,) or None, default=None
+        Positions in the data of the search; from 0 on if None.
     """
 
     candidates: Array
@@ -44,6 +47,7 @@ class Library:
     y: Array
     part: Array
     classes: Array | None
+    rows: Array | None = None
 
     def take(self, rows: Array) -> "Library":
         """Return the library on some of the rows.
@@ -63,7 +67,44 @@ class Library:
             predictions=self.predictions[:, rows],
             y=self.y[rows],
             part=self.part[rows],
+            rows=self._positions()[rows],
         )
+
+    def where_weights(self, params: Mapping[str, Any]) -> "Library":
+        """Return the library without rows of weight 0, which count as absent.
+
+        Parameters
+        ----------
+        params : mapping of str to object
+            What ``fit`` was given; ``sample_weight``, also of a step of a pipeline, is
+            looked at.
+
+        Returns
+        -------
+        Library
+            All of it if there are no weights.
+
+        Raises
+        ------
+        ValueError
+            If no row has a weight.
+        """
+        names = {"sample_weight", *(n for n in params if n.endswith("__sample_weight"))}
+        weights = [params[n] for n in names if params.get(n) is not None]
+        rows = self._positions()
+        counts = np.ones(len(rows), dtype=bool)
+        for own in weights:
+            if np.ndim(own) == 1:
+                counts &= np.asarray(own)[rows] > 0
+        if not counts.any():
+            raise ValueError(
+                "sample_weight must be positive for a row that the search held out. All of "
+                "them have weight 0."
+            )
+        return self if counts.all() else self.take(counts)
+
+    def _positions(self) -> Array:
+        return np.arange(len(self.y)) if self.rows is None else self.rows
 
     def only(self, candidate: int) -> "Library":
         """Return the library with one of its candidates.
@@ -145,6 +186,7 @@ def read_library(
         y=y[rows],
         part=part,
         classes=classes,
+        rows=rows,
     )
 
 

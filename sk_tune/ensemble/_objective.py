@@ -8,6 +8,7 @@ Notation: M candidates, N rows, K classes or outputs.  Classes are numbered from
 import warnings
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, Literal
 
 import numpy as np
@@ -175,8 +176,16 @@ class MetricObjective:
         return predictions
 
     def losses(self, statistics: Array, y: Array) -> Floats:
-        """Return the loss of each of several, as ``RowObjective.losses`` does."""
-        return np.array([self._loss(own, y) for own in statistics])
+        """Return the loss of each of several, as ``RowObjective.losses`` does.
+
+        It is the same for all on rows of which the metric says nothing.
+        """
+        every = np.arange(len(y))
+        found = np.array([
+            _or_nan(partial(self._loss_on, own, y), every) for own in statistics
+        ])
+        is_known = np.isfinite(found)
+        return np.where(is_known, found, found[is_known].max(initial=0.0))
 
     def difference(self, first: Array, second: Array, y: Array) -> tuple[float, float]:
         """Return a paired difference and its jackknife error over blocks of rows."""
@@ -184,16 +193,34 @@ class MetricObjective:
 
     def estimate(self, statistics: Array, y: Array) -> tuple[float, float]:
         """Return a loss and its jackknife error over blocks of rows."""
-        return self._jackknifed(y, lambda rows: self._loss(statistics[rows], y[rows]))
+        return self._jackknifed(y, partial(self._loss_on, statistics, y))
 
     def _gap(self, first: Array, second: Array, y: Array, rows: Array) -> float:
         return self._loss(first[rows], y[rows]) - self._loss(second[rows], y[rows])
 
+    def _loss_on(self, statistics: Array, y: Array, rows: Array) -> float:
+        return self._loss(statistics[rows], y[rows])
+
     def _loss(self, predictions: Array, y: Array) -> float:
+        try:
+            return self._loss_of(predictions, y, self.classes)
+        except ValueError:
+            if self.classes is None or not self.is_classification:
+                raise
+            present = np.unique(y)
+            if len(present) == len(self.classes):
+                raise
+            # Some metrics want to see every class: these rows tell of some only.
+            own = predictions[:, present] + _SMALLEST
+            own = own / own.sum(axis=1, keepdims=True)
+            numbers = np.searchsorted(present, y)
+            return self._loss_of(own, numbers, self.classes[present])
+
+    def _loss_of(self, predictions: Array, y: Array, classes: Array | None) -> float:
         response = predictions
         if self.is_classification:
-            response = self.metric.response(predictions, self.classes)
-        y_true = y if self.classes is None else self.classes[y]
+            response = self.metric.response(predictions, classes)
+        y_true = y if classes is None else classes[y]
         with warnings.catch_warnings():
             # A metric may warn of rows that lack a class.
             warnings.simplefilter("ignore")

@@ -149,7 +149,8 @@ class _TrialEnsemble(BaseEstimator):  # type: ignore[misc]
         y : array-like of shape (n_samples,) or (n_samples, n_outputs)
             Targets.
         **params : dict of str to object
-            For ``fit`` of the search.
+            For ``fit`` of the search.  Rows whose ``sample_weight`` is 0 choose nothing;
+            others choose alike, as they do in the search.
 
         Returns
         -------
@@ -190,7 +191,7 @@ class _TrialEnsemble(BaseEstimator):  # type: ignore[misc]
             is_classification=self._is_classification,
             needs_models=not self.refit,
             random_state=seed,
-        )
+        ).where_weights(params)
         selector = self._selector(library, seed)
         found = selector.select()
         weights = found.choice.weights

@@ -4,6 +4,7 @@
 
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -34,9 +35,10 @@ class AugmentationNames(StrOptions):  # type: ignore[misc]
     def is_satisfied_by(self, val: Any) -> bool:
         """Return whether a value stands for augmentations, of which one mixes at most."""
         try:
-            return val is not None and len(as_augmentations(val)) >= 0
+            as_augmentations(val)
         except ValueError:
             return False
+        return val is not None
 
     def __str__(self) -> str:
         return (
@@ -56,8 +58,8 @@ def augmentation_options(estimator: Any) -> dict[str, Any]:
     Returns
     -------
     dict
-        ``augmentation``, a tuple of Augmentation, and ``layout``, what the axes of a row
-        mean to them.
+        ``augmentation``, a tuple of Augmentation; ``layout``, what the axes of a row mean
+        to them; ``codes``, the columns that hold codes of categories.
 
     Raises
     ------
@@ -70,7 +72,12 @@ def augmentation_options(estimator: Any) -> dict[str, Any]:
         layout = "signal"
     augmentations = as_augmentations(estimator.augmentation)
     check_row_shape(augmentations, shape, layout, type(estimator).__name__)
-    return {"augmentation": augmentations, "layout": layout}
+    codes = np.flatnonzero(getattr(estimator, "is_categorical_", ()))
+    return {
+        "augmentation": augmentations,
+        "layout": layout,
+        "codes": tuple(codes.tolist()),
+    }
 
 
 class BatchAugmenter:
@@ -87,7 +94,11 @@ class BatchAugmenter:
     def __init__(self, options: TrainingOptions, device: torch.device | str) -> None:
         seed = derive_seed(options.seed, Stream.AUGMENTATION)
         self._rows = RowAugmenter(
-            [options.augmentation], [seed], options.layout, torch.device(device)
+            [options.augmentation],
+            [seed],
+            options.layout,
+            torch.device(device),
+            options.codes,
         )
 
     @classmethod

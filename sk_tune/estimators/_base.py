@@ -289,11 +289,11 @@ class NetworkEstimator(TrainingParameters, EstimatorBase, ABC):
         if weight is not None and not weight.all():
             X, y, weight = (a[weight > 0] for a in (X, y, weight))
         if fresh:
-            self._learn_columns(X)
+            self._learn_columns(X, weight)
             self._start_target(y, weight, classes)
         return X, y, weight
 
-    def _learn_columns(self, X: Array) -> None:
+    def _learn_columns(self, X: Array, weight: Array | None) -> None:
         """Learn from the first rows what the network must know of their columns."""
 
     def _seeded_module(self, seed: int) -> nn.Module:

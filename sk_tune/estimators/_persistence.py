@@ -8,6 +8,7 @@ is read back into plain values.
 
 import hashlib
 import json
+import math
 import os
 from pathlib import Path
 from typing import Any
@@ -63,6 +64,8 @@ _LEARNT = (
     "_many_outputs",
 )
 _NOT_SAVED = ("callbacks", "module")
+# Numbers of a row, of which a user's module is shown two that are zero.
+_MOST_FEATURES = 2**27
 
 
 def save_estimator(
@@ -196,12 +199,13 @@ def load_estimator(cls: type, path: str | os.PathLike[str], module: Any) -> Any:
         If the file is no such file, is damaged, or holds an estimator of another class.
     """
     tensors, description = read_file(path)
-    if description["class"] != cls.__name__:
+    name = description.get("class")
+    if name != cls.__name__:
         raise ValueError(
-            f"{path} must hold a {cls.__name__}. Got a {description['class']}; load it "
-            "with the load method of that class."
+            f"{path} must hold a {cls.__name__}. Got a {name}; load it with the load "
+            "method of that class."
         )
-    if description["needs_module"] and module is None:
+    if description.get("needs_module") and module is None:
         raise ValueError(
             f"The module of a {cls.__name__} is code, which {path} does not hold. Pass "
             "it as module."
@@ -293,11 +297,15 @@ def read_file(
     try:
         description = json.loads(metadata[_KEY])
         version, checksum = description["version"], description["checksum"]
-    except (ValueError, TypeError, LookupError) as error:
+    except (ValueError, TypeError, LookupError, RecursionError) as error:
         raise ValueError(
             f"{path} must be a file that save wrote. Its description is not readable: "
             f"{error!r}"
         ) from error
+    if not isinstance(version, int):
+        raise ValueError(
+            f"{path} must be a file that save wrote. Its format is {version!r}, no number."
+        )
     if version > FORMAT_VERSION:
         raise ValueError(
             f"{path} is of format {version}, newer than this sk_tune reads, which is "
@@ -316,6 +324,7 @@ def _restore_net(
     except ValueError as error:
         warn_user(f"{error} The network is loaded on the CPU.")
         device = "cpu"
+    _check_size(estimator, tensors)
     net = estimator._make_net(description["seed"], device)
     arrays = {name: tensor.numpy() for name, tensor in tensors.items()}
     values = {**description, "history": decode(description["history"])}
@@ -324,13 +333,36 @@ def _restore_net(
     return net
 
 
+def _check_size(estimator: Any, tensors: dict[str, Tensor]) -> None:
+    """Refuse what makes a network of another size than that of the weights.
+
+    Before it is made: a file of some bytes must not ask for gigabytes.
+    """
+    if getattr(estimator, "n_layers", 0) > len(tensors):
+        raise ValueError(f"{len(tensors)} tensors are too few for n_layers.")
+    if math.prod(estimator.input_shape_) > _MOST_FEATURES:
+        raise ValueError(f"Rows of shape {estimator.input_shape_} are too large.")
+    if hasattr(estimator, "module"):
+        # What a user's code makes of its arguments only it can tell.
+        return
+    with torch.device("meta"):
+        module = estimator._build_module(estimator.n_outputs_)
+    made = {f"module.{n}": tuple(t.shape) for n, t in module.state_dict().items()}
+    given = {n: tuple(t.shape) for n, t in tensors.items() if n in made}
+    if made != given:
+        wrong = sorted(n for n in made if made[n] != given.get(n))
+        raise ValueError(f"The shapes of {wrong[:3]} are not those of the parameters.")
+
+
 def _checksum(tensors: dict[str, Tensor], description: dict[str, Any]) -> str:
     content = {name: value for name, value in description.items() if name != "checksum"}
     digest = hashlib.sha256(json.dumps(content, sort_keys=True).encode())
     for name in sorted(tensors):
         digest.update(name.encode())
         values = tensors[name].reshape(-1).contiguous()
-        digest.update(values.view(torch.uint8).numpy().tobytes())
+        if values.numel():
+            # Torch refuses to view nothing as bytes.
+            digest.update(values.view(torch.uint8).numpy().tobytes())
     return digest.hexdigest()
 
 

@@ -206,17 +206,11 @@ class TableParameters(NetworkEstimator):
         names = getattr(self, "feature_names_in_", None)
         return None if names is None else names.tolist()
 
-    def _learn_columns(self, X: Array) -> None:
-        if self._categorical and self.augmentation:
-            raise ValueError(
-                "With augmentation all columns must be numbers, because codes between two "
-                f"categories mean nothing. Got categories in columns {self._categorical}; "
-                "use categorical_features=None and one-hot encode them."
-            )
+    def _learn_columns(self, X: Array, weight: Array | None) -> None:
         self._known_codes = known_codes(X, self._categorical, self._column_names())
         has_bins = self.numerical_embedding == "piecewise_linear"
         own = self._numerical if has_bins else []
-        self.bin_edges_ = bin_edges(X, own, int(self.n_bins))
+        self.bin_edges_ = bin_edges(X, own, int(self.n_bins), weight)
 
     def _layout(self) -> TableLayout | None:
         """Return what fixes the shapes of the inputs; None if they are plain numbers."""

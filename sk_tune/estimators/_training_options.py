@@ -34,6 +34,8 @@ class TrainingOptions:
         What training rows go through, in this order.
     layout : Layout
         What the axes of a row mean.
+    codes : tuple of int
+        Columns of a table that hold codes of categories.
     patience : int or None
         Epochs without progress before training stops; None trains to the end.
     tol : float
@@ -57,6 +59,7 @@ class TrainingOptions:
     l1: float
     augmentation: tuple[Augmentation, ...]
     layout: Layout
+    codes: tuple[int, ...]
     patience: int | None
     tol: float
     dtype: str

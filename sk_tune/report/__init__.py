@@ -6,6 +6,7 @@ from sk_tune.report._baselines import baseline_models
 from sk_tune.report._html import write_html
 from sk_tune.report._records import Baseline
 from sk_tune.report._text_report import to_json, to_text
+from sk_tune.report._values import number_text, value_text
 from sk_tune.report.displays import (
     EpochCurveDisplay,
     HyperparameterImportanceDisplay,
@@ -24,7 +25,9 @@ __all__ = [
     "SearchHistoryDisplay",
     "SliceDisplay",
     "baseline_models",
+    "number_text",
     "to_json",
     "to_text",
+    "value_text",
     "write_html",
 ]

@@ -114,7 +114,7 @@ def hold(estimator: Any, X: Any, rows: Array) -> Held | None:
     has_columns = isinstance(classes, np.ndarray) and classes.ndim == 1
     try:
         if hasattr(estimator, "predict_proba"):
-            values = _as_array(estimator.predict_proba(X))
+            values = _as_array(estimator.predict_proba(X), classes)
         elif has_columns:
             values = (np.asarray(estimator.predict(X))[:, None] == classes).astype(float)
         else:
@@ -170,16 +170,18 @@ def _shape_of_values(
     return ()
 
 
-def _as_array(probabilities: Any) -> Array:
+def _as_array(probabilities: Any, classes: Any) -> Array:
     """Return probabilities; with several labels, those that a row has each of them."""
     if isinstance(probabilities, list):
-        return np.column_stack([own[:, 1] for own in probabilities])
+        # A label that was the same in all rows has one column, of its 0 or its 1.
+        pairs = zip(probabilities, classes, strict=True)
+        return np.column_stack([own @ np.asarray(values, float) for own, values in pairs])
     return np.asarray(probabilities)
 
 
 def _aligned(held: Held, classes: Array | None) -> Array:
     """Return probabilities with a column for every class."""
-    if held.classes is None or classes is None or len(held.classes) == len(classes):
+    if held.classes is None or classes is None or np.array_equal(held.classes, classes):
         return held.values
     values = np.zeros((len(held.values), len(classes)), dtype=held.values.dtype)
     values[:, np.searchsorted(classes, held.classes)] = held.values

@@ -6,7 +6,7 @@ import torch
 from scipy import ndimage
 
 from sk_tune.augment._images import cut_out, flipped, inside_box, rotated, shifted
-from sk_tune.augment._numbers import BatchNumbers
+from sk_tune.augment._numbers import StepNumbers
 
 
 def _images(n=60, shape=(2, 7, 9), k=1):
@@ -15,8 +15,14 @@ def _images(n=60, shape=(2, 7, 9), k=1):
     return 1 + torch.rand(k, n, *shape, generator=generator, dtype=torch.float64)
 
 
+def _numbers_of(seeds, n):
+    numbers = StepNumbers(seeds, 1, torch.device("cpu"))
+    numbers.begin_epoch([0] * len(seeds), 1)
+    return numbers.numbers(0, slice(0, len(seeds)), 0, n)
+
+
 def _numbers(n=60, k=1):
-    return BatchNumbers(torch.arange(7, 7 + k), n)
+    return _numbers_of(range(k), n)
 
 
 def _strength(*values):
@@ -149,7 +155,7 @@ def test_networks_have_their_own_strengths(operation, strengths):
     both = operation(X, _numbers(k=2), _strength(*strengths))
 
     for row in range(2):
-        numbers = BatchNumbers(torch.arange(7, 9)[row : row + 1], 60)
+        numbers = _numbers_of([row], 60)
         alone = operation(X[row : row + 1], numbers, _strength(strengths[row]))
         np.testing.assert_allclose(both[row], alone[0], rtol=1e-12)
     assert torch.equal(X, before)

@@ -6,8 +6,14 @@ import torch
 from scipy import stats
 from torch.nn import functional as F
 
-from sk_tune.augment._mixing import cut_and_mixed, mixed, mixed_targets, share_quantiles
-from sk_tune.augment._numbers import BatchNumbers
+from sk_tune.augment._mixing import (
+    cut_and_mixed,
+    mixed,
+    mixed_codes,
+    mixed_targets,
+    share_quantiles,
+)
+from sk_tune.augment._numbers import StepNumbers
 
 N = 3000
 
@@ -17,8 +23,14 @@ def _samples(n=40, shape=(6,), k=1, seed=0):
     return torch.rand(k, n, *shape, generator=generator, dtype=torch.float64)
 
 
+def _numbers_of(seeds, n):
+    numbers = StepNumbers(seeds, 1, torch.device("cpu"))
+    numbers.begin_epoch([0] * len(seeds), 1)
+    return numbers.numbers(0, slice(0, len(seeds)), 0, n)
+
+
 def _numbers(n=40, k=1):
-    return BatchNumbers(torch.arange(7, 7 + k), n)
+    return _numbers_of(range(k), n)
 
 
 @pytest.mark.parametrize("alpha", [0.1, 0.2, 1.0, 5.0])
@@ -71,6 +83,20 @@ def test_a_rectangle_comes_from_the_image_before():
     assert other.any(axis=0).all()
     # Before anything sticks out and sides are rounded down, half of the area on average.
     assert 0.5 < share.mean() < 0.8
+
+
+def test_codes_are_those_of_one_of_the_two():
+    """The sample's own with the probability of its share, each column for itself."""
+    codes = torch.arange(N).view(1, N, 1).expand(1, N, 2)
+    share = torch.full((1, N), 0.7, dtype=torch.float64)
+
+    own = (mixed_codes(codes, _numbers(N), share) == codes)[0].double()
+
+    assert torch.equal(mixed_codes(codes, _numbers(N), 0 * share), codes.roll(1, dims=1))
+    assert own.mean(dim=0).numpy() == pytest.approx(0.7, abs=5 * (0.21 / N) ** 0.5)
+    first = _numbers(N).uniform()[0, :, 0]
+    for pair in (own.T, torch.stack([own[:, 0], first]), torch.stack([own[:, 1], first])):
+        assert abs(torch.corrcoef(pair)[0, 1]) < 5 / N**0.5
 
 
 @pytest.mark.parametrize("weighted", [False, True])
@@ -131,7 +157,7 @@ def test_networks_have_their_own_strengths(operation):
     both = operation(X, _numbers(k=2), share_quantiles(alphas))
 
     for row in range(2):
-        numbers = BatchNumbers(torch.arange(7, 9)[row : row + 1], 40)
+        numbers = _numbers_of([row], 40)
         alone = operation(X[row : row + 1], numbers, share_quantiles(alphas[row : row + 1]))
         for ours, own in zip(both, alone, strict=True):
             np.testing.assert_allclose(ours[row], own[0], rtol=1e-12)

@@ -131,3 +131,24 @@ def test_no_generator_is_moved():
     _augmented([[Flip(), Shift(), Mixup()]] * 3, [0] * 3, [0] * 3, "image", X, y)
 
     assert torch.equal(torch.get_rng_state(), before)
+
+
+@pytest.mark.parametrize("own", [Noise(), Mixup(1.0)])
+def test_columns_of_codes_hold_codes_after_all(own):
+    """No noise on them, and no mean of two categories; the other columns are as ever."""
+    X, y = _batch((5,))
+    X[..., 1], X[..., 3] = y + 10, y % 2
+    before = X.clone()
+    plain = _augmented([[own]] * 3, [1, 2, 3], [0] * 3, "table", X, y)
+    augmenter = RowAugmenter([[own]] * 3, [1, 2, 3], "table", CPU, codes=(1, 3))
+    augmenter.begin_epoch([0] * 3, 1)
+
+    seen = augmenter.augmented(X, y, None, ROWS, 0)
+
+    assert torch.equal(seen.X[..., [0, 2, 4]], plain.X[..., [0, 2, 4]])
+    assert torch.equal(seen.y, plain.y)
+    kept = seen.X[..., [1, 3]] == X[..., [1, 3]]
+    other = seen.X[..., [1, 3]] == X.roll(1, dims=1)[..., [1, 3]]
+    assert (kept | other).all()
+    assert kept.all() == (not own.mixes)
+    assert torch.equal(X, before)

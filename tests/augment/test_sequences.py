@@ -5,7 +5,7 @@ import pytest
 import torch
 from scipy import stats
 
-from sk_tune.augment._numbers import BatchNumbers
+from sk_tune.augment._numbers import StepNumbers
 from sk_tune.augment._sequences import masked_in_time, noisy, scaled, shifted_in_time
 
 N = 2000
@@ -23,8 +23,14 @@ def _padded():
     return X
 
 
+def _numbers_of(seeds, n):
+    numbers = StepNumbers(seeds, 1, torch.device("cpu"))
+    numbers.begin_epoch([0] * len(seeds), 1)
+    return numbers.numbers(0, slice(0, len(seeds)), 0, n)
+
+
 def _numbers(n=N, k=1):
-    return BatchNumbers(torch.arange(7, 7 + k), n)
+    return _numbers_of(range(k), n)
 
 
 def _strength(*values):
@@ -142,7 +148,7 @@ def test_networks_have_their_own_strengths(operation, strengths):
     both = operation(X, _numbers(50, k=2), _strength(*strengths))
 
     for row in range(2):
-        numbers = BatchNumbers(torch.arange(7, 9)[row : row + 1], 50)
+        numbers = _numbers_of([row], 50)
         alone = operation(X[row : row + 1], numbers, _strength(strengths[row]))
         assert torch.equal(both[row], alone[0])
     assert torch.equal(X, before)

@@ -7,7 +7,7 @@ import numpy as np
 import pandas as pd
 import pytest
 from sklearn.base import clone
-from sklearn.datasets import load_diabetes, load_iris
+from sklearn.datasets import load_diabetes, load_digits, load_iris
 from sklearn.model_selection import GroupKFold
 
 from sk_tune import AutoClassifier, AutoRegressor
@@ -38,9 +38,10 @@ def test_a_classifier_tells_what_it_found(fitted, iris):
     assert fitted.classes_.tolist() == ["setosa", "versicolor", "virginica"]
     np.testing.assert_allclose(fitted.predict_proba(X).sum(axis=1), 1)
     assert fitted.corrected_score_.low < fitted.corrected_score_.high
-    assert fitted.held_out_score_ > 0.8
-    assert set(fitted.baselines_) == {"dummy", "linear", "network"}
-    assert fitted.baselines_["dummy"] == pytest.approx(1 / 3)
+    assert set(fitted.scores_) == {"dummy", "linear", "boosting", "networks", "ensemble"}
+    assert fitted.scores_["ensemble"].held_out > 0.8
+    assert fitted.scores_["dummy"].mean == pytest.approx(1 / 3)
+    assert "linear model" in fitted.verdict_
     assert fitted.beats_baseline_
     assert fitted.feature_names_in_.tolist() == X.columns.tolist()
     assert fitted.n_trials_ == len(fitted.leaderboard_) - 2
@@ -83,7 +84,7 @@ def test_a_regressor_learns_numbers():
     auto = AutoRegressor(**FAST).fit(X, y)
 
     assert auto.score(X, y) > 0.4
-    assert auto.baselines_["dummy"] < 0.01
+    assert auto.scores_["dummy"].mean < 0.01
     assert not hasattr(auto, "classes_")
 
 
@@ -205,3 +206,35 @@ def test_progress_is_printed_if_asked_for(iris, capsys):
     AutoClassifier(models=["linear"], progress=True, **FAST).fit(*iris)
 
     assert "linear, default" in capsys.readouterr().out
+
+
+def test_images_are_learnt_by_a_convolutional_network():
+    """Flat rows are images if their shape is given; the network is among the models."""
+    X, y = load_digits(return_X_y=True)
+    auto = AutoClassifier(
+        input_shape=(1, 8, 8), models=["network"], cv=2, leak_guard=False, **FAST
+    )
+
+    auto.fit(X[:300], y[:300])
+
+    assert "CNN" in set(auto.leaderboard_["family"])
+    assert auto.score(X[300:600], y[300:600]) > 0.7
+
+
+def test_a_warm_start_goes_on_with_the_trials_that_there_are(iris):
+    """The second fit adds rounds, on the same rows only, and a copy does so too."""
+    X, y = iris
+    auto = AutoClassifier(
+        models=["boosting"], warm_start=True, leak_guard=False, **{**FAST, "n_rounds": 1}
+    )
+    auto.fit(X, y)
+    first = auto.leaderboard_
+    copy = pickle.loads(pickle.dumps(auto))
+
+    copy.fit(X, y)
+
+    assert set(first.index) - set(copy.leaderboard_.index) <= set(first.index[-3:])
+    drawn = [tuple(p.items()) for p in copy.leaderboard_["params"]]
+    assert len(set(map(str, drawn))) > len(set(map(str, first["params"])))
+    with pytest.raises(ValueError, match="warm_start"):
+        copy.fit(X[:100], y[:100])

@@ -90,6 +90,29 @@ def test_spared_rows_keep_groups_whole():
     assert not set(groups[inside]) & set(groups[~inside])
 
 
+def test_with_times_what_is_judged_is_later():
+    """Folds are trained on the past, and the last rows of all are set aside."""
+    times = np.random.default_rng(0).permutation(100)
+    y = np.arange(100) % 2
+
+    folds = make_folds(
+        y,
+        cv="auto",
+        is_classification=True,
+        groups=None,
+        times=times,
+        time_budget=60,
+        seed=0,
+    )
+    held = held_out_rows(
+        y, test_size=0.2, is_classification=True, groups=None, times=times, seed=0
+    )
+
+    assert len(folds) == 5
+    assert all(times[train].max() < times[test].min() for train, test in folds)
+    assert sorted(times[held]) == list(range(80, 100))
+
+
 def test_a_class_of_one_row_is_no_obstacle():
     """A class too rare to be on both sides is split at random."""
     y = np.zeros(100)

@@ -89,3 +89,29 @@ def test_only_networks_are_networks(mixed, make_problem):
     kinds = {model.family: model.is_network for model in _models(make_problem(*mixed))}
 
     assert kinds == {"dummy": False, "linear": False, "boosting": False, "MLP": True}
+
+
+@pytest.mark.parametrize(
+    ("kind", "shape", "families"),
+    [("image", (1, 8, 8), ["CNN"]), ("sequence", (6, 2), ["RNN", "CNN"])],
+)
+def test_images_and_sequences_have_their_networks(make_problem, kind, shape, families):
+    """Every model fits them, and each of a few candidates can be trained."""
+    X = np.random.default_rng(0).normal(size=(60, *shape))
+    if kind == "sequence":
+        X[::4, 4:] = np.nan
+    y = np.arange(60) % 2
+    problem = make_problem(X, y, kind=kind)
+
+    models = _models(problem)
+
+    assert [model.family for model in models if model.is_network] == families
+    for model in models:
+        estimator = clone(model.estimator)
+        if model.resource:
+            estimator.set_params(**{model.resource: 2})
+        drawn = RandomSampler(as_space(model.space), 0).ask(3) if model.space else [{}]
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            for params in drawn:
+                assert len(estimator.set_params(**params).fit(X, y).predict(X)) == 60

@@ -5,7 +5,6 @@ import pandas as pd
 import pytest
 
 from sk_tune.cli import main
-from sk_tune.search._rounds import Rounds
 
 
 def _mixed_table():
@@ -51,16 +50,6 @@ def fit(tmp_path):
         return main(["fit", str(path), "--target", target, *common, *options])
 
     return run
-
-
-@pytest.fixture
-def four_candidates(monkeypatch):
-    """Have searches end after four candidates, however fast this machine is."""
-
-    def part_size(self):
-        return 4 - self.n_candidates
-
-    monkeypatch.setattr(Rounds, "_part_size", part_size)
 
 
 @pytest.fixture(scope="session")

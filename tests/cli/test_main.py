@@ -20,7 +20,7 @@ def _run(*arguments):
     )
 
 
-@pytest.mark.parametrize("command", [[], ["fit"], ["predict"], ["demo"]])
+@pytest.mark.parametrize("command", [[], ["fit"], ["predict"], ["demo"], ["resume"]])
 def test_help_imports_neither_torch_nor_pandas_nor_sklearn(command):
     """Help appears at once, because nothing heavy is imported for it."""
     done = _run("-X", "importtime", "-m", "sk_tune", *command, "--help")
@@ -48,7 +48,7 @@ def test_a_user_error_from_the_shell_is_one_line_and_code_2(tmp_path):
 )
 def test_a_bad_budget_is_refused(budget, fails):
     """Only positive times in seconds, minutes or hours are budgets."""
-    fails(["demo", f"--budget={budget}"], "--budget", "such as 60s", repr(budget))
+    fails(["demo", f"--time-budget={budget}"], "--time-budget", "such as 60s", repr(budget))
 
 
 @pytest.mark.parametrize(

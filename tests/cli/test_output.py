@@ -1,96 +1,155 @@
 """The output folder."""
 
+import copy
 import json
 import pickle
-from types import SimpleNamespace
 
 import joblib
 import numpy as np
 import pandas as pd
 import pytest
+from sklearn.datasets import load_iris
 
+from sk_tune import AutoClassifier
 from sk_tune.cli._output import (
     SavedModel,
     check_output_folder,
+    load_for_resume,
     load_model,
-    results_table,
+    trials_table,
     write_output,
 )
 from sk_tune.exceptions import OptionError, TableError
 
-MODEL = SavedModel(
-    pipeline="a pipeline",
-    task="classification",
-    target="y",
-    columns=("a", "b"),
-    texts=("b",),
-    ignored=("c", "y"),
-)
-RESULTS = pd.DataFrame({"candidate": [1]})
-FILES = ["model.joblib", "report.html", "results.csv", "summary.json"]
+FILES = [
+    "config.json",
+    "model",
+    "report.html",
+    "summary.json",
+    "trials.parquet",
+]
 
 
-def _report(path):
-    path.write_text("<!DOCTYPE html>")
+@pytest.fixture(scope="module")
+def auto():
+    """Return a small fit that can be gone on with."""
+    X, y = load_iris(return_X_y=True, as_frame=True)
+    auto = AutoClassifier(
+        time_budget=None,
+        n_rounds=0,
+        models=["linear"],
+        cv=2,
+        leak_guard=False,
+        warm_start=True,
+        random_state=0,
+    )
+    return auto.fit(X, y)
+
+
+@pytest.fixture
+def saved(auto):
+    """Return what is saved of it; its memory is taken by the first writing."""
+    return SavedModel(
+        model=copy.deepcopy(auto),
+        task="classification",
+        target="y",
+        columns=("a", "b"),
+        texts=("b",),
+        ignored=("c", "y"),
+    )
+
+
+def _write(folder, saved, **summary):
+    return write_output(folder, saved, summary, {"target": "y"}, "a title")
 
 
 def _names(folder):
     return sorted(path.name for path in folder.iterdir())
 
 
-def test_a_model_comes_back_as_it_was_written(tmp_path):
+def test_a_model_comes_back_as_it_was_written(tmp_path, saved):
     """From the folder or from the file in it."""
-    write_output(tmp_path / "new" / "out", MODEL, RESULTS, {}, _report)
+    _write(tmp_path / "new" / "out", saved)
+    X = load_iris(as_frame=True).data
 
-    assert load_model(tmp_path / "new" / "out") == MODEL
-    assert load_model(tmp_path / "new" / "out" / "model.joblib") == MODEL
+    for path in ("out", "out/model/model.joblib"):
+        loaded = load_model(tmp_path / "new" / path)
+        assert (loaded.target, loaded.columns, loaded.texts) == ("y", ("a", "b"), ("b",))
+        expected = saved.model.predict_proba(X)
+        np.testing.assert_array_equal(loaded.model.predict_proba(X), expected)
 
 
-def test_the_files_are_written_and_nothing_else(tmp_path):
+def test_the_files_are_written_and_nothing_else(tmp_path, saved):
     """No temporary file stays, in the folder or beside it."""
-    write_output(
-        tmp_path / "out", MODEL, RESULTS, {"a": np.float64(1.5), "b": [np.nan]}, _report
-    )
+    names = _write(tmp_path / "out", saved, a=np.float64(1.5), b=[np.nan])
 
     assert _names(tmp_path) == ["out"]
     assert _names(tmp_path / "out") == FILES
-    assert json.loads((tmp_path / "out" / "summary.json").read_text()) == {
-        "a": 1.5,
-        "b": [None],
-    }
+    assert _names(tmp_path / "out" / "model") == ["model.joblib", "resume.joblib"]
+    assert all((tmp_path / "out" / name).is_file() for name in names)
+    summary = json.loads((tmp_path / "out" / "summary.json").read_text())
+    assert summary == {"a": 1.5, "b": [None]}
 
 
-def test_other_files_in_the_folder_stay(tmp_path):
-    """Only the four files are replaced."""
+def test_what_predicts_does_not_carry_what_a_resume_needs(tmp_path, saved):
+    """The trials are in a file of their own, from which the model gets them back."""
+    _write(tmp_path / "out", saved)
+
+    assert not hasattr(load_model(tmp_path / "out").model, "_memory")
+    model, config = load_for_resume(tmp_path / "out")
+    assert model._memory.trials
+    assert config == {"target": "y"}
+    (tmp_path / "out" / "model" / "resume.joblib").unlink()
+    with pytest.raises(TableError, match="resume.joblib"):
+        load_for_resume(tmp_path / "out")
+
+
+def test_without_pyarrow_trials_are_csv(tmp_path, saved, monkeypatch):
+    """The table is the same in both forms."""
+    _write(tmp_path / "parquet", saved)
+
+    def missing(*args, **kwargs):
+        raise ImportError
+
+    monkeypatch.setattr(pd.DataFrame, "to_parquet", missing)
+    _write(tmp_path / "csv", saved)
+
+    expected = pd.read_parquet(tmp_path / "parquet" / "trials.parquet")
+    found = pd.read_csv(tmp_path / "csv" / "trials.csv")
+    assert found["model"].tolist() == expected["model"].tolist()
+
+
+def test_other_files_in_the_folder_stay(tmp_path, saved):
+    """Only files of these names are replaced."""
     (tmp_path / "mine.txt").write_text("mine")
-    write_output(tmp_path, MODEL, RESULTS, {}, _report)
-    write_output(tmp_path, MODEL, RESULTS.assign(candidate=7), {}, _report)
+    _write(tmp_path, saved, n=1)
+    _write(tmp_path, saved, n=7)
 
     assert _names(tmp_path) == sorted(["mine.txt", *FILES])
-    assert pd.read_csv(tmp_path / "results.csv")["candidate"].tolist() == [7]
+    assert json.loads((tmp_path / "summary.json").read_text()) == {"n": 7}
 
 
 @pytest.mark.parametrize("error", [KeyboardInterrupt, OSError])
-def test_nothing_is_half_written(tmp_path, monkeypatch, error):
+def test_nothing_is_half_written(tmp_path, monkeypatch, saved, error):
     """Whatever stops the last file, the folder is as it was."""
 
     def broken(*args, **kwargs):
         raise error
 
-    write_output(tmp_path / "old", MODEL, RESULTS, {}, _report)
+    _write(tmp_path / "old", saved, n=1)
     monkeypatch.setattr(joblib, "dump", broken)
 
     for folder in ("old", "new"):
         with pytest.raises(error):
-            write_output(tmp_path / folder, MODEL, RESULTS.assign(candidate=7), {}, _report)
+            _write(tmp_path / folder, saved, n=7)
 
     assert _names(tmp_path) == ["old"]
-    assert pd.read_csv(tmp_path / "old" / "results.csv")["candidate"].tolist() == [1]
+    assert json.loads((tmp_path / "old" / "summary.json").read_text()) == {"n": 1}
 
 
-def test_a_folder_with_a_model_is_refused_unless_it_may_be_overwritten(tmp_path):
+def test_a_folder_with_a_model_is_refused_unless_it_may_be_overwritten(tmp_path, saved):
     """A search of an hour is not lost to a second one."""
-    write_output(tmp_path / "out", MODEL, RESULTS, {}, _report)
+    _write(tmp_path / "out", saved)
 
     with pytest.raises(OptionError, match=r"--output.*out'.*--overwrite"):
         check_output_folder(tmp_path / "out", overwrite=False)
@@ -114,7 +173,8 @@ def test_a_file_in_the_place_of_the_folder_is_refused(tmp_path):
 )
 def test_files_that_are_no_models_are_refused(tmp_path, content):
     """Damaged, foreign and empty files are told from models."""
-    (tmp_path / "model.joblib").write_bytes(content)
+    (tmp_path / "model").mkdir()
+    (tmp_path / "model" / "model.joblib").write_bytes(content)
 
     with pytest.raises(TableError, match="must be a model that sk-tune fit wrote"):
         load_model(tmp_path)
@@ -127,29 +187,10 @@ def test_a_folder_without_a_model_is_refused(tmp_path):
             load_model(folder)
 
 
-def test_results_have_a_row_for_each_candidate():
-    """scikit-learn's columns, then the parameters; what failed has no rank."""
-    search = SimpleNamespace(
-        n_splits_=2,
-        cv_results_={
-            "params": [
-                {"net__width": 1, "net__normalization": "batch"},
-                {"net__width": 2, "net__normalization": None},
-            ],
-            "rank_test_score": np.array([1, 2]),
-            "mean_test_score": np.array([0.75, np.nan]),
-            "std_test_score": np.array([0.25, np.nan]),
-            "split0_test_score": np.array([0.5, np.nan]),
-            "split1_test_score": np.array([1.0, 0.5]),
-            "mean_fit_time": np.array([0.1, 0.2]),
-        },
-    )
+def test_trials_have_a_row_for_each_model(auto):
+    """Weights sum to 1, and parameters are columns without their step's name."""
+    table = trials_table(auto)
 
-    table = results_table(search)
-
-    assert table["candidate"].tolist() == [1, 2]
-    assert table["rank_test_score"].tolist() == [1, pd.NA]
-    assert table["split1_test_score"].tolist() == [1.0, 0.5]
-    assert table["width"].tolist() == [1, 2]
-    assert table["normalization"].tolist() == ["batch", "none"]
-    assert list(table.columns[-2:]) == ["width", "normalization"]
+    assert len(table) == auto.n_trials_ + 1
+    assert table["weight"].sum() == pytest.approx(1)
+    assert {"C", "max_iter", "strategy"} < set(table.columns)

@@ -2,12 +2,15 @@
 
 import io
 import shutil
+from functools import partial
 
 import joblib
 import numpy as np
 import pandas as pd
 import pytest
 
+import sk_tune.cli._predict
+import sk_tune.cli._tables
 from sk_tune.cli import main
 
 
@@ -43,13 +46,13 @@ def test_labels_come_back_in_the_order_of_the_rows(predict, mixed_table):
     assert error == ""
 
 
-def test_predictions_are_those_of_the_saved_pipeline(predict, fitted, mixed_table):
+def test_predictions_are_those_of_the_saved_model(predict, fitted, mixed_table):
     """The file is read as the fitted one was."""
-    pipeline = joblib.load(fitted / "model.joblib")["pipeline"]
+    auto = joblib.load(fitted / "model" / "model.joblib")["model"]
 
     predictions, _ = predict(mixed_table, "--proba")
 
-    expected = pipeline.predict_proba(mixed_table.drop(columns="label"))
+    expected = auto.predict_proba(mixed_table.drop(columns="label"))
     assert predictions["proba_no"].tolist() == pytest.approx(expected[:, 0], abs=1e-6)
     assert np.allclose(predictions["proba_no"] + predictions["proba_yes"], 1, atol=1e-5)
     larger = np.where(predictions["proba_yes"] > 0.5, "yes", "no")
@@ -156,9 +159,41 @@ def test_other_bad_input_is_refused(fitted, tmp_path, mixed_csv, fails):
 
 def test_another_version_of_sklearn_is_noted(predict, fitted, mixed_table):
     """scikit-learn does not promise to load what another version pickled."""
-    content = joblib.load(fitted / "model.joblib")
-    joblib.dump({**content, "sklearn_version": "1.0"}, fitted / "model.joblib")
+    path = fitted / "model" / "model.joblib"
+    joblib.dump({**joblib.load(path), "sklearn_version": "1.0"}, path)
 
     _, error = predict(mixed_table)
 
     assert "scikit-learn 1.0" in error
+
+
+def test_a_file_is_predicted_part_by_part(
+    fitted, tmp_path, mixed_table, monkeypatch, capsys
+):
+    """Parts of seven rows give what all rows at once give, from CSV and from Parquet."""
+    mixed_table.to_csv(tmp_path / "t.csv", index=False)
+    mixed_table.to_parquet(tmp_path / "t.parquet")
+    found = []
+    for n_rows in (1000, 7):
+        own = partial(sk_tune.cli._tables.read_parts, n_rows=n_rows)
+        monkeypatch.setattr(sk_tune.cli._predict, "read_parts", own)
+        for name in ("t.csv", "t.parquet"):
+            assert main(["predict", str(fitted), str(tmp_path / name), "--proba"]) == 0
+            found.append(capsys.readouterr().out)
+
+    assert len(found[0].splitlines()) == 121
+    assert len(set(found)) == 1
+
+
+def test_a_file_that_fails_in_the_middle_leaves_no_output(
+    fitted, tmp_path, mixed_table, fails
+):
+    """What was predicted before is not taken for the whole."""
+    mixed_table = mixed_table.astype({"size": object})
+    mixed_table.loc[110, "size"] = "big"
+    mixed_table.to_csv(tmp_path / "t.csv", index=False)
+
+    output = tmp_path / "p.csv"
+    fails(["predict", fitted, tmp_path / "t.csv", "--output", output], "'big'")
+
+    assert not output.exists()

@@ -1,84 +1,57 @@
-"""How far a search is."""
+"""How far a fit is."""
 
 import sys
-import time
 
-import numpy as np
-
+from sk_tune.automl import AutoProgress
 from sk_tune.cli._progress import Progress
-from sk_tune.engine import Progress as EngineProgress
 
 
-def _news(n_fits_done):
-    return EngineProgress(
-        n_fits=40,
-        n_fits_done=n_fits_done,
-        n_epochs=400,
-        n_epochs_done=0,
-        best_score=0.9,
+def _news(stage="MLP, round 1", n_trials=3):
+    return AutoProgress(
+        stage=stage,
+        n_trials=n_trials,
+        best_model="linear 1",
+        best_score=0.5,
         seconds=1.0,
-        seconds_left=np.nan,
+        seconds_left=5.0,
     )
 
 
 def test_a_file_or_pipe_gets_nothing(capsys):
     """A rewritten line would be rubbish in a log."""
-    with Progress(time.monotonic() + 5, n_folds=5, every_batch=False) as progress:
-        progress.update(3, 0.5)
+    with Progress(quiet=False, every_step=False) as progress:
+        progress(_news())
 
     assert capsys.readouterr().out == ""
 
 
-def test_a_terminal_gets_a_line_that_is_rewritten_and_cleared(capsys, monkeypatch):
-    """Nothing of it is left in the end."""
-    monkeypatch.setattr(sys.stdout, "isatty", lambda: True, raising=False)
+def test_a_terminal_gets_a_line_that_is_cleared_at_the_end(monkeypatch, capsys):
+    """It names the best score and the time left."""
+    monkeypatch.setattr(sys.stdout, "isatty", lambda: True)
 
-    with Progress(time.monotonic() + 4.5, n_folds=5, every_batch=False) as progress:
-        progress.update(3, 0.51239)
+    with Progress(quiet=False, every_step=False) as progress:
+        progress(_news())
 
     out = capsys.readouterr().out
-    assert "3 tried, best 0.5124, 5 s left" in out
+    assert "best 0.5 (linear 1), 5 s left" in out
     assert out.endswith("\r\x1b[K")
-    assert "\n" not in out
 
 
-def test_each_batch_can_have_a_line(capsys):
-    """As --verbose asks, also for a log; time that has run out is not negative."""
-    with Progress(time.monotonic() - 5, n_folds=5, every_batch=True) as progress:
-        progress.update(1, 0.5)
-        progress.update(3, 0.75)
+def test_steps_are_lines_if_asked_for(capsys):
+    """One for each, however often there are news."""
+    progress = Progress(quiet=False, every_step=True)
 
-    assert capsys.readouterr().out.splitlines() == [
-        "1 tried, best 0.5, 0 s left",
-        "3 tried, best 0.75, 0 s left",
-    ]
+    for news in (_news("a"), _news("a"), _news("b")):
+        progress(news)
+
+    assert [line[0] for line in capsys.readouterr().out.splitlines()] == ["a", "b"]
 
 
-def test_news_of_the_engine_adds_up_over_its_calls(capsys, monkeypatch):
-    """Candidates count when all of their folds are done; a batch may take several calls."""
-    monkeypatch.setattr(sys.stdout, "isatty", lambda: True, raising=False)
-    progress = Progress(time.monotonic() + 4.5, n_folds=5, every_batch=False)
+def test_with_json_nothing_is_shown(monkeypatch, capsys):
+    """Programs read the output."""
+    monkeypatch.setattr(sys.stdout, "isatty", lambda: True)
 
-    progress.update(1, 0.75)
-    for n_fits_done in (0, 9, 40, 0, 10):
-        progress(_news(n_fits_done))
+    with Progress(quiet=True, every_step=True) as progress:
+        progress(_news())
 
-    shown = capsys.readouterr().out.split("\r\x1b[K")[1:]
-    assert [text.split(",")[0] for text in shown] == [
-        "Searching: 1 tried",
-        "Searching: 1 tried",
-        "Searching: 2 tried",
-        "Searching: 9 tried",
-        "Searching: 9 tried",
-        "Searching: 11 tried",
-    ]
-    assert "best 0.75" in shown[-1]
-
-
-def test_there_is_no_best_score_before_the_first(capsys):
-    """Where all have failed so far, only their number is known."""
-    progress = Progress(time.monotonic() + 4.5, n_folds=5, every_batch=True)
-
-    progress.update(3, np.nan)
-
-    assert capsys.readouterr().out == "3 tried, 5 s left\n"
+    assert capsys.readouterr().out == ""

@@ -6,7 +6,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from sk_tune.cli._tables import read_table
+from sk_tune.cli._tables import read_parts, read_table
 from sk_tune.exceptions import TableError
 
 
@@ -198,3 +198,36 @@ def test_parquet_without_pyarrow_says_what_to_install(tmp_path, monkeypatch):
 
     with pytest.raises(TableError, match=r"sk-tune\[tables\]"):
         read_table(tmp_path / "t.parquet")
+
+
+@pytest.mark.parametrize("name", ["t.csv", "t.parquet"])
+def test_a_file_is_read_in_parts(tmp_path, name):
+    """Parts of at most so many rows make the whole table."""
+    frame = pd.DataFrame({"a": np.arange(25), "b": list("abcde") * 5})
+    path = tmp_path / name
+    if name == "t.csv":
+        frame.to_csv(path, index=False)
+    else:
+        frame.to_parquet(path)
+
+    parts = list(read_parts(path, n_rows=10))
+
+    assert [len(part) for part in parts] == [10, 10, 5]
+    whole = pd.concat(parts, ignore_index=True)
+    assert whole.to_dict("list") == frame.to_dict("list")
+
+
+def test_files_that_cannot_be_read_in_parts_are_refused(tmp_path):
+    """With the words of a table that is read at once."""
+    (tmp_path / "header.csv").write_text("a,b\n")
+    (tmp_path / "bad.csv").write_text("a,b\n1,2\n3,4,5\n")
+    (tmp_path / "bad.parquet").write_bytes(b"no")
+
+    for name, words in (
+        ("none.csv", "exists"),
+        ("header.csv", "at least one row"),
+        ("bad.csv", "as many fields"),
+        ("bad.parquet", "must be a Parquet file"),
+    ):
+        with pytest.raises(TableError, match=words):
+            list(read_parts(tmp_path / name))

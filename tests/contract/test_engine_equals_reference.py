@@ -342,6 +342,9 @@ CASES = {
     "mixup, multilabel": _mlp("multilabel", augmentation=Mixup(1.0), weight=WEIGHTS),
     "mixup, members": _mlp(members=3, augmentation="mixup", weight=WEIGHTS),
     "mixup, full batch": _mlp(batch_size=-1, weight=WEIGHTS, augmentation="mixup"),
+    "mixup, categories": _mlp(
+        "table", categorical_features=CODED, augmentation=["noise", Mixup(1.0)]
+    ),
     "scale": _rnn(augmentation=Scale(0.4)),
     "time mask": _rnn("padded", augmentation=TimeMask(0.4)),
     "time shift": _rnn("padded", augmentation=TimeShift(4)),

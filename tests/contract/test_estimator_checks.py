@@ -33,6 +33,10 @@ def _estimators():
             kind = getattr(sk_tune, name)
             if issubclass(kind, NetworkEstimator):
                 yield kind()
+    # What stands before the first layer of a table's network, and several networks in one.
+    own = {"members": 2, "width": 32}
+    yield sk_tune.MLPClassifier(**own, numerical_embedding="piecewise_linear")
+    yield sk_tune.MLPRegressor(**own, numerical_embedding="periodic")
 
 
 ESTIMATORS = list(_estimators())

@@ -120,6 +120,20 @@ def test_a_slow_fall_is_an_issue_of_brief_trainings_only(shapes, n_epochs, outco
     assert check_improving(summary).outcome == outcome
 
 
+@pytest.mark.parametrize(
+    ("schedule", "outcome"), [("constant", "issue"), ("cosine", "tip")]
+)
+def test_an_annealed_training_is_laid_out_to_arrive(shapes, schedule, outcome):
+    """A steep fall before the rate goes down does not say that more epochs are needed."""
+    t = np.arange(1.0, 31.0)
+    loss = np.exp(-t / 12)
+    params = {"lr_schedule": schedule, "max_epochs": 30}
+    summary = summarise(shapes.of_folds(0.9 * loss, loss, params=params))
+
+    assert 0.5 < trend(summary).gain.mean < 0.95
+    assert check_improving(summary).outcome == outcome
+
+
 def test_what_does_not_carry_over_wants_no_more_epochs(shapes):
     """A training loss that runs ahead of what held-out rows gain is not waited for."""
     t = np.arange(1.0, 31.0)

@@ -105,6 +105,15 @@ def test_larger_networks_tell_a_ceiling_from_underfitting(shapes):
     assert found.evidence["ahead"] == pytest.approx(0.21, abs=0.01)
 
 
+def test_changed_rows_that_are_not_fitted_tell_nothing(shapes):
+    """With augmentation the training loss is of other rows; a larger network may tell."""
+    own = summarise(shapes.underfitting(params={"augmentation": "mixup", "width": 2}))
+    better = summarise(shapes.of_folds(np.full(30, 0.5), np.full(30, 0.5)))
+
+    assert check_underfitting(own).outcome == "not applicable"
+    assert check_underfitting(own, larger=better).outcome == "issue"
+
+
 def test_a_network_below_the_baseline_has_learnt_something(shapes):
     """The share of the baseline's loss that is gone is said."""
     finding = check_baseline(summarise(shapes.healthy()))

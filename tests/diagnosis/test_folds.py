@@ -27,6 +27,18 @@ def test_folds_that_all_differ_do_not_have_one_apart(shapes):
     assert check_folds(summarise(shapes.healthy(spread=0.5))).outcome == "passed"
 
 
+def test_a_fold_that_may_differ_by_chance_is_a_tip(shapes):
+    """Of fifty runs whose folds are alike one in two or three is mentioned, not accused."""
+    curves = shapes.healthy(spread=0.1)
+    curves.valid_loss[4] *= 1.35
+
+    finding = check_folds(summarise(curves))
+
+    assert finding.evidence["deviation"] < finding.evidence["limit"]
+    assert (finding.outcome, finding.severity) == ("tip", "low")
+    assert "may be chance" in finding.message
+
+
 def test_folds_that_agree_closely_may_differ_a_little(shapes):
     """Four folds that agree by chance do not make a fifth that is near them different."""
     curves = shapes.healthy(spread=0.001)

@@ -121,3 +121,15 @@ def test_an_extreme_rate_is_blamed_for_what_is_left(shapes):
     summary = summarise(shapes.underfitting(params={"learning_rate": 0.5}))
 
     assert check_rate_high(summary).outcome == "issue"
+
+
+@pytest.mark.parametrize(("waves", "outcome"), [(0.0, "passed"), (0.1, "issue")])
+def test_a_high_rate_that_a_network_bears_is_not_blamed(shapes, waves, outcome):
+    """At 20 times the usual rate a smooth loss has no fault, a rough one has."""
+    t = np.arange(1.0, 31.0)
+    loss = 0.5 + 0.4 * np.exp(-t / 5) + waves * (t % 2)
+    params = {"learning_rate": 20 * 3e-3, "dropout": 0.1, "weight_decay": 0.01}
+
+    finding = check_rate_high(summarise(shapes.of_folds(loss, loss, params=params)))
+
+    assert finding.outcome == outcome

@@ -6,6 +6,7 @@ import math
 
 import numpy as np
 import pytest
+import torch
 from sklearn.datasets import load_breast_cancer, load_diabetes
 from sklearn.exceptions import NotFittedError
 from sklearn.linear_model import LogisticRegression
@@ -175,6 +176,7 @@ def test_searches_are_known_by_what_they_have(grid):
 
 def test_skorch_nets_are_read_by_their_own_names():
     """Their rate is called lr, and the baseline follows from their criterion."""
+    torch.manual_seed(0)
     network = NeuralNetClassifier(
         nn.Linear,
         module__in_features=X.shape[1],

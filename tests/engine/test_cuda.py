@@ -29,6 +29,20 @@ ESTIMATORS = {
         input_shape=(1, 8, 8), n_layers=1, n_channels=4, width=8, **COMMON
     ),
     "gru": RNNClassifier(input_shape=(8, 8), hidden_size=8, dropout=0.1, **COMMON),
+    "augmented images": CNNClassifier(
+        input_shape=(1, 8, 8),
+        n_layers=1,
+        n_channels=4,
+        width=8,
+        augmentation=["flip", "shift", "rotate", "cutout", "cutmix"],
+        **COMMON,
+    ),
+    "augmented sequences": RNNClassifier(
+        input_shape=(8, 8),
+        hidden_size=8,
+        augmentation=["noise", "scale", "time_mask", "time_shift", "mixup"],
+        **COMMON,
+    ),
 }
 
 

@@ -72,6 +72,13 @@ def test_numbers_may_differ_from_row_to_row(params, seed, n_epochs):
                 {"batch_size": 32},
                 {"dtype": "float64"},
                 {"device": "cpu"},
+                {"categorical_features": [0]},
+                {"embedding_size": 3},
+                {"numerical_embedding": "periodic"},
+                {"numerical_embedding_size": 4},
+                {"n_frequencies": 4},
+                {"n_bins": 4},
+                {"members": 4},
             )
         ),
         (CNNClassifier, {"n_channels": 8}),

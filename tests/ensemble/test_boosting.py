@@ -254,3 +254,29 @@ def test_networks_are_as_good_stages_as_trees(digits):
 
     theirs.fit(X[train], y[train])
     assert ours.score(X[test], y[test]) >= theirs.score(X[test], y[test])
+
+
+def test_noise_is_scored_at_chance_on_the_inner_split(make_estimator):
+    """On labels that are noise the rows that stop training tell of nothing learnt."""
+    stage = make_estimator("MLPRegressor", max_epochs=5, learning_rate=0.03)
+    own, fresh, trained = [], [], []
+    for seed in range(3):
+        rng = np.random.default_rng(seed)
+        X, y = rng.normal(size=(600, 20)), rng.integers(2, size=600)
+        boosting = BoostingClassifier(
+            stage,
+            10,
+            n_iter_no_change=10,
+            validation_fraction=0.5,
+            random_state=seed,
+        ).fit(X[:400], y[:400])
+        own.append(boosting.validation_score_)
+        trained.append(boosting.train_score_[len(boosting.validation_score_) - 1])
+        fresh.append(boosting.score(X[400:], y[400:]))
+
+    # All stages lose more on these rows than a coin does, which loses log 2; the best one
+    # is that of no stage or hardly any.
+    assert np.mean([losses.min() for losses in own]) > np.log(2) - 0.02
+    assert np.mean(trained) < np.log(2) - 0.05
+    # Standard error of three means of 200 rows: 0.02.
+    assert abs(np.mean(fresh) - 0.5) < 0.08

@@ -127,3 +127,19 @@ def test_what_is_no_fitted_search_is_refused(search, iris):
     forgetful = clone(search).set_params(keep_models="none").fit(*iris)
     with pytest.raises(ValueError, match="keep_models='all', or use refit=True"):
         read_library(forgetful, **OPTIONS)
+
+
+def test_rows_of_weight_zero_choose_nothing(search):
+    """They count as absent; equal and other weights leave all rows."""
+    library = read_library(search, **OPTIONS)
+    weight = np.linspace(0.5, 2, 150)
+    assert library.where_weights({"sample_weight": weight}) is library
+    assert library.where_weights({"sample_weight": None, "other": 1}) is library
+
+    weight[10:20] = 0
+    some = library.where_weights({"net__sample_weight": weight})
+
+    np.testing.assert_array_equal(some.rows, np.r_[:10, 20:150])
+    assert some.predictions.shape == (6, 140, 3)
+    with pytest.raises(ValueError, match="must be positive for a row"):
+        library.where_weights({"sample_weight": np.zeros(150)})

@@ -121,3 +121,23 @@ def test_options_of_a_metric_are_kept(make_library):
 
     right = accuracy_score(library.y, library.predictions[0].argmax(1), normalize=False)
     assert -losses_of(objective, library)[0] == right
+
+
+def test_rows_that_lack_a_class_are_scored_by_the_others(make_library):
+    """A metric that wants to see every class gets the columns of those that there are."""
+    library = make_library()
+    objective = make_objective("roc_auc_ovr", library.y, LABELS)
+    some = library.take(library.y != 1)
+
+    for loss, own in zip(losses_of(objective, some), some.predictions, strict=True):
+        two = own[:, 2] / (own[:, 0] + own[:, 2])
+        assert loss == pytest.approx(-roc_auc_score(some.y == 2, two))
+
+
+def test_rows_of_one_class_make_no_difference(make_library):
+    """Where the metric says nothing, all candidates are alike."""
+    library = make_library()
+    objective = make_objective("roc_auc_ovr", library.y, LABELS)
+    some = library.take(library.y == 1)
+
+    assert losses_of(objective, some).tolist() == [0.0] * len(library.candidates)

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from scipy.special import expit, logit
 from scipy.stats import loguniform
-from sklearn.base import clone
+from sklearn.base import BaseEstimator, ClassifierMixin, clone
 from sklearn.linear_model import LogisticRegression, Ridge
 from sklearn.model_selection import KFold, StratifiedKFold, cross_val_score
 from sklearn.pipeline import make_pipeline
@@ -248,6 +248,147 @@ def test_several_labels_have_a_temperature_too(make_estimator):
     expected = expit(logit(plain.predict_proba(X)) / scaled.temperature_)
     np.testing.assert_allclose(scaled.predict_proba(X), expected, rtol=1e-9)
     np.testing.assert_array_equal(scaled.predict(X), plain.predict(X))
+
+
+@pytest.fixture(scope="module")
+def rare(make_estimator, iris):
+    """Return flowers of which one is of a fourth species, and a search over them."""
+    y = np.array(["c", "a", "b"])[iris.y]
+    y[7] = "z"
+    net = make_estimator("MLPClassifier", dtype="float64")
+    cv = KFold(3, shuffle=True, random_state=0)
+    grid = {"learning_rate": [0.003, 0.01]}
+    return iris.X, y, GridSearchCV(net, grid, cv=cv, keep_models="all").fit(iris.X, y)
+
+
+@pytest.mark.parametrize("scoring", [None, "accuracy", "roc_auc_ovr"])
+@every_method
+def test_a_class_that_folds_lack_is_aligned(rare, method, scoring):
+    """Columns of members that have never seen it stand under their own labels."""
+    X, _, search = rare
+    ensemble = TrialEnsembleClassifier.from_search(
+        search, method=method, scoring=scoring, calibrate=True, random_state=0
+    )
+
+    expected = np.zeros((150, 4))
+    for member, weight in zip(ensemble.estimators_, ensemble.weights_, strict=True):
+        columns = np.searchsorted(["a", "b", "c", "z"], member.classes_)
+        expected[:, columns] += weight * member.predict_proba(X)
+    expected = np.maximum(expected, 1e-7) ** (1 / ensemble.temperature_)
+    expected /= expected.sum(axis=1, keepdims=True)
+    assert {len(member.classes_) for member in ensemble.estimators_} == {3, 4}
+    assert ensemble.classes_.tolist() == ["a", "b", "c", "z"]
+    np.testing.assert_allclose(ensemble.predict_proba(X), expected, rtol=1e-6)
+    assert np.isfinite(ensemble.score_.score)
+
+
+class Backwards(ClassifierMixin, BaseEstimator):
+    """A logistic regression with its classes in descending order."""
+
+    def __init__(self, C=1.0):
+        self.C = C
+
+    def fit(self, X, y):
+        self.model_ = LogisticRegression(C=self.C).fit(X / 10, y)
+        self.classes_ = self.model_.classes_[::-1]
+        return self
+
+    def predict_proba(self, X):
+        return self.model_.predict_proba(X / 10)[:, ::-1]
+
+    def predict(self, X):
+        return self.model_.predict(X / 10)
+
+
+def test_members_may_have_their_classes_in_any_order(iris):
+    """Columns are put in the order of the sorted labels, to choose and to predict."""
+    cv = StratifiedKFold(3, shuffle=True, random_state=0)
+    theirs, ours = (
+        TrialEnsembleClassifier(
+            GridSearchCV(own, {"C": [0.1, 1.0]}, cv=cv), random_state=0
+        ).fit(X, iris.y)
+        for own, X in ((Backwards(), iris.X), (LogisticRegression(), iris.X / 10))
+    )
+
+    assert theirs.score_ == ours.score_
+    np.testing.assert_allclose(
+        theirs.predict_proba(iris.X), ours.predict_proba(iris.X / 10)
+    )
+
+
+def test_rows_of_weight_zero_do_not_choose(make_estimator, iris):
+    """Networks are not trained on them, and cannot know their labels."""
+    net = make_estimator("MLPClassifier")
+    search = GridSearchCV(net, {"learning_rate": [0.003, 0.01]}, cv=StratifiedKFold(3))
+    weight = np.where(iris.y == 0, 0.0, 1.0)
+
+    ensemble = TrialEnsembleClassifier(search, random_state=0).fit(
+        *iris, sample_weight=weight
+    )
+
+    assert len(ensemble.oof_predictions_) == 100
+    # Log loss of labels that cannot be predicted would be above 9.
+    assert ensemble.score_.score > -2
+    assert ensemble.predict_proba(iris.X)[:, 0].max() == 0
+
+
+def _by_first(results):
+    return 0
+
+
+@pytest.mark.parametrize("refit", [False, "accuracy", _by_first])
+def test_a_search_of_several_metrics_gives_an_ensemble(make_estimator, iris, refit):
+    """Whichever metric leads it, or none: choices are by the ensemble's own scoring."""
+    search = GridSearchCV(
+        make_estimator("MLPClassifier"),
+        {"learning_rate": [0.003, 0.03]},
+        scoring={"accuracy": "accuracy", "loss": "neg_log_loss"},
+        refit=refit,
+        cv=StratifiedKFold(3, shuffle=True, random_state=0),
+        keep_models="all",
+    )
+    built = TrialEnsembleClassifier.from_search(search.fit(*iris), random_state=0)
+    fitted = TrialEnsembleClassifier(search, random_state=0).fit(*iris)
+
+    assert built.score_ == fitted.score_
+    np.testing.assert_array_equal(built.predict_proba(iris.X), fitted.predict_proba(iris.X))
+
+
+@pytest.mark.filterwarnings("ignore::sklearn.exceptions.FitFailedWarning")
+@pytest.mark.filterwarnings("ignore:One or more of the test")
+def test_candidates_that_failed_are_no_members(make_estimator, iris):
+    """A candidate that fails in all folds is left out, whatever the search is led by."""
+    search = GridSearchCV(
+        make_estimator("MLPClassifier"),
+        {"dropout": [-1.0, 0.0, 0.2]},
+        refit=False,
+        cv=3,
+        keep_models="all",
+    ).fit(*iris)
+
+    ensemble = TrialEnsembleClassifier.from_search(search, method="average", random_state=0)
+
+    assert set(ensemble.candidates_) <= {1, 2}
+    assert np.isfinite(ensemble.predict_proba(iris.X)).all()
+
+
+@pytest.mark.parametrize("scoring", [None, "r2", "neg_mean_absolute_error"])
+def test_networks_of_several_targets_are_averaged(make_estimator, diabetes, scoring):
+    """Targets in different units, by one call of the stacked networks."""
+    y = np.stack([diabetes.y, diabetes.X[:, 0] + 5], axis=1)
+    net = make_estimator("MLPRegressor", dtype="float64")
+    search = GridSearchCV(
+        net, {"learning_rate": [0.003, 0.01]}, cv=3, keep_models="all"
+    ).fit(diabetes.X, y)
+
+    ensemble = TrialEnsembleRegressor.from_search(search, scoring=scoring, random_state=0)
+
+    expected = sum(
+        weight * member.predict(diabetes.X)
+        for weight, member in zip(ensemble.weights_, ensemble.estimators_, strict=True)
+    )
+    np.testing.assert_allclose(ensemble.predict(diabetes.X), expected, rtol=1e-12)
+    assert ensemble._predictor.combination.n_stacks == 1
 
 
 def test_labels_of_any_kind_are_predicted(search, iris):

@@ -154,6 +154,25 @@ def test_a_file_keeps_the_augmentation(name, make, task_data, outputs, tmp_path)
     np.testing.assert_array_equal(outputs(loaded, X), outputs(net, X))
 
 
+def test_codes_of_categories_reach_the_network_as_codes():
+    """A code with noise would be another category, or none."""
+    rng = np.random.default_rng(0)
+    X = np.column_stack([rng.integers(0, 4, 60), rng.normal(size=60)])
+    net = MLPClassifier(categorical_features=[0], augmentation=["noise", "mixup"])
+    seen = []
+
+    class Watch(Callback):
+        def on_train_begin(self, net, **kwargs):
+            inputs = net.module_.inputs
+            inputs.register_forward_pre_hook(lambda _, args: seen.append(args[0]))
+
+    net.set_params(callbacks=[Watch()], max_epochs=2).fit(X, X[:, 0] > 1)
+
+    codes, numbers = torch.cat(seen).unbind(1)
+    assert set(codes.tolist()) == {0, 1, 2, 3}
+    assert not set(numbers.tolist()) & set(X[:, 1].astype(np.float32).tolist())
+
+
 def test_the_parameter_is_a_value_like_others():
     """It is printed, cloned and set as any other."""
     net = CNNClassifier(augmentation=["flip", Shift(3)])

@@ -326,6 +326,10 @@ FOREIGN = {
     "other metadata": safetensors.torch.save({"a": torch.zeros(2)}, {"sk_tune": "{}"}),
     "metadata that is no json": safetensors.torch.save({}, {"sk_tune": "{"}),
     "metadata of another kind": safetensors.torch.save({}, {"sk_tune": "[1]"}),
+    "metadata without bottom": safetensors.torch.save({}, {"sk_tune": "[" * 10**5}),
+    "metadata with a version in words": safetensors.torch.save(
+        {}, {"sk_tune": '{"version": "one", "checksum": ""}'}
+    ),
 }
 
 
@@ -393,6 +397,8 @@ def test_a_file_of_a_newer_format_is_refused(saved, tmp_path):
     [
         {"params": {"dict": [["no_such_parameter", 1]]}},
         {"params": {"dict": [["hidden_layer_sizes", 10**9]]}},
+        {"params": {"dict": [["n_layers", 10**9], ["hidden_layer_sizes", None]]}},
+        {"learnt": {"dict": [["input_shape_", {"tuple": [10**9]}]]}},
         {"params": {"object": "os.system"}},
         {"learnt": {"dict": [["__class__", "x"]]}},
         {"learnt": {"dict": []}},

@@ -13,7 +13,6 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import OrdinalEncoder, StandardScaler
 
 from sk_tune import MLPClassifier, MLPRegressor
-from sk_tune.augment import Noise
 from sk_tune.nets import CategoryEmbedding
 
 CODED = [1, 3]
@@ -93,14 +92,6 @@ def test_text_categories_are_still_refused():
 
     with pytest.raises(ValueError, match="column 'b' of type Categorical"):
         MLPClassifier(**SMALL).fit(frame, [0, 1])
-
-
-def test_codes_are_not_augmented(fitted):
-    """Noise and mixing would make codes of other categories."""
-    X, y = _table()
-
-    with pytest.raises(ValueError, match=r"categories in columns \[1, 3\]; use"):
-        clone(fitted).set_params(augmentation=Noise(0.1)).fit(X, y)
 
 
 def test_a_column_of_a_category_type_must_be_named():
@@ -281,9 +272,25 @@ def test_bins_are_learnt_from_the_rows_of_fit(fitted):
     net.fit(X[:100], y[:100])
     net.predict(X * [9, 1, 9, 1])
 
-    expected = np.quantile(X[:100, [0, 2]], [0, 0.25, 0.5, 0.75, 1], axis=0).T
+    shares = [0, 0.25, 0.5, 0.75, 1]
+    expected = np.quantile(X[:100, [0, 2]], shares, axis=0, method="inverted_cdf").T
     np.testing.assert_allclose(net.bin_edges_, expected, rtol=1e-6)
     assert fitted.bin_edges_ == []
+
+
+@pytest.mark.parametrize("embedding", EMBEDDINGS)
+def test_a_weight_of_2_is_a_row_twice(embedding, fitted):
+    """In full-batch training, with categories and embedded numbers too."""
+    X, y = _table()
+    net = clone(fitted).set_params(numerical_embedding=embedding, batch_size=-1)
+    weight = 1.0 + np.arange(len(X)) % 2
+
+    weighted = clone(net).fit(X, y, sample_weight=weight)
+    repeated = clone(net).fit(
+        X.repeat(weight.astype(int), axis=0), y.repeat(weight.astype(int))
+    )
+
+    np.testing.assert_array_equal(weighted.predict_proba(X), repeated.predict_proba(X))
 
 
 def test_a_table_of_codes_alone_has_no_numbers_to_embed():

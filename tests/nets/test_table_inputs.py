@@ -48,6 +48,15 @@ def test_the_vector_of_unknown_codes_begins_at_0_and_others_do_not():
     assert vectors.abs().max() <= 2**-0.5
 
 
+def test_a_layer_without_memory_has_its_shapes():
+    """On torch's meta device, where sizes are looked at before weights are read."""
+    with torch.device("meta"):
+        layer = CategoryEmbedding((3, 5), 2)
+        layer.set_known([[1], [2]])
+
+    assert layer.weight.shape == (8, 2)
+
+
 def test_only_the_vectors_that_are_looked_up_have_a_gradient():
     """Unknown codes train the vector of code 0, and codes that never come train none."""
     layer = _embedding(known=[[1], [1]])

@@ -36,6 +36,16 @@ def test_a_class_that_a_fold_lacks_has_probability_zero():
     np.testing.assert_array_equal(table, [[[0.25, 0, 0.75], [0.2, 0.3, 0.5]]])
 
 
+def test_classes_in_another_order_are_put_in_theirs():
+    """An estimator may have its classes in any order; columns follow the sorted labels."""
+    classes = np.array(["a", "b", "c"])
+    folds = [outcome([0], [[0.5, 0.3, 0.2]], classes[[2, 0, 1]])]
+
+    table = out_of_fold_predictions([folds], 1, classes)
+
+    np.testing.assert_array_equal(table, [[[0.3, 0.2, 0.5]]])
+
+
 def test_candidates_without_predictions_are_nan():
     """A failed candidate has a row of NaN beside those that did not fail."""
     table = out_of_fold_predictions([[Outcome()], [outcome([0, 1], [1.0, 2.0])]], 2, None)
@@ -75,6 +85,16 @@ def test_several_labels_are_held_as_the_probability_of_each(iris):
     expected = [own[:, 1] for own in model.predict_proba(iris.X)]
     np.testing.assert_array_equal(held.values.T, expected)
     assert held.classes is None
+
+
+def test_a_label_that_all_rows_have_has_probability_one(iris):
+    """Scikit-learn gives one column for it, of the only value that it has seen."""
+    y = np.column_stack([iris.y == 0, np.ones(150), np.zeros(150)]).astype(int)
+    model = KNeighborsClassifier(7).fit(iris.X, y)
+
+    held = hold(model, iris.X, np.arange(150))
+
+    np.testing.assert_array_equal(held.values[:, 1:], [[1.0, 0.0]] * 150)
 
 
 def test_what_cannot_predict_holds_nothing(iris):

@@ -43,11 +43,11 @@ class RowLoss(NamedTuple):
         share: Tensor | None,
         smoothing: Tensor | None,
     ) -> tuple[Tensor, Tensor]:
-        """Return what ``with_gradient`` does; of several members, the mean of their losses.
+        """Return what ``with_gradient`` does, of the mean of several members' losses.
 
         Parameters
         ----------
-        outputs : Tensor of shape (K, B, C) or (K, B, members, C)
+        outputs : Tensor of shape (K, B, members, C)
             Unnormalised outputs.
         targets : Tensor of shape (K, B) or (K, B, C)
             Encoded targets.
@@ -63,8 +63,6 @@ class RowLoss(NamedTuple):
         gradients : Tensor
             Derivatives, of the shape of `outputs`.
         """
-        if outputs.ndim == 3:
-            return self.with_gradient(outputs, targets, share, smoothing)
         m = outputs.shape[2]
         if share is not None:
             share = share.repeat_interleave(m, dim=1) / m

@@ -25,6 +25,9 @@ class Program(ABC):
         Of the modules' seeded dropout layers.
     """
 
+    # Outputs of each network while it trains.
+    members = 1
+
     def __init__(
         self, parameters: RowTensors, buffers: RowTensors, dropout: RowDropout
     ) -> None:

@@ -40,6 +40,8 @@ class Recipe:
         Whether a lone last sample of an epoch joins the batch before it.
     layout : Layout, default="other"
         What the axes of a sample mean to augmentations.
+    codes : tuple of int, default=()
+        Columns that hold codes of categories.
     """
 
     optimizer: str
@@ -50,6 +52,7 @@ class Recipe:
     draws_globally: bool
     joins_last_sample: bool = True
     layout: Layout = "other"
+    codes: tuple[int, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)

@@ -358,6 +358,7 @@ class Tile:
                 [r.augmentation_seed for r in rows],
                 self.recipe.layout,
                 rows[0].train.X.device,
+                self.recipe.codes,
             )
 
     def _column(self, values: list[float], neutral: float) -> Tensor | None:

@@ -140,7 +140,9 @@ def _train_step(tile: Tile, batch: RowBatch) -> tuple[Tensor, Tensor]:
     repeated = outputs
     if n_parts > 1:
         repeated = outputs.repeat(1, n_parts, *(1,) * (outputs.ndim - 2))
-    losses, gradient = tile.recipe.loss.of_members(repeated, y, share, smoothing)
+    loss = tile.recipe.loss
+    by_member = loss.of_members if tile.program.members > 1 else loss.with_gradient
+    losses, gradient = by_member(repeated, y, share, smoothing)
     if n_parts > 1:
         parts = gradient.reshape(len(gradient), n_parts, *outputs.shape[1:])
         gradient = parts.sum(dim=1)

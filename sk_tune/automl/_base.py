@@ -1,0 +1,503 @@
+# SPDX-FileCopyrightText: sk_tune contributors
+# SPDX-License-Identifier: BSD-3-Clause
+"""What the one call does, whether for labels or for numbers."""
+
+import warnings
+from collections.abc import Callable, Iterator, Sequence
+from numbers import Integral, Real
+from pathlib import Path
+from typing import Any, ClassVar, Self
+
+import numpy as np
+import numpy.typing as npt
+from sklearn.base import BaseEstimator
+from sklearn.metrics import check_scoring
+from sklearn.utils import check_random_state
+from sklearn.utils.validation import check_consistent_length, check_is_fitted
+
+from sk_tune._compat import (
+    HasMethods,
+    Interval,
+    StrOptions,
+    check_sample_weight,
+    validate_parameter_constraints,
+)
+from sk_tune._metric import Metric, scorer_metric
+from sk_tune.automl._blend import Blend, blend_of
+from sk_tune.automl._choice import Chosen, choose
+from sk_tune.automl._clock import Clock
+from sk_tune.automl._course import AutoProgress, Course, Memory
+from sk_tune.automl._features import as_features, as_target, fingerprint, kind_of
+from sk_tune.automl._folds import held_out_rows, make_folds
+from sk_tune.automl._guard import guarded
+from sk_tune.automl._leaderboard import leaderboard
+from sk_tune.automl._models import (
+    Model,
+    boosting_model,
+    dummy_model,
+    linear_model,
+    network_models,
+)
+from sk_tune.automl._page import write_page
+from sk_tune.automl._problem import Problem
+from sk_tune.automl._progress import print_progress
+from sk_tune.automl._trials import Trial, best_of
+from sk_tune.automl._verdict import Score, verdict
+from sk_tune.exceptions import SearchError, TableError, warn_user
+
+__all__ = ["AutoEstimator", "ScoredAsJudged"]
+
+Array = npt.NDArray[Any]
+
+_FAMILIES = ("linear", "boosting", "network")
+# What is left of the budget for the choice of members and the last check.
+_RESERVED_SHARE, _LEAST_RESERVED, _MOST_RESERVED = 0.05, 0.4, 10.0
+
+
+class AutoEstimator(BaseEstimator):  # type: ignore[misc]
+    """Tunes networks and others on the same folds, and averages the best.
+
+    Parameters
+    ----------
+    time_budget : float or None, default=60
+        Seconds for ``fit``, all included; None for no limit, which needs `n_rounds`.
+    n_rounds : int or None, default=None
+        Rounds of search after the default models; None as many as the time allows.  Without
+        a time budget the result depends on `random_state` only.
+    scoring : str, callable or None, default=None
+        What models are judged by: a scorer's name, or what ``make_scorer`` returns.
+        None is accuracy, or R^2.
+    cv : int, splitter, iterable or "auto", default="auto"
+        Folds.  "auto" is 5, by group if ``fit`` is given groups; or one held-out part of
+        more than 400 rows for each second of the budget.
+    test_size : float or "auto", default="auto"
+        Share of the rows that is set aside for a last check, see `scores_`; "auto" is a
+        tenth of 5,000 rows or more, but 5,000 at most, and none of fewer.
+    input_shape : tuple of int or None, default=None
+        What rows of flat X are: (n_channels, height, width) of images, or (n_steps,
+        n_features) of sequences.
+    models : "auto" or list of str, default="auto"
+        Of "linear", "boosting" (scikit-learn's histogram gradient boosting) and
+        "network", those to try; "auto" is all that suit the data.
+    sampler : {"random", "bayes", "tpe"}, default="random"
+        Where Hyperband takes its candidates from; "bayes" is BOHB.
+    leak_guard : bool, default=True
+        Whether rows and folds are searched for leaks, which `findings_` then name.
+    diagnosis : bool, default=True
+        Whether networks are diagnosed after each round and their space is changed
+        accordingly.
+    warm_start : bool, default=False
+        Whether the next ``fit`` on the same data goes on with the trials of this one, which
+        are kept for that.
+    n_jobs : int or None, default=None
+        Worker processes for networks, as in scikit-learn.
+    progress : bool or callable, default=False
+        Whether to print how far it is; or what is called with an ``AutoProgress``.
+    random_state : int, RandomState or None, default=None
+        Source of all that is drawn.
+
+    Attributes
+    ----------
+    ensemble_ : Blend
+        What predicts: fitted pipelines with weights, each member once for each fold.
+    best_estimator_ : Blend
+        The best model alone, as the average of its folds.
+    leaderboard_ : DataFrame
+        A row for each model: family, cv_score, cv_std, seconds, in_ensemble, weight,
+        params.  "ensemble of networks" is what these alone give.
+    scores_ : dict of str to Score
+        Of "dummy", which looks at no column, the best "linear" model, the best "boosting",
+        the "networks" alone and the "ensemble": mean and standard deviation over the folds,
+        and on the rows that were set aside; as far as they could be trained.
+    corrected_score_ : CorrectedScore
+        What to expect on new data, with an interval: each row was predicted by members and
+        weights that were chosen on other rows.
+    verdict_ : str
+        What was found, in plain words.
+    beats_baseline_ : bool
+        Whether the ensemble is better than the dummy.
+    findings_ : tuple of Finding
+        Of the leak guard and of the last diagnosis of networks.
+    changes_ : tuple of AppliedChange
+        What was changed because of the diagnosis.
+    failures_ : dict of str to str
+        Families that could not be trained, and why.
+    n_trials_ : int
+        Configurations that were fitted in every fold and kept.
+    seconds_ : float
+        That ``fit`` took.
+    n_features_in_ : int
+        Number of features.
+    feature_names_in_ : ndarray of shape (n_features_in_,)
+        Their names, if they have some.
+    """
+
+    _parameter_constraints: ClassVar[dict[str, list[Any]]] = {
+        "time_budget": [Interval(Real, 0, None, closed="neither"), None],
+        "n_rounds": [Interval(Integral, 0, None, closed="left"), None],
+        "scoring": [str, callable, None],
+        "cv": ["cv_object", StrOptions({"auto"})],
+        "test_size": [Interval(Real, 0, 1, closed="left"), StrOptions({"auto"})],
+        "input_shape": ["array-like", None],
+        "models": [StrOptions({"auto"}), list, tuple],
+        "sampler": [StrOptions({"random", "bayes", "tpe"}), HasMethods(["ask", "tell"])],
+        "leak_guard": ["boolean"],
+        "diagnosis": ["boolean"],
+        "warm_start": ["boolean"],
+        "n_jobs": [Integral, None],
+        "progress": ["boolean", callable],
+        "random_state": ["random_state"],
+    }
+    _is_classification: ClassVar[bool]
+
+    def fit(
+        self,
+        X: Any,
+        y: Any,
+        sample_weight: Any = None,
+        *,
+        groups: Any = None,
+        times: Any = None,
+    ) -> Self:
+        """Find models and average the best.
+
+        Parameters
+        ----------
+        X : frame or array-like of shape (n_samples, n_features) or (n_samples, ...)
+            A table of any library, with numbers, categories, dates and missing values; or
+            sequences of shape (n_samples, n_steps, n_features), padded with NaN at their
+            ends, or images of shape (n_samples, n_channels, height, width).
+        y : array-like of shape (n_samples,)
+            Labels or numbers.
+        sample_weight : array-like of shape (n_samples,), default=None
+            For training; scores are not weighted.
+        groups : array-like of shape (n_samples,), default=None
+            What belongs together and must not be divided between folds.
+        times : array-like of shape (n_samples,), default=None
+            When each row was, as numbers or dates: models are then judged on rows that are
+            later than those they were trained on.
+
+        Returns
+        -------
+        self
+            The fitted estimator.
+
+        Raises
+        ------
+        ValueError
+            If a parameter or the data are not what is asked for.
+        SearchError
+            If no model at all could be trained.
+        KeyboardInterrupt
+            On Ctrl-C, after an ensemble was made of what was there.
+        """
+        clock = Clock(self.time_budget)
+        self._check()
+        metric = self._metric()
+        X = as_features(self, X, reset=True, shape=self.input_shape)
+        y = as_target(self, X, y, is_classification=self._is_classification)
+        if self._is_classification:
+            self.classes_ = np.unique(y)
+        if sample_weight is not None:
+            sample_weight = check_sample_weight(sample_weight, X)
+        seed = int(check_random_state(self.random_state).randint(2**31 - 1))
+        memory = self._remembered(X, y)
+        seed = seed if memory is None else memory.seed
+        groups, times = (
+            None if own is None else np.asarray(own) for own in (groups, times)
+        )
+        check_consistent_length(y, groups, times)
+        held = held_out_rows(
+            y,
+            test_size=self.test_size,
+            is_classification=self._is_classification,
+            groups=groups,
+            times=times,
+            seed=seed,
+        )
+        kept = np.setdiff1d(np.arange(len(y)), held)
+        groups, times = (None if own is None else own[kept] for own in (groups, times))
+        problem = self._problem(X, y, sample_weight, (groups, times), kept, seed)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            self.findings_ = self._leaks(problem, groups, times)
+            course = self._course(problem, clock)
+            if memory is not None:
+                course.go_on_from(memory)
+            course.run(self._models(problem))
+            course.begin("ensemble")
+            self._conclude(course, problem, metric, (_take(X, held), y[held]))
+        self.seconds_ = clock.seconds
+        self.__dict__.pop("_memory", None)
+        if self.warm_start:
+            self._memory = course.memory(seed, fingerprint(X, y))
+        if course.was_interrupted:
+            raise KeyboardInterrupt
+        if not self.beats_baseline_:
+            warn_user(
+                "No model is better than the dummy, which looks at no column: nothing in "
+                "these columns that helps to predict the target was found."
+            )
+        return self
+
+    def _check(self) -> None:
+        validate_parameter_constraints(
+            self._parameter_constraints,
+            self.get_params(deep=False),
+            caller_name=type(self).__name__,
+        )
+        if self.time_budget is None and self.n_rounds is None:
+            raise ValueError(
+                f"{type(self).__name__} must have a 'time_budget' or 'n_rounds'. Got None "
+                "for both."
+            )
+        unknown = set(self._families()) - set(_FAMILIES)
+        if unknown or not self._families():
+            raise ValueError(
+                f"The 'models' parameter of {type(self).__name__} must be 'auto' or a list "
+                f"of {list(_FAMILIES)}. Got {self.models!r} instead."
+            )
+
+    def _remembered(self, X: Any, y: Array) -> Memory | None:
+        """Return the trials of an earlier fit on the same data, to go on from."""
+        memory = getattr(self, "_memory", None) if self.warm_start else None
+        if memory is not None and memory.fingerprint != fingerprint(X, y):
+            raise ValueError(
+                f"With warm_start=True {type(self).__name__} must be fitted on the data of "
+                "the fit before. Got others; use warm_start=False."
+            )
+        return memory
+
+    def _families(self) -> Sequence[str]:
+        return _FAMILIES if isinstance(self.models, str) else list(self.models)
+
+    def _metric(self) -> Metric:
+        default = "accuracy" if self._is_classification else "r2"
+        metric = scorer_metric(default if self.scoring is None else self.scoring)
+        if metric is None or not metric.takes_probabilities:
+            raise ValueError(
+                f"The 'scoring' parameter of {type(self).__name__} must be the name of a "
+                "scorer, or what make_scorer returns, of labels, probabilities or numbers. "
+                f"Got {self.scoring!r} instead."
+            )
+        return metric
+
+    def _problem(
+        self, X: Any, y: Array, weight: Any, structure: Any, kept: Array, seed: int
+    ) -> Problem:
+        y, (groups, times) = y[kept], structure
+        return Problem(
+            X=_take(X, kept),
+            y=y,
+            kind=kind_of(X),
+            is_classification=self._is_classification,
+            folds=make_folds(
+                y,
+                cv=self.cv,
+                is_classification=self._is_classification,
+                groups=groups,
+                times=times,
+                time_budget=self.time_budget,
+                seed=seed,
+            ),
+            scoring=self.scoring,
+            sample_weight=None if weight is None else weight[kept],
+            seed=seed % 2**20,
+            n_jobs=self.n_jobs,
+        )
+
+    def _leaks(self, problem: Problem, groups: Any, times: Any) -> tuple[Any, ...]:
+        if not self.leak_guard:
+            return ()
+        return guarded(problem, groups, self.time_budget, times)
+
+    def _course(self, problem: Problem, clock: Clock) -> Course:
+        reserve = 0.0
+        if self.time_budget is not None:
+            share = _RESERVED_SHARE * self.time_budget
+            reserve = float(np.clip(share, _LEAST_RESERVED, _MOST_RESERVED))
+        tell: Callable[[AutoProgress], object] | None = None
+        if self.progress is not False:
+            tell = print_progress if self.progress is True else self.progress
+        return Course(
+            problem=problem,
+            clock=clock,
+            reserve=reserve,
+            n_rounds=self.n_rounds,
+            sampler=self.sampler,
+            heals=self.diagnosis,
+            tell=tell,
+        )
+
+    def _models(self, problem: Problem) -> list[Model]:
+        """Return what is to be trained; without columns to learn from the dummy only."""
+        families, models = self._families(), [dummy_model(problem)]
+        try:
+            if "linear" in families:
+                models.append(linear_model(problem))
+            if "network" in families:
+                models += network_models(problem)
+            if "boosting" in families:
+                models.append(boosting_model(problem))
+        except TableError:
+            return models
+        return models
+
+    def _conclude(
+        self, course: Course, problem: Problem, metric: Metric, held_out: tuple[Any, Array]
+    ) -> None:
+        """Choose the members, and say what they are worth."""
+        trials = course.trials
+        self.failures_ = dict(course.failures)
+        if not trials:
+            if course.was_interrupted:
+                raise KeyboardInterrupt
+            reasons = "; ".join(f"{name}: {why}" for name, why in self.failures_.items())
+            raise SearchError(
+                f"At least one model must get a score by {self.scoring!r} in each fold. "
+                f"Got none. {reasons}"
+            )
+        own = [trial for trial in trials if trial.family != "dummy"] or trials
+        calibrate = getattr(self, "calibrate", False)
+        chosen = choose(own, problem, metric, calibrate=calibrate)
+        networks = [trial for trial in own if trial.family in {"MLP", "CNN", "RNN"}]
+        of_networks: Chosen | None = None
+        if networks:
+            of_networks = chosen
+            if len(networks) < len(own):
+                of_networks = choose(networks, problem, metric, calibrate=calibrate)
+        self.leaderboard_ = leaderboard(trials, chosen, of_networks)
+        self.ensemble_ = self._blend(chosen.trials, chosen.weights, chosen.temperature)
+        self.best_estimator_ = self._blend(best_of(own, 1), np.ones(1), 1.0)
+        self.corrected_score_ = chosen.corrected
+        self.scores_ = {
+            score.name: score
+            for score in self._scores(trials, chosen, of_networks, metric, held_out)
+        }
+        self.verdict_ = verdict(self.scores_)
+        dummy = self.scores_.get("dummy")
+        floor = -np.inf if dummy is None else dummy.mean
+        self.beats_baseline_ = bool(own is not trials and chosen.score > floor)
+        self.findings_ = (*self.findings_, *course.findings)
+        self.changes_ = tuple(course.changes)
+        self.n_trials_ = len(trials)
+
+    def _scores(
+        self,
+        trials: Sequence[Trial],
+        chosen: Chosen,
+        networks: Chosen | None,
+        metric: Metric,
+        held_out: tuple[Any, Array],
+    ) -> Iterator[Score]:
+        """Yield the scores of the best of each kind, on the rows set aside too."""
+        for family in ("dummy", "linear", "boosting"):
+            for best in best_of([t for t in trials if t.family == family], 1):
+                blend = self._blend([best], np.ones(1), 1.0)
+                yield Score(
+                    name=family,
+                    mean=best.score,
+                    std=best.std,
+                    held_out=_held_out_score(blend, metric, *held_out),
+                )
+        for name, own in (("networks", networks), ("ensemble", chosen)):
+            if own is not None:
+                blend = self._blend(own.trials, own.weights, own.temperature)
+                yield Score(
+                    name=name,
+                    mean=own.score,
+                    std=own.std,
+                    held_out=_held_out_score(blend, metric, *held_out),
+                )
+
+    def _blend(self, trials: Sequence[Trial], weights: Array, temperature: float) -> Blend:
+        return blend_of(trials, weights, temperature, getattr(self, "classes_", None))
+
+    def report(self, path: str | Path, *, title: str = "") -> Path:
+        """Write what was found as one page.
+
+        Parameters
+        ----------
+        path : str or Path
+            HTML file to write; it needs nothing else, and no network.
+        title : str, default=""
+            Its heading.
+
+        Returns
+        -------
+        Path
+            The file.
+        """
+        check_is_fitted(self)
+        return write_page(self, path, title=title)
+
+    def _features(self, X: Any) -> Any:
+        return as_features(self, X, reset=False, shape=self.input_shape)
+
+    def predict(self, X: Any) -> Array:
+        """Return the predictions of the ensemble.
+
+        Parameters
+        ----------
+        X : frame or array-like of shape (n_samples, n_features)
+            Features, as in ``fit``.
+
+        Returns
+        -------
+        ndarray of shape (n_samples,)
+            Labels or numbers.
+        """
+        check_is_fitted(self)
+        return self.ensemble_.predict(self._features(X))
+
+    def __sklearn_tags__(self) -> Any:
+        tags = super().__sklearn_tags__()
+        tags.input_tags.allow_nan = True
+        tags.input_tags.three_d_array = True
+        tags.non_deterministic = self.time_budget is not None
+        return tags
+
+
+class ScoredAsJudged:
+    """Takes scores as the search does, before the mixins of scikit-learn are asked."""
+
+    scoring: Any
+
+    def score(self, X: Any, y: Any, sample_weight: Any = None) -> float:
+        """Return the score of the predictions by `scoring`; greater is better.
+
+        Parameters
+        ----------
+        X : frame or array-like of shape (n_samples, n_features)
+            Features.
+        y : array-like of shape (n_samples,)
+            True values.
+        sample_weight : array-like of shape (n_samples,), default=None
+            Weights of the rows.
+
+        Returns
+        -------
+        float
+            Accuracy or R^2 if `scoring` is None.
+        """
+        check_is_fitted(self)
+        if self.scoring is None:
+            return float(super().score(X, y, sample_weight))  # type: ignore[misc]
+        params = {} if sample_weight is None else {"sample_weight": sample_weight}
+        return float(check_scoring(self, scoring=self.scoring)(self, X, y, **params))
+
+
+def _take(X: Any, rows: Array) -> Any:
+    return X.iloc[rows].reset_index(drop=True) if hasattr(X, "iloc") else X[rows]
+
+
+def _held_out_score(blend: Blend, metric: Metric, X: Any, y: Array) -> float:
+    if not len(y):
+        return float("nan")
+    try:
+        if blend.classes is None:
+            return metric(y, blend.predict(X))
+        return metric(y, metric.response(blend.predict_proba(X), blend.classes))
+    except ValueError:
+        # Not defined without a row of each class.
+        return float("nan")

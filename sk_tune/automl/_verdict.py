@@ -1,0 +1,123 @@
+# SPDX-FileCopyrightText: sk_tune contributors
+# SPDX-License-Identifier: BSD-3-Clause
+"""What was found, in plain words, and the scores that it rests on."""
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+__all__ = ["Score", "format_score", "scale_of", "verdict"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Score:
+    """How an estimator did; greater is better.
+
+    Parameters
+    ----------
+    name : {"dummy", "linear", "boosting", "networks", "ensemble"}
+        What was scored.
+    mean, std : float
+        Mean and standard deviation of the score over the folds; NaN if it cannot be taken.
+    held_out : float
+        Score on rows that were set aside; NaN without any.
+    """
+
+    name: str
+    mean: float
+    std: float
+    held_out: float
+
+
+def format_score(score: float, scale: float = 1.0) -> str:
+    """Return a score in few digits.
+
+    Parameters
+    ----------
+    score : float
+        Any score.
+    scale : float, default=1.0
+        Size of the scores that it stands beside.
+
+    Returns
+    -------
+    str
+        Three decimals beside scores of usual size, else three significant digits.
+    """
+    if math.isnan(score):
+        return "n/a"
+    return f"{score:.3f}" if 0.05 <= scale < 1000 else f"{score:.3g}"
+
+
+def scale_of(scores: Sequence[Score]) -> float:
+    """Return the size of the largest of some scores.
+
+    Parameters
+    ----------
+    scores : sequence of Score
+        Any.
+
+    Returns
+    -------
+    float
+        1 if none is known.
+    """
+    return max((abs(s.mean) for s in scores if not math.isnan(s.mean)), default=1.0)
+
+
+def verdict(scores: Mapping[str, Score]) -> str:
+    """Return in plain words whether the ensemble is worth having.
+
+    Parameters
+    ----------
+    scores : mapping of str to Score
+        By name; "dummy" and "ensemble" at least.
+
+    Returns
+    -------
+    str
+        One to four sentences.
+    """
+    dummy, best = scores.get("dummy"), scores["ensemble"]
+    if dummy is not None and not best.mean - dummy.mean > best.std:
+        return (
+            "Nothing clearly beats the dummy, which looks at no column: nothing in these "
+            "columns that helps to predict the target was found."
+        )
+    scale = scale_of(list(scores.values()))
+    text = _against_linear(best, scores.get("linear"), scale)
+    networks = scores.get("networks")
+    if networks is None:
+        return f"{text} No network was trained."
+    return f"{text} {_of_networks(best, networks, scale)}"
+
+
+def _against_linear(best: Score, linear: Score | None, scale: float) -> str:
+    if linear is None or math.isnan(linear.mean):
+        return "The ensemble beats the dummy. There is no linear model to compare with."
+    gap = best.mean - linear.mean
+    amount = format_score(abs(gap), scale)
+    spread = f"the spread over the folds, {format_score(best.std, scale)}"
+    if gap <= 0:
+        lower = f"{amount} lower" if float(amount) else "no higher"
+        return (
+            f"The ensemble does not beat the linear model: its CV score is {lower}. "
+            "Prefer the linear model, which is simpler."
+        )
+    if gap <= best.std:
+        return (
+            f"The ensemble does not clearly beat the linear model: it is ahead by "
+            f"{amount}, which is within {spread}. The linear model is simpler."
+        )
+    text = f"The ensemble beats the linear model by {amount}, more than {spread}."
+    if best.held_out <= linear.held_out:
+        text += " But on the rows set aside it does not, so take that with caution."
+    return text
+
+
+def _of_networks(best: Score, networks: Score, scale: float) -> str:
+    gap = best.mean - networks.mean
+    own = format_score(networks.mean, scale)
+    if gap > networks.std:
+        return f"The networks alone would give {own}: the other members help."
+    return f"The networks alone would give {own}, about as much."

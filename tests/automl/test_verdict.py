@@ -1,0 +1,56 @@
+"""Scores in plain words."""
+
+import math
+
+import pytest
+
+from sk_tune.automl._verdict import Score, format_score, scale_of, verdict
+
+
+def _scores(
+    ensemble, linear=0.7, networks=0.7, *, std=0.01, held=math.nan, linear_held=math.nan
+):
+    def score(name, mean, held_out=math.nan):
+        return Score(name=name, mean=mean, std=std, held_out=held_out)
+
+    own = {
+        "dummy": score("dummy", 0.5),
+        "linear": score("linear", linear, linear_held),
+        "networks": score("networks", networks),
+        "ensemble": score("ensemble", ensemble, held),
+    }
+    return {name: s for name, s in own.items() if s.mean is not None}
+
+
+@pytest.mark.parametrize(
+    ("scores", "words"),
+    [
+        (_scores(0.505), ["clearly beats the dummy"]),
+        (
+            _scores(0.8),
+            ["beats the linear model by 0.100, more than", "alone would give 0.700"],
+        ),
+        (_scores(0.8, networks=0.8), ["about as much"]),
+        (_scores(0.705), ["does not clearly beat", "within the spread"]),
+        (_scores(0.69), ["does not beat the linear model", "0.010 lower"]),
+        (_scores(0.7), ["no higher"]),
+        (_scores(0.8, held=0.6, linear_held=0.7), ["rows set aside it does not"]),
+        (_scores(0.8, linear=None), ["no linear model to compare"]),
+        (_scores(0.8, networks=None), ["No network was trained"]),
+    ],
+)
+def test_the_verdict_says_what_is_worth_having(scores, words):
+    """Each case has its sentence."""
+    text = verdict(scores)
+
+    for word in words:
+        assert word in text
+
+
+def test_scores_have_the_digits_of_their_scale():
+    """Three decimals for usual sizes, three significant digits for others."""
+    assert format_score(0.91234) == "0.912"
+    assert format_score(123456.0, scale=2e5) == "1.23e+05"
+    assert format_score(math.nan) == "n/a"
+    assert scale_of(list(_scores(0.8).values())) == 0.8
+    assert scale_of([]) == 1.0
