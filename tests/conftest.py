@@ -6,6 +6,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import pytest
 import torch
+from hypothesis import settings
 from sklearn import datasets
 from torch import Tensor, nn
 
@@ -13,6 +14,11 @@ import sk_tune
 
 # Because several workers test side by side, and sums must not depend on the machine.
 torch.set_num_threads(1)
+
+# The same examples each time, so that a change is not refused for what it did not touch;
+# --hypothesis-profile=default looks for new ones.
+settings.register_profile("repeatable", derandomize=True, deadline=None)
+settings.load_profile("repeatable")
 
 
 class Data(NamedTuple):

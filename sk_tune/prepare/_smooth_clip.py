@@ -22,7 +22,7 @@ __all__ = ["SmoothClipScaler"]
 
 _BOUND = 3.0
 _QUARTILES = (25, 50, 75)
-_HUGE = 1e300
+_HUGE, _HUGEST = 1e300, np.finfo(np.float64).max
 
 Floats = npt.NDArray[np.float64]
 
@@ -108,9 +108,9 @@ class SmoothClipScaler(OneToOneFeatureMixin, TransformerMixin, BaseEstimator):  
         """
         check_is_fitted(self)
         X = self._checked(X, reset=False)
+        # Infinity times 0 or over infinity would be NaN.
         with np.errstate(over="ignore"):
-            scaled = (X - self.center_) * self.scale_
-        # Infinity over infinity would be NaN.
+            scaled = np.clip(X - self.center_, -_HUGEST, _HUGEST) * self.scale_
         scaled = np.clip(scaled, -_HUGE, _HUGE)
         clipped: Floats = scaled / np.hypot(1.0, scaled / _BOUND)
         return clipped

@@ -54,6 +54,13 @@ def test_missing_values_stay_missing():
     assert np.array_equal(np.isnan(Z), np.isnan(X))
 
 
+def test_a_constant_of_half_the_largest_number_is_no_trouble():
+    """What is as far on the other side differs by more than any number."""
+    X = np.full((7, 1), 8.98846567e307)
+
+    assert SmoothClipScaler().fit(X).transform(-X).tolist() == [[0.0]] * 7
+
+
 @given(X=arrays(np.float64, (7, 2), elements=FINITE), new=FINITE)
 def test_whatever_comes_the_result_is_bounded_and_keeps_the_order(X, new):
     """Between -3 and 3, and of two values the greater one is never less."""
