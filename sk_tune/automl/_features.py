@@ -18,7 +18,7 @@ from sklearn.utils.validation import (
 )
 
 from sk_tune.automl._problem import Kind
-from sk_tune.prepare import as_pandas
+from sk_tune.prepare import as_pandas, check_table
 
 __all__ = ["as_features", "as_target", "fingerprint", "kind_of"]
 
@@ -69,14 +69,7 @@ def as_features(estimator: Any, X: Any, *, reset: bool, shape: Any = None) -> An
             return X
         return pd.DataFrame(X, columns=[str(k) for k in range(X.shape[1])], copy=False)
     validate_data(estimator, X, reset=reset, skip_check_array=True)
-    if len(table) < fewest:
-        raise ValueError(
-            f"Found array with {len(table)} sample(s) (shape={table.shape}) while a "
-            f"minimum of {fewest} is required by {type(estimator).__name__}."
-        )
-    if not table.columns.is_unique:
-        twice = sorted(set(table.columns[table.columns.duplicated()].astype(str)))
-        raise ValueError(f"X must have unique column names. Got {twice} twice.")
+    check_table(table, type(estimator).__name__, fewest)
     return table.set_axis(table.columns.astype(str), axis=1).reset_index(drop=True)
 
 

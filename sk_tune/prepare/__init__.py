@@ -3,7 +3,7 @@
 """Tables as networks need them: numbers, categories and dates prepared inside the folds."""
 
 from sk_tune.prepare._columns import ColumnKinds, column_kinds
-from sk_tune.prepare._frames import as_pandas
+from sk_tune.prepare._frames import as_pandas, check_table
 from sk_tune.prepare._smooth_clip import SmoothClipScaler
 from sk_tune.prepare._split import train_valid_test_split
 from sk_tune.prepare._table_preparer import TablePreparer
@@ -15,6 +15,7 @@ __all__ = [
     "TablePreparer",
     "are_dates",
     "as_pandas",
+    "check_table",
     "column_kinds",
     "train_valid_test_split",
 ]

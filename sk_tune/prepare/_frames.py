@@ -7,7 +7,9 @@ from typing import Any
 import narwhals as nw
 import pandas as pd
 
-__all__ = ["as_pandas"]
+from sk_tune.exceptions import TableError
+
+__all__ = ["as_pandas", "check_table"]
 
 
 def as_pandas(values: Any) -> pd.DataFrame | None:
@@ -43,3 +45,35 @@ def as_pandas(values: Any) -> pd.DataFrame | None:
         return native
     # By column, because polars needs pyarrow to make a whole table of pandas.
     return pd.DataFrame({name: own[name].to_numpy() for name in own.columns})
+
+
+def check_table(table: pd.DataFrame, caller: str, least: int = 1) -> None:
+    """Raise if a table is too small, or two of its columns have one name.
+
+    Parameters
+    ----------
+    table : DataFrame of shape (n_samples, n_features)
+        Of pandas.
+    caller : str
+        Who needs it, for the message.
+    least : int, default=1
+        Rows that it must have.
+
+    Raises
+    ------
+    ValueError
+        If it has fewer rows, or no column.
+    TableError
+        If two columns have one name.
+    """
+    for n, required, word in zip(
+        table.shape, (least, 1), ("sample", "feature"), strict=True
+    ):
+        if n < required:
+            raise ValueError(
+                f"Found array with {n} {word}(s) (shape={table.shape}) while a minimum of "
+                f"{required} is required by {caller}."
+            )
+    if not table.columns.is_unique:
+        repeated = sorted({str(name) for name in table.columns[table.columns.duplicated()]})
+        raise TableError(f"The table must have unique column names. Got {repeated} twice.")

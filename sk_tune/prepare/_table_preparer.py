@@ -30,11 +30,10 @@ from sk_tune._compat import (
     output_container,
     validate_parameter_constraints,
 )
-from sk_tune.exceptions import TableError
 from sk_tune.prepare._codes import CategoryCodes
 from sk_tune.prepare._columns import least_frequency, read_columns
 from sk_tune.prepare._dates import circle_names, circles
-from sk_tune.prepare._frames import as_pandas
+from sk_tune.prepare._frames import as_pandas, check_table
 from sk_tune.prepare._smooth_clip import SmoothClipScaler
 from sk_tune.prepare._values import read_values
 
@@ -373,7 +372,7 @@ class TablePreparer(TransformerMixin, BaseEstimator):  # type: ignore[misc]
             X = validate_data(self, X, reset=reset, dtype=None, ensure_all_finite=False)
             table = pd.DataFrame(X, copy=False).infer_objects()
         else:
-            _check_shape(table, type(self).__name__)
+            check_table(table, type(self).__name__)
             validate_data(self, X, reset=reset, skip_check_array=True)
         names = getattr(self, "feature_names_in_", None)
         if names is None:
@@ -424,15 +423,3 @@ def _unique(names: Any) -> list[str]:
         seen[own] += 1
         unique.append(own)
     return unique
-
-
-def _check_shape(table: pd.DataFrame, caller: str) -> None:
-    for n, word in zip(table.shape, ("sample", "feature"), strict=True):
-        if n == 0:
-            raise ValueError(
-                f"Found array with 0 {word}(s) (shape={table.shape}) while a minimum of 1 "
-                f"is required by {caller}."
-            )
-    if not table.columns.is_unique:
-        repeated = sorted({str(name) for name in table.columns[table.columns.duplicated()]})
-        raise TableError(f"The table must have unique column names. Got {repeated} twice.")
