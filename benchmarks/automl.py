@@ -421,7 +421,8 @@ def report_ranks(rows):
         inference = [found[side]["inference"] or np.nan for found in rows.values()]
         print(
             f"| {side} | {ranks[:, i].mean():.2f} | {n_best} of {len(rows)} |"
-            f" {np.nanmedian(seconds):.1f} ({np.nanmax(seconds):.1f}) | {np.nanmedian(inference):.2f} |"
+            f" {np.nanmedian(seconds):.1f} ({np.nanmax(seconds):.1f})"
+            f" | {np.nanmedian(inference):.2f} |"
         )
 
 
