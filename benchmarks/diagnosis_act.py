@@ -9,10 +9,13 @@ these is acted upon; where a fold is unlike the others, its rows are left out of
 ``try_without_fold`` says so.  No truth of the bank is asked.
 """
 
+import json
 import math
+import time
 import warnings
 from collections.abc import Sequence
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import joblib
@@ -104,12 +107,37 @@ def predicted(findings: Sequence[Finding]) -> str:
     return "converged long ago" if "converged long ago" in tips else "healthy"
 
 
-def act_on_all(records: Sequence[Record], n_jobs: int) -> list[Record]:
+def act_on_all(
+    records: Sequence[Record],
+    n_jobs: int,
+    known: Path | None = None,
+    seconds: float = math.inf,
+) -> list[Record]:
+    """Return what became of all runs.
+
+    Problems that a file knows are read from there, others are added to it, and what does
+    not begin in time is left out: then the same call goes on.
+    """
+    start = time.perf_counter()
+    found: dict[tuple[str, int], list[Record]] = {}
+    if known is not None and known.exists():
+        for line in known.read_text().splitlines():
+            name, seed, acted = json.loads(line)
+            found[name, seed] = acted
     groups: dict[tuple[str, int], list[Record]] = {}
     for record in records:
         groups.setdefault(problem_of(record), []).append(record)
-    made = joblib.Parallel(n_jobs=n_jobs)(joblib.delayed(act)(g) for g in groups.values())
-    return [own for acted in made for own in acted]
+    missing = [key for key in groups if key not in found]
+    for first in range(0, len(missing), n_jobs):
+        if time.perf_counter() - start > seconds:
+            raise SystemExit(f"{len(missing) - first} problems are left: run this again.")
+        keys = missing[first : first + n_jobs]
+        made = joblib.Parallel(n_jobs=n_jobs)(joblib.delayed(act)(groups[k]) for k in keys)
+        found |= dict(zip(keys, made, strict=True))
+        if known is not None:
+            with known.open("a") as file:
+                file.writelines(f"{json.dumps([*k, found[k]])}\n" for k in keys)
+    return [own for key in groups for own in found[key]]
 
 
 def act(records: Sequence[Record]) -> list[Record]:
