@@ -219,7 +219,7 @@ def act_table(acted: Sequence[Record]) -> str:
             n_treated = sum(is_treated(a) for a in own)
             n_fell = sum(g > 0 for g in gains)
             of_treated = f"{n_fell / n_treated:.0%}" if n_treated else ""
-            n_by_apply = sum(a["gain"] > 0 and not a["of_data"] for a in own)
+            n_by_apply = sum(a["by_apply"] > 0 for a in own)
             lines.append(
                 f"| {title} | {len(own)} | {n_treated} | {n_fell} "
                 f"({n_fell / len(own):.0%}) | {of_treated} | {n_by_apply} | "
@@ -235,24 +235,34 @@ def is_treated(acted: Record) -> bool:
 
 def leaks_found(acted: Sequence[Record]) -> str:
     """Return how often `find_leaks` finds copies, and what folds tell with and without."""
-    leaking = [a["leak"] for a in acted if a["truth"] == "group leak"]
-    others = [a["leak"] for a in acted if a["truth"] != "group leak"]
-    lines = [
-        "- `find_leaks` finds copies across the folds in "
-        f"{counted(sum(leaking), len(leaking))} runs with a group leak, and in "
-        f"{counted(sum(others), len(others))} others."
-    ]
-    told = [a for a in acted if a["truth"] == "group leak" and "told_after" in a]
+    parts = {
+        "with a group leak": [a for a in acted if a["truth"] == "group leak"],
+        "without": [a for a in acted if a["truth"] != "group leak"],
+    }
+    lines = []
+    for title, own in parts.items():
+        found = [a for a in own if a["leaks"]]
+        lines.append(
+            "- `find_leaks` finds copies across the folds in "
+            f"{counted(len(found), len(own))} runs {title}: {by_data(found) or 'none'}."
+        )
+    told = [a for a in parts["with a group leak"] if a["leaks"]]
     if told:
         before, after = (
             statistics.median(a[name] / a["before"] for a in told)
             for name in ("told_before", "told_after")
         )
         lines.append(
-            f"- Where it does, the held-out loss on the folds was {before:.0%} of that on "
-            f"test rows (median), and {after:.0%} on the folds by `group_copies`."
+            "- Where it finds a group leak, the held-out loss on the folds was "
+            f"{before:.0%} of that on test rows (median), and {after:.0%} on the folds by "
+            "`group_copies`."
         )
     return "\n".join(lines)
+
+
+def by_data(acted: Sequence[Record]) -> str:
+    counts = Counter(a["data"] for a in acted)
+    return ", ".join(f"{name} {n}" for name, n in counts.most_common())
 
 
 def made_worse(acted: Sequence[Record]) -> str:
@@ -298,9 +308,9 @@ def goals(
                 f"{statistics.median(a['gain'] for a in own):.1%}."
             )
     faulty = [a for a in acted if a["truth"] in GROUPS["all faults"]]
-    by_apply = sum(a["gain"] > 0 and not a["of_data"] for a in faulty)
+    by_apply = sum(a["by_apply"] > 0 for a in faulty)
     lines.append(
-        f"- By `apply` alone, without remedies of data, it is lowered in "
+        "- By `apply` alone, without a look at the rows, it is lowered in "
         f"{counted(by_apply, len(faulty))} of these."
     )
     return "\n".join([*lines, made_worse(acted)])

@@ -152,33 +152,44 @@ def acted_on(problem: Problem, record: Record) -> Record:
     """Return losses on test rows before and after, and what was done."""
     data, estimator = data_of(problem, record), estimator_of(record)
     findings = diagnose(curves_of(record))
-    leaks = leaks_of(data)
+    by_apply = applied(problem, data, record, findings)
     acted = {
+        "data": record["data"],
         "truth": record["truth"],
         "said": predicted(findings),
-        "leak": bool(leaks),
+        "leaks": leaks_of(data),
         "of_data": [],
-        "before": record["test_losses"]["own"],
+        "by_apply": by_apply["gain"],
+        **by_apply,
     }
-    folds = range(len(data.folds))
-    if leaks:
-        acted["of_data"] = ["folds by group_copies"]
+    if acted["leaks"]:
         honest = curves_on(regrouped(problem, data), record)
-        findings = diagnose(honest)
+        acted |= applied(problem, data, record, diagnose(honest))
+        acted["of_data"] = ["folds by group_copies"]
         acted["told_before"] = float(np.mean(last_losses(curves_of(record))))
         acted["told_after"] = float(np.mean(last_losses(honest)))
     elif (fold := harmful_fold(data, estimator, findings)) is not None:
+        others = [i for i in range(len(data.folds)) if i != fold]
+        fits = [fold_fit(data, estimator, i) for i in others]
+        fewer = [without(fit, data.folds[fold]) for fit in fits]
+        acted |= compared(mean_loss(problem, fits), mean_loss(problem, fewer))
         acted["of_data"] = [f"without the rows of fold {fold}"]
-        others = [i for i in folds if i != fold]
-        acted["before"] = mean_loss(problem, [fold_fit(data, estimator, i) for i in others])
-        fits = [without(fold_fit(data, estimator, i), data.folds[fold]) for i in others]
-        return with_gain(acted, mean_loss(problem, fits), [])
-    # What is trained on stays the same, so that only the remedy makes a difference.
-    applied = apply(findings, estimator)
-    after = acted["before"]
-    if applied.changes:
-        after = mean_loss(problem, [fold_fit(data, applied.target, i) for i in folds])
-    return with_gain(acted, after, [str(change) for change in applied.changes])
+    return acted
+
+
+def applied(
+    problem: Problem, data: Data, record: Record, findings: Sequence[Finding]
+) -> Record:
+    """Return what parameters that `apply` changes do, on the folds that were planted.
+
+    What is trained on stays the same, so that only the remedy makes a difference.
+    """
+    before = after = record["test_losses"]["own"]
+    made = apply(findings, estimator_of(record))
+    if made.changes:
+        folds = range(len(data.folds))
+        after = mean_loss(problem, [fold_fit(data, made.target, i) for i in folds])
+    return {**compared(before, after), "changes": [str(change) for change in made.changes]}
 
 
 def leaks_of(data: Data) -> list[str]:
@@ -252,9 +263,8 @@ def mean_loss(problem: Problem, fits: list[Fit]) -> float:
     return float(np.mean(losses))
 
 
-def with_gain(acted: Record, after: float | None, changes: list[str]) -> Record:
-    gain = relative_gain(acted["before"], after)
-    return {**acted, "changes": changes, "after": after, "gain": gain}
+def compared(before: float | None, after: float | None) -> Record:
+    return {"before": before, "after": after, "gain": relative_gain(before, after)}
 
 
 def relative_gain(before: float | None, after: float | None) -> float:
