@@ -40,7 +40,7 @@ from sk_tune.estimators import (
     first_seed,
     take_rows,
 )
-from sk_tune.exceptions import warn_user
+from sk_tune.exceptions import warn_of_solo
 
 __all__ = ["fitted_estimator", "train"]
 
@@ -168,7 +168,9 @@ def train(
         else:
             _train_in_workers(shards, n_jobs, reporter, results, stored)
     if engine == "fleet":
-        _warn_of_solo([reason for reason in results.solo.values() if reason is not None])
+        warn_of_solo(
+            Counter(reason for reason in results.solo.values() if reason is not None)
+        )
     return [results.trained[i] for i in range(len(fits))]
 
 
@@ -448,13 +450,3 @@ def _train_in_workers(
             stored.save(done)
             results.tell(done)
             reporter.fits_done(done)
-
-
-def _warn_of_solo(reasons: Sequence[str]) -> None:
-    if reasons:
-        counts = Counter(reasons).most_common()
-        listed = "; ".join(f"{n} because {reason}" for reason, n in counts)
-        warn_user(
-            f"{len(reasons)} networks were trained alone, which is slower and gives the "
-            f"same result: {listed}."
-        )
