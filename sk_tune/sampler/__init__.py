@@ -4,8 +4,17 @@
 
 from sk_tune.sampler._bayes import BayesSampler
 from sk_tune.sampler._fidelity import FidelitySampler
-from sk_tune.sampler._protocol import Sampler
+from sk_tune.sampler._protocol import Sampler, fill_failed
 from sk_tune.sampler._random import RandomSampler
+from sk_tune.sampler._surrogate import BoostedQuantiles
 from sk_tune.sampler._tpe import TPESampler
 
-__all__ = ["BayesSampler", "FidelitySampler", "RandomSampler", "Sampler", "TPESampler"]
+__all__ = [
+    "BayesSampler",
+    "BoostedQuantiles",
+    "FidelitySampler",
+    "RandomSampler",
+    "Sampler",
+    "TPESampler",
+    "fill_failed",
+]

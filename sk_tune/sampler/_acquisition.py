@@ -27,9 +27,9 @@ from sk_tune.space import Space
 __all__ = ["ACQUISITIONS", "Acquisition", "candidate_pool", "greedy_batch", "neighbours"]
 
 Array = NDArray[np.float64]
-# (means, deviations, best score so far, improvement that counts) -> value; greater is
-# better.
-Acquisition = Callable[[Array, Array, float, float], Array]
+# (means, deviations, best score so far, improvement that counts, deviations of a bound) ->
+# value; greater is better.
+Acquisition = Callable[[Array, Array, float, float, float], Array]
 
 # Rows are numbers in [0, 1]; the widest step leaves a basin, the narrowest ends in it.
 _STEPS = (0.2, 0.07, 0.02, 0.006)
@@ -51,17 +51,21 @@ class _Posterior:
         return self._mean, self._std
 
 
-def _expected_improvement(mean: Array, std: Array, y_opt: float, xi: float) -> Array:
+def _expected_improvement(
+    mean: Array, std: Array, y_opt: float, xi: float, kappa: float
+) -> Array:
     return np.asarray(gaussian_ei(None, _Posterior(mean, std), y_opt, xi))
 
 
-def _improvement_probability(mean: Array, std: Array, y_opt: float, xi: float) -> Array:
+def _improvement_probability(
+    mean: Array, std: Array, y_opt: float, xi: float, kappa: float
+) -> Array:
     return np.asarray(gaussian_pi(None, _Posterior(mean, std), y_opt, xi))
 
 
-def _lower_bound(mean: Array, std: Array, y_opt: float, xi: float) -> Array:
-    # 1.96 is scikit-optimize's own; there is no improvement in it that could have a margin.
-    return np.asarray(-gaussian_lcb(None, _Posterior(mean, std)))
+def _lower_bound(mean: Array, std: Array, y_opt: float, xi: float, kappa: float) -> Array:
+    # There is no improvement in it that could have a margin.
+    return np.asarray(-gaussian_lcb(None, _Posterior(mean, std), kappa=kappa))
 
 
 # By scikit-optimize's names.

@@ -21,8 +21,10 @@ from sk_tune.sampler._acquisition import (
     candidate_pool,
     greedy_batch,
 )
+from sk_tune.sampler._hedge import Hedge
 from sk_tune.sampler._protocol import fill_failed
 from sk_tune.sampler._surrogate import (
+    BoostedQuantiles,
     GaussianProcess,
     Other,
     Surrogate,
@@ -58,14 +60,17 @@ class BayesSampler:
         What may vary; every distribution needs ``ppf`` and ``cdf``.
     random_state : int, RandomState or None, default=None
         Source of randomness.
-    base_estimator : {"auto", "GP", "ET", "RF"} or regressor, default="auto"
+    base_estimator : {"auto", "GP", "ET", "RF", "GBRT"} or regressor, default="auto"
         Model of the score: a Gaussian process, extremely randomised trees, a random forest,
-        or a regressor whose ``predict`` takes ``return_std``.  "auto" is a Gaussian process
-        up to 100 points and extremely randomised trees beyond.
-    acq_func : {"EI", "PI", "LCB"}, default="EI"
-        Expected improvement, probability of improvement, or confidence bound.
+        boosted quantiles, or a regressor whose ``predict`` takes ``return_std``.  "auto" is
+        a Gaussian process up to 100 points and extremely randomised trees beyond.
+    acq_func : {"EI", "PI", "LCB", "gp_hedge"}, default="EI"
+        Expected improvement, probability of improvement, confidence bound, or for each
+        batch one of these, that of late successes more often.
     xi : float, default=0.001
         Improvement that counts, in standard deviations of the scores.
+    kappa : float, default=1.96
+        Standard deviations between mean and confidence bound.
     n_initial_points : int, default=10
         Candidates before the model is asked, spread over the space.
 
@@ -95,20 +100,24 @@ class BayesSampler:
         base_estimator: Any = "auto",
         acq_func: str = "EI",
         xi: float = 0.001,
+        kappa: float = 1.96,
         n_initial_points: int = 10,
     ) -> None:
         space.check_codes("Bayesian search")
-        if acq_func not in ACQUISITIONS:
+        known = [*sorted(ACQUISITIONS), "gp_hedge"]
+        if acq_func not in known:
             raise ValueError(
-                "The 'acq_func' parameter of BayesSampler must be a str among "
-                f"{sorted(ACQUISITIONS)}. Got {acq_func!r} instead."
+                f"The 'acq_func' parameter of BayesSampler must be a str among {known}. "
+                f"Got {acq_func!r} instead."
             )
         self.space = space
         self.base_estimator = base_estimator
         self.acq_func = acq_func
         self.xi = xi
+        self.kappa = kappa
         self.n_initial_points = n_initial_points
         self._rng: RandomState = check_random_state(random_state)
+        self._hedge = Hedge(self._rng)
         self._codes: list[Array] = []
         self._scores: list[float] = []
         self._seen: set[bytes] = set()
@@ -191,10 +200,11 @@ class BayesSampler:
         y = _standardised_losses(scores)
         model = self._model(y)
         y_opt = float(y.min())
-        acquisition = ACQUISITIONS[self.acq_func]
+        hedges = self.acq_func == "gp_hedge"
+        acquisition = self._hedge.choose(model) if hedges else self.acq_func
 
-        def value(mean: Array, std: Array, y_opt: float) -> Array:
-            return acquisition(mean, std, y_opt, self.xi)
+        def value(mean: Array, std: Array, y_opt: float, name: str = acquisition) -> Array:
+            return ACQUISITIONS[name](mean, std, y_opt, self.xi, self.kappa)
 
         def judge(codes: Array) -> Array:
             belief = model.believe(self._features(codes))
@@ -204,8 +214,14 @@ class BayesSampler:
         pool = candidate_pool(self.space, best, judge, self._rng)
         pending = list(self._pending.values())[-_MAX_PENDING:]
         pool = np.concatenate([np.array(pending).reshape(-1, pool.shape[1]), pool])
+        features = self._features(pool)
+        belief = model.believe(features)
+        if hedges:
+            self._hedge.nominate(
+                features, belief, lambda name, b: value(b.mean, b.std, y_opt, name)
+            )
         rows = greedy_batch(
-            model.believe(self._features(pool)),
+            belief,
             value,
             y_opt,
             n,
@@ -234,6 +250,8 @@ class BayesSampler:
                 self._models[kind] = GaussianProcess(self._rng)
             elif kind in {"ET", "RF"}:
                 self._models[kind] = Trees(kind, self._rng)
+            elif kind == "GBRT":
+                self._models[kind] = Other(BoostedQuantiles(), self._rng)
             else:
                 self._models[kind] = Other(self.base_estimator, self._rng)
         return kind

@@ -27,7 +27,9 @@ from numpy.typing import NDArray
 from scipy.linalg import solve_triangular
 from scipy.optimize import minimize
 from scipy.spatial.distance import cdist
-from sklearn.base import clone, is_regressor
+from sklearn.base import BaseEstimator, RegressorMixin, clone, is_regressor
+from sklearn.ensemble import GradientBoostingRegressor
+from sklearn.utils import check_random_state
 from skopt.learning import (
     ExtraTreesRegressor,
     GaussianProcessRegressor,
@@ -36,7 +38,15 @@ from skopt.learning import (
 from skopt.learning.gaussian_process.kernels import ConstantKernel, Matern
 from threadpoolctl import ThreadpoolController
 
-__all__ = ["Belief", "GaussianProcess", "Other", "Surrogate", "Trees", "quiet_and_single"]
+__all__ = [
+    "Belief",
+    "BoostedQuantiles",
+    "GaussianProcess",
+    "Other",
+    "Surrogate",
+    "Trees",
+    "quiet_and_single",
+]
 
 Array = NDArray[np.float64]
 
@@ -47,6 +57,8 @@ _FOREST = {"n_estimators": 100, "min_samples_leaf": 3, "n_jobs": 1}
 # The likelihood is flat near its top; later fits start from where the last one ended.
 _MAX_STEPS = 30
 _N_RESTARTS = 2
+# A normal distribution has two deviations between the outer ones.
+_QUANTILES = (0.16, 0.5, 0.84)
 # Length scale of what a model without covariances is taken to generalise over, in units of
 # a feature's range.
 _REACH = 0.2
@@ -210,8 +222,8 @@ class Other:
         if not hasattr(regressor, "fit") or not is_regressor(regressor):
             raise ValueError(
                 "The 'base_estimator' parameter of BayesSampler must be a str among "
-                "{'auto', 'GP', 'ET', 'RF'} or a regressor whose predict takes return_std. "
-                f"Got {regressor!r} instead."
+                "{'auto', 'GP', 'ET', 'RF', 'GBRT'} or a regressor whose predict takes "
+                f"return_std. Got {regressor!r} instead."
             )
         self._model = clone(regressor)
         if regressor.get_params().get("random_state", 0) is None:
@@ -224,6 +236,44 @@ class Other:
     def believe(self, X: Array) -> Belief:
         """Return mean and deviation of rows, and a covariance that falls with distance."""
         return _OtherBelief(self._model, X)
+
+
+class BoostedQuantiles(RegressorMixin, BaseEstimator):  # type: ignore[misc]
+    """Three quantiles by gradient boosting, of which the outer ones give the deviation.
+
+    As scikit-optimize's ``GradientBoostingQuantileRegressor``, which does not run with
+    numpy 2.4.
+
+    Parameters
+    ----------
+    n_estimators : int, default=30
+        Trees of each quantile.
+    random_state : int, RandomState or None, default=None
+        Source of randomness.
+    """
+
+    def __init__(self, n_estimators: int = 30, random_state: Any = None) -> None:
+        self.n_estimators = n_estimators
+        self.random_state = random_state
+
+    def fit(self, X: Array, y: Array) -> "BoostedQuantiles":
+        """Learn from features of shape (N, F) and scores."""
+        rng = check_random_state(self.random_state)
+        self.regressors_ = [
+            GradientBoostingRegressor(
+                loss="quantile",
+                alpha=quantile,
+                n_estimators=self.n_estimators,
+                random_state=rng,
+            ).fit(X, y)
+            for quantile in _QUANTILES
+        ]
+        return self
+
+    def predict(self, X: Array, return_std: bool = False) -> Any:  # noqa: FBT001
+        """Return the median of rows of shape (P, F), with their deviation if wanted."""
+        low, middle, high = (regressor.predict(X) for regressor in self.regressors_)
+        return (middle, np.maximum(high - low, 0.0) / 2) if return_std else middle
 
 
 class _OtherBelief:

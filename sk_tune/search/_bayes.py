@@ -5,19 +5,25 @@
 import os
 from collections.abc import Callable, Mapping, Sequence
 from numbers import Integral
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Self
 
 import numpy as np
+from sklearn.utils.validation import check_is_fitted
 
 from sk_tune._compat import BaseSearchCV, HasMethods, Interval, StrOptions
 from sk_tune.estimators import with_inherited_docs
 from sk_tune.sampler import BayesSampler, Sampler, TPESampler
 from sk_tune.search._base import BaseSearch
-from sk_tune.search._rounds import Rounds
+from sk_tune.search._optimize_result import as_callbacks, optimize_result, wants_to_stop
+from sk_tune.search._rounds import Rounds, guiding_scores
 from sk_tune.search._warm_start import EarlierStart
 from sk_tune.space import Candidate, Space
 
 __all__ = ["BayesSearchCV"]
+
+_OPTIONS = {"base_estimator", "acq_func", "xi", "kappa", "n_initial_points"}
+# Of scikit-optimize's optimizer, which is not used.
+_WITHOUT_EFFECT = {"acq_optimizer", "acq_optimizer_kwargs", "model_queue_size", "n_jobs"}
 
 
 @with_inherited_docs
@@ -39,9 +45,11 @@ class BayesSearchCV(BaseSearch):  # type: ignore[misc]
         :class:`~sk_tune.search.Choice` for parameters that depend on others.  With
         ``(dict, n)`` that dict gets `n` candidates.
     optimizer_kwargs : dict, default=None
-        ``base_estimator`` ("GP", "ET", "RF" or a regressor), ``acq_func`` ("EI", "PI",
-        "LCB"), ``acq_func_kwargs`` (``xi``) and ``n_initial_points``, as in
-        scikit-optimize.
+        As in scikit-optimize: ``base_estimator`` ("GP", "ET", "RF", "GBRT" or a regressor),
+        ``acq_func`` ("EI", "PI", "LCB", "gp_hedge"), ``acq_func_kwargs`` (``xi``,
+        ``kappa``) and ``n_initial_points``.  ``acq_optimizer``, ``acq_optimizer_kwargs``,
+        ``model_queue_size`` and ``n_jobs`` are accepted and change nothing: candidates come
+        from a pool, one model is kept, and it uses one thread.
     n_iter : int, default=50
         Candidates.
     n_points : int or "auto", default="auto"
@@ -65,6 +73,10 @@ class BayesSearchCV(BaseSearch):  # type: ignore[misc]
     ----------
     samplers_ : list of sampler
         One for each dict of the space.
+    optimizer_results_ : list of OptimizeResult
+        One for each dict, as in scikit-optimize, for ``skopt.plots``; made when first asked
+        for, with one model fitted to all scores (None for a dict whose parameters depend on
+        others).  Scores are negated, and failed candidates count as the worst.
     {attributes}
 
     See Also
@@ -148,6 +160,72 @@ class BayesSearchCV(BaseSearch):  # type: ignore[misc]
         self.race = race
         self.store = store
 
+    def fit(self, X: Any, y: Any = None, *, callback: Any = None, **params: Any) -> Self:
+        """Search for the best parameters, and fit the estimator with them.
+
+        Parameters
+        ----------
+        X : array-like of shape (n_samples, n_features)
+            Features.
+        y : array-like of shape (n_samples,) or (n_samples, n_outputs), default=None
+            Targets.
+        callback : callable, list of callable or None, default=None
+            As in scikit-optimize, such as ``skopt.callbacks.DeltaYStopper``: called after
+            each round with the ``OptimizeResult`` so far (its ``models`` are empty); one
+            that returns true ends the search of the dict at hand.
+        **params : dict of str to object
+            For ``fit`` of the estimator, the scorer and the splitter, as in
+            scikit-learn's searches.
+
+        Returns
+        -------
+        self
+            The fitted search.
+
+        Raises
+        ------
+        ValueError
+            If a parameter is not what is asked for, or all fits failed.
+        KeyboardInterrupt
+            On Ctrl-C, after the best candidate so far was fitted if there is one.
+        """
+        self.__dict__.pop("_optimizer_results", None)
+        self._callbacks = as_callbacks(callback)
+        try:
+            return super().fit(X, y, **params)
+        finally:
+            del self._callbacks
+
+    @property
+    def optimizer_results_(self) -> list[Any]:
+        """One ``OptimizeResult`` for each dict of the space."""
+        check_is_fitted(self, "_first_candidates")
+        if "_optimizer_results" not in self.__dict__:
+            model = (self.optimizer_kwargs or {}).get("base_estimator", "GP")
+            model = "GP" if model == "auto" else model
+            self._optimizer_results = [
+                self._optimize_result(space, self.cv_results_, start, model)
+                for (space, _), start in zip(
+                    self._space().parts(), self._first_candidates, strict=False
+                )
+            ]
+        return self._optimizer_results
+
+    def _optimize_result(
+        self, space: Space, results: Mapping[str, Any], start: int, model: Any = None
+    ) -> Any:
+        """Return what the candidates of one dict scored."""
+        later = [first for first in self._first_candidates if first > start]
+        rows = slice(start, min(later, default=None))
+        seed = self.random_state if isinstance(self.random_state, Integral) else None
+        return optimize_result(
+            space,
+            results["params"][rows],
+            guiding_scores(results, self.refit)[rows],
+            model=model,
+            random_state=seed,
+        )
+
     def _propose(self, rounds: Rounds, callback_ctx: Any) -> None:
         parts = [
             (space, self.n_iter if n_iter is None else n_iter)
@@ -164,8 +242,10 @@ class BayesSearchCV(BaseSearch):  # type: ignore[misc]
                 for sampler, (space, _) in zip(self.samplers_, parts, strict=True)
             ]
         earlier.warn_if_unused()
-        for sampler, (_, n_iter), own in zip(self.samplers_, parts, first, strict=True):
-            self._search_part(rounds, sampler, n_iter, ctx, own)
+        self._first_candidates = []
+        for sampler, (space, n_iter), own in zip(self.samplers_, parts, first, strict=True):
+            self._first_candidates.append(rounds.n_candidates)
+            self._search_part(rounds, sampler, n_iter, ctx, own, space)
             if rounds.is_over:
                 break
         ctx.call_on_fit_task_end(estimator=self)
@@ -176,7 +256,8 @@ class BayesSearchCV(BaseSearch):  # type: ignore[misc]
         sampler: Sampler,
         n_iter: int,
         ctx: Any,
-        first: Sequence[Candidate] = (),
+        first: Sequence[Candidate],
+        space: Space,
     ) -> None:
         """Evaluate the candidates of one dict of the space, some of which are given."""
         n_points = self._n_points_of_round()
@@ -200,18 +281,29 @@ class BayesSearchCV(BaseSearch):  # type: ignore[misc]
             scores = rounds.scores()[before:]
             with rounds.sampling():
                 sampler.tell(candidates[: len(scores)], scores)
+            if self._callbacks and self._is_told_to_stop(rounds, space):
+                return
+
+    def _is_told_to_stop(self, rounds: Rounds, space: Space) -> bool:
+        """Call scikit-optimize's callbacks; return whether one of them ends the search."""
+        start = self._first_candidates[-1]
+        result = self._optimize_result(space, rounds.results, start)
+        return result is not None and wants_to_stop(self._callbacks, result)
 
     def _make_sampler(self, space: Space) -> Sampler:
         if not isinstance(self.sampler, str):
             own: Sampler = self.sampler
             return own
-        options = dict(self.optimizer_kwargs or {})
+        options = {
+            name: value
+            for name, value in (self.optimizer_kwargs or {}).items()
+            if name not in _WITHOUT_EFFECT
+        }
         options |= options.pop("acq_func_kwargs", {})
-        known = {"base_estimator", "acq_func", "xi", "n_initial_points"}
-        if set(options) - known:
+        if unknown := set(options) - _OPTIONS:
             raise ValueError(
                 f"The 'optimizer_kwargs' parameter of BayesSearchCV may have "
-                f"{sorted(known)}. Got {sorted(set(options) - known)} too."
+                f"{sorted(_OPTIONS | _WITHOUT_EFFECT)}. Got {sorted(unknown)} too."
             )
         if self.sampler == "tpe":
             return TPESampler(space, self.random_state, **options)

@@ -7,6 +7,7 @@ from sk_tune.space._dimensions import Distribution, IntegerRange, Interval, Valu
 from sk_tune.space._parse import as_space
 from sk_tune.space._space import Candidate, Space
 from sk_tune.space._table import table_defaults, table_space
+from sk_tune.space._to_skopt import points_of, skopt_space
 
 __all__ = [
     "Candidate",
@@ -17,6 +18,8 @@ __all__ = [
     "Space",
     "Values",
     "as_space",
+    "points_of",
+    "skopt_space",
     "table_defaults",
     "table_space",
 ]

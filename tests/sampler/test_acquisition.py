@@ -19,17 +19,18 @@ RNG = np.random.RandomState
 
 def test_acquisitions_are_the_textbooks():
     """EI, PI and the confidence bound by their formulas, for losses."""
-    mean, std, y_opt, xi = np.array([-1.0, 0.5]), np.array([0.5, 2.0]), 0.2, 0.1
+    mean, std, y_opt = np.array([-1.0, 0.5]), np.array([0.5, 2.0]), 0.2
+    xi, kappa = 0.1, 2.5
     z = (y_opt - xi - mean) / std
     expected = {
         "EI": std * (z * norm.cdf(z) + norm.pdf(z)),
         "PI": norm.cdf(z),
-        "LCB": 1.96 * std - mean,
+        "LCB": kappa * std - mean,
     }
 
     assert set(expected) == set(ACQUISITIONS)
     for name, value in expected.items():
-        np.testing.assert_allclose(ACQUISITIONS[name](mean, std, y_opt, xi), value)
+        np.testing.assert_allclose(ACQUISITIONS[name](mean, std, y_opt, xi, kappa), value)
 
 
 class ExactBelief:
@@ -50,7 +51,7 @@ class ExactBelief:
 
 
 def _expected_improvement(mean, std, y_opt):
-    return ACQUISITIONS["EI"](mean, std, y_opt, 0.0)
+    return ACQUISITIONS["EI"](mean, std, y_opt, 0.0, 1.96)
 
 
 def test_a_batch_is_that_of_a_process_refitted_with_its_own_predictions():

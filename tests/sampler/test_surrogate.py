@@ -9,7 +9,13 @@ from sklearn.gaussian_process.kernels import RBF
 from sklearn.linear_model import LogisticRegression
 from threadpoolctl import threadpool_info, threadpool_limits
 
-from sk_tune.sampler._surrogate import GaussianProcess, Other, Trees, quiet_and_single
+from sk_tune.sampler._surrogate import (
+    BoostedQuantiles,
+    GaussianProcess,
+    Other,
+    Trees,
+    quiet_and_single,
+)
 
 RNG = np.random.RandomState
 
@@ -109,7 +115,7 @@ def test_a_users_regressor_is_cloned_and_seeded(data):
     assert surrogate._model.random_state is not None
 
 
-@pytest.mark.parametrize("regressor", ["GBRT", "DUMMY", LogisticRegression(), 3])
+@pytest.mark.parametrize("regressor", ["DUMMY", LogisticRegression(), 3])
 def test_what_is_no_regressor_is_refused(regressor):
     """scikit-optimize's broken names too, in scikit-learn's wording."""
     with pytest.raises(ValueError, match="'base_estimator' parameter of BayesSampler"):
@@ -132,3 +138,15 @@ def test_matrix_kernels_use_one_thread_in_the_block():
 
     assert set(inside) == {1}
     assert set(after) == {2}
+
+
+def test_boosted_quantiles_know_the_noise():
+    """On normal noise the deviation is that of the noise, within a fifth."""
+    rng = np.random.RandomState(0)
+    X = rng.uniform(size=(2000, 1))
+    y = 2 * X[:, 0] + 0.3 * rng.normal(size=2000)
+
+    mean, std = BoostedQuantiles(random_state=0).fit(X, y).predict(X, return_std=True)
+
+    assert np.abs(mean - 2 * X[:, 0]).mean() < 0.1
+    assert abs(np.median(std) - 0.3) < 0.06

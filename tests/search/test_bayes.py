@@ -57,9 +57,8 @@ def net(make_estimator):
 def hill(**params):
     """Return a search on the hill."""
     own = {"n_iter": 24, "cv": KFold(2), "random_state": 0, "n_points": 4, **params}
-    return BayesSearchCV(
-        Hill(fails_below=own.pop("fails_below", -1.0)), {"x": (-1.0, 1.0)}, **own
-    )
+    own.setdefault("search_spaces", {"x": (-1.0, 1.0)})
+    return BayesSearchCV(Hill(fails_below=own.pop("fails_below", -1.0)), **own)
 
 
 @pytest.mark.parametrize("sampler", ["bayes", "tpe"])
@@ -190,7 +189,7 @@ def test_one_of_several_metrics_guides_the_search(iris):
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"optimizer_kwargs": {"acq_optimizer": "lbfgs"}}, "acq_optimizer"),
+        ({"optimizer_kwargs": {"n_random_starts": 3}}, "n_random_starts"),
         ({"optimizer_kwargs": {"acq_func": "nonsense"}}, "acq_func"),
         ({"n_points": 0}, "n_points"),
         ({"n_iter": 0}, "n_iter"),
@@ -235,3 +234,52 @@ def test_networks_score_as_they_would_in_a_random_search(net, iris):
     np.testing.assert_allclose(
         search.cv_results_["mean_test_score"], [by_rate[r] for r in rates], rtol=1e-12
     )
+
+
+def test_a_callback_of_scikit_optimize_ends_the_search_of_its_dict(iris):
+    """It sees the candidates of its dict so far; the next dict is searched anyway."""
+    X, y = iris
+    seen = []
+
+    def stop_after_two_rounds(result):
+        seen.append((len(result.x_iters), result.fun))
+        return len(result.x_iters) >= 8
+
+    spaces = [({"x": (0.0, 1.0)}, 16), ({"x": (0.5, 1.0)}, 4)]
+    search = hill(search_spaces=spaces).fit(X, y, callback=stop_after_two_rounds)
+
+    assert [n for n, _ in seen] == [4, 8, 4]
+    assert len(search.cv_results_["params"]) == 12
+    assert seen[1][1] == -search.cv_results_["mean_test_score"][:8].max()
+
+
+def test_results_for_scikit_optimizes_plots(iris):
+    """One for each dict, with its candidates, a model, and the best first."""
+    X, y = iris
+    search = hill(search_spaces=[({"x": (0.0, 1.0)}, 12), ({"x": (0.5, 1.0)}, 8)])
+
+    first, second = search.fit(X, y).optimizer_results_
+
+    assert (len(first.x_iters), len(second.x_iters)) == (12, 8)
+    assert first.x == [search.best_params_["x"]]
+    assert first.fun == -search.best_score_
+    assert len(first.models) == 1
+    assert search.optimizer_results_[0] is first
+
+
+@pytest.mark.parametrize(
+    "kwargs",
+    [
+        {"acq_func": "gp_hedge"},
+        {"base_estimator": "GBRT", "n_initial_points": 4},
+        {"acq_func": "LCB", "acq_func_kwargs": {"kappa": 4.0}},
+        {"acq_optimizer": "lbfgs", "model_queue_size": 2, "n_jobs": 2},
+    ],
+    ids=str,
+)
+def test_options_of_scikit_optimize_work(iris, kwargs):
+    """The top of the hill is found with any of them."""
+    X, y = iris
+    search = hill(optimizer_kwargs=kwargs).fit(X, y)
+
+    assert search.best_score_ > 0.99

