@@ -3,7 +3,8 @@
 """How far a call of the engine has come, told to a callable."""
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
@@ -11,7 +12,13 @@ import numpy as np
 
 from sk_tune.engine._records import Trained
 
-__all__ = ["Progress", "ProgressReporter", "callback_progress"]
+__all__ = [
+    "Progress",
+    "ProgressReporter",
+    "callback_progress",
+    "passing_errors",
+    "raising_caller_errors",
+]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -43,6 +50,54 @@ class Progress:
     best_score: float
     seconds: float
     seconds_left: float
+
+
+class _CallerError(BaseException):
+    """Carries an error past what takes errors for those of a fit."""
+
+    def __init__(self, error: Exception) -> None:
+        super().__init__(error)
+        self.error = error
+
+
+def passing_errors(function: Callable[..., object] | None) -> Any:
+    """Return a caller's function whose errors are not taken for those of a fit.
+
+    Parameters
+    ----------
+    function : callable or None
+        That is called while networks train.
+
+    Returns
+    -------
+    callable or None
+        To be called within :func:`raising_caller_errors`.
+    """
+    if function is None:
+        return None
+
+    def call(*args: Any) -> object:
+        try:
+            return function(*args)
+        except Exception as error:
+            raise _CallerError(error) from error
+
+    return call
+
+
+@contextmanager
+def raising_caller_errors() -> Iterator[None]:
+    """Raise as they were the errors of functions of :func:`passing_errors`.
+
+    Yields
+    ------
+    None
+        Nothing.
+    """
+    try:
+        yield
+    except _CallerError as carried:
+        raise carried.error from None
 
 
 class ProgressReporter:

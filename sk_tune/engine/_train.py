@@ -8,9 +8,10 @@ through its estimator.  Either way the result is the same.
 
 import math
 import os
+import warnings
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
-from contextlib import closing
+from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import replace
 from typing import Any, NamedTuple
 
@@ -24,7 +25,12 @@ from sk_tune.engine._memory import (
     rows_at_a_time,
     seconds_per_epoch,
 )
-from sk_tune.engine._progress import Progress, ProgressReporter
+from sk_tune.engine._progress import (
+    Progress,
+    ProgressReporter,
+    passing_errors,
+    raising_caller_errors,
+)
 from sk_tune.engine._records import Fit, Trained
 from sk_tune.engine._reference import failed, prepare
 from sk_tune.engine._shard import Shard, train_shard
@@ -139,34 +145,10 @@ def train(
     True
     """
     _check(fits, engine)
-    results = _Results(trained, as_fleet=engine == "fleet")
-    ready: dict[int, Fit] = {}
-    for i, fit in enumerate(fits):
-        try:
-            ready[i], results.solo[i] = _with_numbers(fit), reason_for_solo(fit)
-        except Exception as error:  # noqa: BLE001 - every fit has a result
-            results.add({i: failed(fit, error, 0.0, engine)}, {})
-    n_workers = min(joblib.effective_n_jobs(n_jobs), max(1, len(ready)))
-    limit = SHARE_OF_MEMORY * available_memory() if memory_limit is None else memory_limit
-    with stored_fits(store, ready, engine) as stored:
-        most = _MOST_ROWS_PER_SHARD if stored.is_kept else math.inf
-        shards, n_workers = _shards(ready, results.solo, n_workers, limit, engine, most)
-        # What is there has to be known after the cut, so that the rest rides in the fleets
-        # that it would have been in.
-        shards = [left for shard in shards if (left := stored.rest(shard)).fits]
-        if stored.loaded:
-            alone = {i: r.solo_reason for i, r in stored.loaded.items() if r.solo_reason}
-            results.add(stored.loaded, alone)
-        n_epochs = {
-            i: ready[i].n_epochs or 0 if i in ready else 0 for i in range(len(fits))
-        }
-        reporter = ProgressReporter(progress, n_epochs)
-        if results.trained:
-            reporter.fits_done(results.trained)
-        if n_workers == 1:
-            _train_here(shards, reporter, results, stored)
-        else:
-            _train_in_workers(shards, n_jobs, reporter, results, stored)
+    progress = passing_errors(progress)
+    results = _Results(passing_errors(trained), as_fleet=engine == "fleet")
+    with raising_caller_errors():
+        _train(fits, results, n_jobs, engine, memory_limit, progress, store)
     if engine == "fleet":
         warn_of_solo(
             Counter(reason for reason in results.solo.values() if reason is not None)
@@ -208,6 +190,45 @@ def fitted_estimator(fit: Fit, trained: Trained) -> Any:
         rows=fit.rows,
         sample_weight=fit.sample_weight,
     )
+
+
+def _train(
+    fits: Sequence[Fit],
+    results: "_Results",
+    n_jobs: int | None,
+    engine: str,
+    memory_limit: float | None,
+    progress: Callable[[Progress], object] | None,
+    store: str | os.PathLike[str] | None,
+) -> None:
+    """Train fits, in this process or in workers; results are added as they come."""
+    ready: dict[int, Fit] = {}
+    for i, fit in enumerate(fits):
+        try:
+            ready[i], results.solo[i] = _with_numbers(fit), reason_for_solo(fit)
+        except Exception as error:  # noqa: BLE001 - every fit has a result
+            results.add({i: failed(fit, error, 0.0, engine)}, {})
+    n_workers = min(joblib.effective_n_jobs(n_jobs), max(1, len(ready)))
+    limit = SHARE_OF_MEMORY * available_memory() if memory_limit is None else memory_limit
+    with stored_fits(store, ready, engine) as stored:
+        most = _MOST_ROWS_PER_SHARD if stored.is_kept else math.inf
+        shards, n_workers = _shards(ready, results.solo, n_workers, limit, engine, most)
+        # What is there has to be known after the cut, so that the rest rides in the fleets
+        # that it would have been in.
+        shards = [left for shard in shards if (left := stored.rest(shard)).fits]
+        if stored.loaded:
+            alone = {i: r.solo_reason for i, r in stored.loaded.items() if r.solo_reason}
+            results.add(stored.loaded, alone)
+        n_epochs = {
+            i: ready[i].n_epochs or 0 if i in ready else 0 for i in range(len(fits))
+        }
+        reporter = ProgressReporter(progress, n_epochs)
+        if results.trained:
+            reporter.fits_done(results.trained)
+        if n_workers == 1:
+            _train_here(shards, reporter, results, stored)
+        else:
+            _train_in_workers(shards, n_jobs, reporter, results, stored)
 
 
 def _check(fits: Sequence[Fit], engine: str) -> None:
@@ -441,7 +462,7 @@ def _train_in_workers(
     stored: StoredFits,
 ) -> None:
     # Closed at once if anything comes up here, so that no worker goes on.
-    with closing(train_shards(shards, n_jobs)) as ended:
+    with _closing(train_shards(shards, n_jobs)) as ended:
         for position, result, message in ended:
             own = shards[position].fits
             if result is None:
@@ -450,3 +471,14 @@ def _train_in_workers(
             stored.save(done)
             results.tell(done)
             reporter.fits_done(done)
+
+
+@contextmanager
+def _closing(generator: Generator[Any, None, None]) -> Iterator[Any]:
+    try:
+        yield generator
+    finally:
+        with warnings.catch_warnings():
+            # joblib tells how many tasks it cancels then.
+            warnings.filterwarnings("ignore", r"(?s).*(cancelled|not used)", UserWarning)
+            generator.close()

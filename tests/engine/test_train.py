@@ -422,6 +422,19 @@ def test_progress_only_grows_and_ends_with_all(n_jobs, engine, digits):
     assert last.seconds_left == 0
 
 
+@pytest.mark.parametrize("told", ["progress", "trained"])
+@pytest.mark.parametrize("n_jobs", [1, 2])
+def test_an_error_of_the_callers_function_is_raised_as_it_is(told, n_jobs, digits):
+    """It ends the training; no fit is blamed for it, and none is trained alone."""
+
+    def fail(_):
+        raise ZeroDivisionError("mine")
+
+    fits = [_fit(digits, _mlp(max_epochs=2), seed=seed) for seed in range(4)]
+    with pytest.raises(ZeroDivisionError, match="mine"):
+        train(fits, n_jobs=n_jobs, **{told: fail})
+
+
 def test_progress_is_told_after_each_epoch_of_a_fleet(digits):
     """In this process a fleet of three reports each of its epochs."""
     seen = []
@@ -567,7 +580,7 @@ def test_the_reason_for_training_alone_is_handed_over_too(digits, capsys):
     """A result that came early says what the final one says."""
     told = {}
 
-    with pytest.warns(SkTuneWarning, match="1 networks were trained alone"):
+    with pytest.warns(SkTuneWarning, match="1 network was trained alone"):
         train([_fit(digits, _net(Deciding)), _fit(digits)], trained=told.update)
 
     assert told[0].solo_reason.startswith("torch.func.vmap cannot carry")
