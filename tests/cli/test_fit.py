@@ -344,7 +344,7 @@ def test_metrics_are_refused_before_any_time_is_spent(mixed_csv, fails, monkeypa
 
 def test_columns_of_other_options_get_near_ones_too(mixed_csv, fails):
     """As the target does."""
-    command = ["fit", mixed_csv, "--target", "label", "--group", "twon"]
+    command = ["fit", mixed_csv, "--target", "label", "--group", "town_"]
 
     fails(command, "--group", "Did you mean 'town'?", "Columns: 'size'")
 
