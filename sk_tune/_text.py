@@ -2,12 +2,16 @@
 # SPDX-License-Identifier: BSD-3-Clause
 """Text for people: tables, seconds and bytes in as few characters as say enough."""
 
+import math
+import statistics
 from collections.abc import Sequence
 from numbers import Real
 
-__all__ = ["bytes_text", "seconds_text", "text_table"]
+__all__ = ["bytes_text", "interval_text", "number_texts", "seconds_text", "text_table"]
 
 _GAP = "  "
+_EXPONENT_FROM = 1e6
+_MOST_DECIMALS = 6
 
 
 def text_table(header: Sequence[str], rows: Sequence[Sequence[object]]) -> str:
@@ -42,6 +46,77 @@ def text_table(header: Sequence[str], rows: Sequence[Sequence[object]]) -> str:
         ).rstrip()
         for line in lines
     )
+
+
+def number_texts(values: Sequence[float], digits: int = 4) -> list[str]:
+    """Return numbers that stand below each other, with equally many decimals.
+
+    Parameters
+    ----------
+    values : sequence of float
+        Of one kind, such as the scores of a table.
+    digits : int, default=4
+        Significant ones of the number in the middle.
+
+    Returns
+    -------
+    list of str
+        "n/a" for NaN.  A number that this would make 0 or very long has an exponent.
+
+    Examples
+    --------
+    >>> number_texts([0.6679, 0.7, 0.12341])
+    ['0.6679', '0.7000', '0.1234']
+    >>> number_texts([-12345.6, -20000.0, float("nan"), -3e-9])
+    ['-12346', '-20000', 'n/a', '-3e-09']
+    """
+    sizes = [abs(v) for v in values if v and math.isfinite(v)]
+    middle = statistics.median_high(sizes) if sizes else 1.0
+    decimals = max(0, digits - 1 - math.floor(math.log10(middle)))
+    return [_of_column(value, decimals, digits) for value in values]
+
+
+def interval_text(score: float, low: float, high: float) -> list[str]:
+    """Return a score and the ends of its interval with the decimals that mean something.
+
+    Parameters
+    ----------
+    score, low, high : float
+        NaN if not known.
+
+    Returns
+    -------
+    list of str
+        Three texts, in which the width of the interval has two digits; of four digits if it
+        has no width.
+
+    Examples
+    --------
+    >>> interval_text(0.80040, 0.76692, 0.83247)
+    ['0.800', '0.767', '0.832']
+    >>> interval_text(-2513.2, -2801.0, -2207.9)
+    ['-2513', '-2801', '-2208']
+    """
+    width = high - low
+    if not 0 < width < math.inf:
+        return number_texts([score, low, high])
+    decimals = max(0, 1 - math.floor(math.log10(width)))
+    if decimals > _MOST_DECIMALS or max(abs(low), abs(high)) >= _EXPONENT_FROM:
+        return number_texts([score, low, high])
+    return [_rounded(value, decimals) for value in (score, low, high)]
+
+
+def _of_column(value: float, decimals: int, digits: int) -> str:
+    size = abs(value)
+    fits = 0.5 * 10.0**-decimals < size < _EXPONENT_FROM and decimals <= _MOST_DECIMALS
+    if value and not math.isnan(value) and not fits:
+        return f"{value:.{digits}g}"
+    return _rounded(value, decimals)
+
+
+def _rounded(value: float, decimals: int) -> str:
+    # Plus 0, because what is rounded to it has no sign.
+    return "n/a" if math.isnan(value) else f"{round(value, decimals) + 0.0:.{decimals}f}"
 
 
 def seconds_text(seconds: float) -> str:

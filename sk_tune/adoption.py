@@ -13,7 +13,7 @@ from typing import Any, Protocol
 
 from sk_tune.training import TrainingState
 
-__all__ = ["Adopter", "FitRequested", "adopted_state", "adopter", "adoption"]
+__all__ = ["Adopter", "FitRequested", "adopted_state", "adopter", "adoption", "decline"]
 
 
 class FitRequested(BaseException):
@@ -68,6 +68,24 @@ def adopted_state(
     """
     current = _ADOPTER.get()
     return None if current is None else current(estimator, X, y, sample_weight)
+
+
+def decline(reason: str) -> None:
+    """Tell who answers networks that one of them can take over no training.
+
+    Parameters
+    ----------
+    reason : str
+        A clause that continues "was trained alone because".
+
+    Raises
+    ------
+    FitRequested
+        If the task need not go on, because it will be run again.
+    """
+    told = getattr(_ADOPTER.get(), "decline", None)
+    if told is not None:
+        told(reason)
 
 
 @contextmanager

@@ -5,6 +5,8 @@
 import dis
 import sys
 import warnings
+from collections import Counter
+from collections.abc import Mapping
 from pathlib import Path
 
 __all__ = [
@@ -18,6 +20,7 @@ __all__ = [
     "TrainingDivergedError",
     "TrainingFailedError",
     "is_raised_by_code",
+    "warn_of_solo",
     "warn_user",
 ]
 
@@ -73,6 +76,26 @@ def warn_user(message: str) -> None:
     while frame.f_back is not None and frame.f_code.co_filename.startswith(_PACKAGE):
         level, frame = level + 1, frame.f_back
     warnings.warn(message, SkTuneWarning, stacklevel=level)
+
+
+def warn_of_solo(reasons: Mapping[str, int]) -> None:
+    """Warn of networks that no fleet carried.
+
+    Parameters
+    ----------
+    reasons : mapping of str to int
+        How many were trained alone for each reason, a clause that continues "was trained
+        alone because".  Nothing is said if there are none.
+    """
+    counts = Counter(reasons)
+    n = counts.total()
+    if n:
+        listed = "; ".join(f"{m} because {why}" for why, m in counts.most_common())
+        networks = "network was" if n == 1 else "networks were"
+        warn_user(
+            f"{n} {networks} trained alone, which is slower and gives the same result: "
+            f"{listed}."
+        )
 
 
 def is_raised_by_code(error: BaseException) -> bool:

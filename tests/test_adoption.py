@@ -12,7 +12,7 @@ import pytest
 import torch
 
 from sk_tune import MLPClassifier
-from sk_tune.adoption import FitRequested, adopted_state, adopter, adoption
+from sk_tune.adoption import FitRequested, adopted_state, adopter, adoption, decline
 from sk_tune.engine import Fit, train
 from sk_tune.estimators._net_state import training_state
 
@@ -64,6 +64,18 @@ def test_a_block_ends_with_its_adopter(error):
                 raise
         assert adopter() is _nobody
     assert adopter() is None
+
+
+def test_a_network_that_takes_over_nothing_says_why_to_who_listens():
+    """Others, and nobody, are not told."""
+    reasons = []
+    decline("nobody listens")
+    with adoption(_nobody):
+        decline("it only answers")
+    with adoption(SimpleNamespace(decline=reasons.append)):
+        decline("it has a callback")
+
+    assert reasons == ["it has a callback"]
 
 
 def test_none_lets_networks_train_inside_a_block():

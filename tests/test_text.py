@@ -4,7 +4,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sk_tune._text import bytes_text, seconds_text, text_table
+from sk_tune._text import (
+    bytes_text,
+    interval_text,
+    number_texts,
+    seconds_text,
+    text_table,
+)
 
 
 def test_numbers_stand_to_the_right_and_words_to_the_left():
@@ -56,3 +62,53 @@ def test_bytes_are_in_powers_of_1024(n_bytes, text):
 def test_the_largest_unit_is_a_tebibyte():
     """More than 1024 TiB are still counted in TiB."""
     assert bytes_text(2**50) == "1024.0 TiB"
+
+
+@pytest.mark.parametrize(
+    ("values", "digits", "texts"),
+    [
+        ([0.618, 0.77746, 0.0009], 4, ["0.6180", "0.7775", "0.0009"]),
+        ([0.02, 0.034, 0.000893], 2, ["0.020", "0.034", "0.001"]),
+        ([-12345.6, 3.0, -98765.4], 4, ["-12346", "3", "-98765"]),
+        ([1e9, 0.5, 0.25, 1e-12], 4, ["1e+09", "0.5000", "0.2500", "1e-12"]),
+        ([0.0, 0.0], 4, ["0.000", "0.000"]),
+        ([float("nan"), 1.0, float("inf")], 2, ["n/a", "1.0", "inf"]),
+        ([1e-9, 2e-9], 2, ["1e-09", "2e-09"]),
+        ([], 4, []),
+    ],
+)
+def test_numbers_of_a_column_have_equally_many_decimals(values, digits, texts):
+    """Zeros at the end are digits too; what would be lost or very long has an exponent."""
+    assert number_texts(values, digits) == texts
+
+
+@given(
+    values=st.lists(st.floats(1e-3, 1e5) | st.floats(-1e5, -1e-3), min_size=1),
+    digits=st.integers(1, 6),
+)
+def test_numbers_of_a_column_are_rounded_to_the_middle_one(values, digits):
+    """None is off by more than half of the last place of a number of middle size."""
+    sizes = sorted(abs(v) for v in values)
+    middle = sizes[len(sizes) // 2]
+
+    for value, text in zip(values, number_texts(values, digits), strict=True):
+        assert (
+            abs(float(text) - value) <= max(0.5, middle * 0.5 * 10 ** (1 - digits)) * 1.01
+        )
+
+
+@pytest.mark.parametrize(
+    ("values", "texts"),
+    [
+        ((0.0003, -0.52, 0.51), ["0.0", "-0.5", "0.5"]),
+        ((1.0, 1.0, 1.0), ["1.000", "1.000", "1.000"]),
+        ((-2513.2, -2801.0, -2207.9), ["-2513", "-2801", "-2208"]),
+        ((-0.04, -0.0499, -0.031), ["-0.040", "-0.050", "-0.031"]),
+        ((float("nan"),) * 3, ["n/a"] * 3),
+        ((2e7, 1e7, 3e7), ["2e+07", "1e+07", "3e+07"]),
+        ((1.0, 0.9999999, 1.0), ["1.000", "1.000", "1.000"]),
+    ],
+)
+def test_an_interval_has_the_digits_that_its_width_leaves(values, texts):
+    """Digits beyond it say nothing; the score is rounded as its ends are."""
+    assert interval_text(*values) == texts

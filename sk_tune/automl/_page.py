@@ -3,14 +3,16 @@
 """What one call found, as one page that needs nothing else."""
 
 from datetime import datetime
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import jinja2
 
 from sk_tune._files import replaced_file
-from sk_tune._text import seconds_text
-from sk_tune.report import number_text, value_text
+from sk_tune._text import interval_text, seconds_text
+from sk_tune.automl._verdict import format_score, scale_of
+from sk_tune.report import value_text
 
 __all__ = ["write_page"]
 
@@ -28,7 +30,7 @@ _ENVIRONMENT = jinja2.Environment(
     trim_blocks=True,
     lstrip_blocks=True,
 )
-_ENVIRONMENT.filters.update(number=number_text, value=value_text, seconds=seconds_text)
+_ENVIRONMENT.filters.update(value=value_text, seconds=seconds_text)
 
 
 def write_page(auto: Any, path: str | Path, *, title: str = "") -> Path:
@@ -49,6 +51,7 @@ def write_page(auto: Any, path: str | Path, *, title: str = "") -> Path:
         The file.
     """
     default = "accuracy" if hasattr(auto, "classes_") else "r2"
+    own = auto.corrected_score_
     text = _ENVIRONMENT.get_template("auto.html.j2").render(
         auto=auto,
         title=title or type(auto).__name__,
@@ -61,6 +64,8 @@ def write_page(auto: Any, path: str | Path, *, title: str = "") -> Path:
             if not f.code.startswith(_LEAKS) and f.outcome in {"issue", "tip"}
         ],
         rows=list(auto.leaderboard_.iterrows()),
+        digits=partial(format_score, scale=scale_of(list(auto.scores_.values()))),
+        expected=interval_text(own.score, own.low, own.high),
     )
     path = Path(path)
     with replaced_file(path) as temporary:

@@ -12,7 +12,7 @@ from typing import Any, ClassVar
 import joblib
 from skorch import NeuralNet
 
-from sk_tune.adoption import adopted_state
+from sk_tune.adoption import adopted_state, decline
 from sk_tune.backend._joblib import FleetBackend
 from sk_tune.backend._session import FleetReport, Monitor, Session
 from sk_tune.engine import (
@@ -24,6 +24,8 @@ from sk_tune.engine import (
 )
 
 __all__ = ["fleet"]
+
+_FIT_PARAMS = "its fit was given more than X and y"
 
 
 @contextmanager
@@ -119,7 +121,9 @@ class AskingNets:
 def _asking(fit: Any) -> Any:
     @functools.wraps(fit)
     def asking_fit(net: Any, X: Any, y: Any = None, **fit_params: Any) -> Any:
-        if fit_params or reason_against_net(net, X, y) is not None:
+        reason = _FIT_PARAMS if fit_params else reason_against_net(net, X, y)
+        if reason is not None:
+            decline(reason)
             return fit(net, X, y, **fit_params)
         state = adopted_state(net, X, y)
         if state is None:

@@ -70,7 +70,8 @@ class FleetBackend(CollectingBackend):
                 job.run()
             if job.error is not None:
                 # The rest is not run, as in a plain loop.
-                return
+                break
+        self.session.tell_of_declined()
 
     def _run_nested(self, jobs: Sequence[Job]) -> None:
         for job in jobs:

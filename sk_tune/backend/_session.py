@@ -23,13 +23,22 @@ import numpy as np
 import torch
 from sklearn.base import clone
 
+from sk_tune._text import seconds_text, text_table
 from sk_tune.adoption import FitRequested, adoption
 from sk_tune.backend._fingerprint import data_fingerprint, params_fingerprint
 from sk_tune.backend._random_states import kept_random_states
 from sk_tune.backend._task_copy import copy_task
 from sk_tune.backend._unheard import unheard
-from sk_tune.engine import Fit, Progress, Trained, is_small, signature, train
+from sk_tune.engine import (
+    Fit,
+    Progress,
+    Trained,
+    is_small,
+    signature,
+    train,
+)
 from sk_tune.estimators import NetworkEstimator, first_seed, resolve_seed
+from sk_tune.exceptions import warn_of_solo
 from sk_tune.training import TrainingState
 
 __all__ = ["FleetReport", "Monitor", "Session"]
@@ -63,7 +72,8 @@ class FleetReport:
     n_trained_again : int
         Networks that trained as usual, because nothing recorded matched.
     solo : dict of str to int
-        Why trainings were made alone, and how many.
+        Why networks were trained alone, and how many: by the engine those that it can, else
+        by themselves.
     seconds_recording, seconds_training, seconds_replaying : float
         Wall-clock time.
     """
@@ -80,6 +90,23 @@ class FleetReport:
     seconds_recording: float = 0.0
     seconds_training: float = 0.0
     seconds_replaying: float = 0.0
+
+    def __str__(self) -> str:
+        counts = [
+            ["asked for", self.n_requested],
+            ["in fleets", self.n_rows],
+            ["kinds of fleets", self.n_fleets],
+            ["gone on from a shorter one", self.n_continued],
+            ["of an earlier run", self.n_loaded],
+            ["one at a time", sum(self.solo.values())],
+            ["taken over by networks", self.n_adopted],
+            ["not found, so trained as usual", self.n_trained_again],
+        ]
+        names = ("recording", "training", "replaying")
+        spent = (f"{n} {seconds_text(getattr(self, f'seconds_{n}'))}" for n in names)
+        reasons = [f"{n} one at a time: {why}" for why, n in self.solo.items()]
+        table = text_table(["trainings", "count"], counts)
+        return "\n".join([table, ", ".join(spent), *reasons])
 
 
 @dataclass(slots=True, kw_only=True, eq=False)
@@ -127,6 +154,8 @@ class Session:
     ) -> None:
         self.report = FleetReport()
         self.monitor = monitor
+        # Reasons of networks that took part in nothing, until they are told.
+        self.declined: Counter[str] = Counter()
         self._options = {
             "n_jobs": n_jobs,
             "memory_limit": memory_limit,
@@ -238,6 +267,13 @@ class Session:
         report.n_fleets += len({_kind(fit, trained) for fit, trained in rows})
         solo = Counter(r.solo_reason for r in results if r.solo_reason)
         report.solo = dict(Counter(report.solo) + solo)
+
+    def tell_of_declined(self) -> None:
+        """Report and warn of networks that trained by themselves since the last call."""
+        if self.declined:
+            warn_of_solo(self.declined)
+            self.report.solo = dict(Counter(self.report.solo) + self.declined)
+            self.declined = Counter()
 
     def shared(self, data: Any) -> tuple[int, Any]:
         """Return one object for all equal data.
@@ -394,9 +430,22 @@ class Recorder(_Answers):
         # A failed one fails again when it is replayed, with its own error.
         return found.trained.state
 
+    def decline(self, reason: str) -> None:
+        """Leave a task whose network trains by itself, so that it does so only once.
+
+        A task that has other trainings goes on, because these may lead to more of them.
+        """
+        if self.n_new > 0 or not self.trainings:
+            raise FitRequested
+
 
 class Replayer(_Answers):
     """Gives the networks of a task the trainings that were made for them."""
+
+    def decline(self, reason: str) -> None:
+        """Count a network that trains by itself."""
+        self.session.declined[reason] += 1
+        self.session.use_threads(None, None)
 
     def __call__(
         self, estimator: Any, X: Any, y: Any, sample_weight: Any

@@ -4,6 +4,7 @@
 
 import difflib
 import json
+import tempfile
 import time
 import warnings
 from collections.abc import Iterator
@@ -17,7 +18,8 @@ import numpy as np
 import pandas as pd
 import sklearn
 import torch
-from sklearn.metrics import get_scorer_names
+from sklearn.dummy import DummyClassifier, DummyRegressor
+from sklearn.metrics import get_scorer, get_scorer_names
 
 from sk_tune import __version__
 from sk_tune.automl import AutoClassifier, AutoRegressor
@@ -25,6 +27,8 @@ from sk_tune.cli._output import (
     SavedModel,
     check_output_folder,
     load_for_resume,
+    page_title,
+    reason_of,
     without_nan,
     write_output,
 )
@@ -32,7 +36,7 @@ from sk_tune.cli._printing import print_outcome, print_problem
 from sk_tune.cli._progress import Progress
 from sk_tune.cli._summary import labelled
 from sk_tune.cli._tables import Table, read_table
-from sk_tune.cli._target import N_FOLDS, Target, read_target
+from sk_tune.cli._target import N_FOLDS, Target, column_hint, read_target
 from sk_tune.exceptions import OptionError, SearchError
 from sk_tune.prepare import ColumnKinds, column_kinds
 
@@ -129,7 +133,7 @@ def fit(
     """
     check_output_folder(options.output, overwrite=options.overwrite)
     target = read_target(table.frame, options.target, options.task)
-    metric = _metric(options.metric, target.task)
+    metric = _metric(options.metric, target)
     groups, times = (_structure(table.frame, options, n) for n in ("group", "time_column"))
     _check_rows(target, options.test_size)
     named = (target.name, options.group, options.time_column)
@@ -168,9 +172,9 @@ def fit(
         texts=(*kinds.categories, *_texts_left_out(X, kinds)),
         ignored=(*kinds.dropped, *apart),
     )
-    config = _config(options, source)
+    config, title = _config(options, source), page_title(target.name, table.name)
     with _calm(verbose=options.verbose):
-        written = write_output(options.output, model, summary, config, table.name)
+        written = _write_somewhere(options.output, model, summary, config, title)
     if not options.json:
         print(labelled("Written", f"{', '.join(written)} in {options.output}/"))
     if was_interrupted:
@@ -239,6 +243,23 @@ def resume(
         raise
 
 
+def _write_somewhere(folder: Path, *content: Any) -> list[str]:
+    """Write the files of a fit, elsewhere if they cannot be written where they belong."""
+    try:
+        return write_output(folder, *content)
+    except OSError as error:
+        other = Path(tempfile.mkdtemp(prefix="sk_tune.")) / folder.name
+        try:
+            write_output(other, *content)
+        except OSError:
+            other.parent.rmdir()
+            raise error from None
+        raise OptionError(
+            f"--output must be a folder that can be written. Got {str(folder)!r}: "
+            f"{reason_of(error)}. What was found is in {str(other)!r} instead."
+        ) from error
+
+
 def _auto(target: Target, metric: str, options: FitOptions) -> Any:
     kind = AutoClassifier if target.task == "classification" else AutoRegressor
     return kind(
@@ -258,11 +279,12 @@ def _texts_left_out(X: pd.DataFrame, kinds: ColumnKinds) -> list[str]:
     ]
 
 
-def _metric(name: str | None, task: str) -> str:
+def _metric(name: str | None, target: Target) -> str:
     if name is None:
-        return _DEFAULT_METRIC[task]
+        return _DEFAULT_METRIC[target.task]
     known = get_scorer_names()
     if name in known:
+        _check_suits(name, target)
         return name
     near = difflib.get_close_matches(name, known, n=3, cutoff=0.5)
     listed = ", ".join(near or ("accuracy", "balanced_accuracy", "roc_auc", "r2"))
@@ -272,16 +294,36 @@ def _metric(name: str | None, task: str) -> str:
     )
 
 
+def _check_suits(metric: str, target: Target) -> None:
+    """Refuse a score that this target cannot have, before any time is spent on it."""
+    is_class = target.task == "classification"
+    dummy = DummyClassifier(strategy="prior") if is_class else DummyRegressor()
+    X = np.zeros((len(target.y), 1))
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        try:
+            score, reason = get_scorer(metric)(dummy.fit(X, target.y), X, target.y), ""
+        except (TypeError, ValueError) as error:
+            score, reason = np.nan, f" {str(error).strip().partition(chr(10))[0]}"
+    if not np.isfinite(score):
+        raise OptionError(
+            f"--metric must suit the target, here for {target.task} with "
+            f"{len(np.unique(target.y))} different values. Got {metric!r}.{reason}"
+        )
+
+
 def _structure(frame: pd.DataFrame, options: FitOptions, name: str) -> Any:
     """Return the values of a column that says how rows belong together."""
     column = getattr(options, name)
     if column is None:
         return None
     option = f"--{name.replace('_', '-')}"
-    if column not in frame.columns or column == options.target:
+    others = [name for name in frame.columns if name != options.target]
+    if column not in others:
+        hint = column_hint(column, others)
         raise OptionError(
             f"{option} must name a column of the table that is not the target. Got "
-            f"{column!r}."
+            f"{column!r} instead.{hint}"
         )
     missing = int(frame[column].isna().sum())
     if missing:

@@ -71,9 +71,17 @@ def main(argv: Sequence[str] | None = None) -> int:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 1
     except (SkTuneError, OSError) as error:
-        print(f"sk-tune {args.command}: error: {error}", file=sys.stderr)
+        print(f"sk-tune {args.command}: error: {_words(error)}", file=sys.stderr)
         return _USER_ERROR
     return 0
+
+
+def _words(error: Exception) -> str:
+    """Return what happened, without the number that the operating system has for it."""
+    if isinstance(error, OSError) and error.strerror and not isinstance(error, SkTuneError):
+        where = f": {str(error.filename)!r}" if error.filename else ""
+        return f"{error.strerror}{where}"
+    return str(error)
 
 
 def _run(args: argparse.Namespace, started: float) -> None:
@@ -370,9 +378,11 @@ def _seed(text: str) -> int:
     return int(text)
 
 
-def _n_jobs(text: str) -> int:
+def _n_jobs(text: str) -> int | None:
+    if text == "-1":
+        return None
     if not text.isdecimal() or int(text) < 1:
-        raise _wrong("a whole number of at least 1", text)
+        raise _wrong("a whole number of at least 1, or -1 for one for each CPU", text)
     return int(text)
 
 

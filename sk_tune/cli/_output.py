@@ -6,6 +6,7 @@ import json
 import os
 import pickle
 import shutil
+import tempfile
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -23,6 +24,8 @@ __all__ = [
     "check_output_folder",
     "load_for_resume",
     "load_model",
+    "page_title",
+    "reason_of",
     "trials_table",
     "without_nan",
     "write_output",
@@ -103,11 +106,14 @@ def check_output_folder(folder: Path, *, overwrite: bool) -> None:
     nearest = next(
         parent for parent in (folder, *folder.absolute().parents) if parent.exists()
     )
-    if not nearest.is_dir() or not os.access(nearest, os.W_OK):
+    try:
+        # Tried, because rights do not tell all: not for root, not of a file system.
+        Path(tempfile.mkdtemp(prefix=".sk_tune.", dir=nearest)).rmdir()
+    except OSError as error:
         raise OptionError(
             f"--output must be a folder that can be written. Got {str(folder)!r}, where "
-            f"{str(nearest)!r} is a file or read-only."
-        )
+            f"{str(nearest)!r} is a file or cannot be written: {reason_of(error)}."
+        ) from error
 
 
 def write_output(
@@ -138,10 +144,10 @@ def write_output(
         Names of the files.
     """
     folder = folder.absolute()
-    folder.parent.mkdir(parents=True, exist_ok=True)
     # In the same file system, so that the files can be moved instead of copied.
     stage = folder.with_name(f".{folder.name}.{os.getpid()}.tmp")
     (stage / "model").mkdir(parents=True)
+    memory = None
     try:
         names = [_write_trials(trials_table(saved.model), stage)]
         for name, content in ((_SUMMARY, summary), (_CONFIG, config)):
@@ -161,9 +167,48 @@ def write_output(
         versions = {"format": _FORMAT, "sk_tune_version": __version__}
         joblib.dump({**versions, **content}, stage / _MODEL, compress=3)
         _move(stage, folder, [*names, _MODEL])
+    except OSError:
+        # So that it can all be written to another folder.
+        if memory is not None:
+            saved.model._memory = memory
+        raise
     finally:
         shutil.rmtree(stage, ignore_errors=True)
     return [_MODEL, *names]
+
+
+def reason_of(error: OSError) -> str:
+    """Return in words why a file could not be read or written.
+
+    Parameters
+    ----------
+    error : OSError
+        As it was raised.
+
+    Returns
+    -------
+    str
+        Without the number, and without the name of a temporary file.
+    """
+    return (error.strerror or str(error)).lower()
+
+
+def page_title(target: str, table: str) -> str:
+    """Return the heading of the page of a fit.
+
+    Parameters
+    ----------
+    target : str
+        Column that was predicted.
+    table : str
+        Name of the table; may be empty.
+
+    Returns
+    -------
+    str
+        The same when the page is written anew.
+    """
+    return f"{target} in {table}" if table else target
 
 
 def load_model(folder: Path) -> SavedModel:

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from sk_tune._files import replaced_file
-from sk_tune.cli._output import load_model
+from sk_tune.cli._output import load_model, page_title
 from sk_tune.cli._summary import labelled, score_lines
 from sk_tune.exceptions import OptionError
 
@@ -30,15 +30,33 @@ def report(folder: Path, output: Path | None) -> None:
     ------
     TableError
         If there is no model.
+    OptionError
+        If the page has no folder to be written to.
     """
+    if output is not None and not output.absolute().parent.is_dir():
+        raise OptionError(
+            f"--output must be a file in a folder that exists. Got {str(output)!r} instead."
+        )
     saved = load_model(folder)
     auto = saved.model
     path = (folder if folder.is_dir() else folder.parent) / "report.html"
-    written = auto.report(path if output is None else output, title=saved.target)
+    written = auto.report(
+        path if output is None else output,
+        title=page_title(saved.target, _table(path.parent)),
+    )
     print("\n".join(score_lines(list(auto.scores_.values()), str(auto.scoring))))
     print()
     print(labelled("Verdict", auto.verdict_))
     print(labelled("Written", str(written)))
+
+
+def _table(folder: Path) -> str:
+    """Return the name of the table of a fit, if its folder tells."""
+    try:
+        text = (folder / "summary.json").read_text(encoding="utf-8")
+        return str(json.loads(text)["table"])
+    except (OSError, ValueError, LookupError, TypeError):
+        return ""
 
 
 def export(folder: Path, output: Path) -> None:

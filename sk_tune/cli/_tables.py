@@ -28,6 +28,8 @@ _SEPARATORS = ",;\t|"
 _SNIFFED_CHARACTERS = 100_000
 # Rows that are predicted at a time.
 _PART_ROWS = 50_000
+# What pandas puts before what is wrong.
+_C_PARSER = "Error tokenizing data. C error: "
 # Beside pandas' own, such as the empty cell and NA.
 _MISSING = ["?"]
 _DECIMAL_COMMA = re.compile(r"(?:^|;)\s*\"?-?\d+,\d+\"?\s*(?=;|$)", re.MULTILINE)
@@ -129,9 +131,9 @@ def _check_file(path: Path) -> bool:
             f".parquet. Got {str(path)!r} instead."
         )
     if not path.is_file():
-        found = "a folder" if path.is_dir() else "none"
+        found = "a folder" if path.is_dir() else "no such file"
         raise TableError(
-            f"The table must be a file that exists. Got {found}: {str(path)!r}."
+            f"The table must be a file that exists. Got {str(path)!r}, which is {found}."
         )
     if path.stat().st_size == 0:
         raise TableError(
@@ -338,4 +340,4 @@ def _without_row_numbers(frame: pd.DataFrame) -> tuple[pd.DataFrame, tuple[str, 
 
 
 def _first_line(error: Exception) -> str:
-    return str(error).strip().partition("\n")[0]
+    return str(error).strip().partition("\n")[0].removeprefix(_C_PARSER)

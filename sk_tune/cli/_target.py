@@ -12,7 +12,7 @@ import pandas as pd
 
 from sk_tune.exceptions import TableError
 
-__all__ = ["MIN_ROWS", "N_FOLDS", "Target", "read_target"]
+__all__ = ["MIN_ROWS", "N_FOLDS", "Target", "column_hint", "read_target"]
 
 N_FOLDS = 5
 # Rows that leave a handful to each fold once the test rows are set aside.
@@ -71,7 +71,10 @@ def read_target(frame: pd.DataFrame, name: str, task: str) -> Target:
         If there is no such column, or it cannot be predicted.
     """
     if name not in frame.columns:
-        raise TableError(_missing_column(name, list(frame.columns)))
+        hint = column_hint(name, list(frame.columns))
+        raise TableError(
+            f"--target must name a column of the table. Got {name!r} instead.{hint}"
+        )
     column = frame[name]
     _check_complete(column)
     if len(frame) < MIN_ROWS:
@@ -92,17 +95,28 @@ def read_target(frame: pd.DataFrame, name: str, task: str) -> Target:
     return Target(name=name, task=decided, reason=reason, y=y, other_task=other)
 
 
-def _missing_column(name: str, columns: list[str]) -> str:
+def column_hint(name: str, columns: list[str]) -> str:
+    """Return what else a name of a column could have been meant for.
+
+    Parameters
+    ----------
+    name : str
+        That is none of them.
+    columns : list of str
+        Those that are there.
+
+    Returns
+    -------
+    str
+        Sentences after a blank.
+    """
     by_lower = {column.lower(): column for column in columns}
     near = difflib.get_close_matches(name.lower(), by_lower, n=1)
     hint = f" Did you mean {by_lower[near[0]]!r}?" if near else ""
     listed = ", ".join(map(repr, columns[:_N_NAMED]))
     more = len(columns) - _N_NAMED
     rest = f" and {more} more" if more > 0 else ""
-    return (
-        f"--target must name a column of the table. Got {name!r} instead.{hint} Columns: "
-        f"{listed}{rest}."
-    )
+    return f"{hint} Columns: {listed}{rest}."
 
 
 def _check_complete(column: "pd.Series[Any]") -> None:

@@ -46,7 +46,7 @@ from sk_tune.estimators import (
     first_seed,
     take_rows,
 )
-from sk_tune.exceptions import warn_user
+from sk_tune.exceptions import warn_of_solo
 
 __all__ = ["fitted_estimator", "train"]
 
@@ -150,7 +150,9 @@ def train(
     with raising_caller_errors():
         _train(fits, results, n_jobs, engine, memory_limit, progress, store)
     if engine == "fleet":
-        _warn_of_solo([reason for reason in results.solo.values() if reason is not None])
+        warn_of_solo(
+            Counter(reason for reason in results.solo.values() if reason is not None)
+        )
     return [results.trained[i] for i in range(len(fits))]
 
 
@@ -480,13 +482,3 @@ def _closing(generator: Generator[Any, None, None]) -> Iterator[Any]:
             # joblib tells how many tasks it cancels then.
             warnings.filterwarnings("ignore", r"(?s).*(cancelled|not used)", UserWarning)
             generator.close()
-
-
-def _warn_of_solo(reasons: Sequence[str]) -> None:
-    if reasons:
-        counts = Counter(reasons).most_common()
-        listed = "; ".join(f"{n} because {reason}" for reason, n in counts)
-        warn_user(
-            f"{len(reasons)} networks were trained alone, which is slower and gives the "
-            f"same result: {listed}."
-        )

@@ -10,6 +10,7 @@ import numpy.typing as npt
 from scipy.stats import norm
 from threadpoolctl import threadpool_limits
 
+from sk_tune._text import interval_text
 from sk_tune.ensemble._greedy import GreedyOptions, greedy_weights
 from sk_tune.ensemble._library import Library
 from sk_tune.ensemble._objective import Objective, default_objective, make_objective
@@ -52,7 +53,8 @@ class EnsembleScore:
     best_candidate_score: float
 
     def __str__(self) -> str:
-        return f"{self.score:.4g} [{self.low:.4g}, {self.high:.4g}]"
+        score, low, high = interval_text(self.score, self.low, self.high)
+        return f"{score} [{low}, {high}]"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)

@@ -22,6 +22,7 @@ import pandas as pd
 from sklearn.utils import check_random_state
 
 from sk_tune._metric import Metric
+from sk_tune._text import interval_text
 from sk_tune.search._auc_sums import AucSums
 from sk_tune.search._metric_sums import MetricSums, metric_sums
 
@@ -64,7 +65,8 @@ class CorrectedScore:
     naive_score: float
 
     def __str__(self) -> str:
-        return f"{self.score:.4g} [{self.low:.4g}, {self.high:.4g}]"
+        score, low, high = interval_text(self.score, self.low, self.high)
+        return f"{score} [{low}, {high}]"
 
 
 def corrected_score(

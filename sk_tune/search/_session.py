@@ -24,7 +24,7 @@ from sk_tune.adoption import adoption
 from sk_tune.backend import Job
 from sk_tune.engine import Trained, is_small, one_thread
 from sk_tune.estimators import take_rows
-from sk_tune.exceptions import TrainingFailedError, warn_user
+from sk_tune.exceptions import TrainingFailedError, warn_of_solo
 from sk_tune.search._bookkeeping import search_ledger
 from sk_tune.search._ledger import Ledger
 from sk_tune.search._outcome import Held, Outcome, hold
@@ -177,13 +177,7 @@ class SearchSession:
 
     def warn_of_solo(self) -> None:
         """Warn once of networks that no fleet carried, and why."""
-        reasons = self._solo_reasons()
-        if reasons:
-            listed = "; ".join(f"{n} because {why}" for why, n in reasons.most_common())
-            warn_user(
-                f"{reasons.total()} networks were trained alone, which is slower and gives "
-                f"the same result: {listed}."
-            )
+        warn_of_solo(self._solo_reasons())
 
     def _solo_reasons(self) -> Counter[str]:
         return self._trainer.reasons_against + Counter(

@@ -20,6 +20,7 @@ from sk_tune import MLPClassifier, fleet
 from sk_tune.adoption import adopter
 from sk_tune.backend import FleetReport
 from sk_tune.backend._joblib import FleetBackend
+from sk_tune.exceptions import SkTuneWarning
 
 X, Y = load_iris(return_X_y=True)
 Y = Y.astype(np.int64)
@@ -246,11 +247,12 @@ def test_a_net_that_no_fleet_can_carry_trains_as_usual(tmp_path):
     net = _skorch(callbacks=[Checkpoint(dirname=str(tmp_path))])
     expected = cross_val_score(net, X, Y, cv=2)
 
-    with fleet(n_jobs=1) as report:
+    with fleet(n_jobs=1) as report, pytest.warns(SkTuneWarning, match="alone"):
         scores = cross_val_score(net, X, Y, cv=2)
 
     np.testing.assert_array_equal(scores, expected)
     assert report.n_adopted == 0
+    assert report.solo == {"it has callbacks (Checkpoint)": 2}
     assert (tmp_path / "params.pt").exists()
 
 

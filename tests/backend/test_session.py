@@ -10,8 +10,10 @@ import pytest
 import torch
 from joblib import Parallel, delayed
 from sklearn.datasets import load_iris
+from sklearn.ensemble import StackingClassifier
 from sklearn.linear_model import LogisticRegression
 from sklearn.model_selection import GridSearchCV, cross_val_score
+from skorch import NeuralNetClassifier
 from skorch.callbacks import Callback
 from torch import nn
 
@@ -112,6 +114,75 @@ def test_trainings_that_no_fleet_carries_are_counted_with_the_reason():
     np.testing.assert_allclose(scores, expected, atol=1e-8)
     assert report.n_rows == 0
     assert sum(report.solo.values()) == report.n_requested == report.n_adopted == 2
+
+
+class Counting(Callback):
+    """A callback of a plain skorch net that counts epochs of all its copies."""
+
+    n_epochs = 0
+
+    def on_epoch_end(self, net, **kwargs):
+        Counting.n_epochs += 1
+
+
+def _skorch(**params):
+    own = {"criterion": nn.CrossEntropyLoss, "max_epochs": 2, "verbose": 0}
+    return NeuralNetClassifier(
+        nn.Linear, module__in_features=4, module__out_features=3, **{**own, **params}
+    )
+
+
+_X32, _Y64 = X.astype(np.float32), Y.astype(np.int64)
+
+
+def test_a_skorch_net_that_no_fleet_carries_trains_once_and_says_why():
+    """It is not trained in recording, whose result would be thrown away."""
+    net = _skorch(callbacks=[("counting", Counting())])
+    Counting.n_epochs = 0
+
+    with fleet(n_jobs=1) as report, pytest.warns(SkTuneWarning, match="2 networks.*alone"):
+        cross_val_score(net, _X32, _Y64, cv=2)
+
+    assert Counting.n_epochs == 2 * 2
+    assert report.solo == {"it has callbacks (Counting)": 2}
+    assert report.n_requested == report.n_adopted == report.n_trained_again == 0
+
+
+def test_a_fit_with_more_arguments_is_counted_among_those_alone():
+    """What they do to a skorch net no fleet knows."""
+    net = _skorch()
+
+    with fleet(n_jobs=1) as report, pytest.warns(SkTuneWarning, match="1 network was"):
+        Parallel()(delayed(lambda: net.fit(_X32, _Y64, epochs=1))() for _ in range(1))
+
+    assert report.solo == {"its fit was given more than X and y": 1}
+
+
+@pytest.mark.parametrize("alone_first", [True, False])
+def test_networks_beside_one_that_no_fleet_carries_are_carried(alone_first):
+    """In a stack, also those of the second stage."""
+    nets = [("alone", _skorch(callbacks=[Counting()])), ("net", _net())]
+    final = _net(random_state=1)
+    stack = StackingClassifier(nets if alone_first else nets[::-1], final, cv=2)
+
+    with fleet(n_jobs=1) as report, pytest.warns(SkTuneWarning, match="3 networks"):
+        Parallel()(delayed(stack.fit)(_X32, _Y64) for _ in range(1))
+
+    # One fit and two folds of each; the last network is trained on predictions of all.
+    assert sum(report.solo.values()) == 3
+    assert report.n_adopted >= 3
+    assert report.n_adopted + report.n_trained_again == 4
+
+
+def test_a_report_is_printed_as_a_table_with_the_reasons():
+    """Who reads it need not know the names of its fields."""
+    report = FleetReport(n_rows=12, solo={"it has callbacks (Mine)": 2})
+
+    lines = str(report).splitlines()
+
+    assert "in fleets                          12" in lines
+    assert "one at a time                       2" in lines
+    assert lines[-1] == "2 one at a time: it has callbacks (Mine)"
 
 
 def _of_sizes(*sizes):

@@ -1,6 +1,10 @@
 """``sk-tune fit`` from file to folder."""
 
+import errno
 import json
+import re
+import tempfile
+from pathlib import Path
 
 import joblib
 import numpy as np
@@ -293,12 +297,56 @@ def test_a_disk_that_is_full_is_one_line(fit, mixed_csv, monkeypatch, capsys):
     """What the operating system refuses is no bug."""
 
     def full(*args):
-        raise OSError("No space left on device")
+        raise OSError(errno.ENOSPC, "No space left on device", "somewhere")
 
     monkeypatch.setattr(sk_tune.cli._fit, "write_output", full)
 
     assert fit(mixed_csv, "label") == 2
-    assert capsys.readouterr().err == "sk-tune fit: error: No space left on device\n"
+    assert capsys.readouterr().err == (
+        "sk-tune fit: error: No space left on device: 'somewhere'\n"
+    )
+
+
+def test_what_was_found_is_written_elsewhere_if_the_disk_is_full(
+    tmp_path, fit, mixed_csv, monkeypatch, capsys
+):
+    """An hour of search is not lost; predict and resume find all that they need."""
+    write, tried = sk_tune.cli._fit.write_output, []
+
+    def full_at_first(folder, saved, *args):
+        tried.append(folder)
+        if len(tried) == 1:
+            raise OSError(errno.ENOSPC, "No space left on device")
+        return write(folder, saved, *args)
+
+    monkeypatch.setattr(sk_tune.cli._fit, "write_output", full_at_first)
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+
+    assert fit(mixed_csv, "label") == 2
+
+    error = capsys.readouterr().err
+    other = Path(re.search("What was found is in '(.*)' instead", error)[1])
+    assert "--output" in error
+    assert "no space left on device" in error
+    assert other == tried[1]
+    assert other.name == "out"
+    assert (other / "model" / "model.joblib").is_file()
+    assert (other / "model" / "resume.joblib").is_file()
+
+
+def test_metrics_are_refused_before_any_time_is_spent(mixed_csv, fails, monkeypatch):
+    """The message says what the task is; nothing is trained."""
+    monkeypatch.setattr(AutoClassifier, "fit", None)
+
+    metric = ["--metric", "neg_mean_squared_error"]
+    fails(["fit", mixed_csv, "--target", "label", *metric], "for classification", "2 diff")
+
+
+def test_columns_of_other_options_get_near_ones_too(mixed_csv, fails):
+    """As the target does."""
+    command = ["fit", mixed_csv, "--target", "label", "--group", "town_"]
+
+    fails(command, "--group", "Did you mean 'town'?", "Columns: 'size'")
 
 
 def test_without_n_jobs_each_cpu_gets_a_process():

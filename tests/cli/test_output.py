@@ -3,6 +3,8 @@
 import copy
 import json
 import pickle
+import sys
+from pathlib import Path
 
 import joblib
 import numpy as np
@@ -145,6 +147,35 @@ def test_nothing_is_half_written(tmp_path, monkeypatch, saved, error):
 
     assert _names(tmp_path) == ["old"]
     assert json.loads((tmp_path / "old" / "summary.json").read_text()) == {"n": 1}
+
+
+def test_after_an_error_all_can_be_written_to_another_folder(tmp_path, monkeypatch, saved):
+    """What a resume goes on from is still there, too."""
+    saved.model._memory = {"trials": 3}
+    with monkeypatch.context() as patch:
+        patch.setattr(joblib, "dump", _raise_full)
+        with pytest.raises(OSError, match="full"):
+            _write(tmp_path / "full", saved)
+
+    assert "model/resume.joblib" in _write(tmp_path / "other", saved)
+
+
+def _raise_full(*args, **kwargs):
+    raise OSError("full")
+
+
+@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="there is no /proc")
+def test_a_folder_that_nothing_can_be_written_to_is_refused():
+    """Also if rights would allow it, as root has them in /proc."""
+    with pytest.raises(OptionError, match="that can be written"):
+        check_output_folder(Path("/proc/out"), overwrite=False)
+
+
+def test_looking_at_a_folder_leaves_nothing(tmp_path):
+    """Neither it nor its parents are made before there is something to write."""
+    check_output_folder(tmp_path / "a" / "b", overwrite=False)
+
+    assert not list(tmp_path.iterdir())
 
 
 def test_a_folder_with_a_model_is_refused_unless_it_may_be_overwritten(tmp_path, saved):

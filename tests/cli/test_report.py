@@ -33,6 +33,26 @@ def test_the_page_is_written_anew(fitted, tmp_path, capsys):
     assert "Verdict" in capsys.readouterr().out
 
 
+def test_the_page_written_anew_has_the_heading_of_the_first(fitted):
+    """Target and table, which the summary names; the target alone without it."""
+    heading = "<h1>label in mixed.csv</h1>"
+    assert heading in (fitted / "report.html").read_text(encoding="utf-8")
+
+    main(["report", str(fitted)])
+    assert heading in (fitted / "report.html").read_text(encoding="utf-8")
+
+    (fitted / "summary.json").unlink()
+    main(["report", str(fitted)])
+    assert "<h1>label</h1>" in (fitted / "report.html").read_text(encoding="utf-8")
+
+
+def test_a_page_needs_a_folder(fitted, fails):
+    """It is not made on the way, as for predictions."""
+    path = fitted / "none" / "p.html"
+
+    fails(["report", fitted, "--output", path], "--output", "folder that exists", str(path))
+
+
 def test_a_network_can_be_exported(tmp_path, capsys):
     """ONNX gives the probabilities of the network, on columns that are named beside it."""
     X, y = load_iris(return_X_y=True, as_frame=True)

@@ -173,9 +173,9 @@ def test_missing_files_and_folders_are_refused(tmp_path):
     """Both are told apart from files of a wrong type."""
     (tmp_path / "folder.csv").mkdir()
 
-    with pytest.raises(TableError, match=r"exists\. Got none: .*none\.csv"):
+    with pytest.raises(TableError, match=r"Got .*none\.csv', which is no such file"):
         read_table(tmp_path / "none.csv")
-    with pytest.raises(TableError, match="Got a folder"):
+    with pytest.raises(TableError, match="which is a folder"):
         read_table(tmp_path / "folder.csv")
 
 

@@ -200,7 +200,7 @@ class _RecordsAnObject(Callback):
         net.history.record("seen", object())
 
 
-@pytest.mark.filterwarnings("ignore:1 networks were trained alone")
+@pytest.mark.filterwarnings("ignore:1 network was trained alone")
 def test_what_cannot_be_written_is_not_kept_and_disturbs_nothing(iris, tmp_path):
     """A callback may record anything."""
     path = tmp_path / "fits.db"

@@ -580,7 +580,7 @@ def test_the_reason_for_training_alone_is_handed_over_too(digits, capsys):
     """A result that came early says what the final one says."""
     told = {}
 
-    with pytest.warns(SkTuneWarning, match="1 networks were trained alone"):
+    with pytest.warns(SkTuneWarning, match="1 network was trained alone"):
         train([_fit(digits, _net(Deciding)), _fit(digits)], trained=told.update)
 
     assert told[0].solo_reason.startswith("torch.func.vmap cannot carry")

@@ -73,7 +73,7 @@ def test_the_score_is_that_of_the_held_out_predictions(make_library, scoring, ex
 
     assert found.score.score == pytest.approx(expected(library.y, found.predictions))
     assert found.score.low < found.score.score < found.score.high
-    assert str(found.score).startswith(f"{found.score.score:.4g} [")
+    assert str(found.score).startswith(f"{found.score.score:.3f} [")
 
 
 def test_the_score_of_a_regressor_may_be_r2(make_library):
