@@ -440,6 +440,9 @@ def main():
     parser.add_argument("--seeds", nargs="+", type=int, default=[0])
     parser.add_argument("--sides", nargs="+", choices=SIDES, default=list(SIDES))
     parser.add_argument("--results", type=Path, default=HERE / "automl.jsonl")
+    parser.add_argument(
+        "--untimed", action="store_true", help="beside other work: no seconds"
+    )
     parser.add_argument("--report", action="store_true", help="only what was found before")
     parser.add_argument(
         "--one", nargs=3, metavar=("SIDE", "BUDGET", "SEED"), help="in this process"

@@ -17,51 +17,34 @@ import itertools
 import math
 import statistics
 import time
-import warnings
 from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-import joblib
 import numpy as np
-import torch
+from diagnosis_act import (
+    OTHER,
+    act_on_all,
+    curves_of,
+    predicted,
+    problem_of,
+)
 from diagnosis_bank import (
     CLASSES,
     CURES,
     OF_DATA,
-    Planted,
-    arranged,
-    fold_fit,
     kind_of,
     make_records,
-    net,
     read_bank,
-    row_losses,
     write_bank,
 )
-from diagnosis_problems import SOURCES, half_of, make_problem
+from diagnosis_problems import SOURCES, half_of
 from scipy.stats import binomtest
 
-from sk_tune.diagnosis import Curves, Finding, apply, diagnose, verdict
-from sk_tune.engine import train
+from sk_tune.diagnosis import Finding, diagnose, verdict
 
 BANK = Path(__file__).parent / "diagnosis_bank.jsonl.gz"
-# What each finding of the diagnosis says in the terms of the bank.
-CLASS_OF_FINDING = {
-    "good fit": "healthy",
-    "converged long ago": "converged long ago",
-    "underfitting": "underfitting",
-    "overfitting": "overfitting",
-    "diverged": "learning rate too high",
-    "learning rate too high": "learning rate too high",
-    "learning rate too low": "learning rate too low",
-    "still improving": "too few epochs",
-    "folds disagree": "shifted fold",
-    "too few rows": "tiny data",
-    "no better than the baseline": "no signal",
-}
-OTHER = "other"
 # Folds with shared rows look as folds without: no finding can mean this class.
 INVISIBLE = ("group leak",)
 SHORT = {
@@ -91,33 +74,6 @@ WORSE = 0.02
 N_DRAWS = 2000
 
 Record = dict[str, Any]
-
-
-def curves_of(record: Record) -> Curves:
-    """Return a record's curves as the diagnosis takes them."""
-    arrays = {
-        name: np.array(values, dtype=np.float64)
-        for name, values in record["curves"].items()
-    }
-    return Curves(
-        **arrays,
-        params=estimator_of(record).get_params(),
-        baseline_loss=record["baseline_loss"],
-        n_samples=record["n_samples"],
-    )
-
-
-def estimator_of(record: Record) -> Any:
-    return net(record["params"], is_regression=record["task"] == "regression")
-
-
-def predicted(findings: Sequence[Finding]) -> str:
-    """Return the class that findings amount to: that of the verdict, or of a tip."""
-    found = verdict(findings)
-    if found.outcome == "issue":
-        return CLASS_OF_FINDING.get(found.name, OTHER)
-    tips = {f.name for f in findings if f.outcome == "tip"}
-    return "converged long ago" if "converged long ago" in tips else "healthy"
 
 
 def has_issue(findings: Sequence[Finding]) -> bool:
@@ -213,7 +169,7 @@ def bank_table(records: Sequence[Record]) -> str:
     ]
     for truth in CLASSES:
         own = [r for r in records if r["truth"] == truth]
-        halves = Counter(half_of(*problem_of(r)) for r in own)
+        halves = Counter(half_of(r["seed"]) for r in own)
         cures = [g for r in own if (g := gain_of_cure(r)) is not None]
         excess = [e for r in own if (e := excess_loss(r)) is not None]
         cells = [
@@ -244,67 +200,12 @@ def excess_loss(record: Record) -> float | None:
     return (own - ceiling) / (record["baseline_loss"] - ceiling)
 
 
-def act(records: Sequence[Record]) -> list[Record]:
-    """Return the runs of one problem after one remedy, trained on the same folds."""
-    torch.set_num_threads(1)
-    warnings.simplefilter("ignore")
-    problem = make_problem(records[0]["data"], records[0]["seed"])
-    acted, fits = [], []
-    for record in records:
-        findings = diagnose(curves_of(record))
-        applied = apply(findings, estimator_of(record))
-        own = {"truth": record["truth"], "said": predicted(findings)}
-        own["before"] = record["test_losses"]["own"]
-        own["changes"] = [str(change) for change in applied.changes]
-        acted.append(own)
-        if applied.changes:
-            planted = Planted(
-                record["planted"],
-                record["params"],
-                record["planted_seed"],
-                record["detail"],
-            )
-            data = arranged(problem, planted)
-            own["fits"] = [
-                fold_fit(data, applied.target, i) for i in range(len(data.folds))
-            ]
-            fits += own["fits"]
-    trained = iter(train(fits))
-    for own in acted:
-        own["after"] = own["before"]
-        own_fits = own.pop("fits", [])
-        if own_fits:
-            losses = [
-                row_losses(problem, fit, next(trained), problem.test_rows).mean()
-                for fit in own_fits
-            ]
-            own["after"] = float(np.mean(losses))
-        own["gain"] = relative_gain(own["before"], own["after"])
-    return acted
-
-
-def relative_gain(before: float | None, after: float | None) -> float:
-    """Return the share by which a loss fell; None and infinity are losses of no use."""
-    if after is None or not math.isfinite(after):
-        return 0.0 if before is None or not math.isfinite(before) else -math.inf
-    if before is None or not math.isfinite(before):
-        return 1.0
-    return (before - after) / before
-
-
-def act_on_all(records: Sequence[Record], n_jobs: int) -> list[Record]:
-    groups: dict[tuple[str, int], list[Record]] = {}
-    for record in records:
-        groups.setdefault(problem_of(record), []).append(record)
-    made = joblib.Parallel(n_jobs=n_jobs)(joblib.delayed(act)(g) for g in groups.values())
-    return [own for acted in made for own in acted]
-
-
 def act_table(acted: Sequence[Record]) -> str:
     """Return what acting did, by class, as Markdown."""
     lines = [
-        "| truth | runs | changed | loss fell | of changed | median gain | worst decile |",
-        "| --- |" + " ---: |" * 6,
+        "| truth | runs | treated | loss fell | of treated | by `apply` alone | "
+        "median gain | worst decile |",
+        "| --- |" + " ---: |" * 7,
     ]
     parts = {name: [name] for name in CLASSES}
     parts |= {f"**{title}**": names for title, names in GROUPS.items()}
@@ -312,15 +213,43 @@ def act_table(acted: Sequence[Record]) -> str:
         own = [a for a in acted if a["truth"] in names]
         if own:
             gains = [a["gain"] for a in own]
-            n_changed = sum(bool(a["changes"]) for a in own)
+            n_treated = sum(is_treated(a) for a in own)
             n_fell = sum(g > 0 for g in gains)
-            of_changed = f"{n_fell / n_changed:.0%}" if n_changed else ""
+            of_treated = f"{n_fell / n_treated:.0%}" if n_treated else ""
+            n_by_apply = sum(a["gain"] > 0 and not a["of_data"] for a in own)
             lines.append(
-                f"| {title} | {len(own)} | {n_changed} | {n_fell} "
-                f"({n_fell / len(own):.0%}) | {of_changed} | "
+                f"| {title} | {len(own)} | {n_treated} | {n_fell} "
+                f"({n_fell / len(own):.0%}) | {of_treated} | {n_by_apply} | "
                 f"{statistics.median(gains):+.1%} | {np.quantile(gains, 0.1):+.1%} |"
             )
-    return "\n".join([*lines, "", made_worse(acted)])
+    return "\n".join([*lines, "", made_worse(acted), leaks_found(acted)])
+
+
+def is_treated(acted: Record) -> bool:
+    """Tell whether a net was trained otherwise: by parameters or without rows."""
+    return bool(acted["changes"]) or any("without" in done for done in acted["of_data"])
+
+
+def leaks_found(acted: Sequence[Record]) -> str:
+    """Return how often `find_leaks` finds copies, and what folds tell with and without."""
+    leaking = [a["leak"] for a in acted if a["truth"] == "group leak"]
+    others = [a["leak"] for a in acted if a["truth"] != "group leak"]
+    lines = [
+        "- `find_leaks` finds copies across the folds in "
+        f"{counted(sum(leaking), len(leaking))} runs with a group leak, and in "
+        f"{counted(sum(others), len(others))} others."
+    ]
+    told = [a for a in acted if a["truth"] == "group leak" and "told_after" in a]
+    if told:
+        before, after = (
+            statistics.median(a[name] / a["before"] for a in told)
+            for name in ("told_before", "told_after")
+        )
+        lines.append(
+            f"- Where it does, the held-out loss on the folds was {before:.0%} of that on "
+            f"test rows (median), and {after:.0%} on the folds by `group_copies`."
+        )
+    return "\n".join(lines)
 
 
 def made_worse(acted: Sequence[Record]) -> str:
@@ -356,13 +285,21 @@ def goals(
         "at most 5 %).",
     ]
     for title, names in GROUPS.items():
-        own = [a["gain"] > 0 for a in acted if a["truth"] in names]
+        own = [a for a in acted if a["truth"] in names]
         if own and title != "healthy or converged":
+            fell = [a["gain"] > 0 for a in own]
             goal = " (goal: 75 %)" * (title == "all faults")
             lines.append(
                 f"- Acting once lowers the loss on test rows in "
-                f"{counted(sum(own), len(own))} runs: {title}{goal}."
+                f"{counted(sum(fell), len(own))} runs: {title}{goal}; the median gain is "
+                f"{statistics.median(a['gain'] for a in own):.1%}."
             )
+    faulty = [a for a in acted if a["truth"] in GROUPS["all faults"]]
+    by_apply = sum(a["gain"] > 0 and not a["of_data"] for a in faulty)
+    lines.append(
+        f"- By `apply` alone, without remedies of data, it is lowered in "
+        f"{counted(by_apply, len(faulty))} of these."
+    )
     return "\n".join([*lines, made_worse(acted)])
 
 
@@ -401,10 +338,10 @@ def put_between_marks(page: str, name: str, text: str) -> str:
 
 def write_doc(path: Path, bank: Sequence[Record], n_jobs: int) -> None:
     page = put_between_marks(path.read_text(), "bank", bank_table(bank))
-    records = [r for r in bank if half_of(*problem_of(r)) == "held out"]
+    records = [r for r in bank if half_of(r["seed"]) == "held out"]
     text, findings = quality(records)
     page = put_between_marks(page, "confusion", text)
-    others = [r for r in bank if half_of(*problem_of(r)) == "dev"]
+    others = [r for r in bank if half_of(r["seed"]) == "dev"]
     page = put_between_marks(page, "development", quality(others)[0])
     acted = act_on_all(records, n_jobs)
     page = put_between_marks(page, "act", act_table(acted))
@@ -415,10 +352,10 @@ def write_doc(path: Path, bank: Sequence[Record], n_jobs: int) -> None:
 def make(options) -> None:
     """Train the bank, or what it lacks, until the time is over."""
     start = time.perf_counter()
-    bank = read_bank(options.bank) if options.add else []
+    bank = read_bank(options.bank) if options.add and options.bank.exists() else []
     known = {problem_of(record) for record in bank}
     for seed, name in itertools.product(options.seeds, options.data or SOURCES):
-        is_wanted = options.half in {None, "all", half_of(name, seed)}
+        is_wanted = options.half in {None, "all", half_of(seed)}
         if (name, seed) in known or not is_wanted:
             continue
         if time.perf_counter() - start > options.seconds:
@@ -427,10 +364,6 @@ def make(options) -> None:
         # After each problem, so that nothing is lost.
         write_bank(bank, options.bank)
     print(f"{len(bank)} runs, {time.perf_counter() - start:.0f} s")
-
-
-def problem_of(record: Record) -> tuple[str, int]:
-    return record["data"], record["seed"]
 
 
 def seeds_of(text: str) -> range:
@@ -460,7 +393,7 @@ def main() -> None:
         write_doc(options.doc, bank, options.jobs)
         return
     half = options.half or "held out"
-    records = [r for r in bank if half in {half_of(*problem_of(r)), "all"}]
+    records = [r for r in bank if half in {half_of(r["seed"]), "all"}]
     text, findings = quality(records)
     print(f"## Half: {half}\n\n{text}\n")
     if options.misses:

@@ -21,9 +21,9 @@ from typing import Any
 
 import numpy as np
 from diagnosis_problems import (
-    FIRST_FRESH_SEED,
-    FIRST_HEALTHY_SEED,
+    FIRST_DRAWN_SEED,
     Problem,
+    is_only_healthy,
     make_problem,
 )
 from sklearn.model_selection import KFold, StratifiedKFold, train_test_split
@@ -383,7 +383,7 @@ def shared_params(problem: Problem, rng) -> Params:
     """Return what all configurations of a problem share."""
     optimizer = "sgd" if problem.seed % 3 == 2 else "adamw"
     schedule = "constant" if problem.seed % 2 else "cosine"
-    if problem.seed >= FIRST_FRESH_SEED:
+    if problem.seed >= FIRST_DRAWN_SEED:
         optimizer = str(rng.choice(["sgd", "sgd", "adamw", "adam"]))
         schedule = str(rng.choice(["constant", "cosine", "one_cycle"]))
     return {
@@ -561,7 +561,9 @@ def label_of_good(problem: Problem, run: Run, found) -> str | None:
     for share, errors in found.values():
         if share > most or (share > least and errors > 2):
             return None
-    if gain(constant_losses(problem, run), run.losses["own"])[0] < LEAST_GAIN:
+    learnt, errors = gain(constant_losses(problem, run), run.losses["own"])
+    if learnt < LEAST_GAIN or errors < LEAST_ERRORS:
+        # Nobody knows whether it is better than a constant.
         return None
     shorter = found["shorter"][0]
     if shorter >= -CONVERGED:
@@ -638,7 +640,7 @@ def plant(name: str, seed: int) -> tuple[Problem, list[Run], list[str | None]]:
     problem = make_problem(name, seed)
     rng = np.random.default_rng([1, zlib.crc32(name.encode()), seed])
     good = search(problem, shared_params(problem, rng), rng)
-    planted = planted_runs(good, rng, only_healthy=seed >= FIRST_HEALTHY_SEED)
+    planted = planted_runs(good, rng, only_healthy=is_only_healthy(seed))
     runs = train_planted(problem, list(planted))
     train_variants(problem, runs, good[0])
     for _ in range(N_CLIMBS):
@@ -720,7 +722,8 @@ def rounded(value: float | None) -> float | None:
 def write_bank(records: list[dict[str, Any]], path: Path) -> None:
     lines = [json.dumps(r, separators=(",", ":")) for r in records]
     # Without a time, so that the same bank is the same file.
-    path.write_bytes(gzip.compress(("\n".join(lines) + "\n").encode(), 9, mtime=0))
+    text = "".join(f"{line}\n" for line in lines)
+    path.write_bytes(gzip.compress(text.encode(), 9, mtime=0))
 
 
 def read_bank(path: Path) -> list[dict[str, Any]]:

@@ -4,11 +4,13 @@
 
 from sk_tune.diagnosis._apply import Applied, AppliedChange, apply
 from sk_tune.diagnosis._diagnose import diagnose
+from sk_tune.diagnosis._leak_copies import group_copies
 from sk_tune.diagnosis._leaks import find_leaks
 from sk_tune.diagnosis._records import Change, Curves, Finding
 from sk_tune.diagnosis._samples import SampleCurve
 from sk_tune.diagnosis._sources import curves_of, curves_of_estimator
 from sk_tune.diagnosis._verdict import verdict
+from sk_tune.diagnosis._without import try_without_fold
 
 __all__ = [
     "Applied",
@@ -22,5 +24,7 @@ __all__ = [
     "curves_of_estimator",
     "diagnose",
     "find_leaks",
+    "group_copies",
+    "try_without_fold",
     "verdict",
 ]

@@ -156,6 +156,7 @@ CHECKS = {
         "more data",
         "no better than the baseline",
         "optimistic best score",
+        "fold that does harm",
     ))
 }
 

@@ -18,7 +18,7 @@ from scipy.stats import t as student
 from sk_tune.diagnosis._budget import LATE, SURE, trend
 from sk_tune.diagnosis._check import CHECKS, share
 from sk_tune.diagnosis._records import Change, Finding
-from sk_tune.diagnosis._remedies import longer_training, regularise
+from sk_tune.diagnosis._remedies import longer_training, more_steps, regularise
 from sk_tune.diagnosis._summary import Summary, log_ratio, smooth
 
 __all__ = ["check_folds", "check_rows"]
@@ -49,9 +49,10 @@ LEAST_DIFFERENCE = 0.3
 TRAINED_WORSE = 1.3
 # Standard error of the held-out loss as a share of what was learnt.
 UNSURE = 0.2
-# With few rows: rise of the held-out loss after its best epoch from which on less is
-# learnt, and gain of longer training from which on more is.
-RISE, WORTH_EPOCHS = 0.05, 0.05
+# With few rows less is to be learnt from this rise of the held-out loss after its best
+# epoch on, or if only this share of it is left on the training rows; and more is from this
+# gain of longer training on.
+RISE, BY_HEART, WORTH_EPOCHS = 0.05, 0.05, 0.05
 # Rows below which a network's results are chance to a good part.
 FEW_ROWS = 80
 
@@ -100,7 +101,7 @@ def check_folds(summary: Summary) -> Finding:
         )
         remedy = (
             "Look at how its rows differ: another time, source or group.  Rows of a group "
-            "belong into one fold."
+            "belong into one fold; rows that do harm (try_without_fold) are left out."
         )
         if z <= limit:
             return check.tip("low", f"{message}, which may be chance.", evidence, remedy)
@@ -137,11 +138,16 @@ def _deviation(summary: Summary, fold: int) -> tuple[float, float]:
 def _of_few_rows(summary: Summary) -> tuple[Change, ...]:
     """Return what can be done for a network until there are more rows."""
     rise = float(np.median(log_ratio(summary.valid_end, summary.valid_best)))
-    if rise > math.log1p(RISE):
+    by_heart = summary.train_end.mean() < BY_HEART * summary.valid_end.mean()
+    if rise > math.log1p(RISE) or by_heart:
         return regularise(summary.params, summary.best_epoch + 1)
+    if summary.n_samples is not None:
+        n_held_out = summary.n_samples * summary.n_repeats / len(summary.valid)
+        n_rows = max(1, round(summary.n_samples - n_held_out))
+        if steps := more_steps(summary.params, summary.n_epochs, n_rows):
+            return steps
     coming = trend(summary)
     is_late = summary.best_epoch + 1 >= LATE * summary.n_epochs
-    # A batch may hold all rows, so an epoch has next to no steps.
     if is_late and coming.gain.mean > WORTH_EPOCHS and coming.gain.at_least(SURE) > 0:
         return longer_training(summary.params, summary.n_epochs, 2.0)
     return ()

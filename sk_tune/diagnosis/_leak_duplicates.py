@@ -2,18 +2,22 @@
 # SPDX-License-Identifier: BSD-3-Clause
 """Rows of a test fold that training rows repeat, exactly or nearly."""
 
+from dataclasses import dataclass
+
 import numpy as np
 import numpy.typing as npt
 import pandas as pd
 from pandas.util import hash_pandas_object
 from sklearn.neighbors import NearestNeighbors
-from sklearn.preprocessing import StandardScaler
 
 from sk_tune.diagnosis._check import share
 from sk_tune.diagnosis._leak_checks import LEAK_CHECKS, LeakTable
+from sk_tune.diagnosis._leak_copies import NEIGHBOURS, nearness_limit, scaled_numbers
 from sk_tune.diagnosis._records import Finding
 
 __all__ = ["check_duplicates", "check_near_duplicates"]
+
+Floats = npt.NDArray[np.float64]
 
 # Of the test rows.  A few repeated rows change no score.
 LEAST_SHARE = 0.01
@@ -27,13 +31,20 @@ CONTINUOUS = 0.5
 NEAR = 0.02
 # Which neighbour's distance is usual: behind the copies that a row may have.
 USUAL = 5
+# Targets of copies differ by less than this share of what targets of farther rows do: in a
+# table of few columns rows lie near each other without being one case.
+LIKE_TARGET = 0.25
+# With more noise, copies are not so near.  They are nearer than rows come to lie by chance
+# (see `_leak_copies`) in so many columns at least, are this share of the test rows, and
+# have next to the same targets.
+FEWEST_COLUMNS = 3
+LEAST_COPIED, FEWEST_COPIES = 0.05, 10
+SAME_TARGET = 0.05
 # Columns of numbers that tell rows apart: by different values and missing ones, of all.
 LEAST_VARIED = 0.05
 MOST_MISSING = 0.05
 # Nearest neighbours are looked for among so many rows at most, drawn by a fixed seed.
 MOST_ROWS = 5000
-# Distances say little in more columns than this; the first ones by variance are taken.
-MOST_COLUMNS = 200
 
 
 def check_duplicates(table: LeakTable) -> Finding:
@@ -96,21 +107,64 @@ def check_near_duplicates(table: LeakTable) -> Finding:
     numbers = numbers.loc[:, is_whole & is_varied]
     if numbers.shape[1] < 2:
         return check.not_applicable("It takes two columns of many different numbers.")
-    distances, usual = _distances(numbers, table)
+    found = _neighbours(numbers, table)
+    usual = float(np.median(found.distances[:, min(USUAL, found.distances.shape[1]) - 1]))
     if usual == 0.0:
         return check.not_applicable("Most rows are there several times.")
-    near = ((distances > 0) & (distances < NEAR * usual)).sum()
-    part = float(near / len(distances))
-    evidence = {"share": part, "rows": float(near), "usual_distance": usual}
-    if part < LEAST_NEAR_SHARE or near < FEWEST_ROWS:
+    nearest = found.distances[:, 0]
+    is_near = (nearest > 0) & (nearest < NEAR * usual)
+    is_leak = is_near.mean() >= LEAST_NEAR_SHARE and is_near.sum() >= FEWEST_ROWS
+    is_leak = is_leak and found.difference(is_near) <= LIKE_TARGET
+    if not is_leak and numbers.shape[1] >= FEWEST_COLUMNS and found.is_complete:
+        is_copy = found.are_copies()
+        is_leak = is_copy.mean() >= LEAST_COPIED and is_copy.sum() >= FEWEST_COPIES
+        is_leak = is_leak and found.difference(is_copy) <= SAME_TARGET
+        is_near = is_copy if is_leak else is_near
+    part = float(is_near.mean())
+    evidence = {"share": part, "rows": float(is_near.sum()), "usual_distance": usual}
+    if not is_leak:
         return check.passed("Test rows keep their distance from training rows.", evidence)
     return check.issue(
         "high" if part > 10 * LEAST_NEAR_SHARE else "medium",
         f"{share(part)} of the test rows are almost equal to a training row.",
         evidence,
         "Keep copies of one case (augmented, measured twice) on one side of each split: "
-        "give them one group and split by it.",
+        "groups=group_copies(X) and cv=GroupKFold() or StratifiedGroupKFold().",
     )
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class _Neighbours:
+    """Of R test rows the nearest training rows.
+
+    Parameters
+    ----------
+    distances : ndarray of shape (R, k)
+        Rising.
+    differences : ndarray of shape (R, k)
+        Of the targets: absolute, or 1 for another class.
+    """
+
+    distances: Floats
+    differences: Floats
+
+    @property
+    def is_complete(self) -> bool:
+        """Whether there were rows enough to tell what is usual."""
+        return bool(self.distances.shape[1] == NEIGHBOURS)
+
+    def are_copies(self) -> npt.NDArray[np.bool_]:
+        """Return which rows are nearer to a training row than by chance, but not equal."""
+        nearest, usual = self.distances[:, 0], self.distances[:, NEIGHBOURS // 2 - 1]
+        limit = nearness_limit(self.distances)
+        copies: npt.NDArray[np.bool_] = (nearest > 0) & (nearest < limit * usual)
+        return copies
+
+    def difference(self, rows: npt.NDArray[np.bool_]) -> float:
+        """Return how much targets of nearest rows differ, by how those of farther do."""
+        nearest = float(self.differences[rows, 0].mean())
+        farther = float(self.differences[:, self.differences.shape[1] // 2 :].mean())
+        return nearest / farther if farther > 0 else 0.0
 
 
 def _hashable(X: pd.DataFrame) -> pd.DataFrame:
@@ -119,19 +173,20 @@ def _hashable(X: pd.DataFrame) -> pd.DataFrame:
     return X.assign(**{name: X[name].map(repr) for name in objects})
 
 
-def _distances(
-    numbers: pd.DataFrame, table: LeakTable
-) -> tuple[npt.NDArray[np.float64], float]:
-    """Return how far test rows are from the nearest training row, and what is usual."""
-    filled = numbers.fillna(numbers.median()).to_numpy()
-    order = np.argsort(-filled.std(axis=0, ddof=0) / (np.abs(filled).max(axis=0) + 1e-300))
-    scaled = StandardScaler().fit_transform(filled[:, np.sort(order[:MOST_COLUMNS])])
+def _neighbours(numbers: pd.DataFrame, table: LeakTable) -> _Neighbours:
+    scaled = scaled_numbers(numbers)
+    y = table.y.reshape(len(table.y), -1)
     rng = np.random.default_rng(0)
     most = MOST_ROWS // len(table.folds)
-    found = []
+    k = min(NEIGHBOURS, *(len(train) for train, _ in table.folds))
+    distances, differences = [], []
     for train, test in table.folds:
         some = rng.choice(test, most, replace=False) if len(test) > most else test
-        neighbours = NearestNeighbors(n_neighbors=min(USUAL, len(train)))
-        found.append(neighbours.fit(scaled[train]).kneighbors(scaled[some])[0])
-    distances = np.concatenate(found)
-    return distances[:, 0], float(np.median(distances[:, -1]))
+        found = NearestNeighbors(n_neighbors=k).fit(scaled[train]).kneighbors(scaled[some])
+        distances.append(found[0])
+        own, others = y[some][:, None], y[train][found[1]]
+        if table.is_classification:
+            differences.append((own != others).any(axis=2).astype(np.float64))
+        else:
+            differences.append(np.abs(own - others).astype(np.float64).mean(axis=2))
+    return _Neighbours(np.concatenate(distances), np.concatenate(differences))

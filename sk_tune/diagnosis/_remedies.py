@@ -15,6 +15,7 @@ __all__ = [
     "larger_network",
     "longer_training",
     "lower_rate",
+    "more_steps",
     "number",
     "raise_rate",
     "regularise",
@@ -49,6 +50,8 @@ _COUPLED_DECAY = 3e-3
 _DECAY_FACTOR = 5.0
 # Regularised, a network has its least held-out loss later than without.
 _LATER = 2
+# Where rows are few a batch may hold all of them, and an epoch is a step or two.
+_FEW_STEPS, _SMALL_BATCH, _TIMES_AS_LONG = 4, 8, 3
 _WIDTHS = ("width", "n_channels", "hidden_size")
 _WIDER, _WIDE = 4, 32
 # What is left of regularisation that held a network back.
@@ -117,9 +120,8 @@ def typical_rate(params: Mapping[str, Any]) -> float:
     float
         AdamW's for an optimizer that is not known.
     """
-    optimizer = params.get("optimizer", "adamw")
-    # skorch takes torch's classes; as with these, its SGD has no momentum unless told.
-    name = str(getattr(optimizer, "__name__", optimizer)).lower()
+    # As with torch, SGD of skorch has no momentum unless told.
+    name = _optimizer(params)
     typical = TYPICAL_RATES.get(name, TYPICAL_RATES["adamw"])
     if name != "sgd":
         return typical
@@ -129,6 +131,12 @@ def typical_rate(params: Mapping[str, Any]) -> float:
     momentum = usual if momentum is None else momentum
     # A step's effect is the sum of a geometric series.
     return typical * (1 - momentum) / (1 - _MOMENTUM)
+
+
+def _optimizer(params: Mapping[str, Any]) -> str:
+    optimizer = params.get("optimizer", "adamw")
+    # skorch takes torch's classes.
+    return str(getattr(optimizer, "__name__", optimizer)).lower()
 
 
 def _rate_name(params: Mapping[str, Any]) -> str:
@@ -208,6 +216,38 @@ def longer_training(
     return _known(
         params, Change(parameter="max_epochs", action="at least", value=n, reason=reason)
     )
+
+
+def more_steps(params: Mapping[str, Any], n_epochs: int, n_rows: int) -> tuple[Change, ...]:
+    """Return the change to more steps where an epoch has only few.
+
+    Parameters
+    ----------
+    params : mapping of str to object
+        Of the network.
+    n_epochs : int
+        Epochs that were trained.
+    n_rows : int
+        Rows that one fold's network is trained on.
+
+    Returns
+    -------
+    tuple of Change
+        Smaller batches; for SGD more epochs, because its steps are as long as the gradient
+        is, which smaller batches make noisier.  None if an epoch has some steps already.
+    """
+    batch = number(params, "batch_size")
+    if batch is None or batch < 1 or math.ceil(n_rows / batch) >= _FEW_STEPS:
+        return ()
+    reason = f"{n_rows} rows in batches of {batch:.0f} are few steps in each epoch"
+    if _optimizer(params) == "sgd":
+        n = _TIMES_AS_LONG * n_epochs
+        change = Change(parameter="max_epochs", action="at least", value=n, reason=reason)
+    else:
+        change = Change(
+            parameter="batch_size", action="at most", value=_SMALL_BATCH, reason=reason
+        )
+    return _known(params, change)
 
 
 def regularise(params: Mapping[str, Any], best_epoch: int) -> tuple[Change, ...]:

@@ -21,6 +21,7 @@ PUBLISHED = {
     "SKT113": "more data",
     "SKT114": "no better than the baseline",
     "SKT115": "optimistic best score",
+    "SKT116": "fold that does harm",
 }
 
 

@@ -117,6 +117,28 @@ def test_few_rows_that_are_learnt_need_no_change(shapes):
     assert (finding.outcome, finding.changes) == ("issue", ())
 
 
+def test_few_rows_that_are_one_batch_are_given_smaller_ones(shapes):
+    """Of 40 rows in 5 folds 32 are trained on: one step in each epoch is too few."""
+    params = {"batch_size": 32, "max_epochs": 30}
+
+    (change,) = check_rows(summarise(shapes.healthy(n_samples=40, params=params))).changes
+
+    assert (change.parameter, change.action, change.value) == ("batch_size", "at most", 8)
+
+
+def test_few_rows_that_are_left_at_no_loss_have_had_steps_enough(shapes):
+    """A training loss of next to nothing is learning by heart, though nothing rises."""
+    epochs = np.arange(1, 31)
+    params = {"batch_size": 32, "dropout": 0.1, "weight_decay": 0.0}
+    curves = shapes.of_folds(
+        np.exp(-epochs / 4), 0.6 + 0.4 * np.exp(-epochs / 4), n_samples=40, params=params
+    )
+
+    changes = {change.parameter for change in check_rows(summarise(curves)).changes}
+
+    assert changes == {"dropout", "weight_decay"}
+
+
 def test_many_rows_in_folds_that_agree_are_enough(shapes):
     """A thousand rows with a small error are fine."""
     assert check_rows(summarise(shapes.healthy())).outcome == "passed"

@@ -49,3 +49,56 @@ def test_near_rows_are_told_by_what_is_usual():
         finding = check_near_duplicates(_table(scale * X, folds))
         assert finding.outcome == "issue"
         assert finding.evidence["rows"] >= 49
+
+
+def _copied(noise, n_columns=6):
+    """Return 100 cases, each recorded three times, and random folds of the records."""
+    rng = np.random.default_rng(0)
+    X = np.repeat(rng.normal(size=(100, n_columns)), 3, axis=0)
+    X += noise * rng.normal(size=X.shape)
+    order = rng.permutation(300)
+    folds = [(np.setdiff1d(order, part), part) for part in np.array_split(order, 5)]
+    return X, folds
+
+
+@pytest.mark.parametrize("noise", [0.003, 0.03, 0.1])
+def test_copies_are_found_in_noise(noise):
+    """A tenth of the variation between cases is no hiding place."""
+    X, folds = _copied(noise)
+    y = np.repeat(np.random.default_rng(1).normal(size=100), 3)
+
+    finding = check_near_duplicates(
+        as_leak_table(X, y, is_classification=False, folds=folds)
+    )
+
+    assert finding.outcome == "issue"
+    assert "group_copies" in finding.remedy
+
+
+@pytest.mark.parametrize("noise", [0.003, 0.1])
+def test_near_rows_with_targets_of_their_own_are_no_copies(noise):
+    """What is measured anew, target and all, is another case."""
+    X, folds = _copied(noise)
+    y = np.random.default_rng(1).normal(size=300)
+
+    finding = check_near_duplicates(
+        as_leak_table(X, y, is_classification=False, folds=folds)
+    )
+
+    assert finding.outcome == "passed"
+
+
+@pytest.mark.parametrize("n_classes", [2, 5])
+def test_classes_that_lie_in_clusters_are_no_copies(n_classes):
+    """Neighbours of one class are what a class is."""
+    rng = np.random.default_rng(0)
+    y = rng.integers(n_classes, size=400)
+    X = 4.0 * np.eye(n_classes, 5)[y] + rng.normal(size=(400, 5))
+    order = rng.permutation(400)
+    folds = [(np.setdiff1d(order, part), part) for part in np.array_split(order, 5)]
+
+    finding = check_near_duplicates(
+        as_leak_table(X, y, is_classification=True, folds=folds)
+    )
+
+    assert finding.outcome == "passed"

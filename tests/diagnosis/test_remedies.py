@@ -10,6 +10,7 @@ from sk_tune.diagnosis._remedies import (
     larger_network,
     longer_training,
     lower_rate,
+    more_steps,
     number,
     raise_rate,
     regularise,
@@ -135,3 +136,30 @@ def test_rates_of_sgd_are_judged_by_its_momentum():
     skorch = {"optimizer": SGD, "lr": 1.0}
     assert typical_rate(skorch) == pytest.approx(10 * usual)
     assert lower_rate(skorch)[0].parameter == "lr"
+
+
+@pytest.mark.parametrize(
+    ("batch_size", "n_rows", "is_few"), [(32, 96, True), (32, 97, False), (8, 30, False)]
+)
+def test_batches_are_smaller_only_where_an_epoch_has_less_than_four(
+    batch_size, n_rows, is_few
+):
+    """96 rows are three batches of 32, 97 are four."""
+    changes = more_steps({"optimizer": "adam", "batch_size": batch_size}, 20, n_rows)
+
+    assert [c.parameter for c in changes] == ["batch_size"] * is_few
+
+
+def test_sgd_gets_more_epochs_instead_of_smaller_batches():
+    """Its steps are as long as the gradient, which smaller batches make noisier."""
+    params = {"optimizer": "sgd", "batch_size": 64, "max_epochs": 20}
+
+    (change,) = more_steps(params, n_epochs=20, n_rows=30)
+
+    assert (change.parameter, change.action, change.value) == ("max_epochs", "at least", 60)
+
+
+def test_steps_are_not_counted_without_a_size_of_batches():
+    """skorch's batch_size of -1 and a network without one are left alone."""
+    assert more_steps({"optimizer": "adam"}, 20, 30) == ()
+    assert more_steps({"optimizer": "adam", "batch_size": -1}, 20, 30) == ()

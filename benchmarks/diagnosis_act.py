@@ -1,0 +1,238 @@
+# SPDX-FileCopyrightText: sk_tune contributors
+# SPDX-License-Identifier: BSD-3-Clause
+"""Diagnose runs of the bank and carry out what is said, once.
+
+``apply`` changes parameters.  Faults of data have other remedies, which are carried out as
+a user would, by what the findings say and no more: where ``find_leaks`` finds copies across
+the folds, folds are drawn anew by ``group_copies``, and the diagnosis of the curves on
+these is acted upon; where a fold is unlike the others, its rows are left out of training if
+``try_without_fold`` says so.  No truth of the bank is asked.
+"""
+
+import math
+import warnings
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import Any
+
+import joblib
+import numpy as np
+import torch
+from diagnosis_bank import (
+    Data,
+    Planted,
+    arranged,
+    fold_curves,
+    fold_fit,
+    net,
+    row_losses,
+)
+from diagnosis_problems import Problem, make_problem
+from sklearn.model_selection import GroupKFold, StratifiedGroupKFold
+
+from sk_tune.diagnosis import (
+    Curves,
+    Finding,
+    apply,
+    diagnose,
+    find_leaks,
+    group_copies,
+    try_without_fold,
+    verdict,
+)
+from sk_tune.engine import Fit, train
+
+# What each finding of the diagnosis says in the terms of the bank.
+CLASS_OF_FINDING = {
+    "good fit": "healthy",
+    "converged long ago": "converged long ago",
+    "underfitting": "underfitting",
+    "overfitting": "overfitting",
+    "diverged": "learning rate too high",
+    "learning rate too high": "learning rate too high",
+    "learning rate too low": "learning rate too low",
+    "still improving": "too few epochs",
+    "folds disagree": "shifted fold",
+    "too few rows": "tiny data",
+    "no better than the baseline": "no signal",
+}
+OTHER = "other"
+COPIES = ("duplicates across folds", "near duplicates across folds")
+
+Record = dict[str, Any]
+
+
+def curves_of(record: Record) -> Curves:
+    """Return a record's curves as the diagnosis takes them."""
+    arrays = {
+        name: np.array(values, dtype=np.float64)
+        for name, values in record["curves"].items()
+    }
+    return as_curves(record, arrays)
+
+
+def as_curves(record: Record, arrays: dict[str, np.ndarray]) -> Curves:
+    return Curves(
+        **arrays,
+        params=estimator_of(record).get_params(),
+        baseline_loss=record["baseline_loss"],
+        n_samples=record["n_samples"],
+    )
+
+
+def estimator_of(record: Record) -> Any:
+    return net(record["params"], is_regression=record["task"] == "regression")
+
+
+def problem_of(record: Record) -> tuple[str, int]:
+    return record["data"], record["seed"]
+
+
+def data_of(problem: Problem, record: Record) -> Data:
+    planted = Planted(
+        record["planted"], record["params"], record["planted_seed"], record["detail"]
+    )
+    return arranged(problem, planted)
+
+
+def predicted(findings: Sequence[Finding]) -> str:
+    """Return the class that findings amount to: that of the verdict, or of a tip."""
+    found = verdict(findings)
+    if found.outcome == "issue":
+        return CLASS_OF_FINDING.get(found.name, OTHER)
+    tips = {f.name for f in findings if f.outcome == "tip"}
+    return "converged long ago" if "converged long ago" in tips else "healthy"
+
+
+def act_on_all(records: Sequence[Record], n_jobs: int) -> list[Record]:
+    groups: dict[tuple[str, int], list[Record]] = {}
+    for record in records:
+        groups.setdefault(problem_of(record), []).append(record)
+    made = joblib.Parallel(n_jobs=n_jobs)(joblib.delayed(act)(g) for g in groups.values())
+    return [own for acted in made for own in acted]
+
+
+def act(records: Sequence[Record]) -> list[Record]:
+    """Return what became of the runs of one problem after one remedy."""
+    torch.set_num_threads(1)
+    warnings.simplefilter("ignore")
+    problem = make_problem(*problem_of(records[0]))
+    return [acted_on(problem, record) for record in records]
+
+
+def acted_on(problem: Problem, record: Record) -> Record:
+    """Return losses on test rows before and after, and what was done."""
+    data, estimator = data_of(problem, record), estimator_of(record)
+    findings = diagnose(curves_of(record))
+    leaks = leaks_of(data)
+    acted = {
+        "truth": record["truth"],
+        "said": predicted(findings),
+        "leak": bool(leaks),
+        "of_data": [],
+        "before": record["test_losses"]["own"],
+    }
+    folds = range(len(data.folds))
+    if leaks:
+        acted["of_data"] = ["folds by group_copies"]
+        honest = curves_on(regrouped(problem, data), record)
+        findings = diagnose(honest)
+        acted["told_before"] = float(np.mean(last_losses(curves_of(record))))
+        acted["told_after"] = float(np.mean(last_losses(honest)))
+    elif (fold := harmful_fold(data, estimator, findings)) is not None:
+        acted["of_data"] = [f"without the rows of fold {fold}"]
+        others = [i for i in folds if i != fold]
+        acted["before"] = mean_loss(problem, [fold_fit(data, estimator, i) for i in others])
+        fits = [without(fold_fit(data, estimator, i), data.folds[fold]) for i in others]
+        return with_gain(acted, mean_loss(problem, fits), [])
+    # What is trained on stays the same, so that only the remedy makes a difference.
+    applied = apply(findings, estimator)
+    after = acted["before"]
+    if applied.changes:
+        after = mean_loss(problem, [fold_fit(data, applied.target, i) for i in folds])
+    return with_gain(acted, after, [str(change) for change in applied.changes])
+
+
+def leaks_of(data: Data) -> list[str]:
+    """Return which checks find copies across the folds."""
+    found = find_leaks(data.X[data.rows], data.y[data.rows], cv=splits(data))
+    return [f.name for f in found if f.outcome == "issue" and f.name in COPIES]
+
+
+def splits(data: Data) -> list[tuple[np.ndarray, np.ndarray]]:
+    """Return the folds as positions in the rows that they are made of."""
+    rows = data.rows
+    return [
+        (
+            np.searchsorted(rows, data.train_rows(i)),
+            np.searchsorted(rows, np.sort(data.folds[i])),
+        )
+        for i in range(len(data.folds))
+    ]
+
+
+def regrouped(problem: Problem, data: Data) -> Data:
+    """Return the same rows in folds that keep copies together."""
+    rows, n_folds = data.rows, len(data.folds)
+    kind = GroupKFold if problem.is_regression else StratifiedGroupKFold
+    folds = kind(n_folds, shuffle=True, random_state=0)
+    groups = group_copies(data.X[rows])
+    return Data(
+        data.X,
+        data.y,
+        [rows[test] for _, test in folds.split(rows, data.y[rows], groups)],
+    )
+
+
+def curves_on(data: Data, record: Record) -> Curves:
+    estimator = estimator_of(record)
+    fits = [fold_fit(data, estimator, i, monitored=True) for i in range(len(data.folds))]
+    return as_curves(record, fold_curves(train(fits)))
+
+
+def last_losses(curves: Curves) -> np.ndarray:
+    return curves.valid_loss[:, -1]
+
+
+def harmful_fold(data: Data, estimator: Any, findings: Sequence[Finding]) -> int | None:
+    """Return the fold whose rows are to be left out, if there is one."""
+    found = verdict(findings)
+    if found.outcome != "issue" or found.name != "folds disagree":
+        return None
+    fold = int(found.evidence["fold"])
+    is_regression = not hasattr(estimator, "predict_proba")
+    tried = try_without_fold(
+        estimator,
+        data.X[data.rows],
+        data.y[data.rows],
+        fold=fold,
+        cv=splits(data),
+        scoring="neg_mean_squared_error" if is_regression else "neg_log_loss",
+    )
+    return fold if tried.outcome == "issue" else None
+
+
+def without(fit: Fit, rows: np.ndarray) -> Fit:
+    return replace(fit, rows=np.setdiff1d(fit.rows, rows))
+
+
+def mean_loss(problem: Problem, fits: list[Fit]) -> float:
+    losses = [
+        row_losses(problem, fit, own, problem.test_rows).mean()
+        for fit, own in zip(fits, train(fits), strict=True)
+    ]
+    return float(np.mean(losses))
+
+
+def with_gain(acted: Record, after: float | None, changes: list[str]) -> Record:
+    gain = relative_gain(acted["before"], after)
+    return {**acted, "changes": changes, "after": after, "gain": gain}
+
+
+def relative_gain(before: float | None, after: float | None) -> float:
+    """Return the share by which a loss fell; None and infinity are losses of no use."""
+    if after is None or not math.isfinite(after):
+        return 0.0 if before is None or not math.isfinite(before) else -math.inf
+    if before is None or not math.isfinite(before):
+        return 1.0
+    return (before - after) / before
