@@ -56,7 +56,7 @@ def number_texts(values: Sequence[float], digits: int = 4) -> list[str]:
     values : sequence of float
         Of one kind, such as the scores of a table.
     digits : int, default=4
-        Significant ones of the number in the middle.
+        Significant ones of the number in the middle; fewer if none needs them.
 
     Returns
     -------
@@ -71,39 +71,54 @@ def number_texts(values: Sequence[float], digits: int = 4) -> list[str]:
     ['-12346', '-20000', 'n/a', '-3e-09']
     """
     sizes = [abs(v) for v in values if v and math.isfinite(v)]
-    middle = statistics.median_high(sizes) if sizes else 1.0
-    decimals = max(0, digits - 1 - math.floor(math.log10(middle)))
-    return [_of_column(value, decimals, digits) for value in values]
+    decimals = _decimals(statistics.median_high(sizes) if sizes else 1.0, digits)
+    fewer = [d for d in range(decimals) if all(_is_short(v, d, decimals) for v in values)]
+    return [_of_column(v, min([*fewer, decimals]), digits) for v in values]
 
 
-def interval_text(score: float, low: float, high: float) -> list[str]:
-    """Return a score and the ends of its interval with the decimals that mean something.
+def interval_text(score: float, low: float, high: float, *others: float) -> list[str]:
+    """Return a score and the ends of its interval with equally many decimals.
 
     Parameters
     ----------
     score, low, high : float
         NaN if not known.
+    *others : float
+        Scores that are compared with it.
 
     Returns
     -------
     list of str
-        Three texts, in which the width of the interval has two digits; of four digits if it
-        has no width.
+        A text each, in which the width of the interval has two digits and the score three
+        at least.
 
     Examples
     --------
     >>> interval_text(0.80040, 0.76692, 0.83247)
     ['0.800', '0.767', '0.832']
-    >>> interval_text(-2513.2, -2801.0, -2207.9)
-    ['-2513', '-2801', '-2208']
+    >>> interval_text(-2513.2, -2801.0, -2207.9, -2400.4)
+    ['-2513', '-2801', '-2208', '-2400']
     """
     width = high - low
-    if not 0 < width < math.inf:
-        return number_texts([score, low, high])
-    decimals = max(0, 1 - math.floor(math.log10(width)))
+    numbers = (score, low, high, *others)
+    if math.isnan(score) or not 0 <= width < math.inf:
+        return number_texts(numbers)
+    decimals = max(
+        _decimals(width, 2) if width else 0, _decimals(max(abs(score), width), 3)
+    )
     if decimals > _MOST_DECIMALS or max(abs(low), abs(high)) >= _EXPONENT_FROM:
-        return number_texts([score, low, high])
-    return [_rounded(value, decimals) for value in (score, low, high)]
+        return number_texts(numbers)
+    return [_rounded(number, decimals) for number in numbers]
+
+
+def _decimals(size: float, digits: int) -> int:
+    """Return how many decimals give a number of some size so many significant digits."""
+    return max(0, digits - 1 - math.floor(math.log10(size))) if size else digits - 1
+
+
+def _is_short(value: float, decimals: int, most: int) -> bool:
+    """Return whether a number loses nothing by fewer decimals than the most."""
+    return not math.isfinite(value) or round(value, most) == round(value, decimals)
 
 
 def _of_column(value: float, decimals: int, digits: int) -> str:

@@ -4,8 +4,8 @@
 
 from sk_tune.automl._auto import AutoClassifier, AutoRegressor
 from sk_tune.automl._blend import Blend
-from sk_tune.automl._course import AutoProgress
 from sk_tune.automl._progress import progress_text
+from sk_tune.automl._runner import AutoProgress
 from sk_tune.automl._verdict import Score, format_score, scale_of
 
 __all__ = [

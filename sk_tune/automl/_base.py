@@ -26,7 +26,7 @@ from sk_tune._metric import Metric, scorer_metric
 from sk_tune.automl._blend import Blend, blend_of
 from sk_tune.automl._choice import Chosen, choose
 from sk_tune.automl._clock import Clock
-from sk_tune.automl._course import AutoProgress, Course, Memory
+from sk_tune.automl._course import Course, Memory
 from sk_tune.automl._features import as_features, as_target, fingerprint, kind_of
 from sk_tune.automl._folds import held_out_rows, make_folds
 from sk_tune.automl._guard import guarded
@@ -41,8 +41,10 @@ from sk_tune.automl._models import (
 from sk_tune.automl._page import write_page
 from sk_tune.automl._problem import Problem
 from sk_tune.automl._progress import print_progress
+from sk_tune.automl._runner import AutoProgress, Runner
 from sk_tune.automl._trials import Trial, best_of
 from sk_tune.automl._verdict import Score, verdict
+from sk_tune.automl._workers import Workers
 from sk_tune.exceptions import SearchError, TableError, warn_user
 
 __all__ = ["AutoEstimator", "ScoredAsJudged"]
@@ -51,7 +53,7 @@ Array = npt.NDArray[Any]
 
 _FAMILIES = ("linear", "boosting", "network")
 # What is left of the budget for the choice of members and the last check.
-_RESERVED_SHARE, _LEAST_RESERVED, _MOST_RESERVED = 0.05, 0.4, 10.0
+_RESERVED_SHARE, _LEAST_RESERVED, _MOST_RESERVED = 0.05, 0.6, 10.0
 
 
 class AutoEstimator(BaseEstimator):  # type: ignore[misc]
@@ -225,7 +227,7 @@ class AutoEstimator(BaseEstimator):  # type: ignore[misc]
             if memory is not None:
                 course.go_on_from(memory)
             course.run(self._models(problem))
-            course.begin("ensemble")
+            course.runner.begin("ensemble")
             self._conclude(course, problem, metric, (_take(X, held), y[held]))
         self.seconds_ = clock.seconds
         self.__dict__.pop("_memory", None)
@@ -303,7 +305,6 @@ class AutoEstimator(BaseEstimator):  # type: ignore[misc]
             scoring=self.scoring,
             sample_weight=None if weight is None else weight[kept],
             seed=seed % 2**20,
-            n_jobs=self.n_jobs,
         )
 
     def _leaks(self, problem: Problem, groups: Any, times: Any) -> tuple[Any, ...]:
@@ -321,12 +322,10 @@ class AutoEstimator(BaseEstimator):  # type: ignore[misc]
             tell = print_progress if self.progress is True else self.progress
         return Course(
             problem=problem,
-            clock=clock,
-            reserve=reserve,
+            runner=Runner(clock, reserve, tell, Workers(self.n_jobs, self.time_budget)),
             n_rounds=self.n_rounds,
             sampler=self.sampler,
             heals=self.diagnosis,
-            tell=tell,
         )
 
     def _models(self, problem: Problem) -> list[Model]:
@@ -335,10 +334,10 @@ class AutoEstimator(BaseEstimator):  # type: ignore[misc]
         try:
             if "linear" in families:
                 models.append(linear_model(problem))
-            if "network" in families:
-                models += network_models(problem)
             if "boosting" in families:
                 models.append(boosting_model(problem))
+            if "network" in families:
+                models += network_models(problem)
         except TableError:
             return models
         return models
@@ -347,8 +346,8 @@ class AutoEstimator(BaseEstimator):  # type: ignore[misc]
         self, course: Course, problem: Problem, metric: Metric, held_out: tuple[Any, Array]
     ) -> None:
         """Choose the members, and say what they are worth."""
-        trials = course.trials
-        self.failures_ = dict(course.failures)
+        trials = course.runner.trials
+        self.failures_ = dict(course.runner.failures)
         if not trials:
             if course.was_interrupted:
                 raise KeyboardInterrupt

@@ -2,89 +2,91 @@
 # SPDX-License-Identifier: BSD-3-Clause
 """What is trained in which order until the time is up.
 
-First every kind of model with its defaults; then rounds, in each of which the networks get
-a pass of Hyperband, are diagnosed, and boosting draws some candidates.
+First every kind of model with its defaults, on a sample of the rows if there is no time for
+all.  Then rounds, in each of which the best model of a sample is trained on more rows, the
+networks get a pass of Hyperband, are diagnosed, and boosting draws some candidates.
+
+Nothing is begun without a look at the clock: what a fit takes was measured before.
 """
 
 import math
 import time
 import warnings
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any
 
-import numpy as np
 from sklearn.base import clone
 
-from sk_tune.automl._clock import Clock, Deadline
 from sk_tune.automl._models import Model
 from sk_tune.automl._problem import Problem
-from sk_tune.automl._sizes import hyperband_size, measured_cost
+from sk_tune.automl._runner import ERRORS, N_KEPT, Runner
+from sk_tune.automl._sizes import Cost, affordable, hyperband_size, measured_cost
 from sk_tune.automl._threads import few_threads
-from sk_tune.automl._trials import Trial, best_of, trials_of
+from sk_tune.automl._trials import Trial, best_of
 from sk_tune.diagnosis import AppliedChange, Finding, apply, diagnose
 from sk_tune.engine import one_thread
 from sk_tune.search import GridSearchCV, HyperbandSearchCV, RandomizedSearchCV
 
-__all__ = ["AutoProgress", "Course", "Memory"]
+__all__ = ["Course", "Memory"]
 
 # Shares of the budget that a default model of each family may take.
-_FIRST_SHARES = {"linear": 0.05, "boosting": 0.12}
-_FIRST_SHARE_OF_NETWORK = 0.15
+_FIRST_SHARES = {"linear": 0.08, "boosting": 0.15}
+_FIRST_SHARE_OF_NETWORK = 0.2
+# Of such a share, what it may take to measure what fits cost.
+_SHARE_TO_MEASURE = 0.4
+# What must be left of the budget to try again what seemed to take too long.
+_SHARE_TO_TRY_AGAIN = 0.3
 # Of what is left, a round takes this part, but not less than these seconds.
 _PART_OF_ROUND, _SHORTEST_ROUND = 1 / 3, 3.0
 # Of a round, what networks get: more if they are the best so far.
 _PART_OF_NETWORKS = {True: 0.65, False: 0.45}
-# Units (epochs, iterations) without which a model is not worth its time.
-_FEWEST_UNITS = 5
+# Of a round, what it may take to train the best model on more rows, or for longer.
+_PART_OF_LARGER = 0.5
+# How many times more rows, or epochs of all of them, are worth another training.
+_GROWTH = 1.5
+# Rows without which a sample tells too little: so many, and for each class.
+_LEAST_ROWS, _LEAST_ROWS_OF_CLASS = 100, 10
+# A thorough network takes at least so many times longer than a quick one.
+_LEAST_RATIO = 3
+# Candidates that a round should have time for, or they are not made larger.
+_CANDIDATES_OF_ROUND = 4
 # Values of X of which a linear model takes so little time that nobody needs to measure it.
 _FEW_VALUES = 50_000
 # Candidates of boosting in a round without a budget.
 _BOOSTING_CANDIDATES = 8
 _MOST_CANDIDATES = 300
-_SECONDS_BETWEEN_NEWS = 0.5
-# Trials whose fitted models a search keeps.
-_N_KEPT = 8
-_ERRORS = (ValueError, TypeError, RuntimeError, ArithmeticError, MemoryError, LookupError)
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class AutoProgress:
-    """How far a fit is.
-
-    Parameters
-    ----------
-    stage : str
-        What is being trained.
-    n_trials : int
-        Configurations that were fitted in every fold and kept.
-    best_model : str
-        The best of them; empty before the first.
-    best_score : float
-        Its mean score over the folds; NaN before the first.
-    seconds : float
-        Since the start.
-    seconds_left : float
-        Of the budget; infinite without one.
-    """
-
-    stage: str
-    n_trials: int
-    best_model: str
-    best_score: float
-    seconds: float
-    seconds_left: float
+_NETWORKS = frozenset({"MLP", "CNN", "RNN"})
+_TOO_LONG = "It takes too long for this budget."
 
 
 @dataclass(slots=True, eq=False)
-class _Network:
-    """A kind of network with what was learnt of it."""
+class _Kind:
+    """A kind of model with what was learnt of it.
+
+    Parameters
+    ----------
+    model : Model
+        For `n_rows` rows.
+    n_rows : int
+        That its candidates are trained on in each fold.
+    units : int
+        Epochs or iterations of its candidates.
+    cost : Cost or None
+        Of a candidate in all folds; None where nothing asks for it.
+    estimator, space : object
+        What is searched; changed by the diagnosis.
+    seconds_per_epoch : float
+        Of one network of one fold among others; 0 until it was measured.
+    """
 
     model: Model
+    n_rows: int
+    units: int
+    cost: Cost | None
     estimator: Any
     space: dict[str, Any]
-    max_epochs: int
-    # Of one network of one fold; 0 until it was measured.
     seconds_per_epoch: float = 0.0
 
 
@@ -100,8 +102,8 @@ class Memory:
         Of its data.
     trials : list of Trial
         The best of each family.
-    networks : list
-        What was learnt of the networks.
+    kinds : dict
+        What was learnt of each kind of model.
     n_done : int
         Rounds that were done.
     """
@@ -109,7 +111,7 @@ class Memory:
     seed: int
     fingerprint: str
     trials: list[Trial]
-    networks: list[_Network]
+    kinds: dict[str, _Kind]
     n_done: int
 
 
@@ -121,44 +123,32 @@ class Course:
     ----------
     problem : Problem
         What is to be learnt.
-    clock : Clock
-        With the budget.
-    reserve : float
-        Seconds to leave for what comes after.
+    runner : Runner
+        With the clock; it keeps the trials.
     n_rounds : int or None
         Rounds at most; None as many as the time allows.
     sampler : str
         Of the Hyperband passes.
     heals : bool
         Whether networks are diagnosed and the findings followed.
-    tell : callable or None
-        Called with an ``AutoProgress``.
-    trials : list of Trial
-        What was trained.
     findings : list of Finding
         Of the networks, those of the last diagnosis of each.
     changes : list of AppliedChange
         What followed from them.
-    failures : dict of str to str
-        What could not be trained, and why.
     """
 
     problem: Problem
-    clock: Clock
-    reserve: float
+    runner: Runner
     n_rounds: int | None
     sampler: str
     heals: bool
-    tell: Callable[[AutoProgress], object] | None
-    trials: list[Trial] = field(default_factory=list)
     findings: list[Finding] = field(default_factory=list)
     changes: list[AppliedChange] = field(default_factory=list)
-    failures: dict[str, str] = field(default_factory=dict)
     was_interrupted: bool = False
-    networks: list[_Network] = field(default_factory=list)
     n_done: int = 0
-    _stage: str = ""
-    _told: float = -math.inf
+    _kinds: dict[str, _Kind] = field(default_factory=dict)
+    # Names of trials that were trained again on more rows, or for longer.
+    _enlarged: set[str] = field(default_factory=set)
 
     def run(self, models: Sequence[Model]) -> None:
         """Train.
@@ -170,11 +160,8 @@ class Course:
         """
         try:
             with one_thread(), few_threads(self.problem.n_values):
-                known = {trial.family for trial in self.trials}
-                for model in models:
-                    if model.family not in known:
-                        self._try_default(model)
-                self._run_rounds([m for m in models if m.family == "boosting"])
+                self._run_defaults(models)
+                self._run_rounds()
         except KeyboardInterrupt:
             # What there is is kept; who calls raises it again.
             self.was_interrupted = True
@@ -187,9 +174,9 @@ class Course:
         memory : Memory
             Of that course.
         """
-        self.trials = list(memory.trials)
-        self.networks = list(memory.networks)
+        self.runner.trials = list(memory.trials)
         self.n_done = memory.n_done
+        self._kinds = dict(memory.kinds)
 
     def memory(self, seed: int, fingerprint: str) -> Memory:
         """Return what a later course on the same data can go on from.
@@ -204,140 +191,275 @@ class Course:
         Returns
         -------
         Memory
-            With the best trials of each family.
+            With the best trials of each kind.
         """
-        families = dict.fromkeys(trial.family for trial in self.trials)
-        own = [[t for t in self.trials if t.family == family] for family in families]
+        trials = self.runner.trials
+        labels = dict.fromkeys(trial.label for trial in trials)
+        own = [[t for t in trials if t.label == label] for label in labels]
         return Memory(
             seed=seed,
             fingerprint=fingerprint,
-            trials=[trial for trials in own for trial in best_of(trials, _N_KEPT)],
-            networks=self.networks,
+            trials=[trial for trials in own for trial in best_of(trials, N_KEPT)],
+            kinds=self._kinds,
             n_done=self.n_done,
         )
 
-    def _run_rounds(self, boosting: list[Model]) -> None:
-        part, first, networks = _PART_OF_ROUND, self.n_done, self.networks
-        while networks or boosting:
-            left = self.clock.left - self.reserve
-            n_done = self.n_done
-            if left < _SHORTEST_ROUND / 3 or n_done - first == self.n_rounds:
-                return
-            seconds = min(left, max(part * left, _SHORTEST_ROUND))
-            before = len(self.trials)
-            share = self._part_of_networks() if boosting else 1.0
-            for network in networks:
-                self._run_network(network, share * seconds / len(networks), n_done)
-            for model in boosting:
-                rest = seconds if not networks else (1 - share) * seconds
-                self._run_boosting(model, rest, n_done)
-            self.n_done += 1
-            if len(self.trials) == before and self.n_rounds is None:
-                if seconds >= left:
-                    # Nothing can be trained in what is left.
-                    return
-                part = 1.0
+    # The defaults.
 
-    def _part_of_networks(self) -> float:
-        best = max(self.trials, key=lambda trial: trial.score, default=None)
-        return _PART_OF_NETWORKS[best is not None and best.family in {"MLP", "CNN", "RNN"}]
+    def _run_defaults(self, models: Sequence[Model]) -> None:
+        runner = self.runner
+        known = {trial.label for trial in runner.trials}
+        for model in models:
+            if model.is_network:
+                runner.workers.start()
+            if model.name not in known and self._is_promising(model):
+                self._try_default(model)
+        for model in models:
+            # Imports of others and a busy machine make a measurement too long.
+            is_late = runner.failures.get(model.name) == _TOO_LONG
+            if is_late and runner.left > runner.clock.share(_SHARE_TO_TRY_AGAIN):
+                del runner.failures[model.name]
+                self._try_default(model)
 
     def _try_default(self, model: Model) -> None:
-        """Train a model with its defaults; note what rounds need of a network."""
-        self.begin(f"{model.family}, default")
-        estimator, units, per_unit = model.estimator, model.most_resources, 0.0
-        is_cheap = model.family == "linear" and self.problem.n_values < _FEW_VALUES
-        if model.resource and self.clock.budget is not None and not is_cheap:
+        """Train a model with its defaults, on as many rows as the clock allows."""
+        runner = self.runner
+        runner.begin(f"{model.name}, default")
+        n_rows, units = self.problem.n_train, model.most_resources
+        cost: Cost | None = None
+        if self._is_to_be_measured(model):
             try:
-                units, per_unit = self._affordable(model)
-            except _ERRORS as error:
-                self.failures[model.family] = str(error)
+                n_rows, units, cost = self._affordable_default(model)
+            except ERRORS as error:
+                runner.failures[model.name] = str(error)
                 return
-            if units < _FEWEST_UNITS:
-                self.failures[model.family] = "It takes too long for this budget."
+            is_short = n_rows < self.problem.n_train or units < model.most_resources
+            if model.is_thorough and is_short:
                 return
-        grid = dict(model.grid)
+            if not n_rows:
+                runner.failures[model.name] = _TOO_LONG
+                return
+        problem = self.problem.sampled(n_rows)
+        if n_rows < self.problem.n_train:
+            model = model.on(problem)
+            units = min(units, model.most_resources)
+        grid, estimator = dict(model.grid), clone(model.estimator)
         if model.resource:
-            estimator = clone(estimator).set_params(**{model.resource: units})
+            estimator.set_params(**{model.resource: units})
             grid[model.resource] = [units]
-        search = GridSearchCV(
-            estimator,
-            grid,
-            time_budget=self._seconds(_FIRST_SHARES.get(model.family, math.inf)),
-            **self._common(estimator, is_network=model.is_network),
-        )
         began = time.monotonic()
-        self._fit(search, model)
-        if not model.is_network:
+        seconds = self._seconds(self._first_share(model))
+        runner.run(GridSearchCV, estimator, grid, model, problem, time_budget=seconds)
+        if not model.resource:
             return
-        seconds = time.monotonic() - began
-        self.networks.append(
-            _Network(
-                model=model,
-                estimator=estimator,
-                space=dict(model.space),
-                max_epochs=units,
-                seconds_per_epoch=min(
-                    seconds / (units * len(self.problem.folds)), per_unit or math.inf
-                ),
-            )
+        kind = _Kind(model, n_rows, units, cost, estimator, dict(model.space))
+        self._kinds[model.name] = kind
+        if model.is_network:
+            spent = (time.monotonic() - began) / (units * len(problem.folds))
+            per_unit = math.inf if cost is None else _per_unit(cost, n_rows)
+            kind.seconds_per_epoch = min(spent, per_unit / len(problem.folds) or math.inf)
+
+    def _is_promising(self, model: Model) -> bool:
+        """Return whether it is worth measuring what a model takes."""
+        left = self.runner.left
+        if self.runner.clock.budget is None or model.family == "dummy":
+            return True
+        if left <= 0:
+            self.runner.failures[model.name] = _TOO_LONG
+            return False
+        if not model.is_thorough:
+            return True
+        quick = [k for k in self._kinds.values() if k.model.family == model.family]
+        spent = [t.seconds for t in self.runner.trials if t.family == model.family]
+        share = min(self.runner.clock.share(self._first_share(model)), left)
+        if not quick or not spent or quick[0].n_rows < self.problem.n_train:
+            return False
+        return _LEAST_RATIO * spent[0] <= share
+
+    def _is_to_be_measured(self, model: Model) -> bool:
+        is_cheap = model.family == "linear" and self.problem.n_values < _FEW_VALUES
+        return (
+            bool(model.resource) and self.runner.clock.budget is not None and not is_cheap
+        )
+
+    def _first_share(self, model: Model) -> float:
+        return _FIRST_SHARES.get(
+            model.family, _FIRST_SHARE_OF_NETWORK if model.is_network else math.inf
         )
 
     def _seconds(self, share: float) -> float | None:
-        seconds = min(self.clock.share(share), self.clock.left - self.reserve)
+        seconds = min(self.runner.clock.share(share), self.runner.left)
         return None if math.isinf(seconds) else max(seconds, 1e-3)
 
-    def _affordable(self, model: Model) -> tuple[int, float]:
-        """Return the epochs or iterations that the budget allows a default model."""
-        share = _FIRST_SHARES.get(model.family, _FIRST_SHARE_OF_NETWORK)
+    def _affordable_default(self, model: Model) -> tuple[int, int, Cost]:
+        """Return rows and epochs or iterations for a default model, and what fits cost."""
+        runner = self.runner
+        share = runner.clock.share(self._first_share(model))
+        began = runner.clock.seconds
         cost = measured_cost(
-            model.estimator,
-            model.resource,
-            *self.problem.first_fold,
-            limit=(self.clock.left - self.reserve) / 3,
+            partial(runner.probe, model, self.problem),
+            self.problem.n_train,
+            limit=_SHARE_TO_MEASURE * min(share, runner.left),
         )
-        left = self.clock.left - self.reserve
-        n_folds = len(self.problem.folds)
-        units = cost.units(
-            min(self.clock.share(share), left) / n_folds, model.most_resources
-        )
-        # Rather few than none, if there is time for these.
-        few = min(_FEWEST_UNITS, model.most_resources)
-        if units < few and cost.once + few * cost.per_unit < left / 2 / n_folds:
-            units = few
-        return units, cost.per_unit
+        if not model.is_network:
+            cost = cost.times(len(self.problem.folds))
+        spent = runner.clock.seconds - began
+        # Rather few rows than none, if there is time for these.
+        for seconds in (min(share - spent, runner.left), runner.left / 2):
+            n_rows, units = self._affordable(model, cost, seconds)
+            if n_rows:
+                break
+        return n_rows, units, cost
 
-    def _run_network(self, network: _Network, seconds: float, n_done: int) -> None:
-        """Give a kind of network a pass of Hyperband, and learn from it."""
-        model = network.model
-        self.begin(f"{model.family}, round {n_done + 1}")
-        n_folds = len(self.problem.folds)
-        epochs = seconds / (n_folds * max(network.seconds_per_epoch, 1e-9))
-        least, most = hyperband_size(epochs, network.max_epochs)
-        if most < _FEWEST_UNITS:
+    def _affordable(self, model: Model, cost: Cost, seconds: float) -> tuple[int, int]:
+        least = _LEAST_ROWS
+        if self.problem.is_classification:
+            least = max(least, _LEAST_ROWS_OF_CLASS * self.problem.n_classes)
+        return affordable(
+            cost,
+            seconds,
+            n_rows=self.problem.n_train,
+            least_rows=least,
+            most=model.most_resources,
+            enough=model.enough_resources,
+        )
+
+    # The rounds.
+
+    def _run_rounds(self) -> None:
+        runner, part, first = self.runner, _PART_OF_ROUND, self.n_done
+        networks = [kind for kind in self._kinds.values() if kind.model.is_network]
+        boosting = [k for k in self._kinds.values() if k.model.family == "boosting"]
+        while networks or boosting:
+            left = runner.left
+            n_done = self.n_done
+            if left < _SHORTEST_ROUND / 10 or n_done - first == self.n_rounds:
+                return
+            seconds = min(left, max(part * left, _SHORTEST_ROUND))
+            before = len(runner.trials)
+            ends = runner.clock.seconds + seconds
+            self._enlarge_best(_PART_OF_LARGER * seconds)
+            seconds = ends - runner.clock.seconds if math.isfinite(seconds) else seconds
+            share = self._part_of_networks() if boosting else 1.0
+            own = self._networks_of_round(networks, share * seconds)
+            for kind in own:
+                self._run_network(kind, share * seconds / len(own), n_done)
+            for kind in boosting:
+                self._run_boosting(
+                    kind, seconds if not own else (1 - share) * seconds, n_done
+                )
+            self.n_done += 1
+            if len(runner.trials) == before and self.n_rounds is None:
+                if seconds >= left / 2:
+                    self._enlarge_best(runner.left)
+                    return
+                part = 1.0
+        self._enlarge_best(runner.left)
+
+    def _part_of_networks(self) -> float:
+        best = self.runner.best
+        return _PART_OF_NETWORKS[best is not None and best.family in _NETWORKS]
+
+    def _enlarge_best(self, seconds: float) -> None:
+        """Train the best model of a sample on more rows, if there is time for many more.
+
+        Or for more epochs or iterations, if the default had to do with few.
+        """
+        own = [
+            trial
+            for trial in self.runner.trials
+            if trial.label in self._kinds and trial.name not in self._enlarged
+        ]
+        for trial in best_of(own, 1):
+            kind = self._kinds[trial.label]
+            if kind.cost is None:
+                return
+            units = trial.params.get(kind.model.resource, kind.units)
+            larger = self._larger(kind, seconds, trial.n_rows, units)
+            if larger is None:
+                return
+            model, n_rows, units = larger
+            self._enlarged.add(trial.name)
+            self.runner.begin(f"{model.name}, {n_rows} rows")
+            self.runner.run(
+                GridSearchCV,
+                model.estimator,
+                {n: [v] for n, v in {**trial.params, model.resource: units}.items()},
+                model,
+                self.problem.sampled(n_rows),
+                time_budget=seconds,
+            )
+
+    def _enlarge_kind(self, kind: _Kind, seconds: float) -> None:
+        """Let candidates of a kind be larger, if there is time for some of them."""
+        each = seconds / _CANDIDATES_OF_ROUND
+        larger = self._larger(kind, each, kind.n_rows, kind.units)
+        if larger is None or kind.cost is None:
             return
-        search = HyperbandSearchCV(
-            network.estimator,
-            network.space,
-            resource=model.resource,
+        before = _per_unit(kind.cost, kind.n_rows)
+        has_more_rows = larger[1] > kind.n_rows
+        kind.model, kind.n_rows, kind.units = larger
+        kind.seconds_per_epoch *= _per_unit(kind.cost, kind.n_rows) / max(before, 1e-9)
+        if has_more_rows:
+            kind.estimator, kind.space = clone(kind.model.estimator), dict(kind.model.space)
+        kind.estimator.set_params(**{kind.model.resource: kind.units})
+
+    def _larger(
+        self, kind: _Kind, seconds: float, n_rows: int, units: int
+    ) -> tuple[Model, int, int] | None:
+        """Return a model with rows and units for it, if these are many more."""
+        most = kind.model.on(self.problem).most_resources
+        if kind.cost is None or (n_rows >= self.problem.n_train and units >= most):
+            return None
+        more_rows, more_units = self._affordable(
+            kind.model.on(self.problem), kind.cost, seconds
+        )
+        if more_rows < n_rows or more_rows * more_units < _GROWTH * n_rows * units:
+            return None
+        model = kind.model.on(self.problem.sampled(more_rows))
+        return model, more_rows, min(more_units, model.most_resources)
+
+    def _networks_of_round(self, networks: list[_Kind], seconds: float) -> list[_Kind]:
+        """Return the networks to search: the thorough ones, if there is time for some."""
+        n_folds = len(self.problem.folds)
+        for kind in networks:
+            epochs = _CANDIDATES_OF_ROUND * kind.units * n_folds
+            if kind.model.is_thorough and epochs * kind.seconds_per_epoch <= seconds:
+                return [kind]
+        return [kind for kind in networks if not kind.model.is_thorough]
+
+    def _run_network(self, kind: _Kind, seconds: float, n_done: int) -> None:
+        """Give a kind of network a pass of Hyperband, and learn from it."""
+        self._enlarge_kind(kind, seconds)
+        self.runner.begin(f"{kind.model.name}, round {n_done + 1}")
+        n_folds = len(self.problem.folds)
+        epochs = seconds / (n_folds * max(kind.seconds_per_epoch, 1e-9))
+        least, most = hyperband_size(epochs, kind.units)
+        if most < min(kind.model.enough_resources, kind.units):
+            return
+        began = time.monotonic()
+        search = self.runner.run(
+            HyperbandSearchCV,
+            kind.estimator,
+            kind.space,
+            kind.model,
+            self.problem.sampled(kind.n_rows),
+            resource=kind.model.resource,
             min_resources=least,
             max_resources=most,
             sampler=self.sampler,
             random_state=self.problem.seed + n_done + 1,
-            **self._common(network.estimator, is_network=True),
+            time_budget=None if math.isinf(seconds) else seconds,
         )
-        began = time.monotonic()
-        is_fitted = self._fit(search, model, seconds=seconds)
-        spent = time.monotonic() - began
-        if not is_fitted:
+        if search is None:
             return
         n_epochs = search.ledger_.epochs_trained
         if n_epochs:
-            network.seconds_per_epoch = spent / n_epochs
+            kind.seconds_per_epoch = (time.monotonic() - began) / n_epochs
         if self.heals:
-            self._heal(network, search)
+            self._heal(kind, search)
 
-    def _heal(self, network: _Network, search: Any) -> None:
+    def _heal(self, kind: _Kind, search: Any) -> None:
         """Change space and network as the diagnosis of a search says."""
         try:
             with warnings.catch_warnings():
@@ -349,106 +471,32 @@ class Course:
             return
         self.findings = [*findings]
         self.changes += applied.changes
-        network.space = dict(applied.target.param_distributions)
-        network.estimator = applied.target.estimator
+        kind.space = dict(applied.target.param_distributions)
+        kind.estimator = applied.target.estimator
         wanted = applied.target.max_resources
         if wanted > search.max_resources_:
-            network.max_epochs = max(network.max_epochs, wanted)
+            kind.units = max(kind.units, wanted)
 
-    def _run_boosting(self, model: Model, seconds: float, n_done: int) -> None:
-        self.begin(f"{model.family}, round {n_done + 1}")
-        known = [t for t in self.trials if t.family == model.family]
-        if not known:
+    def _run_boosting(self, kind: _Kind, seconds: float, n_done: int) -> None:
+        self._enlarge_kind(kind, seconds)
+        self.runner.begin(f"{kind.model.name}, round {n_done + 1}")
+        own = [t.seconds for t in self.runner.trials if t.label == kind.model.name]
+        # The last candidate begins only if even a slow one would end in time.
+        spare = max(own, default=math.inf) - sum(own) / max(len(own), 1)
+        if not own or min(own) + spare > seconds:
             return
-        fastest = min(t.seconds for t in known)
-        if fastest > seconds:
-            return
-        units = known[0].models[0].get_params()[model.resource]
-        estimator = clone(model.estimator).set_params(**{model.resource: units})
-        search = RandomizedSearchCV(
-            estimator,
-            model.space,
-            n_iter=_BOOSTING_CANDIDATES if math.isinf(seconds) else _MOST_CANDIDATES,
-            time_budget=None if math.isinf(seconds) else max(seconds, 1e-3),
+        is_timed = math.isfinite(seconds)
+        self.runner.run(
+            RandomizedSearchCV,
+            kind.estimator,
+            kind.space,
+            kind.model,
+            self.problem.sampled(kind.n_rows),
+            n_iter=_MOST_CANDIDATES if is_timed else _BOOSTING_CANDIDATES,
+            time_budget=seconds - spare if is_timed else None,
             random_state=self.problem.seed + n_done + 1,
-            **self._common(estimator, is_network=False),
         )
-        self._fit(search, model)
 
-    def _common(self, estimator: Any, *, is_network: bool) -> dict[str, Any]:
-        """Return what all searches have in common."""
-        return {
-            "cv": self.problem.folds,
-            "scoring": self.problem.scoring,
-            "refit": False,
-            "keep_models": _N_KEPT,
-            # Boosting and linear algebra use all cores by threads.
-            "n_jobs": self.problem.n_jobs if is_network else None,
-        }
 
-    def _fit(self, search: Any, model: Model, *, seconds: float = math.inf) -> bool:
-        """Run a search and keep its trials; return whether it has results."""
-        reserve = self.reserve
-        if not math.isinf(seconds):
-            # A pass that takes far longer than was thought is cut.
-            reserve = max(reserve, self.clock.left - 1.5 * seconds)
-        deadline = Deadline(self.clock, reserve, lambda _: self._report(often=True))
-        if self.clock.budget is not None or self.tell is not None:
-            search.set_params(progress=deadline)
-        params = self.problem.fit_params(search.estimator)
-        try:
-            with warnings.catch_warnings():
-                # Of fits that fail or do not converge the trials tell.
-                warnings.simplefilter("ignore")
-                search.fit(self.problem.X, self.problem.y, **params)
-        except KeyboardInterrupt:
-            if not deadline.has_ended:
-                self._keep(search, model)
-                raise
-        except _ERRORS as error:
-            self.failures[model.family] = str(error)
-            return False
-        return self._keep(search, model)
-
-    def _keep(self, search: Any, model: Model) -> bool:
-        if not hasattr(search, "cv_results_") or not hasattr(search, "models_"):
-            return False
-        n_before = sum(trial.family == model.family for trial in self.trials)
-        own = trials_of(
-            search,
-            model.family,
-            is_classification=self.problem.is_classification,
-            n_before=n_before,
-        )
-        self.trials += own
-        self._report()
-        return bool(own)
-
-    def begin(self, stage: str) -> None:
-        """Tell what comes next.
-
-        Parameters
-        ----------
-        stage : str
-            What is done now.
-        """
-        self._stage = stage
-        self._report()
-
-    def _report(self, *, often: bool = False) -> None:
-        """Tell where it stands; what comes often only now and then."""
-        now = time.monotonic()
-        if self.tell is None or (often and now - self._told < _SECONDS_BETWEEN_NEWS):
-            return
-        self._told = now
-        best = max(self.trials, key=lambda trial: trial.score, default=None)
-        self.tell(
-            AutoProgress(
-                stage=self._stage,
-                n_trials=len(self.trials),
-                best_model="" if best is None else best.name,
-                best_score=np.nan if best is None else best.score,
-                seconds=self.clock.seconds,
-                seconds_left=self.clock.left,
-            )
-        )
+def _per_unit(cost: Cost, n_rows: int) -> float:
+    return max(0.0, cost.seconds(n_rows, 1) - cost.seconds(n_rows, 0))

@@ -15,6 +15,10 @@ __all__ = ["guarded"]
 # Values of X that are looked at, for each second of the budget and at least this many rows.
 _VALUES_PER_SECOND = 20_000
 _FEWEST_ROWS = 500
+# Columns that are looked at for each second, because some checks take a time for each.
+_COLUMNS_PER_SECOND, _FEWEST_COLUMNS = 20, 100
+# Findings, of duplicates, that need all columns.
+_OF_WHOLE_ROWS = ("SKT201", "SKT202")
 
 
 def guarded(
@@ -29,7 +33,7 @@ def guarded(
     groups : ndarray of shape (n_samples,) or None
         What belongs together.
     time_budget : float or None
-        Seconds of the whole fit; of large data some rows are looked at only.
+        Seconds of the whole fit; of large data some rows and columns are looked at only.
     times : ndarray of shape (n_samples,) or None, default=None
         When each row was.
 
@@ -38,27 +42,31 @@ def guarded(
     tuple of Finding
         Of each check one.
     """
-    X, y, folds = _readable(problem.X), problem.y, problem.folds
-    n_rows = len(y)
-    n_columns = max(1, int(np.prod(X.shape[1:])))
-    most = n_rows
-    if time_budget is not None:
-        most = max(_FEWEST_ROWS, int(_VALUES_PER_SECOND * time_budget / n_columns))
-    if n_rows <= most:
-        return find_leaks(X, y, cv=folds, groups=groups, times=times)
+    X, y = _readable(problem.X), problem.y
+    folds: Any = problem.folds
     rng = np.random.default_rng(problem.seed)
-    rows = np.sort(rng.choice(n_rows, most, replace=False))
-    place = np.full(n_rows, -1)
-    place[rows] = np.arange(most)
-    own = [tuple(place[part][place[part] >= 0] for part in fold) for fold in folds]
-    X = X.iloc[rows].reset_index(drop=True) if hasattr(X, "iloc") else X[rows]
-    return find_leaks(
-        X,
-        y[rows],
-        cv=own,
-        groups=None if groups is None else groups[rows],
-        times=None if times is None else times[rows],
-    )
+    n_columns = max(1, int(np.prod(X.shape[1:])))
+    most_rows, most_columns = len(y), n_columns
+    if time_budget is not None:
+        most_rows = max(_FEWEST_ROWS, int(_VALUES_PER_SECOND * time_budget / n_columns))
+        most_columns = max(_FEWEST_COLUMNS, int(_COLUMNS_PER_SECOND * time_budget))
+    if len(y) > most_rows:
+        rows = np.sort(rng.choice(len(y), most_rows, replace=False))
+        place = np.full(len(y), -1)
+        place[rows] = np.arange(most_rows)
+        folds = [tuple(place[part][place[part] >= 0] for part in fold) for fold in folds]
+        X = X.iloc[rows].reset_index(drop=True) if hasattr(X, "iloc") else X[rows]
+        y = y[rows]
+        groups, times = (None if v is None else v[rows] for v in (groups, times))
+    structure = {"cv": folds, "groups": groups, "times": times}
+    if n_columns > most_columns:
+        columns = np.sort(rng.choice(n_columns, most_columns, replace=False))
+        flat = X if hasattr(X, "iloc") else X.reshape(len(X), -1)
+        some = flat.iloc[:, columns] if hasattr(X, "iloc") else flat[:, columns]
+        findings = find_leaks(some, y, **structure)
+        if not any(f.code in _OF_WHOLE_ROWS and f.outcome == "issue" for f in findings):
+            return findings
+    return find_leaks(X, y, **structure)
 
 
 def _readable(X: Any) -> Any:

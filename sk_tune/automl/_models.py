@@ -6,8 +6,8 @@ Names of parameters carry the step's, as scikit-learn has it: ``net__width``.
 """
 
 import math
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -31,6 +31,7 @@ from sk_tune.estimators import (
 )
 from sk_tune.prepare import TablePreparer
 from sk_tune.report import baseline_models
+from sk_tune.space import table_defaults, table_space
 
 __all__ = ["Model", "boosting_model", "dummy_model", "linear_model", "network_models"]
 
@@ -43,12 +44,16 @@ _FEWEST_EPOCHS, _MOST_EPOCHS = 20, 100
 # What may be done to rows of a batch: nothing that makes another digit or sign of one.
 _IMAGE_AUGMENTATION = ("shift", "rotate", "cutout")
 _SEQUENCE_AUGMENTATION = ("noise", "scale", "time_mask")
+# How the numbers of a table are scaled.
+_NUMERIC = {"prepare__numeric": ["smooth_clip", "quantile"]}
 # Of histogram gradient boosting.  Fewer rows tell badly when to stop.
 _ROWS_TO_STOP_EARLY = 1000
 _FEWEST_OF_A_CLASS = 10
 _MOST_ITERATIONS, _ITERATIONS_OF_SMALL = 500, 100
 # Of logistic regression, on columns that are scaled.
 _LINEAR_STEPS = 300
+# Units that are enough for a sound model: below them rows are given up for units.
+_ENOUGH_EPOCHS, _ENOUGH_ITERATIONS, _ENOUGH_LINEAR_STEPS = 10, 30, 30
 _REGULARISATION = 10.0 ** np.arange(-3, 4)
 
 
@@ -68,8 +73,14 @@ class Model:
         What is tried first, in all combinations; empty for the default parameters only.
     resource : str
         The parameter that training takes time by; empty if there is none.
-    most_resources : int
-        The value of it that is wanted.
+    most_resources, enough_resources : int
+        The value of it that is wanted, and the one from which on it makes a sound model.
+    make : callable or None
+        Returns this model for a problem: on fewer rows some defaults are others.
+    label : str
+        What tells it from others of its family; the family if empty.
+    is_thorough : bool
+        Whether it is only worth its time on all rows and with all that is wanted.
     """
 
     family: str
@@ -78,6 +89,30 @@ class Model:
     grid: Mapping[str, list[Any]] = field(default_factory=dict)
     resource: str = ""
     most_resources: int = 0
+    enough_resources: int = 0
+    make: Callable[[Problem], "Model"] | None = None
+    label: str = ""
+    is_thorough: bool = False
+
+    @property
+    def name(self) -> str:
+        """The label, or the family."""
+        return self.label or self.family
+
+    def on(self, problem: Problem) -> "Model":
+        """Return the model for another problem, such as a sample of the rows.
+
+        Parameters
+        ----------
+        problem : Problem
+            With the same columns.
+
+        Returns
+        -------
+        Model
+            This one if nothing of it depends on the problem.
+        """
+        return self if self.make is None else self.make(problem)
 
     @property
     def is_network(self) -> bool:
@@ -143,6 +178,7 @@ def linear_model(problem: Problem) -> Model:
         grid={f"{step}__C": sorted(values, key=lambda value: abs(np.log(value)))},
         resource=f"{step}__max_iter",
         most_resources=_LINEAR_STEPS,
+        enough_resources=_ENOUGH_LINEAR_STEPS,
     )
 
 
@@ -163,7 +199,8 @@ def boosting_model(problem: Problem) -> Model:
     can_stop = problem.n_train >= _ROWS_TO_STOP_EARLY
     if problem.is_classification:
         own = HistGradientBoostingClassifier
-        fewest = int(np.unique(problem.y, return_counts=True)[1].min())
+        y = problem.y[problem.folds[0][0]]
+        fewest = int(np.unique(y, return_counts=True)[1].min())
         can_stop = can_stop and fewest >= _FEWEST_OF_A_CLASS
     most = _MOST_ITERATIONS if can_stop else _ITERATIONS_OF_SMALL
     boosting = own(
@@ -196,6 +233,8 @@ def boosting_model(problem: Problem) -> Model:
         space={f"boosting__{name}": dimension for name, dimension in space.items()},
         resource="boosting__max_iter",
         most_resources=most,
+        enough_resources=_ENOUGH_ITERATIONS,
+        make=boosting_model,
     )
 
 
@@ -210,18 +249,16 @@ def network_models(problem: Problem) -> list[Model]:
     Returns
     -------
     list of Model
-        For a table a multi-layer perceptron, for images a convolutional network, for
-        sequences this and a recurrent one.
+        For a table a multi-layer perceptron, a quick one and one with embeddings and
+        members; for images a convolutional network, for sequences this and a recurrent one.
     """
     if problem.kind == "table":
-        return [_perceptron(problem)]
+        return [_perceptron(problem), _thorough_perceptron(problem)]
     if problem.kind == "image":
-        return [_convolutional(problem, ChannelScaler(1), _IMAGE_AUGMENTATION)]
-    scaler = ChannelScaler(-1, channels_first=True)
-    return [
-        _recurrent(problem),
-        _convolutional(problem, scaler, _SEQUENCE_AUGMENTATION),
-    ]
+        makers = [_image_network]
+    else:
+        makers = [_recurrent, _sequence_network]
+    return [make(problem) for make in makers]
 
 
 def _perceptron(problem: Problem) -> Model:
@@ -234,14 +271,63 @@ def _perceptron(problem: Problem) -> Model:
         "dropout": uniform(0.0, 0.5),
         "learning_rate": loguniform(3e-4, 3e-2),
         "weight_decay": loguniform(1e-4, 0.3),
-        "batch_size": [batch_size // 2, batch_size, 2 * batch_size],
+        "batch_size": _around(batch_size),
     }
+    return _network(
+        problem,
+        "MLP",
+        (MLPClassifier, MLPRegressor),
+        {"batch_size": batch_size, "dropout": 0.1},
+        space,
+        TablePreparer(),
+        make=_perceptron,
+    )
+
+
+def _thorough_perceptron(problem: Problem) -> Model:
+    """Return the defaults that were tuned on tables, and the space around them.
+
+    They take several times the time of the quick ones.
+    """
+    task = "classification" if problem.is_classification else "regression"
     kinds = (MLPClassifier, MLPRegressor)
-    params = {"batch_size": batch_size, "dropout": 0.1}
-    return _network(problem, "MLP", kinds, params, space, TablePreparer())
+    params = table_defaults(task)
+    epochs = params.pop("max_epochs", MLPClassifier().max_epochs)
+    batch_size = _batch_size(problem, MLPClassifier().batch_size)
+    space = {**table_space(task), "batch_size": _around(batch_size)}
+    model = _network(
+        problem,
+        "MLP",
+        kinds,
+        {**params, "batch_size": batch_size},
+        space,
+        TablePreparer(embeddings=True),
+        epochs=epochs,
+        make=_thorough_perceptron,
+    )
+    choices = {"prepare__embeddings": [True, False], **_NUMERIC}
+    return replace(
+        model,
+        space={**model.space, **choices},
+        label="MLP with embeddings and members",
+        is_thorough=True,
+    )
 
 
-def _convolutional(problem: Problem, scaler: Any, augmentation: Sequence[Any]) -> Model:
+def _image_network(problem: Problem) -> Model:
+    return _convolutional(
+        problem, ChannelScaler(1), _IMAGE_AUGMENTATION, make=_image_network
+    )
+
+
+def _sequence_network(problem: Problem) -> Model:
+    scaler = ChannelScaler(-1, channels_first=True)
+    return _convolutional(problem, scaler, _SEQUENCE_AUGMENTATION, make=_sequence_network)
+
+
+def _convolutional(
+    problem: Problem, scaler: Any, augmentation: Sequence[Any], *, make: Any
+) -> Model:
     batch_size = _batch_size(problem, 64)
     space = {
         "n_layers": [1, 2, 3],
@@ -251,12 +337,12 @@ def _convolutional(problem: Problem, scaler: Any, augmentation: Sequence[Any]) -
         "dropout": uniform(0.0, 0.5),
         "learning_rate": loguniform(3e-4, 3e-2),
         "weight_decay": loguniform(1e-4, 0.3),
-        "batch_size": [batch_size // 2, batch_size, 2 * batch_size],
+        "batch_size": _around(batch_size),
         "augmentation": [None, *augmentation],
     }
     kinds = (CNNClassifier, CNNRegressor)
     params = {"batch_size": batch_size, "n_channels": 16}
-    return _network(problem, "CNN", kinds, params, space, scaler)
+    return _network(problem, "CNN", kinds, params, space, scaler, make=make)
 
 
 def _recurrent(problem: Problem) -> Model:
@@ -269,11 +355,17 @@ def _recurrent(problem: Problem) -> Model:
         "dropout": uniform(0.0, 0.5),
         "learning_rate": loguniform(1e-3, 3e-2),
         "weight_decay": loguniform(1e-4, 0.3),
-        "batch_size": [batch_size // 2, batch_size, 2 * batch_size],
+        "batch_size": _around(batch_size),
     }
-    kinds = (RNNClassifier, RNNRegressor)
-    params = {"batch_size": batch_size}
-    return _network(problem, "RNN", kinds, params, space, ChannelScaler(-1))
+    return _network(
+        problem,
+        "RNN",
+        (RNNClassifier, RNNRegressor),
+        {"batch_size": batch_size},
+        space,
+        ChannelScaler(-1),
+        make=_recurrent,
+    )
 
 
 def _network(
@@ -283,9 +375,13 @@ def _network(
     params: Mapping[str, Any],
     space: Mapping[str, Any],
     prepare: Any,
+    *,
+    make: Callable[[Problem], Model],
+    epochs: int | None = None,
 ) -> Model:
-    steps = math.ceil(problem.n_train / params["batch_size"])
-    epochs = int(np.clip(round(_N_STEPS / steps), _FEWEST_EPOCHS, _MOST_EPOCHS))
+    if epochs is None:
+        steps = math.ceil(problem.n_train / params["batch_size"])
+        epochs = int(np.clip(round(_N_STEPS / steps), _FEWEST_EPOCHS, _MOST_EPOCHS))
     # On the CPU, because networks of this size train no faster on a GPU.
     net = kinds[0 if problem.is_classification else 1](
         **params, max_epochs=epochs, random_state=problem.seed, device="cpu"
@@ -296,7 +392,13 @@ def _network(
         space={f"net__{name}": dimension for name, dimension in space.items()},
         resource="net__max_epochs",
         most_resources=epochs,
+        enough_resources=_ENOUGH_EPOCHS,
+        make=make,
     )
+
+
+def _around(batch_size: int) -> list[int]:
+    return [batch_size // 2, batch_size, 2 * batch_size]
 
 
 def _batch_size(problem: Problem, least: int) -> int:

@@ -3,13 +3,13 @@
 """What is to be learnt: rows, targets, folds and a score."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import Any, Literal
+from dataclasses import dataclass, replace
+from typing import Any, Literal, Self
 
 import numpy as np
 import numpy.typing as npt
 
-__all__ = ["Kind", "Problem"]
+__all__ = ["Kind", "Problem", "sampling_order"]
 
 Array = npt.NDArray[Any]
 Kind = Literal["table", "image", "sequence"]
@@ -37,8 +37,6 @@ class Problem:
         Weights for training.
     seed : int
         Source of all that is drawn.
-    n_jobs : int or None
-        Workers for networks.
     """
 
     X: Any
@@ -49,7 +47,6 @@ class Problem:
     scoring: Any
     sample_weight: Array | None
     seed: int
-    n_jobs: int | None
 
     @property
     def n_train(self) -> int:
@@ -57,16 +54,39 @@ class Problem:
         return max(len(train) for train, _ in self.folds)
 
     @property
+    def n_classes(self) -> int:
+        """Different labels; 0 of a regression."""
+        return len(np.unique(self.y)) if self.is_classification else 0
+
+    @property
     def n_values(self) -> int:
         """Values of X that a model of a fold is trained on."""
         return int(self.n_train * np.prod(self.X.shape[1:]))
 
-    @property
-    def first_fold(self) -> tuple[Any, Array]:
-        """Training rows of the first fold."""
-        rows = self.folds[0][0]
-        X = self.X.iloc[rows] if hasattr(self.X, "iloc") else self.X[rows]
-        return X, self.y[rows]
+    def sampled(self, n_rows: int) -> Self:
+        """Return the problem with fewer rows to train on, and the same held-out rows.
+
+        Parameters
+        ----------
+        n_rows : int
+            That a model of a fold is to be trained on.
+
+        Returns
+        -------
+        Problem
+            Its training rows are among those of any larger sample.
+        """
+        if n_rows >= self.n_train:
+            return self
+        part = n_rows / self.n_train
+        folds = [
+            (np.sort(self._in_order(train)[: max(1, round(part * len(train)))]), held)
+            for train, held in self.folds
+        ]
+        return replace(self, folds=folds)
+
+    def _in_order(self, rows: Array) -> Array:
+        return rows[sampling_order(self.y[rows], self.is_classification, self.seed)]
 
     def fit_params(self, estimator: Any) -> dict[str, Any]:
         """Return what ``fit`` of a search over a pipeline is given besides X and y.
@@ -84,3 +104,32 @@ class Problem:
         if self.sample_weight is None:
             return {}
         return {f"{estimator.steps[-1][0]}__sample_weight": self.sample_weight}
+
+
+def sampling_order(y: Array, is_classification: bool, seed: int) -> Array:  # noqa: FBT001
+    """Return rows in an order in which the first ones stand for all.
+
+    Parameters
+    ----------
+    y : ndarray of shape (n_samples,)
+        Targets.
+    is_classification : bool
+        Whether they are classes: then two rows of each come first, and after these each
+        class has its share of however many.
+    seed : int
+        Of the order.
+
+    Returns
+    -------
+    ndarray of shape (n_samples,)
+        Positions, each once.
+    """
+    order = np.random.default_rng(seed).permutation(len(y))
+    if not is_classification:
+        return order
+    _, codes, counts = np.unique(y[order], return_inverse=True, return_counts=True)
+    place = np.empty(len(y), dtype=np.intp)
+    firsts = np.repeat(np.cumsum(counts) - counts, counts)
+    place[np.argsort(codes, kind="stable")] = np.arange(len(y)) - firsts
+    quantile = (place + 0.5) / counts[codes]
+    return order[np.argsort(np.where(place < 2, place - 2, quantile), kind="stable")]

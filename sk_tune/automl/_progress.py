@@ -5,7 +5,7 @@
 import math
 import sys
 
-from sk_tune.automl._course import AutoProgress
+from sk_tune.automl._runner import AutoProgress
 
 __all__ = ["print_progress", "progress_text"]
 

@@ -1,23 +1,30 @@
 # SPDX-FileCopyrightText: sk_tune contributors
 # SPDX-License-Identifier: BSD-3-Clause
-"""How many epochs and candidates a time allows."""
+"""How many rows, epochs and candidates a time allows.
+
+Notation: a fit on n rows with u units (epochs or iterations) takes
+a + b n + u (c + d n) seconds.
+"""
 
 import math
 import time
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from typing import Any
-
-import numpy as np
-from sklearn.base import clone
 
 from sk_tune.schedule import hyperband_brackets
 
-__all__ = ["Cost", "hyperband_epochs", "hyperband_size", "measured_cost"]
+__all__ = ["Cost", "affordable", "hyperband_epochs", "hyperband_size", "measured_cost"]
 
 # Rungs of the longest bracket, less 1: with 4 the first rung has 3**-4 of the epochs.
 _MOST_REDUCTIONS = 4
 _FACTOR = 3
-_WARM_UP_ROWS = 100
+# Rows of the first fits that are measured, and how many times more the next ones have.
+_FIRST_ROWS = 100
+_GROWTH = 4
+# Values of the parameter that are measured.
+_FEW, _MORE = 1, 3
+# How much longer than the limit the first fit may take, which may have to import much.
+_MOST_OF_LIMIT = 3
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -27,21 +34,64 @@ class Cost:
     Parameters
     ----------
     once : float
-        Seconds of any fit.
+        Seconds of any fit: a.
     per_unit : float
-        Seconds of each epoch or iteration besides.
+        Seconds of each epoch or iteration besides: c.
+    once_per_row, per_unit_per_row : float, default=0.0
+        The same for each row: b and d.
     """
 
     once: float
     per_unit: float
+    once_per_row: float = 0.0
+    per_unit_per_row: float = 0.0
 
-    def units(self, seconds: float, most: int) -> int:
+    def seconds(self, n_rows: int, units: int) -> float:
+        """Return what a fit takes.
+
+        Parameters
+        ----------
+        n_rows : int
+            Rows of the fit.
+        units : int
+            Its epochs or iterations.
+
+        Returns
+        -------
+        float
+            Infinite if it was not measured because it takes too long.
+        """
+        return self._fixed(units) + self._per_row(units) * n_rows
+
+    def rows(self, seconds: float, units: int) -> int:
+        """Return on how many rows a fit with so many units may be.
+
+        Parameters
+        ----------
+        seconds : float
+            It may take.
+        units : int
+            Its epochs or iterations.
+
+        Returns
+        -------
+        int
+            0 if there is no time for any.
+        """
+        left = seconds - self._fixed(units)
+        if math.isnan(left) or left <= 0:
+            return 0
+        return int(min(left / max(self._per_row(units), 1e-12), 2**53))
+
+    def units(self, seconds: float, n_rows: int, most: int) -> int:
         """Return how many units fit into a time.
 
         Parameters
         ----------
         seconds : float
             May be infinite.
+        n_rows : int
+            Rows of the fit.
         most : int
             What is wanted.
 
@@ -52,69 +102,141 @@ class Cost:
         """
         if math.isinf(seconds):
             return most
-        if math.isinf(self.once):
+        once = self.seconds(n_rows, 0)
+        if math.isinf(once):
             return 0
-        units = (seconds - self.once) / max(self.per_unit, 1e-9)
+        units = (seconds - once) / max(self.seconds(n_rows, 1) - once, 1e-9)
         return int(min(most, max(0.0, units)))
+
+    def times(self, factor: float) -> "Cost":
+        """Return the cost of so many fits.
+
+        Parameters
+        ----------
+        factor : float
+            How many.
+
+        Returns
+        -------
+        Cost
+            Of all of them.
+        """
+        return Cost(
+            once=factor * self.once,
+            per_unit=factor * self.per_unit,
+            once_per_row=factor * self.once_per_row,
+            per_unit_per_row=factor * self.per_unit_per_row,
+        )
+
+    def _fixed(self, units: int) -> float:
+        return self.once + units * self.per_unit
+
+    def _per_row(self, units: int) -> float:
+        return self.once_per_row + units * self.per_unit_per_row
 
 
 def measured_cost(
-    estimator: Any,
-    parameter: str,
-    X: Any,
-    y: Any,
-    *,
-    few: int = 1,
-    more: int = 3,
-    limit: float = math.inf,
+    seconds: Callable[[int, int], float], n_rows: int, *, limit: float = math.inf
 ) -> Cost:
-    """Return what fits take, from two short ones.
+    """Return what fits take, from short ones on a few rows, then on more.
 
     Parameters
     ----------
-    estimator : estimator
-        Not changed.
-    parameter : str
-        Of which a fit takes longer the larger it is.
-    X, y : array-like
-        Rows of a fit.
-    few, more : int
-        Its two values.
+    seconds : callable
+        Fits with a number of rows and of units, and returns what that took.
+    n_rows : int
+        Of all rows.
     limit : float, default=inf
-        Seconds after which it is given up.
+        Seconds that this may take: fits on more rows are left out that would take longer,
+        by those on fewer rows.
 
     Returns
     -------
     Cost
-        Of fits on as many rows; infinite if it was given up.
+        If there was time for one number of rows only, half of what that took is thought to
+        grow with them; infinite if the very first fit took far too long.
     """
+    start = time.perf_counter()
+    sizes = list(_sizes(n_rows))
     # What is done only once, such as imports, is no part of what a fit takes.
-    some = _some_rows(y)
-    X_some = X.iloc[some] if hasattr(X, "iloc") else X[some]
-    if all(_seconds(estimator, parameter, few, X_some, y[some]) > limit for _ in "12"):
+    seconds(sizes[0], _FEW)
+    if time.perf_counter() - start > _MOST_OF_LIMIT * limit:
         return Cost(once=math.inf, per_unit=math.inf)
-    start = time.perf_counter()
-    short = _seconds(estimator, parameter, few, X, y)
-    if time.perf_counter() - start + more / few * short > limit:
-        return Cost(once=short, per_unit=short / few)
-    long = _seconds(estimator, parameter, more, X, y)
-    per_unit = max(0.0, long - short) / (more - few)
-    return Cost(once=max(0.0, short - few * per_unit), per_unit=per_unit)
+    points: list[tuple[int, float, float]] = []
+    for size in sizes:
+        if points:
+            before, once, per_unit = points[-1]
+            expected = size / before * (2 * once + (_FEW + _MORE) * per_unit)
+            if time.perf_counter() - start + expected > limit:
+                break
+        short, long = seconds(size, _FEW), seconds(size, _MORE)
+        per_unit = max(0.0, long - short) / (_MORE - _FEW)
+        points.append((size, max(0.0, short - _FEW * per_unit), per_unit))
+    return _through(points)
 
 
-def _some_rows(y: Any) -> Any:
-    """Return a few rows, of each class one at least."""
-    firsts = np.unique(y, return_index=True)[1]
-    if len(firsts) > _WARM_UP_ROWS:
-        firsts = firsts[:_WARM_UP_ROWS]
-    return np.union1d(firsts, np.arange(min(_WARM_UP_ROWS, len(y))))
+def _sizes(n_rows: int) -> Iterator[int]:
+    size = _FIRST_ROWS
+    while size * _GROWTH / 2 <= n_rows:
+        yield size
+        size *= _GROWTH
+    yield n_rows
 
 
-def _seconds(estimator: Any, parameter: str, value: int, X: Any, y: Any) -> float:
-    own = clone(estimator).set_params(**{parameter: value})
-    start = time.perf_counter()
-    own.fit(X, y)
-    return time.perf_counter() - start
+def _through(points: list[tuple[int, float, float]]) -> Cost:
+    """Return the cost that agrees with the last two points, by straight lines."""
+    n_rows, once, per_unit = points[-1]
+    if len(points) == 1:
+        # Which part of it grows with the rows is not known: at most twice too little or
+        # too much is said by one half.
+        return Cost(
+            once=once / 2,
+            per_unit=per_unit / 2,
+            once_per_row=once / 2 / n_rows,
+            per_unit_per_row=per_unit / 2 / n_rows,
+        )
+    fewer, once_before, per_unit_before = points[-2]
+    slopes = [
+        # Neither does a fit get faster by more rows, nor slower in proportion.
+        min(max(0.0, now - before) / (n_rows - fewer), now / n_rows)
+        for now, before in ((once, once_before), (per_unit, per_unit_before))
+    ]
+    return Cost(
+        once=once - slopes[0] * n_rows,
+        per_unit=per_unit - slopes[1] * n_rows,
+        once_per_row=slopes[0],
+        per_unit_per_row=slopes[1],
+    )
+
+
+def affordable(
+    cost: Cost, seconds: float, *, n_rows: int, least_rows: int, most: int, enough: int
+) -> tuple[int, int]:
+    """Return on how many rows, and with how many units, a fit may be.
+
+    Parameters
+    ----------
+    cost : Cost
+        Of such fits.
+    seconds : float
+        It may take.
+    n_rows, least_rows : int
+        Rows that there are, and those without which it is not worth its time.
+    most, enough : int
+        Units that are wanted, and those from which on rows are worth more than units.
+
+    Returns
+    -------
+    n_rows, units : int
+        All rows, if there is time for enough units; else as many rows as have them.  0 and
+        0 if these are too few.
+    """
+    enough = min(enough, most)
+    units = cost.units(seconds, n_rows, most)
+    if units >= enough:
+        return n_rows, units
+    rows = min(n_rows, cost.rows(seconds, enough))
+    return (rows, enough) if rows >= min(least_rows, n_rows) else (0, 0)
 
 
 def hyperband_epochs(min_epochs: int, max_epochs: int) -> int:

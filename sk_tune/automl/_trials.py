@@ -37,6 +37,10 @@ class Trial:
         Of the fits of all folds.
     models : tuple of estimator
         Those of the folds.
+    n_rows : int
+        That each of them was trained on, at most.
+    label : str
+        Of the kind of model within the family.
     library : Library
         Of this trial alone: predictions of shape (1, N, ...).
     """
@@ -48,11 +52,19 @@ class Trial:
     std: float
     seconds: float
     models: tuple[Any, ...]
+    n_rows: int
+    label: str
     library: Library
 
 
 def trials_of(
-    search: Any, family: str, *, is_classification: bool, n_before: int
+    search: Any,
+    family: str,
+    *,
+    is_classification: bool,
+    n_before: int,
+    n_rows: int,
+    label: str = "",
 ) -> list[Trial]:
     """Return the candidates of a search that were kept.
 
@@ -66,6 +78,10 @@ def trials_of(
         Whether predictions are probabilities.
     n_before : int
         Trials of the family so far, for the names.
+    n_rows : int
+        That the models were trained on.
+    label : str, default=""
+        Of the kind of model; the family if empty.
 
     Returns
     -------
@@ -97,6 +113,8 @@ def trials_of(
                 std=float(results["std_test_score"][row]),
                 seconds=float(results["mean_fit_time"][row]) * len(models),
                 models=models,
+                n_rows=n_rows,
+                label=label or family,
                 library=library.only(position),
             )
         )

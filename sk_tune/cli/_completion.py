@@ -7,7 +7,7 @@ import argparse
 __all__ = ["completion"]
 
 _BASH = """_sk_tune() {
-    local word="${COMP_WORDS[COMP_CWORD]}" words
+    local word="${COMP_WORDS[COMP_CWORD]}" words choices
     if [ "$COMP_CWORD" -eq 1 ]; then
         words="COMMANDS"
     else
@@ -18,7 +18,7 @@ CASES
     if [[ "$word" == -* || "$COMP_CWORD" -eq 1 ]]; then
         COMPREPLY=( $(compgen -W "$words" -- "$word") )
     else
-        COMPREPLY=( $(compgen -W "CHOICES" -- "$word") $(compgen -f -- "$word") )
+        COMPREPLY=( $(compgen -W "$choices" -- "$word") $(compgen -f -- "$word") )
     fi
 }
 complete -o filenames -F _sk_tune sk-tune"""
@@ -43,16 +43,11 @@ def completion(shell: str, parser: argparse.ArgumentParser) -> str:
     if shell == "fish":
         return "\n".join(_fish(commands))
     cases = "\n".join(
-        f'            {name}) words="{" ".join(_options(own))}" ;;'
+        f'            {name}) words="{" ".join(_options(own))}"'
+        f' choices="{" ".join(_choices(own))}" ;;'
         for name, own in commands.items()
     )
-    choices = sorted({choice for own in commands.values() for choice in _choices(own)})
-    script = (
-        _BASH
-        .replace("COMMANDS", " ".join(commands))
-        .replace("CASES", cases)
-        .replace("CHOICES", " ".join(choices))
-    )
+    script = _BASH.replace("COMMANDS", " ".join(commands)).replace("CASES", cases)
     if shell == "zsh":
         return f"autoload -U +X bashcompinit && bashcompinit\n{script}"
     return script

@@ -8,7 +8,7 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 from sklearn.feature_selection import f_classif, f_regression
-from sklearn.model_selection import KFold, StratifiedKFold, cross_val_score
+from sklearn.model_selection import KFold, StratifiedKFold
 from sklearn.tree import DecisionTreeClassifier, DecisionTreeRegressor
 
 from sk_tune.diagnosis._leak_checks import LEAK_CHECKS, LeakTable
@@ -146,10 +146,18 @@ def _score_alone(column: "pd.Series[Any]", y: Array, is_classification: bool) ->
             StratifiedKFold(3) if fewest >= 3 else KFold(3, shuffle=True, random_state=0)
         )
         tree = DecisionTreeClassifier(max_leaf_nodes=LEAVES, random_state=0)
-        return float(cross_val_score(tree, values, y, cv=folds).mean())
+        return _mean_score(tree, values, y, folds)
     tree = DecisionTreeRegressor(max_leaf_nodes=8 * LEAVES, random_state=0)
-    folds = KFold(3, shuffle=True, random_state=0)
-    return float(cross_val_score(tree, values, y, cv=folds, scoring="r2").mean())
+    return _mean_score(tree, values, y, KFold(3, shuffle=True, random_state=0))
+
+
+def _mean_score(tree: Any, values: Array, y: Array, folds: Any) -> float:
+    """Return the mean score over folds; ``cross_val_score`` takes twice as long here."""
+    scores = [
+        tree.fit(values[train], y[train]).score(values[test], y[test])
+        for train, test in folds.split(values, y)
+    ]
+    return float(np.mean(scores))
 
 
 def _guessed(y: Array, is_classification: bool) -> float:  # noqa: FBT001

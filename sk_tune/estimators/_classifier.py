@@ -152,8 +152,11 @@ class NetworkClassifier(ClassifierMixin, ClassifierParameters, NetworkEstimator)
             check_classification_targets(y)
         except TypeError as error:
             raise ValueError(
-                f"Unknown label type: labels must be of one type and sortable. {error}"
+                "Unknown label type: labels must be of one type and sortable. "
+                f"{error}.{_hint_on_labels(y)}"
             ) from error
+        except ValueError as error:
+            raise ValueError(f"{error}{_hint_on_labels(y)}") from error
         # What has one dimension holds one label a row; looking at the labels takes time.
         if getattr(y, "ndim", 0) != 1 and type_of_target(y) == self._multilabel:
             y = check_array(y, dtype=np.int64, accept_sparse=False, input_name="y")
@@ -250,3 +253,15 @@ def _class_factors(
     for label, factor in zip(present, per_class, strict=True):
         factors[y == label] = factor
     return factors
+
+
+def _hint_on_labels(y: Any) -> str:
+    """Return what to do about labels that are Python objects."""
+    if np.ndim(y) != 1 or not getattr(getattr(y, "dtype", None), "hasobject", False):
+        return ""
+    missing = sum(label is None for label in y)
+    if missing:
+        return f" {missing} labels are None: remove these rows."
+    return (
+        " y is of type object: convert it, for example by y.astype(int) or y.astype(str)."
+    )

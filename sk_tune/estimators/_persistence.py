@@ -284,6 +284,8 @@ def read_file(
         If the file is no such file, is damaged, or of a newer version.
     """
     path = Path(path)
+    if path.is_dir():
+        raise IsADirectoryError(f"{path} must be a file that save wrote. Got a folder.")
     try:
         with safe_open(path, framework="pt") as file:
             metadata = file.metadata() or {}

@@ -81,11 +81,26 @@ class _RNNEstimator(ArchitectureParameters, NetworkEstimator):
         return shape if len(shape) == 2 else (*shape, 1)
 
     def _check_X(self, X: Any, *, reset: bool) -> npt.NDArray[Any]:
+        given = getattr(X, "shape", ())
+        if not reset and self.input_shape is None and len(given) == 3:
+            # Said here, because the number of steps is no number of features.
+            self._check_steps(given)
         shaped = super()._check_X(X, reset=reset)
         missing = np.isnan(shaped)
         if missing.any():
             _check_padding(missing)
         return shaped
+
+    def _check_steps(self, given: tuple[int, ...]) -> None:
+        n_steps, n_features = self.input_shape_
+        if tuple(given[1:]) == (n_steps, n_features):
+            return
+        shorter = given[2] == n_features and given[1] < n_steps
+        hint = " Pad shorter sequences at their end with NaN." if shorter else ""
+        raise ValueError(
+            f"X must have shape (n_samples, {n_steps}, {n_features}) for "
+            f"{type(self).__name__}, as in fit. Got X.shape={tuple(given)} instead.{hint}"
+        )
 
     def _build_module(self, n_outputs: int) -> nn.Module:
         if self.cell == "rnn" and self.activation not in {"relu", "tanh"}:

@@ -32,6 +32,12 @@ __all__ = [
 Array = npt.NDArray[Any]
 
 _N_NAMED = 5  # Columns that an error message lists.
+# What to do about columns, in error messages.
+_ENCODE = (
+    "Encode it first, for example by make_pipeline(sk_tune.TablePreparer(), ...), or with "
+    "OneHotEncoder in a ColumnTransformer."
+)
+_FILL = "sk_tune.TablePreparer and SimpleImputer fill them."
 
 
 class _NoBool(Interval):  # type: ignore[misc]
@@ -199,7 +205,7 @@ def check_features(
         with np.errstate(over="ignore"):
             checked: Array = validate_data(
                 estimator,
-                np.asarray(X) if isinstance(X, list) else as_array(X),
+                _from_list(X) if isinstance(X, list) else as_array(X),
                 reset=reset,
                 dtype=np.dtype(estimator.dtype),
                 order="C",
@@ -212,6 +218,20 @@ def check_features(
             raise
         raise ValueError(f"{error}\n{advice}") from error
     return checked
+
+
+def _from_list(X: list[Any]) -> Array:
+    try:
+        return np.asarray(X)
+    except ValueError as error:
+        lengths = sorted({len(row) for row in X if hasattr(row, "__len__")})
+        if len(lengths) < 2:
+            raise
+        raise ValueError(
+            f"All rows of X must be equally long. Got from {lengths[0]} to {lengths[-1]}. "
+            "Sequences of unequal length for a recurrent network are padded at their end "
+            "with NaN."
+        ) from error
 
 
 def check_weights(sample_weight: Any, X: Array) -> Array | None:
@@ -319,8 +339,7 @@ def _refuse_columns_without_numbers(estimator: Any, X: Any, *, allow_codes: bool
         if dtype.is_temporal() or isinstance(dtype, (nw.Categorical, nw.Enum)):
             raise ValueError(
                 f"All columns of X must be numeric for {type(estimator).__name__}. Got "
-                f"column {name!r} of type {dtype} instead. Encode it first, for example "
-                "with OneHotEncoder in a ColumnTransformer."
+                f"column {name!r} of type {dtype} instead. {_ENCODE}"
             )
 
 
@@ -340,10 +359,7 @@ def _columns_at_fault(X: Any) -> str:
         if not (dtype.is_numeric() or dtype == nw.Boolean):
             text = _first_text(frame[name].to_list())
             if text is not None:
-                return (
-                    f"Column {name!r} holds text, for example {text!r}. Encode it first, "
-                    "for example with OneHotEncoder in a ColumnTransformer."
-                )
+                return f"Column {name!r} holds text, for example {text!r}. {_ENCODE}"
     counts = {name: _count_missing(frame[name].to_list()) for name in frame.columns}
     return _sentence_on_missing({name: n for name, n in counts.items() if n})
 
@@ -366,7 +382,7 @@ def _sentence_on_missing(counts: dict[Any, int]) -> str:
     named = ", ".join(f"{name!r} ({n})" for name, n in list(counts.items())[:_N_NAMED])
     more = len(counts) - _N_NAMED
     rest = f" and {more} more" if more > 0 else ""
-    return f"Columns with NaN, and how many: {named}{rest}."
+    return f"Columns with NaN, and how many: {named}{rest}. {_FILL}"
 
 
 def _as_frame(X: Any) -> Any:

@@ -37,10 +37,17 @@ def empty_copy(module: nn.Module, device: str) -> nn.Module:
     vars(twin).update(own)
     for name, parameter in module.named_parameters(recurse=False):
         own["_parameters"][name] = nn.Parameter(
-            torch.empty_like(parameter, device=device), parameter.requires_grad
+            _empty_like(parameter, device), parameter.requires_grad
         )
     for name, buffer in module.named_buffers(recurse=False):
-        own["_buffers"][name] = torch.empty_like(buffer, device=device)
+        own["_buffers"][name] = _empty_like(buffer, device)
     for name, layer in module.named_children():
         own["_modules"][name] = empty_copy(layer, device)
     return twin
+
+
+def _empty_like(tensor: torch.Tensor, device: str) -> torch.Tensor:
+    """Return ``torch.empty_like``, which of a meta tensor imports sympy first."""
+    return torch.empty_strided(
+        tensor.shape, tensor.stride(), dtype=tensor.dtype, device=device
+    )

@@ -37,6 +37,8 @@ _ID_NAME = re.compile(r"(?:^|[^a-zA-Z])(?i:id|uuid|guid)$|(?<=[a-z])I[dD]$", re.
 # Years, one in each row, count something else than rows.
 _TIME_NAME = re.compile(r"year|month|week|day|date|time", re.IGNORECASE)
 
+_N_NAMED = 5  # Columns that an error message lists.
+
 # What pandas.api.types.infer_dtype says of values kept as Python objects.
 _OBJECT_NUMBERS = {"boolean", "integer", "floating", "mixed-integer-float", "decimal"}
 _OBJECT_DATES = {"date", "datetime", "datetime64"}
@@ -161,7 +163,9 @@ def read_columns(
             kinds[kind].append(name)
             values[name] = own
     if not values:
-        listed = "; ".join(f"{name!r}: {why}" for name, why in dropped.items())
+        reasons = [f"{name!r}: {why}" for name, why in list(dropped.items())[:_N_NAMED]]
+        more = len(dropped) - _N_NAMED
+        listed = "; ".join([*reasons, f"{more} more"] if more > 0 else reasons)
         raise TableError(
             "The table must have at least one column to learn from beside the target. Got "
             f"{listed or 'none'}, with {len(X)} sample{'' if len(X) == 1 else 's'}."

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from functools import partial
 from numbers import Real
 
+from sk_tune._text import number_texts
 from sk_tune.report._records import CandidateRow, Report
 from sk_tune.report._values import number_text, value_text
 from sk_tune.report.displays import short_names
@@ -91,7 +92,7 @@ def candidate_table(report: Report) -> Table:
     columns = [*_result_columns(report), *_parameter_columns(report)]
     columns.append((
         Column(name="fit time", is_number=True, hint="mean seconds of a fit"),
-        lambda row: _number(row.seconds, digits=2),
+        _numbers(report, lambda row: row.seconds, digits=2),
     ))
     if any(row.reason for row in report.candidates):
         failure = Column(name="failure", is_number=False)
@@ -116,16 +117,16 @@ def _result_columns(report: Report) -> Iterator[tuple[Column, CellOf]]:
     )
     yield (
         Column(name=report.metric, is_number=True, hint="mean over the folds"),
-        lambda row: _number(row.score),
+        _numbers(report, lambda row: row.score),
     )
     yield (
         Column(name="std", is_number=True, hint="standard deviation over the folds"),
-        lambda row: _number(row.std, digits=2),
+        _numbers(report, lambda row: row.std, digits=2),
     )
     for name in report.candidates[0].others if report.candidates else ():
         yield (
             Column(name=name, is_number=True, hint="mean over the folds"),
-            partial(_other, name),
+            _numbers(report, partial(_other, name)),
         )
     # What rungs grant is a column of its own, not one of the parameters.
     resource = (report.resource or "resource").rsplit("__", 1)[-1]
@@ -159,15 +160,29 @@ def _is_numeric(report: Report, name: str) -> bool:
     return all(isinstance(v, Real) and not isinstance(v, bool) for v in values)
 
 
-def _number(value: float | None, digits: int = 4) -> Cell:
+def _number(value: float | None) -> Cell:
     if value is None or math.isnan(value):
         return Cell(text="n/a")
-    text = str(value) if isinstance(value, int) else number_text(value, digits)
+    text = str(value) if isinstance(value, int) else number_text(value)
     return Cell(text=text, key=repr(value))
 
 
-def _other(name: str, row: CandidateRow) -> Cell:
-    return _number(row.others[name])
+def _numbers(
+    report: Report, value_of: Callable[[CandidateRow], float], digits: int = 4
+) -> CellOf:
+    """Return the cells of a column of numbers, with equally many decimals."""
+    values = [value_of(row) for row in report.candidates]
+    texts = dict(zip(values, number_texts(values, digits), strict=True))
+    # NaN is no key that can be found again.
+    return lambda row: (
+        Cell(text=texts[value], key=repr(value))
+        if not math.isnan(value := value_of(row))
+        else Cell(text="n/a")
+    )
+
+
+def _other(name: str, row: CandidateRow) -> float:
+    return row.others[name]
 
 
 def _field(name: str, row: CandidateRow) -> Cell:

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import jinja2
+from markupsafe import Markup
 
 from sk_tune._files import replaced_file
 from sk_tune._text import seconds_text
@@ -37,7 +38,13 @@ _ENVIRONMENT = jinja2.Environment(
     trim_blocks=True,
     lstrip_blocks=True,
 )
-_ENVIRONMENT.filters.update(number=number_text, value=value_text, seconds=seconds_text)
+_ENVIRONMENT.filters.update(
+    number=number_text,
+    value=value_text,
+    seconds=seconds_text,
+    # Long names of parameters are to be broken between their parts.
+    breakable=lambda name: Markup("__<wbr>").join(str(name).split("__")),
+)
 
 
 def write_html(

@@ -10,11 +10,13 @@ from typing import Any
 import numpy as np
 import pandas as pd
 from scipy import sparse
+from sklearn.base import clone
 
 from sk_tune import __version__
 from sk_tune._search_record import search_record
 from sk_tune.prepare import as_pandas
 from sk_tune.report._code import python_text
+from sk_tune.report._imports import import_lines
 from sk_tune.report._records import CandidateRow, Reproduction
 from sk_tune.report._values import value_text
 
@@ -145,7 +147,9 @@ def _cv_text(search: Any) -> str:
 
 
 def _code(search: Any, best: CandidateRow | None) -> str:
-    lines = [f"search = {python_text(search)}", "search.fit(X, y)"]
+    extra = [] if best is None else [clone]
+    lines = [*import_lines([search, *extra]), "", f"search = {python_text(search)}"]
+    lines.append("search.fit(X, y)")
     if best is not None:
         lines += [
             "",

@@ -2,13 +2,14 @@
 # SPDX-License-Identifier: BSD-3-Clause
 """The scores that the answer rests on, side by side on one axis."""
 
+from collections.abc import Sequence
 from typing import Any
 
+from sk_tune._text import number_texts
 from sk_tune.report._records import Report
 from sk_tune.report._svg import Frame, element, picture, scale_of
-from sk_tune.report._values import number_text
 
-__all__ = ["score_lines", "score_picture"]
+__all__ = ["score_lines", "score_picture", "score_texts"]
 
 _ROW = 30  # Height of a line.
 _LABEL = 112  # Width of the names.
@@ -51,6 +52,23 @@ def score_lines(report: Report) -> list[tuple[str, float, float, float, str]]:
     return lines
 
 
+def score_texts(lines: Sequence[tuple[str, float, float, float, str]]) -> list[list[str]]:
+    """Return the numbers of the lines as text, all with equally many decimals.
+
+    Parameters
+    ----------
+    lines : sequence of tuple
+        As from ``score_lines``.
+
+    Returns
+    -------
+    list of list of str
+        Score and ends of each line.
+    """
+    texts = number_texts([number for line in lines for number in line[1:4]])
+    return [texts[i : i + 3] for i in range(0, len(texts), 3)]
+
+
 def score_picture(report: Report) -> dict[str, Any] | None:
     """Return the scores of the answer as points with their uncertainty.
 
@@ -62,7 +80,8 @@ def score_picture(report: Report) -> dict[str, Any] | None:
     Returns
     -------
     dict or None
-        The picture ("svg") and its lines ("lines"); None without a score.
+        The picture ("svg"), its lines ("lines") and their numbers as text ("texts"); None
+        without a score.
     """
     lines = score_lines(report)
     if not lines:
@@ -81,8 +100,10 @@ def score_picture(report: Report) -> dict[str, Any] | None:
                 "circle", cx=x(score), cy=y, r=6 if is_honest else 4, class_=f"mark {kind}"
             ),
         ]
-    title = "; ".join(f"{line[0]} {number_text(line[1])}" for line in lines)
+    texts = score_texts(lines)
+    title = "; ".join(f"{line[0]} {own[0]}" for line, own in zip(lines, texts, strict=True))
     return {
         "svg": picture("scores", f"Scores: {title}.", frame, *parts, is_active=False),
         "lines": lines,
+        "texts": texts,
     }

@@ -7,11 +7,11 @@ import textwrap
 from dataclasses import fields
 from typing import Any
 
-from sk_tune._text import seconds_text, text_table
+from sk_tune._text import number_texts, seconds_text, text_table
 from sk_tune.report._gathering import gather
 from sk_tune.report._records import Report
-from sk_tune.report._score_picture import score_lines
-from sk_tune.report._values import number_text, plain, value_text
+from sk_tune.report._score_picture import score_lines, score_texts
+from sk_tune.report._values import plain, value_text
 from sk_tune.report.displays import short_names
 
 __all__ = ["to_json", "to_text"]
@@ -94,8 +94,8 @@ def _scores(report: Report) -> str:
     if not lines:
         return ""
     rows = [
-        (name, number_text(score), f"{number_text(low)} to {number_text(high)}")
-        for name, score, low, high, _ in lines
+        (line[0], score, f"{low} to {high}")
+        for line, (score, low, high) in zip(lines, score_texts(lines), strict=True)
     ]
     return text_table([report.metric, "score", "range"], rows)
 
@@ -113,15 +113,17 @@ def _findings(report: Report) -> str:
 def _best(report: Report) -> str:
     ranked = sorted(report.scored, key=lambda row: (row.rank or 0, -row.row))[:_N_SHOWN]
     short = short_names(report.names)
+    scores = number_texts([row.score for row in ranked])
+    stds = number_texts([row.std for row in ranked], 2)
     rows = [
         (
             row.row,
-            number_text(row.score),
-            number_text(row.std, 2),
+            score,
+            std,
             seconds_text(row.seconds),
             ", ".join(f"{short[n]}={value_text(v)}" for n, v in row.params.items()),
         )
-        for row in ranked
+        for row, score, std in zip(ranked, scores, stds, strict=True)
     ]
     header = ["candidate", report.metric, "std", "fit", "parameters"]
     return text_table(header, rows) if rows else ""

@@ -4,6 +4,7 @@
 
 from collections.abc import Sequence
 
+from sk_tune._text import interval_text
 from sk_tune.report._records import Baseline, CandidateRow
 from sk_tune.report._values import number_text
 from sk_tune.search import CorrectedScore
@@ -52,26 +53,27 @@ def answer(
         verb = "has no score" if n_candidates == 1 else "has a score"
         return f"{tried} {verb}: there is nothing to choose."
     low, high = interval(best, corrected)
+    known = [b for b in baselines if b.mean == b.mean]
+    # The better one, and what beats it beats the other.
+    rival = max(known, key=lambda baseline: baseline.mean, default=None)
+    score = best.score if corrected is None else corrected.score
+    others = [] if rival is None else [rival.mean]
+    expected, least, most, *other = interval_text(score, low, high, *others)
     start = f"Candidate {best.row} is the best of {n_candidates}"
     if n_candidates == 1:
         start = "There is one candidate"
     if corrected is None:
-        found = (
-            f"{start}, with "
-            f"{number_text(best.score)} ± {number_text(best.std, 2)} over the folds."
-        )
+        found = f"{start}, with {expected} ± {number_text(best.std, 2)} over the folds."
     else:
         found = (
-            f"{start}. On new data, expect "
-            f"{number_text(corrected.score)}, between {number_text(low)} and "
-            f"{number_text(high)} with {corrected.confidence:.0%} confidence."
+            f"{start}. On new data, expect {expected}, between {least} and {most} with "
+            f"{corrected.confidence:.0%} confidence."
         )
-    known = [b for b in baselines if b.mean == b.mean]
-    # The better one first; what beats it beats the other.
-    known.sort(key=lambda baseline: -baseline.mean)
+    if rival is None:
+        return found
     # Without a correction the spread over folds says nothing of the choice of the best.
     better = "clearly better" if corrected is not None else "better, beyond that spread,"
-    return " ".join([found, *(_against(b, low, high, better) for b in known[:1])])
+    return f"{found} {_against(rival, other[0], low, high, better)}"
 
 
 def interval(best: CandidateRow, corrected: CorrectedScore | None) -> tuple[float, float]:
@@ -95,8 +97,8 @@ def interval(best: CandidateRow, corrected: CorrectedScore | None) -> tuple[floa
     return corrected.low, corrected.high
 
 
-def _against(baseline: Baseline, low: float, high: float, better: str) -> str:
-    what, score = _WHAT[baseline.name], number_text(baseline.mean)
+def _against(baseline: Baseline, score: str, low: float, high: float, better: str) -> str:
+    what = _WHAT[baseline.name]
     if low > baseline.mean:
         return f"That is {better} than {what}, which scores {score}."
     if high < baseline.mean:

@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from sk_tune.search._names import check_names
 from sk_tune.search._session import SearchSession
 from sk_tune.space import Candidate
 
@@ -177,6 +178,7 @@ class Rounds:
             Results of all candidates so far.
         """
         candidates = list(candidate_params)
+        check_names(self._search.estimator, candidates)
         folds = self._folds if cv is None or cv is self._cv else cv
         for part in self._parts(len(candidates)):
             own = candidates[part]

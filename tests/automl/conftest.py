@@ -47,7 +47,6 @@ def make_problem():
             "scoring": None,
             "sample_weight": None,
             "seed": 0,
-            "n_jobs": None,
             **changes,
         })
 

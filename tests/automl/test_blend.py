@@ -27,6 +27,8 @@ class _Counting(StandardScaler):
 
 def _trial(models):
     return Trial(
+        n_rows=100,
+        label="",
         name="linear 1",
         family="linear",
         params={},

@@ -12,6 +12,8 @@ from sk_tune.ensemble import Library
 
 def _trial(name, predictions, y, part, classes, score=0.5):
     return Trial(
+        n_rows=100,
+        label="",
         name=name,
         family=name.split()[0],
         params={},

@@ -2,11 +2,13 @@
 
 import math
 import time
+from dataclasses import replace
 
 import numpy as np
 import pytest
 
-from sk_tune.automl import AutoProgress
+from sk_tune.automl import AutoProgress, _sizes
+from sk_tune.automl import _course as course_module
 from sk_tune.automl._clock import Clock
 from sk_tune.automl._course import Course
 from sk_tune.automl._models import (
@@ -15,17 +17,17 @@ from sk_tune.automl._models import (
     linear_model,
     network_models,
 )
+from sk_tune.automl._runner import Runner
+from sk_tune.automl._workers import Workers
 
 
 def _course(problem, *, budget=None, n_rounds=0, tell=None, heals=True):
     return Course(
         problem=problem,
-        clock=Clock(budget),
-        reserve=0.0,
+        runner=Runner(Clock(budget), 0.0, tell, Workers(None, budget)),
         n_rounds=n_rounds,
         sampler="random",
         heals=heals,
-        tell=tell,
     )
 
 
@@ -36,11 +38,11 @@ def problem(mixed, make_problem):
 
 
 def _small_network(problem):
-    (model,) = network_models(problem)
+    model, _ = network_models(problem)
     model.estimator.set_params(net__width=8)
     return model.__class__(
         **{name: getattr(model, name) for name in model.__slots__}
-        | {"space": {"net__dropout": [0.0, 0.2, 0.4]}, "most_resources": 6}
+        | {"space": {"net__dropout": [0.0, 0.2, 0.4]}, "most_resources": 6, "make": None}
     )
 
 
@@ -50,11 +52,11 @@ def test_defaults_come_first_and_every_family_leaves_trials(problem):
 
     course.run([dummy_model(problem), linear_model(problem), _small_network(problem)])
 
-    families = [trial.family for trial in course.trials]
+    families = [trial.family for trial in course.runner.trials]
     assert families == ["dummy", *["linear"] * 7, "MLP"]
-    shapes = {trial.library.predictions.shape for trial in course.trials}
+    shapes = {trial.library.predictions.shape for trial in course.runner.trials}
     assert shapes == {(1, 120, 2)}
-    assert course.failures == {}
+    assert course.runner.failures == {}
 
 
 def test_rounds_give_networks_and_boosting_more_candidates(problem):
@@ -65,7 +67,7 @@ def test_rounds_give_networks_and_boosting_more_candidates(problem):
 
     course.run([_small_network(problem), boosting])
 
-    families = [trial.family for trial in course.trials]
+    families = [trial.family for trial in course.runner.trials]
     assert families.count("boosting") == 9
     assert families.count("MLP") > 1
     assert course.findings
@@ -88,9 +90,11 @@ def test_the_same_rounds_give_the_same_trials(problem):
     for course in (first, second):
         course.run([_small_network(problem)])
 
-    assert [t.params for t in first.trials] == [t.params for t in second.trials]
+    assert [t.params for t in first.runner.trials] == [
+        t.params for t in second.runner.trials
+    ]
     np.testing.assert_array_equal(
-        [t.score for t in first.trials], [t.score for t in second.trials]
+        [t.score for t in first.runner.trials], [t.score for t in second.runner.trials]
     )
 
 
@@ -102,8 +106,8 @@ def test_a_family_that_fails_does_not_end_the_others(problem):
 
     course.run([broken, dummy_model(problem)])
 
-    assert "width" in course.failures["MLP"]
-    assert [trial.family for trial in course.trials] == ["dummy"]
+    assert "width" in course.runner.failures["MLP"]
+    assert [trial.family for trial in course.runner.trials] == ["dummy"]
 
 
 def test_no_time_is_no_training(problem):
@@ -112,8 +116,8 @@ def test_no_time_is_no_training(problem):
 
     course.run([dummy_model(problem), _small_network(problem)])
 
-    assert [trial.family for trial in course.trials] == ["dummy"]
-    assert "too long" in course.failures["MLP"]
+    assert [trial.family for trial in course.runner.trials] == ["dummy"]
+    assert "too long" in course.runner.failures["MLP"]
 
 
 def test_rounds_end_with_the_time(problem):
@@ -124,7 +128,7 @@ def test_rounds_end_with_the_time(problem):
     course.run([dummy_model(problem), _small_network(problem)])
 
     assert time.monotonic() - start < 8
-    assert course.trials[0].family == "dummy"
+    assert course.runner.trials[0].family == "dummy"
 
 
 def test_news_say_what_is_best_so_far(problem):
@@ -153,7 +157,7 @@ def test_an_interrupt_keeps_what_there_is(problem):
     course.run([dummy_model(problem), _small_network(problem), linear_model(problem)])
 
     assert course.was_interrupted
-    assert [trial.family for trial in course.trials] == ["dummy"]
+    assert [trial.family for trial in course.runner.trials] == ["dummy"]
 
 
 def test_weights_reach_the_models(mixed, make_problem):
@@ -164,5 +168,69 @@ def test_weights_reach_the_models(mixed, make_problem):
 
     course.run([linear_model(course.problem)])
 
-    share = course.trials[0].library.predictions[0, :, 1].mean()
+    share = course.runner.trials[0].library.predictions[0, :, 1].mean()
     assert share < 0.1
+
+
+class _Costly(Runner):
+    """Finds that a training takes seconds by its rows and epochs, which it does not."""
+
+    per_row_and_unit = 1e-2
+
+    def probe(self, model, problem, n_rows, units):
+        """Return what it would take."""
+        return self.per_row_and_unit * n_rows * units
+
+
+def _costly_course(problem, budget, monkeypatch):
+    course = _course(problem, budget=budget, n_rounds=0)
+    course.runner = _Costly(Clock(budget), 0.0, None, Workers(None, budget))
+    now = [0.0]
+    monkeypatch.setattr(
+        _sizes.time, "perf_counter", lambda: now.__setitem__(0, now[0] + 1e-9) or now[0]
+    )
+    return course
+
+
+def test_where_time_is_short_a_model_begins_on_a_sample(problem, monkeypatch):
+    """It is judged on the same rows as the others, and says how many it was trained on."""
+    course = _costly_course(problem, 7.4, monkeypatch)
+    course.problem = replace(course.problem, seed=1)
+    monkeypatch.setattr(course_module, "_LEAST_ROWS", 30)
+
+    course.run([dummy_model(problem), _small_network(problem)])
+
+    dummy, network = course.runner.trials
+    assert dummy.n_rows == 80
+    assert 30 <= network.n_rows < 80
+    assert network.library.predictions.shape == dummy.library.predictions.shape
+
+
+def test_the_best_model_of_a_sample_is_trained_on_all_rows_if_time_allows(
+    problem, monkeypatch
+):
+    """With the same parameters, and only once."""
+    course = _costly_course(problem, 7.4, monkeypatch)
+    monkeypatch.setattr(course_module, "_LEAST_ROWS", 30)
+    course.run([_small_network(problem)])
+    kind = course._kinds["MLP"]
+    kind.cost = kind.cost.times(1e-3)
+
+    course._enlarge_best(5.0)
+
+    first, second = course.runner.trials
+    assert first.n_rows < second.n_rows == 80
+    assert second.params["net__max_epochs"] >= first.params["net__max_epochs"]
+    course._enlarge_best(5.0)
+    assert len(course.runner.trials) == 2
+
+
+def test_nothing_is_measured_that_has_no_time(problem):
+    """A model that is not begun is named among the failures."""
+    course = _course(problem, budget=5.0, n_rounds=0)
+    course.runner.reserve = 10.0
+
+    course.run([dummy_model(problem), boosting_model(problem)])
+
+    assert [trial.family for trial in course.runner.trials] == ["dummy"]
+    assert "too long" in course.runner.failures["boosting"]

@@ -3,7 +3,9 @@
 import numpy as np
 import pandas as pd
 
+from sk_tune.automl import _guard
 from sk_tune.automl._guard import guarded
+from sk_tune.diagnosis import find_leaks
 
 
 def _leaky(n):
@@ -37,3 +39,21 @@ def test_groups_are_looked_at(make_problem):
     findings = guarded(make_problem(X[["a"]], y), np.arange(400) // 4, 60.0)
 
     assert "groups across folds" in _issues(findings)
+
+
+def test_of_very_wide_data_some_columns_tell(make_problem, monkeypatch):
+    """The checks see no more columns than there is time for, and duplicates need all."""
+    y = np.arange(600) % 2
+    few, seen = np.repeat(np.random.default_rng(0).normal(size=(300, 300)), 2, axis=0), []
+    monkeypatch.setattr(
+        _guard, "find_leaks", lambda X, y, **own: seen.append(X) or find_leaks(X, y, **own)
+    )
+
+    first = guarded(make_problem(pd.DataFrame(few), y), None, 0.1)
+    unseen = next(column for column in range(300) if column not in seen[0].columns)
+    few[:, unseen] = np.arange(600)
+    second = guarded(make_problem(pd.DataFrame(few), y), None, 0.1)
+
+    assert [X.shape[1] for X in seen] == [100, 300, 100, 300]
+    assert "duplicates across folds" in _issues(first)
+    assert "duplicates across folds" not in _issues(second)

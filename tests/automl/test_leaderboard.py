@@ -9,6 +9,8 @@ from sk_tune.automl._trials import Trial
 
 def _trial(name, score):
     return Trial(
+        n_rows=100,
+        label="",
         name=name,
         family=name.split()[0],
         params={"a": 1},

@@ -14,7 +14,7 @@ from sk_tune.automl._models import (
     network_models,
 )
 from sk_tune.sampler import RandomSampler
-from sk_tune.space import as_space
+from sk_tune.space import as_space, table_defaults, table_space
 
 
 def _models(problem):
@@ -60,7 +60,7 @@ def test_small_tables_get_long_trainings_and_large_ones_large_batches(make_probl
         frame = pd.DataFrame(
             np.random.default_rng(0).normal(size=(n, 2)), columns=["a", "b"]
         )
-        (model,) = network_models(make_problem(frame, np.arange(n) % 2))
+        model, _ = network_models(make_problem(frame, np.arange(n) % 2))
         return model.estimator[-1]
 
     assert network(150).max_epochs == 100
@@ -115,3 +115,39 @@ def test_images_and_sequences_have_their_networks(make_problem, kind, shape, fam
             warnings.simplefilter("ignore")
             for params in drawn:
                 assert len(estimator.set_params(**params).fit(X, y).predict(X)) == 60
+
+
+@pytest.mark.parametrize("is_classification", [True, False])
+def test_tables_have_a_quick_and_a_thorough_network(mixed, make_problem, is_classification):
+    """The thorough one has the tuned defaults, and its space is around them."""
+    X, y = mixed
+    task = "classification" if is_classification else "regression"
+    y = y if is_classification else np.arange(120.0)
+    problem = make_problem(X, y, is_classification=is_classification)
+
+    quick, thorough = network_models(problem)
+
+    assert (quick.family, quick.is_thorough) == ("MLP", False)
+    assert (thorough.family, thorough.is_thorough) == ("MLP", True)
+    assert quick.name != thorough.name
+    net = thorough.estimator.named_steps["net"].get_params()
+    assert {n: net[n] for n in table_defaults(task)} == table_defaults(task)
+    assert set(table_space(task, prefix="net__")) <= set(thorough.space)
+    params = thorough.estimator.get_params()
+    for name, dimension in thorough.space.items():
+        assert not isinstance(dimension, list) or params[name] in dimension
+
+
+def test_a_model_on_a_sample_has_the_defaults_of_few_rows(make_problem):
+    """Batches are smaller, epochs more, and boosting does not stop by too few rows."""
+    X = pd.DataFrame(np.random.default_rng(0).normal(size=(60_000, 2)), columns=["a", "b"])
+    problem = make_problem(X, np.arange(60_000) % 2)
+    small = problem.sampled(500)
+
+    quick, boosting = network_models(problem)[0], boosting_model(problem)
+
+    assert quick.on(small).estimator[-1].batch_size < quick.estimator[-1].batch_size
+    assert quick.on(small).most_resources > quick.most_resources
+    assert boosting.estimator[-1].early_stopping
+    assert not boosting.on(small).estimator[-1].early_stopping
+    assert dummy_model(problem).on(small).estimator is not None

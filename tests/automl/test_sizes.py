@@ -1,56 +1,136 @@
 """Epochs and candidates that a time allows."""
 
 import math
-import time
 
-import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from sklearn.base import BaseEstimator
 
-from sk_tune.automl._sizes import Cost, hyperband_epochs, hyperband_size, measured_cost
+from sk_tune.automl import _sizes
+from sk_tune.automl._sizes import (
+    Cost,
+    affordable,
+    hyperband_epochs,
+    hyperband_size,
+    measured_cost,
+)
 from sk_tune.schedule import hyperband_brackets
 
 
-class _Slow(BaseEstimator):
-    """Takes a time for each unit."""
+class _Fits:
+    """Says what fits take, and takes that long by a clock of its own."""
 
-    def __init__(self, units=1, pause=0.01):
-        self.units = units
-        self.pause = pause
+    def __init__(self, monkeypatch, *coefficients, first=0.0):
+        self.coefficients, self.first, self.calls = coefficients, first, []
+        self.now = 0.0
+        monkeypatch.setattr(_sizes.time, "perf_counter", lambda: self.now)
 
-    def fit(self, X, y):
-        """Wait."""
-        time.sleep(0.005 + self.units * self.pause)
-        return self
-
-
-def test_cost_is_told_apart_into_what_comes_once_and_with_each_unit():
-    """Two fits of a model that takes 10 ms a unit say so."""
-    cost = measured_cost(_Slow(), "units", np.zeros((20, 1)), np.zeros(20))
-
-    assert cost.per_unit == pytest.approx(0.01, abs=0.005)
-    assert cost.once < 0.02
+    def __call__(self, n_rows, units):
+        """Return seconds; the first call takes longer, as what imports does."""
+        a, b, c, d = self.coefficients
+        seconds = a + b * n_rows + units * (c + d * n_rows)
+        self.now += seconds if self.calls else seconds + self.first
+        self.calls.append((n_rows, units))
+        return seconds
 
 
-def test_what_takes_too_long_is_given_up():
-    """A model whose shortest fit exceeds the limit gets no unit."""
-    cost = measured_cost(
-        _Slow(pause=0.05), "units", np.zeros((20, 1)), np.zeros(20), limit=0.01
-    )
+def test_cost_is_told_apart_by_rows_and_units(monkeypatch):
+    """Where fits take a + b n + u (c + d n) seconds, these are found; imports are none."""
+    fits = _Fits(monkeypatch, 0.2, 1e-4, 0.01, 1e-5, first=3.0)
 
-    assert cost.units(100.0, 50) == 0
+    cost = measured_cost(fits, 5000)
+
+    assert cost.once == pytest.approx(0.2)
+    assert cost.once_per_row == pytest.approx(1e-4)
+    assert cost.per_unit == pytest.approx(0.01)
+    assert cost.per_unit_per_row == pytest.approx(1e-5)
+    assert cost.seconds(300, 7) == pytest.approx(fits(300, 7))
+
+
+def test_measuring_keeps_to_its_limit(monkeypatch):
+    """Fits on more rows are left out that would take longer, by those on fewer."""
+    fits = _Fits(monkeypatch, 0.0, 1e-3, 0.0, 1e-3)
+
+    measured_cost(fits, 100_000, limit=10.0)
+
+    assert max(n for n, _ in fits.calls) == 400
+    assert fits.now <= 10.0
+
+
+def test_of_one_number_of_rows_half_is_thought_to_grow(monkeypatch):
+    """So that it is wrong by a factor of 2 at most, for more rows."""
+    fits = _Fits(monkeypatch, 0.0, 1e-3, 0.0, 1e-3)
+
+    cost = measured_cost(fits, 100_000, limit=1.0)
+
+    assert {n for n, _ in fits.calls} == {100}
+    assert cost.seconds(100, 5) == pytest.approx(fits(100, 5))
+    assert fits(10_000, 5) / 2 <= cost.seconds(10_000, 5) <= fits(10_000, 5)
+
+
+def test_what_takes_far_too_long_is_given_up(monkeypatch):
+    """A model whose first fit exceeds the limit many times gets no rows and no unit."""
+    fits = _Fits(monkeypatch, 0.0, 1.0, 0.0, 0.0)
+
+    cost = measured_cost(fits, 1000, limit=0.1)
+
+    assert len(fits.calls) == 1
+    assert cost.units(100.0, 1000, 50) == 0
+    assert cost.rows(100.0, 1) == 0
+    assert math.isinf(cost.seconds(10, 1))
+
+
+COST = Cost(once=1.0, per_unit=0.5, once_per_row=0.01, per_unit_per_row=0.001)
 
 
 def test_units_fill_the_time():
     """What comes once is paid first; without an end all are granted."""
     cost = Cost(once=1.0, per_unit=0.5)
 
-    assert cost.units(3.0, 100) == 4
-    assert cost.units(0.5, 100) == 0
-    assert cost.units(1000.0, 100) == 100
-    assert cost.units(math.inf, 7) == 7
+    assert cost.units(3.0, 10, 100) == 4
+    assert cost.units(0.5, 10, 100) == 0
+    assert cost.units(1000.0, 10, 100) == 100
+    assert cost.units(math.inf, 10, 7) == 7
+
+
+@given(st.floats(0.1, 100), st.integers(1, 50))
+def test_rows_and_units_take_no_longer_than_they_may(seconds, units):
+    """And one row more would."""
+    n_rows = COST.rows(seconds, units)
+
+    if n_rows:
+        assert COST.seconds(n_rows, units) <= seconds + 1e-9
+        assert COST.seconds(n_rows + 1, units) > seconds - 1e-9
+    own = COST.units(seconds, 100, 1000)
+    if own:
+        assert COST.seconds(100, own) <= seconds + 1e-6
+
+
+def test_several_fits_cost_several_times_as_much():
+    """In each of the four parts."""
+    assert COST.times(5).seconds(70, 3) == pytest.approx(5 * COST.seconds(70, 3))
+
+
+@pytest.mark.parametrize(
+    ("seconds", "expected"),
+    [
+        # All rows and all units: 1 + 10 + 100 (0.5 + 1) = 161 s.
+        (170.0, (1000, 100)),
+        # All rows, and as many units as fit.
+        (61.1, (1000, 33)),
+        # Enough units, 10, and as many rows as fit: 1 + 5 + n (0.01 + 0.01).
+        (16.0, (500, 10)),
+        # Fewer than 100 rows are worth nothing.
+        (7.0, (0, 0)),
+        (0.5, (0, 0)),
+        (math.inf, (1000, 100)),
+    ],
+)
+def test_rows_are_given_up_before_the_last_units(seconds, expected):
+    """All rows with fewer units, then fewer rows with enough units, then nothing."""
+    found = affordable(COST, seconds, n_rows=1000, least_rows=100, most=100, enough=10)
+
+    assert found == expected
 
 
 def test_epochs_of_a_pass_are_those_of_its_rungs():

@@ -24,18 +24,19 @@ def search():
 
 def test_trials_are_the_candidates_with_their_models(search):
     """Scores are those of the search, and names count on."""
-    trials = trials_of(search, "linear", is_classification=True, n_before=4)
+    trials = trials_of(search, "linear", is_classification=True, n_before=4, n_rows=100)
 
     assert [trial.name for trial in trials] == ["linear 5", "linear 6", "linear 7"]
     np.testing.assert_allclose(
         [trial.score for trial in trials], search.cv_results_["mean_test_score"]
     )
     assert all(len(trial.models) == 3 for trial in trials)
+    assert {(trial.n_rows, trial.label) for trial in trials} == {(100, "linear")}
 
 
 def test_libraries_hold_what_folds_predict_of_other_rows(search):
     """They equal scikit-learn's cross_val_predict with the same folds."""
-    trials = trials_of(search, "linear", is_classification=True, n_before=0)
+    trials = trials_of(search, "linear", is_classification=True, n_before=0, n_rows=100)
     expected = cross_val_predict(
         search.estimator.set_params(logisticregression__C=10.0),
         X,
@@ -55,12 +56,12 @@ def test_a_search_without_models_leaves_nothing(search):
     """An ensemble could not use its candidates."""
     search.models_ = {}
 
-    assert trials_of(search, "linear", is_classification=True, n_before=0) == []
+    assert trials_of(search, "linear", is_classification=True, n_before=0, n_rows=100) == []
 
 
 def test_the_best_come_first(search):
     """In the order of their scores, as many as are asked for."""
-    trials = trials_of(search, "linear", is_classification=True, n_before=0)
+    trials = trials_of(search, "linear", is_classification=True, n_before=0, n_rows=100)
 
     best = best_of(trials, 2)
 

@@ -29,6 +29,8 @@ def test_every_command_and_its_options_are_known(shell, capsys):
         ("sk-tune pre", {"predict"}),
         ("sk-tune fit --ta", {"--target", "--task"}),
         ("sk-tune predict --pro", {"--proba"}),
+        ("sk-tune demo --table ti", {"titanic"}),
+        ("sk-tune completion ti", set()),
     ],
 )
 def test_bash_completes(words, expected, capsys):

@@ -219,7 +219,11 @@ def test_multilabel_and_early_stopping(make_estimator):
 BAD_Y = {
     "continuous": (X[:, 0], "Unknown label type: continuous"),
     "mixed": (np.array([1, "a"] * 30, dtype=object), "Unknown label type|mix"),
-    "None among labels": (np.array([None, "a"] * 30, dtype=object), "label|missing|None"),
+    "None among labels": (
+        np.array([None, "a"] * 30, dtype=object),
+        "30 labels are None: remove",
+    ),
+    "numbers of type object": (CODES.astype(object), r"for example by y\.astype\(int\)"),
     "nan": (np.where(BINARY, np.nan, 1.0), "y contains NaN"),
     "infinite": (np.where(BINARY, np.inf, 1.0), "y contains infinity"),
     "another length": (CODES[:50], "inconsistent numbers of samples"),

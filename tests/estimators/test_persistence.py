@@ -17,6 +17,7 @@ from skorch.callbacks import Callback, EpochScoring
 from torch import nn
 
 import sk_tune
+from sk_tune import MLPClassifier
 from sk_tune.exceptions import SkTuneWarning
 
 NAMES = [
@@ -448,3 +449,11 @@ def test_an_instance_of_a_module_may_be_handed_over(make_estimator, task_data, t
     loaded = sk_tune.NetRegressor.load(tmp_path / "net", module=nn.Linear(8, 1))
 
     np.testing.assert_array_equal(loaded.predict(X), net.predict(X))
+
+
+def test_a_folder_is_no_file_to_load(tmp_path):
+    """The operating system's own message does not say so."""
+    with pytest.raises(
+        IsADirectoryError, match="must be a file that save wrote. Got a fol"
+    ):
+        MLPClassifier.load(tmp_path)

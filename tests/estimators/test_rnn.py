@@ -168,9 +168,9 @@ def test_other_features_or_lengths_than_in_fit_are_refused():
     """Predicting takes sequences of the shape that was trained on; shorter ones padded."""
     net = _small().fit(X, Y)
 
-    with pytest.raises(ValueError, match=r"\(6, 2\).*\(60, 4, 2\)|features"):
+    with pytest.raises(ValueError, match=r"6, 2\).*\(60, 4, 2\)|features"):
         net.predict(X[:, :4])
-    with pytest.raises(ValueError, match=r"\(6, 2\)|features"):
+    with pytest.raises(ValueError, match=r"6, 2\)|features"):
         net.predict(X[:, :, :1])
 
 
@@ -203,3 +203,31 @@ def test_both_directions_start_at_the_ends_of_each_row():
     )
 
     assert net.fit(PADDED, labels).score(PADDED, labels) > 0.9
+
+
+@pytest.mark.parametrize(
+    ("shape", "words"),
+    [
+        ((4, 3, 2), ["(n_samples, 5, 2)", "(4, 3, 2)", "Pad shorter sequences"]),
+        ((4, 5, 3), ["(n_samples, 5, 2)", "(4, 5, 3)"]),
+        ((4, 7, 2), ["(n_samples, 5, 2)", "(4, 7, 2)"]),
+    ],
+)
+def test_other_sequences_than_in_fit_are_refused_by_steps_and_features(shape, words):
+    """The number of steps is not called a number of features."""
+    X = np.random.default_rng(0).normal(size=(20, 5, 2))
+    net = RNNClassifier(max_epochs=1, random_state=0).fit(X, np.arange(20) % 2)
+
+    with pytest.raises(ValueError, match="as in fit") as caught:
+        net.predict(np.zeros(shape))
+
+    assert all(word in str(caught.value) for word in words)
+    assert ("Pad shorter" in str(caught.value)) == (shape[1] < 5)
+
+
+def test_a_list_of_unequal_sequences_says_how_to_pad_them():
+    """numpy's own error does not."""
+    X = [np.zeros((n, 2)) for n in (3, 5, 4)]
+
+    with pytest.raises(ValueError, match=r"Got from 3 to 5\. Sequences .* padded"):
+        RNNClassifier().fit(X, [0, 1, 0])

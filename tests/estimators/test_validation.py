@@ -165,7 +165,7 @@ BAD_X = {
     "nan in frame": (lambda: _frame(c4=np.nan), ["X contains NaN", "'c4' (60)"]),
     "nan in many columns": (
         lambda: np.full((60, 8), np.nan),
-        ["X contains NaN", "0 (60)", "4 (60)", "and 3 more"],
+        ["X contains NaN", "0 (60)", "4 (60)", "and 3 more", "TablePreparer", "Imputer"],
     ),
     "nan in tensor": (lambda: torch.tensor(_with(np.nan)), ["X contains NaN"]),
     "None": (lambda: _with(None, dtype=object), ["X contains NaN", "2 (1)"]),
@@ -178,7 +178,7 @@ BAD_X = {
     "text": (lambda: _with("red", dtype=object), ["red"]),
     "text in frame": (
         lambda: _frame(c6=["red", "blue"] * 30, c7=["x"] * 60),
-        ["'c6'", "'red'", _ENCODER],
+        ["'c6'", "'red'", _ENCODER, "TablePreparer"],
     ),
     "categories": (
         lambda: _frame(c5=pd.Categorical(["a", "b"] * 30)),

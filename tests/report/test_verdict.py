@@ -17,7 +17,7 @@ CORRECTED = CorrectedScore(
     ("score", "words"),
     [
         (0.69, "clearly better than the linear baseline"),
-        (0.71, "cannot be told from the linear baseline, which scores 0.71: prefer the"),
+        (0.71, "cannot be told from the linear baseline, which scores 0.710: prefer the"),
         (0.91, "worse than the linear baseline"),
     ],
 )
@@ -31,7 +31,9 @@ def test_a_baseline_is_beaten_below_the_interval(make_row, score, words):
     text = answer(make_row(3, 0.85), CORRECTED, baselines, n_candidates=9)
 
     assert words in text
-    assert "Candidate 3 is the best of 9. On new data, expect 0.8, between 0.7 and" in text
+    assert (
+        "Candidate 3 is the best of 9. On new data, expect 0.800, between 0.700 and" in text
+    )
     assert "dummy" not in text
 
 
@@ -45,7 +47,7 @@ def test_the_better_baseline_is_the_one_to_beat(make_row):
     text = answer(make_row(0, 0.85), CORRECTED, baselines, n_candidates=1)
 
     assert text.startswith("There is one candidate. On new data, expect 0.8")
-    assert text.endswith("which scores 0.75: nothing was learnt.")
+    assert text.endswith("which scores 0.750: nothing was learnt.")
 
 
 def test_without_a_correction_the_folds_tell(make_row):
@@ -55,7 +57,8 @@ def test_without_a_correction_the_folds_tell(make_row):
     assert interval(row, None) == (-3.5, -2.5)
     text = answer(row, None, [Baseline(name="dummy", mean=-4, std=0)], n_candidates=2)
     assert (
-        "with -3 ± 0.5 over the folds. That is better, beyond that spread, than the" in text
+        "with -3.00 ± 0.5 over the folds. That is better, beyond that spread, than the"
+        in text
     )
 
 

@@ -268,10 +268,10 @@ def test_a_metric_that_raises_is_left_out_where_it_raises():
 
 
 def test_a_corrected_score_prints_with_its_interval():
-    """With as many decimals as its width leaves, here two: it is wider than 0.1."""
+    """All three numbers with three decimals: it is wider than 0.1."""
     predictions, y = _labels(np.random.default_rng(9), 3, 40, 0.8)
 
     result = corrected_score(predictions, y, ACCURACY, random_state=0)
 
     assert 0.1 < result.high - result.low < 1
-    assert str(result) == f"{result.score:.2f} [{result.low:.2f}, {result.high:.2f}]"
+    assert str(result) == f"{result.score:.3f} [{result.low:.3f}, {result.high:.3f}]"

@@ -1,0 +1,240 @@
+# SPDX-FileCopyrightText: sk_tune contributors
+# SPDX-License-Identifier: BSD-3-Clause
+"""Runs searches against a clock, keeps their trials, and tells how far it is."""
+
+import math
+import time
+import warnings
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+
+from sk_tune.automl._clock import Clock, Deadline
+from sk_tune.automl._models import Model
+from sk_tune.automl._problem import Problem
+from sk_tune.automl._trials import Trial, trials_of
+from sk_tune.automl._workers import Workers
+from sk_tune.search import GridSearchCV
+
+__all__ = ["ERRORS", "N_KEPT", "AutoProgress", "Runner"]
+
+# What a model may fail with without ending the course.
+ERRORS = (ValueError, TypeError, RuntimeError, ArithmeticError, MemoryError, LookupError)
+# Trials whose fitted models a search keeps.
+N_KEPT = 8
+_SECONDS_BETWEEN_NEWS = 0.5
+# Of the time that was meant for a search, after which its networks are cut.
+_MOST_OF_PLANNED = 1.5
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AutoProgress:
+    """How far a fit is.
+
+    Parameters
+    ----------
+    stage : str
+        What is being trained.
+    n_trials : int
+        Configurations that were fitted in every fold and kept.
+    best_model : str
+        The best of them; empty before the first.
+    best_score : float
+        Its mean score over the folds; NaN before the first.
+    seconds : float
+        Since the start.
+    seconds_left : float
+        Of the budget; infinite without one.
+    """
+
+    stage: str
+    n_trials: int
+    best_model: str
+    best_score: float
+    seconds: float
+    seconds_left: float
+
+
+@dataclass(slots=True, eq=False)
+class Runner:
+    """Runs searches and keeps what they leave.
+
+    Parameters
+    ----------
+    clock : Clock
+        With the budget.
+    reserve : float
+        Seconds to leave for what comes after.
+    tell : callable or None
+        Called with an ``AutoProgress``.
+    workers : Workers
+        For networks.
+    trials : list of Trial
+        What was trained.
+    failures : dict of str to str
+        What could not be trained, and why.
+    """
+
+    clock: Clock
+    reserve: float
+    tell: Callable[[AutoProgress], object] | None
+    workers: Workers
+    trials: list[Trial] = field(default_factory=list)
+    failures: dict[str, str] = field(default_factory=dict)
+    _stage: str = ""
+    _told: float = -math.inf
+
+    @property
+    def left(self) -> float:
+        """Seconds that may be spent."""
+        return self.clock.left - self.reserve
+
+    @property
+    def best(self) -> Trial | None:
+        """The trial with the highest score."""
+        return max(self.trials, key=lambda trial: trial.score, default=None)
+
+    def begin(self, stage: str) -> None:
+        """Tell what comes next.
+
+        Parameters
+        ----------
+        stage : str
+            What is done now.
+        """
+        self._stage = stage
+        self._report()
+
+    def run(
+        self,
+        kind: Any,
+        estimator: Any,
+        space: Any,
+        model: Model,
+        problem: Problem,
+        **own: Any,
+    ) -> Any:
+        """Run a search and keep its trials.
+
+        Parameters
+        ----------
+        kind : type
+            Of the search.
+        estimator : Pipeline
+            What is searched.
+        space : mapping of str to object
+            What varies.
+        model : Model
+            Which model it is.
+        problem : Problem
+            The rows.
+        **own : object
+            Further parameters of the search.  With a `time_budget` networks are cut that
+            take far longer.
+
+        Returns
+        -------
+        search or None
+            The fitted search if it left trials.
+        """
+        seconds = own.get("time_budget") or math.inf
+        search = kind(
+            estimator,
+            space,
+            cv=problem.folds,
+            scoring=problem.scoring,
+            refit=False,
+            keep_models=N_KEPT,
+            # Boosting and linear algebra use all cores by threads.
+            n_jobs=self.workers.n_jobs if model.is_network else None,
+            **own,
+        )
+        reserve = self.reserve
+        if not math.isinf(seconds):
+            reserve = max(reserve, self.clock.left - _MOST_OF_PLANNED * seconds)
+        deadline = Deadline(self.clock, reserve, lambda _: self._report(often=True))
+        if self.clock.budget is not None or self.tell is not None:
+            search.set_params(progress=deadline)
+        params = problem.fit_params(search.estimator)
+        try:
+            with warnings.catch_warnings():
+                # Of fits that fail or do not converge the trials tell.
+                warnings.simplefilter("ignore")
+                search.fit(problem.X, problem.y, **params)
+        except KeyboardInterrupt:
+            if not deadline.has_ended:
+                self._keep(search, model, problem)
+                raise
+        except ERRORS as error:
+            self.failures[model.name] = str(error)
+            return None
+        return search if self._keep(search, model, problem) else None
+
+    def probe(self, model: Model, problem: Problem, n_rows: int, units: int) -> float:
+        """Return the seconds of short trainings, of which nothing is kept.
+
+        Parameters
+        ----------
+        model : Model
+            What is trained, with its defaults: a network in all folds, others in the first.
+        problem : Problem
+            The rows.
+        n_rows : int
+            Of each training.
+        units : int
+            Its epochs or iterations.
+
+        Returns
+        -------
+        float
+            By the wall clock.
+        """
+        start = time.perf_counter()
+        problem = problem.sampled(n_rows)
+        search = GridSearchCV(
+            model.estimator,
+            {model.resource: [units]},
+            cv=list(problem.folds if model.is_network else problem.folds[:1]),
+            scoring=problem.scoring,
+            refit=False,
+            error_score="raise",
+        )
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            search.fit(problem.X, problem.y, **problem.fit_params(model.estimator))
+        return time.perf_counter() - start
+
+    def _keep(self, search: Any, model: Model, problem: Problem) -> bool:
+        if not hasattr(search, "cv_results_") or not hasattr(search, "models_"):
+            return False
+        own = trials_of(
+            search,
+            model.family,
+            is_classification=problem.is_classification,
+            n_before=sum(trial.family == model.family for trial in self.trials),
+            n_rows=problem.n_train,
+            label=model.name,
+        )
+        self.trials += own
+        self._report()
+        return bool(own)
+
+    def _report(self, *, often: bool = False) -> None:
+        """Tell where it stands; what comes often only now and then."""
+        now = time.monotonic()
+        if self.tell is None or (often and now - self._told < _SECONDS_BETWEEN_NEWS):
+            return
+        self._told = now
+        best = self.best
+        self.tell(
+            AutoProgress(
+                stage=self._stage,
+                n_trials=len(self.trials),
+                best_model="" if best is None else best.name,
+                best_score=np.nan if best is None else best.score,
+                seconds=self.clock.seconds,
+                seconds_left=self.clock.left,
+            )
+        )
