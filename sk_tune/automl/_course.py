@@ -262,7 +262,8 @@ class Course:
     def _is_promising(self, model: Model) -> bool:
         """Return whether it is worth measuring what a model takes."""
         left = self.runner.left
-        if self.runner.clock.budget is None or model.family == "dummy":
+        always = model.family == "dummy" or self._is_cheap(model)
+        if self.runner.clock.budget is None or always:
             return True
         if left <= 0:
             self.runner.failures[model.name] = _TOO_LONG
@@ -277,10 +278,11 @@ class Course:
         return _LEAST_RATIO * spent[0] <= share
 
     def _is_to_be_measured(self, model: Model) -> bool:
-        is_cheap = model.family == "linear" and self.problem.n_values < _FEW_VALUES
-        return (
-            bool(model.resource) and self.runner.clock.budget is not None and not is_cheap
-        )
+        has_budget = self.runner.clock.budget is not None
+        return bool(model.resource) and has_budget and not self._is_cheap(model)
+
+    def _is_cheap(self, model: Model) -> bool:
+        return model.family == "linear" and self.problem.n_values < _FEW_VALUES
 
     def _first_share(self, model: Model) -> float:
         return _FIRST_SHARES.get(
