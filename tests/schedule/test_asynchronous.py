@@ -1,0 +1,181 @@
+"""Who is promoted when, whatever the order in which results arrive."""
+
+import math
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from sk_tune.schedule import Rung, RungJob, asynchronous_bracket, halving_plan
+
+
+def _rungs(*pairs):
+    return [Rung(n_candidates=n, n_resources=r) for n, r in pairs]
+
+
+class _Played:
+    """A bracket that some workers played to its end, results in any order."""
+
+    def __init__(self, rungs, factor, scores, n_workers, order):
+        self.bracket = asynchronous_bracket(rungs, factor)
+        self.started, self.finished = [], []
+        running = []
+        while True:
+            while len(running) < n_workers and (job := self.bracket.next_job()):
+                self.check(job, factor)
+                self.bracket = self.bracket.with_started(job)
+                self.started.append(job)
+                running.append(job)
+            # Nothing may be left to do while a worker is free.
+            assert len(running) == n_workers or self.bracket.next_job() is None
+            if not running:
+                return
+            job = running.pop(next(order) % len(running))
+            score = scores[job.candidate % len(scores)]
+            self.bracket = self.bracket.with_score(job, score)
+            self.finished.append((job, score))
+
+    def check(self, job, factor):
+        """Hold a job against what has arrived by then."""
+        if job.rung == 0:
+            return
+        below = [(j.candidate, s) for j, s in self.finished if j.rung == job.rung - 1]
+        own = dict(below)
+        assert job.candidate in own
+        assert not math.isnan(own[job.candidate])
+        n_better = sum(s > own[job.candidate] for _, s in below)
+        planned = self.bracket.rungs[job.rung].n_candidates
+        n_running = sum(j.rung < job.rung for j in self.started) - sum(
+            j.rung < job.rung for j, _ in self.finished
+        )
+        is_complete = (
+            n_running == 0 and self.bracket.n_started == self.bracket.rungs[0].n_candidates
+        )
+        allowed = len(below) // factor
+        assert n_better < (max(allowed, planned) if is_complete else allowed)
+
+
+PLAYS = {
+    "n": st.integers(1, 40),
+    "factor": st.integers(2, 4),
+    "scores": st.lists(
+        st.one_of(st.integers(0, 9).map(float), st.just(math.nan)), min_size=1, max_size=40
+    ),
+    "n_workers": st.integers(1, 8),
+    "order": st.lists(st.integers(0, 100), min_size=1, max_size=20),
+}
+
+
+def _play(n, factor, scores, n_workers, order):
+    plan = halving_plan(n, max_resources=27, min_resources=1, factor=factor)
+    turns = (order[i % len(order)] for i in range(10**6))
+    return plan, _Played(plan.rungs, factor, scores, n_workers, turns)
+
+
+@given(**PLAYS)
+def test_only_the_best_of_what_has_arrived_are_promoted(**play):
+    """One in `factor`, never a failed one, each after its result; no worker is idle."""
+    plan, played = _play(**play)
+
+    assert len(played.started) == len(set(played.started)) == len(played.finished)
+    assert played.bracket.n_arrived()[0] == plan.rungs[0].n_candidates
+
+
+@given(**PLAYS)
+def test_every_rung_has_at_least_its_candidates_of_synchronous_halving(**play):
+    """Unless candidates failed."""
+    play["scores"] = [0.0 if math.isnan(s) else s for s in play["scores"]]
+    plan, played = _play(**play)
+
+    for n_arrived, rung in zip(played.bracket.n_arrived(), plan.rungs, strict=True):
+        assert n_arrived >= rung.n_candidates
+
+
+@given(n=st.integers(1, 60), factor=st.integers(2, 4), seed=st.randoms())
+def test_rungs_that_arrive_at_once_are_those_of_synchronous_halving(n, factor, seed):
+    """With as many workers as candidates nobody is promoted that would not have been."""
+    plan = halving_plan(n, max_resources=27, min_resources=1, factor=factor)
+    scores = seed.sample(range(n), n)
+    bracket = asynchronous_bracket(plan.rungs, factor)
+    while (job := bracket.next_job()) is not None:
+        jobs = []
+        while job is not None:
+            bracket = bracket.with_started(job)
+            jobs.append(job)
+            job = bracket.next_job()
+        # Bests first, so that what arrives first is what stays best.
+        for own in sorted(jobs, key=lambda j: -scores[j.candidate]):
+            bracket = bracket.with_score(own, scores[own.candidate])
+
+    assert bracket.n_arrived() == [rung.n_candidates for rung in plan.rungs]
+
+
+def test_a_run_of_one_worker_by_hand():
+    """Nine candidates by a factor of 3: the best third goes on as it becomes known."""
+    scores = [5.0, 1.0, 9.0, 2.0, 8.0, 3.0, 7.0, 4.0, 6.0]
+    bracket = asynchronous_bracket(_rungs((9, 1), (3, 3), (1, 9)), 3)
+    jobs = []
+    while (job := bracket.next_job()) is not None:
+        jobs.append((job.candidate, job.rung))
+        bracket = bracket.with_started(job).with_score(job, scores[job.candidate])
+
+    assert jobs == [
+        (0, 0), (1, 0), (2, 0), (2, 1), (3, 0), (4, 0), (5, 0), (4, 1),
+        (6, 0), (7, 0), (8, 0), (6, 1), (2, 2),
+    ]  # fmt: skip
+
+
+def test_a_complete_rung_promotes_what_rounding_down_left_out():
+    """Of 5 candidates by a factor of 3 one goes on early, the second when all are there."""
+    bracket = asynchronous_bracket(_rungs((5, 1), (2, 3), (1, 9)), 3)
+    jobs = []
+    while (job := bracket.next_job()) is not None:
+        jobs.append((job.candidate, job.rung))
+        bracket = bracket.with_started(job).with_score(job, -float(job.candidate))
+
+    assert jobs == [(0, 0), (1, 0), (2, 0), (0, 1), (3, 0), (4, 0), (1, 1), (0, 2)]
+
+
+def test_a_straggler_holds_up_no_other():
+    """While one candidate of the first rung is missing, others reach the last."""
+    bracket = asynchronous_bracket(_rungs((10, 1), (3, 3), (1, 9)), 3)
+    straggler = bracket.next_job()
+    bracket = bracket.with_started(straggler)
+    reached = set()
+    while (job := bracket.next_job()) is not None:
+        bracket = bracket.with_started(job).with_score(job, -float(job.candidate))
+        reached.add(job.rung)
+
+    assert reached == {0, 1, 2}
+    assert bracket.n_arrived()[0] == 9
+
+
+def test_failed_candidates_fill_no_place():
+    """A rung of failures promotes nobody, and a failed one never goes on."""
+    bracket = asynchronous_bracket(_rungs((4, 1), (2, 2)), 2)
+    for score in (math.nan, math.nan, 0.5, math.nan):
+        job = RungJob(candidate=bracket.n_started, rung=0)
+        bracket = bracket.with_started(job).with_score(job, score)
+
+    job = bracket.next_job()
+    assert job == RungJob(candidate=2, rung=1)
+    assert bracket.with_started(job).next_job() is None
+
+
+def test_a_space_that_is_used_up_ends_the_first_rung():
+    """What was started is then all there is, and the rung is complete."""
+    bracket = asynchronous_bracket(_rungs((9, 1), (3, 3)), 3)
+    for score in (0.1, 0.2):
+        job = bracket.next_job()
+        bracket = bracket.with_started(job).with_score(job, score)
+
+    assert bracket.next_job() == RungJob(candidate=2, rung=0)
+    assert bracket.without_more().next_job() == RungJob(candidate=1, rung=1)
+
+
+def test_wrong_numbers_are_refused():
+    """What was required, and what was given."""
+    with pytest.raises(ValueError, match="at least one rung"):
+        asynchronous_bracket([], 3)
+    with pytest.raises(ValueError, match="must be more than 1. Got 1 instead"):
+        asynchronous_bracket(_rungs((3, 1)), 1)
