@@ -8,15 +8,11 @@ through its estimator.  Either way the result is the same.
 
 import math
 import os
-import warnings
 from collections import Counter
-from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
-from contextlib import contextmanager
-from dataclasses import replace
+from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
 import joblib
-import torch
 from sklearn.base import clone
 
 from sk_tune.engine._memory import (
@@ -32,18 +28,17 @@ from sk_tune.engine._progress import (
     raising_caller_errors,
 )
 from sk_tune.engine._records import Fit, Trained
-from sk_tune.engine._reference import failed, prepare
+from sk_tune.engine._reference import prepare
+from sk_tune.engine._results import Results, end_shard, ready_fits
 from sk_tune.engine._shard import Shard, train_shard
-from sk_tune.engine._signature import reason_for_solo, signature
+from sk_tune.engine._signature import signature
 from sk_tune.engine._skorch import adopt_skorch
 from sk_tune.engine._stored import StoredFits, stored_fits
-from sk_tune.engine._workers import train_shards
+from sk_tune.engine._workers import closing_call, train_shards
 from sk_tune.estimators import (
     FitPreparer,
     NetworkEstimator,
     adopt_training,
-    check_parameters,
-    first_seed,
     take_rows,
 )
 from sk_tune.exceptions import warn_of_solo
@@ -146,7 +141,7 @@ def train(
     """
     _check(fits, engine)
     progress = passing_errors(progress)
-    results = _Results(passing_errors(trained), as_fleet=engine == "fleet")
+    results = Results(passing_errors(trained), as_fleet=engine == "fleet")
     with raising_caller_errors():
         _train(fits, results, n_jobs, engine, memory_limit, progress, store)
     if engine == "fleet":
@@ -194,7 +189,7 @@ def fitted_estimator(fit: Fit, trained: Trained) -> Any:
 
 def _train(
     fits: Sequence[Fit],
-    results: "_Results",
+    results: Results,
     n_jobs: int | None,
     engine: str,
     memory_limit: float | None,
@@ -202,12 +197,7 @@ def _train(
     store: str | os.PathLike[str] | None,
 ) -> None:
     """Train fits, in this process or in workers; results are added as they come."""
-    ready: dict[int, Fit] = {}
-    for i, fit in enumerate(fits):
-        try:
-            ready[i], results.solo[i] = _with_numbers(fit), reason_for_solo(fit)
-        except Exception as error:  # noqa: BLE001 - every fit has a result
-            results.add({i: failed(fit, error, 0.0, engine)}, {})
+    ready = ready_fits(dict(enumerate(fits)), results, engine)
     n_workers = min(joblib.effective_n_jobs(n_jobs), max(1, len(ready)))
     limit = SHARE_OF_MEMORY * available_memory() if memory_limit is None else memory_limit
     with stored_fits(store, ready, engine) as stored:
@@ -239,25 +229,6 @@ def _check(fits: Sequence[Fit], engine: str) -> None:
             raise ValueError(
                 f"n_epochs must be an integer of at least 1. Got {fit.n_epochs!r}."
             )
-
-
-def _with_numbers(fit: Fit) -> Fit:
-    """Return a fit whose seed and epochs are known, before it goes to a worker."""
-    if isinstance(fit.estimator, NetworkEstimator):
-        check_parameters(fit.estimator)
-    seed, n_epochs = fit.seed, fit.n_epochs
-    if fit.state is not None:
-        seed = fit.state.seed
-    elif seed is None:
-        seed = _first_seed(fit.estimator)
-    return replace(fit, seed=seed, n_epochs=n_epochs or int(fit.estimator.max_epochs))
-
-
-def _first_seed(estimator: Any) -> int:
-    if isinstance(estimator, NetworkEstimator):
-        return first_seed(estimator)
-    # A skorch net draws from torch's global generator, which a user may have seeded.
-    return int(torch.randint(2**31, ()))
 
 
 def _shards(
@@ -398,52 +369,10 @@ def _by_fold(fits: dict[int, Fit], members: Sequence[int]) -> list[int]:
     return [i for own in folds.values() for i in own]
 
 
-class _Results:
-    """What is there so far.
-
-    Parameters
-    ----------
-    tell : callable or None
-        Called with what is added.
-    as_fleet : bool
-        Whether fits that were trained alone are to say why.
-    """
-
-    def __init__(
-        self, tell: Callable[[dict[int, Trained]], object] | None, *, as_fleet: bool
-    ) -> None:
-        self.trained: dict[int, Trained] = {}
-        self.solo: dict[int, str | None] = {}
-        self._tell = tell
-        self._as_fleet = as_fleet
-
-    def add(self, trained: dict[int, Trained], solo: Mapping[int, str]) -> None:
-        """Take results, and why some were trained alone; tell of them."""
-        self.tell(self.take(trained, solo))
-
-    def take(
-        self, trained: dict[int, Trained], solo: Mapping[int, str]
-    ) -> dict[int, Trained]:
-        """Take results, and why some were trained alone; return them with the reasons."""
-        self.solo |= solo
-        if self._as_fleet:
-            trained = {
-                i: replace(result, solo_reason=self.solo.get(i) or "")
-                for i, result in trained.items()
-            }
-        self.trained |= trained
-        return trained
-
-    def tell(self, trained: dict[int, Trained]) -> None:
-        """Tell of results."""
-        if self._tell is not None:
-            self._tell(trained)
-
-
 def _train_here(
     shards: Sequence[Shard],
     reporter: ProgressReporter,
-    results: _Results,
+    results: Results,
     stored: StoredFits,
 ) -> None:
     preparer = FitPreparer()
@@ -458,27 +387,10 @@ def _train_in_workers(
     shards: Sequence[Shard],
     n_jobs: int | None,
     reporter: ProgressReporter,
-    results: _Results,
+    results: Results,
     stored: StoredFits,
 ) -> None:
     # Closed at once if anything comes up here, so that no worker goes on.
-    with _closing(train_shards(shards, n_jobs)) as ended:
+    with closing_call(train_shards(shards, n_jobs)) as ended:
         for position, result, message in ended:
-            own = shards[position].fits
-            if result is None:
-                result = ({i: failed(f, message, 0.0, "fleet") for i, f in own.items()}, {})
-            done = results.take(*result)
-            stored.save(done)
-            results.tell(done)
-            reporter.fits_done(done)
-
-
-@contextmanager
-def _closing(generator: Generator[Any, None, None]) -> Iterator[Any]:
-    try:
-        yield generator
-    finally:
-        with warnings.catch_warnings():
-            # joblib tells how many tasks it cancels then.
-            warnings.filterwarnings("ignore", r"(?s).*(cancelled|not used)", UserWarning)
-            generator.close()
+            end_shard(shards[position], (result, message), results, stored, reporter)

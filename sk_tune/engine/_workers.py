@@ -4,10 +4,11 @@
 
 import gc
 import pickle
-from collections.abc import Generator, Sequence
+import warnings
+from collections.abc import Generator, Iterator, Sequence
 from concurrent.futures import CancelledError
 from concurrent.futures.process import BrokenProcessPool
-from contextlib import closing
+from contextlib import closing, contextmanager
 from dataclasses import replace
 from functools import cache
 from multiprocessing import parent_process
@@ -17,10 +18,10 @@ import joblib
 
 from sk_tune.engine._shard import Shard, train_shard
 
-__all__ = ["train_shards"]
+__all__ = ["LOST", "closing_call", "is_unsendable", "shard_task", "train_shards"]
 
 # What a backend raises when a worker process is gone, or data that only it had.
-_LOST = (BrokenProcessPool, CancelledError, ConnectionError, EOFError)
+LOST = (BrokenProcessPool, CancelledError, ConnectionError, EOFError)
 # What fits share.
 _DATA = ("X", "y", "sample_weight", "rows", "monitor")
 
@@ -55,11 +56,11 @@ def train_shards(
             for position, result in results:
                 del missing[position]
                 yield position, result, ""
-    except _LOST:
+    except LOST:
         pass
-    except (pickle.PicklingError, TypeError, AttributeError) as error:
+    except Exception as error:
         # What cannot be sent is trained here; errors of fits are results, not exceptions.
-        if "pickle" not in str(error).lower():
+        if not is_unsendable(error):
             raise
         for position, shard in missing.items():
             yield position, train_shard(shard), ""
@@ -67,7 +68,7 @@ def train_shards(
     for position, shard in missing.items():
         try:
             ((_, result),) = _run([(position, shard)], n_jobs)
-        except _LOST as error:
+        except LOST as error:
             yield position, None, f"its worker process died: {error}"
         else:
             yield position, result, ""
@@ -81,9 +82,65 @@ def _run(
     except ValueError:
         # Not every backend can return results one by one.
         parallel = joblib.Parallel(n_jobs=n_jobs)
-    yield from parallel(
-        joblib.delayed(_numbered)(position, *_apart(shard)) for position, shard in shards
-    )
+    yield from parallel(shard_task(position, shard) for position, shard in shards)
+
+
+@contextmanager
+def closing_call(generator: Generator[Any, None, None]) -> Iterator[Any]:
+    """Close a generator of joblib's results at the end of a block, whatever came up.
+
+    Parameters
+    ----------
+    generator : generator
+        Of results.  Closed before its end it stops the workers.
+
+    Yields
+    ------
+    generator
+        The same.
+    """
+    try:
+        yield generator
+    finally:
+        with warnings.catch_warnings():
+            # joblib tells how many tasks it cancels then.
+            warnings.filterwarnings("ignore", r"(?s).*(cancelled|not used)", UserWarning)
+            generator.close()
+
+
+def is_unsendable(error: Exception) -> bool:
+    """Return whether an error says that something cannot be sent to a worker.
+
+    Parameters
+    ----------
+    error : Exception
+        That joblib raised.
+
+    Returns
+    -------
+    bool
+        True for errors of pickling.
+    """
+    kinds = (pickle.PicklingError, TypeError, AttributeError)
+    return isinstance(error, kinds) and "pickle" in str(error).lower()
+
+
+def shard_task(position: int, shard: Shard) -> Any:
+    """Return what joblib is to run for a shard; its result is the position and a result.
+
+    Parameters
+    ----------
+    position : int
+        Of the shard.
+    shard : Shard
+        The work.
+
+    Returns
+    -------
+    tuple
+        As ``joblib.delayed`` makes it.
+    """
+    return joblib.delayed(_numbered)(position, *_apart(shard))
 
 
 def _numbered(position: int, shard: Shard, *data: Any) -> tuple[int, Any]:
