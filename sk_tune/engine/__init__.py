@@ -11,12 +11,14 @@ from sk_tune.engine._skorch_rows import cutting_iterator
 from sk_tune.engine._skorch_support import reason_against_net
 from sk_tune.engine._stack import NetworkStack, architecture
 from sk_tune.engine._store import FitStore, StoreInfo
+from sk_tune.engine._stream import FitStream
 from sk_tune.engine._threads import is_small, one_thread
 from sk_tune.engine._train import fitted_estimator, train
 
 __all__ = [
     "Fit",
     "FitStore",
+    "FitStream",
     "NetworkStack",
     "Progress",
     "StoreInfo",

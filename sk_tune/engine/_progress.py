@@ -3,7 +3,8 @@
 """How far a call of the engine has come, told to a callable."""
 
 import time
-from collections.abc import Callable, Iterator
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
@@ -109,16 +110,33 @@ class ProgressReporter:
         Called with a ``Progress``.
     n_epochs : dict of int to int
         Epochs of each fit, by its position.
+    expected : iterable of int, default=()
+        Epochs of fits that are still to be asked for.
     """
 
     def __init__(
-        self, report: Callable[[Progress], object] | None, n_epochs: dict[int, int]
+        self,
+        report: Callable[[Progress], object] | None,
+        n_epochs: Mapping[int, int],
+        expected: Iterable[int] = (),
     ) -> None:
         self._report = report
-        self._n_epochs = n_epochs
+        self._n_epochs = dict(n_epochs)
+        self._expected = Counter(expected)
         self._ended: dict[int, float] = {}
         self._running = 0
         self._start = time.perf_counter()
+
+    def fits_asked(self, n_epochs: Mapping[int, int]) -> None:
+        """Take note of more fits, which take the places of such that were expected.
+
+        Parameters
+        ----------
+        n_epochs : mapping of int to int
+            Epochs of each, by its position.
+        """
+        self._n_epochs |= n_epochs
+        self._expected -= Counter(n_epochs.values())
 
     def epoch_done(self, n_networks: int) -> None:
         """Take note of networks that finished an epoch in this process.
@@ -149,13 +167,13 @@ class ProgressReporter:
     def _tell(self) -> None:
         if self._report is None:
             return
-        total = sum(self._n_epochs.values())
+        total = sum(self._n_epochs.values()) + sum(self._expected.elements())
         done = sum(self._n_epochs[i] for i in self._ended) + self._running
         scores = [score for score in self._ended.values() if not np.isnan(score)]
         seconds = time.perf_counter() - self._start
         self._report(
             Progress(
-                n_fits=len(self._n_epochs),
+                n_fits=len(self._n_epochs) + self._expected.total(),
                 n_fits_done=len(self._ended),
                 n_epochs=total,
                 n_epochs_done=min(done, total),

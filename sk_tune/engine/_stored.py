@@ -15,7 +15,7 @@ from sk_tune.engine._store import FitStore
 from sk_tune.engine._underway import Underway, going_on, underway_key
 from sk_tune.exceptions import warn_user
 
-__all__ = ["StoredFits", "stored_fits"]
+__all__ = ["StoredFits", "stored_fits", "warn_of_unstored"]
 
 
 class StoredFits:
@@ -27,8 +27,8 @@ class StoredFits:
         None keeps nothing.
     fits : mapping of int to Fit
         With seeds and epochs, by position.
-    engine : {"fleet", "reference"}, default="fleet"
-        Which trains them.
+    maker : FitKeys or None, default=None
+        Makes their keys; None for fits of fleets.
 
     Attributes
     ----------
@@ -36,13 +36,19 @@ class StoredFits:
         By position.
     underway : dict of int to Trained
         Where those stood that have not ended, by position.
+    reasons : Counter of str
+        Why fits cannot be stored, and how many.
     """
 
     def __init__(
-        self, store: FitStore | None, fits: Mapping[int, Fit], engine: str = "fleet"
+        self, store: FitStore | None, fits: Mapping[int, Fit], maker: FitKeys | None = None
     ) -> None:
         self._store = store
-        self._keys = {} if store is None else _keys(fits, engine)
+        self.reasons: Counter[str] = Counter()
+        if store is None:
+            self._keys: dict[int, str] = {}
+        else:
+            self._keys = self._make_keys(fits, maker or FitKeys())
         self.loaded = self._found(self._keys)
         self.underway = self._found({
             i: underway_key(key) for i, key in self._keys.items() if i not in self.loaded
@@ -51,6 +57,18 @@ class StoredFits:
     def _found(self, keys: Mapping[int, str]) -> dict[int, Trained]:
         found = {} if self._store is None else self._store.load(set(keys.values()))
         return {i: found[key] for i, key in keys.items() if key in found}
+
+    def _make_keys(self, fits: Mapping[int, Fit], maker: FitKeys) -> dict[int, str]:
+        keys = {}
+        for i, fit in fits.items():
+            if getattr(fit.estimator, "random_state", 0) is None:
+                self.reasons["random_state=None draws another seed in every run"] += 1
+                continue
+            try:
+                keys[i] = maker.key(fit)
+            except Exception as error:  # noqa: BLE001 - such a fit is trained all the same
+                self.reasons[str(error)] += 1
+        return keys
 
     @property
     def is_kept(self) -> bool:
@@ -124,21 +142,19 @@ def stored_fits(
         yield StoredFits(None, fits)
         return
     with FitStore(path) as store:
-        yield StoredFits(store, fits, engine)
+        stored = StoredFits(store, fits, FitKeys(engine))
+        warn_of_unstored(stored.reasons)
+        yield stored
 
 
-def _keys(fits: Mapping[int, Fit], engine: str) -> dict[int, str]:
-    keys, reasons = {}, Counter[str]()
-    maker = FitKeys(engine)
-    for i, fit in fits.items():
-        if getattr(fit.estimator, "random_state", 0) is None:
-            reasons["random_state=None draws another seed in every run"] += 1
-            continue
-        try:
-            keys[i] = maker.key(fit)
-        except Exception as error:  # noqa: BLE001 - such a fit is trained as without a store
-            reasons[str(error)] += 1
+def warn_of_unstored(reasons: Counter[str]) -> None:
+    """Warn of fits that cannot be found again in another run, if there are any.
+
+    Parameters
+    ----------
+    reasons : Counter of str
+        Why not, and how many.
+    """
     if reasons:
         listed = "; ".join(f"{n} because {why}" for why, n in reasons.most_common())
         warn_user(f"{reasons.total()} fits are not stored: {listed}.")
-    return keys

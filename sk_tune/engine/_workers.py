@@ -18,7 +18,7 @@ import joblib
 
 from sk_tune.engine._shard import Shard, train_shard
 
-__all__ = ["LOST", "closing_call", "is_unsendable", "shard_task", "train_shards"]
+__all__ = ["LOST", "closing_call", "is_unsendable", "run_shards", "shard_task", "train_shards"]
 
 # What a backend raises when a worker process is gone, or data that only it had.
 LOST = (BrokenProcessPool, CancelledError, ConnectionError, EOFError)
@@ -52,7 +52,7 @@ def train_shards(
     """
     missing = dict(enumerate(shards))
     try:
-        with closing(_run(list(missing.items()), n_jobs)) as results:
+        with closing(run_shards(list(missing.items()), n_jobs)) as results:
             for position, result in results:
                 del missing[position]
                 yield position, result, ""
@@ -67,14 +67,14 @@ def train_shards(
         return
     for position, shard in missing.items():
         try:
-            ((_, result),) = _run([(position, shard)], n_jobs)
+            ((_, result),) = run_shards([(position, shard)], n_jobs)
         except LOST as error:
             yield position, None, f"its worker process died: {error}"
         else:
             yield position, result, ""
 
 
-def _run(
+def run_shards(
     shards: Sequence[tuple[int, Shard]], n_jobs: int | None
 ) -> Generator[Any, None, None]:
     try:

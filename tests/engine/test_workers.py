@@ -91,7 +91,7 @@ def test_shards_of_a_lost_worker_run_once_more_one_at_a_time(error, digits, monk
                 raise error("gone")
             yield position, f"result {position}"
 
-    monkeypatch.setattr(_workers, "_run", run)
+    monkeypatch.setattr(_workers, "run_shards", run)
 
     results = list(train_shards(_shards(digits, 4), n_jobs=2))
 
@@ -108,7 +108,7 @@ def test_a_shard_that_is_lost_twice_is_given_up(digits, monkeypatch):
                 raise TerminatedWorkerError("gone")
             yield position, f"result {position}"
 
-    monkeypatch.setattr(_workers, "_run", run)
+    monkeypatch.setattr(_workers, "run_shards", run)
 
     results = list(train_shards(_shards(digits, 3), n_jobs=2))
 
@@ -126,7 +126,7 @@ def test_other_errors_are_passed_on(digits, monkeypatch):
         raise ZeroDivisionError
         yield
 
-    monkeypatch.setattr(_workers, "_run", run)
+    monkeypatch.setattr(_workers, "run_shards", run)
 
     with pytest.raises(ZeroDivisionError):
         list(train_shards(_shards(digits, 2), n_jobs=2))
