@@ -16,7 +16,14 @@ from sklearn.model_selection import ParameterGrid
 from sk_tune._compat import top_k
 from sk_tune.estimators import with_inherited_docs
 from sk_tune.sampler import RandomSampler
-from sk_tune.schedule import HalvingPlan, Rung, halving_plan, n_promoted
+from sk_tune.schedule import (
+    HalvingPlan,
+    Rung,
+    asynchronous_bracket,
+    halving_plan,
+    n_promoted,
+)
+from sk_tune.search._asynchronous import AsynchronousRungs, Climb, check_asynchronous
 from sk_tune.search._base import BaseSearch
 from sk_tune.search._plan import PlannedRound, planned_rounds
 from sk_tune.search._resource import (
@@ -37,6 +44,8 @@ class _Halving(BaseSearch):
     def _propose(self, rounds: Rounds, callback_ctx: Any) -> None:
         candidates = list(self._generate_candidate_params())
         refuse_searched(self.resource, {name for c in candidates for name in c})
+        if self.asynchronous:
+            check_asynchronous(self, self.resource)
         plan = self._halving_plan(len(candidates))
         self.min_resources_ = plan.min_resources
         self.n_required_iterations_ = plan.n_required_iterations
@@ -44,19 +53,42 @@ class _Halving(BaseSearch):
         if self.verbose:
             self._print_plan(plan)
         search_ctx = callback_ctx.subcontext(
-            task_name="search", max_subtasks=plan.n_iterations
+            task_name="search",
+            # Nobody knows how many candidates come to the upper rungs if none is waited for.
+            max_subtasks=None if self.asynchronous else plan.n_iterations,
         ).call_on_fit_task_begin(estimator=self)
         self.n_resources_: list[int] = []
         self.n_candidates_: list[int] = []
         # The schedule of the learning rate ends with the last rung.
         rounds.lay_out(plan.rungs[-1].n_resources)
-        for iteration, rung in enumerate(plan.rungs):
-            candidates = self._climb(rounds, candidates, iteration, rung, search_ctx)
-            if rounds.is_over:
-                break
+        if self.asynchronous:
+            self._climb_asynchronously(rounds, candidates, plan.rungs, search_ctx)
+        else:
+            for iteration, rung in enumerate(plan.rungs):
+                candidates = self._climb(rounds, candidates, iteration, rung, search_ctx)
+                if rounds.is_over:
+                    break
+            self.n_remaining_candidates_ = len(candidates)
         self.n_iterations_ = len(self.n_resources_)
-        self.n_remaining_candidates_ = len(candidates)
         search_ctx.call_on_fit_task_end(estimator=self)
+
+    def _climb_asynchronously(
+        self,
+        rounds: Rounds,
+        candidates: Sequence[Candidate],
+        rungs: Sequence[Rung],
+        search_ctx: Any,
+    ) -> None:
+        """Evaluate candidates on whatever rung they are, with no rung waited for."""
+        new = iter(candidates)
+        climb = Climb(asynchronous_bracket(rungs, self.factor), lambda: next(new, None))
+        AsynchronousRungs(
+            self, rounds, [climb], resource=self.resource, context=search_ctx
+        ).climb()
+        self.n_candidates_ = [n for n in climb.bracket.n_arrived() if n]
+        self.n_resources_ = [rung.n_resources for rung in rungs][: len(self.n_candidates_)]
+        last = self.n_candidates_[-1] if self.n_candidates_ else 0
+        self.n_remaining_candidates_ = n_promoted(last, self.factor)
 
     def _climb(
         self,
@@ -169,6 +201,11 @@ class HalvingGridSearchCV(_Halving, model_selection.HalvingGridSearchCV):  # typ
         Whether the first rung is repeated until the candidates suit the resources.
     random_state : int, RandomState or None, default=None
         Source of subsamples.
+    asynchronous : bool, default=False
+        Whether no rung is waited for (ASHA): a worker that is free trains the best candidate
+        of the best one in `factor` that its rung has so far, else a new one.  For workers
+        of different speed; the resource has to be a network's epochs.  With more than one
+        worker it depends on the order in which results arrive who is promoted.
     {parameters}
 
     Attributes
@@ -204,6 +241,7 @@ class HalvingGridSearchCV(_Halving, model_selection.HalvingGridSearchCV):  # typ
     _parameter_constraints: ClassVar[dict[str, list[Any]]] = {
         **model_selection.HalvingGridSearchCV._parameter_constraints,
         **BaseSearch._own_constraints,
+        "asynchronous": ["boolean"],
     }
 
     def __init__(
@@ -230,6 +268,7 @@ class HalvingGridSearchCV(_Halving, model_selection.HalvingGridSearchCV):  # typ
         keep_models: int | str = "none",
         race: bool = False,
         store: str | os.PathLike[str] | None = None,
+        asynchronous: bool = False,
     ) -> None:
         super().__init__(
             estimator,
@@ -254,6 +293,7 @@ class HalvingGridSearchCV(_Halving, model_selection.HalvingGridSearchCV):  # typ
         self.keep_models = keep_models
         self.race = race
         self.store = store
+        self.asynchronous = asynchronous
 
     def _n_candidates_planned(self, most: int, least: int) -> int:
         return len(ParameterGrid(self.param_grid))
@@ -291,6 +331,11 @@ class HalvingRandomSearchCV(_Halving, model_selection.HalvingRandomSearchCV):  #
         Whether the first rung is repeated until the candidates suit the resources.
     random_state : int, RandomState or None, default=None
         Source of candidates and subsamples.
+    asynchronous : bool, default=False
+        Whether no rung is waited for (ASHA): a worker that is free trains the best candidate
+        of the best one in `factor` that its rung has so far, else a new one.  For workers
+        of different speed; the resource has to be a network's epochs.  With more than one
+        worker it depends on the order in which results arrive who is promoted.
     {parameters}
 
     Attributes
@@ -326,6 +371,7 @@ class HalvingRandomSearchCV(_Halving, model_selection.HalvingRandomSearchCV):  #
     _parameter_constraints: ClassVar[dict[str, list[Any]]] = {
         **model_selection.HalvingRandomSearchCV._parameter_constraints,
         **BaseSearch._own_constraints,
+        "asynchronous": ["boolean"],
     }
 
     def __init__(
@@ -353,6 +399,7 @@ class HalvingRandomSearchCV(_Halving, model_selection.HalvingRandomSearchCV):  #
         keep_models: int | str = "none",
         race: bool = False,
         store: str | os.PathLike[str] | None = None,
+        asynchronous: bool = False,
     ) -> None:
         super().__init__(
             estimator,
@@ -378,6 +425,7 @@ class HalvingRandomSearchCV(_Halving, model_selection.HalvingRandomSearchCV):  #
         self.keep_models = keep_models
         self.race = race
         self.store = store
+        self.asynchronous = asynchronous
 
     def _generate_candidate_params(self) -> list[Candidate]:
         n_candidates = self.n_candidates

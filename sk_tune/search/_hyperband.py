@@ -35,7 +35,8 @@ from sk_tune.sampler import (
     Sampler,
     TPESampler,
 )
-from sk_tune.schedule import Bracket, hyperband_brackets
+from sk_tune.schedule import Bracket, asynchronous_bracket, hyperband_brackets
+from sk_tune.search._asynchronous import AsynchronousRungs, Climb, check_asynchronous
 from sk_tune.search._base import BaseSearch
 from sk_tune.search._networks import name_in_network
 from sk_tune.search._plan import PlannedRound, planned_rounds
@@ -101,6 +102,11 @@ class HyperbandSearchCV(BaseSearch):  # type: ignore[misc]
         ``sampler="random"`` there is nothing that could learn.
     random_state : int, RandomState or None, default=None
         Source of the candidates.
+    asynchronous : bool, default=False
+        Whether no rung is waited for (ASHA): a worker that is free trains the best candidate
+        of the best one in `factor` that its rung has so far, else a new one.  For workers
+        of different speed; the resource has to be a network's epochs.  With more than one
+        worker it depends on the order in which results arrive who is promoted.
     pre_dispatch : int or str, default="2*n_jobs"
         Tasks handed to joblib's workers in advance, for what is no network.
     {parameters}
@@ -151,6 +157,7 @@ class HyperbandSearchCV(BaseSearch):  # type: ignore[misc]
         "sampler": [StrOptions({"random", "bayes", "tpe"}), HasMethods(["ask", "tell"])],
         "warm_start_from": [object],
         "random_state": ["random_state"],
+        "asynchronous": ["boolean"],
     }
 
     def __init__(
@@ -179,6 +186,7 @@ class HyperbandSearchCV(BaseSearch):  # type: ignore[misc]
         keep_models: int | str = "none",
         race: bool = False,
         store: str | os.PathLike[str] | None = None,
+        asynchronous: bool = False,
     ) -> None:
         super().__init__(
             estimator=estimator,
@@ -205,6 +213,7 @@ class HyperbandSearchCV(BaseSearch):  # type: ignore[misc]
         self.keep_models = keep_models
         self.race = race
         self.store = store
+        self.asynchronous = asynchronous
 
     def _check_input_parameters(self, X: Any, y: Any, split_params: Any) -> None:
         super()._check_input_parameters(X, y, split_params)
@@ -264,13 +273,52 @@ class HyperbandSearchCV(BaseSearch):  # type: ignore[misc]
     def _propose(self, rounds: Rounds, callback_ctx: Any) -> None:
         space = self._space()
         refuse_searched(self.resource_, space.names)
+        if self.asynchronous:
+            check_asynchronous(self, self.resource_)
         sampler = self._make_sampler(space)
         with rounds.sampling():
             first = self._learnt_before(sampler, space)
         n_rungs = sum(len(bracket.rungs) for bracket in self.brackets_)
         ctx = callback_ctx.subcontext(
-            task_name="search", max_subtasks=n_rungs
+            task_name="search", max_subtasks=None if self.asynchronous else n_rungs
         ).call_on_fit_task_begin(estimator=self)
+        if self.asynchronous:
+            self._climb_asynchronously(rounds, sampler, first, ctx)
+        else:
+            self._climb_rung_by_rung(rounds, sampler, first, ctx)
+        ctx.call_on_fit_task_end(estimator=self)
+
+    def _climb_asynchronously(
+        self, rounds: Rounds, sampler: Sampler, first: list[Candidate], ctx: Any
+    ) -> None:
+        """Evaluate candidates of all brackets, with no rung and no bracket waited for."""
+
+        def ask() -> Candidate | None:
+            if first:
+                return first.pop(0)
+            return next(iter(sampler.ask(1)), None)
+
+        climbs = [
+            Climb(
+                asynchronous_bracket(bracket.rungs, self.factor),
+                ask,
+                columns={"bracket": bracket.index},
+            )
+            for bracket in self.brackets_
+        ]
+        AsynchronousRungs(
+            self,
+            rounds,
+            climbs,
+            resource=self.resource_,
+            context=ctx,
+            tell=lambda candidate, score, n: sampler.tell([candidate], [score], n),
+        ).climb()
+
+    def _climb_rung_by_rung(
+        self, rounds: Rounds, sampler: Sampler, first: list[Candidate], ctx: Any
+    ) -> None:
+        """Evaluate brackets one after the other, or side by side if they do not learn."""
         brackets = [[bracket] for bracket in self.brackets_]
         if self.sampler == "random":
             # No bracket waits for what another one learns: they climb side by side, which
@@ -286,7 +334,6 @@ class HyperbandSearchCV(BaseSearch):  # type: ignore[misc]
             self._climb(rounds, running, sampler, ctx)
             if rounds.is_over:
                 break
-        ctx.call_on_fit_task_end(estimator=self)
 
     def _learnt_before(self, sampler: Sampler, space: Space) -> list[Candidate]:
         """Tell the sampler what is known; return what is to be evaluated first."""

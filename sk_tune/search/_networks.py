@@ -127,6 +127,17 @@ class FitMaker:
         """Let go of joined rows that only the last round shared."""
         self._joined.clear()
 
+    def begin_candidate(self, task: FoldTask) -> None:
+        """Let go of joined rows, unless they are those of all candidates.
+
+        Parameters
+        ----------
+        task : FoldTask
+            Of the candidate that comes next.
+        """
+        if not _varies_network_only(task):
+            self._joined.clear()
+
     def memory(self, task: FoldTask) -> FoldCache:
         """Return what a task's pipeline is to ask for fitted transformers.
 

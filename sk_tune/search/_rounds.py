@@ -11,8 +11,10 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from sk_tune._compat import FoldTask
 from sk_tune.search._names import check_names
 from sk_tune.search._session import SearchSession
+from sk_tune.search._work import Work
 from sk_tune.space import Candidate
 
 __all__ = ["Rounds", "guiding_scores"]
@@ -185,14 +187,83 @@ class Rounds:
             more = {n: list(v)[part] for n, v in (more_results or {}).items()}
             began = time.monotonic()
             with self._part_context(callback_ctx, part) as context:
-                self.results = self._evaluate_candidates(
-                    own, cv=folds, more_results=more or None, callback_ctx=context
-                )
-            self._session.end_round(len(own), self.scores())
+                self._evaluate(own, folds, more, context)
             self._seconds_per_candidate = (time.monotonic() - began) / max(1, len(own))
             if self.is_over:
                 break
         return self.results
+
+    def recorded(self, candidate: Candidate) -> list[FoldTask]:
+        """Return the tasks that evaluate a candidate; nothing is run.
+
+        Parameters
+        ----------
+        candidate : dict
+            The candidate.
+
+        Returns
+        -------
+        list of FoldTask
+            One for each fold.
+        """
+        check_names(self._search.estimator, [candidate])
+        return self._session.recorded(
+            lambda: self._evaluate_candidates([candidate], cv=self._folds)
+        )
+
+    def add(
+        self,
+        candidate: Candidate,
+        works: Sequence[Work],
+        more_results: Mapping[str, Any],
+        callback_ctx: Any,
+    ) -> float:
+        """Evaluate a candidate that was trained ahead, however late it is.
+
+        Parameters
+        ----------
+        candidate : dict
+            The candidate.
+        works : sequence of Work
+            What was trained for its folds.
+        more_results : dict of str to object
+            Its further columns of ``cv_results_``.
+        callback_ctx : CallbackContext
+            Of its tasks.
+
+        Returns
+        -------
+        float
+            Its score; NaN if it failed.
+        """
+        more = {name: [value] for name, value in more_results.items()}
+        with self._session.evaluating(works):
+            self._evaluate([candidate], self._folds, more, callback_ctx)
+        return float(self.scores()[-1])
+
+    def seconds_left(self) -> float:
+        """Return the time that is left; infinity without a time budget.
+
+        Returns
+        -------
+        float
+            Seconds, the refit's included; below 0 if the time is up.
+        """
+        if self._budget is None:
+            return np.inf
+        return self._budget - (time.monotonic() - self._start)
+
+    def _evaluate(
+        self,
+        candidates: Sequence[Candidate],
+        folds: Any,
+        more: Mapping[str, Any],
+        context: Any,
+    ) -> None:
+        self.results = self._evaluate_candidates(
+            candidates, cv=folds, more_results=more or None, callback_ctx=context
+        )
+        self._session.end_round(len(candidates), self.scores())
 
     @contextmanager
     def _part_context(self, context: Any, part: slice) -> Iterator[Any]:
@@ -229,7 +300,7 @@ class Rounds:
         if self._budget is None or self._seconds_per_candidate is None:
             # One candidate tells how long others take, however short the budget.
             return 1
-        left = self._budget - (time.monotonic() - self._start)
+        left = self.seconds_left()
         left -= self._reserve * self._seconds_per_candidate
         share = min(left, max(_SHARE_OF_BUDGET * self._budget, left / 2))
         if left < self._seconds_per_candidate:

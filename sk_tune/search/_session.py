@@ -10,8 +10,9 @@ without a network run as they would without the session.
 
 import time
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager, redirect_stdout
+from io import StringIO
 from typing import Any
 
 import joblib
@@ -22,9 +23,10 @@ from sklearn.pipeline import Pipeline
 from sk_tune._compat import FoldTask, fold_task, scored_by
 from sk_tune.adoption import adoption
 from sk_tune.backend import Job
-from sk_tune.engine import Trained, is_small, one_thread
+from sk_tune.engine import FitStream, Trained, is_small, one_thread
 from sk_tune.estimators import take_rows
 from sk_tune.exceptions import TrainingFailedError, warn_of_solo
+from sk_tune.search._ahead import TrainingAhead
 from sk_tune.search._bookkeeping import search_ledger
 from sk_tune.search._ledger import Ledger
 from sk_tune.search._outcome import Held, Outcome, hold
@@ -75,6 +77,9 @@ class SearchSession:
         self.seconds: dict[str, float] = {}
         self.line: ProgressLine | None = None
         self.config: Any = None
+        self._is_recording = self._is_streaming = False
+        # What is evaluated next, by fold, if it was trained ahead.
+        self._ahead: Mapping[int, Work] = {}
 
     @property
     def is_interrupted(self) -> bool:
@@ -101,16 +106,97 @@ class SearchSession:
                 # Not of the search: a transformer or splitter asked joblib for it.
                 job.run()
                 continue
-            works.append(Work(job=job, task=task, row=self._n_rows_done + task.candidate))
+            works.append(self._work(job, task))
         if not works:
             return
-        self._trainer.begin_round()
+        if self._is_recording:
+            raise _RecordedTasks([work.task for work in works])
+        if not self._is_streaming:
+            self._trainer.begin_round()
         while len(self.outcomes) <= max(work.row for work in works):
             self.outcomes.append([])
         for stage in self._stages(works):
             if any(work.job.error is not None for work in works):
                 return
             self._run_stage(stage)
+
+    def recorded(self, evaluate: Callable[[], object]) -> list[FoldTask]:
+        """Return the tasks of a call of scikit-learn's, none of which is run.
+
+        Parameters
+        ----------
+        evaluate : callable
+            Calls ``evaluate_candidates``, which does not return.
+
+        Returns
+        -------
+        list of FoldTask
+            In the order of scikit-learn.
+        """
+        self._is_recording = True
+        try:
+            # What a verbose search says it is going to fit, it does not.
+            with redirect_stdout(StringIO()):
+                evaluate()
+        except _RecordedTasks as recorded:
+            return recorded.tasks
+        finally:
+            self._is_recording = False
+        return []
+
+    @contextmanager
+    def training_ahead(self, expected: Sequence[int]) -> Iterator[TrainingAhead]:
+        """Train candidates before they are evaluated, in workers that do not wait.
+
+        Parameters
+        ----------
+        expected : sequence of int
+            Epochs of the fits to come, for who is told of progress.
+
+        Yields
+        ------
+        TrainingAhead
+            It stops at the end of the block.
+        """
+        with ExitStack() as stack:
+            with self._trainer.outside():
+                stream = FitStream(
+                    n_jobs=self.options.n_jobs,
+                    progress=self.options.progress,
+                    expected=expected,
+                    store=self.options.store,
+                )
+                stack.enter_context(stream)
+            self._is_streaming = True
+            stack.callback(setattr, self, "_is_streaming", False)
+            yield TrainingAhead(self._trainer, self.options, stream)
+
+    @contextmanager
+    def evaluating(self, works: Sequence[Work]) -> Iterator[None]:
+        """Evaluate a candidate that was trained ahead.
+
+        Parameters
+        ----------
+        works : sequence of Work
+            Of its folds.
+
+        Yields
+        ------
+        None
+            Nothing.
+        """
+        self._ahead = {work.task.fold: work for work in works}
+        try:
+            yield
+        finally:
+            self._ahead = {}
+
+    def _work(self, job: Job, task: FoldTask) -> Work:
+        row = self._n_rows_done + task.candidate
+        ahead = self._ahead.get(task.fold)
+        if ahead is None:
+            return Work(job=job, task=task, row=row)
+        return self._trainer.evaluated(ahead, job, task, row)
 
     def end_round(self, n_candidates: int, scores: npt.NDArray[np.float64]) -> None:
         """Take note that scikit-learn has the results of some more candidates.
@@ -124,7 +210,9 @@ class SearchSession:
         """
         self._n_rows_done += n_candidates
         if self.line is not None and not np.isnan(scores).all():
-            self.line.n_before, self.line.best = self._n_rows_done, np.nanmax(scores)
+            self.line.best = np.nanmax(scores)
+            # A stream counts all candidates of the search by itself.
+            self.line.n_before = 0 if self._is_streaming else self._n_rows_done
         n_kept = self.options.n_models_kept
         if n_kept is not None and len(self.models) > n_kept:
             usable = [row for row in self.models if not np.isnan(scores[row])]
@@ -247,12 +335,14 @@ class SearchSession:
 
     def _evaluate(self, works: Sequence[Work]) -> None:
         """Run tasks until one raises what it is to raise, or Ctrl-C comes."""
+        new = [work for work in works if not work.is_ahead]
         with self.timed("preparing"):
-            for work in works:
+            for work in new:
                 self._trainer.prepare(work, self.options)
         networks = [work for work in works if work.fit is not None]
         with self.timed("training"):
-            self._trainer.train(networks, self.options)
+            asking = [work for work in new if work.fit is not None]
+            self._trainer.train(asking, self.options)
         with self.timed("scoring"):
             for work in networks:
                 if work.trained is not None:
@@ -263,7 +353,8 @@ class SearchSession:
             return
         others = [work for work in works if work.fit is None]
         with self.timed("training"):
-            if self.n_workers() == 1:
+            # While a stream has the workers of the backend, no other call may.
+            if self._is_streaming or self.n_workers() == 1:
                 self._run_here(others)
             else:
                 self._run_in_workers(others)
@@ -371,6 +462,14 @@ class SearchSession:
             yield
         finally:
             estimator.memory = None
+
+
+class _RecordedTasks(BaseException):
+    """Carries tasks out of scikit-learn's call, which takes no exception for its own."""
+
+    def __init__(self, tasks: list[FoldTask]) -> None:
+        super().__init__()
+        self.tasks = tasks
 
 
 class _Answer:

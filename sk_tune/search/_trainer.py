@@ -7,22 +7,23 @@ A fit that an earlier rung trained goes on from there.
 
 import warnings
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import replace
 from typing import Any
 
 import joblib
-import numpy as np
 
+from sk_tune._compat import FoldTask
 from sk_tune.adoption import adoption
-from sk_tune.engine import Fit, Trained, train
+from sk_tune.backend import Job
+from sk_tune.engine import Trained, train
 from sk_tune.estimators import NetworkEstimator
 from sk_tune.exceptions import SkTuneWarning
-from sk_tune.search._curves import best_epoch
 from sk_tune.search._fold_cache import FoldCache
 from sk_tune.search._networks import FitMaker
+from sk_tune.search._steps import Step, TrainingSteps
 from sk_tune.search._work import SearchOptions, Work, candidate_fingerprint, fit_name
-from sk_tune.training import TrainingState
 
 __all__ = ["Trainer"]
 
@@ -39,13 +40,21 @@ class Trainer:
     def __init__(self, ambient: tuple[Any, Any]) -> None:
         self._ambient = ambient
         self._maker = FitMaker()
-        # Where the fit of a candidate and fold stands, after how many epochs.
-        self._states: dict[Any, tuple[TrainingState, int]] = {}
-        # By identity of the fold's test rows, which the fold keeps alive.
-        self._is_monitor_bad: dict[int, bool] = {}
-        # By row of cv_results_, with epochs="best".
-        self.best_epochs: dict[int, int] = {}
-        self.is_interrupted = False
+        self._steps = TrainingSteps()
+
+    @property
+    def best_epochs(self) -> dict[int, int]:
+        """Best epochs by row of ``cv_results_``, with epochs="best"."""
+        return self._steps.best_epochs
+
+    @property
+    def is_interrupted(self) -> bool:
+        """Whether Ctrl-C ended the training."""
+        return self._steps.is_interrupted
+
+    @is_interrupted.setter
+    def is_interrupted(self, value: bool) -> None:
+        self._steps.is_interrupted = value
 
     @property
     def reasons_against(self) -> Counter[str]:
@@ -55,6 +64,16 @@ class Trainer:
     def begin_round(self) -> None:
         """Let go of what only the last round shared."""
         self._maker.begin_round()
+
+    def begin_candidate(self, task: FoldTask) -> None:
+        """Let go of what no other candidate is going to share with that of a task.
+
+        Parameters
+        ----------
+        task : FoldTask
+            Of a candidate that is trained ahead.
+        """
+        self._maker.begin_candidate(task)
 
     def memory(self, work: Work) -> FoldCache:
         """Return what the pipeline of a task is to ask for fitted transformers.
@@ -107,7 +126,7 @@ class Trainer:
         fit.estimator.set_params(max_epochs=options.max_resources)
         own = candidate_fingerprint(work.task.parameters, without=resource)
         work.key = (own, id(work.task.train))
-        state, work.n_epochs_before = self._states.get(work.key, (None, 0))
+        state, work.n_epochs_before = self._steps.state(work.key)
         if work.n_epochs_before >= work.n_epochs:
             state, work.n_epochs_before = None, 0
         # Plain skorch nets cannot go on from a state; they begin anew.
@@ -117,6 +136,52 @@ class Trainer:
             state=state if goes_on else None,
             n_epochs=work.n_epochs - (work.n_epochs_before if goes_on else 0),
         )
+
+    def steps(self, works: Sequence[Work], options: SearchOptions) -> Iterator[Step]:
+        """Yield what to train for some tasks, for who trains it otherwise than here.
+
+        Parameters
+        ----------
+        works : sequence of Work
+            With fits.
+        options : SearchOptions
+            Of the search.
+
+        Returns
+        -------
+        iterator
+            As :meth:`TrainingSteps.of`.
+        """
+        return self._steps.of(works, options)
+
+    def evaluated(self, work: Work, job: Job, task: FoldTask, row: int) -> Work:
+        """Return a task that was trained ahead, now that it is evaluated.
+
+        Parameters
+        ----------
+        work : Work
+            As it was trained.
+        job : Job
+            That takes the result.
+        task : FoldTask
+            What the job does.
+        row : int
+            The candidate's row in ``cv_results_``.
+
+        Returns
+        -------
+        Work
+            With messages and the best epoch under its row.
+        """
+        best = self.best_epochs.pop(work.row, None)
+        if best is not None:
+            self.best_epochs[row] = best
+        trained = work.trained
+        if trained is not None and trained.message:
+            names = (fit_name(own, task.fold) for own in (work.row, row))
+            message = trained.message.replace(*names, 1)
+            trained = replace(trained, message=message)
+        return replace(work, job=job, task=task, row=row, trained=trained)
 
     def train(self, works: Sequence[Work], options: SearchOptions) -> None:
         """Train the networks of some tasks.
@@ -128,34 +193,15 @@ class Trainer:
         options : SearchOptions
             Of the search.
         """
-        if not works:
-            return
-        self._train(works, [work.fit for work in works if work.fit is not None], options)
-        self._train_without_monitor(works, options)
-        for work in works:
-            work.state = None if work.trained is None else work.trained.state
-            if work.key is not None and work.state is not None:
-                self._states[work.key] = (work.state, work.n_epochs)
-        if options.epochs == "best" and not self.is_interrupted:
-            self._go_back_to_best(works, options)
+        for step in self._steps.of(works, options):
+            self._train(step, options)
 
-    def _train(
-        self, works: Sequence[Work], fits: Sequence[Fit], options: SearchOptions
-    ) -> None:
+    def _train(self, step: Step, options: SearchOptions) -> None:
         done: dict[int, Trained] = {}
-        backend, n_jobs = self._ambient
         try:
-            with (
-                adoption(None),
-                joblib.parallel_config(backend=backend, n_jobs=n_jobs),
-                warnings.catch_warnings(),
-            ):
-                # What trains alone is said once, when the search ends.
-                warnings.filterwarnings(
-                    "ignore", ".* networks were trained alone", SkTuneWarning
-                )
+            with self.outside():
                 train(
-                    fits,
+                    [fit for _, fit in step],
                     n_jobs=options.n_jobs,
                     progress=options.progress,
                     trained=done.update,
@@ -163,79 +209,26 @@ class Trainer:
                 )
         except KeyboardInterrupt:
             self.is_interrupted = True
-        for position, work in enumerate(works):
+        for position, (work, _) in enumerate(step):
             work.trained = done.get(position)
 
-    def _train_without_monitor(self, works: Sequence[Work], options: SearchOptions) -> None:
-        """Train again what failed only because its held-out rows cannot be predicted.
+    @contextmanager
+    def outside(self) -> Iterator[None]:
+        """Call the engine as if there were no search around.
 
-        Whether a fold's rows can is found out with one fit for the whole search.
+        Yields
+        ------
+        None
+            Nothing.
         """
-        failed: dict[int, list[Work]] = {}
-        for work in works:
-            if work.fit is None or work.fit.monitor is None or work.trained is None:
-                continue
-            if work.trained.status == "failed":
-                failed.setdefault(id(work.task.test), []).append(work)
-        for fold, own in failed.items():
-            if self.is_interrupted:
-                return
-            first, *rest = own
-            if fold not in self._is_monitor_bad:
-                self._train_blind([first], options)
-                trained = first.trained
-                self._is_monitor_bad[fold] = bool(trained and trained.state is not None)
-            else:
-                rest = own
-            if rest and self._is_monitor_bad[fold]:
-                self._train_blind(rest, options)
-
-    def _train_blind(self, works: Sequence[Work], options: SearchOptions) -> None:
-        fits = [replace(work.fit, monitor=None) for work in works if work.fit is not None]
-        self._train(works, fits, options)
-
-    def _go_back_to_best(self, works: Sequence[Work], options: SearchOptions) -> None:
-        """Train the networks of each candidate to the best epoch of its mean curve."""
-        by_row: dict[int, list[Work]] = {}
-        for work in works:
-            if work.state is not None:
-                by_row.setdefault(work.row, []).append(work)
-        again: list[tuple[Work, Fit]] = []
-        for row, own in by_row.items():
-            curves = [_curve(w.state, options.prefers_loss) for w in own if w.state]
-            rows = _as_rows(curves)
-            if np.isnan(rows).any(axis=0).all():
-                # Held-out rows that the network cannot take tell of no epoch.
-                continue
-            n_epochs = self.best_epochs[row] = best_epoch(rows)
-            again += [
-                (work, replace(work.fit, state=None, n_epochs=n_epochs))
-                for work, curve in zip(own, curves, strict=True)
-                if work.fit is not None and len(curve) > n_epochs
-            ]
-        if not again:
-            return
-        full = [work.trained for work, _ in again]
-        self._train([work for work, _ in again], [fit for _, fit in again], options)
-        for (work, _), long in zip(again, full, strict=True):
-            short = work.trained
-            work.state = None if short is None else short.state
-            if short is None or long is None:
-                continue
-            # Curves are those of the whole training, predictions those of its best epoch.
-            if short.state is not None:
-                work.n_epochs_again = len(short.train_loss)
-                seconds = long.seconds + short.seconds
-                work.trained = replace(long, predictions=short.predictions, seconds=seconds)
-
-
-def _curve(state: TrainingState, prefers_loss: bool) -> Any:  # noqa: FBT001
-    return -state.curve("monitor_loss") if prefers_loss else state.curve("monitor_score")
-
-
-def _as_rows(curves: Sequence[Any]) -> Any:
-    """Return curves of unequal length as rows of one array, with NaN behind their end."""
-    rows = np.full((len(curves), max(map(len, curves))), np.nan)
-    for row, curve in zip(rows, curves, strict=True):
-        row[: len(curve)] = curve
-    return rows
+        backend, n_jobs = self._ambient
+        with (
+            adoption(None),
+            joblib.parallel_config(backend=backend, n_jobs=n_jobs),
+            warnings.catch_warnings(),
+        ):
+            # What trains alone is said once, when the search ends.
+            warnings.filterwarnings(
+                "ignore", ".* networks were trained alone", SkTuneWarning
+            )
+            yield

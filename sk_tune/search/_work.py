@@ -97,6 +97,8 @@ class Work:
         What the search is to remember of it.
     model : estimator or None, default=None
         Fitted by the task.
+    is_ahead : bool, default=False
+        Whether it was trained before it was to be evaluated.
     """
 
     job: Job
@@ -111,6 +113,7 @@ class Work:
     state: TrainingState | None = None
     outcome: Outcome | None = None
     model: Any = None
+    is_ahead: bool = False
 
 
 def fit_name(row: int, fold: int) -> str:

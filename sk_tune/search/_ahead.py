@@ -1,0 +1,156 @@
+# SPDX-FileCopyrightText: sk_tune contributors
+# SPDX-License-Identifier: BSD-3-Clause
+"""Candidates whose networks train before scikit-learn asks for their scores.
+
+A search with rounds hands over tasks and waits until all are trained.  Here the networks of
+each candidate are a request of their own, and whoever is ready first comes back first.
+"""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from sk_tune._compat import FoldTask
+from sk_tune.backend import Job
+from sk_tune.engine import FitStream
+from sk_tune.search._steps import Step
+from sk_tune.search._trainer import Trainer
+from sk_tune.search._work import SearchOptions, Work
+
+__all__ = ["TrainingAhead"]
+
+
+def _nothing(*_: Any) -> None:
+    """Do nothing."""
+
+
+# joblib's job of a task is known when the task is evaluated.
+_NO_JOB = Job(_nothing, _nothing)
+
+
+@dataclass(slots=True, eq=False)
+class _Candidate:
+    """A candidate under way, and what it trains at present."""
+
+    number: int
+    works: Sequence[Work]
+    steps: Iterator[Step]
+    step: Step = ()
+
+
+class TrainingAhead:
+    """Trains candidates in a stream of the engine.
+
+    Parameters
+    ----------
+    trainer : Trainer
+        Of the search.
+    options : SearchOptions
+        Of the search.
+    stream : FitStream
+        Open.
+    """
+
+    def __init__(
+        self, trainer: Trainer, options: SearchOptions, stream: FitStream
+    ) -> None:
+        self._trainer = trainer
+        self._options = options
+        self._stream = stream
+        self._n_begun = 0
+        self._under_way: dict[int, _Candidate] = {}
+        # Ready without a request, because they train no network.
+        self._ready: list[_Candidate] = []
+
+    @property
+    def n_free(self) -> int:
+        """Workers that have nothing to do."""
+        with self._trainer.outside():
+            return self._stream.n_free
+
+    @property
+    def n_workers(self) -> int:
+        """Workers that there are now."""
+        with self._trainer.outside():
+            return self._stream.n_workers
+
+    @property
+    def n_candidates(self) -> int:
+        """Candidates that are under way."""
+        return len(self._under_way) + len(self._ready)
+
+    def begin(self, tasks: Sequence[FoldTask], n_pieces: int = 1) -> int | None:
+        """Begin with a candidate.
+
+        Parameters
+        ----------
+        tasks : sequence of FoldTask
+            One for each fold.
+        n_pieces : int, default=1
+            Workers that its folds may be shared among.
+
+        Returns
+        -------
+        int or None
+            Its number, counted from 0; None if Ctrl-C came.
+        """
+        number, self._n_begun = self._n_begun, self._n_begun + 1
+        # Its row is not known before it is evaluated, but until then there are no two of
+        # one number.
+        works = [Work(job=_NO_JOB, task=task, row=-1 - number) for task in tasks]
+        self._trainer.begin_candidate(tasks[0])
+        for work in works:
+            self._trainer.prepare(work, self._options)
+            work.is_ahead = True
+        networks = [work for work in works if work.fit is not None]
+        steps = self._trainer.steps(networks, self._options)
+        return self._go_on(_Candidate(number, works, steps), n_pieces)
+
+    def next(self, timeout: float | None = None) -> tuple[int, Sequence[Work]] | None:
+        """Wait for a candidate whose networks are all trained.
+
+        Parameters
+        ----------
+        timeout : float or None, default=None
+            Seconds after which not to wait any longer.
+
+        Returns
+        -------
+        number : int
+            Of the candidate.
+        works : sequence of Work
+            Of its folds.  None instead of both if the time is up, or Ctrl-C came.
+        """
+        while not self._ready:
+            try:
+                with self._trainer.outside():
+                    ended = self._stream.next(timeout)
+            except KeyboardInterrupt:
+                self._trainer.is_interrupted = True
+                return None
+            if ended is None:
+                return None
+            request, trained = ended
+            candidate = self._under_way.pop(request)
+            for (work, _), own in zip(candidate.step, trained, strict=True):
+                work.trained = own
+            if self._go_on(candidate, self.n_free) is None:
+                return None
+        ready = self._ready.pop(0)
+        return ready.number, ready.works
+
+    def _go_on(self, candidate: _Candidate, n_pieces: int) -> int | None:
+        """Ask for what a candidate has to train next."""
+        step = next(candidate.steps, None)
+        if step is None:
+            self._ready.append(candidate)
+            return candidate.number
+        candidate.step = step
+        try:
+            with self._trainer.outside():
+                request = self._stream.ask([fit for _, fit in step], n_pieces)
+        except KeyboardInterrupt:
+            self._trainer.is_interrupted = True
+            return None
+        self._under_way[request] = candidate
+        return candidate.number

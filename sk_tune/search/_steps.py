@@ -1,0 +1,162 @@
+# SPDX-FileCopyrightText: sk_tune contributors
+# SPDX-License-Identifier: BSD-3-Clause
+"""What some tasks of a search need to be trained, one step after the other.
+
+Each step is a list of fits; who asks for the next step has trained those of the last.  So
+it does not matter here how they are trained: all at once, or while others are under way.
+"""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+
+from sk_tune.engine import Fit
+from sk_tune.search._curves import best_epoch
+from sk_tune.search._work import SearchOptions, Work
+from sk_tune.training import TrainingState
+
+__all__ = ["Step", "TrainingSteps"]
+
+# Tasks with what to train for each of them now.
+Step = Sequence[tuple[Work, Fit]]
+
+
+class TrainingSteps:
+    """Says what to train next, and remembers what may go on.
+
+    Attributes
+    ----------
+    best_epochs : dict of int to int
+        By row of ``cv_results_``, with epochs="best".
+    is_interrupted : bool
+        Whether nothing more is to be trained.
+    """
+
+    def __init__(self) -> None:
+        # Where the fit of a candidate and fold stands, after how many epochs.
+        self._states: dict[Any, tuple[TrainingState, int]] = {}
+        # By identity of the fold's test rows, which the fold keeps alive.
+        self._is_monitor_bad: dict[int, bool] = {}
+        self.best_epochs: dict[int, int] = {}
+        self.is_interrupted = False
+
+    def state(self, key: Any) -> tuple[TrainingState | None, int]:
+        """Return where the fits of a candidate and fold stand.
+
+        Parameters
+        ----------
+        key : object
+            Of a task.
+
+        Returns
+        -------
+        state : TrainingState or None
+            None if nothing was trained.
+        n_epochs : int
+            Epochs that it was granted.
+        """
+        return self._states.get(key, (None, 0))
+
+    def of(self, works: Sequence[Work], options: SearchOptions) -> Iterator[Step]:
+        """Yield what to train for some tasks, until they have all they need.
+
+        Parameters
+        ----------
+        works : sequence of Work
+            With fits.  At the next step those of the last have what was trained, or None
+            where Ctrl-C came before; in the end they have states.
+        options : SearchOptions
+            Of the search.
+
+        Yields
+        ------
+        sequence of (Work, Fit)
+            Not empty.
+        """
+        if not works:
+            return
+        yield [(work, work.fit) for work in works if work.fit is not None]
+        yield from self._without_monitor(works)
+        for work in works:
+            work.state = None if work.trained is None else work.trained.state
+            if work.key is not None and work.state is not None:
+                self._states[work.key] = (work.state, work.n_epochs)
+        if options.epochs == "best" and not self.is_interrupted:
+            yield from self._back_to_best(works, options)
+
+    def _without_monitor(self, works: Sequence[Work]) -> Iterator[Step]:
+        """Train again what failed only because its held-out rows cannot be predicted.
+
+        Whether a fold's rows can is found out with one fit for the whole search.
+        """
+        failed: dict[int, list[Work]] = {}
+        for work in works:
+            if work.fit is None or work.fit.monitor is None or work.trained is None:
+                continue
+            if work.trained.status == "failed":
+                failed.setdefault(id(work.task.test), []).append(work)
+        for fold, own in failed.items():
+            if self.is_interrupted:
+                return
+            first, *rest = own
+            if fold not in self._is_monitor_bad:
+                yield _blind([first])
+                trained = first.trained
+                self._is_monitor_bad[fold] = bool(trained and trained.state is not None)
+            else:
+                rest = own
+            if rest and self._is_monitor_bad[fold]:
+                yield _blind(rest)
+
+    def _back_to_best(self, works: Sequence[Work], options: SearchOptions) -> Iterator[Step]:
+        """Train the networks of each candidate to the best epoch of its mean curve."""
+        by_row: dict[int, list[Work]] = {}
+        for work in works:
+            if work.state is not None:
+                by_row.setdefault(work.row, []).append(work)
+        again: list[tuple[Work, Fit]] = []
+        for row, own in by_row.items():
+            curves = [_curve(w.state, options.prefers_loss) for w in own if w.state]
+            rows = _as_rows(curves)
+            if np.isnan(rows).any(axis=0).all():
+                # Held-out rows that the network cannot take tell of no epoch.
+                continue
+            n_epochs = self.best_epochs[row] = best_epoch(rows)
+            again += [
+                (work, replace(work.fit, state=None, n_epochs=n_epochs))
+                for work, curve in zip(own, curves, strict=True)
+                if work.fit is not None and len(curve) > n_epochs
+            ]
+        if not again:
+            return
+        full = [work.trained for work, _ in again]
+        yield again
+        for (work, _), long in zip(again, full, strict=True):
+            short = work.trained
+            work.state = None if short is None else short.state
+            if short is None or long is None:
+                continue
+            # Curves are those of the whole training, predictions those of its best epoch.
+            if short.state is not None:
+                work.n_epochs_again = len(short.train_loss)
+                seconds = long.seconds + short.seconds
+                work.trained = replace(long, predictions=short.predictions, seconds=seconds)
+
+
+def _blind(works: Sequence[Work]) -> list[tuple[Work, Fit]]:
+    fits = [(work, work.fit) for work in works if work.fit is not None]
+    return [(work, replace(fit, monitor=None)) for work, fit in fits]
+
+
+def _curve(state: TrainingState, prefers_loss: bool) -> Any:  # noqa: FBT001
+    return -state.curve("monitor_loss") if prefers_loss else state.curve("monitor_score")
+
+
+def _as_rows(curves: Sequence[Any]) -> Any:
+    """Return curves of unequal length as rows of one array, with NaN behind their end."""
+    rows = np.full((len(curves), max(map(len, curves))), np.nan)
+    for row, curve in zip(rows, curves, strict=True):
+        row[: len(curve)] = curve
+    return rows
