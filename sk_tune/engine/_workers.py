@@ -18,7 +18,14 @@ import joblib
 
 from sk_tune.engine._shard import Shard, train_shard
 
-__all__ = ["LOST", "closing_call", "is_unsendable", "run_shards", "shard_task", "train_shards"]
+__all__ = [
+    "LOST",
+    "closing_call",
+    "is_unsendable",
+    "run_shards",
+    "shard_task",
+    "train_shards",
+]
 
 # What a backend raises when a worker process is gone, or data that only it had.
 LOST = (BrokenProcessPool, CancelledError, ConnectionError, EOFError)

@@ -51,9 +51,7 @@ class TrainingAhead:
         Open.
     """
 
-    def __init__(
-        self, trainer: Trainer, options: SearchOptions, stream: FitStream
-    ) -> None:
+    def __init__(self, trainer: Trainer, options: SearchOptions, stream: FitStream) -> None:
         self._trainer = trainer
         self._options = options
         self._stream = stream

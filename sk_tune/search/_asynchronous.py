@@ -254,7 +254,7 @@ class AsynchronousRungs:
             return False
         rungs = climb.bracket.rungs
         before = rungs[job.rung - 1].n_resources if job.rung else 0
-        n_epochs = (climb.n_resources(job) - before) * self._search.n_splits_
+        n_epochs = (climb.n_resources(job) - before) * int(self._search.n_splits_)
         return self._seconds_left() <= n_epochs * self._seconds_per_epoch
 
     def _seconds_left(self) -> float:
@@ -263,5 +263,6 @@ class AsynchronousRungs:
         if self._search.refit is False:
             return left
         # It has the rows of all folds, one more than a fit of the search.
-        share = self._search.n_splits_ / max(1, self._search.n_splits_ - 1)
+        n_folds = int(self._search.n_splits_)
+        share = n_folds / max(1, n_folds - 1)
         return left - share * self._seconds_per_epoch * self._most_epochs

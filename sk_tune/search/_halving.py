@@ -54,7 +54,7 @@ class _Halving(BaseSearch):
             self._print_plan(plan)
         search_ctx = callback_ctx.subcontext(
             task_name="search",
-            # Nobody knows how many candidates come to the upper rungs if none is waited for.
+            # If no rung is waited for, nobody knows how many come to the upper ones.
             max_subtasks=None if self.asynchronous else plan.n_iterations,
         ).call_on_fit_task_begin(estimator=self)
         self.n_resources_: list[int] = []
@@ -202,10 +202,11 @@ class HalvingGridSearchCV(_Halving, model_selection.HalvingGridSearchCV):  # typ
     random_state : int, RandomState or None, default=None
         Source of subsamples.
     asynchronous : bool, default=False
-        Whether no rung is waited for (ASHA): a worker that is free trains the best candidate
-        of the best one in `factor` that its rung has so far, else a new one.  For workers
-        of different speed; the resource has to be a network's epochs.  With more than one
-        worker it depends on the order in which results arrive who is promoted.
+        Whether no rung is waited for (ASHA [Li et al. 2020]): a worker that is free trains
+        on the best candidate, if it is one of the best in `factor` that its rung has so
+        far, else a new one.  For workers of different speed.  The resource has to be a
+        network's epochs; with several workers the order in which results arrive decides
+        who is promoted.
     {parameters}
 
     Attributes
@@ -332,10 +333,11 @@ class HalvingRandomSearchCV(_Halving, model_selection.HalvingRandomSearchCV):  #
     random_state : int, RandomState or None, default=None
         Source of candidates and subsamples.
     asynchronous : bool, default=False
-        Whether no rung is waited for (ASHA): a worker that is free trains the best candidate
-        of the best one in `factor` that its rung has so far, else a new one.  For workers
-        of different speed; the resource has to be a network's epochs.  With more than one
-        worker it depends on the order in which results arrive who is promoted.
+        Whether no rung is waited for (ASHA [Li et al. 2020]): a worker that is free trains
+        on the best candidate, if it is one of the best in `factor` that its rung has so
+        far, else a new one.  For workers of different speed.  The resource has to be a
+        network's epochs; with several workers the order in which results arrive decides
+        who is promoted.
     {parameters}
 
     Attributes

@@ -103,10 +103,11 @@ class HyperbandSearchCV(BaseSearch):  # type: ignore[misc]
     random_state : int, RandomState or None, default=None
         Source of the candidates.
     asynchronous : bool, default=False
-        Whether no rung is waited for (ASHA): a worker that is free trains the best candidate
-        of the best one in `factor` that its rung has so far, else a new one.  For workers
-        of different speed; the resource has to be a network's epochs.  With more than one
-        worker it depends on the order in which results arrive who is promoted.
+        Whether no rung is waited for (ASHA [Li et al. 2020]): a worker that is free trains
+        on the best candidate, if it is one of the best in `factor` that its rung has so
+        far, else a new one.  For workers of different speed.  The resource has to be a
+        network's epochs; with several workers the order in which results arrive decides
+        who is promoted.
     pre_dispatch : int or str, default="2*n_jobs"
         Tasks handed to joblib's workers in advance, for what is no network.
     {parameters}

@@ -110,7 +110,9 @@ class TrainingSteps:
             if rest and self._is_monitor_bad[fold]:
                 yield _blind(rest)
 
-    def _back_to_best(self, works: Sequence[Work], options: SearchOptions) -> Iterator[Step]:
+    def _back_to_best(
+        self, works: Sequence[Work], options: SearchOptions
+    ) -> Iterator[Step]:
         """Train the networks of each candidate to the best epoch of its mean curve."""
         by_row: dict[int, list[Work]] = {}
         for work in works:

@@ -178,8 +178,8 @@ class Trainer:
             self.best_epochs[row] = best
         trained = work.trained
         if trained is not None and trained.message:
-            names = (fit_name(own, task.fold) for own in (work.row, row))
-            message = trained.message.replace(*names, 1)
+            old, new = (fit_name(own, task.fold) for own in (work.row, row))
+            message = trained.message.replace(old, new, 1)
             trained = replace(trained, message=message)
         return replace(work, job=job, task=task, row=row, trained=trained)
 
