@@ -1,5 +1,7 @@
 """Fits that are asked for while others train."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
@@ -54,26 +56,18 @@ def test_a_stream_gives_what_a_call_gives(iris, n_jobs, n_pieces):
 
 def test_a_fit_goes_on_from_a_state(iris):
     """One epoch and then two more are three epochs."""
+    fits = _fits(iris, max_epochs=3)
     with FitStream() as stream:
-        stream.ask(_fits(iris, max_epochs=1, n_fits=2))
+        stream.ask([replace(fit, n_epochs=1) for fit in fits])
         _, first = stream.next()
-        rest = _fits(iris, max_epochs=3, n_fits=2)
-        own = [
-            Fit(
-                estimator=f.estimator,
-                X=f.X,
-                y=f.y,
-                rows=f.rows,
-                monitor=f.monitor,
-                state=t.state,
-                n_epochs=2,
-            )
-            for f, t in zip(rest, first, strict=True)
-        ]
-        stream.ask(own)
+        states = [trained.state for trained in first]
+        stream.ask([
+            replace(fit, state=state, n_epochs=2)
+            for fit, state in zip(fits, states, strict=True)
+        ])
         _, second = stream.next()
 
-    _assert_same(second, train(_fits(iris, max_epochs=3, n_fits=2)))
+    _assert_same(second, train(fits))
 
 
 def test_fits_of_several_signatures_and_failed_ones_are_one_request(iris):
