@@ -3,6 +3,7 @@
 """The rounds of a search: same folds in all of them, and an end when the time is up."""
 
 import time
+import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
@@ -237,7 +238,9 @@ class Rounds:
             Its score; NaN if it failed.
         """
         more = {name: [value] for name, value in more_results.items()}
-        with self._session.evaluating(works):
+        with self._session.evaluating(works), warnings.catch_warnings():
+            # Failures are warned of when the search ends, not again with each candidate.
+            warnings.filterwarnings("ignore", "One or more of the .* non-finite")
             self._evaluate([candidate], self._folds, more, callback_ctx)
         return float(self.scores()[-1])
 

@@ -1,0 +1,477 @@
+"""Searches that wait for no rung."""
+
+import threading
+import time
+
+import joblib
+import numpy as np
+import pandas as pd
+import pytest
+from scipy.stats import loguniform
+from sklearn.exceptions import FitFailedWarning
+from sklearn.linear_model import LogisticRegression
+from sklearn.model_selection import StratifiedKFold
+from sklearn.pipeline import Pipeline
+from sklearn.preprocessing import StandardScaler
+
+from sk_tune import (
+    GridSearchCV,
+    HalvingGridSearchCV,
+    HalvingRandomSearchCV,
+    HyperbandSearchCV,
+    fleet,
+)
+from sk_tune.engine import _workers
+from sk_tune.engine._shard import train_shard
+from sk_tune.exceptions import TrainingFailedError
+
+CV = StratifiedKFold(3, shuffle=True, random_state=1)
+RATES = list(np.geomspace(1e-4, 1e-1, 9))
+HARD = {
+    "dtype": "float64",
+    "dropout": 0.3,
+    "normalization": "batch",
+    "optimizer": "adamw",
+    "lr_schedule": "cosine",
+}
+
+
+@pytest.fixture
+def net(make_estimator):
+    """Return a small classifier in float64."""
+    return make_estimator("MLPClassifier", dtype="float64")
+
+
+def halving(estimator, grid=None, prefix="", **options):
+    """Return a search of 9, 3 and 1 candidates by 1, 3 and 9 epochs."""
+    own = {
+        "resource": f"{prefix}max_epochs",
+        "max_resources": 9,
+        "min_resources": 1,
+        "cv": CV,
+        "random_state": 0,
+        "asynchronous": True,
+    }
+    grid = {f"{prefix}learning_rate": RATES} if grid is None else grid
+    return HalvingGridSearchCV(estimator, grid, **{**own, **options})
+
+
+def _table(search):
+    return pd.DataFrame(search.cv_results_)
+
+
+@pytest.mark.parametrize("n_jobs", [1, 2])
+def test_the_winner_is_that_of_synchronous_halving(net, digits, n_jobs):
+    """Where one candidate is best on every rung, and so is promoted whenever it arrives."""
+    grid = {"learning_rate": [1e-5, 1e-4, 1e-2, 2e-5, 3e-5, 5e-5, 2e-4, 4e-5, 1e-6]}
+    searches = [
+        halving(net, grid, asynchronous=own, n_jobs=n_jobs).fit(*digits)
+        for own in (True, False)
+    ]
+
+    ours, theirs = searches
+    assert ours.best_params_ == theirs.best_params_ == {
+        "learning_rate": 1e-2,
+        "max_epochs": 9,
+    }
+    assert ours.best_score_ == pytest.approx(theirs.best_score_, abs=1e-9)
+    np.testing.assert_allclose(
+        ours.predict_proba(digits.X), theirs.predict_proba(digits.X), atol=1e-9
+    )
+    assert ours.n_resources_ == theirs.n_resources_ == [1, 3, 9]
+    assert all(np.greater_equal(ours.n_candidates_, theirs.n_candidates_))
+    assert ours.n_iterations_ == 3
+    assert ours.n_remaining_candidates_ >= 1
+
+
+@pytest.mark.parametrize("n_jobs", [1, 2])
+def test_promoted_candidates_end_where_one_training_ends(make_estimator, iris, n_jobs):
+    """The last rung equals a training of all epochs at once, behind a pipeline too."""
+    pipeline = Pipeline([
+        ("scale", StandardScaler()),
+        ("net", make_estimator("MLPClassifier", **HARD)),
+    ])
+    search = halving(pipeline, prefix="net__", scoring="neg_log_loss", n_jobs=n_jobs)
+    search.fit(*iris)
+
+    results = _table(search)
+    last = results[results["iter"] == 2]
+    own = [{n: [v] for n, v in params.items()} for params in last["params"]]
+    at_once = GridSearchCV(pipeline, own, cv=CV, scoring="neg_log_loss").fit(*iris)
+    names = [f"split{k}_test_score" for k in range(3)]
+    np.testing.assert_allclose(
+        last[names],
+        np.transpose([at_once.cv_results_[name] for name in names]),
+        rtol=1e-9,
+    )
+
+
+def test_with_one_worker_rows_are_those_of_the_decision_by_hand(net, iris):
+    """Results are in the order in which they came, and a search repeats itself."""
+    first, second = (halving(net).fit(*iris) for _ in range(2))
+
+    results = _table(first)
+    assert list(results["n_resources"]) == [3 ** int(i) for i in results["iter"]]
+    # Nobody is promoted before a third of the first rung can be.
+    assert list(results["iter"][:4]) == [0, 0, 0, 1]
+    assert (results["iter"] == 0).sum() == 9
+    best = results[:3].nlargest(1, "mean_test_score")["param_learning_rate"].iloc[0]
+    assert results["param_learning_rate"][3] == best
+    np.testing.assert_array_equal(
+        results["mean_test_score"], second.cv_results_["mean_test_score"]
+    )
+
+
+def test_curves_ledger_and_models_are_those_of_rungs(net, iris):
+    """Epochs by hand: each rung trains those that it adds."""
+    search = halving(net, keep_models=2).fit(*iris)
+    n = search.n_candidates_
+    ledger, curves = search.ledger_, search.learning_curves_
+
+    assert ledger.epochs_trained == 3 * (n[0] * 1 + n[1] * 2 + n[2] * 6)
+    assert ledger.epochs_saved_by_warm_start == 3 * (n[1] * 1 + n[2] * 3)
+    assert (ledger.n_candidates, ledger.n_fits) == (9, 3 * sum(n))
+    lengths = curves.groupby(["candidate", "fold"])["epoch"].max().unstack()
+    np.testing.assert_array_equal(
+        lengths.to_numpy(), np.tile(search.cv_results_["n_resources"], (3, 1)).T
+    )
+    assert len(search.models_) == 2
+    assert search.best_index_ in search.models_
+    for fold, (_, test) in enumerate(CV.split(*iris)):
+        model = search.models_[search.best_index_][fold]
+        np.testing.assert_allclose(
+            search.oof_predictions_[search.best_index_][test],
+            model.predict_proba(iris.X[test]),
+            atol=1e-9,
+        )
+
+
+def test_the_best_epoch_is_found_for_each_row(net, iris):
+    """As without rungs: the epoch is that of the best mean over the folds."""
+    search = halving(net, epochs="best").fit(*iris)
+
+    curves = search.learning_curves_
+    assert set(search.best_epochs_) == set(range(len(search.cv_results_["params"])))
+    for row, epoch in search.best_epochs_.items():
+        own = curves[curves["candidate"] == row].groupby("epoch")["valid_score"].mean()
+        assert search.cv_results_["mean_test_score"][row] == pytest.approx(own.max())
+        assert own[epoch] == pytest.approx(own.max())
+
+
+def test_failed_candidates_are_never_promoted(net, iris):
+    """They have a reason, and are warned of once, when the search ends."""
+    grid = {"dropout": [-1.0, 0.0, -2.0, 0.1, 0.2, 0.3, -3.0, 0.4, 0.5]}
+    search = halving(net, grid)
+    with pytest.warns(FitFailedWarning, match="9 fits failed"):
+        search.fit(*iris)
+
+    results = _table(search)
+    is_bad = results["param_dropout"] < 0
+    assert (results["iter"][is_bad] == 0).all()
+    assert results["mean_test_score"][is_bad].isna().all()
+    assert not results["mean_test_score"][~is_bad].isna().any()
+    assert results["failure_reason"][is_bad].str.contains("dropout").all()
+    assert search.ledger_.n_failed == 9
+
+
+@pytest.mark.filterwarnings("ignore:One or more of the")
+def test_a_search_of_failures_only_raises(net, iris):
+    """With scikit-learn's error, after all candidates were tried."""
+    with pytest.raises(ValueError, match="All the 9 fits failed"):
+        halving(net, {"dropout": [-1.0, -2.0, -3.0]}).fit(*iris)
+
+
+def test_error_score_raise_raises(net, iris):
+    """The first failure ends the search."""
+    with pytest.raises(TrainingFailedError, match="dropout"):
+        halving(net, {"dropout": [-1.0, 0.0]}, error_score="raise").fit(*iris)
+
+
+class Progress:
+    """Counts, and presses Ctrl-C after some fits."""
+
+    def __init__(self, stop_at=np.inf):
+        self.stop_at = stop_at
+        self.last = None
+
+    def __call__(self, progress):
+        """Raise when it is time."""
+        self.last = progress
+        if progress.n_fits_done >= self.stop_at:
+            raise KeyboardInterrupt
+
+
+@pytest.mark.parametrize("n_jobs", [1, 2])
+def test_ctrl_c_keeps_what_was_evaluated(net, iris, n_jobs):
+    """The best candidate so far is refitted, and then KeyboardInterrupt comes up."""
+    search = halving(net, n_jobs=n_jobs, progress=Progress(12))
+    with pytest.raises(KeyboardInterrupt):
+        search.fit(*iris)
+
+    assert 1 <= len(search.cv_results_["params"]) < 9
+    assert search.predict(iris.X).shape == (150,)
+
+
+def test_ctrl_c_before_the_first_result_has_none(net, iris):
+    """There is nothing to keep."""
+    search = halving(net, progress=Progress(0))
+    with pytest.raises(KeyboardInterrupt):
+        search.fit(*iris)
+
+    assert not hasattr(search, "cv_results_")
+
+
+def test_progress_counts_candidates_that_are_still_to_come(net, iris):
+    """At the end all fits are done, those beyond the plan included."""
+    progress = Progress()
+    search = halving(net, progress=progress, refit=False).fit(*iris)
+
+    n_fits = 3 * len(search.cv_results_["params"])
+    assert progress.last.n_fits == progress.last.n_fits_done == n_fits
+
+
+@pytest.mark.parametrize("n_jobs", [1, 2])
+def test_a_search_ends_in_its_time(net, iris, n_jobs):
+    """With no time at all one candidate is evaluated, and the search is usable."""
+    search = halving(net, n_jobs=n_jobs, time_budget=1e-6).fit(*iris)
+
+    assert len(search.cv_results_["params"]) <= n_jobs
+    assert search.predict(iris.X).shape == (150,)
+
+
+def _same_results(ours, theirs):
+    for name, column in theirs.cv_results_.items():
+        if "time" not in name and not name.startswith("param"):
+            np.testing.assert_array_equal(ours.cv_results_[name], column, err_msg=name)
+    assert ours.cv_results_["params"] == theirs.cv_results_["params"]
+
+
+def test_a_search_of_one_worker_that_is_run_again_ends_as_one_that_was_not(
+    net, iris, tmp_path
+):
+    """To the bit, and without training again what was finished."""
+    whole = halving(net, store=tmp_path / "whole.db").fit(*iris)
+    path = tmp_path / "fits.db"
+    with pytest.raises(KeyboardInterrupt):
+        halving(net, store=path, progress=Progress(12)).fit(*iris)
+
+    resumed = halving(net, store=path).fit(*iris)
+    again = halving(net, store=path).fit(*iris)
+
+    _same_results(resumed, whole)
+    _same_results(again, whole)
+    trained = resumed.ledger_.epochs_trained
+    assert 0 < trained < whole.ledger_.epochs_trained
+    assert trained + resumed.ledger_.epochs_loaded == whole.ledger_.epochs_trained
+    assert again.ledger_.epochs_trained == 0
+
+
+def test_a_store_serves_several_workers(net, iris, tmp_path):
+    """Whoever is promoted, what was trained before is not trained again."""
+    path = tmp_path / "fits.db"
+    for _ in range(2):
+        search = halving(net, store=path, n_jobs=2).fit(*iris)
+
+    assert search.ledger_.epochs_loaded >= 9 * 3
+
+
+@pytest.fixture
+def straggler(monkeypatch):
+    """Let a worker that gets the first rate wait for the others; threads are workers."""
+    event = threading.Event()
+
+    def slow(shard):
+        fits = shard.fits.values()
+        if any(fit.estimator.learning_rate == RATES[0] for fit in fits):
+            event.wait(60)
+        return train_shard(shard)
+
+    monkeypatch.setattr(_workers, "train_shard", slow)
+    with joblib.parallel_config(backend="threading", n_jobs=2):
+        yield event
+    event.set()
+
+
+def test_a_straggler_stalls_nobody(net, iris, straggler):
+    """The other worker takes a candidate to the last rung while one waits in the first."""
+    reached = []
+
+    class Watch:
+        def setup(self, estimator, context):
+            pass
+
+        def teardown(self, estimator, context):
+            pass
+
+        def on_fit_task_begin(self, estimator, context, **_):
+            pass
+
+        def on_fit_task_end(self, estimator, context, **_):
+            results, _ = estimator.results_so_far()
+            reached[:] = list(results.get("iter", ()))
+            if 2 in reached:
+                straggler.set()
+
+    start = time.monotonic()
+    search = halving(net, n_jobs=None).set_callbacks(Watch()).fit(*iris)
+
+    assert time.monotonic() - start < 50
+    rungs = list(search.cv_results_["iter"])
+    rates = list(search.cv_results_["param_learning_rate"])
+    assert rates.index(RATES[0]) > rungs.index(2)
+
+
+def test_hyperband_trains_all_of_its_brackets(net, iris):
+    """Each bracket has at least the candidates of its plan, on each of its rungs."""
+    search = HyperbandSearchCV(
+        net,
+        {"learning_rate": loguniform(1e-4, 1e-1)},
+        max_resources=9,
+        cv=CV,
+        random_state=0,
+        asynchronous=True,
+    ).fit(*iris)
+
+    results = _table(search)
+    for bracket in search.brackets_:
+        own = results[results["bracket"] == bracket.index]
+        for i, rung in enumerate(bracket.rungs):
+            on_rung = own[own["iter"] == i]
+            assert len(on_rung) >= rung.n_candidates
+            assert set(on_rung["n_resources"]) == {rung.n_resources}
+        assert (own["iter"] == 0).sum() == bracket.rungs[0].n_candidates
+    assert search.best_params_["max_epochs"] == 9
+
+
+class Asked:
+    """A sampler with few candidates, which notes what it is told."""
+
+    def __init__(self, n):
+        self.left = list(np.geomspace(1e-3, 1e-1, n))
+        self.told = []
+
+    def ask(self, n_points):
+        """Return what is left."""
+        own, self.left = self.left[:n_points], self.left[n_points:]
+        return [{"learning_rate": float(rate)} for rate in own]
+
+    def tell(self, candidates, scores, n_resources=None):
+        """Note."""
+        self.told += [
+            (own["learning_rate"], float(score), n_resources)
+            for own, score in zip(candidates, scores, strict=True)
+        ]
+
+
+def test_a_sampler_is_told_of_each_score_before_it_is_asked_again(net, iris):
+    """And a space that is used up ends the brackets early."""
+    sampler = Asked(4)
+    search = HyperbandSearchCV(
+        net,
+        {"learning_rate": loguniform(1e-4, 1e-1)},
+        max_resources=9,
+        cv=CV,
+        sampler=sampler,
+        asynchronous=True,
+    ).fit(*iris)
+
+    results = _table(search)
+    assert sampler.left == []
+    assert sampler.told == list(
+        zip(
+            results["param_learning_rate"].astype(float),
+            results["mean_test_score"],
+            results["n_resources"],
+            strict=True,
+        )
+    )
+    assert (results["iter"] == 0).sum() == 4
+
+
+@pytest.mark.parametrize("sampler", ["bayes", "tpe"])
+def test_models_propose_candidates_one_at_a_time(net, iris, sampler):
+    """BOHB, with a model that knows all scores that have arrived."""
+    search = HyperbandSearchCV(
+        net,
+        {"learning_rate": loguniform(1e-4, 1e-1)},
+        max_resources=4,
+        factor=2,
+        cv=CV,
+        random_state=0,
+        sampler=sampler,
+        asynchronous=True,
+    ).fit(*iris)
+
+    rates = _table(search).query("iter == 0")["param_learning_rate"]
+    assert len(set(rates)) == sum(b.rungs[0].n_candidates for b in search.brackets_)
+
+
+def test_random_candidates_are_those_of_synchronous_halving(net, iris):
+    """Whatever is promoted."""
+    own = {"resource": "max_epochs", "max_resources": 4, "factor": 2, "cv": CV}
+    rates = [
+        HalvingRandomSearchCV(
+            net,
+            {"learning_rate": loguniform(1e-4, 1e-1)},
+            n_candidates=5,
+            random_state=0,
+            asynchronous=asynchronous,
+            **own,
+        )
+        .fit(*iris)
+        .cv_results_
+        for asynchronous in (True, False)
+    ]
+
+    ours, theirs = (
+        set(np.asarray(r["param_learning_rate"])[np.asarray(r["iter"]) == 0]) for r in rates
+    )
+    assert ours == theirs
+
+
+@pytest.mark.parametrize(
+    ("options", "text"),
+    [
+        ({"resource": "n_samples", "max_resources": "auto"}, "epochs as the resource"),
+        ({"resource": "width", "max_resources": 8}, "epochs as the resource"),
+        ({"race": True}, "cannot race"),
+    ],
+)
+def test_what_cannot_be_asynchronous_is_refused(net, iris, options, text):
+    """Before anything is trained, with what to do instead."""
+    with pytest.raises(ValueError, match=text):
+        halving(net, **options).fit(*iris)
+
+
+def test_estimators_without_epochs_are_refused(iris):
+    """A name that ends in max_epochs does not make a network."""
+    search = halving(LogisticRegression(), {"C": [1.0, 2.0]}, resource="max_iter")
+    with pytest.raises(ValueError, match="needs a network"):
+        search.fit(*iris)
+
+
+def test_unknown_parameters_are_refused_before_training(net, iris):
+    """As in other searches."""
+    progress = Progress()
+    with pytest.raises(ValueError, match="lerning_rate"):
+        halving(net, {"lerning_rate": RATES}, progress=progress).fit(*iris)
+
+    assert progress.last is None
+
+
+def test_inside_a_block_of_fleet_it_has_one_worker(net, iris):
+    """And gives what it gives outside."""
+    with fleet(n_jobs=1):
+        inside = halving(net, n_jobs=2).fit(*iris)
+
+    _same_results(inside, halving(net, n_jobs=1).fit(*iris))
+
+
+def test_a_verbose_search_prints_no_fits_that_it_does_not_evaluate(net, iris, capsys):
+    """One line of scikit-learn's for each candidate and rung, and one of progress."""
+    search = halving(net, verbose=1).fit(*iris)
+
+    out = capsys.readouterr().out
+    assert out.count("Fitting 3 folds for each of 1 candidates") == len(
+        search.cv_results_["params"]
+    )
