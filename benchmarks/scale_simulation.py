@@ -4,7 +4,8 @@
 
     python benchmarks/scale_simulation.py [--candidates 243] [--repeats 20]
 
-Nothing of this is how sk_tune trains: it answers what an asynchronous schedule would gain.
+Nothing trains in parallel here: it answers what an asynchronous schedule gains on more
+workers than we have.  Who is promoted is decided by the function that the searches ask.
 Curves are recorded first: networks on digits, random learning rates, widths and dropouts,
 27 epochs, one fold.  A discrete-event simulation then replays them: a job is one candidate
 from one rung (1, 3, 9, 27 epochs) to the next, takes as many units of time as epochs, and
@@ -31,6 +32,7 @@ from sklearn.datasets import load_digits
 from sklearn.model_selection import ShuffleSplit
 
 from sk_tune import MLPClassifier, RandomizedSearchCV
+from sk_tune.schedule import Rung, RungJob, asynchronous_bracket
 
 Curves = npt.NDArray[np.float64]
 ETA = 3
@@ -123,27 +125,27 @@ class Synchronous:
 
 
 class Asynchronous:
-    """Promotes as soon as something is among the best third so far."""
+    """Promotes as soon as something is among the best third so far, as the searches do."""
 
     def __init__(self, curves: Curves) -> None:
         self._curves = curves
-        self._new = iter(range(len(curves)))
-        self._done: list[list[int]] = [[] for _ in RUNGS]
-        self._promoted: list[set[int]] = [set() for _ in RUNGS]
+        n = len(curves)
+        rungs = [
+            Rung(n_candidates=max(1, n // ETA**i), n_resources=own)
+            for i, own in enumerate(RUNGS)
+        ]
+        self._bracket = asynchronous_bracket(rungs, ETA)
 
     def next(self) -> tuple[int, int] | None:
-        for rung in range(len(RUNGS) - 2, -1, -1):
-            done = self._done[rung]
-            best = sorted(done, key=lambda c, r=rung: -score_in(self._curves, (c, r)))
-            for candidate in best[: len(done) // ETA]:
-                if candidate not in self._promoted[rung]:
-                    self._promoted[rung].add(candidate)
-                    return candidate, rung + 1
-        candidate = next(self._new, None)
-        return None if candidate is None else (candidate, 0)
+        job = self._bracket.next_job()
+        if job is None:
+            return None
+        self._bracket = self._bracket.with_started(job)
+        return job.candidate, job.rung
 
     def end(self, job: tuple[int, int]) -> None:
-        self._done[job[1]].append(job[0])
+        own = RungJob(candidate=job[0], rung=job[1])
+        self._bracket = self._bracket.with_score(own, score_in(self._curves, job))
 
 
 def simulate(

@@ -12,6 +12,7 @@ asynchronous in turn.  Needs the extra ``distributed``.
 
 import argparse
 import time
+import warnings
 from typing import Any
 
 import joblib
@@ -68,7 +69,7 @@ def run(*, asynchronous: bool, seed: int) -> tuple[float, float, float, int]:
         "learning_rate": loguniform(1e-4, 1e-1),
         "dropout": uniform(0, 0.5),
     }
-    net = MLPClassifier(n_layers=2, width=256, lr_schedule="constant", random_state=seed)
+    net = MLPClassifier(n_layers=2, width=128, lr_schedule="constant", random_state=seed)
     watch = FirstAtTop()
     search = HalvingRandomSearchCV(
         net,
@@ -96,6 +97,8 @@ def main() -> None:
     parser.add_argument("--slowness", type=float, default=5.0)
     parser.add_argument("--repeats", type=int, default=3)
     options = parser.parse_args()
+    # Of Dask: that a state is large, which the candidates' states are.
+    warnings.filterwarnings("ignore", "Sending large graph")
     cluster = LocalCluster(n_workers=2, threads_per_worker=1, dashboard_address=None)
     with cluster, Client(cluster) as client, joblib.parallel_config("dask"):
         # What has to be imported is imported.

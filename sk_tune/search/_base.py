@@ -296,6 +296,7 @@ class BaseSearch(BaseSearchCV):  # type: ignore[misc]
             ),
             resource=self._resource_in_plan(),
             n_folds=n_folds,
+            is_asynchronous=getattr(self, "asynchronous", False),
         )
         if X is None:
             return plan

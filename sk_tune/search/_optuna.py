@@ -214,6 +214,7 @@ def _records(
         max_resources=None if is_over else getattr(search, "max_resources_", None),
         curves=curves if scores_by_curve(search.scoring) else None,
         is_over=is_over,
+        is_asynchronous=getattr(search, "asynchronous", False),
     )
 
 

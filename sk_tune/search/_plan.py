@@ -55,6 +55,9 @@ class SearchPlan:
         Expected time of the search; None if it was not measured.
     memory : int or None, default=None
         Bytes that training takes at most; None if it is not known.
+    is_asynchronous : bool, default=False
+        Whether no rung is waited for, so that more candidates than these may come to all
+        rungs but the first.
     """
 
     rounds: tuple[PlannedRound, ...]
@@ -62,6 +65,7 @@ class SearchPlan:
     n_folds: int
     seconds: float | None = None
     memory: int | None = None
+    is_asynchronous: bool = False
 
     @property
     def n_candidates(self) -> int:
@@ -90,7 +94,8 @@ class SearchPlan:
                 row.insert(0, r.bracket)
         total = (
             f"In all {self.n_candidates} candidates on {self.n_folds} folds: "
-            f"{self.n_fits} fits, {self.n_epochs} epochs"
+            f"{'at least ' if self.is_asynchronous else ''}{self.n_fits} fits, "
+            f"{self.n_epochs} epochs"
         )
         if self.seconds is not None:
             total += f", about {seconds_text(self.seconds)}"

@@ -79,6 +79,7 @@ def trial_records(
     max_resources: int | None = None,
     curves: pd.DataFrame | None = None,
     is_over: bool = True,
+    is_asynchronous: bool = False,
 ) -> list[TrialRecord]:
     """Return what became of each configuration.
 
@@ -96,6 +97,8 @@ def trial_records(
         ``learning_curves_``, if these are curves of the score.
     is_over : bool, default=True
         Whether no rung is to come.
+    is_asynchronous : bool, default=False
+        Whether candidates may be promoted from any rung until then.
 
     Returns
     -------
@@ -114,7 +117,7 @@ def trial_records(
         waits = (
             not is_over
             and not has_all
-            and newest[_bracket(results, row)] == _rung(results, row)
+            and (is_asynchronous or newest[_bracket(results, row)] == _rung(results, row))
         )
         params = {k: v for k, v in results["params"][row].items() if k != resource}
         state = _state(scores[row], results, row, has_all=has_all, waits=waits)

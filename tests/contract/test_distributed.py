@@ -6,6 +6,7 @@ Slow; needs the extra ``distributed``.
 import os
 import signal
 import threading
+import time
 
 import joblib
 import numpy as np
@@ -13,7 +14,13 @@ import pytest
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
-from sk_tune import GridSearchCV, HyperbandSearchCV, MLPClassifier
+from sk_tune import (
+    GridSearchCV,
+    HalvingGridSearchCV,
+    HyperbandSearchCV,
+    MLPClassifier,
+)
+from sk_tune.engine import _workers
 
 pytestmark = [
     pytest.mark.slow,
@@ -29,6 +36,39 @@ def _scores(digits, **options):
         NET, RATES, max_resources=9, cv=3, random_state=0, refit=False, **options
     ).fit(*digits)
     return search.cv_results_["mean_test_score"]
+
+
+def _sleep_before_the_first_shard(seconds):
+    """Slow down the worker that this runs in."""
+    train_shard = _workers.train_shard
+
+    def slowly(shard):
+        _workers.train_shard = train_shard
+        time.sleep(seconds)
+        return train_shard(shard)
+
+    _workers.train_shard = slowly
+
+
+class _Watch:
+    """Notes when a candidate was on the last of three rungs."""
+
+    def setup(self, estimator, context):
+        """Begin."""
+        self._start, self.seconds_to_the_last_rung = time.monotonic(), np.inf
+
+    def teardown(self, estimator, context):
+        """Do nothing."""
+
+    def on_fit_task_begin(self, estimator, context, **_):
+        """Do nothing."""
+
+    def on_fit_task_end(self, estimator, context, **_):
+        """Look at the results."""
+        results, _ = estimator.results_so_far()
+        if 2 in list(results.get("iter", ())):
+            seconds = time.monotonic() - self._start
+            self.seconds_to_the_last_rung = min(self.seconds_to_the_last_rung, seconds)
 
 
 @pytest.fixture(scope="module")
@@ -62,6 +102,54 @@ def test_a_worker_of_dask_that_dies_changes_nothing(cluster, digits):
     np.testing.assert_array_equal(
         search.cv_results_["mean_test_score"], alone.cv_results_["mean_test_score"]
     )
+
+
+def test_a_slow_worker_of_dask_stalls_no_asynchronous_search(cluster, digits):
+    """The other one has trained a candidate to the end before the slow one is back."""
+    rates = list(np.geomspace(1e-4, 1e-1, 9))
+    net = MLPClassifier(width=16, dtype="float64", random_state=0)
+    slow = next(iter(cluster.scheduler_info["workers"]))
+    client = cluster.get_client()
+    client.run(_sleep_before_the_first_shard, 8.0, workers=[slow])
+    options = {"resource": "max_epochs", "min_resources": 1, "max_resources": 9, "cv": 3}
+    seen = _Watch()
+
+    with joblib.parallel_config("dask"):
+        search = HalvingGridSearchCV(
+            net, {"learning_rate": rates}, n_jobs=-1, asynchronous=True, **options
+        ).set_callbacks(seen)
+        search.fit(*digits)
+
+    results = search.cv_results_
+    assert seen.seconds_to_the_last_rung < 8.0
+    for params, score in zip(results["params"], results["mean_test_score"], strict=True):
+        if params["max_epochs"] == 9:
+            own = {name: [value] for name, value in params.items()}
+            alone = GridSearchCV(net, own, cv=3, refit=False).fit(*digits)
+            assert alone.cv_results_["mean_test_score"] == pytest.approx(score)
+
+
+def test_a_worker_of_dask_that_dies_ends_no_asynchronous_search(cluster, digits):
+    """Its candidate trains elsewhere, and every rung has its candidates."""
+    net = MLPClassifier(width=16, random_state=0)
+    pid = next(iter(cluster.workers.values())).pid
+    threading.Timer(1.0, os.kill, (pid, signal.SIGKILL)).start()
+
+    with joblib.parallel_config("dask"):
+        search = HalvingGridSearchCV(
+            net,
+            {"learning_rate": list(np.logspace(-4, -1, 9))},
+            resource="max_epochs",
+            min_resources=10,
+            max_resources=90,
+            cv=3,
+            n_jobs=-1,
+            refit=False,
+            asynchronous=True,
+        ).fit(*digits)
+
+    assert np.greater_equal(search.n_candidates_, [9, 3, 1]).all()
+    assert not np.isnan(search.cv_results_["mean_test_score"]).any()
 
 
 def test_ray_gives_what_local_workers_give(digits):

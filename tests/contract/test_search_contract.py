@@ -196,6 +196,17 @@ def _checked():
         yield search(LogisticRegression(), **{parameter: {"C": [0.1, 1.0]}, **options})
         if name == "GridSearchCV":
             yield search(Ridge(), **{parameter: {"alpha": [0.1, 1.0]}, **options})
+    net = sk_tune.MLPClassifier(width=8, learning_rate=0.03, batch_size=16, random_state=0)
+    yield sk_tune.HyperbandSearchCV(
+        net,
+        {"dropout": [0.0, 0.1, 0.2, 0.3]},
+        max_resources=12,
+        min_resources=4,
+        cv=2,
+        error_score="raise",
+        random_state=0,
+        asynchronous=True,
+    )
 
 
 # Those that scikit-learn declares for its own searches, with its reasons.

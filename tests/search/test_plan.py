@@ -72,3 +72,11 @@ def test_a_plan_without_brackets_has_no_column_for_them():
 
     assert lines[0].split()[:3] == ["rung", "candidates", "samples"]
     assert lines[-1] == "In all 4 candidates on 3 folds: 12 fits, 600 epochs."
+
+
+def test_a_plan_of_rungs_that_are_not_waited_for_is_the_least():
+    """More may be promoted than the best of each complete rung."""
+    rounds = planned_rounds([Rung(n_candidates=4, n_resources=1)], n_folds=2)
+    plan = SearchPlan(rounds=rounds, resource="epochs", n_folds=2, is_asynchronous=True)
+
+    assert "4 candidates on 2 folds: at least 8 fits, 8 epochs" in str(plan)

@@ -51,6 +51,17 @@ def test_what_may_still_be_promoted_is_running():
     assert _states(after) == [(1, "pruned"), (3, "complete"), (2, "complete")]
 
 
+def test_any_may_still_be_promoted_where_no_rung_is_waited_for():
+    """Until the search is over, or it has been given all."""
+    options = {"resource": "epochs", "max_resources": 3, "is_asynchronous": True}
+    during, after = (
+        trial_records(_results(RUNGS), is_over=own, **options) for own in (False, True)
+    )
+
+    assert _states(during) == [(1, "running"), (3, "complete"), (2, "complete")]
+    assert _states(after) == [(1, "pruned"), (3, "complete"), (2, "complete")]
+
+
 def test_a_configuration_of_two_brackets_is_two():
     """They were trained apart."""
     rows = [(1, 1, 0, 1, 0.1), (1, 0, 0, 3, 0.7)]
