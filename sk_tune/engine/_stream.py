@@ -30,12 +30,10 @@ __all__ = ["FitStream"]
 
 @dataclass(slots=True, eq=False)
 class _Request:
-    """Fits that were asked for together."""
+    """Fits whose results are wanted together, and those that have not ended."""
 
     positions: Sequence[int]
-    stored: StoredFits
-    # Shards that have not ended.
-    n_shards: int = 0
+    missing: set[int]
 
 
 class FitStream:
@@ -64,7 +62,7 @@ class FitStream:
     >>> X, y = load_iris(return_X_y=True)
     >>> nets = [MLPClassifier(max_epochs=2, random_state=seed) for seed in range(2)]
     >>> with FitStream() as stream:
-    ...     numbers = [stream.ask([Fit(estimator=net, X=X, y=y)]) for net in nets]
+    ...     numbers = stream.ask([[Fit(estimator=net, X=X, y=y)] for net in nets])
     ...     number, (trained,) = stream.next()
     >>> number, trained.status
     (0, 'trained')
@@ -88,7 +86,8 @@ class FitStream:
         self._data: list[int] = []
         self._unstored: Counter[str] = Counter()
         self._requests: dict[int, _Request] = {}
-        self._shard_of: dict[int, tuple[int, Shard]] = {}
+        self._request_of: dict[int, int] = {}
+        self._running: dict[int, tuple[Shard, StoredFits]] = {}
         self._n_fits = self._n_requests = self._n_shards = 0
         self._ended: list[int] = []
         self._closing = ExitStack()
@@ -118,31 +117,36 @@ class FitStream:
 
     @property
     def n_requests(self) -> int:
-        """Requests without a result."""
+        """Requests whose results were not fetched."""
         return len(self._requests)
 
-    def ask(self, fits: Sequence[Fit], n_pieces: int = 1) -> int:
+    @property
+    def n_ended(self) -> int:
+        """Of these, those whose results are there."""
+        return len(self._ended)
+
+    def ask(self, requests: Sequence[Sequence[Fit]], n_pieces: int = 1) -> list[int]:
         """Ask for some fits, which begin at once if there is a worker.
 
         Parameters
         ----------
-        fits : sequence of Fit
-            To be trained in one shard, as far as they have the same signature.
+        requests : sequence of sequence of Fit
+            The fits of a request have one result.  All that is asked for in one call is
+            trained in one shard, as far as it has the same signature.
         n_pieces : int, default=1
-            Into how many shards they may be cut, for so many workers.
+            Into how many shards it may be cut, for so many workers.
 
         Returns
         -------
-        int
-            Number of the request, counted from 0.
+        list of int
+            Numbers of the requests, counted from 0.
         """
-        number, self._n_requests = self._n_requests, self._n_requests + 1
-        positions = range(self._n_fits, self._n_fits + len(fits))
-        self._n_fits += len(fits)
+        numbers = [self._add_request(len(own)) for own in requests]
+        positions = [i for number in numbers for i in self._requests[number].positions]
+        fits = [fit for own in requests for fit in own]
         ready = ready_fits(dict(zip(positions, fits, strict=True)), self._results, "fleet")
         stored = StoredFits(self._store, ready, self._keys_for(fits))
         self._unstored += stored.reasons
-        request = self._requests[number] = _Request(positions, stored)
         n_epochs = {i: ready[i].n_epochs or 0 if i in ready else 0 for i in positions}
         self._reporter.fits_asked(n_epochs)
         if stored.loaded:
@@ -151,17 +155,15 @@ class FitStream:
         for shard in self._cut(ready, n_pieces):
             left = stored.rest(shard)
             if left.fits:
-                request.n_shards += 1
-                self._shard_of[self._n_shards] = (number, left)
+                self._running[self._n_shards] = (left, stored)
                 self._shards.put(self._n_shards, left)
                 self._n_shards += 1
-        done = {i: self._results.trained[i] for i in positions if self._has(i)}
+        done = [i for i in positions if i in self._results.trained]
         if done:
             with raising_caller_errors():
-                self._reporter.fits_done(done)
-        if not request.n_shards:
-            self._ended.append(number)
-        return number
+                self._reporter.fits_done({i: self._results.trained[i] for i in done})
+        self._end(done)
+        return numbers
 
     def next(self, timeout: float | None = None) -> tuple[int, list[Trained]] | None:
         """Wait until all fits of a request have ended, of whichever is first.
@@ -186,18 +188,28 @@ class FitStream:
                 ended = self._shards.next(timeout)
                 if ended is None:
                     return None
-                number, shard = self._shard_of.pop(ended[0])
-                request = self._requests[number]
-                end_shard(shard, ended[1:], self._results, request.stored, self._reporter)
-                request.n_shards -= 1
-                if not request.n_shards:
-                    self._ended.append(number)
+                shard, stored = self._running.pop(ended[0])
+                end_shard(shard, ended[1:], self._results, stored, self._reporter)
+                self._end(shard.fits)
         number = self._ended.pop(0)
         positions = self._requests.pop(number).positions
         return number, [self._results.trained.pop(i) for i in positions]
 
-    def _has(self, position: int) -> bool:
-        return position in self._results.trained
+    def _add_request(self, n_fits: int) -> int:
+        number, self._n_requests = self._n_requests, self._n_requests + 1
+        positions = range(self._n_fits, self._n_fits + n_fits)
+        self._n_fits += n_fits
+        self._requests[number] = _Request(positions, set(positions))
+        self._request_of |= dict.fromkeys(positions, number)
+        return number
+
+    def _end(self, positions: Iterable[int]) -> None:
+        """Take note of fits that have results."""
+        for i in positions:
+            number = self._request_of.pop(i)
+            self._requests[number].missing.discard(i)
+            if not self._requests[number].missing:
+                self._ended.append(number)
 
     def _keys_for(self, fits: Sequence[Fit]) -> FitKeys:
         """Return what knows the digests of the data, if they are those of the last fits."""

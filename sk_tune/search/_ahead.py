@@ -77,21 +77,61 @@ class TrainingAhead:
         """Candidates that are under way."""
         return len(self._under_way) + len(self._ready)
 
-    def begin(self, tasks: Sequence[FoldTask], n_pieces: int = 1) -> int | None:
-        """Begin with a candidate.
+    def begin(
+        self, candidates: Sequence[Sequence[FoldTask]], n_pieces: int = 1
+    ) -> list[int]:
+        """Begin with some candidates, which train together.
 
         Parameters
         ----------
-        tasks : sequence of FoldTask
-            One for each fold.
+        candidates : sequence of sequence of FoldTask
+            A task for each fold of each candidate.
         n_pieces : int, default=1
-            Workers that its folds may be shared among.
+            Workers that they may be shared among.
 
         Returns
         -------
-        int or None
-            Its number, counted from 0; None if Ctrl-C came.
+        list of int
+            Their numbers, counted from 0.
         """
+        begun = [self._prepared(tasks) for tasks in candidates]
+        self._go_on(begun, n_pieces)
+        return [own.number for own in begun]
+
+    def next(self, timeout: float | None = None) -> list[tuple[int, Sequence[Work]]]:
+        """Wait for candidates whose networks are all trained.
+
+        Parameters
+        ----------
+        timeout : float or None, default=None
+            Seconds after which not to wait any longer.
+
+        Returns
+        -------
+        list of (int, sequence of Work)
+            Number and folds of each that is ready.  Empty if the time is up, or Ctrl-C
+            came.
+        """
+        while not self._trainer.is_interrupted and (
+            not self._ready or self._stream.n_ended
+        ):
+            try:
+                with self._trainer.outside():
+                    ended = self._stream.next(timeout)
+            except KeyboardInterrupt:
+                self._trainer.is_interrupted = True
+                break
+            if ended is None:
+                break
+            request, trained = ended
+            candidate = self._under_way.pop(request)
+            for (work, _), own in zip(candidate.step, trained, strict=True):
+                work.trained = own
+            self._go_on([candidate], 1)
+        ready, self._ready = self._ready, []
+        return [(own.number, own.works) for own in ready]
+
+    def _prepared(self, tasks: Sequence[FoldTask]) -> _Candidate:
         number, self._n_begun = self._n_begun, self._n_begun + 1
         # Its row is not known before it is evaluated, but until then there are no two of
         # one number.
@@ -101,54 +141,25 @@ class TrainingAhead:
             self._trainer.prepare(work, self._options)
             work.is_ahead = True
         networks = [work for work in works if work.fit is not None]
-        steps = self._trainer.steps(networks, self._options)
-        return self._go_on(_Candidate(number, works, steps), n_pieces)
+        return _Candidate(number, works, self._trainer.steps(networks, self._options))
 
-    def next(self, timeout: float | None = None) -> tuple[int, Sequence[Work]] | None:
-        """Wait for a candidate whose networks are all trained.
-
-        Parameters
-        ----------
-        timeout : float or None, default=None
-            Seconds after which not to wait any longer.
-
-        Returns
-        -------
-        number : int
-            Of the candidate.
-        works : sequence of Work
-            Of its folds.  None instead of both if the time is up, or Ctrl-C came.
-        """
-        while not self._ready:
-            try:
-                with self._trainer.outside():
-                    ended = self._stream.next(timeout)
-            except KeyboardInterrupt:
-                self._trainer.is_interrupted = True
-                return None
-            if ended is None:
-                return None
-            request, trained = ended
-            candidate = self._under_way.pop(request)
-            for (work, _), own in zip(candidate.step, trained, strict=True):
-                work.trained = own
-            if self._go_on(candidate, self.n_free) is None:
-                return None
-        ready = self._ready.pop(0)
-        return ready.number, ready.works
-
-    def _go_on(self, candidate: _Candidate, n_pieces: int) -> int | None:
-        """Ask for what a candidate has to train next."""
-        step = next(candidate.steps, None)
-        if step is None:
-            self._ready.append(candidate)
-            return candidate.number
-        candidate.step = step
+    def _go_on(self, candidates: Sequence[_Candidate], n_pieces: int) -> None:
+        """Ask for what candidates have to train next."""
+        asking = []
+        for candidate in candidates:
+            step = next(candidate.steps, None)
+            if step is None:
+                self._ready.append(candidate)
+            else:
+                candidate.step = step
+                asking.append(candidate)
+        if not asking:
+            return
+        requests = [[fit for _, fit in own.step] for own in asking]
         try:
             with self._trainer.outside():
-                request = self._stream.ask([fit for _, fit in step], n_pieces)
+                numbers = self._stream.ask(requests, n_pieces)
         except KeyboardInterrupt:
             self._trainer.is_interrupted = True
-            return None
-        self._under_way[request] = candidate
-        return candidate.number
+        else:
+            self._under_way |= dict(zip(numbers, asking, strict=True))

@@ -22,6 +22,9 @@ from sk_tune.space import Candidate
 
 __all__ = ["AsynchronousRungs", "Climb", "check_asynchronous"]
 
+# What a worker is given at once takes at least so long, if there is enough to do.
+_SECONDS_PER_GROUP = 1.0
+
 
 def check_asynchronous(search: Any, resource: str) -> None:
     """Refuse what a search cannot do asynchronously.
@@ -93,20 +96,41 @@ class Climb:
             self.bracket = self.bracket.with_started(job)
         return job
 
-    def n_resources(self, job: RungJob) -> int:
-        """Return what a candidate has been given after a job.
+    @property
+    def n_new(self) -> int:
+        """Candidates that are still to be started."""
+        return self.bracket.rungs[0].n_candidates - self.bracket.n_started
 
-        Parameters
-        ----------
-        job : RungJob
-            Of the bracket.
+    def peek(self) -> int | None:
+        """Return the epochs of the next job, which is not started.
 
         Returns
         -------
-        int
-            Epochs.
+        int or None
+            None if there is none.
         """
-        return self.bracket.rungs[job.rung].n_resources
+        job = self.bracket.next_job()
+        return None if job is None else _Job(self, job).n_epochs
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class _Job:
+    """A candidate of a bracket, and the rung that it is trained for."""
+
+    climb: Climb
+    job: RungJob
+
+    @property
+    def n_resources(self) -> int:
+        """Epochs that it has behind it afterwards."""
+        return self.climb.bracket.rungs[self.job.rung].n_resources
+
+    @property
+    def n_epochs(self) -> int:
+        """Epochs that it trains for that."""
+        rungs = self.climb.bracket.rungs
+        before = rungs[self.job.rung - 1].n_resources if self.job.rung else 0
+        return self.n_resources - before
 
 
 # Told of a candidate, its score and what it had been given.
@@ -152,9 +176,9 @@ class AsynchronousRungs:
         self._resource = resource
         self._context = context
         self._tell = tell
-        self._running: dict[int, tuple[Climb, RungJob]] = {}
-        # Of one epoch of one fit, the slowest so far; and the most epochs granted.
-        self._seconds_per_epoch = 0.0
+        self._running: dict[int, _Job] = {}
+        # Of fits that were trained; and the most epochs that one was granted in all.
+        self._n_epochs, self._seconds_of_epochs = 0, 0.0
         self._most_epochs = 0
 
     def climb(self) -> None:
@@ -166,10 +190,10 @@ class AsynchronousRungs:
                     return
                 with self._search._session.timed("training"):
                     ended = ahead.next(self._seconds_to_wait())
-                if ended is None:
+                if not ended:
                     self._rounds.stop()
                     return
-                self._take(*ended)
+                self._take(ended)
                 if self._rounds.is_over:
                     return
 
@@ -186,61 +210,100 @@ class AsynchronousRungs:
 
     def _hand_out(self, ahead: TrainingAhead) -> None:
         """Give each free worker something to do, if there is."""
-        n_free = ahead.n_free
-        started: list[tuple[Climb, RungJob]] = []
-        while len(started) < n_free and (own := self._start_next()) is not None:
-            started.append(own)
+        n_free, n_workers = ahead.n_free, ahead.n_workers
+        groups: list[list[_Job]] = []
+        while len(groups) < n_free and (group := self._next_group(n_workers)):
+            groups.append(group)
         # What is left of the workers helps with the folds.
-        n_pieces = max(1, n_free // max(1, len(started)))
-        for climb, job in started:
-            if ahead.n_workers == 1 and self._is_too_long(climb, job):
+        n_pieces = max(1, n_free // max(1, len(groups)))
+        for group in groups:
+            if n_workers == 1 and self._is_too_long(group):
                 self._rounds.stop()
                 return
-            candidate = self._candidate(climb, job)
             with self._search._session.timed("preparing"):
-                number = ahead.begin(self._rounds.recorded(candidate), n_pieces)
-            if number is None:
-                self._rounds.stop()
-                return
-            self._running[number] = (climb, job)
+                tasks = [self._rounds.recorded(self._candidate(own)) for own in group]
+                numbers = ahead.begin(tasks, n_pieces)
+            self._running |= dict(zip(numbers, group, strict=True))
 
-    def _start_next(self) -> tuple[Climb, RungJob] | None:
+    def _next_group(self, n_workers: int) -> list["_Job"]:
+        """Start what a free worker is to train: one candidate, or several that are short.
+
+        A fleet of many rows takes little longer than one of few.  Towards the end of the
+        new candidates groups become small, so that there is something for each worker; one
+        worker has candidates one by one, for results that do not depend on the time.
+        """
+        n_new = sum(climb.n_new for climb in self._climbs)
+        limit = 1 if n_workers == 1 else max(1, n_new // (2 * n_workers))
+        group: list[_Job] = []
+        seconds = 0.0
+        while len(group) < limit and seconds < _SECONDS_PER_GROUP:
+            upcoming = next(filter(None, (climb.peek() for climb in self._climbs)), None)
+            if group and upcoming != group[0].n_epochs:
+                break
+            own = self._start_next()
+            if own is None:
+                break
+            group.append(own)
+            seconds += self._seconds(own)
+            if not self._n_epochs:
+                # How long that takes is not known yet.
+                break
+        return group
+
+    def _start_next(self) -> "_Job | None":
         for climb in self._climbs:
             with self._rounds.sampling():
                 job = climb.start_next()
             if job is not None:
-                return climb, job
+                return _Job(climb, job)
         return None
 
-    def _candidate(self, climb: Climb, job: RungJob) -> Candidate:
-        n_resources = climb.n_resources(job)
-        return {**climb.candidates[job.candidate], self._resource: n_resources}
+    def _candidate(self, own: "_Job") -> Candidate:
+        candidate = own.climb.candidates[own.job.candidate]
+        return {**candidate, self._resource: own.n_resources}
 
-    def _take(self, number: int, works: Sequence[Work]) -> None:
-        """Evaluate a candidate that is trained, and let its bracket know."""
-        climb, job = self._running.pop(number)
-        n_resources = climb.n_resources(job)
-        self._note_time(works, n_resources)
+    def _take(self, ended: Sequence[tuple[int, Sequence[Work]]]) -> None:
+        """Evaluate candidates that are trained, and let their brackets know."""
+        jobs = [self._running.pop(number) for number, _ in ended]
+        works = [own for _, own in ended]
+        self._note_time(jobs, works)
         context = self._context.subcontext(
-            task_name="candidate",
-            max_subtasks=self._search.n_splits_,
+            task_name="candidates",
+            max_subtasks=len(jobs) * self._search.n_splits_,
             sequential_subtasks=False,
         ).call_on_fit_task_begin(estimator=self._search)
-        more = {**climb.columns, "iter": job.rung, "n_resources": n_resources}
-        score = self._rounds.add(self._candidate(climb, job), works, more, context)
+        columns = [
+            {**own.climb.columns, "iter": own.job.rung, "n_resources": own.n_resources}
+            for own in jobs
+        ]
+        more = {name: [row[name] for row in columns] for name in columns[0]}
+        candidates = [self._candidate(own) for own in jobs]
+        scores = self._rounds.add(candidates, works, more, context)
         if context.call_on_fit_task_end(estimator=self._search):
             self._rounds.stop()
-        climb.bracket = climb.bracket.with_score(job, score)
-        with self._rounds.sampling():
-            self._tell(climb.candidates[job.candidate], score, n_resources)
+        for own, score in zip(jobs, scores, strict=True):
+            own.climb.bracket = own.climb.bracket.with_score(own.job, score)
+            with self._rounds.sampling():
+                candidate = own.climb.candidates[own.job.candidate]
+                self._tell(candidate, score, own.n_resources)
 
-    def _note_time(self, works: Sequence[Work], n_resources: int) -> None:
-        self._most_epochs = max(self._most_epochs, n_resources)
-        for work in works:
+    def _note_time(
+        self, jobs: Sequence["_Job"], candidates: Sequence[Sequence[Work]]
+    ) -> None:
+        self._most_epochs = max(self._most_epochs, *(own.n_resources for own in jobs))
+        for work in (work for own in candidates for work in own):
             if work.fit is None or work.trained is None or work.trained.is_loaded:
                 continue
-            seconds = work.trained.seconds / max(1, work.fit.n_epochs or 1)
-            self._seconds_per_epoch = max(self._seconds_per_epoch, seconds)
+            self._n_epochs += work.fit.n_epochs or 1
+            self._seconds_of_epochs += work.trained.seconds
+
+    def _seconds(self, own: "_Job") -> float:
+        """Return about how long a candidate takes on all folds in one worker."""
+        return own.n_epochs * int(self._search.n_splits_) * self._seconds_per_epoch
+
+    @property
+    def _seconds_per_epoch(self) -> float:
+        return self._seconds_of_epochs / max(1, self._n_epochs)
 
     def _seconds_to_wait(self) -> float | None:
         """Return how long to wait for a result, if there is one already."""
@@ -248,14 +311,11 @@ class AsynchronousRungs:
             return None
         return max(0.0, self._seconds_left())
 
-    def _is_too_long(self, climb: Climb, job: RungJob) -> bool:
-        """Return whether the time is too short for a job in this process."""
+    def _is_too_long(self, group: Sequence["_Job"]) -> bool:
+        """Return whether the time is too short for candidates in this process."""
         if not self._rounds.n_candidates:
             return False
-        rungs = climb.bracket.rungs
-        before = rungs[job.rung - 1].n_resources if job.rung else 0
-        n_epochs = (climb.n_resources(job) - before) * int(self._search.n_splits_)
-        return self._seconds_left() <= n_epochs * self._seconds_per_epoch
+        return self._seconds_left() <= sum(self._seconds(own) for own in group)
 
     def _seconds_left(self) -> float:
         """Return the time that is left until the refit."""

@@ -214,35 +214,34 @@ class Rounds:
 
     def add(
         self,
-        candidate: Candidate,
-        works: Sequence[Work],
-        more_results: Mapping[str, Any],
+        candidates: Sequence[Candidate],
+        works: Sequence[Sequence[Work]],
+        more_results: Mapping[str, Sequence[Any]],
         callback_ctx: Any,
-    ) -> float:
-        """Evaluate a candidate that was trained ahead, however late it is.
+    ) -> list[float]:
+        """Evaluate candidates that were trained ahead, however late it is.
 
         Parameters
         ----------
-        candidate : dict
-            The candidate.
-        works : sequence of Work
-            What was trained for its folds.
-        more_results : dict of str to object
-            Its further columns of ``cv_results_``.
+        candidates : sequence of dict
+            The candidates.
+        works : sequence of sequence of Work
+            What was trained for the folds of each.
+        more_results : dict of str to list
+            Further columns of ``cv_results_``, a value for each candidate.
         callback_ctx : CallbackContext
-            Of its tasks.
+            Of the tasks of these candidates.
 
         Returns
         -------
-        float
-            Its score; NaN if it failed.
+        list of float
+            Their scores; NaN for those that failed.
         """
-        more = {name: [value] for name, value in more_results.items()}
         with self._session.evaluating(works), warnings.catch_warnings():
-            # Failures are warned of when the search ends, not again with each candidate.
+            # Failures are warned of when the search ends, not again with each call.
             warnings.filterwarnings("ignore", "One or more of the .* non-finite")
-            self._evaluate([candidate], self._folds, more, callback_ctx)
-        return float(self.scores()[-1])
+            self._evaluate(candidates, self._folds, more_results, callback_ctx)
+        return [float(score) for score in self.scores()[-len(candidates) :]]
 
     def seconds_left(self) -> float:
         """Return the time that is left; infinity without a time budget.

@@ -78,8 +78,8 @@ class SearchSession:
         self.line: ProgressLine | None = None
         self.config: Any = None
         self._is_recording = self._is_streaming = False
-        # What is evaluated next, by fold, if it was trained ahead.
-        self._ahead: Mapping[int, Work] = {}
+        # What was trained before it is evaluated, by candidate and fold of the call.
+        self._ahead: Mapping[tuple[int, int], Work] = {}
 
     @property
     def is_interrupted(self) -> bool:
@@ -174,20 +174,22 @@ class SearchSession:
             yield TrainingAhead(self._trainer, self.options, stream)
 
     @contextmanager
-    def evaluating(self, works: Sequence[Work]) -> Iterator[None]:
-        """Evaluate a candidate that was trained ahead.
+    def evaluating(self, candidates: Sequence[Sequence[Work]]) -> Iterator[None]:
+        """Evaluate candidates that were trained ahead.
 
         Parameters
         ----------
-        works : sequence of Work
-            Of its folds.
+        candidates : sequence of sequence of Work
+            Of the folds of each.
 
         Yields
         ------
         None
             Nothing.
         """
-        self._ahead = {work.task.fold: work for work in works}
+        self._ahead = {
+            (k, work.task.fold): work for k, own in enumerate(candidates) for work in own
+        }
         try:
             yield
         finally:
@@ -195,7 +197,7 @@ class SearchSession:
 
     def _work(self, job: Job, task: FoldTask) -> Work:
         row = self._n_rows_done + task.candidate
-        ahead = self._ahead.get(task.fold)
+        ahead = self._ahead.get((task.candidate, task.fold))
         if ahead is None:
             return Work(job=job, task=task, row=row)
         return self._trainer.evaluated(ahead, job, task, row)

@@ -46,7 +46,7 @@ def test_a_stream_gives_what_a_call_gives(iris, n_jobs, n_pieces):
     rates = [0.001, 0.01, 0.1]
     with FitStream(n_jobs=n_jobs) as stream:
         for rate in rates:
-            stream.ask(_fits(iris, learning_rate=rate), n_pieces)
+            stream.ask([_fits(iris, learning_rate=rate)], n_pieces)
         found = _all(stream)
 
     for number, rate in enumerate(rates):
@@ -54,17 +54,34 @@ def test_a_stream_gives_what_a_call_gives(iris, n_jobs, n_pieces):
         _assert_same(found[number], expected, rtol=0.0 if n_pieces == 1 else 1e-5)
 
 
+@pytest.mark.parametrize("n_jobs", [1, 2])
+def test_requests_of_one_call_share_a_shard(iris, n_jobs):
+    """Each has its own result, all at once."""
+    rates = [0.001, 0.01, 0.1]
+    with FitStream(n_jobs=n_jobs) as stream:
+        numbers = stream.ask([_fits(iris, learning_rate=rate) for rate in rates])
+        assert stream.n_free == n_jobs - 1
+        stream.next()
+        assert (stream.n_requests, stream.n_ended) == (2, 2)
+        found = _all(stream)
+
+    assert (numbers, sorted(found)) == ([0, 1, 2], [1, 2])
+    for number, trained in found.items():
+        _assert_same(trained, train(_fits(iris, learning_rate=rates[number])), rtol=1e-5)
+
+
 def test_a_fit_goes_on_from_a_state(iris):
     """One epoch and then two more are three epochs."""
     fits = _fits(iris, max_epochs=3)
     with FitStream() as stream:
-        stream.ask([replace(fit, n_epochs=1) for fit in fits])
+        stream.ask([[replace(fit, n_epochs=1) for fit in fits]])
         _, first = stream.next()
         states = [trained.state for trained in first]
-        stream.ask([
+        rest = [
             replace(fit, state=state, n_epochs=2)
             for fit, state in zip(fits, states, strict=True)
-        ])
+        ]
+        stream.ask([rest])
         _, second = stream.next()
 
     _assert_same(second, train(fits))
@@ -75,7 +92,7 @@ def test_fits_of_several_signatures_and_failed_ones_are_one_request(iris):
     kinds = {"dropout": -1.0}, {"width": 5}, {}
     fits = [_fits(iris, **params)[0] for params in kinds]
     with FitStream() as stream:
-        stream.ask(fits)
+        stream.ask([fits])
         _, trained = stream.next()
 
     assert [own.status for own in trained] == ["failed", "trained", "trained"]
@@ -85,7 +102,7 @@ def test_fits_of_several_signatures_and_failed_ones_are_one_request(iris):
 def test_a_request_of_failures_only_has_an_end(iris):
     """Though nothing of it trains."""
     with FitStream() as stream:
-        number = stream.ask(_fits(iris, dropout=-1.0))
+        (number,) = stream.ask([_fits(iris, dropout=-1.0)])
         ended, trained = stream.next()
 
     assert ended == number
@@ -97,7 +114,7 @@ def test_what_the_store_has_is_not_trained(iris, tmp_path):
     runs = []
     for _ in range(2):
         with FitStream(store=tmp_path / "fits.db") as stream:
-            stream.ask(_fits(iris))
+            stream.ask([_fits(iris)])
             assert stream.n_free == len(runs)
             runs.append(stream.next()[1])
 
@@ -107,13 +124,15 @@ def test_what_the_store_has_is_not_trained(iris, tmp_path):
 
 def test_what_cannot_be_stored_is_said_once(iris, tmp_path):
     """When the stream ends, with the count of all requests."""
-    with (
-        pytest.warns(SkTuneWarning, match="6 fits are not stored") as caught,
-        FitStream(store=tmp_path / "fits.db") as stream,
-    ):
-        for _ in range(2):
-            stream.ask(_fits(iris, random_state=None))
-        _all(stream)
+
+    def run():
+        with FitStream(store=tmp_path / "fits.db") as stream:
+            for _ in range(2):
+                stream.ask([_fits(iris, random_state=None)])
+            _all(stream)
+
+    with pytest.warns(SkTuneWarning, match="6 fits are not stored") as caught:
+        run()
 
     assert len(caught) == 1
 
@@ -122,12 +141,12 @@ def test_progress_counts_what_is_still_to_come(iris):
     """Fits that were expected, and more of them if there are more."""
     seen = []
     with FitStream(progress=seen.append, expected=[2] * 6) as stream:
-        stream.ask(_fits(iris))
+        stream.ask([_fits(iris)])
         stream.next()
         assert (seen[-1].n_fits, seen[-1].n_fits_done) == (6, 3)
         assert (seen[-1].n_epochs, seen[-1].n_epochs_done) == (12, 6)
         for _ in range(2):
-            stream.ask(_fits(iris))
+            stream.ask([_fits(iris)])
         _all(stream)
 
     assert (seen[-1].n_fits, seen[-1].n_fits_done) == (9, 9)
@@ -139,9 +158,10 @@ def test_errors_of_who_is_told_come_up_as_they_are(iris):
     def tell(progress):
         raise ZeroDivisionError
 
-    with FitStream(progress=tell) as stream, pytest.raises(ZeroDivisionError):
-        stream.ask(_fits(iris))
-        stream.next()
+    with FitStream(progress=tell) as stream:
+        stream.ask([_fits(iris)])
+        with pytest.raises(ZeroDivisionError):
+            stream.next()
 
 
 def test_a_result_needs_a_request():

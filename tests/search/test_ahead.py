@@ -66,9 +66,9 @@ def test_a_candidate_comes_back_with_all_of_its_folds(sequential, tasks):
     """Trained as a call of the engine trains them."""
     with FitStream() as stream:
         ahead = _ahead(sequential, stream)
-        number = ahead.begin(tasks(learning_rate=0.1, max_epochs=2))
+        (number,) = ahead.begin([tasks(learning_rate=0.1, max_epochs=2)])
         assert (ahead.n_candidates, ahead.n_free, ahead.n_workers) == (1, 0, 1)
-        ended, works = ahead.next()
+        ((ended, works),) = ahead.next()
         assert ahead.n_candidates == 0
 
     assert ended == number == 0
@@ -79,13 +79,26 @@ def test_a_candidate_comes_back_with_all_of_its_folds(sequential, tasks):
         np.testing.assert_array_equal(work.trained.predictions, reference.predictions)
 
 
+def test_candidates_that_train_together_come_back_together(sequential, tasks):
+    """One that cannot be trained does not wait for them."""
+    with FitStream() as stream:
+        ahead = _ahead(sequential, stream)
+        own = [tasks(learning_rate=rate, max_epochs=2) for rate in (0.1, 0.01)]
+        numbers = ahead.begin([*own, tasks(dropout=-1.0, max_epochs=2)])
+        ended = [[number for number, _ in ahead.next()] for _ in range(2)]
+
+    assert numbers == [0, 1, 2]
+    assert ended == [[2], [0, 1]]
+    assert ahead.n_candidates == 0
+
+
 def test_a_second_rung_goes_on_from_the_first(sequential, tasks):
     """It trains the epochs that it adds."""
     with FitStream() as stream:
         ahead = _ahead(sequential, stream)
         for n_epochs in (1, 3):
-            ahead.begin(tasks(learning_rate=0.1, max_epochs=n_epochs))
-            _, works = ahead.next()
+            ahead.begin([tasks(learning_rate=0.1, max_epochs=n_epochs)])
+            ((_, works),) = ahead.next()
 
     assert [work.fit.n_epochs for work in works] == [2] * 3
     assert [len(work.state.history) for work in works] == [3] * 3
@@ -95,9 +108,9 @@ def test_a_candidate_without_a_network_is_ready_at_once(sequential, tasks, iris)
     """It is evaluated as it is."""
     with FitStream() as stream:
         ahead = _ahead(sequential, stream)
-        ahead.begin(tasks(LogisticRegression(), C=1.0))
+        ahead.begin([tasks(LogisticRegression(), C=1.0)])
         assert ahead.n_candidates == 1
-        _, works = ahead.next()
+        ((_, works),) = ahead.next()
 
     assert [work.fit for work in works] == [None] * 3
 
@@ -106,8 +119,8 @@ def test_failures_are_a_candidate_too(sequential, tasks):
     """Their message names a place that is put right when the row is known."""
     with FitStream() as stream:
         ahead = _ahead(sequential, stream)
-        ahead.begin(tasks(dropout=-1.0, max_epochs=2))
-        _, works = ahead.next()
+        ahead.begin([tasks(dropout=-1.0, max_epochs=2)])
+        ((_, works),) = ahead.next()
 
     work = sequential.evaluated(works[2], works[2].job, works[2].task, 7)
     assert work.row == 7
@@ -118,8 +131,8 @@ def test_the_best_epoch_moves_to_the_row_of_its_candidate(sequential, tasks):
     """Which is known only when it is evaluated."""
     with FitStream() as stream:
         ahead = _ahead(sequential, stream, epochs="best")
-        ahead.begin(tasks(learning_rate=0.1, max_epochs=2))
-        _, works = ahead.next()
+        ahead.begin([tasks(learning_rate=0.1, max_epochs=2)])
+        ((_, works),) = ahead.next()
     (best,) = sequential.best_epochs.values()
 
     for work in works:
@@ -138,8 +151,8 @@ def test_ctrl_c_ends_the_waiting(sequential, tasks, stop_at):
 
     with FitStream(progress=stop) as stream:
         ahead = _ahead(sequential, stream)
-        ahead.begin(tasks(learning_rate=0.1, max_epochs=2))
+        ahead.begin([tasks(learning_rate=0.1, max_epochs=2)])
 
-        assert ahead.next() is None
+        assert ahead.next() == []
 
     assert sequential.is_interrupted

@@ -70,10 +70,14 @@ def test_the_winner_is_that_of_synchronous_halving(net, digits, n_jobs):
     ]
 
     ours, theirs = searches
-    assert ours.best_params_ == theirs.best_params_ == {
-        "learning_rate": 1e-2,
-        "max_epochs": 9,
-    }
+    assert (
+        ours.best_params_
+        == theirs.best_params_
+        == {
+            "learning_rate": 1e-2,
+            "max_epochs": 9,
+        }
+    )
     assert ours.best_score_ == pytest.approx(theirs.best_score_, abs=1e-9)
     np.testing.assert_allclose(
         ours.predict_proba(digits.X), theirs.predict_proba(digits.X), atol=1e-9

@@ -74,7 +74,7 @@ def test_nothing_asks_for_nothing():
 
 
 def test_the_best_epoch_takes_a_second_step(works):
-    """All folds train again to the best epoch of their mean curve, if it is not the last."""
+    """All folds train again to the best epoch of the mean, unless it is the last."""
     steps = TrainingSteps()
     lengths = []
     for step in steps.of(works, _options("best")):
