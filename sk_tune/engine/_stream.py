@@ -111,9 +111,20 @@ class FitStream:
         return self._shards.n_workers
 
     @property
-    def n_free(self) -> int:
+    def n_idle(self) -> int:
         """Workers that have nothing to do."""
         return max(0, self.n_workers - self._shards.n_shards)
+
+    @property
+    def n_wanted(self) -> int:
+        """Shards to ask for now: one for each idle worker, and one that waits.
+
+        With that no worker is idle while a result is looked at; one worker, which is this
+        process, has none that waits.
+        """
+        n_workers = self.n_workers
+        spare = 1 if n_workers > 1 else 0
+        return max(0, n_workers + spare - self._shards.n_shards)
 
     @property
     def n_requests(self) -> int:

@@ -61,10 +61,16 @@ class TrainingAhead:
         self._ready: list[_Candidate] = []
 
     @property
-    def n_free(self) -> int:
+    def n_idle(self) -> int:
         """Workers that have nothing to do."""
         with self._trainer.outside():
-            return self._stream.n_free
+            return self._stream.n_idle
+
+    @property
+    def n_wanted(self) -> int:
+        """Calls of `begin` after which no worker is idle for a while."""
+        with self._trainer.outside():
+            return self._stream.n_wanted
 
     @property
     def n_workers(self) -> int:

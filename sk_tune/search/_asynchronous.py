@@ -210,12 +210,12 @@ class AsynchronousRungs:
 
     def _hand_out(self, ahead: TrainingAhead) -> None:
         """Give each free worker something to do, if there is."""
-        n_free, n_workers = ahead.n_free, ahead.n_workers
+        n_wanted, n_workers = ahead.n_wanted, ahead.n_workers
         groups: list[list[_Job]] = []
-        while len(groups) < n_free and (group := self._next_group(n_workers)):
+        while len(groups) < n_wanted and (group := self._next_group(n_workers)):
             groups.append(group)
         # What is left of the workers helps with the folds.
-        n_pieces = max(1, n_free // max(1, len(groups)))
+        n_pieces = max(1, ahead.n_idle // max(1, len(groups)))
         for group in groups:
             if n_workers == 1 and self._is_too_long(group):
                 self._rounds.stop()

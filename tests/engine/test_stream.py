@@ -60,7 +60,9 @@ def test_requests_of_one_call_share_a_shard(iris, n_jobs):
     rates = [0.001, 0.01, 0.1]
     with FitStream(n_jobs=n_jobs) as stream:
         numbers = stream.ask([_fits(iris, learning_rate=rate) for rate in rates])
-        assert stream.n_free == n_jobs - 1
+        assert stream.n_idle == n_jobs - 1
+        # One more than there are workers, unless the worker is this process.
+        assert stream.n_wanted == {1: 0, 2: 2}[n_jobs]
         stream.next()
         assert (stream.n_requests, stream.n_ended) == (2, 2)
         found = _all(stream)
@@ -115,7 +117,7 @@ def test_what_the_store_has_is_not_trained(iris, tmp_path):
     for _ in range(2):
         with FitStream(store=tmp_path / "fits.db") as stream:
             stream.ask([_fits(iris)])
-            assert stream.n_free == len(runs)
+            assert stream.n_idle == len(runs)
             runs.append(stream.next()[1])
 
     assert [own.is_loaded for own in runs[1]] == [True] * 3

@@ -67,7 +67,8 @@ def test_a_candidate_comes_back_with_all_of_its_folds(sequential, tasks):
     with FitStream() as stream:
         ahead = _ahead(sequential, stream)
         (number,) = ahead.begin([tasks(learning_rate=0.1, max_epochs=2)])
-        assert (ahead.n_candidates, ahead.n_free, ahead.n_workers) == (1, 0, 1)
+        assert (ahead.n_candidates, ahead.n_workers) == (1, 1)
+        assert (ahead.n_idle, ahead.n_wanted) == (0, 0)
         ((ended, works),) = ahead.next()
         assert ahead.n_candidates == 0
 
