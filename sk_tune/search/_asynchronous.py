@@ -184,7 +184,7 @@ class AsynchronousRungs:
     def climb(self) -> None:
         """Train and evaluate until nothing is left, or the time is up."""
         with self._search._session.training_ahead(self._expected()) as ahead:
-            while True:
+            while not self._is_late():
                 self._hand_out(ahead)
                 if not ahead.n_candidates or self._rounds.is_over:
                     return
@@ -196,6 +196,7 @@ class AsynchronousRungs:
                 self._take(ended)
                 if self._rounds.is_over:
                     return
+        self._rounds.stop()
 
     def _expected(self) -> list[int]:
         """Return the epochs of the fits that the plan has."""
@@ -310,6 +311,10 @@ class AsynchronousRungs:
         if not self._rounds.n_candidates or self._rounds.seconds_left() == np.inf:
             return None
         return max(0.0, self._seconds_left())
+
+    def _is_late(self) -> bool:
+        """Return whether the time is up, and there is a result."""
+        return bool(self._rounds.n_candidates) and self._seconds_left() <= 0
 
     def _is_too_long(self, group: Sequence["_Job"]) -> bool:
         """Return whether the time is too short for candidates in this process."""

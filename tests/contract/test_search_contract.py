@@ -203,7 +203,6 @@ def _checked():
         max_resources=12,
         min_resources=4,
         cv=2,
-        error_score="raise",
         random_state=0,
         asynchronous=True,
     )

@@ -236,10 +236,11 @@ def test_progress_counts_candidates_that_are_still_to_come(net, iris):
 
 @pytest.mark.parametrize("n_jobs", [1, 2])
 def test_a_search_ends_in_its_time(net, iris, n_jobs):
-    """With no time at all one candidate is evaluated, and the search is usable."""
+    """With no time at all the first candidates are evaluated, and the search is usable."""
     search = halving(net, n_jobs=n_jobs, time_budget=1e-6).fit(*iris)
 
-    assert len(search.cv_results_["params"]) <= n_jobs
+    # What had ended by the time that the first was looked at counts, too.
+    assert len(search.cv_results_["params"]) <= (1 if n_jobs == 1 else n_jobs + 1)
     assert search.predict(iris.X).shape == (150,)
 
 
