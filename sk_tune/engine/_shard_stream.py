@@ -117,7 +117,8 @@ class ShardStream:
                 if ended is not None:
                     del self._shards[ended[0]]
                     return *ended, ""
-                self._call = None
+                # What the call was given and did not return counts as lost.
+                self._give_up_call(self._lost)
 
     def close(self) -> None:
         """Stop what is running."""

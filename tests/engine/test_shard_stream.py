@@ -203,6 +203,24 @@ def test_what_cannot_be_sent_is_trained_here(shards, monkeypatch):
         assert (ended, stream.n_workers) == ([0, 1], 1)
 
 
+def test_a_call_that_ends_without_a_result_is_not_waited_for(shards, monkeypatch):
+    """What it was given is run once more."""
+    own = _shard_stream._Call.next
+    ends = iter([True])
+    monkeypatch.setattr(
+        _shard_stream._Call,
+        "next",
+        lambda call, timeout: None if next(ends, False) else own(call, timeout),
+    )
+    with joblib.parallel_config(backend="threading"):
+        stream = ShardStream(2)
+        for i in range(2):
+            stream.put(i, shards[i])
+        ended = [stream.next()[0] for _ in range(2)]
+
+    assert ended == [0, 1]
+
+
 def test_other_errors_are_passed_on(shards, monkeypatch):
     """A mistake of sk_tune's own is not mistaken for a lost worker."""
     _failing_once(monkeypatch, ZeroDivisionError(), after=0)
