@@ -2,6 +2,7 @@
 
 import numpy as np
 import pytest
+import torch
 from sklearn.base import clone
 from sklearn.compose import TransformedTargetRegressor
 from sklearn.linear_model import LogisticRegression, Ridge, RidgeClassifier
@@ -134,6 +135,7 @@ def test_members_are_the_same_in_a_fleet_block(nets, iris):
 
 def test_plain_skorch_nets_may_be_members(iris):
     """A plain skorch net trains in the same fleet, and predicts as one that is fitted."""
+    torch.manual_seed(0)
     net = NeuralNetClassifier(
         nn.Sequential(nn.Linear(4, 8), nn.ReLU(), nn.Linear(8, 3)),
         criterion=nn.CrossEntropyLoss,
