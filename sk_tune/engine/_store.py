@@ -21,6 +21,7 @@ from typing import Any, Self
 import safetensors.numpy
 
 from sk_tune._json_values import decode, encode
+from sk_tune.engine._history_columns import history_from_columns, history_to_columns
 from sk_tune.engine._records import Trained
 from sk_tune.exceptions import StoreError, warn_user
 from sk_tune.training import arrays_of_state, state_from_arrays, values_of_state
@@ -413,9 +414,10 @@ def _write(key: str, trained: Trained) -> tuple[str, str, bytes, str, int, float
     arrays = arrays_of_state(state)
     if trained.predictions is not None:
         arrays[_PREDICTIONS] = trained.predictions
+    values = values_of_state(state)
     meta = json.dumps(
         encode({
-            "state": values_of_state(state),
+            "state": {**values, "history": history_to_columns(values["history"])},
             "seconds": trained.seconds,
             "engine": trained.engine,
             "solo_reason": trained.solo_reason,
@@ -444,11 +446,13 @@ def _read(key: str, meta: Any, blob: Any, digest: Any) -> Trained | None:
 
 def _trained(meta: str, blob: bytes) -> Trained:
     values, unordered = decode(json.loads(meta)), safetensors.numpy.load(blob)
+    of_state = values["state"]
+    of_state["history"] = history_from_columns(of_state["history"])
     arrays = {name: unordered[name] for name in values["names"]}
     predictions = arrays.pop(_PREDICTIONS, None)
     return Trained(
         status="trained",
-        state=state_from_arrays(arrays, values["state"]),
+        state=state_from_arrays(arrays, of_state),
         predictions=predictions,
         message="",
         seconds=float(values["seconds"]),

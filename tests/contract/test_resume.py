@@ -4,12 +4,16 @@ import warnings
 
 import numpy as np
 import pytest
+import torch
 from scipy.stats import loguniform
 from sklearn.linear_model import LogisticRegression
 from sklearn.model_selection import GridSearchCV as TheirGridSearchCV
 from sklearn.model_selection import StratifiedKFold
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
+from skorch import NeuralNetClassifier
+from skorch.callbacks import EarlyStopping, LRScheduler
+from torch import nn
 
 from sk_tune import (
     BayesSearchCV,
@@ -21,7 +25,7 @@ from sk_tune import (
     RandomizedSearchCV,
     fleet,
 )
-from sk_tune.engine import FitStore
+from sk_tune.engine import FitStore, _underway
 from sk_tune.exceptions import SkTuneWarning, StoreError
 
 CV = StratifiedKFold(3, shuffle=True, random_state=0)
@@ -108,6 +112,50 @@ def test_an_interrupted_search_ends_as_one_that_was_not(make, iris, tmp_path):
     _assert_same_results(resumed.cv_results_, whole.cv_results_)
     trained = resumed.ledger_.epochs_trained
     assert trained + resumed.ledger_.epochs_loaded == whole.ledger_.epochs_trained
+
+
+def test_an_interrupted_search_over_a_plain_skorch_net_goes_on(iris, tmp_path, monkeypatch):
+    """In the middle of its trainings, and to the bit as one that was not interrupted."""
+    monkeypatch.setattr(_underway, "SECONDS_BETWEEN", 0.0)
+    net = NeuralNetClassifier(
+        nn.Linear,
+        module__in_features=4,
+        module__out_features=3,
+        criterion=nn.CrossEntropyLoss,
+        optimizer=torch.optim.Adam,
+        max_epochs=9,
+        batch_size=16,
+        iterator_train__shuffle=True,
+        callbacks=[EarlyStopping(load_best=True), LRScheduler("StepLR", step_size=2)],
+        verbose=0,
+    )
+    rates, X, calls = {"lr": [0.001, 0.01, 0.1]}, iris.X.astype(np.float32), []
+
+    def search(path, progress=None):
+        # A skorch net draws its seed from torch's generator.
+        torch.manual_seed(0)
+        own = GridSearchCV(net, rates, cv=CV, store=path, progress=progress)
+        return own.fit(X, iris.y)
+
+    def stop(progress):
+        calls.append(progress)
+        if len(calls) == 5:
+            raise KeyboardInterrupt
+
+    whole = search(tmp_path / "whole.db")
+    path = tmp_path / "fits.db"
+    with pytest.raises(KeyboardInterrupt):
+        search(path, stop)
+    n_fits_done, of_rest = calls[-1].n_fits_done, []
+    resumed = search(path, of_rest.append)
+
+    assert n_fits_done == 0
+    _assert_same_results(resumed.cv_results_, whole.cv_results_)
+    # Four epochs of each are there: it is told of an epoch before that is kept.
+    assert len([p for p in of_rest if p.n_fits_done == 0]) < 9 - 3
+    weights = resumed.best_estimator_.module_.state_dict()
+    for name, expected in whole.best_estimator_.module_.state_dict().items():
+        assert torch.equal(weights[name], expected)
 
 
 def test_more_candidates_go_on_with_the_same_sequence(iris, tmp_path):
