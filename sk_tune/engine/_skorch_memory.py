@@ -97,9 +97,9 @@ def recall(
     net.history_ = History(dict(record) for record in state.history)
     group = net.optimizer_.param_groups[0]
     group.update(_changed(_options(net), memory["options"]))
-    callbacks = dict(net.callbacks_)
-    for name, carried in memory["callbacks"].items():
-        vars(callbacks[name]).update(carried)
+    for name, callback in net.callbacks_:
+        for attribute in _CARRIED.get(type(callback), ()):
+            setattr(callback, attribute, memory["callbacks"][name][attribute])
     for name, own in _schedulers(net):
         own.load_state_dict(_changed(own.state_dict(), memory["schedulers"][name]))
     return True
@@ -136,7 +136,10 @@ def _changed(own: Any, kept: Any) -> Any:
     ``MultiStepLR`` are a ``Counter``, which comes back as a dict.
     """
     if type(own) is type(kept) is dict:
-        return {**own, **{n: _changed(own[n], v) if n in own else v for n, v in kept.items()}}
+        return {
+            **own,
+            **{n: _changed(own[n], v) if n in own else v for n, v in kept.items()},
+        }
     if type(own) is type(kept) is list and len(own) == len(kept):
         return [_changed(*pair) for pair in zip(own, kept, strict=True)]
     return own if encode(own) == encode(kept) else kept
