@@ -104,7 +104,8 @@ class SkorchFit:
         rate = float(group["lr"])
         state, n_epochs = self.fit.state, self.n_epochs
         if state is not None and not recall(net, generator, (train, valid), state):
-            state, n_epochs = None, len(state.history) + n_epochs
+            n_epochs += len(state.history)
+            state = None
         betas = group.get("betas", (group.get("momentum", 0.0), group.get("alpha", 0.0)))
         clips = [c for _, c in net.callbacks_ if isinstance(c, GradientNormClipping)]
         return Row(

@@ -49,6 +49,11 @@ CREATE TABLE IF NOT EXISTS fits (
 """
 # As SQLite keeps it, but for white space.
 _SCHEMA = " ".join(_TABLE.replace("IF NOT EXISTS ", "").split())
+# No key is equal to NULL.
+_INSERT = (
+    "INSERT OR REPLACE INTO fits SELECT ?, ?, ?, ?, ?, ? "
+    "WHERE NOT EXISTS (SELECT 1 FROM fits WHERE key = ?)"
+)
 _DELETE = "DELETE FROM fits WHERE key = ?"
 _PREDICTIONS = "predictions"
 # sqlite3 decodes messages too, which hold what is in a damaged file.
@@ -169,7 +174,12 @@ class FitStore:
         self._touch(found)
         return found
 
-    def save(self, trained: Mapping[str, Trained], instead_of: Iterable[str] = ()) -> None:
+    def save(
+        self,
+        trained: Mapping[str, Trained],
+        instead_of: Iterable[str] = (),
+        unless: Mapping[str, str] | None = None,
+    ) -> None:
         """Write results, all of them or none.
 
         Parameters
@@ -178,15 +188,16 @@ class FitStore:
             By key.  What failed is not written, so that it is tried again.
         instead_of : iterable of str, default=()
             Keys of what is then no longer needed.
+        unless : mapping of str to str or None, default=None
+            Keys of results that make one of these needless if they are there, by its key.
         """
         rows = self._written(trained)
         if not rows:
             return
         try:
             with self._transaction() as connection:
-                connection.executemany(
-                    "INSERT OR REPLACE INTO fits VALUES (?, ?, ?, ?, ?, ?)", rows
-                )
+                own = unless or {}
+                connection.executemany(_INSERT, [(*row, own.get(row[0])) for row in rows])
                 connection.executemany(_DELETE, [(key,) for key in instead_of])
         except _DATABASE_ERRORS as error:
             n_bytes = sum(len(row[2]) for row in rows)

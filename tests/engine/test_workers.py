@@ -52,6 +52,27 @@ def test_every_shard_has_one_result(digits):
         assert (solo, message) == ({}, "")
 
 
+def test_a_worker_ends_when_its_coordinator_is_gone(monkeypatch):
+    """The system gives it another parent; tests/faults has real processes."""
+    ended = []
+    monkeypatch.setattr(_workers.os, "_exit", ended.append)
+    monkeypatch.setattr(_workers.os, "getppid", lambda: 7)
+    watch = _workers._watch_of(7)
+
+    watch(3)
+    assert ended == []
+    monkeypatch.setattr(_workers.os, "getppid", lambda: 1)
+    watch(3)
+    assert ended == [1]
+
+
+def test_workers_that_somebody_else_has_started_are_left_to_them(monkeypatch):
+    """As those of a cluster, on whichever machine."""
+    monkeypatch.setattr(_workers.os, "getppid", lambda: 8)
+
+    assert _workers._watch_of(7) is None
+
+
 def test_no_shards_have_no_results():
     """And need no workers."""
     assert list(train_shards([], n_jobs=2)) == []

@@ -200,12 +200,12 @@ def _workers(pid):
     return found
 
 
-def _interrupted(script, folder, n_events, rng):
-    """Press Ctrl-C in a search until it comes before its end; return the store."""
+def _interrupted(script, folder, events, rng):
+    """Press Ctrl-C after one of some events, and before the end; return the store."""
     for attempt in range(10):
         store = folder / f"{attempt}.db"
         process = _start(script, store)
-        _wait_for_events(process, store, rng.randrange(n_events))
+        _wait_for_events(process, store, rng.choice(events))
         # Also in the middle of what is between two events.
         time.sleep(rng.uniform(0, 0.05))
         os.kill(process.pid, signal.SIGINT)
@@ -220,11 +220,14 @@ def _interrupted(script, folder, n_events, rng):
 def test_ctrl_c_leaves_a_whole_store(script, whole, n_events, tmp_path):
     """Whenever it comes, the next run ends as without it."""
     expected, _ = whole
-    rng = random.Random(2)
-    for moment in range(max(1, N_MOMENTS * 2 // 5)):
+    rng, n_moments = random.Random(2), max(2, N_MOMENTS * 2 // 5)
+    for moment in range(n_moments):
         folder = tmp_path / str(moment)
         folder.mkdir()
-        store = _interrupted(script, folder, n_events, rng)
+        # A part of the search for each moment, so that some come early and some late.
+        first, last = (n_events * k // n_moments for k in (moment, moment + 1))
+        events = range(first, last)
+        store = _interrupted(script, folder, events, rng)
         with FitStore(store) as opened:
             assert opened.verify() == []
             n_fits = opened.info().n_fits
