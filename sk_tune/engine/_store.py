@@ -331,10 +331,12 @@ class FitStore:
                 )
             self._connection.execute("PRAGMA journal_mode = WAL")
             self._connection.execute("PRAGMA synchronous = FULL")
+            # A search opens its store again for each rung: that must not wait for who writes.
+            if n_tables:
+                return
             with self._transaction() as connection:
-                if not n_tables:
-                    connection.execute(f"PRAGMA application_id = {_APPLICATION_ID}")
-                    connection.execute(f"PRAGMA user_version = {SCHEMA_VERSION}")
+                connection.execute(f"PRAGMA application_id = {_APPLICATION_ID}")
+                connection.execute(f"PRAGMA user_version = {SCHEMA_VERSION}")
                 connection.execute(_TABLE)
         except _DATABASE_ERRORS as error:
             raise StoreError(_cannot("used", self.path, error)) from error

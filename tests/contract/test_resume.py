@@ -1,5 +1,6 @@
 """A search, or any code in ``fleet()``, that is run again goes on where it was."""
 
+import sqlite3
 import warnings
 
 import numpy as np
@@ -259,3 +260,64 @@ def test_a_search_with_a_store_that_fills_up_goes_on(iris, tmp_path, monkeypatch
     alone = GridSearchCV(_net(), GRID, cv=CV).fit(*iris)
     _assert_same_results(search.cv_results_, alone.cv_results_)
     assert any("full" in str(warning.message) for warning in caught)
+
+
+@pytest.mark.parametrize("statement", ["BEGIN", "COMMIT"])
+def test_whichever_write_fails_the_search_does_not(iris, tmp_path, monkeypatch, statement):
+    """Each in turn, those of what has not ended among them; the next run goes on."""
+    monkeypatch.setattr(_underway, "SECONDS_BETWEEN", 0.0)
+    faults = _Faults(monkeypatch, statement)
+
+    def search(path):
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            return GridSearchCV(_net(), GRID, cv=CV, store=path).fit(*iris)
+
+    expected = search(tmp_path / "whole.db").cv_results_
+    n_writes = faults.n_seen
+    n_failed = 0
+    for failing in range(1, n_writes + 1):
+        path = tmp_path / f"{failing}.db"
+        faults.begin(failing)
+        try:
+            results = search(path).cv_results_
+        except StoreError as error:
+            # The file could not be made; nothing was trained yet.
+            assert failing == 1
+            assert str(path) in str(error)
+        else:
+            _assert_same_results(results, expected)
+        n_failed += faults.n_seen >= failing
+        faults.begin(0)
+
+        _assert_same_results(search(path).cv_results_, expected)
+        with FitStore(path) as store:
+            assert store.verify() == []
+            assert store.info().n_fits == 12
+    assert n_failed == n_writes > 5
+
+
+class _Faults:
+    """Lets one statement of a kind fail, of all that stores execute."""
+
+    def __init__(self, monkeypatch, statement):
+        self.statement = statement
+        self.n_seen = self.failing = 0
+        connect = sqlite3.connect
+        faults = self
+
+        class Connection(sqlite3.Connection):
+            def execute(self, sql, *args):
+                if sql.startswith(faults.statement):
+                    faults.n_seen += 1
+                    if faults.n_seen == faults.failing:
+                        raise sqlite3.OperationalError("database or disk is full")
+                return super().execute(sql, *args)
+
+        monkeypatch.setattr(
+            sqlite3, "connect", lambda *a, **k: connect(*a, factory=Connection, **k)
+        )
+
+    def begin(self, failing):
+        """Count from here, and let one of that number fail."""
+        self.n_seen, self.failing = 0, failing
