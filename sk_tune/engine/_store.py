@@ -331,7 +331,7 @@ class FitStore:
                 )
             self._connection.execute("PRAGMA journal_mode = WAL")
             self._connection.execute("PRAGMA synchronous = FULL")
-            # A search opens its store again for each rung: that must not wait for who writes.
+            # A search opens its store for each rung: that must not wait for who writes.
             if n_tables:
                 return
             with self._transaction() as connection:

@@ -1,4 +1,4 @@
-"""A coordinator that is killed alone, as by a scheduler of jobs or for want of memory.
+"""A coordinator that is ended alone: by a scheduler of jobs, for want of memory, by hand.
 
 Slow; run with ``pytest -m slow tests/faults``.
 """
@@ -70,7 +70,9 @@ def _in_session(pid):
 
 
 @pytest.mark.skipif(not Path("/proc/self/stat").exists(), reason="looks into /proc")
-@pytest.mark.parametrize("how", [signal.SIGKILL, signal.SIGTERM], ids=lambda s: s.name)
+@pytest.mark.parametrize(
+    "how", [signal.SIGKILL, signal.SIGTERM, signal.SIGINT], ids=lambda s: s.name
+)
 def test_workers_end_with_their_coordinator(tmp_path, how):
     """They would train for hours beside the run that goes on; the store is whole."""
     script, store = tmp_path / "search.py", tmp_path / "fits.db"
