@@ -89,10 +89,11 @@ def _run(
 
 
 def _numbered(position: int, coordinator: int, shard: Shard, *data: Any) -> tuple[int, Any]:
-    watch = None
     if parent_process() is not None:
         _freeze_heap()
-        watch = _watch_of(coordinator)
+    watch = _watch_of(coordinator)
+    if watch is not None:
+        watch(0)
     return position, train_shard(_together(shard, data), watch)
 
 
@@ -103,7 +104,8 @@ def _watch_of(coordinator: int) -> Callable[[int], None] | None:
     share the machine with it, for hours if the shard is large.  Only for workers that the
     coordinator has started; a cluster looks after its own.
     """
-    if os.getppid() != coordinator:
+    started_by = parent_process()
+    if started_by is None or started_by.pid != coordinator:
         return None
 
     def watch(_: int) -> None:
