@@ -70,7 +70,7 @@ def _in_session(pid, states="RSD"):
 
 
 def _is_idle(pid):
-    """Whether no process of a session computes; loky's sleep for minutes before they end."""
+    """Whether no process of a session computes; those of loky sleep before they end."""
     for _ in range(20):
         if _in_session(pid, "RD"):
             return False
