@@ -42,10 +42,10 @@ def _sleep_before_the_first_shard(seconds):
     """Slow down the worker that this runs in."""
     train_shard = _workers.train_shard
 
-    def slowly(shard):
+    def slowly(shard, *options):
         _workers.train_shard = train_shard
         time.sleep(seconds)
-        return train_shard(shard)
+        return train_shard(shard, *options)
 
     _workers.train_shard = slowly
 

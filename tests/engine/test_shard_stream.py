@@ -75,10 +75,10 @@ def straggling(monkeypatch):
     """Let shards that hold fit 0 wait for an event, in threads; return the event."""
     event = threading.Event()
 
-    def slow(shard):
+    def slow(shard, *options):
         if 0 in shard.fits:
             event.wait(30)
-        return train_shard(shard)
+        return train_shard(shard, *options)
 
     monkeypatch.setattr(_workers, "train_shard", slow)
     with joblib.parallel_config(backend="threading"):

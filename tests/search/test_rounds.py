@@ -1,9 +1,11 @@
 """Rounds: same folds in all of them, and an end when the time is up."""
 
 import time
+from contextlib import contextmanager
 
 import numpy as np
 import pytest
+from sklearn.base import BaseEstimator
 from sklearn.model_selection import ShuffleSplit, StratifiedKFold
 
 from sk_tune import GridSearchCV, HalvingGridSearchCV
@@ -22,6 +24,19 @@ class Clock:
     def monotonic(self):
         """Return the time."""
         return self.now
+
+
+class Model(BaseEstimator):
+    """An estimator of one parameter."""
+
+    def __init__(self, a=0):
+        self.a = a
+
+
+class Search:
+    """A search over that estimator."""
+
+    estimator = Model()
 
 
 class Session:
@@ -55,7 +70,7 @@ def rounds(clock, budget, seconds, *, n_splits=4, reserve=0.0):
         evaluate,
         cv=ShuffleSplit(n_splits),
         n_splits=n_splits,
-        search=None,
+        search=Search(),
         session=Session(),
         time_budget=budget,
         start=0.0,
@@ -165,3 +180,46 @@ def test_a_generous_budget_changes_no_result(make_estimator, iris, assert_same_r
     )
 
     assert_same_results(timed.cv_results_, free.cv_results_, rtol=1e-12)
+
+
+def test_a_candidate_that_was_trained_ahead_is_evaluated_however_late(clock):
+    """With its own columns; the time that is left is told, not looked at."""
+    own, calls = rounds(clock, 10.0, 1.0)
+    own._session = AheadSession()
+    clock.now = 12.0
+
+    scores = own.add([{"a": 1}, {"a": 2}], [["works"], ["more"]], {"iter": [0, 1]}, None)
+
+    assert scores == [1.0, 1.0]
+    assert [call[::2] for call in calls] == [([{"a": 1}, {"a": 2}], {"iter": [0, 1]})]
+    assert own._session.evaluated == [[["works"], ["more"]]]
+    assert own.seconds_left() == 10.0 - 14.0
+    assert rounds(clock, None, 1.0)[0].seconds_left() == np.inf
+
+
+def test_tasks_are_taken_down_under_names_that_were_checked(clock):
+    """With the folds of the search, and nothing is noted as evaluated."""
+    own, _ = rounds(clock, None, 1.0)
+    own._session = AheadSession()
+
+    assert own.recorded({"a": 1}) == "tasks"
+
+    with pytest.raises(ValueError, match="'b'"):
+        own.recorded({"b": 1})
+
+
+class AheadSession(Session):
+    """A session that notes what it is asked to evaluate."""
+
+    def __init__(self):
+        self.evaluated = []
+
+    @contextmanager
+    def evaluating(self, works):
+        """Note."""
+        self.evaluated.append(works)
+        yield
+
+    def recorded(self, evaluate):
+        """Return something."""
+        return "tasks"
