@@ -59,6 +59,26 @@ SEARCHES = {
     "hyperband": lambda **o: HyperbandSearchCV(
         _net(), RATES, max_resources=4, factor=2, cv=CV, random_state=0, **o
     ),
+    "asynchronous halving": lambda **o: HalvingGridSearchCV(
+        _net(),
+        GRID,
+        cv=CV,
+        random_state=0,
+        min_resources=1,
+        asynchronous=True,
+        **EPOCHS,
+        **o,
+    ),
+    "asynchronous hyperband": lambda **o: HyperbandSearchCV(
+        _net(),
+        RATES,
+        max_resources=4,
+        factor=2,
+        cv=CV,
+        random_state=0,
+        asynchronous=True,
+        **o,
+    ),
     "best epoch": lambda **o: GridSearchCV(_net(), GRID, cv=CV, epochs="best", **o),
 }
 
