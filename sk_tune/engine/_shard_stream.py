@@ -40,6 +40,9 @@ class ShardStream:
     the data anew.  A worker that is killed may take all shards with it that are running;
     these are run once more, one at a time, so that the one at fault is known.  A backend
     that cannot return results one by one gets what is waiting as a batch.
+
+    ``dispatch_one_batch`` and the counters of ``joblib.Parallel`` have no underscore, but no
+    documentation either; ADR 14 says why they are used.
     """
 
     def __init__(self, n_jobs: int | None, epoch_done: Any = None) -> None:
@@ -53,6 +56,9 @@ class ShardStream:
         # Lost with a worker, to be run once more.
         self._lost: deque[int] = deque()
         self._call: _Call | None = None
+        # Of a backend that gets batches, whose workers stay between them.
+        self._batches: joblib.Parallel | None = None
+        self._closing = ExitStack()
 
     @property
     def n_workers(self) -> int:
@@ -117,14 +123,11 @@ class ShardStream:
                 if ended is not None:
                     del self._shards[ended[0]]
                     return *ended, ""
-                # What the call was given and did not return counts as lost.
-                self._give_up_call(self._lost)
+                self._end_call()
 
     def close(self) -> None:
         """Stop what is running."""
-        if self._call is not None:
-            self._call.close()
-            self._call = None
+        self._give_up_call(deque())
         self._shards.clear()
         self._waiting.clear()
         self._lost.clear()
@@ -132,16 +135,36 @@ class ShardStream:
     def _running_call(self) -> "_Call":
         """Return the call that runs, or a new one of all that waits."""
         if self._call is None:
-            self._call = _Call(self._n_jobs)
+            self._call = _Call(self._parallel(), takes_more=self._batches is None)
             waiting, self._waiting = self._waiting, deque()
             self._call.start([(own, self._shards[own]) for own in waiting])
         return self._call
 
+    def _parallel(self) -> Any:
+        """Return what starts a call."""
+        if self._batches is not None:
+            return self._batches
+        own = {"n_jobs": self._n_jobs, "batch_size": 1, "pre_dispatch": "all"}
+        try:
+            return joblib.Parallel(return_as="generator_unordered", **own)
+        except ValueError:
+            # Not every backend can return results one by one.
+            self._batches = self._closing.enter_context(joblib.Parallel(**own))
+            return self._batches
+
+    def _end_call(self) -> None:
+        """Let go of a call that has no more results; what it did not return is lost."""
+        self._call = None
+        if len(self._waiting) < len(self._shards):
+            self._give_up_call(self._lost)
+
     def _give_up_call(self, queue: deque[int]) -> None:
-        """Put all that joblib has, and what waits for it, into a queue."""
+        """Stop what joblib has, and put it into a queue."""
         if self._call is not None:
             self._call.close()
             self._call = None
+        self._closing.close()
+        self._batches = None
         waiting = set(self._waiting)
         queue.extend(own for own in self._shards if own not in waiting)
 
@@ -164,14 +187,9 @@ class ShardStream:
 class _Call:
     """A call of joblib that takes more tasks while it runs."""
 
-    def __init__(self, n_jobs: int | None) -> None:
-        own = {"n_jobs": n_jobs, "batch_size": 1, "pre_dispatch": "all"}
-        self._takes_more = True
-        try:
-            self._parallel = joblib.Parallel(return_as="generator_unordered", **own)
-        except ValueError:
-            self._takes_more = False
-            self._parallel = joblib.Parallel(**own)
+    def __init__(self, parallel: Any, *, takes_more: bool) -> None:
+        self._parallel = parallel
+        self._takes_more = takes_more
         self._results: Any = iter(())
         self._closing = ExitStack()
 

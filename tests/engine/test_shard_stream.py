@@ -233,14 +233,18 @@ def test_other_errors_are_passed_on(shards, monkeypatch):
 
 
 def test_a_backend_without_a_generator_gets_batches(shards, monkeypatch):
-    """Of all that waits."""
-    calls = []
+    """Of all that waits, with the same workers for all batches."""
+    calls, n_entered = [], []
 
     class ListsOnly(joblib.Parallel):
         def __init__(self, **kwargs):
             if "return_as" in kwargs:
                 raise ValueError("no generators here")
             super().__init__(**{**kwargs, "backend": "threading"})
+
+        def __enter__(self):
+            n_entered.append(1)
+            return super().__enter__()
 
         def __call__(self, tasks):
             calls.append(len(tasks))
@@ -255,4 +259,6 @@ def test_a_backend_without_a_generator_gets_batches(shards, monkeypatch):
         stream.put(2, shards[2])
         ended += [stream.next()[0] for _ in range(2)]
 
-    assert (ended, calls) == ([0, 1, 2], [2, 1])
+        stream.close()
+
+    assert (ended, calls, n_entered) == ([0, 1, 2], [2, 1], [1])
