@@ -41,8 +41,8 @@ class ShardStream:
     these are run once more, one at a time, so that the one at fault is known.  A backend
     that cannot return results one by one gets what is waiting as a batch.
 
-    ``dispatch_one_batch`` and the counters of ``joblib.Parallel`` have no underscore, but no
-    documentation either; ADR 14 says why they are used.
+    ``dispatch_one_batch`` and the counters of ``joblib.Parallel`` have no underscore, but
+    no documentation either; ADR 14 says why they are used.
     """
 
     def __init__(self, n_jobs: int | None, epoch_done: Any = None) -> None:

@@ -70,6 +70,16 @@ def test_one_worker_is_this_process_and_keeps_the_order(shards):
     assert len(n_done) == 3
 
 
+def test_workers_that_join_late_are_counted(monkeypatch):
+    """Those of a cluster may come and go."""
+    n_workers = 2
+    monkeypatch.setattr(_shard_stream.joblib, "effective_n_jobs", lambda n_jobs: n_workers)
+    stream = ShardStream(-1)
+    before, n_workers = stream.n_workers, 5
+
+    assert (before, stream.n_workers) == (2, 5)
+
+
 @pytest.fixture
 def straggling(monkeypatch):
     """Let shards that hold fit 0 wait for an event, in threads; return the event."""
