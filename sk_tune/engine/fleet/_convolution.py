@@ -275,7 +275,7 @@ def _columns(
     stay deep enough, they are copied once for all offsets along it, and the matrix of an
     offset is a view of the lines from there on.
     """
-    n_rows, n_in = x.shape[:2]
+    n_in = x.shape[1]
     sizes = _padded_sizes(x, padding)
     n_offsets = _offsets(n_in, kernel)
     n_lines = sizes[0] - kernel[0] + 1
