@@ -10,6 +10,7 @@ from typing import Any, ClassVar, Self
 
 import numpy as np
 import numpy.typing as npt
+import pandas as pd
 from sklearn.base import BaseEstimator
 from sklearn.metrics import check_scoring
 from sklearn.utils import check_random_state
@@ -28,7 +29,7 @@ from sk_tune.automl._choice import Chosen, choose
 from sk_tune.automl._clock import Clock
 from sk_tune.automl._course import Course, Memory
 from sk_tune.automl._features import as_features, as_target, fingerprint, kind_of
-from sk_tune.automl._folds import held_out_rows, make_folds
+from sk_tune.automl._folds import Split, check_folds, held_out_rows, make_folds
 from sk_tune.automl._guard import guarded
 from sk_tune.automl._leaderboard import leaderboard
 from sk_tune.automl._models import (
@@ -42,7 +43,7 @@ from sk_tune.automl._page import write_page
 from sk_tune.automl._problem import Problem
 from sk_tune.automl._progress import print_progress
 from sk_tune.automl._runner import AutoProgress, Runner
-from sk_tune.automl._trials import Trial, best_of
+from sk_tune.automl._trials import Trial, best_of, honest_scores
 from sk_tune.automl._verdict import Score, verdict
 from sk_tune.automl._workers import Workers
 from sk_tune.exceptions import SearchError, TableError, warn_user
@@ -52,6 +53,8 @@ __all__ = ["AutoEstimator", "ScoredAsJudged"]
 Array = npt.NDArray[Any]
 
 _FAMILIES = ("linear", "boosting", "network")
+# Classes that a warning names.
+_N_NAMED = 5
 # What is left of the budget for the choice of members and the last check.
 _RESERVED_SHARE, _LEAST_RESERVED, _MOST_RESERVED = 0.05, 0.6, 10.0
 
@@ -109,8 +112,11 @@ class AutoEstimator(BaseEstimator):  # type: ignore[misc]
         params.  "ensemble of networks" is what these alone give.
     scores_ : dict of str to Score
         Of "dummy", which looks at no column, the best "linear" model, the best "boosting",
-        the "networks" alone and the "ensemble": mean and standard deviation over the folds,
-        and on the rows that were set aside; as far as they could be trained.
+        the "best model" of all, the "networks" alone and the "ensemble": mean and standard
+        deviation over the folds, and on the rows that were set aside; as far as they could
+        be trained.  The deviation is NaN of one held-out part.  Of "best model" each fold
+        has the score of the one that is the best in the other folds; on the rows set aside
+        it is `best_estimator_`.
     corrected_score_ : CorrectedScore
         What to expect on new data, with an interval: each row was predicted by members and
         weights that were chosen on other rows.
@@ -209,17 +215,11 @@ class AutoEstimator(BaseEstimator):  # type: ignore[misc]
             None if own is None else np.asarray(own) for own in (groups, times)
         )
         check_consistent_length(y, groups, times)
-        held = held_out_rows(
-            y,
-            test_size=self.test_size,
-            is_classification=self._is_classification,
-            groups=groups,
-            times=times,
-            seed=seed,
-        )
+        split = self._split(X, y, (groups, times), seed, memory)
+        held = split.held
         kept = np.setdiff1d(np.arange(len(y)), held)
         groups, times = (None if own is None else own[kept] for own in (groups, times))
-        problem = self._problem(X, y, sample_weight, (groups, times), kept, seed)
+        problem = self._problem(X, y, sample_weight, kept, split, seed)
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
             self.findings_ = self._leaks(problem, groups, times)
@@ -232,7 +232,7 @@ class AutoEstimator(BaseEstimator):  # type: ignore[misc]
         self.seconds_ = clock.seconds
         self.__dict__.pop("_memory", None)
         if self.warm_start:
-            self._memory = course.memory(seed, fingerprint(X, y))
+            self._memory = course.memory(seed, fingerprint(X, y), self.scoring, split)
         if course.was_interrupted:
             raise KeyboardInterrupt
         if not self.beats_baseline_:
@@ -268,6 +268,12 @@ class AutoEstimator(BaseEstimator):  # type: ignore[misc]
                 f"With warm_start=True {type(self).__name__} must be fitted on the data of "
                 "the fit before. Got others; use warm_start=False."
             )
+        if memory is not None and not _are_same((self.scoring,), (memory.scoring,)):
+            raise ValueError(
+                f"With warm_start=True {type(self).__name__} must be fitted by the scoring "
+                f"of the fit before, {memory.scoring!r}. Got {self.scoring!r}; use "
+                "warm_start=False."
+            )
         return memory
 
     def _families(self) -> Sequence[str]:
@@ -284,24 +290,72 @@ class AutoEstimator(BaseEstimator):  # type: ignore[misc]
             )
         return metric
 
+    def _split(
+        self, X: Any, y: Array, structure: Any, seed: int, memory: Memory | None
+    ) -> Split:
+        """Return the parts of the rows: those of an earlier fit, if it is gone on with."""
+        told = tuple(
+            None if own is None else fingerprint(pd.DataFrame(own), own)
+            for own in structure
+        )
+        asked = (self.cv, self.test_size, *told)
+        before = None if memory is None else memory.split
+        if before is not None and _are_same(asked, before.asked):
+            # Of "auto" the time decides too, and trials of other folds cannot be averaged.
+            return before
+        groups, times = structure
+        common = {"is_classification": self._is_classification, "seed": seed}
+        held = held_out_rows(
+            y, test_size=self.test_size, groups=groups, times=times, **common
+        )
+        kept = np.setdiff1d(np.arange(len(y)), held)
+        groups, times = (None if own is None else own[kept] for own in structure)
+        folds = make_folds(
+            y[kept],
+            cv=self.cv,
+            groups=groups,
+            times=times,
+            time_budget=self.time_budget,
+            row_size=int(np.prod(X.shape[1:])),
+            **common,
+        )
+        self._warn_of_rare_classes(y[kept])
+        is_r2 = not self._is_classification and self.scoring in {None, "r2"}
+        check_folds(
+            y[kept], folds, is_classification=self._is_classification, is_r2=is_r2
+        )
+        split = Split(held=held, folds=folds, asked=asked)
+        if before is not None and not split.equals(before):
+            raise ValueError(
+                f"With warm_start=True {type(self).__name__} must be fitted on the folds "
+                f"of the fit before, which had {len(before.folds)}. Got {len(folds)} by "
+                f"cv={self.cv!r} and test_size={self.test_size!r}. Leave 'cv', "
+                "'test_size', groups and times as they were, or use warm_start=False."
+            )
+        return split
+
+    def _warn_of_rare_classes(self, y: Array) -> None:
+        if not self._is_classification:
+            return
+        labels, counts = np.unique(y, return_counts=True)
+        rare = labels[counts < 2]
+        if len(labels) - len(rare) >= 2 and len(rare):
+            listed = ", ".join(map(str, rare[:_N_NAMED]))
+            warn_user(
+                "Each class must have at least 2 rows to be learnt from some and judged by "
+                f"others. Got 1 of {len(rare)} classes, such as {listed}: no score is of "
+                "such a row's class learnt. Give more of these, or remove or merge them."
+            )
+
     def _problem(
-        self, X: Any, y: Array, weight: Any, structure: Any, kept: Array, seed: int
+        self, X: Any, y: Array, weight: Any, kept: Array, split: Split, seed: int
     ) -> Problem:
-        y, (groups, times) = y[kept], structure
         return Problem(
             X=_take(X, kept),
-            y=y,
+            y=y[kept],
             kind=kind_of(X),
             is_classification=self._is_classification,
-            folds=make_folds(
-                y,
-                cv=self.cv,
-                is_classification=self._is_classification,
-                groups=groups,
-                times=times,
-                time_budget=self.time_budget,
-                seed=seed,
-            ),
+            folds=split.folds,
             scoring=self.scoring,
             sample_weight=None if weight is None else weight[kept],
             seed=seed % 2**20,
@@ -399,6 +453,15 @@ class AutoEstimator(BaseEstimator):  # type: ignore[misc]
                     std=best.std,
                     held_out=_held_out_score(blend, metric, *held_out),
                 )
+        single = [trial for trial in trials if trial.family != "dummy"]
+        for _ in single[:1]:
+            alone = honest_scores(single)
+            yield Score(
+                name="best model",
+                mean=float(alone.mean()),
+                std=float(alone.std()) if len(alone) > 1 else np.nan,
+                held_out=_held_out_score(self.best_estimator_, metric, *held_out),
+            )
         for name, own in (("networks", networks), ("ensemble", chosen)):
             if own is not None:
                 blend = self._blend(own.trials, own.weights, own.temperature)
@@ -484,6 +547,14 @@ class ScoredAsJudged:
             return float(super().score(X, y, sample_weight))  # type: ignore[misc]
         params = {} if sample_weight is None else {"sample_weight": sample_weight}
         return float(check_scoring(self, scoring=self.scoring)(self, X, y, **params))
+
+
+def _are_same(asked: tuple[Any, ...], before: tuple[Any, ...]) -> bool:
+    """Return whether all are equal, arrays among them only if they are the same object."""
+    return all(
+        own is other or (isinstance(own, str | float | int) and own == other)
+        for own, other in zip(asked, before, strict=True)
+    )
 
 
 def _take(X: Any, rows: Array) -> Any:

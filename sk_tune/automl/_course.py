@@ -19,6 +19,7 @@ from typing import Any
 
 from sklearn.base import clone
 
+from sk_tune.automl._folds import Split
 from sk_tune.automl._models import Model
 from sk_tune.automl._problem import Problem
 from sk_tune.automl._runner import ERRORS, N_KEPT, Runner
@@ -106,6 +107,10 @@ class Memory:
         What was learnt of each kind of model.
     n_done : int
         Rounds that were done.
+    scoring : object
+        By which trials were judged.
+    split : Split
+        Rows that were set aside, and the folds of the others.
     """
 
     seed: int
@@ -113,6 +118,8 @@ class Memory:
     trials: list[Trial]
     kinds: dict[str, _Kind]
     n_done: int
+    scoring: Any
+    split: Split
 
 
 @dataclass(slots=True, eq=False)
@@ -178,7 +185,7 @@ class Course:
         self.n_done = memory.n_done
         self._kinds = dict(memory.kinds)
 
-    def memory(self, seed: int, fingerprint: str) -> Memory:
+    def memory(self, seed: int, fingerprint: str, scoring: Any, split: Split) -> Memory:
         """Return what a later course on the same data can go on from.
 
         Parameters
@@ -187,6 +194,10 @@ class Course:
             Of this fit.
         fingerprint : str
             Of its data.
+        scoring : object
+            By which it judged.
+        split : Split
+            Of its rows.
 
         Returns
         -------
@@ -202,6 +213,8 @@ class Course:
             trials=[trial for trials in own for trial in best_of(trials, N_KEPT)],
             kinds=self._kinds,
             n_done=self.n_done,
+            scoring=scoring,
+            split=split,
         )
 
     # The defaults.
