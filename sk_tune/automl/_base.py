@@ -388,10 +388,13 @@ class AutoEstimator(BaseEstimator):  # type: ignore[misc]
         try:
             if "linear" in families:
                 models.append(linear_model(problem))
-            if "boosting" in families:
-                models.append(boosting_model(problem))
-            if "network" in families:
-                models += network_models(problem)
+            networks = network_models(problem) if "network" in families else []
+            boosting = [boosting_model(problem)] if "boosting" in families else []
+            # What is the better model of such data comes first.
+            if problem.kind == "table":
+                models += boosting + networks
+            else:
+                models += networks + boosting
         except TableError:
             return models
         return models

@@ -24,7 +24,7 @@ from sk_tune.automl._models import Model
 from sk_tune.automl._problem import Problem
 from sk_tune.automl._runner import ERRORS, N_KEPT, Runner
 from sk_tune.automl._sizes import Cost, affordable, hyperband_size, measured_cost
-from sk_tune.automl._threads import few_threads
+from sk_tune.automl._threads import few_threads, is_busy
 from sk_tune.automl._trials import Trial, best_of
 from sk_tune.diagnosis import AppliedChange, Finding, apply, diagnose
 from sk_tune.engine import one_thread
@@ -35,6 +35,8 @@ __all__ = ["Course", "Memory"]
 # Shares of the budget that a default model of each family may take.
 _FIRST_SHARES = {"linear": 0.08, "boosting": 0.15}
 _FIRST_SHARE_OF_NETWORK = 0.2
+# On images and sequences, which others learn less well.
+_FIRST_SHARE_OF_NETWORK_ON_AXES = 0.35
 # Of such a share, what it may take to measure what fits cost.
 _SHARE_TO_MEASURE = 0.4
 # What must be left of the budget to try again what seemed to take too long.
@@ -166,7 +168,8 @@ class Course:
             In the order of the first trainings; the first is always trained.
         """
         try:
-            with one_thread(), few_threads(self.problem.n_values):
+            busy = self.runner.clock.budget is not None and is_busy()
+            with one_thread(), few_threads(self.problem.n_values, is_busy=busy):
                 self._run_defaults(models)
                 self._run_rounds()
         except KeyboardInterrupt:
@@ -298,9 +301,10 @@ class Course:
         return model.family == "linear" and self.problem.n_values < _FEW_VALUES
 
     def _first_share(self, model: Model) -> float:
-        return _FIRST_SHARES.get(
-            model.family, _FIRST_SHARE_OF_NETWORK if model.is_network else math.inf
-        )
+        if model.is_network:
+            is_table = self.problem.kind == "table"
+            return _FIRST_SHARE_OF_NETWORK if is_table else _FIRST_SHARE_OF_NETWORK_ON_AXES
+        return _FIRST_SHARES.get(model.family, math.inf)
 
     def _seconds(self, share: float) -> float | None:
         seconds = min(self.runner.clock.share(share), self.runner.left)

@@ -5,6 +5,7 @@ import pandas as pd
 import pytest
 from sklearn.base import BaseEstimator
 
+from sk_tune import AutoClassifier, AutoRegressor
 from sk_tune.automl._features import as_features, as_target, fingerprint, kind_of
 
 pl = pytest.importorskip("polars")
