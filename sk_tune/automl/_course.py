@@ -55,6 +55,8 @@ _LEAST_ROWS, _LEAST_ROWS_OF_CLASS = 100, 10
 _LEAST_RATIO = 3
 # Candidates that a round should have time for, or they are not made larger.
 _CANDIDATES_OF_ROUND = 4
+# What a network takes for a row that is predicted, in rows that it is trained on.
+_COST_OF_HELD_OUT = 1 / 3
 # Values of X of which a linear model takes so little time that nobody needs to measure it.
 _FEW_VALUES = 50_000
 # Candidates of boosting in a round without a budget.
@@ -334,7 +336,7 @@ class Course:
         least = _LEAST_ROWS
         if self.problem.is_classification:
             least = max(least, _LEAST_ROWS_OF_CLASS * self.problem.n_classes)
-        return affordable(
+        n_rows, units = affordable(
             cost,
             seconds,
             n_rows=self.problem.n_train,
@@ -342,6 +344,12 @@ class Course:
             most=model.most_resources,
             enough=model.enough_resources,
         )
+        if not model.is_network or n_rows == self.problem.n_train:
+            return n_rows, units
+        # Measured was with few held-out rows, of which there will be all in each epoch.
+        more = _COST_OF_HELD_OUT * self.problem.n_held
+        n_rows = int((n_rows - more) / (1 - more / self.problem.n_train))
+        return (n_rows, units) if n_rows >= least else (0, 0)
 
     # The rounds.
 

@@ -190,7 +190,7 @@ class Runner:
         problem : Problem
             The rows.
         n_rows : int
-            Of each training.
+            Of each training; as large a part of the held-out rows is predicted.
         units : int
             Its epochs or iterations.
 
@@ -200,7 +200,7 @@ class Runner:
             By the wall clock.
         """
         start = time.perf_counter()
-        problem = problem.sampled(n_rows)
+        problem = problem.miniature(n_rows)
         search = GridSearchCV(
             model.estimator,
             {model.resource: [units]},
