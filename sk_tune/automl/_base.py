@@ -39,6 +39,7 @@ from sk_tune.automl._models import (
     linear_model,
     network_models,
 )
+from sk_tune.automl._onnx import export_blend
 from sk_tune.automl._page import write_page
 from sk_tune.automl._problem import Problem
 from sk_tune.automl._progress import print_progress
@@ -105,6 +106,8 @@ class AutoEstimator(BaseEstimator):  # type: ignore[misc]
     ----------
     ensemble_ : Blend
         What predicts: fitted pipelines with weights, each member once for each fold.
+    network_ensemble_ : Blend or None
+        What the networks alone give; None without any.
     best_estimator_ : Blend
         The best model alone, as the average of its folds.
     leaderboard_ : DataFrame
@@ -424,6 +427,11 @@ class AutoEstimator(BaseEstimator):  # type: ignore[misc]
                 of_networks = choose(networks, problem, metric, calibrate=calibrate)
         self.leaderboard_ = leaderboard(trials, chosen, of_networks)
         self.ensemble_ = self._blend(chosen.trials, chosen.weights, chosen.temperature)
+        self.network_ensemble_ = None
+        if of_networks is not None:
+            self.network_ensemble_ = self._blend(
+                of_networks.trials, of_networks.weights, of_networks.temperature
+            )
         self.best_estimator_ = self._blend(best_of(own, 1), np.ones(1), 1.0)
         self.corrected_score_ = chosen.corrected
         self.scores_ = {
@@ -495,6 +503,43 @@ class AutoEstimator(BaseEstimator):  # type: ignore[misc]
         """
         check_is_fitted(self)
         return write_page(self, path, title=title)
+
+    def to_onnx(self, path: str | Path, *, networks_only: bool = False) -> dict[str, Any]:
+        """Write the ensemble as one ONNX model, with what prepares the columns.
+
+        Parameters
+        ----------
+        path : str or Path
+            File to write.
+        networks_only : bool, default=False
+            Whether to write what the networks alone give, see ``scores_["networks"]``,
+            instead of the ensemble.
+
+        Returns
+        -------
+        dict
+            What the model takes and is made of.  "inputs" are the columns of its X, of
+            numbers of 64 bits in which NaN is missing: each has a "name" and a "kind", and
+            of categories the "values" whose positions stand for them; any other number is
+            an unknown one.  Of images and sequences X has their shape, and "inputs" is
+            empty.  "classes" are in the order of the output, "members" have a "model", a
+            "fold" and a "weight".
+
+        Raises
+        ------
+        TypeError
+            If a member is no network, or prepares columns as ONNX cannot express, such as
+            dates.
+        ValueError
+            If there are no networks.
+        ImportError
+            If onnx or onnxscript is not installed.
+        """
+        check_is_fitted(self)
+        blend = self.network_ensemble_ if networks_only else self.ensemble_
+        if blend is None:
+            raise ValueError("There must be a network among the models. Got none.")
+        return export_blend(blend, path)
 
     def _features(self, X: Any) -> Any:
         return as_features(self, X, reset=False, shape=self.input_shape)
