@@ -125,7 +125,7 @@ def _columns(blend: Blend) -> dict[str, list[str] | None] | None:
         if isinstance(prepare, ChannelScaler):
             return None
         if not isinstance(prepare, TablePreparer) or len(member.estimator) != 2:
-            raise _not_expressible(name, prepare)
+            raise _not_expressible(name, f"a {type(prepare).__name__}")
         for column, kind in prepare.kinds_:
             is_category = kind == "category"
             known = columns.setdefault(column, [] if is_category else None)
@@ -145,11 +145,10 @@ def _columns(blend: Blend) -> dict[str, list[str] | None] | None:
     return columns
 
 
-def _not_expressible(name: str, step: Any) -> TypeError:
+def _not_expressible(name: str, what: str) -> TypeError:
     return TypeError(
         f"The preparation of each member must be one that ONNX can express. Got {name!r} "
-        f"with {step!r}. Keep the model with joblib.dump, or fit without columns of dates "
-        "and with models whose numeric is not 'quantile'."
+        f"with {what}. Keep the model with joblib.dump, or fit without columns of dates."
     )
 
 
@@ -245,6 +244,8 @@ class _TableModule(nn.Module):
                 blocks.append(_LookUp(transformer, own, positions, known))
             elif isinstance(transformer, MissingIndicator):
                 blocks.append(_Missing(positions))
+            elif block in {"days", "circles"}:
+                raise _not_expressible(member, f"columns of dates, {', '.join(own)}")
             else:
                 blocks.append(_numbers_module(transformer, positions, member))
         self.blocks = nn.ModuleList(blocks)
@@ -311,10 +312,10 @@ def _numbers_module(transformer: Any, positions: Sequence[int], member: str) -> 
     if isinstance(transformer, Pipeline):
         scaler, imputer = transformer[0], transformer[-1]
         if len(transformer) != 2 or not isinstance(imputer, SimpleImputer):
-            raise _not_expressible(member, transformer)
-        fill = imputer.statistics_
+            raise _not_expressible(member, f"a {type(imputer).__name__}")
+        fill = np.asarray(imputer.statistics_, dtype=np.float64)
         if np.isnan(fill).any():
-            raise _not_expressible(member, imputer)
+            raise _not_expressible(member, "a column of missing values only")
     numbers: dict[str, Any] = {"center": 0.0, "scale": 1.0, "shift": 0.0, "fill": fill}
     if isinstance(scaler, SmoothClipScaler):
         numbers |= {"center": scaler.center_, "scale": scaler.scale_}
@@ -327,7 +328,8 @@ def _numbers_module(transformer: Any, positions: Sequence[int], member: str) -> 
         return _Numbers(positions, numbers, "hard" if scaler.clip else "")
     if isinstance(scaler, FunctionTransformer) and scaler.func is None:
         return _Numbers(positions, numbers, "")
-    raise _not_expressible(member, scaler)
+    name = type(scaler[-1] if isinstance(scaler, Pipeline) else scaler).__name__
+    raise _not_expressible(member, f"a {name}")
 
 
 class _LookUp(_Columns):
