@@ -307,7 +307,10 @@ class AutoEstimator(BaseEstimator):  # type: ignore[misc]
             # Of "auto" the time decides too, and trials of other folds cannot be averaged.
             return before
         groups, times = structure
-        common = {"is_classification": self._is_classification, "seed": seed}
+        common: dict[str, Any] = {
+            "is_classification": self._is_classification,
+            "seed": seed,
+        }
         held = held_out_rows(
             y, test_size=self.test_size, groups=groups, times=times, **common
         )
@@ -324,9 +327,7 @@ class AutoEstimator(BaseEstimator):  # type: ignore[misc]
         )
         self._warn_of_rare_classes(y[kept])
         is_r2 = not self._is_classification and self.scoring in {None, "r2"}
-        check_folds(
-            y[kept], folds, is_classification=self._is_classification, is_r2=is_r2
-        )
+        check_folds(y[kept], folds, is_classification=self._is_classification, is_r2=is_r2)
         split = Split(held=held, folds=folds, asked=asked)
         if before is not None and not split.equals(before):
             raise ValueError(

@@ -18,6 +18,7 @@ from sklearn.utils.validation import (
 )
 
 from sk_tune.automl._problem import Kind
+from sk_tune.exceptions import TableError
 from sk_tune.prepare import as_pandas, check_table
 
 __all__ = ["as_features", "as_target", "fingerprint", "kind_of"]
@@ -131,7 +132,7 @@ def as_target(estimator: Any, X: Any, y: Any, *, is_classification: bool) -> Arr
 def _check_complete(estimator: Any, targets: Array) -> None:
     missing = np.asarray(pd.isna(targets))
     if missing.any():
-        raise ValueError(
+        raise TableError(
             f"Input y contains NaN. {type(estimator).__name__} must have a target in each "
             f"row. Got {missing.sum()} missing (NaN) of {len(targets)}, the first at "
             f"position {missing.argmax()}. Remove those rows from X and y, for example "

@@ -21,6 +21,8 @@ from sklearn.model_selection import (
     check_cv,
 )
 
+from sk_tune.exceptions import TableError
+
 __all__ = ["Split", "check_folds", "held_out_rows", "make_folds"]
 
 Array = npt.NDArray[Any]
@@ -123,7 +125,7 @@ def held_out_rows(
     if not n_spared:
         return np.empty(0, dtype=np.intp)
     if n - n_spared < _LEAST_ROWS:
-        raise ValueError(
+        raise TableError(
             f"The 'test_size' parameter must leave at least {_LEAST_ROWS} rows to learn "
             f"from. Got test_size={test_size}, which sets {n_spared} of {n} aside. Give "
             "more rows or a smaller test_size."
@@ -175,7 +177,7 @@ def make_folds(
 
     Raises
     ------
-    ValueError
+    TableError
         If there are too few rows for them.
     """
     if not isinstance(cv, str):
@@ -183,12 +185,12 @@ def make_folds(
         try:
             return list(splitter.split(np.zeros(len(y)), y, groups))
         except ValueError as error:
-            raise ValueError(
+            raise TableError(
                 f"The 'cv' parameter must suit the rows. Got cv={cv!r} for {len(y)} rows: "
                 f"{str(error).rstrip('.')}. Give more rows or fewer folds."
             ) from error
     if groups is not None and len(np.unique(groups)) < 2:
-        raise ValueError(
+        raise TableError(
             "Rows must be of at least two groups, one to learn from and one to hold out. "
             "Got 1 group. Give more rows, or no groups."
         )
@@ -231,7 +233,7 @@ def check_folds(
 
     Raises
     ------
-    ValueError
+    TableError
         If there are too few rows for them.
     """
     for number, (train, held) in enumerate(folds, start=1):
@@ -241,14 +243,14 @@ def check_folds(
             classes, counts = np.unique(y, return_counts=True)
             rarest = np.argsort(counts, kind="stable")[:_N_NAMED]
             own = ", ".join(f"{counts[k]} of class {classes[k]!s}" for k in rarest)
-            raise ValueError(
+            raise TableError(
                 "Models must be trained on two classes or more in each fold, so two classes "
                 f"must have at least 2 rows each. Got {own}, by which {where} is trained "
                 f"on {len(labels)} class. Give more rows of the rare classes, or fewer "
                 "folds by cv."
             )
         if len(train) < 2 or (is_r2 and len(held) < 2):
-            raise ValueError(
+            raise TableError(
                 "Each fold must have 2 rows or more to learn from, and for R^2 2 rows or "
                 f"more to be judged by. Got {len(train)} and {len(held)} in {where}, of "
                 f"{len(y)} rows. Give more rows or fewer folds by cv, or another scoring."

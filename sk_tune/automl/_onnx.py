@@ -10,7 +10,7 @@ Notation: n rows, c columns, v categories that some member knows, one more for a
 """
 
 from collections.abc import Mapping, Sequence
-from os import PathLike
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -45,14 +45,14 @@ _HUGE = 1e100
 _SMALLEST = 1e-7  # Probability, as of temperatures.
 
 
-def export_blend(blend: Blend, path: str | PathLike[str]) -> dict[str, Any]:
+def export_blend(blend: Blend, path: str | Path) -> dict[str, Any]:
     """Write an average of networks as an ONNX model.
 
     Parameters
     ----------
     blend : Blend
         Of networks behind a preparation.
-    path : str or path-like
+    path : str or Path
         File to write.
 
     Returns
@@ -86,7 +86,7 @@ def export_blend(blend: Blend, path: str | PathLike[str]) -> dict[str, Any]:
         example = torch.zeros(2, len(columns))
     devices = [member.estimator[-1].net_.device for member in members]
     try:
-        with replaced_file(path) as temporary:
+        with replaced_file(Path(path)) as temporary:
             export_module(
                 module,
                 example.double(),
@@ -167,7 +167,8 @@ class _BlendModule(nn.Module):
         super().__init__()
         self.is_classifier = blend.classes is not None
         self.temperature = blend.temperature
-        fronts, predictors = [], []
+        fronts: list[nn.Module] = []
+        predictors: list[nn.Module] = []
         for number, (name, member) in enumerate(
             zip(blend.names, blend.combination.members, strict=True)
         ):
@@ -345,7 +346,7 @@ class _LookUp(_Columns):
         known: Sequence[Sequence[str]],
     ) -> None:
         super().__init__(positions)
-        unknown = pd.DataFrame(dict.fromkeys(names, [_UNKNOWN]), dtype=object)
+        unknown = pd.DataFrame({name: [_UNKNOWN] for name in names}, dtype=object)
         # An encoder works column by column: what one adds to a row of unknown categories
         # does not depend on the others.
         base = np.asarray(encoder.transform(unknown), dtype=np.float64)

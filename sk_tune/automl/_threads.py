@@ -28,7 +28,7 @@ def is_busy() -> bool:
         load = os.getloadavg()[0]
     except (AttributeError, OSError):
         return False
-    return load > _LOAD_OF_BUSY * joblib.cpu_count()
+    return bool(load > _LOAD_OF_BUSY * joblib.cpu_count())
 
 
 def few_threads(n_values: int, *, is_busy: bool = False) -> threadpool_limits:

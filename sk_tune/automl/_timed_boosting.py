@@ -47,7 +47,7 @@ def fits_within(seconds: float, end: float) -> Iterator[None]:
 
 
 class _Timed:
-    """Fits in parts where there is a limit, and as scikit-learn does where there is none."""
+    """Fits in parts where there is a limit, else as scikit-learn does."""
 
     max_iter: int
     warm_start: bool

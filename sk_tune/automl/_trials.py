@@ -159,12 +159,12 @@ def honest_scores(trials: Sequence[Trial]) -> Array:
     ndarray of shape (n_folds,)
         Not flattered by the choice, unless there is one fold only, which then chose.
     """
-    scores = np.array([trial.fold_scores for trial in trials])
+    scores: Array = np.array([trial.fold_scores for trial in trials])
     n_folds = scores.shape[1]
     if n_folds == 1:
-        return scores.max(axis=0)
+        return np.asarray(scores.max(axis=0))
     others = (scores.sum(axis=1, keepdims=True) - scores) / (n_folds - 1)
-    return scores[others.argmax(axis=0), np.arange(n_folds)]
+    return np.asarray(scores[others.argmax(axis=0), np.arange(n_folds)])
 
 
 def library_of(trials: Sequence[Trial]) -> Library:

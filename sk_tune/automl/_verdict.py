@@ -143,8 +143,8 @@ def _against_one(best: Score, alone: Score, scale: float) -> str:
     if not own > others or mine == theirs:
         return ""
     return (
-        f"The best model alone has a higher score than the ensemble {where}, {mine} against "
-        f"{theirs}. {advice}"
+        f"The best model alone has a higher score than the ensemble {where}, {mine} "
+        f"against {theirs}. {advice}"
     )
 
 

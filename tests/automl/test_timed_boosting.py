@@ -40,9 +40,10 @@ def test_without_time_there_are_the_first_iterations():
         second = model.fit(X, y).n_iter_
 
     assert first == second == 10
-    assert clone(model).get_params() == HistGradientBoostingRegressor(
-        max_iter=500, early_stopping=False
-    ).get_params()
+    assert (
+        clone(model).get_params()
+        == HistGradientBoostingRegressor(max_iter=500, early_stopping=False).get_params()
+    )
 
 
 def test_outside_it_is_scikit_learns():
