@@ -130,6 +130,7 @@ def held_out_rows(
             f"from. Got test_size={test_size}, which sets {n_spared} of {n} aside. Give "
             "more rows or a smaller test_size."
         )
+    _check_groups(groups, 3)
     if times is not None:
         return np.sort(np.argsort(times, kind="stable")[-n_spared:])
     _, held = _one_split(y, n_spared, is_classification, groups, seed)
@@ -189,11 +190,7 @@ def make_folds(
                 f"The 'cv' parameter must suit the rows. Got cv={cv!r} for {len(y)} rows: "
                 f"{str(error).rstrip('.')}. Give more rows or fewer folds."
             ) from error
-    if groups is not None and len(np.unique(groups)) < 2:
-        raise TableError(
-            "Rows must be of at least two groups, one to learn from and one to hold out. "
-            "Got 1 group. Give more rows, or no groups."
-        )
+    _check_groups(groups, 2)
     if times is not None:
         order = np.argsort(times, kind="stable")
         splits = TimeSeriesSplit(min(_N_FOLDS, len(y) - 1)).split(order)
@@ -244,9 +241,9 @@ def check_folds(
             rarest = np.argsort(counts, kind="stable")[:_N_NAMED]
             own = ", ".join(f"{counts[k]} of class {classes[k]!s}" for k in rarest)
             raise TableError(
-                "Models must be trained on two classes or more in each fold, so two classes "
-                f"must have at least 2 rows each. Got {own}, by which {where} is trained "
-                f"on {len(labels)} class. Give more rows of the rare classes, or fewer "
+                "Models must be trained on two classes or more in each fold, so two must "
+                f"have at least 2 rows each. Got {own}, by which {where} is trained on "
+                f"{len(labels)} class. Give more rows of the rare classes, or fewer "
                 "folds by cv."
             )
         if len(train) < 2 or (is_r2 and len(held) < 2):
@@ -255,6 +252,15 @@ def check_folds(
                 f"more to be judged by. Got {len(train)} and {len(held)} in {where}, of "
                 f"{len(y)} rows. Give more rows or fewer folds by cv, or another scoring."
             )
+
+
+def _check_groups(groups: Array | None, least: int) -> None:
+    if groups is not None and len(np.unique(groups)) < least:
+        raise TableError(
+            f"Rows must be of at least {least} groups, as many as there are parts to learn "
+            f"from, to judge by and to set aside. Got {len(np.unique(groups))}. Give more "
+            "rows, or no groups."
+        )
 
 
 def _splitter(y: Array, is_classification: bool, groups: Array | None, seed: int) -> Any:  # noqa: FBT001

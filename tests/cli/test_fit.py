@@ -395,4 +395,4 @@ def test_a_group_of_all_rows_is_refused(tmp_path, mixed_csv, fails):
     table.to_csv(mixed_csv, index=False)
     command = ["fit", mixed_csv, "--target", "label", "--group", "site"]
 
-    fails([*command, "--output", tmp_path / "out"], "at least two groups")
+    fails([*command, "--output", tmp_path / "out"], "at least 3 groups", "Got 1.")
