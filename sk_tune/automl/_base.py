@@ -10,7 +10,6 @@ from typing import Any, ClassVar, Self
 
 import numpy as np
 import numpy.typing as npt
-import pandas as pd
 from sklearn.base import BaseEstimator
 from sklearn.metrics import check_scoring
 from sklearn.utils import check_random_state
@@ -27,11 +26,12 @@ from sk_tune._metric import Metric, scorer_metric
 from sk_tune.automl._blend import Blend, blend_of
 from sk_tune.automl._choice import Chosen, choose
 from sk_tune.automl._clock import Clock
-from sk_tune.automl._course import Course, Memory
+from sk_tune.automl._course import Course
 from sk_tune.automl._features import as_features, as_target, fingerprint, kind_of
-from sk_tune.automl._folds import Split, check_folds, held_out_rows, make_folds
+from sk_tune.automl._folds import Split, are_same, split_rows, warn_of_rare_classes
 from sk_tune.automl._guard import guarded
 from sk_tune.automl._leaderboard import leaderboard
+from sk_tune.automl._memory import Memory
 from sk_tune.automl._models import (
     Model,
     boosting_model,
@@ -54,8 +54,6 @@ __all__ = ["AutoEstimator", "ScoredAsJudged"]
 Array = npt.NDArray[Any]
 
 _FAMILIES = ("linear", "boosting", "network")
-# Classes that a warning names.
-_N_NAMED = 5
 # What is left of the budget for the choice of members and the last check.
 _RESERVED_SHARE, _LEAST_RESERVED, _MOST_RESERVED = 0.05, 0.6, 10.0
 
@@ -271,7 +269,7 @@ class AutoEstimator(BaseEstimator):  # type: ignore[misc]
                 f"With warm_start=True {type(self).__name__} must be fitted on the data of "
                 "the fit before. Got others; use warm_start=False."
             )
-        if memory is not None and not _are_same((self.scoring,), (memory.scoring,)):
+        if memory is not None and not are_same((self.scoring,), (memory.scoring,)):
             raise ValueError(
                 f"With warm_start=True {type(self).__name__} must be fitted by the scoring "
                 f"of the fit before, {memory.scoring!r}. Got {self.scoring!r}; use "
@@ -297,59 +295,21 @@ class AutoEstimator(BaseEstimator):  # type: ignore[misc]
         self, X: Any, y: Array, structure: Any, seed: int, memory: Memory | None
     ) -> Split:
         """Return the parts of the rows: those of an earlier fit, if it is gone on with."""
-        told = tuple(
-            None if own is None else fingerprint(pd.DataFrame(own), own)
-            for own in structure
-        )
-        asked = (self.cv, self.test_size, *told)
-        before = None if memory is None else memory.split
-        if before is not None and _are_same(asked, before.asked):
-            # Of "auto" the time decides too, and trials of other folds cannot be averaged.
-            return before
-        groups, times = structure
-        common: dict[str, Any] = {
-            "is_classification": self._is_classification,
-            "seed": seed,
-        }
-        held = held_out_rows(
-            y, test_size=self.test_size, groups=groups, times=times, **common
-        )
-        kept = np.setdiff1d(np.arange(len(y)), held)
-        groups, times = (None if own is None else own[kept] for own in structure)
-        folds = make_folds(
-            y[kept],
+        split = split_rows(
+            y,
             cv=self.cv,
-            groups=groups,
-            times=times,
+            test_size=self.test_size,
+            is_classification=self._is_classification,
+            is_r2=not self._is_classification and self.scoring in {None, "r2"},
+            structure=structure,
             time_budget=self.time_budget,
+            seed=seed,
             row_size=int(np.prod(X.shape[1:])),
-            **common,
+            before=None if memory is None else memory.split,
         )
-        self._warn_of_rare_classes(y[kept])
-        is_r2 = not self._is_classification and self.scoring in {None, "r2"}
-        check_folds(y[kept], folds, is_classification=self._is_classification, is_r2=is_r2)
-        split = Split(held=held, folds=folds, asked=asked)
-        if before is not None and not split.equals(before):
-            raise ValueError(
-                f"With warm_start=True {type(self).__name__} must be fitted on the folds "
-                f"of the fit before, which had {len(before.folds)}. Got {len(folds)} by "
-                f"cv={self.cv!r} and test_size={self.test_size!r}. Leave 'cv', "
-                "'test_size', groups and times as they were, or use warm_start=False."
-            )
+        if self._is_classification:
+            warn_of_rare_classes(np.delete(y, split.held))
         return split
-
-    def _warn_of_rare_classes(self, y: Array) -> None:
-        if not self._is_classification:
-            return
-        labels, counts = np.unique(y, return_counts=True)
-        rare = labels[counts < 2]
-        if len(labels) - len(rare) >= 2 and len(rare):
-            listed = ", ".join(map(str, rare[:_N_NAMED]))
-            warn_user(
-                "Each class must have at least 2 rows to be learnt from some and judged by "
-                f"others. Got 1 of {len(rare)} classes, such as {listed}: no score is of "
-                "such a row's class learnt. Give more of these, or remove or merge them."
-            )
 
     def _problem(
         self, X: Any, y: Array, weight: Any, kept: Array, split: Split, seed: int
@@ -596,14 +556,6 @@ class ScoredAsJudged:
             return float(super().score(X, y, sample_weight))  # type: ignore[misc]
         params = {} if sample_weight is None else {"sample_weight": sample_weight}
         return float(check_scoring(self, scoring=self.scoring)(self, X, y, **params))
-
-
-def _are_same(asked: tuple[Any, ...], before: tuple[Any, ...]) -> bool:
-    """Return whether all are equal, arrays among them only if they are the same object."""
-    return all(
-        own is other or (isinstance(own, str | float | int) and own == other)
-        for own, other in zip(asked, before, strict=True)
-    )
 
 
 def _take(X: Any, rows: Array) -> Any:

@@ -20,17 +20,18 @@ from typing import Any
 from sklearn.base import clone
 
 from sk_tune.automl._folds import Split
+from sk_tune.automl._memory import Kind, Memory
 from sk_tune.automl._models import Model
 from sk_tune.automl._problem import Problem
 from sk_tune.automl._runner import ERRORS, N_KEPT, Runner
 from sk_tune.automl._sizes import Cost, affordable, hyperband_size, measured_cost
 from sk_tune.automl._threads import few_threads, is_busy
-from sk_tune.automl._trials import Trial, best_of
+from sk_tune.automl._trials import best_of
 from sk_tune.diagnosis import AppliedChange, Finding, apply, diagnose
 from sk_tune.engine import one_thread
 from sk_tune.search import GridSearchCV, HyperbandSearchCV, RandomizedSearchCV
 
-__all__ = ["Course", "Memory"]
+__all__ = ["Course"]
 
 # Shares of the budget that a default model of each family may take.
 _FIRST_SHARES = {"linear": 0.08, "boosting": 0.15}
@@ -67,66 +68,6 @@ _TOO_LONG = "It takes too long for this budget."
 
 
 @dataclass(slots=True, eq=False)
-class _Kind:
-    """A kind of model with what was learnt of it.
-
-    Parameters
-    ----------
-    model : Model
-        For `n_rows` rows.
-    n_rows : int
-        That its candidates are trained on in each fold.
-    units : int
-        Epochs or iterations of its candidates.
-    cost : Cost or None
-        Of a candidate in all folds; None where nothing asks for it.
-    estimator, space : object
-        What is searched; changed by the diagnosis.
-    seconds_per_epoch : float
-        Of one network of one fold among others; 0 until it was measured.
-    """
-
-    model: Model
-    n_rows: int
-    units: int
-    cost: Cost | None
-    estimator: Any
-    space: dict[str, Any]
-    seconds_per_epoch: float = 0.0
-
-
-@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
-class Memory:
-    """What a later course on the same data can go on from.
-
-    Parameters
-    ----------
-    seed : int
-        Of the earlier fit.
-    fingerprint : str
-        Of its data.
-    trials : list of Trial
-        The best of each family.
-    kinds : dict
-        What was learnt of each kind of model.
-    n_done : int
-        Rounds that were done.
-    scoring : object
-        By which trials were judged.
-    split : Split
-        Rows that were set aside, and the folds of the others.
-    """
-
-    seed: int
-    fingerprint: str
-    trials: list[Trial]
-    kinds: dict[str, _Kind]
-    n_done: int
-    scoring: Any
-    split: Split
-
-
-@dataclass(slots=True, eq=False)
 class Course:
     """Trains models until the time is up or the rounds are done.
 
@@ -157,7 +98,7 @@ class Course:
     changes: list[AppliedChange] = field(default_factory=list)
     was_interrupted: bool = False
     n_done: int = 0
-    _kinds: dict[str, _Kind] = field(default_factory=dict)
+    _kinds: dict[str, Kind] = field(default_factory=dict)
     # Names of trials that were trained again on more rows, or for longer.
     _enlarged: set[str] = field(default_factory=set)
 
@@ -270,7 +211,7 @@ class Course:
         runner.run(GridSearchCV, estimator, grid, model, problem, time_budget=seconds)
         if not model.resource:
             return
-        kind = _Kind(model, n_rows, units, cost, estimator, dict(model.space))
+        kind = Kind(model, n_rows, units, cost, estimator, dict(model.space))
         self._kinds[model.name] = kind
         if model.is_network:
             spent = (time.monotonic() - began) / (units * len(problem.folds))
@@ -417,7 +358,7 @@ class Course:
                 time_budget=seconds,
             )
 
-    def _enlarge_kind(self, kind: _Kind, seconds: float) -> None:
+    def _enlarge_kind(self, kind: Kind, seconds: float) -> None:
         """Let candidates of a kind be larger, if there is time for some of them."""
         each = seconds / _CANDIDATES_OF_ROUND
         larger = self._larger(kind, each, kind.n_rows, kind.units)
@@ -432,7 +373,7 @@ class Course:
         kind.estimator.set_params(**{kind.model.resource: kind.units})
 
     def _larger(
-        self, kind: _Kind, seconds: float, n_rows: int, units: int
+        self, kind: Kind, seconds: float, n_rows: int, units: int
     ) -> tuple[Model, int, int] | None:
         """Return a model with rows and units for it, if these are many more."""
         most = kind.model.on(self.problem).most_resources
@@ -446,7 +387,7 @@ class Course:
         model = kind.model.on(self.problem.sampled(more_rows))
         return model, more_rows, min(more_units, model.most_resources)
 
-    def _networks_of_round(self, networks: list[_Kind], seconds: float) -> list[_Kind]:
+    def _networks_of_round(self, networks: list[Kind], seconds: float) -> list[Kind]:
         """Return the networks to search: the thorough ones, if there is time for some."""
         n_folds = len(self.problem.folds)
         for kind in networks:
@@ -455,7 +396,7 @@ class Course:
                 return [kind]
         return [kind for kind in networks if not kind.model.is_thorough]
 
-    def _run_network(self, kind: _Kind, seconds: float, n_done: int) -> None:
+    def _run_network(self, kind: Kind, seconds: float, n_done: int) -> None:
         """Give a kind of network a pass of Hyperband, and learn from it."""
         self._enlarge_kind(kind, seconds)
         self.runner.begin(f"{kind.model.name}, round {n_done + 1}")
@@ -486,7 +427,7 @@ class Course:
         if self.heals:
             self._heal(kind, search)
 
-    def _heal(self, kind: _Kind, search: Any) -> None:
+    def _heal(self, kind: Kind, search: Any) -> None:
         """Change space and network as the diagnosis of a search says."""
         try:
             with warnings.catch_warnings():
@@ -504,7 +445,7 @@ class Course:
         if wanted > search.max_resources_:
             kind.units = max(kind.units, wanted)
 
-    def _run_boosting(self, kind: _Kind, seconds: float, n_done: int) -> None:
+    def _run_boosting(self, kind: Kind, seconds: float, n_done: int) -> None:
         self._enlarge_kind(kind, seconds)
         self.runner.begin(f"{kind.model.name}, round {n_done + 1}")
         own = [t.seconds for t in self.runner.trials if t.label == kind.model.name]

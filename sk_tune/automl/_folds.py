@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
+import pandas as pd
 from sklearn.model_selection import (
     GroupKFold,
     GroupShuffleSplit,
@@ -21,9 +22,18 @@ from sklearn.model_selection import (
     check_cv,
 )
 
-from sk_tune.exceptions import TableError
+from sk_tune.automl._features import fingerprint
+from sk_tune.exceptions import TableError, warn_user
 
-__all__ = ["Split", "check_folds", "held_out_rows", "make_folds"]
+__all__ = [
+    "Split",
+    "are_same",
+    "check_folds",
+    "held_out_rows",
+    "make_folds",
+    "split_rows",
+    "warn_of_rare_classes",
+]
 
 Array = npt.NDArray[Any]
 
@@ -83,6 +93,117 @@ class Split:
         for own, others in zip(self.folds, other.folds, strict=True):
             parts += zip(own, others, strict=True)
         return all(np.array_equal(one, two) for one, two in parts)
+
+
+def split_rows(
+    y: Array,
+    *,
+    cv: Any,
+    test_size: float | str,
+    is_classification: bool,
+    is_r2: bool,
+    structure: tuple[Array | None, Array | None],
+    time_budget: float | None,
+    seed: int,
+    row_size: int,
+    before: Split | None = None,
+) -> Split:
+    """Return the parts of the rows.
+
+    Parameters
+    ----------
+    y : ndarray of shape (n_samples,)
+        Targets.
+    cv, test_size, time_budget, seed, row_size : object
+        As for ``make_folds`` and ``held_out_rows``.
+    is_classification, is_r2 : bool
+        As for ``check_folds``.
+    structure : tuple of (ndarray or None, ndarray or None)
+        Groups and times.
+    before : Split or None, default=None
+        Of an earlier fit that is gone on with: it is taken if the same is asked for.
+
+    Returns
+    -------
+    Split
+        Of all rows.
+
+    Raises
+    ------
+    TableError
+        If there are too few rows.
+    ValueError
+        If other parts than those of an earlier fit are asked for.
+    """
+    told = (
+        None if own is None else fingerprint(pd.DataFrame(own), own) for own in structure
+    )
+    asked = (cv, test_size, *told)
+    if before is not None and are_same(asked, before.asked):
+        # Of "auto" the time decides too, and trials of other folds cannot be averaged.
+        return before
+    groups, times = structure
+    common: dict[str, Any] = {"is_classification": is_classification, "seed": seed}
+    held = held_out_rows(y, test_size=test_size, groups=groups, times=times, **common)
+    kept = np.setdiff1d(np.arange(len(y)), held)
+    groups, times = (None if own is None else own[kept] for own in structure)
+    folds = make_folds(
+        y[kept],
+        cv=cv,
+        groups=groups,
+        times=times,
+        time_budget=time_budget,
+        row_size=row_size,
+        **common,
+    )
+    check_folds(y[kept], folds, is_classification=is_classification, is_r2=is_r2)
+    split = Split(held=held, folds=folds, asked=asked)
+    if before is not None and not split.equals(before):
+        raise ValueError(
+            "With warm_start=True an estimator must be fitted on the folds of the fit "
+            f"before, which had {len(before.folds)}. Got {len(folds)} by {cv=} and "
+            f"{test_size=}. Leave 'cv', 'test_size', groups and times as they were, or "
+            "use warm_start=False."
+        )
+    return split
+
+
+def are_same(asked: tuple[Any, ...], before: tuple[Any, ...]) -> bool:
+    """Return whether parameters are those of before.
+
+    Parameters
+    ----------
+    asked, before : tuple
+        Parameters; objects are the same only if they are one.
+
+    Returns
+    -------
+    bool
+        Whether all of them are.
+    """
+    return all(
+        own is other or (isinstance(own, str | float | int) and own == other)
+        for own, other in zip(asked, before, strict=True)
+    )
+
+
+def warn_of_rare_classes(y: Array) -> None:
+    """Warn of classes with one row, if there are others to learn.
+
+    Parameters
+    ----------
+    y : ndarray of shape (n_samples,)
+        Labels.
+    """
+    labels, counts = np.unique(y, return_counts=True)
+    rare = labels[counts < 2]
+    if len(labels) - len(rare) >= 2 and len(rare):
+        listed = ", ".join(map(str, rare[:_N_NAMED]))
+        warn_user(
+            "Each class must have at least 2 rows to be learnt from some and judged by "
+            f"others. Got 1 of {len(rare)} classes, such as {listed}: no score is of "
+            "such a row's class learnt. Give more of these, or remove or merge them."
+        )
 
 
 def held_out_rows(
