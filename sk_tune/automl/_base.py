@@ -44,6 +44,7 @@ from sk_tune.automl._page import write_page
 from sk_tune.automl._problem import Problem
 from sk_tune.automl._progress import print_progress
 from sk_tune.automl._runner import AutoProgress, Runner
+from sk_tune.automl._threads import is_busy
 from sk_tune.automl._trials import Trial, best_of, honest_scores
 from sk_tune.automl._verdict import Score, verdict
 from sk_tune.automl._workers import Workers
@@ -56,6 +57,8 @@ Array = npt.NDArray[Any]
 _FAMILIES = ("linear", "boosting", "network")
 # What is left of the budget for the choice of members and the last check.
 _RESERVED_SHARE, _LEAST_RESERVED, _MOST_RESERVED = 0.05, 0.6, 10.0
+# How many times more on a machine that others keep busy.
+_MORE_IF_BUSY = 2.5
 
 
 class AutoEstimator(BaseEstimator):  # type: ignore[misc]
@@ -335,6 +338,7 @@ class AutoEstimator(BaseEstimator):  # type: ignore[misc]
         if self.time_budget is not None:
             share = _RESERVED_SHARE * self.time_budget
             reserve = float(np.clip(share, _LEAST_RESERVED, _MOST_RESERVED))
+            reserve *= _MORE_IF_BUSY if is_busy() else 1
         tell: Callable[[AutoProgress], object] | None = None
         if self.progress is not False:
             tell = print_progress if self.progress is True else self.progress
