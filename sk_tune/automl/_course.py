@@ -168,9 +168,10 @@ class Course:
     def _run_defaults(self, models: Sequence[Model]) -> None:
         runner = self.runner
         known = {trial.label for trial in runner.trials}
+        if any(model.is_network for model in models):
+            # While models without any are trained.
+            runner.workers.start()
         for model in models:
-            if model.is_network:
-                runner.workers.start()
             if model.name not in known and self._is_promising(model):
                 self._try_default(model)
         for model in models:
