@@ -208,10 +208,8 @@ class _Fleets:
         def keep(states: list[tuple[int, TrainingState]]) -> None:
             found = {}
             for position, state in states:
-                index, prepared = taken[position]
-                # A plain skorch net cannot go on from a state.
-                if isinstance(prepared, EstimatorFit):
-                    found[index] = _unfinished(state)
+                index, _ = taken[position]
+                found[index] = _unfinished(state)
             underway.keep(found)
 
         return {"keep": keep, "seconds_between": underway.seconds}
@@ -261,7 +259,8 @@ def _unfinished(state: TrainingState) -> Trained:
         state=state,
         predictions=None,
         message="",
-        seconds=sum(record["dur"] for record in state.history),
+        # A skorch net without callbacks has no timer.
+        seconds=sum(record.get("dur", 0.0) for record in state.history),
         engine="fleet",
     )
 

@@ -26,6 +26,7 @@ from torch.utils.data import Subset
 
 from sk_tune._compat import predict_nonlinearity
 from sk_tune.engine._records import Fit
+from sk_tune.engine._skorch_memory import net_memory, recall
 from sk_tune.engine._skorch_support import OPTIMIZER_NAMES
 from sk_tune.engine._structure import module_structure
 from sk_tune.engine.fleet import (
@@ -64,11 +65,13 @@ class SkorchFit:
     Raises
     ------
     ValueError
-        If the fit is to go on from a state, or has weights, which skorch knows nothing of.
+        If the fit is to go on from a state that is not of a skorch net in mid-training, or
+        has weights, which skorch knows nothing of.
     """
 
     def __init__(self, fit: Fit) -> None:
-        if fit.state is not None or fit.sample_weight is not None:
+        is_unknown = fit.state is not None and not fit.state.course
+        if is_unknown or fit.sample_weight is not None:
             raise ValueError(
                 "A plain skorch net takes neither a state to go on from nor sample_weight. "
                 "Use one of sk_tune's estimators."
@@ -98,6 +101,11 @@ class SkorchFit:
         train, valid = net.get_split_datasets(self.X, self.y)
         course = _SkorchCourse(net, generator, (train, valid))
         group = net.optimizer_.param_groups[0]
+        rate = float(group["lr"])
+        state, n_epochs = self.fit.state, self.n_epochs
+        if state is not None and not recall(net, generator, (train, valid), state):
+            n_epochs += len(state.history)
+            state = None
         betas = group.get("betas", (group.get("momentum", 0.0), group.get("alpha", 0.0)))
         clips = [c for _, c in net.callbacks_ if isinstance(c, GradientNormClipping)]
         return Row(
@@ -109,12 +117,12 @@ class SkorchFit:
                 eps=float(group.get("eps", 1e-8)),
                 weight_decay=float(group["weight_decay"]),
             ),
-            state=TrainingState(seed=self.seed, weights={}, moments={}),
-            n_epochs=self.n_epochs,
+            state=state or TrainingState(seed=self.seed, weights={}, moments={}),
+            n_epochs=n_epochs,
             train=_to_set(train, net.device),
             valid=None if valid is None else _to_set(valid, net.device),
             monitor=self._monitor(net.device),
-            learning_rate=float(group["lr"]),
+            learning_rate=rate,
             gradient_clip=clips[0].gradient_clip_value if clips else None,
         )
 
@@ -171,7 +179,9 @@ class SkorchFit:
         predictions : ndarray or None
             On the monitor rows.
         """
-        net = clone(self.fit.estimator).set_params(max_epochs=self.n_epochs)
+        # skorch's loop cannot go on in the middle: what there is of it is trained again.
+        done = 0 if self.fit.state is None else len(self.fit.state.history)
+        net = clone(self.fit.estimator).set_params(max_epochs=done + self.n_epochs)
         monitor = self._monitor("cpu")
         if monitor is not None:
             _watch(net, *monitor[:])
@@ -288,6 +298,10 @@ class _SkorchCourse:
         record.clear()
         record.update(net.history[-1])
         return self.uses_best and bool(self._stopper.best_epoch_ == epoch)
+
+    def memory(self) -> dict[str, Any] | None:
+        """Return what the net and its generator remember."""
+        return net_memory(self.net, self._generator, tuple(self._datasets.values()))
 
     def _replay_validation(self, outputs: Tensor) -> None:
         """Tell the net of its validation batches, as if it had computed them."""

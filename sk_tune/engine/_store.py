@@ -21,6 +21,7 @@ from typing import Any, Self
 import safetensors.numpy
 
 from sk_tune._json_values import decode, encode
+from sk_tune.engine._history_columns import history_from_columns, history_to_columns
 from sk_tune.engine._records import Trained
 from sk_tune.exceptions import StoreError, warn_user
 from sk_tune.training import arrays_of_state, state_from_arrays, values_of_state
@@ -48,6 +49,11 @@ CREATE TABLE IF NOT EXISTS fits (
 """
 # As SQLite keeps it, but for white space.
 _SCHEMA = " ".join(_TABLE.replace("IF NOT EXISTS ", "").split())
+# No key is equal to NULL.
+_INSERT = (
+    "INSERT OR REPLACE INTO fits SELECT ?, ?, ?, ?, ?, ? "
+    "WHERE NOT EXISTS (SELECT 1 FROM fits WHERE key = ?)"
+)
 _DELETE = "DELETE FROM fits WHERE key = ?"
 _PREDICTIONS = "predictions"
 # sqlite3 decodes messages too, which hold what is in a damaged file.
@@ -168,7 +174,12 @@ class FitStore:
         self._touch(found)
         return found
 
-    def save(self, trained: Mapping[str, Trained], instead_of: Iterable[str] = ()) -> None:
+    def save(
+        self,
+        trained: Mapping[str, Trained],
+        instead_of: Iterable[str] = (),
+        unless: Mapping[str, str] | None = None,
+    ) -> None:
         """Write results, all of them or none.
 
         Parameters
@@ -177,15 +188,16 @@ class FitStore:
             By key.  What failed is not written, so that it is tried again.
         instead_of : iterable of str, default=()
             Keys of what is then no longer needed.
+        unless : mapping of str to str or None, default=None
+            Keys of results that make one of these needless if they are there, by its key.
         """
         rows = self._written(trained)
         if not rows:
             return
         try:
             with self._transaction() as connection:
-                connection.executemany(
-                    "INSERT OR REPLACE INTO fits VALUES (?, ?, ?, ?, ?, ?)", rows
-                )
+                own = unless or {}
+                connection.executemany(_INSERT, [(*row, own.get(row[0])) for row in rows])
                 connection.executemany(_DELETE, [(key,) for key in instead_of])
         except _DATABASE_ERRORS as error:
             n_bytes = sum(len(row[2]) for row in rows)
@@ -319,10 +331,12 @@ class FitStore:
                 )
             self._connection.execute("PRAGMA journal_mode = WAL")
             self._connection.execute("PRAGMA synchronous = FULL")
+            # A search opens its store for each rung: that must not wait for who writes.
+            if n_tables:
+                return
             with self._transaction() as connection:
-                if not n_tables:
-                    connection.execute(f"PRAGMA application_id = {_APPLICATION_ID}")
-                    connection.execute(f"PRAGMA user_version = {SCHEMA_VERSION}")
+                connection.execute(f"PRAGMA application_id = {_APPLICATION_ID}")
+                connection.execute(f"PRAGMA user_version = {SCHEMA_VERSION}")
                 connection.execute(_TABLE)
         except _DATABASE_ERRORS as error:
             raise StoreError(_cannot("used", self.path, error)) from error
@@ -413,9 +427,10 @@ def _write(key: str, trained: Trained) -> tuple[str, str, bytes, str, int, float
     arrays = arrays_of_state(state)
     if trained.predictions is not None:
         arrays[_PREDICTIONS] = trained.predictions
+    values = values_of_state(state)
     meta = json.dumps(
         encode({
-            "state": values_of_state(state),
+            "state": {**values, "history": history_to_columns(values["history"])},
             "seconds": trained.seconds,
             "engine": trained.engine,
             "solo_reason": trained.solo_reason,
@@ -444,11 +459,13 @@ def _read(key: str, meta: Any, blob: Any, digest: Any) -> Trained | None:
 
 def _trained(meta: str, blob: bytes) -> Trained:
     values, unordered = decode(json.loads(meta)), safetensors.numpy.load(blob)
+    of_state = values["state"]
+    of_state["history"] = history_from_columns(of_state["history"])
     arrays = {name: unordered[name] for name in values["names"]}
     predictions = arrays.pop(_PREDICTIONS, None)
     return Trained(
         status="trained",
-        state=state_from_arrays(arrays, values["state"]),
+        state=state_from_arrays(arrays, of_state),
         predictions=predictions,
         message="",
         seconds=float(values["seconds"]),

@@ -103,11 +103,13 @@ class Underway:
             By position; without predictions.
         """
         rows = {underway_key(self.keys[i]): t for i, t in trained.items() if i in self.keys}
+        # Of a process that others have overtaken, nothing stays behind.
+        ended = {underway_key(key): key for key in self.keys.values()}
         if not rows or socket.gethostname() != self.host or not Path(self.path).exists():
             return
         try:
             with FitStore(self.path) as store:
-                store.save(rows)
+                store.save(rows, unless=ended)
         except StoreError:
             # Who opened the store says so when the fits have ended.
             return

@@ -3,8 +3,9 @@
 """Shards over the workers of whatever joblib backend is in use."""
 
 import gc
+import os
 import pickle
-from collections.abc import Generator, Sequence
+from collections.abc import Callable, Generator, Sequence
 from concurrent.futures import CancelledError
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import closing
@@ -82,14 +83,36 @@ def _run(
         # Not every backend can return results one by one.
         parallel = joblib.Parallel(n_jobs=n_jobs)
     yield from parallel(
-        joblib.delayed(_numbered)(position, *_apart(shard)) for position, shard in shards
+        joblib.delayed(_numbered)(position, os.getpid(), *_apart(shard))
+        for position, shard in shards
     )
 
 
-def _numbered(position: int, shard: Shard, *data: Any) -> tuple[int, Any]:
+def _numbered(position: int, coordinator: int, shard: Shard, *data: Any) -> tuple[int, Any]:
     if parent_process() is not None:
         _freeze_heap()
-    return position, train_shard(_together(shard, data))
+    watch = _watch_of(coordinator)
+    if watch is not None:
+        watch(0)
+    return position, train_shard(_together(shard, data), watch)
+
+
+def _watch_of(coordinator: int) -> Callable[[int], None] | None:
+    """Return what ends this process after an epoch if its coordinator is gone.
+
+    Nobody would take the result of the shard, and whoever runs the search again would
+    share the machine with it, for hours if the shard is large.  Only for workers that the
+    coordinator has started; a cluster looks after its own.
+    """
+    started_by = parent_process()
+    if started_by is None or started_by.pid != coordinator:
+        return None
+
+    def watch(_: int) -> None:
+        if os.getppid() != coordinator:
+            os._exit(1)
+
+    return watch
 
 
 def _apart(shard: Shard) -> tuple[Any, ...]:

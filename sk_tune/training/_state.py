@@ -39,6 +39,9 @@ class TrainingState:
         What early stopping remembers.
     history : tuple of dict
         What each epoch gave, by name.
+    course : dict of str to object
+        What else a plain skorch net goes on from, as plain values: of its callbacks,
+        schedulers and generator.  Only in mid-training.
     """
 
     seed: int
@@ -50,6 +53,7 @@ class TrainingState:
     first_epoch: int = 0
     stopping: StoppingState = field(default_factory=StoppingState)
     history: tuple[dict[str, Any], ...] = ()
+    course: dict[str, Any] = field(default_factory=dict)
 
     def curve(self, name: str) -> npt.NDArray[np.float64]:
         """Return one value of every epoch; NaN where the epoch has none.

@@ -54,14 +54,17 @@ def values_of_state(state: TrainingState) -> dict[str, Any]:
     Returns
     -------
     dict of str to object
-        The seed, counters, what early stopping remembers, and the history.
+        The seed, counters, what early stopping remembers, the history, and the course
+        if there is one.
     """
-    return {
+    values = {
         "seed": state.seed,
         "counters": {name: getattr(state, name) for name in _COUNTERS},
         "stopping": asdict(state.stopping),
         "history": list(state.history),
     }
+    # Left out otherwise, so that files and keys of fits are what they were.
+    return {**values, "course": state.course} if state.course else values
 
 
 def state_from_arrays(
@@ -98,5 +101,6 @@ def state_from_arrays(
         best_weights=parts["best"] or None,
         stopping=StoppingState(**values["stopping"]),
         history=tuple(values["history"]),
+        course=values.get("course", {}),
         **values["counters"],
     )

@@ -1,15 +1,21 @@
 """A search, or any code in ``fleet()``, that is run again goes on where it was."""
 
+import re
+import sqlite3
 import warnings
 
 import numpy as np
 import pytest
+import torch
 from scipy.stats import loguniform
 from sklearn.linear_model import LogisticRegression
 from sklearn.model_selection import GridSearchCV as TheirGridSearchCV
 from sklearn.model_selection import StratifiedKFold
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
+from skorch import NeuralNetClassifier
+from skorch.callbacks import EarlyStopping, LRScheduler
+from torch import nn
 
 from sk_tune import (
     BayesSearchCV,
@@ -21,7 +27,7 @@ from sk_tune import (
     RandomizedSearchCV,
     fleet,
 )
-from sk_tune.engine import FitStore
+from sk_tune.engine import FitStore, _underway
 from sk_tune.exceptions import SkTuneWarning, StoreError
 
 CV = StratifiedKFold(3, shuffle=True, random_state=0)
@@ -108,6 +114,50 @@ def test_an_interrupted_search_ends_as_one_that_was_not(make, iris, tmp_path):
     _assert_same_results(resumed.cv_results_, whole.cv_results_)
     trained = resumed.ledger_.epochs_trained
     assert trained + resumed.ledger_.epochs_loaded == whole.ledger_.epochs_trained
+
+
+def test_an_interrupted_search_over_a_plain_skorch_net_goes_on(iris, tmp_path, monkeypatch):
+    """In the middle of its trainings, and to the bit as one that was not interrupted."""
+    monkeypatch.setattr(_underway, "SECONDS_BETWEEN", 0.0)
+    net = NeuralNetClassifier(
+        nn.Linear,
+        module__in_features=4,
+        module__out_features=3,
+        criterion=nn.CrossEntropyLoss,
+        optimizer=torch.optim.Adam,
+        max_epochs=9,
+        batch_size=16,
+        iterator_train__shuffle=True,
+        callbacks=[EarlyStopping(load_best=True), LRScheduler("StepLR", step_size=2)],
+        verbose=0,
+    )
+    rates, X, calls = {"lr": [0.001, 0.01, 0.1]}, iris.X.astype(np.float32), []
+
+    def search(path, progress=None):
+        # A skorch net draws its seed from torch's generator.
+        torch.manual_seed(0)
+        own = GridSearchCV(net, rates, cv=CV, store=path, progress=progress)
+        return own.fit(X, iris.y)
+
+    def stop(progress):
+        calls.append(progress)
+        if len(calls) == 5:
+            raise KeyboardInterrupt
+
+    whole = search(tmp_path / "whole.db")
+    path = tmp_path / "fits.db"
+    with pytest.raises(KeyboardInterrupt):
+        search(path, stop)
+    n_fits_done, of_rest = calls[-1].n_fits_done, []
+    resumed = search(path, of_rest.append)
+
+    assert n_fits_done == 0
+    _assert_same_results(resumed.cv_results_, whole.cv_results_)
+    # Four epochs of each are there: it is told of an epoch before that is kept.
+    assert len([p for p in of_rest if p.n_fits_done == 0]) < 9 - 3
+    weights = resumed.best_estimator_.module_.state_dict()
+    for name, expected in whole.best_estimator_.module_.state_dict().items():
+        assert torch.equal(weights[name], expected)
 
 
 def test_more_candidates_go_on_with_the_same_sequence(iris, tmp_path):
@@ -211,3 +261,62 @@ def test_a_search_with_a_store_that_fills_up_goes_on(iris, tmp_path, monkeypatch
     alone = GridSearchCV(_net(), GRID, cv=CV).fit(*iris)
     _assert_same_results(search.cv_results_, alone.cv_results_)
     assert any("full" in str(warning.message) for warning in caught)
+
+
+@pytest.mark.parametrize("statement", ["BEGIN", "COMMIT"])
+def test_whichever_write_fails_the_search_does_not(iris, tmp_path, monkeypatch, statement):
+    """Each in turn, those of what has not ended among them; the next run goes on."""
+    monkeypatch.setattr(_underway, "SECONDS_BETWEEN", 0.0)
+    faults = _Faults(monkeypatch, statement)
+
+    def search(path):
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            return GridSearchCV(_net(), GRID, cv=CV, store=path).fit(*iris)
+
+    expected = search(tmp_path / "whole.db").cv_results_
+    n_writes = faults.n_seen
+    n_failed = 0
+    for failing in range(1, n_writes + 1):
+        path = tmp_path / f"{failing}.db"
+        faults.begin(failing)
+        if failing == 1:
+            # The file cannot be made; that is said before anything is trained.
+            with pytest.raises(StoreError, match=re.escape(str(path))):
+                search(path)
+        else:
+            _assert_same_results(search(path).cv_results_, expected)
+        n_failed += faults.n_seen >= failing
+        faults.begin(0)
+
+        _assert_same_results(search(path).cv_results_, expected)
+        with FitStore(path) as store:
+            assert store.verify() == []
+            assert store.info().n_fits == 12
+    assert n_failed == n_writes > 5
+
+
+class _Faults:
+    """Lets one statement of a kind fail, of all that stores execute."""
+
+    def __init__(self, monkeypatch, statement):
+        self.statement = statement
+        self.n_seen = self.failing = 0
+        connect = sqlite3.connect
+        faults = self
+
+        class Connection(sqlite3.Connection):
+            def execute(self, sql, *args):
+                if sql.startswith(faults.statement):
+                    faults.n_seen += 1
+                    if faults.n_seen == faults.failing:
+                        raise sqlite3.OperationalError("database or disk is full")
+                return super().execute(sql, *args)
+
+        monkeypatch.setattr(
+            sqlite3, "connect", lambda *a, **k: connect(*a, factory=Connection, **k)
+        )
+
+    def begin(self, failing):
+        """Count from here, and let one of that number fail."""
+        self.n_seen, self.failing = 0, failing

@@ -626,6 +626,8 @@ class SkorchFitsRolled(NeuralNetClassifier):
         return super().fit(X, np.roll(y, 7), **fit_params)
 
 
+# A skorch net whose fit is its own is trained alone, which is told.
+@pytest.mark.filterwarnings("ignore:.*overrides fit")
 @pytest.mark.parametrize(
     "net",
     [

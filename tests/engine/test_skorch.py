@@ -70,6 +70,11 @@ def _reg(**params):
     )
 
 
+def _undefined(net, X, y):
+    """Return a score that is never better than another."""
+    return float("nan")
+
+
 SHUFFLE = {"iterator_train__shuffle": True}
 CASES = {
     "default": NeuralNetClassifier(
@@ -102,6 +107,12 @@ CASES = {
         callbacks=[LRScheduler("ReduceLROnPlateau", monitor="valid_loss", patience=0)],
     ),
     "scoring": _clf(callbacks=[EpochScoring("neg_log_loss", name="nll")]),
+    "no best weights": _clf(
+        callbacks=[
+            EpochScoring(_undefined, name="undefined"),
+            EarlyStopping("undefined", patience=9, load_best=True),
+        ]
+    ),
     "no callbacks": _clf(callbacks="disable"),
     "regression": _reg(lr=0.01),
 }

@@ -111,6 +111,13 @@ def test_two_writers_take_turns(tmp_path, results):
         assert store.verify() == []
 
 
+def test_opening_waits_for_no_writer(path, monkeypatch):
+    """A search opens its store for each rung, whatever another one does to it."""
+    monkeypatch.setattr("sk_tune.engine._store._TIMEOUT", 0.0)
+    with FitStore(path) as writer, writer._transaction(), FitStore(path) as other:
+        assert other.info().n_fits == 6
+
+
 @pytest.mark.parametrize(
     "content",
     [b"{}", b"SQLite format 3", b"\0" * 4096, random.Random(0).randbytes(9000)],

@@ -39,6 +39,19 @@ def test_what_is_kept_is_found_under_no_fits_key(tmp_path):
     assert place.seconds == SECONDS_BETWEEN
 
 
+def test_what_has_ended_meanwhile_is_not_kept(tmp_path):
+    """A worker whose coordinator was killed may train what another run has finished."""
+    (trained,) = train([_fit(2)])
+    with FitStore(tmp_path / "fits.db") as store:
+        place = Underway.of(store, {0: KEY, 1: KEY[:-1] + "1"})
+        store.save({KEY: trained}, instead_of=[underway_key(KEY)])
+
+        place.keep({0: trained, 1: trained})
+
+        found = store.load([KEY, *map(underway_key, place.keys.values())])
+        assert set(found) == {KEY, underway_key(place.keys[1])}
+
+
 def test_another_machine_keeps_nothing(tmp_path):
     """It would make a file of its own under the same path."""
     (trained,) = train([_fit(2)])

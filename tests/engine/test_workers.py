@@ -1,5 +1,8 @@
 """Shards over the workers of joblib's backends."""
 
+from dataclasses import replace
+from types import SimpleNamespace
+
 import joblib
 import numpy as np
 import pytest
@@ -50,6 +53,35 @@ def test_every_shard_has_one_result(digits):
         assert set(trained) == {position}
         assert trained[position].state.seed == position
         assert (solo, message) == ({}, "")
+
+
+def _started_by(monkeypatch, pid):
+    parent = None if pid is None else SimpleNamespace(pid=pid)
+    monkeypatch.setattr(_workers, "parent_process", lambda: parent)
+
+
+def test_a_worker_ends_when_its_coordinator_is_gone(digits, monkeypatch):
+    """The system gives it another parent; tests/faults has real processes."""
+    ended, parents = [], iter([7, 7, 1, 1])
+    monkeypatch.setattr(_workers.os, "_exit", ended.append)
+    monkeypatch.setattr(_workers.os, "getppid", lambda: next(parents))
+    _started_by(monkeypatch, 7)
+    (fit,) = _fits(digits, 1)
+    shard = Shard(fits={0: replace(fit, n_epochs=3)}, as_fleet=True, memory_limit=2**20)
+
+    _workers._numbered(0, 7, *_workers._apart(shard))
+
+    # Before the first epoch, and after each of three.
+    assert ended == [1, 1]
+    assert list(parents) == []
+
+
+@pytest.mark.parametrize("pid", [8, None])
+def test_workers_that_somebody_else_has_started_are_left_to_them(monkeypatch, pid):
+    """As those of a cluster, on whichever machine, and threads."""
+    _started_by(monkeypatch, pid)
+
+    assert _workers._watch_of(7) is None
 
 
 def test_no_shards_have_no_results():

@@ -26,7 +26,8 @@ from sk_tune.training import arrays_of_state
 N_MOMENTS = int(os.environ.get("SK_TUNE_FAULTS", "50"))
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(3000)]
 
-# A search of about two seconds; prints its results, times apart, when it ends.
+# A search of about two seconds; prints its results, times apart, when it ends, and adds
+# a byte to a file beside its store whenever its progress is told.
 SCRIPT = """
 import json, os, sys, warnings
 warnings.simplefilter("ignore")
@@ -47,6 +48,8 @@ def main(store, n_jobs, limit):
         {"mlpclassifier__learning_rate": loguniform(1e-4, 1e-1)},
         max_resources=9, cv=3, random_state=0, store=store, n_jobs=n_jobs,
     )
+    events = open(store + ".events", "wb", buffering=0)
+    search.set_params(progress=lambda progress: events.write(b"."))
     print("begun", flush=True)
     if limit:
         import resource
@@ -101,6 +104,18 @@ def _end(process):
     return json.loads(out)
 
 
+def _n_events(store):
+    """Return how often the progress of a search was told."""
+    events = Path(f"{store}.events")
+    return events.stat().st_size if events.exists() else 0
+
+
+def _wait_for_events(process, store, n_events):
+    """Wait until a search has come so far, however long that takes on this machine."""
+    while _n_events(store) < n_events and process.poll() is None:
+        time.sleep(0.001)
+
+
 @pytest.fixture(scope="module")
 def whole(script, tmp_path_factory):
     """What a search gives that nothing happens to, and how long it takes."""
@@ -110,6 +125,14 @@ def whole(script, tmp_path_factory):
     return _end(process), time.monotonic() - start
 
 
+@pytest.fixture(scope="module")
+def n_events(script, tmp_path_factory):
+    """How often the progress of a search is told that nothing happens to."""
+    store = tmp_path_factory.mktemp("events") / "fits.db"
+    _end(_start(script, store))
+    return _n_events(store)
+
+
 def _kill_group(process):
     os.killpg(process.pid, signal.SIGKILL)
     process.wait()
@@ -117,14 +140,17 @@ def _kill_group(process):
     process.stderr.close()
 
 
-def test_a_kill_of_the_coordinator_loses_nothing_that_was_finished(script, whole, tmp_path):
+def test_a_kill_of_the_coordinator_loses_nothing_that_was_finished(
+    script, whole, n_events, tmp_path
+):
     """Whenever it comes, the next run ends with the results of one that was not killed."""
-    expected, seconds = whole
+    expected, _ = whole
     rng, n_resumed = random.Random(0), 0
     for moment in range(N_MOMENTS):
         store = tmp_path / f"{moment}.db"
         process = _start(script, store)
-        time.sleep(rng.uniform(0, seconds))
+        _wait_for_events(process, store, rng.randrange(n_events))
+        time.sleep(rng.uniform(0, 0.05))
         _kill_group(process)
 
         resumed = _end(_start(script, store))
@@ -174,24 +200,42 @@ def _workers(pid):
     return found
 
 
-def test_ctrl_c_leaves_a_whole_store(script, whole, tmp_path):
-    """The process says whether its search is fitted; the next run ends as without it."""
-    expected, seconds = whole
-    rng, n_interrupted = random.Random(2), 0
-    for moment in range(max(1, N_MOMENTS * 2 // 5)):
-        store = tmp_path / f"{moment}.db"
+def _interrupted(script, folder, events, rng):
+    """Press Ctrl-C after one of some events, and before the end; return the store."""
+    for attempt in range(10):
+        store = folder / f"{attempt}.db"
         process = _start(script, store)
-        time.sleep(rng.uniform(0, seconds))
+        _wait_for_events(process, store, rng.choice(events))
+        # Also in the middle of what is between two events.
+        time.sleep(rng.uniform(0, 0.05))
         os.kill(process.pid, signal.SIGINT)
         # Between two lines of the script nobody catches it, and Python ends by the signal.
         out, err = process.communicate(timeout=300)
         assert process.returncode in {0, -signal.SIGINT}, err
-        n_interrupted += "interrupted" in out
+        if "interrupted" in out:
+            return store
+    raise AssertionError("Ctrl-C came too late ten times.")
+
+
+def test_ctrl_c_leaves_a_whole_store(script, whole, n_events, tmp_path):
+    """Whenever it comes, the next run ends as without it."""
+    expected, _ = whole
+    rng, n_moments = random.Random(2), max(2, N_MOMENTS * 2 // 5)
+    for moment in range(n_moments):
+        folder = tmp_path / str(moment)
+        folder.mkdir()
+        # A part of the search for each moment, so that some come early and some late.
+        first, last = (n_events * k // n_moments for k in (moment, moment + 1))
+        events = range(first, last)
+        store = _interrupted(script, folder, events, rng)
+        with FitStore(store) as opened:
+            assert opened.verify() == []
+            n_fits = opened.info().n_fits
 
         resumed = _end(_start(script, store))
 
         assert resumed["results"] == expected["results"]
-    assert n_interrupted >= 1
+        assert (resumed["counts"]["loaded"] > 0) == (n_fits > 0)
 
 
 def test_a_disk_that_fills_up_costs_the_store_and_not_the_search(script, whole, tmp_path):

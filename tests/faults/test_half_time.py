@@ -1,5 +1,7 @@
 """A kill at half time of a search without rungs, all of whose fits are one or two shards.
 
+Its networks are an estimator of ours, or a plain skorch net.
+
 Slow; run with ``pytest -m slow tests/faults``.
 """
 
@@ -21,30 +23,55 @@ SCRIPT = """
 import json, sys, warnings
 warnings.simplefilter("ignore")
 import numpy as np
+import torch
 from sklearn.datasets import load_digits
+from skorch import NeuralNetClassifier
+from skorch.callbacks import EarlyStopping, LRScheduler
+from torch import nn
 from sk_tune import GridSearchCV, MLPClassifier
 from sk_tune.engine import _train, _underway
 _train._LEAST_SECONDS = 0.0
 # Of a search of some seconds; the five seconds of a real one are too many.
 _underway.SECONDS_BETWEEN = 0.2
 
-def main(store, n_jobs):
+class Module(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.layers = nn.Sequential(
+            nn.Linear(64, 32), nn.ReLU(), nn.Dropout(0.1), nn.Linear(32, 10)
+        )
+
+    def forward(self, x):
+        return self.layers(x)
+
+def main(kind, store, n_jobs):
     X, y = load_digits(return_X_y=True)
-    net = MLPClassifier(width=32, batch_size=64, max_epochs=60, random_state=0)
-    rates = {"learning_rate": list(np.logspace(-4, -1, 16))}
-    search = GridSearchCV(net, rates, cv=3, n_jobs=n_jobs, store=store, refit=False)
+    rates = list(np.logspace(-4, -1, 16))
+    if kind == "ours":
+        net = MLPClassifier(width=32, batch_size=64, max_epochs=60, random_state=0)
+        grid = {"learning_rate": rates}
+    else:
+        torch.manual_seed(0)
+        stop = EarlyStopping(patience=60, load_best=True)
+        net = NeuralNetClassifier(
+            Module, criterion=nn.CrossEntropyLoss, optimizer=torch.optim.Adam,
+            batch_size=64, max_epochs=60, iterator_train__shuffle=True, verbose=0,
+            callbacks=[stop, LRScheduler("StepLR", step_size=20)],
+        )
+        grid = {"lr": rates}
+    search = GridSearchCV(net, grid, cv=3, n_jobs=n_jobs, store=store, refit=False)
     print("begun", flush=True)
-    search.fit(X / 16, y)
+    search.fit((X / 16).astype(np.float32), y.astype(np.int64))
     print(json.dumps(search.cv_results_["mean_test_score"].tolist()), flush=True)
 
 if __name__ == "__main__":
-    main(sys.argv[1], int(sys.argv[2]))
+    main(sys.argv[1], sys.argv[2], int(sys.argv[3]))
 """
 
 
-def _start(script, store, n_jobs):
+def _start(script, kind, store, n_jobs):
     process = subprocess.Popen(
-        [sys.executable, str(script), str(store), str(n_jobs)],
+        [sys.executable, str(script), kind, str(store), str(n_jobs)],
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
@@ -68,21 +95,22 @@ def _rows(store):
     return [n for size, n in found if size == 64], [n for size, n in found if size != 64]
 
 
+@pytest.mark.parametrize("kind", ["ours", "skorch"])
 @pytest.mark.parametrize("n_jobs", [1, 2])
-def test_a_kill_at_half_time_leaves_about_half(tmp_path, n_jobs):
+def test_a_kill_at_half_time_leaves_about_half(tmp_path, kind, n_jobs):
     """Every fit goes on from where it was seen last, with the same results."""
     script = tmp_path / "search.py"
     script.write_text(SCRIPT)
-    process, start = _start(script, tmp_path / "whole.db", n_jobs)
+    process, start = _start(script, kind, tmp_path / "whole.db", n_jobs)
     expected = _end(process)
     seconds = time.monotonic() - start
 
-    process, start = _start(script, tmp_path / "half.db", n_jobs)
+    process, start = _start(script, kind, tmp_path / "half.db", n_jobs)
     time.sleep(max(0.0, start + seconds / 2 - time.monotonic()))
     os.killpg(process.pid, signal.SIGKILL)
     process.communicate()
     ended, underway = _rows(tmp_path / "half.db")
-    resumed = _end(_start(script, tmp_path / "half.db", n_jobs)[0])
+    resumed = _end(_start(script, kind, tmp_path / "half.db", n_jobs)[0])
 
     n_epochs = sum(ended) + sum(underway)
     assert n_epochs > 0.1 * 48 * 60

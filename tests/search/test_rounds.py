@@ -4,6 +4,7 @@ import time
 
 import numpy as np
 import pytest
+from sklearn.base import BaseEstimator
 from sklearn.model_selection import ShuffleSplit, StratifiedKFold
 
 from sk_tune import GridSearchCV, HalvingGridSearchCV
@@ -22,6 +23,19 @@ class Clock:
     def monotonic(self):
         """Return the time."""
         return self.now
+
+
+class Model(BaseEstimator):
+    """An estimator of one parameter."""
+
+    def __init__(self, a=0):
+        self.a = a
+
+
+class Search:
+    """A search over that estimator."""
+
+    estimator = Model()
 
 
 class Session:
@@ -55,7 +69,7 @@ def rounds(clock, budget, seconds, *, n_splits=4, reserve=0.0):
         evaluate,
         cv=ShuffleSplit(n_splits),
         n_splits=n_splits,
-        search=None,
+        search=Search(),
         session=Session(),
         time_budget=budget,
         start=0.0,

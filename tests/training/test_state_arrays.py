@@ -26,7 +26,11 @@ def _state(**parts):
 
 def test_a_state_comes_back():
     """Every field, with names that have dots and positions of two digits."""
-    state = _state(last_weights={"b": np.ones(1)}, best_weights={"b": np.full(1, 2.0)})
+    state = _state(
+        last_weights={"b": np.ones(1)},
+        best_weights={"b": np.full(1, 2.0)},
+        course={"generator": "00", "schedulers": {"lr": {"last_epoch": 3}}},
+    )
 
     again = state_from_arrays(arrays_of_state(state), values_of_state(state))
 
@@ -41,3 +45,9 @@ def test_weights_that_are_not_there_stay_away():
 
     assert again.last_weights is None
     assert again.best_weights is None
+    assert again.course == {}
+
+
+def test_a_course_takes_no_place_where_there_is_none():
+    """What was written without one is equal to what is written now."""
+    assert "course" not in values_of_state(_state())

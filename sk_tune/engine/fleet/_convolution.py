@@ -30,6 +30,8 @@ __all__ = ["RowConv", "RowPool", "row_conv_fits", "row_pool_fits"]
 _CONVS = (nn.Conv1d, nn.Conv2d, nn.Conv3d)
 _MAX_POOLS: dict[type[nn.Module], int] = {nn.MaxPool1d: 1, nn.MaxPool2d: 2, nn.MaxPool3d: 3}
 _AVG_POOLS: dict[type[nn.Module], int] = {nn.AvgPool1d: 1, nn.AvgPool2d: 2, nn.AvgPool3d: 3}
+# Zeros before and behind each spatial size.
+Sides = Sequence[tuple[int, int]]
 
 # Elements of columns made at one time.  Many more leave the cache between copy and product;
 # many fewer are too little work for one call.
@@ -172,11 +174,8 @@ class _Convolution(Function):
     """x (K, B, C, *S), weight (K, O, C, *k), bias (K, O) or None -> (K, B, O, *S')."""
 
     @staticmethod
-    def forward(
-        x: Tensor, weight: Tensor, bias: Tensor | None, padding: Sequence[tuple[int, int]]
-    ) -> Tensor:
-        padded = _pad(x.movedim(1, -1), padding)
-        return _convolve(padded, weight, bias).movedim(-1, 1)
+    def forward(x: Tensor, weight: Tensor, bias: Tensor | None, padding: Sides) -> Tensor:
+        return _convolve(x.movedim(1, -1), padding, weight, bias).movedim(-1, 1)
 
     @staticmethod
     def setup_context(ctx: Any, inputs: tuple[Any, ...], output: Tensor) -> None:
@@ -193,8 +192,8 @@ class _Convolution(Function):
         if needs_weight:
             # The columns are made again: that takes a tenth of a product, and they are
             # several times as large as what they are made of.
-            padded = _pad(x.movedim(1, -1), ctx.padding)
-            grad_weight = _weight_gradient(padded, grad.flatten(3), kernel)
+            images = x.movedim(1, -1)
+            grad_weight = _weight_gradient(images, ctx.padding, grad.flatten(3), kernel)
         if needs_x:
             # Each input counts where the turned kernel, over the outputs, meets it.
             turned = weight.flip([*range(3, weight.dim())]).transpose(1, 2)
@@ -202,7 +201,7 @@ class _Convolution(Function):
                 (k - 1 - before, k - 1 - after)
                 for k, (before, after) in zip(kernel, ctx.padding, strict=True)
             ]
-            grad_x = _convolve(_pad(grad, sides), turned, None).movedim(-1, 1)
+            grad_x = _convolve(grad, sides, turned, None).movedim(-1, 1)
         grad_bias = grad.flatten(2).sum(2) if needs_bias else None
         return grad_x, grad_weight, grad_bias, None
 
@@ -213,7 +212,7 @@ class _Convolution(Function):
         x: Tensor,
         weight: Tensor,
         bias: Tensor | None,
-        padding: Sequence[tuple[int, int]],
+        padding: Sides,
     ) -> tuple[Tensor, int]:
         # Rows of rows are rows: the new axis and the one that was there become one.
         tensors = [
@@ -224,14 +223,13 @@ class _Convolution(Function):
         return y.unflatten(0, (info.batch_size, -1)), 0
 
 
-def _convolve(padded: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
-    """Return the convolution (K, O, *S', B) of padded (K, C, *S, B)."""
-    n_rows, n_out, _, *kernel = weight.shape
-    sizes = [s - k + 1 for s, k in zip(padded.shape[2:-1], kernel, strict=True)]
-    y = padded.new_empty(n_rows, n_out, *sizes, padded.shape[-1])
-    n_offsets = _offsets(padded.shape[1], kernel)
-    matrices = [m.flatten(2) for m in _by_offset(weight, n_offsets)]
-    for rows, lines, columns in _columns(padded, kernel):
+def _convolve(x: Tensor, padding: Sides, weight: Tensor, bias: Tensor | None) -> Tensor:
+    """Return the convolution (K, O, *S', B) of x (K, C, *S, B)."""
+    n_rows, n_out, n_in, *kernel = weight.shape
+    spans = zip(_padded_sizes(x, padding), kernel, strict=True)
+    y = x.new_empty(n_rows, n_out, *(s - k + 1 for s, k in spans), x.shape[-1])
+    matrices = [m.flatten(2) for m in _by_offset(weight, _offsets(n_in, kernel))]
+    for rows, lines, columns in _columns(x, padding, kernel):
         out = y[rows, :, lines].flatten(2)
         if bias is None:
             torch.bmm(matrices[0][rows], columns[0], out=out)
@@ -243,12 +241,14 @@ def _convolve(padded: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
     return y
 
 
-def _weight_gradient(padded: Tensor, lines: Tensor, kernel: Sequence[int]) -> Tensor:
+def _weight_gradient(
+    x: Tensor, padding: Sides, lines: Tensor, kernel: Sequence[int]
+) -> Tensor:
     """Return the derivative (K, O, C, *k) from that of the outputs (K, O, S'[0], ...)."""
-    n_rows, n_in = padded.shape[:2]
-    found = padded.new_zeros(n_rows, lines.shape[1], n_in, *kernel)
+    n_rows, n_in = x.shape[:2]
+    found = x.new_zeros(n_rows, lines.shape[1], n_in, *kernel)
     parts = _by_offset(found, _offsets(n_in, kernel))
-    for rows, own_lines, columns in _columns(padded, kernel):
+    for rows, own_lines, columns in _columns(x, padding, kernel):
         own = lines[rows, :, own_lines].flatten(2)
         for part, column in zip(parts, columns, strict=True):
             sums = own @ column.transpose(1, 2)
@@ -267,7 +267,7 @@ def _offsets(n_in: int, kernel: Sequence[int]) -> int:
 
 
 def _columns(
-    padded: Tensor, kernel: Sequence[int]
+    x: Tensor, padding: Sides, kernel: Sequence[int]
 ) -> Iterator[tuple[slice, slice, list[Tensor]]]:
     """Yield slices of K, slices of S'[0], and the windows in them as matrices.
 
@@ -275,23 +275,26 @@ def _columns(
     stay deep enough, they are copied once for all offsets along it, and the matrix of an
     offset is a view of the lines from there on.
     """
-    n_offsets = _offsets(padded.shape[1], kernel)
-    windows = _windows(padded, kernel if n_offsets == 1 else [1, *kernel[1:]])
-    axis = windows.dim() // 2 + 1
-    n_rows, n_lines = len(windows), padded.shape[2] - kernel[0] + 1
-    line = max(1, windows.numel() // max(1, n_rows * windows.shape[axis]))
-    per_tile = min(n_lines, max(1, _MAX_COLUMNS // line))
-    rows_per_tile = max(1, _MAX_COLUMNS // (line * n_lines))
-    run = prod(windows.shape[axis + 1 :])
-    for start, first in product(
-        range(0, n_rows, rows_per_tile), range(0, n_lines, per_tile)
-    ):
-        rows = slice(start, start + rows_per_tile)
-        count = min(per_tile, n_lines - first)
-        window = windows[rows].narrow(axis, first, count + n_offsets - 1)
-        matrix = window.flatten(1, axis - 1).flatten(2)
-        views = [matrix[:, :, i * run : (i + count) * run] for i in range(n_offsets)]
-        yield rows, slice(first, first + count), views
+    n_rows, n_in = x.shape[:2]
+    sizes = _padded_sizes(x, padding)
+    n_offsets = _offsets(n_in, kernel)
+    n_lines = sizes[0] - kernel[0] + 1
+    # Of the windows' columns: samples and places behind one line, and all of a line.
+    spans = zip(sizes[1:], kernel[1:], strict=True)
+    run = prod(s - k + 1 for s, k in spans) * x.shape[-1]
+    line = max(1, n_in * prod(kernel[1:]) * run * (kernel[0] if n_offsets == 1 else 1))
+    per_tile = max(1, min(n_lines, _MAX_COLUMNS // line))
+    lines_per_row = max(1, n_lines + n_offsets - 1)
+    rows_per_tile = max(1, _MAX_COLUMNS // (line * lines_per_row))
+    for rows, padded in _padded(x, padding, rows_per_tile):
+        windows = _windows(padded, kernel if n_offsets == 1 else [1, *kernel[1:]])
+        axis = windows.dim() // 2 + 1
+        for first in range(0, n_lines, per_tile):
+            count = min(per_tile, n_lines - first)
+            window = windows.narrow(axis, first, count + n_offsets - 1)
+            matrix = window.flatten(1, axis - 1).flatten(2)
+            views = [matrix[:, :, i * run : (i + count) * run] for i in range(n_offsets)]
+            yield rows, slice(first, first + count), views
 
 
 class _MaxPooling(Function):
@@ -389,25 +392,38 @@ def _lead(tensor: Tensor, dim: int | None, size: int) -> Tensor:
     return tensor.expand(size, *tensor.shape) if dim is None else tensor.movedim(dim, 0)
 
 
-def _pad(x: Tensor, padding: Sequence[tuple[int, int]]) -> Tensor:
-    """Return x (K, C, *S, B) between zeros, contiguous in this order.
+def _padded_sizes(x: Tensor, padding: Sides) -> list[int]:
+    """Return the spatial sizes of x (K, C, *S, B) between zeros."""
+    spans = zip(x.shape[2:-1], padding, strict=True)
+    return [size + sum(sides) for size, sides in spans]
 
+
+def _padded(x: Tensor, padding: Sides, n: int) -> Iterator[tuple[slice, Tensor]]:
+    """Yield slices of K, and x (K, C, *S, B) in them between zeros, contiguous.
+
+    All slices share one memory, whose zeros are written once and which stays in the cache.
     Where a side is negative, so much is cut off.
     """
     spans = list(zip(padding, x.shape[2:-1], strict=True))
     index: Any = (..., *(_kept(*sides, size) for sides, size in spans), slice(None))
     kept = x[index]
-    sizes = [size + sum(sides) for sides, size in spans]
+    sizes = _padded_sizes(x, padding)
+    slices = [slice(start, start + n) for start in range(0, len(x), n)]
     if sizes == list(kept.shape[2:-1]):
-        return kept.contiguous()
-    padded = x.new_zeros(*x.shape[:2], *sizes, x.shape[-1])
+        for rows in slices:
+            yield rows, kept[rows].contiguous()
+        return
+    padded = x.new_zeros(min(n, len(x)), x.shape[1], *sizes, x.shape[-1])
     target: Any = (
         ...,
         *(_kept(-b, -a, size) for (b, a), size in zip(padding, sizes, strict=True)),
         slice(None),
     )
-    padded[target].copy_(kept)
-    return padded
+    inner = padded[target]
+    for rows in slices:
+        own = kept[rows]
+        inner[: len(own)].copy_(own)
+        yield rows, padded[: len(own)]
 
 
 def _kept(before: int, after: int, size: int) -> slice:

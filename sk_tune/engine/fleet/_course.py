@@ -94,6 +94,15 @@ class Course(Protocol):
             Whether the weights are to be kept as the best.
         """
 
+    def memory(self) -> dict[str, Any] | None:
+        """Return what the course goes on from between two epochs, beside its stopping.
+
+        Returns
+        -------
+        dict or None
+            Plain values; None if it cannot go on.
+        """
+
     @property
     def uses_best(self) -> bool:
         """Whether the best weights, not the last ones, are the result."""
@@ -179,6 +188,10 @@ class SeededCourse:
         epoch = record["epoch"]
         self.stopping = self.stopping.after(epoch, record["valid_loss"], self.tol)
         return bool(self.stopping.best_epoch == epoch)
+
+    def memory(self) -> dict[str, Any]:
+        """Return nothing: all that is drawn follows from the seed and the epoch."""
+        return {}
 
     @property
     def uses_best(self) -> bool:

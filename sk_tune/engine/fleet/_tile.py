@@ -45,6 +45,7 @@ class Active:
         self.message = ""
         self.seconds = 0.0
         self.improved = False
+        self.has_best = row.state.best_weights is not None
         self.rates: Sequence[float] = ()
         self.batch_losses = torch.empty(0)
         self.valid_outputs: Tensor | None = None
@@ -64,7 +65,7 @@ class Active:
     @property
     def uses_best(self) -> bool:
         """Whether the best weights, not the last ones, are the result."""
-        return self.row.course.uses_best
+        return self.row.course.uses_best and self.has_best
 
     def note(self, prefix: str, loss: float, score: float) -> None:
         """Record the loss and score of an epoch.
@@ -105,6 +106,7 @@ class Active:
             self.improved = self.row.course.improved(
                 record, self.batch_losses, self.valid_outputs
             )
+            self.has_best = self.has_best or self.improved
 
 
 class Tile:
@@ -315,12 +317,16 @@ class Tile:
         Returns
         -------
         list of (int, TrainingState)
-            Position among all rows, and what its training goes on from.
+            Position among all rows, and what its training goes on from; without rows that
+            cannot go on.
         """
         found = []
         for position, active in enumerate(self.rows):
-            state = self.state_of(position, None)
-            if self._best is not None and active.uses_best and state.stopping.best_epoch:
+            memory = active.row.course.memory()
+            if memory is None:
+                continue
+            state = replace(self.state_of(position, None), course=memory)
+            if self._best is not None and active.uses_best:
                 own = self._best.row(position)
                 best = {name: own[name] for name in state.weights}
                 last = state.weights

@@ -27,6 +27,9 @@ __all__ = ["train_fleet"]
 
 # Of an epoch, at one time: what scores need beside the outputs stays small.
 _SAMPLES_PER_SCORE = 2**17
+# What takes longer to keep is kept less often, in proportion: at the five seconds of a
+# store, it costs a twentieth of the time at most.
+_SECONDS_TO_KEEP = 0.25
 
 # Called after each epoch of a tile with its number of rows.
 Progress = Callable[[int], None]
@@ -60,7 +63,7 @@ def train_fleet(
         Called now and then with rows that have not ended: pairs of their position in
         `rows` and where they stand.
     seconds_between : float
-        Seconds between two such calls, at least.
+        Seconds between two such calls, at least; more where a call takes long.
 
     Yields
     ------
@@ -71,7 +74,7 @@ def train_fleet(
     """
     waiting = enumerate(rows)
     tile = Tile(recipe)
-    kept = time.perf_counter()
+    kept, pause = time.perf_counter(), seconds_between
     while True:
         tile.add(list(islice(waiting, n_rows - len(tile))))
         if not len(tile):
@@ -95,9 +98,11 @@ def train_fleet(
         if ended:
             yield from _finish(tile, ended, outputs)
             tile.remove(ended)
-        if keep is not None and len(tile) and time.perf_counter() - kept > seconds_between:
+        if keep is not None and len(tile) and time.perf_counter() - kept > pause:
+            start = time.perf_counter()
             keep(tile.snapshots())
             kept = time.perf_counter()
+            pause = seconds_between * max(1.0, (kept - start) / _SECONDS_TO_KEEP)
 
 
 def _train_epoch(tile: Tile) -> None:

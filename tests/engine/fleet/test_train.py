@@ -478,6 +478,24 @@ def test_rows_are_made_when_places_become_free():
     assert sorted(rest) == [0, 2, 3]
 
 
+@pytest.mark.parametrize(("seconds", "n_calls"), [(0.0, 29), (0.02, 1)])
+def test_what_takes_long_to_keep_is_kept_less_often(monkeypatch, seconds, n_calls):
+    """It must not cost more than a share of the time."""
+    monkeypatch.setattr("sk_tune.engine.fleet._train._SECONDS_TO_KEEP", 1e-5)
+    spec, kept = Spec(n_epochs=30), []
+
+    def keep(states):
+        kept.append(states)
+        if seconds:
+            time.sleep(seconds)
+
+    rows = [_row(spec, TensorSet(X, Y))]
+    pause = 0.0 if not seconds else 1e-3
+    list(train_fleet(rows, _recipe(), 1, keep=keep, seconds_between=pause))
+
+    assert len(kept) == n_calls
+
+
 def test_no_rows_give_no_outcomes():
     """An empty fleet ends at once."""
     assert list(train_fleet([], _recipe(), 4)) == []
