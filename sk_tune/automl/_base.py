@@ -26,11 +26,12 @@ from sk_tune._metric import Metric, scorer_metric
 from sk_tune.automl._blend import Blend, blend_of
 from sk_tune.automl._choice import Chosen, choose
 from sk_tune.automl._clock import Clock
-from sk_tune.automl._course import Course, Memory
+from sk_tune.automl._course import Course
 from sk_tune.automl._features import as_features, as_target, fingerprint, kind_of
-from sk_tune.automl._folds import held_out_rows, make_folds
+from sk_tune.automl._folds import Split, are_same, split_rows, warn_of_rare_classes
 from sk_tune.automl._guard import guarded
 from sk_tune.automl._leaderboard import leaderboard
+from sk_tune.automl._memory import Memory
 from sk_tune.automl._models import (
     Model,
     boosting_model,
@@ -38,11 +39,13 @@ from sk_tune.automl._models import (
     linear_model,
     network_models,
 )
+from sk_tune.automl._onnx import export_blend
 from sk_tune.automl._page import write_page
 from sk_tune.automl._problem import Problem
 from sk_tune.automl._progress import print_progress
 from sk_tune.automl._runner import AutoProgress, Runner
-from sk_tune.automl._trials import Trial, best_of
+from sk_tune.automl._threads import is_busy
+from sk_tune.automl._trials import Trial, best_of, honest_scores
 from sk_tune.automl._verdict import Score, verdict
 from sk_tune.automl._workers import Workers
 from sk_tune.exceptions import SearchError, TableError, warn_user
@@ -54,6 +57,8 @@ Array = npt.NDArray[Any]
 _FAMILIES = ("linear", "boosting", "network")
 # What is left of the budget for the choice of members and the last check.
 _RESERVED_SHARE, _LEAST_RESERVED, _MOST_RESERVED = 0.05, 0.6, 10.0
+# How many times more on a machine that others keep busy.
+_MORE_IF_BUSY = 2.5
 
 
 class AutoEstimator(BaseEstimator):  # type: ignore[misc]
@@ -102,6 +107,8 @@ class AutoEstimator(BaseEstimator):  # type: ignore[misc]
     ----------
     ensemble_ : Blend
         What predicts: fitted pipelines with weights, each member once for each fold.
+    network_ensemble_ : Blend or None
+        What the networks alone give; None without any.
     best_estimator_ : Blend
         The best model alone, as the average of its folds.
     leaderboard_ : DataFrame
@@ -109,8 +116,11 @@ class AutoEstimator(BaseEstimator):  # type: ignore[misc]
         params.  "ensemble of networks" is what these alone give.
     scores_ : dict of str to Score
         Of "dummy", which looks at no column, the best "linear" model, the best "boosting",
-        the "networks" alone and the "ensemble": mean and standard deviation over the folds,
-        and on the rows that were set aside; as far as they could be trained.
+        the "best model" of all, the "networks" alone and the "ensemble": mean and standard
+        deviation over the folds, and on the rows that were set aside; as far as they could
+        be trained.  The deviation is NaN of one held-out part.  Of "best model" each fold
+        has the score of the one that is the best in the other folds; on the rows set aside
+        it is `best_estimator_`.
     corrected_score_ : CorrectedScore
         What to expect on new data, with an interval: each row was predicted by members and
         weights that were chosen on other rows.
@@ -209,17 +219,11 @@ class AutoEstimator(BaseEstimator):  # type: ignore[misc]
             None if own is None else np.asarray(own) for own in (groups, times)
         )
         check_consistent_length(y, groups, times)
-        held = held_out_rows(
-            y,
-            test_size=self.test_size,
-            is_classification=self._is_classification,
-            groups=groups,
-            times=times,
-            seed=seed,
-        )
+        split = self._split(X, y, (groups, times), seed, memory)
+        held = split.held
         kept = np.setdiff1d(np.arange(len(y)), held)
         groups, times = (None if own is None else own[kept] for own in (groups, times))
-        problem = self._problem(X, y, sample_weight, (groups, times), kept, seed)
+        problem = self._problem(X, y, sample_weight, kept, split, seed)
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
             self.findings_ = self._leaks(problem, groups, times)
@@ -232,7 +236,7 @@ class AutoEstimator(BaseEstimator):  # type: ignore[misc]
         self.seconds_ = clock.seconds
         self.__dict__.pop("_memory", None)
         if self.warm_start:
-            self._memory = course.memory(seed, fingerprint(X, y))
+            self._memory = course.memory(seed, fingerprint(X, y), self.scoring, split)
         if course.was_interrupted:
             raise KeyboardInterrupt
         if not self.beats_baseline_:
@@ -268,6 +272,12 @@ class AutoEstimator(BaseEstimator):  # type: ignore[misc]
                 f"With warm_start=True {type(self).__name__} must be fitted on the data of "
                 "the fit before. Got others; use warm_start=False."
             )
+        if memory is not None and not are_same((self.scoring,), (memory.scoring,)):
+            raise ValueError(
+                f"With warm_start=True {type(self).__name__} must be fitted by the scoring "
+                f"of the fit before, {memory.scoring!r}. Got {self.scoring!r}; use "
+                "warm_start=False."
+            )
         return memory
 
     def _families(self) -> Sequence[str]:
@@ -284,24 +294,35 @@ class AutoEstimator(BaseEstimator):  # type: ignore[misc]
             )
         return metric
 
+    def _split(
+        self, X: Any, y: Array, structure: Any, seed: int, memory: Memory | None
+    ) -> Split:
+        """Return the parts of the rows: those of an earlier fit, if it is gone on with."""
+        split = split_rows(
+            y,
+            cv=self.cv,
+            test_size=self.test_size,
+            is_classification=self._is_classification,
+            is_r2=not self._is_classification and self.scoring in {None, "r2"},
+            structure=structure,
+            time_budget=self.time_budget,
+            seed=seed,
+            row_size=int(np.prod(X.shape[1:])),
+            before=None if memory is None else memory.split,
+        )
+        if self._is_classification:
+            warn_of_rare_classes(np.delete(y, split.held))
+        return split
+
     def _problem(
-        self, X: Any, y: Array, weight: Any, structure: Any, kept: Array, seed: int
+        self, X: Any, y: Array, weight: Any, kept: Array, split: Split, seed: int
     ) -> Problem:
-        y, (groups, times) = y[kept], structure
         return Problem(
             X=_take(X, kept),
-            y=y,
+            y=y[kept],
             kind=kind_of(X),
             is_classification=self._is_classification,
-            folds=make_folds(
-                y,
-                cv=self.cv,
-                is_classification=self._is_classification,
-                groups=groups,
-                times=times,
-                time_budget=self.time_budget,
-                seed=seed,
-            ),
+            folds=split.folds,
             scoring=self.scoring,
             sample_weight=None if weight is None else weight[kept],
             seed=seed % 2**20,
@@ -317,6 +338,7 @@ class AutoEstimator(BaseEstimator):  # type: ignore[misc]
         if self.time_budget is not None:
             share = _RESERVED_SHARE * self.time_budget
             reserve = float(np.clip(share, _LEAST_RESERVED, _MOST_RESERVED))
+            reserve *= _MORE_IF_BUSY if is_busy() else 1
         tell: Callable[[AutoProgress], object] | None = None
         if self.progress is not False:
             tell = print_progress if self.progress is True else self.progress
@@ -334,10 +356,13 @@ class AutoEstimator(BaseEstimator):  # type: ignore[misc]
         try:
             if "linear" in families:
                 models.append(linear_model(problem))
-            if "boosting" in families:
-                models.append(boosting_model(problem))
-            if "network" in families:
-                models += network_models(problem)
+            networks = network_models(problem) if "network" in families else []
+            boosting = [boosting_model(problem)] if "boosting" in families else []
+            # What is the better model of such data comes first.
+            if problem.kind == "table":
+                models += boosting + networks
+            else:
+                models += networks + boosting
         except TableError:
             return models
         return models
@@ -367,6 +392,11 @@ class AutoEstimator(BaseEstimator):  # type: ignore[misc]
                 of_networks = choose(networks, problem, metric, calibrate=calibrate)
         self.leaderboard_ = leaderboard(trials, chosen, of_networks)
         self.ensemble_ = self._blend(chosen.trials, chosen.weights, chosen.temperature)
+        self.network_ensemble_ = None
+        if of_networks is not None:
+            self.network_ensemble_ = self._blend(
+                of_networks.trials, of_networks.weights, of_networks.temperature
+            )
         self.best_estimator_ = self._blend(best_of(own, 1), np.ones(1), 1.0)
         self.corrected_score_ = chosen.corrected
         self.scores_ = {
@@ -399,6 +429,15 @@ class AutoEstimator(BaseEstimator):  # type: ignore[misc]
                     std=best.std,
                     held_out=_held_out_score(blend, metric, *held_out),
                 )
+        single = [trial for trial in trials if trial.family != "dummy"]
+        for _ in single[:1]:
+            alone = honest_scores(single)
+            yield Score(
+                name="best model",
+                mean=float(alone.mean()),
+                std=float(alone.std()) if len(alone) > 1 else np.nan,
+                held_out=_held_out_score(self.best_estimator_, metric, *held_out),
+            )
         for name, own in (("networks", networks), ("ensemble", chosen)):
             if own is not None:
                 blend = self._blend(own.trials, own.weights, own.temperature)
@@ -429,6 +468,43 @@ class AutoEstimator(BaseEstimator):  # type: ignore[misc]
         """
         check_is_fitted(self)
         return write_page(self, path, title=title)
+
+    def to_onnx(self, path: str | Path, *, networks_only: bool = False) -> dict[str, Any]:
+        """Write the ensemble as one ONNX model, with what prepares the columns.
+
+        Parameters
+        ----------
+        path : str or Path
+            File to write.
+        networks_only : bool, default=False
+            Whether to write what the networks alone give, see ``scores_["networks"]``,
+            instead of the ensemble.
+
+        Returns
+        -------
+        dict
+            What the model takes and is made of.  "inputs" are the columns of its X, of
+            numbers of 64 bits in which NaN is missing: each has a "name" and a "kind", and
+            of categories the "values" whose positions stand for them; any other number is
+            an unknown one.  Of images and sequences X has their shape, and "inputs" is
+            empty.  "classes" are in the order of the output, "members" have a "model", a
+            "fold" and a "weight".
+
+        Raises
+        ------
+        TypeError
+            If a member is no network, or prepares columns as ONNX cannot express, such as
+            dates.
+        ValueError
+            If there are no networks.
+        ImportError
+            If onnx or onnxscript is not installed.
+        """
+        check_is_fitted(self)
+        blend = self.network_ensemble_ if networks_only else self.ensemble_
+        if blend is None:
+            raise ValueError("There must be a network among the models. Got none.")
+        return export_blend(blend, path)
 
     def _features(self, X: Any) -> Any:
         return as_features(self, X, reset=False, shape=self.input_shape)

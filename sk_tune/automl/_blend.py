@@ -28,10 +28,13 @@ class Blend:
         Of each trial one member for each fold, with weights of sum 1.
     temperature : float
         Of the averaged probabilities.
+    names : tuple of str, default=()
+        Of the trial of each member.
     """
 
     combination: Combination
     temperature: float
+    names: tuple[str, ...] = ()
 
     @property
     def classes(self) -> Array | None:
@@ -104,4 +107,8 @@ def blend_of(
         for trial, weight in own
         for model in trial.models
     ]
-    return Blend(combination=Combination(members, classes), temperature=temperature)
+    return Blend(
+        combination=Combination(members, classes),
+        temperature=temperature,
+        names=tuple(trial.name for trial, _ in own for _ in trial.models),
+    )

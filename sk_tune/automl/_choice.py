@@ -43,7 +43,8 @@ class Chosen:
         Of the averaged probabilities.
     score, std : float
         Mean and standard deviation over the folds, of predictions for each row by members
-        and weights that were chosen on other rows; greater is better.
+        and weights that were chosen on other rows; greater is better.  The deviation is
+        NaN of a single fold.
     corrected : CorrectedScore
         The same over all rows, with an interval.
     """
@@ -134,4 +135,5 @@ def _fold_scores(
         except ValueError:
             # Not defined for a fold that lacks a class.
             scores.append(np.nan)
-    return float(np.mean(scores)), float(np.std(scores))
+    # One held-out part tells nothing of a spread.
+    return float(np.mean(scores)), float(np.std(scores)) if len(scores) > 1 else np.nan

@@ -19,21 +19,25 @@ from typing import Any
 
 from sklearn.base import clone
 
+from sk_tune.automl._folds import Split
+from sk_tune.automl._memory import Kind, Memory
 from sk_tune.automl._models import Model
 from sk_tune.automl._problem import Problem
 from sk_tune.automl._runner import ERRORS, N_KEPT, Runner
 from sk_tune.automl._sizes import Cost, affordable, hyperband_size, measured_cost
-from sk_tune.automl._threads import few_threads
-from sk_tune.automl._trials import Trial, best_of
+from sk_tune.automl._threads import few_threads, is_busy
+from sk_tune.automl._trials import best_of
 from sk_tune.diagnosis import AppliedChange, Finding, apply, diagnose
 from sk_tune.engine import one_thread
 from sk_tune.search import GridSearchCV, HyperbandSearchCV, RandomizedSearchCV
 
-__all__ = ["Course", "Memory"]
+__all__ = ["Course"]
 
 # Shares of the budget that a default model of each family may take.
 _FIRST_SHARES = {"linear": 0.08, "boosting": 0.15}
 _FIRST_SHARE_OF_NETWORK = 0.2
+# On images and sequences, which others learn less well.
+_FIRST_SHARE_OF_NETWORK_ON_AXES = 0.35
 # Of such a share, what it may take to measure what fits cost.
 _SHARE_TO_MEASURE = 0.4
 # What must be left of the budget to try again what seemed to take too long.
@@ -52,6 +56,8 @@ _LEAST_ROWS, _LEAST_ROWS_OF_CLASS = 100, 10
 _LEAST_RATIO = 3
 # Candidates that a round should have time for, or they are not made larger.
 _CANDIDATES_OF_ROUND = 4
+# What a network takes for a row that is predicted, in rows that it is trained on.
+_COST_OF_HELD_OUT = 1 / 3
 # Values of X of which a linear model takes so little time that nobody needs to measure it.
 _FEW_VALUES = 50_000
 # Candidates of boosting in a round without a budget.
@@ -59,60 +65,6 @@ _BOOSTING_CANDIDATES = 8
 _MOST_CANDIDATES = 300
 _NETWORKS = frozenset({"MLP", "CNN", "RNN"})
 _TOO_LONG = "It takes too long for this budget."
-
-
-@dataclass(slots=True, eq=False)
-class _Kind:
-    """A kind of model with what was learnt of it.
-
-    Parameters
-    ----------
-    model : Model
-        For `n_rows` rows.
-    n_rows : int
-        That its candidates are trained on in each fold.
-    units : int
-        Epochs or iterations of its candidates.
-    cost : Cost or None
-        Of a candidate in all folds; None where nothing asks for it.
-    estimator, space : object
-        What is searched; changed by the diagnosis.
-    seconds_per_epoch : float
-        Of one network of one fold among others; 0 until it was measured.
-    """
-
-    model: Model
-    n_rows: int
-    units: int
-    cost: Cost | None
-    estimator: Any
-    space: dict[str, Any]
-    seconds_per_epoch: float = 0.0
-
-
-@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
-class Memory:
-    """What a later course on the same data can go on from.
-
-    Parameters
-    ----------
-    seed : int
-        Of the earlier fit.
-    fingerprint : str
-        Of its data.
-    trials : list of Trial
-        The best of each family.
-    kinds : dict
-        What was learnt of each kind of model.
-    n_done : int
-        Rounds that were done.
-    """
-
-    seed: int
-    fingerprint: str
-    trials: list[Trial]
-    kinds: dict[str, _Kind]
-    n_done: int
 
 
 @dataclass(slots=True, eq=False)
@@ -146,7 +98,7 @@ class Course:
     changes: list[AppliedChange] = field(default_factory=list)
     was_interrupted: bool = False
     n_done: int = 0
-    _kinds: dict[str, _Kind] = field(default_factory=dict)
+    _kinds: dict[str, Kind] = field(default_factory=dict)
     # Names of trials that were trained again on more rows, or for longer.
     _enlarged: set[str] = field(default_factory=set)
 
@@ -159,7 +111,8 @@ class Course:
             In the order of the first trainings; the first is always trained.
         """
         try:
-            with one_thread(), few_threads(self.problem.n_values):
+            busy = self.runner.clock.budget is not None and is_busy()
+            with one_thread(), few_threads(self.problem.n_values, is_busy=busy):
                 self._run_defaults(models)
                 self._run_rounds()
         except KeyboardInterrupt:
@@ -178,7 +131,7 @@ class Course:
         self.n_done = memory.n_done
         self._kinds = dict(memory.kinds)
 
-    def memory(self, seed: int, fingerprint: str) -> Memory:
+    def memory(self, seed: int, fingerprint: str, scoring: Any, split: Split) -> Memory:
         """Return what a later course on the same data can go on from.
 
         Parameters
@@ -187,6 +140,10 @@ class Course:
             Of this fit.
         fingerprint : str
             Of its data.
+        scoring : object
+            By which it judged.
+        split : Split
+            Of its rows.
 
         Returns
         -------
@@ -202,6 +159,8 @@ class Course:
             trials=[trial for trials in own for trial in best_of(trials, N_KEPT)],
             kinds=self._kinds,
             n_done=self.n_done,
+            scoring=scoring,
+            split=split,
         )
 
     # The defaults.
@@ -209,9 +168,10 @@ class Course:
     def _run_defaults(self, models: Sequence[Model]) -> None:
         runner = self.runner
         known = {trial.label for trial in runner.trials}
+        if any(model.is_network for model in models):
+            # While models without any are trained.
+            runner.workers.start()
         for model in models:
-            if model.is_network:
-                runner.workers.start()
             if model.name not in known and self._is_promising(model):
                 self._try_default(model)
         for model in models:
@@ -252,7 +212,7 @@ class Course:
         runner.run(GridSearchCV, estimator, grid, model, problem, time_budget=seconds)
         if not model.resource:
             return
-        kind = _Kind(model, n_rows, units, cost, estimator, dict(model.space))
+        kind = Kind(model, n_rows, units, cost, estimator, dict(model.space))
         self._kinds[model.name] = kind
         if model.is_network:
             spent = (time.monotonic() - began) / (units * len(problem.folds))
@@ -285,9 +245,10 @@ class Course:
         return model.family == "linear" and self.problem.n_values < _FEW_VALUES
 
     def _first_share(self, model: Model) -> float:
-        return _FIRST_SHARES.get(
-            model.family, _FIRST_SHARE_OF_NETWORK if model.is_network else math.inf
-        )
+        if model.is_network:
+            is_table = self.problem.kind == "table"
+            return _FIRST_SHARE_OF_NETWORK if is_table else _FIRST_SHARE_OF_NETWORK_ON_AXES
+        return _FIRST_SHARES.get(model.family, math.inf)
 
     def _seconds(self, share: float) -> float | None:
         seconds = min(self.runner.clock.share(share), self.runner.left)
@@ -317,7 +278,7 @@ class Course:
         least = _LEAST_ROWS
         if self.problem.is_classification:
             least = max(least, _LEAST_ROWS_OF_CLASS * self.problem.n_classes)
-        return affordable(
+        n_rows, units = affordable(
             cost,
             seconds,
             n_rows=self.problem.n_train,
@@ -325,6 +286,12 @@ class Course:
             most=model.most_resources,
             enough=model.enough_resources,
         )
+        if not model.is_network or n_rows == self.problem.n_train:
+            return n_rows, units
+        # Measured was with few held-out rows, of which there will be all in each epoch.
+        more = _COST_OF_HELD_OUT * self.problem.n_held
+        n_rows = int((n_rows - more) / (1 - more / self.problem.n_train))
+        return (n_rows, units) if n_rows >= least else (0, 0)
 
     # The rounds.
 
@@ -392,7 +359,7 @@ class Course:
                 time_budget=seconds,
             )
 
-    def _enlarge_kind(self, kind: _Kind, seconds: float) -> None:
+    def _enlarge_kind(self, kind: Kind, seconds: float) -> None:
         """Let candidates of a kind be larger, if there is time for some of them."""
         each = seconds / _CANDIDATES_OF_ROUND
         larger = self._larger(kind, each, kind.n_rows, kind.units)
@@ -407,7 +374,7 @@ class Course:
         kind.estimator.set_params(**{kind.model.resource: kind.units})
 
     def _larger(
-        self, kind: _Kind, seconds: float, n_rows: int, units: int
+        self, kind: Kind, seconds: float, n_rows: int, units: int
     ) -> tuple[Model, int, int] | None:
         """Return a model with rows and units for it, if these are many more."""
         most = kind.model.on(self.problem).most_resources
@@ -421,7 +388,7 @@ class Course:
         model = kind.model.on(self.problem.sampled(more_rows))
         return model, more_rows, min(more_units, model.most_resources)
 
-    def _networks_of_round(self, networks: list[_Kind], seconds: float) -> list[_Kind]:
+    def _networks_of_round(self, networks: list[Kind], seconds: float) -> list[Kind]:
         """Return the networks to search: the thorough ones, if there is time for some."""
         n_folds = len(self.problem.folds)
         for kind in networks:
@@ -430,7 +397,7 @@ class Course:
                 return [kind]
         return [kind for kind in networks if not kind.model.is_thorough]
 
-    def _run_network(self, kind: _Kind, seconds: float, n_done: int) -> None:
+    def _run_network(self, kind: Kind, seconds: float, n_done: int) -> None:
         """Give a kind of network a pass of Hyperband, and learn from it."""
         self._enlarge_kind(kind, seconds)
         self.runner.begin(f"{kind.model.name}, round {n_done + 1}")
@@ -461,7 +428,7 @@ class Course:
         if self.heals:
             self._heal(kind, search)
 
-    def _heal(self, kind: _Kind, search: Any) -> None:
+    def _heal(self, kind: Kind, search: Any) -> None:
         """Change space and network as the diagnosis of a search says."""
         try:
             with warnings.catch_warnings():
@@ -479,7 +446,7 @@ class Course:
         if wanted > search.max_resources_:
             kind.units = max(kind.units, wanted)
 
-    def _run_boosting(self, kind: _Kind, seconds: float, n_done: int) -> None:
+    def _run_boosting(self, kind: Kind, seconds: float, n_done: int) -> None:
         self._enlarge_kind(kind, seconds)
         self.runner.begin(f"{kind.model.name}, round {n_done + 1}")
         own = [t.seconds for t in self.runner.trials if t.label == kind.model.name]

@@ -18,6 +18,7 @@ from sklearn.utils.validation import (
 )
 
 from sk_tune.automl._problem import Kind
+from sk_tune.exceptions import TableError
 from sk_tune.prepare import as_pandas, check_table
 
 __all__ = ["as_features", "as_target", "fingerprint", "kind_of"]
@@ -113,6 +114,7 @@ def as_target(estimator: Any, X: Any, y: Any, *, is_classification: bool) -> Arr
         )
     targets: Array = np.asarray(column_or_1d(y, warn=True))
     check_consistent_length(X, targets)
+    _check_complete(estimator, targets)
     if is_classification:
         check_classification_targets(targets)
         n_classes = len(np.unique(targets))
@@ -125,6 +127,17 @@ def as_target(estimator: Any, X: Any, y: Any, *, is_classification: bool) -> Arr
     numbers: Array = targets.astype(np.float64)
     assert_all_finite(numbers, input_name="y")
     return numbers
+
+
+def _check_complete(estimator: Any, targets: Array) -> None:
+    missing = np.asarray(pd.isna(targets))
+    if missing.any():
+        raise TableError(
+            f"Input y contains NaN. {type(estimator).__name__} must have a target in each "
+            f"row. Got {missing.sum()} missing (NaN) of {len(targets)}, the first at "
+            f"position {missing.argmax()}. Remove those rows from X and y, for example "
+            "with mask = pandas.notna(y)."
+        )
 
 
 def fingerprint(X: Any, y: Array) -> str:

@@ -3,10 +3,13 @@
 """Rows that are set aside, and the folds of the others."""
 
 import warnings
+from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
+import pandas as pd
 from sklearn.model_selection import (
     GroupKFold,
     GroupShuffleSplit,
@@ -19,7 +22,18 @@ from sklearn.model_selection import (
     check_cv,
 )
 
-__all__ = ["held_out_rows", "make_folds"]
+from sk_tune.automl._features import fingerprint
+from sk_tune.exceptions import TableError, warn_user
+
+__all__ = [
+    "Split",
+    "are_same",
+    "check_folds",
+    "held_out_rows",
+    "make_folds",
+    "split_rows",
+    "warn_of_rare_classes",
+]
 
 Array = npt.NDArray[Any]
 
@@ -27,6 +41,10 @@ _N_FOLDS = 5
 # Rows for each second of the budget from which on a model is trained once instead of once
 # for each fold: five trainings of one are worth less than five others then.
 _ROWS_PER_SECOND = 400
+# The same for values, where a row has many: of images and of wide tables.
+_VALUES_PER_SECOND = 20_000
+# Rows without which not even two can be learnt from and two be held out.
+_LEAST_ROWS = 4
 # Without a budget.
 _MOST_ROWS_IN_FOLDS = 50_000
 _HELD_OUT_SHARE = 0.2
@@ -34,6 +52,158 @@ _MOST_HELD_OUT = 20_000
 # Rows from which on some can be spared for a last check, and how many these are.
 _ROWS_TO_SPARE = 5_000
 _SPARED_SHARE, _MOST_SPARED = 0.1, 5_000
+# Classes that a message names.
+_N_NAMED = 5
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class Split:
+    """Rows that are set aside, and the folds of the others, with what led to them.
+
+    Parameters
+    ----------
+    held : ndarray of shape (n_held_out,)
+        Positions that are set aside.
+    folds : sequence of (ndarray, ndarray)
+        Positions among the other rows.
+    asked : tuple
+        Parameters that they follow from, besides the time.
+    """
+
+    held: Array
+    folds: Sequence[tuple[Array, Array]]
+    asked: tuple[Any, ...]
+
+    def equals(self, other: "Split") -> bool:
+        """Return whether another split has the same rows in the same parts.
+
+        Parameters
+        ----------
+        other : Split
+            Of the same data.
+
+        Returns
+        -------
+        bool
+            Whatever led to it.
+        """
+        if len(self.folds) != len(other.folds):
+            return False
+        parts = [(self.held, other.held)]
+        for own, others in zip(self.folds, other.folds, strict=True):
+            parts += zip(own, others, strict=True)
+        return all(np.array_equal(one, two) for one, two in parts)
+
+
+def split_rows(
+    y: Array,
+    *,
+    cv: Any,
+    test_size: float | str,
+    is_classification: bool,
+    is_r2: bool,
+    structure: tuple[Array | None, Array | None],
+    time_budget: float | None,
+    seed: int,
+    row_size: int,
+    before: Split | None = None,
+) -> Split:
+    """Return the parts of the rows.
+
+    Parameters
+    ----------
+    y : ndarray of shape (n_samples,)
+        Targets.
+    cv, test_size, time_budget, seed, row_size : object
+        As for ``make_folds`` and ``held_out_rows``.
+    is_classification, is_r2 : bool
+        As for ``check_folds``.
+    structure : tuple of (ndarray or None, ndarray or None)
+        Groups and times.
+    before : Split or None, default=None
+        Of an earlier fit that is gone on with: it is taken if the same is asked for.
+
+    Returns
+    -------
+    Split
+        Of all rows.
+
+    Raises
+    ------
+    TableError
+        If there are too few rows.
+    ValueError
+        If other parts than those of an earlier fit are asked for.
+    """
+    told = (
+        None if own is None else fingerprint(pd.DataFrame(own), own) for own in structure
+    )
+    asked = (cv, test_size, *told)
+    if before is not None and are_same(asked, before.asked):
+        # Of "auto" the time decides too, and trials of other folds cannot be averaged.
+        return before
+    groups, times = structure
+    common: dict[str, Any] = {"is_classification": is_classification, "seed": seed}
+    held = held_out_rows(y, test_size=test_size, groups=groups, times=times, **common)
+    kept = np.setdiff1d(np.arange(len(y)), held)
+    groups, times = (None if own is None else own[kept] for own in structure)
+    folds = make_folds(
+        y[kept],
+        cv=cv,
+        groups=groups,
+        times=times,
+        time_budget=time_budget,
+        row_size=row_size,
+        **common,
+    )
+    check_folds(y[kept], folds, is_classification=is_classification, is_r2=is_r2)
+    split = Split(held=held, folds=folds, asked=asked)
+    if before is not None and not split.equals(before):
+        raise ValueError(
+            "With warm_start=True an estimator must be fitted on the folds of the fit "
+            f"before, which had {len(before.folds)}. Got {len(folds)} by {cv=} and "
+            f"{test_size=}. Leave 'cv', 'test_size', groups and times as they were, or "
+            "use warm_start=False."
+        )
+    return split
+
+
+def are_same(asked: tuple[Any, ...], before: tuple[Any, ...]) -> bool:
+    """Return whether parameters are those of before.
+
+    Parameters
+    ----------
+    asked, before : tuple
+        Parameters; objects are the same only if they are one.
+
+    Returns
+    -------
+    bool
+        Whether all of them are.
+    """
+    return all(
+        own is other or (isinstance(own, str | float | int) and own == other)
+        for own, other in zip(asked, before, strict=True)
+    )
+
+
+def warn_of_rare_classes(y: Array) -> None:
+    """Warn of classes with one row, if there are others to learn.
+
+    Parameters
+    ----------
+    y : ndarray of shape (n_samples,)
+        Labels.
+    """
+    labels, counts = np.unique(y, return_counts=True)
+    rare = labels[counts < 2]
+    if len(labels) - len(rare) >= 2 and len(rare):
+        listed = ", ".join(map(str, rare[:_N_NAMED]))
+        warn_user(
+            "Each class must have at least 2 rows to be learnt from some and judged by "
+            f"others. Got 1 of {len(rare)} classes, such as {listed}: no score is of "
+            "such a row's class learnt. Give more of these, or remove or merge them."
+        )
 
 
 def held_out_rows(
@@ -75,6 +245,13 @@ def held_out_rows(
         n_spared = int(np.ceil(float(test_size) * n))
     if not n_spared:
         return np.empty(0, dtype=np.intp)
+    if n - n_spared < _LEAST_ROWS:
+        raise TableError(
+            f"The 'test_size' parameter must leave at least {_LEAST_ROWS} rows to learn "
+            f"from. Got test_size={test_size}, which sets {n_spared} of {n} aside. Give "
+            "more rows or a smaller test_size."
+        )
+    _check_groups(groups, 3)
     if times is not None:
         return np.sort(np.argsort(times, kind="stable")[-n_spared:])
     _, held = _one_split(y, n_spared, is_classification, groups, seed)
@@ -90,6 +267,7 @@ def make_folds(
     times: Array | None = None,
     time_budget: float | None,
     seed: int,
+    row_size: int = 1,
 ) -> list[tuple[Array, Array]]:
     """Return the folds that all models are judged on.
 
@@ -111,22 +289,36 @@ def make_folds(
         Seconds.
     seed : int
         Of the order of rows.
+    row_size : int, default=1
+        Values of a row.
 
     Returns
     -------
     list of (ndarray, ndarray)
         Training and held-out positions.
+
+    Raises
+    ------
+    TableError
+        If there are too few rows for them.
     """
     if not isinstance(cv, str):
         splitter = check_cv(cv, y, classifier=is_classification)
-        return list(splitter.split(np.zeros(len(y)), y, groups))
+        try:
+            return list(splitter.split(np.zeros(len(y)), y, groups))
+        except ValueError as error:
+            raise TableError(
+                f"The 'cv' parameter must suit the rows. Got cv={cv!r} for {len(y)} rows: "
+                f"{str(error).rstrip('.')}. Give more rows or fewer folds."
+            ) from error
+    _check_groups(groups, 2)
     if times is not None:
         order = np.argsort(times, kind="stable")
         splits = TimeSeriesSplit(min(_N_FOLDS, len(y) - 1)).split(order)
         return [(order[train], order[test]) for train, test in splits]
     most = _MOST_ROWS_IN_FOLDS
     if time_budget is not None:
-        most = int(_ROWS_PER_SECOND * time_budget)
+        most = int(min(_ROWS_PER_SECOND, _VALUES_PER_SECOND / row_size) * time_budget)
     if len(y) > most:
         n_held = min(int(_HELD_OUT_SHARE * len(y)), _MOST_HELD_OUT)
         return [_one_split(y, n_held, is_classification, groups, seed)]
@@ -137,13 +329,69 @@ def make_folds(
         return list(splitter.split(np.zeros(len(y)), y, groups))
 
 
+def check_folds(
+    y: Array,
+    folds: Sequence[tuple[Array, Array]],
+    *,
+    is_classification: bool,
+    is_r2: bool,
+) -> None:
+    """Refuse folds in which nothing can be learnt or judged.
+
+    Parameters
+    ----------
+    y : ndarray of shape (n_samples,)
+        Targets.
+    folds : sequence of (ndarray, ndarray)
+        Training and held-out positions.
+    is_classification : bool
+        Whether each is to be trained on two classes.
+    is_r2 : bool
+        Whether they are judged by R^2, which one row does not have.
+
+    Raises
+    ------
+    TableError
+        If there are too few rows for them.
+    """
+    for number, (train, held) in enumerate(folds, start=1):
+        where = f"fold {number} of {len(folds)}"
+        labels = np.unique(y[train])
+        if is_classification and len(labels) < 2:
+            classes, counts = np.unique(y, return_counts=True)
+            rarest = np.argsort(counts, kind="stable")[:_N_NAMED]
+            own = ", ".join(f"{counts[k]} of class {classes[k]!s}" for k in rarest)
+            raise TableError(
+                "Models must be trained on two classes or more in each fold, so two must "
+                f"have at least 2 rows each. Got {own}, by which {where} is trained on "
+                f"{len(labels)} class. Give more rows of the rare classes, or fewer "
+                "folds by cv."
+            )
+        if len(train) < 2 or (is_r2 and len(held) < 2):
+            raise TableError(
+                "Each fold must have 2 rows or more to learn from, and for R^2 2 rows or "
+                f"more to be judged by. Got {len(train)} and {len(held)} in {where}, of "
+                f"{len(y)} rows. Give more rows or fewer folds by cv, or another scoring."
+            )
+
+
+def _check_groups(groups: Array | None, least: int) -> None:
+    if groups is not None and len(np.unique(groups)) < least:
+        raise TableError(
+            f"Rows must be of at least {least} groups, as many as there are parts to learn "
+            f"from, to judge by and to set aside. Got {len(np.unique(groups))}. Give more "
+            "rows, or no groups."
+        )
+
+
 def _splitter(y: Array, is_classification: bool, groups: Array | None, seed: int) -> Any:  # noqa: FBT001
     if groups is not None:
         n_folds = min(_N_FOLDS, len(np.unique(groups)))
         if is_classification:
             return StratifiedGroupKFold(n_folds, shuffle=True, random_state=seed)
         return GroupKFold(n_folds, shuffle=True, random_state=seed)
-    n_folds = min(_N_FOLDS, len(y))
+    # Numbers are judged by how they differ, which takes two of them.
+    n_folds = min(_N_FOLDS, len(y) if is_classification else max(2, len(y) // 2))
     if is_classification:
         most_frequent = int(np.unique(y, return_counts=True)[1].max())
         if most_frequent >= 2:

@@ -13,7 +13,6 @@ from typing import Any
 import numpy as np
 from scipy.stats import loguniform, uniform
 from sklearn.dummy import DummyClassifier, DummyRegressor
-from sklearn.ensemble import HistGradientBoostingClassifier, HistGradientBoostingRegressor
 from sklearn.impute import SimpleImputer
 from sklearn.linear_model import LogisticRegression, Ridge
 from sklearn.pipeline import Pipeline
@@ -21,6 +20,10 @@ from sklearn.preprocessing import FunctionTransformer, StandardScaler
 
 from sk_tune.automl._channel_scaler import ChannelScaler
 from sk_tune.automl._problem import Problem
+from sk_tune.automl._timed_boosting import (
+    TimedBoostingClassifier,
+    TimedBoostingRegressor,
+)
 from sk_tune.estimators import (
     CNNClassifier,
     CNNRegressor,
@@ -50,6 +53,7 @@ _NUMERIC = {"prepare__numeric": ["smooth_clip", "quantile"]}
 _ROWS_TO_STOP_EARLY = 1000
 _FEWEST_OF_A_CLASS = 10
 _MOST_ITERATIONS, _ITERATIONS_OF_SMALL = 500, 100
+_BINS_OF_MANY_COLUMNS = 31
 # Of logistic regression, on columns that are scaled.
 _LINEAR_STEPS = 300
 # Units that are enough for a sound model: below them rows are given up for units.
@@ -195,10 +199,10 @@ def boosting_model(problem: Problem) -> Model:
     Model
         Of trees.
     """
-    own: Any = HistGradientBoostingRegressor
+    own: Any = TimedBoostingRegressor
     can_stop = problem.n_train >= _ROWS_TO_STOP_EARLY
     if problem.is_classification:
-        own = HistGradientBoostingClassifier
+        own = TimedBoostingClassifier
         y = problem.y[problem.folds[0][0]]
         fewest = int(np.unique(y, return_counts=True)[1].min())
         can_stop = can_stop and fewest >= _FEWEST_OF_A_CLASS
@@ -212,7 +216,10 @@ def boosting_model(problem: Problem) -> Model:
     )
     # As it is: trees know what to do with missing values, and take categories by codes.
     prepare: Any = FunctionTransformer(_flat)
-    if problem.kind == "table":
+    if problem.kind != "table":
+        # Pixels and steps are many columns of few values that matter.
+        boosting.set_params(max_bins=_BINS_OF_MANY_COLUMNS)
+    else:
         prepare = TablePreparer(
             numeric=None,
             imputation=None,

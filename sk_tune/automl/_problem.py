@@ -54,6 +54,11 @@ class Problem:
         return max(len(train) for train, _ in self.folds)
 
     @property
+    def n_held(self) -> int:
+        """Rows that a model of a fold is judged on."""
+        return max(len(held) for _, held in self.folds)
+
+    @property
     def n_classes(self) -> int:
         """Different labels; 0 of a regression."""
         return len(np.unique(self.y)) if self.is_classification else 0
@@ -84,6 +89,31 @@ class Problem:
             for train, held in self.folds
         ]
         return replace(self, folds=folds)
+
+    def miniature(self, n_rows: int) -> Self:
+        """Return the problem with fewer rows, to train on and held out.
+
+        Parameters
+        ----------
+        n_rows : int
+            That a model of a fold is to be trained on.
+
+        Returns
+        -------
+        Problem
+            With as large a part of the held-out rows, and some at least.
+        """
+        if n_rows >= self.n_train:
+            return self
+        part = n_rows / self.n_train
+        least = 2 * self.n_classes + 2
+        return replace(
+            self,
+            folds=[
+                (train, self._in_order(held)[: max(least, round(part * len(held)))])
+                for train, held in self.sampled(n_rows).folds
+            ],
+        )
 
     def _in_order(self, rows: Array) -> Array:
         return rows[sampling_order(self.y[rows], self.is_classification, self.seed)]

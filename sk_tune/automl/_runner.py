@@ -6,6 +6,7 @@ import math
 import time
 import warnings
 from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -14,6 +15,7 @@ import numpy as np
 from sk_tune.automl._clock import Clock, Deadline
 from sk_tune.automl._models import Model
 from sk_tune.automl._problem import Problem
+from sk_tune.automl._timed_boosting import fits_within
 from sk_tune.automl._trials import Trial, trials_of
 from sk_tune.automl._workers import Workers
 from sk_tune.search import GridSearchCV
@@ -151,9 +153,9 @@ class Runner:
             n_jobs=self.workers.n_jobs if model.is_network else None,
             **own,
         )
-        reserve = self.reserve
+        reserve, most = self.reserve, _MOST_OF_PLANNED * seconds
         if not math.isinf(seconds):
-            reserve = max(reserve, self.clock.left - _MOST_OF_PLANNED * seconds)
+            reserve = max(reserve, self.clock.left - most)
         deadline = Deadline(self.clock, reserve, lambda _: self._report(often=True))
         if self.clock.budget is not None or self.tell is not None:
             search.set_params(progress=deadline)
@@ -162,7 +164,8 @@ class Runner:
             with warnings.catch_warnings():
                 # Of fits that fail or do not converge the trials tell.
                 warnings.simplefilter("ignore")
-                search.fit(problem.X, problem.y, **params)
+                with self._within(most / len(problem.folds), reserve):
+                    search.fit(problem.X, problem.y, **params)
         except KeyboardInterrupt:
             if not deadline.has_ended:
                 self._keep(search, model, problem)
@@ -171,6 +174,11 @@ class Runner:
             self.failures[model.name] = str(error)
             return None
         return search if self._keep(search, model, problem) else None
+
+    def _within(self, seconds: float, reserve: float) -> AbstractContextManager[None]:
+        if self.clock.budget is None:
+            return nullcontext()
+        return fits_within(seconds, time.monotonic() + self.clock.left - reserve)
 
     def probe(self, model: Model, problem: Problem, n_rows: int, units: int) -> float:
         """Return the seconds of short trainings, of which nothing is kept.
@@ -182,7 +190,7 @@ class Runner:
         problem : Problem
             The rows.
         n_rows : int
-            Of each training.
+            Of each training; as large a part of the held-out rows is predicted.
         units : int
             Its epochs or iterations.
 
@@ -192,7 +200,7 @@ class Runner:
             By the wall clock.
         """
         start = time.perf_counter()
-        problem = problem.sampled(n_rows)
+        problem = problem.miniature(n_rows)
         search = GridSearchCV(
             model.estimator,
             {model.resource: [units]},

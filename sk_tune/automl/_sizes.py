@@ -162,6 +162,9 @@ def measured_cost(
     seconds(sizes[0], _FEW)
     if time.perf_counter() - start > _MOST_OF_LIMIT * limit:
         return Cost(once=math.inf, per_unit=math.inf)
+    if time.perf_counter() - start <= limit:
+        # Nor is it a reason to measure on fewer rows.
+        start = time.perf_counter()
     points: list[tuple[int, float, float]] = []
     for size in sizes:
         if points:

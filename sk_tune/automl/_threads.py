@@ -2,26 +2,49 @@
 # SPDX-License-Identifier: BSD-3-Clause
 """How many threads scikit-learn's own models get."""
 
+import os
+
+import joblib
 from threadpoolctl import threadpool_limits
 
-__all__ = ["few_threads"]
+__all__ = ["few_threads", "is_busy"]
 
 # Below it threads wait for each other longer than they compute, and on a busy machine many
 # times longer.
 _VALUES_FOR_THREADS = 1_000_000
+# Processes that wait for each processor on a busy machine.
+_LOAD_OF_BUSY = 1.5
 
 
-def few_threads(n_values: int) -> threadpool_limits:
+def is_busy() -> bool:
+    """Return whether others keep the processors of this machine busy.
+
+    Returns
+    -------
+    bool
+        By the last minute; False where the system does not tell.
+    """
+    try:
+        load = os.getloadavg()[0]
+    except (AttributeError, OSError):
+        return False
+    return bool(load > _LOAD_OF_BUSY * joblib.cpu_count())
+
+
+def few_threads(n_values: int, *, is_busy: bool = False) -> threadpool_limits:
     """Return a context in which small data get one thread.
 
     Parameters
     ----------
     n_values : int
         Rows times columns.
+    is_busy : bool, default=False
+        Whether all data get one thread.
 
     Returns
     -------
     threadpool_limits
-        Without effect on large data.
+        Without effect on large data, unless the machine is busy.
     """
-    return threadpool_limits(limits=1 if n_values < _VALUES_FOR_THREADS else None)
+    is_small = n_values < _VALUES_FOR_THREADS
+    return threadpool_limits(limits=1 if is_small or is_busy else None)

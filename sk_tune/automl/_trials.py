@@ -14,7 +14,7 @@ import numpy.typing as npt
 
 from sk_tune.ensemble import Library, read_library
 
-__all__ = ["Trial", "best_of", "library_of", "trials_of"]
+__all__ = ["Trial", "best_of", "honest_scores", "library_of", "trials_of"]
 
 Array = npt.NDArray[Any]
 
@@ -32,7 +32,10 @@ class Trial:
     params : mapping of str to object
         What is not as in the default model.
     score, std : float
-        Mean and standard deviation over the folds; greater is better.
+        Mean and standard deviation over the folds; greater is better.  The deviation is
+        NaN of a single fold.
+    fold_scores : ndarray of shape (n_folds,)
+        Those of the folds.
     seconds : float
         Of the fits of all folds.
     models : tuple of estimator
@@ -50,6 +53,7 @@ class Trial:
     params: Mapping[str, Any]
     score: float
     std: float
+    fold_scores: Array
     seconds: float
     models: tuple[Any, ...]
     n_rows: int
@@ -104,13 +108,16 @@ def trials_of(
         if np.isnan(score):
             continue
         models = tuple(search.models_[row])
+        n_folds = search.n_splits_
+        fold_scores = [results[f"split{k}_test_score"][row] for k in range(n_folds)]
         trials.append(
             Trial(
                 name=f"{family} {n_before + len(trials) + 1}",
                 family=family,
                 params=dict(results["params"][row]),
                 score=score,
-                std=float(results["std_test_score"][row]),
+                std=float(results["std_test_score"][row]) if n_folds > 1 else np.nan,
+                fold_scores=np.array(fold_scores, dtype=np.float64),
                 seconds=float(results["mean_fit_time"][row]) * len(models),
                 models=models,
                 n_rows=n_rows,
@@ -137,6 +144,27 @@ def best_of(trials: Sequence[Trial], n: int) -> list[Trial]:
         The best first.
     """
     return sorted(trials, key=lambda trial: -trial.score)[:n]
+
+
+def honest_scores(trials: Sequence[Trial]) -> Array:
+    """Return in each fold the score of the trial that is the best in the other folds.
+
+    Parameters
+    ----------
+    trials : sequence of Trial
+        On the same folds; at least one.
+
+    Returns
+    -------
+    ndarray of shape (n_folds,)
+        Not flattered by the choice, unless there is one fold only, which then chose.
+    """
+    scores: Array = np.array([trial.fold_scores for trial in trials])
+    n_folds = scores.shape[1]
+    if n_folds == 1:
+        return np.asarray(scores.max(axis=0))
+    others = (scores.sum(axis=1, keepdims=True) - scores) / (n_folds - 1)
+    return np.asarray(scores[others.argmax(axis=0), np.arange(n_folds)])
 
 
 def library_of(trials: Sequence[Trial]) -> Library:

@@ -15,10 +15,11 @@ class Score:
 
     Parameters
     ----------
-    name : {"dummy", "linear", "boosting", "networks", "ensemble"}
+    name : {"dummy", "linear", "boosting", "networks", "best model", "ensemble"}
         What was scored.
     mean, std : float
-        Mean and standard deviation of the score over the folds; NaN if it cannot be taken.
+        Mean and standard deviation of the score over the folds; NaN if it cannot be taken,
+        the deviation also if there is one held-out part instead of folds.
     held_out : float
         Score on rows that were set aside; NaN without any.
     """
@@ -76,20 +77,29 @@ def verdict(scores: Mapping[str, Score]) -> str:
     Returns
     -------
     str
-        One to four sentences.
+        One to six sentences.
     """
     dummy, best = scores.get("dummy"), scores["ensemble"]
-    if dummy is not None and not best.mean - dummy.mean > best.std:
+    if dummy is not None and not best.mean - dummy.mean > _spread(best):
         return (
             "Nothing clearly beats the dummy, which looks at no column: nothing in these "
             "columns that helps to predict the target was found."
         )
     scale = scale_of(list(scores.values()))
-    text = _against_linear(best, scores.get("linear"), scale)
-    networks = scores.get("networks")
+    sentences = [_against_linear(best, scores.get("linear"), scale)]
+    alone, networks = scores.get("best model"), scores.get("networks")
+    if alone is not None:
+        sentences.append(_against_one(best, alone, scale))
     if networks is None:
-        return f"{text} No network was trained."
-    return f"{text} {_of_networks(best, networks, scale)}"
+        sentences.append("No network was trained.")
+    else:
+        sentences.append(_of_networks(best, networks, scale))
+    return " ".join(filter(None, sentences))
+
+
+def _spread(score: Score) -> float:
+    """Return the spread over the folds, 0 where one held-out part does not tell it."""
+    return 0.0 if math.isnan(score.std) else score.std
 
 
 def _against_linear(best: Score, linear: Score | None, scale: float) -> str:
@@ -104,20 +114,43 @@ def _against_linear(best: Score, linear: Score | None, scale: float) -> str:
             f"The ensemble does not beat the linear model: its CV score is {lower}. "
             "Prefer the linear model, which is simpler."
         )
-    if gap <= best.std:
+    if gap <= _spread(best):
         return (
             f"The ensemble does not clearly beat the linear model: it is ahead by "
             f"{amount}, which is within {spread}. The linear model is simpler."
         )
     text = f"The ensemble beats the linear model by {amount}, more than {spread}."
+    if math.isnan(best.std):
+        text = (
+            f"The ensemble beats the linear model by {amount} on one held-out part, which "
+            "does not tell how much scores vary."
+        )
     if best.held_out <= linear.held_out:
         text += " But on the rows set aside it does not, so take that with caution."
     return text
 
 
+def _against_one(best: Score, alone: Score, scale: float) -> str:
+    """Say if the best model alone is better than the ensemble, on rows that chose none."""
+    own, others, where = alone.held_out, best.held_out, "on the rows set aside"
+    advice = "Consider best_estimator_, which is simpler."
+    if math.isnan(own) or math.isnan(others):
+        own, others, where = alone.mean, best.mean, "in the folds"
+        if math.isnan(alone.std):
+            where = "on the held-out part"
+            advice = "But it was chosen by that score, and the ensemble was not."
+    mine, theirs = format_score(own, scale), format_score(others, scale)
+    if not own > others or mine == theirs:
+        return ""
+    return (
+        f"The best model alone has a higher score than the ensemble {where}, {mine} "
+        f"against {theirs}. {advice}"
+    )
+
+
 def _of_networks(best: Score, networks: Score, scale: float) -> str:
     gap = best.mean - networks.mean
     own = format_score(networks.mean, scale)
-    if gap > networks.std:
+    if gap > _spread(networks):
         return f"The networks alone would give {own}: the other members help."
     return f"The networks alone would give {own}, about as much."

@@ -245,13 +245,22 @@ def _add_report(commands: Any) -> None:
 def _add_export(commands: Any) -> None:
     parser = commands.add_parser(
         "export",
-        help="write the weightiest network as ONNX",
-        description="Write the weightiest network of the ensemble for other programs.",
+        help="write an ensemble of networks as ONNX",
+        description=(
+            "Write the ensemble for other programs, as one ONNX model with what prepares "
+            "its columns. All members must be networks; a JSON file beside it says what "
+            "its columns are."
+        ),
         epilog=_PICKLE_NOTE,
     )
     _add_folder(parser, "folder")
     parser.add_argument(
         "--output", type=Path, metavar="FILE", required=True, help="file ending in .onnx"
+    )
+    parser.add_argument(
+        "--networks-only",
+        action="store_true",
+        help="write what the networks alone give, with weights of their own",
     )
 
 

@@ -1,19 +1,17 @@
 # SPDX-FileCopyrightText: sk_tune contributors
 # SPDX-License-Identifier: BSD-3-Clause
-"""``sk-tune report`` and ``export``: what a fit found, and a network for other programs."""
+"""``sk-tune report`` and ``export``: what a fit found, and its networks elsewhere."""
 
 import json
 from pathlib import Path
 from typing import Any
 
-from sk_tune._files import replaced_file
+from sk_tune.automl import format_score
 from sk_tune.cli._output import load_model, page_title
 from sk_tune.cli._summary import labelled, score_lines
 from sk_tune.exceptions import OptionError
 
 __all__ = ["export", "report"]
-
-_NETWORKS = ("MLP", "CNN", "RNN")
 
 
 def report(folder: Path, output: Path | None) -> None:
@@ -59,8 +57,8 @@ def _table(folder: Path) -> str:
         return ""
 
 
-def export(folder: Path, output: Path) -> None:
-    """Write the weightiest network of a model as ONNX, with what it takes to use it.
+def export(folder: Path, output: Path, *, networks_only: bool = False) -> None:
+    """Write the ensemble of a model as one ONNX model, with what it takes to use it.
 
     Parameters
     ----------
@@ -68,49 +66,40 @@ def export(folder: Path, output: Path) -> None:
         Output of ``sk-tune fit``.
     output : Path
         ONNX file to write; a file with the ending .json goes beside it.
+    networks_only : bool, default=False
+        Whether the networks alone are written, with weights of their own.
 
     Raises
     ------
     TableError
         If there is no model.
     OptionError
-        If the ensemble has no network.
+        If a member is no network, or prepares columns as ONNX cannot express.
     """
     if output.suffix != ".onnx" or not output.absolute().parent.is_dir():
         raise OptionError(
             "--output must be a file that ends in .onnx, in a folder that exists. Got "
             f"{str(output)!r} instead."
         )
-    saved = load_model(folder)
-    board = saved.model.leaderboard_
-    own = board[board["family"].isin(_NETWORKS) & (board["weight"] > 0)]
-    if own.empty:
-        raise OptionError("There must be a network in the ensemble. Got none.")
-    name = own["weight"].idxmax()
-    pipeline = _weightiest(saved.model.ensemble_)
-    network, prepare = pipeline[-1], pipeline[0]
-    with replaced_file(output) as path:
-        network.to_onnx(path)
-    names: Any = getattr(prepare, "get_feature_names_out", list)()
-    about = {
-        "model": name,
-        "fold": 0,
-        "weight": float(own["weight"].max()),
-        "inputs": [str(one) for one in names],
-        "classes": [str(label) for label in getattr(network, "classes_", [])],
-        "note": "One network of one fold, on columns as the preparation makes them.",
-    }
+    auto = load_model(folder).model
+    try:
+        about = auto.to_onnx(output, networks_only=networks_only)
+    except (TypeError, ValueError) as error:
+        raise OptionError(_advice(auto, str(error), networks_only=networks_only)) from error
     text = json.dumps(about, indent=2, ensure_ascii=False)
     output.with_suffix(".json").write_text(text + "\n", encoding="utf-8")
-    print(labelled("Written", f"{name}, first fold, to {output} and {output.stem}.json"))
+    n = len(about["members"])
+    members = "1 network" if n == 1 else f"{n} networks"
+    print(labelled("Written", f"{members} to {output}, its columns to {output.stem}.json"))
 
 
-def _weightiest(blend: Any) -> Any:
-    """Return the network with the largest weight, of the first fold."""
-    own = [
-        (member.weight, -position, member.estimator)
-        for position, member in enumerate(blend.combination.members)
-        if type(member.estimator[-1]).__name__.startswith(_NETWORKS)
-    ]
-    # Positions differ, so that no two estimators are compared.
-    return max(own)[2]
+def _advice(auto: Any, reason: str, *, networks_only: bool) -> str:
+    """Return why a model cannot be exported, and what the networks alone are worth."""
+    networks, ensemble = (auto.scores_.get(name) for name in ("networks", "ensemble"))
+    if networks_only or networks is None:
+        return reason
+    return (
+        f"{reason} --networks-only writes the networks alone, whose score is "
+        f"{format_score(networks.mean)}; that of the ensemble is "
+        f"{format_score(ensemble.mean)}."
+    )

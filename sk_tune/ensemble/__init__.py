@@ -5,7 +5,7 @@
 from sk_tune.ensemble._bagging import BaggingClassifier, BaggingRegressor
 from sk_tune.ensemble._boosting import BoostingClassifier, BoostingRegressor
 from sk_tune.ensemble._collapsed import CollapsedClassifier, CollapsedRegressor, collapse
-from sk_tune.ensemble._combination import Combination, Member
+from sk_tune.ensemble._combination import Combination, Member, network_of
 from sk_tune.ensemble._greedy import GreedyOptions
 from sk_tune.ensemble._library import Library, read_library
 from sk_tune.ensemble._seeds import SeedEnsembleClassifier, SeedEnsembleRegressor
@@ -37,6 +37,7 @@ __all__ = [
     "TrialEnsembleClassifier",
     "TrialEnsembleRegressor",
     "collapse",
+    "network_of",
     "read_library",
     "with_temperature",
 ]

@@ -19,6 +19,7 @@ from sklearn.metrics import (
     mean_absolute_error,
     mean_squared_error,
     r2_score,
+    root_mean_squared_error,
 )
 
 from sk_tune._metric import Metric, scorer_metric
@@ -325,8 +326,8 @@ def _kind(
     else:
         kinds = {mean_squared_error: "squared", mean_absolute_error: "absolute"}
         if y.ndim == 1 and not is_exact:
-            # R^2 falls as the squared error of the same rows grows.
-            kinds[r2_score] = "squared"
+            # R^2 falls as the squared error of the same rows grows, and its root grows.
+            kinds[r2_score] = kinds[root_mean_squared_error] = "squared"
     return kinds.get(metric.function)
 
 

@@ -2,6 +2,7 @@
 # SPDX-License-Identifier: BSD-3-Clause
 """Tables as networks need them: numbers, categories and dates prepared inside the folds."""
 
+from sk_tune.prepare._codes import CategoryCodes
 from sk_tune.prepare._columns import ColumnKinds, column_kinds
 from sk_tune.prepare._frames import as_pandas, check_table
 from sk_tune.prepare._smooth_clip import SmoothClipScaler
@@ -10,6 +11,7 @@ from sk_tune.prepare._table_preparer import TablePreparer
 from sk_tune.prepare._values import are_dates
 
 __all__ = [
+    "CategoryCodes",
     "ColumnKinds",
     "SmoothClipScaler",
     "TablePreparer",

@@ -8,7 +8,7 @@ import pandas as pd
 import pytest
 from sklearn.base import clone
 from sklearn.datasets import load_diabetes, load_digits, load_iris
-from sklearn.model_selection import GroupKFold
+from sklearn.model_selection import GroupKFold, KFold
 
 from sk_tune import AutoClassifier, AutoRegressor
 from sk_tune.exceptions import SkTuneWarning
@@ -38,7 +38,8 @@ def test_a_classifier_tells_what_it_found(fitted, iris):
     assert fitted.classes_.tolist() == ["setosa", "versicolor", "virginica"]
     np.testing.assert_allclose(fitted.predict_proba(X).sum(axis=1), 1)
     assert fitted.corrected_score_.low < fitted.corrected_score_.high
-    assert set(fitted.scores_) == {"dummy", "linear", "boosting", "networks", "ensemble"}
+    families = {"dummy", "linear", "boosting", "networks"}
+    assert set(fitted.scores_) == {*families, "best model", "ensemble"}
     assert fitted.scores_["ensemble"].held_out > 0.8
     assert fitted.scores_["dummy"].mean == pytest.approx(1 / 3)
     assert "linear model" in fitted.verdict_
@@ -238,3 +239,61 @@ def test_a_warm_start_goes_on_with_the_trials_that_there_are(iris):
     assert len(set(map(str, drawn))) > len(set(map(str, first["params"])))
     with pytest.raises(ValueError, match="warm_start"):
         copy.fit(X[:100], y[:100])
+
+
+def test_a_warm_start_keeps_the_folds_that_a_time_decided(iris):
+    """A longer budget would have had others, whose trials cannot be averaged with these."""
+    X, y = iris
+    common = {"models": ["linear"], "leak_guard": False, "random_state": 0}
+    auto = AutoClassifier(time_budget=0.3, n_rounds=0, warm_start=True, **common).fit(X, y)
+    assert np.isnan(auto.leaderboard_["cv_std"]).all()
+
+    auto.set_params(time_budget=None).fit(X, y)
+
+    assert len(auto.best_estimator_.combination.members) == 1
+    assert "linear" in set(auto.leaderboard_["family"])
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"cv": 3}, "folds of the fit before, which had 2. Got 3"),
+        ({"test_size": 0.2}, "'test_size', groups and times as they were"),
+        ({"scoring": "neg_log_loss"}, "the scoring of the fit before"),
+    ],
+)
+def test_a_warm_start_on_other_folds_is_refused(iris, change, message):
+    """Scores and predictions of other rows are not those of the trials that there are."""
+    auto = AutoClassifier(models=["linear"], cv=2, warm_start=True, **FAST).fit(*iris)
+
+    with pytest.raises(ValueError, match=message):
+        auto.set_params(**change).fit(*iris)
+
+
+def test_a_warm_start_takes_a_splitter_that_gives_the_same_folds(iris):
+    """It need not be the same object."""
+    folds = KFold(2, shuffle=True, random_state=0)
+    auto = AutoClassifier(models=["linear"], cv=folds, warm_start=True, **FAST).fit(*iris)
+
+    auto.set_params(cv=clone(folds, safe=False)).fit(*iris)
+
+    assert auto.beats_baseline_
+
+
+def test_a_class_of_one_row_is_warned_of(iris):
+    """It is named, and the others are learnt."""
+    X, y = iris
+    y = np.where(np.arange(150) == 7, "rare", y)
+
+    with pytest.warns(SkTuneWarning, match="at least 2 rows.*such as rare"):
+        auto = AutoClassifier(models=["linear"], **FAST).fit(X, y)
+
+    assert auto.beats_baseline_
+
+
+def test_two_rows_are_too_few():
+    """What was required, given and can be done is said before any training."""
+    with pytest.raises(ValueError, match="two classes or more in each fold.*Give more"):
+        AutoClassifier(**FAST).fit([[0.0], [1.0]], [0, 1])
+    with pytest.raises(ValueError, match="2 rows or more.*Give more rows"):
+        AutoRegressor(**FAST).fit([[0.0], [1.0]], [0.0, 1.0])

@@ -34,6 +34,7 @@ def _trial(models):
         params={},
         score=0.0,
         std=0.0,
+        fold_scores=np.zeros(1),
         seconds=0.0,
         models=tuple(models),
         library=None,

@@ -5,6 +5,7 @@ import pandas as pd
 import pytest
 from sklearn.base import BaseEstimator
 
+from sk_tune import AutoClassifier, AutoRegressor
 from sk_tune.automl._features import as_features, as_target, fingerprint, kind_of
 
 pl = pytest.importorskip("polars")
@@ -119,3 +120,16 @@ def test_fingerprints_tell_data_apart(mixed):
     assert fingerprint(X, y[::-1]) != own
     arrays = [np.zeros((4, 2, 2)), np.ones((4, 2, 2))]
     assert len({fingerprint(a, np.arange(4)) for a in arrays}) == 2
+
+
+@pytest.mark.parametrize("missing", [np.nan, None, pd.NA, pd.NaT])
+@pytest.mark.parametrize("kind", [AutoClassifier, AutoRegressor])
+def test_rows_without_a_target_are_refused_and_counted(missing, kind):
+    """In an array of objects too, as the column of a file has them."""
+    y = np.array([0, 1] * 5, dtype=object)
+    y[[3, 7]] = missing
+    own = {"is_classification": kind is AutoClassifier}
+
+    message = "Input y contains NaN.*Got 2 missing .NaN. of 10, the first at position 3"
+    with pytest.raises(ValueError, match=message):
+        as_target(kind(), np.zeros((10, 1)), y, **own)

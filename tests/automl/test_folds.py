@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from sklearn.model_selection import TimeSeriesSplit
 
-from sk_tune.automl._folds import held_out_rows, make_folds
+from sk_tune.automl._folds import check_folds, held_out_rows, make_folds
 
 
 def _folds(y, *, cv="auto", classes=True, groups=None, budget=60.0):
@@ -119,3 +119,52 @@ def test_a_class_of_one_row_is_no_obstacle():
     y[3] = 1
 
     assert len(_held(y, test_size=0.2)) == 20
+
+
+def test_many_values_for_the_budget_are_split_once():
+    """Images have so many that a fraction of the rows is too many for five trainings."""
+    y = np.arange(4000) % 2
+    common = {"is_classification": True, "groups": None, "time_budget": 60.0, "seed": 0}
+
+    assert len(make_folds(y, cv="auto", row_size=64, **common)) == 5
+    assert len(make_folds(y, cv="auto", row_size=784, **common)) == 1
+    assert len(make_folds(y, cv=3, row_size=784, **common)) == 3
+
+
+@pytest.mark.parametrize("n", [4, 5, 9])
+def test_few_numbers_are_held_out_two_at_a_time(n):
+    """R^2 is not defined for one row."""
+    folds = _folds(np.arange(float(n)), classes=False)
+
+    assert min(len(held) for _, held in folds) >= 2
+
+
+@pytest.mark.parametrize(
+    ("y", "params", "message"),
+    [
+        ([0, 1, 0, 1], {"cv": 5}, "Got cv=5 for 4 rows.*Give more rows or fewer folds"),
+        ([0] * 9 + [1], {"groups": np.zeros(10)}, "at least 2 groups.*Got 1\\."),
+    ],
+)
+def test_too_few_rows_for_folds_are_refused(y, params, message):
+    """The message has what was required, what was given and what to do."""
+    with pytest.raises(ValueError, match=message):
+        _folds(y, **params)
+
+
+def test_what_is_set_aside_leaves_some_rows():
+    """A share that leaves none is refused by the name of the parameter."""
+    with pytest.raises(ValueError, match="test_size=0.9, which sets 9 of 9 aside"):
+        _held(np.arange(9) % 2, test_size=0.9)
+
+
+def test_folds_in_which_nothing_can_be_learnt_are_refused():
+    """One class to learn from, or one number to be judged by, is too little."""
+    y = np.array(["a"] * 9 + ["b"])
+    with pytest.raises(ValueError, match="Got 1 of class b, 9 of class a, by which fold"):
+        check_folds(y, _folds(y), is_classification=True, is_r2=False)
+    y = np.arange(6.0)
+    folds = _folds(y, cv=6, classes=False)
+    with pytest.raises(ValueError, match="Got 5 and 1 in fold 1 of 6, of 6 rows"):
+        check_folds(y, folds, is_classification=False, is_r2=True)
+    check_folds(y, folds, is_classification=False, is_r2=False)

@@ -16,6 +16,7 @@ def _trial(name, score):
         params={"a": 1},
         score=score,
         std=0.01,
+        fold_scores=np.array([score]),
         seconds=2.0,
         models=(),
         library=None,

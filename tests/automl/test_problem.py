@@ -75,3 +75,20 @@ def test_rows_with_numbers_come_in_any_order():
     np.testing.assert_array_equal(np.sort(order), np.arange(50))
     np.testing.assert_array_equal(order, sampling_order(y, False, 0))
     assert (order != np.arange(50)).any()
+
+
+def test_a_miniature_has_the_same_part_of_both_sides(make_problem):
+    """So that what it takes tells what all rows take, and each class is in both."""
+    y = np.repeat(np.arange(4), [500, 300, 150, 50])
+    problem = make_problem(np.zeros((1000, 2)), y, n_folds=5)
+
+    small = problem.miniature(80)
+
+    assert [(len(train), len(held)) for train, held in small.folds] == [(80, 20)] * 5
+    for (train, held), (all_train, all_held) in zip(
+        small.folds, problem.folds, strict=True
+    ):
+        assert set(train) <= set(all_train)
+        assert set(held) <= set(all_held)
+        assert set(y[held]) == set(range(4))
+    assert problem.miniature(10_000) is problem

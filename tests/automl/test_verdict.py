@@ -8,7 +8,14 @@ from sk_tune.automl._verdict import Score, format_score, scale_of, verdict
 
 
 def _scores(
-    ensemble, linear=0.7, networks=0.7, *, std=0.01, held=math.nan, linear_held=math.nan
+    ensemble,
+    linear=0.7,
+    networks=0.7,
+    *,
+    std=0.01,
+    held=math.nan,
+    linear_held=math.nan,
+    alone=(0.7, 0.01, math.nan),
 ):
     def score(name, mean, held_out=math.nan):
         return Score(name=name, mean=mean, std=std, held_out=held_out)
@@ -17,6 +24,9 @@ def _scores(
         "dummy": score("dummy", 0.5),
         "linear": score("linear", linear, linear_held),
         "networks": score("networks", networks),
+        "best model": Score(
+            name="best model", mean=alone[0], std=alone[1], held_out=alone[2]
+        ),
         "ensemble": score("ensemble", ensemble, held),
     }
     return {name: s for name, s in own.items() if s.mean is not None}
@@ -37,6 +47,18 @@ def _scores(
         (_scores(0.8, held=0.6, linear_held=0.7), ["rows set aside it does not"]),
         (_scores(0.8, linear=None), ["no linear model to compare"]),
         (_scores(0.8, networks=None), ["No network was trained"]),
+        (
+            _scores(0.8, alone=(0.9, 0.01, math.nan)),
+            ["has a higher score than the ensemble in the folds, 0.900 against 0.800"],
+        ),
+        (
+            _scores(0.8, held=0.7, alone=(0.7, 0.01, 0.75)),
+            ["on the rows set aside, 0.750 against 0.700. Consider best_estimator_"],
+        ),
+        (
+            _scores(0.8, std=math.nan, alone=(0.9, math.nan, math.nan)),
+            ["on one held-out part, which does not tell", "was chosen by that score"],
+        ),
     ],
 )
 def test_the_verdict_says_what_is_worth_having(scores, words):
@@ -45,6 +67,15 @@ def test_the_verdict_says_what_is_worth_having(scores, words):
 
     for word in words:
         assert word in text
+
+
+def test_a_best_model_that_is_not_better_is_not_mentioned():
+    """Neither one that is worse, nor one whose score reads the same."""
+    held = {"held": 0.75, "alone": (0.9, 0.01, 0.7)}
+
+    for scores in (_scores(0.8), _scores(0.8, alone=(0.8001, 0.01, math.nan))):
+        assert "best model" not in verdict(scores)
+    assert "best model" not in verdict(_scores(0.8, **held))
 
 
 def test_scores_have_the_digits_of_their_scale():

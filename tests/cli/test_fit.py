@@ -371,3 +371,28 @@ def test_without_n_jobs_each_cpu_gets_a_process():
     assert options.n_workers == joblib.cpu_count()
     assert options.seconds_left > 0
     assert main(["--version"]) == 0
+
+
+def test_a_longer_resume_keeps_the_one_held_out_part_of_a_short_fit(
+    tmp_path, fit, mixed_csv
+):
+    """Time alone would now give folds, whose trials could not be averaged with these."""
+    assert fit(mixed_csv, "label") == 0
+    stds = [score["std"] for score in _summary(tmp_path)["scores"]]
+    assert stds == [None] * len(stds)
+
+    folder = str(tmp_path / "out")
+    assert main(["resume", folder, "--time-budget", "3s", "--n-jobs", "1"]) == 0
+
+    stds = [score["std"] for score in _summary(tmp_path)["scores"]]
+    assert stds == [None] * len(stds)
+    assert "n/a" in (tmp_path / "out" / "report.html").read_text(encoding="utf-8")
+
+
+def test_a_group_of_all_rows_is_refused(tmp_path, mixed_csv, fails):
+    """There must be another one to hold out."""
+    table = pd.read_csv(mixed_csv).assign(site="Bern")
+    table.to_csv(mixed_csv, index=False)
+    command = ["fit", mixed_csv, "--target", "label", "--group", "site"]
+
+    fails([*command, "--output", tmp_path / "out"], "at least 3 groups", "Got 1.")

@@ -53,11 +53,10 @@ def test_a_page_needs_a_folder(fitted, fails):
     fails(["report", fitted, "--output", path], "--output", "folder that exists", str(path))
 
 
-def test_a_network_can_be_exported(tmp_path, capsys):
-    """ONNX gives the probabilities of the network, on columns that are named beside it."""
+def _saved_irises(folder, models):
     X, y = load_iris(return_X_y=True, as_frame=True)
     auto = AutoClassifier(
-        time_budget=None, n_rounds=0, models=["network"], cv=2, random_state=0
+        time_budget=None, n_rounds=0, models=models, cv=2, random_state=0
     ).fit(X, y)
     saved = SavedModel(
         model=auto,
@@ -67,25 +66,54 @@ def test_a_network_can_be_exported(tmp_path, capsys):
         texts=(),
         ignored=(),
     )
-    write_output(tmp_path / "out", saved, {}, {}, "iris")
+    write_output(folder, saved, {}, {}, "iris")
+    return auto, X
 
-    assert (
-        main(["export", str(tmp_path / "out"), "--output", str(tmp_path / "n.onnx")]) == 0
-    )
 
-    about = json.loads((tmp_path / "n.json").read_text(encoding="utf-8"))
-    assert (about["model"], about["classes"]) == ("MLP 1", ["0", "1", "2"])
+def _exported(folder, *options):
+    """Return what the JSON file tells, and the probabilities by onnxruntime of rows."""
+    output = folder.parent / "n.onnx"
+    assert main(["export", str(folder), "--output", str(output), *options]) == 0
+    about = json.loads(output.with_suffix(".json").read_text(encoding="utf-8"))
+    session = onnxruntime.InferenceSession(output)
+
+    def predict_proba(X):
+        columns = [column["name"] for column in about["inputs"]]
+        return session.run(None, {"X": X[columns].to_numpy()})[0]
+
+    return about, predict_proba
+
+
+def test_an_ensemble_of_networks_can_be_exported(tmp_path, capsys):
+    """ONNX gives the probabilities of all, from the columns as they are in the table."""
+    auto, X = _saved_irises(tmp_path / "out", ["network"])
+
+    about, predict_proba = _exported(tmp_path / "out")
+
+    assert about["classes"] == ["0", "1", "2"]
     assert len(about["inputs"]) == 4
-    pipeline = auto.ensemble_.combination.members[0].estimator
-    rows = pipeline[:-1].transform(X).astype(np.float32)
-    session = onnxruntime.InferenceSession(tmp_path / "n.onnx")
-    (probabilities,) = session.run(None, {"X": rows})
-    np.testing.assert_allclose(probabilities, pipeline.predict_proba(X), atol=1e-5)
+    assert {member["model"] for member in about["members"]} <= {"MLP 1", "MLP 2"}
+    np.testing.assert_allclose(predict_proba(X), auto.predict_proba(X), atol=1e-5)
+    assert f"{len(about['members'])} networks to" in capsys.readouterr().out
+
+
+def test_the_networks_of_a_mixed_ensemble_can_be_exported_alone(tmp_path, fails):
+    """Without the option the error names the other member, and what these are worth."""
+    auto, X = _saved_irises(tmp_path / "out", ["linear", "network"])
+    command = ["export", tmp_path / "out", "--output", tmp_path / "n.onnx"]
+
+    if not auto.leaderboard_.query("family == 'linear'")["in_ensemble"].any():
+        pytest.skip("the ensemble took no linear model here")
+    fails(command, "'linear", "LogisticRegression", "--networks-only", "whose score is 0.9")
+    _, predict_proba = _exported(tmp_path / "out", "--networks-only")
+
+    expected = auto.network_ensemble_.predict_proba(X)
+    np.testing.assert_allclose(predict_proba(X), expected, atol=1e-5)
 
 
 def test_bad_exports_are_refused(fitted, tmp_path, fails):
     """No network, another ending, no such model."""
-    fails(["export", fitted, "--output", tmp_path / "n.onnx"], "network in the ensemble")
+    fails(["export", fitted, "--output", tmp_path / "n.onnx"], "must consist of networks")
     fails(["export", fitted, "--output", tmp_path / "n.txt"], ".onnx")
     fails(["export", tmp_path / "none", "--output", tmp_path / "n.onnx"], "MODEL_DIR")
     fails(["report", tmp_path / "none"], "MODEL_DIR")

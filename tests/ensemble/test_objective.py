@@ -38,9 +38,12 @@ def test_losses_of_classifiers_are_those_of_scikit_learn(make_library, scoring, 
         assert loss == pytest.approx(expected(library.y, own), abs=1e-12)
 
 
-@pytest.mark.parametrize("scoring", [None, "r2", "neg_mean_squared_error"])
-def test_r2_and_squared_error_choose_alike(make_library, scoring):
-    """R^2 orders as the squared error does, which is cheaper."""
+@pytest.mark.parametrize(
+    "scoring",
+    [None, "r2", "neg_mean_squared_error", "neg_root_mean_squared_error"],
+)
+def test_r2_and_squared_errors_choose_alike(make_library, scoring):
+    """R^2 and the root order as the squared error does, which is cheaper."""
     library = make_library(is_classification=False)
     objective = make_objective(scoring, library.y, None)
 

@@ -1,0 +1,59 @@
+"""Searches against a clock."""
+
+import time
+
+import pytest
+from sklearn.datasets import load_breast_cancer
+
+from sk_tune import GridSearchCV
+from sk_tune.automl._clock import Clock
+from sk_tune.automl._models import boosting_model, dummy_model
+from sk_tune.automl._runner import Runner
+from sk_tune.automl._workers import Workers
+
+
+@pytest.fixture
+def problem(make_problem):
+    """Return a problem of 569 rows in three folds."""
+    X, y = load_breast_cancer(return_X_y=True, as_frame=True)
+    return make_problem(X, y.to_numpy())
+
+
+def _runner(budget):
+    return Runner(Clock(budget), 0.0, None, Workers(None, budget))
+
+
+def _boosting(runner, problem, seconds):
+    model = boosting_model(problem)
+    model.estimator.set_params(boosting__max_iter=400)
+    own = {"boosting__max_iter": [400]}
+    runner.run(GridSearchCV, model.estimator, own, model, problem, time_budget=seconds)
+    return [m[-1].n_iter_ for trial in runner.trials for m in trial.models]
+
+
+def test_boosting_ends_with_the_time_that_is_meant_for_it(problem):
+    """Each fold has some iterations; without a budget it has all of them."""
+    assert all(10 <= n < 400 for n in _boosting(_runner(100.0), problem, 1e-3))
+    assert _boosting(_runner(None), problem, None) == [400] * 3
+
+
+def test_trials_are_kept_and_the_best_is_known(problem):
+    """By their names, which count on."""
+    runner, model = _runner(None), dummy_model(problem)
+
+    for _ in range(2):
+        runner.run(GridSearchCV, model.estimator, dict(model.grid), model, problem)
+
+    assert [trial.name for trial in runner.trials] == ["dummy 1", "dummy 2"]
+    assert runner.best is runner.trials[0]
+
+
+def test_a_probe_leaves_nothing(problem):
+    """It takes some time, and counts the epochs or iterations that it is told."""
+    runner = _runner(None)
+    start = time.perf_counter()
+
+    seconds = runner.probe(boosting_model(problem), problem, 100, 1)
+
+    assert 0 < seconds <= time.perf_counter() - start
+    assert runner.trials == []
