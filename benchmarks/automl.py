@@ -4,7 +4,7 @@
 
     python -m pip install --group benchmark-automl
     python benchmarks/automl.py [CASE ...] [--budgets 60 300] [--seeds 0]
-    python benchmarks/automl.py --report
+    python benchmarks/automl.py --report [--sides sk_tune boosting FLAML]
 
 Each seed splits a data set (cut to 10,000 rows) into three quarters to train on and a
 quarter to judge by, the same for all sides.  Each side gets the same training rows, the
@@ -25,7 +25,8 @@ mean squared error.  Sides that know no images or sequences get flat rows, in wh
 steps are zeros (HistGradientBoosting fails where a column is missing in a whole fold).
 Text columns are handed to all sides as categories of pandas; RealMLP-TD gets medians in the
 place of missing numbers.  Results are added to --results, a line for each case, seed,
-budget and side; those that are there are not run again.
+budget and side; those that are there are not run again.  The report compares the --sides on
+those data sets and seeds on which all of them were run.
 """
 
 import argparse
@@ -380,25 +381,26 @@ def report(options, results):
     for budget in options.budgets:
         rows = defaultdict(dict)  # (case, seed) -> side -> record
         for (name, side, spent, seed), record in results.records.items():
-            if spent in {0, budget} and name in options.cases:
+            if spent in {0, budget} and name in options.cases and side in options.sides:
                 rows[name, seed][side] = record
-        rows = {key: found for key, found in rows.items() if len(found) == len(SIDES)}
+        n_sides = len(options.sides)
+        rows = {key: found for key, found in rows.items() if len(found) == n_sides}
         if rows:
-            report_losses(budget, rows)
-            report_ranks(rows)
+            report_losses(budget, rows, options.sides)
+            report_ranks(rows, options.sides)
 
 
-def report_losses(budget, rows):
+def report_losses(budget, rows, sides):
     """Print the loss of each side on each data set, the least in bold."""
     print(f"\n## {budget} s\n")
-    print(f"| data set | loss | seeds | {' | '.join(SIDES)} |")
-    print(f"|---|---|---:|{'---:|' * len(SIDES)}")
+    print(f"| data set | loss | seeds | {' | '.join(sides)} |")
+    print(f"|---|---|---:|{'---:|' * len(sides)}")
     words = {"binary": "1 - AUC", "multiclass": "log loss", "regression": "RMSE"}
     for name, case in CASES.items():
         of_case = [found for (case_name, _), found in rows.items() if case_name == name]
         if not of_case:
             continue
-        losses = {s: np.array([found[s]["loss"] for found in of_case]) for s in SIDES}
+        losses = {s: np.array([found[s]["loss"] for found in of_case]) for s in sides}
         least = min(losses.values(), key=np.mean).mean()
         cells = [
             f"**{spread(v)}**" if v.mean() == least else spread(v) for v in losses.values()
@@ -407,15 +409,14 @@ def report_losses(budget, rows):
         print(f"| {' | '.join(row)} |")
 
 
-def report_ranks(rows):
+def report_ranks(rows, sides):
     """Print mean ranks, and the seconds of fits."""
-    names = list(SIDES)
     ranks = np.array([
-        rankdata([found[s]["loss"] for s in names]) for found in rows.values()
+        rankdata([found[s]["loss"] for s in sides]) for found in rows.values()
     ])
     print("\n| | mean rank | best on | seconds of fit (median, most) | of predicting |")
     print("|---|---:|---:|---:|---:|")
-    for i, side in enumerate(names):
+    for i, side in enumerate(sides):
         seconds = np.array([found[side]["seconds"] for found in rows.values()], float)
         n_best = int((ranks[:, i] == 1).sum())
         inference = [found[side]["inference"] or np.nan for found in rows.values()]
