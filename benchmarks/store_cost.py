@@ -102,12 +102,15 @@ def soak() -> None:
             info = opened.info()
     per_part = len(seen) // 10
     print("candidates  seconds each  resident MiB")
-    before = 0.0
+    # A round is seen when it is trained, and scored after that: from one to the next is all
+    # that a round takes, and what comes before the first is none.
+    n_before, before = ROUND, seen[0][1]
     for part in range(10):
         _, seconds, memory = seen[per_part * (part + 1) - 1]
-        n = N_CANDIDATES // 10
-        print(f"{n * (part + 1):10,}  {(seconds - before) / n:12.5f}  {memory:12.0f}")
-        before = seconds
+        n = N_CANDIDATES // 10 * (part + 1)
+        each = (seconds - before) / (n - n_before)
+        print(f"{n:10,}  {each:12.5f}  {memory:12.0f}")
+        n_before, before = n, seconds
     print(f"{info.n_fits:,} fits, {info.n_bytes / info.n_fits:.0f} bytes each")
 
 
