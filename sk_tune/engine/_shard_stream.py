@@ -14,7 +14,7 @@ from sk_tune.engine._workers import (
     LOST,
     closing_call,
     is_unsendable,
-    run_shards,
+    run_lost_shard,
     shard_task,
 )
 from sk_tune.estimators import FitPreparer
@@ -176,12 +176,7 @@ class ShardStream:
 
     def _run_lost(self) -> tuple[int, Any, str]:
         position = self._lost.popleft()
-        shard = self._shards.pop(position)
-        try:
-            ((_, result),) = run_shards([(position, shard)], self._n_jobs)
-        except LOST as error:
-            return position, None, f"its worker process died: {error}"
-        return position, result, ""
+        return run_lost_shard(position, self._shards.pop(position), self._n_jobs)
 
 
 class _Call:

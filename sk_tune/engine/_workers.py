@@ -23,7 +23,7 @@ __all__ = [
     "LOST",
     "closing_call",
     "is_unsendable",
-    "run_shards",
+    "run_lost_shard",
     "shard_task",
     "train_shards",
 ]
@@ -74,12 +74,35 @@ def train_shards(
             yield position, train_shard(shard), ""
         return
     for position, shard in missing.items():
-        try:
-            ((_, result),) = run_shards([(position, shard)], n_jobs)
-        except LOST as error:
-            yield position, None, f"its worker process died: {error}"
-        else:
-            yield position, result, ""
+        yield run_lost_shard(position, shard, n_jobs)
+
+
+def run_lost_shard(position: int, shard: Shard, n_jobs: int | None) -> tuple[int, Any, str]:
+    """Run a shard once more, by itself, whose worker was killed.
+
+    Parameters
+    ----------
+    position : int
+        Of the shard.
+    shard : Shard
+        The work.
+    n_jobs : int or None
+        Workers.
+
+    Returns
+    -------
+    position : int
+        The same.
+    result : tuple or None
+        What ``train_shard`` returned; None if the shard was lost again.
+    message : str
+        Why it was lost.
+    """
+    try:
+        ((_, result),) = run_shards([(position, shard)], n_jobs)
+    except LOST as error:
+        return position, None, f"its worker process died: {error}"
+    return position, result, ""
 
 
 def run_shards(

@@ -164,7 +164,7 @@ def _failing_once(monkeypatch, error, after=1):
         again.extend(position for position, _ in shards)
         return run(shards, n_jobs)
 
-    monkeypatch.setattr(_shard_stream, "run_shards", run_again)
+    monkeypatch.setattr(_workers, "run_shards", run_again)
     return again
 
 
@@ -192,7 +192,7 @@ def test_a_shard_that_is_lost_twice_is_given_up(shards, monkeypatch):
         raise TerminatedWorkerError("gone again")
         yield
 
-    monkeypatch.setattr(_shard_stream, "run_shards", die)
+    monkeypatch.setattr(_workers, "run_shards", die)
     with joblib.parallel_config(backend="threading"):
         stream = ShardStream(2)
         stream.put(5, shards[5])
