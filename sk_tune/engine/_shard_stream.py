@@ -14,6 +14,7 @@ from sk_tune.engine._workers import (
     LOST,
     closing_call,
     is_unsendable,
+    parallel_call,
     run_lost_shard,
     shard_task,
 )
@@ -144,13 +145,10 @@ class ShardStream:
         """Return what starts a call."""
         if self._batches is not None:
             return self._batches
-        own = {"n_jobs": self._n_jobs, "batch_size": 1, "pre_dispatch": "all"}
-        try:
-            return joblib.Parallel(return_as="generator_unordered", **own)
-        except ValueError:
-            # Not every backend can return results one by one.
-            self._batches = self._closing.enter_context(joblib.Parallel(**own))
-            return self._batches
+        parallel = parallel_call(self._n_jobs, batch_size=1, pre_dispatch="all")
+        if parallel.return_as == "list":
+            self._batches = self._closing.enter_context(parallel)
+        return parallel
 
     def _end_call(self) -> None:
         """Let go of a call that has no more results; what it did not return is lost."""

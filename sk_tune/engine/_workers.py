@@ -17,12 +17,15 @@ from typing import Any
 
 import joblib
 
+from sk_tune._compat import get_active_backend
+from sk_tune.engine._dask import LastingDaskBackend, client_of
 from sk_tune.engine._shard import Shard, train_shard
 
 __all__ = [
     "LOST",
     "closing_call",
     "is_unsendable",
+    "parallel_call",
     "run_lost_shard",
     "shard_task",
     "train_shards",
@@ -108,12 +111,33 @@ def run_lost_shard(position: int, shard: Shard, n_jobs: int | None) -> tuple[int
 def run_shards(
     shards: Sequence[tuple[int, Shard]], n_jobs: int | None
 ) -> Generator[Any, None, None]:
-    try:
-        parallel = joblib.Parallel(n_jobs=n_jobs, return_as="generator_unordered")
-    except ValueError:
-        # Not every backend can return results one by one.
-        parallel = joblib.Parallel(n_jobs=n_jobs)
+    parallel = parallel_call(n_jobs)
     yield from parallel(shard_task(position, shard) for position, shard in shards)
+
+
+def parallel_call(n_jobs: int | None, **options: Any) -> joblib.Parallel:
+    """Return what hands tasks to the workers of whatever joblib backend is in use.
+
+    Parameters
+    ----------
+    n_jobs : int or None
+        Workers.
+    **options : object
+        Of ``joblib.Parallel``.
+
+    Returns
+    -------
+    joblib.Parallel
+        Whose results come in the order in which tasks end, one by one; as a list if the
+        backend cannot do that.
+    """
+    backend, _ = get_active_backend()
+    if client_of(backend) is not None:
+        options["backend"] = LastingDaskBackend(backend)
+    try:
+        return joblib.Parallel(n_jobs=n_jobs, return_as="generator_unordered", **options)
+    except ValueError:
+        return joblib.Parallel(n_jobs=n_jobs, **options)
 
 
 @contextmanager

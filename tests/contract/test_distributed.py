@@ -20,7 +20,6 @@ from sk_tune import (
     HyperbandSearchCV,
     MLPClassifier,
 )
-from sk_tune.engine import _workers
 
 pytestmark = [
     pytest.mark.slow,
@@ -38,16 +37,25 @@ def _scores(digits, **options):
     return search.cv_results_["mean_test_score"]
 
 
-def _sleep_before_the_first_shard(seconds):
-    """Slow down the worker that this runs in."""
-    train_shard = _workers.train_shard
+def _sleeping_before_the_first_shard(seconds):
+    """Return what slows down the worker that it runs in.
 
-    def slowly(shard, *options):
-        _workers.train_shard = train_shard
-        time.sleep(seconds)
-        return train_shard(shard, *options)
+    A function in a function is sent by value: workers need not be able to import this file.
+    """
 
-    _workers.train_shard = slowly
+    def slow_down():
+        from sk_tune.engine import _workers
+
+        train_shard = _workers.train_shard
+
+        def slowly(shard, *options):
+            _workers.train_shard = train_shard
+            time.sleep(seconds)
+            return train_shard(shard, *options)
+
+        _workers.train_shard = slowly
+
+    return slow_down
 
 
 class _Watch:
@@ -110,7 +118,7 @@ def test_a_slow_worker_of_dask_stalls_no_asynchronous_search(cluster, digits):
     net = MLPClassifier(width=16, dtype="float64", random_state=0)
     slow = next(iter(cluster.scheduler_info["workers"]))
     client = cluster.get_client()
-    client.run(_sleep_before_the_first_shard, 8.0, workers=[slow])
+    client.run(_sleeping_before_the_first_shard(8.0), workers=[slow])
     options = {"resource": "max_epochs", "min_resources": 1, "max_resources": 9, "cv": 3}
     seen = _Watch()
 

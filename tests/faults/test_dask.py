@@ -50,10 +50,6 @@ def _kill(pid, killed):
     os.kill(pid, signal.SIGKILL)
 
 
-@pytest.mark.xfail(
-    run=False,
-    reason="joblib tells nobody of a task of Dask's that was lost, and waits for ever",
-)
 def test_a_worker_of_dask_that_dies_at_any_moment_changes_nothing(cluster, digits):
     """Whenever it dies, its shards run elsewhere, and rungs go on from where they stood."""
     expected, _ = _search(digits, n_jobs=2)
