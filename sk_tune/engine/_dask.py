@@ -165,7 +165,7 @@ class LastingDaskBackend(ParallelBackendBase):  # type: ignore[misc]
         except OSError as error:
             task.callback(CancelledError(str(error)))
             return
-        except Exception as error:
+        except Exception as error:  # noqa: BLE001 - goes to whoever waits for the result
             task.callback(error)
             return
         task.n_sent += 1
@@ -214,7 +214,7 @@ def _outcome(future: Any) -> Any:
     """Return a list with the result of a future that has ended, or its error."""
     try:
         return [future.result()]
-    except Exception as error:
+    except Exception as error:  # noqa: BLE001 - goes to whoever waits for the result
         return error
 
 

@@ -177,7 +177,9 @@ def is_unsendable(error: Exception) -> bool:
         True for errors of pickling.
     """
     kinds = (pickle.PicklingError, TypeError, AttributeError)
-    return isinstance(error, kinds) and "pickle" in str(error).lower()
+    message = str(error).lower()
+    # The other word is Dask's.
+    return isinstance(error, kinds) and ("pickle" in message or "serialize" in message)
 
 
 def shard_task(position: int, shard: Shard) -> Any:
