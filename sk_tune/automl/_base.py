@@ -24,7 +24,7 @@ from sk_tune._compat import (
 )
 from sk_tune._metric import Metric, scorer_metric
 from sk_tune.automl._blend import Blend, blend_of
-from sk_tune.automl._choice import Chosen, choose
+from sk_tune.automl._choice import Chosen, choose, without_worse_than
 from sk_tune.automl._clock import Clock
 from sk_tune.automl._course import Course
 from sk_tune.automl._features import as_features, as_target, fingerprint, kind_of
@@ -381,14 +381,16 @@ class AutoEstimator(BaseEstimator):  # type: ignore[misc]
                 f"At least one model must get a score by {self.scoring!r} in each fold. "
                 f"Got none. {reasons}"
             )
-        own = [trial for trial in trials if trial.family != "dummy"] or trials
+        dummy = next((trial for trial in trials if trial.family == "dummy"), None)
+        found = [trial for trial in trials if trial is not dummy]
+        own = without_worse_than(dummy, found or trials)
         calibrate = getattr(self, "calibrate", False)
         chosen = choose(own, problem, metric, calibrate=calibrate)
-        networks = [trial for trial in own if trial.family in {"MLP", "CNN", "RNN"}]
+        networks = [trial for trial in found if trial.family in {"MLP", "CNN", "RNN"}]
         of_networks: Chosen | None = None
         if networks:
             of_networks = chosen
-            if len(networks) < len(own):
+            if networks != own:
                 of_networks = choose(networks, problem, metric, calibrate=calibrate)
         self.leaderboard_ = leaderboard(trials, chosen, of_networks)
         self.ensemble_ = self._blend(chosen.trials, chosen.weights, chosen.temperature)
@@ -404,9 +406,8 @@ class AutoEstimator(BaseEstimator):  # type: ignore[misc]
             for score in self._scores(trials, chosen, of_networks, metric, held_out)
         }
         self.verdict_ = verdict(self.scores_)
-        dummy = self.scores_.get("dummy")
-        floor = -np.inf if dummy is None else dummy.mean
-        self.beats_baseline_ = bool(own is not trials and chosen.score > floor)
+        floor = -np.inf if dummy is None else dummy.score
+        self.beats_baseline_ = bool(found and chosen.score > floor)
         self.findings_ = (*self.findings_, *course.findings)
         self.changes_ = tuple(course.changes)
         self.n_trials_ = len(trials)

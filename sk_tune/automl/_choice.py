@@ -15,7 +15,7 @@ from sk_tune.automl._trials import Trial, best_of, library_of
 from sk_tune.ensemble import GreedyOptions, Selector
 from sk_tune.search import CorrectedScore, corrected_score
 
-__all__ = ["Chosen", "choose"]
+__all__ = ["Chosen", "choose", "without_worse_than"]
 
 Array = npt.NDArray[Any]
 
@@ -114,6 +114,41 @@ def choose(
             random_state=0,
         ),
     )
+
+
+def without_worse_than(dummy: Trial | None, trials: Sequence[Trial]) -> list[Trial]:
+    """Leave out trials that know less than one that does not look at the columns.
+
+    In an average they do harm where they are far off, as a linear model on rows that are
+    unlike those that it was fitted on.
+
+    Parameters
+    ----------
+    dummy : Trial or None
+        What guesses.
+    trials : sequence of Trial
+        Others, on the same folds.
+
+    Returns
+    -------
+    list of Trial
+        Those with a smaller log loss than the dummy, or a better score in a regression; all
+        if there are none.
+    """
+    if dummy is None:
+        return list(trials)
+    knows = _log_likelihood if dummy.library.classes is not None else _score
+    return [trial for trial in trials if knows(trial) > knows(dummy)] or list(trials)
+
+
+def _score(trial: Trial) -> float:
+    return trial.score
+
+
+def _log_likelihood(trial: Trial) -> float:
+    own = trial.library
+    right = own.predictions[0][np.arange(len(own.y)), own.y]
+    return float(np.log(np.clip(right, np.finfo(np.float32).tiny, None)).mean())
 
 
 def _n_bags(n_rows: int) -> int:

@@ -48,7 +48,9 @@ _FEWEST_EPOCHS, _MOST_EPOCHS = 20, 100
 _IMAGE_AUGMENTATION = ("shift", "rotate", "cutout")
 _SEQUENCE_AUGMENTATION = ("noise", "scale", "time_mask")
 # How the numbers of a table are scaled.
-_NUMERIC = {"prepare__numeric": ["smooth_clip", "quantile"]}
+# What bounds a column with a long tail also bends it.
+_NUMERIC = {"prepare__numeric": ["smooth_clip", "quantile", "standard"]}
+_LINEAR_NUMERIC = {"prepare__numeric": ["smooth_clip", "standard"]}
 # Of histogram gradient boosting.  Fewer rows tell badly when to stop.
 _ROWS_TO_STOP_EARLY = 1000
 _FEWEST_OF_A_CLASS = 10
@@ -172,14 +174,19 @@ def linear_model(problem: Problem) -> Model:
             ("linear", own),
         ])
     step, _ = linear.steps[-1]
-    values = [float(value) for value in _REGULARISATION]
+    # The moderate ones first, for a budget that does not allow all.
+    values = sorted(map(float, _REGULARISATION), key=lambda value: abs(np.log(value)))
+    grid: dict[str, list[Any]] = {
+        f"{step}__{'C' if problem.is_classification else 'alpha'}": values
+    }
+    if "prepare" in linear.named_steps:
+        grid |= _LINEAR_NUMERIC
     if not problem.is_classification:
-        return Model(family="linear", estimator=linear, grid={f"{step}__alpha": values})
+        return Model(family="linear", estimator=linear, grid=grid)
     return Model(
         family="linear",
         estimator=linear,
-        # The moderate ones first, for a budget that does not allow all.
-        grid={f"{step}__C": sorted(values, key=lambda value: abs(np.log(value)))},
+        grid=grid,
         resource=f"{step}__max_iter",
         most_resources=_LINEAR_STEPS,
         enough_resources=_ENOUGH_LINEAR_STEPS,

@@ -80,14 +80,20 @@ def verdict(scores: Mapping[str, Score]) -> str:
         One to six sentences.
     """
     dummy, best = scores.get("dummy"), scores["ensemble"]
-    if dummy is not None and not best.mean - dummy.mean > _spread(best):
+    alone, networks = scores.get("best model"), scores.get("networks")
+    scale = scale_of(list(scores.values()))
+    if dummy is not None and not _clearly_beats(best, dummy):
+        if alone is not None and _clearly_beats(alone, dummy):
+            return (
+                "The ensemble does not clearly beat the dummy, which looks at no column. "
+                f"The best model alone does: {format_score(alone.mean, scale)} against "
+                f"{format_score(best.mean, scale)} of the ensemble. Use best_estimator_."
+            )
         return (
             "Nothing clearly beats the dummy, which looks at no column: nothing in these "
             "columns that helps to predict the target was found."
         )
-    scale = scale_of(list(scores.values()))
     sentences = [_against_linear(best, scores.get("linear"), scale)]
-    alone, networks = scores.get("best model"), scores.get("networks")
     if alone is not None:
         sentences.append(_against_one(best, alone, scale))
     if networks is None:
@@ -95,6 +101,10 @@ def verdict(scores: Mapping[str, Score]) -> str:
     else:
         sentences.append(_of_networks(best, networks, scale))
     return " ".join(filter(None, sentences))
+
+
+def _clearly_beats(own: Score, other: Score) -> bool:
+    return own.mean - other.mean > _spread(own)
 
 
 def _spread(score: Score) -> float:

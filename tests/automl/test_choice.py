@@ -5,7 +5,7 @@ import pytest
 from sklearn.metrics import accuracy_score, r2_score
 
 from sk_tune._metric import scorer_metric
-from sk_tune.automl._choice import choose
+from sk_tune.automl._choice import choose, without_worse_than
 from sk_tune.automl._trials import Trial
 from sk_tune.ensemble import Library
 
@@ -113,3 +113,35 @@ def test_one_held_out_part_has_one_score(make_problem):
 
     assert chosen.score == pytest.approx(r2_score(held, held + 0.1))
     assert np.isnan(chosen.std)
+
+
+def test_what_scores_less_than_the_dummy_is_no_member_of_a_regression(regression):
+    """It is far off somewhere, as a linear model on rows unlike those it was fitted on."""
+    _, (first, *_) = regression
+    library = first.library
+
+    def scored(score):
+        return _trial(
+            "linear 9", library.predictions[0], library.y, library.part, None, score
+        )
+
+    dummy, bad, good = scored(-0.1), scored(-2.0), scored(0.3)
+
+    assert without_worse_than(dummy, [bad, good]) == [good]
+    assert without_worse_than(dummy, [bad]) == [bad]
+    assert without_worse_than(None, [bad, good]) == [bad, good]
+
+
+def test_classes_are_judged_by_log_loss(make_problem):
+    """A rare class is never guessed by accuracy; who tells it apart is kept."""
+    y = np.repeat([0, 1], [90, 10])
+    part = np.arange(100) % 5
+    share = np.full(100, 0.1)
+    better = np.where(y == 1, 0.4, 0.07)
+    sure_and_wrong = np.where(y == 1, 0.001, 0.1)
+    dummy, knows, harms = (
+        _trial(name, np.stack([1 - p, p], axis=1), y, part, np.array([0, 1]), score=0.9)
+        for name, p in [("dummy 1", share), ("MLP 1", better), ("MLP 2", sure_and_wrong)]
+    )
+
+    assert without_worse_than(dummy, [knows, harms]) == [knows]

@@ -6,6 +6,7 @@ import numpy as np
 import pandas as pd
 import pytest
 from sklearn.base import clone
+from sklearn.model_selection import GridSearchCV
 
 from sk_tune.automl._models import (
     boosting_model,
@@ -51,6 +52,29 @@ def test_spaces_name_parameters_of_their_models(mixed, make_problem):
         if model.space:
             for params in RandomSampler(as_space(model.space), 0).ask(5):
                 clone(model.estimator).set_params(**params)
+
+
+def test_the_first_linear_model_is_a_moderate_one(mixed, make_problem):
+    """A short time allows no other, and one without regularisation may be far off."""
+    X, labels = mixed
+    for is_classification in (True, False):
+        y = labels if is_classification else np.arange(120.0)
+        model = linear_model(make_problem(X, y, is_classification=is_classification))
+        strength = next(name for name in model.grid if not name.startswith("prepare"))
+
+        assert model.grid[strength][0] == pytest.approx(1.0)
+
+
+def test_a_column_with_a_long_tail_may_stay_straight(make_problem):
+    """The target is a multiple of it, also in the tail."""
+    tail = np.random.default_rng(0).standard_t(2, size=400)
+    X, y = pd.DataFrame({"delay": tail}), 3 * tail
+    model = linear_model(make_problem(X, y, is_classification=False))
+
+    search = GridSearchCV(model.estimator, dict(model.grid), cv=3, scoring="r2").fit(X, y)
+
+    assert search.best_params_["prepare__numeric"] == "standard"
+    assert search.best_score_ > 0.99
 
 
 def test_small_tables_get_long_trainings_and_large_ones_large_batches(make_problem):

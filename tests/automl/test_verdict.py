@@ -35,7 +35,11 @@ def _scores(
 @pytest.mark.parametrize(
     ("scores", "words"),
     [
-        (_scores(0.505), ["clearly beats the dummy"]),
+        (
+            _scores(0.505, alone=(0.505, 0.01, math.nan)),
+            ["Nothing clearly beats the dummy"],
+        ),
+        (_scores(0.505), ["best model alone does: 0.700 against 0.505 of the ensemble"]),
         (
             _scores(0.8),
             ["beats the linear model by 0.100, more than", "alone would give 0.700"],
