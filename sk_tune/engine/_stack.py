@@ -180,16 +180,16 @@ class NetworkStack:
             scale, shift = (t.unsqueeze(1) for t in self._affine)
             X = torch.addcmul(shift, X, scale).view(k, len(X), *self._example.shape[1:])
             shared = False
-        blocks = [slice(0, k)]
-        if self._is_chain and X.device.type == "cpu":
-            blocks = _parts(k, max(1, self._most // X.shape[-2]))
+        if not isinstance(program, ChainProgram) or X.device.type != "cpu":
+            return _evaluated(program, X, slice(0, k), shared=shared)
+        blocks = _parts(k, max(1, self._most // X.shape[-2]))
         if len(blocks) == 1:
             return _evaluated(program, X, blocks[0], shared=shared)
         found = X
         for block in blocks:
             own = _evaluated(program, X if shared else X[block], block, shared=shared)
             if block.start == 0:
-                found = own.new_empty(k, own.shape[2], own.shape[1]).mT
+                found = program.memory("outputs", own, k, own.shape[2], own.shape[1]).mT
             # A copy, because the next block overwrites the program's memory.
             found[block] = own
         return found
