@@ -24,9 +24,12 @@ __all__ = ["NetworkStack", "architecture"]
 
 Made = TypeVar("Made")
 
-# Of the inputs or activations of all networks at one time: more would leave the cache,
-# fewer make products too small to be fast.  docs/adr/0012-ensembles-in-one-call.md.
+# Of what is computed at one time, the inputs and outputs of a layer of some networks: more
+# would leave the cache, less makes products too small to be fast.
+# docs/adr/0012-ensembles-in-one-call.md.
 _CHUNK_BYTES = 2**21
+# Rows of a piece, if not all networks fit into the cache with them.
+_PIECE = 160
 # Products of whole blocks of so many rows give a row the same sums, to the last bit,
 # whatever other rows there are.
 _BLOCK = 16
@@ -103,9 +106,15 @@ class NetworkStack:
         self._affine: list[Tensor] | None = None
         if affine is not None and not self._is_folded(*affine):
             self._affine = [self._cast(t).to(X.device) for t in affine]
+        if isinstance(self._program, ChainProgram):
+            self._program.fold_floors()
         self._twins: list[Program] = []
         widest = max(max(p.shape[:1], default=1) for p in modules[0].parameters())
-        self._numbers_per_row = max(widest, X[0].numel()) * len(modules)
+        self._is_chain = isinstance(self._program, ChainProgram)
+        # Inputs and outputs of a layer; other programs do not say what they keep.
+        n_numbers = max(widest, X[0].numel()) * (2 if self._is_chain else 1)
+        # Rows of one network at one time, or as many networks of one row.
+        self._most = max(1, _CHUNK_BYTES // (n_numbers * self._dtype.itemsize))
 
     def map(
         self, X: Tensor, function: Callable[[Tensor], Made], *, shared: bool
@@ -133,7 +142,7 @@ class NetworkStack:
             program.pattern.padded = bool(torch.isnan(X[..., 0]).any())
         is_plain = self._is_plain and X.device.type == "cpu"
         n_threads = 1
-        if isinstance(program, ChainProgram) and is_plain and not self._is_little(n_rows):
+        if self._is_chain and is_plain and not self._is_little(n_rows):
             n_threads = torch.get_num_threads()
         pieces = self._pieces(n_rows, n_threads)
         n_threads = min(n_threads, len(pieces))
@@ -141,7 +150,7 @@ class NetworkStack:
         def made(own: Program, piece: slice) -> Made:
             rows = X[piece] if shared else X[:, piece]
             n_own = rows.shape[-2]
-            if is_plain:
+            if is_plain and n_own % _BLOCK:
                 rows = functional.pad(rows, (0, 0, 0, -n_own % _BLOCK))
             with torch.no_grad():
                 outputs = self._outputs(own, rows, shared=shared)
@@ -171,17 +180,28 @@ class NetworkStack:
             scale, shift = (t.unsqueeze(1) for t in self._affine)
             X = torch.addcmul(shift, X, scale).view(k, len(X), *self._example.shape[1:])
             shared = False
-        if not shared:
-            return program.evaluate(X, slice(0, k))
-        if isinstance(program, ChainProgram):
-            return program.evaluate_shared(X, slice(0, k))
-        return program.evaluate(X.expand(k, *X.shape), slice(0, k))
+        if not isinstance(program, ChainProgram) or X.device.type != "cpu":
+            return _evaluated(program, X, slice(0, k), shared=shared)
+        blocks = _parts(k, max(1, self._most // X.shape[-2]))
+        if len(blocks) == 1:
+            return _evaluated(program, X, blocks[0], shared=shared)
+        found = X
+        for block in blocks:
+            own = _evaluated(program, X if shared else X[block], block, shared=shared)
+            if block.start == 0:
+                found = program.memory("outputs", own, k, own.shape[2], own.shape[1]).mT
+            # A copy, because the next block overwrites the program's memory.
+            found[block] = own
+        return found
 
     def _pieces(self, n_rows: int, n_threads: int) -> list[slice]:
         """Return parts of the rows, about equal, as many for each thread."""
-        most = _CHUNK_BYTES // (self._numbers_per_row * self._dtype.itemsize)
         n_blocks = -(-n_rows // _BLOCK)
-        n_pieces = max(1, -(-n_blocks // max(1, most // _BLOCK)))
+        own = self._most // len(self._modules)
+        if self._is_chain:
+            # Of fewer rows, products would be slow; of more networks, too large.
+            own = max(own, min(self._most, _PIECE))
+        n_pieces = -(-n_blocks // max(1, own // _BLOCK))
         n_pieces = -(-n_pieces // n_threads) * n_threads
         size = -(-n_blocks // n_pieces) * _BLOCK
         return [slice(start, start + size) for start in range(0, n_rows, size)]
@@ -215,3 +235,18 @@ class NetworkStack:
     def _cast(self, values: Tensor) -> Tensor:
         # Counts, as batch normalisation keeps them, stay what they are.
         return values.to(self._dtype) if values.is_floating_point() else values
+
+
+def _evaluated(program: Program, X: Tensor, rows: slice, *, shared: bool) -> Tensor:
+    """Return the outputs of some networks, in memory that the program uses again."""
+    if not shared:
+        return program.evaluate(X, rows)
+    if isinstance(program, ChainProgram):
+        return program.evaluate_shared(X, rows)
+    return program.evaluate(X.expand(rows.stop - rows.start, *X.shape), rows)
+
+
+def _parts(n: int, most: int) -> list[slice]:
+    """Return parts of a range, about equal, none of them longer than `most`."""
+    size = -(-n // -(-n // most))
+    return [slice(start, min(start + size, n)) for start in range(0, n, size)]

@@ -236,9 +236,13 @@ class Base(NamedTuple):
             return None
         network = self.way.network
         with np.errstate(over="ignore", invalid="ignore"):
-            scaled = (X - self.tail.center) * self.tail.scale
-            own = torch.from_numpy(scaled.astype(network.dtype, copy=False))
-        return own.to(network.net_.device) if torch.isfinite(own).all() else None
+            scaled = X - self.tail.center
+            scaled *= self.tail.scale
+            own = scaled.astype(network.dtype, copy=False)
+        # By numpy, which takes a tenth of torch's time.
+        if not np.isfinite(own).all():
+            return None
+        return torch.from_numpy(own).to(network.net_.device)
 
 
 def ways_of(networks: Sequence[Any], members: Sequence[Any]) -> list[Way]:

@@ -51,20 +51,25 @@ def test_a_stack_gives_what_each_network_gives(
     torch.testing.assert_close(outputs, expected, rtol=1e-5, atol=1e-5)
 
 
-def test_rows_are_cut_into_pieces_that_fit_into_the_cache(
-    make_estimator, task_data, monkeypatch
+@pytest.mark.parametrize("shared", [True, False], ids=["shared rows", "own rows"])
+def test_rows_and_networks_are_cut_into_pieces_that_fit_into_the_cache(
+    make_estimator, task_data, monkeypatch, shared
 ):
-    """However many rows there are, few are computed at a time, and none is lost."""
+    """However many there are, few are computed at a time, and none is lost."""
     monkeypatch.setattr("sk_tune.engine._stack._CHUNK_BYTES", 2**12)
+    monkeypatch.setattr("sk_tune.engine._stack._PIECE", 32)
     X, y = task_data("MLPClassifier")
     modules = _modules(make_estimator, (X, y), "MLP")
     rows = torch.from_numpy(np.array(X))
 
-    pieces = NetworkStack(modules, rows).map(rows, torch.clone, shared=True)
+    X = rows if shared else rows.expand(3, *rows.shape)
+
+    pieces = NetworkStack(modules, rows).map(X, torch.clone, shared=shared)
 
     assert [piece.shape[1] for piece in pieces] == [32, 28]
     with torch.no_grad():
-        torch.testing.assert_close(torch.cat(pieces, dim=1)[1], modules[1](rows))
+        expected = torch.stack([module(rows) for module in modules])
+    torch.testing.assert_close(torch.cat(pieces, dim=1), expected)
 
 
 def test_a_stack_may_compute_in_another_dtype(make_estimator, task_data):

@@ -8,6 +8,7 @@ intermediate result anew; here each has its memory for the whole training.
 
 import math
 from collections.abc import Sequence
+from functools import partial
 from typing import Any
 
 import torch
@@ -15,6 +16,13 @@ from torch import Tensor, nn
 
 from sk_tune.engine.fleet._dropout import RowDropout
 from sk_tune.engine.fleet._layers import Batch, Layer, Linear, run_backward
+from sk_tune.engine.fleet._predicting import (
+    PredictingLinear,
+    Step,
+    fold_floors,
+    predicting,
+    shift_input,
+)
 from sk_tune.engine.fleet._program import Program, stacked_parts
 
 __all__ = ["ChainProgram"]
@@ -38,6 +46,7 @@ class ChainProgram(Program):
         super().__init__(*stacked_parts(modules), dropout)
         self.layers: list[Layer] = []
         self._store: dict[Any, Tensor] = {}
+        self._steps: dict[tuple[int, int, int], list[Step]] = {}
         self._is_training = True
         self._batch: Any = None
 
@@ -65,6 +74,8 @@ class ChainProgram(Program):
     def evaluate_shared(self, X: Tensor, rows: slice) -> Tensor:
         """Return the outputs in evaluation mode for inputs that the rows share.
 
+        Only after ``only_predict``.
+
         Parameters
         ----------
         X : Tensor of shape (n, ...)
@@ -77,13 +88,26 @@ class ChainProgram(Program):
         Tensor of shape (k, n, C)
             Unnormalised outputs.
         """
-        first, *others = self.layers
-        if not isinstance(first, Linear):
+        if not isinstance(self.layers[0], PredictingLinear):
             return self.evaluate(X.expand(rows.stop - rows.start, *X.shape), rows)
+        h = X.flatten(1)
+        key = (rows.start, rows.stop, len(h))
+        if key in self._steps:
+            for step in self._steps[key]:
+                h = step(h)
+            return h
         tensors = self.parts(rows)
-        h = first.evaluate_shared(X, tensors)
-        for layer in others:
-            h = layer.evaluate(h, tensors)
+        steps: list[Step] = []
+        for layer in self.layers:
+            if isinstance(layer, PredictingLinear):
+                step = layer.bound(h, tensors)
+            else:
+                step = partial(layer.evaluate, tensors=tensors)
+            steps.append(step)
+            h = step(h)
+        if len(self._steps) >= _MOST_SHAPES:
+            self._steps.clear()
+        self._steps[key] = steps
         return h
 
     def fold_affine(self, scale: Tensor, shift: Tensor) -> bool:
@@ -103,17 +127,29 @@ class ChainProgram(Program):
         if not isinstance(first, Linear) or first.bias is None:
             return False
         tensors = self.parameters.tensors
-        weight, bias = tensors[first.weight], tensors[first.bias]
-        moved = (weight.double() @ shift.unsqueeze(2)).squeeze(2)
+        shift_input(first, shift, tensors)
+        weight = tensors[first.weight]
         tensors[first.weight] = (weight * scale.unsqueeze(1)).to(weight.dtype)
-        tensors[first.bias] = (bias + moved).to(bias.dtype)
-        self._parts.clear()
+        self._forget_weights()
         return True
 
     def only_predict(self) -> None:
-        """Let all shapes of a name share one memory: rows to predict vary in number."""
+        """Take layers that only predict, for which ``fold_floors`` changes the weights.
+
+        All shapes of a name share one memory: rows to predict vary in number.
+        """
+        self.layers = predicting(self.layers)
         self._is_training = False
         self._store.clear()
+
+    def fold_floors(self) -> None:
+        """Change the weights, once, as layers that only predict need them."""
+        fold_floors(self.layers, self.parameters.tensors)
+        self._forget_weights()
+
+    def _forget_weights(self) -> None:
+        self._parts.clear()
+        self._steps.clear()
 
     def begin_epoch(
         self,
@@ -157,6 +193,8 @@ class ChainProgram(Program):
             found = self._store.get(name)
             if found is None or len(found) < size:
                 found = self._store[name] = like.new_empty(size, dtype=dtype)
+                # What is smaller now goes.
+                self._steps.clear()
             return found[:size].view(shape)
         key = (name, shape)
         found = self._store.get(key)

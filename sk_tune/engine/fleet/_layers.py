@@ -252,31 +252,6 @@ class Linear(Layer):
             return torch.bmm(x, weight.mT, out=out)
         return torch.baddbmm(bias.unsqueeze(1), x, weight.mT, out=out)
 
-    def evaluate_shared(self, x: Tensor, tensors: Tensors) -> Tensor:
-        """Return the output in evaluation mode where all rows have the same input.
-
-        Parameters
-        ----------
-        x : Tensor of shape (B, D)
-            Input.
-        tensors : dict of str to Tensor of shape (k, ...)
-            Parameters and buffers by name.
-
-        Returns
-        -------
-        Tensor of shape (k, B, H)
-            Output; one product for all of them, with the samples last in memory.
-        """
-        weight = tensors[self.weight]
-        k, n_out, _ = weight.shape
-        out = self.memory(self.out, x, k * n_out, x.shape[0])
-        if self.bias is None:
-            torch.mm(weight.flatten(0, 1), x.T, out=out)
-        else:
-            bias = tensors[self.bias].reshape(-1, 1)
-            torch.addmm(bias, weight.flatten(0, 1), x.T, out=out)
-        return out.view(k, n_out, x.shape[0]).mT
-
 
 class Activation(Layer):
     """An activation of each number, or over the last dimension.
