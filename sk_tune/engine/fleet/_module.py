@@ -14,16 +14,21 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.autograd import Function
 from torch.func import functional_call, vmap
 
 from sk_tune.engine.fleet._convolution import RowConv, RowPool, row_conv_fits, row_pool_fits
-from sk_tune.engine.fleet._dropout import RowDropout
+from sk_tune.engine.fleet._dropout import RowDropout, fill_mask
 from sk_tune.engine.fleet._program import Program, stacked_parts
 from sk_tune.engine.fleet._recurrence import RowRecurrence
 from sk_tune.engine.fleet._torch_dropout import TorchDropout, is_torch_dropout
 from sk_tune.nets import RNN, SeededDropout, dropout_positions
 
 __all__ = ["ModuleProgram"]
+
+# The random numbers of a layer's positions are put in order anew when it has had so many
+# shapes of batches.
+_MOST_SHAPES = 4
 
 
 class ModuleProgram(Program):
@@ -138,13 +143,66 @@ class _SeededTwin(nn.Module):
 
     numbers: tuple[Tensor, ...] | None = None
 
+    def __init__(self) -> None:
+        super().__init__()
+        self._positions: dict[Any, Tensor] = {}
+
     def forward(self, x: Tensor) -> Tensor:
         if not self.training or self.numbers is None:
             return x
-        a, b, threshold, scale = self.numbers
-        bits = dropout_positions(x.numel(), x.device) * a + b
-        keep = (bits >= threshold).to(x.dtype) * scale
-        return x * keep.view(x.shape)
+        y: Tensor = _MaskedRows.apply(x, self, *self.numbers)[0]  # type: ignore[no-untyped-call]
+        return y
+
+    def mask(self, x: Tensor, numbers: tuple[Tensor, ...]) -> Tensor:
+        """Return the factors of activations (K, B, ...), in their order in memory."""
+        order = sorted(range(1, x.ndim), key=x.stride, reverse=True)
+        key = (x.shape[1:], *order)
+        if key not in self._positions:
+            if len(self._positions) == _MOST_SHAPES:
+                self._positions.clear()
+            positions = dropout_positions(x[0].numel(), x.device).view(x.shape[1:])
+            moved = positions.permute([dim - 1 for dim in order])
+            self._positions[key] = moved.reshape(-1)
+        positions = self._positions[key]
+        mask = fill_mask(x.new_empty(len(x), len(positions)), positions, *numbers)
+        mask = mask.view(len(x), *(x.shape[dim] for dim in order))
+        return mask.permute(0, *(1 + order.index(dim) for dim in range(1, x.ndim)))
+
+
+class _MaskedRows(Function):
+    """x (K, B, ...), a twin, its numbers (K,) -> x times the mask, and the mask."""
+
+    @staticmethod
+    def forward(x: Tensor, twin: _SeededTwin, *numbers: Tensor) -> tuple[Tensor, Tensor]:
+        mask = twin.mask(x, numbers)
+        return x * mask, mask
+
+    @staticmethod
+    def setup_context(
+        ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, Tensor]
+    ) -> None:
+        ctx.mark_non_differentiable(output[1])
+        ctx.set_materialize_grads(False)
+        ctx.save_for_backward(output[1])
+
+    @staticmethod
+    def backward(ctx: Any, grad: Tensor | None, _: None) -> tuple[Tensor | None, ...]:
+        (mask,) = ctx.saved_tensors
+        # In the order of the first factor, which is that of the layer before.
+        grad_x = None if grad is None else mask * grad
+        return (grad_x, *[None] * (len(ctx.needs_input_grad) - 1))
+
+    @staticmethod
+    def vmap(
+        info: Any,
+        in_dims: tuple[int | None, ...],
+        x: Tensor,
+        twin: _SeededTwin,
+        *numbers: Tensor,
+    ) -> tuple[tuple[Tensor, Tensor], tuple[int, int]]:
+        dim = in_dims[0]
+        rows = x.expand(info.batch_size, *x.shape) if dim is None else x.movedim(dim, 0)
+        return _MaskedRows.apply(rows, twin, *numbers), (0, 0)  # type: ignore[no-untyped-call]
 
 
 class _TorchRecurrence(RowRecurrence):
