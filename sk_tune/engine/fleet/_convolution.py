@@ -18,6 +18,7 @@ spatial sizes, P their product behind the convolution, k the kernel's sizes.
 """
 
 from collections.abc import Iterator, Sequence
+from functools import lru_cache
 from itertools import product
 from math import prod
 from typing import Any, NamedTuple
@@ -351,18 +352,28 @@ def _pairs(
     x: Tensor, memory: Tensor, padding: Sides, first: int
 ) -> Iterator[tuple[Tensor, Tensor]]:
     """Yield the views in which images and windows from a line on meet."""
-    dims = x.dim() - 3
-    windows, sizes = memory.shape[2 : 2 + dims], memory.shape[2 + dims :]
-    for place in product(*map(range, windows)):
+    for inside, windows in _meetings(x.shape[2:-1], memory.shape[2:-1], padding, first):
+        yield x[inside], memory[windows]
+
+
+@lru_cache(maxsize=64)
+def _meetings(
+    images: Sequence[int], memory: Sequence[int], padding: Sides, first: int
+) -> list[tuple[Any, Any]]:
+    """Return where images and windows meet, as indices, for each place in a window."""
+    dims, found = len(images), []
+    window, sizes = memory[:dims], memory[dims:]
+    for place in product(*map(range, window)):
         inside, met = [], []
         for dim, offset in enumerate(place):
             # Of a window, the place in the images.
             shift = offset - padding[dim][0] + (0 if dim else first)
-            start, stop = max(0, -shift), min(sizes[dim], x.shape[2 + dim] - shift)
+            start, stop = max(0, -shift), min(sizes[dim], images[dim] - shift)
             met.append(slice(start, max(start, stop)))
             inside.append(slice(start + shift, max(start, stop) + shift))
-        index: Any = (slice(None), slice(None), *place, *met)
-        yield x[(slice(None), slice(None), *inside)], memory[index]
+        every = (slice(None), slice(None))
+        found.append(((*every, *inside), (*every, *place, *met)))
+    return found
 
 
 def _sides(conv: nn.Module) -> tuple[tuple[int, int], ...]:
