@@ -29,7 +29,7 @@ SHARE_OF_MEMORY = 0.5
 # the activations of all rows take more than a few MiB; vmap's calls cost more.
 _TILE_BYTES = 4 * 2**20
 _LEAST_ROWS_CPU, _MOST_ROWS_CPU = 4, 64
-_ROWS_VMAP = 24
+_ROWS_VMAP = 32
 _MOST_ROWS_CUDA = 4096
 # Of a row of a fleet: the calls of a step, and multiplications in a second, both on a core
 # of the year 2020.  Good for a guess within a factor of 2.

@@ -20,7 +20,7 @@ from sk_tune.nets import (
     dropout_threshold,
 )
 
-__all__ = ["RowDropout"]
+__all__ = ["RowDropout", "fill_mask"]
 
 # What drops nothing.
 _NEUTRAL = {"keys": 0, "thresholds": dropout_threshold(0.0), "scales": 1}
@@ -147,7 +147,7 @@ class RowDropout:
             self.scales[:, rows],
         )
 
-    def mask(self, layer: int, step: int, rows: slice, bits: Tensor, out: Tensor) -> Tensor:
+    def mask(self, layer: int, step: int, rows: slice, out: Tensor) -> Tensor:
         """Return the factors of a layer's activations.
 
         Parameters
@@ -158,8 +158,6 @@ class RowDropout:
             Number of the step in the epoch.
         rows : slice
             Which rows, k of them.
-        bits : Tensor of shape (k, n) and type int32
-            Memory to compute in.
         out : Tensor of shape (k, n)
             Filled with 0 and 1 / (1 - p).
 
@@ -168,9 +166,40 @@ class RowDropout:
         Tensor
             `out`.
         """
-        a, b = (c[step, layer, rows].unsqueeze(1) for c in self._coefficients)
         positions = dropout_positions(out.shape[1], out.device)
-        torch.mul(positions, a, out=bits).add_(b)
-        # Straight into a float: masks of type bool cost several times as much.
-        torch.ge(bits, self.thresholds[layer, rows].unsqueeze(1), out=out)
-        return out.mul_(self.scales[layer, rows].unsqueeze(1))
+        own = (numbers[layer] for numbers in self.numbers(step, rows))
+        return fill_mask(out, positions, *own)
+
+
+def fill_mask(
+    out: Tensor, positions: Tensor, a: Tensor, b: Tensor, threshold: Tensor, scale: Tensor
+) -> Tensor:
+    """Fill and return the factors of the activations of some rows.
+
+    Parameters
+    ----------
+    out : Tensor of shape (k, n)
+        Memory.
+    positions : Tensor of shape (n,) and type int32
+        Random numbers, from ``dropout_positions``, in the order of the activations.
+    a, b, threshold : Tensor of shape (k,) and type int32
+        Of each row.
+    scale : Tensor of shape (k,)
+        Of each row, in the dtype of `out`.
+
+    Returns
+    -------
+    Tensor
+        `out`, of 0 and the scale.
+    """
+    is_single = out.dtype == torch.float32
+    # Of equal size, the integers have the memory of what they become.
+    bits = out.view(torch.int32) if is_single else torch.empty_like(out, dtype=torch.int32)
+    torch.mul(positions, a.unsqueeze(1), out=bits).add_(b.unsqueeze(1))
+    # A number, 1 or 0: masks of type bool cost several times as much.
+    bits.ge_(threshold.unsqueeze(1))
+    if is_single:
+        # The bits of the scale times 1 are the scale, times 0 they are those of 0.
+        bits.mul_(scale.view(torch.int32).unsqueeze(1))
+        return out
+    return torch.mul(bits, scale.unsqueeze(1), out=out)

@@ -6,7 +6,6 @@ from collections.abc import Sequence
 from functools import partial
 from typing import Any
 
-import torch
 from torch import Tensor, nn
 
 from sk_tune.engine.fleet._chain import ChainProgram
@@ -107,7 +106,5 @@ class MLPProgram(ChainProgram):
     def _mask(self, index: int, x: Tensor, batch: Batch) -> Tensor | None:
         if not self.dropout.active:
             return None
-        k, n = x.shape[0], x.shape[1] * x.shape[2]
-        bits = self.memory("bits", x, k, n, dtype=torch.int32)
-        out = self.memory(f"mask{index}", x, k, n)
-        return self.dropout.mask(index, batch.step, batch.rows, bits, out).view(x.shape)
+        out = self.memory(f"mask{index}", x, x.shape[0], x.shape[1] * x.shape[2])
+        return self.dropout.mask(index, batch.step, batch.rows, out).view(x.shape)

@@ -14,16 +14,21 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.autograd import Function
 from torch.func import functional_call, vmap
 
 from sk_tune.engine.fleet._convolution import RowConv, RowPool, row_conv_fits, row_pool_fits
-from sk_tune.engine.fleet._dropout import RowDropout
+from sk_tune.engine.fleet._dropout import RowDropout, fill_mask
 from sk_tune.engine.fleet._program import Program, stacked_parts
 from sk_tune.engine.fleet._recurrence import RowRecurrence
 from sk_tune.engine.fleet._torch_dropout import TorchDropout, is_torch_dropout
 from sk_tune.nets import RNN, SeededDropout, dropout_positions
 
 __all__ = ["ModuleProgram"]
+
+# The random numbers of a layer's positions are put in order anew when it has had so many
+# shapes of batches.
+_MOST_SHAPES = 4
 
 
 class ModuleProgram(Program):
@@ -53,7 +58,7 @@ class ModuleProgram(Program):
         self._torch = [m for m in self.pattern.modules() if isinstance(m, TorchDropout)]
         self.padded = padded
         self.probabilities = [_torch_probabilities(m) for m in modules]
-        self._vmapped: Any = vmap(self._call, in_dims=(0, 0, 1, 0))
+        self._vmapped: Any = vmap(self._call)
         self._batch: Any = None
 
     def forward(self, X: Tensor, rows: slice, step: int) -> Tensor:
@@ -63,11 +68,15 @@ class ModuleProgram(Program):
             n: t[rows].detach().requires_grad_() for n, t in self.parameters.tensors.items()
         }
         buffers = {n: t[rows] for n, t in self.buffers.tensors.items()}
-        numbers = self.dropout.numbers(step, rows) if self._seeded else ()
+        if self._seeded:
+            # Whole, and not row by row through vmap: the twins take all rows at once.
+            numbers = zip(*self.dropout.numbers(step, rows), strict=True)
+            for twin, own in zip(self._seeded, numbers, strict=False):
+                twin.numbers = own
         for position, layer in enumerate(self._torch):
             layer.begin(rows, [p[position] for p in self.probabilities[rows]])
         with torch.enable_grad():
-            outputs: Tensor = self._vmapped(parameters, buffers, numbers, X)
+            outputs: Tensor = self._vmapped(parameters, buffers, X)
         self._batch = (outputs, list(parameters.values()))
         return outputs.detach()
 
@@ -86,7 +95,7 @@ class ModuleProgram(Program):
             for part in (self.parameters, self.buffers)
         )
         with torch.no_grad():
-            outputs: Tensor = self._vmapped(parameters, buffers, (), X)
+            outputs: Tensor = self._vmapped(parameters, buffers, X)
         return outputs
 
     def begin_epoch(
@@ -116,35 +125,72 @@ class ModuleProgram(Program):
             self.pattern.padded = self.padded = self.padded or other.padded
 
     def _call(
-        self,
-        parameters: dict[str, Tensor],
-        buffers: dict[str, Tensor],
-        numbers: tuple[Tensor, ...],
-        X: Tensor,
+        self, parameters: dict[str, Tensor], buffers: dict[str, Tensor], X: Tensor
     ) -> Tensor:
         """Return the outputs of one network; vmap makes it K."""
-        for layer, own in zip(self._seeded, zip(*numbers, strict=True), strict=False):
-            layer.numbers = own
-        try:
-            outputs: Tensor = functional_call(self.pattern, (parameters, buffers), (X,))
-        finally:
-            for layer in self._seeded:
-                layer.numbers = None
+        outputs: Tensor = functional_call(self.pattern, (parameters, buffers), (X,))
         return outputs
 
 
 class _SeededTwin(nn.Module):
-    """``SeededDropout`` whose numbers come from outside, one set for each row."""
+    """``SeededDropout`` of all rows, whose numbers of the step come from outside."""
 
-    numbers: tuple[Tensor, ...] | None = None
+    def __init__(self) -> None:
+        super().__init__()
+        self.numbers: tuple[Tensor, ...] = ()
+        self._positions: dict[Any, Tensor] = {}
 
     def forward(self, x: Tensor) -> Tensor:
-        if not self.training or self.numbers is None:
+        if not self.training:
             return x
-        a, b, threshold, scale = self.numbers
-        bits = dropout_positions(x.numel(), x.device) * a + b
-        keep = (bits >= threshold).to(x.dtype) * scale
-        return x * keep.view(x.shape)
+        y: Tensor = _MaskedRows.apply(x, self)[0]  # type: ignore[no-untyped-call]
+        return y
+
+    def mask(self, x: Tensor) -> Tensor:
+        """Return the factors of activations (K, B, ...), in their order in memory."""
+        order = sorted(range(1, x.ndim), key=x.stride, reverse=True)
+        key = (x.shape[1:], *order)
+        if key not in self._positions:
+            if len(self._positions) == _MOST_SHAPES:
+                self._positions.clear()
+            positions = dropout_positions(x[0].numel(), x.device).view(x.shape[1:])
+            moved = positions.permute([dim - 1 for dim in order])
+            self._positions[key] = moved.reshape(-1)
+        positions = self._positions[key]
+        mask = fill_mask(x.new_empty(len(x), len(positions)), positions, *self.numbers)
+        mask = mask.view(len(x), *(x.shape[dim] for dim in order))
+        return mask.permute(0, *(1 + order.index(dim) for dim in range(1, x.ndim)))
+
+
+class _MaskedRows(Function):
+    """x (K, B, ...) and a twin -> x times its mask, and the mask; under ``vmap`` only."""
+
+    @staticmethod
+    def forward(x: Tensor, twin: _SeededTwin) -> tuple[Tensor, Tensor]:
+        mask = twin.mask(x)
+        return x * mask, mask
+
+    @staticmethod
+    def setup_context(
+        ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, Tensor]
+    ) -> None:
+        ctx.mark_non_differentiable(output[1])
+        ctx.set_materialize_grads(False)
+        ctx.save_for_backward(output[1])
+
+    @staticmethod
+    def backward(ctx: Any, grad: Tensor | None, _: None) -> tuple[Tensor | None, None]:
+        (mask,) = ctx.saved_tensors
+        # In the order of the first factor, which is that of the layer before.
+        return (None if grad is None else mask * grad), None
+
+    @staticmethod
+    def vmap(
+        info: Any, in_dims: tuple[int | None, ...], x: Tensor, twin: _SeededTwin
+    ) -> tuple[tuple[Tensor, Tensor], tuple[int, int]]:
+        dim = in_dims[0]
+        rows = x.expand(info.batch_size, *x.shape) if dim is None else x.movedim(dim, 0)
+        return _MaskedRows.apply(rows, twin), (0, 0)  # type: ignore[no-untyped-call]
 
 
 class _TorchRecurrence(RowRecurrence):

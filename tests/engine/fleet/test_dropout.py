@@ -30,9 +30,8 @@ def _lone_masks(i, step, dtype=torch.float64):
 
 
 def _mask(dropout, layer, step, rows, dtype=torch.float64):
-    k = rows.stop - rows.start
-    bits = torch.empty(k, N, dtype=torch.int32)
-    return dropout.mask(layer, step, rows, bits, torch.empty(k, N, dtype=dtype))
+    out = torch.empty(rows.stop - rows.start, N, dtype=dtype)
+    return dropout.mask(layer, step, rows, out)
 
 
 def _assert_masks(dropout, positions, dtype=torch.float64):

@@ -198,6 +198,22 @@ def test_convolutional_rows_are_lone_networks(shape, pooling, normalization):
     _assert_trains_like(_program(modules), _lone(modules), shape)
 
 
+def test_batches_may_have_any_number_of_sizes():
+    """The masks are those of each size, when more have come than are remembered."""
+    modules, sizes = _made(_cnn, (0.3, 0.5)), range(2, 9)
+    program, lone = _program(modules), _lone(modules)
+    program.begin_epoch([row.first_step for row in lone], len(sizes), [None, None])
+
+    for step, n in enumerate(sizes):
+        X, gradient = _normal(2, n, 2, 6, seed=step), _normal(2, n, C, seed=99)
+        outputs = program.forward(X, slice(0, 2), step)
+        program.backward(gradient)
+
+        for i, row in enumerate(lone):
+            row.begin_epoch()
+            _close(outputs[i], row.step(X[i], gradient[i], step)[0])
+
+
 def _end_some(X):
     """End sequences early, in each row of the fleet but the first, at other places."""
     for row in range(1, len(X)):
