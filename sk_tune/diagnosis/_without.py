@@ -52,9 +52,9 @@ def try_without_fold(
     Returns
     -------
     Finding
-        An issue if the score on the other folds rises although there are fewer rows to train
-        on, with a chance of three in four at least: the rows are faulty, or of no use for the
-        others.  Passed otherwise: they are rare, and worth keeping.
+        An issue if the score on the other folds rises although there are fewer rows to
+        train on, with a confidence of three in four at least: the rows are faulty, or of
+        no use for the others.  Passed otherwise: they are rare, and worth keeping.
 
     Raises
     ------
