@@ -174,12 +174,15 @@ def closed_groups(neighbours: Ints) -> tuple[Bools, int]:
         How many rows are in a group; 0 if most rows are in none of one size.
     """
     rows = np.arange(len(neighbours))[:, None]
-    for size in range(min(K, neighbours.shape[1]), 1, -1):
+    best, n_best = np.zeros(len(rows), dtype=bool), 0
+    for size in range(2, min(K, neighbours.shape[1]) + 1):
         groups = np.sort(np.hstack([rows, neighbours[:, : size - 1]]), axis=1)
         closed: Bools = (groups[groups] == groups[:, None]).all(axis=(1, 2))
-        if closed.mean() >= LEAST_IN_GROUPS.get(size, LEAST_IN_LARGE_GROUPS):
-            return closed, size
-    return np.zeros(len(rows), dtype=bool), 0
+        is_told = closed.mean() >= LEAST_IN_GROUPS.get(size, LEAST_IN_LARGE_GROUPS)
+        # Two groups that are neighbours are closed together, too, but fewer are.
+        if is_told and closed.sum() > best.sum():
+            best, n_best = closed, size
+    return best, n_best
 
 
 def has_like_targets(is_like: Bools) -> bool:
