@@ -246,7 +246,7 @@ def leaks_found(acted: Sequence[Record]) -> str:
             "- `find_leaks` finds copies across the folds in "
             f"{counted(len(found), len(own))} runs {title}: {by_data(found) or 'none'}."
         )
-    told = [a for a in parts["with a group leak"] if a["leaks"]]
+    told = [a for a in parts["with a group leak"] if "told_before" in a]
     if told:
         before, after = (
             statistics.median(a[name] / a["before"] for a in told)

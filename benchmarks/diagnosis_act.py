@@ -3,10 +3,10 @@
 """Diagnose runs of the bank and carry out what is said, once.
 
 ``apply`` changes parameters.  Faults of data have other remedies, which are carried out as
-a user would, by what the findings say and no more: where ``find_leaks`` finds copies across
-the folds, folds are drawn anew by ``group_copies``, and the diagnosis of the curves on
-these is acted upon; where a fold is unlike the others, its rows are left out of training if
-``try_without_fold`` says so.  No truth of the bank is asked.
+a user would, by what the findings say and no more: where a fold is unlike the others, its
+rows are left out of training if ``try_without_fold`` says so; else, where ``find_leaks``
+finds copies across the folds, folds are drawn anew by ``group_copies``, and the diagnosis
+of the curves on these is acted upon.  No truth of the bank is asked.
 """
 
 import json
@@ -162,18 +162,20 @@ def acted_on(problem: Problem, record: Record) -> Record:
         "by_apply": by_apply["gain"],
         **by_apply,
     }
-    if acted["leaks"]:
+    if (fold := harmful_fold(data, estimator, findings)) is not None:
+        others = [i for i in range(len(data.folds)) if i != fold]
+        fits = [fold_fit(data, estimator, i) for i in others]
+        fewer = [without(fit, data.folds[fold]) for fit in fits]
+        # The rows that are left out do not change what losses are measured in.
+        before, after = mean_loss(problem, fits), mean_loss(problem, fewer, units=fits)
+        acted |= compared(before, after)
+        acted["of_data"] = [f"without the rows of fold {fold}"]
+    elif acted["leaks"]:
         honest = curves_on(regrouped(problem, data), record)
         acted |= applied(problem, data, record, diagnose(honest))
         acted["of_data"] = ["folds by group_copies"]
         acted["told_before"] = float(np.mean(last_losses(curves_of(record))))
         acted["told_after"] = float(np.mean(last_losses(honest)))
-    elif (fold := harmful_fold(data, estimator, findings)) is not None:
-        others = [i for i in range(len(data.folds)) if i != fold]
-        fits = [fold_fit(data, estimator, i) for i in others]
-        fewer = [without(fit, data.folds[fold]) for fit in fits]
-        acted |= compared(mean_loss(problem, fits), mean_loss(problem, fewer))
-        acted["of_data"] = [f"without the rows of fold {fold}"]
     return acted
 
 
@@ -215,7 +217,7 @@ def regrouped(problem: Problem, data: Data) -> Data:
     rows, n_folds = data.rows, len(data.folds)
     kind = GroupKFold if problem.is_regression else StratifiedGroupKFold
     folds = kind(n_folds, shuffle=True, random_state=0)
-    groups = group_copies(data.X[rows])
+    groups = group_copies(data.X[rows], data.y[rows])
     return Data(
         data.X,
         data.y,
@@ -255,12 +257,18 @@ def without(fit: Fit, rows: np.ndarray) -> Fit:
     return replace(fit, rows=np.setdiff1d(fit.rows, rows))
 
 
-def mean_loss(problem: Problem, fits: list[Fit]) -> float:
+def mean_loss(problem: Problem, fits: list[Fit], units: list[Fit] | None = None) -> float:
+    """Return the mean loss on test rows, in variances of the targets of ``units``."""
     losses = [
         row_losses(problem, fit, own, problem.test_rows).mean()
-        for fit, own in zip(fits, train(fits), strict=True)
+        * (variance(problem, fit) / variance(problem, unit))
+        for fit, own, unit in zip(fits, train(fits), units or fits, strict=True)
     ]
     return float(np.mean(losses))
+
+
+def variance(problem: Problem, fit: Fit) -> float:
+    return float(np.var(fit.y[fit.rows])) if problem.is_regression else 1.0
 
 
 def compared(before: float | None, after: float | None) -> Record:

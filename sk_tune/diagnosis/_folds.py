@@ -18,7 +18,12 @@ from scipy.stats import t as student
 from sk_tune.diagnosis._budget import LATE, SURE, trend
 from sk_tune.diagnosis._check import CHECKS, share
 from sk_tune.diagnosis._records import Change, Finding
-from sk_tune.diagnosis._remedies import longer_training, more_steps, regularise
+from sk_tune.diagnosis._remedies import (
+    longer_training,
+    more_steps,
+    regularise,
+    restrained,
+)
 from sk_tune.diagnosis._summary import Summary, log_ratio, smooth
 
 __all__ = ["check_folds", "check_rows"]
@@ -145,7 +150,8 @@ def _of_few_rows(summary: Summary) -> tuple[Change, ...]:
         n_held_out = summary.n_samples * summary.n_repeats / len(summary.valid)
         n_rows = max(1, round(summary.n_samples - n_held_out))
         if steps := more_steps(summary.params, summary.n_epochs, n_rows):
-            return steps
+            # More steps through few rows are also more ways to learn them by heart.
+            return (*steps, *restrained(summary.params))
     coming = trend(summary)
     is_late = summary.best_epoch + 1 >= LATE * summary.n_epochs
     if is_late and coming.gain.mean > WORTH_EPOCHS and coming.gain.at_least(SURE) > 0:

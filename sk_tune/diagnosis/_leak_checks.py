@@ -9,10 +9,11 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 import pandas as pd
+from sklearn.utils.multiclass import type_of_target
 
 from sk_tune.diagnosis._check import Check
 
-__all__ = ["LEAK_CHECKS", "LeakTable", "as_leak_table"]
+__all__ = ["LEAK_CHECKS", "LeakTable", "as_leak_table", "holds_classes"]
 
 Array = npt.NDArray[Any]
 
@@ -29,6 +30,11 @@ LEAK_CHECKS = {
         "outliers",
     ))
 }
+
+# Whole numbers of more values than this are classes only if they are stored as such, and
+# each has so many rows on average.
+MOST_CLASSES = 20
+ROWS_OF_A_CLASS = 10
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -96,3 +102,25 @@ def as_leak_table(
         is_classification=is_classification,
         folds=folds,
     )
+
+
+def holds_classes(y: Array) -> bool:
+    """Return whether targets are classes: few different ones, or no numbers.
+
+    Parameters
+    ----------
+    y : ndarray of shape (n_samples,) or (n_samples, n_outputs)
+        Targets.
+
+    Returns
+    -------
+    bool
+        False for a regression.
+    """
+    if type_of_target(y).startswith("continuous"):
+        return False
+    if y.dtype.kind not in "fiu":
+        return True
+    n_values = len(np.unique(y))
+    many = n_values > MOST_CLASSES
+    return not (many and (y.dtype.kind == "f" or n_values > len(y) / ROWS_OF_A_CLASS))

@@ -8,6 +8,11 @@ ball, so ``(d_1 / d_k) ** m`` is the least of ``k - 1`` uniform numbers: below a
 is once in 1,000 rows.  A copy is nearer.  m is estimated from farther neighbours, behind
 the copies [1]_.
 
+With more noise copies lie no nearer than other rows may.  Two more things give them away.
+If every case was recorded s times, most rows lie in closed groups of s: each is among the
+``s - 1`` nearest rows of all others of them, and no other row is.  And a target that is a
+number is the same to the last digit, which it hardly ever is for other rows nearby.
+
 References
 ----------
 .. [1] E. Levina, P. J. Bickel. Maximum likelihood estimation of intrinsic dimension.
@@ -26,9 +31,21 @@ from scipy.special import digamma
 from sklearn.neighbors import NearestNeighbors
 from sklearn.preprocessing import StandardScaler
 
-__all__ = ["NEIGHBOURS", "group_copies", "nearness_limit", "scaled_numbers"]
+from sk_tune.diagnosis._leak_checks import holds_classes
+
+__all__ = [
+    "NEIGHBOURS",
+    "K",
+    "closed_groups",
+    "group_copies",
+    "has_like_targets",
+    "nearness_limit",
+    "scaled_numbers",
+]
 
 Floats = npt.NDArray[np.float64]
+Bools = npt.NDArray[np.bool_]
+Ints = npt.NDArray[np.intp]
 
 # k: behind the copies that a case may have.
 K = 10
@@ -37,17 +54,25 @@ NEIGHBOURS = 2 * K
 # Chance that a row is called a copy which is none, where this is an accusation, and where
 # it only keeps two rows on one side of a split.
 CHANCE, CHANCE_TO_GROUP = 1e-3, 0.02
+# Rows that lie in closed groups of one size: by chance, also in tables of clumps, it is two
+# in three for pairs, two in five for threes and fours, and one in four for more.
+LEAST_IN_GROUPS = {2: 0.85, 3: 0.5, 4: 0.5}
+LEAST_IN_LARGE_GROUPS = 0.35
+# Rows with a neighbour of the same target, more of the nearer neighbours than of farther.
+LEAST_OF_LIKE_TARGET = 0.3
 # Distances say little in more columns than this; the first ones by variance are taken.
 MOST_COLUMNS = 200
 
 
-def group_copies(X: Any) -> npt.NDArray[np.intp]:
+def group_copies(X: Any, y: Any = None) -> Ints:
     """Give rows that are copies of one case one group.
 
     Parameters
     ----------
     X : array-like or frame of shape (n_samples, ...)
         Features.  Columns of numbers are compared; missing ones count as the median.
+    y : array-like of shape (n_samples,) or None, default=None
+        Targets of a regression or classes.  With them copies with more noise are found.
 
     Returns
     -------
@@ -70,6 +95,11 @@ def group_copies(X: Any) -> npt.NDArray[np.intp]:
     there, given the dimension that the rows fill.  By chance that is so for two rows in a
     hundred, which only makes folds a little coarser.  Of less than 22 rows only equal ones
     are grouped.
+
+    If most rows lie in groups of one size that are closed, each row nearer to its group's
+    than to any other, these are grouped too; with `y`, so are rows that are among each
+    other's nearest and have one class, and neighbours with the same number as target where
+    many have such neighbours.
 
     Examples
     --------
@@ -102,10 +132,74 @@ def group_copies(X: Any) -> npt.NDArray[np.intp]:
     # Seen from both sides: a row far from all others has no copies.
     both = np.minimum(usual[:, None], usual[columns])
     linked = distances <= limit * both
+    if n_neighbours == NEIGHBOURS:
+        linked |= _are_of_one_case(columns, None if y is None else np.asarray(y))
     rows = np.nonzero(linked)[0]
     graph = coo_array((np.ones(len(rows)), (rows, columns[linked])), shape=(n, n))
-    groups: npt.NDArray[np.intp] = connected_components(graph, directed=False)[1]
+    groups: Ints = connected_components(graph, directed=False)[1]
     return groups.astype(np.intp)
+
+
+def _are_of_one_case(neighbours: Ints, y: npt.NDArray[Any] | None) -> Bools:
+    """Tell which neighbours are of a row's own case, by closed groups and by targets."""
+    is_same = np.zeros(neighbours.shape, dtype=bool)
+    closed, size = closed_groups(neighbours)
+    is_like = np.ones(neighbours.shape, dtype=bool)
+    if y is not None:
+        others = y[neighbours].reshape(*neighbours.shape, -1)
+        is_like = (others == y.reshape(len(y), 1, -1)).all(axis=2)
+        if not holds_classes(y) and has_like_targets(is_like):
+            is_same[:, :K] = is_like[:, :K]
+    if size:
+        near = neighbours[:, : size - 1]
+        is_mutual = (near[near] == np.arange(len(near))[:, None, None]).any(axis=2)
+        own = is_mutual & is_like[:, : size - 1] if y is not None else closed[:, None]
+        is_same[:, : size - 1] |= own
+    return is_same
+
+
+def closed_groups(neighbours: Ints) -> tuple[Bools, int]:
+    """Look for a number of times that most cases were recorded.
+
+    Parameters
+    ----------
+    neighbours : ndarray of shape (n_samples, k)
+        Of all rows, the nearest first, without themselves.
+
+    Returns
+    -------
+    closed : ndarray of shape (n_samples,)
+        Whether a row is in a closed group of that size.
+    size : int
+        How many rows are in a group; 0 if most rows are in none of one size.
+    """
+    rows = np.arange(len(neighbours))[:, None]
+    best, n_best = np.zeros(len(rows), dtype=bool), 0
+    for size in range(2, min(K, neighbours.shape[1]) + 1):
+        groups = np.sort(np.hstack([rows, neighbours[:, : size - 1]]), axis=1)
+        closed: Bools = (groups[groups] == groups[:, None]).all(axis=(1, 2))
+        is_told = closed.mean() >= LEAST_IN_GROUPS.get(size, LEAST_IN_LARGE_GROUPS)
+        # Two groups that are neighbours are closed together, too, but fewer are.
+        if is_told and closed.sum() > best.sum():
+            best, n_best = closed, size
+    return best, n_best
+
+
+def has_like_targets(is_like: Bools) -> bool:
+    """Tell whether near neighbours have the same target far more often than farther ones.
+
+    Parameters
+    ----------
+    is_like : ndarray of shape (n_samples, 2 * k)
+        Whether the target of each neighbour is that of the row, the nearest first.
+
+    Returns
+    -------
+    bool
+        Never where few values are common: then farther neighbours have them, too.
+    """
+    near, far = is_like[:, :K].any(axis=1).mean(), is_like[:, K:].any(axis=1).mean()
+    return bool(near - far >= LEAST_OF_LIKE_TARGET)
 
 
 def nearness_limit(distances: Floats, chance: float = CHANCE) -> float:

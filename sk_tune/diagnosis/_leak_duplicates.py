@@ -12,12 +12,20 @@ from sklearn.neighbors import NearestNeighbors
 
 from sk_tune.diagnosis._check import share
 from sk_tune.diagnosis._leak_checks import LEAK_CHECKS, LeakTable
-from sk_tune.diagnosis._leak_copies import NEIGHBOURS, nearness_limit, scaled_numbers
+from sk_tune.diagnosis._leak_copies import (
+    NEIGHBOURS,
+    K,
+    closed_groups,
+    has_like_targets,
+    nearness_limit,
+    scaled_numbers,
+)
 from sk_tune.diagnosis._records import Finding
 
 __all__ = ["check_duplicates", "check_near_duplicates"]
 
 Floats = npt.NDArray[np.float64]
+Bools = npt.NDArray[np.bool_]
 
 # Of the test rows.  A few repeated rows change no score.
 LEAST_SHARE = 0.01
@@ -120,6 +128,10 @@ def check_near_duplicates(table: LeakTable) -> Finding:
         is_leak = is_copy.mean() >= LEAST_COPIED and is_copy.sum() >= FEWEST_COPIES
         is_leak = is_leak and found.difference(is_copy) <= SAME_TARGET
         is_near = is_copy if is_leak else is_near
+    if not is_leak and found.is_complete:
+        is_copy = found.have_like_targets() | found.are_in_closed_groups()
+        is_leak = is_copy.mean() >= LEAST_COPIED and is_copy.sum() >= FEWEST_COPIES
+        is_near = is_copy if is_leak else is_near
     part = float(is_near.mean())
     evidence = {"share": part, "rows": float(is_near.sum()), "usual_distance": usual}
     if not is_leak:
@@ -129,7 +141,7 @@ def check_near_duplicates(table: LeakTable) -> Finding:
         f"{share(part)} of the test rows are almost equal to a training row.",
         evidence,
         "Keep copies of one case (augmented, measured twice) on one side of each split: "
-        "groups=group_copies(X) and cv=GroupKFold() or StratifiedGroupKFold().",
+        "groups=group_copies(X, y) and cv=GroupKFold() or StratifiedGroupKFold().",
     )
 
 
@@ -143,24 +155,45 @@ class _Neighbours:
         Rising.
     differences : ndarray of shape (R, k)
         Of the targets: absolute, or 1 for another class.
+    in_groups : ndarray of shape (R,)
+        Whether a row is in a closed group with training rows.
+    is_classification : bool
+        Whether the targets are classes.
     """
 
     distances: Floats
     differences: Floats
+    in_groups: Bools
+    is_classification: bool
 
     @property
     def is_complete(self) -> bool:
         """Whether there were rows enough to tell what is usual."""
         return bool(self.distances.shape[1] == NEIGHBOURS)
 
-    def are_copies(self) -> npt.NDArray[np.bool_]:
+    def are_copies(self) -> Bools:
         """Return which rows are nearer to a training row than by chance, but not equal."""
         nearest, usual = self.distances[:, 0], self.distances[:, NEIGHBOURS // 2 - 1]
         limit = nearness_limit(self.distances)
-        copies: npt.NDArray[np.bool_] = (nearest > 0) & (nearest < limit * usual)
+        copies: Bools = (nearest > 0) & (nearest < limit * usual)
         return copies
 
-    def difference(self, rows: npt.NDArray[np.bool_]) -> float:
+    def have_like_targets(self) -> Bools:
+        """Return which rows have a number as target that a row nearby has, too.
+
+        None if that is about as common farther away.
+        """
+        is_like = self.differences == 0
+        is_told = not self.is_classification and has_like_targets(is_like)
+        rows: Bools = is_told & is_like[:, :K].any(axis=1)
+        return rows
+
+    def are_in_closed_groups(self) -> Bools:
+        """Return which rows are in closed groups, if these have next to one target each."""
+        is_told = self.in_groups.any() and self.difference(self.in_groups) <= SAME_TARGET
+        return self.in_groups & is_told
+
+    def difference(self, rows: Bools) -> float:
         """Return how much targets of nearest rows differ, by how those of farther do."""
         nearest = float(self.differences[rows, 0].mean())
         farther = float(self.differences[:, self.differences.shape[1] // 2 :].mean())
@@ -179,7 +212,8 @@ def _neighbours(numbers: pd.DataFrame, table: LeakTable) -> _Neighbours:
     rng = np.random.default_rng(0)
     most = MOST_ROWS // len(table.folds)
     k = min(NEIGHBOURS, *(len(train) for train, _ in table.folds))
-    distances, differences = [], []
+    closed, members = _closed_groups(scaled)
+    distances, differences, in_groups = [], [], []
     for train, test in table.folds:
         some = rng.choice(test, most, replace=False) if len(test) > most else test
         found = NearestNeighbors(n_neighbors=k).fit(scaled[train]).kneighbors(scaled[some])
@@ -189,4 +223,21 @@ def _neighbours(numbers: pd.DataFrame, table: LeakTable) -> _Neighbours:
             differences.append((own != others).any(axis=2).astype(np.float64))
         else:
             differences.append(np.abs(own - others).astype(np.float64).mean(axis=2))
-    return _Neighbours(np.concatenate(distances), np.concatenate(differences))
+        in_groups.append(closed[some] & np.isin(members[some], train).any(axis=1))
+    return _Neighbours(
+        np.concatenate(distances),
+        np.concatenate(differences),
+        np.concatenate(in_groups),
+        table.is_classification,
+    )
+
+
+def _closed_groups(scaled: Floats) -> tuple[Bools, npt.NDArray[np.intp]]:
+    """Return which rows are in closed groups, and the other rows of each one's group."""
+    n = len(scaled)
+    if not NEIGHBOURS < n <= MOST_ROWS:
+        # Some of very many rows would not tell: they lack others of their groups.
+        return np.zeros(n, dtype=bool), np.zeros((n, 0), dtype=np.intp)
+    neighbours = NearestNeighbors(n_neighbors=NEIGHBOURS).fit(scaled).kneighbors()[1]
+    closed, size = closed_groups(neighbours)
+    return closed, neighbours[:, : max(size - 1, 0)]

@@ -15,9 +15,8 @@ from typing import Any
 import numpy as np
 from sklearn.model_selection import check_cv
 from sklearn.utils import check_consistent_length
-from sklearn.utils.multiclass import type_of_target
 
-from sk_tune.diagnosis._leak_checks import as_leak_table
+from sk_tune.diagnosis._leak_checks import as_leak_table, holds_classes
 from sk_tune.diagnosis._leak_duplicates import check_duplicates, check_near_duplicates
 from sk_tune.diagnosis._leak_features import check_giveaway, check_target
 from sk_tune.diagnosis._leak_outliers import check_outliers
@@ -26,11 +25,6 @@ from sk_tune.diagnosis._leak_splits import check_groups, check_times
 from sk_tune.diagnosis._records import Finding
 
 __all__ = ["find_leaks"]
-
-# Whole numbers of more values than this are classes only if they are stored as such, and
-# each has so many rows on average.
-MOST_CLASSES = 20
-ROWS_OF_A_CLASS = 10
 
 
 def find_leaks(
@@ -83,7 +77,7 @@ def find_leaks(
     ["The column 'column 4' is the target in other words."]
     """
     check_consistent_length(X, y, groups, times)
-    is_classification = _is_classification(np.asarray(y))
+    is_classification = holds_classes(np.asarray(y))
     splitter = check_cv(5 if cv is None else cv, y, classifier=is_classification)
     with warnings.catch_warnings():
         # That a splitter has no use for groups is what is looked for.
@@ -100,14 +94,3 @@ def find_leaks(
         check_scaling(table),
         check_outliers(table),
     )
-
-
-def _is_classification(y: Any) -> bool:
-    """Return whether targets are classes: few different ones, or no numbers."""
-    if type_of_target(y).startswith("continuous"):
-        return False
-    if y.dtype.kind not in "fiu":
-        return True
-    n_values = len(np.unique(y))
-    many = n_values > MOST_CLASSES
-    return not (many and (y.dtype.kind == "f" or n_values > len(y) / ROWS_OF_A_CLASS))

@@ -20,6 +20,7 @@ __all__ = [
     "raise_rate",
     "regularise",
     "relative_rate",
+    "restrained",
     "restraints",
     "typical_rate",
 ]
@@ -265,22 +266,20 @@ def regularise(params: Mapping[str, Any], best_epoch: int) -> tuple[Change, ...]
     tuple of Change
         More dropout and weight decay, and an end near the best epoch.
     """
-    dropout = number(params, "dropout") or 0.0
     decay = number(params, "weight_decay") or 0.0
-    least_decay = _DECAY if _is_decoupled(params) else _COUPLED_DECAY
     reason = "the network learns its training rows by heart"
     return _known(
         params,
         Change(
             parameter="dropout",
             action="at least",
-            value=min(_MOST_DROPOUT, round(dropout + _DROPOUT, 6)),
+            value=_more_dropout(params),
             reason=reason,
         ),
         Change(
             parameter="weight_decay",
             action="at least",
-            value=max(least_decay, float(f"{_DECAY_FACTOR * decay:.6g}")),
+            value=max(_least_decay(params), float(f"{_DECAY_FACTOR * decay:.6g}")),
             reason=reason,
         ),
         Change(
@@ -288,6 +287,37 @@ def regularise(params: Mapping[str, Any], best_epoch: int) -> tuple[Change, ...]
             action="at most",
             value=_LATER * best_epoch,
             reason=f"the held-out loss was least after epoch {best_epoch}",
+        ),
+    )
+
+
+def restrained(params: Mapping[str, Any]) -> tuple[Change, ...]:
+    """Return changes that let a network train longer on few rows.
+
+    Parameters
+    ----------
+    params : mapping of str to object
+        Of the network.
+
+    Returns
+    -------
+    tuple of Change
+        More dropout, and a floor under weight decay.
+    """
+    reason = "few rows are soon learnt by heart"
+    return _known(
+        params,
+        Change(
+            parameter="dropout",
+            action="at least",
+            value=_more_dropout(params),
+            reason=reason,
+        ),
+        Change(
+            parameter="weight_decay",
+            action="at least",
+            value=_least_decay(params),
+            reason=reason,
         ),
     )
 
@@ -327,6 +357,14 @@ def larger_network(params: Mapping[str, Any]) -> tuple[Change, ...]:
                 Change(parameter="n_layers", action="at least", value=2, reason=reason)
             )
     return _known(params, *changes or [_multiplied("width", _WIDER, reason)])
+
+
+def _more_dropout(params: Mapping[str, Any]) -> float:
+    return min(_MOST_DROPOUT, round((number(params, "dropout") or 0.0) + _DROPOUT, 6))
+
+
+def _least_decay(params: Mapping[str, Any]) -> float:
+    return _DECAY if _is_decoupled(params) else _COUPLED_DECAY
 
 
 def number(params: Mapping[str, Any], name: str) -> float | None:

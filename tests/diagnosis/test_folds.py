@@ -126,6 +126,16 @@ def test_few_rows_that_are_one_batch_are_given_smaller_ones(shapes):
     assert (change.parameter, change.action, change.value) == ("batch_size", "at most", 8)
 
 
+def test_more_steps_through_few_rows_come_with_restraint(shapes):
+    """Else the network learns by heart what it goes through more often."""
+    params = {"batch_size": 32, "max_epochs": 30, "dropout": 0.0, "weight_decay": 0.0}
+    curves = shapes.healthy(n_samples=40, params=params)
+
+    changes = {change.parameter for change in check_rows(summarise(curves)).changes}
+
+    assert changes == {"batch_size", "dropout", "weight_decay"}
+
+
 def test_few_rows_that_are_left_at_no_loss_have_had_steps_enough(shapes):
     """A training loss of next to nothing is learning by heart, though nothing rises."""
     epochs = np.arange(1, 31)

@@ -10,7 +10,12 @@ from hypothesis import strategies as st
 from sklearn.neighbors import NearestNeighbors
 
 from sk_tune.diagnosis import group_copies
-from sk_tune.diagnosis._leak_copies import K, nearness_limit
+from sk_tune.diagnosis._leak_copies import (
+    K,
+    closed_groups,
+    has_like_targets,
+    nearness_limit,
+)
 
 
 def _distances(X):
@@ -98,3 +103,71 @@ def test_without_numbers_there_is_nothing_to_compare():
     """Words have no distance."""
     with pytest.raises(ValueError, match="must have columns of numbers"):
         group_copies(pd.DataFrame({"name": ["a", "b"]}))
+
+
+def _noisy_copies(n_times, n_cases=100):
+    """Return cases, recorded with noise that makes copies no nearer than other rows."""
+    rng = np.random.default_rng(0)
+    cases = np.repeat(np.arange(n_cases), n_times)
+    X = rng.normal(size=(n_cases, 4))[cases] + 0.1 * rng.normal(size=(len(cases), 4))
+    return X, cases
+
+
+def _neighbours(X):
+    return NearestNeighbors(n_neighbors=2 * K).fit(X).kneighbors()[1]
+
+
+@pytest.mark.parametrize("n_times", [3, 5])
+def test_closed_groups_tell_how_often_cases_were_recorded(n_times):
+    """Though copies are no nearer than chance, most groups of their size are closed."""
+    X, cases = _noisy_copies(n_times)
+    neighbours = _neighbours(X)
+
+    closed, size = closed_groups(neighbours)
+
+    assert size == n_times
+    is_own = cases[neighbours[:, : size - 1]] == cases[:, None]
+    assert is_own[closed].mean() > 0.95
+
+
+@pytest.mark.parametrize("n_columns", [2, 10])
+def test_rows_without_copies_are_in_no_closed_groups(n_columns):
+    """By chance rows pair up, and little more."""
+    X = np.random.default_rng(0).normal(size=(500, n_columns))
+
+    closed, size = closed_groups(_neighbours(X))
+
+    assert (size, closed.any()) == (0, False)
+
+
+def test_rows_with_one_number_as_target_are_grouped():
+    """Targets of other cases differ: with them every case is whole and alone."""
+    X, cases = _noisy_copies(4)
+    y = np.random.default_rng(1).normal(size=100)[cases]
+
+    groups = group_copies(X, y)
+
+    assert len(np.unique(groups)) == 100
+    assert len(np.unique(groups + 1000 * cases)) == 100
+
+
+def test_classes_keep_other_cases_out_of_a_group():
+    """A row that is near another case's is not linked to it if its class differs."""
+    X, cases = _noisy_copies(3)
+    y = cases % 2
+
+    groups = group_copies(X, y)
+
+    whole = [len(np.unique(groups[cases == case])) == 1 for case in range(100)]
+    assert np.mean(whole) > 0.9
+    assert max(np.bincount(groups)) <= 9
+
+
+@pytest.mark.parametrize("n_values", [2, 30])
+def test_targets_that_are_common_tell_nothing(n_values):
+    """Farther neighbours have them, too."""
+    X = np.random.default_rng(0).normal(size=(300, 3))
+    y = np.random.default_rng(1).integers(n_values, size=300)
+
+    assert not has_like_targets(y[_neighbours(X)] == y[:, None])
+    assert len(np.unique(group_copies(X, y))) == len(np.unique(group_copies(X)))

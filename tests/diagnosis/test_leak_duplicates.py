@@ -102,3 +102,49 @@ def test_classes_that_lie_in_clusters_are_no_copies(n_classes):
     )
 
     assert finding.outcome == "passed"
+
+
+@pytest.mark.parametrize("is_classification", [True, False])
+def test_copies_in_few_columns_are_found(is_classification):
+    """In four columns copies are no nearer than chance: groups or targets tell."""
+    X, folds = _copied(0.15, n_columns=4)
+    y = np.repeat(np.random.default_rng(1).normal(size=100), 3)
+    y = (y > 0).astype(int) if is_classification else y
+
+    finding = check_near_duplicates(
+        as_leak_table(X, y, is_classification=is_classification, folds=folds)
+    )
+
+    assert finding.outcome == "issue"
+    assert finding.evidence["share"] > 0.5
+
+
+@pytest.mark.parametrize("is_classification", [True, False])
+def test_copies_on_one_side_are_no_leak(is_classification):
+    """Folds that keep cases whole pass, however often each was recorded."""
+    X, _ = _copied(0.15, n_columns=4)
+    y = np.repeat(np.random.default_rng(1).normal(size=100), 3)
+    y = (y > 0).astype(int) if is_classification else y
+    parts = np.arange(300).reshape(5, 60)
+    folds = [(np.setdiff1d(np.arange(300), part), part) for part in parts]
+
+    finding = check_near_duplicates(
+        as_leak_table(X, y, is_classification=is_classification, folds=folds)
+    )
+
+    assert finding.outcome == "passed"
+
+
+def test_numbers_that_are_common_targets_are_no_copies():
+    """Wages that are round are those of many, near and far."""
+    rng = np.random.default_rng(0)
+    X = rng.normal(size=(300, 3))
+    y = 100.0 * np.round(X.sum(axis=1) + rng.normal(size=300))
+    parts = np.arange(300).reshape(5, 60)
+    folds = [(np.setdiff1d(np.arange(300), part), part) for part in parts]
+
+    finding = check_near_duplicates(
+        as_leak_table(X, y, is_classification=False, folds=folds)
+    )
+
+    assert finding.outcome == "passed"

@@ -14,6 +14,7 @@ from sk_tune.diagnosis._remedies import (
     number,
     raise_rate,
     regularise,
+    restrained,
     restraints,
     typical_rate,
 )
@@ -163,3 +164,18 @@ def test_steps_are_not_counted_without_a_size_of_batches():
     """skorch's batch_size of -1 and a network without one are left alone."""
     assert more_steps({"optimizer": "adam"}, 20, 30) == ()
     assert more_steps({"optimizer": "adam", "batch_size": -1}, 20, 30) == ()
+
+
+@pytest.mark.parametrize(
+    ("optimizer", "decay"), [("adamw", 1.0), ("adam", 0.003), ("sgd", 0.003)]
+)
+def test_a_floor_of_restraint_does_not_lower_what_is_there(optimizer, decay):
+    """Dropout is raised by a fifth, decay to what is usual against learning by heart."""
+    dropout, weight_decay = restrained({
+        "optimizer": optimizer,
+        "dropout": 0.1,
+        "weight_decay": 0.01,
+    })
+
+    assert (dropout.action, dropout.value) == ("at least", 0.3)
+    assert (weight_decay.action, weight_decay.value) == ("at least", decay)
