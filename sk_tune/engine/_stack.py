@@ -33,6 +33,9 @@ _PIECE = 160
 # Products of whole blocks of so many rows give a row the same sums, to the last bit,
 # whatever other rows there are.
 _BLOCK = 16
+# Multiplications from which on a product of one network has these sums: torch does smaller
+# ones in a loop of its own.
+_LEAST_PRODUCT = 400
 
 
 def architecture(module: nn.Module) -> Any:
@@ -99,6 +102,8 @@ class NetworkStack:
         # Convolutions and recurrences use a weight more often than once a row.
         self._is_plain = X.ndim == 2 and all(w.ndim <= 2 for w in weights)
         self._n_weights = len(modules) * sum(w.numel() for w in weights)
+        smallest = min((w.numel() for w in weights if w.ndim == 2), default=_LEAST_PRODUCT)
+        self._block = _BLOCK * -(-_LEAST_PRODUCT // (_BLOCK * max(1, smallest)))
         self._dtype = dtype or X.dtype
         self._program = self._made()
         for part in (self._program.parameters, self._program.buffers):
@@ -150,8 +155,8 @@ class NetworkStack:
         def made(own: Program, piece: slice) -> Made:
             rows = X[piece] if shared else X[:, piece]
             n_own = rows.shape[-2]
-            if is_plain and n_own % _BLOCK:
-                rows = functional.pad(rows, (0, 0, 0, -n_own % _BLOCK))
+            if is_plain and n_own % self._block:
+                rows = functional.pad(rows, (0, 0, 0, -n_own % self._block))
             with torch.no_grad():
                 outputs = self._outputs(own, rows, shared=shared)
                 return function(outputs[:, :n_own] if is_plain else outputs)
@@ -196,14 +201,14 @@ class NetworkStack:
 
     def _pieces(self, n_rows: int, n_threads: int) -> list[slice]:
         """Return parts of the rows, about equal, as many for each thread."""
-        n_blocks = -(-n_rows // _BLOCK)
+        n_blocks = -(-n_rows // self._block)
         own = self._most // len(self._modules)
         if self._is_chain:
             # Of fewer rows, products would be slow; of more networks, too large.
             own = max(own, min(self._most, _PIECE))
-        n_pieces = -(-n_blocks // max(1, own // _BLOCK))
+        n_pieces = -(-n_blocks // max(1, own // self._block))
         n_pieces = -(-n_pieces // n_threads) * n_threads
-        size = -(-n_blocks // n_pieces) * _BLOCK
+        size = -(-n_blocks // n_pieces) * self._block
         return [slice(start, start + size) for start in range(0, n_rows, size)]
 
     def _is_little(self, n_rows: int) -> bool:
