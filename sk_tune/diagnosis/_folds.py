@@ -131,7 +131,7 @@ def check_folds(summary: Summary) -> Finding:
 
 
 def _own_variances(summary: Summary) -> Floats | None:
-    """Return the variance of each fold's own targets, in that of all; None if not known."""
+    """Return the variance of each fold's own targets, in the median; None if not known."""
     left = 1 - summary.score
     if summary.n_epochs < 2 or not (left > 0).all():
         return None
@@ -139,7 +139,9 @@ def _own_variances(summary: Summary) -> Floats | None:
     variances = losses - np.log(left)
     if (variances.std(axis=1) > SAME * losses.std(axis=1)).any():
         return None
-    return np.asarray(np.exp(np.median(variances, axis=1)))
+    levels = np.median(variances, axis=1)
+    # In the median, so that losses stay on their scale.
+    return np.asarray(np.exp(levels - np.median(levels)))
 
 
 def _deviations(
