@@ -40,8 +40,8 @@ LATE = 0.8
 # Confidence that there is a gain at all; folds often disagree on how large it is.
 SURE = 0.9
 # A loss that is this small a part of the constant prediction's may still halve, but
-# there is next to nothing left to gain.
-SMALL_LOSS = 0.03
+# there is next to nothing left to gain, and it is that of a few rows.
+SMALL_LOSS = 0.06
 # Fewer epochs do not show by what ratio falls shrink; the last one is all there is.
 FEWEST_EPOCHS = 4
 # How falls go on where the ratio of the last two is not known.
@@ -135,12 +135,13 @@ def is_improving(summary: Summary) -> bool:
     coming = trend(summary)
     level = float(np.sort(summary.valid_end).mean())
     is_brief = summary.n_epochs < BRIEF
-    worth = WORTH_AN_ISSUE if is_brief else WORTH_AN_ISSUE_IF_LONG
-    if summary.is_annealed and not is_brief:
-        worth = WORTH_AN_ISSUE_IF_ANNEALED
-    is_much = coming.gain.mean > worth or coming.of_learnt > (
-        MUCH_OF_LEARNT if is_brief else MUCH_OF_LEARNT_IF_LONG
-    )
+    if is_brief:
+        worth, much = WORTH_AN_ISSUE, MUCH_OF_LEARNT
+    elif summary.is_annealed:
+        worth, much = WORTH_AN_ISSUE_IF_ANNEALED, math.inf
+    else:
+        worth, much = WORTH_AN_ISSUE_IF_LONG, MUCH_OF_LEARNT_IF_LONG
+    is_much = coming.gain.mean > worth or coming.of_learnt > much
     is_late = summary.best_epoch + 1 >= LATE * summary.n_epochs
     return (
         is_much

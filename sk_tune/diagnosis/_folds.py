@@ -41,13 +41,18 @@ FALSE_ALARM, MENTIONED = 0.02, 0.04
 USUAL_SPREAD = 0.1
 USUAL_FOLDS = 4
 RELATIVE_VARIANCE = 1.0
+RELATIVE_VARIANCE_OF_SQUARES = 2.0
+# It is at least this, by the loss as a share of the constant prediction's: a low loss is
+# that of a few rows.
+OF_FEW_ROWS = 0.6
+# A score that is 1 less a multiple of the loss at every epoch, but for this share of how
+# much the loss varies, is R2: 1 less the loss by the variance of the fold's own targets.
+SAME = 0.05
 # Other folds with a held-out loss above this share of a constant prediction's have little
 # to compare with.
 NOTHING_LEARNT = 0.95
 # One in so many epochs to each side of the best one is averaged with it.
 REACH = 10
-# A loss below this share of the constant prediction's is that of a few rows.
-LOW_LOSS = 0.3
 # The fold that differs must do so by this share of the others' loss.
 LEAST_DIFFERENCE = 0.3
 # A fold that is worse on the rows that it was trained on, too, had bad luck in training.
@@ -78,7 +83,19 @@ def check_folds(summary: Summary) -> Finding:
     check = CHECKS["folds disagree"]
     if not summary.has_valid or len(summary.valid) < FEWEST_FOLDS:
         return check.not_applicable("It takes three folds to see that one is different.")
-    deviations = [_deviation(summary, fold) for fold in range(len(summary.valid))]
+    n = len(summary.valid)
+    variances = _own_variances(summary)
+    if variances is None:
+        deviations = _deviations(summary, summary.valid, RELATIVE_VARIANCE)
+    else:
+        # Targets far off, which no network foresees, raise a fold's loss and the variance
+        # of its targets; a fold that differs has more left of its own variance, too.
+        left = summary.valid / variances[:, np.newaxis]
+        several = (
+            _deviations(summary, curves, RELATIVE_VARIANCE_OF_SQUARES)
+            for curves in (summary.valid, left)
+        )
+        deviations = [min(pair) for pair in zip(*several, strict=True)]
     fold = int(np.argmax([z for z, _ in deviations]))
     learnt = smooth(np.delete(summary.valid, fold, axis=0)).mean(axis=0).min()
     if summary.has_baseline and learnt > NOTHING_LEARNT * summary.reference:
@@ -86,7 +103,6 @@ def check_folds(summary: Summary) -> Finding:
             "Where next to nothing is learnt, folds differ by their targets only."
         )
     z, relative = deviations[fold]
-    n = len(summary.valid)
     limit, mentioned = (
         float(student.ppf(1 - chance / n, n - 2 + USUAL_FOLDS))
         for chance in (FALSE_ALARM, MENTIONED)
@@ -114,11 +130,37 @@ def check_folds(summary: Summary) -> Finding:
     return check.passed("No fold is unlike the others.", evidence)
 
 
-def _deviation(summary: Summary, fold: int) -> tuple[float, float]:
-    """Return how far a fold is above the others, in their spread and in their level."""
+def _own_variances(summary: Summary) -> Floats | None:
+    """Return the variance of each fold's own targets, in the median; None if not known."""
+    left = 1 - summary.score
+    if summary.n_epochs < 2 or not (left > 0).all():
+        return None
+    losses = np.log(np.maximum(summary.valid, 1e-12 * summary.valid.max()))
+    variances = losses - np.log(left)
+    if (variances.std(axis=1) > SAME * losses.std(axis=1)).any():
+        return None
+    levels = np.median(variances, axis=1)
+    # In the median, so that losses stay on their scale.
+    return np.asarray(np.exp(levels - np.median(levels)))
+
+
+def _deviations(
+    summary: Summary, curves: Floats, relative_variance: float
+) -> list[tuple[float, float]]:
+    """Return how far each fold is above the others, in their spread and in their level.
+
+    Of held-out losses whose relative variance from row to row is known.
+    """
+    valid = smooth(curves)
+    folds = range(len(valid))
+    return [_deviation(summary, fold, valid, relative_variance) for fold in folds]
+
+
+def _deviation(
+    summary: Summary, fold: int, valid: Floats, relative_variance: float
+) -> tuple[float, float]:
     # At the epoch that is best for the others, because a fold that is different from them
     # often is at its best before it has learnt what they have in common.
-    valid = smooth(summary.valid)
     best = int(np.argmin(np.sort(np.delete(valid, fold, 0), 0).mean(axis=0)))
     # A few epochs about it, because single ones are noisy.
     reach = summary.n_epochs // REACH
@@ -130,10 +172,8 @@ def _deviation(summary: Summary, fold: int) -> tuple[float, float]:
     usual = USUAL_SPREAD**2
     if summary.n_samples is not None:
         level = math.exp(others.mean()) / summary.reference
-        usual += (
-            RELATIVE_VARIANCE
-            * max(1.0, LOW_LOSS / level)
-            * (len(losses) / summary.n_repeats / summary.n_samples)
+        usual += max(relative_variance, OF_FEW_ROWS / level) * (
+            len(losses) / summary.n_repeats / summary.n_samples
         )
     spread = math.sqrt((squares + USUAL_FOLDS * usual) / degrees)
     difference = float(logs[fold] - others.mean())

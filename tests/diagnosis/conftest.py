@@ -102,6 +102,7 @@ def one_fold_apart(**rest):
     """Four folds are healthy, the third has twice their held-out loss."""
     curves = healthy(**rest)
     curves.valid_loss[2] *= 2
+    curves.valid_score[2] = 1 - curves.valid_loss[2]
     return curves
 
 

@@ -134,6 +134,32 @@ def test_an_annealed_training_is_laid_out_to_arrive(shapes, schedule, outcome):
     assert check_improving(summary).outcome == outcome
 
 
+@pytest.mark.parametrize(
+    ("schedule", "worth", "is_issue"),
+    [("constant", 0.5, True), ("cosine", 0.9, False)],
+)
+def test_a_late_share_of_what_was_learnt_is_no_issue_if_annealed(
+    shapes, schedule, worth, is_issue
+):
+    """From 1.07 of a constant's loss at half the epochs to 0.81: half is learnt late."""
+    loss = 0.7 + 1.3 * np.exp(-np.arange(1.0, 31.0) / 12)
+    params = {"lr_schedule": schedule, "max_epochs": 30}
+    summary = summarise(shapes.of_folds(0.9 * loss, loss, params=params))
+
+    assert trend(summary).of_learnt > 0.5
+    assert trend(summary).gain.mean < worth
+    assert (check_improving(summary).outcome == "issue") == is_issue
+
+
+@pytest.mark.parametrize(("level", "is_issue"), [(0.04, False), (0.08, True)])
+def test_a_low_loss_that_may_halve_is_no_issue(shapes, level, is_issue):
+    """A twenty-fifth of the baseline's loss is that of a few rows."""
+    loss = level * np.exp(1 - np.arange(1.0, 31.0) / 30)
+    summary = summarise(shapes.of_folds(0.9 * loss, loss))
+
+    assert (check_improving(summary).outcome == "issue") == is_issue
+
+
 def test_what_does_not_carry_over_wants_no_more_epochs(shapes):
     """A training loss that runs ahead of what held-out rows gain is not waited for."""
     t = np.arange(1.0, 31.0)

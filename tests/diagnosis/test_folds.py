@@ -9,11 +9,17 @@ from sk_tune.diagnosis._folds import check_folds, check_rows
 from sk_tune.diagnosis._summary import summarise
 
 
+def _times(curves, fold, factor):
+    """Multiply a fold's held-out loss, while its targets have the variance of all."""
+    curves.valid_loss[fold] *= factor
+    curves.valid_score[fold] = 1 - curves.valid_loss[fold]
+
+
 @pytest.mark.parametrize("fold", [0, 2, 4])
 def test_the_fold_that_differs_is_named(shapes, fold):
     """Twice the held-out loss of the others is another kind of rows."""
     curves = shapes.healthy()
-    curves.valid_loss[fold] *= 2
+    _times(curves, fold, 2)
 
     finding = check_folds(summarise(curves))
 
@@ -30,7 +36,7 @@ def test_folds_that_all_differ_do_not_have_one_apart(shapes):
 def test_a_fold_that_may_differ_by_chance_is_a_tip(shapes):
     """Of fifty runs whose folds are alike one in two or three is mentioned, not accused."""
     curves = shapes.healthy(spread=0.1)
-    curves.valid_loss[4] *= 1.35
+    _times(curves, 4, 1.4)
 
     finding = check_folds(summarise(curves))
 
@@ -42,15 +48,66 @@ def test_a_fold_that_may_differ_by_chance_is_a_tip(shapes):
 def test_folds_that_agree_closely_may_differ_a_little(shapes):
     """Four folds that agree by chance do not make a fifth that is near them different."""
     curves = shapes.healthy(spread=0.001)
-    curves.valid_loss[1] *= 1.2
+    _times(curves, 1, 1.2)
 
     assert check_folds(summarise(curves)).outcome == "passed"
+
+
+def test_targets_far_off_are_no_shift(shapes):
+    """Three times the loss and three times the variance of the targets: R2 is the same."""
+    curves = shapes.healthy()
+    curves.valid_loss[3] *= 3  # The score, 1 less the loss by the variance, stays.
+
+    finding = check_folds(summarise(curves))
+
+    assert finding.outcome == "passed"
+    assert finding.evidence["difference"] < 0.1
+
+
+def test_a_fold_that_is_worse_by_its_own_variance_is_accused(shapes):
+    """Of targets with twice the variance three times the share is left."""
+    curves = shapes.healthy()
+    curves.valid_loss[3] *= 6
+    curves.valid_score[3] = 1 - curves.valid_loss[3] / 2
+
+    finding = check_folds(summarise(curves))
+
+    assert (finding.outcome, finding.evidence["fold"]) == ("issue", 3)
+    assert finding.evidence["difference"] == pytest.approx(2.0, abs=0.1)
+
+
+def test_scores_that_are_not_of_squares_say_nothing_of_variances(shapes):
+    """An accuracy does not move with the loss: the loss alone is compared."""
+    curves = shapes.healthy()
+    curves.valid_score[:] = np.linspace(0.5, 0.9, curves.n_epochs)
+    curves.valid_loss[3] *= 3
+
+    finding = check_folds(summarise(curves))
+
+    assert (finding.outcome, finding.evidence["fold"]) == ("issue", 3)
+
+
+def test_squares_of_few_rows_spread_more_than_cross_entropies(shapes):
+    """The relative variance of a row's loss is 2 for squares of normal errors, not 1.
+
+    With 30 rows in each of five equal folds one that is d above them in logarithms deviates
+    by d / sqrt(1.25 * 4 / 7 * (0.01 + 2 / 30)), as 3 of 7 degrees of freedom see no spread.
+    """
+    curves = shapes.of_folds(
+        np.full(30, 0.6), np.linspace(0.8, 0.6, 30), spread=0.0, n_samples=150
+    )
+    _times(curves, 2, 1.3)
+
+    deviation = check_folds(summarise(curves)).evidence["deviation"]
+
+    spread = np.sqrt(1.25 * 4 / 7 * (0.01 + 2 / 30))
+    assert deviation == pytest.approx(np.log(1.3) / spread)
 
 
 def test_a_fold_whose_training_failed_is_no_shift(shapes):
     """A fold that is worse on its training rows too was trained worse."""
     curves = shapes.healthy()
-    curves.valid_loss[2] *= 3
+    _times(curves, 2, 3)
     curves.train_loss[2] *= 3
 
     finding = check_folds(summarise(curves))
@@ -72,7 +129,8 @@ def test_false_alarms_are_rare(shapes):
     alarms = 0
     for _ in range(500):
         curves = shapes.healthy(spread=0.0)
-        curves.valid_loss[:] *= np.exp(0.15 * rng.normal(size=(5, 1)))
+        for fold in range(5):
+            _times(curves, fold, np.exp(0.15 * rng.normal()))
         alarms += check_folds(summarise(curves)).outcome != "passed"
 
     assert alarms <= 25
@@ -157,7 +215,7 @@ def test_many_rows_in_folds_that_agree_are_enough(shapes):
 def test_where_nothing_is_learnt_folds_are_not_compared(shapes):
     """Folds with other targets differ from each other without any network."""
     curves = shapes.no_signal()
-    curves.valid_loss[1] *= 2
+    _times(curves, 1, 2)
 
     assert check_folds(summarise(curves)).outcome == "not applicable"
 
