@@ -190,7 +190,7 @@ def raise_rate(params: Mapping[str, Any]) -> tuple[Change, ...]:
     value = typical if rate * _FAR < typical else rate * _RATE_FACTOR
     if rate < typical:
         value = min(value, typical)
-    return (Change(parameter=name, action="at least", value=value, reason=reason),)
+    return (_at_least(name, value, reason),)
 
 
 def longer_training(
@@ -214,9 +214,7 @@ def longer_training(
     """
     n = math.ceil(factor * n_epochs)
     reason = "the held-out loss was still falling at the end"
-    return _known(
-        params, Change(parameter="max_epochs", action="at least", value=n, reason=reason)
-    )
+    return _known(params, _at_least("max_epochs", n, reason))
 
 
 def more_steps(params: Mapping[str, Any], n_epochs: int, n_rows: int) -> tuple[Change, ...]:
@@ -243,7 +241,7 @@ def more_steps(params: Mapping[str, Any], n_epochs: int, n_rows: int) -> tuple[C
     reason = f"{n_rows} rows in batches of {batch:.0f} are few steps in each epoch"
     if _optimizer(params) == "sgd":
         n = _TIMES_AS_LONG * n_epochs
-        change = Change(parameter="max_epochs", action="at least", value=n, reason=reason)
+        change = _at_least("max_epochs", n, reason)
     else:
         change = Change(
             parameter="batch_size", action="at most", value=_SMALL_BATCH, reason=reason
@@ -270,17 +268,11 @@ def regularise(params: Mapping[str, Any], best_epoch: int) -> tuple[Change, ...]
     reason = "the network learns its training rows by heart"
     return _known(
         params,
-        Change(
-            parameter="dropout",
-            action="at least",
-            value=_more_dropout(params),
-            reason=reason,
-        ),
-        Change(
-            parameter="weight_decay",
-            action="at least",
-            value=max(_least_decay(params), float(f"{_DECAY_FACTOR * decay:.6g}")),
-            reason=reason,
+        _at_least("dropout", _more_dropout(params), reason),
+        _at_least(
+            "weight_decay",
+            max(_least_decay(params), float(f"{_DECAY_FACTOR * decay:.6g}")),
+            reason,
         ),
         Change(
             parameter="max_epochs",
@@ -307,18 +299,8 @@ def restrained(params: Mapping[str, Any]) -> tuple[Change, ...]:
     reason = "few rows are soon learnt by heart"
     return _known(
         params,
-        Change(
-            parameter="dropout",
-            action="at least",
-            value=_more_dropout(params),
-            reason=reason,
-        ),
-        Change(
-            parameter="weight_decay",
-            action="at least",
-            value=_least_decay(params),
-            reason=reason,
-        ),
+        _at_least("dropout", _more_dropout(params), reason),
+        _at_least("weight_decay", _least_decay(params), reason),
     )
 
 
@@ -343,19 +325,12 @@ def larger_network(params: Mapping[str, Any]) -> tuple[Change, ...]:
     if not changes:
         reason = "even the training rows are not fitted"
         changes = [
-            Change(
-                parameter=name,
-                action="at least",
-                value=max(_WIDER * int(number(params, name) or 1), _WIDE),
-                reason=reason,
-            )
+            _at_least(name, max(_WIDER * int(number(params, name) or 1), _WIDE), reason)
             for name in _WIDTHS
             if number(params, name) is not None
         ]
         if number(params, "n_layers") in {0, 1}:
-            changes.append(
-                Change(parameter="n_layers", action="at least", value=2, reason=reason)
-            )
+            changes.append(_at_least("n_layers", 2, reason))
     return _known(params, *changes or [_multiplied("width", _WIDER, reason)])
 
 
@@ -411,6 +386,10 @@ def _is_decoupled(params: Mapping[str, Any]) -> bool:
 
 def _multiplied(name: str, factor: float, reason: str) -> Change:
     return Change(parameter=name, action="multiply", value=factor, reason=reason)
+
+
+def _at_least(name: str, value: float, reason: str) -> Change:
+    return Change(parameter=name, action="at least", value=value, reason=reason)
 
 
 def _known(params: Mapping[str, Any], *changes: Change) -> tuple[Change, ...]:
