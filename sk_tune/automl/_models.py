@@ -56,6 +56,8 @@ _ROWS_TO_STOP_EARLY = 1000
 _FEWEST_OF_A_CLASS = 10
 _MOST_ITERATIONS, _ITERATIONS_OF_SMALL = 500, 100
 _BINS_OF_MANY_COLUMNS = 31
+# Of numbers above 0: the latter two learn logarithms, as suits what varies by percent.
+_POSITIVE_LOSSES = ("squared_error", "poisson", "gamma")
 # Of logistic regression, on columns that are scaled.
 _LINEAR_STEPS = 300
 # Units that are enough for a sound model: below them rows are given up for units.
@@ -208,6 +210,9 @@ def boosting_model(problem: Problem) -> Model:
     """
     own: Any = TimedBoostingRegressor
     can_stop = problem.n_train >= _ROWS_TO_STOP_EARLY
+    grid: dict[str, list[Any]] = {}
+    if not problem.is_classification and problem.y.min() > 0:
+        grid = {"boosting__loss": [*_POSITIVE_LOSSES]}
     if problem.is_classification:
         own = TimedBoostingClassifier
         y = problem.y[problem.folds[0][0]]
@@ -244,7 +249,8 @@ def boosting_model(problem: Problem) -> Model:
     return Model(
         family="boosting",
         estimator=Pipeline([("prepare", prepare), ("boosting", boosting)]),
-        space={f"boosting__{name}": dimension for name, dimension in space.items()},
+        space={f"boosting__{name}": dimension for name, dimension in space.items()} | grid,
+        grid=grid,
         resource="boosting__max_iter",
         most_resources=most,
         enough_resources=_ENOUGH_ITERATIONS,

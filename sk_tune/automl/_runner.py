@@ -7,7 +7,7 @@ import time
 import warnings
 from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -15,6 +15,7 @@ import numpy as np
 from sk_tune.automl._clock import Clock, Deadline
 from sk_tune.automl._models import Model
 from sk_tune.automl._problem import Problem
+from sk_tune.automl._shared_steps import SharedSteps
 from sk_tune.automl._timed_boosting import fits_within
 from sk_tune.automl._trials import Trial, trials_of
 from sk_tune.automl._workers import Workers
@@ -85,6 +86,7 @@ class Runner:
     workers: Workers
     trials: list[Trial] = field(default_factory=list)
     failures: dict[str, str] = field(default_factory=dict)
+    _steps: SharedSteps = field(default_factory=SharedSteps)
     _stage: str = ""
     _told: float = -math.inf
 
@@ -225,7 +227,10 @@ class Runner:
             n_rows=problem.n_train,
             label=model.name,
         )
-        self.trials += own
+        self.trials += [
+            replace(trial, models=tuple(map(self._steps.shared, trial.models)))
+            for trial in own
+        ]
         self._report()
         return bool(own)
 

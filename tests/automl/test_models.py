@@ -14,6 +14,7 @@ from sk_tune.automl._models import (
     linear_model,
     network_models,
 )
+from sk_tune.automl._timed_boosting import TimedBoostingRegressor
 from sk_tune.sampler import RandomSampler
 from sk_tune.space import as_space, table_defaults, table_space
 
@@ -106,6 +107,24 @@ def test_boosting_stops_early_only_where_rows_can_tell(make_problem):
     rare = np.arange(3000) % 2
     rare[:4] = 2
     assert boosting(rare).early_stopping is False
+
+
+def test_boosting_learns_logarithms_only_of_numbers_above_0(mixed, make_problem):
+    """With losses that scikit-learn refuses to fit to others."""
+    X, labels = mixed
+
+    def losses(y, **changes):
+        model = boosting_model(make_problem(X, y, is_classification=False, **changes))
+        return model.grid.get("boosting__loss"), model.space.get("boosting__loss")
+
+    assert losses(np.arange(120.0)) == (None, None)
+    assert "boosting__loss" not in boosting_model(make_problem(X, labels)).space
+    tried, varied = losses(np.arange(1.0, 121.0))
+    assert tried == varied
+    assert tried[0] == "squared_error"
+    for loss in tried[1:]:
+        with pytest.raises(ValueError, match="loss"):
+            TimedBoostingRegressor(loss=loss).fit(np.ones((9, 1)), np.arange(-4, 5))
 
 
 def test_only_networks_are_networks(mixed, make_problem):
