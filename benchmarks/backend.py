@@ -9,7 +9,9 @@ sk_tune's estimators, and the same call runs in a block with two workers.  Digit
 network with dropout, batch 64, 20 epochs, float32, a StandardScaler in front; no refit
 where there is one.  Sides in turn, medians; a first round with small calls, which starts
 the workers, is thrown away.  Printed too is the share of recording and replaying in the
-block's time.
+block's time, and what of it goes beyond the caller's own work: splitting, scaling, cloning
+and scoring, which the same call does without the block, taken from a run in one process as
+the time of its tasks less that of their ``fit``.
 
 With --quick the side without the block does a part of the call's fits (an eighth of the
 candidates, a fifth of the members), and its time is multiplied; the block does them all.
@@ -18,10 +20,13 @@ candidates, a fifth of the members), and its time is multiplied; the block does 
 import argparse
 import time
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
+from unittest.mock import patch
 
+import joblib
 import numpy as np
 import torch
 from measure import describe_machine, medians
@@ -36,6 +41,7 @@ from skorch import NeuralNetClassifier
 from torch import nn
 
 from sk_tune import MLPClassifier, fleet
+from sk_tune.backend import CollectingBackend
 
 X, Y = load_digits(return_X_y=True)
 X, Y = X.astype(np.float32), Y.astype(np.int64)
@@ -121,6 +127,50 @@ def cases(net: Any) -> list[Case]:
     ]
 
 
+class OwnWork(CollectingBackend):
+    """Runs tasks in this process, and counts their seconds."""
+
+    seconds = 0.0
+
+    @contextmanager
+    def retrieval_context(self) -> Iterator[None]:
+        for jobs in self.collected():
+            start = time.perf_counter()
+            for job in jobs:
+                job.run()
+            if not self.nesting_level:
+                OwnWork.seconds += time.perf_counter() - start
+        yield
+
+    def get_nested_backend(self) -> tuple[CollectingBackend, None]:
+        return OwnWork((self.nesting_level or 0) + 1), None
+
+
+def own_seconds(small: Case) -> float:
+    """Return what all tasks of a call take beside the training of their networks."""
+    fitting = 0.0
+
+    def timed(fit: Any) -> Any:
+        def timed_fit(net: Any, *args: Any, **kwargs: Any) -> Any:
+            nonlocal fitting
+            start = time.perf_counter()
+            try:
+                return fit(net, *args, **kwargs)
+            finally:
+                fitting += time.perf_counter() - start
+
+        return timed_fit
+
+    OwnWork.seconds = 0.0
+    with (
+        patch.object(NeuralNetClassifier, "fit", timed(NeuralNetClassifier.fit)),
+        patch.object(MLPClassifier, "fit", timed(MLPClassifier.fit)),
+        joblib.parallel_config(OwnWork()),
+    ):
+        small.run(1)
+    return OwnWork.seconds - fitting
+
+
 def main() -> None:
     """Print a line for each call and kind of net."""
     parser = argparse.ArgumentParser(description=__doc__)
@@ -157,12 +207,17 @@ def measure(kind: str, case: Case, small: Case, options: Any) -> None:
         (r.seconds_recording + r.seconds_replaying, r.seconds_training) for r in reports
     ]
     share = np.median([beside / (beside + training) for beside, training in seconds])
+    own = own_seconds(small)
+    beyond = np.median([
+        (beside - own) / (beside + training) for beside, training in seconds
+    ])
     each = np.median([beside for beside, _ in seconds]) / reports[0].n_adopted
     rows = f"{reports[0].n_rows} of {reports[0].n_requested} in fleets"
     print(
         f"{kind:8}{case.name:36} n_jobs=2 {times['outside']:6.2f} s   block "
         f"{times['inside']:6.2f} s   ratio {times['outside'] / times['inside']:5.2f}   "
-        f"record + replay {share:.0%}, {1e3 * each:.1f} ms a fit   {rows}",
+        f"record + replay {share:.0%}, {beyond:.0%} beyond the call's own work, "
+        f"{1e3 * each:.1f} ms a fit   {rows}",
         flush=True,
     )
 
