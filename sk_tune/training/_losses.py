@@ -152,13 +152,7 @@ class AbsoluteError(nn.Module):
 
 
 class Huber(nn.Module):
-    """Half the squared error up to 1, the absolute error less 1/2 beyond [1]_.
-
-    References
-    ----------
-    .. [1] P. J. Huber. Robust estimation of a location parameter. The Annals of
-       Mathematical Statistics 35, 1964, equation 1.5.
-    """
+    """Half the squared error up to 1, the absolute error less 1/2 beyond (Huber 1964)."""
 
     def forward(
         self, y_pred: Tensor, y_true: Tensor, sample_weight: Tensor | None = None
