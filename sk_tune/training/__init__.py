@@ -14,7 +14,7 @@ from sk_tune.training._losses import (
     AbsoluteError,
     BinaryCrossEntropy,
     CrossEntropy,
-    Huber,
+    HuberLoss,
     SquaredError,
 )
 from sk_tune.training._optimizers import (
@@ -40,7 +40,7 @@ __all__ = [
     "AbsoluteError",
     "BinaryCrossEntropy",
     "CrossEntropy",
-    "Huber",
+    "HuberLoss",
     "SquaredError",
     "StoppingState",
     "Stream",

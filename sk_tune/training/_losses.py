@@ -15,7 +15,7 @@ __all__ = [
     "AbsoluteError",
     "BinaryCrossEntropy",
     "CrossEntropy",
-    "Huber",
+    "HuberLoss",
     "SquaredError",
 ]
 
@@ -151,7 +151,7 @@ class AbsoluteError(nn.Module):
         return _weighted_mean((y_pred - y_true).abs().mean(dim=1), sample_weight)
 
 
-class Huber(nn.Module):
+class HuberLoss(nn.Module):
     """Half the squared error up to 1, the absolute error less 1/2 beyond (Huber 1964)."""
 
     def forward(
@@ -180,7 +180,7 @@ class Huber(nn.Module):
 REGRESSION_LOSSES: dict[str, type[nn.Module]] = {
     "squared_error": SquaredError,
     "absolute_error": AbsoluteError,
-    "huber": Huber,
+    "huber": HuberLoss,
 }
 
 

@@ -11,7 +11,7 @@ from sk_tune.training import (
     AbsoluteError,
     BinaryCrossEntropy,
     CrossEntropy,
-    Huber,
+    HuberLoss,
     SquaredError,
 )
 
@@ -92,8 +92,8 @@ def test_huber_is_scipys_with_a_delta_of_1(batch):
     outputs, _, labels, weight = batch
     expected = torch.from_numpy(huber(1.0, (outputs - labels).numpy())).mean(dim=1)
 
-    assert Huber()(outputs, labels).item() == pytest.approx(expected.mean().item())
-    assert Huber()(outputs, labels, weight).item() == pytest.approx(
+    assert HuberLoss()(outputs, labels).item() == pytest.approx(expected.mean().item())
+    assert HuberLoss()(outputs, labels, weight).item() == pytest.approx(
         ((expected * weight).sum() / weight.sum()).item()
     )
 
