@@ -15,9 +15,15 @@ from scipy.stats import loguniform, uniform
 from sklearn.dummy import DummyClassifier, DummyRegressor
 from sklearn.impute import SimpleImputer
 from sklearn.linear_model import LogisticRegression, Ridge
+from sklearn.metrics import (
+    mean_absolute_error,
+    mean_absolute_percentage_error,
+    median_absolute_error,
+)
 from sklearn.pipeline import Pipeline
 from sklearn.preprocessing import FunctionTransformer, StandardScaler
 
+from sk_tune._metric import scorer_metric
 from sk_tune.automl._channel_scaler import ChannelScaler
 from sk_tune.automl._problem import Problem
 from sk_tune.automl._timed_boosting import (
@@ -56,8 +62,10 @@ _ROWS_TO_STOP_EARLY = 1000
 _FEWEST_OF_A_CLASS = 10
 _MOST_ITERATIONS, _ITERATIONS_OF_SMALL = 500, 100
 _BINS_OF_MANY_COLUMNS = 31
-# Of numbers above 0: the latter two learn logarithms, as suits what varies by percent.
-_POSITIVE_LOSSES = ("squared_error", "poisson", "gamma")
+# Of numbers above 0: they learn logarithms, as suits what varies by percent.
+_POSITIVE_LOSSES = ("poisson", "gamma")
+# Metrics of a regression that medians serve better than means.
+_ABSOLUTE = {mean_absolute_error, mean_absolute_percentage_error, median_absolute_error}
 # Of logistic regression, on columns that are scaled.
 _LINEAR_STEPS = 300
 # Units that are enough for a sound model: below them rows are given up for units.
@@ -210,14 +218,14 @@ def boosting_model(problem: Problem) -> Model:
     """
     own: Any = TimedBoostingRegressor
     can_stop = problem.n_train >= _ROWS_TO_STOP_EARLY
-    grid: dict[str, list[Any]] = {}
-    if not problem.is_classification and problem.y.min() > 0:
-        grid = {"boosting__loss": [*_POSITIVE_LOSSES]}
+    losses = ["absolute_error"] if _is_absolute(problem) else []
     if problem.is_classification:
         own = TimedBoostingClassifier
         y = problem.y[problem.folds[0][0]]
         fewest = int(np.unique(y, return_counts=True)[1].min())
         can_stop = can_stop and fewest >= _FEWEST_OF_A_CLASS
+    else:
+        losses += ["squared_error", *(_POSITIVE_LOSSES if problem.y.min() > 0 else ())]
     most = _MOST_ITERATIONS if can_stop else _ITERATIONS_OF_SMALL
     boosting = own(
         max_iter=most,
@@ -239,6 +247,8 @@ def boosting_model(problem: Problem) -> Model:
             embeddings=True,
             max_one_hot=1,
         )
+    # The nearest to the metric first, for a budget that does not allow all.
+    grid = {"boosting__loss": losses} if len(losses) > 1 else {}
     space = {
         "learning_rate": loguniform(0.02, 0.3),
         "max_leaf_nodes": [4, 8, 16, 31, 64],
@@ -402,6 +412,9 @@ def _network(
     if epochs is None:
         steps = math.ceil(problem.n_train / params["batch_size"])
         epochs = int(np.clip(round(_N_STEPS / steps), _FEWEST_EPOCHS, _MOST_EPOCHS))
+    if _is_absolute(problem):
+        params = {**params, "loss": "absolute_error"}
+        space = {**space, "loss": ["absolute_error", "squared_error"]}
     # On the CPU, because networks of this size train no faster on a GPU.
     net = kinds[0 if problem.is_classification else 1](
         **params, max_epochs=epochs, random_state=problem.seed, device="cpu"
@@ -415,6 +428,12 @@ def _network(
         enough_resources=_ENOUGH_EPOCHS,
         make=make,
     )
+
+
+def _is_absolute(problem: Problem) -> bool:
+    """Return whether models are judged by absolute errors."""
+    metric = None if problem.scoring is None else scorer_metric(problem.scoring)
+    return metric is not None and metric.function in _ABSOLUTE
 
 
 def _around(batch_size: int) -> list[int]:

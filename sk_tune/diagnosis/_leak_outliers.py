@@ -171,6 +171,7 @@ def _remedy(*, is_in_target: bool, is_in_features: bool) -> str:
     if is_in_target:
         texts.append(
             "Train on a target without a long tail, by TransformedTargetRegressor with a "
-            "logarithm or quantiles, or with a loss that errors enter linearly, as Huber's."
+            "logarithm or quantiles, or a network with loss='huber' or 'absolute_error', "
+            "which errors enter linearly."
         )
     return " ".join(texts)

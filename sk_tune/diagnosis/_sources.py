@@ -250,7 +250,7 @@ def _baseline(network: Any, y: Any) -> float | None:
     if not any(c.__module__.startswith("sk_tune.") for c in type(network).__mro__):
         return _baseline_of_criterion(network, y)
     if not is_classifier(network):
-        return _STANDARDISED
+        return _baseline_of_numbers(getattr(network, "loss", "squared_error"), y)
     if y is None:
         # The priors are not kept: equal ones bound the entropy from above.
         classes = getattr(network, "classes_", None)
@@ -262,6 +262,20 @@ def _baseline(network: Any, y: Any) -> float | None:
     if network.get_params(deep=False).get("class_weight") is not None:
         return math.log(len(np.unique(y)))
     return _entropy(y)
+
+
+def _baseline_of_numbers(loss: str, y: Any) -> float | None:
+    """Return the loss of the mean or median of standardised targets."""
+    if loss == "squared_error":
+        return _STANDARDISED
+    if y is None:
+        return None
+    columns = np.asarray(y, dtype=np.float64).reshape(len(y), -1)
+    scale = columns.std(axis=0)
+    errors = np.abs(columns - np.median(columns, axis=0)) / np.where(scale > 0, scale, 1)
+    if loss == "huber":
+        errors = np.where(errors <= 1, errors**2 / 2, errors - 0.5)
+    return float(errors.mean())
 
 
 def _baseline_of_criterion(network: Any, y: Any) -> float | None:

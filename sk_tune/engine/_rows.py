@@ -25,10 +25,10 @@ from sk_tune.engine.fleet import (
 from sk_tune.estimators import FitPreparer
 from sk_tune.nets import CNN, MLP, RNN
 from sk_tune.training import (
+    REGRESSION_LOSSES,
     SECOND_MOMENT_DECAY,
     BinaryCrossEntropy,
     CrossEntropy,
-    SquaredError,
     Stream,
     TrainingState,
     accuracy,
@@ -43,10 +43,10 @@ __all__ = ["EstimatorFit", "reason_in_module"]
 
 Array = npt.NDArray[Any]
 
-_LOSSES = {
+_LOSSES: dict[type[nn.Module], str] = {
     CrossEntropy: "cross_entropy",
     BinaryCrossEntropy: "binary_cross_entropy",
-    SquaredError: "squared_error",
+    **{kind: name for name, kind in REGRESSION_LOSSES.items()},
 }
 
 _SCORES: dict[Any, Any] = {accuracy: row_accuracy, r2: row_r2}

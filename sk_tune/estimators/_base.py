@@ -77,7 +77,7 @@ class NetworkEstimator(TrainingParameters, EstimatorBase, ABC):
     history_ : skorch.history.History
         One entry for each epoch: ``train_loss`` and ``train_score``, with early stopping
         ``valid_loss`` and ``valid_score``; ``lr`` at its end and ``dur`` in seconds.
-        Losses are in nats, or squared standard deviations of the target; scores are
+        Losses are in nats, or of the target in its standard deviations; scores are
         accuracy or R^2.  Those of training are taken while the epoch runs.
     n_epochs_ : int
         Epochs trained so far.

@@ -17,12 +17,13 @@ from sk_tune.estimators._regressor import NetworkRegressor
 from sk_tune.estimators._table import TableLayout, TableParameters, table_inputs
 from sk_tune.estimators._validation import WholeNumber, is_whole
 from sk_tune.nets import MLP, empty_copy
-from sk_tune.training import BinaryCrossEntropy, CrossEntropy, SquaredError
+from sk_tune.training import BinaryCrossEntropy, CrossEntropy
 
 __all__ = ["MLPClassifier", "MLPRegressor"]
 
 _ARCHITECTURE = ("activation", "normalization", "residual", "dropout", "members")
-_LINKS = {CrossEntropy: "softmax", BinaryCrossEntropy: "sigmoid", SquaredError: "identity"}
+# Of classifiers; what regressors predict are outputs.
+_LINKS = {CrossEntropy: "softmax", BinaryCrossEntropy: "sigmoid"}
 _N_PATTERNS = 64  # Networks that are kept to be copied; a search has few architectures.
 
 
@@ -79,7 +80,7 @@ class _MLPEstimator(ArchitectureParameters, TableParameters, NetworkEstimator):
         return empty_copy(_pattern(sizes, arguments, self._layout(), dtype), device)
 
     def _architecture(self) -> dict[str, Any]:
-        link = _LINKS[type(self._task_parts()[0])]
+        link = _LINKS.get(type(self._task_parts()[0]), "identity")
         return {**self._arguments(*_ARCHITECTURE), "link": link}
 
     def _sizes(self) -> list[int]:

@@ -14,11 +14,12 @@ from sk_tune._compat import Options, StrOptions
 from sk_tune.estimators._augmentation import AugmentationNames
 from sk_tune.estimators._validation import Number, WholeNumber
 from sk_tune.nets import ACTIVATIONS
-from sk_tune.training import LR_SCHEDULES, OPTIMIZERS
+from sk_tune.training import LR_SCHEDULES, OPTIMIZERS, REGRESSION_LOSSES
 
 __all__ = [
     "ArchitectureParameters",
     "ClassifierParameters",
+    "RegressorParameters",
     "TrainingParameters",
     "parameters",
 ]
@@ -152,6 +153,25 @@ class ClassifierParameters:
     _parameter_constraints: ClassVar[dict[str, list[Any]]] = {
         "label_smoothing": [Number(0, 1)],
         "class_weight": [dict, list, StrOptions({"balanced"}), None],
+    }
+
+
+@parameters
+class RegressorParameters:
+    """What only regressors have.
+
+    Parameters
+    ----------
+    loss : {"squared_error", "absolute_error", "huber"}, default="squared_error"
+        What is minimised.  Squares predict means, absolute errors medians; "huber" is half
+        the square up to one standard deviation of the target and absolute beyond, so that
+        targets far off count less.
+    """
+
+    loss: str = "squared_error"
+
+    _parameter_constraints: ClassVar[dict[str, list[Any]]] = {
+        "loss": [StrOptions(set(REGRESSION_LOSSES))],
     }
 
 

@@ -12,9 +12,9 @@ from sklearn.utils.validation import check_consistent_length
 from torch import Tensor, nn
 
 from sk_tune.estimators._base import NetworkEstimator
-from sk_tune.estimators._parameters import parameters
+from sk_tune.estimators._parameters import RegressorParameters, parameters
 from sk_tune.estimators._validation import as_array
-from sk_tune.training import SquaredError, r2
+from sk_tune.training import REGRESSION_LOSSES, r2
 
 __all__ = ["NetworkRegressor"]
 
@@ -22,7 +22,7 @@ Array = npt.NDArray[Any]
 
 
 @parameters
-class NetworkRegressor(RegressorMixin, NetworkEstimator):  # type: ignore[misc]
+class NetworkRegressor(RegressorMixin, RegressorParameters, NetworkEstimator):  # type: ignore[misc]
     """Base of the regressors.
 
     Attributes
@@ -132,7 +132,7 @@ class NetworkRegressor(RegressorMixin, NetworkEstimator):  # type: ignore[misc]
         return encoded
 
     def _task_parts(self) -> tuple[nn.Module, Any]:
-        return SquaredError(), r2
+        return REGRESSION_LOSSES[self.loss](), r2
 
     def _split_validation(self, y: Array, seed: int) -> tuple[Array, Array]:
         return self._split_rows(np.arange(len(y)), seed, stratify=None)

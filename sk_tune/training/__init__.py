@@ -9,7 +9,14 @@ from sk_tune.training._batches import TensorBatches, TensorSet, batch_order, bat
 from sk_tune.training._divergence import loss_message, weights_message
 from sk_tune.training._early_stopping import StoppingState
 from sk_tune.training._learning_rate import LR_SCHEDULES, learning_rate_factor
-from sk_tune.training._losses import BinaryCrossEntropy, CrossEntropy, SquaredError
+from sk_tune.training._losses import (
+    REGRESSION_LOSSES,
+    AbsoluteError,
+    BinaryCrossEntropy,
+    CrossEntropy,
+    HuberLoss,
+    SquaredError,
+)
 from sk_tune.training._optimizers import (
     OPTIMIZERS,
     SECOND_MOMENT_DECAY,
@@ -28,9 +35,12 @@ from sk_tune.training._state_arrays import (
 __all__ = [
     "LR_SCHEDULES",
     "OPTIMIZERS",
+    "REGRESSION_LOSSES",
     "SECOND_MOMENT_DECAY",
+    "AbsoluteError",
     "BinaryCrossEntropy",
     "CrossEntropy",
+    "HuberLoss",
     "SquaredError",
     "StoppingState",
     "Stream",

@@ -10,7 +10,14 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-__all__ = ["BinaryCrossEntropy", "CrossEntropy", "SquaredError"]
+__all__ = [
+    "REGRESSION_LOSSES",
+    "AbsoluteError",
+    "BinaryCrossEntropy",
+    "CrossEntropy",
+    "HuberLoss",
+    "SquaredError",
+]
 
 
 class CrossEntropy(nn.Module):
@@ -117,6 +124,64 @@ class SquaredError(nn.Module):
         if sample_weight is None:
             return F.mse_loss(y_pred, y_true)
         return _weighted_mean(torch.square(y_pred - y_true).mean(dim=1), sample_weight)
+
+
+class AbsoluteError(nn.Module):
+    """Mean absolute error over rows and outputs."""
+
+    def forward(
+        self, y_pred: Tensor, y_true: Tensor, sample_weight: Tensor | None = None
+    ) -> Tensor:
+        """Return the mean loss.
+
+        Parameters
+        ----------
+        y_pred : Tensor of shape (B, C)
+            Predictions.
+        y_true : Tensor of shape (B, C)
+            Targets.
+        sample_weight : Tensor of shape (B,), default=None
+            Weights of the mean; all equal if not given.
+
+        Returns
+        -------
+        Tensor of shape ()
+            Loss in units of the target.
+        """
+        return _weighted_mean((y_pred - y_true).abs().mean(dim=1), sample_weight)
+
+
+class HuberLoss(nn.Module):
+    """Half the squared error up to 1, the absolute error less 1/2 beyond (Huber 1964)."""
+
+    def forward(
+        self, y_pred: Tensor, y_true: Tensor, sample_weight: Tensor | None = None
+    ) -> Tensor:
+        """Return the mean loss.
+
+        Parameters
+        ----------
+        y_pred : Tensor of shape (B, C)
+            Predictions.
+        y_true : Tensor of shape (B, C)
+            Targets.
+        sample_weight : Tensor of shape (B,), default=None
+            Weights of the mean; all equal if not given.
+
+        Returns
+        -------
+        Tensor of shape ()
+            Loss over rows and outputs.
+        """
+        losses = F.huber_loss(y_pred, y_true, reduction="none").mean(dim=1)
+        return _weighted_mean(losses, sample_weight)
+
+
+REGRESSION_LOSSES: dict[str, type[nn.Module]] = {
+    "squared_error": SquaredError,
+    "absolute_error": AbsoluteError,
+    "huber": HuberLoss,
+}
 
 
 def _weighted_mean(losses: Tensor, sample_weight: Tensor | None) -> Tensor:

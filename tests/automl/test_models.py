@@ -6,6 +6,7 @@ import numpy as np
 import pandas as pd
 import pytest
 from sklearn.base import clone
+from sklearn.metrics import make_scorer, median_absolute_error
 from sklearn.model_selection import GridSearchCV
 
 from sk_tune.automl._models import (
@@ -113,18 +114,37 @@ def test_boosting_learns_logarithms_only_of_numbers_above_0(mixed, make_problem)
     """With losses that scikit-learn refuses to fit to others."""
     X, labels = mixed
 
-    def losses(y, **changes):
-        model = boosting_model(make_problem(X, y, is_classification=False, **changes))
-        return model.grid.get("boosting__loss"), model.space.get("boosting__loss")
+    def losses(y):
+        model = boosting_model(make_problem(X, y, is_classification=False))
+        assert model.grid.get("boosting__loss") == model.space.get("boosting__loss")
+        return model.grid.get("boosting__loss")
 
-    assert losses(np.arange(120.0)) == (None, None)
+    assert losses(np.arange(120.0)) is None
     assert "boosting__loss" not in boosting_model(make_problem(X, labels)).space
-    tried, varied = losses(np.arange(1.0, 121.0))
-    assert tried == varied
-    assert tried[0] == "squared_error"
-    for loss in tried[1:]:
+    first, *others = losses(np.arange(1.0, 121.0))
+    assert first == "squared_error"
+    assert len(others) == 2
+    for loss in others:
         with pytest.raises(ValueError, match="loss"):
             TimedBoostingRegressor(loss=loss).fit(np.ones((9, 1)), np.arange(-4, 5))
+
+
+@pytest.mark.parametrize(
+    "scoring", ["neg_mean_absolute_error", make_scorer(median_absolute_error)]
+)
+def test_absolute_errors_are_learnt_where_they_are_judged_by(mixed, make_problem, scoring):
+    """By boosting first, and by networks; other metrics leave squares."""
+    X, _ = mixed
+    problems = [
+        make_problem(X, np.arange(1.0, 121.0), is_classification=False, scoring=own)
+        for own in (scoring, "neg_root_mean_squared_error", None)
+    ]
+
+    boosting = [boosting_model(own).grid["boosting__loss"][0] for own in problems]
+    networks = [{m.estimator[-1].loss for m in network_models(own)} for own in problems]
+
+    assert boosting == ["absolute_error", "squared_error", "squared_error"]
+    assert networks == [{"absolute_error"}, {"squared_error"}, {"squared_error"}]
 
 
 def test_only_networks_are_networks(mixed, make_problem):

@@ -24,8 +24,8 @@ WAIVED_FOR_ESTIMATORS = {
     "PR03": "parameters are keywords; the network's own are described first",
 }
 # A sentence is all there is to say of an error, and members of an Enum are no parameters.
-# A protocol has no constructor.
-WAIVED_FOR_NAMES = {"PR01": ("Error", "Warning", "Stream", "sampler.Sampler")}
+# A protocol has no constructor, and a loss none of its own.
+WAIVED_FOR_NAMES = {"PR01": ("Error", "Loss", "Warning", "Stream", "sampler.Sampler")}
 
 
 def _public_objects():

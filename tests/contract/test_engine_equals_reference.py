@@ -269,6 +269,8 @@ CASES = {
     "mlp, categories, linear": _mlp(
         "table", categorical_features=CODED, hidden_layer_sizes=None, n_layers=0
     ),
+    "mlp, absolute error": _mlp("diabetes", loss="absolute_error", weight=WEIGHTS),
+    "mlp, huber, members": _mlp("two targets", loss="huber", members=3),
     "mlp, categories, regressor": _mlp(
         "table targets", categorical_features=CODED, embedding_size=3, weight=WEIGHTS
     ),

@@ -7,6 +7,7 @@ import math
 import numpy as np
 import pytest
 import torch
+from scipy.special import huber
 from sklearn.datasets import load_breast_cancer, load_diabetes
 from sklearn.exceptions import NotFittedError
 from sklearn.linear_model import LogisticRegression
@@ -89,6 +90,27 @@ def test_the_baseline_of_a_regressor_is_on_the_scale_of_its_loss():
     curves = curves_of(search, 0)
     assert curves.baseline_loss == 1.0
     assert curves.valid_loss.mean() == pytest.approx(1.0, abs=0.3)
+
+
+@pytest.mark.parametrize("loss", ["absolute_error", "huber"])
+def test_the_baseline_of_other_losses_is_that_of_the_median(loss):
+    """A network that learns nothing stays about there, also if y has a long tail."""
+    rng = np.random.default_rng(0)
+    X, y = rng.normal(size=(300, 3)), 50 * rng.exponential(size=300)
+    net = MLPRegressor(
+        width=8, max_epochs=60, loss=loss, learning_rate=0.01, weight_decay=1
+    )
+
+    search = GridSearchCV(net, {"width": [8]}, cv=3).fit(X, y)
+
+    curves = curves_of(search, 0)
+    baseline = curves.baseline_loss
+    assert curves_of_estimator(search.best_estimator_).baseline_loss is None
+    assert np.median(curves.valid_loss[:, 10:]) == pytest.approx(baseline, rel=0.1)
+    error = np.abs(y - np.median(y)) / y.std()
+    assert baseline == pytest.approx(
+        {"absolute_error": error, "huber": huber(1, error)}[loss].mean()
+    )
 
 
 def test_labels_that_exclude_each_other_not_have_a_mean_entropy():

@@ -6,6 +6,7 @@ import math
 
 import numpy as np
 import pytest
+import scipy.special
 import torch
 from skorch.callbacks import Callback
 from torch import nn
@@ -332,6 +333,21 @@ def _label_smoothing(cls):
     sharp, smooth = (trained(cls, label_smoothing=s, max_epochs=8) for s in (0.0, 0.6))
 
     assert outputs(smooth).max(axis=1).mean() < outputs(sharp).max(axis=1).mean()
+
+
+@effect_of("loss")
+def _loss(cls):
+    y = target_of(cls)
+    losses = {
+        "squared_error": np.square,
+        "absolute_error": np.abs,
+        "huber": lambda error: scipy.special.huber(1, error),
+    }
+    for loss, of_error in losses.items():
+        start = trained(cls, loss=loss, **{**ONE_STEP, "learning_rate": 1e-30})
+        errors = (outputs(start) - y) / y.std()
+        assert start.history_[0]["train_loss"] == pytest.approx(of_error(errors).mean())
+    assert_differ(*(trained(cls, loss=loss) for loss in losses))
 
 
 @effect_of("early_stopping")

@@ -7,6 +7,8 @@ import torch
 from sklearn.exceptions import DataConversionWarning
 from sklearn.metrics import mean_squared_error, r2_score
 
+import sk_tune
+
 NAMES = ["MLPRegressor", "CNNRegressor", "RNNRegressor", "NetRegressor"]
 
 _RNG = np.random.default_rng(0)
@@ -236,3 +238,61 @@ def test_tags_tell_what_a_regressor_can_do(make_estimator):
     assert tags.target_tags.multi_output
     assert tags.target_tags.required
     assert tags.input_tags.three_d_array
+
+
+def test_losses_predict_the_mean_the_median_and_what_lies_between():
+    """Without anything to learn from, of a target with a long tail."""
+    rng = np.random.default_rng(0)
+    y = rng.exponential(size=2000)
+    X = np.zeros((2000, 1))
+
+    def constant(loss):
+        net = sk_tune.MLPRegressor(
+            n_layers=0, loss=loss, max_epochs=60, weight_decay=0, random_state=0
+        )
+        return float(net.fit(X, y).predict(X[:1])[0])
+
+    mean, middle, median = (
+        constant(own) for own in ("squared_error", "huber", "absolute_error")
+    )
+
+    assert mean == pytest.approx(y.mean(), abs=0.02)
+    assert median == pytest.approx(np.median(y), abs=0.02)
+    assert median < middle < mean
+
+
+def test_wild_targets_move_squares_most():
+    """A hundredth of the targets is far off; the others are what is scored."""
+    rng = np.random.default_rng(0)
+    X = rng.normal(size=(600, 4))
+    clean = X @ [1.0, -2.0, 0.5, 0.0]
+    y = clean.copy()
+    y[::100] += 300
+
+    def error(loss):
+        net = sk_tune.MLPRegressor(width=32, loss=loss, max_epochs=100, random_state=0)
+        return mean_squared_error(clean, net.fit(X, y).predict(X))
+
+    squares = error("squared_error")
+    assert error("absolute_error") < squares / 4
+    assert error("huber") < squares / 4
+
+
+@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("loss", ["absolute_error", "huber"])
+def test_every_network_has_every_loss(name, loss, make_estimator):
+    """Also after partial_fit, which goes on with it."""
+    net = make_estimator(name, loss=loss).fit(X, MANY)
+
+    net.partial_fit(X, MANY)
+
+    assert np.isfinite(net.predict(X)).all()
+    assert net.history_[-1]["train_loss"] < net.history_[0]["train_loss"]
+
+
+def test_an_unknown_loss_is_refused(make_estimator):
+    """By the names of those that there are."""
+    with pytest.raises(
+        ValueError, match="'loss' parameter of MLPRegressor must be a str among"
+    ):
+        make_estimator("MLPRegressor", loss="mse").fit(X, Y)

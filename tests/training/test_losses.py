@@ -2,10 +2,18 @@
 
 import pytest
 import torch
-from sklearn.metrics import log_loss, mean_squared_error
+from scipy.special import huber
+from sklearn.metrics import log_loss, mean_absolute_error, mean_squared_error
 from torch.nn import functional as F
 
-from sk_tune.training import BinaryCrossEntropy, CrossEntropy, SquaredError
+from sk_tune.training import (
+    REGRESSION_LOSSES,
+    AbsoluteError,
+    BinaryCrossEntropy,
+    CrossEntropy,
+    HuberLoss,
+    SquaredError,
+)
 
 N_ROWS, N_OUTPUTS = 20, 4
 
@@ -66,8 +74,38 @@ def test_squared_error_is_scikit_learns(batch):
     )
 
 
+def test_absolute_error_is_scikit_learns(batch):
+    """With and without weights, averaged over outputs."""
+    outputs, _, labels, weight = batch
+    y_pred, y_true, w = outputs.numpy(), labels.numpy(), weight.numpy()
+
+    assert AbsoluteError()(outputs, labels).item() == pytest.approx(
+        mean_absolute_error(y_true, y_pred)
+    )
+    assert AbsoluteError()(outputs, labels, weight).item() == pytest.approx(
+        mean_absolute_error(y_true, y_pred, sample_weight=w)
+    )
+
+
+def test_huber_is_scipys_with_a_delta_of_1(batch):
+    """Errors on both sides of 1 count, averaged over outputs."""
+    outputs, _, labels, weight = batch
+    expected = torch.from_numpy(huber(1.0, (outputs - labels).numpy())).mean(dim=1)
+
+    assert HuberLoss()(outputs, labels).item() == pytest.approx(expected.mean().item())
+    assert HuberLoss()(outputs, labels, weight).item() == pytest.approx(
+        ((expected * weight).sum() / weight.sum()).item()
+    )
+
+
 @pytest.mark.parametrize(
-    "loss", [CrossEntropy(0.1), BinaryCrossEntropy(0.1), SquaredError()]
+    "loss",
+    [
+        CrossEntropy(0.1),
+        BinaryCrossEntropy(0.1),
+        *(make() for make in REGRESSION_LOSSES.values()),
+    ],
+    ids=lambda loss: type(loss).__name__,
 )
 def test_weight_2_counts_as_the_row_twice(loss, batch):
     """The mean over repeated rows equals the weighted mean."""

@@ -131,6 +131,31 @@ def _squared_error_per_sample(outputs: Tensor, targets: Tensor) -> Tensor:
     return torch.square(outputs - targets).mean(dim=-1)
 
 
+def _absolute_error(
+    outputs: Tensor, targets: Tensor, share: Tensor | None, smoothing: Tensor | None
+) -> tuple[Tensor, Tensor]:
+    difference = outputs - targets
+    losses = difference.abs().mean(dim=-1)
+    gradient = difference.sign_().mul_(1 / outputs.shape[-1])
+    return _weighted(losses, gradient, share)
+
+
+def _absolute_error_per_sample(outputs: Tensor, targets: Tensor) -> Tensor:
+    return (outputs - targets).abs().mean(dim=-1)
+
+
+def _huber(
+    outputs: Tensor, targets: Tensor, share: Tensor | None, smoothing: Tensor | None
+) -> tuple[Tensor, Tensor]:
+    losses = _huber_per_sample(outputs, targets)
+    gradient = (outputs - targets).clamp_(-1, 1).mul_(1 / outputs.shape[-1])
+    return _weighted(losses, gradient, share)
+
+
+def _huber_per_sample(outputs: Tensor, targets: Tensor) -> Tensor:
+    return F.huber_loss(outputs, targets, reduction="none").mean(dim=-1)
+
+
 def _weighted(
     losses: Tensor, gradient: Tensor, share: Tensor | None
 ) -> tuple[Tensor, Tensor]:
@@ -164,6 +189,8 @@ LOSSES: dict[str, RowLoss] = {
         _binary_cross_entropy, _mean_of(_binary_cross_entropy_per_sample)
     ),
     "squared_error": RowLoss(_squared_error, _mean_of(_squared_error_per_sample)),
+    "absolute_error": RowLoss(_absolute_error, _mean_of(_absolute_error_per_sample)),
+    "huber": RowLoss(_huber, _mean_of(_huber_per_sample)),
 }
 
 
