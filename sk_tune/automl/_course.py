@@ -400,6 +400,10 @@ class Course:
     def _run_network(self, kind: Kind, seconds: float, n_done: int) -> None:
         """Give a kind of network a pass of Hyperband, and learn from it."""
         self._enlarge_kind(kind, seconds)
+        own = [t.seconds for t in self.runner.trials if t.label == kind.model.name]
+        # What a worker has begun is not cut: the last candidate may be a slow one.
+        if max(own, default=0.0) > self.runner.left:
+            return
         self.runner.begin(f"{kind.model.name}, round {n_done + 1}")
         n_folds = len(self.problem.folds)
         epochs = seconds / (n_folds * max(kind.seconds_per_epoch, 1e-9))
