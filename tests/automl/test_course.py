@@ -131,6 +131,20 @@ def test_rounds_end_with_the_time(problem):
     assert course.runner.trials[0].family == "dummy"
 
 
+@pytest.mark.parametrize(("seconds", "is_begun"), [(0.01, True), (1000.0, False)])
+def test_no_network_is_begun_that_may_outlast_the_budget(problem, seconds, is_begun):
+    """Others of its kind tell how long one may take; what has begun is not cut."""
+    course, network = _course(problem, budget=60.0), _small_network(problem)
+    course.run([network])
+    course.runner.trials = [replace(t, seconds=seconds) for t in course.runner.trials]
+    course.n_rounds = 1
+
+    course.run([network])
+
+    assert len(course.runner.trials) > 0
+    assert (len(course.runner.trials) > 1) is is_begun
+
+
 def test_news_say_what_is_best_so_far(problem):
     """The score never falls, and there is no time left to tell of without a budget."""
     news = []
