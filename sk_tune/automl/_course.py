@@ -216,7 +216,7 @@ class Course:
         self._kinds[model.name] = kind
         if model.is_network:
             spent = (time.monotonic() - began) / (units * len(problem.folds))
-            per_unit = math.inf if cost is None else _per_unit(cost, n_rows)
+            per_unit = math.inf if cost is None else cost.seconds_per_unit(n_rows)
             kind.seconds_per_epoch = min(spent, per_unit / len(problem.folds) or math.inf)
 
     def _is_promising(self, model: Model) -> bool:
@@ -365,10 +365,10 @@ class Course:
         larger = self._larger(kind, each, kind.n_rows, kind.units)
         if larger is None or kind.cost is None:
             return
-        before = _per_unit(kind.cost, kind.n_rows)
+        before = max(kind.cost.seconds_per_unit(kind.n_rows), 1e-9)
         has_more_rows = larger[1] > kind.n_rows
         kind.model, kind.n_rows, kind.units = larger
-        kind.seconds_per_epoch *= _per_unit(kind.cost, kind.n_rows) / max(before, 1e-9)
+        kind.seconds_per_epoch *= kind.cost.seconds_per_unit(kind.n_rows) / before
         if has_more_rows:
             kind.estimator, kind.space = clone(kind.model.estimator), dict(kind.model.space)
         kind.estimator.set_params(**{kind.model.resource: kind.units})
@@ -400,9 +400,8 @@ class Course:
     def _run_network(self, kind: Kind, seconds: float, n_done: int) -> None:
         """Give a kind of network a pass of Hyperband, and learn from it."""
         self._enlarge_kind(kind, seconds)
-        own = [t.seconds for t in self.runner.trials if t.label == kind.model.name]
         # What a worker has begun is not cut: the last candidate may be a slow one.
-        if max(own, default=0.0) > self.runner.left:
+        if max(self.runner.seconds_of(kind.model), default=0.0) > self.runner.left:
             return
         self.runner.begin(f"{kind.model.name}, round {n_done + 1}")
         n_folds = len(self.problem.folds)
@@ -453,7 +452,7 @@ class Course:
     def _run_boosting(self, kind: Kind, seconds: float, n_done: int) -> None:
         self._enlarge_kind(kind, seconds)
         self.runner.begin(f"{kind.model.name}, round {n_done + 1}")
-        own = [t.seconds for t in self.runner.trials if t.label == kind.model.name]
+        own = self.runner.seconds_of(kind.model)
         # The last candidate begins only if even a slow one would end in time.
         spare = max(own, default=math.inf) - sum(own) / max(len(own), 1)
         if not own or min(own) + spare > seconds:
@@ -469,7 +468,3 @@ class Course:
             time_budget=seconds - spare if is_timed else None,
             random_state=self.problem.seed + n_done + 1,
         )
-
-
-def _per_unit(cost: Cost, n_rows: int) -> float:
-    return max(0.0, cost.seconds(n_rows, 1) - cost.seconds(n_rows, 0))

@@ -218,14 +218,11 @@ def boosting_model(problem: Problem) -> Model:
     """
     own: Any = TimedBoostingRegressor
     can_stop = problem.n_train >= _ROWS_TO_STOP_EARLY
-    losses = ["absolute_error"] if _is_absolute(problem) else []
     if problem.is_classification:
         own = TimedBoostingClassifier
         y = problem.y[problem.folds[0][0]]
         fewest = int(np.unique(y, return_counts=True)[1].min())
         can_stop = can_stop and fewest >= _FEWEST_OF_A_CLASS
-    else:
-        losses += ["squared_error", *(_POSITIVE_LOSSES if problem.y.min() > 0 else ())]
     most = _MOST_ITERATIONS if can_stop else _ITERATIONS_OF_SMALL
     boosting = own(
         max_iter=most,
@@ -247,7 +244,7 @@ def boosting_model(problem: Problem) -> Model:
             embeddings=True,
             max_one_hot=1,
         )
-    # The nearest to the metric first, for a budget that does not allow all.
+    losses = _boosting_losses(problem)
     grid = {"boosting__loss": losses} if len(losses) > 1 else {}
     space = {
         "learning_rate": loguniform(0.02, 0.3),
@@ -266,6 +263,14 @@ def boosting_model(problem: Problem) -> Model:
         enough_resources=_ENOUGH_ITERATIONS,
         make=boosting_model,
     )
+
+
+def _boosting_losses(problem: Problem) -> list[str]:
+    """Return the nearest to the metric first, for a budget that does not allow all."""
+    if problem.is_classification:
+        return []
+    losses = ["absolute_error"] if _is_absolute(problem) else []
+    return [*losses, "squared_error", *(_POSITIVE_LOSSES if problem.y.min() > 0 else ())]
 
 
 def network_models(problem: Problem) -> list[Model]:

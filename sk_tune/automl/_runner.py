@@ -100,6 +100,21 @@ class Runner:
         """The trial with the highest score."""
         return max(self.trials, key=lambda trial: trial.score, default=None)
 
+    def seconds_of(self, model: Model) -> list[float]:
+        """Return what each trial of a model took.
+
+        Parameters
+        ----------
+        model : Model
+            With any rows.
+
+        Returns
+        -------
+        list of float
+            Seconds of all folds.
+        """
+        return [trial.seconds for trial in self.trials if trial.label == model.name]
+
     def begin(self, stage: str) -> None:
         """Tell what comes next.
 

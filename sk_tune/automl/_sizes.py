@@ -63,6 +63,21 @@ class Cost:
         """
         return self._fixed(units) + self._per_row(units) * n_rows
 
+    def seconds_per_unit(self, n_rows: int) -> float:
+        """Return what another unit of a fit takes.
+
+        Parameters
+        ----------
+        n_rows : int
+            Rows of the fit.
+
+        Returns
+        -------
+        float
+            At least 0.
+        """
+        return max(0.0, self.seconds(n_rows, 1) - self.seconds(n_rows, 0))
+
     def rows(self, seconds: float, units: int) -> int:
         """Return on how many rows a fit with so many units may be.
 

@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
+from scipy.special import huber
 from sklearn.base import is_classifier
 from sklearn.exceptions import NotFittedError
 
@@ -274,7 +275,7 @@ def _baseline_of_numbers(loss: str, y: Any) -> float | None:
     scale = columns.std(axis=0)
     errors = np.abs(columns - np.median(columns, axis=0)) / np.where(scale > 0, scale, 1)
     if loss == "huber":
-        errors = np.where(errors <= 1, errors**2 / 2, errors - 0.5)
+        errors = huber(1, errors)
     return float(errors.mean())
 
 

@@ -6,7 +6,8 @@ Label smoothing belongs to training: in evaluation mode every loss is the plain 
 validation losses of differently smoothed networks can be compared.
 """
 
-import torch
+from collections.abc import Callable
+
 from torch import Tensor, nn
 from torch.nn import functional as F
 
@@ -99,60 +100,10 @@ class BinaryCrossEntropy(nn.Module):
         return _weighted_mean(losses.mean(dim=1), sample_weight)
 
 
-class SquaredError(nn.Module):
-    """Mean squared error over rows and outputs."""
+class _RegressionLoss(nn.Module):
+    """A function of predictions and targets of torch's, as a weighted mean."""
 
-    def forward(
-        self, y_pred: Tensor, y_true: Tensor, sample_weight: Tensor | None = None
-    ) -> Tensor:
-        """Return the mean loss.
-
-        Parameters
-        ----------
-        y_pred : Tensor of shape (B, C)
-            Predictions.
-        y_true : Tensor of shape (B, C)
-            Targets.
-        sample_weight : Tensor of shape (B,), default=None
-            Weights of the mean; all equal if not given.
-
-        Returns
-        -------
-        Tensor of shape ()
-            Loss in squared units of the target.
-        """
-        if sample_weight is None:
-            return F.mse_loss(y_pred, y_true)
-        return _weighted_mean(torch.square(y_pred - y_true).mean(dim=1), sample_weight)
-
-
-class AbsoluteError(nn.Module):
-    """Mean absolute error over rows and outputs."""
-
-    def forward(
-        self, y_pred: Tensor, y_true: Tensor, sample_weight: Tensor | None = None
-    ) -> Tensor:
-        """Return the mean loss.
-
-        Parameters
-        ----------
-        y_pred : Tensor of shape (B, C)
-            Predictions.
-        y_true : Tensor of shape (B, C)
-            Targets.
-        sample_weight : Tensor of shape (B,), default=None
-            Weights of the mean; all equal if not given.
-
-        Returns
-        -------
-        Tensor of shape ()
-            Loss in units of the target.
-        """
-        return _weighted_mean((y_pred - y_true).abs().mean(dim=1), sample_weight)
-
-
-class HuberLoss(nn.Module):
-    """Half the squared error up to 1, the absolute error less 1/2 beyond (Huber 1964)."""
+    function: Callable[..., Tensor]
 
     def forward(
         self, y_pred: Tensor, y_true: Tensor, sample_weight: Tensor | None = None
@@ -173,8 +124,28 @@ class HuberLoss(nn.Module):
         Tensor of shape ()
             Loss over rows and outputs.
         """
-        losses = F.huber_loss(y_pred, y_true, reduction="none").mean(dim=1)
-        return _weighted_mean(losses, sample_weight)
+        if sample_weight is None:
+            return self.function(y_pred, y_true)
+        losses = self.function(y_pred, y_true, reduction="none")
+        return _weighted_mean(losses.mean(dim=1), sample_weight)
+
+
+class SquaredError(_RegressionLoss):
+    """Mean squared error over rows and outputs."""
+
+    function = staticmethod(F.mse_loss)
+
+
+class AbsoluteError(_RegressionLoss):
+    """Mean absolute error over rows and outputs."""
+
+    function = staticmethod(F.l1_loss)
+
+
+class HuberLoss(_RegressionLoss):
+    """Half the squared error up to 1, the absolute error less 1/2 beyond (Huber 1964)."""
+
+    function = staticmethod(F.huber_loss)
 
 
 REGRESSION_LOSSES: dict[str, type[nn.Module]] = {

@@ -109,13 +109,9 @@ def _binary_cross_entropy(
     if smoothing is not None:
         s = smoothing.view(-1, 1, 1)
         targets = targets * (1 - s) + s / 2
-    losses = _binary_cross_entropy_per_sample(outputs, targets)
+    losses = _per_sample(F.binary_cross_entropy_with_logits, outputs, targets)
     gradient = (outputs.sigmoid() - targets).mul_(1 / outputs.shape[-1])
     return _weighted(losses, gradient, share)
-
-
-def _binary_cross_entropy_per_sample(outputs: Tensor, targets: Tensor) -> Tensor:
-    return F.binary_cross_entropy_with_logits(outputs, targets, reduction="none").mean(-1)
 
 
 def _squared_error(
@@ -127,10 +123,6 @@ def _squared_error(
     return _weighted(losses, gradient, share)
 
 
-def _squared_error_per_sample(outputs: Tensor, targets: Tensor) -> Tensor:
-    return torch.square(outputs - targets).mean(dim=-1)
-
-
 def _absolute_error(
     outputs: Tensor, targets: Tensor, share: Tensor | None, smoothing: Tensor | None
 ) -> tuple[Tensor, Tensor]:
@@ -140,20 +132,18 @@ def _absolute_error(
     return _weighted(losses, gradient, share)
 
 
-def _absolute_error_per_sample(outputs: Tensor, targets: Tensor) -> Tensor:
-    return (outputs - targets).abs().mean(dim=-1)
-
-
 def _huber(
     outputs: Tensor, targets: Tensor, share: Tensor | None, smoothing: Tensor | None
 ) -> tuple[Tensor, Tensor]:
-    losses = _huber_per_sample(outputs, targets)
+    losses = _per_sample(F.huber_loss, outputs, targets)
     gradient = (outputs - targets).clamp_(-1, 1).mul_(1 / outputs.shape[-1])
     return _weighted(losses, gradient, share)
 
 
-def _huber_per_sample(outputs: Tensor, targets: Tensor) -> Tensor:
-    return F.huber_loss(outputs, targets, reduction="none").mean(dim=-1)
+def _per_sample(
+    function: Callable[..., Tensor], outputs: Tensor, targets: Tensor
+) -> Tensor:
+    return function(outputs, targets, reduction="none").mean(dim=-1)
 
 
 def _weighted(
@@ -166,18 +156,18 @@ def _weighted(
 
 
 def _mean_of(
-    per_sample: Callable[[Tensor, Tensor], Tensor],
+    function: Callable[..., Tensor],
 ) -> Callable[[Tensor, Tensor, Tensor | None], Tensor]:
-    return partial(_weighted_mean, per_sample)
+    return partial(_weighted_mean, function)
 
 
 def _weighted_mean(
-    per_sample: Callable[[Tensor, Tensor], Tensor],
+    function: Callable[..., Tensor],
     outputs: Tensor,
     targets: Tensor,
     weight: Tensor | None,
 ) -> Tensor:
-    losses = per_sample(outputs, targets)
+    losses = _per_sample(function, outputs, targets)
     if weight is None:
         return losses.mean(dim=1)
     return (losses * weight).sum(dim=1) / weight.sum(dim=1)
@@ -186,11 +176,11 @@ def _weighted_mean(
 LOSSES: dict[str, RowLoss] = {
     "cross_entropy": RowLoss(_cross_entropy, _mean_cross_entropy),
     "binary_cross_entropy": RowLoss(
-        _binary_cross_entropy, _mean_of(_binary_cross_entropy_per_sample)
+        _binary_cross_entropy, _mean_of(F.binary_cross_entropy_with_logits)
     ),
-    "squared_error": RowLoss(_squared_error, _mean_of(_squared_error_per_sample)),
-    "absolute_error": RowLoss(_absolute_error, _mean_of(_absolute_error_per_sample)),
-    "huber": RowLoss(_huber, _mean_of(_huber_per_sample)),
+    "squared_error": RowLoss(_squared_error, _mean_of(F.mse_loss)),
+    "absolute_error": RowLoss(_absolute_error, _mean_of(F.l1_loss)),
+    "huber": RowLoss(_huber, _mean_of(F.huber_loss)),
 }
 
 
