@@ -9,7 +9,7 @@ from sklearn import model_selection
 from sklearn.base import BaseEstimator, TransformerMixin, clone
 from sklearn.exceptions import FitFailedWarning
 from sklearn.linear_model import LogisticRegression
-from sklearn.model_selection import StratifiedKFold
+from sklearn.model_selection import KFold, StratifiedKFold
 from sklearn.pipeline import Pipeline
 from sklearn.svm import SVC
 from skorch import NeuralNetClassifier
@@ -333,6 +333,43 @@ def test_a_race_drops_the_hopeless_and_never_the_winner(make_estimator, digits):
     assert race.ledger_.epochs_trained == (6 + 3 * 3) * 8
     assert race.ledger_.n_failed == 0
     assert full.ledger_.epochs_trained == 4 * 6 * 8
+
+
+class Spread(BaseEstimator):
+    """Scores by its parameter and the rows that it is scored on."""
+
+    def __init__(self, value=0.0):
+        self.value = value
+
+    def fit(self, X, y=None):
+        """Do nothing."""
+        return self
+
+    def score(self, X, y=None):
+        """Return the parameter, more or less of it by the mean of the rows."""
+        return self.value * (1 + np.mean(X))
+
+
+def test_a_race_is_the_same_however_tasks_are_handed_over(iris):
+    """``pre_dispatch`` is for joblib's workers; the race has all folds at hand."""
+    races = [
+        GridSearchCV(
+            Spread(),
+            {"value": [1.0, 2.0, 3.0]},
+            cv=KFold(5, shuffle=True, random_state=0),
+            race=True,
+            pre_dispatch=pre_dispatch,
+        )
+        for pre_dispatch in ("2*n_jobs", 1)
+    ]
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", "One or more of the test scores")
+        one, other = (race.fit(*iris).cv_results_ for race in races)
+
+    assert np.isnan(one["split4_test_score"][:2]).all()
+    for fold in range(5):
+        name = f"split{fold}_test_score"
+        np.testing.assert_array_equal(one[name], other[name])
 
 
 @pytest.mark.parametrize(
