@@ -85,7 +85,9 @@ class ScoreBook:
         for fold in range(first, n_folds):
             yield range(fold, fold + 1)
 
-    def losers(self, rows: Collection[int], n_folds: int) -> dict[int, str]:
+    def losers(
+        self, rows: Collection[int], n_folds: int, test_train_ratio: float
+    ) -> dict[int, str]:
         """Return candidates that are clearly worse than the best one, and why.
 
         Parameters
@@ -94,6 +96,8 @@ class ScoreBook:
             Candidates of a round.
         n_folds : int
             Of the search.
+        test_train_ratio : float
+            Rows that a fold tests on for each row that it trains on.
 
         Returns
         -------
@@ -116,7 +120,7 @@ class ScoreBook:
         worse = clearly_worse(
             scores,
             scores[best],
-            test_train_ratio=1 / (n_folds - 1),
+            test_train_ratio=test_train_ratio,
             level=_LEVEL / n_looks,
         )
         return {

@@ -317,10 +317,13 @@ class SearchSession:
         if not self.options.race:
             yield works
             return
-        n_folds = max((work.task.fold + 1 for work in works), default=0)
+        n_folds = max(work.task.fold + 1 for work in works)
+        n_tested = sum(len(work.task.test) for work in works)
+        ratio = n_tested / sum(len(work.task.train) for work in works)
+        rows = {work.row for work in works}
         for folds in self._book.stages(n_folds):
             stage = [work for work in works if work.task.fold in folds]
-            stopped = self._book.losers({work.row for work in works}, n_folds)
+            stopped = self._book.losers(rows, n_folds, ratio)
             for work in stage:
                 if work.row in stopped:
                     self._stop(work, stopped[work.row])
