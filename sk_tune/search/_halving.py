@@ -116,7 +116,7 @@ class _Halving(BaseSearch):
             candidates = [{**c, self.resource: n_resources} for c in candidates]
         results = rounds.evaluate(
             candidates,
-            subsampled(self, n_resources),
+            subsampled(self, rounds.folds, n_resources),
             more_results={
                 "iter": [iteration] * n_candidates,
                 "n_resources": [n_resources] * n_candidates,

@@ -384,7 +384,7 @@ class HyperbandSearchCV(BaseSearch):  # type: ignore[misc]
         before = rounds.n_candidates
         rounds.evaluate(
             candidates,
-            subsampled(self, more["n_resources"][0]),
+            subsampled(self, rounds.folds, more["n_resources"][0]),
             more_results=more,
             callback_ctx=rung_ctx,
         )

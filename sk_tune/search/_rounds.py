@@ -81,6 +81,15 @@ class Rounds:
         Of the search.
     reserve : float
         In units of a candidate's evaluation, what the refit takes.
+
+    Attributes
+    ----------
+    folds : splitter
+        The search's, which gives the same folds whenever it is asked.
+    results : mapping
+        ``cv_results_`` so far.
+    was_stopped : bool
+        Whether no more candidates are to be evaluated for another reason than Ctrl-C.
     """
 
     def __init__(
@@ -97,8 +106,7 @@ class Rounds:
         reserve: float,
     ) -> None:
         self._evaluate_candidates = evaluate_candidates
-        self._cv = cv
-        self._folds = _FixedSplits(cv)
+        self.folds = _FixedSplits(cv)
         self._n_splits = n_splits
         self._search = search
         self._session = session
@@ -169,7 +177,7 @@ class Rounds:
         candidate_params : iterable of dict
             The candidates.
         cv : splitter, default=None
-            Instead of the search's.
+            Instead of the search's; its folds are drawn once for these candidates.
         more_results : dict of str to list, default=None
             Further columns of ``cv_results_``, a value for each candidate.
         callback_ctx : CallbackContext, default=None
@@ -182,7 +190,7 @@ class Rounds:
         """
         candidates = list(candidate_params)
         check_names(self._search.estimator, candidates)
-        folds = self._folds if cv is None or cv is self._cv else cv
+        folds = self.folds if cv is None or cv is self.folds else _FixedSplits(cv)
         for part in self._parts(len(candidates)):
             own = candidates[part]
             more = {n: list(v)[part] for n, v in (more_results or {}).items()}
@@ -209,7 +217,7 @@ class Rounds:
         """
         check_names(self._search.estimator, [candidate])
         return self._session.recorded(
-            lambda: self._evaluate_candidates([candidate], cv=self._folds)
+            lambda: self._evaluate_candidates([candidate], cv=self.folds)
         )
 
     def add(
@@ -240,7 +248,7 @@ class Rounds:
         with self._session.evaluating(works), warnings.catch_warnings():
             # Failures are warned of when the search ends, not again with each call.
             warnings.filterwarnings("ignore", "One or more of the .* non-finite")
-            self._evaluate(candidates, self._folds, more_results, callback_ctx)
+            self._evaluate(candidates, self.folds, more_results, callback_ctx)
         return [float(score) for score in self.scores()[-len(candidates) :]]
 
     def seconds_left(self) -> float:

@@ -7,7 +7,7 @@ import pytest
 from scipy.stats import loguniform, uniform
 from sklearn.exceptions import ConvergenceWarning, FitFailedWarning
 from sklearn.linear_model import LogisticRegression
-from sklearn.model_selection import StratifiedKFold
+from sklearn.model_selection import KFold, StratifiedKFold
 from sklearn.pipeline import Pipeline
 from sklearn.preprocessing import StandardScaler
 
@@ -201,3 +201,21 @@ def test_the_same_seed_gives_the_same_search(net, iris):
     np.testing.assert_array_equal(
         one.cv_results_["mean_test_score"], two.cv_results_["mean_test_score"]
     )
+
+
+def test_rungs_of_rows_are_cut_from_the_same_folds(iris):
+    """With an unseeded splitter rungs of all rows hold out the same in all brackets."""
+    search = HyperbandSearchCV(
+        LogisticRegression(max_iter=500),
+        {"C": loguniform(1e-3, 1e3)},
+        resource="n_samples",
+        min_resources=50,
+        cv=KFold(2, shuffle=True),
+        random_state=0,
+    ).fit(*iris)
+
+    full = np.flatnonzero(search.cv_results_["n_resources"] == 150)
+    brackets = search.cv_results_["bracket"][full]
+    held_out = [[sorted(f) for f in search.held_out_rows_[row]] for row in full]
+    assert set(brackets) == {0, 1}
+    assert all(own == held_out[0] for own in held_out)

@@ -121,6 +121,21 @@ def test_parts_carry_their_own_columns_and_all_the_same_folds(clock):
         np.testing.assert_array_equal(one[1], two[1])
 
 
+def test_parts_of_a_rung_with_folds_of_its_own_have_the_same(clock):
+    """A splitter that draws anew whenever it is asked is asked once for all parts."""
+    own, calls = rounds(clock, 1e9, 1.0)
+    own.evaluate([{"a": i} for i in range(20)], ShuffleSplit(4))
+    n_parts = len(calls)
+    own.evaluate([{"a": i} for i in range(20)], ShuffleSplit(4))
+
+    X = np.zeros((30, 1))
+    drawn = [np.stack([test for _, test in cv.split(X)]) for _, cv, _ in calls]
+    assert n_parts > 1
+    for part in drawn[:n_parts]:
+        np.testing.assert_array_equal(part, drawn[0])
+    assert not np.array_equal(drawn[0], drawn[-1])
+
+
 def test_the_first_candidates_are_evaluated_in_any_case(clock):
     """A budget that is up before the first candidate still gives a few."""
     own, calls = rounds(clock, 1e-9, 5.0)
