@@ -122,8 +122,9 @@ class BaseSearch(BaseSearchCV):  # type: ignore[misc]
         in ``models_``.
     race : bool, default=False
         Whether a candidate stops before it was on all folds if it is clearly worse than
-        the best one: a paired t-test over at least 3 folds at a level of 5 %, with the
-        variance corrected for overlapping training sets.  It has NaN for the rest.
+        the best one that was given as much: a paired t-test over at least 3 folds at a
+        level of 5 %, with the variance corrected for overlapping training sets.  It has
+        NaN for the rest.
     store : str, path-like or None, default=None
         File that keeps each finished training of a network, made if there is none.  The
         same search run again takes from it what is there, and so goes on where it was

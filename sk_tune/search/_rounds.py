@@ -270,6 +270,9 @@ class Rounds:
         more: Mapping[str, Any],
         context: Any,
     ) -> None:
+        # Scores tell which of two is better if both were given as much, on the same rows.
+        resources = more.get("n_resources", [None] * len(candidates))
+        self._session.begin_round([(folds, given) for given in resources])
         self.results = self._evaluate_candidates(
             candidates, cv=folds, more_results=more or None, callback_ctx=context
         )

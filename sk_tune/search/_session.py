@@ -10,7 +10,7 @@ without a network run as they would without the session.
 
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Hashable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager, redirect_stdout
 from io import StringIO
 from typing import Any
@@ -201,6 +201,16 @@ class SearchSession:
         if ahead is None:
             return Work(job=job, task=task, row=row)
         return self._trainer.evaluated(ahead, job, task, row)
+
+    def begin_round(self, groups: Sequence[Hashable]) -> None:
+        """Take note that scikit-learn is going to evaluate some more candidates.
+
+        Parameters
+        ----------
+        groups : sequence of hashable
+            For each of them, what candidates that compete in a race have in common.
+        """
+        self._book.enter(groups)
 
     def end_round(self, n_candidates: int, scores: npt.NDArray[np.float64]) -> None:
         """Take note that scikit-learn has the results of some more candidates.

@@ -192,3 +192,27 @@ def test_a_verbose_halving_prints_what_scikit_learn_prints(net, iris, capsys):
     other = capsys.readouterr().out.split("\n")
 
     assert [line for line in own if "\r" not in line] == other
+
+
+class Fewer(OneFit):
+    """Scores the higher the fewer the rows are that it is scored on."""
+
+    def score(self, X, y=None):
+        """Return the parameter less the rows."""
+        return self.value - len(X)
+
+
+@pytest.fixture
+def of_rows():
+    """A halving that scores best in its first rung, and then ever worse."""
+    return HalvingGridSearchCV(
+        Fewer(), {"value": [0.0, 0.0, 0.0, 0.0]}, factor=2, min_resources=40, cv=5
+    )
+
+
+def test_a_race_knows_nothing_of_other_rungs(iris, of_rows):
+    """Candidates with equal scores in a rung are kept, however good the rung before was."""
+    search = of_rows.set_params(race=True).fit(*iris)
+
+    assert search.n_iterations_ == 2
+    assert np.isfinite(search.cv_results_["mean_test_score"]).all()

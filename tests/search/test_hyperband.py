@@ -5,6 +5,7 @@ import warnings
 import numpy as np
 import pytest
 from scipy.stats import loguniform, uniform
+from sklearn.base import BaseEstimator
 from sklearn.exceptions import ConvergenceWarning, FitFailedWarning
 from sklearn.linear_model import LogisticRegression
 from sklearn.model_selection import KFold, StratifiedKFold
@@ -201,6 +202,44 @@ def test_the_same_seed_gives_the_same_search(net, iris):
     np.testing.assert_array_equal(
         one.cv_results_["mean_test_score"], two.cv_results_["mean_test_score"]
     )
+
+
+class ByRounds(BaseEstimator):
+    """Scores by its resource, whatever its parameter and the data."""
+
+    def __init__(self, value=0.0, n_rounds=1, sign=1):
+        self.value = value
+        self.n_rounds = n_rounds
+        self.sign = sign
+
+    def fit(self, X, y=None):
+        """Do nothing."""
+        return self
+
+    def score(self, X, y=None):
+        """Return the resource."""
+        return float(self.sign * self.n_rounds)
+
+
+def search_by_rounds(sign=1, **options):
+    """Return a search with brackets up to nine rounds."""
+    return HyperbandSearchCV(
+        ByRounds(sign=sign),
+        {"value": uniform(0, 1)},
+        resource="n_rounds",
+        max_resources=9,
+        cv=5,
+        random_state=0,
+        **options,
+    )
+
+
+def test_a_race_is_among_those_that_were_given_as_much(iris):
+    """Candidates of equal scores are all promoted; that others had more is no reason."""
+    search = search_by_rounds(race=True).fit(*iris)
+
+    assert rungs(search) == BRACKETS_OF_9
+    assert np.isfinite(search.cv_results_["mean_test_score"]).all()
 
 
 def test_rungs_of_rows_are_cut_from_the_same_folds(iris):

@@ -44,6 +44,9 @@ class Session:
 
     is_interrupted = False
 
+    def begin_round(self, groups):
+        """Do nothing."""
+
     def end_round(self, n_candidates, scores):
         """Do nothing."""
 
@@ -134,6 +137,23 @@ def test_parts_of_a_rung_with_folds_of_its_own_have_the_same(clock):
     for part in drawn[:n_parts]:
         np.testing.assert_array_equal(part, drawn[0])
     assert not np.array_equal(drawn[0], drawn[-1])
+
+
+def test_those_compete_that_were_given_as_much_on_the_same_folds(clock):
+    """In all calls of a search; folds of a rung's own are of that call only."""
+    own, _ = rounds(clock, None, 1.0)
+    groups = []
+    own._session.begin_round = groups.extend
+    two, other = [{"a": 0}, {"a": 1}], ShuffleSplit(4)
+
+    own.evaluate(two)
+    own.evaluate(two, more_results={"n_resources": [1, 3]})
+    own.evaluate(two, more_results={"n_resources": [3, 9]})
+    own.evaluate(two, other, more_results={"n_resources": [9, 9]})
+    own.evaluate(two, other, more_results={"n_resources": [9, 9]})
+
+    numbers = list(dict.fromkeys(groups))
+    assert [numbers.index(group) for group in groups] == [0, 0, 1, 2, 2, 3, 4, 4, 5, 5]
 
 
 def test_the_first_candidates_are_evaluated_in_any_case(clock):

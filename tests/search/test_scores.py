@@ -27,9 +27,10 @@ def result(score, fit_error=None, **more):
     return {"test_scores": score, "fit_error": fit_error, **times, **more}
 
 
-def book(scores, **params):
-    """Return a book of candidates x folds."""
+def book(scores, groups=None, **params):
+    """Return a book of candidates x folds, who all compete unless in several groups."""
     own = ScoreBook()
+    own.enter([None] * len(scores) if groups is None else groups)
     for row, folds in enumerate(scores):
         for score in folds:
             own.add(row, result(score), options(**params))
@@ -76,6 +77,17 @@ def test_an_incumbent_of_an_earlier_round_counts():
     scores = [[0.9, 0.92, 0.91, 0.9, 0.93], [0.1, 0.13, 0.09]]
 
     assert set(book(scores).losers([1], 5, RATIO)) == {1}
+
+
+def test_candidates_of_another_group_are_no_rivals():
+    """A candidate loses to the best of its own group, which is named by its row."""
+    scores = [[0.9, 0.92, 0.91], [0.1, 0.13, 0.09], [0.5, 0.52, 0.51], [0.1, 0.13, 0.09]]
+
+    losers = book(scores, groups="abbb").losers([0, 1, 2, 3], 5, RATIO)
+
+    assert set(losers) == {1, 3}
+    assert all("candidate 2" in reason for reason in losers.values())
+    assert book(scores, groups="abcd").losers([0, 1, 2, 3], 5, RATIO) == {}
 
 
 @pytest.mark.parametrize(
