@@ -18,7 +18,7 @@ from sk_tune.search._session import SearchSession
 from sk_tune.search._work import Work
 from sk_tune.space import Candidate
 
-__all__ = ["Rounds", "guiding_scores"]
+__all__ = ["Rounds", "best_first", "guiding_scores"]
 
 # Of the time budget, what one call may take; so much later than asked a search may end.
 _SHARE_OF_BUDGET = 0.1
@@ -56,6 +56,27 @@ def guiding_scores(results: Mapping[str, Any], refit: Any) -> npt.NDArray[np.flo
     names = [name for name in results if name.startswith("mean_test_")]
     own = f"mean_test_{refit}"
     return np.asarray(results[own if own in names else names[0]]) if names else np.empty(0)
+
+
+def best_first(scores: Any, levels: Any = None) -> list[int]:
+    """Return the rows of ``cv_results_`` that have a score, the best one first.
+
+    Parameters
+    ----------
+    scores : array-like of shape (n_candidates,)
+        Greater is better.
+    levels : array-like of shape (n_candidates,), default=None
+        A row of a higher level is better, whatever its score.
+
+    Returns
+    -------
+    list of int
+        Of equal ones the first is first.
+    """
+    scores = np.asarray(scores)
+    levels = np.zeros(len(scores)) if levels is None else np.asarray(levels)
+    order = np.lexsort((-scores, -levels))
+    return [int(row) for row in order if not np.isnan(scores[row])]
 
 
 class Rounds:

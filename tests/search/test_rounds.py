@@ -10,7 +10,7 @@ from sklearn.model_selection import ShuffleSplit, StratifiedKFold
 
 from sk_tune import GridSearchCV, HalvingGridSearchCV
 from sk_tune.search import _rounds
-from sk_tune.search._rounds import Rounds, guiding_scores
+from sk_tune.search._rounds import Rounds, best_first, guiding_scores
 
 CV = StratifiedKFold(3, shuffle=True, random_state=1)
 
@@ -183,6 +183,15 @@ def test_the_score_that_refit_names_guides():
     assert guiding_scores(results, refit=False) == [1.0]
     assert guiding_scores({"mean_test_score": [3.0]}, refit=True) == [3.0]
     assert len(guiding_scores({}, refit=True)) == 0
+
+
+def test_the_best_are_those_of_the_highest_level():
+    """Then those of the highest score, of equal ones the first; none without a score."""
+    scores = [0.9, 0.2, np.nan, 0.3, 0.3, np.nan, -np.inf]
+
+    assert best_first(scores) == [0, 3, 4, 1, 6]
+    assert best_first(scores, [0, 1, 1, 1, 1, 2, 2]) == [6, 3, 4, 1, 0]
+    assert best_first([np.nan], [0]) == []
 
 
 @pytest.mark.parametrize("search", [GridSearchCV, HalvingGridSearchCV])
