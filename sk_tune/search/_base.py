@@ -119,7 +119,7 @@ class BaseSearch(BaseSearchCV):  # type: ignore[misc]
         refit then trains.  No fold chooses an epoch for itself.
     keep_models : int or {"none", "best", "all"}, default="none"
         Of how many candidates, the best ones, the estimators fitted in the folds are kept
-        in ``models_``.
+        in ``models_``; those of the last rung, or with the most resources, come first.
     race : bool, default=False
         Whether a candidate stops before it was on all folds if it is clearly worse than
         the best one that was given as much: a paired t-test over at least 3 folds at a

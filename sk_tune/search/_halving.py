@@ -66,6 +66,7 @@ class _Halving(BaseSearch):
             # If no rung is waited for, nobody knows how many come to the upper ones.
             max_subtasks=None if self.asynchronous else plan.n_iterations,
         ).call_on_fit_task_begin(estimator=self)
+        rounds.level = "iter"
         # The schedule of the learning rate ends with the last rung.
         rounds.lay_out(plan.rungs[-1].n_resources)
         if self.asynchronous:

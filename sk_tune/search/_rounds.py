@@ -107,6 +107,9 @@ class Rounds:
     ----------
     folds : splitter
         The search's, which gives the same folds whenever it is asked.
+    level : str or None
+        Column of ``cv_results_`` that a strategy with rungs sets: the best candidate is
+        among those with the most of it.
     results : mapping
         ``cv_results_`` so far.
     was_stopped : bool
@@ -135,6 +138,7 @@ class Rounds:
         self._start = start
         self._refit = refit
         self._reserve = reserve
+        self.level: str | None = None
         self._seconds_per_candidate: float | None = None
         self.results: Mapping[str, Any] = {}
         self.was_stopped = False
@@ -297,7 +301,9 @@ class Rounds:
         self.results = self._evaluate_candidates(
             candidates, cv=folds, more_results=more or None, callback_ctx=context
         )
-        self._session.end_round(len(candidates), self.scores())
+        scores = self.scores()
+        best = best_first(scores, self.level and self.results[self.level])
+        self._session.end_round(len(candidates), scores, best)
 
     @contextmanager
     def _part_context(self, context: Any, part: slice) -> Iterator[Any]:

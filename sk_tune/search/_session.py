@@ -212,7 +212,9 @@ class SearchSession:
         """
         self._book.enter(groups)
 
-    def end_round(self, n_candidates: int, scores: npt.NDArray[np.float64]) -> None:
+    def end_round(
+        self, n_candidates: int, scores: npt.NDArray[np.float64], best: Sequence[int]
+    ) -> None:
         """Take note that scikit-learn has the results of some more candidates.
 
         Parameters
@@ -221,6 +223,8 @@ class SearchSession:
             How many.
         scores : ndarray
             Of all candidates so far; greater is better.
+        best : sequence of int
+            Rows that have a score, the best one first.
         """
         self._n_rows_done += n_candidates
         if self.line is not None and not np.isnan(scores).all():
@@ -229,9 +233,8 @@ class SearchSession:
             self.line.n_before = 0 if self._is_streaming else self._n_rows_done
         n_kept = self.options.n_models_kept
         if n_kept is not None and len(self.models) > n_kept:
-            usable = [row for row in self.models if not np.isnan(scores[row])]
-            best = sorted(usable, key=lambda row: -scores[row])[:n_kept]
-            self.models = {row: self.models[row] for row in sorted(best)}
+            kept = [row for row in best if row in self.models][:n_kept]
+            self.models = {row: self.models[row] for row in sorted(kept)}
 
     def ledger(self, n_folds: int, seconds: Mapping[str, float]) -> Ledger:
         """Return what the search spent and saved.

@@ -307,3 +307,16 @@ def test_a_race_knows_nothing_of_other_rungs(iris, of_rows):
 
     assert search.n_iterations_ == 2
     assert np.isfinite(search.cv_results_["mean_test_score"]).all()
+
+
+@pytest.mark.parametrize("keep", ["best", 2])
+def test_kept_models_are_those_of_the_last_rung(iris, of_rows, keep):
+    """A higher score in an earlier rung does not drive the winner's models out."""
+    of_rows.set_params(param_grid={"value": [0.0, 0.1, 0.2, 0.3]}, keep_models=keep)
+
+    search = of_rows.fit(*iris)
+
+    assert search.best_params_ == {"value": 0.3}
+    assert [m.value for m in search.models_[search.best_index_]] == [0.3] * 5
+    assert len(search.models_) == (1 if keep == "best" else keep)
+    assert all(search.cv_results_["iter"][list(search.models_)] == 1)

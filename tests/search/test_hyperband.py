@@ -242,6 +242,14 @@ def test_a_race_is_among_those_that_were_given_as_much(iris):
     assert np.isfinite(search.cv_results_["mean_test_score"]).all()
 
 
+def test_kept_models_are_of_those_that_were_given_most(iris):
+    """A higher score with less does not drive the winner's models out."""
+    search = search_by_rounds(sign=-1, keep_models="best").fit(*iris)
+
+    assert set(search.models_) == {search.best_index_}
+    assert [model.n_rounds for model in search.models_[search.best_index_]] == [9] * 5
+
+
 def test_rungs_of_rows_are_cut_from_the_same_folds(iris):
     """With an unseeded splitter rungs of all rows hold out the same in all brackets."""
     search = HyperbandSearchCV(

@@ -47,7 +47,7 @@ class Session:
     def begin_round(self, groups):
         """Do nothing."""
 
-    def end_round(self, n_candidates, scores):
+    def end_round(self, n_candidates, scores, best):
         """Do nothing."""
 
 
