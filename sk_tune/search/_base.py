@@ -119,11 +119,12 @@ class BaseSearch(BaseSearchCV):  # type: ignore[misc]
         refit then trains.  No fold chooses an epoch for itself.
     keep_models : int or {"none", "best", "all"}, default="none"
         Of how many candidates, the best ones, the estimators fitted in the folds are kept
-        in ``models_``.
+        in ``models_``; those of the last rung, or with the most resources, come first.
     race : bool, default=False
         Whether a candidate stops before it was on all folds if it is clearly worse than
-        the best one: a paired t-test over at least 3 folds at a level of 5 %, with the
-        variance corrected for overlapping training sets.  It has NaN for the rest.
+        the best one that was given as much: a paired t-test over at least 3 folds at a
+        level of 5 %, with the variance corrected for overlapping training sets.  It has
+        NaN for the rest.
     store : str, path-like or None, default=None
         File that keeps each finished training of a network, made if there is none.  The
         same search run again takes from it what is there, and so goes on where it was
