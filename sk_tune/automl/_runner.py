@@ -203,7 +203,8 @@ class Runner:
         Parameters
         ----------
         model : Model
-            What is trained, with its defaults: a network in all folds, others in the first.
+            What is trained, with its defaults: a network with those of all rows and in all
+            folds, others with those of so few rows and in the first fold.
         problem : Problem
             The rows.
         n_rows : int
@@ -218,11 +219,15 @@ class Runner:
         """
         start = time.perf_counter()
         problem = problem.miniature(n_rows)
+        if not model.is_network:
+            # A network keeps its batches, of which the cost of an epoch is made.
+            model = model.on(problem)
         search = GridSearchCV(
             model.estimator,
             {model.resource: [units]},
             cv=list(problem.folds if model.is_network else problem.folds[:1]),
-            scoring=problem.scoring,
+            # Defined for few rows too, which need not have each class.
+            scoring=None,
             refit=False,
             error_score="raise",
         )

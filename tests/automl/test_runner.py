@@ -2,6 +2,8 @@
 
 import time
 
+import numpy as np
+import pandas as pd
 import pytest
 from sklearn.datasets import load_breast_cancer
 
@@ -57,3 +59,16 @@ def test_a_probe_leaves_nothing(problem):
 
     assert 0 < seconds <= time.perf_counter() - start
     assert runner.trials == []
+
+
+@pytest.mark.parametrize(("n_classes", "scoring"), [(12, None), (120, "neg_log_loss")])
+def test_more_classes_than_a_probe_has_rows_for_are_no_obstacle(
+    make_problem, n_classes, scoring
+):
+    """Of 100 rows no tenth has each class to stop early by, nor have all to be scored."""
+    X = pd.DataFrame({"a": np.random.default_rng(0).normal(size=2400)})
+    problem = make_problem(X, np.arange(2400) % n_classes, scoring=scoring)
+    model = boosting_model(problem)
+    assert model.estimator[-1].early_stopping
+
+    assert _runner(None).probe(model, problem, 100, 1) > 0
