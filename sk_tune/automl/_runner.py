@@ -243,7 +243,11 @@ class Runner:
             search,
             model.family,
             is_classification=problem.is_classification,
-            n_before=sum(trial.family == model.family for trial in self.trials),
+            # Of earlier trials only the best may be there.
+            n_before=max(
+                (trial.number for trial in self.trials if trial.family == model.family),
+                default=0,
+            ),
             n_rows=problem.n_train,
             label=model.name,
         )

@@ -50,6 +50,18 @@ def test_trials_are_kept_and_the_best_is_known(problem):
     assert runner.best is runner.trials[0]
 
 
+def test_numbers_go_on_from_the_largest(problem):
+    """Of an earlier fit only the best trials are kept."""
+    runner, model = _runner(None), dummy_model(problem)
+    for _ in range(3):
+        runner.run(GridSearchCV, model.estimator, dict(model.grid), model, problem)
+    del runner.trials[:2]
+
+    runner.run(GridSearchCV, model.estimator, dict(model.grid), model, problem)
+
+    assert [trial.name for trial in runner.trials] == ["dummy 3", "dummy 4"]
+
+
 def test_a_probe_leaves_nothing(problem):
     """It takes some time, and counts the epochs or iterations that it is told."""
     runner = _runner(None)
