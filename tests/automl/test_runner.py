@@ -1,11 +1,14 @@
 """Searches against a clock."""
 
 import time
+from dataclasses import replace
 
 import numpy as np
 import pandas as pd
 import pytest
 from sklearn.datasets import load_breast_cancer
+from sklearn.pipeline import Pipeline
+from sklearn.preprocessing import FunctionTransformer
 
 from sk_tune import GridSearchCV
 from sk_tune.automl._clock import Clock
@@ -60,6 +63,24 @@ def test_numbers_go_on_from_the_largest(problem):
     runner.run(GridSearchCV, model.estimator, dict(model.grid), model, problem)
 
     assert [trial.name for trial in runner.trials] == ["dummy 3", "dummy 4"]
+
+
+def test_a_model_of_which_no_candidate_gets_a_score_is_a_failure(problem):
+    """With the reason of the last one; another that gets one takes it back."""
+    X = problem.X.assign(text=["1"] * 400 + ["unknown"] * 169)
+    broken = replace(
+        problem, X=X, folds=[(np.arange(400), np.arange(400, 569))] * 2, scoring=None
+    )
+    model = dummy_model(problem)
+    numbers = FunctionTransformer(lambda X: X.astype({"text": float}))
+    estimator = Pipeline([("numbers", numbers), *model.estimator.steps])
+    runner = _runner(None)
+
+    runner.run(GridSearchCV, estimator, dict(model.grid), model, broken)
+
+    assert "could not convert string to float: 'unknown'" in runner.failures["dummy"]
+    runner.run(GridSearchCV, model.estimator, dict(model.grid), model, problem)
+    assert runner.failures == {}
 
 
 def test_a_probe_leaves_nothing(problem):
