@@ -95,7 +95,7 @@ class AutoEstimator(BaseEstimator):  # type: ignore[misc]
         accordingly.
     warm_start : bool, default=False
         Whether the next ``fit`` on the same data goes on with the trials of this one, which
-        are kept for that.
+        are kept for that; those of models that are not in `models` then are left out.
     n_jobs : int or None, default=None
         Worker processes for networks, as in scikit-learn.
     progress : bool or callable, default=False
@@ -227,10 +227,10 @@ class AutoEstimator(BaseEstimator):  # type: ignore[misc]
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
             self.findings_ = self._leaks(problem, groups, times)
-            course = self._course(problem, clock)
+            course, models = self._course(problem, clock), self._models(problem)
             if memory is not None:
-                course.go_on_from(memory)
-            course.run(self._models(problem))
+                course.go_on_from(memory, models)
+            course.run(models)
             course.runner.begin("ensemble")
             self._conclude(course, problem, metric, (_take(X, held), y[held]))
         self.seconds_ = clock.seconds

@@ -254,6 +254,16 @@ def test_a_warm_start_keeps_the_folds_that_a_time_decided(iris):
     assert "linear" in set(auto.leaderboard_["family"])
 
 
+def test_a_warm_start_follows_the_models_that_are_asked_for(iris):
+    """What is no longer wanted is neither searched nor averaged, what is new is tried."""
+    common = {"warm_start": True, "leak_guard": False, "cv": 2}
+    auto = AutoClassifier(models=["boosting"], **common, **FAST).fit(*iris)
+
+    auto.set_params(models=["linear"], n_rounds=1).fit(*iris)
+
+    assert set(auto.leaderboard_["family"]) == {"dummy", "linear", "ensemble"}
+
+
 @pytest.mark.parametrize(
     ("change", "message"),
     [
