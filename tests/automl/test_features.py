@@ -48,6 +48,21 @@ def test_other_columns_than_in_fit_are_refused(mixed):
         as_features(estimator, X.rename(columns={"town": "city"}), reset=False)
 
 
+@pytest.mark.parametrize("has_names", [True, False])
+def test_columns_are_those_of_fit_by_order_where_either_has_no_names(has_names):
+    """scikit-learn's estimators warn, too, and predict."""
+    array = np.arange(6.0).reshape(3, 2)
+    frame = pd.DataFrame(array, columns=["a", "b"])
+    before, after = (frame, array) if has_names else (array, frame)
+    estimator = _Any()
+    table = as_features(estimator, before, reset=True)
+
+    with pytest.warns(UserWarning, match="feature names"):
+        later = as_features(estimator, after, reset=False)
+
+    pd.testing.assert_frame_equal(later, table)
+
+
 @pytest.mark.parametrize(
     ("X", "message"),
     [
