@@ -75,11 +75,13 @@ class AutoEstimator(BaseEstimator):  # type: ignore[misc]
         What models are judged by: a scorer's name, or what ``make_scorer`` returns.
         None is accuracy, or R^2.
     cv : int, splitter, iterable or "auto", default="auto"
-        Folds.  "auto" is 5, by group if ``fit`` is given groups; or one held-out part of
-        more than 400 rows for each second of the budget.
+        Folds.  "auto" is 5, or one held-out part of more than 400 rows for each second of
+        the budget.  These, and a number of folds, are by group or time if ``fit`` is given
+        groups or times.  Folds of your own are of all rows; those set aside are left out.
     test_size : float or "auto", default="auto"
         Share of the rows that is set aside for a last check, see `scores_`; "auto" is a
-        tenth of 5,000 rows or more, but 5,000 at most, and none of fewer.
+        tenth of 5,000 rows or more, but 5,000 at most, and none of fewer, or with folds of
+        your own.
     input_shape : tuple of int or None, default=None
         What rows of flat X are: (n_channels, height, width) of images, or (n_steps,
         n_features) of sequences.
@@ -187,7 +189,8 @@ class AutoEstimator(BaseEstimator):  # type: ignore[misc]
             What belongs together and must not be divided between folds.
         times : array-like of shape (n_samples,), default=None
             When each row was, as numbers or dates: models are then judged on rows that are
-            later than those they were trained on.
+            later than those they were trained on; rows of one time stay together.  Cannot
+            be combined with `groups`, but for folds of your own.
 
         Returns
         -------
