@@ -178,8 +178,9 @@ class AutoEstimator(BaseEstimator):  # type: ignore[misc]
         Parameters
         ----------
         X : frame or array-like of shape (n_samples, n_features) or (n_samples, ...)
-            A table of any library, with numbers, categories, dates and missing values; or
-            sequences of shape (n_samples, n_steps, n_features), padded with NaN at their
+            A table of any library, with numbers, categories, dates and missing values (as
+            which up to a tenth of a column's cells count that do not read as the others);
+            or sequences of shape (n_samples, n_steps, n_features), padded with NaN at their
             ends, or images of shape (n_samples, n_channels, height, width).
         y : array-like of shape (n_samples,)
             Labels or numbers.

@@ -19,7 +19,7 @@ from sklearn.utils.validation import (
 
 from sk_tune.automl._problem import Kind
 from sk_tune.exceptions import TableError
-from sk_tune.prepare import as_pandas, check_table
+from sk_tune.prepare import as_pandas, check_table, mixed_columns, without_strays
 
 __all__ = ["as_features", "as_target", "fingerprint", "kind_of"]
 
@@ -48,6 +48,8 @@ def as_features(estimator: Any, X: Any, *, reset: bool, shape: Any = None) -> An
     -------
     DataFrame of shape (n_samples, n_features) or ndarray of shape (n_samples, ...)
         A table of pandas with texts for names; what has more than two axes stays an array.
+        Of a column that was numbers or dates but for some cells in ``fit``, such cells are
+        missing.
 
     Raises
     ------
@@ -79,12 +81,15 @@ def as_features(estimator: Any, X: Any, *, reset: bool, shape: Any = None) -> An
         has_names = all(isinstance(name, str) for name in table.columns)
         is_known = has_names == hasattr(estimator, "feature_names_in_")
         names = table.columns.astype(str)
-    if reset:
-        estimator._columns = names
-    elif not is_known:
+    if not reset and not is_known:
         # Of this scikit-learn has warned: by their order they are those of fit.
         names = getattr(estimator, "_columns", names)
-    return table.set_axis(names, axis=1).reset_index(drop=True)
+    table = table.set_axis(names, axis=1).reset_index(drop=True)
+    if reset:
+        estimator._columns = names
+        # Settled by all rows, or a fold without a stray cell could not read one.
+        estimator._mixed = mixed_columns(table)
+    return without_strays(table, getattr(estimator, "_mixed", {}))
 
 
 def _reshaped(X: Array, shape: tuple[int, ...]) -> Array:
