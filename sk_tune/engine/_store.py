@@ -173,7 +173,8 @@ class FitStore:
                     found[key] = trained
         if damaged:
             self._warn(f"{damaged} fits in it are damaged, and are trained again")
-        self._touch(found)
+        if found:
+            self._touch(found)
         return found
 
     def save(

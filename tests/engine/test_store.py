@@ -140,6 +140,13 @@ def test_opening_on_a_network_waits_for_no_writer(path, monkeypatch):
         assert other.info().n_fits == 6
 
 
+def test_looking_for_what_is_not_there_waits_for_no_writer(path, monkeypatch):
+    """Nothing was used, so nothing is noted."""
+    monkeypatch.setattr(store_module, "_TIMEOUT", 0.0)
+    with FitStore(path) as writer, writer._transaction(), FitStore(path) as other:
+        assert other.load(["no key"]) == {}
+
+
 @pytest.mark.parametrize(
     "content",
     [b"{}", b"SQLite format 3", b"\0" * 4096, random.Random(0).randbytes(9000)],
