@@ -34,7 +34,6 @@ from sk_tune._compat import (
     num_samples,
     warn_or_raise_about_failures,
 )
-from sk_tune._metric import scorer_metric
 from sk_tune._search_record import SearchRecord
 from sk_tune.adoption import FitRequested, adopter, adoption
 from sk_tune.backend import AskingNets, Recorder
@@ -44,7 +43,7 @@ from sk_tune.exceptions import warn_user
 from sk_tune.sampler import RandomSampler
 from sk_tune.search._backend import SearchBackend
 from sk_tune.search._bookkeeping import fold_curves, last_rows, with_reasons
-from sk_tune.search._corrected_score import CorrectedScore, corrected_score
+from sk_tune.search._corrected_score import CorrectedScore, corrected_score_of
 from sk_tune.search._curves import learning_curve_table
 from sk_tune.search._networks import network_of
 from sk_tune.search._outcome import out_of_fold_predictions
@@ -517,23 +516,12 @@ class BaseSearch(BaseSearchCV):  # type: ignore[misc]
         ``best_score_`` is the best of many and so optimistic.  This is corrected by
         bootstrap bias-corrected cross-validation [Tsamardinos, Greasidou, Borboudakis 2018]
         over the out-of-fold predictions, for the metric that decides; computed when asked
-        for.  None for a metric that is no function of targets and predictions.
+        for.  None for a metric that is no function of targets and predictions, for one of
+        probabilities if a candidate has none (and for one of decision functions, which are
+        not kept), and if there are no scores.
         """
         check_is_fitted(self, "_outcomes")
-        scorer = self.scorer_
-        if isinstance(scorer, dict):
-            scorer = scorer.get(self.refit, next(iter(scorer.values())))
-        metric = scorer_metric(scorer, self.estimator)
-        if metric is None or self._y is None:
-            return None
-        classes = self._labels()
-        if classes is None and is_classifier(self) and self._y.ndim == 2:
-            # Predictions are the probabilities of each label, then.
-            classes = np.arange(self._y.shape[1])
-        predictions = self.oof_predictions_[list(self.search_record_.last_rows)]
-        return corrected_score(
-            predictions, self._y, metric, classes=classes, random_state=0
-        )
+        return corrected_score_of(self, self._outcomes, self._labels())
 
     @property
     def search_record_(self) -> SearchRecord:
