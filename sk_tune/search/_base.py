@@ -459,7 +459,11 @@ class BaseSearch(BaseSearchCV):  # type: ignore[misc]
         """Take over what the session remembers."""
         self._outcomes = session.outcomes
         self._n_rows = num_samples(X)
-        self._y = None if y is None else np.asarray(y)
+        own = None if y is None else np.asarray(y)
+        if own is not None and own.shape[1:] == (1,) and is_classifier(self):
+            # scikit-learn's classifiers take one column of labels for the labels.
+            own = own.ravel()
+        self._y = own
         seconds = {
             "refit": self.refit_time_ if self.refit else 0.0,
             "total": time.monotonic() - self._start,

@@ -338,6 +338,24 @@ def test_without_scores_nothing_is_corrected(net, iris, scoring):
     assert search.corrected_score_ is None
 
 
+@pytest.mark.filterwarnings("ignore:A column-vector y was passed")
+@pytest.mark.parametrize("kind", ["network", "other"])
+def test_one_column_of_labels_is_as_the_labels_themselves(net, iris, kind):
+    """scikit-learn's classifiers take it for them, and warn."""
+    estimator = net if kind == "network" else LogisticRegression(max_iter=500)
+    grid = GRID if kind == "network" else {"C": [0.1, 1.0]}
+    search = GridSearchCV(estimator, grid, cv=KFold(3))
+    expected = clone(search).fit(*iris)
+
+    search.fit(iris.X, iris.y[:, np.newaxis])
+
+    assert search.corrected_score_ == expected.corrected_score_
+    # Rows of iris are in the order of classes, and so each fold lacks one.
+    np.testing.assert_array_equal(search.oof_predictions_, expected.oof_predictions_)
+    assert np.isfinite(search.oof_predictions_).all()
+    assert search.search_record_.y.shape == (150,)
+
+
 def test_the_corrected_score_counts_each_candidate_once(net, iris):
     """A candidate of several rungs enters with the most resources only."""
     halving = HalvingGridSearchCV(
