@@ -263,7 +263,7 @@ class BaseSearch(BaseSearchCV):  # type: ignore[misc]
             )
             yield
 
-    def plan(self, X: Any = None, y: Any = None) -> SearchPlan:
+    def plan(self, X: Any = None, y: Any = None, **params: Any) -> SearchPlan:
         """Say what ``fit`` is going to do, before it does.
 
         Parameters
@@ -271,6 +271,8 @@ class BaseSearch(BaseSearchCV):  # type: ignore[misc]
         X, y : array-like, default=None
             The data.  With them a few candidates are trained for a few epochs, to tell how
             long the search will take and how much memory its networks need.
+        **params : dict of str to object
+            As in ``fit``, for example ``groups``.
 
         Returns
         -------
@@ -282,9 +284,17 @@ class BaseSearch(BaseSearchCV):  # type: ignore[misc]
         ------
         ValueError
             If the space or the resources are not what is asked for.
+
+        Notes
+        -----
+        A `cv` that can be read only once, such as a generator, becomes a list, so that
+        ``fit`` can read it too.
         """
-        n_folds = check_cv(self.cv, y, classifier=is_classifier(self.estimator))
-        n_folds = int(n_folds.get_n_splits(X, y))
+        if isinstance(self.cv, Iterator):
+            self.set_params(cv=list(self.cv))
+        cv = check_cv(self.cv, y, classifier=is_classifier(self.estimator))
+        of_split = self._get_routed_params_for_fit(params).splitter.split
+        n_folds = int(cv.get_n_splits(X, y, **of_split))
         network = network_of(self.estimator)
         plan = SearchPlan(
             rounds=self._planned_rounds(
@@ -300,7 +310,8 @@ class BaseSearch(BaseSearchCV):  # type: ignore[misc]
         if X is None:
             return plan
         candidates = RandomSampler(self._space(), 0).ask(_PROBED)
-        seconds, memory = probe(self, self._trial, candidates, (X, y), plan)
+        folds = cv.split(X, y, **of_split)
+        seconds, memory = probe(self, self._trial, candidates, (X, y, params), folds, plan)
         return replace(plan, seconds=seconds, memory=memory)
 
     def _planned_rounds(
