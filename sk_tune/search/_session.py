@@ -18,6 +18,7 @@ from typing import Any
 import joblib
 import numpy as np
 import numpy.typing as npt
+from sklearn.base import is_classifier
 from sklearn.pipeline import Pipeline
 
 from sk_tune._compat import FoldTask, fold_task, scored_by
@@ -538,4 +539,9 @@ def _held_by_engine(work: Work) -> Held | None:
     classes = getattr(work.task.estimator, "classes_", None)
     if not isinstance(classes, np.ndarray) or values.shape[1:] != classes.shape:
         classes = None
-    return Held(rows=np.asarray(work.task.test), values=values, classes=classes)
+    return Held(
+        rows=np.asarray(work.task.test),
+        values=values,
+        classes=classes,
+        is_of_predict=not is_classifier(work.task.estimator),
+    )
