@@ -38,7 +38,7 @@ from sk_tune._metric import scorer_metric
 from sk_tune._search_record import SearchRecord
 from sk_tune.adoption import FitRequested, adopter, adoption
 from sk_tune.backend import AskingNets, Recorder
-from sk_tune.engine import Fit, FitStore, Progress, train
+from sk_tune.engine import Fit, FitStore, Progress, outside_blocks, train
 from sk_tune.estimators import NetworkEstimator
 from sk_tune.exceptions import warn_user
 from sk_tune.sampler import RandomSampler
@@ -218,7 +218,9 @@ class BaseSearch(BaseSearchCV):  # type: ignore[misc]
                     f"in the store {self.store}. Set it to an integer."
                 )
         self._start = time.monotonic()
-        self._session = SearchSession(ambient=get_active_backend())
+        # In a block of `fleet` a search trains as it does without.
+        with outside_blocks():
+            self._session = SearchSession(ambient=get_active_backend())
         try:
             config = joblib.parallel_config(backend=SearchBackend(self._session))
             self._session.config = config
@@ -430,7 +432,7 @@ class BaseSearch(BaseSearchCV):  # type: ignore[misc]
         if self.refit is False:
             return 0.0
         # It has the rows of all folds, one more than a fit of the search, and one worker.
-        n_workers = min(joblib.effective_n_jobs(self.n_jobs), self.n_splits_)
+        n_workers = min(self._session.n_workers(), self.n_splits_)
         return float(n_workers / max(1, self.n_splits_ - 1))
 
     def _training_for_refit(

@@ -12,7 +12,7 @@ from sklearn.base import clone, is_classifier
 from sklearn.model_selection import check_cv
 
 from sk_tune._compat import FoldTask
-from sk_tune.engine import expected_memory
+from sk_tune.engine import expected_memory, outside_blocks
 from sk_tune.search._networks import FitMaker, name_in_network
 from sk_tune.search._plan import SearchPlan
 from sk_tune.space import Candidate
@@ -129,5 +129,6 @@ def _memory(
     fit = FitMaker().make(task, "")
     if fit is None:
         return None
-    n_workers = joblib.effective_n_jobs(search.n_jobs)
+    with outside_blocks():
+        n_workers = joblib.effective_n_jobs(search.n_jobs)
     return expected_memory(fit, n_workers=n_workers, n_folds=plan.n_folds)

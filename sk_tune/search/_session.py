@@ -22,7 +22,7 @@ from sklearn.pipeline import Pipeline
 
 from sk_tune._compat import FoldTask, fold_task, scored_by
 from sk_tune.adoption import adoption
-from sk_tune.backend import CollectingBackend, Job
+from sk_tune.backend import Job
 from sk_tune.engine import FitStream, Trained, is_small, one_thread
 from sk_tune.estimators import take_rows
 from sk_tune.exceptions import TrainingFailedError, warn_of_solo
@@ -158,12 +158,10 @@ class SearchSession:
         TrainingAhead
             It stops at the end of the block.
         """
-        # In a block of `fleet` there are no workers of joblib's.
-        in_block = isinstance(self._ambient[0], CollectingBackend)
         with ExitStack() as stack:
             with self._trainer.outside():
                 stream = FitStream(
-                    n_jobs=1 if in_block else self.options.n_jobs,
+                    n_jobs=self.options.n_jobs,
                     progress=self.options.progress,
                     expected=expected,
                     store=self.options.store,

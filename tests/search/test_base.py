@@ -18,7 +18,16 @@ from sklearn.model_selection import KFold, StratifiedKFold, cross_val_score
 from sklearn.pipeline import Pipeline
 from sklearn.preprocessing import StandardScaler
 
-from sk_tune import GridSearchCV, HalvingGridSearchCV, HyperbandSearchCV, fleet
+from sk_tune import (
+    BayesSearchCV,
+    GridSearchCV,
+    HalvingGridSearchCV,
+    HyperbandSearchCV,
+    fleet,
+)
+from sk_tune.engine import _train as engine_train
+from sk_tune.engine import _workers as engine_workers
+from sk_tune.engine._shard import train_shard
 from sk_tune.exceptions import TrainingDivergedError
 
 CV = StratifiedKFold(3, shuffle=True, random_state=1)
@@ -158,6 +167,90 @@ def test_a_search_works_inside_a_fleet_block(search, iris, is_nested):
         inside = run()
 
     np.testing.assert_allclose(inside, run(), atol=1e-9)
+
+
+@pytest.mark.parametrize("is_nested", [False, True])
+def test_inside_a_fleet_block_a_search_trains_as_few_shards(
+    search, iris, monkeypatch, is_nested
+):
+    """All fits of a signature are one shard for one worker, trained once."""
+    shards = []
+
+    def counting(shard, *options):
+        shards.append(len(shard.fits))
+        return train_shard(shard, *options)
+
+    for module in (engine_train, engine_workers):
+        monkeypatch.setattr(module, "train_shard", counting)
+    # So small a search would be trained in this process whatever the number of workers.
+    monkeypatch.setattr(engine_train, "_LEAST_SECONDS", 0.0)
+
+    def run():
+        shards.clear()
+        if is_nested:
+            cross_val_score(clone(search), *iris, cv=2)
+        else:
+            clone(search).fit(*iris)
+        return list(shards)
+
+    with fleet(n_jobs=1):
+        inside = run()
+
+    # Two candidates on three folds, and the refit by itself.
+    assert inside == run() == [6, 1] * (2 if is_nested else 1)
+
+
+class Counted(LogisticRegression):
+    """Counts its fits in this process."""
+
+    n_fits = 0
+
+    def fit(self, X, y):
+        """Count."""
+        Counted.n_fits += 1
+        return super().fit(X, y)
+
+
+def test_inside_a_fleet_block_other_estimators_are_fitted_once(iris):
+    """A candidate that is no network is not recorded to be run again."""
+    Counted.n_fits = 0
+
+    with fleet(n_jobs=1):
+        GridSearchCV(Counted(max_iter=1000), {"C": [0.1, 1.0]}, cv=CV).fit(*iris)
+
+    assert Counted.n_fits == 2 * 3 + 1
+
+
+def test_a_search_that_learns_does_so_inside_a_fleet_block(iris):
+    """With n_points="auto" rounds are as large as outside of the block."""
+    search = BayesSearchCV(
+        LogisticRegression(max_iter=1000),
+        {"C": (1e-3, 1e3, "log-uniform")},
+        n_iter=5,
+        optimizer_kwargs={"n_initial_points": 2},
+        cv=CV,
+        random_state=0,
+    )
+
+    with fleet(n_jobs=1):
+        inside = clone(search).fit(*iris)
+
+    assert inside.cv_results_["params"] == search.fit(*iris).cv_results_["params"]
+
+
+@pytest.mark.parametrize(("n_jobs", "expected"), [(None, 0.5), (1, 0.5), (2, 1.0)])
+def test_a_refit_costs_what_one_worker_takes_for_it(net, iris, n_jobs, expected):
+    """Of 3 folds it has the rows of 1.5 fits; a candidate has 3 fits for all workers."""
+    costs = []
+
+    class Asking(GridSearchCV):
+        def _propose(self, rounds, callback_ctx):
+            costs.append(self._refit_cost())
+            super()._propose(rounds, callback_ctx)
+
+    Asking(net, {"learning_rate": [0.01]}, cv=CV, n_jobs=n_jobs).fit(*iris)
+
+    assert costs == [expected]
 
 
 def test_two_searches_in_two_threads_do_not_meet(search, iris):
