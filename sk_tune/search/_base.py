@@ -438,9 +438,13 @@ class BaseSearch(BaseSearchCV):  # type: ignore[misc]
     def _training_for_refit(
         self, estimator: Any, X: Any, y: Any, sample_weight: Any
     ) -> Any:
-        """Train the chosen network as its candidate was, for the refit to adopt."""
+        """Train the chosen network as its candidate was, for the refit to adopt.
+
+        Other networks, such as those in transformers before it, train as ever.
+        """
         session = self._session
-        if not isinstance(estimator, NetworkEstimator):
+        chosen = network_of(getattr(self, "best_estimator_", None))
+        if estimator is not chosen or not isinstance(estimator, NetworkEstimator):
             return None
         own = clone(estimator)
         n_epochs = session.best_epochs.get(self.best_index_)

@@ -236,7 +236,7 @@ class FitMaker:
             # Other than ours, it does not protect the rows from what works in place.
             X_train = copy.deepcopy(X_train)
         params = method_params(task.X, params=task.fit_params, indices=task.train)
-        asked = _Asked()
+        asked = _Asked(network_of(pipeline))
         with adoption(asked), suppress(FitRequested):
             pipeline.fit(X_train, fold.y_train, **params)
         if asked.estimator is None:
@@ -285,15 +285,24 @@ class FitMaker:
 
 
 class _Asked:
-    """Notes what a network was asked to fit, and leaves it."""
+    """Notes what a network was asked to fit, and leaves it; others train as ever.
 
-    def __init__(self) -> None:
+    Parameters
+    ----------
+    network : estimator
+        The one at the end of the pipeline.  Transformers may have networks of their own.
+    """
+
+    def __init__(self, network: Any) -> None:
+        self._network = network
         self.estimator: BaseEstimator | None = None
         self.X: Any = None
         self.y: Any = None
         self.sample_weight: Any = None
 
     def __call__(self, estimator: Any, X: Any, y: Any, sample_weight: Any) -> Any:
+        if estimator is not self._network:
+            return None
         self.estimator, self.X, self.y = estimator, X, y
         self.sample_weight = sample_weight
         raise FitRequested

@@ -23,12 +23,13 @@ from sklearn.pipeline import Pipeline
 from sk_tune._compat import FoldTask, fold_task, scored_by
 from sk_tune.adoption import adoption
 from sk_tune.backend import Job
-from sk_tune.engine import FitStream, Trained, is_small, one_thread
+from sk_tune.engine import FitStream, is_small, one_thread
 from sk_tune.estimators import take_rows
 from sk_tune.exceptions import TrainingFailedError, warn_of_solo
 from sk_tune.search._ahead import TrainingAhead
 from sk_tune.search._bookkeeping import search_ledger
 from sk_tune.search._ledger import Ledger
+from sk_tune.search._networks import network_of
 from sk_tune.search._outcome import Held, Outcome, hold
 from sk_tune.search._progress_line import ProgressLine
 from sk_tune.search._scores import ScoreBook
@@ -363,7 +364,7 @@ class SearchSession:
 
     def _run_adopting(self, work: Work) -> None:
         small = work.state is not None and is_small(work.state, work.task.X)
-        answer = _Answer(work.trained, work.state)
+        answer = _Answer(work)
         scoring = scored_by(work.job.task, self._trainer.scorer(work))
         with self._lent_memory(work), scoring, adoption(answer), one_thread(wanted=small):
             work.job.run()
@@ -475,21 +476,23 @@ class _RecordedTasks(BaseException):
 
 
 class _Answer:
-    """Gives the network of a task its training, once."""
+    """Gives the network of a task its training, once; others in its pipeline train."""
 
-    def __init__(self, trained: Trained | None, state: TrainingState | None) -> None:
-        self._trained, self._state = trained, state
+    def __init__(self, work: Work) -> None:
+        self._work = work
         self._is_used = False
 
     def __call__(
         self, estimator: Any, X: Any, y: Any, sample_weight: Any
     ) -> TrainingState | None:
-        if self._is_used or self._trained is None:
+        work = self._work
+        is_own = estimator is network_of(work.task.estimator)
+        if self._is_used or work.trained is None or not is_own:
             return None
         self._is_used = True
-        if self._state is None:
-            raise TrainingFailedError(self._trained.message)
-        return self._state
+        if work.state is None:
+            raise TrainingFailedError(work.trained.message)
+        return work.state
 
 
 def _set_outcome(work: Work, held: Held | None, model: Any) -> None:

@@ -7,9 +7,12 @@ import pytest
 import torch
 from scipy import sparse
 from sklearn import model_selection
+from sklearn.base import clone
 from sklearn.compose import ColumnTransformer
 from sklearn.ensemble import BaggingClassifier
-from sklearn.feature_selection import SelectFromModel
+from sklearn.experimental import enable_iterative_imputer  # noqa: F401
+from sklearn.feature_selection import SelectFromModel, SequentialFeatureSelector
+from sklearn.impute import IterativeImputer
 from sklearn.linear_model import LogisticRegression
 from sklearn.model_selection import StratifiedKFold
 from sklearn.pipeline import Pipeline, make_pipeline
@@ -242,3 +245,77 @@ def test_candidates_that_vary_the_network_only_share_all_else(task):
         assert getattr(second, name) is getattr(first, name)
     assert (second.estimator.dropout, second.name) == (0.2, "name")
     assert third is None
+
+
+@pytest.fixture
+def before_the_network(make_estimator):
+    """Return a function that makes a transformer which trains networks of its own."""
+    inner = {"max_epochs": 3, "batch_size": 64, "dtype": "float64"}
+
+    def before(kind):
+        if kind == "imputer":
+            net = make_estimator("MLPRegressor", **inner)
+            return IterativeImputer(net, max_iter=1, tol=1e9, random_state=0)
+        net = make_estimator("MLPClassifier", **inner)
+        return SequentialFeatureSelector(net, n_features_to_select=1, cv=2)
+
+    return before
+
+
+@pytest.fixture
+def with_gaps(iris):
+    """Return the data with some values missing in two columns."""
+    X = iris.X.copy()
+    X[::7, 1] = X[::11, 3] = np.nan
+    return X, iris.y
+
+
+@pytest.mark.parametrize("kind", ["imputer", "selector"])
+def test_networks_in_transformers_train_as_ever(
+    make_estimator, iris, with_gaps, before_the_network, assert_same_search, kind
+):
+    """Only the last step is trained by the engine, so scikit-learn's search agrees."""
+    net = make_estimator("MLPClassifier", dtype="float64")
+    pipeline = Pipeline([("before", before_the_network(kind)), ("net", net)])
+    grid = {"net__learning_rate": [1e-3, 1e-2]}
+
+    own = assert_same_search(
+        GridSearchCV(pipeline, grid, cv=2),
+        model_selection.GridSearchCV(pipeline, grid, cv=2),
+        *(with_gaps if kind == "imputer" else iris),
+    )
+
+    assert own.ledger_.n_rows == 4
+
+
+def test_transformers_that_a_task_fits_again_train_their_networks(
+    make_estimator, with_gaps, before_the_network, assert_same_search, tmp_path
+):
+    """With a memory of its own, a pipeline asks for the networks in it once more."""
+    net = make_estimator("MLPClassifier", dtype="float64")
+    steps = [("before", before_the_network("imputer")), ("net", net)]
+
+    assert_same_search(
+        GridSearchCV(Pipeline(steps, memory=str(tmp_path)), {"net__width": [4, 6]}, cv=2),
+        model_selection.GridSearchCV(Pipeline(steps), {"net__width": [4, 6]}, cv=2),
+        *with_gaps,
+    )
+
+
+def test_a_refit_grants_its_epochs_to_the_last_step_only(
+    make_estimator, with_gaps, before_the_network
+):
+    """Epochs that were chosen for the network are none of a transformer's."""
+    imputer = before_the_network("imputer")
+    net = make_estimator("MLPClassifier", dtype="float64", max_epochs=8)
+    pipeline = Pipeline([("before", imputer), ("net", net)])
+
+    search = GridSearchCV(pipeline, {"net__learning_rate": [3e-3]}, cv=2, epochs="best")
+    search.fit(*with_gaps)
+
+    assert search.best_epochs_[0] != 3
+    np.testing.assert_allclose(
+        search.best_estimator_[:-1].transform(with_gaps[0]),
+        clone(imputer).fit(with_gaps[0]).transform(with_gaps[0]),
+        atol=1e-9,
+    )
