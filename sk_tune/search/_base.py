@@ -359,8 +359,10 @@ class BaseSearch(BaseSearchCV):  # type: ignore[misc]
             refit=self.refit,
             reserve=self._refit_cost(),
         )
-        self._propose(rounds, callback_ctx)
+        with self._session.interruptible():
+            self._propose(rounds, callback_ctx)
         if self._session.is_interrupted:
+            self._session.forget_unfinished(rounds.n_candidates)
             if not self._session.has_complete_candidate:
                 raise KeyboardInterrupt
         else:
@@ -473,7 +475,9 @@ class BaseSearch(BaseSearchCV):  # type: ignore[misc]
         }
         self.ledger_ = session.ledger(self.n_splits_, seconds)
         if self.epochs == "best":
-            self.best_epochs_ = dict(session.best_epochs)
+            rows = range(len(session.outcomes))
+            chosen = session.best_epochs.items()
+            self.best_epochs_ = {row: epoch for row, epoch in chosen if row in rows}
         if self.keep_models != "none":
             self.models_ = session.models
         results = self.__dict__["cv_results_"]

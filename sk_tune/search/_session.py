@@ -117,8 +117,6 @@ class SearchSession:
         while len(self.outcomes) <= max(work.row for work in works):
             self.outcomes.append([])
         for stage in self._stages(works):
-            if any(work.job.error is not None for work in works):
-                return
             self._run_stage(stage)
 
     def recorded(self, evaluate: Callable[[], object]) -> list[FoldTask]:
@@ -278,6 +276,35 @@ class SearchSession:
             if outcome.solo_reason
         )
 
+    @contextmanager
+    def interruptible(self) -> Iterator[None]:
+        """Let Ctrl-C in a block end the search, which keeps what is done.
+
+        A second one passes.
+
+        Yields
+        ------
+        None
+            Nothing.
+        """
+        try:
+            yield
+        except KeyboardInterrupt:
+            if self.is_interrupted:
+                raise
+            self._trainer.is_interrupted = True
+
+    def forget_unfinished(self, n_rows: int) -> None:
+        """Let go of candidates of a round that Ctrl-C ended before it had results.
+
+        Parameters
+        ----------
+        n_rows : int
+            Candidates that scikit-learn has results of.
+        """
+        del self.outcomes[n_rows:]
+        self.models = {row: own for row, own in self.models.items() if row < n_rows}
+
     def n_workers(self) -> int:
         """Return how many workers joblib has for the search.
 
@@ -328,16 +355,15 @@ class SearchSession:
 
     def _run_stage(self, works: Sequence[Work]) -> None:
         if not self.is_interrupted:
-            self._evaluate(works)
+            with self.interruptible():
+                self._evaluate(works)
         if self.is_interrupted:
             self._leave_out(works)
-        if any(work.job.error is not None for work in works):
-            return
         for work in works:
             self._note(work)
 
     def _evaluate(self, works: Sequence[Work]) -> None:
-        """Run tasks until one raises what it is to raise, or Ctrl-C comes."""
+        """Run tasks until one raises what joblib is to raise, or Ctrl-C comes."""
         new = [work for work in works if not work.is_ahead]
         with self.timed("preparing"):
             for work in new:
@@ -350,11 +376,9 @@ class SearchSession:
             for work in networks:
                 if work.trained is not None:
                     self._run_adopting(work)
-                if work.job.error is not None:
-                    return
-        if self.is_interrupted:
-            return
         others = [work for work in works if work.fit is None]
+        if self.is_interrupted or not others:
+            return
         with self.timed("training"):
             # While a stream has the workers of the backend, no other call may.
             if self._is_streaming or self.n_workers() == 1:
@@ -367,9 +391,9 @@ class SearchSession:
         answer = _Answer(work)
         scoring = scored_by(work.job.task, self._trainer.scorer(work))
         with self._lent_memory(work), scoring, adoption(answer), one_thread(wanted=small):
-            work.job.run()
+            work.job.end(result=work.job.task())
         trained = work.trained
-        if work.job.error is not None or trained is None:
+        if trained is None:
             return
         work.model = work.task.estimator
         result = work.job.result[0]
@@ -399,27 +423,18 @@ class SearchSession:
     def _run_here(self, works: Sequence[Work]) -> None:
         for work in works:
             with self._lent_memory(work), adoption(None):
-                work.job.run()
-            if work.job.error is not None:
-                return
-            _set_outcome(work, _held_out(work.task), work.task.estimator)
+                done = _run_task(work.job.task, keeps_model=True)
+            _end(work, *done)
 
     def _run_in_workers(self, works: Sequence[Work]) -> None:
-        if not works:
-            return
         backend, n_jobs = self._ambient
         keeps = self.options.n_models_kept != 0
-        try:
-            with adoption(None), joblib.parallel_config(backend=backend, n_jobs=n_jobs):
-                done = joblib.Parallel(
-                    n_jobs=self.options.n_jobs, pre_dispatch=self.options.pre_dispatch
-                )(joblib.delayed(_run_task)(work.job.task, keeps) for work in works)
-        except BaseException as error:  # noqa: BLE001 - joblib raises it in the caller
-            works[0].job.end(error=error)
-            return
-        for work, (results, held, model) in zip(works, done, strict=True):
-            work.job.end(result=results)
-            _set_outcome(work, held, model)
+        with adoption(None), joblib.parallel_config(backend=backend, n_jobs=n_jobs):
+            done = _in_order(self.options)(
+                joblib.delayed(_run_task)(work.job.task, keeps) for work in works
+            )
+            for work, own in zip(works, done, strict=True):
+                _end(work, *own)
 
     def _stop(self, work: Work, reason: str) -> None:
         """Give a task that is not run a result without a score."""
@@ -432,11 +447,10 @@ class SearchSession:
             if work.outcome is not None:
                 self._book.remember(work.job.result[0])
         for work in works:
-            if work.outcome is not None or work.job.error is not None:
+            if work.outcome is not None:
                 continue
             if self._book.is_empty:
-                work.job.end(error=KeyboardInterrupt())
-                return
+                raise KeyboardInterrupt
             self._stop(work, _INTERRUPTED)
 
     def _note(self, work: Work) -> None:
@@ -495,9 +509,22 @@ class _Answer:
         return work.state
 
 
-def _set_outcome(work: Work, held: Held | None, model: Any) -> None:
+def _in_order(options: SearchOptions) -> joblib.Parallel:
+    """Return what runs tasks in workers; results come one by one if the backend can do so.
+
+    Who is interrupted then has those that are there.
+    """
+    own = {"n_jobs": options.n_jobs, "pre_dispatch": options.pre_dispatch}
+    try:
+        return joblib.Parallel(return_as="generator", **own)
+    except ValueError:
+        return joblib.Parallel(**own)
+
+
+def _end(work: Work, results: Any, held: Held | None, model: Any) -> None:
     """Say what became of a task that trained no network."""
-    error = work.job.result[0]["fit_error"]
+    work.job.end(result=results)
+    error = results[0]["fit_error"]
     work.outcome = Outcome(held=held, reason="" if error is None else str(error))
     work.model = model
 
