@@ -157,6 +157,25 @@ class AsynchronousBracket:
         """
         return [len(own.scores) for own in self.arrived]
 
+    def waiting(self) -> frozenset[int]:
+        """Return candidates with a result that may yet be promoted.
+
+        Returns
+        -------
+        frozenset of int
+            Without those that are too many by now: a result that arrives moves nobody up.
+        """
+        n_first = self.rungs[0].n_candidates
+        return frozenset(
+            candidate
+            for rung, own in enumerate(self.arrived[:-1])
+            # No rung has more results in the end than the first.
+            for candidate in own.best(
+                max(int(n_first // self.factor), self.rungs[rung + 1].n_candidates)
+            )
+            if candidate not in own.promoted
+        )
+
     def _promotable(self, rung: int) -> Iterator[int]:
         """Yield who may be promoted from a rung and was not, the best one first."""
         own = self.arrived[rung]

@@ -125,7 +125,9 @@ class _Halving(BaseSearch):
         )
         ctx.call_on_fit_task_end(estimator=self)
         n_kept = n_promoted(n_candidates, self.factor)
-        return list(top_k(results, n_kept, iteration))
+        promoted = list(top_k(results, n_kept, iteration))
+        rounds.keep_only(promoted)
+        return promoted
 
     def _halving_plan(self, n_candidates: int) -> HalvingPlan:
         is_exhausting = self.min_resources == "exhaust"

@@ -10,7 +10,7 @@ without a network run as they would without the session.
 
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager, redirect_stdout
 from io import StringIO
 from typing import Any
@@ -35,6 +35,7 @@ from sk_tune.search._progress_line import ProgressLine
 from sk_tune.search._scores import ScoreBook
 from sk_tune.search._trainer import Trainer
 from sk_tune.search._work import SearchOptions, Work, fit_name
+from sk_tune.space import Candidate
 from sk_tune.training import TrainingState
 
 __all__ = ["SearchSession"]
@@ -112,12 +113,12 @@ class SearchSession:
             return
         if self._is_recording:
             raise _RecordedTasks([work.task for work in works])
-        if not self._is_streaming:
-            self._trainer.begin_round()
         while len(self.outcomes) <= max(work.row for work in works):
             self.outcomes.append([])
         for stage in self._stages(works):
             self._run_stage(stage)
+        if not self._is_streaming:
+            self._trainer.end_round()
 
     def recorded(self, evaluate: Callable[[], object]) -> list[FoldTask]:
         """Return the tasks of a call of scikit-learn's, none of which is run.
@@ -168,6 +169,7 @@ class SearchSession:
                 stack.enter_context(stream)
             self._is_streaming = True
             stack.callback(setattr, self, "_is_streaming", False)
+            stack.callback(self._trainer.end_round)
             yield TrainingAhead(self._trainer, self.options, stream)
 
     @contextmanager
@@ -198,6 +200,16 @@ class SearchSession:
         if ahead is None:
             return Work(job=job, task=task, row=row)
         return self._trainer.evaluated(ahead, job, task, row)
+
+    def keep_only(self, candidates: Iterable[Candidate]) -> None:
+        """Let go of the networks of all candidates but those that rungs may go on with.
+
+        Parameters
+        ----------
+        candidates : iterable of dict
+            With the resource or without it.
+        """
+        self._trainer.keep_only(candidates, self.options)
 
     def end_round(self, n_candidates: int, scores: npt.NDArray[np.float64]) -> None:
         """Take note that scikit-learn has the results of some more candidates.
@@ -365,7 +377,7 @@ class SearchSession:
     def _evaluate(self, works: Sequence[Work]) -> None:
         """Run tasks until one raises what joblib is to raise, or Ctrl-C comes."""
         new = [work for work in works if not work.is_ahead]
-        with self.timed("preparing"):
+        with self.timed("preparing"), self._trainer.preparing():
             for work in new:
                 self._trainer.prepare(work, self.options)
         networks = [work for work in works if work.fit is not None]

@@ -7,7 +7,7 @@ A fit that an earlier rung trained goes on from there.
 
 import warnings
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from typing import Any
@@ -24,6 +24,7 @@ from sk_tune.search._fold_cache import FoldCache
 from sk_tune.search._networks import FitMaker
 from sk_tune.search._steps import Step, TrainingSteps
 from sk_tune.search._work import SearchOptions, Work, candidate_fingerprint, fit_name
+from sk_tune.space import Candidate
 
 __all__ = ["Trainer"]
 
@@ -61,9 +62,38 @@ class Trainer:
         """Why skorch nets train by themselves, and how many."""
         return self._maker.reasons_against
 
-    def begin_round(self) -> None:
-        """Let go of what only the last round shared."""
-        self._maker.begin_round()
+    def end_round(self) -> None:
+        """Let go of what only candidates of one round share."""
+        self._maker.end_round()
+
+    def keep_only(self, candidates: Iterable[Candidate], options: SearchOptions) -> None:
+        """Let go of trainings that no later rung goes on from.
+
+        Parameters
+        ----------
+        candidates : iterable of dict
+            Those that later rungs may have.
+        options : SearchOptions
+            Of the search.
+        """
+        if options.resource is not None:
+            self._steps.keep_only({
+                candidate_fingerprint(own, without=options.resource) for own in candidates
+            })
+
+    @contextmanager
+    def preparing(self) -> Iterator[None]:
+        """Let what is prepared in a block share the rows of its folds.
+
+        Yields
+        ------
+        None
+            Nothing.
+        """
+        try:
+            yield
+        finally:
+            self._maker.forget_folds()
 
     def begin_candidate(self, task: FoldTask) -> None:
         """Let go of what no other candidate is going to share with that of a task.
@@ -125,7 +155,7 @@ class Trainer:
         # The schedule of the learning rate is that of a full training.
         fit.estimator.set_params(max_epochs=options.max_resources)
         own = candidate_fingerprint(work.task.parameters, without=resource)
-        work.key = (own, id(work.task.train))
+        work.key = own, id(work.task.train)
         state, work.n_epochs_before = self._steps.state(work.key)
         if work.n_epochs_before >= work.n_epochs:
             state, work.n_epochs_before = None, 0

@@ -19,6 +19,8 @@ class _Played:
     def __init__(self, rungs, factor, scores, n_workers, order):
         self.bracket = asynchronous_bracket(rungs, factor)
         self.started, self.finished = [], []
+        # What the bracket said to wait for nothing, with the rung that it had come to.
+        self.gone = set()
         running = []
         while True:
             while len(running) < n_workers and (job := self.bracket.next_job()):
@@ -34,6 +36,9 @@ class _Played:
             score = scores[job.candidate % len(scores)]
             self.bracket = self.bracket.with_score(job, score)
             self.finished.append((job, score))
+            waiting = self.bracket.waiting()
+            done = {own.candidate: own.rung for own, _ in self.finished}
+            self.gone |= {own for own in done.items() if own[0] not in waiting}
 
     def check(self, job, factor):
         """Hold a job against what has arrived by then."""
@@ -42,6 +47,7 @@ class _Played:
         below = [(j.candidate, s) for j, s in self.finished if j.rung == job.rung - 1]
         own = dict(below)
         assert job.candidate in own
+        assert (job.candidate, job.rung - 1) not in self.gone
         assert not math.isnan(own[job.candidate])
         n_better = sum(s > own[job.candidate] for _, s in below)
         planned = self.bracket.rungs[job.rung].n_candidates
@@ -179,3 +185,17 @@ def test_wrong_numbers_are_refused():
         asynchronous_bracket([], 3)
     with pytest.raises(ValueError, match="must be more than 1. Got 1 instead"):
         asynchronous_bracket(_rungs((3, 1)), 1)
+
+
+def test_who_is_too_far_behind_waits_for_nothing():
+    """Of 9 candidates at most 3 are promoted, so the fourth best so far never is."""
+    bracket = asynchronous_bracket(_rungs((9, 1), (3, 3), (1, 9)), factor=3)
+    waiting = []
+    for score in (0.5, 0.4, math.nan, 0.3, 0.2, 0.9):
+        job = RungJob(candidate=bracket.n_started, rung=0)
+        bracket = bracket.with_started(job).with_score(job, score)
+        waiting.append(set(bracket.waiting()))
+
+    assert waiting == [{0}, {0, 1}, {0, 1}, {0, 1, 3}, {0, 1, 3}, {0, 1, 5}]
+    promoted = bracket.with_started(RungJob(candidate=5, rung=1))
+    assert promoted.waiting() == {0, 1}

@@ -1,5 +1,8 @@
 """Which estimators train a network that the engine knows, and as which fit."""
 
+import gc
+import weakref
+
 import numpy as np
 import pandas as pd
 import polars as pl
@@ -319,3 +322,60 @@ def test_a_refit_grants_its_epochs_to_the_last_step_only(
         clone(imputer).fit(with_gaps[0]).transform(with_gaps[0]),
         atol=1e-9,
     )
+
+
+class Traced(np.ndarray):
+    """Rows of which it is known how many tables there are."""
+
+    tables: list[weakref.ref] = []  # noqa: RUF012 - shared on purpose
+
+    def __array_finalize__(self, _):
+        """Take note of a new table."""
+        Traced.tables.append(weakref.ref(self))
+
+    @staticmethod
+    def n_tables(n_rows):
+        """Return how many tables of so many rows are alive."""
+        gc.collect()
+        tables = [own() for own in Traced.tables]
+        return sum(own is not None and own.shape[:1] == (n_rows,) for own in tables)
+
+
+class Watching(StandardScaler):
+    """Looks how many tables of a fold there are when it is fitted on all rows."""
+
+    n_seen: list[int] = []  # noqa: RUF012 - shared on purpose
+
+    def fit(self, X, y=None):
+        """Count training folds and held-out folds."""
+        if len(X) == 150:
+            Watching.n_seen.append(Traced.n_tables(100) + Traced.n_tables(50))
+        return super().fit(X, y)
+
+
+@pytest.mark.parametrize("name", ["net", "other"])
+def test_rows_of_folds_are_not_kept_for_the_refit(make_estimator, iris, name):
+    """They are cut while candidates are prepared, and for networks only."""
+    last = {"net": make_estimator("MLPClassifier"), "other": LogisticRegression()}[name]
+    grid = {"net": {"last__width": [4, 5]}, "other": {"last__C": [0.1, 1.0]}}[name]
+    steps = [("scale", StandardScaler()), ("watch", Watching()), ("last", last)]
+    Watching.n_seen.clear()
+    Traced.tables.clear()
+
+    GridSearchCV(Pipeline(steps), grid, cv=3).fit(iris.X.view(Traced), iris.y)
+
+    assert Watching.n_seen == [0]
+
+
+def test_rows_of_a_fold_are_cut_once_for_all_that_is_prepared_together(task):
+    """They are one table until they are forgotten, also if candidates use other steps."""
+    maker = FitMaker()
+    pipeline = Pipeline([("scale", "passthrough"), ("net", MLPClassifier())])
+    one = task(pipeline, parameters={"net__dropout": 0.1})
+
+    first = maker._fold(one)
+
+    assert maker._fold(one) is first
+    maker.forget_folds()
+    assert maker._fold(one) is not first
+    np.testing.assert_array_equal(maker._fold(one).X_train, first.X_train)
