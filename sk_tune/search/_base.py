@@ -22,7 +22,7 @@ import joblib
 import numpy as np
 import numpy.typing as npt
 import pandas as pd
-from sklearn.base import clone, is_classifier
+from sklearn.base import is_classifier
 from sklearn.model_selection import check_cv
 from sklearn.utils.validation import check_is_fitted
 
@@ -38,8 +38,7 @@ from sk_tune._metric import scorer_metric
 from sk_tune._search_record import SearchRecord
 from sk_tune.adoption import FitRequested, adopter, adoption
 from sk_tune.backend import AskingNets, Recorder
-from sk_tune.engine import Fit, FitStore, Progress, outside_blocks, train
-from sk_tune.estimators import NetworkEstimator
+from sk_tune.engine import FitStore, Progress, outside_blocks
 from sk_tune.exceptions import warn_user
 from sk_tune.sampler import RandomSampler
 from sk_tune.search._backend import SearchBackend
@@ -51,6 +50,7 @@ from sk_tune.search._outcome import out_of_fold_predictions
 from sk_tune.search._plan import PlannedRound, SearchPlan
 from sk_tune.search._probe import probe
 from sk_tune.search._progress_line import ProgressLine
+from sk_tune.search._refit import RefitTrainer, refit_cost
 from sk_tune.search._resource import is_epochs
 from sk_tune.search._rounds import Rounds
 from sk_tune.search._session import SearchSession
@@ -77,9 +77,6 @@ _SCORED_BY_CURVE = {None, "accuracy", "r2"}
 # With networks a call costs little more for some candidates than for one; a model that
 # learns after every eighth candidate loses little to one that learns after each.
 _POINTS_OF_NETWORKS = 8
-# What trains faster than this in a fold has layers so small that more threads do not help,
-# and hinder much where others use the cores too.
-_SECONDS_IN_ONE_THREAD = 5.0
 # Candidates that plan() trains: enough that they fill a fleet.
 _PROBED = 8
 _N_KEPT = {"none": 0, "best": 1, "all": None}
@@ -224,7 +221,7 @@ class BaseSearch(BaseSearchCV):  # type: ignore[misc]
         try:
             config = joblib.parallel_config(backend=SearchBackend(self._session))
             self._session.config = config
-            adopting = adoption(self._training_for_refit)
+            adopting = adoption(RefitTrainer(self, self._session))
             with AskingNets(), config, adopting, self._calm_callbacks():
                 super().fit(X, y, **params)  # type: ignore[misc]
             self._keep(self._session, X, y)
@@ -348,6 +345,8 @@ class BaseSearch(BaseSearchCV):  # type: ignore[misc]
 
     def _run_search(self, evaluate_candidates: Any, *, callback_ctx: Any = None) -> None:
         self._session.options = self._options()
+        refits = self.refit is not False
+        cost = refit_cost(self._session.n_workers(), self.n_splits_) if refits else 0.0
         self._rounds = rounds = Rounds(
             evaluate_candidates,
             cv=self._checked_cv_orig,
@@ -357,7 +356,7 @@ class BaseSearch(BaseSearchCV):  # type: ignore[misc]
             time_budget=self.time_budget,
             start=self._start,
             refit=self.refit,
-            reserve=self._refit_cost(),
+            reserve=cost,
         )
         with self._session.interruptible():
             self._propose(rounds, callback_ctx)
@@ -428,41 +427,6 @@ class BaseSearch(BaseSearchCV):  # type: ignore[misc]
         if network_of(self.estimator) is not None:
             return _POINTS_OF_NETWORKS
         return max(1, self._session.n_workers())
-
-    def _refit_cost(self) -> float:
-        """Return what the refit takes, in evaluations of a candidate."""
-        if self.refit is False:
-            return 0.0
-        # It has the rows of all folds, one more than a fit of the search, and one worker.
-        n_workers = min(self._session.n_workers(), self.n_splits_)
-        return float(n_workers / max(1, self.n_splits_ - 1))
-
-    def _training_for_refit(
-        self, estimator: Any, X: Any, y: Any, sample_weight: Any
-    ) -> Any:
-        """Train the chosen network as its candidate was, for the refit to adopt.
-
-        Other networks, such as those in transformers before it, train as ever.
-        """
-        session = self._session
-        chosen = network_of(getattr(self, "best_estimator_", None))
-        if estimator is not chosen or not isinstance(estimator, NetworkEstimator):
-            return None
-        own = clone(estimator)
-        n_epochs = session.best_epochs.get(self.best_index_)
-        resource = session.options.resource
-        if resource is not None and resource in self.best_params_:
-            n_epochs = n_epochs or int(own.max_epochs)
-            own.set_params(max_epochs=session.options.max_resources)
-        folds = session.outcomes[self.best_index_]
-        seconds = max((outcome.seconds for outcome in folds), default=0.0)
-        if n_epochs is None and seconds > _SECONDS_IN_ONE_THREAD:
-            return None
-        fit = Fit(estimator=own, X=X, y=y, sample_weight=sample_weight, n_epochs=n_epochs)
-        with adoption(None):
-            (trained,) = train([fit], engine="reference")
-        # Without a state the network trains by itself, and fails with its own error.
-        return trained.state
 
     def _keep(self, session: SearchSession, X: Any, y: Any) -> None:
         """Take over what the session remembers."""

@@ -18,25 +18,22 @@ from typing import Any
 import joblib
 import numpy as np
 import numpy.typing as npt
-from sklearn.pipeline import Pipeline
 
 from sk_tune._compat import FoldTask, fold_task, scored_by
 from sk_tune.adoption import adoption
 from sk_tune.backend import Job
 from sk_tune.engine import FitStream, is_small, one_thread
 from sk_tune.estimators import take_rows
-from sk_tune.exceptions import TrainingFailedError, warn_of_solo
+from sk_tune.exceptions import warn_of_solo
 from sk_tune.search._ahead import TrainingAhead
 from sk_tune.search._bookkeeping import search_ledger
 from sk_tune.search._ledger import Ledger
-from sk_tune.search._networks import network_of
 from sk_tune.search._outcome import Held, Outcome, hold
 from sk_tune.search._progress_line import ProgressLine
 from sk_tune.search._scores import ScoreBook
 from sk_tune.search._trainer import Trainer
 from sk_tune.search._work import SearchOptions, Work, fit_name
 from sk_tune.space import Candidate
-from sk_tune.training import TrainingState
 
 __all__ = ["SearchSession"]
 
@@ -400,9 +397,14 @@ class SearchSession:
 
     def _run_adopting(self, work: Work) -> None:
         small = work.state is not None and is_small(work.state, work.task.X)
-        answer = _Answer(work)
+        answer = self._trainer.answer(work)
         scoring = scored_by(work.job.task, self._trainer.scorer(work))
-        with self._lent_memory(work), scoring, adoption(answer), one_thread(wanted=small):
+        with (
+            self._trainer.lent_memory(work),
+            scoring,
+            adoption(answer),
+            one_thread(wanted=small),
+        ):
             work.job.end(result=work.job.task())
         trained = work.trained
         if trained is None:
@@ -434,7 +436,7 @@ class SearchSession:
 
     def _run_here(self, works: Sequence[Work]) -> None:
         for work in works:
-            with self._lent_memory(work), adoption(None):
+            with self._trainer.lent_memory(work), adoption(None):
                 done = _run_task(work.job.task, keeps_model=True)
             _end(work, *done)
 
@@ -479,19 +481,6 @@ class SearchSession:
         # taken over the whole search, when it ends.
         result["fit_error"] = None
 
-    @contextmanager
-    def _lent_memory(self, work: Work) -> Iterator[None]:
-        """Let a pipeline that has no memory of its own use that of the search."""
-        estimator = work.task.estimator
-        if not isinstance(estimator, Pipeline) or estimator.memory is not None:
-            yield
-            return
-        estimator.memory = self._trainer.memory(work)
-        try:
-            yield
-        finally:
-            estimator.memory = None
-
 
 class _RecordedTasks(BaseException):
     """Carries tasks out of scikit-learn's call, which takes no exception for its own."""
@@ -499,26 +488,6 @@ class _RecordedTasks(BaseException):
     def __init__(self, tasks: list[FoldTask]) -> None:
         super().__init__()
         self.tasks = tasks
-
-
-class _Answer:
-    """Gives the network of a task its training, once; others in its pipeline train."""
-
-    def __init__(self, work: Work) -> None:
-        self._work = work
-        self._is_used = False
-
-    def __call__(
-        self, estimator: Any, X: Any, y: Any, sample_weight: Any
-    ) -> TrainingState | None:
-        work = self._work
-        is_own = estimator is network_of(work.task.estimator)
-        if self._is_used or work.trained is None or not is_own:
-            return None
-        self._is_used = True
-        if work.state is None:
-            raise TrainingFailedError(work.trained.message)
-        return work.state
 
 
 def _in_order(options: SearchOptions) -> joblib.Parallel:

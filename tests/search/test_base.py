@@ -28,7 +28,6 @@ from sk_tune import (
 from sk_tune.engine import _train as engine_train
 from sk_tune.engine import _workers as engine_workers
 from sk_tune.engine._shard import train_shard
-from sk_tune.exceptions import TrainingDivergedError
 
 CV = StratifiedKFold(3, shuffle=True, random_state=1)
 GRID = {"learning_rate": [0.003, 0.03]}
@@ -238,21 +237,6 @@ def test_a_search_that_learns_does_so_inside_a_fleet_block(iris):
     assert inside.cv_results_["params"] == search.fit(*iris).cv_results_["params"]
 
 
-@pytest.mark.parametrize(("n_jobs", "expected"), [(None, 0.5), (1, 0.5), (2, 1.0)])
-def test_a_refit_costs_what_one_worker_takes_for_it(net, iris, n_jobs, expected):
-    """Of 3 folds it has the rows of 1.5 fits; a candidate has 3 fits for all workers."""
-    costs = []
-
-    class Asking(GridSearchCV):
-        def _propose(self, rounds, callback_ctx):
-            costs.append(self._refit_cost())
-            super()._propose(rounds, callback_ctx)
-
-    Asking(net, {"learning_rate": [0.01]}, cv=CV, n_jobs=n_jobs).fit(*iris)
-
-    assert costs == [expected]
-
-
 def test_two_searches_in_two_threads_do_not_meet(search, iris):
     """Searches that run side by side in threads give what they give alone."""
     alone = clone(search).fit(*iris).oof_predictions_
@@ -396,19 +380,6 @@ def test_the_corrected_score_counts_each_candidate_once(net, iris):
     rows = halving.search_record_.last_rows
     assert len(rows) == 2
     assert 2 in rows
-
-
-def test_a_refit_that_fails_says_why(net, iris):
-    """If the best candidate cannot be trained on all rows the error names the reason."""
-    search = GridSearchCV(
-        net, {"learning_rate": [1e25, 0.01]}, cv=CV, refit=lambda results: 0
-    )
-
-    with (
-        pytest.warns(Warning, match="3 fits failed|non-finite"),
-        pytest.raises(TrainingDivergedError, match="learning_rate"),
-    ):
-        search.fit(*iris)
 
 
 def test_fits_that_fail_alike_are_counted_together(net, iris):

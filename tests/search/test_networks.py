@@ -10,7 +10,6 @@ import pytest
 import torch
 from scipy import sparse
 from sklearn import model_selection
-from sklearn.base import clone
 from sklearn.compose import ColumnTransformer
 from sklearn.ensemble import BaggingClassifier
 from sklearn.experimental import enable_iterative_imputer  # noqa: F401
@@ -302,25 +301,6 @@ def test_transformers_that_a_task_fits_again_train_their_networks(
         GridSearchCV(Pipeline(steps, memory=str(tmp_path)), {"net__width": [4, 6]}, cv=2),
         model_selection.GridSearchCV(Pipeline(steps), {"net__width": [4, 6]}, cv=2),
         *with_gaps,
-    )
-
-
-def test_a_refit_grants_its_epochs_to_the_last_step_only(
-    make_estimator, with_gaps, before_the_network
-):
-    """Epochs that were chosen for the network are none of a transformer's."""
-    imputer = before_the_network("imputer")
-    net = make_estimator("MLPClassifier", dtype="float64", max_epochs=8)
-    pipeline = Pipeline([("before", imputer), ("net", net)])
-
-    search = GridSearchCV(pipeline, {"net__learning_rate": [3e-3]}, cv=2, epochs="best")
-    search.fit(*with_gaps)
-
-    assert search.best_epochs_[0] != 3
-    np.testing.assert_allclose(
-        search.best_estimator_[:-1].transform(with_gaps[0]),
-        clone(imputer).fit(with_gaps[0]).transform(with_gaps[0]),
-        atol=1e-9,
     )
 
 
