@@ -7,6 +7,8 @@ from typing import Any
 
 from joblib.parallel import ParallelBackendBase
 
+from sk_tune._compat import get_active_backend
+
 __all__ = ["CollectingBackend", "Job"]
 
 # joblib hands over twice as many tasks at once, and its parser takes no larger number.
@@ -60,6 +62,12 @@ class CollectingBackend(ParallelBackendBase):  # type: ignore[misc]
     ----------
     nesting_level : int, default=0
         How many other calls of joblib are around.
+
+    Attributes
+    ----------
+    around : tuple
+        The backend of joblib that was active before, and its number of workers: what trains
+        by itself has these, as it would without a backend that collects.
     """
 
     supports_retrieve_callback = True
@@ -68,6 +76,7 @@ class CollectingBackend(ParallelBackendBase):  # type: ignore[misc]
 
     def __init__(self, nesting_level: int = 0, **kwargs: Any) -> None:
         super().__init__(nesting_level=nesting_level, **kwargs)
+        self.around = get_active_backend()
         self._jobs: list[Job] = []
         self._aborted = False
 

@@ -49,7 +49,8 @@ def fleet(
     ----------
     n_jobs : int, default=-1
         Worker processes that train; -1 uses all cores.  The ``n_jobs`` of the code in the
-        block has no effect.
+        block has no effect, except in searches of sk_tune, which train as they do without
+        the block.
     memory_limit : float or None, default=None
         Bytes that networks in training may take; half of what is free if None.
     progress : callable or None, default=None

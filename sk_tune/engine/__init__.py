@@ -14,6 +14,7 @@ from sk_tune.engine._store import FitStore, StoreInfo
 from sk_tune.engine._stream import FitStream
 from sk_tune.engine._threads import is_small, one_thread
 from sk_tune.engine._train import fitted_estimator, train
+from sk_tune.engine._workers import outside_blocks
 
 __all__ = [
     "Fit",
@@ -31,6 +32,7 @@ __all__ = [
     "fitted_estimator",
     "is_small",
     "one_thread",
+    "outside_blocks",
     "reason_against_net",
     "signature",
     "train",

@@ -34,7 +34,7 @@ from sk_tune.engine._shard import Shard, train_shard
 from sk_tune.engine._signature import signature
 from sk_tune.engine._skorch import adopt_skorch
 from sk_tune.engine._stored import StoredFits, stored_fits
-from sk_tune.engine._workers import closing_call, train_shards
+from sk_tune.engine._workers import closing_call, outside_blocks, train_shards
 from sk_tune.estimators import (
     FitPreparer,
     NetworkEstimator,
@@ -142,7 +142,7 @@ def train(
     _check(fits, engine)
     progress = passing_errors(progress)
     results = Results(passing_errors(trained), as_fleet=engine == "fleet")
-    with raising_caller_errors():
+    with raising_caller_errors(), outside_blocks():
         _train(fits, results, n_jobs, engine, memory_limit, progress, store)
     if engine == "fleet":
         warn_of_solo(

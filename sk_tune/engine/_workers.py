@@ -25,6 +25,7 @@ __all__ = [
     "LOST",
     "closing_call",
     "is_unsendable",
+    "outside_blocks",
     "parallel_call",
     "run_lost_shard",
     "shard_task",
@@ -144,6 +145,24 @@ def parallel_call(n_jobs: int | None, **options: Any) -> joblib.Parallel:
         return joblib.Parallel(n_jobs=n_jobs, return_as="generator_unordered", **options)
     except ValueError:
         return joblib.Parallel(n_jobs=n_jobs, **options)
+
+
+@contextmanager
+def outside_blocks() -> Iterator[None]:
+    """Let joblib use the workers that are around a backend which only collects tasks.
+
+    Such a backend says that it has very many, so that all tasks come at once.
+
+    Yields
+    ------
+    None
+        Nothing.
+    """
+    backend, n_jobs = get_active_backend()
+    while hasattr(backend, "around"):
+        backend, n_jobs = backend.around
+    with joblib.parallel_config(backend=backend, n_jobs=n_jobs):
+        yield
 
 
 @contextmanager

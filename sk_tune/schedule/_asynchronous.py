@@ -147,15 +147,24 @@ class AsynchronousBracket:
         first = replace(self.rungs[0], n_candidates=self.n_started)
         return replace(self, rungs=(first, *self.rungs[1:]))
 
-    def n_arrived(self) -> list[int]:
-        """Return how many results each rung has.
+    def waiting(self) -> frozenset[int]:
+        """Return candidates with a result that may yet be promoted.
 
         Returns
         -------
-        list of int
-            By rung.
+        frozenset of int
+            Without those that are too many by now: a result that arrives moves nobody up.
         """
-        return [len(own.scores) for own in self.arrived]
+        n_first = self.rungs[0].n_candidates
+        return frozenset(
+            candidate
+            for rung, own in enumerate(self.arrived[:-1])
+            # No rung has more results in the end than the first.
+            for candidate in own.best(
+                max(int(n_first // self.factor), self.rungs[rung + 1].n_candidates)
+            )
+            if candidate not in own.promoted
+        )
 
     def _promotable(self, rung: int) -> Iterator[int]:
         """Yield who may be promoted from a rung and was not, the best one first."""

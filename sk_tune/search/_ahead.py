@@ -100,7 +100,8 @@ class TrainingAhead:
         list of int
             Their numbers, counted from 0.
         """
-        begun = [self._prepared(tasks) for tasks in candidates]
+        with self._trainer.preparing():
+            begun = [self._prepared(tasks) for tasks in candidates]
         self._go_on(begun, n_pieces)
         return [own.number for own in begun]
 

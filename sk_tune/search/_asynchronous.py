@@ -287,6 +287,9 @@ class AsynchronousRungs:
             with self._rounds.sampling():
                 candidate = own.climb.candidates[own.job.candidate]
                 self._tell(candidate, score, own.n_resources)
+        self._rounds.keep_only(
+            climb.candidates[i] for climb in self._climbs for i in climb.bracket.waiting()
+        )
 
     def _note_time(
         self, jobs: Sequence["_Job"], candidates: Sequence[Sequence[Work]]

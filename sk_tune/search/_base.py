@@ -22,7 +22,7 @@ import joblib
 import numpy as np
 import numpy.typing as npt
 import pandas as pd
-from sklearn.base import clone, is_classifier
+from sklearn.base import is_classifier
 from sklearn.model_selection import check_cv
 from sklearn.utils.validation import check_is_fitted
 
@@ -37,8 +37,7 @@ from sk_tune._compat import (
 from sk_tune._search_record import SearchRecord
 from sk_tune.adoption import FitRequested, adopter, adoption
 from sk_tune.backend import AskingNets, Recorder
-from sk_tune.engine import Fit, FitStore, Progress, train
-from sk_tune.estimators import NetworkEstimator
+from sk_tune.engine import FitStore, Progress, outside_blocks
 from sk_tune.exceptions import warn_user
 from sk_tune.sampler import RandomSampler
 from sk_tune.search._backend import SearchBackend
@@ -50,6 +49,7 @@ from sk_tune.search._outcome import out_of_fold_predictions
 from sk_tune.search._plan import PlannedRound, SearchPlan
 from sk_tune.search._probe import probe
 from sk_tune.search._progress_line import ProgressLine
+from sk_tune.search._refit import RefitTrainer, refit_cost
 from sk_tune.search._resource import is_epochs
 from sk_tune.search._rounds import Rounds
 from sk_tune.search._session import SearchSession
@@ -76,9 +76,6 @@ _SCORED_BY_CURVE = {None, "accuracy", "r2"}
 # With networks a call costs little more for some candidates than for one; a model that
 # learns after every eighth candidate loses little to one that learns after each.
 _POINTS_OF_NETWORKS = 8
-# What trains faster than this in a fold has layers so small that more threads do not help,
-# and hinder much where others use the cores too.
-_SECONDS_IN_ONE_THREAD = 5.0
 # Candidates that plan() trains: enough that they fill a fleet.
 _PROBED = 8
 _N_KEPT = {"none": 0, "best": 1, "all": None}
@@ -218,11 +215,13 @@ class BaseSearch(BaseSearchCV):  # type: ignore[misc]
                     f"in the store {self.store}. Set it to an integer."
                 )
         self._start = time.monotonic()
-        self._session = SearchSession(ambient=get_active_backend())
+        # In a block of `fleet` a search trains as it does without.
+        with outside_blocks():
+            self._session = SearchSession(ambient=get_active_backend())
         try:
             config = joblib.parallel_config(backend=SearchBackend(self._session))
             self._session.config = config
-            adopting = adoption(self._training_for_refit)
+            adopting = adoption(RefitTrainer(self, self._session))
             with AskingNets(), config, adopting, self._calm_callbacks():
                 super().fit(X, y, **params)  # type: ignore[misc]
             self._keep(self._session, X, y)
@@ -357,6 +356,8 @@ class BaseSearch(BaseSearchCV):  # type: ignore[misc]
 
     def _run_search(self, evaluate_candidates: Any, *, callback_ctx: Any = None) -> None:
         self._session.options = self._options()
+        refits = self.refit is not False
+        cost = refit_cost(self._session.n_workers(), self.n_splits_) if refits else 0.0
         self._rounds = rounds = Rounds(
             evaluate_candidates,
             cv=self._checked_cv_orig,
@@ -366,10 +367,12 @@ class BaseSearch(BaseSearchCV):  # type: ignore[misc]
             time_budget=self.time_budget,
             start=self._start,
             refit=self.refit,
-            reserve=self._refit_cost(),
+            reserve=cost,
         )
-        self._propose(rounds, callback_ctx)
+        with self._session.interruptible():
+            self._propose(rounds, callback_ctx)
         if self._session.is_interrupted:
+            self._session.forget_unfinished(rounds.n_candidates)
             if not self._session.has_complete_candidate:
                 raise KeyboardInterrupt
         else:
@@ -436,37 +439,6 @@ class BaseSearch(BaseSearchCV):  # type: ignore[misc]
             return _POINTS_OF_NETWORKS
         return max(1, self._session.n_workers())
 
-    def _refit_cost(self) -> float:
-        """Return what the refit takes, in evaluations of a candidate."""
-        if self.refit is False:
-            return 0.0
-        # It has the rows of all folds, one more than a fit of the search, and one worker.
-        n_workers = min(joblib.effective_n_jobs(self.n_jobs), self.n_splits_)
-        return float(n_workers / max(1, self.n_splits_ - 1))
-
-    def _training_for_refit(
-        self, estimator: Any, X: Any, y: Any, sample_weight: Any
-    ) -> Any:
-        """Train the chosen network as its candidate was, for the refit to adopt."""
-        session = self._session
-        if not isinstance(estimator, NetworkEstimator):
-            return None
-        own = clone(estimator)
-        n_epochs = session.best_epochs.get(self.best_index_)
-        resource = session.options.resource
-        if resource is not None and resource in self.best_params_:
-            n_epochs = n_epochs or int(own.max_epochs)
-            own.set_params(max_epochs=session.options.max_resources)
-        folds = session.outcomes[self.best_index_]
-        seconds = max((outcome.seconds for outcome in folds), default=0.0)
-        if n_epochs is None and seconds > _SECONDS_IN_ONE_THREAD:
-            return None
-        fit = Fit(estimator=own, X=X, y=y, sample_weight=sample_weight, n_epochs=n_epochs)
-        with adoption(None):
-            (trained,) = train([fit], engine="reference")
-        # Without a state the network trains by itself, and fails with its own error.
-        return trained.state
-
     def _keep(self, session: SearchSession, X: Any, y: Any) -> None:
         """Take over what the session remembers."""
         self._outcomes = session.outcomes
@@ -482,7 +454,9 @@ class BaseSearch(BaseSearchCV):  # type: ignore[misc]
         }
         self.ledger_ = session.ledger(self.n_splits_, seconds)
         if self.epochs == "best":
-            self.best_epochs_ = dict(session.best_epochs)
+            rows = range(len(session.outcomes))
+            chosen = session.best_epochs.items()
+            self.best_epochs_ = {row: epoch for row, epoch in chosen if row in rows}
         if self.keep_models != "none":
             self.models_ = session.models
         results = self.__dict__["cv_results_"]

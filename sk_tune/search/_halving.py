@@ -69,14 +69,19 @@ class _Halving(BaseSearch):
         rounds.level = "iter"
         # The schedule of the learning rate ends with the last rung.
         rounds.lay_out(plan.rungs[-1].n_resources)
-        if self.asynchronous:
-            self._climb_asynchronously(rounds, candidates, plan.rungs, search_ctx)
-        else:
-            for iteration, rung in enumerate(plan.rungs):
-                candidates = self._climb(rounds, candidates, iteration, rung, search_ctx)
-                if rounds.is_over:
-                    break
-        self._count(rounds, plan.rungs)
+        try:
+            if self.asynchronous:
+                self._climb_asynchronously(rounds, candidates, plan.rungs, search_ctx)
+            else:
+                for iteration, rung in enumerate(plan.rungs):
+                    candidates = self._climb(
+                        rounds, candidates, iteration, rung, search_ctx
+                    )
+                    if rounds.is_over:
+                        break
+        finally:
+            # Also of what Ctrl-C ends.
+            self._count(rounds, plan.rungs)
         search_ctx.call_on_fit_task_end(estimator=self)
 
     def _climb_asynchronously(
@@ -126,6 +131,7 @@ class _Halving(BaseSearch):
         )
         ctx.call_on_fit_task_end(estimator=self)
         kept = list(top_k(results, n_promoted(n_candidates, self.factor), iteration))
+        rounds.keep_only(kept)
         # The best is last, as in scikit-learn, but first if the time may end before.
         return kept if self.time_budget is None else kept[::-1]
 

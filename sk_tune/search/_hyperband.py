@@ -360,6 +360,7 @@ class HyperbandSearchCV(BaseSearch):  # type: ignore[misc]
                 self._evaluate(rounds, part, sampler, ctx)
                 if rounds.is_over:
                     return
+                rounds.keep_only(c for run in running for c in run.candidates)
 
     def _same_folds(self, active: Sequence[_Running]) -> list[list[_Running]]:
         """Return brackets whose rungs can be evaluated in one call."""

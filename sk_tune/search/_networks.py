@@ -80,9 +80,6 @@ class _Fold:
     y_train: Any
     X_test: Any
     y_test: Any
-    # Kept alive, because they tell one fold from the other by their identity.
-    train: Any
-    test: Any
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -116,15 +113,22 @@ class FitMaker:
     def __init__(self) -> None:
         self.transformers = FittedTransformers()
         self.held_out = HeldOutRows(self.transformers)
+        # While candidates are prepared; all data, as often as there are folds.
         self._folds: dict[tuple[int, int], _Fold] = {}
+        # Kept alive, because they tell one fold from the other by their identity.
+        self._positions: dict[tuple[int, int], tuple[Any, Any]] = {}
         self._joined: dict[Any, _Joined] = {}
         # Of pipelines as the search was given them.
         self._base_transformers: dict[int, Any] = {}
         # Why skorch nets could not be rows of fleets, and how many.
         self.reasons_against: Counter[str] = Counter()
 
-    def begin_round(self) -> None:
-        """Let go of joined rows that only the last round shared."""
+    def forget_folds(self) -> None:
+        """Let go of the rows of folds, which are needed again with the next candidates."""
+        self._folds.clear()
+
+    def end_round(self) -> None:
+        """Let go of joined rows, which only candidates of one round share."""
         self._joined.clear()
 
     def begin_candidate(self, task: FoldTask) -> None:
@@ -151,9 +155,8 @@ class FitMaker:
         FoldCache
             New; it serves one fit.
         """
-        fold = self._fold(task)
         known = self._base_transformers if _varies_network_only(task) else {}
-        return FoldCache(self.transformers, (id(fold.train), id(fold.test)), known)
+        return FoldCache(self.transformers, self._fold_key(task), known)
 
     def make(self, task: FoldTask, name: str) -> Fit | None:
         """Return the fit that a task asks for.
@@ -171,6 +174,7 @@ class FitMaker:
             None if the task trains no network that the engine knows, or fails before it
             does: then it can only be run.
         """
+        self._fold_key(task)
         values = [task.estimator, *task.parameters.values()]
         if task.y is None or not any(network_of(value) is not None for value in values):
             return None
@@ -236,31 +240,35 @@ class FitMaker:
             # Other than ours, it does not protect the rows from what works in place.
             X_train = copy.deepcopy(X_train)
         params = method_params(task.X, params=task.fit_params, indices=task.train)
-        asked = _Asked()
+        asked = _Asked(network_of(pipeline))
         with adoption(asked), suppress(FitRequested):
             pipeline.fit(X_train, fold.y_train, **params)
         if asked.estimator is None:
             return None
-        joined = self._join(asked, pipeline, fold)
+        joined = self._join(asked, pipeline, fold, task.test)
         if _varies_network_only(task):
-            self._joined[id(fold.train), id(fold.test)] = joined
+            self._joined[self._fold_key(task)] = joined
         return joined.fit(clone(asked.estimator), name)
 
-    def _fold(self, task: FoldTask) -> _Fold:
+    def _fold_key(self, task: FoldTask) -> tuple[int, int]:
+        """Return what tells the fold of a task from all others of the search."""
         key = (id(task.train), id(task.test))
+        self._positions[key] = (task.train, task.test)
+        return key
+
+    def _fold(self, task: FoldTask) -> _Fold:
+        key = self._fold_key(task)
         if key not in self._folds:
             self._folds[key] = _Fold(
                 X_train=take_rows(task.X, task.train),
                 y_train=take_rows(task.y, task.train),
                 X_test=take_rows(task.X, task.test),
                 y_test=take_rows(task.y, task.test),
-                train=task.train,
-                test=task.test,
             )
         return self._folds[key]
 
-    def _join(self, asked: "_Asked", pipeline: Any, fold: _Fold) -> _Joined:
-        key = (*map(id, (asked.X, asked.y)), id(fold.test))
+    def _join(self, asked: "_Asked", pipeline: Any, fold: _Fold, test: Any) -> _Joined:
+        key = (*map(id, (asked.X, asked.y)), id(test))
         found = self._joined.get(key)
         weight = asked.sample_weight
         if found is not None and weight is None and found.sample_weight is None:
@@ -269,31 +277,38 @@ class FitMaker:
         X, y, monitor = asked.X, asked.y, None
         try:
             X_test = transformed(pipeline, copy.deepcopy(fold.X_test))
-            self.held_out.remember(pipeline, fold.test, X_test)
+            self.held_out.remember(pipeline, test, X_test)
             X, y = _stack(asked.X, X_test), _stack(asked.y, fold.y_test)
             monitor = np.arange(n_train, len(y))
         except Exception:  # noqa: BLE001 - without held-out rows there are only no curves
             X, y, monitor = asked.X, asked.y, None
         if weight is not None and monitor is not None:
             weight = np.concatenate([weight, np.ones(len(monitor))])
-        joined = _Joined(
-            X, y, weight, np.arange(n_train), monitor, (asked.X, asked.y, fold)
-        )
+        joined = _Joined(X, y, weight, np.arange(n_train), monitor, (asked.X, asked.y))
         if weight is None:
             self._joined[key] = joined
         return joined
 
 
 class _Asked:
-    """Notes what a network was asked to fit, and leaves it."""
+    """Notes what a network was asked to fit, and leaves it; others train as ever.
 
-    def __init__(self) -> None:
+    Parameters
+    ----------
+    network : estimator
+        The one at the end of the pipeline.  Transformers may have networks of their own.
+    """
+
+    def __init__(self, network: Any) -> None:
+        self._network = network
         self.estimator: BaseEstimator | None = None
         self.X: Any = None
         self.y: Any = None
         self.sample_weight: Any = None
 
     def __call__(self, estimator: Any, X: Any, y: Any, sample_weight: Any) -> Any:
+        if estimator is not self._network:
+            return None
         self.estimator, self.X, self.y = estimator, X, y
         self.sample_weight = sample_weight
         raise FitRequested

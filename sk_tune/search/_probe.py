@@ -11,7 +11,7 @@ import joblib
 from sklearn.base import clone
 
 from sk_tune._compat import FoldTask
-from sk_tune.engine import expected_memory
+from sk_tune.engine import expected_memory, outside_blocks
 from sk_tune.search._networks import FitMaker, name_in_network
 from sk_tune.search._plan import SearchPlan
 from sk_tune.space import Candidate
@@ -137,5 +137,6 @@ def _memory(
     fit = FitMaker().make(task, "")
     if fit is None:
         return None
-    n_workers = joblib.effective_n_jobs(search.n_jobs)
+    with outside_blocks():
+        n_workers = joblib.effective_n_jobs(search.n_jobs)
     return expected_memory(fit, n_workers=n_workers, n_folds=plan.n_folds)

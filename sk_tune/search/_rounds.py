@@ -4,7 +4,7 @@
 
 import time
 import warnings
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from typing import Any
@@ -226,6 +226,16 @@ class Rounds:
             if self.is_over:
                 break
         return self.results
+
+    def keep_only(self, candidates: Iterable[Candidate]) -> None:
+        """Let go of the networks of all candidates but those that rungs may go on with.
+
+        Parameters
+        ----------
+        candidates : iterable of dict
+            With the resource or without it.
+        """
+        self._session.keep_only(candidates)
 
     def recorded(self, candidate: Candidate) -> list[FoldTask]:
         """Return the tasks that evaluate a candidate; nothing is run.

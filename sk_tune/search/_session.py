@@ -10,7 +10,7 @@ without a network run as they would without the session.
 
 import time
 from collections import Counter
-from collections.abc import Callable, Hashable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager, redirect_stdout
 from io import StringIO
 from typing import Any
@@ -19,14 +19,13 @@ import joblib
 import numpy as np
 import numpy.typing as npt
 from sklearn.base import is_classifier
-from sklearn.pipeline import Pipeline
 
 from sk_tune._compat import FoldTask, fold_task, scored_by
 from sk_tune.adoption import adoption
-from sk_tune.backend import CollectingBackend, Job
-from sk_tune.engine import FitStream, Trained, is_small, one_thread
+from sk_tune.backend import Job
+from sk_tune.engine import FitStream, is_small, one_thread
 from sk_tune.estimators import take_rows
-from sk_tune.exceptions import TrainingFailedError, warn_of_solo
+from sk_tune.exceptions import warn_of_solo
 from sk_tune.search._ahead import TrainingAhead
 from sk_tune.search._bookkeeping import search_ledger
 from sk_tune.search._ledger import Ledger
@@ -35,7 +34,7 @@ from sk_tune.search._progress_line import ProgressLine
 from sk_tune.search._scores import ScoreBook
 from sk_tune.search._trainer import Trainer
 from sk_tune.search._work import SearchOptions, Work, fit_name
-from sk_tune.training import TrainingState
+from sk_tune.space import Candidate
 
 __all__ = ["SearchSession"]
 
@@ -112,14 +111,12 @@ class SearchSession:
             return
         if self._is_recording:
             raise _RecordedTasks([work.task for work in works])
-        if not self._is_streaming:
-            self._trainer.begin_round()
         while len(self.outcomes) <= max(work.row for work in works):
             self.outcomes.append([])
         for stage in self._stages(works):
-            if any(work.job.error is not None for work in works):
-                return
             self._run_stage(stage)
+        if not self._is_streaming:
+            self._trainer.end_round()
 
     def recorded(self, evaluate: Callable[[], object]) -> list[FoldTask]:
         """Return the tasks of a call of scikit-learn's, none of which is run.
@@ -159,12 +156,10 @@ class SearchSession:
         TrainingAhead
             It stops at the end of the block.
         """
-        # In a block of `fleet` there are no workers of joblib's.
-        in_block = isinstance(self._ambient[0], CollectingBackend)
         with ExitStack() as stack:
             with self._trainer.outside():
                 stream = FitStream(
-                    n_jobs=1 if in_block else self.options.n_jobs,
+                    n_jobs=self.options.n_jobs,
                     progress=self.options.progress,
                     expected=expected,
                     store=self.options.store,
@@ -172,6 +167,7 @@ class SearchSession:
                 stack.enter_context(stream)
             self._is_streaming = True
             stack.callback(setattr, self, "_is_streaming", False)
+            stack.callback(self._trainer.end_round)
             yield TrainingAhead(self._trainer, self.options, stream)
 
     @contextmanager
@@ -202,6 +198,16 @@ class SearchSession:
         if ahead is None:
             return Work(job=job, task=task, row=row)
         return self._trainer.evaluated(ahead, job, task, row)
+
+    def keep_only(self, candidates: Iterable[Candidate]) -> None:
+        """Let go of the networks of all candidates but those that rungs may go on with.
+
+        Parameters
+        ----------
+        candidates : iterable of dict
+            With the resource or without it.
+        """
+        self._trainer.keep_only(candidates, self.options)
 
     def begin_round(self, groups: Sequence[Hashable]) -> None:
         """Take note that scikit-learn is going to evaluate some more candidates.
@@ -293,6 +299,35 @@ class SearchSession:
             if outcome.solo_reason
         )
 
+    @contextmanager
+    def interruptible(self) -> Iterator[None]:
+        """Let Ctrl-C in a block end the search, which keeps what is done.
+
+        A second one passes.
+
+        Yields
+        ------
+        None
+            Nothing.
+        """
+        try:
+            yield
+        except KeyboardInterrupt:
+            if self.is_interrupted:
+                raise
+            self._trainer.is_interrupted = True
+
+    def forget_unfinished(self, n_rows: int) -> None:
+        """Let go of candidates of a round that Ctrl-C ended before it had results.
+
+        Parameters
+        ----------
+        n_rows : int
+            Candidates that scikit-learn has results of.
+        """
+        del self.outcomes[n_rows:]
+        self.models = {row: own for row, own in self.models.items() if row < n_rows}
+
     def n_workers(self) -> int:
         """Return how many workers joblib has for the search.
 
@@ -346,18 +381,17 @@ class SearchSession:
 
     def _run_stage(self, works: Sequence[Work]) -> None:
         if not self.is_interrupted:
-            self._evaluate(works)
+            with self.interruptible():
+                self._evaluate(works)
         if self.is_interrupted:
             self._leave_out(works)
-        if any(work.job.error is not None for work in works):
-            return
         for work in works:
             self._note(work)
 
     def _evaluate(self, works: Sequence[Work]) -> None:
-        """Run tasks until one raises what it is to raise, or Ctrl-C comes."""
+        """Run tasks until one raises what joblib is to raise, or Ctrl-C comes."""
         new = [work for work in works if not work.is_ahead]
-        with self.timed("preparing"):
+        with self.timed("preparing"), self._trainer.preparing():
             for work in new:
                 self._trainer.prepare(work, self.options)
         networks = [work for work in works if work.fit is not None]
@@ -368,11 +402,9 @@ class SearchSession:
             for work in networks:
                 if work.trained is not None:
                     self._run_adopting(work)
-                if work.job.error is not None:
-                    return
-        if self.is_interrupted:
-            return
         others = [work for work in works if work.fit is None]
+        if self.is_interrupted or not others:
+            return
         with self.timed("training"):
             # While a stream has the workers of the backend, no other call may.
             if self._is_streaming or self.n_workers() == 1:
@@ -382,12 +414,17 @@ class SearchSession:
 
     def _run_adopting(self, work: Work) -> None:
         small = work.state is not None and is_small(work.state, work.task.X)
-        answer = _Answer(work.trained, work.state)
+        answer = self._trainer.answer(work)
         scoring = scored_by(work.job.task, self._trainer.scorer(work))
-        with self._lent_memory(work), scoring, adoption(answer), one_thread(wanted=small):
-            work.job.run()
+        with (
+            self._trainer.lent_memory(work),
+            scoring,
+            adoption(answer),
+            one_thread(wanted=small),
+        ):
+            work.job.end(result=work.job.task())
         trained = work.trained
-        if work.job.error is not None or trained is None:
+        if trained is None:
             return
         work.model = work.task.estimator
         result = work.job.result[0]
@@ -416,28 +453,19 @@ class SearchSession:
 
     def _run_here(self, works: Sequence[Work]) -> None:
         for work in works:
-            with self._lent_memory(work), adoption(None):
-                work.job.run()
-            if work.job.error is not None:
-                return
-            _set_outcome(work, _held_out(work.task), work.task.estimator)
+            with self._trainer.lent_memory(work), adoption(None):
+                done = _run_task(work.job.task, keeps_model=True)
+            _end(work, *done)
 
     def _run_in_workers(self, works: Sequence[Work]) -> None:
-        if not works:
-            return
         backend, n_jobs = self._ambient
         keeps = self.options.n_models_kept != 0
-        try:
-            with adoption(None), joblib.parallel_config(backend=backend, n_jobs=n_jobs):
-                done = joblib.Parallel(
-                    n_jobs=self.options.n_jobs, pre_dispatch=self.options.pre_dispatch
-                )(joblib.delayed(_run_task)(work.job.task, keeps) for work in works)
-        except BaseException as error:  # noqa: BLE001 - joblib raises it in the caller
-            works[0].job.end(error=error)
-            return
-        for work, (results, held, model) in zip(works, done, strict=True):
-            work.job.end(result=results)
-            _set_outcome(work, held, model)
+        with adoption(None), joblib.parallel_config(backend=backend, n_jobs=n_jobs):
+            done = _in_order(self.options)(
+                joblib.delayed(_run_task)(work.job.task, keeps) for work in works
+            )
+            for work, own in zip(works, done, strict=True):
+                _end(work, *own)
 
     def _stop(self, work: Work, reason: str) -> None:
         """Give a task that is not run a result without a score."""
@@ -450,11 +478,10 @@ class SearchSession:
             if work.outcome is not None:
                 self._book.remember(work.job.result[0])
         for work in works:
-            if work.outcome is not None or work.job.error is not None:
+            if work.outcome is not None:
                 continue
             if self._book.is_empty:
-                work.job.end(error=KeyboardInterrupt())
-                return
+                raise KeyboardInterrupt
             self._stop(work, _INTERRUPTED)
 
     def _note(self, work: Work) -> None:
@@ -471,19 +498,6 @@ class SearchSession:
         # taken over the whole search, when it ends.
         result["fit_error"] = None
 
-    @contextmanager
-    def _lent_memory(self, work: Work) -> Iterator[None]:
-        """Let a pipeline that has no memory of its own use that of the search."""
-        estimator = work.task.estimator
-        if not isinstance(estimator, Pipeline) or estimator.memory is not None:
-            yield
-            return
-        estimator.memory = self._trainer.memory(work)
-        try:
-            yield
-        finally:
-            estimator.memory = None
-
 
 class _RecordedTasks(BaseException):
     """Carries tasks out of scikit-learn's call, which takes no exception for its own."""
@@ -493,27 +507,22 @@ class _RecordedTasks(BaseException):
         self.tasks = tasks
 
 
-class _Answer:
-    """Gives the network of a task its training, once."""
+def _in_order(options: SearchOptions) -> joblib.Parallel:
+    """Return what runs tasks in workers; results come one by one if the backend can do so.
 
-    def __init__(self, trained: Trained | None, state: TrainingState | None) -> None:
-        self._trained, self._state = trained, state
-        self._is_used = False
-
-    def __call__(
-        self, estimator: Any, X: Any, y: Any, sample_weight: Any
-    ) -> TrainingState | None:
-        if self._is_used or self._trained is None:
-            return None
-        self._is_used = True
-        if self._state is None:
-            raise TrainingFailedError(self._trained.message)
-        return self._state
+    Who is interrupted then has those that are there.
+    """
+    own = {"n_jobs": options.n_jobs, "pre_dispatch": options.pre_dispatch}
+    try:
+        return joblib.Parallel(return_as="generator", **own)
+    except ValueError:
+        return joblib.Parallel(**own)
 
 
-def _set_outcome(work: Work, held: Held | None, model: Any) -> None:
+def _end(work: Work, results: Any, held: Held | None, model: Any) -> None:
     """Say what became of a task that trained no network."""
-    error = work.job.result[0]["fit_error"]
+    work.job.end(result=results)
+    error = results[0]["fit_error"]
     work.outcome = Outcome(held=held, reason="" if error is None else str(error))
     work.model = model
 

@@ -6,7 +6,7 @@ Each step is a list of fits; who asks for the next step has trained those of the
 it does not matter here how they are trained: all at once, or while others are under way.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -36,11 +36,22 @@ class TrainingSteps:
 
     def __init__(self) -> None:
         # Where the fit of a candidate and fold stands, after how many epochs.
-        self._states: dict[Any, tuple[TrainingState, int]] = {}
-        # By identity of the fold's test rows, which the fold keeps alive.
+        self._states: dict[tuple[Any, Any], tuple[TrainingState, int]] = {}
+        # By identity of the fold's test rows, which whoever makes fits keeps alive.
         self._is_monitor_bad: dict[int, bool] = {}
         self.best_epochs: dict[int, int] = {}
         self.is_interrupted = False
+
+    def keep_only(self, candidates: Collection[Any]) -> None:
+        """Let go of where the fits of all other candidates stand.
+
+        Parameters
+        ----------
+        candidates : collection of object
+            First parts of the keys of their tasks.
+        """
+        kept = {key: own for key, own in self._states.items() if key[0] in candidates}
+        self._states = kept
 
     def state(self, key: Any) -> tuple[TrainingState | None, int]:
         """Return where the fits of a candidate and fold stand.
@@ -81,7 +92,12 @@ class TrainingSteps:
         yield from self._without_monitor(works)
         for work in works:
             work.state = None if work.trained is None else work.trained.state
-            if work.key is not None and work.state is not None:
+            if work.key is None:
+                continue
+            if work.n_epochs >= options.max_resources:
+                # After the last rung nothing goes on.
+                self._states.pop(work.key, None)
+            elif work.state is not None:
                 self._states[work.key] = (work.state, work.n_epochs)
         if options.epochs == "best" and not self.is_interrupted:
             yield from self._back_to_best(works, options)

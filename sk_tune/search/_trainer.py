@@ -7,23 +7,25 @@ A fit that an earlier rung trained goes on from there.
 
 import warnings
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from typing import Any
 
 import joblib
+from sklearn.pipeline import Pipeline
 
 from sk_tune._compat import FoldTask
-from sk_tune.adoption import adoption
+from sk_tune.adoption import Adopter, adoption
 from sk_tune.backend import Job
 from sk_tune.engine import Trained, train
 from sk_tune.estimators import NetworkEstimator
-from sk_tune.exceptions import SkTuneWarning
-from sk_tune.search._fold_cache import FoldCache
-from sk_tune.search._networks import FitMaker
+from sk_tune.exceptions import SkTuneWarning, TrainingFailedError
+from sk_tune.search._networks import FitMaker, network_of
 from sk_tune.search._steps import Step, TrainingSteps
 from sk_tune.search._work import SearchOptions, Work, candidate_fingerprint, fit_name
+from sk_tune.space import Candidate
+from sk_tune.training import TrainingState
 
 __all__ = ["Trainer"]
 
@@ -61,9 +63,38 @@ class Trainer:
         """Why skorch nets train by themselves, and how many."""
         return self._maker.reasons_against
 
-    def begin_round(self) -> None:
-        """Let go of what only the last round shared."""
-        self._maker.begin_round()
+    def end_round(self) -> None:
+        """Let go of what only candidates of one round share."""
+        self._maker.end_round()
+
+    def keep_only(self, candidates: Iterable[Candidate], options: SearchOptions) -> None:
+        """Let go of trainings that no later rung goes on from.
+
+        Parameters
+        ----------
+        candidates : iterable of dict
+            Those that later rungs may have.
+        options : SearchOptions
+            Of the search.
+        """
+        if options.resource is not None:
+            self._steps.keep_only({
+                candidate_fingerprint(own, without=options.resource) for own in candidates
+            })
+
+    @contextmanager
+    def preparing(self) -> Iterator[None]:
+        """Let what is prepared in a block share the rows of its folds.
+
+        Yields
+        ------
+        None
+            Nothing.
+        """
+        try:
+            yield
+        finally:
+            self._maker.forget_folds()
 
     def begin_candidate(self, task: FoldTask) -> None:
         """Let go of what no other candidate is going to share with that of a task.
@@ -75,20 +106,29 @@ class Trainer:
         """
         self._maker.begin_candidate(task)
 
-    def memory(self, work: Work) -> FoldCache:
-        """Return what the pipeline of a task is to ask for fitted transformers.
+    @contextmanager
+    def lent_memory(self, work: Work) -> Iterator[None]:
+        """Let a pipeline that has no memory of its own use that of the search.
 
         Parameters
         ----------
         work : Work
-            Of the search.
+            Of the search; its task runs in the block.
 
-        Returns
-        -------
-        FoldCache
-            For one fit.
+        Yields
+        ------
+        None
+            Nothing.
         """
-        return self._maker.memory(work.task)
+        estimator = work.task.estimator
+        if not isinstance(estimator, Pipeline) or estimator.memory is not None:
+            yield
+            return
+        estimator.memory = self._maker.memory(work.task)
+        try:
+            yield
+        finally:
+            estimator.memory = None
 
     def scorer(self, work: Work) -> Any:
         """Return what scores a task's network.
@@ -104,6 +144,21 @@ class Trainer:
             Gives what the scorer of the search gives.
         """
         return self._maker.held_out.scorer(work.task.scorer, work.task.test)
+
+    def answer(self, work: Work) -> Adopter:
+        """Return what gives the network of a task its training.
+
+        Parameters
+        ----------
+        work : Work
+            Of the search; trained.
+
+        Returns
+        -------
+        callable
+            For ``adoption``, once.
+        """
+        return _Answer(work)
 
     def prepare(self, work: Work, options: SearchOptions) -> None:
         """Find out what a task's network asks for.
@@ -125,7 +180,7 @@ class Trainer:
         # The schedule of the learning rate is that of a full training.
         fit.estimator.set_params(max_epochs=options.max_resources)
         own = candidate_fingerprint(work.task.parameters, without=resource)
-        work.key = (own, id(work.task.train))
+        work.key = own, id(work.task.train)
         state, work.n_epochs_before = self._steps.state(work.key)
         if work.n_epochs_before >= work.n_epochs:
             state, work.n_epochs_before = None, 0
@@ -232,3 +287,23 @@ class Trainer:
                 "ignore", ".* networks were trained alone", SkTuneWarning
             )
             yield
+
+
+class _Answer:
+    """Gives the network of a task its training, once; others in its pipeline train."""
+
+    def __init__(self, work: Work) -> None:
+        self._work = work
+        self._is_used = False
+
+    def __call__(
+        self, estimator: Any, X: Any, y: Any, sample_weight: Any
+    ) -> TrainingState | None:
+        work = self._work
+        is_own = estimator is network_of(work.task.estimator)
+        if self._is_used or work.trained is None or not is_own:
+            return None
+        self._is_used = True
+        if work.state is None:
+            raise TrainingFailedError(work.trained.message)
+        return work.state

@@ -81,8 +81,9 @@ class Work:
         The candidate's row in ``cv_results_``.
     fit : Fit or None, default=None
         What the engine is asked for; None for what is no network.
-    key : object, default=None
-        Equal for the fits of one candidate and fold in all rungs.
+    key : tuple or None, default=None
+        What is equal for the fits of a candidate in all rungs, and what is so for those of
+        a fold; None if nothing goes on.
     n_epochs : int, default=0
         Epochs that the network has behind it afterwards, those of earlier rungs included.
     n_epochs_before : int, default=0
@@ -105,7 +106,7 @@ class Work:
     task: FoldTask
     row: int
     fit: Fit | None = None
-    key: Any = None
+    key: tuple[Any, Any] | None = None
     n_epochs: int = 0
     n_epochs_before: int = 0
     n_epochs_again: int = 0

@@ -1,5 +1,6 @@
 """A backend that sees all tasks of a call of joblib before the first one runs."""
 
+import joblib
 import pytest
 
 from sk_tune.backend import CollectingBackend, Job
@@ -51,3 +52,12 @@ def test_all_tasks_are_to_come_at_once():
     assert CollectingBackend().effective_n_jobs(1) > 10_000
     with pytest.raises(ValueError, match="n_jobs == 0"):
         CollectingBackend().effective_n_jobs(0)
+
+
+def test_it_knows_the_workers_that_are_around_it():
+    """Who trains by itself in a block finds the backend that was active before it."""
+    with joblib.parallel_config("threading", n_jobs=3):
+        backend = CollectingBackend()
+
+    assert type(backend.around[0]).__name__ == "ThreadingBackend"
+    assert backend.around[1] == 3

@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 from joblib.externals.loky.process_executor import TerminatedWorkerError
 
-from sk_tune import MLPClassifier
-from sk_tune.engine import Fit, _workers, train
+from sk_tune import MLPClassifier, fleet
+from sk_tune.engine import Fit, _workers, outside_blocks, train
 from sk_tune.engine._shard import Shard
 from sk_tune.engine._workers import train_shards
 
@@ -201,3 +201,14 @@ def test_a_shard_is_sent_with_each_of_its_data_once(iris):
     for i, fit in together.fits.items():
         for name in ("X", "y", "rows", "sample_weight", "monitor", "seed"):
             assert getattr(fit, name) is getattr(fits[i], name)
+
+
+def test_outside_all_blocks_joblib_has_the_workers_around_them():
+    """A block of ``fleet`` says that it has very many; who trains needs the truth."""
+    with joblib.parallel_config("threading", n_jobs=3), fleet(n_jobs=1), fleet(n_jobs=1):
+        inside = joblib.effective_n_jobs(None)
+        with outside_blocks():
+            outside = joblib.effective_n_jobs(None)
+
+    assert inside > 1000
+    assert outside == 3

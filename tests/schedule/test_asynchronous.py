@@ -13,12 +13,18 @@ def _rungs(*pairs):
     return [Rung(n_candidates=n, n_resources=r) for n, r in pairs]
 
 
+def _n_arrived(bracket):
+    return [len(own.scores) for own in bracket.arrived]
+
+
 class _Played:
     """A bracket that some workers played to its end, results in any order."""
 
     def __init__(self, rungs, factor, scores, n_workers, order):
         self.bracket = asynchronous_bracket(rungs, factor)
         self.started, self.finished = [], []
+        # What the bracket said to wait for nothing, with the rung that it had come to.
+        self.gone = set()
         running = []
         while True:
             while len(running) < n_workers and (job := self.bracket.next_job()):
@@ -34,6 +40,9 @@ class _Played:
             score = scores[job.candidate % len(scores)]
             self.bracket = self.bracket.with_score(job, score)
             self.finished.append((job, score))
+            waiting = self.bracket.waiting()
+            done = {own.candidate: own.rung for own, _ in self.finished}
+            self.gone |= {own for own in done.items() if own[0] not in waiting}
 
     def check(self, job, factor):
         """Hold a job against what has arrived by then."""
@@ -42,6 +51,7 @@ class _Played:
         below = [(j.candidate, s) for j, s in self.finished if j.rung == job.rung - 1]
         own = dict(below)
         assert job.candidate in own
+        assert (job.candidate, job.rung - 1) not in self.gone
         assert not math.isnan(own[job.candidate])
         n_better = sum(s > own[job.candidate] for _, s in below)
         planned = self.bracket.rungs[job.rung].n_candidates
@@ -78,7 +88,7 @@ def test_only_the_best_of_what_has_arrived_are_promoted(**play):
     plan, played = _play(**play)
 
     assert len(played.started) == len(set(played.started)) == len(played.finished)
-    assert played.bracket.n_arrived()[0] == plan.rungs[0].n_candidates
+    assert _n_arrived(played.bracket)[0] == plan.rungs[0].n_candidates
 
 
 @given(**PLAYS)
@@ -87,7 +97,7 @@ def test_every_rung_has_at_least_its_candidates_of_synchronous_halving(**play):
     play["scores"] = [0.0 if math.isnan(s) else s for s in play["scores"]]
     plan, played = _play(**play)
 
-    for n_arrived, rung in zip(played.bracket.n_arrived(), plan.rungs, strict=True):
+    for n_arrived, rung in zip(_n_arrived(played.bracket), plan.rungs, strict=True):
         assert n_arrived >= rung.n_candidates
 
 
@@ -107,7 +117,7 @@ def test_rungs_that_arrive_at_once_are_those_of_synchronous_halving(n, factor, s
         for own in sorted(jobs, key=lambda j: -scores[j.candidate]):
             bracket = bracket.with_score(own, scores[own.candidate])
 
-    assert bracket.n_arrived() == [rung.n_candidates for rung in plan.rungs]
+    assert _n_arrived(bracket) == [rung.n_candidates for rung in plan.rungs]
 
 
 def test_a_run_of_one_worker_by_hand():
@@ -147,7 +157,7 @@ def test_a_straggler_holds_up_no_other():
         reached.add(job.rung)
 
     assert reached == {0, 1, 2}
-    assert bracket.n_arrived()[0] == 9
+    assert _n_arrived(bracket)[0] == 9
 
 
 def test_failed_candidates_fill_no_place():
@@ -179,3 +189,17 @@ def test_wrong_numbers_are_refused():
         asynchronous_bracket([], 3)
     with pytest.raises(ValueError, match="must be more than 1. Got 1 instead"):
         asynchronous_bracket(_rungs((3, 1)), 1)
+
+
+def test_who_is_too_far_behind_waits_for_nothing():
+    """Of 9 candidates at most 3 are promoted, so the fourth best so far never is."""
+    bracket = asynchronous_bracket(_rungs((9, 1), (3, 3), (1, 9)), factor=3)
+    waiting = []
+    for score in (0.5, 0.4, math.nan, 0.3, 0.2, 0.9):
+        job = RungJob(candidate=bracket.n_started, rung=0)
+        bracket = bracket.with_started(job).with_score(job, score)
+        waiting.append(set(bracket.waiting()))
+
+    assert waiting == [{0}, {0, 1}, {0, 1}, {0, 1, 3}, {0, 1, 3}, {0, 1, 5}]
+    promoted = bracket.with_started(RungJob(candidate=5, rung=1))
+    assert promoted.waiting() == {0, 1}

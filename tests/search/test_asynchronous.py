@@ -464,10 +464,10 @@ def test_unknown_parameters_are_refused_before_training(net, iris):
     assert progress.last is None
 
 
-def test_inside_a_block_of_fleet_it_has_one_worker(net, iris):
-    """And gives what it gives outside."""
-    with fleet(n_jobs=1):
-        inside = halving(net, n_jobs=2).fit(*iris)
+def test_inside_a_block_of_fleet_it_gives_what_it_gives_outside(net, iris):
+    """It trains by itself, with workers of its own."""
+    with fleet(n_jobs=2):
+        inside = halving(net, n_jobs=1).fit(*iris)
 
     _same_results(inside, halving(net, n_jobs=1).fit(*iris))
 

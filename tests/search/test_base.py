@@ -20,8 +20,16 @@ from sklearn.pipeline import Pipeline
 from sklearn.preprocessing import StandardScaler
 from sklearn.svm import LinearSVC
 
-from sk_tune import GridSearchCV, HalvingGridSearchCV, HyperbandSearchCV, fleet
-from sk_tune.exceptions import TrainingDivergedError
+from sk_tune import (
+    BayesSearchCV,
+    GridSearchCV,
+    HalvingGridSearchCV,
+    HyperbandSearchCV,
+    fleet,
+)
+from sk_tune.engine import _train as engine_train
+from sk_tune.engine import _workers as engine_workers
+from sk_tune.engine._shard import train_shard
 
 CV = StratifiedKFold(3, shuffle=True, random_state=1)
 GRID = {"learning_rate": [0.003, 0.03]}
@@ -160,6 +168,75 @@ def test_a_search_works_inside_a_fleet_block(search, iris, is_nested):
         inside = run()
 
     np.testing.assert_allclose(inside, run(), atol=1e-9)
+
+
+@pytest.mark.parametrize("is_nested", [False, True])
+def test_inside_a_fleet_block_a_search_trains_as_few_shards(
+    search, iris, monkeypatch, is_nested
+):
+    """All fits of a signature are one shard for one worker, trained once."""
+    shards = []
+
+    def counting(shard, *options):
+        shards.append(len(shard.fits))
+        return train_shard(shard, *options)
+
+    for module in (engine_train, engine_workers):
+        monkeypatch.setattr(module, "train_shard", counting)
+    # So small a search would be trained in this process whatever the number of workers.
+    monkeypatch.setattr(engine_train, "_LEAST_SECONDS", 0.0)
+
+    def run():
+        shards.clear()
+        if is_nested:
+            cross_val_score(clone(search), *iris, cv=2)
+        else:
+            clone(search).fit(*iris)
+        return list(shards)
+
+    with fleet(n_jobs=1):
+        inside = run()
+
+    # Two candidates on three folds, and the refit by itself.
+    assert inside == run() == [6, 1] * (2 if is_nested else 1)
+
+
+class Counted(LogisticRegression):
+    """Counts its fits in this process."""
+
+    n_fits = 0
+
+    def fit(self, X, y):
+        """Count."""
+        Counted.n_fits += 1
+        return super().fit(X, y)
+
+
+def test_inside_a_fleet_block_other_estimators_are_fitted_once(iris):
+    """A candidate that is no network is not recorded to be run again."""
+    Counted.n_fits = 0
+
+    with fleet(n_jobs=1):
+        GridSearchCV(Counted(max_iter=1000), {"C": [0.1, 1.0]}, cv=CV).fit(*iris)
+
+    assert Counted.n_fits == 2 * 3 + 1
+
+
+def test_a_search_that_learns_does_so_inside_a_fleet_block(iris):
+    """With n_points="auto" rounds are as large as outside of the block."""
+    search = BayesSearchCV(
+        LogisticRegression(max_iter=1000),
+        {"C": (1e-3, 1e3, "log-uniform")},
+        n_iter=5,
+        optimizer_kwargs={"n_initial_points": 2},
+        cv=CV,
+        random_state=0,
+    )
+
+    with fleet(n_jobs=1):
+        inside = clone(search).fit(*iris)
+
+    assert inside.cv_results_["params"] == search.fit(*iris).cv_results_["params"]
 
 
 def test_two_searches_in_two_threads_do_not_meet(search, iris):
@@ -366,19 +443,6 @@ def test_the_corrected_score_counts_each_candidate_once(net, iris):
     rows = halving.search_record_.last_rows
     assert len(rows) == 2
     assert 2 in rows
-
-
-def test_a_refit_that_fails_says_why(net, iris):
-    """If the best candidate cannot be trained on all rows the error names the reason."""
-    search = GridSearchCV(
-        net, {"learning_rate": [1e25, 0.01]}, cv=CV, refit=lambda results: 0
-    )
-
-    with (
-        pytest.warns(Warning, match="3 fits failed|non-finite"),
-        pytest.raises(TrainingDivergedError, match="learning_rate"),
-    ):
-        search.fit(*iris)
 
 
 def test_fits_that_fail_alike_are_counted_together(net, iris):

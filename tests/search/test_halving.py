@@ -228,6 +228,37 @@ def test_ctrl_c_in_a_later_rung_leaves_the_best_of_the_rung_before(net, iris):
     assert search.corrected_score_ is not None
 
 
+def test_ctrl_c_between_trainings_counts_the_rungs_that_were_evaluated(iris):
+    """What a halving search says of its rungs is said of an interrupted one, too."""
+    n_scored = 0
+
+    def scoring(estimator, X, y):
+        nonlocal n_scored
+        n_scored += 1
+        if n_scored == 11:
+            raise KeyboardInterrupt
+        return estimator.score(X, y)
+
+    search = HalvingGridSearchCV(
+        LogisticRegression(),
+        {"C": [0.001, 0.01, 0.1, 1]},
+        min_resources=30,
+        max_resources=120,
+        factor=2,
+        scoring=scoring,
+        cv=CV,
+    )
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", "One or more of the .* non-finite")
+        with pytest.raises(KeyboardInterrupt):
+            search.fit(*iris)
+
+    rows = search.cv_results_["iter"]
+    assert search.n_iterations_ == rows.max() + 1
+    assert search.n_candidates_ == np.bincount(rows).tolist()
+    assert np.isfinite(search.best_score_)
+
+
 class Timed(OneFit):
     """Takes a second to fit, by a clock of its own."""
 

@@ -1,5 +1,8 @@
 """Which estimators train a network that the engine knows, and as which fit."""
 
+import gc
+import weakref
+
 import numpy as np
 import pandas as pd
 import polars as pl
@@ -9,7 +12,9 @@ from scipy import sparse
 from sklearn import model_selection
 from sklearn.compose import ColumnTransformer
 from sklearn.ensemble import BaggingClassifier
-from sklearn.feature_selection import SelectFromModel
+from sklearn.experimental import enable_iterative_imputer  # noqa: F401
+from sklearn.feature_selection import SelectFromModel, SequentialFeatureSelector
+from sklearn.impute import IterativeImputer
 from sklearn.linear_model import LogisticRegression
 from sklearn.model_selection import StratifiedKFold
 from sklearn.pipeline import Pipeline, make_pipeline
@@ -242,3 +247,115 @@ def test_candidates_that_vary_the_network_only_share_all_else(task):
         assert getattr(second, name) is getattr(first, name)
     assert (second.estimator.dropout, second.name) == (0.2, "name")
     assert third is None
+
+
+@pytest.fixture
+def before_the_network(make_estimator):
+    """Return a function that makes a transformer which trains networks of its own."""
+    inner = {"max_epochs": 3, "batch_size": 64, "dtype": "float64"}
+
+    def before(kind):
+        if kind == "imputer":
+            net = make_estimator("MLPRegressor", **inner)
+            return IterativeImputer(net, max_iter=1, tol=1e9, random_state=0)
+        net = make_estimator("MLPClassifier", **inner)
+        return SequentialFeatureSelector(net, n_features_to_select=1, cv=2)
+
+    return before
+
+
+@pytest.fixture
+def with_gaps(iris):
+    """Return the data with some values missing in two columns."""
+    X = iris.X.copy()
+    X[::7, 1] = X[::11, 3] = np.nan
+    return X, iris.y
+
+
+@pytest.mark.parametrize("kind", ["imputer", "selector"])
+def test_networks_in_transformers_train_as_ever(
+    make_estimator, iris, with_gaps, before_the_network, assert_same_search, kind
+):
+    """Only the last step is trained by the engine, so scikit-learn's search agrees."""
+    net = make_estimator("MLPClassifier", dtype="float64")
+    pipeline = Pipeline([("before", before_the_network(kind)), ("net", net)])
+    grid = {"net__learning_rate": [1e-3, 1e-2]}
+
+    own = assert_same_search(
+        GridSearchCV(pipeline, grid, cv=2),
+        model_selection.GridSearchCV(pipeline, grid, cv=2),
+        *(with_gaps if kind == "imputer" else iris),
+    )
+
+    assert own.ledger_.n_rows == 4
+
+
+def test_transformers_that_a_task_fits_again_train_their_networks(
+    make_estimator, with_gaps, before_the_network, assert_same_search, tmp_path
+):
+    """With a memory of its own, a pipeline asks for the networks in it once more."""
+    net = make_estimator("MLPClassifier", dtype="float64")
+    steps = [("before", before_the_network("imputer")), ("net", net)]
+
+    assert_same_search(
+        GridSearchCV(Pipeline(steps, memory=str(tmp_path)), {"net__width": [4, 6]}, cv=2),
+        model_selection.GridSearchCV(Pipeline(steps), {"net__width": [4, 6]}, cv=2),
+        *with_gaps,
+    )
+
+
+class Traced(np.ndarray):
+    """Rows of which it is known how many tables there are."""
+
+    tables: list[weakref.ref] = []  # noqa: RUF012 - shared on purpose
+
+    def __array_finalize__(self, _):
+        """Take note of a new table."""
+        Traced.tables.append(weakref.ref(self))
+
+    @staticmethod
+    def n_tables(n_rows):
+        """Return how many tables of so many rows are alive."""
+        gc.collect()
+        tables = [own() for own in Traced.tables]
+        return sum(own is not None and own.shape[:1] == (n_rows,) for own in tables)
+
+
+class Watching(StandardScaler):
+    """Looks how many tables of a fold there are when it is fitted on all rows."""
+
+    n_seen: list[int] = []  # noqa: RUF012 - shared on purpose
+
+    def fit(self, X, y=None):
+        """Count training folds and held-out folds."""
+        if len(X) == 150:
+            Watching.n_seen.append(Traced.n_tables(100) + Traced.n_tables(50))
+        return super().fit(X, y)
+
+
+@pytest.mark.parametrize("name", ["net", "other"])
+def test_rows_of_folds_are_not_kept_for_the_refit(make_estimator, iris, name):
+    """They are cut while candidates are prepared, and for networks only."""
+    last = {"net": make_estimator("MLPClassifier"), "other": LogisticRegression()}[name]
+    grid = {"net": {"last__width": [4, 5]}, "other": {"last__C": [0.1, 1.0]}}[name]
+    steps = [("scale", StandardScaler()), ("watch", Watching()), ("last", last)]
+    Watching.n_seen.clear()
+    Traced.tables.clear()
+
+    GridSearchCV(Pipeline(steps), grid, cv=3).fit(iris.X.view(Traced), iris.y)
+
+    assert Watching.n_seen == [0]
+
+
+def test_rows_of_a_fold_are_cut_once_for_all_that_is_prepared_together(task):
+    """They are one table until they are forgotten, also if candidates use other steps."""
+    maker = FitMaker()
+    pipeline = Pipeline([("scale", "passthrough"), ("net", MLPClassifier())])
+    one = task(pipeline, parameters={"net__dropout": 0.1})
+
+    first = maker._fold(one)
+
+    assert maker._fold(one) is first
+    maker.forget_folds()
+    assert maker._fold(one) is not first
+    np.testing.assert_array_equal(maker._fold(one).X_train, first.X_train)

@@ -6,6 +6,7 @@ from contextlib import contextmanager
 import numpy as np
 import pytest
 from sklearn.base import BaseEstimator
+from sklearn.linear_model import LogisticRegression
 from sklearn.model_selection import ShuffleSplit, StratifiedKFold
 
 from sk_tune import GridSearchCV, HalvingGridSearchCV
@@ -267,3 +268,19 @@ class AheadSession(Session):
     def recorded(self, evaluate):
         """Return something."""
         return "tasks"
+
+
+def test_a_rung_that_the_budget_cuts_has_one_sample_of_rows(iris):
+    """Candidates of all calls are compared on the same rows, as in scikit-learn."""
+    search = HalvingGridSearchCV(
+        LogisticRegression(max_iter=1000),
+        {"C": [0.1, 1.0, 10.0]},
+        cv=CV,
+        min_resources=90,
+        time_budget=1000.0,
+        random_state=None,
+    ).fit(*iris)
+
+    first, *others = search.held_out_rows_[:3]
+    for rows in others:
+        np.testing.assert_array_equal(rows, first)

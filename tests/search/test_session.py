@@ -1,7 +1,9 @@
 """What becomes of the tasks of a round: failures, races, interruptions, kept models."""
 
+import threading
 import warnings
 
+import joblib
 import numpy as np
 import pytest
 import torch
@@ -16,9 +18,9 @@ from skorch import NeuralNetClassifier
 from skorch.callbacks import Callback
 from torch import nn
 
-from sk_tune import GridSearchCV, MLPClassifier
+from sk_tune import BayesSearchCV, GridSearchCV, MLPClassifier
 from sk_tune.exceptions import SkTuneWarning, TrainingFailedError
-from sk_tune.search import _scores
+from sk_tune.search import _scores, _session
 from sk_tune.search._race import clearly_worse
 
 CV = StratifiedKFold(3, shuffle=True, random_state=1)
@@ -315,6 +317,167 @@ def test_ctrl_c_keeps_other_estimators_from_running(net, iris):
     interrupted(search, iris)
 
     assert np.isnan(search.cv_results_["mean_test_score"][2])
+
+
+class Pressing(LogisticRegression):
+    """Presses Ctrl-C when it is fitted with C=1."""
+
+    def fit(self, X, y):
+        """Fit, or press."""
+        if self.C == 1.0:
+            assert PRESSED.wait(20)
+            raise KeyboardInterrupt
+        return super().fit(X, y)
+
+
+PRESSED = threading.Event()
+# Of the candidates, the second is interrupted.
+STRENGTHS = {"C": [0.1, 1.0, 10.0]}
+
+
+def assert_usable(search, data, n_done=1):
+    """Check that an interrupted search has its first candidates and the best of them."""
+    scores = search.cv_results_["mean_test_score"]
+    np.testing.assert_array_equal(
+        np.isfinite(scores), np.arange(len(scores)) < n_done, strict=True
+    )
+    assert search.best_index_ == np.nanargmax(scores)
+    assert search.predict(data.X).shape == data.y.shape
+    assert [len(folds) for folds in search.held_out_rows_] == [3] * len(scores)
+
+
+@pytest.mark.parametrize("n_jobs", [None, 2])
+def test_ctrl_c_while_other_estimators_are_fitted(iris, monkeypatch, n_jobs):
+    """Here or in workers, the candidates that are done by then are kept."""
+    ended, end = [], _session._end
+    PRESSED.clear()
+
+    def noting(*done):
+        end(*done)
+        ended.append(done)
+        if len(ended) == 3:
+            PRESSED.set()
+
+    monkeypatch.setattr(_session, "_end", noting)
+    search = GridSearchCV(Pressing(max_iter=1000), STRENGTHS, cv=CV, n_jobs=n_jobs)
+
+    with joblib.parallel_config("threading"):
+        interrupted(search, iris)
+
+    assert_usable(search, iris)
+    assert list(search.cv_results_["failure_reason"] != "") == [False, True, True]
+
+
+def test_ctrl_c_while_candidates_are_scored(net, iris):
+    """Networks that were scored by then are kept, the others are left out."""
+    calls = []
+
+    def pressing(estimator, X, y):
+        calls.append(estimator)
+        if len(calls) == 5:
+            raise KeyboardInterrupt
+        return estimator.score(X, y)
+
+    search = GridSearchCV(net, {"learning_rate": [0.01, 0.03]}, cv=CV, scoring=pressing)
+
+    interrupted(search, iris)
+
+    assert_usable(search, iris)
+    assert len(calls) == 5
+
+
+class PressingScaler(TransformerMixin, BaseEstimator):
+    """Presses Ctrl-C when it is fitted, if it is told to."""
+
+    def __init__(self, presses=False):
+        self.presses = presses
+
+    def fit(self, X, y=None):
+        """Press, maybe."""
+        if self.presses:
+            raise KeyboardInterrupt
+        return self
+
+    def transform(self, X):
+        """Do nothing."""
+        return X
+
+
+def test_ctrl_c_while_transformers_are_fitted(net, iris):
+    """What an earlier call of ``evaluate_candidates`` did is kept."""
+    pipeline = Pipeline([("scale", PressingScaler()), ("net", net)])
+    # With a time budget the first candidate is evaluated alone.
+    search = GridSearchCV(
+        pipeline, {"scale__presses": [False, True]}, cv=CV, time_budget=1000.0
+    )
+
+    interrupted(search, iris)
+
+    assert_usable(search, iris)
+
+
+class PressingSampler:
+    """Presses Ctrl-C when it is asked for the third candidate."""
+
+    def __init__(self):
+        self.strengths = [0.1, 10.0]
+
+    def ask(self, n):
+        """Propose one."""
+        if not self.strengths:
+            raise KeyboardInterrupt
+        return [{"C": self.strengths.pop(0)}]
+
+    def tell(self, *_):
+        """Learn nothing."""
+
+
+def test_ctrl_c_while_candidates_are_chosen(iris):
+    """All that was evaluated before is there."""
+    search = BayesSearchCV(
+        LogisticRegression(max_iter=1000),
+        {"C": (0.1, 10.0)},
+        n_iter=5,
+        sampler=PressingSampler(),
+        cv=CV,
+    )
+
+    interrupted(search, iris)
+
+    assert_usable(search, iris, n_done=2)
+
+
+def test_candidates_that_scikit_learn_has_no_results_of_are_forgotten(iris):
+    """Ctrl-C between two rounds leaves no row of the second one."""
+
+    class Interrupted(GridSearchCV):
+        def _propose(self, rounds, callback_ctx):
+            rounds.evaluate([{"C": 0.1}])
+            self._session.outcomes.append([])
+            self._session.models[1] = []
+            raise KeyboardInterrupt
+
+    search = Interrupted(
+        LogisticRegression(max_iter=1000), STRENGTHS, cv=CV, keep_models="all"
+    )
+
+    interrupted(search, iris)
+
+    assert_usable(search, iris)
+    assert list(search.models_) == [0]
+
+
+def test_a_second_ctrl_c_ends_at_once(net, iris):
+    """What is trained by the first one is not waited for."""
+
+    def pressing(estimator, X, y):
+        raise KeyboardInterrupt
+
+    search = GridSearchCV(net, WIDTHS, cv=CV, progress=Stop(3), scoring=pressing)
+
+    interrupted(search, iris)
+
+    assert not hasattr(search, "best_estimator_")
 
 
 def test_a_race_drops_the_hopeless_and_never_the_winner(make_estimator, digits):

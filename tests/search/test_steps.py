@@ -13,7 +13,7 @@ from sk_tune.search._work import SearchOptions, Work
 CV = StratifiedKFold(3, shuffle=True, random_state=1)
 
 
-def _options(epochs="last"):
+def _options(epochs="last", max_resources=0):
     return SearchOptions(
         n_jobs=None,
         pre_dispatch="2*n_jobs",
@@ -21,6 +21,7 @@ def _options(epochs="last"):
         has_callable_scoring=False,
         refit=True,
         epochs=epochs,
+        max_resources=max_resources,
     )
 
 
@@ -58,7 +59,7 @@ def test_one_step_trains_what_was_asked_for_and_is_remembered(works):
     steps = TrainingSteps()
     assert steps.state(("it", 0)) == (None, 0)
     asked = []
-    for step in steps.of(works, _options()):
+    for step in steps.of(works, _options(max_resources=9)):
         asked.append([fit for _, fit in step])
         _train(step)
 
@@ -66,6 +67,23 @@ def test_one_step_trains_what_was_asked_for_and_is_remembered(works):
     for fold, work in enumerate(works):
         assert work.state is work.trained.state
         assert steps.state(("it", fold)) == (work.state, 4)
+
+
+def test_candidates_that_go_no_further_are_forgotten(works):
+    """Neither those that no rung promotes, nor those that have reached the last one."""
+    steps = TrainingSteps()
+    works[1].key = ("other", 1)
+    for step in steps.of(works, _options(max_resources=9)):
+        _train(step)
+
+    steps.keep_only({"it"})
+
+    assert steps.state(("other", 1)) == (None, 0)
+    assert steps.state(("it", 0)) == (works[0].state, 4)
+    for step in steps.of(works, _options(max_resources=4)):
+        _train(step)
+    assert steps.state(("it", 0)) == (None, 0)
+    assert works[0].state is not None
 
 
 def test_nothing_asks_for_nothing():

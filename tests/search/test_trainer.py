@@ -10,8 +10,9 @@ from sklearn.pipeline import Pipeline
 from sklearn.preprocessing import StandardScaler
 from torch import nn
 
-from sk_tune import GridSearchCV, HalvingGridSearchCV
+from sk_tune import GridSearchCV, HalvingGridSearchCV, HyperbandSearchCV
 from sk_tune.engine import Fit, train
+from sk_tune.search._trainer import Trainer
 
 CV = StratifiedKFold(3, shuffle=True, random_state=1)
 HARD = {
@@ -232,3 +233,66 @@ def test_a_candidate_that_diverges_in_its_second_rung_loses(make_estimator, iris
     promoted = [params["learning_rate"] for params in halving.cv_results_["params"][4:]]
     assert sorted(promoted) == [0.01, 0.03]
     assert halving.ledger_.n_failed == 6
+
+
+@pytest.fixture
+def remembered(monkeypatch):
+    """How many networks the search may go on with, after each rung."""
+    counts, keep_only = [], Trainer.keep_only
+
+    def counting(trainer, *args):
+        keep_only(trainer, *args)
+        counts.append(len(trainer._steps._states))
+
+    monkeypatch.setattr(Trainer, "keep_only", counting)
+    return counts
+
+
+@pytest.mark.parametrize("epochs", ["last", "best"])
+def test_halving_remembers_promoted_networks_only(make_estimator, iris, remembered, epochs):
+    """Of 9 candidates on 3 folds, 3 go on and then 1, and after the last rung none."""
+    HalvingGridSearchCV(
+        make_estimator("MLPClassifier"),
+        {"learning_rate": np.geomspace(0.001, 0.1, 9)},
+        resource="max_epochs",
+        max_resources=9,
+        min_resources=1,
+        cv=CV,
+        epochs=epochs,
+    ).fit(*iris)
+
+    assert remembered == [9, 3, 0]
+
+
+def test_hyperband_remembers_what_any_of_its_brackets_goes_on_with(
+    make_estimator, iris, remembered
+):
+    """Brackets of 9, 5 and 3 candidates side by side: 3 + 1 go on, then 1, then none."""
+    HyperbandSearchCV(
+        make_estimator("MLPClassifier"),
+        {"learning_rate": np.geomspace(0.001, 0.1, 40)},
+        max_resources=9,
+        cv=CV,
+        random_state=0,
+    ).fit(*iris)
+
+    assert remembered == [12, 3, 0]
+
+
+def test_an_asynchronous_search_remembers_who_may_be_promoted(
+    make_estimator, iris, remembered
+):
+    """Of 9 candidates no more than 3 go on from the first rung, and 1 from the second."""
+    HalvingGridSearchCV(
+        make_estimator("MLPClassifier"),
+        {"learning_rate": np.geomspace(0.001, 0.1, 9)},
+        resource="max_epochs",
+        max_resources=9,
+        min_resources=1,
+        cv=CV,
+        asynchronous=True,
+        n_jobs=1,
+    ).fit(*iris)
+
+    assert max(remembered) <= (3 + 3) * 3
+    assert remembered[-1] <= 2 * 3

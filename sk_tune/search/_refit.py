@@ -1,0 +1,85 @@
+# SPDX-FileCopyrightText: sk_tune contributors
+# SPDX-License-Identifier: BSD-3-Clause
+"""The refit of a search: what it takes, and how its network is trained."""
+
+from typing import Any
+
+from sklearn.base import clone
+
+from sk_tune.adoption import adoption
+from sk_tune.engine import Fit, train
+from sk_tune.estimators import NetworkEstimator
+from sk_tune.search._networks import network_of
+from sk_tune.search._session import SearchSession
+from sk_tune.training import TrainingState
+
+__all__ = ["RefitTrainer", "refit_cost"]
+
+# What trains faster than this in a fold has layers so small that more threads do not help,
+# and hinder much where others use the cores too.
+_SECONDS_IN_ONE_THREAD = 5.0
+
+
+def refit_cost(n_workers: int, n_folds: int) -> float:
+    """Return what the refit takes, in evaluations of a candidate.
+
+    Parameters
+    ----------
+    n_workers : int
+        That share the folds of a candidate.
+    n_folds : int
+        Of the search.
+
+    Returns
+    -------
+    float
+        The refit has the rows of all folds, one more than a fit of the search, and one
+        worker.
+
+    Examples
+    --------
+    >>> refit_cost(n_workers=1, n_folds=5)
+    0.25
+    """
+    return min(n_workers, n_folds) / max(1, n_folds - 1)
+
+
+class RefitTrainer:
+    """Trains the chosen network as its candidate was, for the refit to adopt.
+
+    Other networks, such as those in transformers before it, train as ever.
+
+    Parameters
+    ----------
+    search : estimator
+        The search, which has chosen when it refits.
+    session : SearchSession
+        Of the search.
+    """
+
+    def __init__(self, search: Any, session: SearchSession) -> None:
+        self._search = search
+        self._session = session
+
+    def __call__(
+        self, estimator: Any, X: Any, y: Any, sample_weight: Any
+    ) -> TrainingState | None:
+        search, session = self._search, self._session
+        chosen = network_of(getattr(search, "best_estimator_", None))
+        if estimator is not chosen or not isinstance(estimator, NetworkEstimator):
+            return None
+        own = clone(estimator)
+        n_epochs = session.best_epochs.get(search.best_index_)
+        resource = session.options.resource
+        if resource is not None and resource in search.best_params_:
+            n_epochs = n_epochs or int(own.max_epochs)
+            own.set_params(max_epochs=session.options.max_resources)
+        folds = session.outcomes[search.best_index_]
+        seconds = max((outcome.seconds for outcome in folds), default=0.0)
+        if n_epochs is None and seconds > _SECONDS_IN_ONE_THREAD:
+            return None
+        fit = Fit(estimator=own, X=X, y=y, sample_weight=sample_weight, n_epochs=n_epochs)
+        with adoption(None):
+            (trained,) = train([fit], engine="reference")
+        # Without a state the network trains by itself, and fails with its own error.
+        return trained.state

@@ -1,0 +1,71 @@
+"""The refit: what it costs, and as what its network trains."""
+
+import numpy as np
+import pytest
+from sklearn.base import clone
+from sklearn.experimental import enable_iterative_imputer  # noqa: F401
+from sklearn.impute import IterativeImputer
+from sklearn.model_selection import StratifiedKFold
+from sklearn.pipeline import Pipeline
+
+from sk_tune import GridSearchCV
+from sk_tune.exceptions import TrainingDivergedError
+
+CV = StratifiedKFold(3, shuffle=True, random_state=1)
+GRID = {"learning_rate": [0.003, 0.03]}
+
+
+@pytest.fixture
+def net(make_estimator):
+    """Return a small classifier in float64."""
+    return make_estimator("MLPClassifier", dtype="float64")
+
+
+@pytest.mark.parametrize(
+    ("options", "expected"),
+    [({}, 0.5), ({"n_jobs": 1}, 0.5), ({"n_jobs": 2}, 1.0), ({"refit": False}, 0.0)],
+)
+def test_a_refit_costs_what_one_worker_takes_for_it(net, iris, options, expected):
+    """Of 3 folds it has the rows of 1.5 fits; a candidate has 3 fits for all workers."""
+    costs = []
+
+    class Asking(GridSearchCV):
+        def _propose(self, rounds, callback_ctx):
+            costs.append(rounds._reserve)
+            super()._propose(rounds, callback_ctx)
+
+    Asking(net, {"learning_rate": [0.01]}, cv=CV, **options).fit(*iris)
+
+    assert costs == [expected]
+
+
+def test_a_refit_that_fails_says_why(net, iris):
+    """If the best candidate cannot be trained on all rows the error names the reason."""
+    search = GridSearchCV(
+        net, {"learning_rate": [1e25, 0.01]}, cv=CV, refit=lambda results: 0
+    )
+
+    with (
+        pytest.warns(Warning, match="3 fits failed|non-finite"),
+        pytest.raises(TrainingDivergedError, match="learning_rate"),
+    ):
+        search.fit(*iris)
+
+
+def test_a_refit_grants_its_epochs_to_the_last_step_only(make_estimator, net, iris):
+    """Epochs that were chosen for the network are none of a transformer's."""
+    X = iris.X.copy()
+    X[::7, 1] = X[::11, 3] = np.nan
+    inner = make_estimator("MLPRegressor", max_epochs=3, dtype="float64")
+    imputer = IterativeImputer(inner, max_iter=1, tol=1e9, random_state=0)
+    pipeline = Pipeline([("impute", imputer), ("net", net.set_params(max_epochs=8))])
+
+    search = GridSearchCV(pipeline, {"net__learning_rate": [3e-3]}, cv=2, epochs="best")
+    search.fit(X, iris.y)
+
+    assert search.best_epochs_[0] != 3
+    np.testing.assert_allclose(
+        search.best_estimator_[:-1].transform(X),
+        clone(imputer).fit(X).transform(X),
+        atol=1e-9,
+    )
