@@ -103,17 +103,17 @@ def check_output_folder(folder: Path, *, overwrite: bool) -> None:
             f"--output must be a folder without a model. Got {str(folder)!r}, which has "
             "one. Name another folder, or replace it with --overwrite."
         )
-    nearest = next(
-        parent for parent in (folder, *folder.absolute().parents) if parent.exists()
-    )
-    try:
-        # Tried, because rights do not tell all: not for root, not of a file system.
-        Path(tempfile.mkdtemp(prefix=".sk_tune.", dir=nearest)).rmdir()
-    except OSError as error:
-        raise OptionError(
-            f"--output must be a folder that can be written. Got {str(folder)!r}, where "
-            f"{str(nearest)!r} is a file or cannot be written: {reason_of(error)}."
-        ) from error
+    for place in (_resolved(folder), _resolved(folder / "model")):
+        nearest = next(parent for parent in (place, *place.parents) if parent.exists())
+        try:
+            # Tried, because rights do not tell all: not for root, not of a file system.
+            Path(tempfile.mkdtemp(prefix=".sk_tune.", dir=nearest)).rmdir()
+        except OSError as error:
+            raise OptionError(
+                f"--output must be a folder that can be written. Got {str(folder)!r}, "
+                f"where {str(nearest)!r} is a file or cannot be written: "
+                f"{reason_of(error)}."
+            ) from error
 
 
 def write_output(
@@ -143,9 +143,11 @@ def write_output(
     list of str
         Names of the files.
     """
-    folder = folder.absolute()
-    # In the same file system, so that the files can be moved instead of copied.
-    stage = folder.with_name(f".{folder.name}.{os.getpid()}.tmp")
+    folder = _resolved(folder)
+    # Where the files can be moved from: a folder that exists may be a file system of its
+    # own, as a volume of a container is, or be in one that cannot be written.
+    home = folder if folder.is_dir() else folder.parent
+    stage = home / f".{folder.name}.{os.getpid()}.tmp"
     (stage / "model").mkdir(parents=True)
     memory = None
     try:
@@ -311,6 +313,11 @@ def trials_table(auto: Any) -> pd.DataFrame:
     texts = pd.DataFrame(params, index=board.index, dtype=object).map(_plain)
     table: pd.DataFrame = pd.concat([board, texts], axis=1)
     return table
+
+
+def _resolved(folder: Path) -> Path:
+    """Return where a folder is or would be, whatever links lead there."""
+    return Path(os.path.realpath(folder))
 
 
 def _write_trials(table: pd.DataFrame, stage: Path) -> str:
