@@ -67,7 +67,7 @@ class FitOptions:
     output : Path
         Folder to write.
     overwrite : bool
-        Whether a model in that folder may be replaced.
+        Whether files in that folder may be replaced.
     random_state : int
         Seed of everything that is drawn.
     n_jobs : int or None

@@ -336,7 +336,9 @@ def _add_search_options(
         ),
     )
     parser.add_argument(
-        "--overwrite", action="store_true", help="replace a model in the output folder"
+        "--overwrite",
+        action="store_true",
+        help="replace files of these names in the output folder",
     )
     parser.add_argument(
         "--random-state", type=_seed, default=0, metavar="INT", help="seed; default: 0"

@@ -37,6 +37,7 @@ _TRIALS = ("trials.parquet", "trials.csv")
 _CONFIG = "config.json"
 _SUMMARY = "summary.json"
 _REPORT = "report.html"
+_FILES = (_MODEL, _STATE, *_TRIALS, _CONFIG, _SUMMARY, _REPORT)
 _FORMAT = 2
 
 # What unpickling raises on files that are damaged, foreign or of another version.
@@ -91,17 +92,19 @@ def check_output_folder(folder: Path, *, overwrite: bool) -> None:
     folder : Path
         Where to write; it need not exist.
     overwrite : bool
-        Whether a model in it may be replaced.
+        Whether files in it may be replaced.
 
     Raises
     ------
     OptionError
-        If it is a file, cannot be written, or holds a model that must stay.
+        If it is a file, cannot be written, or holds files that must stay.
     """
-    if (folder / _MODEL).exists() and not overwrite:
+    taken = [name for name in _FILES if (folder / name).exists()]
+    if taken and not overwrite:
         raise OptionError(
-            f"--output must be a folder without a model. Got {str(folder)!r}, which has "
-            "one. Name another folder, or replace it with --overwrite."
+            "--output must be a folder in which no file would be replaced. Got "
+            f"{str(folder)!r}, which has {', '.join(taken)}. Name another folder, or "
+            "replace them with --overwrite."
         )
     for place in (_resolved(folder), _resolved(folder / "model")):
         nearest = next(parent for parent in (place, *place.parents) if parent.exists())

@@ -223,6 +223,16 @@ def test_a_folder_with_a_model_is_refused_unless_it_may_be_overwritten(tmp_path,
     check_output_folder(tmp_path / "new" / "out", overwrite=False)
 
 
+@pytest.mark.parametrize("name", ["config.json", "summary.json", "report.html"])
+def test_files_of_others_are_not_replaced_unless_that_is_asked_for(tmp_path, name):
+    """A project may have files of these names, and --output be its own folder."""
+    (tmp_path / name).write_text("mine")
+
+    with pytest.raises(OptionError, match=f"which has {name}.*--overwrite"):
+        check_output_folder(tmp_path, overwrite=False)
+    check_output_folder(tmp_path, overwrite=True)
+
+
 def test_a_file_in_the_place_of_the_folder_is_refused(tmp_path):
     """Also of the folder in it; that is found out before the search, not after it."""
     (tmp_path / "file").write_text("")
