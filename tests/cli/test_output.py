@@ -259,6 +259,28 @@ def test_files_that_are_no_models_are_refused(tmp_path, content):
         load_model(tmp_path)
 
 
+@pytest.mark.parametrize("name", ["model.joblib", "resume.joblib"])
+def test_a_damaged_model_is_refused_wherever_it_is_damaged(tmp_path, saved, name):
+    """One bit, a file that ends early, or more behind its end: the error names the file."""
+    # More than is read at a time, so that the checksum is far behind what is unpickled.
+    saved.model._memory = np.random.default_rng(0).bytes(100_000)
+    saved.model.padding_ = np.random.default_rng(1).bytes(100_000)
+    _write(tmp_path, saved)
+    path = tmp_path / "model" / name
+    whole = path.read_bytes()
+    damaged = [whole[:-1], whole[: len(whole) // 2], whole + b"\1"]
+    places = np.linspace(0, len(whole) - 1, 40).astype(int)
+    for place in (1, 2, *places, len(whole) - 2):
+        one = bytearray(whole)
+        one[place] ^= 1 << (place % 8)
+        damaged.append(bytes(one))
+
+    for content in damaged:
+        path.write_bytes(content)
+        with pytest.raises(TableError, match=name):
+            load_for_resume(tmp_path)
+
+
 def test_a_folder_without_a_model_is_refused(tmp_path):
     """So is a path that does not exist."""
     for folder in (tmp_path, tmp_path / "none"):
