@@ -15,7 +15,7 @@ import sklearn
 
 from sk_tune._files import replaced_file
 from sk_tune.cli._output import SavedModel, load_model
-from sk_tune.cli._tables import read_parts
+from sk_tune.cli._tables import NO_NAME, read_parts
 from sk_tune.exceptions import OptionError, TableError
 
 __all__ = ["predict"]
@@ -91,7 +91,8 @@ def _check_columns(frame: pd.DataFrame, saved: SavedModel) -> None:
             f"The table must have the {len(saved.columns)} columns that the model was "
             f"fitted with. Got {frame.shape[1]} columns, without {_listed(missing)}.{hint}"
         )
-    extra = [name for name in frame.columns if name not in {*saved.columns, *saved.ignored}]
+    known = {*saved.columns, *saved.ignored}
+    extra = [n for n in frame.columns if n not in known and not n.startswith(NO_NAME)]
     if extra:
         _note(f"Columns that the model does not know are ignored: {_listed(extra)}.")
 
