@@ -45,6 +45,7 @@ from sk_tune.automl._problem import Problem
 from sk_tune.automl._progress import print_progress
 from sk_tune.automl._runner import AutoProgress, Runner
 from sk_tune.automl._threads import is_busy
+from sk_tune.automl._times import as_times
 from sk_tune.automl._trials import Trial, best_of, honest_scores
 from sk_tune.automl._verdict import Score, verdict
 from sk_tune.automl._workers import Workers
@@ -186,8 +187,8 @@ class AutoEstimator(BaseEstimator):  # type: ignore[misc]
         groups : array-like of shape (n_samples,), default=None
             What belongs together and must not be divided between folds.
         times : array-like of shape (n_samples,), default=None
-            When each row was, as numbers or dates: models are then judged on rows that are
-            later than those they were trained on.
+            When each row was, as numbers or dates, in text with the year first: models are
+            then judged on rows that are later than those they were trained on.
 
         Returns
         -------
@@ -215,9 +216,8 @@ class AutoEstimator(BaseEstimator):  # type: ignore[misc]
         seed = int(check_random_state(self.random_state).randint(2**31 - 1))
         memory = self._remembered(X, y)
         seed = seed if memory is None else memory.seed
-        groups, times = (
-            None if own is None else np.asarray(own) for own in (groups, times)
-        )
+        groups = None if groups is None else np.asarray(groups)
+        times = None if times is None else as_times(times)
         check_consistent_length(y, groups, times)
         split = self._split(X, y, (groups, times), seed, memory)
         held = split.held

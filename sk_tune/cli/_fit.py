@@ -22,7 +22,7 @@ from sklearn.dummy import DummyClassifier, DummyRegressor
 from sklearn.metrics import get_scorer, get_scorer_names
 
 from sk_tune import __version__
-from sk_tune.automl import AutoClassifier, AutoRegressor
+from sk_tune.automl import AutoClassifier, AutoRegressor, as_times
 from sk_tune.cli._output import (
     SavedModel,
     check_output_folder,
@@ -37,7 +37,7 @@ from sk_tune.cli._progress import Progress
 from sk_tune.cli._summary import labelled
 from sk_tune.cli._tables import Table, read_table
 from sk_tune.cli._target import N_FOLDS, Target, column_hint, read_target
-from sk_tune.exceptions import OptionError, SearchError
+from sk_tune.exceptions import OptionError, SearchError, TableError
 from sk_tune.prepare import ColumnKinds, column_kinds
 
 __all__ = ["FitOptions", "fit", "resume"]
@@ -332,7 +332,13 @@ def _structure(frame: pd.DataFrame, options: FitOptions, name: str) -> Any:
         )
     if name == "group":
         return pd.factorize(frame[column])[0]
-    return frame[column].rank(method="dense").to_numpy()
+    try:
+        times = pd.Series(as_times(frame[column])).infer_objects()
+    except TableError as error:
+        raise OptionError(
+            f"{option} must name a column of times. Got {column!r}. {error}"
+        ) from error
+    return times.rank(method="dense").to_numpy()
 
 
 def _check_rows(target: Target, test_size: float) -> None:

@@ -176,7 +176,9 @@ def _add_fit(commands: Any) -> None:
         "--group", metavar="COLUMN", help="what belongs together, such as the patient"
     )
     parser.add_argument(
-        "--time-column", metavar="COLUMN", help="when each row was: judge on later rows"
+        "--time-column",
+        metavar="COLUMN",
+        help="when each row was, numbers or dates (year first): judge on later rows",
     )
     _add_search_options(parser, time_budget="60s", output="sk_tune_output")
 

@@ -145,6 +145,19 @@ def test_groups_and_times_are_columns_that_are_no_features(tmp_path, fit, mixed_
         assert _summary(tmp_path)["issues"] == []
 
 
+@pytest.mark.parametrize("written", ["%m/%d/%Y", "%d.%m.%Y"])
+def test_times_whose_text_is_not_in_their_order_are_refused(
+    tmp_path, mixed_table, fails, written
+):
+    """The last check would be on rows from the middle, and tell nothing of the future."""
+    mixed_table["since"] = pd.to_datetime(mixed_table["since"]).dt.strftime(written)
+    mixed_table.to_csv(tmp_path / "t.csv", index=False)
+
+    command = ["fit", tmp_path / "t.csv", "--target", "label", "--time-column", "since"]
+    words = ["--time-column", "'since'", "begin with the year", "2024-03-15", "in row 1"]
+    fails(command, *words)
+
+
 def test_the_outcome_is_json_if_asked_for(tmp_path, fit, mixed_csv, capsys):
     """And nothing else; it is that of summary.json."""
     assert fit(mixed_csv, "label", "--json") == 0
