@@ -29,7 +29,7 @@ from sk_tune.automl._clock import Clock
 from sk_tune.automl._course import Course
 from sk_tune.automl._features import as_features, as_target, fingerprint, kind_of
 from sk_tune.automl._folds import Split, are_same, split_rows, warn_of_rare_classes
-from sk_tune.automl._guard import guarded
+from sk_tune.automl._guard import guarded, warn_of_leaks
 from sk_tune.automl._leaderboard import leaderboard
 from sk_tune.automl._memory import Memory
 from sk_tune.automl._models import (
@@ -203,6 +203,12 @@ class AutoEstimator(BaseEstimator):  # type: ignore[misc]
             If no model at all could be trained.
         KeyboardInterrupt
             On Ctrl-C, after an ensemble was made of what was there.
+
+        Warns
+        -----
+        SkTuneWarning
+            Of a leak by which scores are too good, of a class of one row, and if nothing is
+            better than the dummy.
         """
         clock = Clock(self.time_budget)
         self._check()
@@ -224,9 +230,9 @@ class AutoEstimator(BaseEstimator):  # type: ignore[misc]
         kept = np.setdiff1d(np.arange(len(y)), held)
         groups, times = (None if own is None else own[kept] for own in (groups, times))
         problem = self._problem(X, y, sample_weight, kept, split, seed)
+        self.findings_ = self._leaks(problem, groups, times)
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
-            self.findings_ = self._leaks(problem, groups, times)
             course = self._course(problem, clock)
             if memory is not None:
                 course.go_on_from(memory)
@@ -331,7 +337,11 @@ class AutoEstimator(BaseEstimator):  # type: ignore[misc]
     def _leaks(self, problem: Problem, groups: Any, times: Any) -> tuple[Any, ...]:
         if not self.leak_guard:
             return ()
-        return guarded(problem, groups, self.time_budget, times)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            findings = guarded(problem, groups, self.time_budget, times)
+        warn_of_leaks(findings)
+        return findings
 
     def _course(self, problem: Problem, clock: Clock) -> Course:
         reserve = 0.0

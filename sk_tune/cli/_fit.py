@@ -37,7 +37,7 @@ from sk_tune.cli._progress import Progress
 from sk_tune.cli._summary import labelled
 from sk_tune.cli._tables import Table, read_table
 from sk_tune.cli._target import N_FOLDS, Target, column_hint, read_target
-from sk_tune.exceptions import OptionError, SearchError, TableError
+from sk_tune.exceptions import OptionError, SearchError, SkTuneWarning, TableError
 from sk_tune.prepare import ColumnKinds, column_kinds
 
 __all__ = ["FitOptions", "fit", "resume"]
@@ -400,4 +400,6 @@ def _calm(*, verbose: bool) -> Iterator[None]:
         if not verbose:
             warnings.simplefilter("ignore", UserWarning)
             warnings.simplefilter("ignore", RuntimeWarning)
+        # It is printed with the outcome.
+        warnings.filterwarnings("ignore", "The leak guard found", SkTuneWarning)
         yield

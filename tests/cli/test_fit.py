@@ -4,6 +4,7 @@ import errno
 import json
 import re
 import tempfile
+import warnings
 from pathlib import Path
 
 import joblib
@@ -190,6 +191,20 @@ def test_torch_keeps_its_threads(fit, mixed_csv):
         assert torch.get_num_threads() == 2
     finally:
         torch.set_num_threads(1)
+
+
+@pytest.mark.parametrize("verbose", [[], ["--verbose"]])
+def test_a_leak_is_told_once(tmp_path, fit, mixed_table, capsys, recwarn, verbose):
+    """With the outcome, and not as a warning too."""
+    mixed_table["told"] = np.where(mixed_table["label"] == "yes", 7, 3)
+    mixed_table.to_csv(tmp_path / "t.csv", index=False)
+    warnings.simplefilter("default")
+
+    assert fit(tmp_path / "t.csv", "label", *verbose) == 0
+
+    out = " ".join(capsys.readouterr().out.split())
+    assert out.count("'told' is the target in other words") == 1
+    assert not any("told" in str(warned.message) for warned in recwarn)
 
 
 @pytest.mark.filterwarnings("ignore")
