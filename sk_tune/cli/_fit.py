@@ -248,7 +248,9 @@ def _write_somewhere(folder: Path, *content: Any) -> list[str]:
     try:
         return write_output(folder, *content)
     except OSError as error:
-        other = Path(tempfile.mkdtemp(prefix="sk_tune.")) / folder.name
+        # Not that of a relative path, which may be "" or "..".
+        name = folder.resolve().name or "output"
+        other = Path(tempfile.mkdtemp(prefix="sk_tune.")) / name
         try:
             write_output(other, *content)
         except OSError:

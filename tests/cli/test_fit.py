@@ -362,6 +362,31 @@ def test_what_was_found_is_written_elsewhere_if_the_disk_is_full(
     assert (other / "model" / "resume.joblib").is_file()
 
 
+@pytest.mark.parametrize("folder", [".", ".."])
+def test_what_is_written_elsewhere_has_a_folder_of_its_own(
+    tmp_path, mixed_csv, monkeypatch, folder
+):
+    """Also if the folder was named by dots, and nothing stays if that fails, too."""
+    tried = []
+
+    def full(folder, *args):
+        tried.append(folder)
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(sk_tune.cli._fit, "write_output", full)
+    (tmp_path / "elsewhere").mkdir()
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path / "elsewhere"))
+    (tmp_path / "home" / "in").mkdir(parents=True)
+    monkeypatch.chdir(tmp_path / "home" / "in")
+
+    command = ["fit", str(mixed_csv), "--target", "label", "--time-budget", "0.1s"]
+    assert main([*command, "--n-jobs", "1", "--output", folder]) == 2
+
+    assert tried[1].parent.parent == tmp_path / "elsewhere"
+    assert tried[1].name in {"in", "home"}
+    assert not list((tmp_path / "elsewhere").iterdir())
+
+
 def test_metrics_are_refused_before_any_time_is_spent(mixed_csv, fails, monkeypatch):
     """The message says what the task is; nothing is trained."""
     monkeypatch.setattr(AutoClassifier, "fit", None)
