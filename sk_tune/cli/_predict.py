@@ -76,7 +76,14 @@ def _write(
     for part in parts:
         if not n_rows:
             _check_columns(part, saved)
-        predictions = _predictions(part, saved, proba=proba)
+        try:
+            predictions = _predictions(part, saved, proba=proba)
+        except TableError as error:
+            if not n_rows:
+                raise
+            raise TableError(
+                f"{error} Rows are counted from row {n_rows + 1} of the file."
+            ) from error
         predictions.to_csv(file, index=False, header=not n_rows)
         n_rows += len(predictions)
     return n_rows

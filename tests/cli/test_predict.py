@@ -217,6 +217,19 @@ def test_a_column_without_a_name_that_was_fitted_is_predicted_from(
     assert np.mean(np.array(predicted) == frame["label"].head(30)) > 0.8
 
 
+def test_a_wrong_value_in_a_later_part_can_be_found(
+    fitted, tmp_path, mixed_table, monkeypatch, fails
+):
+    """The error tells where its rows begin."""
+    mixed_table = mixed_table.astype({"size": object})
+    mixed_table.loc[110, "size"] = "big"
+    mixed_table.to_csv(tmp_path / "t.csv", index=False)
+    own = partial(sk_tune.cli._tables.read_parts, n_rows=50)
+    monkeypatch.setattr(sk_tune.cli._predict, "read_parts", own)
+
+    fails(["predict", fitted, tmp_path / "t.csv"], "in row 11.", "from row 101 of the file")
+
+
 def test_a_file_that_fails_in_the_middle_leaves_no_output(
     fitted, tmp_path, mixed_table, fails
 ):
