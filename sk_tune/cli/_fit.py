@@ -214,22 +214,33 @@ def resume(
         If there is nothing to go on from, or the table is another one.
     """
     auto, config = load_for_resume(folder)
-    source = data if data is not None else config.pop("data")
-    config.pop("data", None)
+    try:
+        before = config.pop("data")
+        options = FitOptions(**{
+            **config,
+            "time_budget": time_budget,
+            "output": folder,
+            "overwrite": True,
+            "n_jobs": n_jobs,
+            "verbose": verbose,
+            "json": json,
+            "started": started,
+        })
+    except (AttributeError, LookupError, TypeError) as error:
+        raise TableError(
+            f"{str(folder)!r} must have the config.json that sk-tune fit wrote. Got one "
+            "with other options."
+        ) from error
+    source = before if data is None else data
     if source is None:
         raise OptionError(
             f"--data must name the table, because the fit in {str(folder)!r} had no file."
         )
-    options = FitOptions(**{
-        **config,
-        "time_budget": time_budget,
-        "output": folder,
-        "overwrite": True,
-        "n_jobs": n_jobs,
-        "verbose": verbose,
-        "json": json,
-        "started": started,
-    })
+    if data is None and not Path(source).exists():
+        raise OptionError(
+            f"--data must name the table if it was moved. Got none, and {source!r}, which "
+            "was fitted, is not there."
+        )
     auto.set_params(n_jobs=options.n_workers)
     table = read_table(Path(source))
     try:

@@ -3,6 +3,7 @@
 import errno
 import json
 import re
+import shutil
 import tempfile
 import warnings
 from pathlib import Path
@@ -176,11 +177,22 @@ def test_a_fit_can_be_gone_on_with(tmp_path, fit, mixed_csv, fails, capsys):
 
     assert _summary(tmp_path)["n_trials"] >= before
     moved = mixed_csv.rename(tmp_path / "moved.csv")
-    fails(command, "mixed.csv")
+    fails(command, "--data", "mixed.csv")
     assert main([*command, "--data", str(moved)]) == 0
     pd.read_csv(moved).head(60).to_csv(moved, index=False)
     capsys.readouterr()
     fails([*command, "--data", moved], "must be the one that was fitted")
+
+
+@pytest.mark.parametrize("content", ["[1]", '{"target": "label"}', '{"data": null}'])
+def test_a_fit_with_other_options_than_were_written_is_refused(
+    fitted_once, tmp_path, fails, content
+):
+    """As when config.json was changed by hand; the error names it."""
+    folder = shutil.copytree(fitted_once, tmp_path / "out")
+    (folder / "config.json").write_text(content)
+
+    fails(["resume", folder], "config.json", "out")
 
 
 def test_torch_keeps_its_threads(fit, mixed_csv):
