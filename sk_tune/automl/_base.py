@@ -187,8 +187,8 @@ class AutoEstimator(BaseEstimator):  # type: ignore[misc]
         groups : array-like of shape (n_samples,), default=None
             What belongs together and must not be divided between folds.
         times : array-like of shape (n_samples,), default=None
-            When each row was, as numbers or dates, in text with the year first: models are
-            then judged on rows that are later than those they were trained on.
+            When each row was, as numbers or dates: models are then judged on rows that are
+            later than those they were trained on.
 
         Returns
         -------
@@ -198,7 +198,8 @@ class AutoEstimator(BaseEstimator):  # type: ignore[misc]
         Raises
         ------
         ValueError
-            If a parameter or the data are not what is asked for.
+            If a parameter or the data are not what is asked for; dates of text must begin
+            with the year to be times.
         SearchError
             If no model at all could be trained.
         KeyboardInterrupt
