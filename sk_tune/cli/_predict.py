@@ -95,8 +95,9 @@ def _check_columns(frame: pd.DataFrame, saved: SavedModel) -> None:
         near = difflib.get_close_matches(missing[0], list(frame.columns), n=1)
         hint = f" Did you rename {missing[0]!r} to {near[0]!r}?" if near else ""
         raise TableError(
-            f"The table must have the {len(saved.columns)} columns that the model was "
-            f"fitted with. Got {frame.shape[1]} columns, without {_listed(missing)}.{hint}"
+            f"The table must have the {_columns(len(saved.columns))} that the model was "
+            f"fitted with. Got {_columns(frame.shape[1])}, without "
+            f"{_listed(missing)}.{hint}"
         )
     known = {*saved.columns, *saved.ignored}
     extra = [n for n in frame.columns if n not in known and not n.startswith(NO_NAME)]
@@ -127,6 +128,10 @@ def _version_note(saved: SavedModel) -> str:
 def _note(text: str) -> None:
     if text:
         print(f"sk-tune predict: {text}", file=sys.stderr)
+
+
+def _columns(n: int) -> str:
+    return "1 column" if n == 1 else f"{n} columns"
 
 
 def _listed(names: list[str]) -> str:

@@ -131,6 +131,7 @@ def test_regression_predicts_numbers_and_has_no_probabilities(tmp_path, fit, fai
     ("change", "words"),
     [
         (lambda t: t.drop(columns=["town", "size"]), ["'size', 'town'", "6 columns"]),
+        (lambda t: t[["town"]], ["Got 1 column, without"]),
         (
             lambda t: t.rename(columns={"town": "Town"}),
             ["'town'", "rename 'town' to 'Town'?"],
