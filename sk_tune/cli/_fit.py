@@ -134,7 +134,8 @@ def fit(
     check_output_folder(options.output, overwrite=options.overwrite)
     target = read_target(table.frame, options.target, options.task)
     metric = _metric(options.metric, target)
-    groups, times = (_structure(table.frame, options, n) for n in ("group", "time_column"))
+    groups = _structure(table.frame, options, "group")
+    times = _structure(table.frame, options, "time_column")
     _check_rows(target, options.test_size)
     named = (target.name, options.group, options.time_column)
     apart = sorted({name for name in named if name is not None})
@@ -143,27 +144,8 @@ def fit(
     if not options.json:
         print_problem(table, target, kinds, metric, options.test_size)
     auto = _auto(target, metric, options) if earlier is None else earlier
-    progress = Progress(quiet=options.json, every_step=options.verbose)
-    auto.set_params(time_budget=options.seconds_left, progress=progress)
-    was_interrupted = False
-    with _calm(verbose=options.verbose), progress:
-        try:
-            auto.fit(X, target.y, groups=groups, times=times)
-        except KeyboardInterrupt:
-            if not hasattr(auto, "ensemble_"):
-                raise
-            was_interrupted = True
-        except SearchError as error:
-            raise OptionError(
-                f"--metric must suit the target. Got {metric!r}, by which no model could "
-                f"be scored. {error}"
-            ) from error
-    auto.set_params(progress=False)
+    was_interrupted = _train(auto, X, target, metric, options, (groups, times))
     summary = _summary(table, target, kinds, metric, auto, options)
-    if options.json:
-        print(json.dumps(without_nan(summary), indent=2, ensure_ascii=False))
-    else:
-        print_outcome(auto, metric, time.monotonic() - options.started)
     model = SavedModel(
         model=auto,
         task=target.task,
@@ -173,8 +155,16 @@ def fit(
         ignored=(*kinds.dropped, *apart),
     )
     config, title = _config(options, source), page_title(target.name, table.name)
-    with _calm(verbose=options.verbose):
-        written = _write_somewhere(options.output, model, summary, config, title)
+    seconds = time.monotonic() - options.started
+    try:
+        with _calm(verbose=options.verbose):
+            written = _write_somewhere(options.output, model, summary, config, title)
+    finally:
+        # After it is safe: the reader of a pipe may have left.
+        if options.json:
+            print(json.dumps(without_nan(summary), indent=2, ensure_ascii=False))
+        else:
+            print_outcome(auto, metric, seconds)
     if not options.json:
         print(labelled("Written", f"{', '.join(written)} in {options.output}/"))
     if was_interrupted:
@@ -252,6 +242,35 @@ def resume(
                 "other rows or columns."
             ) from error
         raise
+
+
+def _train(
+    auto: Any,
+    X: pd.DataFrame,
+    target: Target,
+    metric: str,
+    options: FitOptions,
+    structure: tuple[Any, Any],
+) -> bool:
+    """Find models, and return whether Ctrl-C ended that with some."""
+    progress = Progress(quiet=options.json, every_step=options.verbose)
+    auto.set_params(time_budget=options.seconds_left, progress=progress)
+    groups, times = structure
+    was_interrupted = False
+    with _calm(verbose=options.verbose), progress:
+        try:
+            auto.fit(X, target.y, groups=groups, times=times)
+        except KeyboardInterrupt:
+            if not hasattr(auto, "ensemble_"):
+                raise
+            was_interrupted = True
+        except SearchError as error:
+            raise OptionError(
+                f"--metric must suit the target. Got {metric!r}, by which no model could "
+                f"be scored. {error}"
+            ) from error
+    auto.set_params(progress=False)
+    return was_interrupted
 
 
 def _write_somewhere(folder: Path, *content: Any) -> list[str]:

@@ -399,6 +399,22 @@ def test_what_is_written_elsewhere_has_a_folder_of_its_own(
     assert not list((tmp_path / "elsewhere").iterdir())
 
 
+def test_what_was_found_is_written_before_it_is_printed(
+    tmp_path, fit, mixed_csv, monkeypatch
+):
+    """A reader of a pipe that left, as head does, costs no model."""
+
+    def closed(*args):
+        raise RuntimeError("closed")
+
+    monkeypatch.setattr(sk_tune.cli._fit, "print_outcome", closed)
+
+    with pytest.raises(RuntimeError, match="closed"):
+        fit(mixed_csv, "label")
+
+    assert main(["report", str(tmp_path / "out")]) == 0
+
+
 def test_metrics_are_refused_before_any_time_is_spent(mixed_csv, fails, monkeypatch):
     """The message says what the task is; nothing is trained."""
     monkeypatch.setattr(AutoClassifier, "fit", None)
