@@ -51,6 +51,11 @@ class Metric:
         """Whether probabilities are enough to compute the metric."""
         return bool({"predict", "predict_proba"} & set(self.response_methods))
 
+    @property
+    def takes_labels(self) -> bool:
+        """Whether what ``predict`` returns is what the metric takes."""
+        return self.response_methods == ("predict",)
+
     def response(self, probabilities: Array, classes: Array | None) -> Array:
         """Return what the metric takes, made of class probabilities.
 

@@ -1,10 +1,11 @@
-"""Files that are written as a whole or not at all."""
+"""Files that are written as a whole or not at all, and what keeps them."""
 
 import os
 
 import pytest
 
-from sk_tune._files import replaced_file
+from sk_tune import _files
+from sk_tune._files import is_on_network, replaced_file
 
 
 def test_a_file_appears_when_all_went_well(tmp_path):
@@ -66,3 +67,28 @@ def test_what_is_no_file_is_written_to(tmp_path):
     assert os.read(reader, 100) == b"a line"
     assert path.is_fifo()
     os.close(reader)
+
+
+@pytest.mark.parametrize(
+    ("kind", "expected"),
+    [("ext4", False), ("nfs4", True), ("fuse.sshfs", True), ("fuseblk", False)],
+)
+def test_the_system_tells_which_files_others_may_see(tmp_path, monkeypatch, kind, expected):
+    """A line as proc(5) describes it, with an optional field before the hyphen."""
+    device = tmp_path.stat().st_dev
+    number = f"{os.major(device)}:{os.minor(device)}"
+    mounts = tmp_path / "mountinfo"
+    mounts.write_text(
+        "21 27 0:0 / /proc rw,relatime - nfs proc rw\n"
+        f"36 35 {number} /a /b rw,noatime master:1 - {kind} server:/a rw,errors=continue\n"
+    )
+    monkeypatch.setattr(_files, "_MOUNTS", mounts)
+
+    assert is_on_network(tmp_path / "new.db") is expected
+
+
+def test_a_system_without_a_list_of_mounts_is_taken_for_local(tmp_path, monkeypatch):
+    """Others than Linux have none."""
+    monkeypatch.setattr(_files, "_MOUNTS", tmp_path / "none")
+
+    assert not is_on_network(tmp_path / "fits.db")

@@ -89,6 +89,12 @@ def test_losses_are_turned_round():
     assert metric.takes_probabilities
 
 
+@pytest.mark.parametrize(("name", "expected"), [("f1", True), ("roc_auc", False)])
+def test_a_metric_knows_whether_it_takes_labels(name, expected):
+    """ROC AUC takes how sure a classifier is."""
+    assert scorer_metric(name).takes_labels is expected
+
+
 def test_labels_of_many_are_those_more_likely_than_not():
     """A multilabel target has no classes to choose among."""
     probabilities = np.array([[0.2, 0.7], [0.5, 0.51]])

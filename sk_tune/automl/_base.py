@@ -76,11 +76,13 @@ class AutoEstimator(BaseEstimator):  # type: ignore[misc]
         What models are judged by: a scorer's name, or what ``make_scorer`` returns.
         None is accuracy, or R^2.
     cv : int, splitter, iterable or "auto", default="auto"
-        Folds.  "auto" is 5, by group if ``fit`` is given groups; or one held-out part of
-        more than 400 rows for each second of the budget.
+        Folds.  "auto" is 5, or one held-out part of more than 400 rows for each second of
+        the budget.  These, and a number of folds, are by group or time if ``fit`` is given
+        groups or times.  Folds of your own are of all rows; those set aside are left out.
     test_size : float or "auto", default="auto"
         Share of the rows that is set aside for a last check, see `scores_`; "auto" is a
-        tenth of 5,000 rows or more, but 5,000 at most, and none of fewer.
+        tenth of 5,000 rows or more, but 5,000 at most, and none of fewer, or with folds of
+        your own.
     input_shape : tuple of int or None, default=None
         What rows of flat X are: (n_channels, height, width) of images, or (n_steps,
         n_features) of sequences.
@@ -96,7 +98,7 @@ class AutoEstimator(BaseEstimator):  # type: ignore[misc]
         accordingly.
     warm_start : bool, default=False
         Whether the next ``fit`` on the same data goes on with the trials of this one, which
-        are kept for that.
+        are kept for that; those of models that are not in `models` then are left out.
     n_jobs : int or None, default=None
         Worker processes for networks, as in scikit-learn.
     progress : bool or callable, default=False
@@ -177,8 +179,9 @@ class AutoEstimator(BaseEstimator):  # type: ignore[misc]
         Parameters
         ----------
         X : frame or array-like of shape (n_samples, n_features) or (n_samples, ...)
-            A table of any library, with numbers, categories, dates and missing values; or
-            sequences of shape (n_samples, n_steps, n_features), padded with NaN at their
+            A table of any library, with numbers, categories, dates and missing values (as
+            which up to a tenth of a column's cells count that do not read as the others);
+            or sequences of shape (n_samples, n_steps, n_features), padded with NaN at their
             ends, or images of shape (n_samples, n_channels, height, width).
         y : array-like of shape (n_samples,)
             Labels or numbers.
@@ -188,7 +191,8 @@ class AutoEstimator(BaseEstimator):  # type: ignore[misc]
             What belongs together and must not be divided between folds.
         times : array-like of shape (n_samples,), default=None
             When each row was, as numbers or dates: models are then judged on rows that are
-            later than those they were trained on.
+            later than those they were trained on; rows of one time stay together.  Cannot
+            be combined with `groups`, but for folds of your own.
 
         Returns
         -------
@@ -234,10 +238,10 @@ class AutoEstimator(BaseEstimator):  # type: ignore[misc]
         self.findings_ = self._leaks(problem, groups, times)
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
-            course = self._course(problem, clock)
+            course, models = self._course(problem, clock), self._models(problem)
             if memory is not None:
-                course.go_on_from(memory)
-            course.run(self._models(problem))
+                course.go_on_from(memory, models)
+            course.run(models)
             course.runner.begin("ensemble")
             self._conclude(course, problem, metric, (_take(X, held), y[held]))
         self.seconds_ = clock.seconds

@@ -119,17 +119,20 @@ class Course:
             # What there is is kept; who calls raises it again.
             self.was_interrupted = True
 
-    def go_on_from(self, memory: Memory) -> None:
+    def go_on_from(self, memory: Memory, models: Sequence[Model]) -> None:
         """Take over what an earlier course on the same data found.
 
         Parameters
         ----------
         memory : Memory
             Of that course.
+        models : sequence of Model
+            Those that are still wanted.
         """
-        self.runner.trials = list(memory.trials)
+        names = {model.name for model in models}
+        self.runner.trials = [t for t in memory.trials if t.label in names]
         self.n_done = memory.n_done
-        self._kinds = dict(memory.kinds)
+        self._kinds = {name: own for name, own in memory.kinds.items() if name in names}
 
     def memory(self, seed: int, fingerprint: str, scoring: Any, split: Split) -> Memory:
         """Return what a later course on the same data can go on from.

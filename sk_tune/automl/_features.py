@@ -19,7 +19,7 @@ from sklearn.utils.validation import (
 
 from sk_tune.automl._problem import Kind
 from sk_tune.exceptions import TableError
-from sk_tune.prepare import as_pandas, check_table
+from sk_tune.prepare import as_pandas, check_table, mixed_columns, without_strays
 
 __all__ = ["as_features", "as_target", "fingerprint", "kind_of"]
 
@@ -39,7 +39,8 @@ def as_features(estimator: Any, X: Any, *, reset: bool, shape: Any = None) -> An
     X : array-like or frame of shape (n_samples, n_features) or (n_samples, ...)
         A table of any library, or numbers.
     reset : bool
-        Whether it learns.
+        Whether it learns; else columns without names, or of an estimator that learnt none,
+        are those of ``fit`` by their order.
     shape : tuple of int or None, default=None
         Of a row, if X is flat and no table.
 
@@ -47,6 +48,8 @@ def as_features(estimator: Any, X: Any, *, reset: bool, shape: Any = None) -> An
     -------
     DataFrame of shape (n_samples, n_features) or ndarray of shape (n_samples, ...)
         A table of pandas with texts for names; what has more than two axes stays an array.
+        Of a column that was numbers or dates but for some cells in ``fit``, such cells are
+        missing.
 
     Raises
     ------
@@ -68,10 +71,25 @@ def as_features(estimator: Any, X: Any, *, reset: bool, shape: Any = None) -> An
             X = _reshaped(X, tuple(shape))
         if X.ndim > 2:
             return X
-        return pd.DataFrame(X, columns=[str(k) for k in range(X.shape[1])], copy=False)
-    validate_data(estimator, X, reset=reset, skip_check_array=True)
-    check_table(table, type(estimator).__name__, fewest)
-    return table.set_axis(table.columns.astype(str), axis=1).reset_index(drop=True)
+        names = pd.Index([str(k) for k in range(X.shape[1])])
+        table = pd.DataFrame(X, columns=names, copy=False)
+        is_known = False
+    else:
+        validate_data(estimator, X, reset=reset, skip_check_array=True)
+        check_table(table, type(estimator).__name__, fewest)
+        # Of two tables with names scikit-learn has compared these.
+        has_names = all(isinstance(name, str) for name in table.columns)
+        is_known = has_names == hasattr(estimator, "feature_names_in_")
+        names = table.columns.astype(str)
+    if not reset and not is_known:
+        # Of this scikit-learn has warned: by their order they are those of fit.
+        names = getattr(estimator, "_columns", names)
+    table = table.set_axis(names, axis=1).reset_index(drop=True)
+    if reset:
+        estimator._columns = names
+        # Settled by all rows, or a fold without a stray cell could not read one.
+        estimator._mixed = mixed_columns(table)
+    return without_strays(table, getattr(estimator, "_mixed", {}))
 
 
 def _reshaped(X: Array, shape: tuple[int, ...]) -> Array:

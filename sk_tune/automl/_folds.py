@@ -5,6 +5,7 @@
 import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass
+from numbers import Integral
 from typing import Any
 
 import numpy as np
@@ -18,7 +19,6 @@ from sklearn.model_selection import (
     StratifiedGroupKFold,
     StratifiedKFold,
     StratifiedShuffleSplit,
-    TimeSeriesSplit,
     check_cv,
 )
 
@@ -144,18 +144,26 @@ def split_rows(
         return before
     groups, times = structure
     common: dict[str, Any] = {"is_classification": is_classification, "seed": seed}
+    if test_size == "auto" and _are_given(cv):
+        # What such folds keep apart is not known.
+        test_size = 0.0
     held = held_out_rows(y, test_size=test_size, groups=groups, times=times, **common)
     kept = np.setdiff1d(np.arange(len(y)), held)
-    groups, times = (None if own is None else own[kept] for own in structure)
-    folds = make_folds(
-        y[kept],
-        cv=cv,
-        groups=groups,
-        times=times,
-        time_budget=time_budget,
-        row_size=row_size,
-        **common,
-    )
+    if _are_given(cv):
+        # They are of all rows.
+        given = _given_folds(y, cv, is_classification, groups)
+        folds = _folds_among(kept, given, len(y))
+    else:
+        groups, times = (None if own is None else own[kept] for own in structure)
+        folds = make_folds(
+            y[kept],
+            cv=cv,
+            groups=groups,
+            times=times,
+            time_budget=time_budget,
+            row_size=row_size,
+            **common,
+        )
     check_folds(y[kept], folds, is_classification=is_classification, is_r2=is_r2)
     split = Split(held=held, folds=folds, asked=asked)
     if before is not None and not split.equals(before):
@@ -223,7 +231,7 @@ def held_out_rows(
         Targets.
     test_size : float or "auto"
         Share of the rows, 0 for none; "auto" spares a tenth of 5,000 rows or more, but no
-        more than 5,000.
+        more than 5,000.  Groups and times are kept whole, and the share as nearly.
     is_classification : bool
         Whether classes are to be in both parts.
     groups : ndarray of shape (n_samples,) or None
@@ -251,9 +259,12 @@ def held_out_rows(
             f"from. Got test_size={test_size}, which sets {n_spared} of {n} aside. Give "
             "more rows or a smaller test_size."
         )
-    _check_groups(groups, 3)
+    _check_structure(groups, times, 3)
     if times is not None:
-        return np.sort(np.argsort(times, kind="stable")[-n_spared:])
+        order, starts = _in_time(times)
+        # The first place leaves one time for all folds.
+        nearest = np.abs(starts[1:] - (n - n_spared)).argmin()
+        return np.sort(order[starts[1:][nearest] :])
     _, held = _one_split(y, n_spared, is_classification, groups, seed)
     return np.sort(held)
 
@@ -276,9 +287,9 @@ def make_folds(
     y : ndarray of shape (n_samples,)
         Targets.
     cv : int, splitter, iterable or "auto"
-        As in scikit-learn; "auto" is 5 folds, by group if there are groups, or one
-        held-out part if rows are many for the budget; with times each fold is later than
-        what is trained on.
+        As in scikit-learn; "auto" is 5 folds, or one held-out part if rows are many for
+        the budget.  These, and a number of folds, are by group if there are groups; with
+        times each fold is later than what is trained on.
     is_classification : bool
         Whether classes are to be in all folds.
     groups : ndarray of shape (n_samples,) or None
@@ -302,27 +313,19 @@ def make_folds(
     TableError
         If there are too few rows for them.
     """
-    if not isinstance(cv, str):
-        splitter = check_cv(cv, y, classifier=is_classification)
-        try:
-            return list(splitter.split(np.zeros(len(y)), y, groups))
-        except ValueError as error:
-            raise TableError(
-                f"The 'cv' parameter must suit the rows. Got cv={cv!r} for {len(y)} rows: "
-                f"{str(error).rstrip('.')}. Give more rows or fewer folds."
-            ) from error
-    _check_groups(groups, 2)
+    if _are_given(cv) or (cv != "auto" and groups is None and times is None):
+        return _given_folds(y, cv, is_classification, groups)
+    n_folds = None if cv == "auto" else _N_FOLDS if cv is None else int(cv)
+    _check_structure(groups, times, n_folds or 2)
     if times is not None:
-        order = np.argsort(times, kind="stable")
-        splits = TimeSeriesSplit(min(_N_FOLDS, len(y) - 1)).split(order)
-        return [(order[train], order[test]) for train, test in splits]
+        return _folds_by_time(times, n_folds)
     most = _MOST_ROWS_IN_FOLDS
     if time_budget is not None:
         most = int(min(_ROWS_PER_SECOND, _VALUES_PER_SECOND / row_size) * time_budget)
-    if len(y) > most:
+    if n_folds is None and len(y) > most:
         n_held = min(int(_HELD_OUT_SHARE * len(y)), _MOST_HELD_OUT)
         return [_one_split(y, n_held, is_classification, groups, seed)]
-    splitter = _splitter(y, is_classification, groups, seed)
+    splitter = _splitter(y, is_classification, groups, seed, n_folds or _N_FOLDS)
     with warnings.catch_warnings():
         # Of a class that is too rare for each fold to have some.
         warnings.filterwarnings("ignore", "The least populated class", UserWarning)
@@ -375,23 +378,101 @@ def check_folds(
             )
 
 
-def _check_groups(groups: Array | None, least: int) -> None:
-    if groups is not None and len(np.unique(groups)) < least:
+def _are_given(cv: Any) -> bool:
+    """Return whether folds are the user's own, and no number of them."""
+    return not isinstance(cv, str | Integral | None)
+
+
+def _given_folds(
+    y: Array,
+    cv: Any,
+    is_classification: bool,  # noqa: FBT001
+    groups: Array | None,
+) -> list[tuple[Array, Array]]:
+    splitter, rows = check_cv(cv, y, classifier=is_classification), np.arange(len(y))
+    try:
+        # Lists of positions and masks are as good as arrays.
+        folds = [
+            (rows[np.asarray(train)], rows[np.asarray(held)])
+            for train, held in splitter.split(np.zeros(len(y)), y, groups)
+        ]
+    except (ValueError, IndexError) as error:
+        raise TableError(_unsuited(cv, y, str(error).rstrip("."))) from error
+    if not folds:
+        raise TableError(_unsuited(cv, y, "there is no fold"))
+    return folds
+
+
+def _unsuited(cv: Any, y: Array, why: str) -> str:
+    return (
+        f"The 'cv' parameter must suit the rows. Got cv={cv!r} for {len(y)} rows: {why}. "
+        "Give more rows or fewer folds."
+    )
+
+
+def _folds_among(
+    kept: Array, folds: Sequence[tuple[Array, Array]], n: int
+) -> list[tuple[Array, Array]]:
+    """Return folds of n rows as positions among those that were kept."""
+    place = np.full(n, -1)
+    place[kept] = np.arange(len(kept))
+    parts = [[place[part][place[part] >= 0] for part in fold] for fold in folds]
+    return [(train, held) for train, held in parts if len(held)]
+
+
+def _check_structure(groups: Array | None, times: Array | None, least: int) -> None:
+    if groups is not None and times is not None:
         raise TableError(
-            f"Rows must be of at least {least} groups, as many as there are parts to learn "
-            f"from, to judge by and to set aside. Got {len(np.unique(groups))}. Give more "
-            "rows, or no groups."
+            "'times' must be given without 'groups': parts in the order of time cannot be "
+            "chosen by anything else. Give one of them, or folds of your own as 'cv' and "
+            "no 'test_size'."
         )
+    for name, own in (("groups", groups), ("times", times)):
+        if own is not None and len(np.unique(own)) < least:
+            raise TableError(
+                f"Rows must be of at least {least} {name}, as many as there are parts to "
+                f"learn from, to judge by and to set aside. Got {len(np.unique(own))}. "
+                f"Give more rows, or no {name}."
+            )
 
 
-def _splitter(y: Array, is_classification: bool, groups: Array | None, seed: int) -> Any:  # noqa: FBT001
+def _in_time(times: Array) -> tuple[Array, Array]:
+    """Return rows in the order of time, and the places where a later time begins."""
+    order = np.argsort(times, kind="stable")
+    in_order = times[order]
+    return order, np.flatnonzero(in_order[1:] != in_order[:-1]) + 1
+
+
+def _folds_by_time(times: Array, n_folds: int | None) -> list[tuple[Array, Array]]:
+    """Return the folds of ``TimeSeriesSplit``, as nearly as rows of one time allow."""
+    order, starts = _in_time(times)
+    n = n_folds or min(_N_FOLDS, len(order) - 1)
+    cuts = len(order) - len(order) // (n + 1) * np.arange(n, 0, -1)
+    cuts = np.unique([starts[np.abs(starts - cut).argmin()] for cut in cuts])
+    if n_folds is not None and len(cuts) < n_folds:
+        raise TableError(
+            "The 'cv' parameter must be a number of folds that the times allow. Got "
+            f"cv={n_folds} for {len(starts) + 1} different times, of which {len(cuts)} "
+            "folds can be made. Give fewer folds."
+        )
+    ends = [*cuts[1:], len(order)]
+    return [(order[:cut], order[cut:end]) for cut, end in zip(cuts, ends, strict=True)]
+
+
+def _splitter(
+    y: Array,
+    is_classification: bool,  # noqa: FBT001
+    groups: Array | None,
+    seed: int,
+    n_folds: int,
+) -> Any:
     if groups is not None:
-        n_folds = min(_N_FOLDS, len(np.unique(groups)))
+        n_folds = min(n_folds, len(np.unique(groups)))
         if is_classification:
             return StratifiedGroupKFold(n_folds, shuffle=True, random_state=seed)
         return GroupKFold(n_folds, shuffle=True, random_state=seed)
     # Numbers are judged by how they differ, which takes two of them.
-    n_folds = min(_N_FOLDS, len(y) if is_classification else max(2, len(y) // 2))
+    n_folds = min(n_folds, len(y) if is_classification else max(2, len(y) // 2))
     if is_classification:
         most_frequent = int(np.unique(y, return_counts=True)[1].max())
         if most_frequent >= 2:

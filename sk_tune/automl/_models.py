@@ -220,8 +220,10 @@ def boosting_model(problem: Problem) -> Model:
     can_stop = problem.n_train >= _ROWS_TO_STOP_EARLY
     if problem.is_classification:
         own = TimedBoostingClassifier
-        y = problem.y[problem.folds[0][0]]
-        fewest = int(np.unique(y, return_counts=True)[1].min())
+        counts = [
+            np.unique(problem.y[train], return_counts=True)[1] for train, _ in problem.folds
+        ]
+        fewest = min(int(own.min()) for own in counts)
         can_stop = can_stop and fewest >= _FEWEST_OF_A_CLASS
     most = _MOST_ITERATIONS if can_stop else _ITERATIONS_OF_SMALL
     boosting = own(

@@ -11,6 +11,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
+from sklearn.exceptions import FitFailedWarning
 
 from sk_tune.automl._clock import Clock, Deadline
 from sk_tune.automl._models import Model
@@ -30,6 +31,7 @@ N_KEPT = 8
 _SECONDS_BETWEEN_NEWS = 0.5
 # Of the time that was meant for a search, after which its networks are cut.
 _MOST_OF_PLANNED = 1.5
+_NO_SCORE = "No candidate got a score in each fold in its time."
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -178,9 +180,11 @@ class Runner:
             search.set_params(progress=deadline)
         params = problem.fit_params(search.estimator)
         try:
-            with warnings.catch_warnings():
-                # Of fits that fail or do not converge the trials tell.
+            with warnings.catch_warnings(record=True) as told:
+                # Of fits that do not converge the trials tell.
                 warnings.simplefilter("ignore")
+                warnings.filterwarnings("always", "Scoring failed")
+                warnings.simplefilter("always", FitFailedWarning)
                 with self._within(most / len(problem.folds), reserve):
                     search.fit(problem.X, problem.y, **params)
         except KeyboardInterrupt:
@@ -190,7 +194,14 @@ class Runner:
         except ERRORS as error:
             self.failures[model.name] = str(error)
             return None
-        return search if self._keep(search, model, problem) else None
+        if self._keep(search, model, problem):
+            self.failures.pop(model.name, None)
+            return search
+        if not self.seconds_of(model):
+            # A warning of scikit-learn ends with the line of the error.
+            reasons = [str(own.message).strip().splitlines()[-1] for own in told]
+            self.failures[model.name] = reasons[-1] if reasons else _NO_SCORE
+        return None
 
     def _within(self, seconds: float, reserve: float) -> AbstractContextManager[None]:
         if self.clock.budget is None:
@@ -203,7 +214,8 @@ class Runner:
         Parameters
         ----------
         model : Model
-            What is trained, with its defaults: a network in all folds, others in the first.
+            What is trained, with its defaults: a network with those of all rows and in all
+            folds, others with those of so few rows and in the first fold.
         problem : Problem
             The rows.
         n_rows : int
@@ -218,11 +230,15 @@ class Runner:
         """
         start = time.perf_counter()
         problem = problem.miniature(n_rows)
+        if not model.is_network:
+            # A network keeps its batches, of which the cost of an epoch is made.
+            model = model.on(problem)
         search = GridSearchCV(
             model.estimator,
             {model.resource: [units]},
             cv=list(problem.folds if model.is_network else problem.folds[:1]),
-            scoring=problem.scoring,
+            # Defined for few rows too, which need not have each class.
+            scoring=None,
             refit=False,
             error_score="raise",
         )
@@ -238,7 +254,11 @@ class Runner:
             search,
             model.family,
             is_classification=problem.is_classification,
-            n_before=sum(trial.family == model.family for trial in self.trials),
+            # Of earlier trials only the best may be there.
+            n_before=max(
+                (trial.number for trial in self.trials if trial.family == model.family),
+                default=0,
+            ),
             n_rows=problem.n_train,
             label=model.name,
         )

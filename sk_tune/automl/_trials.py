@@ -60,6 +60,11 @@ class Trial:
     label: str
     library: Library
 
+    @property
+    def number(self) -> int:
+        """Its place among the trials of the family, by which it is named."""
+        return int(self.name.rpartition(" ")[2])
+
 
 def trials_of(
     search: Any,
@@ -81,7 +86,7 @@ def trials_of(
     is_classification : bool
         Whether predictions are probabilities.
     n_before : int
-        Trials of the family so far, for the names.
+        Largest number of a trial of the family so far, for the names.
     n_rows : int
         That the models were trained on.
     label : str, default=""

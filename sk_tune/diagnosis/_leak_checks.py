@@ -13,7 +13,7 @@ from sklearn.utils.multiclass import type_of_target
 
 from sk_tune.diagnosis._check import Check
 
-__all__ = ["LEAK_CHECKS", "LeakTable", "as_leak_table", "holds_classes"]
+__all__ = ["LEAK_CHECKS", "LeakTable", "as_leak_table", "holds_classes", "plain_numbers"]
 
 Array = npt.NDArray[Any]
 
@@ -87,7 +87,7 @@ def as_leak_table(
     Returns
     -------
     LeakTable
-        With names for columns that had none.
+        With names for columns that had none, and with ``plain_numbers``.
     """
     if hasattr(X, "to_pandas"):
         X = X.to_pandas()
@@ -97,11 +97,35 @@ def as_leak_table(
         X.columns = [f"column {i}" for i in range(X.shape[1])]
         X = X.infer_objects()
     return LeakTable(
-        X=X.reset_index(drop=True),
+        X=plain_numbers(X.reset_index(drop=True)),
         y=np.asarray(y),
         is_classification=is_classification,
         folds=folds,
     )
+
+
+def plain_numbers(X: pd.DataFrame) -> pd.DataFrame:
+    """Return a table in which durations are seconds and infinite numbers are missing.
+
+    Parameters
+    ----------
+    X : DataFrame of shape (n_samples, n_features)
+        Any.
+
+    Returns
+    -------
+    DataFrame of shape (n_samples, n_features)
+        As ``TablePreparer`` reads them.
+    """
+    X = X.copy(deep=False)
+    for name, column in X.items():
+        if pd.api.types.is_timedelta64_dtype(column.dtype):
+            X[name] = column.dt.total_seconds()
+        elif pd.api.types.is_float_dtype(column.dtype):
+            is_infinite = np.isinf(column.to_numpy(dtype=np.float64, na_value=np.nan))
+            if is_infinite.any():
+                X[name] = column.mask(is_infinite)
+    return X
 
 
 def holds_classes(y: Array) -> bool:

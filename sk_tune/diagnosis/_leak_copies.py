@@ -31,7 +31,7 @@ from scipy.special import digamma
 from sklearn.neighbors import NearestNeighbors
 from sklearn.preprocessing import StandardScaler
 
-from sk_tune.diagnosis._leak_checks import holds_classes
+from sk_tune.diagnosis._leak_checks import holds_classes, plain_numbers
 
 __all__ = [
     "NEIGHBOURS",
@@ -70,7 +70,8 @@ def group_copies(X: Any, y: Any = None) -> Ints:
     Parameters
     ----------
     X : array-like or frame of shape (n_samples, ...)
-        Features.  Columns of numbers are compared; missing ones count as the median.
+        Features.  Columns of numbers and durations are compared; missing ones count as the
+        median.
     y : array-like of shape (n_samples,) or None, default=None
         Targets of a regression or classes.  With them copies with more noise are found.
 
@@ -115,7 +116,7 @@ def group_copies(X: Any, y: Any = None) -> Ints:
     if not isinstance(X, pd.DataFrame):
         array = np.asarray(X)
         X = pd.DataFrame(array.reshape(len(array), -1)).infer_objects()
-    numbers = X.select_dtypes(include=["number", "bool"]).astype(np.float64)
+    numbers = plain_numbers(X).select_dtypes(include=["number", "bool"]).astype(np.float64)
     if not numbers.shape[1]:
         raise ValueError("X of group_copies must have columns of numbers. Got none.")
     scaled = scaled_numbers(numbers)

@@ -5,8 +5,10 @@
 Notation: k networks, n rows, D inputs, C outputs.
 """
 
+import os
 from collections.abc import Callable, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import ThreadPoolExecutor, wait
+from functools import cache
 from queue import SimpleQueue
 from typing import Any, TypeVar
 
@@ -27,9 +29,9 @@ Made = TypeVar("Made")
 # Of what is computed at one time, the inputs and outputs of a layer of some networks: more
 # would leave the cache, less makes products too small to be fast.
 # docs/adr/0012-ensembles-in-one-call.md.
-_CHUNK_BYTES = 2**21
+_CHUNK_BYTES = 2**23
 # Rows of a piece, if not all networks fit into the cache with them.
-_PIECE = 160
+_PIECE = 320
 # Products of whole blocks of so many rows give a row the same sums, to the last bit,
 # whatever other rows there are.
 _BLOCK = 16
@@ -161,8 +163,8 @@ class NetworkStack:
                 outputs = self._outputs(own, rows, shared=shared)
                 return function(outputs[:, :n_own] if is_plain else outputs)
 
-        # Threads of torch's would meet after every layer of every piece; these work on
-        # pieces of their own, and never wait for each other.
+        # Threads of torch's would meet after every layer of every piece, and wait for long
+        # where others use the cores too; these have pieces of their own, and meet once.
         with one_thread(wanted=is_plain and (n_threads > 1 or self._is_little(n_rows))):
             if n_threads == 1:
                 return [made(program, piece) for piece in pieces]
@@ -175,8 +177,15 @@ class NetworkStack:
                 finally:
                     idle.put(own)
 
-            with ThreadPoolExecutor(n_threads) as pool:
-                return list(pool.map(in_thread, pieces))
+            pool = _kept_threads(n_threads, os.getpid())
+            futures = [pool.submit(in_thread, piece) for piece in pieces]
+            try:
+                return [future.result() for future in futures]
+            finally:
+                # Whoever asks next computes in the same memory.
+                for future in futures:
+                    future.cancel()
+                wait(futures)
 
     def _outputs(self, program: Program, X: Tensor, *, shared: bool) -> Tensor:
         X = self._cast(X)
@@ -240,6 +249,15 @@ class NetworkStack:
     def _cast(self, values: Tensor) -> Tensor:
         # Counts, as batch normalisation keeps them, stay what they are.
         return values.to(self._dtype) if values.is_floating_point() else values
+
+
+@cache
+def _kept_threads(n_threads: int, _: int) -> ThreadPoolExecutor:
+    """Return threads of this process; those of before a fork are not there after it.
+
+    Kept, because the first product of a new thread takes as long as several pieces.
+    """
+    return ThreadPoolExecutor(n_threads, thread_name_prefix="sk_tune-stack")
 
 
 def _evaluated(program: Program, X: Tensor, rows: slice, *, shared: bool) -> Tensor:

@@ -20,6 +20,7 @@ from typing import Any, Self
 
 import safetensors.numpy
 
+from sk_tune._files import is_on_network
 from sk_tune._json_values import decode, encode
 from sk_tune.engine._history_columns import history_from_columns, history_to_columns
 from sk_tune.engine._records import Trained
@@ -103,8 +104,9 @@ class FitStore:
     Notes
     -----
     The file is in SQLite's write-ahead mode, and each result is on the disk when
-    :meth:`save` returns.  That mode does not work on network file systems, where SQLite
-    falls back to its rollback journal.
+    :meth:`save` returns.  That mode needs memory that all who use the file share, so on a
+    network file system, as far as Linux tells that it is one, the file has a rollback
+    journal instead; its locks have to work there.
 
     Examples
     --------
@@ -171,7 +173,8 @@ class FitStore:
                     found[key] = trained
         if damaged:
             self._warn(f"{damaged} fits in it are damaged, and are trained again")
-        self._touch(found)
+        if found:
+            self._touch(found)
         return found
 
     def save(
@@ -329,7 +332,9 @@ class FitStore:
                     f"{self.path} must be a store of sk_tune. Its tables are of another "
                     "form; it was left as it is. Give another path."
                 )
-            self._connection.execute("PRAGMA journal_mode = WAL")
+            # Where SQLite cannot have the first, it stays with the second by itself.
+            mode = "DELETE" if is_on_network(self.path) else "WAL"
+            self._connection.execute(f"PRAGMA journal_mode = {mode}")
             self._connection.execute("PRAGMA synchronous = FULL")
             # A search opens its store for each rung: that must not wait for who writes.
             if n_tables:

@@ -43,7 +43,8 @@ def train_shards(
     """Train shards in workers, in the order in which they end.
 
     A worker that is killed takes its shard with it, and with most backends all others that
-    are running; these are run once more, one at a time, so that the one at fault is known.
+    are running.  What had not begun goes to workers again; those that were running are run
+    once more at the end, one at a time, so that the one at fault is known.
 
     Parameters
     ----------
@@ -62,21 +63,26 @@ def train_shards(
         Why it was lost.
     """
     missing = dict(enumerate(shards))
-    try:
-        with closing(run_shards(list(missing.items()), n_jobs)) as results:
-            for position, result in results:
-                del missing[position]
-                yield position, result, ""
-    except LOST:
-        pass
-    except Exception as error:
-        # What cannot be sent is trained here; errors of fits are results, not exceptions.
-        if not is_unsendable(error):
-            raise
-        for position, shard in missing.items():
-            yield position, train_shard(shard), ""
-        return
-    for position, shard in missing.items():
+    lost: dict[int, Shard] = {}
+    while missing:
+        try:
+            with closing(run_shards(list(missing.items()), n_jobs)) as results:
+                for position, result in results:
+                    del missing[position]
+                    yield position, result, ""
+        except LOST:
+            # Workers take tasks in their order, so these are those that were running.
+            for position in list(missing)[: joblib.effective_n_jobs(n_jobs)]:
+                lost[position] = missing.pop(position)
+        except Exception as error:
+            # What cannot be sent is trained here; errors of fits are results, not
+            # exceptions.
+            if not is_unsendable(error):
+                raise
+            for position, shard in missing.items():
+                yield position, train_shard(shard), ""
+            missing = {}
+    for position, shard in lost.items():
         yield run_lost_shard(position, shard, n_jobs)
 
 
@@ -111,7 +117,7 @@ def run_lost_shard(position: int, shard: Shard, n_jobs: int | None) -> tuple[int
 def run_shards(
     shards: Sequence[tuple[int, Shard]], n_jobs: int | None
 ) -> Generator[Any, None, None]:
-    parallel = parallel_call(n_jobs)
+    parallel = parallel_call(n_jobs, batch_size=1)
     yield from parallel(shard_task(position, shard) for position, shard in shards)
 
 

@@ -172,6 +172,9 @@ def read_library(
     is_there = np.isfinite(predictions).reshape(*predictions.shape[:2], -1).all(axis=2)
     rows = np.flatnonzero(is_there.any(axis=0))
     complete = is_there[:, rows].all(axis=1)
+    # A fold that no candidate predicts has no rows among these.
+    folds = [search.held_out_rows_[row] for row in eligible]
+    complete &= [all(held is not None for held in own) for own in folds]
     if not len(rows) or not complete.any():
         raise ValueError(
             "The search must have a candidate that predicts every held-out row. It has "

@@ -7,6 +7,7 @@ from sk_tune.prepare._columns import ColumnKinds, column_kinds
 from sk_tune.prepare._frames import as_pandas, check_table
 from sk_tune.prepare._smooth_clip import SmoothClipScaler
 from sk_tune.prepare._split import train_valid_test_split
+from sk_tune.prepare._strays import mixed_columns, without_strays
 from sk_tune.prepare._table_preparer import TablePreparer
 from sk_tune.prepare._values import are_dates
 
@@ -19,5 +20,7 @@ __all__ = [
     "as_pandas",
     "check_table",
     "column_kinds",
+    "mixed_columns",
     "train_valid_test_split",
+    "without_strays",
 ]

@@ -19,7 +19,13 @@ import pandas as pd
 from sk_tune.exceptions import TableError
 from sk_tune.prepare._values import are_dates, are_numbers, is_missing, read_values
 
-__all__ = ["ColumnKinds", "column_kinds", "least_frequency", "read_columns"]
+__all__ = [
+    "ColumnKinds",
+    "column_kinds",
+    "kind_of_column",
+    "least_frequency",
+    "read_columns",
+]
 
 Array = npt.NDArray[Any]
 Column = pd.Series
@@ -149,7 +155,7 @@ def read_columns(
     known: dict[bytes, str] = {}
     least = max(2, min_frequency or least_frequency(len(X)))
     for name in X.columns:
-        kind, reason = _kind(X[name], least)
+        kind, reason = kind_of_column(X[name], least)
         if not reason:
             own = read_values(X[name], kind)
             reason = (
@@ -194,8 +200,23 @@ def least_frequency(n_rows: int) -> int:
     return int(np.clip(round(_MIN_SHARE * n_rows), _MIN_ROWS, _MAX_ROWS))
 
 
-def _kind(column: "Column[Any]", least: int) -> tuple[str, str]:
-    """Return the kind of a column and, if it has none, why."""
+def kind_of_column(column: "Column[Any]", least: int) -> tuple[str, str]:
+    """Return the kind of a column and, if it has none, why.
+
+    Parameters
+    ----------
+    column : Series of shape (n_samples,)
+        Of any dtype.
+    least : int
+        Rows that a category needs to stand for itself.
+
+    Returns
+    -------
+    kind : {"number", "date", "category", ""}
+        By its type and values.
+    reason : str
+        Empty if there is a kind.
+    """
     if not column.notna().any():
         return "", "no values"
     if column.dtype == object and not column.map(pd.api.types.is_hashable).all():

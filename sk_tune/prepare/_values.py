@@ -14,13 +14,13 @@ import pandas as pd
 
 from sk_tune.exceptions import TableError
 
-__all__ = ["MISSING", "are_dates", "are_numbers", "is_missing", "read_values"]
+__all__ = ["DATE", "MISSING", "are_dates", "are_numbers", "is_missing", "read_values"]
 
 Array = npt.NDArray[Any]
 Column = pd.Series
 
 MISSING = "(missing)"  # The category of a missing value.
-_DATE = re.compile(r"\s*\d{4}[-/]\d{1,2}[-/]\d{1,2}([ T]\d{1,2}:\d{2}.*)?\s*")
+DATE = re.compile(r"\s*\d{4}[-/]\d{1,2}[-/]\d{1,2}([ T]\d{1,2}:\d{2}.*)?\s*")
 _EPOCH = pd.Timestamp(0, tz="UTC")
 _DAY = pd.Timedelta(days=1)
 
@@ -67,10 +67,10 @@ def are_dates(texts: "Column[Any]") -> bool:
         dates of the calendar.
     """
     # The first text settles nearly all columns.
-    if not _DATE.fullmatch(_first_text(texts)):
+    if not DATE.fullmatch(_first_text(texts)):
         return False
     present = texts[~is_missing(texts)]
-    if not present.str.fullmatch(_DATE).all():
+    if not present.str.fullmatch(DATE).all():
         return False
     dates = pd.to_datetime(present, format="mixed", errors="coerce", utc=True)
     return bool(dates.notna().all())

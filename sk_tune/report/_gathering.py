@@ -99,7 +99,8 @@ def _corrected(search: Any) -> tuple[CorrectedScore | None, list[str]]:
     if corrected is None:
         return None, [
             "The best score could not be corrected for being the best of many: its metric "
-            "is no function of targets and predictions, or there are no targets."
+            "is no function of targets and of labels, probabilities or numbers that all "
+            "candidates predict, or there are no targets or no scores."
         ]
     if corrected.score != corrected.score:
         return None, [

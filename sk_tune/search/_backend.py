@@ -27,6 +27,28 @@ class SearchBackend(CollectingBackend):
         super().__init__(**kwargs)
         self.session = session
 
+    def configure(self, n_jobs: int | None = 1, parallel: Any = None, **kwargs: Any) -> int:
+        """Let a call of joblib hand over all of its tasks at once, whatever it was told.
+
+        Parameters
+        ----------
+        n_jobs : int or None, default=1
+            What the caller asked for.
+        parallel : joblib.Parallel, default=None
+            The call.
+        **kwargs : dict of str to object
+            As joblib has it.
+
+        Returns
+        -------
+        int
+            Many.
+        """
+        if parallel is not None:
+            # A search's own pre_dispatch is for the workers, behind the session.
+            parallel.pre_dispatch = "all"
+        return int(super().configure(n_jobs=n_jobs, parallel=parallel, **kwargs))
+
     @contextmanager
     def retrieval_context(self) -> Iterator[None]:
         """Run all collected tasks before joblib looks for their results.

@@ -34,7 +34,6 @@ from sk_tune._compat import (
     num_samples,
     warn_or_raise_about_failures,
 )
-from sk_tune._metric import scorer_metric
 from sk_tune._search_record import SearchRecord
 from sk_tune.adoption import FitRequested, adopter, adoption
 from sk_tune.backend import AskingNets, Recorder
@@ -44,7 +43,7 @@ from sk_tune.exceptions import warn_user
 from sk_tune.sampler import RandomSampler
 from sk_tune.search._backend import SearchBackend
 from sk_tune.search._bookkeeping import fold_curves, last_rows, with_reasons
-from sk_tune.search._corrected_score import CorrectedScore, corrected_score
+from sk_tune.search._corrected_score import CorrectedScore, corrected_score_of
 from sk_tune.search._curves import learning_curve_table
 from sk_tune.search._networks import network_of
 from sk_tune.search._outcome import out_of_fold_predictions
@@ -119,11 +118,12 @@ class BaseSearch(BaseSearchCV):  # type: ignore[misc]
         refit then trains.  No fold chooses an epoch for itself.
     keep_models : int or {"none", "best", "all"}, default="none"
         Of how many candidates, the best ones, the estimators fitted in the folds are kept
-        in ``models_``.
+        in ``models_``; those of the last rung, or with the most resources, come first.
     race : bool, default=False
         Whether a candidate stops before it was on all folds if it is clearly worse than
-        the best one: a paired t-test over at least 3 folds at a level of 5 %, with the
-        variance corrected for overlapping training sets.  It has NaN for the rest.
+        the best one that was given as much: a paired t-test over at least 3 folds at a
+        level of 5 %, with the variance corrected for overlapping training sets.  It has
+        NaN for the rest.
     store : str, path-like or None, default=None
         File that keeps each finished training of a network, made if there is none.  The
         same search run again takes from it what is there, and so goes on where it was
@@ -264,7 +264,7 @@ class BaseSearch(BaseSearchCV):  # type: ignore[misc]
             )
             yield
 
-    def plan(self, X: Any = None, y: Any = None) -> SearchPlan:
+    def plan(self, X: Any = None, y: Any = None, **params: Any) -> SearchPlan:
         """Say what ``fit`` is going to do, before it does.
 
         Parameters
@@ -272,6 +272,8 @@ class BaseSearch(BaseSearchCV):  # type: ignore[misc]
         X, y : array-like, default=None
             The data.  With them a few candidates are trained for a few epochs, to tell how
             long the search will take and how much memory its networks need.
+        **params : dict of str to object
+            As in ``fit``, for example ``groups``.
 
         Returns
         -------
@@ -283,9 +285,17 @@ class BaseSearch(BaseSearchCV):  # type: ignore[misc]
         ------
         ValueError
             If the space or the resources are not what is asked for.
+
+        Notes
+        -----
+        A `cv` that can be read only once, such as a generator, becomes a list, so that
+        ``fit`` can read it too.
         """
-        n_folds = check_cv(self.cv, y, classifier=is_classifier(self.estimator))
-        n_folds = int(n_folds.get_n_splits(X, y))
+        if isinstance(self.cv, Iterator):
+            self.set_params(cv=list(self.cv))
+        cv = check_cv(self.cv, y, classifier=is_classifier(self.estimator))
+        of_split = self._get_routed_params_for_fit(params).splitter.split
+        n_folds = int(cv.get_n_splits(X, y, **of_split))
         network = network_of(self.estimator)
         plan = SearchPlan(
             rounds=self._planned_rounds(
@@ -301,7 +311,8 @@ class BaseSearch(BaseSearchCV):  # type: ignore[misc]
         if X is None:
             return plan
         candidates = RandomSampler(self._space(), 0).ask(_PROBED)
-        seconds, memory = probe(self, self._trial, candidates, (X, y), plan)
+        folds = cv.split(X, y, **of_split)
+        seconds, memory = probe(self, self._trial, candidates, (X, y, params), folds, plan)
         return replace(plan, seconds=seconds, memory=memory)
 
     def _planned_rounds(
@@ -460,7 +471,11 @@ class BaseSearch(BaseSearchCV):  # type: ignore[misc]
         """Take over what the session remembers."""
         self._outcomes = session.outcomes
         self._n_rows = num_samples(X)
-        self._y = None if y is None else np.asarray(y)
+        own = None if y is None else np.asarray(y)
+        if own is not None and own.shape[1:] == (1,) and is_classifier(self):
+            # scikit-learn's classifiers take one column of labels for the labels.
+            own = own.ravel()
+        self._y = own
         seconds = {
             "refit": self.refit_time_ if self.refit else 0.0,
             "total": time.monotonic() - self._start,
@@ -517,23 +532,12 @@ class BaseSearch(BaseSearchCV):  # type: ignore[misc]
         ``best_score_`` is the best of many and so optimistic.  This is corrected by
         bootstrap bias-corrected cross-validation [Tsamardinos, Greasidou, Borboudakis 2018]
         over the out-of-fold predictions, for the metric that decides; computed when asked
-        for.  None for a metric that is no function of targets and predictions.
+        for.  None for a metric that is no function of targets and predictions, for one of
+        probabilities if a candidate has none (and for one of decision functions, which are
+        not kept), and if there are no scores.
         """
         check_is_fitted(self, "_outcomes")
-        scorer = self.scorer_
-        if isinstance(scorer, dict):
-            scorer = scorer.get(self.refit, next(iter(scorer.values())))
-        metric = scorer_metric(scorer, self.estimator)
-        if metric is None or self._y is None:
-            return None
-        classes = self._labels()
-        if classes is None and is_classifier(self) and self._y.ndim == 2:
-            # Predictions are the probabilities of each label, then.
-            classes = np.arange(self._y.shape[1])
-        predictions = self.oof_predictions_[list(self.search_record_.last_rows)]
-        return corrected_score(
-            predictions, self._y, metric, classes=classes, random_state=0
-        )
+        return corrected_score_of(self, self._outcomes, self._labels())
 
     @property
     def search_record_(self) -> SearchRecord:

@@ -12,21 +12,23 @@ References
 """
 
 import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 import pandas as pd
+from sklearn.base import is_classifier
 from sklearn.utils import check_random_state
 
-from sk_tune._metric import Metric
+from sk_tune._metric import Metric, scorer_metric
 from sk_tune._text import interval_text
 from sk_tune.search._auc_sums import AucSums
 from sk_tune.search._metric_sums import MetricSums, metric_sums
+from sk_tune.search._outcome import Outcome
 
-__all__ = ["CorrectedScore", "corrected_score"]
+__all__ = ["CorrectedScore", "corrected_score", "corrected_score_of"]
 
 Array = npt.NDArray[Any]
 Floats = npt.NDArray[np.float64]
@@ -159,6 +161,53 @@ def corrected_score(
         n_bootstraps=len(outside),
         naive_score=float(naive[np.isfinite(naive)].max()),
     )
+
+
+def corrected_score_of(
+    search: Any, outcomes: Sequence[Sequence[Outcome]], classes: Array | None
+) -> CorrectedScore | None:
+    """Return the corrected score of a search's best candidate.
+
+    Parameters
+    ----------
+    search : estimator
+        A fitted search.
+    outcomes : sequence of sequence of Outcome
+        By candidate and fold.
+    classes : ndarray of shape (n_classes,) or None
+        Of a task with one label a row.
+
+    Returns
+    -------
+    CorrectedScore or None
+        None for a metric that is no function of targets and predictions, for one of
+        decision functions, for one of probabilities if a candidate has labels only (ROC
+        AUC of labels is another one), and if there are no scores.
+    """
+    metric, record = _metric_of(search, outcomes), search.search_record_
+    if metric is None or record.y is None:
+        return None
+    if classes is None and is_classifier(search) and record.y.ndim == 2:
+        # Predictions are the probabilities of each label, then.
+        classes = np.arange(record.y.shape[1])
+    predictions = search.oof_predictions_[list(record.last_rows)]
+    return corrected_score(predictions, record.y, metric, classes=classes, random_state=0)
+
+
+def _metric_of(search: Any, outcomes: Sequence[Sequence[Outcome]]) -> Metric | None:
+    """Return the metric that decides in a search, if it can be computed once more."""
+    scorer, name = search.scorer_, "score"
+    if isinstance(scorer, dict):
+        name = search.refit if search.refit in scorer else next(iter(scorer))
+        scorer = scorer[name]
+    metric = scorer_metric(scorer, search.estimator)
+    if metric is None or not metric.takes_probabilities:
+        return None
+    if not np.isfinite(search.cv_results_[f"mean_test_{name}"]).any():
+        return None
+    held = [own.held for folds in outcomes for own in folds if own.held is not None]
+    has_enough = metric.takes_labels or not any(own.is_of_predict for own in held)
+    return metric if has_enough else None
 
 
 def _complete(

@@ -32,7 +32,7 @@ from sk_tune.search._resource import (
     smallest_samples,
     subsampled,
 )
-from sk_tune.search._rounds import Rounds
+from sk_tune.search._rounds import Rounds, best_first
 from sk_tune.space import Candidate
 
 __all__ = ["HalvingGridSearchCV", "HalvingRandomSearchCV"]
@@ -40,6 +40,15 @@ __all__ = ["HalvingGridSearchCV", "HalvingRandomSearchCV"]
 
 class _Halving(BaseSearch):
     """The rungs of a halving search, counted in integers."""
+
+    @staticmethod
+    def _select_best_index(refit: Any, refit_metric: str, results: Any) -> int:
+        """Return the best of the last rung that has a score.
+
+        scikit-learn looks at the last rung only, which has none if a search ends early.
+        """
+        rows = best_first(results["mean_test_score"], results["iter"])
+        return rows[0] if rows else int(np.argmax(results["iter"]))
 
     def _propose(self, rounds: Rounds, callback_ctx: Any) -> None:
         candidates = list(self._generate_candidate_params())
@@ -57,8 +66,7 @@ class _Halving(BaseSearch):
             # If no rung is waited for, nobody knows how many come to the upper ones.
             max_subtasks=None if self.asynchronous else plan.n_iterations,
         ).call_on_fit_task_begin(estimator=self)
-        self.n_resources_: list[int] = []
-        self.n_candidates_: list[int] = []
+        rounds.level = "iter"
         # The schedule of the learning rate ends with the last rung.
         rounds.lay_out(plan.rungs[-1].n_resources)
         if self.asynchronous:
@@ -68,8 +76,7 @@ class _Halving(BaseSearch):
                 candidates = self._climb(rounds, candidates, iteration, rung, search_ctx)
                 if rounds.is_over:
                     break
-            self.n_remaining_candidates_ = len(candidates)
-        self.n_iterations_ = len(self.n_resources_)
+        self._count(rounds, plan.rungs)
         search_ctx.call_on_fit_task_end(estimator=self)
 
     def _climb_asynchronously(
@@ -85,10 +92,6 @@ class _Halving(BaseSearch):
         AsynchronousRungs(
             self, rounds, [climb], resource=self.resource, context=search_ctx
         ).climb()
-        self.n_candidates_ = [n for n in climb.bracket.n_arrived() if n]
-        self.n_resources_ = [rung.n_resources for rung in rungs][: len(self.n_candidates_)]
-        last = self.n_candidates_[-1] if self.n_candidates_ else 0
-        self.n_remaining_candidates_ = n_promoted(last, self.factor)
 
     def _climb(
         self,
@@ -105,8 +108,6 @@ class _Halving(BaseSearch):
             max_subtasks=n_candidates * self.n_splits_,
             sequential_subtasks=False,
         ).call_on_fit_task_begin(estimator=self)
-        self.n_resources_.append(n_resources)
-        self.n_candidates_.append(n_candidates)
         if self.verbose:
             print("-" * 10)  # noqa: T201
             print(f"iter: {iteration}")  # noqa: T201
@@ -116,7 +117,7 @@ class _Halving(BaseSearch):
             candidates = [{**c, self.resource: n_resources} for c in candidates]
         results = rounds.evaluate(
             candidates,
-            subsampled(self, n_resources),
+            subsampled(self, rounds.folds, n_resources),
             more_results={
                 "iter": [iteration] * n_candidates,
                 "n_resources": [n_resources] * n_candidates,
@@ -124,8 +125,18 @@ class _Halving(BaseSearch):
             callback_ctx=ctx,
         )
         ctx.call_on_fit_task_end(estimator=self)
-        n_kept = n_promoted(n_candidates, self.factor)
-        return list(top_k(results, n_kept, iteration))
+        kept = list(top_k(results, n_promoted(n_candidates, self.factor), iteration))
+        # The best is last, as in scikit-learn, but first if the time may end before.
+        return kept if self.time_budget is None else kept[::-1]
+
+    def _count(self, rounds: Rounds, rungs: Sequence[Rung]) -> None:
+        """Say how many rungs and candidates were evaluated."""
+        iterations = np.asarray(rounds.results.get("iter", ()), dtype=int)
+        self.n_candidates_ = np.bincount(iterations).tolist()
+        self.n_iterations_ = len(self.n_candidates_)
+        self.n_resources_ = [rung.n_resources for rung in rungs[: self.n_iterations_]]
+        last = self.n_candidates_[-1] if self.n_candidates_ else 0
+        self.n_remaining_candidates_ = n_promoted(last, self.factor)
 
     def _halving_plan(self, n_candidates: int) -> HalvingPlan:
         is_exhausting = self.min_resources == "exhaust"
@@ -212,7 +223,7 @@ class HalvingGridSearchCV(_Halving, model_selection.HalvingGridSearchCV):  # typ
     Attributes
     ----------
     n_resources_, n_candidates_ : list of int
-        Of each rung.
+        Of each rung, as far as it was evaluated.
     n_remaining_candidates_ : int
         Candidates that the last rung would promote.
     max_resources_, min_resources_ : int
@@ -343,7 +354,7 @@ class HalvingRandomSearchCV(_Halving, model_selection.HalvingRandomSearchCV):  #
     Attributes
     ----------
     n_resources_, n_candidates_ : list of int
-        Of each rung.
+        Of each rung, as far as it was evaluated.
     n_remaining_candidates_ : int
         Candidates that the last rung would promote.
     max_resources_, min_resources_ : int

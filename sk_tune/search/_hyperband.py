@@ -46,7 +46,7 @@ from sk_tune.search._resource import (
     smallest_samples,
     subsampled,
 )
-from sk_tune.search._rounds import Rounds
+from sk_tune.search._rounds import Rounds, best_first
 from sk_tune.search._warm_start import EarlierStart
 from sk_tune.space import Candidate, Space
 
@@ -263,15 +263,11 @@ class HyperbandSearchCV(BaseSearch):  # type: ignore[misc]
         """Return the best of the candidates that were given most."""
         if callable(refit):
             return int(BaseSearchCV._select_best_index(refit, refit_metric, results))
-        scores = np.asarray(results[f"mean_test_{refit_metric}"])
-        n_resources = np.asarray(results["n_resources"])
-        usable = n_resources[~np.isnan(scores)]
-        if not len(usable):
-            return 0
-        scores = np.where(n_resources == usable.max(), scores, np.nan)
-        return int(np.nanargmax(scores))
+        rows = best_first(results[f"mean_test_{refit_metric}"], results["n_resources"])
+        return rows[0] if rows else 0
 
     def _propose(self, rounds: Rounds, callback_ctx: Any) -> None:
+        rounds.level = "n_resources"
         space = self._space()
         refuse_searched(self.resource_, space.names)
         if self.asynchronous:
@@ -384,7 +380,7 @@ class HyperbandSearchCV(BaseSearch):  # type: ignore[misc]
         before = rounds.n_candidates
         rounds.evaluate(
             candidates,
-            subsampled(self, more["n_resources"][0]),
+            subsampled(self, rounds.folds, more["n_resources"][0]),
             more_results=more,
             callback_ctx=rung_ctx,
         )

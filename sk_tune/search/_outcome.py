@@ -37,11 +37,15 @@ class Held:
         regressor.
     classes : ndarray of shape (n_classes,) or None
         Which class each column of `values` is the probability of.
+    is_of_predict : bool, default=False
+        Whether `values` are what ``predict`` returns, and so say nothing of how sure a
+        classifier is.
     """
 
     rows: Array
     values: Array
     classes: Array | None
+    is_of_predict: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -112,8 +116,9 @@ def hold(estimator: Any, X: Any, rows: Array) -> Held | None:
     """
     classes = getattr(estimator, "classes_", None) if is_classifier(estimator) else None
     has_columns = isinstance(classes, np.ndarray) and classes.ndim == 1
+    has_probabilities = hasattr(estimator, "predict_proba")
     try:
-        if hasattr(estimator, "predict_proba"):
+        if has_probabilities:
             values = _as_array(estimator.predict_proba(X), classes)
         elif has_columns:
             values = (np.asarray(estimator.predict(X))[:, None] == classes).astype(float)
@@ -122,7 +127,10 @@ def hold(estimator: Any, X: Any, rows: Array) -> Held | None:
     except Exception:  # noqa: BLE001 - predictions are an extra; the score says what fails
         return None
     return Held(
-        rows=np.asarray(rows), values=values, classes=classes if has_columns else None
+        rows=np.asarray(rows),
+        values=values,
+        classes=classes if has_columns else None,
+        is_of_predict=not has_probabilities,
     )
 
 

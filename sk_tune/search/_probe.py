@@ -4,12 +4,11 @@
 
 import time
 import warnings
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
 import joblib
-from sklearn.base import clone, is_classifier
-from sklearn.model_selection import check_cv
+from sklearn.base import clone
 
 from sk_tune._compat import FoldTask
 from sk_tune.engine import expected_memory
@@ -20,6 +19,8 @@ from sk_tune.space import Candidate
 __all__ = ["expected_seconds", "probe"]
 
 MakeTrial = Callable[[Any, Sequence[Candidate]], Any]
+# X, y and the other parameters of fit.
+Data = tuple[Any, Any, Mapping[str, Any]]
 
 # Epochs of the two timings; their difference is what epochs cost, the rest is paid once.
 _FEW, _MORE = 1, 4
@@ -53,7 +54,8 @@ def probe(
     search: Any,
     make: MakeTrial,
     candidates: Sequence[Candidate],
-    data: tuple[Any, Any],
+    data: Data,
+    folds: Iterable[tuple[Any, Any]],
     plan: SearchPlan,
 ) -> tuple[float | None, int | None]:
     """Train a few candidates of a search for a few epochs.
@@ -66,8 +68,10 @@ def probe(
         ``(estimator, candidates) -> search`` over just these candidates.
     candidates : sequence of dict
         Some of its space.
-    data : tuple of (X, y)
-        Its data.
+    data : tuple of (X, y, params)
+        What its ``fit`` will get.
+    folds : iterable of tuple of (train, test)
+        Rows of its folds.
     plan : SearchPlan
         What the search is going to do.
 
@@ -96,25 +100,29 @@ def probe(
         plan_fits=plan.n_fits,
         plan_epochs=plan.n_epochs,
     )
-    return expected, _memory(search, own[0], data, plan)
+    return expected, _memory(search, own[0], data, next(iter(folds)), plan)
 
 
-def _timed(make: MakeTrial, estimator: Any, own: Sequence[Candidate], data: Any) -> float:
+def _timed(make: MakeTrial, estimator: Any, own: Sequence[Candidate], data: Data) -> float:
+    X, y, params = data
     start = time.perf_counter()
     with warnings.catch_warnings():
         # What is wrong with a candidate is told by the search itself.
         warnings.simplefilter("ignore")
-        make(estimator, own).fit(*data)
+        make(estimator, own).fit(X, y, **params)
     return time.perf_counter() - start
 
 
 def _memory(
-    search: Any, candidate: Candidate, data: tuple[Any, Any], plan: SearchPlan
+    search: Any,
+    candidate: Candidate,
+    data: Data,
+    fold: tuple[Any, Any],
+    plan: SearchPlan,
 ) -> int | None:
-    """Return the bytes of networks like that of a candidate on the first fold."""
-    X, y = data
-    cv = check_cv(search.cv, y, classifier=is_classifier(search.estimator))
-    train, test = next(iter(cv.split(X, y)))
+    """Return the bytes of networks like that of a candidate on a fold."""
+    X, y, _ = data
+    train, test = fold
     task = FoldTask(
         estimator=search.estimator,
         X=X,

@@ -49,7 +49,7 @@ def clearly_worse(
     incumbent_scores : array-like of shape (F,)
         Of the best candidate so far.
     test_train_ratio : float
-        Rows tested on for each row trained on, n2 / n1: ``1 / (F - 1)`` of F folds.
+        Rows tested on for each row trained on, n2 / n1: ``1 / (F - 1)`` of one K-fold.
     level : float, default=0.05
         Probability that a candidate as good as the incumbent is dropped, in one test.
     min_folds : int, default=3

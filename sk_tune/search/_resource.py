@@ -69,25 +69,27 @@ def smallest_samples(n_folds: int, n_classes: int) -> int:
     return _ROWS_OF_A_CLASS * n_folds * n_classes
 
 
-def subsampled(search: Any, n_resources: int) -> Any:
+def subsampled(search: Any, folds: Any, n_resources: int) -> Any:
     """Return the splitter of a rung.
 
     Parameters
     ----------
     search : estimator
         A halving or Hyperband search whose input was checked.
+    folds : splitter
+        Of the search.
     n_resources : int
         What the rung grants.
 
     Returns
     -------
     splitter
-        The search's own, or one that gives parts of its folds if samples are the resource.
+        `folds`, or one that gives parts of them if samples are the resource.
     """
     if search.resource != "n_samples":
-        return search._checked_cv_orig
+        return folds
     return SubsampledSplits(
-        base_cv=search._checked_cv_orig,
+        base_cv=folds,
         fraction=n_resources / search._n_samples_orig,
         subsample_test=True,
         random_state=search.random_state,

@@ -18,7 +18,7 @@ from sk_tune.search._session import SearchSession
 from sk_tune.search._work import Work
 from sk_tune.space import Candidate
 
-__all__ = ["Rounds", "guiding_scores"]
+__all__ = ["Rounds", "best_first", "guiding_scores"]
 
 # Of the time budget, what one call may take; so much later than asked a search may end.
 _SHARE_OF_BUDGET = 0.1
@@ -58,6 +58,27 @@ def guiding_scores(results: Mapping[str, Any], refit: Any) -> npt.NDArray[np.flo
     return np.asarray(results[own if own in names else names[0]]) if names else np.empty(0)
 
 
+def best_first(scores: Any, levels: Any = None) -> list[int]:
+    """Return the rows of ``cv_results_`` that have a score, the best one first.
+
+    Parameters
+    ----------
+    scores : array-like of shape (n_candidates,)
+        Greater is better.
+    levels : array-like of shape (n_candidates,), default=None
+        A row of a higher level is better, whatever its score.
+
+    Returns
+    -------
+    list of int
+        Of equal ones the first is first.
+    """
+    scores = np.asarray(scores)
+    levels = np.zeros(len(scores)) if levels is None else np.asarray(levels)
+    order = np.lexsort((-scores, -levels))
+    return [int(row) for row in order if not np.isnan(scores[row])]
+
+
 class Rounds:
     """Evaluates candidates in calls of scikit-learn's ``evaluate_candidates``.
 
@@ -81,6 +102,18 @@ class Rounds:
         Of the search.
     reserve : float
         In units of a candidate's evaluation, what the refit takes.
+
+    Attributes
+    ----------
+    folds : splitter
+        The search's, which gives the same folds whenever it is asked.
+    level : str or None
+        Column of ``cv_results_`` that a strategy with rungs sets: the best candidate is
+        among those with the most of it.
+    results : mapping
+        ``cv_results_`` so far.
+    was_stopped : bool
+        Whether no more candidates are to be evaluated for another reason than Ctrl-C.
     """
 
     def __init__(
@@ -97,8 +130,7 @@ class Rounds:
         reserve: float,
     ) -> None:
         self._evaluate_candidates = evaluate_candidates
-        self._cv = cv
-        self._folds = _FixedSplits(cv)
+        self.folds = _FixedSplits(cv)
         self._n_splits = n_splits
         self._search = search
         self._session = session
@@ -106,6 +138,7 @@ class Rounds:
         self._start = start
         self._refit = refit
         self._reserve = reserve
+        self.level: str | None = None
         self._seconds_per_candidate: float | None = None
         self.results: Mapping[str, Any] = {}
         self.was_stopped = False
@@ -169,7 +202,7 @@ class Rounds:
         candidate_params : iterable of dict
             The candidates.
         cv : splitter, default=None
-            Instead of the search's.
+            Instead of the search's; its folds are drawn once for these candidates.
         more_results : dict of str to list, default=None
             Further columns of ``cv_results_``, a value for each candidate.
         callback_ctx : CallbackContext, default=None
@@ -182,7 +215,7 @@ class Rounds:
         """
         candidates = list(candidate_params)
         check_names(self._search.estimator, candidates)
-        folds = self._folds if cv is None or cv is self._cv else cv
+        folds = self.folds if cv is None or cv is self.folds else _FixedSplits(cv)
         for part in self._parts(len(candidates)):
             own = candidates[part]
             more = {n: list(v)[part] for n, v in (more_results or {}).items()}
@@ -209,7 +242,7 @@ class Rounds:
         """
         check_names(self._search.estimator, [candidate])
         return self._session.recorded(
-            lambda: self._evaluate_candidates([candidate], cv=self._folds)
+            lambda: self._evaluate_candidates([candidate], cv=self.folds)
         )
 
     def add(
@@ -240,7 +273,7 @@ class Rounds:
         with self._session.evaluating(works), warnings.catch_warnings():
             # Failures are warned of when the search ends, not again with each call.
             warnings.filterwarnings("ignore", "One or more of the .* non-finite")
-            self._evaluate(candidates, self._folds, more_results, callback_ctx)
+            self._evaluate(candidates, self.folds, more_results, callback_ctx)
         return [float(score) for score in self.scores()[-len(candidates) :]]
 
     def seconds_left(self) -> float:
@@ -262,10 +295,15 @@ class Rounds:
         more: Mapping[str, Any],
         context: Any,
     ) -> None:
+        # Scores tell which of two is better if both were given as much, on the same rows.
+        resources = more.get("n_resources", [None] * len(candidates))
+        self._session.begin_round([(folds, given) for given in resources])
         self.results = self._evaluate_candidates(
             candidates, cv=folds, more_results=more or None, callback_ctx=context
         )
-        self._session.end_round(len(candidates), self.scores())
+        scores = self.scores()
+        best = best_first(scores, self.level and self.results[self.level])
+        self._session.end_round(len(candidates), scores, best)
 
     @contextmanager
     def _part_context(self, context: Any, part: slice) -> Iterator[Any]:

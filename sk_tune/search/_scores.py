@@ -2,7 +2,7 @@
 # SPDX-License-Identifier: BSD-3-Clause
 """The scores of a search by fold: what decides a race, and the names of the scores."""
 
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Hashable, Iterator, Sequence
 from typing import Any
 
 import numpy as np
@@ -22,6 +22,8 @@ class ScoreBook:
     """Remembers the scores of all candidates on all folds."""
 
     def __init__(self) -> None:
+        # What candidates that compete have in common, by row.
+        self._groups: list[Hashable] = []
         # The score that decides, by row.
         self._scores: dict[int, list[float]] = {}
         # A result as scikit-learn has it, if there is one of a fit that did not fail.
@@ -34,6 +36,16 @@ class ScoreBook:
     def is_empty(self) -> bool:
         """Whether it knows no result yet."""
         return self._example is None
+
+    def enter(self, groups: Sequence[Hashable]) -> None:
+        """Let further candidates enter the race.
+
+        Parameters
+        ----------
+        groups : sequence of hashable
+            For each of the next rows, what candidates that compete with it have in common.
+        """
+        self._groups += groups
 
     def remember(self, result: dict[str, Any]) -> None:
         """Learn from a result which scores there are.
@@ -85,8 +97,10 @@ class ScoreBook:
         for fold in range(first, n_folds):
             yield range(fold, fold + 1)
 
-    def losers(self, rows: Collection[int], n_folds: int) -> dict[int, str]:
-        """Return candidates that are clearly worse than the best one, and why.
+    def losers(
+        self, rows: Collection[int], n_folds: int, test_train_ratio: float
+    ) -> dict[int, str]:
+        """Return candidates that are clearly worse than the best rival, and why.
 
         Parameters
         ----------
@@ -94,36 +108,40 @@ class ScoreBook:
             Candidates of a round.
         n_folds : int
             Of the search.
+        test_train_ratio : float
+            Rows that a fold tests on for each row that it trains on.
 
         Returns
         -------
         dict of int to str
             Reason by row.
         """
-        scores = np.full((max(self._scores, default=-1) + 1, n_folds), np.nan)
-        for row, own in self._scores.items():
-            scores[row, : len(own)] = own
-        # Candidates are compared by the folds that the round has behind it.
-        n_done = max((len(self._scores.get(row, ())) for row in rows), default=0)
-        if n_done < MIN_FOLDS:
-            return {}
-        means = scores[:, :n_done].mean(axis=1)
-        if np.isnan(means).all():
-            return {}
-        best = int(np.nanargmax(means))
         # After each fold there is one more look, and one more chance of an error.
-        n_looks = max(1, n_folds - MIN_FOLDS)
-        worse = clearly_worse(
-            scores,
-            scores[best],
-            test_train_ratio=1 / (n_folds - 1),
-            level=_LEVEL / n_looks,
-        )
-        return {
-            row: f"stopped after {len(self._scores[row])} folds: {LOST_RACE} {best}"
-            for row in rows
-            if worse[row]
-        }
+        level = _LEVEL / max(1, n_folds - MIN_FOLDS)
+        lost: dict[int, str] = {}
+        for group in {self._groups[row] for row in rows}:
+            rivals = [row for row in self._scores if self._groups[row] == group]
+            # Candidates are compared by the folds that the round has behind it.
+            n_done = max([0, *(len(self._scores[row]) for row in rivals if row in rows)])
+            if n_done < MIN_FOLDS:
+                continue
+            scores = np.full((len(rivals), n_folds), np.nan)
+            for own, row in zip(scores, rivals, strict=True):
+                own[: len(self._scores[row])] = self._scores[row]
+            means = scores[:, :n_done].mean(axis=1)
+            if np.isnan(means).all():
+                continue
+            best = int(np.nanargmax(means))
+            worse = clearly_worse(
+                scores, scores[best], test_train_ratio=test_train_ratio, level=level
+            )
+            lost |= {
+                row: f"stopped after {len(self._scores[row])} folds: "
+                f"{LOST_RACE} {rivals[best]}"
+                for row, is_worse in zip(rivals, worse, strict=True)
+                if is_worse and row in rows
+            }
+        return lost
 
     def unscored(self) -> dict[str, Any]:
         """Return the result of a candidate on a fold that it was not run on.

@@ -10,7 +10,7 @@ without a network run as they would without the session.
 
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Hashable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager, redirect_stdout
 from io import StringIO
 from typing import Any
@@ -18,6 +18,7 @@ from typing import Any
 import joblib
 import numpy as np
 import numpy.typing as npt
+from sklearn.base import is_classifier
 from sklearn.pipeline import Pipeline
 
 from sk_tune._compat import FoldTask, fold_task, scored_by
@@ -202,7 +203,19 @@ class SearchSession:
             return Work(job=job, task=task, row=row)
         return self._trainer.evaluated(ahead, job, task, row)
 
-    def end_round(self, n_candidates: int, scores: npt.NDArray[np.float64]) -> None:
+    def begin_round(self, groups: Sequence[Hashable]) -> None:
+        """Take note that scikit-learn is going to evaluate some more candidates.
+
+        Parameters
+        ----------
+        groups : sequence of hashable
+            For each of them, what candidates that compete in a race have in common.
+        """
+        self._book.enter(groups)
+
+    def end_round(
+        self, n_candidates: int, scores: npt.NDArray[np.float64], best: Sequence[int]
+    ) -> None:
         """Take note that scikit-learn has the results of some more candidates.
 
         Parameters
@@ -211,6 +224,8 @@ class SearchSession:
             How many.
         scores : ndarray
             Of all candidates so far; greater is better.
+        best : sequence of int
+            Rows that have a score, the best one first.
         """
         self._n_rows_done += n_candidates
         if self.line is not None and not np.isnan(scores).all():
@@ -219,9 +234,8 @@ class SearchSession:
             self.line.n_before = 0 if self._is_streaming else self._n_rows_done
         n_kept = self.options.n_models_kept
         if n_kept is not None and len(self.models) > n_kept:
-            usable = [row for row in self.models if not np.isnan(scores[row])]
-            best = sorted(usable, key=lambda row: -scores[row])[:n_kept]
-            self.models = {row: self.models[row] for row in sorted(best)}
+            kept = [row for row in best if row in self.models][:n_kept]
+            self.models = {row: self.models[row] for row in sorted(kept)}
 
     def ledger(self, n_folds: int, seconds: Mapping[str, float]) -> Ledger:
         """Return what the search spent and saved.
@@ -317,10 +331,13 @@ class SearchSession:
         if not self.options.race:
             yield works
             return
-        n_folds = max((work.task.fold + 1 for work in works), default=0)
+        n_folds = max(work.task.fold + 1 for work in works)
+        n_tested = sum(len(work.task.test) for work in works)
+        ratio = n_tested / sum(len(work.task.train) for work in works)
+        rows = {work.row for work in works}
         for folds in self._book.stages(n_folds):
             stage = [work for work in works if work.task.fold in folds]
-            stopped = self._book.losers({work.row for work in works}, n_folds)
+            stopped = self._book.losers(rows, n_folds, ratio)
             for work in stage:
                 if work.row in stopped:
                     self._stop(work, stopped[work.row])
@@ -522,4 +539,9 @@ def _held_by_engine(work: Work) -> Held | None:
     classes = getattr(work.task.estimator, "classes_", None)
     if not isinstance(classes, np.ndarray) or values.shape[1:] != classes.shape:
         classes = None
-    return Held(rows=np.asarray(work.task.test), values=values, classes=classes)
+    return Held(
+        rows=np.asarray(work.task.test),
+        values=values,
+        classes=classes,
+        is_of_predict=not is_classifier(work.task.estimator),
+    )

@@ -37,8 +37,8 @@ class SearchOptions:
     prefers_loss : bool, default=False
         Whether the best epoch is that of the least loss, or of the highest score.
     race : bool, default=False
-        Whether candidates that are clearly worse than the best one stop before they were
-        on all folds.
+        Whether candidates that are clearly worse than the best one that was given as much
+        stop before they were on all folds.
     n_models_kept : int or None, default=0
         Candidates whose fitted estimators are kept, the best ones; all if None.
     resource : str or None, default=None

@@ -2,6 +2,7 @@
 
 import pickle
 import time
+import warnings
 
 import numpy as np
 import pandas as pd
@@ -131,6 +132,26 @@ def test_noise_is_said_to_be_noise():
     assert not auto.beats_baseline_
 
 
+@pytest.mark.parametrize("stray", ["unknown", None])
+def test_a_stray_cell_among_numbers_is_no_obstacle(stray):
+    """Each fold reads the column alike; the cell counts as missing."""
+    rng = np.random.default_rng(0)
+    size = rng.normal(size=120)
+    X = pd.DataFrame({
+        "size": [*map(str, size[:119]), stray],
+        "other": rng.normal(size=120),
+    })
+    auto = AutoRegressor(models=["linear", "boosting"], **FAST)
+
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", SkTuneWarning)
+        auto.fit(X, 3 * size)
+
+    assert auto.failures_ == {}
+    assert {"linear", "boosting"} <= set(auto.leaderboard_["family"])
+    assert auto.scores_["ensemble"].mean > 0.9
+
+
 def test_columns_without_use_leave_the_dummy():
     """A constant column teaches nothing; there is a result all the same."""
     X, y = pd.DataFrame({"a": np.ones(40)}), np.arange(40) % 2
@@ -256,6 +277,16 @@ def test_a_warm_start_keeps_the_folds_that_a_time_decided(iris):
 
     assert len(auto.best_estimator_.combination.members) == 1
     assert "linear" in set(auto.leaderboard_["family"])
+
+
+def test_a_warm_start_follows_the_models_that_are_asked_for(iris):
+    """What is no longer wanted is neither searched nor averaged, what is new is tried."""
+    common = {"warm_start": True, "leak_guard": False, "cv": 2}
+    auto = AutoClassifier(models=["boosting"], **common, **FAST).fit(*iris)
+
+    auto.set_params(models=["linear"], n_rounds=1).fit(*iris)
+
+    assert set(auto.leaderboard_["family"]) == {"dummy", "linear", "ensemble"}
 
 
 @pytest.mark.parametrize(

@@ -7,6 +7,7 @@ from sklearn.base import BaseEstimator
 
 from sk_tune import AutoClassifier, AutoRegressor
 from sk_tune.automl._features import as_features, as_target, fingerprint, kind_of
+from sk_tune.exceptions import SkTuneWarning
 
 pl = pytest.importorskip("polars")
 
@@ -46,6 +47,35 @@ def test_other_columns_than_in_fit_are_refused(mixed):
 
     with pytest.raises(ValueError, match="feature names"):
         as_features(estimator, X.rename(columns={"town": "city"}), reset=False)
+
+
+@pytest.mark.parametrize("has_names", [True, False])
+def test_columns_are_those_of_fit_by_order_where_either_has_no_names(has_names):
+    """scikit-learn's estimators warn, too, and predict."""
+    array = np.arange(6.0).reshape(3, 2)
+    frame = pd.DataFrame(array, columns=["a", "b"])
+    before, after = (frame, array) if has_names else (array, frame)
+    estimator = _Any()
+    table = as_features(estimator, before, reset=True)
+
+    with pytest.warns(UserWarning, match="feature names"):
+        later = as_features(estimator, after, reset=False)
+
+    pd.testing.assert_frame_equal(later, table)
+
+
+def test_a_stray_cell_is_missing_in_fit_and_later():
+    """The column is what all rows of fit told, whatever a few rows look like."""
+    estimator = _Any()
+    X = pd.DataFrame({"a": [*map(str, np.linspace(0, 1, 30)), "unknown"]})
+
+    with pytest.warns(SkTuneWarning, match="'unknown' in row 31"):
+        table = as_features(estimator, X, reset=True)
+    with pytest.warns(SkTuneWarning, match="'n/a' in row 1"):
+        later = as_features(estimator, pd.DataFrame({"a": ["n/a"]}), reset=False)
+
+    assert table["a"].isna().tolist() == [False] * 30 + [True]
+    assert later["a"].isna().tolist() == [True]
 
 
 @pytest.mark.parametrize(

@@ -4,25 +4,45 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from sklearn.model_selection import TimeSeriesSplit
+from sklearn.model_selection import GroupKFold, PredefinedSplit, TimeSeriesSplit
 
-from sk_tune.automl._folds import check_folds, held_out_rows, make_folds
+from sk_tune.automl._folds import check_folds, held_out_rows, make_folds, split_rows
 
 
-def _folds(y, *, cv="auto", classes=True, groups=None, budget=60.0):
+def _folds(y, *, cv="auto", classes=True, groups=None, times=None, budget=60.0):
     return make_folds(
         np.asarray(y),
         cv=cv,
         is_classification=classes,
         groups=groups,
+        times=times,
         time_budget=budget,
         seed=0,
     )
 
 
-def _held(y, *, test_size="auto", classes=True, groups=None):
+def _held(y, *, test_size="auto", classes=True, groups=None, times=None):
     return held_out_rows(
-        np.asarray(y), test_size=test_size, is_classification=classes, groups=groups, seed=0
+        np.asarray(y),
+        test_size=test_size,
+        is_classification=classes,
+        groups=groups,
+        times=times,
+        seed=0,
+    )
+
+
+def _split(y, cv, *, test_size="auto", groups=None, times=None):
+    return split_rows(
+        y,
+        cv=cv,
+        test_size=test_size,
+        is_classification=True,
+        is_r2=False,
+        structure=(groups, times),
+        time_budget=60.0,
+        seed=0,
+        row_size=1,
     )
 
 
@@ -70,6 +90,59 @@ def test_folds_of_the_user_are_taken_as_they_are():
     assert all(train.max() < test.min() for train, test in ordered)
 
 
+def test_folds_of_the_user_may_be_lists_or_masks():
+    """scikit-learn takes both; here they become positions."""
+    y = np.arange(6) % 2
+    given = [([0, 1, 2], [3, 4, 5]), (np.arange(6) >= 3, np.arange(6) < 3)]
+
+    folds = _folds(y, cv=given)
+
+    assert all(isinstance(part, np.ndarray) for fold in folds for part in fold)
+    assert [[part.tolist() for part in fold] for fold in folds] == [
+        [[0, 1, 2], [3, 4, 5]],
+        [[3, 4, 5], [0, 1, 2]],
+    ]
+
+
+@pytest.mark.parametrize("kind", ["positions", "splitter"])
+def test_folds_of_the_user_are_those_of_all_rows(kind):
+    """Of enough rows for a last check none is set aside unless it is asked for."""
+    y, own = np.arange(6000) % 2, np.arange(6000) // 2000
+    splitter = PredefinedSplit(own)
+    cv = splitter if kind == "splitter" else list(splitter.split())
+
+    whole, part = _split(y, cv), _split(y, cv, test_size=0.2)
+
+    assert len(whole.held) == 0
+    for (train, held), (all_train, all_held) in zip(
+        whole.folds, splitter.split(), strict=True
+    ):
+        np.testing.assert_array_equal(train, all_train)
+        np.testing.assert_array_equal(held, all_held)
+    assert len(part.held) == 1200
+    kept = np.setdiff1d(np.arange(6000), part.held)
+    for number, (train, held) in enumerate(part.folds):
+        assert set(own[kept[held]]) == {number}
+        assert number not in own[kept[train]]
+        assert len(train) + len(held) == 4800
+    assert len(_split(y, 3).held) == 600
+
+
+def test_folds_of_the_user_without_a_row_left_are_left_out():
+    """What is set aside judges no model; without any fold there is nothing to learn."""
+    y = np.arange(40) % 2
+    rows = np.arange(40)
+
+    split = _split(y, [(rows[rows != k], [k]) for k in rows], test_size=0.25)
+
+    assert len(split.held) == 10
+    assert len(split.folds) == 30
+    with pytest.raises(ValueError, match="Give more rows or fewer folds"):
+        _split(y, iter([]))
+    with pytest.raises(ValueError, match="Give more rows or fewer folds"):
+        _split(y, [([0, 1], [40])])
+
+
 def test_rows_are_spared_only_where_they_are_many():
     """A tenth of 5,000 rows or more, never more than 5,000, and what is asked for."""
     assert len(_held(np.arange(4999) % 2)) == 0
@@ -95,22 +168,67 @@ def test_with_times_what_is_judged_is_later():
     times = np.random.default_rng(0).permutation(100)
     y = np.arange(100) % 2
 
-    folds = make_folds(
-        y,
-        cv="auto",
-        is_classification=True,
-        groups=None,
-        times=times,
-        time_budget=60,
-        seed=0,
-    )
-    held = held_out_rows(
-        y, test_size=0.2, is_classification=True, groups=None, times=times, seed=0
-    )
+    folds = _folds(y, times=times)
+    held = _held(y, test_size=0.2, times=times)
 
-    assert len(folds) == 5
-    assert all(times[train].max() < times[test].min() for train, test in folds)
+    order = np.argsort(times)
+    for (train, test), (before, after) in zip(
+        folds, TimeSeriesSplit(5).split(order), strict=True
+    ):
+        np.testing.assert_array_equal(train, order[before])
+        np.testing.assert_array_equal(test, order[after])
     assert sorted(times[held]) == list(range(80, 100))
+
+
+@pytest.mark.parametrize("n_times", [3, 4, 7, 40])
+def test_rows_of_one_time_stay_together(n_times):
+    """Each part is later than the one before it, however many rows a year has."""
+    rng = np.random.default_rng(n_times)
+    times = np.concatenate([np.arange(n_times), rng.integers(0, n_times, 500)])
+    y = np.arange(len(times)) % 2
+
+    split = _split(y, "auto", test_size=0.1, times=times)
+
+    kept = np.setdiff1d(np.arange(len(y)), split.held)
+    assert times[kept].max() < times[split.held].min()
+    assert 1 <= len(split.folds) <= min(5, n_times - 2)
+    for train, test in split.folds:
+        assert times[kept[train]].max() < times[kept[test]].min()
+
+
+def test_a_number_of_folds_is_by_time_or_group_too():
+    """As many as asked for, or a message that says why there are fewer."""
+    y, values = np.arange(60) % 2, np.arange(60) // 5
+
+    by_time, by_group = _folds(y, cv=3, times=values), _folds(y, cv=3, groups=values)
+
+    assert len(by_time) == len(by_group) == 3
+    assert all(values[train].max() < values[test].min() for train, test in by_time)
+    assert not any(set(values[train]) & set(values[test]) for train, test in by_group)
+    with pytest.raises(ValueError, match="cv=12 for 12 different times"):
+        _folds(y, cv=12, times=values)
+    with pytest.raises(ValueError, match="at least 13 groups.*Got 12"):
+        _folds(y, cv=13, groups=values)
+
+
+def test_parts_are_by_times_or_by_groups():
+    """Both cannot be kept, unless the folds are the user's own."""
+    y, values = np.arange(60) % 2, np.arange(60) // 5
+
+    for params in ({"cv": "auto"}, {"cv": 3}, {"cv": GroupKFold(3), "test_size": 0.2}):
+        with pytest.raises(ValueError, match="'times' must be given without 'groups'"):
+            _split(y, groups=values, times=values, **params)
+    assert len(_split(y, GroupKFold(3), groups=values, times=values).folds) == 3
+
+
+def test_one_time_cannot_be_parted():
+    """Two are needed for folds, three if some rows are set aside."""
+    y = np.arange(60) % 2
+
+    with pytest.raises(ValueError, match="at least 2 times.*Got 1"):
+        _folds(y, times=np.zeros(60))
+    with pytest.raises(ValueError, match="at least 3 times.*Got 2"):
+        _held(y, test_size=0.2, times=y)
 
 
 def test_a_class_of_one_row_is_no_obstacle():

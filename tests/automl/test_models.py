@@ -110,6 +110,19 @@ def test_boosting_stops_early_only_where_rows_can_tell(make_problem):
     assert boosting(rare).early_stopping is False
 
 
+def test_boosting_stops_early_only_where_the_rows_of_each_fold_can_tell(make_problem):
+    """A class that is rare in a later fold alone would fail there."""
+    y = np.arange(6000) % 2
+    y[[2000, 2001, 2002]] = 2
+    rows = np.arange(6000)
+    folds = [(rows[:2000], rows[4000:]), (rows[:4000], rows[4000:])]
+    X = pd.DataFrame({"a": np.random.default_rng(0).normal(size=6000)})
+
+    model = boosting_model(make_problem(X, y, folds=folds))
+
+    assert model.estimator[-1].early_stopping is False
+
+
 def test_boosting_learns_logarithms_only_of_numbers_above_0(mixed, make_problem):
     """With losses that scikit-learn refuses to fit to others."""
     X, labels = mixed

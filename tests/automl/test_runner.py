@@ -1,9 +1,14 @@
 """Searches against a clock."""
 
 import time
+from dataclasses import replace
 
+import numpy as np
+import pandas as pd
 import pytest
 from sklearn.datasets import load_breast_cancer
+from sklearn.pipeline import Pipeline
+from sklearn.preprocessing import FunctionTransformer
 
 from sk_tune import GridSearchCV
 from sk_tune.automl._clock import Clock
@@ -48,6 +53,36 @@ def test_trials_are_kept_and_the_best_is_known(problem):
     assert runner.best is runner.trials[0]
 
 
+def test_numbers_go_on_from_the_largest(problem):
+    """Of an earlier fit only the best trials are kept."""
+    runner, model = _runner(None), dummy_model(problem)
+    for _ in range(3):
+        runner.run(GridSearchCV, model.estimator, dict(model.grid), model, problem)
+    del runner.trials[:2]
+
+    runner.run(GridSearchCV, model.estimator, dict(model.grid), model, problem)
+
+    assert [trial.name for trial in runner.trials] == ["dummy 3", "dummy 4"]
+
+
+def test_a_model_of_which_no_candidate_gets_a_score_is_a_failure(problem):
+    """With the reason of the last one; another that gets one takes it back."""
+    X = problem.X.assign(text=["1"] * 400 + ["unknown"] * 169)
+    broken = replace(
+        problem, X=X, folds=[(np.arange(400), np.arange(400, 569))] * 2, scoring=None
+    )
+    model = dummy_model(problem)
+    numbers = FunctionTransformer(lambda X: X.astype({"text": float}))
+    estimator = Pipeline([("numbers", numbers), *model.estimator.steps])
+    runner = _runner(None)
+
+    runner.run(GridSearchCV, estimator, dict(model.grid), model, broken)
+
+    assert "could not convert string to float: 'unknown'" in runner.failures["dummy"]
+    runner.run(GridSearchCV, model.estimator, dict(model.grid), model, problem)
+    assert runner.failures == {}
+
+
 def test_a_probe_leaves_nothing(problem):
     """It takes some time, and counts the epochs or iterations that it is told."""
     runner = _runner(None)
@@ -57,3 +92,16 @@ def test_a_probe_leaves_nothing(problem):
 
     assert 0 < seconds <= time.perf_counter() - start
     assert runner.trials == []
+
+
+@pytest.mark.parametrize(("n_classes", "scoring"), [(12, None), (120, "neg_log_loss")])
+def test_more_classes_than_a_probe_has_rows_for_are_no_obstacle(
+    make_problem, n_classes, scoring
+):
+    """Of 100 rows no tenth has each class to stop early by, nor have all to be scored."""
+    X = pd.DataFrame({"a": np.random.default_rng(0).normal(size=2400)})
+    problem = make_problem(X, np.arange(2400) % n_classes, scoring=scoring)
+    model = boosting_model(problem)
+    assert model.estimator[-1].early_stopping
+
+    assert _runner(None).probe(model, problem, 100, 1) > 0

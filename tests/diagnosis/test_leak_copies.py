@@ -99,6 +99,17 @@ def test_a_table_is_compared_by_its_numbers():
     assert (groups[:40] == groups[40:]).all()
 
 
+def test_infinity_is_missing_and_durations_are_seconds():
+    """Groups are those of a table that says so."""
+    rng = np.random.default_rng(0)
+    plain = pd.DataFrame({"a": rng.normal(size=60), "stay": np.arange(60) // 2 * 60.0})
+    plain.loc[5, "a"] = np.nan
+    own = plain.assign(stay=pd.to_timedelta(plain["stay"], unit="s"))
+    own.loc[5, "a"] = np.inf
+
+    np.testing.assert_array_equal(group_copies(own), group_copies(plain))
+
+
 def test_without_numbers_there_is_nothing_to_compare():
     """Words have no distance."""
     with pytest.raises(ValueError, match="must have columns of numbers"):

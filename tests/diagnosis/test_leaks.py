@@ -164,6 +164,19 @@ def test_tables_with_text_and_missing_values_are_looked_at(make, rng):
     }
 
 
+@pytest.mark.parametrize("target", ["classes", "numbers"])
+def test_infinity_is_missing_and_durations_are_seconds(target, rng):
+    """As for TablePreparer: what is found is the same as in a table that says so."""
+    plain = pd.DataFrame(rng.normal(size=(200, 3)), columns=["a", "b", "c"])
+    plain["stay"] = rng.permutation(200) * 60.0
+    plain.loc[3, "a"] = np.nan
+    y = rng.normal(size=200) if target == "numbers" else np.arange(200) % 2
+    own = plain.assign(stay=pd.to_timedelta(plain["stay"], unit="s"))
+    own.loc[3, "a"] = -np.inf
+
+    assert find_leaks(own, y) == find_leaks(plain, y)
+
+
 def test_images_and_several_targets_are_looked_at(rng):
     """Images are flat; what needs one target says so."""
     images, y = CLEAN["digits"][0].reshape(-1, 8, 8), CLEAN["digits"][1]

@@ -1,5 +1,7 @@
 """Fitted networks of one architecture predict as one."""
 
+from threading import get_ident
+
 import numpy as np
 import pytest
 import torch
@@ -191,19 +193,31 @@ def test_threads_have_parts_of_the_rows_each(
     torch.testing.assert_close(outputs, expected, rtol=1e-5, atol=1e-5)
 
 
-def test_an_error_in_a_thread_is_raised(make_estimator, task_data, monkeypatch):
-    """What the function raises reaches who asked."""
+def test_an_error_in_a_thread_is_raised_when_no_thread_computes_any_more(
+    make_estimator, task_data, monkeypatch
+):
+    """What the function raises reaches who asked, and the next call is not disturbed."""
     monkeypatch.setattr("sk_tune.engine._threads._SMALL", 0)
+    monkeypatch.setattr("sk_tune.engine._stack._CHUNK_BYTES", 2**10)
     monkeypatch.setattr(torch, "get_num_threads", lambda: 2)
     X, y = task_data("MLPClassifier")
-    rows = torch.from_numpy(np.array(X))
+    rows = torch.from_numpy(np.array(X)).repeat(20, 1)
     stack = NetworkStack(_modules(make_estimator, (X, y), "MLP"), rows)
+    computing = set()
 
     def fail(outputs):
-        raise ZeroDivisionError
+        computing.add(get_ident())
+        try:
+            raise ZeroDivisionError
+        finally:
+            computing.remove(get_ident())
 
     with pytest.raises(ZeroDivisionError):
         stack.map(rows, fail, shared=True)
+
+    assert not computing
+    whole = _outputs(stack, rows)
+    torch.testing.assert_close(whole[:, :60], whole[:, 60:120], rtol=6e-8, atol=6e-8)
 
 
 @pytest.mark.parametrize(

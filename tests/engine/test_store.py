@@ -118,6 +118,35 @@ def test_opening_waits_for_no_writer(path, monkeypatch):
         assert other.info().n_fits == 6
 
 
+def test_on_a_network_the_file_has_a_rollback_journal(path, results, monkeypatch):
+    """Write-ahead mode needs shared memory; a file that has it is changed, and back."""
+    monkeypatch.setattr(store_module, "is_on_network", lambda _: True)
+    with FitStore(path) as store:
+        assert store._one("PRAGMA journal_mode") == ("delete",)
+        store.save({"new": results["key 0"]})
+        assert [file.name for file in path.parent.iterdir()] == [path.name]
+
+    monkeypatch.undo()
+    with FitStore(path) as store:
+        assert store._one("PRAGMA journal_mode") == ("wal",)
+        assert store.info().n_fits == len(results) + 1
+
+
+def test_opening_on_a_network_waits_for_no_writer(path, monkeypatch):
+    """Those who only read may do so until a writer is done."""
+    monkeypatch.setattr(store_module, "is_on_network", lambda _: True)
+    monkeypatch.setattr(store_module, "_TIMEOUT", 0.0)
+    with FitStore(path) as writer, writer._transaction(), FitStore(path) as other:
+        assert other.info().n_fits == 6
+
+
+def test_looking_for_what_is_not_there_waits_for_no_writer(path, monkeypatch):
+    """Nothing was used, so nothing is noted."""
+    monkeypatch.setattr(store_module, "_TIMEOUT", 0.0)
+    with FitStore(path) as writer, writer._transaction(), FitStore(path) as other:
+        assert other.load(["no key"]) == {}
+
+
 @pytest.mark.parametrize(
     "content",
     [b"{}", b"SQLite format 3", b"\0" * 4096, random.Random(0).randbytes(9000)],

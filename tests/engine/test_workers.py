@@ -131,6 +131,25 @@ def test_shards_of_a_lost_worker_run_once_more_one_at_a_time(error, digits, monk
     assert results == [(i, f"result {i}", "") for i in range(4)]
 
 
+def test_shards_that_had_not_begun_go_to_workers_again(digits, monkeypatch):
+    """Two workers had two of eight at a time; these run by themselves, after all others."""
+    runs = []
+
+    def run(shards, n_jobs):
+        runs.append([position for position, _ in shards])
+        for n_done, (position, _) in enumerate(shards):
+            if len(runs) <= 2 and n_done == 1:
+                raise TerminatedWorkerError("gone")
+            yield position, f"result {position}"
+
+    monkeypatch.setattr(_workers, "run_shards", run)
+
+    results = list(train_shards(_shards(digits, 8), n_jobs=2))
+
+    assert runs == [list(range(8)), list(range(3, 8)), [6, 7], [1], [2], [4], [5]]
+    assert sorted(results) == [(i, f"result {i}", "") for i in range(8)]
+
+
 def test_a_shard_that_is_lost_twice_is_given_up(digits, monkeypatch):
     """It has no result but a message, and the others are trained."""
 

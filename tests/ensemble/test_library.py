@@ -1,11 +1,15 @@
 """What is read from a fitted search."""
 
+import warnings
+
 import numpy as np
 import pytest
 from sklearn.base import clone
 from sklearn.linear_model import LogisticRegression, Ridge
 from sklearn.model_selection import GridSearchCV as ScikitLearnsSearch
 from sklearn.model_selection import KFold, ShuffleSplit
+from sklearn.pipeline import make_pipeline
+from sklearn.preprocessing import FunctionTransformer
 
 from sk_tune import GridSearchCV, HalvingGridSearchCV
 from sk_tune.ensemble._library import read_library
@@ -44,6 +48,25 @@ def test_some_rows_of_it_have_all_candidates(search):
         assert taken.predictions.shape == (6, rows.sum(), 3)
         np.testing.assert_array_equal(taken.y, library.y[rows])
         assert (taken.part == 1).all()
+
+
+@pytest.mark.parametrize("is_classification", [True, False])
+def test_a_fold_that_no_candidate_predicts_leaves_none(is_classification):
+    """The rows of the other folds are not all that were held out."""
+    X = np.arange(30.0)[:, None]
+    y = np.arange(30) % 2
+    refuse = FunctionTransformer(lambda X: np.log(X) if X.min() > 0 else X["none"])
+    model = LogisticRegression() if is_classification else Ridge()
+    folds = [(np.arange(15, 30), np.arange(15)), (np.arange(1, 15), np.arange(15, 30))]
+    own = GridSearchCV(
+        make_pipeline(refuse, model), {}, cv=folds, refit=False, keep_models="all"
+    )
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        own.fit(X, y)
+
+    with pytest.raises(ValueError, match="predicts every held-out row"):
+        read_library(own, **{**OPTIONS, "is_classification": is_classification})
 
 
 def test_candidates_without_kept_models_are_left_out(make_estimator, iris):

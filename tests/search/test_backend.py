@@ -24,12 +24,14 @@ class Recording:
             job.run()
 
 
-def test_all_tasks_of_a_call_come_in_one_round():
+@pytest.mark.parametrize("pre_dispatch", ["2*n_jobs", "all", 3])
+def test_all_tasks_of_a_call_come_in_one_round(pre_dispatch):
     """The session gets every task of a call together, and joblib the results in order."""
     session = Recording()
 
     with joblib.parallel_config(backend=SearchBackend(session)):
-        results = joblib.Parallel(n_jobs=2)(joblib.delayed(pow)(2, i) for i in range(500))
+        parallel = joblib.Parallel(n_jobs=2, pre_dispatch=pre_dispatch)
+        results = parallel(joblib.delayed(pow)(2, i) for i in range(500))
 
     assert results == [2**i for i in range(500)]
     assert session.rounds == [500]

@@ -12,11 +12,13 @@ import torch
 from sklearn import model_selection
 from sklearn.base import BaseEstimator, ClassifierMixin, clone
 from sklearn.callback import ProgressBar
-from sklearn.linear_model import LogisticRegression
-from sklearn.metrics import accuracy_score, f1_score
+from sklearn.ensemble import IsolationForest
+from sklearn.linear_model import LogisticRegression, RidgeClassifier
+from sklearn.metrics import accuracy_score, f1_score, hinge_loss, make_scorer
 from sklearn.model_selection import KFold, StratifiedKFold, cross_val_score
 from sklearn.pipeline import Pipeline
 from sklearn.preprocessing import StandardScaler
+from sklearn.svm import LinearSVC
 
 from sk_tune import GridSearchCV, HalvingGridSearchCV, HyperbandSearchCV, fleet
 from sk_tune.exceptions import TrainingDivergedError
@@ -291,6 +293,67 @@ def test_the_corrected_score_of_several_labels(make_estimator, iris):
     predicted = (search.oof_predictions_[0] > 0.5).astype(int)
     assert corrected.naive_score == pytest.approx(f1_score(y, predicted, average="micro"))
     assert corrected.low <= corrected.score <= corrected.high
+
+
+@pytest.mark.parametrize("estimator", [LinearSVC(), RidgeClassifier()])
+def test_labels_tell_nothing_of_a_metric_of_decisions(estimator, iris):
+    """ROC AUC takes how sure a classifier is; that of its labels is another number."""
+    y, name = iris.y == 1, {LinearSVC: "C", RidgeClassifier: "alpha"}[type(estimator)]
+    grid = {name: [0.1, 1.0]}
+
+    auc = GridSearchCV(estimator, grid, scoring="roc_auc", cv=CV).fit(iris.X, y)
+    accuracy = GridSearchCV(estimator, grid, cv=CV).fit(iris.X, y)
+
+    assert auc.corrected_score_ is None
+    assert accuracy.corrected_score_.naive_score == pytest.approx(accuracy.best_score_)
+
+
+def test_outliers_are_labels_too(iris):
+    """What finds them is no classifier, and its metric takes decisions as well."""
+    y = np.where(iris.y == 1, -1, 1)
+    grid = {"max_samples": [10, 20]}
+    search = GridSearchCV(IsolationForest(n_estimators=5), grid, scoring="roc_auc", cv=CV)
+
+    assert search.fit(iris.X, y).corrected_score_ is None
+
+
+def test_a_metric_of_decisions_alone_is_not_corrected(iris):
+    """Probabilities are no margins."""
+    scoring = make_scorer(
+        hinge_loss, greater_is_better=False, response_method="decision_function"
+    )
+    search = GridSearchCV(
+        LogisticRegression(), {"C": [0.1, 1.0]}, scoring=scoring, cv=CV
+    ).fit(iris.X, iris.y == 1)
+
+    assert search.corrected_score_ is None
+
+
+@pytest.mark.filterwarnings("ignore:Scoring failed", "ignore:One or more of the test")
+@pytest.mark.parametrize("scoring", ["roc_auc", ["roc_auc", "average_precision"]])
+def test_without_scores_nothing_is_corrected(net, iris, scoring):
+    """ROC AUC is not defined for three classes unless one says how: all scores are NaN."""
+    search = GridSearchCV(net, GRID, scoring=scoring, cv=CV, refit=False).fit(*iris)
+
+    assert search.corrected_score_ is None
+
+
+@pytest.mark.filterwarnings("ignore:A column-vector y was passed")
+@pytest.mark.parametrize("kind", ["network", "other"])
+def test_one_column_of_labels_is_as_the_labels_themselves(net, iris, kind):
+    """scikit-learn's classifiers take it for them, and warn."""
+    estimator = net if kind == "network" else LogisticRegression(max_iter=500)
+    grid = GRID if kind == "network" else {"C": [0.1, 1.0]}
+    search = GridSearchCV(estimator, grid, cv=KFold(3))
+    expected = clone(search).fit(*iris)
+
+    search.fit(iris.X, iris.y[:, np.newaxis])
+
+    assert search.corrected_score_ == expected.corrected_score_
+    # Rows of iris are in the order of classes, and so each fold lacks one.
+    np.testing.assert_array_equal(search.oof_predictions_, expected.oof_predictions_)
+    assert np.isfinite(search.oof_predictions_).all()
+    assert search.search_record_.y.shape == (150,)
 
 
 def test_the_corrected_score_counts_each_candidate_once(net, iris):

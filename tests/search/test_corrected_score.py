@@ -1,14 +1,18 @@
 """The corrected score on noise, on a signal, and where predictions are missing."""
 
+from types import SimpleNamespace
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from sklearn.metrics import accuracy_score, roc_auc_score
+from sklearn.metrics import accuracy_score, get_scorer, roc_auc_score
 
 from sk_tune._metric import Metric, scorer_metric
+from sk_tune._search_record import SearchRecord
 from sk_tune.search import _corrected_score
-from sk_tune.search._corrected_score import corrected_score
+from sk_tune.search._corrected_score import corrected_score, corrected_score_of
+from sk_tune.search._outcome import Held, Outcome
 
 ACCURACY = scorer_metric("accuracy")
 
@@ -275,3 +279,50 @@ def test_a_corrected_score_prints_with_its_interval():
 
     assert 0.1 < result.high - result.low < 1
     assert str(result) == f"{result.score:.3f} [{result.low:.3f}, {result.high:.3f}]"
+
+
+def _search(scorer, outcomes, **learnt):
+    """Return what a search over two candidates on 30 rows has learnt, and its outcomes."""
+    rng = np.random.default_rng(10)
+    y = rng.integers(2, size=30)
+    search = SimpleNamespace(
+        scorer_=scorer,
+        estimator=None,
+        oof_predictions_=rng.dirichlet([1, 1], size=(2, 30)),
+        search_record_=SearchRecord(n_rows=30, y=y, last_rows=(0, 1), resource=None),
+        **{"cv_results_": {"mean_test_score": [0.5, np.nan]}, **learnt},
+    )
+    return search, [[own] for own in outcomes], np.arange(2)
+
+
+WITH_PROBABILITIES, WITH_LABELS = (
+    Outcome(
+        held=Held(
+            rows=np.arange(1), values=np.ones((1, 2)), classes=None, is_of_predict=own
+        )
+    )
+    for own in (False, True)
+)
+
+
+@pytest.mark.parametrize(("scoring", "mixed"), [("f1", True), ("roc_auc", False)])
+def test_labels_are_enough_for_a_metric_of_labels_only(scoring, mixed):
+    """Probabilities are for both; one candidate that has none decides for all."""
+    found = [
+        corrected_score_of(*_search(get_scorer(scoring), outcomes)) is not None
+        for outcomes in ([WITH_PROBABILITIES, Outcome()], [WITH_PROBABILITIES, WITH_LABELS])
+    ]
+
+    assert found == [True, mixed]
+
+
+@pytest.mark.parametrize(("refit", "name"), [("f1", "f1"), (False, "accuracy")])
+def test_of_several_metrics_the_one_that_decides_is_corrected(refit, name):
+    """Without a refit it is the first."""
+    scorers = {own: get_scorer(own) for own in ("accuracy", "f1")}
+    results = {f"mean_test_{own}": [0.5, 0.5] for own in scorers}
+    alone = _search(scorers[name], [WITH_PROBABILITIES])
+
+    several = _search(scorers, [WITH_PROBABILITIES], refit=refit, cv_results_=results)
+
+    assert corrected_score_of(*several) == corrected_score_of(*alone)

@@ -1,5 +1,7 @@
 """Halving searches, against scikit-learn's own."""
 
+import warnings
+
 import numpy as np
 import pytest
 from scipy.stats import loguniform
@@ -12,6 +14,7 @@ from sklearn.pipeline import Pipeline
 from sklearn.preprocessing import StandardScaler
 
 from sk_tune import HalvingGridSearchCV, HalvingRandomSearchCV
+from sk_tune.search import _base, _rounds
 
 CV = StratifiedKFold(2, shuffle=True, random_state=1)
 SEARCHES = {
@@ -192,3 +195,128 @@ def test_a_verbose_halving_prints_what_scikit_learn_prints(net, iris, capsys):
     other = capsys.readouterr().out.split("\n")
 
     assert [line for line in own if "\r" not in line] == other
+
+
+def test_ctrl_c_in_a_later_rung_leaves_the_best_of_the_rung_before(net, iris):
+    """The candidate with the highest score is fitted, not the worst survivor."""
+
+    def stop(progress):
+        # The first rung has four candidates on two folds.
+        if progress.n_fits < 8:
+            raise KeyboardInterrupt
+
+    search = HalvingGridSearchCV(
+        net,
+        {"learning_rate": [0.1, 0.003, 0.01, 0.03]},
+        resource="max_epochs",
+        max_resources=8,
+        factor=2,
+        scoring="neg_log_loss",
+        cv=CV,
+        progress=stop,
+    )
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", "One or more of the .* non-finite")
+        with pytest.raises(KeyboardInterrupt):
+            search.fit(*iris)
+
+    scores = search.cv_results_["mean_test_score"][:4]
+    assert np.isnan(search.cv_results_["mean_test_score"][4:]).all()
+    assert search.best_index_ == np.argmax(scores)
+    assert search.best_score_ == scores.max()
+    assert search.best_estimator_.learning_rate == search.best_params_["learning_rate"]
+    assert search.corrected_score_ is not None
+
+
+class Timed(OneFit):
+    """Takes a second to fit, by a clock of its own."""
+
+    clock = 0.0
+
+    def fit(self, X, y=None):
+        """Let the clock go on."""
+        Timed.clock += 1.0
+        return self
+
+    @staticmethod
+    def monotonic():
+        """Return the time."""
+        return Timed.clock
+
+
+def halving_in_time(data, monkeypatch, budget):
+    """Return a search of nine candidates of two seconds each, its time up after a while."""
+    monkeypatch.setattr(Timed, "clock", 0.0)
+    for module in (_base, _rounds):
+        monkeypatch.setattr(module, "time", Timed)
+    return HalvingGridSearchCV(
+        Timed(),
+        {"value": np.linspace(0, 1, 9)},
+        resource="n_rounds",
+        max_resources=9,
+        min_resources=1,
+        cv=CV,
+        refit=False,
+        time_budget=budget,
+    ).fit(*data)
+
+
+def test_time_that_ends_in_a_rung_was_spent_on_its_best(iris, monkeypatch):
+    """Of the survivors the best are evaluated first, so that the winner is among them."""
+    search = halving_in_time(iris, monkeypatch, budget=21.0)
+
+    last = search.cv_results_["iter"] == 1
+    assert search.cv_results_["param_value"][last].tolist() == [1.0]
+    assert search.best_params_ == {"value": 1.0, "n_rounds": 3}
+    assert search.n_candidates_ == [9, 1]
+    assert search.n_resources_ == [1, 3]
+
+
+def test_a_rung_that_the_time_left_out_is_not_counted(iris, monkeypatch):
+    """Rungs, their resources and candidates are those of ``cv_results_``."""
+    search = halving_in_time(iris, monkeypatch, budget=19.0)
+
+    assert search.cv_results_["iter"].tolist() == [0] * 9
+    assert search.n_candidates_ == [9]
+    assert search.n_resources_ == [1]
+    assert search.n_iterations_ == 1
+    # Three of nine, by a factor of 3.
+    assert search.n_remaining_candidates_ == 3
+    assert search.best_params_ == {"value": 1.0, "n_rounds": 1}
+
+
+class Fewer(OneFit):
+    """Scores the higher the fewer the rows are that it is scored on."""
+
+    def score(self, X, y=None):
+        """Return the parameter less the rows."""
+        return self.value - len(X)
+
+
+@pytest.fixture
+def of_rows():
+    """A halving that scores best in its first rung, and then ever worse."""
+    return HalvingGridSearchCV(
+        Fewer(), {"value": [0.0, 0.0, 0.0, 0.0]}, factor=2, min_resources=40, cv=5
+    )
+
+
+def test_a_race_knows_nothing_of_other_rungs(iris, of_rows):
+    """Candidates with equal scores in a rung are kept, however good the rung before was."""
+    search = of_rows.set_params(race=True).fit(*iris)
+
+    assert search.n_iterations_ == 2
+    assert np.isfinite(search.cv_results_["mean_test_score"]).all()
+
+
+@pytest.mark.parametrize("keep", ["best", 2])
+def test_kept_models_are_those_of_the_last_rung(iris, of_rows, keep):
+    """A higher score in an earlier rung does not drive the winner's models out."""
+    of_rows.set_params(param_grid={"value": [0.0, 0.1, 0.2, 0.3]}, keep_models=keep)
+
+    search = of_rows.fit(*iris)
+
+    assert search.best_params_ == {"value": 0.3}
+    assert [m.value for m in search.models_[search.best_index_]] == [0.3] * 5
+    assert len(search.models_) == (1 if keep == "best" else keep)
+    assert all(search.cv_results_["iter"][list(search.models_)] == 1)

@@ -5,9 +5,10 @@ import warnings
 import numpy as np
 import pytest
 from scipy.stats import loguniform, uniform
+from sklearn.base import BaseEstimator
 from sklearn.exceptions import ConvergenceWarning, FitFailedWarning
 from sklearn.linear_model import LogisticRegression
-from sklearn.model_selection import StratifiedKFold
+from sklearn.model_selection import KFold, StratifiedKFold
 from sklearn.pipeline import Pipeline
 from sklearn.preprocessing import StandardScaler
 
@@ -201,3 +202,67 @@ def test_the_same_seed_gives_the_same_search(net, iris):
     np.testing.assert_array_equal(
         one.cv_results_["mean_test_score"], two.cv_results_["mean_test_score"]
     )
+
+
+class ByRounds(BaseEstimator):
+    """Scores by its resource, whatever its parameter and the data."""
+
+    def __init__(self, value=0.0, n_rounds=1, sign=1):
+        self.value = value
+        self.n_rounds = n_rounds
+        self.sign = sign
+
+    def fit(self, X, y=None):
+        """Do nothing."""
+        return self
+
+    def score(self, X, y=None):
+        """Return the resource."""
+        return float(self.sign * self.n_rounds)
+
+
+def search_by_rounds(sign=1, **options):
+    """Return a search with brackets up to nine rounds."""
+    return HyperbandSearchCV(
+        ByRounds(sign=sign),
+        {"value": uniform(0, 1)},
+        resource="n_rounds",
+        max_resources=9,
+        cv=5,
+        random_state=0,
+        **options,
+    )
+
+
+def test_a_race_is_among_those_that_were_given_as_much(iris):
+    """Candidates of equal scores are all promoted; that others had more is no reason."""
+    search = search_by_rounds(race=True).fit(*iris)
+
+    assert rungs(search) == BRACKETS_OF_9
+    assert np.isfinite(search.cv_results_["mean_test_score"]).all()
+
+
+def test_kept_models_are_of_those_that_were_given_most(iris):
+    """A higher score with less does not drive the winner's models out."""
+    search = search_by_rounds(sign=-1, keep_models="best").fit(*iris)
+
+    assert set(search.models_) == {search.best_index_}
+    assert [model.n_rounds for model in search.models_[search.best_index_]] == [9] * 5
+
+
+def test_rungs_of_rows_are_cut_from_the_same_folds(iris):
+    """With an unseeded splitter rungs of all rows hold out the same in all brackets."""
+    search = HyperbandSearchCV(
+        LogisticRegression(max_iter=500),
+        {"C": loguniform(1e-3, 1e3)},
+        resource="n_samples",
+        min_resources=50,
+        cv=KFold(2, shuffle=True),
+        random_state=0,
+    ).fit(*iris)
+
+    full = np.flatnonzero(search.cv_results_["n_resources"] == 150)
+    brackets = search.cv_results_["bracket"][full]
+    held_out = [[sorted(f) for f in search.held_out_rows_[row]] for row in full]
+    assert set(brackets) == {0, 1}
+    assert all(own == held_out[0] for own in held_out)

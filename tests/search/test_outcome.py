@@ -6,7 +6,12 @@ from sklearn.linear_model import LinearRegression, LogisticRegression
 from sklearn.neighbors import KNeighborsClassifier
 from sklearn.svm import LinearSVC
 
-from sk_tune.search._outcome import Held, Outcome, hold, out_of_fold_predictions
+from sk_tune.search._outcome import (
+    Held,
+    Outcome,
+    hold,
+    out_of_fold_predictions,
+)
 
 
 def outcome(rows, values, classes=None):
@@ -73,6 +78,7 @@ def test_probabilities_are_held_where_there_are_any(iris):
     np.testing.assert_array_equal(soft.values, regression.predict_proba(iris.X[rows]))
     np.testing.assert_array_equal(hard.values.argmax(axis=1), svc.predict(iris.X[rows]))
     assert set(hard.values.ravel()) == {0.0, 1.0}
+    assert (soft.is_of_predict, hard.is_of_predict) == (False, True)
 
 
 def test_several_labels_are_held_as_the_probability_of_each(iris):

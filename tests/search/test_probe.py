@@ -1,8 +1,10 @@
 """What a search is expected to take."""
 
+import numpy as np
 import pytest
+import sklearn
 from scipy.stats import uniform
-from sklearn.model_selection import StratifiedKFold
+from sklearn.model_selection import GroupKFold, LeaveOneGroupOut, StratifiedKFold
 from sklearn.pipeline import Pipeline
 from sklearn.preprocessing import StandardScaler
 from sklearn.svm import SVC
@@ -73,3 +75,42 @@ def test_a_plan_needs_no_data(pipeline):
         (2, 1, 9),
     ]
     assert plan.seconds is None
+
+
+@pytest.mark.parametrize("needs_data", [False, True])
+def test_folds_that_can_be_read_once_are_left_for_the_search(iris, needs_data):
+    """A generator of folds gives fit the same ones after a plan as without it."""
+    search, expected = (
+        GridSearchCV(SVC(), {"C": [1, 10]}, cv=CV.split(*iris)) for _ in range(2)
+    )
+
+    plan = search.plan(*(iris if needs_data else ()))
+
+    assert plan.n_folds == 3
+    scores = search.fit(*iris).cv_results_["mean_test_score"]
+    assert list(scores) == list(expected.fit(*iris).cv_results_["mean_test_score"])
+
+
+@pytest.mark.parametrize("kind", ["network", "other"])
+def test_a_plan_takes_what_fit_takes(kind, make_estimator, iris):
+    """Groups decide how many folds there are, and weights are trained with."""
+    groups, weights = np.arange(150) % 4, np.ones(150)
+    estimator = SVC() if kind == "other" else make_estimator("MLPClassifier")
+    grid = {"C": [1, 10]} if kind == "other" else {"dropout": [0.0, 0.1]}
+    search = GridSearchCV(estimator, grid, cv=LeaveOneGroupOut())
+
+    plan = search.plan(*iris, groups=groups, sample_weight=weights)
+
+    assert plan.n_folds == 4
+    assert plan.seconds > 0
+    assert (plan.memory is None) == (kind == "other")
+
+
+def test_a_plan_routes_what_it_is_given(pipeline, iris):
+    """With scikit-learn's metadata routing the groups go to the splitter by request."""
+    search = GridSearchCV(pipeline, {"net__dropout": [0.0, 0.1]}, cv=GroupKFold(3))
+
+    with sklearn.config_context(enable_metadata_routing=True):
+        plan = search.plan(*iris, groups=np.arange(150) % 4)
+
+    assert (plan.n_folds, plan.memory > 0) == (3, True)

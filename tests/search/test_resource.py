@@ -52,11 +52,11 @@ def test_only_samples_cut_the_folds(iris, resource, n_rows):
         resource=resource,
         min_resources=60,
         max_resources=150,
-        cv=StratifiedKFold(3),
+        cv=2,
         random_state=0,
     ).fit(*iris)
 
-    splits = list(subsampled(search, 60).split(*iris))
+    splits = list(subsampled(search, StratifiedKFold(3), 60).split(*iris))
 
     assert [len(train) + len(test) for train, test in splits] == [n_rows] * 3
     assert not any(np.isin(test, train).any() for train, test in splits)

@@ -10,7 +10,7 @@ from sklearn.model_selection import ShuffleSplit, StratifiedKFold
 
 from sk_tune import GridSearchCV, HalvingGridSearchCV
 from sk_tune.search import _rounds
-from sk_tune.search._rounds import Rounds, guiding_scores
+from sk_tune.search._rounds import Rounds, best_first, guiding_scores
 
 CV = StratifiedKFold(3, shuffle=True, random_state=1)
 
@@ -44,7 +44,10 @@ class Session:
 
     is_interrupted = False
 
-    def end_round(self, n_candidates, scores):
+    def begin_round(self, groups):
+        """Do nothing."""
+
+    def end_round(self, n_candidates, scores, best):
         """Do nothing."""
 
 
@@ -121,6 +124,38 @@ def test_parts_carry_their_own_columns_and_all_the_same_folds(clock):
         np.testing.assert_array_equal(one[1], two[1])
 
 
+def test_parts_of_a_rung_with_folds_of_its_own_have_the_same(clock):
+    """A splitter that draws anew whenever it is asked is asked once for all parts."""
+    own, calls = rounds(clock, 1e9, 1.0)
+    own.evaluate([{"a": i} for i in range(20)], ShuffleSplit(4))
+    n_parts = len(calls)
+    own.evaluate([{"a": i} for i in range(20)], ShuffleSplit(4))
+
+    X = np.zeros((30, 1))
+    drawn = [np.stack([test for _, test in cv.split(X)]) for _, cv, _ in calls]
+    assert n_parts > 1
+    for part in drawn[:n_parts]:
+        np.testing.assert_array_equal(part, drawn[0])
+    assert not np.array_equal(drawn[0], drawn[-1])
+
+
+def test_those_compete_that_were_given_as_much_on_the_same_folds(clock):
+    """In all calls of a search; folds of a rung's own are of that call only."""
+    own, _ = rounds(clock, None, 1.0)
+    groups = []
+    own._session.begin_round = groups.extend
+    two, other = [{"a": 0}, {"a": 1}], ShuffleSplit(4)
+
+    own.evaluate(two)
+    own.evaluate(two, more_results={"n_resources": [1, 3]})
+    own.evaluate(two, more_results={"n_resources": [3, 9]})
+    own.evaluate(two, other, more_results={"n_resources": [9, 9]})
+    own.evaluate(two, other, more_results={"n_resources": [9, 9]})
+
+    numbers = list(dict.fromkeys(groups))
+    assert [numbers.index(group) for group in groups] == [0, 0, 1, 2, 2, 3, 4, 4, 5, 5]
+
+
 def test_the_first_candidates_are_evaluated_in_any_case(clock):
     """A budget that is up before the first candidate still gives a few."""
     own, calls = rounds(clock, 1e-9, 5.0)
@@ -148,6 +183,15 @@ def test_the_score_that_refit_names_guides():
     assert guiding_scores(results, refit=False) == [1.0]
     assert guiding_scores({"mean_test_score": [3.0]}, refit=True) == [3.0]
     assert len(guiding_scores({}, refit=True)) == 0
+
+
+def test_the_best_are_those_of_the_highest_level():
+    """Then those of the highest score, of equal ones the first; none without a score."""
+    scores = [0.9, 0.2, np.nan, 0.3, 0.3, np.nan, -np.inf]
+
+    assert best_first(scores) == [0, 3, 4, 1, 6]
+    assert best_first(scores, [0, 1, 1, 1, 1, 2, 2]) == [6, 3, 4, 1, 0]
+    assert best_first([np.nan], [0]) == []
 
 
 @pytest.mark.parametrize("search", [GridSearchCV, HalvingGridSearchCV])

@@ -6,6 +6,8 @@ import pytest
 from sk_tune.search._scores import ScoreBook
 from sk_tune.search._work import SearchOptions
 
+RATIO = 0.25  # Of five folds.
+
 
 def options(**params):
     """Return options of a search with one score."""
@@ -25,9 +27,10 @@ def result(score, fit_error=None, **more):
     return {"test_scores": score, "fit_error": fit_error, **times, **more}
 
 
-def book(scores, **params):
-    """Return a book of candidates x folds."""
+def book(scores, groups=None, **params):
+    """Return a book of candidates x folds, who all compete unless in several groups."""
     own = ScoreBook()
+    own.enter([None] * len(scores) if groups is None else groups)
     for row, folds in enumerate(scores):
         for score in folds:
             own.add(row, result(score), options(**params))
@@ -37,7 +40,7 @@ def book(scores, **params):
 def test_a_hopeless_candidate_loses_after_three_folds():
     """By the test of the paper, 0.1 against 0.9 with small spread is worse."""
     losers = book([[0.9, 0.92, 0.91], [0.1, 0.13, 0.09], [0.9, 0.91, 0.92]]).losers(
-        [0, 1, 2], 5
+        [0, 1, 2], 5, RATIO
     )
 
     assert set(losers) == {1}
@@ -45,23 +48,46 @@ def test_a_hopeless_candidate_loses_after_three_folds():
     assert "candidate 0" in losers[1]
 
 
+def test_the_share_of_rows_tested_on_decides_with_the_scores():
+    """By hand: t is -6.3 with n2 / n1 = 1 / 4 and -4.2 with 1, and the quantile -4.3.
+
+    Differences of -0.29, -0.19 and -0.24 have a mean of -0.24 and a variance of 0.0025;
+    five folds are looked at twice, so that the quantile is that of 2.5 %.
+    """
+    own = book([[0.9, 0.9, 0.9], [0.61, 0.71, 0.66]])
+
+    assert set(own.losers([0, 1], 5, test_train_ratio=0.25)) == {1}
+    assert own.losers([0, 1], 5, test_train_ratio=1.0) == {}
+
+
 def test_nobody_loses_on_two_folds():
     """Two folds say too little."""
-    assert book([[0.9, 0.92], [0.1, 0.13]]).losers([0, 1], 5) == {}
+    assert book([[0.9, 0.92], [0.1, 0.13]]).losers([0, 1], 5, RATIO) == {}
 
 
 def test_failures_decide_nothing():
     """A candidate of which all folds failed is no incumbent, and loses to none."""
     nan = np.nan
-    assert book([[nan] * 3, [nan] * 3]).losers([0, 1], 5) == {}
-    assert book([[0.9, 0.91, 0.92], [nan] * 3]).losers([0, 1], 5) == {}
+    assert book([[nan] * 3, [nan] * 3]).losers([0, 1], 5, RATIO) == {}
+    assert book([[0.9, 0.91, 0.92], [nan] * 3]).losers([0, 1], 5, RATIO) == {}
 
 
 def test_an_incumbent_of_an_earlier_round_counts():
     """A candidate loses to the best of all rounds, by the folds that it has itself."""
     scores = [[0.9, 0.92, 0.91, 0.9, 0.93], [0.1, 0.13, 0.09]]
 
-    assert set(book(scores).losers([1], 5)) == {1}
+    assert set(book(scores).losers([1], 5, RATIO)) == {1}
+
+
+def test_candidates_of_another_group_are_no_rivals():
+    """A candidate loses to the best of its own group, which is named by its row."""
+    scores = [[0.9, 0.92, 0.91], [0.1, 0.13, 0.09], [0.5, 0.52, 0.51], [0.1, 0.13, 0.09]]
+
+    losers = book(scores, groups="abbb").losers([0, 1, 2, 3], 5, RATIO)
+
+    assert set(losers) == {1, 3}
+    assert all("candidate 2" in reason for reason in losers.values())
+    assert book(scores, groups="abcd").losers([0, 1, 2, 3], 5, RATIO) == {}
 
 
 @pytest.mark.parametrize(
@@ -80,8 +106,8 @@ def test_the_metric_of_refit_decides():
         [{"a": 0.9, "b": 0.10}, {"a": 0.9, "b": 0.11}, {"a": 0.9, "b": 0.12}],
     ]
 
-    assert set(book(scores, refit="b").losers([0, 1], 5)) == {1}
-    assert set(book(scores, refit="a").losers([0, 1], 5)) == {0}
+    assert set(book(scores, refit="b").losers([0, 1], 5, RATIO)) == {1}
+    assert set(book(scores, refit="a").losers([0, 1], 5, RATIO)) == {0}
 
 
 def test_names_of_scores_reach_earlier_failures():

@@ -9,7 +9,7 @@ from sklearn import model_selection
 from sklearn.base import BaseEstimator, TransformerMixin, clone
 from sklearn.exceptions import FitFailedWarning
 from sklearn.linear_model import LogisticRegression
-from sklearn.model_selection import StratifiedKFold
+from sklearn.model_selection import KFold, RepeatedKFold, ShuffleSplit, StratifiedKFold
 from sklearn.pipeline import Pipeline
 from sklearn.svm import SVC
 from skorch import NeuralNetClassifier
@@ -18,6 +18,8 @@ from torch import nn
 
 from sk_tune import GridSearchCV, MLPClassifier
 from sk_tune.exceptions import SkTuneWarning, TrainingFailedError
+from sk_tune.search import _scores
+from sk_tune.search._race import clearly_worse
 
 CV = StratifiedKFold(3, shuffle=True, random_state=1)
 
@@ -333,6 +335,68 @@ def test_a_race_drops_the_hopeless_and_never_the_winner(make_estimator, digits):
     assert race.ledger_.epochs_trained == (6 + 3 * 3) * 8
     assert race.ledger_.n_failed == 0
     assert full.ledger_.epochs_trained == 4 * 6 * 8
+
+
+class Spread(BaseEstimator):
+    """Scores by its parameter and the rows that it is scored on."""
+
+    def __init__(self, value=0.0):
+        self.value = value
+
+    def fit(self, X, y=None):
+        """Do nothing."""
+        return self
+
+    def score(self, X, y=None):
+        """Return the parameter, more or less of it by the mean of the rows."""
+        return self.value * (1 + np.mean(X))
+
+
+@pytest.mark.parametrize(
+    ("cv", "ratio"),
+    [
+        (KFold(5), 1 / 4),
+        (RepeatedKFold(n_splits=5, n_repeats=2, random_state=0), 1 / 4),
+        (ShuffleSplit(6, test_size=0.5, random_state=0), 1.0),
+        (ShuffleSplit(6, test_size=0.2, random_state=0), 1 / 4),
+    ],
+)
+def test_a_race_corrects_for_the_sizes_of_the_folds(iris, monkeypatch, cv, ratio):
+    """Its ratio is that of rows tested on to rows trained on, n2 / n1 of the paper."""
+    ratios = []
+
+    def noting(*scores, test_train_ratio, **options):
+        ratios.append(test_train_ratio)
+        return clearly_worse(*scores, test_train_ratio=test_train_ratio, **options)
+
+    monkeypatch.setattr(_scores, "clearly_worse", noting)
+
+    GridSearchCV(Spread(), {"value": [1.0, 1.0]}, cv=cv, race=True).fit(*iris)
+
+    assert ratios
+    np.testing.assert_allclose(ratios, ratio)
+
+
+def test_a_race_is_the_same_however_tasks_are_handed_over(iris):
+    """``pre_dispatch`` is for joblib's workers; the race has all folds at hand."""
+    races = [
+        GridSearchCV(
+            Spread(),
+            {"value": [1.0, 2.0, 3.0]},
+            cv=KFold(5, shuffle=True, random_state=0),
+            race=True,
+            pre_dispatch=pre_dispatch,
+        )
+        for pre_dispatch in ("2*n_jobs", 1)
+    ]
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", "One or more of the test scores")
+        one, other = (race.fit(*iris).cv_results_ for race in races)
+
+    assert np.isnan(one["split4_test_score"][:2]).all()
+    for fold in range(5):
+        name = f"split{fold}_test_score"
+        np.testing.assert_array_equal(one[name], other[name])
 
 
 @pytest.mark.parametrize(
