@@ -9,7 +9,7 @@ import time
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -38,7 +38,7 @@ from sk_tune.cli._summary import labelled
 from sk_tune.cli._tables import Table, read_table
 from sk_tune.cli._target import N_FOLDS, Target, column_hint, read_target
 from sk_tune.exceptions import OptionError, SearchError, SkTuneWarning, TableError
-from sk_tune.prepare import ColumnKinds, column_kinds
+from sk_tune.prepare import ColumnKinds, column_kinds, mixed_columns, without_strays
 
 __all__ = ["FitOptions", "fit", "resume"]
 
@@ -140,9 +140,10 @@ def fit(
     named = (target.name, options.group, options.time_column)
     apart = sorted({name for name in named if name is not None})
     X = table.frame.drop(columns=apart)
-    kinds = column_kinds(X)
+    kinds, notes = _kinds(X)
     if not options.json:
-        print_problem(table, target, kinds, metric, options.test_size)
+        noted = replace(table, notes=(*table.notes, *notes))
+        print_problem(noted, target, kinds, metric, options.test_size)
     auto = _auto(target, metric, options) if earlier is None else earlier
     was_interrupted = _train(auto, X, target, metric, options, (groups, times))
     summary = _summary(table, target, kinds, metric, auto, options)
@@ -242,6 +243,15 @@ def resume(
                 "other rows or columns."
             ) from error
         raise
+
+
+def _kinds(X: pd.DataFrame) -> tuple[ColumnKinds, list[str]]:
+    """Return what columns are to the model, and what it says of cells that are not so."""
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        settled = without_strays(X, mixed_columns(X))
+    notes = [str(own.message) for own in caught if own.category is SkTuneWarning]
+    return column_kinds(settled), notes
 
 
 def _train(

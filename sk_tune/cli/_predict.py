@@ -16,7 +16,7 @@ import sklearn
 from sk_tune._files import replaced_file
 from sk_tune.cli._output import SavedModel, load_model
 from sk_tune.cli._tables import NO_NAME, read_parts
-from sk_tune.exceptions import OptionError, TableError
+from sk_tune.exceptions import OptionError, SkTuneWarning, TableError
 
 __all__ = ["predict"]
 
@@ -76,14 +76,16 @@ def _write(
     for part in parts:
         if not n_rows:
             _check_columns(part, saved)
-        try:
-            predictions = _predictions(part, saved, proba=proba)
-        except TableError as error:
-            if not n_rows:
-                raise
-            raise TableError(
-                f"{error} Rows are counted from row {n_rows + 1} of the file."
-            ) from error
+        counted = f" Rows are counted from row {n_rows + 1} of the file." if n_rows else ""
+        with warnings.catch_warnings(record=True) as caught:
+            warnings.simplefilter("always", SkTuneWarning)
+            try:
+                predictions = _predictions(part, saved, proba=proba)
+            except TableError as error:
+                raise TableError(f"{error}{counted}") from error
+        for own in caught:
+            if own.category is SkTuneWarning:
+                _note(f"{own.message}{counted}")
         predictions.to_csv(file, index=False, header=not n_rows)
         n_rows += len(predictions)
     return n_rows

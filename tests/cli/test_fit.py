@@ -43,6 +43,23 @@ def test_a_table_of_all_kinds_of_columns(tmp_path, fit, mixed_csv, capsys):
     assert sorted(columns["dropped"]) == ["constant", "empty", "name"]
 
 
+def test_a_cell_that_is_no_number_is_told_and_the_column_stays_one_of_numbers(
+    tmp_path, fit, mixed_table, capsys
+):
+    """As it is to the model, when it is fitted and when it predicts."""
+    mixed_table["size"] = mixed_table["size"].astype(object)
+    mixed_table.loc[1, "size"] = "unknown"
+    mixed_table.to_csv(tmp_path / "t.csv", index=False)
+
+    assert fit(tmp_path / "t.csv", "label") == 0
+
+    out = " ".join(capsys.readouterr().out.split())
+    assert "'size' holds numbers, but for 'unknown' in row 2" in out
+    assert _summary(tmp_path)["columns"]["numbers"] == ["size", "open"]
+    assert main(["predict", str(tmp_path / "out"), str(tmp_path / "t.csv")]) == 0
+    assert "but for 'unknown' in row 2" in capsys.readouterr().err
+
+
 def test_trials_have_scores_and_parameters(tmp_path, fit, mixed_csv):
     """A row for each model, whose best score is among those of the summary."""
     assert fit(mixed_csv, "label") == 0
