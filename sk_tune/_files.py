@@ -39,17 +39,21 @@ def replaced_file(path: Path) -> Iterator[Path]:
     Parameters
     ----------
     path : Path
-        File to write as a whole or not at all.
+        File to write as a whole or not at all; a link is followed.
 
     Yields
     ------
     Path
-        A file beside it.
+        A file beside it; or `path` if it is no file, such as a device or a pipe.
     """
-    temporary = path.absolute().with_name(f".{path.name}.{os.getpid()}.tmp")
+    if path.exists() and not path.is_file():
+        yield path
+        return
+    target = Path(os.path.realpath(path))
+    temporary = target.with_name(f".{target.name}.{os.getpid()}.tmp")
     try:
         yield temporary
-        temporary.replace(path)
+        temporary.replace(target)
     finally:
         temporary.unlink(missing_ok=True)
 

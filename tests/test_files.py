@@ -39,6 +39,36 @@ def test_an_error_leaves_the_old_file_alone(error, tmp_path):
     assert list(tmp_path.iterdir()) == [path]
 
 
+def test_a_link_is_followed(tmp_path):
+    """What it leads to is replaced, and it stays a link."""
+    (tmp_path / "far").mkdir()
+    path, link = tmp_path / "far" / "result.txt", tmp_path / "link"
+    link.symlink_to(path)
+
+    for text in ("made", "replaced"):
+        with replaced_file(link) as temporary:
+            temporary.write_text(text)
+        assert path.read_text() == text
+
+    assert link.is_symlink()
+    assert list(path.parent.iterdir()) == [path]
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="there are no named pipes")
+def test_what_is_no_file_is_written_to(tmp_path):
+    """A pipe or a device, such as /dev/null, is not replaced by a file."""
+    path = tmp_path / "pipe"
+    os.mkfifo(path)
+    reader = os.open(path, os.O_RDONLY | os.O_NONBLOCK)
+
+    with replaced_file(path) as own:
+        own.write_text("a line")
+
+    assert os.read(reader, 100) == b"a line"
+    assert path.is_fifo()
+    os.close(reader)
+
+
 @pytest.mark.parametrize(
     ("kind", "expected"),
     [("ext4", False), ("nfs4", True), ("fuse.sshfs", True), ("fuseblk", False)],

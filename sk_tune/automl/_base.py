@@ -29,7 +29,7 @@ from sk_tune.automl._clock import Clock
 from sk_tune.automl._course import Course
 from sk_tune.automl._features import as_features, as_target, fingerprint, kind_of
 from sk_tune.automl._folds import Split, are_same, split_rows, warn_of_rare_classes
-from sk_tune.automl._guard import guarded
+from sk_tune.automl._guard import guarded, warn_of_leaks
 from sk_tune.automl._leaderboard import leaderboard
 from sk_tune.automl._memory import Memory
 from sk_tune.automl._models import (
@@ -45,6 +45,7 @@ from sk_tune.automl._problem import Problem
 from sk_tune.automl._progress import print_progress
 from sk_tune.automl._runner import AutoProgress, Runner
 from sk_tune.automl._threads import is_busy
+from sk_tune.automl._times import as_times
 from sk_tune.automl._trials import Trial, best_of, honest_scores
 from sk_tune.automl._verdict import Score, verdict
 from sk_tune.automl._workers import Workers
@@ -201,11 +202,18 @@ class AutoEstimator(BaseEstimator):  # type: ignore[misc]
         Raises
         ------
         ValueError
-            If a parameter or the data are not what is asked for.
+            If a parameter or the data are not what is asked for; dates of text must begin
+            with the year to be times.
         SearchError
             If no model at all could be trained.
         KeyboardInterrupt
             On Ctrl-C, after an ensemble was made of what was there.
+
+        Warns
+        -----
+        SkTuneWarning
+            Of a leak by which scores are too good, of a class of one row, and if nothing is
+            better than the dummy.
         """
         clock = Clock(self.time_budget)
         self._check()
@@ -219,18 +227,17 @@ class AutoEstimator(BaseEstimator):  # type: ignore[misc]
         seed = int(check_random_state(self.random_state).randint(2**31 - 1))
         memory = self._remembered(X, y)
         seed = seed if memory is None else memory.seed
-        groups, times = (
-            None if own is None else np.asarray(own) for own in (groups, times)
-        )
+        groups = None if groups is None else np.asarray(groups)
+        times = None if times is None else as_times(times)
         check_consistent_length(y, groups, times)
         split = self._split(X, y, (groups, times), seed, memory)
         held = split.held
         kept = np.setdiff1d(np.arange(len(y)), held)
         groups, times = (None if own is None else own[kept] for own in (groups, times))
         problem = self._problem(X, y, sample_weight, kept, split, seed)
+        self.findings_ = self._leaks(problem, groups, times)
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
-            self.findings_ = self._leaks(problem, groups, times)
             course, models = self._course(problem, clock), self._models(problem)
             if memory is not None:
                 course.go_on_from(memory, models)
@@ -335,7 +342,11 @@ class AutoEstimator(BaseEstimator):  # type: ignore[misc]
     def _leaks(self, problem: Problem, groups: Any, times: Any) -> tuple[Any, ...]:
         if not self.leak_guard:
             return ()
-        return guarded(problem, groups, self.time_budget, times)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            findings = guarded(problem, groups, self.time_budget, times)
+        warn_of_leaks(findings)
+        return findings
 
     def _course(self, problem: Problem, clock: Clock) -> Course:
         reserve = 0.0

@@ -2,6 +2,7 @@
 # SPDX-License-Identifier: BSD-3-Clause
 """The leak guard within a time."""
 
+from collections.abc import Iterable
 from typing import Any
 
 import numpy as np
@@ -9,8 +10,9 @@ import pandas as pd
 
 from sk_tune.automl._problem import Problem
 from sk_tune.diagnosis import Finding, find_leaks
+from sk_tune.exceptions import warn_user
 
-__all__ = ["guarded"]
+__all__ = ["guarded", "warn_of_leaks"]
 
 # Values of X that are looked at, for each second of the budget and at least this many rows.
 _VALUES_PER_SECOND = 20_000
@@ -67,6 +69,20 @@ def guarded(
         if not any(f.code in _OF_WHOLE_ROWS and f.outcome == "issue" for f in findings):
             return findings
     return find_leaks(X, y, **structure)
+
+
+def warn_of_leaks(findings: Iterable[Finding]) -> None:
+    """Warn of what makes scores too good, if anything does.
+
+    Parameters
+    ----------
+    findings : iterable of Finding
+        Of the leak guard.  Issues count that are of more than low severity.
+    """
+    serious = [f for f in findings if f.outcome == "issue" and f.severity != "low"]
+    if serious:
+        listed = " ".join(f"{f.message} {f.remedy}".strip() for f in serious)
+        warn_user(f"The leak guard found what makes scores too good. {listed}")
 
 
 def _readable(X: Any) -> Any:

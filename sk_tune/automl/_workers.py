@@ -3,6 +3,8 @@
 """Worker processes that start while something else is trained."""
 
 import threading
+from concurrent.futures.process import BrokenProcessPool
+from contextlib import suppress
 from typing import Any
 
 import joblib
@@ -58,10 +60,12 @@ class Workers:
 
 def _start(n_jobs: Any) -> None:
     n_workers = joblib.effective_n_jobs(n_jobs)
-    # As many tasks as it takes for each worker to get one, and to import the engine.
-    joblib.Parallel(n_jobs=n_jobs, batch_size=1)(
-        joblib.delayed(_import_engine)() for _ in range(2 * n_workers)
-    )
+    # Ctrl-C ends workers that still import; whoever asks for some next starts them anew.
+    with suppress(BrokenProcessPool):
+        # As many tasks as it takes for each worker to get one, and to import the engine.
+        joblib.Parallel(n_jobs=n_jobs, batch_size=1)(
+            joblib.delayed(_import_engine)() for _ in range(2 * n_workers)
+        )
 
 
 def _import_engine() -> None:

@@ -9,7 +9,7 @@ import time
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -22,7 +22,7 @@ from sklearn.dummy import DummyClassifier, DummyRegressor
 from sklearn.metrics import get_scorer, get_scorer_names
 
 from sk_tune import __version__
-from sk_tune.automl import AutoClassifier, AutoRegressor
+from sk_tune.automl import AutoClassifier, AutoRegressor, as_times
 from sk_tune.cli._output import (
     SavedModel,
     check_output_folder,
@@ -37,8 +37,8 @@ from sk_tune.cli._progress import Progress
 from sk_tune.cli._summary import labelled
 from sk_tune.cli._tables import Table, read_table
 from sk_tune.cli._target import N_FOLDS, Target, column_hint, read_target
-from sk_tune.exceptions import OptionError, SearchError
-from sk_tune.prepare import ColumnKinds, column_kinds
+from sk_tune.exceptions import OptionError, SearchError, SkTuneWarning, TableError
+from sk_tune.prepare import ColumnKinds, column_kinds, mixed_columns, without_strays
 
 __all__ = ["FitOptions", "fit", "resume"]
 
@@ -67,7 +67,7 @@ class FitOptions:
     output : Path
         Folder to write.
     overwrite : bool
-        Whether a model in that folder may be replaced.
+        Whether files in that folder may be replaced.
     random_state : int
         Seed of everything that is drawn.
     n_jobs : int or None
@@ -134,36 +134,19 @@ def fit(
     check_output_folder(options.output, overwrite=options.overwrite)
     target = read_target(table.frame, options.target, options.task)
     metric = _metric(options.metric, target)
-    groups, times = (_structure(table.frame, options, n) for n in ("group", "time_column"))
+    groups = _structure(table.frame, options, "group")
+    times = _structure(table.frame, options, "time_column")
     _check_rows(target, options.test_size)
     named = (target.name, options.group, options.time_column)
     apart = sorted({name for name in named if name is not None})
     X = table.frame.drop(columns=apart)
-    kinds = column_kinds(X)
+    kinds, notes = _kinds(X)
     if not options.json:
-        print_problem(table, target, kinds, metric, options.test_size)
+        noted = replace(table, notes=(*table.notes, *notes))
+        print_problem(noted, target, kinds, metric, options.test_size)
     auto = _auto(target, metric, options) if earlier is None else earlier
-    progress = Progress(quiet=options.json, every_step=options.verbose)
-    auto.set_params(time_budget=options.seconds_left, progress=progress)
-    was_interrupted = False
-    with _calm(verbose=options.verbose), progress:
-        try:
-            auto.fit(X, target.y, groups=groups, times=times)
-        except KeyboardInterrupt:
-            if not hasattr(auto, "ensemble_"):
-                raise
-            was_interrupted = True
-        except SearchError as error:
-            raise OptionError(
-                f"--metric must suit the target. Got {metric!r}, by which no model could "
-                f"be scored. {error}"
-            ) from error
-    auto.set_params(progress=False)
+    was_interrupted = _train(auto, X, target, metric, options, (groups, times))
     summary = _summary(table, target, kinds, metric, auto, options)
-    if options.json:
-        print(json.dumps(without_nan(summary), indent=2, ensure_ascii=False))
-    else:
-        print_outcome(auto, metric, time.monotonic() - options.started)
     model = SavedModel(
         model=auto,
         task=target.task,
@@ -173,8 +156,16 @@ def fit(
         ignored=(*kinds.dropped, *apart),
     )
     config, title = _config(options, source), page_title(target.name, table.name)
-    with _calm(verbose=options.verbose):
-        written = _write_somewhere(options.output, model, summary, config, title)
+    seconds = time.monotonic() - options.started
+    try:
+        with _calm(verbose=options.verbose):
+            written = _write_somewhere(options.output, model, summary, config, title)
+    finally:
+        # After it is safe: the reader of a pipe may have left.
+        if options.json:
+            print(json.dumps(without_nan(summary), indent=2, ensure_ascii=False))
+        else:
+            print_outcome(auto, metric, seconds)
     if not options.json:
         print(labelled("Written", f"{', '.join(written)} in {options.output}/"))
     if was_interrupted:
@@ -214,22 +205,33 @@ def resume(
         If there is nothing to go on from, or the table is another one.
     """
     auto, config = load_for_resume(folder)
-    source = data if data is not None else config.pop("data")
-    config.pop("data", None)
+    try:
+        before = config.pop("data")
+        options = FitOptions(**{
+            **config,
+            "time_budget": time_budget,
+            "output": folder,
+            "overwrite": True,
+            "n_jobs": n_jobs,
+            "verbose": verbose,
+            "json": json,
+            "started": started,
+        })
+    except (AttributeError, LookupError, TypeError) as error:
+        raise TableError(
+            f"{str(folder)!r} must have the config.json that sk-tune fit wrote. Got one "
+            "with other options."
+        ) from error
+    source = before if data is None else data
     if source is None:
         raise OptionError(
             f"--data must name the table, because the fit in {str(folder)!r} had no file."
         )
-    options = FitOptions(**{
-        **config,
-        "time_budget": time_budget,
-        "output": folder,
-        "overwrite": True,
-        "n_jobs": n_jobs,
-        "verbose": verbose,
-        "json": json,
-        "started": started,
-    })
+    if data is None and not Path(source).exists():
+        raise OptionError(
+            f"--data must name the table if it was moved. Got none, and {source!r}, which "
+            "was fitted, is not there."
+        )
     auto.set_params(n_jobs=options.n_workers)
     table = read_table(Path(source))
     try:
@@ -243,12 +245,52 @@ def resume(
         raise
 
 
+def _kinds(X: pd.DataFrame) -> tuple[ColumnKinds, list[str]]:
+    """Return what columns are to the model, and what it says of cells that are not so."""
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        settled = without_strays(X, mixed_columns(X))
+    notes = [str(own.message) for own in caught if own.category is SkTuneWarning]
+    return column_kinds(settled), notes
+
+
+def _train(
+    auto: Any,
+    X: pd.DataFrame,
+    target: Target,
+    metric: str,
+    options: FitOptions,
+    structure: tuple[Any, Any],
+) -> bool:
+    """Find models, and return whether Ctrl-C ended that with some."""
+    progress = Progress(quiet=options.json, every_step=options.verbose)
+    auto.set_params(time_budget=options.seconds_left, progress=progress)
+    groups, times = structure
+    was_interrupted = False
+    with _calm(verbose=options.verbose), progress:
+        try:
+            auto.fit(X, target.y, groups=groups, times=times)
+        except KeyboardInterrupt:
+            if not hasattr(auto, "ensemble_"):
+                raise
+            was_interrupted = True
+        except SearchError as error:
+            raise OptionError(
+                f"--metric must suit the target. Got {metric!r}, by which no model could "
+                f"be scored. {error}"
+            ) from error
+    auto.set_params(progress=False)
+    return was_interrupted
+
+
 def _write_somewhere(folder: Path, *content: Any) -> list[str]:
     """Write the files of a fit, elsewhere if they cannot be written where they belong."""
     try:
         return write_output(folder, *content)
     except OSError as error:
-        other = Path(tempfile.mkdtemp(prefix="sk_tune.")) / folder.name
+        # Not that of a relative path, which may be "" or "..".
+        name = folder.resolve().name or "output"
+        other = Path(tempfile.mkdtemp(prefix="sk_tune.")) / name
         try:
             write_output(other, *content)
         except OSError:
@@ -332,7 +374,13 @@ def _structure(frame: pd.DataFrame, options: FitOptions, name: str) -> Any:
         )
     if name == "group":
         return pd.factorize(frame[column])[0]
-    return frame[column].rank(method="dense").to_numpy()
+    try:
+        times = pd.Series(as_times(frame[column])).infer_objects()
+    except TableError as error:
+        raise OptionError(
+            f"{option} must name a column of times. Got {column!r}. {error}"
+        ) from error
+    return times.rank(method="dense").to_numpy()
 
 
 def _check_rows(target: Target, test_size: float) -> None:
@@ -394,4 +442,6 @@ def _calm(*, verbose: bool) -> Iterator[None]:
         if not verbose:
             warnings.simplefilter("ignore", UserWarning)
             warnings.simplefilter("ignore", RuntimeWarning)
+        # It is printed with the outcome.
+        warnings.filterwarnings("ignore", "The leak guard found", SkTuneWarning)
         yield

@@ -176,7 +176,9 @@ def _add_fit(commands: Any) -> None:
         "--group", metavar="COLUMN", help="what belongs together, such as the patient"
     )
     parser.add_argument(
-        "--time-column", metavar="COLUMN", help="when each row was: judge on later rows"
+        "--time-column",
+        metavar="COLUMN",
+        help="when each row was, numbers or dates (year first): judge on later rows",
     )
     _add_search_options(parser, time_budget="60s", output="sk_tune_output")
 
@@ -336,7 +338,9 @@ def _add_search_options(
         ),
     )
     parser.add_argument(
-        "--overwrite", action="store_true", help="replace a model in the output folder"
+        "--overwrite",
+        action="store_true",
+        help="replace files of these names in the output folder",
     )
     parser.add_argument(
         "--random-state", type=_seed, default=0, metavar="INT", help="seed; default: 0"

@@ -2,11 +2,13 @@
 # SPDX-License-Identifier: BSD-3-Clause
 """The output folder: a model, trials, a summary and a report, all or none."""
 
+import gzip
 import json
 import os
 import pickle
 import shutil
 import tempfile
+import zlib
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -37,14 +39,19 @@ _TRIALS = ("trials.parquet", "trials.csv")
 _CONFIG = "config.json"
 _SUMMARY = "summary.json"
 _REPORT = "report.html"
+_FILES = (_MODEL, _STATE, *_TRIALS, _CONFIG, _SUMMARY, _REPORT)
 _FORMAT = 2
+
+# Of zlib, which joblib takes by itself, the checksum overlooked one flipped bit in 29,000.
+_COMPRESS = ("gzip", 3)
+_GZIP = b"\x1f\x8b"
+_CHUNK = 2**20
 
 # What unpickling raises on files that are damaged, foreign or of another version.
 _PICKLE_ERRORS = (
     pickle.UnpicklingError,
     ArithmeticError,
     AttributeError,
-    EOFError,
     ImportError,
     LookupError,
     TypeError,
@@ -91,29 +98,31 @@ def check_output_folder(folder: Path, *, overwrite: bool) -> None:
     folder : Path
         Where to write; it need not exist.
     overwrite : bool
-        Whether a model in it may be replaced.
+        Whether files in it may be replaced.
 
     Raises
     ------
     OptionError
-        If it is a file, cannot be written, or holds a model that must stay.
+        If it is a file, cannot be written, or holds files that must stay.
     """
-    if (folder / _MODEL).exists() and not overwrite:
+    taken = [name for name in _FILES if (folder / name).exists()]
+    if taken and not overwrite:
         raise OptionError(
-            f"--output must be a folder without a model. Got {str(folder)!r}, which has "
-            "one. Name another folder, or replace it with --overwrite."
+            "--output must be a folder in which no file would be replaced. Got "
+            f"{str(folder)!r}, which has {', '.join(taken)}. Name another folder, or "
+            "replace them with --overwrite."
         )
-    nearest = next(
-        parent for parent in (folder, *folder.absolute().parents) if parent.exists()
-    )
-    try:
-        # Tried, because rights do not tell all: not for root, not of a file system.
-        Path(tempfile.mkdtemp(prefix=".sk_tune.", dir=nearest)).rmdir()
-    except OSError as error:
-        raise OptionError(
-            f"--output must be a folder that can be written. Got {str(folder)!r}, where "
-            f"{str(nearest)!r} is a file or cannot be written: {reason_of(error)}."
-        ) from error
+    for place in (_resolved(folder), _resolved(folder / "model")):
+        nearest = next(parent for parent in (place, *place.parents) if parent.exists())
+        try:
+            # Tried, because rights do not tell all: not for root, not of a file system.
+            Path(tempfile.mkdtemp(prefix=".sk_tune.", dir=nearest)).rmdir()
+        except OSError as error:
+            raise OptionError(
+                f"--output must be a folder that can be written. Got {str(folder)!r}, "
+                f"where {str(nearest)!r} is a file or cannot be written: "
+                f"{reason_of(error)}."
+            ) from error
 
 
 def write_output(
@@ -143,9 +152,11 @@ def write_output(
     list of str
         Names of the files.
     """
-    folder = folder.absolute()
-    # In the same file system, so that the files can be moved instead of copied.
-    stage = folder.with_name(f".{folder.name}.{os.getpid()}.tmp")
+    folder = _resolved(folder)
+    # Where the files can be moved from: a folder that exists may be a file system of its
+    # own, as a volume of a container is, or be in one that cannot be written.
+    home = folder if folder.is_dir() else folder.parent
+    stage = home / f".{folder.name}.{os.getpid()}.tmp"
     (stage / "model").mkdir(parents=True)
     memory = None
     try:
@@ -160,12 +171,14 @@ def write_output(
         # What predicts need not carry what a resume goes on from.
         memory = vars(saved.model).pop("_memory", None)
         if memory is not None:
-            joblib.dump({"format": _FORMAT, "memory": memory}, stage / _STATE, compress=3)
+            joblib.dump(
+                {"format": _FORMAT, "memory": memory}, stage / _STATE, compress=_COMPRESS
+            )
             names.append(_STATE)
         # Plain values around the model, so that the file names no class of this module.
         content = {name: getattr(saved, name) for name in SavedModel.__slots__}
         versions = {"format": _FORMAT, "sk_tune_version": __version__}
-        joblib.dump({**versions, **content}, stage / _MODEL, compress=3)
+        joblib.dump({**versions, **content}, stage / _MODEL, compress=_COMPRESS)
         _move(stage, folder, [*names, _MODEL])
     except OSError:
         # So that it can all be written to another folder.
@@ -235,13 +248,7 @@ def load_model(folder: Path) -> SavedModel:
             f"MODEL_DIR must be a folder with a {_MODEL}, as sk-tune fit writes. Got "
             f"{str(folder)!r}."
         )
-    try:
-        content = joblib.load(path)
-    except _PICKLE_ERRORS as error:
-        raise TableError(
-            f"{str(path)!r} must be a model that sk-tune fit wrote. Loading it failed: "
-            f"{type(error).__name__}: {error}"
-        ) from error
+    content = _unpickled(path)
     if not isinstance(content, dict) or content.get("format") != _FORMAT:
         raise TableError(
             f"{str(path)!r} must be a model that sk-tune fit wrote, of format {_FORMAT}. "
@@ -277,8 +284,9 @@ def load_for_resume(folder: Path) -> tuple[Any, dict[str, Any]]:
             f"MODEL_DIR must be a folder with {_STATE} and {_CONFIG}, as sk-tune fit "
             f"writes. Got {str(folder)!r}."
         )
+    content = _unpickled(state)
     try:
-        saved.model._memory = joblib.load(state)["memory"]
+        saved.model._memory = content["memory"]
         options = json.loads(config.read_text(encoding="utf-8"))
     except _PICKLE_ERRORS as error:
         raise TableError(
@@ -286,6 +294,33 @@ def load_for_resume(folder: Path) -> tuple[Any, dict[str, Any]]:
             f"{type(error).__name__}: {error}"
         ) from error
     return saved.model, options
+
+
+def _unpickled(path: Path) -> Any:
+    """Return what is in a file, if all of it is as it was written."""
+    try:
+        _check_whole(path)
+        return joblib.load(path)
+    except (gzip.BadGzipFile, EOFError, zlib.error) as error:
+        raise TableError(
+            f"{str(path)!r} must be a model that sk-tune fit wrote. Its checksum is wrong: "
+            "it was damaged, or not copied to its end."
+        ) from error
+    except _PICKLE_ERRORS as error:
+        raise TableError(
+            f"{str(path)!r} must be a model that sk-tune fit wrote. Loading it failed: "
+            f"{type(error).__name__}: {error}"
+        ) from error
+
+
+def _check_whole(path: Path) -> None:
+    """Read a file to its checksum, which is behind the last byte that a pickle needs."""
+    with path.open("rb") as file:
+        if file.read(len(_GZIP)) != _GZIP:
+            return
+    with gzip.open(path) as file:
+        while file.read(_CHUNK):
+            pass
 
 
 def trials_table(auto: Any) -> pd.DataFrame:
@@ -311,6 +346,11 @@ def trials_table(auto: Any) -> pd.DataFrame:
     texts = pd.DataFrame(params, index=board.index, dtype=object).map(_plain)
     table: pd.DataFrame = pd.concat([board, texts], axis=1)
     return table
+
+
+def _resolved(folder: Path) -> Path:
+    """Return where a folder is or would be, whatever links lead there."""
+    return Path(os.path.realpath(folder))
 
 
 def _write_trials(table: pd.DataFrame, stage: Path) -> str:

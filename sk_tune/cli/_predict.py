@@ -15,8 +15,8 @@ import sklearn
 
 from sk_tune._files import replaced_file
 from sk_tune.cli._output import SavedModel, load_model
-from sk_tune.cli._tables import read_parts
-from sk_tune.exceptions import OptionError, TableError
+from sk_tune.cli._tables import NO_NAME, read_parts
+from sk_tune.exceptions import OptionError, SkTuneWarning, TableError
 
 __all__ = ["predict"]
 
@@ -76,7 +76,16 @@ def _write(
     for part in parts:
         if not n_rows:
             _check_columns(part, saved)
-        predictions = _predictions(part, saved, proba=proba)
+        counted = f" Rows are counted from row {n_rows + 1} of the file." if n_rows else ""
+        with warnings.catch_warnings(record=True) as caught:
+            warnings.simplefilter("always", SkTuneWarning)
+            try:
+                predictions = _predictions(part, saved, proba=proba)
+            except TableError as error:
+                raise TableError(f"{error}{counted}") from error
+        for own in caught:
+            if own.category is SkTuneWarning:
+                _note(f"{own.message}{counted}")
         predictions.to_csv(file, index=False, header=not n_rows)
         n_rows += len(predictions)
     return n_rows
@@ -88,10 +97,12 @@ def _check_columns(frame: pd.DataFrame, saved: SavedModel) -> None:
         near = difflib.get_close_matches(missing[0], list(frame.columns), n=1)
         hint = f" Did you rename {missing[0]!r} to {near[0]!r}?" if near else ""
         raise TableError(
-            f"The table must have the {len(saved.columns)} columns that the model was "
-            f"fitted with. Got {frame.shape[1]} columns, without {_listed(missing)}.{hint}"
+            f"The table must have the {_columns(len(saved.columns))} that the model was "
+            f"fitted with. Got {_columns(frame.shape[1])}, without "
+            f"{_listed(missing)}.{hint}"
         )
-    extra = [name for name in frame.columns if name not in {*saved.columns, *saved.ignored}]
+    known = {*saved.columns, *saved.ignored}
+    extra = [n for n in frame.columns if n not in known and not n.startswith(NO_NAME)]
     if extra:
         _note(f"Columns that the model does not know are ignored: {_listed(extra)}.")
 
@@ -119,6 +130,10 @@ def _version_note(saved: SavedModel) -> str:
 def _note(text: str) -> None:
     if text:
         print(f"sk-tune predict: {text}", file=sys.stderr)
+
+
+def _columns(n: int) -> str:
+    return "1 column" if n == 1 else f"{n} columns"
 
 
 def _listed(names: list[str]) -> str:

@@ -6,6 +6,7 @@ import json
 from pathlib import Path
 from typing import Any
 
+from sk_tune._files import replaced_file
 from sk_tune.automl import format_score
 from sk_tune.cli._output import load_model, page_title
 from sk_tune.cli._summary import labelled, score_lines
@@ -65,7 +66,8 @@ def export(folder: Path, output: Path, *, networks_only: bool = False) -> None:
     folder : Path
         Output of ``sk-tune fit``.
     output : Path
-        ONNX file to write; a file with the ending .json goes beside it.
+        ONNX file to write; a file with the ending .json goes beside it, and both are
+        written or none.
     networks_only : bool, default=False
         Whether the networks alone are written, with weights of their own.
 
@@ -74,23 +76,43 @@ def export(folder: Path, output: Path, *, networks_only: bool = False) -> None:
     TableError
         If there is no model.
     OptionError
-        If a member is no network, or prepares columns as ONNX cannot express.
+        If a member is no network, or prepares columns as ONNX cannot express; if the file
+        with the ending .json is of another origin; or if a package is missing.
     """
     if output.suffix != ".onnx" or not output.absolute().parent.is_dir():
         raise OptionError(
             "--output must be a file that ends in .onnx, in a folder that exists. Got "
             f"{str(output)!r} instead."
         )
+    beside = output.with_suffix(".json")
+    if beside.exists() and not _is_of_export(beside):
+        raise OptionError(
+            f"--output must leave other files alone. Got {str(output)!r}, whose columns "
+            f"would go to {beside.name}, which export did not write. Name another file."
+        )
     auto = load_model(folder).model
-    try:
-        about = auto.to_onnx(output, networks_only=networks_only)
-    except (TypeError, ValueError) as error:
-        raise OptionError(_advice(auto, str(error), networks_only=networks_only)) from error
-    text = json.dumps(about, indent=2, ensure_ascii=False)
-    output.with_suffix(".json").write_text(text + "\n", encoding="utf-8")
+    with replaced_file(beside) as own, replaced_file(output) as network:
+        try:
+            about = auto.to_onnx(network, networks_only=networks_only)
+        except (TypeError, ValueError) as error:
+            advice = _advice(auto, str(error), networks_only=networks_only)
+            raise OptionError(advice) from error
+        except ImportError as error:
+            raise OptionError(str(error)) from error
+        text = json.dumps(about, indent=2, ensure_ascii=False)
+        own.write_text(text + "\n", encoding="utf-8")
     n = len(about["members"])
     members = "1 network" if n == 1 else f"{n} networks"
     print(labelled("Written", f"{members} to {output}, its columns to {output.stem}.json"))
+
+
+def _is_of_export(path: Path) -> bool:
+    """Return whether a file is the account of an ONNX model that may be written anew."""
+    try:
+        about = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return False
+    return isinstance(about, dict) and about.keys() == {"inputs", "classes", "members"}
 
 
 def _advice(auto: Any, reason: str, *, networks_only: bool) -> str:

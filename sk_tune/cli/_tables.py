@@ -19,7 +19,10 @@ import pandas as pd
 from sk_tune.exceptions import TableError
 from sk_tune.prepare import are_dates
 
-__all__ = ["Table", "read_parts", "read_table"]
+__all__ = ["NO_NAME", "Table", "read_parts", "read_table"]
+
+# How the names begin that pandas gives to columns without one.
+NO_NAME = "Unnamed: "
 
 _TEXT_ENDINGS = (".csv", ".csv.gz", ".tsv", ".tsv.gz")
 _PARQUET_ENDINGS = (".parquet", ".pq")
@@ -91,6 +94,8 @@ def read_parts(
 ) -> Iterator[pd.DataFrame]:
     """Yield the table in a file part by part, never all of it at once.
 
+    A first column without a name stays: one part does not tell whether it counts the rows.
+
     Parameters
     ----------
     path : Path
@@ -116,7 +121,7 @@ def read_parts(
         if part.empty and is_empty:
             raise TableError(_no_rows(path, part))
         is_empty = False
-        yield _without_row_numbers(part)[0]
+        yield part
     if is_empty:
         raise TableError(_no_rows(path, pd.DataFrame()))
 
@@ -330,7 +335,7 @@ def _named(frame: pd.DataFrame, path: Path) -> pd.DataFrame:
 def _without_row_numbers(frame: pd.DataFrame) -> tuple[pd.DataFrame, tuple[str, ...]]:
     """Drop the index that pandas writes to CSV files, which tells how rows were sorted."""
     name = frame.columns[0]
-    if not name.startswith("Unnamed: "):
+    if not name.startswith(NO_NAME):
         return frame, ()
     first = frame[name]
     if not pd.api.types.is_integer_dtype(first) or not first.is_unique:

@@ -2,8 +2,11 @@
 # SPDX-License-Identifier: BSD-3-Clause
 """A fitted estimator as an ONNX model, which other runtimes execute without Python."""
 
+import logging
 import os
 import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
 from importlib.util import find_spec
 from typing import Any
 
@@ -107,7 +110,7 @@ def export_module(
             f"Exporting to ONNX needs {' and '.join(missing)}. Install them with: pip "
             "install 'sk-tune[export]'"
         )
-    with warnings.catch_warnings():
+    with warnings.catch_warnings(), _without_torch_log():
         # Torch's exporter warns of its own code.
         warnings.simplefilter("ignore")
         torch.onnx.export(
@@ -121,3 +124,15 @@ def export_module(
             output_names=["probabilities" if is_classifier else "prediction"],
             dynamic_shapes={"x": {0: torch.export.Dim("n_samples")}},
         )
+
+
+@contextmanager
+def _without_torch_log() -> Iterator[None]:
+    """Keep torch from logging which packages it could export as well if they were there."""
+    log = logging.getLogger("torch.onnx")
+    level = log.level
+    log.setLevel(logging.ERROR)
+    try:
+        yield
+    finally:
+        log.setLevel(level)

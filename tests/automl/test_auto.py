@@ -102,13 +102,17 @@ def test_a_mixed_table_is_prepared(mixed):
 
 
 def test_a_leak_is_named(mixed):
-    """A column that is the target in other words is an issue among the findings."""
+    """A column that is the target in other words is an issue, of which a warning tells."""
     X, y = mixed
     leaking = X.assign(told=np.where(y == "yes", 7, 3))
 
     auto = AutoClassifier(models=["linear"], **FAST)
 
-    issues = [f.name for f in auto.fit(leaking, y).findings_ if f.outcome == "issue"]
+    with pytest.warns(SkTuneWarning, match="'told' is the target in other words") as told:
+        auto.fit(leaking, y)
+    issues = [f.name for f in auto.findings_ if f.outcome == "issue"]
+    assert len(told) == 1
+    assert told[0].filename == __file__
     clean = [f.name for f in auto.fit(X, y).findings_ if f.outcome == "issue"]
     assert "target among the features" in issues
     assert clean == []

@@ -2,10 +2,12 @@
 
 import numpy as np
 import pandas as pd
+import pytest
 
 from sk_tune.automl import _guard
-from sk_tune.automl._guard import guarded
-from sk_tune.diagnosis import find_leaks
+from sk_tune.automl._guard import guarded, warn_of_leaks
+from sk_tune.diagnosis import Finding, find_leaks
+from sk_tune.exceptions import SkTuneWarning
 
 
 def _leaky(n):
@@ -57,3 +59,27 @@ def test_of_very_wide_data_some_columns_tell(make_problem, monkeypatch):
     assert [X.shape[1] for X in seen] == [100, 300, 100, 300]
     assert "duplicates across folds" in _issues(first)
     assert "duplicates across folds" not in _issues(second)
+
+
+def _finding(outcome, severity):
+    message = f"{severity} {outcome}."
+    return Finding(
+        code="SKT201", name="", outcome=outcome, severity=severity, message=message
+    )
+
+
+@pytest.mark.filterwarnings("error")
+def test_what_is_not_serious_is_not_warned_of():
+    """Neither suspicions, nor what changes scores by little, nor what passed."""
+    warn_of_leaks([_finding("tip", "high"), _finding("issue", "low")])
+    warn_of_leaks([_finding("passed", None)])
+
+
+def test_serious_leaks_are_one_warning():
+    """It names each."""
+    findings = [_finding("issue", severity) for severity in ("low", "medium", "high")]
+
+    with pytest.warns(SkTuneWarning, match="good. medium issue. high issue.$") as warned:
+        warn_of_leaks(findings)
+
+    assert len(warned) == 1

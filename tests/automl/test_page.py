@@ -7,6 +7,7 @@ import pytest
 from sklearn.datasets import load_iris
 
 from sk_tune import AutoClassifier
+from sk_tune.exceptions import SkTuneWarning
 
 
 class _Text(HTMLParser):
@@ -40,7 +41,8 @@ def leaky():
     auto = AutoClassifier(
         time_budget=None, n_rounds=0, models=["linear"], cv=2, random_state=0
     )
-    return auto.fit(X, data.target)
+    with pytest.warns(SkTuneWarning, match="told"):
+        return auto.fit(X, data.target)
 
 
 def test_the_page_has_the_answer_the_scores_and_the_leak(leaky, tmp_path):

@@ -4,6 +4,7 @@ import threading
 
 import joblib
 import pytest
+from joblib.externals.loky.process_executor import TerminatedWorkerError
 
 from sk_tune.automl import _workers
 from sk_tune.automl._workers import Workers
@@ -60,3 +61,19 @@ def test_other_backends_of_joblib_are_left_to_whoever_chose_them(started):
 
         assert workers._thread is None
         assert workers.n_jobs == 2
+
+
+def test_workers_that_end_while_they_start_print_nothing(monkeypatch, capsys):
+    """As on Ctrl-C, which reaches them too: the thread ends without a traceback."""
+
+    def ended(**options):
+        raise TerminatedWorkerError
+
+    monkeypatch.setattr(_workers.joblib, "Parallel", ended)
+    monkeypatch.setattr(_workers.joblib, "effective_n_jobs", lambda n: n or 1)
+    workers = Workers(2, 60.0)
+
+    workers.start()
+    workers._thread.join(10)
+
+    assert capsys.readouterr().err == ""

@@ -3,7 +3,9 @@
 import errno
 import json
 import re
+import shutil
 import tempfile
+import warnings
 from pathlib import Path
 
 import joblib
@@ -39,6 +41,23 @@ def test_a_table_of_all_kinds_of_columns(tmp_path, fit, mixed_csv, capsys):
     assert columns["dates"] == ["since"]
     assert columns["categories"] == ["town"]
     assert sorted(columns["dropped"]) == ["constant", "empty", "name"]
+
+
+def test_a_cell_that_is_no_number_is_told_and_the_column_stays_one_of_numbers(
+    tmp_path, fit, mixed_table, capsys
+):
+    """As it is to the model, when it is fitted and when it predicts."""
+    mixed_table["size"] = mixed_table["size"].astype(object)
+    mixed_table.loc[1, "size"] = "unknown"
+    mixed_table.to_csv(tmp_path / "t.csv", index=False)
+
+    assert fit(tmp_path / "t.csv", "label") == 0
+
+    out = " ".join(capsys.readouterr().out.split())
+    assert "'size' holds numbers, but for 'unknown' in row 2" in out
+    assert _summary(tmp_path)["columns"]["numbers"] == ["size", "open"]
+    assert main(["predict", str(tmp_path / "out"), str(tmp_path / "t.csv")]) == 0
+    assert "but for 'unknown' in row 2" in capsys.readouterr().err
 
 
 def test_trials_have_scores_and_parameters(tmp_path, fit, mixed_csv):
@@ -145,6 +164,19 @@ def test_groups_and_times_are_columns_that_are_no_features(tmp_path, fit, mixed_
         assert _summary(tmp_path)["issues"] == []
 
 
+@pytest.mark.parametrize("written", ["%m/%d/%Y", "%d.%m.%Y"])
+def test_times_whose_text_is_not_in_their_order_are_refused(
+    tmp_path, mixed_table, fails, written
+):
+    """The last check would be on rows from the middle, and tell nothing of the future."""
+    mixed_table["since"] = pd.to_datetime(mixed_table["since"]).dt.strftime(written)
+    mixed_table.to_csv(tmp_path / "t.csv", index=False)
+
+    command = ["fit", tmp_path / "t.csv", "--target", "label", "--time-column", "since"]
+    words = ["--time-column", "'since'", "begin with the year", "2024-03-15", "in row 1"]
+    fails(command, *words)
+
+
 def test_the_outcome_is_json_if_asked_for(tmp_path, fit, mixed_csv, capsys):
     """And nothing else; it is that of summary.json."""
     assert fit(mixed_csv, "label", "--json") == 0
@@ -162,11 +194,22 @@ def test_a_fit_can_be_gone_on_with(tmp_path, fit, mixed_csv, fails, capsys):
 
     assert _summary(tmp_path)["n_trials"] >= before
     moved = mixed_csv.rename(tmp_path / "moved.csv")
-    fails(command, "mixed.csv")
+    fails(command, "--data", "mixed.csv")
     assert main([*command, "--data", str(moved)]) == 0
     pd.read_csv(moved).head(60).to_csv(moved, index=False)
     capsys.readouterr()
     fails([*command, "--data", moved], "must be the one that was fitted")
+
+
+@pytest.mark.parametrize("content", ["[1]", '{"target": "label"}', '{"data": null}'])
+def test_a_fit_with_other_options_than_were_written_is_refused(
+    fitted_once, tmp_path, fails, content
+):
+    """As when config.json was changed by hand; the error names it."""
+    folder = shutil.copytree(fitted_once, tmp_path / "out")
+    (folder / "config.json").write_text(content)
+
+    fails(["resume", folder], "config.json", "out")
 
 
 def test_torch_keeps_its_threads(fit, mixed_csv):
@@ -177,6 +220,20 @@ def test_torch_keeps_its_threads(fit, mixed_csv):
         assert torch.get_num_threads() == 2
     finally:
         torch.set_num_threads(1)
+
+
+@pytest.mark.parametrize("verbose", [[], ["--verbose"]])
+def test_a_leak_is_told_once(tmp_path, fit, mixed_table, capsys, recwarn, verbose):
+    """With the outcome, and not as a warning too."""
+    mixed_table["told"] = np.where(mixed_table["label"] == "yes", 7, 3)
+    mixed_table.to_csv(tmp_path / "t.csv", index=False)
+    warnings.simplefilter("default")
+
+    assert fit(tmp_path / "t.csv", "label", *verbose) == 0
+
+    out = " ".join(capsys.readouterr().out.split())
+    assert out.count("'told' is the target in other words") == 1
+    assert not any("told" in str(warned.message) for warned in recwarn)
 
 
 @pytest.mark.filterwarnings("ignore")
@@ -332,6 +389,47 @@ def test_what_was_found_is_written_elsewhere_if_the_disk_is_full(
     assert other.name == "out"
     assert (other / "model" / "model.joblib").is_file()
     assert (other / "model" / "resume.joblib").is_file()
+
+
+@pytest.mark.parametrize("folder", [".", ".."])
+def test_what_is_written_elsewhere_has_a_folder_of_its_own(
+    tmp_path, mixed_csv, monkeypatch, folder
+):
+    """Also if the folder was named by dots, and nothing stays if that fails, too."""
+    tried = []
+
+    def full(folder, *args):
+        tried.append(folder)
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(sk_tune.cli._fit, "write_output", full)
+    (tmp_path / "elsewhere").mkdir()
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path / "elsewhere"))
+    (tmp_path / "home" / "in").mkdir(parents=True)
+    monkeypatch.chdir(tmp_path / "home" / "in")
+
+    command = ["fit", str(mixed_csv), "--target", "label", "--time-budget", "0.1s"]
+    assert main([*command, "--n-jobs", "1", "--output", folder]) == 2
+
+    assert tried[1].parent.parent == tmp_path / "elsewhere"
+    assert tried[1].name in {"in", "home"}
+    assert not list((tmp_path / "elsewhere").iterdir())
+
+
+def test_what_was_found_is_written_before_it_is_printed(
+    tmp_path, fit, mixed_csv, monkeypatch
+):
+    """A reader of a pipe that left, as head does, costs no model."""
+
+    def closed(*args):
+        raise RuntimeError("closed")
+
+    monkeypatch.setattr(sk_tune.cli._fit, "print_outcome", closed)
+
+    with pytest.raises(RuntimeError, match="closed"):
+        fit(mixed_csv, "label")
+
+    assert main(["report", str(tmp_path / "out")]) == 0
 
 
 def test_metrics_are_refused_before_any_time_is_spent(mixed_csv, fails, monkeypatch):

@@ -1,7 +1,9 @@
 """The output folder."""
 
 import copy
+import errno
 import json
+import os
 import pickle
 import sys
 from pathlib import Path
@@ -149,6 +151,39 @@ def test_nothing_is_half_written(tmp_path, monkeypatch, saved, error):
     assert json.loads((tmp_path / "old" / "summary.json").read_text()) == {"n": 1}
 
 
+def test_a_folder_may_be_a_file_system_of_its_own(tmp_path, monkeypatch, saved):
+    """As a volume of a container is: nothing can be moved into it from outside."""
+    volume, replace = tmp_path / "volume", os.replace
+    volume.mkdir()
+
+    def within(source, target):
+        if volume not in Path(source).parents:
+            raise OSError(errno.EXDEV, "Invalid cross-device link")
+        replace(source, target)
+
+    monkeypatch.setattr(os, "replace", within)
+    _write(volume, saved)
+
+    assert _names(tmp_path) == ["volume"]
+    assert _names(volume) == FILES
+
+
+@pytest.mark.parametrize("exists", [True, False])
+def test_a_link_to_a_folder_is_followed(tmp_path, saved, exists):
+    """Also to one that is still to be made; nothing else appears beside either."""
+    (tmp_path / "work").mkdir()
+    (tmp_path / "work" / "out").symlink_to(tmp_path / "scratch" / "out")
+    if exists:
+        (tmp_path / "scratch" / "out").mkdir(parents=True)
+
+    check_output_folder(tmp_path / "work" / "out", overwrite=False)
+    _write(tmp_path / "work" / "out", saved)
+
+    assert (tmp_path / "work" / "out").is_symlink()
+    assert _names(tmp_path / "scratch") == ["out"]
+    assert _names(tmp_path / "scratch" / "out") == FILES
+
+
 def test_after_an_error_all_can_be_written_to_another_folder(tmp_path, monkeypatch, saved):
     """What a resume goes on from is still there, too."""
     saved.model._memory = {"trials": 3}
@@ -188,11 +223,24 @@ def test_a_folder_with_a_model_is_refused_unless_it_may_be_overwritten(tmp_path,
     check_output_folder(tmp_path / "new" / "out", overwrite=False)
 
 
+@pytest.mark.parametrize("name", ["config.json", "summary.json", "report.html"])
+def test_files_of_others_are_not_replaced_unless_that_is_asked_for(tmp_path, name):
+    """A project may have files of these names, and --output be its own folder."""
+    (tmp_path / name).write_text("mine")
+
+    with pytest.raises(OptionError, match=f"which has {name}.*--overwrite"):
+        check_output_folder(tmp_path, overwrite=False)
+    check_output_folder(tmp_path, overwrite=True)
+
+
 def test_a_file_in_the_place_of_the_folder_is_refused(tmp_path):
-    """It is found out before the search, not after it."""
+    """Also of the folder in it; that is found out before the search, not after it."""
     (tmp_path / "file").write_text("")
 
-    for path in (tmp_path / "file", tmp_path / "file" / "out"):
+    (tmp_path / "in").mkdir()
+    (tmp_path / "in" / "model").write_text("")
+
+    for path in (tmp_path / "file", tmp_path / "file" / "out", tmp_path / "in"):
         with pytest.raises(
             OptionError, match="--output must be a folder that can be written"
         ):
@@ -209,6 +257,28 @@ def test_files_that_are_no_models_are_refused(tmp_path, content):
 
     with pytest.raises(TableError, match="must be a model that sk-tune fit wrote"):
         load_model(tmp_path)
+
+
+@pytest.mark.parametrize("name", ["model.joblib", "resume.joblib"])
+def test_a_damaged_model_is_refused_wherever_it_is_damaged(tmp_path, saved, name):
+    """One bit, a file that ends early, or more behind its end: the error names the file."""
+    # More than is read at a time, so that the checksum is far behind what is unpickled.
+    saved.model._memory = np.random.default_rng(0).bytes(100_000)
+    saved.model.padding_ = np.random.default_rng(1).bytes(100_000)
+    _write(tmp_path, saved)
+    path = tmp_path / "model" / name
+    whole = path.read_bytes()
+    damaged = [whole[:-1], whole[: len(whole) // 2], whole + b"\1"]
+    places = np.linspace(0, len(whole) - 1, 40).astype(int)
+    for place in (1, 2, *places, len(whole) - 2):
+        one = bytearray(whole)
+        one[place] ^= 1 << (place % 8)
+        damaged.append(bytes(one))
+
+    for content in damaged:
+        path.write_bytes(content)
+        with pytest.raises(TableError, match=name):
+            load_for_resume(tmp_path)
 
 
 def test_a_folder_without_a_model_is_refused(tmp_path):

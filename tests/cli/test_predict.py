@@ -131,6 +131,7 @@ def test_regression_predicts_numbers_and_has_no_probabilities(tmp_path, fit, fai
     ("change", "words"),
     [
         (lambda t: t.drop(columns=["town", "size"]), ["'size', 'town'", "6 columns"]),
+        (lambda t: t[["town"]], ["Got 1 column, without"]),
         (
             lambda t: t.rename(columns={"town": "Town"}),
             ["'town'", "rename 'town' to 'Town'?"],
@@ -183,6 +184,51 @@ def test_a_file_is_predicted_part_by_part(
 
     assert len(found[0].splitlines()) == 121
     assert len(set(found)) == 1
+
+
+def test_row_numbers_that_were_not_fitted_are_left_out(predict, mixed_table, tmp_path):
+    """The index that pandas writes is no column of the model, and nothing is said of it."""
+    expected, _ = predict(mixed_table)
+
+    mixed_table.to_csv(tmp_path / "indexed.csv")
+    numbered = pd.read_csv(tmp_path / "indexed.csv")
+    predictions, error = predict(numbered)
+
+    assert numbered.columns[0] == "Unnamed: 0"
+    assert predictions["prediction"].tolist() == expected["prediction"].tolist()
+    assert error == ""
+
+
+def test_a_column_without_a_name_that_was_fitted_is_predicted_from(
+    tmp_path, fit, monkeypatch, capsys
+):
+    """Whether its numbers recur in the fitted table, not in a file or a part of it."""
+    numbers = np.tile(np.arange(30), 4)
+    frame = pd.DataFrame({"label": np.where(numbers < 15, "low", "high")}, index=numbers)
+    frame.to_csv(tmp_path / "t.csv")
+    assert fit(tmp_path / "t.csv", "label") == 0
+    frame.head(30).to_csv(tmp_path / "new.csv")
+    own = partial(sk_tune.cli._tables.read_parts, n_rows=20)
+    monkeypatch.setattr(sk_tune.cli._predict, "read_parts", own)
+    capsys.readouterr()
+
+    assert main(["predict", str(tmp_path / "out"), str(tmp_path / "new.csv")]) == 0
+
+    predicted = capsys.readouterr().out.split()[1:]
+    assert np.mean(np.array(predicted) == frame["label"].head(30)) > 0.8
+
+
+def test_a_wrong_value_in_a_later_part_can_be_found(
+    fitted, tmp_path, mixed_table, monkeypatch, fails
+):
+    """The error tells where its rows begin."""
+    mixed_table = mixed_table.astype({"size": object})
+    mixed_table.loc[110, "size"] = "big"
+    mixed_table.to_csv(tmp_path / "t.csv", index=False)
+    own = partial(sk_tune.cli._tables.read_parts, n_rows=50)
+    monkeypatch.setattr(sk_tune.cli._predict, "read_parts", own)
+
+    fails(["predict", fitted, tmp_path / "t.csv"], "in row 11.", "from row 101 of the file")
 
 
 def test_a_file_that_fails_in_the_middle_leaves_no_output(

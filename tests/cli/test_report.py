@@ -8,6 +8,7 @@ import onnxruntime
 import pytest
 from sklearn.datasets import load_iris
 
+import sk_tune.estimators
 from sk_tune import AutoClassifier
 from sk_tune.cli import main
 from sk_tune.cli._output import SavedModel, write_output
@@ -109,6 +110,35 @@ def test_the_networks_of_a_mixed_ensemble_can_be_exported_alone(tmp_path, fails)
 
     expected = auto.network_ensemble_.predict_proba(X)
     np.testing.assert_allclose(predict_proba(X), expected, atol=1e-5)
+
+
+def test_an_export_replaces_no_file_but_an_export(tmp_path, fails):
+    """What happens to have the name of the account beside the model stays."""
+    _saved_irises(tmp_path / "out", ["network"])
+    summary = tmp_path / "out" / "summary.json"
+    before = summary.read_text()
+
+    fails(
+        ["export", tmp_path / "out", "--output", summary.with_suffix(".onnx")],
+        "--output",
+        "summary.json",
+    )
+
+    assert summary.read_text() == before
+    assert not summary.with_suffix(".onnx").exists()
+    for _ in range(2):
+        _exported(tmp_path / "out")
+
+
+def test_an_export_without_its_packages_says_what_to_install(tmp_path, monkeypatch, fails):
+    """Export is an extra."""
+    _saved_irises(tmp_path / "out", ["network"])
+    monkeypatch.setattr(sk_tune.estimators._onnx, "find_spec", lambda name: None)
+
+    command = ["export", tmp_path / "out", "--output", tmp_path / "n.onnx"]
+    fails(command, "onnxscript", "pip install 'sk-tune[export]'")
+
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["out"]
 
 
 def test_bad_exports_are_refused(fitted, tmp_path, fails):

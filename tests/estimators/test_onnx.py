@@ -1,5 +1,7 @@
 """ONNX models answer as the estimators that they were made from."""
 
+import logging
+
 import numpy as np
 import pytest
 from torch import nn
@@ -92,3 +94,16 @@ def test_a_module_of_ones_own_may_be_an_instance(make_estimator, task_data, tmp_
 
     got, _ = _run(tmp_path / "net.onnx", X)
     np.testing.assert_allclose(got[:, 0], net.predict(X), rtol=1e-4, atol=1e-5)
+
+
+def test_torch_does_not_log_what_it_misses(make_estimator, task_data, tmp_path, caplog):
+    """Such as torchvision, which no network here needs; its own level is as before."""
+    X, y = task_data("MLPClassifier")
+    net = make_estimator("MLPClassifier").fit(X, y)
+    log = logging.getLogger("torch.onnx")
+    level = log.level
+
+    net.to_onnx(tmp_path / "net.onnx")
+
+    assert not [record for record in caplog.records if record.name.startswith("torch.onnx")]
+    assert log.level == level

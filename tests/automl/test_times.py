@@ -1,0 +1,65 @@
+"""When each row was."""
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from sk_tune import AutoRegressor
+from sk_tune.automl import as_times
+from sk_tune.exceptions import TableError
+
+# Each in the order of time, which is not that of its text.
+ISO = ["2024-1-15", "2024-02", "2024-03-15 10:30", "2024-10-01T08:00:00+02:00"]
+
+
+@pytest.mark.parametrize("make", [list, np.array, pd.Series, pd.Categorical])
+def test_text_that_begins_with_the_year_is_read_as_dates(make):
+    """Of different lengths, with a time of day and with a zone."""
+    times = as_times(make(ISO[::-1]))
+
+    assert times.argsort().tolist() == [3, 2, 1, 0]
+    assert times[0] == np.datetime64("2024-10-01T06:00")
+
+
+def test_numbers_and_dates_stay_as_they_are():
+    """Their order needs no help, whatever their zone."""
+    dates = pd.Series(pd.to_datetime(["2024-03-01", "2023-12-31"]))
+
+    for times in (np.array([2.5, -1.0]), dates.to_numpy(), dates.dt.tz_localize("UTC")):
+        assert as_times(times).tolist() == np.asarray(times).tolist()
+
+
+@pytest.mark.parametrize(
+    ("times", "words"),
+    [
+        (["2024-03-01", "03/15/2024"], "'03/15/2024' in row 2"),
+        (["15.03.2024", "01.12.2023"], "'15.03.2024' in row 1"),
+        (["2024-02-30"], "2024-02-30"),
+        (["2024-03-01", None], "row 2"),
+        ([1.0, np.nan], "row 2"),
+        (np.array(["2024", "NaT"], dtype="datetime64[s]"), "row 2"),
+    ],
+)
+def test_other_text_and_missing_times_are_refused(times, words):
+    """The order of such text is not that of time."""
+    with pytest.raises(TableError, match=f"begin with the year.*{words}"):
+        as_times(times)
+
+
+def test_models_are_judged_by_the_calendar():
+    """As text 2024-10 is before 2024-9, which would be another held-out part."""
+    rng = np.random.default_rng(0)
+    X, y = rng.normal(size=(60, 2)), rng.normal(size=60)
+    y += X[:, 0]
+    order = rng.permutation(60)
+    texts = np.array([f"2024-{9 + n // 28}-{n % 28 + 1}" for n in order])
+    auto = AutoRegressor(
+        time_budget=None, n_rounds=0, models=["linear"], test_size=0.2, random_state=0
+    )
+
+    by_text = auto.fit(X, y, times=texts).scores_["linear"]
+    by_number = auto.fit(X, y, times=order).scores_["linear"]
+
+    assert by_text == by_number
+    with pytest.raises(TableError, match="begin with the year"):
+        auto.fit(X, y, times=[f"{n}/1/2024" for n in range(60)])
