@@ -374,6 +374,11 @@ def _structure(frame: pd.DataFrame, options: FitOptions, name: str) -> Any:
         )
     if name == "group":
         return pd.factorize(frame[column])[0]
+    if options.group is not None:
+        raise OptionError(
+            f"{option} must be given without --group, because parts in the order of time "
+            f"cannot be chosen by anything else. Got {column!r} and {options.group!r}."
+        )
     try:
         times = pd.Series(as_times(frame[column])).infer_objects()
     except TableError as error:

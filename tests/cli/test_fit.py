@@ -343,6 +343,8 @@ def test_other_bad_input_is_refused(tmp_path, mixed_csv, fails):
     refuses("mixed.csv", "--group", "'whom'", options=["--group", "whom"])
     refuses("mixed.csv", "--time-column", "'label'", options=["--time-column", "label"])
     refuses("mixed.csv", "--group", "missing in 'town'", options=["--group", "town"])
+    both = ["--group", "open", "--time-column", "since"]
+    refuses("mixed.csv", "--time-column must be given without --group", options=both)
     refuses("none.csv", "exists", "none.csv")
     refuses("empty.csv", "empty.csv", "0 bytes")
     refuses("header.csv", "header.csv", "at least one row")
