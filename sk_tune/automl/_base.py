@@ -126,7 +126,8 @@ class AutoEstimator(BaseEstimator):  # type: ignore[misc]
         it is `best_estimator_`.
     corrected_score_ : CorrectedScore
         What to expect on new data, with an interval: each row was predicted by members and
-        weights that were chosen on other rows.
+        weights that were chosen on other rows, out of the best trials of each kind, which
+        all rows choose.
     verdict_ : str
         What was found, in plain words.
     beats_baseline_ : bool

@@ -43,8 +43,8 @@ class Chosen:
         Of the averaged probabilities.
     score, std : float
         Mean and standard deviation over the folds, of predictions for each row by members
-        and weights that were chosen on other rows; greater is better.  The deviation is
-        NaN of a single fold.
+        and weights that were chosen on other rows, out of the best trials of each family,
+        which all rows choose; greater is better.  The deviation is NaN of a single fold.
     corrected : CorrectedScore
         The same over all rows, with an interval.
     """
