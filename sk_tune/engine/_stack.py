@@ -255,9 +255,16 @@ class NetworkStack:
 def _kept_threads(n_threads: int, _: int) -> ThreadPoolExecutor:
     """Return threads of this process; those of before a fork are not there after it.
 
-    Kept, because the first product of a new thread takes as long as several pieces.
+    Kept, because the first product of a new thread takes as long as several pieces.  Each
+    is told to compute alone: else it has threads of OpenMP's, which then are more than
+    there are cores, and wait by sleeping in all that torch computes afterwards.
     """
-    return ThreadPoolExecutor(n_threads, thread_name_prefix="sk_tune-stack")
+    return ThreadPoolExecutor(
+        n_threads,
+        thread_name_prefix="sk_tune-stack",
+        initializer=torch.set_num_threads,
+        initargs=(1,),
+    )
 
 
 def _evaluated(program: Program, X: Tensor, rows: slice, *, shared: bool) -> Tensor:
