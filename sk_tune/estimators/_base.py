@@ -217,16 +217,21 @@ class NetworkEstimator(TrainingParameters, EstimatorBase, ABC):
         if fresh:
             # An interrupted fit must not leave an old network beside new attributes.
             self.__dict__.pop("net_", None)
-        device = resolve_device(self) if fresh else self.net_.device
-        data = self._encode(X, y, sample_weight, device, fresh=fresh, classes=classes)
+        goes_on = not fresh and n_epochs is not None
+        # A warm start makes a new network, by the parameters of now.
+        device = self.net_.device if goes_on else resolve_device(self)
+        dtype = self.net_.options.dtype if goes_on else self.dtype
+        data = self._encode(
+            X, y, sample_weight, device, dtype, fresh=fresh, classes=classes
+        )
         net: TrainingNet
         if fresh:
             net = self._make_net(resolve_seed(self.random_state), device)
-        elif n_epochs is None:
-            net = self._make_net(self.net_.options.seed)
-            net.start_from(self.net_)
-        else:
+        elif goes_on:
             net = self.net_
+        else:
+            net = self._make_net(self.net_.options.seed, device)
+            net.start_from(self.net_)
         train, valid = self._to_sets(
             data,
             seed=net.options.seed,
@@ -268,6 +273,7 @@ class NetworkEstimator(TrainingParameters, EstimatorBase, ABC):
         y: Any,
         sample_weight: Any,
         device: str,
+        dtype: str,
         *,
         fresh: bool,
         classes: Any = None,
@@ -275,7 +281,6 @@ class NetworkEstimator(TrainingParameters, EstimatorBase, ABC):
         """Check and encode data; learn from them what a fresh fit learns."""
         X, y, weight = self._learn(X, y, sample_weight, fresh=fresh, classes=classes)
         rows = Rows(X, self._encode_target(y), weight)
-        dtype = self.dtype if fresh else self.net_.options.dtype
         tensors = (to_tensor(a, dtype, device) for a in (X, rows.target))
         return EncodedData(rows, y, *tensors)
 

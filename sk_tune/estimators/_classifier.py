@@ -160,6 +160,11 @@ class NetworkClassifier(ClassifierMixin, ClassifierParameters, NetworkEstimator)
         # What has one dimension holds one label a row; looking at the labels takes time.
         if getattr(y, "ndim", 0) != 1 and type_of_target(y) == self._multilabel:
             y = check_array(y, dtype=np.int64, accept_sparse=False, input_name="y")
+            if not np.isin(y, (0, 1)).all():
+                raise ValueError(
+                    "y of several labels a row must hold 1 where a label applies, else 0. "
+                    f"Got {np.unique(y)}."
+                )
         else:
             # None, because labels of any type stay what they are.
             y = column_or_1d(y, warn=True)
@@ -202,6 +207,11 @@ class NetworkClassifier(ClassifierMixin, ClassifierParameters, NetworkEstimator)
             return weight
         given = self.class_weight
         columns = y.reshape(len(y), -1)
+        if isinstance(given, list) and len(given) != columns.shape[1]:
+            raise ValueError(
+                "A list as class_weight must have an entry for each column of y. Got "
+                f"{len(given)} for {columns.shape[1]}."
+            )
         factors = np.ones(len(y)) if weight is None else weight.astype(np.float64)
         for index, column in enumerate(columns.T):
             own = given[index] if isinstance(given, list) else given

@@ -99,9 +99,13 @@ class _NetEstimator(NetworkEstimator):
     def _build_module(self, n_outputs: int) -> nn.Module:
         module = self._make_module(n_outputs)
         was_training = module.training
+        # An instance may be of any dtype, on any device.
+        kinds = ((p.dtype, p.device) for p in module.parameters())
+        dtype, device = next(kinds, (torch.float32, torch.device("cpu")))
         with torch.no_grad():
             # Two rows of zeros, to initialise lazy layers and see what comes out.
-            outputs = module.eval()(torch.zeros(2, *self.input_shape_))
+            rows = torch.zeros(2, *self.input_shape_, dtype=dtype, device=device)
+            outputs = module.eval()(rows)
         module.train(was_training)
         if not isinstance(outputs, torch.Tensor) or outputs.shape != (2, n_outputs):
             got = tuple(outputs.shape) if isinstance(outputs, torch.Tensor) else outputs
@@ -141,8 +145,10 @@ class _NetEstimator(NetworkEstimator):
         }
         if len(self.input_shape_) == 1:
             from_data["n_features"] = self.input_shape_[0]
+        # What a partial function was given stays.
+        given = getattr(self.module, "keywords", {})
         for name, value in from_data.items():
-            if name in known:
+            if name in known and name not in given:
                 arguments.setdefault(name, value)
         module = self.module(**arguments)
         if not isinstance(module, nn.Module):

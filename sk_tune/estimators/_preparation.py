@@ -184,7 +184,7 @@ class FitPreparer:
         if key not in self._known:
             before = set(vars(twin))
             own_X, own_y, weight = (take_rows(part, rows) for part in (X, y, sample_weight))
-            data = twin._encode(own_X, own_y, weight, device, fresh=True)
+            data = twin._encode(own_X, own_y, weight, device, twin.dtype, fresh=True)
             learnt = {n: v for n, v in vars(twin).items() if n not in before}
             self._known[key] = (data, learnt, sources)
         data, learnt, _ = self._known[key]

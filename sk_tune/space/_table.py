@@ -80,7 +80,8 @@ def table_space(task: str, *, prefix: str = "") -> dict[str, Any]:
     -------
     dict of str to list or scipy distribution
         For searches of sk_tune and scikit-learn.  The values of :func:`table_defaults` are
-        a point of it.
+        a point of it, but for the `max_epochs` of regression: start from an estimator that
+        has these values.
 
     Raises
     ------

@@ -493,3 +493,21 @@ def test_balanced_weights_of_labels_count_sample_weights(make_estimator):
     np.testing.assert_allclose(
         weighted.predict_proba(X), repeated.predict_proba(X), rtol=1e-5
     )
+
+
+def test_labels_of_several_columns_are_zeros_and_ones(make_estimator):
+    """Others would be learnt as what they are not."""
+    X = np.arange(40.0).reshape(20, 2)
+    y = np.where(X > 20, 1, -1)
+
+    with pytest.raises(ValueError, match=r"must hold 1 where a label applies, else 0"):
+        make_estimator("MLPClassifier").fit(X, y)
+
+
+def test_class_weights_of_columns_are_as_many_as_columns(make_estimator):
+    """A list that is too short is refused before anything is trained."""
+    X = np.arange(40.0).reshape(20, 2)
+    net = make_estimator("MLPClassifier", class_weight=[{0: 1, 1: 2}])
+
+    with pytest.raises(ValueError, match=r"an entry for each column of y. Got 1 for 2"):
+        net.fit(X, (X > 20).astype(int))

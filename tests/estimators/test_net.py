@@ -179,6 +179,24 @@ def test_a_module_of_float64_is_trained_in_float64():
     assert net.predict_proba(X).dtype == np.float64
 
 
+def test_an_instance_may_be_of_float64():
+    """Its forward is tried with rows of its own dtype."""
+    module = Net(8, 2, (8,)).double()
+
+    net = _small(module=module, dtype="float64", max_epochs=1).fit(X, LABELS)
+
+    assert {p.dtype for p in net.net_.module_.parameters()} == {torch.float64}
+
+
+def test_arguments_of_a_partial_function_stay():
+    """What it was given is not filled in from the data."""
+    made = functools.partial(Net, input_shape=(2, 4))
+
+    net = _small(module=made, max_epochs=1).fit(X, LABELS)
+
+    assert net.net_.module_.given == (8, 2, (2, 4))
+
+
 def test_frozen_parameters_stay():
     """Parameters that need no gradient are not trained."""
     module = Net(8, 2, (8,))

@@ -177,6 +177,17 @@ def test_a_warm_start_lays_its_schedule_out_anew(make_estimator, task_data):
     assert net.history_[:, "lr"] == pytest.approx([0.1, 0.1, 0.01, 0.001] * 2)
 
 
+def test_a_warm_start_takes_a_new_dtype(make_estimator, task_data):
+    """The network goes on in it from the same weights."""
+    X, y = task_data("MLPRegressor")
+    net = make_estimator("MLPRegressor", warm_start=True).fit(X, y)
+
+    net.set_params(dtype="float64").fit(X, y)
+
+    assert net.predict(X).dtype == np.float64
+    assert net.n_epochs_ == 4
+
+
 def test_a_warm_start_takes_new_parameters_of_training(make_estimator, task_data):
     """Training parameters changed between two warm fits hold in the second."""
     X, y = task_data("MLPRegressor")

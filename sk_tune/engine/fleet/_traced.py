@@ -106,16 +106,16 @@ def traced_chain(module: nn.Module, X: Tensor) -> list[Link] | None:
         # A copy: what the forward does beside the arithmetic stays there.
         own = copy.deepcopy(module)
         with torch.no_grad():
-            chains = [_links(own.train(is_training)) for is_training in (True, False)]
+            chain, in_training = _traced(own, is_training=True)
+            _, in_evaluation = _traced(own, is_training=False)
     except Exception:  # noqa: BLE001 - whatever a user's module raises
         return None
-    trained, evaluated = ([(k.name, repr(k.module)) for k in c] for c in chains)
-    if trained != evaluated or not all(map(_is_known, chains[0])):
+    if in_training != in_evaluation or not all(map(_is_known, chain)):
         return None
     # The copy's own layers are no longer what they were.
     chain = [
         Link(name, module.get_submodule(name) if name else layer)
-        for name, layer in chains[0]
+        for name, layer in chain
         if not isinstance(layer, nn.Identity)
     ]
     used = [f"{k.name}.{n}" for k in chain for n, _ in k.module.named_parameters()]
@@ -128,6 +128,17 @@ def traced_chain(module: nn.Module, X: Tensor) -> list[Link] | None:
     if any(isinstance(link.module, nn.Flatten) for link in chain):
         return None
     return chain or None
+
+
+def _traced(module: nn.Module, *, is_training: bool) -> tuple[list[Link], list[Any]]:
+    """Return the layers of a forward, and what both modes must have in common.
+
+    A module may keep layers, such as those it does not tune, in the other mode.
+    """
+    links = _links(module.train(is_training))
+    modes = [not k.name or k.module.training == is_training for k in links]
+    own = [(k.name, repr(k.module), mode) for k, mode in zip(links, modes, strict=True)]
+    return links, own
 
 
 class _Path:

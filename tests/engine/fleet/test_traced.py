@@ -215,6 +215,15 @@ class Mode(Plain):
         return self.last(torch.relu(h) if self.training else torch.tanh(h))
 
 
+class Kept(Plain):
+    """A layer that stays in evaluation mode, as those that are not tuned do."""
+
+    def train(self, mode=True):
+        super().train(mode)
+        self.drop.eval()
+        return self
+
+
 class Noise(Plain):
     """Random numbers beside those of dropout."""
 
@@ -283,6 +292,7 @@ OTHERS = {
             Earlier,
             Reused,
             Mode,
+            Kept,
             Noise,
             Branch,
             Count,
