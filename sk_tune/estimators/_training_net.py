@@ -229,11 +229,9 @@ class TrainingNet(LateOptimizerNet):
                         break
                     self._run_epoch(batches, valid, monitor, sets)
             except _StopTraining:
-                # An epoch that was not completed has no scores, and does not count.
-                if "train_loss" not in self.history[-1]:
+                # An epoch that was not completed has no duration, and does not count.
+                if "dur" not in self.history[-1]:
                     del self.history[-1]
-                else:
-                    self.history[-1]["batches"] = []
             self._check_weights()
             if self.options.patience is not None:
                 self._restore_best()

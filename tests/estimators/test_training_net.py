@@ -644,6 +644,25 @@ def test_a_callback_may_stop_the_training_within_an_epoch(make_estimator, task_d
     assert (net.predict(X) != stopped).any()
 
 
+def test_an_epoch_that_a_callback_stopped_while_it_was_validated_does_not_count(
+    make_estimator, task_data
+):
+    """Every epoch of the history is whole, also when the training goes on."""
+
+    class StopValidation(Callback):
+        def on_batch_end(self, net, training, **kwargs):
+            if not training and len(net.history) == 3:
+                raise KeyboardInterrupt
+
+    X, y = task_data("MLPRegressor")
+    params = {"early_stopping": True, "max_epochs": 5, "callbacks": [StopValidation()]}
+    net = make_estimator("MLPRegressor", **params).fit(X, y)
+
+    assert net.n_epochs_ == 2
+    net.partial_fit(X, y)
+    assert np.isfinite(net.history_[:, ("valid_loss", "lr", "dur")]).all()
+
+
 def test_an_interruption_before_the_first_epoch_is_not_swallowed(make_estimator, task_data):
     """As in skorch, KeyboardInterrupt from on_train_begin reaches the caller."""
     X, y = task_data("MLPRegressor")
