@@ -12,7 +12,19 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-__all__ = ["FoldLayout", "SearchRecord", "fold_layout", "search_record"]
+__all__ = [
+    "INTERRUPTED",
+    "LOST_RACE",
+    "FoldLayout",
+    "SearchRecord",
+    "fold_layout",
+    "search_record",
+    "was_stopped",
+]
+
+# Of what a search gives as the reason why a candidate has no score.
+LOST_RACE = "clearly worse than candidate"
+INTERRUPTED = "It was not trained, because the search was interrupted."
 
 Array = npt.NDArray[Any]
 
@@ -112,3 +124,19 @@ def fold_layout(search: Any, candidate: int) -> FoldLayout:
         n_repeats=n_held / len(np.unique(np.concatenate(held))),
         test_by_train=mean / max(n_rows - mean, 1.0),
     )
+
+
+def was_stopped(reason: str) -> bool:
+    """Return whether a search stopped a candidate that did not fail.
+
+    Parameters
+    ----------
+    reason : str
+        Why it has no score.
+
+    Returns
+    -------
+    bool
+        Whether it lost a race, or there was no time for it.
+    """
+    return LOST_RACE in reason or reason == INTERRUPTED

@@ -15,7 +15,7 @@ import numpy as np
 import numpy.typing as npt
 from scipy.stats import t as student
 
-from sk_tune._search_record import fold_layout
+from sk_tune._search_record import fold_layout, was_stopped
 from sk_tune.diagnosis._check import CHECKS, share
 from sk_tune.diagnosis._records import Finding
 
@@ -144,7 +144,7 @@ def check_optimism(search: Any) -> Finding:
 
 
 def check_failures(search: Any) -> Finding | None:
-    """Look for candidates without a score.
+    """Look for candidates that failed.
 
     Parameters
     ----------
@@ -156,7 +156,8 @@ def check_failures(search: Any) -> Finding | None:
     Finding or None
         A tip; None if there is none.
     """
-    reasons = [str(r) for r in search.cv_results_.get("failure_reason", ()) if r]
+    given = map(str, search.cv_results_.get("failure_reason", ()))
+    reasons = [reason for reason in given if reason and not was_stopped(reason)]
     if not reasons:
         return None
     n = len(search.cv_results_["params"])

@@ -7,12 +7,11 @@ from typing import Any
 
 import numpy as np
 
+from sk_tune._search_record import LOST_RACE
 from sk_tune.search._race import MIN_FOLDS, clearly_worse
 from sk_tune.search._work import SearchOptions
 
-__all__ = ["LOST_RACE", "ScoreBook"]
-
-LOST_RACE = "clearly worse than candidate"
+__all__ = ["ScoreBook"]
 
 # Of a wrong decision against a candidate that is as good, over all looks.
 _LEVEL = 0.05

@@ -21,6 +21,7 @@ import numpy.typing as npt
 from sklearn.base import is_classifier
 
 from sk_tune._compat import FoldTask, fold_task, scored_by
+from sk_tune._search_record import INTERRUPTED
 from sk_tune.adoption import adoption
 from sk_tune.backend import Job
 from sk_tune.engine import FitStream, is_small, one_thread
@@ -37,8 +38,6 @@ from sk_tune.search._work import SearchOptions, Work, fit_name
 from sk_tune.space import Candidate
 
 __all__ = ["SearchSession"]
-
-_INTERRUPTED = "It was not trained, because the search was interrupted."
 
 
 class SearchSession:
@@ -482,7 +481,7 @@ class SearchSession:
                 continue
             if self._book.is_empty:
                 raise KeyboardInterrupt
-            self._stop(work, _INTERRUPTED)
+            self._stop(work, INTERRUPTED)
 
     def _note(self, work: Work) -> None:
         """Take over what became of a task; of each candidate in the order of folds."""

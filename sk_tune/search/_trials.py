@@ -14,8 +14,8 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
+from sk_tune._search_record import LOST_RACE
 from sk_tune.search._rounds import guiding_scores
-from sk_tune.search._scores import LOST_RACE
 from sk_tune.search._work import candidate_fingerprint
 
 __all__ = ["TrialRecord", "scores_by_curve", "trial_records"]

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sk_tune._search_record import SearchRecord
+from sk_tune._search_record import INTERRUPTED, LOST_RACE, SearchRecord
 from sk_tune.diagnosis._candidates import (
     check_failures,
     check_noise_ceiling,
@@ -155,6 +155,17 @@ def test_without_a_corrected_score_there_is_no_telling():
     assert (
         check_optimism(SimpleNamespace(corrected_score_=None)).outcome == "not applicable"
     )
+
+
+@pytest.mark.parametrize(
+    "reason", [INTERRUPTED, f"stopped after 3 folds: {LOST_RACE} 0"], ids=["time", "race"]
+)
+def test_candidates_that_the_search_stopped_did_not_fail(make_search, reason):
+    """Their parameters are nothing to keep away from."""
+    reasons = np.array(["", reason, "", "", "", ""], dtype=object)
+    search = make_search(PARAMS, np.ones((6, 2)), results={"failure_reason": reasons})
+
+    assert check_failures(search) is None
 
 
 def test_failures_are_counted(make_search):

@@ -4,7 +4,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from sk_tune.search._scores import LOST_RACE
+from sk_tune._search_record import LOST_RACE
 from sk_tune.search._trials import scores_by_curve, trial_records
 
 
