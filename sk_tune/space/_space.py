@@ -354,6 +354,8 @@ class Space:
     def from_unit(self, unit: Codes) -> Codes:
         """Return the codes of points of the unit cube, which they fill evenly.
 
+        Where values have weights, they fill it by these.
+
         Parameters
         ----------
         unit : ndarray of shape (N, D)
@@ -364,8 +366,13 @@ class Space:
         ndarray of shape (N, D)
             Codes as from `encode`.
         """
-        n_categories = [max(c.dimension.n_categories, 1) for c in self.columns]
-        return self.snap(unit * n_categories)
+        codes = unit * [max(c.dimension.n_categories, 1) for c in self.columns]
+        for j, column in enumerate(self.columns):
+            weights = getattr(column.dimension, "weights", None)
+            if weights is not None:
+                shares = np.cumsum(weights) / np.sum(weights)
+                codes[:, j] = np.searchsorted(shares, unit[:, j], side="right")
+        return self.snap(codes)
 
     def snap(self, codes: Codes) -> Codes:
         """Return the codes that `encode` gives to the candidates of codes.

@@ -5,6 +5,7 @@ import warnings
 
 import numpy as np
 import pytest
+import skopt
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy import stats
@@ -261,6 +262,17 @@ def test_uniform_points_are_spread_as_candidates_are_drawn():
 
     assert (first["a"], second["a"]) == pytest.approx((1e-3, 1e-1))
     assert (first["b"], second["b"]) == ("x", "y")
+
+
+def test_uniform_points_are_spread_by_the_weights_of_categories():
+    """As often as values are drawn; what has no weight is never there."""
+    weighted = skopt.space.Categorical(["a", "b", "c"], prior=[0.75, 0.25, 0.0])
+    space = as_space({"p": weighted})
+
+    drawn = space.decode(space.from_unit((np.arange(100)[:, None] + 0.5) / 100))
+
+    values = [candidate["p"] for candidate in drawn]
+    assert [values.count(value) for value in "abc"] == [75, 25, 0]
 
 
 def test_a_space_can_be_pickled():
