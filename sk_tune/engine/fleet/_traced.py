@@ -136,9 +136,10 @@ def _traced(module: nn.Module, *, is_training: bool) -> tuple[list[Link], list[A
     A module may keep layers, such as those it does not tune, in the other mode.
     """
     links = _links(module.train(is_training))
-    modes = [not k.name or k.module.training == is_training for k in links]
-    own = [(k.name, repr(k.module), mode) for k, mode in zip(links, modes, strict=True)]
-    return links, own
+    return links, [
+        (k.name, repr(k.module), not k.name or k.module.training == is_training)
+        for k in links
+    ]
 
 
 class _Path:
