@@ -156,7 +156,10 @@ class EstimatorFit:
             structure = (structure[0], structure[-1])
         else:
             structure = module_structure(module)
-        return recipe, (recipe, structure, kinds_of(prepared.options.augmentation))
+        # Weights need not tell the length of a sequence or the size of an image.
+        shape = tuple(prepared.train.X.shape[1:])
+        kinds = kinds_of(prepared.options.augmentation)
+        return recipe, (recipe, structure, shape, kinds)
 
     def predictions(self, outputs: Array) -> Array:
         """Return probabilities, or targets in their units.
@@ -234,7 +237,9 @@ def _difference(module: nn.Module, X: Tensor) -> str | None:
         alone = module.eval()(X[0])
     if not torch.allclose(outputs[0], alone, rtol=1e-3, atol=1e-4, equal_nan=True):
         return "its module gives other outputs when it is batched over networks"
-    program.backward(torch.zeros_like(program.forward(X, slice(0, 2), 0)))
+    gradients = program.backward(torch.ones_like(program.forward(X, slice(0, 2), 0)))
+    if not all(map(_are_alike, gradients)):
+        return "its module gives other derivatives when it is batched over networks"
     if called is lone:
         # A program that never calls the module cannot see what a call does to it.
         with forked_rng(0, str(X.device)):
@@ -242,6 +247,13 @@ def _difference(module: nn.Module, X: Tensor) -> str | None:
     if module_structure(called) != before:
         return "its module changes itself when it is called"
     return None
+
+
+def _are_alike(gradients: Tensor) -> bool:
+    """Return whether two equal networks have equal derivatives at equal inputs."""
+    one, other = gradients
+    size = float(one.abs().nan_to_num().max()) if one.numel() else 0.0
+    return torch.allclose(one, other, rtol=1e-3, atol=1e-4 * max(1.0, size), equal_nan=True)
 
 
 def _is_padded(module: nn.Module, X: Tensor) -> bool:

@@ -138,7 +138,11 @@ class _Fleets:
 
     def _train_fleet(self, waiting: list[int], first: AnyFit) -> None:
         """Train the first of the waiting fits and all that can be rows beside it."""
-        recipe, key = first.recipe()
+        found = _recipe_of(first)
+        if isinstance(found, str):
+            self._train_solo(waiting[0], found)
+            return
+        recipe, key = found
         row = first.row()
         reason = reason_in_module(row.module, row.train[:2][0])
         if reason is not None:
@@ -174,7 +178,8 @@ class _Fleets:
         def rows() -> Iterator[Row]:
             for index in waiting:
                 prepared = ready.pop(index, None) or self._prepare(index)
-                if prepared is not None and prepared.recipe()[1] == fleet[1]:
+                found = "" if prepared is None else _recipe_of(prepared)
+                if prepared and not isinstance(found, str) and found[1] == fleet[1]:
                     taken[len(seen)] = (index, prepared)
                     seen.append(index)
                     yield prepared.row()
@@ -237,6 +242,14 @@ class _Fleets:
 
     def _failed(self, index: int, error: Exception, seconds: float = 0.0) -> Trained:
         return failed(self.shard.fits[index], error, seconds, "fleet")
+
+
+def _recipe_of(prepared: AnyFit) -> tuple[Recipe, Any] | str:
+    """Return recipe and key of a fit, or why no fleet can carry it."""
+    try:
+        return prepared.recipe()
+    except Exception as error:  # noqa: BLE001 - whatever a user's parts raise
+        return f"it fits into no fleet ({error})"
 
 
 def _to_trained(fit: Fit, prepared: AnyFit, outcome: Outcome) -> Trained:

@@ -28,7 +28,7 @@ from sk_tune._compat import predict_nonlinearity
 from sk_tune.engine._records import Fit
 from sk_tune.engine._skorch_memory import net_memory, recall
 from sk_tune.engine._skorch_support import OPTIMIZER_NAMES
-from sk_tune.engine._structure import module_structure
+from sk_tune.engine._structure import module_structure, tensor_values
 from sk_tune.engine.fleet import (
     LOSSES,
     Recipe,
@@ -135,6 +135,11 @@ class SkorchFit:
             How to train.
         key : object
             Hashable; equal for fits that can share a fleet.
+
+        Raises
+        ------
+        ValueError
+            If the fit fits into no fleet.
         """
         net, _ = self._start()
         batch_size = net.get_params_for("iterator_train").get("batch_size", net.batch_size)
@@ -148,10 +153,14 @@ class SkorchFit:
             draws_globally=True,
             joins_last_sample=False,
         )
+        if any(p.requires_grad for p in net.criterion_.parameters()):
+            raise ValueError("its criterion has parameters to train")
         shapes = (np.shape(self.X)[1:], np.shape(self.y)[1:], str(self.y.dtype))
         structure = (module_structure(net.module_), module_structure(net.criterion_))
         fixed = (type(net), recipe.optimizer, recipe.nesterov, recipe.batch_size)
-        return recipe, (fixed, shapes, structure, net.device)
+        # All rows are trained with the loss of the first, weights of classes included.
+        loss = tensor_values(net.criterion_)
+        return recipe, (fixed, shapes, structure, loss, net.device)
 
     def predictions(self, outputs: Array) -> Array:
         """Return what the net predicts, from outputs of its module.

@@ -108,6 +108,7 @@ class NetworkStack:
         self._block = _BLOCK * -(-_LEAST_PRODUCT // (_BLOCK * max(1, smallest)))
         self._dtype = dtype or X.dtype
         self._program = self._made()
+        self._is_chain = isinstance(self._program, ChainProgram)
         for part in (self._program.parameters, self._program.buffers):
             part.tensors = {n: self._cast(t) for n, t in part.tensors.items()}
         self._affine: list[Tensor] | None = None
@@ -117,7 +118,6 @@ class NetworkStack:
             self._program.fold_floors()
         self._twins: list[Program] = []
         widest = max(max(p.shape[:1], default=1) for p in modules[0].parameters())
-        self._is_chain = isinstance(self._program, ChainProgram)
         # Inputs and outputs of a layer; other programs do not say what they keep.
         n_numbers = max(widest, X[0].numel()) * (2 if self._is_chain else 1)
         # Rows of one network at one time, or as many networks of one row.

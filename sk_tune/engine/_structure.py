@@ -15,7 +15,7 @@ from torch import Tensor, nn
 
 from sk_tune.engine.fleet import is_torch_dropout
 
-__all__ = ["has_hooks", "module_structure"]
+__all__ = ["has_hooks", "module_structure", "tensor_values"]
 
 # What torch keeps for itself; recurrent layers hold their weights a second time.
 _PRIVATE = frozenset(vars(nn.Module())) | {"_flat_weights", "_flat_weight_refs"}
@@ -46,6 +46,26 @@ def module_structure(module: nn.Module) -> tuple[Any, ...]:
         for name, t in part
     )
     return layers, tensors
+
+
+def tensor_values(module: nn.Module) -> tuple[Any, ...]:
+    """Return a key that is equal for modules whose buffers and parameters are equal.
+
+    Parameters
+    ----------
+    module : Module
+        Any.
+
+    Returns
+    -------
+    tuple
+        Hashable; names and values.
+    """
+    return tuple(
+        (name, _key(tensor))
+        for part in (module.named_parameters(), module.named_buffers())
+        for name, tensor in part
+    )
 
 
 def has_hooks(module: nn.Module) -> bool:

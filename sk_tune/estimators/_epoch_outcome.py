@@ -55,6 +55,15 @@ class EpochOutcome:
             sizes = torch.stack([w.sum() for _, w in self.targets])
         else:
             y_true, weight = torch.cat(self.targets), None
-            sizes = torch.tensor([len(t) for t in self.targets], device=y_pred.device)
-        loss = (torch.stack(self.losses) * sizes).sum() / sizes.sum()
+            sizes = torch.tensor(list(map(_n_known, self.targets)), device=y_pred.device)
+        losses = torch.stack(self.losses)
+        # Of nothing there is no mean, and it counts for nothing.
+        loss = (losses.where(sizes > 0, 0.0) * sizes).sum() / sizes.sum()
         return float(loss), score(y_pred, y_true, weight)
+
+
+def _n_known(targets: Tensor) -> int:
+    """Return how many targets have a loss: as in torch, negative numbers are no class."""
+    if targets.is_floating_point() or targets.ndim > 1:
+        return len(targets)
+    return int((targets >= 0).sum())

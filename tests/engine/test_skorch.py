@@ -3,6 +3,8 @@
 The reference is skorch's own ``fit`` under the same seed of torch's global generator.
 """
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
@@ -243,3 +245,68 @@ def test_data_of_another_precision_fail_as_in_skorch():
 
     assert [t.status for t in trained] == ["trained", "failed"]
     assert "dtype" in trained[1].message
+
+
+def test_each_net_is_trained_with_its_own_criterion():
+    """Weights of classes are no part of its structure, and not those of a neighbour."""
+    generator = torch.Generator().manual_seed(0)
+    fits = [
+        replace(fit, estimator=clone(fit.estimator).set_params(criterion__weight=weight))
+        for fit, weight in zip(
+            _fits(_clf()), torch.rand(3, 10, generator=generator).double() * 9, strict=True
+        )
+    ]
+
+    rows, alone = train(fits), train(fits, engine="reference")
+
+    assert {r.engine for r in rows} == {"fleet"}
+    for row, reference in zip(rows, alone, strict=True):
+        np.testing.assert_allclose(row.predictions, reference.predictions, atol=1e-9)
+
+
+class Tempered(nn.CrossEntropyLoss):
+    """A criterion with a number of its own to train."""
+
+    def __init__(self):
+        super().__init__()
+        self.scale = nn.Parameter(torch.ones(1, dtype=torch.float64))
+
+    def forward(self, y_pred, y_true):
+        return super().forward(self.scale * y_pred, y_true)
+
+
+class Lazy(nn.Module):
+    """A module whose shapes are known after its first call only."""
+
+    def __init__(self):
+        super().__init__()
+        self.layers = nn.Sequential(nn.LazyLinear(8), nn.ReLU(), nn.LazyLinear(10))
+        self.double()
+
+    def forward(self, x):
+        return self.layers(x)
+
+
+@pytest.mark.parametrize(
+    ("net", "reason"),
+    [
+        (_clf(criterion=Tempered), "parameters to train"),
+        (
+            NeuralNetClassifier(Lazy, criterion=nn.CrossEntropyLoss, verbose=0),
+            "uninitialized",
+        ),
+    ],
+    ids=["criterion", "lazy"],
+)
+def test_nets_that_cannot_be_compared_are_left_to_skorch(net, reason):
+    """Beside one that rides a fleet; the warning says why."""
+    fits = [
+        Fit(estimator=own, X=X, y=Y, rows=TRAIN[0], monitor=MONITOR, seed=0)
+        for own in (_clf(), net.set_params(max_epochs=2))
+    ]
+
+    with pytest.warns(SkTuneWarning, match=f"it fits into no fleet.*{reason}"):
+        trained = train(fits)
+
+    assert [t.engine for t in trained] == ["fleet", "reference"]
+    assert {t.status for t in trained} == {"trained"}

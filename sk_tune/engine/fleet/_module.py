@@ -16,6 +16,7 @@ import torch
 from torch import Tensor, nn
 from torch.autograd import Function
 from torch.func import functional_call, vmap
+from torch.nn import functional
 
 from sk_tune.engine.fleet._convolution import RowConv, RowPool, row_conv_fits, row_pool_fits
 from sk_tune.engine.fleet._dropout import RowDropout, fill_mask
@@ -213,6 +214,23 @@ class _TorchRecurrence(RowRecurrence):
         return out, ((hidden, None) if self.is_lstm else hidden)
 
 
+class _PaddedEmbedding(nn.Module):
+    """``nn.Embedding`` with `padding_idx`, which vmap minds in the first network only."""
+
+    def __init__(self, layer: nn.Embedding) -> None:
+        super().__init__()
+        self.weight = layer.weight
+        self._padding = int(layer.padding_idx or 0)
+        self._options = (layer.max_norm, layer.norm_type)
+        self._flags = (layer.scale_grad_by_freq, layer.sparse)
+
+    def forward(self, x: Tensor) -> Tensor:
+        rows = functional.embedding(x, self.weight, None, *self._options, *self._flags)
+        is_padding = x.eq(self._padding).unsqueeze(-1)
+        # The vector of the padding is used, and never trained.
+        return torch.where(is_padding, rows.detach(), rows)
+
+
 def _with_twins(module: nn.Module, *, own: bool) -> nn.Module:
     """Replace the layers of a module that need another form, in place."""
     for name, child in module.named_children():
@@ -230,6 +248,8 @@ def _twin(layer: nn.Module, *, own: bool) -> nn.Module:
         return _SeededTwin()
     if is_torch_dropout(layer):
         return TorchDropout()
+    if type(layer) is nn.Embedding and layer.padding_idx is not None:
+        return _PaddedEmbedding(layer)
     if isinstance(layer, nn.RNNBase):
         return RowRecurrence(layer) if own else _TorchRecurrence(layer)
     if on_cpu and row_conv_fits(layer):

@@ -260,6 +260,27 @@ def test_rows_of_users_modules_are_lone_networks(make, shape, probabilities):
     _assert_trains_like(_program(modules), _lone(modules), shape, steps=3)
 
 
+class TokenNet(nn.Module):
+    """An embedding whose first vector is padding."""
+
+    def __init__(self, p=0.0):
+        super().__init__()
+        self.words = nn.Embedding(6, 4, padding_idx=0)
+        self.last = nn.Linear(4, C)
+
+    def forward(self, x):
+        return self.last(self.words((2 * x.abs()).long().clamp(max=5)).mean(dim=1))
+
+
+def test_padding_is_trained_in_no_row():
+    """Its vector has no gradient, as by itself, and may be any."""
+    modules = _made(TokenNet, (0.0, 0.0, 0.0))
+    with torch.no_grad():
+        modules[1].words.weight[0] = 1.0
+
+    _assert_trains_like(_program(modules), _lone(modules), (7,), steps=3)
+
+
 @pytest.mark.parametrize(
     ("make", "shape"),
     [(UserNet, (3,)), (SignalNet, (2, 8)), (_cnn, (2, 6)), (_rnn, (5, 3))],
