@@ -34,6 +34,7 @@ from sk_tune.nets import MLP, by_member, seed_dropout, set_dropout_step
 from sk_tune.training import (
     BinaryCrossEntropy,
     CrossEntropy,
+    LowestLosses,
     StoppingState,
     Stream,
     TensorBatches,
@@ -222,6 +223,7 @@ class TrainingNet(LateOptimizerNet):
                 "dataset_train": _for_callbacks(train),
                 "dataset_valid": None if valid is None else _for_callbacks(valid),
             }
+            self.lowest_ = LowestLosses(self.history)
             self.notify("on_train_begin", X=train.X, y=train.y)
             try:
                 for _ in range(n_epochs):
@@ -386,9 +388,8 @@ class TrainingNet(LateOptimizerNet):
             rate = self.options.learning_rate
             raise TrainingDivergedError(loss_message(prefix, loss, len(self.history), rate))
         name = prefix + "_loss"
-        best = min((row.get(name, loss) for row in self.history[:-1]), default=loss)
         self._record(name, loss)
-        self._record(name + "_best", loss <= best)
+        self._record(name + "_best", self.lowest_.is_lowest(name, loss))
         self._record(prefix + "_score", score)
 
     def _record(self, name: str, value: Any) -> None:

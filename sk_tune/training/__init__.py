@@ -17,6 +17,7 @@ from sk_tune.training._losses import (
     HuberLoss,
     SquaredError,
 )
+from sk_tune.training._lowest_losses import LowestLosses
 from sk_tune.training._optimizers import (
     OPTIMIZERS,
     SECOND_MOMENT_DECAY,
@@ -41,6 +42,7 @@ __all__ = [
     "BinaryCrossEntropy",
     "CrossEntropy",
     "HuberLoss",
+    "LowestLosses",
     "SquaredError",
     "StoppingState",
     "Stream",

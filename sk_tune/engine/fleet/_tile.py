@@ -20,7 +20,7 @@ from sk_tune.engine.fleet._records import Recipe, Row
 from sk_tune.engine.fleet._traced import TracedProgram, traced_chain
 from sk_tune.engine.fleet._weights import RowTensors
 from sk_tune.nets import MLP, RNN, SeededDropout
-from sk_tune.training import TrainingState, loss_message
+from sk_tune.training import LowestLosses, TrainingState, loss_message
 
 __all__ = ["Active", "Tile", "build_program", "is_written_out", "stacked_program"]
 
@@ -49,6 +49,7 @@ class Active:
         self.rates: Sequence[float] = ()
         self.batch_losses = torch.empty(0)
         self.valid_outputs: Tensor | None = None
+        self._lowest = LowestLosses(self.history)
         self._record: dict[str, Any] = {}
 
     @property
@@ -85,8 +86,8 @@ class Active:
             rate = self.row.learning_rate
             self.message = loss_message(prefix, loss, self.epoch + 1, rate)
         name = prefix + "_loss"
-        best = min((past.get(name, loss) for past in self.history), default=loss)
-        self._record |= {name: loss, name + "_best": loss <= best, prefix + "_score": score}
+        is_best = self._lowest.is_lowest(name, loss)
+        self._record |= {name: loss, name + "_best": is_best, prefix + "_score": score}
 
     def end_epoch(self, seconds: float) -> None:
         """Close the record of an epoch.
