@@ -4,7 +4,7 @@
 
 from sk_tune.sampler._bayes import BayesSampler
 from sk_tune.sampler._fidelity import FidelitySampler
-from sk_tune.sampler._protocol import Sampler, fill_failed
+from sk_tune.sampler._protocol import Sampler, announce, fill_failed
 from sk_tune.sampler._random import RandomSampler
 from sk_tune.sampler._surrogate import BoostedQuantiles
 from sk_tune.sampler._tpe import TPESampler
@@ -16,5 +16,6 @@ __all__ = [
     "RandomSampler",
     "Sampler",
     "TPESampler",
+    "announce",
     "fill_failed",
 ]

@@ -177,6 +177,19 @@ class BayesSampler:
             self._codes.append(row)
             self._scores.append(score)
 
+    def expect(self, candidates: Sequence[Candidate]) -> None:
+        """Take note of candidates that others evaluate, as if they had been asked for.
+
+        Parameters
+        ----------
+        candidates : sequence of dict
+            Not told yet.
+        """
+        codes = self.space.encode(candidates)
+        for key, row in zip(self.space.keys(codes), codes, strict=True):
+            self._seen.add(key)
+            self._pending[key] = row
+
     def _initial_rows(self, n_points: int) -> list[Array]:
         """Return rows of the initial design that are due."""
         n_due = self.n_initial_points - len(self._scores) - len(self._pending)

@@ -19,7 +19,7 @@ from numpy.random import RandomState
 from numpy.typing import ArrayLike
 from sklearn.utils import check_random_state
 
-from sk_tune.sampler._protocol import Sampler
+from sk_tune.sampler._protocol import Sampler, announce
 from sk_tune.sampler._random import RandomSampler
 from sk_tune.space import Candidate, Space
 
@@ -53,8 +53,8 @@ class FidelitySampler:
     Notes
     -----
     A new sampler is made for each `ask`, and told the points of one level only, because
-    scores after different resources cannot be compared.  No candidate is proposed twice
-    while others remain.
+    scores after different resources cannot be compared.  It expects those that have no
+    score at any level yet.  No candidate is proposed twice while others remain.
     """
 
     def __init__(
@@ -75,6 +75,8 @@ class FidelitySampler:
         self._random = RandomSampler(space, self._rng)
         self._levels: dict[int, list[tuple[Candidate, float]]] = {}
         self._seen: set[bytes] = set()
+        # Without a score at any level.
+        self._pending: dict[bytes, Candidate] = {}
 
     def ask(self, n_points: int) -> list[Candidate]:
         """Return the next candidates.
@@ -97,6 +99,7 @@ class FidelitySampler:
             sampler = self.make_sampler(self.space, seed)
             candidates, scores = zip(*self._levels[level], strict=True)
             sampler.tell(candidates, scores, level)
+            announce(sampler, list(self._pending.values()))
             learnt = self._new(sampler, int(np.count_nonzero(~is_random)))
         drawn = self._new(self._random, n_points - len(learnt))
         # Rungs may start in this order, so that it should not separate the two kinds.
@@ -122,9 +125,23 @@ class FidelitySampler:
             What each candidate had been given by then; none counts as 0.
         """
         values = np.asarray(scores, dtype=float).tolist()
-        self._seen.update(self.space.keys(self.space.encode(candidates)))
+        for key in self.space.keys(self.space.encode(candidates)):
+            self._seen.add(key)
+            self._pending.pop(key, None)
         points = self._levels.setdefault(n_resources or 0, [])
         points += zip(candidates, values, strict=True)
+
+    def expect(self, candidates: Sequence[Candidate]) -> None:
+        """Take note of candidates that others evaluate, as if they had been asked for.
+
+        Parameters
+        ----------
+        candidates : sequence of dict
+            Not told yet.
+        """
+        keys = self.space.keys(self.space.encode(candidates))
+        self._seen.update(keys)
+        self._pending.update(zip(keys, candidates, strict=True))
 
     def level(self) -> int | None:
         """Return the resources whose scores are learnt from at present.
@@ -151,6 +168,7 @@ class FidelitySampler:
             for key, candidate in zip(keys, candidates, strict=True):
                 if key not in self._seen:
                     self._seen.add(key)
+                    self._pending[key] = candidate
                     new.append(candidate)
             n_fruitless = 0 if len(new) > n_before else n_fruitless + 1
         return new

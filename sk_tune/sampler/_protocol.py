@@ -3,18 +3,22 @@
 """What a search asks of every sampler, and what samplers share."""
 
 from collections.abc import Sequence
-from typing import Protocol
+from typing import Any, Protocol
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from sk_tune.space import Candidate
 
-__all__ = ["Sampler", "fill_failed"]
+__all__ = ["Sampler", "announce", "fill_failed"]
 
 
 class Sampler(Protocol):
-    """Proposes candidates and learns from their scores."""
+    """Proposes candidates and learns from their scores.
+
+    A sampler may have a method ``expect(candidates)`` too, which tells it of candidates
+    that others evaluate: it proposes none of them, and is told their scores later.
+    """
 
     def ask(self, n_points: int) -> list[Candidate]:
         """Return the next candidates.
@@ -48,6 +52,21 @@ class Sampler(Protocol):
         n_resources : int, optional
             What each candidate had been given by then.
         """
+
+
+def announce(sampler: Any, candidates: Sequence[Candidate]) -> None:
+    """Tell a sampler of candidates that others evaluate, if it wants to know.
+
+    Parameters
+    ----------
+    sampler : Sampler
+        Any.
+    candidates : sequence of dict
+        Of its space.
+    """
+    expect = getattr(sampler, "expect", None)
+    if expect is not None and candidates:
+        expect(candidates)
 
 
 def fill_failed(scores: NDArray[np.float64]) -> NDArray[np.float64] | None:

@@ -135,6 +135,16 @@ class TPESampler:
                 elif value is not None:
                     self._study.add_trial(self._finished(codes[index], value))
 
+    def expect(self, candidates: Sequence[Candidate]) -> None:
+        """Take note of candidates that others evaluate, none of which is proposed then.
+
+        Parameters
+        ----------
+        candidates : sequence of dict
+            Not told yet.
+        """
+        self._seen.update(self.space.keys(self.space.encode(candidates)))
+
     def _next_row(self) -> Array | None:
         """Return a row that was not proposed yet, or None."""
         for _ in range(_MAX_REPEATS):

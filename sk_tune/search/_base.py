@@ -38,6 +38,7 @@ from sk_tune._search_record import SearchRecord
 from sk_tune.adoption import FitRequested, adopter, adoption
 from sk_tune.backend import AskingNets, Recorder
 from sk_tune.engine import FitStore, Progress, outside_blocks
+from sk_tune.estimators import NetworkEstimator
 from sk_tune.exceptions import warn_user
 from sk_tune.sampler import RandomSampler
 from sk_tune.search._backend import SearchBackend
@@ -71,6 +72,8 @@ _OWN_STATE = (
     "models_",
     "ledger_",
 )
+# What scikit-learn learns after all candidates have scores.
+_CHOSEN = ("best_index_", "best_score_", "best_params_", "best_estimator_", "refit_time_")
 # scorings of which the curve of the score is the curve to choose an epoch by.
 _SCORED_BY_CURVE = {None, "accuracy", "r2"}
 # With networks a call costs little more for some candidates than for one; a model that
@@ -143,7 +146,8 @@ class BaseSearch(BaseSearchCV):  # type: ignore[misc]
     best_index_ : int
         Its row in ``cv_results_``.
     learning_curves_ : DataFrame
-        A row for each candidate, fold and epoch: train_loss, valid_loss, valid_score.
+        A row for each candidate, fold and epoch: train_loss, valid_loss, valid_score; of
+        searches with rungs iter and n_resources, too.
     oof_predictions_ : ndarray of shape (n_candidates, n_samples, ...)
         Probabilities or predictions for each row by the folds that lacked it.
     held_out_rows_ : list of list of ndarray or None
@@ -162,6 +166,10 @@ class BaseSearch(BaseSearchCV):  # type: ignore[misc]
         Folds.
     refit_time_ : float
         Seconds of the refit.
+    multimetric_ : bool
+        Whether there are several metrics.
+    classes_, n_features_in_, feature_names_in_ : ndarray or int
+        Those of ``best_estimator_``, where it has them.
     """
 
     _own_constraints: ClassVar[dict[str, list[Any]]] = {
@@ -200,6 +208,11 @@ class BaseSearch(BaseSearchCV):  # type: ignore[misc]
             If a parameter is not what is asked for, or all fits failed.
         KeyboardInterrupt
             On Ctrl-C, after the best candidate so far was fitted if there is one.
+
+        Notes
+        -----
+        If the last step, the fit on all rows, fails or is interrupted itself, the search
+        keeps all results of its candidates and lacks ``best_estimator_`` only.
         """
         if isinstance(adopter(), Recorder):
             # A search trains its networks by itself: there is nothing to note.
@@ -223,7 +236,12 @@ class BaseSearch(BaseSearchCV):  # type: ignore[misc]
             self._session.config = config
             adopting = adoption(RefitTrainer(self, self._session))
             with AskingNets(), config, adopting, self._calm_callbacks():
-                super().fit(X, y, **params)  # type: ignore[misc]
+                try:
+                    super().fit(X, y, **params)  # type: ignore[misc]
+                except BaseException:
+                    if self._session.is_over:
+                        self._keep_without_refit(X, y)
+                    raise
             self._keep(self._session, X, y)
             if self._session.is_interrupted:
                 raise KeyboardInterrupt
@@ -329,6 +347,11 @@ class BaseSearch(BaseSearchCV):  # type: ignore[misc]
             ),
         )
 
+    def _goes_on_in_rungs(self) -> bool:
+        """Return whether promoted networks train on; plain skorch nets begin anew."""
+        network = network_of(self.estimator)
+        return network is None or isinstance(network, NetworkEstimator)
+
     def _space(self) -> Space:
         """Return what may vary."""
         return space_of(self)
@@ -380,6 +403,9 @@ class BaseSearch(BaseSearchCV):  # type: ignore[misc]
             warn_or_raise_about_failures(self._session.failures(), self.error_score)
         # What the refit hands to joblib is nothing for the session.
         self._session.config.unregister()
+        for name in _CHOSEN:
+            self.__dict__.pop(name, None)
+        self._session.is_over = True
 
     def _propose(self, rounds: Rounds, callback_ctx: Any) -> None:
         """Evaluate the candidates of the strategy; scikit-learn's if not overridden."""
@@ -439,6 +465,15 @@ class BaseSearch(BaseSearchCV):  # type: ignore[misc]
             return _POINTS_OF_NETWORKS
         return max(1, self._session.n_workers())
 
+    def _keep_without_refit(self, X: Any, y: Any) -> None:
+        """Take over what was found before the refit failed or was interrupted."""
+        self.__dict__.pop("best_estimator_", None)
+        scorers, _ = self._get_scorers()
+        # As scikit-learn does it after the refit.
+        self.scorer_ = getattr(scorers, "_scorers", scorers)
+        self.cv_results_ = self._rounds.results
+        self._keep(self._session, X, y)
+
     def _keep(self, session: SearchSession, X: Any, y: Any) -> None:
         """Take over what the session remembers."""
         self._outcomes = session.outcomes
@@ -449,7 +484,7 @@ class BaseSearch(BaseSearchCV):  # type: ignore[misc]
             own = own.ravel()
         self._y = own
         seconds = {
-            "refit": self.refit_time_ if self.refit else 0.0,
+            "refit": getattr(self, "refit_time_", 0.0),
             "total": time.monotonic() - self._start,
         }
         self.ledger_ = session.ledger(self.n_splits_, seconds)
@@ -467,8 +502,9 @@ class BaseSearch(BaseSearchCV):  # type: ignore[misc]
         """Curves of all candidates on their folds, an epoch a row.
 
         Columns: candidate (row of ``cv_results_``), fold, epoch (from 1), train_loss,
-        valid_loss, valid_score (accuracy or R^2); losses in nats per sample or squared
-        standard deviations of the target.  Without rows for what is no network.
+        valid_loss, valid_score (accuracy or R^2); of searches with rungs iter and
+        n_resources.  Losses are in nats per sample, or of the target in standard deviations
+        (squared with the default loss).  Without rows for what is no network.
         """
         check_is_fitted(self, "_outcomes")
         # Kept, because a diagnosis looks at the curves of one candidate after another.

@@ -46,10 +46,11 @@ class BayesSearchCV(BaseSearch):  # type: ignore[misc]
         ``(dict, n)`` that dict gets `n` candidates.
     optimizer_kwargs : dict, default=None
         As in scikit-optimize: ``base_estimator`` ("GP", "ET", "RF", "GBRT" or a regressor),
-        ``acq_func`` ("EI", "PI", "LCB", "gp_hedge"), ``acq_func_kwargs`` (``xi``,
-        ``kappa``) and ``n_initial_points``.  ``acq_optimizer``, ``acq_optimizer_kwargs``,
-        ``model_queue_size`` and ``n_jobs`` are accepted and change nothing: candidates come
-        from a pool, one model is kept, and it uses one thread.
+        ``acq_func`` ("EI", "PI", "LCB", "gp_hedge"), ``acq_func_kwargs`` (``xi``, here in
+        standard deviations of the scores; ``kappa``) and ``n_initial_points``.
+        ``acq_optimizer``, ``acq_optimizer_kwargs``, ``model_queue_size`` and ``n_jobs`` are
+        accepted and change nothing: candidates come from a pool, one model is kept, and it
+        uses one thread.  With ``sampler="tpe"``, ``n_initial_points`` only.
     n_iter : int, default=50
         Candidates.
     n_points : int or "auto", default="auto"
@@ -57,7 +58,7 @@ class BayesSearchCV(BaseSearch):  # type: ignore[misc]
         as many as workers for other estimators.
     sampler : {"bayes", "tpe"} or sampler, default="bayes"
         "tpe" is Optuna's tree-structured Parzen estimator (extra ``study``); or an object
-        with ``ask(n_points)`` and ``tell(candidates, scores)``.
+        with ``ask(n_points)`` and ``tell(candidates, scores, n_resources=None)``.
     warm_start_from : search, dict, optuna study or list of (dict, float), default=None
         What is known already: a fitted search or its ``cv_results_`` (which ``clone``
         leaves alone), a study of Optuna, or parameters with scores of the same metric, of

@@ -160,6 +160,11 @@ class _Halving(BaseSearch):
     ) -> tuple[PlannedRound, ...]:
         most = self.max_resources
         if most == "auto":
+            if self.resource != "n_samples":
+                raise ValueError(
+                    "The 'max_resources' parameter must be a number unless resource="
+                    f"'n_samples'. Got 'auto' with resource={self.resource!r}."
+                )
             if n_samples is None:
                 raise ValueError("With max_resources='auto' plan needs X and y.")
             most = n_samples
@@ -175,8 +180,12 @@ class _Halving(BaseSearch):
             factor=self.factor,
             aggressive_elimination=self.aggressive_elimination,
         )
-        epochs = None if is_epochs(self.resource) else max_epochs
-        return planned_rounds(plan.rungs, n_folds=n_folds, epochs_per_fit=epochs)
+        return planned_rounds(
+            plan.rungs,
+            n_folds=n_folds,
+            epochs_per_fit=None if is_epochs(self.resource) else max_epochs,
+            goes_on=self._goes_on_in_rungs(),
+        )
 
     def _resource_in_plan(self) -> str:
         return str(self.resource)
@@ -211,7 +220,7 @@ class HalvingGridSearchCV(_Halving, model_selection.HalvingGridSearchCV):  # typ
     resource : str, default="n_samples"
         "n_samples" or a parameter of the estimator.
     max_resources : int or "auto", default="auto"
-        What no rung exceeds; "auto" is the number of samples.
+        What no rung exceeds; "auto" is the number of samples, of which it has to be.
     min_resources : int, "smallest" or "exhaust", default="exhaust"
         What the first rung grants, as in scikit-learn.
     aggressive_elimination : bool, default=False
@@ -342,7 +351,7 @@ class HalvingRandomSearchCV(_Halving, model_selection.HalvingRandomSearchCV):  #
     resource : str, default="n_samples"
         "n_samples" or a parameter of the estimator.
     max_resources : int or "auto", default="auto"
-        What no rung exceeds; "auto" is the number of samples.
+        What no rung exceeds; "auto" is the number of samples, of which it has to be.
     min_resources : int, "smallest" or "exhaust", default="smallest"
         What the first rung grants, as in scikit-learn.
     aggressive_elimination : bool, default=False

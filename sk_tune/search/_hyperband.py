@@ -93,7 +93,8 @@ class HyperbandSearchCV(BaseSearch):  # type: ignore[misc]
     sampler : {"random", "bayes", "tpe"} or sampler, default="random"
         Where candidates come from.  "bayes" makes the search BOHB [2]_: a model learns from
         the highest rung with enough candidates, and brackets follow one another; "tpe" is
-        the same with Optuna's tree-structured Parzen estimator (extra ``study``).
+        the same with Optuna's tree-structured Parzen estimator (extra ``study``); or an
+        object with ``ask(n_points)`` and ``tell(candidates, scores, n_resources)``.
     warm_start_from : search, dict, optuna study or list of (dict, float), default=None
         What is known already: a fitted search or its ``cv_results_`` (which ``clone``
         leaves alone), a study of Optuna, or parameters with scores of the same metric, of
@@ -341,7 +342,7 @@ class HyperbandSearchCV(BaseSearch):  # type: ignore[misc]
                 "warm_start_from needs a sampler that learns: 'bayes', 'tpe' or one of "
                 "your own. Got sampler='random' instead."
             )
-        earlier = EarlierStart(self.warm_start_from, self.max_resources_)
+        earlier = EarlierStart(self.warm_start_from, self.max_resources_, self.resource_)
         first = earlier.tell(sampler, space)
         earlier.warn_if_unused()
         return first
@@ -446,6 +447,7 @@ class HyperbandSearchCV(BaseSearch):  # type: ignore[misc]
                 bracket.rungs,
                 n_folds=n_folds,
                 epochs_per_fit=None if is_epochs(self.resource) else max_epochs,
+                goes_on=self._goes_on_in_rungs(),
                 bracket=bracket.index,
             )
         )

@@ -109,6 +109,7 @@ def planned_rounds(
     *,
     n_folds: int,
     epochs_per_fit: int | None = None,
+    goes_on: bool = True,
     bracket: int | None = None,
 ) -> tuple[PlannedRound, ...]:
     """Return the rounds that train the rungs of one bracket.
@@ -120,8 +121,9 @@ def planned_rounds(
     n_folds : int
         Folds of each candidate.
     epochs_per_fit : int or None, default=None
-        Epochs of each fit, if the resource is something else; None if it is epochs, of
-        which a rung trains those that it adds.
+        Epochs of each fit, if the resource is something else; None if it is epochs.
+    goes_on : bool, default=True
+        Whether a rung trains the epochs only that it adds to those of the rung before.
     bracket : int or None, default=None
         Its index.
 
@@ -140,7 +142,7 @@ def planned_rounds(
        1           3       3    15             30
     In all 9 candidates on 5 folds: 60 fits, 75 epochs.
     """
-    before = [0, *(rung.n_resources for rung in rungs[:-1])]
+    before = [0, *(rung.n_resources if goes_on else 0 for rung in rungs[:-1])]
     return tuple(
         PlannedRound(
             rung=i,

@@ -62,6 +62,8 @@ class SearchSession:
         What is printed, if anything.
     config : joblib.parallel_config or None
         What makes joblib hand its tasks to the session.
+    is_over : bool
+        Whether all candidates have their results.
     """
 
     options: SearchOptions
@@ -76,6 +78,7 @@ class SearchSession:
         self.seconds: dict[str, float] = {}
         self.line: ProgressLine | None = None
         self.config: Any = None
+        self.is_over = False
         self._is_recording = self._is_streaming = False
         # What was trained before it is evaluated, by candidate and fold of the call.
         self._ahead: Mapping[tuple[int, int], Work] = {}

@@ -14,7 +14,7 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
-from sk_tune._search_record import LOST_RACE
+from sk_tune._search_record import was_stopped
 from sk_tune.search._rounds import guiding_scores
 from sk_tune.search._work import candidate_fingerprint
 
@@ -38,7 +38,8 @@ class TrialRecord:
     params : dict
         Without the resource.
     state : {"complete", "pruned", "failed", "running"}
-        "pruned" if others were given more, "running" if it may still be promoted.
+        "pruned" if others were given more, it lost a race or the search was ended before
+        it had a score; "running" if it may still be promoted.
     score : float
         Mean over the folds, greater is better; NaN if there is none.
     steps : dict of int to float
@@ -168,7 +169,7 @@ def _state(
     score: float, results: Mapping[str, Any], row: int, *, has_all: bool, waits: bool
 ) -> Literal["complete", "pruned", "failed", "running"]:
     if not np.isfinite(score):
-        return "pruned" if LOST_RACE in _reason(results, row) else "failed"
+        return "pruned" if was_stopped(_reason(results, row)) else "failed"
     if waits:
         return "running"
     return "complete" if has_all else "pruned"

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from sk_tune.exceptions import SpaceError, warn_user
-from sk_tune.sampler import Sampler
+from sk_tune.sampler import Sampler, announce
 from sk_tune.search._optuna_trials import stored_value
 from sk_tune.search._rounds import guiding_scores
 from sk_tune.space import Candidate, Space
@@ -29,11 +29,14 @@ class Earlier:
         Greater is better; NaN if it failed.
     n_resources : int or None
         What it was granted; None if all that there is.
+    resource : str or None
+        Of which it was granted that; None if nobody knows.
     """
 
     params: dict[str, Any]
     score: float
     n_resources: int | None = None
+    resource: str | None = None
 
 
 def earlier_results(source: Any) -> list[Earlier]:
@@ -87,7 +90,14 @@ def _of_results(results: Mapping[str, Any], refit: Any) -> list[Earlier]:
     for row, params in enumerate(results["params"]):
         n = None if granted is None or granted[row] == most else int(granted[row])
         own = {name: value for name, value in params.items() if name != resource}
-        found.append(Earlier(params=own, score=float(scores[row]), n_resources=n))
+        found.append(
+            Earlier(
+                params=own,
+                score=float(scores[row]),
+                n_resources=n,
+                resource=resource or "n_samples",
+            )
+        )
     return found
 
 
@@ -130,14 +140,23 @@ class EarlierStart:
     source : object or None
         As for :func:`earlier_results`; None for nothing.
     max_resources : int or None, default=None
-        What the search grants at most.  If None, it has no rungs, and only what had all
-        resources counts.
+        What the search grants at most; who had more had all.  If None, it has no rungs, and
+        only what had all resources counts.
+    resource : str or None, default=None
+        Of which it grants that.  Scores after other resources do not count, but for those
+        after all of them.
     """
 
-    def __init__(self, source: Any, max_resources: int | None = None) -> None:
+    def __init__(
+        self,
+        source: Any,
+        max_resources: int | None = None,
+        resource: str | None = None,
+    ) -> None:
         self._all = [] if source is None else earlier_results(source)
         self._has_source = source is not None
         self._max_resources = max_resources
+        self._resource = resource
         self._n_used = 0
 
     def tell(self, sampler: Sampler, space: Space) -> list[Candidate]:
@@ -161,8 +180,7 @@ class EarlierStart:
             candidate = _in_space(earlier.params, space)
             if candidate is None or not self._counts(earlier):
                 continue
-            granted = earlier.n_resources or self._max_resources
-            known.append((candidate, earlier.score, granted))
+            known.append((candidate, earlier.score, self._granted(earlier)))
         self._n_used += len(known)
         full = [k for k in known if k[2] == self._max_resources and np.isfinite(k[1])]
         best = max(full, key=lambda k: k[1], default=None)
@@ -172,8 +190,11 @@ class EarlierStart:
                 levels.setdefault(entry[2], []).append(entry[:2])
         for granted, pairs in levels.items():
             candidates, scores = zip(*pairs, strict=True)
-            sampler.tell(candidates, scores, granted)
-        return [] if best is None else [best[0]]
+            # A sampler of the user's own need not know of resources.
+            sampler.tell(candidates, scores, *([] if granted is None else [granted]))
+        first = [] if best is None else [best[0]]
+        announce(sampler, first)
+        return first
 
     def warn_if_unused(self) -> None:
         """Warn if nothing of the earlier results is in the space.
@@ -191,7 +212,20 @@ class EarlierStart:
             )
 
     def _counts(self, earlier: Earlier) -> bool:
-        return earlier.n_resources is None or self._max_resources is not None
+        if earlier.n_resources is None:
+            return True
+        names = [_last_part(name) for name in (earlier.resource, self._resource) if name]
+        return self._max_resources is not None and len(set(names)) < 2
+
+    def _granted(self, earlier: Earlier) -> int | None:
+        """Return the resources of this search that an earlier candidate had."""
+        if earlier.n_resources is None or self._max_resources is None:
+            return self._max_resources
+        return min(earlier.n_resources, self._max_resources)
+
+
+def _last_part(name: str) -> str:
+    return name.rpartition("__")[2]
 
 
 def _in_space(params: Mapping[str, Any], space: Space) -> Candidate | None:

@@ -3,9 +3,9 @@
 """One parameter's values: drawn at random, and as numbers that a model can learn from.
 
 The *code* of a value is its index, if values have no order (a category), and a number
-between 0 and 1 otherwise.  A dimension spreads its values over that interval as often as it
-draws them, so codes drawn uniformly are values drawn from the dimension.  Where several
-codes mean one value, `snap` moves them to the one that `encode` gives.
+between 0 and 1 otherwise.  `spread` makes codes of uniform numbers, which then are codes of
+values drawn from the dimension.  Where several codes mean one value, `snap` moves them to
+the one that `encode` gives.
 """
 
 import math
@@ -65,6 +65,9 @@ class Dimension(Protocol):
 
     def snap(self, codes: Codes) -> Codes:
         """Return for each code the one that `encode` gives for its value."""
+
+    def spread(self, unit: Codes) -> Codes:
+        """Return codes, not snapped, of numbers in [0, 1): values as often as drawn."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -133,6 +136,17 @@ class Values:
             return np.clip(np.floor(codes), 0, n - 1)
         return (np.clip(np.floor(codes * n), 0, n - 1) + 0.5) / n
 
+    def spread(self, unit: Codes) -> Codes:
+        n = len(self.values)
+        if self.weights is None:
+            return unit * n if self._order is None else unit
+        weights = np.array(self.weights)
+        if self._order is not None:
+            weights = weights[list(self._order)]
+        ends = np.cumsum(weights) / weights.sum()
+        ranks = np.searchsorted(ends, unit, side="right").astype(float)
+        return ranks if self._order is None else (ranks + 0.5) / n
+
     def _rank(self, code: float) -> int:
         n = len(self.values)
         return min(max(int(code * n), 0), n - 1)
@@ -185,6 +199,9 @@ class Interval:
     def snap(self, codes: Codes) -> Codes:
         return np.clip(codes, 0.0, 1.0)
 
+    def spread(self, unit: Codes) -> Codes:
+        return unit
+
     def _ends(self) -> tuple[float, float]:
         if self.is_log:
             return math.log(self.low), math.log(self.high)
@@ -235,6 +252,9 @@ class IntegerRange:
     def snap(self, codes: Codes) -> Codes:
         return self._codes(self._integers(codes))
 
+    def spread(self, unit: Codes) -> Codes:
+        return unit
+
     def _integers(self, codes: Codes) -> Codes:
         low, high = self._ends()
         values = low + codes * (high - low)
@@ -279,9 +299,14 @@ class Distribution:
         raise IndexError(f"a distribution has no value {index}")
 
     def encode(self, value: Any) -> float:
-        code = self._quantiles(np.array([_number(value)]))[0]
-        if np.isnan(code):
+        number = _number(value)
+        low, high = self.support
+        slack = _ROUNDING * (high - low) if np.isfinite(high - low) else 0.0
+        if not low - slack <= number <= high + slack:
             raise LookupError
+        if self._is_discrete and not self.frozen.pmf(number) > 0:
+            raise LookupError
+        code = self._quantiles(np.array([number]))[0]
         return float(self.snap(np.array([code]))[0])
 
     def decode(self, code: float) -> Any:
@@ -291,6 +316,9 @@ class Distribution:
     def snap(self, codes: Codes) -> Codes:
         inside = self._inside(codes)
         return self._quantiles(self.frozen.ppf(inside)) if self._is_discrete else inside
+
+    def spread(self, unit: Codes) -> Codes:
+        return unit
 
     def _quantiles(self, values: Codes) -> Codes:
         quantiles = np.asarray(self.frozen.cdf(values), dtype=float)

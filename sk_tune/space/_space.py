@@ -366,12 +366,9 @@ class Space:
         ndarray of shape (N, D)
             Codes as from `encode`.
         """
-        codes = unit * [max(c.dimension.n_categories, 1) for c in self.columns]
+        codes = np.empty_like(unit)
         for j, column in enumerate(self.columns):
-            weights = getattr(column.dimension, "weights", None)
-            if weights is not None:
-                shares = np.cumsum(weights) / np.sum(weights)
-                codes[:, j] = np.searchsorted(shares, unit[:, j], side="right")
+            codes[:, j] = column.dimension.spread(unit[:, j])
         return self.snap(codes)
 
     def snap(self, codes: Codes) -> Codes:

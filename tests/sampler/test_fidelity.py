@@ -124,3 +124,39 @@ def test_it_learns_from_full_training_what_short_training_hides():
     sampler.tell(full, [c["x"] for c in full], 9)
 
     assert np.median([c["x"] for c in sampler.ask(12)]) > 0.8
+
+
+def test_candidates_under_way_are_expected():
+    """Who asks for one at a time would else get the same neighbourhood each time."""
+    expected = []
+
+    class Expecting(Recorder):
+        def expect(self, candidates):
+            expected.append(list(candidates))
+
+    sampler = FidelitySampler(Expecting, SPACE, 0, random_fraction=0.0, min_points=1)
+    sampler.tell(_points(3), range(3), 1)
+
+    (first,) = sampler.ask(1)
+    (second,) = sampler.ask(1)
+    sampler.tell([first], [1.0], 1)
+    sampler.ask(1)
+
+    assert expected == [[first], [second]]
+
+
+def test_candidates_asked_for_one_by_one_are_as_spread_as_in_a_batch():
+    """Where nothing was told in between, a model expects less and less of one place."""
+    points = _points(12)
+    scores = [-((c["x"] - 0.5) ** 2) - (c["y"] - 0.5) ** 2 for c in points]
+
+    def spread(n_at_once):
+        sampler = FidelitySampler(
+            lambda space, seed: BayesSampler(space, seed, n_initial_points=0),
+            SPACE, 0, random_fraction=0.0,
+        )  # fmt: skip
+        sampler.tell(points, scores, 1)
+        asked = [c for _ in range(8 // n_at_once) for c in sampler.ask(n_at_once)]
+        return np.std([[c["x"], c["y"]] for c in asked], axis=0).sum()
+
+    assert spread(1) > 0.5 * spread(8)

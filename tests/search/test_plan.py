@@ -48,6 +48,15 @@ def test_other_resources_train_all_epochs_in_every_rung(epochs_per_fit):
     assert [r.n_epochs for r in rounds] == [12 * epochs_per_fit, 6 * epochs_per_fit]
 
 
+def test_rounds_of_what_begins_anew_train_all_their_epochs():
+    """As many as each rung grants, whatever was trained before."""
+    (bracket, *_) = hyperband_brackets(1, 9)
+
+    rounds = planned_rounds(bracket.rungs, n_folds=2, goes_on=False)
+
+    assert [r.n_epochs for r in rounds] == [2 * 9 * 1, 2 * 3 * 3, 2 * 1 * 9]
+
+
 def test_a_plan_prints_brackets_rungs_and_sums():
     """A table, and below it what it comes to."""
     lines = str(_hyperband(3, 2, seconds=75.0, memory=3 * 2**20)).splitlines()

@@ -18,7 +18,7 @@ from skorch import NeuralNetClassifier
 from skorch.callbacks import Callback
 from torch import nn
 
-from sk_tune import BayesSearchCV, GridSearchCV, MLPClassifier
+from sk_tune import BayesSearchCV, GridSearchCV, HalvingGridSearchCV, MLPClassifier
 from sk_tune.exceptions import SkTuneWarning, TrainingFailedError
 from sk_tune.search import _scores, _session
 from sk_tune.search._race import clearly_worse
@@ -220,6 +220,23 @@ def test_skorch_nets_score_as_in_scikit_learn(iris, callbacks):
         assert ours.ledger_.n_rows == 6
 
 
+def test_the_plan_of_skorch_nets_counts_what_rungs_train(iris):
+    """They begin anew in each rung: 4, 2 and 1 candidates for 1, 2 and 4 epochs."""
+    X, y = iris.X.astype(np.float32), iris.y.astype(np.int64)
+    search = HalvingGridSearchCV(
+        skorch_net(),
+        {"lr": [0.01, 0.03, 0.1, 0.3]},
+        resource="max_epochs",
+        max_resources=4,
+        factor=2,
+        cv=CV,
+    )
+
+    planned = search.plan().n_epochs
+
+    assert planned == search.fit(X, y).ledger_.epochs_trained == 3 * (4 + 2 * 2 + 4)
+
+
 class Halved(MLPClassifier):
     """A network of a user's that trains on the first half of its rows."""
 
@@ -293,6 +310,42 @@ def test_ctrl_c_before_the_first_candidate_leaves_nothing(net, iris):
         search.fit(*iris)
 
     assert not hasattr(search, "cv_results_")
+    assert not hasattr(search, "best_estimator_")
+
+
+class RefitFails(LogisticRegression):
+    """Raises an error when it is fitted with all rows."""
+
+    error = KeyboardInterrupt
+
+    def fit(self, X, y):
+        """Fit with some rows, or raise."""
+        if len(X) == 150:
+            raise self.error
+        return super().fit(X, y)
+
+
+class RefitRunsOutOfMemory(RefitFails):
+    """Another reason not to finish."""
+
+    error = MemoryError
+
+
+@pytest.mark.parametrize("kind", [RefitFails, RefitRunsOutOfMemory])
+def test_a_refit_that_does_not_finish_loses_no_result(iris, kind):
+    """All but the fitted estimator is there, and none of a search before."""
+    strengths = {"C": [0.1, 1.0]}
+    search = GridSearchCV(LogisticRegression(max_iter=1000), strengths, cv=CV).fit(*iris)
+    best = search.best_score_
+
+    search.set_params(estimator=kind(max_iter=1000))
+    with pytest.raises(kind.error):
+        search.fit(*iris)
+
+    assert search.best_score_ == search.cv_results_["mean_test_score"].max() == best
+    assert search.corrected_score_ is not None
+    assert len(search.oof_predictions_) == 2
+    assert search.ledger_.seconds_refit == 0.0
     assert not hasattr(search, "best_estimator_")
 
 

@@ -4,7 +4,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from sk_tune._search_record import LOST_RACE
+from sk_tune._search_record import INTERRUPTED, LOST_RACE
 from sk_tune.search._trials import scores_by_curve, trial_records
 
 
@@ -85,9 +85,13 @@ def test_without_rungs_each_row_is_one():
 
 @pytest.mark.parametrize(
     ("reason", "state"),
-    [("loss is nan", "failed"), (f"stopped after 3 folds: {LOST_RACE} 0", "pruned")],
+    [
+        ("loss is nan", "failed"),
+        (f"stopped after 3 folds: {LOST_RACE} 0", "pruned"),
+        (INTERRUPTED, "pruned"),
+    ],
 )
-def test_what_has_no_score_failed_or_lost_a_race(reason, state):
+def test_what_has_no_score_failed_or_was_stopped(reason, state):
     """The reason is kept."""
     results = {
         "params": [{"rate": 1}],

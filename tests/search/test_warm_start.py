@@ -3,10 +3,17 @@
 import numpy as np
 import optuna
 import pytest
-from scipy.stats import loguniform
+from scipy.stats import loguniform, randint, uniform
 from sklearn.base import clone
+from sklearn.linear_model import LogisticRegression
 
-from sk_tune import BayesSearchCV, HyperbandSearchCV, MLPClassifier, RandomizedSearchCV
+from sk_tune import (
+    BayesSearchCV,
+    GridSearchCV,
+    HyperbandSearchCV,
+    MLPClassifier,
+    RandomizedSearchCV,
+)
 from sk_tune.exceptions import SkTuneWarning
 from sk_tune.search import to_optuna
 from sk_tune.search._warm_start import EarlierStart, earlier_results
@@ -77,6 +84,92 @@ def test_rungs_are_told_to_searches_with_rungs_only():
         [{"x": 0.2}],
         [(0.1, 0.1, 1), (0.2, 0.2, 1)],
     )
+
+
+def test_who_had_more_than_a_search_grants_had_all():
+    """Else their level would be the highest for good, and what is new never learnt from."""
+    results = {
+        "params": [{"x": 0.1, "n": 3}, {"x": 0.2, "n": 27}, {"x": 0.3, "n": 81}],
+        "n_resources": [3, 27, 81],
+        "mean_test_score": np.array([0.1, 0.3, 0.2]),
+    }
+
+    assert _found(results, {"x": (0.0, 1.0)}, max_resources=9) == (
+        [{"x": 0.2}],
+        [(0.1, 0.1, 3), (0.3, 0.2, 9)],
+    )
+
+
+def test_rungs_of_another_resource_are_left_out():
+    """180 samples are not more than 27 epochs, nor less."""
+    results = {
+        "params": [{"x": 0.1}, {"x": 0.2}, {"x": 0.2}],
+        "n_resources": [60, 60, 180],
+        "mean_test_score": np.array([0.1, 0.2, 0.3]),
+    }
+    space = as_space({"x": (0.0, 1.0)})
+    told = {}
+    for resource in ("net__max_epochs", "n_samples"):
+        sampler = _Told()
+        EarlierStart(results, 120, resource).tell(sampler, space)
+        told[resource] = sampler.points
+
+    assert told["net__max_epochs"] == []
+    assert told["n_samples"] == [(0.1, 0.1, 60), (0.2, 0.2, 60)]
+
+
+@pytest.mark.parametrize(
+    ("distribution", "inside", "outside"),
+    [
+        (loguniform(1e-4, 1e-2), 1e-2, 0.5),
+        (uniform(0.0, 0.5), 0.5, 0.8),
+        (randint(1, 65), 64, 128),
+        (randint(1, 65), 64, 2.5),
+    ],
+)
+def test_values_that_a_distribution_never_draws_are_left_out(distribution, inside, outside):
+    """At its edge they would be scores of other candidates."""
+    pairs = [({"x": inside}, 1.0), ({"x": outside}, 2.0), ({"x": inside}, 0.5)]
+
+    first, points = _found(pairs, {"x": distribution})
+
+    assert first == [{"x": pytest.approx(inside)}]
+    assert [(score, n) for _, score, n in points] == [(0.5, None)]
+
+
+def test_the_best_comes_first_and_not_again(iris):
+    """In a list that was tried to its end nothing else is left."""
+    grid = {"C": [0.1, 1.0, 10.0], "fit_intercept": [False, True]}
+    model = LogisticRegression(max_iter=1000)
+    earlier = GridSearchCV(model, grid, cv=3).fit(*iris)
+
+    search = BayesSearchCV(model, grid, n_iter=4, cv=3, warm_start_from=earlier).fit(*iris)
+
+    assert search.cv_results_["params"] == [earlier.best_params_]
+
+
+def test_a_sampler_of_ones_own_is_told_what_is_known(iris):
+    """It need not know of resources in a search that has none."""
+
+    class Own:
+        def __init__(self):
+            self.n_told = 0
+
+        def ask(self, n_points):
+            return [{"C": 0.5}] * n_points
+
+        def tell(self, candidates, scores):
+            self.n_told += len(candidates)
+
+    sampler = Own()
+    known = [({"C": 0.1}, 0.5), ({"C": 1.0}, 0.9)]
+    search = BayesSearchCV(
+        LogisticRegression(max_iter=1000), {"C": (0.01, 10.0)}, n_iter=2, cv=3,
+        sampler=sampler, warm_start_from=known,
+    ).fit(*iris)  # fmt: skip
+
+    assert [params["C"] for params in search.cv_results_["params"]] == [1.0, 0.5]
+    assert sampler.n_told == 1 + 2
 
 
 def test_studies_give_failures_rungs_and_losses(quiet_optuna):

@@ -203,6 +203,17 @@ def test_weights_say_how_often_a_value_is_drawn():
     assert np.mean(np.array(drawn) == "a") == pytest.approx(0.75, abs=0.05)
 
 
+@pytest.mark.parametrize("values", [["a", "b", "c"], [2, 3, 1]])
+def test_uniform_numbers_are_spread_by_weights(values):
+    """Each value gets its share of the interval, whether values have an order or none."""
+    dimension = Values(values, weights=(0.75, 0.25, 0.0))
+
+    codes = dimension.spread((np.arange(100) + 0.5) / 100)
+
+    drawn = [dimension.decode(code) for code in codes]
+    assert [drawn.count(value) for value in values] == [75, 25, 0]
+
+
 @pytest.mark.parametrize("value", [-1, 11, 2.5, "3", None, True, float("nan")])
 @pytest.mark.parametrize("dimension", [IntegerRange(0, 10), Values([0, 5, 10])])
 def test_what_is_not_among_the_values_has_no_code(dimension, value):
