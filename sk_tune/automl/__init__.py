@@ -6,7 +6,6 @@ from sk_tune.automl._auto import AutoClassifier, AutoRegressor
 from sk_tune.automl._blend import Blend
 from sk_tune.automl._progress import progress_text
 from sk_tune.automl._runner import AutoProgress
-from sk_tune.automl._times import as_times
 from sk_tune.automl._verdict import Score, format_score, scale_of
 
 __all__ = [
@@ -15,7 +14,6 @@ __all__ = [
     "AutoRegressor",
     "Blend",
     "Score",
-    "as_times",
     "format_score",
     "progress_text",
     "scale_of",

@@ -23,15 +23,22 @@ from sk_tune._compat import (
     validate_parameter_constraints,
 )
 from sk_tune._metric import Metric, scorer_metric
+from sk_tune._times import as_times
 from sk_tune.automl._blend import Blend, blend_of
 from sk_tune.automl._choice import Chosen, choose, without_worse_than
 from sk_tune.automl._clock import Clock
 from sk_tune.automl._course import Course
-from sk_tune.automl._features import as_features, as_target, fingerprint, kind_of
-from sk_tune.automl._folds import Split, are_same, split_rows, warn_of_rare_classes
+from sk_tune.automl._features import as_features, as_target, kind_of
+from sk_tune.automl._folds import (
+    Split,
+    are_same,
+    as_groups,
+    split_rows,
+    warn_of_rare_classes,
+)
 from sk_tune.automl._guard import guarded, warn_of_leaks
 from sk_tune.automl._leaderboard import leaderboard
-from sk_tune.automl._memory import Memory
+from sk_tune.automl._memory import Memory, fingerprint
 from sk_tune.automl._models import (
     Model,
     boosting_model,
@@ -45,7 +52,6 @@ from sk_tune.automl._problem import Problem
 from sk_tune.automl._progress import print_progress
 from sk_tune.automl._runner import AutoProgress, Runner
 from sk_tune.automl._threads import is_busy
-from sk_tune.automl._times import as_times
 from sk_tune.automl._trials import Trial, best_of, honest_scores
 from sk_tune.automl._verdict import Score, verdict
 from sk_tune.automl._workers import Workers
@@ -76,9 +82,10 @@ class AutoEstimator(BaseEstimator):  # type: ignore[misc]
         What models are judged by: a scorer's name, or what ``make_scorer`` returns.
         None is accuracy, or R^2.
     cv : int, splitter, iterable or "auto", default="auto"
-        Folds.  "auto" is 5, or one held-out part of more than 400 rows for each second of
-        the budget.  These, and a number of folds, are by group or time if ``fit`` is given
-        groups or times.  Folds of your own are of all rows; those set aside are left out.
+        Folds.  "auto" is 5; tables of more than 400 rows (or 20,000 values) for each second
+        of the budget, or of more than 50,000 rows without one, are split once instead.
+        These, and a number of folds, are by group or time if ``fit`` is given groups or
+        times.  Folds of your own are of all rows; those set aside are left out.
     test_size : float or "auto", default="auto"
         Share of the rows that is set aside for a last check, see `scores_`; "auto" is a
         tenth of 5,000 rows or more, but 5,000 at most, and none of fewer, or with folds of
@@ -100,7 +107,8 @@ class AutoEstimator(BaseEstimator):  # type: ignore[misc]
         Whether the next ``fit`` on the same data goes on with the trials of this one, which
         are kept for that; those of models that are not in `models` then are left out.
     n_jobs : int or None, default=None
-        Worker processes for networks, as in scikit-learn.
+        Worker processes for networks, as in scikit-learn; with less than 30 seconds they
+        train in this process.
     progress : bool or callable, default=False
         Whether to print how far it is; or what is called with an ``AutoProgress``.
     random_state : int, RandomState or None, default=None
@@ -180,10 +188,11 @@ class AutoEstimator(BaseEstimator):  # type: ignore[misc]
         Parameters
         ----------
         X : frame or array-like of shape (n_samples, n_features) or (n_samples, ...)
-            A table of any library, with numbers, categories, dates and missing values (as
-            which up to a tenth of a column's cells count that do not read as the others);
-            or sequences of shape (n_samples, n_steps, n_features), padded with NaN at their
-            ends, or images of shape (n_samples, n_channels, height, width).
+            A table of any library, with numbers, categories, dates and missing values; or
+            sequences of shape (n_samples, n_steps, n_features), padded with NaN at their
+            ends, or images of shape (n_samples, n_channels, height, width).  In a column of
+            numbers or dates up to a tenth of the cells may be something else, which counts
+            as missing.
         y : array-like of shape (n_samples,)
             Labels or numbers.
         sample_weight : array-like of shape (n_samples,), default=None
@@ -228,7 +237,7 @@ class AutoEstimator(BaseEstimator):  # type: ignore[misc]
         seed = int(check_random_state(self.random_state).randint(2**31 - 1))
         memory = self._remembered(X, y)
         seed = seed if memory is None else memory.seed
-        groups = None if groups is None else np.asarray(groups)
+        groups = None if groups is None else as_groups(groups)
         times = None if times is None else as_times(times)
         check_consistent_length(y, groups, times)
         split = self._split(X, y, (groups, times), seed, memory)

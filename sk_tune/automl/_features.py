@@ -2,13 +2,11 @@
 # SPDX-License-Identifier: BSD-3-Clause
 """X and y as the models take them: a table with names, or an array of more dimensions."""
 
-import hashlib
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 import pandas as pd
-from pandas.util import hash_pandas_object
 from sklearn.utils.multiclass import check_classification_targets
 from sklearn.utils.validation import (
     assert_all_finite,
@@ -21,7 +19,7 @@ from sk_tune.automl._problem import Kind
 from sk_tune.exceptions import TableError
 from sk_tune.prepare import as_pandas, check_table, mixed_columns, without_strays
 
-__all__ = ["as_features", "as_target", "fingerprint", "kind_of"]
+__all__ = ["as_features", "as_target", "kind_of"]
 
 Array = npt.NDArray[Any]
 
@@ -156,35 +154,6 @@ def _check_complete(estimator: Any, targets: Array) -> None:
             f"position {missing.argmax()}. Remove those rows from X and y, for example "
             "with mask = pandas.notna(y)."
         )
-
-
-def fingerprint(X: Any, y: Array) -> str:
-    """Return what tells data from others.
-
-    Parameters
-    ----------
-    X : DataFrame or ndarray of shape (n_samples, ...)
-        Features.
-    y : ndarray of shape (n_samples,)
-        Targets.
-
-    Returns
-    -------
-    str
-        Equal for equal values in the same order.
-    """
-    digest = hashlib.blake2b(repr(X.shape).encode())
-    columns = [pd.Series(y)]
-    if isinstance(X, pd.DataFrame):
-        columns += [X[name] for name in X.columns]
-    else:
-        digest.update(np.ascontiguousarray(X).tobytes())
-    for column in columns:
-        # Of objects what they read as, because equal ones need not be the same.
-        own = column.map(repr) if column.dtype == object else column
-        digest.update(repr(column.name).encode())
-        digest.update(hash_pandas_object(own, index=False).to_numpy().tobytes())
-    return digest.hexdigest()
 
 
 def kind_of(X: Any) -> Kind:

@@ -22,12 +22,13 @@ from sklearn.model_selection import (
     check_cv,
 )
 
-from sk_tune.automl._features import fingerprint
 from sk_tune.exceptions import TableError, warn_user
+from sk_tune.report import data_fingerprint
 
 __all__ = [
     "Split",
     "are_same",
+    "as_groups",
     "check_folds",
     "held_out_rows",
     "make_folds",
@@ -95,6 +96,34 @@ class Split:
         return all(np.array_equal(one, two) for one, two in parts)
 
 
+def as_groups(groups: Any) -> Array:
+    """Return groups that can be told apart.
+
+    Parameters
+    ----------
+    groups : array-like of shape (n_samples,)
+        Of any type.
+
+    Returns
+    -------
+    ndarray of shape (n_samples,)
+        The same.
+
+    Raises
+    ------
+    TableError
+        If one is missing.
+    """
+    own = np.asarray(groups)
+    missing = np.asarray(pd.isna(own))
+    if missing.any():
+        raise TableError(
+            f"Groups must be given for each row. Got {int(missing.sum())} missing, the "
+            f"first in row {int(missing.argmax()) + 1}."
+        )
+    return own
+
+
 def split_rows(
     y: Array,
     *,
@@ -135,9 +164,7 @@ def split_rows(
     ValueError
         If other parts than those of an earlier fit are asked for.
     """
-    told = (
-        None if own is None else fingerprint(pd.DataFrame(own), own) for own in structure
-    )
+    told = (None if own is None else data_fingerprint(own) for own in structure)
     asked = (cv, test_size, *told)
     if before is not None and are_same(asked, before.asked):
         # Of "auto" the time decides too, and trials of other folds cannot be averaged.

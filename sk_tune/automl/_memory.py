@@ -9,8 +9,9 @@ from sk_tune.automl._folds import Split
 from sk_tune.automl._models import Model
 from sk_tune.automl._sizes import Cost
 from sk_tune.automl._trials import Trial
+from sk_tune.report import data_fingerprint
 
-__all__ = ["Kind", "Memory"]
+__all__ = ["Kind", "Memory", "fingerprint"]
 
 
 @dataclass(slots=True, eq=False)
@@ -71,3 +72,21 @@ class Memory:
     n_done: int
     scoring: Any
     split: Split
+
+
+def fingerprint(X: Any, y: Any) -> str:
+    """Return what tells the data of a fit from others.
+
+    Parameters
+    ----------
+    X : DataFrame or ndarray of shape (n_samples, ...)
+        Features.
+    y : ndarray of shape (n_samples,)
+        Targets.
+
+    Returns
+    -------
+    str
+        Equal for equal values in the same order.
+    """
+    return f"{data_fingerprint(X)}, {data_fingerprint(y)}"

@@ -32,7 +32,7 @@ from sk_tune.automl._blend import Blend
 from sk_tune.automl._channel_scaler import ChannelScaler
 from sk_tune.ensemble import network_of
 from sk_tune.estimators import NetworkPredictor, export_module
-from sk_tune.prepare import CategoryCodes, SmoothClipScaler, TablePreparer
+from sk_tune.prepare import MISSING, CategoryCodes, SmoothClipScaler, TablePreparer
 
 __all__ = ["export_blend"]
 
@@ -352,6 +352,10 @@ class _LookUp(_Columns):
         base = np.asarray(encoder.transform(unknown), dtype=np.float64)
         self.register_buffer("base", torch.from_numpy(base))
         self.sizes = [len(values) for values in known]
+        # Missing is a category, or as unknown as others that no training row had.
+        self.missing = [
+            values.index(MISSING) if MISSING in values else len(values) for values in known
+        ]
         for number, (name, values) in enumerate(zip(names, known, strict=True)):
             rows = pd.concat([unknown] * (len(values) + 1), ignore_index=True)
             rows[name] = [*values, _UNKNOWN]
@@ -360,9 +364,10 @@ class _LookUp(_Columns):
 
     def forward(self, x: Tensor) -> Tensor:
         own, total = self.chosen(x), self.base
-        for number, n in enumerate(self.sizes):
+        for number, (n, missing) in enumerate(zip(self.sizes, self.missing, strict=True)):
             code = own[:, number]
             is_known = (code >= 0) & (code < n)
-            place = torch.where(is_known, code, float(n)).long()
+            place = torch.where(is_known, code, float(n))
+            place = torch.where(code.isnan(), float(missing), place).long()
             total = total + getattr(self, f"table{number}")[place]
         return total

@@ -22,7 +22,8 @@ from sklearn.dummy import DummyClassifier, DummyRegressor
 from sklearn.metrics import get_scorer, get_scorer_names
 
 from sk_tune import __version__
-from sk_tune.automl import AutoClassifier, AutoRegressor, as_times
+from sk_tune._times import as_times
+from sk_tune.automl import AutoClassifier, AutoRegressor
 from sk_tune.cli._output import (
     SavedModel,
     check_output_folder,

@@ -88,7 +88,7 @@ def check_times(table: LeakTable, times: Any = None) -> Finding:
     name = None if times is not None else _time_column(table.X)
     if times is None and name is None:
         return check.not_applicable("No times were given, and no column has dates.")
-    when = pd.Series(times) if name is None else table.X[name]
+    when = pd.Series(times).infer_objects() if name is None else table.X[name]
     rank = when.rank(method="dense").to_numpy()
     late = [rank[test] < np.nanmax(rank[train]) for train, test in table.folds]
     part = float(np.mean(np.concatenate(late)))

@@ -16,6 +16,7 @@ import numpy as np
 from sklearn.model_selection import check_cv
 from sklearn.utils import check_consistent_length
 
+from sk_tune._times import as_times
 from sk_tune.diagnosis._leak_checks import as_leak_table, holds_classes
 from sk_tune.diagnosis._leak_duplicates import check_duplicates, check_near_duplicates
 from sk_tune.diagnosis._leak_features import check_giveaway, check_target
@@ -43,7 +44,7 @@ def find_leaks(
     groups : array-like of shape (n_samples,) or None, default=None
         What belongs together, such as the patient of each row.
     times : array-like of shape (n_samples,) or None, default=None
-        When each row was.
+        When each row was: numbers or dates; text is read as dates that begin with the year.
 
     Returns
     -------
@@ -57,7 +58,8 @@ def find_leaks(
     Raises
     ------
     ValueError
-        If X, y, groups and times are not of one length.
+        If X, y, groups and times are not of one length, or a time is missing or text that
+        is no date.
 
     Notes
     -----
@@ -88,7 +90,7 @@ def find_leaks(
         check_duplicates(table),
         check_near_duplicates(table),
         check_groups(table, groups),
-        check_times(table, times),
+        check_times(table, None if times is None else as_times(times)),
         check_target(table),
         check_giveaway(table),
         check_scaling(table),

@@ -9,9 +9,10 @@ from sk_tune.prepare._smooth_clip import SmoothClipScaler
 from sk_tune.prepare._split import train_valid_test_split
 from sk_tune.prepare._strays import mixed_columns, without_strays
 from sk_tune.prepare._table_preparer import TablePreparer
-from sk_tune.prepare._values import are_dates
+from sk_tune.prepare._values import MISSING, are_dates
 
 __all__ = [
+    "MISSING",
     "CategoryCodes",
     "ColumnKinds",
     "SmoothClipScaler",

@@ -224,7 +224,8 @@ def kind_of_column(column: "Column[Any]", least: int) -> tuple[str, str]:
     types = pd.api.types
     if types.is_datetime64_any_dtype(column.dtype):
         return "date", ""
-    if types.is_numeric_dtype(column.dtype) or types.is_timedelta64_dtype(column.dtype):
+    # Durations are of kind "m", those of Arrow too.
+    if types.is_numeric_dtype(column.dtype) or column.dtype.kind == "m":
         return "number", ""
     inferred = types.infer_dtype(column, skipna=True)
     if inferred in _OBJECT_NUMBERS:

@@ -19,6 +19,7 @@ from sk_tune._compat import (
     safe_indexing,
     validate_parameter_constraints,
 )
+from sk_tune._times import as_times
 
 __all__ = ["train_valid_test_split"]
 
@@ -58,9 +59,10 @@ def train_valid_test_split(
         Groups, such as patients, whose rows stay together in one part.  Sizes are then
         kept as nearly as the groups allow.
     times : array-like of shape (n_samples,), default=None
-        Numbers or dates.  All training rows are then earlier than all validation rows, and
-        these earlier than all test rows; rows of one time stay together, so that sizes are
-        kept as nearly as the times allow.  Cannot be combined with the two above.
+        Numbers or dates; text is read as dates that begin with the year.  All training
+        rows are then earlier than all validation rows, and these earlier than all test
+        rows; rows of one time stay together, so that sizes are kept as nearly as the times
+        allow.  Cannot be combined with the two above.
     random_state : int, RandomState or None, default=None
         Seed of what is drawn.  Without effect with `times`.
 
@@ -73,8 +75,8 @@ def train_valid_test_split(
     Raises
     ------
     ValueError
-        If the sizes leave no training rows, or there are too few classes, groups or times
-        for three parts.
+        If the sizes leave no training rows, there are too few classes, groups or times for
+        three parts, or times are text that is no date.
 
     See Also
     --------
@@ -107,7 +109,7 @@ def train_valid_test_split(
                 "'times' of train_valid_test_split must be given without 'stratify' and "
                 "'groups': parts in the order of time cannot be chosen by anything else."
             )
-        parts = _by_time(_one_dimensional(times, "times"), sizes)
+        parts = _by_time(as_times(_one_dimensional(times, "times")), sizes)
     elif groups is not None:
         classes = None if stratify is None else _one_dimensional(stratify, "stratify")
         parts = _by_group(_one_dimensional(groups, "groups"), classes, sizes, rng)

@@ -95,6 +95,8 @@ class TablePreparer(TransformerMixin, BaseEstimator):  # type: ignore[misc]
     n_categories_ : dict of str to int
         Columns of codes, which are the output's last, with their number of codes from 0
         on.  Empty without `embeddings`.
+    columns_ : ColumnTransformer
+        What prepares the columns of each kind.
     n_features_in_ : int
         Columns seen in ``fit``.
     feature_names_in_ : ndarray of str
@@ -296,6 +298,7 @@ class TablePreparer(TransformerMixin, BaseEstimator):  # type: ignore[misc]
         flags = [name for name in kinds.numbers if n_values[name] == 2]
         numbers = [name for name in kinds.numbers if n_values[name] > 2]
         dates = [name for name in kinds.dates if n_values[name] > 1]
+        turning = [name for name in dates if _turns(values[name])]
         gaps = [name for name in measured if values[name].isna().any()]
         min_frequency = self.min_frequency or least_frequency(len(values))
         max_one_hot = self.max_one_hot or _MAX_ONE_HOT[bool(self.embeddings)]
@@ -315,7 +318,7 @@ class TablePreparer(TransformerMixin, BaseEstimator):  # type: ignore[misc]
             ("numbers", self._number_steps(len(values)), numbers),
             ("flags", self._flag_steps(), flags),
             ("days", self._number_steps(len(values)), dates),
-            ("circles", self._circle_steps(), dates),
+            ("circles", self._circle_steps(), turning),
             ("missing", MissingIndicator(features="all"), gaps),
             ("one_hot", encoder, one_hot),
             ("codes", CategoryCodes(min_frequency, self.max_codes), codes),
@@ -395,6 +398,12 @@ class TablePreparer(TransformerMixin, BaseEstimator):  # type: ignore[misc]
         tags.input_tags.string = True
         tags.input_tags.categorical = True
         return tags
+
+
+def _turns(days: "pd.Series[float]") -> bool:
+    """Return whether dates differ in their place in the year, the week or the day."""
+    places = circles(days[days.notna()].to_numpy()[:, np.newaxis])
+    return bool((np.ptp(places, axis=0) > 0).any())
 
 
 def _n_levels(texts: "pd.Series[Any]", min_frequency: int) -> int:

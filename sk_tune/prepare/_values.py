@@ -21,8 +21,9 @@ Column = pd.Series
 
 MISSING = "(missing)"  # The category of a missing value.
 DATE = re.compile(r"\s*\d{4}[-/]\d{1,2}[-/]\d{1,2}([ T]\d{1,2}:\d{2}.*)?\s*")
-_EPOCH = pd.Timestamp(0, tz="UTC")
-_DAY = pd.Timedelta(days=1)
+# In seconds, because nanoseconds end in the year 2262, and "no end" is often in 9999.
+_EPOCH = pd.Timestamp("1970-01-01", tz="UTC").as_unit("s")
+_SECONDS_PER_DAY = 86_400
 
 
 def read_values(column: "Column[Any]", kind: str) -> Array:
@@ -123,7 +124,7 @@ def _first_text(texts: "Column[Any]") -> str:
 
 
 def _numbers(column: "Column[Any]") -> Array:
-    if pd.api.types.is_timedelta64_dtype(column.dtype):
+    if column.dtype.kind == "m":
         column = column.dt.total_seconds()
     elif isinstance(column.dtype, pd.CategoricalDtype):
         column = column.astype(object)
@@ -143,7 +144,8 @@ def _days(column: "Column[Any]") -> Array:
         times = pd.Series(pd.NaT, index=column.index, dtype=times.dtype)
     if times.isna().any():
         _refuse_wrong_values(column, times, "dates")
-    return ((times - _EPOCH) / _DAY).to_numpy(dtype=np.float64, na_value=np.nan)
+    days = (times - _EPOCH).dt.total_seconds() / _SECONDS_PER_DAY
+    return days.to_numpy(dtype=np.float64, na_value=np.nan)
 
 
 def _texts(column: "Column[Any]") -> Array:

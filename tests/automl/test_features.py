@@ -6,7 +6,7 @@ import pytest
 from sklearn.base import BaseEstimator
 
 from sk_tune import AutoClassifier, AutoRegressor
-from sk_tune.automl._features import as_features, as_target, fingerprint, kind_of
+from sk_tune.automl._features import as_features, as_target, kind_of
 from sk_tune.exceptions import SkTuneWarning
 
 pl = pytest.importorskip("polars")
@@ -137,19 +137,6 @@ def test_flat_rows_get_the_shape_that_is_named():
     assert as_features(_Any(), X, reset=True, shape=(4, 3)).shape == (2, 4, 3)
     with pytest.raises(ValueError, match="input_shape"):
         as_features(_Any(), X, reset=True, shape=(5, 5))
-
-
-def test_fingerprints_tell_data_apart(mixed):
-    """A copy has the same, another value, order or name does not."""
-    X, y = mixed
-    own = fingerprint(X, y)
-
-    assert fingerprint(X.copy(deep=True), np.array(list(y))) == own
-    assert fingerprint(X.iloc[::-1].reset_index(drop=True), y) != own
-    assert fingerprint(X.rename(columns={"town": "city"}), y) != own
-    assert fingerprint(X, y[::-1]) != own
-    arrays = [np.zeros((4, 2, 2)), np.ones((4, 2, 2))]
-    assert len({fingerprint(a, np.arange(4)) for a in arrays}) == 2
 
 
 @pytest.mark.parametrize("missing", [np.nan, None, pd.NA, pd.NaT])

@@ -1,12 +1,20 @@
 """Rows that are set aside, and folds."""
 
 import numpy as np
+import pandas as pd
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from sklearn.model_selection import GroupKFold, PredefinedSplit, TimeSeriesSplit
 
-from sk_tune.automl._folds import check_folds, held_out_rows, make_folds, split_rows
+from sk_tune.automl._folds import (
+    as_groups,
+    check_folds,
+    held_out_rows,
+    make_folds,
+    split_rows,
+)
+from sk_tune.exceptions import TableError
 
 
 def _folds(y, *, cv="auto", classes=True, groups=None, times=None, budget=60.0):
@@ -219,6 +227,14 @@ def test_parts_are_by_times_or_by_groups():
         with pytest.raises(ValueError, match="'times' must be given without 'groups'"):
             _split(y, groups=values, times=values, **params)
     assert len(_split(y, GroupKFold(3), groups=values, times=values).folds) == 3
+
+
+def test_groups_are_known_of_each_row():
+    """Rows without one could be of any group, so on both sides of a split."""
+    assert as_groups(["a", "b"]).tolist() == ["a", "b"]
+    for missing in (np.nan, None, pd.NA):
+        with pytest.raises(TableError, match="Got 1 missing, the first in row 2"):
+            as_groups(pd.Series(["a", missing, "b"]))
 
 
 def test_one_time_cannot_be_parted():

@@ -5,7 +5,7 @@ import pickle
 import numpy as np
 
 from sk_tune.automl._folds import Split
-from sk_tune.automl._memory import Memory
+from sk_tune.automl._memory import Memory, fingerprint
 
 
 def test_a_memory_can_be_kept_in_a_file():
@@ -20,3 +20,16 @@ def test_a_memory_can_be_kept_in_a_file():
 
     assert copy.split.equals(memory.split)
     assert (copy.seed, copy.n_done, copy.split.asked) == (1, 2, memory.split.asked)
+
+
+def test_fingerprints_tell_data_apart(mixed):
+    """A copy has the same, another value, order or name does not."""
+    X, y = mixed
+    own = fingerprint(X, y)
+
+    assert fingerprint(X.copy(deep=True), np.array(list(y))) == own
+    assert fingerprint(X.iloc[::-1].reset_index(drop=True), y) != own
+    assert fingerprint(X.rename(columns={"town": "city"}), y) != own
+    assert fingerprint(X, y[::-1]) != own
+    arrays = [np.zeros((4, 2, 2)), np.ones((4, 2, 2))]
+    assert len({fingerprint(a, np.arange(4)) for a in arrays}) == 2

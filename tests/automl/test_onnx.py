@@ -27,9 +27,9 @@ def _as_told(X, inputs):
     for column in inputs:
         own = X[column["name"]]
         if column["kind"] == "category":
-            texts = own.astype(object).where(own.notna(), "(missing)").astype(str)
             places = {value: place for place, value in enumerate(column["values"])}
-            own = texts.map(places).fillna(-1)
+            codes = own.astype(object).astype(str).map(places).fillna(-1)
+            own = codes.where(own.notna())
         columns.append(own.to_numpy(dtype=np.float64))
     return np.column_stack(columns)
 

@@ -123,6 +123,18 @@ def test_training_on_the_future_is_found():
     assert _issues(X, y, cv=TimeSeriesSplit(5), times=times) == set()
 
 
+def test_times_of_text_are_in_the_order_of_the_calendar():
+    """As text, 2024-10 is before 2024-9, and a split by time would be called a leak."""
+    X, y = CLEAN["friedman"]
+    times = [f"2024-{9 + row // 28 % 2}-{row % 28 + 1}" for row in range(56)]
+
+    found = _issues(X[:56], y[:56], cv=TimeSeriesSplit(5), times=times)
+
+    assert "future in the training rows" not in found
+    with pytest.raises(ValueError, match="begin with the year"):
+        find_leaks(X[:56], y[:56], times=[f"{row}/1/2024" for row in range(56)])
+
+
 def test_a_column_of_dates_is_a_tip():
     """It may well be that rows are independent in time."""
     X, y = CLEAN["friedman"]

@@ -5,6 +5,7 @@ import decimal
 
 import numpy as np
 import pandas as pd
+import pyarrow as pa
 import pytest
 
 from sk_tune.exceptions import TableError
@@ -33,6 +34,7 @@ def _repeat(*values):
         (pd.array(_repeat(True, None, False), dtype="boolean"), "numbers"),
         (_repeat(decimal.Decimal("1.5"), decimal.Decimal(2)), "numbers"),
         (pd.to_timedelta(np.arange(N), unit="h"), "numbers"),
+        (pd.array(range(N), dtype=pd.ArrowDtype(pa.duration("s"))), "numbers"),
         (pd.date_range("2020-01-01", periods=N), "dates"),
         (pd.date_range("2020-01-01", periods=N, tz="Europe/Berlin"), "dates"),
         (_repeat(dt.date(2020, 1, 1), dt.date(2021, 5, 5)), "dates"),

@@ -118,6 +118,17 @@ def test_times_may_be_dates(as_times):
     assert list(test) == list(np.sort(days)[-2:])
 
 
+def test_times_of_text_are_dates_or_refused():
+    """Sorted as text, 2024-10 would be before 2024-9, and 12/01/2023 after 01/15/2024."""
+    months = [f"2024-{month}" for month in range(1, 13)]
+
+    train, _, test = train_valid_test_split(months, times=months, test_size=3)
+
+    assert (train[0], test) == ("2024-1", ["2024-10", "2024-11", "2024-12"])
+    with pytest.raises(ValueError, match="begin with the year"):
+        train_valid_test_split(months, times=[f"{m}/1/2024" for m in range(1, 13)])
+
+
 def test_all_kinds_of_arrays_are_split_alike():
     """Each in its own kind, three parts of each after the other."""
     values = np.arange(10)

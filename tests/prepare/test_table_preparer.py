@@ -450,6 +450,26 @@ def test_a_table_read_from_csv_works():
     assert list(preparer.kinds_) == [("a", "number"), ("d", "date"), ("t", "category")]
 
 
+def test_dates_of_one_place_in_the_year_and_week_are_days_only():
+    """Two first Wednesdays of January at midnight: no circle tells them apart."""
+    X = pd.DataFrame({"wave": ["2014-01-01", "2020-01-01"] * 30, "a": np.arange(60.0)})
+
+    preparer = TablePreparer().fit(X)
+
+    assert preparer.get_feature_names_out().tolist() == ["a", "wave_days"]
+    assert np.isfinite(preparer.transform(X.iloc[:3])).all()
+
+
+def test_no_end_is_a_date():
+    """In fit, and in a table that is transformed later."""
+    days = pd.date_range("2024-01-01", periods=40).astype(str).tolist()
+    usual = pd.DataFrame({"valid_to": days, "a": np.arange(40.0)})
+    endless = usual.assign(valid_to=["9999-12-31", *days[1:]])
+
+    for X in (usual, endless):
+        assert np.isfinite(TablePreparer().fit(X).transform(endless)).all()
+
+
 @pytest.mark.parametrize("setting", SETTINGS)
 def test_the_preparer_can_be_cloned_and_pickled(setting):
     """A search clones it for each fold, and a model file holds it."""

@@ -5,10 +5,13 @@ import decimal
 
 import numpy as np
 import pandas as pd
+import pyarrow as pa
 import pytest
 
 from sk_tune.exceptions import TableError
 from sk_tune.prepare._values import MISSING, are_dates, are_numbers, read_values
+
+ARROW_DURATION = pd.ArrowDtype(pa.duration("ms"))
 
 
 @pytest.mark.parametrize(
@@ -22,6 +25,7 @@ from sk_tune.prepare._values import MISSING, are_dates, are_numbers, read_values
         ([decimal.Decimal("1.5"), decimal.Decimal(2)], [1.5, 2]),
         ([np.inf, -np.inf, 0], [np.nan, np.nan, 0]),
         (pd.to_timedelta([1, 2], unit="h"), [3600, 7200]),
+        (pd.array([3_600_000], dtype=ARROW_DURATION), [3600]),
         (pd.Categorical([3, 1]), [3, 1]),
         (["3", "1.5"], [3, 1.5]),
         (["3", " ", "", None], [3, np.nan, np.nan, np.nan]),
@@ -50,6 +54,18 @@ def test_dates_of_any_type_are_days_since_1970(values):
     days = read_values(pd.Series(values, name="a"), "date")
 
     assert np.array_equal(days, [1.5, np.nan], equal_nan=True)
+
+
+@pytest.mark.parametrize("date", ["9999-12-31", "0101-01-01", "1600-02-29", "2262-04-12"])
+@pytest.mark.parametrize("make", [str, dt.date.fromisoformat, np.datetime64])
+def test_dates_beyond_what_nanoseconds_reach_are_days_too(date, make):
+    """Such as the usual "no end": their column may be of text, dates or times."""
+    column = pd.Series([make("2024-05-01"), make(date)], name="a")
+
+    days = read_values(column, "date")
+
+    expected = [dt.date.fromisoformat(d).toordinal() for d in ("2024-05-01", date)]
+    assert days.tolist() == [n - dt.date(1970, 1, 1).toordinal() for n in expected]
 
 
 @pytest.mark.parametrize(
