@@ -21,14 +21,23 @@ from skorch import NeuralNet
 from sk_tune._compat import get_active_backend
 from sk_tune.adoption import adoption
 from sk_tune.backend import CollectingBackend, fleet
+from sk_tune.ensemble._categories import asks_for_types, with_categories
 from sk_tune.ensemble._combination import network_of
 from sk_tune.ensemble._out_of_bag import epoch_table, members_table, rows_left_out
 from sk_tune.ensemble._parts import Predictor, parts_of, predictor_of
-from sk_tune.estimators import MLPClassifier, MLPRegressor, NetworkEstimator
+from sk_tune.estimators import (
+    MLPClassifier,
+    MLPRegressor,
+    NetworkEstimator,
+    category_columns,
+)
+from sk_tune.exceptions import warn_user
 
 __all__ = ["BaggingClassifier", "BaggingRegressor"]
 
 Array = npt.NDArray[Any]
+
+_N_NAMED = 5  # Columns that a warning lists.
 
 
 class _Bagging:
@@ -60,13 +69,21 @@ class _Bagging:
         """
         for name in ("oob_curve_", "oob_by_members_"):
             vars(self).pop(name, None)
-        with _members_as_fleet(self):
-            super().fit(X, y, sample_weight, **fit_params)  # type: ignore[misc]
+        self._categories = _categories_of_members(self, X)
+        try:
+            with _members_as_fleet(self):
+                super().fit(X, y, sample_weight, **fit_params)  # type: ignore[misc]
+        finally:
+            del self._categories
         self._predictor = Predictor(self)
         return self
 
-    def _set_oob_score(self: Any, X: Any, y: Any) -> None:
-        super()._set_oob_score(X, y)  # type: ignore[misc]
+    def _validate_estimator(self: Any, default: Any = None) -> None:
+        super()._validate_estimator(default)  # type: ignore[misc]
+        self.estimator_ = with_categories(self.estimator_, self._categories)
+
+    def _set_oob_tables(self: Any, X: Any, y: Any) -> None:
+        """Learn what the rows that members lack tell of epochs and of their number."""
         self.oob_curve_ = epoch_table(self.estimators_)
         left_out = rows_left_out(self.estimators_samples_, len(y))
         self.oob_by_members_ = members_table(parts_of(self).combination(), left_out, X, y)
@@ -85,6 +102,23 @@ class _Bagging:
             reset=False,
         )
         return predictor_of(self)(X)
+
+
+def _categories_of_members(bagging: Any, X: Any) -> list[int]:
+    """Return the columns that hold categories, if all members see the same columns."""
+    positions = category_columns(X)
+    if not positions or not asks_for_types(bagging._get_estimator()):
+        return []
+    most = bagging.max_features
+    has_all = most == (1.0 if isinstance(most, float) else X.shape[1])
+    if has_all and not bagging.bootstrap_features:
+        return positions
+    warn_user(
+        f"{type(bagging).__name__} gives each member its own columns, so that categories "
+        f"of {[str(X.columns[i]) for i in positions[:_N_NAMED]]} are numbers to them. Use "
+        "max_features=1.0 and bootstrap_features=False."
+    )
+    return []
 
 
 @contextmanager
@@ -111,6 +145,28 @@ def _left_out(X: Any, y: Any, sample_weight: Any) -> Array | None:
         return None
     rows = np.flatnonzero(np.asarray(sample_weight) == 0)
     return rows if len(rows) else None
+
+
+class _WithAllClasses:
+    """A member that has not seen all classes, as one that has.
+
+    Parameters
+    ----------
+    member : estimator
+        Its ``classes_`` are positions of those of the ensemble.
+    n_classes : int
+        Classes of the ensemble.
+    """
+
+    def __init__(self, member: Any, n_classes: int) -> None:
+        self._member = member
+        self._n_classes = n_classes
+
+    def predict_proba(self, X: Any) -> Array:
+        own = self._member.predict_proba(X)
+        found = np.zeros((len(own), self._n_classes), dtype=own.dtype)
+        found[:, self._member.classes_] = own
+        return found
 
 
 class BaggingClassifier(_Bagging, ensemble.BaggingClassifier):  # type: ignore[misc]
@@ -172,7 +228,7 @@ class BaggingClassifier(_Bagging, ensemble.BaggingClassifier):  # type: ignore[m
         A row for each member and epoch, if `oob_score`: member, epoch, train_loss, and
         oob_loss and oob_score on the rows that the member lacks.  Where the mean
         ``oob_loss`` no longer falls, more epochs do not help.  Empty for members that are
-        no networks, or that stand behind transformers.
+        no networks, or that stand behind transformers, and within ``fleet()``.
     oob_by_members_ : DataFrame
         A row for each number of members, if `oob_score`: n_members, oob_score of the first
         so many, and n_samples, the rows that at least one of them lacks.  Where
@@ -216,6 +272,22 @@ class BaggingClassifier(_Bagging, ensemble.BaggingClassifier):  # type: ignore[m
         found = None if params else self._combined(X)
         own: Array = super().predict_proba(X, **params) if found is None else found
         return own
+
+    def _set_oob_score(self, X: Any, y: Any) -> None:
+        # scikit-learn's way takes all members to know all classes.
+        own: Any = self
+        members, n_classes = own.estimators_, own.n_classes_
+        own.estimators_ = [
+            member
+            if len(member.classes_) == n_classes or not hasattr(member, "predict_proba")
+            else _WithAllClasses(member, n_classes)
+            for member in members
+        ]
+        try:
+            super()._set_oob_score(X, y)
+        finally:
+            own.estimators_ = members
+        self._set_oob_tables(X, y)
 
     def _get_estimator(self) -> Any:
         return MLPClassifier() if self.estimator is None else self.estimator
@@ -317,6 +389,10 @@ class BaggingRegressor(_Bagging, ensemble.BaggingRegressor):  # type: ignore[mis
             own: Array = super().predict(X, **params)
             return own
         return found[:, 0] if found.shape[1] == 1 else found
+
+    def _set_oob_score(self, X: Any, y: Any) -> None:
+        super()._set_oob_score(X, y)
+        self._set_oob_tables(X, y)
 
     def _get_estimator(self) -> Any:
         return MLPRegressor() if self.estimator is None else self.estimator

@@ -34,9 +34,11 @@ from sk_tune.ensemble._boosting_losses import (
     BoostingLoss,
     LogLoss,
 )
+from sk_tune.ensemble._categories import with_categories
 from sk_tune.ensemble._combination import Combination, Member
+from sk_tune.ensemble._members import last_step
 from sk_tune.ensemble._stage import fit_stage
-from sk_tune.estimators import MLPRegressor
+from sk_tune.estimators import MLPRegressor, category_columns
 
 __all__ = ["BoostingClassifier", "BoostingRegressor"]
 
@@ -126,6 +128,7 @@ class _Boosting(BaseEnsemble):  # type: ignore[misc]
             )
         self._validate_params()
         self._validate_estimator(MLPRegressor(n_layers=1, width=64, max_epochs=10))
+        self.estimator_: Any = with_categories(self.estimator_, category_columns(X))
         X, y = self._checked(X, y)
         w = check_sample_weight(sample_weight, X, dtype=np.float64)
         is_weighted = sample_weight is not None
@@ -197,9 +200,18 @@ class _Boosting(BaseEnsemble):  # type: ignore[misc]
         self.estimators_ = stages[:n_kept]
         self.weights_ = np.array(weights[:n_kept])
         self.n_estimators_ = n_kept
+        self._combination = self._sum_of_stages()
+
+    def _sum_of_stages(self) -> Combination:
+        """Return the sum that the fit has made, or another one if stages were changed."""
         members = list(map(Member, self.estimators_, self.weights_))
+        kept: Combination | None = vars(self).get("_combination")
+        if kept is not None and len(kept.members) == len(members):
+            pairs = zip(kept.members, members, strict=True)
+            if all(a.estimator is b.estimator and a.weight == b.weight for a, b in pairs):
+                return kept
         # In float64, because the weights would enlarge what float32 rounds off.
-        self._combination = Combination(members, dtype="float64")
+        return Combination(members, dtype="float64")
 
     def _checked(self, X: Any, y: Any = None) -> Any:
         tags = get_tags(self).input_tags
@@ -217,7 +229,7 @@ class _Boosting(BaseEnsemble):  # type: ignore[misc]
     def _raw(self, X: Any) -> Array:
         """Return the sum of the stages, (n, C)."""
         X = self._checked(X)
-        total: Array = self.init_ + self._combination(X)
+        total: Array = self.init_ + self._sum_of_stages()(X)
         return total
 
     def _staged_raw(self, X: Any) -> Iterator[Array]:
@@ -229,8 +241,11 @@ class _Boosting(BaseEnsemble):  # type: ignore[misc]
 
     def __sklearn_tags__(self) -> Any:
         tags = super().__sklearn_tags__()
-        own = get_tags(MLPRegressor() if self.estimator is None else self.estimator)
-        tags.input_tags.allow_nan = own.input_tags.allow_nan
+        estimator = MLPRegressor() if self.estimator is None else self.estimator
+        own = get_tags(estimator)
+        # Of sequences, NaN is what fills the short ones up.
+        takes_nan = getattr(last_step(estimator), "_allow_nan", False)
+        tags.input_tags.allow_nan = own.input_tags.allow_nan or takes_nan
         tags.input_tags.three_d_array = own.input_tags.three_d_array
         return tags
 

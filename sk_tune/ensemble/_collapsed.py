@@ -13,6 +13,7 @@ from typing import Any, Self
 
 import numpy as np
 import numpy.typing as npt
+from scipy.sparse import issparse
 from sklearn.metrics import accuracy_score, r2_score
 
 from sk_tune.ensemble._collapsed_file import load_parts, save_parts
@@ -131,7 +132,7 @@ class _Collapsed:
 
         Members must be networks of sk_tune's, alone or behind scikit-learn's
         ``StandardScaler``, ``MinMaxScaler``, ``MaxAbsScaler``, ``RobustScaler`` or
-        ``SimpleImputer``.  Needs the extra ``export``.
+        ``SimpleImputer``.
 
         Parameters
         ----------
@@ -192,6 +193,8 @@ class _Collapsed:
         export_parts(self._parts, path)
 
     def _finished(self, X: Any) -> Array:
+        if self._parts.takes_arrays:
+            X = _as_array(X, self._parts)
         return self._parts.finish(self._combination(X))
 
     def __sklearn_is_fitted__(self) -> bool:
@@ -343,8 +346,9 @@ def collapse(ensemble: Any) -> CollapsedClassifier | CollapsedRegressor:
     Parameters
     ----------
     ensemble : estimator
-        Fitted: one of sk_tune's ensembles, scikit-learn's bagging or soft voting, or any
-        whose prediction is the mean of its ``estimators_`` under its ``weights_``.
+        Fitted: one of sk_tune's of trials, seeds or bags, or boosting; scikit-learn's
+        bagging or soft voting; or any whose prediction is the mean of its ``estimators_``
+        under its ``weights_``.
 
     Returns
     -------
@@ -370,6 +374,23 @@ def collapse(ensemble: Any) -> CollapsedClassifier | CollapsedRegressor:
     """
     parts = parts_of(ensemble)
     return (CollapsedRegressor if parts.classes is None else CollapsedClassifier)(parts)
+
+
+def _as_array(X: Any, parts: Parts) -> Any:
+    """Return X as the ensemble gives it to its members, after the ensemble's checks."""
+    names = getattr(X, "columns", None)
+    if parts.names is not None and names is not None and list(names) != list(parts.names):
+        raise ValueError(
+            "The feature names of X must be those that the ensemble was fitted with, in "
+            f"their order: {list(parts.names)}. Got {list(names)}."
+        )
+    X = X if issparse(X) else np.asarray(X)
+    if parts.n_features is not None and X.ndim == 2 and X.shape[1] != parts.n_features:
+        raise ValueError(
+            f"X must have {parts.n_features} features, as in the fit of the ensemble. Got "
+            f"{X.shape[1]}."
+        )
+    return X
 
 
 def _milliseconds(parts: Parts, X: Any) -> float:

@@ -74,6 +74,8 @@ def save_parts(
         "class": name,
         "members": members,
         "n_features": parts.n_features,
+        "takes_arrays": parts.takes_arrays,
+        "names": None if parts.names is None else list(map(str, parts.names)),
         "classes": _plain(parts.classes),
         "member_classes": _plain(parts.member_classes),
         "link": parts.link,
@@ -132,12 +134,15 @@ def load_parts(path: str | PathLike[str], name: str, module: Any) -> Parts:
                 None if features is None else np.array(features, dtype=np.intp),
             )
         )
+    names = description.get("names")
     classes, member_classes, offset = (
         _array(description[key]) for key in ("classes", "member_classes", "offset")
     )
     return Parts(
         members=tuple(members),
         n_features=description["n_features"],
+        takes_arrays=description.get("takes_arrays", False),
+        names=None if names is None else np.array(names, dtype=object),
         classes=classes,
         member_classes=member_classes,
         link=description["link"],

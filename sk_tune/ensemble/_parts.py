@@ -3,6 +3,7 @@
 """What an ensemble's prediction is made of: members, weights, what becomes of the sum."""
 
 import operator
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Any, Self
 
@@ -47,6 +48,10 @@ class Parts:
         Where a sum begins.
     temperature : float, default=1.0
         By which log-odds of mean probabilities are divided.
+    takes_arrays : bool, default=False
+        Whether the ensemble makes an array of X before members see it.
+    names : ndarray of shape (n_features,) or None, default=None
+        Of the columns of X, if it does and knows them.
     """
 
     members: tuple[Member, ...]
@@ -56,6 +61,8 @@ class Parts:
     link: str = "mean"
     offset: Array | None = None
     temperature: float = 1.0
+    takes_arrays: bool = False
+    names: Array | None = None
 
     @property
     def is_multilabel(self) -> bool:
@@ -221,9 +228,12 @@ def parts_of(ensemble: Any) -> Parts:
         If the prediction is no such mean or sum.
     """
     check_is_fitted(ensemble)
-    n_features = getattr(ensemble, "n_features_in_", None)
+    of_input: dict[str, Any] = {"n_features": getattr(ensemble, "n_features_in_", None)}
+    if isinstance(ensemble, (BoostingClassifier, BoostingRegressor, *_BAGGING)):
+        names = getattr(ensemble, "feature_names_in_", None)
+        of_input |= {"takes_arrays": True, "names": names}
     if isinstance(ensemble, BoostingClassifier | BoostingRegressor):
-        return _of_boosting(ensemble)
+        return _of_boosting(ensemble, of_input)
     if isinstance(ensemble, _BAGGING):
         members, is_encoded = _of_bagging(ensemble), True
     elif isinstance(ensemble, _VOTING):
@@ -231,7 +241,7 @@ def parts_of(ensemble: Any) -> Parts:
     else:
         members, is_encoded = _weighted(ensemble), False
     if not is_classifier(ensemble):
-        return Parts(members=members, n_features=n_features)
+        return Parts(members=members, **of_input)
     classes = np.asarray(getattr(ensemble, "classes_", []))
     is_multilabel = getattr(ensemble, "_is_multilabel", False)
     if classes.ndim != 1 or not len(classes):
@@ -241,22 +251,22 @@ def parts_of(ensemble: Any) -> Parts:
         )
     member_classes = np.arange(len(classes)) if is_encoded else classes
     return Parts(
+        **of_input,
         members=members,
-        n_features=n_features,
         classes=classes,
         member_classes=np.empty(0) if is_multilabel else member_classes,
         temperature=float(getattr(ensemble, "temperature_", 1.0)),
     )
 
 
-def _of_boosting(boosting: Any) -> Parts:
+def _of_boosting(boosting: Any, of_input: Mapping[str, Any]) -> Parts:
     members = tuple(map(Member, boosting.estimators_, boosting.weights_.tolist()))
     link = "sum"
     if is_classifier(boosting):
         link = "logistic" if len(boosting.init_) == 1 else "softmax"
     return Parts(
+        **of_input,
         members=members,
-        n_features=boosting.n_features_in_,
         classes=getattr(boosting, "classes_", None),
         link=link,
         offset=boosting.init_,

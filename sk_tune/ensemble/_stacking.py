@@ -10,6 +10,7 @@ References
    predicts.
 """
 
+from collections.abc import Iterable
 from contextlib import AbstractContextManager, nullcontext
 from numbers import Integral
 from typing import Any, ClassVar, Self
@@ -95,16 +96,16 @@ class _Stacking:
         """
         own: Any = self
         own._validate_params()
-        X = _as_table(X)
+        X = self._table(X)
         self.__dict__.pop("_stack", None)
         self.n_layers_, self.layer_scores_ = 1, np.empty(0)
         with self._fleet():
-            if self.layers > 1:
-                self._compare_layers(X, y, fit_params)
-            if self.n_layers_ == 1:
+            if self.layers == 1:
                 super().fit(X, y, **fit_params)  # type: ignore[misc]
                 return self
-            stack = self._stack_of(self.n_layers_).fit(X, y, **fit_params)
+            cv = self._cv_of_layers()
+            self._compare_layers(X, y, cv, fit_params)
+            stack = self._stack_of(self.n_layers_, cv).fit(X, y, **fit_params)
         parameters = {*own.get_params(deep=False), "n_layers_", "layer_scores_"}
         learnt = {n: v for n, v in vars(stack).items() if n not in parameters}
         self.__dict__.update(learnt, _stack=stack)
@@ -121,16 +122,28 @@ class _Stacking:
             return nullcontext()
         return fleet(n_jobs=joblib.effective_n_jobs(own.n_jobs))
 
-    def _stack_of(self, n_layers: int) -> Any:
+    def _cv_of_layers(self) -> Any:
+        """Return `cv` such as several stacks can take it; folds in a list."""
+        own: Any = self
+        cv = own.cv
+        if isinstance(cv, str):
+            raise ValueError(
+                f"The 'cv' parameter of {type(self).__name__} must be folds if layers > 1: "
+                f"each layer has estimators of its own. Got {cv!r} with layers="
+                f"{self.layers}."
+            )
+        return list(cv) if isinstance(cv, Iterable) else cv
+
+    def _stack_of(self, n_layers: int, cv: Any) -> Any:
         """Return a stack of so many layers, each the final estimator of the one before."""
         own: Any = self
-        params = {**own.get_params(deep=False), "layers": 1}
+        params = {**own.get_params(deep=False), "layers": 1, "cv": cv}
         stack = type(self)(**params)
         for _ in range(n_layers - 1):
             stack = type(self)(**{**params, "final_estimator": stack, "passthrough": True})
         return stack
 
-    def _compare_layers(self, X: Any, y: Any, fit_params: dict[str, Any]) -> None:
+    def _compare_layers(self, X: Any, y: Any, cv: Any, fit_params: dict[str, Any]) -> None:
         """Find how many layers are worth it, on rows that none of them saw."""
         if y is None:
             name = type(self).__name__
@@ -147,9 +160,11 @@ class _Stacking:
         true = np.asarray(safe_indexing(y, held))
         if classes is not None:
             true = np.searchsorted(classes, true)
+        if isinstance(cv, list):
+            cv = _folds_among(train, cv, len(rows))
         kind, predictions = "squared", []
         for n_layers in range(1, self.layers + 1):
-            stack = self._stack_of(n_layers).fit(X_train, y_train, **params)
+            stack = self._stack_of(n_layers, cv).fit(X_train, y_train, **params)
             predicted, kind = _predicted(stack, safe_indexing(X, held), classes)
             predictions.append(predicted)
         loss = RowObjective(kind=kind)  # type: ignore[arg-type]
@@ -180,9 +195,17 @@ class _Stacking:
             features.
         """
         stack = vars(self).get("_stack")
+        X = self._table(X)
         if stack is not None:
-            return stack.transform(_as_table(X))
+            return stack.transform(X)
         return super().transform(X)  # type: ignore[misc]
+
+    def _table(self, X: Any) -> Any:
+        """Return X such as can be put beside predictions, if it is going to be."""
+        own: Any = self
+        is_beside = self.layers > 1 or own.passthrough
+        is_table = hasattr(X, "dtype") or hasattr(X, "columns")
+        return np.asarray(X) if is_beside and not is_table else X
 
     def get_feature_names_out(self, input_features: Any = None) -> Array:
         """Return the names of the columns of ``transform``.
@@ -383,9 +406,12 @@ class StackingRegressor(_Stacking, ensemble.StackingRegressor):  # type: ignore[
         self.random_state = random_state
 
 
-def _as_table(X: Any) -> Any:
-    """Return what can be put beside predictions: an array if it is no table yet."""
-    return X if hasattr(X, "dtype") or hasattr(X, "columns") else np.asarray(X)
+def _folds_among(kept: Array, folds: list[Any], n: int) -> list[tuple[Array, Array]]:
+    """Return folds of n rows as positions among those that were kept."""
+    place = np.full(n, -1)
+    place[kept] = np.arange(len(kept))
+    parts = [[place[part] for part in fold] for fold in folds]
+    return [(train[train >= 0], held[held >= 0]) for train, held in parts]
 
 
 def _has_network(estimator: Any) -> bool:

@@ -55,14 +55,15 @@ class _TrialEnsemble(BaseEstimator):  # type: ignore[misc]
     max_rounds : int, default=50
         Additions of "greedy".
     n_start : int, default=5
-        "greedy" starts from the best candidates: as many as are best together, but not
-        more.
+        "greedy" starts from the best candidates: as many of them as are best together, so
+        many at most.
     min_gain : float, default=0.0
         What additions must bring to be kept, in standard errors of the paired difference of
         the losses.
     n_bags : int, default=20
         "greedy" chooses so many times, each time on rows drawn with replacement, and
-        averages the weights; 1 is one choice on all rows.
+        averages the weights; 1 is one choice on all rows.  5 at most where the metric is no
+        mean over rows, as the area under the ROC curve.
     random_state : int, RandomState or None, default=None
         Source of these choices.
     n_jobs : int or None, default=None
@@ -150,7 +151,7 @@ class _TrialEnsemble(BaseEstimator):  # type: ignore[misc]
             Targets.
         **params : dict of str to object
             For ``fit`` of the search.  Rows whose ``sample_weight`` is 0 choose nothing;
-            others choose alike, as they do in the search.
+            others choose members alike.
 
         Returns
         -------
@@ -170,8 +171,8 @@ class _TrialEnsemble(BaseEstimator):  # type: ignore[misc]
         if not self.refit and search.keep_models == "none":
             search.set_params(keep_models="all")
         search.fit(X, y, **params)
-        self._build(search, X, y, params)
         self.search_ = search
+        self._build(search, X, y, params)
         if self.search.keep_models == "none" and not self.refit:
             # Members are in estimators_; the others are not asked for.
             del search.models_
@@ -183,6 +184,11 @@ class _TrialEnsemble(BaseEstimator):  # type: ignore[misc]
             self.get_params(deep=False),
             caller_name=type(self).__name__,
         )
+        if not hasattr(self.search, "keep_models"):
+            raise ValueError(
+                f"The 'search' parameter of {type(self).__name__} must be a search of "
+                f"sk_tune. Got {type(self.search).__name__} instead."
+            )
 
     def _build(self, search: Any, X: Any, y: Any, params: dict[str, Any]) -> None:
         seed = int(check_random_state(self.random_state).randint(2**31 - 1))
@@ -495,5 +501,9 @@ def _refitted(
         estimator = clone(search.estimator)
         estimators.append(estimator.set_params(**clone(own, safe=False)))
         epochs.append(None if n_epochs is None else [n_epochs])
-    fitted = fit_members(estimators, X, y, epochs=epochs, fit_params=params, n_jobs=n_jobs)
+    # Groups, say, are for the splitter only.
+    own_params = search._get_routed_params_for_fit(params).estimator.fit
+    fitted = fit_members(
+        estimators, X, y, epochs=epochs, fit_params=own_params, n_jobs=n_jobs
+    )
     return [one for (one,) in fitted]

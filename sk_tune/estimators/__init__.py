@@ -26,7 +26,11 @@ from sk_tune.estimators._preparation import (
 from sk_tune.estimators._rnn import RNNClassifier, RNNRegressor
 from sk_tune.estimators._rows import take_rows
 from sk_tune.estimators._seams import is_unchanged
-from sk_tune.estimators._validation import check_parameters, resolve_seed
+from sk_tune.estimators._validation import (
+    category_columns,
+    check_parameters,
+    resolve_seed,
+)
 
 __all__ = [
     "CNNClassifier",
@@ -42,6 +46,7 @@ __all__ = [
     "RNNClassifier",
     "RNNRegressor",
     "adopt_training",
+    "category_columns",
     "check_parameters",
     "export_module",
     "first_seed",

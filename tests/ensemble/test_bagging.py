@@ -255,6 +255,25 @@ def test_classes_that_a_member_has_not_seen_have_no_probability(make_estimator):
     np.testing.assert_array_equal(ours.predict(X), theirs.predict(X))
 
 
+def test_members_that_lack_a_class_are_scored_on_the_rows_they_lack(make_estimator):
+    """By the classes that they know; scikit-learn's own table takes all to know all."""
+    X, y = make_classification(60, 8, n_informative=5, n_classes=3, random_state=0)
+    y[3:] = np.where(y[3:] == 2, 1, y[3:])
+    net = make_estimator("MLPClassifier", dtype="float64")
+
+    bag = BaggingClassifier(net, 12, oob_score=True, random_state=0).fit(X, y)
+
+    assert {len(m.classes_) for m in bag.estimators_} == {2, 3}
+    sums = np.zeros((60, 3))
+    for member, drawn in zip(bag.estimators_, bag.estimators_samples_, strict=True):
+        lacked = np.setdiff1d(np.arange(60), drawn)
+        sums[np.ix_(lacked, member.classes_)] += member.predict_proba(X[lacked])
+    expected = sums / sums.sum(axis=1, keepdims=True)
+    np.testing.assert_allclose(bag.oob_decision_function_, expected, rtol=1e-9)
+    assert bag.oob_score_ == accuracy_score(y, expected.argmax(axis=1))
+    assert len(bag.oob_by_members_) == 12
+
+
 def test_other_members_are_scikit_learns_matter(iris):
     """Trees are trained and asked as in scikit-learn."""
     tree = DecisionTreeClassifier(max_depth=2)

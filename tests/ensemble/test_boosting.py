@@ -15,7 +15,13 @@ from sklearn.preprocessing import StandardScaler
 from sklearn.tree import DecisionTreeRegressor
 from sklearn.utils.estimator_checks import parametrize_with_checks
 
-from sk_tune import BoostingClassifier, BoostingRegressor, MLPRegressor, fleet
+from sk_tune import (
+    BoostingClassifier,
+    BoostingRegressor,
+    MLPRegressor,
+    RNNRegressor,
+    fleet,
+)
 
 # The default, in the precision in which rows and weights can be compared.
 PRECISE = MLPRegressor(n_layers=1, width=64, max_epochs=10, dtype="float64")
@@ -238,6 +244,33 @@ def test_stages_of_all_folds_train_together_in_a_block(iris, net):
     np.testing.assert_allclose(
         inside.cv_results_["mean_test_score"], outside.cv_results_["mean_test_score"]
     )
+
+
+def test_stages_that_somebody_takes_away_are_not_asked(iris, net):
+    """Nor weights that were changed: what predicts is what can be seen."""
+    boosting = BoostingClassifier(net, 4, random_state=0).fit(*iris)
+    first = list(boosting.staged_predict_proba(iris.X))[1]
+
+    boosting.estimators_, boosting.weights_ = (
+        boosting.estimators_[:2],
+        boosting.weights_[:2],
+    )
+
+    np.testing.assert_allclose(boosting.predict_proba(iris.X), first, rtol=1e-5)
+
+
+def test_padded_sequences_are_boosted():
+    """NaN at the end of a sequence is its length, for recurrent stages."""
+    rng = np.random.default_rng(0)
+    X = rng.normal(size=(30, 5, 2))
+    X[:10, 3:] = np.nan
+    stage = RNNRegressor(hidden_size=4, max_epochs=2, random_state=0)
+
+    boosting = BoostingRegressor(stage, 2, random_state=0).fit(X, np.arange(30.0))
+
+    assert np.isfinite(boosting.predict(X)).all()
+    with pytest.raises(ValueError, match="Input X contains NaN"):
+        BoostingRegressor(MLPRegressor(), 2).fit(X[:, 4], np.arange(30.0))
 
 
 def test_one_class_is_refused(iris):

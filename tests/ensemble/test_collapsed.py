@@ -1,5 +1,7 @@
 """A collapsed ensemble predicts what the ensemble does, in one call and from one file."""
 
+import warnings
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -20,6 +22,7 @@ from sk_tune import (
     BaggingRegressor,
     BoostingClassifier,
     BoostingRegressor,
+    MLPClassifier,
     MLPRegressor,
     SeedEnsembleClassifier,
 )
@@ -282,6 +285,35 @@ def test_boosting_is_one_file(names, stage, tmp_path):
     np.testing.assert_array_equal(
         loaded.predict_proba(names[0]), small.predict_proba(names[0])
     )
+
+
+@pytest.mark.parametrize("from_file", [False, True])
+@pytest.mark.parametrize("kind", ["bagging", "boosting"])
+def test_columns_are_those_of_the_ensemble(kind, from_file, names, stage, tmp_path):
+    """A frame gives what it gives the ensemble, and in another order is refused."""
+    X = pd.DataFrame(names[0], columns=list("abcd"))
+    members = {"max_features": 0.5, "n_estimators": 3, "random_state": 0}
+    model = (
+        BaggingClassifier(MLPClassifier(width=8, max_epochs=2), **members)
+        if kind == "bagging"
+        else BoostingClassifier(stage, 3, random_state=0)
+    ).fit(X, names[1])
+
+    small = collapse(model)
+    if from_file:
+        small.save(tmp_path / "ensemble")
+        small = CollapsedClassifier.load(tmp_path / "ensemble")
+
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        for rows in (X, X.to_numpy(), X.to_numpy().tolist()):
+            np.testing.assert_allclose(
+                small.predict_proba(rows), model.predict_proba(X), atol=ATOL
+            )
+    with pytest.raises(ValueError, match=r"in their order: \['a', 'b', 'c', 'd'\]"):
+        small.predict(X[list("bacd")])
+    with pytest.raises(ValueError, match="must have 4 features"):
+        small.predict(X.to_numpy()[:, :3])
 
 
 def test_users_modules_are_passed_to_load(make_estimator, task_data, tmp_path):

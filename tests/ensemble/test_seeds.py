@@ -122,6 +122,16 @@ def test_several_labels_are_averaged(make_estimator):
     assert np.mean(ensemble.predict(X) == y) > 0.8
 
 
+@pytest.mark.parametrize("values", [(0, 1, 2), (-1, 1), ("a", "b")])
+def test_columns_of_labels_are_0_and_1(values):
+    """Members might learn others, but their mean would be no probability."""
+    rng = np.random.default_rng(0)
+    X, y = rng.normal(size=(60, 4)), rng.choice(np.array(values), size=(60, 2))
+
+    with pytest.raises(ValueError, match="1 where a label applies, else 0|not supported"):
+        SeedEnsembleClassifier(DecisionTreeClassifier(), 2).fit(X, y)
+
+
 @pytest.mark.parametrize("scaler", [None, StandardScaler()], ids=["bare", "scaled"])
 def test_members_predict_in_one_call(net, iris, scaler):
     """All networks are one stack, also when each has snapshots and a scaler."""

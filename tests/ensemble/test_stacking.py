@@ -7,9 +7,9 @@ import numpy as np
 import pytest
 from sklearn import ensemble as theirs
 from sklearn.linear_model import LogisticRegression, Ridge, RidgeClassifier
-from sklearn.model_selection import GridSearchCV, StratifiedKFold
+from sklearn.model_selection import GridSearchCV, KFold, StratifiedKFold
 from sklearn.pipeline import make_pipeline
-from sklearn.preprocessing import StandardScaler
+from sklearn.preprocessing import OneHotEncoder, StandardScaler
 from sklearn.tree import DecisionTreeClassifier, DecisionTreeRegressor
 
 import sk_tune
@@ -145,6 +145,41 @@ def residual_problem(n_rows=600):
     X = rng.uniform(-1, 1, size=(n_rows, 3))
     y = 3 * X[:, 0] + 2 * X[:, 1] + np.sign(X[:, 2] * X[:, 0]) * X[:, 1]
     return X, y + 0.05 * rng.normal(size=n_rows)
+
+
+@pytest.mark.parametrize("make", [list, iter])
+def test_layers_take_folds_as_positions(diabetes, make):
+    """Those of all rows; layers are compared on what is left of them."""
+    X, y = diabetes
+    bases = [("tree", DecisionTreeRegressor(max_depth=3)), ("ridge", Ridge())]
+    splitter = KFold(3, shuffle=True, random_state=0)
+    options = {"layers": 2, "random_state": 0}
+
+    given = StackingRegressor(bases, cv=make(list(splitter.split(X))), **options).fit(X, y)
+
+    assert len(given.layer_scores_) == 2
+    one = StackingRegressor(bases, cv=splitter).fit(X, y)
+    if given.n_layers_ == 1:
+        np.testing.assert_allclose(given.predict(X), one.predict(X))
+
+
+def test_layers_of_fitted_estimators_are_refused(diabetes):
+    """They would be asked for more columns than they have seen."""
+    ridge = Ridge().fit(*diabetes)
+
+    with pytest.raises(ValueError, match="must be folds if layers > 1.*'prefit'"):
+        StackingRegressor([("ridge", ridge)], cv="prefit", layers=2).fit(*diabetes)
+
+
+def test_lists_are_taken_as_they_are():
+    """Cells of several types keep them, when it is fitted and when it predicts."""
+    X = [["a", 1], ["b", 2]] * 20
+    y = [0, 1] * 20
+    base = make_pipeline(OneHotEncoder(), LogisticRegression())
+
+    stack = StackingClassifier([("one", base)]).fit(X, y)
+
+    assert stack.predict(X[:2]).tolist() == [0, 1]
 
 
 def test_a_layer_that_helps_is_kept():
