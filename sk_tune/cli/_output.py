@@ -371,6 +371,9 @@ def _move(stage: Path, folder: Path, names: list[str]) -> None:
     # The model last: what is beside a model is then never older than it.
     for name in names:
         (stage / name).replace(folder / name)
+    # What an earlier fit wrote and this one did not is of another model.
+    for name in set(_FILES).difference(names):
+        (folder / name).unlink(missing_ok=True)
 
 
 def _plain(value: Any) -> Any:

@@ -38,7 +38,7 @@ def report(folder: Path, output: Path | None) -> None:
         )
     saved = load_model(folder)
     auto = saved.model
-    path = (folder if folder.is_dir() else folder.parent) / "report.html"
+    path = _home(folder) / "report.html"
     written = auto.report(
         path if output is None else output,
         title=page_title(saved.target, _table(path.parent)),
@@ -47,6 +47,13 @@ def report(folder: Path, output: Path | None) -> None:
     print()
     print(labelled("Verdict", auto.verdict_))
     print(labelled("Written", str(written)))
+
+
+def _home(path: Path) -> Path:
+    """Return the output folder of a model that is given by its folder or file."""
+    if path.is_dir():
+        return path
+    return path.parent.parent if path.parent.name == "model" else path.parent
 
 
 def _table(folder: Path) -> str:

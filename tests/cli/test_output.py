@@ -67,6 +67,10 @@ def _write(folder, saved, **summary):
     return write_output(folder, saved, summary, {"target": "y"}, "a title")
 
 
+def _no_pyarrow(*args, **kwargs):
+    raise ImportError
+
+
 def _names(folder):
     return sorted(path.name for path in folder.iterdir())
 
@@ -112,15 +116,25 @@ def test_without_pyarrow_trials_are_csv(tmp_path, saved, monkeypatch):
     """The table is the same in both forms."""
     _write(tmp_path / "parquet", saved)
 
-    def missing(*args, **kwargs):
-        raise ImportError
-
-    monkeypatch.setattr(pd.DataFrame, "to_parquet", missing)
+    monkeypatch.setattr(pd.DataFrame, "to_parquet", _no_pyarrow)
     _write(tmp_path / "csv", saved)
 
     expected = pd.read_parquet(tmp_path / "parquet" / "trials.parquet")
     found = pd.read_csv(tmp_path / "csv" / "trials.csv")
     assert found["model"].tolist() == expected["model"].tolist()
+
+
+def test_files_of_an_earlier_fit_do_not_stay(tmp_path, saved, monkeypatch):
+    """Trials in another form, and what a resume of the model before would go on from."""
+    _write(tmp_path, saved)
+
+    monkeypatch.setattr(pd.DataFrame, "to_parquet", _no_pyarrow)
+    assert not hasattr(saved.model, "_memory")
+    _write(tmp_path, saved)
+
+    assert "trials.csv" in _names(tmp_path)
+    assert "trials.parquet" not in _names(tmp_path)
+    assert _names(tmp_path / "model") == ["model.joblib"]
 
 
 def test_other_files_in_the_folder_stay(tmp_path, saved):

@@ -34,6 +34,17 @@ def test_the_page_is_written_anew(fitted, tmp_path, capsys):
     assert "Verdict" in capsys.readouterr().out
 
 
+def test_the_page_of_a_model_file_is_beside_its_folder(fitted):
+    """As if the output folder had been named."""
+    (fitted / "report.html").unlink()
+
+    assert main(["report", str(fitted / "model" / "model.joblib")]) == 0
+
+    page = (fitted / "report.html").read_text(encoding="utf-8")
+    assert "<h1>label in mixed.csv</h1>" in page
+    assert not (fitted / "model" / "report.html").exists()
+
+
 def test_the_page_written_anew_has_the_heading_of_the_first(fitted):
     """Target and table, which the summary names; the target alone without it."""
     heading = "<h1>label in mixed.csv</h1>"
