@@ -40,7 +40,7 @@ class TrainingFailedError(SkTuneError, RuntimeError):
 
 
 class TableError(SkTuneError, ValueError):
-    """A file or column that the command line cannot work with."""
+    """A table, column or file that cannot be used."""
 
 
 class OptionError(SkTuneError, ValueError):

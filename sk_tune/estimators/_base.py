@@ -100,7 +100,6 @@ class NetworkEstimator(TrainingParameters, EstimatorBase, ABC):
     _global_rng: ClassVar[bool] = False
     # Whether rows of two axes are (channels, steps), not (steps, features).
     _time_is_last: ClassVar[bool] = False
-    _doc_link_module: ClassVar[str] = "sk_tune"
 
     @abstractmethod
     def _shape_input(self, shape: tuple[int, ...]) -> tuple[int, ...]:
@@ -446,7 +445,7 @@ class NetworkEstimator(TrainingParameters, EstimatorBase, ABC):
 
         Weights, what was learnt about the data and the state of the training are saved, so
         that ``partial_fit`` goes on exactly; callbacks and the code of a user's module are
-        not.  Needs the extra ``export``.
+        not.
 
         Parameters
         ----------

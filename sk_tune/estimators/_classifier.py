@@ -207,10 +207,16 @@ class NetworkClassifier(ClassifierMixin, ClassifierParameters, NetworkEstimator)
             return weight
         given = self.class_weight
         columns = y.reshape(len(y), -1)
-        if isinstance(given, list) and len(given) != columns.shape[1]:
+        n_columns = columns.shape[1]
+        if isinstance(given, dict) and n_columns > 1:
+            raise ValueError(
+                "class_weight must be 'balanced' or a list of a dict for each column of y, "
+                f"of which there are {n_columns}. Got a dict."
+            )
+        if isinstance(given, list) and len(given) != n_columns:
             raise ValueError(
                 "A list as class_weight must have an entry for each column of y. Got "
-                f"{len(given)} for {columns.shape[1]}."
+                f"{len(given)} for {n_columns}."
             )
         factors = np.ones(len(y)) if weight is None else weight.astype(np.float64)
         for index, column in enumerate(columns.T):

@@ -7,7 +7,6 @@ descriptions are gathered into the docstring of the estimator that users see.
 """
 
 import inspect
-import json
 from ast import literal_eval
 from typing import TypeVar
 
@@ -53,7 +52,8 @@ def _with_own_default(cls: type, line: str) -> str:
         same = literal_eval(default) == own
     except ValueError:
         same = True
-    return line if same else f"{head}{mark}{json.dumps(own)}"
+    text = f'"{own}"' if isinstance(own, str) else repr(own)
+    return line if same else f"{head}{mark}{text}"
 
 
 def _section(cls: type, title: str) -> str:

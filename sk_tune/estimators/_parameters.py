@@ -60,7 +60,8 @@ class TrainingParameters:
     augmentation : str, Augmentation, or list or tuple of these, default=None
         How training rows are changed at random before each step: names or instances of the
         classes of :mod:`sk_tune.augment`, in their order, for example
-        ``["flip", Shift(2)]``.  Rows to validate on or to predict are never changed.
+        ``["flip", Shift(2)]``; one at most mixes rows.  Rows to validate on or to predict
+        are never changed.
     early_stopping : bool, default=False
         Whether to set rows aside, stop when the loss on them no longer falls, and keep the
         weights of the best epoch.
@@ -143,8 +144,9 @@ class ClassifierParameters:
     ----------
     label_smoothing : float, default=0.0
         Share of each target that is spread evenly over all classes; in [0, 1).
-    class_weight : dict, "balanced" or None, default=None
-        Weights of the classes, computed from the rows that the network is trained on.
+    class_weight : dict, list of dict, "balanced" or None, default=None
+        Weights of the classes; "balanced" computes them from the rows that the network is
+        trained on.  For several labels a row, a list with a dict for each column of y.
     """
 
     label_smoothing: float = 0.0

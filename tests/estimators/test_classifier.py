@@ -511,3 +511,12 @@ def test_class_weights_of_columns_are_as_many_as_columns(make_estimator):
 
     with pytest.raises(ValueError, match=r"an entry for each column of y. Got 1 for 2"):
         net.fit(X, (X > 20).astype(int))
+
+
+def test_a_dict_of_class_weights_is_of_one_column(make_estimator):
+    """As in scikit-learn; its weights would be multiplied over the columns."""
+    X = np.arange(40.0).reshape(20, 2)
+    net = make_estimator("MLPClassifier", class_weight={0: 1, 1: 2})
+
+    with pytest.raises(ValueError, match=r"a list of a dict for each column .* are 2"):
+        net.fit(X, (X > 20).astype(int))

@@ -10,6 +10,7 @@ from sk_tune.estimators import NetworkEstimator
 from sk_tune.estimators._docstrings import with_inherited_docs
 
 ESTIMATORS = [getattr(sk_tune, n) for n in sk_tune.__all__ if n[-3:] in {"ier", "sor"}]
+SEARCHES = [getattr(sk_tune, n) for n in sk_tune.__all__ if n.endswith("SearchCV")]
 NETWORKS = [cls for cls in ESTIMATORS if issubclass(cls, NetworkEstimator)]
 
 
@@ -27,6 +28,19 @@ def test_every_parameter_is_described_once(cls):
             shown = entry.type.rpartition("default=")[2].strip('"')
             same = str(default) == shown
             assert same or float(shown) == default, entry.name
+
+
+@pytest.mark.parametrize("cls", SEARCHES)
+def test_defaults_of_searches_are_written_as_in_python(cls):
+    """Those that a class gives another default than its bases, too."""
+    signature = inspect.signature(cls).parameters
+    described = {p.name: p.type for p in ClassDoc(cls)["Parameters"]}
+
+    flags = [name for name, p in signature.items() if isinstance(p.default, bool)]
+
+    assert "return_train_score" in flags
+    for name in flags:
+        assert described[name].endswith(f"default={signature[name].default}")
 
 
 @pytest.mark.parametrize("cls", NETWORKS)
