@@ -16,6 +16,9 @@ __all__ = ["installed_name", "installed_version"]
 _OWN = "sk_tune"
 # Not the same in every installation, and rarely more than one of them.
 _FOLDERS = ("purelib", "platlib")
+# What such folders are called elsewhere: a user's own, and those of other interpreters that
+# an environment sees.
+_NAMES = frozenset({"site-packages", "dist-packages"})
 
 
 def installed_name(code: Any) -> str | None:
@@ -75,9 +78,7 @@ def _is_installed(top: str) -> bool:
         return False
     places = [] if spec is None else [spec.origin, *(spec.submodule_search_locations or [])]
     folders = [Path(sysconfig.get_path(name)).resolve() for name in _FOLDERS]
+    found = [Path(place).resolve().parents for place in places if place is not None]
     return any(
-        folder in Path(place).resolve().parents
-        for place in places
-        if place is not None
-        for folder in folders
+        parent in folders or parent.name in _NAMES for own in found for parent in own
     )

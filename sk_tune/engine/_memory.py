@@ -3,8 +3,8 @@
 """How many rows a fleet trains at a time: as many as pay, and as fit into memory."""
 
 import math
-import os
 from dataclasses import replace
+from pathlib import Path
 
 import torch
 
@@ -39,6 +39,13 @@ _PRODUCTS_PER_SECOND = 2e10
 _COPIES_OF_ACTIVATIONS = 4
 # Weights, their derivatives, two moments, and the best weights.
 _COPIES_OF_WEIGHTS = 5
+_N_GATES: dict[type, int] = {torch.nn.GRU: 3, torch.nn.LSTM: 4}
+_OF_A_SMALL_MACHINE = 4 * 2**30
+# Where Linux tells what a container may have and has, in its new form and the old one.
+_GROUPS = (
+    ("/sys/fs/cgroup", "memory.max", "memory.current"),
+    ("/sys/fs/cgroup/memory", "memory.limit_in_bytes", "memory.usage_in_bytes"),
+)
 
 
 def rows_at_a_time(row: Row, recipe: Recipe, memory_limit: int) -> int:
@@ -155,11 +162,34 @@ def available_memory() -> int:
     """
     if torch.cuda.is_available():
         return torch.cuda.mem_get_info()[0]
+    known = [free for free in (_free_on_machine(), _left_in_group()) if free is not None]
+    # Windows and macOS do not say; a small machine is assumed.
+    return min(known, default=_OF_A_SMALL_MACHINE)
+
+
+def _free_on_machine() -> int | None:
+    """Return what programs can have, what only caches files included."""
     try:
-        return os.sysconf("SC_AVPHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
-    except (AttributeError, OSError, ValueError):
-        # Windows and macOS do not say; a small machine is assumed.
-        return 4 * 2**30
+        lines = Path("/proc/meminfo").read_text(encoding="ascii").splitlines()
+        fields = {name: rest.split() for name, _, rest in (k.partition(":") for k in lines)}
+        return int(fields["MemAvailable"][0]) * 1024
+    except (OSError, ValueError, LookupError):
+        return None
+
+
+def _left_in_group() -> int | None:
+    """Return what the control group of a container has left; None without a limit."""
+    for folder, limit, used in _GROUPS:
+        try:
+            most = int(Path(folder, limit).read_text(encoding="ascii"))
+            now = int(Path(folder, used).read_text(encoding="ascii"))
+            stat = Path(folder, "memory.stat").read_text(encoding="ascii").split()
+        except (OSError, ValueError):
+            # "max" is no number, and no limit.
+            continue
+        cached = dict(zip(stat[::2], stat[1::2], strict=False)).get("inactive_file", "0")
+        return max(most - now + int(cached), 0)
+    return None
 
 
 def _batch_bytes(row: Row, recipe: Recipe) -> int:
@@ -168,13 +198,25 @@ def _batch_bytes(row: Row, recipe: Recipe) -> int:
     return min(n_batch, len(row.train)) * _activations(row) * row.train.X.element_size()
 
 
+def _numbers_kept(module: torch.nn.Module, output: object) -> int:
+    """Return how many numbers of a layer are held, by the measure of its outputs."""
+    parts = output if isinstance(output, tuple | list) else [output]
+    tensors = [part for part in parts if isinstance(part, torch.Tensor)]
+    if isinstance(module, torch.nn.RNNBase) and tensors:
+        # Gates, states and their derivatives of all steps and layers.
+        n_gates = _N_GATES.get(type(module), 1)
+        share = (n_gates + 3) / _COPIES_OF_ACTIVATIONS
+        return int(tensors[0].numel() * module.num_layers * share)
+    return sum(tensor.numel() for tensor in tensors)
+
+
 def _activations(row: Row) -> int:
     """Return how many numbers a network computes for one sample."""
     counts: list[int] = []
 
     def count(module: torch.nn.Module, inputs: object, output: object) -> None:
-        if isinstance(output, torch.Tensor) and not list(module.children()):
-            counts.append(output.numel())
+        if not list(module.children()):
+            counts.append(_numbers_kept(module, output))
 
     handles = [m.register_forward_hook(count) for m in row.module.modules()]
     was_training = row.module.training

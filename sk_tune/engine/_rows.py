@@ -227,6 +227,8 @@ def reason_in_module(module: nn.Module, X: Tensor) -> str | None:
 
 def _difference(module: nn.Module, X: Tensor) -> str | None:
     """Compute two networks as one and compare; errors are the caller's."""
+    if _replaces_buffers(module, X[0]):
+        return "its module replaces a buffer when it is called, instead of changing it"
     program = stacked_program([module, module], X[0], padded=_is_padded(module, X))
     lone = copy.deepcopy(module)
     called = program.pattern if isinstance(program, ModuleProgram) else lone
@@ -247,6 +249,21 @@ def _difference(module: nn.Module, X: Tensor) -> str | None:
     if module_structure(called) != before:
         return "its module changes itself when it is called"
     return None
+
+
+def _replaces_buffers(module: nn.Module, X: Tensor) -> bool:
+    """Return whether a call in training puts other tensors in the place of buffers.
+
+    A fleet calls a module with tensors that are not its own, and would not see it.
+    """
+    if isinstance(module, CNN | RNN) or not list(module.buffers()):
+        return False
+    twin = copy.deepcopy(module).train()
+    before = dict(twin.named_buffers())
+    with forked_rng(0, str(X.device)), torch.no_grad():
+        twin(X)
+    after = dict(twin.named_buffers())
+    return any(after.get(name) is not tensor for name, tensor in before.items())
 
 
 def _are_alike(gradients: Tensor) -> bool:

@@ -14,7 +14,7 @@ from sk_tune.engine._memory import rows_at_a_time
 from sk_tune.engine._records import Fit, Trained
 from sk_tune.engine._reference import failed, prepare, train_by_reference
 from sk_tune.engine._rows import EstimatorFit, reason_in_module
-from sk_tune.engine._skorch import SkorchFit
+from sk_tune.engine._skorch import NoFleetError, SkorchFit
 from sk_tune.engine._threads import one_thread
 from sk_tune.engine._underway import Underway
 from sk_tune.engine.fleet import Outcome, Recipe, Row, train_fleet
@@ -225,6 +225,9 @@ class _Fleets:
             prepared = prepare(self.shard.fits[index], self.preparer)
             # What is wrong with a fit shows here at the latest.
             prepared.row()
+        except NoFleetError as error:
+            self._train_solo(index, f"it fits into no fleet ({error})")
+            return None
         except Exception as error:  # noqa: BLE001 - every fit has a result
             self._end(index, self._failed(index, error, time.perf_counter() - start))
             return None

@@ -7,6 +7,8 @@ its callbacks are called as skorch calls them.  Only the steps in between are th
 """
 
 import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import numpy as np
@@ -27,7 +29,7 @@ from torch.utils.data import Subset
 from sk_tune._compat import predict_nonlinearity
 from sk_tune.engine._records import Fit
 from sk_tune.engine._skorch_memory import net_memory, recall
-from sk_tune.engine._skorch_support import OPTIMIZER_NAMES
+from sk_tune.engine._skorch_support import OPTIMIZER_NAMES, reason_against_callbacks
 from sk_tune.engine._structure import module_structure, tensor_values
 from sk_tune.engine.fleet import (
     LOSSES,
@@ -49,9 +51,13 @@ from sk_tune.training import (
     row_r2,
 )
 
-__all__ = ["SkorchFit", "adopt_skorch"]
+__all__ = ["NoFleetError", "SkorchFit", "adopt_skorch"]
 
 Array = npt.NDArray[Any]
+
+
+class NoFleetError(ValueError):
+    """No fleet can carry a net, which shows only when it is initialised; skorch can."""
 
 
 class SkorchFit:
@@ -138,8 +144,8 @@ class SkorchFit:
 
         Raises
         ------
-        ValueError
-            If the fit fits into no fleet.
+        NoFleetError
+            If no fleet can carry the fit.
         """
         net, _ = self._start()
         batch_size = net.get_params_for("iterator_train").get("batch_size", net.batch_size)
@@ -154,7 +160,10 @@ class SkorchFit:
             joins_last_sample=False,
         )
         if any(p.requires_grad for p in net.criterion_.parameters()):
-            raise ValueError("its criterion has parameters to train")
+            raise NoFleetError("its criterion has parameters to train")
+        reason = reason_against_callbacks(callback for _, callback in net.callbacks_)
+        if reason is not None:
+            raise NoFleetError(reason)
         shapes = (np.shape(self.X)[1:], np.shape(self.y)[1:], str(self.y.dtype))
         structure = (module_structure(net.module_), module_structure(net.criterion_))
         fixed = (type(net), recipe.optimizer, recipe.nesterov, recipe.batch_size)
@@ -322,7 +331,8 @@ class _SkorchCourse:
         for size in sizes:
             X, y = rows[start : start + size]
             y_pred = outputs[start : start + size]
-            loss = net.get_loss(y_pred, y, X=X, training=False)
+            with _evaluating(net.criterion_):
+                loss = net.get_loss(y_pred, y, X=X, training=False)
             net.notify("on_batch_begin", batch=(X, y), training=False)
             net.history.record_batch("valid_loss", loss.item())
             net.history.record_batch("valid_batch_size", size)
@@ -411,7 +421,23 @@ def _loss(net: Any, y: Any) -> RowLoss:
         and int(classes.min()) >= 0
     ):
         return LOSSES["cross_entropy"]
-    return loss_by_autograd(net.get_loss)
+
+    def judged(y_pred: Tensor, y_true: Tensor) -> Tensor:
+        with _evaluating(criterion):
+            loss: Tensor = net.get_loss(y_pred, y_true)
+        return loss
+
+    return loss_by_autograd(net.get_loss, judged)
+
+
+@contextmanager
+def _evaluating(criterion: nn.Module) -> Iterator[None]:
+    """Let a criterion judge, as skorch lets it in validation."""
+    criterion.eval()
+    try:
+        yield
+    finally:
+        criterion.train()
 
 
 def _score(y_pred: Tensor, y_true: Tensor, sample_weight: Tensor | None) -> Tensor:
@@ -431,10 +457,7 @@ def _to_set(dataset: Any, device: str) -> TensorSet:
         index = own if index is None else own[index]
         dataset = dataset.dataset
     if type(dataset) is not Dataset:
-        raise ValueError(
-            f"A fleet takes skorch's own Dataset. Got {type(dataset).__name__} from "
-            "train_split."
-        )
+        raise NoFleetError(f"its data come from a {type(dataset).__name__}")
     X, y = (torch.as_tensor(part).to(device) for part in (dataset.X, dataset.y))
     return TensorSet(X, y, index=None if index is None else index.to(device))
 

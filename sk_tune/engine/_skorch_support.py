@@ -6,6 +6,7 @@ A fleet does the arithmetic of skorch's own training loop with skorch's own call
 whatever replaces a part of either is left to skorch.
 """
 
+from collections.abc import Iterable
 from typing import Any
 
 import numpy as np
@@ -23,7 +24,9 @@ from skorch.callbacks import (
 from torch.optim import SGD, Adam, AdamW, RMSprop
 from torch.utils.data import DataLoader
 
-__all__ = ["OPTIMIZER_NAMES", "reason_against_net"]
+from sk_tune.engine._names_in_code import attribute_names
+
+__all__ = ["OPTIMIZER_NAMES", "reason_against_callbacks", "reason_against_net"]
 
 OPTIMIZER_NAMES: dict[type, str] = {
     SGD: "sgd",
@@ -43,6 +46,15 @@ _CALLBACKS = (
 # Options of the optimizers that rows have, beside those whose default must stand.
 _OPTIMIZER_OPTIONS = {"lr", "weight_decay", "momentum", "nesterov", "betas", "eps", "alpha"}
 _SPEED_ONLY = {"foreach", "fused", "differentiable"}
+# What of a net its predictions, which are remembered, do not go through.
+_INSIDE = frozenset({
+    "evaluation_step",
+    "get_all_learnable_params",
+    "infer",
+    "module_",
+    "optimizer_",
+    "save_params",
+})
 # These also move the momentum with the learning rate.
 _CYCLIC = {"OneCycleLR", "CyclicLR"}
 _SEAMS = (
@@ -136,15 +148,40 @@ def _of_optimizer(net: Any) -> str | None:
     return None
 
 
+def reason_against_callbacks(callbacks: Iterable[Any]) -> str | None:
+    """Return why callbacks as they come to work cannot be those of a fleet's row.
+
+    Parameters
+    ----------
+    callbacks : iterable of Callback
+        Of an initialised net, whose own parameters may have changed them.
+
+    Returns
+    -------
+    str or None
+        None if they can.
+    """
+    reasons = map(_of_callback, callbacks)
+    return next((reason for reason in reasons if reason is not None), None)
+
+
 def _of_callbacks(net: Any) -> str | None:
     if net.callbacks == "disable":
         return None
+    if net.use_caching is False:
+        return "its scores are predicted anew (use_caching=False)"
     for entry in net.callbacks or []:
         callback = entry[1] if isinstance(entry, tuple) else entry
         reason = _of_callback(callback)
         if reason is not None:
             return reason
     return None
+
+
+def _looks_inside(scoring: Any) -> bool:
+    """Return whether a function reads what of a net is not trained in a fleet."""
+    code = getattr(scoring, "__code__", None)
+    return code is not None and not _INSIDE.isdisjoint(attribute_names(code))
 
 
 def _of_callback(callback: Any) -> str | None:
@@ -160,6 +197,10 @@ def _of_callback(callback: Any) -> str | None:
         return "EpochScoring scores the training rows"
     if kind is EpochScoring and not getattr(callback, "use_caching", True):
         return "EpochScoring predicts anew (use_caching=False)"
+    if kind is EpochScoring and _looks_inside(getattr(callback, "scoring", None)):
+        return "EpochScoring has a function that looks into the net"
+    if kind is LRScheduler and callable(getattr(callback, "monitor", None)):
+        return "LRScheduler has a function that asks the net"
     if kind is LRScheduler and not isinstance(callback, type):
         policy = callback.policy
         name = policy if isinstance(policy, str) else getattr(policy, "__name__", "")

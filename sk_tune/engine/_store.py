@@ -18,6 +18,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Self
 
+import numpy as np
 import safetensors.numpy
 
 from sk_tune._files import is_on_network
@@ -443,7 +444,8 @@ def _write(key: str, trained: Trained) -> tuple[str, str, bytes, str, int, float
             "names": list(arrays),
         })
     )
-    blob = safetensors.numpy.save(arrays)
+    # It writes the memory of an array as it lies there.
+    blob = safetensors.numpy.save({n: np.asarray(a, order="C") for n, a in arrays.items()})
     n_epochs = len(state.history)
     return key, meta, blob, _digest(key, meta, blob), n_epochs, time.time()
 

@@ -99,6 +99,8 @@ class _Reader:
         # What was met, by id: the objects are kept, so that their ids stay theirs.
         self._met: dict[int, tuple[int, Any]] = {}
         self._around: list[int] = []
+        # Names that were read out of modules of users.
+        self._taken: dict[int, tuple[ModuleType, set[str]]] = {}
 
     def digest(self) -> str:
         return self._hash.hexdigest()
@@ -201,9 +203,12 @@ class _Reader:
         """Put what code may take out of a module; the module itself would be too much."""
         version = installed_version(module.__name__)
         self._put("module", module.__name__, version)
-        if version or self._was_met(module):
+        if version:
             return
-        for name in sorted(attributes.intersection(vars(module))):
+        # Another function may take other names out of it.
+        _, taken = self._taken.setdefault(id(module), (module, set()))
+        for name in sorted(attributes.intersection(vars(module)) - taken):
+            taken.add(name)
             self._put(name)
             own = getattr(module, name)
             if isinstance(own, ModuleType):

@@ -99,7 +99,8 @@ def to_arrays(tensors: dict[str, Any] | None) -> Arrays | None:
     if tensors is None:
         return None
     return {
-        name: np.array(value.detach().cpu().numpy())
+        # In one order, because files hold bytes and no strides.
+        name: np.array(value.detach().cpu().numpy(), order="C")
         for name, value in tensors.items()
         if isinstance(value, Tensor)
     }

@@ -50,7 +50,7 @@ def build_optimizer(
     """
     # A list, because whether the fused form serves depends on the parameters' device.
     params = list(parameters)
-    fused = all(p.device.type in {"cpu", "cuda"} for p in params) and bool(params)
+    fused = bool(params) and all(map(_suits_fused, params))
     if name in {"adamw", "adam"}:
         kind = AdamW if name == "adamw" else Adam
         return kind(
@@ -76,6 +76,14 @@ def build_optimizer(
         momentum=momentum,
         weight_decay=weight_decay,
     )
+
+
+def _suits_fused(parameter: nn.Parameter) -> bool:
+    """Return whether torch's fused step, which walks through memory, is right for it."""
+    formats = {4: torch.channels_last, 5: torch.channels_last_3d}
+    order = formats.get(parameter.ndim, torch.contiguous_format)
+    is_dense = parameter.is_contiguous() or parameter.is_contiguous(memory_format=order)
+    return parameter.device.type in {"cpu", "cuda"} and is_dense
 
 
 @torch.no_grad()

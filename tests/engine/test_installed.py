@@ -53,6 +53,19 @@ def test_a_checkout_counts_as_a_users(tmp_path, monkeypatch):
     del sys.modules["checked_out"]
 
 
+def test_packages_of_other_folders_of_packages_are_installed(tmp_path, monkeypatch):
+    """Those of a user, and of an interpreter below the environment."""
+    folder = tmp_path / "lib" / "dist-packages"
+    folder.mkdir(parents=True)
+    (folder / "of_a_user.py").write_text("__version__ = '1.0'\ndef f(): return 1\n")
+    monkeypatch.syspath_prepend(str(folder))
+    module = __import__("of_a_user")
+
+    assert installed_version("of_a_user") == "1.0"
+    assert installed_name(module.f) == "of_a_user.f 1.0"
+    del sys.modules["of_a_user"]
+
+
 def test_modules_without_a_file_belong_to_the_user(monkeypatch):
     """Such as that of a notebook."""
     monkeypatch.setitem(sys.modules, "nowhere", types.ModuleType("nowhere"))

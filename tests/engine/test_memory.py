@@ -11,9 +11,14 @@ from hypothesis import strategies as st
 from torch import nn
 
 from sk_tune.engine import _memory
-from sk_tune.engine._memory import available_memory, rows_at_a_time, seconds_per_epoch
+from sk_tune.engine._memory import (
+    available_memory,
+    bytes_per_row,
+    rows_at_a_time,
+    seconds_per_epoch,
+)
 from sk_tune.engine.fleet import Recipe, Row, SeededCourse, Settings
-from sk_tune.nets import MLP
+from sk_tune.nets import MLP, RNN
 from sk_tune.training import StoppingState, TensorSet, TrainingState
 
 
@@ -139,17 +144,71 @@ def test_free_memory_is_known():
     assert 0 < available_memory() <= total or torch.cuda.is_available()
 
 
-@pytest.mark.parametrize("error", [AttributeError, OSError, ValueError])
-def test_a_system_that_does_not_say_counts_as_small(error, monkeypatch):
-    """Windows and macOS have no such number; 4 GiB are assumed."""
+def _files(monkeypatch, texts):
+    """Let files have these texts, and no others be there."""
 
-    def sysconf(name):
-        raise error(name)
+    def read_text(path, encoding=None):
+        if str(path) not in texts:
+            raise FileNotFoundError(path)
+        return texts[str(path)]
 
     monkeypatch.setattr(_memory.torch.cuda, "is_available", lambda: False)
-    monkeypatch.setattr(_memory.os, "sysconf", sysconf)
+    monkeypatch.setattr(_memory.Path, "read_text", read_text)
 
-    assert available_memory() == 4 * 2**30
+
+MEMINFO = "MemTotal: 32000 kB\nMemFree: 300 kB\nMemAvailable: 25000 kB\n"
+STAT = "anon 10\nfile 900\ninactive_file 1000\n"
+NEW, OLD = "/sys/fs/cgroup/memory.", "/sys/fs/cgroup/memory/memory."
+
+
+@pytest.mark.parametrize(
+    ("texts", "expected"),
+    [
+        ({}, 4 * 2**30),
+        ({"/proc/meminfo": "MemTotal: 32000 kB\n"}, 4 * 2**30),
+        ({"/proc/meminfo": MEMINFO}, 25000 * 1024),
+        (
+            {f"{NEW}max": "9000\n", f"{NEW}current": "5000\n", f"{NEW}stat": STAT},
+            9000 - 5000 + 1000,
+        ),
+        (
+            {f"{NEW}max": "max\n", f"{NEW}current": "5000\n", f"{NEW}stat": STAT},
+            25000 * 1024,
+        ),
+        (
+            {
+                f"{OLD}limit_in_bytes": "9000",
+                f"{OLD}usage_in_bytes": "9500",
+                f"{OLD}stat": "cache 1\n",
+            },
+            0,
+        ),
+    ],
+    ids=["no files", "old kernel", "machine", "container", "no limit", "old container"],
+)
+def test_memory_is_what_programs_can_have(texts, expected, monkeypatch):
+    """Caches are given back; a container has less than its host, others count as small."""
+    if len(texts) > 1:
+        texts = {"/proc/meminfo": MEMINFO, **texts}
+    _files(monkeypatch, texts)
+
+    assert available_memory() == expected
+
+
+def test_recurrent_layers_hold_their_steps():
+    """Gates, states and derivatives: about six times the outputs of a GRU."""
+    module = RNN(
+        1, 2, cell="gru", n_layers=1, hidden_size=8, bidirectional=False,
+        activation="tanh", normalization=None, residual=False, dropout=0.0,
+    )  # fmt: skip
+    X = torch.zeros(40, 100, 1)
+    row = dataclasses.replace(
+        _row(), module=module, train=TensorSet(X, torch.zeros(40).long())
+    )
+    held = bytes_per_row(row, _recipe(batch_size=32))
+
+    outputs = 32 * 100 * 8 * 4
+    assert 5 * outputs < held < 9 * outputs
 
 
 def _mlp_row(width, n_samples):

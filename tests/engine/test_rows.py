@@ -215,6 +215,35 @@ def test_derivatives_that_depend_on_the_place_in_a_fleet_are_a_reason(digits):
         pytest.skip("this version of torch has mended it")
 
 
+@pytest.mark.parametrize("in_place", [True, False])
+def test_buffers_that_a_call_replaces_are_a_reason(in_place, digits):
+    """A fleet could not see the new ones; those that are changed in place move."""
+
+    class Centred(Users):
+        def __init__(self, n_features, n_outputs):
+            super().__init__(n_features, n_outputs)
+            self.register_buffer("mean", torch.zeros(n_features))
+
+        def forward(self, x):
+            if self.training:
+                with torch.no_grad():
+                    moved = 0.9 * self.mean + 0.1 * x.mean(0)
+                    if in_place:
+                        self.mean.copy_(moved)
+                    else:
+                        self.mean = moved
+            return super().forward(x - self.mean)
+
+    row = _fit(digits, NetClassifier(Centred)).row()
+    before = row.module.mean.clone()
+
+    reason = _reason(row)
+
+    assert (reason is None) is in_place
+    assert in_place or "replaces a buffer" in reason
+    assert torch.equal(row.module.mean, before)
+
+
 def test_unused_parameters_are_a_reason(digits):
     """They have no gradient to batch."""
 

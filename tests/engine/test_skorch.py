@@ -19,6 +19,7 @@ from skorch.callbacks import (
     LRScheduler,
 )
 from torch import nn
+from torch.utils.data import TensorDataset
 
 from sk_tune.engine import Fit, fitted_estimator, train
 from sk_tune.exceptions import SkTuneWarning
@@ -262,6 +263,30 @@ def test_each_net_is_trained_with_its_own_criterion():
     assert {r.engine for r in rows} == {"fleet"}
     for row, reference in zip(rows, alone, strict=True):
         np.testing.assert_allclose(row.predictions, reference.predictions, atol=1e-9)
+
+
+OTHERS = TensorDataset(torch.as_tensor(X[440:]), torch.as_tensor(Y[440:]))
+
+
+class Smoothed(nn.Module):
+    """A criterion that judges otherwise than it trains."""
+
+    def forward(self, y_pred, y_true):
+        smoothing = 0.2 if self.training else 0.0
+        return nn.functional.cross_entropy(y_pred, y_true, label_smoothing=smoothing)
+
+
+def test_criteria_judge_as_in_validation():
+    """Losses of rows that are not trained on are those of evaluation mode."""
+    fits = _fits(_clf(criterion=Smoothed))
+
+    rows, alone = train(fits), train(fits, engine="reference")
+
+    assert {r.engine for r in rows} == {"fleet"}
+    for row, reference in zip(rows, alone, strict=True):
+        for name in ("train_loss", "valid_loss"):
+            found, expected = ([h[name] for h in r.state.history] for r in (row, reference))
+            np.testing.assert_allclose(found, expected, atol=1e-9)
 
 
 class Tempered(nn.CrossEntropyLoss):

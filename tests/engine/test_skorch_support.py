@@ -28,6 +28,16 @@ class _OwnLoader(DataLoader):
     pass
 
 
+def _norm(net, X=None, y=None):
+    """Return what only the net's own weights tell."""
+    return float(next(net.module_.parameters()).norm())
+
+
+def _accuracy(net, X, y):
+    """Return what remembered predictions tell."""
+    return float((net.predict(X) == y).mean())
+
+
 def _net(cls=NeuralNetClassifier, **params):
     return cls(nn.Linear, module__in_features=2, module__out_features=2, **params)
 
@@ -41,6 +51,7 @@ def _net(cls=NeuralNetClassifier, **params):
         {"callbacks": [EarlyStopping(), ("clip", GradientNormClipping(1.0))]},
         {"callbacks": [LRScheduler("StepLR", step_size=2), EpochScoring("f1_macro")]},
         {"callbacks": [LRScheduler("OneCycleLR", max_lr=1.0, cycle_momentum=False)]},
+        {"callbacks": [EpochScoring(_accuracy, name="own")]},
         {"optimizer": torch.optim.SGD, "optimizer__momentum": 0.9},
         {"optimizer": torch.optim.Adam, "optimizer__betas": (0.8, 0.99)},
         {"optimizer": torch.optim.AdamW, "optimizer__fused": True},
@@ -76,6 +87,9 @@ def test_nets_of_the_usual_kind_are_carried(params):
             "another norm",
         ),
         (_net(compile=True), "compile"),
+        (_net(use_caching=False), "use_caching=False"),
+        (_net(callbacks=[EpochScoring(_norm, name="norm")]), "looks into the net"),
+        (_net(callbacks=[LRScheduler("ReduceLROnPlateau", monitor=_norm)]), "asks the net"),
         (object(), "neither sk_tune's nor a skorch net"),
     ],
     ids=lambda value: value.replace(" ", "-") if isinstance(value, str) else "",

@@ -5,11 +5,14 @@ import random
 import sqlite3
 import warnings
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 
 import numpy as np
 import pytest
+import torch
+from torch import nn
 
-from sk_tune import MLPClassifier, MLPRegressor
+from sk_tune import MLPClassifier, MLPRegressor, NetClassifier
 from sk_tune.engine import Fit, FitStore, Trained, train
 from sk_tune.engine import _store as store_module
 from sk_tune.exceptions import SkTuneWarning, StoreError
@@ -293,3 +296,41 @@ def test_info_counts(path, results):
     assert (info.path, info.n_fits, info.schema_version) == (str(path), 6, 1)
     assert info.n_epochs == sum(len(r.state.history) for r in results.values())
     assert info.n_bytes >= path.stat().st_size
+
+
+class Turned(nn.Module):
+    """A module with a buffer that lies column by column in memory."""
+
+    def __init__(self, n_features, n_outputs):
+        super().__init__()
+        values = torch.arange(n_features**2, dtype=torch.float32) / n_features**2
+        self.register_buffer("basis", values.reshape(n_features, -1).T)
+        self.out = nn.Linear(n_features, n_outputs)
+
+    def forward(self, x):
+        return self.out(x @ self.basis)
+
+
+def test_arrays_come_back_whatever_their_order_in_memory(tmp_path, iris, results):
+    """Of weights and of predictions, from the store and from a file of the estimator."""
+    net = NetClassifier(Turned, max_epochs=1, random_state=0)
+    fit = Fit(estimator=net, X=iris.X, y=iris.y)
+    first, again = (
+        train([fit], store=tmp_path / "fits.db", engine="reference")[0] for _ in range(2)
+    )
+    turned = replace(
+        results["key 0"], predictions=np.asfortranarray(results["key 0"].predictions)
+    )
+    with FitStore(tmp_path / "own.db") as store:
+        store.save({"turned": turned})
+        loaded = store.load(["turned"])["turned"]
+    net.fit(iris.X, iris.y).save(tmp_path / "net")
+
+    assert again.is_loaded
+    np.testing.assert_array_equal(first.state.weights["basis"], Turned(4, 3).basis.numpy())
+    np.testing.assert_array_equal(
+        again.state.weights["basis"], first.state.weights["basis"]
+    )
+    np.testing.assert_array_equal(loaded.predictions, turned.predictions)
+    copy = NetClassifier.load(tmp_path / "net", module=Turned)
+    np.testing.assert_array_equal(copy.predict_proba(iris.X), net.predict_proba(iris.X))

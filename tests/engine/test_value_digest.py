@@ -241,6 +241,18 @@ def test_what_code_takes_from_a_module_of_the_user_counts():
     assert digests[0] == digests[1] != digests[2]
 
 
+def test_each_function_counts_with_what_it_takes_from_a_module():
+    """The second one that reads a module takes other names out of it."""
+    source = "def f(x): return blocks.a * x\ndef g(x): return blocks.b * f(x)"
+    digests = [
+        value_digest(_made(source, blocks=_made(f"a = {a}\nb = {b}")).g)
+        for a, b in [(1, 1), (1, 1), (1, 2), (2, 1)]
+    ]
+
+    assert digests[0] == digests[1]
+    assert len(set(digests)) == 3
+
+
 def test_methods_that_were_replaced_count(monkeypatch):
     """What runs is not what the class statement says."""
 

@@ -184,13 +184,18 @@ LOSSES: dict[str, RowLoss] = {
 }
 
 
-def loss_by_autograd(criterion: Callable[[Tensor, Tensor], Tensor]) -> RowLoss:
+def loss_by_autograd(
+    criterion: Callable[[Tensor, Tensor], Tensor],
+    judged: Callable[[Tensor, Tensor], Tensor] | None = None,
+) -> RowLoss:
     """Return a loss of one network as one of many.
 
     Parameters
     ----------
     criterion : callable
         ``(outputs (B, C), targets) -> mean loss``, of operations that vmap has rules for.
+    judged : callable or None, default=None
+        The same for rows that are not trained on, where it is another; the same if None.
 
     Returns
     -------
@@ -198,6 +203,7 @@ def loss_by_autograd(criterion: Callable[[Tensor, Tensor], Tensor]) -> RowLoss:
         Without weights and label smoothing.
     """
     by_row = torch.func.vmap(criterion)
+    judged_by_row = by_row if judged is None else torch.func.vmap(judged)
 
     def with_gradient(
         outputs: Tensor, targets: Tensor, share: Tensor | None, smoothing: Tensor | None
@@ -208,4 +214,6 @@ def loss_by_autograd(criterion: Callable[[Tensor, Tensor], Tensor]) -> RowLoss:
         (gradient,) = torch.autograd.grad(losses, leaf, torch.ones_like(losses))
         return losses.detach(), gradient
 
-    return RowLoss(with_gradient, lambda outputs, targets, weight: by_row(outputs, targets))
+    return RowLoss(
+        with_gradient, lambda outputs, targets, _: judged_by_row(outputs, targets)
+    )

@@ -39,7 +39,9 @@ class RowTensors:
             In the order of `rows`.
         """
         return cls({
-            name: torch.stack([row[name].detach() for row in rows]) for name in rows[0]
+            # Of tensors in another order in memory, the stack would be in that order.
+            name: torch.stack([row[name].detach() for row in rows]).contiguous()
+            for name in rows[0]
         })
 
     def select(self, index: Tensor) -> None:
@@ -91,6 +93,6 @@ class RowTensors:
             By name, without the row axis.
         """
         return {
-            name: np.array(t[position].detach().cpu().numpy())
+            name: np.array(t[position].detach().cpu().numpy(), order="C")
             for name, t in self.tensors.items()
         }

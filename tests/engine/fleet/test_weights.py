@@ -41,6 +41,24 @@ def test_networks_are_stacked_by_name():
         assert tensor.is_contiguous()
 
 
+def test_tensors_in_another_order_in_memory_are_put_in_one():
+    """Kernels and files walk through memory, and ask for no strides."""
+    weight = torch.rand(4, 3, 2, 2).to(memory_format=torch.channels_last)
+    rows = [
+        {"conv": weight, "turned": torch.rand(3, 2).T},
+        {"conv": weight + 1, "turned": torch.rand(2, 3)},
+    ]
+
+    stacked = RowTensors.stacked(rows)
+
+    assert all(tensor.is_contiguous() for tensor in stacked.tensors.values())
+    assert torch.equal(stacked.tensors["conv"][0], weight)
+    for k, row in enumerate(rows):
+        for name, array in stacked.row(k).items():
+            assert array.flags.c_contiguous
+            np.testing.assert_array_equal(array, row[name].numpy())
+
+
 @given(
     n=st.integers(1, 6),
     choices=st.lists(st.integers(0, 5), min_size=0, max_size=6, unique=True),
