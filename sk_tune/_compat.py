@@ -54,6 +54,7 @@ __all__ = [
     "check_matplotlib_support",
     "check_sample_weight",
     "fold_task",
+    "functions_of",
     "get_active_backend",
     "last_step_scorer",
     "method_params",
@@ -272,6 +273,22 @@ class FoldTask:
     candidate: int
     fold: int
     scorer: Any = None
+
+
+def functions_of(task: Any) -> list[Any]:
+    """Return the functions that a task of joblib's calls.
+
+    Parameters
+    ----------
+    task : joblib.parallel.BatchedCalls
+        Any other callable has none that are known.
+
+    Returns
+    -------
+    list of callable
+        Those of scikit-learn bring its configuration along.
+    """
+    return [function for function, _, _ in getattr(task, "items", ())]
 
 
 def fold_task(task: Any) -> FoldTask | None:

@@ -43,8 +43,9 @@ class Metric:
     response_methods: tuple[str, ...] = ("predict",)
     pos_label: Any = None
 
-    def __call__(self, y_true: Array, response: Array) -> float:
-        return self.sign * float(self.function(y_true, response, **self.options))
+    def __call__(self, y_true: Array, response: Array, **weights: Array) -> float:
+        options = {**self.options, **weights}
+        return self.sign * float(self.function(y_true, response, **options))
 
     @property
     def takes_probabilities(self) -> bool:

@@ -18,6 +18,7 @@ from joblib.parallel import ParallelBackendBase
 from sklearn.callback import CallbackContext
 from skorch import NeuralNet
 
+from sk_tune._compat import functions_of
 from sk_tune.estimators import NetworkEstimator
 
 __all__ = ["copy_task"]
@@ -66,7 +67,12 @@ def copy_task(task: Any) -> Any:
     if not pickler.may_train:
         return None
     buffer.seek(0)
-    return _Unpickler(buffer, shared).load()
+    copied = _Unpickler(buffer, shared).load()
+    for function in functions_of(copied):
+        if hasattr(function, "warning_filters"):
+            # scikit-learn puts the caller's filters in the place of those that are there.
+            function.warning_filters = [("ignore", None, Warning, None, 0)]
+    return copied
 
 
 class _Shared(list[Any]):

@@ -67,6 +67,7 @@ _OWN_STATE = (
     "_outcomes",
     "_n_rows",
     "_y",
+    "_scored_by",
     "_curves",
     "best_epochs_",
     "models_",
@@ -123,7 +124,7 @@ class BaseSearch(BaseSearchCV):  # type: ignore[misc]
         Whether a candidate stops before it was on all folds if it is clearly worse than
         the best one that was given as much: a paired t-test over at least 3 folds at a
         level of 5 %, with the variance corrected for overlapping training sets.  It has
-        NaN for the rest.
+        NaN for the rest.  With ``epochs="best"`` the folds before the first test choose.
     store : str, path-like or None, default=None
         File that keeps each finished training of a network, made if there is none.  The
         same search run again takes from it what is there, and so goes on where it was
@@ -240,9 +241,9 @@ class BaseSearch(BaseSearchCV):  # type: ignore[misc]
                     super().fit(X, y, **params)  # type: ignore[misc]
                 except BaseException:
                     if self._session.is_over:
-                        self._keep_without_refit(X, y)
+                        self._keep_without_refit(X, y, params)
                     raise
-            self._keep(self._session, X, y)
+            self._keep(self._session, X, y, params)
             if self._session.is_interrupted:
                 raise KeyboardInterrupt
         finally:
@@ -465,16 +466,16 @@ class BaseSearch(BaseSearchCV):  # type: ignore[misc]
             return _POINTS_OF_NETWORKS
         return max(1, self._session.n_workers())
 
-    def _keep_without_refit(self, X: Any, y: Any) -> None:
+    def _keep_without_refit(self, X: Any, y: Any, params: dict[str, Any]) -> None:
         """Take over what was found before the refit failed or was interrupted."""
         self.__dict__.pop("best_estimator_", None)
         scorers, _ = self._get_scorers()
         # As scikit-learn does it after the refit.
         self.scorer_ = getattr(scorers, "_scorers", scorers)
         self.cv_results_ = self._rounds.results
-        self._keep(self._session, X, y)
+        self._keep(self._session, X, y, params)
 
-    def _keep(self, session: SearchSession, X: Any, y: Any) -> None:
+    def _keep(self, session: SearchSession, X: Any, y: Any, params: dict[str, Any]) -> None:
         """Take over what the session remembers."""
         self._outcomes = session.outcomes
         self._n_rows = num_samples(X)
@@ -483,6 +484,9 @@ class BaseSearch(BaseSearchCV):  # type: ignore[misc]
             # scikit-learn's classifiers take one column of labels for the labels.
             own = own.ravel()
         self._y = own
+        given = self._get_routed_params_for_fit(params).scorer.score
+        weight = given.get("sample_weight")
+        self._scored_by = None if weight is None else np.asarray(weight)
         seconds = {
             "refit": getattr(self, "refit_time_", 0.0),
             "total": time.monotonic() - self._start,
@@ -547,14 +551,16 @@ class BaseSearch(BaseSearchCV):  # type: ignore[misc]
         not kept), and if there are no scores.
         """
         check_is_fitted(self, "_outcomes")
-        return corrected_score_of(self, self._outcomes, self._labels())
+        weight = self._scored_by
+        return corrected_score_of(self, self._outcomes, self._labels(), weight)
 
     @property
     def search_record_(self) -> SearchRecord:
         """What ensembles, diagnosis and reports read beside the results; not for users."""
         check_is_fitted(self, "_outcomes")
         resource = self._resource_parameter()
-        rows = last_rows(self.cv_results_["params"], resource)
+        results = self.cv_results_
+        rows = last_rows(results["params"], resource, results.get("failure_reason"))
         return SearchRecord(
             n_rows=self._n_rows, y=self._y, last_rows=rows, resource=resource
         )

@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 
+from sk_tune._search_record import INTERRUPTED
 from sk_tune.search._curves import FoldCurve
 from sk_tune.search._ledger import EpochAccount, Ledger, RungEpochs, epoch_account
 from sk_tune.search._outcome import Outcome
@@ -73,7 +74,11 @@ def with_reasons(
     return {**results, "failure_reason": np.array(reasons, dtype=object)}
 
 
-def last_rows(params: Sequence[Mapping[str, Any]], resource: str | None) -> tuple[int, ...]:
+def last_rows(
+    params: Sequence[Mapping[str, Any]],
+    resource: str | None,
+    reasons: Sequence[str] | None = None,
+) -> tuple[int, ...]:
     """Return the row of each configuration with the most resources.
 
     Parameters
@@ -82,15 +87,20 @@ def last_rows(params: Sequence[Mapping[str, Any]], resource: str | None) -> tupl
         ``cv_results_["params"]``, in which later rungs come later.
     resource : str or None
         The parameter that rungs grant more of.
+    reasons : sequence of str or None, default=None
+        Why each has no score, if one has none.
 
     Returns
     -------
     tuple of int
-        Rising.
+        Rising.  A row that an interruption left empty is no last one, if there is another.
     """
-    last = {
-        candidate_fingerprint(own, without=resource): row for row, own in enumerate(params)
-    }
+    last: dict[Any, int] = {}
+    for row, own in enumerate(params):
+        candidate = candidate_fingerprint(own, without=resource)
+        is_empty = reasons is not None and reasons[row] == INTERRUPTED
+        if not is_empty or candidate not in last:
+            last[candidate] = row
     return tuple(sorted(last.values()))
 
 

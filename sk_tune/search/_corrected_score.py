@@ -79,6 +79,7 @@ def corrected_score(
     n_bootstraps: int = 1000,
     confidence: float = 0.95,
     classes: Any = None,
+    sample_weight: Any = None,
     random_state: int | np.random.RandomState | None = None,
 ) -> CorrectedScore:
     """Return the best candidate's score by bootstrap bias-corrected cross-validation.
@@ -104,6 +105,8 @@ def corrected_score(
     classes : array-like of shape (K,) or None, default=None
         If given, predictions are the probabilities of these classes, or of each label of a
         multilabel `y`.
+    sample_weight : array-like of shape (N,) or None, default=None
+        Weights of the rows in every score; all equal if None.
     random_state : int, RandomState or None, default=None
         Where resamples come from.
 
@@ -127,11 +130,12 @@ def corrected_score(
     over folds, which differs for metrics that are no means over rows.
     """
     metric = metric if isinstance(metric, Metric) else Metric(function=metric)
-    responses, y, classes = _complete(predictions, y, metric, classes)
-    scores_of: _Scores = _ScoresByCalls(metric, y, responses)
+    responses, y, classes, rows = _complete(predictions, y, metric, classes)
+    weight = None if sample_weight is None else np.asarray(sample_weight)[rows]
+    scores_of: _Scores = _ScoresByCalls(metric, y, responses, weight)
     sums = metric_sums(metric, y, responses, classes)
     if sums is not None:
-        scores_of = _ScoresBySums(sums, len(y))
+        scores_of = _ScoresBySums(sums, len(y), weight)
     else:
         fewer = max(_LEAST_BOOTSTRAPS, _MOST_CALLS // max(1, len(responses)))
         n_bootstraps = min(n_bootstraps, fewer)
@@ -164,7 +168,10 @@ def corrected_score(
 
 
 def corrected_score_of(
-    search: Any, outcomes: Sequence[Sequence[Outcome]], classes: Array | None
+    search: Any,
+    outcomes: Sequence[Sequence[Outcome]],
+    classes: Array | None,
+    sample_weight: Array | None = None,
 ) -> CorrectedScore | None:
     """Return the corrected score of a search's best candidate.
 
@@ -176,6 +183,8 @@ def corrected_score_of(
         By candidate and fold.
     classes : ndarray of shape (n_classes,) or None
         Of a task with one label a row.
+    sample_weight : ndarray of shape (n_rows,) or None, default=None
+        By which the search scored.
 
     Returns
     -------
@@ -191,7 +200,14 @@ def corrected_score_of(
         # Predictions are the probabilities of each label, then.
         classes = np.arange(record.y.shape[1])
     predictions = search.oof_predictions_[list(record.last_rows)]
-    return corrected_score(predictions, record.y, metric, classes=classes, random_state=0)
+    return corrected_score(
+        predictions,
+        record.y,
+        metric,
+        classes=classes,
+        sample_weight=sample_weight,
+        random_state=0,
+    )
 
 
 def _metric_of(search: Any, outcomes: Sequence[Sequence[Outcome]]) -> Metric | None:
@@ -212,30 +228,39 @@ def _metric_of(search: Any, outcomes: Sequence[Sequence[Outcome]]) -> Metric | N
 
 def _complete(
     predictions: Any, y: Any, metric: Metric, classes: Any
-) -> tuple[Array, Array, Array | None]:
-    """Return responses of the complete candidates, true values, and classes."""
+) -> tuple[Array, Array, Array | None, npt.NDArray[np.bool_]]:
+    """Return responses of the complete candidates, true values, classes, and which rows.
+
+    The rows are those of all candidates that have most: others went out before.
+    """
     predictions, y = np.asarray(predictions), np.asarray(y)
     present = ~pd.isna(predictions)
     present = present.reshape(*predictions.shape[:2], -1).all(axis=2)
-    rows = present.any(axis=0)
+    n_present = present.sum(axis=1)
+    rows = present[n_present == n_present.max(initial=0)].all(axis=0)
+    if not rows.any():
+        rows = present.any(axis=0)
     candidates = present[:, rows].all(axis=1)
     if not (rows.all() and candidates.all()):
         predictions, y = predictions[np.ix_(candidates, rows)], y[rows]
     if classes is None:
-        return predictions, y, None
+        return predictions, y, None, rows
     classes = None if y.ndim == 2 else np.asarray(classes)
-    return metric.response(predictions, classes), y, classes
+    return metric.response(predictions, classes), y, classes, rows
 
 
 class _ScoresBySums:
     """Scores of all candidates, many resamples at a time."""
 
-    def __init__(self, sums: MetricSums | AucSums, n_rows: int) -> None:
+    def __init__(
+        self, sums: MetricSums | AucSums, n_rows: int, weight: Array | None
+    ) -> None:
         self._sums = sums
         self._n_rows = n_rows
+        self._w = np.ones(n_rows) if weight is None else weight.astype(np.float64)
 
     def naive(self) -> Floats:
-        scores: Floats = self._sums.of_all(np.ones((1, self._n_rows)))[0]
+        scores: Floats = self._sums.of_all(self._w[np.newaxis])[0]
         return scores
 
     def outside(
@@ -245,24 +270,27 @@ class _ScoresBySums:
         sums = self._sums.of(usable)
         chunk = max(1, _CHUNK_BYTES // (8 * self._n_rows))
         scores = []
-        for weights in _draws(rng, n_bootstraps, self._n_rows, chunk):
-            inside = sums.of_all(weights)
+        for counts in _draws(rng, n_bootstraps, self._n_rows, chunk):
+            inside = sums.of_all(counts * self._w)
             best = np.where(np.isnan(inside), -np.inf, inside).argmax(axis=1)
-            not_drawn = (weights == 0).astype(np.float64)
-            scores.append(sums.of_one(not_drawn, best))
+            scores.append(sums.of_one((counts == 0) * self._w, best))
         return np.concatenate(scores)
 
 
 class _ScoresByCalls:
     """Scores of all candidates, one resample and candidate at a time."""
 
-    def __init__(self, metric: Metric, y: Array, responses: Array) -> None:
+    def __init__(
+        self, metric: Metric, y: Array, responses: Array, weight: Array | None
+    ) -> None:
         self._metric = metric
         self._y = y
         self._responses = responses
+        self._w = weight
 
     def naive(self) -> Floats:
-        return np.array([self._metric(self._y, r) for r in self._responses])
+        every = np.arange(len(self._y))
+        return np.array([self._score(c, every) for c in range(len(self._responses))])
 
     def outside(
         self, rng: np.random.Generator, n_bootstraps: int, usable: npt.NDArray[np.bool_]
@@ -283,9 +311,10 @@ class _ScoresByCalls:
 
     def _score(self, candidate: int, rows: npt.NDArray[np.intp]) -> float:
         try:
-            return self._metric(self._y[rows], self._responses[candidate][rows])
+            weights = {} if self._w is None else {"sample_weight": self._w[rows]}
+            return self._metric(self._y[rows], self._responses[candidate][rows], **weights)
         except ValueError:
-            # Not defined for these rows: it was defined for all of them.
+            # Not defined for these rows, or for what the candidate predicts.
             return float("nan")
 
 

@@ -66,10 +66,13 @@ class RefitTrainer:
     ) -> TrainingState | None:
         search, session = self._search, self._session
         chosen = network_of(getattr(search, "best_estimator_", None))
-        if estimator is not chosen or not isinstance(estimator, NetworkEstimator):
+        if estimator is not chosen:
             return None
         own = clone(estimator)
         n_epochs = session.best_epochs.get(search.best_index_)
+        if not isinstance(estimator, NetworkEstimator) and n_epochs is None:
+            # skorch trains its nets by itself, unless they are to stop at another epoch.
+            return None
         resource = session.options.resource
         if resource is not None and resource in search.best_params_:
             n_epochs = n_epochs or int(own.max_epochs)

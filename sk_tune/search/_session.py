@@ -8,6 +8,7 @@ fold as monitor; then each task runs, here, and its network adopts its training.
 without a network run as they would without the session.
 """
 
+import threading
 import time
 from collections import Counter
 from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping, Sequence
@@ -38,6 +39,8 @@ from sk_tune.search._work import SearchOptions, Work, fit_name
 from sk_tune.space import Candidate
 
 __all__ = ["SearchSession"]
+
+_PRINTING = threading.RLock()
 
 
 class SearchSession:
@@ -135,8 +138,9 @@ class SearchSession:
         """
         self._is_recording = True
         try:
-            # What a verbose search says it is going to fit, it does not.
-            with redirect_stdout(StringIO()):
+            # What a verbose search says it is going to fit, it does not.  What is printed
+            # to belongs to the process: of two threads the last to take it gives it back.
+            with _PRINTING, redirect_stdout(StringIO()):
                 evaluate()
         except _RecordedTasks as recorded:
             return recorded.tasks

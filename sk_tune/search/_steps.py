@@ -138,14 +138,17 @@ class TrainingSteps:
         for row, own in by_row.items():
             curves = [_curve(w.state, options.prefers_loss) for w in own if w.state]
             rows = _as_rows(curves)
-            if np.isnan(rows).any(axis=0).all():
-                # Held-out rows that the network cannot take tell of no epoch.
-                continue
-            n_epochs = self.best_epochs[row] = best_epoch(rows)
+            if row not in self.best_epochs:
+                if np.isnan(rows).any(axis=0).all():
+                    # Held-out rows that the network cannot take tell of no epoch.
+                    continue
+                self.best_epochs[row] = best_epoch(rows)
+            # Folds that a race adds go by those that chose: none chooses for itself.
+            n_epochs = self.best_epochs[row]
             again += [
-                (work, replace(work.fit, state=None, n_epochs=n_epochs))
+                (work, _anew(work.fit, work.state, n_epochs))
                 for work, curve in zip(own, curves, strict=True)
-                if work.fit is not None and len(curve) > n_epochs
+                if work.fit is not None and work.state and len(curve) > n_epochs
             ]
         if not again:
             return
@@ -161,6 +164,11 @@ class TrainingSteps:
                 work.n_epochs_again = len(short.train_loss)
                 seconds = long.seconds + short.seconds
                 work.trained = replace(long, predictions=short.predictions, seconds=seconds)
+
+
+def _anew(fit: Fit, state: TrainingState, n_epochs: int) -> Fit:
+    """Return the fit that trains the same network once more, for so many epochs."""
+    return replace(fit, state=None, seed=state.seed, n_epochs=n_epochs)
 
 
 def _blind(works: Sequence[Work]) -> list[tuple[Work, Fit]]:

@@ -13,13 +13,15 @@ from dataclasses import replace
 from typing import Any
 
 import joblib
+import numpy as np
+from scipy import sparse
 from sklearn.pipeline import Pipeline
 
 from sk_tune._compat import FoldTask
 from sk_tune.adoption import Adopter, adoption
 from sk_tune.backend import Job
-from sk_tune.engine import Trained, train
-from sk_tune.estimators import NetworkEstimator
+from sk_tune.engine import Fit, Trained, train
+from sk_tune.estimators import NetworkEstimator, take_rows
 from sk_tune.exceptions import SkTuneWarning, TrainingFailedError
 from sk_tune.search._networks import FitMaker, network_of
 from sk_tune.search._steps import Step, TrainingSteps
@@ -284,7 +286,7 @@ class Trainer:
         ):
             # What trains alone is said once, when the search ends.
             warnings.filterwarnings(
-                "ignore", ".* networks were trained alone", SkTuneWarning
+                "ignore", ".* networks? (was|were) trained alone", SkTuneWarning
             )
             yield
 
@@ -304,6 +306,23 @@ class _Answer:
         if self._is_used or work.trained is None or not is_own:
             return None
         self._is_used = True
+        if estimator is not work.task.estimator and not _are_rows_of(work.fit, X):
+            # A transformer that was let go has been fitted anew, and came out otherwise.
+            return None
         if work.state is None:
             raise TrainingFailedError(work.trained.message)
         return work.state
+
+
+def _are_rows_of(fit: Fit | None, X: Any) -> bool:
+    """Return whether rows are those that a network was trained on."""
+    if fit is None or X is fit.X:
+        return True
+    asked = fit.X if fit.rows is None else take_rows(fit.X, fit.rows)
+    if sparse.issparse(asked) and sparse.issparse(X):
+        return bool(asked.shape == X.shape and (asked != X).nnz == 0)
+    if not (isinstance(asked, np.ndarray) and isinstance(X, np.ndarray)):
+        return True
+    if asked.dtype.hasobject or X.dtype.hasobject:
+        return True
+    return np.array_equal(asked, X, equal_nan=asked.dtype.kind == "f")

@@ -1,6 +1,7 @@
 """A copy of a task to record: new where it may be changed, shared where it is large."""
 
 import threading
+import warnings
 from functools import partial
 
 import numpy as np
@@ -8,11 +9,14 @@ import pandas as pd
 import pytest
 import scipy.sparse
 import torch
+from joblib._parallel_backends import SequentialBackend
+from joblib.parallel import BatchedCalls
 from scipy.optimize import fmin_l_bfgs_b, rosen
 from sklearn.base import clone
 from sklearn.linear_model import LogisticRegression, Ridge
 from sklearn.model_selection import GridSearchCV
 from sklearn.pipeline import make_pipeline
+from sklearn.utils.parallel import delayed
 from skorch import NeuralNetClassifier
 from torch import nn
 
@@ -240,3 +244,26 @@ def _training_tasks():
 def test_a_task_that_may_train_a_network_is_copied(name):
     """Networks, and whatever is not of a library that is known to have none."""
     assert callable(copy_task(_training_tasks()[name]))
+
+
+def _warning(net):
+    warnings.warn("once more", UserWarning, stacklevel=1)
+    return net
+
+
+def test_warnings_of_the_copy_are_not_heard():
+    """scikit-learn's wrapper puts the caller's filters back, here those of a copy."""
+    function = delayed(_warning)(MLPClassifier())
+    function[0].with_config_and_warning_filters(
+        {"assume_finite": False}, [("always", None, Warning, None, 0)]
+    )
+    task = BatchedCalls([function], (SequentialBackend(), 1))
+
+    with warnings.catch_warnings(record=True) as heard:
+        warnings.simplefilter("always")
+        copy_task(task)()
+        n_of_copy = len(heard)
+        task()
+
+    assert n_of_copy == 0
+    assert len(heard) == 1

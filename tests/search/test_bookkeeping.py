@@ -2,6 +2,7 @@
 
 import numpy as np
 
+from sk_tune._search_record import INTERRUPTED
 from sk_tune.search._bookkeeping import (
     fold_curves,
     last_rows,
@@ -46,6 +47,15 @@ def test_the_last_row_of_a_configuration_is_that_of_its_last_rung():
 
     assert last_rows(params, "n") == (1, 2)
     assert last_rows(params, None) == (0, 1, 2)
+
+
+def test_a_row_that_an_interruption_left_empty_is_no_last_one():
+    """What the candidate had on the rung before is there; of a first rung nothing is."""
+    params = [{"a": 1, "n": 1}, {"a": 2, "n": 1}, {"a": 1, "n": 3}, {"a": 3, "n": 1}]
+    reasons = ["", "", INTERRUPTED, INTERRUPTED]
+
+    assert last_rows(params, "n", reasons) == (0, 1, 3)
+    assert last_rows(params, "n") == (1, 2, 3)
 
 
 def test_epochs_of_warm_rungs_add_up():

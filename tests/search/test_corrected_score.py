@@ -160,6 +160,59 @@ def test_labels_may_be_missing_among_strings():
     assert result.score == 0.0
 
 
+def test_rows_are_those_of_the_candidates_that_have_most():
+    """Rungs of samples need not be nested: early ones had rows that the last lacks."""
+    rng = np.random.default_rng(0)
+    predictions, y = _labels(rng, 6, 200, 0.8)
+    predictions = predictions.astype(float)
+    predictions[:4, 40:] = np.nan
+    predictions[4:, :20] = np.nan
+
+    found = corrected_score(predictions, y, ACCURACY, random_state=0)
+
+    alone = corrected_score(predictions[4:, 20:], y[20:], ACCURACY, random_state=0)
+    assert found == alone
+    assert np.isfinite(found.score)
+
+
+def test_a_candidate_for_which_the_metric_is_not_defined_is_left_out():
+    """A deviance of numbers above 0 raises for a prediction below."""
+    rng = np.random.default_rng(0)
+    y = rng.poisson(3.0, size=100) + 1.0
+    predictions = np.stack([np.full(100, 4.0), np.where(np.arange(100) == 7, -1.0, y)])
+    metric = scorer_metric("neg_mean_poisson_deviance")
+
+    found = corrected_score(predictions, y, metric, random_state=0)
+
+    assert found.naive_score == metric(y, predictions[0])
+    assert np.isfinite(found.score)
+
+
+@pytest.mark.parametrize("name", ["accuracy", "r2", "roc_auc", "neg_median_absolute_error"])
+def test_weights_count_as_in_the_scores_of_the_search(name):
+    """A weight of 2 is a row that is there twice, in sums and in calls."""
+    rng = np.random.default_rng(0)
+    y = rng.integers(2, size=80)
+    predictions = y + rng.normal(0, 0.6, size=(3, 80))
+    if name == "accuracy":
+        predictions = (predictions > 0.5).astype(int)
+    weight = rng.integers(1, 4, size=80)
+    metric = scorer_metric(name)
+    classes = [0, 1] if name == "roc_auc" else None
+    if classes:
+        predictions = np.stack([1 - predictions, predictions], axis=2)
+
+    found = corrected_score(
+        predictions, y, metric, classes=classes, sample_weight=weight, random_state=0
+    )
+    plain = corrected_score(predictions, y, metric, classes=classes, random_state=0)
+
+    responses = predictions[..., 1] if classes else predictions
+    expected = max(metric(y, own, sample_weight=weight) for own in responses)
+    assert found.naive_score == pytest.approx(expected)
+    assert found.naive_score != pytest.approx(plain.naive_score)
+
+
 def test_infinite_scores_are_never_chosen():
     """A candidate that diverged is no best candidate."""
     y = np.arange(20.0)

@@ -102,6 +102,29 @@ def test_random_transformers_are_the_same_in_training_and_scoring(net, iris, cou
             )
 
 
+def test_a_transformer_that_was_let_go_is_not_taken_for_another(
+    net, iris, counted, monkeypatch
+):
+    """Fitted anew it comes out otherwise; the network is then trained on what it gives."""
+    monkeypatch.setattr(FittedTransformers.__init__, "__defaults__", (1,))
+    pipeline = Pipeline([("noise", Counting(noise=50.0)), ("net", net)])
+
+    search = GridSearchCV(pipeline, {"net__learning_rate": RATES}, cv=CV, keep_models="all")
+    search.fit(*iris)
+
+    for row in (0, 1):
+        for fold, (train, test) in enumerate(CV.split(*iris)):
+            model = search.models_[row][fold]
+            shift = model.named_steps["noise"].shift_
+            alone = clone(net).set_params(learning_rate=RATES[row])
+            alone.fit(iris.X[train] + shift, iris.y[train])
+            np.testing.assert_allclose(
+                model.predict_proba(iris.X[test]),
+                alone.predict_proba(iris.X[test] + shift),
+                atol=1e-9,
+            )
+
+
 @pytest.mark.parametrize(
     ("steps", "grid"),
     [

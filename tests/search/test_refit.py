@@ -2,11 +2,14 @@
 
 import numpy as np
 import pytest
+import torch
 from sklearn.base import clone
 from sklearn.experimental import enable_iterative_imputer  # noqa: F401
 from sklearn.impute import IterativeImputer
 from sklearn.model_selection import StratifiedKFold
 from sklearn.pipeline import Pipeline
+from skorch import NeuralNetClassifier
+from torch import nn
 
 from sk_tune import GridSearchCV
 from sk_tune.exceptions import TrainingDivergedError
@@ -37,6 +40,25 @@ def test_a_refit_costs_what_one_worker_takes_for_it(net, iris, options, expected
     Asking(net, {"learning_rate": [0.01]}, cv=CV, **options).fit(*iris)
 
     assert costs == [expected]
+
+
+def test_a_skorch_net_is_refitted_to_the_best_epoch(iris):
+    """As its candidate was scored in the folds."""
+    # Of labels that mean nothing any epoch may be the best.
+    X = iris.X.astype(np.float32)
+    y = np.random.default_rng(0).permutation(iris.y).astype(np.int64)
+    torch.manual_seed(0)
+    net = NeuralNetClassifier(
+        nn.Linear, module__in_features=4, module__out_features=3, verbose=0,
+        criterion=nn.CrossEntropyLoss, lr=1.0, max_epochs=12, batch_size=8,
+    )  # fmt: skip
+
+    search = GridSearchCV(net, {"lr": [0.5, 1.0]}, cv=CV, epochs="best").fit(X, y)
+
+    best = search.best_epochs_[search.best_index_]
+    assert best < 12
+    assert len(search.best_estimator_.history) == best
+    assert search.predict(X).shape == (150,)
 
 
 def test_a_refit_that_fails_says_why(net, iris):

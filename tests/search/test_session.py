@@ -237,6 +237,39 @@ def test_the_plan_of_skorch_nets_counts_what_rungs_train(iris):
     assert planned == search.fit(X, y).ledger_.epochs_trained == 3 * (4 + 2 * 2 + 4)
 
 
+def test_the_best_epoch_is_that_of_the_networks_that_were_scored(make_estimator, iris):
+    """Without a seed, too: what is trained once more is the same network."""
+    net = make_estimator("MLPClassifier", max_epochs=20, learning_rate=0.1)
+    net.set_params(random_state=None)
+
+    search = GridSearchCV(
+        net, {"dropout": [0.0, 0.5]}, cv=CV, epochs="best", keep_models="all"
+    ).fit(*iris)
+
+    curves = search.learning_curves_
+    for row, models in search.models_.items():
+        for fold, model in enumerate(models):
+            own = curves[(curves["candidate"] == row) & (curves["fold"] == fold)]
+            losses = model.history_[:, "train_loss"]
+            assert len(losses) == search.best_epochs_[row]
+            np.testing.assert_allclose(losses, own["train_loss"][: len(losses)], rtol=1e-5)
+
+
+def test_folds_that_a_race_adds_do_not_choose_an_epoch(make_estimator, iris):
+    """The three before its first test do, together."""
+    net = make_estimator("MLPClassifier", max_epochs=15, learning_rate=0.05)
+    cv = StratifiedKFold(5, shuffle=True, random_state=0)
+
+    search = GridSearchCV(
+        net, {"dropout": [0.0]}, cv=cv, race=True, epochs="best", keep_models="all"
+    ).fit(*iris)
+
+    curves = search.learning_curves_.query("fold < 3")
+    mean = curves.groupby("epoch")["valid_score"].mean()
+    assert search.best_epochs_ == {0: mean.idxmax()}
+    assert [len(model.history_) for model in search.models_[0]] == [mean.idxmax()] * 5
+
+
 class Halved(MLPClassifier):
     """A network of a user's that trains on the first half of its rows."""
 
