@@ -8,7 +8,7 @@ from typing import Any
 
 from sklearn.base import clone
 
-from sk_tune.diagnosis._edge import described_space
+from sk_tune.diagnosis._edge import NATURAL_BOUNDS, described_space
 from sk_tune.diagnosis._records import Change, Finding
 from sk_tune.diagnosis._reshape import changed_range, changed_value
 from sk_tune.diagnosis._sources import is_search, network_part
@@ -18,6 +18,16 @@ from sk_tune.space import Choice
 __all__ = ["Applied", "AppliedChange", "apply"]
 
 _ABOUT_SPACE = "optimum at the edge"
+# Names by which a space tells where the parameters of its network are.
+_OF_NETWORKS = frozenset({
+    *NATURAL_BOUNDS,
+    "activation",
+    "early_stopping",
+    "hidden_layer_sizes",
+    "lr_schedule",
+    "normalization",
+    "optimizer",
+})
 # Faults of the folds, with which no curve tells what to change.
 _SPOILS_ALL = frozenset({
     "folds disagree",
@@ -176,7 +186,9 @@ def _changed_search(search: Any, changes: list[Change]) -> tuple[Any, list[Appli
             of_space.append(change)
         else:
             of_estimator.append(change)
-    space, made = _changed_space(described, of_space, tuples_are_ranges=are_ranges)
+    space, made = _changed_space(
+        described, of_space, tuples_are_ranges=are_ranges, prefix=prefix
+    )
     estimator, also_made = _changed_estimator(target.estimator, of_estimator)
     target.set_params(**{name: space, "estimator": estimator})
     return target, [*made, *also_made, *_longer_rungs(search, target, of_rungs)]
@@ -200,18 +212,25 @@ def _longer_rungs(search: Any, target: Any, changes: list[Change]) -> list[Appli
 
 
 def _changed_space(
-    space: Any, changes: list[Change], *, tuples_are_ranges: bool
+    space: Any,
+    changes: list[Change],
+    *,
+    tuples_are_ranges: bool,
+    prefix: str | None = None,
 ) -> tuple[Any, list[AppliedChange]]:
+    """Change a space; without a prefix its names tell where the network's are."""
     made: list[AppliedChange] = []
+    if prefix is None:
+        prefix = _prefix_in(space)
     if isinstance(space, Mapping):
         target: Any = _changed_dict(space, changes, made, tuples_are_ranges)
-        _add_missing(space, target, changes, made)
+        _add_missing(space, target, changes, made, prefix)
         return target, made
     elements = []
     for element in space:
         own = element[0] if isinstance(element, tuple) else element
         changed = _changed_dict(own, changes, made, tuples_are_ranges)
-        _add_missing(own, changed, changes, made)
+        _add_missing(own, changed, changes, made, prefix)
         elements.append((changed, *element[1:]) if isinstance(element, tuple) else changed)
     return elements, made
 
@@ -245,18 +264,26 @@ def _add_missing(
     target: dict[str, Any],
     changes: list[Change],
     made: list[AppliedChange],
+    prefix: str | None,
 ) -> None:
-    known = list(_names([space]))
-    prefixes = {name[: -len(name.rpartition("__")[2])] for name in known}
-    if len(prefixes) != 1:
+    if prefix is None:
         return
-    (prefix,) = prefixes
+    known = list(_names([space]))
     for change in changes:
         name = prefix + change.parameter
         is_value = change.action in {"set", "at least", "at most"}
         if name not in known and is_value:
             target[name] = [change.value]
             made.append(_made(name, None, [change.value], change))
+
+
+def _prefix_in(space: Any) -> str | None:
+    """Return what stands in front of a network's parameters, if the names tell."""
+    own = [name for name in _names(space) if name.rpartition("__")[2] in _OF_NETWORKS]
+    prefixes = {name[: -len(name.rpartition("__")[2])] for name in own}
+    # What a module takes is no parameter of its network.
+    prefixes = {p for p in prefixes if p.rpartition("module__")[1] == ""}
+    return prefixes.pop() if len(prefixes) == 1 else None
 
 
 def _names(space: Any) -> Iterable[str]:

@@ -132,9 +132,10 @@ def _of_curves(
 def _of_search(search: Any, candidate: int | None) -> tuple[Finding, ...]:
     chosen = best_candidate(search) if candidate is None else candidate
     keeps_best = getattr(search, "epochs", "last") == "best"
+    curves = curves_of(search, chosen)
     own = _of_curves(
-        curves_of(search, chosen),
-        keeps_best=keeps_best or _stops_early(search.estimator),
+        curves,
+        keeps_best=keeps_best or bool(curves.params.get("early_stopping", False)),
         larger=larger_in_search(search, chosen),
     )
     failures = check_failures(search)

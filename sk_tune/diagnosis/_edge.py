@@ -3,6 +3,7 @@
 """Whether the best candidates crowd at an end of the space."""
 
 import math
+from numbers import Integral
 from typing import Any
 
 import numpy as np
@@ -14,7 +15,7 @@ from sk_tune.diagnosis._records import Change, Finding
 from sk_tune.diagnosis._sources import network_part
 from sk_tune.space import Space, as_space
 
-__all__ = ["NATURAL_BOUNDS", "check_edge", "described_space"]
+__all__ = ["NATURAL_BOUNDS", "check_edge", "described_space", "is_whole"]
 
 Floats = npt.NDArray[np.float64]
 
@@ -27,7 +28,8 @@ AT_EDGE = 0.1
 # What a bound on a logarithmic scale is multiplied with, and a linear range widened by.
 _FACTOR = 4.0
 _WIDENING = 0.5
-# Where values end by what they mean, or where more is known not to help.
+# Where values end by what they mean, or where more is known not to help; ends that are
+# whole are those of whole numbers.
 NATURAL_BOUNDS: dict[str, tuple[float, float]] = {
     "dropout": (0.0, 0.8),
     "momentum": (0.0, 0.99),
@@ -36,10 +38,40 @@ NATURAL_BOUNDS: dict[str, tuple[float, float]] = {
     "l1": (0.0, math.inf),
     "n_layers": (0, math.inf),
     "width": (1, math.inf),
+    "members": (1, math.inf),
+    "n_channels": (1, math.inf),
+    "kernel_size": (1, math.inf),
+    "hidden_size": (1, math.inf),
+    "embedding_size": (1, math.inf),
     "batch_size": (1, math.inf),
     "max_epochs": (1, math.inf),
+    "patience": (1, math.inf),
     "learning_rate": (0.0, math.inf),
+    "lr": (0.0, math.inf),
+    "gradient_clip": (0.0, math.inf),
+    "tol": (0.0, math.inf),
 }
+
+
+def is_whole(parameter: str, *values: Any) -> bool:
+    """Return whether a parameter takes whole numbers only.
+
+    Parameters
+    ----------
+    parameter : str
+        Its name, which decides if it is known: 0 may well be a dropout.
+    *values : object
+        What it has been, or is to be; of others, all must be whole.
+
+    Returns
+    -------
+    bool
+        Whether a new value must be rounded.
+    """
+    bounds = NATURAL_BOUNDS.get(parameter.rpartition("__")[2])
+    if bounds is not None:
+        return isinstance(bounds[0], int)
+    return all(isinstance(value, Integral) for value in values)
 
 
 def described_space(search: Any) -> tuple[str, Any, bool]:
@@ -88,6 +120,8 @@ def check_edge(search: Any) -> Finding:
     if not described:
         return check.not_applicable("The search varies no parameter.")
     space = as_space(described, tuples_are_ranges=are_ranges)
+    if not all(column.dimension.has_codes for column in space.columns):
+        return check.not_applicable("A distribution does not tell where its edges are.")
     resource = getattr(search, "resource_", getattr(search, "resource", None))
     rows = last_rows(search)
     scores = fold_scores(search)[rows].mean(axis=1)
@@ -154,19 +188,22 @@ def _extension(name: str, values: list[Any], column: Any, side: int) -> list[Cha
     ends = [float(v) for v in values]
     low, high = min(ends), max(ends)
     bounds = NATURAL_BOUNDS.get(name.rpartition("__")[2], (-math.inf, math.inf))
+    whole = is_whole(name, *values)
+    # Nobody knows what is meant by numbers below 0, or none, where there were none.
+    named = 1 if whole and low >= 1 else 0
+    least = max(bounds[0], named) if low >= 0 else bounds[0]
     is_wide = low > 0 and high / low >= _FACTOR**2
     if side > 0:
         bound = high * _FACTOR if is_wide else high + _WIDENING * (high - low)
         bound = min(bound, bounds[1])
     else:
         bound = low / _FACTOR if is_wide else low - _WIDENING * (high - low)
-        bound = max(bound, bounds[0])
         if low > 0 and bound <= 0:
             bound = low / _FACTOR
-    is_whole = all(isinstance(v, int | np.integer) for v in values)
-    value: Any = math.floor(bound) if is_whole else bound
-    if is_whole and bounds[0] != -math.inf:
-        value = max(value, int(bounds[0]))
+        bound = max(bound, least)
+    value: Any = bound
+    if whole:
+        value = math.floor(bound) if least == -math.inf else max(math.floor(bound), least)
     if (side > 0 and value <= high) or (side < 0 and value >= low):
         return []
     return [

@@ -66,10 +66,17 @@ def larger_in_search(search: Any, candidate: int) -> Curves | None:
         if other_size is None or other_size <= own_size:
             continue
         other = curves_of(search, row)
-        end = float(np.mean(other.valid_loss[:, -1]))
-        if other.n_epochs >= own.n_epochs and end < best[0]:
+        end = float(np.mean([_last(fold) for fold in other.valid_loss]))
+        was_long = other.n_epochs >= own.n_epochs or other.params.get("early_stopping")
+        if was_long and end < best[0]:
             best = (end, other)
     return best[1]
+
+
+def _last(losses: Any) -> float:
+    """Return the last loss of a fold, which early stopping may have ended."""
+    known = losses[np.isfinite(losses)]
+    return float(known[-1]) if len(known) else math.nan
 
 
 def _params(search: Any, own: Curves, row: int) -> dict[str, Any]:

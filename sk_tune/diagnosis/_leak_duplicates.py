@@ -202,8 +202,11 @@ class _Neighbours:
 
 def _hashable(X: pd.DataFrame) -> pd.DataFrame:
     """Return a table in which every value can be hashed."""
-    objects = [name for name in X.columns if X[name].dtype == object]
-    return X.assign(**{name: X[name].map(repr) for name in objects})
+    hashable = X.copy(deep=False)
+    for name in X.columns:
+        if X[name].dtype == object:
+            hashable[name] = X[name].map(repr)
+    return hashable
 
 
 def _neighbours(numbers: pd.DataFrame, table: LeakTable) -> _Neighbours:

@@ -22,6 +22,10 @@ Array = npt.NDArray[Any]
 # suspected, and how much better than guessing it must be.
 GIVES_AWAY = 0.995
 ABOVE_GUESSING = 0.02
+# Of a class so rare that this is not left: the part of guessing's errors that must be gone,
+# and how many.
+MOST_OF_ERRORS = 0.75
+FEWEST_ERRORS = 10
 LEAVES = 16
 # Rows that the trees see, drawn by a fixed seed.
 MOST_ROWS = 5000
@@ -89,7 +93,7 @@ def check_giveaway(table: LeakTable) -> Finding:
         return check.not_applicable("There is no column beside the target.")
     name = max(scores, key=lambda n: scores[n])
     evidence = {"score": scores[name], "guessing": guessed}
-    if scores[name] < GIVES_AWAY or scores[name] - guessed < ABOVE_GUESSING:
+    if scores[name] < GIVES_AWAY or not _tells(scores[name], guessed, len(y)):
         return check.passed("No column alone predicts the target.", evidence)
     what = "accuracy" if table.is_classification else "R²"
     return check.issue(
@@ -98,6 +102,13 @@ def check_giveaway(table: LeakTable) -> Finding:
         evidence,
         f"Ask whether {name!r} is known when the prediction is needed; drop it if not.",
     )
+
+
+def _tells(score: float, guessed: float, n_rows: int) -> bool:
+    """Return whether a score is so much better than guessing that it is suspect."""
+    gained = score - guessed
+    of_rare = gained >= MOST_OF_ERRORS * (1 - guessed) and gained * n_rows >= FEWEST_ERRORS
+    return gained >= ABOVE_GUESSING or of_rare
 
 
 def _suspects(table: LeakTable, rows: Array) -> list[Any]:

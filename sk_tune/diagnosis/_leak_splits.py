@@ -120,8 +120,8 @@ def _group_column(X: pd.DataFrame) -> str | None:
     return None
 
 
-def _time_column(X: pd.DataFrame) -> str | None:
+def _time_column(X: pd.DataFrame) -> Any:
     for name in X.columns:
         if pd.api.types.is_datetime64_any_dtype(X[name]):
-            return str(name)
+            return name
     return None

@@ -7,6 +7,8 @@ from collections.abc import Mapping
 from numbers import Real
 from typing import Any
 
+import numpy as np
+
 from sk_tune.diagnosis._records import Change
 
 __all__ = [
@@ -322,6 +324,13 @@ def larger_network(params: Mapping[str, Any]) -> tuple[Change, ...]:
         for name, reason in _held_back(params)
         if name in _MODERATE
     ]
+    sizes = _layer_sizes(params)
+    if not changes and sizes is not None:
+        wider = tuple(max(_WIDER * n, _WIDE) for n in sizes) or (_WIDE,)
+        reason = "even the training rows are not fitted"
+        changes = [
+            Change(parameter="hidden_layer_sizes", action="set", value=wider, reason=reason)
+        ]
     if not changes:
         reason = "even the training rows are not fitted"
         changes = [
@@ -369,14 +378,25 @@ def _held_back(params: Mapping[str, Any]) -> list[tuple[str, str]]:
         "weight_decay": MUCH_DECAY if _is_decoupled(params) else MUCH_COUPLED_DECAY,
         "l1": MUCH_L1,
     }
-    found = {name: number(params, name) for name in (*_WIDTHS, *limits)}
-    return [
+    sizes = _layer_sizes(params)
+    widths = () if sizes is not None else _WIDTHS
+    found = {name: number(params, name) for name in (*widths, *limits)}
+    held = [
         (name, f"{name}={value:.3g}")
         for name, value in found.items()
         if value is not None
         and (value >= limits[name] if name in limits else value <= NARROW)
         and (name in limits or number(params, "n_layers") != 0)
     ]
+    if sizes and min(sizes) <= NARROW:
+        held.insert(0, ("hidden_layer_sizes", f"hidden_layer_sizes={sizes}"))
+    return held
+
+
+def _layer_sizes(params: Mapping[str, Any]) -> tuple[int, ...] | None:
+    """Return the units of each hidden layer, if they are given; no width counts then."""
+    sizes = params.get("hidden_layer_sizes")
+    return None if sizes is None else tuple(int(n) for n in np.atleast_1d(sizes))
 
 
 def _is_decoupled(params: Mapping[str, Any]) -> bool:

@@ -3,14 +3,14 @@
 """Changes of a value, and of a description of what a parameter may be."""
 
 import math
-from numbers import Integral, Real
+from numbers import Real
 from typing import Any
 
 import numpy as np
 import skopt.space
 from scipy import stats
 
-from sk_tune.diagnosis._edge import NATURAL_BOUNDS
+from sk_tune.diagnosis._edge import NATURAL_BOUNDS, is_whole
 from sk_tune.diagnosis._records import Change
 
 __all__ = ["changed_range", "changed_value"]
@@ -47,7 +47,7 @@ def changed_value(value: Any, change: Change) -> Any:
     else:
         # A range that goes on beyond its end says nothing of a single value in it.
         return value
-    return _kept_valid(change.parameter, _like(value, new))
+    return _valid(change.parameter, new, whole=_is_whole(change, value))
 
 
 def changed_range(described: Any, change: Change, *, tuples_are_ranges: bool = True) -> Any:
@@ -75,19 +75,20 @@ def changed_range(described: Any, change: Change, *, tuples_are_ranges: bool = T
         same = values == list(described.categories)
         return described if same else skopt.space.Categorical(values, name=described.name)
     if isinstance(described, skopt.space.Real | skopt.space.Integer):
-        is_log = described.prior == "log-uniform"
-        low, high = _moved(described.low, described.high, is_log, change)
+        kind = type(described)
+        is_log, whole = described.prior == "log-uniform", kind is skopt.space.Integer
+        low, high = _moved(described.low, described.high, is_log, change, whole=whole)
         if (low, high) == (described.low, described.high):
             return described
         if low >= high:
             return [low]
-        kind = type(described)
         return kind(low, high, prior=described.prior, name=described.name)
     if hasattr(described, "rvs"):
         return _changed_distribution(described, change)
     if _is_range(described, tuples_are_ranges):
         is_log = len(described) > 2 and described[2] == "log-uniform"
-        low, high = _moved(described[0], described[1], is_log, change)
+        whole = _is_whole(change, *described[:2])
+        low, high = _moved(described[0], described[1], is_log, change, whole=whole)
         if (low, high) == tuple(described[:2]):
             return described
         return (low, high, *described[2:]) if low < high else [low]
@@ -106,7 +107,7 @@ def _changed_list(values: list[Any], change: Change) -> list[Any]:
     if change.action == "multiply":
         changed = [changed_value(v, change) for v in values]
         return list(dict.fromkeys(changed))
-    value = _kept_valid(change.parameter, _like(numbers[0], bound))
+    value = _valid(change.parameter, bound, whole=_is_whole(change, *numbers))
     if change.action == "at least":
         return [v for v in values if v >= bound] or [value]
     if change.action == "at most":
@@ -121,22 +122,29 @@ def _changed_distribution(frozen: Any, change: Change) -> Any:
     if name not in {"uniform", "loguniform", "reciprocal", "randint"}:
         return frozen
     low, high = (float(end) for end in frozen.support())
-    is_log, is_whole = name in {"loguniform", "reciprocal"}, name == "randint"
-    if is_whole:
+    is_log, is_whole_range = name in {"loguniform", "reciprocal"}, name == "randint"
+    if is_whole_range:
         low, high = int(low), int(high)
-    new_low, new_high = _moved(low, high, is_log, change)
+    new_low, new_high = _moved(low, high, is_log, change, whole=is_whole_range)
     if (new_low, new_high) == (low, high):
         return frozen
     if new_low >= new_high:
         return [new_low]
-    if is_whole:
+    if is_whole_range:
         return stats.randint(new_low, new_high + 1)
     if is_log:
         return stats.loguniform(new_low, new_high)
     return stats.uniform(new_low, new_high - new_low)
 
 
-def _moved(low: Any, high: Any, is_log: bool, change: Change) -> tuple[Any, Any]:  # noqa: FBT001
+def _moved(
+    low: Any,
+    high: Any,
+    is_log: bool,  # noqa: FBT001
+    change: Change,
+    *,
+    whole: bool,
+) -> tuple[Any, Any]:
     """Return the ends of a range after a change; it keeps its width if it must move."""
     bound = change.value
     new_low, new_high = low, high
@@ -159,20 +167,23 @@ def _moved(low: Any, high: Any, is_log: bool, change: Change) -> tuple[Any, Any]
                 # Not through 0, beyond which most parameters mean nothing.
                 new_low = new_high - (high - low)
                 new_low = max(new_low, 0) if low >= 0 else new_low
-    return tuple(  # type: ignore[return-value]
-        _kept_valid(change.parameter, _like(low, end)) for end in (new_low, new_high)
+    valid_low, valid_high = (
+        _valid(change.parameter, end, whole=whole) for end in (new_low, new_high)
     )
+    return valid_low, valid_high
 
 
-def _kept_valid(parameter: str, value: Any) -> Any:
+def _valid(parameter: str, value: Any, *, whole: bool) -> Any:
+    """Return a number within what the parameter means, whole if it has to be."""
     low, high = NATURAL_BOUNDS.get(parameter.rpartition("__")[2], (-math.inf, math.inf))
     clipped = min(max(value, low), high)
-    return _like(value, clipped)
+    return round(clipped) if whole else float(clipped)
 
 
-def _like(value: Any, new: Any) -> Any:
-    """Return a number of the kind of another one."""
-    return round(new) if isinstance(value, Integral) else float(new)
+def _is_whole(change: Change, *values: Any) -> bool:
+    """Return whether what a change makes of values has to be whole, as they are."""
+    bound = () if change.action == "multiply" else (change.value,)
+    return is_whole(change.parameter, *values, *bound)
 
 
 def _is_number(value: Any) -> bool:

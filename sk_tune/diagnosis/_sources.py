@@ -153,7 +153,7 @@ def curves_of(search: Any, candidate: int) -> Curves:
         valid_loss=curves["valid_loss"],
         valid_score=curves["valid_score"],
         params=own,
-        baseline_loss=_baseline(network, y),
+        baseline_loss=_baseline(network, own, y),
         n_samples=None if y is None else len(y),
         n_repeats=fold_layout(search, candidate).n_repeats,
     )
@@ -172,14 +172,19 @@ def same_network(search: Any, candidate: int) -> list[int]:
     Returns
     -------
     list of int
-        Of all rungs, that of the candidate included.
+        Of all rungs that trained it on; of rungs of samples the last one.
     """
     params = search.cv_results_["params"]
     resource = getattr(search, "resource_", getattr(search, "resource", None))
     if resource is None:
         return [candidate]
     own = _without(params[candidate], resource)
-    return [row for row, p in enumerate(params) if _without(p, resource) == own]
+    rows = [row for row, p in enumerate(params) if _without(p, resource) == own]
+    if resource == "n_samples":
+        # With more samples a network trains from the start: another network.
+        granted = np.asarray(search.cv_results_["n_resources"])
+        rows = [row for row in rows if granted[row] == granted[rows].max()]
+    return rows
 
 
 def curves_of_estimator(estimator: Any) -> Curves:
@@ -218,12 +223,13 @@ def curves_of_estimator(estimator: Any) -> Curves:
     train_loss, valid_loss, valid_score = (
         np.array([[float(row.get(name, math.nan)) for row in history]]) for name in _CURVES
     )
+    params = dict(network.get_params(deep=False))
     return Curves(
         train_loss=train_loss,
         valid_loss=valid_loss,
         valid_score=valid_score,
-        params=dict(network.get_params(deep=False)),
-        baseline_loss=_baseline(network, None),
+        params=params,
+        baseline_loss=_baseline(network, params, None),
     )
 
 
@@ -246,12 +252,15 @@ def _configured(estimator: Any, params: Mapping[str, Any]) -> tuple[Any, dict[st
     return network, own
 
 
-def _baseline(network: Any, y: Any) -> float | None:
-    """Return the loss of the best constant prediction, on the scale of the curves."""
+def _baseline(network: Any, params: Mapping[str, Any], y: Any) -> float | None:
+    """Return the loss of the best constant prediction, on the scale of the curves.
+
+    The network's parameters may be other than its own: those of a candidate.
+    """
     if not any(c.__module__.startswith("sk_tune.") for c in type(network).__mro__):
-        return _baseline_of_criterion(network, y)
+        return _baseline_of_criterion(params.get("criterion"), y)
     if not is_classifier(network):
-        return _baseline_of_numbers(getattr(network, "loss", "squared_error"), y)
+        return _baseline_of_numbers(params.get("loss", "squared_error"), y)
     if y is None:
         # The priors are not kept: equal ones bound the entropy from above.
         classes = getattr(network, "classes_", None)
@@ -260,7 +269,7 @@ def _baseline(network: Any, y: Any) -> float | None:
     y = np.asarray(y)
     if y.ndim == 2:
         return float(np.mean([_entropy(column) for column in y.T]))
-    if network.get_params(deep=False).get("class_weight") is not None:
+    if params.get("class_weight") is not None:
         return math.log(len(np.unique(y)))
     return _entropy(y)
 
@@ -279,9 +288,8 @@ def _baseline_of_numbers(loss: str, y: Any) -> float | None:
     return float(errors.mean())
 
 
-def _baseline_of_criterion(network: Any, y: Any) -> float | None:
+def _baseline_of_criterion(criterion: Any, y: Any) -> float | None:
     """Return the baseline of a skorch net, if its criterion is known."""
-    criterion = getattr(network, "criterion", None)
     name = getattr(criterion, "__name__", type(criterion).__name__)
     if y is None:
         return None

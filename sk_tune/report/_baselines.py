@@ -148,7 +148,9 @@ def _as_table(X: Any) -> Any:
     array = np.asarray(X)
     is_plain = array.dtype.kind in "fiub" and array.ndim >= 2
     if not is_plain or np.isnan(array).any():
-        return pd.DataFrame(array, columns=[str(k) for k in range(array.shape[1])])
+        # Texts are one column, sequences a column for each step and feature.
+        flat = array.reshape(len(array), -1)
+        return pd.DataFrame(flat, columns=[str(k) for k in range(flat.shape[1])])
     return array
 
 
@@ -160,10 +162,12 @@ def _score(model: Any, X: Any, y: Any, search: Any, folds: Any) -> Any:
         # That a fold lacks a class, or a step did not converge, is in the score.
         warnings.simplefilter("ignore")
         try:
-            scores = cross_validate(
+            found = cross_validate(
                 model, X, y, scoring=scorer, cv=folds, error_score=np.nan
-            )["test_score"]
+            )
         except ValueError:
             # All folds failed, which scikit-learn raises whatever error_score is.
-            return np.full(len(folds), np.nan)
-    return scores
+            found = {}
+    # A function may return several scores, of which one decides.
+    name = f"test_{search.refit}" if "test_score" not in found else "test_score"
+    return found.get(name, np.full(len(folds), np.nan))

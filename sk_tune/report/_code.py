@@ -13,8 +13,9 @@ from numbers import Real
 from typing import Any
 
 import numpy as np
-from sklearn.base import BaseEstimator
+import skopt.space
 
+from sk_tune._compat import scorer_parts
 from sk_tune.space import Choice
 
 __all__ = ["python_text"]
@@ -56,16 +57,13 @@ def python_text(value: Any, depth: int = 0) -> str:
     if isinstance(value, Mapping):
         items = [f"{key!r}: {python_text(v, depth + 1)}" for key, v in value.items()]
         return _joined("{", items, "}", depth)
+    if isinstance(value, np.ndarray):
+        value = value.tolist()
     if isinstance(value, list | tuple):
         return _sequence(value, depth)
-    if isinstance(value, Choice):
-        return _joined("Choice(", [python_text(value.options, depth + 1)], ")", depth)
-    if isinstance(value, BaseEstimator) and not isinstance(value, type):
-        return _joined(f"{type(value).__name__}(", _changed(value, depth), ")", depth)
-    if hasattr(value, "dist") and hasattr(value, "args") and hasattr(value, "kwds"):
-        own = [python_text(v, depth + 1) for v in value.args]
-        own += [f"{name}={python_text(v, depth + 1)}" for name, v in value.kwds.items()]
-        return _joined(f"{value.dist.name}(", own, ")", depth)
+    call = _call(value, depth)
+    if call is not None:
+        return call
     if isinstance(getattr(value, "__name__", None), str):
         return str(value.__name__)
     try:
@@ -75,7 +73,40 @@ def python_text(value: Any, depth: int = 0) -> str:
         return f"<{type(value).__name__}: {type(error).__name__} in repr>"
 
 
-def _changed(estimator: BaseEstimator, depth: int) -> list[str]:
+def _call(value: Any, depth: int) -> str | None:
+    """Return the call that makes an object, if its kind is known."""
+    if isinstance(value, Choice):
+        return _joined("Choice(", [python_text(value.options, depth + 1)], ")", depth)
+    if isinstance(value, skopt.space.Categorical):
+        own = [python_text(list(value.categories), depth + 1)]
+        if value.prior is not None:
+            own.append(f"prior={python_text(list(value.prior), depth + 1)}")
+        return _joined("Categorical(", own, ")", depth)
+    made = scorer_parts(value)
+    if made is not None:
+        return _scorer(made, depth)
+    if hasattr(value, "get_params") and not isinstance(value, type):
+        # Callbacks of skorch are no estimators, and have parameters all the same.
+        return _joined(f"{type(value).__name__}(", _changed(value, depth), ")", depth)
+    if hasattr(value, "dist") and hasattr(value, "args") and hasattr(value, "kwds"):
+        own = [python_text(v, depth + 1) for v in value.args]
+        own += [f"{name}={python_text(v, depth + 1)}" for name, v in value.kwds.items()]
+        return _joined(f"{value.dist.name}(", own, ")", depth)
+    return None
+
+
+def _scorer(parts: Mapping[str, Any], depth: int) -> str:
+    """Return the call of ``make_scorer`` that makes a scorer."""
+    own = [python_text(parts["function"], depth + 1)]
+    if parts["response_method"] != "predict":
+        own.append(f"response_method={python_text(parts['response_method'], depth + 1)}")
+    if parts["sign"] < 0:
+        own.append("greater_is_better=False")
+    own += [f"{name}={python_text(v, depth + 1)}" for name, v in parts["options"].items()]
+    return _joined("make_scorer(", own, ")", depth)
+
+
+def _changed(estimator: Any, depth: int) -> list[str]:
     defaults = inspect.signature(type(estimator)).parameters
     return [
         f"{name}={text}"

@@ -4,12 +4,12 @@
 
 import sys
 from collections.abc import Iterator, Mapping
-from types import FunctionType
 from typing import Any
 
 import numpy as np
-from sklearn.base import BaseEstimator
+import skopt.space
 
+from sk_tune._compat import scorer_parts
 from sk_tune.space import Choice
 
 __all__ = ["import_lines"]
@@ -52,8 +52,13 @@ def _names(value: Any, depth: int) -> Iterator[tuple[str, str]]:
     """Yield module and name of each class and function."""
     if depth > _DEEPEST or isinstance(value, np.ndarray | np.generic | str):
         return
-    if isinstance(value, type | FunctionType):
-        yield value.__module__, value.__name__
+    named = getattr(value, "__name__", None)
+    if scorer_parts(value) is not None:
+        yield "sklearn.metrics", "make_scorer"
+    elif isinstance(named, str):
+        # A class or a function of any kind, which is written by its name.
+        if isinstance(getattr(value, "__module__", None), str) and named.isidentifier():
+            yield value.__module__, named
     elif hasattr(value, "dist") and hasattr(value, "args"):
         yield "scipy.stats", value.dist.name
     elif type(value).__module__ != "builtins":
@@ -72,7 +77,12 @@ def _parts(value: Any) -> list[Any]:
         return [*value.args, *value.kwds.values()]
     if isinstance(value, Choice):
         return [value.options]
-    if isinstance(value, BaseEstimator) and not isinstance(value, type):
+    if isinstance(value, skopt.space.Categorical):
+        return list(value.categories)
+    made = scorer_parts(value)
+    if made is not None:
+        return [made["function"], *made["options"].values()]
+    if hasattr(value, "get_params") and not isinstance(value, type):
         return list(value.get_params(deep=False).values())
     return []
 

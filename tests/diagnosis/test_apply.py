@@ -4,7 +4,7 @@
 
 import pytest
 from scipy import stats
-from sklearn.pipeline import make_pipeline
+from sklearn.pipeline import Pipeline, make_pipeline
 from sklearn.preprocessing import StandardScaler
 
 from sk_tune import GridSearchCV, HyperbandSearchCV, MLPClassifier, RandomizedSearchCV
@@ -150,11 +150,31 @@ def test_a_space_gets_what_it_lacks():
     assert applied.changes[0].before is None
 
 
-def test_a_space_of_several_steps_gets_nothing_new():
-    """Where it is not clear whose parameter it would be, none is added."""
-    space = {"net__width": [8], "pca__n_components": [2]}
-
+@pytest.mark.parametrize(
+    "space",
+    [
+        {"net__width": [8], "other__width": [2]},
+        {"scale__with_std": [True, False]},
+        {"module__width": [8, 16]},
+    ],
+)
+def test_where_it_is_not_clear_whose_parameter_it_would_be_none_is_added(space):
+    """Two networks, none, or a module whose arguments are its own matter."""
     assert apply([finding("overfitting", DROPOUT)], space).target == space
+
+
+def test_what_is_added_is_the_networks_in_every_dict():
+    """Not that of the step which a dict happens to be about."""
+    space = [{"net__width": [8, 16]}, {"scale__with_std": [False]}]
+    pipeline = Pipeline([("scale", StandardScaler()), ("net", net())])
+    search = GridSearchCV(pipeline, [{"net__dropout": [0.0]}, {"scale__with_std": [False]}])
+
+    target = apply([finding("overfitting", DROPOUT)], space).target
+    changed = apply([finding("overfitting", DROPOUT)], search).target.param_grid
+
+    assert [element["net__dropout"] for element in target] == [[0.3], [0.3]]
+    assert [element["net__dropout"] for element in changed] == [[0.3], [0.3]]
+    assert not any("scale__dropout" in element for element in [*target, *changed])
 
 
 def test_a_search_is_changed_in_space_and_estimator():

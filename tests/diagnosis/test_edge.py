@@ -7,8 +7,9 @@ import pytest
 from scipy.stats import loguniform, randint, uniform
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
+from torch import nn
 
-from sk_tune import GridSearchCV, MLPClassifier
+from sk_tune import GridSearchCV, MLPClassifier, NetClassifier
 from sk_tune.diagnosis import apply
 from sk_tune.diagnosis._edge import check_edge, described_space
 
@@ -102,6 +103,40 @@ def test_categories_have_no_edge(make_search):
     search = searched(make_search, "activation", values, values.index)
 
     assert check_edge(search).outcome == "passed"
+
+
+def test_members_and_the_like_are_at_least_one(make_search):
+    """A network of none of them fails; nor is a share below 0 where none was."""
+    whole = searched(make_search, "members", [1, 4, 16, 32], lambda v: -v)
+    share = searched(
+        make_search,
+        "module__p",
+        [0.0, 0.2, 0.5, 0.8],
+        lambda v: -v,
+        estimator=NetClassifier(nn.Linear),
+    )
+
+    assert check_edge(whole).changes == ()
+    assert check_edge(share).changes == ()
+
+
+def test_a_distribution_that_only_draws_has_no_edge(make_search):
+    """It has no quantiles by which an end could be told."""
+
+    class Sizes:
+        def rvs(self, random_state=None):
+            return (32, 32)
+
+    values = [(8,), (16,), (32,), (32, 32)]
+    search = searched(
+        make_search,
+        "hidden_layer_sizes",
+        values,
+        len,
+        space={"hidden_layer_sizes": Sizes()},
+    )
+
+    assert check_edge(search).outcome == "not applicable"
 
 
 def test_few_candidates_show_no_edge(make_search):

@@ -6,6 +6,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from sk_tune import MLPClassifier
 from sk_tune.diagnosis._larger import larger_in_search, size
 
 
@@ -54,6 +55,18 @@ def test_the_best_of_the_larger_ones_is_taken(make_search):
 
     assert larger_in_search(search, 0).params["width"] == 32
     assert larger_in_search(search, 3).params["width"] == 32
+
+
+def test_folds_that_stopped_early_end_where_they_stopped(make_search):
+    """Of different lengths, and shorter than those of the smaller network."""
+    search = searched(make_search, [4, 64], [0.5, 0.3])
+    curves = search.learning_curves_
+    search.learning_curves_ = curves[
+        (curves["candidate"] == 0) | (curves["epoch"] <= 2 + curves["fold"])
+    ]
+    search.estimator = MLPClassifier(early_stopping=True)
+
+    assert larger_in_search(search, 0).params["width"] == 64
 
 
 def test_the_largest_has_none_above_it(make_search):

@@ -58,6 +58,18 @@ def test_among_many_columns_the_one_that_tells_is_found():
     assert "'told'" in finding.message
 
 
+def test_a_column_that_tells_a_rare_class_gives_it_away():
+    """Guessing is right 99 times in 100, so that little is left to be better by."""
+    y = np.zeros(2000, dtype=int)
+    y[::100] = 1
+    charged = y * RNG.uniform(10, 90, size=2000)
+
+    found = check_giveaway(_table({"a": RNG.normal(size=2000), "charged": charged}, y))
+
+    assert found.outcome == "issue"
+    assert "'charged'" in found.message
+
+
 def test_a_class_that_is_rare_gives_nothing_away():
     """Guessing the common class is right 99.6 times in 100, with any column."""
     y = np.zeros(500, dtype=int)

@@ -112,6 +112,18 @@ def test_adam_bears_less_weight_decay_than_adamw():
     assert restraints({**params, "optimizer": "sgd"}) == ["weight_decay=0.1"]
 
 
+def test_layers_that_are_given_by_their_sizes_are_widened_there():
+    """Beside them `width` and `n_layers` have no effect."""
+    params = {**PARAMS, "hidden_layer_sizes": (2, 64), "width": 1}
+
+    (change,) = larger_network(params)
+
+    assert (change.parameter, change.action) == ("hidden_layer_sizes", "set")
+    assert change.value == (32, 256)
+    assert restraints(params) == ["hidden_layer_sizes=(2, 64)"]
+    assert restraints({**params, "hidden_layer_sizes": (64,)}) == []
+
+
 def test_only_parameters_of_the_network_are_changed():
     """A recurrent network has a hidden size and no width."""
     params = {"hidden_size": 8, "max_epochs": 5}

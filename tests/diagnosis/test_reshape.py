@@ -101,6 +101,29 @@ def test_distributions_change(described, action, value, ends):
     assert changed.dist.name == described.dist.name
 
 
+@pytest.mark.parametrize(
+    ("described", "action", "value", "after"),
+    [
+        (0, "at least", 0.2, 0.2),
+        ([0, 0.1], "at least", 0.2, [0.2]),
+        ((0, 0.5), "at least", 0.2, (0.2, 0.5)),
+        (Real(0, 0.5), "at least", 0.2, (0.2, 0.5)),
+        ((0, 0.5), "extend above", 0.75, (0.0, 0.75)),
+        ([0, 1], "at most", 0.1, [0]),
+    ],
+)
+def test_whole_numbers_of_a_real_parameter_are_not_rounded(described, action, value, after):
+    """A dropout of 0 says nothing of the next one; nor does a rate of 1."""
+    own = change(action, value, "net__dropout")
+
+    found = changed_value(0, own) if described == 0 else changed_range(described, own)
+
+    ends = (found.low, found.high) if isinstance(found, Real) else found
+    assert ends == after
+    assert changed_value(1, change("at most", 0.1)) == 0.1
+    assert changed_range([1, 0.1], change("extend below", 0.0025)) == [0.0025, 1, 0.1]
+
+
 def test_distributions_of_other_families_are_left():
     """A range that is not uniform cannot be cut without becoming another."""
     normal = stats.norm(0, 1)

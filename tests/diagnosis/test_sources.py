@@ -18,7 +18,13 @@ from sklearn.preprocessing import StandardScaler
 from skorch import NeuralNetClassifier
 from torch import nn
 
-from sk_tune import GridSearchCV, HyperbandSearchCV, MLPClassifier, MLPRegressor
+from sk_tune import (
+    GridSearchCV,
+    HalvingGridSearchCV,
+    HyperbandSearchCV,
+    MLPClassifier,
+    MLPRegressor,
+)
 from sk_tune.diagnosis import curves_of, diagnose
 from sk_tune.diagnosis._sources import curves_of_estimator, is_search, same_network
 
@@ -111,6 +117,42 @@ def test_the_baseline_of_other_losses_is_that_of_the_median(loss):
     assert baseline == pytest.approx(
         {"absolute_error": error, "huber": huber(1, error)}[loss].mean()
     )
+
+
+def test_the_baseline_is_that_of_the_candidates_own_loss_and_weights():
+    """What a grid varies is not what the estimator has."""
+    X, y = load_diabetes(return_X_y=True)
+    regressor = MLPRegressor(width=4, max_epochs=2, random_state=0)
+    losses = {"loss": ["squared_error", "absolute_error"]}
+    rare = np.arange(150) % 10 == 0
+    weights = {"class_weight": [None, "balanced"]}
+
+    numbers = GridSearchCV(regressor, losses, cv=2).fit(X, y)
+    classes = GridSearchCV(net(), weights, cv=2).fit(X[:150], rare)
+
+    error = np.abs(y - np.median(y)).mean() / y.std()
+    assert [curves_of(numbers, i).baseline_loss for i in (0, 1)] == [
+        1.0,
+        pytest.approx(error),
+    ]
+    entropy = -0.1 * math.log(0.1) - 0.9 * math.log(0.9)
+    found = [curves_of(classes, i).baseline_loss for i in (0, 1)]
+    assert found == [pytest.approx(entropy), pytest.approx(math.log(2))]
+
+
+def test_a_rung_of_more_samples_is_another_network():
+    """Curves of those before, which stopped elsewhere, are not mixed in."""
+    own = net(early_stopping=True, patience=2).set_params(max_epochs=30)
+    X, y = load_breast_cancer(return_X_y=True)
+    search = HalvingGridSearchCV(
+        own, {"learning_rate": [1e-4, 1e-3, 1e-2]}, min_resources=60, cv=2, random_state=0
+    ).fit(X, y)
+
+    curves = curves_of(search, search.best_index_)
+
+    table = search.learning_curves_.query(f"candidate == {search.best_index_}")
+    assert curves.n_epochs == table["epoch"].max()
+    assert np.isfinite(curves.valid_loss).sum() == len(table)
 
 
 def test_labels_that_exclude_each_other_not_have_a_mean_entropy():

@@ -76,6 +76,10 @@ def test_a_scorer_that_fails_is_no_error(linear, iris):
     assert np.isnan(dummy.mean)
 
 
+# Steps behind the end of a sequence.
+RAGGED = np.arange(3)[:, np.newaxis] > np.arange(24)[:, np.newaxis, np.newaxis] % 3
+
+
 @pytest.mark.parametrize(
     "X",
     [
@@ -83,8 +87,10 @@ def test_a_scorer_that_fails_is_no_error(linear, iris):
         np.array([[1.0, np.nan], [2.0, 3.0]] * 12),
         np.random.default_rng(0).normal(size=(24, 2, 3)),
         np.array([[1, "a"], [2, "b"]] * 12, dtype=object),
+        np.where(RAGGED, np.nan, np.random.default_rng(0).normal(size=(24, 3, 2))),
+        ["a b", "b c"] * 12,
     ],
-    ids=["table", "missing", "sequences", "texts"],
+    ids=["table", "missing", "sequences", "texts", "padded", "documents"],
 )
 def test_linear_models_take_what_networks_take(linear, X):
     """Tables, missing values, sequences and texts."""
@@ -96,6 +102,19 @@ def test_linear_models_take_what_networks_take(linear, X):
 
     assert not np.isnan(own.mean)
     assert notes == []
+
+
+def test_scores_of_a_function_are_that_which_decides(linear, iris):
+    """A scoring callable may return several."""
+
+    def several(model, X, y):
+        return {"acc": model.score(X, y), "zero": 0.0}
+
+    search = clone(linear).set_params(scoring=several, refit="acc").fit(*iris)
+
+    (dummy, own), _ = search_baselines(search, *iris)
+
+    assert own.mean > 0.9 > dummy.mean > 0
 
 
 def test_several_labels_have_a_linear_model():

@@ -6,10 +6,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scipy.stats import loguniform, randint, uniform
 from sklearn.linear_model import LogisticRegression
+from sklearn.metrics import f1_score, log_loss, make_scorer
 from sklearn.pipeline import Pipeline
-from sklearn.preprocessing import StandardScaler
+from sklearn.preprocessing import FunctionTransformer, StandardScaler
+from skopt.space import Categorical
+from skorch.callbacks import EarlyStopping, LRScheduler
 
 from sk_tune.report._code import python_text
+from sk_tune.report._imports import import_lines
 from sk_tune.space import Choice
 
 _plain = st.recursive(
@@ -66,6 +70,45 @@ def test_an_estimator_is_written_by_what_differs_from_its_defaults():
 def test_spaces_and_objects_have_a_form(value, text):
     """Distributions by their arguments, not by their address."""
     assert python_text(value) == text
+
+
+@pytest.mark.parametrize(
+    "value",
+    [
+        np.logspace(-4, -1, 7),
+        np.array([[1, 2], [3, 4]]),
+        make_scorer(f1_score, average="macro", zero_division=0.0),
+        make_scorer(log_loss, greater_is_better=False, response_method="predict_proba"),
+        FunctionTransformer(np.log1p),
+        FunctionTransformer(np.nan_to_num, kw_args={"nan": 1.0}),
+        [EarlyStopping(patience=3), ("lr", LRScheduler("StepLR", step_size=2))],
+        Categorical(list("abcdefghij")),
+        Categorical([1, 2, 3], prior=[0.5, 0.25, 0.25]),
+    ],
+    ids=[
+        "array",
+        "matrix",
+        "score",
+        "loss",
+        "ufunc",
+        "numpy function",
+        "callbacks",
+        "many categories",
+        "weighted categories",
+    ],
+)
+def test_the_code_of_what_searches_are_made_of_runs(value):
+    """With the imports that are given for it, and makes the same again."""
+    names = {}
+
+    exec("\n".join(import_lines(value)), names)
+    made = eval(python_text(value), names)
+
+    assert python_text(made) == python_text(value)
+    if isinstance(value, np.ndarray):
+        np.testing.assert_array_equal(made, value)
+    if isinstance(value, Categorical):
+        assert (made.categories, made.prior) == (value.categories, value.prior)
 
 
 def test_plain_items_share_lines():

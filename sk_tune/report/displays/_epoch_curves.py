@@ -380,8 +380,12 @@ def loss_name(estimator: Any) -> str:
     str
         With the unit.
     """
-    unit = "nats per sample" if is_classifier(estimator) else "squared standard deviations"
-    return f"Loss ({unit})"
+    if is_classifier(estimator):
+        return "Loss (nats per sample)"
+    params: dict[str, Any] = getattr(estimator, "get_params", dict)()
+    losses = {v for k, v in params.items() if k.rpartition("__")[2] == "loss"}
+    is_squared = losses <= {"squared_error"}
+    return f"Loss ({'squared ' if is_squared else ''}standard deviations)"
 
 
 def score_name(estimator: Any) -> str:

@@ -314,7 +314,10 @@ def _columns(
         configurations = np.arange(n_rows)
     levels = np.zeros(n_rows, dtype=np.int64) if n_resources is None else n_resources
     columns = [_column(parameter) for parameter in parameters]
-    supports = [_support(codes[scored]) for codes in columns]
+    supports = [
+        np.unique(codes[scored]) if parameter.categories else _support(codes[scored])
+        for parameter, codes in zip(parameters, columns, strict=True)
+    ]
     if len(np.unique(levels[scored])) > 1:
         codes = np.log(np.maximum(levels, 1))
         columns.append(codes)

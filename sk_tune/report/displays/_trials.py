@@ -149,9 +149,13 @@ def trials_of(search: Any, metric: str | None = None) -> Trials:
     ]
     configurations = _configurations(params, results, n_rows)
     n_resources = _column(results, "n_resources", n_rows)
+    scores = np.array(results[_MEAN + name], dtype=np.float64)
+    best = int(search.best_index_) if hasattr(search, "best_index_") else None
+    if metric is not None and name != metric_name(search):
+        best = _best_by(scores, n_resources)
     return Trials(
         params=params,
-        scores=np.array(results[_MEAN + name], dtype=np.float64),
+        scores=scores,
         spreads=np.array(results[f"std_test_{name}"], dtype=np.float64),
         seconds=_seconds(search, results),
         epochs=_epochs(search, configurations, resource, n_rows),
@@ -160,9 +164,19 @@ def trials_of(search: Any, metric: str | None = None) -> Trials:
         brackets=_column(results, "bracket", n_rows),
         n_resources=n_resources,
         resource=resource,
-        best=int(search.best_index_) if hasattr(search, "best_index_") else None,
+        best=best,
         score_name=_score_name(search, name),
     )
+
+
+def _best_by(scores: Any, n_resources: Any) -> int | None:
+    """Return the row with the best score among those that were given most."""
+    finite = np.isfinite(scores)
+    if not finite.any():
+        return None
+    if n_resources is not None:
+        finite &= n_resources == n_resources[finite].max()
+    return int(np.where(finite, scores, -np.inf).argmax())
 
 
 def metric_name(search: Any, metric: str | None = None) -> str:

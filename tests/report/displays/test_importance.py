@@ -113,6 +113,17 @@ def test_categories_and_logarithms_count_as_they_are_drawn():
     assert shares == pytest.approx({"rate": 1 / 4, "kind": 3 / 4}, abs=0.04)
 
 
+def test_categories_are_all_there_however_few_trials_there_are():
+    """Ten trials of eight sizes: a category is no place between 0 and 1."""
+    rows = [{"sizes": (8 * (k % 8 + 1),), "rate": 0.1 + 0.01 * k} for k in range(10)]
+    scores = np.array([float(k % 8 >= 4) for k in range(10)])
+
+    importance = importance_of(parameters_of(rows), scores, n_permutations=0)
+
+    shares = dict(zip(importance.labels, importance.main, strict=True))
+    assert shares["sizes"] > 0.3
+
+
 @pytest.mark.parametrize("n_rows", [8, 30])
 def test_random_scores_allow_a_conclusion_in_a_twentieth_of_searches(n_rows):
     """The permutation test keeps its level, however few the trials."""

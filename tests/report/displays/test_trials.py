@@ -83,6 +83,14 @@ def test_the_deciding_metric_is_taken_unless_another_is_named(iris_grid):
         metric_name(iris_grid, "f1")
 
 
+def test_the_best_is_that_of_the_metric_that_is_shown(iris_grid):
+    """Its title would else name another score than its line."""
+    scores = iris_grid.cv_results_["mean_test_accuracy"]
+
+    assert trials_of(iris_grid).best == iris_grid.best_index_
+    assert scores[trials_of(iris_grid, "accuracy").best] == scores.max()
+
+
 def test_other_packages_searches_have_trials_without_curves(ridge_grid):
     """scikit-learn's own search has scores, and no epochs."""
     trials = trials_of(ridge_grid)
