@@ -24,7 +24,7 @@ from sk_tune._compat import (
 )
 from sk_tune._metric import Metric, scorer_metric
 from sk_tune._times import as_times
-from sk_tune.automl._blend import Blend, blend_of
+from sk_tune.automl._blend import Blend, blend_of, held_out_score
 from sk_tune.automl._choice import Chosen, choose, without_worse_than
 from sk_tune.automl._clock import Clock
 from sk_tune.automl._course import Course
@@ -33,6 +33,7 @@ from sk_tune.automl._folds import (
     Split,
     are_same,
     as_groups,
+    check_scores,
     split_rows,
     warn_of_rare_classes,
 )
@@ -235,7 +236,7 @@ class AutoEstimator(BaseEstimator):  # type: ignore[misc]
         if sample_weight is not None:
             sample_weight = check_sample_weight(sample_weight, X)
         seed = int(check_random_state(self.random_state).randint(2**31 - 1))
-        memory = self._remembered(X, y)
+        memory = self._remembered(X, y, sample_weight)
         seed = seed if memory is None else memory.seed
         groups = None if groups is None else as_groups(groups)
         times = None if times is None else as_times(times)
@@ -257,7 +258,8 @@ class AutoEstimator(BaseEstimator):  # type: ignore[misc]
         self.seconds_ = clock.seconds
         self.__dict__.pop("_memory", None)
         if self.warm_start:
-            self._memory = course.memory(seed, fingerprint(X, y), self.scoring, split)
+            own = fingerprint(X, y, sample_weight)
+            self._memory = course.memory(seed, own, self.scoring, split)
         if course.was_interrupted:
             raise KeyboardInterrupt
         if not self.beats_baseline_:
@@ -285,10 +287,10 @@ class AutoEstimator(BaseEstimator):  # type: ignore[misc]
                 f"of {list(_FAMILIES)}. Got {self.models!r} instead."
             )
 
-    def _remembered(self, X: Any, y: Array) -> Memory | None:
+    def _remembered(self, X: Any, y: Array, weight: Array | None) -> Memory | None:
         """Return the trials of an earlier fit on the same data, to go on from."""
         memory = getattr(self, "_memory", None) if self.warm_start else None
-        if memory is not None and memory.fingerprint != fingerprint(X, y):
+        if memory is not None and memory.fingerprint != fingerprint(X, y, weight):
             raise ValueError(
                 f"With warm_start=True {type(self).__name__} must be fitted on the data of "
                 "the fit before. Got others; use warm_start=False."
@@ -332,7 +334,9 @@ class AutoEstimator(BaseEstimator):  # type: ignore[misc]
             before=None if memory is None else memory.split,
         )
         if self._is_classification:
-            warn_of_rare_classes(np.delete(y, split.held))
+            kept = np.delete(y, split.held)
+            warn_of_rare_classes(kept)
+            check_scores(kept, split.folds, self._metric())
         return split
 
     def _problem(
@@ -410,13 +414,15 @@ class AutoEstimator(BaseEstimator):  # type: ignore[misc]
         found = [trial for trial in trials if trial is not dummy]
         own = without_worse_than(dummy, found or trials)
         calibrate = getattr(self, "calibrate", False)
-        chosen = choose(own, problem, metric, calibrate=calibrate)
+        seconds = None if self.time_budget is None else course.runner.reserve / 2
+        how: dict[str, Any] = {"calibrate": calibrate, "seconds": seconds}
+        chosen = choose(own, problem, metric, **how)
         networks = [trial for trial in found if trial.family in {"MLP", "CNN", "RNN"}]
         of_networks: Chosen | None = None
         if networks:
             of_networks = chosen
             if networks != own:
-                of_networks = choose(networks, problem, metric, calibrate=calibrate)
+                of_networks = choose(networks, problem, metric, corrects=False, **how)
         self.leaderboard_ = leaderboard(trials, chosen, of_networks)
         self.ensemble_ = self._blend(chosen.trials, chosen.weights, chosen.temperature)
         self.network_ensemble_ = None
@@ -453,7 +459,7 @@ class AutoEstimator(BaseEstimator):  # type: ignore[misc]
                     name=family,
                     mean=best.score,
                     std=best.std,
-                    held_out=_held_out_score(blend, metric, *held_out),
+                    held_out=held_out_score(blend, metric, *held_out),
                 )
         single = [trial for trial in trials if trial.family != "dummy"]
         for _ in single[:1]:
@@ -462,7 +468,7 @@ class AutoEstimator(BaseEstimator):  # type: ignore[misc]
                 name="best model",
                 mean=float(alone.mean()),
                 std=float(alone.std()) if len(alone) > 1 else np.nan,
-                held_out=_held_out_score(self.best_estimator_, metric, *held_out),
+                held_out=held_out_score(self.best_estimator_, metric, *held_out),
             )
         for name, own in (("networks", networks), ("ensemble", chosen)):
             if own is not None:
@@ -471,7 +477,7 @@ class AutoEstimator(BaseEstimator):  # type: ignore[misc]
                     name=name,
                     mean=own.score,
                     std=own.std,
-                    held_out=_held_out_score(blend, metric, *held_out),
+                    held_out=held_out_score(blend, metric, *held_out),
                 )
 
     def _blend(self, trials: Sequence[Trial], weights: Array, temperature: float) -> Blend:
@@ -590,15 +596,3 @@ class ScoredAsJudged:
 
 def _take(X: Any, rows: Array) -> Any:
     return X.iloc[rows].reset_index(drop=True) if hasattr(X, "iloc") else X[rows]
-
-
-def _held_out_score(blend: Blend, metric: Metric, X: Any, y: Array) -> float:
-    if not len(y):
-        return float("nan")
-    try:
-        if blend.classes is None:
-            return metric(y, blend.predict(X))
-        return metric(y, metric.response(blend.predict_proba(X), blend.classes))
-    except ValueError:
-        # Not defined without a row of each class.
-        return float("nan")

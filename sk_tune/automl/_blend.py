@@ -9,11 +9,12 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from sk_tune._metric import Metric
 from sk_tune.automl._threads import few_threads
 from sk_tune.automl._trials import Trial
 from sk_tune.ensemble import Combination, Member, with_temperature
 
-__all__ = ["Blend", "blend_of"]
+__all__ = ["Blend", "blend_of", "held_out_score"]
 
 Array = npt.NDArray[Any]
 
@@ -112,3 +113,33 @@ def blend_of(
         temperature=temperature,
         names=tuple(trial.name for trial, _ in own for _ in trial.models),
     )
+
+
+def held_out_score(blend: Blend, metric: Metric, X: Any, y: Array) -> float:
+    """Return the score of an average on rows that were set aside.
+
+    Parameters
+    ----------
+    blend : Blend
+        Fitted.
+    metric : Metric
+        What it is scored by.
+    X : DataFrame or ndarray of shape (n_samples, ...)
+        The rows.
+    y : ndarray of shape (n_samples,)
+        Their targets.
+
+    Returns
+    -------
+    float
+        NaN if there are none, or the metric is not defined for them.
+    """
+    if not len(y):
+        return float("nan")
+    try:
+        if blend.classes is None:
+            return metric(y, blend.predict(X))
+        return metric(y, metric.response(blend.predict_proba(X), blend.classes))
+    except ValueError:
+        # Not defined without a row of each class.
+        return float("nan")

@@ -45,8 +45,8 @@ class Chosen:
         Mean and standard deviation over the folds, of predictions for each row by members
         and weights that were chosen on other rows, out of the best trials of each family,
         which all rows choose; greater is better.  The deviation is NaN of a single fold.
-    corrected : CorrectedScore
-        The same over all rows, with an interval.
+    corrected : CorrectedScore or None
+        The same over all rows, with an interval, if it was asked for.
     """
 
     trials: Sequence[Trial]
@@ -54,11 +54,17 @@ class Chosen:
     temperature: float
     score: float
     std: float
-    corrected: CorrectedScore
+    corrected: CorrectedScore | None
 
 
 def choose(
-    trials: Sequence[Trial], problem: Problem, metric: Metric, *, calibrate: bool
+    trials: Sequence[Trial],
+    problem: Problem,
+    metric: Metric,
+    *,
+    calibrate: bool,
+    corrects: bool = True,
+    seconds: float | None = None,
 ) -> Chosen:
     """Choose members by greedy selection over out-of-fold predictions.
 
@@ -72,6 +78,10 @@ def choose(
         What scores are taken by.  Members are chosen by log loss in classification.
     calibrate : bool
         Whether probabilities get a temperature.
+    corrects : bool, default=True
+        Whether an interval is asked for.
+    seconds : float or None, default=None
+        That it may take, where a metric has to be called often; any if None.
 
     Returns
     -------
@@ -111,8 +121,11 @@ def choose(
             metric,
             n_bootstraps=_N_BOOTSTRAPS,
             classes=library.classes,
+            time_budget=seconds,
             random_state=0,
-        ),
+        )
+        if corrects
+        else None,
     )
 
 

@@ -10,6 +10,7 @@ import pandas as pd
 from sklearn.utils.multiclass import check_classification_targets
 from sklearn.utils.validation import (
     assert_all_finite,
+    check_array,
     check_consistent_length,
     column_or_1d,
     validate_data,
@@ -17,7 +18,13 @@ from sklearn.utils.validation import (
 
 from sk_tune.automl._problem import Kind
 from sk_tune.exceptions import TableError
-from sk_tune.prepare import as_pandas, check_table, mixed_columns, without_strays
+from sk_tune.prepare import (
+    as_pandas,
+    check_table,
+    id_columns,
+    mixed_columns,
+    without_strays,
+)
 
 __all__ = ["as_features", "as_target", "kind_of"]
 
@@ -40,12 +47,13 @@ def as_features(estimator: Any, X: Any, *, reset: bool, shape: Any = None) -> An
         Whether it learns; else columns without names, or of an estimator that learnt none,
         are those of ``fit`` by their order.
     shape : tuple of int or None, default=None
-        Of a row, if X is flat and no table.
+        Of a row, if X is flat and its columns are those of images or sequences.
 
     Returns
     -------
     DataFrame of shape (n_samples, n_features) or ndarray of shape (n_samples, ...)
-        A table of pandas with texts for names; what has more than two axes stays an array.
+        A table of pandas with texts for names, without columns that only count the rows;
+        what has more than two axes stays an array.
         Of a column that was numbers or dates but for some cells in ``fit``, such cells are
         missing.
 
@@ -82,12 +90,23 @@ def as_features(estimator: Any, X: Any, *, reset: bool, shape: Any = None) -> An
     if not reset and not is_known:
         # Of this scikit-learn has warned: by their order they are those of fit.
         names = getattr(estimator, "_columns", names)
+    if shape is not None:
+        return _reshaped(_numbers(table), tuple(shape))
     table = table.set_axis(names, axis=1).reset_index(drop=True)
     if reset:
         estimator._columns = names
-        # Settled by all rows, or a fold without a stray cell could not read one.
+        # Settled by all rows: a fold without a stray cell could not read one, and in one
+        # that lacks many rows those that are left are not counted without gaps.
         estimator._mixed = mixed_columns(table)
+        estimator._counters = id_columns(table)
+    table = table.drop(columns=getattr(estimator, "_counters", []))
     return without_strays(table, getattr(estimator, "_mixed", {}))
+
+
+def _numbers(table: pd.DataFrame) -> Array:
+    """Return the numbers of a table whose columns are those of an image or a sequence."""
+    numbers: Array = check_array(table, dtype=np.float64, ensure_all_finite="allow-nan")
+    return numbers
 
 
 def _reshaped(X: Array, shape: tuple[int, ...]) -> Array:
@@ -96,6 +115,13 @@ def _reshaped(X: Array, shape: tuple[int, ...]) -> Array:
             "The 'input_shape' parameter must be (n_channels, height, width) or (n_steps, "
             f"n_features) and have as many values as a row of X. Got {shape} for "
             f"X.shape={X.shape}."
+        )
+    own, wanted = ([n for n in part if n != 1] for part in (X.shape[1:], shape))
+    if X.ndim > 2 and own != wanted:
+        raise ValueError(
+            "The 'input_shape' parameter must be the shape of a row, unless X is flat. Got "
+            f"{shape} for X.shape={X.shape}. Transpose X, for example with numpy.moveaxis, "
+            "if its axes are in another order."
         )
     return X.reshape(len(X), *shape)
 

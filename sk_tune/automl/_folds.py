@@ -22,6 +22,7 @@ from sklearn.model_selection import (
     check_cv,
 )
 
+from sk_tune._metric import Metric
 from sk_tune.exceptions import TableError, warn_user
 from sk_tune.report import data_fingerprint
 
@@ -30,6 +31,7 @@ __all__ = [
     "are_same",
     "as_groups",
     "check_folds",
+    "check_scores",
     "held_out_rows",
     "make_folds",
     "split_rows",
@@ -94,6 +96,46 @@ class Split:
         for own, others in zip(self.folds, other.folds, strict=True):
             parts += zip(own, others, strict=True)
         return all(np.array_equal(one, two) for one, two in parts)
+
+
+def check_scores(y: Array, folds: Sequence[tuple[Array, Array]], metric: Metric) -> None:
+    """Refuse folds whose classes are too few for a metric.
+
+    Parameters
+    ----------
+    y : ndarray of shape (n_samples,)
+        Classes.
+    folds : sequence of (ndarray, ndarray)
+        Rows to train on, and those held out.
+    metric : Metric
+        By which they are to be scored.
+
+    Raises
+    ------
+    TableError
+        If no model at all could get a score, which else shows when the time is spent.
+    """
+    classes = np.unique(y)
+    for number, (train, held) in enumerate(folds, start=1):
+        own = np.unique(y[held])
+        if len(own) == len(classes):
+            continue
+        shares = np.array([np.mean(y[train] == label) for label in classes])
+        guessed = metric.response(np.tile(shares, (len(held), 1)), classes)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            try:
+                if np.isfinite(metric(y[held], guessed)):
+                    continue
+                reason = "no number"
+            except ValueError as error:
+                reason = str(error).partition("\n")[0]
+        lacking = np.setdiff1d(classes, own)[:_N_NAMED].tolist()
+        raise TableError(
+            f"The scoring must be defined in each fold. Fold {number} lacks {lacking}, and "
+            f"scoring it gives: {reason}. Choose another scoring, fewer folds, or groups "
+            "that have all classes."
+        )
 
 
 def as_groups(groups: Any) -> Array:

@@ -57,6 +57,8 @@ def guarded(
         place = np.full(len(y), -1)
         place[rows] = np.arange(most_rows)
         folds = [tuple(place[part][place[part] >= 0] for part in fold) for fold in folds]
+        # Of small folds there may be nothing left.
+        folds = [fold for fold in folds if all(map(len, fold))] or None
         X = X.iloc[rows].reset_index(drop=True) if hasattr(X, "iloc") else X[rows]
         y = y[rows]
         groups, times = (None if v is None else v[rows] for v in (groups, times))

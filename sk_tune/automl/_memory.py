@@ -74,7 +74,7 @@ class Memory:
     split: Split
 
 
-def fingerprint(X: Any, y: Any) -> str:
+def fingerprint(X: Any, y: Any, sample_weight: Any = None) -> str:
     """Return what tells the data of a fit from others.
 
     Parameters
@@ -83,10 +83,13 @@ def fingerprint(X: Any, y: Any) -> str:
         Features.
     y : ndarray of shape (n_samples,)
         Targets.
+    sample_weight : ndarray of shape (n_samples,) or None, default=None
+        Weights of the rows.
 
     Returns
     -------
     str
         Equal for equal values in the same order.
     """
-    return f"{data_fingerprint(X)}, {data_fingerprint(y)}"
+    parts = [X, y] if sample_weight is None else [X, y, sample_weight]
+    return ", ".join(map(data_fingerprint, parts))

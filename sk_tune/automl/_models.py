@@ -71,6 +71,8 @@ _LINEAR_STEPS = 300
 # Units that are enough for a sound model: below them rows are given up for units.
 _ENOUGH_EPOCHS, _ENOUGH_ITERATIONS, _ENOUGH_LINEAR_STEPS = 10, 30, 30
 _REGULARISATION = 10.0 ** np.arange(-3, 4)
+# Columns from which on ridge regression is solved step by step.
+_MANY_COLUMNS = 2000
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -176,7 +178,7 @@ def linear_model(problem: Problem) -> Model:
         kinds = baseline_models(problem.X, is_classification=problem.is_classification)
         linear = kinds[1]
     else:
-        own = LogisticRegression() if problem.is_classification else Ridge()
+        own = LogisticRegression() if problem.is_classification else _ridge(problem)
         linear = Pipeline([
             ("flat", FunctionTransformer(_flat)),
             ("fill", SimpleImputer(keep_empty_features=True)),
@@ -201,6 +203,12 @@ def linear_model(problem: Problem) -> Model:
         most_resources=_LINEAR_STEPS,
         enough_resources=_ENOUGH_LINEAR_STEPS,
     )
+
+
+def _ridge(problem: Problem) -> Ridge:
+    """Return ridge regression whose time grows with the columns, not with their cube."""
+    is_wide = np.prod(problem.X.shape[1:]) > _MANY_COLUMNS
+    return Ridge(solver="lsqr" if is_wide else "auto")
 
 
 def boosting_model(problem: Problem) -> Model:

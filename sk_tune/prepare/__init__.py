@@ -3,7 +3,7 @@
 """Tables as networks need them: numbers, categories and dates prepared inside the folds."""
 
 from sk_tune.prepare._codes import CategoryCodes
-from sk_tune.prepare._columns import ColumnKinds, column_kinds
+from sk_tune.prepare._columns import ColumnKinds, column_kinds, id_columns
 from sk_tune.prepare._frames import as_pandas, check_table
 from sk_tune.prepare._smooth_clip import SmoothClipScaler
 from sk_tune.prepare._split import train_valid_test_split
@@ -21,6 +21,7 @@ __all__ = [
     "as_pandas",
     "check_table",
     "column_kinds",
+    "id_columns",
     "mixed_columns",
     "train_valid_test_split",
     "without_strays",

@@ -22,6 +22,7 @@ from sk_tune.prepare._values import are_dates, are_numbers, is_missing, read_val
 __all__ = [
     "ColumnKinds",
     "column_kinds",
+    "id_columns",
     "kind_of_column",
     "least_frequency",
     "read_columns",
@@ -182,6 +183,28 @@ def read_columns(
         categories=tuple(kinds["category"]),
         dropped=dropped,
     ), pd.DataFrame(values, index=X.index, copy=False)
+
+
+def id_columns(X: pd.DataFrame) -> list[str]:
+    """Return the columns that only tell one row from another.
+
+    Parameters
+    ----------
+    X : DataFrame of shape (n_samples, n_features)
+        All rows: where many are missing, a column of those that are left has gaps.
+
+    Returns
+    -------
+    list of str
+        Whole numbers that count or name the rows; not all columns there are.
+    """
+    found = [
+        name
+        for name in X.columns
+        if pd.api.types.is_integer_dtype(X[name].dtype)
+        and _reason_of_id(X[name], read_values(X[name], "number"), "number")
+    ]
+    return found if len(found) < X.shape[1] else []
 
 
 def least_frequency(n_rows: int) -> int:

@@ -5,6 +5,7 @@
 from typing import Any
 
 import narwhals as nw
+import numpy as np
 import pandas as pd
 
 from sk_tune.exceptions import TableError
@@ -43,8 +44,17 @@ def as_pandas(values: Any) -> pd.DataFrame | None:
     native = own.to_native()
     if isinstance(native, pd.DataFrame):
         return native
+    if own.implementation.is_pyarrow():
+        # Its arrays know no missing value of a dictionary; an index is a column.
+        made: pd.DataFrame = native.to_pandas(ignore_metadata=True)
+        return made
     # By column, because polars needs pyarrow to make a whole table of pandas.
-    return pd.DataFrame({name: own[name].to_numpy() for name in own.columns})
+    return pd.DataFrame({name: _values(native[name]) for name in own.columns})
+
+
+def _values(column: Any) -> Any:
+    """Return a column of another library as an array; texts as objects, of any length."""
+    return column.to_numpy() if hasattr(column, "to_numpy") else np.asarray(column)
 
 
 def check_table(table: pd.DataFrame, caller: str, least: int = 1) -> None:

@@ -11,6 +11,8 @@ References
    107:1895-1922, 2018.
 """
 
+import math
+import time
 import warnings
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
@@ -38,6 +40,8 @@ _CHUNK_BYTES = 32 * 2**20
 # A metric that is no function of sums is called for each candidate in each resample, about
 # a millisecond each.
 _MOST_CALLS = 5_000
+# Resamples whatever the time.
+_LEAST_IN_TIME = 50
 _LEAST_BOOTSTRAPS = 100
 
 
@@ -80,6 +84,7 @@ def corrected_score(
     confidence: float = 0.95,
     classes: Any = None,
     sample_weight: Any = None,
+    time_budget: float | None = None,
     random_state: int | np.random.RandomState | None = None,
 ) -> CorrectedScore:
     """Return the best candidate's score by bootstrap bias-corrected cross-validation.
@@ -107,6 +112,9 @@ def corrected_score(
         multilabel `y`.
     sample_weight : array-like of shape (N,) or None, default=None
         Weights of the rows in every score; all equal if None.
+    time_budget : float or None, default=None
+        Seconds after which a metric that has to be called for each resample is called for
+        50 of them at least, and for no more.
     random_state : int, RandomState or None, default=None
         Where resamples come from.
 
@@ -153,7 +161,8 @@ def corrected_score(
         )
     seed = check_random_state(random_state).randint(2**31 - 1)
     rng = np.random.default_rng(seed)
-    outside = scores_of.outside(rng, n_bootstraps, np.isfinite(naive))
+    seconds = math.inf if time_budget is None else time_budget
+    outside = scores_of.outside(rng, n_bootstraps, np.isfinite(naive), seconds)
     outside = outside[np.isfinite(outside)]
     tail = (1 - confidence) / 2
     low, high = np.quantile(outside, [tail, 1 - tail]) if len(outside) else [np.nan] * 2
@@ -264,7 +273,11 @@ class _ScoresBySums:
         return scores
 
     def outside(
-        self, rng: np.random.Generator, n_bootstraps: int, usable: npt.NDArray[np.bool_]
+        self,
+        rng: np.random.Generator,
+        n_bootstraps: int,
+        usable: npt.NDArray[np.bool_],
+        _: float,
     ) -> Floats:
         # An infinite value times a row's weight of 0 would be no number.
         sums = self._sums.of(usable)
@@ -293,21 +306,33 @@ class _ScoresByCalls:
         return np.array([self._score(c, every) for c in range(len(self._responses))])
 
     def outside(
-        self, rng: np.random.Generator, n_bootstraps: int, usable: npt.NDArray[np.bool_]
+        self,
+        rng: np.random.Generator,
+        n_bootstraps: int,
+        usable: npt.NDArray[np.bool_],
+        seconds: float,
     ) -> Floats:
         candidates = np.flatnonzero(usable)
-        scores = []
+        scores: list[float] = []
+        end = time.monotonic() + seconds
         # A metric may warn of every resample that lacks a class.
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
             for (counts,) in _draws(rng, n_bootstraps, len(self._y), 1):
-                drawn = np.repeat(np.arange(len(self._y)), counts.astype(np.intp))
-                inside = np.array([self._score(int(c), drawn) for c in candidates])
-                if np.isnan(inside).all():
-                    continue
-                best = candidates[np.nanargmax(inside)]
-                scores.append(self._score(best, np.flatnonzero(counts == 0)))
+                if len(scores) >= _LEAST_IN_TIME and time.monotonic() > end:
+                    break
+                best = self._best(candidates, counts)
+                if best is not None:
+                    scores.append(self._score(best, np.flatnonzero(counts == 0)))
         return np.array(scores)
+
+    def _best(self, candidates: npt.NDArray[np.intp], counts: Floats) -> int | None:
+        """Return the candidate that is best on the rows drawn; one is, unseen."""
+        if len(candidates) == 1:
+            return int(candidates[0])
+        drawn = np.repeat(np.arange(len(self._y)), counts.astype(np.intp))
+        inside = np.array([self._score(int(c), drawn) for c in candidates])
+        return None if np.isnan(inside).all() else int(candidates[np.nanargmax(inside)])
 
     def _score(self, candidate: int, rows: npt.NDArray[np.intp]) -> float:
         try:

@@ -12,7 +12,7 @@ from sklearn.datasets import load_diabetes, load_digits, load_iris
 from sklearn.model_selection import GroupKFold, KFold
 
 from sk_tune import AutoClassifier, AutoRegressor
-from sk_tune.exceptions import SkTuneWarning
+from sk_tune.exceptions import SkTuneWarning, TableError
 
 FAST = {"time_budget": None, "n_rounds": 0, "random_state": 0}
 
@@ -264,6 +264,24 @@ def test_a_warm_start_goes_on_with_the_trials_that_there_are(iris):
     assert len(set(map(str, drawn))) > len(set(map(str, first["params"])))
     with pytest.raises(ValueError, match="warm_start"):
         copy.fit(X[:100], y[:100])
+
+
+def test_a_warm_start_with_other_weights_is_refused(iris):
+    """Its trials would be those of other weights, or a mixture."""
+    auto = AutoClassifier(models=["linear"], cv=2, warm_start=True, **FAST).fit(*iris)
+
+    with pytest.raises(ValueError, match="data of the fit before"):
+        auto.fit(*iris, sample_weight=1.0 + np.arange(150) % 2)
+
+
+def test_folds_in_which_no_model_can_be_scored_are_refused_at_once(iris):
+    """A hospital without a death has no area under a curve; the time is not spent."""
+    deaths = (np.arange(150) % 3 == 0) & (np.arange(150) >= 30)
+    groups = np.arange(150) // 30
+    auto = AutoClassifier(time_budget=600, scoring="roc_auc")
+
+    with pytest.raises(TableError, match=r"Fold \d lacks \[True\]"):
+        auto.fit(iris[0], deaths, groups=groups)
 
 
 def test_a_warm_start_keeps_the_folds_that_a_time_decided(iris):

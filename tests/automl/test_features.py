@@ -139,6 +139,40 @@ def test_flat_rows_get_the_shape_that_is_named():
         as_features(_Any(), X, reset=True, shape=(5, 5))
 
 
+def test_frames_of_pixels_are_images_too():
+    """As they come from OpenML; text among them is no pixel."""
+    X = pd.DataFrame(np.arange(24.0).reshape(2, 12)).add_prefix("pixel")
+
+    images = as_features(_Any(), X, reset=True, shape=(1, 3, 4))
+
+    assert images.shape == (2, 1, 3, 4)
+    assert images[1, 0, 2, 3] == 23.0
+    with pytest.raises(ValueError, match="could not convert"):
+        as_features(_Any(), X.assign(pixel3="a"), reset=True, shape=(1, 3, 4))
+
+
+def test_axes_in_another_order_are_not_taken_for_others():
+    """Channels that come last would be mixed up with rows; an axis of 1 is no matter."""
+    X = np.zeros((2, 4, 5, 3))
+
+    assert as_features(_Any(), X[..., 0], reset=True, shape=(1, 4, 5)).shape == (2, 1, 4, 5)
+    with pytest.raises(ValueError, match=r"unless X is flat.*Transpose X"):
+        as_features(_Any(), X, reset=True, shape=(3, 4, 5))
+
+
+def test_columns_that_count_rows_are_left_out_for_all_folds():
+    """Of half of the rows the counter has gaps, and would pass for a number."""
+    rng = np.random.default_rng(0)
+    X = pd.DataFrame({"row": np.arange(100), "x": rng.normal(size=100)})
+    estimator = _Any()
+
+    fitted = as_features(estimator, X, reset=True)
+    later = as_features(estimator, X.assign(row=np.nan).head(3), reset=False)
+
+    assert list(fitted.columns) == list(later.columns) == ["x"]
+    assert list(as_features(_Any(), X[["row"]], reset=True).columns) == ["row"]
+
+
 @pytest.mark.parametrize("missing", [np.nan, None, pd.NA, pd.NaT])
 @pytest.mark.parametrize("kind", [AutoClassifier, AutoRegressor])
 def test_rows_without_a_target_are_refused_and_counted(missing, kind):

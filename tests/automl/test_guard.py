@@ -1,5 +1,7 @@
 """The leak guard within a time."""
 
+from dataclasses import replace
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -30,6 +32,16 @@ def test_a_leak_is_found(make_problem):
 def test_of_large_data_some_rows_tell(make_problem):
     """A second's share of the rows still shows the leak."""
     findings = guarded(make_problem(*_leaky(60_000)), None, 0.1)
+
+    assert "target among the features" in _issues(findings)
+
+
+def test_folds_that_a_sample_leaves_empty_are_left_out(make_problem):
+    """Of many small groups some are not among the rows that are looked at."""
+    X, y = _leaky(4000)
+    folds = [(np.setdiff1d(np.arange(4000), k), k) for k in np.split(np.arange(4000), 800)]
+
+    findings = guarded(replace(make_problem(X, y), folds=folds), None, 0.1)
 
     assert "target among the features" in _issues(findings)
 

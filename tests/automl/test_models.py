@@ -56,6 +56,17 @@ def test_spaces_name_parameters_of_their_models(mixed, make_problem):
                 clone(model.estimator).set_params(**params)
 
 
+@pytest.mark.parametrize(("n_columns", "solver"), [(30, "auto"), (3000, "lsqr")])
+def test_ridge_of_many_columns_is_solved_step_by_step(n_columns, solver, make_problem):
+    """Exactly solved, images of 12,000 pixels take minutes."""
+    X = np.zeros((20, n_columns // 10, 10))
+
+    problem = make_problem(X, np.arange(20.0), is_classification=False, kind="sequence")
+    model = linear_model(problem)
+
+    assert model.estimator[-1].solver == solver
+
+
 def test_the_first_linear_model_is_a_moderate_one(mixed, make_problem):
     """A short time allows no other, and one without regularisation may be far off."""
     X, labels = mixed

@@ -19,6 +19,26 @@ def test_tables_keep_their_values(make):
     assert own.to_dict("list") == COLUMNS
 
 
+def test_missing_values_of_arrow_stay_missing():
+    """Also of a dictionary; what pandas noted in the file is a column like others."""
+    towns = pa.array(["A", "B", None, "C"]).dictionary_encode()
+    source = pd.DataFrame({"a": [1, 2]}, index=pd.Index([7, 8], name="key"))
+
+    own = as_pandas(pa.table({"town": towns, "n": pa.array([1, None, 3, 4])}))
+
+    assert own["town"].isna().tolist() == [False, False, True, False]
+    assert own["town"].astype(object).tolist()[:2] == ["A", "B"]
+    assert own["n"].isna().tolist() == [False, True, False, False]
+    assert as_pandas(pa.Table.from_pandas(source)).columns.tolist() == ["a", "key"]
+
+
+def test_texts_of_polars_take_no_more_than_they_are():
+    """One long text among many would else make all as long."""
+    own = as_pandas(pl.DataFrame({"a": ["x", "y" * 1000]}))
+
+    assert own["a"].to_numpy().dtype == object
+
+
 @pytest.mark.parametrize("column", [pd.Series([1, 2]), pl.Series([1, 2])])
 def test_a_column_is_a_table_of_one(column):
     """A target, for example."""

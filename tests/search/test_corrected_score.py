@@ -213,6 +213,24 @@ def test_weights_count_as_in_the_scores_of_the_search(name):
     assert found.naive_score != pytest.approx(plain.naive_score)
 
 
+def test_a_metric_that_takes_long_is_called_for_fewer_resamples():
+    """For 50 whatever the time; without a time for as many as are wanted."""
+    rng = np.random.default_rng(0)
+    predictions, y = _labels(rng, 1, 50, 0.8)
+
+    def slow(y_true, y_pred):
+        return float((y_true == y_pred).mean())
+
+    short, full = (
+        corrected_score(
+            predictions, y, slow, time_budget=t, n_bootstraps=200, random_state=0
+        )
+        for t in (0.0, None)
+    )
+
+    assert (short.n_bootstraps, full.n_bootstraps) == (50, 200)
+
+
 def test_infinite_scores_are_never_chosen():
     """A candidate that diverged is no best candidate."""
     y = np.arange(20.0)
