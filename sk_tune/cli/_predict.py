@@ -86,7 +86,8 @@ def _write(
         for own in caught:
             if own.category is SkTuneWarning:
                 _note(f"{own.message}{counted}")
-        predictions.to_csv(file, index=False, header=not n_rows)
+        # The file itself ends lines as the system does.
+        predictions.to_csv(file, index=False, header=not n_rows, lineterminator="\n")
         n_rows += len(predictions)
     return n_rows
 

@@ -35,8 +35,8 @@ _PART_ROWS = 50_000
 _C_PARSER = "Error tokenizing data. C error: "
 # Beside pandas' own, such as the empty cell and NA.
 _MISSING = ["?"]
-_DECIMAL_COMMA = re.compile(r"(?:^|;)\s*\"?-?\d+,\d+\"?\s*(?=;|$)", re.MULTILINE)
-_DECIMAL_POINT = re.compile(r"(?:^|;)\s*\"?-?\d+\.\d+\"?\s*(?=;|$)", re.MULTILINE)
+# A field that is a number with the decimal sign, between the separators.
+_DECIMAL = r"(?:^|{0})[ \"]*-?\d+{1}\d+[ \"]*(?={0}|\r?$)"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -182,7 +182,7 @@ def _dialect(path: Path) -> _Dialect:
     encoding = _encoding(path)
     head = _decoded(path, encoding, _SNIFFED_CHARACTERS)
     separator = "\t" if ".tsv" in path.name.lower() else _separator(head)
-    decimal = "," if separator == ";" and _has_decimal_commas(head) else "."
+    decimal = "," if _has_decimal_commas(head, separator) else "."
     return _Dialect(encoding=encoding, separator=separator, decimal=decimal)
 
 
@@ -300,8 +300,15 @@ def _separator(head: str) -> str:
     return max(_SEPARATORS, key=header.count)
 
 
-def _has_decimal_commas(head: str) -> bool:
-    return bool(_DECIMAL_COMMA.search(head)) and not _DECIMAL_POINT.search(head)
+def _has_decimal_commas(head: str, separator: str) -> bool:
+    """Return whether more numbers have a comma than a point, where it separates nothing."""
+    if separator == ",":
+        return False
+    commas, points = (
+        len(re.findall(_DECIMAL.format(re.escape(separator), sign), head, re.MULTILINE))
+        for sign in (",", r"\.")
+    )
+    return commas > points
 
 
 def _read_parquet(path: Path) -> pd.DataFrame:

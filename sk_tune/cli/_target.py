@@ -20,6 +20,9 @@ MIN_ROWS = 20
 # Whole numbers of more values than this are taken for amounts, not for classes.
 _MAX_NUMBER_CLASSES = 10
 
+# What pandas says of numbers that are kept as Python objects, such as those of Parquet.
+_NUMBERS_IN_OBJECTS = {"decimal", "floating", "integer", "mixed-integer-float"}
+
 _N_NAMED = 12  # Columns that an error message lists.
 
 
@@ -76,6 +79,8 @@ def read_target(frame: pd.DataFrame, name: str, task: str) -> Target:
             f"--target must name a column of the table. Got {name!r} instead.{hint}"
         )
     column = frame[name]
+    if column.dtype == object:
+        column = _of_numbers(column)
     _check_complete(column)
     if len(frame) < MIN_ROWS:
         raise TableError(f"The table must have at least {MIN_ROWS} rows. Got {len(frame)}.")
@@ -117,6 +122,14 @@ def column_hint(name: str, columns: list[str]) -> str:
     more = len(columns) - _N_NAMED
     rest = f" and {more} more" if more > 0 else ""
     return f"{hint} Columns: {listed}{rest}."
+
+
+def _of_numbers(column: "pd.Series[Any]") -> "pd.Series[Any]":
+    """Return numbers that are kept as objects as numbers; anything else as it is."""
+    kind = pd.api.types.infer_dtype(column, skipna=True)
+    if kind not in _NUMBERS_IN_OBJECTS:
+        return column
+    return column.astype(np.float64) if kind == "decimal" else pd.to_numeric(column)
 
 
 def _check_complete(column: "pd.Series[Any]") -> None:

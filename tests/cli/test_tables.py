@@ -61,6 +61,21 @@ def test_decimal_commas_are_numbers(tmp_path):
     assert any("decimal comma" in note for note in table.notes)
 
 
+@pytest.mark.parametrize(
+    ("separator", "ending"), [(";", ".csv"), ("|", ".csv"), ("\t", ".tsv")]
+)
+def test_most_numbers_tell_the_decimal_sign(tmp_path, separator, ending):
+    """One version number with a point does not make texts of all others."""
+    rows = [["version", "a", "b"], ["2.0", "1,5", "-2,25"], ["x", "3,0", "4,75"]]
+    path = tmp_path / f"t{ending}"
+    path.write_text("\r\n".join(separator.join(row) for row in rows) + "\r\n")
+
+    frame = read_table(path).frame
+
+    assert frame["a"].tolist() == [1.5, 3.0]
+    assert frame["b"].tolist() == [-2.25, 4.75]
+
+
 def test_decimal_points_between_semicolons_are_numbers(tmp_path):
     """Semicolons alone do not mean decimal commas."""
     table = read_table(_write(tmp_path / "t.csv", "a;b\n1.5;x\n2.25;1,2\n"))

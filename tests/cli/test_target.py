@@ -1,5 +1,7 @@
 """The target column."""
 
+import decimal
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -46,6 +48,16 @@ def test_the_task_follows_from_the_values(values, task, labels):
         assert np.unique(decided.y).tolist() == labels
     else:
         assert decided.y.dtype == np.float64
+
+
+def test_numbers_that_are_kept_as_objects_are_numbers():
+    """Decimals of a database, and whole numbers of a column that was anything."""
+    decimals = [decimal.Decimal(k) / 4 for k in range(N)]
+    whole = pd.Series(_repeat(0, 1), dtype=object)
+
+    assert _target(decimals).task == "regression"
+    assert _target(decimals).y[:3].tolist() == [0.0, 0.25, 0.5]
+    assert _target(whole).y.dtype == np.int64
 
 
 def test_few_whole_numbers_of_few_rows_are_amounts():
