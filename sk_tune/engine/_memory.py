@@ -187,8 +187,10 @@ def _left_in_group() -> int | None:
         except (OSError, ValueError):
             # "max" is no number, and no limit.
             continue
-        cached = dict(zip(stat[::2], stat[1::2], strict=False)).get("inactive_file", "0")
-        return max(most - now + int(cached), 0)
+        values = dict(zip(stat[::2], stat[1::2], strict=False))
+        # Caches of files make room, those that were read twice as well.
+        cached = sum(int(values.get(name, 0)) for name in ("inactive_file", "active_file"))
+        return max(most - now + cached, 0)
     return None
 
 
@@ -222,7 +224,8 @@ def _activations(row: Row) -> int:
     was_training = row.module.training
     try:
         with torch.no_grad():
-            row.module.eval()(row.train[:2][0])
+            # Copied, for modules that work in place on their input.
+            row.module.eval()(row.train[:2][0].clone())
     finally:
         row.module.train(was_training)
         for handle in handles:

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from sk_tune.augment import kinds_of
 from sk_tune.engine._records import Fit
-from sk_tune.engine._structure import has_hooks, module_structure
+from sk_tune.engine._structure import has_hooks, loose_layers, module_structure
 from sk_tune.engine.fleet import (
     LOSSES,
     ModuleProgram,
@@ -197,7 +197,8 @@ def reason_in_module(module: nn.Module, X: Tensor) -> str | None:
     module : Module
         One of the fleet.  It is not changed.
     X : Tensor of shape (n_samples, ...)
-        Inputs; two of them are tried.
+        Inputs; two of them are tried, one of which has the least value of all, which may
+        be padding.
 
     Returns
     -------
@@ -211,7 +212,8 @@ def reason_in_module(module: nn.Module, X: Tensor) -> str | None:
     own = {n for n, _ in [*module.named_parameters(), *module.named_buffers()]}
     if not own.issuperset(module.state_dict()):
         return "layers of its module share weights"
-    pair = torch.stack([X[:2]] * 2)
+    least = int(X.flatten(1).double().amin(dim=1).argmin())
+    pair = torch.stack([X[[least, 0 if least else -1]]] * 2)
     was_training = module.training
     try:
         with warnings.catch_warnings():
@@ -232,11 +234,16 @@ def _difference(module: nn.Module, X: Tensor) -> str | None:
     program = stacked_program([module, module], X[0], padded=_is_padded(module, X))
     lone = copy.deepcopy(module)
     called = program.pattern if isinstance(program, ModuleProgram) else lone
+    if loose_layers(called) != loose_layers(module):
+        return "layers of its module are in a list beside it"
     before = module_structure(called)
     program.begin_epoch([0, 0], 1, [torch.Generator(), torch.Generator()])
     outputs = program.evaluate(X, slice(0, 2))
     with torch.no_grad():
         alone = module.eval()(X[0])
+        others = module(X[0, [0, 0]])
+    if not torch.allclose(others[0], alone[0], rtol=1e-3, atol=1e-4, equal_nan=True):
+        return "its outputs depend on the other rows of a batch"
     if not torch.allclose(outputs[0], alone, rtol=1e-3, atol=1e-4, equal_nan=True):
         return "its module gives other outputs when it is batched over networks"
     gradients = program.backward(torch.ones_like(program.forward(X, slice(0, 2), 0)))

@@ -23,6 +23,9 @@ from sk_tune.training import TrainingState
 
 __all__ = ["Shard", "train_shard"]
 
+# Rows among which to look for two on which a module is tried.
+_N_TRIED = 1024
+
 AnyFit = EstimatorFit | SkorchFit
 
 
@@ -144,7 +147,7 @@ class _Fleets:
             return
         recipe, key = found
         row = first.row()
-        reason = reason_in_module(row.module, row.train[:2][0])
+        reason = reason_in_module(row.module, row.train[:_N_TRIED][0])
         if reason is not None:
             self._train_solo(waiting[0], reason)
             return

@@ -40,13 +40,14 @@ from sk_tune.engine.fleet import (
     loss_by_autograd,
 )
 from sk_tune.estimators import load_net_arrays, net_arrays, take_rows
-from sk_tune.exceptions import is_raised_by_code
+from sk_tune.exceptions import TrainingDivergedError, is_raised_by_code
 from sk_tune.training import (
     StoppingState,
     TensorSet,
     TrainingState,
     batch_sizes,
     forked_rng,
+    loss_message,
     row_accuracy,
     row_r2,
 )
@@ -196,6 +197,11 @@ class SkorchFit:
             Where training ended.
         predictions : ndarray or None
             On the monitor rows.
+
+        Raises
+        ------
+        TrainingDivergedError
+            If a loss became infinite or NaN, with which skorch goes on.
         """
         # skorch's loop cannot go on in the middle: what there is of it is trained again.
         done = 0 if self.fit.state is None else len(self.fit.state.history)
@@ -205,6 +211,7 @@ class SkorchFit:
             _watch(net, *monitor[:])
         with forked_rng(self.seed, net.device):
             net.fit(self.X, self.y)
+        _check_losses(net)
         self.net = net
         predictions = None
         if monitor is not None:
@@ -355,6 +362,16 @@ class _SkorchCourse:
 def _is_silent(callback: Any) -> bool:
     """Return whether all that a callback does is to print, which ``verbose=0`` forbids."""
     return type(callback) is PrintLog and callback.sink is print
+
+
+def _check_losses(net: Any) -> None:
+    for record in net.history:
+        for prefix in ("train", "valid"):
+            loss = record.get(f"{prefix}_loss", 0.0)
+            if not np.isfinite(loss):
+                raise TrainingDivergedError(
+                    loss_message(prefix, float(loss), record["epoch"], net.lr)
+                )
 
 
 def _watch(net: Any, X: Tensor, y: Tensor) -> None:

@@ -5,6 +5,7 @@
 Notation: k networks, n rows, D inputs, C outputs.
 """
 
+import copy
 import os
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor, wait
@@ -26,6 +27,8 @@ __all__ = ["NetworkStack", "architecture"]
 
 Made = TypeVar("Made")
 
+# Rows among which to look for two on which a module is tried.
+_N_TRIED = 1024
 # Of what is computed at one time, the inputs and outputs of a layer of some networks: more
 # would leave the cache, less makes products too small to be fast.
 # docs/adr/0012-ensembles-in-one-call.md.
@@ -55,7 +58,7 @@ def architecture(module: nn.Module) -> Any:
         nothing when networks predict; the device too.
     """
     layers, tensors = module_structure(module)
-    if isinstance(module, MLP | CNN | RNN):
+    if _is_own(module):
         # Those leave dropout layers out where the probability is 0.
         layers = tuple(
             (name, kind, tuple(a for a in attributes if a[0] != "dropout"))
@@ -95,7 +98,11 @@ class NetworkStack:
         *,
         affine: tuple[Tensor, Tensor] | None = None,
     ) -> None:
-        reason = reason_in_module(modules[0], X)
+        reason = reason_in_module(modules[0], X[:_N_TRIED])
+        if reason is None and dtype not in {None, X.dtype} and not _is_own(modules[0]):
+            # A user's module may make numbers of a type of its own.
+            wider = copy.deepcopy(modules[0]).to(dtype)
+            reason = reason_in_module(wider, X[:_N_TRIED].to(dtype))
         if reason is not None:
             raise ValueError(f"The networks cannot run as one, because {reason}.")
         self._modules = modules
@@ -273,7 +280,15 @@ def _evaluated(program: Program, X: Tensor, rows: slice, *, shared: bool) -> Ten
         return program.evaluate(X, rows)
     if isinstance(program, ChainProgram):
         return program.evaluate_shared(X, rows)
-    return program.evaluate(X.expand(rows.stop - rows.start, *X.shape), rows)
+    repeated = X.expand(rows.stop - rows.start, *X.shape)
+    # A user's module may work in place.
+    is_safe = isinstance(program, ModuleProgram) and _is_own(program.pattern)
+    return program.evaluate(repeated if is_safe else repeated.clone(), rows)
+
+
+def _is_own(module: nn.Module) -> bool:
+    """Return whether a module is one of sk_tune's, not a user's."""
+    return isinstance(module, MLP | CNN | RNN)
 
 
 def _parts(n: int, most: int) -> list[slice]:

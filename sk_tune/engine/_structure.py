@@ -15,30 +15,43 @@ from torch import Tensor, nn
 
 from sk_tune.engine.fleet import is_torch_dropout
 
-__all__ = ["has_hooks", "module_structure", "tensor_values"]
+__all__ = ["has_hooks", "loose_layers", "module_structure", "tensor_values"]
 
 # What torch keeps for itself; recurrent layers hold their weights a second time.
 _PRIVATE = frozenset(vars(nn.Module())) | {"_flat_weights", "_flat_weight_refs"}
-_HOOKS = ("_forward_hooks", "_forward_pre_hooks", "_backward_hooks", "_backward_pre_hooks")
+_HOOKS = (
+    "_forward_hooks",
+    "_forward_pre_hooks",
+    "_backward_hooks",
+    "_backward_pre_hooks",
+    "_post_accumulate_grad_hooks",
+)
 # Twins of layers in a fleet hold what belongs to the batch at hand.
 _OWN = "sk_tune.engine."
 
 
-def module_structure(module: nn.Module) -> tuple[Any, ...]:
+def module_structure(
+    module: nn.Module, known: frozenset[int] = frozenset()
+) -> tuple[Any, ...]:
     """Return a key that is equal for networks that differ in weights and dropout only.
 
     Parameters
     ----------
     module : Module
         Any.
+    known : frozenset of int, default=frozenset()
+        Identities of modules that are told already.
 
     Returns
     -------
     tuple
-        Hashable; types, shapes and attributes of all layers.
+        Hashable; types, shapes and attributes of all layers.  Of layers in plain lists,
+        which are not trained and not copied with the weights, the values as well.
     """
+    known = known | {id(layer) for layer in module.modules()}
     layers = tuple(
-        (name, type(layer), _attributes(layer)) for name, layer in module.named_modules()
+        (name, type(layer), _attributes(layer, known))
+        for name, layer in module.named_modules()
     )
     tensors = tuple(
         (name, tuple(t.shape), t.dtype, t.requires_grad)
@@ -85,18 +98,45 @@ def has_hooks(module: nn.Module) -> bool:
     return any(getattr(part, name, None) for part in parts for name in _HOOKS)
 
 
-def _attributes(layer: nn.Module) -> tuple[Any, ...]:
+def loose_layers(module: nn.Module) -> int:
+    """Return how many layers are in plain lists or dicts, but no part of a module.
+
+    Parameters
+    ----------
+    module : Module
+        Any.
+
+    Returns
+    -------
+    int
+        Of all layers' attributes.
+    """
+    known = {id(layer) for layer in module.modules()}
+    values = [v for m in module.modules() for n, v in vars(m).items() if n not in _PRIVATE]
+    found = 0
+    while values:
+        value = values.pop()
+        if isinstance(value, dict):
+            values.extend(value.values())
+        elif isinstance(value, list | tuple):
+            values.extend(value)
+        elif isinstance(value, nn.Module):
+            found += id(value) not in known
+    return found
+
+
+def _attributes(layer: nn.Module, known: frozenset[int]) -> tuple[Any, ...]:
     if type(layer).__module__.startswith(_OWN):
         return ()
     varies = {"p"} if is_torch_dropout(layer) else set()
     return tuple(
-        (name, _key(value))
+        (name, _key(value, known))
         for name, value in sorted(vars(layer).items())
         if name not in _PRIVATE and name not in varies
     )
 
 
-def _key(value: Any) -> Any:
+def _key(value: Any, known: frozenset[int] = frozenset()) -> Any:
     """Return something hashable that is equal for equal values."""
     if isinstance(value, Tensor):
         value = value.detach().cpu().numpy()
@@ -104,9 +144,11 @@ def _key(value: Any) -> Any:
         data = np.ascontiguousarray(value).tobytes()
         return (value.shape, value.dtype.str, hashlib.sha256(data).hexdigest())
     if isinstance(value, list | tuple):
-        return (type(value), *map(_key, value))
+        return (type(value), *(_key(own, known) for own in value))
     if isinstance(value, dict):
-        return (dict, *((key, _key(own)) for key, own in value.items()))
+        return (dict, *((key, _key(own, known)) for key, own in value.items()))
+    if isinstance(value, nn.Module) and id(value) not in known:
+        return (type(value), module_structure(value, known), tensor_values(value))
     if isinstance(value, nn.Module | torch.Generator):
         return type(value)
     try:

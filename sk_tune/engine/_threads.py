@@ -36,9 +36,11 @@ def is_small(state: TrainingState, X: Any) -> bool:
         where others use the cores too.
     """
     weights = state.weights.values()
-    if np.ndim(X) != 2 or any(w.ndim > 2 for w in weights):
+    # Not np.shape, which what only can be made an array of may not know.
+    shape = X.shape if hasattr(X, "shape") else np.asarray(X).shape
+    if len(shape) != 2 or any(w.ndim > 2 for w in weights):
         return False
-    return takes_one_thread(np.shape(X)[0], sum(w.size for w in weights))
+    return takes_one_thread(shape[0], sum(w.size for w in weights))
 
 
 def takes_one_thread(n_rows: int, n_weights: int) -> bool:

@@ -6,6 +6,7 @@ optimizer's state agree to 1e-9 after five epochs at learning rates up to 0.01.
 
 import re
 from dataclasses import astuple, fields, replace
+from functools import partial
 
 import numpy as np
 import pytest
@@ -162,6 +163,157 @@ class Recurrent(nn.Module):
     def forward(self, x):
         states, last = self.recurrence(x[:, ::8, None])
         return self.output(states.mean(dim=1) + last.movedim(0, 1).flatten(1))
+
+
+class Image(nn.Module):
+    """A convolutional network with torch's dropout where `place` says."""
+
+    def __init__(self, n_outputs, place):
+        super().__init__()
+        drop = {place: nn.Dropout(0.3)}
+        self.layers = nn.Sequential(
+            nn.Unflatten(1, (1, 8, 8)),
+            nn.Conv2d(1, 4, 3),
+            drop.get("conv", nn.Identity()),
+            nn.ReLU(inplace=True) if place == "pool" else nn.Tanh(),
+            nn.MaxPool2d(2),
+            drop.get("pool", nn.Identity()),
+            nn.Flatten(),
+            drop.get("flat", nn.Identity()),
+            nn.Linear(36, n_outputs),
+        )
+
+    def forward(self, x):
+        return self.layers(x)
+
+
+class Steps(nn.Module):
+    """A recurrent network with torch's dropout on all of its outputs, or the last ones."""
+
+    def __init__(self, n_outputs, cell, is_last):
+        super().__init__()
+        self.recurrence = cell(8, 6, batch_first=True, bidirectional=not is_last)
+        self.dropout = nn.Dropout(0.3)
+        self.output = nn.Linear(6 if is_last else 12, n_outputs)
+        self.is_last = is_last
+
+    def forward(self, x):
+        h = self.recurrence(x.view(-1, 8, 8))[0]
+        if self.is_last:
+            return self.output(self.dropout(h[:, -1]))
+        return self.output(self.dropout(h).mean(1))
+
+
+class MaxNorm(nn.Module):
+    """Keeps its weights small, which they are at the start."""
+
+    def __init__(self, n_features, n_outputs):
+        super().__init__()
+        self.first = nn.Linear(n_features, 12)
+        self.act = nn.ReLU()
+        self.output = nn.Linear(12, n_outputs)
+
+    def forward(self, x):
+        with torch.no_grad():
+            self.first.weight.renorm_(2, 0, 0.6)
+        return self.output(self.act(self.first(x)))
+
+
+class Loose(nn.Module):
+    """Has random layers in a plain list, which are neither trained nor saved."""
+
+    def __init__(self, n_features, n_outputs):
+        super().__init__()
+        self.fixed = [nn.Linear(n_features, 12)]
+        self.output = nn.Linear(12, n_outputs)
+
+    def forward(self, x):
+        return self.output(torch.relu(x @ self.fixed[0].weight.T.to(x.dtype)))
+
+
+class Listed(nn.Module):
+    """Calls its convolutions out of a plain list."""
+
+    def __init__(self, n_outputs):
+        super().__init__()
+        self.conv = nn.Conv2d(1, 4, 3)
+        self.output = nn.Linear(144, n_outputs)
+        self.all = [self.conv]
+
+    def forward(self, x):
+        return self.output(torch.relu(self.all[0](x.view(-1, 1, 8, 8))).flatten(1))
+
+
+class Tokens(nn.Embedding):
+    """An embedding by another name."""
+
+    def __init__(self, n_units):
+        super().__init__(17, n_units, padding_idx=0)
+
+
+class Worded(nn.Module):
+    """A bag of words with padding, which may be absent in the first rows."""
+
+    def __init__(self, n_outputs, is_functional=False):
+        super().__init__()
+        self.tokens = Tokens(6)
+        self.output = nn.Linear(6, n_outputs)
+        self.is_functional = is_functional
+
+    def forward(self, x):
+        # The first rows of digits begin with zeros; here no row does.
+        x = torch.where(x < 0, 0, x.abs().mul(4).clamp(1, 16)).long()
+        if self.is_functional:
+            h = nn.functional.embedding(x, self.tokens.weight, padding_idx=0)
+        else:
+            h = self.tokens(x)
+        return self.output(h.mean(1))
+
+
+class Tempered(nn.Module):
+    """Divides by a parameter that is a single number."""
+
+    def __init__(self, n_features, n_outputs):
+        super().__init__()
+        self.linear = nn.Linear(n_features, n_outputs)
+        self.temperature = nn.Parameter(torch.tensor(1.0))
+
+    def forward(self, x):
+        return self.linear(x) / self.temperature
+
+
+class Square(nn.Module):
+    """Ends in an activation behind a square layer, after layers that do nothing."""
+
+    def __init__(self, n_features, n_outputs):
+        super().__init__()
+        self.layers = nn.Sequential(
+            nn.Flatten(),
+            nn.Linear(n_features, n_outputs),
+            nn.Tanh(),
+            nn.Linear(n_outputs, n_outputs),
+            nn.Tanh(),
+        )
+
+    def forward(self, x):
+        return self.layers(x)
+
+
+def _clamp(weight):
+    weight.grad.clamp_(-0.01, 0.01)
+
+
+class Clamped(nn.Module):
+    """Lets hooks of its weights clamp their gradients."""
+
+    def __init__(self, n_features, n_outputs):
+        super().__init__()
+        self.linear = nn.Linear(n_features, n_outputs)
+        for weight in self.parameters():
+            weight.register_post_accumulate_grad_hook(_clamp)
+
+    def forward(self, x):
+        return self.linear(x)
 
 
 @pytest.fixture(scope="module")
@@ -594,6 +746,11 @@ def test_partial_fit_goes_on_from_a_row_as_from_fit(case, data):
         Recurrent,
         Counting,
         Hooked,
+        MaxNorm,
+        Loose,
+        Listed,
+        partial(Worded, is_functional=True),
+        Clamped,
     ],
 )
 def test_a_peculiar_module_gives_what_it_gives_alone(module, data):
@@ -604,6 +761,34 @@ def test_a_peculiar_module_gives_what_it_gives_alone(module, data):
     rows = train(fits)
     twins = train(fits, engine="reference")
 
+    for row, twin, fit in zip(rows, twins, fits, strict=True):
+        _assert_same(row, twin, fit)
+
+
+@pytest.mark.parametrize(
+    "module",
+    [
+        partial(Image, place="conv"),
+        partial(Image, place="pool"),
+        partial(Image, place="flat"),
+        partial(Steps, cell=nn.GRU, is_last=True),
+        partial(Steps, cell=nn.GRU, is_last=False),
+        partial(Steps, cell=nn.LSTM, is_last=False),
+        partial(Steps, cell=nn.RNN, is_last=True),
+        Worded,
+        Tempered,
+        Square,
+    ],
+)
+def test_a_module_of_fast_layers_is_a_row_and_equals_its_twin(module, data):
+    """Order in memory, padding, single numbers and shared memory change nothing."""
+    name, params, source, weight = _net(module, gradient_clip=1.0)
+    fits = _fits(name, params, *data[source], weight)
+
+    rows = train(fits)
+    twins = train(fits, engine="reference")
+
+    assert {row.engine for row in rows} == {"fleet"}
     for row, twin, fit in zip(rows, twins, fits, strict=True):
         _assert_same(row, twin, fit)
 

@@ -244,6 +244,21 @@ def test_buffers_that_a_call_replaces_are_a_reason(in_place, digits):
     assert torch.equal(row.module.mean, before)
 
 
+def test_outputs_that_depend_on_other_rows_are_a_reason(digits):
+    """In chunks of another size a batch norm without running means gives others."""
+
+    def make(n_features, n_outputs):
+        return nn.Sequential(
+            nn.Linear(n_features, 8),
+            nn.BatchNorm1d(8, track_running_stats=False),
+            nn.Linear(8, n_outputs),
+        )
+
+    row = _fit(digits, NetClassifier(make)).row()
+
+    assert _reason(row) == "its outputs depend on the other rows of a batch"
+
+
 def test_unused_parameters_are_a_reason(digits):
     """They have no gradient to batch."""
 

@@ -22,11 +22,16 @@ from sk_tune.engine.fleet._convolution import RowConv, RowPool, row_conv_fits, r
 from sk_tune.engine.fleet._dropout import RowDropout, fill_mask
 from sk_tune.engine.fleet._program import Program, stacked_parts
 from sk_tune.engine.fleet._recurrence import RowRecurrence
-from sk_tune.engine.fleet._torch_dropout import TorchDropout, is_torch_dropout
+from sk_tune.engine.fleet._torch_dropout import (
+    TorchDropout,
+    is_torch_dropout,
+    orders_in_memory,
+)
 from sk_tune.nets import RNN, SeededDropout, dropout_positions
 
 __all__ = ["ModuleProgram"]
 
+_ACTIVATIONS = nn.ReLU.__module__
 # The random numbers of a layer's positions are put in order anew when it has had so many
 # shapes of batches.
 _MOST_SHAPES = 4
@@ -43,10 +48,17 @@ class ModuleProgram(Program):
         Of the modules' seeded dropout layers.
     padded : bool
         Whether sequences may end early, which sk_tune's RNN asks.
+    X : Tensor of shape (n_samples, ...) or None, default=None
+        Inputs such as they are trained on; None for networks that only predict.
     """
 
     def __init__(
-        self, modules: Sequence[nn.Module], dropout: RowDropout, *, padded: bool
+        self,
+        modules: Sequence[nn.Module],
+        dropout: RowDropout,
+        *,
+        padded: bool,
+        X: Tensor | None = None,
     ) -> None:
         super().__init__(*stacked_parts(modules), dropout)
         # The one with most layers: a network without dropout leaves the layers out.
@@ -56,7 +68,12 @@ class ModuleProgram(Program):
         if isinstance(self.pattern, RNN):
             self.pattern.padded = padded
         self._seeded = [m for m in self.pattern.modules() if isinstance(m, _SeededTwin)]
-        self._torch = [m for m in self.pattern.modules() if isinstance(m, TorchDropout)]
+        orders = {} if X is None else orders_in_memory(pattern, X)
+        self._torch: list[TorchDropout] = []
+        for name, layer in self.pattern.named_modules():
+            if isinstance(layer, TorchDropout):
+                layer.orders = orders.get(name, {})
+                self._torch.append(layer)
         self.padded = padded
         self.probabilities = [_torch_probabilities(m) for m in modules]
         self._vmapped: Any = vmap(self._call)
@@ -235,6 +252,9 @@ def _with_twins(module: nn.Module, *, own: bool) -> nn.Module:
     """Replace the layers of a module that need another form, in place."""
     for name, child in module.named_children():
         twin = _twin(child, own=own)
+        if type(child).__module__ == _ACTIVATIONS and getattr(child, "inplace", False):
+            # What a twin returns is a view, in which torch lets nothing work in place.
+            child.inplace = False  # type: ignore[assignment]
         if twin is child:
             _with_twins(child, own=own)
         else:
@@ -248,8 +268,8 @@ def _twin(layer: nn.Module, *, own: bool) -> nn.Module:
         return _SeededTwin()
     if is_torch_dropout(layer):
         return TorchDropout()
-    if type(layer) is nn.Embedding and layer.padding_idx is not None:
-        return _PaddedEmbedding(layer)
+    if isinstance(layer, nn.Embedding) and type(layer).forward is nn.Embedding.forward:
+        return layer if layer.padding_idx is None else _PaddedEmbedding(layer)
     if isinstance(layer, nn.RNNBase):
         return RowRecurrence(layer) if own else _TorchRecurrence(layer)
     if on_cpu and row_conv_fits(layer):

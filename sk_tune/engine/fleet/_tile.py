@@ -276,7 +276,8 @@ class Tile:
         found: list[str | None] = [None] * len(positions)
         index = self._index(positions)
         for name, tensor in reversed(self.program.parameters.tensors.items()):
-            finite = torch.isfinite(tensor.index_select(0, index)).flatten(1).all(dim=1)
+            rows = tensor.index_select(0, index).reshape(len(index), -1)
+            finite = torch.isfinite(rows).all(dim=1)
             found = [
                 old if ok else name for old, ok in zip(found, finite.tolist(), strict=True)
             ]
@@ -442,7 +443,8 @@ def stacked_program(
     chain = traced_chain(first, X)
     if chain is not None:
         return TracedProgram(modules, dropout, chain)
-    return ModuleProgram(modules, dropout, padded=padded)
+    is_trained = dropout_seeds is not None
+    return ModuleProgram(modules, dropout, padded=padded, X=X if is_trained else None)
 
 
 def is_written_out(row: Row) -> bool:
@@ -486,7 +488,7 @@ def _copies_of(program: Program) -> RowTensors:
 
 def _clip(gradients: Sequence[Tensor], limits: Tensor) -> None:
     """Scale each row's gradients down to its limit, as torch's clip_grad_norm_ does."""
-    norms = torch.stack([g.flatten(1).norm(dim=1) for g in gradients]).norm(dim=0)
+    norms = torch.stack([g.reshape(len(g), -1).norm(dim=1) for g in gradients]).norm(dim=0)
     factors = (limits / (norms + 1e-6)).clamp(max=1.0)
     factors = torch.where(limits.isinf(), torch.ones_like(factors), factors)
     for g in gradients:

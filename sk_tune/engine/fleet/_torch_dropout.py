@@ -5,14 +5,18 @@
 Notation: k rows in a batch.
 """
 
+import copy
 from collections.abc import Sequence
+from functools import partial
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 from torch.autograd import Function
 
-__all__ = ["TorchDropout", "draw_masks", "is_torch_dropout"]
+from sk_tune.training import forked_rng
+
+__all__ = ["TorchDropout", "draw_masks", "is_torch_dropout", "orders_in_memory"]
 
 
 class TorchDropout(nn.Module):
@@ -22,11 +26,15 @@ class TorchDropout(nn.Module):
     ----------
     generators : list of Generator or None
         One for each row of the fleet.
+    orders : dict of int to tuple of int
+        Dimensions of a lone network's activations from the outermost to the innermost in
+        memory, by their number: torch draws in that order.
     """
 
     def __init__(self) -> None:
         super().__init__()
         self.generators: list[torch.Generator | None] = []
+        self.orders: dict[int, tuple[int, ...]] = {}
         self._draws: list[tuple[torch.Generator | None, float]] = []
 
     def begin(self, rows: slice, probabilities: list[float]) -> None:
@@ -56,7 +64,9 @@ class TorchDropout(nn.Module):
         """
         if not self.training:
             return x
-        dropped: Tensor = _Dropout.apply(x, self._draws, False)[0]  # type: ignore[no-untyped-call]
+        order = self.orders.get(x.ndim, tuple(range(x.ndim)))
+        dropped: Tensor
+        dropped, _ = _Dropout.apply(x, self._draws, order, False)  # type: ignore[no-untyped-call]
         return dropped
 
 
@@ -104,16 +114,60 @@ def draw_masks(
     return masks.div_(kept.view(-1, *(1,) * (masks.ndim - 1)))
 
 
+def orders_in_memory(module: nn.Module, X: Tensor) -> dict[str, dict[int, tuple[int, ...]]]:
+    """Return in which order a lone network's dropout layers find their inputs in memory.
+
+    Parameters
+    ----------
+    module : Module
+        It is not changed.
+    X : Tensor of shape (n_samples, ...)
+        Inputs; two of them are tried.
+
+    Returns
+    -------
+    dict of str to dict
+        For each layer, by name, what :class:`TorchDropout` calls orders.
+
+    Raises
+    ------
+    ValueError
+        If a layer is called with inputs in several orders.
+    """
+    lone = copy.deepcopy(module).train()
+    found: dict[str, dict[int, tuple[int, ...]]] = {}
+    for name, layer in lone.named_modules():
+        if is_torch_dropout(layer):
+            found[name] = {}
+            layer.register_forward_pre_hook(partial(_note_order, found[name]))
+    if found:
+        with forked_rng(0, str(X.device)), torch.no_grad():
+            lone(X[:2].clone())
+    return found
+
+
+def _note_order(known: dict[int, tuple[int, ...]], _: nn.Module, inputs: Any) -> None:
+    (x,) = inputs
+    # Where a dimension has one element, its place does not matter.
+    order = tuple(sorted(range(x.ndim), key=x.stride, reverse=True))
+    if known.setdefault(x.ndim, order) != order:
+        raise ValueError("A dropout layer is called with inputs in several orders.")
+
+
 class _Dropout(Function):
     @staticmethod
     def forward(  # type: ignore[override]
         x: Tensor,
         draws: list[Any],
+        order: tuple[int, ...],
         by_row: bool,  # noqa: FBT001
     ) -> tuple[Tensor, Tensor]:
         if not by_row:
             raise RuntimeError("Dropout of something that all networks have in common.")
-        mask = draw_masks(torch.empty_like(x), draws)
+        # The layers before may have left another order in memory than a lone network's.
+        moved = x.new_empty(len(x), *(x.shape[1 + dim] for dim in order))
+        masks = moved.permute(0, *(1 + order.index(dim) for dim in range(len(order))))
+        mask = draw_masks(masks, draws)
         return x * mask, mask
 
     @staticmethod
@@ -124,10 +178,17 @@ class _Dropout(Function):
     @staticmethod
     def backward(ctx: Any, gradient: Tensor, _: Any) -> Any:  # type: ignore[override]
         (mask,) = ctx.saved_tensors
-        return gradient * mask, None, None
+        return gradient * mask, None, None, None
 
     @staticmethod
-    def vmap(info: Any, in_dims: Any, x: Tensor, draws: list[Any], by_row: bool) -> Any:  # noqa: FBT001
+    def vmap(
+        info: Any,
+        in_dims: Any,
+        x: Tensor,
+        draws: list[Any],
+        order: tuple[int, ...],
+        by_row: bool,  # noqa: FBT001
+    ) -> Any:
         # vmap gets here only if x has a row axis.
         batched = x.movedim(in_dims[0], 0)
-        return _Dropout.apply(batched, draws, True), (0, 0)  # type: ignore[no-untyped-call]
+        return _Dropout.apply(batched, draws, order, True), (0, 0)  # type: ignore[no-untyped-call]

@@ -30,6 +30,7 @@ from sk_tune.engine.fleet._layers import (
 )
 from sk_tune.engine.fleet._torch_dropout import draw_masks, is_torch_dropout
 from sk_tune.nets import ACTIVATIONS
+from sk_tune.training import forked_rng
 
 __all__ = ["Link", "TracedProgram", "traced_chain"]
 
@@ -55,6 +56,8 @@ _FUNCTIONS: dict[Any, Callable[..., nn.Module]] = {
 }
 # Arguments that torch's own functions pass on, and that change nothing.
 _WITHOUT_MEANING = {"inplace", "_stacklevel"}
+# Weights that no sensible bound leaves alone.
+_FAR = 1e4
 
 
 class _NumberOfSamples:
@@ -105,9 +108,12 @@ def traced_chain(module: nn.Module, X: Tensor) -> list[Link] | None:
     try:
         # A copy: what the forward does beside the arithmetic stays there.
         own = copy.deepcopy(module)
-        with torch.no_grad():
+        with torch.no_grad(), forked_rng(0, str(X.device)):
+            before = _values_far_out(own)
             chain, in_training = _traced(own, is_training=True)
             _, in_evaluation = _traced(own, is_training=False)
+            if not _has_values(own, before):
+                return None
     except Exception:  # noqa: BLE001 - whatever a user's module raises
         return None
     if in_training != in_evaluation or not all(map(_is_known, chain)):
@@ -128,6 +134,29 @@ def traced_chain(module: nn.Module, X: Tensor) -> list[Link] | None:
     if any(isinstance(link.module, nn.Flatten) for link in chain):
         return None
     return chain or None
+
+
+def _values_far_out(module: nn.Module) -> list[Tensor]:
+    """Give a module weights that whatever constrains weights would change.
+
+    Returns
+    -------
+    list of Tensor
+        Copies of all parameters and buffers, and the state of torch's generator.
+    """
+    for parameter in module.parameters():
+        parameter.uniform_(-_FAR, _FAR)
+    return [*(t.clone() for t in _tensors(module)), torch.get_rng_state()]
+
+
+def _has_values(module: nn.Module, before: list[Tensor]) -> bool:
+    """Return whether a forward has left all values, and drawn nothing."""
+    after = [*_tensors(module), torch.get_rng_state()]
+    return len(before) == len(after) and all(map(torch.equal, before, after))
+
+
+def _tensors(module: nn.Module) -> list[Tensor]:
+    return [*module.parameters(), *module.buffers()]
 
 
 def _traced(module: nn.Module, *, is_training: bool) -> tuple[list[Link], list[Any]]:
@@ -262,7 +291,8 @@ class TracedProgram(ChainProgram):
         for index, link in enumerate(chain):
             if is_torch_dropout(link.module):
                 mask = partial(self._mask, n_dropout)
-                layers.append(Dropout(mask, f"{index}", self.memory))
+                # A number alone may be the name of another layer, and so of its memory.
+                layers.append(Dropout(mask, f"link {index}", self.memory))
                 n_dropout += 1
             else:
                 layers.append(self._layer(index, link))
@@ -313,7 +343,7 @@ class TracedProgram(ChainProgram):
         # Over classes, which here are the last dimension but not the second.
         over_classes = isinstance(module, _OVER_CLASSES)
         own = type(module)(dim=-1) if over_classes else module  # type: ignore[call-arg]
-        return Activation(own, f"{index}", self.memory)
+        return Activation(own, f"link {index}", self.memory)
 
     def _mask(self, index: int, x: Tensor, batch: Batch) -> Tensor | None:
         probabilities = [own[index] for own in self.probabilities[batch.rows]]

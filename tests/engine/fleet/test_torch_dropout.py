@@ -5,7 +5,7 @@ import torch
 from torch import nn
 from torch.func import vmap
 
-from sk_tune.engine.fleet._torch_dropout import TorchDropout
+from sk_tune.engine.fleet._torch_dropout import TorchDropout, orders_in_memory
 
 SEEDS = [0, 5, 2**40]
 
@@ -69,12 +69,37 @@ def test_the_row_axis_may_lie_anywhere(dim):
 def test_activations_may_be_transposed():
     """Elements are drawn for in the order in which torch draws for them."""
     x, layer = _normal(3, 4, 5), _layer()
+    layer.orders = {2: (1, 0)}
     layer.begin(slice(0, 3), [0.4] * 3)
 
     outputs = vmap(lambda row: layer(row.mT))(x)
 
     for row, seed in enumerate(SEEDS):
         assert torch.equal(outputs[row], _lone(x[row].mT, 0.4, seed)[0][0])
+
+
+def test_the_order_in_memory_is_that_of_a_lone_network():
+    """Recurrences put steps outermost; a layer called in two orders cannot be followed."""
+
+    class Steps(torch.nn.Module):
+        def __init__(self, *, is_twice):
+            super().__init__()
+            self.cell = torch.nn.GRU(3, 4, batch_first=True)
+            self.drop = torch.nn.Dropout(0.5)
+            self.is_twice = is_twice
+
+        def forward(self, x):
+            h = self.drop(self.cell(x)[0])
+            return self.drop(h.contiguous()) if self.is_twice else self.drop(h[:, -1])
+
+    x = torch.zeros(5, 6, 3)
+
+    assert orders_in_memory(Steps(is_twice=False), x) == {"drop": {3: (1, 0, 2), 2: (0, 1)}}
+    with pytest.raises(ValueError, match="in several orders"):
+        orders_in_memory(Steps(is_twice=True), x)
+    state = torch.get_rng_state()
+    orders_in_memory(torch.nn.Sequential(torch.nn.Dropout(0.5)), x)
+    assert torch.equal(torch.get_rng_state(), state)
 
 
 def test_rows_have_probabilities_of_their_own():
