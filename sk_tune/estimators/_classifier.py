@@ -258,13 +258,15 @@ def _class_factors(
                 f"class_weight must name the classes {classes.tolist()}. Got {unknown} "
                 "instead."
             )
-        class_weight = {k: w for k, w in class_weight.items() if k in present}
-    per_class = compute_class_weight(
-        class_weight,
-        classes=present,
-        y=y[train],
-        sample_weight=None if weight is None else weight[train],
-    )
+        # Scikit-learn would look for the number 1 where the label is the text "1".
+        per_class = [class_weight.get(label, 1.0) for label in present.tolist()]
+    else:
+        per_class = compute_class_weight(
+            class_weight,
+            classes=present,
+            y=y[train],
+            sample_weight=None if weight is None else weight[train],
+        )
     factors = np.ones(len(y))
     for label, factor in zip(present, per_class, strict=True):
         factors[y == label] = factor

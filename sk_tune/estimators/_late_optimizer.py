@@ -48,6 +48,9 @@ class LateOptimizerNet(NetOfKnownParts):
         optimizer: Optimizer | None = self.__dict__["optimizer_"]
         if optimizer is None:
             optimizer = self.optimizer(self.module_.parameters())
+            for group in optimizer.param_groups:
+                # Asked for by torch's schedulers where a training goes on.
+                group.setdefault("initial_lr", group["lr"])
             state = self._optimizer_start
             if state is not None:
                 load_moments(optimizer, state)

@@ -102,10 +102,17 @@ class _NetEstimator(NetworkEstimator):
         # An instance may be of any dtype, on any device.
         kinds = ((p.dtype, p.device) for p in module.parameters())
         dtype, device = next(kinds, (torch.float32, torch.device("cpu")))
+        # Two rows of zeros, to initialise lazy layers and see what comes out.
+        rows = torch.zeros(2, *self.input_shape_, dtype=dtype, device=device)
         with torch.no_grad():
-            # Two rows of zeros, to initialise lazy layers and see what comes out.
-            rows = torch.zeros(2, *self.input_shape_, dtype=dtype, device=device)
-            outputs = module.eval()(rows)
+            try:
+                outputs = module.eval()(rows)
+            except Exception as error:  # noqa: BLE001 - whatever a user's module raises
+                # To some modules zeros are padding, and rows of nothing else no rows.
+                try:
+                    outputs = module(torch.ones_like(rows))
+                except Exception:  # noqa: BLE001 - the first error is told
+                    raise error from None
         module.train(was_training)
         if not isinstance(outputs, torch.Tensor) or outputs.shape != (2, n_outputs):
             got = tuple(outputs.shape) if isinstance(outputs, torch.Tensor) else outputs

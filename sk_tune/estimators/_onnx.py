@@ -34,7 +34,7 @@ class NetworkPredictor(nn.Module):
         self.is_classifier = hasattr(estimator, "classes_")
         self.multilabel = self.is_classifier and estimator._is_multilabel
         if not self.is_classifier:
-            dtype = getattr(torch, estimator.dtype)
+            dtype = getattr(torch, estimator.net_.options.dtype)
             for name in ("target_mean_", "target_scale_"):
                 values = torch.as_tensor(getattr(estimator, name), dtype=dtype)
                 self.register_buffer(name.strip("_"), values)
@@ -76,7 +76,9 @@ def export_onnx(estimator: Any, path: str | os.PathLike[str]) -> None:
         If onnx or onnxscript is not installed.
     """
     predictor = NetworkPredictor(estimator).eval().cpu()
-    example = torch.zeros(2, *estimator.input_shape_, dtype=getattr(torch, estimator.dtype))
+    # Of the network, which a parameter that was set after the fit does not change.
+    dtype = getattr(torch, estimator.net_.options.dtype)
+    example = torch.zeros(2, *estimator.input_shape_, dtype=dtype)
     try:
         export_module(predictor, example, path, is_classifier=predictor.is_classifier)
     finally:

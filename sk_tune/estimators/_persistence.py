@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pandas as pd
 import torch
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
@@ -340,7 +341,9 @@ def _check_size(estimator: Any, tensors: dict[str, Tensor]) -> None:
 
     Before it is made: a file of some bytes must not ask for gigabytes.
     """
-    if getattr(estimator, "n_layers", 0) > len(tensors):
+    # Without effect where the layers' sizes are given.
+    has_sizes = getattr(estimator, "hidden_layer_sizes", None) is not None
+    if not has_sizes and getattr(estimator, "n_layers", 0) > len(tensors):
         raise ValueError(f"{len(tensors)} tensors are too few for n_layers.")
     if math.prod(estimator.input_shape_) > _MOST_FEATURES:
         raise ValueError(f"Rows of shape {estimator.input_shape_} are too large.")
@@ -369,6 +372,11 @@ def _checksum(tensors: dict[str, Tensor], description: dict[str, Any]) -> str:
 
 
 def _encode_params(params: dict[str, Any]) -> Any:
+    # Array-likes, such as an index of pandas that names columns, are kept as lists.
+    params = {
+        name: value.tolist() if isinstance(value, pd.Index | pd.Series) else value
+        for name, value in params.items()
+    }
     for name, value in params.items():
         try:
             encode(value)

@@ -67,12 +67,19 @@ def reshaped(
     Raises
     ------
     ValueError
-        If the numbers of values differ.
+        If the numbers of values differ, or the axes are in another order.
     """
     if prod(shape) != prod(wanted):
         raise ValueError(
             f"X must have {prod(wanted)} values in each row for input_shape="
             f"{estimator.input_shape!r} of {type(estimator).__name__}. Got rows of shape "
             f"{shape}, which hold {prod(shape)}."
+        )
+    own, others = ([size for size in part if size != 1] for part in (shape, wanted))
+    if own != others and sorted(own) == sorted(others):
+        raise ValueError(
+            f"Rows of X must have their axes in the order of input_shape="
+            f"{estimator.input_shape!r} of {type(estimator).__name__}, or be flat. Got "
+            f"rows of shape {shape}. Transpose X, for example with numpy.moveaxis."
         )
     return wanted

@@ -264,8 +264,15 @@ class TrainingNet(LateOptimizerNet):
             ) from error
         if type(self.optimizer_) is type(other.optimizer_):
             state = copy.deepcopy(other.optimizer_.state_dict()["state"])
-            own = self.optimizer_.state_dict()["param_groups"]
-            self.optimizer_.load_state_dict({"state": state, "param_groups": own})
+            groups = self.optimizer_.state_dict()["param_groups"]
+            for group, old in zip(groups, other.optimizer_.param_groups, strict=True):
+                # Schedulers of skorch change the rate where it stands.
+                if (
+                    self.options.lr_schedule == "constant"
+                    and old["initial_lr"] == group["lr"]
+                ):
+                    group["lr"] = other.history[-1]["lr"]
+            self.optimizer_.load_state_dict({"state": state, "param_groups": groups})
         self.history_: History = History(other.history_)
         self.first_epoch_ = len(self.history)
         self.n_steps_ = other.n_steps_
@@ -316,6 +323,8 @@ class TrainingNet(LateOptimizerNet):
             set_dropout_step(dropouts, self.n_steps_)
             if hooks:
                 self.notify("on_batch_begin", batch=batch, training=True)
+                # A callback that predicts leaves the net in evaluation mode.
+                self._set_training(True)
             seen = batch if augmenter is None else augmenter.augmented(batch, index)
             loss, y_pred = self._train_batch(batch, seen, hooks=hooks)
             self.n_steps_ += 1
@@ -441,7 +450,8 @@ class TrainingNet(LateOptimizerNet):
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         device = state["device"]
-        if torch.device(device).type == "cuda" and not torch.cuda.is_available():
+        own = torch.device(device)
+        if own.type == "cuda" and (own.index or 0) >= torch.cuda.device_count():
             warn_user(
                 f"The network was trained on {device!r}, which is not available here. "
                 "It is loaded on the CPU."

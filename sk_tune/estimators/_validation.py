@@ -355,12 +355,14 @@ def _columns_at_fault(X: Any) -> str:
     frame = _as_frame(X)
     if frame is None:
         return _positions_of_nan(X)
+    # By position: a number is no name to a frame, but a row.
+    columns = dict(zip(frame.schema, frame.iter_columns(), strict=True))
     for name, dtype in frame.schema.items():
         if not (dtype.is_numeric() or dtype == nw.Boolean):
-            text = _first_text(frame[name].to_list())
+            text = _first_text(columns[name].to_list())
             if text is not None:
                 return f"Column {name!r} holds text, for example {text!r}. {_ENCODE}"
-    counts = {name: _count_missing(frame[name].to_list()) for name in frame.columns}
+    counts = {name: _count_missing(own.to_list()) for name, own in columns.items()}
     return _sentence_on_missing({name: n for name, n in counts.items() if n})
 
 

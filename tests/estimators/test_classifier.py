@@ -332,6 +332,17 @@ def test_class_weights_are_sample_weights(batch_size, make_estimator):
         np.testing.assert_array_equal(by_class.predict_proba(X), by_row.predict_proba(X))
 
 
+def test_weights_of_labels_that_are_texts_of_digits(make_estimator):
+    """As tables of OpenML have them; they are not the numbers."""
+    weights = {0: 1.0, 1: 5.0, 2: 0.5}
+    numbers = make_estimator("MLPClassifier", class_weight=weights).fit(X, CODES)
+    named = {str(k): w for k, w in weights.items()}
+
+    texts = make_estimator("MLPClassifier", class_weight=named).fit(X, CODES.astype(str))
+
+    np.testing.assert_array_equal(texts.predict_proba(X), numbers.predict_proba(X))
+
+
 def test_class_weights_multiply_sample_weights(make_estimator):
     """Both together are one weight, the product."""
     weight = np.linspace(0.5, 2, 60)

@@ -255,6 +255,33 @@ def test_modules_that_do_not_fit_are_refused(params, words):
     assert not net.__sklearn_is_fitted__()
 
 
+class Lengths(nn.Module):
+    """Reads lengths of sequences from zeros, and takes none of length 0."""
+
+    def __init__(self, n_outputs):
+        super().__init__()
+        self.cell = nn.GRU(2, 4, batch_first=True)
+        self.output = nn.Linear(4, n_outputs)
+
+    def forward(self, x):
+        lengths = (x != 0).any(2).sum(1).cpu()
+        packed = nn.utils.rnn.pack_padded_sequence(
+            x, lengths, batch_first=True, enforce_sorted=False
+        )
+        return self.output(self.cell(packed)[1][0])
+
+
+@pytest.mark.filterwarnings("ignore:.*trained alone:sk_tune.exceptions.SkTuneWarning")
+def test_zeros_may_be_padding():
+    """A module is tried on other rows where it refuses those of zeros."""
+    sequences = X.reshape(60, 4, 2).copy()
+    sequences[::2, 2:] = 0
+
+    net = _small(module=Lengths).fit(sequences, LABELS)
+
+    assert net.predict_proba(sequences).shape == (60, 2)
+
+
 def test_errors_of_a_module_are_passed_on():
     """What the module itself raises reaches the caller unchanged."""
 

@@ -74,6 +74,18 @@ def test_several_labels_and_outputs_are_exported(make_estimator, task_data, tmp_
         np.testing.assert_allclose(got, expected, rtol=1e-4, atol=1e-4)
 
 
+def test_the_type_is_that_of_the_network(make_estimator, task_data, tmp_path):
+    """A parameter that was set after the fit changes no export."""
+    data = task_data("MLPRegressor")
+    net = make_estimator("MLPRegressor").fit(*data)
+    expected = net.predict(data.X)
+
+    net.set_params(dtype="float64").to_onnx(tmp_path / "net.onnx")
+
+    found, _ = _run(tmp_path / "net.onnx", data.X.astype(np.float32))
+    np.testing.assert_allclose(np.ravel(found), expected, atol=1e-4)
+
+
 def test_without_the_exporter_the_message_says_how_to_get_it(
     make_estimator, task_data, tmp_path, monkeypatch
 ):

@@ -109,6 +109,35 @@ LABELS = {
 }
 
 
+@pytest.mark.parametrize("make", [pd.Index, pd.Series, list])
+def test_columns_may_be_named_by_an_index(make, tmp_path):
+    """As select_dtypes gives it."""
+    X = pd.DataFrame({"a": np.arange(40) % 3, "b": np.linspace(0, 1, 40)})
+    net = MLPClassifier(categorical_features=make(["a"]), max_epochs=1, random_state=0)
+    net.fit(X, np.arange(40) % 2)
+
+    loaded = _reloaded(net, tmp_path)
+
+    assert loaded.categorical_features == ["a"]
+    np.testing.assert_array_equal(loaded.predict_proba(X), net.predict_proba(X))
+
+
+def test_a_number_of_layers_without_effect_is_no_obstacle(iris, tmp_path):
+    """Where sizes are given, of which there are fewer, the file has few tensors."""
+    net = MLPClassifier(
+        n_layers=6,
+        hidden_layer_sizes=(5,),
+        optimizer="sgd",
+        momentum=0.0,
+        nesterovs_momentum=False,
+        max_epochs=1,
+    ).fit(*iris)
+
+    loaded = _reloaded(net, tmp_path)
+
+    np.testing.assert_array_equal(loaded.predict(iris.X), net.predict(iris.X))
+
+
 @pytest.mark.parametrize("labels", LABELS.values(), ids=LABELS)
 def test_labels_of_any_type_survive_a_file(labels, make_estimator, task_data, tmp_path):
     """classes_ and predictions keep their type and values."""

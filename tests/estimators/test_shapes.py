@@ -43,6 +43,28 @@ def test_other_shapes_are_refused(bad):
     assert repr(bad) in str(raised.value)
 
 
+@pytest.mark.parametrize(
+    ("shape", "wanted", "is_taken"),
+    [
+        ((3, 8, 8), (3, 8, 8), True),
+        ((8, 8), (1, 8, 8), True),
+        ((8, 8, 1), (1, 8, 8), True),
+        ((192,), (3, 8, 8), True),
+        ((3, 64), (3, 8, 8), True),
+        ((8, 8, 3), (3, 8, 8), False),
+        ((5, 9), (9, 5), False),
+    ],
+)
+def test_axes_in_another_order_are_not_taken_for_others(shape, wanted, is_taken):
+    """Channels that come last would be mixed up with rows; an axis of 1 is no matter."""
+    estimator = SimpleNamespace(input_shape=wanted)
+    if is_taken:
+        assert reshaped(estimator, shape, wanted) == wanted
+        return
+    with pytest.raises(ValueError, match="in the order of input_shape.*numpy.moveaxis"):
+        reshaped(estimator, shape, wanted)
+
+
 @given(st.lists(st.integers(1, 6), min_size=1, max_size=4), st.integers(0, 3))
 def test_rows_fold_to_any_shape_of_as_many_values(sizes, position):
     """A shape is taken if the number of values agrees, and refused with one more."""

@@ -21,7 +21,7 @@ from skorch.callbacks import (
 )
 from torch import nn
 
-from sk_tune import MLPClassifier, NetClassifier, NetRegressor
+from sk_tune import HalvingGridSearchCV, MLPClassifier, NetClassifier, NetRegressor
 from sk_tune.exceptions import SkTuneWarning, TrainingDivergedError
 
 NAMES = [
@@ -587,6 +587,29 @@ def test_a_hook_on_batches_changes_no_result(make_estimator, task_data):
     assert state_of(heard) == state_of(silent)
 
 
+class Predictor(Callback):
+    """Predicts in the middle of an epoch, as a callback that watches scores does."""
+
+    def __init__(self, rows):
+        self.rows = rows
+
+    def on_batch_end(self, net, training=False, **kwargs):
+        if training:
+            net.predict(self.rows)
+
+
+def test_a_callback_that_predicts_changes_no_result(make_estimator, task_data):
+    """Dropout, batch norm and label smoothing go on as in training."""
+    X, y = task_data("MLPClassifier")
+    params = {"dropout": 0.5, "normalization": "batch", "label_smoothing": 0.1}
+    watch = Predictor(np.array(X, dtype=np.float32))
+
+    silent = make_estimator("MLPClassifier", **params).fit(X, y)
+    watched = make_estimator("MLPClassifier", **params, callbacks=[watch]).fit(X, y)
+
+    assert state_of(watched) == state_of(silent)
+
+
 def test_early_stopping_of_skorch_ends_the_training_without_an_error(
     make_estimator, task_data
 ):
@@ -719,6 +742,62 @@ def test_schedulers_of_skorch_set_the_rate(make_estimator, task_data):
     net = make_estimator("MLPRegressor", **params, callbacks=[scheduler]).fit(X, y)
 
     assert net.history_[:, "lr"] == pytest.approx([0.1, 0.05, 0.025, 0.0125])
+
+
+def test_schedulers_of_skorch_go_on(make_estimator, task_data):
+    """A warm start and partial_fit take the rate where the scheduler left it."""
+    X, y = task_data("MLPRegressor")
+    scheduler = LRScheduler("StepLR", step_size=2, gamma=0.5)
+    params = {"lr_schedule": "constant", "learning_rate": 0.1, "max_epochs": 3}
+    net = make_estimator(
+        "MLPRegressor", **params, warm_start=True, callbacks=[scheduler]
+    ).fit(X, y)
+
+    net.fit(X, y)
+
+    expected = [0.1, 0.1, 0.05, 0.05, 0.025, 0.025]
+    assert net.history_[:, "lr"] == pytest.approx(expected)
+
+
+def test_rungs_of_epochs_take_schedulers_of_skorch(make_estimator, task_data):
+    """What a rung promotes goes on with its rate, and does not fail."""
+    X, y = task_data("MLPRegressor")
+    scheduler = LRScheduler("StepLR", step_size=1, gamma=0.5)
+    net = make_estimator("MLPRegressor", lr_schedule="constant", callbacks=[scheduler])
+    search = HalvingGridSearchCV(
+        net,
+        {"learning_rate": [0.1, 0.2]},
+        resource="max_epochs",
+        factor=2,
+        min_resources=1,
+        max_resources=2,
+        cv=2,
+    )
+
+    with pytest.warns(SkTuneWarning, match="trained alone"):
+        search.fit(X, y)
+
+    assert np.isfinite(search.cv_results_["mean_test_score"]).all()
+    rates = search.best_estimator_.history_[:, "lr"]
+    assert rates == pytest.approx([
+        search.best_params_["learning_rate"] / 2**i for i in (0, 1)
+    ])
+
+
+def test_a_pickle_of_a_gpu_that_is_not_there_is_loaded_on_the_cpu(
+    make_estimator, task_data, monkeypatch
+):
+    """With one GPU there is none of number 1."""
+    net = make_estimator("MLPRegressor").fit(*task_data("MLPRegressor")).net_
+    state = {**net.__getstate__(), "device": "cuda:1"}
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 1)
+    copied = object.__new__(type(net))
+
+    with pytest.warns(SkTuneWarning, match="'cuda:1', which is not available here"):
+        copied.__setstate__(state)
+
+    assert copied.device == "cpu"
 
 
 def test_clipping_by_skorch_equals_gradient_clip(make_estimator, task_data):

@@ -273,6 +273,23 @@ def test_missing_values_in_polars_are_counted_by_column(make_estimator, task_dat
     assert "'c3' (1)" in str(raised.value)
 
 
+@pytest.mark.parametrize(
+    ("value", "message"),
+    [(np.nan, "NaN.*3 .1."), (np.inf, "infinity"), ("red", "Column 3 holds text.*'red'")],
+)
+def test_columns_may_have_numbers_for_names(value, message, make_estimator, task_data):
+    """As a frame made of an array has them; a message names them."""
+    y = task_data("MLPRegressor").y
+    frame = pd.DataFrame(X).astype(object if value == "red" else np.float64)
+    frame.iloc[5, 3] = value
+
+    with pytest.raises(ValueError, match=f"(?s){message}"):
+        make_estimator("MLPRegressor").fit(frame, y)
+    net = make_estimator("MLPRegressor").fit(pd.DataFrame(X), y)
+    with pytest.raises(ValueError, match="X has 7 features, but MLPRegressor .* 8"):
+        net.predict(pd.DataFrame(X[:, :7]))
+
+
 @pytest.mark.parametrize("task", ["Classifier", "Regressor"])
 def test_images_are_refused_by_a_perceptron(task, make_estimator, task_data):
     """Three dimensions are no table."""
