@@ -7,6 +7,7 @@ the shift ``-center * scale``: of columns far from 0 the difference loses digits
 """
 
 from collections.abc import Callable, Sequence
+from numbers import Real
 from typing import Any, NamedTuple, Self
 
 import numpy as np
@@ -224,6 +225,10 @@ def _robust(scaler: Any) -> AffineMap:
 
 def _imputer(imputer: Any) -> AffineMap | None:
     missing, fill = imputer.missing_values, np.asarray(imputer.statistics_)
+    if fill.dtype.hasobject:
+        # Of a constant, which may be a text.
+        is_number = all(isinstance(value, Real) for value in fill)
+        fill = fill.astype(np.float64) if is_number else fill
     is_plain = (
         isinstance(missing, float) and np.isnan(missing) and not imputer.add_indicator
     )

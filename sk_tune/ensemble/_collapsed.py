@@ -108,6 +108,7 @@ class _Collapsed:
             if self._parts.n_features is None:
                 raise ValueError("max_ms needs X for an ensemble of unknown width.")
             X = np.zeros((1, self._parts.n_features))
+        X = self._as_members_take_it(X)
         times: dict[int, float] = {}
 
         def is_fast(n_members: int) -> bool:
@@ -193,9 +194,12 @@ class _Collapsed:
         export_parts(self._parts, path)
 
     def _finished(self, X: Any) -> Array:
-        if self._parts.takes_arrays:
-            X = _as_array(X, self._parts)
-        return self._parts.finish(self._combination(X))
+        return self._parts.finish(self._combination(self._as_members_take_it(X)))
+
+    def _as_members_take_it(self, X: Any) -> Any:
+        # Pickles of earlier versions do not say.
+        takes_arrays = getattr(self._parts, "takes_arrays", False)
+        return _as_array(X, self._parts) if takes_arrays else X
 
     def __sklearn_is_fitted__(self) -> bool:
         return True

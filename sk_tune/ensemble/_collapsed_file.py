@@ -176,9 +176,8 @@ def network_and_scaler(member: Member) -> tuple[Any, AffineMap | None]:
         return network, None
     steps = [] if network is None else [step for _, step in member.estimator.steps[:-1]]
     n_others, scaler = affine_tail(steps)
-    if scaler is None or any(
-        step not in {None, "passthrough"} for step in steps[:n_others]
-    ):
+    does_nothing = [step is None or isinstance(step, str) for step in steps[:n_others]]
+    if network is None or not all(does_nothing):
         raise TypeError(
             "Members of an ensemble must be networks of sk_tune's, alone or behind scalers "
             "of scikit-learn's, to be written to a file. Got "

@@ -289,7 +289,7 @@ def _way(network: Any, member: Any) -> Way:
     form = (network.dtype, network.input_shape_, str(network.net_.device))
     names = _names(network)
     key: Hashable = ("way", columns, form, names)
-    if estimator is network:
+    if estimator is network or len(estimator.steps) == 1:
         return Way(network, features, None, 0, None, key, key)
     transformers = estimator[:-1]
     steps = [step for _, step in transformers.steps]

@@ -15,7 +15,12 @@ from sklearn.utils.validation import check_is_fitted
 from sk_tune._compat import HasMethods, Interval, validate_parameter_constraints
 from sk_tune.ensemble._members import fit_members, last_step
 from sk_tune.ensemble._parts import Predictor, predictor_of
-from sk_tune.estimators import MLPClassifier, MLPRegressor, with_inherited_docs
+from sk_tune.estimators import (
+    MLPClassifier,
+    MLPRegressor,
+    NetworkEstimator,
+    with_inherited_docs,
+)
 
 __all__ = ["SeedEnsembleClassifier", "SeedEnsembleRegressor"]
 
@@ -133,12 +138,13 @@ class _SeedEnsemble(BaseEstimator):  # type: ignore[misc]
     def _snapshot_epochs(self, member: Any) -> list[int] | None:
         if self.n_snapshots == 1:
             return None
-        n_epochs = getattr(last_step(member), "max_epochs", None)
-        if n_epochs is None:
+        network = last_step(member)
+        if not isinstance(network, NetworkEstimator):
             raise ValueError(
                 "With n_snapshots > 1 the 'estimator' parameter must be a network of "
                 f"sk_tune, alone or last in a pipeline. Got {member!r} instead."
             )
+        n_epochs: Any = network.max_epochs
         step = int(n_epochs) // (2 * self.n_snapshots)
         if step == 0:
             raise ValueError(

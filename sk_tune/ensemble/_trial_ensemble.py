@@ -109,7 +109,13 @@ class _TrialEnsemble(BaseEstimator):  # type: ignore[misc]
 
     @classmethod
     def from_search(
-        cls, search: Any, *, X: Any = None, y: Any = None, **params: Any
+        cls,
+        search: Any,
+        *,
+        X: Any = None,
+        y: Any = None,
+        sample_weight: Any = None,
+        **params: Any,
     ) -> Self:
         """Return an ensemble out of a search that has been fitted.
 
@@ -120,6 +126,9 @@ class _TrialEnsemble(BaseEstimator):  # type: ignore[misc]
             fitted with ``keep_models="all"``, or a number of candidates to keep.
         X, y : array-like, default=None
             The data of the search, for a refit only.
+        sample_weight : array-like of shape (n_samples,), default=None
+            The weights that the search was fitted with: members are refitted with them, and
+            rows of weight 0 choose nothing.
         **params : dict of str to object
             Parameters of the ensemble.
 
@@ -137,7 +146,8 @@ class _TrialEnsemble(BaseEstimator):  # type: ignore[misc]
         ensemble._check()
         if ensemble.refit and (X is None or y is None):
             raise ValueError("With refit=True from_search needs X and y.")
-        ensemble._build(search, X, y, {})
+        given = {} if sample_weight is None else {"sample_weight": sample_weight}
+        ensemble._build(search, X, y, given)
         return ensemble
 
     def fit(self, X: Any, y: Any, **params: Any) -> Self:
@@ -204,7 +214,7 @@ class _TrialEnsemble(BaseEstimator):  # type: ignore[misc]
         self.score_, self.oof_predictions_ = found.score, found.predictions
         self.contributions_ = contribution_table(library, weights, selector.reported)
         self.candidates_ = self.contributions_.index.to_numpy()
-        own = self.contributions_["weight"].to_numpy()
+        own = self.contributions_["weight"].to_numpy(copy=True)
         if self.refit:
             self.estimators_ = _refitted(
                 search, self.candidates_, X, y, params, self.n_jobs

@@ -62,6 +62,18 @@ def test_scalers_in_a_row_are_one_map(numbers):
     )
 
 
+def test_a_constant_fills_too():
+    """Its statistics are objects, as they may be texts."""
+    X = _rows()
+    X[::3, 1] = np.nan
+    imputer = SimpleImputer(strategy="constant", fill_value=7).fit(X)
+
+    n_others, tail = affine_tail([imputer])
+
+    assert n_others == 0
+    np.testing.assert_allclose(tail(X), imputer.transform(X))
+
+
 @pytest.mark.parametrize("place", [0, 1, 2])
 def test_missing_values_are_filled_where_the_imputer_stands(place):
     """Before, between or behind scalers; a second imputer finds nothing to do."""

@@ -14,11 +14,13 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 from sklearn.tree import DecisionTreeRegressor
 from sklearn.utils.estimator_checks import parametrize_with_checks
+from torch import nn
 
 from sk_tune import (
     BoostingClassifier,
     BoostingRegressor,
     MLPRegressor,
+    NetRegressor,
     RNNRegressor,
     fleet,
 )
@@ -141,6 +143,42 @@ def test_early_stopping_keeps_the_best_stage(breast_cancer):
     assert boosting.n_estimators_ == len(boosting) == scores.argmin() + 1
     assert len(scores) >= 4
     assert scores[-1] + boosting.tol >= scores[-4:-1].max()
+
+
+def test_huber_losses_of_all_stages_are_of_one_function(diabetes):
+    """Else they fall with the residuals of the rows trained on, whatever they are."""
+    X, y = StandardScaler().fit_transform(diabetes.X), diabetes.y / 100
+    noise = np.random.default_rng(0).normal(size=(len(X), 20))
+    boosting = BoostingRegressor(
+        DecisionTreeRegressor(max_depth=6, random_state=0),
+        40,
+        loss="huber",
+        learning_rate=0.5,
+        n_iter_no_change=5,
+        random_state=0,
+    ).fit(np.hstack([X, noise]), y)
+
+    assert len(boosting.validation_score_) < 40
+    assert boosting.n_estimators_ == boosting.validation_score_.argmin() + 1
+    assert (np.diff(boosting.train_score_) < 0).all()
+
+
+def test_stages_may_compute_in_float32(diabetes):
+    """A module that makes numbers of a type of its own is no part of a sum in float64."""
+
+    class Single(nn.Module):
+        def __init__(self, n_features, n_outputs):
+            super().__init__()
+            self.output = nn.Linear(n_features, n_outputs)
+
+        def forward(self, x):
+            return self.output(x.float())
+
+    net = NetRegressor(Single, max_epochs=1)
+    boosting = BoostingRegressor(net, 3, random_state=0).fit(*diabetes)
+
+    *_, last = boosting.staged_predict(diabetes.X)
+    np.testing.assert_allclose(boosting.predict(diabetes.X), last, rtol=1e-5)
 
 
 def test_rows_set_aside_train_no_stage(breast_cancer, net):

@@ -247,6 +247,22 @@ def test_pruning_to_a_time_keeps_what_fits_into_it(mixed, monkeypatch):
         small.prune(max_members=0)
 
 
+@pytest.mark.parametrize("max_features", [0.5, 1.0])
+@pytest.mark.filterwarnings("error:X has feature names")
+def test_pruning_to_a_time_takes_frames(max_features, names, make_estimator):
+    """As the ensemble does, also where members see some of its columns."""
+    X, y = names
+    frame = pd.DataFrame(X, columns=list("abcd"))
+    net = make_estimator("MLPClassifier")
+    bag = BaggingClassifier(net, 2, max_features=max_features, random_state=0)
+
+    small = collapse(bag.fit(frame, y)).prune(max_ms=1e6, X=frame)
+
+    np.testing.assert_allclose(
+        small.predict_proba(frame), bag.predict_proba(frame), atol=ATOL
+    )
+
+
 def test_pruning_measures_calls(mixed):
     """Any machine predicts a row in an hour."""
     assert len(collapse(mixed).prune(max_ms=3.6e6)) == 5
@@ -361,6 +377,8 @@ def _scaled(kind, make_estimator, data):
         "scaler": [StandardScaler()],
         "several": ["passthrough", MinMaxScaler(), RobustScaler()],
         "imputer": [SimpleImputer(strategy="median"), StandardScaler()],
+        "nothing": ["passthrough"],
+        "alone": [],
     }[kind]
     X, y = data
     return [
@@ -372,7 +390,7 @@ def _scaled(kind, make_estimator, data):
     ]
 
 
-@pytest.mark.parametrize("kind", ["scaler", "several", "imputer"])
+@pytest.mark.parametrize("kind", ["scaler", "several", "imputer", "nothing", "alone"])
 def test_scalers_are_in_the_file(kind, make_estimator, names, tmp_path):
     """Members behind scalers are numbers too, and predict the same by themselves."""
     X, y = names

@@ -2,13 +2,15 @@
 
 import numpy as np
 import pytest
+import torch
 from sklearn.base import clone
 from sklearn.linear_model import Ridge
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 from sklearn.tree import DecisionTreeClassifier
+from skorch import NeuralNetClassifier
 
-from sk_tune import SeedEnsembleClassifier, SeedEnsembleRegressor
+from sk_tune import NetClassifier, SeedEnsembleClassifier, SeedEnsembleRegressor
 
 
 @pytest.fixture
@@ -61,6 +63,42 @@ def test_snapshots_need_epochs(net, iris):
         SeedEnsembleClassifier(net, 2, n_snapshots=3).fit(*iris)
     with pytest.raises(ValueError, match="must be a network"):
         SeedEnsembleClassifier(DecisionTreeClassifier(), 2, n_snapshots=2).fit(*iris)
+    plain = NeuralNetClassifier(torch.nn.Linear, max_epochs=4)
+    with pytest.raises(ValueError, match="must be a network of sk_tune"):
+        SeedEnsembleClassifier(plain, 2, n_snapshots=2).fit(*iris)
+
+
+def test_members_may_be_pipelines_of_one_step(net, iris):
+    """Which have nothing to transform with."""
+    ensemble = SeedEnsembleClassifier(make_pipeline(net), 2, random_state=0).fit(*iris)
+
+    alone = np.mean([m.predict_proba(iris.X) for m in ensemble.estimators_], axis=0)
+    np.testing.assert_allclose(ensemble.predict_proba(iris.X), alone, atol=1e-6)
+
+
+class InPlace(torch.nn.Module):
+    """Works in place on its input."""
+
+    def __init__(self, n_features, n_outputs):
+        super().__init__()
+        self.output = torch.nn.Linear(n_features, n_outputs)
+
+    def forward(self, x):
+        """Return scores."""
+        return self.output(x.relu_())
+
+
+def test_members_may_work_in_place(iris):
+    """Each has rows of its own to work on, and the user's stay."""
+    X = (iris.X - iris.X.mean(axis=0)).astype(np.float32)
+    before = X.copy()
+    net = NetClassifier(InPlace, max_epochs=2)
+
+    ensemble = SeedEnsembleClassifier(net, 3, random_state=0).fit(X, iris.y)
+
+    alone = np.mean([m.predict_proba(X) for m in ensemble.estimators_], axis=0)
+    np.testing.assert_allclose(ensemble.predict_proba(X), alone, atol=1e-6)
+    np.testing.assert_array_equal(X, before)
 
 
 def test_every_random_state_of_a_pipeline_is_set(net, iris):

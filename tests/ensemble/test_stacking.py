@@ -148,19 +148,29 @@ def residual_problem(n_rows=600):
 
 
 @pytest.mark.parametrize("make", [list, iter])
-def test_layers_take_folds_as_positions(diabetes, make):
-    """Those of all rows; layers are compared on what is left of them."""
+def test_layers_take_folds_as_positions(diabetes, make, monkeypatch):
+    """Those of all rows, in each layer; layers are compared on what is left of them."""
     X, y = diabetes
-    bases = [("tree", DecisionTreeRegressor(max_depth=3)), ("ridge", Ridge())]
+    tree = DecisionTreeRegressor(max_depth=3, random_state=0)
+    bases = [("tree", tree), ("ridge", Ridge())]
     splitter = KFold(3, shuffle=True, random_state=0)
     options = {"layers": 2, "random_state": 0}
 
     given = StackingRegressor(bases, cv=make(list(splitter.split(X))), **options).fit(X, y)
 
     assert len(given.layer_scores_) == 2
-    one = StackingRegressor(bases, cv=splitter).fit(X, y)
-    if given.n_layers_ == 1:
-        np.testing.assert_allclose(given.predict(X), one.predict(X))
+    monkeypatch.setattr(StackingRegressor, "_compare_layers", _take_all_layers)
+    given = StackingRegressor(bases, cv=make(list(splitter.split(X))), **options).fit(X, y)
+    drawn = StackingRegressor(bases, cv=splitter, **options).fit(X, y)
+    np.testing.assert_allclose(given.predict(X), drawn.predict(X))
+    other = KFold(3, shuffle=True, random_state=1)
+    other = StackingRegressor(bases, cv=other, **options).fit(X, y)
+    assert np.abs(given.predict(X) - other.predict(X)).max() > 1e-6
+
+
+def _take_all_layers(stack, X, y, cv, fit_params):
+    """Let all layers be worth it."""
+    stack.n_layers_, stack.layer_scores_ = stack.layers, np.zeros(stack.layers)
 
 
 def test_layers_of_fitted_estimators_are_refused(diabetes):

@@ -374,6 +374,43 @@ def test_rows_of_weight_zero_do_not_choose(make_estimator, iris):
     assert ensemble.predict_proba(iris.X)[:, 0].max() == 0
 
 
+def test_a_refit_from_a_search_takes_its_weights(make_estimator, iris):
+    """Members are those that fit would have trained."""
+    net = make_estimator("MLPClassifier")
+    search = GridSearchCV(net, {"learning_rate": [0.003, 0.01]}, cv=StratifiedKFold(3))
+    weight = np.where(iris.y == 0, 0.0, 1.0)
+    fitted = clone(search).fit(*iris, sample_weight=weight)
+    options = {"refit": True, "random_state": 0}
+
+    ensemble = TrialEnsembleClassifier.from_search(
+        fitted, X=iris.X, y=iris.y, sample_weight=weight, **options
+    )
+
+    expected = TrialEnsembleClassifier(search, **options).fit(*iris, sample_weight=weight)
+    assert len(ensemble.oof_predictions_) == 100
+    np.testing.assert_allclose(
+        ensemble.predict_proba(iris.X), expected.predict_proba(iris.X), atol=1e-6
+    )
+    ensemble.weights_[:] = 1.0  # may be changed
+
+
+@pytest.mark.parametrize("random_state", [0, None])
+def test_rungs_of_samples_give_an_ensemble(random_state, make_estimator, iris):
+    """Of the candidates of the last rung, whatever rows the others saw."""
+    search = HalvingGridSearchCV(
+        make_estimator("MLPClassifier"),
+        {"learning_rate": [1e-3, 3e-3, 1e-2], "dropout": [0, 0.2, 0.4]},
+        cv=5,
+        keep_models="all",
+        random_state=random_state,
+    ).fit(*iris)
+
+    ensemble = TrialEnsembleClassifier.from_search(search)
+
+    last = search.cv_results_["iter"] == search.n_iterations_ - 1
+    assert set(ensemble.candidates_) <= set(np.flatnonzero(last))
+
+
 def _by_first(results):
     return 0
 
