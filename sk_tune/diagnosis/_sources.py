@@ -182,8 +182,11 @@ def same_network(search: Any, candidate: int) -> list[int]:
     rows = [row for row, p in enumerate(params) if _without(p, resource) == own]
     if resource == "n_samples":
         # With more samples a network trains from the start: another network.
+        # A rung that was interrupted has no curves.
         granted = np.asarray(search.cv_results_["n_resources"])
-        rows = [row for row in rows if granted[row] == granted[rows].max()]
+        known = set(search.learning_curves_["candidate"]) & set(rows) or {candidate}
+        most = max(granted[row] for row in known)
+        rows = [row for row in rows if row in known and granted[row] == most]
     return rows
 
 

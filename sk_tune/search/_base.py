@@ -551,7 +551,7 @@ class BaseSearch(BaseSearchCV):  # type: ignore[misc]
         not kept), and if there are no scores.
         """
         check_is_fitted(self, "_outcomes")
-        weight = self._scored_by
+        weight = vars(self).get("_scored_by")
         return corrected_score_of(self, self._outcomes, self._labels(), weight)
 
     @property

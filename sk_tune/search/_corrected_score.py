@@ -209,6 +209,12 @@ def corrected_score_of(
         # Predictions are the probabilities of each label, then.
         classes = np.arange(record.y.shape[1])
     predictions = search.oof_predictions_[list(record.last_rows)]
+    kinds = {
+        own.held.values.dtype for folds in outcomes for own in folds if own.held is not None
+    }
+    if kinds == {np.dtype(np.float32)}:
+        # Log loss clips probabilities by how near to 1 their type can come.
+        predictions = predictions.astype(np.float32)
     return corrected_score(
         predictions,
         record.y,

@@ -80,7 +80,7 @@ def probe(
     seconds : float or None
         Of the search, without the refit.
     memory : int or None
-        Bytes of its networks; None if it trains none.
+        Bytes of its networks; None if it trains none, or none as a row of a fleet.
     """
     name = name_in_network(search.estimator, "max_epochs")
     if name is None:
@@ -120,7 +120,7 @@ def _memory(
     fold: tuple[Any, Any],
     plan: SearchPlan,
 ) -> int | None:
-    """Return the bytes of networks like that of a candidate on a fold."""
+    """Return the bytes of networks like that of a candidate on a fold, if known."""
     X, y, _ = data
     train, test = fold
     task = FoldTask(
@@ -139,4 +139,7 @@ def _memory(
         return None
     with outside_blocks():
         n_workers = joblib.effective_n_jobs(search.n_jobs)
-    return expected_memory(fit, n_workers=n_workers, n_folds=plan.n_folds)
+    try:
+        return expected_memory(fit, n_workers=n_workers, n_folds=plan.n_folds)
+    except Exception:  # noqa: BLE001 - no row of a fleet; what is wrong the search tells
+        return None

@@ -41,6 +41,7 @@ from sk_tune.space import Candidate
 __all__ = ["SearchSession"]
 
 _PRINTING = threading.RLock()
+_OTHER_ROWS = "its transformers were fitted anew, and gave it other rows"
 
 
 class SearchSession:
@@ -434,6 +435,15 @@ class SearchSession:
             return
         work.model = work.task.estimator
         result = work.job.result[0]
+        if answer.is_declined:
+            error = result["fit_error"]
+            work.outcome = Outcome(
+                held=_held_out(work.task) if error is None else None,
+                seconds=trained.seconds,
+                solo_reason=_OTHER_ROWS,
+                reason="" if error is None else str(error),
+            )
+            return
         if "fit_time" in result:
             result["fit_time"] += trained.seconds
         state = None if work.fit is None else work.fit.state

@@ -14,14 +14,15 @@ from typing import Any
 
 import joblib
 import numpy as np
+import pandas as pd
 from scipy import sparse
 from sklearn.pipeline import Pipeline
 
 from sk_tune._compat import FoldTask
-from sk_tune.adoption import Adopter, adoption
+from sk_tune.adoption import adoption
 from sk_tune.backend import Job
 from sk_tune.engine import Fit, Trained, train
-from sk_tune.estimators import NetworkEstimator, take_rows
+from sk_tune.estimators import NetworkEstimator
 from sk_tune.exceptions import SkTuneWarning, TrainingFailedError
 from sk_tune.search._networks import FitMaker, network_of
 from sk_tune.search._steps import Step, TrainingSteps
@@ -29,7 +30,7 @@ from sk_tune.search._work import SearchOptions, Work, candidate_fingerprint, fit
 from sk_tune.space import Candidate
 from sk_tune.training import TrainingState
 
-__all__ = ["Trainer"]
+__all__ = ["Answer", "Trainer"]
 
 
 class Trainer:
@@ -147,7 +148,7 @@ class Trainer:
         """
         return self._maker.held_out.scorer(work.task.scorer, work.task.test)
 
-    def answer(self, work: Work) -> Adopter:
+    def answer(self, work: Work) -> "Answer":
         """Return what gives the network of a task its training.
 
         Parameters
@@ -157,10 +158,10 @@ class Trainer:
 
         Returns
         -------
-        callable
+        Answer
             For ``adoption``, once.
         """
-        return _Answer(work)
+        return Answer(work)
 
     def prepare(self, work: Work, options: SearchOptions) -> None:
         """Find out what a task's network asks for.
@@ -291,12 +292,20 @@ class Trainer:
             yield
 
 
-class _Answer:
-    """Gives the network of a task its training, once; others in its pipeline train."""
+class Answer:
+    """Gives the network of a task its training, once; others in its pipeline train.
+
+    Parameters
+    ----------
+    work : Work
+        Of the search; trained.
+    """
 
     def __init__(self, work: Work) -> None:
         self._work = work
         self._is_used = False
+        # Whether the network was asked for other rows, and so trained by itself.
+        self.is_declined = False
 
     def __call__(
         self, estimator: Any, X: Any, y: Any, sample_weight: Any
@@ -308,6 +317,7 @@ class _Answer:
         self._is_used = True
         if estimator is not work.task.estimator and not _are_rows_of(work.fit, X):
             # A transformer that was let go has been fitted anew, and came out otherwise.
+            self.is_declined = True
             return None
         if work.state is None:
             raise TrainingFailedError(work.trained.message)
@@ -318,11 +328,20 @@ def _are_rows_of(fit: Fit | None, X: Any) -> bool:
     """Return whether rows are those that a network was trained on."""
     if fit is None or X is fit.X:
         return True
-    asked = fit.X if fit.rows is None else take_rows(fit.X, fit.rows)
-    if sparse.issparse(asked) and sparse.issparse(X):
+    # Behind transformers the rows to train on come first, then those held out.
+    n_rows = len(fit.X) if fit.rows is None else len(fit.rows)
+    if type(X) is not type(fit.X):
+        return False
+    if sparse.issparse(X):
+        asked = fit.X[:n_rows]
         return bool(asked.shape == X.shape and (asked != X).nnz == 0)
-    if not (isinstance(asked, np.ndarray) and isinstance(X, np.ndarray)):
+    if isinstance(X, pd.DataFrame):
+        asked = fit.X.iloc[:n_rows].set_axis(X.index, axis=0)
+        return bool(asked.equals(X))
+    if not isinstance(X, np.ndarray) or X.dtype.hasobject:
         return True
-    if asked.dtype.hasobject or X.dtype.hasobject:
-        return True
-    return np.array_equal(asked, X, equal_nan=asked.dtype.kind == "f")
+    asked = fit.X[:n_rows]
+    # Most arrays have no NaN, to look for which takes longer than to compare.
+    return np.array_equal(asked, X) or (
+        X.dtype.kind == "f" and np.array_equal(asked, X, equal_nan=True)
+    )

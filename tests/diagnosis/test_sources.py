@@ -68,6 +68,23 @@ def test_curves_know_how_often_rows_are_held_out():
     assert curves_of(search, 0).n_folds == 4
 
 
+def test_an_interrupted_rung_of_samples_hides_none_that_ended(monkeypatch):
+    """Of a rung without curves nothing can be shown; the one before has them."""
+    search = HalvingGridSearchCV(
+        net(), {"width": [4, 8]}, factor=2, min_resources=60, max_resources=120, cv=3
+    ).fit(X, Y)
+    last = len(search.cv_results_["params"]) - 1
+    params = search.cv_results_["params"]
+    first = next(row for row in range(last) if params[row] == params[last])
+    assert same_network(search, first) == [last]
+
+    lost = search.learning_curves_.query("candidate != @last")
+    monkeypatch.setattr(type(search), "learning_curves_", lost)
+
+    assert same_network(search, first) == [first]
+    assert same_network(search, last) == [first]
+
+
 def test_parameters_are_those_of_the_network(grid):
     """Those that vary and those that do not, without the names of steps."""
     params = curves_of(grid, 1).params

@@ -6,8 +6,11 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from sklearn.base import BaseEstimator, ClassifierMixin
 from sklearn.metrics import accuracy_score, get_scorer, roc_auc_score
+from sklearn.model_selection import KFold
 
+from sk_tune import GridSearchCV
 from sk_tune._metric import Metric, scorer_metric
 from sk_tune._search_record import SearchRecord
 from sk_tune.search import _corrected_score
@@ -397,3 +400,27 @@ def test_of_several_metrics_the_one_that_decides_is_corrected(refit, name):
     several = _search(scorers, [WITH_PROBABILITIES], refit=refit, cv_results_=results)
 
     assert corrected_score_of(*several) == corrected_score_of(*alone)
+
+
+class Sure(ClassifierMixin, BaseEstimator):
+    """Is sure of every row, in float32, and wrong in a tenth of them."""
+
+    def fit(self, X, y):
+        """Learn nothing."""
+        self.classes_ = np.unique(y)
+        return self
+
+    def predict_proba(self, X):
+        """Say 1 of what the first column says."""
+        second = (X[:, 0] > 0).astype(np.float32)
+        return np.column_stack([1 - second, second])
+
+
+def test_sure_networks_lose_as_much_as_in_the_search():
+    """At most 16 nats a row, as float32 comes no nearer to 1."""
+    y = np.arange(120) % 2
+    X = np.where(np.arange(120) % 10 == 0, 1 - y, y)[:, np.newaxis]
+    search = GridSearchCV(Sure(), {}, scoring="neg_log_loss", cv=KFold(3)).fit(X, y)
+
+    assert search.corrected_score_.naive_score == pytest.approx(search.best_score_)
+    assert -2 < search.best_score_ < -1

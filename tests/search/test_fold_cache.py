@@ -14,6 +14,7 @@ from sklearn.pipeline import Pipeline
 from sklearn.preprocessing import StandardScaler
 
 from sk_tune import GridSearchCV
+from sk_tune.exceptions import SkTuneWarning
 from sk_tune.search._fold_cache import FittedTransformers, FoldCache
 
 CV = StratifiedKFold(3, shuffle=True, random_state=1)
@@ -110,7 +111,8 @@ def test_a_transformer_that_was_let_go_is_not_taken_for_another(
     pipeline = Pipeline([("noise", Counting(noise=50.0)), ("net", net)])
 
     search = GridSearchCV(pipeline, {"net__learning_rate": RATES}, cv=CV, keep_models="all")
-    search.fit(*iris)
+    with pytest.warns(SkTuneWarning, match="6 networks were trained alone.*fitted anew"):
+        search.fit(*iris)
 
     for row in (0, 1):
         for fold, (train, test) in enumerate(CV.split(*iris)):
@@ -118,11 +120,18 @@ def test_a_transformer_that_was_let_go_is_not_taken_for_another(
             shift = model.named_steps["noise"].shift_
             alone = clone(net).set_params(learning_rate=RATES[row])
             alone.fit(iris.X[train] + shift, iris.y[train])
+            expected = alone.predict_proba(iris.X[test] + shift)
             np.testing.assert_allclose(
-                model.predict_proba(iris.X[test]),
-                alone.predict_proba(iris.X[test] + shift),
-                atol=1e-9,
+                model.predict_proba(iris.X[test]), expected, atol=1e-9
             )
+            np.testing.assert_allclose(
+                search.oof_predictions_[row][test], expected, atol=1e-6
+            )
+            score = search.cv_results_[f"split{fold}_test_score"][row]
+            assert score == alone.score(iris.X[test] + shift, iris.y[test])
+    # The curves of the engine are those of other networks.
+    assert len(search.learning_curves_) == 0
+    assert any("fitted anew" in reason for reason in search.ledger_.solo_reasons)
 
 
 @pytest.mark.parametrize(
