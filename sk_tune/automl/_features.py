@@ -52,8 +52,8 @@ def as_features(estimator: Any, X: Any, *, reset: bool, shape: Any = None) -> An
     Returns
     -------
     DataFrame of shape (n_samples, n_features) or ndarray of shape (n_samples, ...)
-        A table of pandas with texts for names, without columns that only count the rows;
-        what has more than two axes stays an array.
+        A table of pandas with texts for names; what has more than two axes stays an array.
+        Columns that only count the rows are all missing.
         Of a column that was numbers or dates but for some cells in ``fit``, such cells are
         missing.
 
@@ -99,7 +99,9 @@ def as_features(estimator: Any, X: Any, *, reset: bool, shape: Any = None) -> An
         # that lacks many rows those that are left are not counted without gaps.
         estimator._mixed = mixed_columns(table)
         estimator._counters = id_columns(table)
-    table = table.drop(columns=getattr(estimator, "_counters", []))
+    counters = getattr(estimator, "_counters", [])
+    # Preparation leaves out columns without values, of tables as they were given, too.
+    table = table.assign(**dict.fromkeys(counters, np.nan))
     return without_strays(table, getattr(estimator, "_mixed", {}))
 
 

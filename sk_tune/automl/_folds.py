@@ -115,27 +115,36 @@ def check_scores(y: Array, folds: Sequence[tuple[Array, Array]], metric: Metric)
     TableError
         If no model at all could get a score, which else shows when the time is spent.
     """
-    classes = np.unique(y)
+    classes, codes = np.unique(y, return_inverse=True)
     for number, (train, held) in enumerate(folds, start=1):
         own = np.unique(y[held])
         if len(own) == len(classes):
             continue
-        shares = np.array([np.mean(y[train] == label) for label in classes])
-        guessed = metric.response(np.tile(shares, (len(held), 1)), classes)
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            try:
-                if np.isfinite(metric(y[held], guessed)):
-                    continue
-                reason = "no number"
-            except ValueError as error:
-                reason = str(error).partition("\n")[0]
+        # A guess that is the same for all rows, of which some metrics are undefined, too.
+        guess = np.tile(
+            np.bincount(codes[train], minlength=len(classes)) / len(train), (len(held), 1)
+        )
+        truth = np.eye(len(classes))[codes[held]]
+        reason = _undefined(metric, y[held], guess, classes)
+        if not reason or not _undefined(metric, y[held], truth, classes):
+            continue
         lacking = np.setdiff1d(classes, own)[:_N_NAMED].tolist()
         raise TableError(
             f"The scoring must be defined in each fold. Fold {number} lacks {lacking}, and "
             f"scoring it gives: {reason}. Choose another scoring, fewer folds, or groups "
             "that have all classes."
         )
+
+
+def _undefined(metric: Metric, y: Array, probabilities: Array, classes: Array) -> str:
+    """Return why a metric gives no number."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        try:
+            score = metric(y, metric.response(probabilities, classes))
+        except ValueError as error:
+            return str(error).partition("\n")[0]
+    return "" if np.isfinite(score) else "no number"
 
 
 def as_groups(groups: Any) -> Array:

@@ -35,8 +35,8 @@ _PART_ROWS = 50_000
 _C_PARSER = "Error tokenizing data. C error: "
 # Beside pandas' own, such as the empty cell and NA.
 _MISSING = ["?"]
-# A field that is a number with the decimal sign, between the separators.
-_DECIMAL = r"(?:^|{0})[ \"]*-?\d+{1}\d+[ \"]*(?={0}|\r?$)"
+# A field that is a number of some form, between the separators.
+_FIELD = r"(?:^|{0})[ \"]*-?{1}[ \"]*(?={0}|\r?$)"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -304,11 +304,12 @@ def _has_decimal_commas(head: str, separator: str) -> bool:
     """Return whether more numbers have a comma than a point, where it separates nothing."""
     if separator == ",":
         return False
-    commas, points = (
-        len(re.findall(_DECIMAL.format(re.escape(separator), sign), head, re.MULTILINE))
-        for sign in (",", r"\.")
+    commas, points, groups = (
+        len(re.findall(_FIELD.format(re.escape(separator), number), head, re.MULTILINE))
+        for number in (r"\d+,\d+", r"\d+\.\d+", r"[1-9]\d{0,2},\d{3}")
     )
-    return commas > points
+    # Semicolons separate where the comma is taken; elsewhere 1,200 may be thousands.
+    return commas > points + (0 if separator == ";" else groups)
 
 
 def _read_parquet(path: Path) -> pd.DataFrame:

@@ -283,7 +283,10 @@ def _reason_of_id(column: "Column[Any]", values: Array, kind: str) -> str:
     is_whole = (
         kind == "number" and pd.api.types.infer_dtype(column, skipna=True) == "integer"
     )
-    if not is_whole or len(values) < _LEAST_IDS or len(np.unique(values)) < len(values):
+    if not is_whole or len(values) < _LEAST_IDS:
+        return ""
+    # Where the range is too small for them, they cannot all be different.
+    if np.ptp(values) < len(values) - 1 or len(np.unique(values)) < len(values):
         return ""
     name = str(column.name)
     counts_rows = np.ptp(values) < _ID_SPREAD * len(values) and not _TIME_NAME.search(name)

@@ -46,7 +46,7 @@ def as_pandas(values: Any) -> pd.DataFrame | None:
         return native
     if own.implementation.is_pyarrow():
         # Its arrays know no missing value of a dictionary; an index is a column.
-        made: pd.DataFrame = native.to_pandas(ignore_metadata=True)
+        made: pd.DataFrame = native.to_pandas(ignore_metadata=True, date_as_object=False)
         return made
     # By column, because polars needs pyarrow to make a whole table of pandas.
     return pd.DataFrame({name: _values(native[name]) for name in own.columns})

@@ -5,11 +5,14 @@ import pandas as pd
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from sklearn.metrics import f1_score, matthews_corrcoef, roc_auc_score
 from sklearn.model_selection import GroupKFold, PredefinedSplit, TimeSeriesSplit
 
+from sk_tune._metric import Metric
 from sk_tune.automl._folds import (
     as_groups,
     check_folds,
+    check_scores,
     held_out_rows,
     make_folds,
     split_rows,
@@ -284,6 +287,31 @@ def test_too_few_rows_for_folds_are_refused(y, params, message):
     """The message has what was required, what was given and what to do."""
     with pytest.raises(ValueError, match=message):
         _folds(y, **params)
+
+
+@pytest.mark.parametrize(
+    ("function", "options", "is_defined"),
+    [
+        (matthews_corrcoef, {}, True),
+        (roc_auc_score, {"multi_class": "ovr"}, False),
+        (lambda y, predicted: f1_score(y, predicted, average="macro"), {}, True),
+        # Undefined of a guess that is the same for all rows, but not of better ones.
+        (lambda y, predicted: np.corrcoef(y, predicted)[0, 1], {}, True),
+    ],
+    ids=["matthews", "roc_auc", "f1", "correlation"],
+)
+def test_a_metric_must_be_defined_in_each_fold(function, options, is_defined):
+    """Of some model at least; one that no model gets in a fold would waste the time."""
+    y = np.array([0, 1, 2] * 10 + [0, 1] * 5)
+    folds = [(np.arange(30), np.arange(30, 40)), (np.arange(10, 40), np.arange(10))]
+    methods = ("predict_proba",) if options else ("predict",)
+    metric = Metric(function=function, options=options, response_methods=methods)
+
+    if is_defined:
+        check_scores(y, folds, metric)
+        return
+    with pytest.raises(TableError, match=r"Fold 1 lacks \[2\], and scoring it gives"):
+        check_scores(y, folds, metric)
 
 
 def test_what_is_set_aside_leaves_some_rows():

@@ -76,6 +76,22 @@ def test_most_numbers_tell_the_decimal_sign(tmp_path, separator, ending):
     assert frame["b"].tolist() == [-2.25, 4.75]
 
 
+def test_thousands_are_not_decimals(tmp_path):
+    """Between tabs 1,200 is no 1.2, unless other numbers have commas that group nothing."""
+    rows = [("a", "b"), ("1,200", "0.5"), ("12,500", "7")]
+    many = [("a", "b"), ("1,200", "0,51"), ("12,500", "7,2"), ("0,125", "8,1")]
+
+    frames = []
+    for name, table in (("few", rows), ("many", many)):
+        path = tmp_path / f"{name}.tsv"
+        path.write_text("\n".join("\t".join(row) for row in table) + "\n")
+        frames.append(read_table(path).frame)
+
+    assert frames[0]["a"].tolist() == ["1,200", "12,500"]
+    assert frames[0]["b"].tolist() == [0.5, 7.0]
+    assert frames[1]["a"].tolist() == [1.2, 12.5, 0.125]
+
+
 def test_decimal_points_between_semicolons_are_numbers(tmp_path):
     """Semicolons alone do not mean decimal commas."""
     table = read_table(_write(tmp_path / "t.csv", "a;b\n1.5;x\n2.25;1,2\n"))
