@@ -101,7 +101,8 @@ def as_features(estimator: Any, X: Any, *, reset: bool, shape: Any = None) -> An
         estimator._counters = id_columns(table)
     counters = getattr(estimator, "_counters", [])
     # Preparation leaves out columns without values, of tables as they were given, too.
-    table = table.assign(**dict.fromkeys(counters, np.nan))
+    table = table.copy(deep=False)
+    table[counters] = np.nan
     return without_strays(table, getattr(estimator, "_mixed", {}))
 
 

@@ -20,6 +20,7 @@ from sk_tune.engine.fleet import (
     Row,
     SeededCourse,
     Settings,
+    orders_in_memory,
     stacked_program,
 )
 from sk_tune.estimators import FitPreparer
@@ -212,10 +213,10 @@ def reason_in_module(module: nn.Module, X: Tensor) -> str | None:
     own = {n for n, _ in [*module.named_parameters(), *module.named_buffers()]}
     if not own.issuperset(module.state_dict()):
         return "layers of its module share weights"
-    least = int(X.flatten(1).double().amin(dim=1).argmin())
-    pair = torch.stack([X[[least, 0 if least else -1]]] * 2)
     was_training = module.training
     try:
+        least = int(X.reshape(len(X), -1).amin(dim=1).double().argmin())
+        pair = torch.stack([X[[least, 0 if least else -1]]] * 2)
         with warnings.catch_warnings():
             # Torch computes network by network, and says so, where vmap has no rule.
             warnings.filterwarnings("error", message=".*batching rule.*")
@@ -234,6 +235,8 @@ def _difference(module: nn.Module, X: Tensor) -> str | None:
     program = stacked_program([module, module], X[0], padded=_is_padded(module, X))
     lone = copy.deepcopy(module)
     called = program.pattern if isinstance(program, ModuleProgram) else lone
+    if orders_in_memory(module, X[0]) is None:
+        return "a dropout layer of its module is called in several orders of memory"
     if loose_layers(called) != loose_layers(module):
         return "layers of its module are in a list beside it"
     before = module_structure(called)

@@ -50,6 +50,7 @@ from sk_tune.training import (
     loss_message,
     row_accuracy,
     row_r2,
+    weights_message,
 )
 
 __all__ = ["NoFleetError", "SkorchFit", "adopt_skorch"]
@@ -201,7 +202,7 @@ class SkorchFit:
         Raises
         ------
         TrainingDivergedError
-            If a loss became infinite or NaN, with which skorch goes on.
+            If a weight ends infinite or NaN, with which skorch goes on.
         """
         # skorch's loop cannot go on in the middle: what there is of it is trained again.
         done = 0 if self.fit.state is None else len(self.fit.state.history)
@@ -211,7 +212,7 @@ class SkorchFit:
             _watch(net, *monitor[:])
         with forked_rng(self.seed, net.device):
             net.fit(self.X, self.y)
-        _check_losses(net)
+        _check_weights(net)
         self.net = net
         predictions = None
         if monitor is not None:
@@ -364,14 +365,18 @@ def _is_silent(callback: Any) -> bool:
     return type(callback) is PrintLog and callback.sink is print
 
 
-def _check_losses(net: Any) -> None:
+def _check_weights(net: Any) -> None:
+    weights = net.module_.named_parameters()
+    wrong = next((name for name, w in weights if not torch.isfinite(w).all()), None)
+    if wrong is None:
+        return
     for record in net.history:
         for prefix in ("train", "valid"):
-            loss = record.get(f"{prefix}_loss", 0.0)
+            loss = float(record.get(f"{prefix}_loss", 0.0))
             if not np.isfinite(loss):
-                raise TrainingDivergedError(
-                    loss_message(prefix, float(loss), record["epoch"], net.lr)
-                )
+                epoch = record["epoch"]
+                raise TrainingDivergedError(loss_message(prefix, loss, epoch, net.lr))
+    raise TrainingDivergedError(weights_message(wrong, len(net.history), net.lr))
 
 
 def _watch(net: Any, X: Tensor, y: Tensor) -> None:

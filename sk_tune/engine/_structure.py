@@ -139,7 +139,12 @@ def _attributes(layer: nn.Module, known: frozenset[int]) -> tuple[Any, ...]:
 def _key(value: Any, known: frozenset[int] = frozenset()) -> Any:
     """Return something hashable that is equal for equal values."""
     if isinstance(value, Tensor):
-        value = value.detach().cpu().numpy()
+        value = value.detach().cpu().contiguous()
+        # As bytes, because numpy lacks some of torch's types.
+        own = (
+            value.reshape(-1).view(torch.uint8).numpy().tobytes() if value.numel() else b""
+        )
+        return (tuple(value.shape), str(value.dtype), hashlib.sha256(own).hexdigest())
     if isinstance(value, np.ndarray):
         data = np.ascontiguousarray(value).tobytes()
         return (value.shape, value.dtype.str, hashlib.sha256(data).hexdigest())

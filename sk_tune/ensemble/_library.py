@@ -171,9 +171,11 @@ def read_library(
         predictions = predictions[:, :, 0]
     is_there = np.isfinite(predictions).reshape(*predictions.shape[:2], -1).all(axis=2)
     # Those of the last rung, if rungs draw samples; others predict some of them only.
-    n_predicted = is_there.sum(axis=1)
-    has_most = n_predicted == n_predicted.max(initial=0)
-    rows = np.flatnonzero(is_there[has_most].all(axis=0))
+    rows = np.flatnonzero(is_there.any(axis=0))
+    if record.resource == "n_samples":
+        n_predicted = is_there.sum(axis=1)
+        has_most = n_predicted == n_predicted.max(initial=0)
+        rows = np.flatnonzero(is_there[has_most].all(axis=0))
     complete = is_there[:, rows].all(axis=1)
     # A fold that no candidate predicts has no rows among these.
     folds = [search.held_out_rows_[row] for row in eligible]

@@ -265,12 +265,11 @@ class TrainingNet(LateOptimizerNet):
         if type(self.optimizer_) is type(other.optimizer_):
             state = copy.deepcopy(other.optimizer_.state_dict()["state"])
             groups = self.optimizer_.state_dict()["param_groups"]
+            # Schedulers of skorch change the rate where it stands.
+            stays = self.options.lr_schedule == "constant" and bool(other.history)
             for group, old in zip(groups, other.optimizer_.param_groups, strict=True):
-                # Schedulers of skorch change the rate where it stands.
-                if (
-                    self.options.lr_schedule == "constant"
-                    and old["initial_lr"] == group["lr"]
-                ):
+                # Pickles of earlier versions do not know where it began.
+                if stays and old.get("initial_lr") == group["lr"]:
                     group["lr"] = other.history[-1]["lr"]
             self.optimizer_.load_state_dict({"state": state, "param_groups": groups})
         self.history_: History = History(other.history_)

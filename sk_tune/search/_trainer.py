@@ -330,15 +330,18 @@ def _are_rows_of(fit: Fit | None, X: Any) -> bool:
         return True
     # Behind transformers the rows to train on come first, then those held out.
     n_rows = len(fit.X) if fit.rows is None else len(fit.rows)
-    if type(X) is not type(fit.X):
-        return False
-    if sparse.issparse(X):
+    if sparse.issparse(X) and sparse.issparse(fit.X):
         asked = fit.X[:n_rows]
         return bool(asked.shape == X.shape and (asked != X).nnz == 0)
-    if isinstance(X, pd.DataFrame):
-        asked = fit.X.iloc[:n_rows].set_axis(X.index, axis=0)
+    if isinstance(X, pd.DataFrame) and isinstance(fit.X, pd.DataFrame):
+        if len(X) != n_rows or list(X.columns) != list(fit.X.columns):
+            return False
+        # Rows held out may have made other types of their columns.
+        asked = fit.X.iloc[:n_rows].set_axis(X.index, axis=0).astype(X.dtypes)
         return bool(asked.equals(X))
-    if not isinstance(X, np.ndarray) or X.dtype.hasobject:
+    if not (isinstance(X, np.ndarray) and isinstance(fit.X, np.ndarray)):
+        return True
+    if X.dtype.hasobject or fit.X.dtype.hasobject:
         return True
     asked = fit.X[:n_rows]
     # Most arrays have no NaN, to look for which takes longer than to compare.

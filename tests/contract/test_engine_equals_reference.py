@@ -219,6 +219,21 @@ class MaxNorm(nn.Module):
         return self.output(self.act(self.first(x)))
 
 
+class Positive(nn.Module):
+    """Keeps one number above 0, where it is at the start."""
+
+    def __init__(self, n_features, n_outputs):
+        super().__init__()
+        self.first = nn.Linear(n_features, 1)
+        self.output = nn.Linear(1, n_outputs)
+        nn.init.constant_(self.first.bias, 0.002)
+
+    def forward(self, x):
+        with torch.no_grad():
+            self.first.bias.clamp_(min=0.0)
+        return self.output(self.first(x))
+
+
 class Loose(nn.Module):
     """Has random layers in a plain list, which are neither trained nor saved."""
 
@@ -747,6 +762,7 @@ def test_partial_fit_goes_on_from_a_row_as_from_fit(case, data):
         Counting,
         Hooked,
         MaxNorm,
+        Positive,
         Loose,
         Listed,
         partial(Worded, is_functional=True),

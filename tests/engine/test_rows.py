@@ -259,6 +259,28 @@ def test_outputs_that_depend_on_other_rows_are_a_reason(digits):
     assert _reason(row) == "its outputs depend on the other rows of a batch"
 
 
+def test_rows_may_be_single_numbers():
+    """As a skorch net takes them that looks each one up."""
+    module = nn.Sequential(nn.Embedding(9, 4), nn.Linear(4, 2))
+
+    assert reason_in_module(module, torch.arange(9)) is None
+
+
+def test_a_dropout_layer_in_several_orders_is_a_reason():
+    """Which elements it drops cannot be told ahead."""
+
+    class Twice(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.cell = nn.GRU(3, 3, batch_first=True)
+            self.drop = nn.Dropout(0.5)
+
+        def forward(self, x):
+            return self.drop(self.cell(self.drop(x))[0])[:, -1]
+
+    assert "several orders of memory" in reason_in_module(Twice(), torch.randn(4, 5, 3))
+
+
 def test_unused_parameters_are_a_reason(digits):
     """They have no gradient to batch."""
 

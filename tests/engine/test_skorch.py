@@ -300,6 +300,37 @@ class Tempered(nn.CrossEntropyLoss):
         return super().forward(self.scale * y_pred, y_true)
 
 
+class Image(nn.Module):
+    """Drops units behind a convolution."""
+
+    def __init__(self):
+        super().__init__()
+        self.layers = nn.Sequential(
+            nn.Conv2d(2, 3, 2), nn.Dropout(0.4), nn.Flatten(), nn.Linear(27, 2)
+        )
+
+    def forward(self, X):
+        return self.layers(X)
+
+
+def test_images_whose_channels_were_moved_are_as_their_copies():
+    """Batches lie in memory as skorch's do, whatever the order of all rows."""
+    rng = np.random.default_rng(0)
+    X = np.moveaxis(rng.normal(size=(60, 4, 4, 2)).astype(np.float32), -1, 1)
+    y = np.arange(60) % 2
+    net = NeuralNetClassifier(
+        Image, criterion=nn.CrossEntropyLoss, max_epochs=3, train_split=None, verbose=0
+    )
+    fits = [Fit(estimator=net, X=X, y=y, seed=seed) for seed in (0, 1)]
+
+    rows = train(fits)
+    alone = train(fits, engine="reference")
+
+    for row, twin in zip(rows, alone, strict=True):
+        assert row.engine == "fleet"
+        np.testing.assert_allclose(row.train_loss, twin.train_loss, rtol=1e-4)
+
+
 class Lazy(nn.Module):
     """A module whose shapes are known after its first call only."""
 

@@ -1,10 +1,12 @@
 """Rungs that go on, and the best epoch of the mean curve."""
 
 import warnings
+from types import SimpleNamespace
 
 import numpy as np
 import pandas as pd
 import pytest
+from scipy import sparse
 from sklearn.model_selection import StratifiedKFold
 from sklearn.pipeline import Pipeline
 from sklearn.preprocessing import StandardScaler
@@ -12,7 +14,7 @@ from torch import nn
 
 from sk_tune import GridSearchCV, HalvingGridSearchCV, HyperbandSearchCV
 from sk_tune.engine import Fit, train
-from sk_tune.search._trainer import Trainer
+from sk_tune.search._trainer import Trainer, _are_rows_of
 
 CV = StratifiedKFold(3, shuffle=True, random_state=1)
 HARD = {
@@ -296,3 +298,37 @@ def test_an_asynchronous_search_remembers_who_may_be_promoted(
 
     assert max(remembered) <= (3 + 3) * 3
     assert remembered[-1] <= 2 * 3
+
+
+def _memory_mapped(values, folder):
+    np.save(folder / "rows.npy", values)
+    return np.load(folder / "rows.npy", mmap_mode="r")
+
+
+def test_rows_that_are_asked_for_are_known_by_their_values(tmp_path):
+    """Whatever keeps them; held-out rows behind them may have made other types."""
+    X = np.array([[1.0, np.nan], [2.0, 3.0], [4.0, 5.0]])
+    fit = SimpleNamespace(X=np.vstack([X, [[6.0, 7.0]]]), rows=np.arange(3))
+
+    assert _are_rows_of(fit, X)
+    assert _are_rows_of(fit, _memory_mapped(X, tmp_path))
+    assert not _are_rows_of(fit, X + 1)
+    assert not _are_rows_of(fit, X[:2])
+    sparse_fit = SimpleNamespace(
+        X=sparse.csr_matrix([[1, 0], [0, 2], [3, 4]]), rows=np.arange(2)
+    )
+    assert _are_rows_of(sparse_fit, sparse.csc_matrix([[1, 0], [0, 2]]))
+    assert not _are_rows_of(sparse_fit, sparse.csr_matrix([[1, 0], [0, 3]]))
+
+
+def test_rows_of_frames_are_known_by_their_values():
+    """Of whole numbers that others behind them made fractions; and not of other lengths."""
+    X = pd.DataFrame({"a": [1, 2], "b": ["x", "y"]}, index=[7, 9])
+    fit = SimpleNamespace(
+        X=pd.concat([X, pd.DataFrame({"a": [np.nan], "b": ["z"]})]), rows=np.arange(2)
+    )
+
+    assert _are_rows_of(fit, X)
+    assert not _are_rows_of(fit, X.assign(a=3))
+    assert not _are_rows_of(fit, X.head(1))
+    assert not _are_rows_of(fit, X[["b", "a"]])

@@ -68,7 +68,7 @@ class ModuleProgram(Program):
         if isinstance(self.pattern, RNN):
             self.pattern.padded = padded
         self._seeded = [m for m in self.pattern.modules() if isinstance(m, _SeededTwin)]
-        orders = {} if X is None else orders_in_memory(pattern, X)
+        orders = (None if X is None else orders_in_memory(pattern, X)) or {}
         self._torch: list[TorchDropout] = []
         for name, layer in self.pattern.named_modules():
             if isinstance(layer, TorchDropout):

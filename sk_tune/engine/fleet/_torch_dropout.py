@@ -114,7 +114,9 @@ def draw_masks(
     return masks.div_(kept.view(-1, *(1,) * (masks.ndim - 1)))
 
 
-def orders_in_memory(module: nn.Module, X: Tensor) -> dict[str, dict[int, tuple[int, ...]]]:
+def orders_in_memory(
+    module: nn.Module, X: Tensor
+) -> dict[str, dict[int, tuple[int, ...]]] | None:
     """Return in which order a lone network's dropout layers find their inputs in memory.
 
     Parameters
@@ -126,32 +128,31 @@ def orders_in_memory(module: nn.Module, X: Tensor) -> dict[str, dict[int, tuple[
 
     Returns
     -------
-    dict of str to dict
-        For each layer, by name, what :class:`TorchDropout` calls orders.
-
-    Raises
-    ------
-    ValueError
-        If a layer is called with inputs in several orders.
+    dict of str to dict, or None
+        For each layer, by name, what :class:`TorchDropout` calls orders; None if one is
+        called with as many dimensions in several orders.
     """
     lone = copy.deepcopy(module).train()
-    found: dict[str, dict[int, tuple[int, ...]]] = {}
+    found: dict[str, set[tuple[int, ...]]] = {}
     for name, layer in lone.named_modules():
         if is_torch_dropout(layer):
-            found[name] = {}
+            found[name] = set()
             layer.register_forward_pre_hook(partial(_note_order, found[name]))
     if found:
+        # As batches are, and a copy, for modules that work in place on their input.
+        rows = X[:2].clone(memory_format=torch.contiguous_format)
         with forked_rng(0, str(X.device)), torch.no_grad():
-            lone(X[:2].clone())
-    return found
+            lone(rows)
+    orders = {name: {len(order): order for order in own} for name, own in found.items()}
+    is_clear = all(len(orders[name]) == len(own) for name, own in found.items())
+    return orders if is_clear else None
 
 
-def _note_order(known: dict[int, tuple[int, ...]], _: nn.Module, inputs: Any) -> None:
-    (x,) = inputs
+def _note_order(known: set[tuple[int, ...]], _: nn.Module, inputs: Any) -> None:
+    # What torch draws has this order, also where the input repeats elements in memory.
+    like = torch.empty_like(inputs[0])
     # Where a dimension has one element, its place does not matter.
-    order = tuple(sorted(range(x.ndim), key=x.stride, reverse=True))
-    if known.setdefault(x.ndim, order) != order:
-        raise ValueError("A dropout layer is called with inputs in several orders.")
+    known.add(tuple(sorted(range(like.ndim), key=like.stride, reverse=True)))
 
 
 class _Dropout(Function):

@@ -109,10 +109,12 @@ def traced_chain(module: nn.Module, X: Tensor) -> list[Link] | None:
         # A copy: what the forward does beside the arithmetic stays there.
         own = copy.deepcopy(module)
         with torch.no_grad(), forked_rng(0, str(X.device)):
-            before = _values_far_out(own)
+            before = _values_far_out(own, 1)
             chain, in_training = _traced(own, is_training=True)
+            is_left = _has_values(own, before)
+            before = _values_far_out(own, -1)
             _, in_evaluation = _traced(own, is_training=False)
-            if not _has_values(own, before):
+            if not (is_left and _has_values(own, before)):
                 return None
     except Exception:  # noqa: BLE001 - whatever a user's module raises
         return None
@@ -136,8 +138,15 @@ def traced_chain(module: nn.Module, X: Tensor) -> list[Link] | None:
     return chain or None
 
 
-def _values_far_out(module: nn.Module) -> list[Tensor]:
+def _values_far_out(module: nn.Module, sign: int) -> list[Tensor]:
     """Give a module weights that whatever constrains weights would change.
+
+    Parameters
+    ----------
+    module : Module
+        A copy.
+    sign : {1, -1}
+        Of the first weight of each parameter; those of the others alternate.
 
     Returns
     -------
@@ -145,7 +154,8 @@ def _values_far_out(module: nn.Module) -> list[Tensor]:
         Copies of all parameters and buffers, and the state of torch's generator.
     """
     for parameter in module.parameters():
-        parameter.uniform_(-_FAR, _FAR)
+        signs = torch.arange(parameter.numel(), device=parameter.device) % 2 * -2 + 1
+        parameter.copy_((sign * _FAR * signs).view(parameter.shape))
     return [*(t.clone() for t in _tensors(module)), torch.get_rng_state()]
 
 
