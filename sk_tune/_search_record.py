@@ -18,6 +18,7 @@ __all__ = [
     "FoldLayout",
     "SearchRecord",
     "fold_layout",
+    "rows_of_most",
     "search_record",
     "was_stopped",
 ]
@@ -124,6 +125,25 @@ def fold_layout(search: Any, candidate: int) -> FoldLayout:
         n_repeats=n_held / len(np.unique(np.concatenate(held))),
         test_by_train=mean / max(n_rows - mean, 1.0),
     )
+
+
+def rows_of_most(is_predicted: npt.NDArray[np.bool_]) -> npt.NDArray[np.bool_]:
+    """Return the rows that are predicted by all candidates that predict most rows.
+
+    Parameters
+    ----------
+    is_predicted : ndarray of shape (n_candidates, n_rows)
+        Which candidate predicts which row; those that went out early predict fewer.
+
+    Returns
+    -------
+    ndarray of shape (n_rows,)
+        A mask.
+    """
+    n_predicted = is_predicted.sum(axis=1)
+    mask: npt.NDArray[np.bool_]
+    mask = is_predicted[n_predicted == n_predicted.max(initial=0)].all(axis=0)
+    return mask
 
 
 def was_stopped(reason: str) -> bool:

@@ -11,7 +11,12 @@ from sklearn.model_selection import GridSearchCV as SklearnGridSearchCV
 from sklearn.model_selection import KFold, RepeatedKFold, ShuffleSplit
 
 from sk_tune import GridSearchCV, HalvingGridSearchCV
-from sk_tune._search_record import SearchRecord, fold_layout, search_record
+from sk_tune._search_record import (
+    SearchRecord,
+    fold_layout,
+    rows_of_most,
+    search_record,
+)
 
 RNG = np.random.default_rng(0)
 X = RNG.normal(size=(60, 2))
@@ -86,3 +91,11 @@ def test_folds_that_are_not_told_are_taken_to_part_the_rows():
 
     assert (layout.n_folds, layout.n_repeats) == (4, 1.0)
     assert layout.test_by_train == pytest.approx(1 / 3)
+
+
+def test_rows_of_most_are_those_of_the_candidates_with_most():
+    """One that went out early, with other rows, has no say."""
+    present = np.array([[1, 1, 1, 0], [1, 1, 0, 1], [0, 0, 0, 1], [0, 0, 0, 0]], dtype=bool)
+
+    assert rows_of_most(present).tolist() == [True, True, False, False]
+    assert rows_of_most(present[2:]).tolist() == [False, False, False, True]

@@ -22,6 +22,7 @@ from sklearn.model_selection import (
     check_cv,
 )
 
+from sk_tune._folds import folds_among
 from sk_tune._metric import Metric
 from sk_tune.exceptions import TableError, warn_user
 from sk_tune.report import data_fingerprint
@@ -230,7 +231,7 @@ def split_rows(
     if _are_given(cv):
         # They are of all rows.
         given = _given_folds(y, cv, is_classification, groups)
-        folds = _folds_among(kept, given, len(y))
+        folds = [fold for fold in folds_among(kept, given, len(y)) if len(fold[1])]
     else:
         groups, times = (None if own is None else own[kept] for own in structure)
         folds = make_folds(
@@ -486,16 +487,6 @@ def _unsuited(cv: Any, y: Array, why: str) -> str:
         f"The 'cv' parameter must suit the rows. Got cv={cv!r} for {len(y)} rows: {why}. "
         "Give more rows or fewer folds."
     )
-
-
-def _folds_among(
-    kept: Array, folds: Sequence[tuple[Array, Array]], n: int
-) -> list[tuple[Array, Array]]:
-    """Return folds of n rows as positions among those that were kept."""
-    place = np.full(n, -1)
-    place[kept] = np.arange(len(kept))
-    parts = [[place[part][place[part] >= 0] for part in fold] for fold in folds]
-    return [(train, held) for train, held in parts if len(held)]
 
 
 def _check_structure(groups: Array | None, times: Array | None, least: int) -> None:

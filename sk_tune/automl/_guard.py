@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from sk_tune._folds import folds_among
 from sk_tune.automl._problem import Problem
 from sk_tune.diagnosis import Finding, find_leaks
 from sk_tune.exceptions import warn_user
@@ -54,9 +55,7 @@ def guarded(
         most_columns = max(_FEWEST_COLUMNS, int(_COLUMNS_PER_SECOND * time_budget))
     if len(y) > most_rows:
         rows = np.sort(rng.choice(len(y), most_rows, replace=False))
-        place = np.full(len(y), -1)
-        place[rows] = np.arange(most_rows)
-        folds = [tuple(place[part][place[part] >= 0] for part in fold) for fold in folds]
+        folds = folds_among(rows, folds, len(y))
         # Of small folds there may be nothing left.
         folds = [fold for fold in folds if all(map(len, fold))] or None
         X = X.iloc[rows].reset_index(drop=True) if hasattr(X, "iloc") else X[rows]

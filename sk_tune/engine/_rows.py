@@ -40,7 +40,10 @@ from sk_tune.training import (
     row_r2,
 )
 
-__all__ = ["EstimatorFit", "reason_in_module"]
+__all__ = ["N_TRIED", "EstimatorFit", "reason_in_module"]
+
+# Rows among which to look for two on which a module is tried.
+N_TRIED = 1024
 
 Array = npt.NDArray[Any]
 
@@ -190,7 +193,7 @@ class EstimatorFit:
         return self.prepared.train_alone(self.n_epochs)
 
 
-def reason_in_module(module: nn.Module, X: Tensor) -> str | None:
+def reason_in_module(module: nn.Module, X: Tensor, *, predicts: bool = False) -> str | None:
     """Return why modules like one cannot run as one, after trying it.
 
     Parameters
@@ -200,6 +203,8 @@ def reason_in_module(module: nn.Module, X: Tensor) -> str | None:
     X : Tensor of shape (n_samples, ...)
         Inputs; two of them are tried, one of which has the least value of all, which may
         be padding.
+    predicts : bool, default=False
+        Whether the networks are only asked, with which dropout has nothing to do.
 
     Returns
     -------
@@ -220,6 +225,8 @@ def reason_in_module(module: nn.Module, X: Tensor) -> str | None:
         with warnings.catch_warnings():
             # Torch computes network by network, and says so, where vmap has no rule.
             warnings.filterwarnings("error", message=".*batching rule.*")
+            if not predicts and orders_in_memory(module, pair[0]) is None:
+                return "a dropout layer of its module is called in several orders of memory"
             return _difference(module, pair)
     except Exception as error:  # noqa: BLE001 - whatever a user's module raises
         first_line = str(error).strip().partition("\n")[0].partition(". ")[0]
@@ -235,8 +242,6 @@ def _difference(module: nn.Module, X: Tensor) -> str | None:
     program = stacked_program([module, module], X[0], padded=_is_padded(module, X))
     lone = copy.deepcopy(module)
     called = program.pattern if isinstance(program, ModuleProgram) else lone
-    if orders_in_memory(module, X[0]) is None:
-        return "a dropout layer of its module is called in several orders of memory"
     if loose_layers(called) != loose_layers(module):
         return "layers of its module are in a list beside it"
     before = module_structure(called)

@@ -13,7 +13,7 @@ import torch
 from sk_tune.engine._memory import rows_at_a_time
 from sk_tune.engine._records import Fit, Trained
 from sk_tune.engine._reference import failed, prepare, train_by_reference
-from sk_tune.engine._rows import EstimatorFit, reason_in_module
+from sk_tune.engine._rows import N_TRIED, EstimatorFit, reason_in_module
 from sk_tune.engine._skorch import NoFleetError, SkorchFit
 from sk_tune.engine._threads import one_thread
 from sk_tune.engine._underway import Underway
@@ -22,9 +22,6 @@ from sk_tune.estimators import FitPreparer
 from sk_tune.training import TrainingState
 
 __all__ = ["Shard", "train_shard"]
-
-# Rows among which to look for two on which a module is tried.
-_N_TRIED = 1024
 
 AnyFit = EstimatorFit | SkorchFit
 
@@ -147,7 +144,7 @@ class _Fleets:
             return
         recipe, key = found
         row = first.row()
-        reason = reason_in_module(row.module, row.train[:_N_TRIED][0])
+        reason = reason_in_module(row.module, row.train[:N_TRIED][0])
         if reason is not None:
             self._train_solo(waiting[0], reason)
             return

@@ -17,7 +17,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from sk_tune.engine._rows import reason_in_module
+from sk_tune.engine._rows import N_TRIED, reason_in_module
 from sk_tune.engine._structure import module_structure
 from sk_tune.engine._threads import one_thread, takes_one_thread
 from sk_tune.engine.fleet import ChainProgram, ModuleProgram, Program, stacked_program
@@ -27,8 +27,6 @@ __all__ = ["NetworkStack", "architecture"]
 
 Made = TypeVar("Made")
 
-# Rows among which to look for two on which a module is tried.
-_N_TRIED = 1024
 # Of what is computed at one time, the inputs and outputs of a layer of some networks: more
 # would leave the cache, less makes products too small to be fast.
 # docs/adr/0012-ensembles-in-one-call.md.
@@ -98,11 +96,12 @@ class NetworkStack:
         *,
         affine: tuple[Tensor, Tensor] | None = None,
     ) -> None:
-        reason = reason_in_module(modules[0], X[:_N_TRIED])
+        some = X[:N_TRIED]
+        reason = reason_in_module(modules[0], some, predicts=True)
         if reason is None and dtype not in {None, X.dtype} and not _is_own(modules[0]):
             # A user's module may make numbers of a type of its own.
             wider = copy.deepcopy(modules[0]).to(dtype)
-            reason = reason_in_module(wider, X[:_N_TRIED].to(dtype))
+            reason = reason_in_module(wider, some.to(dtype), predicts=True)
         if reason is not None:
             raise ValueError(f"The networks cannot run as one, because {reason}.")
         self._modules = modules

@@ -211,8 +211,9 @@ class HuberLoss(BoostingLoss):
     def __init__(self, alpha: float) -> None:
         self.alpha = alpha
         self.delta = np.inf
-        # Losses of several stages are compared, and so are those of one function.
-        self._first_delta: float | None = None
+        # The first one: losses of several stages are compared, so that they are to be those
+        # of one function.
+        self._scored_delta = np.inf
 
     def start(self, y: Floats, w: Floats) -> Floats:
         """Return the median, as Friedman (2001, Algorithm 4) does."""
@@ -223,15 +224,13 @@ class HuberLoss(BoostingLoss):
         weights = np.broadcast_to(w[:, np.newaxis], y.shape)
         sizes = np.abs(y - F).ravel()
         self.delta = _weighted_quantile(sizes, weights.ravel(), self.alpha)
-        if self._first_delta is None:
-            self._first_delta = self.delta
+        if self._scored_delta == np.inf:
+            self._scored_delta = self.delta
 
     def each(self, y: Floats, F: Floats) -> Floats:
         """Return the loss of each row."""
         size = np.abs(y - F)
-        small = np.minimum(
-            size, self.delta if self._first_delta is None else self._first_delta
-        )
+        small = np.minimum(size, self._scored_delta)
         return np.asarray((small * (size - 0.5 * small)).mean(axis=1))
 
     def residual(self, y: Floats, F: Floats) -> Floats:

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from sk_tune._search_record import search_record
+from sk_tune._search_record import rows_of_most, search_record
 
 __all__ = ["Library", "read_library"]
 
@@ -173,9 +173,7 @@ def read_library(
     # Those of the last rung, if rungs draw samples; others predict some of them only.
     rows = np.flatnonzero(is_there.any(axis=0))
     if record.resource == "n_samples":
-        n_predicted = is_there.sum(axis=1)
-        has_most = n_predicted == n_predicted.max(initial=0)
-        rows = np.flatnonzero(is_there[has_most].all(axis=0))
+        rows = np.flatnonzero(rows_of_most(is_there))
     complete = is_there[:, rows].all(axis=1)
     # A fold that no candidate predicts has no rows among these.
     folds = [search.held_out_rows_[row] for row in eligible]

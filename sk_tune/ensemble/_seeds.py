@@ -19,6 +19,7 @@ from sk_tune.estimators import (
     MLPClassifier,
     MLPRegressor,
     NetworkEstimator,
+    check_indicator,
     with_inherited_docs,
 )
 
@@ -232,12 +233,8 @@ class SeedEnsembleClassifier(ClassifierMixin, _SeedEnsemble):  # type: ignore[mi
         if y is not None:
             check_classification_targets(y)
             labels = np.asarray(y)
-            are_several = labels.ndim == 2 and labels.shape[1] > 1
-            if are_several and not np.isin(labels, (0, 1)).all():
-                raise ValueError(
-                    "y of several labels a row must hold 1 where a label applies, else 0. "
-                    f"Got {np.unique(labels)}."
-                )
+            if labels.ndim == 2 and labels.shape[1] > 1:
+                check_indicator(labels)
         return super().fit(X, y, **fit_params)
 
     def _learn_target(self, y: Any) -> None:

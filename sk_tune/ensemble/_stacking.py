@@ -31,6 +31,7 @@ from sk_tune._compat import (
     num_samples,
     safe_indexing,
 )
+from sk_tune._folds import folds_among
 from sk_tune.adoption import adopter
 from sk_tune.backend import FleetBackend, fleet
 from sk_tune.ensemble._objective import RowObjective
@@ -161,7 +162,7 @@ class _Stacking:
         if classes is not None:
             true = np.searchsorted(classes, true)
         if isinstance(cv, list):
-            cv = _folds_among(train, cv, len(rows))
+            cv = folds_among(train, cv, len(rows))
         kind, predictions = "squared", []
         for n_layers in range(1, self.layers + 1):
             stack = self._stack_of(n_layers, cv).fit(X_train, y_train, **params)
@@ -404,14 +405,6 @@ class StackingRegressor(_Stacking, ensemble.StackingRegressor):  # type: ignore[
         )
         self.layers = layers
         self.random_state = random_state
-
-
-def _folds_among(kept: Array, folds: list[Any], n: int) -> list[tuple[Array, Array]]:
-    """Return folds of n rows as positions among those that were kept."""
-    place = np.full(n, -1)
-    place[kept] = np.arange(len(kept))
-    parts = [[place[part] for part in fold] for fold in folds]
-    return [(train[train >= 0], held[held >= 0]) for train, held in parts]
 
 
 def _has_network(estimator: Any) -> bool:

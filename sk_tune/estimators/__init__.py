@@ -28,6 +28,7 @@ from sk_tune.estimators._rows import take_rows
 from sk_tune.estimators._seams import is_unchanged
 from sk_tune.estimators._validation import (
     category_columns,
+    check_indicator,
     check_parameters,
     resolve_seed,
 )
@@ -47,6 +48,7 @@ __all__ = [
     "RNNRegressor",
     "adopt_training",
     "category_columns",
+    "check_indicator",
     "check_parameters",
     "export_module",
     "first_seed",

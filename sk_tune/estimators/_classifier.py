@@ -14,7 +14,7 @@ from torch import Tensor, nn
 
 from sk_tune.estimators._base import NetworkEstimator
 from sk_tune.estimators._parameters import ClassifierParameters, parameters
-from sk_tune.estimators._validation import as_array
+from sk_tune.estimators._validation import as_array, check_indicator
 from sk_tune.exceptions import warn_user
 from sk_tune.training import BinaryCrossEntropy, CrossEntropy, accuracy
 
@@ -160,11 +160,7 @@ class NetworkClassifier(ClassifierMixin, ClassifierParameters, NetworkEstimator)
         # What has one dimension holds one label a row; looking at the labels takes time.
         if getattr(y, "ndim", 0) != 1 and type_of_target(y) == self._multilabel:
             y = check_array(y, dtype=np.int64, accept_sparse=False, input_name="y")
-            if not np.isin(y, (0, 1)).all():
-                raise ValueError(
-                    "y of several labels a row must hold 1 where a label applies, else 0. "
-                    f"Got {np.unique(y)}."
-                )
+            check_indicator(y)
         else:
             # None, because labels of any type stay what they are.
             y = column_or_1d(y, warn=True)

@@ -22,6 +22,7 @@ __all__ = [
     "as_array",
     "category_columns",
     "check_features",
+    "check_indicator",
     "check_parameters",
     "check_weights",
     "is_whole",
@@ -348,6 +349,26 @@ def _holds_codes(dtype: Any) -> bool:
     return isinstance(dtype, pd.CategoricalDtype) and pd.api.types.is_numeric_dtype(
         dtype.categories
     )
+
+
+def check_indicator(y: Array) -> None:
+    """Refuse labels of several columns that are not 0 and 1.
+
+    Parameters
+    ----------
+    y : ndarray of shape (n_samples, n_labels)
+        Whether each label applies.
+
+    Raises
+    ------
+    ValueError
+        If they hold anything else.
+    """
+    if not np.isin(y, (0, 1)).all():
+        raise ValueError(
+            "y of several labels a row must hold 1 where a label applies, else 0. "
+            f"Got {np.unique(y)}."
+        )
 
 
 def _columns_at_fault(X: Any) -> str:

@@ -25,6 +25,7 @@ from sklearn.base import is_classifier
 from sklearn.utils import check_random_state
 
 from sk_tune._metric import Metric, scorer_metric
+from sk_tune._search_record import rows_of_most
 from sk_tune._text import interval_text
 from sk_tune.search._auc_sums import AucSums
 from sk_tune.search._metric_sums import MetricSums, metric_sums
@@ -251,8 +252,7 @@ def _complete(
     predictions, y = np.asarray(predictions), np.asarray(y)
     present = ~pd.isna(predictions)
     present = present.reshape(*predictions.shape[:2], -1).all(axis=2)
-    n_present = present.sum(axis=1)
-    rows = present[n_present == n_present.max(initial=0)].all(axis=0)
+    rows = rows_of_most(present)
     if not rows.any():
         rows = present.any(axis=0)
     candidates = present[:, rows].all(axis=1)

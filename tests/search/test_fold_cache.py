@@ -78,6 +78,16 @@ def test_a_second_transformer_is_fitted_once_for_each_first(net, iris, counted):
     assert len(counted) == 2 * 3
 
 
+def _twins(search, net, iris):
+    """Yield each network of a search trained alone on the rows that its noise gave."""
+    for row in (0, 1):
+        for fold, (train, test) in enumerate(CV.split(*iris)):
+            shift = search.models_[row][fold].named_steps["noise"].shift_
+            alone = clone(net).set_params(learning_rate=RATES[row])
+            alone.fit(iris.X[train] + shift, iris.y[train])
+            yield row, fold, test, alone, iris.X[test] + shift
+
+
 def test_random_transformers_are_the_same_in_training_and_scoring(net, iris, counted):
     """What an unseeded transformer drew for the training is what the score sees."""
     pipeline = Pipeline([("noise", Counting(noise=5.0)), ("net", net)])
@@ -85,22 +95,16 @@ def test_random_transformers_are_the_same_in_training_and_scoring(net, iris, cou
         pipeline, {"net__learning_rate": RATES}, cv=CV, keep_models="all"
     ).fit(*iris)
 
-    for row in (0, 1):
-        for fold, (train, test) in enumerate(CV.split(*iris)):
-            model = search.models_[row][fold]
-            shift = model.named_steps["noise"].shift_
-            alone = clone(net).set_params(learning_rate=RATES[row])
-            alone.fit(iris.X[train] + shift, iris.y[train])
-            np.testing.assert_allclose(
-                model.predict_proba(iris.X[test]),
-                alone.predict_proba(iris.X[test] + shift),
-                atol=1e-9,
-            )
-            np.testing.assert_allclose(
-                search.oof_predictions_[row][test],
-                model.predict_proba(iris.X[test]),
-                atol=1e-9,
-            )
+    for row, fold, test, alone, shifted in _twins(search, net, iris):
+        model = search.models_[row][fold]
+        np.testing.assert_allclose(
+            model.predict_proba(iris.X[test]), alone.predict_proba(shifted), atol=1e-9
+        )
+        np.testing.assert_allclose(
+            search.oof_predictions_[row][test],
+            model.predict_proba(iris.X[test]),
+            atol=1e-9,
+        )
 
 
 def test_a_transformer_that_was_let_go_is_not_taken_for_another(
@@ -114,21 +118,13 @@ def test_a_transformer_that_was_let_go_is_not_taken_for_another(
     with pytest.warns(SkTuneWarning, match="6 networks were trained alone.*fitted anew"):
         search.fit(*iris)
 
-    for row in (0, 1):
-        for fold, (train, test) in enumerate(CV.split(*iris)):
-            model = search.models_[row][fold]
-            shift = model.named_steps["noise"].shift_
-            alone = clone(net).set_params(learning_rate=RATES[row])
-            alone.fit(iris.X[train] + shift, iris.y[train])
-            expected = alone.predict_proba(iris.X[test] + shift)
-            np.testing.assert_allclose(
-                model.predict_proba(iris.X[test]), expected, atol=1e-9
-            )
-            np.testing.assert_allclose(
-                search.oof_predictions_[row][test], expected, atol=1e-6
-            )
-            score = search.cv_results_[f"split{fold}_test_score"][row]
-            assert score == alone.score(iris.X[test] + shift, iris.y[test])
+    for row, fold, test, alone, shifted in _twins(search, net, iris):
+        expected = alone.predict_proba(shifted)
+        model = search.models_[row][fold]
+        np.testing.assert_allclose(model.predict_proba(iris.X[test]), expected, atol=1e-9)
+        np.testing.assert_allclose(search.oof_predictions_[row][test], expected, atol=1e-6)
+        score = search.cv_results_[f"split{fold}_test_score"][row]
+        assert score == alone.score(shifted, iris.y[test])
     # The curves of the engine are those of other networks.
     assert len(search.learning_curves_) == 0
     assert any("fitted anew" in reason for reason in search.ledger_.solo_reasons)
