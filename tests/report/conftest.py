@@ -3,6 +3,7 @@
 import json
 import math
 import os
+import select
 import shutil
 import subprocess
 import tempfile
@@ -151,9 +152,12 @@ class Browser:
     def _receive(self) -> dict[str, Any]:
         end = time.monotonic() + _SECONDS
         while b"\0" not in self._buffer:
-            part = os.read(self._in, 65536)
-            if not part or time.monotonic() > end:
-                raise RuntimeError("the browser ended")
+            ready, _, _ = select.select(
+                [self._in], [], [], max(0.0, end - time.monotonic())
+            )
+            part = os.read(self._in, 65536) if ready else b""
+            if not part:
+                raise RuntimeError("the browser ended, or did not answer")
             self._buffer += part
         message, _, self._buffer = self._buffer.partition(b"\0")
         answer: dict[str, Any] = json.loads(message)
