@@ -101,6 +101,8 @@ SKORCH_NAMES = {
 }
 # Of the processors, what others may take of them while seconds are measured.
 QUIET = 0.2
+# Means over folds that differ by less are equal but for the order of their sums.
+TIE = 1e-9
 HERE = Path(__file__).parent
 
 
@@ -544,7 +546,8 @@ def optuna_worker(journal, name, net, folds, task, target, seed):
             return
         values = [t.value for t in trials if t.state.name == "COMPLETE"]
         spent = N_FOLDS * sum(max(t.intermediate_values, default=0) for t in trials)
-        if max(values, default=-math.inf) >= target or spent >= task.budget:
+        best = max(values, default=-math.inf)
+        if best >= target - TIE or spent >= task.budget:
             study.stop()
 
     study.optimize(objective, callbacks=[stop_when_done])
@@ -613,7 +616,7 @@ def run_side(name, task, target):
                 best = score
                 points.append((round(seconds + passed, 3), epochs + spent, score))
         seconds, epochs = seconds + own.seconds, epochs + own.epochs
-        if name in ONE_PASS or best >= target or len(passes) == MOST_PASSES:
+        if name in ONE_PASS or best >= target - TIE or len(passes) == MOST_PASSES:
             break
         if epochs + own.epochs > task.budget:
             break
@@ -711,7 +714,7 @@ def warm_up(sides):
 
 def cost_to(record, target):
     """Return seconds and epochs after which a curve is at the target, or None."""
-    if record["side"].endswith("random") and record["final"] == target:
+    if record["side"].endswith("random") and abs(record["final"] - target) < TIE:
         # That it was there is known when all candidates are.
         return record["seconds"], record["epochs"]
     return first_at(record, target)
@@ -720,7 +723,7 @@ def cost_to(record, target):
 def first_at(record, target):
     """Return seconds and epochs of the first point at a score, or None."""
     points = record["curve"]
-    return next(((s, spent) for s, spent, score in points if score >= target), None)
+    return next(((s, spent) for s, spent, score in points if score >= target - TIE), None)
 
 
 def seeds_of(text):
