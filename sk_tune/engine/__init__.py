@@ -2,6 +2,7 @@
 # SPDX-License-Identifier: BSD-3-Clause
 """Many fits in, trained networks out."""
 
+from sk_tune.engine._checkpoints import checkpoint_before
 from sk_tune.engine._memory import expected_memory
 from sk_tune.engine._progress import Progress, callback_progress
 from sk_tune.engine._records import Fit, Trained
@@ -27,6 +28,7 @@ __all__ = [
     "adopt_skorch",
     "architecture",
     "callback_progress",
+    "checkpoint_before",
     "cutting_iterator",
     "expected_memory",
     "fitted_estimator",

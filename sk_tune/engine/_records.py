@@ -45,6 +45,12 @@ class Fit:
         Where an earlier training of the same fit stands, to go on from.
     name : str, default=""
         What messages call the fit, for example "candidate 3, fold 1".
+    keeps_checkpoints : bool, default=False
+        Whether to return where the fit stood after some of its epochs, as far as there is
+        memory.
+    checkpoint : TrainingState or None, default=None
+        Where this very fit stood after some of its epochs, when it was trained before.  It
+        goes on from there, which saves time and changes nothing.
     """
 
     estimator: Any
@@ -57,6 +63,8 @@ class Fit:
     monitor: Array | None = None
     state: TrainingState | None = None
     name: str = ""
+    keeps_checkpoints: bool = False
+    checkpoint: TrainingState | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -81,6 +89,9 @@ class Trained:
         Why no fleet could carry the fit; empty if one did, or none was asked for.
     is_loaded : bool, default=False
         Whether it was trained before, and comes from a store.
+    checkpoints : tuple of TrainingState, default=()
+        Where the fit stood after some of its epochs, if it was to keep them and a fleet
+        carried it.  A store does not have them.
     """
 
     status: Literal["trained", "failed"]
@@ -91,6 +102,7 @@ class Trained:
     engine: Literal["fleet", "reference"]
     solo_reason: str = ""
     is_loaded: bool = False
+    checkpoints: tuple[TrainingState, ...] = ()
 
     @property
     def train_loss(self) -> npt.NDArray[np.float64]:

@@ -10,6 +10,7 @@ from typing import Any
 
 import torch
 
+from sk_tune.engine._checkpoints import epochs_to_keep
 from sk_tune.engine._memory import rows_at_a_time
 from sk_tune.engine._records import Fit, Trained
 from sk_tune.engine._reference import failed, prepare, train_by_reference
@@ -42,6 +43,8 @@ class Shard:
         Positions of the fits that may share a fleet; all of them may if there is no group.
     underway : Underway or None, default=None
         Where to keep, now and then, what has not ended.
+    checkpoint_bytes : int, default=0
+        What the checkpoints of a fit may take that is to keep some.
     """
 
     fits: dict[int, Fit]
@@ -49,6 +52,7 @@ class Shard:
     memory_limit: int
     groups: Sequence[Sequence[int]] = ()
     underway: Underway | None = None
+    checkpoint_bytes: int = 0
 
     def without(self, done: Container[int]) -> "Shard":
         """Return the shard of the fits that are left.
@@ -182,7 +186,7 @@ class _Fleets:
                 if prepared and not isinstance(found, str) and found[1] == fleet[1]:
                     taken[len(seen)] = (index, prepared)
                     seen.append(index)
-                    yield prepared.row()
+                    yield self._row(index, prepared)
 
         try:
             outcomes = train_fleet(
@@ -203,6 +207,12 @@ class _Fleets:
             reason = f"its fleet failed ({type(error).__name__}: {error})"
             for index, _ in taken.values():
                 self._train_solo(index, reason)
+
+    def _row(self, index: int, prepared: AnyFit) -> Row:
+        row = prepared.row()
+        if not self.shard.fits[index].keeps_checkpoints:
+            return row
+        return replace(row, checkpoints=epochs_to_keep(row, self.shard.checkpoint_bytes))
 
     def _keeping(self, taken: dict[int, tuple[int, AnyFit]]) -> dict[str, Any]:
         """Return how a fleet keeps what has not ended."""
@@ -266,6 +276,7 @@ def _to_trained(fit: Fit, prepared: AnyFit, outcome: Outcome) -> Trained:
         message="",
         seconds=outcome.seconds,
         engine="fleet",
+        checkpoints=outcome.checkpoints,
     )
 
 

@@ -86,12 +86,13 @@ class StoredFits:
         Returns
         -------
         Shard
-            Without what is loaded; the others go on from where they stood, and are kept
-            while they train.
+            Without what is loaded; the others go on from where they stood, here or
+            according to their checkpoints, and are kept while they train.
         """
         left = shard.without(self.loaded)
+        states = {i: kept.state for i, kept in self.underway.items()}
         fits = {
-            i: going_on(fit, self.underway[i]) if i in self.underway else fit
+            i: going_on(fit, states.get(i) or fit.checkpoint)
             for i, fit in left.fits.items()
         }
         place = None

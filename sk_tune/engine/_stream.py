@@ -9,6 +9,7 @@ from contextlib import ExitStack
 from dataclasses import dataclass
 from typing import Any, Self
 
+from sk_tune.engine._checkpoints import bytes_per_fit
 from sk_tune.engine._fit_key import FitKeys
 from sk_tune.engine._memory import SHARE_OF_MEMORY, available_memory
 from sk_tune.engine._progress import (
@@ -239,12 +240,14 @@ class FitStream:
         n = max(1, n_pieces // max(1, len(groups)))
         parts = [own[k::n] for own in groups.values() for k in range(min(n, len(own)))]
         limit = int(self._limit / self.n_workers)
+        checkpoint_bytes = bytes_per_fit(fits.values(), limit)
         return [
             Shard(
                 fits={i: fits[i] for i in own},
                 as_fleet=as_fleet,
                 memory_limit=limit,
                 groups=[own],
+                checkpoint_bytes=checkpoint_bytes,
             )
             for as_fleet, all_own in ((True, parts), (False, lone))
             for own in all_own

@@ -15,6 +15,7 @@ from typing import Any, NamedTuple
 import joblib
 from sklearn.base import clone
 
+from sk_tune.engine._checkpoints import bytes_per_fit
 from sk_tune.engine._memory import (
     SHARE_OF_MEMORY,
     available_memory,
@@ -261,12 +262,14 @@ def _shards(
         else:
             pieces = _pieces(fits, groups, plans, costs, n_workers)
             parts = _packed(pieces, costs, n_workers)
+    checkpoint_bytes = bytes_per_fit(fits.values(), memory_limit)
     shards = [
         Shard(
             fits={i: fits[i] for group in own for i in group},
             as_fleet=as_fleet,
             memory_limit=int(memory_limit / n_workers),
             groups=own,
+            checkpoint_bytes=checkpoint_bytes,
         )
         for as_fleet, all_own in ((True, parts), (False, [[own] for own in lone]))
         for own in all_own

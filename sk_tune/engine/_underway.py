@@ -10,6 +10,7 @@ from pathlib import Path
 from sk_tune.engine._records import Fit, Trained
 from sk_tune.engine._store import UNDERWAY, FitStore
 from sk_tune.exceptions import StoreError
+from sk_tune.training import TrainingState
 
 __all__ = ["SECONDS_BETWEEN", "Underway", "going_on", "underway_key"]
 
@@ -33,24 +34,27 @@ def underway_key(key: str) -> str:
     return key + UNDERWAY
 
 
-def going_on(fit: Fit, kept: Trained) -> Fit:
+def going_on(fit: Fit, kept: TrainingState | None) -> Fit:
     """Return the rest of a fit.
 
     Parameters
     ----------
     fit : Fit
         The whole, with its number of epochs.
-    kept : Trained
-        Where it stood.
+    kept : TrainingState or None
+        Where it stood; None if that is not known.
 
     Returns
     -------
     Fit
         From there to the end.
     """
+    if kept is None:
+        return fit
     before = 0 if fit.state is None else len(fit.state.history)
-    done = 0 if kept.state is None else len(kept.state.history) - before
-    return replace(fit, state=kept.state, n_epochs=max(1, (fit.n_epochs or 1) - done))
+    done = len(kept.history) - before
+    n_epochs = max(1, (fit.n_epochs or 1) - done)
+    return replace(fit, state=kept, n_epochs=n_epochs, checkpoint=None)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

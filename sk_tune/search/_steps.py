@@ -8,17 +8,20 @@ it does not matter here how they are trained: all at once, or while others are u
 
 from collections.abc import Collection, Iterator, Sequence
 from dataclasses import replace
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 
-from sk_tune.engine import Fit
+from sk_tune.engine import Fit, checkpoint_before
+from sk_tune.estimators import NetworkEstimator
 from sk_tune.search._curves import best_epoch
 from sk_tune.search._work import SearchOptions, Work
 from sk_tune.training import TrainingState
 
 __all__ = ["Step", "TrainingSteps"]
 
+Kept = TypeVar("Kept")
+Checkpoints = tuple[TrainingState, ...]
 # Tasks with what to train for each of them now.
 Step = Sequence[tuple[Work, Fit]]
 
@@ -35,8 +38,10 @@ class TrainingSteps:
     """
 
     def __init__(self) -> None:
-        # Where the fit of a candidate and fold stands, after how many epochs.
+        # Where the fit of a candidate and fold stands, after how many epochs, and stood on
+        # its way.
         self._states: dict[tuple[Any, Any], tuple[TrainingState, int]] = {}
+        self._checkpoints: dict[tuple[Any, Any], Checkpoints] = {}
         # By identity of the fold's test rows, which whoever makes fits keeps alive.
         self._is_monitor_bad: dict[int, bool] = {}
         self.best_epochs: dict[int, int] = {}
@@ -50,8 +55,8 @@ class TrainingSteps:
         candidates : collection of object
             First parts of the keys of their tasks.
         """
-        kept = {key: own for key, own in self._states.items() if key[0] in candidates}
-        self._states = kept
+        self._states = _only(self._states, candidates)
+        self._checkpoints = _only(self._checkpoints, candidates)
 
     def state(self, key: Any) -> tuple[TrainingState | None, int]:
         """Return where the fits of a candidate and fold stand.
@@ -88,7 +93,10 @@ class TrainingSteps:
         """
         if not works:
             return
-        yield [(work, work.fit) for work in works if work.fit is not None]
+        asked = [(work, work.fit) for work in works if work.fit is not None]
+        if options.epochs == "best":
+            asked = [(work, replace(fit, keeps_checkpoints=True)) for work, fit in asked]
+        yield asked
         yield from self._without_monitor(works)
         for work in works:
             work.state = None if work.trained is None else work.trained.state
@@ -135,6 +143,7 @@ class TrainingSteps:
             if work.state is not None:
                 by_row.setdefault(work.row, []).append(work)
         again: list[tuple[Work, Fit]] = []
+        checkpoints = {id(work): self._all_checkpoints(work, options) for work in works}
         for row, own in by_row.items():
             curves = [_curve(w.state, options.prefers_loss) for w in own if w.state]
             rows = _as_rows(curves)
@@ -146,7 +155,7 @@ class TrainingSteps:
             # Folds that a race adds go by those that chose: none chooses for itself.
             n_epochs = self.best_epochs[row]
             again += [
-                (work, _anew(work.fit, work.state, n_epochs))
+                (work, _anew(work.fit, work.state, n_epochs, checkpoints[id(work)]))
                 for work, curve in zip(own, curves, strict=True)
                 if work.fit is not None and work.state and len(curve) > n_epochs
             ]
@@ -154,21 +163,55 @@ class TrainingSteps:
             return
         full = [work.trained for work, _ in again]
         yield again
-        for (work, _), long in zip(again, full, strict=True):
+        for (work, fit), long in zip(again, full, strict=True):
             short = work.trained
             work.state = None if short is None else short.state
             if short is None or long is None:
                 continue
             # Curves are those of the whole training, predictions those of its best epoch.
             if short.state is not None:
-                work.n_epochs_again = len(short.train_loss)
+                before = 0 if fit.checkpoint is None else len(fit.checkpoint.history)
+                work.n_epochs_again = len(short.train_loss) - before
                 seconds = long.seconds + short.seconds
                 work.trained = replace(long, predictions=short.predictions, seconds=seconds)
 
+    def _all_checkpoints(self, work: Work, options: SearchOptions) -> Checkpoints:
+        """Take the checkpoints out of what was trained, and return all that there are."""
+        if work.trained is None:
+            return ()
+        found = work.trained.checkpoints
+        work.trained = replace(work.trained, checkpoints=())
+        if work.key is not None:
+            found = (*self._checkpoints.pop(work.key, ()), *found)
+            if work.n_epochs < options.max_resources:
+                ends = (work.state,) if work.state and _goes_on(work.fit) else ()
+                self._checkpoints[work.key] = (*found, *ends)
+        return found
 
-def _anew(fit: Fit, state: TrainingState, n_epochs: int) -> Fit:
-    """Return the fit that trains the same network once more, for so many epochs."""
-    return replace(fit, state=None, seed=state.seed, n_epochs=n_epochs)
+
+def _goes_on(fit: Fit | None) -> bool:
+    """Return whether the next rung goes on from where a fit ends."""
+    return fit is not None and isinstance(fit.estimator, NetworkEstimator)
+
+
+def _only(found: dict[Any, Kept], candidates: Collection[Any]) -> dict[Any, Kept]:
+    return {key: own for key, own in found.items() if key[0] in candidates}
+
+
+def _anew(fit: Fit, state: TrainingState, n_epochs: int, checkpoints: Checkpoints) -> Fit:
+    """Return the fit that trains the same network once more, for so many epochs.
+
+    Its state is that of the beginning, so that a store knows it whatever was kept.
+    """
+    # What begins anew in each rung may draw another seed.
+    checkpoints = tuple(own for own in checkpoints if own.seed == state.seed)
+    return replace(
+        fit,
+        state=None,
+        seed=state.seed,
+        n_epochs=n_epochs,
+        checkpoint=checkpoint_before(checkpoints, n_epochs),
+    )
 
 
 def _blind(works: Sequence[Work]) -> list[tuple[Work, Fit]]:

@@ -229,7 +229,7 @@ def test_a_net_goes_on_as_if_nothing_had_come_in_between(name):
 
     assert kept.trained
     for snapshot in kept.trained:
-        rest = {i: going_on(fits[i], trained) for i, trained in snapshot.items()}
+        rest = {i: going_on(fits[i], trained.state) for i, trained in snapshot.items()}
         resumed = _train(list(rest.values()))
 
         for position, i in enumerate(rest):
@@ -278,7 +278,7 @@ def test_a_net_starts_anew_if_its_split_is_drawn_otherwise():
     kept = _Kept()
     _train([first], kept)
 
-    resumed = _train([going_on(again, kept.trained[2][0])])[0]
+    resumed = _train([going_on(again, kept.trained[2][0].state)])[0]
 
     _assert_same(resumed, _train([again])[0])
 
@@ -291,7 +291,7 @@ def test_alone_a_net_starts_anew():
 
     alone = [
         train([own], engine="reference")[0]
-        for own in (fit, going_on(fit, kept.trained[1][0]))
+        for own in (fit, going_on(fit, kept.trained[1][0].state))
     ]
 
     _assert_same(alone[1], alone[0])

@@ -22,8 +22,8 @@ def test_what_is_left_are_the_epochs_that_are_missing():
     (two,) = train([_fit(2)])
     (three,) = train([replace(_fit(1), state=two.state)])
 
-    assert going_on(_fit(5), two).n_epochs == 3
-    assert going_on(replace(_fit(5), state=two.state), three).n_epochs == 4
+    assert going_on(_fit(5), two.state).n_epochs == 3
+    assert going_on(replace(_fit(5), state=two.state), three.state).n_epochs == 4
 
 
 def test_what_is_kept_is_found_under_no_fits_key(tmp_path):

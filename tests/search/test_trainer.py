@@ -6,7 +6,9 @@ from types import SimpleNamespace
 import numpy as np
 import pandas as pd
 import pytest
+import torch
 from scipy import sparse
+from scipy.stats import loguniform
 from sklearn.model_selection import StratifiedKFold
 from sklearn.pipeline import Pipeline
 from sklearn.preprocessing import StandardScaler
@@ -172,9 +174,41 @@ def test_the_best_epoch_is_scored_and_refitted(make_estimator, iris, scoring, co
     curve = sign * mean_curve(search, search.best_index_, column)
     assert search.best_estimator_.n_epochs_ == curve.idxmax()
     epochs = [(sign * mean_curve(search, row, column)).idxmax() for row in (0, 1)]
+    # From the checkpoint before it: there is one after each three epochs.
     assert search.ledger_.epochs_trained_again == len(search.models_[0]) * sum(
-        epoch for epoch in epochs if epoch < 12
+        (epoch - 1) % 3 + 1 for epoch in epochs if epoch < 12
     )
+
+
+@pytest.mark.parametrize("share", [0.0, 1e-5])
+def test_less_room_for_checkpoints_costs_epochs_and_changes_nothing(
+    make_estimator, iris, monkeypatch, share
+):
+    """Rungs too: what they went on from is where the next one goes back to."""
+    net = make_estimator("MLPClassifier", **HARD, learning_rate=0.1, max_epochs=9)
+
+    def search():
+        # The memory that is free is another one each time.
+        monkeypatch.setattr("sk_tune.engine._train.available_memory", lambda: 2e9)
+        rates = {"learning_rate": loguniform(0.01, 1.0)}
+        return HyperbandSearchCV(
+            net, rates, cv=CV, epochs="best", random_state=0, keep_models="all"
+        ).fit(*iris)
+
+    free = search()
+    monkeypatch.setattr("sk_tune.engine._checkpoints._SHARE", share)
+    tight = search()
+
+    for name in ("mean_test_score", "split0_test_score", "rank_test_score"):
+        np.testing.assert_array_equal(tight.cv_results_[name], free.cv_results_[name])
+    assert tight.models_.keys() == free.models_.keys()
+    for row, own in tight.models_.items():
+        for model, twin in zip(own, free.models_[row], strict=True):
+            weights = twin.net_.module_.state_dict()
+            for name, tensor in model.net_.module_.state_dict().items():
+                assert torch.equal(tensor, weights[name])
+    assert free.ledger_.epochs_trained == tight.ledger_.epochs_trained
+    assert free.ledger_.epochs_trained_again < tight.ledger_.epochs_trained_again
 
 
 def test_the_best_epoch_with_early_stopping_is_one_that_all_folds_reached(

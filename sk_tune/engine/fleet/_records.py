@@ -2,7 +2,7 @@
 # SPDX-License-Identifier: BSD-3-Clause
 """What goes into a fleet and what comes out."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Container
 from dataclasses import dataclass
 
 import numpy as np
@@ -91,6 +91,9 @@ class Row:
         What training samples go through; of the same kinds in all rows.
     augmentation_seed : int, default=0
         Of its random numbers.
+    checkpoints : container of int, default=()
+        Epochs after which to keep where the row stands, counted from the first of its
+        whole training.
     """
 
     module: nn.Module
@@ -108,6 +111,7 @@ class Row:
     dropout_seed: int = 0
     augmentation: tuple[Augmentation, ...] = ()
     augmentation_seed: int = 0
+    checkpoints: Container[int] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -124,9 +128,12 @@ class Outcome:
         Why the training failed; empty if it did not.
     seconds : float
         Its share of the fleet's time.
+    checkpoints : tuple of TrainingState, default=()
+        Where it stood on its way.
     """
 
     state: TrainingState
     outputs: npt.NDArray[np.floating] | None
     message: str
     seconds: float
+    checkpoints: tuple[TrainingState, ...] = ()

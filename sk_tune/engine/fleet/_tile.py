@@ -49,6 +49,7 @@ class Active:
         self.rates: Sequence[float] = ()
         self.batch_losses = torch.empty(0)
         self.valid_outputs: Tensor | None = None
+        self.checkpoints: list[TrainingState] = []
         self._lowest = LowestLosses(self.history)
         self._record: dict[str, Any] = {}
 
@@ -324,17 +325,31 @@ class Tile:
         """
         found = []
         for position, active in enumerate(self.rows):
-            memory = active.row.course.memory()
-            if memory is None:
-                continue
-            state = replace(self.state_of(position, None), course=memory)
-            if self._best is not None and active.uses_best:
-                own = self._best.row(position)
-                best = {name: own[name] for name in state.weights}
-                last = state.weights
-                state = replace(state, weights=best, last_weights=last, best_weights=best)
-            found.append((active.index, state))
+            state = self._snapshot(position)
+            if state is not None:
+                found.append((active.index, state))
         return found
+
+    def keep_checkpoints(self) -> None:
+        """Keep where rows stand that are to be kept after this epoch, and go on."""
+        for position, active in enumerate(self.rows):
+            if active.epoch in active.row.checkpoints and not active.ended:
+                state = self._snapshot(position)
+                if state is not None:
+                    active.checkpoints.append(state)
+
+    def _snapshot(self, position: int) -> TrainingState | None:
+        active = self.rows[position]
+        memory = active.row.course.memory()
+        if memory is None:
+            return None
+        state = replace(self.state_of(position, None), course=memory)
+        if self._best is None or not active.uses_best:
+            return state
+        own = self._best.row(position)
+        best = {name: own[name] for name in state.weights}
+        last = state.weights
+        return replace(state, weights=best, last_weights=last, best_weights=best)
 
     def _all(self) -> RowTensors:
         parts = (self.program.parameters, self.program.buffers)

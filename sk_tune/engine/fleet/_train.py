@@ -94,6 +94,7 @@ def train_fleet(
         for active in tile.rows:
             active.end_epoch(seconds)
         _keep_best(tile)
+        tile.keep_checkpoints()
         ended = [i for i, active in enumerate(tile.rows) if active.ended]
         if ended:
             yield from _finish(tile, ended, outputs)
@@ -272,4 +273,5 @@ def _outcome(tile: Tile, position: int, last: object, outputs: Tensor | None) ->
         outputs=None if outputs is None or failed else outputs.cpu().numpy(),
         message=active.message,
         seconds=active.seconds,
+        checkpoints=tuple(active.checkpoints),
     )

@@ -1,0 +1,119 @@
+# SPDX-FileCopyrightText: sk_tune contributors
+# SPDX-License-Identifier: BSD-3-Clause
+"""Where fits stood on their way, so that the way back to one of their epochs is short."""
+
+import math
+from collections.abc import Iterable, Sequence
+
+from sk_tune.engine._records import Fit
+from sk_tune.engine.fleet import Row
+from sk_tune.training import TrainingState
+
+__all__ = ["bytes_per_fit", "checkpoint_before", "checkpoint_epochs", "epochs_to_keep"]
+
+# Of what fits in training may take, what their checkpoints may, all together.
+_SHARE = 1 / 16
+# Weights, and as many numbers twice that Adam remembers of them.
+_COPIES = 3
+# What a checkpoint costs, with its way from a worker, in epochs of a small network.
+_COST = 0.3
+
+
+def bytes_per_fit(fits: Iterable[Fit], memory_limit: float) -> int:
+    """Return what the checkpoints of one fit may take.
+
+    Parameters
+    ----------
+    fits : iterable of Fit
+        All of a call.
+    memory_limit : float
+        Bytes that they may take in training, all together.
+
+    Returns
+    -------
+    int
+        Bytes.
+    """
+    n_kept = sum(fit.keeps_checkpoints for fit in fits)
+    return int(_SHARE * memory_limit / max(1, n_kept))
+
+
+def epochs_to_keep(row: Row, limit: int) -> range:
+    """Return after which epochs to keep where a row stands.
+
+    Parameters
+    ----------
+    row : Row
+        About to train.
+    limit : int
+        Bytes that its checkpoints may take.
+
+    Returns
+    -------
+    range
+        Epochs of its whole training, counted from 1.
+    """
+    weights = row.module.state_dict().values()
+    n_bytes = _COPIES * sum(w.numel() * w.element_size() for w in weights)
+    return checkpoint_epochs(len(row.state.history), row.n_epochs, n_bytes, limit)
+
+
+def checkpoint_epochs(n_before: int, n_epochs: int, n_bytes: int, limit: int) -> range:
+    """Return evenly spaced epochs, as many as pay and as there is room for.
+
+    Parameters
+    ----------
+    n_before : int
+        Epochs that were trained before.
+    n_epochs : int
+        Epochs to train now; after the last one nothing has to be kept.
+    n_bytes : int
+        Of one checkpoint.
+    limit : int
+        Bytes that all of them may take.
+
+    Returns
+    -------
+    range
+        Epochs, those before included.
+
+    Notes
+    -----
+    Of n epochs with a checkpoint after each s of them, the checkpoints cost c n / s epochs,
+    and the way back to one of the epochs s / 2: least in all where s is sqrt(2 c n).
+
+    Examples
+    --------
+    >>> list(checkpoint_epochs(9, 18, n_bytes=100, limit=1000))
+    [12, 15, 18, 21, 24]
+    >>> list(checkpoint_epochs(9, 18, n_bytes=100, limit=250))
+    [15, 21]
+    """
+    n_most = limit // max(1, n_bytes)
+    if n_most < 1:
+        return range(0)
+    # One more stretch than there are epochs to keep, the last of which ends the training.
+    spacing = math.ceil(n_epochs / (n_most + 1))
+    spacing = max(1, spacing, round(math.sqrt(2 * _COST * n_epochs)))
+    return range(n_before + spacing, n_before + n_epochs, spacing)
+
+
+def checkpoint_before(
+    checkpoints: Sequence[TrainingState], n_epochs: int
+) -> TrainingState | None:
+    """Return the last checkpoint before an epoch.
+
+    Parameters
+    ----------
+    checkpoints : sequence of TrainingState
+        Of one fit.
+    n_epochs : int
+        Number of the epoch, from 1.
+
+    Returns
+    -------
+    TrainingState or None
+        With fewer epochs; None if there is none.
+    """
+    before = [state for state in checkpoints if len(state.history) < n_epochs]
+    return max(before, key=lambda state: len(state.history), default=None)
