@@ -37,7 +37,7 @@ from sk_tune.automl._folds import (
     split_rows,
     warn_of_rare_classes,
 )
-from sk_tune.automl._guard import guarded, warn_of_leaks
+from sk_tune.automl._guard import guarded, serious_leaks, warn_of_leaks
 from sk_tune.automl._leaderboard import leaderboard
 from sk_tune.automl._memory import Memory, fingerprint
 from sk_tune.automl._models import (
@@ -436,7 +436,8 @@ class AutoEstimator(BaseEstimator):  # type: ignore[misc]
             score.name: score
             for score in self._scores(trials, chosen, of_networks, metric, held_out)
         }
-        self.verdict_ = verdict(self.scores_)
+        leaks = [finding.message for finding in serious_leaks(self.findings_)]
+        self.verdict_ = verdict(self.scores_, leaks)
         floor = -np.inf if dummy is None else dummy.score
         self.beats_baseline_ = bool(found and chosen.score > floor)
         self.findings_ = (*self.findings_, *course.findings)

@@ -13,13 +13,15 @@ from sk_tune.automl._problem import Problem
 from sk_tune.diagnosis import Finding, find_leaks
 from sk_tune.exceptions import warn_user
 
-__all__ = ["guarded", "warn_of_leaks"]
+__all__ = ["LEAK_CODES", "guarded", "serious_leaks", "warn_of_leaks"]
 
 # Values of X that are looked at, for each second of the budget and at least this many rows.
 _VALUES_PER_SECOND = 20_000
 _FEWEST_ROWS = 500
 # Columns that are looked at for each second, because some checks take a time for each.
 _COLUMNS_PER_SECOND, _FEWEST_COLUMNS = 20, 100
+# What codes of the leak guard begin with.
+LEAK_CODES = "SKT2"
 # Findings, of duplicates, that need all columns.
 _OF_WHOLE_ROWS = ("SKT201", "SKT202")
 
@@ -72,15 +74,35 @@ def guarded(
     return find_leaks(X, y, **structure)
 
 
+def serious_leaks(findings: Iterable[Finding]) -> list[Finding]:
+    """Return what makes scores too good.
+
+    Parameters
+    ----------
+    findings : iterable of Finding
+        Of the leak guard, and others.
+
+    Returns
+    -------
+    list of Finding
+        Issues of the leak guard of more than low severity.
+    """
+    return [
+        f
+        for f in findings
+        if f.code.startswith(LEAK_CODES) and f.outcome == "issue" and f.severity != "low"
+    ]
+
+
 def warn_of_leaks(findings: Iterable[Finding]) -> None:
     """Warn of what makes scores too good, if anything does.
 
     Parameters
     ----------
     findings : iterable of Finding
-        Of the leak guard.  Issues count that are of more than low severity.
+        Of the leak guard.
     """
-    serious = [f for f in findings if f.outcome == "issue" and f.severity != "low"]
+    serious = serious_leaks(findings)
     if serious:
         listed = " ".join(f"{f.message} {f.remedy}".strip() for f in serious)
         warn_user(f"The leak guard found what makes scores too good. {listed}")

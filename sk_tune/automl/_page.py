@@ -11,12 +11,11 @@ import jinja2
 
 from sk_tune._files import replaced_file
 from sk_tune._text import interval_text, seconds_text
+from sk_tune.automl._guard import LEAK_CODES
 from sk_tune.automl._verdict import format_score, scale_of
 from sk_tune.report import value_text
 
 __all__ = ["write_page"]
-
-_LEAKS = "SKT2"
 
 _ENVIRONMENT = jinja2.Environment(
     # The look is that of the page of a search.
@@ -57,11 +56,11 @@ def write_page(auto: Any, path: str | Path, *, title: str = "") -> Path:
         title=title or type(auto).__name__,
         metric=default if auto.scoring is None else str(auto.scoring),
         written=datetime.now().astimezone().isoformat(sep=" ", timespec="minutes"),
-        checks=[f for f in auto.findings_ if f.code.startswith(_LEAKS)],
+        checks=[f for f in auto.findings_ if f.code.startswith(LEAK_CODES)],
         faults=[
             f
             for f in auto.findings_
-            if not f.code.startswith(_LEAKS) and f.outcome in {"issue", "tip"}
+            if not f.code.startswith(LEAK_CODES) and f.outcome in {"issue", "tip"}
         ],
         rows=list(auto.leaderboard_.iterrows()),
         digits=partial(format_score, scale=scale_of(list(auto.scores_.values()))),

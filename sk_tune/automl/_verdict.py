@@ -66,19 +66,34 @@ def scale_of(scores: Sequence[Score]) -> float:
     return max((abs(s.mean) for s in scores if not math.isnan(s.mean)), default=1.0)
 
 
-def verdict(scores: Mapping[str, Score]) -> str:
+def verdict(scores: Mapping[str, Score], leaks: Sequence[str] = ()) -> str:
     """Return in plain words whether the ensemble is worth having.
 
     Parameters
     ----------
     scores : mapping of str to Score
         By name; "dummy" and "ensemble" at least.
+    leaks : sequence of str, default=()
+        What makes the scores too good, each in a sentence.
 
     Returns
     -------
     str
-        One to six sentences.
+        One to six sentences, and before them those on leaks.
     """
+    return " ".join(filter(None, [_of_leaks(leaks), _of_scores(scores)]))
+
+
+def _of_leaks(leaks: Sequence[str]) -> str:
+    if not leaks:
+        return ""
+    more = len(leaks) - 1
+    others = {0: "", 1: " There is one more such finding."}
+    rest = others.get(more, f" There are {more} more such findings.")
+    return f"The scores may be too good to be true. {leaks[0]}{rest}"
+
+
+def _of_scores(scores: Mapping[str, Score]) -> str:
     dummy, best = scores.get("dummy"), scores["ensemble"]
     alone, networks = scores.get("best model"), scores.get("networks")
     scale = scale_of(list(scores.values()))

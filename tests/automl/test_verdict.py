@@ -73,6 +73,20 @@ def test_the_verdict_says_what_is_worth_having(scores, words):
         assert word in text
 
 
+@pytest.mark.parametrize(
+    ("leaks", "start"),
+    [
+        ([], "The ensemble"),
+        (["A is B."], "The scores may be too good to be true. A is B. The ensemble"),
+        (["A is B.", "C"], "The scores may be too good to be true. A is B. There is one"),
+        (["A."] * 4, "The scores may be too good to be true. A. There are 3 more such"),
+    ],
+)
+def test_leaks_come_first(leaks, start):
+    """No score is read before what it is worth."""
+    assert verdict(_scores(0.8), leaks).startswith(start)
+
+
 def test_a_best_model_that_is_not_better_is_not_mentioned():
     """Neither one that is worse, nor one whose score reads the same."""
     held = {"held": 0.75, "alone": (0.9, 0.01, 0.7)}
