@@ -35,6 +35,7 @@ from sk_tune.engine._shard import Shard, train_shard
 from sk_tune.engine._signature import signature
 from sk_tune.engine._skorch import adopt_skorch
 from sk_tune.engine._stored import StoredFits, stored_fits
+from sk_tune.engine._underway import going_on
 from sk_tune.engine._workers import closing_call, outside_blocks, train_shards
 from sk_tune.estimators import (
     FitPreparer,
@@ -274,7 +275,7 @@ def _shards(
         for as_fleet, all_own in ((True, parts), (False, [[own] for own in lone]))
         for own in all_own
     ]
-    shards.sort(key=lambda s: -sum(f.n_epochs or 1 for f in s.fits.values()))
+    shards.sort(key=lambda s: -sum(_rest(f).n_epochs or 1 for f in s.fits.values()))
     return shards, n_workers
 
 
@@ -314,10 +315,14 @@ def _costs(
 ) -> dict[int, float]:
     """Return about how many seconds each fit takes; infinity if that cannot be told."""
     return {
-        i: (fits[i].n_epochs or 1) * plans[key].seconds_per_epoch
+        i: (_rest(fits[i]).n_epochs or 1) * plans[key].seconds_per_epoch
         for key, members in groups.items()
         for i in members
     }
+
+
+def _rest(fit: Fit) -> Fit:
+    return going_on(fit, fit.checkpoint)
 
 
 def _pieces(

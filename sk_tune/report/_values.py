@@ -36,14 +36,16 @@ def number_text(value: float, digits: int = 4) -> str:
 
     Examples
     --------
-    >>> [number_text(v) for v in (0.98765432, -12.0, float("nan"), 54321.9, 1e-7)]
-    ['0.9877', '-12', 'n/a', '54322', '1e-07']
+    >>> [number_text(v) for v in (0.98765432, -12.0, float("nan"), 9999.7, 1e-7)]
+    ['0.9877', '-12', 'n/a', '10000', '1e-07']
     """
     if math.isnan(value):
         return _MISSING
-    if 1 <= abs(value) < _EXPONENT_FROM:
-        return f"{round(value):d}" if abs(value) >= 10**digits else f"{value:.{digits}g}"
-    return f"{value:.{digits}g}"
+    text = f"{value:.{digits}g}"
+    # Rounding may add a digit, and so an exponent.
+    if abs(value) < _EXPONENT_FROM and abs(float(text)) >= 10**digits:
+        return f"{round(value):d}"
+    return text
 
 
 def value_text(value: Any) -> str:

@@ -5,7 +5,7 @@ import math
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from sk_tune.report._values import number_text, plain, value_text
@@ -26,10 +26,11 @@ def test_a_number_reads_back_to_its_digits(value, digits):
     assert shown == pytest.approx(value, rel=0.5 * 10.0 ** (1 - digits), abs=1e-320)
 
 
-@given(st.floats(1, 999_999) | st.floats(-999_999, -1))
-def test_usual_numbers_have_no_exponent(value):
+@given(st.floats(1, 999_999) | st.floats(-999_999, -1), st.integers(2, 6))
+@example(9999.7, 4)
+def test_usual_numbers_have_no_exponent(value, digits):
     """Scores of thousands are read at a glance."""
-    assert "e" not in number_text(value, 2)
+    assert "e" not in number_text(value, digits)
 
 
 @pytest.mark.parametrize(
