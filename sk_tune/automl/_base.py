@@ -436,8 +436,7 @@ class AutoEstimator(BaseEstimator):  # type: ignore[misc]
             score.name: score
             for score in self._scores(trials, chosen, of_networks, metric, held_out)
         }
-        leaks = [finding.message for finding in serious_leaks(self.findings_)]
-        self.verdict_ = verdict(self.scores_, leaks)
+        self.verdict_ = verdict(self.scores_, len(serious_leaks(self.findings_)))
         floor = -np.inf if dummy is None else dummy.score
         self.beats_baseline_ = bool(found and chosen.score > floor)
         self.findings_ = (*self.findings_, *course.findings)

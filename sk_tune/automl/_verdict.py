@@ -66,31 +66,29 @@ def scale_of(scores: Sequence[Score]) -> float:
     return max((abs(s.mean) for s in scores if not math.isnan(s.mean)), default=1.0)
 
 
-def verdict(scores: Mapping[str, Score], leaks: Sequence[str] = ()) -> str:
+def verdict(scores: Mapping[str, Score], n_leaks: int = 0) -> str:
     """Return in plain words whether the ensemble is worth having.
 
     Parameters
     ----------
     scores : mapping of str to Score
         By name; "dummy" and "ensemble" at least.
-    leaks : sequence of str, default=()
-        What makes the scores too good, each in a sentence.
+    n_leaks : int, default=0
+        Findings of the leak guard of what makes scores too good.
 
     Returns
     -------
     str
-        One to six sentences, and before them those on leaks.
+        One to six sentences, and one on leaks in front of them.
     """
-    return " ".join(filter(None, [_of_leaks(leaks), _of_scores(scores)]))
-
-
-def _of_leaks(leaks: Sequence[str]) -> str:
-    if not leaks:
-        return ""
-    more = len(leaks) - 1
-    others = {0: "", 1: " There is one more such finding."}
-    rest = others.get(more, f" There are {more} more such findings.")
-    return f"The scores may be too good to be true. {leaks[0]}{rest}"
+    text = _of_scores(scores)
+    if not n_leaks:
+        return text
+    reasons = "a reason" if n_leaks == 1 else f"{n_leaks} reasons"
+    return (
+        f"The leak guard found {reasons} why these scores may be too good to be true. "
+        f"{text}"
+    )
 
 
 def _of_scores(scores: Mapping[str, Score]) -> str:

@@ -13,8 +13,8 @@ __all__ = ["bytes_per_fit", "checkpoint_before", "checkpoint_epochs", "epochs_to
 
 # Of what fits in training may take, what their checkpoints may, all together.
 _SHARE = 1 / 16
-# Weights, and as many numbers twice that Adam remembers of them.
-_COPIES = 3
+# Weights, the best ones of early stopping, and Adam's two means.
+_COPIES = 4
 # What a checkpoint costs, with its way from a worker, in epochs of a small network.
 _COST = 0.3
 

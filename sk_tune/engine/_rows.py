@@ -237,8 +237,9 @@ def reason_in_module(module: nn.Module, X: Tensor, *, predicts: bool = False) ->
 
 def _difference(module: nn.Module, X: Tensor) -> str | None:
     """Compute two networks as one and compare; errors are the caller's."""
-    if _replaces_buffers(module, X[0]):
-        return "its module replaces a buffer when it is called, instead of changing it"
+    reason = _reason_in_buffers(module, X[0])
+    if reason is not None:
+        return reason
     program = stacked_program([module, module], X[0], padded=_is_padded(module, X))
     lone = copy.deepcopy(module)
     called = program.pattern if isinstance(program, ModuleProgram) else lone
@@ -266,19 +267,24 @@ def _difference(module: nn.Module, X: Tensor) -> str | None:
     return None
 
 
-def _replaces_buffers(module: nn.Module, X: Tensor) -> bool:
-    """Return whether a call in training puts other tensors in the place of buffers.
+def _reason_in_buffers(module: nn.Module, X: Tensor) -> str | None:
+    """Return what a call in training does to buffers that a fleet would not see or keep.
 
-    A fleet calls a module with tensors that are not its own, and would not see it.
+    A fleet calls a module with tensors that are not its own, and goes on from its state.
     """
     if isinstance(module, CNN | RNN) or not list(module.buffers()):
-        return False
+        return None
     twin = copy.deepcopy(module).train()
     before = dict(twin.named_buffers())
+    unsaved = {n: b.clone() for n, b in before.items() if n not in twin.state_dict()}
     with forked_rng(0, str(X.device)), torch.no_grad():
         twin(X)
     after = dict(twin.named_buffers())
-    return any(after.get(name) is not tensor for name, tensor in before.items())
+    if any(after.get(name) is not tensor for name, tensor in before.items()):
+        return "its module replaces a buffer when it is called, instead of changing it"
+    if not all(torch.equal(after[name], values) for name, values in unsaved.items()):
+        return "its module changes a buffer when it is called that it does not save"
+    return None
 
 
 def _are_alike(gradients: Tensor) -> bool:

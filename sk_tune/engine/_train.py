@@ -212,7 +212,7 @@ def _train(
             alone = {i: r.solo_reason for i, r in stored.loaded.items() if r.solo_reason}
             results.add(stored.loaded, alone)
         n_epochs = {
-            i: ready[i].n_epochs or 0 if i in ready else 0 for i in range(len(fits))
+            i: _rest(ready[i]).n_epochs or 0 if i in ready else 0 for i in range(len(fits))
         }
         reporter = ProgressReporter(progress, n_epochs)
         if results.trained:

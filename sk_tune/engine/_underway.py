@@ -42,7 +42,7 @@ def going_on(fit: Fit, kept: TrainingState | None) -> Fit:
     fit : Fit
         The whole, with its number of epochs.
     kept : TrainingState or None
-        Where it stood; None if that is not known.
+        Where it stood before its end; None if that is not known.
 
     Returns
     -------
@@ -52,9 +52,10 @@ def going_on(fit: Fit, kept: TrainingState | None) -> Fit:
     if kept is None:
         return fit
     before = 0 if fit.state is None else len(fit.state.history)
-    done = len(kept.history) - before
-    n_epochs = max(1, (fit.n_epochs or 1) - done)
-    return replace(fit, state=kept, n_epochs=n_epochs, checkpoint=None)
+    n_left = (fit.n_epochs or 1) - (len(kept.history) - before)
+    if n_left < 1:
+        return fit
+    return replace(fit, state=kept, n_epochs=n_left, checkpoint=None)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

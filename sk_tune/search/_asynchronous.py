@@ -287,9 +287,14 @@ class AsynchronousRungs:
             with self._rounds.sampling():
                 candidate = own.climb.candidates[own.job.candidate]
                 self._tell(candidate, score, own.n_resources)
-        self._rounds.keep_only(
+        # Of a candidate in training, the way back to its best epoch may be under way.
+        training = (
+            own.climb.candidates[own.job.candidate] for own in self._running.values()
+        )
+        waiting = (
             climb.candidates[i] for climb in self._climbs for i in climb.bracket.waiting()
         )
+        self._rounds.keep_only([*waiting, *training])
 
     def _note_time(
         self, jobs: Sequence["_Job"], candidates: Sequence[Sequence[Work]]

@@ -38,10 +38,10 @@ class TrainingSteps:
     """
 
     def __init__(self) -> None:
-        # Where the fit of a candidate and fold stands, after how many epochs, and stood on
-        # its way.
+        # Where the fit of a candidate and fold stands, after how many epochs.
         self._states: dict[tuple[Any, Any], tuple[TrainingState, int]] = {}
-        self._checkpoints: dict[tuple[Any, Any], Checkpoints] = {}
+        # Where it stood at the ends of its rungs.
+        self._ends: dict[tuple[Any, Any], Checkpoints] = {}
         # By identity of the fold's test rows, which whoever makes fits keeps alive.
         self._is_monitor_bad: dict[int, bool] = {}
         self.best_epochs: dict[int, int] = {}
@@ -56,7 +56,7 @@ class TrainingSteps:
             First parts of the keys of their tasks.
         """
         self._states = _only(self._states, candidates)
-        self._checkpoints = _only(self._checkpoints, candidates)
+        self._ends = _only(self._ends, candidates)
 
     def state(self, key: Any) -> tuple[TrainingState | None, int]:
         """Return where the fits of a candidate and fold stand.
@@ -138,12 +138,33 @@ class TrainingSteps:
         self, works: Sequence[Work], options: SearchOptions
     ) -> Iterator[Step]:
         """Train the networks of each candidate to the best epoch of its mean curve."""
+        again = self._from_checkpoints(works, options)
+        if not again:
+            return
+        full = [work.trained for work, _ in again]
+        yield again
+        for (work, fit), long in zip(again, full, strict=True):
+            short = work.trained
+            work.state = None if short is None else short.state
+            if short is None or long is None or short.state is None:
+                continue
+            if not short.is_loaded:
+                before = 0 if fit.checkpoint is None else len(fit.checkpoint.history)
+                work.n_epochs_again = len(short.train_loss) - before
+            # Curves are those of the whole training, predictions those of its best epoch.
+            seconds = long.seconds + short.seconds
+            work.trained = replace(long, predictions=short.predictions, seconds=seconds)
+
+    def _from_checkpoints(
+        self, works: Sequence[Work], options: SearchOptions
+    ) -> list[tuple[Work, Fit]]:
+        """Return fits to the best epochs; find these for rows that have none yet."""
+        checkpoints = {id(work): self._taken_checkpoints(work, options) for work in works}
         by_row: dict[int, list[Work]] = {}
         for work in works:
             if work.state is not None:
                 by_row.setdefault(work.row, []).append(work)
         again: list[tuple[Work, Fit]] = []
-        checkpoints = {id(work): self._all_checkpoints(work, options) for work in works}
         for row, own in by_row.items():
             curves = [_curve(w.state, options.prefers_loss) for w in own if w.state]
             rows = _as_rows(curves)
@@ -159,39 +180,33 @@ class TrainingSteps:
                 for work, curve in zip(own, curves, strict=True)
                 if work.fit is not None and work.state and len(curve) > n_epochs
             ]
-        if not again:
-            return
-        full = [work.trained for work, _ in again]
-        yield again
-        for (work, fit), long in zip(again, full, strict=True):
-            short = work.trained
-            work.state = None if short is None else short.state
-            if short is None or long is None:
-                continue
-            # Curves are those of the whole training, predictions those of its best epoch.
-            if short.state is not None:
-                before = 0 if fit.checkpoint is None else len(fit.checkpoint.history)
-                work.n_epochs_again = len(short.train_loss) - before
-                seconds = long.seconds + short.seconds
-                work.trained = replace(long, predictions=short.predictions, seconds=seconds)
+        return again
 
-    def _all_checkpoints(self, work: Work, options: SearchOptions) -> Checkpoints:
-        """Take the checkpoints out of what was trained, and return all that there are."""
+    def _taken_checkpoints(self, work: Work, options: SearchOptions) -> Checkpoints:
+        """Take the checkpoints out of what was trained; return them and ends of rungs."""
         if work.trained is None:
             return ()
         found = work.trained.checkpoints
         work.trained = replace(work.trained, checkpoints=())
-        if work.key is not None:
-            found = (*self._checkpoints.pop(work.key, ()), *found)
-            if work.n_epochs < options.max_resources:
-                ends = (work.state,) if work.state and _goes_on(work.fit) else ()
-                self._checkpoints[work.key] = (*found, *ends)
-        return found
+        if work.key is None:
+            return found
+        ends = self._ends.pop(work.key, ())
+        is_last = work.n_epochs >= options.max_resources
+        if not is_last and work.state is not None and _is_of_one_go(work.fit):
+            self._ends[work.key] = (*ends, work.state)
+        return (*ends, *found)
 
 
-def _goes_on(fit: Fit | None) -> bool:
-    """Return whether the next rung goes on from where a fit ends."""
-    return fit is not None and isinstance(fit.estimator, NetworkEstimator)
+def _is_of_one_go(fit: Fit | None) -> bool:
+    """Return whether a fit in rungs is what one training of all epochs would be.
+
+    Plain skorch nets begin each rung anew, and callbacks begin anew in each rung.
+    """
+    return (
+        fit is not None
+        and isinstance(fit.estimator, NetworkEstimator)
+        and not fit.estimator.callbacks
+    )
 
 
 def _only(found: dict[Any, Kept], candidates: Collection[Any]) -> dict[Any, Kept]:

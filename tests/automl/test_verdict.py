@@ -74,17 +74,19 @@ def test_the_verdict_says_what_is_worth_having(scores, words):
 
 
 @pytest.mark.parametrize(
-    ("leaks", "start"),
+    ("n_leaks", "start"),
     [
-        ([], "The ensemble"),
-        (["A is B."], "The scores may be too good to be true. A is B. The ensemble"),
-        (["A is B.", "C"], "The scores may be too good to be true. A is B. There is one"),
-        (["A."] * 4, "The scores may be too good to be true. A. There are 3 more such"),
+        (0, "The ensemble"),
+        (1, "The leak guard found a reason why these scores may be too good"),
+        (3, "The leak guard found 3 reasons why these scores may be too good"),
     ],
 )
-def test_leaks_come_first(leaks, start):
+def test_leaks_come_first(n_leaks, start):
     """No score is read before what it is worth."""
-    assert verdict(_scores(0.8), leaks).startswith(start)
+    text = verdict(_scores(0.8), n_leaks)
+
+    assert text.startswith(start)
+    assert text.endswith(verdict(_scores(0.8)))
 
 
 def test_a_best_model_that_is_not_better_is_not_mentioned():

@@ -247,6 +247,26 @@ def test_buffers_that_a_call_replaces_are_a_reason(in_place, digits):
     assert torch.equal(row.module.mean, before)
 
 
+@pytest.mark.parametrize("is_constant", [True, False])
+def test_buffers_that_change_but_are_not_saved_are_a_reason(is_constant, digits):
+    """Training could not go on with them; constants, such as positions, do no harm."""
+
+    class Counting(Users):
+        def __init__(self, n_features, n_outputs):
+            super().__init__(n_features, n_outputs)
+            self.register_buffer("calls", torch.zeros(()), persistent=False)
+
+        def forward(self, x):
+            if self.training and not is_constant:
+                self.calls.add_(1)
+            return super().forward(x)
+
+    reason = _reason(_fit(digits, NetClassifier(Counting)).row())
+
+    assert (reason is None) is is_constant
+    assert is_constant or "changes a buffer" in reason
+
+
 def test_outputs_that_depend_on_other_rows_are_a_reason(digits):
     """In chunks of another size a batch norm without running means gives others."""
 

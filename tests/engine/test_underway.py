@@ -26,6 +26,17 @@ def test_what_is_left_are_the_epochs_that_are_missing():
     assert going_on(replace(_fit(5), state=two.state), three.state).n_epochs == 4
 
 
+def test_what_has_as_many_epochs_or_more_is_no_part_of_a_fit():
+    """Such a fit trains from its start."""
+    (two,) = train([_fit(2)])
+
+    for fit in (_fit(1), _fit(2)):
+        assert going_on(fit, two.state) is fit
+        assert len(train([replace(fit, checkpoint=two.state)])[0].train_loss) == (
+            fit.n_epochs
+        )
+
+
 def test_what_is_kept_is_found_under_no_fits_key(tmp_path):
     """A fit that has not ended is not taken for one that has."""
     (trained,) = train([_fit(2)])

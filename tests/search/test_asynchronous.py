@@ -24,6 +24,7 @@ from sk_tune import (
 from sk_tune.engine import _workers
 from sk_tune.engine._shard import train_shard
 from sk_tune.exceptions import TrainingFailedError
+from sk_tune.search._steps import TrainingSteps
 
 CV = StratifiedKFold(3, shuffle=True, random_state=1)
 RATES = list(np.geomspace(1e-4, 1e-1, 9))
@@ -160,6 +161,30 @@ def test_the_best_epoch_is_found_for_each_row(net, iris):
         own = curves[curves["candidate"] == row].groupby("epoch")["valid_score"].mean()
         assert search.cv_results_["mean_test_score"][row] == pytest.approx(own.max())
         assert own[epoch] == pytest.approx(own.max())
+
+
+def test_what_a_candidate_goes_on_from_is_kept_while_it_trains(net, iris, monkeypatch):
+    """Also the way back to its best epoch, while the others end."""
+    dropped, asked = set(), set()
+    keep_only, state = TrainingSteps.keep_only, TrainingSteps.state
+
+    def keep(steps, candidates):
+        before = set(steps._states) | set(steps._ends)
+        keep_only(steps, candidates)
+        dropped.update(before - (set(steps._states) | set(steps._ends)))
+
+    def find(steps, key):
+        asked.add((key, key in dropped))
+        return state(steps, key)
+
+    monkeypatch.setattr(TrainingSteps, "keep_only", keep)
+    monkeypatch.setattr(TrainingSteps, "state", find)
+    rates = {"learning_rate": list(np.geomspace(0.01, 1.0, 27))}
+    search = halving(net, rates, epochs="best", n_jobs=2).fit(*iris)
+
+    assert search.ledger_.n_candidates == 27
+    assert len(asked) >= 3 * 27
+    assert not any(is_late for _, is_late in asked)
 
 
 def test_failed_candidates_are_never_promoted(net, iris):
