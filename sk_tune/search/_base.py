@@ -34,6 +34,7 @@ from sk_tune._compat import (
     num_samples,
     warn_or_raise_about_failures,
 )
+from sk_tune._garbage import old_objects_spared
 from sk_tune._search_record import SearchRecord
 from sk_tune.adoption import FitRequested, adopter, adoption
 from sk_tune.backend import AskingNets, Recorder
@@ -236,7 +237,13 @@ class BaseSearch(BaseSearchCV):  # type: ignore[misc]
             config = joblib.parallel_config(backend=SearchBackend(self._session))
             self._session.config = config
             adopting = adoption(RefitTrainer(self, self._session))
-            with AskingNets(), config, adopting, self._calm_callbacks():
+            with (
+                old_objects_spared(),
+                AskingNets(),
+                config,
+                adopting,
+                self._calm_callbacks(),
+            ):
                 try:
                     super().fit(X, y, **params)  # type: ignore[misc]
                 except BaseException:
