@@ -222,7 +222,7 @@ def print_verdicts(results, cases):
             print(f"  - {SIDES[side][1]}: {'; '.join(verdicts)}")
         for end in ("", " best"):
             pair = [results.of(case, name + end) for name in ("hyperband", "bohb")]
-            print(f"  - {bohb_verdict(*pair)}")
+            print(f"  - {'with best epochs, ' if end else ''}{bohb_verdict(*pair)}")
 
 
 def verdict(name, values, text):
@@ -274,7 +274,7 @@ def draw(results, cases, path):
     figure.legend(
         handles.values(), handles.keys(), loc="lower center", ncols=4, frameon=False
     )
-    figure.tight_layout(rect=(0, 0.075, 1, 1))
+    figure.tight_layout(rect=(0, 0.1, 1, 1))
     figure.savefig(path, dpi=DPI)
 
 
