@@ -2,10 +2,12 @@
 
 import copy
 import errno
+import gzip
 import json
 import os
 import pickle
 import sys
+import zlib
 from pathlib import Path
 
 import joblib
@@ -289,10 +291,20 @@ def test_a_damaged_model_is_refused_wherever_it_is_damaged(tmp_path, saved, name
         one[place] ^= 1 << (place % 8)
         damaged.append(bytes(one))
 
+    # Bits that fill up a byte between two blocks of what is compressed mean nothing.
+    damaged = [content for content in damaged if not _is_same(content, whole)]
+    assert len(damaged) > 40
     for content in damaged:
         path.write_bytes(content)
         with pytest.raises(TableError, match=name):
             load_for_resume(tmp_path)
+
+
+def _is_same(content, whole):
+    try:
+        return gzip.decompress(content) == gzip.decompress(whole)
+    except (EOFError, OSError, zlib.error):
+        return False
 
 
 def test_a_folder_without_a_model_is_refused(tmp_path):
