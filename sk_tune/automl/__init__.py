@@ -4,13 +4,11 @@
 
 from sk_tune.automl._auto import AutoClassifier, AutoRegressor
 from sk_tune.automl._blend import Blend
-from sk_tune.automl._guard import LEAK_CODES
 from sk_tune.automl._progress import progress_text
 from sk_tune.automl._runner import AutoProgress
 from sk_tune.automl._verdict import Score, format_score, scale_of
 
 __all__ = [
-    "LEAK_CODES",
     "AutoClassifier",
     "AutoProgress",
     "AutoRegressor",

@@ -13,15 +13,13 @@ from sk_tune.automl._problem import Problem
 from sk_tune.diagnosis import Finding, find_leaks
 from sk_tune.exceptions import warn_user
 
-__all__ = ["LEAK_CODES", "guarded", "serious_leaks", "warn_of_leaks"]
+__all__ = ["guarded", "serious_leaks", "warn_of_leaks"]
 
 # Values of X that are looked at, for each second of the budget and at least this many rows.
 _VALUES_PER_SECOND = 20_000
 _FEWEST_ROWS = 500
 # Columns that are looked at for each second, because some checks take a time for each.
 _COLUMNS_PER_SECOND, _FEWEST_COLUMNS = 20, 100
-# What codes of the leak guard begin with.
-LEAK_CODES = "SKT2"
 # Findings, of duplicates, that need all columns.
 _OF_WHOLE_ROWS = ("SKT201", "SKT202")
 
@@ -90,7 +88,7 @@ def serious_leaks(findings: Iterable[Finding]) -> list[Finding]:
     return [
         f
         for f in findings
-        if f.code.startswith(LEAK_CODES) and f.outcome == "issue" and f.severity != "low"
+        if f.is_of_leaks and f.outcome == "issue" and f.severity != "low"
     ]
 
 

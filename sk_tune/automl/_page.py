@@ -11,7 +11,6 @@ import jinja2
 
 from sk_tune._files import replaced_file
 from sk_tune._text import interval_text, seconds_text
-from sk_tune.automl._guard import LEAK_CODES
 from sk_tune.automl._verdict import format_score, scale_of
 from sk_tune.report import value_text
 
@@ -56,11 +55,9 @@ def write_page(auto: Any, path: str | Path, *, title: str = "") -> Path:
         title=title or type(auto).__name__,
         metric=default if auto.scoring is None else str(auto.scoring),
         written=datetime.now().astimezone().isoformat(sep=" ", timespec="minutes"),
-        checks=[f for f in auto.findings_ if f.code.startswith(LEAK_CODES)],
+        checks=[f for f in auto.findings_ if f.is_of_leaks],
         faults=[
-            f
-            for f in auto.findings_
-            if not f.code.startswith(LEAK_CODES) and f.outcome in {"issue", "tip"}
+            f for f in auto.findings_ if not f.is_of_leaks and f.outcome in {"issue", "tip"}
         ],
         rows=list(auto.leaderboard_.iterrows()),
         digits=partial(format_score, scale=scale_of(list(auto.scores_.values()))),

@@ -9,7 +9,6 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from sk_tune.automl import LEAK_CODES
 from sk_tune.cli._summary import labelled, score_lines
 from sk_tune.cli._tables import Table
 from sk_tune.cli._target import N_FOLDS, Target
@@ -81,7 +80,7 @@ def print_outcome(auto: Any, metric: str, seconds: float) -> None:
     names = [f"{name} ({weight:.2f})" for name, weight in members["weight"].items()]
     print(labelled("Ensemble", _listed(names)))
     for finding in auto.findings_:
-        if finding.outcome == "issue" and finding.code.startswith(LEAK_CODES):
+        if finding.outcome == "issue" and finding.is_of_leaks:
             print(labelled("Leak", f"{finding.message} {finding.remedy}"))
     print()
     print("\n".join(score_lines(list(auto.scores_.values()), metric)))

@@ -14,6 +14,8 @@ __all__ = ["Change", "Curves", "Finding", "Outcome", "Severity"]
 Floats = npt.NDArray[np.float64]
 Outcome = Literal["issue", "tip", "passed", "not applicable"]
 Severity = Literal["low", "medium", "high"]
+# What codes of the leak guard begin with.
+_LEAKS = "SKT2"
 # How a change turns what a parameter could be into what it should be.
 Action = Literal["set", "at least", "at most", "multiply", "extend below", "extend above"]
 
@@ -120,3 +122,8 @@ class Finding:
     remedy: str = ""
     changes: tuple[Change, ...] = ()
     candidate: int | None = None
+
+    @property
+    def is_of_leaks(self) -> bool:
+        """Whether the leak guard made it, not a check of a network or a search."""
+        return self.code.startswith(_LEAKS)

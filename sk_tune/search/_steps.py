@@ -41,7 +41,7 @@ class TrainingSteps:
         # Where the fit of a candidate and fold stands, after how many epochs.
         self._states: dict[tuple[Any, Any], tuple[TrainingState, int]] = {}
         # Where it stood at the ends of its rungs.
-        self._ends: dict[tuple[Any, Any], Checkpoints] = {}
+        self._ends: dict[Any, Checkpoints] = {}
         # By identity of the fold's test rows, which whoever makes fits keeps alive.
         self._is_monitor_bad: dict[int, bool] = {}
         self.best_epochs: dict[int, int] = {}
@@ -107,6 +107,9 @@ class TrainingSteps:
                 self._states.pop(work.key, None)
             elif work.state is not None:
                 self._states[work.key] = (work.state, work.n_epochs)
+                if options.epochs == "best" and _is_of_one_go(work.fit):
+                    ends = self._ends.get(work.key, ())
+                    self._ends[work.key] = (*ends, work.state)
         if options.epochs == "best" and not self.is_interrupted:
             yield from self._back_to_best(works, options)
 
@@ -138,7 +141,7 @@ class TrainingSteps:
         self, works: Sequence[Work], options: SearchOptions
     ) -> Iterator[Step]:
         """Train the networks of each candidate to the best epoch of its mean curve."""
-        again = self._from_checkpoints(works, options)
+        again = self._to_best(works, options)
         if not again:
             return
         full = [work.trained for work, _ in again]
@@ -155,11 +158,11 @@ class TrainingSteps:
             seconds = long.seconds + short.seconds
             work.trained = replace(long, predictions=short.predictions, seconds=seconds)
 
-    def _from_checkpoints(
+    def _to_best(
         self, works: Sequence[Work], options: SearchOptions
     ) -> list[tuple[Work, Fit]]:
         """Return fits to the best epochs; find these for rows that have none yet."""
-        checkpoints = {id(work): self._taken_checkpoints(work, options) for work in works}
+        checkpoints = {id(work): self._taken_checkpoints(work) for work in works}
         by_row: dict[int, list[Work]] = {}
         for work in works:
             if work.state is not None:
@@ -182,19 +185,13 @@ class TrainingSteps:
             ]
         return again
 
-    def _taken_checkpoints(self, work: Work, options: SearchOptions) -> Checkpoints:
+    def _taken_checkpoints(self, work: Work) -> Checkpoints:
         """Take the checkpoints out of what was trained; return them and ends of rungs."""
         if work.trained is None:
             return ()
         found = work.trained.checkpoints
         work.trained = replace(work.trained, checkpoints=())
-        if work.key is None:
-            return found
-        ends = self._ends.pop(work.key, ())
-        is_last = work.n_epochs >= options.max_resources
-        if not is_last and work.state is not None and _is_of_one_go(work.fit):
-            self._ends[work.key] = (*ends, work.state)
-        return (*ends, *found)
+        return (*self._ends.get(work.key, ()), *found)
 
 
 def _is_of_one_go(fit: Fit | None) -> bool:
@@ -218,7 +215,7 @@ def _anew(fit: Fit, state: TrainingState, n_epochs: int, checkpoints: Checkpoint
 
     Its state is that of the beginning, so that a store knows it whatever was kept.
     """
-    # What begins anew in each rung may draw another seed.
+    # A rung that began anew may have drawn another seed.
     checkpoints = tuple(own for own in checkpoints if own.seed == state.seed)
     return replace(
         fit,

@@ -15,7 +15,7 @@ from sk_tune import CNNClassifier, MLPClassifier, RNNClassifier
 from sk_tune.engine import Fit, checkpoint_before, train
 from sk_tune.engine._checkpoints import bytes_per_fit, checkpoint_epochs
 from sk_tune.engine._fit_key import FitKeys
-from sk_tune.training import TrainingState, arrays_of_state
+from sk_tune.training import TrainingState
 
 N_EPOCHS = 6
 
@@ -77,22 +77,10 @@ def _fit(data, net, **params):
     return Fit(estimator=net, X=X, y=data.y, rows=rows, monitor=monitor, seed=3, **params)
 
 
-def _timeless(state):
-    return [{n: v for n, v in row.items() if n != "dur"} for row in state.history]
-
-
-def _assert_same(ours, theirs):
-    assert ours.message == theirs.message == ""
-    assert _timeless(ours.state) == _timeless(theirs.state)
-    arrays, expected = arrays_of_state(ours.state), arrays_of_state(theirs.state)
-    assert arrays.keys() == expected.keys()
-    for name, array in expected.items():
-        np.testing.assert_array_equal(arrays[name], array, err_msg=name)
-    np.testing.assert_array_equal(ours.predictions, theirs.predictions)
-
-
 @pytest.mark.parametrize("name", NETS)
-def test_a_fit_that_goes_on_from_a_checkpoint_is_the_fit(name, digits, monkeypatch):
+def test_a_fit_that_goes_on_from_a_checkpoint_is_the_fit(
+    name, digits, monkeypatch, assert_same_training
+):
     """To the bit: history, weights, moments and predictions, for every epoch."""
     fit = _fit(digits, NETS[name])
     monkeypatch.setattr("sk_tune.engine._checkpoints._COST", 0.0)
@@ -106,11 +94,13 @@ def test_a_fit_that_goes_on_from_a_checkpoint_is_the_fit(name, digits, monkeypat
         checkpoint = checkpoint_before(whole.checkpoints, n_epochs)
         (anew,), (short,) = train([own]), train([replace(own, checkpoint=checkpoint)])
         assert len(checkpoint.history) == n_epochs - 1
-        _assert_same(short, anew)
+        assert_same_training(short, anew)
 
 
 @pytest.mark.parametrize("n_jobs", [1, 2])
-def test_checkpoints_change_nothing_and_come_from_workers_too(n_jobs, digits):
+def test_checkpoints_change_nothing_and_come_from_workers_too(
+    n_jobs, digits, assert_same_training
+):
     """Only those fits have some that are to keep them."""
     fits = [_fit(digits, NETS["dropout"]), _fit(digits, NETS["batch norm"])]
     plain = train(fits, n_jobs=n_jobs)
@@ -118,7 +108,7 @@ def test_checkpoints_change_nothing_and_come_from_workers_too(n_jobs, digits):
     kept = train([fits[0], replace(fits[1], keeps_checkpoints=True)], n_jobs=n_jobs)
 
     for own, other in zip(kept, plain, strict=True):
-        _assert_same(own, other)
+        assert_same_training(own, other)
     assert [[len(s.history) for s in own.checkpoints] for own in kept] == [[], [2, 4]]
 
 
@@ -158,14 +148,14 @@ def test_a_store_finds_a_fit_whatever_was_kept(digits):
     assert FitKeys().key(replace(fit, checkpoint=trained.state)) == key
 
 
-def test_a_store_does_not_keep_checkpoints(digits, tmp_path):
+def test_a_store_does_not_keep_checkpoints(digits, tmp_path, assert_same_training):
     """A result that comes from there has none, and is the same."""
     fit = _fit(digits, NETS["dropout"], keeps_checkpoints=True)
     first, second = (train([fit], store=tmp_path / "fits.db")[0] for _ in range(2))
 
     assert (len(first.checkpoints), len(second.checkpoints)) == (2, 0)
     assert second.is_loaded
-    _assert_same(second, first)
+    assert_same_training(second, first)
 
 
 @given(

@@ -27,7 +27,6 @@ from sk_tune._json_values import decode, encode
 from sk_tune.engine import Fit, FitStore, _underway, train
 from sk_tune.engine._shard import Shard, train_shard
 from sk_tune.engine._underway import going_on
-from sk_tune.training import arrays_of_state
 
 X, Y = load_digits(return_X_y=True)
 X, Y = X[:300].astype(np.float32) / 16, Y[:300].astype(np.int64)
@@ -203,25 +202,9 @@ def _train(fits, underway=None):
     return trained
 
 
-def _timeless(history):
-    return [{n: v for n, v in record.items() if n != "dur"} for record in history]
-
-
-def _assert_same(ours, theirs):
-    """Compare two trainings to the bit, times apart."""
-    assert _timeless(ours.state.history) == _timeless(theirs.state.history)
-    assert ours.state.n_steps == theirs.state.n_steps
-    assert ours.state.seed == theirs.state.seed
-    arrays, expected = arrays_of_state(ours.state), arrays_of_state(theirs.state)
-    assert arrays.keys() == expected.keys()
-    for name, array in expected.items():
-        np.testing.assert_array_equal(arrays[name], array, err_msg=name)
-    np.testing.assert_array_equal(ours.predictions, theirs.predictions)
-
-
 @pytest.mark.filterwarnings("ignore:Detected call of")
 @pytest.mark.parametrize("name", NETS)
-def test_a_net_goes_on_as_if_nothing_had_come_in_between(name):
+def test_a_net_goes_on_as_if_nothing_had_come_in_between(name, assert_same_training):
     """From any epoch: its history, weights, moments and predictions are those of one go."""
     fits = _fits(NETS[name])
     kept = _Kept()
@@ -233,7 +216,7 @@ def test_a_net_goes_on_as_if_nothing_had_come_in_between(name):
         resumed = _train(list(rest.values()))
 
         for position, i in enumerate(rest):
-            _assert_same(resumed[position], whole[i])
+            assert_same_training(resumed[position], whole[i])
 
 
 def test_cases_reach_what_they_are_for():
@@ -270,7 +253,7 @@ def test_what_cannot_be_written_is_not_kept():
     assert [set(snapshot) for snapshot in kept.trained] == [{0}] * (N_EPOCHS - 1)
 
 
-def test_a_net_starts_anew_if_its_split_is_drawn_otherwise():
+def test_a_net_starts_anew_if_its_split_is_drawn_otherwise(assert_same_training):
     """Rows that it has trained on must not become rows to validate on."""
     first, again = (
         _fits(_clf(train_split=ValidSplit(0.2, random_state=seed)))[0] for seed in (0, 1)
@@ -280,10 +263,10 @@ def test_a_net_starts_anew_if_its_split_is_drawn_otherwise():
 
     resumed = _train([going_on(again, kept.trained[2][0].state)])[0]
 
-    _assert_same(resumed, _train([again])[0])
+    assert_same_training(resumed, _train([again])[0])
 
 
-def test_alone_a_net_starts_anew():
+def test_alone_a_net_starts_anew(assert_same_training):
     """skorch's own loop trains all epochs then."""
     fit = _fits(_clf(EarlyStopping(patience=2)))[0]
     kept = _Kept()
@@ -294,7 +277,7 @@ def test_alone_a_net_starts_anew():
         for own in (fit, going_on(fit, kept.trained[1][0].state))
     ]
 
-    _assert_same(alone[1], alone[0])
+    assert_same_training(alone[1], alone[0])
     assert len(alone[0].state.history) == N_EPOCHS
 
 
@@ -306,7 +289,9 @@ def test_results_hold_nothing_to_go_on_from():
 
 
 @pytest.mark.parametrize("name", ["best weights", "all", "plateau"])
-def test_a_killed_run_goes_on_from_its_store(name, tmp_path, monkeypatch):
+def test_a_killed_run_goes_on_from_its_store(
+    name, tmp_path, monkeypatch, assert_same_training
+):
     """With the results of one that was not killed, to the bit; nothing stays behind."""
     monkeypatch.setattr(_underway, "SECONDS_BETWEEN", 0.0)
     path = tmp_path / "fits.db"
@@ -323,7 +308,7 @@ def test_a_killed_run_goes_on_from_its_store(name, tmp_path, monkeypatch):
     resumed = train(fits, store=path, progress=of_rest.append)
 
     for ours, theirs in zip(resumed, whole, strict=True):
-        _assert_same(ours, theirs)
+        assert_same_training(ours, theirs)
     assert of_rest[0].n_epochs_done < 3 * 3
     assert len(of_rest) <= N_EPOCHS - 2
     with FitStore(path) as store:
