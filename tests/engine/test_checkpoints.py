@@ -54,7 +54,7 @@ NETS = {
     "dropout": _mlp(dropout=0.3, l1=1e-4),
     "batch norm": _mlp(normalization="batch", lr_schedule="cosine"),
     "momentum": _mlp(optimizer="sgd", momentum=0.9, learning_rate=0.1),
-    "early stopping": _mlp(early_stopping=True, patience=2, learning_rate=0.1),
+    "early stopping": _mlp(width=32, early_stopping=True, patience=2, learning_rate=0.3),
     "members": _mlp(members=2),
     "convolution": CNNClassifier(
         n_channels=4, input_shape=(1, 8, 8), max_epochs=N_EPOCHS, random_state=0
@@ -74,7 +74,7 @@ def _fit(data, net, **params):
     X = data.X.astype(np.float32)
     rows = np.arange(150)
     monitor = np.arange(150, 200)
-    return Fit(estimator=net, X=X, y=data.y, rows=rows, monitor=monitor, seed=3, **params)
+    return Fit(estimator=net, X=X, y=data.y, rows=rows, monitor=monitor, seed=1, **params)
 
 
 @pytest.mark.parametrize("name", NETS)
@@ -95,6 +95,13 @@ def test_a_fit_that_goes_on_from_a_checkpoint_is_the_fit(
         (anew,), (short,) = train([own]), train([replace(own, checkpoint=checkpoint)])
         assert len(checkpoint.history) == n_epochs - 1
         assert_same_training(short, anew)
+
+
+def test_the_case_of_early_stopping_has_its_best_epoch_in_the_middle(digits):
+    """Else last and best weights would be the same."""
+    (trained,) = train([_fit(digits, NETS["early stopping"])])
+
+    assert 1 < trained.state.stopping.best_epoch < len(trained.train_loss) < N_EPOCHS
 
 
 @pytest.mark.parametrize("n_jobs", [1, 2])

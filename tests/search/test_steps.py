@@ -1,14 +1,18 @@
 """What tasks need to be trained, step after step, however it is trained."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from sklearn.model_selection import StratifiedKFold
+from skorch.callbacks import LRScheduler
 
 from sk_tune._compat import FoldTask
 from sk_tune.backend import Job
-from sk_tune.engine import Fit, train
+from sk_tune.engine import Fit, Trained, train
 from sk_tune.search._steps import TrainingSteps
 from sk_tune.search._work import SearchOptions, Work
+from sk_tune.training import TrainingState
 
 CV = StratifiedKFold(3, shuffle=True, random_state=1)
 
@@ -107,6 +111,63 @@ def test_the_best_epoch_takes_a_second_step(works):
     for work in works:
         assert len(work.state.history) == best
         assert len(work.trained.train_loss) == 4
+
+
+def _as_trained(seed, scores, checkpoints=()):
+    history = tuple({"monitor_score": score, "train_loss": 0.0} for score in scores)
+    state = TrainingState(seed=seed, weights={}, moments={}, history=history)
+    return Trained(
+        status="trained",
+        state=state,
+        predictions=None,
+        message="",
+        seconds=1.0,
+        engine="fleet",
+        checkpoints=checkpoints,
+    )
+
+
+@pytest.mark.parametrize(
+    ("seed", "callbacks", "expected"),
+    [(1, None, 2), (2, None, None), (1, [LRScheduler()], None)],
+    ids=["goes on", "another seed", "callbacks"],
+)
+def test_the_end_of_a_rung_is_where_the_next_one_goes_back_to(
+    works, seed, callbacks, expected
+):
+    """Unless it is not what one training of all epochs would have been there."""
+    steps, options = TrainingSteps(), _options("best", max_resources=9)
+    (work,) = works[:1]
+    work.fit.estimator.set_params(callbacks=callbacks)
+    work.n_epochs = 2
+    for _ in steps.of([work], options):
+        work.trained = _as_trained(1, [0.1, 0.2])
+    own = _as_trained(seed, [0.1, 0.2, 0.3, 0.2, 0.1]).state
+    later = replace(own, history=own.history[:4])
+
+    again = replace(work, row=6, n_epochs=5)
+    first, second = steps.of([again], options), []
+    for step in first:
+        second.append(step)
+        again.trained = _as_trained(seed, [0.1, 0.2, 0.3, 0.2, 0.1], (later,))
+
+    fit = second[1][0][1]
+    assert (fit.state, fit.seed, fit.n_epochs) == (None, seed, 3)
+    found = None if fit.checkpoint is None else len(fit.checkpoint.history)
+    assert found == expected
+    assert again.n_epochs_again == 5 - (expected or 0)
+
+
+def test_checkpoints_are_let_go_of(works):
+    """Whether there is a way back or not; only the fits to train keep some."""
+    steps = TrainingSteps()
+    state = _as_trained(1, [0.1]).state
+    for step in steps.of(works, _options("best")):
+        assert all(fit.keeps_checkpoints for _, fit in step)
+        for work, _ in step:
+            work.trained = _as_trained(1, [0.1, 0.2], (state,))
+
+    assert [work.trained.checkpoints for work in works] == [()] * 3
 
 
 def test_interrupted_tasks_ask_for_no_more(works):
