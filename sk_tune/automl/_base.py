@@ -22,7 +22,6 @@ from sk_tune._compat import (
     check_sample_weight,
     validate_parameter_constraints,
 )
-from sk_tune._garbage import old_objects_spared
 from sk_tune._metric import Metric, scorer_metric
 from sk_tune._times import as_times
 from sk_tune.automl._blend import Blend, blend_of, held_out_score
@@ -248,7 +247,7 @@ class AutoEstimator(BaseEstimator):  # type: ignore[misc]
         groups, times = (None if own is None else own[kept] for own in (groups, times))
         problem = self._problem(X, y, sample_weight, kept, split, seed)
         self.findings_ = self._leaks(problem, groups, times)
-        with old_objects_spared(), warnings.catch_warnings():
+        with warnings.catch_warnings():
             warnings.simplefilter("ignore")
             course, models = self._course(problem, clock), self._models(problem)
             if memory is not None:

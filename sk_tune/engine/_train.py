@@ -15,7 +15,6 @@ from typing import Any, NamedTuple
 import joblib
 from sklearn.base import clone
 
-from sk_tune._garbage import old_objects_spared
 from sk_tune.engine._checkpoints import bytes_per_fit
 from sk_tune.engine._memory import (
     SHARE_OF_MEMORY,
@@ -145,7 +144,7 @@ def train(
     _check(fits, engine)
     progress = passing_errors(progress)
     results = Results(passing_errors(trained), as_fleet=engine == "fleet")
-    with old_objects_spared(), raising_caller_errors(), outside_blocks():
+    with raising_caller_errors(), outside_blocks():
         _train(fits, results, n_jobs, engine, memory_limit, progress, store)
     if engine == "fleet":
         warn_of_solo(

@@ -9,7 +9,9 @@ added are columns, attributes and ways to end a search early.
 
 import os
 import time
+import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import replace
 from importlib import import_module
 from numbers import Integral, Real
@@ -32,7 +34,6 @@ from sk_tune._compat import (
     num_samples,
     warn_or_raise_about_failures,
 )
-from sk_tune._garbage import old_objects_spared
 from sk_tune._search_record import SearchRecord
 from sk_tune.adoption import FitRequested, adopter, adoption
 from sk_tune.backend import AskingNets, Recorder
@@ -44,7 +45,7 @@ from sk_tune.search._backend import SearchBackend
 from sk_tune.search._bookkeeping import fold_curves, last_rows, with_reasons
 from sk_tune.search._corrected_score import CorrectedScore, corrected_score_of
 from sk_tune.search._curves import learning_curve_table
-from sk_tune.search._networks import calm_callbacks, network_of
+from sk_tune.search._networks import network_of
 from sk_tune.search._outcome import out_of_fold_predictions
 from sk_tune.search._plan import PlannedRound, SearchPlan
 from sk_tune.search._probe import probe
@@ -235,8 +236,7 @@ class BaseSearch(BaseSearchCV):  # type: ignore[misc]
             config = joblib.parallel_config(backend=SearchBackend(self._session))
             self._session.config = config
             adopting = adoption(RefitTrainer(self, self._session))
-            calm = calm_callbacks(self)
-            with old_objects_spared(), AskingNets(), config, adopting, calm:
+            with AskingNets(), config, adopting, self._calm_callbacks():
                 try:
                     super().fit(X, y, **params)  # type: ignore[misc]
                 except BaseException:
@@ -267,6 +267,20 @@ class BaseSearch(BaseSearchCV):  # type: ignore[misc]
         outcomes = self._session.outcomes[: rounds.n_candidates]
         results = with_reasons(rounds.results, outcomes)
         return results, pd.DataFrame(learning_curve_table(fold_curves(outcomes, results)))
+
+    @contextmanager
+    def _calm_callbacks(self) -> Iterator[None]:
+        """Hide that networks take no callbacks: the search tells those of its fits."""
+        network = network_of(self.estimator)
+        if not getattr(self, "_skl_callbacks", None) or network is None:
+            yield
+            return
+        with warnings.catch_warnings():
+            name = type(network).__name__
+            warnings.filterwarnings(
+                "ignore", f"The estimator {name} does not support callbacks"
+            )
+            yield
 
     def plan(self, X: Any = None, y: Any = None, **params: Any) -> SearchPlan:
         """Say what ``fit`` is going to do, before it does.

@@ -3,10 +3,9 @@
 """From a candidate and a fold to the fit that the engine is asked for."""
 
 import copy
-import warnings
 from collections import Counter
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager, suppress
+from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
 
@@ -27,7 +26,7 @@ from sk_tune.estimators import NetworkEstimator, is_unchanged, take_rows
 from sk_tune.search._fold_cache import FittedTransformers, FoldCache
 from sk_tune.search._held_out import HeldOutRows, transformed
 
-__all__ = ["FitMaker", "calm_callbacks", "name_in_network", "network_of"]
+__all__ = ["FitMaker", "name_in_network", "network_of"]
 
 Array = npt.NDArray[Any]
 
@@ -50,32 +49,6 @@ def network_of(estimator: Any) -> Any:
     if isinstance(last, NetworkEstimator):
         return last if is_unchanged(last) else None
     return last if isinstance(last, NeuralNet) else None
-
-
-@contextmanager
-def calm_callbacks(search: Any) -> Iterator[None]:
-    """Hide that networks take no callbacks: the search tells those of its fits.
-
-    Parameters
-    ----------
-    search : estimator
-        With its callbacks.
-
-    Yields
-    ------
-    None
-        Nothing.
-    """
-    network = network_of(search.estimator)
-    if not getattr(search, "_skl_callbacks", None) or network is None:
-        yield
-        return
-    with warnings.catch_warnings():
-        name = type(network).__name__
-        warnings.filterwarnings(
-            "ignore", f"The estimator {name} does not support callbacks"
-        )
-        yield
 
 
 def name_in_network(estimator: Any, parameter: str) -> str | None:
