@@ -1,33 +1,43 @@
 # SPDX-FileCopyrightText: sk_tune contributors
 # SPDX-License-Identifier: BSD-3-Clause
-"""Convolution and pooling of many networks at once, as batched matrix products.
+"""Convolution and pooling of many networks at once.
 
-Under ``torch.func.vmap`` torch makes one grouped convolution of the convolutions of K
-networks, which is slow on a CPU.  Here the windows are copied into the columns of one
-matrix per network ("im2col"; Chellapilla, Puri & Simard 2006, High performance
-convolutional neural networks for document processing), and one batched product does the
-work of all networks.  Pooling is torch's own, told that samples are channels, which its
-kernels for channels innermost in memory make the most of.
+In single precision, the convolutions of K networks are one grouped convolution of oneDNN's
+with the channels innermost in memory.  Where oneDNN is missing or slow, or has no kernels of
+the type, batched matrix products over columns take its place.
 
-Every result lies in memory as (K, channels, spatial sizes, B), seen as (K, B, channels,
-spatial sizes): with the batch innermost, the copies of windows move long runs, and a stack
-of convolutions, activations and poolings never transposes.
+Images come and go as (K, B, channels, spatial sizes), in whatever order in memory the layer
+before has left them: (B, spatial sizes, K, channels) behind a grouped convolution, and
+(K, channels, spatial sizes, B) behind one by columns.  So a stack of convolutions, activations
+and poolings never transposes.  Pooling is torch's own, told that what is innermost are
+channels, which its kernels make the most of.
 
 Notation: K networks ("rows"), B rows of a batch, C channels in, O channels out, S the
-spatial sizes, P their product behind the convolution, k the kernel's sizes.
+spatial sizes, k the kernel's sizes.
 """
 
-from collections.abc import Iterator, Sequence
-from functools import lru_cache
-from itertools import product
-from math import prod
+from functools import cache
 from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
 from torch.autograd import Function
 
-__all__ = ["RowConv", "RowPool", "row_conv_fits", "row_pool_fits"]
+from sk_tune.engine.fleet import _columns
+from sk_tune.engine.fleet._columns import Sides
+
+__all__ = [
+    "Geometry",
+    "RowConv",
+    "RowPool",
+    "convolution",
+    "convolution_gradients",
+    "geometry_of",
+    "merged",
+    "pooled",
+    "row_conv_fits",
+    "row_pool_fits",
+]
 
 _CONVS = (nn.Conv1d, nn.Conv2d, nn.Conv3d)
 _POOLS: dict[type[nn.Module], int] = {
@@ -38,14 +48,206 @@ _POOLS: dict[type[nn.Module], int] = {
     nn.AvgPool2d: 2,
     nn.AvgPool3d: 3,
 }
-# Zeros before and behind each spatial size.
-Sides = Sequence[tuple[int, int]]
+_convolution: Any = torch.ops.aten.convolution.default
+_convolution_backward: Any = torch.ops.aten.convolution_backward.default
+# Channels from which on oneDNN's kernels for AVX2 are faster than columns.
+_LEAST_CHANNELS_AVX2 = 4
 
-# Elements of columns made at one time.  Many more leave the cache between copy and product;
-# many fewer are too little work for one call.
-_MAX_COLUMNS = 2**18
-# Rows of the matrices from which on a product for each offset pays.
-_LEAST_DEPTH = 16
+
+class Geometry(NamedTuple):
+    """What a convolution does, weights aside.
+
+    Parameters
+    ----------
+    stride, dilation : tuple of int
+        Of each spatial size.
+    padding : sequence of (int, int)
+        Zeros before and behind each spatial size.
+    groups : int
+        Parts of the channels that have nothing to do with each other.
+    """
+
+    stride: tuple[int, ...]
+    padding: Sides
+    dilation: tuple[int, ...]
+    groups: int
+
+    @property
+    def is_plain(self) -> bool:
+        """Whether columns can do it: stride, dilation and groups are 1."""
+        return {*self.stride, *self.dilation, self.groups} == {1}
+
+    @property
+    def is_even(self) -> bool:
+        """Whether both sides are padded alike."""
+        return all(before == behind for before, behind in self.padding)
+
+
+def geometry_of(conv: nn.Module) -> Geometry | None:
+    """Return what a layer does, if :func:`convolution` does the same.
+
+    Parameters
+    ----------
+    conv : Module
+        Any layer.
+
+    Returns
+    -------
+    Geometry or None
+        None for anything but a convolution of real numbers, with borders padded with zeros.
+    """
+    if not isinstance(conv, _CONVS) or type(conv) not in _CONVS:
+        return None
+    # Weight normalisation in its old form makes another tensor of other parameters.
+    is_real = isinstance(conv.weight, nn.Parameter) and conv.weight.is_floating_point()
+    if not is_real or conv.padding_mode != "zeros":
+        return None
+    found = Geometry(conv.stride, _sides(conv), conv.dilation, conv.groups)
+    return found if found.is_even or found.is_plain else None
+
+
+def convolution(
+    x: Tensor, weight: Tensor, bias: Tensor | None, geometry: Geometry
+) -> Tensor:
+    """Return the convolutions of some networks.
+
+    Parameters
+    ----------
+    x : Tensor of shape (K, B, C, *S)
+        Images.
+    weight : Tensor of shape (K, O, C / groups, *k)
+        Kernels.
+    bias : Tensor of shape (K, O) or None
+        Added to each channel.
+    geometry : Geometry
+        The rest.
+
+    Returns
+    -------
+    Tensor of shape (K, B, O, *S')
+        New.
+
+    Raises
+    ------
+    RuntimeError
+        If the kernel is larger than the padded images.
+    """
+    if _takes_columns(x, geometry):
+        images = x.movedim(1, -1).contiguous()
+        return _columns.convolve(images, geometry.padding, weight, bias).movedim(-1, 1)
+    images, kernels = _with_a_height(merged(x), weight.flatten(0, 1))
+    flat = None if bias is None else bias.flatten()
+    found: Tensor = _convolution(images, kernels, flat, *_arguments(len(x), geometry))
+    return _parted(_without_height(found, x), len(x))
+
+
+def convolution_gradients(
+    dy: Tensor, x: Tensor, weight: Tensor, geometry: Geometry, needed: tuple[bool, ...]
+) -> tuple[Tensor | None, ...]:
+    """Return the derivatives of the loss by what :func:`convolution` took.
+
+    Parameters
+    ----------
+    dy : Tensor of shape (K, B, O, *S')
+        Derivatives by the outputs.
+    x, weight, geometry
+        As the function took them.
+    needed : tuple of bool
+        Which of the three are.
+
+    Returns
+    -------
+    dx, dweight, dbias : Tensor or None
+        None where it is not needed.
+    """
+    if _takes_columns(x, geometry):
+        return _column_gradients(dy, x, weight, geometry.padding, needed)
+    images, kernels = _with_a_height(merged(x), weight.flatten(0, 1))
+    outputs = _with_a_height(merged(dy))[0]
+    dx, dweight, dbias = _convolution_backward(
+        outputs, images, kernels, [len(kernels)], *_arguments(len(x), geometry), [*needed]
+    )
+    return (
+        _parted(_without_height(dx, x), len(x)) if needed[0] else None,
+        dweight.reshape(weight.shape) if needed[1] else None,
+        dbias.view(len(x), -1) if needed[2] else None,
+    )
+
+
+def _column_gradients(
+    dy: Tensor, x: Tensor, weight: Tensor, padding: Sides, needed: tuple[bool, ...]
+) -> tuple[Tensor | None, ...]:
+    needs_x, needs_weight, needs_bias = needed
+    images, grad = (t.movedim(1, -1).contiguous() for t in (x, dy))
+    dx = dweight = None
+    if needs_weight:
+        # The columns are made again: they are several times as large as what they are
+        # made of, and would have left the cache.
+        dweight = _columns.weight_gradient(images, padding, grad, weight.shape[3:])
+    if needs_x:
+        dx = _columns.input_gradient(images, padding, grad, weight).movedim(-1, 1)
+    return dx, dweight, grad.flatten(2).sum(2) if needs_bias else None
+
+
+def _takes_columns(x: Tensor, geometry: Geometry) -> bool:
+    """Return whether columns are faster than a grouped convolution, or the only way."""
+    if not geometry.is_even:
+        return True
+    if not geometry.is_plain:
+        return False
+    least = _least_channels()
+    is_served = x.dtype == torch.float32 and torch.backends.mkldnn.enabled
+    return not is_served or least is None or x.shape[2] < least
+
+
+@cache
+def _least_channels() -> int | None:
+    """Return how many channels oneDNN's grouped convolutions want; None without them."""
+    if not torch.backends.mkldnn.is_available():
+        return None
+    # Other processors have grouped convolutions that go from group to group.
+    known = {"AVX512": 1, "AVX2": _LEAST_CHANNELS_AVX2}
+    return known.get(torch.backends.cpu.get_cpu_capability())
+
+
+def merged(x: Tensor) -> Tensor:
+    """Return the images of all networks as those of one, with channels innermost.
+
+    Parameters
+    ----------
+    x : Tensor of shape (K, B, C, *S)
+        Images.
+
+    Returns
+    -------
+    Tensor of shape (B, K * C, *S)
+        A view, if they lie in memory as (B, *S, K, C).
+    """
+    turned = x.permute(1, *range(3, x.ndim), 0, 2).contiguous()
+    return turned.flatten(-2).movedim(-1, 1)
+
+
+def _parted(x: Tensor, n_rows: int) -> Tensor:
+    """Return (B, K C, *S) as (K, B, C, *S)."""
+    return x.unflatten(1, (n_rows, -1)).movedim(1, 0)
+
+
+def _with_a_height(*tensors: Tensor) -> list[Tensor]:
+    """Return signals (., ., length) as images, for which alone torch knows channels last."""
+    return [t.unsqueeze(2) if t.ndim == 3 else t for t in tensors]
+
+
+def _without_height(found: Tensor, x: Tensor) -> Tensor:
+    return found.squeeze(2) if x.ndim == 4 else found
+
+
+def _arguments(n_rows: int, geometry: Geometry) -> tuple[Any, ...]:
+    """Return what torch's convolutions take behind the tensors."""
+    missing = 2 - len(geometry.stride)
+    stride, dilation = ((1,) * missing + t for t in (geometry.stride, geometry.dilation))
+    padding = (0,) * missing + tuple(before for before, _ in geometry.padding)
+    no_more = (0,) * len(stride)
+    return stride, padding, dilation, False, no_more, n_rows * geometry.groups
 
 
 class RowConv(nn.Module):
@@ -63,7 +265,7 @@ class RowConv(nn.Module):
         super().__init__()
         self.weight: nn.Parameter = conv.weight  # type: ignore[assignment]
         self.bias: nn.Parameter | None = conv.bias  # type: ignore[assignment]
-        self.padding = _sides(conv)
+        self.geometry = geometry_of(conv)
 
     def forward(self, x: Tensor) -> Tensor:
         """Return the convolution of a batch.
@@ -79,17 +281,15 @@ class RowConv(nn.Module):
             As the layer itself returns it, but for the order in memory.
         """
         bias = None if self.bias is None else self.bias.unsqueeze(0)
-        # Inputs of the network have the batch outermost; they are turned once.
-        x = x.movedim(0, -1).contiguous().movedim(-1, 0).unsqueeze(0)
-        weight = self.weight.unsqueeze(0)
-        y = _Convolution.apply(x, weight, bias, self.padding)  # type: ignore[no-untyped-call]
+        own = (x.unsqueeze(0), self.weight.unsqueeze(0), bias)
+        y = _Convolution.apply(*own, self.geometry)  # type: ignore[no-untyped-call]
         # Not y[0]: the gradient of an index is a copy into zeros, in another order.
         squeezed: Tensor = y.squeeze(0)
         return squeezed
 
     def extra_repr(self) -> str:
         """Return what ``repr`` shows of the layer."""
-        return f"{tuple(self.weight.shape)}, padding={self.padding}"
+        return f"{tuple(self.weight.shape)}, {self.geometry}"
 
 
 class RowPool(nn.Module):
@@ -118,12 +318,11 @@ class RowPool(nn.Module):
         Tensor of shape (B, C, *S')
             As the layer itself returns it, but for the order in memory.
         """
-        pooled: Tensor
         if x.ndim < _POOLS[type(self.pool)] + 2:
-            pooled = self.pool(x)
-        else:
-            pooled = self.pool(x.transpose(0, 1)).transpose(0, 1)
-        return pooled
+            one: Tensor = self.pool(x)
+            return one
+        y: Tensor = _Pooling.apply(x.unsqueeze(0), self.pool)  # type: ignore[no-untyped-call]
+        return y.squeeze(0)
 
 
 def row_conv_fits(conv: nn.Module) -> bool:
@@ -137,20 +336,9 @@ def row_conv_fits(conv: nn.Module) -> bool:
     Returns
     -------
     bool
-        True for a plain convolution of real numbers: stride, dilation and groups 1, borders
-        padded with zeros.
+        See :func:`geometry_of`.
     """
-    if not isinstance(conv, _CONVS) or type(conv) not in _CONVS:
-        return False
-    return (
-        set(conv.stride) == {1}
-        and set(conv.dilation) == {1}
-        and conv.groups == 1
-        and conv.padding_mode == "zeros"
-        # Weight normalisation in its old form makes another tensor of other parameters.
-        and isinstance(conv.weight, nn.Parameter)
-        and conv.weight.is_floating_point()
-    )
+    return geometry_of(conv) is not None
 
 
 def row_pool_fits(pool: nn.Module) -> bool:
@@ -169,32 +357,48 @@ def row_pool_fits(pool: nn.Module) -> bool:
     return type(pool) in _POOLS and not getattr(pool, "return_indices", False)
 
 
+def pooled(x: Tensor, pool: nn.Module) -> Tensor:
+    """Return the pooled images of some networks.
+
+    Parameters
+    ----------
+    x : Tensor of shape (K, B, C, *S)
+        Images.
+    pool : Module
+        A layer that :func:`row_pool_fits`.
+
+    Returns
+    -------
+    Tensor of shape (K, B, C, *S')
+        New, in the order in memory of `x` on a CPU.
+    """
+    if x.device.type != "cpu":
+        return pool(x.flatten(0, 1)).unflatten(0, (len(x), -1))  # type: ignore[no-any-return]
+    if x.stride(1) == 1:
+        y: Tensor = pool(x.transpose(1, 2).flatten(0, 1))
+        return y.unflatten(0, (len(x), -1)).transpose(1, 2)
+    return _parted(pool(merged(x)), len(x))
+
+
 class _Convolution(Function):
     """x (K, B, C, *S), weight (K, O, C, *k), bias (K, O) or None -> (K, B, O, *S')."""
 
     @staticmethod
-    def forward(x: Tensor, weight: Tensor, bias: Tensor | None, padding: Sides) -> Tensor:
-        return _convolve(x.movedim(1, -1), padding, weight, bias).movedim(-1, 1)
+    def forward(
+        x: Tensor, weight: Tensor, bias: Tensor | None, geometry: Geometry
+    ) -> Tensor:
+        return convolution(x, weight, bias, geometry)
 
     @staticmethod
     def setup_context(ctx: Any, inputs: tuple[Any, ...], output: Tensor) -> None:
-        x, weight, _, ctx.padding = inputs
+        x, weight, _, ctx.geometry = inputs
         ctx.save_for_backward(x, weight)
 
     @staticmethod
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
-        x, weight = ctx.saved_tensors
-        needs_x, needs_weight, needs_bias, _ = ctx.needs_input_grad
-        images, grad = x.movedim(1, -1), grad.movedim(1, -1).contiguous()
-        grad_x = grad_weight = None
-        if needs_weight:
-            # The columns are made again: they are several times as large as what they are
-            # made of, and would have left the cache.
-            grad_weight = _weight_gradient(images, ctx.padding, grad, weight.shape[3:])
-        if needs_x:
-            grad_x = _input_gradient(images, ctx.padding, grad, weight).movedim(-1, 1)
-        grad_bias = grad.flatten(2).sum(2) if needs_bias else None
-        return grad_x, grad_weight, grad_bias, None
+        needed = ctx.needs_input_grad[:3]
+        found = convolution_gradients(grad, *ctx.saved_tensors, ctx.geometry, needed)
+        return *found, None
 
     @staticmethod
     def vmap(
@@ -203,177 +407,43 @@ class _Convolution(Function):
         x: Tensor,
         weight: Tensor,
         bias: Tensor | None,
-        padding: Sides,
+        geometry: Geometry,
     ) -> tuple[Tensor, int]:
         # Rows of rows are rows: the new axis and the one that was there become one.
         tensors = [
             None if tensor is None else _lead(tensor, dim, info.batch_size).flatten(0, 1)
             for tensor, dim in zip((x, weight, bias), in_dims, strict=False)
         ]
-        y = _Convolution.apply(*tensors, padding)  # type: ignore[no-untyped-call]
+        y = _Convolution.apply(*tensors, geometry)  # type: ignore[no-untyped-call]
         return y.unflatten(0, (info.batch_size, -1)), 0
 
 
-def _convolve(x: Tensor, padding: Sides, weight: Tensor, bias: Tensor | None) -> Tensor:
-    """Return the convolution (K, O, *S', B) of x (K, C, *S, B)."""
-    n_rows, n_out, n_in, *kernel = weight.shape
-    y = x.new_empty(n_rows, n_out, *_output_sizes(x, padding, kernel), x.shape[-1])
-    matrices = [m.flatten(2) for m in _by_offset(weight, _offsets(n_in, kernel), 3)]
-    for part in _parts(x, padding, kernel):
-        part.copy_windows()
-        out = y[part.rows, :, part.lines].flatten(2)
-        first, *others = zip(matrices, part.columns, strict=True)
-        if bias is None:
-            torch.bmm(first[0][part.rows], first[1], out=out)
-        else:
-            shift = bias[part.rows].unsqueeze(-1)
-            torch.baddbmm(shift, first[0][part.rows], first[1], out=out)
-        for matrix, columns in others:
-            out.baddbmm_(matrix[part.rows], columns)
-    return y
+class _Pooling(Function):
+    """x (K, B, C, *S) and a layer -> (K, B, C, *S')."""
 
+    @staticmethod
+    def forward(x: Tensor, pool: nn.Module) -> Tensor:
+        return pooled(x, pool)
 
-def _weight_gradient(
-    x: Tensor, padding: Sides, grad: Tensor, kernel: Sequence[int]
-) -> Tensor:
-    """Return the derivative (K, O, C, *k) from that of the outputs (K, O, *S', B)."""
-    n_rows, n_in = x.shape[:2]
-    n_offsets = _offsets(n_in, kernel)
-    found = x.new_zeros(n_rows, n_in, *kernel, grad.shape[1])
-    sums = _by_offset(found, n_offsets, 2)
-    for part in _parts(x, padding, kernel):
-        part.copy_windows()
-        own = grad[part.rows, :, part.lines].flatten(2).mT
-        if n_offsets > 1:
-            # A deep product of rows by rows takes twice as long as one of rows by columns.
-            own = own.contiguous()
-        for sum_, columns in zip(sums, part.columns, strict=True):
-            target = sum_[part.rows]
-            target.add_((columns @ own).view_as(target))
-    return found.movedim(-1, 1)
+    @staticmethod
+    def setup_context(ctx: Any, inputs: tuple[Any, ...], output: Tensor) -> None:
+        x, ctx.pool = inputs
+        ctx.save_for_backward(x)
 
+    @staticmethod
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, None]:
+        with torch.enable_grad():
+            leaf = ctx.saved_tensors[0].detach().requires_grad_()
+            y = pooled(leaf, ctx.pool)
+        return torch.autograd.grad(y, leaf, grad)[0], None
 
-def _input_gradient(x: Tensor, padding: Sides, grad: Tensor, weight: Tensor) -> Tensor:
-    """Return the derivative (K, C, *S, B) from that of the outputs (K, O, *S', B)."""
-    n_in, *kernel = weight.shape[2:]
-    found = torch.zeros_like(x)
-    matrices = [m.flatten(2).mT for m in _by_offset(weight, _offsets(n_in, kernel), 3)]
-    for part in _parts(found, padding, kernel):
-        own = grad[part.rows, :, part.lines].flatten(2)
-        part.memory.zero_()
-        for matrix, columns in zip(matrices, part.columns, strict=True):
-            columns.baddbmm_(matrix[part.rows], own)
-        part.add_windows()
-    return found
-
-
-def _by_offset(weight: Tensor, n_offsets: int, dim: int) -> list[Tensor]:
-    """Return weights, with the first size of the kernel in `dim`, for each offset."""
-    return list(weight.unbind(dim)) if n_offsets > 1 else [weight]
-
-
-def _offsets(n_in: int, kernel: Sequence[int]) -> int:
-    """Return the matrices that are made of the windows at one place."""
-    return kernel[0] if n_in * prod(kernel[1:]) >= _LEAST_DEPTH else 1
-
-
-def _output_sizes(x: Tensor, padding: Sides, kernel: Sequence[int]) -> list[int]:
-    spans = zip(x.shape[2:-1], padding, kernel, strict=True)
-    sizes = [size + sum(sides) - k + 1 for size, sides, k in spans]
-    if min(sizes) < 1:
-        raise RuntimeError(
-            f"The kernel must not be larger than the padded input; got a kernel of "
-            f"{tuple(kernel)} over inputs of {tuple(x.shape[2:-1])}."
-        )
-    return sizes
-
-
-class _Part(NamedTuple):
-    """The windows of some rows in some lines, which are places along S'[0].
-
-    Windows that are neighbours along the first spatial size overlap.  Where the products
-    stay deep enough, they are kept once for all offsets along it, and the matrix of an
-    offset is a view of the lines from there on.
-
-    Parameters
-    ----------
-    rows, lines : slice
-        Which.
-    memory : Tensor of shape (k, C, *window, lines, *S'[1:], B)
-        Of the windows; zero where they reach beyond the images.
-    columns : list of Tensor of shape (k, C * window, columns)
-        Views of it, one for each offset.
-    pairs : list of (Tensor, Tensor)
-        Views of the images and of the memory, one for each place in a window.
-    """
-
-    rows: slice
-    lines: slice
-    memory: Tensor
-    columns: list[Tensor]
-    pairs: list[tuple[Tensor, Tensor]]
-
-    def copy_windows(self) -> None:
-        """Copy the images to all windows that they are in."""
-        for images, windows in self.pairs:
-            windows[: self.memory.shape[0]].copy_(images[self.rows])
-
-    def add_windows(self) -> None:
-        """Add all windows to the images in them."""
-        for images, windows in self.pairs:
-            images[self.rows].add_(windows[: self.memory.shape[0]])
-
-
-def _parts(x: Tensor, padding: Sides, kernel: Sequence[int]) -> Iterator[_Part]:
-    """Yield the parts of the windows of x (K, C, *S, B), which share one memory."""
-    n_in, n_batch = x.shape[1], x.shape[-1]
-    sizes = _output_sizes(x, padding, kernel)
-    n_offsets = _offsets(n_in, kernel)
-    window = [kernel[0] if n_offsets == 1 else 1, *kernel[1:]]
-    run = prod(sizes[1:]) * n_batch
-    line = max(1, n_in * prod(window) * run)
-    per_part = max(1, min(sizes[0], _MAX_COLUMNS // line))
-    rows_per_part = max(1, _MAX_COLUMNS // (line * (per_part + n_offsets - 1)))
-    for first in range(0, sizes[0], per_part):
-        count = min(per_part, sizes[0] - first)
-        shape = (*window, count + n_offsets - 1, *sizes[1:], n_batch)
-        memory = x.new_zeros(min(rows_per_part, len(x)), n_in, *shape)
-        pairs = list(_pairs(x, memory, padding, first))
-        for start in range(0, len(x), rows_per_part):
-            rows = slice(start, min(start + rows_per_part, len(x)))
-            own = memory[: rows.stop - start]
-            matrix = own.flatten(1, len(window) + 1).flatten(2)
-            spans = [slice(i * run, (i + count) * run) for i in range(n_offsets)]
-            columns = [matrix[:, :, span] for span in spans]
-            yield _Part(rows, slice(first, first + count), own, columns, pairs)
-
-
-def _pairs(
-    x: Tensor, memory: Tensor, padding: Sides, first: int
-) -> Iterator[tuple[Tensor, Tensor]]:
-    """Yield the views in which images and windows from a line on meet."""
-    for inside, windows in _meetings(x.shape[2:-1], memory.shape[2:-1], padding, first):
-        yield x[inside], memory[windows]
-
-
-@lru_cache(maxsize=64)
-def _meetings(
-    images: Sequence[int], memory: Sequence[int], padding: Sides, first: int
-) -> list[tuple[Any, Any]]:
-    """Return where images and windows meet, as indices, for each place in a window."""
-    dims, found = len(images), []
-    window, sizes = memory[:dims], memory[dims:]
-    for place in product(*map(range, window)):
-        inside, met = [], []
-        for dim, offset in enumerate(place):
-            # Of a window, the place in the images.
-            shift = offset - padding[dim][0] + (0 if dim else first)
-            start, stop = max(0, -shift), min(sizes[dim], images[dim] - shift)
-            met.append(slice(start, max(start, stop)))
-            inside.append(slice(start + shift, max(start, stop) + shift))
-        every = (slice(None), slice(None))
-        found.append(((*every, *inside), (*every, *place, *met)))
-    return found
+    @staticmethod
+    def vmap(
+        info: Any, in_dims: tuple[Any, ...], x: Tensor, pool: nn.Module
+    ) -> tuple[Tensor, int]:
+        # Autograd outside of vmap notes what torch's own pooling does here.
+        y = pooled(_lead(x, in_dims[0], info.batch_size).flatten(0, 1), pool)
+        return y.unflatten(0, (info.batch_size, -1)), 0
 
 
 def _sides(conv: nn.Module) -> tuple[tuple[int, int], ...]:
@@ -384,7 +454,8 @@ def _sides(conv: nn.Module) -> tuple[tuple[int, int], ...]:
         padding = 0
     if padding == "same":
         # Torch has the odd zero behind.
-        return tuple(((k - 1) // 2, k // 2) for k in kernel)
+        spans = [d * (k - 1) for k, d in zip(kernel, conv.dilation, strict=True)]  # type: ignore[arg-type]
+        return tuple((span // 2, span - span // 2) for span in spans)
     return tuple((p, p) for p in _per_dim(padding, len(kernel)))
 
 

@@ -7,6 +7,8 @@ Notation: K rows, L dropout layers, S steps of an epoch.  The masks are those of
 """
 
 from collections.abc import Sequence
+from math import prod
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -20,10 +22,12 @@ from sk_tune.nets import (
     dropout_threshold,
 )
 
-__all__ = ["RowDropout", "fill_mask"]
+__all__ = ["RowDropout", "SeededMasks"]
 
 # What drops nothing.
 _NEUTRAL = {"keys": 0, "thresholds": dropout_threshold(0.0), "scales": 1}
+# Positions are put in order anew when there have been so many shapes of activations.
+_MOST_SHAPES = 4
 
 
 class RowDropout:
@@ -167,39 +171,73 @@ class RowDropout:
             `out`.
         """
         positions = dropout_positions(out.shape[1], out.device)
-        own = (numbers[layer] for numbers in self.numbers(step, rows))
-        return fill_mask(out, positions, *own)
+        own = (numbers[layer].unsqueeze(1) for numbers in self.numbers(step, rows))
+        return _fill_mask(out, positions, *own)
 
 
-def fill_mask(
+class SeededMasks:
+    """Masks of a layer's activations in whatever order these have in memory."""
+
+    def __init__(self) -> None:
+        self._positions: dict[Any, Tensor] = {}
+
+    def like(self, x: Tensor, numbers: Sequence[Tensor]) -> Tensor:
+        """Return the factors of a layer's activations.
+
+        Parameters
+        ----------
+        x : Tensor of shape (k, B, ...)
+            Activations.
+        numbers : sequence of 4 Tensor of shape (k,)
+            Those of ``RowDropout.numbers`` for the layer.
+
+        Returns
+        -------
+        Tensor
+            New, of the shape and the order in memory of `x`.
+        """
+        order = sorted(range(x.ndim), key=x.stride, reverse=True)
+        sizes = [x.shape[dim] for dim in order]
+        outer = order.index(0)
+        # What a row has in one piece, which is all of it if rows are outermost.
+        inner = prod(sizes[outer + 1 :])
+        shape = (prod(sizes[:outer]), len(x) * inner)
+        if outer == 0:
+            shape = (len(x), inner)
+            numbers = [n.unsqueeze(1) for n in numbers]
+        else:
+            # Long runs in memory without a number that changes in between.
+            numbers = [n.repeat_interleave(inner) for n in numbers]
+        key = (*(x.shape[1:] if outer == 0 else x.shape), *order)
+        if key not in self._positions:
+            if len(self._positions) == _MOST_SHAPES:
+                self._positions.clear()
+            positions = dropout_positions(x[0].numel(), x.device).view(1, *x.shape[1:])
+            if outer:
+                positions = positions.expand(x.shape).permute(order)
+            else:
+                positions = positions.permute(order)
+            self._positions[key] = positions.reshape(shape if outer else (inner,))
+        mask = _fill_mask(x.new_empty(shape), self._positions[key], *numbers)
+        return mask.view(sizes).permute([order.index(dim) for dim in range(x.ndim)])
+
+
+def _fill_mask(
     out: Tensor, positions: Tensor, a: Tensor, b: Tensor, threshold: Tensor, scale: Tensor
 ) -> Tensor:
-    """Fill and return the factors of the activations of some rows.
+    """Fill and return memory with 0 and the scale.
 
-    Parameters
-    ----------
-    out : Tensor of shape (k, n)
-        Memory.
-    positions : Tensor of shape (n,) and type int32
-        Random numbers, from ``dropout_positions``, in the order of the activations.
-    a, b, threshold : Tensor of shape (k,) and type int32
-        Of each row.
-    scale : Tensor of shape (k,)
-        Of each row, in the dtype of `out`.
-
-    Returns
-    -------
-    Tensor
-        `out`, of 0 and the scale.
+    `positions` has random numbers in the order of the activations; the others are those of
+    each row, and all of them broadcast against `out`.
     """
     is_single = out.dtype == torch.float32
     # Of equal size, the integers have the memory of what they become.
     bits = out.view(torch.int32) if is_single else torch.empty_like(out, dtype=torch.int32)
-    torch.mul(positions, a.unsqueeze(1), out=bits).add_(b.unsqueeze(1))
+    torch.mul(positions, a, out=bits).add_(b)
     # A number, 1 or 0: masks of type bool cost several times as much.
-    bits.ge_(threshold.unsqueeze(1))
+    bits.ge_(threshold)
     if is_single:
         # The bits of the scale times 1 are the scale, times 0 they are those of 0.
-        bits.mul_(scale.view(torch.int32).unsqueeze(1))
+        bits.mul_(scale.view(torch.int32))
         return out
-    return torch.mul(bits, scale.unsqueeze(1), out=out)
+    return torch.mul(bits, scale, out=out)

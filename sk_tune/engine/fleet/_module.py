@@ -19,7 +19,7 @@ from torch.func import functional_call, vmap
 from torch.nn import functional
 
 from sk_tune.engine.fleet._convolution import RowConv, RowPool, row_conv_fits, row_pool_fits
-from sk_tune.engine.fleet._dropout import RowDropout, fill_mask
+from sk_tune.engine.fleet._dropout import RowDropout, SeededMasks
 from sk_tune.engine.fleet._program import Program, stacked_parts
 from sk_tune.engine.fleet._recurrence import RowRecurrence
 from sk_tune.engine.fleet._torch_dropout import (
@@ -27,14 +27,11 @@ from sk_tune.engine.fleet._torch_dropout import (
     is_torch_dropout,
     orders_in_memory,
 )
-from sk_tune.nets import RNN, SeededDropout, dropout_positions
+from sk_tune.nets import RNN, SeededDropout
 
 __all__ = ["ModuleProgram"]
 
 _ACTIVATIONS = nn.ReLU.__module__
-# The random numbers of a layer's positions are put in order anew when it has had so many
-# shapes of batches.
-_MOST_SHAPES = 4
 
 
 class ModuleProgram(Program):
@@ -156,7 +153,7 @@ class _SeededTwin(nn.Module):
     def __init__(self) -> None:
         super().__init__()
         self.numbers: tuple[Tensor, ...] = ()
-        self._positions: dict[Any, Tensor] = {}
+        self._masks = SeededMasks()
 
     def forward(self, x: Tensor) -> Tensor:
         if not self.training:
@@ -166,18 +163,7 @@ class _SeededTwin(nn.Module):
 
     def mask(self, x: Tensor) -> Tensor:
         """Return the factors of activations (K, B, ...), in their order in memory."""
-        order = sorted(range(1, x.ndim), key=x.stride, reverse=True)
-        key = (x.shape[1:], *order)
-        if key not in self._positions:
-            if len(self._positions) == _MOST_SHAPES:
-                self._positions.clear()
-            positions = dropout_positions(x[0].numel(), x.device).view(x.shape[1:])
-            moved = positions.permute([dim - 1 for dim in order])
-            self._positions[key] = moved.reshape(-1)
-        positions = self._positions[key]
-        mask = fill_mask(x.new_empty(len(x), len(positions)), positions, *self.numbers)
-        mask = mask.view(len(x), *(x.shape[dim] for dim in order))
-        return mask.permute(0, *(1 + order.index(dim) for dim in range(1, x.ndim)))
+        return self._masks.like(x, self.numbers)
 
 
 class _MaskedRows(Function):
@@ -248,6 +234,19 @@ class _PaddedEmbedding(nn.Module):
         return torch.where(is_padding, rows.detach(), rows)
 
 
+class _RowGroupNorm(nn.Module):
+    """``nn.GroupNorm``, which under vmap takes inputs in one order in memory only."""
+
+    def __init__(self, layer: nn.GroupNorm) -> None:
+        super().__init__()
+        self.weight, self.bias = layer.weight, layer.bias
+        self._options = (layer.num_groups, layer.eps)
+
+    def forward(self, x: Tensor) -> Tensor:
+        n_groups, eps = self._options
+        return functional.group_norm(x.contiguous(), n_groups, self.weight, self.bias, eps)
+
+
 def _with_twins(module: nn.Module, *, own: bool) -> nn.Module:
     """Replace the layers of a module that need another form, in place."""
     for name, child in module.named_children():
@@ -276,6 +275,8 @@ def _twin(layer: nn.Module, *, own: bool) -> nn.Module:
         return RowConv(layer)
     if on_cpu and row_pool_fits(layer):
         return RowPool(layer)
+    if type(layer) is nn.GroupNorm:
+        return _RowGroupNorm(layer)
     return layer
 
 

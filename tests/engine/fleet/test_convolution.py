@@ -15,6 +15,7 @@ from sk_tune.engine.fleet._convolution import (
     row_conv_fits,
     row_pool_fits,
 )
+from sk_tune.engine.fleet._module import _with_twins
 from sk_tune.nets import CNN
 
 CONV = {1: nn.Conv1d, 2: nn.Conv2d, 3: nn.Conv3d}
@@ -77,6 +78,14 @@ def random_rows(module, n_rows):
     }
 
 
+@pytest.fixture(params=["columns", "grouped"])
+def way(request, monkeypatch):
+    """Compute in double precision by either way."""
+    takes_columns = request.param == "columns"
+    monkeypatch.setattr(_convolution, "_takes_columns", lambda *_: takes_columns)
+    return request.param
+
+
 CASES = [
     (dims, kernel, padding)
     for dims, kernel, padding in itertools.product((1, 2, 3), (1, 2, 3, 4), (0, 1, 2))
@@ -85,7 +94,7 @@ CASES = [
 
 @pytest.mark.parametrize("bias", [True, False], ids=["bias", "no-bias"])
 @pytest.mark.parametrize(("dims", "kernel", "padding"), CASES)
-def test_one_network_is_torchs_convolution(dims, kernel, padding, bias):
+def test_one_network_is_torchs_convolution(dims, kernel, padding, bias, way):
     """Outputs and all gradients are those of torch's module."""
     conv = make_conv(dims, kernel, padding, bias=bias)
     x = draw(3, 2, *SIZES[dims])
@@ -97,23 +106,10 @@ def test_one_network_is_torchs_convolution(dims, kernel, padding, bias):
 
 @pytest.mark.parametrize("bias", [True, False], ids=["bias", "no-bias"])
 @pytest.mark.parametrize(("dims", "kernel", "padding"), CASES)
-def test_rows_under_vmap_are_independent_networks(dims, kernel, padding, bias):
+def test_rows_under_vmap_are_independent_networks(dims, kernel, padding, bias, way):
     """Networks with weights of their own give what each gives alone."""
     conv = make_conv(dims, kernel, padding, bias=bias)
     params, x = random_rows(conv, 3), draw(3, 2, 2, *SIZES[dims])
-
-    ours = over_rows(RowConv(conv), params, x)
-
-    assert_same(ours, row_by_row(conv, params, x))
-
-
-@pytest.mark.parametrize("limit", [1, 150, 2000])
-@pytest.mark.parametrize("dims", [1, 2, 3])
-def test_parts_of_the_columns_make_the_whole(dims, limit, monkeypatch):
-    """A low bound on the columns in memory changes no number."""
-    monkeypatch.setattr(_convolution, "_MAX_COLUMNS", limit)
-    conv = make_conv(dims, 3, 1)
-    params, x = random_rows(conv, 4), draw(4, 2, 2, *SIZES[dims])
 
     ours = over_rows(RowConv(conv), params, x)
 
@@ -135,8 +131,30 @@ def test_sides_of_kernel_and_padding_may_differ(kernel, padding):
     assert_same(outputs_and_gradients(RowConv(conv), x), reference)
 
 
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"stride": 2},
+        {"stride": (2, 1), "padding": (1, 2)},
+        {"dilation": 2},
+        {"groups": 2},
+        {"groups": 2, "dilation": (2, 1), "padding": "same"},
+    ],
+    ids=str,
+)
+def test_strides_dilation_and_groups_mean_what_they_mean_to_torch(options):
+    """Networks give what each gives alone, in any order in memory of what comes before."""
+    conv = nn.Conv2d(4, 6, 3, **options, dtype=torch.float64)
+    params, x = random_rows(conv, 3), draw(3, 2, 4, 7, 6)
+
+    ours = over_rows(RowConv(conv), params, x)
+
+    assert row_conv_fits(conv)
+    assert_same(ours, row_by_row(conv, params, x))
+
+
 @pytest.mark.parametrize("dims", [1, 2, 3])
-def test_gradients_are_finite_differences(dims):
+def test_gradients_are_finite_differences(dims, way):
     """Numerical differentiation finds the explicit backward of convolution."""
     conv = make_conv(dims, 2, 1)
     row_conv = RowConv(conv)
@@ -148,7 +166,7 @@ def test_gradients_are_finite_differences(dims):
     assert torch.autograd.gradcheck(f, (x, weight, bias))
 
 
-def test_rows_can_share_their_inputs():
+def test_rows_can_share_their_inputs(way):
     """A batch without a row axis goes to every network; its gradient is the sum."""
     conv = make_conv(2, 3, 1)
     params, x = random_rows(conv, 3), draw(2, 2, 5, 4)
@@ -159,7 +177,7 @@ def test_rows_can_share_their_inputs():
     assert_same(ours, [y, grad_x.sum(0), *others])
 
 
-def test_rows_can_share_their_parameters():
+def test_rows_can_share_their_parameters(way):
     """Parameters without a row axis serve every network; their gradient is the sum."""
     conv, x = make_conv(2, 3, 1), draw(3, 2, 2, 5, 4)
     parameters = list(conv.parameters())
@@ -172,7 +190,7 @@ def test_rows_can_share_their_parameters():
     assert_same([y, *gradients], [reference, *expected])
 
 
-def test_row_axis_may_be_anywhere():
+def test_row_axis_may_be_anywhere(way):
     """The axis of vmap need not come first."""
     conv = make_conv(2, 3, 1)
     params, x = random_rows(conv, 3), draw(2, 3, 2, 5, 4)
@@ -182,7 +200,7 @@ def test_row_axis_may_be_anywhere():
     assert_same([y], row_by_row(conv, params, x.movedim(1, 0))[:1])
 
 
-def test_rows_of_rows_are_rows():
+def test_rows_of_rows_are_rows(way):
     """One vmap inside another maps over both axes."""
     conv, x = make_conv(1, 3, 1), draw(2, 3, 4, 2, 7)
     weights = draw(2, 3, *conv.weight.shape)
@@ -200,7 +218,7 @@ def test_rows_of_rows_are_rows():
 _PAIRS = list(itertools.product(range(2), range(3)))
 
 
-def test_inputs_that_need_no_gradient_get_none():
+def test_inputs_that_need_no_gradient_get_none(way):
     """The first layer's gradient is not computed."""
     conv = make_conv(2, 3, 1)
     x = draw(2, 2, 5, 4).detach()
@@ -255,18 +273,6 @@ def test_pooling_gradients_are_finite_differences(kind):
     assert torch.autograd.gradcheck(RowPool(kind[2]((2, 3))), draw(2, 2, 5, 4))
 
 
-def swap(module):
-    """Put the layers of this module in the place of torch's."""
-    for name, child in list(module.named_children()):
-        if row_conv_fits(child):
-            setattr(module, name, RowConv(child))
-        elif row_pool_fits(child):
-            setattr(module, name, RowPool(child))
-        else:
-            swap(child)
-    return module
-
-
 def make_cnn(input_shape, **changes):
     torch.manual_seed(0)
     params = {
@@ -294,9 +300,9 @@ def make_cnn(input_shape, **changes):
     ],
     ids=["plain", "avg-even", "layer-norm", "residual"],
 )
-def test_a_whole_network_keeps_its_outputs_and_gradients(input_shape, changes):
+def test_a_whole_network_keeps_its_outputs_and_gradients(input_shape, changes, way):
     """The layers live beside torch's own, whatever order they leave in memory."""
-    net, swapped = make_cnn(input_shape, **changes), swap(make_cnn(input_shape, **changes))
+    net, swapped = make_cnn(input_shape, **changes), _with_twins(make_cnn(input_shape, **changes), own=False)
     params, x = random_rows(net, 3), draw(3, 4, *input_shape)
 
     ours = over_rows(swapped, params, x)
@@ -335,10 +341,7 @@ def test_kernel_larger_than_the_image_is_refused():
 @pytest.mark.parametrize(
     "conv",
     [
-        nn.Conv2d(2, 2, 3, stride=2),
-        nn.Conv2d(2, 2, 3, stride=(1, 2)),
-        nn.Conv2d(2, 2, 3, dilation=2),
-        nn.Conv2d(2, 2, 3, groups=2),
+        nn.Conv2d(2, 2, (2, 4), padding="same", groups=2),
         nn.Conv2d(2, 2, 3, padding=1, padding_mode="reflect"),
         nn.Conv2d(2, 2, 3, dtype=torch.complex64),
         nn.ConvTranspose2d(2, 2, 3),
@@ -347,10 +350,7 @@ def test_kernel_larger_than_the_image_is_refused():
         nn.Linear(2, 2),
     ],
     ids=[
-        "stride",
-        "stride-tuple",
-        "dilation",
-        "groups",
+        "uneven-groups",
         "reflect",
         "complex",
         "transposed",

@@ -1,10 +1,12 @@
 """Seeded dropout of many rows: the layer of a lone network is the reference."""
 
+import itertools
+
 import pytest
 import torch
 from torch import nn
 
-from sk_tune.engine.fleet._dropout import RowDropout
+from sk_tune.engine.fleet._dropout import RowDropout, SeededMasks
 from sk_tune.nets import SeededDropout, seed_dropout, set_dropout_step
 
 CPU = torch.device("cpu")
@@ -51,6 +53,42 @@ def test_masks_are_those_of_lone_networks(dtype):
     dropout.begin_epoch(FIRST_STEPS, N_STEPS)
 
     _assert_masks(dropout, range(4), dtype)
+
+
+@dtypes
+@pytest.mark.parametrize("order", list(itertools.permutations(range(4))), ids=str)
+def test_masks_have_the_order_in_memory_of_activations(order, dtype):
+    """Each element has its number wherever it lies, and a second time as well."""
+    rows = slice(0, 4)
+    shape = (4, 3, 4, 5)
+    dropout = _rows(dtype=dtype)
+    dropout.begin_epoch(FIRST_STEPS, N_STEPS)
+    x = torch.empty([shape[dim] for dim in order], dtype=dtype)
+    x = x.permute([order.index(dim) for dim in range(4)])
+    masks = SeededMasks()
+
+    for step in range(2):
+        got = masks.like(x, [n[1] for n in dropout.numbers(step, rows)])
+
+        assert got.stride() == x.stride()
+        assert torch.equal(got.reshape(4, N), _mask(dropout, 1, step, rows, dtype))
+
+
+def test_masks_of_several_shapes_are_told_apart():
+    """Batches end with smaller ones, and rows leave."""
+    dropout = _rows()
+    dropout.begin_epoch(FIRST_STEPS, N_STEPS)
+    masks = SeededMasks()
+
+    for n_rows, n_samples in [(4, 3), (3, 3), (4, 2), (4, 3), (2, 5), (1, 1), (4, 3)]:
+        rows = slice(0, n_rows)
+        numbers = [n[0] for n in dropout.numbers(1, rows)]
+        rows_first = torch.empty(n_rows, n_samples, 6, dtype=torch.float64)
+        samples_first = torch.empty(n_samples, n_rows, 6, dtype=torch.float64)
+        expected = dropout.mask(0, 1, rows, rows_first.flatten(1))
+        for x in (rows_first, samples_first.transpose(0, 1)):
+            got = masks.like(x, numbers)
+            assert torch.equal(got.reshape(n_rows, -1), expected)
 
 
 def test_parts_of_the_rows_have_their_own_masks():

@@ -1,0 +1,252 @@
+# SPDX-FileCopyrightText: sk_tune contributors
+# SPDX-License-Identifier: BSD-3-Clause
+"""Convolutions of many networks by batched matrix products, on any processor and in any type.
+
+The windows are copied into the columns of one matrix per network ("im2col"; Chellapilla,
+Puri & Simard 2006, High performance convolutional neural networks for document processing),
+and one batched product does the work of all networks.
+
+Images lie in memory as (K, channels, spatial sizes, B): with the batch innermost, the copies
+of windows move long runs.
+
+Notation: K networks ("rows"), B rows of a batch, C channels in, O channels out, S the
+spatial sizes, P their product behind the convolution, k the kernel's sizes.
+"""
+
+from collections.abc import Iterator, Sequence
+from functools import lru_cache
+from itertools import product
+from math import prod
+from typing import Any, NamedTuple
+
+import torch
+from torch import Tensor
+
+__all__ = ["Sides", "convolve", "input_gradient", "weight_gradient"]
+
+# Zeros before and behind each spatial size.
+Sides = Sequence[tuple[int, int]]
+
+# Elements of columns made at one time.  Many more leave the cache between copy and product;
+# many fewer are too little work for one call.
+_MAX_COLUMNS = 2**18
+# Rows of the matrices from which on a product for each offset pays.
+_LEAST_DEPTH = 16
+
+
+def convolve(x: Tensor, padding: Sides, weight: Tensor, bias: Tensor | None) -> Tensor:
+    """Return the convolution.
+
+    Parameters
+    ----------
+    x : Tensor of shape (K, C, *S, B)
+        Images.
+    padding : sequence of (int, int)
+        Zeros before and behind each spatial size.
+    weight : Tensor of shape (K, O, C, *k)
+        Kernels.
+    bias : Tensor of shape (K, O) or None
+        Added to each channel.
+
+    Returns
+    -------
+    Tensor of shape (K, O, *S', B)
+        New.
+
+    Raises
+    ------
+    RuntimeError
+        If the kernel is larger than the padded images.
+    """
+    n_rows, n_out, n_in, *kernel = weight.shape
+    y = x.new_empty(n_rows, n_out, *_output_sizes(x, padding, kernel), x.shape[-1])
+    matrices = [m.flatten(2) for m in _by_offset(weight, _offsets(n_in, kernel), 3)]
+    for part in _parts(x, padding, kernel):
+        part.copy_windows()
+        out = y[part.rows, :, part.lines].flatten(2)
+        first, *others = zip(matrices, part.columns, strict=True)
+        if bias is None:
+            torch.bmm(first[0][part.rows], first[1], out=out)
+        else:
+            shift = bias[part.rows].unsqueeze(-1)
+            torch.baddbmm(shift, first[0][part.rows], first[1], out=out)
+        for matrix, columns in others:
+            out.baddbmm_(matrix[part.rows], columns)
+    return y
+
+
+def weight_gradient(
+    x: Tensor, padding: Sides, grad: Tensor, kernel: Sequence[int]
+) -> Tensor:
+    """Return the derivative by the kernels.
+
+    Parameters
+    ----------
+    x : Tensor of shape (K, C, *S, B)
+        Images.
+    padding : sequence of (int, int)
+        Zeros before and behind each spatial size.
+    grad : Tensor of shape (K, O, *S', B)
+        Derivative by the outputs.
+    kernel : sequence of int
+        k.
+
+    Returns
+    -------
+    Tensor of shape (K, O, C, *k)
+        New.
+    """
+    n_rows, n_in = x.shape[:2]
+    n_offsets = _offsets(n_in, kernel)
+    found = x.new_zeros(n_rows, n_in, *kernel, grad.shape[1])
+    sums = _by_offset(found, n_offsets, 2)
+    for part in _parts(x, padding, kernel):
+        part.copy_windows()
+        own = grad[part.rows, :, part.lines].flatten(2).mT
+        if n_offsets > 1:
+            # A deep product of rows by rows takes twice as long as one of rows by columns.
+            own = own.contiguous()
+        for sum_, columns in zip(sums, part.columns, strict=True):
+            target = sum_[part.rows]
+            target.add_((columns @ own).view_as(target))
+    return found.movedim(-1, 1)
+
+
+def input_gradient(x: Tensor, padding: Sides, grad: Tensor, weight: Tensor) -> Tensor:
+    """Return the derivative by the images.
+
+    Parameters
+    ----------
+    x : Tensor of shape (K, C, *S, B)
+        Of the images' shape, order in memory and type.
+    padding : sequence of (int, int)
+        Zeros before and behind each spatial size.
+    grad : Tensor of shape (K, O, *S', B)
+        Derivative by the outputs.
+    weight : Tensor of shape (K, O, C, *k)
+        Kernels.
+
+    Returns
+    -------
+    Tensor of shape (K, C, *S, B)
+        New.
+    """
+    n_in, *kernel = weight.shape[2:]
+    found = torch.zeros_like(x)
+    matrices = [m.flatten(2).mT for m in _by_offset(weight, _offsets(n_in, kernel), 3)]
+    for part in _parts(found, padding, kernel):
+        own = grad[part.rows, :, part.lines].flatten(2)
+        part.memory.zero_()
+        for matrix, columns in zip(matrices, part.columns, strict=True):
+            columns.baddbmm_(matrix[part.rows], own)
+        part.add_windows()
+    return found
+
+
+def _by_offset(weight: Tensor, n_offsets: int, dim: int) -> list[Tensor]:
+    """Return weights, with the first size of the kernel in `dim`, for each offset."""
+    return list(weight.unbind(dim)) if n_offsets > 1 else [weight]
+
+
+def _offsets(n_in: int, kernel: Sequence[int]) -> int:
+    """Return the matrices that are made of the windows at one place."""
+    return kernel[0] if n_in * prod(kernel[1:]) >= _LEAST_DEPTH else 1
+
+
+def _output_sizes(x: Tensor, padding: Sides, kernel: Sequence[int]) -> list[int]:
+    spans = zip(x.shape[2:-1], padding, kernel, strict=True)
+    sizes = [size + sum(sides) - k + 1 for size, sides, k in spans]
+    if min(sizes) < 1:
+        raise RuntimeError(
+            f"The kernel must not be larger than the padded input; got a kernel of "
+            f"{tuple(kernel)} over inputs of {tuple(x.shape[2:-1])}."
+        )
+    return sizes
+
+
+class _Part(NamedTuple):
+    """The windows of some rows in some lines, which are places along S'[0].
+
+    Windows that are neighbours along the first spatial size overlap.  Where the products
+    stay deep enough, they are kept once for all offsets along it, and the matrix of an
+    offset is a view of the lines from there on.
+
+    Parameters
+    ----------
+    rows, lines : slice
+        Which.
+    memory : Tensor of shape (k, C, *window, lines, *S'[1:], B)
+        Of the windows; zero where they reach beyond the images.
+    columns : list of Tensor of shape (k, C * window, columns)
+        Views of it, one for each offset.
+    pairs : list of (Tensor, Tensor)
+        Views of the images and of the memory, one for each place in a window.
+    """
+
+    rows: slice
+    lines: slice
+    memory: Tensor
+    columns: list[Tensor]
+    pairs: list[tuple[Tensor, Tensor]]
+
+    def copy_windows(self) -> None:
+        """Copy the images to all windows that they are in."""
+        for images, windows in self.pairs:
+            windows[: self.memory.shape[0]].copy_(images[self.rows])
+
+    def add_windows(self) -> None:
+        """Add all windows to the images in them."""
+        for images, windows in self.pairs:
+            images[self.rows].add_(windows[: self.memory.shape[0]])
+
+
+def _parts(x: Tensor, padding: Sides, kernel: Sequence[int]) -> Iterator[_Part]:
+    """Yield the parts of the windows of x (K, C, *S, B), which share one memory."""
+    n_in, n_batch = x.shape[1], x.shape[-1]
+    sizes = _output_sizes(x, padding, kernel)
+    n_offsets = _offsets(n_in, kernel)
+    window = [kernel[0] if n_offsets == 1 else 1, *kernel[1:]]
+    run = prod(sizes[1:]) * n_batch
+    line = max(1, n_in * prod(window) * run)
+    per_part = max(1, min(sizes[0], _MAX_COLUMNS // line))
+    rows_per_part = max(1, _MAX_COLUMNS // (line * (per_part + n_offsets - 1)))
+    for first in range(0, sizes[0], per_part):
+        count = min(per_part, sizes[0] - first)
+        shape = (*window, count + n_offsets - 1, *sizes[1:], n_batch)
+        memory = x.new_zeros(min(rows_per_part, len(x)), n_in, *shape)
+        pairs = list(_pairs(x, memory, padding, first))
+        for start in range(0, len(x), rows_per_part):
+            rows = slice(start, min(start + rows_per_part, len(x)))
+            own = memory[: rows.stop - start]
+            matrix = own.flatten(1, len(window) + 1).flatten(2)
+            spans = [slice(i * run, (i + count) * run) for i in range(n_offsets)]
+            columns = [matrix[:, :, span] for span in spans]
+            yield _Part(rows, slice(first, first + count), own, columns, pairs)
+
+
+def _pairs(
+    x: Tensor, memory: Tensor, padding: Sides, first: int
+) -> Iterator[tuple[Tensor, Tensor]]:
+    """Yield the views in which images and windows from a line on meet."""
+    for inside, windows in _meetings(x.shape[2:-1], memory.shape[2:-1], padding, first):
+        yield x[inside], memory[windows]
+
+
+@lru_cache(maxsize=64)
+def _meetings(
+    images: Sequence[int], memory: Sequence[int], padding: Sides, first: int
+) -> list[tuple[Any, Any]]:
+    """Return where images and windows meet, as indices, for each place in a window."""
+    dims, found = len(images), []
+    window, sizes = memory[:dims], memory[dims:]
+    for place in product(*map(range, window)):
+        inside, met = [], []
+        for dim, offset in enumerate(place):
+            # Of a window, the place in the images.
+            shift = offset - padding[dim][0] + (0 if dim else first)
+            start, stop = max(0, -shift), min(sizes[dim], images[dim] - shift)
+            met.append(slice(start, max(start, stop)))
+            inside.append(slice(start + shift, max(start, stop) + shift))
+        every = (slice(None), slice(None))
+        found.append(((*every, *inside), (*every, *place, *met)))
+    return found
