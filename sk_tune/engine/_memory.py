@@ -29,6 +29,9 @@ SHARE_OF_MEMORY = 0.5
 # the activations of all rows take more than a few MiB; vmap's calls cost more.
 _TILE_BYTES = 4 * 2**20
 _LEAST_ROWS_CPU, _MOST_ROWS_CPU = 4, 64
+# A step of a convolutional network has more arithmetic for its calls.
+_TILE_BYTES_IMAGES = 12 * 2**20
+_LEAST_ROWS_IMAGES = 2
 _ROWS_VMAP = 32
 _MOST_ROWS_CUDA = 4096
 # Of a row of a fleet: the calls of a step, and multiplications in a second, both on a core
@@ -71,7 +74,10 @@ def rows_at_a_time(row: Row, recipe: Recipe, memory_limit: int) -> int:
         return int(min(_MOST_ROWS_CUDA, fitting))
     if not is_written_out(row):
         return int(min(_ROWS_VMAP, fitting))
-    paying = max(_LEAST_ROWS_CPU, _TILE_BYTES // max(_batch_bytes(row, recipe), 1))
+    tile, least = _TILE_BYTES, _LEAST_ROWS_CPU
+    if any(p.ndim > 2 for p in row.module.parameters()):
+        tile, least = _TILE_BYTES_IMAGES, _LEAST_ROWS_IMAGES
+    paying = max(least, tile // max(_batch_bytes(row, recipe), 1))
     return int(min(_MOST_ROWS_CPU, fitting, paying))
 
 

@@ -114,7 +114,7 @@ class NetworkStack:
         self._block = _BLOCK * -(-_LEAST_PRODUCT // (_BLOCK * max(1, smallest)))
         self._dtype = dtype or X.dtype
         self._program = self._made()
-        self._is_chain = isinstance(self._program, ChainProgram)
+        self._is_chain = isinstance(self._program, ChainProgram) and X.ndim == 2
         for part in (self._program.parameters, self._program.buffers):
             part.tensors = {n: self._cast(t) for n, t in part.tensors.items()}
         self._affine: list[Tensor] | None = None
@@ -200,7 +200,8 @@ class NetworkStack:
             scale, shift = (t.unsqueeze(1) for t in self._affine)
             X = torch.addcmul(shift, X, scale).view(k, len(X), *self._example.shape[1:])
             shared = False
-        if not isinstance(program, ChainProgram) or X.device.type != "cpu":
+        is_chain = self._is_chain and isinstance(program, ChainProgram)
+        if not is_chain or X.device.type != "cpu":
             return _evaluated(program, X, slice(0, k), shared=shared)
         blocks = _parts(k, max(1, self._most // X.shape[-2]))
         if len(blocks) == 1:

@@ -1,13 +1,13 @@
 # SPDX-FileCopyrightText: sk_tune contributors
 # SPDX-License-Identifier: BSD-3-Clause
-"""Convolutions of many networks by batched matrix products, on any processor and in any type.
+"""Convolutions of many networks by batched matrix products, on any processor, in any type.
 
 The windows are copied into the columns of one matrix per network ("im2col"; Chellapilla,
 Puri & Simard 2006, High performance convolutional neural networks for document processing),
 and one batched product does the work of all networks.
 
-Images lie in memory as (K, channels, spatial sizes, B): with the batch innermost, the copies
-of windows move long runs.
+Images lie in memory as (K, channels, spatial sizes, B): with the batch innermost, the
+copies of windows move long runs.
 
 Notation: K networks ("rows"), B rows of a batch, C channels in, O channels out, S the
 spatial sizes, P their product behind the convolution, k the kernel's sizes.

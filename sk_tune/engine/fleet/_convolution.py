@@ -3,19 +3,20 @@
 """Convolution and pooling of many networks at once.
 
 In single precision, the convolutions of K networks are one grouped convolution of oneDNN's
-with the channels innermost in memory.  Where oneDNN is missing or slow, or has no kernels of
-the type, batched matrix products over columns take its place.
+with the channels innermost in memory.  Where oneDNN is missing or slow, or has no kernels
+of the type, batched matrix products over columns take its place.
 
 Images come and go as (K, B, channels, spatial sizes), in whatever order in memory the layer
 before has left them: (B, spatial sizes, K, channels) behind a grouped convolution, and
-(K, channels, spatial sizes, B) behind one by columns.  So a stack of convolutions, activations
-and poolings never transposes.  Pooling is torch's own, told that what is innermost are
-channels, which its kernels make the most of.
+(K, channels, spatial sizes, B) behind one by columns.  So a stack of convolutions,
+activations and poolings never transposes.  Pooling is torch's own, told that what is
+innermost are channels, which its kernels make the most of.
 
 Notation: K networks ("rows"), B rows of a batch, C channels in, O channels out, S the
 spatial sizes, k the kernel's sizes.
 """
 
+from collections.abc import Callable
 from functools import cache
 from typing import Any, NamedTuple
 
@@ -30,10 +31,10 @@ __all__ = [
     "Geometry",
     "RowConv",
     "RowPool",
+    "channels_of_one",
     "convolution",
     "convolution_gradients",
     "geometry_of",
-    "merged",
     "pooled",
     "row_conv_fits",
     "row_pool_fits",
@@ -47,6 +48,9 @@ _POOLS: dict[type[nn.Module], int] = {
     nn.AvgPool1d: 1,
     nn.AvgPool2d: 2,
     nn.AvgPool3d: 3,
+    nn.AdaptiveAvgPool1d: 1,
+    nn.AdaptiveAvgPool2d: 2,
+    nn.AdaptiveAvgPool3d: 3,
 }
 _convolution: Any = torch.ops.aten.convolution.default
 _convolution_backward: Any = torch.ops.aten.convolution_backward.default
@@ -135,7 +139,7 @@ def convolution(
     if _takes_columns(x, geometry):
         images = x.movedim(1, -1).contiguous()
         return _columns.convolve(images, geometry.padding, weight, bias).movedim(-1, 1)
-    images, kernels = _with_a_height(merged(x), weight.flatten(0, 1))
+    images, kernels = _with_a_height(_merged(x), weight.flatten(0, 1))
     flat = None if bias is None else bias.flatten()
     found: Tensor = _convolution(images, kernels, flat, *_arguments(len(x), geometry))
     return _parted(_without_height(found, x), len(x))
@@ -162,8 +166,8 @@ def convolution_gradients(
     """
     if _takes_columns(x, geometry):
         return _column_gradients(dy, x, weight, geometry.padding, needed)
-    images, kernels = _with_a_height(merged(x), weight.flatten(0, 1))
-    outputs = _with_a_height(merged(dy))[0]
+    images, kernels = _with_a_height(_merged(x), weight.flatten(0, 1))
+    outputs = _with_a_height(_merged(dy))[0]
     dx, dweight, dbias = _convolution_backward(
         outputs, images, kernels, [len(kernels)], *_arguments(len(x), geometry), [*needed]
     )
@@ -203,37 +207,31 @@ def _takes_columns(x: Tensor, geometry: Geometry) -> bool:
 @cache
 def _least_channels() -> int | None:
     """Return how many channels oneDNN's grouped convolutions want; None without them."""
-    if not torch.backends.mkldnn.is_available():
+    if not torch.backends.mkldnn.is_available():  # type: ignore[no-untyped-call]
         return None
     # Other processors have grouped convolutions that go from group to group.
     known = {"AVX512": 1, "AVX2": _LEAST_CHANNELS_AVX2}
     return known.get(torch.backends.cpu.get_cpu_capability())
 
 
-def merged(x: Tensor) -> Tensor:
-    """Return the images of all networks as those of one, with channels innermost.
-
-    Parameters
-    ----------
-    x : Tensor of shape (K, B, C, *S)
-        Images.
-
-    Returns
-    -------
-    Tensor of shape (B, K * C, *S)
-        A view, if they lie in memory as (B, *S, K, C).
-    """
+def _merged(x: Tensor) -> Tensor:
+    """Return (K, B, C, *S) as (B, K C, *S) with channels innermost in memory."""
     turned = x.permute(1, *range(3, x.ndim), 0, 2).contiguous()
     return turned.flatten(-2).movedim(-1, 1)
 
 
 def _parted(x: Tensor, n_rows: int) -> Tensor:
     """Return (B, K C, *S) as (K, B, C, *S)."""
-    return x.unflatten(1, (n_rows, -1)).movedim(1, 0)
+    return _unflatten(x, 1, n_rows).movedim(1, 0)
+
+
+def _unflatten(x: Tensor, dim: int, size: int) -> Tensor:
+    found: Tensor = x.unflatten(dim, (size, -1))  # type: ignore[no-untyped-call]
+    return found
 
 
 def _with_a_height(*tensors: Tensor) -> list[Tensor]:
-    """Return signals (., ., length) as images, for which alone torch knows channels last."""
+    """Return signals (., ., length) as images, which torch takes with channels last."""
     return [t.unsqueeze(2) if t.ndim == 3 else t for t in tensors]
 
 
@@ -341,20 +339,48 @@ def row_conv_fits(conv: nn.Module) -> bool:
     return geometry_of(conv) is not None
 
 
-def row_pool_fits(pool: nn.Module) -> bool:
+def row_pool_fits(pool: nn.Module, n_dims: int | None = None) -> bool:
     """Return whether :class:`RowPool` computes what a layer computes.
 
     Parameters
     ----------
     pool : Module
         Any layer.
+    n_dims : int or None, default=None
+        Spatial sizes that its inputs must have.
 
     Returns
     -------
     bool
         True for the maximum or the mean over windows.
     """
-    return type(pool) in _POOLS and not getattr(pool, "return_indices", False)
+    known = _POOLS.get(type(pool))
+    is_asked = known is not None and n_dims in {None, known}
+    return is_asked and not getattr(pool, "return_indices", False)
+
+
+def channels_of_one(x: Tensor) -> tuple[Tensor, Callable[[Tensor], Tensor]]:
+    """Return the images of all networks as the channels of one.
+
+    Parameters
+    ----------
+    x : Tensor of shape (K, B, C, *S)
+        Images.
+
+    Returns
+    -------
+    images : Tensor of shape (n, K * C, ...)
+        A view, if they lie in memory as the layers here leave them.
+    back : callable
+        Returns such a tensor in the shape of `x`.
+    """
+    if x.stride(1) == 1:
+        # With the batch innermost, all numbers of a channel are one line.
+        turned = x.movedim(1, -1).contiguous()
+        return turned.flatten(2).flatten(0, 1).unsqueeze(0), lambda y: y.view(
+            turned.shape
+        ).movedim(-1, 1)
+    return _merged(x), lambda y: _parted(y, len(x))
 
 
 def pooled(x: Tensor, pool: nn.Module) -> Tensor:
@@ -373,11 +399,11 @@ def pooled(x: Tensor, pool: nn.Module) -> Tensor:
         New, in the order in memory of `x` on a CPU.
     """
     if x.device.type != "cpu":
-        return pool(x.flatten(0, 1)).unflatten(0, (len(x), -1))  # type: ignore[no-any-return]
+        return _unflatten(pool(x.flatten(0, 1)), 0, len(x))
     if x.stride(1) == 1:
-        y: Tensor = pool(x.transpose(1, 2).flatten(0, 1))
-        return y.unflatten(0, (len(x), -1)).transpose(1, 2)
-    return _parted(pool(merged(x)), len(x))
+        y = pool(x.transpose(1, 2).flatten(0, 1))
+        return _unflatten(y, 0, len(x)).transpose(1, 2)
+    return _parted(pool(_merged(x)), len(x))
 
 
 class _Convolution(Function):
@@ -396,9 +422,9 @@ class _Convolution(Function):
 
     @staticmethod
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
+        x, weight = ctx.saved_tensors
         needed = ctx.needs_input_grad[:3]
-        found = convolution_gradients(grad, *ctx.saved_tensors, ctx.geometry, needed)
-        return *found, None
+        return *convolution_gradients(grad, x, weight, ctx.geometry, needed), None
 
     @staticmethod
     def vmap(
@@ -415,7 +441,7 @@ class _Convolution(Function):
             for tensor, dim in zip((x, weight, bias), in_dims, strict=False)
         ]
         y = _Convolution.apply(*tensors, geometry)  # type: ignore[no-untyped-call]
-        return y.unflatten(0, (info.batch_size, -1)), 0
+        return _unflatten(y, 0, info.batch_size), 0
 
 
 class _Pooling(Function):
@@ -443,7 +469,7 @@ class _Pooling(Function):
     ) -> tuple[Tensor, int]:
         # Autograd outside of vmap notes what torch's own pooling does here.
         y = pooled(_lead(x, in_dims[0], info.batch_size).flatten(0, 1), pool)
-        return y.unflatten(0, (info.batch_size, -1)), 0
+        return _unflatten(y, 0, info.batch_size), 0
 
 
 def _sides(conv: nn.Module) -> tuple[tuple[int, int], ...]:

@@ -25,6 +25,7 @@ __all__ = [
     "Layer",
     "LayerNorm",
     "Linear",
+    "Memory",
     "Residual",
     "Tensors",
     "chained",

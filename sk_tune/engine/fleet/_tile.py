@@ -455,7 +455,9 @@ def stacked_program(
     )
     if isinstance(first, MLP):
         return MLPProgram(modules, dropout)  # type: ignore[arg-type]
-    chain = traced_chain(first, X)
+    # One with all layers: a network without dropout leaves the layers out.
+    pattern = max(modules, key=lambda m: sum(1 for _ in m.modules()))
+    chain = traced_chain(pattern, X)
     if chain is not None:
         return TracedProgram(modules, dropout, chain)
     is_trained = dropout_seeds is not None

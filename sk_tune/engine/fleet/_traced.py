@@ -17,7 +17,9 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from sk_tune.engine.fleet._chain import ChainProgram
-from sk_tune.engine.fleet._dropout import RowDropout
+from sk_tune.engine.fleet._convolution import geometry_of, row_pool_fits
+from sk_tune.engine.fleet._dropout import RowDropout, SeededMasks
+from sk_tune.engine.fleet._image_layers import Convolution, Flat, ImageNorm, Pooling
 from sk_tune.engine.fleet._layers import (
     Activation,
     Batch,
@@ -28,14 +30,21 @@ from sk_tune.engine.fleet._layers import (
     Linear,
     chained,
 )
-from sk_tune.engine.fleet._torch_dropout import draw_masks, is_torch_dropout
-from sk_tune.nets import ACTIVATIONS
+from sk_tune.engine.fleet._torch_dropout import (
+    draw_masks,
+    is_torch_dropout,
+    orders_in_memory,
+)
+from sk_tune.nets import ACTIVATIONS, SeededDropout
 from sk_tune.training import forked_rng
 
 __all__ = ["Link", "TracedProgram", "traced_chain"]
 
 _ACTIVATIONS = (*ACTIVATIONS.values(), nn.Softplus, nn.ReLU6, nn.Softmax, nn.LogSoftmax)
 _OVER_CLASSES = (nn.Softmax, nn.LogSoftmax)
+# By the number of spatial sizes.
+_CONVS = {1: nn.Conv1d, 2: nn.Conv2d, 3: nn.Conv3d}
+_NORMS = {1: nn.BatchNorm1d, 2: nn.BatchNorm2d, 3: nn.BatchNorm3d}
 # What a forward may call instead of a layer, by the name of a method or the function.
 _FUNCTIONS: dict[Any, Callable[..., nn.Module]] = {
     torch.relu: nn.ReLU,
@@ -53,6 +62,21 @@ _FUNCTIONS: dict[Any, Callable[..., nn.Module]] = {
     "log_softmax": nn.LogSoftmax,
     torch.flatten: nn.Flatten,
     "flatten": nn.Flatten,
+    **{
+        function: layer
+        for layer, functions in (
+            (nn.MaxPool1d, (torch.max_pool1d, F.max_pool1d)),
+            (nn.MaxPool2d, (torch.max_pool2d, F.max_pool2d)),
+            (nn.MaxPool3d, (torch.max_pool3d, F.max_pool3d)),
+            (nn.AvgPool1d, (F.avg_pool1d,)),
+            (nn.AvgPool2d, (F.avg_pool2d,)),
+            (nn.AvgPool3d, (F.avg_pool3d,)),
+            (nn.AdaptiveAvgPool1d, (F.adaptive_avg_pool1d,)),
+            (nn.AdaptiveAvgPool2d, (F.adaptive_avg_pool2d,)),
+            (nn.AdaptiveAvgPool3d, (F.adaptive_avg_pool3d,)),
+        )
+        for function in functions
+    },
 }
 # Arguments that torch's own functions pass on, and that change nothing.
 _WITHOUT_MEANING = {"inplace", "_stacklevel"}
@@ -129,13 +153,35 @@ def traced_chain(module: nn.Module, X: Tensor) -> list[Link] | None:
     used = [f"{k.name}.{n}" for k in chain for n, _ in k.module.named_parameters()]
     if sorted(used) != sorted(n for n, _ in module.named_parameters()):
         return None
-    if chain and isinstance(chain[0].module, nn.Flatten):
-        del chain[0]
-    elif X.ndim != 2:
+    return _served(chain, module, X)
+
+
+def _served(chain: list[Link], module: nn.Module, X: Tensor) -> list[Link] | None:
+    """Return a chain if there are layers for it: of images, a flatten, and of rows."""
+    n_dims = X.ndim - 2
+    flattens = [i for i, k in enumerate(chain) if isinstance(k.module, nn.Flatten)]
+    if len(flattens) > 1 or not (n_dims == 0 or flattens):
         return None
-    if any(isinstance(link.module, nn.Flatten) for link in chain):
+    n_images = flattens[0] if n_dims and flattens else 0
+    images, rest = chain[:n_images], chain[n_images:]
+    if flattens == [n_images]:
+        del rest[0]
+    if not all(_is_of_rows(k.module) for k in rest):
         return None
-    return chain or None
+    if not images:
+        return rest or None
+    if X.device.type != "cpu" or not all(_is_of_images(k.module, n_dims) for k in images):
+        return None
+    # Layers of images leave another order in memory than a lone network's: masks are drawn
+    # in that of numbers in a row.
+    orders = {}
+    if any(is_torch_dropout(k.module) for k in images):
+        orders = orders_in_memory(module, X) or {}
+        if not orders:
+            return None
+    if any(order != tuple(range(n)) for own in orders.values() for n, order in own.items()):
+        return None
+    return [*images, chain[n_images], *rest]
 
 
 def _values_far_out(module: nn.Module, sign: int) -> list[Tensor]:
@@ -257,31 +303,56 @@ def _note(link: Link, path: _Path) -> _Path:
 def _is_known(link: Link) -> bool:
     """Return whether the written-out path does what a layer does."""
     layer: Any = link.module
+    if type(layer) is nn.Flatten:
+        return bool(layer.start_dim == 1 and layer.end_dim == -1)
+    is_of_images = any(_is_of_images(layer, n_dims) for n_dims in _CONVS)
+    return type(layer) is nn.Identity or _is_of_rows(layer) or is_of_images
+
+
+def _is_of_rows(layer: Any) -> bool:
+    """Return whether there is a written-out layer of inputs (B, D)."""
     kind = type(layer)
     if kind in _OVER_CLASSES:
         return layer.dim in {-1, 1}
-    if kind in {nn.Linear, nn.ReLU, nn.Identity} or is_torch_dropout(layer):
-        return True
-    if kind is nn.Flatten:
-        return bool(layer.start_dim == 1 and layer.end_dim == -1)
     if kind is nn.LayerNorm:
         return len(layer.normalized_shape) == 1 and None not in {layer.weight, layer.bias}
-    if kind is nn.BatchNorm1d:
-        return layer.affine and layer.track_running_stats and layer.momentum is not None
-    return kind in _ACTIVATIONS and not getattr(layer, "inplace", False)
+    return kind is nn.Linear or _is_norm(layer, nn.BatchNorm1d) or _is_by_number(layer)
+
+
+def _is_of_images(layer: Any, n_dims: int) -> bool:
+    """Return whether there is a written-out layer of inputs (B, C, ...)."""
+    if type(layer) is _CONVS.get(n_dims):
+        return geometry_of(layer) is not None
+    is_pool = row_pool_fits(layer, n_dims)
+    return is_pool or _is_norm(layer, _NORMS.get(n_dims)) or _is_by_number(layer)
+
+
+def _is_norm(layer: Any, kind: type[nn.Module] | None) -> bool:
+    if type(layer) is not kind:
+        return False
+    return bool(layer.affine and layer.track_running_stats) and layer.momentum is not None
+
+
+def _is_by_number(layer: Any) -> bool:
+    """Return whether a layer does the same to each number of its input."""
+    kind = type(layer)
+    if kind in {nn.ReLU, SeededDropout} or is_torch_dropout(layer):
+        return True
+    is_activation = kind in _ACTIVATIONS and kind not in _OVER_CLASSES
+    return is_activation and not getattr(layer, "inplace", False)
 
 
 class TracedProgram(ChainProgram):
-    """K networks of a user's that are one chain.
+    """K networks that are one chain.
 
     Parameters
     ----------
     modules : sequence of Module
-        Of one architecture, dropout probabilities aside.
+        Of one architecture, dropout aside.
     dropout : RowDropout
-        Of no layers.
+        Of their seeded dropout layers.
     chain : list of Link
-        The layers of the first of the modules.
+        The layers of one of the modules that has them all.
     """
 
     def __init__(
@@ -294,27 +365,15 @@ class TracedProgram(ChainProgram):
             for module in modules
         ]
         self._generators: Sequence[torch.Generator | None] = ()
-        linear = [i for i, k in enumerate(chain) if isinstance(k.module, nn.Linear)]
-        self._last = linear[-1] if linear else -1
-        n_dropout = 0
-        layers: list[Layer] = []
-        for index, link in enumerate(chain):
-            if is_torch_dropout(link.module):
-                mask = partial(self._mask, n_dropout)
-                # A number alone may be the name of another layer, and so of its memory.
-                layers.append(Dropout(mask, f"link {index}", self.memory))
-                n_dropout += 1
-            else:
-                layers.append(self._layer(index, link))
-        self.layers = chained(layers)
+        self._build(chain)
 
     def forward(self, X: Tensor, rows: slice, step: int) -> Tensor:
         """Return the outputs for a batch to train on, and keep what ``backward`` needs."""
-        return super().forward(X.flatten(2), rows, step)
+        return super().forward(X if self._n_images else X.flatten(2), rows, step)
 
     def evaluate(self, X: Tensor, rows: slice) -> Tensor:
         """Return the outputs in evaluation mode."""
-        return super().evaluate(X.flatten(2), rows)
+        return super().evaluate(X if self._n_images else X.flatten(2), rows)
 
     def begin_epoch(
         self,
@@ -335,29 +394,81 @@ class TracedProgram(ChainProgram):
         """Add the rows of another program behind these."""
         super().extend(other)
         self.probabilities.extend(other.probabilities)
+        if len(other.chain) > len(self.chain):
+            # Networks without dropout leave its layers out.
+            self._build(other.chain)
+
+    def _build(self, chain: list[Link]) -> None:
+        """Make the layers."""
+        self.chain = chain
+        flattens = [i for i, k in enumerate(chain) if isinstance(k.module, nn.Flatten)]
+        self._n_images = sum(flattens)
+        linear = [i for i, k in enumerate(chain) if isinstance(k.module, nn.Linear)]
+        self._last = linear[-1] if linear else -1
+        kinds = {is_torch_dropout: self._drawn, _is_seeded: self._seeded}
+        n_masks = dict.fromkeys(kinds, 0)
+        layers: list[Layer] = []
+        for index, link in enumerate(chain):
+            for kind, mask in kinds.items():
+                if kind(link.module):
+                    own = partial(mask, n_masks[kind], SeededMasks())
+                    # A number alone may be the name of another layer, and so of its memory.
+                    layers.append(Dropout(own, f"link {index}", self.memory))
+                    n_masks[kind] += 1
+                    break
+            else:
+                layers.append(self._layer(index, link))
+        self.layers = chained(layers)
 
     def _layer(self, index: int, link: Link) -> Layer:
-        name, module = link
+        name: str = link.name
+        module: Any = link.module
+        first = index == 0
+        geometry = geometry_of(module)
+        if geometry is not None:
+            has_bias = module.bias is not None
+            return Convolution(name, geometry, bias=has_bias, first=first)
+        if row_pool_fits(module):
+            return Pooling(module, first=first)
+        if isinstance(module, nn.Flatten):
+            return Flat(f"link {index}", self.memory)
         if isinstance(module, nn.Linear):
             return Linear(
                 name,
                 self.memory,
                 bias=module.bias is not None,
-                first=index == 0,
+                first=first,
                 last=index == self._last,
             )
+        if index < self._n_images and type(module) in _NORMS.values():
+            return ImageNorm(name, module.eps, module.momentum)
         if isinstance(module, nn.BatchNorm1d):
             return BatchNorm(name, module.eps, module.momentum or 0.0, self.memory)
         if isinstance(module, nn.LayerNorm):
             return LayerNorm(name, module.eps, self.memory)
         # Over classes, which here are the last dimension but not the second.
         over_classes = isinstance(module, _OVER_CLASSES)
-        own = type(module)(dim=-1) if over_classes else module  # type: ignore[call-arg]
+        own = type(module)(dim=-1) if over_classes else module
         return Activation(own, f"link {index}", self.memory)
 
-    def _mask(self, index: int, x: Tensor, batch: Batch) -> Tensor | None:
+    def _drawn(self, index: int, _: SeededMasks, x: Tensor, batch: Batch) -> Tensor | None:
+        """Return the mask of a layer of torch's."""
         probabilities = [own[index] for own in self.probabilities[batch.rows]]
         if not any(probabilities):
             return None
         draws = list(zip(self._generators[batch.rows], probabilities, strict=True))
-        return draw_masks(self.memory(f"mask{index}", x, *x.shape), draws)
+        mask = draw_masks(self.memory(f"mask{index}", x, *x.shape), draws)
+        return mask if x.ndim == 3 else torch.empty_like(x).copy_(mask)
+
+    def _seeded(
+        self, index: int, masks: SeededMasks, x: Tensor, batch: Batch
+    ) -> Tensor | None:
+        """Return the mask of a layer of sk_tune's."""
+        if not self.dropout.active:
+            return None
+        numbers = self.dropout.numbers(batch.step, batch.rows)
+        return masks.like(x, [own[index] for own in numbers])
+
+
+def _is_seeded(layer: nn.Module) -> bool:
+    return isinstance(layer, SeededDropout)

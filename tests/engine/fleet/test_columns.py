@@ -27,9 +27,9 @@ def test_outputs_and_derivatives_are_torchs(dims, n_in, limit, monkeypatch):
     padding = ((1, 1),) * dims
     leaves = [t.clone().requires_grad_() for t in (x, weight)]
     rows = zip(*leaves, bias, strict=True)
-    expected = torch.stack(
-        [CONV[dims](i.movedim(-1, 0), w, b, padding=1).movedim(0, -1) for i, w, b in rows]
-    )
+    expected = torch.stack([
+        CONV[dims](i.movedim(-1, 0), w, b, padding=1).movedim(0, -1) for i, w, b in rows
+    ])
     grad = draw(*expected.shape, seed=3)
     by_x, by_weight = torch.autograd.grad(expected, leaves, grad)
 

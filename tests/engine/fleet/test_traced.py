@@ -7,8 +7,10 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
+from sk_tune.engine.fleet import _convolution
 from sk_tune.engine.fleet._dropout import RowDropout
 from sk_tune.engine.fleet._traced import TracedProgram, traced_chain
+from sk_tune.nets import CNN, seed_dropout, set_dropout_step
 
 SHAPE, B, C = (2, 3), 5, 4
 SEEDS = [0, 5, 2**40]
@@ -56,8 +58,110 @@ def _ends_in_relu(p=0.2):
     return nn.Sequential(nn.Flatten(), nn.ReLU(), nn.Dropout(p), nn.Linear(6, C), nn.ReLU())
 
 
-MAKERS = {"functions": Plain, "layers": _layers, "relu": _ends_in_relu}
+class Images(nn.Module):
+    """As most people write it."""
+
+    def __init__(self, p=0.2):
+        super().__init__()
+        self.conv1 = nn.Conv2d(2, 3, 3, padding=1)
+        self.conv2 = nn.Conv2d(3, 4, 3)
+        self.drop = nn.Dropout(p)
+        self.first = nn.Linear(8, 7)
+        self.last = nn.Linear(7, C)
+
+    def forward(self, x):
+        x = F.max_pool2d(F.relu(self.conv1(x)), 2)
+        x = F.avg_pool2d(torch.relu(self.conv2(self.drop(x))), 1)
+        h = self.drop(F.relu(self.first(torch.flatten(x, 1))))
+        return self.last(h)
+
+
+def _image_layers(p=0.2):
+    """Every kind of layer, some behind those whose output a derivative needs."""
+    return nn.Sequential(
+        nn.BatchNorm2d(2),
+        nn.Dropout(p),
+        nn.Conv2d(2, 3, 3, padding=1, bias=False),
+        nn.BatchNorm2d(3),
+        nn.ReLU(inplace=True),
+        nn.Dropout(p),
+        nn.Conv2d(3, 4, 2, stride=2, dilation=(1, 2)),
+        nn.GELU(),
+        nn.AvgPool2d(2, stride=1),
+        nn.Tanh(),
+        nn.Dropout(p / 2),
+        nn.Conv2d(4, 4, 1, groups=2),
+        nn.Identity(),
+        nn.AdaptiveAvgPool2d(1),
+        nn.Flatten(),
+        nn.BatchNorm1d(4),
+        nn.Linear(4, C),
+    )
+
+
+def _signals(p=0.2):
+    return nn.Sequential(
+        nn.MaxPool1d(2, padding=1),
+        nn.Conv1d(2, 3, 3),
+        nn.BatchNorm1d(3),
+        nn.ReLU(),
+        nn.Dropout(p),
+        nn.AvgPool1d(2),
+        nn.Flatten(),
+        nn.Linear(3, C),
+    )
+
+
+def _volumes(p=0.2):
+    return nn.Sequential(
+        nn.Conv3d(2, 3, 3, padding="same"),
+        nn.BatchNorm3d(3),
+        nn.MaxPool3d(2),
+        nn.ReLU(),
+        nn.Dropout(p),
+        nn.Flatten(),
+        nn.Linear(6, C),
+    )
+
+
+def _only_convolutions(p=0.2):
+    """No layer of rows behind the images."""
+    return nn.Sequential(nn.Conv2d(2, C, (6, 8)), nn.Dropout(p), nn.Flatten())
+
+
+MAKERS = {
+    "functions": Plain,
+    "layers": _layers,
+    "relu": _ends_in_relu,
+    "images": Images,
+    "image layers": _image_layers,
+    "signals": _signals,
+    "volumes": _volumes,
+    "only convolutions": _only_convolutions,
+}
+SHAPES = {
+    Images: (2, 6, 8),
+    _image_layers: (2, 6, 8),
+    _only_convolutions: (2, 6, 8),
+    _signals: (2, 7),
+    _volumes: (2, 2, 5, 3),
+}
 makers = pytest.mark.parametrize("make", MAKERS.values(), ids=MAKERS)
+
+
+def _shape(make):
+    return SHAPES.get(make, SHAPE)
+
+
+@pytest.fixture(params=["columns", "grouped"])
+def way(request, monkeypatch):
+    """Compute convolutions in double precision by either way."""
+    takes_columns = request.param == "columns"
+
+    def takes(x, geometry):
+        return (takes_columns and geometry.is_plain) or not geometry.is_even
+
+    monkeypatch.setattr(_convolution, "_takes_columns", takes)
 
 
 def _modules(make, probabilities=(0.2, 0.5, 0.0)):
@@ -77,8 +181,8 @@ def _normal(*shape, seed=0):
     return torch.randn(*shape, generator=generator, dtype=torch.float64)
 
 
-def _program(modules):
-    chain = traced_chain(modules[0], _normal(B, *SHAPE))
+def _program(modules, shape):
+    chain = traced_chain(modules[0], _normal(B, *shape))
     empty = [[] for _ in modules]
     dropout = RowDropout(empty, SEEDS[: len(modules)], torch.float64, torch.device("cpu"))
     return TracedProgram(modules, dropout, chain)
@@ -89,12 +193,12 @@ def _begin(program, seeds):
     program.begin_epoch([0] * len(seeds), 3, generators)
 
 
-def _assert_steps_are_those_of(program, modules, seeds, n_steps=3):
+def _assert_steps_are_those_of(program, modules, seeds, shape, n_steps=3):
     """Compare training steps and an evaluation with each module by itself."""
     k, lone = len(modules), copy.deepcopy(modules)
     _begin(program, seeds)
     batches = [
-        (_normal(k, B, *SHAPE, seed=i), _normal(k, B, C, seed=9 + i))
+        (_normal(k, B, *shape, seed=i), _normal(k, B, C, seed=9 + i))
         for i in range(n_steps)
     ]
     got = []
@@ -102,7 +206,7 @@ def _assert_steps_are_those_of(program, modules, seeds, n_steps=3):
         outputs = program.forward(X.clone(), slice(0, k), step).clone()
         found = [g.clone() for g in program.backward(gradient.clone())]
         got.append((outputs, found))
-    X = _normal(k, 9, *SHAPE, seed=50)
+    X = _normal(k, 9, *shape, seed=50)
     evaluated = program.evaluate(X.clone(), slice(0, k)).clone()
     for row, (module, seed) in enumerate(zip(lone, seeds, strict=True)):
         with torch.random.fork_rng():
@@ -122,32 +226,34 @@ def _assert_steps_are_those_of(program, modules, seeds, n_steps=3):
 
 
 def _close(got, expected):
-    torch.testing.assert_close(got, expected, rtol=1e-12, atol=1e-12)
+    torch.testing.assert_close(got, expected, rtol=1e-11, atol=1e-11)
 
 
 @makers
+@pytest.mark.usefixtures("way")
 def test_rows_are_the_modules(make):
     """Outputs, derivatives, dropout and statistics are those of each module alone."""
-    modules = _modules(make)
+    modules, shape = _modules(make), _shape(make)
 
-    _assert_steps_are_those_of(_program(modules), modules, SEEDS)
+    _assert_steps_are_those_of(_program(modules, shape), modules, SEEDS, shape)
 
 
 @makers
 def test_rows_keep_their_dropout_when_they_move(make):
     """Probabilities go with their rows through ``extend`` and ``select``."""
-    modules = _modules(make)
-    program = _program(modules[:2])
-    program.extend(_program(modules[2:]))
+    modules, shape = _modules(make), _shape(make)
+    program = _program(modules[:2], shape)
+    program.extend(_program(modules[2:], shape))
     program.select(torch.tensor([2, 0]))
+    seeds = [SEEDS[2], SEEDS[0]]
 
-    _assert_steps_are_those_of(program, [modules[2], modules[0]], [SEEDS[2], SEEDS[0]])
+    _assert_steps_are_those_of(program, [modules[2], modules[0]], seeds, shape)
 
 
 @makers
 def test_names_are_those_of_the_module(make):
     """Parameters and buffers come back under the names of the state dict."""
-    program = _program(_modules(make))
+    program = _program(_modules(make), _shape(make))
 
     names = [*program.parameters.tensors, *program.buffers.tensors]
     assert sorted(names) == sorted(make().state_dict())
@@ -159,7 +265,7 @@ def test_the_module_stays_as_it_is(make):
     module = _modules(make)[0].train()
     before, generator = copy.deepcopy(module.state_dict()), torch.get_rng_state()
 
-    chain = traced_chain(module, _normal(B, *SHAPE))
+    chain = traced_chain(module, _normal(B, *_shape(make)))
 
     assert module.training
     assert not any("forward" in vars(layer) for layer in module.modules())
@@ -303,7 +409,6 @@ OTHERS = {
     },
     "frozen": _frozen,
     "own layer": lambda: nn.Sequential(nn.Flatten(), Own(6, C)),
-    "convolution": lambda: nn.Sequential(nn.Conv1d(2, 4, 3), nn.Flatten()),
     "samples as classes": lambda: nn.Sequential(
         nn.Flatten(), nn.Linear(6, C), nn.Softmax(dim=0)
     ),
@@ -326,6 +431,75 @@ OTHERS = {
 def test_other_modules_are_no_chains(make):
     """They are left to vmap."""
     assert traced_chain(make().double(), _normal(B, *SHAPE)) is None
+
+
+def _cnn(dropout, seed):
+    torch.manual_seed(seed)
+    options = {"n_layers": 2, "n_channels": 3, "kernel_size": 3, "width": 5}
+    kinds = {"pooling": "max", "activation": "relu", "normalization": "batch"}
+    net = CNN((2, 6, 8), C, **options, **kinds, residual=False, dropout=dropout)
+    return net.double()
+
+
+@pytest.mark.parametrize("probabilities", [(0.0, 0.4), (0.4, 0.0)], ids=str)
+@pytest.mark.usefixtures("way")
+def test_networks_without_dropout_layers_train_beside_others(probabilities):
+    """sk_tune's CNN leaves the layers out where the probability is 0."""
+    modules = [_cnn(p, seed) for seed, p in enumerate(probabilities)]
+    programs = []
+    for module, seed in zip(modules, SEEDS, strict=False):
+        p = RowDropout.probabilities(module, 3 if module.dropout else 0)
+        dropout = RowDropout([p], [seed], torch.float64, torch.device("cpu"))
+        chain = traced_chain(module, _normal(B, 2, 6, 8))
+        programs.append(TracedProgram([module], dropout, chain))
+    program, other = programs
+    X, gradient = _normal(2, B, 2, 6, 8, seed=1), _normal(2, B, C, seed=2)
+
+    program.extend(other)
+    program.begin_epoch([3, 3], 1, [None, None])
+    outputs = program.forward(X, slice(0, 2), 0).clone()
+    found = program.backward(gradient.clone())
+
+    for row, (module, seed) in enumerate(zip(modules, SEEDS, strict=False)):
+        set_dropout_step(seed_dropout(module.train(), seed), 3)
+        expected = module(X[row])
+        _close(outputs[row], expected.detach())
+        own = torch.autograd.grad(expected, list(module.parameters()), gradient[row])
+        for one, two in zip(found, own, strict=True):
+            _close(one[row], two)
+
+
+def _images(*layers):
+    return lambda: nn.Sequential(*layers, nn.Flatten(), nn.LazyLinear(C))
+
+
+OTHER_IMAGES = {
+    "not flattened": lambda: nn.Sequential(nn.Conv2d(2, 4, 3)),
+    "group norm": _images(nn.Conv2d(2, 4, 3), nn.GroupNorm(2, 4)),
+    "over channels": _images(nn.Conv2d(2, 4, 3), nn.Softmax(dim=1)),
+    "over lines": _images(nn.Conv2d(2, 4, 3), nn.LayerNorm(6)),
+    "linear in images": _images(nn.Conv2d(2, 4, 3), nn.Linear(6, 5)),
+    "power": _images(nn.Conv2d(2, 4, 3), nn.LPPool2d(2, 2)),
+    "reflected": _images(nn.Conv2d(2, 4, 3, padding=1, padding_mode="reflect")),
+    "whole channels": _images(nn.Conv2d(2, 4, 3), nn.Dropout2d(0.5)),
+    "no scale": _images(nn.BatchNorm2d(2, affine=False)),
+    "channels last": lambda: _image_layers().to(memory_format=torch.channels_last),
+}
+
+
+@pytest.mark.parametrize("make", OTHER_IMAGES.values(), ids=OTHER_IMAGES)
+def test_other_modules_of_images_are_no_chains(make):
+    """They are left to vmap; torch draws masks in the order in memory of a lone network."""
+    X = _normal(B, 2, 6, 8)
+    module = make().double()
+    module(X)
+
+    assert traced_chain(module, X) is None
+
+
+def test_a_single_image_is_no_batch_of_signals():
+    """Torch takes (channels, height, width) for one image; a chain has a batch."""
+    assert traced_chain(_image_layers().double(), _normal(2, 6, 8)) is None
 
 
 def test_modules_of_another_precision_are_no_chains():

@@ -1,0 +1,193 @@
+# SPDX-FileCopyrightText: sk_tune contributors
+# SPDX-License-Identifier: BSD-3-Clause
+"""Layers of K networks at once whose inputs are signals, images or volumes.
+
+Notation: k rows of the fleet in a batch; B samples, C channels, S spatial sizes.  x is a
+layer's input, y its output; dx and dy are the derivatives of the loss by them.
+"""
+
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from sk_tune.engine.fleet._convolution import (
+    Geometry,
+    channels_of_one,
+    convolution,
+    convolution_gradients,
+    pooled,
+)
+from sk_tune.engine.fleet._layers import Batch, Layer, Memory, Tensors
+
+__all__ = ["Convolution", "Flat", "ImageNorm", "Pooling"]
+
+_normalized: Any = torch.ops.aten.native_batch_norm.default
+_normalized_backward: Any = torch.ops.aten.native_batch_norm_backward.default
+
+
+class Convolution(Layer):
+    """A convolution.
+
+    Parameters
+    ----------
+    name : str
+        Of the layer in the module.
+    geometry : Geometry
+        What it does, weights aside.
+    bias : bool
+        Whether it has one.
+    first : bool
+        Whether nobody asks for the derivatives by the input.
+    """
+
+    def __init__(self, name: str, geometry: Geometry, *, bias: bool, first: bool) -> None:
+        self.weight, self.bias = name + ".weight", name + ".bias" if bias else None
+        self.geometry = geometry
+        self.first = first
+        self._x = torch.empty(0)
+
+    def forward(self, x: Tensor, batch: Batch) -> Tensor:
+        """Return the output for a batch to train on."""
+        self._x = x
+        return self.evaluate(x, batch.tensors)
+
+    def backward(self, dy: Tensor, batch: Batch, *, keep: bool) -> Tensor:
+        """Return the derivatives by the input at the last batch."""
+        needed = (not self.first, True, self.bias is not None)
+        weight = batch.tensors[self.weight]
+        found = convolution_gradients(dy, self._x, weight, self.geometry, needed)
+        dx, dweight, dbias = found
+        for name, gradient in ((self.weight, dweight), (self.bias, dbias)):
+            if name is not None and gradient is not None:
+                batch.found[name] = gradient.contiguous()
+        return dy if dx is None else dx
+
+    def evaluate(self, x: Tensor, tensors: Tensors) -> Tensor:
+        """Return the output in evaluation mode."""
+        bias = None if self.bias is None else tensors[self.bias]
+        return convolution(x, tensors[self.weight], bias, self.geometry)
+
+
+class Pooling(Layer):
+    """The maximum or the mean over windows; its derivatives come from autograd.
+
+    Parameters
+    ----------
+    module : Module
+        A layer that ``row_pool_fits``.
+    first : bool
+        Whether nobody asks for the derivatives by the input.
+    """
+
+    def __init__(self, module: nn.Module, *, first: bool) -> None:
+        self.module = module
+        self.first = first
+        self._saved: tuple[Tensor, Tensor] | None = None
+
+    def forward(self, x: Tensor, batch: Batch) -> Tensor:
+        """Return the output for a batch to train on."""
+        with torch.enable_grad():
+            leaf = x.detach().requires_grad_(not self.first)
+            y = pooled(leaf, self.module)
+        self._saved = (leaf, y)
+        return y.detach()
+
+    def backward(self, dy: Tensor, batch: Batch, *, keep: bool) -> Tensor:
+        """Return the derivatives by the input at the last batch."""
+        assert self._saved is not None  # noqa: S101 - forward came before
+        leaf, y = self._saved
+        self._saved = None
+        return dy if self.first else torch.autograd.grad(y, leaf, dy)[0]
+
+    def evaluate(self, x: Tensor, tensors: Tensors) -> Tensor:
+        """Return the output in evaluation mode."""
+        return pooled(x, self.module)
+
+
+class ImageNorm(Layer):
+    """Batch normalisation of each channel, over the samples and places of a row's batch.
+
+    Parameters
+    ----------
+    name : str
+        Of the layer in the module.
+    eps : float
+        Added to the variance.
+    momentum : float
+        Share of a batch in the running statistics.
+    """
+
+    def __init__(self, name: str, eps: float, momentum: float) -> None:
+        self.name = name
+        self.eps = eps
+        self.momentum = momentum
+        self._saved: tuple[Tensor, ...] = ()
+
+    def forward(self, x: Tensor, batch: Batch) -> Tensor:
+        """Return the output for a batch to train on."""
+        if x[0].numel() == x.shape[2]:
+            raise ValueError("Batch normalisation asks for more than one number a channel.")
+        images, back = channels_of_one(x)
+        own = self._own(batch.tensors)
+        y, *statistics = _normalized(images, *own, True, self.momentum, self.eps)
+        batch.tensors[self.name + ".num_batches_tracked"].add_(1)
+        self._saved = (x, *statistics)
+        return back(y)
+
+    def backward(self, dy: Tensor, batch: Batch, *, keep: bool) -> Tensor:
+        """Return the derivatives by the input at the last batch."""
+        x, *statistics = self._saved
+        images, back = channels_of_one(x)
+        if dy.stride() != x.stride():
+            dy = torch.empty_like(x).copy_(dy)
+        outputs, _ = channels_of_one(dy)
+        weight, _, *running = self._own(batch.tensors)
+        dx, dweight, dbias = _normalized_backward(
+            outputs, images, weight, *running, *statistics, True, self.eps, [True] * 3
+        )
+        batch.found[self.name + ".weight"] = dweight.view(len(x), -1)
+        batch.found[self.name + ".bias"] = dbias.view(len(x), -1)
+        return back(dx)
+
+    def evaluate(self, x: Tensor, tensors: Tensors) -> Tensor:
+        """Return the output in evaluation mode."""
+        images, back = channels_of_one(x)
+        y, *_ = _normalized(images, *self._own(tensors), False, self.momentum, self.eps)
+        return back(y)
+
+    def _own(self, tensors: Tensors) -> list[Tensor]:
+        """Return weight, bias, mean and variance of the channels of all rows."""
+        names = ("weight", "bias", "running_mean", "running_var")
+        return [tensors[f"{self.name}.{name}"].flatten() for name in names]
+
+
+class Flat(Layer):
+    """All numbers of a sample in one line, in the order of a lone network.
+
+    Parameters
+    ----------
+    name : str
+        For its memory.
+    memory : callable
+        ``(name, like, *shape) -> Tensor``.
+    """
+
+    def __init__(self, name: str, memory: Memory) -> None:
+        self.name = name
+        self.memory = memory
+        self._x = torch.empty(0)
+
+    def forward(self, x: Tensor, batch: Batch) -> Tensor:
+        """Return the output for a batch to train on."""
+        self._x = x
+        return self.evaluate(x, batch.tensors)
+
+    def backward(self, dy: Tensor, batch: Batch, *, keep: bool) -> Tensor:
+        """Return the derivatives by the input at the last batch."""
+        return torch.empty_like(self._x).copy_(dy.reshape(self._x.shape))
+
+    def evaluate(self, x: Tensor, tensors: Tensors) -> Tensor:
+        """Return the output in evaluation mode."""
+        out = self.memory(self.name, x, *x.shape)
+        return out.copy_(x).flatten(2)
