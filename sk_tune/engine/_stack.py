@@ -200,9 +200,9 @@ class NetworkStack:
             scale, shift = (t.unsqueeze(1) for t in self._affine)
             X = torch.addcmul(shift, X, scale).view(k, len(X), *self._example.shape[1:])
             shared = False
-        is_chain = self._is_chain and isinstance(program, ChainProgram)
-        if not is_chain or X.device.type != "cpu":
+        if not self._is_chain or X.device.type != "cpu":
             return _evaluated(program, X, slice(0, k), shared=shared)
+        assert isinstance(program, ChainProgram)  # noqa: S101 - what a chain is
         blocks = _parts(k, max(1, self._most // X.shape[-2]))
         if len(blocks) == 1:
             return _evaluated(program, X, blocks[0], shared=shared)

@@ -17,6 +17,8 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor, nn
 
+from sk_tune.engine.fleet._products import input_gradient, linear, weight_gradient
+
 __all__ = [
     "Activation",
     "Batch",
@@ -230,14 +232,14 @@ class Linear(Layer):
         k, n, n_out = dy.shape
         n_in = self._x.shape[2]
         weight = self.memory(self.weight, dy, k, n_out, n_in)
-        batch.found[self.weight] = torch.bmm(dy.mT, self._x, out=weight)
+        batch.found[self.weight] = weight_gradient(dy, self._x, weight)
         if self.bias is not None:
             bias = self.memory(self.bias, dy, k, n_out)
             batch.found[self.bias] = torch.sum(dy, dim=1, out=bias)
         if self.first:
             return dy
         out = self.memory(self.dx, dy, k, n, n_in)
-        return torch.bmm(dy, batch.tensors[self.weight], out=out)
+        return input_gradient(dy, batch.tensors[self.weight], out)
 
     def evaluate(self, x: Tensor, tensors: Tensors) -> Tensor:
         """Return the output in evaluation mode."""
@@ -249,9 +251,7 @@ class Linear(Layer):
                 return torch.bmm(weight, x.mT, out=out).mT
             return torch.baddbmm(bias.unsqueeze(2), weight, x.mT, out=out).mT
         out = self.memory(self.out, x, *x.shape[:2], weight.shape[1])
-        if bias is None:
-            return torch.bmm(x, weight.mT, out=out)
-        return torch.baddbmm(bias.unsqueeze(1), x, weight.mT, out=out)
+        return linear(x, weight, bias, out)
 
 
 class Activation(Layer):

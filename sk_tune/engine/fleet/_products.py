@@ -1,0 +1,135 @@
+# SPDX-FileCopyrightText: sk_tune contributors
+# SPDX-License-Identifier: BSD-3-Clause
+"""Matrix products of linear layers of K networks.
+
+They are batched products, of MKL's as a rule.  On AMD's processors MKL leaves half of the
+width of AVX-512 unused; there, oneDNN computes large products, network by network.
+
+Notation: k networks, B samples, D inputs and H outputs of a layer.
+"""
+
+import os
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+__all__ = ["input_gradient", "linear", "weight_gradient"]
+
+# Multiplications of one network from which on a call of its own costs less than it gains.
+_LEAST_PRODUCT = 2**21
+_AMD = "AuthenticAMD"
+
+
+def linear(x: Tensor, weight: Tensor, bias: Tensor | None, out: Tensor) -> Tensor:
+    """Return x W^T + b.
+
+    Parameters
+    ----------
+    x : Tensor of shape (k, B, D)
+        Inputs.
+    weight : Tensor of shape (k, H, D)
+        W.
+    bias : Tensor of shape (k, H) or None
+        b.
+    out : Tensor of shape (k, B, H)
+        Memory.
+
+    Returns
+    -------
+    Tensor
+        `out`.
+    """
+    if _goes_one_by_one(x, weight.shape[1]):
+        for row in range(len(x)):
+            out[row] = _product(x[row], weight[row], None if bias is None else bias[row])
+        return out
+    if bias is None:
+        return torch.bmm(x, weight.mT, out=out)
+    return torch.baddbmm(bias.unsqueeze(1), x, weight.mT, out=out)
+
+
+def weight_gradient(dy: Tensor, x: Tensor, out: Tensor) -> Tensor:
+    """Return the derivatives by the weights, dy^T x.
+
+    Parameters
+    ----------
+    dy : Tensor of shape (k, B, H)
+        Derivatives by the outputs.
+    x : Tensor of shape (k, B, D)
+        Inputs.
+    out : Tensor of shape (k, H, D)
+        Memory.
+
+    Returns
+    -------
+    Tensor
+        `out`.
+    """
+    if _goes_one_by_one(x, dy.shape[2]):
+        for row in range(len(x)):
+            out[row] = _product(dy[row].T, x[row].T)
+        return out
+    return torch.bmm(dy.mT, x, out=out)
+
+
+def input_gradient(dy: Tensor, weight: Tensor, out: Tensor) -> Tensor:
+    """Return the derivatives by the inputs, dy W.
+
+    Parameters
+    ----------
+    dy : Tensor of shape (k, B, H)
+        Derivatives by the outputs.
+    weight : Tensor of shape (k, H, D)
+        W.
+    out : Tensor of shape (k, B, D)
+        Memory.
+
+    Returns
+    -------
+    Tensor
+        `out`.
+    """
+    if _goes_one_by_one(dy, weight.shape[2]):
+        for row in range(len(dy)):
+            out[row] = _product(dy[row], weight[row].T)
+        return out
+    return torch.bmm(dy, weight, out=out)
+
+
+def _goes_one_by_one(x: Tensor, n_columns: int) -> bool:
+    """Return whether oneDNN multiplies each of (k, n, m) by a matrix of `n_columns`."""
+    return (
+        x[0].numel() * n_columns >= _LEAST_PRODUCT
+        and x.dtype == torch.float32
+        and x.device.type == "cpu"
+        and torch.backends.mkldnn.enabled
+        and _pointwise_linear() is not None
+    )
+
+
+def _product(x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
+    found: Tensor = _pointwise_linear()(x, weight, bias, "none", [], "")
+    return found
+
+
+@cache
+def _pointwise_linear() -> Any:
+    """Return oneDNN's linear layer; None where it is missing, or MKL does as well."""
+    is_wide = torch.backends.cpu.get_cpu_capability() == "AVX512"
+    has_mkl = torch.backends.mkl.is_available()  # type: ignore[no-untyped-call]
+    if not (is_wide and has_mkl and _is_of_amd()):
+        return None
+    # A private name of torch's.
+    operator = getattr(torch.ops.mkldnn, "_linear_pointwise", None)
+    return getattr(operator, "default", None)
+
+
+def _is_of_amd() -> bool:
+    try:
+        # Linux; Windows has the maker's name in the environment.
+        return _AMD in Path("/proc/cpuinfo").read_text(encoding="utf-8")
+    except OSError:
+        return _AMD in os.environ.get("PROCESSOR_IDENTIFIER", "")
