@@ -105,7 +105,7 @@ def _goes_one_by_one(x: Tensor, n_columns: int) -> bool:
         x[0].numel() * n_columns >= _LEAST_PRODUCT
         and x.dtype == torch.float32
         and x.device.type == "cpu"
-        and torch.backends.mkldnn.enabled
+        and bool(torch.backends.mkldnn.enabled)
         and _pointwise_linear() is not None
     )
 
