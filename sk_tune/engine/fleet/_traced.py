@@ -172,16 +172,20 @@ def _served(chain: list[Link], module: nn.Module, X: Tensor) -> list[Link] | Non
         return rest or None
     if X.device.type != "cpu" or not all(_is_of_images(k.module, n_dims) for k in images):
         return None
-    # Layers of images leave another order in memory than a lone network's: masks are drawn
-    # in that of numbers in a row.
-    orders = {}
-    if any(is_torch_dropout(k.module) for k in images):
-        orders = orders_in_memory(module, X) or {}
-        if not orders:
-            return None
-    if any(order != tuple(range(n)) for own in orders.values() for n, order in own.items()):
+    if any(is_torch_dropout(k.module) for k in images) and not _draws_in_line(module, X):
         return None
     return [*images, chain[n_images], *rest]
+
+
+def _draws_in_line(module: nn.Module, X: Tensor) -> bool:
+    """Return whether torch draws masks in the order of the numbers of a batch.
+
+    So do layers of images here, whatever order in memory they have.
+    """
+    orders = orders_in_memory(module, X)
+    if orders is None:
+        return False
+    return all(own[n] == tuple(range(n)) for own in orders.values() for n in own)
 
 
 def _values_far_out(module: nn.Module, sign: int) -> list[Tensor]:
@@ -405,19 +409,20 @@ class TracedProgram(ChainProgram):
         self._n_images = sum(flattens)
         linear = [i for i, k in enumerate(chain) if isinstance(k.module, nn.Linear)]
         self._last = linear[-1] if linear else -1
-        kinds = {is_torch_dropout: self._drawn, _is_seeded: self._seeded}
-        n_masks = dict.fromkeys(kinds, 0)
+        n_drawn = n_seeded = 0
         layers: list[Layer] = []
         for index, link in enumerate(chain):
-            for kind, mask in kinds.items():
-                if kind(link.module):
-                    own = partial(mask, n_masks[kind], SeededMasks())
-                    # A number alone may be the name of another layer, and so of its memory.
-                    layers.append(Dropout(own, f"link {index}", self.memory))
-                    n_masks[kind] += 1
-                    break
-            else:
+            mask: Any = None
+            if is_torch_dropout(link.module):
+                mask, n_drawn = partial(self._drawn, n_drawn), n_drawn + 1
+            elif isinstance(link.module, SeededDropout):
+                mask = partial(self._seeded, n_seeded, SeededMasks())
+                n_seeded += 1
+            if mask is None:
                 layers.append(self._layer(index, link))
+            else:
+                # A number alone may be the name of another layer, and so of its memory.
+                layers.append(Dropout(mask, f"link {index}", self.memory))
         self.layers = chained(layers)
 
     def _layer(self, index: int, link: Link) -> Layer:
@@ -451,7 +456,7 @@ class TracedProgram(ChainProgram):
         own = type(module)(dim=-1) if over_classes else module
         return Activation(own, f"link {index}", self.memory)
 
-    def _drawn(self, index: int, _: SeededMasks, x: Tensor, batch: Batch) -> Tensor | None:
+    def _drawn(self, index: int, x: Tensor, batch: Batch) -> Tensor | None:
         """Return the mask of a layer of torch's."""
         probabilities = [own[index] for own in self.probabilities[batch.rows]]
         if not any(probabilities):
@@ -468,7 +473,3 @@ class TracedProgram(ChainProgram):
             return None
         numbers = self.dropout.numbers(batch.step, batch.rows)
         return masks.like(x, [own[index] for own in numbers])
-
-
-def _is_seeded(layer: nn.Module) -> bool:
-    return isinstance(layer, SeededDropout)
