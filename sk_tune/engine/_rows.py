@@ -227,7 +227,7 @@ def reason_in_module(module: nn.Module, X: Tensor, *, predicts: bool = False) ->
             warnings.filterwarnings("error", message=".*batching rule.*")
             if not predicts and orders_in_memory(module, pair[0]) is None:
                 return "a dropout layer of its module is called in several orders of memory"
-            return _difference(module, pair)
+            return _difference(module, pair, predicts=predicts)
     except Exception as error:  # noqa: BLE001 - whatever a user's module raises
         first_line = str(error).strip().partition("\n")[0].partition(". ")[0]
         return f"torch.func.vmap cannot carry its module ({first_line})"
@@ -235,12 +235,14 @@ def reason_in_module(module: nn.Module, X: Tensor, *, predicts: bool = False) ->
         module.train(was_training)
 
 
-def _difference(module: nn.Module, X: Tensor) -> str | None:
+def _difference(module: nn.Module, X: Tensor, *, predicts: bool) -> str | None:
     """Compute two networks as one and compare; errors are the caller's."""
     reason = _reason_in_buffers(module, X[0])
     if reason is not None:
         return reason
-    program = stacked_program([module, module], X[0], padded=_is_padded(module, X))
+    seeds = None if predicts else [0, 0]
+    padded = _is_padded(module, X)
+    program = stacked_program([module, module], X[0], dropout_seeds=seeds, padded=padded)
     lone = copy.deepcopy(module)
     called = program.pattern if isinstance(program, ModuleProgram) else lone
     if loose_layers(called) != loose_layers(module):
@@ -253,7 +255,10 @@ def _difference(module: nn.Module, X: Tensor) -> str | None:
         others = module(X[0, [0, 0]])
     if not torch.allclose(others[0], alone[0], rtol=1e-3, atol=1e-4, equal_nan=True):
         return "its outputs depend on the other rows of a batch"
-    if not torch.allclose(outputs[0], alone, rtol=1e-3, atol=1e-4, equal_nan=True):
+    is_of_shape = outputs[0].shape == alone.shape
+    if not is_of_shape or not torch.allclose(
+        outputs[0], alone, rtol=1e-3, atol=1e-4, equal_nan=True
+    ):
         return "its module gives other outputs when it is batched over networks"
     gradients = program.backward(torch.ones_like(program.forward(X, slice(0, 2), 0)))
     if not all(map(_are_alike, gradients)):

@@ -17,7 +17,7 @@ spatial sizes, k the kernel's sizes.
 """
 
 from collections.abc import Callable
-from functools import cache
+from functools import cache, partial
 from typing import Any, NamedTuple
 
 import torch
@@ -35,6 +35,7 @@ __all__ = [
     "convolution",
     "convolution_gradients",
     "geometry_of",
+    "pool_forms",
     "pooled",
     "row_conv_fits",
     "row_pool_fits",
@@ -56,6 +57,11 @@ _convolution: Any = torch.ops.aten.convolution.default
 _convolution_backward: Any = torch.ops.aten.convolution_backward.default
 # Channels from which on oneDNN's kernels for AVX2 are faster than columns.
 _LEAST_CHANNELS_AVX2 = 4
+# Samples from which on torch asks oneDNN for kernels of size 1 in a single thread.
+_LEAST_POINTWISE = 16
+
+
+Form = Callable[[Tensor], Tensor]
 
 
 class Geometry(NamedTuple):
@@ -69,12 +75,15 @@ class Geometry(NamedTuple):
         Zeros before and behind each spatial size.
     groups : int
         Parts of the channels that have nothing to do with each other.
+    kernel : tuple of int
+        Its sizes.
     """
 
     stride: tuple[int, ...]
     padding: Sides
     dilation: tuple[int, ...]
     groups: int
+    kernel: tuple[int, ...]
 
     @property
     def is_plain(self) -> bool:
@@ -82,9 +91,19 @@ class Geometry(NamedTuple):
         return {*self.stride, *self.dilation, self.groups} == {1}
 
     @property
-    def is_even(self) -> bool:
-        """Whether both sides are padded alike."""
-        return all(before == behind for before, behind in self.padding)
+    def is_usual(self) -> bool:
+        """Whether a grouped convolution can do it.
+
+        Both sides are padded alike, and by less than the kernel: else oneDNN's kernels for
+        channels last have read beyond the images, and ended the process.
+        """
+        sides = zip(self.padding, self.kernel, strict=True)
+        return all(before == behind < size for (before, behind), size in sides)
+
+    @property
+    def is_pointwise(self) -> bool:
+        """Whether it looks at one place at a time."""
+        return set(self.kernel) == {1}
 
 
 def geometry_of(conv: nn.Module) -> Geometry | None:
@@ -106,8 +125,12 @@ def geometry_of(conv: nn.Module) -> Geometry | None:
     is_real = isinstance(conv.weight, nn.Parameter) and conv.weight.is_floating_point()
     if not is_real or conv.padding_mode != "zeros":
         return None
-    found = Geometry(conv.stride, _sides(conv), conv.dilation, conv.groups)
-    return found if found.is_even or found.is_plain else None
+    kernel: Any = conv.kernel_size
+    spans = zip(kernel, conv.dilation, strict=True)  # type: ignore[arg-type]
+    # Of a single place, dilation means nothing.
+    dilation = tuple(1 if size == 1 else own for size, own in spans)
+    found = Geometry(conv.stride, _sides(conv), dilation, conv.groups, kernel)  # type: ignore[arg-type]
+    return found if found.is_usual or found.is_plain else None
 
 
 def convolution(
@@ -138,11 +161,13 @@ def convolution(
     """
     if _takes_columns(x, geometry):
         images = x.movedim(1, -1).contiguous()
-        return _columns.convolve(images, geometry.padding, weight, bias).movedim(-1, 1)
-    images, kernels = _with_a_height(_merged(x), weight.flatten(0, 1))
-    flat = None if bias is None else bias.flatten()
-    found: Tensor = _convolution(images, kernels, flat, *_arguments(len(x), geometry))
-    return _parted(_without_height(found, x), len(x))
+        y = _columns.convolve(images, geometry.padding, weight, bias).movedim(-1, 1)
+    else:
+        images, kernels = _with_a_height(_merged(x), weight.flatten(0, 1))
+        flat = None if bias is None else bias.flatten()
+        found = _convolution(images, kernels, flat, *_arguments(len(x), geometry))
+        y = _parted(_without_height(found, x), len(x))
+    return _with_plain_strides(y) if x.shape[1] == 1 else y
 
 
 def convolution_gradients(
@@ -195,10 +220,12 @@ def _column_gradients(
 
 def _takes_columns(x: Tensor, geometry: Geometry) -> bool:
     """Return whether columns are faster than a grouped convolution, or the only way."""
-    if not geometry.is_even:
+    if not geometry.is_usual:
         return True
     if not geometry.is_plain:
         return False
+    if geometry.is_pointwise and x.shape[1] < _LEAST_POINTWISE:
+        return True
     least = _least_channels()
     is_served = x.dtype == torch.float32 and torch.backends.mkldnn.enabled
     return not is_served or least is None or x.shape[2] < least
@@ -217,7 +244,19 @@ def _least_channels() -> int | None:
 def _merged(x: Tensor) -> Tensor:
     """Return (K, B, C, *S) as (B, K C, *S) with channels innermost in memory."""
     turned = x.permute(1, *range(3, x.ndim), 0, 2).contiguous()
+    if x.shape[1] == 1:
+        turned = _with_plain_strides(turned)
     return turned.flatten(-2).movedim(-1, 1)
+
+
+def _with_plain_strides(x: Tensor) -> Tensor:
+    """Return a copy in the usual order in memory.
+
+    A dimension of one element may have any stride.  Torch's batch normalisation, of tensors
+    with channels last and one sample, takes it for that of the samples, and returns wrong
+    derivatives.
+    """
+    return x.clone(memory_format=torch.contiguous_format)
 
 
 def _parted(x: Tensor, n_rows: int) -> Tensor:
@@ -359,7 +398,7 @@ def row_pool_fits(pool: nn.Module, n_dims: int | None = None) -> bool:
     return is_asked and not getattr(pool, "return_indices", False)
 
 
-def channels_of_one(x: Tensor) -> tuple[Tensor, Callable[[Tensor], Tensor]]:
+def channels_of_one(x: Tensor) -> tuple[Tensor, Form]:
     """Return the images of all networks as the channels of one.
 
     Parameters
@@ -374,7 +413,7 @@ def channels_of_one(x: Tensor) -> tuple[Tensor, Callable[[Tensor], Tensor]]:
     back : callable
         Returns such a tensor in the shape of `x`.
     """
-    if x.stride(1) == 1:
+    if x.stride(1) == 1 and x.shape[1] > 1:
         # With the batch innermost, all numbers of a channel are one line.
         turned = x.movedim(1, -1).contiguous()
         return turned.flatten(2).flatten(0, 1).unsqueeze(0), lambda y: y.view(
@@ -398,12 +437,43 @@ def pooled(x: Tensor, pool: nn.Module) -> Tensor:
     Tensor of shape (K, B, C, *S')
         New, in the order in memory of `x` on a CPU.
     """
-    if x.device.type != "cpu":
-        return _unflatten(pool(x.flatten(0, 1)), 0, len(x))
+    merge, part = pool_forms(x)
+    return part(pool(merge(x)))
+
+
+def pool_forms(x: Tensor) -> tuple[Form, Form]:
+    """Return how the images of all networks become those that torch's pooling takes.
+
+    Parameters
+    ----------
+    x : Tensor of shape (K, B, C, *S)
+        Images.
+
+    Returns
+    -------
+    merge, part : callable
+        The first returns (n, m, *S) of (K, B, C, *S), whose windows are those of `x`; the
+        second goes back.
+    """
+    n_rows = len(x)
+    if x.device.type != "cpu" or x.shape[1] == 1:
+        return _rows_as_samples, partial(_unflatten, dim=0, size=n_rows)
     if x.stride(1) == 1:
-        y = pool(x.transpose(1, 2).flatten(0, 1))
-        return _unflatten(y, 0, len(x)).transpose(1, 2)
-    return _parted(pool(_merged(x)), len(x))
+        # Samples are innermost in memory: torch is told that they are the channels.
+        return _channels_as_samples, partial(_samples_as_channels, n_rows=n_rows)
+    return _merged, partial(_parted, n_rows=n_rows)
+
+
+def _rows_as_samples(x: Tensor) -> Tensor:
+    return x.flatten(0, 1)
+
+
+def _channels_as_samples(x: Tensor) -> Tensor:
+    return x.transpose(1, 2).flatten(0, 1)
+
+
+def _samples_as_channels(y: Tensor, n_rows: int) -> Tensor:
+    return _unflatten(y, 0, n_rows).transpose(1, 2)
 
 
 class _Convolution(Function):

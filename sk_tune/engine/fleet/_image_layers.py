@@ -16,6 +16,7 @@ from sk_tune.engine.fleet._convolution import (
     channels_of_one,
     convolution,
     convolution_gradients,
+    pool_forms,
     pooled,
 )
 from sk_tune.engine.fleet._layers import Batch, Layer, Memory, Tensors
@@ -83,22 +84,28 @@ class Pooling(Layer):
     def __init__(self, module: nn.Module, *, first: bool) -> None:
         self.module = module
         self.first = first
-        self._saved: tuple[Tensor, Tensor] | None = None
+        self._saved: Any = None
 
     def forward(self, x: Tensor, batch: Batch) -> Tensor:
         """Return the output for a batch to train on."""
+        merge, part = pool_forms(x)
         with torch.enable_grad():
-            leaf = x.detach().requires_grad_(not self.first)
-            y = pooled(leaf, self.module)
-        self._saved = (leaf, y)
-        return y.detach()
+            leaf = merge(x).detach().requires_grad_(not self.first)
+            y: Tensor = self.module(leaf)
+        # The result itself, of which no view that autograd knows is changed in place.
+        self._saved = (leaf, y, merge, part)
+        return part(y.detach())
 
     def backward(self, dy: Tensor, batch: Batch, *, keep: bool) -> Tensor:
         """Return the derivatives by the input at the last batch."""
         assert self._saved is not None  # noqa: S101 - forward came before
-        leaf, y = self._saved
+        leaf, y, merge, part = self._saved
         self._saved = None
-        return dy if self.first else torch.autograd.grad(y, leaf, dy)[0]
+        if self.first:
+            return dy
+        (dx,) = torch.autograd.grad(y, leaf, merge(dy))
+        back: Tensor = part(dx)
+        return back
 
     def evaluate(self, x: Tensor, tensors: Tensors) -> Tensor:
         """Return the output in evaluation mode."""

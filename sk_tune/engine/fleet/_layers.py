@@ -325,6 +325,9 @@ class Dropout(Layer):
         ``(name, like, *shape) -> Tensor``.
     """
 
+    # The output may be the input, and that of the first layer belongs to others.
+    reads_output = True
+
     def __init__(
         self, mask: Callable[[Tensor, Batch], Tensor | None], name: str, memory: Memory
     ) -> None:
@@ -346,8 +349,12 @@ class Dropout(Layer):
         mask = self._mask = self.mask(x, batch)
         if mask is None:
             return x
-        out = x if self.in_place else self.memory(self.name + ".y", x, *x.shape)
-        return torch.mul(x, mask, out=out)
+        if self.in_place:
+            return x.mul_(mask)
+        if x.ndim > 3:
+            # In the order in memory of the images.
+            return x * mask
+        return torch.mul(x, mask, out=self.memory(self.name + ".y", x, *x.shape))
 
     def backward(self, dy: Tensor, batch: Batch, *, keep: bool) -> Tensor:
         """Return the derivatives by the input at the last batch."""

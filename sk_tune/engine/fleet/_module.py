@@ -234,17 +234,16 @@ class _PaddedEmbedding(nn.Module):
         return torch.where(is_padding, rows.detach(), rows)
 
 
-class _RowGroupNorm(nn.Module):
+class _RowGroupNorm(nn.GroupNorm):
     """``nn.GroupNorm``, which under vmap takes inputs in one order in memory only."""
 
     def __init__(self, layer: nn.GroupNorm) -> None:
-        super().__init__()
+        super().__init__(layer.num_groups, layer.num_channels, layer.eps, affine=False)
+        self.affine = layer.affine
         self.weight, self.bias = layer.weight, layer.bias
-        self._options = (layer.num_groups, layer.eps)
 
     def forward(self, x: Tensor) -> Tensor:
-        n_groups, eps = self._options
-        return functional.group_norm(x.contiguous(), n_groups, self.weight, self.bias, eps)
+        return super().forward(x.contiguous())
 
 
 def _with_twins(module: nn.Module, *, own: bool) -> nn.Module:

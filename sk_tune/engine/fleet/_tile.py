@@ -457,10 +457,10 @@ def stacked_program(
         return MLPProgram(modules, dropout)  # type: ignore[arg-type]
     # One with all layers: a network without dropout leaves the layers out.
     pattern = max(modules, key=lambda m: sum(1 for _ in m.modules()))
-    chain = traced_chain(pattern, X)
+    is_trained = dropout_seeds is not None
+    chain = traced_chain(pattern, X, predicts=not is_trained)
     if chain is not None:
         return TracedProgram(modules, dropout, chain)
-    is_trained = dropout_seeds is not None
     return ModuleProgram(modules, dropout, padded=padded, X=X if is_trained else None)
 
 

@@ -10,7 +10,7 @@ do the same, but changes ``nn.Module`` itself while it does, for all threads.
 import copy
 from collections.abc import Callable, Sequence
 from functools import partial
-from typing import Any, NamedTuple
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -30,21 +30,30 @@ from sk_tune.engine.fleet._layers import (
     Linear,
     chained,
 )
+from sk_tune.engine.fleet._links import (
+    NORMS,
+    OVER_CLASSES,
+    Link,
+    is_known,
+    n_images,
+    served_chain,
+)
 from sk_tune.engine.fleet._torch_dropout import (
     draw_masks,
     is_torch_dropout,
     orders_in_memory,
 )
-from sk_tune.nets import ACTIVATIONS, SeededDropout
+from sk_tune.nets import SeededDropout
 from sk_tune.training import forked_rng
 
-__all__ = ["Link", "TracedProgram", "traced_chain"]
+__all__ = ["TracedProgram", "traced_chain"]
 
-_ACTIVATIONS = (*ACTIVATIONS.values(), nn.Softplus, nn.ReLU6, nn.Softmax, nn.LogSoftmax)
-_OVER_CLASSES = (nn.Softmax, nn.LogSoftmax)
-# By the number of spatial sizes.
-_CONVS = {1: nn.Conv1d, 2: nn.Conv2d, 3: nn.Conv3d}
-_NORMS = {1: nn.BatchNorm1d, 2: nn.BatchNorm2d, 3: nn.BatchNorm3d}
+
+def _flatten(start_dim: int = 0, end_dim: int = -1) -> nn.Flatten:
+    """Return the layer of a function that has another default."""
+    return nn.Flatten(start_dim, end_dim)
+
+
 # What a forward may call instead of a layer, by the name of a method or the function.
 _FUNCTIONS: dict[Any, Callable[..., nn.Module]] = {
     torch.relu: nn.ReLU,
@@ -60,8 +69,8 @@ _FUNCTIONS: dict[Any, Callable[..., nn.Module]] = {
     F.log_softmax: nn.LogSoftmax,
     torch.log_softmax: nn.LogSoftmax,
     "log_softmax": nn.LogSoftmax,
-    torch.flatten: nn.Flatten,
-    "flatten": nn.Flatten,
+    torch.flatten: _flatten,
+    "flatten": _flatten,
     **{
         function: layer
         for layer, functions in (
@@ -96,22 +105,9 @@ class _NumberOfSamples:
         raise TypeError("The module asks how many samples there are.")
 
 
-class Link(NamedTuple):
-    """One layer of a chain.
-
-    Parameters
-    ----------
-    name : str
-        Of the module, for its parameters; empty for a function.
-    module : Module
-        The layer.
-    """
-
-    name: str
-    module: nn.Module
-
-
-def traced_chain(module: nn.Module, X: Tensor) -> list[Link] | None:
+def traced_chain(
+    module: nn.Module, X: Tensor, *, predicts: bool = False
+) -> list[Link] | None:
     """Return the layers of a network that is a chain of them.
 
     Parameters
@@ -120,6 +116,8 @@ def traced_chain(module: nn.Module, X: Tensor) -> list[Link] | None:
         Any.  It is not changed.
     X : Tensor of shape (n_samples, ...)
         What it is trained on.
+    predicts : bool, default=False
+        Whether it is not to be trained, so that no mask is drawn.
 
     Returns
     -------
@@ -142,7 +140,7 @@ def traced_chain(module: nn.Module, X: Tensor) -> list[Link] | None:
                 return None
     except Exception:  # noqa: BLE001 - whatever a user's module raises
         return None
-    if in_training != in_evaluation or not all(map(_is_known, chain)):
+    if in_training != in_evaluation or not all(is_known(k.module) for k in chain):
         return None
     # The copy's own layers are no longer what they were.
     chain = [
@@ -153,28 +151,10 @@ def traced_chain(module: nn.Module, X: Tensor) -> list[Link] | None:
     used = [f"{k.name}.{n}" for k in chain for n, _ in k.module.named_parameters()]
     if sorted(used) != sorted(n for n, _ in module.named_parameters()):
         return None
-    return _served(chain, module, X)
-
-
-def _served(chain: list[Link], module: nn.Module, X: Tensor) -> list[Link] | None:
-    """Return a chain if there are layers for it: of images, a flatten, and of rows."""
-    n_dims = X.ndim - 2
-    flattens = [i for i, k in enumerate(chain) if isinstance(k.module, nn.Flatten)]
-    if len(flattens) > 1 or not (n_dims == 0 or flattens):
-        return None
-    n_images = flattens[0] if n_dims and flattens else 0
-    images, rest = chain[:n_images], chain[n_images:]
-    if flattens == [n_images]:
-        del rest[0]
-    if not all(_is_of_rows(k.module) for k in rest):
-        return None
-    if not images:
-        return rest or None
-    if X.device.type != "cpu" or not all(_is_of_images(k.module, n_dims) for k in images):
-        return None
-    if any(is_torch_dropout(k.module) for k in images) and not _draws_in_line(module, X):
-        return None
-    return [*images, chain[n_images], *rest]
+    served = served_chain(chain, X)
+    images = [] if served is None else served[: n_images(served)]
+    has_masks = not predicts and any(is_torch_dropout(k.module) for k in images)
+    return None if has_masks and not _draws_in_line(module, X) else served
 
 
 def _draws_in_line(module: nn.Module, X: Tensor) -> bool:
@@ -290,7 +270,7 @@ class _Path:
 def _links(module: nn.Module) -> list[Link]:
     """Return what is done to the input, one after the other; raise if it is no chain."""
     for name, layer in module.named_modules():
-        if _is_known(Link(name, layer)):
+        if is_known(layer):
             layer.forward = partial(_note, Link(name, layer))
     links: list[Link] = []
     last = module(_Path(links))
@@ -302,48 +282,6 @@ def _links(module: nn.Module) -> list[Link]:
 
 def _note(link: Link, path: _Path) -> _Path:
     return path.after(link)
-
-
-def _is_known(link: Link) -> bool:
-    """Return whether the written-out path does what a layer does."""
-    layer: Any = link.module
-    if type(layer) is nn.Flatten:
-        return bool(layer.start_dim == 1 and layer.end_dim == -1)
-    is_of_images = any(_is_of_images(layer, n_dims) for n_dims in _CONVS)
-    return type(layer) is nn.Identity or _is_of_rows(layer) or is_of_images
-
-
-def _is_of_rows(layer: Any) -> bool:
-    """Return whether there is a written-out layer of inputs (B, D)."""
-    kind = type(layer)
-    if kind in _OVER_CLASSES:
-        return layer.dim in {-1, 1}
-    if kind is nn.LayerNorm:
-        return len(layer.normalized_shape) == 1 and None not in {layer.weight, layer.bias}
-    return kind is nn.Linear or _is_norm(layer, nn.BatchNorm1d) or _is_by_number(layer)
-
-
-def _is_of_images(layer: Any, n_dims: int) -> bool:
-    """Return whether there is a written-out layer of inputs (B, C, ...)."""
-    if type(layer) is _CONVS.get(n_dims):
-        return geometry_of(layer) is not None
-    is_pool = row_pool_fits(layer, n_dims)
-    return is_pool or _is_norm(layer, _NORMS.get(n_dims)) or _is_by_number(layer)
-
-
-def _is_norm(layer: Any, kind: type[nn.Module] | None) -> bool:
-    if type(layer) is not kind:
-        return False
-    return bool(layer.affine and layer.track_running_stats) and layer.momentum is not None
-
-
-def _is_by_number(layer: Any) -> bool:
-    """Return whether a layer does the same to each number of its input."""
-    kind = type(layer)
-    if kind in {nn.ReLU, SeededDropout} or is_torch_dropout(layer):
-        return True
-    is_activation = kind in _ACTIVATIONS and kind not in _OVER_CLASSES
-    return is_activation and not getattr(layer, "inplace", False)
 
 
 class TracedProgram(ChainProgram):
@@ -369,6 +307,12 @@ class TracedProgram(ChainProgram):
             for module in modules
         ]
         self._generators: Sequence[torch.Generator | None] = ()
+        names = [
+            [n for n, layer in m.named_modules() if isinstance(layer, SeededDropout)]
+            for m in modules
+        ]
+        # In the order of the modules, which need not be that of the calls.
+        self.seeded = max(names, key=len)
         self._build(chain)
 
     def forward(self, X: Tensor, rows: slice, step: int) -> Tensor:
@@ -400,24 +344,23 @@ class TracedProgram(ChainProgram):
         self.probabilities.extend(other.probabilities)
         if len(other.chain) > len(self.chain):
             # Networks without dropout leave its layers out.
+            self.seeded = other.seeded
             self._build(other.chain)
 
     def _build(self, chain: list[Link]) -> None:
         """Make the layers."""
         self.chain = chain
-        flattens = [i for i, k in enumerate(chain) if isinstance(k.module, nn.Flatten)]
-        self._n_images = sum(flattens)
+        self._n_images = n_images(chain)
         linear = [i for i, k in enumerate(chain) if isinstance(k.module, nn.Linear)]
         self._last = linear[-1] if linear else -1
-        n_drawn = n_seeded = 0
+        n_drawn = 0
         layers: list[Layer] = []
         for index, link in enumerate(chain):
             mask: Any = None
             if is_torch_dropout(link.module):
                 mask, n_drawn = partial(self._drawn, n_drawn), n_drawn + 1
             elif isinstance(link.module, SeededDropout):
-                mask = partial(self._seeded, n_seeded, SeededMasks())
-                n_seeded += 1
+                mask = partial(self._seeded, self.seeded.index(link.name), SeededMasks())
             if mask is None:
                 layers.append(self._layer(index, link))
             else:
@@ -445,14 +388,14 @@ class TracedProgram(ChainProgram):
                 first=first,
                 last=index == self._last,
             )
-        if index < self._n_images and type(module) in _NORMS.values():
+        if index < self._n_images and type(module) in NORMS.values():
             return ImageNorm(name, module.eps, module.momentum)
         if isinstance(module, nn.BatchNorm1d):
             return BatchNorm(name, module.eps, module.momentum or 0.0, self.memory)
         if isinstance(module, nn.LayerNorm):
             return LayerNorm(name, module.eps, self.memory)
         # Over classes, which here are the last dimension but not the second.
-        over_classes = isinstance(module, _OVER_CLASSES)
+        over_classes = isinstance(module, OVER_CLASSES)
         own = type(module)(dim=-1) if over_classes else module
         return Activation(own, f"link {index}", self.memory)
 

@@ -1,5 +1,6 @@
 """Convolution and pooling over networks: torch's modules are the reference."""
 
+import copy
 import itertools
 
 import pytest
@@ -12,6 +13,7 @@ from sk_tune.engine.fleet import _convolution
 from sk_tune.engine.fleet._convolution import (
     RowConv,
     RowPool,
+    geometry_of,
     row_conv_fits,
     row_pool_fits,
 )
@@ -151,6 +153,45 @@ def test_strides_dilation_and_groups_mean_what_they_mean_to_torch(options):
 
     assert row_conv_fits(conv)
     assert_same(ours, row_by_row(conv, params, x))
+
+
+@pytest.mark.parametrize("padding", [1, 2])
+@pytest.mark.parametrize("dims", [1, 2, 3])
+def test_padding_beyond_the_kernel_is_not_for_onednn(dims, padding):
+    """Its kernels have read beyond the images; columns do it, or nobody here."""
+    assert not geometry_of(CONV[dims](2, 3, 1, padding=padding)).is_usual
+    assert geometry_of(CONV[dims](2, 3, 1, padding=padding, stride=2)) is None
+    assert geometry_of(CONV[dims](2, 3, 3, padding=padding, stride=2)).is_usual
+
+
+@pytest.mark.parametrize("n_samples", [1, 2, 17])
+@pytest.mark.parametrize("kernel", [1, 3])
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64], ids=str)
+def test_batch_normalisation_behind_convolution_and_pooling(dtype, kernel, n_samples):
+    """Derivatives are right for a last batch of one sample, too."""
+    torch.manual_seed(0)
+    net = nn.Sequential(
+        nn.BatchNorm2d(2),
+        nn.MaxPool2d(2),
+        nn.BatchNorm2d(2),
+        nn.Conv2d(2, 3, kernel),
+        nn.BatchNorm2d(3),
+        nn.Flatten(),
+    ).to(dtype)
+    for layer in net:
+        # Under vmap, statistics that are kept must have rows.
+        layer.track_running_stats, layer.running_mean, layer.running_var = False, None, None
+    params = random_rows(net, 3)
+    x = draw(3, n_samples, 2, 8, 6, dtype=dtype)
+
+    ours = over_rows(_with_twins(copy.deepcopy(net), own=False), params, x)
+
+    close = (
+        {"rtol": 2e-3, "atol": 2e-3}
+        if dtype == torch.float32
+        else {"rtol": 1e-9, "atol": 1e-9}
+    )
+    assert_same(ours, row_by_row(net, params, x), **close)
 
 
 @pytest.mark.parametrize("dims", [1, 2, 3])

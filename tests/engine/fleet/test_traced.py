@@ -10,7 +10,7 @@ from torch.nn import functional as F
 from sk_tune.engine.fleet import _convolution
 from sk_tune.engine.fleet._dropout import RowDropout
 from sk_tune.engine.fleet._traced import TracedProgram, traced_chain
-from sk_tune.nets import CNN, seed_dropout, set_dropout_step
+from sk_tune.nets import CNN, SeededDropout, seed_dropout, set_dropout_step
 
 SHAPE, B, C = (2, 3), 5, 4
 SEEDS = [0, 5, 2**40]
@@ -159,7 +159,7 @@ def way(request, monkeypatch):
     takes_columns = request.param == "columns"
 
     def takes(x, geometry):
-        return (takes_columns and geometry.is_plain) or not geometry.is_even
+        return (takes_columns and geometry.is_plain) or not geometry.is_usual
 
     monkeypatch.setattr(_convolution, "_takes_columns", takes)
 
@@ -236,6 +236,29 @@ def test_rows_are_the_modules(make):
     modules, shape = _modules(make), _shape(make)
 
     _assert_steps_are_those_of(_program(modules, shape), modules, SEEDS, shape)
+
+
+@pytest.mark.parametrize("make", [Images, _signals, _volumes, _only_convolutions])
+def test_rows_are_the_modules_in_single_precision(make):
+    """By the way that this machine takes; a last batch may have one sample."""
+    modules, shape = [m.float() for m in _modules(make, (0.0, 0.0, 0.0))], _shape(make)
+    chain = traced_chain(modules[0], _normal(B, *shape).float())
+    dropout = RowDropout([[]] * 3, SEEDS, torch.float32, torch.device("cpu"))
+    program = TracedProgram(modules, dropout, chain)
+    _begin(program, SEEDS)
+
+    for step, n_samples in enumerate((70, 3, 1)):
+        X = _normal(3, n_samples, *shape, seed=step).float()
+        gradient = _normal(3, n_samples, C, seed=9 + step).float()
+        outputs = program.forward(X, slice(0, 3), step).clone()
+        found = program.backward(gradient.clone())
+        for row, module in enumerate(modules):
+            expected = module.train()(X[row])
+            own = torch.autograd.grad(expected, list(module.parameters()), gradient[row])
+            close = {"rtol": 1e-3, "atol": 1e-3}
+            torch.testing.assert_close(outputs[row], expected.detach(), **close)
+            for one, two in zip(found, own, strict=True):
+                torch.testing.assert_close(one[row], two, **close)
 
 
 @makers
@@ -467,6 +490,77 @@ def test_networks_without_dropout_layers_train_beside_others(probabilities):
         own = torch.autograd.grad(expected, list(module.parameters()), gradient[row])
         for one, two in zip(found, own, strict=True):
             _close(one[row], two)
+
+
+class Late(nn.Module):
+    """Layers that are called in another order than they were made in, one of them twice."""
+
+    def __init__(self):
+        super().__init__()
+        self.late, self.early = SeededDropout(0.5), SeededDropout(0.1)
+        self.first, self.last = nn.Linear(6, 7), nn.Linear(7, C)
+
+    def forward(self, x):
+        h = self.early(self.first(x.flatten(1)))
+        return self.last(self.early(self.late(h).relu()))
+
+
+def test_seeded_layers_have_the_masks_of_a_lone_network():
+    """They are numbered as the modules are, in whatever order they are called."""
+    module, X = Late().double(), _normal(1, B, *SHAPE)
+    probabilities = RowDropout.probabilities(module, 2)
+    dropout = RowDropout([probabilities], [7], torch.float64, torch.device("cpu"))
+    program = TracedProgram([module], dropout, traced_chain(module, X[0]))
+    program.begin_epoch([0], 1, [None])
+
+    outputs = program.forward(X.clone(), slice(0, 1), 0)
+
+    set_dropout_step(seed_dropout(module.train(), 7), 0)
+    _close(outputs[0], module(X[0]).detach())
+
+
+class Ends(nn.Module):
+    """A result of one dimension, as of ``flatten`` without arguments."""
+
+    def __init__(self, flatten):
+        super().__init__()
+        self.conv, self.flatten = nn.Conv2d(2, 1, (6, 8)), flatten
+
+    def forward(self, x):
+        return self.flatten(torch.relu(self.conv(x)))
+
+
+@pytest.mark.parametrize(
+    "flatten", [lambda h: h.flatten(), torch.flatten], ids=["method", "function"]
+)
+def test_a_flatten_of_samples_is_none_of_units(flatten):
+    """The function begins with the first dimension, the layer with the second."""
+    X = _normal(B, 2, 6, 8)
+
+    assert traced_chain(Ends(flatten).double(), X) is None
+    assert traced_chain(Ends(lambda h: h.flatten(1)).double(), X) is not None
+
+
+def test_a_first_dropout_leaves_its_input_as_it_is():
+    """Rows that are predicted, and may be shared, belong to others."""
+    module = nn.Sequential(
+        nn.Dropout(0.5), nn.ReLU(), nn.Conv2d(2, 1, (6, 8)), nn.Flatten()
+    ).double()
+    X = _normal(B, 2, 6, 8)
+    before = X.clone()
+    program = _program([module, module], (2, 6, 8))
+
+    program.evaluate(X.expand(2, *X.shape), slice(0, 2))
+
+    assert torch.equal(X, before)
+
+
+def test_a_chain_that_only_predicts_draws_no_mask():
+    """A forward in training may ask for more than one row."""
+    layers = [nn.Conv2d(2, 3, 3), nn.Dropout(), nn.Flatten(), nn.Linear(72, 4)]
+    module = nn.Sequential(*layers, nn.BatchNorm1d(4)).double()
+
+    assert traced_chain(module, _normal(1, 2, 6, 8), predicts=True) is not None
 
 
 def _images(*layers):
