@@ -201,23 +201,21 @@ class SeededMasks:
         outer = order.index(0)
         # What a row has in one piece, which is all of it if rows are outermost.
         inner = prod(sizes[outer + 1 :])
-        shape = (prod(sizes[:outer]), len(x) * inner)
         if outer == 0:
-            shape = (len(x), inner)
+            # The rows have the positions in common.
+            placed, shape = (1, *x.shape[1:]), (len(x), inner)
             numbers = [n.unsqueeze(1) for n in numbers]
         else:
             # Long runs in memory without a number that changes in between.
+            placed, shape = tuple(x.shape), (prod(sizes[:outer]), len(x) * inner)
             numbers = [n.repeat_interleave(inner) for n in numbers]
-        key = (*(x.shape[1:] if outer == 0 else x.shape), *order)
+        key = (*placed, *order)
         if key not in self._positions:
             if len(self._positions) == _MOST_SHAPES:
                 self._positions.clear()
-            positions = dropout_positions(x[0].numel(), x.device).view(1, *x.shape[1:])
-            if outer:
-                positions = positions.expand(x.shape).permute(order)
-            else:
-                positions = positions.permute(order)
-            self._positions[key] = positions.reshape(shape if outer else (inner,))
+            positions = dropout_positions(x[0].numel(), x.device).view(x.shape[1:])
+            turned = positions.expand(placed).permute(order)
+            self._positions[key] = turned.reshape(-1, shape[1])
         mask = _fill_mask(x.new_empty(shape), self._positions[key], *numbers)
         return mask.view(sizes).permute([order.index(dim) for dim in range(x.ndim)])
 
