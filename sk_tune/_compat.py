@@ -13,6 +13,7 @@ from typing import Any, ClassVar
 
 from joblib.parallel import get_active_backend
 from sklearn.base import BaseEstimator
+from sklearn.callback import AutoPropagatedCallback
 from sklearn.metrics._scorer import _MultimetricScorer, _PassthroughScorer, _Scorer
 from sklearn.model_selection._search import BaseSearchCV
 from sklearn.model_selection._search_successive_halving import (
@@ -53,9 +54,11 @@ __all__ = [
     "check_feature_names_in",
     "check_matplotlib_support",
     "check_sample_weight",
+    "fitted_by",
     "fold_task",
     "functions_of",
     "get_active_backend",
+    "hands_on_callbacks",
     "last_step_scorer",
     "method_params",
     "num_samples",
@@ -65,6 +68,7 @@ __all__ = [
     "safe_indexing",
     "scored_by",
     "scorer_parts",
+    "scorers_in",
     "top_k",
     "validate_parameter_constraints",
     "warn_or_raise_about_failures",
@@ -187,6 +191,26 @@ def passed_through_estimator(scorer: Any) -> Any:
     return scorer._estimator if isinstance(scorer, _PassthroughScorer) else None
 
 
+def scorers_in(scorer: Any) -> list[Any] | None:
+    """Return the scorers of a search's tasks that look at predictions of rows only.
+
+    Parameters
+    ----------
+    scorer : callable
+        As scikit-learn's searches hand it to their tasks: of one or of several scores.
+
+    Returns
+    -------
+    list of callable or None
+        What ``make_scorer`` made, or what calls an estimator's ``score``; None if one may
+        look at more.
+    """
+    if isinstance(scorer, _MultimetricScorer):
+        own = list(scorer._scorers.values())
+        return own if all(type(each) is _Scorer for each in own) else None
+    return [scorer] if type(scorer) in {_Scorer, _PassthroughScorer} else None
+
+
 # What a scorer is to ask, given a fitted pipeline and rows.
 LastStep = Callable[[Any, Any], tuple[Any, Any]]
 
@@ -207,12 +231,11 @@ def last_step_scorer(scorer: Any, last_step: LastStep) -> Any:
     callable
         `scorer` itself if it may look at more than predictions of the rows.
     """
-    if isinstance(scorer, _MultimetricScorer):
-        if all(type(own) is _Scorer for own in scorer._scorers.values()):
-            return _LastStepScorers(scorer, last_step)
-    elif type(scorer) in {_Scorer, _PassthroughScorer}:
-        return _LastStepScorer(scorer, last_step)
-    return scorer
+    if scorers_in(scorer) is None:
+        return scorer
+    several = isinstance(scorer, _MultimetricScorer)
+    kind = _LastStepScorers if several else _LastStepScorer
+    return kind(scorer, last_step)
 
 
 class _LastStepScorer:
@@ -261,6 +284,10 @@ class FoldTask:
         Positions in the call.
     scorer : callable, default=None
         Of one or of several scores.
+    scores_train : bool, default=False
+        Whether the training rows are scored, too.
+    callback_context : CallbackContext or None, default=None
+        Of scikit-learn's callbacks.
     """
 
     estimator: Any
@@ -273,6 +300,8 @@ class FoldTask:
     candidate: int
     fold: int
     scorer: Any = None
+    scores_train: bool = False
+    callback_context: Any = None
 
 
 def functions_of(task: Any) -> list[Any]:
@@ -322,6 +351,8 @@ def fold_task(task: Any) -> FoldTask | None:
             candidate=options["candidate_progress"][0],
             fold=options["split_progress"][0],
             scorer=options["scorer"],
+            scores_train=options["return_train_score"],
+            callback_context=options.get("callback_ctx"),
         )
     except (KeyError, TypeError):
         return None
@@ -350,3 +381,45 @@ def scored_by(task: Any, scorer: Any) -> Iterator[None]:
         yield
     finally:
         options["scorer"] = own
+
+
+@contextmanager
+def fitted_by(task: Any, estimator: Any) -> Iterator[None]:
+    """Let a task of a search fit and score another estimator in a block.
+
+    Parameters
+    ----------
+    task : joblib.parallel.BatchedCalls
+        As joblib hands it to a backend.
+    estimator : estimator
+        Instead of its own.
+
+    Yields
+    ------
+    None
+        Nothing.
+    """
+    own = task.items[0]
+    function, (_, *data), options = own
+    task.items[0] = (function, (estimator, *data), options)
+    try:
+        yield
+    finally:
+        task.items[0] = own
+
+
+def hands_on_callbacks(task: FoldTask) -> bool:
+    """Return whether callbacks of a search want to be told of its fits' inner steps.
+
+    Parameters
+    ----------
+    task : FoldTask
+        Of the search.
+
+    Returns
+    -------
+    bool
+        True with scikit-learn's progress bars, for example.
+    """
+    callbacks = getattr(task.callback_context, "_callbacks", ())
+    return any(isinstance(own, AutoPropagatedCallback) for own in callbacks)

@@ -204,7 +204,10 @@ def _train(
     limit = SHARE_OF_MEMORY * available_memory() if memory_limit is None else memory_limit
     with stored_fits(store, ready, engine) as stored:
         most = _MOST_ROWS_PER_SHARD if stored.is_kept else math.inf
-        shards, n_workers = _shards(ready, results.solo, n_workers, limit, engine, most)
+        preparer = FitPreparer()
+        shards, n_workers = _shards(
+            ready, results.solo, n_workers, limit, engine, most, preparer
+        )
         # What is there has to be known after the cut, so that the rest rides in the fleets
         # that it would have been in.
         shards = [left for shard in shards if (left := stored.rest(shard)).fits]
@@ -218,8 +221,10 @@ def _train(
         if results.trained:
             reporter.fits_done(results.trained)
         if n_workers == 1:
-            _train_here(shards, reporter, results, stored)
+            _train_here(shards, reporter, results, stored, preparer)
         else:
+            # What workers train, they prepare.
+            del preparer
             _train_in_workers(shards, n_jobs, reporter, results, stored)
 
 
@@ -240,6 +245,7 @@ def _shards(
     memory_limit: float,
     engine: str,
     most: float = math.inf,
+    preparer: FitPreparer | None = None,
 ) -> tuple[list[Shard], int]:
     """Cut fits of equal signature into pieces for the workers, the costly ones first.
 
@@ -255,7 +261,10 @@ def _shards(
     parts = [[piece] for piece in pieces]
     if n_workers > 1:
         limit = int(memory_limit / n_workers)
-        plans = {key: _plan(fits[members[0]], limit) for key, members in groups.items()}
+        preparer = preparer or FitPreparer()
+        plans = {
+            key: _plan(fits[members[0]], limit, preparer) for key, members in groups.items()
+        }
         costs = _costs(fits, groups, plans)
         seconds = math.inf if lone else sum(costs.values())
         if seconds < _LEAST_SECONDS:
@@ -293,12 +302,12 @@ class _Plan(NamedTuple):
     fold_bytes: int = 0
 
 
-def _plan(fit: Fit, memory_limit: int) -> _Plan:
+def _plan(fit: Fit, memory_limit: int, preparer: FitPreparer) -> _Plan:
     if hasattr(fit.estimator, "module"):
         # What a user's code does when it builds a network, it does to a worker only.
         return _Plan()
     try:
-        prepared = prepare(fit, FitPreparer())
+        prepared = prepare(fit, preparer)
         row, recipe = prepared.row(), prepared.recipe()[0]
         n_rows = rows_at_a_time(row, recipe, memory_limit)
     except Exception:  # noqa: BLE001 - the worker reports what is wrong with a fit
@@ -382,8 +391,8 @@ def _train_here(
     reporter: ProgressReporter,
     results: Results,
     stored: StoredFits,
+    preparer: FitPreparer,
 ) -> None:
-    preparer = FitPreparer()
     for shard in shards:
         train_shard(shard, reporter.epoch_done, results.add, preparer)
         done = {i: results.trained[i] for i in shard.fits}

@@ -25,7 +25,7 @@ from sk_tune.estimators._preparation import (
 )
 from sk_tune.estimators._rnn import RNNClassifier, RNNRegressor
 from sk_tune.estimators._rows import take_rows
-from sk_tune.estimators._seams import is_unchanged
+from sk_tune.estimators._seams import is_unchanged, predicts_unchanged
 from sk_tune.estimators._validation import (
     category_columns,
     check_indicator,
@@ -58,6 +58,7 @@ __all__ = [
     "net_arrays",
     "network_inputs",
     "pack_network",
+    "predicts_unchanged",
     "read_file",
     "resolve_seed",
     "take_rows",

@@ -189,8 +189,10 @@ class FitPreparer:
             self._known[key] = (data, learnt, sources)
         data, learnt, _ = self._known[key]
         twin.__dict__.update(learnt)
-        module = twin._seeded_module(seed).to(device)
-        if state is not None:
+        if state is None:
+            module = twin._seeded_module(seed).to(device)
+        else:
+            module = twin._module_to_fill(seed, device).to(device)
             _load(module, state)
         train, valid = twin._to_sets(
             data,

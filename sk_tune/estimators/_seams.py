@@ -1,10 +1,12 @@
 # SPDX-FileCopyrightText: sk_tune contributors
 # SPDX-License-Identifier: BSD-3-Clause
-"""Whether a class derived from an estimator trains as the estimator does."""
+"""Whether a class derived from an estimator trains and predicts as the estimator does."""
+
+from collections.abc import Sequence
 
 from sklearn.base import BaseEstimator
 
-__all__ = ["is_unchanged"]
+__all__ = ["is_unchanged", "predicts_unchanged"]
 
 # Methods that take part in training.
 _SEAMS = (
@@ -17,6 +19,20 @@ _SEAMS = (
     "_to_sets",
     "_options",
     "_predictions",
+)
+# Methods that take part in a prediction, and in a score.
+_PREDICTING = (
+    "predict",
+    "predict_proba",
+    "predict_log_proba",
+    "score",
+    "_predictions",
+    "_forward",
+    "_inputs",
+    "_check_X",
+    "_check_target",
+    "_start_target",
+    "_encode_target",
 )
 
 
@@ -33,5 +49,30 @@ def is_unchanged(estimator: BaseEstimator) -> bool:
     bool
         False if a method that takes part in training was overridden.
     """
+    return _are_own(estimator, _SEAMS, "sk_tune.")
+
+
+def predicts_unchanged(estimator: BaseEstimator) -> bool:
+    """Return whether an estimator predicts and scores as its class in sk_tune does.
+
+    Parameters
+    ----------
+    estimator : estimator
+        Of sk_tune, or of a class derived from one.
+
+    Returns
+    -------
+    bool
+        False if a method that takes part in predicting was overridden or added.
+    """
+    # Its score is that of scikit-learn's mixins.
+    is_own = _are_own(estimator, _PREDICTING, ("sk_tune.", "sklearn."))
+    return is_own and not hasattr(estimator, "decision_function")
+
+
+def _are_own(
+    estimator: BaseEstimator, names: Sequence[str], packages: str | tuple[str, ...]
+) -> bool:
     cls = type(estimator)
-    return all(getattr(cls, name).__module__.startswith("sk_tune.") for name in _SEAMS)
+    modules = [getattr(cls, name).__module__ for name in names if hasattr(cls, name)]
+    return all(module.startswith(packages) for module in modules)

@@ -7,14 +7,80 @@ from dataclasses import fields
 from typing import Any
 
 import numpy as np
+from sklearn.base import is_classifier
 
 from sk_tune._search_record import INTERRUPTED
+from sk_tune.engine import Trained
 from sk_tune.search._curves import FoldCurve
 from sk_tune.search._ledger import EpochAccount, Ledger, RungEpochs, epoch_account
-from sk_tune.search._outcome import Outcome
-from sk_tune.search._work import candidate_fingerprint
+from sk_tune.search._outcome import Held, Outcome
+from sk_tune.search._work import Work, candidate_fingerprint
 
-__all__ = ["fold_curves", "last_rows", "rung_epochs", "search_ledger", "with_reasons"]
+__all__ = [
+    "fold_curves",
+    "last_rows",
+    "rung_epochs",
+    "search_ledger",
+    "trained_outcome",
+    "with_reasons",
+]
+
+
+def trained_outcome(
+    work: Work, trained: Trained, error: str | None, classes: Any
+) -> Outcome:
+    """Return what became of a task whose network the engine trained.
+
+    Parameters
+    ----------
+    work : Work
+        The task.
+    trained : Trained
+        Its training.
+    error : str or None
+        Why it has no score.
+    classes : ndarray or None
+        Which class each column of the network's probabilities is of.
+
+    Returns
+    -------
+    Outcome
+        To be remembered.
+    """
+    state = None if work.fit is None else work.fit.state
+    n_before = 0 if state is None else len(state.history)
+    n_epochs = max(0, len(trained.train_loss) - n_before)
+    return Outcome(
+        train_loss=trained.train_loss,
+        valid_loss=trained.monitor_loss,
+        valid_score=trained.monitor_score,
+        held=_held(work, trained, classes) if error is None else None,
+        n_epochs=0 if trained.is_loaded else n_epochs,
+        n_resumed=n_before,
+        n_loaded=n_epochs if trained.is_loaded else 0,
+        n_again=work.n_epochs_again,
+        n_granted=work.n_epochs,
+        n_granted_before=work.n_epochs_before,
+        seconds=trained.seconds,
+        engine=trained.engine,
+        solo_reason=trained.solo_reason,
+        reason="" if error is None else trained.message or str(error),
+    )
+
+
+def _held(work: Work, trained: Trained, classes: Any) -> Held | None:
+    """Return the predictions that the engine made of the held-out rows."""
+    values = trained.predictions
+    if values is None:
+        return None
+    if not isinstance(classes, np.ndarray) or values.shape[1:] != classes.shape:
+        classes = None
+    return Held(
+        rows=np.asarray(work.task.test),
+        values=values,
+        classes=classes,
+        is_of_predict=not is_classifier(work.task.estimator),
+    )
 
 
 def fold_curves(

@@ -35,7 +35,7 @@ class HeldOutRows:
     def __init__(self, store: FittedTransformers) -> None:
         self._store = store
 
-    def remember(self, pipeline: Any, test: Any, rows: Any) -> None:
+    def remember(self, pipeline: Any, test: Any, rows: Any) -> Any:
         """Take note of transformed rows.
 
         Parameters
@@ -46,10 +46,32 @@ class HeldOutRows:
             Positions of the rows, which whoever calls keeps alive.
         rows : array-like
             As the last step gets them.
+
+        Returns
+        -------
+        object
+            For :meth:`always_come_out`.
         """
         key = _key(pipeline, test)
         if self._store.find(key) is None:
             self._store.keep(key, (rows, _Source(pipeline.steps[:-1])))
+        return key
+
+    def always_come_out(self, key: Any) -> bool:
+        """Return whether transformed rows are known to be the same each time.
+
+        Parameters
+        ----------
+        key : object
+            As :meth:`remember` returned it.
+
+        Returns
+        -------
+        bool
+            False also if nobody has asked for them a second time yet.
+        """
+        found = self._store.find(key)
+        return found is not None and bool(found[1].is_fixed)
 
     def scorer(self, scorer: Any, test: Any) -> Any:
         """Return a scorer that gives what another one does, and sooner if it can.

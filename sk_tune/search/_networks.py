@@ -93,6 +93,8 @@ class _Joined:
     monitor: Array | None
     # Kept alive for the same reason.
     sources: tuple[Any, ...]
+    # What tells the held-out rows among them from all others.
+    held_out: Any
 
     def fit(self, network: Any, name: str) -> Fit:
         """Return the fit of a network on these rows."""
@@ -193,6 +195,24 @@ class FitMaker:
         except Exception:  # noqa: BLE001 - the task itself will raise it
             return None
 
+    def predicts_as_fitted(self, task: FoldTask) -> bool:
+        """Return whether the engine predicts the very rows that a task would.
+
+        Parameters
+        ----------
+        task : FoldTask
+            Whose fit was made.
+
+        Returns
+        -------
+        bool
+            False behind transformers that are not known to give the same rows each time.
+        """
+        if network_of(task.estimator) is task.estimator:
+            return True
+        joined = self._joined_of_base(task)
+        return joined is not None and self.held_out.always_come_out(joined.held_out)
+
     def _asks(self, network: Any, task: FoldTask) -> bool:
         """Return whether a network's ``fit`` will ask for its training."""
         if isinstance(network, NetworkEstimator):
@@ -274,17 +294,18 @@ class FitMaker:
         if found is not None and weight is None and found.sample_weight is None:
             return found
         n_train = len(asked.y)
-        X, y, monitor = asked.X, asked.y, None
+        X, y, monitor, held_out = asked.X, asked.y, None, None
         try:
             X_test = transformed(pipeline, copy.deepcopy(fold.X_test))
-            self.held_out.remember(pipeline, test, X_test)
+            held_out = self.held_out.remember(pipeline, test, X_test)
             X, y = _stack(asked.X, X_test), _stack(asked.y, fold.y_test)
             monitor = np.arange(n_train, len(y))
         except Exception:  # noqa: BLE001 - without held-out rows there are only no curves
             X, y, monitor = asked.X, asked.y, None
         if weight is not None and monitor is not None:
             weight = np.concatenate([weight, np.ones(len(monitor))])
-        joined = _Joined(X, y, weight, np.arange(n_train), monitor, (asked.X, asked.y))
+        sources = (asked.X, asked.y)
+        joined = _Joined(X, y, weight, np.arange(n_train), monitor, sources, held_out)
         if weight is None:
             self._joined[key] = joined
         return joined

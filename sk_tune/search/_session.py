@@ -19,9 +19,8 @@ from typing import Any
 import joblib
 import numpy as np
 import numpy.typing as npt
-from sklearn.base import is_classifier
 
-from sk_tune._compat import FoldTask, fold_task, scored_by
+from sk_tune._compat import FoldTask, fitted_by, fold_task, scored_by
 from sk_tune._search_record import INTERRUPTED
 from sk_tune.adoption import adoption
 from sk_tune.backend import Job
@@ -29,7 +28,7 @@ from sk_tune.engine import FitStream, is_small, one_thread
 from sk_tune.estimators import take_rows
 from sk_tune.exceptions import warn_of_solo
 from sk_tune.search._ahead import TrainingAhead
-from sk_tune.search._bookkeeping import search_ledger
+from sk_tune.search._bookkeeping import search_ledger, trained_outcome
 from sk_tune.search._ledger import Ledger
 from sk_tune.search._outcome import Held, Outcome, hold
 from sk_tune.search._progress_line import ProgressLine
@@ -408,7 +407,7 @@ class SearchSession:
         with self.timed("scoring"):
             for work in networks:
                 if work.trained is not None:
-                    self._run_adopting(work)
+                    self._run_trained(work)
         others = [work for work in works if work.fit is None]
         if self.is_interrupted or not others:
             return
@@ -419,7 +418,18 @@ class SearchSession:
             else:
                 self._run_in_workers(others)
 
-    def _run_adopting(self, work: Work) -> None:
+    def _run_trained(self, work: Work) -> None:
+        """Run the task of a trained network, which adopts its training if it is needed."""
+        known = None if self.options.n_models_kept != 0 else self._trainer.known(work)
+        if known is not None:
+            with fitted_by(work.job.task, known):
+                work.job.end(result=work.job.task())
+            self._take_over(work, getattr(known, "classes_", None))
+        elif self._run_adopting(work):
+            self._take_over(work, getattr(work.task.estimator, "classes_", None))
+
+    def _run_adopting(self, work: Work) -> bool:
+        """Run a task; return whether its network took the training that there is."""
         small = work.state is not None and is_small(work.state, work.task.X)
         answer = self._trainer.answer(work)
         scoring = scored_by(work.job.task, self._trainer.scorer(work))
@@ -430,42 +440,26 @@ class SearchSession:
             one_thread(wanted=small),
         ):
             work.job.end(result=work.job.task())
-        trained = work.trained
-        if trained is None:
-            return
         work.model = work.task.estimator
-        result = work.job.result[0]
         if answer.is_declined:
-            error = result["fit_error"]
+            error = work.job.result[0]["fit_error"]
             work.outcome = Outcome(
                 held=_held_out(work.task) if error is None else None,
-                seconds=trained.seconds,
+                seconds=0.0 if work.trained is None else work.trained.seconds,
                 solo_reason=_OTHER_ROWS,
                 reason="" if error is None else str(error),
             )
+        return not answer.is_declined
+
+    def _take_over(self, work: Work, classes: Any) -> None:
+        """Take over what became of a network that the engine trained."""
+        trained = work.trained
+        if trained is None:
             return
+        result = work.job.result[0]
         if "fit_time" in result:
             result["fit_time"] += trained.seconds
-        state = None if work.fit is None else work.fit.state
-        n_before = 0 if state is None else len(state.history)
-        failed = result["fit_error"] is not None
-        n_epochs = max(0, len(trained.train_loss) - n_before)
-        work.outcome = Outcome(
-            train_loss=trained.train_loss,
-            valid_loss=trained.monitor_loss,
-            valid_score=trained.monitor_score,
-            held=None if failed else _held_by_engine(work),
-            n_epochs=0 if trained.is_loaded else n_epochs,
-            n_resumed=n_before,
-            n_loaded=n_epochs if trained.is_loaded else 0,
-            n_again=work.n_epochs_again,
-            n_granted=work.n_epochs,
-            n_granted_before=work.n_epochs_before,
-            seconds=trained.seconds,
-            engine=trained.engine,
-            solo_reason=trained.solo_reason,
-            reason=(trained.message or str(result["fit_error"])) if failed else "",
-        )
+        work.outcome = trained_outcome(work, trained, result["fit_error"], classes)
 
     def _run_here(self, works: Sequence[Work]) -> None:
         for work in works:
@@ -554,19 +548,3 @@ def _run_task(task: Any, keeps_model: bool) -> tuple[Any, Held | None, Any]:  # 
 
 def _held_out(task: FoldTask) -> Held | None:
     return hold(task.estimator, take_rows(task.X, task.test), task.test)
-
-
-def _held_by_engine(work: Work) -> Held | None:
-    """Return the predictions that the engine made of the held-out rows."""
-    if work.trained is None or work.trained.predictions is None:
-        return None
-    values = work.trained.predictions
-    classes = getattr(work.task.estimator, "classes_", None)
-    if not isinstance(classes, np.ndarray) or values.shape[1:] != classes.shape:
-        classes = None
-    return Held(
-        rows=np.asarray(work.task.test),
-        values=values,
-        classes=classes,
-        is_of_predict=not is_classifier(work.task.estimator),
-    )

@@ -24,6 +24,7 @@ from sk_tune.backend import Job
 from sk_tune.engine import Fit, Trained, train
 from sk_tune.estimators import NetworkEstimator
 from sk_tune.exceptions import SkTuneWarning, TrainingFailedError
+from sk_tune.search._known import KnownClassifier, KnownRegressor, classes_of_fold, known_by
 from sk_tune.search._networks import FitMaker, network_of
 from sk_tune.search._steps import Step, TrainingSteps
 from sk_tune.search._work import SearchOptions, Work, candidate_fingerprint, fit_name
@@ -46,6 +47,8 @@ class Trainer:
         self._ambient = ambient
         self._maker = FitMaker()
         self._steps = TrainingSteps()
+        # With the rows, which tell one fold from the other by their identity.
+        self._classes: dict[int, tuple[Any, Any]] = {}
 
     @property
     def best_epochs(self) -> dict[int, int]:
@@ -147,6 +150,29 @@ class Trainer:
             Gives what the scorer of the search gives.
         """
         return self._maker.held_out.scorer(work.task.scorer, work.task.test)
+
+    def known(self, work: Work) -> KnownClassifier | KnownRegressor | None:
+        """Return what a task's network can be scored by instead of the network itself.
+
+        Parameters
+        ----------
+        work : Work
+            Of the search; trained.
+
+        Returns
+        -------
+        KnownClassifier, KnownRegressor or None
+            None if the task has to fit its network.
+        """
+        trained, task = work.trained, work.task
+        if trained is None or work.state is None or work.fit is None:
+            return None
+        if not self._maker.predicts_as_fitted(task):
+            return None
+        fold = id(task.train)
+        if fold not in self._classes:
+            self._classes[fold] = (classes_of_fold(task), task.train)
+        return known_by(task, trained.predictions, self._classes[fold][0])
 
     def answer(self, work: Work) -> "Answer":
         """Return what gives the network of a task its training.

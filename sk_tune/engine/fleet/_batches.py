@@ -116,9 +116,10 @@ def epoch_batches(
                 size = keys[rows.start]
                 if size:
                     begin = starts[rows.start][step] - spans[rows.start][0]
-                    part = [
-                        None if t is None else t[rows, begin : begin + size] for t in block
-                    ]
+                    own = block
+                    if rows.stop - rows.start < len(keys):
+                        own = tuple(None if t is None else t[rows] for t in block)  # type: ignore[assignment]
+                    part = (None if t is None else t.narrow(1, begin, size) for t in own)
                     yield RowBatch(step, rows, *part)  # type: ignore[arg-type]
 
 

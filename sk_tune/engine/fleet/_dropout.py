@@ -64,6 +64,9 @@ class RowDropout:
         self.scales = torch.tensor(scales, dtype=dtype, device=device).view(shape).T
         self.active = any(p > 0 for row in probabilities for p in row)
         self._coefficients = (self.keys, self.keys)
+        # What ``mask`` takes, by step and layer: found once an epoch, because a step of few
+        # rows is made of short calls.
+        self._columns: list[tuple[Tensor, ...]] = []
 
     @staticmethod
     def probabilities(module: nn.Module, n_layers: int) -> list[float]:
@@ -125,8 +128,16 @@ class RowDropout:
         device = self.keys.device
         first = torch.tensor(first_steps, dtype=torch.int64, device=device)
         steps = torch.arange(n_steps, device=device).view(-1, 1, 1) + first
-        a, b = dropout_coefficients(self.keys, steps)
-        self._coefficients = a.to(torch.int32), b.to(torch.int32)
+        a, b = (n.to(torch.int32) for n in dropout_coefficients(self.keys, steps))
+        self._coefficients = a, b
+        by_layer = [n.unsqueeze(-1).unbind() for n in (self.thresholds, self.scales)]
+        self._columns = [
+            (*own, *(numbers[layer] for numbers in by_layer))
+            for at_step in zip(
+                a.unsqueeze(-1).unbind(), b.unsqueeze(-1).unbind(), strict=True
+            )
+            for layer, own in enumerate(zip(*(n.unbind() for n in at_step), strict=True))
+        ]
 
     def numbers(self, step: int, rows: slice) -> tuple[Tensor, Tensor, Tensor, Tensor]:
         """Return what the masks of a step are made with, for each layer and row.
@@ -171,7 +182,9 @@ class RowDropout:
             `out`.
         """
         positions = dropout_positions(out.shape[1], out.device)
-        own = (numbers[layer].unsqueeze(1) for numbers in self.numbers(step, rows))
+        own = self._columns[step * len(self.keys) + layer]
+        if rows.stop - rows.start < len(own[0]):
+            own = tuple(numbers[rows] for numbers in own)
         return _fill_mask(out, positions, *own)
 
 

@@ -102,7 +102,7 @@ def input_gradient(dy: Tensor, weight: Tensor, out: Tensor) -> Tensor:
 def _goes_one_by_one(x: Tensor, n_columns: int) -> bool:
     """Return whether oneDNN multiplies each of (k, n, m) by a matrix of `n_columns`."""
     return (
-        x[0].numel() * n_columns >= _LEAST_PRODUCT
+        x.shape[1] * x.shape[2] * n_columns >= _LEAST_PRODUCT
         and x.dtype == torch.float32
         and x.device.type == "cpu"
         and bool(torch.backends.mkldnn.enabled)

@@ -126,8 +126,8 @@ def _train_epoch(tile: Tile) -> None:
         tile.rows, *record.results(tile.recipe.score), strict=True
     ):
         active.note("train", mean, score)
-    for position, active in enumerate(tile.rows):
-        active.batch_losses = record.losses_of(position)
+    for active, losses in zip(tile.rows, record.batch_losses(), strict=True):
+        active.batch_losses = losses
 
 
 def _train_step(tile: Tile, batch: RowBatch) -> tuple[Tensor, Tensor]:
@@ -164,17 +164,17 @@ class _EpochRecord:
     ) -> None:
         self._sets, self._orders = sets, orders
         self._sizes = [len(s) for s in sets]
-        like = sets[0].X
-        self._losses = like.new_zeros(n_steps, len(sets), dtype=torch.float64)
-        self._totals = like.new_zeros(n_steps, len(sets), dtype=torch.float64)
+        self._n_steps = n_steps
+        # As they come: put into tables once, because a step of few rows is made of short
+        # calls.
+        self._steps: list[tuple[int, slice, Tensor, float | Tensor]] = []
         self._passed = [0] * len(sets)
         self._parts: list[Tensor | None] = [None, None]
 
     def add(self, batch: RowBatch, losses: Tensor, outputs: Tensor) -> None:
         rows, n = batch.rows, outputs.shape[1]
-        self._losses[batch.step, rows] = losses.double()
         total = float(n) if batch.weight is None else batch.weight.sum(dim=1)
-        self._totals[batch.step, rows] = total
+        self._steps.append((batch.step, rows, losses, total))
         start = self._passed[rows.start]
         for position, values in enumerate((outputs, batch.weight)):
             if values is not None:
@@ -182,20 +182,26 @@ class _EpochRecord:
                 if part is None:
                     shape = (len(self._sizes), max(self._sizes), *values.shape[2:])
                     part = self._parts[position] = values.new_empty(shape)
-                part[rows, start : start + n] = values
+                if len(values) < len(part):
+                    part = part[rows]
+                part.narrow(1, start, n).copy_(values)
         for position in range(rows.start, rows.stop):
             self._passed[position] += n
 
-    def losses_of(self, position: int) -> Tensor:
-        """Return the losses of the batches of one row."""
-        return self._losses[self._totals[:, position] > 0, position]
+    def batch_losses(self) -> list[Tensor]:
+        """Return the losses of the batches of each row."""
+        losses, totals = self._tables()
+        columns = losses.T.unbind()
+        if bool((totals > 0).all()):
+            return list(columns)
+        return [own[total > 0] for own, total in zip(columns, totals.T, strict=True)]
 
     def results(
         self, score: Callable[[Tensor, Tensor, Tensor | None], Tensor]
     ) -> tuple[list[float], list[float]]:
         """Return the loss and the score of each row over the whole epoch."""
-        totals = self._totals.sum(dim=0)
-        losses = ((self._losses * self._totals).sum(dim=0) / totals).tolist()
+        batch_losses, totals = self._tables()
+        losses = ((batch_losses * totals).sum(dim=0) / totals.sum(dim=0)).tolist()
         scores: list[float] = []
         for rows in runs(self._sizes):
             n = self._sizes[rows.start]
@@ -207,6 +213,23 @@ class _EpochRecord:
                 y = self._targets(own)
                 scores += score(outputs, y, weight).tolist()  # type: ignore[arg-type]
         return losses, scores
+
+    def _tables(self) -> tuple[Tensor, Tensor]:
+        """Return losses and weights of all batches, of shape (S, K); 0 where is none."""
+        shape = (self._n_steps, len(self._sizes))
+        like = self._sets[0].X
+        if all(len(losses) == shape[1] for _, _, losses, _ in self._steps):
+            losses = torch.stack([own for _, _, own, _ in self._steps]).double()
+            of_rows = [own for _, _, _, own in self._steps if isinstance(own, Tensor)]
+            if of_rows:
+                return losses, torch.stack(of_rows).double()
+            totals = like.new_tensor([own for _, _, _, own in self._steps]).double()
+            return losses, totals.unsqueeze(1).expand(shape)
+        losses, weights = like.new_zeros(2, *shape, dtype=torch.float64)
+        for step, rows, own, total in self._steps:
+            losses[step, rows] = own
+            weights[step, rows] = total
+        return losses, weights
 
     def _targets(self, rows: slice) -> Tensor:
         """Return the targets of some rows in the order of the epoch."""

@@ -1,0 +1,154 @@
+# SPDX-FileCopyrightText: sk_tune contributors
+# SPDX-License-Identifier: BSD-3-Clause
+"""Estimators that know what a network predicts of a fold's held-out rows.
+
+The engine has these predictions when a network is trained.  A task of a search that only
+wants a score of them needs no network: to make one, check the rows and compute them again
+takes several times as long as the metric.
+"""
+
+from typing import Any, Self
+
+import numpy as np
+import numpy.typing as npt
+from sklearn.base import BaseEstimator, ClassifierMixin, RegressorMixin, is_classifier
+from sklearn.pipeline import Pipeline
+
+from sk_tune._compat import FoldTask, hands_on_callbacks, scorers_in
+from sk_tune._metric import scorer_metric
+from sk_tune.estimators import NetworkEstimator, predicts_unchanged, take_rows
+from sk_tune.search._networks import network_of
+
+__all__ = ["KnownClassifier", "KnownRegressor", "classes_of_fold", "known_by"]
+
+Array = npt.NDArray[Any]
+
+
+class _Known(BaseEstimator):  # type: ignore[misc]
+    """Takes any parameters, learns nothing, and responds to the held-out rows only."""
+
+    def set_params(self, **params: Any) -> Self:
+        """Take the parameters of a candidate for what they are: those of its network."""
+        return self
+
+    def fit(self, X: Any, y: Any = None, **params: Any) -> Self:
+        """Do nothing."""
+        return self
+
+    def __sklearn_is_fitted__(self) -> bool:
+        return True
+
+
+class KnownClassifier(ClassifierMixin, _Known):  # type: ignore[misc]
+    """A classifier whose probabilities are known.
+
+    Parameters
+    ----------
+    probabilities : ndarray of shape (n_test, n_classes)
+        Of the held-out rows.
+    classes : ndarray of shape (n_classes,)
+        The label of each column.
+    """
+
+    def __init__(self, probabilities: Array, classes: Array) -> None:
+        self.probabilities = probabilities
+        self.classes = classes
+
+    @property
+    def classes_(self) -> Array:
+        """The label of each column."""
+        return self.classes
+
+    def predict_proba(self, X: Any) -> Array:
+        """Return the probabilities of the held-out rows."""
+        return self.probabilities
+
+    def predict(self, X: Any) -> Array:
+        """Return the most probable label of the held-out rows."""
+        labels: Array = self.classes[self.probabilities.argmax(axis=1)]
+        return labels
+
+
+class KnownRegressor(RegressorMixin, _Known):  # type: ignore[misc]
+    """A regressor whose predictions are known.
+
+    Parameters
+    ----------
+    predictions : ndarray of shape (n_test,) or (n_test, n_outputs)
+        Of the held-out rows.
+    """
+
+    def __init__(self, predictions: Array) -> None:
+        self.predictions = predictions
+
+    def predict(self, X: Any) -> Array:
+        """Return the predictions of the held-out rows."""
+        return self.predictions
+
+
+def classes_of_fold(task: FoldTask) -> Array | None:
+    """Return the labels that a classifier learns from a fold.
+
+    Parameters
+    ----------
+    task : FoldTask
+        Of a search.
+
+    Returns
+    -------
+    ndarray of shape (n_classes,) or None
+        None for a regressor, and where rows have no labels or several of them.
+    """
+    if not is_classifier(task.estimator):
+        return None
+    y = np.asarray(take_rows(task.y, task.train))
+    return np.unique(y) if y.ndim == 1 else None
+
+
+def known_by(
+    task: FoldTask, predictions: Array | None, classes: Array | None
+) -> KnownClassifier | KnownRegressor | None:
+    """Return what gives a task of a search the scores that its own network would get.
+
+    Parameters
+    ----------
+    task : FoldTask
+        Of the search; its estimator is a network, or a pipeline that ends in one.
+    predictions : ndarray or None
+        Of the network, of the held-out rows: probabilities of a classifier.
+    classes : ndarray of shape (n_classes,) or None
+        The label of each column of probabilities.
+
+    Returns
+    -------
+    KnownClassifier, KnownRegressor or None
+        None if a scorer may look at more than predictions of the held-out rows, or the
+        network's class predicts otherwise than the engine does.
+    """
+    estimator = task.estimator
+    network = network_of(estimator)
+    if not isinstance(network, NetworkEstimator) or not predicts_unchanged(network):
+        return None
+    is_plain = estimator is network or type(estimator) is Pipeline
+    if not is_plain or task.scores_train or hands_on_callbacks(task):
+        return None
+    if predictions is None or not np.isfinite(predictions).all():
+        # The scorer says what it thinks of such predictions.
+        return None
+    responses = {"predict", "predict_proba"} if is_classifier(network) else {"predict"}
+    if not _are_enough(responses, task):
+        return None
+    if not is_classifier(network):
+        return KnownRegressor(predictions)
+    if classes is None or predictions.shape[1:] != classes.shape:
+        return None
+    return KnownClassifier(predictions, classes)
+
+
+def _are_enough(responses: set[str], task: FoldTask) -> bool:
+    """Return whether the scorers of a task ask for nothing else."""
+    scorers = scorers_in(task.scorer)
+    if scorers is None:
+        return False
+    metrics = [scorer_metric(own, task.estimator) for own in scorers]
+    return all(m is not None and responses & set(m.response_methods) for m in metrics)

@@ -1,0 +1,267 @@
+"""Scores of what the engine predicted are those that the networks themselves would get."""
+
+import numpy as np
+import pytest
+import sklearn
+from sklearn.callback import ProgressBar
+from sklearn.datasets import load_breast_cancer, load_diabetes, load_iris
+from sklearn.metrics import f1_score, get_scorer, make_scorer
+from sklearn.model_selection import KFold, StratifiedKFold
+from sklearn.pipeline import Pipeline
+from sklearn.preprocessing import StandardScaler
+
+from sk_tune import GridSearchCV, HyperbandSearchCV, MLPClassifier, MLPRegressor
+from sk_tune._compat import FoldTask
+from sk_tune.estimators import NetworkEstimator
+from sk_tune.search._known import KnownClassifier, KnownRegressor, classes_of_fold, known_by
+
+RATES = [1e-3, 1e-2, 1e-1]
+
+
+def scaled(net):
+    """Return a pipeline that scales the rows for a network."""
+    return Pipeline([("scale", StandardScaler()), ("net", net)])
+
+
+def labelled(load, names=None):
+    """Return a data set of scikit-learn's, with text for labels if there are names."""
+    X, y = load(return_X_y=True)
+    return X, y if names is None else np.array(names)[y]
+
+
+@pytest.fixture
+def adopted(monkeypatch):
+    """Count the networks that are made of trainings."""
+    made = []
+    adopt = NetworkEstimator._adopt
+
+    def counting(self, *args, **kwargs):
+        made.append(self)
+        return adopt(self, *args, **kwargs)
+
+    monkeypatch.setattr(NetworkEstimator, "_adopt", counting)
+    return made
+
+
+def searched(net, X, y, *, kind=GridSearchCV, **options):
+    """Return a fitted search over learning rates."""
+    space = {"net__learning_rate": RATES}
+    own = {"cv": KFold(3, shuffle=True, random_state=0), "refit": False, **options}
+    return kind(scaled(net), space, **own).fit(X, y)
+
+
+def assert_equal_scores(found, expected):
+    """Check that two searches have the same scores, and remember the same predictions."""
+    for name, values in expected.cv_results_.items():
+        if "test" in name and "time" not in name:
+            np.testing.assert_allclose(found.cv_results_[name], values, atol=1e-12)
+    np.testing.assert_array_equal(found.oof_predictions_, expected.oof_predictions_)
+
+
+@pytest.mark.parametrize(
+    ("load", "names", "scoring"),
+    [
+        (load_iris, None, None),
+        (load_iris, ["a", "b", "c"], "accuracy"),
+        (load_iris, None, "roc_auc_ovr"),
+        (load_iris, ["a", "b", "c"], ["accuracy", "neg_log_loss", "balanced_accuracy"]),
+        (load_breast_cancer, None, "roc_auc"),
+        (load_breast_cancer, ["bad", "good"], make_scorer(f1_score, pos_label="bad")),
+        (load_breast_cancer, ["bad", "good"], ["average_precision", "neg_brier_score"]),
+    ],
+)
+def test_a_classifier_gets_the_scores_of_the_network_that_is_kept(load, names, scoring):
+    """With kept models, each network predicts its fold itself; the scores are the same."""
+    X, y = labelled(load, names)
+    net = MLPClassifier(width=8, max_epochs=3, dtype="float64", random_state=0)
+    if scoring == ["average_precision", "neg_brier_score"]:
+        # They need to be told which of two texts is the one to look for.
+        scoring = {
+            n: make_scorer(
+                get_scorer(n)._score_func,
+                response_method="predict_proba",
+                greater_is_better=n[0] == "a",
+                pos_label="bad",
+            )
+            for n in scoring
+        }
+
+    found = searched(net, X, y, scoring=scoring)
+
+    assert_equal_scores(found, searched(net, X, y, scoring=scoring, keep_models="all"))
+
+
+@pytest.mark.parametrize("n_outputs", [1, 2])
+@pytest.mark.parametrize("scoring", [None, ["r2", "neg_mean_absolute_error"]])
+def test_a_regressor_gets_the_scores_of_the_network_that_is_kept(n_outputs, scoring):
+    """The same for one target and for two."""
+    X, y = load_diabetes(return_X_y=True)
+    y = y if n_outputs == 1 else np.column_stack([y, X[:, 0]])
+    net = MLPRegressor(width=8, max_epochs=3, dtype="float64", random_state=0)
+
+    found = searched(net, X, y, scoring=scoring)
+
+    assert_equal_scores(found, searched(net, X, y, scoring=scoring, keep_models="all"))
+
+
+def test_no_network_is_made_for_a_score(adopted):
+    """One for each fold tells that transformed rows always come out alike; then none."""
+    X, y = load_iris(return_X_y=True)
+    net = MLPClassifier(width=8, max_epochs=4, random_state=0)
+    options = {"cv": StratifiedKFold(3), "refit": False}
+
+    GridSearchCV(net, {"learning_rate": RATES}, **options).fit(X, y)
+    assert len(adopted) == 0
+
+    searched(net, X, y)
+    assert len(adopted) == 3
+
+    adopted.clear()
+    search = searched(
+        net, X, y, kind=HyperbandSearchCV, sampler="bayes", epochs="best", random_state=0
+    )
+    assert len(search.cv_results_["params"]) == 4
+    assert len(adopted) == 3
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"keep_models": 1},
+        {"return_train_score": True},
+        {"scoring": lambda estimator, X, y: estimator.score(X, y)},
+        {"scoring": {"own": lambda estimator, X, y: estimator.score(X, y)}},
+    ],
+    ids=["kept", "train", "callable", "several"],
+)
+def test_what_asks_for_more_than_held_out_predictions_gets_the_network(options, adopted):
+    """Kept models, scores on training rows and callables need each network."""
+    X, y = load_iris(return_X_y=True)
+    net = MLPClassifier(width=8, max_epochs=2, random_state=0)
+
+    searched(net, X, y, **options)
+
+    assert len(adopted) == 9
+
+
+def test_progress_bars_see_the_steps_of_each_pipeline(adopted, capsys):
+    """Callbacks that are handed on to what a search fits are told of the fits."""
+    X, y = load_iris(return_X_y=True)
+    net = scaled(MLPClassifier(width=8, max_epochs=2, random_state=0))
+    search = GridSearchCV(net, {"net__learning_rate": RATES}, cv=3, refit=False)
+
+    search.set_callbacks(ProgressBar()).fit(X, y)
+
+    assert len(adopted) == 9
+
+
+class Contrary(MLPClassifier):
+    """Predicts the last class, whatever its network says."""
+
+    def predict(self, X):
+        """Return the last class for each row."""
+        return np.repeat(self.classes_[-1:], len(X))
+
+
+def test_a_class_that_predicts_in_its_own_way_is_asked():
+    """Its predictions are scored, not those of the engine."""
+    X, y = load_iris(return_X_y=True)
+
+    search = searched(Contrary(width=8, max_epochs=20, random_state=0), X, y, cv=3)
+
+    np.testing.assert_allclose(search.cv_results_["mean_test_score"], 1 / 3)
+
+
+def test_a_fold_without_a_class_is_scored_as_ever():
+    """A class that the training rows lack is never predicted."""
+    X, y = load_iris(return_X_y=True)
+    net = MLPClassifier(width=8, max_epochs=3, dtype="float64", random_state=0)
+    folds = [(np.flatnonzero(y != k), np.flatnonzero(y == k)) for k in range(3)]
+
+    found = searched(net, X, y, cv=folds)
+
+    assert (found.cv_results_["mean_test_score"] == 0).all()
+    assert_equal_scores(found, searched(net, X, y, cv=folds, keep_models="all"))
+
+
+def test_weights_of_a_score_are_used():
+    """A scorer that is routed sample weights gets them."""
+    X, y = load_iris(return_X_y=True)
+    weight = np.where(y == 0, 5.0, 1.0)
+    net = MLPClassifier(width=8, max_epochs=3, dtype="float64", random_state=0)
+    with sklearn.config_context(enable_metadata_routing=True):
+        net.set_fit_request(sample_weight=False)
+        scoring = get_scorer("accuracy").set_score_request(sample_weight=True)
+        searches = [
+            GridSearchCV(
+                net,
+                {"learning_rate": RATES},
+                cv=KFold(3, shuffle=True, random_state=0),
+                scoring=own,
+                refit=False,
+            )
+            for own in (scoring, "accuracy")
+        ]
+        weighted = searches[0].fit(X, y, sample_weight=weight)
+        plain = searches[1].fit(X, y)
+
+    for row in range(len(RATES)):
+        own = plain.oof_predictions_[row].argmax(axis=1) == y
+        folds = plain.held_out_rows_[row]
+        expected = [np.average(own[rows], weights=weight[rows]) for rows in folds]
+        assert weighted.cv_results_["mean_test_score"][row] == pytest.approx(
+            np.mean(expected)
+        )
+
+
+def task_of(estimator, X, y, scoring):
+    """Return a task of a search on the first two thirds of rows."""
+    rows = np.arange(len(y))
+    return FoldTask(
+        estimator=estimator,
+        X=X,
+        y=y,
+        train=rows[: 2 * len(y) // 3],
+        test=rows[2 * len(y) // 3 :],
+        parameters={},
+        fit_params={},
+        candidate=0,
+        fold=0,
+        scorer=get_scorer(scoring),
+    )
+
+
+def test_predictions_that_are_not_finite_are_left_to_the_network():
+    """What the scorer says of them is said of the network's own."""
+    X, y = load_diabetes(return_X_y=True)
+    task = task_of(MLPRegressor(), X, y, "r2")
+    predictions = np.zeros(len(task.test))
+
+    known = known_by(task, predictions, None)
+    predictions[0] = np.inf
+
+    assert isinstance(known, KnownRegressor)
+    assert known_by(task, predictions, None) is None
+
+
+def test_a_scorer_of_probabilities_is_no_business_of_a_regressor():
+    """The network says what it lacks."""
+    X, y = load_diabetes(return_X_y=True)
+    task = task_of(MLPRegressor(), X, y, "roc_auc")
+
+    assert known_by(task, np.zeros(len(task.test)), None) is None
+
+
+def test_classes_are_those_of_the_training_rows():
+    """Columns of probabilities are the labels that the fold has."""
+    X, y = load_iris(return_X_y=True)
+    task = task_of(MLPClassifier(), X, y, "accuracy")
+    classes = classes_of_fold(task)
+    probabilities = np.tile([0.4, 0.6], (50, 1))
+
+    known = known_by(task, probabilities, classes)
+
+    np.testing.assert_array_equal(classes, [0, 1])
+    assert isinstance(known, KnownClassifier)
+    np.testing.assert_array_equal(known.fit(X, y).predict(X), np.ones(50))
+    assert known_by(task, np.full((50, 3), 1 / 3), classes) is None
