@@ -6,6 +6,7 @@ ADR 0002 lists them and says what breaks, and where, if one of them changes.
 """
 
 import functools
+import inspect
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -51,6 +52,7 @@ __all__ = [
     "RealNotInt",
     "StrOptions",
     "SubsampledSplits",
+    "callbacks_see_rows",
     "check_feature_names_in",
     "check_matplotlib_support",
     "check_sample_weight",
@@ -384,7 +386,7 @@ def scored_by(task: Any, scorer: Any) -> Iterator[None]:
 
 
 @contextmanager
-def fitted_by(task: Any, estimator: Any) -> Iterator[None]:
+def fitted_by(task: Any, estimator: Any, X: Any) -> Iterator[None]:
     """Let a task of a search fit and score another estimator in a block.
 
     Parameters
@@ -393,6 +395,8 @@ def fitted_by(task: Any, estimator: Any) -> Iterator[None]:
         As joblib hands it to a backend.
     estimator : estimator
         Instead of its own.
+    X : array-like
+        All rows, instead of its own.
 
     Yields
     ------
@@ -400,8 +404,8 @@ def fitted_by(task: Any, estimator: Any) -> Iterator[None]:
         Nothing.
     """
     own = task.items[0]
-    function, (_, *data), options = own
-    task.items[0] = (function, (estimator, *data), options)
+    function, (_, _, y), options = own
+    task.items[0] = (function, (estimator, X, y), options)
     try:
         yield
     finally:
@@ -421,5 +425,29 @@ def hands_on_callbacks(task: FoldTask) -> bool:
     bool
         True with scikit-learn's progress bars, for example.
     """
-    callbacks = getattr(task.callback_context, "_callbacks", ())
-    return any(isinstance(own, AutoPropagatedCallback) for own in callbacks)
+    return any(isinstance(own, AutoPropagatedCallback) for own in _callbacks_of(task))
+
+
+def callbacks_see_rows(task: FoldTask) -> bool:
+    """Return whether callbacks of a search want the rows that it fits.
+
+    Parameters
+    ----------
+    task : FoldTask
+        Of the search.
+
+    Returns
+    -------
+    bool
+        True if a hook asks for X by name, as scikit-learn wants them to.
+    """
+    hooks = ("on_fit_task_begin", "on_fit_task_end")
+    return any(
+        "X" in inspect.signature(getattr(own, hook)).parameters
+        for own in _callbacks_of(task)
+        for hook in hooks
+    )
+
+
+def _callbacks_of(task: FoldTask) -> Sequence[Any]:
+    return getattr(task.callback_context, "_callbacks", ())

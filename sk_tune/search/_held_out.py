@@ -73,6 +73,24 @@ class HeldOutRows:
         found = self._store.find(key)
         return found is not None and bool(found[1].is_fixed)
 
+    def known_rows(self, pipeline: Any, test: Any) -> Any:
+        """Return the rows of a fold, if they are known to come out the same each time.
+
+        Parameters
+        ----------
+        pipeline : Pipeline
+            Its transformers are fitted.
+        test : ndarray
+            Positions of the rows.
+
+        Returns
+        -------
+        array-like or None
+            As the last step gets them; not to be written to.
+        """
+        found = self._store.find(_key(pipeline, test))
+        return found[0] if found is not None and found[1].is_fixed else None
+
     def scorer(self, scorer: Any, test: Any) -> Any:
         """Return a scorer that gives what another one does, and sooner if it can.
 

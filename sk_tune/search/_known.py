@@ -14,12 +14,24 @@ import numpy.typing as npt
 from sklearn.base import BaseEstimator, ClassifierMixin, RegressorMixin, is_classifier
 from sklearn.pipeline import Pipeline
 
-from sk_tune._compat import FoldTask, hands_on_callbacks, scorers_in
+from sk_tune._compat import (
+    FoldTask,
+    callbacks_see_rows,
+    hands_on_callbacks,
+    num_samples,
+    scorers_in,
+)
 from sk_tune._metric import scorer_metric
 from sk_tune.estimators import NetworkEstimator, predicts_unchanged, take_rows
 from sk_tune.search._networks import network_of
 
-__all__ = ["KnownClassifier", "KnownRegressor", "classes_of_fold", "known_by"]
+__all__ = [
+    "KnownClassifier",
+    "KnownRegressor",
+    "classes_of_fold",
+    "known_by",
+    "rows_for_known",
+]
 
 Array = npt.NDArray[Any]
 
@@ -143,6 +155,24 @@ def known_by(
     if classes is None or predictions.shape[1:] != classes.shape:
         return None
     return KnownClassifier(predictions, classes)
+
+
+def rows_for_known(task: FoldTask) -> Any:
+    """Return rows for what looks at none: to cut folds out of a table takes long.
+
+    Parameters
+    ----------
+    task : FoldTask
+        Of a search.
+
+    Returns
+    -------
+    array-like
+        As many as the task has; its own if somebody is told of them.
+    """
+    if callbacks_see_rows(task):
+        return task.X
+    return np.arange(num_samples(task.X))[:, np.newaxis]
 
 
 def _are_enough(responses: set[str], task: FoldTask) -> bool:

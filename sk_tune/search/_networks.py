@@ -296,7 +296,9 @@ class FitMaker:
         n_train = len(asked.y)
         X, y, monitor, held_out = asked.X, asked.y, None, None
         try:
-            X_test = transformed(pipeline, copy.deepcopy(fold.X_test))
+            X_test = self.held_out.known_rows(pipeline, test)
+            if X_test is None:
+                X_test = transformed(pipeline, copy.deepcopy(fold.X_test))
             held_out = self.held_out.remember(pipeline, test, X_test)
             X, y = _stack(asked.X, X_test), _stack(asked.y, fold.y_test)
             monitor = np.arange(n_train, len(y))

@@ -29,6 +29,7 @@ from sk_tune.estimators import take_rows
 from sk_tune.exceptions import warn_of_solo
 from sk_tune.search._ahead import TrainingAhead
 from sk_tune.search._bookkeeping import search_ledger, trained_outcome
+from sk_tune.search._known import rows_for_known
 from sk_tune.search._ledger import Ledger
 from sk_tune.search._outcome import Held, Outcome, hold
 from sk_tune.search._progress_line import ProgressLine
@@ -422,7 +423,7 @@ class SearchSession:
         """Run the task of a trained network, which adopts its training if it is needed."""
         known = None if self.options.n_models_kept != 0 else self._trainer.known(work)
         if known is not None:
-            with fitted_by(work.job.task, known):
+            with fitted_by(work.job.task, known, rows_for_known(work.task)):
                 work.job.end(result=work.job.task())
             self._take_over(work, getattr(known, "classes_", None))
         elif self._run_adopting(work):
