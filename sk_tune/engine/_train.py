@@ -36,7 +36,12 @@ from sk_tune.engine._signature import signature
 from sk_tune.engine._skorch import adopt_skorch
 from sk_tune.engine._stored import StoredFits, stored_fits
 from sk_tune.engine._underway import going_on
-from sk_tune.engine._workers import closing_call, outside_blocks, train_shards
+from sk_tune.engine._workers import (
+    are_running,
+    closing_call,
+    outside_blocks,
+    train_shards,
+)
 from sk_tune.estimators import (
     FitPreparer,
     NetworkEstimator,
@@ -55,9 +60,14 @@ _MOST_ROWS_PER_SHARD = 32
 # end.  No more than the seconds is lost with a worker, or comes late to who watches.
 _SHARDS_PER_WORKER = 4
 _SECONDS_PER_SHARD = 2.0
-# What takes less in all is trained in this process: workers that run already would save
-# half of it, and such that have yet to start take longer to import torch.
+# Of less than this a shard costs more than it gains: data that others have, too, are sent
+# and prepared for it.
+_LEAST_SECONDS_PER_SHARD = 0.25
+# What takes less in all is trained in this process: workers that have yet to start take
+# longer to import torch.
 _LEAST_SECONDS = 0.5
+# The same where workers run already, which have to be sent the data only.
+_LEAST_SECONDS_RUNNING = 0.1
 # Bytes of a fold from which on a worker should hold few folds at a time.
 _LARGE_FOLD = 4 * 2**20
 
@@ -206,7 +216,14 @@ def _train(
         most = _MOST_ROWS_PER_SHARD if stored.is_kept else math.inf
         preparer = FitPreparer()
         shards, n_workers = _shards(
-            ready, results.solo, n_workers, limit, engine, most, preparer
+            ready,
+            results.solo,
+            n_workers,
+            limit,
+            engine,
+            most,
+            preparer,
+            workers_run=are_running(n_jobs),
         )
         # What is there has to be known after the cut, so that the rest rides in the fleets
         # that it would have been in.
@@ -246,6 +263,8 @@ def _shards(
     engine: str,
     most: float = math.inf,
     preparer: FitPreparer | None = None,
+    *,
+    workers_run: bool = False,
 ) -> tuple[list[Shard], int]:
     """Cut fits of equal signature into pieces for the workers, the costly ones first.
 
@@ -267,7 +286,10 @@ def _shards(
         }
         costs = _costs(fits, groups, plans)
         seconds = math.inf if lone else sum(costs.values())
-        if seconds < _LEAST_SECONDS:
+        least = _LEAST_SECONDS
+        if workers_run:
+            least = min(least, _LEAST_SECONDS_RUNNING)
+        if seconds < least:
             n_workers = 1
         else:
             pieces = _pieces(fits, groups, plans, costs, n_workers)
@@ -345,7 +367,8 @@ def _pieces(
 
     A fleet of few rows does less in its time.
     """
-    share = sum(costs.values()) / (n_workers * _SHARDS_PER_WORKER)
+    seconds = sum(costs.values())
+    share = math.inf if seconds == math.inf else seconds / _n_shards(seconds, n_workers)
     pieces = []
     for key, own in groups.items():
         plan = plans[key]
@@ -359,6 +382,12 @@ def _pieces(
     return pieces
 
 
+def _n_shards(seconds: float, n_workers: int) -> int:
+    """Return in how many shards to cut so many seconds, one for each worker at least."""
+    some = min(_SHARDS_PER_WORKER * n_workers, int(seconds / _LEAST_SECONDS_PER_SHARD))
+    return max(n_workers, some, math.ceil(seconds / _SECONDS_PER_SHARD))
+
+
 def _packed(
     pieces: list[list[int]], costs: dict[int, float], n_workers: int
 ) -> list[list[list[int]]]:
@@ -366,7 +395,7 @@ def _packed(
     seconds = sum(costs.values())
     if seconds == math.inf:
         return [[piece] for piece in pieces]
-    n_shards = max(n_workers * _SHARDS_PER_WORKER, math.ceil(seconds / _SECONDS_PER_SHARD))
+    n_shards = _n_shards(seconds, n_workers)
     shards: list[list[list[int]]] = [[] for _ in range(min(n_shards, len(pieces)))]
     loads = [0.0] * len(shards)
     of_pieces = [sum(costs[i] for i in piece) for piece in pieces]

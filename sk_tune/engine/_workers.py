@@ -3,8 +3,10 @@
 """Shards over the workers of whatever joblib backend is in use."""
 
 import gc
+import math
 import os
 import pickle
+import time
 import warnings
 from collections.abc import Callable, Generator, Iterator, Sequence
 from concurrent.futures import CancelledError
@@ -16,6 +18,7 @@ from multiprocessing import parent_process
 from typing import Any
 
 import joblib
+from joblib.parallel import BACKENDS
 
 from sk_tune._compat import get_active_backend
 from sk_tune.engine._dask import LastingDaskBackend, client_of
@@ -23,6 +26,7 @@ from sk_tune.engine._shard import Shard, train_shard
 
 __all__ = [
     "LOST",
+    "are_running",
     "closing_call",
     "is_unsendable",
     "outside_blocks",
@@ -34,6 +38,10 @@ __all__ = [
 
 # What a backend raises when a worker process is gone, or data that only it had.
 LOST = (BrokenProcessPool, CancelledError, ConnectionError, EOFError)
+# Workers that have nothing to do end, those of joblib after five minutes.
+_SECONDS_RUNNING = 240.0
+# When workers of a backend and number last trained shards.
+_LAST_USED: dict[tuple[type, int], float] = {}
 # What fits share.
 _DATA = ("X", "y", "sample_weight", "rows", "monitor")
 
@@ -119,7 +127,35 @@ def run_shards(
     shards: Sequence[tuple[int, Shard]], n_jobs: int | None
 ) -> Generator[Any, None, None]:
     parallel = parallel_call(n_jobs, batch_size=1)
+    kind = _kind_of_workers(n_jobs)
+    # What ends otherwise than below stops the workers.
+    _LAST_USED.pop(kind, None)
     yield from parallel(shard_task(position, shard) for position, shard in shards)
+    _LAST_USED[kind] = time.monotonic()
+
+
+def are_running(n_jobs: int | None) -> bool:
+    """Return whether joblib's workers of this machine need not be started.
+
+    Parameters
+    ----------
+    n_jobs : int or None
+        Workers.
+
+    Returns
+    -------
+    bool
+        True if as many trained shards a short time ago.
+    """
+    backend, _ = get_active_backend()
+    last_used = _LAST_USED.get(_kind_of_workers(n_jobs), -math.inf)
+    is_local = isinstance(backend, BACKENDS["loky"])
+    return is_local and time.monotonic() - last_used < _SECONDS_RUNNING
+
+
+def _kind_of_workers(n_jobs: int | None) -> tuple[type, int]:
+    backend, _ = get_active_backend()
+    return type(backend), int(joblib.effective_n_jobs(n_jobs))
 
 
 def parallel_call(n_jobs: int | None, **options: Any) -> joblib.Parallel:

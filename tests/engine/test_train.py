@@ -465,6 +465,24 @@ def test_what_is_soon_done_needs_no_workers(max_epochs, least, where, digits, mo
     assert sent == [where]
 
 
+@pytest.mark.parametrize(("is_running", "where"), [(False, "here"), (True, "workers")])
+def test_workers_that_run_get_what_would_not_be_worth_a_start(
+    is_running, where, digits, monkeypatch
+):
+    """Of two limits that of workers that run already is the lower one."""
+    sent = []
+    monkeypatch.setattr(_train, "_LEAST_SECONDS", 0.5)
+    monkeypatch.setattr(_train, "_LEAST_SECONDS_RUNNING", 0.0)
+    monkeypatch.setattr(_train, "are_running", lambda _: is_running)
+    monkeypatch.setattr(_train, "_train_here", lambda *_: sent.append("here"))
+    monkeypatch.setattr(_train, "_train_in_workers", lambda *_: sent.append("workers"))
+
+    with pytest.raises(KeyError):
+        train([_fit(digits, _mlp(max_epochs=2))] * 2, n_jobs=2)
+
+    assert sent == [where]
+
+
 @pytest.mark.parametrize("case", ["module", "reference"])
 def test_what_cannot_be_guessed_goes_to_workers(case, digits, monkeypatch):
     """What users' code does, and what is trained alone."""
@@ -488,6 +506,7 @@ def test_a_shard_has_few_folds_where_folds_are_large(large, n_folds, digits, mon
     """So that a worker holds few at a time; the results stay in the order of the fits."""
     monkeypatch.setattr(_train, "_LARGE_FOLD", large)
     monkeypatch.setattr(_train, "_MOST_ROWS_PER_SHARD", 8)
+    monkeypatch.setattr(_train, "_LEAST_SECONDS_PER_SHARD", 1e-9)
     folds = [np.arange(200)[np.arange(200) % 5 != k] for k in range(4)]
     fits = [_fit(digits, rows=folds[i % 4], seed=i) for i in range(32)]
     shards = []
@@ -509,6 +528,7 @@ def test_a_shard_has_few_folds_where_folds_are_large(large, n_folds, digits, mon
 def test_small_groups_stay_whole_and_share_shards(digits, monkeypatch):
     """Many signatures of few fits make few shards of equal costs, and a fleet each."""
     monkeypatch.setattr(_train, "_LEAST_SECONDS", 0.0)
+    monkeypatch.setattr(_train, "_LEAST_SECONDS_PER_SHARD", 1e-9)
     widths = range(4, 36)
     fits = [
         _fit(digits, _mlp(hidden_layer_sizes=(width,)), seed=seed)
@@ -539,12 +559,15 @@ def test_small_groups_stay_whole_and_share_shards(digits, monkeypatch):
     np.testing.assert_allclose(trained[-1].train_loss, alone.train_loss, rtol=1e-6)
 
 
-@pytest.mark.parametrize(("n_signatures", "n_shards"), [(1, 2), (40, 8)])
+@pytest.mark.parametrize(
+    ("n_signatures", "least", "n_shards"), [(1, 1e-9, 2), (40, 1e-9, 8), (40, 60.0, 2)]
+)
 def test_a_single_group_is_shared_among_the_workers(
-    n_signatures, n_shards, digits, monkeypatch
+    n_signatures, least, n_shards, digits, monkeypatch
 ):
-    """A group that is all there is, is cut for balance."""
+    """A group that is all there is, is cut for balance; little makes few shards."""
     monkeypatch.setattr(_train, "_LEAST_SECONDS", 0.0)
+    monkeypatch.setattr(_train, "_LEAST_SECONDS_PER_SHARD", least)
     fits = {
         i: _fit(digits, _mlp(hidden_layer_sizes=(4 + i % n_signatures,)), n_epochs=1)
         for i in range(40)

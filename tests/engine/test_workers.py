@@ -11,7 +11,7 @@ from joblib.externals.loky.process_executor import TerminatedWorkerError
 from sk_tune import MLPClassifier, fleet
 from sk_tune.engine import Fit, _workers, outside_blocks, train
 from sk_tune.engine._shard import Shard
-from sk_tune.engine._workers import train_shards
+from sk_tune.engine._workers import are_running, train_shards
 
 
 def _fits(data, n_fits=4):
@@ -53,6 +53,41 @@ def test_every_shard_has_one_result(digits):
         assert set(trained) == {position}
         assert trained[position].state.seed == position
         assert (solo, message) == ({}, "")
+
+
+def test_workers_count_as_running_until_they_may_have_ended(digits, monkeypatch):
+    """They train, some minutes pass, and joblib may have ended them."""
+    monkeypatch.setattr(_workers, "_LAST_USED", {})
+    now = iter([1000.0, 1200.0, 1300.0])
+    with joblib.parallel_config(backend="loky"):
+        assert not are_running(2)
+        list(train_shards(_shards(digits, 2), n_jobs=2))
+        assert are_running(2)
+        assert not are_running(3)
+        _workers._LAST_USED = dict.fromkeys(_workers._LAST_USED, next(now))
+        monkeypatch.setattr(_workers.time, "monotonic", lambda: next(now))
+        assert are_running(2)
+        assert not are_running(2)
+
+
+def test_workers_that_an_error_has_stopped_are_not_running(digits, monkeypatch):
+    """Who stops in between stops the workers."""
+    monkeypatch.setattr(_workers, "_LAST_USED", {})
+    with joblib.parallel_config(backend="loky"):
+        list(train_shards(_shards(digits, 2), n_jobs=2))
+        with _workers.closing_call(train_shards(_shards(digits, 4), n_jobs=2)) as call:
+            next(call)
+
+        assert not are_running(2)
+
+
+def test_threads_and_clusters_need_no_start(digits, monkeypatch):
+    """The limit of workers that run is one of processes of this machine."""
+    monkeypatch.setattr(_workers, "_LAST_USED", {})
+    with joblib.parallel_config(backend="threading"):
+        list(train_shards(_shards(digits, 2), n_jobs=2))
+
+        assert not are_running(2)
 
 
 def _started_by(monkeypatch, pid):

@@ -128,6 +128,7 @@ class Tile:
         self.smoothing: Tensor | None = None
         self.augmenter: RowAugmenter | None = None
         self.memory: dict[Any, Tensor] = {}
+        self._names: list[str] | None = None
         self._best: RowTensors | None = None
         self._l1: Tensor | None = None
         self._clip: Tensor | None = None
@@ -259,7 +260,10 @@ class Tile:
             In the order of its module's.
         """
         own = self._all().row(position)
-        return {name: own[name] for name in self.rows[position].row.module.state_dict()}
+        if self._names is None:
+            # The same for all rows, whose dropout layers hold no weights.
+            self._names = list(self.rows[position].row.module.state_dict())
+        return {name: own[name] for name in self._names}
 
     def first_infinite(self, positions: Sequence[int]) -> list[str | None]:
         """Return the first parameter of each row that is not finite.
