@@ -244,17 +244,14 @@ def _least_channels() -> int | None:
 def _merged(x: Tensor) -> Tensor:
     """Return (K, B, C, *S) as (B, K C, *S) with channels innermost in memory."""
     turned = x.permute(1, *range(3, x.ndim), 0, 2).contiguous()
-    if x.shape[1] == 1:
-        turned = _with_plain_strides(turned)
     return turned.flatten(-2).movedim(-1, 1)
 
 
 def _with_plain_strides(x: Tensor) -> Tensor:
     """Return a copy in the usual order in memory.
 
-    A dimension of one element may have any stride.  Torch's batch normalisation, of tensors
-    with channels last and one sample, takes it for that of the samples, and returns wrong
-    derivatives.
+    Torch's batch normalisation under vmap, of one sample with channels innermost, returns
+    wrong derivatives where those of its outputs are in another order.
     """
     return x.clone(memory_format=torch.contiguous_format)
 

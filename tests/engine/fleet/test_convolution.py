@@ -2,6 +2,7 @@
 
 import copy
 import itertools
+from functools import partial
 
 import pytest
 import torch
@@ -192,6 +193,56 @@ def test_batch_normalisation_behind_convolution_and_pooling(dtype, kernel, n_sam
         else {"rtol": 1e-9, "atol": 1e-9}
     )
     assert_same(ours, row_by_row(net, params, x), **close)
+
+
+def _derivatives(normalize, x, dy):
+    """Return derivatives by the inputs of a function, given those by its outputs."""
+    return torch.func.vjp(normalize, x)[1](dy)[0]
+
+
+@pytest.mark.parametrize("n_rows", [1, 2, 3])
+def test_torch_normalises_the_outputs_for_a_single_sample_rightly(n_rows):
+    """Under vmap torch goes wrong where one sample lies with its channels innermost."""
+    torch.manual_seed(0)
+    conv = nn.Conv2d(2, 4, 3, padding=1)
+    y = _convolution.convolution(
+        torch.randn(n_rows, 1, 2, 8, 8),
+        torch.randn(n_rows, 4, 2, 3, 3),
+        None,
+        geometry_of(conv),
+    )
+    dy = torch.linspace(-1, 1, y.numel()).view(y.shape)
+    normalize = vmap(
+        partial(F.batch_norm, running_mean=None, running_var=None, training=True)
+    )
+
+    found = _derivatives(normalize, y, dy)
+
+    expected = torch.stack([
+        _derivatives(lambda t: normalize(t[None])[0], own.contiguous().double(), d.double())
+        for own, d in zip(y, dy, strict=True)
+    ])
+    torch.testing.assert_close(found.double(), expected, rtol=1e-4, atol=1e-4)
+
+
+@pytest.mark.parametrize(("n_rows", "n_channels"), [(1, 4), (2, 4), (3, 1)])
+def test_torch_normalises_merged_images_of_any_order_in_memory(n_rows, n_channels):
+    """A single sample has strides that say so, whatever it was made of."""
+    torch.manual_seed(0)
+    images = torch.randn(n_rows, 1, n_channels, 3, 5)
+
+    def normalize(x):
+        return F.batch_norm(x, None, None, training=True)
+
+    plain = images.transpose(0, 1).flatten(1, 2)
+    dy = torch.linspace(-1, 1, plain.numel()).view(plain.shape)
+    expected = _derivatives(normalize, plain, dy)
+    for order in itertools.permutations(range(5)):
+        x = images.permute(order).contiguous().permute([order.index(d) for d in range(5)])
+
+        found = _derivatives(normalize, _convolution._merged(x), dy)
+
+        torch.testing.assert_close(found, expected, rtol=1e-4, atol=1e-4)
 
 
 @pytest.mark.parametrize("dims", [1, 2, 3])
