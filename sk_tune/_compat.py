@@ -12,6 +12,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
+from joblib.externals.loky import reusable_executor
 from joblib.parallel import get_active_backend
 from sklearn.base import BaseEstimator
 from sklearn.callback import AutoPropagatedCallback
@@ -52,6 +53,7 @@ __all__ = [
     "RealNotInt",
     "StrOptions",
     "SubsampledSplits",
+    "callbacks_see_fits",
     "callbacks_see_rows",
     "check_feature_names_in",
     "check_matplotlib_support",
@@ -60,8 +62,8 @@ __all__ = [
     "fold_task",
     "functions_of",
     "get_active_backend",
-    "hands_on_callbacks",
     "last_step_scorer",
+    "loky_workers",
     "method_params",
     "num_samples",
     "output_container",
@@ -412,8 +414,8 @@ def fitted_by(task: Any, estimator: Any, X: Any) -> Iterator[None]:
         task.items[0] = own
 
 
-def hands_on_callbacks(task: FoldTask) -> bool:
-    """Return whether callbacks of a search want to be told of its fits' inner steps.
+def callbacks_see_fits(task: FoldTask) -> bool:
+    """Return whether callbacks want to be told of the inner steps of a search's fits.
 
     Parameters
     ----------
@@ -423,9 +425,13 @@ def hands_on_callbacks(task: FoldTask) -> bool:
     Returns
     -------
     bool
-        True with scikit-learn's progress bars, for example.
+        True with scikit-learn's progress bars, for example, and with callbacks that were
+        set on what the search fits, or on a step of it.
     """
-    return any(isinstance(own, AutoPropagatedCallback) for own in _callbacks_of(task))
+    if any(isinstance(own, AutoPropagatedCallback) for own in _callbacks_of(task)):
+        return True
+    steps = [step for _, step in getattr(task.estimator, "steps", ())]
+    return any(getattr(own, "_skl_callbacks", None) for own in (task.estimator, *steps))
 
 
 def callbacks_see_rows(task: FoldTask) -> bool:
@@ -451,3 +457,20 @@ def callbacks_see_rows(task: FoldTask) -> bool:
 
 def _callbacks_of(task: FoldTask) -> Sequence[Any]:
     return getattr(task.callback_context, "_callbacks", ())
+
+
+def loky_workers() -> frozenset[int]:
+    """Return the worker processes that joblib's default backend has running.
+
+    Returns
+    -------
+    frozenset of int
+        Their numbers; none if there are no workers, or they are about to end.
+    """
+    executor = getattr(reusable_executor, "_executor", None)
+    flags = getattr(executor, "_flags", None)
+    if flags is None or flags.shutdown or flags.broken is not None:
+        return frozenset()
+    # Other threads start and end them.
+    processes = dict(getattr(executor, "_processes", None) or {})
+    return frozenset(processes)

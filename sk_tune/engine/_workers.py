@@ -3,10 +3,8 @@
 """Shards over the workers of whatever joblib backend is in use."""
 
 import gc
-import math
 import os
 import pickle
-import time
 import warnings
 from collections.abc import Callable, Generator, Iterator, Sequence
 from concurrent.futures import CancelledError
@@ -20,7 +18,7 @@ from typing import Any
 import joblib
 from joblib.parallel import BACKENDS
 
-from sk_tune._compat import get_active_backend
+from sk_tune._compat import get_active_backend, loky_workers
 from sk_tune.engine._dask import LastingDaskBackend, client_of
 from sk_tune.engine._shard import Shard, train_shard
 
@@ -38,10 +36,8 @@ __all__ = [
 
 # What a backend raises when a worker process is gone, or data that only it had.
 LOST = (BrokenProcessPool, CancelledError, ConnectionError, EOFError)
-# Workers that have nothing to do end, those of joblib after five minutes.
-_SECONDS_RUNNING = 240.0
-# When workers of a backend and number last trained shards.
-_LAST_USED: dict[tuple[type, int], float] = {}
+# Processes that have trained shards, and so imported what that takes.
+_TRAINED: set[int] = set()
 # What fits share.
 _DATA = ("X", "y", "sample_weight", "rows", "monitor")
 
@@ -127,11 +123,9 @@ def run_shards(
     shards: Sequence[tuple[int, Shard]], n_jobs: int | None
 ) -> Generator[Any, None, None]:
     parallel = parallel_call(n_jobs, batch_size=1)
-    kind = _kind_of_workers(n_jobs)
-    # What ends otherwise than below stops the workers.
-    _LAST_USED.pop(kind, None)
     yield from parallel(shard_task(position, shard) for position, shard in shards)
-    _LAST_USED[kind] = time.monotonic()
+    _TRAINED.clear()
+    _TRAINED.update(loky_workers())
 
 
 def are_running(n_jobs: int | None) -> bool:
@@ -145,17 +139,13 @@ def are_running(n_jobs: int | None) -> bool:
     Returns
     -------
     bool
-        True if as many trained shards a short time ago.
+        True if there are as many, and all have trained shards before.
     """
     backend, _ = get_active_backend()
-    last_used = _LAST_USED.get(_kind_of_workers(n_jobs), -math.inf)
-    is_local = isinstance(backend, BACKENDS["loky"])
-    return is_local and time.monotonic() - last_used < _SECONDS_RUNNING
-
-
-def _kind_of_workers(n_jobs: int | None) -> tuple[type, int]:
-    backend, _ = get_active_backend()
-    return type(backend), int(joblib.effective_n_jobs(n_jobs))
+    if not isinstance(backend, BACKENDS["loky"]):
+        return False
+    running = loky_workers()
+    return len(running) == joblib.effective_n_jobs(n_jobs) and running <= _TRAINED
 
 
 def parallel_call(n_jobs: int | None, **options: Any) -> joblib.Parallel:

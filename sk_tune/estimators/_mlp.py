@@ -72,7 +72,8 @@ class _MLPEstimator(ArchitectureParameters, TableParameters, NetworkEstimator):
         )
 
     def _module_to_fill(self, seed: int, device: str) -> nn.Module:
-        if type(self)._build_module is not _MLPEstimator._build_module:
+        if type(self).__module__ != __name__:
+            # A class derived from these may build another network.
             return super()._module_to_fill(seed, device)
         arguments = tuple(self._architecture().items())
         sizes = (self.input_shape_[0], *self._sizes(), self.n_outputs_)

@@ -73,6 +73,9 @@ def predicts_unchanged(estimator: BaseEstimator) -> bool:
 def _are_own(
     estimator: BaseEstimator, names: Sequence[str], packages: str | tuple[str, ...]
 ) -> bool:
-    cls = type(estimator)
-    modules = [getattr(cls, name).__module__ for name in names if hasattr(cls, name)]
-    return all(module.startswith(packages) for module in modules)
+    # By the class that has a method, for a wrapper names the module of what it wraps.
+    found = [
+        next((base for base in type(estimator).__mro__ if name in vars(base)), None)
+        for name in names
+    ]
+    return all(base is None or base.__module__.startswith(packages) for base in found)

@@ -16,8 +16,8 @@ from sklearn.pipeline import Pipeline
 
 from sk_tune._compat import (
     FoldTask,
+    callbacks_see_fits,
     callbacks_see_rows,
-    hands_on_callbacks,
     num_samples,
     scorers_in,
 )
@@ -73,7 +73,8 @@ class KnownClassifier(ClassifierMixin, _Known):  # type: ignore[misc]
 
     def predict_proba(self, X: Any) -> Array:
         """Return the probabilities of the held-out rows."""
-        return self.probabilities
+        # What is kept of them is not a metric's to change.
+        return self.probabilities.copy()
 
     def predict(self, X: Any) -> Array:
         """Return the most probable label of the held-out rows."""
@@ -95,7 +96,7 @@ class KnownRegressor(RegressorMixin, _Known):  # type: ignore[misc]
 
     def predict(self, X: Any) -> Array:
         """Return the predictions of the held-out rows."""
-        return self.predictions
+        return self.predictions.copy()
 
 
 def classes_of_fold(task: FoldTask) -> Array | None:
@@ -113,8 +114,11 @@ def classes_of_fold(task: FoldTask) -> Array | None:
     """
     if not is_classifier(task.estimator):
         return None
-    y = np.asarray(take_rows(task.y, task.train))
-    return np.unique(y) if y.ndim == 1 else None
+    try:
+        y = np.asarray(take_rows(task.y, task.train))
+        return np.unique(y) if y.ndim == 1 else None
+    except Exception:  # noqa: BLE001 - the task says what is wrong with them
+        return None
 
 
 def known_by(
@@ -142,13 +146,12 @@ def known_by(
     if not isinstance(network, NetworkEstimator) or not predicts_unchanged(network):
         return None
     is_plain = estimator is network or type(estimator) is Pipeline
-    if not is_plain or task.scores_train or hands_on_callbacks(task):
+    if not is_plain or task.scores_train or callbacks_see_fits(task):
         return None
-    if predictions is None or not np.isfinite(predictions).all():
+    if predictions is None or len(predictions) != len(task.test):
+        return None
+    if not np.isfinite(predictions).all() or not _asks_known(network, task):
         # The scorer says what it thinks of such predictions.
-        return None
-    responses = {"predict", "predict_proba"} if is_classifier(network) else {"predict"}
-    if not _are_enough(responses, task):
         return None
     if not is_classifier(network):
         return KnownRegressor(predictions)
@@ -175,10 +178,15 @@ def rows_for_known(task: FoldTask) -> Any:
     return np.arange(num_samples(task.X))[:, np.newaxis]
 
 
-def _are_enough(responses: set[str], task: FoldTask) -> bool:
-    """Return whether the scorers of a task ask for nothing else."""
+def _asks_known(network: NetworkEstimator, task: FoldTask) -> bool:
+    """Return whether the scorers of a task ask its network for what is known."""
     scorers = scorers_in(task.scorer)
     if scorers is None:
         return False
-    metrics = [scorer_metric(own, task.estimator) for own in scorers]
-    return all(m is not None and responses & set(m.response_methods) for m in metrics)
+    known = {"predict", "predict_proba"} if is_classifier(network) else {"predict"}
+    for metric in (scorer_metric(own, task.estimator) for own in scorers):
+        methods = () if metric is None else metric.response_methods
+        # Of several, scikit-learn takes the first that there is.
+        if next((m for m in methods if hasattr(network, m)), None) not in known:
+            return False
+    return True

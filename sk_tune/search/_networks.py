@@ -19,7 +19,7 @@ from sklearn.base import BaseEstimator, clone
 from sklearn.pipeline import Pipeline
 from skorch import NeuralNet
 
-from sk_tune._compat import FoldTask, method_params
+from sk_tune._compat import FoldTask, method_params, num_samples
 from sk_tune.adoption import FitRequested, adoption
 from sk_tune.engine import Fit, reason_against_net
 from sk_tune.estimators import NetworkEstimator, is_unchanged, take_rows
@@ -299,6 +299,8 @@ class FitMaker:
             X_test = self.held_out.known_rows(pipeline, test)
             if X_test is None:
                 X_test = transformed(pipeline, copy.deepcopy(fold.X_test))
+            if num_samples(X_test) != len(fold.y_test):
+                raise ValueError("The transformers add or drop rows.")
             held_out = self.held_out.remember(pipeline, test, X_test)
             X, y = _stack(asked.X, X_test), _stack(asked.y, fold.y_test)
             monitor = np.arange(n_train, len(y))

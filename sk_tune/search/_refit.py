@@ -83,7 +83,7 @@ class RefitTrainer:
             return None
         fit = Fit(estimator=own, X=X, y=y, sample_weight=sample_weight, n_epochs=n_epochs)
         # A fleet of one MLP takes half as long as skorch, one of another network longer.
-        is_mlp = isinstance(own, MLPClassifier | MLPRegressor)
+        is_mlp = type(own) in {MLPClassifier, MLPRegressor}
         engine = (
             "fleet" if is_mlp and not own.callbacks and not own.verbose else "reference"
         )

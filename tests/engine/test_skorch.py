@@ -366,3 +366,36 @@ def test_nets_that_cannot_be_compared_are_left_to_skorch(net, reason):
 
     assert [t.engine for t in trained] == ["fleet", "reference"]
     assert {t.status for t in trained} == {"trained"}
+
+
+class Cast(nn.Module):
+    """Takes numbers of any type."""
+
+    def __init__(self):
+        super().__init__()
+        self.layer = nn.Linear(64, 10)
+
+    def forward(self, X):
+        """Return unnormalised outputs."""
+        return self.layer(X.float())
+
+
+@pytest.mark.parametrize("dtype", ["uint8", "int8", "bool", "float16"])
+def test_sizes_of_batches_do_not_depend_on_the_type_of_the_rows(dtype, digits):
+    """They are weights of the loss, and may be more than the type can hold."""
+    X = np.tile((digits.X * 16).astype(dtype), (4, 1))
+    y = np.tile(digits.y, 4).astype(np.int64)
+    net = NeuralNetClassifier(
+        Cast,
+        criterion=nn.CrossEntropyLoss,
+        max_epochs=2,
+        batch_size=300,
+        train_split=None,
+        verbose=0,
+    )
+
+    (trained,) = train([Fit(estimator=net, X=X, y=y, seed=0)])
+
+    assert (trained.status, trained.engine) == ("trained", "fleet")
+    (alone,) = train([Fit(estimator=net, X=X, y=y, seed=0)], engine="reference")
+    np.testing.assert_allclose(trained.train_loss, alone.train_loss, rtol=1e-4)

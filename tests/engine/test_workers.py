@@ -6,6 +6,7 @@ from types import SimpleNamespace
 import joblib
 import numpy as np
 import pytest
+from joblib.externals.loky import get_reusable_executor
 from joblib.externals.loky.process_executor import TerminatedWorkerError
 
 from sk_tune import MLPClassifier, fleet
@@ -55,24 +56,29 @@ def test_every_shard_has_one_result(digits):
         assert (solo, message) == ({}, "")
 
 
-def test_workers_count_as_running_until_they_may_have_ended(digits, monkeypatch):
-    """They train, some minutes pass, and joblib may have ended them."""
-    monkeypatch.setattr(_workers, "_LAST_USED", {})
-    now = iter([1000.0, 1200.0, 1300.0])
+def test_workers_are_running_that_have_trained_and_are_there_yet(digits, monkeypatch):
+    """Others, or as many as somebody else has asked for, would have to start."""
+    monkeypatch.setattr(_workers, "_TRAINED", set())
+    # Loky replaces a worker that needs much more memory than for its first task.
+    get_reusable_executor().shutdown(kill_workers=True)
     with joblib.parallel_config(backend="loky"):
         assert not are_running(2)
         list(train_shards(_shards(digits, 2), n_jobs=2))
         assert are_running(2)
         assert not are_running(3)
-        _workers._LAST_USED = dict.fromkeys(_workers._LAST_USED, next(now))
-        monkeypatch.setattr(_workers.time, "monotonic", lambda: next(now))
-        assert are_running(2)
+
+        joblib.Parallel(n_jobs=3)(joblib.delayed(abs)(i) for i in range(6))
+        assert not are_running(2)
+        assert not are_running(3)
+
+        list(train_shards(_shards(digits, 2), n_jobs=2))
+        get_reusable_executor().shutdown(kill_workers=True)
         assert not are_running(2)
 
 
 def test_workers_that_an_error_has_stopped_are_not_running(digits, monkeypatch):
     """Who stops in between stops the workers."""
-    monkeypatch.setattr(_workers, "_LAST_USED", {})
+    monkeypatch.setattr(_workers, "_TRAINED", set())
     with joblib.parallel_config(backend="loky"):
         list(train_shards(_shards(digits, 2), n_jobs=2))
         with _workers.closing_call(train_shards(_shards(digits, 4), n_jobs=2)) as call:
@@ -83,7 +89,7 @@ def test_workers_that_an_error_has_stopped_are_not_running(digits, monkeypatch):
 
 def test_threads_and_clusters_need_no_start(digits, monkeypatch):
     """The limit of workers that run is one of processes of this machine."""
-    monkeypatch.setattr(_workers, "_LAST_USED", {})
+    monkeypatch.setattr(_workers, "_TRAINED", set())
     with joblib.parallel_config(backend="threading"):
         list(train_shards(_shards(digits, 2), n_jobs=2))
 

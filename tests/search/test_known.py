@@ -1,8 +1,13 @@
 """Scores of what the engine predicted are those that the networks themselves would get."""
 
+import functools
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import sklearn
+import torch
+from sklearn.base import BaseEstimator, TransformerMixin
 from sklearn.callback import ProgressBar
 from sklearn.datasets import load_breast_cancer, load_diabetes, load_iris
 from sklearn.metrics import f1_score, get_scorer, make_scorer
@@ -155,6 +160,99 @@ def test_progress_bars_see_the_steps_of_each_pipeline(adopted, capsys):
     assert len(adopted) == 9
 
 
+def test_a_scorer_gets_the_first_method_that_the_network_has():
+    """Of several methods a later one may be known; it is not what is asked for."""
+    X, y = load_iris(return_X_y=True)
+    net = MLPClassifier(width=8, max_epochs=3, dtype="float64", random_state=0)
+    scoring = make_scorer(
+        lambda y_true, response: float(response.max(axis=1).mean()),
+        response_method=("predict_log_proba", "predict_proba"),
+    )
+
+    found = searched(net, X, y, scoring=scoring)
+
+    assert (found.cv_results_["mean_test_score"] < 0).all()
+    assert_equal_scores(found, searched(net, X, y, scoring=scoring, keep_models="all"))
+
+
+def test_a_metric_may_write_into_what_it_is_given():
+    """Out-of-fold predictions are those of the network all the same."""
+    X, y = load_diabetes(return_X_y=True)
+    net = MLPRegressor(width=8, max_epochs=10, random_state=0)
+
+    def clipped(y_true, predictions):
+        predictions[predictions < 160] = 160
+        return -float(np.mean((y_true - predictions) ** 2))
+
+    search = searched(net, X, y, scoring=make_scorer(clipped))
+
+    # The first learns next to nothing.
+    assert (search.oof_predictions_.min(axis=1)[1:] < 160).all()
+
+
+class Adding(TransformerMixin, BaseEstimator):
+    """Adds rows to those that it was not fitted on."""
+
+    def fit(self, X, y=None):
+        """Remember how many rows there were."""
+        self.n_rows_ = len(X)
+        return self
+
+    def transform(self, X):
+        """Return the rows, and five of them again."""
+        return X if len(X) == self.n_rows_ else np.vstack([X, X[:5]])
+
+
+def test_held_out_rows_that_become_more_have_no_score():
+    """As in scikit-learn, whose scorer finds too many predictions."""
+    X, y = load_iris(return_X_y=True)
+    pipeline = Pipeline([("add", Adding()), ("net", MLPClassifier(width=8, max_epochs=2))])
+    search = GridSearchCV(pipeline, {"net__learning_rate": RATES}, cv=3, refit=False)
+
+    with pytest.warns(UserWarning, match="inconsistent numbers of samples|non-finite"):
+        search.fit(X, y)
+
+    assert np.isnan(search.cv_results_["mean_test_score"]).all()
+
+
+class Counting:
+    """A callback that counts the fits that it is told of."""
+
+    n_fits = 0
+
+    def setup(self, estimator, context):
+        """Do nothing."""
+
+    def teardown(self, estimator, context):
+        """Do nothing."""
+
+    def on_fit_task_begin(self, estimator, context):
+        """Count."""
+        Counting.n_fits += 1
+
+    def on_fit_task_end(self, estimator, context):
+        """Do nothing."""
+
+
+def test_callbacks_of_what_is_searched_are_told_of_every_fit():
+    """They belong to the pipeline, not to the search."""
+    X, y = load_iris(return_X_y=True)
+    counts = []
+    for keep_models in ("none", "all"):
+        Counting.n_fits = 0
+        pipeline = scaled(MLPClassifier(width=8, max_epochs=2, random_state=0))
+        GridSearchCV(
+            pipeline.set_callbacks(Counting()),
+            {"net__learning_rate": RATES},
+            cv=3,
+            refit=False,
+            keep_models=keep_models,
+        ).fit(X, y)
+        counts.append(Counting.n_fits)
+
+    assert counts[0] == counts[1] > 9
+
+
 class Contrary(MLPClassifier):
     """Predicts the last class, whatever its network says."""
 
@@ -163,11 +261,29 @@ class Contrary(MLPClassifier):
         return np.repeat(self.classes_[-1:], len(X))
 
 
-def test_a_class_that_predicts_in_its_own_way_is_asked():
+class Wrapped(MLPClassifier):
+    """The same, with the docstring and the module of what it overrides."""
+
+    @functools.wraps(MLPClassifier.predict)
+    def predict(self, X):
+        return np.repeat(self.classes_[-1:], len(X))
+
+
+class Property(MLPClassifier):
+    """The same, by a property."""
+
+    @property
+    def predict(self):
+        """Return the function."""
+        return lambda X: np.repeat(self.classes_[-1:], len(X))
+
+
+@pytest.mark.parametrize("kind", [Contrary, Wrapped, Property])
+def test_a_class_that_predicts_in_its_own_way_is_asked(kind):
     """Its predictions are scored, not those of the engine."""
     X, y = load_iris(return_X_y=True)
 
-    search = searched(Contrary(width=8, max_epochs=20, random_state=0), X, y, cv=3)
+    search = searched(kind(width=8, max_epochs=20, random_state=0), X, y, cv=3)
 
     np.testing.assert_allclose(search.cv_results_["mean_test_score"], 1 / 3)
 
@@ -250,6 +366,15 @@ def test_a_scorer_of_probabilities_is_no_business_of_a_regressor():
     task = task_of(MLPRegressor(), X, y, "roc_auc")
 
     assert known_by(task, np.zeros(len(task.test)), None) is None
+
+
+def test_labels_that_are_no_array_are_left_to_the_task():
+    """What is wrong with them, or unusual, shows where they are used."""
+    X, y = load_iris(return_X_y=True)
+    task = task_of(MLPClassifier(), X, y, "accuracy")
+    torn = torch.zeros(150, requires_grad=True)
+
+    assert classes_of_fold(replace(task, y=torn)) is None
 
 
 def test_classes_are_those_of_the_training_rows():

@@ -26,6 +26,7 @@ __all__ = ["RowDropout", "SeededMasks"]
 
 # What drops nothing.
 _NEUTRAL = {"keys": 0, "thresholds": dropout_threshold(0.0), "scales": 1}
+_STEPS_AT_ONCE = 64
 # Positions are put in order anew when there have been so many shapes of activations.
 _MOST_SHAPES = 4
 
@@ -64,9 +65,10 @@ class RowDropout:
         self.scales = torch.tensor(scales, dtype=dtype, device=device).view(shape).T
         self.active = any(p > 0 for row in probabilities for p in row)
         self._coefficients = (self.keys, self.keys)
-        # What ``mask`` takes, by step and layer: found once an epoch, because a step of few
-        # rows is made of short calls.
+        # What ``mask`` takes, by step and layer, of some steps: a step of few rows is made
+        # of short calls.
         self._columns: list[tuple[Tensor, ...]] = []
+        self._first_step = 0
 
     @staticmethod
     def probabilities(module: nn.Module, n_layers: int) -> list[float]:
@@ -130,6 +132,12 @@ class RowDropout:
         steps = torch.arange(n_steps, device=device).view(-1, 1, 1) + first
         a, b = (n.to(torch.int32) for n in dropout_coefficients(self.keys, steps))
         self._coefficients = a, b
+        self._columns = []
+
+    def _find_columns(self, step: int) -> None:
+        """Find what masks of this step and of some more take."""
+        self._first_step = step
+        a, b = (n[step : step + _STEPS_AT_ONCE] for n in self._coefficients)
         by_layer = [n.unsqueeze(-1).unbind() for n in (self.thresholds, self.scales)]
         self._columns = [
             (*own, *(numbers[layer] for numbers in by_layer))
@@ -182,7 +190,12 @@ class RowDropout:
             `out`.
         """
         positions = dropout_positions(out.shape[1], out.device)
-        own = self._columns[step * len(self.keys) + layer]
+        n_layers = len(self.keys)
+        position = (step - self._first_step) * n_layers + layer
+        if not 0 <= position < len(self._columns):
+            self._find_columns(step)
+            position = layer
+        own = self._columns[position]
         if rows.stop - rows.start < len(own[0]):
             own = tuple(numbers[rows] for numbers in own)
         return _fill_mask(out, positions, *own)

@@ -223,8 +223,9 @@ class _EpochRecord:
             of_rows = [own for _, _, _, own in self._steps if isinstance(own, Tensor)]
             if of_rows:
                 return losses, torch.stack(of_rows).double()
-            totals = like.new_tensor([own for _, _, _, own in self._steps]).double()
-            return losses, totals.unsqueeze(1).expand(shape)
+            totals = [own for _, _, _, own in self._steps]
+            weights = like.new_tensor(totals, dtype=torch.float64)
+            return losses, weights.unsqueeze(1).expand(shape)
         losses, weights = like.new_zeros(2, *shape, dtype=torch.float64)
         for step, rows, own, total in self._steps:
             losses[step, rows] = own

@@ -193,3 +193,23 @@ def test_probabilities_are_read_off_the_module():
 
     assert RowDropout.probabilities(net, 2) == [0.2, 0.4]
     assert RowDropout.probabilities(nn.Linear(1, 1), 3) == [0.0, 0.0, 0.0]
+
+
+def test_masks_are_found_for_any_step_in_any_order():
+    """What they are made with is found for some steps at once."""
+    dropout = RowDropout(
+        [[0.3, 0.6], [0.5, 0.0]], [1, 2], torch.float32, torch.device("cpu")
+    )
+    dropout.begin_epoch([5, 0], 200)
+    masks = {}
+    for step in [*range(200), 3, 130, 64, 199]:
+        for layer in range(2):
+            own = dropout.mask(layer, step, slice(0, 2), torch.empty(2, 50)).clone()
+            other = dropout.mask(layer, step, slice(1, 2), torch.empty(1, 50))
+            torch.testing.assert_close(own[1:], other, rtol=0, atol=0)
+            first = masks.setdefault((layer, step), own)
+            torch.testing.assert_close(own, first, rtol=0, atol=0)
+    dropout.begin_epoch([105, 100], 1)
+    for layer in range(2):
+        found = dropout.mask(layer, 0, slice(0, 2), torch.empty(2, 50))
+        torch.testing.assert_close(found, masks[layer, 100], rtol=0, atol=0)
