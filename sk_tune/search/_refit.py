@@ -8,7 +8,7 @@ from sklearn.base import clone
 
 from sk_tune.adoption import adoption
 from sk_tune.engine import Fit, train
-from sk_tune.estimators import MLPClassifier, MLPRegressor, NetworkEstimator
+from sk_tune.estimators import NetworkEstimator
 from sk_tune.search._networks import network_of
 from sk_tune.search._session import SearchSession
 from sk_tune.training import TrainingState
@@ -82,12 +82,7 @@ class RefitTrainer:
         if n_epochs is None and seconds > _SECONDS_IN_ONE_THREAD:
             return None
         fit = Fit(estimator=own, X=X, y=y, sample_weight=sample_weight, n_epochs=n_epochs)
-        # A fleet of one MLP takes half as long as skorch, one of another network longer.
-        is_mlp = type(own) in {MLPClassifier, MLPRegressor}
-        engine = (
-            "fleet" if is_mlp and not own.callbacks and not own.verbose else "reference"
-        )
         with adoption(None):
-            (trained,) = train([fit], engine=engine)
+            (trained,) = train([fit], engine="reference")
         # Without a state the network trains by itself, and fails with its own error.
         return trained.state

@@ -69,7 +69,10 @@ def test_more_fits_train_only_what_is_new(iris, tmp_path):
 def test_an_interrupted_run_goes_on_in_the_same_fleets(iris, tmp_path, n_jobs):
     """Shards that were finished are loaded; the others are cut as they would have been."""
     path = tmp_path / "fits.db"
-    with mock.patch.object(_train, "_MOST_ROWS_PER_SHARD", 3):
+    with (
+        mock.patch.object(_train, "_MOST_ROWS_PER_SHARD", 3),
+        mock.patch.object(_train, "_LEAST_SECONDS_PER_SHARD", 1e-9),
+    ):
         whole = train(_fits(iris, 9), store=tmp_path / "cut.db", n_jobs=n_jobs)
         ended = []
 

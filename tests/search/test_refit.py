@@ -1,7 +1,5 @@
 """The refit: what it costs, and as what its network trains."""
 
-import warnings
-
 import numpy as np
 import pytest
 import torch
@@ -11,12 +9,10 @@ from sklearn.impute import IterativeImputer
 from sklearn.model_selection import StratifiedKFold
 from sklearn.pipeline import Pipeline
 from skorch import NeuralNetClassifier
-from skorch.callbacks import Callback
 from torch import nn
 
 from sk_tune import GridSearchCV
 from sk_tune.exceptions import TrainingDivergedError
-from sk_tune.search import _refit
 
 CV = StratifiedKFold(3, shuffle=True, random_state=1)
 GRID = {"learning_rate": [0.003, 0.03]}
@@ -61,35 +57,6 @@ def test_a_skorch_net_is_refitted_to_the_best_epoch(iris):
     assert search.best_epochs_[search.best_index_] == 1
     assert len(search.best_estimator_.history) == 1
     assert search.predict(X).shape == (150,)
-
-
-@pytest.mark.parametrize(
-    ("params", "engine"),
-    [
-        ({}, "fleet"),
-        ({"verbose": 1}, "reference"),
-        ({"callbacks": [Callback()]}, "reference"),
-    ],
-)
-def test_an_mlp_is_refitted_as_a_fleet_of_one(params, engine, net, iris, monkeypatch):
-    """It takes less time, and gives the network that its own fit gives."""
-    engines, train = [], _refit.train
-
-    def noting(fits, engine):
-        engines.append(engine)
-        return train(fits, engine=engine)
-
-    monkeypatch.setattr(_refit, "train", noting)
-    own = clone(net).set_params(**params)
-    with warnings.catch_warnings():
-        warnings.filterwarnings("ignore", ".*trained alone")
-        search = GridSearchCV(own, {"learning_rate": [0.01]}, cv=CV).fit(*iris)
-
-    assert engines == [engine]
-    lone = clone(own).set_params(learning_rate=0.01, verbose=0).fit(*iris)
-    np.testing.assert_allclose(
-        search.predict_proba(iris.X), lone.predict_proba(iris.X), atol=1e-9
-    )
 
 
 def test_a_refit_that_fails_says_why(net, iris):
