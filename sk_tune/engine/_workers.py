@@ -124,8 +124,9 @@ def run_shards(
 ) -> Generator[Any, None, None]:
     parallel = parallel_call(n_jobs, batch_size=1)
     yield from parallel(shard_task(position, shard) for position, shard in shards)
-    _TRAINED.clear()
-    _TRAINED.update(loky_workers())
+    if _uses_loky():
+        _TRAINED.clear()
+        _TRAINED.update(loky_workers())
 
 
 def are_running(n_jobs: int | None) -> bool:
@@ -141,11 +142,15 @@ def are_running(n_jobs: int | None) -> bool:
     bool
         True if there are as many, and all have trained shards before.
     """
-    backend, _ = get_active_backend()
-    if not isinstance(backend, BACKENDS["loky"]):
+    if not _uses_loky():
         return False
     running = loky_workers()
     return len(running) == joblib.effective_n_jobs(n_jobs) and running <= _TRAINED
+
+
+def _uses_loky() -> bool:
+    backend, _ = get_active_backend()
+    return isinstance(backend, BACKENDS["loky"])
 
 
 def parallel_call(n_jobs: int | None, **options: Any) -> joblib.Parallel:

@@ -70,8 +70,7 @@ class HeldOutRows:
         bool
             False also if nobody has asked for them a second time yet.
         """
-        found = self._store.find(key)
-        return found is not None and bool(found[1].is_fixed)
+        return self._fixed_rows(key) is not None
 
     def known_rows(self, pipeline: Any, test: Any) -> Any:
         """Return the rows of a fold, if they are known to come out the same each time.
@@ -88,7 +87,10 @@ class HeldOutRows:
         array-like or None
             As the last step gets them; not to be written to.
         """
-        found = self._store.find(_key(pipeline, test))
+        return self._fixed_rows(_key(pipeline, test))
+
+    def _fixed_rows(self, key: Any) -> Any:
+        found = self._store.find(key)
         return found[0] if found is not None and found[1].is_fixed else None
 
     def scorer(self, scorer: Any, test: Any) -> Any:

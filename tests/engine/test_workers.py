@@ -90,9 +90,13 @@ def test_workers_that_an_error_has_stopped_are_not_running(digits, monkeypatch):
 def test_threads_and_clusters_need_no_start(digits, monkeypatch):
     """The limit of workers that run is one of processes of this machine."""
     monkeypatch.setattr(_workers, "_TRAINED", set())
+    joblib.Parallel(n_jobs=2, backend="loky")(joblib.delayed(abs)(i) for i in range(4))
     with joblib.parallel_config(backend="threading"):
         list(train_shards(_shards(digits, 2), n_jobs=2))
 
+        assert not are_running(2)
+    with joblib.parallel_config(backend="loky"):
+        # Processes are there, but they have trained nothing.
         assert not are_running(2)
 
 
