@@ -253,6 +253,33 @@ def test_callbacks_of_what_is_searched_are_told_of_every_fit():
     assert counts[0] == counts[1] > 9
 
 
+class Watching(Counting):
+    """A callback of a search that asks for the rows of each fit."""
+
+    def __init__(self):
+        self.seen = []
+
+    def on_fit_task_begin(self, estimator, context, *, X=None):
+        """Keep the rows of fits."""
+        if context.task_name == "candidate-split-evaluation":
+            self.seen.append(X)
+
+
+def test_callbacks_that_ask_for_rows_get_those_of_the_fold():
+    """What is scored without its rows is not told as if it had others."""
+    X, y = load_iris(return_X_y=True)
+    callback = Watching()
+    net = MLPClassifier(width=8, max_epochs=2, random_state=0)
+    folds = list(StratifiedKFold(3).split(X, y))
+    search = GridSearchCV(net, {"learning_rate": RATES}, cv=folds, refit=False)
+
+    search.set_callbacks(callback).fit(X, y)
+
+    assert len(callback.seen) == 9
+    for position, rows in enumerate(callback.seen):
+        np.testing.assert_array_equal(rows, X[folds[position % 3][0]])
+
+
 class Contrary(MLPClassifier):
     """Predicts the last class, whatever its network says."""
 
