@@ -84,6 +84,7 @@ def train_shard(
     epoch_done: Callable[[int], None] | None = None,
     fits_done: FitsDone | None = None,
     preparer: FitPreparer | None = None,
+    n_threads: int = 1,
 ) -> tuple[dict[int, Trained], dict[int, str]]:
     """Train the fits of a shard.
 
@@ -97,6 +98,8 @@ def train_shard(
         Called with what this function returns, in parts, as fits end.
     preparer : FitPreparer or None
         Remembers what fits share; that of other shards with the same data, or a new one.
+    n_threads : int, default=1
+        Threads that the rows of a fleet are shared by where compiled code trains them.
 
     Returns
     -------
@@ -107,7 +110,8 @@ def train_shard(
     """
     _keep_heap()
     with one_thread():
-        return _Fleets(shard, epoch_done, fits_done, preparer or FitPreparer()).train()
+        own = preparer or FitPreparer()
+        return _Fleets(shard, epoch_done, fits_done, own, n_threads).train()
 
 
 class _Fleets:
@@ -119,7 +123,9 @@ class _Fleets:
         epoch_done: Callable[[int], None] | None,
         fits_done: FitsDone | None,
         preparer: FitPreparer,
+        n_threads: int,
     ) -> None:
+        self.n_threads = n_threads
         self.shard = shard
         self.preparer = preparer
         self.epoch_done = epoch_done
@@ -194,6 +200,7 @@ class _Fleets:
                 fleet[0],
                 n_rows,
                 self.epoch_done,
+                n_threads=self.n_threads,
                 **self._keeping(taken),
             )
             for position, outcome in outcomes:
@@ -205,7 +212,10 @@ class _Fleets:
         except Exception as error:  # noqa: BLE001 - every fit has a result
             # Whose fault it is only each of the rows in training can tell, alone.
             reason = f"its fleet failed ({type(error).__name__}: {error})"
-            for index, _ in taken.values():
+            failed_with = [index for index, _ in taken.values()]
+            # Whatever happens, fewer are left.
+            left = [index for index in waiting if index not in self.trained]
+            for index in failed_with or left[:1]:
                 self._train_solo(index, reason)
 
     def _row(self, index: int, prepared: AnyFit) -> Row:

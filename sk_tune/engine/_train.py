@@ -238,7 +238,8 @@ def _train(
         if results.trained:
             reporter.fits_done(results.trained)
         if n_workers == 1:
-            _train_here(shards, reporter, results, stored, preparer)
+            n_threads = min(joblib.effective_n_jobs(n_jobs), joblib.cpu_count())
+            _train_here(shards, reporter, results, stored, preparer, n_threads)
         else:
             # What workers train, they prepare.
             del preparer
@@ -421,9 +422,10 @@ def _train_here(
     results: Results,
     stored: StoredFits,
     preparer: FitPreparer,
+    n_threads: int,
 ) -> None:
     for shard in shards:
-        train_shard(shard, reporter.epoch_done, results.add, preparer)
+        train_shard(shard, reporter.epoch_done, results.add, preparer, n_threads)
         done = {i: results.trained[i] for i in shard.fits}
         stored.save(done)
         reporter.fits_done(done)

@@ -47,9 +47,9 @@ def fleets(monkeypatch):
     """Record how many rows each fleet was to train at a time."""
     sizes = []
 
-    def recording(rows, recipe, n_rows, progress):
+    def recording(rows, recipe, n_rows, progress, **more):
         sizes.append(n_rows)
-        return train_fleet(rows, recipe, n_rows, progress)
+        return train_fleet(rows, recipe, n_rows, progress, **more)
 
     monkeypatch.setattr(_shard, "train_fleet", recording)
     return sizes
@@ -144,13 +144,27 @@ def test_torch_computes_in_one_thread_and_has_its_threads_back(
     assert after == 2
 
 
+def test_a_fleet_that_takes_no_row_leaves_all_to_be_trained_alone(digits, monkeypatch):
+    """One after the other, so that it comes to an end."""
+
+    def fail(*_, **__):
+        raise RuntimeError("No fleet today")
+
+    monkeypatch.setattr(_shard, "train_fleet", fail)
+
+    trained, solo = _train({0: _fit(digits), 1: _fit(digits, seed=1)})
+
+    assert [trained[i].status for i in (0, 1)] == ["trained", "trained"]
+    assert all("No fleet today" in solo[i] for i in (0, 1))
+
+
 # --- Memory that does not suffice
 
 
 def _failing_above(limit, sizes):
     """Return a fleet that is out of memory, after its first row, with more than some."""
 
-    def train(rows, recipe, n_rows, progress):
+    def train(rows, recipe, n_rows, progress, **_):
         sizes.append(n_rows)
         for n_done, result in enumerate(train_fleet(rows, recipe, n_rows, progress)):
             if n_rows > limit and n_done == 1:
@@ -184,7 +198,7 @@ def test_a_network_that_is_too_large_alone_fails(digits, monkeypatch):
     sizes = []
     monkeypatch.setattr(_shard, "rows_at_a_time", lambda *_: 2)
 
-    def train(rows, recipe, n_rows, progress):
+    def train(rows, recipe, n_rows, progress, **_):
         sizes.append(n_rows)
         first = next(iter(rows))
         if first.state.seed == 0:

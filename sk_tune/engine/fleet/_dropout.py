@@ -170,6 +170,19 @@ class RowDropout:
             self.scales[:, rows],
         )
 
+    def all_numbers(self) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+        """Return what all masks of an epoch are made with.
+
+        Returns
+        -------
+        a, b : Tensor of shape (S, L, K)
+            Integers, contiguous.
+        threshold, scale : Tensor of shape (K, L)
+            An integer and the factor of what is kept, contiguous.
+        """
+        a, b = (numbers.contiguous() for numbers in self._coefficients)
+        return a, b, self.thresholds.T.contiguous(), self.scales.T.contiguous()
+
     def mask(self, layer: int, step: int, rows: slice, out: Tensor) -> Tensor:
         """Return the factors of a layer's activations.
 

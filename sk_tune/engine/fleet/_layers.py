@@ -323,17 +323,25 @@ class Dropout(Layer):
         For its memory.
     memory : callable
         ``(name, like, *shape) -> Tensor``.
+    seeded : int or None, default=None
+        Number of the layer among the seeded ones; None if its mask comes from elsewhere.
     """
 
     # The output may be the input, and that of the first layer belongs to others.
     reads_output = True
 
     def __init__(
-        self, mask: Callable[[Tensor, Batch], Tensor | None], name: str, memory: Memory
+        self,
+        mask: Callable[[Tensor, Batch], Tensor | None],
+        name: str,
+        memory: Memory,
+        *,
+        seeded: int | None = None,
     ) -> None:
         self.mask = mask
         self.name = name
         self.memory = memory
+        self.seeded = seeded
         self._mask: Tensor | None = None
 
     def follow(self, previous: Layer) -> None:

@@ -98,7 +98,7 @@ class MLPProgram(ChainProgram):
         if not isinstance(layer.activation, nn.Identity):
             own.append(Activation(layer.activation, f"{name}.activation", self.memory))
         mask = partial(self._mask, index)
-        own.append(Dropout(mask, f"{name}.dropout", self.memory))
+        own.append(Dropout(mask, f"{name}.dropout", self.memory, seeded=index))
         if layer.residual:
             return [Residual(chained(own), name, self.memory, first=first)]
         return own

@@ -11,6 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from sk_tune.augment import RowAugmenter
+from sk_tune.engine.fleet._compiled_epoch import CompiledEpoch, compiled_epoch
 from sk_tune.engine.fleet._dropout import RowDropout
 from sk_tune.engine.fleet._mlp import MLPProgram
 from sk_tune.engine.fleet._module import ModuleProgram
@@ -118,10 +119,13 @@ class Tile:
     ----------
     recipe : Recipe
         What the rows have in common.
+    n_threads : int, default=1
+        Threads that compiled code shares rows by.
     """
 
-    def __init__(self, recipe: Recipe) -> None:
+    def __init__(self, recipe: Recipe, n_threads: int = 1) -> None:
         self.recipe = recipe
+        self.n_threads = n_threads
         self.rows: list[Active] = []
         self.program: Program
         self.optimizer = RowOptimizer(recipe.optimizer, nesterov=recipe.nesterov)
@@ -132,6 +136,8 @@ class Tile:
         self._best: RowTensors | None = None
         self._l1: Tensor | None = None
         self._clip: Tensor | None = None
+        self._compiled: CompiledEpoch | None = None
+        self._is_asked = False
 
     def __len__(self) -> int:
         return len(self.rows)
@@ -179,6 +185,17 @@ class Tile:
         """
         gone = set(positions)
         self._select([i for i in range(len(self)) if i not in gone])
+
+    @property
+    def compiled(self) -> CompiledEpoch | None:
+        """What trains the rows by compiled code; None if torch does."""
+        if not self._is_asked:
+            rows = [active.row for active in self.rows]
+            self._is_asked = True
+            self._compiled = compiled_epoch(
+                self.program, self.optimizer, self.recipe, rows, self.n_threads
+            )
+        return self._compiled
 
     def begin_epoch(self, n_batches: Sequence[int]) -> None:
         """Prepare the numbers of an epoch's steps.
@@ -374,6 +391,7 @@ class Tile:
 
     def _collect_numbers(self) -> None:
         rows = [active.row for active in self.rows]
+        self._compiled, self._is_asked = None, False
         self.smoothing = self._column([r.label_smoothing for r in rows], 0.0)
         self._l1 = self._column([r.l1 for r in rows], 0.0)
         clips = [math.inf if r.gradient_clip is None else r.gradient_clip for r in rows]

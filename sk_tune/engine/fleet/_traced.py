@@ -357,15 +357,17 @@ class TracedProgram(ChainProgram):
         layers: list[Layer] = []
         for index, link in enumerate(chain):
             mask: Any = None
+            seeded = None
             if is_torch_dropout(link.module):
                 mask, n_drawn = partial(self._drawn, n_drawn), n_drawn + 1
             elif isinstance(link.module, SeededDropout):
-                mask = partial(self._seeded, self.seeded.index(link.name), SeededMasks())
+                seeded = self.seeded.index(link.name)
+                mask = partial(self._seeded, seeded, SeededMasks())
             if mask is None:
                 layers.append(self._layer(index, link))
             else:
                 # A number alone may be the name of another layer, and so of its memory.
-                layers.append(Dropout(mask, f"link {index}", self.memory))
+                layers.append(Dropout(mask, f"link {index}", self.memory, seeded=seeded))
         self.layers = chained(layers)
 
     def _layer(self, index: int, link: Link) -> Layer:

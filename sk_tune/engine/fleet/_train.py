@@ -18,6 +18,7 @@ import torch
 from torch import Tensor
 
 from sk_tune.engine.fleet._batches import RowBatch, epoch_batches, runs
+from sk_tune.engine.fleet._compiled_epoch import EpochResult
 from sk_tune.engine.fleet._evaluation import evaluate
 from sk_tune.engine.fleet._records import Outcome, Recipe, Row
 from sk_tune.engine.fleet._tile import Active, Tile
@@ -46,6 +47,7 @@ def train_fleet(
     *,
     keep: Kept | None = None,
     seconds_between: float = math.inf,
+    n_threads: int = 1,
 ) -> Iterator[tuple[int, Outcome]]:
     """Train rows of one signature, some at a time.
 
@@ -64,6 +66,8 @@ def train_fleet(
         `rows` and where they stand.
     seconds_between : float
         Seconds between two such calls, at least; more where a call takes long.
+    n_threads : int, default=1
+        Threads that rows are shared by where compiled code trains them.
 
     Yields
     ------
@@ -73,7 +77,7 @@ def train_fleet(
         What became of it.
     """
     waiting = enumerate(rows)
-    tile = Tile(recipe)
+    tile = Tile(recipe, n_threads)
     kept, pause = time.perf_counter(), seconds_between
     while True:
         tile.add(list(islice(waiting, n_rows - len(tile))))
@@ -118,10 +122,18 @@ def _train_epoch(tile: Tile) -> None:
         for a in tile.rows
     ]
     tile.begin_epoch([len(s) for s in sizes])
-    record = _EpochRecord(sets, orders, max(map(len, sizes)))
-    for batch in epoch_batches(sets, orders, sizes, tile.memory):
-        loss, outputs = _train_step(tile, batch)
-        record.add(batch, loss, outputs)
+    places = [
+        order if s.index is None else s.index[order]
+        for s, order in zip(sets, orders, strict=True)
+    ]
+    record = _EpochRecord(sets, places, sizes)
+    if tile.compiled is not None:
+        rates = [active.rates for active in tile.rows]
+        record.take(tile.compiled.train(places, sizes, rates))
+    else:
+        for batch in epoch_batches(sets, orders, sizes, tile.memory):
+            loss, outputs = _train_step(tile, batch)
+            record.add(batch, loss, outputs)
     for active, mean, score in zip(
         tile.rows, *record.results(tile.recipe.score), strict=True
     ):
@@ -160,16 +172,43 @@ class _EpochRecord:
     """Losses and outputs of the epoch so far."""
 
     def __init__(
-        self, sets: Sequence[TensorSet], orders: Sequence[Tensor], n_steps: int
+        self,
+        sets: Sequence[TensorSet],
+        places: Sequence[Tensor],
+        batches: Sequence[list[int]],
     ) -> None:
-        self._sets, self._orders = sets, orders
+        # Places are where samples lie, in the order of the epoch.
+        self._sets, self._places, self._batches = sets, places, batches
         self._sizes = [len(s) for s in sets]
-        self._n_steps = n_steps
+        self._n_steps = max(map(len, batches))
         # As they come: put into tables once, because a step of few rows is made of short
         # calls.
         self._steps: list[tuple[int, slice, Tensor, float | Tensor]] = []
         self._passed = [0] * len(sets)
         self._parts: list[Tensor | None] = [None, None]
+        self._found: tuple[Tensor, Tensor] | None = None
+
+    def take(self, result: EpochResult) -> None:
+        """Note all batches at once."""
+        weight = None
+        if any(s.sample_weight is not None for s in self._sets):
+            weight = result.outputs.new_ones(result.outputs.shape[:2])
+            for own, s, places in zip(weight, self._sets, self._places, strict=True):
+                if s.sample_weight is not None:
+                    own[: len(places)] = s.sample_weight[places]
+        self._parts = [result.outputs, weight]
+        self._found = result.losses.double(), self._totals(weight)
+
+    def _totals(self, weight: Tensor | None) -> Tensor:
+        """Return the weights of batches, of shape (S, K), of which all are known."""
+        totals = torch.zeros(len(self._sets), self._n_steps, dtype=torch.float64)
+        for position, sizes in enumerate(self._batches):
+            own = torch.tensor(sizes, dtype=torch.float64)
+            if weight is not None:
+                parts = weight[position, : sum(sizes)].split(sizes)
+                own = torch.stack([part.sum() for part in parts]).double()
+            totals[position, : len(sizes)] = own
+        return totals.T
 
     def add(self, batch: RowBatch, losses: Tensor, outputs: Tensor) -> None:
         rows, n = batch.rows, outputs.shape[1]
@@ -216,6 +255,8 @@ class _EpochRecord:
 
     def _tables(self) -> tuple[Tensor, Tensor]:
         """Return losses and weights of all batches, of shape (S, K); 0 where is none."""
+        if self._found is not None:
+            return self._found
         shape = (self._n_steps, len(self._sizes))
         like = self._sets[0].X
         if all(len(losses) == shape[1] for _, _, losses, _ in self._steps):
@@ -235,23 +276,24 @@ class _EpochRecord:
     def _targets(self, rows: slice) -> Tensor:
         """Return the targets of some rows in the order of the epoch."""
         found = []
-        for s, order in zip(self._sets[rows], self._orders[rows], strict=True):
+        for s, places in zip(self._sets[rows], self._places[rows], strict=True):
             assert s.y is not None  # noqa: S101 - rows to train on have targets
-            found.append(s.y[order if s.index is None else s.index[order]])
+            found.append(s.y[places])
         return torch.stack(found)
 
 
 def _score_epoch(tile: Tile) -> list[Tensor | None]:
     """Score rows on their validation and monitor samples; return the latter's outputs."""
-    loss = tile.recipe.loss.mean
+    predict = None if tile.compiled is None else tile.compiled.predict
+    judged = tile.recipe.loss.mean, tile.recipe.score, predict
     for position, result in evaluate(
-        tile.program, [a.row.valid for a in tile.rows], loss, tile.recipe.score
+        tile.program, [a.row.valid for a in tile.rows], *judged
     ):
         tile.rows[position].note("valid", result.loss, result.score)
         tile.rows[position].valid_outputs = result.outputs
     outputs: list[Tensor | None] = [None] * len(tile)
     for position, result in evaluate(
-        tile.program, [a.row.monitor for a in tile.rows], loss, tile.recipe.score
+        tile.program, [a.row.monitor for a in tile.rows], *judged
     ):
         tile.rows[position].note("monitor", result.loss, result.score)
         outputs[position] = result.outputs

@@ -1,0 +1,130 @@
+/* SPDX-FileCopyrightText: sk_tune contributors
+ * SPDX-License-Identifier: BSD-3-Clause
+ *
+ * An epoch of small networks that are chains of linear layers, ReLU and seeded dropout.
+ *
+ * A row of the fleet goes through all steps of its epoch alone, so that its weights stay in
+ * the cache; rows share the threads of a call, and nothing else.  _compiled.py compiles this
+ * file and _epochs.py calls it; the fields of a call are named in both in the same order.
+ *
+ * Weights are kept transposed, (inputs, units), with the units padded by zeros to whole
+ * vectors: every product then runs along the units, without a remainder.
+ *
+ * Notation: B samples of a batch, D inputs and H units of a layer, C outputs; P is a number
+ * of units with its padding.
+ */
+#include <math.h>
+#include <pthread.h>
+#include <stdatomic.h>
+#include <stdint.h>
+#include <stdlib.h>
+#include <string.h>
+
+/* Bytes of a vector, and rows of a block of a product: as many sums as there are registers
+ * for, beside what is multiplied. */
+#if defined(__AVX512F__)
+#define VECTOR 64
+#define BLOCK 8
+#elif defined(__AVX__)
+#define VECTOR 32
+#define BLOCK 4
+#elif defined(__aarch64__)
+#define VECTOR 16
+#define BLOCK 8
+#else
+#define VECTOR 16
+#define BLOCK 4
+#endif
+#define ALIGNMENT 64
+#define MOST_LAYERS 16
+#define FAILED_MEMORY 1
+#define FAILED_TARGET 2
+
+enum loss { CROSS_ENTROPY, BINARY_CROSS_ENTROPY, SQUARED, ABSOLUTE, HUBER };
+enum optimizer { ADAM, ADAMW, SGD, RMSPROP };
+
+/* What all rows have in common. */
+typedef struct {
+    int64_t n_layers, loss, optimizer, nesterov, most_samples;
+    /* D, then H of each layer. */
+    int64_t sizes[MOST_LAYERS + 1];
+    int64_t has_bias[MOST_LAYERS], has_relu[MOST_LAYERS];
+    /* Number of the dropout layer behind it; -1 for none. */
+    int64_t dropout[MOST_LAYERS];
+    /* From a step, or a layer, to the next one in the numbers of dropout. */
+    int64_t step_stride, layer_stride;
+    int64_t has_penalty, has_clip;
+} Plan;
+
+/* One row: where its data, its numbers and its results are. */
+typedef struct {
+    const void *X, *y, *weight;
+    const int64_t *order, *batches;
+    const double *rates;
+    const int32_t *a, *b, *thresholds;
+    const void *scales;
+    void *losses, *outputs;
+    int64_t n_batches, n_steps, loss_stride;
+    double momentum, beta_2, eps, decay, smoothing, l1, clip;
+    /* Weight, bias and their first and second moments, of each layer. */
+    void *parts[MOST_LAYERS * 6];
+} Row;
+
+typedef struct {
+    const Plan *plan;
+    const Row *rows;
+    const int32_t *positions;
+    int64_t n_rows, predicts;
+    atomic_long next;
+    atomic_int failed;
+} Call;
+
+#define JOINED(a, b) a##b
+#define NAMED(a, b) JOINED(a, b)
+#define NAME(x) NAMED(x##_, REAL)
+
+#define REAL float
+#define EXP expf
+#define LOG logf
+#define LOG1P log1pf
+#define SQRT sqrtf
+#define FABS fabsf
+#include "_epoch.h"
+#undef REAL
+#undef EXP
+#undef LOG
+#undef LOG1P
+#undef SQRT
+#undef FABS
+
+#define REAL double
+#define EXP exp
+#define LOG log
+#define LOG1P log1p
+#define SQRT sqrt
+#define FABS fabs
+#include "_epoch.h"
+
+/* Have rows done by threads, of which the caller is one; return 0 or what failed. */
+static int run(Call *call, void *(*work)(void *), int64_t n_threads) {
+    pthread_t threads[64];
+    int64_t n_started = 0;
+    if (n_threads > call->n_rows) n_threads = call->n_rows;
+    for (; n_started < n_threads - 1 && n_started < 64; n_started++)
+        if (pthread_create(&threads[n_started], NULL, work, call)) break;
+    work(call);
+    for (int64_t i = 0; i < n_started; i++) pthread_join(threads[i], NULL);
+    return atomic_load(&call->failed);
+}
+
+/* Train rows for an epoch, or predict: `positions` are then not needed, and batches are
+ * what is computed at a time. */
+int sk_tune_run(const Plan *plan, const Row *rows, int64_t n_rows, const int32_t *positions,
+                int64_t predicts, int64_t is_double, int64_t n_threads) {
+    Call call = {.plan = plan,
+                 .rows = rows,
+                 .positions = positions,
+                 .n_rows = n_rows,
+                 .predicts = predicts};
+    return run(&call, is_double ? work_double : work_float, n_threads);
+}

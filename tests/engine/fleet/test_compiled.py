@@ -1,0 +1,99 @@
+"""C code that is compiled where there is a compiler, and missed nowhere else."""
+
+import shutil
+import subprocess
+
+import pytest
+
+from sk_tune.engine.fleet import _compiled
+
+needs_compiler = pytest.mark.skipif(
+    not any(map(shutil.which, ("cc", "gcc", "clang"))), reason="needs a compiler"
+)
+
+
+@pytest.fixture
+def cache(tmp_path, monkeypatch):
+    """The folder that code is kept in; nothing is there."""
+    monkeypatch.delenv(_compiled.VARIABLE, raising=False)
+    monkeypatch.delenv("CC", raising=False)
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    return tmp_path / "sk_tune"
+
+
+def _load():
+    return _compiled._library.__wrapped__()
+
+
+@needs_compiler
+def test_code_is_compiled_once_and_kept_for_the_user_alone(cache, monkeypatch):
+    """Another process finds it; nobody else may write into its folder."""
+    first = _load()
+    monkeypatch.setattr(subprocess, "run", None)
+    second = _load()
+
+    assert hasattr(first, "sk_tune_run")
+    assert hasattr(second, "sk_tune_run")
+    assert len(list(cache.iterdir())) == 1
+    assert cache.stat().st_mode & 0o077 == 0
+
+
+@needs_compiler
+def test_processors_do_not_share_code(cache, monkeypatch):
+    """A home folder may be that of many machines."""
+    _load()
+    monkeypatch.setattr(_compiled, "_processor", lambda: b"another")
+    _load()
+
+    assert len(list(cache.iterdir())) == 2
+
+
+@pytest.mark.parametrize("compiler", ["/no/such/compiler", "false"])
+def test_without_a_compiler_that_works_there_is_no_code(compiler, cache, monkeypatch):
+    """Nothing is left behind by what failed."""
+    monkeypatch.setenv("CC", compiler)
+
+    assert _load() is None
+    assert list(cache.iterdir()) == []
+
+
+def test_without_any_compiler_there_is_no_code(cache, monkeypatch):
+    """Nothing is made, not even a folder."""
+    monkeypatch.setattr(shutil, "which", lambda name: None)
+
+    assert _load() is None
+    assert not cache.exists()
+
+
+@needs_compiler
+def test_a_compiler_that_knows_no_processor_compiles_for_any(cache, monkeypatch):
+    """Where the option for the processor at hand is refused, it is left out."""
+    monkeypatch.setattr(_compiled, "_FOR_THIS_PROCESSOR", "-march=of-nobody")
+
+    assert hasattr(_load(), "sk_tune_run")
+
+
+def test_where_nothing_can_be_kept_there_is_no_code(tmp_path, monkeypatch):
+    """A file lies where the folder should be."""
+    path = tmp_path / "file"
+    path.touch()
+    monkeypatch.setenv("XDG_CACHE_HOME", str(path))
+
+    assert _load() is None
+
+
+@needs_compiler
+def test_a_file_that_is_no_code_is_not_used(cache, monkeypatch):
+    """As after a disk that was full."""
+    monkeypatch.setattr(_compiled, "_digest", lambda compiler: "name")
+    cache.mkdir()
+    (cache / "epoch-name.so").write_bytes(b"nothing")
+
+    assert _load() is None
+
+
+def test_who_does_not_want_code_gets_none(monkeypatch):
+    """The environment says so, at any time."""
+    monkeypatch.setenv(_compiled.VARIABLE, "0")
+
+    assert _compiled.compiled_library() is None

@@ -1,0 +1,284 @@
+"""Compiled epochs give what torch gives, row by row."""
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+from torch import nn
+
+from sk_tune import MLPClassifier, MLPRegressor, NetClassifier
+from sk_tune.augment import Noise
+from sk_tune.engine import Fit, train
+from sk_tune.engine._reference import prepare
+from sk_tune.engine.fleet import _tile, train_fleet
+from sk_tune.engine.fleet._compiled import VARIABLE, compiled_library
+from sk_tune.estimators import FitPreparer
+from sk_tune.training import arrays_of_state
+
+pytestmark = pytest.mark.skipif(compiled_library() is None, reason="needs a compiler")
+
+BASE = {"hidden_layer_sizes": (9, 33), "max_epochs": 3, "batch_size": 20}
+OPTIONS = {
+    "plain": {},
+    "one layer": {"hidden_layer_sizes": (16,)},
+    "no layer": {"hidden_layer_sizes": ()},
+    "many layers": {"hidden_layer_sizes": (5,) * 15},
+    "dropout": {"dropout": 0.3},
+    "adam": {"optimizer": "adam", "weight_decay": 0.1},
+    "adamw": {"optimizer": "adamw", "weight_decay": 0.1, "momentum": 0.8},
+    "sgd": {"optimizer": "sgd", "weight_decay": 0.1, "momentum": 0.9},
+    "sgd without momentum": {"optimizer": "sgd", "momentum": 0.0},
+    "rmsprop": {"optimizer": "rmsprop", "weight_decay": 0.1, "momentum": 0.5},
+    "l1": {"l1": 0.01},
+    "clipped": {"gradient_clip": 0.1},
+    "smoothed": {"label_smoothing": 0.2},
+    "schedule": {"lr_schedule": "one_cycle"},
+    "stopping": {"early_stopping": True, "validation_fraction": 0.2, "patience": 1},
+    "full batches": {"batch_size": 1000},
+    "batches of one": {"batch_size": 1, "max_epochs": 1},
+}
+
+
+@pytest.fixture(scope="module")
+def table():
+    rng = np.random.default_rng(0)
+    X = rng.standard_normal((90, 7))
+    return X, (X @ rng.standard_normal((7, 3))).argmax(axis=1)
+
+
+def _fits(estimator, X, y, weight=None):
+    """Rows that differ in folds and in all that may differ."""
+    folds = np.arange(60), np.arange(10, 67), np.arange(0, 60, 2)
+    fits = []
+    for number, rows in enumerate(folds):
+        share = (1.0, 0.0, 0.5)[number]
+        own = {
+            name: getattr(estimator, name) * share
+            for name in ("dropout", "l1", "label_smoothing", "weight_decay")
+            if getattr(estimator, name, None)
+        }
+        own["learning_rate"] = 0.01 * (1 + number)
+        clone = type(estimator)(**{**estimator.get_params(), **own, "random_state": number})
+        fits.append(
+            Fit(
+                estimator=clone,
+                X=X,
+                y=y,
+                sample_weight=weight if number else None,
+                rows=rows,
+                monitor=np.arange(60, 90),
+            )
+        )
+    return fits
+
+
+def _both(fits, monkeypatch):
+    """Return what compiled code and what torch makes of fits."""
+    made = []
+
+    def noted(*args):
+        made.append(compiled_epoch(*args))
+        return made[-1]
+
+    compiled_epoch = _tile.compiled_epoch
+    with monkeypatch.context() as patch:
+        patch.setattr(_tile, "compiled_epoch", noted)
+        ours = train(fits)
+    assert made
+    assert None not in made
+    with monkeypatch.context() as patch:
+        patch.setenv(VARIABLE, "0")
+        theirs = train(fits)
+    return ours, theirs
+
+
+def _assert_close(ours, theirs, tolerance=1e-10):
+    for row, twin in zip(ours, theirs, strict=True):
+        assert row.message == twin.message == ""
+        assert (row.state.n_steps, len(row.state.history)) == (
+            twin.state.n_steps,
+            len(twin.state.history),
+        )
+        arrays, expected = arrays_of_state(row.state), arrays_of_state(twin.state)
+        assert arrays.keys() == expected.keys()
+        for name, array in expected.items():
+            np.testing.assert_allclose(
+                arrays[name], array, rtol=tolerance, atol=tolerance, err_msg=name
+            )
+        np.testing.assert_allclose(
+            row.predictions, twin.predictions, rtol=tolerance, atol=tolerance
+        )
+        for ours_then, theirs_then in zip(
+            row.state.history, twin.state.history, strict=True
+        ):
+            for name in ("train_loss", "monitor_loss", "train_score", "monitor_score"):
+                assert ours_then[name] == pytest.approx(theirs_then[name], abs=tolerance)
+
+
+@pytest.mark.parametrize("option", OPTIONS)
+def test_classifiers_train_as_by_torch(option, table, monkeypatch):
+    """Weights, moments, curves and predictions are equal but for rounding."""
+    estimator = MLPClassifier(**{**BASE, "dtype": "float64", **OPTIONS[option]})
+
+    _assert_close(*_both(_fits(estimator, *table), monkeypatch))
+
+
+@pytest.mark.parametrize("loss", ["squared_error", "absolute_error", "huber"])
+@pytest.mark.parametrize("n_targets", [1, 3])
+def test_regressors_train_as_by_torch(loss, n_targets, table, monkeypatch):
+    """Every loss, of one target and of several, some of them far out."""
+    X, _ = table
+    y = np.exp(X[:, :n_targets]) if n_targets > 1 else np.exp(X[:, 0])
+    estimator = MLPRegressor(**{**BASE, "dtype": "float64", "loss": loss, "dropout": 0.1})
+
+    _assert_close(*_both(_fits(estimator, X, y), monkeypatch))
+
+
+@pytest.mark.parametrize("smoothing", [0.0, 0.3])
+def test_several_labels_train_as_by_torch(smoothing, table, monkeypatch):
+    """Binary cross-entropy."""
+    X, _ = table
+    y = (X[:, :3] > 0.5).astype(int)
+    params = {**BASE, "dtype": "float64", "label_smoothing": smoothing}
+
+    _assert_close(*_both(_fits(MLPClassifier(**params), X, y), monkeypatch))
+
+
+@pytest.mark.parametrize("kind", ["classes", "targets"])
+def test_weights_of_samples_count_as_by_torch(kind, table, monkeypatch):
+    """In some rows only, some of them 0."""
+    X, y = table
+    weight = np.arange(90) % 4 / 2
+    make = MLPClassifier if kind == "classes" else MLPRegressor
+    estimator = make(**{**BASE, "dtype": "float64"})
+    target = y if kind == "classes" else X[:, 0]
+
+    _assert_close(*_both(_fits(estimator, X, target, weight), monkeypatch))
+
+
+class Chain(nn.Module):
+    """A user's chain, without some biases."""
+
+    def __init__(self, n_features, n_outputs):
+        super().__init__()
+        self.layers = nn.Sequential(
+            nn.Linear(n_features, 11, bias=False),
+            nn.ReLU(),
+            nn.Linear(11, 6),
+            nn.Linear(6, n_outputs, bias=False),
+        )
+
+    def forward(self, x):
+        return self.layers(x)
+
+
+def test_chains_of_users_train_as_by_torch(table, monkeypatch):
+    """Layers without a bias, or without an activation behind them."""
+    params = {"max_epochs": 3, "batch_size": 20, "dtype": "float64"}
+
+    _assert_close(*_both(_fits(NetClassifier(Chain, **params), *table), monkeypatch))
+
+
+def test_single_precision_is_rounded_as_by_torch(table, monkeypatch):
+    """Within some units of the last place after three epochs."""
+    estimator = MLPClassifier(**BASE, dropout=0.2)
+
+    _assert_close(*_both(_fits(estimator, *table), monkeypatch), tolerance=1e-4)
+
+
+@given(
+    sizes=st.lists(st.integers(1, 70), min_size=1, max_size=4),
+    n_features=st.integers(1, 40),
+    batch_size=st.integers(1, 50),
+    dtype=st.sampled_from(["float32", "float64"]),
+)
+def test_any_sizes_give_what_torch_gives(sizes, n_features, batch_size, dtype):
+    """Whole and broken vectors and blocks of a product."""
+    rng = np.random.default_rng(0)
+    X, y = rng.standard_normal((40, n_features)), np.arange(40) % 3
+    fit = Fit(
+        estimator=MLPClassifier(
+            hidden_layer_sizes=sizes,
+            batch_size=batch_size,
+            max_epochs=1,
+            dropout=0.2,
+            optimizer="sgd",
+            dtype=dtype,
+            random_state=0,
+        ),
+        X=X,
+        y=y,
+        rows=np.arange(33),
+        monitor=np.arange(33, 40),
+    )
+    with pytest.MonkeyPatch.context() as monkeypatch:
+        ours, theirs = _both([fit], monkeypatch)
+
+    _assert_close(ours, theirs, 1e-12 if dtype == "float64" else 1e-4)
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+def test_a_row_is_to_the_bit_what_it_is_alone(dtype, table, assert_same_training):
+    """Neither the rows beside it nor threads change a bit, in single precision either."""
+    fits = _fits(MLPClassifier(**BASE, dtype=dtype, dropout=0.2), *table)
+
+    together = train(fits, n_jobs=2)
+
+    for row, fit in zip(together, fits, strict=True):
+        assert_same_training(row, *train([fit]))
+
+
+def test_a_row_that_diverges_leaves_the_others_alone(table, assert_same_training):
+    """It fails with its epoch, and only it."""
+    fits = _fits(MLPClassifier(**BASE, optimizer="sgd"), *table)
+    wild = replace(
+        fits[1], estimator=fits[1].estimator.set_params(learning_rate=1e30, momentum=0.0)
+    )
+
+    first, failed, last = train([fits[0], wild, fits[2]])
+
+    assert "epoch 1" in failed.message
+    assert_same_training(first, *train([fits[0]]))
+    assert_same_training(last, *train([fits[2]]))
+
+
+@pytest.mark.parametrize(
+    "params",
+    [
+        {"activation": "tanh"},
+        {"normalization": "batch"},
+        {"normalization": "layer"},
+        {"residual": True, "hidden_layer_sizes": (7, 7)},
+        {"hidden_layer_sizes": (400, 400)},
+        {"hidden_layer_sizes": (4,) * 16},
+        {"members": 2},
+        {"augmentation": Noise(0.1)},
+    ],
+)
+def test_what_is_not_in_the_code_is_left_to_torch(params, table, monkeypatch):
+    """Other layers, too many of them, and layers whose products torch computes faster."""
+    made = []
+    compiled_epoch = _tile.compiled_epoch
+    monkeypatch.setattr(
+        _tile, "compiled_epoch", lambda *args: made.append(compiled_epoch(*args))
+    )
+
+    results = train(_fits(MLPClassifier(**{**BASE, **params, "max_epochs": 1}), *table))
+
+    assert [r.message for r in results] == ["", "", ""]
+    assert set(made) == {None}
+
+
+def test_targets_that_are_no_class_are_refused(table):
+    """As an index out of range is by torch; memory of others is never read."""
+    X, y = table
+    fits = _fits(MLPClassifier(**BASE), X, y)
+    prepared = prepare(fits[0], FitPreparer())
+    row, recipe = prepared.row(), prepared.recipe()[0]
+    row.train.y = torch.full_like(row.train.y, 3)
+
+    with pytest.raises(IndexError, match="none of the 3 classes"):
+        list(train_fleet([row], recipe, 1))
