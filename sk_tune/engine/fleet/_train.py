@@ -205,7 +205,8 @@ class _EpochRecord:
         for position, sizes in enumerate(self._batches):
             own = torch.tensor(sizes, dtype=torch.float64)
             if weight is not None:
-                parts = weight[position, : sum(sizes)].split(sizes)
+                own_weight = weight[position, : sum(sizes)]
+                parts = own_weight.split(sizes)  # type: ignore[no-untyped-call]
                 own = torch.stack([part.sum() for part in parts]).double()
             totals[position, : len(sizes)] = own
         return totals.T
