@@ -10,7 +10,7 @@ import torch
 
 from sk_tune.engine._records import Fit
 from sk_tune.engine._reference import prepare
-from sk_tune.engine.fleet import Recipe, Row, is_written_out
+from sk_tune.engine.fleet import Recipe, Row, is_compiled, is_written_out
 from sk_tune.estimators import FitPreparer
 from sk_tune.nets import MLP
 
@@ -38,6 +38,10 @@ _MOST_ROWS_CUDA = 4096
 # of the year 2020.  Good for a guess within a factor of 2.
 _SECONDS_PER_STEP = 3e-5
 _PRODUCTS_PER_SECOND = 2e10
+# The same where compiled code trains them, and what an epoch takes beside it.
+_SECONDS_PER_STEP_COMPILED = 1e-5
+_PRODUCTS_PER_SECOND_COMPILED = 5e10
+_SECONDS_PER_EPOCH_COMPILED = 3e-4
 # Activations are held before and after each layer, and once more for the derivatives.
 _COPIES_OF_ACTIVATIONS = 4
 # Weights, their derivatives, two moments, and the best weights.
@@ -51,7 +55,9 @@ _GROUPS = (
 )
 
 
-def rows_at_a_time(row: Row, recipe: Recipe, memory_limit: int) -> int:
+def rows_at_a_time(
+    row: Row, recipe: Recipe, memory_limit: int, *, compiled: bool | None = None
+) -> int:
     """Return how many rows like one are trained side by side.
 
     Parameters
@@ -62,6 +68,8 @@ def rows_at_a_time(row: Row, recipe: Recipe, memory_limit: int) -> int:
         What they have in common.
     memory_limit : int
         Bytes that they may take together.
+    compiled : bool or None, default=None
+        Whether compiled code trains them; looked up if None.
 
     Returns
     -------
@@ -74,6 +82,9 @@ def rows_at_a_time(row: Row, recipe: Recipe, memory_limit: int) -> int:
         return int(min(_MOST_ROWS_CUDA, fitting))
     if not is_written_out(row):
         return int(min(_ROWS_VMAP, fitting))
+    if is_compiled(row, recipe) if compiled is None else compiled:
+        # One after the other.
+        return int(min(_MOST_ROWS_CPU, fitting))
     tile, least = _TILE_BYTES, _LEAST_ROWS_CPU
     if any(p.ndim > 2 for p in row.module.parameters()):
         tile, least = _TILE_BYTES_IMAGES, _LEAST_ROWS_IMAGES
@@ -81,7 +92,7 @@ def rows_at_a_time(row: Row, recipe: Recipe, memory_limit: int) -> int:
     return int(min(_MOST_ROWS_CPU, fitting, paying))
 
 
-def seconds_per_epoch(row: Row, recipe: Recipe) -> float:
+def seconds_per_epoch(row: Row, recipe: Recipe, *, compiled: bool = False) -> float:
     """Return about how many seconds an epoch of one row takes in a fleet.
 
     Parameters
@@ -90,6 +101,8 @@ def seconds_per_epoch(row: Row, recipe: Recipe) -> float:
         One of the fleet.
     recipe : Recipe
         What its rows have in common.
+    compiled : bool, default=False
+        Whether compiled code trains them.
 
     Returns
     -------
@@ -103,6 +116,9 @@ def seconds_per_epoch(row: Row, recipe: Recipe) -> float:
     products = 3 * n_weights * len(row.train) * row.module.members
     n_batch = len(row.train) if recipe.batch_size == -1 else recipe.batch_size
     n_steps = math.ceil(len(row.train) / n_batch)
+    if compiled:
+        seconds = n_steps * _SECONDS_PER_STEP_COMPILED + _SECONDS_PER_EPOCH_COMPILED
+        return products / _PRODUCTS_PER_SECOND_COMPILED + seconds
     return products / _PRODUCTS_PER_SECOND + n_steps * _SECONDS_PER_STEP
 
 

@@ -84,7 +84,9 @@ def train_shard(
     epoch_done: Callable[[int], None] | None = None,
     fits_done: FitsDone | None = None,
     preparer: FitPreparer | None = None,
+    *,
     n_threads: int = 1,
+    prepared: dict[int, AnyFit] | None = None,
 ) -> tuple[dict[int, Trained], dict[int, str]]:
     """Train the fits of a shard.
 
@@ -100,6 +102,8 @@ def train_shard(
         Remembers what fits share; that of other shards with the same data, or a new one.
     n_threads : int, default=1
         Threads that the rows of a fleet are shared by where compiled code trains them.
+    prepared : dict of int to EstimatorFit or SkorchFit, default=None
+        Fits that are prepared already, by position; they are taken out when they train.
 
     Returns
     -------
@@ -111,7 +115,8 @@ def train_shard(
     _keep_heap()
     with one_thread():
         own = preparer or FitPreparer()
-        return _Fleets(shard, epoch_done, fits_done, own, n_threads).train()
+        fleets = _Fleets(shard, epoch_done, fits_done, own, prepared or {}, n_threads)
+        return fleets.train()
 
 
 class _Fleets:
@@ -123,8 +128,10 @@ class _Fleets:
         epoch_done: Callable[[int], None] | None,
         fits_done: FitsDone | None,
         preparer: FitPreparer,
+        ready: dict[int, AnyFit],
         n_threads: int,
     ) -> None:
+        self.ready = ready
         self.n_threads = n_threads
         self.shard = shard
         self.preparer = preparer
@@ -240,6 +247,8 @@ class _Fleets:
         return {"keep": keep, "seconds_between": underway.seconds}
 
     def _prepare(self, index: int) -> AnyFit | None:
+        if index in self.ready:
+            return self.ready.pop(index)
         start = time.perf_counter()
         try:
             prepared = prepare(self.shard.fits[index], self.preparer)

@@ -9,7 +9,7 @@ through its estimator.  Either way the result is the same.
 import math
 import os
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any, NamedTuple
 
 import joblib
@@ -31,9 +31,10 @@ from sk_tune.engine._progress import (
 from sk_tune.engine._records import Fit, Trained
 from sk_tune.engine._reference import prepare
 from sk_tune.engine._results import Results, end_shard, ready_fits
+from sk_tune.engine._rows import EstimatorFit
 from sk_tune.engine._shard import Shard, train_shard
 from sk_tune.engine._signature import signature
-from sk_tune.engine._skorch import adopt_skorch
+from sk_tune.engine._skorch import SkorchFit, adopt_skorch
 from sk_tune.engine._stored import StoredFits, stored_fits
 from sk_tune.engine._underway import going_on
 from sk_tune.engine._workers import (
@@ -42,6 +43,7 @@ from sk_tune.engine._workers import (
     outside_blocks,
     train_shards,
 )
+from sk_tune.engine.fleet import is_compiled
 from sk_tune.estimators import (
     FitPreparer,
     NetworkEstimator,
@@ -68,6 +70,9 @@ _LEAST_SECONDS_PER_SHARD = 0.25
 _LEAST_SECONDS = 0.5
 # The same where workers run already, which have to be sent the data only.
 _LEAST_SECONDS_RUNNING = 0.1
+# So many times as much is trained in this process where compiled code trains all of it,
+# which threads share.
+_THREADED, _THREADED_RUNNING = 30, 5
 # Bytes of a fold from which on a worker should hold few folds at a time.
 _LARGE_FOLD = 4 * 2**20
 
@@ -214,7 +219,7 @@ def _train(
     limit = SHARE_OF_MEMORY * available_memory() if memory_limit is None else memory_limit
     with stored_fits(store, ready, engine) as stored:
         most = _MOST_ROWS_PER_SHARD if stored.is_kept else math.inf
-        preparer = FitPreparer()
+        planner = _Planner(FitPreparer())
         shards, n_workers = _shards(
             ready,
             results.solo,
@@ -222,7 +227,7 @@ def _train(
             limit,
             engine,
             most,
-            preparer,
+            planner,
             workers_run=are_running(n_jobs),
         )
         # What is there has to be known after the cut, so that the rest rides in the fleets
@@ -239,10 +244,10 @@ def _train(
             reporter.fits_done(results.trained)
         if n_workers == 1:
             n_threads = min(joblib.effective_n_jobs(n_jobs), joblib.cpu_count())
-            _train_here(shards, reporter, results, stored, preparer, n_threads)
+            _train_here(shards, reporter, results, stored, planner, n_threads)
         else:
             # What workers train, they prepare.
-            del preparer
+            del planner
             _train_in_workers(shards, n_jobs, reporter, results, stored)
 
 
@@ -263,7 +268,7 @@ def _shards(
     memory_limit: float,
     engine: str,
     most: float = math.inf,
-    preparer: FitPreparer | None = None,
+    planner: "_Planner | None" = None,
     *,
     workers_run: bool = False,
 ) -> tuple[list[Shard], int]:
@@ -281,16 +286,14 @@ def _shards(
     parts = [[piece] for piece in pieces]
     if n_workers > 1:
         limit = int(memory_limit / n_workers)
-        preparer = preparer or FitPreparer()
+        planner = planner or _Planner(FitPreparer())
         plans = {
-            key: _plan(fits[members[0]], limit, preparer) for key, members in groups.items()
+            key: planner.plan(members[0], fits[members[0]], limit)
+            for key, members in groups.items()
         }
         costs = _costs(fits, groups, plans)
         seconds = math.inf if lone else sum(costs.values())
-        least = _LEAST_SECONDS
-        if workers_run:
-            least = min(least, _LEAST_SECONDS_RUNNING)
-        if seconds < least:
+        if seconds < _least_seconds(plans.values(), workers_run=workers_run):
             n_workers = 1
         else:
             pieces = _pieces(fits, groups, plans, costs, n_workers)
@@ -323,23 +326,43 @@ class _Plan(NamedTuple):
     per_shard: int = _MOST_ROWS_PER_SHARD
     seconds_per_epoch: float = math.inf
     fold_bytes: int = 0
+    is_compiled: bool = False
 
 
-def _plan(fit: Fit, memory_limit: int, preparer: FitPreparer) -> _Plan:
-    if hasattr(fit.estimator, "module"):
-        # What a user's code does when it builds a network, it does to a worker only.
-        return _Plan()
-    try:
-        prepared = prepare(fit, preparer)
-        row, recipe = prepared.row(), prepared.recipe()[0]
-        n_rows = rows_at_a_time(row, recipe, memory_limit)
-    except Exception:  # noqa: BLE001 - the worker reports what is wrong with a fit
-        return _Plan()
-    return _Plan(
-        min(_MOST_ROWS_PER_SHARD, n_rows if n_rows > 8 else max(1, n_rows // 2)),
-        seconds_per_epoch(row, recipe),
-        row.train.X.nbytes,
-    )
+class _Planner:
+    """Plans fits, and keeps what it prepares for it."""
+
+    def __init__(self, preparer: FitPreparer) -> None:
+        self.preparer = preparer
+        self.prepared: dict[int, EstimatorFit | SkorchFit] = {}
+
+    def plan(self, index: int, fit: Fit, memory_limit: int) -> _Plan:
+        if hasattr(fit.estimator, "module"):
+            # What a user's code does when it builds a network, it does to a worker only.
+            return _Plan()
+        try:
+            prepared = prepare(fit, self.preparer)
+            row, recipe = prepared.row(), prepared.recipe()[0]
+            compiled = is_compiled(row, recipe)
+            n_rows = rows_at_a_time(row, recipe, memory_limit, compiled=compiled)
+        except Exception:  # noqa: BLE001 - the worker reports what is wrong with a fit
+            return _Plan()
+        self.prepared[index] = prepared
+        return _Plan(
+            min(_MOST_ROWS_PER_SHARD, n_rows if n_rows > 8 else max(1, n_rows // 2)),
+            seconds_per_epoch(row, recipe, compiled=compiled),
+            row.train.X.nbytes,
+            compiled,
+        )
+
+
+def _least_seconds(plans: Iterable[_Plan], *, workers_run: bool) -> float:
+    """Return what takes less than workers pay for."""
+    is_threaded = all(plan.is_compiled for plan in plans)
+    least = _LEAST_SECONDS * (_THREADED if is_threaded else 1)
+    if not workers_run:
+        return least
+    return min(least, _LEAST_SECONDS_RUNNING * (_THREADED_RUNNING if is_threaded else 1))
 
 
 def _costs(
@@ -421,11 +444,19 @@ def _train_here(
     reporter: ProgressReporter,
     results: Results,
     stored: StoredFits,
-    preparer: FitPreparer,
+    planner: _Planner,
     n_threads: int,
 ) -> None:
     for shard in shards:
-        train_shard(shard, reporter.epoch_done, results.add, preparer, n_threads)
+        prepared = {i: planner.prepared.pop(i) for i in shard.fits if i in planner.prepared}
+        train_shard(
+            shard,
+            reporter.epoch_done,
+            results.add,
+            planner.preparer,
+            n_threads=n_threads,
+            prepared=prepared,
+        )
         done = {i: results.trained[i] for i in shard.fits}
         stored.save(done)
         reporter.fits_done(done)

@@ -9,7 +9,12 @@ from sk_tune.engine.fleet._module import ModuleProgram
 from sk_tune.engine.fleet._optimizers import Settings
 from sk_tune.engine.fleet._program import Program
 from sk_tune.engine.fleet._records import Outcome, Recipe, Row
-from sk_tune.engine.fleet._tile import build_program, is_written_out, stacked_program
+from sk_tune.engine.fleet._tile import (
+    build_program,
+    is_compiled,
+    is_written_out,
+    stacked_program,
+)
 from sk_tune.engine.fleet._torch_dropout import is_torch_dropout, orders_in_memory
 from sk_tune.engine.fleet._train import train_fleet
 
@@ -26,6 +31,7 @@ __all__ = [
     "SeededCourse",
     "Settings",
     "build_program",
+    "is_compiled",
     "is_torch_dropout",
     "is_written_out",
     "loss_by_autograd",

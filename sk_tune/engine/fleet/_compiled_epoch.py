@@ -54,12 +54,12 @@ _PLAN = np.dtype([
     ),
     ("sizes", "i8", _MOST_LAYERS + 1),
     *((name, "i8", _MOST_LAYERS) for name in ("has_bias", "has_relu", "dropout")),
-    *((name, "i8") for name in ("step_stride", "layer_stride", "has_penalty", "has_clip")),
+    *((name, "i8") for name in ("has_penalty", "has_clip")),
 ])
 _ROW = np.dtype([
     *((name, "u8") for name in ("X", "y", "weight", "order", "batches", "rates")),
-    *((name, "u8") for name in ("a", "b", "thresholds", "scales", "losses", "outputs")),
-    *((name, "i8") for name in ("n_batches", "n_steps", "loss_stride")),
+    *((name, "u8") for name in ("keys", "thresholds", "scales", "losses", "outputs")),
+    *((name, "i8") for name in ("n_batches", "n_steps", "first_step", "loss_stride")),
     *((name, "f8") for name in ("momentum", "beta_2", "eps", "decay")),
     *((name, "f8") for name in ("smoothing", "l1", "clip")),
     ("parts", "u8", _MOST_LAYERS * 6),
@@ -116,29 +116,51 @@ def compiled_epoch(
     CompiledEpoch or None
         None if compiled code cannot train them, or torch takes less time.
     """
-    steps = _steps_of(program)
-    loss = next((i for i, n in enumerate(_LOSSES) if recipe.loss is LOSSES[n]), None)
-    if steps is None or loss is None or not _has_plain_data(program, rows, loss):
-        return None
     library = compiled_library()
-    if library is None:
+    if library is None or not is_plain(program, recipe, rows):
         return None
-    return CompiledEpoch(library, program, optimizer, rows, steps, loss, n_threads)
+    return CompiledEpoch(library, program, optimizer, rows, recipe, n_threads)
 
 
-def _steps_of(program: Program) -> list[_Step] | None:
-    """Return the linear layers of a chain that has little else."""
+def is_plain(program: Program, recipe: Recipe, rows: Sequence[Row]) -> bool:
+    """Return whether compiled code knows how to train rows, and takes less time.
+
+    Parameters
+    ----------
+    program : Program
+        The rows as one network.
+    recipe : Recipe
+        What they have in common.
+    rows : sequence of Row
+        All rows of the program, in order.
+
+    Returns
+    -------
+    bool
+        True for small chains of linear layers, ReLU and seeded dropout on the CPU.
+    """
+    loss = _number_of(recipe)
+    return bool(_steps_of(program)) and loss >= 0 and _has_plain_data(program, rows, loss)
+
+
+def _number_of(recipe: Recipe) -> int:
+    """Return the number of the loss; -1 for one of others."""
+    return next((i for i, n in enumerate(_LOSSES) if recipe.loss is LOSSES[n]), -1)
+
+
+def _steps_of(program: Program) -> list[_Step]:
+    """Return the linear layers of a chain that has little else; none of other programs."""
     if not isinstance(program, ChainProgram) or program.members > 1:
-        return None
+        return []
     steps: list[_Step] = []
     for layer in program.layers:
         if not _join(steps, layer):
-            return None
+            return []
     if not 0 < len(steps) <= _MOST_LAYERS or steps[-1].has_relu or steps[-1].dropout >= 0:
-        return None
+        return []
     tensors = program.parameters.tensors
     largest = max(tensors[step.linear.weight][0].numel() for step in steps)
-    return None if largest > _MOST_WEIGHTS or program.buffers.tensors else steps
+    return [] if largest > _MOST_WEIGHTS or program.buffers.tensors else steps
 
 
 def _join(steps: list[_Step], layer: Layer) -> bool:
@@ -189,10 +211,8 @@ class CompiledEpoch:
         Its moments are changed in place.
     rows : sequence of Row
         Settings of the rows.
-    steps : list of _Step
-        Layers.
-    loss : int
-        Number of the loss.
+    recipe : Recipe
+        What the rows have in common.
     n_threads : int
         Threads that rows are shared by.
     """
@@ -203,17 +223,17 @@ class CompiledEpoch:
         program: Program,
         optimizer: RowOptimizer,
         rows: Sequence[Row],
-        steps: list[_Step],
-        loss: int,
+        recipe: Recipe,
         n_threads: int,
     ) -> None:
+        steps = _steps_of(program)
         self._library = library
         self._n_threads = n_threads
         self._program = program
         self._optimizer = optimizer
         self._parts = [program.parameters, *optimizer.moments.values()]
         self._like = next(iter(program.parameters.tensors.values()))
-        self._plan = _plan_of(program, optimizer, steps, loss)
+        self._plan = _plan_of(program, optimizer, steps, _number_of(recipe))
         self._n_outputs = int(self._plan["sizes"][0, len(steps)])
         self._rows = np.zeros(len(rows), _ROW)
         self._kept: list[Any] = []
@@ -330,15 +350,12 @@ class CompiledEpoch:
         if not dropout.active:
             self._plan["dropout"] = -1
             return []
-        a, b, thresholds, scales = dropout.all_numbers()
-        k = len(self._rows)
-        at = np.arange(k)
-        self._plan["step_stride"], self._plan["layer_stride"] = a.shape[1] * k, k
-        for name, numbers in (("a", a), ("b", b)):
-            self._rows[name] = numbers.data_ptr() + numbers.element_size() * at
-        for name, numbers in (("thresholds", thresholds), ("scales", scales)):
-            self._rows[name] = numbers.data_ptr() + numbers[0].nbytes * at
-        return [a, b, thresholds, scales]
+        first_steps, *numbers = dropout.first_numbers()
+        at = np.arange(len(self._rows))
+        self._rows["first_step"] = first_steps
+        for name, tensor in zip(("keys", "thresholds", "scales"), numbers, strict=True):
+            self._rows[name] = tensor.data_ptr() + tensor[0].nbytes * at
+        return numbers
 
     def _fill_settings(self, rows: Sequence[Row]) -> None:
         sets = [row.train for row in rows]

@@ -64,7 +64,9 @@ class RowDropout:
         )
         self.scales = torch.tensor(scales, dtype=dtype, device=device).view(shape).T
         self.active = any(p > 0 for row in probabilities for p in row)
-        self._coefficients = (self.keys, self.keys)
+        self._first_steps: Sequence[int] = ()
+        self._n_steps = 0
+        self._found: tuple[Tensor, Tensor] | None = None
         # What ``mask`` takes, by step and layer, of some steps: a step of few rows is made
         # of short calls.
         self._columns: list[tuple[Tensor, ...]] = []
@@ -118,7 +120,7 @@ class RowDropout:
         self.active |= other.active
 
     def begin_epoch(self, first_steps: Sequence[int], n_steps: int) -> None:
-        """Compute the numbers of all steps of an epoch at once.
+        """Take note of an epoch, the numbers of whose steps are computed at once.
 
         Parameters
         ----------
@@ -127,17 +129,24 @@ class RowDropout:
         n_steps : int
             Steps of the longest epoch, S.
         """
-        device = self.keys.device
-        first = torch.tensor(first_steps, dtype=torch.int64, device=device)
-        steps = torch.arange(n_steps, device=device).view(-1, 1, 1) + first
-        a, b = (n.to(torch.int32) for n in dropout_coefficients(self.keys, steps))
-        self._coefficients = a, b
+        self._first_steps, self._n_steps = first_steps, n_steps
+        self._found = None
         self._columns = []
+
+    def _coefficients(self) -> tuple[Tensor, Tensor]:
+        """Return a and b of the epoch, of shape (S, L, K)."""
+        if self._found is None:
+            device = self.keys.device
+            first = torch.tensor(self._first_steps, dtype=torch.int64, device=device)
+            steps = torch.arange(self._n_steps, device=device).view(-1, 1, 1) + first
+            a, b = (n.to(torch.int32) for n in dropout_coefficients(self.keys, steps))
+            self._found = a, b
+        return self._found
 
     def _find_columns(self, step: int) -> None:
         """Find what masks of this step and of some more take."""
         self._first_step = step
-        a, b = (n[step : step + _STEPS_AT_ONCE] for n in self._coefficients)
+        a, b = (n[step : step + _STEPS_AT_ONCE] for n in self._coefficients())
         by_layer = [n.unsqueeze(-1).unbind() for n in (self.thresholds, self.scales)]
         self._columns = [
             (*own, *(numbers[layer] for numbers in by_layer))
@@ -162,7 +171,7 @@ class RowDropout:
         a, b, threshold, scale : Tensor of shape (L, k)
             Integers, and the factor of what is kept.
         """
-        a, b = self._coefficients
+        a, b = self._coefficients()
         return (
             a[step, :, rows],
             b[step, :, rows],
@@ -170,18 +179,19 @@ class RowDropout:
             self.scales[:, rows],
         )
 
-    def all_numbers(self) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-        """Return what all masks of an epoch are made with.
+    def first_numbers(self) -> tuple[Sequence[int], Tensor, Tensor, Tensor]:
+        """Return what all masks of an epoch follow from.
 
         Returns
         -------
-        a, b : Tensor of shape (S, L, K)
-            Integers, contiguous.
-        threshold, scale : Tensor of shape (K, L)
-            An integer and the factor of what is kept, contiguous.
+        steps : sequence of int
+            Updates that each row has made before.
+        key, threshold, scale : Tensor of shape (K, L)
+            Two integers, and the factor of what is kept; contiguous.
         """
-        a, b = (numbers.contiguous() for numbers in self._coefficients)
-        return a, b, self.thresholds.T.contiguous(), self.scales.T.contiguous()
+        numbers = (self.keys, self.thresholds, self.scales)
+        key, threshold, scale = (n.T.contiguous() for n in numbers)
+        return self._first_steps, key, threshold, scale
 
     def mask(self, layer: int, step: int, rows: slice, out: Tensor) -> Tensor:
         """Return the factors of a layer's activations.

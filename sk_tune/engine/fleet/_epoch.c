@@ -51,8 +51,6 @@ typedef struct {
     int64_t has_bias[MOST_LAYERS], has_relu[MOST_LAYERS];
     /* Number of the dropout layer behind it; -1 for none. */
     int64_t dropout[MOST_LAYERS];
-    /* From a step, or a layer, to the next one in the numbers of dropout. */
-    int64_t step_stride, layer_stride;
     int64_t has_penalty, has_clip;
 } Plan;
 
@@ -61,10 +59,13 @@ typedef struct {
     const void *X, *y, *weight;
     const int64_t *order, *batches;
     const double *rates;
-    const int32_t *a, *b, *thresholds;
+    /* Of dropout layers. */
+    const int64_t *keys;
+    const int32_t *thresholds;
     const void *scales;
     void *losses, *outputs;
-    int64_t n_batches, n_steps, loss_stride;
+    /* Steps of the optimizer, and of the masks, that came before. */
+    int64_t n_batches, n_steps, first_step, loss_stride;
     double momentum, beta_2, eps, decay, smoothing, l1, clip;
     /* Weight, bias and their first and second moments, of each layer. */
     void *parts[MOST_LAYERS * 6];
@@ -78,6 +79,14 @@ typedef struct {
     atomic_long next;
     atomic_int failed;
 } Call;
+
+/* MurmurHash3's finaliser, as in nets/_dropout.py. */
+static uint32_t mixed(uint32_t value) {
+    value = (value ^ (value >> 16)) * 0x85EBCA6Bu;
+    value = (value ^ (value >> 13)) * 0xC2B2AE35u;
+    return value ^ (value >> 16);
+}
+#define GOLDEN 0x9E3779B9u
 
 #define JOINED(a, b) a##b
 #define NAMED(a, b) JOINED(a, b)

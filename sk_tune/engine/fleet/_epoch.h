@@ -139,8 +139,8 @@ static void NAME(activate)(const Plan *plan, const Row *row, const int32_t *posi
     if (plan->has_relu[layer])
         for (int64_t i = 0; i < n * padded; i++) y[i] = y[i] < 0 ? 0 : y[i];
     if (index < 0 || step < 0) return;
-    int64_t at = step * plan->step_stride + index * plan->layer_stride;
-    uint32_t a = (uint32_t)row->a[at], b = (uint32_t)row->b[at];
+    uint32_t key = mixed((uint32_t)row->keys[index] + (uint32_t)(row->first_step + step) * GOLDEN);
+    uint32_t a = key | 1, b = mixed(key ^ GOLDEN);
     int32_t threshold = row->thresholds[index];
     REAL scale = ((const REAL *)row->scales)[index];
     for (int64_t i = 0; i < n; i++) {

@@ -11,7 +11,8 @@ import torch
 from torch import Tensor, nn
 
 from sk_tune.augment import RowAugmenter
-from sk_tune.engine.fleet._compiled_epoch import CompiledEpoch, compiled_epoch
+from sk_tune.engine.fleet._compiled import compiled_library
+from sk_tune.engine.fleet._compiled_epoch import CompiledEpoch, compiled_epoch, is_plain
 from sk_tune.engine.fleet._dropout import RowDropout
 from sk_tune.engine.fleet._mlp import MLPProgram
 from sk_tune.engine.fleet._module import ModuleProgram
@@ -23,7 +24,14 @@ from sk_tune.engine.fleet._weights import RowTensors
 from sk_tune.nets import MLP, RNN, SeededDropout
 from sk_tune.training import LowestLosses, TrainingState, loss_message
 
-__all__ = ["Active", "Tile", "build_program", "is_written_out", "stacked_program"]
+__all__ = [
+    "Active",
+    "Tile",
+    "build_program",
+    "is_compiled",
+    "is_written_out",
+    "stacked_program",
+]
 
 
 class Active:
@@ -501,6 +509,26 @@ def is_written_out(row: Row) -> bool:
     """
     is_mlp = isinstance(row.module, MLP)
     return is_mlp or traced_chain(row.module, row.train.X) is not None
+
+
+def is_compiled(row: Row, recipe: Recipe) -> bool:
+    """Return whether compiled code trains rows like one.
+
+    Parameters
+    ----------
+    row : Row
+        Any.
+    recipe : Recipe
+        What rows like it have in common.
+
+    Returns
+    -------
+    bool
+        False if torch does.
+    """
+    if not isinstance(row.module, MLP) or compiled_library() is None:
+        return False
+    return is_plain(build_program([row]), recipe, [row])
 
 
 def _has_padding(rows: Sequence[Row]) -> bool:
