@@ -234,6 +234,29 @@ def test_an_epoch_is_guessed_from_its_products_and_steps(monkeypatch):
     assert seconds == pytest.approx(3 * (10 * 4 + 4 + 4 * 2 + 2) * 100 / 1000 + 4 * 7)
 
 
+def test_compiled_code_has_a_guess_of_its_own(monkeypatch):
+    """The same products and steps at other speeds, and what is beside them."""
+    monkeypatch.setattr(_memory, "_PRODUCTS_PER_SECOND_COMPILED", 1000)
+    monkeypatch.setattr(_memory, "_SECONDS_PER_STEP_COMPILED", 7)
+    monkeypatch.setattr(_memory, "_SECONDS_PER_EPOCH_COMPILED", 5)
+
+    row = _mlp_row(4, 100)
+    seconds = seconds_per_epoch(row, _recipe(batch_size=32), compiled=True)
+
+    assert seconds == pytest.approx(3 * (10 * 4 + 4 + 4 * 2 + 2) * 100 / 1000 + 4 * 7 + 5)
+
+
+def test_rows_that_compiled_code_trains_need_no_room_in_the_cache():
+    """One is trained after the other; the memory limit holds."""
+    row, recipe = _mlp_row(300, 5000), _recipe(batch_size=2048)
+
+    by_torch = rows_at_a_time(row, recipe, 10**12, compiled=False)
+    compiled = rows_at_a_time(row, recipe, 10**12, compiled=True)
+    in_little = rows_at_a_time(row, recipe, 1, compiled=True)
+
+    assert (by_torch, compiled, in_little) == (_memory._LEAST_ROWS_CPU, 64, 1)
+
+
 def test_a_full_batch_is_one_step(monkeypatch):
     """Its epoch costs the calls of one step."""
     monkeypatch.setattr(_memory, "_PRODUCTS_PER_SECOND", math.inf)

@@ -18,7 +18,7 @@ from torch import nn
 from torch.nn import functional as F
 
 from sk_tune import MLPClassifier, MLPRegressor, NetClassifier
-from sk_tune.engine import Fit, _train, fitted_estimator, train
+from sk_tune.engine import Fit, _shard, _train, fitted_estimator, train
 from sk_tune.exceptions import SkTuneWarning
 
 ROWS, MONITOR = np.arange(150), np.arange(150, 200)
@@ -481,6 +481,70 @@ def test_workers_that_run_get_what_would_not_be_worth_a_start(
         train([_fit(digits, _mlp(max_epochs=2))] * 2, n_jobs=2)
 
     assert sent == [where]
+
+
+@pytest.mark.parametrize(
+    ("compiled", "is_running", "where"),
+    [(True, False, "here"), (False, False, "workers"), (True, True, "workers")],
+)
+def test_threads_of_compiled_code_do_what_takes_less_than_workers_to_start(
+    compiled, is_running, where, digits, monkeypatch
+):
+    """Four seconds: more than torch is given here, less than starting workers is worth."""
+    sent = []
+    monkeypatch.setattr(_train, "_LEAST_SECONDS", 0.5)
+    monkeypatch.setattr(_train, "seconds_per_epoch", lambda *_, **__: 1.0)
+    monkeypatch.setattr(_train, "is_compiled", lambda *_: compiled)
+    monkeypatch.setattr(_train, "are_running", lambda _: is_running)
+    monkeypatch.setattr(_train, "_train_here", lambda *_: sent.append("here"))
+    monkeypatch.setattr(_train, "_train_in_workers", lambda *_: sent.append("workers"))
+
+    with pytest.raises(KeyError):
+        train([_fit(digits, _mlp(max_epochs=2))] * 2, n_jobs=2)
+
+    assert sent == [where]
+
+
+@pytest.mark.parametrize("n_jobs", [None, 2])
+def test_as_many_threads_share_the_rows_as_there_may_be_workers(
+    n_jobs, digits, monkeypatch
+):
+    """And no more than there are processors."""
+    seen = []
+    train_shard = _train.train_shard
+
+    def noted(*args, n_threads, **more):
+        seen.append(n_threads)
+        return train_shard(*args, n_threads=n_threads, **more)
+
+    monkeypatch.setattr(_train, "train_shard", noted)
+    train([_fit(digits, _mlp(max_epochs=1), seed=seed) for seed in range(2)], n_jobs=n_jobs)
+
+    assert set(seen) == {min(n_jobs or 1, joblib.cpu_count())}
+
+
+def test_what_is_prepared_for_a_plan_is_trained(digits, monkeypatch):
+    """One fit of each signature is not prepared twice."""
+    prepared = []
+    prepare = _shard.prepare
+
+    def noted(fit, preparer):
+        prepared.append(fit)
+        return prepare(fit, preparer)
+
+    monkeypatch.setattr(_shard, "prepare", noted)
+    fits = [
+        _fit(digits, _mlp(max_epochs=1, hidden_layer_sizes=(width,)), seed=seed)
+        for width in (4, 5)
+        for seed in range(3)
+    ]
+
+    planned = train(fits, n_jobs=2)
+
+    assert len(prepared) == 4
+    alone = train(fits)
+    for row, twin in zip(planned, alone, strict=True):
+        np.testing.assert_array_equal(row.predictions, twin.predictions)
 
 
 @pytest.mark.parametrize("case", ["module", "reference"])
