@@ -33,6 +33,7 @@ from sklearn.utils._param_validation import (
     Options,
     RealNotInt,
     StrOptions,
+    make_constraint,
     validate_parameter_constraints,
 )
 from sklearn.utils._set_output import _get_output_config
@@ -64,6 +65,7 @@ __all__ = [
     "get_active_backend",
     "last_step_scorer",
     "loky_workers",
+    "make_constraint",
     "method_params",
     "num_samples",
     "output_container",

@@ -42,6 +42,7 @@ from sk_tune.engine._workers import (
     closing_call,
     outside_blocks,
     train_shards,
+    uses_loky,
 )
 from sk_tune.engine.fleet import is_compiled
 from sk_tune.estimators import (
@@ -71,7 +72,7 @@ _LEAST_SECONDS = 0.5
 # The same where workers run already, which have to be sent the data only.
 _LEAST_SECONDS_RUNNING = 0.1
 # So many times as much is trained in this process where compiled code trains all of it,
-# which threads share.
+# which threads share, and workers would be processes of this machine.
 _THREADED, _THREADED_RUNNING = 30, 5
 # Bytes of a fold from which on a worker should hold few folds at a time.
 _LARGE_FOLD = 4 * 2**20
@@ -97,7 +98,8 @@ def train(
     n_jobs : int or None, default=None
         Worker processes, as in scikit-learn: None is 1 unless
         ``joblib.parallel_config`` says otherwise, -1 uses all cores.  Each computes in one
-        thread.  What takes less than a worker needs to start is trained in this process.
+        thread.  What takes less than a worker needs to start is trained in this process;
+        small MLPs, for which there is compiled code, by as many threads of it.
     engine : {"fleet", "reference"}, default="fleet"
         "reference" trains each fit alone.
     memory_limit : float or None, default=None
@@ -358,7 +360,7 @@ class _Planner:
 
 def _least_seconds(plans: Iterable[_Plan], *, workers_run: bool) -> float:
     """Return what takes less than workers pay for."""
-    is_threaded = all(plan.is_compiled for plan in plans)
+    is_threaded = uses_loky() and all(plan.is_compiled for plan in plans)
     least = _LEAST_SECONDS * (_THREADED if is_threaded else 1)
     if not workers_run:
         return least

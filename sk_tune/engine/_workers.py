@@ -32,6 +32,7 @@ __all__ = [
     "run_lost_shard",
     "shard_task",
     "train_shards",
+    "uses_loky",
 ]
 
 # What a backend raises when a worker process is gone, or data that only it had.
@@ -124,7 +125,7 @@ def run_shards(
 ) -> Generator[Any, None, None]:
     parallel = parallel_call(n_jobs, batch_size=1)
     yield from parallel(shard_task(position, shard) for position, shard in shards)
-    if _uses_loky():
+    if uses_loky():
         _TRAINED.clear()
         _TRAINED.update(loky_workers())
 
@@ -142,13 +143,20 @@ def are_running(n_jobs: int | None) -> bool:
     bool
         True if there are as many, and all have trained shards before.
     """
-    if not _uses_loky():
+    if not uses_loky():
         return False
     running = loky_workers()
     return len(running) == joblib.effective_n_jobs(n_jobs) and running <= _TRAINED
 
 
-def _uses_loky() -> bool:
+def uses_loky() -> bool:
+    """Return whether workers are joblib's own processes on this machine.
+
+    Returns
+    -------
+    bool
+        False for threads, a cluster and whatever else ``parallel_config`` may say.
+    """
     backend, _ = get_active_backend()
     return isinstance(backend, BACKENDS["loky"])
 

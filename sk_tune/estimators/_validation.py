@@ -14,7 +14,12 @@ import pandas as pd
 import torch
 from sklearn.utils.validation import validate_data
 
-from sk_tune._compat import Interval, check_sample_weight, validate_parameter_constraints
+from sk_tune._compat import (
+    Interval,
+    check_sample_weight,
+    make_constraint,
+    validate_parameter_constraints,
+)
 
 __all__ = [
     "Number",
@@ -109,12 +114,14 @@ def check_parameters(estimator: Any) -> None:
         what was given.
     """
     cls: Any = type(estimator)
-    constraints = _constraints(cls)
-    validate_parameter_constraints(
-        constraints,
-        {name: getattr(estimator, name) for name in constraints},
-        caller_name=cls.__name__,
-    )
+    values = {name: getattr(estimator, name) for name in _constraints(cls)}
+    # scikit-learn makes the constraints anew each time, which takes longer than to look at
+    # the values, and a search has many fits.
+    for name, own in _made_constraints(cls).items():
+        if not any(constraint.is_satisfied_by(values[name]) for constraint in own):
+            validate_parameter_constraints(
+                _constraints(cls), values, caller_name=cls.__name__
+            )
 
 
 @functools.cache
@@ -123,6 +130,15 @@ def _constraints(cls: Any) -> dict[str, list[Any]]:
     for base in reversed(cls.__mro__):
         constraints.update(base.__dict__.get("_parameter_constraints", {}))
     return constraints
+
+
+@functools.cache
+def _made_constraints(cls: Any) -> dict[str, list[Any]]:
+    return {
+        name: [make_constraint(constraint) for constraint in own]
+        for name, own in _constraints(cls).items()
+        if own != "no_validation"
+    }
 
 
 def as_array(data: Any) -> Any:

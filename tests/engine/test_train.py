@@ -484,13 +484,21 @@ def test_workers_that_run_get_what_would_not_be_worth_a_start(
 
 
 @pytest.mark.parametrize(
-    ("compiled", "is_running", "where"),
-    [(True, False, "here"), (False, False, "workers"), (True, True, "workers")],
+    ("compiled", "is_running", "backend", "where"),
+    [
+        (True, False, "loky", "here"),
+        (False, False, "loky", "workers"),
+        (True, True, "loky", "workers"),
+        (True, False, "threading", "workers"),
+    ],
 )
 def test_threads_of_compiled_code_do_what_takes_less_than_workers_to_start(
-    compiled, is_running, where, digits, monkeypatch
+    compiled, is_running, backend, where, digits, monkeypatch
 ):
-    """Four seconds: more than torch is given here, less than starting workers is worth."""
+    """Four seconds: more than torch is given here, less than starting workers is worth.
+
+    Workers of a cluster need not be started.
+    """
     sent = []
     monkeypatch.setattr(_train, "_LEAST_SECONDS", 0.5)
     monkeypatch.setattr(_train, "seconds_per_epoch", lambda *_, **__: 1.0)
@@ -499,7 +507,7 @@ def test_threads_of_compiled_code_do_what_takes_less_than_workers_to_start(
     monkeypatch.setattr(_train, "_train_here", lambda *_: sent.append("here"))
     monkeypatch.setattr(_train, "_train_in_workers", lambda *_: sent.append("workers"))
 
-    with pytest.raises(KeyError):
+    with joblib.parallel_config(backend=backend), pytest.raises(KeyError):
         train([_fit(digits, _mlp(max_epochs=2))] * 2, n_jobs=2)
 
     assert sent == [where]
@@ -518,6 +526,8 @@ def test_as_many_threads_share_the_rows_as_there_may_be_workers(
         return train_shard(*args, n_threads=n_threads, **more)
 
     monkeypatch.setattr(_train, "train_shard", noted)
+    monkeypatch.setattr(_train, "_LEAST_SECONDS", 0.5)
+    monkeypatch.setattr(_train, "are_running", lambda _: False)
     train([_fit(digits, _mlp(max_epochs=1), seed=seed) for seed in range(2)], n_jobs=n_jobs)
 
     assert set(seen) == {min(n_jobs or 1, joblib.cpu_count())}
@@ -533,6 +543,8 @@ def test_what_is_prepared_for_a_plan_is_trained(digits, monkeypatch):
         return prepare(fit, preparer)
 
     monkeypatch.setattr(_shard, "prepare", noted)
+    monkeypatch.setattr(_train, "_LEAST_SECONDS", 0.5)
+    monkeypatch.setattr(_train, "are_running", lambda _: False)
     fits = [
         _fit(digits, _mlp(max_epochs=1, hidden_layer_sizes=(width,)), seed=seed)
         for width in (4, 5)

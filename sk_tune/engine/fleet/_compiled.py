@@ -11,7 +11,9 @@ import ctypes
 import hashlib
 import os
 import platform
+import shlex
 import shutil
+import stat
 import subprocess
 import sys
 import tempfile
@@ -44,10 +46,10 @@ def compiled_library() -> ctypes.CDLL | None:
 
 @cache
 def _library() -> ctypes.CDLL | None:
-    compiler = os.environ.get("CC") or next(filter(shutil.which, _COMPILERS), None)
-    if compiler is None or sys.platform == "win32":
-        return None
     try:
+        compiler = _compiler()
+        if compiler is None:
+            return None
         folder = _cache_folder()
         path = folder / f"epoch-{_digest(compiler)}.so"
         if not path.exists():
@@ -58,20 +60,42 @@ def _library() -> ctypes.CDLL | None:
         return None
 
 
+def _compiler() -> list[str] | None:
+    """Return the command that compiles, or None."""
+    if sys.platform == "win32":
+        return None
+    if "CC" in os.environ:
+        return shlex.split(os.environ["CC"]) or None
+    found = next(filter(None, map(shutil.which, _COMPILERS)), None)
+    if found is None or (sys.platform == "darwin" and not _has_tools()):
+        return None
+    return [found]
+
+
+def _has_tools() -> bool:
+    """Return whether macOS would not offer to install a compiler when it is called."""
+    command = ["/usr/bin/xcode-select", "-p"]
+    found = subprocess.run(command, capture_output=True, timeout=_MOST_SECONDS, check=False)
+    return found.returncode == 0
+
+
 def _cache_folder() -> Path:
     base = os.environ.get("XDG_CACHE_HOME")
     folder = (Path(base) if base else Path.home() / ".cache") / "sk_tune"
-    # Only the user may put code there.
     folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+    owned = folder.stat()
+    # What others may write there would be run as the user.
+    if owned.st_uid != os.getuid() or owned.st_mode & (stat.S_IWGRP | stat.S_IWOTH):
+        raise PermissionError(f"Others may write to {folder}.")
     return folder
 
 
-def _digest(compiler: str) -> str:
+def _digest(compiler: list[str]) -> str:
     """Return a name for the code, the compiler and the processor."""
     parts = (
         _SOURCE.read_bytes(),
         _HEADER.read_bytes(),
-        " ".join((compiler, *_FLAGS)).encode(),
+        " ".join((*compiler, *_FLAGS)).encode(),
         platform.machine().encode(),
         _processor(),
     )
@@ -88,11 +112,11 @@ def _processor() -> bytes:
     return b"\n".join(sorted({line for line in lines if line.startswith(names)}))
 
 
-def _compile(compiler: str, path: Path) -> None:
+def _compile(compiler: list[str], path: Path) -> None:
     with tempfile.TemporaryDirectory(dir=path.parent) as folder:
         made = Path(folder) / path.name
         for extra in ((_FOR_THIS_PROCESSOR,), ()):
-            command = [compiler, *_FLAGS, *extra, str(_SOURCE), "-o", str(made), "-lm"]
+            command = [*compiler, *_FLAGS, *extra, str(_SOURCE), "-o", str(made), "-lm"]
             found = subprocess.run(
                 command, capture_output=True, timeout=_MOST_SECONDS, check=False
             )
@@ -100,4 +124,4 @@ def _compile(compiler: str, path: Path) -> None:
                 # Other processes may do the same at the same time.
                 os.replace(made, path)
                 return
-    raise RuntimeError(f"{compiler} failed.")
+    raise RuntimeError(f"{compiler[0]} failed.")

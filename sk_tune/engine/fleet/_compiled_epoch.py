@@ -26,7 +26,7 @@ from sk_tune.engine.fleet._optimizers import RowOptimizer
 from sk_tune.engine.fleet._program import Program
 from sk_tune.engine.fleet._records import Recipe, Row
 from sk_tune.nets import dropout_positions
-from sk_tune.training import TensorSet
+from sk_tune.training import TensorSet, row_accuracy
 
 __all__ = ["CompiledEpoch", "EpochResult", "compiled_epoch"]
 
@@ -58,7 +58,8 @@ _PLAN = np.dtype([
 ])
 _ROW = np.dtype([
     *((name, "u8") for name in ("X", "y", "weight", "order", "batches", "rates")),
-    *((name, "u8") for name in ("keys", "thresholds", "scales", "losses", "outputs")),
+    *((name, "u8") for name in ("keys", "thresholds", "scales")),
+    *((name, "u8") for name in ("losses", "outputs", "hits")),
     *((name, "i8") for name in ("n_batches", "n_steps", "first_step", "loss_stride")),
     *((name, "f8") for name in ("momentum", "beta_2", "eps", "decay")),
     *((name, "f8") for name in ("smoothing", "l1", "clip")),
@@ -81,12 +82,17 @@ class EpochResult(NamedTuple):
     ----------
     losses : Tensor of shape (S, K)
         Of the batches; 0 where a row has none.
-    outputs : Tensor of shape (K, n, C)
-        On the samples in the order of the epoch, of the longest row.
+    outputs : Tensor of shape (K, n, C) or None
+        On the samples in the order of the epoch, of the longest row; None where the score
+        is known without.
+    hits : Tensor of shape (K,) or None
+        Weights of the samples whose class is predicted right, added up; None where the
+        score is not their share.
     """
 
     losses: Tensor
-    outputs: Tensor
+    outputs: Tensor | None
+    hits: Tensor | None
 
 
 def compiled_epoch(
@@ -229,6 +235,8 @@ class CompiledEpoch:
         steps = _steps_of(program)
         self._library = library
         self._n_threads = n_threads
+        # The share of them is the score, which thus needs no outputs.
+        self._counts_hits = recipe.score is row_accuracy and _number_of(recipe) == 0
         self._program = program
         self._optimizer = optimizer
         self._parts = [program.parameters, *optimizer.moments.values()]
@@ -278,12 +286,19 @@ class CompiledEpoch:
         rows["losses"] = losses.data_ptr() + losses.element_size() * np.arange(k)
         rows["n_steps"] = self._optimizer.n_steps
         rows["loss_stride"] = k
-        outputs = self._run(rows, places, sizes, predicts=False)
+        hits = outputs = None
+        if self._counts_hits:
+            hits = torch.zeros(k, dtype=torch.float64)
+            rows["hits"] = hits.data_ptr() + hits.element_size() * np.arange(k)
+            rows["outputs"] = 0
+        else:
+            outputs = self._outputs(rows, places)
+        self._run(rows, places, sizes, predicts=False)
         del numbers
         self._optimizer.n_steps = [
             before + n for before, n in zip(self._optimizer.n_steps, n_steps, strict=True)
         ]
-        return EpochResult(losses, outputs)
+        return EpochResult(losses, outputs, hits)
 
     def predict(self, sets: Sequence[TensorSet], rows: slice) -> Tensor | None:
         """Return outputs in evaluation mode.
@@ -308,7 +323,16 @@ class CompiledEpoch:
         sizes = [[min(_CHUNK, n - start) for start in range(0, n, _CHUNK)]] * len(sets)
         own = self._rows[rows].copy()
         own["X"] = [s.X.data_ptr() for s in sets]
-        return self._run(own, places, sizes, predicts=True)  # type: ignore[arg-type]
+        outputs = self._outputs(own, places)
+        self._run(own, places, sizes, predicts=True)
+        return outputs
+
+    def _outputs(self, rows: Any, places: Sequence[Tensor]) -> Tensor:
+        """Return memory for the outputs of some rows."""
+        k = len(rows)
+        outputs = self._like.new_empty(k, max(map(len, places)), self._n_outputs)
+        rows["outputs"] = outputs.data_ptr() + outputs[0].nbytes * np.arange(k)
+        return outputs
 
     def _run(
         self,
@@ -317,22 +341,20 @@ class CompiledEpoch:
         sizes: Sequence[list[int]],
         *,
         predicts: bool,
-    ) -> Tensor:
-        """Call the compiled code; return the outputs of all batches."""
-        k, plan = len(rows), self._plan
-        outputs = self._like.new_empty(k, max(map(len, places)), self._n_outputs)
+    ) -> None:
+        """Call the compiled code, with the samples of all batches."""
+        plan = self._plan
         batches = _padded(sizes, np.int64)
         rows["order"] = [p.data_ptr() for p in places]
         rows["batches"] = _addresses(batches)
         rows["n_batches"] = [len(own) for own in sizes]
-        rows["outputs"] = outputs.data_ptr() + outputs[0].nbytes * np.arange(k)
         plan["most_samples"] = batches.max()
         most = 0 if predicts else int(batches.max() * plan["sizes"].max())
         positions = dropout_positions(most, self._like.device)
         failed = self._library.sk_tune_run(
             ctypes.c_void_p(plan.ctypes.data),
             ctypes.c_void_p(rows.ctypes.data),
-            ctypes.c_int64(k),
+            ctypes.c_int64(len(rows)),
             ctypes.c_void_p(positions.data_ptr()),
             ctypes.c_int64(predicts),
             ctypes.c_int64(self._like.dtype == torch.float64),
@@ -342,7 +364,6 @@ class CompiledEpoch:
             raise IndexError(f"A target is none of the {self._n_outputs} classes.")
         if failed:
             raise MemoryError("There is no memory for an epoch.")
-        return outputs
 
     def _dropout(self) -> list[Tensor]:
         """Fill in what masks are made with; return what has to stay in memory."""

@@ -63,7 +63,9 @@ typedef struct {
     const int64_t *keys;
     const int32_t *thresholds;
     const void *scales;
+    /* Outputs may be missing; hits are the weights of samples whose class is right. */
     void *losses, *outputs;
+    double *hits;
     /* Steps of the optimizer, and of the masks, that came before. */
     int64_t n_batches, n_steps, first_step, loss_stride;
     double momentum, beta_2, eps, decay, smoothing, l1, clip;

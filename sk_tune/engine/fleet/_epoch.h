@@ -113,6 +113,9 @@ static int NAME(reserve)(NAME(Memory) *own, const Plan *plan) {
 static void NAME(transfer)(const Plan *plan, const Row *row, NAME(Memory) *own, int n_parts,
                            int is_back) {
     REAL *kept[3] = {own->p, own->m, own->v};
+    /* What is between the padded units: a row before this one may have left NaN there. */
+    for (int part = 0; part < n_parts && !is_back; part++)
+        memset(kept[part], 0, (size_t)own->n_parameters * sizeof(REAL));
     for (int64_t l = 0; l < plan->n_layers; l++) {
         int64_t n_in = plan->sizes[l], n_out = plan->sizes[l + 1], padded = own->padded[l + 1];
         for (int part = 0; part < n_parts; part++) {
@@ -169,10 +172,14 @@ static void NAME(deactivate)(const Plan *plan, const Row *row, const int32_t *po
     }
 }
 
-/* Loss of a sample of C outputs; its derivative, times the sample's share, in `dy`. */
-static REAL NAME(classes)(const REAL *x, int64_t target, int64_t n, REAL s, REAL share, REAL *dy) {
+/* Loss of a sample of C outputs; its derivative, times the sample's share, in `dy`, and the
+ * first of the highest outputs in `best`. */
+static REAL NAME(classes)(const REAL *x, int64_t target, int64_t n, REAL s, REAL share, REAL *dy,
+                          int64_t *best) {
     REAL highest = x[0], sum = 0, mean = 0;
-    for (int64_t j = 1; j < n; j++) highest = x[j] > highest ? x[j] : highest;
+    *best = 0;
+    for (int64_t j = 1; j < n; j++)
+        if (x[j] > highest) highest = x[j], *best = j;
     for (int64_t j = 0; j < n; j++) sum += dy[j] = EXP(x[j] - highest);
     REAL log_sum = LOG(sum);
     for (int64_t j = 0; j < n; j++) {
@@ -214,18 +221,21 @@ static int NAME(judge)(const Plan *plan, const Row *row, NAME(Memory) *own, int6
     int64_t n_outputs = plan->sizes[plan->n_layers], padded = own->padded[plan->n_layers];
     const REAL *x = own->outputs[plan->n_layers - 1], *weight = row->weight;
     const int64_t *order = row->order + start;
-    REAL *kept = (REAL *)row->outputs + start * n_outputs, s = (REAL)row->smoothing, sum = 0;
+    REAL *kept = row->outputs ? (REAL *)row->outputs + start * n_outputs : NULL;
+    REAL s = (REAL)row->smoothing, sum = 0;
     double loss = 0;
     for (int64_t i = 0; i < n; i++) sum += own->share[i] = weight ? weight[order[i]] : 1;
     for (int64_t i = 0; i < n; i++) own->share[i] /= sum;
     memset(dy, 0, (size_t)(n * padded) * sizeof(REAL));
     for (int64_t i = 0; i < n; i++) {
         REAL share = own->share[i], of_sample;
-        memcpy(kept + i * n_outputs, x + i * padded, (size_t)n_outputs * sizeof(REAL));
+        if (kept) memcpy(kept + i * n_outputs, x + i * padded, (size_t)n_outputs * sizeof(REAL));
         if (plan->loss == CROSS_ENTROPY) {
-            int64_t target = ((const int64_t *)row->y)[order[i]];
+            int64_t target = ((const int64_t *)row->y)[order[i]], best;
             if (target < 0 || target >= n_outputs) return 1;
-            of_sample = NAME(classes)(x + i * padded, target, n_outputs, s, share, dy + i * padded);
+            of_sample = NAME(classes)(x + i * padded, target, n_outputs, s, share, dy + i * padded,
+                                      &best);
+            if (best == target) *row->hits += weight ? weight[order[i]] : 1;
         } else {
             const REAL *target = (const REAL *)row->y + order[i] * n_outputs;
             of_sample = NAME(numbers)(plan->loss, x + i * padded, target, n_outputs, s, share,

@@ -187,20 +187,25 @@ class _EpochRecord:
         self._passed = [0] * len(sets)
         self._parts: list[Tensor | None] = [None, None]
         self._found: tuple[Tensor, Tensor] | None = None
+        self._hits: Tensor | None = None
 
     def take(self, result: EpochResult) -> None:
         """Note all batches at once."""
         weight = None
         if any(s.sample_weight is not None for s in self._sets):
-            weight = result.outputs.new_ones(result.outputs.shape[:2])
+            weight = self._sets[0].X.new_ones(len(self._sets), max(self._sizes))
             for own, s, places in zip(weight, self._sets, self._places, strict=True):
                 if s.sample_weight is not None:
                     own[: len(places)] = s.sample_weight[places]
         self._parts = [result.outputs, weight]
+        self._hits = result.hits
         self._found = result.losses.double(), self._totals(weight)
 
     def _totals(self, weight: Tensor | None) -> Tensor:
         """Return the weights of batches, of shape (S, K), of which all are known."""
+        if weight is None and all(sizes == self._batches[0] for sizes in self._batches):
+            own = torch.tensor(self._batches[0], dtype=torch.float64)
+            return own.unsqueeze(1).expand(-1, len(self._sets))
         totals = torch.zeros(len(self._sets), self._n_steps, dtype=torch.float64)
         for position, sizes in enumerate(self._batches):
             own = torch.tensor(sizes, dtype=torch.float64)
@@ -242,6 +247,10 @@ class _EpochRecord:
         """Return the loss and the score of each row over the whole epoch."""
         batch_losses, totals = self._tables()
         losses = ((batch_losses * totals).sum(dim=0) / totals.sum(dim=0)).tolist()
+        if self._hits is not None:
+            # Rounded as a score of many samples at once.
+            share = (self._hits / totals.sum(dim=0)).to(self._sets[0].X.dtype)
+            return losses, share.tolist()
         scores: list[float] = []
         for rows in runs(self._sizes):
             n = self._sizes[rows.start]

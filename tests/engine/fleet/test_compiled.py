@@ -92,6 +92,41 @@ def test_a_file_that_is_no_code_is_not_used(cache, monkeypatch):
     assert _load() is None
 
 
+def test_a_folder_that_others_may_write_to_is_not_used(cache):
+    """Their code would be run as the user."""
+    cache.mkdir()
+    cache.chmod(0o770)
+
+    assert _load() is None
+    assert list(cache.iterdir()) == []
+
+
+@needs_compiler
+def test_the_command_of_the_environment_may_have_options(cache, monkeypatch):
+    """As CC has where one compiler serves several machines."""
+    found = next(filter(None, map(shutil.which, ("cc", "gcc", "clang"))))
+    monkeypatch.setenv("CC", f"{found} -g0")
+
+    assert hasattr(_load(), "sk_tune_run")
+
+
+@pytest.mark.parametrize(("returncode", "has_code"), [(0, True), (2, False)])
+@needs_compiler
+def test_macos_is_not_asked_to_install_a_compiler(returncode, has_code, cache, monkeypatch):
+    """What is called cc there offers to, where there is none."""
+    run = subprocess.run
+
+    def answered(command, **options):
+        if command[0].endswith("xcode-select"):
+            return subprocess.CompletedProcess(command, returncode)
+        return run(command, **options)
+
+    monkeypatch.setattr(_compiled.sys, "platform", "darwin")
+    monkeypatch.setattr(subprocess, "run", answered)
+
+    assert (_load() is not None) is has_code
+
+
 def test_who_does_not_want_code_gets_none(monkeypatch):
     """The environment says so, at any time."""
     monkeypatch.setenv(_compiled.VARIABLE, "0")
