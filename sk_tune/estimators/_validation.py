@@ -125,8 +125,8 @@ def check_parameters(estimator: Any) -> None:
 
 
 @functools.cache
-def _constraints(cls: Any) -> dict[str, list[Any]]:
-    constraints: dict[str, list[Any]] = {}
+def _constraints(cls: Any) -> dict[str, Any]:
+    constraints: dict[str, Any] = {}
     for base in reversed(cls.__mro__):
         constraints.update(base.__dict__.get("_parameter_constraints", {}))
     return constraints

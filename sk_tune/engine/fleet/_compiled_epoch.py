@@ -318,7 +318,7 @@ class CompiledEpoch:
         if not all(_is_plain(s.X, self._like) for s in sets):
             return None
         n = len(sets[0])
-        whole = torch.arange(n) if any(s.index is None for s in sets) else None
+        whole = torch.arange(n)
         places = [whole if s.index is None else s.index for s in sets]
         sizes = [[min(_CHUNK, n - start) for start in range(0, n, _CHUNK)]] * len(sets)
         own = self._rows[rows].copy()

@@ -98,8 +98,8 @@ static int NAME(reserve)(NAME(Memory) *own, const Plan *plan) {
         is_complete &= !!(own->outputs[l - 1] = NAME(zeros)(most * own->padded[l]));
     }
     own->n_parameters = n;
-    is_complete &= !!(own->p = NAME(zeros)(n)) & !!(own->g = NAME(zeros)(n));
-    is_complete &= !!(own->m = NAME(zeros)(n)) & !!(own->v = NAME(zeros)(n));
+    REAL **kept[4] = {&own->p, &own->g, &own->m, &own->v};
+    for (int i = 0; i < 4; i++) is_complete &= !!(*kept[i] = NAME(zeros)(n));
     is_complete &= !!(own->turned = NAME(zeros)(largest));
     is_complete &= !!(own->inputs = NAME(zeros)(most * plan->sizes[0]));
     is_complete &= !!(own->share = NAME(zeros)(most));
