@@ -63,7 +63,7 @@ typedef struct {
     const int64_t *keys;
     const int32_t *thresholds;
     const void *scales;
-    /* Outputs may be missing; hits are the weights of samples whose class is right. */
+    /* Outputs or hits may be missing; hits are the weights of samples whose class is right. */
     void *losses, *outputs;
     double *hits;
     /* Steps of the optimizer, and of the masks, that came before. */

@@ -235,7 +235,7 @@ static int NAME(judge)(const Plan *plan, const Row *row, NAME(Memory) *own, int6
             if (target < 0 || target >= n_outputs) return 1;
             of_sample = NAME(classes)(x + i * padded, target, n_outputs, s, share, dy + i * padded,
                                       &best);
-            if (best == target) *row->hits += weight ? weight[order[i]] : 1;
+            if (row->hits && best == target) *row->hits += weight ? weight[order[i]] : 1;
         } else {
             const REAL *target = (const REAL *)row->y + order[i] * n_outputs;
             of_sample = NAME(numbers)(plan->loss, x + i * padded, target, n_outputs, s, share,

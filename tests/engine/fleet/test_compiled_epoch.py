@@ -7,6 +7,7 @@ import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
+from skorch import NeuralNetClassifier
 from torch import nn
 
 from sk_tune import MLPClassifier, MLPRegressor, NetClassifier
@@ -180,6 +181,33 @@ def test_chains_of_users_train_as_by_torch(table, monkeypatch):
     params = {"max_epochs": 3, "batch_size": 20, "dtype": "float64"}
 
     _assert_close(*_both(_fits(NetClassifier(Chain, **params), *table), monkeypatch))
+
+
+def test_plain_skorch_nets_train_as_by_torch(table, monkeypatch):
+    """Their score needs the outputs of an epoch, in which hits are not counted."""
+    X, y = table
+    net = NeuralNetClassifier(
+        Chain,
+        module__n_features=7,
+        module__n_outputs=3,
+        criterion=nn.CrossEntropyLoss,
+        optimizer=torch.optim.AdamW,
+        max_epochs=3,
+        batch_size=20,
+        train_split=None,
+        verbose=0,
+    )
+    data = {"X": X.astype(np.float32), "y": y.astype(np.int64)}
+    folds = {"rows": np.arange(60), "monitor": np.arange(60, 90)}
+    fits = [Fit(estimator=net, seed=seed, **data, **folds) for seed in range(2)]
+
+    ours, theirs = _both(fits, monkeypatch)
+
+    for row, twin in zip(ours, theirs, strict=True):
+        assert row.message == twin.message == ""
+        np.testing.assert_allclose(row.predictions, twin.predictions, atol=1e-4)
+        for name in ("train_loss", "monitor_loss", "monitor_score"):
+            np.testing.assert_allclose(getattr(row, name), getattr(twin, name), atol=1e-4)
 
 
 def test_single_precision_is_rounded_as_by_torch(table, monkeypatch):
