@@ -42,10 +42,6 @@ _PRODUCTS_PER_SECOND = 2e10
 _SECONDS_PER_STEP_COMPILED = 1e-5
 _PRODUCTS_PER_SECOND_COMPILED = 5e10
 _SECONDS_PER_EPOCH_COMPILED = 3e-4
-# An epoch of all rows is one call, during which nobody is told of progress or heard, and
-# which threads share.
-_SECONDS_PER_CALL = 1.0
-_LEAST_ROWS_COMPILED = 8
 # Activations are held before and after each layer, and once more for the derivatives.
 _COPIES_OF_ACTIVATIONS = 4
 # Weights, their derivatives, two moments, and the best weights.
@@ -87,9 +83,7 @@ def rows_at_a_time(
     if not is_written_out(row):
         return int(min(_ROWS_VMAP, fitting))
     if is_compiled(row, recipe) if compiled is None else compiled:
-        seconds = seconds_per_epoch(row, recipe, compiled=True)
-        short = max(_LEAST_ROWS_COMPILED, _SECONDS_PER_CALL // seconds)
-        return int(min(_MOST_ROWS_CPU, fitting, short))
+        return int(min(_MOST_ROWS_CPU, fitting))
     tile, least = _TILE_BYTES, _LEAST_ROWS_CPU
     if any(p.ndim > 2 for p in row.module.parameters()):
         tile, least = _TILE_BYTES_IMAGES, _LEAST_ROWS_IMAGES

@@ -336,7 +336,7 @@ class _Planner:
 
     def __init__(self, preparer: FitPreparer) -> None:
         self.preparer = preparer
-        self.prepared: dict[int, EstimatorFit | SkorchFit] = {}
+        self.prepared: dict[int, tuple[Fit, EstimatorFit | SkorchFit]] = {}
 
     def plan(self, index: int, fit: Fit, memory_limit: int) -> _Plan:
         if hasattr(fit.estimator, "module"):
@@ -349,7 +349,7 @@ class _Planner:
             n_rows = rows_at_a_time(row, recipe, memory_limit, compiled=compiled)
         except Exception:  # noqa: BLE001 - the worker reports what is wrong with a fit
             return _Plan()
-        self.prepared[index] = prepared
+        self.prepared[index] = fit, prepared
         return _Plan(
             min(_MOST_ROWS_PER_SHARD, n_rows if n_rows > 8 else max(1, n_rows // 2)),
             seconds_per_epoch(row, recipe, compiled=compiled),
@@ -450,7 +450,10 @@ def _train_here(
     n_threads: int,
 ) -> None:
     for shard in shards:
-        prepared = {i: planner.prepared.pop(i) for i in shard.fits if i in planner.prepared}
+        # Of a fit that goes on from where it was kept, another was prepared.
+        prepared = {
+            i: own for i, (fit, own) in planner.prepared.items() if shard.fits.get(i) is fit
+        }
         train_shard(
             shard,
             reporter.epoch_done,

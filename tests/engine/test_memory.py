@@ -246,13 +246,11 @@ def test_compiled_code_has_a_guess_of_its_own(monkeypatch):
     assert seconds == pytest.approx(3 * (10 * 4 + 4 + 4 * 2 + 2) * 100 / 1000 + 4 * 7 + 5)
 
 
-@pytest.mark.parametrize(("seconds", "n_rows"), [(0.001, 64), (0.0625, 16), (3.0, 8)])
-def test_a_call_of_compiled_code_is_soon_over(seconds, n_rows, monkeypatch):
-    """A second for an epoch of all rows, if that leaves some for each thread."""
-    monkeypatch.setattr(_memory, "seconds_per_epoch", lambda *_, **__: seconds)
-    row, recipe = _mlp_row(4, 100), _recipe(batch_size=64)
+def test_rows_that_compiled_code_trains_need_no_room_in_the_cache():
+    """One is trained after the other; the memory limit holds."""
+    row, recipe = _mlp_row(300, 5000), _recipe(batch_size=2048)
 
-    assert rows_at_a_time(row, recipe, 10**12, compiled=True) == n_rows
+    assert rows_at_a_time(row, recipe, 10**12, compiled=True) == _memory._MOST_ROWS_CPU
     assert rows_at_a_time(row, recipe, 1, compiled=True) == 1
 
 

@@ -5,6 +5,7 @@ import random
 import signal
 import threading
 import time
+from dataclasses import replace
 from multiprocessing import active_children
 
 import joblib
@@ -19,6 +20,7 @@ from torch.nn import functional as F
 
 from sk_tune import MLPClassifier, MLPRegressor, NetClassifier
 from sk_tune.engine import Fit, _shard, _train, fitted_estimator, train
+from sk_tune.engine.fleet import _train as _fleet_train
 from sk_tune.exceptions import SkTuneWarning
 
 ROWS, MONITOR = np.arange(150), np.arange(150, 200)
@@ -557,6 +559,30 @@ def test_what_is_prepared_for_a_plan_is_trained(digits, monkeypatch):
     alone = train(fits)
     for row, twin in zip(planned, alone, strict=True):
         np.testing.assert_array_equal(row.predictions, twin.predictions)
+
+
+def test_a_fit_that_goes_on_is_not_trained_from_what_was_planned(digits, monkeypatch):
+    """Its plan is made before it is known what is there; it trains what is missing."""
+    monkeypatch.setattr(_train, "_LEAST_SECONDS", 0.5)
+    monkeypatch.setattr(_train, "are_running", lambda _: False)
+    whole = replace(_fit(digits, _mlp(max_epochs=6)), keeps_checkpoints=True)
+    (kept,) = train([whole])
+    short = replace(whole, checkpoint=kept.checkpoints[-1], keeps_checkpoints=False)
+    n_before = len(kept.checkpoints[-1].history)
+    n_trained = []
+    train_epoch = _fleet_train._train_epoch
+
+    def noted(tile):
+        n_trained.append(len(tile))
+        return train_epoch(tile)
+
+    monkeypatch.setattr(_fleet_train, "_train_epoch", noted)
+
+    rest = train([short] * 2, n_jobs=2)
+
+    assert sum(n_trained) == 2 * (6 - n_before)
+    for trained in rest:
+        np.testing.assert_array_equal(trained.predictions, kept.predictions)
 
 
 @pytest.mark.parametrize("case", ["module", "reference"])

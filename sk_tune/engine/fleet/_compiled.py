@@ -50,14 +50,22 @@ def _library() -> ctypes.CDLL | None:
         compiler = _compiler()
         if compiler is None:
             return None
-        folder = _cache_folder()
-        path = folder / f"epoch-{_digest(compiler)}.so"
-        if not path.exists():
-            _compile(compiler, path)
-        return ctypes.CDLL(str(path))
-    except (OSError, RuntimeError, subprocess.SubprocessError):
-        # No home, a disk that is full, a compiler that does not know C11.
+        folder, digest = _cache_folder(), _digest(compiler)
+        path = _kept(folder, digest) or _compile(compiler, folder, digest)
+        library = ctypes.CDLL(str(path))
+        library.sk_tune_run  # noqa: B018 - raises if it is not there
+    except Exception:  # noqa: BLE001 - no home, a full disk, a compiler that knows no C11, ...
         return None
+    return library
+
+
+def _kept(folder: Path, digest: str) -> Path | None:
+    """Return code that was kept, if it is whole: what is damaged ends the process."""
+    for path in folder.glob(f"epoch-{digest}-*.so"):
+        if path.stem.rpartition("-")[2] == _hash(path.read_bytes()):
+            return path
+        path.unlink(missing_ok=True)
+    return None
 
 
 def _compiler() -> list[str] | None:
@@ -99,7 +107,7 @@ def _digest(compiler: list[str]) -> str:
         platform.machine().encode(),
         _processor(),
     )
-    return hashlib.sha256(b"\0".join(parts)).hexdigest()[:16]
+    return _hash(b"\0".join(parts))
 
 
 def _processor() -> bytes:
@@ -112,16 +120,21 @@ def _processor() -> bytes:
     return b"\n".join(sorted({line for line in lines if line.startswith(names)}))
 
 
-def _compile(compiler: list[str], path: Path) -> None:
-    with tempfile.TemporaryDirectory(dir=path.parent) as folder:
-        made = Path(folder) / path.name
+def _compile(compiler: list[str], folder: Path, digest: str) -> Path:
+    with tempfile.TemporaryDirectory(dir=folder) as own:
+        made = Path(own) / "epoch.so"
         for extra in ((_FOR_THIS_PROCESSOR,), ()):
             command = [*compiler, *_FLAGS, *extra, str(_SOURCE), "-o", str(made), "-lm"]
             found = subprocess.run(
                 command, capture_output=True, timeout=_MOST_SECONDS, check=False
             )
             if found.returncode == 0:
+                path = folder / f"epoch-{digest}-{_hash(made.read_bytes())}.so"
                 # Other processes may do the same at the same time.
                 os.replace(made, path)
-                return
+                return path
     raise RuntimeError(f"{compiler[0]} failed.")
+
+
+def _hash(content: bytes) -> str:
+    return hashlib.sha256(content).hexdigest()[:16]

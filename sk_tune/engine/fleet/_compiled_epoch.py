@@ -44,7 +44,12 @@ _LOSSES = (
     "huber",
 )
 _OPTIMIZERS = ("adam", "adamw", "sgd", "rmsprop")
-_FAILED_TARGET = 2
+_FAILED_TARGET, _FAILED_PLACE = 2, 3
+# Below, what Adam divides padding by may be 0.
+_LEAST_EPS = 1e-20
+# Of a call, during which nobody hears of Ctrl-C, and multiplications in one of a core.
+_SECONDS_PER_CALL = 0.5
+_PRODUCTS_PER_SECOND = 3e10
 
 # As in _epoch.c.
 _PLAN = np.dtype([
@@ -60,7 +65,8 @@ _ROW = np.dtype([
     *((name, "u8") for name in ("X", "y", "weight", "order", "batches", "rates")),
     *((name, "u8") for name in ("keys", "thresholds", "scales")),
     *((name, "u8") for name in ("losses", "outputs", "hits")),
-    *((name, "i8") for name in ("n_batches", "n_steps", "first_step", "loss_stride")),
+    *((name, "i8") for name in ("n_samples", "n_batches", "n_steps", "first_step")),
+    ("loss_stride", "i8"),
     *((name, "f8") for name in ("momentum", "beta_2", "eps", "decay")),
     *((name, "f8") for name in ("smoothing", "l1", "clip")),
     ("parts", "u8", _MOST_LAYERS * 6),
@@ -145,8 +151,8 @@ def is_plain(program: Program, recipe: Recipe, rows: Sequence[Row]) -> bool:
     bool
         True for small chains of linear layers, ReLU and seeded dropout on the CPU.
     """
-    loss = _number_of(recipe)
-    return bool(_steps_of(program)) and loss >= 0 and _has_plain_data(program, rows, loss)
+    loss, steps = _number_of(recipe), _steps_of(program)
+    return bool(steps) and loss >= 0 and _has_plain_data(program, rows, loss, steps)
 
 
 def _number_of(recipe: Recipe) -> int:
@@ -185,23 +191,40 @@ def _join(steps: list[_Step], layer: Layer) -> bool:
     return False
 
 
-def _has_plain_data(program: Program, rows: Sequence[Row], loss: int) -> bool:
-    like = next(iter(program.parameters.tensors.values()))
-    if like.device.type != "cpu" or like.dtype not in {torch.float32, torch.float64}:
-        return False
-    if rows[0].augmentation:
-        return False
-    target = torch.int64 if loss == 0 else like.dtype
-    n_dims = 1 if loss == 0 else 2
-    sets = {id(row.train.X): row.train for row in rows}.values()
-    return all(
-        _is_plain(s.X, like)
-        and s.y is not None
-        and s.y.dtype == target
-        and s.y.ndim == n_dims
-        and s.y.is_contiguous()
-        for s in sets
+def _has_plain_data(
+    program: Program, rows: Sequence[Row], loss: int, steps: list[_Step]
+) -> bool:
+    first, last = (
+        program.parameters.tensors[step.linear.weight] for step in (steps[0], steps[-1])
     )
+    if first.device.type != "cpu" or first.dtype not in {torch.float32, torch.float64}:
+        return False
+    if rows[0].augmentation or any(row.settings.eps < _LEAST_EPS for row in rows):
+        return False
+    sets = [row.train for row in rows]
+    return all(
+        _is_plain(s.X, first.dtype, first.shape[2])
+        and _has_plain_targets(s, first.dtype, loss, last.shape[1])
+        # Of rows that share the same data, once.
+        for s in {(id(s.X), id(s.y), id(s.sample_weight)): s for s in sets}.values()
+    )
+
+
+def _is_plain(X: Tensor, dtype: torch.dtype, n_features: int) -> bool:
+    """Return whether inputs lie in memory as compiled code reads them."""
+    has_features = X.ndim > 1 and X.shape[1:].numel() == n_features
+    return X.dtype == dtype and X.is_contiguous() and has_features
+
+
+def _has_plain_targets(s: TensorSet, dtype: torch.dtype, loss: int, n_outputs: int) -> bool:
+    y, n = s.y, len(s.X)
+    if y is None or not y.is_contiguous():
+        return False
+    if s.sample_weight is not None and s.sample_weight.shape != (n,):
+        return False
+    if loss == 0:
+        return y.dtype == torch.int64 and y.shape == (n,)
+    return y.dtype == dtype and y.shape == (n, n_outputs)
 
 
 class CompiledEpoch:
@@ -243,6 +266,7 @@ class CompiledEpoch:
         self._like = next(iter(program.parameters.tensors.values()))
         self._plan = _plan_of(program, optimizer, steps, _number_of(recipe))
         self._n_outputs = int(self._plan["sizes"][0, len(steps)])
+        self._n_weights = sum(t[0].numel() for t in program.parameters.tensors.values())
         self._rows = np.zeros(len(rows), _ROW)
         self._kept: list[Any] = []
         self._fill_settings(rows)
@@ -273,7 +297,7 @@ class CompiledEpoch:
         Raises
         ------
         IndexError
-            If a target is no class.
+            If a target is no class, or a sample does not exist.
         MemoryError
             If there is none.
         """
@@ -315,7 +339,8 @@ class CompiledEpoch:
         Tensor of shape (k, n, C) or None
             None if the samples are not as those to train on.
         """
-        if not all(_is_plain(s.X, self._like) for s in sets):
+        n_features = int(self._plan["sizes"][0, 0])
+        if not all(_is_plain(s.X, self._like.dtype, n_features) for s in sets):
             return None
         n = len(sets[0])
         whole = torch.arange(n)
@@ -323,6 +348,7 @@ class CompiledEpoch:
         sizes = [[min(_CHUNK, n - start) for start in range(0, n, _CHUNK)]] * len(sets)
         own = self._rows[rows].copy()
         own["X"] = [s.X.data_ptr() for s in sets]
+        own["n_samples"] = [len(s.X) for s in sets]
         outputs = self._outputs(own, places)
         self._run(own, places, sizes, predicts=True)
         return outputs
@@ -342,14 +368,42 @@ class CompiledEpoch:
         *,
         predicts: bool,
     ) -> None:
-        """Call the compiled code, with the samples of all batches."""
-        plan = self._plan
+        """Have all batches done, in as many calls as leave room for Ctrl-C."""
+        places = [p.to(torch.int64).contiguous() for p in places]
         batches = _padded(sizes, np.int64)
+        n_batches = np.array([len(own) for own in sizes])
         rows["order"] = [p.data_ptr() for p in places]
         rows["batches"] = _addresses(batches)
-        rows["n_batches"] = [len(own) for own in sizes]
-        plan["most_samples"] = batches.max()
-        most = 0 if predicts else int(batches.max() * plan["sizes"].max())
+        at_once = self._batches_per_call(int(batches.max()), len(rows))
+        for start in range(0, batches.shape[1], at_once):
+            rows["n_batches"] = np.clip(n_batches - start, 0, at_once)
+            self._call(rows, int(batches.max()), predicts=predicts)
+            n_done = batches[:, start : start + at_once].sum(axis=1)
+            self._move_on(rows, at_once, n_done.astype(np.uint64))
+
+    def _batches_per_call(self, n_samples: int, n_rows: int) -> int:
+        products = 3 * self._n_weights * n_samples * -(-n_rows // self._n_threads)
+        return max(1, int(_SECONDS_PER_CALL * _PRODUCTS_PER_SECOND / products))
+
+    def _move_on(self, rows: Any, n_batches: int, n_samples: Any) -> None:
+        """Let rows begin behind what is done."""
+        size = self._like.element_size()
+        rows["order"] += 8 * n_samples
+        rows["batches"] += np.uint64(8 * n_batches)
+        rows["rates"] += np.uint64(8 * n_batches)
+        rows["losses"] += rows["loss_stride"].astype(np.uint64) * np.uint64(
+            n_batches * size
+        )
+        has_outputs = (rows["outputs"] > 0).astype(np.uint64)
+        rows["outputs"] += has_outputs * n_samples * np.uint64(self._n_outputs * size)
+        rows["n_steps"] += n_batches
+        rows["first_step"] += n_batches
+
+    def _call(self, rows: Any, most_samples: int, *, predicts: bool) -> None:
+        plan = self._plan
+        plan["most_samples"] = most_samples
+        dropped = plan["sizes"][0, 1:][plan["dropout"][0] >= 0]
+        most = 0 if predicts else most_samples * int(dropped.max(initial=0))
         positions = dropout_positions(most, self._like.device)
         failed = self._library.sk_tune_run(
             ctypes.c_void_p(plan.ctypes.data),
@@ -362,6 +416,8 @@ class CompiledEpoch:
         )
         if failed == _FAILED_TARGET:
             raise IndexError(f"A target is none of the {self._n_outputs} classes.")
+        if failed == _FAILED_PLACE:
+            raise IndexError("A sample is none of the data.")
         if failed:
             raise MemoryError("There is no memory for an epoch.")
 
@@ -369,6 +425,7 @@ class CompiledEpoch:
         """Fill in what masks are made with; return what has to stay in memory."""
         dropout = self._program.dropout
         if not dropout.active:
+            # Rows that drop something may join, but then all is made anew.
             self._plan["dropout"] = -1
             return []
         first_steps, *numbers = dropout.first_numbers()
@@ -383,6 +440,7 @@ class CompiledEpoch:
         self._kept = [*sets]
         own = self._rows
         own["X"] = [s.X.data_ptr() for s in sets]
+        own["n_samples"] = [len(s.X) for s in sets]
         own["y"] = [_address(s.y) for s in sets]
         weights = [_weights_of(s, self._like) for s in sets]
         self._kept += weights
@@ -425,12 +483,9 @@ def _plan_of(
     plan["sizes"][0, : n + 1] = [weights[0].shape[2], *(w.shape[1] for w in weights)]
     plan["has_bias"][0, :n] = [step.linear.bias is not None for step in steps]
     plan["has_relu"][0, :n] = [step.has_relu for step in steps]
+    plan["dropout"] = -1
     plan["dropout"][0, :n] = [step.dropout for step in steps]
     return plan
-
-
-def _is_plain(X: Tensor, like: Tensor) -> bool:
-    return X.dtype == like.dtype and X.is_contiguous()
 
 
 def _weights_of(s: TensorSet, like: Tensor) -> Tensor | None:

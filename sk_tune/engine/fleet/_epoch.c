@@ -39,6 +39,7 @@
 #define MOST_LAYERS 16
 #define FAILED_MEMORY 1
 #define FAILED_TARGET 2
+#define FAILED_PLACE 3
 
 enum loss { CROSS_ENTROPY, BINARY_CROSS_ENTROPY, SQUARED, ABSOLUTE, HUBER };
 enum optimizer { ADAM, ADAMW, SGD, RMSPROP };
@@ -67,7 +68,7 @@ typedef struct {
     void *losses, *outputs;
     double *hits;
     /* Steps of the optimizer, and of the masks, that came before. */
-    int64_t n_batches, n_steps, first_step, loss_stride;
+    int64_t n_samples, n_batches, n_steps, first_step, loss_stride;
     double momentum, beta_2, eps, decay, smoothing, l1, clip;
     /* Weight, bias and their first and second moments, of each layer. */
     void *parts[MOST_LAYERS * 6];

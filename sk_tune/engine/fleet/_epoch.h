@@ -188,7 +188,8 @@ static REAL NAME(classes)(const REAL *x, int64_t target, int64_t n, REAL s, REAL
     }
     dy[target] -= (1 - s) * share;
     REAL loss = -(x[target] - highest - log_sum);
-    return loss + s * (-mean / n - loss);
+    /* Without smoothing the mean may be infinite where the loss is not. */
+    return s > 0 ? loss + s * (-mean / n - loss) : loss;
 }
 
 static REAL NAME(numbers)(int64_t kind, const REAL *x, const REAL *t, int64_t n, REAL s,
@@ -329,13 +330,16 @@ static void NAME(update)(const Plan *plan, const Row *row, NAME(Memory) *own, in
     }
 }
 
-/* Outputs of the last layer for n samples; dropout only with `step` of at least 0. */
-static void NAME(forward)(const Plan *plan, const Row *row, const int32_t *positions,
+/* Outputs of the last layer for n samples; dropout only with `step` of at least 0.  1 if a
+ * sample does not exist. */
+static int NAME(forward)(const Plan *plan, const Row *row, const int32_t *positions,
                           NAME(Memory) *own, const int64_t *order, int64_t n, int64_t step) {
     int64_t n_in = plan->sizes[0];
-    for (int64_t i = 0; i < n; i++)
+    for (int64_t i = 0; i < n; i++) {
+        if (order[i] < 0 || order[i] >= row->n_samples) return 1;
         memcpy(own->inputs + i * n_in, (const REAL *)row->X + order[i] * n_in,
                (size_t)n_in * sizeof(REAL));
+    }
     for (int64_t l = 0; l < plan->n_layers; l++) {
         int64_t padded = own->padded[l + 1], x_row = l ? own->padded[l] : n_in;
         const REAL *x = l ? own->outputs[l - 1] : own->inputs;
@@ -343,17 +347,20 @@ static void NAME(forward)(const Plan *plan, const Row *row, const int32_t *posit
                       own->outputs[l], padded, own->p + own->bias[l]);
         NAME(activate)(plan, row, positions, l, step, n, padded, own->outputs[l]);
     }
+    return 0;
 }
 
-/* One row, one epoch. */
+/* One row, some batches of an epoch.  0 or what failed. */
 static int NAME(train)(const Plan *plan, const Row *row, const int32_t *positions,
                        NAME(Memory) *own) {
     int64_t start = 0;
     NAME(transfer)(plan, row, own, 3, 0);
     for (int64_t step = 0; step < row->n_batches; step++) {
         int64_t n = row->batches[step];
-        NAME(forward)(plan, row, positions, own, row->order + start, n, step);
-        if (NAME(judge)(plan, row, own, start, n, step, own->derivatives[0])) return 1;
+        if (NAME(forward)(plan, row, positions, own, row->order + start, n, step))
+            return FAILED_PLACE;
+        if (NAME(judge)(plan, row, own, start, n, step, own->derivatives[0]))
+            return FAILED_TARGET;
         NAME(backward)(plan, row, positions, own, n, step);
         NAME(restrain)(plan, row, own);
         NAME(update)(plan, row, own, step);
@@ -363,14 +370,14 @@ static int NAME(train)(const Plan *plan, const Row *row, const int32_t *position
     return 0;
 }
 
-/* The outputs of one row, in evaluation mode. */
+/* The outputs of one row, in evaluation mode.  0 or what failed. */
 static int NAME(predict)(const Plan *plan, const Row *row, NAME(Memory) *own) {
     int64_t n_outputs = plan->sizes[plan->n_layers], padded = own->padded[plan->n_layers];
     int64_t start = 0;
     NAME(transfer)(plan, row, own, 1, 0);
     for (int64_t step = 0; step < row->n_batches; step++) {
         int64_t n = row->batches[step];
-        NAME(forward)(plan, row, NULL, own, row->order + start, n, -1);
+        if (NAME(forward)(plan, row, NULL, own, row->order + start, n, -1)) return FAILED_PLACE;
         for (int64_t i = 0; i < n; i++)
             memcpy((REAL *)row->outputs + (start + i) * n_outputs,
                    own->outputs[plan->n_layers - 1] + i * padded,
@@ -390,9 +397,9 @@ static void *NAME(work)(void *argument) {
         int64_t i;
         while ((i = atomic_fetch_add(&call->next, 1)) < call->n_rows) {
             const Row *row = &call->rows[i];
-            if (call->predicts ? NAME(predict)(call->plan, row, &own)
-                               : NAME(train)(call->plan, row, call->positions, &own))
-                atomic_store(&call->failed, FAILED_TARGET);
+            int failed = call->predicts ? NAME(predict)(call->plan, row, &own)
+                                        : NAME(train)(call->plan, row, call->positions, &own);
+            if (failed) atomic_store(&call->failed, failed);
         }
     }
     NAME(release)(&own);

@@ -13,6 +13,7 @@ import math
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from itertools import islice
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -294,8 +295,7 @@ class _EpochRecord:
 
 def _score_epoch(tile: Tile) -> list[Tensor | None]:
     """Score rows on their validation and monitor samples; return the latter's outputs."""
-    predict = None if tile.compiled is None else tile.compiled.predict
-    judged = tile.recipe.loss.mean, tile.recipe.score, predict
+    judged = _judged(tile)
     for position, result in evaluate(
         tile.program, [a.row.valid for a in tile.rows], *judged
     ):
@@ -308,6 +308,12 @@ def _score_epoch(tile: Tile) -> list[Tensor | None]:
         tile.rows[position].note("monitor", result.loss, result.score)
         outputs[position] = result.outputs
     return outputs
+
+
+def _judged(tile: Tile) -> tuple[Any, Any, Any]:
+    """Return how rows are judged: loss, score, and what computes outputs if not torch."""
+    predict = None if tile.compiled is None else tile.compiled.predict
+    return tile.recipe.loss.mean, tile.recipe.score, predict
 
 
 def _keep_best(tile: Tile) -> None:
@@ -333,8 +339,7 @@ def _finish(
     if restored:
         tile.restore_best(restored)
         sets = [a.row.monitor if i in last else None for i, a in enumerate(tile.rows)]
-        loss = tile.recipe.loss.mean
-        for i, result in evaluate(tile.program, sets, loss, tile.recipe.score):
+        for i, result in evaluate(tile.program, sets, *_judged(tile)):
             final[i] = result.outputs
     for position in ended:
         active = tile.rows[position]

@@ -83,11 +83,41 @@ def test_where_nothing_can_be_kept_there_is_no_code(tmp_path, monkeypatch):
 
 
 @needs_compiler
-def test_a_file_that_is_no_code_is_not_used(cache, monkeypatch):
-    """As after a disk that was full."""
+@pytest.mark.parametrize("share", [0, 0.5])
+def test_a_file_that_is_not_whole_is_made_anew(share, cache):
+    """As after a disk that was full; the system would end the process that loads it."""
+    _compiled._compile(_compiled._compiler(), _compiled._cache_folder(), "name")
+    (path,) = cache.iterdir()
+    whole = path.read_bytes()
+    path.write_bytes(whole[: int(share * len(whole))])
+
+    assert _compiled._kept(cache, "name") is None
+    assert list(cache.iterdir()) == []
+    assert _compiled._compile(_compiled._compiler(), cache, "name") == path
+    assert _compiled._kept(cache, "name") == path
+
+
+@pytest.mark.parametrize("compiler", ["gcc '", " "])
+def test_a_command_that_is_none_is_not_run(compiler, cache, monkeypatch):
+    """Nothing is raised, for torch can do the same."""
+    monkeypatch.setenv("CC", compiler)
+
+    assert _load() is None
+
+
+@needs_compiler
+def test_code_of_another_library_is_not_used(cache, monkeypatch):
+    """It has no such function."""
     monkeypatch.setattr(_compiled, "_digest", lambda compiler: "name")
     cache.mkdir()
-    (cache / "epoch-name.so").write_bytes(b"nothing")
+    source = cache / "other.c"
+    source.write_text("int other(void) { return 0; }")
+    made = cache / "other.so"
+    subprocess.run(
+        [*_compiled._compiler(), "-shared", "-fPIC", str(source), "-o", str(made)],
+        check=True,
+    )
+    made.rename(cache / f"epoch-name-{_compiled._hash(made.read_bytes())}.so")
 
     assert _load() is None
 

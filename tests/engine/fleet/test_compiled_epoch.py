@@ -14,10 +14,10 @@ from sk_tune import MLPClassifier, MLPRegressor, NetClassifier
 from sk_tune.augment import Noise
 from sk_tune.engine import Fit, train
 from sk_tune.engine._reference import prepare
-from sk_tune.engine.fleet import _tile, train_fleet
+from sk_tune.engine.fleet import _compiled_epoch, _tile, train_fleet
 from sk_tune.engine.fleet._compiled import VARIABLE, compiled_library
 from sk_tune.estimators import FitPreparer
-from sk_tune.training import arrays_of_state
+from sk_tune.training import TensorSet, arrays_of_state
 
 pytestmark = pytest.mark.skipif(compiled_library() is None, reason="needs a compiler")
 
@@ -307,13 +307,95 @@ def test_what_is_not_in_the_code_is_left_to_torch(params, table, monkeypatch):
     assert set(made) == {None}
 
 
+def _row(table, **params):
+    X, y = table
+    fit = _fits(MLPClassifier(**{**BASE, **params}), X, y)[0]
+    prepared = prepare(fit, FitPreparer())
+    return prepared.row(), prepared.recipe()[0]
+
+
 def test_targets_that_are_no_class_are_refused(table):
     """As an index out of range is by torch; memory of others is never read."""
-    X, y = table
-    fits = _fits(MLPClassifier(**BASE), X, y)
-    prepared = prepare(fits[0], FitPreparer())
-    row, recipe = prepared.row(), prepared.recipe()[0]
+    row, recipe = _row(table)
     row.train.y = torch.full_like(row.train.y, 3)
 
     with pytest.raises(IndexError, match="none of the 3 classes"):
         list(train_fleet([row], recipe, 1))
+
+
+@pytest.mark.parametrize("place", [-1, 60])
+@pytest.mark.parametrize("part", ["train", "monitor"])
+def test_samples_that_do_not_exist_are_refused(part, place, table):
+    """Whoever has made the index; memory of others is never read."""
+    row, recipe = _row(table)
+    own = getattr(row, part)
+    index = torch.arange(30)
+    index[3] = place
+    broken = TensorSet(own.X, own.y, index=index)
+
+    with pytest.raises(IndexError):
+        list(train_fleet([replace(row, **{part: broken})], recipe, 1))
+
+
+@pytest.mark.parametrize("dtype", [torch.int32, torch.int64])
+def test_an_index_may_have_any_form(dtype, table):
+    """Of another integer type, and every second number of another."""
+    row, recipe = _row(table)
+    parts = {"train": row.train, "monitor": row.monitor}
+    outputs = []
+    for stride in (1, 2):
+        sets = {
+            name: TensorSet(
+                s.X,
+                s.y,
+                index=torch.arange(20).repeat_interleave(stride).to(dtype)[::stride],
+            )
+            for name, s in parts.items()
+        }
+        ((_, outcome),) = train_fleet([replace(_row(table)[0], **sets)], recipe, 1)
+        outputs.append(outcome.outputs)
+
+    plain = {name: TensorSet(s.X[:20], s.y[:20]) for name, s in parts.items()}
+    ((_, expected),) = train_fleet([replace(_row(table)[0], **plain)], recipe, 1)
+    for found in outputs:
+        np.testing.assert_array_equal(found, expected.outputs)
+
+
+def test_samples_of_another_width_are_left_to_torch(table):
+    """Which says what is wrong with them."""
+    row, recipe = _row(table)
+    narrow = TensorSet(row.monitor.X[:, :2].contiguous(), row.monitor.y)
+
+    with pytest.raises(RuntimeError):
+        list(train_fleet([replace(row, monitor=narrow)], recipe, 1))
+
+
+def test_targets_that_rows_do_not_share_are_looked_at_one_by_one(table):
+    """Rows may have the same inputs and other targets, which lie in memory otherwise."""
+    (row, recipe), (other, _) = _row(table), _row(table)
+    spread = row.train.y.repeat_interleave(2)[::2]
+    strided = replace(row, train=TensorSet(other.train.X, spread))
+
+    found = dict(train_fleet([strided, other], recipe, 2))
+    alone = dict(train_fleet([_row(table)[0]], recipe, 1))
+
+    for i in (0, 1):
+        np.testing.assert_allclose(found[i].outputs, alone[0].outputs, atol=1e-4)
+
+
+@pytest.mark.parametrize("score", ["accuracy", "r2"])
+def test_calls_may_be_as_short_as_one_batch(score, table, monkeypatch):
+    """So that Ctrl-C is heard where an epoch takes long; nothing else changes."""
+    X, y = table
+    kind = MLPClassifier if score == "accuracy" else MLPRegressor
+    params = {**BASE, "dropout": 0.2, "lr_schedule": "cosine"}
+    fits = _fits(kind(**params), X, y if score == "accuracy" else X[:, 0] * 2)
+    whole = train(fits)
+    monkeypatch.setattr(_compiled_epoch, "_SECONDS_PER_CALL", 0.0)
+
+    pieces = train(fits)
+
+    for row, twin in zip(pieces, whole, strict=True):
+        assert row.state.history[-1]["train_score"] == twin.state.history[-1]["train_score"]
+        np.testing.assert_array_equal(row.train_loss, twin.train_loss)
+        np.testing.assert_array_equal(row.predictions, twin.predictions)
