@@ -177,9 +177,9 @@ def test_inside_a_fleet_block_a_search_trains_as_few_shards(
     """All fits of a signature are one shard for one worker, trained once."""
     shards = []
 
-    def counting(shard, *options):
+    def counting(shard, *options, **more):
         shards.append(len(shard.fits))
-        return train_shard(shard, *options)
+        return train_shard(shard, *options, **more)
 
     for module in (engine_train, engine_workers):
         monkeypatch.setattr(module, "train_shard", counting)
