@@ -399,3 +399,23 @@ def test_calls_may_be_as_short_as_one_batch(score, table, monkeypatch):
         assert row.state.history[-1]["train_score"] == twin.state.history[-1]["train_score"]
         np.testing.assert_array_equal(row.train_loss, twin.train_loss)
         np.testing.assert_array_equal(row.predictions, twin.predictions)
+
+
+@pytest.mark.parametrize(("dropout", "n_numbers"), [(0.0, 0), (0.2, 20 * 33)])
+def test_numbers_of_dropout_are_made_where_something_is_dropped(
+    dropout, n_numbers, table, monkeypatch
+):
+    """For the widest of such layers, whatever the number of features."""
+    asked = set()
+    dropout_positions = _compiled_epoch.dropout_positions
+
+    def noted(n, device):
+        asked.add(n)
+        return dropout_positions(n, device)
+
+    monkeypatch.setattr(_compiled_epoch, "dropout_positions", noted)
+    row, recipe = _row(table, dropout=dropout)
+
+    list(train_fleet([row], recipe, 1))
+
+    assert asked == {0, n_numbers}
