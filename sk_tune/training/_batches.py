@@ -61,8 +61,15 @@ class TensorSet(Dataset[Any]):
         """Return the same rows as tensors of their own, without an index."""
         if self.index is None:
             return self
-        y, weight = (None if c is None else c[self.index] for c in self.columns[1:])
-        return TensorSet(self.X[self.index], y, weight)
+        return TensorSet(self.X[self.index], *self.taken_targets())
+
+    def taken_targets(self) -> tuple[Tensor | None, Tensor | None]:
+        """Return targets and weights of the same rows, without those of others."""
+        y, weight = (
+            c if c is None or self.index is None else c[self.index]
+            for c in self.columns[1:]
+        )
+        return y, weight
 
     @property
     def columns(self) -> tuple[Tensor | None, ...]:

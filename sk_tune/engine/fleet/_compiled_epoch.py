@@ -376,10 +376,11 @@ class CompiledEpoch:
         rows["batches"] = _addresses(batches)
         at_once = self._batches_per_call(int(batches.max()), len(rows))
         for start in range(0, batches.shape[1], at_once):
+            if start:
+                n_done = batches[:, start - at_once : start].sum(axis=1)
+                self._move_on(rows, at_once, n_done.astype(np.uint64))
             rows["n_batches"] = np.clip(n_batches - start, 0, at_once)
             self._call(rows, int(batches.max()), predicts=predicts)
-            n_done = batches[:, start : start + at_once].sum(axis=1)
-            self._move_on(rows, at_once, n_done.astype(np.uint64))
 
     def _batches_per_call(self, n_samples: int, n_rows: int) -> int:
         products = 3 * self._n_weights * n_samples * -(-n_rows // self._n_threads)

@@ -107,10 +107,7 @@ def _outputs(
 def _targets(sets: list[TensorSet]) -> tuple[Tensor, Tensor | None]:
     """Return targets and weights of rows that have equally many samples."""
     # Of sets that several rows share, once.
-    found = {
-        id(s): [c if c is None or s.index is None else c[s.index] for c in s.columns[1:]]
-        for s in sets
-    }
+    found = {key: s.taken_targets() for key, s in {id(s): s for s in sets}.items()}
     targets, weights = zip(*(found[id(s)] for s in sets), strict=True)
     if all(weight is None for weight in weights):
         return torch.stack(targets), None
