@@ -333,7 +333,7 @@ def test_samples_that_do_not_exist_are_refused(part, place, table):
     index[3] = place
     broken = TensorSet(own.X, own.y, index=index)
 
-    with pytest.raises(IndexError):
+    with pytest.raises(IndexError, match="none of the data"):
         list(train_fleet([replace(row, **{part: broken})], recipe, 1))
 
 
