@@ -12,7 +12,7 @@ References
 
 import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from numbers import Integral
 from typing import Any, ClassVar
 
@@ -51,15 +51,6 @@ from sk_tune.search._warm_start import EarlierStart
 from sk_tune.space import Candidate, Space
 
 __all__ = ["HyperbandSearchCV"]
-
-
-@dataclass(slots=True, eq=False)
-class _Running:
-    """A bracket and the candidates that are left in it."""
-
-    bracket: Bracket
-    candidates: list[Candidate]
-    rung: int = 0
 
 
 @with_inherited_docs
@@ -316,20 +307,17 @@ class HyperbandSearchCV(BaseSearch):  # type: ignore[misc]
     def _climb_rung_by_rung(
         self, rounds: Rounds, sampler: Sampler, first: list[Candidate], ctx: Any
     ) -> None:
-        """Evaluate brackets one after the other, or side by side if they do not learn."""
-        brackets = [[bracket] for bracket in self.brackets_]
-        if self.sampler == "random":
-            # No bracket waits for what another one learns: they climb side by side, which
-            # fills the fleets of the upper rungs.
-            brackets = [list(self.brackets_)]
-        for group in brackets:
+        """Evaluate brackets one after the other, each to its end before the next starts.
+
+        Each costs about the same, so that the first candidate with all resources is known
+        early; brackets that climbed together would all end together, at the end.
+        """
+        for bracket in self.brackets_:
             with rounds.sampling():
-                running = []
-                for bracket in group:
-                    n_asked = bracket.rungs[0].n_candidates - len(first)
-                    running.append(_Running(bracket, [*first, *sampler.ask(n_asked)]))
-                    first = []
-            self._climb(rounds, running, sampler, ctx)
+                n_asked = bracket.rungs[0].n_candidates - len(first)
+                candidates = [*first, *sampler.ask(n_asked)]
+                first = []
+            self._climb(rounds, bracket, candidates, sampler, ctx)
             if rounds.is_over:
                 break
 
@@ -350,69 +338,50 @@ class HyperbandSearchCV(BaseSearch):  # type: ignore[misc]
     def _climb(
         self,
         rounds: Rounds,
-        running: Sequence[_Running],
+        bracket: Bracket,
+        candidates: list[Candidate],
         sampler: Sampler,
         ctx: Any,
     ) -> None:
-        """Evaluate brackets rung by rung until all have reached their last."""
-        while any(run.candidates for run in running) and not rounds.is_over:
-            active = [run for run in running if run.candidates]
-            for part in self._same_folds(active):
-                self._evaluate(rounds, part, sampler, ctx)
-                if rounds.is_over:
-                    return
-                rounds.keep_only(c for run in running for c in run.candidates)
-
-    def _same_folds(self, active: Sequence[_Running]) -> list[list[_Running]]:
-        """Return brackets whose rungs can be evaluated in one call."""
-        if self.resource == "n_samples":
-            return [[run] for run in active]
-        return [list(active)]
+        """Evaluate a bracket rung by rung, with the best of each going on."""
+        for i, rung in enumerate(bracket.rungs):
+            if not candidates:
+                return
+            n_before = rounds.n_candidates
+            self._evaluate(rounds, candidates, _columns(bracket, i, len(candidates)), ctx)
+            scores = rounds.scores()[n_before:]
+            with rounds.sampling():
+                sampler.tell(candidates[: len(scores)], scores, rung.n_resources)
+            if rounds.is_over:
+                return
+            is_last = i + 1 == len(bracket.rungs)
+            n_next = 0 if is_last else bracket.rungs[i + 1].n_candidates
+            candidates = _best(candidates, scores, n_next)
+            rounds.keep_only(candidates)
 
     def _evaluate(
-        self, rounds: Rounds, running: Sequence[_Running], sampler: Sampler, ctx: Any
+        self,
+        rounds: Rounds,
+        candidates: Sequence[Candidate],
+        columns: dict[str, list[Any]],
+        ctx: Any,
     ) -> None:
-        """Evaluate a rung of some brackets, and promote."""
-        candidates, more = self._rung(running)
+        """Evaluate the candidates of a rung with its resources."""
+        n_resources = columns["n_resources"][0]
+        extra = {} if self.resource == "n_samples" else {self.resource_: n_resources}
         rung_ctx = ctx.subcontext(
             task_name="rung",
             max_subtasks=len(candidates) * self.n_splits_,
             sequential_subtasks=False,
         ).call_on_fit_task_begin(estimator=self)
-        before = rounds.n_candidates
         rounds.evaluate(
-            candidates,
-            subsampled(self, rounds.folds, more["n_resources"][0]),
-            more_results=more,
+            [{**candidate, **extra} for candidate in candidates],
+            subsampled(self, rounds.folds, n_resources),
+            more_results=columns,
             callback_ctx=rung_ctx,
         )
         if rung_ctx.call_on_fit_task_end(estimator=self):
             rounds.stop()
-        scores = rounds.scores()[before:]
-        start = 0
-        for run in running:
-            own = scores[start : start + len(run.candidates)]
-            start += len(run.candidates)
-            n_resources = run.bracket.rungs[run.rung].n_resources
-            with rounds.sampling():
-                sampler.tell(run.candidates[: len(own)], own, n_resources)
-            _promote(run, own)
-
-    def _rung(
-        self, running: Sequence[_Running]
-    ) -> tuple[list[Candidate], dict[str, list[Any]]]:
-        """Return the candidates of a rung, and their columns of ``cv_results_``."""
-        candidates: list[Candidate] = []
-        more: dict[str, list[Any]] = {"bracket": [], "iter": [], "n_resources": []}
-        for run in running:
-            n_resources = run.bracket.rungs[run.rung].n_resources
-            extra = {} if self.resource == "n_samples" else {self.resource_: n_resources}
-            candidates += [{**candidate, **extra} for candidate in run.candidates]
-            n = len(run.candidates)
-            more["bracket"] += [run.bracket.index] * n
-            more["iter"] += [run.rung] * n
-            more["n_resources"] += [n_resources] * n
-        return candidates, more
 
     def _make_sampler(self, space: Space) -> Sampler:
         if not isinstance(self.sampler, str):
@@ -472,13 +441,20 @@ def _limited(brackets: Sequence[Bracket], n_candidates: int | None) -> Iterator[
         yield replace(bracket, rungs=tuple(rungs))
 
 
-def _promote(run: _Running, scores: npt.NDArray[np.float64]) -> None:
-    """Let the best candidates of a rung go on, failed ones never."""
-    run.rung += 1
-    if run.rung == len(run.bracket.rungs):
-        run.candidates = []
-        return
-    n_kept = run.bracket.rungs[run.rung].n_candidates
+def _columns(bracket: Bracket, rung: int, n_candidates: int) -> dict[str, list[Any]]:
+    """Return what tells a rung's rows of ``cv_results_`` from others."""
+    own = {
+        "bracket": bracket.index,
+        "iter": rung,
+        "n_resources": bracket.rungs[rung].n_resources,
+    }
+    return {name: [value] * n_candidates for name, value in own.items()}
+
+
+def _best(
+    candidates: Sequence[Candidate], scores: npt.NDArray[np.float64], n: int
+) -> list[Candidate]:
+    """Return the best candidates of a rung, who go on; failed ones never do."""
     order = np.argsort(-scores, kind="stable")
     order = order[~np.isnan(scores[order])]
-    run.candidates = [run.candidates[i] for i in order[:n_kept]]
+    return [candidates[i] for i in order[:n]]

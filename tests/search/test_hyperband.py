@@ -55,12 +55,13 @@ def rungs(search):
 
 @pytest.mark.parametrize("sampler", ["random", "bayes", "tpe"])
 def test_brackets_are_those_of_the_paper(net, iris, sampler):
-    """Whatever proposes the candidates, and however brackets are interleaved."""
+    """Whatever proposes the candidates; a bracket ends before the next starts."""
     search = HyperbandSearchCV(net, SPACE, cv=CV, sampler=sampler, random_state=0).fit(
         *iris
     )
 
     assert rungs(search) == BRACKETS_OF_9
+    assert np.all(np.diff(search.cv_results_["bracket"]) <= 0)
     assert search.max_resources_ == 9
     assert search.ledger_.n_candidates == 9 + 5 + 3
     # Warm rungs: 9 + 3*2 + 6, 5*3 + 6, 3*9 epochs, in each of two folds.

@@ -300,10 +300,10 @@ def test_halving_remembers_promoted_networks_only(make_estimator, iris, remember
     assert remembered == [9, 3, 0]
 
 
-def test_hyperband_remembers_what_any_of_its_brackets_goes_on_with(
+def test_hyperband_remembers_what_its_bracket_goes_on_with(
     make_estimator, iris, remembered
 ):
-    """Brackets of 9, 5 and 3 candidates side by side: 3 + 1 go on, then 1, then none."""
+    """Of brackets of 9, 5 and 3 candidates 3 and 1, then 1, then none go on."""
     HyperbandSearchCV(
         make_estimator("MLPClassifier"),
         {"learning_rate": np.geomspace(0.001, 0.1, 40)},
@@ -312,7 +312,7 @@ def test_hyperband_remembers_what_any_of_its_brackets_goes_on_with(
         random_state=0,
     ).fit(*iris)
 
-    assert remembered == [12, 3, 0]
+    assert remembered == [9, 3, 0, 3, 0, 0]
 
 
 def test_an_asynchronous_search_remembers_who_may_be_promoted(
