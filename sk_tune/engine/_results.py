@@ -106,9 +106,15 @@ def ready_fits(fits: Mapping[int, Fit], results: Results, engine: str) -> dict[i
         By position.
     """
     ready: dict[int, Fit] = {}
+    # By estimator, which the folds of a candidate share.
+    reasons: dict[int, str | None] = {}
     for i, fit in fits.items():
         try:
-            ready[i], results.solo[i] = _with_numbers(fit), reason_for_solo(fit)
+            is_known = id(fit.estimator) in reasons
+            reason = reasons[id(fit.estimator)] if is_known else _checked_reason(fit)
+            ready[i], results.solo[i] = _with_numbers(fit), reason
+            if isinstance(fit.estimator, NetworkEstimator):
+                reasons[id(fit.estimator)] = reason
         except Exception as error:  # noqa: BLE001 - every fit has a result
             results.add({i: failed(fit, error, 0.0, engine)}, {})
     return ready
@@ -146,10 +152,15 @@ def end_shard(
     reporter.fits_done(done)
 
 
-def _with_numbers(fit: Fit) -> Fit:
-    """Return a fit whose seed and epochs are known, before it goes to a worker."""
+def _checked_reason(fit: Fit) -> str | None:
+    """Return why a fit is to train alone, if its parameters are what they must be."""
     if isinstance(fit.estimator, NetworkEstimator):
         check_parameters(fit.estimator)
+    return reason_for_solo(fit)
+
+
+def _with_numbers(fit: Fit) -> Fit:
+    """Return a fit whose seed and epochs are known, before it goes to a worker."""
     seed, n_epochs = fit.seed, fit.n_epochs
     if fit.state is not None:
         seed = fit.state.seed

@@ -246,6 +246,9 @@ class SkorchFit:
 class _SkorchCourse:
     """The course of a row: skorch's data loader, callbacks and history."""
 
+    # Callbacks look at each epoch.
+    is_foreseen = False
+
     def __init__(self, net: Any, generator: torch.Generator, datasets: Any) -> None:
         self.net = net
         self.first_epoch = 0

@@ -280,9 +280,14 @@ def _shards(
     which is this process, where all is soon done.
     """
     groups: dict[Any, list[int]] = {}
+    # By estimator, which the folds of a candidate share.
+    signatures: dict[int, Any] = {}
     for i, fit in fits.items():
-        alone = engine == "reference" or solo[i] is not None
-        groups.setdefault(None if alone else signature(fit), []).append(i)
+        key = None
+        if engine != "reference" and solo[i] is None:
+            key = signatures.get(id(fit.estimator)) or signature(fit)
+            signatures[id(fit.estimator)] = key
+        groups.setdefault(key, []).append(i)
     lone = [[i] for i in groups.pop(None, [])]
     pieces = [part for own in groups.values() for part in _cut(own, most)]
     parts = [[piece] for piece in pieces]

@@ -32,6 +32,7 @@ from sk_tune.estimators._rows import (
     Rows,
     merge_equal_rows,
     mixes_rows,
+    placed,
     repeat_by_weight,
     rows_that_count,
     to_set,
@@ -305,7 +306,7 @@ class NetworkEstimator(TrainingParameters, EstimatorBase, ABC):
         dtype: torch.dtype = getattr(torch, self.dtype)
         try:
             with forked_rng(derive_seed(seed, Stream.WEIGHTS)):
-                return self._build_module(self.n_outputs_).to(dtype)
+                return placed(self._build_module(self.n_outputs_), dtype=dtype)
         except RuntimeError as error:
             if "allocate" not in str(error):
                 raise

@@ -18,7 +18,7 @@ from torch import Tensor, nn
 
 from sk_tune.estimators._base import NetworkEstimator
 from sk_tune.estimators._net_state import load_training_state, to_tensors, training_state
-from sk_tune.estimators._rows import EncodedData, take_rows, to_tensor
+from sk_tune.estimators._rows import EncodedData, placed, take_rows, to_tensor
 from sk_tune.estimators._training_options import TrainingOptions
 from sk_tune.estimators._validation import check_parameters, resolve_device, resolve_seed
 from sk_tune.training import TensorSet, TrainingState
@@ -133,6 +133,8 @@ class FitPreparer:
         # The objects themselves are kept, so that their ids stay theirs.
         self._known: dict[Any, tuple[EncodedData, dict[str, Any], Any]] = {}
         self._monitors: dict[Any, tuple[TensorSet, Any]] = {}
+        # Estimators and their checked copies: the folds of a candidate share one.
+        self._checked: dict[int, tuple[NetworkEstimator, NetworkEstimator]] = {}
 
     def prepare(
         self,
@@ -175,8 +177,7 @@ class FitPreparer:
         ValueError
             If a parameter or the data are not what the estimator asks for.
         """
-        check_parameters(estimator)
-        twin = _unfitted(estimator)
+        twin = self._twin(estimator)
         device = resolve_device(twin)
         own = {name: getattr(twin, name, None) for name in _DATA_PARAMETERS}
         sources = (X, y, rows, sample_weight)
@@ -190,9 +191,9 @@ class FitPreparer:
         data, learnt, _ = self._known[key]
         twin.__dict__.update(learnt)
         if state is None:
-            module = twin._seeded_module(seed).to(device)
+            module = placed(twin._seeded_module(seed), device=device)
         else:
-            module = twin._module_to_fill(seed, device).to(device)
+            module = placed(twin._module_to_fill(seed, device), device=device)
             _load(module, state)
         train, valid = twin._to_sets(
             data,
@@ -210,6 +211,15 @@ class FitPreparer:
             monitor=self._monitor(twin, key, X, y, monitor, device),
             state=state,
         )
+
+    def _twin(self, estimator: NetworkEstimator) -> NetworkEstimator:
+        """Return a copy that may be changed, of checked parameters."""
+        _, known = self._checked.get(id(estimator), (None, None))
+        if known is None or not _has_values_of(estimator, known):
+            check_parameters(estimator)
+            known = _unfitted(estimator)
+            self._checked[id(estimator)] = estimator, known
+        return copy.copy(known)
 
     def _monitor(
         self, twin: Any, key: Any, X: Any, y: Any, monitor: Array | None, device: str
@@ -356,6 +366,12 @@ def _unfitted(estimator: NetworkEstimator) -> NetworkEstimator:
     for name in [n for n in vars(twin) if n not in params]:
         delattr(twin, name)
     return twin
+
+
+def _has_values_of(estimator: NetworkEstimator, known: NetworkEstimator) -> bool:
+    """Return whether no parameter was set since a copy was made."""
+    own = vars(estimator)
+    return all(own.get(name) is value for name, value in vars(known).items())
 
 
 def _key(value: Any) -> str:

@@ -22,6 +22,7 @@ __all__ = [
     "Rows",
     "merge_equal_rows",
     "mixes_rows",
+    "placed",
     "repeat_by_weight",
     "rows_that_count",
     "take_rows",
@@ -244,6 +245,33 @@ def mixes_rows(module: nn.Module) -> bool:
     """
     kinds = (nn.BatchNorm1d, nn.BatchNorm2d, nn.BatchNorm3d)
     return any(isinstance(layer, kinds) for layer in module.modules())
+
+
+def placed(
+    module: nn.Module, *, dtype: torch.dtype | None = None, device: str | None = None
+) -> nn.Module:
+    """Return ``module.to``, which takes its time also where nothing is to be done.
+
+    Parameters
+    ----------
+    module : Module
+        It is changed.
+    dtype : dtype or None, default=None
+        Of its real numbers; as they are if None.
+    device : str or None, default=None
+        Where its tensors are to be; where they are if None.
+
+    Returns
+    -------
+    Module
+        The same.
+    """
+    there = None if device is None else torch.device(device)
+    for tensor in (*module.parameters(), *module.buffers()):
+        has_dtype = dtype in {None, tensor.dtype} or not tensor.is_floating_point()
+        if not has_dtype or there not in {None, tensor.device}:
+            return module.to(device=there, dtype=dtype)
+    return module
 
 
 def take_rows(data: Any, rows: Array | None) -> Any:

@@ -13,7 +13,7 @@ from sk_tune.nets._dropout import (
     seed_dropout,
     set_dropout_step,
 )
-from sk_tune.nets._empty_copy import empty_copy
+from sk_tune.nets._empty_copy import empty_copy, fresh_copy
 from sk_tune.nets._members import by_member, mean_of_members
 from sk_tune.nets._mlp import MLP
 from sk_tune.nets._number_embeddings import (
@@ -39,6 +39,7 @@ __all__ = [
     "dropout_positions",
     "dropout_threshold",
     "empty_copy",
+    "fresh_copy",
     "mean_of_members",
     "seed_dropout",
     "set_dropout_step",

@@ -1,13 +1,14 @@
 # SPDX-FileCopyrightText: sk_tune contributors
 # SPDX-License-Identifier: BSD-3-Clause
-"""Networks to be filled with weights, without drawing any first."""
+"""Networks like another, which is faster than to build them."""
 
+from collections.abc import Callable
 from typing import Any
 
 import torch
 from torch import nn
 
-__all__ = ["empty_copy"]
+__all__ = ["empty_copy", "fresh_copy"]
 
 
 def empty_copy(module: nn.Module, device: str) -> nn.Module:
@@ -43,6 +44,28 @@ def empty_copy(module: nn.Module, device: str) -> nn.Module:
         own["_buffers"][name] = _empty_like(buffer, device)
     for name, layer in module.named_children():
         own["_modules"][name] = empty_copy(layer, device)
+    return twin
+
+
+def fresh_copy(module: nn.Module) -> nn.Module:
+    """Return a network like another, with weights as if it had just been built.
+
+    Parameters
+    ----------
+    module : Module
+        As for :func:`empty_copy`, of layers that draw all of their weights in
+        ``reset_parameters``, in the order in which they were made.
+
+    Returns
+    -------
+    Module
+        On the CPU.
+    """
+    twin = empty_copy(module, "cpu")
+    for layer in twin.modules():
+        draw: Callable[[], object] | None = getattr(layer, "reset_parameters", None)
+        if draw is not None:
+            draw()
     return twin
 
 

@@ -14,6 +14,7 @@ from sk_tune import MLPClassifier, NetClassifier
 from sk_tune.engine import Fit, FitStore, _train, _underway, train
 from sk_tune.engine._shard import Shard, train_shard
 from sk_tune.engine._stored import stored_fits
+from sk_tune.engine.fleet import _tile
 from sk_tune.exceptions import SkTuneWarning
 
 
@@ -102,6 +103,7 @@ def test_a_shard_that_was_cut_short_goes_on_from_its_last_epochs(
 ):
     """With the results of one that was not, to the bit; nothing of it stays behind."""
     monkeypatch.setattr(_underway, "SECONDS_BETWEEN", 0.0)
+    monkeypatch.setattr(_tile, "_SECONDS_AT_ONCE", 0.0)
     path = tmp_path / "fits.db"
     of_whole, seen, of_rest = [], [], []
     fits = _fits(iris, 5, **params)

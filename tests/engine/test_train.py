@@ -20,6 +20,7 @@ from torch.nn import functional as F
 
 from sk_tune import MLPClassifier, MLPRegressor, NetClassifier
 from sk_tune.engine import Fit, _shard, _train, fitted_estimator, train
+from sk_tune.engine.fleet import _tile
 from sk_tune.engine.fleet import _train as _fleet_train
 from sk_tune.exceptions import SkTuneWarning
 
@@ -437,13 +438,17 @@ def test_an_error_of_the_callers_function_is_raised_as_it_is(told, n_jobs, digit
         train(fits, n_jobs=n_jobs, **{told: fail})
 
 
-def test_progress_is_told_after_each_epoch_of_a_fleet(digits):
-    """In this process a fleet of three reports each of its epochs."""
+@pytest.mark.parametrize(("seconds", "n_done"), [(0.0, [3, 6, 9, 12]), (60.0, [12])])
+def test_progress_is_told_between_the_epochs_of_a_fleet(
+    seconds, n_done, digits, monkeypatch
+):
+    """In this process a fleet of three reports each of its epochs, if they take long."""
+    monkeypatch.setattr(_tile, "_SECONDS_AT_ONCE", seconds)
     seen = []
 
     train([_fit(digits, _mlp(max_epochs=4))] * 3, progress=seen.append)
 
-    assert [p.n_epochs_done for p in seen][:4] == [3, 6, 9, 12]
+    assert [p.n_epochs_done for p in seen][: len(n_done)] == n_done
     assert np.isnan(seen[0].best_score)
 
 
@@ -570,13 +575,13 @@ def test_a_fit_that_goes_on_is_not_trained_from_what_was_planned(digits, monkeyp
     short = replace(whole, checkpoint=kept.checkpoints[-1], keeps_checkpoints=False)
     n_before = len(kept.checkpoints[-1].history)
     n_trained = []
-    train_epoch = _fleet_train._train_epoch
+    train_epochs = _fleet_train._train_epochs
 
-    def noted(tile):
-        n_trained.append(len(tile))
-        return train_epoch(tile)
+    def noted(tile, n_epochs):
+        n_trained.append(len(tile) * n_epochs)
+        return train_epochs(tile, n_epochs)
 
-    monkeypatch.setattr(_fleet_train, "_train_epoch", noted)
+    monkeypatch.setattr(_fleet_train, "_train_epochs", noted)
 
     rest = train([short] * 2, n_jobs=2)
 

@@ -13,6 +13,7 @@ from sk_tune import MLPClassifier, fleet
 from sk_tune.engine import Fit, _workers, outside_blocks, train
 from sk_tune.engine._shard import Shard
 from sk_tune.engine._workers import are_running, train_shards
+from sk_tune.engine.fleet import _tile
 
 
 def _fits(data, n_fits=4):
@@ -107,6 +108,7 @@ def _started_by(monkeypatch, pid):
 
 def test_a_worker_ends_when_its_coordinator_is_gone(digits, monkeypatch):
     """The system gives it another parent; tests/faults has real processes."""
+    monkeypatch.setattr(_tile, "_SECONDS_AT_ONCE", 0.0)
     ended, parents = [], iter([7, 7, 1, 1])
     monkeypatch.setattr(_workers.os, "_exit", ended.append)
     monkeypatch.setattr(_workers.os, "getppid", lambda: next(parents))

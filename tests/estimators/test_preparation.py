@@ -234,6 +234,18 @@ def test_many_fits_through_one_preparer_equal_each_through_its_own(digits):
             np.testing.assert_array_equal(shared[1], alone[1])
 
 
+def test_parameters_set_between_two_fits_count(digits):
+    """Though the preparer has seen the estimator before; they are checked, too."""
+    preparer, estimator = FitPreparer(), clone(ESTIMATORS["mlp"])
+    _prepare(estimator, digits, preparer)
+
+    wider = _prepare(estimator.set_params(width=16), digits, preparer)
+
+    assert wider.module.hidden[0].linear.out_features == 16
+    with pytest.raises(ValueError, match="'width' parameter"):
+        _prepare(estimator.set_params(width=-1), digits, preparer)
+
+
 # --- The monitor
 
 

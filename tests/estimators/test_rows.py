@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 from torch import nn
 
-from sk_tune.estimators._rows import Rows, merge_equal_rows, mixes_rows, to_set
+from sk_tune.estimators._rows import Rows, merge_equal_rows, mixes_rows, placed, to_set
 
 NAMES = [
     network + task
@@ -163,3 +163,18 @@ def test_equal_weights_are_no_weights():
     assert equal.sample_weight is None
     assert other.taken().sample_weight.tolist() == pytest.approx([1 / 3, 1])
     assert other.taken().X.flatten().tolist() == [0, 2]
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64, None])
+@pytest.mark.parametrize("device", ["meta", "cpu", None])
+def test_modules_are_placed_where_torch_would_place_them(dtype, device):
+    """Numbers that are not real keep their type."""
+    module, expected = (nn.Sequential(nn.Linear(2, 3), nn.BatchNorm1d(3)) for _ in range(2))
+    expected.to(dtype=dtype, device=device)
+
+    assert placed(module, dtype=dtype, device=device) is module
+
+    for own, theirs in zip(
+        module.state_dict().values(), expected.state_dict().values(), strict=True
+    ):
+        assert (own.dtype, own.device) == (theirs.dtype, theirs.device)

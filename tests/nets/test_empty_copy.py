@@ -4,7 +4,7 @@ import pytest
 import torch
 from torch import nn
 
-from sk_tune.nets import MLP, empty_copy
+from sk_tune.nets import MLP, empty_copy, fresh_copy
 
 
 def _network(normalization="batch"):
@@ -74,3 +74,23 @@ def test_no_number_is_drawn():
     empty_copy(network, "cpu")
 
     assert torch.equal(torch.get_rng_state(), before)
+
+
+@pytest.mark.parametrize("normalization", [None, "batch", "layer"])
+def test_a_fresh_copy_has_the_weights_that_building_draws(normalization):
+    """And draws as many numbers; whatever has become of the original."""
+    with torch.device("meta"):
+        pattern = _network(normalization).float()
+    torch.manual_seed(0)
+    expected = _network(normalization)
+    after = torch.get_rng_state()
+
+    torch.manual_seed(0)
+    copy = fresh_copy(pattern)
+
+    assert torch.equal(torch.get_rng_state(), after)
+    # Drawn in single precision, as torch does, whatever they become.
+    drawn, built = copy.double().state_dict(), expected.state_dict()
+    assert drawn.keys() == built.keys()
+    for name, values in built.items():
+        assert torch.equal(drawn[name], values), name

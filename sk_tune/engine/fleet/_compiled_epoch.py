@@ -3,26 +3,34 @@
 """Epochs of small chains of linear layers, ReLU and seeded dropout by compiled code.
 
 A step of such a network is some ten short calls of torch's for each layer, which cost more
-than the arithmetic where few rows share them.  The compiled code takes a row through its
-whole epoch in one call, on the tensors that the rest of the fleet works on, so that
-everything between two epochs is the same with it and without it.
+than the arithmetic where few rows share them.  The compiled code takes a row through whole
+epochs in one call, on the tensors that the rest of the fleet works on, so that everything
+between two calls is the same with it and without it.  Of classifiers it takes several
+epochs at once, where nothing is decided between them: then a fleet of few rows does not
+wait for Python either.
 
-Notation: K rows of the tile, S steps of an epoch, n samples of a row, C outputs.
+Notation: K rows of the tile, E epochs, S steps of one, n samples of a row, C outputs.
 """
 
 import ctypes
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from sk_tune.engine.fleet._chain import ChainProgram
 from sk_tune.engine.fleet._compiled import compiled_library
-from sk_tune.engine.fleet._layers import Activation, Dropout, Layer, Linear
-from sk_tune.engine.fleet._losses import LOSSES
 from sk_tune.engine.fleet._optimizers import RowOptimizer
+from sk_tune.engine.fleet._plain import (
+    MOST_LAYERS,
+    Step,
+    holds_classes,
+    is_plain,
+    is_plain_input,
+    number_of_loss,
+    steps_of,
+)
 from sk_tune.engine.fleet._program import Program
 from sk_tune.engine.fleet._records import Recipe, Row
 from sk_tune.nets import dropout_positions
@@ -30,23 +38,11 @@ from sk_tune.training import TensorSet, row_accuracy
 
 __all__ = ["CompiledEpoch", "EpochResult", "compiled_epoch"]
 
-_MOST_LAYERS = 16
-# Weights of a layer from which on the products of torch's libraries, which keep parts of
-# them in the cache, take less time.
-_MOST_WEIGHTS = 2**17
 # Samples to predict at a time.
 _CHUNK = 128
-_LOSSES = (
-    "cross_entropy",
-    "binary_cross_entropy",
-    "squared_error",
-    "absolute_error",
-    "huber",
-)
 _OPTIMIZERS = ("adam", "adamw", "sgd", "rmsprop")
 _FAILED_TARGET, _FAILED_PLACE = 2, 3
-# Below, what Adam divides padding by may be 0.
-_LEAST_EPS = 1e-20
+_N_NUMBERS = 5
 # Of a call, during which nobody hears of Ctrl-C, and multiplications in one of a core.
 _SECONDS_PER_CALL = 0.5
 _PRODUCTS_PER_SECOND = 3e10
@@ -57,28 +53,52 @@ _PLAN = np.dtype([
         (name, "i8")
         for name in ("n_layers", "loss", "optimizer", "nesterov", "most_samples")
     ),
-    ("sizes", "i8", _MOST_LAYERS + 1),
-    *((name, "i8", _MOST_LAYERS) for name in ("has_bias", "has_relu", "dropout")),
+    ("sizes", "i8", MOST_LAYERS + 1),
+    *((name, "i8", MOST_LAYERS) for name in ("has_bias", "has_relu", "dropout")),
     *((name, "i8") for name in ("has_penalty", "has_clip")),
 ])
 _ROW = np.dtype([
     *((name, "u8") for name in ("X", "y", "weight", "order", "batches", "rates")),
     *((name, "u8") for name in ("keys", "thresholds", "scales")),
-    *((name, "u8") for name in ("losses", "outputs", "hits")),
+    *((name, "u8") for name in ("losses", "outputs", "numbers")),
+    *((f"monitor_{name}", "u8") for name in ("X", "y", "order", "outputs")),
     *((name, "i8") for name in ("n_samples", "n_batches", "n_steps", "first_step")),
-    ("loss_stride", "i8"),
+    *((name, "i8") for name in ("loss_stride", "n_per_epoch", "n_before")),
+    *((name, "i8") for name in ("n_monitor_data", "n_monitored")),
     *((name, "f8") for name in ("momentum", "beta_2", "eps", "decay")),
     *((name, "f8") for name in ("smoothing", "l1", "clip")),
-    ("parts", "u8", _MOST_LAYERS * 6),
+    ("parts", "u8", MOST_LAYERS * 6),
 ])
 
 
-class _Step(NamedTuple):
-    """A linear layer and what is done to its outputs."""
+class Judgement(NamedTuple):
+    """Losses and scores of E epochs of K rows.
 
-    linear: Linear
-    has_relu: bool
-    dropout: int
+    Parameters
+    ----------
+    losses, scores : list of list of float
+        By epoch and row.
+    """
+
+    losses: list[list[float]]
+    scores: list[list[float]]
+
+    def of(self, epoch: int, position: int) -> tuple[float, float]:
+        """Return the loss and the score of one row.
+
+        Parameters
+        ----------
+        epoch : int
+            Counted from the first of these.
+        position : int
+            Which row.
+
+        Returns
+        -------
+        loss, score : float
+            Of the epoch.
+        """
+        return self.losses[epoch][position], self.scores[epoch][position]
 
 
 class EpochResult(NamedTuple):
@@ -88,17 +108,35 @@ class EpochResult(NamedTuple):
     ----------
     losses : Tensor of shape (S, K)
         Of the batches; 0 where a row has none.
-    outputs : Tensor of shape (K, n, C) or None
-        On the samples in the order of the epoch, of the longest row; None where the score
-        is known without.
-    hits : Tensor of shape (K,) or None
-        Weights of the samples whose class is predicted right, added up; None where the
-        score is not their share.
+    outputs : Tensor of shape (K, n, C)
+        On the samples in the order of the epoch, of the longest row.
     """
 
     losses: Tensor
-    outputs: Tensor | None
-    hits: Tensor | None
+    outputs: Tensor
+
+
+class JudgedEpochs(NamedTuple):
+    """What epochs leave beside the weights where losses and scores are made on the way.
+
+    Parameters
+    ----------
+    batch_losses : Tensor of shape (E S, K)
+        Those of a row's epochs one after the other; 0 where a row has none.
+    train : Judgement
+        On the samples that were trained on.
+    monitor : Judgement
+        On those that are only looked at; 0 for rows of which :meth:`CompiledEpoch.looks`
+        is False.
+    monitor_outputs : list of Tensor or None
+        Of shape (n, C) for each row after the last epoch; None for rows that are not
+        looked at.
+    """
+
+    batch_losses: Tensor
+    train: Judgement
+    monitor: Judgement
+    monitor_outputs: list[Tensor | None]
 
 
 def compiled_epoch(
@@ -134,99 +172,6 @@ def compiled_epoch(
     return CompiledEpoch(library, program, optimizer, rows, recipe, n_threads)
 
 
-def is_plain(program: Program, recipe: Recipe, rows: Sequence[Row]) -> bool:
-    """Return whether compiled code knows how to train rows, and takes less time.
-
-    Parameters
-    ----------
-    program : Program
-        The rows as one network.
-    recipe : Recipe
-        What they have in common.
-    rows : sequence of Row
-        All rows of the program, in order.
-
-    Returns
-    -------
-    bool
-        True for small chains of linear layers, ReLU and seeded dropout on the CPU.
-    """
-    loss, steps = _number_of(recipe), _steps_of(program)
-    return bool(steps) and loss >= 0 and _has_plain_data(program, rows, loss, steps)
-
-
-def _number_of(recipe: Recipe) -> int:
-    """Return the number of the loss; -1 for one of others."""
-    return next((i for i, n in enumerate(_LOSSES) if recipe.loss is LOSSES[n]), -1)
-
-
-def _steps_of(program: Program) -> list[_Step]:
-    """Return the linear layers of a chain that has little else; none of other programs."""
-    if not isinstance(program, ChainProgram) or program.members > 1:
-        return []
-    steps: list[_Step] = []
-    for layer in program.layers:
-        if not _join(steps, layer):
-            return []
-    if not 0 < len(steps) <= _MOST_LAYERS or steps[-1].has_relu or steps[-1].dropout >= 0:
-        return []
-    tensors = program.parameters.tensors
-    largest = max(tensors[step.linear.weight][0].numel() for step in steps)
-    return [] if largest > _MOST_WEIGHTS or program.buffers.tensors else steps
-
-
-def _join(steps: list[_Step], layer: Layer) -> bool:
-    """Add a layer of a chain; return whether there is a place for it."""
-    if type(layer) is Linear:
-        steps.append(_Step(layer, has_relu=False, dropout=-1))
-        return True
-    if not steps or steps[-1].dropout >= 0:
-        return False
-    if isinstance(layer, Activation) and layer.is_relu and not steps[-1].has_relu:
-        steps[-1] = steps[-1]._replace(has_relu=True)
-        return True
-    if isinstance(layer, Dropout) and layer.seeded is not None:
-        steps[-1] = steps[-1]._replace(dropout=layer.seeded)
-        return True
-    return False
-
-
-def _has_plain_data(
-    program: Program, rows: Sequence[Row], loss: int, steps: list[_Step]
-) -> bool:
-    first, last = (
-        program.parameters.tensors[step.linear.weight] for step in (steps[0], steps[-1])
-    )
-    if first.device.type != "cpu" or first.dtype not in {torch.float32, torch.float64}:
-        return False
-    if rows[0].augmentation or any(row.settings.eps < _LEAST_EPS for row in rows):
-        return False
-    sets = [row.train for row in rows]
-    return all(
-        _is_plain(s.X, first.dtype, first.shape[2])
-        and _has_plain_targets(s, first.dtype, loss, last.shape[1])
-        # Of rows that share the same data, once.
-        for s in {(id(s.X), id(s.y), id(s.sample_weight)): s for s in sets}.values()
-    )
-
-
-def _is_plain(X: Tensor, dtype: torch.dtype, n_features: int) -> bool:
-    """Return whether inputs lie in memory as compiled code reads them."""
-    has_features = X.ndim > 1 and X.shape[1:].numel() == n_features
-    return X.dtype == dtype and X.is_contiguous() and has_features
-
-
-def _has_plain_targets(s: TensorSet, dtype: torch.dtype, loss: int, n_outputs: int) -> bool:
-    y, n = s.y, len(s.X)
-    if y is None or not y.is_contiguous():
-        return False
-    if s.sample_weight is not None and s.sample_weight.shape != (n,):
-        return False
-    if loss == 0:
-        return y.dtype == torch.int64 and y.shape == (n,)
-    return y.dtype == dtype and y.shape == (n, n_outputs)
-
-
 class CompiledEpoch:
     """Trains epochs of some rows.
 
@@ -255,22 +200,56 @@ class CompiledEpoch:
         recipe: Recipe,
         n_threads: int,
     ) -> None:
-        steps = _steps_of(program)
+        steps = steps_of(program)
         self._library = library
         self._n_threads = n_threads
-        # The share of them is the score, which thus needs no outputs.
-        self._counts_hits = recipe.score is row_accuracy and _number_of(recipe) == 0
+        # The share of hits is the score, which thus needs no outputs.
+        self.judges = recipe.score is row_accuracy and number_of_loss(recipe) == 0
         self._program = program
         self._optimizer = optimizer
         self._parts = [program.parameters, *optimizer.moments.values()]
         self._like = next(iter(program.parameters.tensors.values()))
-        self._plan = _plan_of(program, optimizer, steps, _number_of(recipe))
+        self._plan = _plan_of(program, optimizer, steps, number_of_loss(recipe))
         self._n_outputs = int(self._plan["sizes"][0, len(steps)])
         self._n_weights = sum(t[0].numel() for t in program.parameters.tensors.values())
         self._rows = np.zeros(len(rows), _ROW)
         self._kept: list[Any] = []
         self._fill_settings(rows)
         self._fill_parts(steps)
+        self._fill_monitors([row.monitor if self.judges else None for row in rows])
+
+    def looks(self, position: int) -> bool:
+        """Return whether a row is judged on its monitor samples while it is trained.
+
+        Parameters
+        ----------
+        position : int
+            Which row.
+
+        Returns
+        -------
+        bool
+            False for a row without such samples, too.
+        """
+        return bool(self._rows["n_monitored"][position] > 0)
+
+    def epochs_in(self, seconds: float, n_samples: Sequence[int]) -> int:
+        """Return how many epochs take about so long.
+
+        Parameters
+        ----------
+        seconds : float
+            Rounded down to whole epochs, but to one at least.
+        n_samples : sequence of int
+            Of an epoch of each row.
+
+        Returns
+        -------
+        int
+            At least 1.
+        """
+        products = 3 * self._n_weights * sum(n_samples) / self._n_threads
+        return max(1, int(seconds * _PRODUCTS_PER_SECOND / products))
 
     def train(
         self,
@@ -301,28 +280,92 @@ class CompiledEpoch:
         MemoryError
             If there is none.
         """
+        self._rows["numbers"] = 0
+        outputs = self._outputs(self._rows, "outputs", map(len, places))
+        return EpochResult(self._train(places, sizes, rates, 1), outputs)
+
+    def train_and_judge(
+        self,
+        places: Sequence[Tensor],
+        sizes: Sequence[list[int]],
+        rates: Sequence[Sequence[float]],
+        n_epochs: int,
+    ) -> JudgedEpochs:
+        """Train epochs and find losses and scores; for rows that can be judged only.
+
+        Parameters
+        ----------
+        places : sequence of Tensor of shape (E n,) and type int64
+            Where the samples of each row lie, in the order of the epochs.
+        sizes : sequence of list of int
+            Samples of each batch of an epoch of each row.
+        rates : sequence of sequence of float
+            Learning rate of each step of each row, of all epochs.
+        n_epochs : int
+            E.
+
+        Returns
+        -------
+        JudgedEpochs
+            Losses and scores.
+
+        Raises
+        ------
+        IndexError
+            If a target is no class, or a sample does not exist.
+        MemoryError
+            If there is none.
+        """
+        rows = self._rows
+        numbers = np.zeros((len(rows), n_epochs, _N_NUMBERS))
+        rows["numbers"] = _addresses(numbers)
+        rows["outputs"] = 0
+        n_looked = rows["n_monitored"].tolist()
+        outputs = self._outputs(rows, "monitor_outputs", n_looked)
+        losses = self._train(places, sizes, rates, n_epochs)
+        looked = [own[:n] if n else None for own, n in zip(outputs, n_looked, strict=True)]
+        return JudgedEpochs(losses, *self._judgements(numbers), looked)
+
+    def _train(
+        self,
+        places: Sequence[Tensor],
+        sizes: Sequence[list[int]],
+        rates: Sequence[Sequence[float]],
+        n_epochs: int,
+    ) -> Tensor:
+        """Train epochs; return the losses of the batches."""
         k, rows = len(places), self._rows
-        n_steps = [len(own) for own in sizes]
-        losses = self._like.new_zeros(max(n_steps), k)
+        rows["n_per_epoch"] = [len(own) for own in sizes]
+        rows["n_before"] = 0
+        n_steps = n_epochs * rows["n_per_epoch"]
+        losses = self._like.new_zeros(int(n_steps.max()), k)
         own_rates = _padded(rates, np.float64)
-        numbers = self._dropout()
+        dropout = self._dropout()
         rows["rates"] = _addresses(own_rates)
         rows["losses"] = losses.data_ptr() + losses.element_size() * np.arange(k)
         rows["n_steps"] = self._optimizer.n_steps
         rows["loss_stride"] = k
-        hits = outputs = None
-        if self._counts_hits:
-            hits = torch.zeros(k, dtype=torch.float64)
-            rows["hits"] = hits.data_ptr() + hits.element_size() * np.arange(k)
-            rows["outputs"] = 0
-        else:
-            outputs = self._outputs(rows, places)
-        self._run(rows, places, sizes, predicts=False)
-        del numbers
+        self._run(rows, places, [own * n_epochs for own in sizes], predicts=False)
+        del dropout
         self._optimizer.n_steps = [
-            before + n for before, n in zip(self._optimizer.n_steps, n_steps, strict=True)
+            before + n
+            for before, n in zip(self._optimizer.n_steps, n_steps.tolist(), strict=True)
         ]
-        return EpochResult(losses, outputs, hits)
+        return losses
+
+    def _judgements(self, numbers: Any) -> tuple[Judgement, Judgement]:
+        """Return what was found on the samples to train on, and on those to look at.
+
+        `numbers` are those of _epoch.c, of shape (K, E, 5).
+        """
+        losses, weights, hits, monitor_loss, monitor_share = numbers.T
+        dtype = np.float64 if self._like.dtype == torch.float64 else np.float32
+        found = ((losses / weights, hits / weights), (monitor_loss, monitor_share))
+        # Rounded as a score of many samples at once.
+        train, monitor = (
+            Judgement(loss.tolist(), share.astype(dtype).tolist()) for loss, share in found
+        )
+        return train, monitor
 
     def predict(self, sets: Sequence[TensorSet], rows: slice) -> Tensor | None:
         """Return outputs in evaluation mode.
@@ -340,7 +383,7 @@ class CompiledEpoch:
             None if the samples are not as those to train on.
         """
         n_features = int(self._plan["sizes"][0, 0])
-        if not all(_is_plain(s.X, self._like.dtype, n_features) for s in sets):
+        if not all(is_plain_input(s.X, self._like.dtype, n_features) for s in sets):
             return None
         n = len(sets[0])
         whole = torch.arange(n)
@@ -349,15 +392,15 @@ class CompiledEpoch:
         own = self._rows[rows].copy()
         own["X"] = [s.X.data_ptr() for s in sets]
         own["n_samples"] = [len(s.X) for s in sets]
-        outputs = self._outputs(own, places)
+        outputs = self._outputs(own, "outputs", [n])
         self._run(own, places, sizes, predicts=True)
         return outputs
 
-    def _outputs(self, rows: Any, places: Sequence[Tensor]) -> Tensor:
-        """Return memory for the outputs of some rows."""
+    def _outputs(self, rows: Any, name: str, n_samples: Iterable[int]) -> Tensor:
+        """Return memory for the outputs of some rows, the address of which they get."""
         k = len(rows)
-        outputs = self._like.new_empty(k, max(map(len, places)), self._n_outputs)
-        rows["outputs"] = outputs.data_ptr() + outputs[0].nbytes * np.arange(k)
+        outputs = self._like.new_empty(k, max(n_samples), self._n_outputs)
+        rows[name] = outputs.data_ptr() + outputs[0].nbytes * np.arange(k)
         return outputs
 
     def _run(
@@ -375,12 +418,13 @@ class CompiledEpoch:
         rows["order"] = [p.data_ptr() for p in places]
         rows["batches"] = _addresses(batches)
         at_once = self._batches_per_call(int(batches.max()), len(rows))
+        longest = int(rows["n_monitored"].max(initial=0))
         for start in range(0, batches.shape[1], at_once):
             if start:
                 n_done = batches[:, start - at_once : start].sum(axis=1)
                 self._move_on(rows, at_once, n_done.astype(np.uint64))
             rows["n_batches"] = np.clip(n_batches - start, 0, at_once)
-            self._call(rows, int(batches.max()), predicts=predicts)
+            self._call(rows, int(batches.max()), min(longest, _CHUNK), predicts=predicts)
 
     def _batches_per_call(self, n_samples: int, n_rows: int) -> int:
         products = 3 * self._n_weights * n_samples * -(-n_rows // self._n_threads)
@@ -397,12 +441,14 @@ class CompiledEpoch:
         )
         has_outputs = (rows["outputs"] > 0).astype(np.uint64)
         rows["outputs"] += has_outputs * n_samples * np.uint64(self._n_outputs * size)
-        rows["n_steps"] += n_batches
-        rows["first_step"] += n_batches
+        for name in ("n_steps", "first_step", "n_before"):
+            rows[name] += n_batches
 
-    def _call(self, rows: Any, most_samples: int, *, predicts: bool) -> None:
+    def _call(
+        self, rows: Any, most_samples: int, most_looked_at: int, *, predicts: bool
+    ) -> None:
         plan = self._plan
-        plan["most_samples"] = most_samples
+        plan["most_samples"] = max(most_samples, most_looked_at)
         dropped = plan["sizes"][0, 1:][plan["dropout"][0] >= 0]
         most = 0 if predicts else most_samples * int(dropped.max(initial=0))
         positions = dropout_positions(most, self._like.device)
@@ -458,7 +504,27 @@ class CompiledEpoch:
         self._plan["has_penalty"] = np.any(own["l1"] > 0)
         self._plan["has_clip"] = np.any(np.isfinite(own["clip"]))
 
-    def _fill_parts(self, steps: list[_Step]) -> None:
+    def _fill_monitors(self, sets: Sequence[TensorSet | None]) -> None:
+        """Note which samples to look at after an epoch, where they are plain classes."""
+        # Rows share them: found once each.
+        found = {id(s): self._places_of(s) for s in {id(s): s for s in sets}.values()}
+        columns = zip(*(found[id(s)] for s in sets), strict=True)
+        names = ("monitor_X", "monitor_y", "monitor_order", "n_monitor_data", "n_monitored")
+        for name, column in zip(names, columns, strict=True):
+            self._rows[name] = column
+
+    def _places_of(self, s: TensorSet | None) -> tuple[int, ...]:
+        """Return where samples to look at lie, and how many; all 0 if there are none."""
+        n_features = int(self._plan["sizes"][0, 0])
+        if s is None or not is_plain_input(s.X, self._like.dtype, n_features):
+            return (0,) * 5
+        if not holds_classes(s):
+            return (0,) * 5
+        order = _order_of(s)
+        self._kept += [s, order]
+        return _address(s.X), _address(s.y), _address(order), len(s.X), len(order)
+
+    def _fill_parts(self, steps: list[Step]) -> None:
         """Note where parameters and moments of each row lie."""
         at = np.arange(len(self._rows))
         for number, step in enumerate(steps):
@@ -472,7 +538,7 @@ class CompiledEpoch:
 
 
 def _plan_of(
-    program: Program, optimizer: RowOptimizer, steps: list[_Step], loss: int
+    program: Program, optimizer: RowOptimizer, steps: list[Step], loss: int
 ) -> Any:
     plan = np.zeros(1, _PLAN)
     tensors = program.parameters.tensors
@@ -487,6 +553,10 @@ def _plan_of(
     plan["dropout"] = -1
     plan["dropout"][0, :n] = [step.dropout for step in steps]
     return plan
+
+
+def _order_of(s: TensorSet) -> Tensor:
+    return torch.arange(len(s)) if s.index is None else s.index.to(torch.int64).contiguous()
 
 
 def _weights_of(s: TensorSet, like: Tensor) -> Tensor | None:

@@ -28,6 +28,10 @@ class Course(Protocol):
     stopping: StoppingState
     first_epoch: int
 
+    @property
+    def is_foreseen(self) -> bool:
+        """Whether the epochs to come do not depend on how those before them end."""
+
     def order(self, epoch: int, n_samples: int) -> Tensor:
         """Return the order of the samples in an epoch.
 
@@ -155,6 +159,11 @@ class SeededCourse:
         self.tol = tol
         self.stopping = stopping
         self.first_epoch = first_epoch
+
+    @property
+    def is_foreseen(self) -> bool:
+        """Whether there is no early stopping."""
+        return self.patience is None
 
     def order(self, epoch: int, n_samples: int) -> Tensor:
         """Return the order of the samples in an epoch."""

@@ -1,11 +1,12 @@
 /* SPDX-FileCopyrightText: sk_tune contributors
  * SPDX-License-Identifier: BSD-3-Clause
  *
- * An epoch of small networks that are chains of linear layers, ReLU and seeded dropout.
+ * Epochs of small networks that are chains of linear layers, ReLU and seeded dropout.
  *
- * A row of the fleet goes through all steps of its epoch alone, so that its weights stay in
+ * A row of the fleet goes through all steps of its epochs alone, so that its weights stay in
  * the cache; rows share the threads of a call, and nothing else.  _compiled.py compiles this
- * file and _epochs.py calls it; the fields of a call are named in both in the same order.
+ * file and _compiled_epoch.py calls it; the fields of a call are named in both in the same
+ * order.
  *
  * Weights are kept transposed, (inputs, units), with the units padded by zeros to whole
  * vectors: every product then runs along the units, without a remainder.
@@ -43,6 +44,9 @@
 
 enum loss { CROSS_ENTROPY, BINARY_CROSS_ENTROPY, SQUARED, ABSOLUTE, HUBER };
 enum optimizer { ADAM, ADAMW, SGD, RMSPROP };
+/* Numbers of an epoch: sums over its samples of losses times weights, of weights and of the
+ * weights of those whose class is right; mean loss and share of hits on monitored samples. */
+enum number { LOSSES, WEIGHTS, HITS, MONITOR_LOSS, MONITOR_SHARE, N_NUMBERS };
 
 /* What all rows have in common. */
 typedef struct {
@@ -64,11 +68,18 @@ typedef struct {
     const int64_t *keys;
     const int32_t *thresholds;
     const void *scales;
-    /* Outputs or hits may be missing; hits are the weights of samples whose class is right. */
+    /* Outputs or numbers of epochs may be missing. */
     void *losses, *outputs;
-    double *hits;
+    double *numbers;
+    /* Samples to look at after each epoch; without numbers, none. */
+    const void *monitor_X, *monitor_y;
+    const int64_t *monitor_order;
+    void *monitor_outputs;
     /* Steps of the optimizer, and of the masks, that came before. */
     int64_t n_samples, n_batches, n_steps, first_step, loss_stride;
+    /* Batches of an epoch, and those before the first; samples of the monitor's data, and
+     * those of them that are looked at. */
+    int64_t n_per_epoch, n_before, n_monitor_data, n_monitored;
     double momentum, beta_2, eps, decay, smoothing, l1, clip;
     /* Weight, bias and their first and second moments, of each layer. */
     void *parts[MOST_LAYERS * 6];
@@ -129,8 +140,8 @@ static int run(Call *call, void *(*work)(void *), int64_t n_threads) {
     return atomic_load(&call->failed);
 }
 
-/* Train rows for an epoch, or predict: `positions` are then not needed, and batches are
- * what is computed at a time. */
+/* Train rows, or predict: `positions` are then not needed, and batches are what is computed
+ * at a time. */
 int sk_tune_run(const Plan *plan, const Row *rows, int64_t n_rows, const int32_t *positions,
                 int64_t predicts, int64_t is_double, int64_t n_threads) {
     Call call = {.plan = plan,

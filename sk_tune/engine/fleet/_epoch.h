@@ -216,6 +216,11 @@ static REAL NAME(numbers)(int64_t kind, const REAL *x, const REAL *t, int64_t n,
     return loss / n;
 }
 
+/* The numbers of the epoch that a step belongs to. */
+static double *NAME(numbers_of)(const Row *row, int64_t step) {
+    return row->numbers + (row->n_before + step) / row->n_per_epoch * N_NUMBERS;
+}
+
 /* Mean loss of a batch and its derivatives; keeps the outputs.  1 if a target is no class. */
 static int NAME(judge)(const Plan *plan, const Row *row, NAME(Memory) *own, int64_t start,
                        int64_t n, int64_t step, REAL *dy) {
@@ -224,7 +229,7 @@ static int NAME(judge)(const Plan *plan, const Row *row, NAME(Memory) *own, int6
     const int64_t *order = row->order + start;
     REAL *kept = row->outputs ? (REAL *)row->outputs + start * n_outputs : NULL;
     REAL s = (REAL)row->smoothing, sum = 0;
-    double loss = 0;
+    double loss = 0, hits = 0;
     for (int64_t i = 0; i < n; i++) sum += own->share[i] = weight ? weight[order[i]] : 1;
     for (int64_t i = 0; i < n; i++) own->share[i] /= sum;
     memset(dy, 0, (size_t)(n * padded) * sizeof(REAL));
@@ -236,7 +241,7 @@ static int NAME(judge)(const Plan *plan, const Row *row, NAME(Memory) *own, int6
             if (target < 0 || target >= n_outputs) return 1;
             of_sample = NAME(classes)(x + i * padded, target, n_outputs, s, share, dy + i * padded,
                                       &best);
-            if (row->hits && best == target) *row->hits += weight ? weight[order[i]] : 1;
+            if (best == target) hits += weight ? weight[order[i]] : 1;
         } else {
             const REAL *target = (const REAL *)row->y + order[i] * n_outputs;
             of_sample = NAME(numbers)(plan->loss, x + i * padded, target, n_outputs, s, share,
@@ -245,6 +250,12 @@ static int NAME(judge)(const Plan *plan, const Row *row, NAME(Memory) *own, int6
         loss += of_sample * share;
     }
     ((REAL *)row->losses)[step * row->loss_stride] = (REAL)loss;
+    if (row->numbers) {
+        double *own_numbers = NAME(numbers_of)(row, step);
+        own_numbers[LOSSES] += (double)(REAL)loss * sum;
+        own_numbers[WEIGHTS] += sum;
+        own_numbers[HITS] += hits;
+    }
     return 0;
 }
 
@@ -330,15 +341,15 @@ static void NAME(update)(const Plan *plan, const Row *row, NAME(Memory) *own, in
     }
 }
 
-/* Outputs of the last layer for n samples; dropout only with `step` of at least 0.  1 if a
- * sample does not exist. */
+/* Outputs of the last layer for n of the samples of X; dropout only with `step` of at least
+ * 0.  1 if a sample does not exist. */
 static int NAME(forward)(const Plan *plan, const Row *row, const int32_t *positions,
-                          NAME(Memory) *own, const int64_t *order, int64_t n, int64_t step) {
+                         NAME(Memory) *own, const REAL *X, int64_t n_samples,
+                         const int64_t *order, int64_t n, int64_t step) {
     int64_t n_in = plan->sizes[0];
     for (int64_t i = 0; i < n; i++) {
-        if (order[i] < 0 || order[i] >= row->n_samples) return 1;
-        memcpy(own->inputs + i * n_in, (const REAL *)row->X + order[i] * n_in,
-               (size_t)n_in * sizeof(REAL));
+        if (order[i] < 0 || order[i] >= n_samples) return 1;
+        memcpy(own->inputs + i * n_in, X + order[i] * n_in, (size_t)n_in * sizeof(REAL));
     }
     for (int64_t l = 0; l < plan->n_layers; l++) {
         int64_t padded = own->padded[l + 1], x_row = l ? own->padded[l] : n_in;
@@ -350,14 +361,48 @@ static int NAME(forward)(const Plan *plan, const Row *row, const int32_t *positi
     return 0;
 }
 
-/* One row, some batches of an epoch.  0 or what failed. */
+/* Copy the outputs of n samples to where they are kept. */
+static void NAME(keep_outputs)(const Plan *plan, const NAME(Memory) *own, int64_t n, REAL *to) {
+    int64_t n_outputs = plan->sizes[plan->n_layers], padded = own->padded[plan->n_layers];
+    const REAL *x = own->outputs[plan->n_layers - 1];
+    for (int64_t i = 0; i < n; i++)
+        memcpy(to + i * n_outputs, x + i * padded, (size_t)n_outputs * sizeof(REAL));
+}
+
+/* Loss and hits on the samples that are looked at after an epoch.  0 or what failed. */
+static int NAME(look)(const Plan *plan, const Row *row, NAME(Memory) *own, double *numbers) {
+    int64_t n_outputs = plan->sizes[plan->n_layers], padded = own->padded[plan->n_layers];
+    const REAL *x = own->outputs[plan->n_layers - 1];
+    int64_t n, most = plan->most_samples;
+    double loss = 0, hits = 0;
+    for (int64_t start = 0; start < row->n_monitored; start += n) {
+        const int64_t *order = row->monitor_order + start;
+        n = row->n_monitored - start < most ? row->n_monitored - start : most;
+        if (NAME(forward)(plan, row, NULL, own, row->monitor_X, row->n_monitor_data, order, n, -1))
+            return FAILED_PLACE;
+        NAME(keep_outputs)(plan, own, n, (REAL *)row->monitor_outputs + start * n_outputs);
+        for (int64_t i = 0; i < n; i++) {
+            int64_t target = ((const int64_t *)row->monitor_y)[order[i]], best;
+            if (target < 0 || target >= n_outputs) return FAILED_TARGET;
+            loss += NAME(classes)(x + i * padded, target, n_outputs, 0, 0, own->derivatives[0],
+                                  &best);
+            hits += best == target;
+        }
+    }
+    numbers[MONITOR_LOSS] = loss / (double)row->n_monitored;
+    numbers[MONITOR_SHARE] = hits / (double)row->n_monitored;
+    return 0;
+}
+
+/* One row, some batches.  0 or what failed. */
 static int NAME(train)(const Plan *plan, const Row *row, const int32_t *positions,
                        NAME(Memory) *own) {
     int64_t start = 0;
     NAME(transfer)(plan, row, own, 3, 0);
     for (int64_t step = 0; step < row->n_batches; step++) {
         int64_t n = row->batches[step];
-        if (NAME(forward)(plan, row, positions, own, row->order + start, n, step))
+        if (NAME(forward)(plan, row, positions, own, row->X, row->n_samples, row->order + start,
+                          n, step))
             return FAILED_PLACE;
         if (NAME(judge)(plan, row, own, start, n, step, own->derivatives[0]))
             return FAILED_TARGET;
@@ -365,6 +410,10 @@ static int NAME(train)(const Plan *plan, const Row *row, const int32_t *position
         NAME(restrain)(plan, row, own);
         NAME(update)(plan, row, own, step);
         start += n;
+        if (row->n_monitored && (row->n_before + step + 1) % row->n_per_epoch == 0) {
+            int failed = NAME(look)(plan, row, own, NAME(numbers_of)(row, step));
+            if (failed) return failed;
+        }
     }
     NAME(transfer)(plan, row, own, 3, 1);
     return 0;
@@ -372,16 +421,13 @@ static int NAME(train)(const Plan *plan, const Row *row, const int32_t *position
 
 /* The outputs of one row, in evaluation mode.  0 or what failed. */
 static int NAME(predict)(const Plan *plan, const Row *row, NAME(Memory) *own) {
-    int64_t n_outputs = plan->sizes[plan->n_layers], padded = own->padded[plan->n_layers];
-    int64_t start = 0;
+    int64_t n_outputs = plan->sizes[plan->n_layers], start = 0;
     NAME(transfer)(plan, row, own, 1, 0);
     for (int64_t step = 0; step < row->n_batches; step++) {
         int64_t n = row->batches[step];
-        if (NAME(forward)(plan, row, NULL, own, row->order + start, n, -1)) return FAILED_PLACE;
-        for (int64_t i = 0; i < n; i++)
-            memcpy((REAL *)row->outputs + (start + i) * n_outputs,
-                   own->outputs[plan->n_layers - 1] + i * padded,
-                   (size_t)n_outputs * sizeof(REAL));
+        if (NAME(forward)(plan, row, NULL, own, row->X, row->n_samples, row->order + start, n, -1))
+            return FAILED_PLACE;
+        NAME(keep_outputs)(plan, own, n, (REAL *)row->outputs + start * n_outputs);
         start += n;
     }
     return 0;

@@ -12,11 +12,12 @@ from torch import Tensor, nn
 
 from sk_tune.augment import RowAugmenter
 from sk_tune.engine.fleet._compiled import compiled_library
-from sk_tune.engine.fleet._compiled_epoch import CompiledEpoch, compiled_epoch, is_plain
+from sk_tune.engine.fleet._compiled_epoch import CompiledEpoch, compiled_epoch
 from sk_tune.engine.fleet._dropout import RowDropout
 from sk_tune.engine.fleet._mlp import MLPProgram
 from sk_tune.engine.fleet._module import ModuleProgram
 from sk_tune.engine.fleet._optimizers import RowOptimizer
+from sk_tune.engine.fleet._plain import is_plain
 from sk_tune.engine.fleet._program import Program
 from sk_tune.engine.fleet._records import Recipe, Row
 from sk_tune.engine.fleet._traced import TracedProgram, traced_chain
@@ -32,6 +33,11 @@ __all__ = [
     "is_written_out",
     "stacked_program",
 ]
+
+
+# About what compiled code is given to do at once, if an epoch does not take longer: nobody
+# hears of progress, and nothing is kept, meanwhile.
+_SECONDS_AT_ONCE = 0.25
 
 
 class Active:
@@ -77,6 +83,15 @@ class Active:
     def uses_best(self) -> bool:
         """Whether the best weights, not the last ones, are the result."""
         return self.row.course.uses_best and self.has_best
+
+    @property
+    def n_foreseen(self) -> int:
+        """Epochs after which something has to be decided, or kept, at the latest."""
+        if self.row.valid is not None or not self.row.course.is_foreseen:
+            return 1
+        n_left = self.last_epoch - self.epoch
+        kept = self.row.checkpoints
+        return next((n for n in range(1, n_left) if self.epoch + n in kept), n_left)
 
     def note(self, prefix: str, loss: float, score: float) -> None:
         """Record the loss and score of an epoch.
@@ -204,6 +219,30 @@ class Tile:
                 self.program, self.optimizer, self.recipe, rows, self.n_threads
             )
         return self._compiled
+
+    def epochs_at_once(self, seconds: float) -> int:
+        """Return how many epochs to train before anything else is done.
+
+        Parameters
+        ----------
+        seconds : float
+            After about which somebody asks where rows stand.
+
+        Returns
+        -------
+        int
+            1 unless compiled code trains and judges the rows, nothing depends on how an
+            epoch ends, and they take little time.
+        """
+        compiled = self.compiled
+        if compiled is None or not compiled.judges:
+            return 1
+        monitors = [active.row.monitor for active in self.rows]
+        if any(m is not None and not compiled.looks(i) for i, m in enumerate(monitors)):
+            return 1
+        n_samples = [len(active.row.train) for active in self.rows]
+        most = compiled.epochs_in(min(seconds, _SECONDS_AT_ONCE), n_samples)
+        return min(most, *(active.n_foreseen for active in self.rows))
 
     def begin_epoch(self, n_batches: Sequence[int]) -> None:
         """Prepare the numbers of an epoch's steps.

@@ -12,14 +12,14 @@ Notation: K rows of the tile, k neighbours of them, S steps of an epoch, C outpu
 import math
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from itertools import islice
+from itertools import chain, islice
 from typing import Any
 
 import torch
 from torch import Tensor
 
 from sk_tune.engine.fleet._batches import RowBatch, epoch_batches, runs
-from sk_tune.engine.fleet._compiled_epoch import EpochResult
+from sk_tune.engine.fleet._compiled_epoch import CompiledEpoch, EpochResult
 from sk_tune.engine.fleet._evaluation import evaluate
 from sk_tune.engine.fleet._records import Outcome, Recipe, Row
 from sk_tune.engine.fleet._tile import Active, Tile
@@ -61,7 +61,8 @@ def train_fleet(
     n_rows : int
         Rows to train at a time.
     progress : callable or None
-        Called with the number of rows that finished an epoch.
+        Called with the number of rows that finished an epoch, or several: where compiled
+        code trains them, some four times a second.
     keep : callable or None
         Called now and then with rows that have not ended: pairs of their position in
         `rows` and where they stand.
@@ -91,11 +92,11 @@ def train_fleet(
             tile.remove(done)
             continue
         start = time.perf_counter()
-        _train_epoch(tile)
-        outputs = _score_epoch(tile)
-        seconds = (time.perf_counter() - start) / len(tile)
+        n_epochs = tile.epochs_at_once(seconds_between)
+        outputs = _train_epochs(tile, n_epochs)
+        seconds = (time.perf_counter() - start) / len(tile) / n_epochs
         if progress is not None:
-            progress(len(tile))
+            progress(len(tile) * n_epochs)
         for active in tile.rows:
             active.end_epoch(seconds)
         _keep_best(tile)
@@ -111,22 +112,84 @@ def train_fleet(
             pause = seconds_between * max(1.0, (kept - start) / _SECONDS_TO_KEEP)
 
 
-def _train_epoch(tile: Tile) -> None:
-    """Train every row of the tile for one epoch and note its loss and score."""
+def _train_epochs(tile: Tile, n_epochs: int) -> list[Tensor | None]:
+    """Train every row for some epochs; return the outputs on monitor samples.
+
+    Losses and scores are noted; the last epoch is left to be ended.
+    """
+    if tile.compiled is not None and tile.compiled.judges:
+        looked_at = _train_and_judge(tile, tile.compiled, n_epochs)
+    else:
+        _train_epoch(tile)
+        looked_at = [None] * len(tile)
+    return _score_epoch(tile, looked_at)
+
+
+def _train_and_judge(
+    tile: Tile, compiled: CompiledEpoch, n_epochs: int
+) -> list[Tensor | None]:
+    """Train epochs by compiled code that knows losses and scores, too; note these."""
+    start = time.perf_counter()
+    sets, sizes = _batches(tile)
+    epochs = [range(a.epoch, a.epoch + n_epochs) for a in tile.rows]
+    orders = [
+        torch.cat([a.row.course.order(epoch, len(s)) for epoch in own])
+        for a, s, own in zip(tile.rows, sets, epochs, strict=True)
+    ]
+    tile.begin_epoch([len(s) for s in sizes])
+    rates = [
+        [a.rates, *(a.row.course.rates(epoch, len(s)) for epoch in own[1:])]
+        for a, s, own in zip(tile.rows, sizes, epochs, strict=True)
+    ]
+    found = compiled.train_and_judge(
+        _places(sets, orders),
+        sizes,
+        [list(chain.from_iterable(own)) for own in rates],
+        n_epochs,
+    )
+    seconds = (time.perf_counter() - start) / len(tile) / n_epochs
+    for position, active in enumerate(tile.rows):
+        looks = compiled.looks(position)
+        # Only courses that foresee nothing ask for them.
+        active.batch_losses = found.batch_losses[: len(sizes[position]), position]
+        for epoch, own_rates in enumerate(rates[position]):
+            if epoch:
+                active.end_epoch(seconds)
+            active.rates = own_rates
+            active.note("train", *found.train.of(epoch, position))
+            if looks:
+                active.note("monitor", *found.monitor.of(epoch, position))
+    return found.monitor_outputs
+
+
+def _batches(tile: Tile) -> tuple[list[TensorSet], list[list[int]]]:
+    """Return what each row trains on, and the sizes of its batches."""
     sets = [active.row.train for active in tile.rows]
     size, joins = tile.recipe.batch_size, tile.recipe.joins_last_sample
-    sizes = [
-        batch_sizes(len(s), len(s) if size == -1 else size, shuffled=joins) for s in sets
+    lengths = [len(s) for s in sets]
+    by_length = {
+        n: batch_sizes(n, n if size == -1 else size, shuffled=joins) for n in set(lengths)
+    }
+    return sets, [by_length[n] for n in lengths]
+
+
+def _places(sets: Sequence[TensorSet], orders: Sequence[Tensor]) -> list[Tensor]:
+    """Return where the samples lie that rows take in some order."""
+    return [
+        order if s.index is None else s.index[order]
+        for s, order in zip(sets, orders, strict=True)
     ]
+
+
+def _train_epoch(tile: Tile) -> None:
+    """Train every row of the tile for one epoch and note its loss and score."""
+    sets, sizes = _batches(tile)
     orders = [
         a.row.course.order(a.epoch, len(a.row.train)).to(a.row.train.X.device)
         for a in tile.rows
     ]
     tile.begin_epoch([len(s) for s in sizes])
-    places = [
-        order if s.index is None else s.index[order]
-        for s, order in zip(sets, orders, strict=True)
-    ]
+    places = _places(sets, orders)
     record = _EpochRecord(sets, places, sizes)
     if tile.compiled is not None:
         rates = [active.rates for active in tile.rows]
@@ -188,7 +251,6 @@ class _EpochRecord:
         self._passed = [0] * len(sets)
         self._parts: list[Tensor | None] = [None, None]
         self._found: tuple[Tensor, Tensor] | None = None
-        self._hits: Tensor | None = None
 
     def take(self, result: EpochResult) -> None:
         """Note all batches at once."""
@@ -199,7 +261,6 @@ class _EpochRecord:
                 if s.sample_weight is not None:
                     own[: len(places)] = s.sample_weight[places]
         self._parts = [result.outputs, weight]
-        self._hits = result.hits
         self._found = result.losses.double(), self._totals(weight)
 
     def _totals(self, weight: Tensor | None) -> Tensor:
@@ -248,10 +309,6 @@ class _EpochRecord:
         """Return the loss and the score of each row over the whole epoch."""
         batch_losses, totals = self._tables()
         losses = ((batch_losses * totals).sum(dim=0) / totals.sum(dim=0)).tolist()
-        if self._hits is not None:
-            # Rounded as a score of many samples at once.
-            share = (self._hits / totals.sum(dim=0)).to(self._sets[0].X.dtype)
-            return losses, share.tolist()
         scores: list[float] = []
         for rows in runs(self._sizes):
             n = self._sizes[rows.start]
@@ -293,18 +350,23 @@ class _EpochRecord:
         return torch.stack(found)
 
 
-def _score_epoch(tile: Tile) -> list[Tensor | None]:
-    """Score rows on their validation and monitor samples; return the latter's outputs."""
+def _score_epoch(tile: Tile, known: Sequence[Tensor | None]) -> list[Tensor | None]:
+    """Score rows on validation and monitor samples; return the outputs on the latter.
+
+    Rows of which these are known have been scored on them.
+    """
     judged = _judged(tile)
     for position, result in evaluate(
         tile.program, [a.row.valid for a in tile.rows], *judged
     ):
         tile.rows[position].note("valid", result.loss, result.score)
         tile.rows[position].valid_outputs = result.outputs
-    outputs: list[Tensor | None] = [None] * len(tile)
-    for position, result in evaluate(
-        tile.program, [a.row.monitor for a in tile.rows], *judged
-    ):
+    outputs = list(known)
+    monitors = [
+        a.row.monitor if own is None else None
+        for a, own in zip(tile.rows, known, strict=True)
+    ]
+    for position, result in evaluate(tile.program, monitors, *judged):
         tile.rows[position].note("monitor", result.loss, result.score)
         outputs[position] = result.outputs
     return outputs

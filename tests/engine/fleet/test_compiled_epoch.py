@@ -11,7 +11,6 @@ from skorch import NeuralNetClassifier
 from torch import nn
 
 from sk_tune import MLPClassifier, MLPRegressor, NetClassifier
-from sk_tune.augment import Noise
 from sk_tune.engine import Fit, train
 from sk_tune.engine._reference import prepare
 from sk_tune.engine.fleet import _compiled_epoch, _tile, train_fleet
@@ -22,6 +21,8 @@ from sk_tune.training import TensorSet, arrays_of_state
 pytestmark = pytest.mark.skipif(compiled_library() is None, reason="needs a compiler")
 
 BASE = {"hidden_layer_sizes": (9, 33), "max_epochs": 3, "batch_size": 20}
+# With which SGD goes well for some epochs first.
+WILD_RATE = 10.0
 OPTIONS = {
     "plain": {},
     "one layer": {"hidden_layer_sizes": (16,)},
@@ -184,7 +185,7 @@ def test_chains_of_users_train_as_by_torch(table, monkeypatch):
 
 
 def test_plain_skorch_nets_train_as_by_torch(table, monkeypatch):
-    """Their score needs the outputs of an epoch, in which hits are not counted."""
+    """Their callbacks look at each epoch."""
     X, y = table
     net = NeuralNetClassifier(
         Chain,
@@ -280,33 +281,6 @@ def test_a_row_that_diverges_leaves_the_others_alone(place, table, assert_same_t
         assert_same_training(row, *train([fit]))
 
 
-@pytest.mark.parametrize(
-    "params",
-    [
-        {"activation": "tanh"},
-        {"normalization": "batch"},
-        {"normalization": "layer"},
-        {"residual": True, "hidden_layer_sizes": (7, 7)},
-        {"hidden_layer_sizes": (400, 400)},
-        {"hidden_layer_sizes": (4,) * 16},
-        {"members": 2},
-        {"augmentation": Noise(0.1)},
-    ],
-)
-def test_what_is_not_in_the_code_is_left_to_torch(params, table, monkeypatch):
-    """Other layers, too many of them, and layers whose products torch computes faster."""
-    made = []
-    compiled_epoch = _tile.compiled_epoch
-    monkeypatch.setattr(
-        _tile, "compiled_epoch", lambda *args: made.append(compiled_epoch(*args))
-    )
-
-    results = train(_fits(MLPClassifier(**{**BASE, **params, "max_epochs": 1}), *table))
-
-    assert [r.message for r in results] == ["", "", ""]
-    assert set(made) == {None}
-
-
 def _row(table, **params):
     X, y = table
     fit = _fits(MLPClassifier(**{**BASE, **params}), X, y)[0]
@@ -370,19 +344,6 @@ def test_samples_of_another_width_are_left_to_torch(table):
         list(train_fleet([replace(row, monitor=narrow)], recipe, 1))
 
 
-def test_targets_that_rows_do_not_share_are_looked_at_one_by_one(table):
-    """Rows may have the same inputs and other targets, which lie in memory otherwise."""
-    (row, recipe), (other, _) = _row(table), _row(table)
-    spread = row.train.y.repeat_interleave(2)[::2]
-    strided = replace(row, train=TensorSet(other.train.X, spread))
-
-    found = dict(train_fleet([strided, other], recipe, 2))
-    alone = dict(train_fleet([_row(table)[0]], recipe, 1))
-
-    for i in (0, 1):
-        np.testing.assert_allclose(found[i].outputs, alone[0].outputs, atol=1e-4)
-
-
 @pytest.mark.parametrize("score", ["accuracy", "r2"])
 def test_calls_may_be_as_short_as_one_batch(score, table, monkeypatch):
     """So that Ctrl-C is heard where an epoch takes long; nothing else changes."""
@@ -399,6 +360,132 @@ def test_calls_may_be_as_short_as_one_batch(score, table, monkeypatch):
         assert row.state.history[-1]["train_score"] == twin.state.history[-1]["train_score"]
         np.testing.assert_array_equal(row.train_loss, twin.train_loss)
         np.testing.assert_array_equal(row.predictions, twin.predictions)
+
+
+def _assert_same(found, expected):
+    """States, curves and predictions are equal to the bit; times are not looked at."""
+    for row, twin in zip(found, expected, strict=True):
+        assert row.message == twin.message
+        if twin.message:
+            continue
+        arrays, theirs = arrays_of_state(row.state), arrays_of_state(twin.state)
+        assert arrays.keys() == theirs.keys()
+        for name, array in theirs.items():
+            np.testing.assert_array_equal(arrays[name], array, err_msg=name)
+        np.testing.assert_array_equal(row.predictions, twin.predictions)
+        ours, then = (
+            [{k: v for k, v in record.items() if k != "dur"} for record in t.state.history]
+            for t in (row, twin)
+        )
+        assert ours == then
+        assert [len(s.history) for s in row.checkpoints] == [
+            len(s.history) for s in twin.checkpoints
+        ]
+
+
+def _calls(fits, monkeypatch, *, seconds=None, **options):
+    """Return what becomes of fits, and how many epochs each call had."""
+    n_epochs = []
+    run = _compiled_epoch.CompiledEpoch.train_and_judge
+
+    def noted(self, places, sizes, rates, n):
+        n_epochs.append(n)
+        return run(self, places, sizes, rates, n)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(_compiled_epoch.CompiledEpoch, "train_and_judge", noted)
+        if seconds is not None:
+            patch.setattr(_tile, "_SECONDS_AT_ONCE", seconds)
+        return train(fits, **options), n_epochs
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+@pytest.mark.parametrize(
+    "option", ["dropout", "adamw", "rmsprop", "schedule", "smoothed", "full batches"]
+)
+def test_epochs_at_once_are_to_the_bit_what_they_are_one_by_one(
+    option, dtype, table, monkeypatch
+):
+    """Rows of unequal folds and weights, one of which has fewer epochs to go."""
+    params = {**BASE, "dtype": dtype, "max_epochs": 7, **OPTIONS[option]}
+    weight = np.linspace(1, 3, 90)
+    fits = _fits(MLPClassifier(**params), *table, weight)
+    fits[1] = replace(fits[1], n_epochs=4)
+
+    found, n_at_once = _calls(fits, monkeypatch)
+    expected, n_one_by_one = _calls(fits, monkeypatch, seconds=0.0)
+
+    assert n_at_once == [4, 3]
+    assert n_one_by_one == [1] * 7
+    _assert_same(found, expected)
+
+
+def test_epochs_end_where_a_row_is_kept(table, monkeypatch):
+    """What is kept on the way is what would be kept one by one."""
+    fits = [
+        replace(fit, keeps_checkpoints=True)
+        for fit in _fits(MLPClassifier(**{**BASE, "max_epochs": 9}), *table)
+    ]
+
+    found, n_at_once = _calls(fits, monkeypatch)
+    expected, _ = _calls(fits, monkeypatch, seconds=0.0)
+
+    assert sum(n_at_once) == 9
+    assert 1 < len(n_at_once) < 9
+    assert all(row.checkpoints for row in found)
+    _assert_same(found, expected)
+
+
+def test_epochs_go_one_by_one_where_early_stopping_looks_at_them(table, monkeypatch):
+    """Rows beside one that may stop are what they are without it."""
+    fits = _fits(MLPClassifier(**{**BASE, "max_epochs": 5}), *table)
+    stopping = {**BASE, "max_epochs": 5, **OPTIONS["stopping"], "learning_rate": 0.03}
+    fits[1] = replace(fits[1], estimator=MLPClassifier(**stopping, random_state=1))
+
+    found, n_epochs = _calls(fits, monkeypatch)
+    alone = [_calls([fit], monkeypatch)[0][0] for fit in fits]
+
+    assert set(n_epochs[:2]) == {1}
+    _assert_same(found, alone)
+
+
+def test_a_row_that_diverges_between_epochs_fails_where_it_would_one_by_one(
+    table, monkeypatch
+):
+    """Its message names the epoch; those trained after it are not told."""
+    params = {**BASE, "optimizer": "sgd", "max_epochs": 20, "hidden_layer_sizes": (9,) * 3}
+    fits = _fits(MLPClassifier(**params), *table)
+    wild = {**params, "learning_rate": WILD_RATE, "momentum": 0.99}
+    fits[1] = replace(fits[1], estimator=MLPClassifier(**wild, random_state=1))
+
+    found, n_at_once = _calls(fits, monkeypatch)
+    expected, _ = _calls(fits, monkeypatch, seconds=0.0)
+
+    assert n_at_once == [20]
+    assert "became nan at epoch" in found[1].message
+    assert "epoch 1 " not in found[1].message
+    _assert_same(found, expected)
+
+
+def test_progress_counts_the_epochs_of_a_call(table, monkeypatch):
+    """Each network and epoch once."""
+    told = []
+    fits = _fits(MLPClassifier(**{**BASE, "max_epochs": 7}), *table)
+
+    _, n_epochs = _calls(fits, monkeypatch, progress=told.append)
+
+    assert n_epochs == [7]
+    assert told[-1].n_epochs_done == told[-1].n_epochs == 3 * 7
+
+
+def test_a_class_that_is_not_trained_on_counts_as_by_torch(table, monkeypatch):
+    """It has no loss, and is never predicted."""
+    X, y = table
+    y = y.copy()
+    y[70:75] = 3
+    estimator = MLPClassifier(**{**BASE, "dtype": "float64"})
+
+    _assert_close(*_both(_fits(estimator, X, y), monkeypatch))
 
 
 @pytest.mark.parametrize(("dropout", "n_numbers"), [(0.0, 0), (0.2, 20 * 33)])
@@ -418,4 +505,4 @@ def test_numbers_of_dropout_are_made_where_something_is_dropped(
 
     list(train_fleet([row], recipe, 1))
 
-    assert asked == {0, n_numbers}
+    assert asked == {n_numbers}
