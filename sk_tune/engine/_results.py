@@ -14,7 +14,7 @@ from sk_tune.engine._reference import failed
 from sk_tune.engine._shard import Shard
 from sk_tune.engine._signature import reason_for_solo
 from sk_tune.engine._stored import StoredFits
-from sk_tune.estimators import NetworkEstimator, check_parameters, first_seed
+from sk_tune.estimators import LastSeen, NetworkEstimator, check_parameters, first_seed
 
 __all__ = ["Results", "end_shard", "ready_fits"]
 
@@ -106,15 +106,14 @@ def ready_fits(fits: Mapping[int, Fit], results: Results, engine: str) -> dict[i
         By position.
     """
     ready: dict[int, Fit] = {}
-    # By estimator, which the folds of a candidate share.
-    reasons: dict[int, str | None] = {}
+    last, reason = LastSeen(), None
     for i, fit in fits.items():
         try:
-            is_known = id(fit.estimator) in reasons
-            reason = reasons[id(fit.estimator)] if is_known else _checked_reason(fit)
+            if not last.is_like(fit.estimator):
+                reason = _checked_reason(fit)
+                if isinstance(fit.estimator, NetworkEstimator):
+                    last.see(fit.estimator)
             ready[i], results.solo[i] = _with_numbers(fit), reason
-            if isinstance(fit.estimator, NetworkEstimator):
-                reasons[id(fit.estimator)] = reason
         except Exception as error:  # noqa: BLE001 - every fit has a result
             results.add({i: failed(fit, error, 0.0, engine)}, {})
     return ready

@@ -47,6 +47,7 @@ from sk_tune.engine._workers import (
 from sk_tune.engine.fleet import is_compiled
 from sk_tune.estimators import (
     FitPreparer,
+    LastSeen,
     NetworkEstimator,
     adopt_training,
     take_rows,
@@ -280,13 +281,14 @@ def _shards(
     which is this process, where all is soon done.
     """
     groups: dict[Any, list[int]] = {}
-    # By estimator, which the folds of a candidate share.
-    signatures: dict[int, Any] = {}
+    last, own_signature = LastSeen(), None
     for i, fit in fits.items():
         key = None
         if engine != "reference" and solo[i] is None:
-            key = signatures.get(id(fit.estimator)) or signature(fit)
-            signatures[id(fit.estimator)] = key
+            if not last.is_like(fit.estimator):
+                own_signature = signature(fit)
+                last.see(fit.estimator)
+            key = own_signature
         groups.setdefault(key, []).append(i)
     lone = [[i] for i in groups.pop(None, [])]
     pieces = [part for own in groups.values() for part in _cut(own, most)]

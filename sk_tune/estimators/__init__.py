@@ -27,6 +27,7 @@ from sk_tune.estimators._rnn import RNNClassifier, RNNRegressor
 from sk_tune.estimators._rows import take_rows
 from sk_tune.estimators._seams import is_unchanged, predicts_unchanged
 from sk_tune.estimators._validation import (
+    LastSeen,
     category_columns,
     check_indicator,
     check_parameters,
@@ -37,6 +38,7 @@ __all__ = [
     "CNNClassifier",
     "CNNRegressor",
     "FitPreparer",
+    "LastSeen",
     "MLPClassifier",
     "MLPRegressor",
     "NetClassifier",

@@ -64,7 +64,9 @@ class _MLPEstimator(ArchitectureParameters, TableParameters, NetworkEstimator):
 
     def _build_module(self, n_outputs: int) -> nn.Module:
         layout = self._layout()
-        if layout is None and self.members == 1:
+        # A class derived from these may have other inputs.
+        is_own = type(self).__module__ == __name__
+        if is_own and layout is None and self.members == 1:
             # Plain layers: several times as fast as to build it.
             pattern = self._pattern(n_outputs, None, torch.get_default_dtype())
             return self._with_dropout(fresh_copy(pattern))

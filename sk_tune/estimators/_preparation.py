@@ -20,7 +20,12 @@ from sk_tune.estimators._base import NetworkEstimator
 from sk_tune.estimators._net_state import load_training_state, to_tensors, training_state
 from sk_tune.estimators._rows import EncodedData, placed, take_rows, to_tensor
 from sk_tune.estimators._training_options import TrainingOptions
-from sk_tune.estimators._validation import check_parameters, resolve_device, resolve_seed
+from sk_tune.estimators._validation import (
+    LastSeen,
+    check_parameters,
+    resolve_device,
+    resolve_seed,
+)
 from sk_tune.training import TensorSet, TrainingState
 
 __all__ = [
@@ -133,8 +138,9 @@ class FitPreparer:
         # The objects themselves are kept, so that their ids stay theirs.
         self._known: dict[Any, tuple[EncodedData, dict[str, Any], Any]] = {}
         self._monitors: dict[Any, tuple[TensorSet, Any]] = {}
-        # Estimators and their checked copies: the folds of a candidate share one.
-        self._checked: dict[int, tuple[NetworkEstimator, NetworkEstimator]] = {}
+        # The last estimator that was checked, and a copy to copy.
+        self._last = LastSeen()
+        self._unfitted: NetworkEstimator | None = None
 
     def prepare(
         self,
@@ -214,12 +220,11 @@ class FitPreparer:
 
     def _twin(self, estimator: NetworkEstimator) -> NetworkEstimator:
         """Return a copy that may be changed, of checked parameters."""
-        _, known = self._checked.get(id(estimator), (None, None))
-        if known is None or not _has_values_of(estimator, known):
+        if self._unfitted is None or not self._last.is_like(estimator):
             check_parameters(estimator)
-            known = _unfitted(estimator)
-            self._checked[id(estimator)] = estimator, known
-        return copy.copy(known)
+            self._unfitted = _unfitted(estimator)
+            self._last.see(estimator)
+        return copy.copy(self._unfitted)
 
     def _monitor(
         self, twin: Any, key: Any, X: Any, y: Any, monitor: Array | None, device: str
@@ -366,12 +371,6 @@ def _unfitted(estimator: NetworkEstimator) -> NetworkEstimator:
     for name in [n for n in vars(twin) if n not in params]:
         delattr(twin, name)
     return twin
-
-
-def _has_values_of(estimator: NetworkEstimator, known: NetworkEstimator) -> bool:
-    """Return whether no parameter was set since a copy was made."""
-    own = vars(estimator)
-    return all(own.get(name) is value for name, value in vars(known).items())
 
 
 def _key(value: Any) -> str:

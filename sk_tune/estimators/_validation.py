@@ -22,6 +22,7 @@ from sk_tune._compat import (
 )
 
 __all__ = [
+    "LastSeen",
     "Number",
     "WholeNumber",
     "as_array",
@@ -122,6 +123,47 @@ def check_parameters(estimator: Any) -> None:
             validate_parameter_constraints(
                 _constraints(cls), values, caller_name=cls.__name__
             )
+
+
+class LastSeen:
+    """Knows the estimator that was seen last, to do once what its equals share.
+
+    The folds of a candidate come one after the other, with copies of one estimator.
+    """
+
+    def __init__(self) -> None:
+        self._kind: type | None = None
+        self._values: dict[str, Any] = {}
+
+    def is_like(self, estimator: Any) -> bool:
+        """Return whether an estimator is, attribute by attribute, as the last one was.
+
+        Parameters
+        ----------
+        estimator : object
+            With its parameters as attributes.
+
+        Returns
+        -------
+        bool
+            False also if an attribute is equal, but another object.
+        """
+        own = vars(estimator)
+        return (
+            type(estimator) is self._kind
+            and own.keys() == self._values.keys()
+            and all(own[name] is value for name, value in self._values.items())
+        )
+
+    def see(self, estimator: Any) -> None:
+        """Remember an estimator.
+
+        Parameters
+        ----------
+        estimator : object
+            As it is now; what is set afterwards makes it another one.
+        """
+        self._kind, self._values = type(estimator), dict(vars(estimator))
 
 
 @functools.cache

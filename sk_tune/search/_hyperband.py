@@ -83,9 +83,9 @@ class HyperbandSearchCV(BaseSearch):  # type: ignore[misc]
         One candidate in `factor` is promoted.
     sampler : {"random", "bayes", "tpe"} or sampler, default="random"
         Where candidates come from.  "bayes" makes the search BOHB [2]_: a model learns from
-        the highest rung with enough candidates, and brackets follow one another; "tpe" is
-        the same with Optuna's tree-structured Parzen estimator (extra ``study``); or an
-        object with ``ask(n_points)`` and ``tell(candidates, scores, n_resources)``.
+        the highest rung with enough candidates; "tpe" is the same with Optuna's
+        tree-structured Parzen estimator (extra ``study``); or an object with
+        ``ask(n_points)`` and ``tell(candidates, scores, n_resources)``.
     warm_start_from : search, dict, optuna study or list of (dict, float), default=None
         What is known already: a fitted search or its ``cv_results_`` (which ``clone``
         leaves alone), a study of Optuna, or parameters with scores of the same metric, of

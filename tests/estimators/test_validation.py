@@ -5,9 +5,11 @@ import pandas as pd
 import pytest
 import torch
 from scipy import sparse
+from sklearn.base import clone
 
 import sk_tune
 from sk_tune.estimators._validation import (
+    LastSeen,
     Number,
     WholeNumber,
     as_array,
@@ -586,3 +588,26 @@ def test_seeds_come_from_numbers_states_and_entropy():
     assert resolve_seed(random_state) == expected
     assert resolve_seed(None) != resolve_seed(None)
     assert 0 <= resolve_seed(None) < 2**32
+
+
+@pytest.mark.parametrize(
+    ("change", "is_like"),
+    [
+        (lambda e: e, True),
+        (clone, True),
+        (lambda e: clone(e).set_params(learning_rate=0.5), False),
+        (lambda e: e.set_params(learning_rate=0.5), False),
+        (lambda e: e.set_params(module__bias=False), False),
+        (lambda e: sk_tune.NetRegressor(e.module, module__out_features=2), False),
+    ],
+    ids=["itself", "clone", "other", "changed", "added", "other kind"],
+)
+def test_the_last_estimator_is_known_again_until_it_changes(change, is_like):
+    """Its clones are like it; parameters that are added count, too."""
+    first = sk_tune.NetClassifier(torch.nn.Linear, module__out_features=2)
+    last = LastSeen()
+
+    assert not last.is_like(first)
+    last.see(first)
+
+    assert last.is_like(change(first)) == is_like

@@ -16,9 +16,9 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
-from sk_tune.training import TensorSet
+from sk_tune.training import TensorSet, batch_sizes
 
-__all__ = ["RowBatch", "epoch_batches", "gather", "runs"]
+__all__ = ["RowBatch", "epoch_batches", "gather", "runs", "sizes_of_rows"]
 
 # Batches gathered at once: few calls, and the copy stays in the cache.
 _BLOCK_BYTES = 4 * 2**20
@@ -72,6 +72,37 @@ def runs(keys: Sequence[object]) -> list[slice]:
         slices.append(slice(start, stop))
         start = stop
     return slices
+
+
+def sizes_of_rows(
+    n_samples: Sequence[int], batch_size: int, *, joins: bool
+) -> list[list[int]]:
+    """Return the samples of each batch of an epoch of each row.
+
+    Parameters
+    ----------
+    n_samples : sequence of int
+        Of each row.
+    batch_size : int
+        Samples of a full batch; -1 takes all at once.
+    joins : bool
+        Whether a lone last sample joins the batch before it.
+
+    Returns
+    -------
+    list of list of int
+        Rows of equally many samples share a list.
+
+    Examples
+    --------
+    >>> sizes_of_rows([9, 8], 4, joins=True)
+    [[4, 5], [4, 4]]
+    """
+    by_number = {
+        n: batch_sizes(n, n if batch_size == -1 else batch_size, shuffled=joins)
+        for n in set(n_samples)
+    }
+    return [by_number[n] for n in n_samples]
 
 
 def epoch_batches(

@@ -38,14 +38,21 @@ from sk_tune.training import TensorSet, row_accuracy
 
 __all__ = ["CompiledEpoch", "EpochResult", "compiled_epoch"]
 
-# Samples to predict at a time.
+# Samples to predict at a time; as in _epoch.c.
 _CHUNK = 128
 _OPTIMIZERS = ("adam", "adamw", "sgd", "rmsprop")
 _FAILED_TARGET, _FAILED_PLACE = 2, 3
 _N_NUMBERS = 5
-# Of a call, during which nobody hears of Ctrl-C, and multiplications in one of a core.
+# Of a call, during which nobody hears of Ctrl-C.
 _SECONDS_PER_CALL = 0.5
+# What a call takes, about: multiplications of a core, what comes with each step, and what
+# Python does for each row and epoch.
 _PRODUCTS_PER_SECOND = 3e10
+_SECONDS_PER_STEP = 1e-5
+_SECONDS_PER_EPOCH = 1e-4
+# Of the orders, sizes and rates of a call.
+_MOST_BYTES = 32 * 2**20
+_BYTES_PER_SAMPLE, _BYTES_PER_STEP = 16, 64
 
 # As in _epoch.c.
 _PLAN = np.dtype([
@@ -233,23 +240,33 @@ class CompiledEpoch:
         """
         return bool(self._rows["n_monitored"][position] > 0)
 
-    def epochs_in(self, seconds: float, n_samples: Sequence[int]) -> int:
-        """Return how many epochs take about so long.
+    def epochs_in(self, seconds: float, sizes: Sequence[list[int]]) -> int:
+        """Return how many epochs take about so long, and little memory.
 
         Parameters
         ----------
         seconds : float
             Rounded down to whole epochs, but to one at least.
-        n_samples : sequence of int
-            Of an epoch of each row.
+        sizes : sequence of list of int
+            Samples of each batch of an epoch of each row.
 
         Returns
         -------
         int
             At least 1.
         """
-        products = 3 * self._n_weights * sum(n_samples) / self._n_threads
-        return max(1, int(seconds * _PRODUCTS_PER_SECOND / products))
+        n_samples, n_steps = sum(map(sum, sizes)), sum(map(len, sizes))
+        # Of as many rows as the thread has that has most.
+        share = -(-len(sizes) // self._n_threads) / len(sizes)
+        epoch = share * self._seconds_of(n_samples, n_steps)
+        epoch += len(sizes) * _SECONDS_PER_EPOCH
+        n_bytes = n_samples * _BYTES_PER_SAMPLE + n_steps * _BYTES_PER_STEP
+        return max(1, int(min(seconds / epoch, _MOST_BYTES / n_bytes)))
+
+    def _seconds_of(self, n_samples: int, n_steps: int) -> float:
+        """Return about how long steps on some samples take."""
+        products = 3 * self._n_weights * n_samples
+        return products / _PRODUCTS_PER_SECOND + n_steps * _SECONDS_PER_STEP
 
     def train(
         self,
@@ -427,8 +444,8 @@ class CompiledEpoch:
             self._call(rows, int(batches.max()), min(longest, _CHUNK), predicts=predicts)
 
     def _batches_per_call(self, n_samples: int, n_rows: int) -> int:
-        products = 3 * self._n_weights * n_samples * -(-n_rows // self._n_threads)
-        return max(1, int(_SECONDS_PER_CALL * _PRODUCTS_PER_SECOND / products))
+        seconds = -(-n_rows // self._n_threads) * self._seconds_of(n_samples, 1)
+        return max(1, int(_SECONDS_PER_CALL / seconds))
 
     def _move_on(self, rows: Any, n_batches: int, n_samples: Any) -> None:
         """Let rows begin behind what is done."""
@@ -516,11 +533,11 @@ class CompiledEpoch:
     def _places_of(self, s: TensorSet | None) -> tuple[int, ...]:
         """Return where samples to look at lie, and how many; all 0 if there are none."""
         n_features = int(self._plan["sizes"][0, 0])
-        if s is None or not is_plain_input(s.X, self._like.dtype, n_features):
+        if s is None or not holds_classes(s):
             return (0,) * 5
-        if not holds_classes(s):
+        if not is_plain_input(s.X, self._like.dtype, n_features):
             return (0,) * 5
-        order = _order_of(s)
+        order = torch.arange(len(s)) if s.index is None else s.index.long().contiguous()
         self._kept += [s, order]
         return _address(s.X), _address(s.y), _address(order), len(s.X), len(order)
 
@@ -553,10 +570,6 @@ def _plan_of(
     plan["dropout"] = -1
     plan["dropout"][0, :n] = [step.dropout for step in steps]
     return plan
-
-
-def _order_of(s: TensorSet) -> Tensor:
-    return torch.arange(len(s)) if s.index is None else s.index.to(torch.int64).contiguous()
 
 
 def _weights_of(s: TensorSet, like: Tensor) -> Tensor | None:

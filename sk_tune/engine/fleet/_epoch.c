@@ -38,6 +38,8 @@
 #endif
 #define ALIGNMENT 64
 #define MOST_LAYERS 16
+/* Samples that a row is judged on at a time, whatever the others have. */
+#define LOOKED_AT_ONCE 128
 #define FAILED_MEMORY 1
 #define FAILED_TARGET 2
 #define FAILED_PLACE 3
@@ -50,7 +52,9 @@ enum number { LOSSES, WEIGHTS, HITS, MONITOR_LOSS, MONITOR_SHARE, N_NUMBERS };
 
 /* What all rows have in common. */
 typedef struct {
-    int64_t n_layers, loss, optimizer, nesterov, most_samples;
+    int64_t n_layers, loss, optimizer, nesterov;
+    /* Of a batch, or to look at; there is room for so many. */
+    int64_t most_samples;
     /* D, then H of each layer. */
     int64_t sizes[MOST_LAYERS + 1];
     int64_t has_bias[MOST_LAYERS], has_relu[MOST_LAYERS];

@@ -373,11 +373,12 @@ static void NAME(keep_outputs)(const Plan *plan, const NAME(Memory) *own, int64_
 static int NAME(look)(const Plan *plan, const Row *row, NAME(Memory) *own, double *numbers) {
     int64_t n_outputs = plan->sizes[plan->n_layers], padded = own->padded[plan->n_layers];
     const REAL *x = own->outputs[plan->n_layers - 1];
-    int64_t n, most = plan->most_samples;
+    int64_t n;
     double loss = 0, hits = 0;
     for (int64_t start = 0; start < row->n_monitored; start += n) {
         const int64_t *order = row->monitor_order + start;
-        n = row->n_monitored - start < most ? row->n_monitored - start : most;
+        n = row->n_monitored - start;
+        if (n > LOOKED_AT_ONCE) n = LOOKED_AT_ONCE;
         if (NAME(forward)(plan, row, NULL, own, row->monitor_X, row->n_monitor_data, order, n, -1))
             return FAILED_PLACE;
         NAME(keep_outputs)(plan, own, n, (REAL *)row->monitor_outputs + start * n_outputs);
@@ -410,7 +411,7 @@ static int NAME(train)(const Plan *plan, const Row *row, const int32_t *position
         NAME(restrain)(plan, row, own);
         NAME(update)(plan, row, own, step);
         start += n;
-        if (row->n_monitored && (row->n_before + step + 1) % row->n_per_epoch == 0) {
+        if (row->numbers && row->n_monitored && (row->n_before + step + 1) % row->n_per_epoch == 0) {
             int failed = NAME(look)(plan, row, own, NAME(numbers_of)(row, step));
             if (failed) return failed;
         }

@@ -11,6 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from sk_tune.augment import RowAugmenter
+from sk_tune.engine.fleet._batches import sizes_of_rows
 from sk_tune.engine.fleet._compiled import compiled_library
 from sk_tune.engine.fleet._compiled_epoch import CompiledEpoch, compiled_epoch
 from sk_tune.engine.fleet._dropout import RowDropout
@@ -240,9 +241,20 @@ class Tile:
         monitors = [active.row.monitor for active in self.rows]
         if any(m is not None and not compiled.looks(i) for i, m in enumerate(monitors)):
             return 1
-        n_samples = [len(active.row.train) for active in self.rows]
-        most = compiled.epochs_in(min(seconds, _SECONDS_AT_ONCE), n_samples)
+        most = compiled.epochs_in(min(seconds, _SECONDS_AT_ONCE), self.batch_sizes())
         return min(most, *(active.n_foreseen for active in self.rows))
+
+    def batch_sizes(self) -> list[list[int]]:
+        """Return the samples of each batch of an epoch of each row.
+
+        Returns
+        -------
+        list of list of int
+            Rows of equally many samples share a list.
+        """
+        lengths = [len(active.row.train) for active in self.rows]
+        joins = self.recipe.joins_last_sample
+        return sizes_of_rows(lengths, self.recipe.batch_size, joins=joins)
 
     def begin_epoch(self, n_batches: Sequence[int]) -> None:
         """Prepare the numbers of an epoch's steps.

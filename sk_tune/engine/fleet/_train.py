@@ -23,7 +23,7 @@ from sk_tune.engine.fleet._compiled_epoch import CompiledEpoch, EpochResult
 from sk_tune.engine.fleet._evaluation import evaluate
 from sk_tune.engine.fleet._records import Outcome, Recipe, Row
 from sk_tune.engine.fleet._tile import Active, Tile
-from sk_tune.training import TensorSet, TrainingState, batch_sizes, weights_message
+from sk_tune.training import TensorSet, TrainingState, weights_message
 
 __all__ = ["train_fleet"]
 
@@ -130,7 +130,7 @@ def _train_and_judge(
 ) -> list[Tensor | None]:
     """Train epochs by compiled code that knows losses and scores, too; note these."""
     start = time.perf_counter()
-    sets, sizes = _batches(tile)
+    sets, sizes = [active.row.train for active in tile.rows], tile.batch_sizes()
     epochs = [range(a.epoch, a.epoch + n_epochs) for a in tile.rows]
     orders = [
         torch.cat([a.row.course.order(epoch, len(s)) for epoch in own])
@@ -162,17 +162,6 @@ def _train_and_judge(
     return found.monitor_outputs
 
 
-def _batches(tile: Tile) -> tuple[list[TensorSet], list[list[int]]]:
-    """Return what each row trains on, and the sizes of its batches."""
-    sets = [active.row.train for active in tile.rows]
-    size, joins = tile.recipe.batch_size, tile.recipe.joins_last_sample
-    lengths = [len(s) for s in sets]
-    by_length = {
-        n: batch_sizes(n, n if size == -1 else size, shuffled=joins) for n in set(lengths)
-    }
-    return sets, [by_length[n] for n in lengths]
-
-
 def _places(sets: Sequence[TensorSet], orders: Sequence[Tensor]) -> list[Tensor]:
     """Return where the samples lie that rows take in some order."""
     return [
@@ -183,7 +172,7 @@ def _places(sets: Sequence[TensorSet], orders: Sequence[Tensor]) -> list[Tensor]
 
 def _train_epoch(tile: Tile) -> None:
     """Train every row of the tile for one epoch and note its loss and score."""
-    sets, sizes = _batches(tile)
+    sets, sizes = [active.row.train for active in tile.rows], tile.batch_sizes()
     orders = [
         a.row.course.order(a.epoch, len(a.row.train)).to(a.row.train.X.device)
         for a in tile.rows

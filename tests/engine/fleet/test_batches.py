@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from sk_tune.engine.fleet import _batches
-from sk_tune.engine.fleet._batches import epoch_batches, gather, runs
+from sk_tune.engine.fleet._batches import epoch_batches, gather, runs, sizes_of_rows
 from sk_tune.training import TensorBatches, TensorSet, batch_order, batch_sizes
 
 N_SOURCE = 40
@@ -209,3 +209,19 @@ def test_runs_cover_all_and_are_as_long_as_possible(keys):
     assert all(len(set(keys[run])) == 1 for run in found)
     firsts = [keys[run.start] for run in found]
     assert all(a != b for a, b in pairwise(firsts))
+
+
+@pytest.mark.parametrize(
+    ("batch_size", "joins", "sizes"),
+    [
+        (4, True, [[4, 5], [4, 4], [4, 5], [1]]),
+        (4, False, [[4, 4, 1], [4, 4], [4, 4, 1], [1]]),
+        (-1, True, [[9], [8], [9], [1]]),
+    ],
+)
+def test_each_row_has_the_batches_of_its_samples(batch_size, joins, sizes):
+    """One by one as a lone network has them, or all samples at once."""
+    found = sizes_of_rows([9, 8, 9, 1], batch_size, joins=joins)
+
+    assert found == sizes
+    assert found[0] is found[2]

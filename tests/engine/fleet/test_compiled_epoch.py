@@ -467,6 +467,34 @@ def test_a_row_that_diverges_between_epochs_fails_where_it_would_one_by_one(
     _assert_same(found, expected)
 
 
+def test_a_row_has_one_thread_however_many_there_are(table):
+    """So that its call is as short with many threads as with one."""
+
+    def epochs(n_rows, n_threads):
+        tile = _tile.Tile(recipe, n_threads)
+        tile.add([(i, _row(table)[0]) for i in range(n_rows)])
+        return tile.compiled.epochs_in(1.0, tile.batch_sizes())
+
+    _, recipe = _row(table)
+
+    assert epochs(1, 1) == epochs(1, 16)
+    assert epochs(4, 1) < epochs(4, 2) < epochs(4, 4) == epochs(4, 16)
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [("_SECONDS_PER_EPOCH", 0.1), ("_SECONDS_PER_STEP", 0.1), ("_MOST_BYTES", 3000)],
+)
+def test_calls_take_little_time_and_memory(name, value, table, monkeypatch):
+    """However few products an epoch has."""
+    fits = _fits(MLPClassifier(**{**BASE, "max_epochs": 5}), *table)
+    monkeypatch.setattr(_compiled_epoch, name, value)
+
+    _, n_epochs = _calls(fits, monkeypatch)
+
+    assert n_epochs == [1] * 5
+
+
 def test_progress_counts_the_epochs_of_a_call(table, monkeypatch):
     """Each network and epoch once."""
     told = []
