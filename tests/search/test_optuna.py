@@ -92,7 +92,8 @@ def test_trials_come_while_a_search_runs(iris, storage, monkeypatch):
 
     study = optuna.load_study(study_name="live", storage=storage)
     assert seen == sorted(seen)
-    assert 0 < seen[0] < seen[-1] == len(study.trials)
+    # Whoever is in the first rung may still be promoted, until the second one has ended.
+    assert seen[0] == 0 < seen[1] < seen[-1] == len(study.trials)
     assert _facts(study) == _facts(to_optuna(search))
 
 
