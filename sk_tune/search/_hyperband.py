@@ -17,7 +17,6 @@ from numbers import Integral
 from typing import Any, ClassVar
 
 import numpy as np
-import numpy.typing as npt
 from sklearn.base import is_classifier
 
 from sk_tune._compat import (
@@ -356,7 +355,8 @@ class HyperbandSearchCV(BaseSearch):  # type: ignore[misc]
                 return
             is_last = i + 1 == len(bracket.rungs)
             n_next = 0 if is_last else bracket.rungs[i + 1].n_candidates
-            candidates = _best(candidates, scores, n_next)
+            # Failed ones never go on.
+            candidates = [candidates[row] for row in best_first(scores)[:n_next]]
             rounds.keep_only(candidates)
 
     def _evaluate(
@@ -449,12 +449,3 @@ def _columns(bracket: Bracket, rung: int, n_candidates: int) -> dict[str, list[A
         "n_resources": bracket.rungs[rung].n_resources,
     }
     return {name: [value] * n_candidates for name, value in own.items()}
-
-
-def _best(
-    candidates: Sequence[Candidate], scores: npt.NDArray[np.float64], n: int
-) -> list[Candidate]:
-    """Return the best candidates of a rung, who go on; failed ones never do."""
-    order = np.argsort(-scores, kind="stable")
-    order = order[~np.isnan(scores[order])]
-    return [candidates[i] for i in order[:n]]

@@ -151,6 +151,8 @@ class Tile:
         self.recipe = recipe
         self.n_threads = n_threads
         self.rows: list[Active] = []
+        # Samples of each batch of an epoch of each row.
+        self.batch_sizes: list[list[int]] = []
         self.program: Program
         self.optimizer = RowOptimizer(recipe.optimizer, nesterov=recipe.nesterov)
         self.smoothing: Tensor | None = None
@@ -241,20 +243,8 @@ class Tile:
         monitors = [active.row.monitor for active in self.rows]
         if any(m is not None and not compiled.looks(i) for i, m in enumerate(monitors)):
             return 1
-        most = compiled.epochs_in(min(seconds, _SECONDS_AT_ONCE), self.batch_sizes())
+        most = compiled.epochs_in(min(seconds, _SECONDS_AT_ONCE), self.batch_sizes)
         return min(most, *(active.n_foreseen for active in self.rows))
-
-    def batch_sizes(self) -> list[list[int]]:
-        """Return the samples of each batch of an epoch of each row.
-
-        Returns
-        -------
-        list of list of int
-            Rows of equally many samples share a list.
-        """
-        lengths = [len(active.row.train) for active in self.rows]
-        joins = self.recipe.joins_last_sample
-        return sizes_of_rows(lengths, self.recipe.batch_size, joins=joins)
 
     def begin_epoch(self, n_batches: Sequence[int]) -> None:
         """Prepare the numbers of an epoch's steps.
@@ -451,6 +441,9 @@ class Tile:
     def _collect_numbers(self) -> None:
         rows = [active.row for active in self.rows]
         self._compiled, self._is_asked = None, False
+        joins = self.recipe.joins_last_sample
+        lengths = [len(row.train) for row in rows]
+        self.batch_sizes = sizes_of_rows(lengths, self.recipe.batch_size, joins=joins)
         self.smoothing = self._column([r.label_smoothing for r in rows], 0.0)
         self._l1 = self._column([r.l1 for r in rows], 0.0)
         clips = [math.inf if r.gradient_clip is None else r.gradient_clip for r in rows]

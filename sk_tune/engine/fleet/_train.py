@@ -130,7 +130,7 @@ def _train_and_judge(
 ) -> list[Tensor | None]:
     """Train epochs by compiled code that knows losses and scores, too; note these."""
     start = time.perf_counter()
-    sets, sizes = [active.row.train for active in tile.rows], tile.batch_sizes()
+    sets, sizes = [active.row.train for active in tile.rows], tile.batch_sizes
     epochs = [range(a.epoch, a.epoch + n_epochs) for a in tile.rows]
     orders = [
         torch.cat([a.row.course.order(epoch, len(s)) for epoch in own])
@@ -172,7 +172,7 @@ def _places(sets: Sequence[TensorSet], orders: Sequence[Tensor]) -> list[Tensor]
 
 def _train_epoch(tile: Tile) -> None:
     """Train every row of the tile for one epoch and note its loss and score."""
-    sets, sizes = [active.row.train for active in tile.rows], tile.batch_sizes()
+    sets, sizes = [active.row.train for active in tile.rows], tile.batch_sizes
     orders = [
         a.row.course.order(a.epoch, len(a.row.train)).to(a.row.train.X.device)
         for a in tile.rows

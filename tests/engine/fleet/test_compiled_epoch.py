@@ -473,7 +473,7 @@ def test_a_row_has_one_thread_however_many_there_are(table):
     def epochs(n_rows, n_threads):
         tile = _tile.Tile(recipe, n_threads)
         tile.add([(i, _row(table)[0]) for i in range(n_rows)])
-        return tile.compiled.epochs_in(1.0, tile.batch_sizes())
+        return tile.compiled.epochs_in(1.0, tile.batch_sizes)
 
     _, recipe = _row(table)
 
