@@ -126,7 +126,9 @@ class EstimatorFit:
             gradient_clip=options.gradient_clip,
             dropout_seed=derive_seed(options.seed, Stream.DROPOUT),
             augmentation=options.augmentation,
-            augmentation_seed=derive_seed(options.seed, Stream.AUGMENTATION),
+            augmentation_seed=0
+            if options.augmentation is None
+            else derive_seed(options.seed, Stream.AUGMENTATION),
         )
 
     def recipe(self) -> tuple[Recipe, Any]:

@@ -139,6 +139,8 @@ class _Fleets:
         self.fits_done = fits_done
         self.trained: dict[int, Trained] = {}
         self.solo: dict[int, str] = {}
+        # Of the fit that was prepared last, until it is trained.
+        self.made: tuple[int, Row] | None = None
 
     def train(self) -> tuple[dict[int, Trained], dict[int, str]]:
         if not self.shard.as_fleet:
@@ -226,7 +228,8 @@ class _Fleets:
                 self._train_solo(index, reason)
 
     def _row(self, index: int, prepared: AnyFit) -> Row:
-        row = prepared.row()
+        made, self.made = self.made, None
+        row = made[1] if made is not None and made[0] == index else prepared.row()
         if not self.shard.fits[index].keeps_checkpoints:
             return row
         return replace(row, checkpoints=epochs_to_keep(row, self.shard.checkpoint_bytes))
@@ -253,7 +256,7 @@ class _Fleets:
         try:
             prepared = prepare(self.shard.fits[index], self.preparer)
             # What is wrong with a fit shows here at the latest.
-            prepared.row()
+            self.made = index, prepared.row()
         except NoFleetError as error:
             self._train_solo(index, f"it fits into no fleet ({error})")
             return None

@@ -267,10 +267,13 @@ def placed(
         The same.
     """
     there = None if device is None else torch.device(device)
-    for tensor in (*module.parameters(), *module.buffers()):
-        has_dtype = dtype in {None, tensor.dtype} or not tensor.is_floating_point()
-        if not has_dtype or there not in {None, tensor.device}:
-            return module.to(device=there, dtype=dtype)
+    for layer in module.modules():
+        for tensor in (*layer._parameters.values(), *layer._buffers.values()):
+            if tensor is None:
+                continue
+            has_dtype = dtype in {None, tensor.dtype} or not tensor.is_floating_point()
+            if not has_dtype or there not in {None, tensor.device}:
+                return module.to(device=there, dtype=dtype)
     return module
 
 

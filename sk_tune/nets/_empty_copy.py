@@ -10,6 +10,8 @@ from torch import nn
 
 __all__ = ["empty_copy", "fresh_copy"]
 
+_COPIED = (dict, set)
+
 
 def empty_copy(module: nn.Module, device: str) -> nn.Module:
     """Return a network like another, for whoever loads weights into it.
@@ -32,18 +34,21 @@ def empty_copy(module: nn.Module, device: str) -> nn.Module:
     twin = object.__new__(type(module))
     # Hooks and registers are dicts and sets; a shared one would bind the two.
     own: dict[str, Any] = {
-        name: value.copy() if isinstance(value, dict | set) else value
+        name: value.copy() if isinstance(value, _COPIED) else value
         for name, value in vars(module).items()
     }
     vars(twin).update(own)
-    for name, parameter in module.named_parameters(recurse=False):
-        own["_parameters"][name] = nn.Parameter(
-            _empty_like(parameter, device), parameter.requires_grad
-        )
-    for name, buffer in module.named_buffers(recurse=False):
-        own["_buffers"][name] = _empty_like(buffer, device)
-    for name, layer in module.named_children():
-        own["_modules"][name] = empty_copy(layer, device)
+    for name, parameter in module._parameters.items():
+        if parameter is not None:
+            own["_parameters"][name] = nn.Parameter(
+                _empty_like(parameter, device), parameter.requires_grad
+            )
+    for name, buffer in module._buffers.items():
+        if buffer is not None:
+            own["_buffers"][name] = _empty_like(buffer, device)
+    for name, layer in module._modules.items():
+        if layer is not None:
+            own["_modules"][name] = empty_copy(layer, device)
     return twin
 
 
@@ -63,9 +68,11 @@ def fresh_copy(module: nn.Module) -> nn.Module:
     """
     twin = empty_copy(module, "cpu")
     for layer in twin.modules():
-        draw: Callable[[], object] | None = getattr(layer, "reset_parameters", None)
+        draw: Callable[[nn.Module], object] | None = getattr(
+            type(layer), "reset_parameters", None
+        )
         if draw is not None:
-            draw()
+            draw(layer)
     return twin
 
 

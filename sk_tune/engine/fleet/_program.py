@@ -183,12 +183,10 @@ def stacked_parts(modules: Sequence[nn.Module]) -> tuple[RowTensors, RowTensors]
     parameters, buffers : RowTensors
         What is not trained counts as a buffer.
     """
-    parameters = [
-        {n: p for n, p in m.named_parameters() if p.requires_grad} for m in modules
-    ]
-    buffers = [
-        {n: p for n, p in m.named_parameters() if not p.requires_grad}
-        | dict(m.named_buffers())
-        for m in modules
-    ]
+    parameters, buffers = [], []
+    for module in modules:
+        named = dict(module.named_parameters())
+        parameters.append({n: p for n, p in named.items() if p.requires_grad})
+        frozen = {n: p for n, p in named.items() if not p.requires_grad}
+        buffers.append(frozen | dict(module.named_buffers()))
     return RowTensors.stacked(parameters), RowTensors.stacked(buffers)
