@@ -18,10 +18,11 @@ What another side pays is read off its curve: the best mean score so far among c
 with all epochs, and what all candidates on all folds have cost until then.  A search that
 ends without the target starts anew with another seed, as Hyperband does in its paper, at
 most twice and while a pass fits into the epochs of random search; after that the target
-counts as not reached.  Hyperband and BOHB also run with epochs="best", where the score of a
-candidate is that of the best epoch of its mean curve, one of up to 27; what they train
-twice for it counts as if it had come first.  Optuna goes on with its study until it has
-spent these epochs.
+counts as not reached.  BOHB is told what its passes before found (warm_start_from), for in
+its paper one model lives through all of them.  Hyperband and BOHB also run with
+epochs="best", where the score of a candidate is that of the best epoch of its mean curve,
+one of up to 27; what they train twice for it counts as if it had come first.  Optuna goes
+on with its study until it has spent these epochs.
 
 Seconds are without the refit and without the start of workers; sides in turn.  Of a run
 with --untimed, or beside which others took a fifth of the processors, only epochs and
@@ -275,6 +276,8 @@ class Pass:
     parts: dict[str, float]
     # Of what goes on after the pass as such, seconds and epochs in all.
     total: tuple[float, int] | None = None
+    # For a pass after it that learns.
+    results: dict[str, Any] | None = None
 
 
 class RoundClock:
@@ -305,8 +308,10 @@ class RoundClock:
         return [(passed, n // N_FOLDS) for passed, n in self.ends[name]]
 
 
-def our_search(make, task, seed):
+def our_search(make, task, seed, earlier=None):
     search = make(task, seed)
+    if earlier is not None:
+        search.set_params(warm_start_from=earlier)
     clock = RoundClock()
     start = time.perf_counter()
     search.set_callbacks(clock).fit(task.X, task.y)
@@ -336,7 +341,14 @@ def our_search(make, task, seed):
         epochs=again + int(ledger.epochs_trained),
         test=float(search.score(task.X_test, task.y_test)),
         parts={name: round(getattr(ledger, f"seconds_{name}"), 3) for name in parts},
+        results=results,
     )
+
+
+def known_after(passes):
+    """Return what ``cv_results_`` would hold of all passes, as far as a model learns."""
+    names = ("params", "n_resources", "mean_test_score")
+    return {name: np.concatenate([p.results[name] for p in passes]) for name in names}
 
 
 def epochs_of_rows(results, max_epochs):
@@ -627,6 +639,8 @@ SIDES = {
 PEERS = [name for name, side in SIDES.items() if side[0]]
 # Of which a second pass would be more of the same draws, or which go on by themselves.
 ONE_PASS = {"random", "skorch random", "bayes", "optuna"}
+# A second pass of which knows the first.
+LEARNING = {"bohb", "bohb best"}
 
 
 def run_side(name, task, target):
@@ -639,6 +653,8 @@ def run_side(name, task, target):
     while True:
         seed = task.seed + 1000 * len(passes)
         more = {"target": target} if name == "optuna" else {}
+        if name in LEARNING and passes:
+            more["earlier"] = known_after(passes)
         own = run(task, seed, **more)
         passes.append(own)
         for passed, spent, score in own.points:
