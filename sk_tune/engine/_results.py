@@ -109,11 +109,13 @@ def ready_fits(fits: Mapping[int, Fit], results: Results, engine: str) -> dict[i
     last, reason = LastSeen(), None
     for i, fit in fits.items():
         try:
+            own = reason
             if not last.is_like(fit.estimator):
-                reason = _checked_reason(fit)
+                own = _checked_reason(fit)
                 if isinstance(fit.estimator, NetworkEstimator):
+                    reason = own
                     last.see(fit.estimator)
-            ready[i], results.solo[i] = _with_numbers(fit), reason
+            ready[i], results.solo[i] = _with_numbers(fit), own
         except Exception as error:  # noqa: BLE001 - every fit has a result
             results.add({i: failed(fit, error, 0.0, engine)}, {})
     return ready

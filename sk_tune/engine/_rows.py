@@ -20,6 +20,7 @@ from sk_tune.engine.fleet import (
     Row,
     SeededCourse,
     Settings,
+    is_torch_dropout,
     orders_in_memory,
     stacked_program,
 )
@@ -217,6 +218,8 @@ def reason_in_module(module: nn.Module, X: Tensor, *, predicts: bool = False) ->
         return None
     if has_hooks(module):
         return "its module has hooks"
+    if X.device.type != "cpu" and any(map(is_torch_dropout, module.modules())):
+        return "torch draws the masks of its dropout on the device"
     own = {n for n, _ in [*module.named_parameters(), *module.named_buffers()]}
     if not own.issuperset(module.state_dict()):
         return "layers of its module share weights"

@@ -141,6 +141,8 @@ class _Fleets:
         self.solo: dict[int, str] = {}
         # Of the fit that was prepared last, until it is trained.
         self.made: tuple[int, Row] | None = None
+        # Which came last to a fleet; of one row, the one in training.
+        self.current = -1
 
     def train(self) -> tuple[dict[int, Trained], dict[int, str]]:
         if not self.shard.as_fleet:
@@ -174,7 +176,7 @@ class _Fleets:
                 self._train_rows(waiting, ready, (recipe, key), n_rows)
             except torch.cuda.OutOfMemoryError as error:
                 if n_rows == 1:
-                    self._end(waiting[0], self._failed(waiting[0], error))
+                    self._end(self.current, self._failed(self.current, error))
                     return
                 # The fleet is made smaller; what it has finished is kept.
                 n_rows //= 2
@@ -196,7 +198,8 @@ class _Fleets:
 
         def rows() -> Iterator[Row]:
             for index in waiting:
-                prepared = ready.pop(index, None) or self._prepare(index)
+                self.current = index
+                prepared = ready.pop(index, None) or self._prepare(index, beside=True)
                 found = "" if prepared is None else _recipe_of(prepared)
                 if prepared and not isinstance(found, str) and found[1] == fleet[1]:
                     taken[len(seen)] = (index, prepared)
@@ -249,7 +252,8 @@ class _Fleets:
 
         return {"keep": keep, "seconds_between": underway.seconds}
 
-    def _prepare(self, index: int) -> AnyFit | None:
+    def _prepare(self, index: int, *, beside: bool = False) -> AnyFit | None:
+        """Return a fit that is ready, maybe beside rows in training; None if it ended."""
         if index in self.ready:
             return self.ready.pop(index)
         start = time.perf_counter()
@@ -260,7 +264,11 @@ class _Fleets:
         except NoFleetError as error:
             self._train_solo(index, f"it fits into no fleet ({error})")
             return None
-        except Exception as error:  # noqa: BLE001 - every fit has a result
+        except Exception as error:
+            if beside and isinstance(error, torch.cuda.OutOfMemoryError):
+                # A smaller fleet may leave what it needs.
+                raise
+            # Every fit has a result.
             self._end(index, self._failed(index, error, time.perf_counter() - start))
             return None
         return prepared

@@ -161,7 +161,12 @@ def reason_against_callbacks(callbacks: Iterable[Any]) -> str | None:
     str or None
         None if they can.
     """
-    reasons = map(_of_callback, callbacks)
+    own = list(callbacks)
+    kinds = [callback if isinstance(callback, type) else type(callback) for callback in own]
+    for kind in (EarlyStopping, GradientNormClipping):
+        if kinds.count(kind) > 1:
+            return f"it has several {kind.__name__}"
+    reasons = map(_of_callback, own)
     return next((reason for reason in reasons if reason is not None), None)
 
 
@@ -170,12 +175,8 @@ def _of_callbacks(net: Any) -> str | None:
         return None
     if net.use_caching is False:
         return "its scores are predicted anew (use_caching=False)"
-    for entry in net.callbacks or []:
-        callback = entry[1] if isinstance(entry, tuple) else entry
-        reason = _of_callback(callback)
-        if reason is not None:
-            return reason
-    return None
+    entries = net.callbacks or []
+    return reason_against_callbacks(e[1] if isinstance(e, tuple) else e for e in entries)
 
 
 def _looks_inside(scoring: Any) -> bool:

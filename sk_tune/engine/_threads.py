@@ -2,6 +2,7 @@
 # SPDX-License-Identifier: BSD-3-Clause
 """How many threads pay for a network's arithmetic."""
 
+import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -61,6 +62,39 @@ def takes_one_thread(n_rows: int, n_weights: int) -> bool:
     return n_rows * n_weights <= _SMALL
 
 
+class _Blocks:
+    """Which threads of this process are in a block, and torch's number before the first.
+
+    A thread that begins while another is in its block finds torch's number to be 1.
+    """
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._inside: set[int] = set()
+        self._before = 1
+
+    @property
+    def is_inside(self) -> bool:
+        """Whether this thread is in a block."""
+        return threading.get_ident() in self._inside
+
+    def enter(self) -> int:
+        """Note that this thread is in a block; return the number before."""
+        with self._lock:
+            if not self._inside:
+                self._before = torch.get_num_threads()
+            self._inside.add(threading.get_ident())
+            return self._before
+
+    def leave(self) -> None:
+        """Note that it no longer is."""
+        with self._lock:
+            self._inside.discard(threading.get_ident())
+
+
+_BLOCKS = _Blocks()
+
+
 @contextmanager
 def one_thread(*, wanted: bool = True) -> Iterator[None]:
     """Let torch compute in one thread: sums then have one order, and workers one core.
@@ -75,10 +109,13 @@ def one_thread(*, wanted: bool = True) -> Iterator[None]:
     None
         Nothing.
     """
-    n_threads = torch.get_num_threads()
-    if wanted:
-        torch.set_num_threads(1)
+    if not wanted or _BLOCKS.is_inside:
+        yield
+        return
+    before = _BLOCKS.enter()
+    torch.set_num_threads(1)
     try:
         yield
     finally:
-        torch.set_num_threads(n_threads)
+        _BLOCKS.leave()
+        torch.set_num_threads(before)

@@ -8,12 +8,16 @@ from sklearn.base import BaseEstimator
 
 __all__ = ["is_unchanged", "predicts_unchanged"]
 
+# Methods on which it depends what a network makes of its data.
+_DATA = ("_check_X", "_check_target", "_start_target", "_encode_target")
 # Methods that take part in training.
 _SEAMS = (
+    *_DATA,
     "fit",
     "_fit",
     "_encode",
     "_learn",
+    "_learn_columns",
     "_make_net",
     "_seeded_module",
     "_to_sets",
@@ -29,10 +33,7 @@ _PREDICTING = (
     "_predictions",
     "_forward",
     "_inputs",
-    "_check_X",
-    "_check_target",
-    "_start_target",
-    "_encode_target",
+    *_DATA,
 )
 
 

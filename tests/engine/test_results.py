@@ -2,6 +2,7 @@
 
 import numpy as np
 import pytest
+from sklearn.linear_model import LogisticRegression
 
 from sk_tune import MLPClassifier
 from sk_tune.engine import Fit
@@ -69,3 +70,27 @@ def test_a_result_says_why_it_was_trained_alone(iris):
 
         assert done[7].solo_reason == ("because" if as_fleet else "")
         assert results.solo == {7: "because"}
+
+
+class _Trained(MLPClassifier):
+    """Trains otherwise than its class."""
+
+    def fit(self, X, y, sample_weight=None):
+        """Do what the base does."""
+        return super().fit(X, y, sample_weight)
+
+
+@pytest.mark.parametrize("between", [MLPClassifier(width=4), LogisticRegression()])
+def test_why_a_fit_trains_alone_is_not_said_of_the_next_kind(iris, told, between):
+    """Whatever stands between two fits of the same estimator."""
+    own = _Trained(width=4, max_epochs=2)
+    fits = {
+        i: Fit(estimator=net, X=iris.X, y=iris.y, n_epochs=2, seed=0)
+        for i, net in enumerate([own, between, own])
+    }
+
+    ready_fits(fits, told[1], "fleet")
+
+    reasons = told[1].solo
+    assert reasons[0] == reasons[2] is not None
+    assert reasons[1] != reasons[0]

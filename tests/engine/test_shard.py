@@ -194,6 +194,49 @@ def test_a_fleet_that_is_out_of_memory_is_made_smaller(digits, monkeypatch):
         )
 
 
+def test_what_is_finished_is_no_failure_of_the_one_after_it(digits, monkeypatch):
+    """One at a time, the one in training is too large, wherever it waits."""
+    monkeypatch.setattr(_shard, "rows_at_a_time", lambda *_: 1)
+    told = []
+
+    def train(rows, recipe, n_rows, progress, **_):
+        for n_done, result in enumerate(train_fleet(rows, recipe, n_rows, progress)):
+            if n_done == 1:
+                raise torch.cuda.OutOfMemoryError("CUDA out of memory")
+            yield result
+
+    monkeypatch.setattr(_shard, "train_fleet", train)
+    fits = {
+        0: _fit(digits),
+        1: _fit(digits, _mlp(hidden_layer_sizes=(9,))),
+        2: _fit(digits, seed=2),
+    }
+    shard = Shard(fits=fits, as_fleet=True, memory_limit=2**30)
+
+    trained, _ = train_shard(shard, fits_done=lambda own, _: told.extend(own))
+
+    assert [trained[i].status for i in range(3)] == ["trained", "trained", "failed"]
+    assert sorted(told) == [0, 1, 2]
+
+
+def test_rows_that_do_not_fit_beside_others_are_trained_later(digits, monkeypatch):
+    """What a smaller fleet leaves them may be enough; alone it is their failure."""
+    monkeypatch.setattr(_shard, "rows_at_a_time", lambda *_: 4)
+    prepare, beside = _shard.prepare, []
+
+    def prepared(fit, preparer):
+        beside.append(fit.seed)
+        if fit.seed == 3 or (fit.seed == 2 and beside.count(2) < 2):
+            raise torch.cuda.OutOfMemoryError("CUDA out of memory")
+        return prepare(fit, preparer)
+
+    monkeypatch.setattr(_shard, "prepare", prepared)
+
+    trained, _ = _train({i: _fit(digits, seed=i) for i in range(5)})
+
+    assert [trained[i].status for i in range(5)] == [*["trained"] * 3, "failed", "trained"]
+
+
 def test_a_network_that_is_too_large_alone_fails(digits, monkeypatch):
     """Others, of which one at a time fits, are trained."""
     sizes = []

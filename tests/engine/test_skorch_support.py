@@ -75,6 +75,11 @@ def test_nets_of_the_usual_kind_are_carried(params):
         (_net(optimizer=torch.optim.Adam, optimizer__amsgrad=True), "amsgrad=True"),
         (_net(optimizer=torch.optim.SGD, optimizer__dampening=0.1), "dampening=0.1"),
         (_net(callbacks=[Checkpoint()]), "callbacks (Checkpoint)"),
+        (_net(callbacks=[("a", EarlyStopping()), ("b", EarlyStopping())]), "several Early"),
+        (
+            _net(callbacks=[GradientNormClipping(None), GradientNormClipping(0.1)]),
+            "several GradientNormClipping",
+        ),
         (_net(callbacks=[EpochScoring("f1", on_train=True)]), "training rows"),
         (_net(callbacks=[EpochScoring("f1", use_caching=False)]), "predicts anew"),
         (_net(callbacks=[LRScheduler("OneCycleLR", max_lr=1.0)]), "momentum too"),

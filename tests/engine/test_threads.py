@@ -1,5 +1,7 @@
 """How many threads pay."""
 
+import threading
+
 import numpy as np
 import pytest
 import torch
@@ -50,5 +52,39 @@ def test_threads_are_given_back_after_an_error(wanted, inside):
         assert torch.get_num_threads() == 2
         with one_thread(wanted=wanted):
             assert torch.get_num_threads() == inside
+    finally:
+        torch.set_num_threads(before)
+
+
+def test_threads_that_shards_share_leave_torch_its_number():
+    """A thread that begins while another is in its block finds 1, which is not to stay."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(2)
+    inside, left = threading.Event(), threading.Event()
+    found = []
+
+    def first():
+        with one_thread():
+            inside.set()
+            left.wait(10)
+
+    def second():
+        inside.wait(10)
+        with one_thread(), one_thread():
+            found.append(torch.get_num_threads())
+            left.set()
+            threads[0].join(10)
+        found.append(torch.get_num_threads())
+
+    threads = [threading.Thread(target=run) for run in (first, second)]
+    try:
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join(10)
+        third = threading.Thread(target=lambda: found.append(torch.get_num_threads()))
+        third.start()
+        third.join(10)
+        assert found == [1, 2, 2]
     finally:
         torch.set_num_threads(before)

@@ -258,14 +258,15 @@ class CompiledEpoch:
         n_samples, n_steps = sum(map(sum, sizes)), sum(map(len, sizes))
         # Of as many rows as the thread has that has most.
         share = -(-len(sizes) // self._n_threads) / len(sizes)
-        epoch = share * self._seconds_of(n_samples, n_steps)
+        n_monitored = int(self._rows["n_monitored"].sum())
+        epoch = share * self._seconds_of(n_samples, n_steps, n_monitored)
         epoch += len(sizes) * _SECONDS_PER_EPOCH
         n_bytes = n_samples * _BYTES_PER_SAMPLE + n_steps * _BYTES_PER_STEP
         return max(1, int(min(seconds / epoch, _MOST_BYTES / n_bytes)))
 
-    def _seconds_of(self, n_samples: int, n_steps: int) -> float:
-        """Return about how long steps on some samples take."""
-        products = 3 * self._n_weights * n_samples
+    def _seconds_of(self, n_samples: int, n_steps: float, n_monitored: float) -> float:
+        """Return about how long steps on some samples take, and to look at others."""
+        products = self._n_weights * (3 * n_samples + n_monitored)
         return products / _PRODUCTS_PER_SECOND + n_steps * _SECONDS_PER_STEP
 
     def train(
@@ -434,18 +435,17 @@ class CompiledEpoch:
         n_batches = np.array([len(own) for own in sizes])
         rows["order"] = [p.data_ptr() for p in places]
         rows["batches"] = _addresses(batches)
-        at_once = self._batches_per_call(int(batches.max()), len(rows))
-        longest = int(rows["n_monitored"].max(initial=0))
+        longest = 0 if predicts else int(rows["n_monitored"].max(initial=0))
+        n_per_epoch = max(1, int(rows["n_per_epoch"].min()))
+        seconds = self._seconds_of(int(batches.max()), 1, longest / n_per_epoch)
+        seconds *= -(-len(rows) // self._n_threads)
+        at_once = max(1, int(_SECONDS_PER_CALL / seconds))
         for start in range(0, batches.shape[1], at_once):
             if start:
                 n_done = batches[:, start - at_once : start].sum(axis=1)
                 self._move_on(rows, at_once, n_done.astype(np.uint64))
             rows["n_batches"] = np.clip(n_batches - start, 0, at_once)
             self._call(rows, int(batches.max()), min(longest, _CHUNK), predicts=predicts)
-
-    def _batches_per_call(self, n_samples: int, n_rows: int) -> int:
-        seconds = -(-n_rows // self._n_threads) * self._seconds_of(n_samples, 1)
-        return max(1, int(_SECONDS_PER_CALL / seconds))
 
     def _move_on(self, rows: Any, n_batches: int, n_samples: Any) -> None:
         """Let rows begin behind what is done."""

@@ -400,6 +400,9 @@ static int NAME(train)(const Plan *plan, const Row *row, const int32_t *position
                        NAME(Memory) *own) {
     int64_t start = 0;
     NAME(transfer)(plan, row, own, 3, 0);
+    /* Of what the layers do not have nothing is written, but clipping of a row that diverged
+     * makes NaN of it. */
+    memset(own->g, 0, (size_t)own->n_parameters * sizeof(REAL));
     for (int64_t step = 0; step < row->n_batches; step++) {
         int64_t n = row->batches[step];
         if (NAME(forward)(plan, row, positions, own, row->X, row->n_samples, row->order + start,

@@ -15,6 +15,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from itertools import chain, islice
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -402,7 +403,8 @@ def _outcome(tile: Tile, position: int, last: object, outputs: Tensor | None) ->
     failed = bool(active.message)
     return Outcome(
         state=tile.state_of(position, last),
-        outputs=None if outputs is None or failed else outputs.cpu().numpy(),
+        # A view would keep the outputs of the whole tile.
+        outputs=None if outputs is None or failed else np.array(outputs.cpu().numpy()),
         message=active.message,
         seconds=active.seconds,
         checkpoints=tuple(active.checkpoints),

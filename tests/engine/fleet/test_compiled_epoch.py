@@ -281,6 +281,25 @@ def test_a_row_that_diverges_leaves_the_others_alone(place, table, assert_same_t
         assert_same_training(row, *train([fit]))
 
 
+@pytest.mark.parametrize("clip", [None, 1.0])
+def test_what_a_layer_lacks_is_left_alone_by_a_row_that_diverges(
+    clip, table, assert_same_training
+):
+    """Clipping makes NaN of all derivatives, also of those of biases that are not there."""
+    params = {"max_epochs": 3, "batch_size": 20, "optimizer": "sgd", "momentum": 0.0}
+    others = [
+        _fits(NetClassifier(Chain, **params, gradient_clip=own), *table)[1]
+        for own in (clip, 1.0)
+    ]
+    net = NetClassifier(Chain, **params, learning_rate=1e38, gradient_clip=1.0)
+
+    trained = train([replace(others[0], estimator=net), *others])
+
+    assert "epoch 1" in trained[0].message
+    for row, fit in zip(trained[1:], others, strict=True):
+        assert_same_training(row, *train([fit]))
+
+
 def _row(table, **params):
     X, y = table
     fit = _fits(MLPClassifier(**{**BASE, **params}), X, y)[0]
@@ -479,6 +498,21 @@ def test_a_row_has_one_thread_however_many_there_are(table):
 
     assert epochs(1, 1) == epochs(1, 16)
     assert epochs(4, 1) < epochs(4, 2) < epochs(4, 4) == epochs(4, 16)
+
+
+def test_samples_that_are_looked_at_take_time_too(table):
+    """However few a row is trained on, a call has fewer epochs if it looks at many."""
+    row, recipe = _row(table)
+    n_epochs = []
+    for n_monitored in (30, 300_000):
+        monitor = row.monitor.taken()
+        places = torch.arange(n_monitored) % len(monitor)
+        tile = _tile.Tile(recipe, 1)
+        many = TensorSet(monitor.X[places], monitor.y[places])
+        tile.add([(0, replace(row, monitor=many))])
+        n_epochs.append(tile.compiled.epochs_in(1.0, tile.batch_sizes))
+
+    assert 1 <= n_epochs[1] < n_epochs[0] / 10
 
 
 @pytest.mark.parametrize(
