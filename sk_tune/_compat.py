@@ -14,6 +14,7 @@ from typing import Any, ClassVar
 
 from joblib.externals.loky import reusable_executor
 from joblib.parallel import get_active_backend
+from sklearn import get_config
 from sklearn.base import BaseEstimator
 from sklearn.callback import AutoPropagatedCallback
 from sklearn.metrics._scorer import _MultimetricScorer, _PassthroughScorer, _Scorer
@@ -37,6 +38,7 @@ from sklearn.utils._param_validation import (
     validate_parameter_constraints,
 )
 from sklearn.utils._set_output import _get_output_config
+from sklearn.utils.metadata_routing import get_routing_for_object
 from sklearn.utils.validation import _check_feature_names_in as check_feature_names_in
 from sklearn.utils.validation import _check_method_params as method_params
 from sklearn.utils.validation import _check_sample_weight as check_sample_weight
@@ -195,6 +197,27 @@ def passed_through_estimator(scorer: Any) -> Any:
         None unless `scorer` is what ``check_scoring`` makes of ``scoring=None``.
     """
     return scorer._estimator if isinstance(scorer, _PassthroughScorer) else None
+
+
+def takes_weights(scorer: Any) -> bool:
+    """Return whether scikit-learn's searches hand a scorer the sample weights of ``fit``.
+
+    Parameters
+    ----------
+    scorer : callable
+        Of one score.
+
+    Returns
+    -------
+    bool
+        With metadata routing, whether it asked for them; else whether its metric knows of
+        them.
+    """
+    if get_config()["enable_metadata_routing"]:
+        routing = get_routing_for_object(scorer)
+        return bool(routing.consumes("score", ["sample_weight"]))
+    accepts = getattr(scorer, "_accept_sample_weight", None)
+    return accepts is not None and bool(accepts())
 
 
 def scorers_in(scorer: Any) -> list[Any] | None:

@@ -58,7 +58,8 @@ class BayesSearchCV(BaseSearch):  # type: ignore[misc]
         as many as workers for other estimators.
     sampler : {"bayes", "tpe"} or sampler, default="bayes"
         "tpe" is Optuna's tree-structured Parzen estimator (extra ``study``); or an object
-        with ``ask(n_points)`` and ``tell(candidates, scores, n_resources=None)``.
+        with ``ask(n_points)`` and ``tell(candidates, scores, n_resources=None)``, which is
+        used itself, so that a second fit finds what it has learnt.
     warm_start_from : search, dict, optuna study or list of (dict, float), default=None
         What is known already: a fitted search or its ``cv_results_`` (which ``clone``
         leaves alone), a study of Optuna, or parameters with scores of the same metric, of

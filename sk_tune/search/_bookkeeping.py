@@ -13,7 +13,7 @@ from sk_tune._search_record import INTERRUPTED
 from sk_tune.engine import Trained
 from sk_tune.search._curves import FoldCurve
 from sk_tune.search._ledger import EpochAccount, Ledger, RungEpochs, epoch_account
-from sk_tune.search._outcome import Held, Outcome
+from sk_tune.search._outcome import Held, Outcome, positions
 from sk_tune.search._work import Work, candidate_fingerprint
 
 __all__ = [
@@ -24,6 +24,10 @@ __all__ = [
     "trained_outcome",
     "with_reasons",
 ]
+
+
+# Of a candidate that was trained on every fold.
+_UNSCORED = "Its predictions could not be scored; a warning said why."
 
 
 def trained_outcome(
@@ -76,7 +80,7 @@ def _held(work: Work, trained: Trained, classes: Any) -> Held | None:
     if not isinstance(classes, np.ndarray) or values.shape[1:] != classes.shape:
         classes = None
     return Held(
-        rows=np.asarray(work.task.test),
+        rows=positions(work.task.test),
         values=values,
         classes=classes,
         is_of_predict=not is_classifier(work.task.estimator),
@@ -118,7 +122,7 @@ def fold_curves(
 
 
 def with_reasons(
-    results: Mapping[str, Any], outcomes: Sequence[Sequence[Outcome]]
+    results: Mapping[str, Any], outcomes: Sequence[Sequence[Outcome]], scores: Any
 ) -> dict[str, Any]:
     """Return results that say why candidates failed, if any did.
 
@@ -128,13 +132,18 @@ def with_reasons(
         ``cv_results_``.
     outcomes : sequence of sequence of Outcome
         By candidate and fold.
+    scores : array-like of shape (n_candidates,)
+        That decide; NaN where there is none.
 
     Returns
     -------
     dict
         A copy, maybe with the column "failure_reason".
     """
-    reasons = [next((o.reason for o in folds if o.reason), "") for folds in outcomes]
+    reasons = [
+        next((o.reason for o in folds if o.reason), _UNSCORED if np.isnan(score) else "")
+        for folds, score in zip(outcomes, scores, strict=True)
+    ]
     if not any(reasons):
         return dict(results)
     return {**results, "failure_reason": np.array(reasons, dtype=object)}
@@ -213,6 +222,7 @@ def search_ledger(
     *,
     n_folds: int,
     max_epochs: int | None,
+    starts: Sequence[bool],
     solo_reasons: Mapping[str, int],
     seconds: Mapping[str, float],
 ) -> Ledger:
@@ -227,6 +237,8 @@ def search_ledger(
     max_epochs : int or None
         Epochs of a full training if rungs grant epochs; None if each candidate has a
         number of its own.
+    starts : sequence of bool
+        By candidate, whether it starts here; not what a rung goes on with.
     solo_reasons : mapping of str to int
         Why networks were trained alone, and how many.
     seconds : mapping of str to float
@@ -251,9 +263,11 @@ def search_ledger(
         f.name: sum(getattr(account, f.name) for account in accounts)
         for f in fields(EpochAccount)
     }
-    others = [folds for folds in outcomes if not any(o.n_granted for o in folds)]
-    totals["n_candidates"] += len(others)
-    totals["n_fits"] += sum(map(len, others))
+    # Not of what Ctrl-C came before.
+    ran = [[o for o in folds if not o.was_stopped] for folds in outcomes]
+    tried = [bool(own) and is_new for own, is_new in zip(ran, starts, strict=True)]
+    totals["n_candidates"] = sum(tried)
+    totals["n_fits"] += sum(len(own) for own in ran if not any(o.n_granted for o in own))
     done = [outcome for folds in outcomes for outcome in folds]
     times = {f"seconds_{name}": spent for name, spent in seconds.items()}
     return Ledger(

@@ -24,12 +24,13 @@ import pandas as pd
 from sklearn.base import is_classifier
 from sklearn.utils import check_random_state
 
+from sk_tune._compat import takes_weights
 from sk_tune._metric import Metric, scorer_metric
 from sk_tune._search_record import rows_of_most
 from sk_tune._text import interval_text
 from sk_tune.search._auc_sums import AucSums
 from sk_tune.search._metric_sums import MetricSums, metric_sums
-from sk_tune.search._outcome import Outcome
+from sk_tune.search._outcome import Outcome, out_of_fold_predictions
 
 __all__ = ["CorrectedScore", "corrected_score", "corrected_score_of"]
 
@@ -203,13 +204,19 @@ def corrected_score_of(
         decision functions, for one of probabilities if a candidate has labels only (ROC
         AUC of labels is another one), and if there are no scores.
     """
-    metric, record = _metric_of(search, outcomes), search.search_record_
+    scorer, name = _deciding_scorer(search)
+    metric = _metric_of(search, outcomes, scorer, name)
+    record = search.search_record_
     if metric is None or record.y is None:
         return None
+    # One network's predictions of each row, where the folds were repeated: the mean of
+    # several networks would have another score.
+    predictions = out_of_fold_predictions(
+        [outcomes[row] for row in record.last_rows], record.n_rows, classes, averaged=False
+    )
     if classes is None and is_classifier(search) and record.y.ndim == 2:
         # Predictions are the probabilities of each label, then.
         classes = np.arange(record.y.shape[1])
-    predictions = search.oof_predictions_[list(record.last_rows)]
     kinds = {
         own.held.values.dtype for folds in outcomes for own in folds if own.held is not None
     }
@@ -221,17 +228,24 @@ def corrected_score_of(
         record.y,
         metric,
         classes=classes,
-        sample_weight=sample_weight,
+        sample_weight=sample_weight if takes_weights(scorer) else None,
         random_state=0,
     )
 
 
-def _metric_of(search: Any, outcomes: Sequence[Sequence[Outcome]]) -> Metric | None:
-    """Return the metric that decides in a search, if it can be computed once more."""
-    scorer, name = search.scorer_, "score"
-    if isinstance(scorer, dict):
-        name = search.refit if search.refit in scorer else next(iter(scorer))
-        scorer = scorer[name]
+def _deciding_scorer(search: Any) -> tuple[Any, str]:
+    """Return the scorer that decides in a search, and the name of its score."""
+    scorer = search.scorer_
+    if not isinstance(scorer, dict):
+        return scorer, "score"
+    name = search.refit if search.refit in scorer else next(iter(scorer))
+    return scorer[name], name
+
+
+def _metric_of(
+    search: Any, outcomes: Sequence[Sequence[Outcome]], scorer: Any, name: str
+) -> Metric | None:
+    """Return the metric of the scorer that decides, if it can be computed once more."""
     metric = scorer_metric(scorer, search.estimator)
     if metric is None or not metric.takes_probabilities:
         return None

@@ -69,6 +69,8 @@ class _Halving(BaseSearch):
         rounds.level = "iter"
         # The schedule of the learning rate ends with the last rung.
         rounds.lay_out(plan.rungs[-1].n_resources)
+        # For who starts from this search: it may end before anyone had as much.
+        self._full_resources = plan.rungs[-1].n_resources
         try:
             if self.asynchronous:
                 self._climb_asynchronously(rounds, candidates, plan.rungs, search_ctx)
@@ -131,6 +133,9 @@ class _Halving(BaseSearch):
         )
         ctx.call_on_fit_task_end(estimator=self)
         kept = list(top_k(results, n_promoted(n_candidates, self.factor), iteration))
+        # What has no score goes on where too few have one, as in scikit-learn; not so what
+        # is clearly worse.
+        kept = [c for c in kept if not any(c is lost for lost in rounds.lost_races())]
         rounds.keep_only(kept)
         # The best is last, as in scikit-learn, but first if the time may end before.
         return kept if self.time_budget is None else kept[::-1]
@@ -156,7 +161,7 @@ class _Halving(BaseSearch):
         )
 
     def _planned_rounds(
-        self, n_folds: int, n_samples: int | None, n_classes: int, max_epochs: int
+        self, n_folds: int, n_samples: int | None, n_classes: int, max_epochs: float
     ) -> tuple[PlannedRound, ...]:
         most = self.max_resources
         if most == "auto":
@@ -464,4 +469,6 @@ class HalvingRandomSearchCV(_Halving, model_selection.HalvingRandomSearchCV):  #
         return sampler.ask(n_candidates)
 
     def _n_candidates_planned(self, most: int, least: int) -> int:
-        return most // least if self.n_candidates == "exhaust" else self.n_candidates
+        n = most // least if self.n_candidates == "exhaust" else self.n_candidates
+        space = self._space()
+        return min(n, space.n_points) if space.is_listed and space.n_points else n

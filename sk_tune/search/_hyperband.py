@@ -84,7 +84,8 @@ class HyperbandSearchCV(BaseSearch):  # type: ignore[misc]
         Where candidates come from.  "bayes" makes the search BOHB [2]_: a model learns from
         the highest rung with enough candidates; "tpe" is the same with Optuna's
         tree-structured Parzen estimator (extra ``study``); or an object with
-        ``ask(n_points)`` and ``tell(candidates, scores, n_resources)``.
+        ``ask(n_points)`` and ``tell(candidates, scores, n_resources)``, which is used
+        itself, so that a second fit finds what it has learnt.
     warm_start_from : search, dict, optuna study or list of (dict, float), default=None
         What is known already: a fitted search or its ``cv_results_`` (which ``clone``
         leaves alone), a study of Optuna, or parameters with scores of the same metric, of
@@ -212,6 +213,8 @@ class HyperbandSearchCV(BaseSearch):  # type: ignore[misc]
         self.resource_ = self._resource_name()
         self._n_samples_orig = num_samples(X)
         self.max_resources_ = self._most_resources(self._n_samples_orig)
+        # For who starts from this search: it may end before anyone had as much.
+        self._full_resources = self.max_resources_
         n_folds = self._checked_cv_orig.get_n_splits(X, y, **split_params)
         counts_classes = self.resource == "n_samples" and is_classifier(self.estimator)
         n_classes = len(np.unique(y)) if counts_classes else 1
@@ -400,7 +403,7 @@ class HyperbandSearchCV(BaseSearch):  # type: ignore[misc]
         )
 
     def _planned_rounds(
-        self, n_folds: int, n_samples: int | None, n_classes: int, max_epochs: int
+        self, n_folds: int, n_samples: int | None, n_classes: int, max_epochs: float
     ) -> tuple[PlannedRound, ...]:
         brackets = hyperband_brackets(
             self._least_resources(n_folds, n_classes),

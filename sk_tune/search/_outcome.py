@@ -15,6 +15,7 @@ __all__ = [
     "Outcome",
     "hold",
     "out_of_fold_predictions",
+    "positions",
 ]
 
 Array = npt.NDArray[Any]
@@ -127,15 +128,36 @@ def hold(estimator: Any, X: Any, rows: Array) -> Held | None:
     except Exception:  # noqa: BLE001 - predictions are an extra; the score says what fails
         return None
     return Held(
-        rows=np.asarray(rows),
+        rows=positions(rows),
         values=values,
         classes=classes if has_columns else None,
         is_of_predict=not has_probabilities,
     )
 
 
+def positions(rows: Any) -> Array:
+    """Return positions of rows that may be given as a mask.
+
+    Parameters
+    ----------
+    rows : array-like
+        As a splitter of the user's gives them.
+
+    Returns
+    -------
+    ndarray of int
+        The positions.
+    """
+    rows = np.asarray(rows)
+    return np.flatnonzero(rows) if rows.dtype == bool else rows
+
+
 def out_of_fold_predictions(
-    outcomes: Sequence[Sequence[Outcome]], n_rows: int, classes: Array | None
+    outcomes: Sequence[Sequence[Outcome]],
+    n_rows: int,
+    classes: Array | None,
+    *,
+    averaged: bool = True,
 ) -> Array:
     """Return what each candidate predicts of each row by the folds that lacked the row.
 
@@ -147,11 +169,14 @@ def out_of_fold_predictions(
         Rows of the data.
     classes : ndarray of shape (n_classes,) or None
         All classes, for probabilities; a class that a fold lacks has probability 0.
+    averaged : bool, default=True
+        Whether a row that several folds held out has the mean of their predictions, which
+        are those of an ensemble; if not, it has the first.
 
     Returns
     -------
     ndarray of shape (n_candidates, n_rows) or (n_candidates, n_rows, n_outputs)
-        Mean over the folds that held the row out; NaN where there is none.
+        NaN where no fold held the row out.
     """
     shape = _shape_of_values(outcomes, classes)
     sums = np.zeros((len(outcomes), n_rows, *shape))
@@ -160,10 +185,16 @@ def out_of_fold_predictions(
         for held in (outcome.held for outcome in folds):
             if held is None:
                 continue
-            values = _aligned(held, classes)
-            if values.shape[1:] == shape:
-                np.add.at(sums[candidate], held.rows, values)
-                np.add.at(counts[candidate], held.rows, 1)
+            rows, values = held.rows, _aligned(held, classes)
+            if values.shape[1:] != shape:
+                continue
+            if averaged:
+                np.add.at(sums[candidate], rows, values)
+                np.add.at(counts[candidate], rows, 1)
+            else:
+                is_new = counts[candidate, rows] == 0
+                sums[candidate, rows[is_new]] = values[is_new]
+                counts[candidate, rows] = 1
     counts[counts == 0] = np.nan
     return sums / counts.reshape(*counts.shape, *([1] * len(shape)))
 

@@ -4,6 +4,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 
 from sk_tune._text import bytes_text, seconds_text, text_table
 from sk_tune.schedule import Rung
@@ -108,7 +109,7 @@ def planned_rounds(
     rungs: Sequence[Rung],
     *,
     n_folds: int,
-    epochs_per_fit: int | None = None,
+    epochs_per_fit: float | None = None,
     goes_on: bool = True,
     bracket: int | None = None,
 ) -> tuple[PlannedRound, ...]:
@@ -120,10 +121,12 @@ def planned_rounds(
         In the order in which they are trained.
     n_folds : int
         Folds of each candidate.
-    epochs_per_fit : int or None, default=None
-        Epochs of each fit, if the resource is something else; None if it is epochs.
+    epochs_per_fit : float or None, default=None
+        Epochs of each fit in the mean, if the resource is something else; None if it is
+        epochs.
     goes_on : bool, default=True
-        Whether a rung trains the epochs only that it adds to those of the rung before.
+        Whether a rung trains the epochs only that it adds to those of the rung before;
+        one that adds none trains them all anew.
     bracket : int or None, default=None
         Its index.
 
@@ -142,16 +145,25 @@ def planned_rounds(
        1           3       3    15             30
     In all 9 candidates on 5 folds: 60 fits, 75 epochs.
     """
-    before = [0, *(rung.n_resources if goes_on else 0 for rung in rungs[:-1])]
+    before = [0] * len(rungs)
+    if goes_on and epochs_per_fit is None:
+        for i, (last, own) in enumerate(pairwise(rungs), 1):
+            before[i] = last.n_resources if last.n_resources < own.n_resources else 0
     return tuple(
         PlannedRound(
             rung=i,
             n_candidates=rung.n_candidates,
             n_resources=rung.n_resources,
             n_fits=rung.n_candidates * n_folds,
-            n_epochs=rung.n_candidates
-            * n_folds
-            * (rung.n_resources - before[i] if epochs_per_fit is None else epochs_per_fit),
+            n_epochs=round(
+                rung.n_candidates
+                * n_folds
+                * (
+                    rung.n_resources - before[i]
+                    if epochs_per_fit is None
+                    else epochs_per_fit
+                )
+            ),
             bracket=bracket,
         )
         for i, rung in enumerate(rungs)

@@ -237,6 +237,17 @@ class Rounds:
         """
         self._session.keep_only(candidates)
 
+    def lost_races(self) -> list[Candidate]:
+        """Return the candidates that were stopped because another is clearly better.
+
+        Returns
+        -------
+        list of dict
+            Those of ``cv_results_["params"]`` themselves.
+        """
+        rows = self._session.lost_races()
+        return [self.results["params"][row] for row in rows]
+
     def recorded(self, candidate: Candidate) -> list[FoldTask]:
         """Return the tasks that evaluate a candidate; nothing is run.
 

@@ -21,7 +21,7 @@ import numpy as np
 import numpy.typing as npt
 
 from sk_tune._compat import FoldTask, fitted_by, fold_task, scored_by
-from sk_tune._search_record import INTERRUPTED
+from sk_tune._search_record import INTERRUPTED, LOST_RACE
 from sk_tune.adoption import adoption
 from sk_tune.backend import Job
 from sk_tune.engine import FitStream, is_small, one_thread
@@ -250,7 +250,9 @@ class SearchSession:
             kept = [row for row in best if row in self.models][:n_kept]
             self.models = {row: self.models[row] for row in sorted(kept)}
 
-    def ledger(self, n_folds: int, seconds: Mapping[str, float]) -> Ledger:
+    def ledger(
+        self, n_folds: int, seconds: Mapping[str, float], starts: Sequence[bool]
+    ) -> Ledger:
         """Return what the search spent and saved.
 
         Parameters
@@ -259,6 +261,8 @@ class SearchSession:
             Of the search.
         seconds : mapping of str to float
             Of the parts that the session does not measure.
+        starts : sequence of bool
+            By row of ``cv_results_``, whether it is the first of its candidate.
 
         Returns
         -------
@@ -269,6 +273,7 @@ class SearchSession:
             self.outcomes,
             n_folds=n_folds,
             max_epochs=self.options.max_resources or None,
+            starts=starts,
             solo_reasons=self._solo_reasons(),
             seconds={**self.seconds, **seconds},
         )
@@ -287,6 +292,20 @@ class SearchSession:
             for row, folds in enumerate(self.outcomes)
             for fold, outcome in enumerate(folds)
             if not outcome.was_stopped
+        ]
+
+    def lost_races(self) -> list[int]:
+        """Return the rows of candidates that lost a race.
+
+        Returns
+        -------
+        list of int
+            In their order.
+        """
+        return [
+            row
+            for row, folds in enumerate(self.outcomes)
+            if any(o.was_stopped and LOST_RACE in o.reason for o in folds)
         ]
 
     @property

@@ -202,7 +202,12 @@ class Trainer:
         fit = self._maker.make(work.task, fit_name(work.row, work.task.fold))
         if fit is None:
             return
-        work.fit, work.n_epochs = fit, int(fit.estimator.max_epochs)
+        try:
+            work.n_epochs = int(fit.estimator.max_epochs)
+        except (TypeError, ValueError, OverflowError):
+            # The task itself will raise what is wrong with it.
+            return
+        work.fit = fit
         resource = options.resource
         if resource is None or resource not in work.task.parameters:
             return

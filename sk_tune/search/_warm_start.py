@@ -63,7 +63,8 @@ def earlier_results(source: Any) -> list[Earlier]:
     if isinstance(source, Mapping) and "params" in source:
         return _of_results(source, True)
     if hasattr(source, "cv_results_"):
-        return _of_results(source.cv_results_, source.refit)
+        full = getattr(source, "_full_resources", None)
+        return _of_results(source.cv_results_, source.refit, full)
     if hasattr(source, "get_params"):
         raise ValueError(
             f"warm_start_from must be a fitted search. This {type(source).__name__} is not "
@@ -81,11 +82,14 @@ def earlier_results(source: Any) -> list[Earlier]:
     )
 
 
-def _of_results(results: Mapping[str, Any], refit: Any) -> list[Earlier]:
+def _of_results(
+    results: Mapping[str, Any], refit: Any, full: int | None = None
+) -> list[Earlier]:
+    """Return what ``cv_results_`` hold; `full` is what candidates were to get at most."""
     scores = guiding_scores(results, refit)
     resource = _resource(results)
     granted = results.get("n_resources")
-    most = None if granted is None else max(granted)
+    most = max(granted) if full is None and granted is not None else full
     found = []
     for row, params in enumerate(results["params"]):
         n = None if granted is None or granted[row] == most else int(granted[row])

@@ -5,6 +5,7 @@ import pickle
 import random
 import sys
 import threading
+import warnings
 
 import numpy as np
 import pytest
@@ -13,6 +14,7 @@ from sklearn import model_selection
 from sklearn.base import BaseEstimator, ClassifierMixin, clone
 from sklearn.callback import ProgressBar
 from sklearn.ensemble import IsolationForest
+from sklearn.exceptions import FitFailedWarning
 from sklearn.linear_model import LogisticRegression, RidgeClassifier
 from sklearn.metrics import accuracy_score, f1_score, hinge_loss, make_scorer
 from sklearn.model_selection import KFold, StratifiedKFold, cross_val_score
@@ -24,6 +26,7 @@ from sk_tune import (
     BayesSearchCV,
     GridSearchCV,
     HalvingGridSearchCV,
+    HalvingRandomSearchCV,
     HyperbandSearchCV,
     fleet,
 )
@@ -493,6 +496,65 @@ def test_a_sampler_that_cannot_be_is_refused_before_the_search(net, iris, monkey
         search.fit(*iris)
 
     assert not calls
+
+
+@pytest.mark.parametrize(
+    ("search", "options"),
+    [
+        (GridSearchCV, {}),
+        (
+            HalvingGridSearchCV,
+            {"resource": "max_epochs", "min_resources": 2, "max_resources": 4, "factor": 2},
+        ),
+        (
+            HalvingGridSearchCV,
+            {
+                "resource": "max_epochs",
+                "min_resources": 2,
+                "max_resources": 4,
+                "factor": 2,
+                "aggressive_elimination": True,
+            },
+        ),
+        (HalvingGridSearchCV, {"factor": 2}),
+        (HalvingRandomSearchCV, {"factor": 2, "n_candidates": 20}),
+    ],
+    ids=["grid", "epochs", "aggressive", "samples", "random"],
+)
+def test_a_plan_is_what_is_done(net, iris, search, options):
+    """Also where epochs are searched, rungs repeated, and candidates fewer than asked."""
+    space = {"learning_rate": [0.001, 0.003, 0.01, 0.03], "width": [3, 5]}
+    if search is GridSearchCV:
+        space["max_epochs"] = [1, 2, 6]
+    own = search(net, space, cv=CV, **options)
+
+    plan = own.plan(*iris)
+    own.fit(*iris)
+
+    assert plan.n_candidates == own.ledger_.n_candidates
+    assert plan.n_epochs == own.ledger_.epochs_trained
+    assert plan.n_fits == own.ledger_.n_fits
+
+
+@pytest.mark.filterwarnings("ignore:Scoring failed", "ignore:One or more of the test")
+def test_a_candidate_without_a_score_has_a_reason(net, iris):
+    """Also if it was trained, and its metric is not defined."""
+    search = GridSearchCV(net, GRID, scoring="roc_auc", cv=CV, refit=False).fit(*iris)
+
+    assert all("could not be scored" in r for r in search.cv_results_["failure_reason"])
+    assert search.ledger_.n_failed == 0
+
+
+@pytest.mark.parametrize("epochs", [None, np.nan, "many"])
+def test_epochs_that_are_none_fail_alone(net, iris, epochs):
+    """One candidate, not the search."""
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", ".*", FitFailedWarning)
+        warnings.filterwarnings("ignore", "One or more of the test scores")
+        search = GridSearchCV(net, {"max_epochs": [epochs, 2]}, cv=CV).fit(*iris)
+
+    assert np.isnan(search.cv_results_["mean_test_score"]).tolist() == [True, False]
+    assert "max_epochs" in search.cv_results_["failure_reason"][0]
 
 
 def test_a_plan_knows_that_a_space_has_few_candidates(net, iris):

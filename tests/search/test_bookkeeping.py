@@ -34,10 +34,16 @@ WARM = [
 ]
 
 
-def ledger(outcomes, max_epochs=None):
-    """Return the ledger of two folds."""
+def ledger(outcomes, max_epochs=None, starts=None):
+    """Return the ledger of two folds, of candidates that start where nothing was before."""
+    own = [not any(o.n_granted_before for o in folds) for folds in outcomes]
     return search_ledger(
-        outcomes, n_folds=2, max_epochs=max_epochs, solo_reasons={}, seconds={}
+        outcomes,
+        n_folds=2,
+        max_epochs=max_epochs,
+        starts=own if starts is None else starts,
+        solo_reasons={},
+        seconds={},
     )
 
 
@@ -90,14 +96,19 @@ def test_candidates_of_different_lengths_are_full_by_their_own():
 
 
 def test_others_count_as_candidates_without_epochs():
-    """What is no network is counted, and one that lost a race did not fail."""
-    spent = ledger([
-        [Outcome(), Outcome(reason="lost", was_stopped=True)],
-        [net(1, 1), net(1, 1)],
-    ])
+    """What is no network is counted; what never began, in a race or by Ctrl-C, is not."""
+    stopped = Outcome(reason=INTERRUPTED, was_stopped=True)
+    spent = ledger([[Outcome(), stopped], [net(1, 1), net(1, 1)], [stopped, stopped]])
 
-    assert (spent.n_candidates, spent.n_fits, spent.n_failed) == (2, 4, 0)
+    assert (spent.n_candidates, spent.n_fits, spent.n_failed) == (2, 3, 0)
     assert spent.epochs_trained == 2
+
+
+def test_a_rung_that_begins_anew_has_no_candidates_of_its_own():
+    """More samples, or another parameter, mean a training from the start."""
+    spent = ledger([[net(2, 2)], [Outcome()], [net(2, 2)]], starts=[True, True, False])
+
+    assert (spent.n_candidates, spent.n_fits) == (2, 3)
 
 
 def test_rungs_are_told_apart_by_what_they_grant():

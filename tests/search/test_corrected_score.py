@@ -6,9 +6,19 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from sklearn.base import BaseEstimator, ClassifierMixin
-from sklearn.metrics import accuracy_score, get_scorer, roc_auc_score
-from sklearn.model_selection import KFold
+from sklearn import config_context
+from sklearn.base import BaseEstimator, ClassifierMixin, RegressorMixin
+from sklearn.linear_model import Ridge
+from sklearn.metrics import (
+    accuracy_score,
+    get_scorer,
+    make_scorer,
+    max_error,
+    mean_absolute_error,
+    r2_score,
+    roc_auc_score,
+)
+from sklearn.model_selection import KFold, RepeatedKFold
 
 from sk_tune import GridSearchCV
 from sk_tune._metric import Metric, scorer_metric
@@ -355,14 +365,95 @@ def test_a_corrected_score_prints_with_its_interval():
     assert str(result) == f"{result.score:.3f} [{result.low:.3f}, {result.high:.3f}]"
 
 
+@pytest.mark.parametrize("n_repeats", [1, 8])
+def test_repeated_folds_correct_the_score_of_one_network(n_repeats):
+    """A mean of noisy predictions has a lower error than any of them."""
+    rng = np.random.default_rng(0)
+    X, y = rng.standard_normal((200, 1)), rng.standard_normal(200)
+    cv = RepeatedKFold(n_splits=4, n_repeats=n_repeats, random_state=0)
+    search = GridSearchCV(
+        Noisy(), {"scale": [1.0]}, cv=cv, scoring="neg_mean_squared_error"
+    ).fit(X, y)
+
+    # By hand: the variance of a target and that of a prediction.
+    assert search.best_score_ == pytest.approx(-2, abs=0.5)
+    assert search.corrected_score_.naive_score == pytest.approx(search.best_score_, abs=0.3)
+
+
+class Noisy(RegressorMixin, BaseEstimator):
+    """Predicts normal numbers."""
+
+    def __init__(self, scale=1.0):
+        self.scale = scale
+
+    def fit(self, X, y):
+        """Draw a seed from the rows."""
+        self.seed_ = int(1e6 * abs(y.sum()))
+        return self
+
+    def predict(self, X):
+        """Draw."""
+        return self.scale * np.random.default_rng(self.seed_).standard_normal(len(X))
+
+
+def _no_weights(y, predicted):
+    return float(np.abs(y - predicted).max())
+
+
+@pytest.mark.filterwarnings("ignore:The scoring .* does not support sample_weight")
+@pytest.mark.parametrize("refit", ["r2", "max", "own"])
+def test_weights_count_where_the_deciding_metric_takes_them(refit):
+    """Of several metrics scikit-learn hands the weights to those that know of them."""
+    rng = np.random.default_rng(0)
+    X = rng.standard_normal((60, 2))
+    y, weight = X[:, 0] + rng.standard_normal(60), rng.uniform(0.5, 2, 60)
+    own = make_scorer(_no_weights, greater_is_better=False)
+    search = GridSearchCV(
+        Ridge(),
+        {"alpha": [1.0]},
+        scoring={"r2": "r2", "max": "neg_max_error", "own": own},
+        refit=refit,
+        cv=KFold(3),
+    ).fit(X, y, sample_weight=weight)
+
+    predicted = search.oof_predictions_[0]
+    expected = r2_score(y, predicted, sample_weight=weight)
+    if refit != "r2":
+        expected = -max_error(y, predicted)
+    assert search.corrected_score_.naive_score == pytest.approx(expected)
+
+
+@pytest.mark.parametrize("asked", [True, False])
+def test_weights_count_where_the_deciding_metric_asked_for_them(asked):
+    """With metadata routing another metric's request is not its own."""
+    rng = np.random.default_rng(0)
+    X = rng.standard_normal((60, 2))
+    y, weight = X[:, 0] + rng.standard_normal(60), rng.uniform(0.5, 2, 60)
+    with config_context(enable_metadata_routing=True):
+        r2, mae = (
+            make_scorer(metric).set_score_request(sample_weight=own)
+            for metric, own in ((r2_score, asked), (mean_absolute_error, True))
+        )
+        search = GridSearchCV(
+            Ridge().set_fit_request(sample_weight=True),
+            {"alpha": [1.0]},
+            scoring={"r2": r2, "mae": mae},
+            refit="r2",
+            cv=KFold(3),
+        ).fit(X, y, sample_weight=weight)
+        found = search.corrected_score_.naive_score
+
+    given = weight if asked else None
+    expected = r2_score(y, search.oof_predictions_[0], sample_weight=given)
+    assert found == pytest.approx(expected)
+
+
 def _search(scorer, outcomes, **learnt):
     """Return what a search over two candidates on 30 rows has learnt, and its outcomes."""
-    rng = np.random.default_rng(10)
-    y = rng.integers(2, size=30)
+    y = np.random.default_rng(10).integers(2, size=30)
     search = SimpleNamespace(
         scorer_=scorer,
         estimator=None,
-        oof_predictions_=rng.dirichlet([1, 1], size=(2, 30)),
         search_record_=SearchRecord(n_rows=30, y=y, last_rows=(0, 1), resource=None),
         **{"cv_results_": {"mean_test_score": [0.5, np.nan]}, **learnt},
     )
@@ -372,7 +463,10 @@ def _search(scorer, outcomes, **learnt):
 WITH_PROBABILITIES, WITH_LABELS = (
     Outcome(
         held=Held(
-            rows=np.arange(1), values=np.ones((1, 2)), classes=None, is_of_predict=own
+            rows=np.arange(30),
+            values=np.random.default_rng(11).dirichlet([1, 1], size=30),
+            classes=None,
+            is_of_predict=own,
         )
     )
     for own in (False, True)
@@ -395,9 +489,10 @@ def test_of_several_metrics_the_one_that_decides_is_corrected(refit, name):
     """Without a refit it is the first."""
     scorers = {own: get_scorer(own) for own in ("accuracy", "f1")}
     results = {f"mean_test_{own}": [0.5, 0.5] for own in scorers}
-    alone = _search(scorers[name], [WITH_PROBABILITIES])
+    outcomes = [WITH_PROBABILITIES, Outcome()]
+    alone = _search(scorers[name], outcomes)
 
-    several = _search(scorers, [WITH_PROBABILITIES], refit=refit, cv_results_=results)
+    several = _search(scorers, outcomes, refit=refit, cv_results_=results)
 
     assert corrected_score_of(*several) == corrected_score_of(*alone)
 

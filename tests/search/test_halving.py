@@ -351,3 +351,22 @@ def test_kept_models_are_those_of_the_last_rung(iris, of_rows, keep):
     assert [m.value for m in search.models_[search.best_index_]] == [0.3] * 5
     assert len(search.models_) == (1 if keep == "best" else keep)
     assert all(search.cv_results_["iter"][list(search.models_)] == 1)
+
+
+@pytest.mark.filterwarnings("ignore:One or more of the")
+def test_who_lost_a_race_is_not_promoted(make_estimator, digits):
+    """Though too few have a score to fill the next rung."""
+    net = make_estimator("MLPClassifier", dtype="float64")
+    rates = [0.03, 1e-9, 2e-9, 1e-8, 3e-9, 4e-9, 5e-9, 6e-9, 7e-9]
+    cv = StratifiedKFold(5, shuffle=True, random_state=0)
+    options = {"resource": "max_epochs", "min_resources": 6, "max_resources": 18}
+    search = HalvingGridSearchCV(
+        net, {"learning_rate": rates}, cv=cv, race=True, factor=3, **options
+    ).fit(*digits)
+
+    lost = search.cv_results_["failure_reason"][:9]
+    promoted = search.cv_results_["param_learning_rate"][9:]
+    assert sum("clearly worse" in reason for reason in lost) > 6
+    assert 0.03 in promoted
+    assert not set(promoted) & {r for r, why in zip(rates, lost, strict=True) if why}
+    assert search.ledger_.epochs_saved_by_early_stopping == 0

@@ -11,6 +11,7 @@ from sk_tune.search._outcome import (
     Outcome,
     hold,
     out_of_fold_predictions,
+    positions,
 )
 
 
@@ -26,6 +27,16 @@ def test_a_row_held_out_twice_has_the_mean():
     table = out_of_fold_predictions([folds], 3, None)
 
     np.testing.assert_array_equal(table, [[1.0, 4.0, np.nan]])
+
+
+def test_a_row_held_out_twice_may_have_the_first():
+    """The mean is what an ensemble predicts; a mask of rows says which as well."""
+    folds = [outcome([0, 1], [1.0, 2.0]), outcome([1, 2, 2], [4.0, 6.0, 6.0])]
+
+    table = out_of_fold_predictions([folds], 4, None, averaged=False)
+
+    np.testing.assert_array_equal(table, [[1.0, 2.0, 6.0, np.nan]])
+    assert positions(np.array([False, True, True])).tolist() == [1, 2]
 
 
 def test_a_class_that_a_fold_lacks_has_probability_zero():

@@ -89,3 +89,12 @@ def test_a_plan_of_rungs_that_are_not_waited_for_is_the_least():
     plan = SearchPlan(rounds=rounds, resource="epochs", n_folds=2, is_asynchronous=True)
 
     assert "4 candidates on 2 folds: at least 8 fits, 8 epochs" in str(plan)
+
+
+def test_a_rung_that_adds_no_epochs_trains_them_anew():
+    """As with aggressive elimination: 27 and 9 candidates with 3 epochs, then 3 with 9."""
+    rungs = [Rung(n_candidates=n, n_resources=r) for n, r in ((27, 3), (9, 3), (3, 9))]
+
+    rounds = planned_rounds(rungs, n_folds=2)
+
+    assert [r.n_epochs for r in rounds] == [2 * 27 * 3, 2 * 9 * 3, 2 * 3 * 6]

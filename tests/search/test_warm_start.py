@@ -10,6 +10,7 @@ from sklearn.linear_model import LogisticRegression
 from sk_tune import (
     BayesSearchCV,
     GridSearchCV,
+    HalvingRandomSearchCV,
     HyperbandSearchCV,
     MLPClassifier,
     RandomizedSearchCV,
@@ -282,3 +283,51 @@ def test_several_objectives_are_refused(quiet_optuna):
 
     with pytest.raises(ValueError, match="one objective. Got one with 2"):
         earlier_results(study)
+
+
+@pytest.mark.parametrize("kind", [HyperbandSearchCV, HalvingRandomSearchCV])
+def test_rungs_of_a_search_that_ended_early_are_no_full_trainings(iris, kind):
+    """Though nobody in it was granted more."""
+    calls = []
+
+    def stop(progress):
+        calls.append(progress)
+        if progress.n_fits_done == progress.n_fits:
+            raise KeyboardInterrupt
+
+    rungs = {} if kind is HyperbandSearchCV else {"n_candidates": 9}
+    search = kind(
+        NET,
+        {"learning_rate": loguniform(1e-4, 1e-1)},
+        resource="max_epochs",
+        max_resources=9,
+        cv=3,
+        min_resources=1,
+        random_state=0,
+        progress=stop,
+        **rungs,
+    )
+    with pytest.raises(KeyboardInterrupt):
+        search.fit(*iris)
+    sampler = _ToldAll()
+
+    first = EarlierStart(search, 9, "max_epochs").tell(
+        sampler, as_space({"learning_rate": loguniform(1e-4, 1e-1)})
+    )
+
+    assert set(search.cv_results_["n_resources"]) == {1}
+    assert first == []
+    assert set(sampler.levels) == {1}
+
+
+class _ToldAll:
+    """A sampler that remembers the resources of what it is told."""
+
+    def __init__(self):
+        self.levels = []
+
+    def ask(self, n_points):
+        return []
+
+    def tell(self, candidates, scores, n_resources=None):
+        self.levels += [n_resources] * len(candidates)
