@@ -560,9 +560,10 @@ class BaseSearch(BaseSearchCV):  # type: ignore[misc]
         ``best_score_`` is the best of many and so optimistic.  This is corrected by
         bootstrap bias-corrected cross-validation [Tsamardinos, Greasidou, Borboudakis 2018]
         over the out-of-fold predictions, for the metric that decides; computed when asked
-        for.  None for a metric that is no function of targets and predictions, for one of
-        probabilities if a candidate has none (and for one of decision functions, which are
-        not kept), and if there are no scores.
+        for.  Of a row that several folds held out, the prediction of the first counts, for
+        the mean is that of an ensemble.  None for a metric that is no function of targets
+        and predictions, for one of probabilities if a candidate has none (and for one of
+        decision functions, which are not kept), and if there are no scores.
         """
         check_is_fitted(self, "_outcomes")
         weight = vars(self).get("_scored_by")

@@ -13,7 +13,7 @@ from sklearn import model_selection
 from sklearn.experimental import enable_halving_search_cv  # noqa: F401
 from sklearn.model_selection import ParameterGrid
 
-from sk_tune._compat import top_k
+from sk_tune._compat import BaseSearchCV, top_k
 from sk_tune.estimators import with_inherited_docs
 from sk_tune.sampler import RandomSampler
 from sk_tune.schedule import (
@@ -43,10 +43,13 @@ class _Halving(BaseSearch):
 
     @staticmethod
     def _select_best_index(refit: Any, refit_metric: str, results: Any) -> int:
-        """Return the best of the last rung that has a score.
+        """Return the best of the last rung that has a score, unless a callable chooses.
 
-        scikit-learn looks at the last rung only, which has none if a search ends early.
+        scikit-learn looks at the last rung only, which has none if a search ends early, and
+        asks no callable, though its documentation says so.
         """
+        if callable(refit):
+            return int(BaseSearchCV._select_best_index(refit, refit_metric, results))
         rows = best_first(results["mean_test_score"], results["iter"])
         return rows[0] if rows else int(np.argmax(results["iter"]))
 
@@ -229,7 +232,8 @@ class HalvingGridSearchCV(_Halving, model_selection.HalvingGridSearchCV):  # typ
     min_resources : int, "smallest" or "exhaust", default="exhaust"
         What the first rung grants, as in scikit-learn.
     aggressive_elimination : bool, default=False
-        Whether the first rung is repeated until the candidates suit the resources.
+        Whether the first rung is repeated, from the start, until the candidates suit the
+        resources.
     random_state : int, RandomState or None, default=None
         Source of subsamples.
     asynchronous : bool, default=False

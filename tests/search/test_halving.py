@@ -370,3 +370,11 @@ def test_who_lost_a_race_is_not_promoted(make_estimator, digits):
     assert 0.03 in promoted
     assert not set(promoted) & {r for r, why in zip(rates, lost, strict=True) if why}
     assert search.ledger_.epochs_saved_by_early_stopping == 0
+
+
+def test_a_callable_chooses_the_best(iris, of_rows):
+    """As scikit-learn documents it, also of rungs before the last one."""
+    search = of_rows.set_params(refit=lambda results: 2).fit(*iris)
+
+    assert search.best_index_ == 2
+    assert search.best_estimator_.value == search.cv_results_["params"][2]["value"]
