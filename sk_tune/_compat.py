@@ -199,25 +199,26 @@ def passed_through_estimator(scorer: Any) -> Any:
     return scorer._estimator if isinstance(scorer, _PassthroughScorer) else None
 
 
-def takes_weights(scorer: Any) -> bool:
-    """Return whether scikit-learn's searches hand a scorer the sample weights of ``fit``.
+def weights_of_scorer(scorer: Any, given: Mapping[str, Any]) -> Any:
+    """Return the sample weights that one of several scorers is handed in a search.
 
     Parameters
     ----------
     scorer : callable
         Of one score.
+    given : mapping
+        What scikit-learn routes to all of them.
 
     Returns
     -------
-    bool
-        With metadata routing, whether it asked for them; else whether its metric knows of
-        them.
+    array-like or None
+        With metadata routing, what it asked for; else all that its metric knows of.
     """
     if get_config()["enable_metadata_routing"]:
-        routing = get_routing_for_object(scorer)
-        return bool(routing.consumes("score", ["sample_weight"]))
+        asked = get_routing_for_object(scorer).score.requests.get("sample_weight")
+        return given.get(asked if isinstance(asked, str) else "sample_weight" * bool(asked))
     accepts = getattr(scorer, "_accept_sample_weight", None)
-    return accepts is not None and bool(accepts())
+    return given.get("sample_weight") if accepts is not None and accepts() else None
 
 
 def scorers_in(scorer: Any) -> list[Any] | None:

@@ -15,6 +15,7 @@ import numpy.typing as npt
 __all__ = [
     "INTERRUPTED",
     "LOST_RACE",
+    "UNSCORED",
     "FoldLayout",
     "SearchRecord",
     "fold_layout",
@@ -26,6 +27,7 @@ __all__ = [
 # Of what a search gives as the reason why a candidate has no score.
 LOST_RACE = "clearly worse than candidate"
 INTERRUPTED = "It was not trained, because the search was interrupted."
+UNSCORED = "Its predictions could not be scored; a warning said why."
 
 Array = npt.NDArray[Any]
 

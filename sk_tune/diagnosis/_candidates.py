@@ -15,7 +15,7 @@ import numpy as np
 import numpy.typing as npt
 from scipy.stats import t as student
 
-from sk_tune._search_record import fold_layout, was_stopped
+from sk_tune._search_record import UNSCORED, fold_layout, was_stopped
 from sk_tune.diagnosis._check import CHECKS, share
 from sk_tune.diagnosis._records import Finding
 
@@ -157,7 +157,8 @@ def check_failures(search: Any) -> Finding | None:
         A tip; None if there is none.
     """
     given = map(str, search.cv_results_.get("failure_reason", ()))
-    reasons = [reason for reason in given if reason and not was_stopped(reason)]
+    # Of a metric that is not defined, a warning has told.
+    reasons = [r for r in given if r and r != UNSCORED and not was_stopped(r)]
     if not reasons:
         return None
     n = len(search.cv_results_["params"])

@@ -112,10 +112,12 @@ def one_thread(*, wanted: bool = True) -> Iterator[None]:
     if not wanted or _BLOCKS.is_inside:
         yield
         return
-    before = _BLOCKS.enter()
-    torch.set_num_threads(1)
+    before = torch.get_num_threads()
     try:
+        before = _BLOCKS.enter()
+        torch.set_num_threads(1)
         yield
     finally:
-        _BLOCKS.leave()
+        # First, for who enters next takes the number that it finds if nobody is inside.
         torch.set_num_threads(before)
+        _BLOCKS.leave()

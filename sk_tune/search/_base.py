@@ -43,16 +43,20 @@ from sk_tune.exceptions import warn_user
 from sk_tune.sampler import RandomSampler
 from sk_tune.search._backend import SearchBackend
 from sk_tune.search._bookkeeping import fold_curves, last_rows, with_reasons
-from sk_tune.search._corrected_score import CorrectedScore, corrected_score_of
+from sk_tune.search._corrected_score import (
+    CorrectedScore,
+    corrected_score_of,
+    deciding_weights,
+)
 from sk_tune.search._curves import learning_curve_table
-from sk_tune.search._networks import name_in_network, network_of
+from sk_tune.search._networks import network_of
 from sk_tune.search._outcome import out_of_fold_predictions
 from sk_tune.search._plan import PlannedRound, SearchPlan
-from sk_tune.search._probe import probe
+from sk_tune.search._probe import mean_epochs, probe
 from sk_tune.search._progress_line import ProgressLine
 from sk_tune.search._refit import RefitTrainer, refit_cost
 from sk_tune.search._resource import is_epochs
-from sk_tune.search._rounds import Rounds, guiding_scores
+from sk_tune.search._rounds import Rounds
 from sk_tune.search._session import SearchSession
 from sk_tune.search._space_of import space_of
 from sk_tune.search._work import SearchOptions
@@ -82,8 +86,6 @@ _SCORED_BY_CURVE = {None, "accuracy", "r2"}
 _POINTS_OF_NETWORKS = 8
 # Candidates that plan() trains: enough that they fill a fleet.
 _PROBED = 8
-# Candidates whose epochs stand for those of all.
-_ASKED_FOR_EPOCHS = 100
 _N_KEPT = {"none": 0, "best": 1, "all": None}
 
 
@@ -267,8 +269,7 @@ class BaseSearch(BaseSearchCV):  # type: ignore[misc]
         if rounds is None:
             return getattr(self, "cv_results_", {}), self.learning_curves_
         outcomes = self._session.outcomes[: rounds.n_candidates]
-        scores = guiding_scores(rounds.results, self.refit)
-        results = with_reasons(rounds.results, outcomes, scores)
+        results = with_reasons(rounds.results, outcomes, self.refit)
         return results, pd.DataFrame(learning_curve_table(fold_curves(outcomes, results)))
 
     @contextmanager
@@ -317,13 +318,12 @@ class BaseSearch(BaseSearchCV):  # type: ignore[misc]
         cv = check_cv(self.cv, y, classifier=is_classifier(self.estimator))
         of_split = self._get_routed_params_for_fit(params).splitter.split
         n_folds = int(cv.get_n_splits(X, y, **of_split))
-        network = network_of(self.estimator)
         plan = SearchPlan(
             rounds=self._planned_rounds(
                 n_folds,
                 None if X is None else num_samples(X),
                 1 if y is None or not is_classifier(self.estimator) else len(np.unique(y)),
-                0 if network is None else self._mean_epochs(network),
+                mean_epochs(self.estimator, self._space),
             ),
             resource=self._resource_in_plan(),
             n_folds=n_folds,
@@ -335,15 +335,6 @@ class BaseSearch(BaseSearchCV):  # type: ignore[misc]
         folds = cv.split(X, y, **of_split)
         seconds, memory = probe(self, self._trial, candidates, (X, y, params), folds, plan)
         return replace(plan, seconds=seconds, memory=memory)
-
-    def _mean_epochs(self, network: Any) -> float:
-        """Return the epochs of a fit, in the mean if they vary in the space."""
-        name, space = name_in_network(self.estimator, "max_epochs"), self._space()
-        if name not in space.names:
-            return float(network.max_epochs)
-        candidates = RandomSampler(space, 0).ask(_ASKED_FOR_EPOCHS)
-        own = [candidate.get(name, network.max_epochs) for candidate in candidates]
-        return float(np.mean([int(n) for n in own if isinstance(n, Integral)] or [0]))
 
     def _planned_rounds(
         self, n_folds: int, n_samples: int | None, n_classes: int, max_epochs: float
@@ -496,24 +487,20 @@ class BaseSearch(BaseSearchCV):  # type: ignore[misc]
             own = own.ravel()
         self._y = own
         given = self._get_routed_params_for_fit(params).scorer.score
-        weight = given.get("sample_weight")
-        self._scored_by = None if weight is None else np.asarray(weight)
+        self._scored_by = deciding_weights(self, given)
         seconds = {
             "refit": getattr(self, "refit_time_", 0.0),
             "total": time.monotonic() - self._start,
         }
         results = self.__dict__["cv_results_"]
-        rungs = results.get("iter", [0] * len(session.outcomes))
-        starts = [bool(rung == 0) for rung in rungs]
-        self.ledger_ = session.ledger(self.n_splits_, seconds, starts)
+        self.ledger_ = session.ledger(self.n_splits_, seconds, results.get("iter"))
         if self.epochs == "best":
             rows = range(len(session.outcomes))
             chosen = session.best_epochs.items()
             self.best_epochs_ = {row: epoch for row, epoch in chosen if row in rows}
         if self.keep_models != "none":
             self.models_ = session.models
-        scores = guiding_scores(results, self.refit)
-        self.cv_results_ = with_reasons(results, session.outcomes, scores)
+        self.cv_results_ = with_reasons(results, session.outcomes, self.refit)
 
     @property
     def learning_curves_(self) -> pd.DataFrame:

@@ -14,8 +14,9 @@ from sk_tune._compat import BaseSearchCV, HasMethods, Interval, StrOptions
 from sk_tune.estimators import with_inherited_docs
 from sk_tune.sampler import BayesSampler, Sampler, TPESampler
 from sk_tune.search._base import BaseSearch
+from sk_tune.search._bookkeeping import guiding_scores
 from sk_tune.search._optimize_result import as_callbacks, optimize_result, wants_to_stop
-from sk_tune.search._rounds import Rounds, guiding_scores
+from sk_tune.search._rounds import Rounds
 from sk_tune.search._warm_start import EarlierStart
 from sk_tune.space import Candidate, Space
 

@@ -7,9 +7,10 @@ from dataclasses import fields
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 from sklearn.base import is_classifier
 
-from sk_tune._search_record import INTERRUPTED
+from sk_tune._search_record import INTERRUPTED, UNSCORED
 from sk_tune.engine import Trained
 from sk_tune.search._curves import FoldCurve
 from sk_tune.search._ledger import EpochAccount, Ledger, RungEpochs, epoch_account
@@ -18,16 +19,13 @@ from sk_tune.search._work import Work, candidate_fingerprint
 
 __all__ = [
     "fold_curves",
+    "guiding_scores",
     "last_rows",
     "rung_epochs",
     "search_ledger",
     "trained_outcome",
     "with_reasons",
 ]
-
-
-# Of a candidate that was trained on every fold.
-_UNSCORED = "Its predictions could not be scored; a warning said why."
 
 
 def trained_outcome(
@@ -121,8 +119,29 @@ def fold_curves(
     ]
 
 
+def guiding_scores(results: Mapping[str, Any], refit: Any) -> npt.NDArray[np.float64]:
+    """Return the mean score of each candidate that decides which is better.
+
+    Parameters
+    ----------
+    results : mapping
+        ``cv_results_`` of a search.
+    refit : bool, str or callable
+        Of the search; with several metrics the name of the one that decides, or else the
+        first decides.
+
+    Returns
+    -------
+    ndarray of shape (n_candidates,)
+        Greater is better.
+    """
+    names = [name for name in results if name.startswith("mean_test_")]
+    own = f"mean_test_{refit}"
+    return np.asarray(results[own if own in names else names[0]]) if names else np.empty(0)
+
+
 def with_reasons(
-    results: Mapping[str, Any], outcomes: Sequence[Sequence[Outcome]], scores: Any
+    results: Mapping[str, Any], outcomes: Sequence[Sequence[Outcome]], refit: Any
 ) -> dict[str, Any]:
     """Return results that say why candidates failed, if any did.
 
@@ -132,8 +151,8 @@ def with_reasons(
         ``cv_results_``.
     outcomes : sequence of sequence of Outcome
         By candidate and fold.
-    scores : array-like of shape (n_candidates,)
-        That decide; NaN where there is none.
+    refit : bool, str or callable
+        Of the search, as for `guiding_scores`.
 
     Returns
     -------
@@ -141,8 +160,8 @@ def with_reasons(
         A copy, maybe with the column "failure_reason".
     """
     reasons = [
-        next((o.reason for o in folds if o.reason), _UNSCORED if np.isnan(score) else "")
-        for folds, score in zip(outcomes, scores, strict=True)
+        next((o.reason for o in folds if o.reason), UNSCORED if np.isnan(score) else "")
+        for folds, score in zip(outcomes, guiding_scores(results, refit), strict=True)
     ]
     if not any(reasons):
         return dict(results)

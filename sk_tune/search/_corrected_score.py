@@ -14,7 +14,7 @@ References
 import math
 import time
 import warnings
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -24,7 +24,7 @@ import pandas as pd
 from sklearn.base import is_classifier
 from sklearn.utils import check_random_state
 
-from sk_tune._compat import takes_weights
+from sk_tune._compat import weights_of_scorer
 from sk_tune._metric import Metric, scorer_metric
 from sk_tune._search_record import rows_of_most
 from sk_tune._text import interval_text
@@ -32,7 +32,12 @@ from sk_tune.search._auc_sums import AucSums
 from sk_tune.search._metric_sums import MetricSums, metric_sums
 from sk_tune.search._outcome import Outcome, out_of_fold_predictions
 
-__all__ = ["CorrectedScore", "corrected_score", "corrected_score_of"]
+__all__ = [
+    "CorrectedScore",
+    "corrected_score",
+    "corrected_score_of",
+    "deciding_weights",
+]
 
 Array = npt.NDArray[Any]
 Floats = npt.NDArray[np.float64]
@@ -211,9 +216,8 @@ def corrected_score_of(
         return None
     # One network's predictions of each row, where the folds were repeated: the mean of
     # several networks would have another score.
-    predictions = out_of_fold_predictions(
-        [outcomes[row] for row in record.last_rows], record.n_rows, classes, averaged=False
-    )
+    every = out_of_fold_predictions(outcomes, record.n_rows, classes, averaged=False)
+    predictions = every[list(record.last_rows)]
     if classes is None and is_classifier(search) and record.y.ndim == 2:
         # Predictions are the probabilities of each label, then.
         classes = np.arange(record.y.shape[1])
@@ -228,9 +232,30 @@ def corrected_score_of(
         record.y,
         metric,
         classes=classes,
-        sample_weight=sample_weight if takes_weights(scorer) else None,
+        sample_weight=sample_weight,
         random_state=0,
     )
+
+
+def deciding_weights(search: Any, given: Mapping[str, Any]) -> Array | None:
+    """Return the sample weights of the scores that decide in a search.
+
+    Parameters
+    ----------
+    search : estimator
+        A fitted search.
+    given : mapping
+        What scikit-learn routes to its scorers.
+
+    Returns
+    -------
+    ndarray of shape (n_rows,) or None
+        None if they are not weighted.
+    """
+    weight = given.get("sample_weight")
+    if isinstance(search.scorer_, dict):
+        weight = weights_of_scorer(_deciding_scorer(search)[0], given)
+    return None if weight is None else np.asarray(weight)
 
 
 def _deciding_scorer(search: Any) -> tuple[Any, str]:

@@ -82,7 +82,7 @@ class _Halving(BaseSearch):
                     candidates = self._climb(
                         rounds, candidates, iteration, rung, search_ctx
                     )
-                    if rounds.is_over:
+                    if rounds.is_over or not candidates:
                         break
         finally:
             # Also of what Ctrl-C ends.
@@ -138,7 +138,8 @@ class _Halving(BaseSearch):
         kept = list(top_k(results, n_promoted(n_candidates, self.factor), iteration))
         # What has no score goes on where too few have one, as in scikit-learn; not so what
         # is clearly worse.
-        kept = [c for c in kept if not any(c is lost for lost in rounds.lost_races())]
+        lost = rounds.lost_races()
+        kept = [c for c in kept if not any(c is own for own in lost)]
         rounds.keep_only(kept)
         # The best is last, as in scikit-learn, but first if the time may end before.
         return kept if self.time_budget is None else kept[::-1]

@@ -75,7 +75,8 @@ class EpochAccount:
     epochs_loaded : int
         Epochs that an earlier run had trained, taken from the store.
     epochs_full : int
-        Epochs of all candidates in all folds, each trained to the end once.
+        Epochs of all candidates in all folds, each trained to the end once; a rung that
+        begins anew counts its candidates once more.
     epochs_saved_by_pruning : int
         Of these, those of candidates that were not promoted, or lost a race.
     epochs_saved_by_early_stopping : int

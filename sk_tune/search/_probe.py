@@ -5,18 +5,22 @@
 import time
 import warnings
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from numbers import Integral
 from typing import Any
 
 import joblib
+import numpy as np
 from sklearn.base import clone
 
 from sk_tune._compat import FoldTask
 from sk_tune.engine import expected_memory, outside_blocks
-from sk_tune.search._networks import FitMaker, name_in_network
+from sk_tune.exceptions import SpaceError
+from sk_tune.sampler import RandomSampler
+from sk_tune.search._networks import FitMaker, name_in_network, network_of
 from sk_tune.search._plan import SearchPlan
-from sk_tune.space import Candidate
+from sk_tune.space import Candidate, Space
 
-__all__ = ["expected_seconds", "probe"]
+__all__ = ["expected_seconds", "mean_epochs", "probe"]
 
 MakeTrial = Callable[[Any, Sequence[Candidate]], Any]
 # X, y and the other parameters of fit.
@@ -24,6 +28,38 @@ Data = tuple[Any, Any, Mapping[str, Any]]
 
 # Epochs of the two timings; their difference is what epochs cost, the rest is paid once.
 _FEW, _MORE = 1, 4
+# Candidates whose epochs stand for those of all.
+_ASKED_FOR_EPOCHS = 100
+
+
+def mean_epochs(estimator: Any, make_space: Callable[[], Space]) -> float:
+    """Return the epochs that candidates of a search train in the mean.
+
+    Parameters
+    ----------
+    estimator : estimator
+        What is searched.
+    make_space : callable
+        Returns the space in which its epochs may vary; a grid of nothing is none.
+
+    Returns
+    -------
+    float
+        0 of what is no network.
+    """
+    network = network_of(estimator)
+    if network is None:
+        return 0.0
+    name = name_in_network(estimator, "max_epochs")
+    try:
+        space = make_space()
+    except SpaceError:
+        return float(network.max_epochs)
+    if name not in space.names:
+        return float(network.max_epochs)
+    candidates = RandomSampler(space, 0).ask(_ASKED_FOR_EPOCHS)
+    own = [candidate.get(name, network.max_epochs) for candidate in candidates]
+    return float(np.mean([int(n) for n in own if isinstance(n, Integral)] or [0]))
 
 
 def expected_seconds(

@@ -13,12 +13,13 @@ import numpy as np
 import numpy.typing as npt
 
 from sk_tune._compat import FoldTask
+from sk_tune.search._bookkeeping import guiding_scores
 from sk_tune.search._names import check_names
 from sk_tune.search._session import SearchSession
 from sk_tune.search._work import Work
 from sk_tune.space import Candidate
 
-__all__ = ["Rounds", "best_first", "guiding_scores"]
+__all__ = ["Rounds", "best_first"]
 
 # Of the time budget, what one call may take; so much later than asked a search may end.
 _SHARE_OF_BUDGET = 0.1
@@ -35,27 +36,6 @@ class _FixedSplits:
         if self._splits is None:
             self._splits = list(self._cv.split(X, y, **params))
         return self._splits
-
-
-def guiding_scores(results: Mapping[str, Any], refit: Any) -> npt.NDArray[np.float64]:
-    """Return the mean score of each candidate that decides which is better.
-
-    Parameters
-    ----------
-    results : mapping
-        ``cv_results_`` of a search.
-    refit : bool, str or callable
-        Of the search; with several metrics the name of the one that decides, or else the
-        first decides.
-
-    Returns
-    -------
-    ndarray of shape (n_candidates,)
-        Greater is better.
-    """
-    names = [name for name in results if name.startswith("mean_test_")]
-    own = f"mean_test_{refit}"
-    return np.asarray(results[own if own in names else names[0]]) if names else np.empty(0)
 
 
 def best_first(scores: Any, levels: Any = None) -> list[int]:

@@ -251,7 +251,7 @@ class SearchSession:
             self.models = {row: self.models[row] for row in sorted(kept)}
 
     def ledger(
-        self, n_folds: int, seconds: Mapping[str, float], starts: Sequence[bool]
+        self, n_folds: int, seconds: Mapping[str, float], rungs: Sequence[int] | None
     ) -> Ledger:
         """Return what the search spent and saved.
 
@@ -261,8 +261,8 @@ class SearchSession:
             Of the search.
         seconds : mapping of str to float
             Of the parts that the session does not measure.
-        starts : sequence of bool
-            By row of ``cv_results_``, whether it is the first of its candidate.
+        rungs : sequence of int or None
+            By row of ``cv_results_``, the rung in its bracket; None without rungs.
 
         Returns
         -------
@@ -273,7 +273,9 @@ class SearchSession:
             self.outcomes,
             n_folds=n_folds,
             max_epochs=self.options.max_resources or None,
-            starts=starts,
+            starts=[True] * len(self.outcomes)
+            if rungs is None
+            else [r == 0 for r in rungs],
             solo_reasons=self._solo_reasons(),
             seconds={**self.seconds, **seconds},
         )

@@ -15,7 +15,7 @@ import numpy.typing as npt
 import pandas as pd
 
 from sk_tune._search_record import was_stopped
-from sk_tune.search._rounds import guiding_scores
+from sk_tune.search._bookkeeping import guiding_scores
 from sk_tune.search._work import candidate_fingerprint
 
 __all__ = ["TrialRecord", "scores_by_curve", "trial_records"]

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sk_tune._search_record import INTERRUPTED, LOST_RACE, SearchRecord
+from sk_tune._search_record import INTERRUPTED, LOST_RACE, UNSCORED, SearchRecord
 from sk_tune.diagnosis._candidates import (
     check_failures,
     check_noise_ceiling,
@@ -158,7 +158,9 @@ def test_without_a_corrected_score_there_is_no_telling():
 
 
 @pytest.mark.parametrize(
-    "reason", [INTERRUPTED, f"stopped after 3 folds: {LOST_RACE} 0"], ids=["time", "race"]
+    "reason",
+    [INTERRUPTED, UNSCORED, f"stopped after 3 folds: {LOST_RACE} 0"],
+    ids=["time", "metric", "race"],
 )
 def test_candidates_that_the_search_stopped_did_not_fail(make_search, reason):
     """Their parameters are nothing to keep away from."""

@@ -536,6 +536,13 @@ def test_a_plan_is_what_is_done(net, iris, search, options):
     assert plan.n_fits == own.ledger_.n_fits
 
 
+def test_a_plan_of_a_grid_of_nothing_is_one_candidate(net):
+    """As in scikit-learn: the estimator's own parameters."""
+    plan = GridSearchCV(net, {}, cv=CV).plan()
+
+    assert (plan.n_candidates, plan.n_epochs) == (1, 3 * net.max_epochs)
+
+
 @pytest.mark.filterwarnings("ignore:Scoring failed", "ignore:One or more of the test")
 def test_a_candidate_without_a_score_has_a_reason(net, iris):
     """Also if it was trained, and its metric is not defined."""

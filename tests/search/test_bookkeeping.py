@@ -5,6 +5,7 @@ import numpy as np
 from sk_tune._search_record import INTERRUPTED
 from sk_tune.search._bookkeeping import (
     fold_curves,
+    guiding_scores,
     last_rows,
     rung_epochs,
     search_ledger,
@@ -128,3 +129,13 @@ def test_curves_carry_their_fold_and_rung():
     (curve,) = fold_curves(outcomes, {"iter": [1], "n_resources": [9]})
 
     assert (curve.candidate, curve.fold, curve.rung, curve.n_resources) == (0, 1, 1, 9)
+
+
+def test_the_score_that_refit_names_guides():
+    """Of several metrics the one of refit counts, else the first; without any, none."""
+    results = {"mean_test_a": [1.0], "mean_test_b": [2.0]}
+
+    assert guiding_scores(results, "b") == [2.0]
+    assert guiding_scores(results, refit=False) == [1.0]
+    assert guiding_scores({"mean_test_score": [3.0]}, refit=True) == [3.0]
+    assert len(guiding_scores({}, refit=True)) == 0

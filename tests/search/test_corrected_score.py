@@ -423,9 +423,10 @@ def test_weights_count_where_the_deciding_metric_takes_them(refit):
     assert search.corrected_score_.naive_score == pytest.approx(expected)
 
 
-@pytest.mark.parametrize("asked", [True, False])
-def test_weights_count_where_the_deciding_metric_asked_for_them(asked):
-    """With metadata routing another metric's request is not its own."""
+@pytest.mark.parametrize("asked", [True, "w", False])
+@pytest.mark.parametrize("n_metrics", [1, 2])
+def test_weights_count_where_the_deciding_metric_asked_for_them(asked, n_metrics):
+    """With metadata routing, under any name; another metric's request is not its own."""
     rng = np.random.default_rng(0)
     X = rng.standard_normal((60, 2))
     y, weight = X[:, 0] + rng.standard_normal(60), rng.uniform(0.5, 2, 60)
@@ -434,18 +435,19 @@ def test_weights_count_where_the_deciding_metric_asked_for_them(asked):
             make_scorer(metric).set_score_request(sample_weight=own)
             for metric, own in ((r2_score, asked), (mean_absolute_error, True))
         )
+        scoring = {"r2": r2, "mae": mae} if n_metrics == 2 else r2
+        given = {"sample_weight": weight} | ({"w": weight} if asked == "w" else {})
         search = GridSearchCV(
             Ridge().set_fit_request(sample_weight=True),
             {"alpha": [1.0]},
-            scoring={"r2": r2, "mae": mae},
-            refit="r2",
+            scoring=scoring,
+            refit="r2" if n_metrics == 2 else True,
             cv=KFold(3),
-        ).fit(X, y, sample_weight=weight)
-        found = search.corrected_score_.naive_score
+        ).fit(X, y, **given)
 
-    given = weight if asked else None
-    expected = r2_score(y, search.oof_predictions_[0], sample_weight=given)
-    assert found == pytest.approx(expected)
+    counts = weight if asked else None
+    expected = r2_score(y, search.oof_predictions_[0], sample_weight=counts)
+    assert search.corrected_score_.naive_score == pytest.approx(expected)
 
 
 def _search(scorer, outcomes, **learnt):
@@ -495,6 +497,17 @@ def test_of_several_metrics_the_one_that_decides_is_corrected(refit, name):
     several = _search(scorers, outcomes, refit=refit, cv_results_=results)
 
     assert corrected_score_of(*several) == corrected_score_of(*alone)
+
+
+def test_without_predictions_of_last_rungs_there_is_nothing_to_correct():
+    """One failed in the first rung, the other in the next; that had a score before."""
+    outcomes = [WITH_PROBABILITIES, Outcome(), Outcome()]
+    search, *rest = _search(get_scorer("roc_auc"), outcomes)
+    y = search.search_record_.y
+    search.search_record_ = SearchRecord(n_rows=30, y=y, last_rows=(1, 2), resource="n")
+    search.cv_results_ = {"mean_test_score": [0.5, np.nan, np.nan]}
+
+    assert np.isnan(corrected_score_of(search, *rest).score)
 
 
 class Sure(ClassifierMixin, BaseEstimator):

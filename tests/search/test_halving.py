@@ -9,7 +9,7 @@ from sklearn import model_selection
 from sklearn.base import BaseEstimator
 from sklearn.experimental import enable_halving_search_cv  # noqa: F401
 from sklearn.linear_model import LogisticRegression
-from sklearn.model_selection import StratifiedKFold
+from sklearn.model_selection import KFold, StratifiedKFold
 from sklearn.pipeline import Pipeline
 from sklearn.preprocessing import StandardScaler
 
@@ -378,3 +378,29 @@ def test_a_callable_chooses_the_best(iris, of_rows):
 
     assert search.best_index_ == 2
     assert search.best_estimator_.value == search.cv_results_["params"][2]["value"]
+
+
+class Collapses(OneFit):
+    """Has no score on later rows if it is the best."""
+
+    def score(self, X, y=None):
+        """Return the parameter, with a little of the rows."""
+        return np.nan if self.value == 1 and X.min() >= 60 else self.value + X.mean() / 1e6
+
+
+@pytest.mark.filterwarnings("ignore:One or more of the")
+def test_a_race_without_a_winner_ends_the_halving():
+    """Its leader fails after it has driven out the others: nobody is left to go on."""
+    X = np.arange(100.0)[:, np.newaxis]
+    search = HalvingGridSearchCV(
+        Collapses(),
+        {"value": [1.0, 0.0, 0.1]},
+        resource="n_rounds",
+        min_resources=1,
+        max_resources=3,
+        cv=KFold(5),
+        race=True,
+    ).fit(X)
+
+    assert np.isnan(search.cv_results_["mean_test_score"]).all()
+    assert search.n_candidates_ == [3]

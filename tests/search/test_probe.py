@@ -11,8 +11,9 @@ from sklearn.preprocessing import StandardScaler
 from sklearn.svm import SVC
 from skorch import NeuralNetClassifier
 
-from sk_tune import GridSearchCV, HyperbandSearchCV
-from sk_tune.search._probe import expected_seconds
+from sk_tune import GridSearchCV, HyperbandSearchCV, MLPClassifier
+from sk_tune.search._probe import expected_seconds, mean_epochs
+from sk_tune.space import as_space
 
 CV = StratifiedKFold(3)
 
@@ -141,3 +142,18 @@ def test_a_plan_routes_what_it_is_given(pipeline, iris):
         plan = search.plan(*iris, groups=np.arange(150) % 4)
 
     assert (plan.n_folds, plan.memory > 0) == (3, True)
+
+
+@pytest.mark.parametrize(
+    ("estimator", "space", "expected"),
+    [
+        (MLPClassifier(max_epochs=7), {"dropout": [0.0]}, 7),
+        (MLPClassifier(max_epochs=7), {"max_epochs": [1, 2, 6]}, 3),
+        (Pipeline([("net", MLPClassifier())]), {"net__max_epochs": [2, None]}, 2),
+        (SVC(), {"C": [1.0]}, 0),
+    ],
+    ids=["own", "searched", "pipeline", "other"],
+)
+def test_epochs_are_the_mean_of_the_space(estimator, space, expected):
+    """By hand; what is no number of epochs will not be trained."""
+    assert mean_epochs(estimator, lambda: as_space(space)) == expected

@@ -11,7 +11,7 @@ from sklearn.model_selection import ShuffleSplit, StratifiedKFold
 
 from sk_tune import GridSearchCV, HalvingGridSearchCV
 from sk_tune.search import _rounds
-from sk_tune.search._rounds import Rounds, best_first, guiding_scores
+from sk_tune.search._rounds import Rounds, best_first
 
 CV = StratifiedKFold(3, shuffle=True, random_state=1)
 
@@ -174,16 +174,6 @@ def test_nothing_to_evaluate_is_left_to_scikit_learn(clock):
     own.evaluate([])
 
     assert [call[0] for call in calls] == [[]]
-
-
-def test_the_score_that_refit_names_guides():
-    """Of several metrics the one of refit counts, else the first; without any, none."""
-    results = {"mean_test_a": [1.0], "mean_test_b": [2.0]}
-
-    assert guiding_scores(results, "b") == [2.0]
-    assert guiding_scores(results, refit=False) == [1.0]
-    assert guiding_scores({"mean_test_score": [3.0]}, refit=True) == [3.0]
-    assert len(guiding_scores({}, refit=True)) == 0
 
 
 def test_the_best_are_those_of_the_highest_level():
