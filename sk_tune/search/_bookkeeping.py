@@ -284,7 +284,7 @@ def search_ledger(
     }
     # Not of what Ctrl-C came before.
     ran = [[o for o in folds if not o.was_stopped] for folds in outcomes]
-    tried = [bool(own) and is_new for own, is_new in zip(ran, starts, strict=True)]
+    tried = [bool(own and is_new) for own, is_new in zip(ran, starts, strict=True)]
     totals["n_candidates"] = sum(tried)
     totals["n_fits"] += sum(len(own) for own in ran if not any(o.n_granted for o in own))
     done = [outcome for folds in outcomes for outcome in folds]

@@ -107,9 +107,11 @@ def test_others_count_as_candidates_without_epochs():
 
 def test_a_rung_that_begins_anew_has_no_candidates_of_its_own():
     """More samples, or another parameter, mean a training from the start."""
-    spent = ledger([[net(2, 2)], [Outcome()], [net(2, 2)]], starts=[True, True, False])
+    starts = np.array([0, 0, 1]) == 0
+    spent = ledger([[net(2, 2)], [Outcome()], [net(2, 2)]], starts=starts)
 
     assert (spent.n_candidates, spent.n_fits) == (2, 3)
+    assert type(spent.n_candidates) is int
 
 
 def test_rungs_are_told_apart_by_what_they_grant():
