@@ -21,9 +21,20 @@ class _OwnNet(MLPClassifier):
         return super()._make_net(seed, device)
 
 
+class _OwnCheck(MLPClassifier):
+    def _check_X(self, X, *, reset):
+        return super()._check_X(X, reset=reset)
+
+
 @pytest.mark.parametrize(
     ("cls", "unchanged"),
-    [(MLPClassifier, True), (_Renamed, True), (_OwnFit, False), (_OwnNet, False)],
+    [
+        (MLPClassifier, True),
+        (_Renamed, True),
+        (_OwnFit, False),
+        (_OwnNet, False),
+        (_OwnCheck, False),
+    ],
 )
 def test_only_methods_of_training_count(cls, unchanged):
     """A method of another name leaves training as it is."""
