@@ -216,7 +216,8 @@ def weights_of_scorer(scorer: Any, given: Mapping[str, Any]) -> Any:
     """
     if get_config()["enable_metadata_routing"]:
         asked = get_routing_for_object(scorer).score.requests.get("sample_weight")
-        return given.get(asked if isinstance(asked, str) else "sample_weight" * bool(asked))
+        # A name is that under which they are given; None and False ask for none.
+        return given.get("sample_weight" if asked is True else asked)
     accepts = getattr(scorer, "_accept_sample_weight", None)
     return given.get("sample_weight") if accepts is not None and accepts() else None
 

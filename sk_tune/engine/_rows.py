@@ -218,8 +218,8 @@ def reason_in_module(module: nn.Module, X: Tensor, *, predicts: bool = False) ->
         return None
     if has_hooks(module):
         return "its module has hooks"
-    draws = not predicts and any(map(is_torch_dropout, module.modules()))
-    if draws and X.device.type != "cpu":
+    draws_there = X.device.type != "cpu" and not predicts
+    if draws_there and any(map(is_torch_dropout, module.modules())):
         return "torch draws the masks of its dropout on the device"
     own = {n for n, _ in [*module.named_parameters(), *module.named_buffers()]}
     if not own.issuperset(module.state_dict()):

@@ -145,25 +145,20 @@ def planned_rounds(
        1           3       3    15             30
     In all 9 candidates on 5 folds: 60 fits, 75 epochs.
     """
-    before = [0] * len(rungs)
-    if goes_on and epochs_per_fit is None:
-        for i, (last, own) in enumerate(pairwise(rungs), 1):
-            before[i] = last.n_resources if last.n_resources < own.n_resources else 0
+    granted = [rung.n_resources for rung in rungs]
+    before = [0, *(a if goes_on and a < b else 0 for a, b in pairwise(granted))]
+    epochs: list[float] = [
+        n - n_before for n, n_before in zip(granted, before, strict=True)
+    ]
+    if epochs_per_fit is not None:
+        epochs = [epochs_per_fit] * len(rungs)
     return tuple(
         PlannedRound(
             rung=i,
             n_candidates=rung.n_candidates,
             n_resources=rung.n_resources,
             n_fits=rung.n_candidates * n_folds,
-            n_epochs=round(
-                rung.n_candidates
-                * n_folds
-                * (
-                    rung.n_resources - before[i]
-                    if epochs_per_fit is None
-                    else epochs_per_fit
-                )
-            ),
+            n_epochs=round(rung.n_candidates * n_folds * epochs[i]),
             bracket=bracket,
         )
         for i, rung in enumerate(rungs)

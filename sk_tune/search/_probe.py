@@ -54,8 +54,8 @@ def mean_epochs(estimator: Any, make_space: Callable[[], Space]) -> float:
     try:
         space = make_space()
     except SpaceError:
-        return float(network.max_epochs)
-    if name not in space.names:
+        space = None
+    if space is None or name not in space.names:
         return float(network.max_epochs)
     candidates = RandomSampler(space, 0).ask(_ASKED_FOR_EPOCHS)
     own = [candidate.get(name, network.max_epochs) for candidate in candidates]

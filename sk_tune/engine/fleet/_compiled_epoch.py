@@ -264,7 +264,7 @@ class CompiledEpoch:
         n_bytes = n_samples * _BYTES_PER_SAMPLE + n_steps * _BYTES_PER_STEP
         return max(1, int(min(seconds / epoch, _MOST_BYTES / n_bytes)))
 
-    def _seconds_of(self, n_samples: int, n_steps: float, n_monitored: float) -> float:
+    def _seconds_of(self, n_samples: int, n_steps: int, n_monitored: float) -> float:
         """Return about how long steps on some samples take, and to look at others."""
         products = self._n_weights * (3 * n_samples + n_monitored)
         return products / _PRODUCTS_PER_SECOND + n_steps * _SECONDS_PER_STEP
