@@ -147,9 +147,7 @@ def planned_rounds(
     """
     granted = [rung.n_resources for rung in rungs]
     before = [0, *(a if goes_on and a < b else 0 for a, b in pairwise(granted))]
-    epochs: list[float] = [
-        n - n_before for n, n_before in zip(granted, before, strict=True)
-    ]
+    epochs: list[float] = [b - a for a, b in zip(before, granted, strict=True)]
     if epochs_per_fit is not None:
         epochs = [epochs_per_fit] * len(rungs)
     return tuple(

@@ -153,10 +153,11 @@ class Rounds:
         Parameters
         ----------
         max_resources : int
-            Epochs, if these are the resource.
+            Epochs; without effect if the resource is something else.
         """
         options = self._session.options
-        self._session.options = replace(options, max_resources=max_resources)
+        if options.resource is not None:
+            self._session.options = replace(options, max_resources=max_resources)
 
     def sampling(self) -> Any:
         """Return a context that measures the time of choosing candidates.

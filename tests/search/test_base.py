@@ -534,6 +534,9 @@ def test_a_plan_is_what_is_done(net, iris, search, options):
     assert plan.n_candidates == own.ledger_.n_candidates
     assert plan.n_epochs == own.ledger_.epochs_trained
     assert plan.n_fits == own.ledger_.n_fits
+    if "resource" not in options:
+        # Each fit trains all of its epochs, whatever rows its rung has.
+        assert own.ledger_.epochs_full == own.ledger_.epochs_trained
 
 
 def test_a_plan_of_a_grid_of_nothing_is_one_candidate(net):
