@@ -39,49 +39,23 @@ _ADOPTER: ContextVar[Adopter | None] = ContextVar("sk_tune_adopter", default=Non
 
 
 def adopter() -> Adopter | None:
-    """Return who answers networks in this thread, if anybody does.
-
-    Returns
-    -------
-    callable or None
-        Set by :func:`adoption`.
-    """
+    """Return the callable set by :func:`adoption` in this thread, or None."""
     return _ADOPTER.get()
 
 
 def adopted_state(
     estimator: Any, X: Any, y: Any, sample_weight: Any = None
 ) -> TrainingState | None:
-    """Return the training of a fit that was made elsewhere.
-
-    Parameters
-    ----------
-    estimator : estimator
-        About to be fitted.
-    X, y, sample_weight : object
-        As given to ``fit``.
-
-    Returns
-    -------
-    TrainingState or None
-        None if the estimator has to train.
-    """
+    """Return the training of this very fit that was made elsewhere, if there is one."""
     current = _ADOPTER.get()
     return None if current is None else current(estimator, X, y, sample_weight)
 
 
 def decline(reason: str) -> None:
-    """Tell who answers networks that one of them can take over no training.
+    """Report why a network cannot take over a training that was made elsewhere.
 
-    Parameters
-    ----------
-    reason : str
-        A clause that continues "was trained alone because".
-
-    Raises
-    ------
-    FitRequested
-        If the task need not go on, because it will be run again.
+    `reason` is a clause that continues "was trained alone because". Raises FitRequested if
+    the task need not go on, because it will be run again.
     """
     told = getattr(_ADOPTER.get(), "decline", None)
     if told is not None:
@@ -90,18 +64,7 @@ def decline(reason: str) -> None:
 
 @contextmanager
 def adoption(current: Adopter | None) -> Iterator[None]:
-    """Let somebody answer the networks of a block.
-
-    Parameters
-    ----------
-    current : callable or None
-        None lets networks train by themselves.
-
-    Yields
-    ------
-    None
-        Nothing.
-    """
+    """Let `current` answer the networks fitted in the block; None lets them train."""
     token = _ADOPTER.set(current)
     try:
         yield

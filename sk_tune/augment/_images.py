@@ -15,22 +15,7 @@ __all__ = ["cut_out", "flipped", "rotated", "shifted"]
 
 
 def flipped(X: Tensor, numbers: SampleNumbers, p: Tensor) -> Tensor:
-    """Mirror images left to right, each with probability p.
-
-    Parameters
-    ----------
-    X : Tensor of shape (k, B, C, H, W)
-        Images.
-    numbers : SampleNumbers
-        Of these images.
-    p : Tensor of shape (k,)
-        Probabilities.
-
-    Returns
-    -------
-    Tensor of the shape of X
-        New.
-    """
+    """Mirror images, (k, B, C, H, W), left to right with probability `p`, (k,)."""
     turned = numbers.uniform() < p.view(-1, 1, 1)
     columns = torch.arange(X.shape[-1], device=X.device)
     source = torch.where(turned, columns.flip(0), columns)
@@ -39,21 +24,9 @@ def flipped(X: Tensor, numbers: SampleNumbers, p: Tensor) -> Tensor:
 
 
 def shifted(X: Tensor, numbers: SampleNumbers, pixels: Tensor) -> Tensor:
-    """Move images along both axes; what comes in is the pixel at the edge.
+    """Move images, (k, B, C, H, W), along both axes by at most `pixels`, (k,).
 
-    Parameters
-    ----------
-    X : Tensor of shape (k, B, C, H, W)
-        Images.
-    numbers : SampleNumbers
-        Of these images.
-    pixels : Tensor of shape (k,)
-        Largest distances.
-
-    Returns
-    -------
-    Tensor of the shape of X
-        New.
+    The pixel at the edge is repeated in the gap.
     """
     most = int(pixels.max())
     largest = pixels.view(-1, 1, 1)
@@ -67,21 +40,9 @@ def shifted(X: Tensor, numbers: SampleNumbers, pixels: Tensor) -> Tensor:
 
 
 def rotated(X: Tensor, numbers: SampleNumbers, degrees: Tensor) -> Tensor:
-    """Turn images about their centre, interpolating linearly.
+    """Turn images, (k, B, C, H, W), about their centre by at most `degrees`, (k,).
 
-    Parameters
-    ----------
-    X : Tensor of shape (k, B, C, H, W)
-        Images.
-    numbers : SampleNumbers
-        Of these images.
-    degrees : Tensor of shape (k,)
-        Largest angles.
-
-    Returns
-    -------
-    Tensor of the shape of X
-        New.
+    Pixels are interpolated linearly.
     """
     images = X.flatten(0, 1)
     height, width = X.shape[3:]
@@ -99,22 +60,7 @@ def rotated(X: Tensor, numbers: SampleNumbers, degrees: Tensor) -> Tensor:
 
 
 def cut_out(X: Tensor, numbers: SampleNumbers, pixels: Tensor) -> Tensor:
-    """Set a square of each image to 0.
-
-    Parameters
-    ----------
-    X : Tensor of shape (k, B, C, H, W)
-        Images.
-    numbers : SampleNumbers
-        Of these images.
-    pixels : Tensor of shape (k,)
-        Sides of the squares.
-
-    Returns
-    -------
-    Tensor of the shape of X
-        New.
-    """
+    """Set a square of each image, (k, B, C, H, W), to 0; its side is `pixels`, (k,)."""
     sizes = torch.tensor(X.shape[3:], device=X.device)
     sides = pixels.view(-1, 1, 1)
     start = (numbers.uniform(2) * sizes).floor_() - (sides / 2).floor()
@@ -123,19 +69,10 @@ def cut_out(X: Tensor, numbers: SampleNumbers, pixels: Tensor) -> Tensor:
 
 
 def inside_box(start: Tensor, stop: Tensor, height: int, width: int) -> Tensor:
-    """Return which pixels lie inside of a rectangle.
+    """Return a mask, (k, B, height, width), of the pixels inside of a rectangle.
 
-    Parameters
-    ----------
-    start, stop : Tensor of shape (k, B, 2)
-        First row and column, and those behind the last.
-    height, width : int
-        Of the image; a part of the rectangle may lie outside.
-
-    Returns
-    -------
-    Tensor of shape (k, B, height, width) and type bool
-        True inside.
+    `start` and `stop`, (k, B, 2), are its first line and column and those behind the last;
+    a part of it may lie outside of the image.
     """
     inside = [
         (place := torch.arange(size, device=start.device)).ge(start[..., axis : axis + 1])

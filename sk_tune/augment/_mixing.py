@@ -25,17 +25,9 @@ _N_QUANTILES = 4096
 
 
 def share_quantiles(alphas: Sequence[float]) -> Tensor:
-    """Return the quantiles of Beta(alpha, alpha), from which shares are drawn.
+    """Return the quantiles of Beta(alpha, alpha) from which shares are drawn.
 
-    Parameters
-    ----------
-    alphas : sequence of float
-        One for each of K networks.
-
-    Returns
-    -------
-    Tensor of shape (K, n_quantiles) and type float64
-        In ascending order.
+    The result has shape (K, n_quantiles), float64, ascending, for the alphas of K networks.
     """
     middles = (np.arange(_N_QUANTILES) + 0.5) / _N_QUANTILES
     column = np.asarray(alphas)[:, np.newaxis]
@@ -43,23 +35,11 @@ def share_quantiles(alphas: Sequence[float]) -> Tensor:
 
 
 def mixed(X: Tensor, numbers: SampleNumbers, quantiles: Tensor) -> tuple[Tensor, Tensor]:
-    """Average each sample with its partner; the larger share is its own.
+    """Average each sample with its partner, which has the smaller share.
 
-    Parameters
-    ----------
-    X : Tensor of shape (k, B, ...)
-        Samples.
-    numbers : SampleNumbers
-        Of these samples.
-    quantiles : Tensor of shape (k, n_quantiles)
-        From :func:`share_quantiles`.
-
-    Returns
-    -------
-    X : Tensor of the same shape
-        New.  Where one of the two is NaN, which is padding, the result is.
-    share : Tensor of shape (k, B) and type float64
-        Of the samples themselves.
+    Returns new samples of the shape of `X`, (k, B, ...), and the share of each sample
+    itself, (k, B), float64. Where one of the two is NaN, which is padding, so is the
+    result. `quantiles` come from :func:`share_quantiles`.
     """
     share = _drawn(numbers.uniform().squeeze(-1), quantiles)
     share = share.maximum(1 - share)
@@ -72,21 +52,8 @@ def cut_and_mixed(
 ) -> tuple[Tensor, Tensor]:
     """Put a rectangle of its partner into each image.
 
-    Parameters
-    ----------
-    X : Tensor of shape (k, B, C, H, W)
-        Images.
-    numbers : SampleNumbers
-        Of these images.
-    quantiles : Tensor of shape (k, n_quantiles)
-        From :func:`share_quantiles`.
-
-    Returns
-    -------
-    X : Tensor of the same shape
-        New.
-    share : Tensor of shape (k, B) and type float64
-        Of the area that is the image's own.
+    Returns new images of the shape of `X`, (k, B, C, H, W), and the share of the area that
+    is left of the image, (k, B), float64. `quantiles` come from :func:`share_quantiles`.
     """
     drawn = numbers.uniform(3)
     sizes = torch.tensor(X.shape[3:], device=X.device)
@@ -99,22 +66,11 @@ def cut_and_mixed(
 
 
 def mixed_codes(codes: Tensor, numbers: SampleNumbers, share: Tensor) -> Tensor:
-    """Return the categories of mixed samples, which cannot be averaged.
+    """Return the categories of mixed samples, (k, B, n), which cannot be averaged.
 
-    Parameters
-    ----------
-    codes : Tensor of shape (k, B, n)
-        Of the samples.
-    numbers : SampleNumbers
-        Those from which shares were drawn.
-    share : Tensor of shape (k, B)
-        Of the samples themselves.
-
-    Returns
-    -------
-    Tensor of the same shape
-        Each code is the sample's own with the probability of its share, and its partner's
-        else: on average the mixture of their indicators.
+    A code is the sample's with the probability of its `share`, (k, B), and its partner's
+    otherwise: on average the mixture of their indicators. `numbers` are those from which
+    shares were drawn.
     """
     # The first number has become the share.
     own = numbers.uniform(1 + codes.shape[2])[..., 1:] < share.unsqueeze(-1)
@@ -126,24 +82,9 @@ def mixed_targets(
 ) -> tuple[Tensor, Tensor | None]:
     """Return targets and weights of mixed samples.
 
-    Parameters
-    ----------
-    y : Tensor of shape (k, B) or (k, B, C)
-        Class indices, or real-valued targets.
-    weight : Tensor of shape (k, B) or None
-        Weights.
-    share : Tensor of shape (k, B)
-        Of the samples themselves.
-    dtype : dtype
-        Of weights.
-
-    Returns
-    -------
-    y : Tensor of shape (k, 2 B) or (k, B, C)
-        Classes of the samples and then those of their partners; real-valued targets are
-        averaged, which has the same derivatives.
-    weight : Tensor of shape (k, 2 B) or (k, B) or None
-        In the same order.
+    Class indices, (k, B), become (k, 2 B): the classes of the samples, then those of their
+    partners, with weights in the same order. Real-valued targets, (k, B, C), are averaged,
+    which has the same derivatives. `share`, (k, B), is that of the samples themselves.
     """
     share = share.to(dtype)
     own, other = share, 1 - share

@@ -28,17 +28,7 @@ _NUMBERS_PER_BLOCK = 2**15
 
 
 class StepNumbers:
-    """What the random numbers of K networks are made with, at each step of an epoch.
-
-    Parameters
-    ----------
-    seeds : sequence of int
-        K seeds.
-    n_operations : int
-        Each has random numbers of its own.
-    device : device
-        Where numbers are to be.
-    """
+    """Random numbers of K networks for each operation at each step of an epoch."""
 
     def __init__(
         self, seeds: Sequence[int], n_operations: int, device: torch.device
@@ -50,14 +40,9 @@ class StepNumbers:
         self._coefficients = (self._keys, self._keys)
 
     def begin_epoch(self, first_steps: Sequence[int], n_steps: int) -> None:
-        """Prepare the steps of an epoch.
+        """Prepare the steps of an epoch, which has `n_steps` for the network with the most.
 
-        Parameters
-        ----------
-        first_steps : sequence of int
-            Updates that each network has made before.
-        n_steps : int
-            Steps of the longest epoch.
+        `first_steps` are the updates that each network has made before.
         """
         device = self._keys.device
         first = torch.tensor(first_steps, dtype=torch.int64, device=device).view(-1, 1)
@@ -69,23 +54,10 @@ class StepNumbers:
     def numbers(
         self, operation: int, rows: slice, step: int, n_samples: int
     ) -> "SampleNumbers":
-        """Return the numbers of an operation on a batch.
+        """Return the numbers of an operation on a batch of `n_samples`.
 
-        Parameters
-        ----------
-        operation : int
-            Its position.
-        rows : slice
-            Which networks, k of them.
-        step : int
-            Number of the step in the epoch.
-        n_samples : int
-            Samples of the batch.
-
-        Returns
-        -------
-        SampleNumbers
-            Drawn again, they are the same.
+        Asked again, they are the same. `rows` selects the networks, `step` is counted
+        within the epoch.
         """
         place = step - self._start
         known = self._coefficients[0]
@@ -109,47 +81,21 @@ class StepNumbers:
 
 
 class SampleNumbers:
-    """Random numbers of the samples of a batch.
-
-    Parameters
-    ----------
-    a, b : Tensor of shape (k, B) and type int32
-        What they are made with.
-    """
+    """Random numbers of the samples of a batch, from the counters `a` and `b`, (k, B)."""
 
     def __init__(self, a: Tensor, b: Tensor) -> None:
         self._a, self._b = a.unsqueeze(-1), b.unsqueeze(-1)
 
     def uniform(self, n: int = 1) -> Tensor:
-        """Return numbers that are uniform in [0, 1).
+        """Return `n` numbers for each sample, (k, B, n), uniform in [0, 1).
 
-        Parameters
-        ----------
-        n : int, default=1
-            For each sample.
-
-        Returns
-        -------
-        Tensor of shape (k, B, n) and type float64
-            Whatever the type of X, so that whole numbers made of them are the same.
+        They are float64 whatever the type of X, so that whole numbers made of them are the
+        same.
         """
         return self._bits(n).double().add_(2.0**31).mul_(2.0**-32)
 
     def normal(self, n: int, dtype: torch.dtype) -> Tensor:
-        """Return numbers that are normally distributed.
-
-        Parameters
-        ----------
-        n : int
-            For each sample.
-        dtype : dtype
-            Of the result.
-
-        Returns
-        -------
-        Tensor of shape (k, B, n)
-            Of mean 0 and standard deviation 1.
-        """
+        """Return `n` standard normal numbers for each sample, (k, B, n)."""
         bits = self._bits(n)
         table = _normal_quantiles(dtype, bits.device)
         index = (bits >> (32 - _LOG_QUANTILES)).add_(2 ** (_LOG_QUANTILES - 1))

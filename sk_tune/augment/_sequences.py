@@ -16,42 +16,18 @@ __all__ = ["masked_in_time", "noisy", "scaled", "shifted_in_time"]
 
 
 def noisy(X: Tensor, numbers: SampleNumbers, std: Tensor) -> Tensor:
-    """Add noise to every value.
+    """Add normal noise to every value of `X`, (k, B, ...).
 
-    Parameters
-    ----------
-    X : Tensor of shape (k, B, ...)
-        Samples.
-    numbers : SampleNumbers
-        Of these samples.
-    std : Tensor of shape (k,)
-        Standard deviations.
-
-    Returns
-    -------
-    Tensor of the shape of X
-        New.
+    `std`, (k,), is its deviation.
     """
     noise = numbers.normal(X[0, 0].numel(), X.dtype)
     return noise.mul_(std.to(X.dtype).view(-1, 1, 1)).view_as(X).add_(X)
 
 
 def scaled(X: Tensor, numbers: SampleNumbers, std: Tensor) -> Tensor:
-    """Multiply each sample by a number about 1.
+    """Multiply each sample of `X`, (k, B, ...), by a number about 1.
 
-    Parameters
-    ----------
-    X : Tensor of shape (k, B, ...)
-        Samples.
-    numbers : SampleNumbers
-        Of these samples.
-    std : Tensor of shape (k,)
-        Standard deviations.
-
-    Returns
-    -------
-    Tensor of the shape of X
-        New.
+    `std`, (k,), is the number's standard deviation.
     """
     factor = 1 + numbers.normal(1, X.dtype) * std.to(X.dtype).view(-1, 1, 1)
     return X * factor.view(*X.shape[:2], *(1,) * (X.ndim - 2))
@@ -60,23 +36,9 @@ def scaled(X: Tensor, numbers: SampleNumbers, std: Tensor) -> Tensor:
 def masked_in_time(
     X: Tensor, numbers: SampleNumbers, share: Tensor, layout: Layout
 ) -> Tensor:
-    """Set consecutive steps of each sequence to 0.
+    """Set consecutive steps of each sequence, at most a `share`, (k,), of them, to 0.
 
-    Parameters
-    ----------
-    X : Tensor of shape (k, B, T, F) or (k, B, C, T)
-        Sequences or signals.
-    numbers : SampleNumbers
-        Of these samples.
-    share : Tensor of shape (k,)
-        Largest shares of the steps.
-    layout : {"sequence", "signal"}
-        Which of the two.
-
-    Returns
-    -------
-    Tensor of the shape of X
-        New.
+    `X` holds sequences, (k, B, T, F), or signals, (k, B, C, T), as `layout` says.
     """
     n_steps = X.shape[_axis(layout)]
     most = (share * n_steps).floor().unsqueeze(1)
@@ -91,23 +53,10 @@ def masked_in_time(
 def shifted_in_time(
     X: Tensor, numbers: SampleNumbers, steps: Tensor, layout: Layout
 ) -> Tensor:
-    """Move each sequence in time; what comes in is its first or last step.
+    """Move each sequence in time by at most `steps`, (k,).
 
-    Parameters
-    ----------
-    X : Tensor of shape (k, B, T, F) or (k, B, C, T)
-        Sequences or signals.
-    numbers : SampleNumbers
-        Of these samples.
-    steps : Tensor of shape (k,)
-        Largest distances.
-    layout : {"sequence", "signal"}
-        Which of the two.
-
-    Returns
-    -------
-    Tensor of the shape of X
-        New.
+    Its first or last step fills the gap. `X` holds sequences, (k, B, T, F), or signals, (k,
+    B, C, T), as `layout` says.
     """
     n_steps = X.shape[_axis(layout)]
     largest = steps.view(-1, 1, 1)

@@ -68,14 +68,9 @@ _LEAST_LOSS = 1e-9
 class Trend:
     """What four times the training would bring.
 
-    Parameters
-    ----------
-    gain : Estimate
-        Fall of the held-out loss by two more doublings, as a share of it.
-    ratio : float
-        Of the last fall by the one before.
-    of_learnt : float
-        The last fall as a share of all that was learnt.
+    `gain` is the fall of the held-out loss by two more doublings, as a share of it; `ratio`
+    the last fall divided by the one before; `of_learnt` the last fall as a share of all
+    that was learnt.
     """
 
     gain: Estimate
@@ -86,15 +81,7 @@ class Trend:
 def trend(summary: Summary) -> Trend:
     """Extrapolate the held-out loss to four times the training.
 
-    Parameters
-    ----------
-    summary : Summary
-        With a held-out loss.
-
-    Returns
-    -------
-    Trend
-        Of a gain of at least 0 in the mean.
+    The mean gain is at least 0.
     """
     floor = _LEAST_LOSS * summary.reference
     curves = np.log(np.maximum(smooth(summary.valid), floor))
@@ -122,15 +109,7 @@ def trend(summary: Summary) -> Trend:
 def is_improving(summary: Summary) -> bool:
     """Return whether more epochs are sure to help much.
 
-    Parameters
-    ----------
-    summary : Summary
-        With a held-out loss.
-
-    Returns
-    -------
-    bool
-        Whether the held-out loss would fall, and from no low level.
+    The held-out loss falls, and is not low.
     """
     coming = trend(summary)
     level = float(np.sort(summary.valid_end).mean())
@@ -153,18 +132,7 @@ def is_improving(summary: Summary) -> bool:
 
 
 def check_improving(summary: Summary) -> Finding:
-    """Look for a held-out loss that would fall further.
-
-    Parameters
-    ----------
-    summary : Summary
-        Of one configuration.
-
-    Returns
-    -------
-    Finding
-        An issue or a tip if more epochs would help.
-    """
+    """Look for a held-out loss that would fall further: an issue or a tip if so."""
     check = CHECKS["still improving"]
     if not summary.has_valid:
         return check.not_applicable("There is no held-out loss to extrapolate.")
@@ -211,15 +179,7 @@ def check_improving(summary: Summary) -> Finding:
 def check_converged(summary: Summary) -> Finding:
     """Look for epochs in which nothing was learnt any more.
 
-    Parameters
-    ----------
-    summary : Summary
-        Of one configuration.
-
-    Returns
-    -------
-    Finding
-        A tip if most epochs were of no use.
+    A tip if most were of no use.
     """
     check = CHECKS["converged long ago"]
     if not summary.has_valid or summary.n_epochs < FEWEST_EPOCHS_TO_WASTE:

@@ -33,18 +33,7 @@ OPTIMISTIC = 0.25
 
 
 def last_rows(search: Any) -> list[int]:
-    """Return the rows of ``cv_results_`` with the most resources.
-
-    Parameters
-    ----------
-    search : search of sk_tune
-        Fitted.
-
-    Returns
-    -------
-    list of int
-        All rows if there are no rungs.
-    """
+    """Return the result rows with the most resources; all of them if there are no rungs."""
     results = search.cv_results_
     n = len(results["params"])
     resources = results.get("n_resources")
@@ -57,15 +46,7 @@ def last_rows(search: Any) -> list[int]:
 def check_noise_ceiling(search: Any) -> Finding:
     """Look for candidates that the folds cannot tell from the best one.
 
-    Parameters
-    ----------
-    search : search of sk_tune
-        Fitted.
-
-    Returns
-    -------
-    Finding
-        A tip if most are.
+    A tip if most are.
     """
     check = CHECKS["noise ceiling"]
     rows = last_rows(search)
@@ -110,15 +91,7 @@ def check_noise_ceiling(search: Any) -> Finding:
 def check_optimism(search: Any) -> Finding:
     """Look for a best score that owes much to being the best of many.
 
-    Parameters
-    ----------
-    search : search of sk_tune
-        Fitted.
-
-    Returns
-    -------
-    Finding
-        A tip if the corrected score is clearly lower.
+    A tip if the corrected score is clearly lower.
     """
     check = CHECKS["optimistic best score"]
     corrected = getattr(search, "corrected_score_", None)
@@ -144,18 +117,7 @@ def check_optimism(search: Any) -> Finding:
 
 
 def check_failures(search: Any) -> Finding | None:
-    """Look for candidates that failed.
-
-    Parameters
-    ----------
-    search : search of sk_tune
-        Fitted.
-
-    Returns
-    -------
-    Finding or None
-        A tip; None if there is none.
-    """
+    """Look for candidates that failed: a tip, or None if there is none."""
     given = map(str, search.cv_results_.get("failure_reason", ()))
     # Of a metric that is not defined, a warning has told.
     reasons = [r for r in given if r and r != UNSCORED and not was_stopped(r)]
@@ -171,18 +133,7 @@ def check_failures(search: Any) -> Finding | None:
 
 
 def fold_scores(search: Any) -> Floats:
-    """Return the scores that decide, of each candidate on each fold.
-
-    Parameters
-    ----------
-    search : search of sk_tune
-        Fitted.
-
-    Returns
-    -------
-    ndarray of shape (n_candidates, F)
-        Greater is better.
-    """
+    """Return the deciding score of each candidate on each fold, (n_candidates, F)."""
     results = search.cv_results_
     refit = getattr(search, "refit", True)
     name = refit if isinstance(refit, str) else "score"

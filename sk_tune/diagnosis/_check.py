@@ -12,14 +12,9 @@ __all__ = ["CHECKS", "Check", "share"]
 
 @dataclass(frozen=True, slots=True)
 class Check:
-    """What findings of one kind have in common.
+    """The code and name that findings of one kind share.
 
-    Parameters
-    ----------
-    code : str
-        Stable: a code is never given to another check.
-    name : str
-        Of what it looks for.
+    The code is stable: it is never given to another check.
     """
 
     code: str
@@ -33,26 +28,7 @@ class Check:
         remedy: str = "",
         changes: tuple[Change, ...] = (),
     ) -> Finding:
-        """Return the finding that something is wrong.
-
-        Parameters
-        ----------
-        severity : {"low", "medium", "high"}
-            How wrong.
-        message : str
-            One sentence.
-        evidence : mapping of str to float
-            Numbers behind it.
-        remedy : str, default=""
-            What to do.
-        changes : tuple of Change, default=()
-            The remedy as changes.
-
-        Returns
-        -------
-        Finding
-            An issue.
-        """
+        """Return the finding that something is wrong, with the remedy."""
         return self._made("issue", severity, message, evidence, remedy, changes)
 
     def tip(
@@ -63,58 +39,15 @@ class Check:
         remedy: str = "",
         changes: tuple[Change, ...] = (),
     ) -> Finding:
-        """Return the finding that something could be better.
-
-        Parameters
-        ----------
-        severity : {"low", "medium", "high"}
-            How much.
-        message : str
-            One sentence.
-        evidence : mapping of str to float
-            Numbers behind it.
-        remedy : str, default=""
-            What to do.
-        changes : tuple of Change, default=()
-            The remedy as changes.
-
-        Returns
-        -------
-        Finding
-            A tip.
-        """
+        """Return the finding that something could be better, with the remedy."""
         return self._made("tip", severity, message, evidence, remedy, changes)
 
     def passed(self, message: str, evidence: Mapping[str, float]) -> Finding:
-        """Return the finding that nothing is wrong.
-
-        Parameters
-        ----------
-        message : str
-            One sentence.
-        evidence : mapping of str to float
-            Numbers behind it.
-
-        Returns
-        -------
-        Finding
-            A check that was passed.
-        """
+        """Return the finding that nothing is wrong."""
         return self._made("passed", None, message, evidence, "", ())
 
     def not_applicable(self, message: str) -> Finding:
-        """Return the finding that the check could not be made.
-
-        Parameters
-        ----------
-        message : str
-            Why not.
-
-        Returns
-        -------
-        Finding
-            Without evidence.
-        """
+        """Return the finding that the check could not be made; the message says why."""
         return self._made("not applicable", None, message, {}, "", ())
 
     def _made(
@@ -164,18 +97,6 @@ CHECKS = {
 def share(value: float) -> str:
     """Return a share as text.
 
-    Parameters
-    ----------
-    value : float
-        As 0.123.
-
-    Returns
-    -------
-    str
-        As "12 %".
-
-    Examples
-    --------
     >>> share(0.123), share(0.004), share(12)
     ('12 %', '0.4 %', '1200 %')
     """

@@ -23,24 +23,12 @@ _FIRST = 1 / 25
 
 
 def rate_spent(n_epochs: int, schedule: Any = None, laid_out_for: Any = None) -> Floats:
-    """Return the sum of the learning rate's factors up to the end of each epoch.
+    """Return the summed factors of the learning rate up to the end of each epoch, (T,).
 
-    Parameters
-    ----------
-    n_epochs : int
-        Epochs trained; T.
-    schedule : object, default=None
-        Name of one of sk_tune's schedules; what is not one counts as constant.
-    laid_out_for : object, default=None
-        Epochs that the schedule was laid out for; `n_epochs` if no number.
+    The unit is an epoch at the peak rate. An unknown `schedule` counts as constant;
+    `laid_out_for` are the epochs that the schedule was laid out for, `n_epochs` if that is
+    no number.
 
-    Returns
-    -------
-    ndarray of shape (T,)
-        In epochs at the peak rate, rising.
-
-    Examples
-    --------
     >>> rate_spent(4, "step").tolist()
     [1.0, 2.0, 2.1, 2.11]
     """

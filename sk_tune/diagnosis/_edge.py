@@ -56,17 +56,8 @@ NATURAL_BOUNDS: dict[str, tuple[float, float]] = {
 def is_whole(parameter: str, *values: Any) -> bool:
     """Return whether a parameter takes whole numbers only.
 
-    Parameters
-    ----------
-    parameter : str
-        Its name, which decides if it is known: 0 may well be a dropout.
-    *values : object
-        What it has been, or is to be; of others, all must be whole.
-
-    Returns
-    -------
-    bool
-        Whether a new value must be rounded.
+    The name decides if it is known (0 may well be a dropout); otherwise all of its past and
+    future `values` must be whole.
     """
     bounds = NATURAL_BOUNDS.get(parameter.rpartition("__")[2])
     if bounds is not None:
@@ -77,24 +68,8 @@ def is_whole(parameter: str, *values: Any) -> bool:
 def described_space(search: Any) -> tuple[str, Any, bool]:
     """Return the space of a search as the user wrote it.
 
-    Parameters
-    ----------
-    search : search of sk_tune
-        Any.
-
-    Returns
-    -------
-    name : str
-        Of the search's parameter that holds it.
-    space : dict or list
-        What may vary.
-    tuples_are_ranges : bool
-        Whether tuples in it are the ends of ranges.
-
-    Raises
-    ------
-    TypeError
-        If it has none.
+    The result is the name of the search's parameter that holds it, the space, and whether
+    tuples in it are the ends of ranges. Raises TypeError if the search has none.
     """
     for name in ("search_spaces", "param_distributions", "param_grid"):
         if hasattr(search, name):
@@ -103,17 +78,9 @@ def described_space(search: Any) -> tuple[str, Any, bool]:
 
 
 def check_edge(search: Any) -> Finding:
-    """Look for parameters of which the best values lie at an end of their range.
+    """Look for parameters whose best values lie at an end of their range.
 
-    Parameters
-    ----------
-    search : search of sk_tune
-        Fitted.
-
-    Returns
-    -------
-    Finding
-        A tip with wider ranges if there are some.
+    A tip with wider ranges.
     """
     check = CHECKS["optimum at the edge"]
     _, described, are_ranges = described_space(search)

@@ -50,15 +50,7 @@ AHEAD = 0.1
 def check_overfitting(summary: Summary) -> Finding:
     """Look for a held-out loss that rises while the training loss falls.
 
-    Parameters
-    ----------
-    summary : Summary
-        Of one configuration.
-
-    Returns
-    -------
-    Finding
-        An issue if the rise is beyond the noise of the folds.
+    An issue if the rise exceeds the noise of the folds.
     """
     check = CHECKS["overfitting"]
     if not summary.has_valid:
@@ -115,17 +107,8 @@ def check_overfitting(summary: Summary) -> Finding:
 def check_underfitting(summary: Summary, larger: Summary | None = None) -> Finding:
     """Look for losses that both stay high.
 
-    Parameters
-    ----------
-    summary : Summary
-        Of one configuration.
-    larger : Summary or None, default=None
-        Of the best larger network on the same folds, if one was trained.
-
-    Returns
-    -------
-    Finding
-        An issue if not even the training rows are fitted.
+    An issue if not even the training samples are fitted. `larger` summarises the best
+    larger network on the same folds, if one was trained.
     """
     check = CHECKS["underfitting"]
     if not summary.has_valid:
@@ -187,15 +170,7 @@ def _poor_fit(summary: Summary, left: float, relative_gap: float) -> str | None:
 def check_baseline(summary: Summary) -> Finding:
     """Look for a network that is no better than a constant prediction.
 
-    Parameters
-    ----------
-    summary : Summary
-        Of one configuration.
-
-    Returns
-    -------
-    Finding
-        An issue if its best held-out loss is not below the constant prediction's.
+    An issue if its best held-out loss is not below the constant prediction's.
     """
     check = CHECKS["no better than the baseline"]
     if not summary.has_baseline:

@@ -68,18 +68,7 @@ FEW_ROWS = 80
 
 
 def check_folds(summary: Summary) -> Finding:
-    """Look for one fold that is unlike the others.
-
-    Parameters
-    ----------
-    summary : Summary
-        Of one configuration.
-
-    Returns
-    -------
-    Finding
-        An issue if one is.
-    """
+    """Look for one fold that is unlike the others: an issue if one is."""
     check = CHECKS["folds disagree"]
     if not summary.has_valid or len(summary.valid) < FEWEST_FOLDS:
         return check.not_applicable("It takes three folds to see that one is different.")
@@ -200,18 +189,7 @@ def _of_few_rows(summary: Summary) -> tuple[Change, ...]:
 
 
 def check_rows(summary: Summary) -> Finding:
-    """Look for results that rest on too few rows.
-
-    Parameters
-    ----------
-    summary : Summary
-        Of one configuration.
-
-    Returns
-    -------
-    Finding
-        An issue if they do.
-    """
+    """Look for results that rest on too few samples: an issue if they do."""
     check = CHECKS["too few rows"]
     if not summary.has_valid:
         return check.not_applicable("There are no held-out rows.")

@@ -18,17 +18,9 @@ _DEPTHS = ("n_layers", "module__n_layers")
 
 
 def size(params: Mapping[str, Any]) -> float | None:
-    """Return about how many weights a network has between its hidden layers.
+    """Return roughly the number of weights between hidden layers, or None if unknown.
 
-    Parameters
-    ----------
-    params : mapping of str to object
-        Of the network.
-
-    Returns
-    -------
-    float or None
-        Only for comparisons; None if the parameters do not tell.
+    It is good for comparisons only.
     """
     layers = params.get("hidden_layer_sizes")
     if layers is not None:
@@ -43,17 +35,7 @@ def size(params: Mapping[str, Any]) -> float | None:
 def larger_in_search(search: Any, candidate: int) -> Curves | None:
     """Return the curves of the best network of a search that is larger than a candidate.
 
-    Parameters
-    ----------
-    search : search of sk_tune
-        Fitted.
-    candidate : int
-        Row of ``cv_results_``.
-
-    Returns
-    -------
-    Curves or None
-        With the least held-out loss; None if no larger one was trained as long.
+    The best one has the least held-out loss; None if no larger one was trained as long.
     """
     own = curves_of(search, candidate)
     own_size = size(own.params)

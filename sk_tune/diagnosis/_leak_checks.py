@@ -39,18 +39,9 @@ ROWS_OF_A_CLASS = 10
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class LeakTable:
-    """Rows, targets and folds.
+    """Samples, targets and folds (positions of training and test samples).
 
-    Parameters
-    ----------
-    X : DataFrame of shape (n_samples, n_features)
-        Features; those of more than two dimensions are flat.
-    y : ndarray of shape (n_samples,) or (n_samples, n_outputs)
-        Targets.
-    is_classification : bool
-        Whether they are classes.
-    folds : sequence of (ndarray, ndarray)
-        Positions of training and test rows.
+    Features of more than two dimensions are flattened.
     """
 
     X: pd.DataFrame
@@ -71,24 +62,7 @@ def as_leak_table(
     is_classification: bool,
     folds: Sequence[tuple[Array, Array]],
 ) -> LeakTable:
-    """Return data of any kind as a table.
-
-    Parameters
-    ----------
-    X : array-like or frame of shape (n_samples, ...)
-        Features.
-    y : array-like of shape (n_samples,) or (n_samples, n_outputs)
-        Targets.
-    is_classification : bool
-        Whether they are classes.
-    folds : sequence of (ndarray, ndarray)
-        Positions of training and test rows.
-
-    Returns
-    -------
-    LeakTable
-        With names for columns that had none, and with ``plain_numbers``.
-    """
+    """Return data of any kind as a table with named columns and ``plain_numbers``."""
     if hasattr(X, "to_pandas"):
         X = X.to_pandas()
     if not isinstance(X, pd.DataFrame):
@@ -107,15 +81,7 @@ def as_leak_table(
 def plain_numbers(X: pd.DataFrame) -> pd.DataFrame:
     """Return a table in which durations are seconds and infinite numbers are missing.
 
-    Parameters
-    ----------
-    X : DataFrame of shape (n_samples, n_features)
-        Any.
-
-    Returns
-    -------
-    DataFrame of shape (n_samples, n_features)
-        As ``TablePreparer`` reads them.
+    ``TablePreparer`` reads them in the same way.
     """
     X = X.copy(deep=False)
     for name, column in X.items():
@@ -129,18 +95,7 @@ def plain_numbers(X: pd.DataFrame) -> pd.DataFrame:
 
 
 def holds_classes(y: Array) -> bool:
-    """Return whether targets are classes: few different ones, or no numbers.
-
-    Parameters
-    ----------
-    y : ndarray of shape (n_samples,) or (n_samples, n_outputs)
-        Targets.
-
-    Returns
-    -------
-    bool
-        False for a regression.
-    """
+    """Return whether targets are classes: few different ones, or no numbers."""
     if type_of_target(y).startswith("continuous"):
         return False
     if y.dtype.kind not in "fiu":

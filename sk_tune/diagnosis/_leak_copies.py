@@ -162,17 +162,9 @@ def _are_of_one_case(neighbours: Ints, y: npt.NDArray[Any] | None) -> Bools:
 def closed_groups(neighbours: Ints) -> tuple[Bools, int]:
     """Look for a number of times that most cases were recorded.
 
-    Parameters
-    ----------
-    neighbours : ndarray of shape (n_samples, k)
-        Of all rows, the nearest first, without themselves.
-
-    Returns
-    -------
-    closed : ndarray of shape (n_samples,)
-        Whether a row is in a closed group of that size.
-    size : int
-        How many rows are in a group; 0 if most rows are in none of one size.
+    `neighbours`, (n_samples, k), are the nearest samples of each, nearest first, without
+    itself. Returns whether a sample is in a closed group of that size, (n_samples,), and
+    the size, 0 if most samples are in none of one size.
     """
     rows = np.arange(len(neighbours))[:, None]
     best, n_best = np.zeros(len(rows), dtype=bool), 0
@@ -187,36 +179,21 @@ def closed_groups(neighbours: Ints) -> tuple[Bools, int]:
 
 
 def has_like_targets(is_like: Bools) -> bool:
-    """Tell whether near neighbours have the same target far more often than farther ones.
+    """Tell whether near neighbours share the target far more often than farther ones.
 
-    Parameters
-    ----------
-    is_like : ndarray of shape (n_samples, 2 * k)
-        Whether the target of each neighbour is that of the row, the nearest first.
-
-    Returns
-    -------
-    bool
-        Never where few values are common: then farther neighbours have them, too.
+    `is_like`, (n_samples, 2 k), says so for each neighbour, nearest first. False where few
+    values are common: then farther neighbours have them, too.
     """
     near, far = is_like[:, :K].any(axis=1).mean(), is_like[:, K:].any(axis=1).mean()
     return bool(near - far >= LEAST_OF_LIKE_TARGET)
 
 
 def nearness_limit(distances: Floats, chance: float = CHANCE) -> float:
-    """Return the share of the k-th distance within which a neighbour is a copy.
+    """Return the share of the k-th distance within which a neighbour counts as a copy.
 
-    Parameters
-    ----------
-    distances : ndarray of shape (n_samples, 2 * k)
-        To the nearest neighbours, rising.
-    chance : float, default=0.001
-        That a row is within it which is no copy.
-
-    Returns
-    -------
-    float
-        0 if most rows have k equal ones, or if nothing is known of the dimension.
+    `distances`, (n_samples, 2 k), rise; `chance` is the probability that a sample which is
+    no copy is within the limit. The limit is 0 if most samples have k equal ones, or if
+    nothing is known of the dimension.
     """
     near, far = distances[:, K - 1], distances[:, NEIGHBOURS - 1]
     known = near > 0
@@ -230,17 +207,9 @@ def nearness_limit(distances: Floats, chance: float = CHANCE) -> float:
 
 
 def scaled_numbers(numbers: pd.DataFrame) -> Floats:
-    """Return columns on one scale, without holes.
+    """Return the columns that vary most for their size, standardised, without holes.
 
-    Parameters
-    ----------
-    numbers : DataFrame of shape (n_samples, n_columns)
-        Of numbers.
-
-    Returns
-    -------
-    ndarray of shape (n_samples, at most 200)
-        Those that vary most for their size, standardised.
+    They are 200 at most.
     """
     filled = numbers.fillna(numbers.median()).fillna(0.0).to_numpy()
     order = np.argsort(-filled.std(axis=0, ddof=0) / (np.abs(filled).max(axis=0) + 1e-300))

@@ -56,17 +56,9 @@ MOST_ROWS = 5000
 
 
 def check_duplicates(table: LeakTable) -> Finding:
-    """Look for test rows that are also training rows.
+    """Look for test samples that are also training samples.
 
-    Parameters
-    ----------
-    table : LeakTable
-        Rows and folds.
-
-    Returns
-    -------
-    Finding
-        An issue if they are too many to be chance, a tip where rows repeat by nature.
+    An issue if they are too many to be chance, a tip where samples repeat by nature.
     """
     check = LEAK_CHECKS["duplicates across folds"]
     hashes = hash_pandas_object(_hashable(table.X), index=False).to_numpy()
@@ -95,17 +87,9 @@ def check_duplicates(table: LeakTable) -> Finding:
 
 
 def check_near_duplicates(table: LeakTable) -> Finding:
-    """Look for test rows that are training rows with a little noise.
+    """Look for test samples that are training samples with a little noise.
 
-    Parameters
-    ----------
-    table : LeakTable
-        Rows and folds.
-
-    Returns
-    -------
-    Finding
-        An issue if they are too many to be chance.
+    An issue if they are too many to be chance.
     """
     check = LEAK_CHECKS["near duplicates across folds"]
     numbers = table.numbers.astype(np.float64)
@@ -147,18 +131,11 @@ def check_near_duplicates(table: LeakTable) -> Finding:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class _Neighbours:
-    """Of R test rows the nearest training rows.
+    """The nearest training samples of R test samples.
 
-    Parameters
-    ----------
-    distances : ndarray of shape (R, k)
-        Rising.
-    differences : ndarray of shape (R, k)
-        Of the targets: absolute, or 1 for another class.
-    in_groups : ndarray of shape (R,)
-        Whether a row is in a closed group with training rows.
-    is_classification : bool
-        Whether the targets are classes.
+    `distances`, (R, k), rise; `differences`, (R, k), are those of the targets: absolute, or
+    1 for another class. `in_groups`, (R,), says whether a sample is in a closed group with
+    training samples.
     """
 
     distances: Floats

@@ -37,18 +37,7 @@ SAME = 1 - 1e-6
 
 
 def check_target(table: LeakTable) -> Finding:
-    """Look for a column that is the target under another name.
-
-    Parameters
-    ----------
-    table : LeakTable
-        Rows and targets.
-
-    Returns
-    -------
-    Finding
-        An issue if there is one.
-    """
+    """Look for a column that is the target under another name: an issue if there is one."""
     check = LEAK_CHECKS["target among the features"]
     if table.y.ndim > 1:
         return check.not_applicable("There are several targets.")
@@ -66,15 +55,7 @@ def check_target(table: LeakTable) -> Finding:
 def check_giveaway(table: LeakTable) -> Finding:
     """Look for a column that alone predicts the target almost without error.
 
-    Parameters
-    ----------
-    table : LeakTable
-        Rows and targets.
-
-    Returns
-    -------
-    Finding
-        An issue if there is one that is not the target itself.
+    An issue if there is one that is not the target itself.
     """
     check = LEAK_CHECKS["feature that gives the target away"]
     if table.y.ndim > 1 or len(table.y) < FEWEST_ROWS:

@@ -47,14 +47,8 @@ _MOST_NAMES = 3
 class Outliers:
     """The outliers of one column.
 
-    Parameters
-    ----------
-    rows : ndarray of shape (n_samples,)
-        Which values are; all False if none.
-    furthest : float
-        Largest z.
-    widened : float
-        Standard deviation by the robust one.
+    `rows`, (n_samples,), marks them; `furthest` is the largest robust z score, `widened`
+    the ratio of the standard deviation to the robust one.
     """
 
     rows: npt.NDArray[np.bool_]
@@ -65,15 +59,7 @@ class Outliers:
 def check_outliers(table: LeakTable) -> Finding:
     """Look for single values that are far from all others of their column.
 
-    Parameters
-    ----------
-    table : LeakTable
-        Rows and targets.
-
-    Returns
-    -------
-    Finding
-        A tip if there are some, of medium severity among the targets of a regression.
+    A tip if there are some, of medium severity among the targets of a regression.
     """
     check = LEAK_CHECKS["outliers"]
     columns = {repr(name): column for name, column in table.numbers.items()}
@@ -108,21 +94,11 @@ def check_outliers(table: LeakTable) -> Finding:
 
 
 def outliers_of(column: "pd.Series[float]") -> Outliers | None:
-    """Return which values of a column are outliers.
+    """Return which values of a column are outliers; missing and infinite ones are ignored.
 
-    Parameters
-    ----------
-    column : Series of shape (n_samples,)
-        Numbers; missing and infinite ones are passed over.
+    None for columns without a scale: few samples, few different values, or one value that a
+    quarter of the samples has.
 
-    Returns
-    -------
-    Outliers or None
-        None for columns without a scale: few rows, few different values, or one value that
-        a quarter of the rows has.
-
-    Examples
-    --------
     >>> ages = pd.Series([*range(20, 70), 999])
     >>> np.flatnonzero(outliers_of(ages).rows).tolist()
     [50]

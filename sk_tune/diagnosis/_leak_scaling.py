@@ -32,17 +32,9 @@ END = float(-norm.ppf(1e-7))
 
 
 def check_scaling(table: LeakTable) -> Finding:
-    """Look for columns that were scaled with the rows of all folds.
+    """Look for columns that were scaled with the samples of all folds.
 
-    Parameters
-    ----------
-    table : LeakTable
-        Rows.
-
-    Returns
-    -------
-    Finding
-        An issue of low severity if most columns of numbers were.
+    An issue of low severity if most columns of numbers were.
     """
     check = LEAK_CHECKS["scaled over all rows"]
     numbers: Any = table.numbers.astype(np.float64)

@@ -25,19 +25,10 @@ FEWEST_GROUPS = 10
 
 
 def check_groups(table: LeakTable, groups: Any = None) -> Finding:
-    """Look for groups with rows on both sides of a split.
+    """Look for groups with samples on both sides of a split.
 
-    Parameters
-    ----------
-    table : LeakTable
-        Rows and folds.
-    groups : array-like of shape (n_samples,) or None, default=None
-        What belongs together; if None, a column that looks like it is looked for.
-
-    Returns
-    -------
-    Finding
-        An issue for groups that were given, a tip for a column that looks like some.
+    An issue for groups that were given; without them, a tip for a column that looks like
+    some.
     """
     check = LEAK_CHECKS["groups across folds"]
     name = None if groups is not None else _group_column(table.X)
@@ -70,19 +61,9 @@ def check_groups(table: LeakTable, groups: Any = None) -> Finding:
 
 
 def check_times(table: LeakTable, times: Any = None) -> Finding:
-    """Look for training rows that are later than the rows they are tested on.
+    """Look for training samples that are later than the samples they are tested on.
 
-    Parameters
-    ----------
-    table : LeakTable
-        Rows and folds.
-    times : array-like of shape (n_samples,) or None, default=None
-        When each row was; if None, a column of dates is looked for.
-
-    Returns
-    -------
-    Finding
-        An issue for times that were given, a tip for a column of dates.
+    An issue for times that were given; without them, a tip for a column of dates.
     """
     check = LEAK_CHECKS["future in the training rows"]
     name = None if times is not None else _time_column(table.X)

@@ -73,18 +73,7 @@ LEFT = 0.2
 
 
 def check_diverged(summary: Summary) -> Finding:
-    """Look for losses that are infinite or far beyond where they started.
-
-    Parameters
-    ----------
-    summary : Summary
-        Of one configuration.
-
-    Returns
-    -------
-    Finding
-        An issue if training diverged.
-    """
+    """Look for losses that are infinite or far above where they started: an issue if so."""
     check = CHECKS["diverged"]
     end = float(np.sort(summary.raw_train[:, -1]).mean())
     evidence = {"train_loss": end, "reference": summary.reference}
@@ -109,18 +98,7 @@ def check_diverged(summary: Summary) -> Finding:
 
 
 def check_rate_high(summary: Summary) -> Finding:
-    """Look for a training loss that is thrown about.
-
-    Parameters
-    ----------
-    summary : Summary
-        Of one configuration.
-
-    Returns
-    -------
-    Finding
-        An issue if the learning rate is too high.
-    """
+    """Look for a training loss that jumps: an issue if the learning rate is too high."""
     check = CHECKS["learning rate too high"]
     if summary.n_epochs < 2:
         return check.not_applicable("One epoch does not show how the loss moves.")
@@ -200,17 +178,9 @@ def _too_much(
 
 
 def check_rate_low(summary: Summary) -> Finding:
-    """Look for a training loss that creeps.
+    """Look for a training loss that hardly moves.
 
-    Parameters
-    ----------
-    summary : Summary
-        Of one configuration.
-
-    Returns
-    -------
-    Finding
-        An issue if the learning rate is too low.
+    An issue if the learning rate is too low.
     """
     check = CHECKS["learning rate too low"]
     if summary.n_epochs < 4:

@@ -62,66 +62,28 @@ _MODERATE = {"dropout": 0.2, "weight_decay": 1e-3, "l1": 0.0}
 
 
 def restraints(params: Mapping[str, Any]) -> list[str]:
-    """Return what keeps a network from learning much, whatever the data.
+    """Return what keeps a network from learning much whatever the data, such as "width=2".
 
-    Parameters
-    ----------
-    params : mapping of str to object
-        Of the network.
-
-    Returns
-    -------
-    list of str
-        Such as "width=2"; empty if there is nothing, or nothing is known.
+    Empty if there is nothing, or nothing is known.
     """
     return [said for _, said in _held_back(params)]
 
 
 def is_free(params: Mapping[str, Any]) -> bool:
-    """Return whether a network is known not to be regularised at all.
-
-    Parameters
-    ----------
-    params : mapping of str to object
-        Of the network.
-
-    Returns
-    -------
-    bool
-        False if it is not known.
-    """
+    """Return whether a network is known to have no regularisation at all."""
     return all(number(params, name) == 0 for name in ("dropout", "weight_decay"))
 
 
 def relative_rate(params: Mapping[str, Any]) -> float | None:
-    """Return a network's learning rate by the one that its optimizer is usually given.
-
-    Parameters
-    ----------
-    params : mapping of str to object
-        Of the network.
-
-    Returns
-    -------
-    float or None
-        None if the rate is not known.
-    """
+    """Return the learning rate divided by the optimizer's typical one; None if unknown."""
     rate = number(params, _rate_name(params))
     return None if rate is None else rate / typical_rate(params)
 
 
 def typical_rate(params: Mapping[str, Any]) -> float:
-    """Return the learning rate that a network's optimizer is usually given.
+    """Return the usual learning rate of a network's optimizer.
 
-    Parameters
-    ----------
-    params : mapping of str to object
-        Of the network.
-
-    Returns
-    -------
-    float
-        AdamW's for an optimizer that is not known.
+    AdamW's for an unknown one.
     """
     # As with torch, SGD of skorch has no momentum unless told.
     name = _optimizer(params)
@@ -149,17 +111,9 @@ def _rate_name(params: Mapping[str, Any]) -> str:
 
 
 def lower_rate(params: Mapping[str, Any]) -> tuple[Change, ...]:
-    """Return the change to a lower learning rate.
+    """Return the change to a tenth of the learning rate.
 
-    Parameters
-    ----------
-    params : mapping of str to object
-        Of the network.
-
-    Returns
-    -------
-    tuple of Change
-        A tenth, or the typical rate if that is far below.
+    If the typical rate is far below that, it is the new rate.
     """
     name = _rate_name(params)
     rate, typical = number(params, name), typical_rate(params)
@@ -171,18 +125,10 @@ def lower_rate(params: Mapping[str, Any]) -> tuple[Change, ...]:
 
 
 def raise_rate(params: Mapping[str, Any]) -> tuple[Change, ...]:
-    """Return the change to a higher learning rate.
+    """Return the change to ten times the learning rate.
 
-    Parameters
-    ----------
-    params : mapping of str to object
-        Of the network.
-
-    Returns
-    -------
-    tuple of Change
-        Ten times the rate, but not from below the typical one to above it; that one if it
-        is far above.
+    It never goes from below the typical rate to above it; if that is far above, it is the
+    new rate.
     """
     name = _rate_name(params)
     rate, typical = number(params, name), typical_rate(params)
@@ -198,44 +144,18 @@ def raise_rate(params: Mapping[str, Any]) -> tuple[Change, ...]:
 def longer_training(
     params: Mapping[str, Any], n_epochs: int, factor: float
 ) -> tuple[Change, ...]:
-    """Return the change to more epochs.
-
-    Parameters
-    ----------
-    params : mapping of str to object
-        Of the network.
-    n_epochs : int
-        Epochs that were trained.
-    factor : float
-        How many times as many are wanted.
-
-    Returns
-    -------
-    tuple of Change
-        A floor under ``max_epochs``.
-    """
+    """Return the change to `factor` times the epochs: a floor under ``max_epochs``."""
     n = math.ceil(factor * n_epochs)
     reason = "the held-out loss was still falling at the end"
     return _known(params, _at_least("max_epochs", n, reason))
 
 
 def more_steps(params: Mapping[str, Any], n_epochs: int, n_rows: int) -> tuple[Change, ...]:
-    """Return the change to more steps where an epoch has only few.
+    """Return the change to more steps where an epoch has only few; empty if it has enough.
 
-    Parameters
-    ----------
-    params : mapping of str to object
-        Of the network.
-    n_epochs : int
-        Epochs that were trained.
-    n_rows : int
-        Rows that one fold's network is trained on.
-
-    Returns
-    -------
-    tuple of Change
-        Smaller batches; for SGD more epochs, because its steps are as long as the gradient
-        is, which smaller batches make noisier.  None if an epoch has some steps already.
+    Batches become smaller; for SGD there are more epochs instead, because its steps are as
+    long as the gradient, which smaller batches make noisier. `n_rows` are the training
+    samples of one fold.
     """
     batch = number(params, "batch_size")
     if batch is None or batch < 1 or math.ceil(n_rows / batch) >= _FEW_STEPS:
@@ -252,19 +172,9 @@ def more_steps(params: Mapping[str, Any], n_epochs: int, n_rows: int) -> tuple[C
 
 
 def regularise(params: Mapping[str, Any], best_epoch: int) -> tuple[Change, ...]:
-    """Return changes against overfitting.
+    """Return changes against overfitting: more dropout and weight decay, an earlier end.
 
-    Parameters
-    ----------
-    params : mapping of str to object
-        Of the network.
-    best_epoch : int
-        With the least held-out loss, from 1.
-
-    Returns
-    -------
-    tuple of Change
-        More dropout and weight decay, and an end near the best epoch.
+    `best_epoch`, counted from 1, has the least held-out loss.
     """
     decay = number(params, "weight_decay") or 0.0
     reason = "the network learns its training rows by heart"
@@ -286,17 +196,9 @@ def regularise(params: Mapping[str, Any], best_epoch: int) -> tuple[Change, ...]
 
 
 def restrained(params: Mapping[str, Any]) -> tuple[Change, ...]:
-    """Return changes that let a network train longer on few rows.
+    """Return changes that let a network train longer on few samples.
 
-    Parameters
-    ----------
-    params : mapping of str to object
-        Of the network.
-
-    Returns
-    -------
-    tuple of Change
-        More dropout, and a floor under weight decay.
+    They are more dropout, and a floor under weight decay.
     """
     reason = "few rows are soon learnt by heart"
     return _known(
@@ -309,15 +211,7 @@ def restrained(params: Mapping[str, Any]) -> tuple[Change, ...]:
 def larger_network(params: Mapping[str, Any]) -> tuple[Change, ...]:
     """Return changes against underfitting.
 
-    Parameters
-    ----------
-    params : mapping of str to object
-        Of the network.
-
-    Returns
-    -------
-    tuple of Change
-        What holds the network back is taken away; if nothing does, its layers are widened.
+    What holds the network back is taken away; if nothing does, its layers are widened.
     """
     changes = [
         Change(parameter=name, action="at most", value=_MODERATE[name], reason=reason)
@@ -352,20 +246,7 @@ def _least_decay(params: Mapping[str, Any]) -> float:
 
 
 def number(params: Mapping[str, Any], name: str) -> float | None:
-    """Return a parameter's value if it is a number.
-
-    Parameters
-    ----------
-    params : mapping of str to object
-        Of the network.
-    name : str
-        Of the parameter.
-
-    Returns
-    -------
-    float or None
-        The value.
-    """
+    """Return a parameter's value if it is a number, else None."""
     value = params.get(name)
     is_number = isinstance(value, Real) and not isinstance(value, bool)
     return float(value) if is_number else None  # type: ignore[arg-type]

@@ -19,17 +19,7 @@ __all__ = ["changed_range", "changed_value"]
 def changed_value(value: Any, change: Change) -> Any:
     """Return what a change makes of a parameter's value.
 
-    Parameters
-    ----------
-    value : object
-        Its value now.
-    change : Change
-        Of this parameter.
-
-    Returns
-    -------
-    object
-        The same value if the change is none, or cannot be made.
+    The same value if it cannot be made.
     """
     if change.action == "set":
         return change.value
@@ -53,20 +43,9 @@ def changed_value(value: Any, change: Change) -> Any:
 def changed_range(described: Any, change: Change, *, tuples_are_ranges: bool = True) -> Any:
     """Return what a change makes of the description of a parameter's values.
 
-    Parameters
-    ----------
-    described : object
-        As a space has it: a list, a distribution of scipy, a dimension of scikit-optimize
-        or a tuple.
-    change : Change
-        Of this parameter.
-    tuples_are_ranges : bool, default=True
-        Whether a tuple of two numbers is a range.
-
-    Returns
-    -------
-    object
-        Of the same kind; the same object if the change is none, or cannot be made.
+    `described` is a list, a distribution of scipy, a dimension of scikit-optimize or a
+    tuple (two numbers are a range only if `tuples_are_ranges`); the result is of the same
+    kind, and the same object if the change cannot be made.
     """
     if change.action == "set":
         return [change.value]

@@ -42,17 +42,9 @@ class SampleCurve:
 
 
 def check_more_data(curve: SampleCurve) -> Finding:
-    """Look for a held-out score that still rises with the rows.
+    """Look for a held-out score that still rises with the samples.
 
-    Parameters
-    ----------
-    curve : SampleCurve
-        Of one configuration.
-
-    Returns
-    -------
-    Finding
-        A tip if more rows would help.
+    A tip if more would help.
     """
     check = CHECKS["more data"]
     sizes = np.asarray(curve.train_sizes, dtype=np.float64)

@@ -32,38 +32,14 @@ _STANDARDISED = 1.0
 
 
 def is_search(source: Any) -> bool:
-    """Return whether something is a search with learning curves.
-
-    Parameters
-    ----------
-    source : object
-        Any.
-
-    Returns
-    -------
-    bool
-        Whether its class has what a search of sk_tune has.
-    """
+    """Return whether something is a search of sk_tune, with learning curves."""
     return hasattr(type(source), "learning_curves_")
 
 
 def best_candidate(search: Any) -> int:
-    """Return the row of ``cv_results_`` that a search prefers.
+    """Return the result row that a search prefers.
 
-    Parameters
-    ----------
-    search : search of sk_tune
-        Fitted.
-
-    Returns
-    -------
-    int
-        The first with the best rank if it chose none.
-
-    Raises
-    ------
-    NotFittedError
-        If it is not fitted.
+    The first of the best rank if it chose none. Raises NotFittedError.
     """
     if hasattr(search, "best_index_"):
         return int(search.best_index_)
@@ -74,19 +50,10 @@ def best_candidate(search: Any) -> int:
 
 
 def network_part(estimator: Any) -> tuple[Any, str]:
-    """Return the network in an estimator, and what its parameters have in front there.
+    """Return the network in an estimator and the prefix of its parameters there.
 
-    Parameters
-    ----------
-    estimator : estimator
-        A network, or a pipeline that ends in one.
-
-    Returns
-    -------
-    network : estimator
-        The last step of a pipeline.
-    prefix : str
-        "" or the step's name and two underscores.
+    The network is the estimator itself or a pipeline's last step; the prefix is "" or the
+    step's name and two underscores.
     """
     if hasattr(estimator, "steps"):
         name, last = estimator.steps[-1]
@@ -160,19 +127,9 @@ def curves_of(search: Any, candidate: int) -> Curves:
 
 
 def same_network(search: Any, candidate: int) -> list[int]:
-    """Return the rows of ``cv_results_`` with a candidate's configuration.
+    """Return the result rows with a candidate's configuration.
 
-    Parameters
-    ----------
-    search : search of sk_tune
-        Fitted.
-    candidate : int
-        Row of ``cv_results_``.
-
-    Returns
-    -------
-    list of int
-        Of all rungs that trained it on; of rungs of samples the last one.
+    They are those of all rungs over epochs; of rungs over samples only the last one.
     """
     params = search.cv_results_["params"]
     resource = getattr(search, "resource_", getattr(search, "resource", None))

@@ -51,18 +51,9 @@ _NOTHING = 1e-9
 
 @dataclass(frozen=True, slots=True)
 class Estimate:
-    """A mean over folds.
+    """A mean over `n` folds with its standard error.
 
-    Parameters
-    ----------
-    mean : float
-        The mean.
-    error : float
-        Its standard error.
-    n : int
-        Folds.
-    degrees : float, default=0
-        Of freedom of the error; 0 if it is a guess, to be taken for known.
+    `degrees` of freedom belong to the error; 0 if it is a guess, to be taken for known.
     """
 
     mean: float
@@ -71,33 +62,11 @@ class Estimate:
     degrees: float = 0
 
     def at_least(self, confidence: float = 0.95) -> float:
-        """Return what the mean exceeds at a one-sided confidence.
-
-        Parameters
-        ----------
-        confidence : float, default=0.95
-            Of the bound.
-
-        Returns
-        -------
-        float
-            The lower bound.
-        """
+        """Return the lower bound of the mean at a one-sided confidence."""
         return self.mean - self._quantile(confidence) * self.error
 
     def at_most(self, confidence: float = 0.95) -> float:
-        """Return what the mean stays below at a one-sided confidence.
-
-        Parameters
-        ----------
-        confidence : float, default=0.95
-            Of the bound.
-
-        Returns
-        -------
-        float
-            The upper bound.
-        """
+        """Return the upper bound of the mean at a one-sided confidence."""
         return self.mean + self._quantile(confidence) * self.error
 
     def _quantile(self, confidence: float) -> float:
@@ -111,25 +80,12 @@ def estimate(
     usual: float | None = None,
     n_repeats: float = 1.0,
 ) -> Estimate:
-    """Return the mean over folds with its standard error.
+    """Return the mean of the finite values of the folds, (F,), with its standard error.
 
-    Parameters
-    ----------
-    values : ndarray of shape (F,)
-        One for each fold.
-    level : float, default=0.0
-        A loss from which the error is guessed if there is one fold only.
-    usual : float or None, default=None
-        Standard deviation that such values have as a rule: it counts as much as four more
-        folds would.
-    n_repeats : float, default=1.0
-        How often each row is held out.  Other folds over the same rows tell little more of
-        the error, so F values count as ``F / n_repeats``.
-
-    Returns
-    -------
-    Estimate
-        Of the finite values.
+    From `level`, a loss, the error is guessed if there is one fold only. `usual` is the
+    standard deviation that such values have as a rule; it counts as much as four more
+    folds. `n_repeats` says how often each sample is held out: other folds over the same
+    samples tell little more of the error, so F values count as ``F / n_repeats``.
     """
     # Sorted, so that the order of the folds does not even change the rounding.
     values = np.sort(values[np.isfinite(values)])
@@ -151,33 +107,16 @@ def estimate(
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class Summary:
-    """Curves without holes, and their levels.
+    """Curves of F folds and T epochs without holes, and their levels.
 
-    Parameters
-    ----------
-    train, valid : ndarray of shape (F, T)
-        Losses at the end of each epoch, that of training estimated; a fold that ended
-        keeps its last value.  Folds without a curve are left out.
-    raw_train : ndarray of shape (F, T)
-        The training loss as it was measured.
-    score : ndarray of shape (F, T)
-        On held-out rows; NaN if there is none.
-    spent : ndarray of shape (T,)
-        Learning rate spent, in epochs at the peak rate.
-    reference : float
-        Loss of the best constant prediction; of the first epoch if that is not known.
-    has_baseline : bool
-        Whether it is known.
-    params : mapping of str to object
-        Of the configuration.
-    n_samples : int or None
-        Rows of all folds together.
-    is_finite : bool
-        Whether no loss is infinite or, before the fold's end, NaN.
-    keeps_best : bool
-        Whether the weights of the best epoch are used, not those of the last.
-    n_repeats : float, default=1.0
-        How often each row is held out.
+    `train` and `valid`, (F, T), are losses at the end of each epoch, that of training
+    estimated; a fold that ended keeps its last value, and folds without a curve are left
+    out. `raw_train` is the training loss as it was measured, `score` that on held-out
+    samples, NaN if there is none. `spent`, (T,), is the learning rate spent, in epochs at
+    the peak rate. `reference` is the loss of the best constant prediction (`has_baseline`),
+    or else of the first epoch. `n_samples` counts those of all folds together. `is_finite`
+    says that no loss is infinite or, before the fold's end, NaN; `keeps_best` that the
+    weights of the best epoch are used; `n_repeats` how often each sample is held out.
     """
 
     train: Floats
@@ -242,51 +181,21 @@ class Summary:
     def estimate(
         self, values: Floats, level: float = 0.0, *, usual: float | None = None
     ) -> Estimate:
-        """Return the mean over the folds with its standard error.
+        """Return the mean over the folds, (F,), with its standard error.
 
-        Parameters
-        ----------
-        values : ndarray of shape (F,)
-            One for each fold.
-        level, usual : float or None
-            As `estimate` takes them.
-
-        Returns
-        -------
-        Estimate
-            Of which repetitions of the folds do not lessen the error.
+        Repetitions of the folds do not lessen the error.
         """
         return estimate(values, level, usual=usual, n_repeats=self.n_repeats)
 
     def mean(self, name: str) -> Floats:
-        """Return the mean curve over folds.
-
-        Parameters
-        ----------
-        name : {"train", "valid", "raw_train"}
-            Which curves.
-
-        Returns
-        -------
-        ndarray of shape (T,)
-            The mean.
-        """
+        """Return the mean curve over folds, (T,), of "train", "valid" or "raw_train"."""
         return _mean(getattr(self, name))
 
     def at_share(self, curves: Floats, share: float) -> Floats:
-        """Return curves where a share of the learning rate was spent.
+        """Return curves, (F, T), where a share of the learning rate was spent, (F,).
 
-        Parameters
-        ----------
-        curves : ndarray of shape (F, T)
-            Of this summary.
-        share : float
-            In (0, 1].
-
-        Returns
-        -------
-        ndarray of shape (F,)
-            Interpolated between epochs; the first epoch's before its end.
+        Values are interpolated between epochs; before its end, the first epoch's value
+        holds.
         """
         where = share * self.spent[-1]
         # In logarithms of what was spent, so that nothing is lost of a power law.
@@ -295,20 +204,7 @@ class Summary:
 
 
 def summarise(curves: Curves, *, keeps_best: bool = False) -> Summary | None:
-    """Return what the checks need of curves.
-
-    Parameters
-    ----------
-    curves : Curves
-        Of one configuration.
-    keeps_best : bool, default=False
-        Whether the weights of the best epoch are used, not those of the last.
-
-    Returns
-    -------
-    Summary or None
-        None if no fold has a training loss.
-    """
+    """Return what the checks need of curves; None if no fold has a training loss."""
     train = np.asarray(curves.train_loss, dtype=np.float64)
     valid = np.asarray(curves.valid_loss, dtype=np.float64)
     score = np.asarray(curves.valid_score, dtype=np.float64)
@@ -341,17 +237,9 @@ def summarise(curves: Curves, *, keeps_best: bool = False) -> Summary | None:
 
 
 def log_ratio(losses: Floats, others: Floats) -> Floats:
-    """Return the logarithm of the ratio of losses, which may be 0.
+    """Return the logarithm of the ratio of losses, (F,), which may be 0.
 
-    Parameters
-    ----------
-    losses, others : ndarray of shape (F,)
-        At least 0.
-
-    Returns
-    -------
-    ndarray of shape (F,)
-        0 for two losses that are both next to nothing.
+    It is 0 for two losses that are both next to nothing.
     """
     floor = _NOTHING * max(float(losses.max()), float(others.max()), _NOTHING)
     ratio: Floats = np.log(np.maximum(losses, floor) / np.maximum(others, floor))
@@ -361,17 +249,9 @@ def log_ratio(losses: Floats, others: Floats) -> Floats:
 def least_by_chance(summary: Summary) -> float:
     """Return how far the least of all epochs is below the others by chance.
 
-    Parameters
-    ----------
-    summary : Summary
-        With a held-out loss.
-
-    Returns
-    -------
-    float
-        In logarithms of the mean loss.  The least of T normal values is about
-        ``sqrt(2 * log(T))`` standard deviations below their mean; these are those of the
-        curve about its course, which second differences hardly contain.
+    The result is in logarithms of the mean loss. The least of T normal values is about
+    ``sqrt(2 * log(T))`` standard deviations below their mean; these are those of the curve
+    about its course, which second differences hardly contain.
     """
     if summary.n_epochs < _FEWEST_TO_JUDGE_NOISE:
         return 0.0
@@ -383,17 +263,9 @@ def least_by_chance(summary: Summary) -> float:
 
 
 def smooth(curves: Floats) -> Floats:
-    """Return running medians over three epochs; the first and last epoch as they are.
+    """Return running medians over three epochs of curves, (..., T), without NaN.
 
-    Parameters
-    ----------
-    curves : ndarray of shape (..., T)
-        Without NaN.
-
-    Returns
-    -------
-    ndarray of shape (..., T)
-        Without single spikes.  A curve that only falls or rises is not changed.
+    The first and last epoch stay as they are, and so does a curve that only falls or rises.
     """
     if curves.shape[-1] < 3:
         return curves
@@ -404,18 +276,7 @@ def smooth(curves: Floats) -> Floats:
 
 
 def end_level(curves: Floats) -> Floats:
-    """Return the mean of the last epochs.
-
-    Parameters
-    ----------
-    curves : ndarray of shape (F, T)
-        Without NaN.
-
-    Returns
-    -------
-    ndarray of shape (F,)
-        Over a tenth of the epochs, at least one.
-    """
+    """Return the mean of the last tenth of the epochs, at least one, of curves, (F, T)."""
     n = max(1, round(_END * curves.shape[1]))
     level: Floats = curves[:, -n:].mean(axis=1)
     return level

@@ -29,17 +29,9 @@ _OF_FIT = ("underfitting", "no better than the baseline", "overfitting", "still 
 
 
 def good_fit(findings: Iterable[Finding]) -> Finding:
-    """Return whether a configuration has none of the faults that were looked for.
+    """Return whether a configuration has none of the faults that the other checks look for.
 
-    Parameters
-    ----------
-    findings : iterable of Finding
-        Of the other checks of this configuration.
-
-    Returns
-    -------
-    Finding
-        Passed if no check found an issue, or what may well be one.
+    Passed if no check found an issue, or what may well be one.
     """
     check = CHECKS["good fit"]
     findings = list(findings)
@@ -101,15 +93,7 @@ def verdict(findings: Iterable[Finding]) -> Finding:
 def ranked(findings: Iterable[Finding]) -> list[Finding]:
     """Return findings with causes before their consequences.
 
-    Parameters
-    ----------
-    findings : iterable of Finding
-        Any.
-
-    Returns
-    -------
-    list of Finding
-        Those without a rank last, in their order.
+    Those without a rank come last.
     """
     rank = {name: i for i, name in enumerate(_ORDER)}
     return sorted(findings, key=lambda f: rank.get(f.name, len(rank)))

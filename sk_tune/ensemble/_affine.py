@@ -23,14 +23,10 @@ Array = npt.NDArray[Any]
 
 
 class AffineMap(NamedTuple):
-    """An affine map of each column, after which missing values may be filled.
+    """The map ``(x - center) * scale`` of D columns, which may fill missing values.
 
-    Parameters
-    ----------
-    center, scale : ndarray of shape (D,) and type float64
-        Of ``(x - center) * scale``.
-    fill : ndarray of shape (D,) or None, default=None
-        What a missing value becomes, in the units of the result; None leaves it missing.
+    After the map a missing value becomes `fill`, (D,), in the units of the result; it stays
+    missing without it.
     """
 
     center: Array
@@ -38,34 +34,12 @@ class AffineMap(NamedTuple):
     fill: Array | None = None
 
     def __call__(self, X: Array) -> Array:
-        """Return the result for rows.
-
-        Parameters
-        ----------
-        X : ndarray of shape (n, D)
-            Rows.
-
-        Returns
-        -------
-        ndarray of shape (n, D) and type float64
-            Scaled.
-        """
+        """Return the samples of `X`, (n, D), mapped, in float64."""
         scaled = (X - self.center) * self.scale
         return scaled if self.fill is None else np.where(np.isnan(X), self.fill, scaled)
 
     def then(self, other: Self) -> Self:
-        """Return the map that has the effect of this one and then of another.
-
-        Parameters
-        ----------
-        other : AffineMap
-            Of as many columns.
-
-        Returns
-        -------
-        AffineMap
-            Both in one.
-        """
+        """Return the map that has the effect of this one and then of another."""
         fill = other.fill
         if self.fill is not None:
             # What is filled is no longer missing.
@@ -74,33 +48,13 @@ class AffineMap(NamedTuple):
         return type(self)(center, self.scale * other.scale, fill)
 
     def relative_to(self, base: Self) -> tuple[Array, Array]:
-        """Return what makes of the result of another map that of this one.
-
-        Parameters
-        ----------
-        base : AffineMap
-            Of the same columns.
-
-        Returns
-        -------
-        scale, shift : ndarray of shape (D,)
-            The result of this map is ``base(x) * scale + shift``.
-        """
+        """Return scale and shift, (D,): this map is ``base(x) * scale + shift``."""
         return self.scale / base.scale, (base.center - self.center) * self.scale
 
 
 class AffineScaler(TransformerMixin, BaseEstimator):  # type: ignore[misc]
-    """A transformer that does what scalers did, and knows nothing else of them.
+    """A transformer that does what fitted scalers did: an `AffineMap`.
 
-    Parameters
-    ----------
-    center, scale : ndarray of shape (D,)
-        As in `AffineMap`.
-    fill : ndarray of shape (D,) or None, default=None
-        As in `AffineMap`.
-
-    Examples
-    --------
     >>> import numpy as np
     >>> from sk_tune.ensemble._affine import AffineScaler
     >>> AffineScaler(np.array([1.0]), np.array([2.0])).transform([[4.0]])
@@ -118,35 +72,11 @@ class AffineScaler(TransformerMixin, BaseEstimator):  # type: ignore[misc]
         return len(self.center)
 
     def fit(self, X: Any, y: Any = None) -> Self:
-        """Do nothing: there is nothing to learn.
-
-        Parameters
-        ----------
-        X : array-like of shape (n_samples, D)
-            Ignored.
-        y : None
-            Ignored.
-
-        Returns
-        -------
-        self
-            As it was.
-        """
+        """Do nothing: there is nothing to learn."""
         return self
 
     def transform(self, X: Any) -> Array:
-        """Return scaled rows.
-
-        Parameters
-        ----------
-        X : array-like of shape (n_samples, D)
-            Rows.
-
-        Returns
-        -------
-        ndarray of shape (n_samples, D) and type float64
-            Scaled.
-        """
+        """Return the samples of `X`, (n_samples, D), scaled, in float64."""
         X = validate_data(
             self, X, reset=False, dtype=np.float64, ensure_all_finite="allow-nan"
         )
@@ -163,19 +93,9 @@ class AffineScaler(TransformerMixin, BaseEstimator):  # type: ignore[misc]
 
 
 def affine_tail(transformers: Sequence[Any]) -> tuple[int, AffineMap | None]:
-    """Return where the last scalers of a row of transformers begin, and what they do.
+    """Return how many transformers come before the last scalers, and the map of these.
 
-    Parameters
-    ----------
-    transformers : sequence of transformer
-        Fitted; "passthrough" and None do nothing.
-
-    Returns
-    -------
-    n_others : int
-        Transformers in front of the scalers.
-    tail : AffineMap or None
-        Of all scalers; None if the last transformer is none.
+    The map is None if the last transformer is no scaler; "passthrough" and None do nothing.
     """
     n_others, tail = len(transformers), None
     for place, transformer in reversed(list(enumerate(transformers))):

@@ -150,12 +150,7 @@ def _left_out(X: Any, y: Any, sample_weight: Any) -> Array | None:
 class _WithAllClasses:
     """A member that has not seen all classes, as one that has.
 
-    Parameters
-    ----------
-    member : estimator
-        Its ``classes_`` are positions of those of the ensemble.
-    n_classes : int
-        Classes of the ensemble.
+    The member's ``classes_`` are positions of those of the ensemble.
     """
 
     def __init__(self, member: Any, n_classes: int) -> None:

@@ -42,108 +42,40 @@ class BoostingLoss(ABC):
 
     @abstractmethod
     def start(self, y: Floats, w: Floats) -> Floats:
-        """Return the constant prediction of least loss.
+        """Return the constant prediction of least loss, (C,).
 
-        Parameters
-        ----------
-        y : ndarray of shape (n, C)
-            Targets.
-        w : ndarray of shape (n,)
-            Weights.
-
-        Returns
-        -------
-        ndarray of shape (C,)
-            For all rows.
+        Targets have the shape (n, C), weights (n,).
         """
 
     @abstractmethod
     def each(self, y: Floats, F: Floats) -> Floats:
-        """Return the loss of each row.
-
-        Parameters
-        ----------
-        y, F : ndarray of shape (n, C)
-            Targets and predictions.
-
-        Returns
-        -------
-        ndarray of shape (n,)
-            Mean over the targets.
-        """
+        """Return the loss of each sample, (n,), a mean over targets, (n, C)."""
 
     @abstractmethod
     def residual(self, y: Floats, F: Floats) -> Floats:
-        """Return the negative gradient of each row's loss, times a constant.
+        """Return the negative gradient of each sample's loss, (n, C), times a constant.
 
-        Parameters
-        ----------
-        y, F : ndarray of shape (n, C)
-            Targets and predictions.
-
-        Returns
-        -------
-        ndarray of shape (n, C)
-            What the next stage is fitted to.
+        The next stage is fitted to it.
         """
 
     @abstractmethod
     def curvature(self, y: Floats, F: Floats, f: Floats) -> Floats:
-        """Return the second derivative of each row's loss along a stage.
+        """Return the second derivative of each sample's loss along a stage `f`, (n, C).
 
-        Parameters
-        ----------
-        y, F, f : ndarray of shape (n, C)
-            Targets, predictions, and those of the stage.
-
-        Returns
-        -------
-        ndarray of shape (n,)
-            Times the constant of ``residual``.
+        (n,). It is multiplied by the constant of ``residual``.
         """
 
     def look_at(self, y: Floats, F: Floats, w: Floats) -> None:  # noqa: B027
-        """Learn what the loss adapts to the residuals before a stage.
-
-        Parameters
-        ----------
-        y, F : ndarray of shape (n, C)
-            Targets and predictions.
-        w : ndarray of shape (n,)
-            Weights.
-        """
+        """Adapt the loss to the residuals before a stage, if it has something to adapt."""
 
     def mean(self, y: Floats, F: Floats, w: Floats) -> float:
-        """Return the weighted mean of the loss.
-
-        Parameters
-        ----------
-        y, F : ndarray of shape (n, C)
-            Targets and predictions.
-        w : ndarray of shape (n,)
-            Weights.
-
-        Returns
-        -------
-        float
-            Smaller is better.
-        """
+        """Return the weighted mean of the loss; less is better."""
         return float(np.average(self.each(y, F), weights=w))
 
     def step(self, y: Floats, F: Floats, f: Floats, w: Floats) -> float:
-        """Return how far to go along a stage.
+        """Return how far to go along a stage `f`, (n, C).
 
-        Parameters
-        ----------
-        y, F, f : ndarray of shape (n, C)
-            Targets, predictions, and those of the stage.
-        w : ndarray of shape (n,)
-            Weights.
-
-        Returns
-        -------
-        float
-            0 where the stage leads nowhere.
+        0 where the stage leads nowhere.
         """
         slope = float(w @ (self.residual(y, F) * f).sum(axis=1))
         curvature = float(w @ self.curvature(y, F, f))

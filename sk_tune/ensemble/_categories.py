@@ -15,15 +15,8 @@ __all__ = ["asks_for_types", "with_categories"]
 def asks_for_types(estimator: Any) -> bool:
     """Return whether an estimator takes its category columns from the types of X.
 
-    Parameters
-    ----------
-    estimator : estimator
-        Any; of a pipeline nobody knows which columns its last step gets.
-
-    Returns
-    -------
-    bool
-        True for networks for tables, unless they are told their columns.
+    True for networks for tables, unless they are told their columns; of a pipeline nobody
+    knows which columns its last step gets.
     """
     given = getattr(estimator, "categorical_features", None)
     is_network = isinstance(estimator, NetworkEstimator)
@@ -31,19 +24,10 @@ def asks_for_types(estimator: Any) -> bool:
 
 
 def with_categories(estimator: Any, positions: Sequence[int]) -> Any:
-    """Return an estimator that is told what it would have read from a frame.
+    """Return an estimator that is told which `positions` hold categories.
 
-    Parameters
-    ----------
-    estimator : estimator
-        Any, not fitted.
-    positions : sequence of int
-        Of the columns that hold categories.
-
-    Returns
-    -------
-    estimator
-        The same if there is nothing to be told.
+    It would have read them from a frame; the result is the estimator itself if there is
+    nothing to tell.
     """
     if not positions or not asks_for_types(estimator):
         return estimator

@@ -34,25 +34,10 @@ _SCALER = "scaler."
 def save_parts(
     parts: Parts, name: str, path: str | PathLike[str], *, overwrite: bool
 ) -> None:
-    """Write the parts of an ensemble to a file.
+    """Write the parts of an ensemble of networks to a file, for the class of that `name`.
 
-    Parameters
-    ----------
-    parts : Parts
-        Of networks.
-    name : str
-        Of the class that is saved.
-    path : str or path-like
-        File to write.
-    overwrite : bool
-        Whether a file that exists may be replaced.
-
-    Raises
-    ------
-    TypeError
-        If a member is no network of sk_tune's, alone or behind scalers.
-    FileExistsError
-        If there is a file that must not be replaced.
+    Raises TypeError if a member is no network of sk_tune's, alone or behind scalers, and
+    FileExistsError if there is a file that must not be replaced.
     """
     tensors: dict[str, Tensor] = {}
     members = []
@@ -86,26 +71,10 @@ def save_parts(
 
 
 def load_parts(path: str | PathLike[str], name: str, module: Any) -> Parts:
-    """Return the parts that a file holds.
+    """Return the parts that :func:`save_parts` wrote for the class of that `name`.
 
-    Parameters
-    ----------
-    path : str or path-like
-        File from :func:`save_parts`.
-    name : str
-        Of the class that was saved.
-    module : callable or None
-        The module of members that are ``NetClassifier`` or ``NetRegressor``.
-
-    Returns
-    -------
-    Parts
-        With members on this machine's device.
-
-    Raises
-    ------
-    ValueError
-        If the file is damaged, foreign, or holds another class.
+    `module` is that of members that are ``NetClassifier`` or ``NetRegressor``. Raises
+    ValueError if the file is damaged, foreign, or holds another class.
     """
     tensors, description = read_file(path)
     if description["class"] != name:
@@ -152,24 +121,9 @@ def load_parts(path: str | PathLike[str], name: str, module: Any) -> Parts:
 
 
 def network_and_scaler(member: Member) -> tuple[Any, AffineMap | None]:
-    """Return the network and the scaler that are all there is to a member.
+    """Return the network and the scaler, or None, that a member consists of.
 
-    Parameters
-    ----------
-    member : Member
-        Any.
-
-    Returns
-    -------
-    network : NetworkEstimator
-        Fitted.
-    scaler : AffineMap or None
-        What is in front of it.
-
-    Raises
-    ------
-    TypeError
-        If the member is anything else.
+    Raises TypeError if it is anything else.
     """
     network: Any = network_of(member.estimator)
     if network is not None and network is member.estimator:

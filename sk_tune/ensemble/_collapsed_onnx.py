@@ -18,19 +18,9 @@ __all__ = ["export_parts"]
 
 
 def export_parts(parts: Parts, path: str | PathLike[str]) -> None:
-    """Write the parts of an ensemble as an ONNX model.
+    """Write the parts of an ensemble of networks as an ONNX model.
 
-    Parameters
-    ----------
-    parts : Parts
-        Of networks.
-    path : str or path-like
-        File to write.
-
-    Raises
-    ------
-    TypeError
-        If a member is no network of sk_tune's, or members differ in dtype.
+    Raises TypeError if a member is no network of sk_tune's, or members differ in dtype.
     """
     pairs = [network_and_scaler(member) for member in parts.members]
     found = [network for network, _ in pairs]

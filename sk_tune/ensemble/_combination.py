@@ -97,18 +97,7 @@ class Combination:
         self._forget()
 
     def __call__(self, X: Any) -> Array:
-        """Return the sum.
-
-        Parameters
-        ----------
-        X : array-like of shape (n, n_features)
-            Rows.
-
-        Returns
-        -------
-        ndarray of shape (n, C) and type float64
-            One column for a single target.
-        """
+        """Return the weighted sum, (n, C), float64, with one column for a single target."""
         total: Any = 0.0
         inputs = Inputs(X)
         with self._lock:

@@ -19,25 +19,12 @@ Array = npt.NDArray[Any]
 def contribution_table(
     library: Library, weights: Array, objective: Objective
 ) -> pd.DataFrame:
-    """Return a row for each member, the weightiest first.
+    """Return a row for each member, the weightiest first, by its row of ``cv_results_``.
 
-    Parameters
-    ----------
-    library : Library
-        Candidates with their out-of-fold predictions.
-    weights : ndarray of shape (M,)
-        Of the candidates; members are those with a weight.
-    objective : Objective
-        What is scored.
-
-    Returns
-    -------
-    DataFrame
-        Index: row of ``cv_results_``.  Columns: weight; score, of the member alone;
-        error_correlation, the mean correlation of its errors with those of the other
-        members by their weights (NaN for a lone one); gain, by how much the ensemble
-        scores better than the same without it, in the units of the score, and gain_error,
-        its standard error.
+    Columns: weight; score of the member alone; error_correlation, the mean correlation of
+    its errors with those of the other members by their weights (NaN for a lone one); gain,
+    by how much the ensemble scores better with it than without, and gain_error, its
+    standard error. `weights`, (M,), are 0 for candidates that are no members.
     """
     members = np.flatnonzero(weights)
     members = members[np.argsort(-weights[members], kind="stable")]

@@ -70,30 +70,12 @@ def greedy_weights(
     options: GreedyOptions,
     rng: np.random.Generator,
 ) -> Floats:
-    """Return the weights of candidates in an average with little loss.
+    """Return the weights of candidates, (M,), in an average with little loss.
 
-    Parameters
-    ----------
-    statistics : ndarray of shape (M, N, ...)
-        Out-of-fold predictions, as the objective takes them.
-    y : ndarray of shape (N,) or (N, K)
-        True values.
-    objective : Objective
-        Loss of an average.
-    options : GreedyOptions
-        How to choose.
-    rng : Generator
-        Where bags come from.
-
-    Returns
-    -------
-    ndarray of shape (M,)
-        Not negative, with sum 1; 0 for candidates that were not chosen.
-
-    Notes
-    -----
-    O(M N) for each round of a bag, as the sum of what was chosen is kept.  Bags have 5,000
-    rows at most, and there are 5 at most for a metric that is no mean over rows.
+    They are at least 0 with sum 1. `statistics`, (M, N, ...), are those of out-of-fold
+    predictions, as the objective takes them. A round of a bag takes O(M N), as the sum of
+    what was chosen is kept. Bags have 5,000 samples at most, and there are 5 at most for a
+    metric that is no mean over samples.
     """
     n_bags = options.n_bags
     if isinstance(objective, MetricObjective):

@@ -43,15 +43,8 @@ class Member(NamedTuple):
 class Lone:
     """A member that predicts alone.
 
-    Parameters
-    ----------
-    position : int
-        Its place among the members.
-    member : Member
-        Any.
-    classes : ndarray of shape (C,) or None
-        Labels of the columns, to which its own belong; empty for several labels a row, None
-        for regressors.
+    `classes` are the labels of the ensemble's columns: empty for several labels a sample,
+    None for regressors.
     """
 
     def __init__(self, position: int, member: Member, classes: Array | None) -> None:
@@ -60,35 +53,11 @@ class Lone:
         self._classes = classes
 
     def weighted_sum(self, inputs: Inputs, weights: Array) -> Array:
-        """Return what it predicts, times its weight.
-
-        Parameters
-        ----------
-        inputs : Inputs
-            Rows.
-        weights : ndarray of shape (1,)
-            Its weight.
-
-        Returns
-        -------
-        ndarray of shape (n, C) and type float64
-            One column for a single target.
-        """
+        """Return what the member predicts, (n, C), float64, times its weight, (1,)."""
         return np.asarray(weights[0] * self.each(inputs)[0])
 
     def each(self, inputs: Inputs) -> list[Array]:
-        """Return what it predicts.
-
-        Parameters
-        ----------
-        inputs : Inputs
-            Rows.
-
-        Returns
-        -------
-        list of ndarray of shape (n, C) and type float64
-            One.
-        """
+        """Return a list of one: what the member predicts, (n, C), float64."""
         estimator, features = self._member.estimator, self._member.features
         if type(estimator) is Pipeline and len(estimator.steps) > 1:
             own = inputs.transformed(estimator[:-1], features)
@@ -127,18 +96,8 @@ def _label_probabilities(estimator: Any, X: Any) -> Array:
 class Stacked:
     """Members whose networks have one architecture.
 
-    Parameters
-    ----------
-    positions : sequence of int
-        Their places among the members.
-    ways : sequence of Way
-        Of their networks.
-    base : Base or None
-        What their scalers may have in common.
-    classes : ndarray of shape (C,) or None
-        As in `Lone`.
-    dtype : dtype or None
-        To compute in; that of the networks if None.
+    `base` is what their scalers may have in common, `classes` is as in `Lone`, and `dtype`
+    the one to compute in, that of the networks if None.
     """
 
     def __init__(
@@ -171,17 +130,9 @@ class Stacked:
             self._columns = torch.from_numpy(np.stack(columns)).unsqueeze(1)
 
     def prepare(self, inputs: Inputs) -> bool:
-        """Stack the networks.
+        """Stack the networks, and return whether torch can run them as one.
 
-        Parameters
-        ----------
-        inputs : Inputs
-            Rows; some are tried.
-
-        Returns
-        -------
-        bool
-            Whether torch can run them as one.
+        This is tried on some of the samples.
         """
         scaled = None if self._base is None else self._base(inputs)
         # Rows that a network refuses are its error, and nothing against stacking.
@@ -196,20 +147,7 @@ class Stacked:
         return True
 
     def weighted_sum(self, inputs: Inputs, weights: Array) -> Array:
-        """Return the weighted sum of what they predict.
-
-        Parameters
-        ----------
-        inputs : Inputs
-            Rows.
-        weights : ndarray of shape (k,)
-            Of the members.
-
-        Returns
-        -------
-        ndarray of shape (n, C) and type float64
-            One column for a single target.
-        """
+        """Return the sum of what k members predict, (n, C), float64, with weights (k,)."""
         factors = torch.from_numpy(weights)
 
         def summed(outputs: Tensor) -> Tensor:
@@ -219,18 +157,7 @@ class Stacked:
         return torch.cat(self._map(inputs, summed)).numpy()
 
     def each(self, inputs: Inputs) -> Array:
-        """Return what they predict.
-
-        Parameters
-        ----------
-        inputs : Inputs
-            Rows.
-
-        Returns
-        -------
-        ndarray of shape (k, n, C) and type float64
-            Without weights.
-        """
+        """Return what the members predict, (k, n, C), float64, without weights."""
         return torch.cat(self._map(inputs, self._predictions), dim=1).numpy()
 
     def _map(self, inputs: Inputs, function: Callable[[Tensor], Tensor]) -> list[Tensor]:

@@ -34,67 +34,26 @@ _MOST_SHIFT = 8.0
 
 
 class Inputs:
-    """Rows of one call, and what has been made of them.
-
-    Parameters
-    ----------
-    X : array-like of shape (n, ...)
-        As the ensemble got it.
-    """
+    """The samples of one call, as the ensemble got them, and what has been made of them."""
 
     def __init__(self, X: Any) -> None:
         self.X = X
         self._made: dict[Hashable, Any] = {}
 
     def made(self, key: Hashable, make: Callable[[], Any]) -> Any:
-        """Return what a function makes, which it is called for once.
-
-        Parameters
-        ----------
-        key : hashable
-            Of what is made.
-        make : callable
-            Without arguments.
-
-        Returns
-        -------
-        object
-            What it returned.
-        """
+        """Return what `make` returns; it is called once for each key."""
         if key not in self._made:
             self._made[key] = make()
         return self._made[key]
 
     def columns(self, features: Array | None) -> Any:
-        """Return some columns.
-
-        Parameters
-        ----------
-        features : ndarray of int or None
-            Which; all if None.
-
-        Returns
-        -------
-        array-like
-            Of X.
-        """
+        """Return the columns of X at the positions `features`; all if None."""
         return self.X if features is None else self.X[:, features]
 
     def transformed(self, transformers: Pipeline, features: Array | None) -> Any:
-        """Return some columns as the transformers of a pipeline leave them.
+        """Return some columns as the fitted transformers of a pipeline leave them.
 
-        Parameters
-        ----------
-        transformers : Pipeline
-            Fitted.  Others that hold the same objects give the same rows, which are made
-            once.
-        features : ndarray of int or None
-            Columns that they see; all if None.
-
-        Returns
-        -------
-        array-like
-            What the pipeline's last step gets.
+        Pipelines that hold the same objects give the same result, which is made once.
         """
         columns = None if features is None else features.tobytes()
         key = ("transformed", columns, *(id(step) for _, step in transformers.steps))
@@ -102,24 +61,11 @@ class Inputs:
 
 
 class Way(NamedTuple):
-    """How rows become inputs of one network.
+    """How samples become inputs of one fitted network.
 
-    Parameters
-    ----------
-    network : NetworkEstimator
-        Fitted.
-    features : ndarray of int or None
-        Columns that it sees.
-    transformers : Pipeline or None
-        In front of it.
-    n_others : int
-        Of these, how many come before the last scalers.
-    tail : AffineMap or None
-        What the last scalers do.
-    key : hashable
-        Equal for equal ways.
-    head_key : hashable
-        Equal for ways that are equal up to the last scalers.
+    It sees the columns `features` through the `transformers`, of which `n_others` come
+    before the last scalers, whose effect is `tail`. `key` is equal for equal ways,
+    `head_key` for ways that are equal up to the last scalers.
     """
 
     network: NetworkEstimator
@@ -141,17 +87,9 @@ class Way(NamedTuple):
         return network_inputs(self.network, own)
 
     def headed(self, inputs: Inputs) -> Array | None:
-        """Return what the last scalers see, if nothing in it needs their own code.
+        """Return what the last scalers see, (n, D).
 
-        Parameters
-        ----------
-        inputs : Inputs
-            Rows.
-
-        Returns
-        -------
-        ndarray of shape (n, D) or None
-            Numbers; some may be missing.
+        None if only the transformers themselves can make it.
         """
         found: Array | None = inputs.made(self.head_key, lambda: self._headed(inputs))
         return found
@@ -177,31 +115,16 @@ class Way(NamedTuple):
 
 
 class Base(NamedTuple):
-    """The scaling that ways share, before each has its own.
-
-    Parameters
-    ----------
-    way : Way
-        One of them.
-    tail : AffineMap
-        Its scaling.
-    """
+    """The scaling of one of several ways, to which the others are relative."""
 
     way: Way
     tail: AffineMap
 
     def relative(self, ways: Sequence[Way]) -> tuple[Tensor, Tensor] | None:
-        """Return what makes the inputs of networks of the base's.
+        """Return what makes the inputs of k networks of the base's.
 
-        Parameters
-        ----------
-        ways : sequence of Way
-            Of the networks, k of them.
-
-        Returns
-        -------
-        tuple of (Tensor, Tensor) of shape (k, D), or None
-            Scale and shift in float64; None if a way is not near enough to the base.
+        Scale and shift, (k, D). They are float64; None if a way is not near enough to the
+        base.
         """
         if any(w.tail is None or w.head_key != self.way.head_key for w in ways):
             return None
@@ -212,18 +135,10 @@ class Base(NamedTuple):
         return torch.from_numpy(scale), torch.from_numpy(shift)
 
     def __call__(self, inputs: Inputs) -> Tensor | None:
-        """Return scaled rows, for ``relative`` to be applied to.
+        """Return the scaled samples, (n, D), to which ``relative`` applies.
 
-        Parameters
-        ----------
-        inputs : Inputs
-            Rows.
-
-        Returns
-        -------
-        Tensor of shape (n, D) or None
-            In the dtype of the networks; None if some are not finite, so that it depends on
-            the scalers what becomes of them.
+        They have the dtype of the networks. None if some are not finite: then it depends on
+        the scalers what becomes of them.
         """
         network = self.way.network
         key = ("base", self.way.head_key, network.dtype, str(network.net_.device))
@@ -246,36 +161,12 @@ class Base(NamedTuple):
 
 
 def ways_of(networks: Sequence[Any], members: Sequence[Any]) -> list[Way]:
-    """Return how rows become the inputs of networks.
-
-    Parameters
-    ----------
-    networks : sequence of NetworkEstimator
-        Fitted.
-    members : sequence of Member
-        Of whose estimators they are the last steps, or all there is.
-
-    Returns
-    -------
-    list of Way
-        In the order of the networks.
-    """
+    """Return how samples become the inputs of networks, the last steps of these members."""
     return [_way(n, m) for n, m in zip(networks, members, strict=True)]
 
 
 def common_bases(ways: Sequence[Way]) -> dict[Hashable, Base]:
-    """Return a base for all ways that differ by scalers only.
-
-    Parameters
-    ----------
-    ways : sequence of Way
-        Of all networks of an ensemble.
-
-    Returns
-    -------
-    dict of hashable to Base
-        By ``head_key``.
-    """
+    """Return, by ``head_key``, a base for all ways that differ by scalers only."""
     bases: dict[Hashable, Base] = {}
     for way in ways:
         if way.tail is not None:

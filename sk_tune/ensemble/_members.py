@@ -30,32 +30,12 @@ def fit_members(
     fit_params: Mapping[str, Any] | None = None,
     n_jobs: int | None = None,
 ) -> list[list[Any]]:
-    """Fit estimators on all rows; networks, alone or last in a pipeline, train together.
+    """Fit estimators on all samples in place; networks train together.
 
-    Parameters
-    ----------
-    estimators : sequence of estimator
-        Unfitted; they are fitted in place.
-    X, y : array-like
-        The rows.
-    epochs : sequence of sequence of int or None, default=None
-        For each estimator the epochs after which it is wanted, in rising order; None for
-        its ``max_epochs``.  The schedule of the learning rate is laid out for
-        ``max_epochs`` either way.
-    fit_params : mapping or None, default=None
-        For ``fit``.
-    n_jobs : int or None, default=None
-        As in scikit-learn.
-
-    Returns
-    -------
-    list of list of estimator
-        For each estimator one that is fitted for each of its epochs.
-
-    Raises
-    ------
-    ValueError
-        If epochs are asked of what trains no network.
+    `epochs` are, for each estimator, the ascending epochs after which it is wanted (None
+    for ``max_epochs``, for which the schedule is laid out either way). Returns for each
+    estimator one that is fitted for each of its epochs. Raises ValueError if epochs are
+    asked of what trains no network.
     """
     if isinstance(adopter(), Recorder):
         # Members train together by themselves: there is nothing to note.
@@ -176,18 +156,7 @@ def _fit(estimator: Any, X: Any, y: Any, params: Mapping[str, Any]) -> Any:
 
 
 def last_step(estimator: Any) -> Any:
-    """Return the last step of a pipeline, or the estimator if it is none.
-
-    Parameters
-    ----------
-    estimator : estimator
-        Any.
-
-    Returns
-    -------
-    estimator
-        No pipeline.
-    """
+    """Return the last step of a pipeline, or the estimator if it is none."""
     while isinstance(estimator, Pipeline):
         estimator = estimator.steps[-1][1]
     return estimator

@@ -44,50 +44,26 @@ _N_BLOCKS = 20
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RowObjective:
-    """A loss that is a mean over rows; less is better.
+    """A loss that is a mean over samples; less is better.
 
-    Parameters
-    ----------
-    kind : {"log_loss", "label_log_loss", "zero_one", "squared", "absolute"}
-        "label_log_loss" is the mean of log loss over the labels of a multilabel problem.
+    `kind` is "log_loss", "label_log_loss" (the mean of log loss over the labels of a
+    multilabel problem), "zero_one", "squared" or "absolute".
     """
 
     kind: Kind
 
     def statistics(self, predictions: Array, y: Array) -> Array:
-        """Return what of the predictions the loss looks at; linear in them.
+        """Return what the loss needs of predictions, (M, N, ...), linear in them.
 
-        Parameters
-        ----------
-        predictions : ndarray of shape (M, N, K) or (M, N)
-            Probabilities, or predictions of a regressor.
-        y : ndarray of shape (N,) or (N, K)
-            Class numbers, 0 and 1 of labels, or targets.
-
-        Returns
-        -------
-        ndarray of shape (M, N, ...)
-            For log loss the probability of the true class only.
+        Predictions are probabilities, (M, N, K), or targets, (M, N); log loss needs the
+        probability of the true class only.
         """
         if self.kind == "log_loss":
             return np.ascontiguousarray(predictions[:, np.arange(len(y)), y])
         return predictions
 
     def rows(self, statistics: Array, y: Array) -> Floats:
-        """Return the loss of each row.
-
-        Parameters
-        ----------
-        statistics : ndarray of shape (..., N, ...)
-            As ``statistics`` returns them, or averages of these.
-        y : ndarray of shape (N,) or (N, K)
-            True values.
-
-        Returns
-        -------
-        ndarray of shape (..., N)
-            Less is better.
-        """
+        """Return the loss of each sample, (..., N), from (averages of) statistics."""
         if self.kind == "log_loss":
             return np.asarray(-np.log(np.maximum(statistics, _SMALLEST)))
         if self.kind == "zero_one":
@@ -101,71 +77,26 @@ class RowObjective:
         return np.asarray(losses.mean(axis=-1) if y.ndim == 2 else losses)
 
     def losses(self, statistics: Array, y: Array) -> Floats:
-        """Return the loss of each of several candidates.
-
-        Parameters
-        ----------
-        statistics : ndarray of shape (M, N, ...)
-            As ``statistics`` returns them.
-        y : ndarray of shape (N,) or (N, K)
-            True values.
-
-        Returns
-        -------
-        ndarray of shape (M,)
-            Less is better.
-        """
+        """Return the loss of each of M candidates, (M,), from their statistics."""
         return np.asarray(self.rows(statistics, y).mean(axis=-1))
 
     def difference(self, first: Array, second: Array, y: Array) -> tuple[float, float]:
         """Return by how much the first of two has more loss, and the standard error.
 
-        Parameters
-        ----------
-        first, second : ndarray of shape (N, ...)
-            Statistics on the same rows.
-        y : ndarray of shape (N,) or (N, K)
-            True values.
-
-        Returns
-        -------
-        difference : float
-            Mean of the paired differences.
-        error : float
-            Its standard error.
+        Both are statistics of the same samples, whose differences are paired.
         """
         return _mean_and_error(self.rows(first, y) - self.rows(second, y))
 
     def estimate(self, statistics: Array, y: Array) -> tuple[float, float]:
-        """Return the loss of one, and its standard error.
-
-        Parameters
-        ----------
-        statistics : ndarray of shape (N, ...)
-            As ``statistics`` returns them.
-        y : ndarray of shape (N,) or (N, K)
-            True values.
-
-        Returns
-        -------
-        loss, error : float
-            Less is better.
-        """
+        """Return the loss of one candidate's statistics, and its standard error."""
         return _mean_and_error(self.rows(statistics, y))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class MetricObjective:
-    """The negative of any metric of all rows; less is better.
+    """The negative of any metric of all samples; less is better.
 
-    Parameters
-    ----------
-    metric : Metric
-        Greater is better to it.
-    classes : ndarray of shape (K,) or None
-        Labels by their number; None if there are no classes.
-    is_classification : bool
-        Whether predictions are probabilities.
+    `classes` are labels by their number, or None.
     """
 
     metric: Metric
@@ -251,15 +182,7 @@ Objective = RowObjective | MetricObjective
 def default_objective(classes: Array | None) -> RowObjective:
     """Return log loss for classes, squared error for targets.
 
-    Parameters
-    ----------
-    classes : ndarray of shape (K,) or None
-        Labels; empty for a multilabel problem, None for regression.
-
-    Returns
-    -------
-    RowObjective
-        Convex in predictions.
+    `classes` is empty for a multilabel problem, None for regression.
     """
     if classes is None:
         return RowObjective(kind="squared")
@@ -269,29 +192,11 @@ def default_objective(classes: Array | None) -> RowObjective:
 def make_objective(
     scoring: Any, y: Array, classes: Array | None, *, is_exact: bool = False
 ) -> Objective:
-    """Return the loss that belongs to a scoring.
+    """Return the loss that belongs to a scoring; log loss or squared error if it is None.
 
-    Parameters
-    ----------
-    scoring : str, callable or None
-        As in scikit-learn; None for log loss, or squared error.
-    y : ndarray of shape (N,) or (N, K)
-        Class numbers, 0 and 1 of labels, or targets.
-    classes : ndarray of shape (K,) or None
-        Labels; empty for a multilabel problem, None for regression.
-    is_exact : bool, default=False
-        Whether the loss is the negative of the score; else it may be another one that
-        orders predictions alike.
-
-    Returns
-    -------
-    Objective
-        Less is better.
-
-    Raises
-    ------
-    ValueError
-        If the scoring is no function of targets and predictions.
+    `classes` is empty for a multilabel problem, None for regression. Unless `is_exact`, the
+    loss may be another one that orders predictions as the score does. Raises ValueError if
+    the scoring is no function of targets and predictions.
     """
     if scoring is None:
         return default_objective(classes)

@@ -30,20 +30,7 @@ _MOST_NUMBERS = 2**22
 
 
 def rows_left_out(samples: Sequence[Array], n_samples: int) -> npt.NDArray[np.bool_]:
-    """Return which rows each member lacks.
-
-    Parameters
-    ----------
-    samples : sequence of ndarray
-        Positions of the rows that each member was trained on.
-    n_samples : int
-        Rows there are.
-
-    Returns
-    -------
-    ndarray of shape (m, n_samples) and type bool
-        True where the member has never seen the row.
-    """
+    """Return which samples each of m members has never seen, (m, n_samples)."""
     left_out = np.ones((len(samples), n_samples), dtype=bool)
     for own, drawn in zip(left_out, samples, strict=True):
         own[drawn] = False
@@ -51,18 +38,10 @@ def rows_left_out(samples: Sequence[Array], n_samples: int) -> npt.NDArray[np.bo
 
 
 def epoch_table(members: Sequence[Any]) -> pd.DataFrame:
-    """Return the curves of the members on rows that they lack.
+    """Return the curves of the members on the samples that they lack.
 
-    Parameters
-    ----------
-    members : sequence of estimator
-        Fitted.
-
-    Returns
-    -------
-    DataFrame
-        member, epoch, train_loss, oob_loss and oob_score; no rows for members without
-        such a curve.
+    Columns: member, epoch, train_loss, oob_loss and oob_score; members without such a curve
+    have no rows.
     """
     rows = []
     for number, member in enumerate(members):
@@ -85,22 +64,8 @@ def members_table(
 ) -> pd.DataFrame:
     """Return the score of the first members, for every number of them.
 
-    Parameters
-    ----------
-    combination : Combination
-        The members.
-    left_out : ndarray of shape (m, n)
-        Which rows each member lacks.
-    X : array-like of shape (n, n_features)
-        The rows.
-    y : ndarray of shape (n,)
-        Positions of their classes, or targets.
-
-    Returns
-    -------
-    DataFrame
-        n_members; oob_score, accuracy or R^2, over the rows that at least one of the first
-        so many lacks; n_samples, the number of these.
+    Columns: n_members; oob_score, accuracy or R^2, over the samples that at least one of
+    them lacks; n_samples, the number of these. `y` holds positions of classes, or targets.
     """
     is_classifier = combination.classes is not None
     predicted = np.empty(left_out.shape, dtype=np.intp if is_classifier else np.float64)

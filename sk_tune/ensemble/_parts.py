@@ -30,28 +30,13 @@ _VOTING = (sklearn_ensemble.VotingClassifier, sklearn_ensemble.VotingRegressor)
 class Parts:
     """A fitted ensemble, reduced to what predicts.
 
-    Parameters
-    ----------
-    members : tuple of Member
-        At least one.
-    n_features : int or None
-        Columns of X, if the ensemble knows.
-    classes : ndarray of shape (n_classes,) or None, default=None
-        Labels of a classifier.
-    member_classes : ndarray of shape (n_classes,) or None, default=None
-        What members call these; empty if a row may have several labels, None for members
-        that are regressors.
-    link : {"mean", "sum", "logistic", "softmax"}, default="mean"
-        What becomes of the weighted sum: "mean" has weights that sum to 1; the others add
-        it to `offset`, and the last two take the result for log-odds or logits.
-    offset : ndarray of shape (n_columns,) or None, default=None
-        Where a sum begins.
-    temperature : float, default=1.0
-        By which log-odds of mean probabilities are divided.
-    takes_arrays : bool, default=False
-        Whether the ensemble makes an array of X before members see it.
-    names : ndarray of shape (n_features,) or None, default=None
-        Of the columns of X, if it does and knows them.
+    `classes` are a classifier's labels, `member_classes` what members call these: empty if
+    a sample may have several labels, None for members that are regressors. `link` says what
+    becomes of the weighted sum: "mean" has weights that sum to 1; "sum", "logistic" and
+    "softmax" add it to `offset`, and the last two take the result for log-odds or logits.
+    Log-odds of mean probabilities are divided by `temperature`. `takes_arrays` says that
+    the ensemble makes an array of X before members see it; `names` are those of its
+    columns.
     """
 
     members: tuple[Member, ...]
@@ -70,30 +55,13 @@ class Parts:
         return self.member_classes is not None and len(self.member_classes) == 0
 
     def combination(self) -> Combination:
-        """Return the weighted sum of the members.
-
-        Returns
-        -------
-        Combination
-            To be called with X.
-        """
+        """Return the weighted sum of the members, to be called with X."""
         # The weights of a sum would enlarge what float32 rounds off.
         dtype = None if self.link == "mean" else "float64"
         return Combination(self.members, self.member_classes, dtype=dtype)
 
     def finish(self, total: Array) -> Array:
-        """Return probabilities or targets.
-
-        Parameters
-        ----------
-        total : ndarray of shape (n, n_columns)
-            What the combination returned.
-
-        Returns
-        -------
-        ndarray of shape (n, n_classes) or (n, n_outputs)
-            As the ensemble predicts them.
-        """
+        """Return probabilities or targets for what the combination returned."""
         if self.link != "mean":
             total = total + self.offset
         if self.link == "logistic":
@@ -113,15 +81,7 @@ class Parts:
     def first(self, n_members: int) -> Self:
         """Return the most important members: the heaviest of a mean, the first of a sum.
 
-        Parameters
-        ----------
-        n_members : int
-            How many.
-
-        Returns
-        -------
-        Parts
-            In the same order; the weights of a mean sum to 1 again.
+        They keep their order; the weights of a mean sum to 1 again.
         """
         if self.link != "mean":
             return replace(self, members=self.members[:n_members])
@@ -135,13 +95,7 @@ class Parts:
 
 
 class Predictor:
-    """What an ensemble predicts with, in one call for members of one architecture.
-
-    Parameters
-    ----------
-    ensemble : estimator
-        Fitted, as for :func:`parts_of`.
-    """
+    """What an ensemble predicts with, in one call for members of one architecture."""
 
     def __init__(self, ensemble: Any) -> None:
         self.parts = parts_of(ensemble)
@@ -149,33 +103,11 @@ class Predictor:
         self._made_of = _made_of(ensemble)
 
     def __call__(self, X: Any) -> Array:
-        """Return probabilities or targets.
-
-        Parameters
-        ----------
-        X : array-like of shape (n, n_features)
-            Rows.
-
-        Returns
-        -------
-        ndarray of shape (n, n_classes) or (n, n_outputs)
-            As the ensemble predicts them.
-        """
+        """Return probabilities or targets, as the ensemble predicts them."""
         return self.parts.finish(self.combination(X))
 
     def is_of(self, ensemble: Any) -> bool:
-        """Return whether an ensemble is as it was.
-
-        Parameters
-        ----------
-        ensemble : estimator
-            The same.
-
-        Returns
-        -------
-        bool
-            False if somebody has changed members, weights or temperature.
-        """
+        """Return whether an ensemble's members, weights and temperature are unchanged."""
         members, weights, temperature = _made_of(ensemble)
         own_members, own_weights, own_temperature = self._made_of
         return (
@@ -187,17 +119,9 @@ class Predictor:
 
 
 def predictor_of(ensemble: Any) -> Predictor:
-    """Return what an ensemble predicts with: that of its fit, if it is still the same.
+    """Return what an ensemble predicts with.
 
-    Parameters
-    ----------
-    ensemble : estimator
-        Fitted; its ``_predictor`` is what ``fit`` made, if it did.
-
-    Returns
-    -------
-    Predictor
-        Another one if somebody has changed members or weights.
+    ``_predictor``, made by ``fit``, if still valid.
     """
     kept: Predictor | None = vars(ensemble).get("_predictor")
     return kept if kept is not None and kept.is_of(ensemble) else Predictor(ensemble)
@@ -209,23 +133,11 @@ def _made_of(ensemble: Any) -> tuple[list[Any], Array, float]:
 
 
 def parts_of(ensemble: Any) -> Parts:
-    """Return what an ensemble's prediction is made of.
+    """Return what the prediction of a fitted ensemble is made of; members are shared.
 
-    Parameters
-    ----------
-    ensemble : estimator
-        Fitted; sk_tune's, or scikit-learn's bagging or soft voting, or any other whose
-        prediction is the mean of ``estimators_`` under ``weights_``.
-
-    Returns
-    -------
-    Parts
-        It shares the members.
-
-    Raises
-    ------
-    TypeError
-        If the prediction is no such mean or sum.
+    The ensemble is sk_tune's, scikit-learn's bagging or soft voting, or any other whose
+    prediction is the mean of ``estimators_`` under ``weights_``. Raises TypeError if the
+    prediction is no such mean or sum.
     """
     check_is_fitted(ensemble)
     of_input: dict[str, Any] = {"n_features": getattr(ensemble, "n_features_in_", None)}

@@ -97,16 +97,9 @@ class Choice:
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class Selection:
-    """A choice from all rows, with what it is worth.
+    """A choice from all samples, with what it is worth.
 
-    Parameters
-    ----------
-    choice : Choice
-        From all rows.
-    score : EnsembleScore
-        From choices on other rows.
-    predictions : ndarray of shape (N,) or (N, K)
-        Of each row, by a choice on other rows.
+    `score` and `predictions`, (N,) or (N, K), come from choices made on other samples.
     """
 
     choice: Choice

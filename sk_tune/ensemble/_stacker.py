@@ -35,23 +35,9 @@ _NEGLIGIBLE = 1e-4
 def stacked_weights(
     predictions: Array, y: Array, loss: RowObjective, strength: float
 ) -> Floats:
-    """Return the weights that minimise the regularised loss.
+    """Return the weights, (M,), at least 0 with sum 1, that minimise the regularised loss.
 
-    Parameters
-    ----------
-    predictions : ndarray of shape (M, N, ...)
-        Out-of-fold predictions.
-    y : ndarray of shape (N,) or (N, K)
-        True values.
-    loss : RowObjective
-        "log_loss", "label_log_loss" or "squared".
-    strength : float
-        Of the pull towards equal weights, in units of the loss of equal weights.
-
-    Returns
-    -------
-    ndarray of shape (M,)
-        Not negative, with sum 1.
+    `strength` is that of the pull towards equal weights, in units of their loss.
     """
     columns, target = _columns(predictions, y, loss)
     n = len(predictions)
@@ -84,25 +70,10 @@ def stacked_weights(
 def tuned_stacked_weights(
     predictions: Array, y: Array, part: Array, loss: RowObjective, objective: Objective
 ) -> Floats:
-    """Return weights with the strength that is best on rows that did not choose them.
+    """Return stacked weights with the strength that is best on held-out samples.
 
-    Parameters
-    ----------
-    predictions : ndarray of shape (M, N, ...)
-        Out-of-fold predictions.
-    y : ndarray of shape (N,) or (N, K)
-        True values.
-    part : ndarray of shape (N,)
-        Which part each row is of; parts are held out in turn.
-    loss : RowObjective
-        What weights minimise.
-    objective : Objective
-        What the strength is chosen by.
-
-    Returns
-    -------
-    ndarray of shape (M,)
-        Not negative, with sum 1.
+    `part`, (N,), says which part each sample belongs to; parts are held out in turn.
+    Weights minimise `loss`, the strength minimises `objective`.
     """
     if len(predictions) == 1:
         return np.ones(1)

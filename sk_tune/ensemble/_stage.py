@@ -23,28 +23,9 @@ __all__ = ["fit_stage"]
 
 
 def fit_stage(stage: Any, X: Any, y: Any, sample_weight: Any = None) -> Any:
-    """Fit an estimator.
+    """Fit an estimator in place and return it.
 
-    Parameters
-    ----------
-    stage : estimator
-        Fitted in place.
-    X : array-like of shape (n_samples, ...)
-        Features.
-    y : ndarray of shape (n_samples, n_columns)
-        Targets.
-    sample_weight : ndarray of shape (n_samples,) or None, default=None
-        Weights of the rows.
-
-    Returns
-    -------
-    estimator
-        The stage.
-
-    Raises
-    ------
-    ValueError
-        If there are weights that the estimator does not take.
+    Raises ValueError if there are weights that the estimator does not take.
     """
     params = {} if sample_weight is None else {_weight_name(stage): sample_weight}
     target = y[:, 0] if y.shape[1] == 1 else y

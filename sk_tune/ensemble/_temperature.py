@@ -45,38 +45,19 @@ def with_temperature(probabilities: Array, temperature: float) -> Array:
 
 
 def with_label_temperature(probabilities: Array, temperature: float) -> Array:
-    """Return probabilities of labels whose log-odds are divided by a temperature.
+    """Return probabilities of labels, (..., K), with log-odds divided by a temperature.
 
-    Parameters
-    ----------
-    probabilities : ndarray of shape (..., K)
-        Of labels, of which a row may have any number.
-    temperature : float
-        Above 1 probabilities come nearer to one half, below 1 they go away from it.
-
-    Returns
-    -------
-    ndarray of shape (..., K)
-        Each on its side of one half.
+    Above 1 they come nearer to one half, below 1 they go away from it, on the same side.
     """
     inside = np.clip(probabilities, _SMALLEST, 1 - _SMALLEST)
     return np.asarray(expit(logit(inside) / temperature))
 
 
 def fitted_temperature(probabilities: Array, y: Array) -> float:
-    """Return the temperature with the least log loss.
+    """Return the temperature between 0.05 and 20 with the least log loss.
 
-    Parameters
-    ----------
-    probabilities : ndarray of shape (N, K)
-        Of rows that were not trained on.
-    y : ndarray of shape (N,) or (N, K)
-        Class numbers, or 0 and 1 of labels.
-
-    Returns
-    -------
-    float
-        Between 0.05 and 20; log loss has one minimum in its reciprocal.
+    The probabilities, (N, K), are of samples that were not trained on; log loss has one
+    minimum in the temperature's reciprocal.
     """
     rows = np.arange(len(y))
 

@@ -28,18 +28,11 @@ __all__ = ["MemberHead", "MemberLinear", "by_member", "mean_of_members"]
 
 
 class MemberLinear(nn.Module):
-    """A linear layer of m members that share its matrix.
+    """A linear layer of m members (each D inputs, H outputs) that share its matrix.
 
-    Parameters
-    ----------
-    n_in, n_out : int
-        D and H.
-    members : int
-        m.
-    chunks : sequence of int or None, default=None
-        Of the first layer: how many neighbouring inputs belong to one column of the table.
-        Each member then draws a scale for each column: -1 or 1, or from a normal
-        distribution if a column has several inputs.  None lets all scales begin at 1.
+    `chunks` belongs to the first layer: how many neighbouring inputs come from one column
+    of the table. Each member then draws a scale for each column: -1 or 1, or from a normal
+    distribution if a column has several inputs. Without `chunks` all scales begin at 1.
     """
 
     def __init__(
@@ -65,18 +58,7 @@ class MemberLinear(nn.Module):
                 self.input_scale.copy_(drawn.flatten())
 
     def forward(self, x: Tensor) -> Tensor:
-        """Return the outputs of all members.
-
-        Parameters
-        ----------
-        x : Tensor of shape (m, B, D)
-            Inputs of each member.
-
-        Returns
-        -------
-        Tensor of shape (m, B, H)
-            Outputs of each member.
-        """
+        """Map the inputs of all members, (m, B, D), to their outputs, (m, B, H)."""
         r, s, b = (
             own.view(self.members, 1, -1)
             for own in (self.input_scale, self.output_scale, self.bias)
@@ -85,15 +67,7 @@ class MemberLinear(nn.Module):
 
 
 class MemberHead(nn.Module):
-    """A linear layer for each of m members.
-
-    Parameters
-    ----------
-    n_in, n_out : int
-        H and C.
-    members : int
-        m.
-    """
+    """A linear layer, H inputs and C outputs, for each of m members."""
 
     def __init__(self, n_in: int, n_out: int, members: int) -> None:
         super().__init__()
@@ -104,18 +78,7 @@ class MemberHead(nn.Module):
             nn.init.uniform_(values, -(n_in**-0.5), n_in**-0.5)
 
     def forward(self, x: Tensor) -> Tensor:
-        """Return the outputs of all members.
-
-        Parameters
-        ----------
-        x : Tensor of shape (m, B, H)
-            Inputs of each member.
-
-        Returns
-        -------
-        Tensor of shape (m, B, C)
-            Outputs of each member.
-        """
+        """Map the inputs of all members, (m, B, H), to their outputs, (m, B, C)."""
         return x @ self.weight.mT + self.bias.view(self.members, 1, -1)
 
 

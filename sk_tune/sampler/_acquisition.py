@@ -79,23 +79,10 @@ ACQUISITIONS: dict[str, Acquisition] = {
 def candidate_pool(
     space: Space, best: Array, judge: Callable[[Array], Array], rng: RandomState
 ) -> Array:
-    """Return codes among which the best are worth evaluating.
+    """Return codes, (P, D), among which the best are worth evaluating.
 
-    Parameters
-    ----------
-    space : Space
-        What may vary.
-    best : ndarray of shape (n, D)
-        Codes of the best candidates so far.
-    judge : callable
-        ``codes -> values``, of which the greatest are looked for.
-    rng : RandomState
-        Source of randomness.
-
-    Returns
-    -------
-    ndarray of shape (P, D)
-        Random rows, and rows around the best by `judge`, ever closer.
+    They are random codes, and codes around the best by `judge` (codes to values, greater is
+    better), ever closer; `best` has the codes of the best candidates so far, (n, D).
     """
     pool = [
         space.random_codes(_N_RANDOM, rng),
@@ -119,27 +106,11 @@ def greedy_batch(
     is_taken: Callable[[int], bool],
     pending: range,
 ) -> list[int]:
-    """Return rows of a pool to evaluate together.
+    """Return up to `n` positions in a pool to evaluate together.
 
-    Parameters
-    ----------
-    belief : Belief
-        Of the pool.
-    value : callable
-        ``(mean, std, y_opt) -> value``, greater is better.
-    y_opt : float
-        Best score so far; less is better.
-    n : int
-        How many rows.
-    is_taken : callable
-        ``row -> bool``, whether a row is not to be returned; asked for the best rows only.
-    pending : range
-        Rows that are being evaluated.
-
-    Returns
-    -------
-    list of int
-        Fewer than `n` if the pool has no others.
+    `value` maps ``(mean, std, y_opt)`` to a value, greater is better; `y_opt` is the best
+    score so far, less is better. Positions for which `is_taken` holds are not returned (it
+    is asked for the best ones only); those in `pending` are being evaluated.
     """
     factors = np.empty((0, len(belief.mean)))
     variance = belief.std**2
@@ -187,25 +158,10 @@ def _first_free(
 def neighbours(
     space: Space, centres: Array, n_each: int, step: float, rng: RandomState
 ) -> Array:
-    """Return codes that differ from others in a few parameters.
+    """Return codes that differ from the `centres`, (n, D), in a few parameters.
 
-    Parameters
-    ----------
-    space : Space
-        What may vary.
-    centres : ndarray of shape (n, D)
-        Codes to start from.
-    n_each : int
-        How many for each of them.
-    step : float
-        Standard deviation of a change, in parts of a parameter's range.
-    rng : RandomState
-        Source of randomness.
-
-    Returns
-    -------
-    ndarray of shape (n * n_each, D)
-        Parameters that come into being by a change are random.
+    There are `n_each` for each centre; `step` is the standard deviation of a change, as a
+    share of a parameter's range. Parameters that become active by a change are random.
     """
     codes = np.repeat(centres, n_each, axis=0)
     fresh = space.random_codes(len(codes), rng)

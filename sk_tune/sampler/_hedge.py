@@ -26,13 +26,7 @@ _RATE = 1.0
 
 
 class Hedge:
-    """Chooses an acquisition function for each batch.
-
-    Parameters
-    ----------
-    rng : RandomState
-        Source of randomness.
-    """
+    """Chooses an acquisition function for each batch."""
 
     def __init__(self, rng: RandomState) -> None:
         self._rng = rng
@@ -40,18 +34,10 @@ class Hedge:
         self._nominees: Array | None = None
 
     def choose(self, model: Surrogate) -> str:
-        """Return the name of the next function.
+        """Draw the name of the next function, with odds that grow with its gain.
 
-        Parameters
-        ----------
-        model : Surrogate
-            Fitted anew; what it expects where each function would have looked before is
-            that function's gain.
-
-        Returns
-        -------
-        str
-            Drawn with odds that grow with the gains.
+        The gain of a function is what the newly fitted `model` expects at the points that
+        the function nominated before.
         """
         if self._nominees is not None:
             # Less is better.
@@ -63,16 +49,10 @@ class Hedge:
     def nominate(
         self, features: Array, belief: Belief, value: Callable[[str, Belief], Array]
     ) -> None:
-        """Note where each function would look first.
+        """Note which point of a pool each function would evaluate first.
 
-        Parameters
-        ----------
-        features : ndarray of shape (P, F)
-            Of a pool.
-        belief : Belief
-            Of the pool.
-        value : callable
-            ``(name, belief) -> values``, greater is better.
+        `features` are those of the pool, (P, F); `value` maps ``(name, belief)`` to values,
+        greater is better.
         """
         best = [int(np.argmax(value(name, belief))) for name in _PORTFOLIO]
         self._nominees = features[best]

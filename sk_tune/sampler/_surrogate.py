@@ -86,13 +86,7 @@ class Surrogate(Protocol):
 
 
 class GaussianProcess:
-    """scikit-optimize's Gaussian process: Matern 5/2, a length scale per feature, noise.
-
-    Parameters
-    ----------
-    rng : RandomState
-        Where the search for the kernel's parameters starts.
-    """
+    """scikit-optimize's Gaussian process: Matern 5/2, a length scale per feature, noise."""
 
     def __init__(self, rng: RandomState) -> None:
         self._rng = rng
@@ -161,14 +155,9 @@ class _ProcessBelief:
 
 
 class Trees:
-    """scikit-optimize's forests, which stay cheap for many points.
+    """scikit-optimize's forests, "ET" (extremely randomised) or "RF".
 
-    Parameters
-    ----------
-    kind : {"ET", "RF"}
-        Extremely randomised trees or a random forest.
-    rng : RandomState
-        Source of randomness.
+    Cheap for many points.
     """
 
     def __init__(self, kind: str, rng: RandomState) -> None:
@@ -208,14 +197,9 @@ class _ForestBelief:
 
 
 class Other:
-    """A user's regressor whose ``predict`` takes ``return_std``.
+    """A clone of a user's regressor whose ``predict`` takes ``return_std``.
 
-    Parameters
-    ----------
-    regressor : estimator
-        Is cloned.
-    rng : RandomState
-        Seeds it, unless it has a seed of its own.
+    It is seeded by `rng` unless it has a `random_state`.
     """
 
     def __init__(self, regressor: Any, rng: RandomState) -> None:
@@ -291,15 +275,8 @@ class _OtherBelief:
 
 @contextmanager
 def quiet_and_single() -> Iterator[None]:
-    """Let no warning out and matrix kernels use one thread, within the block.
+    """Silence warnings and let matrix kernels use one thread, within the block.
 
-    Yields
-    ------
-    None
-        Nothing.
-
-    Notes
-    -----
     The matrices are so small that threads cost more than they compute: many times more
     where other processes want the cores.
     """

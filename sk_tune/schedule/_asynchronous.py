@@ -44,17 +44,9 @@ class _Arrived:
     promoted: frozenset[int] = frozenset()
 
     def best(self, n: int) -> list[int]:
-        """Return the best so many candidates, of equal ones the first; failed ones never.
+        """Return the best `n` candidates, best first.
 
-        Parameters
-        ----------
-        n : int
-            How many at most.
-
-        Returns
-        -------
-        list of int
-            The best one first.
+        Ties go to the earlier one; failed ones are left out.
         """
         usable = [(c, score) for c, score in self.scores if not math.isnan(score)]
         return [c for c, _ in sorted(usable, key=lambda own: -own[1])[:n]]

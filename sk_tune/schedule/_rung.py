@@ -27,18 +27,7 @@ class Rung:
 
 
 def rung_table(rungs: Sequence[Rung]) -> str:
-    """Return rungs as a table to print.
-
-    Parameters
-    ----------
-    rungs : sequence of Rung
-        In the order in which they are trained.
-
-    Returns
-    -------
-    str
-        One line per rung, below a header.
-    """
+    """Return rungs as a table to print: a header, then a line for each rung."""
     rows = [[i, rung.n_candidates, rung.n_resources] for i, rung in enumerate(rungs)]
     return text_table(["rung", "candidates", "resources"], rows)
 
@@ -46,17 +35,7 @@ def rung_table(rungs: Sequence[Rung]) -> str:
 def n_reductions(ratio: int, factor: float) -> int:
     """Return the largest k with ``factor**k <= ratio``.
 
-    Parameters
-    ----------
-    ratio : int
-        At least 1.
-    factor : int or float
-        More than 1.
-
-    Returns
-    -------
-    int
-        At least 0.
+    `ratio` is at least 1, `factor` more than 1.
     """
     # Counted, not computed: math.log(243, 3) is 4.999..., whose floor loses a rung.
     k = 0

@@ -36,16 +36,10 @@ _INDEX_END = np.iinfo(np.int64).max
 
 @dataclass(frozen=True, slots=True)
 class Node:
-    """A parameter, and the groups that its values bring along.
+    """A parameter and the groups of parameters that its values bring along.
 
-    Parameters
-    ----------
-    name : str or None
-        None for a choice between groups that is no parameter itself.
-    dimension : Dimension
-        Its values.
-    groups : tuple of Group
-        One for each value; empty if no value brings parameters along.
+    `name` is None for a choice between groups that is no parameter itself. There is one
+    group for each value, or none if no value brings parameters along.
     """
 
     name: str | None
@@ -69,13 +63,7 @@ class Node:
 
 @dataclass(frozen=True, slots=True)
 class Group:
-    """Parameters that exist together.
-
-    Parameters
-    ----------
-    nodes : tuple of Node
-        Sorted by name.
-    """
+    """Parameters that exist together, sorted by name."""
 
     nodes: tuple[Node, ...]
 
@@ -153,16 +141,9 @@ class Group:
 class Column:
     """A parameter's place in the matrix that models learn from.
 
-    Parameters
-    ----------
-    name : str or None
-        None for a choice between groups that is no parameter itself.
-    dimension : Dimension
-        Its values.
-    parent : int or None
-        Column of the choice that it depends on.
-    parent_value : int
-        Index of the choice's value for which it is active.
+    `name` is None for a choice between groups that is no parameter itself. `parent` is the
+    column of the choice that the parameter depends on, `parent_value` the index of the
+    value for which it is active.
     """
 
     name: str | None

@@ -108,21 +108,9 @@ class _RegressionLoss(nn.Module):
     def forward(
         self, y_pred: Tensor, y_true: Tensor, sample_weight: Tensor | None = None
     ) -> Tensor:
-        """Return the mean loss.
+        """Return the mean loss over samples and outputs.
 
-        Parameters
-        ----------
-        y_pred : Tensor of shape (B, C)
-            Predictions.
-        y_true : Tensor of shape (B, C)
-            Targets.
-        sample_weight : Tensor of shape (B,), default=None
-            Weights of the mean; all equal if not given.
-
-        Returns
-        -------
-        Tensor of shape ()
-            Loss over rows and outputs.
+        Shapes: `y_pred` and `y_true` (B, C), `sample_weight` (B,), the result ().
         """
         if sample_weight is None:
             return self.function(y_pred, y_true)

@@ -75,14 +75,9 @@ _LONGEST_TICK = 14
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ScoreRange:
-    """Which scores an axis or a colour scale shows.
+    """The scores that an axis or a colour scale shows, and how many are lower.
 
-    Parameters
-    ----------
-    low, high : float
-        Ends; equal if there is one score only.
-    n_below : int
-        Scores that are lower.
+    `low` and `high` are equal if there is one score only.
     """
 
     low: float
@@ -125,17 +120,9 @@ def score_range(scores: Any) -> ScoreRange:
 
 
 def needs_log(values: Any) -> bool:
-    """Return whether values of a curve are legible on a logarithmic axis only.
+    """Return whether finite values of a curve are legible on a logarithmic axis only.
 
-    Parameters
-    ----------
-    values : array-like
-        What is not finite is left out.
-
-    Returns
-    -------
-    bool
-        False if a value is not positive.
+    False if a value is not positive.
     """
     finite = np.asarray(values, dtype=np.float64)
     finite = finite[np.isfinite(finite)]
@@ -145,22 +132,7 @@ def needs_log(values: Any) -> bool:
 
 
 def check_choice(name: str, value: Any, choices: tuple[Any, ...]) -> None:
-    """Raise unless a parameter is one of several values.
-
-    Parameters
-    ----------
-    name : str
-        Of the parameter.
-    value : object
-        What was given.
-    choices : tuple
-        What may be given.
-
-    Raises
-    ------
-    ValueError
-        In scikit-learn's words.
-    """
+    """Raise ValueError, in scikit-learn's words, unless a parameter is one of `choices`."""
     if value not in choices:
         raise ValueError(
             f"The {name!r} parameter must be one of {list(choices)}. Got {value!r} instead."
@@ -168,36 +140,12 @@ def check_choice(name: str, value: Any, choices: tuple[Any, ...]) -> None:
 
 
 def counted(n: int, noun: str) -> str:
-    """Return a number of things in words.
-
-    Parameters
-    ----------
-    n : int
-        How many.
-    noun : str
-        One of them.
-
-    Returns
-    -------
-    str
-        As "1 candidate" or "2 candidates".
-    """
+    """Return a number of things in words, as "1 candidate" or "2 candidates"."""
     return f"{n} {noun}" if n == 1 else f"{n} {noun}s"
 
 
 def shades(n: int) -> list[Any]:
-    """Return colours for levels of something that grows.
-
-    Parameters
-    ----------
-    n : int
-        How many.
-
-    Returns
-    -------
-    list of colours
-        From light to dark, so that a print without colours tells them apart too.
-    """
+    """Return `n` colours from light to dark, so that a grey print tells them apart."""
     if n == 1:
         return [COLORS["blue"]]
     from matplotlib import colormaps
@@ -206,20 +154,7 @@ def shades(n: int) -> list[Any]:
 
 
 def new_axes(caller: Any, ax: Any = None) -> Any:
-    """Return axes to draw on.
-
-    Parameters
-    ----------
-    caller : object
-        The display, for the error if matplotlib is missing.
-    ax : matplotlib Axes or None, default=None
-        The user's; of a new figure if None.
-
-    Returns
-    -------
-    matplotlib Axes
-        Nothing is drawn yet.
-    """
+    """Return the user's axes, or those of a new figure; `caller` is named in errors."""
     check_matplotlib_support(f"{type(caller).__name__}.plot")
     if ax is not None:
         return ax
@@ -229,28 +164,9 @@ def new_axes(caller: Any, ax: Any = None) -> Any:
 
 
 def new_axes_grid(caller: Any, ax: Any, n: int, n_columns: int) -> Any:
-    """Return several axes to draw on.
+    """Return `n` axes in the order of reading, `n_columns` side by side.
 
-    Parameters
-    ----------
-    caller : object
-        The display, for the error if matplotlib is missing.
-    ax : matplotlib Axes, array of Axes or None
-        What to divide, or the axes themselves; a new figure if None.
-    n : int
-        How many.
-    n_columns : int
-        Side by side.
-
-    Returns
-    -------
-    ndarray of matplotlib Axes, shape (n,)
-        In the order of reading.
-
-    Raises
-    ------
-    ValueError
-        If as many axes were not given.
+    `ax` is what to divide, or as many axes (else ValueError), or None for a new figure.
     """
     check_matplotlib_support(f"{type(caller).__name__}.plot")
     n_columns = min(n, n_columns)
@@ -280,15 +196,7 @@ def new_axes_grid(caller: Any, ax: Any, n: int, n_columns: int) -> Any:
 
 
 def parameter_axis(ax: Any, parameter: Parameter) -> None:
-    """Give the x axis a parameter's scale, ticks and name.
-
-    Parameters
-    ----------
-    ax : matplotlib Axes
-        With the values drawn.
-    parameter : Parameter
-        What the axis shows.
-    """
+    """Give the x axis, with the values drawn, a parameter's scale, ticks and name."""
     support = parameter.support
     if parameter.is_log:
         ax.set_xscale("log")
@@ -312,20 +220,7 @@ def parameter_axis(ax: Any, parameter: Parameter) -> None:
 
 
 def shortened(text: str, n_characters: int) -> str:
-    """Return a text with its middle left out if it is too long.
-
-    Parameters
-    ----------
-    text : str
-        Any.
-    n_characters : int
-        That it may have.
-
-    Returns
-    -------
-    str
-        With an ellipsis in place of what is left out.
-    """
+    """Return a text with an ellipsis in its middle if it has over `n_characters`."""
     if len(text) <= n_characters:
         return text
     half = (n_characters - 1) // 2
@@ -335,15 +230,7 @@ def shortened(text: str, n_characters: int) -> str:
 def figure_legend(axes: Any) -> Any:
     """Put one legend for several axes below all of them.
 
-    Parameters
-    ----------
-    axes : ndarray of matplotlib Axes
-        Of one figure, whose layout makes room.
-
-    Returns
-    -------
-    matplotlib Legend or None
-        None if there is but one kind of artist.
+    None if one kind of artist is all.
     """
     handles: dict[str, Any] = {}
     for ax in axes:
@@ -364,17 +251,7 @@ def figure_legend(axes: Any) -> Any:
 def score_axis(ax: Any, scores: Any) -> ScoreRange:
     """Let the y axis show the scores worth showing, with room for marks of the others.
 
-    Parameters
-    ----------
-    ax : matplotlib Axes
-        With the scores drawn.
-    scores : array-like of shape (n,)
-        Greater is better; NaN for what failed.
-
-    Returns
-    -------
-    ScoreRange
-        What the axis shows.
+    `scores` are NaN for what failed.
     """
     shown = score_range(scores)
     height = (shown.high - shown.low) or max(abs(shown.high), 1.0)
@@ -388,21 +265,7 @@ def score_axis(ax: Any, scores: Any) -> ScoreRange:
 def mark_missing(ax: Any, places: Any, scores: Any, shown: ScoreRange) -> list[Any]:
     """Mark at the lower edge what has no score, or one too low to be shown.
 
-    Parameters
-    ----------
-    ax : matplotlib Axes
-        After `score_axis`.
-    places : array-like of shape (n,)
-        On the x axis.
-    scores : array-like of shape (n,)
-        As `score_axis` was given them.
-    shown : ScoreRange
-        What it returned.
-
-    Returns
-    -------
-    list of PathCollection
-        One for each of the two kinds that there is.
+    `shown` is what `score_axis` returned for these scores.
     """
     places = np.asarray(places, dtype=np.float64)
     values = np.asarray(scores, dtype=np.float64)
@@ -433,16 +296,8 @@ def mark_missing(ax: Any, places: Any, scores: Any, shown: ScoreRange) -> list[A
 def finish(ax: Any, title: str, handles: Any = None) -> None:
     """Set a title, and between it and the axes a legend, where it covers no data.
 
-    Both are as wide as the axes at most, in as many lines as it takes.
-
-    Parameters
-    ----------
-    ax : matplotlib Axes
-        With all that is drawn.
-    title : str
-        Text without line breaks.
-    handles : list of artists or None, default=None
-        What the legend names; all that have a label if None.
+    Both are as wide as the axes at most, in as many lines as it takes. `handles` are what
+    the legend names; all artists that have a label if None.
     """
     _lay_out(ax)
     if handles is None:
@@ -478,15 +333,7 @@ def _legend_above(ax: Any, handles: Any, has_title: bool) -> float:  # noqa: FBT
 
 
 def set_y_label(ax: Any, label: str) -> None:
-    """Set the y axis' label, in as many lines as its height takes.
-
-    Parameters
-    ----------
-    ax : matplotlib Axes
-        Of any size.
-    label : str
-        Text without line breaks.
-    """
+    """Set the y axis' label, in as many lines as its height takes."""
     height = ax.bbox.height / ax.figure.dpi * 72.0
     # Titles, legends and turned ticks may take some of the height yet.
     n_characters = int(0.85 * height / (CHARACTER_WIDTH * _points("medium")))
@@ -494,20 +341,7 @@ def set_y_label(ax: Any, label: str) -> None:
 
 
 def label_width(ax: Any, size: str) -> int:
-    """Return how many characters fit into the axes' width, as far as it is known.
-
-    Parameters
-    ----------
-    ax : matplotlib Axes
-        Of any size.
-    size : str
-        Of the font, as "small".
-
-    Returns
-    -------
-    int
-        Of characters of mean width.
-    """
+    """Return how many characters of mean width fit into the axes' width, if it is known."""
     width = ax.bbox.width / ax.figure.dpi * 72.0
     return int(width / (CHARACTER_WIDTH * _points(size)))
 

@@ -368,18 +368,7 @@ def _chosen_epoch(search: Any, curves: Curves) -> int | None:
 
 
 def loss_name(estimator: Any) -> str:
-    """Return the label of an axis of losses.
-
-    Parameters
-    ----------
-    estimator : estimator
-        A network, or what holds one.
-
-    Returns
-    -------
-    str
-        With the unit.
-    """
+    """Return the label of an axis of losses, with the unit."""
     if is_classifier(estimator):
         return "Loss (nats per sample)"
     params: dict[str, Any] = getattr(estimator, "get_params", dict)()
@@ -389,16 +378,5 @@ def loss_name(estimator: Any) -> str:
 
 
 def score_name(estimator: Any) -> str:
-    """Return the label of an axis of scores after each epoch.
-
-    Parameters
-    ----------
-    estimator : estimator
-        A network, or what holds one.
-
-    Returns
-    -------
-    str
-        Of the score of a network's history.
-    """
+    """Return the label of an axis of a network's scores after each epoch."""
     return "Accuracy" if is_classifier(estimator) else "R\N{SUPERSCRIPT TWO}"

@@ -110,16 +110,9 @@ class Importance:
 class _Columns:
     """Trials as a forest sees them.
 
-    Parameters
-    ----------
-    codes : ndarray of shape (N, D)
-        Parameters, and what rungs granted if they differ.
-    supports : list of ndarray
-        Equally likely values of each column.
-    scores : ndarray of shape (N,)
-        Greater is better.
-    configurations, levels : ndarray of shape (N,)
-        Which rows are of one configuration, and which were given equally much.
+    `codes`, (N, D), are parameters, and what rungs granted if they differ; `supports` are
+    equally likely values of each column. `configurations` and `levels`, (N,), say which
+    trials are of one configuration, and which were given equally much.
     """
 
     codes: Floats
@@ -224,24 +217,10 @@ def variance_shares(
 ) -> tuple[Floats, Floats]:
     """Return what each column explains of the variance of a tree's prediction.
 
-    Parameters
-    ----------
-    tree : DecisionTreeRegressor
-        Fitted on D columns.
-    supports : sequence of D ndarrays
-        The equally likely values of each column, which vary independently.
+    The columns vary independently over their equally likely values, `supports`. The result
+    is the share of each column alone and with its interactions, (D,) each; NaN if the
+    variance is 0. Exact, in O(D L (L + S)) for S values of a column.
 
-    Returns
-    -------
-    main, total : ndarray of shape (D,)
-        In parts of the variance; NaN if it is 0.
-
-    Notes
-    -----
-    Exact, in O(D L (L + S)) for S values of a column.
-
-    Examples
-    --------
     >>> X = np.array([[0.0, 0.0], [0.0, 1.0], [1.0, 0.0], [1.0, 1.0]])
     >>> tree = DecisionTreeRegressor(random_state=0).fit(X, 3 * X[:, 0] + 4 * X[:, 1])
     >>> main, total = variance_shares(tree, [np.array([0.0, 1.0])] * 2)

@@ -18,16 +18,9 @@ _MARKERS = "os^DvP*X"
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class Level:
-    """All rows of a search that were given as many resources.
+    """All result rows that were given as many resources, 0 for a search without rungs.
 
-    Parameters
-    ----------
-    n_resources : int
-        How many; 0 for a search without rungs.
-    rows : ndarray of shape (n_rows,), dtype=bool
-        Which they are.
-    style : dict
-        For ``ax.scatter``: colour, marker and label.
+    `style` is for ``ax.scatter``: colour, marker and label.
     """
 
     n_resources: int
@@ -36,18 +29,7 @@ class Level:
 
 
 def levels_of(trials: Trials) -> list[Level]:
-    """Return the numbers of resources that rungs granted, the least first.
-
-    Parameters
-    ----------
-    trials : Trials
-        Of a search.
-
-    Returns
-    -------
-    list of Level
-        Only one for a search without rungs.
-    """
+    """Return the levels of resources that rungs granted, the least first."""
     numbers = np.unique(trials.n_resources)
     return [
         Level(

@@ -33,19 +33,10 @@ _LEAST_CHARACTERS = 6
 
 
 def line_heights(parameters: Sequence[Parameter], scores: Floats) -> Floats:
-    """Return where each configuration's line crosses each axis.
+    """Return where each configuration's line crosses each axis, from 0 to 1.
 
-    Parameters
-    ----------
-    parameters : sequence of Parameter
-        Axes but the last.
-    scores : ndarray of shape (n_rows,)
-        The last axis.
-
-    Returns
-    -------
-    ndarray of shape (n_rows, n_parameters + 1)
-        From 0 to 1 along the axis; below 0 where there is no such parameter, or no score.
+    The shape is (n_rows, n_parameters + 1), the scores being the last axis; values are
+    below 0 where there is no such parameter, or no score.
     """
     shown = score_range(scores)
     if shown.high > shown.low:
@@ -57,18 +48,7 @@ def line_heights(parameters: Sequence[Parameter], scores: Floats) -> Floats:
 
 
 def axis_ticks(parameter: Parameter) -> Floats:
-    """Return the values that are written beside an axis.
-
-    Parameters
-    ----------
-    parameter : Parameter
-        Of the axis.
-
-    Returns
-    -------
-    ndarray
-        All values if they are few, else round numbers within their range.
-    """
+    """Return the values written beside an axis: all if few, else round numbers."""
     support = parameter.support
     if parameter.categories or len(support) <= _MOST_TICKS:
         return support

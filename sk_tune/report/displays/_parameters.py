@@ -135,24 +135,9 @@ def parameters_of(params: Sequence[Mapping[str, Any]]) -> list[Parameter]:
 def chosen_parameters(
     params: Sequence[Mapping[str, Any]], names: Sequence[str] | None
 ) -> list[Parameter]:
-    """Return the parameters that a user asks for.
+    """Return the parameters that a user asks for by names or labels; all that vary if None.
 
-    Parameters
-    ----------
-    params : sequence of dict
-        Configurations.
-    names : sequence of str or None
-        By whole names or labels; all that vary if None.
-
-    Returns
-    -------
-    list of Parameter
-        In the order of `names`.
-
-    Raises
-    ------
-    ValueError
-        Names the parameters that there are.
+    Raises ValueError, which names the parameters that there are.
     """
     columns = parameters_of(params)
     if names is None:

@@ -32,19 +32,9 @@ _AXES = {
 
 
 def progress_of(trials: Trials, x: str = "candidate") -> Floats:
-    """Return how far the search was when it had evaluated each row.
+    """Return how far the search was when it had evaluated each row; it never falls.
 
-    Parameters
-    ----------
-    trials : Trials
-        Of the search.
-    x : {"candidate", "time", "epochs"}, default="candidate"
-        Rows of ``cv_results_``, seconds of all fits and scores, or epochs of all folds.
-
-    Returns
-    -------
-    ndarray of shape (n_rows,)
-        Never falling.
+    `x` counts candidates, seconds of all fits and scores, or epochs of all folds.
     """
     if x == "candidate":
         return np.arange(len(trials.scores), dtype=np.float64)

@@ -31,18 +31,9 @@ _GOLDEN = 0.6180339887498949
 
 
 def spread_places(parameter: Parameter) -> Floats:
-    """Return where configurations lie on a parameter's axis.
+    """Return where configurations lie on a parameter's axis; NaN without the parameter.
 
-    Parameters
-    ----------
-    parameter : Parameter
-        Numbers lie at their values.  Categories lie around their positions, apart from
-        each other.
-
-    Returns
-    -------
-    ndarray of shape (n_rows,)
-        NaN where the parameter does not exist.
+    Numbers lie at their values, categories around their positions, apart from each other.
     """
     places = parameter.values.copy()
     if not parameter.categories:

@@ -212,18 +212,7 @@ def metric_name(search: Any, metric: str | None = None) -> str:
 
 
 def curve_table(search: Any) -> pd.DataFrame:
-    """Return a search's learning curves by epochs.
-
-    Parameters
-    ----------
-    search : estimator
-        Fitted.
-
-    Returns
-    -------
-    DataFrame
-        As ``learning_curves_``; without rows if the search has none.
-    """
+    """Return a search's learning curves by epochs, without rows if it has none."""
     curves: pd.DataFrame | None = getattr(search, "learning_curves_", None)
     if curves is None:
         columns = ("candidate", "fold", "epoch", "train_loss", "valid_loss", "valid_score")
