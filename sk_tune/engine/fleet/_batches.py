@@ -25,20 +25,10 @@ _BLOCK_BYTES = 4 * 2**20
 
 
 class RowBatch(NamedTuple):
-    """One batch of some neighbouring rows.
+    """One batch of k neighbouring networks.
 
-    Parameters
-    ----------
-    step : int
-        Number of the batch in the epoch.
-    rows : slice
-        Which rows, k of them.
-    X : Tensor of shape (k, B, ...)
-        Inputs.
-    y : Tensor of shape (k, B) or (k, B, C)
-        Encoded targets.
-    weight : Tensor of shape (k, B) or None
-        Weights, if any of the rows has some.
+    `step` is the number of the batch in the epoch. Shapes: `X` (k, B, ...), `y` (k, B) or
+    (k, B, C), `weight` (k, B), or None if no network has weights.
     """
 
     step: int
@@ -49,20 +39,8 @@ class RowBatch(NamedTuple):
 
 
 def runs(keys: Sequence[object]) -> list[slice]:
-    """Return the stretches of equal keys.
+    """Return the stretches of equal keys, in order.
 
-    Parameters
-    ----------
-    keys : sequence of object
-        Compared with ==.
-
-    Returns
-    -------
-    list of slice
-        In order; together they cover `keys`.
-
-    Examples
-    --------
     >>> runs("aab")
     [slice(0, 2, None), slice(2, 3, None)]
     """
@@ -77,24 +55,11 @@ def runs(keys: Sequence[object]) -> list[slice]:
 def sizes_of_rows(
     n_samples: Sequence[int], batch_size: int, *, joins: bool
 ) -> list[list[int]]:
-    """Return the samples of each batch of an epoch of each row.
+    """Return the samples in each batch of an epoch of each network.
 
-    Parameters
-    ----------
-    n_samples : sequence of int
-        Of each row.
-    batch_size : int
-        Samples of a full batch; -1 takes all at once.
-    joins : bool
-        Whether a lone last sample joins the batch before it.
+    A `batch_size` of -1 takes all samples at once; `joins` lets a lone last sample join the
+    batch before it. Networks with equally many samples share a list.
 
-    Returns
-    -------
-    list of list of int
-        Rows of equally many samples share a list.
-
-    Examples
-    --------
     >>> sizes_of_rows([9, 8], 4, joins=True)
     [[4, 5], [4, 4]]
     """
@@ -111,23 +76,12 @@ def epoch_batches(
     sizes: Sequence[list[int]],
     memory: dict[Any, Tensor],
 ) -> Iterator[RowBatch]:
-    """Yield the batches of an epoch.
+    """Yield the batches of an epoch, step by step.
 
-    Parameters
-    ----------
-    sets : sequence of TensorSet
-        The samples of each row; rows with the same tensors as neighbours.
-    orders : sequence of Tensor of shape (n,)
-        In which each row takes its samples.
-    sizes : sequence of list of int
-        Samples of each batch of each row.
-    memory : dict
-        Kept from epoch to epoch: what batches are gathered in.
-
-    Yields
-    ------
-    RowBatch
-        Step by step; a step of which rows differ in size comes in several.
+    Networks with the same tensors in `sets` are neighbours; each takes its samples in its
+    order, (n,), with the batch sizes of `sizes`. A step in which networks differ in size
+    comes in several batches. Batches are gathered in `memory`, which is kept from epoch to
+    epoch.
     """
     weighted = any(s.sample_weight is not None for s in sets)
     shared = runs([(id(s.X), id(s.y), id(s.sample_weight), len(s)) for s in sets])
@@ -155,23 +109,9 @@ def epoch_batches(
 
 
 def gather(sets: Sequence[TensorSet], span: slice) -> tuple[Tensor, Tensor, Tensor | None]:
-    """Return some samples of several rows that have equally many, in their own order.
+    """Return m samples each of several networks that have equally many, in their order.
 
-    Parameters
-    ----------
-    sets : sequence of TensorSet
-        The samples of each row.
-    span : slice
-        Which of them, m.
-
-    Returns
-    -------
-    X : Tensor of shape (k, m, ...)
-        Inputs.
-    y : Tensor of shape (k, m) or (k, m, C)
-        Encoded targets.
-    weight : Tensor of shape (k, m) or None
-        Weights, if any of the rows has some.
+    Shapes: X (k, m, ...), y (k, m) or (k, m, C), weights (k, m), or None without any.
     """
     weighted = any(s.sample_weight is not None for s in sets)
     first = sets[0]

@@ -35,28 +35,11 @@ _LEAST_DEPTH = 16
 
 
 def convolve(x: Tensor, padding: Sides, weight: Tensor, bias: Tensor | None) -> Tensor:
-    """Return the convolution.
+    """Return the convolution, (K, O, *S', B), of images, (K, C, *S, B).
 
-    Parameters
-    ----------
-    x : Tensor of shape (K, C, *S, B)
-        Images.
-    padding : sequence of (int, int)
-        Zeros before and behind each spatial size.
-    weight : Tensor of shape (K, O, C, *k)
-        Kernels.
-    bias : Tensor of shape (K, O) or None
-        Added to each channel.
-
-    Returns
-    -------
-    Tensor of shape (K, O, *S', B)
-        New.
-
-    Raises
-    ------
-    RuntimeError
-        If the kernel is larger than the padded images.
+    `padding` are the zeros before and behind each spatial size; `weight` has the shape (K,
+    O, C, *k), `bias` (K, O). Raises RuntimeError if the kernel is larger than the padded
+    images.
     """
     n_rows, n_out, n_in, *kernel = weight.shape
     y = x.new_empty(n_rows, n_out, *_output_sizes(x, padding, kernel), x.shape[-1])
@@ -78,23 +61,9 @@ def convolve(x: Tensor, padding: Sides, weight: Tensor, bias: Tensor | None) -> 
 def weight_gradient(
     x: Tensor, padding: Sides, grad: Tensor, kernel: Sequence[int]
 ) -> Tensor:
-    """Return the derivative by the kernels.
+    """Return the derivative by the kernels, (K, O, C, *k), from that by the outputs.
 
-    Parameters
-    ----------
-    x : Tensor of shape (K, C, *S, B)
-        Images.
-    padding : sequence of (int, int)
-        Zeros before and behind each spatial size.
-    grad : Tensor of shape (K, O, *S', B)
-        Derivative by the outputs.
-    kernel : sequence of int
-        k.
-
-    Returns
-    -------
-    Tensor of shape (K, O, C, *k)
-        New.
+    `x` has the shape (K, C, *S, B), `grad` (K, O, *S', B).
     """
     n_rows, n_in = x.shape[:2]
     n_offsets = _offsets(n_in, kernel)
@@ -113,23 +82,9 @@ def weight_gradient(
 
 
 def input_gradient(x: Tensor, padding: Sides, grad: Tensor, weight: Tensor) -> Tensor:
-    """Return the derivative by the images.
+    """Return the derivative by the images from that by the outputs, (K, O, *S', B).
 
-    Parameters
-    ----------
-    x : Tensor of shape (K, C, *S, B)
-        Of the images' shape, order in memory and type.
-    padding : sequence of (int, int)
-        Zeros before and behind each spatial size.
-    grad : Tensor of shape (K, O, *S', B)
-        Derivative by the outputs.
-    weight : Tensor of shape (K, O, C, *k)
-        Kernels.
-
-    Returns
-    -------
-    Tensor of shape (K, C, *S, B)
-        New.
+    It has the shape of `x`, (K, C, *S, B), its order in memory and its type.
     """
     n_in, *kernel = weight.shape[2:]
     found = torch.zeros_like(x)
@@ -165,22 +120,16 @@ def _output_sizes(x: Tensor, padding: Sides, kernel: Sequence[int]) -> list[int]
 
 
 class _Part(NamedTuple):
-    """The windows of some rows in some lines, which are places along S'[0].
+    """The windows of some networks in some lines, which are places along S'[0].
 
-    Windows that are neighbours along the first spatial size overlap.  Where the products
+    Windows that are neighbours along the first spatial size overlap. Where the products
     stay deep enough, they are kept once for all offsets along it, and the matrix of an
     offset is a view of the lines from there on.
 
-    Parameters
-    ----------
-    rows, lines : slice
-        Which.
-    memory : Tensor of shape (k, C, *window, lines, *S'[1:], B)
-        Of the windows; zero where they reach beyond the images.
-    columns : list of Tensor of shape (k, C * window, columns)
-        Views of it, one for each offset.
-    pairs : list of (Tensor, Tensor)
-        Views of the images and of the memory, one for each place in a window.
+    `memory`, (k, C, *window, lines, *S'[1:], B), holds the windows, zero where they reach
+    beyond the images; `columns` are views of it, (k, C * window, columns), one for each
+    offset; `pairs` are views of the images and of the memory, one for each place in a
+    window.
     """
 
     rows: slice

@@ -34,12 +34,9 @@ _MOST_SECONDS = 60
 
 
 def compiled_library() -> ctypes.CDLL | None:
-    """Return the compiled code, which is compiled now if it never was.
+    """Return the compiled code, compiled now if it never was.
 
-    Returns
-    -------
-    CDLL or None
-        None if it is not wanted, or cannot be had.
+    None if it is not wanted, or cannot be had.
     """
     return None if os.environ.get(VARIABLE) == "0" else _library()
 

@@ -79,44 +79,21 @@ _ROW = np.dtype([
 
 
 class Judgement(NamedTuple):
-    """Losses and scores of E epochs of K rows.
-
-    Parameters
-    ----------
-    losses, scores : list of list of float
-        By epoch and row.
-    """
+    """Losses and scores of E epochs of K networks, as lists by epoch and network."""
 
     losses: list[list[float]]
     scores: list[list[float]]
 
     def of(self, epoch: int, position: int) -> tuple[float, float]:
-        """Return the loss and the score of one row.
-
-        Parameters
-        ----------
-        epoch : int
-            Counted from the first of these.
-        position : int
-            Which row.
-
-        Returns
-        -------
-        loss, score : float
-            Of the epoch.
-        """
+        """Return the loss and the score of one network after one of these epochs."""
         return self.losses[epoch][position], self.scores[epoch][position]
 
 
 class EpochResult(NamedTuple):
     """What an epoch leaves beside the weights.
 
-    Parameters
-    ----------
-    losses : Tensor of shape (S, K)
-        Of the batches; 0 where a row has none.
-    outputs : Tensor of shape (K, n, C)
-        On the samples in the order of the epoch, of the longest row.
+    `losses`, (S, K), are those of the batches, 0 where a network has none; `outputs`, (K,
+    n, C), are those on the samples in the order of the epoch, n for the longest network.
     """
 
     losses: Tensor
@@ -126,18 +103,9 @@ class EpochResult(NamedTuple):
 class JudgedEpochs(NamedTuple):
     """What epochs leave beside the weights where losses and scores are made on the way.
 
-    Parameters
-    ----------
-    batch_losses : Tensor of shape (E S, K)
-        Those of a row's epochs one after the other; 0 where a row has none.
-    train : Judgement
-        On the samples that were trained on.
-    monitor : Judgement
-        On those that are only looked at; 0 for rows of which :meth:`CompiledEpoch.looks`
-        is False.
-    monitor_outputs : list of Tensor or None
-        Of shape (n, C) for each row after the last epoch; None for rows that are not
-        looked at.
+    `batch_losses`, (E S, K), holds those of a network's epochs one after the other, 0 where
+    it has none. `monitor` is 0 for networks of which :meth:`CompiledEpoch.looks` is False,
+    `monitor_outputs` None; those of the others, (n, C), are taken after the last epoch.
     """
 
     batch_losses: Tensor
@@ -153,25 +121,9 @@ def compiled_epoch(
     rows: Sequence[Row],
     n_threads: int = 1,
 ) -> "CompiledEpoch | None":
-    """Return what trains epochs of some rows by compiled code.
+    """Return what trains epochs of these networks by compiled code.
 
-    Parameters
-    ----------
-    program : Program
-        The rows as one network.
-    optimizer : RowOptimizer
-        Of the rows.
-    recipe : Recipe
-        What they have in common.
-    rows : sequence of Row
-        All rows of the program, in order.
-    n_threads : int, default=1
-        Threads that rows are shared by.
-
-    Returns
-    -------
-    CompiledEpoch or None
-        None if compiled code cannot train them, or torch takes less time.
+    None if compiled code cannot train them, or torch takes less time.
     """
     library = compiled_library()
     if library is None or not is_plain(program, recipe, rows):
@@ -180,22 +132,10 @@ def compiled_epoch(
 
 
 class CompiledEpoch:
-    """Trains epochs of some rows.
+    """Trains epochs of some networks by compiled code.
 
-    Parameters
-    ----------
-    library : CDLL
-        The compiled code.
-    program : Program
-        The rows as one network; its parameters are changed in place.
-    optimizer : RowOptimizer
-        Its moments are changed in place.
-    rows : sequence of Row
-        Settings of the rows.
-    recipe : Recipe
-        What the rows have in common.
-    n_threads : int
-        Threads that rows are shared by.
+    Parameters of the program and moments of the optimizer are changed in place; threads
+    share the networks.
     """
 
     def __init__(
@@ -226,35 +166,11 @@ class CompiledEpoch:
         self._fill_monitors([row.monitor if self.judges else None for row in rows])
 
     def looks(self, position: int) -> bool:
-        """Return whether a row is judged on its monitor samples while it is trained.
-
-        Parameters
-        ----------
-        position : int
-            Which row.
-
-        Returns
-        -------
-        bool
-            False for a row without such samples, too.
-        """
+        """Return whether a network is judged on monitor samples while it is trained."""
         return bool(self._rows["n_monitored"][position] > 0)
 
     def epochs_in(self, seconds: float, sizes: Sequence[list[int]]) -> int:
-        """Return how many epochs take about so long, and little memory.
-
-        Parameters
-        ----------
-        seconds : float
-            Rounded down to whole epochs, but to one at least.
-        sizes : sequence of list of int
-            Samples of each batch of an epoch of each row.
-
-        Returns
-        -------
-        int
-            At least 1.
-        """
+        """Return how many epochs, at least one, take about so long, and little memory."""
         n_samples, n_steps = sum(map(sum, sizes)), sum(map(len, sizes))
         # Of as many rows as the thread has that has most.
         share = -(-len(sizes) // self._n_threads) / len(sizes)
@@ -277,26 +193,10 @@ class CompiledEpoch:
     ) -> EpochResult:
         """Train an epoch.
 
-        Parameters
-        ----------
-        places : sequence of Tensor of shape (n,) and type int64
-            Where the samples of each row lie, in the order of the epoch.
-        sizes : sequence of list of int
-            Samples of each batch of each row.
-        rates : sequence of sequence of float
-            Learning rate of each step of each row.
-
-        Returns
-        -------
-        EpochResult
-            Losses and outputs.
-
-        Raises
-        ------
-        IndexError
-            If a target is no class, or a sample does not exist.
-        MemoryError
-            If there is none.
+        `places`, int64 of shape (n,), says where the samples of each network lie, in the
+        order of the epoch; `sizes` are those of its batches, `rates` the learning rates of
+        its steps. Raises IndexError if a target is no class or a sample does not exist, and
+        MemoryError.
         """
         self._rows["numbers"] = 0
         outputs = self._outputs(self._rows, "outputs", map(len, places))
@@ -309,30 +209,9 @@ class CompiledEpoch:
         rates: Sequence[Sequence[float]],
         n_epochs: int,
     ) -> JudgedEpochs:
-        """Train epochs and find losses and scores; for rows that can be judged only.
+        """Train `n_epochs` and find losses and scores; only where networks can be judged.
 
-        Parameters
-        ----------
-        places : sequence of Tensor of shape (E n,) and type int64
-            Where the samples of each row lie, in the order of the epochs.
-        sizes : sequence of list of int
-            Samples of each batch of an epoch of each row.
-        rates : sequence of sequence of float
-            Learning rate of each step of each row, of all epochs.
-        n_epochs : int
-            E.
-
-        Returns
-        -------
-        JudgedEpochs
-            Losses and scores.
-
-        Raises
-        ------
-        IndexError
-            If a target is no class, or a sample does not exist.
-        MemoryError
-            If there is none.
+        Takes and raises what :meth:`train` does, with the places and rates of all epochs.
         """
         rows = self._rows
         numbers = np.zeros((len(rows), n_epochs, _N_NUMBERS))
@@ -386,19 +265,10 @@ class CompiledEpoch:
         return train, monitor
 
     def predict(self, sets: Sequence[TensorSet], rows: slice) -> Tensor | None:
-        """Return outputs in evaluation mode.
+        """Return outputs in evaluation mode, (k, n, C).
 
-        Parameters
-        ----------
-        sets : sequence of TensorSet
-            Samples of each row, equally many.
-        rows : slice
-            Which rows, k of them.
-
-        Returns
-        -------
-        Tensor of shape (k, n, C) or None
-            None if the samples are not as those to train on.
+        The networks have equally many samples; None if these are not of the form of those
+        to train on.
         """
         n_features = int(self._plan["sizes"][0, 0])
         if not all(is_plain_input(s.X, self._like.dtype, n_features) for s in sets):

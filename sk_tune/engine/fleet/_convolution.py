@@ -67,16 +67,7 @@ Form = Callable[[Tensor], Tensor]
 class Geometry(NamedTuple):
     """What a convolution does, weights aside.
 
-    Parameters
-    ----------
-    stride, dilation : tuple of int
-        Of each spatial size.
-    padding : sequence of (int, int)
-        Zeros before and behind each spatial size.
-    groups : int
-        Parts of the channels that have nothing to do with each other.
-    kernel : tuple of int
-        Its sizes.
+    `padding` are the zeros before and behind each spatial size.
     """
 
     stride: tuple[int, ...]
@@ -107,17 +98,9 @@ class Geometry(NamedTuple):
 
 
 def geometry_of(conv: nn.Module) -> Geometry | None:
-    """Return what a layer does, if :func:`convolution` does the same.
+    """Return what a layer does, or None if :func:`convolution` does not do the same.
 
-    Parameters
-    ----------
-    conv : Module
-        Any layer.
-
-    Returns
-    -------
-    Geometry or None
-        None for anything but a convolution of real numbers, with borders padded with zeros.
+    It serves convolutions of real numbers whose borders are padded with zeros.
     """
     if not isinstance(conv, _CONVS) or type(conv) not in _CONVS:
         return None
@@ -136,28 +119,10 @@ def geometry_of(conv: nn.Module) -> Geometry | None:
 def convolution(
     x: Tensor, weight: Tensor, bias: Tensor | None, geometry: Geometry
 ) -> Tensor:
-    """Return the convolutions of some networks.
+    """Return the convolutions, (K, B, O, *S'), of images, (K, B, C, *S), of K networks.
 
-    Parameters
-    ----------
-    x : Tensor of shape (K, B, C, *S)
-        Images.
-    weight : Tensor of shape (K, O, C / groups, *k)
-        Kernels.
-    bias : Tensor of shape (K, O) or None
-        Added to each channel.
-    geometry : Geometry
-        The rest.
-
-    Returns
-    -------
-    Tensor of shape (K, B, O, *S')
-        New.
-
-    Raises
-    ------
-    RuntimeError
-        If the kernel is larger than the padded images.
+    Kernels are (K, O, C / groups, *k), biases (K, O). Raises RuntimeError if a kernel is
+    larger than the padded images.
     """
     if _takes_columns(x, geometry):
         images = x.movedim(1, -1).contiguous()
@@ -173,21 +138,9 @@ def convolution(
 def convolution_gradients(
     dy: Tensor, x: Tensor, weight: Tensor, geometry: Geometry, needed: tuple[bool, ...]
 ) -> tuple[Tensor | None, ...]:
-    """Return the derivatives of the loss by what :func:`convolution` took.
+    """Return the derivatives by x, weight and bias, as far as they are `needed`.
 
-    Parameters
-    ----------
-    dy : Tensor of shape (K, B, O, *S')
-        Derivatives by the outputs.
-    x, weight, geometry
-        As the function took them.
-    needed : tuple of bool
-        Which of the three are.
-
-    Returns
-    -------
-    dx, dweight, dbias : Tensor or None
-        None where it is not needed.
+    `dy`, (K, B, O, *S'), are the derivatives by the outputs of :func:`convolution`.
     """
     if _takes_columns(x, geometry):
         return _column_gradients(dy, x, weight, geometry.padding, needed)
@@ -287,12 +240,8 @@ def _arguments(n_rows: int, geometry: Geometry) -> tuple[Any, ...]:
 class RowConv(nn.Module):
     """A convolution that stays fast under ``torch.func.vmap`` over its parameters.
 
-    The gradient is to be taken outside of ``vmap``, or without it.
-
-    Parameters
-    ----------
-    conv : Conv1d, Conv2d or Conv3d
-        A layer that :func:`row_conv_fits`; its parameters are shared, under their names.
+    It shares the parameters, and their names, of a layer that :func:`row_conv_fits`. The
+    gradient is to be taken outside of ``vmap``, or without it.
     """
 
     def __init__(self, conv: nn.Module) -> None:
@@ -302,18 +251,7 @@ class RowConv(nn.Module):
         self.geometry = geometry_of(conv)
 
     def forward(self, x: Tensor) -> Tensor:
-        """Return the convolution of a batch.
-
-        Parameters
-        ----------
-        x : Tensor of shape (B, C, *S)
-            Inputs.
-
-        Returns
-        -------
-        Tensor of shape (B, O, *S')
-            As the layer itself returns it, but for the order in memory.
-        """
+        """Map (B, C, *S) to (B, O, *S'), as the layer itself but for the memory order."""
         bias = None if self.bias is None else self.bias.unsqueeze(0)
         own = (x.unsqueeze(0), self.weight.unsqueeze(0), bias)
         y = _Convolution.apply(*own, self.geometry)  # type: ignore[no-untyped-call]
@@ -329,10 +267,7 @@ class RowConv(nn.Module):
 class RowPool(nn.Module):
     """Pooling that stays fast under ``torch.func.vmap``.
 
-    Parameters
-    ----------
-    pool : MaxPool or AvgPool of one to three dimensions
-        A layer that :func:`row_pool_fits`.
+    It does what a layer does that :func:`row_pool_fits`.
     """
 
     def __init__(self, pool: nn.Module) -> None:
@@ -340,18 +275,7 @@ class RowPool(nn.Module):
         self.pool = pool
 
     def forward(self, x: Tensor) -> Tensor:
-        """Return the pooled batch.
-
-        Parameters
-        ----------
-        x : Tensor of shape (B, C, *S)
-            Inputs; a single sample, (C, *S), will do.
-
-        Returns
-        -------
-        Tensor of shape (B, C, *S')
-            As the layer itself returns it, but for the order in memory.
-        """
+        """Map (B, C, *S), or one sample, to pooled places, as the layer itself does."""
         if x.ndim < _POOLS[type(self.pool)] + 2:
             one: Tensor = self.pool(x)
             return one
@@ -360,35 +284,14 @@ class RowPool(nn.Module):
 
 
 def row_conv_fits(conv: nn.Module) -> bool:
-    """Return whether :class:`RowConv` computes what a layer computes.
-
-    Parameters
-    ----------
-    conv : Module
-        Any layer.
-
-    Returns
-    -------
-    bool
-        See :func:`geometry_of`.
-    """
+    """Return whether :class:`RowConv` computes what a layer computes."""
     return geometry_of(conv) is not None
 
 
 def row_pool_fits(pool: nn.Module, n_dims: int | None = None) -> bool:
     """Return whether :class:`RowPool` computes what a layer computes.
 
-    Parameters
-    ----------
-    pool : Module
-        Any layer.
-    n_dims : int or None, default=None
-        Spatial sizes that its inputs must have.
-
-    Returns
-    -------
-    bool
-        True for the maximum or the mean over windows.
+    True for the maximum or the mean over windows of `n_dims` spatial sizes, any if None.
     """
     known = _POOLS.get(type(pool))
     is_asked = known is not None and n_dims in {None, known}
@@ -396,19 +299,10 @@ def row_pool_fits(pool: nn.Module, n_dims: int | None = None) -> bool:
 
 
 def channels_of_one(x: Tensor) -> tuple[Tensor, Form]:
-    """Return the images of all networks as the channels of one.
+    """Return the images of all networks, (K, B, C, *S), as the channels of one.
 
-    Parameters
-    ----------
-    x : Tensor of shape (K, B, C, *S)
-        Images.
-
-    Returns
-    -------
-    images : Tensor of shape (n, K * C, ...)
-        A view, if they lie in memory as the layers here leave them.
-    back : callable
-        Returns such a tensor in the shape of `x`.
+    The second result goes back to that shape. The first is a view, (n, K * C, ...), if the
+    images lie in memory as the layers here leave them.
     """
     if x.stride(1) == 1 and x.shape[1] > 1:
         # With the batch innermost, all numbers of a channel are one line.
@@ -420,37 +314,18 @@ def channels_of_one(x: Tensor) -> tuple[Tensor, Form]:
 
 
 def pooled(x: Tensor, pool: nn.Module) -> Tensor:
-    """Return the pooled images of some networks.
+    """Return the pooled images, (K, B, C, *S'), of images, (K, B, C, *S), of K networks.
 
-    Parameters
-    ----------
-    x : Tensor of shape (K, B, C, *S)
-        Images.
-    pool : Module
-        A layer that :func:`row_pool_fits`.
-
-    Returns
-    -------
-    Tensor of shape (K, B, C, *S')
-        New, in the order in memory of `x` on a CPU.
+    On a CPU they keep the order in memory.
     """
     merge, part = pool_forms(x)
     return part(pool(merge(x)))
 
 
 def pool_forms(x: Tensor) -> tuple[Form, Form]:
-    """Return how the images of all networks become those that torch's pooling takes.
+    """Return how images, (K, B, C, *S), become those that torch's pooling takes, and back.
 
-    Parameters
-    ----------
-    x : Tensor of shape (K, B, C, *S)
-        Images.
-
-    Returns
-    -------
-    merge, part : callable
-        The first returns (n, m, *S) of (K, B, C, *S), whose windows are those of `x`; the
-        second goes back.
+    The first result makes (n, m, *S) of them, with the same windows.
     """
     n_rows = len(x)
     if x.device.type != "cpu" or x.shape[1] == 1:

@@ -32,18 +32,9 @@ _MOST_SHAPES = 4
 
 
 class RowDropout:
-    """What the masks of some rows are made with.
+    """The counters from which the masks of K networks with L dropout layers are made.
 
-    Parameters
-    ----------
-    probabilities : sequence of sequence of float
-        L probabilities for each of the K rows.
-    seeds : sequence of int
-        Seed of each row's dropout stream.
-    dtype : dtype
-        Of the activations.
-    device : device
-        Of the activations.
+    `probabilities` has L numbers for each network, `seeds` the seed of its dropout stream.
     """
 
     def __init__(
@@ -74,43 +65,23 @@ class RowDropout:
 
     @staticmethod
     def probabilities(module: nn.Module, n_layers: int) -> list[float]:
-        """Return the probability of each dropout layer of one network.
+        """Return the `n_layers` probabilities of one network's dropout layers.
 
-        Parameters
-        ----------
-        module : Module
-            It leaves its dropout layers out where the probability is 0.
-        n_layers : int
-            Layers that the fleet's networks have at most.
-
-        Returns
-        -------
-        list of float
-            `n_layers` of them.
+        The network leaves its dropout layers out where the probability is 0.
         """
         found = [m.p for m in module.modules() if isinstance(m, SeededDropout)]
         return found or [0.0] * n_layers
 
     def select(self, index: Tensor) -> None:
-        """Keep some rows, in the order given.
-
-        Parameters
-        ----------
-        index : Tensor of shape (K',) and type int64
-            Which.
-        """
+        """Keep the networks at `index`, in the order given."""
         self.keys = self.keys[:, index]
         self.thresholds = self.thresholds[:, index]
         self.scales = self.scales[:, index]
 
     def extend(self, other: "RowDropout") -> None:
-        """Add the rows of another fleet behind these.
+        """Add the networks of another fleet of the same architecture.
 
-        Parameters
-        ----------
-        other : RowDropout
-            Of the same architecture.  If its networks have no dropout layers, or these
-            have none, nothing is dropped from them in the layers of the others.
+        Where one side has no dropout layers, nothing is dropped in the layers of the other.
         """
         n_layers = max(len(self.keys), len(other.keys))
         for name, neutral in _NEUTRAL.items():
@@ -120,14 +91,10 @@ class RowDropout:
         self.active |= other.active
 
     def begin_epoch(self, first_steps: Sequence[int], n_steps: int) -> None:
-        """Take note of an epoch, the numbers of whose steps are computed at once.
+        """Prepare an epoch, the numbers of whose steps are computed at once.
 
-        Parameters
-        ----------
-        first_steps : sequence of int
-            Updates that each row has made before.
-        n_steps : int
-            Steps of the longest epoch, S.
+        `first_steps` are the updates that each network has made before, `n_steps`, S, the
+        steps of the longest epoch.
         """
         self._first_steps, self._n_steps = first_steps, n_steps
         self._found = None
@@ -157,19 +124,9 @@ class RowDropout:
         ]
 
     def numbers(self, step: int, rows: slice) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-        """Return what the masks of a step are made with, for each layer and row.
+        """Return what the masks of a step are made with: a, b, threshold and scale, (L, k).
 
-        Parameters
-        ----------
-        step : int
-            Number of the step in the epoch.
-        rows : slice
-            Which rows, k of them.
-
-        Returns
-        -------
-        a, b, threshold, scale : Tensor of shape (L, k)
-            Integers, and the factor of what is kept.
+        The first three are integers, the last is the factor of what is kept.
         """
         a, b = self._coefficients()
         return (
@@ -182,36 +139,15 @@ class RowDropout:
     def first_numbers(self) -> tuple[Sequence[int], Tensor, Tensor, Tensor]:
         """Return what all masks of an epoch follow from.
 
-        Returns
-        -------
-        steps : sequence of int
-            Updates that each row has made before.
-        key, threshold, scale : Tensor of shape (K, L)
-            Two integers, and the factor of what is kept; contiguous.
+        These are the updates that each network has made before, and key, threshold and
+        scale, (K, L), contiguous: two integers and the factor of what is kept.
         """
         numbers = (self.keys, self.thresholds, self.scales)
         key, threshold, scale = (n.T.contiguous() for n in numbers)
         return self._first_steps, key, threshold, scale
 
     def mask(self, layer: int, step: int, rows: slice, out: Tensor) -> Tensor:
-        """Return the factors of a layer's activations.
-
-        Parameters
-        ----------
-        layer : int
-            Number of the layer.
-        step : int
-            Number of the step in the epoch.
-        rows : slice
-            Which rows, k of them.
-        out : Tensor of shape (k, n)
-            Filled with 0 and 1 / (1 - p).
-
-        Returns
-        -------
-        Tensor
-            `out`.
-        """
+        """Fill `out`, (k, n), with a layer's factors, 0 and 1 / (1 - p), and return it."""
         positions = dropout_positions(out.shape[1], out.device)
         n_layers = len(self.keys)
         position = (step - self._first_step) * n_layers + layer
@@ -231,19 +167,9 @@ class SeededMasks:
         self._positions: dict[Any, Tensor] = {}
 
     def like(self, x: Tensor, numbers: Sequence[Tensor]) -> Tensor:
-        """Return the factors of a layer's activations.
+        """Return the factors of activations, (k, B, ...), in their memory order.
 
-        Parameters
-        ----------
-        x : Tensor of shape (k, B, ...)
-            Activations.
-        numbers : sequence of 4 Tensor of shape (k,)
-            Those of ``RowDropout.numbers`` for the layer.
-
-        Returns
-        -------
-        Tensor
-            New, of the shape and the order in memory of `x`.
+        `numbers` are those of ``RowDropout.numbers`` for the layer, (k,) each.
         """
         order = sorted(range(x.ndim), key=x.stride, reverse=True)
         sizes = [x.shape[dim] for dim in order]

@@ -23,17 +23,7 @@ Predict = Callable[[list[TensorSet], slice], Tensor | None]
 
 
 class Result(NamedTuple):
-    """A row's evaluation.
-
-    Parameters
-    ----------
-    loss : float
-        Weighted mean over the samples.
-    score : float
-        Of the outputs.
-    outputs : Tensor of shape (n, C)
-        For each sample.
-    """
+    """A network's evaluation: weighted mean loss, score, and outputs, (n, C)."""
 
     loss: float
     score: float
@@ -47,27 +37,10 @@ def evaluate(
     score: Callable[[Tensor, Tensor, Tensor | None], Tensor],
     predict: Predict | None = None,
 ) -> Iterator[tuple[int, Result]]:
-    """Yield the evaluation of each row that has samples.
+    """Yield position and evaluation of each network that has samples.
 
-    Parameters
-    ----------
-    program : Program
-        The rows.
-    sets : sequence of TensorSet or None
-        Samples of each row.
-    loss : callable
-        ``(outputs (k, n, C), targets, weights) -> losses (k,)``.
-    score : callable
-        ``(outputs (k, n, C), targets, weights) -> scores (k,)``.
-    predict : callable or None, default=None
-        ``(sets, rows) -> outputs (k, n, C)`` in a faster way than the program's, or None.
-
-    Yields
-    ------
-    position : int
-        Which row.
-    result : Result
-        Its evaluation.
+    `loss` and `score` map outputs (k, n, C), targets and weights to (k,). `predict` maps
+    ``(sets, rows)`` to outputs in a faster way than the program's, or to None.
     """
     for rows in runs([0 if s is None else len(s) for s in sets]):
         own = [s for s in sets[rows] if s is not None]

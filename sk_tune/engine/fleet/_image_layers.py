@@ -28,19 +28,7 @@ _normalized_backward: Any = torch.ops.aten.native_batch_norm_backward.default
 
 
 class Convolution(Layer):
-    """A convolution.
-
-    Parameters
-    ----------
-    name : str
-        Of the layer in the module.
-    geometry : Geometry
-        What it does, weights aside.
-    bias : bool
-        Whether it has one.
-    first : bool
-        Whether nobody asks for the derivatives by the input.
-    """
+    """A convolution; `first` says that nobody asks for the derivatives by the input."""
 
     def __init__(self, name: str, geometry: Geometry, *, bias: bool, first: bool) -> None:
         self.weight, self.bias = name + ".weight", name + ".bias" if bias else None
@@ -73,12 +61,8 @@ class Convolution(Layer):
 class Pooling(Layer):
     """The maximum or the mean over windows; its derivatives come from autograd.
 
-    Parameters
-    ----------
-    module : Module
-        A layer that ``row_pool_fits``.
-    first : bool
-        Whether nobody asks for the derivatives by the input.
+    `module` is one that ``row_pool_fits``; `first` says that nobody asks for the
+    derivatives by the input.
     """
 
     def __init__(self, module: nn.Module, *, first: bool) -> None:
@@ -113,17 +97,7 @@ class Pooling(Layer):
 
 
 class ImageNorm(Layer):
-    """Batch normalisation of each channel, over the samples and places of a row's batch.
-
-    Parameters
-    ----------
-    name : str
-        Of the layer in the module.
-    eps : float
-        Added to the variance.
-    momentum : float
-        Share of a batch in the running statistics.
-    """
+    """Batch normalisation of each channel, over samples and places of a network's batch."""
 
     def __init__(self, name: str, eps: float, momentum: float) -> None:
         self.name = name
@@ -170,15 +144,7 @@ class ImageNorm(Layer):
 
 
 class Flat(Layer):
-    """All numbers of a sample in one line, in the order of a lone network.
-
-    Parameters
-    ----------
-    name : str
-        For its memory.
-    memory : callable
-        ``(name, like, *shape) -> Tensor``.
-    """
+    """All numbers of a sample in one line, in the order of a lone network."""
 
     def __init__(self, name: str, memory: Memory) -> None:
         self.name = name

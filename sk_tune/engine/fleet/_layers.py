@@ -45,16 +45,8 @@ Tensors = dict[str, Tensor]
 class Batch(NamedTuple):
     """What layers are told of the batch at hand.
 
-    Parameters
-    ----------
-    tensors : dict of str to Tensor of shape (k, ...)
-        Parameters and buffers by name.
-    rows : slice
-        Which rows of the fleet.
-    step : int
-        Number of the step in the epoch.
-    found : dict of str to Tensor of shape (k, ...)
-        Filled with the derivatives by the parameters.
+    `tensors` are parameters and buffers, (k, ...), by name; `found` is filled with the
+    derivatives by the parameters; `step` is counted within the epoch.
     """
 
     tensors: Tensors
@@ -64,14 +56,10 @@ class Batch(NamedTuple):
 
 
 class Layer(ABC):
-    """One layer of all rows, and what its last batch left for the derivatives.
+    """One layer of all networks, and what its last batch left for the derivatives.
 
-    Attributes
-    ----------
-    in_place : bool
-        Whether the input may be overwritten.
-    reads_output : bool
-        Whether the derivative needs the output, which is then not to be overwritten.
+    `in_place` says that the input may be overwritten, `reads_output` that the derivative
+    needs the output, which is then not to be overwritten.
     """
 
     in_place = False
@@ -79,81 +67,27 @@ class Layer(ABC):
 
     @abstractmethod
     def forward(self, x: Tensor, batch: Batch) -> Tensor:
-        """Return the output for a batch to train on, and keep what ``backward`` needs.
-
-        Parameters
-        ----------
-        x : Tensor of shape (k, B, D)
-            Input.
-        batch : Batch
-            The rest.
-
-        Returns
-        -------
-        Tensor of shape (k, B, H)
-            Output.
-        """
+        """Map (k, B, D) to (k, B, H) in training, and keep what ``backward`` needs."""
 
     @abstractmethod
     def backward(self, dy: Tensor, batch: Batch, *, keep: bool) -> Tensor:
-        """Return the derivatives by the input at the last batch.
+        """Return the derivatives by the last input, (k, B, D), from those by the output.
 
-        Parameters
-        ----------
-        dy : Tensor of shape (k, B, H)
-            Derivatives by the output.
-        batch : Batch
-            As ``forward`` got it.
-        keep : bool
-            Whether `dy` is still needed; it may be overwritten if not.
-
-        Returns
-        -------
-        Tensor of shape (k, B, D)
-            Derivatives; anything where nobody asks for them.
+        `dy`, (k, B, H), may be overwritten unless `keep` is set. The result is anything
+        where nobody asks for it.
         """
 
     @abstractmethod
     def evaluate(self, x: Tensor, tensors: Tensors) -> Tensor:
-        """Return the output in evaluation mode.
-
-        Parameters
-        ----------
-        x : Tensor of shape (k, B, D)
-            Input.
-        tensors : dict of str to Tensor of shape (k, ...)
-            Parameters and buffers by name.
-
-        Returns
-        -------
-        Tensor of shape (k, B, H)
-            Output.
-        """
+        """Map (k, B, D) to (k, B, H) in evaluation mode."""
 
     def follow(self, previous: "Layer") -> None:
-        """Take note of the layer whose output is the input.
-
-        Parameters
-        ----------
-        previous : Layer
-            The one before.
-        """
+        """Take note of the layer whose output is the input."""
         self.in_place = not previous.reads_output
 
 
 def chained(layers: Sequence[Layer]) -> list[Layer]:
-    """Return layers after telling each which one it follows.
-
-    Parameters
-    ----------
-    layers : sequence of Layer
-        In order.
-
-    Returns
-    -------
-    list of Layer
-        The same.
-    """
+    """Return the layers, after telling each which one it follows."""
     for previous, layer in pairwise(layers):
         layer.follow(previous)
     return list(layers)
@@ -162,23 +96,9 @@ def chained(layers: Sequence[Layer]) -> list[Layer]:
 def run_backward(
     layers: Sequence[Layer], dy: Tensor, batch: Batch, *, keep: bool
 ) -> Tensor:
-    """Return the derivatives by the input of a chain.
+    """Return the derivatives by the input of a chain, (k, B, D), from those by its output.
 
-    Parameters
-    ----------
-    layers : sequence of Layer
-        In order.
-    dy : Tensor of shape (k, B, H)
-        Derivatives by the output of the last one.
-    batch : Batch
-        As ``forward`` got it.
-    keep : bool
-        Whether `dy` is still needed.
-
-    Returns
-    -------
-    Tensor of shape (k, B, D)
-        Derivatives.
+    `dy`, (k, B, H), may be overwritten unless `keep` is set.
     """
     for layer in reversed(layers):
         dx = layer.backward(dy, batch, keep=keep)
@@ -190,20 +110,10 @@ def run_backward(
 class Linear(Layer):
     """A linear map.
 
-    Parameters
-    ----------
-    name : str
-        Of the layer in the module.
-    memory : callable
-        ``(name, like, *shape) -> Tensor``.
-    bias : bool, default=True
-        Whether it has one.
-    first : bool, default=False
-        Whether nobody asks for the derivatives by the input.
-    last : bool, default=False
-        Whether it has few outputs.  They then lie in memory with the samples last: the
-        product takes half as long as the other way round, and so do the loss and its
-        derivative.
+    `memory` maps ``(name, like, *shape)`` to a tensor; `first` says that nobody asks for
+    the derivatives by the input. `last` says that there are few outputs. They then lie in
+    memory with the samples last: the product takes half as long as the other way round, and
+    so do the loss and its derivative.
     """
 
     def __init__(
@@ -257,11 +167,7 @@ class Linear(Layer):
 class Activation(Layer):
     """An activation of each number, or over the last dimension.
 
-    Parameters
-    ----------
-    module : Module
-        Of no parameters.  The derivatives of ReLU and tanh are written out; others come
-        from autograd.
+    The derivatives of ReLU and tanh are written out; others come from autograd.
     """
 
     reads_output = True
@@ -315,16 +221,9 @@ class Activation(Layer):
 class Dropout(Layer):
     """Multiplication by a mask.
 
-    Parameters
-    ----------
-    mask : callable
-        ``(x, batch) -> Tensor of shape (k, B, D)`` or None, if nothing is dropped.
-    name : str
-        For its memory.
-    memory : callable
-        ``(name, like, *shape) -> Tensor``.
-    seeded : int or None, default=None
-        Number of the layer among the seeded ones; None if its mask comes from elsewhere.
+    `mask` maps ``(x, batch)`` to factors, (k, B, D), or to None if nothing is dropped.
+    `seeded` is the layer's number among the seeded ones; None if its mask comes from
+    elsewhere.
     """
 
     # The output may be the input, and that of the first layer belongs to others.
@@ -377,19 +276,7 @@ class Dropout(Layer):
 
 
 class Residual(Layer):
-    """Layers whose input is added to their output.
-
-    Parameters
-    ----------
-    layers : sequence of Layer
-        Chained.
-    first : bool
-        Whether nobody asks for the derivatives by the input.
-    name : str
-        For its memory.
-    memory : callable
-        ``(name, like, *shape) -> Tensor``.
-    """
+    """Layers whose input is added to their output."""
 
     def __init__(
         self, layers: Sequence[Layer], name: str, memory: Memory, *, first: bool
@@ -420,17 +307,7 @@ class Residual(Layer):
 
 
 class LayerNorm(Layer):
-    """Layer normalisation, over the units of each sample.
-
-    Parameters
-    ----------
-    name : str
-        Of the layer in the module.
-    eps : float
-        Added to the variance.
-    memory : callable
-        ``(name, like, *shape) -> Tensor``.
-    """
+    """Layer normalisation, over the units of each sample."""
 
     dim = 2
 
@@ -479,18 +356,9 @@ class LayerNorm(Layer):
 
 
 class BatchNorm(LayerNorm):
-    """Batch normalisation, over the samples of each row's batch.
+    """Batch normalisation, over the samples of each network's batch.
 
-    Parameters
-    ----------
-    name : str
-        Of the layer in the module.
-    eps : float
-        Added to the variance.
-    momentum : float
-        Share of a batch in the running statistics.
-    memory : callable
-        ``(name, like, *shape) -> Tensor``.
+    `momentum` is the share of a batch in the running statistics.
     """
 
     dim = 1

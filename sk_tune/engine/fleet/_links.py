@@ -23,14 +23,9 @@ NORMS = {1: nn.BatchNorm1d, 2: nn.BatchNorm2d, 3: nn.BatchNorm3d}
 
 
 class Link(NamedTuple):
-    """One layer of a chain.
+    """One layer of a chain, and its name in the module.
 
-    Parameters
-    ----------
-    name : str
-        Of the module, for its parameters; empty for a function.
-    module : Module
-        The layer.
+    The name is empty for a function.
     """
 
     name: str
@@ -38,20 +33,10 @@ class Link(NamedTuple):
 
 
 def served_chain(chain: list[Link], X: Tensor) -> list[Link] | None:
-    """Return a chain if there are written-out layers for it.
+    """Return a chain of known layers if there are written-out layers for it, else None.
 
-    Parameters
-    ----------
-    chain : list of Link
-        Layers in order, each of a kind that :func:`is_known`.
-    X : Tensor of shape (n_samples, ...)
-        What it takes.
-
-    Returns
-    -------
-    list of Link or None
-        Layers of rows, without a flatten in front; or layers of images, a flatten, and
-        layers of rows.  None for other forms.
+    It may consist of layers of samples, without a flatten in front; or layers of images, a
+    flatten, and layers of samples.
     """
     n_dims = X.ndim - 2
     flattens = [i for i, k in enumerate(chain) if isinstance(k.module, nn.Flatten)]
@@ -71,34 +56,12 @@ def served_chain(chain: list[Link], X: Tensor) -> list[Link] | None:
 
 
 def n_images(chain: list[Link]) -> int:
-    """Return how many layers are of images.
-
-    Parameters
-    ----------
-    chain : list of Link
-        What :func:`served_chain` returns.
-
-    Returns
-    -------
-    int
-        Those before the flatten; 0 without one.
-    """
+    """Return how many layers are of images: those before the flatten, 0 without one."""
     return sum(i for i, k in enumerate(chain) if isinstance(k.module, nn.Flatten))
 
 
 def is_known(layer: Any) -> bool:
-    """Return whether there is a written-out layer that does the same, at some place.
-
-    Parameters
-    ----------
-    layer : Module
-        Any.
-
-    Returns
-    -------
-    bool
-        By its exact class and its options.
-    """
+    """Return whether a layer's exact class and options have a written-out layer."""
     if type(layer) is nn.Flatten:
         return bool(layer.start_dim == 1 and layer.end_dim == -1)
     is_of_images = any(_is_of_images(layer, n_dims) for n_dims in _CONVS)

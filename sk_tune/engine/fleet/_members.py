@@ -22,15 +22,7 @@ Memory = Callable[..., Tensor]
 
 
 class Members(Layer):
-    """Each sample once for each member.
-
-    Parameters
-    ----------
-    members : int
-        m.
-    first : bool
-        Whether nobody asks for the derivatives by the input.
-    """
+    """Each sample once for each of m members."""
 
     def __init__(self, members: int, *, first: bool) -> None:
         self.members = members
@@ -52,19 +44,7 @@ class Members(Layer):
 
 
 class MemberLinear(Layer):
-    """A linear map with one matrix for all members.
-
-    Parameters
-    ----------
-    name : str
-        Of the layer in the module.
-    members : int
-        m.
-    memory : callable
-        ``(name, like, *shape) -> Tensor``.
-    first : bool
-        Whether nobody asks for the derivatives by the input.
-    """
+    """A linear map with one matrix for all members."""
 
     def __init__(self, name: str, members: int, memory: Memory, *, first: bool) -> None:
         self.name = name
@@ -128,17 +108,7 @@ class MemberLinear(Layer):
 
 
 class MemberHead(Layer):
-    """A linear map for each member.
-
-    Parameters
-    ----------
-    name : str
-        Of the layer in the module.
-    members : int
-        m.
-    memory : callable
-        ``(name, like, *shape) -> Tensor``.
-    """
+    """A linear map for each member."""
 
     def __init__(self, name: str, members: int, memory: Memory) -> None:
         self.weight, self.bias = name + ".weight", name + ".bias"

@@ -29,15 +29,7 @@ __all__ = ["MLPProgram"]
 
 
 class MLPProgram(ChainProgram):
-    """K networks ``sk_tune.nets.MLP``.
-
-    Parameters
-    ----------
-    modules : sequence of MLP
-        Of one architecture, dropout probabilities aside.
-    dropout : RowDropout
-        One layer for each hidden layer.
-    """
+    """K networks ``sk_tune.nets.MLP`` of one architecture, dropout probabilities aside."""
 
     def __init__(self, modules: Sequence[MLP], dropout: RowDropout) -> None:
         super().__init__(modules, dropout)

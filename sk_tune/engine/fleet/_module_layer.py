@@ -20,12 +20,7 @@ __all__ = ["ModuleLayer"]
 class ModuleLayer(Layer):
     """A module that comes first in a chain.
 
-    Parameters
-    ----------
-    name : str
-        Of the module in the network.
-    module : Module
-        That of one row; without dropout, and the same in training and in evaluation.
+    It has no dropout, and is the same in training and in evaluation.
     """
 
     # Autograd keeps the output for itself.

@@ -61,14 +61,9 @@ class Settings:
 
 
 class RowOptimizer:
-    """An optimizer over tensors with a leading row axis.
+    """An optimizer over tensors with a leading network axis.
 
-    Parameters
-    ----------
-    kind : {"adamw", "adam", "sgd", "rmsprop"}
-        Which.
-    nesterov : bool
-        Of SGD, for rows with a momentum.
+    `kind` is "adamw", "adam", "sgd" or "rmsprop".
     """
 
     def __init__(self, kind: str, *, nesterov: bool) -> None:
@@ -88,19 +83,11 @@ class RowOptimizer:
         states: Sequence[dict[int, dict[str, Any]]],
         positions: Sequence[int] | None = None,
     ) -> None:
-        """Add rows.
+        """Add networks with their parameters, settings and optimizer states.
 
-        Parameters
-        ----------
-        parameters : RowTensors
-            The parameters of the new rows.
-        settings : sequence of Settings
-            One for each.
-        states : sequence of dict
-            The state of each row's optimizer, as in its ``state_dict``; empty at a start.
-        positions : sequence of int or None, default=None
-            The number of each parameter among all of the module, of which some may not be
-            trained; 0, 1, … if None.
+        A state is as in ``state_dict``, empty at a start. `positions` are the numbers of
+        the parameters among all of the module, of which some may not be trained; 0, 1, … if
+        None.
         """
         self.positions = list(positions or range(len(parameters.tensors)))
         for name in _MOMENTS[self.kind]:
@@ -118,31 +105,14 @@ class RowOptimizer:
         self.n_steps.extend(_steps_of(state) for state in states)
 
     def select(self, index: Tensor) -> None:
-        """Keep some rows, in the order given.
-
-        Parameters
-        ----------
-        index : Tensor of shape (K',) and type int64
-            Which.
-        """
+        """Keep the networks at `index`, in the order given."""
         for moments in self.moments.values():
             moments.select(index)
         self.settings = [self.settings[i] for i in index.tolist()]
         self.n_steps = [self.n_steps[i] for i in index.tolist()]
 
     def row(self, position: int) -> dict[int, dict[str, Any]]:
-        """Return the state of one row as ``torch.optim`` has it, as arrays.
-
-        Parameters
-        ----------
-        position : int
-            Which row.
-
-        Returns
-        -------
-        dict of int to dict of str to ndarray
-            By the number of the parameter.
-        """
+        """Return the state of one network as ``torch.optim`` has it, as arrays."""
         if not self.n_steps[position]:
             return {}
         by_name = {
@@ -158,13 +128,7 @@ class RowOptimizer:
         }
 
     def begin_epoch(self, rates: Sequence[Sequence[float]]) -> None:
-        """Find which neighbouring rows take the same steps throughout an epoch.
-
-        Parameters
-        ----------
-        rates : sequence of sequence of float
-            The learning rates of each row.
-        """
+        """Find which neighbouring networks take the same steps throughout an epoch."""
         keys = zip(self.settings, self.n_steps, map(tuple, rates), strict=True)
         self._runs = runs(list(keys))
         self._viewed.clear()
@@ -176,16 +140,9 @@ class RowOptimizer:
         gradients: Sequence[Tensor],
         rates: Sequence[float],
     ) -> None:
-        """Update the parameters of some rows.
+        """Update the parameters of k neighbouring networks, (k, ...), each at its rate.
 
-        Parameters
-        ----------
-        rows : slice
-            Neighbouring rows.
-        parameters, gradients : sequence of Tensor of shape (k, ...)
-            Of these rows only.  Gradients are overwritten.
-        rates : sequence of float
-            Learning rate of each of these rows.
+        Gradients are overwritten.
         """
         for i in range(rows.start, rows.stop):
             self.n_steps[i] += 1

@@ -44,14 +44,7 @@ _LEAST_EPS = 1e-20
 class Step(NamedTuple):
     """A linear layer and what is done to its outputs.
 
-    Parameters
-    ----------
-    linear : Linear
-        The layer.
-    has_relu : bool
-        Whether ReLU follows.
-    dropout : int
-        Number of the dropout layer that follows; -1 for none.
+    `dropout` is the number of the dropout layer that follows, -1 for none.
     """
 
     linear: Linear
@@ -60,54 +53,26 @@ class Step(NamedTuple):
 
 
 def is_plain(program: Program, recipe: Recipe, rows: Sequence[Row]) -> bool:
-    """Return whether compiled code knows how to train rows, and takes less time.
+    """Return whether compiled code knows how to train networks, and takes less time.
 
-    Parameters
-    ----------
-    program : Program
-        The rows as one network.
-    recipe : Recipe
-        What they have in common.
-    rows : sequence of Row
-        All rows of the program, in order.
-
-    Returns
-    -------
-    bool
-        True for small chains of linear layers, ReLU and seeded dropout on the CPU.
+    True for small chains of linear layers, ReLU and seeded dropout on the CPU.
     """
     loss, steps = number_of_loss(recipe), steps_of(program)
     return bool(steps) and loss >= 0 and _has_plain_data(program, rows, loss, steps)
 
 
 def number_of_loss(recipe: Recipe) -> int:
-    """Return the number that the code has for a loss.
+    """Return the number that the compiled code has for a loss.
 
-    Parameters
-    ----------
-    recipe : Recipe
-        With a loss.
-
-    Returns
-    -------
-    int
-        -1 for a loss that it does not know.
+    -1 if it does not know it.
     """
     return next((i for i, n in enumerate(_LOSSES) if recipe.loss is LOSSES[n]), -1)
 
 
 def steps_of(program: Program) -> list[Step]:
-    """Return the linear layers of a chain that has little else.
+    """Return the linear layers of a chain that compiled code knows.
 
-    Parameters
-    ----------
-    program : Program
-        Any.
-
-    Returns
-    -------
-    list of Step
-        None of programs that the code does not know.
+    None of other programs.
     """
     if not isinstance(program, ChainProgram) or program.members > 1:
         return []
@@ -160,19 +125,7 @@ def _has_plain_data(
 def is_plain_input(X: Tensor, dtype: torch.dtype, n_features: int) -> bool:
     """Return whether inputs lie in memory as compiled code reads them.
 
-    Parameters
-    ----------
-    X : Tensor of shape (n_samples, ...)
-        Inputs.
-    dtype : dtype
-        Of the network.
-    n_features : int
-        That it takes.
-
-    Returns
-    -------
-    bool
-        True for one sample after the other, each with its features.
+    They do if one sample lies after the other, each with its features.
     """
     has_features = X.ndim > 1 and X.shape[1:].numel() == n_features
     return X.dtype == dtype and X.is_contiguous() and has_features
@@ -192,16 +145,7 @@ def _has_plain_targets(s: TensorSet, dtype: torch.dtype, loss: int, n_outputs: i
 def holds_classes(s: TensorSet) -> bool:
     """Return whether each sample of a set has a class, and all weigh the same.
 
-    Parameters
-    ----------
-    s : TensorSet
-        To be scored on.
-
-    Returns
-    -------
-    bool
-        False if one has a class that is not among those of the training samples: it is
-        negative.
+    The class is negative if it is not among those of the training samples.
     """
     y = s.y
     if y is None or s.sample_weight is not None or not len(s):

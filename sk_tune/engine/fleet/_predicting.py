@@ -24,15 +24,7 @@ Step = Callable[[Tensor], Tensor]
 class PredictingLinear(Linear):
     """A linear map, and the ReLU behind it if its bias is a floor.
 
-    Parameters
-    ----------
-    linear : Linear
-        As it was trained.
-
-    Attributes
-    ----------
-    following : PredictingLinear or None
-        Whose bias makes up for the floor; None if there is none.
+    `following` is the layer whose bias makes up for the floor, or None if there is none.
     """
 
     def __init__(self, linear: Linear) -> None:
@@ -44,19 +36,9 @@ class PredictingLinear(Linear):
         return self.bound(x, tensors)(x)
 
     def bound(self, x: Tensor, tensors: Tensors) -> Step:
-        """Return what evaluates inputs of one shape, all views of the memory made.
+        """Return what maps (k, B, D) to (k, B, H), all views of the memory made.
 
-        Parameters
-        ----------
-        x : Tensor of shape (k, B, D) or (B, D)
-            Such an input; of two dimensions if all networks share it.
-        tensors : dict of str to Tensor of shape (k, ...)
-            Parameters and buffers by name.
-
-        Returns
-        -------
-        callable
-            ``(x) -> Tensor of shape (k, B, H)``.
+        `x` has the shape of its inputs; (B, D) if all networks share them.
         """
         weight = tensors[self.weight]
         out = self.memory(self.out, x, *weight.shape[:2], x.shape[-2])
@@ -80,15 +62,7 @@ class PredictingLinear(Linear):
 def predicting(layers: Sequence[Layer]) -> list[Layer]:
     """Return layers that only predict, once :func:`fold_floors` has been called.
 
-    Parameters
-    ----------
-    layers : sequence of Layer
-        In order.
-
-    Returns
-    -------
-    list of Layer
-        Without dropout, and without ReLUs of which a floor is left.
+    They are without dropout, and without ReLUs of which a floor is left.
     """
     found = [
         PredictingLinear(layer) if type(layer) is Linear else layer
@@ -104,15 +78,7 @@ def predicting(layers: Sequence[Layer]) -> list[Layer]:
 
 
 def fold_floors(layers: Sequence[Layer], tensors: Tensors) -> None:
-    """Make floors of biases.
-
-    Parameters
-    ----------
-    layers : sequence of Layer
-        What :func:`predicting` returns.
-    tensors : dict of str to Tensor of shape (K, ...)
-        Parameters by name; biases are replaced.
-    """
+    """Make floors of the biases of what :func:`predicting` returns; biases are replaced."""
     for layer in layers:
         if isinstance(layer, PredictingLinear) and layer.bias and layer.following:
             floor = tensors[layer.bias]
@@ -121,16 +87,9 @@ def fold_floors(layers: Sequence[Layer], tensors: Tensors) -> None:
 
 
 def shift_input(layer: Linear, shift: Tensor, tensors: Tensors) -> None:
-    """Let a layer add something to its inputs: W (x + s) + b = W x + (W s + b).
+    """Let a layer add `shift`, (K, D), to its inputs: W (x + s) + b = W x + (W s + b).
 
-    Parameters
-    ----------
-    layer : Linear
-        With a bias.
-    shift : Tensor of shape (K, D)
-        For each network.
-    tensors : dict of str to Tensor of shape (K, ...)
-        Parameters by name; the bias is replaced.
+    The bias is replaced.
     """
     weight, bias = tensors[layer.weight], tensors[layer.bias or ""]
     moved = (weight.double() @ shift.double().unsqueeze(2)).squeeze(2)

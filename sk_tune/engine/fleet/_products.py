@@ -24,23 +24,9 @@ _AMD = "AuthenticAMD"
 
 
 def linear(x: Tensor, weight: Tensor, bias: Tensor | None, out: Tensor) -> Tensor:
-    """Return x W^T + b.
+    """Write x W^T + b into `out`, (k, B, H), and return it.
 
-    Parameters
-    ----------
-    x : Tensor of shape (k, B, D)
-        Inputs.
-    weight : Tensor of shape (k, H, D)
-        W.
-    bias : Tensor of shape (k, H) or None
-        b.
-    out : Tensor of shape (k, B, H)
-        Memory.
-
-    Returns
-    -------
-    Tensor
-        `out`.
+    Shapes: `x` (k, B, D), `weight` (k, H, D), `bias` (k, H).
     """
     if _goes_one_by_one(x, weight.shape[1]):
         for row in range(len(x)):
@@ -52,21 +38,9 @@ def linear(x: Tensor, weight: Tensor, bias: Tensor | None, out: Tensor) -> Tenso
 
 
 def weight_gradient(dy: Tensor, x: Tensor, out: Tensor) -> Tensor:
-    """Return the derivatives by the weights, dy^T x.
+    """Write the derivatives by the weights, dy^T x, into `out`, (k, H, D), and return it.
 
-    Parameters
-    ----------
-    dy : Tensor of shape (k, B, H)
-        Derivatives by the outputs.
-    x : Tensor of shape (k, B, D)
-        Inputs.
-    out : Tensor of shape (k, H, D)
-        Memory.
-
-    Returns
-    -------
-    Tensor
-        `out`.
+    Shapes: `dy` (k, B, H), `x` (k, B, D).
     """
     if _goes_one_by_one(x, dy.shape[2]):
         for row in range(len(x)):
@@ -76,21 +50,9 @@ def weight_gradient(dy: Tensor, x: Tensor, out: Tensor) -> Tensor:
 
 
 def input_gradient(dy: Tensor, weight: Tensor, out: Tensor) -> Tensor:
-    """Return the derivatives by the inputs, dy W.
+    """Write the derivatives by the inputs, dy W, into `out`, (k, B, D), and return it.
 
-    Parameters
-    ----------
-    dy : Tensor of shape (k, B, H)
-        Derivatives by the outputs.
-    weight : Tensor of shape (k, H, D)
-        W.
-    out : Tensor of shape (k, B, D)
-        Memory.
-
-    Returns
-    -------
-    Tensor
-        `out`.
+    Shapes: `dy` (k, B, H), `weight` (k, H, D).
     """
     if _goes_one_by_one(dy, weight.shape[2]):
         for row in range(len(dy)):

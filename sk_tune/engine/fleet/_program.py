@@ -171,17 +171,9 @@ class Program(ABC):
 
 
 def stacked_parts(modules: Sequence[nn.Module]) -> tuple[RowTensors, RowTensors]:
-    """Return the parameters and the buffers of networks, stacked.
+    """Return the parameters and the buffers of networks of one architecture, stacked.
 
-    Parameters
-    ----------
-    modules : sequence of Module
-        Of one architecture.
-
-    Returns
-    -------
-    parameters, buffers : RowTensors
-        What is not trained counts as a buffer.
+    What is not trained counts as a buffer.
     """
     parameters, buffers = [], []
     for module in modules:

@@ -38,20 +38,12 @@ _MINUS_ONE = torch.tensor(-1.0, device="cpu")
 class RowRecurrence(nn.Module):
     """A recurrent layer that ``torch.func.vmap`` can batch over its weights.
 
+    It shares the parameters, and their names, of a GRU, LSTM or RNN of one layer, in one or
+    two directions, with biases and with ``batch_first=True``; ValueError for others.
+
     The gradient is to be taken outside of ``vmap``, as in
     ``torch.autograd.grad(vmap(loss)(parameters, x, y).sum(), parameters.values())``; inside
     of it, and a second time, there is none.
-
-    Parameters
-    ----------
-    recurrence : RNNBase
-        A GRU, LSTM or RNN of one layer, in one or two directions, with biases and with
-        ``batch_first=True``.  Its parameters are shared, under their names.
-
-    Raises
-    ------
-    ValueError
-        If `recurrence` is of another kind.
     """
 
     def __init__(self, recurrence: nn.RNNBase) -> None:
@@ -62,20 +54,11 @@ class RowRecurrence(nn.Module):
             self.register_parameter(name, parameter)
 
     def forward(self, x: Tensor, lengths: Tensor | None = None) -> Tensor:
-        """Return the states of all steps.
+        """Map sequences, (B, T, F), to the states of all steps, (B, T, H) or (B, T, 2H).
 
-        Parameters
-        ----------
-        x : Tensor of shape (B, T, F)
-            Sequences.  What stands after the end of one is ignored, but must be finite.
-        lengths : Tensor of shape (B,), optional
-            Steps of each sequence, from 1 to T; without it, all have T.
-
-        Returns
-        -------
-        Tensor of shape (B, T, H) or (B, T, 2H)
-            Of each direction; zero after the end of a sequence.  Not to be changed in
-            place: the backward reads it too.
+        `lengths`, (B,), are the steps of each sequence, T if None. What stands after the
+        end of one is ignored, but must be finite; its states are zero. The result is not to
+        be changed in place: the backward reads it too.
         """
         mask = None
         if lengths is not None:
@@ -250,21 +233,11 @@ def _unpack(cell: "type[_Cell]", grad: Tensor, n_features: int) -> tuple[Tensor,
 class _Cell:
     """What happens to the gates of a step, forward and backward.
 
-    Parameters
-    ----------
-    hidden : Tensor of shape (T + 1, K, H, B)
-        States before and after each step.
-    gates : Tensor of shape (T, K, N, H, B)
-        Products of the steps; become the gates, in place.
-    states : Tensor of shape (n_states, T + 1, K, H, B)
-        What else a cell computes.
-    mask : Tensor of shape (K, B, T) or None
-        Zero where a sequence is over.
-
-    Attributes
-    ----------
-    grad : Tensor of shape (K, N, H, B)
-        Gradient of the products of the step that :meth:`backward` was last called for.
+    `hidden`, (T + 1, K, H, B), are the states before and after each step; `gates`, (T, K,
+    N, H, B), products of the steps, which become the gates in place; `states`, (n_states, T
+    + 1, K, H, B), what else a cell computes; `mask`, (K, B, T), zero where a sequence is
+    over; `grad`, (K, N, H, B), the gradient of the products of the step that
+    :meth:`backward` was last called for.
     """
 
     n_blocks: ClassVar[int]
@@ -294,14 +267,9 @@ class _Cell:
     def backward(self, t: int, grad: Tensor, grad_before: Tensor) -> None:
         """Set `self.grad`, and add to `grad_before` what does not go through it.
 
-        Parameters
-        ----------
-        t : int
-            Steps are taken from the last to the first.
-        grad : Tensor of shape (K, H, B)
-            Of the state after the step; may be overwritten.
-        grad_before : Tensor of shape (K, H, B)
-            Of the state before it.
+        Steps t are taken from the last to the first. `grad`, (K, H, B), is that of the
+        state after the step, and may be overwritten; `grad_before` that of the state before
+        it.
         """
         raise NotImplementedError
 

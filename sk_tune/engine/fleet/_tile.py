@@ -42,14 +42,9 @@ _SECONDS_AT_ONCE = 0.25
 
 
 class Active:
-    """A row in training: its history, counters, and whether it has ended.
+    """A network in training: its history, counters, and whether it has ended.
 
-    Parameters
-    ----------
-    index : int
-        Its position among all rows.
-    row : Row
-        What is trained.
+    `index` is its position among all networks.
     """
 
     def __init__(self, index: int, row: Row) -> None:
@@ -95,16 +90,9 @@ class Active:
         return next((n for n in range(1, n_left) if self.epoch + n in kept), n_left)
 
     def note(self, prefix: str, loss: float, score: float) -> None:
-        """Record the loss and score of an epoch.
+        """Record the "train", "valid" or "monitor" loss and score of an epoch.
 
-        Parameters
-        ----------
-        prefix : str
-            "train", "valid" or "monitor".
-        loss : float
-            If it is not finite, the row has failed.
-        score : float
-            Greater is better.
+        The network has failed if the loss is not finite.
         """
         if not self._record:
             self._record = {"batches": [], "epoch": self.epoch + 1}
@@ -116,13 +104,7 @@ class Active:
         self._record |= {name: loss, name + "_best": is_best, prefix + "_score": score}
 
     def end_epoch(self, seconds: float) -> None:
-        """Close the record of an epoch.
-
-        Parameters
-        ----------
-        seconds : float
-            The row's share of the time.
-        """
+        """Close the record of an epoch; `seconds` is the network's share of the time."""
         self.seconds += seconds
         self.n_steps += len(self.rates)
         record = self._record | {"lr": self.rates[-1], "dur": seconds}
@@ -137,14 +119,9 @@ class Active:
 
 
 class Tile:
-    """Rows of one signature, their weights and their optimizer.
+    """Networks of one signature, their weights and their optimizer.
 
-    Parameters
-    ----------
-    recipe : Recipe
-        What the rows have in common.
-    n_threads : int, default=1
-        Threads that compiled code shares rows by.
+    `n_threads` share the networks where compiled code trains them.
     """
 
     def __init__(self, recipe: Recipe, n_threads: int = 1) -> None:
@@ -169,13 +146,7 @@ class Tile:
         return len(self.rows)
 
     def add(self, entries: Sequence[tuple[int, Row]]) -> None:
-        """Take rows in, and put all into the order that batches need.
-
-        Parameters
-        ----------
-        entries : sequence of (int, Row)
-            Positions among all rows, and rows.
-        """
+        """Add networks by their positions, and put all into the order that batches need."""
         if not entries:
             return
         rows = [row for _, row in entries]
@@ -202,13 +173,7 @@ class Tile:
             self._select(order)
 
     def remove(self, positions: Sequence[int]) -> None:
-        """Let rows go; the memory of the others is all that stays in use.
-
-        Parameters
-        ----------
-        positions : sequence of int
-            Which.
-        """
+        """Remove networks; the memory of the others is all that stays in use."""
         gone = set(positions)
         self._select([i for i in range(len(self)) if i not in gone])
 
@@ -226,16 +191,8 @@ class Tile:
     def epochs_at_once(self, seconds: float) -> int:
         """Return how many epochs to train before anything else is done.
 
-        Parameters
-        ----------
-        seconds : float
-            After about which somebody asks where rows stand.
-
-        Returns
-        -------
-        int
-            1 unless compiled code trains and judges the rows, nothing depends on how an
-            epoch ends, and they take little time.
+        1 unless compiled code trains and judges the networks, nothing depends on how an
+        epoch ends, and they take little time: about `seconds` at most.
         """
         compiled = self.compiled
         if compiled is None or not compiled.judges:
@@ -247,13 +204,7 @@ class Tile:
         return min(most, *(active.n_foreseen for active in self.rows))
 
     def begin_epoch(self, n_batches: Sequence[int]) -> None:
-        """Prepare the numbers of an epoch's steps.
-
-        Parameters
-        ----------
-        n_batches : sequence of int
-            Steps of each row.
-        """
+        """Prepare the numbers of an epoch's steps, `n_batches` for each network."""
         for active, n in zip(self.rows, n_batches, strict=True):
             active.rates = active.row.course.rates(active.epoch, n)
         self.optimizer.begin_epoch([active.rates for active in self.rows])
@@ -267,17 +218,7 @@ class Tile:
             self.augmenter.begin_epoch(steps, max(n_batches))
 
     def update(self, rows: slice, step: int, gradients: Sequence[Tensor]) -> None:
-        """Take one step of the optimizer.
-
-        Parameters
-        ----------
-        rows : slice
-            Which rows.
-        step : int
-            Number of the step in the epoch.
-        gradients : sequence of Tensor of shape (k, ...)
-            They are overwritten.
-        """
+        """Take one step of the optimizer; gradients, (k, ...), are overwritten."""
         n_parameters = len(self.program.parameters.tensors)
         parameters = list(self.program.parts(rows).values())[:n_parameters]
         if self._l1 is not None:
@@ -290,41 +231,18 @@ class Tile:
         self.optimizer.step(rows, parameters, gradients, rates)
 
     def keep_best(self, positions: Sequence[int]) -> None:
-        """Copy the present weights of rows to their best ones.
-
-        Parameters
-        ----------
-        positions : sequence of int
-            Which rows.
-        """
+        """Copy the present weights of networks to their best ones."""
         if self._best is None:
             self._best = _copies_of(self.program)
         self._best.write(self._index(positions), self._all())
 
     def restore_best(self, positions: Sequence[int]) -> None:
-        """Copy the best weights of rows to their present ones.
-
-        Parameters
-        ----------
-        positions : sequence of int
-            Which rows.
-        """
+        """Copy the best weights of networks to their present ones."""
         if self._best is not None:
             self._all().write(self._index(positions), self._best)
 
     def weights_of(self, position: int) -> dict[str, Any]:
-        """Return the weights of a row as a ``state_dict`` of arrays.
-
-        Parameters
-        ----------
-        position : int
-            Which row.
-
-        Returns
-        -------
-        dict of str to ndarray
-            In the order of its module's.
-        """
+        """Return the weights of a network as a ``state_dict`` of arrays."""
         own = self._all().row(position)
         if self._names is None:
             # The same for all rows, whose dropout layers hold no weights.
@@ -332,18 +250,7 @@ class Tile:
         return {name: own[name] for name in self._names}
 
     def first_infinite(self, positions: Sequence[int]) -> list[str | None]:
-        """Return the first parameter of each row that is not finite.
-
-        Parameters
-        ----------
-        positions : sequence of int
-            Which rows.
-
-        Returns
-        -------
-        list of str or None
-            Its name; None if all are finite.
-        """
+        """Return the name of each network's first parameter that is not finite, or None."""
         found: list[str | None] = [None] * len(positions)
         index = self._index(positions)
         for name, tensor in reversed(self.program.parameters.tensors.items()):
@@ -355,19 +262,9 @@ class Tile:
         return found
 
     def state_of(self, position: int, last_weights: Any) -> TrainingState:
-        """Return where a row stands.
+        """Return the state of a network's training as arrays.
 
-        Parameters
-        ----------
-        position : int
-            Which row.
-        last_weights : dict of str to ndarray or None
-            Where training goes on from, if the best weights are in use.
-
-        Returns
-        -------
-        TrainingState
-            As arrays.
+        `last_weights` are those from which training goes on if the best weights are in use.
         """
         active = self.rows[position]
         weights = self.weights_of(position)
@@ -385,13 +282,9 @@ class Tile:
         )
 
     def snapshots(self) -> list[tuple[int, TrainingState]]:
-        """Return where the rows stand, none of which has to have ended.
+        """Return position and state of the networks from which training can be resumed.
 
-        Returns
-        -------
-        list of (int, TrainingState)
-            Position among all rows, and what its training goes on from; without rows that
-            cannot go on.
+        None of them needs to have ended.
         """
         found = []
         for position, active in enumerate(self.rows):

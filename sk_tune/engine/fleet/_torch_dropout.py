@@ -20,15 +20,10 @@ __all__ = ["TorchDropout", "draw_masks", "is_torch_dropout", "orders_in_memory"]
 
 
 class TorchDropout(nn.Module):
-    """Dropout that draws from one generator for each row; for use under vmap only.
+    """Dropout that draws from one generator for each network; for use under vmap only.
 
-    Attributes
-    ----------
-    generators : list of Generator or None
-        One for each row of the fleet.
-    orders : dict of int to tuple of int
-        Dimensions of a lone network's activations from the outermost to the innermost in
-        memory, by their number: torch draws in that order.
+    `orders` are the dimensions of a lone network's activations from the outermost to the
+    innermost in memory, by their number: torch draws in that order.
     """
 
     def __init__(self) -> None:
@@ -38,29 +33,13 @@ class TorchDropout(nn.Module):
         self._draws: list[tuple[torch.Generator | None, float]] = []
 
     def begin(self, rows: slice, probabilities: list[float]) -> None:
-        """Prepare for a batch.
-
-        Parameters
-        ----------
-        rows : slice
-            Which rows are in it.
-        probabilities : list of float
-            Of dropping an element, for each of these rows.
-        """
+        """Prepare for a batch of some networks; each drops with its probability."""
         self._draws = list(zip(self.generators[rows], probabilities, strict=True))
 
     def forward(self, x: Tensor) -> Tensor:
-        """Return the input with elements dropped, or itself in evaluation mode.
+        """Return `x`, (B, ...), with elements dropped, or itself in evaluation mode.
 
-        Parameters
-        ----------
-        x : Tensor of shape (B, ...)
-            Any activations.
-
-        Returns
-        -------
-        Tensor of the same shape
-            Kept elements are divided by ``1 - p``.
+        Kept elements are divided by ``1 - p``.
         """
         if not self.training:
             return x
@@ -90,19 +69,9 @@ def is_torch_dropout(layer: nn.Module) -> bool:
 def draw_masks(
     masks: Tensor, draws: Sequence[tuple[torch.Generator | None, float]]
 ) -> Tensor:
-    """Draw what dropout multiplies by, for each row as torch draws it.
+    """Fill masks, (k, ...), with 0 and 1 / (1 - p), for each network as torch draws them.
 
-    Parameters
-    ----------
-    masks : Tensor of shape (k, ...)
-        Filled with 0 and 1 / (1 - p).
-    draws : sequence of (Generator or None, float)
-        What each row draws from, and its probability of dropping an element.
-
-    Returns
-    -------
-    Tensor
-        `masks`.
+    `draws` are what each network draws from, and its probability of dropping an element.
     """
     for own, (generator, p) in zip(masks, draws, strict=True):
         # As torch does: nothing is drawn where nothing, or everything, is dropped.

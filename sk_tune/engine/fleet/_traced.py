@@ -108,22 +108,11 @@ class _NumberOfSamples:
 def traced_chain(
     module: nn.Module, X: Tensor, *, predicts: bool = False
 ) -> list[Link] | None:
-    """Return the layers of a network that is a chain of them.
+    """Return the layers of a network that is a chain, without those that do nothing.
 
-    Parameters
-    ----------
-    module : Module
-        Any.  It is not changed.
-    X : Tensor of shape (n_samples, ...)
-        What it is trained on.
-    predicts : bool, default=False
-        Whether it is not to be trained, so that no mask is drawn.
-
-    Returns
-    -------
-    list of Link or None
-        In order, without those that do nothing; None for a module of another form, with a
-        frozen parameter, or with a parameter that is used twice or not at all.
+    None for a module of another form, with a frozen parameter, or with a parameter that is
+    used twice or not at all. `predicts` says that the network is not to be trained, so that
+    no mask is drawn. The module is not changed.
     """
     if not all(p.requires_grad and p.dtype == X.dtype for p in module.parameters()):
         return None
@@ -169,19 +158,10 @@ def _draws_in_line(module: nn.Module, X: Tensor) -> bool:
 
 
 def _values_far_out(module: nn.Module, sign: int) -> list[Tensor]:
-    """Give a module weights that whatever constrains weights would change.
+    """Give a copied module weights that anything which constrains weights would change.
 
-    Parameters
-    ----------
-    module : Module
-        A copy.
-    sign : {1, -1}
-        Of the first weight of each parameter; those of the others alternate.
-
-    Returns
-    -------
-    list of Tensor
-        Copies of all parameters and buffers, and the state of torch's generator.
+    Signs alternate from one parameter to the next, beginning with `sign`. Returns copies of
+    all parameters and buffers, and the state of torch's generator.
     """
     for parameter in module.parameters():
         signs = torch.arange(parameter.numel(), device=parameter.device) % 2 * -2 + 1
@@ -214,10 +194,7 @@ def _traced(module: nn.Module, *, is_training: bool) -> tuple[list[Link], list[A
 class _Path:
     """Stands for what the forward has made of its input so far.
 
-    Parameters
-    ----------
-    links : list of Link
-        All layers called until now, the same list for all.
+    `links` are all layers called until now, the same list for all paths.
     """
 
     def __init__(self, links: list[Link]) -> None:
@@ -285,17 +262,7 @@ def _note(link: Link, path: _Path) -> _Path:
 
 
 class TracedProgram(ChainProgram):
-    """K networks that are one chain.
-
-    Parameters
-    ----------
-    modules : sequence of Module
-        Of one architecture, dropout aside.
-    dropout : RowDropout
-        Of their seeded dropout layers.
-    chain : list of Link
-        The layers of one of the modules that has them all.
-    """
+    """K networks of one architecture, dropout aside, that are a chain of layers."""
 
     def __init__(
         self, modules: Sequence[nn.Module], dropout: RowDropout, chain: list[Link]

@@ -13,13 +13,7 @@ __all__ = ["RowTensors"]
 
 
 class RowTensors:
-    """Named tensors that hold one slice for each row of a fleet.
-
-    Parameters
-    ----------
-    tensors : dict of str to Tensor of shape (K, ...)
-        Contiguous.
-    """
+    """Named, contiguous tensors, (K, ...): a slice for each network of a fleet."""
 
     def __init__(self, tensors: dict[str, Tensor]) -> None:
         self.tensors = tensors
@@ -28,15 +22,7 @@ class RowTensors:
     def stacked(cls, rows: Sequence[Mapping[str, Tensor]]) -> "RowTensors":
         """Return copies of the tensors of single networks, stacked.
 
-        Parameters
-        ----------
-        rows : sequence of dict of str to Tensor
-            At least one; all with the same names and shapes.
-
-        Returns
-        -------
-        RowTensors
-            In the order of `rows`.
+        Names and shapes are equal.
         """
         return cls({
             # Of tensors in another order in memory, the stack would be in that order.
@@ -45,53 +31,22 @@ class RowTensors:
         })
 
     def select(self, index: Tensor) -> None:
-        """Keep some rows, in the order given; their memory is all that stays in use.
-
-        Parameters
-        ----------
-        index : Tensor of shape (K',) and type int64
-            Which.
-        """
+        """Keep some networks, in the order given; their memory is all that stays in use."""
         self.tensors = {name: t.index_select(0, index) for name, t in self.tensors.items()}
 
     def extend(self, other: "RowTensors") -> None:
-        """Add the rows of another fleet behind these.
-
-        Parameters
-        ----------
-        other : RowTensors
-            Of the same names and shapes.
-        """
+        """Add the networks of another fleet, with the same names and shapes."""
         self.tensors = {
             name: torch.cat([t, other.tensors[name]]) for name, t in self.tensors.items()
         }
 
     def write(self, index: Tensor, other: "RowTensors") -> None:
-        """Overwrite some rows with the same rows of another fleet.
-
-        Parameters
-        ----------
-        index : Tensor of shape (n,) and type int64
-            Which.
-        other : RowTensors
-            Of the same shapes.
-        """
+        """Overwrite the networks at `index` with the same networks of another fleet."""
         for name, tensor in self.tensors.items():
             tensor.index_copy_(0, index, other.tensors[name].index_select(0, index))
 
     def row(self, position: int) -> dict[str, npt.NDArray[np.generic]]:
-        """Return one row as arrays of its own.
-
-        Parameters
-        ----------
-        position : int
-            Which.
-
-        Returns
-        -------
-        dict of str to ndarray
-            By name, without the row axis.
-        """
+        """Return one network's tensors as new arrays by name."""
         return {
             name: np.array(t[position].detach().cpu().numpy(), order="C")
             for name, t in self.tensors.items()
