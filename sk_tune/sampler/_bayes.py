@@ -60,10 +60,12 @@ class BayesSampler:
         What may vary; every distribution needs ``ppf`` and ``cdf``.
     random_state : int, RandomState or None, default=None
         Source of randomness.
-    base_estimator : {"auto", "GP", "ET", "RF", "GBRT"} or regressor, default="auto"
-        Model of the score: a Gaussian process, extremely randomised trees, a random forest,
-        boosted quantiles, or a regressor whose ``predict`` takes ``return_std``.  "auto" is
-        a Gaussian process up to 100 points and extremely randomised trees beyond.
+    base_estimator : {"auto", "GP", "ET", "RF", "GBRT", "dummy"} or regressor, \
+default="auto"
+        Model of the score, in capitals or not: a Gaussian process, extremely randomised
+        trees, a random forest, boosted quantiles, none (candidates are random), or a
+        regressor whose ``predict`` takes ``return_std``.  "auto" is a Gaussian process up
+        to 100 points and extremely randomised trees beyond.
     acq_func : {"EI", "PI", "LCB", "gp_hedge"}, default="EI"
         Expected improvement, probability of improvement, confidence bound, or for each
         batch one of these, that of late successes more often.
@@ -144,7 +146,7 @@ class BayesSampler:
         rows = self._initial_rows(n_points)
         if len(rows) < n_points:
             scores = fill_failed(np.array(self._scores))
-            if scores is not None and self._features(np.array(self._codes)).shape[1]:
+            if scores is not None and self._can_learn():
                 with quiet_and_single():
                     rows += self._model_rows(n_points - len(rows), scores)
         rows += self._random_rows(n_points - len(rows))
@@ -243,6 +245,11 @@ class BayesSampler:
         )
         return [pool[row] for row in rows]
 
+    def _can_learn(self) -> bool:
+        """Return whether a model is wanted and there is anything that varies."""
+        n_features = self._features(np.array(self._codes)).shape[1]
+        return n_features > 0 and self._model_kind(len(self._scores)) != "DUMMY"
+
     def _model(self, y: Array) -> Surrogate:
         """Return the model of all that was told, fitted at most once."""
         if self._fitted is None or self._fitted[0] != len(y):
@@ -255,10 +262,11 @@ class BayesSampler:
 
     def _model_kind(self, n_points: int) -> str:
         """Return which model is used, and have it made."""
-        kind = self.base_estimator if isinstance(self.base_estimator, str) else "other"
-        if kind == "auto":
+        own = self.base_estimator
+        kind = own.upper() if isinstance(own, str) else "OTHER"
+        if kind == "AUTO":
             kind = "GP" if n_points <= _MAX_PROCESS_POINTS else "ET"
-        if kind not in self._models:
+        if kind not in self._models and kind != "DUMMY":
             if kind == "GP":
                 self._models[kind] = GaussianProcess(self._rng)
             elif kind in {"ET", "RF"}:
@@ -266,7 +274,7 @@ class BayesSampler:
             elif kind == "GBRT":
                 self._models[kind] = Other(BoostedQuantiles(), self._rng)
             else:
-                self._models[kind] = Other(self.base_estimator, self._rng)
+                self._models[kind] = Other(own, self._rng)
         return kind
 
     def _random_rows(self, n: int) -> list[Array]:
@@ -274,11 +282,9 @@ class BayesSampler:
         rows: list[Array] = []
         n_fruitless = 0
         while len(rows) < n and n_fruitless < _MAX_FRUITLESS and not self._is_exhausted():
-            new = [
-                row
-                for row in self.space.random_codes(_N_DRAWS, self._rng)
-                if len(rows) < n and self._take(row)
-            ]
+            drawn = self.space.random_codes(_N_DRAWS, self._rng)
+            taken = (row for row in drawn if self._take(row))
+            new = list(itertools.islice(taken, n - len(rows)))
             rows += new
             n_fruitless = 0 if new else n_fruitless + 1
         return rows + self._last_rows(n - len(rows))

@@ -19,6 +19,7 @@ import functools
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
+from inspect import signature
 from typing import Any, Protocol
 
 import numpy as np
@@ -203,11 +204,12 @@ class Other:
     """
 
     def __init__(self, regressor: Any, rng: RandomState) -> None:
-        if not hasattr(regressor, "fit") or not is_regressor(regressor):
+        is_estimator = isinstance(regressor, BaseEstimator) and is_regressor(regressor)
+        if not is_estimator or "return_std" not in signature(regressor.predict).parameters:
             raise ValueError(
                 "The 'base_estimator' parameter of BayesSampler must be a str among "
-                "{'auto', 'GP', 'ET', 'RF', 'GBRT'} or a regressor whose predict takes "
-                f"return_std. Got {regressor!r} instead."
+                "{'auto', 'GP', 'ET', 'RF', 'GBRT', 'dummy'} or a regressor whose predict "
+                f"takes return_std. Got {regressor!r} instead."
             )
         self._model = clone(regressor)
         if regressor.get_params().get("random_state", 0) is None:

@@ -8,6 +8,7 @@ from numbers import Integral
 from typing import Any, ClassVar, Self
 
 import numpy as np
+from scipy.stats import rankdata
 from sklearn.utils.validation import check_is_fitted
 
 from sk_tune._compat import BaseSearchCV, HasMethods, Interval, StrOptions
@@ -17,14 +18,23 @@ from sk_tune.search._base import BaseSearch
 from sk_tune.search._bookkeeping import guiding_scores
 from sk_tune.search._optimize_result import as_callbacks, optimize_result, wants_to_stop
 from sk_tune.search._rounds import Rounds
+from sk_tune.search._session import SearchSession
 from sk_tune.search._warm_start import EarlierStart
-from sk_tune.space import Candidate, Space
+from sk_tune.space import Candidate, Space, as_space
 
 __all__ = ["BayesSearchCV"]
 
 _OPTIONS = {"base_estimator", "acq_func", "xi", "kappa", "n_initial_points"}
 # Of scikit-optimize's optimizer, which is not used.
-_WITHOUT_EFFECT = {"acq_optimizer", "acq_optimizer_kwargs", "model_queue_size", "n_jobs"}
+_WITHOUT_EFFECT = {
+    "acq_optimizer",
+    "acq_optimizer_kwargs",
+    "avoid_duplicates",
+    "initial_point_generator",
+    "model_queue_size",
+    "n_jobs",
+    "random_state",
+}
 
 
 @with_inherited_docs
@@ -44,14 +54,19 @@ class BayesSearchCV(BaseSearch):  # type: ignore[misc]
         Parameter name -> list of values, scipy distribution, scikit-optimize dimension,
         its short form ``(low, high)`` or ``(low, high, "log-uniform")``, or
         :class:`~sk_tune.search.Choice` for parameters that depend on others.  With
-        ``(dict, n)`` that dict gets `n` candidates.
+        ``(dict, n)`` that dict gets `n` candidates.  One that cannot be searched is refused
+        here already, as in scikit-optimize: ValueError, or TypeError where there is no
+        dict.
     optimizer_kwargs : dict, default=None
-        As in scikit-optimize: ``base_estimator`` ("GP", "ET", "RF", "GBRT" or a regressor),
-        ``acq_func`` ("EI", "PI", "LCB", "gp_hedge"), ``acq_func_kwargs`` (``xi``, here in
-        standard deviations of the scores; ``kappa``) and ``n_initial_points``.
-        ``acq_optimizer``, ``acq_optimizer_kwargs``, ``model_queue_size`` and ``n_jobs`` are
-        accepted and change nothing: candidates come from a pool, one model is kept, and it
-        uses one thread.  With ``sampler="tpe"``, ``n_initial_points`` only.
+        As in scikit-optimize: ``base_estimator`` ("GP", "ET", "RF", "GBRT", "dummy" or a
+        regressor whose ``predict`` takes ``return_std``), ``acq_func`` ("EI", "PI", "LCB",
+        "gp_hedge"), ``acq_func_kwargs`` (``xi``, here in standard deviations of the scores;
+        ``kappa``) and ``n_initial_points``.  ``acq_optimizer``, ``acq_optimizer_kwargs``,
+        ``avoid_duplicates``, ``initial_point_generator``, ``model_queue_size``, ``n_jobs``
+        and ``random_state`` are accepted and change nothing: the first candidates are a
+        Latin hypercube, the others come from a pool without repeats, one model is kept, and
+        it uses one thread and the search's seed.  With ``sampler="tpe"``,
+        ``n_initial_points`` only.
     n_iter : int, default=50
         Candidates.
     n_points : int or "auto", default="auto"
@@ -74,6 +89,8 @@ class BayesSearchCV(BaseSearch):  # type: ignore[misc]
 
     Attributes
     ----------
+    total_iterations : int
+        Candidates that ``fit`` is asked to try, of all dicts; there before ``fit``, too.
     samplers_ : list of sampler
         One for each dict of the space.
     optimizer_results_ : list of OptimizeResult
@@ -149,6 +166,7 @@ class BayesSearchCV(BaseSearch):  # type: ignore[misc]
             error_score=error_score,
             return_train_score=return_train_score,
         )
+        as_space(search_spaces)
         self.search_spaces = search_spaces
         self.optimizer_kwargs = optimizer_kwargs
         self.n_iter = n_iter
@@ -200,12 +218,17 @@ class BayesSearchCV(BaseSearch):  # type: ignore[misc]
             del self._callbacks
 
     @property
+    def total_iterations(self) -> int:
+        """Number of candidates that ``fit`` is asked to try in all dicts of the space."""
+        return sum(n_iter for _, n_iter in self._counted_parts())
+
+    @property
     def optimizer_results_(self) -> list[Any]:
         """One ``OptimizeResult`` for each dict of the space."""
         check_is_fitted(self, "_first_candidates")
         if "_optimizer_results" not in self.__dict__:
             model = (self.optimizer_kwargs or {}).get("base_estimator", "GP")
-            model = "GP" if model == "auto" else model
+            model = "GP" if isinstance(model, str) and model.upper() == "AUTO" else model
             self._optimizer_results = [
                 self._optimize_result(space, self.cv_results_, start, model)
                 for (space, _), start in zip(
@@ -230,13 +253,10 @@ class BayesSearchCV(BaseSearch):  # type: ignore[misc]
         )
 
     def _propose(self, rounds: Rounds, callback_ctx: Any) -> None:
-        parts = [
-            (space, self.n_iter if n_iter is None else n_iter)
-            for space, n_iter in self._space().parts()
-        ]
+        parts = self._counted_parts()
         self.samplers_ = [self._make_sampler(space) for space, _ in parts]
         ctx = callback_ctx.subcontext(
-            task_name="search", max_subtasks=sum(n_iter for _, n_iter in parts)
+            task_name="search", max_subtasks=self.total_iterations
         ).call_on_fit_task_begin(estimator=self)
         earlier = EarlierStart(self.warm_start_from)
         with rounds.sampling():
@@ -313,6 +333,20 @@ class BayesSearchCV(BaseSearch):  # type: ignore[misc]
         return BayesSampler(space, self.random_state, **options)
 
     def _n_candidates_planned(self) -> int:
+        parts = self._counted_parts()
+        return sum(n if s.n_points is None else min(n, s.n_points) for s, n in parts)
+
+    def _counted_parts(self) -> list[tuple[Space, int]]:
+        """Return each dict of the space with the number of candidates that it gets."""
         parts = self._space().parts()
-        wanted = [(s, self.n_iter if n is None else n) for s, n in parts]
-        return sum(n if s.n_points is None else min(n, s.n_points) for s, n in wanted)
+        return [(space, self.n_iter if n is None else n) for space, n in parts]
+
+    def _keep(self, session: SearchSession, X: Any, y: Any, params: dict[str, Any]) -> None:
+        super()._keep(session, X, y, params)
+        results = dict(self.cv_results_)
+        for name in [name for name in results if name.startswith("mean_train_")]:
+            # As scikit-learn ranks scores on held-out rows: what failed is last.
+            losses = np.nan_to_num(-results[name], nan=np.inf)
+            ranks = rankdata(losses, method="min").astype(np.int32)
+            results[name.replace("mean", "rank", 1)] = ranks
+        self.cv_results_ = results

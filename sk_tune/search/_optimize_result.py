@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
+from sklearn.base import clone
 from skopt.callbacks import check_callback
 from skopt.space import Space as SkoptSpace
 from skopt.utils import cook_estimator, create_result, normalize_dimensions
@@ -79,8 +80,9 @@ def optimize_result(
         That were evaluated.
     scores : ndarray of shape (n_candidates,)
         Greater is better; NaN of those that failed, which count as the worst.
-    model : {"GP", "ET", "RF", "GBRT"}, regressor or None, default=None
-        What is fitted to the scores, for plots of what they depend on; None for none.
+    model : str, regressor or None, default=None
+        As scikit-optimize's ``base_estimator``: a clone is fitted to the scores, for plots
+        of what they depend on; None and "dummy" for none.
     random_state : int, RandomState or None, default=None
         Of the model.
 
@@ -100,11 +102,19 @@ def optimize_result(
         normalized.name = dimension.name
     points, losses = points_of(dimensions, candidates), -filled
     models = []
-    if model is not None:
+    if model is not None and not (isinstance(model, str) and model.upper() == "DUMMY"):
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
-            if isinstance(model, str) and model == "GBRT":
-                model = BoostedQuantiles()
-            fitted = cook_estimator(model, space=dimensions, random_state=random_state)
+            fitted = _new_model(model, dimensions, random_state)
             models.append(fitted.fit(skopt_form.transform(points), losses))
     return create_result(points, losses, skopt_form, random_state, models=models)
+
+
+def _new_model(model: Any, dimensions: Sequence[Any], random_state: Any) -> Any:
+    """Return an unfitted model of a name of scikit-optimize, or a clone of a regressor."""
+    if isinstance(model, str) and model.upper() != "GBRT":
+        return cook_estimator(model, space=dimensions, random_state=random_state)
+    new = BoostedQuantiles() if isinstance(model, str) else clone(model)
+    if new.get_params().get("random_state", 0) is None:
+        new.set_params(random_state=random_state)
+    return new

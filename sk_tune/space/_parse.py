@@ -49,6 +49,8 @@ def as_space(param_distributions: Any, *, tuples_are_ranges: bool = True) -> Spa
     ------
     SpaceError
         Names the parameter whose description cannot be used.
+    TypeError
+        If there are no dicts at all, as in scikit-learn and scikit-optimize.
 
     Examples
     --------
@@ -65,7 +67,7 @@ def as_space(param_distributions: Any, *, tuples_are_ranges: bool = True) -> Spa
         pairs = [_dict_and_n_iter(element) for element in param_distributions]
         dicts, n_iters = [d for d, _ in pairs], [n for _, n in pairs]
     else:
-        raise SpaceError(
+        raise TypeError(
             "The space must be a dict or a list of dicts. "
             f"Got {param_distributions!r} instead."
         )
@@ -91,7 +93,8 @@ def _dict_and_n_iter(element: Any) -> tuple[Any, Any]:
     n_iter = pair[1]
     is_count = n_iter is None or (isinstance(n_iter, Integral) and n_iter >= 0)
     if not isinstance(pair[0], Mapping) or not is_count:
-        raise SpaceError(
+        kind = SpaceError if isinstance(element, tuple) else TypeError
+        raise kind(
             "The elements of a list of spaces must be dicts or (dict, int) pairs. "
             f"Got {element!r} instead."
         )

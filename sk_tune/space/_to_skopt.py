@@ -2,7 +2,7 @@
 # SPDX-License-Identifier: BSD-3-Clause
 """A space in scikit-optimize's terms, for its plots and callbacks."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Hashable, Mapping, Sequence, Sized
 from typing import Any
 
 import numpy as np
@@ -64,7 +64,7 @@ def points_of(
     Returns
     -------
     list of list
-        Values that are no strings or numbers as their ``repr``.
+        Tuples and other values that scikit-optimize cannot look up as their ``repr``.
     """
     return [
         [
@@ -102,9 +102,10 @@ def _converted(name: str, dimension: Dimension, drawn: Sequence[Any]) -> Any:
 
 
 def _category(value: Any) -> Any:
-    """Return what scikit-optimize can look up: it hashes categories and compares them."""
+    """Return what scikit-optimize can look up: it hashes values and puts them in arrays."""
     value = _plain(value)
-    return value if isinstance(value, str | int | float) else repr(value)
+    can_be_looked_up = isinstance(value, Hashable) and not isinstance(value, Sized)
+    return value if isinstance(value, str) or can_be_looked_up else repr(value)
 
 
 def _plain(value: Any) -> Any:

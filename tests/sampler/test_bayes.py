@@ -233,7 +233,18 @@ def test_an_unknown_acquisition_is_refused(name):
 def test_an_unknown_model_is_refused_at_once():
     """scikit-optimize's broken models are not asked for in the middle of a search."""
     with pytest.raises(ValueError, match="'base_estimator' parameter of BayesSampler"):
-        BayesSampler(as_space(SQUARE), base_estimator="DUMMY")
+        BayesSampler(as_space(SQUARE), base_estimator="nonsense")
+
+
+@pytest.mark.parametrize("model", ["auto", "dummy"])
+def test_without_a_model_as_many_random_candidates_come_as_were_asked_for(model):
+    """Where nothing was scored yet, or no model is wanted."""
+    sampler = BayesSampler(as_space(SQUARE), 0, base_estimator=model, n_initial_points=3)
+    score = np.nan if model == "auto" else 1.0
+    for _ in range(4):
+        candidates = sampler.ask(2)
+        assert len(candidates) == 2
+        sampler.tell(candidates, [score, score])
 
 
 def test_a_sampler_can_be_pickled_in_the_middle():

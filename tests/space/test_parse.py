@@ -99,9 +99,6 @@ REFUSED = [
     ({}, "must have at least one parameter"),
     ([], "must have at least one parameter"),
     ([{}], "must have at least one parameter"),
-    (3, "must be a dict or a list of dicts"),
-    ("abc", "must be a dict or a list of dicts"),
-    ([3], "must be dicts or \\(dict, int\\) pairs"),
     ([({"a": [1]}, -1)], "must be dicts or \\(dict, int\\) pairs"),
     ([({"a": [1]}, 1, 1)], "must be dicts or \\(dict, int\\) pairs"),
     ({1: [1]}, "name of a parameter must be a str. Got 1"),
@@ -133,6 +130,13 @@ REFUSED = [
         "Only one choice may set 'lr'. Both 'o' and 'p' do",
     ),
 ]
+
+
+@pytest.mark.parametrize("described", [3, "abc", [3], ["C", (1.0, 1)]], ids=str)
+def test_what_holds_no_dict_is_of_the_wrong_type(described):
+    """As for scikit-learn's ParameterGrid and scikit-optimize's search."""
+    with pytest.raises(TypeError, match="must be (a dict or a list of dicts|dicts or)"):
+        as_space(described)
 
 
 @pytest.mark.parametrize(("described", "message"), REFUSED, ids=lambda v: str(v)[:40])

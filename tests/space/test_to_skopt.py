@@ -65,7 +65,7 @@ def test_a_branch_cannot_be_said():
 
 
 def test_points_are_lists_in_the_order_of_the_dimensions():
-    """numpy's scalars become Python's; what cannot be looked up becomes its repr."""
+    """numpy's scalars become Python's; a tuple becomes its repr, None stays."""
     layers = [(64,), (64, 64), None]
     dimensions = skopt_space(as_space({"sizes": layers, "rate": (0.0, 1.0)}), [])
 
@@ -73,4 +73,4 @@ def test_points_are_lists_in_the_order_of_the_dimensions():
 
     assert points == [[0.5, "(64, 64)"]]
     assert type(points[0][0]) is float
-    assert dimensions[1].categories == ("(64,)", "(64, 64)", "None")
+    assert dimensions[1].categories == ("(64,)", "(64, 64)", None)
