@@ -147,6 +147,8 @@ class AutoEstimator(BaseEstimator):  # type: ignore[misc]
         What was changed because of the diagnosis.
     failures_ : dict of str to str
         Families that could not be trained, and why.
+    columns_ : ColumnKinds or None
+        Of a table, what its columns were taken for, and those left out with the reason.
     n_trials_ : int
         Configurations that were fitted in every fold and kept.
     seconds_ : float

@@ -22,8 +22,10 @@ from sk_tune.prepare import (
     as_pandas,
     check_table,
     id_columns,
-    mixed_columns,
-    without_strays,
+    kinds_of_text,
+    read_text_columns,
+    text_formats,
+    without_header_rows,
 )
 
 __all__ = ["as_features", "as_target", "kind_of"]
@@ -63,6 +65,8 @@ def as_features(estimator: Any, X: Any, *, reset: bool, shape: Any = None) -> An
         If they are no such data, or not those of ``fit``.
     """
     table = as_pandas(X) if hasattr(X, "columns") else None
+    if reset:
+        estimator.columns_ = None
     fewest = _FEWEST_ROWS if reset else 1
     if table is None:
         X = validate_data(
@@ -93,17 +97,20 @@ def as_features(estimator: Any, X: Any, *, reset: bool, shape: Any = None) -> An
     if shape is not None:
         return _reshaped(_numbers(table), tuple(shape))
     table = table.set_axis(names, axis=1).reset_index(drop=True)
+    table = without_header_rows(table)
     if reset:
         estimator._columns = names
-        # Settled by all rows: a fold without a stray cell could not read one, and in one
-        # that lacks many rows those that are left are not counted without gaps.
-        estimator._mixed = mixed_columns(table)
+        # Settled by all rows: a fold without an unreadable cell could not read one, and in
+        # one that lacks many rows those that are left are not counted without gaps.
+        estimator._formats = text_formats(table)
         estimator._counters = id_columns(table)
-    counters = getattr(estimator, "_counters", [])
+    formats = getattr(estimator, "_formats", {})
+    table = read_text_columns(table, formats)
+    if reset:
+        estimator.columns_ = kinds_of_text(table, formats)
     # Preparation leaves out columns without values, of tables as they were given, too.
-    table = table.copy(deep=False)
-    table[counters] = np.nan
-    return without_strays(table, getattr(estimator, "_mixed", {}))
+    table[getattr(estimator, "_counters", [])] = np.nan
+    return table
 
 
 def _numbers(table: pd.DataFrame) -> Array:

@@ -39,7 +39,14 @@ from sk_tune.cli._summary import labelled
 from sk_tune.cli._tables import Table, read_table
 from sk_tune.cli._target import N_FOLDS, Target, column_hint, read_target
 from sk_tune.exceptions import OptionError, SearchError, SkTuneWarning, TableError
-from sk_tune.prepare import ColumnKinds, column_kinds, mixed_columns, without_strays
+from sk_tune.prepare import (
+    ColumnKinds,
+    check_used,
+    format_of_text,
+    kinds_of_text,
+    read_text_columns,
+    text_formats,
+)
 
 __all__ = ["FitOptions", "fit", "resume"]
 
@@ -153,7 +160,7 @@ def fit(
         task=target.task,
         target=target.name,
         columns=kinds.used,
-        texts=(*kinds.categories, *_texts_left_out(X, kinds)),
+        texts=(*kinds.categories, *kinds.formats, *_texts_left_out(X, kinds)),
         ignored=(*kinds.dropped, *apart),
     )
     config, title = _config(options, source), page_title(target.name, table.name)
@@ -250,9 +257,10 @@ def _kinds(X: pd.DataFrame) -> tuple[ColumnKinds, list[str]]:
     """Return what columns are to the model, and what it says of cells that are not so."""
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
-        settled = without_strays(X, mixed_columns(X))
-    notes = [str(own.message) for own in caught if own.category is SkTuneWarning]
-    return column_kinds(settled), notes
+        formats = text_formats(X)
+        kinds = kinds_of_text(read_text_columns(X, formats), formats)
+    check_used(kinds, len(X))
+    return kinds, [str(own.message) for own in caught if own.category is SkTuneWarning]
 
 
 def _train(
@@ -380,8 +388,12 @@ def _structure(frame: pd.DataFrame, options: FitOptions, name: str) -> Any:
             f"{option} must be given without --group, because parts in the order of time "
             f"cannot be chosen by anything else. Got {column!r} and {options.group!r}."
         )
+    times = frame[column]
+    if pd.api.types.is_string_dtype(times) or times.dtype == object:
+        text_format = format_of_text(times)
+        times = times if text_format is None else text_format.read(times)
     try:
-        times = pd.Series(as_times(frame[column])).infer_objects()
+        times = pd.Series(as_times(times)).infer_objects()
     except TableError as error:
         raise OptionError(
             f"{option} must name a column of times. Got {column!r}. {error}"

@@ -49,6 +49,9 @@ def print_problem(
     for note in _notes_on_target(target, metric):
         print(labelled("", note))
     print(labelled("Columns", _describe_columns(kinds)))
+    for text_format in dict.fromkeys(map(str, kinds.formats.values())):
+        names = [name for name, own in kinds.formats.items() if str(own) == text_format]
+        print(labelled("", f"Read as {text_format}: {_listed(names)}"))
     if kinds.dropped:
         print(labelled("Left out", _describe_dropped(kinds)))
     n_test = math.ceil(test_size * n_rows)

@@ -17,7 +17,7 @@ from typing import Any
 import pandas as pd
 
 from sk_tune.exceptions import TableError
-from sk_tune.prepare import are_dates
+from sk_tune.prepare import header_rows
 
 __all__ = ["NO_NAME", "Table", "read_parts", "read_table"]
 
@@ -61,8 +61,8 @@ class Table:
 def read_table(path: Path, *, texts: Collection[str] = ()) -> Table:
     """Return the table in a file.
 
-    A text file's separator, encoding and decimal sign are found out; columns of ISO dates
-    are read as dates.
+    A text file's separator, encoding and decimal sign are found out; lines that repeat its
+    header are left out.
 
     Parameters
     ----------
@@ -162,10 +162,10 @@ class _Dialect:
     separator: str
     decimal: str
 
-    def read(self, path: Path, texts: Collection[str], **options: Any) -> Any:
-        """Return the file as pandas reads it, or what reads it part by part."""
+    def read(self, file: Any, texts: Collection[str], **options: Any) -> Any:
+        """Return a file as pandas reads it, or what reads it part by part."""
         return pd.read_csv(
-            path,
+            file,
             sep=self.separator,
             decimal=self.decimal,
             encoding=self.encoding,
@@ -243,18 +243,36 @@ def _read_text(path: Path, texts: Collection[str]) -> tuple[pd.DataFrame, tuple[
     dialect = _dialect(path)
     with _strictly(path):
         frame = dialect.read(path, texts)
-    for column in frame.columns.difference(list(texts)):
-        own = frame[column]
-        if pd.api.types.infer_dtype(own, skipna=True) == "string" and are_dates(own):
-            frame[column] = pd.to_datetime(own, format="mixed", utc=True)
+    repeated = header_rows(frame)
+    if repeated.any():
+        # As text once more, so that columns of numbers are again numbers.
+        rest = frame[~repeated].to_csv(index=False, sep=dialect.separator)
+        frame = dialect.read(io.StringIO(rest), texts)
     notes = {
         f"It is not UTF-8; read as {dialect.encoding}.": (
             not dialect.encoding.startswith("utf")
         ),
         f"Fields are separated by {dialect.separator!r}.": dialect.separator not in ",\t",
         "Numbers have a decimal comma.": dialect.decimal == ",",
+        f"Note: {_lines(repeated.sum())} the header; left out.": repeated.any(),
+        **_notes_on_names(dialect, path),
     }
     return frame, tuple(note for note, applies in notes.items() if applies)
+
+
+def _lines(n: int) -> str:
+    return "1 line repeats" if n == 1 else f"{n} lines repeat"
+
+
+def _notes_on_names(dialect: _Dialect, path: Path) -> dict[str, bool]:
+    """Return what is said of column names that a file has more than once."""
+    header = dialect.read(path, (), header=None, nrows=1).iloc[0].dropna().astype(str)
+    repeated = dict.fromkeys(header[header.duplicated()])
+    return {
+        f"Note: column name {name!r} is there {(header == name).sum()} times; the second "
+        f"is called {name + '.1'!r}.": True
+        for name in repeated
+    }
 
 
 def _encoding(path: Path) -> str:

@@ -11,6 +11,7 @@ import numpy.typing as npt
 import pandas as pd
 
 from sk_tune.exceptions import TableError
+from sk_tune.prepare import format_of_text
 
 __all__ = ["MIN_ROWS", "N_FOLDS", "Target", "column_hint", "read_target"]
 
@@ -82,6 +83,7 @@ def read_target(frame: pd.DataFrame, name: str, task: str) -> Target:
     if column.dtype == object:
         column = _of_numbers(column)
     _check_complete(column)
+    labels, column, written = column, *_read_text(column)
     if len(frame) < MIN_ROWS:
         raise TableError(f"The table must have at least {MIN_ROWS} rows. Got {len(frame)}.")
     if column.nunique() < 2:
@@ -90,13 +92,14 @@ def read_target(frame: pd.DataFrame, name: str, task: str) -> Target:
             f"{str(column.iloc[0])!r}."
         )
     decided, reason, other = _decide(column)
+    reason = f"{reason} ({written})" if written else reason
     if task != "auto":
         decided, reason, other = task, "as --task says", ""
     if decided == "regression":
         y = _numbers(column)
     else:
-        y = _labels(column)
-        _check_classes(column, y)
+        y = _labels(labels)
+        _check_classes(labels, y)
     return Target(name=name, task=decided, reason=reason, y=y, other_task=other)
 
 
@@ -130,6 +133,16 @@ def _of_numbers(column: "pd.Series[Any]") -> "pd.Series[Any]":
     if kind not in _NUMBERS_IN_OBJECTS:
         return column
     return column.astype(np.float64) if kind == "decimal" else pd.to_numeric(column)
+
+
+def _read_text(column: "pd.Series[Any]") -> tuple["pd.Series[Any]", str]:
+    """Return what text such as "€ 9.99" stands for, and how it is written; or itself."""
+    if pd.api.types.infer_dtype(column, skipna=True) != "string":
+        return column, ""
+    text_format = format_of_text(column)
+    if text_format is None or text_format.style == "plain":
+        return column, ""
+    return text_format.read(column), str(text_format)
 
 
 def _check_complete(column: "pd.Series[Any]") -> None:

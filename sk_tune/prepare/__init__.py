@@ -3,13 +3,25 @@
 """Tables as networks need them: numbers, categories and dates prepared inside the folds."""
 
 from sk_tune.prepare._codes import CategoryCodes
-from sk_tune.prepare._columns import ColumnKinds, column_kinds, id_columns
-from sk_tune.prepare._frames import as_pandas, check_table
+from sk_tune.prepare._columns import (
+    ColumnKinds,
+    check_used,
+    column_kinds,
+    format_of_text,
+    id_columns,
+)
+from sk_tune.prepare._formats import TextFormat
+from sk_tune.prepare._frames import (
+    as_pandas,
+    check_table,
+    header_rows,
+    without_header_rows,
+)
 from sk_tune.prepare._smooth_clip import SmoothClipScaler
 from sk_tune.prepare._split import train_valid_test_split
-from sk_tune.prepare._strays import mixed_columns, without_strays
 from sk_tune.prepare._table_preparer import TablePreparer
-from sk_tune.prepare._values import MISSING, are_dates
+from sk_tune.prepare._text_columns import kinds_of_text, read_text_columns, text_formats
+from sk_tune.prepare._values import MISSING
 
 __all__ = [
     "MISSING",
@@ -17,12 +29,17 @@ __all__ = [
     "ColumnKinds",
     "SmoothClipScaler",
     "TablePreparer",
-    "are_dates",
+    "TextFormat",
     "as_pandas",
     "check_table",
+    "check_used",
     "column_kinds",
+    "format_of_text",
+    "header_rows",
     "id_columns",
-    "mixed_columns",
+    "kinds_of_text",
+    "read_text_columns",
+    "text_formats",
     "train_valid_test_split",
-    "without_strays",
+    "without_header_rows",
 ]

@@ -8,24 +8,28 @@ the rows to train on alone.
 
 import hashlib
 import re
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
-from sk_tune.exceptions import TableError
-from sk_tune.prepare._values import are_dates, are_numbers, is_missing, read_values
+from sk_tune.exceptions import TableError, warn_user
+from sk_tune.prepare._formats import TextFormat, format_of, is_missing
+from sk_tune.prepare._values import MISSING, read_values
 
 __all__ = [
     "ColumnKinds",
+    "check_used",
     "column_kinds",
+    "format_of_text",
     "id_columns",
     "kind_of_column",
     "least_frequency",
     "read_columns",
+    "warn_of_guess",
 ]
 
 Array = npt.NDArray[Any]
@@ -45,6 +49,9 @@ _ID_NAME = re.compile(r"(?:^|[^a-zA-Z])(?i:id|uuid|guid)$|(?<=[a-z])I[dD]$", re.
 _TIME_NAME = re.compile(r"year|month|week|day|date|time", re.IGNORECASE)
 
 _N_NAMED = 5  # Columns that an error message lists.
+# Text that may be meant for a number or date.
+_LIKE_NUMBER = re.compile(r"\W*\d")
+_LONGEST_CELL = 30  # Characters of a cell that a reason shows.
 
 # What pandas.api.types.infer_dtype says of values kept as Python objects.
 _OBJECT_NUMBERS = {"boolean", "integer", "floating", "mixed-integer-float", "decimal"}
@@ -65,12 +72,16 @@ class ColumnKinds:
         Columns of text or categories.
     dropped : dict of str to str
         Columns that cannot help, each with the reason.
+    formats : dict of str to TextFormat
+        Columns of text whose numbers or dates are written otherwise than 1234.5 or
+        2024-03-15, each with how.
     """
 
     numbers: tuple[str, ...]
     dates: tuple[str, ...]
     categories: tuple[str, ...]
     dropped: dict[str, str]
+    formats: Mapping[str, TextFormat] = field(default_factory=dict)
 
     @property
     def used(self) -> tuple[str, ...]:
@@ -115,7 +126,36 @@ def column_kinds(X: pd.DataFrame) -> ColumnKinds:
     >>> kinds.numbers, kinds.categories, kinds.dropped
     (('age',), ('town',), {'country': 'constant'})
     """
-    return read_columns(X)[0]
+    kinds = read_columns(X)[0]
+    check_used(kinds, len(X))
+    return kinds
+
+
+def check_used(kinds: ColumnKinds, n_samples: int) -> None:
+    """Refuse a table of which no column is left to learn from.
+
+    Parameters
+    ----------
+    kinds : ColumnKinds
+        What its columns are.
+    n_samples : int
+        That it has.
+
+    Raises
+    ------
+    TableError
+        With the reasons.
+    """
+    if kinds.used:
+        return
+    dropped = kinds.dropped
+    reasons = [f"{name!r}: {why}" for name, why in list(dropped.items())[:_N_NAMED]]
+    more = len(dropped) - _N_NAMED
+    listed = "; ".join([*reasons, f"{more} more"] if more > 0 else reasons)
+    raise TableError(
+        "The table must have at least one column to learn from beside the target. Got "
+        f"{listed or 'none'}, with {n_samples} sample{'' if n_samples == 1 else 's'}."
+    )
 
 
 def read_columns(
@@ -145,20 +185,22 @@ def read_columns(
     values : DataFrame of shape (n_samples, n_used)
         The columns that are used, as ``read_values`` gives them.
 
-    Raises
-    ------
-    TableError
-        If no column is left.
+    Warns
+    -----
+    SkTuneWarning
+        Of a column of text that could be read in two ways.
     """
     kinds: dict[str, list[str]] = {"number": [], "date": [], "category": []}
     values: dict[str, Array] = {}
     dropped: dict[str, str] = {}
+    formats: dict[str, TextFormat] = {}
     known: dict[bytes, str] = {}
     least = max(2, min_frequency or least_frequency(len(X)))
     for name in X.columns:
-        kind, reason = kind_of_column(X[name], least)
+        kind, text_format = kind_of_column(X[name], least)
+        reason = "" if kind else _reason_without_kind(X[name])
         if not reason:
-            own = read_values(X[name], kind)
+            own = read_values(X[name], kind, text_format)
             reason = (
                 _reason_without_use(own, kind, least, missing_counts=missing_counts)
                 or (_reason_of_id(X[name], own, kind) if drop_ids else "")
@@ -166,22 +208,18 @@ def read_columns(
             )
         if reason:
             dropped[name] = reason
-        else:
-            kinds[kind].append(name)
-            values[name] = own
-    if not values:
-        reasons = [f"{name!r}: {why}" for name, why in list(dropped.items())[:_N_NAMED]]
-        more = len(dropped) - _N_NAMED
-        listed = "; ".join([*reasons, f"{more} more"] if more > 0 else reasons)
-        raise TableError(
-            "The table must have at least one column to learn from beside the target. Got "
-            f"{listed or 'none'}, with {len(X)} sample{'' if len(X) == 1 else 's'}."
-        )
+            continue
+        kinds[kind].append(name)
+        values[name] = own
+        if text_format is not None and not text_format.is_usual:
+            formats[name] = text_format
+            warn_of_guess(X[name], text_format)
     return ColumnKinds(
         numbers=tuple(kinds["number"]),
         dates=tuple(kinds["date"]),
         categories=tuple(kinds["category"]),
         dropped=dropped,
+        formats=formats,
     ), pd.DataFrame(values, index=X.index, copy=False)
 
 
@@ -223,44 +261,65 @@ def least_frequency(n_rows: int) -> int:
     return int(np.clip(round(_MIN_SHARE * n_rows), _MIN_ROWS, _MAX_ROWS))
 
 
-def kind_of_column(column: "Column[Any]", least: int) -> tuple[str, str]:
-    """Return the kind of a column and, if it has none, why.
+def kind_of_column(column: "Column[Any]", least: int) -> tuple[str, TextFormat | None]:
+    """Return the kind of a column, empty if it has none, and how its text writes that."""
+    if _reason_without_kind(column):
+        return "", None
+    types = pd.api.types
+    if types.is_datetime64_any_dtype(column.dtype):
+        return "date", None
+    # Durations are of kind "m", those of Arrow too.
+    if types.is_numeric_dtype(column.dtype) or column.dtype.kind == "m":
+        return "number", None
+    inferred = types.infer_dtype(column, skipna=True)
+    if inferred in _OBJECT_NUMBERS:
+        return "number", None
+    if inferred in _OBJECT_DATES:
+        return "date", None
+    found = format_of_text(column, least) if inferred == "string" else None
+    return ("category", None) if found is None else (found.kind, found)
+
+
+def format_of_text(column: "Column[Any]", least: int | None = None) -> TextFormat | None:
+    """Return how a column of text writes numbers or dates, if all of it does.
 
     Parameters
     ----------
     column : Series of shape (n_samples,)
-        Of any dtype.
-    least : int
-        Rows that a category needs to stand for itself.
+        Text, of which some may be missing.
+    least : int or None, default=None
+        Rows from which on a plain number may be a code, and the column has no format.
 
     Returns
     -------
-    kind : {"number", "date", "category", ""}
-        By its type and values.
-    reason : str
-        Empty if there is a kind.
+    TextFormat or None
+        None for other text.
     """
+    present = column[~is_missing(column)]
+    # The first text settles nearly all columns.
+    if format_of(present.iloc[:1], np.ones(1)) is None:
+        return None
+    counts = present.value_counts()
+    found = format_of(counts.index.to_series(), counts.to_numpy())
+    if found is None or found[1].any():
+        return None
+    may_be_codes = found[0].style == "plain" and least and counts.iloc[0] >= least
+    return None if may_be_codes else found[0]
+
+
+def warn_of_guess(column: "Column[Any]", text_format: TextFormat) -> None:
+    """Warn of a column that could be read in another way, too."""
+    guess = text_format.guess(str(column.name), column[~is_missing(column)])
+    if guess:
+        warn_user(guess)
+
+
+def _reason_without_kind(column: "Column[Any]") -> str:
     if not column.notna().any():
-        return "", "no values"
+        return "no values"
     if column.dtype == object and not column.map(pd.api.types.is_hashable).all():
-        return "", "neither numbers, text nor dates"
-    types = pd.api.types
-    if types.is_datetime64_any_dtype(column.dtype):
-        return "date", ""
-    # Durations are of kind "m", those of Arrow too.
-    if types.is_numeric_dtype(column.dtype) or column.dtype.kind == "m":
-        return "number", ""
-    inferred = types.infer_dtype(column, skipna=True)
-    if inferred in _OBJECT_NUMBERS:
-        return "number", ""
-    if inferred in _OBJECT_DATES or (inferred == "string" and are_dates(column)):
-        return "date", ""
-    if inferred == "string" and are_numbers(column):
-        # Text of numbers that recur may be codes; others could be nothing else.
-        present = column[~is_missing(column)]
-        if present.value_counts().iloc[0] < least:
-            return "number", ""
-    return "category", ""
+        return "neither numbers, text nor dates"
+    return ""
 
 
 def _reason_without_use(
@@ -270,13 +329,28 @@ def _reason_without_use(
         counts = np.bincount(pd.factorize(values)[0])
         if len(counts) == 1:
             return "constant"
-        return "" if counts.max() >= least else "text that hardly recurs"
+        return "" if counts.max() >= least else _reason_of_rare(values)
     missing = np.isnan(values)
     if missing.all():
         return "no values"
     present = values[~missing] if missing.any() else values
     varies = present.min() < present.max() or (missing_counts and missing.any())
     return "" if varies else "constant"
+
+
+def _reason_of_rare(texts: Array) -> str:
+    """Return that text hardly recurs, with an example if it seems to hold numbers."""
+    read = pd.to_numeric(pd.Series(texts, dtype=object), errors="coerce").to_numpy(float)
+    unread = texts[np.isnan(read) & (texts != MISSING)]
+    n_alike = sum(_LIKE_NUMBER.match(text) is not None for text in texts)
+    if not len(unread) or n_alike <= len(texts) / 2:
+        return "text that hardly recurs"
+    cell = unread[0]
+    shown = cell if len(cell) <= _LONGEST_CELL else f"{cell[: _LONGEST_CELL - 1]}…"
+    return (
+        "text that hardly recurs and reads neither as numbers nor as dates, such as "
+        f"'{shown}'"
+    )
 
 
 def _reason_of_id(column: "Column[Any]", values: Array, kind: str) -> str:

@@ -6,11 +6,12 @@ from typing import Any
 
 import narwhals as nw
 import numpy as np
+import numpy.typing as npt
 import pandas as pd
 
-from sk_tune.exceptions import TableError
+from sk_tune.exceptions import TableError, warn_user
 
-__all__ = ["as_pandas", "check_table"]
+__all__ = ["as_pandas", "check_table", "header_rows", "without_header_rows"]
 
 
 def as_pandas(values: Any) -> pd.DataFrame | None:
@@ -87,3 +88,58 @@ def check_table(table: pd.DataFrame, caller: str, least: int = 1) -> None:
     if not table.columns.is_unique:
         repeated = sorted({str(name) for name in table.columns[table.columns.duplicated()]})
         raise TableError(f"The table must have unique column names. Got {repeated} twice.")
+
+
+def header_rows(table: pd.DataFrame) -> npt.NDArray[np.bool_]:
+    """Return the rows whose cells are the names of their columns.
+
+    Parameters
+    ----------
+    table : DataFrame of shape (n_samples, n_features)
+        Such a row makes text of all columns; in a table of one column there is none.
+
+    Returns
+    -------
+    ndarray of bool of shape (n_samples,)
+        A mask.
+    """
+    found = np.full(len(table), table.shape[1] > 1)
+    for name in table.columns:
+        if not found.any():
+            break
+        column = table[name]
+        is_text = pd.api.types.is_object_dtype(column) or pd.api.types.is_string_dtype(
+            column
+        )
+        found &= (column == name).to_numpy(bool, na_value=False) if is_text else False
+    return found
+
+
+def without_header_rows(table: pd.DataFrame) -> pd.DataFrame:
+    """Return a table in which rows that repeat the column names are missing.
+
+    Parameters
+    ----------
+    table : DataFrame of shape (n_samples, n_features)
+        Of pandas.
+
+    Returns
+    -------
+    DataFrame of shape (n_samples, n_features)
+        With as many rows.
+
+    Warns
+    -----
+    SkTuneWarning
+        Once, of all these rows.
+    """
+    found = header_rows(table)
+    if not found.any():
+        return table
+    first, n = int(found.argmax()), int(found.sum())
+    more = f" and {n - 1} more" if n > 1 else ""
+    warn_user(
+        f"Row {first + 1}{more} of the table repeats the column names and counts as "
+        "missing. Remove such rows from X and y."
+    )
+    return table.mask(np.broadcast_to(found[:, np.newaxis], table.shape))

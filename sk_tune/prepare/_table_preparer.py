@@ -31,9 +31,9 @@ from sk_tune._compat import (
     validate_parameter_constraints,
 )
 from sk_tune.prepare._codes import CategoryCodes
-from sk_tune.prepare._columns import least_frequency, read_columns
+from sk_tune.prepare._columns import check_used, least_frequency, read_columns
 from sk_tune.prepare._dates import circle_names, circles
-from sk_tune.prepare._frames import as_pandas, check_table
+from sk_tune.prepare._frames import as_pandas, check_table, without_header_rows
 from sk_tune.prepare._smooth_clip import SmoothClipScaler
 from sk_tune.prepare._values import read_values
 
@@ -111,9 +111,12 @@ class TablePreparer(TransformerMixin, BaseEstimator):  # type: ignore[misc]
     -----
     Numbers: infinity counts as missing, truth values as 0 and 1, durations as seconds; of a
     column of two values, what is missing becomes 0.  Text is a number where all of it reads
-    as one and no value has the rows of a category.
-    Dates, which may also be text that begins with the year, become days since 1970, scaled
-    like a number, and the place in the year, the week and the day as sine and cosine.
+    as one and no value has the rows of a category; with separators as in 1,234.56 or
+    1.234,56, or one unit as in € 9.99 or 5 %, also where values recur.
+    Dates, which may also be text such as 2024-03-15, 15.03.2024 or 03/15/2024, become days
+    since 1970, scaled like a number, and the place in the year, the week and the day as
+    sine and cosine.  The whole column tells which of day and month comes first; a warning
+    says so where it could be either.  ``kinds_.formats`` has what was found.
     Categories: a missing value is a category of its own.  Of code columns, 0 stands for
     all categories that are rare or unknown.  Nothing looks at the target, and nothing is
     drawn at random.
@@ -238,7 +241,10 @@ class TablePreparer(TransformerMixin, BaseEstimator):  # type: ignore[misc]
         check_is_fitted(self)
         frame = self._frame(X, reset=False)
         values = pd.DataFrame(
-            {name: read_values(frame[name], kind) for name, kind in self.kinds_},
+            {
+                name: read_values(frame[name], kind, self.kinds_.formats.get(name))
+                for name, kind in self.kinds_
+            },
             index=frame.index,
             copy=False,
         )
@@ -279,6 +285,7 @@ class TablePreparer(TransformerMixin, BaseEstimator):  # type: ignore[misc]
             drop_ids=self.drop_ids,
             missing_counts=self.missing_indicator,
         )
+        check_used(self.kinds_, len(frame))
         self.dropped_ = self.kinds_.dropped
         self.columns_ = ColumnTransformer(
             self._blocks(values), sparse_threshold=0, verbose_feature_names_out=_output_name
@@ -380,7 +387,7 @@ class TablePreparer(TransformerMixin, BaseEstimator):  # type: ignore[misc]
         names = getattr(self, "feature_names_in_", None)
         if names is None:
             names = [f"x{j}" for j in range(self.n_features_in_)]
-        return table.set_axis(names, axis=1)
+        return without_header_rows(table.set_axis(names, axis=1))
 
     def _output(self, prepared: Array, frame: pd.DataFrame) -> Any:
         if not self.n_categories_ or output_container(self) == "polars":

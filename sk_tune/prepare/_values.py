@@ -5,7 +5,6 @@
 What does not read as the kind that was seen in ``fit`` is refused by name, value and row.
 """
 
-import re
 from typing import Any
 
 import numpy as np
@@ -13,20 +12,22 @@ import numpy.typing as npt
 import pandas as pd
 
 from sk_tune.exceptions import TableError
+from sk_tune.prepare._formats import TextFormat, is_missing
 
-__all__ = ["DATE", "MISSING", "are_dates", "are_numbers", "is_missing", "read_values"]
+__all__ = ["MISSING", "read_values", "refuse_unread"]
 
 Array = npt.NDArray[Any]
 Column = pd.Series
 
 MISSING = "(missing)"  # The category of a missing value.
-DATE = re.compile(r"\s*\d{4}[-/]\d{1,2}[-/]\d{1,2}([ T]\d{1,2}:\d{2}.*)?\s*")
 # In seconds, because nanoseconds end in the year 2262, and "no end" is often in 9999.
 _EPOCH = pd.Timestamp("1970-01-01", tz="UTC").as_unit("s")
 _SECONDS_PER_DAY = 86_400
 
 
-def read_values(column: "Column[Any]", kind: str) -> Array:
+def read_values(
+    column: "Column[Any]", kind: str, text_format: TextFormat | None = None
+) -> Array:
     """Return a column's values in the form of a kind.
 
     Parameters
@@ -35,6 +36,8 @@ def read_values(column: "Column[Any]", kind: str) -> Array:
         Of any dtype.
     kind : {"number", "date", "category"}
         What it must hold.
+    text_format : TextFormat or None, default=None
+        How its text writes that; None for what pandas reads by itself.
 
     Returns
     -------
@@ -48,79 +51,14 @@ def read_values(column: "Column[Any]", kind: str) -> Array:
     TableError
         If a value is of another kind.
     """
+    is_text = pd.api.types.is_object_dtype(column) or pd.api.types.is_string_dtype(column)
+    if is_text and text_format is not None and not text_format.is_usual:
+        read = text_format.read(column)
+        refuse_unread(column, read, str(text_format))
+        column = read
     if kind == "number":
         return _numbers(column)
     return _days(column) if kind == "date" else _texts(column)
-
-
-def are_dates(texts: "Column[Any]") -> bool:
-    """Return whether all texts are dates that begin with the year.
-
-    Parameters
-    ----------
-    texts : Series of str
-        Missing values and blank text do not count.
-
-    Returns
-    -------
-    bool
-        Whether all that are not missing look like 2026-11-25 or 2026-11-25 08:30, and are
-        dates of the calendar.
-    """
-    # The first text settles nearly all columns.
-    if not DATE.fullmatch(_first_text(texts)):
-        return False
-    present = texts[~is_missing(texts)]
-    if not present.str.fullmatch(DATE).all():
-        return False
-    dates = pd.to_datetime(present, format="mixed", errors="coerce", utc=True)
-    return bool(dates.notna().all())
-
-
-def are_numbers(texts: "Column[Any]") -> bool:
-    """Return whether all texts read as numbers.
-
-    Parameters
-    ----------
-    texts : Series of str
-        Missing values and blank text do not count.
-
-    Returns
-    -------
-    bool
-        False if there is none.
-    """
-    try:
-        float(_first_text(texts))
-    except ValueError:
-        return False
-    present = texts[~is_missing(texts)]
-    return bool(pd.to_numeric(present, errors="coerce").notna().all())
-
-
-def is_missing(column: "Column[Any]") -> Array:
-    """Return where a column is missing or blank text.
-
-    Parameters
-    ----------
-    column : Series of shape (n_samples,)
-        Of any dtype.
-
-    Returns
-    -------
-    ndarray of bool of shape (n_samples,)
-        Of text that is a category, blank is a category like any other.
-    """
-    missing: Array = column.isna().to_numpy()
-    if not (pd.api.types.is_object_dtype(column) or pd.api.types.is_string_dtype(column)):
-        return missing
-    blank = (isinstance(value, str) and not value.strip() for value in column)
-    both: Array = missing | np.fromiter(blank, dtype=bool, count=len(column))
-    return both
-
-
-def _first_text(texts: "Column[Any]") -> str:
-    return next((text for text in texts if isinstance(text, str) and text.strip()), "")
 
 
 def _numbers(column: "Column[Any]") -> Array:
@@ -132,7 +70,7 @@ def _numbers(column: "Column[Any]") -> Array:
         values = column.to_numpy(dtype=np.float64, na_value=np.nan)
     except (TypeError, ValueError):
         parsed = pd.to_numeric(column.astype(object), errors="coerce")
-        _refuse_wrong_values(column, parsed, "numbers")
+        refuse_unread(column, parsed, "numbers")
         values = parsed.to_numpy(dtype=np.float64, na_value=np.nan)
     return np.where(np.isfinite(values), values, np.nan)
 
@@ -143,7 +81,7 @@ def _days(column: "Column[Any]") -> Array:
         # Pandas would read numbers as nanoseconds since 1970.
         times = pd.Series(pd.NaT, index=column.index, dtype=times.dtype)
     if times.isna().any():
-        _refuse_wrong_values(column, times, "dates")
+        refuse_unread(column, times, "dates")
     days = (times - _EPOCH).dt.total_seconds() / _SECONDS_PER_DAY
     return days.to_numpy(dtype=np.float64, na_value=np.nan)
 
@@ -169,7 +107,8 @@ def _text(value: Any) -> str:
     return str(value)
 
 
-def _refuse_wrong_values(column: "Column[Any]", parsed: Any, required: str) -> None:
+def refuse_unread(column: "Column[Any]", parsed: Any, required: str) -> None:
+    """Raise ``TableError`` if a cell that is there became missing when it was read."""
     wrong = parsed.isna().to_numpy() & ~is_missing(column)
     if not wrong.any():
         return

@@ -164,17 +164,55 @@ def test_groups_and_times_are_columns_that_are_no_features(tmp_path, fit, mixed_
         assert _summary(tmp_path)["issues"] == []
 
 
-@pytest.mark.parametrize("written", ["%m/%d/%Y", "%d.%m.%Y"])
-def test_times_whose_text_is_not_in_their_order_are_refused(
-    tmp_path, mixed_table, fails, written
+@pytest.mark.parametrize("written", ["%Y-%m-%d", "%m/%d/%Y", "%d.%m.%Y"])
+def test_times_of_text_are_put_in_their_order(tmp_path, mixed_table, fit, written):
+    """The latest rows are those set aside, however their days are written."""
+    times = pd.to_datetime(mixed_table["since"])
+    mixed_table["since"] = times.dt.strftime(written)
+    is_last = times >= times.nlargest(24).min()
+    mixed_table["late"] = is_last | (np.arange(120) % 3 == 0)
+    mixed_table.sample(frac=1, random_state=0).to_csv(tmp_path / "t.csv", index=False)
+
+    assert fit(tmp_path / "t.csv", "late", "--time-column", "since") == 0
+
+    dummy = _summary(tmp_path)["scores"][0]
+    assert dummy["held_out"] == 0  # All of them are late, which most others are not.
+
+
+def test_numbers_and_dates_are_understood_as_people_write_them(
+    tmp_path, fit, mixed_table, capsys
 ):
-    """The last check would be on rows from the middle, and tell nothing of the future."""
-    mixed_table["since"] = pd.to_datetime(mixed_table["since"]).dt.strftime(written)
+    """In fit, in predict of few rows, in the target; and told on the terminal."""
+    rng = np.random.default_rng(0)
+    days = pd.to_datetime(mixed_table["since"])
+    mixed_table["since"] = days.dt.strftime("%d.%m.%Y")
+    mixed_table["share"] = [f"{own:.1f} %" for own in 100 * rng.random(120)]
+    mixed_table["weight"] = [
+        f"{own:.0f} to {own + 1:.0f}" for own in 1000 * rng.random(120)
+    ]
+    paid = 2000 * rng.random(120)
+    mixed_table["paid"] = [f"€ {own:,.2f}" for own in paid]
     mixed_table.to_csv(tmp_path / "t.csv", index=False)
 
-    command = ["fit", tmp_path / "t.csv", "--target", "label", "--time-column", "since"]
-    words = ["--time-column", "'since'", "begin with the year", "2024-03-15", "in row 1"]
-    fails(command, *words)
+    assert fit(tmp_path / "t.csv", "paid") == 0
+
+    out = " ".join(capsys.readouterr().out.split())
+    assert "paid: regression" in out
+    assert "(numbers with a decimal point, in €)" in out
+    assert "Read as dates with the day first: since" in out
+    assert "Read as numbers with a decimal point, in %: share" in out
+    assert "neither as numbers nor as dates, such as" in out
+    assert out.count("weight") == 1
+    columns = _summary(tmp_path)["columns"]
+    assert columns["numbers"] == ["size", "open", "share"]
+    assert columns["dates"] == ["since"]
+    mixed_table[:1].to_csv(tmp_path / "one.csv", index=False)
+    for name in ("t.csv", "one.csv"):
+        command = ["predict", str(tmp_path / "out"), str(tmp_path / name)]
+        assert main([*command, "--output", str(tmp_path / f"of_{name}")]) == 0
+    every, one = (pd.read_csv(tmp_path / f"of_{name}") for name in ("t.csv", "one.csv"))
+    assert one["prediction"][0] == pytest.approx(every["prediction"][0])
+    assert 0 < every["prediction"].mean() < 2000
 
 
 def test_the_outcome_is_json_if_asked_for(tmp_path, fit, mixed_csv, capsys):

@@ -120,22 +120,25 @@ def test_bytes_that_cp1252_lacks_are_read_all_the_same(tmp_path):
     assert read_table(path).frame["b"].tolist() == ["\x81"]
 
 
-def test_dates_are_read_as_dates_where_all_cells_are(tmp_path):
-    """One cell that is no date leaves the column as it is."""
-    rows = "2020-01-31,2020-01-31 10:00,2020-01-31,13\n,2021/2/3 11:30:05,soon,14\n"
-    frame = read_table(_write(tmp_path / "t.csv", "a,b,c,d\n" + rows)).frame
+def test_lines_that_repeat_the_header_are_left_out_and_told_once(tmp_path):
+    """Columns of numbers are then numbers all the same."""
+    path = _write(tmp_path / "t.csv", "a;b\n1,5;x\na;b\n2,5;y\na;b\n")
 
-    assert frame["a"].iloc[0] == pd.Timestamp("2020-01-31", tz="UTC")
-    assert frame["b"].iloc[1] == pd.Timestamp("2021-02-03 11:30:05", tz="UTC")
-    assert frame["c"].tolist() == ["2020-01-31", "soon"]
-    assert frame["d"].tolist() == [13, 14]
+    table = read_table(path)
+
+    assert table.frame.to_dict("list") == {"a": [1.5, 2.5], "b": ["x", "y"]}
+    told = [note for note in table.notes if "header" in note]
+    assert told == ["Note: 2 lines repeat the header; left out."]
 
 
-def test_days_that_do_not_exist_are_no_dates(tmp_path):
-    """What looks like a date but is none stays text."""
-    frame = read_table(_write(tmp_path / "t.csv", "a\n2020-01-31\n2020-02-31\n")).frame
+def test_column_names_that_recur_are_told(tmp_path):
+    """With the name that the second column has from then on."""
+    table = read_table(_write(tmp_path / "t.csv", "a,b,a\n1,2,3\n"))
 
-    assert frame["a"].tolist() == ["2020-01-31", "2020-02-31"]
+    assert list(table.frame.columns) == ["a", "b", "a.1"]
+    assert table.notes == (
+        "Note: column name 'a' is there 2 times; the second is called 'a.1'.",
+    )
 
 
 def test_columns_can_be_kept_as_text(tmp_path):

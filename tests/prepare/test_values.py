@@ -9,7 +9,7 @@ import pyarrow as pa
 import pytest
 
 from sk_tune.exceptions import TableError
-from sk_tune.prepare._values import MISSING, are_dates, are_numbers, read_values
+from sk_tune.prepare._values import MISSING, read_values
 
 ARROW_DURATION = pd.ArrowDtype(pa.duration("ms"))
 
@@ -104,30 +104,3 @@ def test_values_of_another_kind_are_refused(values, kind, message):
     """The error names the column, the first such value and its row."""
     with pytest.raises(TableError, match=f"Column 'a' must hold {message}"):
         read_values(pd.Series(values, name="a"), kind)
-
-
-@pytest.mark.parametrize(
-    ("texts", "expected"),
-    [
-        (["2026-11-25", "2026/1/2", None], True),
-        (["2026-11-25 08:30", "2026-11-25T08:30:00+01:00"], True),
-        (["2026-11-25", " "], True),
-        (["2026-11-25", "soon"], False),
-        ([" "], False),
-        (["2026-13-45"], False),
-        (["25.11.2026"], False),
-        (["2026"], False),
-    ],
-)
-def test_text_that_begins_with_the_year_is_a_date(texts, expected):
-    """All of them, and only if the calendar has such days."""
-    assert are_dates(pd.Series(texts)) is expected
-
-
-@pytest.mark.parametrize(
-    ("texts", "expected"),
-    [(["1", "-2.5", "1e3", None, " "], True), (["1", "one"], False), ([" ", None], False)],
-)
-def test_text_can_be_numbers(texts, expected):
-    """Blank text is as good as missing, and says nothing by itself."""
-    assert are_numbers(pd.Series(texts)) is expected

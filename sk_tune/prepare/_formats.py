@@ -1,0 +1,266 @@
+# SPDX-FileCopyrightText: sk_tune contributors
+# SPDX-License-Identifier: BSD-3-Clause
+"""How a column of text writes its numbers or dates, decided by the column as a whole.
+
+03/04/2024 alone may be in March or in April, and 1,234 may be a thousand or one and a bit;
+beside 25/04/2024 and 1,234.50 they are not.
+"""
+
+import datetime as dt
+import re
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import pandas as pd
+
+__all__ = ["TextFormat", "format_of", "is_missing"]
+
+Array = npt.NDArray[Any]
+Column = pd.Series
+
+_YEAR_FIRST = re.compile(r"\s*\d{4}[-/]\d{1,2}[-/]\d{1,2}([ T]\d{1,2}:\d{2}.*)?\s*")
+_YEAR_LAST = r"^\s*(\d{1,2})([./-])(\d{1,2})\2(\d{4})([ T]\d{1,2}:\d{2}.*)?\s*$"
+
+_CURRENCY = "$\xa2\xa3\xa4\xa5\u0e3f\u20a0-\u20c1"
+_CODES = "AUD|BRL|CAD|CHF|CNY|CZK|DKK|EUR|GBP|HUF|INR|JPY|NOK|NZD|PLN|SEK|USD"
+# Sign, unit, sign, digits with separators, unit.
+_NUMBER = (
+    rf"^\s*([-+\u2212]?)\s*((?:[A-Z]{{0,2}}[{_CURRENCY}]|{_CODES})?)\s*([-+\u2212]?)\s*"
+    rf"(\d(?:[\d.,'\u2019\s]*\d)?)\s*((?:[^\W\d_]|[%\u2030\xb0{_CURRENCY}])\D{{0,9}})?\s*$"
+)
+# Digits in groups of three, and a fraction; the separator of groups is the same in all.
+_DIGITS = r"(?:\d+|[1-9]\d{{0,2}}([{0}'\u2019\s])\d{{3}}(?:\1\d{{3}})*)(?:{1}\d+)?"
+_STYLES = {
+    "decimal point": re.compile(_DIGITS.format(",", r"\.")),
+    "decimal comma": re.compile(_DIGITS.format(r"\.", ",")),
+}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TextFormat:
+    """How a column of text writes its numbers or dates.
+
+    Parameters
+    ----------
+    kind : {"number", "date"}
+        What the texts stand for.
+    style : str
+        Of numbers "plain", which are as Python writes them, "decimal point" or "decimal
+        comma"; of dates "year first", "day first" or "month first".
+    unit : str, default=""
+        What may stand beside a number, such as "€" or "%"; numbers are those in front of
+        the unit, so that 5 % is 5.
+    is_guess : bool, default=False
+        Whether the column could be read in another way, too.
+    is_strict : bool, default=True
+        Whether a cell that is written in another way is refused; else it is missing.
+
+    Examples
+    --------
+    >>> import pandas as pd
+    >>> from sk_tune.prepare import column_kinds
+    >>> X = pd.DataFrame({"paid": ["1.234,50 €", "9,99 €"] * 9})
+    >>> str(column_kinds(X).formats["paid"])
+    'numbers with a decimal comma, in €'
+    """
+
+    kind: str
+    style: str
+    unit: str = ""
+    is_guess: bool = False
+    is_strict: bool = True
+
+    def __str__(self) -> str:
+        """Return the format in words."""
+        words = f"{self.kind}s"
+        if self.style != "plain":
+            is_number = self.kind == "number"
+            words += f" with a {self.style}" if is_number else f" with the {self.style}"
+        return f"{words}, in {self.unit}" if self.unit else words
+
+    @property
+    def is_usual(self) -> bool:
+        """Whether it is 1234.5 or 2024-03-15, which need no mention."""
+        return self.style in {"plain", "year first"}
+
+    def read(self, cells: "Column[Any]") -> "Column[Any]":
+        """Return what cells stand for.
+
+        Parameters
+        ----------
+        cells : Series of shape (n_samples,)
+            Text; numbers or dates among them are themselves.
+
+        Returns
+        -------
+        Series of shape (n_samples,)
+            Numbers, or dates in UTC; missing where a cell is written in another way.
+        """
+        read = {"plain": _plain_numbers, "year first": _year_first}.get(self.style)
+        if read is not None:
+            return read(cells)
+        if self.kind == "date":
+            dates = cells.astype(object).str.extract(_YEAR_LAST)
+            return _year_last(dates, self.style, index=cells.index).fillna(
+                _year_first(cells)
+            )
+        numbers = cells.astype(object).str.extract(_NUMBER)
+        return _numbers(numbers, self.style, self.unit).fillna(
+            _plain_numbers(cells.where(~_are_texts(cells)))
+        )
+
+    def guess(self, name: str, cells: "Column[Any]") -> str:
+        """Return what to say of a column that could be read in another way; else nothing.
+
+        Parameters
+        ----------
+        name : str
+            Of the column.
+        cells : Series of shape (n_samples,)
+            Its texts.
+
+        Returns
+        -------
+        str
+            A sentence, empty if there is one way only.
+        """
+        if not self.is_guess:
+            return ""
+        read = self.read(cells)
+        first = read.first_valid_index()
+        value = read[first]
+        found = f"{value:%Y-%m-%d}" if self.kind == "date" else f"{value:.10g}"
+        return (
+            f"Column {name!r} is read as {self}, though it could be meant otherwise: "
+            f"'{cells[first]}' as {found}."
+        )
+
+
+def format_of(cells: "Column[Any]", counts: Array) -> tuple[TextFormat, Array] | None:
+    """Return the format by which most cells can be read, and which cells cannot.
+
+    Parameters
+    ----------
+    cells : Series of shape (n_values,)
+        Different cells, none of them missing.
+    counts : ndarray of shape (n_values,)
+        How often there is each.
+
+    Returns
+    -------
+    (TextFormat, ndarray of bool of shape (n_values,)) or None
+        None if no cell reads as a number or date.
+    """
+    found = [
+        (TextFormat(kind="number", style="plain"), _plain_numbers(cells)),
+        (TextFormat(kind="date", style="year first"), _year_first(cells)),
+    ]
+    if any(isinstance(cell, str) and any(map(str.isdigit, cell)) for cell in cells):
+        found += [*_number_formats(cells, counts), *_date_formats(cells)]
+    unread = [read.isna().to_numpy() for _, read in found]
+    n_unread = [int(counts[own].sum()) for own in unread]
+    best = int(np.argmin(n_unread))
+    if unread[best].all():
+        return None
+    return found[best][0], unread[best]
+
+
+def is_missing(column: "Column[Any]") -> Array:
+    """Return where a column is missing or blank text.
+
+    Parameters
+    ----------
+    column : Series of shape (n_samples,)
+        Of any dtype.
+
+    Returns
+    -------
+    ndarray of bool of shape (n_samples,)
+        Of text that is a category, blank is a category like any other.
+    """
+    missing: Array = column.isna().to_numpy()
+    if not (pd.api.types.is_object_dtype(column) or pd.api.types.is_string_dtype(column)):
+        return missing
+    blank = (isinstance(value, str) and not value.strip() for value in column)
+    both: Array = missing | np.fromiter(blank, dtype=bool, count=len(column))
+    return both
+
+
+def _number_formats(cells: "Column[Any]", counts: Array) -> Any:
+    """Yield the styles of numbers with separators or one unit, with what they read."""
+    parts = cells.astype(object).str.extract(_NUMBER)
+    digits, units = parts[3], _units(parts)
+    names = {unit for unit in units[digits.notna()] if unit}
+    # In dollars and euros there is no one number; so there is none in 10A and 10B.
+    if digits.isna().all() or len(names) > 1:
+        return
+    unit = next(iter(names), "")
+    reads = {style: _numbers(parts, style, unit) for style in _STYLES}
+    n_unread = {style: counts[read.isna()].sum() for style, read in reads.items()}
+    style = min(n_unread, key=lambda own: n_unread[own])
+    has_marks = digits.str.contains("[.,]").any()
+    is_guess = bool(has_marks and len(set(n_unread.values())) == 1)
+    made = TextFormat(kind="number", style=style, unit=unit, is_guess=is_guess)
+    yield made, reads[style].fillna(_plain_numbers(cells.where(digits.isna())))
+
+
+def _date_formats(cells: "Column[Any]") -> Any:
+    """Yield the order of day and month that reads more dates, with what it reads."""
+    parts = cells.astype(object).str.extract(_YEAR_LAST)
+    if parts[0].isna().all():
+        return
+    # Where both read all, the point is that of Europe and the slash that of America.
+    usual = "month first" if (parts[1] == "/").any() else "day first"
+    other = "day first" if usual == "month first" else "month first"
+    reads = {style: _year_last(parts, style, cells.index) for style in (usual, other)}
+    n_read = {style: int(read.notna().sum()) for style, read in reads.items()}
+    style = max(n_read, key=lambda own: n_read[own])
+    differ = (parts[0] != parts[2]) & reads[style].notna()
+    is_guess = n_read[usual] == n_read[other] and bool(differ.any())
+    is_guess = is_guess and not (parts[1].dropna() == ".").all()
+    made = TextFormat(kind="date", style=style, is_guess=is_guess)
+    yield made, reads[style].fillna(_year_first(cells))
+
+
+def _plain_numbers(cells: "Column[Any]") -> "Column[Any]":
+    read: Column[Any] = pd.to_numeric(cells.astype(object), errors="coerce")
+    return read.astype(np.float64)
+
+
+def _year_first(cells: "Column[Any]") -> "Column[Any]":
+    # Pandas would take numbers for dates, too.
+    is_date = np.array([_begins_with_year(cell) for cell in cells], dtype=bool)
+    dates = cells.astype(object).where(is_date)
+    return pd.to_datetime(dates, format="mixed", errors="coerce", utc=True)
+
+
+def _are_texts(cells: "Column[Any]") -> npt.NDArray[np.bool_]:
+    return np.array([isinstance(cell, str) for cell in cells], dtype=bool)
+
+
+def _begins_with_year(cell: object) -> bool:
+    if isinstance(cell, str):
+        return _YEAR_FIRST.fullmatch(cell) is not None
+    return isinstance(cell, dt.date | np.datetime64)
+
+
+def _year_last(parts: pd.DataFrame, style: str, index: pd.Index) -> "Column[Any]":
+    day, month = (parts[0], parts[2]) if style == "day first" else (parts[2], parts[0])
+    iso = parts[3] + "-" + month.str.zfill(2) + "-" + day.str.zfill(2) + parts[4].fillna("")
+    return pd.to_datetime(iso, format="mixed", errors="coerce", utc=True).set_axis(index)
+
+
+def _units(parts: pd.DataFrame) -> "Column[Any]":
+    return (parts[1].fillna("") + parts[4].fillna("")).str.strip()
+
+
+def _numbers(parts: pd.DataFrame, style: str, unit: str) -> "Column[Any]":
+    group, decimal = (",", ".") if style == "decimal point" else (".", ",")
+    digits = parts[3].where(parts[3].str.fullmatch(_STYLES[style]).fillna(False))
+    digits = digits.where(_units(parts).isin(["", unit]))
+    digits = digits.str.replace(rf"[{group}'\u2019\s]", "", regex=True)
+    numbers = pd.to_numeric(digits.str.replace(decimal, "."), errors="coerce")
+    signs = parts[0].fillna("") + parts[2].fillna("")
+    return numbers.where(signs.isin(["", "+"]), -numbers).where(signs.str.len() < 2)
