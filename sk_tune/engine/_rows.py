@@ -25,7 +25,7 @@ from sk_tune.engine.fleet import (
     stacked_program,
 )
 from sk_tune.estimators import FitPreparer
-from sk_tune.nets import CNN, MLP, RNN
+from sk_tune.nets import CNN, MLP, RNN, loose_state
 from sk_tune.training import (
     REGRESSION_LOSSES,
     SECOND_MOMENT_DECAY,
@@ -243,22 +243,25 @@ def reason_in_module(module: nn.Module, X: Tensor, *, predicts: bool = False) ->
 
 def _difference(module: nn.Module, X: Tensor, *, predicts: bool) -> str | None:
     """Compute two networks as one and compare; errors are the caller's."""
-    reason = _reason_in_buffers(module, X[0])
-    if reason is not None:
-        return reason
+    lone = copy.deepcopy(module)
+    is_own = isinstance(module, CNN | RNN)
+    state = None if is_own else loose_state(lone)
+    with torch.no_grad():
+        alone = lone.eval()(X[0])
+        others = lone(X[0, [0, 0]])
+    if not predicts and not is_own and _replaces_buffers(lone, X[0]):
+        return "its module replaces a buffer when it is called, instead of changing it"
+    if not is_own and loose_state(lone) != state:
+        return "its module changes itself when it is called"
     seeds = None if predicts else [0, 0]
     padded = _is_padded(module, X)
     program = stacked_program([module, module], X[0], dropout_seeds=seeds, padded=padded)
-    lone = copy.deepcopy(module)
-    called = program.pattern if isinstance(program, ModuleProgram) else lone
-    if loose_layers(called) != loose_layers(module):
+    pattern = program.pattern if isinstance(program, ModuleProgram) else lone
+    if loose_layers(pattern) != loose_layers(module):
         return "layers of its module are in a list beside it"
-    before = module_structure(called)
+    before = module_structure(pattern)
     program.begin_epoch([0, 0], 1, [torch.Generator(), torch.Generator()])
     outputs = program.evaluate(X, slice(0, 2))
-    with torch.no_grad():
-        alone = module.eval()(X[0])
-        others = module(X[0, [0, 0]])
     if not torch.allclose(others[0], alone[0], rtol=1e-3, atol=1e-4, equal_nan=True):
         return "its outputs depend on the other rows of a batch"
     is_of_shape = outputs[0].shape == alone.shape
@@ -269,33 +272,21 @@ def _difference(module: nn.Module, X: Tensor, *, predicts: bool) -> str | None:
     gradients = program.backward(torch.ones_like(program.forward(X, slice(0, 2), 0)))
     if not all(map(_are_alike, gradients)):
         return "its module gives other derivatives when it is batched over networks"
-    if called is lone:
-        # A program that never calls the module cannot see what a call does to it.
-        with forked_rng(0, str(X.device)):
-            lone.train()(X[0])
-    if module_structure(called) != before:
+    if module_structure(pattern) != before:
         return "its module changes itself when it is called"
     return None
 
 
-def _reason_in_buffers(module: nn.Module, X: Tensor) -> str | None:
-    """Return what a call in training does to buffers that a fleet would not see or keep.
+def _replaces_buffers(module: nn.Module, X: Tensor) -> bool:
+    """Call a module in training; return whether it then has other tensors as buffers.
 
-    A fleet calls a module with tensors that are not its own, and goes on from its state.
+    A fleet calls a module with tensors that are not its own, and would not see others.
     """
-    if isinstance(module, CNN | RNN) or not list(module.buffers()):
-        return None
-    twin = copy.deepcopy(module).train()
-    before = dict(twin.named_buffers())
-    unsaved = {n: b.clone() for n, b in before.items() if n not in twin.state_dict()}
+    before = dict(module.named_buffers())
     with forked_rng(0, str(X.device)), torch.no_grad():
-        twin(X)
-    after = dict(twin.named_buffers())
-    if any(after.get(name) is not tensor for name, tensor in before.items()):
-        return "its module replaces a buffer when it is called, instead of changing it"
-    if not all(torch.equal(after[name], values) for name, values in unsaved.items()):
-        return "its module changes a buffer when it is called that it does not save"
-    return None
+        module.train()(X)
+    after = dict(module.named_buffers())
+    return any(after.get(name) is not tensor for name, tensor in before.items())
 
 
 def _are_alike(gradients: Tensor) -> bool:

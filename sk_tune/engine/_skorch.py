@@ -15,22 +15,21 @@ import numpy as np
 import numpy.typing as npt
 import torch
 from sklearn.base import clone
-from skorch.callbacks import (
-    Callback,
-    EarlyStopping,
-    GradientNormClipping,
-    LRScheduler,
-    PrintLog,
-)
+from skorch.callbacks import EarlyStopping, GradientNormClipping, LRScheduler, PrintLog
 from skorch.dataset import Dataset
 from torch import Tensor, nn
 from torch.utils.data import Subset
 
 from sk_tune._compat import predict_nonlinearity
 from sk_tune.engine._records import Fit
+from sk_tune.engine._skorch_alone import Watcher, check_weights, sample_score
 from sk_tune.engine._skorch_memory import net_memory, recall
-from sk_tune.engine._skorch_support import OPTIMIZER_NAMES, reason_against_callbacks
-from sk_tune.engine._structure import module_structure, tensor_values
+from sk_tune.engine._skorch_support import (
+    OPTIMIZER_NAMES,
+    reason_against_callbacks,
+    reason_in_criterion,
+)
+from sk_tune.engine._structure import module_structure
 from sk_tune.engine.fleet import (
     LOSSES,
     Recipe,
@@ -39,18 +38,20 @@ from sk_tune.engine.fleet import (
     Settings,
     loss_by_autograd,
 )
-from sk_tune.estimators import load_net_arrays, net_arrays, take_rows
-from sk_tune.exceptions import TrainingDivergedError, is_raised_by_code
+from sk_tune.estimators import (
+    changed_modules,
+    load_net_arrays,
+    net_arrays,
+    take_rows,
+)
+from sk_tune.exceptions import is_raised_by_code
+from sk_tune.nets import tensor_values
 from sk_tune.training import (
     StoppingState,
     TensorSet,
     TrainingState,
     batch_sizes,
     forked_rng,
-    loss_message,
-    row_accuracy,
-    row_r2,
-    weights_message,
 )
 
 __all__ = ["NoFleetError", "SkorchFit", "adopt_skorch"]
@@ -157,13 +158,15 @@ class SkorchFit:
             nesterov=bool(group.get("nesterov", False)),
             batch_size=int(batch_size),
             loss=_loss(net, self.y),
-            score=_score,
+            score=sample_score,
             draws_globally=True,
             joins_last_sample=False,
         )
         if any(p.requires_grad for p in net.criterion_.parameters()):
             raise NoFleetError("its criterion has parameters to train")
         reason = reason_against_callbacks(callback for _, callback in net.callbacks_)
+        if reason is None:
+            reason = reason_in_criterion(net, self.X, self.y)
         if reason is not None:
             raise NoFleetError(reason)
         shapes = (np.shape(self.X)[1:], np.shape(self.y)[1:], str(self.y.dtype))
@@ -208,18 +211,21 @@ class SkorchFit:
         done = 0 if self.fit.state is None else len(self.fit.state.history)
         net = clone(self.fit.estimator).set_params(max_epochs=done + self.n_epochs)
         monitor = self._monitor("cpu")
-        if monitor is not None:
-            _watch(net, *monitor[:])
+        watcher = Watcher.of(net, monitor)
         with forked_rng(self.seed, net.device):
             net.fit(self.X, self.y)
-        _check_weights(net)
+        check_weights(net)
         self.net = net
         predictions = None
         if monitor is not None:
             with forked_rng(self.seed, net.device):
                 predictions = net.predict_proba(monitor.X)
-        n_steps = sum(len(_train_batches(record)) for record in net.history)
-        state = TrainingState(seed=self.seed, n_steps=n_steps, **net_arrays(net))
+        batches = (batch for record in net.history for batch in record["batches"])
+        n_steps = sum("train_loss" in batch for batch in batches)
+        modules = changed_modules(net, watcher.keys)
+        state = TrainingState(
+            seed=self.seed, n_steps=n_steps, modules=modules, **net_arrays(net)
+        )
         return state, predictions
 
     def _start(self) -> tuple[Any, torch.Generator]:
@@ -368,48 +374,6 @@ def _is_silent(callback: Any) -> bool:
     return type(callback) is PrintLog and callback.sink is print
 
 
-def _check_weights(net: Any) -> None:
-    weights = net.module_.named_parameters()
-    wrong = next((name for name, w in weights if not torch.isfinite(w).all()), None)
-    if wrong is None:
-        return
-    for record in net.history:
-        for prefix in ("train", "valid"):
-            loss = float(record.get(f"{prefix}_loss", 0.0))
-            if not np.isfinite(loss):
-                epoch = record["epoch"]
-                raise TrainingDivergedError(loss_message(prefix, loss, epoch, net.lr))
-    raise TrainingDivergedError(weights_message(wrong, len(net.history), net.lr))
-
-
-def _watch(net: Any, X: Tensor, y: Tensor) -> None:
-    """Let a net be scored after each epoch, before a callback may end the training."""
-    watch = ("sk_tune_monitor", _MonitorCallback(X, y))
-    if net.callbacks == "disable":
-        net.callbacks = [watch]
-        net.initialize_callbacks()
-        names = [name for name, _ in net.get_default_callbacks()]
-        net.set_params(**{f"callbacks__{name}": None for name in names})
-    else:
-        net.set_params(callbacks=[watch, *(net.callbacks or [])])
-
-
-class _MonitorCallback(Callback):  # type: ignore[misc]
-    """Scores a net on rows that change nothing, not even the state of the generator."""
-
-    def __init__(self, X: Tensor, y: Tensor) -> None:
-        self.X = X
-        self.y = y
-
-    def on_epoch_end(self, net: Any, **kwargs: Any) -> None:
-        with forked_rng(0, net.device):
-            outputs = net.forward(self.X)
-        loss = net.get_loss(outputs.to(net.device), self.y.to(net.device)).item()
-        score = _score(outputs.unsqueeze(0), self.y.unsqueeze(0), None)
-        net.history.record("monitor_loss", loss)
-        net.history.record("monitor_score", float(score))
-
-
 def adopt_skorch(net: Any, X: Any, y: Any, state: TrainingState) -> Any:
     """Make a net what ``fit`` would have made of it, from a finished training.
 
@@ -465,15 +429,6 @@ def _evaluating(criterion: nn.Module) -> Iterator[None]:
         criterion.train()
 
 
-def _score(y_pred: Tensor, y_true: Tensor, sample_weight: Tensor | None) -> Tensor:
-    """Return accuracy for class indices, R^2 for targets like the outputs, else NaN."""
-    if not y_true.is_floating_point() and y_true.ndim == 2 and y_pred.ndim == 3:
-        return row_accuracy(y_pred, y_true, sample_weight)
-    if y_true.shape == y_pred.shape and y_true.ndim == 3:
-        return row_r2(y_pred, y_true, sample_weight)
-    return y_pred.new_full((len(y_pred),), float("nan"))
-
-
 def _to_set(dataset: Any, device: str) -> TensorSet:
     """Return a skorch data set, or a part of one, as tensors."""
     index = None
@@ -485,10 +440,6 @@ def _to_set(dataset: Any, device: str) -> TensorSet:
         raise NoFleetError(f"its data come from a {type(dataset).__name__}")
     X, y = (torch.as_tensor(part).to(device) for part in (dataset.X, dataset.y))
     return TensorSet(X, y, index=None if index is None else index.to(device))
-
-
-def _train_batches(record: dict[str, Any]) -> list[Any]:
-    return [batch for batch in record["batches"] if "train_loss" in batch]
 
 
 def _no_order_warning() -> warnings.catch_warnings:

@@ -6,6 +6,7 @@ A fleet does the arithmetic of skorch's own training loop with skorch's own call
 whatever replaces a part of either is left to skorch.
 """
 
+import copy
 from collections.abc import Iterable
 from typing import Any
 
@@ -25,8 +26,15 @@ from torch.optim import SGD, Adam, AdamW, RMSprop
 from torch.utils.data import DataLoader
 
 from sk_tune.engine._names_in_code import attribute_names
+from sk_tune.nets import loose_state, tensor_values
+from sk_tune.training import forked_rng
 
-__all__ = ["OPTIMIZER_NAMES", "reason_against_callbacks", "reason_against_net"]
+__all__ = [
+    "OPTIMIZER_NAMES",
+    "reason_against_callbacks",
+    "reason_against_net",
+    "reason_in_criterion",
+]
 
 OPTIMIZER_NAMES: dict[type, str] = {
     SGD: "sgd",
@@ -168,6 +176,26 @@ def reason_against_callbacks(callbacks: Iterable[Any]) -> str | None:
             return f"it has several {kind.__name__}"
     reasons = map(_of_callback, own)
     return next((reason for reason in reasons if reason is not None), None)
+
+
+def reason_in_criterion(net: Any, X: Any, y: Any) -> str | None:
+    """Return what a call of its criterion on two samples does to an initialised net."""
+    own = net.criterion_
+    if type(own).__module__.startswith("torch.nn."):
+        return None
+    samples, targets = (torch.as_tensor(part[:2]).to(net.device) for part in (X, y))
+    vars(net)["criterion_"] = called = copy.deepcopy(own)
+    before = loose_state(called), tensor_values(called)
+    try:
+        with forked_rng(0, net.device), torch.no_grad():
+            y_pred = copy.deepcopy(net.module_).eval()(samples)
+            for training in (True, False):
+                called.train(training)
+                net.get_loss(y_pred, targets, X=samples, training=training)
+    finally:
+        vars(net)["criterion_"] = own
+    changed = (loose_state(called), tensor_values(called)) != before
+    return "its criterion changes itself when it is called" if changed else None
 
 
 def _of_callbacks(net: Any) -> str | None:

@@ -7,7 +7,12 @@ from sk_tune.estimators._cnn import CNNClassifier, CNNRegressor
 from sk_tune.estimators._docstrings import with_inherited_docs
 from sk_tune.estimators._mlp import MLPClassifier, MLPRegressor
 from sk_tune.estimators._net import NetClassifier, NetRegressor
-from sk_tune.estimators._net_state import load_net_arrays, net_arrays
+from sk_tune.estimators._net_state import (
+    changed_modules,
+    load_net_arrays,
+    module_keys,
+    net_arrays,
+)
 from sk_tune.estimators._onnx import NetworkPredictor, export_module
 from sk_tune.estimators._persistence import (
     pack_network,
@@ -50,6 +55,7 @@ __all__ = [
     "RNNRegressor",
     "adopt_training",
     "category_columns",
+    "changed_modules",
     "check_indicator",
     "check_parameters",
     "export_module",
@@ -57,6 +63,7 @@ __all__ = [
     "fit_as_overridden",
     "is_unchanged",
     "load_net_arrays",
+    "module_keys",
     "net_arrays",
     "network_inputs",
     "pack_network",

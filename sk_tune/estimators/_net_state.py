@@ -3,7 +3,7 @@
 """Copies of what a net has learnt: to go back to, on another device, or as arrays."""
 
 import copy
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any, overload
 
@@ -14,13 +14,16 @@ from skorch.history import History
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
+from sk_tune.nets import loose_state, tensor_values, with_parameters_of
 from sk_tune.training import TrainingState
 
 __all__ = [
+    "changed_modules",
     "cloned",
     "load_moments",
     "load_net_arrays",
     "load_training_state",
+    "module_keys",
     "moved",
     "net_arrays",
     "to_arrays",
@@ -151,6 +154,45 @@ def net_arrays(net: Any) -> dict[str, Any]:
     }
 
 
+def module_keys(net: Any) -> dict[str, Any]:
+    """Return keys of what the modules of a net hold beside its ``module_``'s weights.
+
+    By the name of the attribute; sk_tune's own modules hold nothing else.
+    """
+    return {
+        name: _loose_key(name, module)
+        for name, module in vars(net).items()
+        if isinstance(module, nn.Module) and name.endswith("_")
+    }
+
+
+def changed_modules(net: Any, before: Mapping[str, Any]) -> dict[str, nn.Module]:
+    """Return copies of those modules of a net whose keys differ from those of before."""
+    return {
+        name: _independent(getattr(net, name))
+        for name, key in module_keys(net).items()
+        if key != before.get(name)
+    }
+
+
+def _loose_key(name: str, module: nn.Module) -> Any:
+    if type(module).__module__.startswith("sk_tune."):
+        return None
+    state = loose_state(module)
+    return state if name == "module_" else (state, tensor_values(module))
+
+
+def _independent(module: nn.Module) -> nn.Module:
+    """Return a copy on the host, of which results of the last call hold no graph."""
+    results = {
+        id(value): value.detach().clone()
+        for layer in module.modules()
+        for value in vars(layer).values()
+        if isinstance(value, Tensor) and value.grad_fn is not None
+    }
+    return copy.deepcopy(module, results).cpu()
+
+
 def load_net_arrays(net: Any, state: TrainingState) -> None:
     """Give a skorch net the weights, moments and history of a training.
 
@@ -180,6 +222,8 @@ def load_moments(optimizer: Optimizer, state: TrainingState) -> None:
 
 
 def _load_weights(net: Any, state: TrainingState) -> None:
+    for name, module in state.modules.items():
+        vars(net)[name] = with_parameters_of(getattr(net, name), module)
     net.module_.load_state_dict(to_tensors(state.weights))
     net.history_ = History(dict(row) for row in state.history)
 

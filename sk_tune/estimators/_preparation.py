@@ -7,7 +7,7 @@ what is made of it.
 """
 
 import copy
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -17,7 +17,13 @@ from sklearn.base import clone
 from torch import Tensor, nn
 
 from sk_tune.estimators._base import NetworkEstimator
-from sk_tune.estimators._net_state import load_training_state, to_tensors, training_state
+from sk_tune.estimators._net_state import (
+    changed_modules,
+    load_training_state,
+    module_keys,
+    to_tensors,
+    training_state,
+)
 from sk_tune.estimators._rows import EncodedData, placed, take_rows, to_tensor
 from sk_tune.estimators._training_options import TrainingOptions
 from sk_tune.estimators._validation import (
@@ -122,13 +128,15 @@ class PreparedFit:
             If the loss or a weight becomes infinite or NaN.
         """
         net = self.estimator._make_net(self.options.seed, str(self.train.X.device))
+        before = module_keys(net)
         if self.state is not None:
             load_training_state(net, self.state)
         valid = None if self.valid is None else self.valid.taken()
         net.train_epochs(self.train.taken(), valid, n_epochs, self.monitor)
         outputs = None if self.monitor is None else net.forward(self.monitor.X)
         predictions = None if outputs is None else self.predictions(outputs.numpy())
-        return training_state(net), predictions
+        modules = changed_modules(net, before)
+        return replace(training_state(net), modules=modules), predictions
 
 
 class FitPreparer:
@@ -327,7 +335,9 @@ def fit_as_overridden(
     if monitor is not None:
         predict = getattr(own, "predict_proba", own.predict)
         predictions = predict(take_rows(X, monitor))
-    return training_state(own.net_), predictions
+    fresh = own._make_net(own.net_.options.seed)
+    modules = changed_modules(own.net_, module_keys(fresh))
+    return replace(training_state(own.net_), modules=modules), predictions
 
 
 def first_seed(estimator: NetworkEstimator) -> int:

@@ -14,6 +14,12 @@ from sk_tune.nets._dropout import (
     set_dropout_step,
 )
 from sk_tune.nets._empty_copy import empty_copy, fresh_copy
+from sk_tune.nets._loose_state import (
+    attributes_key,
+    loose_state,
+    tensor_values,
+    with_parameters_of,
+)
 from sk_tune.nets._members import by_member, mean_of_members
 from sk_tune.nets._mlp import MLP
 from sk_tune.nets._number_embeddings import (
@@ -33,6 +39,7 @@ __all__ = [
     "PiecewiseLinearEmbedding",
     "SeededDropout",
     "TableInputs",
+    "attributes_key",
     "by_member",
     "dropout_coefficients",
     "dropout_layer_seeds",
@@ -40,7 +47,10 @@ __all__ = [
     "dropout_threshold",
     "empty_copy",
     "fresh_copy",
+    "loose_state",
     "mean_of_members",
     "seed_dropout",
     "set_dropout_step",
+    "tensor_values",
+    "with_parameters_of",
 ]

@@ -1,12 +1,16 @@
 # SPDX-FileCopyrightText: sk_tune contributors
 # SPDX-License-Identifier: BSD-3-Clause
-"""Where a training stands, as plain arrays that can be sent and stored anywhere."""
+"""Where a training stands, as plain arrays that can be sent and stored anywhere.
+
+Only what arrays cannot tell is kept as a module, which can be sent and not stored.
+"""
 
 from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
+from torch import nn
 
 from sk_tune.training._early_stopping import StoppingState
 
@@ -42,6 +46,9 @@ class TrainingState:
     course : dict of str to object
         What else a plain skorch net goes on from, as plain values: of its callbacks,
         schedulers and generator.  Only in mid-training.
+    modules : dict of str to Module
+        Modules that hold more than `weights` tell, by the attribute of the net: counters,
+        say, or what a second module has learnt.  Only of fits that were trained alone.
     """
 
     seed: int
@@ -54,6 +61,7 @@ class TrainingState:
     stopping: StoppingState = field(default_factory=StoppingState)
     history: tuple[dict[str, Any], ...] = ()
     course: dict[str, Any] = field(default_factory=dict)
+    modules: dict[str, nn.Module] = field(default_factory=dict)
 
     def curve(self, name: str) -> npt.NDArray[np.float64]:
         """Return one value of every epoch; NaN where the epoch has none.

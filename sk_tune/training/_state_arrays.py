@@ -29,7 +29,15 @@ def arrays_of_state(state: TrainingState) -> dict[str, npt.NDArray[np.generic]]:
     -------
     dict of str to ndarray
         "module.", "last.", "best." and "optimizer.<position>." before their own names.
+
+    Raises
+    ------
+    ValueError
+        If the state has more than arrays and plain values can tell.
     """
+    if state.modules:
+        kinds = ", ".join(type(module).__name__ for module in state.modules.values())
+        raise ValueError(f"{kinds} has a state beside its state_dict")
     parts = {
         "module": state.weights,
         "last": state.last_weights or {},

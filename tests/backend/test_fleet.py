@@ -1,7 +1,9 @@
 """The block: what is patched in it, what is left after it, and who is in it."""
 
 import inspect
+import random
 import threading
+from dataclasses import replace
 
 import joblib
 import numpy as np
@@ -16,7 +18,7 @@ from skorch.callbacks import Checkpoint
 from torch import nn
 
 import sk_tune
-from sk_tune import MLPClassifier, fleet
+from sk_tune import MLPClassifier, NetClassifier, engine, fleet
 from sk_tune.adoption import adopter
 from sk_tune.backend import FleetReport
 from sk_tune.backend._joblib import FleetBackend
@@ -331,3 +333,160 @@ def test_options_have_names():
     """They are given by name only."""
     with pytest.raises(TypeError), fleet(1):
         pass
+
+
+# --- State beside the weights
+
+
+class Counter:
+    """An object of a module that counts."""
+
+    step = 0
+
+
+class Stateful(nn.Module):
+    """Halves its outputs in the first steps; what it counts with is no weight."""
+
+    def __init__(self, n_features=4, n_outputs=3, kind="object"):
+        torch.manual_seed(3)
+        super().__init__()
+        self.kind = kind
+        self.layer = nn.Linear(n_features, n_outputs)
+        self.register_buffer("moved", torch.zeros(()), persistent=False)
+        self.counter, self.n_steps, self.seen = Counter(), 0, np.zeros(1)
+        self.random, self.python = np.random.RandomState(0), random.Random(0)
+        self.generator, self.counts = torch.Generator().manual_seed(0), {"step": [0]}
+        self.last = None
+
+    def factor(self, x):
+        """Return what outputs are multiplied with, after one more step."""
+        kind, draws = self.kind, self.training
+        if draws:
+            self.moved += 1 if kind == "buffer" else 0
+            self.counter.step += kind == "object"
+            self.n_steps += kind == "number"
+            self.seen += kind == "array"
+            self.counts["step"][0] += kind == "dict"
+        if kind == "result":
+            before, self.last = self.last, x.mean()
+            return 1.0 if before is None else 1.0 + before.detach()
+        if draws and kind == "numpy":
+            return self.random.rand()
+        if draws and kind == "python":
+            return self.python.random()
+        if draws and kind == "torch":
+            return torch.rand((), generator=self.generator)
+        n = self.moved + self.counter.step + self.n_steps + self.seen[0]
+        return 1.0 if n + self.counts["step"][0] > 7 else 0.5
+
+    def forward(self, x):
+        return self.layer(x) * self.factor(x)
+
+
+_KINDS = [
+    "object",
+    "buffer",
+    "number",
+    "array",
+    "dict",
+    "numpy",
+    "python",
+    "torch",
+    "result",
+]
+
+
+@pytest.mark.filterwarnings("ignore:.*alone")
+@pytest.mark.parametrize("make", ["sk_tune", "skorch"])
+@pytest.mark.parametrize("kind", _KINDS)
+def test_state_beside_the_weights_is_adopted(kind, make):
+    """Scores, predictions and further epochs are those of the same outside of the block."""
+    if make == "sk_tune":
+        net = NetClassifier(
+            Stateful,
+            module__kind=kind,
+            lr_schedule="constant",
+            max_epochs=3,
+            batch_size=32,
+            random_state=0,
+        )
+    else:
+        net = NeuralNetClassifier(
+            Stateful,
+            module__kind=kind,
+            criterion=nn.CrossEntropyLoss,
+            max_epochs=3,
+            batch_size=32,
+            verbose=0,
+        )
+    data = X.astype(np.float32), Y
+
+    def results():
+        found = cross_validate(
+            net, *data, cv=2, scoring="neg_log_loss", return_estimator=True
+        )
+        before = [e.predict_proba(data[0]) for e in found["estimator"]]
+        further = [e.partial_fit(*data).predict_proba(data[0]) for e in found["estimator"]]
+        return [found["test_score"], *before, *further]
+
+    outside = results()
+    with fleet(n_jobs=1) as report:
+        inside = results()
+
+    assert report.n_adopted == 2
+    assert report.solo == {"its module changes itself when it is called": 2}
+    for own, other in zip(inside, outside, strict=True):
+        np.testing.assert_array_equal(own, other)
+
+
+class Annealed(nn.CrossEntropyLoss):
+    """A loss that falls with its calls, and trains a factor of its own."""
+
+    def __init__(self, *, counts=True):
+        super().__init__()
+        self.n_calls, self.counts = 0, counts
+        self.factor = nn.Parameter(torch.ones(()), requires_grad=not counts)
+
+    def forward(self, z, target):
+        self.n_calls += self.training and self.counts
+        return super().forward(z * self.factor, target) / (1 + 0.5 * self.n_calls)
+
+
+@pytest.mark.filterwarnings("ignore:.*alone")
+@pytest.mark.parametrize("counts", [True, False])
+def test_what_a_criterion_has_learnt_is_adopted(counts):
+    """A criterion that counts or trains changes the next epochs, inside as outside."""
+    net = _skorch(criterion=Annealed, criterion__counts=counts, lr=0.1, max_epochs=3)
+
+    def results():
+        found = cross_validate(net, X, Y, cv=2, return_estimator=True)["estimator"]
+        return [
+            (e.predict_proba(X), e.partial_fit(X, Y).predict_proba(X), e.criterion_)
+            for e in found
+        ]
+
+    outside = results()
+    with fleet(n_jobs=1) as report:
+        inside = results()
+
+    assert report.n_adopted == 2
+    for (*own, criterion), (*other, twin) in zip(inside, outside, strict=True):
+        np.testing.assert_array_equal(own, other)
+        assert criterion.n_calls == twin.n_calls
+        assert torch.equal(criterion.factor, twin.factor)
+
+
+@pytest.mark.filterwarnings("ignore:.*alone")
+def test_training_goes_on_with_state_beside_the_weights(tmp_path):
+    """3 and 2 epochs are 5; a store, which holds arrays, says that it keeps no such fit."""
+    net = NetClassifier(Stateful, lr_schedule="constant", batch_size=32, random_state=0)
+    fit = engine.Fit(estimator=net, X=X, y=Y, monitor=np.arange(20))
+    (whole,) = engine.train([replace(fit, n_epochs=5)])
+
+    with pytest.warns(SkTuneWarning, match="not kept in it: Stateful has a state beside"):
+        (first,) = engine.train([replace(fit, n_epochs=3)], store=tmp_path / "fits.db")
+    (second,) = engine.train([replace(fit, n_epochs=2, state=first.state)])
+
+    np.testing.assert_array_equal(second.predictions, whole.predictions)
+    counters = [t.state.modules["module_"].counter.step for t in (first, second, whole)]
+    assert counters == [15, 25, 25]

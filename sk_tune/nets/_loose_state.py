@@ -1,0 +1,216 @@
+# SPDX-FileCopyrightText: sk_tune contributors
+# SPDX-License-Identifier: BSD-3-Clause
+"""What a network holds beside its weights: keys that tell a change, and copies.
+
+A ``state_dict`` lacks buffers that are not persistent, counters, arrays, generators of
+random numbers and whatever else code puts on a module or on an object of it.
+"""
+
+import copy
+import hashlib
+import warnings
+from collections.abc import Mapping
+from types import BuiltinFunctionType, FunctionType, ModuleType
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+__all__ = ["attributes_key", "loose_state", "tensor_values", "with_parameters_of"]
+
+# What torch keeps for itself; recurrent layers hold their weights a second time.
+_PRIVATE = frozenset(vars(nn.Module())) | {"_flat_weights", "_flat_weight_refs"}
+_PLAIN = (bool, int, float, complex, str, bytes, type, ModuleType, BuiltinFunctionType)
+# Objects that are read; further ones count by what they are, not by what they hold.
+_MOST_OBJECTS = 10_000
+
+
+def loose_state(module: nn.Module) -> tuple[Any, ...]:
+    """Return a key that is equal for networks that hold the same beside their weights.
+
+    Parameters
+    ----------
+    module : Module
+        Any.
+
+    Returns
+    -------
+    tuple
+        Hashable; attributes of all layers, and buffers that are not saved, by value.
+    """
+    saved = module.state_dict(keep_vars=True)
+    known = frozenset(map(id, [*module.modules(), *saved.values()]))
+    with warnings.catch_warnings():
+        # Of iterators, whose state Python will no longer tell.
+        warnings.simplefilter("ignore")
+        layers = tuple(
+            (name, type(layer), attributes_key(layer, known))
+            for name, layer in module.named_modules()
+        )
+        buffers = tuple(
+            (name, _tensor_key(buffer))
+            for name, buffer in module.named_buffers()
+            if name not in saved
+        )
+    return layers, buffers
+
+
+def attributes_key(
+    layer: nn.Module, known: frozenset[int], without: frozenset[str] = frozenset()
+) -> tuple[Any, ...]:
+    """Return a key of what code has put on a layer.
+
+    Parameters
+    ----------
+    layer : Module
+        Without its own layers.
+    known : frozenset of int
+        Identities of what counts by its type, because it is told elsewhere.
+    without : frozenset of str, default=frozenset()
+        Names of attributes that do not count.
+
+    Returns
+    -------
+    tuple
+        Hashable; names and values.
+    """
+    return tuple(
+        (name, _Reader(known).key(value))
+        for name, value in sorted(vars(layer).items())
+        if name not in _PRIVATE and name not in without
+    )
+
+
+def tensor_values(module: nn.Module) -> tuple[Any, ...]:
+    """Return a key that is equal for modules whose buffers and parameters are equal.
+
+    Parameters
+    ----------
+    module : Module
+        Any.
+
+    Returns
+    -------
+    tuple
+        Hashable; names and values.
+    """
+    return tuple(
+        (name, _tensor_key(tensor))
+        for part in (module.named_parameters(), module.named_buffers())
+        for name, tensor in part
+    )
+
+
+def with_parameters_of(fresh: nn.Module, trained: nn.Module) -> nn.Module:
+    """Return a copy of a trained module with another one's parameters in their place.
+
+    An optimizer that was made for these goes on holding them.
+
+    Parameters
+    ----------
+    fresh : Module
+        Its parameters get the values of the trained ones.
+    trained : Module
+        It is not changed.
+
+    Returns
+    -------
+    Module
+        On the device of `fresh`.
+    """
+    own = dict(fresh.named_parameters())
+    memo: dict[int, Any] = {
+        id(p): own[name] for name, p in trained.named_parameters() if name in own
+    }
+    copied = copy.deepcopy(trained, memo)
+    copied.load_state_dict(trained.state_dict())
+    return copied.to(next((p.device for p in own.values()), None))
+
+
+class _Reader:
+    """Reads a value to its ends, as far as these can be seen."""
+
+    def __init__(self, known: frozenset[int]) -> None:
+        self._known = known
+        self._around: set[int] = set()
+        self._n_left = _MOST_OBJECTS
+
+    def key(self, value: Any) -> Any:
+        kind: Any = type(value)
+        if value is None or isinstance(value, _PLAIN):
+            return value
+        if id(value) in self._known or id(value) in self._around:
+            return kind
+        if isinstance(value, Tensor):
+            return _tensor_key(value)
+        if isinstance(value, np.ndarray) and not value.dtype.hasobject:
+            return (value.shape, value.dtype.str, _digest(value))
+        if isinstance(value, torch.Generator):
+            return (kind, value.get_state().numpy().tobytes())
+        if self._n_left < 1:
+            return _identity(value)
+        self._n_left -= 1
+        self._around.add(id(value))
+        try:
+            return self._parts(value, kind)
+        finally:
+            self._around.discard(id(value))
+
+    def _parts(self, value: Any, kind: Any) -> Any:
+        if isinstance(value, list | tuple):
+            return (kind, *map(self.key, value))
+        if isinstance(value, Mapping):
+            return (kind, *((name, self.key(own)) for name, own in value.items()))
+        if isinstance(value, set | frozenset):
+            return (kind, frozenset(map(self.key, value)))
+        if isinstance(value, FunctionType):
+            return (kind, value.__code__, *map(self.key, _around_function(value)))
+        if isinstance(value, nn.Module):
+            return (kind, loose_state(value), tensor_values(value))
+        try:
+            parts = value.__reduce_ex__(4)
+        except Exception:  # noqa: BLE001 - a lock, a file, whatever a class raises
+            return _identity(value)
+        if isinstance(parts, str):
+            return _identity(value)
+        make, arguments, state, *items = (*parts, None)[:5]
+        content = [list(own) for own in items if own is not None]
+        return (kind, *map(self.key, (make, arguments, state, content)))
+
+
+def _around_function(function: FunctionType) -> list[Any]:
+    """Return what a function has beside its code."""
+    cells = [cell for cell in function.__closure__ or () if _is_filled(cell)]
+    content = [cell.cell_contents for cell in cells]
+    return [function.__defaults__, function.__kwdefaults__, vars(function), content]
+
+
+def _is_filled(cell: Any) -> bool:
+    try:
+        cell.cell_contents  # noqa: B018 - raises if there is nothing
+    except ValueError:
+        return False
+    return True
+
+
+def _tensor_key(tensor: Tensor) -> Any:
+    if tensor.grad_fn is not None:
+        # A result, with the graph behind it.
+        return (tuple(tensor.shape), str(tensor.dtype))
+    own = tensor.detach().cpu().contiguous()
+    # As bytes, because numpy lacks some of torch's types.
+    data = own.reshape(-1).view(torch.uint8).numpy() if own.numel() else np.empty(0)
+    return (tuple(own.shape), str(own.dtype), _digest(data))
+
+
+def _digest(array: Any) -> str:
+    return hashlib.sha256(np.ascontiguousarray(array).tobytes()).hexdigest()
+
+
+def _identity(value: Any) -> Any:
+    try:
+        hash(value)
+    except TypeError:
+        return id(value)
+    return value

@@ -1,0 +1,126 @@
+"""What a module holds beside its weights is seen, as far as it goes, and copied."""
+
+import copy
+import threading
+from collections import Counter, deque
+from functools import partial
+from itertools import count
+
+import numpy as np
+import pytest
+import torch
+from torch import nn
+
+from sk_tune.nets import loose_state, tensor_values, with_parameters_of
+
+
+class Holder(nn.Module):
+    """A module that holds something."""
+
+    def __init__(self, own=None):
+        super().__init__()
+        self.layer = nn.Linear(2, 2)
+        self.own = own
+
+
+class Slotted:
+    """An object without a dictionary."""
+
+    __slots__ = ("value",)
+
+
+def _slotted(value):
+    made = Slotted()
+    made.value = value
+    return made
+
+
+def _counting():
+    n = 0
+
+    def step():
+        nonlocal n
+        n += 1
+        return n
+
+    return step
+
+
+def _nested():
+    inner = Slotted()
+    inner.value = {"a": [deque([Counter("x")])]}
+    return {"outer": (inner,)}
+
+
+CHANGES = {
+    "list": (lambda: [1], lambda own: own.append(2)),
+    "set": (lambda: {1}, lambda own: own.add(2)),
+    "array": (lambda: np.zeros(2), lambda own: own.fill(1)),
+    "tensor": (lambda: torch.zeros(2), lambda own: own.fill_(1)),
+    "slots": (lambda: _slotted(1), lambda own: setattr(own, "value", 2)),
+    "deep": (_nested, lambda own: own["outer"][0].value["a"][0][0].update("x")),
+    "iterator": (count, next),
+    "closure": (_counting, lambda own: own()),
+    "partial": (lambda: partial(_counting()), lambda own: own()),
+    "method": (lambda: np.random.RandomState(0).rand, lambda own: own()),
+    "generator": (lambda: np.random.default_rng(0), lambda own: own.random()),
+    "module": (lambda: [nn.Linear(2, 2)], lambda own: own[0].bias.data.fill_(7)),
+}
+
+
+@pytest.mark.parametrize("name", CHANGES)
+def test_changes_of_all_that_a_module_holds_are_seen(name):
+    """Containers, objects, iterators, functions and generators, all the way down."""
+    make, change = CHANGES[name]
+    module = Holder(make())
+    before = loose_state(module)
+
+    assert loose_state(module) == before
+    hash(before)
+    change(module.own)
+    assert loose_state(module) != before
+
+
+def test_weights_are_no_part_of_it():
+    """They are told by the ``state_dict``, also where something else holds them."""
+    module = Holder()
+    module.own = [module.layer.weight, module]
+    before, values = loose_state(module), tensor_values(module)
+
+    nn.init.zeros_(module.layer.weight)
+
+    assert loose_state(module) == before
+    assert tensor_values(module) != values
+
+
+@pytest.mark.parametrize("own", [threading.Lock(), [object()], lambda: 1])
+def test_what_cannot_be_read_counts_as_itself(own):
+    """A lock tells nothing, and never changes."""
+    module = Holder(own)
+
+    assert loose_state(module) == loose_state(module)
+
+
+def test_what_holds_itself_and_what_is_huge_is_read_in_part():
+    """A cycle ends, and so does a list of a million objects."""
+    round_about = [Slotted()]
+    round_about[0].value = round_about
+    huge = [[i] for i in range(200_000)]
+
+    assert loose_state(Holder(round_about)) == loose_state(Holder(round_about))
+    assert loose_state(Holder(huge))
+
+
+def test_a_copy_has_the_state_of_one_and_the_parameters_of_the_other():
+    """An optimizer of the other goes on; what was trained is not touched."""
+    trained, fresh = Holder({"n": [3]}), Holder({"n": [0]})
+    weight = fresh.layer.weight
+
+    copied = with_parameters_of(fresh, trained)
+    copied.own["n"].append(4)
+
+    assert copied.layer.weight is weight
+    assert torch.equal(weight, trained.layer.weight)
+    assert trained.own == {"n": [3]}
+    assert copied.own == {"n": [3, 4]}
+    assert copy.deepcopy(fresh).own == {"n": [0]}
