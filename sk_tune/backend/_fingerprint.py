@@ -8,9 +8,10 @@ Pure functions; what cannot be read is never equal to anything, so that it is tr
 from types import BuiltinFunctionType, FunctionType
 from typing import Any
 
-import joblib
 import numpy as np
 import numpy.typing as npt
+import torch
+from joblib.hashing import NumpyHasher
 from sklearn.base import BaseEstimator
 from torch import Tensor
 
@@ -93,9 +94,20 @@ def value_fingerprint(value: Any) -> Any:
 
 def _hash_of(value: Any) -> Any:
     try:
-        return joblib.hash(value)
+        return _Hasher("md5").hash(value)
     except Exception:  # noqa: BLE001 - whatever pickling raises
         return object()
+
+
+class _Hasher(NumpyHasher):  # type: ignore[misc]
+    """joblib's, for which equal tensors are equal: torch pickles them by their address."""
+
+    def save(self, obj: Any) -> None:
+        if isinstance(obj, Tensor) and obj.layout == torch.strided:
+            bits = obj.detach().cpu().contiguous().reshape(-1).view(torch.uint8)
+            form = (type(obj), str(obj.dtype), tuple(obj.shape), str(obj.device))
+            obj = (*form, obj.requires_grad, bits.numpy())
+        super().save(obj)
 
 
 class _ArrayKey:

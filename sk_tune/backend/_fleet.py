@@ -12,6 +12,7 @@ from typing import Any, ClassVar
 import joblib
 from skorch import NeuralNet
 
+from sk_tune._interrupts import passing_interrupts
 from sk_tune.adoption import adopted_state, decline
 from sk_tune.backend._joblib import FleetBackend
 from sk_tune.backend._session import FleetReport, Monitor, Session
@@ -125,11 +126,11 @@ def _asking(fit: Any) -> Any:
         reason = _FIT_PARAMS if fit_params else reason_against_net(net, X, y)
         if reason is not None:
             decline(reason)
+        state = None if reason is not None else adopted_state(net, X, y)
+        if state is not None:
+            return adopt_skorch(net, X, y, state)
+        with passing_interrupts():
             return fit(net, X, y, **fit_params)
-        state = adopted_state(net, X, y)
-        if state is None:
-            return fit(net, X, y)
-        return adopt_skorch(net, X, y, state)
 
     return asking_fit
 

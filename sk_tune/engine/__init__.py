@@ -7,7 +7,7 @@ from sk_tune.engine._memory import expected_memory
 from sk_tune.engine._progress import Progress, callback_progress
 from sk_tune.engine._records import Fit, Trained
 from sk_tune.engine._signature import signature
-from sk_tune.engine._skorch import adopt_skorch
+from sk_tune.engine._skorch_adoption import adopt_skorch
 from sk_tune.engine._skorch_rows import cutting_iterator
 from sk_tune.engine._skorch_support import reason_against_net
 from sk_tune.engine._stack import NetworkStack, architecture

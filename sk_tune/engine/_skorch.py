@@ -21,6 +21,7 @@ from torch import Tensor, nn
 from torch.utils.data import Subset
 
 from sk_tune._compat import predict_nonlinearity
+from sk_tune._interrupts import passing_interrupts
 from sk_tune.engine._records import Fit
 from sk_tune.engine._skorch_alone import Watcher, check_weights, sample_score
 from sk_tune.engine._skorch_memory import net_memory, recall
@@ -40,7 +41,6 @@ from sk_tune.engine.fleet import (
 )
 from sk_tune.estimators import (
     changed_modules,
-    load_net_arrays,
     net_arrays,
     take_rows,
 )
@@ -54,7 +54,7 @@ from sk_tune.training import (
     forked_rng,
 )
 
-__all__ = ["NoFleetError", "SkorchFit", "adopt_skorch"]
+__all__ = ["NoFleetError", "SkorchFit"]
 
 Array = npt.NDArray[Any]
 
@@ -212,7 +212,7 @@ class SkorchFit:
         net = clone(self.fit.estimator).set_params(max_epochs=done + self.n_epochs)
         monitor = self._monitor("cpu")
         watcher = Watcher.of(net, monitor)
-        with forked_rng(self.seed, net.device):
+        with forked_rng(self.seed, net.device), passing_interrupts():
             net.fit(self.X, self.y)
         check_weights(net)
         self.net = net
@@ -372,30 +372,6 @@ class _SkorchCourse:
 def _is_silent(callback: Any) -> bool:
     """Return whether all that a callback does is to print, which ``verbose=0`` forbids."""
     return type(callback) is PrintLog and callback.sink is print
-
-
-def adopt_skorch(net: Any, X: Any, y: Any, state: TrainingState) -> Any:
-    """Make a net what ``fit`` would have made of it, from a finished training.
-
-    Parameters
-    ----------
-    net : skorch.NeuralNet
-        With the parameters of the training.
-    X, y : array-like
-        The rows that were trained on.
-    state : TrainingState
-        Where the training ended.
-
-    Returns
-    -------
-    skorch.NeuralNet
-        The net, initialised and trained.
-    """
-    with forked_rng(state.seed, net.device):
-        net.initialize()
-    net.check_data(X, y)
-    load_net_arrays(net, state)
-    return net
 
 
 def _loss(net: Any, y: Any) -> RowLoss:

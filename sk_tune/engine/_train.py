@@ -34,7 +34,8 @@ from sk_tune.engine._results import Results, end_shard, ready_fits
 from sk_tune.engine._rows import EstimatorFit
 from sk_tune.engine._shard import Shard, train_shard
 from sk_tune.engine._signature import signature
-from sk_tune.engine._skorch import SkorchFit, adopt_skorch
+from sk_tune.engine._skorch import SkorchFit
+from sk_tune.engine._skorch_adoption import adopt_skorch
 from sk_tune.engine._stored import StoredFits, stored_fits
 from sk_tune.engine._underway import going_on
 from sk_tune.engine._workers import (

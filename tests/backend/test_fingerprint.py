@@ -124,6 +124,11 @@ NETS = {
     "callbacks": MLPClassifier(callbacks=[_callback()]),
     "skorch": NeuralNetClassifier(nn.Linear, module__in_features=3, module__out_features=2),
     "skorch callbacks": NeuralNetClassifier(nn.Linear, callbacks=[("stop", _callback())]),
+    "tensor": NeuralNetClassifier(nn.Linear, criterion__weight=torch.tensor([1.0, 2.0])),
+    "tensor of 16 bits": NeuralNetClassifier(
+        nn.Linear, w=torch.ones((), dtype=torch.bfloat16)
+    ),
+    "module": NeuralNetClassifier(nn.Linear(3, 2), callbacks=[_callback()]),
     "random state": MLPClassifier(random_state=np.random.RandomState(0)),
 }
 
@@ -147,6 +152,25 @@ def test_reading_leaves_an_estimator_as_it_is(net):
     before = repr(net), params_fingerprint(net)
 
     assert (repr(net), params_fingerprint(net)) == before
+
+
+@pytest.mark.parametrize(
+    "other",
+    [
+        torch.tensor([1.0, 3.0]),
+        torch.tensor([[1.0, 2.0]]),
+        torch.tensor([1.0, 2.0]).double(),
+        torch.tensor([1.0, 2.0], requires_grad=True),
+        nn.Parameter(torch.tensor([1.0, 2.0])),
+    ],
+)
+def test_tensors_that_differ_are_other_parameters(other):
+    """Values, shape, type and gradients count."""
+    net = NETS["tensor"]
+
+    changed = clone(net).set_params(criterion__weight=other)
+
+    assert params_fingerprint(changed) != params_fingerprint(net)
 
 
 @pytest.mark.parametrize(

@@ -5,7 +5,9 @@ and with fixed seeds.  What it returns must agree within 1e-8, and the report mu
 that its networks were trained as rows of fleets.
 """
 
+import os
 import random
+import signal
 import sys
 import threading
 import warnings
@@ -991,6 +993,47 @@ def test_pressing_control_c_in_a_replay_ends_the_call():
         Parallel()(delayed(task)(i) for i in range(3))
 
     assert task.seen == [0]
+
+
+class Pressed(Module):
+    """Ctrl-C is pressed while it trains for the `at`-th time, counted over all networks."""
+
+    n_steps = 0
+    at = 20
+
+    def forward(self, x):
+        if self.training:
+            Pressed.n_steps += 1
+            if Pressed.n_steps == Pressed.at:
+                os.kill(os.getpid(), signal.SIGINT)
+        # Depends on the data, so that no fleet carries it.
+        return super().forward(x) * (2.0 if x.sum() > 0 else 1.0)
+
+
+@pytest.mark.filterwarnings("ignore:.*trained alone")
+@pytest.mark.parametrize("optimizer", [torch.optim.SGD, torch.optim.Adagrad])
+def test_ctrl_c_while_a_plain_net_trains_alone_ends_the_call(optimizer, tmp_path):
+    """skorch takes it for the end of the training; no half-trained network is kept."""
+    net = skorch(module=Pressed, optimizer=optimizer, max_epochs=30)
+    store, Pressed.n_steps, Pressed.at = tmp_path / "nets.db", 0, 20
+
+    with pytest.raises(KeyboardInterrupt), fleet(n_jobs=1, store=store):
+        cross_validate(net, X, Y, cv=CV)
+    Pressed.at = -1
+    with fleet(n_jobs=1, store=store):
+        nets = cross_validate(net, X, Y, cv=CV, return_estimator=True)["estimator"]
+
+    assert [len(net.history) for net in nets] == [30] * 3
+    assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
+
+
+def test_a_tensor_among_the_parameters():
+    """It is compared by its values, so that each network is trained once."""
+    net = skorch(criterion__weight=torch.tensor([1.0, 2.0, 3.0]).double())
+
+    report = _compared(lambda: _fold_probabilities(net))
+
+    _assert_used(report, 3)
 
 
 # --- Tasks of all kinds

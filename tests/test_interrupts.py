@@ -1,0 +1,79 @@
+"""Ctrl-C passes through code that catches it, and nothing else does."""
+
+import os
+import signal
+import threading
+
+import pytest
+
+from sk_tune._interrupts import passing_interrupts
+
+
+def _swallows(action):
+    try:
+        action()
+    except KeyboardInterrupt:
+        return "swallowed"
+    return "ended"
+
+
+def _press(number=signal.SIGINT):
+    os.kill(os.getpid(), number)
+    # Python runs the handler between two instructions.
+    signal.getsignal(number)
+
+
+def test_ctrl_c_leaves_code_that_catches_it():
+    """The caller sees the KeyboardInterrupt, and Python's handler is back."""
+    with pytest.raises(KeyboardInterrupt), passing_interrupts():
+        _swallows(_press)
+
+    assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
+    assert _swallows(_press) == "swallowed"
+
+
+def test_what_code_raises_itself_is_caught_as_before():
+    """skorch's callbacks end a training that way."""
+
+    def stop():
+        raise KeyboardInterrupt
+
+    with passing_interrupts():
+        assert _swallows(stop) == "swallowed"
+
+
+def test_a_handler_of_the_callers_is_asked():
+    """One that raises nothing ends nothing; one of SIGTERM counts as well."""
+    seen = []
+
+    def end(number, frame):
+        seen.append(number)
+        raise KeyboardInterrupt
+
+    before = [signal.signal(signal.SIGINT, lambda *_: seen.append(0))]
+    before.append(signal.signal(signal.SIGTERM, end))
+    try:
+        with passing_interrupts():
+            assert _swallows(_press) == "ended"
+        with pytest.raises(KeyboardInterrupt), passing_interrupts():
+            _swallows(lambda: _press(signal.SIGTERM))
+    finally:
+        signal.signal(signal.SIGINT, before[0])
+        signal.signal(signal.SIGTERM, before[1])
+
+    assert seen == [0, signal.SIGTERM]
+
+
+def test_other_threads_are_left_alone():
+    """Signals have their handlers changed by the main thread only."""
+    seen = []
+
+    def run():
+        with passing_interrupts():
+            seen.append(signal.getsignal(signal.SIGINT))
+
+    thread = threading.Thread(target=run)
+    thread.start()
+    thread.join()
+
+    assert seen == [signal.default_int_handler]
