@@ -28,8 +28,8 @@ from sk_tune.automl._sizes import Cost, affordable, hyperband_size, measured_cos
 from sk_tune.automl._threads import few_threads, is_busy
 from sk_tune.automl._trials import best_of
 from sk_tune.diagnosis import AppliedChange, Finding, apply, diagnose
-from sk_tune.engine import one_thread
 from sk_tune.search import GridSearchCV, HyperbandSearchCV, RandomizedSearchCV
+from sk_tune.training import one_thread
 
 __all__ = ["Course"]
 

@@ -33,13 +33,12 @@ from sk_tune.engine import (
     Fit,
     Progress,
     Trained,
-    is_small,
     signature,
     train,
 )
 from sk_tune.estimators import NetworkEstimator, first_seed, resolve_seed
 from sk_tune.exceptions import warn_of_solo
-from sk_tune.training import TrainingState
+from sk_tune.training import TrainingState, is_small
 
 __all__ = ["FleetReport", "Monitor", "Session"]
 

@@ -13,7 +13,6 @@ from sk_tune.engine._skorch_support import reason_against_net
 from sk_tune.engine._stack import NetworkStack, architecture
 from sk_tune.engine._store import FitStore, StoreInfo
 from sk_tune.engine._stream import FitStream
-from sk_tune.engine._threads import is_small, one_thread
 from sk_tune.engine._train import fitted_estimator, train
 from sk_tune.engine._workers import outside_blocks
 
@@ -32,8 +31,6 @@ __all__ = [
     "cutting_iterator",
     "expected_memory",
     "fitted_estimator",
-    "is_small",
-    "one_thread",
     "outside_blocks",
     "reason_against_net",
     "signature",

@@ -16,11 +16,10 @@ from sk_tune.engine._records import Fit, Trained
 from sk_tune.engine._reference import failed, prepare, train_by_reference
 from sk_tune.engine._rows import N_TRIED, EstimatorFit, reason_in_module
 from sk_tune.engine._skorch import NoFleetError, SkorchFit
-from sk_tune.engine._threads import one_thread
 from sk_tune.engine._underway import Underway
 from sk_tune.engine.fleet import Outcome, Recipe, Row, train_fleet
 from sk_tune.estimators import FitPreparer
-from sk_tune.training import TrainingState
+from sk_tune.training import TrainingState, one_thread
 
 __all__ = ["Shard", "train_shard"]
 

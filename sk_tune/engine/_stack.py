@@ -19,9 +19,9 @@ from torch.nn import functional
 
 from sk_tune.engine._rows import N_TRIED, reason_in_module
 from sk_tune.engine._structure import module_structure
-from sk_tune.engine._threads import one_thread, takes_one_thread
 from sk_tune.engine.fleet import ChainProgram, ModuleProgram, Program, stacked_program
 from sk_tune.nets import CNN, MLP, RNN, SeededDropout
+from sk_tune.training import one_thread, takes_one_thread
 
 __all__ = ["NetworkStack", "architecture"]
 
@@ -228,7 +228,7 @@ class NetworkStack:
         return [slice(start, start + size) for start in range(0, n_rows, size)]
 
     def _is_little(self, n_rows: int) -> bool:
-        return takes_one_thread(n_rows, self._n_weights)
+        return takes_one_thread(n_rows * self._n_weights)
 
     def _made(self) -> Program:
         program = stacked_program(self._modules, self._example)

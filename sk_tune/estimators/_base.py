@@ -56,6 +56,7 @@ from sk_tune.training import (
     build_optimizer,
     derive_seed,
     forked_rng,
+    n_weights,
 )
 
 __all__ = ["NetworkEstimator"]
@@ -109,6 +110,10 @@ class NetworkEstimator(TrainingParameters, EstimatorBase, ABC):
     @abstractmethod
     def _build_module(self, n_outputs: int) -> nn.Module:
         """Return a network for ``input_shape_``, freshly initialised."""
+
+    def _count_multiplications(self, module: nn.Module) -> float:
+        """Return how many multiplications a module takes to compute one row."""
+        return n_weights(module)
 
     @abstractmethod
     def _start_target(self, y: Array, weight: Array | None, classes: Any) -> None:
@@ -324,10 +329,12 @@ class NetworkEstimator(TrainingParameters, EstimatorBase, ABC):
     ) -> TrainingNet:
         """Return an untrained net."""
         criterion, _ = self._task_parts()
+        module = self._seeded_module(seed) if module is None else module
         net = TrainingNet(
-            self._seeded_module(seed) if module is None else module,
+            module,
             criterion,
             options=self._options(seed),
+            row_work=self._count_multiplications(module),
             optimizer=partial(
                 build_optimizer, self.optimizer, **self._arguments(*_OPTIMIZER)
             ),

@@ -16,6 +16,7 @@ from sk_tune.estimators._regressor import NetworkRegressor
 from sk_tune.estimators._shapes import check_input_shape, reshaped
 from sk_tune.estimators._validation import WholeNumber
 from sk_tune.nets import CNN
+from sk_tune.training import n_weights
 
 __all__ = ["CNNClassifier", "CNNRegressor"]
 
@@ -83,6 +84,16 @@ class _CNNEstimator(ArchitectureParameters, NetworkEstimator):
                 f"{1 + len(shape)}."
             )
         return shape if len(shape) > 1 else (1, prod(shape))
+
+    def _count_multiplications(self, module: nn.Module) -> float:
+        work = super()._count_multiplications(module)
+        if isinstance(module, CNN):
+            sizes: Any = self.input_shape_[1:]
+            for block in module.blocks:
+                # A kernel is applied at each position, not once.
+                work += n_weights(block) * (prod(sizes) - 1)
+                sizes = block.sizes
+        return work
 
     def _build_module(self, n_outputs: int) -> nn.Module:
         return CNN(

@@ -86,6 +86,9 @@ class _MLPEstimator(ArchitectureParameters, TableParameters, NetworkEstimator):
         pattern = self._pattern(self.n_outputs_, self._layout(), dtype)
         return self._with_dropout(empty_copy(pattern, device))
 
+    def _count_multiplications(self, module: nn.Module) -> float:
+        return super()._count_multiplications(module) * self.members
+
     def _pattern(
         self, n_outputs: int, layout: TableLayout | None, dtype: torch.dtype
     ) -> MLP:

@@ -20,6 +20,7 @@ from sk_tune.estimators._parameters import parameters
 from sk_tune.estimators._regressor import NetworkRegressor
 from sk_tune.estimators._shapes import check_input_shape, reshaped
 from sk_tune.estimators._validation import WholeNumber
+from sk_tune.training import count_multiplications
 
 __all__ = ["NetClassifier", "NetRegressor"]
 
@@ -104,9 +105,9 @@ class _NetEstimator(NetworkEstimator):
         dtype, device = next(kinds, (torch.float32, torch.device("cpu")))
         # Two rows of zeros, to initialise lazy layers and see what comes out.
         rows = torch.zeros(2, *self.input_shape_, dtype=dtype, device=device)
-        with torch.no_grad():
+        with torch.no_grad(), count_multiplications(module.eval()) as counts:
             try:
-                outputs = module.eval()(rows)
+                outputs = module(rows)
             except Exception as error:  # noqa: BLE001 - whatever a user's module raises
                 # To some modules zeros are padding, and rows of nothing else no rows.
                 try:
@@ -114,6 +115,7 @@ class _NetEstimator(NetworkEstimator):
                 except Exception:  # noqa: BLE001 - the first error is told
                     raise error from None
         module.train(was_training)
+        self._row_work = sum(counts) / len(rows)
         if not isinstance(outputs, torch.Tensor) or outputs.shape != (2, n_outputs):
             got = tuple(outputs.shape) if isinstance(outputs, torch.Tensor) else outputs
             raise ValueError(
@@ -122,6 +124,10 @@ class _NetEstimator(NetworkEstimator):
                 f"{got} for 2 rows of shape {self.input_shape_} instead."
             )
         return module
+
+    def _count_multiplications(self, module: nn.Module) -> float:
+        # A derived class may build its module otherwise.
+        return getattr(self, "_row_work", super()._count_multiplications(module))
 
     def _make_module(self, n_outputs: int) -> nn.Module:
         arguments = {

@@ -102,6 +102,10 @@ class _RNNEstimator(ArchitectureParameters, NetworkEstimator):
             f"{type(self).__name__}, as in fit. Got X.shape={tuple(given)} instead.{hint}"
         )
 
+    def _count_multiplications(self, module: nn.Module) -> float:
+        # The weights of the recurrent layers are used at each step.
+        return super()._count_multiplications(module) * self.input_shape_[0]
+
     def _build_module(self, n_outputs: int) -> nn.Module:
         if self.cell == "rnn" and self.activation not in {"relu", "tanh"}:
             raise ValueError(

@@ -44,6 +44,8 @@ from sk_tune.training import (
     forked_rng,
     learning_rate_factor,
     loss_message,
+    one_thread,
+    takes_one_thread,
     weights_message,
 )
 
@@ -78,6 +80,8 @@ class TrainingNet(LateOptimizerNet):
         Loss that takes predictions, targets and optional weights.
     options : TrainingOptions
         How to train.
+    row_work : float
+        Multiplications that the network takes to compute one row.
     **kwargs : dict
         Parameters of ``skorch.NeuralNet``; ``optimizer`` is called with the parameters.
     """
@@ -88,9 +92,11 @@ class TrainingNet(LateOptimizerNet):
         criterion: nn.Module,
         *,
         options: TrainingOptions,
+        row_work: float,
         **kwargs: Any,
     ) -> None:
         self.options = options
+        self.row_work = row_work
         super().__init__(
             module,
             criterion,
@@ -214,7 +220,9 @@ class TrainingNet(LateOptimizerNet):
         TrainingDivergedError
             If the loss or a weight is not finite.
         """
-        with undone_on_failure(self):
+        n_rows = min(len(train), self.batch_size) if self.batch_size > 0 else len(train)
+        # Forward once, and backward to the weights and to the inputs of each layer.
+        with self._threads(3 * n_rows), undone_on_failure(self):
             if self.last_weights_ is not None:
                 self.module_.load_state_dict(self.last_weights_)
             batches = self.get_iterator(train, training=True)
@@ -238,6 +246,21 @@ class TrainingNet(LateOptimizerNet):
             if self.options.patience is not None:
                 self._restore_best()
             self.notify("on_train_end", X=train.X, y=train.y)
+
+    def forward(self, X: Any, *args: Any, **kwargs: Any) -> Any:
+        """Return the outputs of rows."""
+        with self._threads(min(len(X), self.iterator_valid__batch_size)):
+            return super().forward(X, *args, **kwargs)
+
+    def predict_proba(self, X: Any) -> Any:
+        """Return probabilities or scaled targets, for scoring callbacks."""
+        with self._threads(min(len(X), self.iterator_valid__batch_size)):
+            return super().predict_proba(X)
+
+    def _threads(self, n_rows: int) -> Any:
+        """Return a block in which a step of so many rows has as many threads as pay."""
+        is_small = takes_one_thread(n_rows * self.row_work)
+        return one_thread(wanted=is_small and self.device == "cpu")
 
     def start_from(self, other: "TrainingNet") -> None:
         """Take over the weights in use and the past of another net, as a warm start does.

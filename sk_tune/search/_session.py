@@ -24,7 +24,7 @@ from sk_tune._compat import FoldTask, fitted_by, fold_task, scored_by
 from sk_tune._search_record import INTERRUPTED, LOST_RACE
 from sk_tune.adoption import adoption
 from sk_tune.backend import Job
-from sk_tune.engine import FitStream, is_small, one_thread
+from sk_tune.engine import FitStream
 from sk_tune.estimators import take_rows
 from sk_tune.exceptions import warn_of_solo
 from sk_tune.search._ahead import TrainingAhead
@@ -37,6 +37,7 @@ from sk_tune.search._scores import ScoreBook
 from sk_tune.search._trainer import Trainer
 from sk_tune.search._work import SearchOptions, Work, fit_name
 from sk_tune.space import Candidate
+from sk_tune.training import is_small, one_thread
 
 __all__ = ["SearchSession"]
 

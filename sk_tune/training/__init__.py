@@ -32,6 +32,13 @@ from sk_tune.training._state_arrays import (
     state_from_arrays,
     values_of_state,
 )
+from sk_tune.training._threads import (
+    count_multiplications,
+    is_small,
+    n_weights,
+    one_thread,
+    takes_one_thread,
+)
 
 __all__ = [
     "LR_SCHEDULES",
@@ -55,15 +62,20 @@ __all__ = [
     "batch_order",
     "batch_sizes",
     "build_optimizer",
+    "count_multiplications",
     "derive_seed",
     "exclusive_rng",
     "forked_rng",
+    "is_small",
     "learning_rate_factor",
     "loss_message",
+    "n_weights",
+    "one_thread",
     "r2",
     "row_accuracy",
     "row_r2",
     "state_from_arrays",
+    "takes_one_thread",
     "values_of_state",
     "weights_message",
 ]

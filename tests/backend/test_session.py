@@ -21,8 +21,8 @@ from sk_tune import MLPClassifier, NetClassifier, fleet
 from sk_tune.adoption import FitRequested, adoption
 from sk_tune.backend import _session
 from sk_tune.backend._session import FleetReport, Recorder, Replayer, Session
-from sk_tune.engine import _threads
 from sk_tune.exceptions import SkTuneWarning
+from sk_tune.training import _threads
 
 X, Y = load_iris(return_X_y=True)
 

@@ -1,0 +1,128 @@
+# SPDX-FileCopyrightText: sk_tune contributors
+# SPDX-License-Identifier: BSD-3-Clause
+"""How many threads pay for a network's arithmetic."""
+
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from sk_tune.training._state import TrainingState
+
+__all__ = [
+    "count_multiplications",
+    "is_small",
+    "n_weights",
+    "one_thread",
+    "takes_one_thread",
+]
+
+# Multiplications of a step, or of a pass over rows, up to which one thread computes them.
+# They take one core 3 to 5 ms.  Where other processes use the cores, each of a step's ten
+# to twenty parallel sections may wait a time slice of the system, some milliseconds, for a
+# thread that has no core: less than that is not worth to be shared.
+_SMALL = 1e8
+
+
+def is_small(state: TrainingState, X: Any) -> bool:
+    """Return whether one pass of a network of plain layers over `X` takes one thread."""
+    weights = state.weights.values()
+    # Not np.shape, which what only can be made an array of may not know.
+    shape = X.shape if hasattr(X, "shape") else np.asarray(X).shape
+    if len(shape) != 2 or any(w.ndim > 2 for w in weights):
+        return False
+    return takes_one_thread(shape[0] * sum(w.size for w in weights))
+
+
+def takes_one_thread(n_multiplications: float) -> bool:
+    """Return whether so many multiplications are computed in one thread."""
+    return n_multiplications <= _SMALL
+
+
+def n_weights(module: nn.Module) -> int:
+    """Return how many weights a module has that are multiplied by inputs."""
+    return sum(own.numel() for own in module.parameters() if own.ndim > 1)
+
+
+@contextmanager
+def count_multiplications(module: nn.Module) -> Iterator[list[float]]:
+    """Collect, for each call of a layer with weights, its multiplications.
+
+    A layer applies its weights once for each position of its output: of an image after its
+    channels, of a sequence before its features.
+    """
+    found: list[float] = []
+
+    def note(layer: nn.Module, _: Any, outputs: Any) -> None:
+        first = outputs[0] if isinstance(outputs, tuple) else outputs
+        own = [w for w in layer.parameters(recurse=False) if w.ndim > 1]
+        if own and isinstance(first, Tensor) and first.numel():
+            is_spatial = own[0].ndim > 2 and first.ndim > 2
+            size = first.shape[1 if is_spatial else -1]
+            found.append(first.numel() / size * sum(w.numel() for w in own))
+
+    hooks = [layer.register_forward_hook(note) for layer in module.modules()]
+    try:
+        yield found
+    finally:
+        for hook in hooks:
+            hook.remove()
+
+
+class _Blocks:
+    """Which threads of this process are in a block, and torch's number before the first.
+
+    A thread that begins while another is in its block finds torch's number to be 1.
+    """
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._inside: set[int] = set()
+        self._before = 1
+
+    @property
+    def is_inside(self) -> bool:
+        """Whether this thread is in a block."""
+        return threading.get_ident() in self._inside
+
+    def enter(self) -> int:
+        """Note that this thread is in a block; return the number before."""
+        with self._lock:
+            if not self._inside:
+                self._before = torch.get_num_threads()
+            self._inside.add(threading.get_ident())
+            return self._before
+
+    def leave(self) -> None:
+        """Note that it no longer is."""
+        with self._lock:
+            self._inside.discard(threading.get_ident())
+
+
+_BLOCKS = _Blocks()
+
+
+@contextmanager
+def one_thread(*, wanted: bool = True) -> Iterator[None]:
+    """Let torch compute a block in one thread, if that is `wanted`.
+
+    Sums then have one order, and workers one core.  Afterwards torch has as many threads as
+    before, or as many as code in the block asked for.
+    """
+    if not wanted or _BLOCKS.is_inside:
+        yield
+        return
+    before = torch.get_num_threads()
+    try:
+        before = _BLOCKS.enter()
+        torch.set_num_threads(1)
+        yield
+    finally:
+        # First, for who enters next takes the number that it finds if nobody is inside.
+        if torch.get_num_threads() == 1:
+            torch.set_num_threads(before)
+        _BLOCKS.leave()

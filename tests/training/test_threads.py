@@ -1,0 +1,210 @@
+"""How many threads pay."""
+
+import threading
+
+import numpy as np
+import pytest
+import torch
+from scipy import sparse
+from sklearn.model_selection import cross_val_score
+from skorch.callbacks import Callback
+from torch import nn
+
+from sk_tune import CNNClassifier, MLPClassifier, NetClassifier, RNNClassifier
+from sk_tune.training import TrainingState, is_small, one_thread
+
+
+def _state(*shapes):
+    weights = {str(i): np.zeros(shape, np.float32) for i, shape in enumerate(shapes)}
+    return TrainingState(seed=0, weights=weights, moments={})
+
+
+@pytest.mark.parametrize(
+    ("shapes", "n_rows", "expected"),
+    [
+        ([(64, 64), (64,)], 1000, True),
+        ([(64, 64), (64,)], 100_000, False),
+        ([(4096, 4096)], 100, False),
+        ([(8, 1, 3, 3)], 10, False),
+    ],
+    ids=["few rows", "many rows", "wide", "convolution"],
+)
+def test_small_is_what_multiplies_few_numbers(shapes, n_rows, expected):
+    """Rows times weights decide; layers that use a weight more than once are not small."""
+    assert is_small(_state(*shapes), np.zeros((n_rows, 3))) is expected
+
+
+def test_sparse_rows_are_counted_as_others():
+    """They have a shape, and no length."""
+    assert is_small(_state((64, 64)), sparse.csr_array((1000, 64)))
+
+
+def test_what_has_more_axes_is_not_small():
+    """A recurrent layer uses its weights at every step of a sequence."""
+    assert not is_small(_state((4, 4)), np.zeros((2, 5, 4)))
+
+
+@pytest.mark.parametrize(("wanted", "inside"), [(True, 1), (False, 2)])
+def test_threads_are_given_back_after_an_error(wanted, inside):
+    """In the block torch has one thread if that is wanted; afterwards as many as before."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(2)
+    try:
+        with pytest.raises(KeyError), one_thread(wanted=wanted):
+            raise KeyError(torch.get_num_threads())
+        assert torch.get_num_threads() == 2
+        with one_thread(wanted=wanted):
+            assert torch.get_num_threads() == inside
+    finally:
+        torch.set_num_threads(before)
+
+
+def test_threads_that_shards_share_leave_torch_its_number():
+    """A thread that begins while another is in its block finds 1, which is not to stay."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(2)
+    inside, left = threading.Event(), threading.Event()
+    found = []
+
+    def first():
+        with one_thread():
+            inside.set()
+            left.wait(10)
+
+    def second():
+        inside.wait(10)
+        with one_thread(), one_thread():
+            found.append(torch.get_num_threads())
+            left.set()
+            threads[0].join(10)
+        found.append(torch.get_num_threads())
+
+    threads = [threading.Thread(target=run) for run in (first, second)]
+    try:
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join(10)
+        third = threading.Thread(target=lambda: found.append(torch.get_num_threads()))
+        third.start()
+        third.join(10)
+        assert found == [1, 2, 2]
+    finally:
+        torch.set_num_threads(before)
+
+
+@pytest.fixture
+def _two_threads():
+    before = torch.get_num_threads()
+    torch.set_num_threads(2)
+    yield
+    torch.set_num_threads(before)
+
+
+@pytest.fixture
+def seen(_two_threads):
+    """Threads of torch's in each call of a layer."""
+    found = []
+    hook = nn.modules.module.register_module_forward_pre_hook(
+        lambda *_: found.append(torch.get_num_threads())
+    )
+    yield found
+    hook.remove()
+
+
+class _Wide(nn.Module):
+    """Uses its weights at each position of a row."""
+
+    def __init__(self, n_outputs, width):
+        super().__init__()
+        self.first = nn.Conv1d(1, width, 1)
+        self.output = nn.Linear(width, n_outputs)
+
+    def forward(self, x):
+        return self.output(self.first(x.unsqueeze(1)).mean(2))
+
+
+Y = np.arange(120) % 2
+NETWORKS = {
+    "mlp": lambda n: MLPClassifier(width=n, batch_size=-1, max_epochs=1),
+    "members": lambda n: MLPClassifier(width=64, members=n, batch_size=-1, max_epochs=1),
+    "cnn": lambda n: CNNClassifier(n_channels=n, width=4, batch_size=-1, max_epochs=1),
+    "rnn": lambda n: RNNClassifier(hidden_size=n, batch_size=-1, max_epochs=1),
+    "module": lambda n: NetClassifier(
+        _Wide, module__width=12 * n, batch_size=-1, max_epochs=1
+    ),
+}
+
+
+@pytest.mark.parametrize(("size", "expected"), [(4, {1}), (1024, {2})])
+@pytest.mark.parametrize("name", NETWORKS)
+def test_small_networks_take_one_thread_and_large_ones_all(name, size, expected, seen):
+    """In `fit` and `predict`; afterwards torch has as many threads as the user set."""
+    size = {("cnn", 1024): 96, ("rnn", 1024): 256, ("members", 1024): 256}.get(
+        (name, size), size
+    )
+    X = np.random.default_rng(0).normal(size=(120, 64))
+    net = NETWORKS[name](size).set_params(random_state=0)
+
+    net.fit(X, Y)
+    # The first calls of a user's module only look at it.
+    trained = set(seen[-3:])
+    assert torch.get_num_threads() == 2
+    seen.clear()
+    net.predict_proba(np.tile(X, (3, 1)))
+
+    assert (trained, set(seen), torch.get_num_threads()) == (expected, expected, 2)
+
+
+@pytest.mark.usefixtures("_two_threads")
+def test_scores_of_folds_are_computed_in_one_thread(seen):
+    """As are whole cross-validations of a small network."""
+    X = np.random.default_rng(0).normal(size=(120, 4))
+    cross_val_score(MLPClassifier(max_epochs=1, random_state=0), X, Y, cv=2)
+
+    assert set(seen) == {1}
+    assert torch.get_num_threads() == 2
+
+
+@pytest.mark.usefixtures("_two_threads")
+@pytest.mark.parametrize("wanted", [3, None], ids=["set", "error"])
+def test_what_a_callback_asks_for_stays(wanted):
+    """A number of threads set while a network trains is the user's; an error is none."""
+
+    class Ask(Callback):
+        def on_epoch_begin(self, net, **kwargs):
+            if wanted is None:
+                raise KeyError(torch.get_num_threads())
+            torch.set_num_threads(wanted)
+
+    net = MLPClassifier(max_epochs=1, callbacks=[Ask()])
+    if wanted is None:
+        with pytest.raises(KeyError, match="1"):
+            net.fit(np.eye(4), [0, 1, 0, 1])
+    else:
+        net.fit(np.eye(4), [0, 1, 0, 1])
+
+    assert torch.get_num_threads() == (wanted or 2)
+
+
+@pytest.mark.usefixtures("_two_threads")
+def test_networks_in_several_threads_of_python_leave_torch_its_number():
+    """Whichever ends last, and also in threads that begin afterwards."""
+    X = np.random.default_rng(0).normal(size=(120, 4))
+    found = []
+
+    def train(n_epochs):
+        MLPClassifier(max_epochs=n_epochs, random_state=0).fit(X, Y).predict(X)
+        found.append(torch.get_num_threads())
+
+    threads = [threading.Thread(target=train, args=(n,)) for n in (1, 20, 5)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(60)
+    last = threading.Thread(target=lambda: found.append(torch.get_num_threads()))
+    last.start()
+    last.join(10)
+
+    assert found == [2] * 4
+    assert torch.get_num_threads() == 2
