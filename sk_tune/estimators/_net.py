@@ -10,7 +10,7 @@ from dataclasses import field
 from typing import Any, ClassVar, Self, TypeVar
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from sk_tune._compat import HasMethods
 from sk_tune.estimators._base import NetworkEstimator
@@ -20,6 +20,7 @@ from sk_tune.estimators._parameters import parameters
 from sk_tune.estimators._regressor import NetworkRegressor
 from sk_tune.estimators._shapes import check_input_shape, reshaped
 from sk_tune.estimators._validation import WholeNumber
+from sk_tune.nets import LogProbabilities, sum_to_one
 from sk_tune.training import count_multiplications
 
 __all__ = ["NetClassifier", "NetRegressor"]
@@ -39,8 +40,10 @@ class _NetEstimator(NetworkEstimator):
         ``n_features``, ``n_outputs`` and ``input_shape`` are filled in from the data if the
         callable has them and they are not given; lazy layers are initialised.  An instance
         is copied, with its weights.  The network takes a float tensor and returns one of
-        shape (n_samples, n_outputs): unnormalised scores for each class, without softmax,
-        or one column for each target.
+        shape (n_samples, n_outputs): unnormalised scores for each class, or one column for
+        each target.  If a classifier's network returns probabilities, as one that ends in
+        softmax does, it is trained on their logarithms, and ``net_.module_.module`` is the
+        network.
     input_shape : tuple of int, default=None
         Shape to which the rows of X are brought.  If not given, they keep theirs.
     **module_parameters : dict
@@ -105,7 +108,7 @@ class _NetEstimator(NetworkEstimator):
         dtype, device = next(kinds, (torch.float32, torch.device("cpu")))
         # Two rows of zeros, to initialise lazy layers and see what comes out.
         rows = torch.zeros(2, *self.input_shape_, dtype=dtype, device=device)
-        with torch.no_grad(), count_multiplications(module.eval()) as counts:
+        with count_multiplications(module.eval()) as counts:
             try:
                 outputs = module(rows)
             except Exception as error:  # noqa: BLE001 - whatever a user's module raises
@@ -123,6 +126,10 @@ class _NetEstimator(NetworkEstimator):
                 f"(n_samples, {n_outputs}), one column for each class or target. Got "
                 f"{got} for 2 rows of shape {self.input_shape_} instead."
             )
+        return self._as_scores(module, rows, outputs)
+
+    def _as_scores(self, module: nn.Module, rows: Tensor, outputs: Tensor) -> nn.Module:
+        """Return a module whose outputs the losses take, given those of two rows."""
         return module
 
     def _count_multiplications(self, module: nn.Module) -> float:
@@ -232,6 +239,23 @@ class NetClassifier(_NetEstimator, NetworkClassifier):
     >>> bool(net.fit(X, y).score(X, y) > 0.9)
     True
     """
+
+    def _as_scores(self, module: nn.Module, rows: Tensor, outputs: Tensor) -> nn.Module:
+        def are_probabilities(found: Tensor) -> bool:
+            if not self._is_multilabel:
+                return sum_to_one(found)
+            # Scores may lie between 0 and 1 too.
+            return type(found.grad_fn).__name__.startswith("Sigmoid")
+
+        if not are_probabilities(outputs):
+            return module
+        # Some modules normalise only what they predict.
+        training = copy.deepcopy(module).train()(rows)
+        return LogProbabilities(
+            module,
+            one_class=not self._is_multilabel,
+            while_training=are_probabilities(training),
+        )
 
 
 @with_inherited_docs

@@ -252,15 +252,9 @@ class TrainingNet(LateOptimizerNet):
         with self._threads(min(len(X), self.iterator_valid__batch_size)):
             return super().forward(X, *args, **kwargs)
 
-    def predict_proba(self, X: Any) -> Any:
-        """Return probabilities or scaled targets, for scoring callbacks."""
-        with self._threads(min(len(X), self.iterator_valid__batch_size)):
-            return super().predict_proba(X)
-
     def _threads(self, n_rows: int) -> Any:
-        """Return a block in which a step of so many rows has as many threads as pay."""
-        is_small = takes_one_thread(n_rows * self.row_work)
-        return one_thread(wanted=is_small and self.device == "cpu")
+        """Return a block in which passes over so many rows have as many threads as pay."""
+        return one_thread(wanted=takes_one_thread(n_rows * self.row_work))
 
     def start_from(self, other: "TrainingNet") -> None:
         """Take over the weights in use and the past of another net, as a warm start does.
@@ -309,14 +303,16 @@ class TrainingNet(LateOptimizerNet):
         start = time.perf_counter()
         batches.epoch = len(self.history)
         self.notify("on_epoch_begin", **sets)
-        with self._seeded_globals(batches.epoch):
+        seed = derive_seed(self.options.seed, Stream.MODULE, batches.epoch)
+        draws_globally = self.options.global_rng
+        with forked_rng(seed, self.device) if draws_globally else nullcontext():
             self._train_epoch(batches)
         if valid is not None:
             self._validate(valid)
         if monitor is not None:
             self._record_scores("monitor", self._evaluate(monitor, hooks=False))
-        self._record("lr", self.optimizer_.param_groups[0]["lr"])
-        self._record("dur", time.perf_counter() - start)
+        self.history.record("lr", self.optimizer_.param_groups[0]["lr"])
+        self.history.record("dur", time.perf_counter() - start)
         if not self.history[-1]["batches"]:
             # skorch's Checkpoint asks for a last batch.
             self.history.new_batch()
@@ -419,12 +415,9 @@ class TrainingNet(LateOptimizerNet):
             rate = self.options.learning_rate
             raise TrainingDivergedError(loss_message(prefix, loss, len(self.history), rate))
         name = prefix + "_loss"
-        self._record(name, loss)
-        self._record(name + "_best", self.lowest_.is_lowest(name, loss))
-        self._record(prefix + "_score", score)
-
-    def _record(self, name: str, value: Any) -> None:
-        self.history.record(name, value)
+        self.history.record(name, loss)
+        self.history.record(name + "_best", self.lowest_.is_lowest(name, loss))
+        self.history.record(prefix + "_score", score)
 
     def _end_batch(
         self, prefix: str, batch: tuple[Any, Any], loss: Tensor, y_pred: Tensor
@@ -459,12 +452,6 @@ class TrainingNet(LateOptimizerNet):
         self.last_weights_ = cloned(self.module_.state_dict())
         if self.best_weights_ is not None:
             self.module_.load_state_dict(self.best_weights_)
-
-    def _seeded_globals(self, epoch: int) -> Any:
-        if not self.options.global_rng:
-            return nullcontext()
-        seed = derive_seed(self.options.seed, Stream.MODULE, epoch)
-        return forked_rng(seed, self.device)
 
     def __getstate__(self) -> dict[str, Any]:
         state = super().__getstate__()

@@ -26,6 +26,7 @@ from sk_tune.nets._number_embeddings import (
     PeriodicEmbedding,
     PiecewiseLinearEmbedding,
 )
+from sk_tune.nets._probabilities import LogProbabilities, sum_to_one
 from sk_tune.nets._rnn import RNN
 from sk_tune.nets._table_inputs import CategoryEmbedding, TableInputs
 
@@ -35,6 +36,7 @@ __all__ = [
     "MLP",
     "RNN",
     "CategoryEmbedding",
+    "LogProbabilities",
     "PeriodicEmbedding",
     "PiecewiseLinearEmbedding",
     "SeededDropout",
@@ -51,6 +53,7 @@ __all__ = [
     "mean_of_members",
     "seed_dropout",
     "set_dropout_step",
+    "sum_to_one",
     "tensor_values",
     "with_parameters_of",
 ]

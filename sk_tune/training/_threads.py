@@ -29,7 +29,20 @@ _SMALL = 1e8
 
 
 def is_small(state: TrainingState, X: Any) -> bool:
-    """Return whether one pass of a network of plain layers over `X` takes one thread."""
+    """Return whether a network of plain layers multiplies few numbers.
+
+    Parameters
+    ----------
+    state : TrainingState
+        With its weights.
+    X : array-like
+        Rows that it computes at once.
+
+    Returns
+    -------
+    bool
+        False for layers that use a weight more than once a row.
+    """
     weights = state.weights.values()
     # Not np.shape, which what only can be made an array of may not know.
     shape = X.shape if hasattr(X, "shape") else np.asarray(X).shape
@@ -39,21 +52,52 @@ def is_small(state: TrainingState, X: Any) -> bool:
 
 
 def takes_one_thread(n_multiplications: float) -> bool:
-    """Return whether so many multiplications are computed in one thread."""
+    """Return whether one thread is enough for a step.
+
+    Parameters
+    ----------
+    n_multiplications : float
+        Of the step.
+
+    Returns
+    -------
+    bool
+        Whether more threads would wait longer than they compute.
+    """
     return n_multiplications <= _SMALL
 
 
 def n_weights(module: nn.Module) -> int:
-    """Return how many weights a module has that are multiplied by inputs."""
+    """Return how many weights a module has that are multiplied by inputs.
+
+    Parameters
+    ----------
+    module : Module
+        Any.
+
+    Returns
+    -------
+    int
+        Without biases and scales.
+    """
     return sum(own.numel() for own in module.parameters() if own.ndim > 1)
 
 
 @contextmanager
 def count_multiplications(module: nn.Module) -> Iterator[list[float]]:
-    """Collect, for each call of a layer with weights, its multiplications.
+    """Count the multiplications of a module's calls in a block.
 
-    A layer applies its weights once for each position of its output: of an image after its
-    channels, of a sequence before its features.
+    Parameters
+    ----------
+    module : Module
+        Its layers have hooks in the block.
+
+    Yields
+    ------
+    list of float
+        Multiplications of each call of a layer with weights, which it applies once for each
+        position of its output: of an image after its channels, of a sequence before its
+        features.
     """
     found: list[float] = []
 
@@ -108,10 +152,18 @@ _BLOCKS = _Blocks()
 
 @contextmanager
 def one_thread(*, wanted: bool = True) -> Iterator[None]:
-    """Let torch compute a block in one thread, if that is `wanted`.
+    """Let torch compute in one thread: sums then have one order, and workers one core.
 
-    Sums then have one order, and workers one core.  Afterwards torch has as many threads as
-    before, or as many as code in the block asked for.
+    Parameters
+    ----------
+    wanted : bool, default=True
+        If not, everything stays as it is.
+
+    Yields
+    ------
+    None
+        Nothing.  Afterwards torch has as many threads as before, or as many as code in the
+        block asked for.
     """
     if not wanted or _BLOCKS.is_inside:
         yield

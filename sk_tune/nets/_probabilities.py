@@ -1,0 +1,73 @@
+# SPDX-FileCopyrightText: sk_tune contributors
+# SPDX-License-Identifier: BSD-3-Clause
+"""Classifiers' modules that return probabilities instead of unnormalised scores."""
+
+import torch
+from torch import Tensor, nn
+
+__all__ = ["LogProbabilities", "sum_to_one"]
+
+
+def sum_to_one(outputs: Tensor) -> bool:
+    """Return whether outputs are probabilities of classes.
+
+    Parameters
+    ----------
+    outputs : Tensor of shape (B, C)
+        Of a module.
+
+    Returns
+    -------
+    bool
+        Whether none is negative and each row sums to 1.
+    """
+    sums = outputs.sum(dim=1)
+    # Half precision rounds at 1e-3.
+    return bool((outputs >= 0).all()) and torch.allclose(
+        sums, torch.ones_like(sums), atol=1e-2 if outputs.element_size() < 4 else 1e-4
+    )
+
+
+class LogProbabilities(nn.Module):
+    """A module that returns probabilities, as one that returns unnormalised scores.
+
+    Their logarithms are such scores: softmax makes the same probabilities of them, and
+    cross-entropy is the negative log-likelihood.
+
+    Parameters
+    ----------
+    module : Module
+        It returns (B, C), probabilities of one class (each row sums to 1) or of many.
+    one_class : bool
+        Whether a sample has one class; else each column is a label of its own, whose score
+        is its log-odds.
+    while_training : bool
+        Whether the module returns probabilities in training mode too.
+    """
+
+    def __init__(self, module: nn.Module, *, one_class: bool, while_training: bool) -> None:
+        super().__init__()
+        self.module = module
+        self.one_class = one_class
+        self.while_training = while_training
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Return unnormalised scores.
+
+        Parameters
+        ----------
+        x : Tensor of shape (B, ...)
+            Inputs.
+
+        Returns
+        -------
+        Tensor of shape (B, C)
+            Logarithms of probabilities, or log-odds.
+        """
+        outputs: Tensor = self.module(x)
+        if self.training and not self.while_training:
+            return outputs
+        numbers = torch.finfo(outputs.dtype)
+        if self.one_class:
+            return outputs.clamp_min(numbers.tiny).log()
+        return outputs.logit(eps=numbers.eps)

@@ -1,0 +1,120 @@
+"""Modules that return probabilities instead of unnormalised scores."""
+
+import copy
+
+import numpy as np
+import pytest
+import torch
+from sklearn.datasets import load_digits
+from sklearn.model_selection import GridSearchCV, cross_val_score
+from skorch import NeuralNetClassifier
+from torch import nn
+
+from sk_tune import GridSearchCV as FleetSearchCV
+from sk_tune import NetClassifier, fleet
+from sk_tune.nets import LogProbabilities
+
+X, Y = load_digits(return_X_y=True)
+X, Y = (X[:300] / 16).astype(np.float32), Y[:300]
+
+
+class _Net(nn.Module):
+    def __init__(self, n_features, n_outputs, end="none"):
+        super().__init__()
+        self.first = nn.Linear(n_features, 32)
+        self.last = nn.Linear(32, n_outputs)
+        self.end = end
+
+    def forward(self, x):
+        scores = self.last(torch.relu(self.first(x)))
+        if self.end == "sigmoid":
+            return torch.sigmoid(scores)
+        if self.end == "softmax" or (self.end == "predicted" and not self.training):
+            return torch.softmax(scores, dim=-1)
+        return scores.log_softmax(dim=-1) if self.end == "log" else scores
+
+
+def _net(end, **params):
+    params = {"max_epochs": 5, "dtype": "float64", "random_state": 0, **params}
+    return NetClassifier(_Net, module__end=end, **params)
+
+
+@pytest.mark.parametrize("end", ["softmax", "predicted", "log"])
+def test_modules_of_probabilities_train_as_those_of_scores(end):
+    """Softmax at the end of a module, always or in prediction only, changes nothing."""
+    expected = _net("none").fit(X, Y)
+    found = _net(end).fit(X, Y)
+
+    np.testing.assert_allclose(
+        found.predict_proba(X), expected.predict_proba(X), atol=1e-10
+    )
+    np.testing.assert_allclose(
+        found.history_[:, "train_loss"], expected.history_[:, "train_loss"], rtol=1e-10
+    )
+
+
+@pytest.mark.parametrize("end", ["softmax", "predicted"])
+def test_their_predictions_are_what_the_module_returns(end):
+    """As in skorch, probabilities are not normalised again."""
+    net = _net(end).fit(X, Y)
+    module = net.net_.module_.module.eval()
+    with torch.no_grad():
+        expected = module(torch.from_numpy(X).double()).numpy()
+
+    np.testing.assert_allclose(net.predict_proba(X), expected, atol=1e-12)
+
+
+def test_loss_is_that_of_skorch():
+    """skorch takes the logarithm of what a module returns, for its loss NLLLoss."""
+    net = _net("softmax", optimizer="sgd", lr_schedule="constant", weight_decay=0.0)
+    net.set_params(learning_rate=0.1, batch_size=-1, momentum=0.0, dtype="float32")
+    start = _Net(64, 10, "softmax")
+    net.set_params(module=start, nesterovs_momentum=False)
+    del net.module__end
+    other = NeuralNetClassifier(
+        copy.deepcopy(start), max_epochs=5, lr=0.1, batch_size=-1, train_split=None
+    ).set_params(verbose=0)
+
+    net.fit(X, Y)
+    other.fit(X, Y)
+
+    np.testing.assert_allclose(
+        net.history_[:, "train_loss"], other.history_[:, "train_loss"], rtol=1e-5
+    )
+
+
+def test_labels_of_their_own_are_found_by_their_sigmoid():
+    """In a multilabel problem rows do not sum to 1, and scores may lie in [0, 1]."""
+    labels = np.stack([Y % 2, Y > 4], axis=1).astype(int)
+    expected = _net("none").fit(X, labels)
+    found = _net("sigmoid").fit(X, labels)
+
+    assert not isinstance(expected.net_.module_, LogProbabilities)
+    np.testing.assert_allclose(found.predict_proba(X), expected.predict_proba(X), atol=1e-6)
+
+
+@pytest.mark.parametrize("end", ["softmax", "predicted"])
+def test_they_are_the_same_in_fleets(end):
+    """A search of the engine's and a block give the scores of networks trained alone."""
+    grid = {"learning_rate": [1e-3, 1e-2]}
+    net = _net(end, max_epochs=3)
+    expected = GridSearchCV(net, grid, cv=2, scoring="neg_log_loss").fit(X, Y)
+    search = FleetSearchCV(net, grid, cv=2, scoring="neg_log_loss").fit(X, Y)
+    with fleet():
+        inside = cross_val_score(net, X, Y, cv=2, scoring="neg_log_loss")
+    outside = cross_val_score(net, X, Y, cv=2, scoring="neg_log_loss")
+
+    for name in ("split0_test_score", "split1_test_score"):
+        np.testing.assert_allclose(
+            search.cv_results_[name], expected.cv_results_[name], rtol=1e-9
+        )
+    np.testing.assert_allclose(inside, outside, rtol=1e-9)
+
+
+def test_they_are_saved_and_loaded(tmp_path):
+    """The code of the module is given again, and its outputs are looked at again."""
+    net = _net("softmax").fit(X, Y)
+    net.save(tmp_path / "net")
+    loaded = NetClassifier.load(tmp_path / "net", module=_Net)
+
+    np.testing.assert_array_equal(loaded.predict_proba(X), net.predict_proba(X))
