@@ -304,8 +304,7 @@ class TrainingNet(LateOptimizerNet):
         batches.epoch = len(self.history)
         self.notify("on_epoch_begin", **sets)
         seed = derive_seed(self.options.seed, Stream.MODULE, batches.epoch)
-        draws_globally = self.options.global_rng
-        with forked_rng(seed, self.device) if draws_globally else nullcontext():
+        with forked_rng(seed, self.device) if self.options.global_rng else nullcontext():
             self._train_epoch(batches)
         if valid is not None:
             self._validate(valid)
