@@ -50,6 +50,14 @@ def _workers_for_little() -> Iterator[None]:
         yield
 
 
+@pytest.fixture(scope="session", autouse=True)
+def _secret_of_tests(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """Sign files with a secret of this run's, and leave the user's home alone."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("XDG_DATA_HOME", str(tmp_path_factory.mktemp("home")))
+        yield
+
+
 def _read_only(X: np.ndarray, y: np.ndarray) -> Data:
     for values in (X, y):
         values.setflags(write=False)

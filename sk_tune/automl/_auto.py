@@ -6,9 +6,10 @@ from typing import Any, ClassVar
 
 import numpy.typing as npt
 from sklearn.base import ClassifierMixin, RegressorMixin
+from sklearn.metrics import check_scoring
 from sklearn.utils.validation import check_is_fitted
 
-from sk_tune.automl._base import AutoEstimator, ScoredAsJudged
+from sk_tune.automl._base import AutoEstimator
 from sk_tune.estimators import with_inherited_docs
 
 __all__ = ["AutoClassifier", "AutoRegressor"]
@@ -16,8 +17,37 @@ __all__ = ["AutoClassifier", "AutoRegressor"]
 Array = npt.NDArray[Any]
 
 
+class _ScoredAsJudged:
+    """Takes scores as the search does, before the mixins of scikit-learn are asked."""
+
+    scoring: Any
+
+    def score(self, X: Any, y: Any, sample_weight: Any = None) -> float:
+        """Return the score of the predictions by `scoring`; greater is better.
+
+        Parameters
+        ----------
+        X : frame or array-like of shape (n_samples, n_features)
+            Features.
+        y : array-like of shape (n_samples,)
+            True values.
+        sample_weight : array-like of shape (n_samples,), default=None
+            Weights of the rows.
+
+        Returns
+        -------
+        float
+            Accuracy or R^2 if `scoring` is None.
+        """
+        check_is_fitted(self)
+        if self.scoring is None:
+            return float(super().score(X, y, sample_weight))  # type: ignore[misc]
+        params = {} if sample_weight is None else {"sample_weight": sample_weight}
+        return float(check_scoring(self, scoring=self.scoring)(self, X, y, **params))
+
+
 @with_inherited_docs
-class AutoClassifier(ScoredAsJudged, ClassifierMixin, AutoEstimator):  # type: ignore[misc]
+class AutoClassifier(_ScoredAsJudged, ClassifierMixin, AutoEstimator):  # type: ignore[misc]
     """A classifier that is found within a time.
 
     Baselines first, then networks by Hyperband and gradient boosting by random search on
@@ -79,6 +109,7 @@ class AutoClassifier(ScoredAsJudged, ClassifierMixin, AutoEstimator):  # type: i
         diagnosis: bool = True,
         calibrate: bool = True,
         warm_start: bool = False,
+        store: Any = None,
         n_jobs: int | None = None,
         progress: Any = False,
         random_state: Any = None,
@@ -95,6 +126,7 @@ class AutoClassifier(ScoredAsJudged, ClassifierMixin, AutoEstimator):  # type: i
         self.diagnosis = diagnosis
         self.calibrate = calibrate
         self.warm_start = warm_start
+        self.store = store
         self.n_jobs = n_jobs
         self.progress = progress
         self.random_state = random_state
@@ -117,7 +149,7 @@ class AutoClassifier(ScoredAsJudged, ClassifierMixin, AutoEstimator):  # type: i
 
 
 @with_inherited_docs
-class AutoRegressor(ScoredAsJudged, RegressorMixin, AutoEstimator):  # type: ignore[misc]
+class AutoRegressor(_ScoredAsJudged, RegressorMixin, AutoEstimator):  # type: ignore[misc]
     """A regressor that is found within a time.
 
     Baselines first, then networks by Hyperband and gradient boosting by random search on
@@ -167,6 +199,7 @@ class AutoRegressor(ScoredAsJudged, RegressorMixin, AutoEstimator):  # type: ign
         leak_guard: bool = True,
         diagnosis: bool = True,
         warm_start: bool = False,
+        store: Any = None,
         n_jobs: int | None = None,
         progress: Any = False,
         random_state: Any = None,
@@ -182,6 +215,7 @@ class AutoRegressor(ScoredAsJudged, RegressorMixin, AutoEstimator):  # type: ign
         self.leak_guard = leak_guard
         self.diagnosis = diagnosis
         self.warm_start = warm_start
+        self.store = store
         self.n_jobs = n_jobs
         self.progress = progress
         self.random_state = random_state

@@ -2,6 +2,7 @@
 # SPDX-License-Identifier: BSD-3-Clause
 """What the one call does, whether for labels or for numbers."""
 
+import os
 import warnings
 from collections.abc import Callable, Iterator, Sequence
 from numbers import Integral, Real
@@ -11,7 +12,6 @@ from typing import Any, ClassVar, Self
 import numpy as np
 import numpy.typing as npt
 from sklearn.base import BaseEstimator
-from sklearn.metrics import check_scoring
 from sklearn.utils import check_random_state
 from sklearn.utils.validation import check_consistent_length, check_is_fitted
 
@@ -31,7 +31,6 @@ from sk_tune.automl._course import Course
 from sk_tune.automl._features import as_features, as_target, kind_of
 from sk_tune.automl._folds import (
     Split,
-    are_same,
     as_groups,
     check_scores,
     split_rows,
@@ -39,7 +38,7 @@ from sk_tune.automl._folds import (
 )
 from sk_tune.automl._guard import guarded, serious_leaks, warn_of_leaks
 from sk_tune.automl._leaderboard import leaderboard
-from sk_tune.automl._memory import Memory, fingerprint
+from sk_tune.automl._memory import Memory, MemoryFolder, fingerprint
 from sk_tune.automl._models import (
     Model,
     boosting_model,
@@ -56,9 +55,10 @@ from sk_tune.automl._threads import is_busy
 from sk_tune.automl._trials import Trial, best_of, honest_scores
 from sk_tune.automl._verdict import Score, verdict
 from sk_tune.automl._workers import Workers
+from sk_tune.backend import value_fingerprint
 from sk_tune.exceptions import SearchError, TableError, warn_user
 
-__all__ = ["AutoEstimator", "ScoredAsJudged"]
+__all__ = ["AutoEstimator"]
 
 Array = npt.NDArray[Any]
 
@@ -107,6 +107,10 @@ class AutoEstimator(BaseEstimator):  # type: ignore[misc]
     warm_start : bool, default=False
         Whether the next ``fit`` on the same data goes on with the trials of this one, which
         are kept for that; those of models that are not in `models` then are left out.
+    store : str, path-like or None, default=None
+        Folder in which what is found is kept while ``fit`` runs: after a crash or a kill,
+        ``fit`` on the same data goes on from there, as with `warm_start`.  It holds
+        pickles: name only a folder that you trust.
     n_jobs : int or None, default=None
         Worker processes for networks, as in scikit-learn; with less than 30 seconds they
         train in this process.
@@ -171,6 +175,7 @@ class AutoEstimator(BaseEstimator):  # type: ignore[misc]
         "leak_guard": ["boolean"],
         "diagnosis": ["boolean"],
         "warm_start": ["boolean"],
+        "store": [str, os.PathLike, None],
         "n_jobs": [Integral, None],
         "progress": ["boolean", callable],
         "random_state": ["random_state"],
@@ -238,7 +243,13 @@ class AutoEstimator(BaseEstimator):  # type: ignore[misc]
         if sample_weight is not None:
             sample_weight = check_sample_weight(sample_weight, X)
         seed = int(check_random_state(self.random_state).randint(2**31 - 1))
-        memory = self._remembered(X, y, sample_weight)
+        folder = None if self.store is None else MemoryFolder(Path(self.store))
+        data = (
+            ""
+            if folder is None and not self.warm_start
+            else fingerprint(X, y, sample_weight)
+        )
+        memory = self._remembered(folder, data)
         seed = seed if memory is None else memory.seed
         groups = None if groups is None else as_groups(groups)
         times = None if times is None else as_times(times)
@@ -252,16 +263,15 @@ class AutoEstimator(BaseEstimator):  # type: ignore[misc]
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
             course, models = self._course(problem, clock), self._models(problem)
-            if memory is not None:
-                course.go_on_from(memory, models)
+            origin = {"seed": seed, "fingerprint": data, "split": split}
+            course.remember(folder, {**origin, "scoring": self.scoring}, memory, models)
             course.run(models)
+            # Before what comes next: another Ctrl-C loses nothing then.
+            course.keep()
             course.runner.begin("ensemble")
             self._conclude(course, problem, metric, (_take(X, held), y[held]))
         self.seconds_ = clock.seconds
-        self.__dict__.pop("_memory", None)
-        if self.warm_start:
-            own = fingerprint(X, y, sample_weight)
-            self._memory = course.memory(seed, own, self.scoring, split)
+        self._memory = course.memory() if self.warm_start else None
         if course.was_interrupted:
             raise KeyboardInterrupt
         if not self.beats_baseline_:
@@ -289,19 +299,23 @@ class AutoEstimator(BaseEstimator):  # type: ignore[misc]
                 f"of {list(_FAMILIES)}. Got {self.models!r} instead."
             )
 
-    def _remembered(self, X: Any, y: Array, weight: Array | None) -> Memory | None:
+    def _remembered(self, folder: MemoryFolder | None, data: str) -> Memory | None:
         """Return the trials of an earlier fit on the same data, to go on from."""
-        memory = getattr(self, "_memory", None) if self.warm_start else None
-        if memory is not None and memory.fingerprint != fingerprint(X, y, weight):
+        memory: Memory | None = getattr(self, "_memory", None) if self.warm_start else None
+        if folder is not None:
+            memory = folder.load() or memory
+        if memory is None:
+            return None
+        earlier = f"To go on with an earlier fit {type(self).__name__} must be fitted"
+        remedy = "use warm_start=False, and another 'store' if there is one"
+        if memory.fingerprint != data:
             raise ValueError(
-                f"With warm_start=True {type(self).__name__} must be fitted on the data of "
-                "the fit before. Got others; use warm_start=False."
+                f"{earlier} on the data of the fit before. Got others; {remedy}."
             )
-        if memory is not None and not are_same((self.scoring,), (memory.scoring,)):
+        if value_fingerprint(memory.scoring) != value_fingerprint(self.scoring):
             raise ValueError(
-                f"With warm_start=True {type(self).__name__} must be fitted by the scoring "
-                f"of the fit before, {memory.scoring!r}. Got {self.scoring!r}; use "
-                "warm_start=False."
+                f"{earlier} by the scoring of the fit before, {memory.scoring!r}. Got "
+                f"{self.scoring!r}; {remedy}."
             )
         return memory
 
@@ -565,35 +579,6 @@ class AutoEstimator(BaseEstimator):  # type: ignore[misc]
         tags.input_tags.three_d_array = True
         tags.non_deterministic = self.time_budget is not None
         return tags
-
-
-class ScoredAsJudged:
-    """Takes scores as the search does, before the mixins of scikit-learn are asked."""
-
-    scoring: Any
-
-    def score(self, X: Any, y: Any, sample_weight: Any = None) -> float:
-        """Return the score of the predictions by `scoring`; greater is better.
-
-        Parameters
-        ----------
-        X : frame or array-like of shape (n_samples, n_features)
-            Features.
-        y : array-like of shape (n_samples,)
-            True values.
-        sample_weight : array-like of shape (n_samples,), default=None
-            Weights of the rows.
-
-        Returns
-        -------
-        float
-            Accuracy or R^2 if `scoring` is None.
-        """
-        check_is_fitted(self)
-        if self.scoring is None:
-            return float(super().score(X, y, sample_weight))  # type: ignore[misc]
-        params = {} if sample_weight is None else {"sample_weight": sample_weight}
-        return float(check_scoring(self, scoring=self.scoring)(self, X, y, **params))
 
 
 def _take(X: Any, rows: Array) -> Any:

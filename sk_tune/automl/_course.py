@@ -19,11 +19,10 @@ from typing import Any
 
 from sklearn.base import clone
 
-from sk_tune.automl._folds import Split
-from sk_tune.automl._memory import Kind, Memory
+from sk_tune.automl._memory import Kind, RememberedCourse
 from sk_tune.automl._models import Model
 from sk_tune.automl._problem import Problem
-from sk_tune.automl._runner import ERRORS, N_KEPT, Runner
+from sk_tune.automl._runner import ERRORS
 from sk_tune.automl._sizes import Cost, affordable, hyperband_size, measured_cost
 from sk_tune.automl._threads import few_threads, is_busy
 from sk_tune.automl._trials import best_of
@@ -67,16 +66,14 @@ _NETWORKS = frozenset({"MLP", "CNN", "RNN"})
 _TOO_LONG = "It takes too long for this budget."
 
 
-@dataclass(slots=True, eq=False)
-class Course:
+@dataclass(slots=True, eq=False, kw_only=True)
+class Course(RememberedCourse):
     """Trains models until the time is up or the rounds are done.
 
     Parameters
     ----------
     problem : Problem
         What is to be learnt.
-    runner : Runner
-        With the clock; it keeps the trials.
     n_rounds : int or None
         Rounds at most; None as many as the time allows.
     sampler : str
@@ -90,15 +87,12 @@ class Course:
     """
 
     problem: Problem
-    runner: Runner
     n_rounds: int | None
     sampler: str
     heals: bool
     findings: list[Finding] = field(default_factory=list)
     changes: list[AppliedChange] = field(default_factory=list)
     was_interrupted: bool = False
-    n_done: int = 0
-    _kinds: dict[str, Kind] = field(default_factory=dict)
     # Names of trials that were trained again on more rows, or for longer.
     _enlarged: set[str] = field(default_factory=set)
 
@@ -119,58 +113,13 @@ class Course:
             # What there is is kept; who calls raises it again.
             self.was_interrupted = True
 
-    def go_on_from(self, memory: Memory, models: Sequence[Model]) -> None:
-        """Take over what an earlier course on the same data found.
-
-        Parameters
-        ----------
-        memory : Memory
-            Of that course.
-        models : sequence of Model
-            Those that are still wanted.
-        """
-        names = {model.name for model in models}
-        self.runner.trials = [t for t in memory.trials if t.label in names]
-        self.n_done = memory.n_done
-        self._kinds = {name: own for name, own in memory.kinds.items() if name in names}
-
-    def memory(self, seed: int, fingerprint: str, scoring: Any, split: Split) -> Memory:
-        """Return what a later course on the same data can go on from.
-
-        Parameters
-        ----------
-        seed : int
-            Of this fit.
-        fingerprint : str
-            Of its data.
-        scoring : object
-            By which it judged.
-        split : Split
-            Of its rows.
-
-        Returns
-        -------
-        Memory
-            With the best trials of each kind.
-        """
-        trials = self.runner.trials
-        labels = dict.fromkeys(trial.label for trial in trials)
-        own = [[t for t in trials if t.label == label] for label in labels]
-        return Memory(
-            seed=seed,
-            fingerprint=fingerprint,
-            trials=[trial for trials in own for trial in best_of(trials, N_KEPT)],
-            kinds=self._kinds,
-            n_done=self.n_done,
-            scoring=scoring,
-            split=split,
-        )
-
     # The defaults.
 
     def _run_defaults(self, models: Sequence[Model]) -> None:
         runner = self.runner
-        known = {trial.label for trial in runner.trials}
+        # A fit that was interrupted may have left trials of a model, but not what it costs.
+        known = {t.label for t in runner.trials}
+        known -= {m.name for m in models if m.resource and m.name not in self._kinds}
         if any(model.is_network for model in models):
             # While models without any are trained.
             runner.workers.start()
@@ -187,7 +136,7 @@ class Course:
     def _try_default(self, model: Model) -> None:
         """Train a model with its defaults, on as many rows as the clock allows."""
         runner = self.runner
-        runner.begin(f"{model.name}, default")
+        self._begin(f"{model.name}, default")
         n_rows, units = self.problem.n_train, model.most_resources
         cost: Cost | None = None
         if self._is_to_be_measured(model):
@@ -212,7 +161,10 @@ class Course:
             grid[model.resource] = [units]
         began = time.monotonic()
         seconds = self._seconds(self._first_share(model))
-        runner.run(GridSearchCV, estimator, grid, model, problem, time_budget=seconds)
+        own = self._store(model.name, seconds) if model.is_network else {}
+        runner.run(
+            GridSearchCV, estimator, grid, model, problem, time_budget=seconds, **own
+        )
         if not model.resource:
             return
         kind = Kind(model, n_rows, units, cost, estimator, dict(model.space))
@@ -352,7 +304,7 @@ class Course:
                 return
             model, n_rows, units = larger
             self._enlarged.add(trial.name)
-            self.runner.begin(f"{model.name}, {n_rows} rows")
+            self._begin(f"{model.name}, {n_rows} rows")
             self.runner.run(
                 GridSearchCV,
                 model.estimator,
@@ -402,16 +354,21 @@ class Course:
 
     def _run_network(self, kind: Kind, seconds: float, n_done: int) -> None:
         """Give a kind of network a pass of Hyperband, and learn from it."""
-        self._enlarge_kind(kind, seconds)
+        if kind.pass_begun is None:
+            self._enlarge_kind(kind, seconds)
         # What a worker has begun is not cut: the last candidate may be a slow one.
         if max(self.runner.seconds_of(kind.model), default=0.0) > self.runner.left:
             return
-        self.runner.begin(f"{kind.model.name}, round {n_done + 1}")
         n_folds = len(self.problem.folds)
         epochs = seconds / (n_folds * max(kind.seconds_per_epoch, 1e-9))
-        least, most = hyperband_size(epochs, kind.units)
+        # The pass of a fit that was interrupted has the same networks only by its sizes.
+        least, most = kind.pass_begun or hyperband_size(epochs, kind.units)
         if most < min(kind.model.enough_resources, kind.units):
             return
+        kind.pass_begun = least, most
+        own = self._store(kind.model.name, seconds)
+        self.keep(always=bool(own))
+        self.runner.begin(f"{kind.model.name}, round {n_done + 1}")
         began = time.monotonic()
         search = self.runner.run(
             HyperbandSearchCV,
@@ -423,9 +380,11 @@ class Course:
             min_resources=least,
             max_resources=most,
             sampler=self.sampler,
-            random_state=self.problem.seed + n_done + 1,
+            random_state=self.problem.seed + kind.n_done + 1,
             time_budget=None if math.isinf(seconds) else seconds,
+            **own,
         )
+        kind.n_done, kind.pass_begun = kind.n_done + 1, None
         if search is None:
             return
         n_epochs = search.ledger_.epochs_trained
@@ -454,7 +413,7 @@ class Course:
 
     def _run_boosting(self, kind: Kind, seconds: float, n_done: int) -> None:
         self._enlarge_kind(kind, seconds)
-        self.runner.begin(f"{kind.model.name}, round {n_done + 1}")
+        self._begin(f"{kind.model.name}, round {n_done + 1}")
         own = self.runner.seconds_of(kind.model)
         # The last candidate begins only if even a slow one would end in time.
         spare = max(own, default=math.inf) - sum(own) / max(len(own), 1)
@@ -469,5 +428,6 @@ class Course:
             self.problem.sampled(kind.n_rows),
             n_iter=_MOST_CANDIDATES if is_timed else _BOOSTING_CANDIDATES,
             time_budget=seconds - spare if is_timed else None,
-            random_state=self.problem.seed + n_done + 1,
+            random_state=self.problem.seed + kind.n_done + 1,
         )
+        kind.n_done += 1

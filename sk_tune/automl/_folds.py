@@ -247,10 +247,10 @@ def split_rows(
     split = Split(held=held, folds=folds, asked=asked)
     if before is not None and not split.equals(before):
         raise ValueError(
-            "With warm_start=True an estimator must be fitted on the folds of the fit "
-            f"before, which had {len(before.folds)}. Got {len(folds)} by {cv=} and "
+            "To go on with an earlier fit an estimator must be fitted on the folds of the "
+            f"fit before, which had {len(before.folds)}. Got {len(folds)} by {cv=} and "
             f"{test_size=}. Leave 'cv', 'test_size', groups and times as they were, or "
-            "use warm_start=False."
+            "use warm_start=False, and another 'store' if there is one."
         )
     return split
 

@@ -2,6 +2,7 @@
 # SPDX-License-Identifier: BSD-3-Clause
 """Worker processes that start while something else is trained."""
 
+import os
 import threading
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import suppress
@@ -10,6 +11,7 @@ from typing import Any
 import joblib
 
 from sk_tune._compat import get_active_backend
+from sk_tune._orphans import end_with_parent
 
 __all__ = ["Workers"]
 
@@ -35,7 +37,9 @@ class Workers:
     def __init__(self, n_jobs: int | None, time_budget: float | None) -> None:
         self._wanted = n_jobs
         self._thread: threading.Thread | None = None
-        backend, _ = get_active_backend()
+        # Which a thread does not know by itself.
+        self._backend, _ = get_active_backend()
+        backend = self._backend
         self._is_timed = (
             time_budget is not None
             and type(backend).__name__ == "LokyBackend"
@@ -47,7 +51,7 @@ class Workers:
         """Let the workers start, if there is time for it."""
         if self._is_timed and self._is_worth_it and self._thread is None:
             self._thread = threading.Thread(
-                target=_start, args=(self._wanted,), daemon=True
+                target=_start, args=(self._wanted, self._backend), daemon=True
             )
             self._thread.start()
 
@@ -58,15 +62,15 @@ class Workers:
         return self._wanted if is_ready or not self._is_timed else 1
 
 
-def _start(n_jobs: Any) -> None:
-    n_workers = joblib.effective_n_jobs(n_jobs)
+def _start(n_jobs: Any, backend: Any) -> None:
     # Ctrl-C ends workers that still import; whoever asks for some next starts them anew.
-    with suppress(BrokenProcessPool):
+    with suppress(BrokenProcessPool), joblib.parallel_config(backend=backend):
+        n_workers = joblib.effective_n_jobs(n_jobs)
         # As many tasks as it takes for each worker to get one, and to import the engine.
         joblib.Parallel(n_jobs=n_jobs, batch_size=1)(
-            joblib.delayed(_import_engine)() for _ in range(2 * n_workers)
+            joblib.delayed(_import_engine)(os.getpid()) for _ in range(2 * n_workers)
         )
 
 
-def _import_engine() -> None:
-    pass
+def _import_engine(coordinator: int) -> None:
+    end_with_parent(coordinator)

@@ -27,12 +27,14 @@ from sk_tune.automl import AutoClassifier, AutoRegressor
 from sk_tune.cli._output import (
     SavedModel,
     check_output_folder,
-    load_for_resume,
     page_title,
+    read_config,
     reason_of,
+    resumable_output,
     without_nan,
     write_output,
 )
+from sk_tune.cli._paths import CONFIG
 from sk_tune.cli._printing import print_outcome, print_problem
 from sk_tune.cli._progress import Progress
 from sk_tune.cli._summary import labelled
@@ -115,7 +117,7 @@ class FitOptions:
 
 
 def fit(
-    table: Table, options: FitOptions, *, source: Path | None = None, earlier: Any = None
+    table: Table, options: FitOptions, *, source: Path | None = None, goes_on: bool = False
 ) -> None:
     """Find models for a table, print how they do, and save them.
 
@@ -127,8 +129,8 @@ def fit(
         What the user asked for.
     source : Path or None, default=None
         The file of the table, for a later resume.
-    earlier : AutoClassifier or AutoRegressor or None, default=None
-        An earlier fit to go on from.
+    goes_on : bool, default=False
+        Whether to go on from what is in the output folder.
 
     Raises
     ------
@@ -152,28 +154,31 @@ def fit(
     if not options.json:
         noted = replace(table, notes=(*table.notes, *notes))
         print_problem(noted, target, kinds, metric, options.test_size)
-    auto = _auto(target, metric, options) if earlier is None else earlier
-    was_interrupted = _train(auto, X, target, metric, options, (groups, times))
-    summary = _summary(table, target, kinds, metric, auto, options)
-    model = SavedModel(
-        model=auto,
-        task=target.task,
-        target=target.name,
-        columns=kinds.used,
-        texts=(*kinds.categories, *kinds.formats, *_texts_left_out(X, kinds)),
-        ignored=(*kinds.dropped, *apart),
-    )
-    config, title = _config(options, source), page_title(target.name, table.name)
-    seconds = time.monotonic() - options.started
-    try:
-        with _calm(verbose=options.verbose):
-            written = _write_somewhere(options.output, model, summary, config, title)
-    finally:
-        # After it is safe: the reader of a pipe may have left.
-        if options.json:
-            print(json.dumps(without_nan(summary), indent=2, ensure_ascii=False))
-        else:
-            print_outcome(auto, metric, seconds)
+    auto = _auto(target, metric, options)
+    config = _config(options, source)
+    with resumable_output(options.output, config, goes_on=goes_on) as store:
+        auto.set_params(store=store)
+        was_interrupted = _train(auto, X, target, metric, options, (groups, times))
+        summary = _summary(table, target, kinds, metric, auto, options)
+        model = SavedModel(
+            model=auto,
+            task=target.task,
+            target=target.name,
+            columns=kinds.used,
+            texts=(*kinds.categories, *kinds.formats, *_texts_left_out(X, kinds)),
+            ignored=(*kinds.dropped, *apart),
+        )
+        title = page_title(target.name, table.name)
+        seconds = time.monotonic() - options.started
+        try:
+            with _calm(verbose=options.verbose):
+                written = _write_somewhere(options.output, model, summary, title)
+        finally:
+            # After it is safe: the reader of a pipe may have left.
+            if options.json:
+                print(json.dumps(without_nan(summary), indent=2, ensure_ascii=False))
+            else:
+                print_outcome(auto, metric, seconds)
     if not options.json:
         print(labelled("Written", f"{', '.join(written)} in {options.output}/"))
     if was_interrupted:
@@ -212,7 +217,7 @@ def resume(
     TableError
         If there is nothing to go on from, or the table is another one.
     """
-    auto, config = load_for_resume(folder)
+    config = read_config(folder)
     try:
         before = config.pop("data")
         options = FitOptions(**{
@@ -227,7 +232,7 @@ def resume(
         })
     except (AttributeError, LookupError, TypeError) as error:
         raise TableError(
-            f"{str(folder)!r} must have the config.json that sk-tune fit wrote. Got one "
+            f"{str(folder)!r} must have the {CONFIG} that sk-tune fit wrote. Got one "
             "with other options."
         ) from error
     source = before if data is None else data
@@ -240,12 +245,11 @@ def resume(
             f"--data must name the table if it was moved. Got none, and {source!r}, which "
             "was fitted, is not there."
         )
-    auto.set_params(n_jobs=options.n_workers)
     table = read_table(Path(source))
     try:
-        fit(table, options, source=Path(source), earlier=auto)
+        fit(table, options, source=Path(source), goes_on=True)
     except ValueError as error:
-        if "warm_start" in str(error):
+        if "earlier fit" in str(error):
             raise OptionError(
                 f"The table must be the one that was fitted. Got {str(source)!r} with "
                 "other rows or columns."
@@ -288,7 +292,7 @@ def _train(
                 f"--metric must suit the target. Got {metric!r}, by which no model could "
                 f"be scored. {error}"
             ) from error
-    auto.set_params(progress=False)
+    auto.set_params(progress=False, store=None)
     return was_interrupted
 
 
@@ -316,7 +320,6 @@ def _auto(target: Target, metric: str, options: FitOptions) -> Any:
     return kind(
         scoring=metric,
         test_size=options.test_size,
-        warm_start=True,
         n_jobs=options.n_workers,
         random_state=options.random_state,
     )

@@ -9,6 +9,8 @@ import pickle
 import shutil
 import tempfile
 import zlib
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -19,28 +21,29 @@ import pandas as pd
 import sklearn
 
 from sk_tune import __version__
+from sk_tune._files import replaced_file
+from sk_tune._signatures import sign
+from sk_tune.cli._paths import CONFIG, MODEL, RESUME, TRIALS, model_file, resume_file
 from sk_tune.exceptions import OptionError, TableError
 
 __all__ = [
     "SavedModel",
     "check_output_folder",
-    "load_for_resume",
     "load_model",
     "page_title",
+    "read_config",
     "reason_of",
+    "resumable_output",
     "trials_table",
     "without_nan",
     "write_output",
 ]
 
-_MODEL = "model/model.joblib"
-_STATE = "model/resume.joblib"
-_TRIALS = ("trials.parquet", "trials.csv")
-_CONFIG = "config.json"
+_TABLES = ("trials.parquet", "trials.csv")
 _SUMMARY = "summary.json"
 _REPORT = "report.html"
-_FILES = (_MODEL, _STATE, *_TRIALS, _CONFIG, _SUMMARY, _REPORT)
-_FORMAT = 2
+_RESULTS = (MODEL, *_TABLES, _SUMMARY, _REPORT)
+_FORMAT = 3
 
 # Of zlib, which joblib takes by itself, the checksum overlooked one flipped bit in 29,000.
 _COMPRESS = ("gzip", 3)
@@ -105,12 +108,12 @@ def check_output_folder(folder: Path, *, overwrite: bool) -> None:
     OptionError
         If it is a file, cannot be written, or holds files that must stay.
     """
-    taken = [name for name in _FILES if (folder / name).exists()]
+    taken = [name for name in (*_RESULTS, CONFIG) if (folder / name).exists()]
     if taken and not overwrite:
         raise OptionError(
             "--output must be a folder in which no file would be replaced. Got "
-            f"{str(folder)!r}, which has {', '.join(taken)}. Name another folder, or "
-            "replace them with --overwrite."
+            f"{str(folder)!r}, which has {', '.join(taken)}. Go on with sk-tune "
+            "resume, name another folder, or replace them with --overwrite."
         )
     for place in (_resolved(folder), _resolved(folder / "model")):
         nearest = next(parent for parent in (place, *place.parents) if parent.exists())
@@ -125,12 +128,54 @@ def check_output_folder(folder: Path, *, overwrite: bool) -> None:
             ) from error
 
 
+@contextmanager
+def resumable_output(
+    folder: Path, config: dict[str, Any], *, goes_on: bool
+) -> Iterator[Path]:
+    """Make the folder that a fit goes on from when it was cut off.
+
+    It goes if nothing was found.
+
+    Parameters
+    ----------
+    folder : Path
+        The output folder.
+    config : dict
+        Options of the fit.
+    goes_on : bool
+        Whether what an earlier fit left there is used.
+
+    Yields
+    ------
+    Path
+        For the store of an AutoML estimator.
+
+    Raises
+    ------
+    KeyboardInterrupt
+        With the output folder, if something was found before.
+    """
+    own, was_there = folder / RESUME, folder.exists()
+    if not goes_on:
+        shutil.rmtree(own, ignore_errors=True)
+    own.mkdir(parents=True, exist_ok=True)
+    try:
+        with replaced_file(folder / CONFIG) as path:
+            path.write_text(_as_json(config), encoding="utf-8")
+        yield own
+    except BaseException as error:
+        if not (folder / TRIALS).exists():
+            shutil.rmtree(own, ignore_errors=True)
+            if not was_there:
+                with suppress(OSError):
+                    folder.rmdir()
+        elif isinstance(error, KeyboardInterrupt):
+            raise KeyboardInterrupt(str(folder)) from None
+        raise
+
+
 def write_output(
-    folder: Path,
-    saved: SavedModel,
-    summary: dict[str, Any],
-    config: dict[str, Any],
-    title: str,
+    folder: Path, saved: SavedModel, summary: dict[str, Any], title: str
 ) -> list[str]:
     """Write the files of a fit.
 
@@ -142,8 +187,6 @@ def write_output(
         For ``model/``.
     summary : dict
         For ``summary.json``.
-    config : dict
-        For ``config.json``.
     title : str
         Of ``report.html``.
 
@@ -158,36 +201,18 @@ def write_output(
     home = folder if folder.is_dir() else folder.parent
     stage = home / f".{folder.name}.{os.getpid()}.tmp"
     (stage / "model").mkdir(parents=True)
-    memory = None
     try:
-        names = [_write_trials(trials_table(saved.model), stage)]
-        for name, content in ((_SUMMARY, summary), (_CONFIG, config)):
-            text = json.dumps(
-                without_nan(content), indent=2, ensure_ascii=False, default=str
-            )
-            (stage / name).write_text(text + "\n", encoding="utf-8")
+        names = [_write_trials(trials_table(saved.model), stage), _SUMMARY, _REPORT]
+        (stage / _SUMMARY).write_text(_as_json(summary), encoding="utf-8")
         saved.model.report(stage / _REPORT, title=title)
-        names += [_SUMMARY, _CONFIG, _REPORT]
-        # What predicts need not carry what a resume goes on from.
-        memory = vars(saved.model).pop("_memory", None)
-        if memory is not None:
-            joblib.dump(
-                {"format": _FORMAT, "memory": memory}, stage / _STATE, compress=_COMPRESS
-            )
-            names.append(_STATE)
         # Plain values around the model, so that the file names no class of this module.
         content = {name: getattr(saved, name) for name in SavedModel.__slots__}
         versions = {"format": _FORMAT, "sk_tune_version": __version__}
-        joblib.dump({**versions, **content}, stage / _MODEL, compress=_COMPRESS)
-        _move(stage, folder, [*names, _MODEL])
-    except OSError:
-        # So that it can all be written to another folder.
-        if memory is not None:
-            saved.model._memory = memory
-        raise
+        joblib.dump({**versions, **content}, stage / MODEL, compress=_COMPRESS)
+        _move(stage, folder, [*names, MODEL])
     finally:
         shutil.rmtree(stage, ignore_errors=True)
-    return [_MODEL, *names]
+    return [MODEL, *names]
 
 
 def reason_of(error: OSError) -> str:
@@ -242,12 +267,7 @@ def load_model(folder: Path) -> SavedModel:
     TableError
         If there is none, or the file is no such model.
     """
-    path = folder / _MODEL if folder.is_dir() else folder
-    if not path.is_file():
-        raise TableError(
-            f"MODEL_DIR must be a folder with a {_MODEL}, as sk-tune fit writes. Got "
-            f"{str(folder)!r}."
-        )
+    path = model_file(folder)
     content = _unpickled(path)
     if not isinstance(content, dict) or content.get("format") != _FORMAT:
         raise TableError(
@@ -257,43 +277,15 @@ def load_model(folder: Path) -> SavedModel:
     return SavedModel(**{name: content[name] for name in SavedModel.__slots__})
 
 
-def load_for_resume(folder: Path) -> tuple[Any, dict[str, Any]]:
-    """Return a fitted model with what it goes on from, and the options of its fit.
-
-    Parameters
-    ----------
-    folder : Path
-        Output of ``sk-tune fit``.
-
-    Returns
-    -------
-    model : AutoClassifier or AutoRegressor
-        With ``warm_start``.
-    config : dict
-        Options.
-
-    Raises
-    ------
-    TableError
-        If there is nothing to go on from.
-    """
-    saved = load_model(folder)
-    state, config = folder / _STATE, folder / _CONFIG
-    if not state.is_file() or not config.is_file():
-        raise TableError(
-            f"MODEL_DIR must be a folder with {_STATE} and {_CONFIG}, as sk-tune fit "
-            f"writes. Got {str(folder)!r}."
-        )
-    content = _unpickled(state)
+def read_config(folder: Path) -> dict[str, Any]:
+    """Return the options of the fit in an output folder."""
+    resume_file(folder)
     try:
-        saved.model._memory = content["memory"]
-        options = json.loads(config.read_text(encoding="utf-8"))
-    except _PICKLE_ERRORS as error:
+        return dict(json.loads((folder / CONFIG).read_text(encoding="utf-8")))
+    except (TypeError, ValueError) as error:
         raise TableError(
-            f"{str(folder)!r} must be the output of sk-tune fit. Loading it failed: "
-            f"{type(error).__name__}: {error}"
+            f"{str(folder / CONFIG)!r} must be what sk-tune fit wrote. Got: {error}"
         ) from error
-    return saved.model, options
 
 
 def _unpickled(path: Path) -> Any:
@@ -354,7 +346,7 @@ def _resolved(folder: Path) -> Path:
 
 
 def _write_trials(table: pd.DataFrame, stage: Path) -> str:
-    with_parquet, without = _TRIALS
+    with_parquet, without = _TABLES
     try:
         table.to_parquet(stage / with_parquet, index=False)
     except ImportError:
@@ -364,16 +356,19 @@ def _write_trials(table: pd.DataFrame, stage: Path) -> str:
 
 
 def _move(stage: Path, folder: Path, names: list[str]) -> None:
-    if not folder.exists():
-        stage.rename(folder)
-        return
-    (folder / "model").mkdir(exist_ok=True)
+    (folder / "model").mkdir(parents=True, exist_ok=True)
+    sign(stage / MODEL, instead_of=folder / MODEL)
     # The model last: what is beside a model is then never older than it.
     for name in names:
         (stage / name).replace(folder / name)
     # What an earlier fit wrote and this one did not is of another model.
-    for name in set(_FILES).difference(names):
+    for name in set(_RESULTS).difference(names):
         (folder / name).unlink(missing_ok=True)
+
+
+def _as_json(content: dict[str, Any]) -> str:
+    text = json.dumps(without_nan(content), indent=2, ensure_ascii=False, default=str)
+    return f"{text}\n"
 
 
 def _plain(value: Any) -> Any:

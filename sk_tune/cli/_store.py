@@ -29,8 +29,6 @@ def store(action: str, path: Path, max_size: float | None) -> None:
     StoreError
         If there is no such store, or it is damaged and `action` is not "vacuum".
     """
-    if not path.exists():
-        raise StoreError(f"The store must be a file that exists. Got {path}.")
     with FitStore(path) as opened:
         if action == "vacuum":
             print(labelled("Removed", f"{opened.vacuum(max_size)} fits"))

@@ -16,6 +16,7 @@ from typing import Any
 
 import pandas as pd
 
+from sk_tune.cli._paths import is_text_table
 from sk_tune.exceptions import TableError
 from sk_tune.prepare import header_rows
 
@@ -23,9 +24,6 @@ __all__ = ["NO_NAME", "Table", "read_parts", "read_table"]
 
 # How the names begin that pandas gives to columns without one.
 NO_NAME = "Unnamed: "
-
-_TEXT_ENDINGS = (".csv", ".csv.gz", ".tsv", ".tsv.gz")
-_PARQUET_ENDINGS = (".parquet", ".pq")
 
 _SEPARATORS = ",;\t|"
 _SNIFFED_CHARACTERS = 100_000
@@ -81,7 +79,7 @@ def read_table(path: Path, *, texts: Collection[str] = ()) -> Table:
     TableError
         If there is no such file, or it is of another type, damaged or empty.
     """
-    is_text = _check_file(path)
+    is_text = is_text_table(path)
     frame, notes = _read_text(path, texts) if is_text else (_read_parquet(path), ())
     if frame.empty:
         raise TableError(_no_rows(path, frame))
@@ -116,7 +114,7 @@ def read_parts(
         As from :func:`read_table`.
     """
     is_empty = True
-    parts = _text_parts if _check_file(path) else _parquet_parts
+    parts = _text_parts if is_text_table(path) else _parquet_parts
     for part in parts(path, texts, n_rows):
         if part.empty and is_empty:
             raise TableError(_no_rows(path, part))
@@ -124,27 +122,6 @@ def read_parts(
         yield part
     if is_empty:
         raise TableError(_no_rows(path, pd.DataFrame()))
-
-
-def _check_file(path: Path) -> bool:
-    """Return whether a file is text, or refuse it."""
-    name = path.name.lower()
-    is_text = name.endswith(_TEXT_ENDINGS)
-    if not is_text and not name.endswith(_PARQUET_ENDINGS):
-        raise TableError(
-            f"The table must be a file that ends in {', '.join(_TEXT_ENDINGS)} or "
-            f".parquet. Got {str(path)!r} instead."
-        )
-    if not path.is_file():
-        found = "a folder" if path.is_dir() else "no such file"
-        raise TableError(
-            f"The table must be a file that exists. Got {str(path)!r}, which is {found}."
-        )
-    if path.stat().st_size == 0:
-        raise TableError(
-            f"The table {str(path)!r} must have a header and rows. Got 0 bytes."
-        )
-    return is_text
 
 
 def _no_rows(path: Path, frame: pd.DataFrame) -> str:

@@ -6,7 +6,7 @@ import gc
 import os
 import pickle
 import warnings
-from collections.abc import Callable, Generator, Iterator, Sequence
+from collections.abc import Generator, Iterator, Sequence
 from concurrent.futures import CancelledError
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import closing, contextmanager
@@ -19,6 +19,7 @@ import joblib
 from joblib.parallel import BACKENDS
 
 from sk_tune._compat import get_active_backend, loky_workers
+from sk_tune._orphans import end_with_parent
 from sk_tune.engine._dask import LastingDaskBackend, client_of
 from sk_tune.engine._shard import Shard, train_shard
 
@@ -267,28 +268,8 @@ def shard_task(position: int, shard: Shard) -> Any:
 def _numbered(position: int, coordinator: int, shard: Shard, *data: Any) -> tuple[int, Any]:
     if parent_process() is not None:
         _freeze_heap()
-    watch = _watch_of(coordinator)
-    if watch is not None:
-        watch(0)
-    return position, train_shard(_together(shard, data), watch)
-
-
-def _watch_of(coordinator: int) -> Callable[[int], None] | None:
-    """Return what ends this process after an epoch if its coordinator is gone.
-
-    Nobody would take the result of the shard, and whoever runs the search again would
-    share the machine with it, for hours if the shard is large.  Only for workers that the
-    coordinator has started; a cluster looks after its own.
-    """
-    started_by = parent_process()
-    if started_by is None or started_by.pid != coordinator:
-        return None
-
-    def watch(_: int) -> None:
-        if os.getppid() != coordinator:
-            os._exit(1)
-
-    return watch
+    end_with_parent(coordinator)
+    return position, train_shard(_together(shard, data))
 
 
 def _apart(shard: Shard) -> tuple[Any, ...]:

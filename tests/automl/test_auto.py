@@ -3,6 +3,7 @@
 import pickle
 import time
 import warnings
+from dataclasses import replace
 
 import numpy as np
 import pandas as pd
@@ -11,8 +12,11 @@ from sklearn.base import clone
 from sklearn.datasets import load_diabetes, load_digits, load_iris
 from sklearn.model_selection import GroupKFold, KFold
 
-from sk_tune import AutoClassifier, AutoRegressor
+import sk_tune.automl._models
+import sk_tune.automl._runner
+from sk_tune import AutoClassifier, AutoRegressor, MLPClassifier, MLPRegressor
 from sk_tune.exceptions import SkTuneWarning, TableError
+from sk_tune.prepare import TablePreparer
 
 FAST = {"time_budget": None, "n_rounds": 0, "random_state": 0}
 
@@ -306,6 +310,87 @@ def test_a_warm_start_follows_the_models_that_are_asked_for(iris):
     auto.set_params(models=["linear"], n_rounds=1).fit(*iris)
 
     assert set(auto.leaderboard_["family"]) == {"dummy", "linear", "ensemble"}
+
+
+class _CrashError(Exception):
+    pass
+
+
+def test_after_a_crash_a_store_has_what_was_found(iris, tmp_path):
+    """The same fit goes on from there, and ends as one that nothing happened to."""
+    crashed = []
+
+    def crash(progress):
+        if progress.stage.startswith("boosting"):
+            crashed.append(progress.n_trials)
+            raise _CrashError
+
+    common = {"models": ["linear", "boosting"], "cv": 2, "leak_guard": False, **FAST}
+    expected = AutoClassifier(**common).fit(*iris)
+    with pytest.raises(_CrashError):
+        AutoClassifier(**common, store=tmp_path / "a", progress=crash).fit(*iris)
+    stages = []
+
+    auto = AutoClassifier(
+        **common,
+        store=tmp_path / "a",
+        progress=lambda p: stages.append((p.stage, p.n_trials)),
+    ).fit(*iris)
+
+    assert crashed == [9]
+    assert stages[0] == ("boosting, default", 9)
+    pd.testing.assert_frame_equal(
+        auto.leaderboard_.drop(columns="seconds"),
+        expected.leaderboard_.drop(columns="seconds"),
+    )
+    other = AutoClassifier(**common, store=tmp_path / "a")
+    with pytest.raises(ValueError, match="data of the fit before"):
+        other.fit(iris[0][:100], iris[1][:100])
+
+
+def test_networks_that_ended_before_a_crash_are_not_trained_again(
+    iris, tmp_path, monkeypatch
+):
+    """A search that takes long keeps each of them; when it is done the file goes."""
+    monkeypatch.setattr("sk_tune.automl._base.network_models", _small_perceptron)
+    epochs = []
+    common = {"models": ["network"], "cv": 2, "leak_guard": False, "diagnosis": False}
+    common |= {**FAST, "n_rounds": 1, "store": tmp_path / "a"}
+    train = sk_tune.automl._runner.Runner._keep
+
+    def crash(self, search, *args):
+        if type(search).__name__ == "HyperbandSearchCV":
+            epochs.append((search.ledger_.epochs_trained, search.ledger_.epochs_loaded))
+            if len(epochs) == 1:
+                raise _CrashError
+        return train(self, search, *args)
+
+    monkeypatch.setattr(sk_tune.automl._runner.Runner, "_keep", crash)
+    with pytest.raises(_CrashError):
+        AutoClassifier(**common).fit(*iris)
+    assert (tmp_path / "a" / "MLP.networks.db").is_file()
+
+    auto = AutoClassifier(**common).fit(*iris)
+
+    (trained, _), (again, loaded) = epochs
+    assert trained > 0
+    assert (again, loaded) == (0, trained)
+    assert auto.n_trials_ > 2
+    assert [path.name for path in (tmp_path / "a").glob("*.db*")] == []
+
+
+def _small_perceptron(problem):
+    model = sk_tune.automl._models._network(
+        problem,
+        "MLP",
+        (MLPClassifier, MLPRegressor),
+        {"batch_size": 50, "width": 8},
+        {"dropout": [0.0, 0.2, 0.4]},
+        TablePreparer(),
+        make=None,
+        epochs=6,
+    )
+    return [replace(model, enough_resources=1)]
 
 
 @pytest.mark.parametrize(

@@ -46,7 +46,14 @@ def fit(tmp_path):
     """Return a function that runs a short fit, by default into ``tmp_path / "out"``."""
 
     def run(path, target, *options, budget="0.1s"):
-        common = ["--budget", budget, "--n-jobs", "1", "--output", str(tmp_path / "out")]
+        common = [
+            "--time-budget",
+            budget,
+            "--n-jobs",
+            "1",
+            "--output",
+            str(tmp_path / "out"),
+        ]
         return main(["fit", str(path), "--target", target, *common, *options])
 
     return run
@@ -57,7 +64,14 @@ def fitted_once(tmp_path_factory):
     """Return the folder of a model for the mixed table; tests copy it."""
     folder = tmp_path_factory.mktemp("fitted")
     _mixed_table().to_csv(folder / "mixed.csv", index=False)
-    command = ["fit", str(folder / "mixed.csv"), "--target", "label", "--budget", "0.1s"]
+    command = [
+        "fit",
+        str(folder / "mixed.csv"),
+        "--target",
+        "label",
+        "--time-budget",
+        "0.1s",
+    ]
     assert main([*command, "--n-jobs", "1", "--output", str(folder / "out")]) == 0
     return folder / "out"
 

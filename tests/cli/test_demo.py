@@ -47,7 +47,7 @@ def test_without_the_titanic_the_default_is_another_table(monkeypatch, fails):
 def test_a_demo_can_be_run_twice(tmp_path, monkeypatch, capsys):
     """Its own folder may be written again; a folder of the user's may not."""
     monkeypatch.chdir(tmp_path)
-    command = ["demo", "--budget", "0.1s", "--n-jobs", "1"]
+    command = ["demo", "--time-budget", "0.1s", "--n-jobs", "1"]
 
     assert main(command) == 0
     assert main([*command, "--random-state", "1"]) == 0

@@ -2,10 +2,16 @@
 
 import errno
 import json
+import os
 import re
 import shutil
+import signal
+import subprocess
+import sys
 import tempfile
+import time
 import warnings
+from contextlib import suppress
 from pathlib import Path
 
 import joblib
@@ -245,7 +251,7 @@ def test_a_fit_with_other_options_than_were_written_is_refused(
 ):
     """As when config.json was changed by hand; the error names it."""
     folder = shutil.copytree(fitted_once, tmp_path / "out")
-    (folder / "config.json").write_text(content)
+    (folder / "resume" / "config.json").write_text(content)
 
     fails(["resume", folder], "config.json", "out")
 
@@ -298,20 +304,93 @@ def test_a_folder_with_a_model_is_refused_before_the_search(
     assert (tmp_path / "out" / "model" / "model.joblib").read_bytes() == before
 
 
+def _interrupted(*args, **kwargs):
+    raise KeyboardInterrupt
+
+
 def test_an_interrupt_before_there_is_a_model_writes_nothing(
     tmp_path, fit, mixed_csv, monkeypatch, capsys
 ):
-    """Ctrl-C while writing, too, leaves no folder behind."""
+    """Ctrl-C in the first seconds leaves no folder behind."""
+    monkeypatch.setattr(AutoClassifier, "fit", _interrupted)
 
-    def interrupted(*args, **kwargs):
-        raise KeyboardInterrupt
+    assert fit(mixed_csv, "label") == 130
 
-    for where, what in ((sk_tune.cli._fit, "write_output"), (AutoClassifier, "fit")):
-        monkeypatch.setattr(where, what, interrupted)
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["mixed.csv"]
+    assert "interrupted; nothing was written" in capsys.readouterr().err
 
+
+def test_an_interrupt_while_the_model_is_written_can_be_gone_on_from(
+    tmp_path, fit, mixed_csv, monkeypatch, capsys, fails
+):
+    """As a kill at that time: predict says how, and resume writes the model."""
+    with monkeypatch.context() as patch:
+        patch.setattr(sk_tune.cli._fit, "write_output", _interrupted)
         assert fit(mixed_csv, "label") == 130
-        assert sorted(path.name for path in tmp_path.iterdir()) == ["mixed.csv"]
-        assert "interrupted; nothing was written" in capsys.readouterr().err
+
+    assert f"sk-tune resume {tmp_path / 'out'}" in capsys.readouterr().err
+    assert not (tmp_path / "out" / "model").exists()
+    fails(["predict", tmp_path / "out", mixed_csv], "cut off", "sk-tune resume")
+    resume = ["resume", str(tmp_path / "out"), "--time-budget", "0.1s", "--n-jobs", "1"]
+    assert main(resume) == 0
+    assert main(["predict", str(tmp_path / "out"), str(mixed_csv)]) == 0
+
+
+@pytest.mark.skipif(not hasattr(signal, "SIGKILL"), reason="signals are POSIX's")
+def test_sigterm_ends_a_fit_as_ctrl_c_does(tmp_path, fit, mixed_csv, monkeypatch, capsys):
+    """What was found is written, and the exit code is the shell's for that signal."""
+    begin = sk_tune.automl._runner.Runner.begin
+
+    def terminated(self, stage):
+        begin(self, stage)
+        if stage == "boosting, default":
+            os.kill(os.getpid(), signal.SIGTERM)
+
+    monkeypatch.setattr(sk_tune.automl._runner.Runner, "begin", terminated)
+
+    assert fit(mixed_csv, "label", budget="30s") == 143
+
+    assert "what was found is in" in capsys.readouterr().err
+    assert set(pd.read_parquet(tmp_path / "out" / "trials.parquet")["family"]) == {
+        "dummy",
+        "linear",
+        "ensemble",
+    }
+    assert signal.getsignal(signal.SIGTERM) is signal.SIG_DFL
+
+
+@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="looks into /proc")
+def test_after_a_kill_no_worker_lives_and_the_fit_is_gone_on_with(tmp_path, mixed_csv):
+    """From the first model on the folder has what it takes."""
+    out, store = tmp_path / "out", tmp_path / "out" / "resume" / "trials.joblib"
+    command = [sys.executable, "-m", "sk_tune", "fit", str(mixed_csv), "--target", "label"]
+    command += ["--time-budget", "600s", "--n-jobs", "2", "--output", str(out)]
+    with subprocess.Popen(
+        command, stdout=subprocess.DEVNULL, start_new_session=True
+    ) as fit:
+        assert _until(lambda: store.exists() and len(_in_session(fit.pid)) > 3, 120)
+
+        fit.kill()
+
+    assert _until(lambda: not _in_session(fit.pid), 10)
+    assert main(["resume", str(out), "--time-budget", "0.1s", "--n-jobs", "1"]) == 0
+    assert main(["predict", str(out), str(mixed_csv)]) == 0
+
+
+def _until(condition, seconds):
+    end = time.monotonic() + seconds
+    while time.monotonic() < end and not condition():
+        time.sleep(0.1)
+    return condition()
+
+
+def _in_session(pid):
+    """Return the processes of a session that have not ended."""
+    stats = []
+    for path in Path("/proc").glob("[0-9]*/stat"):
+        with suppress(OSError):
+            stats.append(path.read_text().rpartition(")")[2].split())
+    return [stat for stat in stats if int(stat[3]) == pid and stat[0] != "Z"]
 
 
 def test_an_interrupt_later_leaves_what_was_found(
@@ -407,7 +486,7 @@ def test_a_disk_that_is_full_is_one_line(fit, mixed_csv, monkeypatch, capsys):
 def test_what_was_found_is_written_elsewhere_if_the_disk_is_full(
     tmp_path, fit, mixed_csv, monkeypatch, capsys
 ):
-    """An hour of search is not lost; predict and resume find all that they need."""
+    """An hour of search is not lost: predict finds the model, resume what it needs."""
     write, tried = sk_tune.cli._fit.write_output, []
 
     def full_at_first(folder, saved, *args):
@@ -428,7 +507,7 @@ def test_what_was_found_is_written_elsewhere_if_the_disk_is_full(
     assert other == tried[1]
     assert other.name == "out"
     assert (other / "model" / "model.joblib").is_file()
-    assert (other / "model" / "resume.joblib").is_file()
+    assert (tmp_path / "out" / "resume" / "trials.joblib").is_file()
 
 
 @pytest.mark.parametrize("folder", [".", ".."])

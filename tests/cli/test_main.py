@@ -32,6 +32,29 @@ def test_help_imports_neither_torch_nor_pandas_nor_sklearn(command):
     assert not {"torch", "sklearn", "pandas", "numpy"} & imported
 
 
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ["fit", "none.csv", "--target", "y"],
+        ["fit", "none.csv", "--taget", "y"],
+        ["predict", "none", "none.csv"],
+        ["resume", "none"],
+        ["report", "none"],
+        ["export", "none", "--output", "a.onnx"],
+        ["store", "info", "none.db"],
+    ],
+    ids=" ".join,
+)
+def test_wrong_arguments_and_missing_files_import_nothing_that_takes_seconds(arguments):
+    """They are told at once, as help is."""
+    done = _run("-X", "importtime", "-m", "sk_tune", *arguments)
+
+    imported = {line.rpartition("|")[2].strip() for line in done.stderr.splitlines()}
+    assert done.returncode == 2
+    assert "error: " in done.stderr
+    assert not {"torch", "sklearn", "pandas", "numpy", "joblib"} & imported
+
+
 def test_a_user_error_from_the_shell_is_one_line_and_code_2(tmp_path):
     """The process prints what is wrong, without a traceback, and exits with 2."""
     done = _run("-m", "sk_tune", "fit", str(tmp_path / "none.csv"), "--target", "y")
@@ -41,25 +64,6 @@ def test_a_user_error_from_the_shell_is_one_line_and_code_2(tmp_path):
         "sk-tune fit: error: The table must be a file that exists."
     )
     assert len(done.stderr.splitlines()) == 1
-
-
-@pytest.mark.parametrize(
-    "budget", ["", "fast", "0", "0s", "-5s", "10x", "nan", "s", "1:30"]
-)
-def test_a_bad_budget_is_refused(budget, fails):
-    """Only positive times in seconds, minutes or hours are budgets."""
-    fails(["demo", f"--time-budget={budget}"], "--time-budget", "such as 60s", repr(budget))
-
-
-@pytest.mark.parametrize(
-    ("text", "seconds"),
-    [("60s", 60), ("90", 90), ("5m", 300), ("1.5 min", 90), ("0.5h", 1800)],
-)
-def test_budgets_have_units(text, seconds):
-    """Seconds are the default; minutes and hours are known."""
-    from sk_tune.cli._main import _budget
-
-    assert _budget(text) == seconds
 
 
 @pytest.mark.parametrize(
@@ -82,7 +86,7 @@ def test_bad_options_are_refused(option, value, required, fails):
 
 def test_minus_one_stands_for_all_cpus():
     """As it does in scikit-learn."""
-    from sk_tune.cli._main import _n_jobs
+    from sk_tune.cli._parser import _n_jobs
 
     assert _n_jobs("-1") is None
     assert _n_jobs("3") == 3
@@ -105,13 +109,6 @@ def test_version(capsys):
     """The version is the package's."""
     assert main(["--version"]) == 0
     assert capsys.readouterr().out == f"sk-tune {__version__}\n"
-
-
-@pytest.mark.parametrize("command", ["fit", "predict", "demo"])
-def test_help_warns_of_pickles(command, capsys):
-    """Whoever reads the help learns that a model file can run code."""
-    assert main([command, "--help"]) == 0
-    assert "pickle" in capsys.readouterr().out
 
 
 def test_an_interrupt_is_one_line_and_code_130(monkeypatch, capsys, mixed_csv):

@@ -20,7 +20,6 @@ from sk_tune import AutoClassifier
 from sk_tune.cli._output import (
     SavedModel,
     check_output_folder,
-    load_for_resume,
     load_model,
     trials_table,
     write_output,
@@ -28,7 +27,6 @@ from sk_tune.cli._output import (
 from sk_tune.exceptions import OptionError, TableError
 
 FILES = [
-    "config.json",
     "model",
     "report.html",
     "summary.json",
@@ -38,7 +36,7 @@ FILES = [
 
 @pytest.fixture(scope="module")
 def auto():
-    """Return a small fit that can be gone on with."""
+    """Return a small fit."""
     X, y = load_iris(return_X_y=True, as_frame=True)
     auto = AutoClassifier(
         time_budget=None,
@@ -46,7 +44,6 @@ def auto():
         models=["linear"],
         cv=2,
         leak_guard=False,
-        warm_start=True,
         random_state=0,
     )
     return auto.fit(X, y)
@@ -54,7 +51,7 @@ def auto():
 
 @pytest.fixture
 def saved(auto):
-    """Return what is saved of it; its memory is taken by the first writing."""
+    """Return what is saved of it."""
     return SavedModel(
         model=copy.deepcopy(auto),
         task="classification",
@@ -66,7 +63,7 @@ def saved(auto):
 
 
 def _write(folder, saved, **summary):
-    return write_output(folder, saved, summary, {"target": "y"}, "a title")
+    return write_output(folder, saved, summary, "a title")
 
 
 def _no_pyarrow(*args, **kwargs):
@@ -95,23 +92,10 @@ def test_the_files_are_written_and_nothing_else(tmp_path, saved):
 
     assert _names(tmp_path) == ["out"]
     assert _names(tmp_path / "out") == FILES
-    assert _names(tmp_path / "out" / "model") == ["model.joblib", "resume.joblib"]
+    assert _names(tmp_path / "out" / "model") == ["model.joblib", "model.joblib.signature"]
     assert all((tmp_path / "out" / name).is_file() for name in names)
     summary = json.loads((tmp_path / "out" / "summary.json").read_text())
     assert summary == {"a": 1.5, "b": [None]}
-
-
-def test_what_predicts_does_not_carry_what_a_resume_needs(tmp_path, saved):
-    """The trials are in a file of their own, from which the model gets them back."""
-    _write(tmp_path / "out", saved)
-
-    assert not hasattr(load_model(tmp_path / "out").model, "_memory")
-    model, config = load_for_resume(tmp_path / "out")
-    assert model._memory.trials
-    assert config == {"target": "y"}
-    (tmp_path / "out" / "model" / "resume.joblib").unlink()
-    with pytest.raises(TableError, match="resume.joblib"):
-        load_for_resume(tmp_path / "out")
 
 
 def test_without_pyarrow_trials_are_csv(tmp_path, saved, monkeypatch):
@@ -127,16 +111,14 @@ def test_without_pyarrow_trials_are_csv(tmp_path, saved, monkeypatch):
 
 
 def test_files_of_an_earlier_fit_do_not_stay(tmp_path, saved, monkeypatch):
-    """Trials in another form, and what a resume of the model before would go on from."""
+    """Such as trials in another form."""
     _write(tmp_path, saved)
 
     monkeypatch.setattr(pd.DataFrame, "to_parquet", _no_pyarrow)
-    assert not hasattr(saved.model, "_memory")
     _write(tmp_path, saved)
 
     assert "trials.csv" in _names(tmp_path)
     assert "trials.parquet" not in _names(tmp_path)
-    assert _names(tmp_path / "model") == ["model.joblib"]
 
 
 def test_other_files_in_the_folder_stay(tmp_path, saved):
@@ -200,21 +182,6 @@ def test_a_link_to_a_folder_is_followed(tmp_path, saved, exists):
     assert _names(tmp_path / "scratch" / "out") == FILES
 
 
-def test_after_an_error_all_can_be_written_to_another_folder(tmp_path, monkeypatch, saved):
-    """What a resume goes on from is still there, too."""
-    saved.model._memory = {"trials": 3}
-    with monkeypatch.context() as patch:
-        patch.setattr(joblib, "dump", _raise_full)
-        with pytest.raises(OSError, match="full"):
-            _write(tmp_path / "full", saved)
-
-    assert "model/resume.joblib" in _write(tmp_path / "other", saved)
-
-
-def _raise_full(*args, **kwargs):
-    raise OSError("full")
-
-
 @pytest.mark.skipif(not sys.platform.startswith("linux"), reason="there is no /proc")
 def test_a_folder_that_nothing_can_be_written_to_is_refused():
     """Also if rights would allow it, as root has them in /proc."""
@@ -239,9 +206,10 @@ def test_a_folder_with_a_model_is_refused_unless_it_may_be_overwritten(tmp_path,
     check_output_folder(tmp_path / "new" / "out", overwrite=False)
 
 
-@pytest.mark.parametrize("name", ["config.json", "summary.json", "report.html"])
+@pytest.mark.parametrize("name", ["resume/config.json", "summary.json", "report.html"])
 def test_files_of_others_are_not_replaced_unless_that_is_asked_for(tmp_path, name):
     """A project may have files of these names, and --output be its own folder."""
+    (tmp_path / name).parent.mkdir(exist_ok=True)
     (tmp_path / name).write_text("mine")
 
     with pytest.raises(OptionError, match=f"which has {name}.*--overwrite"):
@@ -275,14 +243,12 @@ def test_files_that_are_no_models_are_refused(tmp_path, content):
         load_model(tmp_path)
 
 
-@pytest.mark.parametrize("name", ["model.joblib", "resume.joblib"])
-def test_a_damaged_model_is_refused_wherever_it_is_damaged(tmp_path, saved, name):
+def test_a_damaged_model_is_refused_wherever_it_is_damaged(tmp_path, saved):
     """One bit, a file that ends early, or more behind its end: the error names the file."""
     # More than is read at a time, so that the checksum is far behind what is unpickled.
-    saved.model._memory = np.random.default_rng(0).bytes(100_000)
     saved.model.padding_ = np.random.default_rng(1).bytes(100_000)
     _write(tmp_path, saved)
-    path = tmp_path / "model" / name
+    path = tmp_path / "model" / "model.joblib"
     whole = path.read_bytes()
     damaged = [whole[:-1], whole[: len(whole) // 2], whole + b"\1"]
     places = np.linspace(0, len(whole) - 1, 40).astype(int)
@@ -296,8 +262,8 @@ def test_a_damaged_model_is_refused_wherever_it_is_damaged(tmp_path, saved, name
     assert len(damaged) > 40
     for content in damaged:
         path.write_bytes(content)
-        with pytest.raises(TableError, match=name):
-            load_for_resume(tmp_path)
+        with pytest.raises(TableError, match="model.joblib"):
+            load_model(tmp_path)
 
 
 def _is_same(content, whole):

@@ -163,7 +163,7 @@ def test_another_version_of_sklearn_is_noted(predict, fitted, mixed_table):
     path = fitted / "model" / "model.joblib"
     joblib.dump({**joblib.load(path), "sklearn_version": "1.0"}, path)
 
-    _, error = predict(mixed_table)
+    _, error = predict(mixed_table, "--trusted")
 
     assert "scikit-learn 1.0" in error
 

@@ -78,7 +78,7 @@ def _saved_irises(folder, models):
         texts=(),
         ignored=(),
     )
-    write_output(folder, saved, {}, {}, "iris")
+    write_output(folder, saved, {}, "iris")
     return auto, X
 
 

@@ -1,8 +1,5 @@
 """Shards over the workers of joblib's backends."""
 
-from dataclasses import replace
-from types import SimpleNamespace
-
 import joblib
 import numpy as np
 import pytest
@@ -13,7 +10,6 @@ from sk_tune import MLPClassifier, fleet
 from sk_tune.engine import Fit, _workers, outside_blocks, train
 from sk_tune.engine._shard import Shard
 from sk_tune.engine._workers import are_running, train_shards
-from sk_tune.engine.fleet import _tile
 
 
 def _fits(data, n_fits=4):
@@ -99,36 +95,6 @@ def test_threads_and_clusters_need_no_start(digits, monkeypatch):
     with joblib.parallel_config(backend="loky"):
         # Processes are there, but they have trained nothing.
         assert not are_running(2)
-
-
-def _started_by(monkeypatch, pid):
-    parent = None if pid is None else SimpleNamespace(pid=pid)
-    monkeypatch.setattr(_workers, "parent_process", lambda: parent)
-
-
-def test_a_worker_ends_when_its_coordinator_is_gone(digits, monkeypatch):
-    """The system gives it another parent; tests/faults has real processes."""
-    monkeypatch.setattr(_tile, "_SECONDS_AT_ONCE", 0.0)
-    ended, parents = [], iter([7, 7, 1, 1])
-    monkeypatch.setattr(_workers.os, "_exit", ended.append)
-    monkeypatch.setattr(_workers.os, "getppid", lambda: next(parents))
-    _started_by(monkeypatch, 7)
-    (fit,) = _fits(digits, 1)
-    shard = Shard(fits={0: replace(fit, n_epochs=3)}, as_fleet=True, memory_limit=2**20)
-
-    _workers._numbered(0, 7, *_workers._apart(shard))
-
-    # Before the first epoch, and after each of three.
-    assert ended == [1, 1]
-    assert list(parents) == []
-
-
-@pytest.mark.parametrize("pid", [8, None])
-def test_workers_that_somebody_else_has_started_are_left_to_them(monkeypatch, pid):
-    """As those of a cluster, on whichever machine, and threads."""
-    _started_by(monkeypatch, pid)
-
-    assert _workers._watch_of(7) is None
 
 
 def test_no_shards_have_no_results():
