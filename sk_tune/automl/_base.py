@@ -47,7 +47,7 @@ from sk_tune.automl._models import (
     network_models,
 )
 from sk_tune.automl._onnx import export_blend
-from sk_tune.automl._page import write_page
+from sk_tune.automl._page import auto_page
 from sk_tune.automl._problem import Problem
 from sk_tune.automl._progress import print_progress
 from sk_tune.automl._runner import AutoProgress, Runner
@@ -57,6 +57,7 @@ from sk_tune.automl._verdict import Score, verdict
 from sk_tune.automl._workers import Workers
 from sk_tune.backend import value_fingerprint
 from sk_tune.exceptions import SearchError, TableError, warn_user
+from sk_tune.report import Quality, quality_of, write_page
 
 __all__ = ["AutoEstimator"]
 
@@ -446,6 +447,8 @@ class AutoEstimator(BaseEstimator):  # type: ignore[misc]
             self.network_ensemble_ = self._blend(
                 of_networks.trials, of_networks.weights, of_networks.temperature
             )
+        self._searches = dict(course.runner.searches)
+        self._quality = self._quality_of(chosen, held_out)
         self.best_estimator_ = self._blend(best_of(own, 1), np.ones(1), 1.0)
         self.corrected_score_ = chosen.corrected
         self.scores_ = {
@@ -458,6 +461,13 @@ class AutoEstimator(BaseEstimator):  # type: ignore[misc]
         self.findings_ = (*self.findings_, *course.findings)
         self.changes_ = tuple(course.changes)
         self.n_trials_ = len(trials)
+
+    def _quality_of(self, chosen: Chosen, held_out: tuple[Any, Array]) -> Quality | None:
+        X, y = held_out
+        classes, predict = getattr(self, "classes_", None), self.ensemble_.predict
+        predict = predict if classes is None else self.ensemble_.predict_proba
+        set_aside = (y, predict(X)) if len(y) else None
+        return quality_of(*chosen.held_out, classes, set_aside)
 
     def _scores(
         self,
@@ -499,7 +509,7 @@ class AutoEstimator(BaseEstimator):  # type: ignore[misc]
     def _blend(self, trials: Sequence[Trial], weights: Array, temperature: float) -> Blend:
         return blend_of(trials, weights, temperature, getattr(self, "classes_", None))
 
-    def report(self, path: str | Path, *, title: str = "") -> Path:
+    def report(self, path: str | Path, *, title: str = "", usage: str = "") -> Path:
         """Write what was found as one page.
 
         Parameters
@@ -508,6 +518,8 @@ class AutoEstimator(BaseEstimator):  # type: ignore[misc]
             HTML file to write; it needs nothing else, and no network.
         title : str, default=""
             Its heading.
+        usage : str, default=""
+            How to predict, as code; with this estimator if empty.
 
         Returns
         -------
@@ -515,7 +527,7 @@ class AutoEstimator(BaseEstimator):  # type: ignore[misc]
             The file.
         """
         check_is_fitted(self)
-        return write_page(self, path, title=title)
+        return write_page(auto_page(self, title=title, usage=usage), path)
 
     def to_onnx(self, path: str | Path, *, networks_only: bool = False) -> dict[str, Any]:
         """Write the ensemble as one ONNX model, with what prepares the columns.

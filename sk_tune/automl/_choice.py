@@ -47,6 +47,8 @@ class Chosen:
         which all rows choose; greater is better.  The deviation is NaN of a single fold.
     corrected : CorrectedScore or None
         The same over all rows, with an interval, if it was asked for.
+    held_out : tuple of ndarray
+        Targets of the rows, and these predictions.
     """
 
     trials: Sequence[Trial]
@@ -55,6 +57,7 @@ class Chosen:
     score: float
     std: float
     corrected: CorrectedScore | None
+    held_out: tuple[Array, Array]
 
 
 def choose(
@@ -126,6 +129,7 @@ def choose(
         )
         if corrects
         else None,
+        held_out=(y, selection.predictions),
     )
 
 

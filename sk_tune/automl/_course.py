@@ -26,7 +26,7 @@ from sk_tune.automl._runner import ERRORS
 from sk_tune.automl._sizes import Cost, affordable, hyperband_size, measured_cost
 from sk_tune.automl._threads import few_threads, is_busy
 from sk_tune.automl._trials import best_of
-from sk_tune.diagnosis import AppliedChange, Finding, apply, diagnose
+from sk_tune.diagnosis import AppliedChange, Finding, apply
 from sk_tune.search import GridSearchCV, HyperbandSearchCV, RandomizedSearchCV
 from sk_tune.training import one_thread
 
@@ -395,15 +395,14 @@ class Course(RememberedCourse):
 
     def _heal(self, kind: Kind, search: Any) -> None:
         """Change space and network as the diagnosis of a search says."""
-        try:
-            with warnings.catch_warnings():
-                warnings.simplefilter("ignore")
-                findings = diagnose(search)
-                applied = apply(findings, search)
-        except (ValueError, TypeError):
+        part = self.runner.latest
+        if part is None or not part.findings:
             # Of networks without curves nothing can be said.
             return
-        self.findings = [*findings]
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            applied = apply(part.findings, search)
+        self.findings = [*part.findings]
         self.changes += applied.changes
         kind.space = dict(applied.target.param_distributions)
         kind.estimator = applied.target.estimator

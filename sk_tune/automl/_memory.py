@@ -19,7 +19,7 @@ from sk_tune.automl._runner import N_KEPT, Runner
 from sk_tune.automl._sizes import Cost
 from sk_tune.automl._trials import Trial, best_of
 from sk_tune.exceptions import StoreError, warn_user
-from sk_tune.report import data_fingerprint
+from sk_tune.report import SearchPart, data_fingerprint
 
 __all__ = ["Kind", "Memory", "MemoryFolder", "RememberedCourse", "fingerprint"]
 
@@ -86,6 +86,8 @@ class Memory:
         By which trials were judged.
     split : Split
         Rows that were set aside, and the folds of the others.
+    searches : dict of str to SearchPart
+        What the best search of each kind of network tried.
     """
 
     seed: int
@@ -95,6 +97,7 @@ class Memory:
     n_done: int
     scoring: Any
     split: Split
+    searches: dict[str, SearchPart]
 
 
 def fingerprint(X: Any, y: Any, sample_weight: Any = None) -> str:
@@ -213,6 +216,7 @@ class RememberedCourse:
         if earlier is not None:
             names = {model.name for model in models}
             self.runner.trials = [t for t in earlier.trials if t.label in names]
+            self.runner.searches = dict(earlier.searches)
             self.n_done = earlier.n_done
             self._kinds = {n: own for n, own in earlier.kinds.items() if n in names}
 
@@ -225,6 +229,7 @@ class RememberedCourse:
             trials=[trial for trials in own for trial in best_of(trials, N_KEPT)],
             kinds=self._kinds,
             n_done=self.n_done,
+            searches=self.runner.searches,
             **self.origin,
         )
 

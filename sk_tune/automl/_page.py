@@ -1,69 +1,199 @@
 # SPDX-FileCopyrightText: sk_tune contributors
 # SPDX-License-Identifier: BSD-3-Clause
-"""What one call found, as one page that needs nothing else."""
+"""What one call found, as what is on its page."""
 
-from datetime import datetime
-from functools import partial
-from pathlib import Path
+from collections.abc import Iterator, Mapping
+from dataclasses import replace
+from operator import itemgetter
 from typing import Any
 
-import jinja2
+import pandas as pd
 
-from sk_tune._files import replaced_file
-from sk_tune._text import interval_text, seconds_text
-from sk_tune.automl._verdict import format_score, scale_of
-from sk_tune.report import value_text
-
-__all__ = ["write_page"]
-
-_ENVIRONMENT = jinja2.Environment(
-    # The look is that of the page of a search.
-    loader=jinja2.ChoiceLoader([
-        jinja2.PackageLoader("sk_tune.automl", "page"),
-        jinja2.PackageLoader("sk_tune.report", "page"),
-    ]),
-    # Always: names, values and messages come from users.
-    autoescape=True,
-    undefined=jinja2.StrictUndefined,
-    trim_blocks=True,
-    lstrip_blocks=True,
+from sk_tune._text import seconds_text
+from sk_tune.automl._verdict import Score, format_score, scale_of
+from sk_tune.report import (
+    Cell,
+    Check,
+    Column,
+    Page,
+    Reproduction,
+    ScoreLine,
+    SearchPart,
+    Table,
+    fit_code,
+    number_cells,
+    package_versions,
+    value_text,
 )
-_ENVIRONMENT.filters.update(value=value_text, seconds=seconds_text)
+
+__all__ = ["auto_page"]
+
+_WHAT = {
+    "dummy": "looks at no column",
+    "linear": "the best of its kind",
+    "boosting": "the best of its kind",
+    "best model": "the best by itself, in each fold the one that is best in the others",
+    "networks": "the best average of networks",
+    "ensemble": "the best average of all models",
+}
+_FAMILIES = ("linear", "boosting")
+# Part of the spread over the folds that makes no model better than another.
+_NO_DIFFERENCE = 0.1
+_OF_SCORES = (
+    "Scores are means over the folds, from the mean less to the mean plus the standard "
+    "deviation over the folds."
+)
+_OUTCOMES = {"not applicable": "not checked"}
 
 
-def write_page(auto: Any, path: str | Path, *, title: str = "") -> Path:
-    """Write what one call found as one page.
+def auto_page(auto: Any, *, title: str, usage: str) -> Page:
+    """Return the page of a fitted AutoClassifier or AutoRegressor.
 
-    Parameters
-    ----------
-    auto : AutoClassifier or AutoRegressor
-        Fitted.
-    path : str or Path
-        HTML file to write, as a whole or not at all.
-    title : str, default=""
-        Its heading; the name of the estimator if empty.
-
-    Returns
-    -------
-    Path
-        The file.
+    Without a `title` that is the name of the estimator, without `usage` what it says.
     """
-    default = "accuracy" if hasattr(auto, "classes_") else "r2"
     own = auto.corrected_score_
-    text = _ENVIRONMENT.get_template("auto.html.j2").render(
-        auto=auto,
-        title=title or type(auto).__name__,
-        metric=default if auto.scoring is None else str(auto.scoring),
-        written=datetime.now().astimezone().isoformat(sep=" ", timespec="minutes"),
-        checks=[f for f in auto.findings_ if f.is_of_leaks],
-        faults=[
-            f for f in auto.findings_ if not f.is_of_leaks and f.outcome in {"issue", "tip"}
-        ],
-        rows=list(auto.leaderboard_.iterrows()),
-        digits=partial(format_score, scale=scale_of(list(auto.scores_.values()))),
-        expected=interval_text(own.score, own.low, own.high),
+    metric = "accuracy" if hasattr(auto, "classes_") else "r2"
+    metric = metric if auto.scoring is None else str(auto.scoring)
+    lines = [_score_line(score) for score in auto.scores_.values()]
+    lines.append(
+        ScoreLine(
+            "to expect",
+            own.score,
+            own.low,
+            own.high,
+            f"of the ensemble on new data, {own.confidence:.0%} interval",
+        )
     )
-    path = Path(path)
-    with replaced_file(path) as temporary:
-        temporary.write_text(text, encoding="utf-8")
-    return path
+    n = auto.n_trials_
+    took = seconds_text(auto.seconds_)
+    return Page(
+        title=title or type(auto).__name__,
+        subtitle=f"{n} configuration{'s' if n != 1 else ''} in {took}",
+        metric=metric,
+        headline=_headline(auto, metric),
+        verdict=auto.verdict_,
+        notes=[
+            _OF_SCORES,
+            *(f"{name} was not trained: {why}" for name, why in auto.failures_.items()),
+        ],
+        scores=lines,
+        quality=auto._quality,
+        usage=usage or _usage(auto),
+        columns=auto.columns_,
+        searches=[*_searches(auto)],
+        changes=[str(change) for change in auto.changes_],
+        models=_models(auto.leaderboard_, metric),
+        checks=[
+            Check(
+                name=f"{found.code} {found.name}",
+                outcome=_OUTCOMES.get(found.outcome, found.outcome),
+                text=" ".join(filter(None, (found.message, found.remedy))),
+            )
+            for found in auto.findings_
+            if found.is_of_leaks
+        ],
+        reproduction=Reproduction(
+            versions=package_versions(),
+            seeds={"random_state": value_text(auto.random_state)},
+            cv=value_text(auto.cv),
+            data={},
+            code=fit_code(auto, "auto"),
+        ),
+    )
+
+
+def _score_line(score: Score) -> ScoreLine:
+    ends = score.mean - score.std, score.mean + score.std
+    return ScoreLine(score.name, score.mean, *ends, _WHAT[score.name], score.held_out)
+
+
+def _headline(auto: Any, metric: str) -> str:
+    """Name the best model there is by its score in the folds, and what predicts."""
+    if not auto.beats_baseline_:
+        return ""
+    scores = {name: score for name, score in auto.scores_.items() if name != "dummy"}
+    ensemble, scale = scores["ensemble"], scale_of([*scores.values()])
+    own = format_score(ensemble.mean, scale)
+    best = _best(scores)
+    text = format_score(best.mean, scale)
+    board = auto.leaderboard_
+    if best is ensemble:
+        members = board[board["weight"] > 0].sort_values("weight", ascending=False)
+        names = [f"{name} ({weight:.0%})" for name, weight in members["weight"].items()]
+        if len(names) == 1:
+            return f"The best model is {members.index[0]}, with {metric} {own}."
+        listed = f"{', '.join(names[:-1])} and {names[-1]}"
+        return f"The best model is the ensemble of {listed}, with {metric} {own}."
+    single = board[board["family"] != "ensemble"]
+    if best.name in _FAMILIES:
+        single = single[single["family"] == best.name]
+    name = "the average of the networks alone"
+    if best.name != "networks":
+        name = f"{single['cv_score'].idxmax()} alone"
+    return (
+        f"The best model in the folds is {name}, with {metric} {text}; the ensemble, which "
+        f"predicts, has {own}."
+    )
+
+
+def _best(scores: Mapping[str, Score]) -> Score:
+    """Return the highest score; of those as good the linear model's, or the ensemble's."""
+    ensemble, linear = scores["ensemble"], scores.get("linear")
+    highest = max(scores.values(), key=lambda score: (score.mean, score is ensemble))
+    least = highest.mean
+    if ensemble.std == ensemble.std:
+        least -= _NO_DIFFERENCE * ensemble.std
+    if linear is not None and linear.mean >= max(least, ensemble.mean):
+        return linear
+    return ensemble if ensemble.mean >= least else highest
+
+
+def _usage(auto: Any) -> str:
+    lines = ["predictions = auto.predict(X_new)"]
+    if hasattr(auto, "predict_proba"):
+        lines.append("probabilities = auto.predict_proba(X_new)")
+    return "\n".join(lines)
+
+
+def _searches(auto: Any) -> Iterator[SearchPart]:
+    """Yield what the best search of each kind of network tried, by its name."""
+    for k, (name, part) in enumerate(auto._searches.items()):
+        yield replace(part, key=f"search-{k}-", title=name)
+
+
+def _models(board: pd.DataFrame, metric: str) -> Table:
+    rows = [{"model": name, **own} for name, own in board.to_dict("index").items()]
+    numbers = [
+        (metric, "cv_score", 4, "mean over the folds"),
+        ("std", "cv_std", 2, "standard deviation over the folds"),
+        ("seconds", "seconds", 2, "of the fits of all folds"),
+        ("weight", "weight", 2, "in the ensemble"),
+    ]
+    cells = [number_cells(rows, itemgetter(key), digits) for _, key, digits, _ in numbers]
+    columns = [
+        Column(name="rank", is_number=True, hint="by the mean score"),
+        Column(name="model", is_number=False),
+    ]
+    columns += [
+        Column(name=name, is_number=True, hint=hint) for name, _, _, hint in numbers
+    ]
+    columns.append(Column(name="parameters", is_number=False))
+    return Table(
+        columns=columns,
+        rows=[
+            (
+                "best" if row["in_ensemble"] else "",
+                [
+                    Cell(text=str(rank), key=str(rank)),
+                    Cell(text=row["model"]),
+                    *(cell(row) for cell in cells),
+                    Cell(text=_params_text(row["params"]), is_long=True),
+                ],
+            )
+            for rank, row in enumerate(rows, start=1)
+        ],
+    )
+
+
+def _params_text(params: Any) -> str:
+    return ", ".join(f"{name}={value_text(value)}" for name, value in params.items())

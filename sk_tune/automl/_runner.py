@@ -20,6 +20,7 @@ from sk_tune.automl._shared_steps import SharedSteps
 from sk_tune.automl._timed_boosting import fits_within
 from sk_tune.automl._trials import Trial, trials_of
 from sk_tune.automl._workers import Workers
+from sk_tune.report import SearchPart, search_part
 from sk_tune.search import GridSearchCV
 
 __all__ = ["ERRORS", "N_KEPT", "AutoProgress", "Runner"]
@@ -80,6 +81,10 @@ class Runner:
         What was trained.
     failures : dict of str to str
         What could not be trained, and why.
+    searches : dict of str to SearchPart
+        What the best search of each kind of network tried.
+    latest : SearchPart or None
+        What the latest search of a network tried.
     """
 
     clock: Clock
@@ -88,6 +93,8 @@ class Runner:
     workers: Workers
     trials: list[Trial] = field(default_factory=list)
     failures: dict[str, str] = field(default_factory=dict)
+    searches: dict[str, SearchPart] = field(default_factory=dict)
+    latest: SearchPart | None = None
     _steps: SharedSteps = field(default_factory=SharedSteps)
     _stage: str = ""
     _told: float = -math.inf
@@ -196,6 +203,8 @@ class Runner:
             return None
         if self._keep(search, model, problem):
             self.failures.pop(model.name, None)
+            if model.is_network:
+                self._keep_part(search_part(search), model.name)
             return search
         if not self.seconds_of(model):
             # A warning of scikit-learn ends with the line of the error.
@@ -270,6 +279,12 @@ class Runner:
         self._report()
         return bool(own)
 
+    def _keep_part(self, part: SearchPart, name: str) -> None:
+        """Keep what a search tried, if it is better than what is kept of its kind."""
+        self.latest, known = part, self.searches.get(name)
+        if known is None or _rank(part) > _rank(known):
+            self.searches[name] = part
+
     def _report(self, *, often: bool = False) -> None:
         """Tell where it stands; what comes often only now and then."""
         now = time.monotonic()
@@ -287,3 +302,8 @@ class Runner:
                 seconds_left=self.clock.left,
             )
         )
+
+
+def _rank(part: SearchPart) -> tuple[bool, float]:
+    """Return what makes a search worth showing: several candidates, and the best score."""
+    return part.n_configurations > 1, -np.inf if part.best is None else part.best.score

@@ -137,7 +137,8 @@ def _against_linear(best: Score, linear: Score | None, scale: float) -> str:
             f"The ensemble does not beat the linear model: its CV score is {lower}. "
             "Prefer the linear model, which is simpler."
         )
-    if gap <= _spread(best):
+    # As they are read, so that no gap of 0.023 is more than a spread of 0.023.
+    if gap <= _spread(best) or amount == format_score(best.std, scale):
         return (
             f"The ensemble does not clearly beat the linear model: it is ahead by "
             f"{amount}, which is within {spread}. The linear model is simpler."

@@ -6,6 +6,7 @@ import gzip
 import json
 import os
 import pickle
+import shlex
 import shutil
 import tempfile
 import zlib
@@ -35,6 +36,7 @@ __all__ = [
     "reason_of",
     "resumable_output",
     "trials_table",
+    "usage_text",
     "without_nan",
     "write_output",
 ]
@@ -195,7 +197,7 @@ def write_output(
     list of str
         Names of the files.
     """
-    folder = _resolved(folder)
+    folder, usage = _resolved(folder), usage_text(folder)
     # Where the files can be moved from: a folder that exists may be a file system of its
     # own, as a volume of a container is, or be in one that cannot be written.
     home = folder if folder.is_dir() else folder.parent
@@ -204,7 +206,7 @@ def write_output(
     try:
         names = [_write_trials(trials_table(saved.model), stage), _SUMMARY, _REPORT]
         (stage / _SUMMARY).write_text(_as_json(summary), encoding="utf-8")
-        saved.model.report(stage / _REPORT, title=title)
+        saved.model.report(stage / _REPORT, title=title, usage=usage)
         # Plain values around the model, so that the file names no class of this module.
         content = {name: getattr(saved, name) for name in SavedModel.__slots__}
         versions = {"format": _FORMAT, "sk_tune_version": __version__}
@@ -229,6 +231,28 @@ def reason_of(error: OSError) -> str:
         Without the number, and without the name of a temporary file.
     """
     return (error.strerror or str(error)).lower()
+
+
+def usage_text(folder: Path) -> str:
+    """Return how to predict with the model in an output folder.
+
+    Parameters
+    ----------
+    folder : Path
+        Where the model is.
+
+    Returns
+    -------
+    str
+        For a terminal, and for Python.
+    """
+    return (
+        f"sk-tune predict {shlex.quote(str(folder))} new.csv --output predictions.csv\n\n"
+        "# Or in Python. A pickle can execute code: load only a file that you trust.\n"
+        "import joblib\nimport pandas as pd\n\n"
+        f'model = joblib.load({str(folder / MODEL)!r})["model"]\n'
+        'predictions = model.predict(pd.read_csv("new.csv"))'
+    )
 
 
 def page_title(target: str, table: str) -> str:

@@ -8,7 +8,7 @@ from typing import Any
 
 from sk_tune._files import replaced_file
 from sk_tune.automl import format_score
-from sk_tune.cli._output import load_model, page_title
+from sk_tune.cli._output import load_model, page_title, usage_text
 from sk_tune.cli._summary import labelled, score_lines
 from sk_tune.exceptions import OptionError
 
@@ -42,6 +42,7 @@ def report(folder: Path, output: Path | None) -> None:
     written = auto.report(
         path if output is None else output,
         title=page_title(saved.target, _table(path.parent)),
+        usage=usage_text(path.parent),
     )
     print("\n".join(score_lines(list(auto.scores_.values()), str(auto.scoring))))
     print()

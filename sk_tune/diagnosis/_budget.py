@@ -171,6 +171,8 @@ def check_improving(summary: Summary) -> Finding:
     factor = _TIMES if is_issue and summary.n_epochs < BRIEF else 2.0
     changes = longer_training(summary.params, summary.n_epochs, factor)
     remedy = f"Train for {factor:.0f} times as many epochs."
+    if factor < _TIMES:
+        remedy = f"Begin with {factor:.0f} times as many epochs, and look again."
     if not is_issue:
         return check.tip("low", f"{said}.", evidence, remedy, changes)
     return check.issue("medium", f"{said}.", evidence, remedy, changes)

@@ -3,9 +3,19 @@
 """What a search found, as pictures and as one page."""
 
 from sk_tune.report._baselines import baseline_models
-from sk_tune.report._html import write_html
-from sk_tune.report._records import Baseline
-from sk_tune.report._reproduction import data_fingerprint
+from sk_tune.report._gathering import search_part
+from sk_tune.report._html import write_html, write_page
+from sk_tune.report._quality import Quality, quality_of
+from sk_tune.report._records import (
+    Baseline,
+    Check,
+    Page,
+    Reproduction,
+    ScoreLine,
+    SearchPart,
+)
+from sk_tune.report._reproduction import data_fingerprint, fit_code, package_versions
+from sk_tune.report._table import Cell, Column, Table, number_cells
 from sk_tune.report._text_report import to_json, to_text
 from sk_tune.report._values import number_text, value_text
 from sk_tune.report.displays import (
@@ -19,17 +29,32 @@ from sk_tune.report.displays import (
 
 __all__ = [
     "Baseline",
+    "Cell",
+    "Check",
+    "Column",
     "EpochCurveDisplay",
     "HyperparameterImportanceDisplay",
+    "Page",
     "ParallelCoordinatesDisplay",
+    "Quality",
+    "Reproduction",
     "RungDisplay",
+    "ScoreLine",
     "SearchHistoryDisplay",
+    "SearchPart",
     "SliceDisplay",
+    "Table",
     "baseline_models",
     "data_fingerprint",
+    "fit_code",
+    "number_cells",
     "number_text",
+    "package_versions",
+    "quality_of",
+    "search_part",
     "to_json",
     "to_text",
     "value_text",
     "write_html",
+    "write_page",
 ]

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 from markupsafe import Markup
 
-from sk_tune.report._records import CandidateRow, Report
+from sk_tune.report._records import CandidateRow, SearchPart
 from sk_tune.report._svg import Frame, Scale, element, line_path, picture, scale_of
 from sk_tune.report._values import number_text, value_text
 from sk_tune.report.displays import Parameter, score_range, short_names
@@ -20,12 +20,12 @@ _MOST_NAMES = 10
 _SMALL = Frame(width=300, height=210, left=50, bottom=38, right=10, top=10)
 
 
-def history_picture(report: Report) -> dict[str, Any] | None:
+def history_picture(report: SearchPart) -> dict[str, Any] | None:
     """Return the scores in the order in which candidates were tried.
 
     Parameters
     ----------
-    report : Report
+    report : SearchPart
         Of a search.
 
     Returns
@@ -46,11 +46,11 @@ def history_picture(report: Report) -> dict[str, Any] | None:
     y = _score_scale(rows, frame)
     steps = _steps([x(row.row) for row in rows], [y(row.best_so_far) for row in rows])
     svg = picture(
-        "history",
-        f"Score of each of {len(report.candidates)} candidates in the order in which they "
-        "were tried, and the best so far.",
+        f"{report.key}history",
+        f"Score of each of {len(report.candidates)} rows of results in the order in which "
+        "they were made, and the best so far.",
         frame,
-        frame.axes(x, y, x_label="candidate", y_label=report.metric),
+        frame.axes(x, y, x_label="row of cv_results_", y_label=report.metric),
         element("path", d=steps, class_="line b"),
         _dots(report, rows, [x(row.row) for row in rows], y),
     )
@@ -63,12 +63,12 @@ def history_picture(report: Report) -> dict[str, Any] | None:
     return {"svg": svg, "caption": f"{text}{_left_out(report, y)}"}
 
 
-def rung_picture(report: Report) -> dict[str, Any] | None:
+def rung_picture(report: SearchPart) -> dict[str, Any] | None:
     """Return the scores of candidates by what their rungs granted.
 
     Parameters
     ----------
-    report : Report
+    report : SearchPart
         Of a search.
 
     Returns
@@ -94,7 +94,7 @@ def rung_picture(report: Report) -> dict[str, Any] | None:
     lines.sort(key=lambda pair: pair[0])
     resource = (report.resource or "resource").rsplit("__", 1)[-1]
     svg = picture(
-        "rungs",
+        f"{report.key}rungs",
         f"Score of candidates by {resource} granted; lines join the rungs of each.",
         frame,
         frame.axes(
@@ -114,12 +114,12 @@ def rung_picture(report: Report) -> dict[str, Any] | None:
     return {"svg": svg, "caption": f"{text}{_left_out(report, y)}"}
 
 
-def slice_pictures(report: Report) -> list[dict[str, Any]]:
+def slice_pictures(report: SearchPart) -> list[dict[str, Any]]:
     """Return the score against each hyperparameter that varies.
 
     Parameters
     ----------
-    report : Report
+    report : SearchPart
         Of a search.
 
     Returns
@@ -136,12 +136,12 @@ def slice_pictures(report: Report) -> list[dict[str, Any]]:
             continue
         draw = _names if parameter.categories else _numbers
         if len(parameter.categories) <= _MOST_NAMES:
-            figures.append(draw(report, own, f"slice-{k}", parameter))
+            figures.append(draw(report, own, f"{report.key}slice-{k}", parameter))
     return figures
 
 
 def _numbers(
-    report: Report, rows: list[CandidateRow], key: str, parameter: Parameter
+    report: SearchPart, rows: list[CandidateRow], key: str, parameter: Parameter
 ) -> dict[str, Any]:
     values = [float(parameter.values[row.row]) for row in rows]
     is_count = all(value.is_integer() for value in values)
@@ -151,7 +151,7 @@ def _numbers(
 
 
 def _names(
-    report: Report, rows: list[CandidateRow], key: str, parameter: Parameter
+    report: SearchPart, rows: list[CandidateRow], key: str, parameter: Parameter
 ) -> dict[str, Any]:
     left, right = _SMALL.x_range
     width = (right - left) / len(parameter.categories)
@@ -172,7 +172,7 @@ def _names(
 
 
 def _slice(
-    report: Report,
+    report: SearchPart,
     rows: list[CandidateRow],
     key: str,
     parameter: Parameter,
@@ -194,7 +194,7 @@ def _slice(
 
 
 def _dots(
-    report: Report,
+    report: SearchPart,
     rows: Sequence[CandidateRow],
     across: Sequence[float],
     y: Scale,
@@ -235,7 +235,7 @@ def _point_text(row: CandidateRow, short: dict[str, str], only: str | None) -> s
         if only in {None, name}
     )
     granted = "" if row.n_resources is None else f" (rung {row.rung})"
-    return f"candidate {row.row}{granted}: {number_text(row.score)}; {params}"
+    return f"row {row.row}{granted}: {number_text(row.score)}; {params}"
 
 
 def _score_scale(rows: Sequence[CandidateRow], frame: Frame) -> Scale:
@@ -243,7 +243,7 @@ def _score_scale(rows: Sequence[CandidateRow], frame: Frame) -> Scale:
     return scale_of([shown.low, shown.high], *frame.y_range, is_log=False)
 
 
-def _left_out(report: Report, y: Scale) -> str:
+def _left_out(report: SearchPart, y: Scale) -> str:
     n_failed = len(report.candidates) - len(report.scored)
     n_below = sum(row.score < y.low for row in report.scored)
     text = ""

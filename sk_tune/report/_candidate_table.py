@@ -4,16 +4,15 @@
 
 import math
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
 from functools import partial
 from numbers import Real
 
-from sk_tune._text import number_texts
-from sk_tune.report._records import CandidateRow, Report
+from sk_tune.report._records import CandidateRow, SearchPart
+from sk_tune.report._table import Cell, Column, Table, number_cells
 from sk_tune.report._values import number_text, value_text
 from sk_tune.report.displays import short_names
 
-__all__ = ["Cell", "Column", "Table", "candidate_table"]
+__all__ = ["candidate_table"]
 
 # What a column shows of a candidate.
 CellOf = Callable[[CandidateRow], "Cell"]
@@ -22,66 +21,12 @@ CellOf = Callable[[CandidateRow], "Cell"]
 _LONGEST_REASON = 500
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Column:
-    """A column of the table.
-
-    Parameters
-    ----------
-    name : str
-        Heading.
-    is_number : bool
-        Whether it is sorted and aligned as numbers.
-    hint : str, default=""
-        What it holds, if the heading is short for it.
-    """
-
-    name: str
-    is_number: bool
-    hint: str = ""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Cell:
-    """A cell of the table.
-
-    Parameters
-    ----------
-    text : str
-        What is shown.
-    key : str or None, default=None
-        The number it stands for, in full; None if it is no number.
-    details : str, default=""
-        More, shown on demand.
-    """
-
-    text: str
-    key: str | None = None
-    details: str = ""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Table:
-    """The candidates, best first, those without a score last.
-
-    Parameters
-    ----------
-    columns : list of Column
-        From left to right.
-    rows : list of (CandidateRow, list of Cell)
-        From above.
-    """
-
-    columns: list[Column]
-    rows: list[tuple[CandidateRow, list[Cell]]]
-
-
-def candidate_table(report: Report) -> Table:
+def candidate_table(report: SearchPart) -> Table:
     """Return the table of all rows of ``cv_results_``.
 
     Parameters
     ----------
-    report : Report
+    report : SearchPart
         Of a search.
 
     Returns
@@ -92,7 +37,7 @@ def candidate_table(report: Report) -> Table:
     columns = [*_result_columns(report), *_parameter_columns(report)]
     columns.append((
         Column(name="fit time", is_number=True, hint="mean seconds of a fit"),
-        _numbers(report, lambda row: row.seconds, digits=2),
+        number_cells(report.candidates, lambda row: row.seconds, digits=2),
     ))
     if any(row.reason for row in report.candidates):
         failure = Column(name="failure", is_number=False)
@@ -102,31 +47,37 @@ def candidate_table(report: Report) -> Table:
     )
     return Table(
         columns=[column for column, _ in columns],
-        rows=[(row, [cell(row) for _, cell in columns]) for row in ordered],
+        rows=[(_kind(report, row), [cell(row) for _, cell in columns]) for row in ordered],
     )
 
 
-def _result_columns(report: Report) -> Iterator[tuple[Column, CellOf]]:
+def _kind(report: SearchPart, row: CandidateRow) -> str:
+    if report.best is not None and row.row == report.best.row:
+        return "best"
+    return "failed" if row.reason else ""
+
+
+def _result_columns(report: SearchPart) -> Iterator[tuple[Column, CellOf]]:
     yield (
         Column(name="rank", is_number=True, hint="by the mean score"),
         lambda row: _number(row.rank),
     )
     yield (
-        Column(name="candidate", is_number=True, hint="row of cv_results_"),
+        Column(name="row", is_number=True, hint="row of cv_results_"),
         lambda row: _number(row.row),
     )
     yield (
         Column(name=report.metric, is_number=True, hint="mean over the folds"),
-        _numbers(report, lambda row: row.score),
+        number_cells(report.candidates, lambda row: row.score),
     )
     yield (
         Column(name="std", is_number=True, hint="standard deviation over the folds"),
-        _numbers(report, lambda row: row.std, digits=2),
+        number_cells(report.candidates, lambda row: row.std, digits=2),
     )
     for name in report.candidates[0].others if report.candidates else ():
         yield (
             Column(name=name, is_number=True, hint="mean over the folds"),
-            _numbers(report, partial(_other, name)),
+            number_cells(report.candidates, partial(_other, name)),
         )
     # What rungs grant is a column of its own, not one of the parameters.
     resource = (report.resource or "resource").rsplit("__", 1)[-1]
@@ -142,7 +93,7 @@ def _result_columns(report: Report) -> Iterator[tuple[Column, CellOf]]:
             )
 
 
-def _parameter_columns(report: Report) -> Iterator[tuple[Column, CellOf]]:
+def _parameter_columns(report: SearchPart) -> Iterator[tuple[Column, CellOf]]:
     names = [name for name in report.names if name != report.resource]
     for name, short in short_names(names).items():
         yield (
@@ -155,7 +106,7 @@ def _parameter_columns(report: Report) -> Iterator[tuple[Column, CellOf]]:
         )
 
 
-def _is_numeric(report: Report, name: str) -> bool:
+def _is_numeric(report: SearchPart, name: str) -> bool:
     values = [row.params[name] for row in report.candidates if name in row.params]
     return all(isinstance(v, Real) and not isinstance(v, bool) for v in values)
 
@@ -165,20 +116,6 @@ def _number(value: float | None) -> Cell:
         return Cell(text="n/a")
     text = str(value) if isinstance(value, int) else number_text(value)
     return Cell(text=text, key=repr(value))
-
-
-def _numbers(
-    report: Report, value_of: Callable[[CandidateRow], float], digits: int = 4
-) -> CellOf:
-    """Return the cells of a column of numbers, with equally many decimals."""
-    values = [value_of(row) for row in report.candidates]
-    texts = dict(zip(values, number_texts(values, digits), strict=True))
-    # NaN is no key that can be found again.
-    return lambda row: (
-        Cell(text=texts[value], key=repr(value))
-        if not math.isnan(value := value_of(row))
-        else Cell(text="n/a")
-    )
 
 
 def _other(name: str, row: CandidateRow) -> float:
@@ -201,6 +138,8 @@ def _param(name: str, row: CandidateRow) -> Cell:
 def _reason(reason: str) -> Cell:
     lines = reason.splitlines()
     if len(lines) < 2:
-        return Cell(text=reason[:_LONGEST_REASON])
+        return Cell(text=reason[:_LONGEST_REASON], is_long=bool(reason))
     # The last line of a traceback is what happened.
-    return Cell(text=lines[-1][:_LONGEST_REASON], details=reason[-_LONGEST_REASON:])
+    return Cell(
+        text=lines[-1][:_LONGEST_REASON], details=reason[-_LONGEST_REASON:], is_long=True
+    )

@@ -9,7 +9,7 @@ import numpy as np
 import numpy.typing as npt
 from markupsafe import Markup
 
-from sk_tune.report._records import Report
+from sk_tune.report._records import SearchPart
 from sk_tune.report._svg import Frame, Scale, element, line_path, picture, scale_of
 from sk_tune.report._values import number_text
 from sk_tune.report.displays import fold_summary
@@ -76,12 +76,12 @@ def fold_band(values: Floats) -> FoldBand:
     )
 
 
-def curve_pictures(report: Report) -> list[dict[str, Any]]:
+def curve_pictures(report: SearchPart) -> list[dict[str, Any]]:
     """Return the curves of the best candidate: losses, and the score on held-out rows.
 
     Parameters
     ----------
-    report : Report
+    report : SearchPart
         Of a search.
 
     Returns
@@ -96,19 +96,23 @@ def curve_pictures(report: Report) -> list[dict[str, Any]]:
     bands = {name: fold_band(getattr(report.curves, name)) for name in names}
     figures = [
         {
-            "svg": _curves("loss-curves", bands, names[:2], chosen, "loss", row),
+            "svg": _curves(
+                f"{report.key}loss-curves", bands, names[:2], chosen, "loss", row
+            ),
             "caption": (
-                f"Loss of candidate {row} by epochs; less is better. Lines are means over "
-                "the folds, bands run from the lowest to the highest fold."
+                f"Loss of the best candidate (row {row}) by epochs; less is better. Lines "
+                "are means over the folds, bands run from the lowest to the highest fold."
             ),
         }
     ]
     if not bands["valid_score"].is_empty:
         figures.append({
-            "svg": _curves("score-curve", bands, names[2:], chosen, "score", row),
+            "svg": _curves(
+                f"{report.key}score-curve", bands, names[2:], chosen, "score", row
+            ),
             "caption": (
-                f"Score of candidate {row} on the held-out rows by epochs (accuracy, or R² "
-                "of a regression); greater is better."
+                f"Score of the best candidate (row {row}) on the held-out rows by epochs "
+                "(accuracy, or R² of a regression); greater is better."
             ),
         })
     return figures
@@ -141,8 +145,8 @@ def _curves(
     parts += [_legend(own, frame), _points(own, x, y, label)]
     ending = " and ".join(_LABELS[key] for key in own)
     title = (
-        f"{label.capitalize()} of candidate {row} on {ending} over {epochs.max():.0f} "
-        f"epochs; epoch {chosen} counts."
+        f"{label.capitalize()} of the best candidate (row {row}) on {ending} over "
+        f"{epochs.max():.0f} epochs; epoch {chosen} counts."
     )
     return picture(name, title, frame, *parts)
 

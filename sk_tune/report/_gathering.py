@@ -3,8 +3,11 @@
 """From a fitted search to the record that page, text and JSON are made of."""
 
 from collections.abc import Sequence
+from dataclasses import fields
 from typing import Any
 
+import numpy as np
+from sklearn.base import is_classifier
 from sklearn.pipeline import Pipeline
 from sklearn.utils.validation import check_is_fitted
 
@@ -13,20 +16,19 @@ from sk_tune.diagnosis import Curves, curves_of, diagnose
 from sk_tune.report._baselines import search_baselines
 from sk_tune.report._candidates import best_row, candidate_rows
 from sk_tune.report._guards import leak_checks
-from sk_tune.report._records import Baseline, CandidateRow, Report
+from sk_tune.report._quality import Quality, quality_of
+from sk_tune.report._records import Baseline, CandidateRow, Report, SearchPart
 from sk_tune.report._reproduction import reproduction
 from sk_tune.report._verdict import answer
 from sk_tune.report.displays import (
     Importance,
-    Parameter,
-    Trials,
     importance_of,
     parameters_of,
     trials_of,
 )
 from sk_tune.search import CorrectedScore
 
-__all__ = ["gather"]
+__all__ = ["gather", "importance_in", "search_part"]
 
 
 def gather(
@@ -53,45 +55,89 @@ def gather(
     NotFittedError
         If the search is not fitted.
     """
-    check_is_fitted(search, "cv_results_")
-    trials = trials_of(search)
-    rows = candidate_rows(search, trials)
-    best = best_row(trials, rows)
-    parameters = [p for p in parameters_of(trials.params) if p.varies]
+    part = search_part(search)
     corrected, notes = _corrected(search)
     if baselines is None:
         baselines, more = search_baselines(search, X, y)
         notes += more
-    curves = _curves(search, best)
     record = search_record(search)
+    own = {f.name: getattr(part, f.name) for f in fields(SearchPart)}
     return Report(
-        title=_title(search),
-        metric=trials.score_name,
-        verdict=answer(
-            best, corrected, baselines, n_candidates=len(set(trials.configurations))
-        ),
-        candidates=rows,
-        parameters=parameters,
-        importance=_importance(parameters, trials),
-        best=best,
+        **{**own, "importance": importance_in(part)},
+        verdict=answer(part.best, corrected, baselines, n_candidates=part.n_configurations),
         corrected=corrected,
         notes=notes,
         baselines=baselines,
-        findings=(
-            () if best is None or curves is None else diagnose(search, candidate=best.row)
+        quality=_quality(search, part.best),
+        usage=_usage(search),
+        checks=leak_checks(
+            search,
+            n_rows=None if record is None else record.n_rows,
+            has_curves=part.curves is not None,
+            has_corrected=corrected is not None,
         ),
+        reproduction=reproduction(search, part.best, X, y),
+    )
+
+
+def search_part(search: Any) -> SearchPart:
+    """Return what a search tried, without what takes long: which parameters matter.
+
+    Parameters
+    ----------
+    search : estimator
+        A fitted search.
+
+    Returns
+    -------
+    SearchPart
+        Of which nothing holds a model or data.
+
+    Raises
+    ------
+    NotFittedError
+        If the search is not fitted.
+    """
+    check_is_fitted(search, "cv_results_")
+    trials = trials_of(search)
+    rows = candidate_rows(search, trials)
+    best = best_row(trials, rows)
+    curves = _curves(search, best)
+    is_network = best is not None and curves is not None
+    return SearchPart(
+        title=_title(search),
+        metric=trials.score_name,
+        candidates=rows,
+        parameters=[p for p in parameters_of(trials.params) if p.varies],
+        best=best,
+        findings=diagnose(search, candidate=best.row) if best and is_network else (),
         curves=curves,
         best_epoch=_best_epoch(search, best, curves),
         resource=trials.resource,
         ledger=getattr(search, "ledger_", None),
-        checks=leak_checks(
-            search,
-            n_rows=None if record is None else record.n_rows,
-            has_curves=curves is not None,
-            has_corrected=corrected is not None,
-        ),
-        reproduction=reproduction(search, best, X, y),
     )
+
+
+def importance_in(part: SearchPart) -> Importance | None:
+    """Return which parameters of a search matter; None if none varies."""
+    if not part.parameters:
+        return None
+    granted = [row.n_resources for row in part.candidates]
+    return importance_of(
+        part.parameters,
+        np.array([row.score for row in part.candidates]),
+        configurations=np.array([row.configuration for row in part.candidates]),
+        n_resources=None if None in granted else np.array(granted),
+    )
+
+
+def _quality(search: Any, best: CandidateRow | None) -> Quality | None:
+    """Return how good the predictions of the best candidate are, if they were kept."""
+    record = search_record(search)
+    if best is None or record is None or record.y is None:
+        return None
+    classes = np.unique(record.y) if is_classifier(search) else None
+    return quality_of(record.y, search.oof_predictions_[best.row], classes)
 
 
 def _corrected(search: Any) -> tuple[CorrectedScore | None, list[str]]:
@@ -128,15 +174,18 @@ def _best_epoch(
     return int(getattr(search, "best_epochs_", {}).get(best.row, curves.n_epochs))
 
 
-def _importance(parameters: Sequence[Parameter], trials: Trials) -> Importance | None:
-    if not parameters:
-        return None
-    return importance_of(
-        parameters,
-        trials.scores,
-        configurations=trials.configurations,
-        n_resources=trials.n_resources,
-    )
+def _usage(search: Any) -> str:
+    if not hasattr(search, "best_estimator_"):
+        return ""
+    lines = ["predictions = search.predict(X_new)"]
+    if hasattr(search, "predict_proba"):
+        lines.append("probabilities = search.predict_proba(X_new)")
+    return "\n".join([
+        *lines,
+        "",
+        "# To keep the model; a pickle is to be loaded by whom you trust only:",
+        'joblib.dump(search.best_estimator_, "model.joblib")',
+    ])
 
 
 def _title(search: Any) -> str:

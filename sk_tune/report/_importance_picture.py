@@ -6,7 +6,7 @@ from typing import Any
 
 from markupsafe import Markup
 
-from sk_tune.report._records import Report
+from sk_tune.report._records import SearchPart
 from sk_tune.report._svg import Frame, Scale, element, picture, scale_of
 from sk_tune.report.displays import Importance
 
@@ -18,12 +18,12 @@ _LABEL = 130  # Width of the names.
 _LONGEST_NAME = 20
 
 
-def importance_picture(report: Report) -> dict[str, Any] | None:
+def importance_picture(report: SearchPart) -> dict[str, Any] | None:
     """Return what part of the score's variance each parameter explains.
 
     Parameters
     ----------
-    report : Report
+    report : SearchPart
         Of a search.
 
     Returns
@@ -46,7 +46,7 @@ def importance_picture(report: Report) -> dict[str, Any] | None:
     noise = x(own.noise)
     bottom = frame.y_range[0]
     svg = picture(
-        "importance",
+        f"{report.key}importance",
         f"{own.message}.",
         frame,
         frame.lower_axis(x, label="part of the variance of scores"),

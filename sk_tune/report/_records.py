@@ -2,15 +2,28 @@
 # SPDX-License-Identifier: BSD-3-Clause
 """What a report says, before it is a page, a text or JSON."""
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any, Literal, NamedTuple
 
 from sk_tune.diagnosis import Curves, Finding
+from sk_tune.prepare import ColumnKinds
+from sk_tune.report._quality import Quality
+from sk_tune.report._table import Table
 from sk_tune.report.displays import Importance, Parameter
 from sk_tune.search import CorrectedScore, Ledger
 
-__all__ = ["Baseline", "CandidateRow", "Check", "Report", "Reproduction"]
+__all__ = [
+    "Baseline",
+    "CandidateRow",
+    "Check",
+    "Page",
+    "Report",
+    "Reproduction",
+    "ScoreLine",
+    "SearchPart",
+]
 
 _TO_ACT_ON = ("issue", "tip")
 _SEVERITIES = ("high", "medium", "low", None)
@@ -87,14 +100,15 @@ class Check:
     ----------
     name : str
         What was looked at.
-    outcome : {"passed", "by design", "issue", "not checked"}
-        Looked at and good; so by how searches work; looked at and bad; not looked at.
+    outcome : {"passed", "by design", "issue", "tip", "not checked"}
+        Looked at and good; so by how searches work; looked at and bad, or maybe bad; not
+        looked at.
     text : str
         What was found, or why it was not looked at.
     """
 
     name: str
-    outcome: Literal["passed", "by design", "issue", "not checked"]
+    outcome: Literal["passed", "by design", "issue", "tip", "not checked"]
     text: str
 
 
@@ -123,9 +137,34 @@ class Reproduction:
     code: str
 
 
+class ScoreLine(NamedTuple):
+    """A score with its uncertainty.
+
+    Parameters
+    ----------
+    name : str
+        Of the model.
+    score : float
+        Greater is better.
+    low, high : float
+        Ends of its uncertainty; NaN if that is not known.
+    what : str
+        What the model or the uncertainty is.
+    set_aside : float, default=nan
+        The score on rows that were set aside; NaN without any.
+    """
+
+    name: str
+    score: float
+    low: float
+    high: float
+    what: str
+    set_aside: float = math.nan
+
+
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
-class Report:
-    """All that is known of a search.
+class SearchPart:
+    """What a search tried: candidates, curves and what they cost.
 
     Parameters
     ----------
@@ -133,22 +172,14 @@ class Report:
         What was searched, and how.
     metric : str
         What scores are.
-    verdict : str
-        The answer in one or two sentences.
     candidates : sequence of CandidateRow
         In the order of ``cv_results_``.
     parameters : sequence of Parameter
         Those that vary.
     importance : Importance or None
-        Which of them matter; None if none varies.
+        Which of them matter; None if none varies, or nobody asked yet.
     best : CandidateRow or None
         The one to take; None if none has a score.
-    corrected : CorrectedScore or None
-        What the best is expected to score on new data.
-    notes : sequence of str
-        What is missing of the answer, and why.
-    baselines : sequence of Baseline
-        Empty if they were not scored.
     findings : sequence of Finding
         Of the diagnosis.
     curves : Curves or None
@@ -159,29 +190,22 @@ class Report:
         What rungs grant more of.
     ledger : Ledger or None
         What was spent and saved; None for a search of scikit-learn.
-    checks : sequence of Check
-        Of leaks.
-    reproduction : Reproduction
-        How to get there again.
+    key : str, default=""
+        What the names of its pictures begin with, where a page has several searches.
     """
 
     title: str
     metric: str
-    verdict: str
     candidates: Sequence[CandidateRow]
     parameters: Sequence[Parameter]
-    importance: Importance | None
+    importance: Importance | None = None
     best: CandidateRow | None
-    corrected: CorrectedScore | None
-    notes: Sequence[str]
-    baselines: Sequence[Baseline]
     findings: Sequence[Finding]
     curves: Curves | None
     best_epoch: int | None
     resource: str | None
     ledger: Ledger | None
-    checks: Sequence[Check]
-    reproduction: Reproduction
+    key: str = ""
 
     @property
     def scored(self) -> list[CandidateRow]:
@@ -205,3 +229,91 @@ class Report:
     def n_configurations(self) -> int:
         """Candidates, those of several rungs counted once."""
         return len({c.configuration for c in self.candidates})
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class Report(SearchPart):
+    """All that is known of a search.
+
+    Parameters
+    ----------
+    verdict : str
+        The answer in one or two sentences.
+    corrected : CorrectedScore or None
+        What the best is expected to score on new data.
+    notes : sequence of str
+        What is missing of the answer, and why.
+    baselines : sequence of Baseline
+        Empty if they were not scored.
+    quality : Quality or None
+        Of the best candidate's predictions of rows that its models lacked.
+    usage : str
+        How to predict, as code; empty without a refit.
+    checks : sequence of Check
+        Of leaks.
+    reproduction : Reproduction
+        How to get there again.
+    """
+
+    verdict: str
+    corrected: CorrectedScore | None
+    notes: Sequence[str]
+    baselines: Sequence[Baseline]
+    quality: Quality | None = None
+    usage: str = ""
+    checks: Sequence[Check]
+    reproduction: Reproduction
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class Page:
+    """What is on a page, of a search or of all searches of one call.
+
+    Parameters
+    ----------
+    title, subtitle : str
+        Its heading, and what it is about.
+    metric : str
+        What scores are.
+    headline, verdict : str
+        The best model, empty if the verdict names it; and the answer.
+    notes : sequence of str
+        What is missing of the answer, and why.
+    scores : sequence of ScoreLine
+        Those that the answer rests on; the last one is the one to expect.
+    best : mapping of str to object or None
+        Parameters of the best candidate.
+    quality : Quality or None
+        How good predictions are by other metrics.
+    usage : str
+        How to predict, as code.
+    columns : ColumnKinds or None
+        Of a table.
+    searches : sequence of SearchPart
+        With candidates, pictures, findings and ledger.
+    changes : sequence of str
+        What was changed because of them.
+    models : Table or None
+        All models, if they are of several kinds.
+    checks : sequence of Check
+        Of leaks.
+    reproduction : Reproduction
+        How to get there again.
+    """
+
+    title: str
+    subtitle: str
+    metric: str
+    headline: str = ""
+    verdict: str
+    notes: Sequence[str] = ()
+    scores: Sequence[ScoreLine]
+    best: Mapping[str, Any] | None = None
+    quality: Quality | None = None
+    usage: str = ""
+    columns: ColumnKinds | None = None
+    searches: Sequence[SearchPart] = ()
+    changes: Sequence[str] = ()
+    models: Table | None = None
+    checks: Sequence[Check] = ()
+    reproduction: Reproduction

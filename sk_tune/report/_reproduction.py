@@ -20,7 +20,7 @@ from sk_tune.report._imports import import_lines
 from sk_tune.report._records import CandidateRow, Reproduction
 from sk_tune.report._values import value_text
 
-__all__ = ["data_fingerprint", "reproduction"]
+__all__ = ["data_fingerprint", "fit_code", "package_versions", "reproduction"]
 
 _PACKAGES = ("torch", "scikit-learn", "skorch", "numpy", "scipy", "pandas")
 _HASH_DIGITS = 16
@@ -52,17 +52,50 @@ def reproduction(search: Any, best: CandidateRow | None, X: Any, y: Any) -> Repr
         if values is not None
     }
     return Reproduction(
-        versions={
-            "sk_tune": __version__,
-            "python": platform.python_version(),
-            **{name: _version(name) for name in _PACKAGES},
-            "system": f"{platform.system()} {platform.machine()}",
-        },
+        versions=package_versions(),
         seeds=_seeds(search),
         cv=_cv_text(search),
         data=data,
         code=_code(search, best),
     )
+
+
+def package_versions() -> dict[str, str]:
+    """Return the versions of the packages and the system that results depend on.
+
+    Returns
+    -------
+    dict of str to str
+        By name.
+    """
+    return {
+        "sk_tune": __version__,
+        "python": platform.python_version(),
+        **{name: _version(name) for name in _PACKAGES},
+        "system": f"{platform.system()} {platform.machine()}",
+    }
+
+
+def fit_code(estimator: Any, name: str, *others: Any) -> str:
+    """Return Python that makes and fits an estimator.
+
+    Parameters
+    ----------
+    estimator : estimator
+        With parameters of any kind.
+    name : str
+        What to call it.
+    *others : object
+        Functions to import, too.
+
+    Returns
+    -------
+    str
+        Several lines.
+    """
+    imports = import_lines([estimator, *others])
+    made = f"{name} = {python_text(estimator)}"
+    return "\n".join([*imports, "", made, f"{name}.fit(X, y)"])
 
 
 def data_fingerprint(values: Any) -> str:
@@ -148,8 +181,7 @@ def _cv_text(search: Any) -> str:
 
 def _code(search: Any, best: CandidateRow | None) -> str:
     extra = [] if best is None else [clone]
-    lines = [*import_lines([search, *extra]), "", f"search = {python_text(search)}"]
-    lines.append("search.fit(X, y)")
+    lines = [fit_code(search, "search", *extra)]
     if best is not None:
         lines += [
             "",

@@ -95,7 +95,7 @@ def _scores(report: Report) -> str:
         return ""
     rows = [
         (line[0], score, f"{low} to {high}")
-        for line, (score, low, high) in zip(lines, score_texts(lines), strict=True)
+        for line, (score, low, high, _) in zip(lines, score_texts(lines), strict=True)
     ]
     return text_table([report.metric, "score", "range"], rows)
 
@@ -125,5 +125,5 @@ def _best(report: Report) -> str:
         )
         for row, score, std in zip(ranked, scores, stds, strict=True)
     ]
-    header = ["candidate", report.metric, "std", "fit", "parameters"]
+    header = ["row", report.metric, "std", "fit", "parameters"]
     return text_table(header, rows) if rows else ""

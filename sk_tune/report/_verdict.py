@@ -59,7 +59,7 @@ def answer(
     score = best.score if corrected is None else corrected.score
     others = [] if rival is None else [rival.mean]
     expected, least, most, *other = interval_text(score, low, high, *others)
-    start = f"Candidate {best.row} is the best of {n_candidates}"
+    start = f"The best of {n_candidates} candidates is row {best.row} of cv_results_"
     if n_candidates == 1:
         start = "There is one candidate"
     if corrected is None:

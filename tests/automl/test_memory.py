@@ -12,9 +12,8 @@ def test_a_memory_can_be_kept_in_a_file():
     """With the folds, which a later fit must have again."""
     folds = [(np.arange(3), np.arange(3, 5))]
     split = Split(held=np.arange(5, 6), folds=folds, asked=("auto", 0.1, None, None))
-    memory = Memory(
-        seed=1, fingerprint="a", trials=[], kinds={}, n_done=2, scoring=None, split=split
-    )
+    none = {"trials": [], "kinds": {}, "searches": {}, "scoring": None}
+    memory = Memory(seed=1, fingerprint="a", n_done=2, split=split, **none)
 
     copy = pickle.loads(pickle.dumps(memory))
 

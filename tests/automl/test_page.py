@@ -1,12 +1,14 @@
 """The page of one call."""
 
+import re
 from html.parser import HTMLParser
 
 import numpy as np
 import pytest
-from sklearn.datasets import load_iris
+from sklearn.datasets import load_diabetes, load_iris
 
-from sk_tune import AutoClassifier
+from sk_tune import AutoClassifier, AutoRegressor
+from sk_tune.automl._page import auto_page
 from sk_tune.exceptions import SkTuneWarning
 
 
@@ -62,10 +64,62 @@ def test_the_page_has_the_answer_the_scores_and_the_leak(leaky, tmp_path):
 
 
 def test_the_page_needs_nothing_else(leaky, tmp_path):
-    """No script, no other file, no network."""
+    """One script, no other file, no network."""
     page = leaky.report(tmp_path / "page.html").read_text(encoding="utf-8")
 
-    assert "<script" not in page
+    assert page.count("<script") == 1
     assert "http://" not in page
     assert "https://" not in page
     assert "default-src 'none'" in page
+
+
+@pytest.fixture(scope="module")
+def tuned():
+    """Return a fit with a search of networks, on numbers and a column of text."""
+    X, y = load_diabetes(return_X_y=True, as_frame=True)
+    X = X.assign(note=[f"number {k}" for k in range(len(X))])
+    auto = AutoRegressor(
+        time_budget=None, n_rounds=1, cv=2, test_size=0.2, n_jobs=1, random_state=0
+    )
+    small = {"models": ["linear", "network"]}
+    return auto.set_params(**small).fit(X[:150], y[:150])
+
+
+def test_the_page_has_what_the_page_of_a_search_has(tuned, tmp_path):
+    """By the same template: pictures and candidates of each kind of network, once each."""
+    page = tuned.report(tmp_path / "page.html").read_text(encoding="utf-8")
+
+    ids = re.findall(r' id="([^"]+)"', page)
+    assert len(ids) == len(set(ids))
+    assert "search-0-loss-curves" in ids
+    assert "search-0-candidate-table" in ids
+    assert any(own.endswith("-history") for own in ids)
+    assert any("slice-" in own for own in ids)
+    names = [part.title for part in auto_page(tuned, title="", usage="").searches]
+    assert names
+    assert set(names) <= {
+        trial.rpartition(" ")[0] for trial in tuned.leaderboard_.index
+    } | {"MLP with embeddings and members"}
+
+
+def test_the_page_tells_columns_metrics_residuals_and_how_to_predict(tuned, tmp_path):
+    """Columns that are left out with the reason."""
+    page = tuned.report(tmp_path / "page.html").read_text(encoding="utf-8")
+
+    assert "left out: text that hardly recurs" in page
+    assert 'id="residuals"' in page
+    assert "mean absolute error" in page
+    assert "predictions = auto.predict(X_new)" in page
+    quality = auto_page(tuned, title="", usage="").quality
+    assert (quality.n_rows, quality.n_set_aside) == (120, 30)
+
+
+def test_the_headline_names_the_model_with_the_highest_score(tuned):
+    """Whether or not it is the ensemble."""
+    headline = auto_page(tuned, title="", usage="").headline
+
+    scores = [own.mean for name, own in tuned.scores_.items() if name != "dummy"]
+    named = float(re.search(r"with r2 (\d\.\d+)", headline)[1])
+    assert named >= max(scores) - 0.1 * tuned.scores_["ensemble"].std - 0.0005
+    prefers_linear = "Prefer the linear model" in tuned.verdict_
+    assert ("linear" in headline.partition(",")[0]) >= prefers_linear

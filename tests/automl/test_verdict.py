@@ -46,6 +46,7 @@ def _scores(
         ),
         (_scores(0.8, networks=0.8), ["about as much"]),
         (_scores(0.705), ["does not clearly beat", "within the spread"]),
+        (_scores(0.7104), ["by 0.010, which is within the spread over the folds, 0.010"]),
         (_scores(0.69), ["does not beat the linear model", "0.010 lower"]),
         (_scores(0.7), ["no higher"]),
         (_scores(0.8, held=0.6, linear_held=0.7), ["rows set aside it does not"]),

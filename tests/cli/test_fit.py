@@ -86,6 +86,9 @@ def test_a_page_tells_of_the_same_scores(tmp_path, fit, mixed_csv, capsys):
     page = (tmp_path / "out" / "report.html").read_text(encoding="utf-8")
     for score in _summary(tmp_path)["scores"]:
         assert f'data-key="{score["mean"]}"' in page
+    folder = tmp_path / "out"
+    assert f"sk-tune predict {folder} new.csv --output predictions.csv" in page
+    assert "left out: text that hardly recurs" in page
 
 
 def test_regression_from_parquet(tmp_path, fit, capsys):

@@ -175,3 +175,16 @@ def test_a_difference_that_no_score_shows_is_no_progress(shapes):
     loss = np.append(np.linspace(1.0, 0.012, 10), np.linspace(0.012, 0.011, 40))
 
     assert check_converged(summarise(shapes.of_folds(loss, loss))).outcome == "tip"
+
+
+def test_advice_of_fewer_epochs_than_were_extrapolated_is_a_beginning(shapes):
+    """Four times the epochs are foretold, of long trainings twice as many advised."""
+    t = np.arange(1.0, 31.0)
+    loss = np.exp(-t / 12)
+    params = {"max_epochs": 30}
+
+    finding = check_improving(summarise(shapes.of_folds(loss, loss, params=params)))
+
+    assert finding.message.startswith("4 times the epochs would lower")
+    assert finding.remedy == "Begin with 2 times as many epochs, and look again."
+    assert finding.changes[0].value == 60

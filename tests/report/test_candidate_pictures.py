@@ -25,9 +25,9 @@ def test_each_score_is_a_point_of_the_history(make_report, make_row):
 
     texts = [circle[0].text for circle in _points(figure)]
     assert sorted(texts) == [
-        "candidate 0: 0.5; width 1",
-        "candidate 1: 0.9; width 2",
-        "candidate 3: 0.7; width 8",
+        "row 0: 0.5; width 1",
+        "row 1: 0.9; width 2",
+        "row 3: 0.7; width 8",
     ]
     assert "1 without a score of their own are left out" in figure["caption"]
     assert [c.attrib["class"] for c in _points(figure)][-1] == "best"

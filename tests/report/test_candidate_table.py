@@ -15,9 +15,10 @@ def test_the_best_is_first_and_failures_are_last(make_report, make_row):
 
     table = candidate_table(make_report(rows))
 
-    assert [row.row for row, _ in table.rows] == [2, 1, 0]
+    assert [kind for kind, _ in table.rows] == ["best", "", "failed"]
+    assert [cells[1].text for _, cells in table.rows] == ["2", "1", "0"]
     assert [column.name for column in table.columns] == [
-        *("rank", "candidate", "accuracy", "std", "width", "fit time", "failure"),
+        *("rank", "row", "accuracy", "std", "width", "fit time", "failure"),
     ]
     assert [cell.text for cell in table.rows[-1][1]] == [
         *("n/a", "0", "n/a", "0.01", "1", "0.5", "it failed"),
@@ -43,7 +44,7 @@ def test_rungs_metrics_and_conditional_parameters_have_columns(make_report, make
     table = candidate_table(make_report(rows, resource="epochs"))
 
     assert [column.name for column in table.columns] == [
-        *("rank", "candidate", "accuracy", "std", "f1", "bracket", "rung", "epochs"),
+        *("rank", "row", "accuracy", "std", "f1", "bracket", "rung", "epochs"),
         *("a", "b", "fit time"),
     ]
     assert [cell.text for cell in table.rows[0][1]][4:10] == ["0.4", "2", "1", "9", "1", ""]

@@ -24,7 +24,7 @@ def test_numbers_on_the_page_are_those_of_the_results(name, request, read_page):
     report = gather(search)
     own = read_page(page(report))
 
-    rows = [int(key) for _, key in own.column("candidate-table", "candidate")]
+    rows = [int(key) for _, key in own.column("candidate-table", "row")]
     cells = own.column("candidate-table", report.metric)
     suffix = "loss" if name == "linear" else "score"
     expected = search.cv_results_[f"mean_test_{suffix}"]
@@ -112,7 +112,8 @@ def test_sections_come_in_the_order_of_their_use(grid, read_page):
 
     sections = [a["id"] for tag, a in own.attributes if tag == "section"]
     assert sections == [
-        *("answer", "verdicts", "pictures", "candidates", "ledger", "leaks", "again"),
+        *("answer", "quality", "usage", "verdicts", "pictures", "candidates", "ledger"),
+        *("leaks", "again"),
     ]
 
 

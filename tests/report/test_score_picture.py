@@ -29,8 +29,8 @@ def test_baselines_best_and_corrected_score_are_on_one_axis(make_report, make_ro
 
     lines = score_lines(report)
     assert [line[0] for line in lines] == ["dummy", "best, as found", "best, corrected"]
-    assert lines[-1][1:] == (0.8, 0.7, 0.85, "95% interval")
-    own = ET.fromstring(score_picture(report)["svg"])
+    assert lines[-1][1:5] == (0.8, 0.7, 0.85, "95% interval")
+    own = ET.fromstring(score_picture(lines, report.metric)["svg"])
     at = [float(circle.attrib["cx"]) for circle in own.findall("circle")]
     # 0.3, 0.9 and 0.8 on a linear axis.
     assert (at[2] - at[0]) / (at[1] - at[0]) == pytest.approx(5 / 6, abs=0.01)
@@ -38,4 +38,6 @@ def test_baselines_best_and_corrected_score_are_on_one_axis(make_report, make_ro
 
 def test_no_score_is_no_picture(make_report, make_row):
     """The page then says so in words."""
-    assert score_picture(make_report([make_row(0, float("nan"))])) is None
+    report = make_report([make_row(0, float("nan"))])
+
+    assert score_picture(score_lines(report), report.metric) is None

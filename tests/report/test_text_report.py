@@ -11,7 +11,9 @@ def test_the_text_begins_with_the_answer(grid):
 
     head, answer = text.split("\n\n")[:2]
     assert head == "GridSearchCV over StandardScaler → MLPClassifier"
-    assert answer.startswith(f"Candidate {grid.best_index_} is the best of 6.")
+    assert answer.startswith(
+        f"The best of 6 candidates is row {grid.best_index_} of cv_results_."
+    )
     assert "best, corrected" in text
     assert "epochs trained" in text
     assert max(map(len, answer.splitlines())) <= 88

@@ -31,9 +31,8 @@ def test_a_baseline_is_beaten_below_the_interval(make_row, score, words):
     text = answer(make_row(3, 0.85), CORRECTED, baselines, n_candidates=9)
 
     assert words in text
-    assert (
-        "Candidate 3 is the best of 9. On new data, expect 0.800, between 0.700 and" in text
-    )
+    assert "The best of 9 candidates is row 3 of cv_results_. On new data" in text
+    assert "expect 0.800, between 0.700 and" in text
     assert "dummy" not in text
 
 

@@ -1,0 +1,97 @@
+"""How good predictions are by the usual metrics."""
+
+import xml.etree.ElementTree as ET
+
+import numpy as np
+import pytest
+from sklearn import metrics
+from sklearn.linear_model import LogisticRegression
+
+import sk_tune
+from sk_tune.report import quality_of
+from sk_tune.report._gathering import gather
+from sk_tune.report._html import page
+from sk_tune.report._quality import confusion_table, residual_picture
+
+CLASSES = np.array(["a", "b", "c"])
+
+
+def test_metrics_of_classes_are_those_of_scikit_learn(read_page):
+    """On the held-out rows and on those set aside."""
+    rng = np.random.default_rng(0)
+    y, other = CLASSES[rng.integers(0, 3, 60)], CLASSES[rng.integers(0, 3, 30)]
+    p, q = rng.dirichlet(np.ones(3), 60), rng.dirichlet(np.ones(3), 30)
+
+    quality = quality_of(y, p, CLASSES, (other, q))
+
+    lines = {line.name: line for line in quality.lines}
+    for name, metric, options in (
+        ("accuracy", metrics.accuracy_score, {}),
+        ("balanced accuracy", metrics.balanced_accuracy_score, {}),
+        ("F1, mean of the classes", metrics.f1_score, {"average": "macro"}),
+        ("Matthews correlation", metrics.matthews_corrcoef, {}),
+    ):
+        assert lines[name].folds == metric(y, CLASSES[p.argmax(axis=1)], **options)
+        assert lines[name].set_aside == metric(other, CLASSES[q.argmax(axis=1)], **options)
+    assert lines["log loss"].folds == pytest.approx(metrics.log_loss(y, p))
+    auc = metrics.roc_auc_score(other, q, multi_class="ovr")
+    assert lines["ROC AUC"].set_aside == pytest.approx(auc)
+    assert np.array_equal(
+        quality.counts, metrics.confusion_matrix(y, CLASSES[p.argmax(axis=1)])
+    )
+    assert confusion_table(quality)["rows"][0][2] == quality.counts[0, 0] / (y == "a").sum()
+
+
+def test_rows_without_a_prediction_do_not_count():
+    """Those that no fold held out."""
+    predictions = np.array([1.0, np.nan, 4.0])
+
+    quality = quality_of(np.array([1.0, 2.0, 3.0]), predictions, None)
+
+    lines = {line.name: line.folds for line in quality.lines}
+    assert quality.n_rows == 2
+    assert lines["mean absolute error"] == 0.5
+    assert lines["root mean squared error"] == pytest.approx(np.sqrt(0.5))
+    assert quality.counts is None
+
+
+def test_of_many_classes_the_most_frequent_mistakes_are_listed():
+    """With how many rows of the true class they are."""
+    classes = np.arange(30)
+    y = np.repeat(classes, 4)
+    p = np.eye(30)[y]
+    p[:3] = np.eye(30)[7]
+
+    table = confusion_table(quality_of(y, p, classes))
+
+    assert table["rows"] == []
+    assert table["mistakes"] == [("0", "7", 3, 4)]
+
+
+def test_numbers_are_drawn_against_their_predictions():
+    """A point each, 400 at most, in the order in which the arrow keys walk."""
+    truth = np.linspace(-1, 1, 900)
+
+    figure = residual_picture(quality_of(truth, truth + 0.5, None))
+
+    points = ET.fromstring(figure["svg"]).findall(".//circle")
+    assert len(points) == 400
+    across = [float(point.attrib["cx"]) for point in points]
+    assert across == sorted(across)
+    assert "off by 0.5" in points[0][0].text
+    assert "400 rows are drawn" in figure["caption"]
+
+
+def test_a_search_page_has_the_quality_of_its_best_candidate(iris, read_page):
+    """And says how to predict."""
+    search = sk_tune.GridSearchCV(LogisticRegression(max_iter=500), {"C": [0.1, 1]}, cv=3)
+    search.fit(*iris)
+
+    report = gather(search)
+
+    labels = search.oof_predictions_[search.best_index_].argmax(axis=1)
+    own = read_page(page(report))
+    key = own.column("metrics-table", "held-out rows")[0][1]
+    assert float(key) == metrics.accuracy_score(iris.y, labels)
+    assert own.column("confusion", "right")
+    assert "search.predict(X_new)" in "".join(own.texts)
