@@ -3,8 +3,11 @@
 import base64
 import re
 
+import numpy as np
+import pandas as pd
 import pytest
 
+import sk_tune
 from sk_tune.report import write_html
 
 
@@ -188,6 +191,41 @@ def test_a_phone_need_not_scroll_sideways(opened, width):
     )
 
     assert opened.run("document.documentElement.scrollWidth") <= width
+
+
+@pytest.fixture(scope="module")
+def page_of_one_call(iris, tmp_path_factory):
+    """Return the page of AutoML with a network, long names and a long reason."""
+    X = pd.DataFrame(iris.X, columns=[f"a measurement of the {k}th kind" for k in range(4)])
+    X["remarks_without_blanks_" + "x" * 40] = [f"{k}x{k}" for k in range(len(X))]
+    labels = np.array(["a class with a long name", "another", "the_third_" * 4])[iris.y]
+    auto = sk_tune.AutoClassifier(
+        time_budget=None, n_rounds=0, models=["linear", "network"], cv=2, random_state=0
+    )
+    path = tmp_path_factory.mktemp("auto") / "page.html"
+    return auto.fit(X, labels).report(path)
+
+
+@pytest.mark.parametrize("width", [320, 390, 1280])
+def test_the_page_of_one_call_need_not_scroll_sideways(browser, page_of_one_call, width):
+    """Wide tables do, in their own frames."""
+    browser.open(page_of_one_call)
+    browser.send(
+        "Emulation.setDeviceMetricsOverride",
+        width=width,
+        height=800,
+        deviceScaleFactor=1,
+        mobile=width < 1000,
+    )
+
+    assert browser.run("document.documentElement.scrollWidth") <= width
+    sticking_out = (
+        "[...document.querySelectorAll('table')].filter((table) =>"
+        " table.getBoundingClientRect().right > innerWidth && !table.closest('.scroll'))"
+        ".length"
+    )
+    assert browser.run(sticking_out) == 0
+    assert browser.problems() == []
 
 
 def test_the_night_is_dark(opened):
