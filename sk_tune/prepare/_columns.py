@@ -17,7 +17,7 @@ import numpy.typing as npt
 import pandas as pd
 
 from sk_tune.exceptions import TableError, warn_user
-from sk_tune.prepare._formats import TextFormat, format_of, is_missing
+from sk_tune.prepare._formats import TextFormat, different_cells, format_of
 from sk_tune.prepare._values import MISSING, read_values
 
 __all__ = [
@@ -295,21 +295,20 @@ def format_of_text(column: "Column[Any]", least: int | None = None) -> TextForma
     TextFormat or None
         None for other text.
     """
-    present = column[~is_missing(column)]
+    cells, counts = different_cells(column)
     # The first text settles nearly all columns.
-    if format_of(present.iloc[:1], np.ones(1)) is None:
+    if format_of(cells[:1], counts[:1]) is None:
         return None
-    counts = present.value_counts()
-    found = format_of(counts.index.to_series(), counts.to_numpy())
+    found = format_of(cells, counts)
     if found is None or found[1].any():
         return None
-    may_be_codes = found[0].style == "plain" and least and counts.iloc[0] >= least
+    may_be_codes = found[0].style == "plain" and least and counts.max() >= least
     return None if may_be_codes else found[0]
 
 
 def warn_of_guess(column: "Column[Any]", text_format: TextFormat) -> None:
     """Warn of a column that could be read in another way, too."""
-    guess = text_format.guess(str(column.name), column[~is_missing(column)])
+    guess = text_format.guess(str(column.name), different_cells(column)[0])
     if guess:
         warn_user(guess)
 

@@ -15,7 +15,7 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
-__all__ = ["TextFormat", "format_of", "is_missing"]
+__all__ = ["TextFormat", "different_cells", "format_of", "is_missing"]
 
 Array = npt.NDArray[Any]
 Column = pd.Series
@@ -98,6 +98,12 @@ class TextFormat:
         Series of shape (n_samples,)
             Numbers, or dates in UTC; missing where a cell is written in another way.
         """
+        # Each text is read once, not each cell.
+        codes, values = pd.factorize(cells)
+        read = self._read(pd.Series(values, dtype=object))
+        return read.reindex(codes).set_axis(cells.index)  # The code of a missing one is -1.
+
+    def _read(self, cells: "Column[Any]") -> "Column[Any]":
         read = {"plain": _plain_numbers, "year first": _year_first}.get(self.style)
         if read is not None:
             return read(cells)
@@ -165,6 +171,28 @@ def format_of(cells: "Column[Any]", counts: Array) -> tuple[TextFormat, Array] |
     if unread[best].all():
         return None
     return found[best][0], unread[best]
+
+
+def different_cells(column: "Column[Any]") -> tuple["Column[Any]", Array]:
+    """Return the different cells of a column that are there, and how often there is each.
+
+    Parameters
+    ----------
+    column : Series of shape (n_samples,)
+        Text, with other objects among it.
+
+    Returns
+    -------
+    cells : Series of shape (n_values,)
+        As objects.
+    counts : ndarray of shape (n_values,)
+        Of each.
+    """
+    codes, values = pd.factorize(column)
+    cells = pd.Series(values, dtype=object)
+    counts = np.bincount(codes[codes >= 0], minlength=len(cells))
+    is_there = ~is_missing(cells)
+    return cells[is_there], counts[is_there]
 
 
 def is_missing(column: "Column[Any]") -> Array:

@@ -21,7 +21,12 @@ from sk_tune.prepare._columns import (
     read_columns,
     warn_of_guess,
 )
-from sk_tune.prepare._formats import TextFormat, format_of, is_missing
+from sk_tune.prepare._formats import (
+    TextFormat,
+    different_cells,
+    format_of,
+    is_missing,
+)
 from sk_tune.prepare._values import refuse_unread
 
 __all__ = ["kinds_of_text", "read_text_columns", "text_formats"]
@@ -80,9 +85,8 @@ def text_formats(X: pd.DataFrame) -> dict[str, TextFormat | None]:
 
 def _with_other_cells(column: "Column[Any]", least: int) -> dict[str, TextFormat | None]:
     """Return the format of a column, of which some cells are read by none; or nothing."""
-    counts = column[~is_missing(column)].value_counts()
-    cells = counts.index.to_series().astype(object)
-    found = format_of(cells, counts.to_numpy())
+    cells, counts = different_cells(column)
+    found = format_of(cells, counts)
     if found is None or not found[1].any():
         return {}
     own, unread = found
