@@ -13,6 +13,7 @@ import numpy.typing as npt
 import torch
 from joblib.hashing import NumpyHasher
 from sklearn.base import BaseEstimator
+from skorch.callbacks import Callback
 from torch import Tensor
 
 __all__ = ["data_fingerprint", "params_fingerprint", "value_fingerprint"]
@@ -100,9 +101,14 @@ def _hash_of(value: Any) -> Any:
 
 
 class _Hasher(NumpyHasher):  # type: ignore[misc]
-    """joblib's, for which equal tensors are equal: torch pickles them by their address."""
+    """joblib's, for values that act alike where their pickles differ.
+
+    Torch pickles a tensor by its address, and a callback of skorch keeps what it met.
+    """
 
     def save(self, obj: Any) -> None:
+        if isinstance(obj, Callback) and type(obj).__module__.startswith("skorch."):
+            obj = (type(obj), obj.get_params(deep=False))
         if isinstance(obj, Tensor) and obj.layout == torch.strided:
             bits = obj.detach().cpu().contiguous().reshape(-1).view(torch.uint8)
             form = (type(obj), str(obj.dtype), tuple(obj.shape), str(obj.device))

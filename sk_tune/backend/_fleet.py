@@ -44,7 +44,16 @@ def fleet(
     ``BayesSearchCV(n_points=k)`` and a user's own ``joblib.Parallel`` all hand their work
     to joblib.  In the block each of their tasks runs twice: once on a copy, to find out
     what its networks would train, and once for real, when all of these have been trained
-    side by side.  The results are those that the code gives without the block.
+    side by side.  The results are those that the code gives without the block, where it
+    runs its tasks one after the other (``n_jobs=None``).
+
+    A plain skorch net draws its weights, batches and dropout from torch's global generator.
+    In the block it draws the same numbers, and leaves the generator where ``fit`` would.
+    Not foreseen is how much is drawn by a net that stops early or fails, that trains by
+    itself because the engine cannot, whose module draws more for some data than for others,
+    on a GPU, and by a task whose networks have sizes that depend on scores.  Nets after
+    these draw other numbers than without the block; ``n_drawn_otherwise`` of the report
+    counts them.
 
     Parameters
     ----------

@@ -6,9 +6,11 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, nullcontext
 from typing import Any
 
+import torch
+
 from sk_tune.adoption import FitRequested, adopter, adoption
 from sk_tune.backend._collecting import CollectingBackend, Job
-from sk_tune.backend._session import Recorder, Session
+from sk_tune.backend._session import Recorder, Rest, Session
 
 __all__ = ["FleetBackend"]
 
@@ -81,12 +83,14 @@ class FleetBackend(CollectingBackend):
 
     def _record_nested(self, jobs: Sequence[Job]) -> None:
         """Let all tasks inside a task ask for their trainings before it is left."""
-        requested = False
+        requested, rest = False, Rest(self.session)
         for job in jobs:
+            start = torch.get_rng_state()
             try:
                 job.result = job.task()
             except FitRequested:
                 requested = True
+                rest.skip(job.task, start)
             except BaseException as error:  # noqa: BLE001 - joblib raises it in the caller
                 job.error = error
         if requested:

@@ -25,7 +25,11 @@ from sklearn.base import clone
 
 from sk_tune._text import seconds_text, text_table
 from sk_tune.adoption import FitRequested, adoption
-from sk_tune.backend._fingerprint import data_fingerprint, params_fingerprint
+from sk_tune.backend._fingerprint import (
+    data_fingerprint,
+    params_fingerprint,
+    value_fingerprint,
+)
 from sk_tune.backend._random_states import kept_random_states
 from sk_tune.backend._task_copy import copy_task
 from sk_tune.backend._unheard import unheard
@@ -33,12 +37,15 @@ from sk_tune.engine import (
     Fit,
     Progress,
     Trained,
+    count_words,
+    draw_as_fit,
     signature,
+    skip_words,
     train,
 )
-from sk_tune.estimators import NetworkEstimator, first_seed, resolve_seed
+from sk_tune.estimators import NetworkEstimator, first_seed, net_arrays, resolve_seed
 from sk_tune.exceptions import warn_of_solo
-from sk_tune.training import TrainingState, is_small
+from sk_tune.training import TrainingState, is_small, seed_of_state
 
 __all__ = ["FleetReport", "Monitor", "Session"]
 
@@ -70,6 +77,9 @@ class FleetReport:
         Networks that took over a training.
     n_trained_again : int
         Networks that trained as usual, because nothing recorded matched.
+    n_drawn_otherwise : int
+        Plain skorch nets that drew other numbers from torch's global generator than they
+        would draw without the block, because the numbers before theirs were not foreseen.
     solo : dict of str to int
         Why networks were trained alone, and how many: by the engine those that it can, else
         by themselves.
@@ -85,6 +95,7 @@ class FleetReport:
     n_loaded: int = 0
     n_adopted: int = 0
     n_trained_again: int = 0
+    n_drawn_otherwise: int = 0
     solo: dict[str, int] = field(default_factory=dict)
     seconds_recording: float = 0.0
     seconds_training: float = 0.0
@@ -100,6 +111,7 @@ class FleetReport:
             ["one at a time", sum(self.solo.values())],
             ["taken over by networks", self.n_adopted],
             ["not found, so trained as usual", self.n_trained_again],
+            ["with other random numbers", self.n_drawn_otherwise],
         ]
         names = ("recording", "training", "replaying")
         spent = (f"{n} {seconds_text(getattr(self, f'seconds_{n}'))}" for n in names)
@@ -166,6 +178,8 @@ class Session:
         self._latest: dict[Any, _Training] = {}
         # Equal data, once, and numbered.
         self._data: dict[Any, tuple[int, Any]] = {}
+        # What modules draw in a step.
+        self._words: dict[Any, int] = {}
         # Of torch, outside of replay.
         self._n_threads: int | None = None
 
@@ -183,7 +197,8 @@ class Session:
             Who answers the networks of each task.
         """
         own: list[list[_Training]] = [[] for _ in tasks]
-        waiting = self._record_all(tasks, own, range(len(tasks)))
+        starts: dict[int, torch.Tensor] = {}
+        waiting = self._record_all(tasks, own, range(len(tasks)), starts)
         while waiting:
             self._train([t for i in waiting for t in own[i] if t.trained is None])
             # Tasks that asked for equally much are alike: if one of them has all it needs,
@@ -191,17 +206,34 @@ class Session:
             alike: dict[int, list[int]] = {}
             for i in waiting:
                 alike.setdefault(len(own[i]), []).append(i)
-            probes = self._record_all(tasks, own, [same[0] for same in alike.values()])
+            firsts = [same[0] for same in alike.values()]
+            probes = self._record_all(tasks, own, firsts, starts)
             others = [i for same in alike.values() if same[0] in probes for i in same[1:]]
-            waiting = [*probes, *self._record_all(tasks, own, others)]
+            waiting = [*probes, *self._record_all(tasks, own, others, starts)]
         return [Replayer(self, trainings) for trainings in own]
 
     def _record_all(
-        self, tasks: Sequence[Task], own: list[list[_Training]], which: Iterable[int]
+        self,
+        tasks: Sequence[Task],
+        own: list[list[_Training]],
+        which: Iterable[int],
+        starts: dict[int, torch.Tensor],
     ) -> list[int]:
-        """Record some tasks and return those that asked for something new."""
+        """Record some tasks and return those that asked for something new.
+
+        Each starts where torch's generator would stand if those before had run to their
+        ends, as far as that is foreseen.
+        """
+        asked, rest = [], Rest(self)
         with self._timed("recording"), kept_random_states():
-            return [i for i in which if self._record(tasks[i], own[i])]
+            for i in which:
+                if i in starts:
+                    torch.set_rng_state(starts[i])
+                start = starts.setdefault(i, torch.get_rng_state())
+                if self._record(tasks[i], own[i]):
+                    asked.append(i)
+                    rest.skip(tasks[i], start)
+        return asked
 
     def _record(self, task: Task, trainings: list[_Training]) -> bool:
         """Run a copy of a task; return whether it asked for something new."""
@@ -314,6 +346,13 @@ class Session:
         number, _ = self._data.get(data_fingerprint(data), (None, None))
         return number
 
+    def draw_as_fit(self, net: Any, X: Any, y: Any) -> None:
+        """Let a plain skorch net draw what its ``fit`` would."""
+        options = net.get_params_for("module")
+        values = tuple((n, value_fingerprint(v)) for n, v in sorted(options.items()))
+        key = (value_fingerprint(net.module), values)
+        draw_as_fit(net, X, y, self._words, key)
+
     def known(self, key: Any) -> _Training | None:
         """Return a finished training that any task may use.
 
@@ -376,6 +415,38 @@ class Session:
             setattr(self.report, name, seconds)
 
 
+class Rest:
+    """What tasks of one kind draw from torch's generator after they were left.
+
+    That of the first is taken for that of all.
+    """
+
+    def __init__(self, session: Session) -> None:
+        self._session = session
+        self._n_words: int | None = None
+
+    def skip(self, task: Task, start: torch.Tensor) -> None:
+        """Draw what a task still would that was left by a plain skorch net."""
+        if self._n_words is None:
+            left = torch.get_rng_state()
+            self._n_words = 0
+            if not torch.equal(left, start):
+                torch.set_rng_state(start)
+                self._rehearse(task)
+                self._n_words = count_words(left, torch.get_rng_state()) or 0
+                torch.set_rng_state(left)
+        skip_words(self._n_words)
+
+    def _rehearse(self, task: Task) -> None:
+        try:
+            with adoption(_Rehearser(self._session)), unheard():
+                copied = copy_task(task)
+                if copied is not None:
+                    copied()
+        except (FitRequested, Exception):  # noqa: BLE001 - so far it is known
+            pass
+
+
 class _Answers:
     """The trainings of one task, handed out to the networks that ask for them."""
 
@@ -423,6 +494,9 @@ class Recorder(_Answers):
             monitor = self.session.monitor
             self.trainings.append(_training(estimator, key, data, monitor))
             self.n_new += 1
+            if not isinstance(estimator, NetworkEstimator):
+                # Whoever comes next finds the generator as after the training.
+                self.session.draw_as_fit(estimator, X, y)
             raise FitRequested
         if found.trained is None:
             raise FitRequested
@@ -436,6 +510,29 @@ class Recorder(_Answers):
         """
         if self.n_new > 0 or not self.trainings:
             raise FitRequested
+
+
+class _Rehearser:
+    """Lets a task run to its end with networks that draw all they would, untrained."""
+
+    def __init__(self, session: Session) -> None:
+        self.session = session
+
+    def decline(self, reason: str) -> None:
+        """Leave the task: what a network draws that trains by itself is not foreseen."""
+        raise FitRequested
+
+    def __call__(self, estimator: Any, X: Any, y: Any, sample_weight: Any) -> TrainingState:
+        """Return a training of no epochs that ends where the real one would."""
+        if isinstance(estimator, NetworkEstimator):
+            raise FitRequested
+        start = torch.get_rng_state()
+        self.session.draw_as_fit(estimator, X, y)
+        end = torch.get_rng_state().numpy().tobytes()
+        torch.set_rng_state(start)
+        course = {"generator": end.hex()}
+        seed = seed_of_state(start.numpy().tobytes())
+        return TrainingState(seed=seed, course=course, **net_arrays(estimator))
 
 
 class Replayer(_Answers):
@@ -461,6 +558,8 @@ class Replayer(_Answers):
         if isinstance(estimator, NetworkEstimator):
             # The estimator's own generator moves on, as fit would move it.
             first_seed(estimator)
+        elif seed_of_state(torch.get_rng_state().numpy().tobytes()) != state.seed:
+            self.session.report.n_drawn_otherwise += 1
         return state
 
 
@@ -469,13 +568,14 @@ def _training(
 ) -> _Training:
     """Return what an estimator asks for, which may itself be set otherwise later."""
     own = clone(estimator)
+    seed: int | bytes
     rows = None
     if isinstance(own, NetworkEstimator):
         seed = first_seed(own)
         rows = None if monitor is None else monitor(*data)
     else:
         # A skorch net draws from torch's global generator.
-        seed = int(torch.randint(2**31, ()))
+        seed = torch.get_rng_state().numpy().tobytes()
     X, y, sample_weight = data
     fit = Fit(estimator=own, X=X, y=y, sample_weight=sample_weight, seed=seed, monitor=rows)
     return _Training(

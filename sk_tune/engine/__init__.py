@@ -8,6 +8,7 @@ from sk_tune.engine._progress import Progress, callback_progress
 from sk_tune.engine._records import Fit, Trained
 from sk_tune.engine._signature import signature
 from sk_tune.engine._skorch_adoption import adopt_skorch
+from sk_tune.engine._skorch_draws import count_words, draw_as_fit, skip_words
 from sk_tune.engine._skorch_rows import cutting_iterator
 from sk_tune.engine._skorch_support import reason_against_net
 from sk_tune.engine._stack import NetworkStack, architecture
@@ -28,11 +29,14 @@ __all__ = [
     "architecture",
     "callback_progress",
     "checkpoint_before",
+    "count_words",
     "cutting_iterator",
+    "draw_as_fit",
     "expected_memory",
     "fitted_estimator",
     "outside_blocks",
     "reason_against_net",
     "signature",
+    "skip_words",
     "train",
 ]

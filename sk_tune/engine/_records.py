@@ -8,7 +8,7 @@ from typing import Any, Literal
 import numpy as np
 import numpy.typing as npt
 
-from sk_tune.training import TrainingState
+from sk_tune.training import TrainingState, seed_of_state
 
 __all__ = ["Fit", "Trained"]
 
@@ -32,9 +32,10 @@ class Fit:
         Positions of the rows to train on; all if None.
     sample_weight : array-like of shape (n_samples,) or None, default=None
         Weights of all rows.
-    seed : int or None, default=None
+    seed : int, bytes or None, default=None
         Source of all random numbers; if None it comes from the estimator's
-        ``random_state``.
+        ``random_state``.  A plain skorch net may begin with a state of torch's global
+        generator instead, as bytes.
     n_epochs : int or None, default=None
         Epochs to train now; the estimator's ``max_epochs`` if None.  The schedule of the
         learning rate is laid out for ``max_epochs`` either way.
@@ -58,13 +59,18 @@ class Fit:
     y: Any
     rows: Array | None = None
     sample_weight: Any = None
-    seed: int | None = None
+    seed: int | bytes | None = None
     n_epochs: int | None = None
     monitor: Array | None = None
     state: TrainingState | None = None
     name: str = ""
     keeps_checkpoints: bool = False
     checkpoint: TrainingState | None = None
+
+    @property
+    def seed_number(self) -> int:
+        """The seed, or what tells the state of a generator apart."""
+        return seed_of_state(seed) if isinstance(seed := self.seed, bytes) else seed or 0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)

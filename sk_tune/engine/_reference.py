@@ -66,7 +66,7 @@ def _train(fit: Fit, preparer: FitPreparer) -> tuple[TrainingState, Any]:
         estimator,
         fit.X,
         fit.y,
-        seed=fit.seed or 0,
+        seed=fit.seed_number,
         n_epochs=fit.n_epochs or int(estimator.max_epochs),
         rows=fit.rows,
         sample_weight=fit.sample_weight,

@@ -163,7 +163,7 @@ def _checked_reason(fit: Fit) -> str | None:
 def _with_numbers(fit: Fit) -> Fit:
     """Return a fit whose seed and epochs are known, before it goes to a worker."""
     seed, n_epochs = fit.seed, fit.n_epochs
-    if fit.state is not None:
+    if fit.state is not None and not isinstance(seed, bytes):
         seed = fit.state.seed
     elif seed is None:
         seed = _first_seed(fit.estimator)

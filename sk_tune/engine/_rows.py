@@ -79,7 +79,7 @@ class EstimatorFit:
             fit.estimator,
             fit.X,
             fit.y,
-            seed=fit.seed or 0,
+            seed=fit.seed_number,
             rows=fit.rows,
             sample_weight=fit.sample_weight,
             monitor=fit.monitor,

@@ -23,6 +23,7 @@ from torch.utils.data import Subset
 from sk_tune._compat import predict_nonlinearity
 from sk_tune._interrupts import passing_interrupts
 from sk_tune.engine._records import Fit
+from sk_tune.engine._skorch_adoption import silenced
 from sk_tune.engine._skorch_alone import Watcher, check_weights, sample_score
 from sk_tune.engine._skorch_memory import net_memory, recall
 from sk_tune.engine._skorch_support import (
@@ -86,7 +87,7 @@ class SkorchFit:
                 "Use one of sk_tune's estimators."
             )
         self.fit = fit
-        self.seed = fit.seed or 0
+        self._begin, self.seed = fit.seed or 0, fit.seed_number
         self.n_epochs = fit.n_epochs or int(fit.estimator.max_epochs)
         self.X, self.y = (take_rows(part, fit.rows) for part in (fit.X, fit.y))
         self.net: Any = None
@@ -209,11 +210,15 @@ class SkorchFit:
         """
         # skorch's loop cannot go on in the middle: what there is of it is trained again.
         done = 0 if self.fit.state is None else len(self.fit.state.history)
-        net = clone(self.fit.estimator).set_params(max_epochs=done + self.n_epochs)
+        n_epochs = done + self.n_epochs
+        # Who adopts the training prints what it has to say.
+        net = silenced(clone(self.fit.estimator).set_params(max_epochs=n_epochs))
         monitor = self._monitor("cpu")
         watcher = Watcher.of(net, monitor)
-        with forked_rng(self.seed, net.device), passing_interrupts():
+        generator = torch.Generator()
+        with forked_rng(self._begin, net.device), passing_interrupts():
             net.fit(self.X, self.y)
+            generator.set_state(torch.get_rng_state())
         check_weights(net)
         self.net = net
         predictions = None
@@ -222,18 +227,21 @@ class SkorchFit:
                 predictions = net.predict_proba(monitor.X)
         batches = (batch for record in net.history for batch in record["batches"])
         n_steps = sum("train_loss" in batch for batch in batches)
-        modules = changed_modules(net, watcher.keys)
         state = TrainingState(
-            seed=self.seed, n_steps=n_steps, modules=modules, **net_arrays(net)
+            seed=self.seed,
+            n_steps=n_steps,
+            modules=changed_modules(net, watcher.keys),
+            course=net_memory(net, generator, ()) or {},
+            **net_arrays(net),
         )
         return state, predictions
 
     def _start(self) -> tuple[Any, torch.Generator]:
         """Return the net as ``fit`` initialises it, and the generator after that."""
         if self.net is None:
-            net = clone(self.fit.estimator).set_params(verbose=0)
+            net = silenced(clone(self.fit.estimator))
             self._generator = torch.Generator()
-            with forked_rng(self.seed, net.device):
+            with forked_rng(self._begin, net.device):
                 net.initialize()
                 self._generator.set_state(torch.get_rng_state())
             net.check_data(self.X, self.y)
@@ -272,8 +280,8 @@ class _SkorchCourse:
         if self._stopper is not None:
             self._stopper.load_best = False
         self._schedulers = [c for _, c in net.callbacks_ if isinstance(c, LRScheduler)]
-        # It lays its table out before it finds that nothing is to be printed.
-        net.callbacks_ = [(n, c) for n, c in net.callbacks_ if not _is_silent(c)]
+        # It leaves nothing behind but what it prints, and that is printed on adoption.
+        net.callbacks_ = [(n, c) for n, c in net.callbacks_ if type(c) is not PrintLog]
         net.notify("on_train_begin", X=datasets[0], y=None)
 
     def order(self, epoch: int, n_samples: int) -> Tensor:
@@ -367,11 +375,6 @@ class _SkorchCourse:
     def _draw(self) -> int:
         drawn = torch.empty((), dtype=torch.int64).random_(generator=self._generator)
         return int(drawn.item())
-
-
-def _is_silent(callback: Any) -> bool:
-    """Return whether all that a callback does is to print, which ``verbose=0`` forbids."""
-    return type(callback) is PrintLog and callback.sink is print
 
 
 def _loss(net: Any, y: Any) -> RowLoss:

@@ -19,7 +19,7 @@ from torch.utils.data import Subset
 from sk_tune._json_values import decode, encode
 from sk_tune.training import TrainingState
 
-__all__ = ["net_memory", "recall"]
+__all__ = ["generator_after", "net_memory", "recall", "recall_callbacks"]
 
 # What callbacks carry from epoch to epoch.  A timer, a clip and a log carry nothing.
 _CARRIED: dict[type, tuple[str, ...]] = {
@@ -92,9 +92,22 @@ def recall(
     weights = state.weights if state.last_weights is None else state.last_weights
     copies = {name: torch.from_numpy(np.array(array)) for name, array in weights.items()}
     net.module_.load_state_dict(copies)
-    drawn = np.frombuffer(bytes.fromhex(memory["generator"]), dtype=np.uint8)
-    generator.set_state(torch.from_numpy(drawn.copy()))
+    generator.set_state(generator_after(state))
     net.history_ = History(dict(record) for record in state.history)
+    recall_callbacks(net, memory)
+    return True
+
+
+def generator_after(state: TrainingState) -> torch.Tensor:
+    """Return where the generator stood that a net drew from."""
+    drawn = bytearray.fromhex(state.course["generator"])
+    return torch.frombuffer(drawn, dtype=torch.uint8)
+
+
+def recall_callbacks(net: Any, memory: dict[str, Any]) -> None:
+    """Let the optimizer's options, callbacks and schedulers of a net be what they were."""
+    if "options" not in memory:
+        return
     group = net.optimizer_.param_groups[0]
     group.update(_changed(_options(net), memory["options"]))
     for name, callback in net.callbacks_:
@@ -102,7 +115,6 @@ def recall(
             setattr(callback, attribute, memory["callbacks"][name][attribute])
     for name, own in _schedulers(net):
         own.load_state_dict(_changed(own.state_dict(), memory["schedulers"][name]))
-    return True
 
 
 def _rows_digest(datasets: Sequence[Any]) -> str:

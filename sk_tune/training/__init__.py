@@ -25,7 +25,13 @@ from sk_tune.training._optimizers import (
     build_optimizer,
 )
 from sk_tune.training._scores import accuracy, r2, row_accuracy, row_r2
-from sk_tune.training._seeds import Stream, derive_seed, exclusive_rng, forked_rng
+from sk_tune.training._seeds import (
+    Stream,
+    derive_seed,
+    exclusive_rng,
+    forked_rng,
+    seed_of_state,
+)
 from sk_tune.training._state import TrainingState
 from sk_tune.training._state_arrays import (
     arrays_of_state,
@@ -74,6 +80,7 @@ __all__ = [
     "r2",
     "row_accuracy",
     "row_r2",
+    "seed_of_state",
     "state_from_arrays",
     "takes_one_thread",
     "values_of_state",

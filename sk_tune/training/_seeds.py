@@ -6,6 +6,7 @@ Because nothing is drawn from a generator that lives on between epochs, a fit th
 paused, pickled or moved goes on with exactly the numbers it would have used.
 """
 
+import hashlib
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -14,7 +15,7 @@ from enum import IntEnum
 import numpy as np
 import torch
 
-__all__ = ["Stream", "derive_seed", "exclusive_rng", "forked_rng"]
+__all__ = ["Stream", "derive_seed", "exclusive_rng", "forked_rng", "seed_of_state"]
 
 # Because torch's default generator belongs to the process, two threads that both borrow
 # it must take turns.
@@ -61,7 +62,7 @@ def derive_seed(seed: int, stream: Stream, counter: int = 0) -> int:
 
 
 @contextmanager
-def forked_rng(seed: int, device: torch.device | str = "cpu") -> Iterator[None]:
+def forked_rng(seed: int | bytes, device: torch.device | str = "cpu") -> Iterator[None]:
     """Run a block with torch's global generators seeded, then put them back.
 
     For code that can only draw from them: torch's weight initialisation, a user's
@@ -69,8 +70,8 @@ def forked_rng(seed: int, device: torch.device | str = "cpu") -> Iterator[None]:
 
     Parameters
     ----------
-    seed : int
-        Seed inside the block, in ``[0, 2**63)``.
+    seed : int or bytes
+        Seed inside the block, in ``[0, 2**63)``, or a state of torch's generator.
     device : torch.device or str, default="cpu"
         A CUDA device has its generator seeded and restored too.
 
@@ -82,11 +83,20 @@ def forked_rng(seed: int, device: torch.device | str = "cpu") -> Iterator[None]:
     device = torch.device(device)
     cuda = [device] if device.type == "cuda" else []
     with _GLOBAL_RNG, torch.random.fork_rng(devices=cuda):
-        torch.default_generator.manual_seed(seed)
+        if isinstance(seed, bytes):
+            torch.set_rng_state(torch.frombuffer(bytearray(seed), dtype=torch.uint8))
+            seed = seed_of_state(seed)
+        else:
+            torch.default_generator.manual_seed(seed)
         if cuda:
             with torch.cuda.device(device):
                 torch.cuda.manual_seed(seed)
         yield
+
+
+def seed_of_state(state: bytes) -> int:
+    """Return a seed in ``[0, 2**63)`` that tells states of torch's generator apart."""
+    return int.from_bytes(hashlib.sha256(state).digest()[:8], "big") >> 1
 
 
 @contextmanager

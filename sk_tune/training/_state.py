@@ -44,8 +44,8 @@ class TrainingState:
     history : tuple of dict
         What each epoch gave, by name.
     course : dict of str to object
-        What else a plain skorch net goes on from, as plain values: of its callbacks,
-        schedulers and generator.  Only in mid-training.
+        What else a plain skorch net goes on from, and leaves behind, as plain values: of
+        its callbacks, schedulers and generator.
     modules : dict of str to Module
         Modules that hold more than `weights` tell, by the attribute of the net: counters,
         say, or what a second module has learnt.  Only of fits that were trained alone.

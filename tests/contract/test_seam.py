@@ -744,10 +744,6 @@ class Unseeded(Module):
             nn.init.normal_(weights, std=0.3)
 
 
-@pytest.mark.xfail(
-    strict=True,
-    reason="an adopted net draws one number of torch's generator, not those of a fit",
-)
 @pytest.mark.parametrize("first", ["", "noise"])
 def test_plain_nets_after_torch_was_seeded(first):
     """After ``torch.manual_seed`` unseeded nets, one after the other, are the same."""
@@ -757,6 +753,119 @@ def test_plain_nets_after_torch_was_seeded(first):
         return _fold_probabilities(make_pipeline(Noise(), net) if first else net)
 
     _compared(run)
+
+
+class Free(nn.Module):
+    """Draws its weights and dropout from torch's global generator, as users' modules do."""
+
+    def __init__(self, width=20, p=0.3):
+        super().__init__()
+        self.layers = nn.Sequential(
+            nn.Linear(4, width), nn.ReLU(), nn.Dropout(p), nn.Linear(width, 3)
+        )
+        self.double()
+
+    def forward(self, x):
+        return self.layers(x)
+
+
+class Alone(Free):
+    """No fleet carries it."""
+
+    def forward(self, x):
+        return super().forward(x) * (2.0 if x.sum() > 0 else 1.0)
+
+
+def _free_search(net, **grid):
+    return GridSearchCV(make_pipeline(StandardScaler(), net), grid, cv=CV)
+
+
+_WIDTHS = {"neuralnetclassifier__module__width": [8, 20]}
+_RATES = {"neuralnetclassifier__lr": [1e-3, 0.05]}
+FREE = {
+    "scores of training too": lambda net: list(
+        cross_validate(net, X, Y, cv=CV, return_train_score=True).values()
+    )[2:],
+    "probabilities": _fold_probabilities,
+    "a search": lambda net: _search(_free_search(net, **_RATES)),
+    "networks of several sizes": lambda net: _search(_free_search(net, **_WIDTHS)),
+    "a search in folds": lambda net: cross_val_score(
+        _free_search(net, **_RATES), X, Y, cv=CV
+    ),
+    "bagging": lambda net: (
+        BaggingClassifier(net, 3, random_state=0).fit(X, Y).predict_proba(X)
+    ),
+}
+
+
+@pytest.mark.parametrize("caller", FREE)
+def test_plain_nets_draw_what_they_draw_without_the_block(caller):
+    """Weights, batches and dropout come from torch's generator, and so do the next's."""
+
+    def run():
+        told = FREE[caller](skorch(module=Free))
+        parts = told if isinstance(told, list) else [told]
+        return [*map(np.asarray, parts), torch.rand(3).numpy()]
+
+    report = _compared(run)
+
+    assert report.n_trained_again == report.n_drawn_otherwise == 0
+    assert report.n_adopted > 0
+
+
+@pytest.mark.filterwarnings("ignore:.*trained alone")
+@pytest.mark.parametrize(
+    "params",
+    [
+        {"module": Alone},
+        {"train_split": None, "batch_size": -1},
+        {"iterator_train__shuffle": False, "module__p": 0.0},
+    ],
+    ids=["alone", "full batches", "no shuffling"],
+)
+def test_other_plain_nets_draw_what_they_draw_without_the_block(params):
+    """Also where the engine trains them alone, and with other batches."""
+    report = _compared(lambda: _fold_probabilities(skorch(**{"module": Free, **params})))
+
+    assert report.n_adopted == 3
+    assert report.n_drawn_otherwise == 0
+
+
+def test_a_plain_net_that_stops_early_is_counted():
+    """How many epochs it trains is not foreseen; those after it draw other numbers."""
+    net = skorch(module=Free, max_epochs=9, lr=1e-9, callbacks=[EarlyStopping(patience=2)])
+
+    with fleet(n_jobs=1) as report:
+        cross_val_score(net, X, Y, cv=CV)
+
+    assert report.n_adopted == 3
+    assert report.n_drawn_otherwise == 2
+    assert "with other random numbers" in str(report)
+
+
+def _told(net):
+    return [net.fit(X, Y).history[:, "epoch"]]
+
+
+def test_a_plain_net_prints_what_it_prints_without_the_block(capsys):
+    """The table of the epochs, and why a training ended, in the order of the tasks."""
+    stop = EarlyStopping(patience=2, load_best=True)
+    net = skorch(max_epochs=9, lr=1e-9, callbacks=[stop], verbose=1)
+    printed = []
+
+    def run():
+        nets = [clone(net).set_params(lr=rate) for rate in (0.1, 1e-9)]
+        epochs = Parallel()(delayed(_told)(own) for own in nets)
+        lines = capsys.readouterr().out.splitlines()
+        # The last column is the time.
+        printed.append([line.rpartition("  ")[0] or line for line in lines])
+        return epochs
+
+    report = _compared(run)
+
+    assert report.n_adopted == 2
+    assert printed[0] == printed[1]
+    assert any("Stopping since valid_loss" in line for line in printed[0])
 
 
 # --- Fits that are not a plain fit
@@ -804,22 +913,13 @@ def _skorch_on(net):
     return net.predict_proba(X)
 
 
-_NO_CALLBACK_STATE = pytest.mark.xfail(
-    strict=True,
-    reason="adopt_skorch restores neither the optimizer's groups nor callbacks",
-)
-
-
 @pytest.mark.parametrize(
     "params",
     [
         {},
         {"optimizer": torch.optim.Adam},
         {"optimizer__momentum": 0.9},
-        pytest.param(
-            {"callbacks": [("lr", LRScheduler("StepLR", step_size=1, gamma=0.5))]},
-            marks=_NO_CALLBACK_STATE,
-        ),
+        {"callbacks": [("lr", LRScheduler("StepLR", step_size=1, gamma=0.5))]},
         {"callbacks": [("stop", EarlyStopping(patience=2))]},
     ],
     ids=["sgd", "adam", "momentum", "schedule", "early stopping"],
@@ -840,8 +940,10 @@ def _fitted_skorch(net):
 @pytest.mark.parametrize(
     "what",
     [
-        pytest.param("rate", marks=_NO_CALLBACK_STATE),
-        pytest.param("best epoch", marks=_NO_CALLBACK_STATE),
+        "rate",
+        "initial rate",
+        "best epoch",
+        "best score",
         "epochs",
         "losses",
         "optimizer",
@@ -851,7 +953,9 @@ def test_what_a_fitted_plain_net_tells(what):
     """Attributes that users read after ``fit`` are those of skorch's own ``fit``."""
     tell = {
         "rate": lambda net: net.optimizer_.param_groups[0]["lr"],
+        "initial rate": lambda net: net.optimizer_.param_groups[0]["initial_lr"],
         "best epoch": lambda net: dict(net.callbacks_)["stop"].best_epoch_,
+        "best score": lambda net: dict(net.callbacks_)["valid_acc"].best_score_,
         "epochs": lambda net: net.history[:, "epoch"],
         "losses": lambda net: net.history[:, ("train_loss", "valid_loss", "valid_acc")],
         "optimizer": lambda net: [

@@ -281,11 +281,14 @@ def test_alone_a_net_starts_anew(assert_same_training):
     assert len(alone[0].state.history) == N_EPOCHS
 
 
-def test_results_hold_nothing_to_go_on_from():
-    """Only what has not ended does: a file holds no generator for each result."""
-    fit = _fits(_clf())[0]
+def test_a_result_can_be_gone_on_from(assert_same_training):
+    """Epochs after the end of a training are those of a longer one."""
+    whole, part = _fits(_clf())[0], replace(_fits(_clf())[0], n_epochs=N_EPOCHS - 2)
 
-    assert train([fit])[0].state.course == {}
+    (short,) = train([part])
+    (again,) = train([replace(part, state=short.state, n_epochs=2)])
+
+    assert_same_training(again, train([whole])[0])
 
 
 @pytest.mark.parametrize("name", ["best weights", "all", "plateau"])

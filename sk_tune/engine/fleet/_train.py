@@ -12,6 +12,7 @@ Notation: K rows of the tile, k neighbours of them, S steps of an epoch, C outpu
 import math
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import replace
 from itertools import chain, islice
 from typing import Any
 
@@ -401,8 +402,9 @@ def _finish(
 def _outcome(tile: Tile, position: int, last: object, outputs: Tensor | None) -> Outcome:
     active: Active = tile.rows[position]
     failed = bool(active.message)
+    course = {} if failed else active.row.course.memory() or {}
     return Outcome(
-        state=tile.state_of(position, last),
+        state=replace(tile.state_of(position, last), course=course),
         # A view would keep the outputs of the whole tile.
         outputs=None if outputs is None or failed else np.array(outputs.cpu().numpy()),
         message=active.message,
