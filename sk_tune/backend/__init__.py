@@ -10,7 +10,8 @@ from sk_tune.backend._fingerprint import (
 )
 from sk_tune.backend._fleet import AskingNets, fleet
 from sk_tune.backend._joblib import FleetBackend
-from sk_tune.backend._session import FleetReport, Recorder
+from sk_tune.backend._report import FleetReport
+from sk_tune.backend._session import Recorder
 
 __all__ = [
     "AskingNets",

@@ -15,7 +15,8 @@ from skorch import NeuralNet
 from sk_tune._interrupts import passing_interrupts
 from sk_tune.adoption import adopted_state, decline
 from sk_tune.backend._joblib import FleetBackend
-from sk_tune.backend._session import FleetReport, Monitor, Session
+from sk_tune.backend._report import FleetReport
+from sk_tune.backend._session import Monitor, Session
 from sk_tune.engine import (
     FitStore,
     Progress,

@@ -10,7 +10,8 @@ import torch
 
 from sk_tune.adoption import FitRequested, adopter, adoption
 from sk_tune.backend._collecting import CollectingBackend, Job
-from sk_tune.backend._session import Recorder, Rest, Session
+from sk_tune.backend._draws import RestOfTasks
+from sk_tune.backend._session import Recorder, Session
 
 __all__ = ["FleetBackend"]
 
@@ -83,7 +84,7 @@ class FleetBackend(CollectingBackend):
 
     def _record_nested(self, jobs: Sequence[Job]) -> None:
         """Let all tasks inside a task ask for their trainings before it is left."""
-        requested, rest = False, Rest(self.session)
+        requested, rest = False, RestOfTasks(self.session.draws)
         for job in jobs:
             start = torch.get_rng_state()
             try:

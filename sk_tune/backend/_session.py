@@ -15,7 +15,7 @@ import time
 from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from typing import Any
 
 import joblib
@@ -23,101 +23,32 @@ import numpy as np
 import torch
 from sklearn.base import clone
 
-from sk_tune._text import seconds_text, text_table
 from sk_tune.adoption import FitRequested, adoption
+from sk_tune.backend._draws import Draws, RestOfTasks
 from sk_tune.backend._fingerprint import (
     data_fingerprint,
     params_fingerprint,
-    value_fingerprint,
 )
 from sk_tune.backend._random_states import kept_random_states
+from sk_tune.backend._report import FleetReport
 from sk_tune.backend._task_copy import copy_task
 from sk_tune.backend._unheard import unheard
 from sk_tune.engine import (
     Fit,
     Progress,
     Trained,
-    count_words,
-    draw_as_fit,
     signature,
-    skip_words,
     train,
 )
-from sk_tune.estimators import NetworkEstimator, first_seed, net_arrays, resolve_seed
+from sk_tune.estimators import NetworkEstimator, first_seed, resolve_seed
 from sk_tune.exceptions import warn_of_solo
 from sk_tune.training import TrainingState, is_small, seed_of_state
 
-__all__ = ["FleetReport", "Monitor", "Session"]
+__all__ = ["Monitor", "Recorder", "Session"]
 
 Task = Callable[[], Any]
 # From X, y and sample_weight to positions of rows to score on.
 Monitor = Callable[[Any, Any, Any], Any]
-
-
-@dataclass(slots=True, kw_only=True)
-class FleetReport:
-    """What happened in a ``with fleet()`` block.
-
-    Parameters
-    ----------
-    n_requested : int
-        Trainings that networks asked for while tasks were recorded.
-    n_rows : int
-        Of these, trained as rows of fleets.
-    n_calls : int
-        Calls of the engine; each trains all that was asked for by then.
-    n_fleets : int
-        Kinds of networks among the rows of each call, summed up; rows of one kind train as
-        one tensor program, which is cut into shards for several workers.
-    n_continued : int
-        Of these, those that went on from a shorter training of the same fit.
-    n_loaded : int
-        Of these, those that the store had.
-    n_adopted : int
-        Networks that took over a training.
-    n_trained_again : int
-        Networks that trained as usual, because nothing recorded matched.
-    n_drawn_otherwise : int
-        Plain skorch nets that drew other numbers from torch's global generator than they
-        would draw without the block, because the numbers before theirs were not foreseen.
-    solo : dict of str to int
-        Why networks were trained alone, and how many: by the engine those that it can, else
-        by themselves.
-    seconds_recording, seconds_training, seconds_replaying : float
-        Wall-clock time.
-    """
-
-    n_requested: int = 0
-    n_rows: int = 0
-    n_calls: int = 0
-    n_fleets: int = 0
-    n_continued: int = 0
-    n_loaded: int = 0
-    n_adopted: int = 0
-    n_trained_again: int = 0
-    n_drawn_otherwise: int = 0
-    solo: dict[str, int] = field(default_factory=dict)
-    seconds_recording: float = 0.0
-    seconds_training: float = 0.0
-    seconds_replaying: float = 0.0
-
-    def __str__(self) -> str:
-        counts = [
-            ["asked for", self.n_requested],
-            ["in fleets", self.n_rows],
-            ["kinds of fleets", self.n_fleets],
-            ["gone on from a shorter one", self.n_continued],
-            ["of an earlier run", self.n_loaded],
-            ["one at a time", sum(self.solo.values())],
-            ["taken over by networks", self.n_adopted],
-            ["not found, so trained as usual", self.n_trained_again],
-            ["with other random numbers", self.n_drawn_otherwise],
-        ]
-        names = ("recording", "training", "replaying")
-        spent = (f"{n} {seconds_text(getattr(self, f'seconds_{n}'))}" for n in names)
-        reasons = [f"{n} one at a time: {why}" for why, n in self.solo.items()]
-        table = text_table(["trainings", "count"], counts)
-        return "\n".join([table, ", ".join(spent), *reasons])
 
 
 @dataclass(slots=True, kw_only=True, eq=False)
@@ -178,8 +109,7 @@ class Session:
         self._latest: dict[Any, _Training] = {}
         # Equal data, once, and numbered.
         self._data: dict[Any, tuple[int, Any]] = {}
-        # What modules draw in a step.
-        self._words: dict[Any, int] = {}
+        self.draws = Draws()
         # Of torch, outside of replay.
         self._n_threads: int | None = None
 
@@ -224,7 +154,7 @@ class Session:
         Each starts where torch's generator would stand if those before had run to their
         ends, as far as that is foreseen.
         """
-        asked, rest = [], Rest(self)
+        asked, rest = [], RestOfTasks(self.draws)
         with self._timed("recording"), kept_random_states():
             for i in which:
                 if i in starts:
@@ -346,13 +276,6 @@ class Session:
         number, _ = self._data.get(data_fingerprint(data), (None, None))
         return number
 
-    def draw_as_fit(self, net: Any, X: Any, y: Any) -> None:
-        """Let a plain skorch net draw what its ``fit`` would."""
-        options = net.get_params_for("module")
-        values = tuple((n, value_fingerprint(v)) for n, v in sorted(options.items()))
-        key = (value_fingerprint(net.module), values)
-        draw_as_fit(net, X, y, self._words, key)
-
     def known(self, key: Any) -> _Training | None:
         """Return a finished training that any task may use.
 
@@ -415,38 +338,6 @@ class Session:
             setattr(self.report, name, seconds)
 
 
-class Rest:
-    """What tasks of one kind draw from torch's generator after they were left.
-
-    That of the first is taken for that of all.
-    """
-
-    def __init__(self, session: Session) -> None:
-        self._session = session
-        self._n_words: int | None = None
-
-    def skip(self, task: Task, start: torch.Tensor) -> None:
-        """Draw what a task still would that was left by a plain skorch net."""
-        if self._n_words is None:
-            left = torch.get_rng_state()
-            self._n_words = 0
-            if not torch.equal(left, start):
-                torch.set_rng_state(start)
-                self._rehearse(task)
-                self._n_words = count_words(left, torch.get_rng_state()) or 0
-                torch.set_rng_state(left)
-        skip_words(self._n_words)
-
-    def _rehearse(self, task: Task) -> None:
-        try:
-            with adoption(_Rehearser(self._session)), unheard():
-                copied = copy_task(task)
-                if copied is not None:
-                    copied()
-        except (FitRequested, Exception):  # noqa: BLE001 - so far it is known
-            pass
-
-
 class _Answers:
     """The trainings of one task, handed out to the networks that ask for them."""
 
@@ -496,7 +387,7 @@ class Recorder(_Answers):
             self.n_new += 1
             if not isinstance(estimator, NetworkEstimator):
                 # Whoever comes next finds the generator as after the training.
-                self.session.draw_as_fit(estimator, X, y)
+                self.session.draws.as_fit(estimator, X, y)
             raise FitRequested
         if found.trained is None:
             raise FitRequested
@@ -510,29 +401,6 @@ class Recorder(_Answers):
         """
         if self.n_new > 0 or not self.trainings:
             raise FitRequested
-
-
-class _Rehearser:
-    """Lets a task run to its end with networks that draw all they would, untrained."""
-
-    def __init__(self, session: Session) -> None:
-        self.session = session
-
-    def decline(self, reason: str) -> None:
-        """Leave the task: what a network draws that trains by itself is not foreseen."""
-        raise FitRequested
-
-    def __call__(self, estimator: Any, X: Any, y: Any, sample_weight: Any) -> TrainingState:
-        """Return a training of no epochs that ends where the real one would."""
-        if isinstance(estimator, NetworkEstimator):
-            raise FitRequested
-        start = torch.get_rng_state()
-        self.session.draw_as_fit(estimator, X, y)
-        end = torch.get_rng_state().numpy().tobytes()
-        torch.set_rng_state(start)
-        course = {"generator": end.hex()}
-        seed = seed_of_state(start.numpy().tobytes())
-        return TrainingState(seed=seed, course=course, **net_arrays(estimator))
 
 
 class Replayer(_Answers):

@@ -95,7 +95,18 @@ def forked_rng(seed: int | bytes, device: torch.device | str = "cpu") -> Iterato
 
 
 def seed_of_state(state: bytes) -> int:
-    """Return a seed in ``[0, 2**63)`` that tells states of torch's generator apart."""
+    """Return a seed that tells states of torch's generator apart.
+
+    Parameters
+    ----------
+    state : bytes
+        Of the generator of the CPU.
+
+    Returns
+    -------
+    int
+        In ``[0, 2**63)``; a digest of the state.
+    """
     return int.from_bytes(hashlib.sha256(state).digest()[:8], "big") >> 1
 
 
