@@ -43,6 +43,8 @@ _OF_SCORES = (
     "Scores are means over the folds, from the mean less to the mean plus the standard "
     "deviation over the folds."
 )
+# Parameters of a model that are not folded.
+_MOST_PARAMS = 3
 _OUTCOMES = {"not applicable": "not checked"}
 
 
@@ -187,7 +189,7 @@ def _models(board: pd.DataFrame, metric: str) -> Table:
                     Cell(text=str(rank), key=str(rank)),
                     Cell(text=row["model"]),
                     *(cell(row) for cell in cells),
-                    Cell(text=_params_text(row["params"]), is_long=True),
+                    _params_cell(row["params"]),
                 ],
             )
             for rank, row in enumerate(rows, start=1)
@@ -195,5 +197,9 @@ def _models(board: pd.DataFrame, metric: str) -> Table:
     )
 
 
-def _params_text(params: Any) -> str:
-    return ", ".join(f"{name}={value_text(value)}" for name, value in params.items())
+def _params_cell(params: Mapping[str, Any]) -> Cell:
+    """Return parameters as text; many are folded, or their rows would fill the page."""
+    texts = [f"{name}={value_text(value)}" for name, value in params.items()]
+    if len(texts) <= _MOST_PARAMS:
+        return Cell(text=", ".join(texts), is_long=True)
+    return Cell(text=f"{len(texts)} parameters", details="\n".join(texts))
