@@ -12,6 +12,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
+import numpy as np
 from joblib.externals.loky import reusable_executor
 from joblib.parallel import get_active_backend
 from sklearn import get_config
@@ -47,6 +48,7 @@ from skorch import NeuralNet
 
 __all__ = [
     "BaseSearchCV",
+    "BoostedTrees",
     "EstimatorBase",
     "FoldTask",
     "HasMethods",
@@ -56,6 +58,7 @@ __all__ = [
     "RealNotInt",
     "StrOptions",
     "SubsampledSplits",
+    "boosted_trees",
     "callbacks_see_fits",
     "callbacks_see_rows",
     "check_feature_names_in",
@@ -501,3 +504,61 @@ def loky_workers() -> frozenset[int]:
     # Other threads start and end them.
     processes = dict(getattr(executor, "_processes", None) or {})
     return frozenset(processes)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class BoostedTrees:
+    """What a fitted histogram gradient boosting of scikit-learn's predicts with.
+
+    Parameters
+    ----------
+    trees : list of (ndarray, ndarray)
+        Of each tree, with those of one iteration side by side, the nodes, and for each
+        split by categories which of 256 codes go left.
+    baseline : ndarray of shape (1, n_outputs)
+        What the sum of trees begins with.
+    order : ndarray of shape (n_columns,)
+        Columns of X, in the order in which trees count them.
+    codes : dict of int to ndarray
+        By position in that order, of a column of categories the values that have a code.
+    """
+
+    trees: list[tuple[Any, Any]]
+    baseline: Any
+    order: Any
+    codes: dict[int, Any]
+
+    @property
+    def n_columns(self) -> int:
+        """Columns that trees count."""
+        return len(self.order)
+
+
+def boosted_trees(model: Any) -> BoostedTrees:
+    """Return the trees of a fitted histogram gradient boosting."""
+    order, codes = np.arange(model.n_features_in_), {}
+    if model._preprocessor is not None:
+        is_category = np.asarray(model.is_categorical_)
+        order = np.concatenate([np.flatnonzero(is_category), np.flatnonzero(~is_category)])
+        codes = dict(
+            enumerate(model._preprocessor.named_transformers_["encoder"].categories_)
+        )
+    known, column_of = model._bin_mapper.make_known_categories_bitsets()
+    trees = []
+    for predictor in (own for iteration in model._predictors for own in iteration):
+        nodes = predictor.nodes
+        left = _bits(predictor.raw_left_cat_bitsets)
+        for node in nodes[nodes["is_categorical"].astype(bool) & (nodes["is_leaf"] == 0)]:
+            # An unknown category is as good as missing.
+            is_known = _bits(known[[column_of[node["feature_idx"]]]])[0]
+            own = left[node["bitset_idx"]]
+            own |= ~is_known & bool(node["missing_go_to_left"])
+        trees.append((nodes, left))
+    baseline = np.asarray(model._baseline_prediction, dtype=np.float64).reshape(1, -1)
+    return BoostedTrees(trees=trees, baseline=baseline, order=order, codes=codes)
+
+
+def _bits(words: Any) -> Any:
+    """Return words of 32 bits as truth values, the lowest bit first."""
+    octets = np.ascontiguousarray(words, dtype="<u4").view(np.uint8)
+    return np.unpackbits(octets, axis=1, bitorder="little").astype(bool).reshape(-1, 256)

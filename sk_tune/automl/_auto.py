@@ -105,6 +105,7 @@ class AutoClassifier(_ScoredAsJudged, ClassifierMixin, AutoEstimator):  # type: 
         input_shape: Any = None,
         models: Any = "auto",
         sampler: Any = "random",
+        use: str = "ensemble",
         leak_guard: bool = True,
         diagnosis: bool = True,
         calibrate: bool = True,
@@ -122,6 +123,7 @@ class AutoClassifier(_ScoredAsJudged, ClassifierMixin, AutoEstimator):  # type: 
         self.input_shape = input_shape
         self.models = models
         self.sampler = sampler
+        self.use = use
         self.leak_guard = leak_guard
         self.diagnosis = diagnosis
         self.calibrate = calibrate
@@ -144,8 +146,7 @@ class AutoClassifier(_ScoredAsJudged, ClassifierMixin, AutoEstimator):  # type: 
         ndarray of shape (n_samples, n_classes)
             In the order of ``classes_``.
         """
-        check_is_fitted(self)
-        return self.ensemble_.predict_proba(self._features(X))
+        return self._used().predict_proba(self._features(X))
 
 
 @with_inherited_docs
@@ -196,6 +197,7 @@ class AutoRegressor(_ScoredAsJudged, RegressorMixin, AutoEstimator):  # type: ig
         input_shape: Any = None,
         models: Any = "auto",
         sampler: Any = "random",
+        use: str = "ensemble",
         leak_guard: bool = True,
         diagnosis: bool = True,
         warm_start: bool = False,
@@ -212,6 +214,7 @@ class AutoRegressor(_ScoredAsJudged, RegressorMixin, AutoEstimator):  # type: ig
         self.input_shape = input_shape
         self.models = models
         self.sampler = sampler
+        self.use = use
         self.leak_guard = leak_guard
         self.diagnosis = diagnosis
         self.warm_start = warm_start

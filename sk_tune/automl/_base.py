@@ -64,6 +64,7 @@ __all__ = ["AutoEstimator"]
 Array = npt.NDArray[Any]
 
 _FAMILIES = ("linear", "boosting", "network")
+_FAMILY_OF_USE = {"linear": "linear", "boosting": "boosting", "networks": "network"}
 # What is left of the budget for the choice of members and the last check.
 _RESERVED_SHARE, _LEAST_RESERVED, _MOST_RESERVED = 0.05, 0.6, 10.0
 # How many times more on a machine that others keep busy.
@@ -100,6 +101,8 @@ class AutoEstimator(BaseEstimator):  # type: ignore[misc]
         "network", those to try; "auto" is all that suit the data.
     sampler : {"random", "bayes", "tpe"}, default="random"
         Where Hyperband takes its candidates from; "bayes" is BOHB.
+    use : {"ensemble", "best", "networks", "linear", "boosting"}, default="ensemble"
+        What predicts, see `blends_`.  It may be set on a fitted estimator, too.
     leak_guard : bool, default=True
         Whether rows and folds are searched for leaks, which `findings_` then name.
     diagnosis : bool, default=True
@@ -124,8 +127,10 @@ class AutoEstimator(BaseEstimator):  # type: ignore[misc]
     ----------
     ensemble_ : Blend
         What predicts: fitted pipelines with weights, each member once for each fold.
-    network_ensemble_ : Blend or None
-        What the networks alone give; None without any.
+    blends_ : dict of str to Blend
+        What `use` chooses from: "dummy", "linear", "boosting" and "best" are the best model
+        of a kind, or of all, as the average of its folds; "networks" are averaged alone,
+        "ensemble" is all together.  Those that could be trained.
     best_estimator_ : Blend
         The best model alone, as the average of its folds.
     leaderboard_ : DataFrame
@@ -173,6 +178,7 @@ class AutoEstimator(BaseEstimator):  # type: ignore[misc]
         "input_shape": ["array-like", None],
         "models": [StrOptions({"auto"}), list, tuple],
         "sampler": [StrOptions({"random", "bayes", "tpe"}), HasMethods(["ask", "tell"])],
+        "use": [StrOptions({"ensemble", "best", *_FAMILY_OF_USE})],
         "leak_guard": ["boolean"],
         "diagnosis": ["boolean"],
         "warm_start": ["boolean"],
@@ -238,6 +244,7 @@ class AutoEstimator(BaseEstimator):  # type: ignore[misc]
         self._check()
         metric = self._metric()
         X = as_features(self, X, reset=True, shape=self.input_shape)
+        self._row_shape = tuple(X.shape[1:])
         y = as_target(self, X, y, is_classification=self._is_classification)
         if self._is_classification:
             self.classes_ = np.unique(y)
@@ -298,6 +305,11 @@ class AutoEstimator(BaseEstimator):  # type: ignore[misc]
             raise ValueError(
                 f"The 'models' parameter of {type(self).__name__} must be 'auto' or a list "
                 f"of {list(_FAMILIES)}. Got {self.models!r} instead."
+            )
+        if self.use in _FAMILY_OF_USE and _FAMILY_OF_USE[self.use] not in self._families():
+            raise ValueError(
+                f"The 'use' parameter of {type(self).__name__} must be of a model that is "
+                f"trained. Got {self.use!r} with models={self.models!r}."
             )
 
     def _remembered(self, folder: MemoryFolder | None, data: str) -> Memory | None:
@@ -441,20 +453,16 @@ class AutoEstimator(BaseEstimator):  # type: ignore[misc]
             if networks != own:
                 of_networks = choose(networks, problem, metric, corrects=False, **how)
         self.leaderboard_ = leaderboard(trials, chosen, of_networks)
-        self.ensemble_ = self._blend(chosen.trials, chosen.weights, chosen.temperature)
-        self.network_ensemble_ = None
-        if of_networks is not None:
-            self.network_ensemble_ = self._blend(
-                of_networks.trials, of_networks.weights, of_networks.temperature
-            )
         self._searches = dict(course.runner.searches)
-        self._quality = self._quality_of(chosen, held_out)
+        self.blends_: dict[str, Blend] = {}
         self.best_estimator_ = self._blend(best_of(own, 1), np.ones(1), 1.0)
         self.corrected_score_ = chosen.corrected
         self.scores_ = {
             score.name: score
             for score in self._scores(trials, chosen, of_networks, metric, held_out)
         }
+        self.ensemble_ = self.blends_["ensemble"]
+        self._quality = self._quality_of(chosen, held_out)
         self.verdict_ = verdict(self.scores_, len(serious_leaks(self.findings_)))
         floor = -np.inf if dummy is None else dummy.score
         self.beats_baseline_ = bool(found and chosen.score > floor)
@@ -477,34 +485,26 @@ class AutoEstimator(BaseEstimator):  # type: ignore[misc]
         metric: Metric,
         held_out: tuple[Any, Array],
     ) -> Iterator[Score]:
-        """Yield the scores of the best of each kind, on the rows set aside too."""
+        """Keep what may predict, and yield its scores, on the rows set aside too."""
+        found: list[tuple[str, float, float, Blend]] = []
         for family in ("dummy", "linear", "boosting"):
             for best in best_of([t for t in trials if t.family == family], 1):
                 blend = self._blend([best], np.ones(1), 1.0)
-                yield Score(
-                    name=family,
-                    mean=best.score,
-                    std=best.std,
-                    held_out=held_out_score(blend, metric, *held_out),
-                )
+                found.append((family, best.score, best.std, blend))
         single = [trial for trial in trials if trial.family != "dummy"]
-        for _ in single[:1]:
+        if single:
             alone = honest_scores(single)
-            yield Score(
-                name="best model",
-                mean=float(alone.mean()),
-                std=float(alone.std()) if len(alone) > 1 else np.nan,
-                held_out=held_out_score(self.best_estimator_, metric, *held_out),
-            )
+            std = float(alone.std()) if len(alone) > 1 else np.nan
+            found.append(("best", float(alone.mean()), std, self.best_estimator_))
         for name, own in (("networks", networks), ("ensemble", chosen)):
             if own is not None:
                 blend = self._blend(own.trials, own.weights, own.temperature)
-                yield Score(
-                    name=name,
-                    mean=own.score,
-                    std=own.std,
-                    held_out=held_out_score(blend, metric, *held_out),
-                )
+                found.append((name, own.score, own.std, blend))
+        for name, mean, std, blend in found:
+            self.blends_[name] = blend
+            shown = "best model" if name == "best" else name
+            score = held_out_score(blend, metric, *held_out)
+            yield Score(name=shown, mean=mean, std=std, held_out=score)
 
     def _blend(self, trials: Sequence[Trial], weights: Array, temperature: float) -> Blend:
         return blend_of(trials, weights, temperature, getattr(self, "classes_", None))
@@ -529,16 +529,13 @@ class AutoEstimator(BaseEstimator):  # type: ignore[misc]
         check_is_fitted(self)
         return write_page(auto_page(self, title=title, usage=usage), path)
 
-    def to_onnx(self, path: str | Path, *, networks_only: bool = False) -> dict[str, Any]:
-        """Write the ensemble as one ONNX model, with what prepares the columns.
+    def to_onnx(self, path: str | Path) -> dict[str, Any]:
+        """Write what predicts as one ONNX model, with what prepares the columns.
 
         Parameters
         ----------
         path : str or Path
             File to write.
-        networks_only : bool, default=False
-            Whether to write what the networks alone give, see ``scores_["networks"]``,
-            instead of the ensemble.
 
         Returns
         -------
@@ -556,21 +553,26 @@ class AutoEstimator(BaseEstimator):  # type: ignore[misc]
             If a member is no network, or prepares columns as ONNX cannot express, such as
             dates.
         ValueError
-            If there are no networks.
+            If there is no such model as `use` says.
         ImportError
             If onnx or onnxscript is not installed.
         """
+        return export_blend(self._used(), path, self._row_shape)
+
+    def _used(self) -> Blend:
         check_is_fitted(self)
-        blend = self.network_ensemble_ if networks_only else self.ensemble_
-        if blend is None:
-            raise ValueError("There must be a network among the models. Got none.")
-        return export_blend(blend, path)
+        if self.use in self.blends_:
+            return self.blends_[self.use]
+        raise ValueError(
+            f"The 'use' parameter of {type(self).__name__} must be one of the models that "
+            f"were trained, {list(self.blends_)}. Got {self.use!r} instead."
+        )
 
     def _features(self, X: Any) -> Any:
         return as_features(self, X, reset=False, shape=self.input_shape)
 
     def predict(self, X: Any) -> Array:
-        """Return the predictions of the ensemble.
+        """Return the predictions of the ensemble, or of what `use` says.
 
         Parameters
         ----------
@@ -582,8 +584,7 @@ class AutoEstimator(BaseEstimator):  # type: ignore[misc]
         ndarray of shape (n_samples,)
             Labels or numbers.
         """
-        check_is_fitted(self)
-        return self.ensemble_.predict(self._features(X))
+        return self._used().predict(self._features(X))
 
     def __sklearn_tags__(self) -> Any:
         tags = super().__sklearn_tags__()

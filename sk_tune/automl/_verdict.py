@@ -100,7 +100,8 @@ def _of_scores(scores: Mapping[str, Score]) -> str:
             return (
                 "The ensemble does not clearly beat the dummy, which looks at no column. "
                 f"The best model alone does: {format_score(alone.mean, scale)} against "
-                f"{format_score(best.mean, scale)} of the ensemble. Use best_estimator_."
+                f"{format_score(best.mean, scale)} of the ensemble. It "
+                "predicts with use='best'."
             )
         return (
             "Nothing clearly beats the dummy, which looks at no column: nothing in these "
@@ -135,13 +136,14 @@ def _against_linear(best: Score, linear: Score | None, scale: float) -> str:
         lower = f"{amount} lower" if float(amount) else "no higher"
         return (
             f"The ensemble does not beat the linear model: its CV score is {lower}. "
-            "Prefer the linear model, which is simpler."
+            "Prefer the linear model, which is simpler; it predicts with use='linear'."
         )
     # As they are read, so that no gap of 0.023 is more than a spread of 0.023.
     if gap <= _spread(best) or amount == format_score(best.std, scale):
         return (
             f"The ensemble does not clearly beat the linear model: it is ahead by "
-            f"{amount}, which is within {spread}. The linear model is simpler."
+            f"{amount}, which is within {spread}. The linear model is "
+            "simpler; it predicts with use='linear'."
         )
     text = f"The ensemble beats the linear model by {amount}, more than {spread}."
     if math.isnan(best.std):
@@ -157,7 +159,7 @@ def _against_linear(best: Score, linear: Score | None, scale: float) -> str:
 def _against_one(best: Score, alone: Score, scale: float) -> str:
     """Say if the best model alone is better than the ensemble, on rows that chose none."""
     own, others, where = alone.held_out, best.held_out, "on the rows set aside"
-    advice = "Consider best_estimator_, which is simpler."
+    advice = "Consider it, which is simpler; it predicts with use='best'."
     if math.isnan(own) or math.isnan(others):
         own, others, where = alone.mean, best.mean, "in the folds"
         if math.isnan(alone.std):

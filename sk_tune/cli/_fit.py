@@ -4,6 +4,7 @@
 
 import difflib
 import json
+import sys
 import tempfile
 import time
 import warnings
@@ -70,6 +71,10 @@ class FitOptions:
         Seconds for everything.
     metric : str or None
         Name of a scorer; None takes the task's default.
+    models : list of str or None
+        Kinds of models to train; None is all.
+    use : str or None
+        Which of them predicts; None is the ensemble.
     group, time_column : str or None
         Columns that say what belongs together, and when each row was; they are no features.
     test_size : float
@@ -94,6 +99,8 @@ class FitOptions:
     task: str
     time_budget: float
     metric: str | None
+    models: list[str] | None
+    use: str | None
     group: str | None
     time_column: str | None
     test_size: float
@@ -293,6 +300,12 @@ def _train(
                 f"be scored. {error}"
             ) from error
     auto.set_params(progress=False, store=None)
+    if auto.use not in auto.blends_:
+        reason = auto.failures_.get(auto.use, "It was not trained in time.")
+        print(
+            f"sk-tune fit: the ensemble predicts. No {auto.use}: {reason}", file=sys.stderr
+        )
+        auto.set_params(use="ensemble")
     return was_interrupted
 
 
@@ -318,6 +331,8 @@ def _write_somewhere(folder: Path, *content: Any) -> list[str]:
 def _auto(target: Target, metric: str, options: FitOptions) -> Any:
     kind = AutoClassifier if target.task == "classification" else AutoRegressor
     return kind(
+        models=options.models or "auto",
+        use=options.use or "ensemble",
         scoring=metric,
         test_size=options.test_size,
         n_jobs=options.n_workers,

@@ -17,7 +17,7 @@ from contextlib import contextmanager
 from typing import Any, NoReturn
 
 from sk_tune._orphans import end_with_parent
-from sk_tune.cli._parser import USER_ERROR, make_parser
+from sk_tune.cli._parser import USER_ERROR, check_use, make_parser
 from sk_tune.cli._paths import check_paths
 from sk_tune.exceptions import SkTuneError
 
@@ -107,6 +107,7 @@ def _words(error: Exception) -> str:
 def _run(args: argparse.Namespace, started: float) -> None:
     options = dict(vars(args))
     command = options.pop("command")
+    check_use(options)
     check_paths(command, options)
     options.pop("trusted", None)
     if command in {"fit", "demo", "resume"}:

@@ -273,13 +273,15 @@ def page_title(target: str, table: str) -> str:
     return f"{target} in {table}" if table else target
 
 
-def load_model(folder: Path) -> SavedModel:
+def load_model(folder: Path, *, use: str | None = None) -> SavedModel:
     """Return the model in an output folder.
 
     Parameters
     ----------
     folder : Path
         Folder, or the ``model.joblib`` in it.  It is a pickle, so it must be trusted.
+    use : str or None, default=None
+        Which of the models in it predicts; None is the one of the fit.
 
     Returns
     -------
@@ -290,6 +292,8 @@ def load_model(folder: Path) -> SavedModel:
     ------
     TableError
         If there is none, or the file is no such model.
+    OptionError
+        If it does not have what `use` asks for.
     """
     path = model_file(folder)
     content = _unpickled(path)
@@ -298,7 +302,16 @@ def load_model(folder: Path) -> SavedModel:
             f"{str(path)!r} must be a model that sk-tune fit wrote, of format {_FORMAT}. "
             f"Got another object of type {type(content).__name__}."
         )
-    return SavedModel(**{name: content[name] for name in SavedModel.__slots__})
+    saved = SavedModel(**{name: content[name] for name in SavedModel.__slots__})
+    if use is not None:
+        blends = saved.model.blends_
+        if use not in blends:
+            raise OptionError(
+                f"--use must name a model that was trained: {', '.join(blends)}. Got "
+                f"{use!r} instead."
+            )
+        saved.model.set_params(use=use)
+    return saved
 
 
 def read_config(folder: Path) -> dict[str, Any]:

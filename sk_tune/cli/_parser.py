@@ -5,13 +5,14 @@
 import argparse
 import difflib
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, NoReturn
 
 from sk_tune import __version__
+from sk_tune.exceptions import OptionError
 
-__all__ = ["USER_ERROR", "make_parser"]
+__all__ = ["USER_ERROR", "check_use", "make_parser"]
 
 # Of argparse for wrong arguments.
 USER_ERROR = 2
@@ -19,6 +20,8 @@ USER_ERROR = 2
 _SECONDS = {"": 1, "s": 1, "m": 60, "min": 60, "h": 3600}
 _BYTES = {"": 1, "k": 10**3, "M": 10**6, "G": 10**9}
 _MAX_SEED = 2**32 - 1
+_MODELS = ("linear", "boosting", "network")
+_USES = ("ensemble", "best", "networks", "linear", "boosting")
 _TABLES = ("titanic", "breast_cancer", "wine", "diabetes")
 
 _PICKLE_NOTE = (
@@ -66,6 +69,17 @@ def make_parser() -> argparse.ArgumentParser:
     return parser
 
 
+def check_use(options: Mapping[str, Any]) -> None:
+    """Refuse to predict with what is not trained."""
+    models, use = options.get("models"), options.get("use")
+    families = {"linear": "linear", "boosting": "boosting", "networks": "network"}
+    if models is not None and families.get(str(use)) not in {None, *models}:
+        raise OptionError(
+            f"--use must name a model that is trained. Got {use!r} with --models "
+            f"{','.join(models)}."
+        )
+
+
 def _add_fit(commands: Any) -> None:
     parser = commands.add_parser(
         "fit",
@@ -107,6 +121,7 @@ def _add_predict(commands: Any) -> None:
     parser.add_argument(
         "--output", type=Path, metavar="FILE", help="CSV file to write; default: the screen"
     )
+    _add_use(parser)
     parser.add_argument(
         "--proba", action="store_true", help="add the probability of each class"
     )
@@ -157,11 +172,10 @@ def _add_report(commands: Any) -> None:
 def _add_export(commands: Any) -> None:
     parser = commands.add_parser(
         "export",
-        help="write an ensemble of networks as ONNX",
+        help="write what predicts as ONNX",
         description=(
-            "Write the ensemble for other programs, as one ONNX model with what prepares "
-            "its columns. All members must be networks; a JSON file beside it says what "
-            "its columns are."
+            "Write the ensemble, or what --use says, for other programs, as one ONNX model "
+            "with what prepares its columns; a JSON file beside it says what these are."
         ),
         epilog=_PICKLE_NOTE,
     )
@@ -169,11 +183,7 @@ def _add_export(commands: Any) -> None:
     parser.add_argument(
         "--output", type=Path, metavar="FILE", required=True, help="file ending in .onnx"
     )
-    parser.add_argument(
-        "--networks-only",
-        action="store_true",
-        help="write what the networks alone give, with weights of their own",
-    )
+    _add_use(parser)
 
 
 def _add_completion(commands: Any) -> None:
@@ -189,6 +199,14 @@ def _add_folder(parser: argparse.ArgumentParser, name: str) -> None:
     parser.add_argument(name, type=Path, metavar="MODEL_DIR", help="output of sk-tune fit")
     parser.add_argument(
         "--trusted", action="store_true", help="load a pickle that another account wrote"
+    )
+
+
+def _add_use(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--use",
+        choices=_USES,
+        help="what predicts; default: what fit was told, or ensemble",
     )
 
 
@@ -231,6 +249,13 @@ def _add_search_options(
         metavar="NAME",
         help="a scorer of scikit-learn; default: accuracy, or r2 for regression",
     )
+    parser.add_argument(
+        "--models",
+        type=_models,
+        metavar="LIST",
+        help=f"what to train, of {','.join(_MODELS)}; default: all of them",
+    )
+    _add_use(parser)
     parser.add_argument(
         "--test-size",
         type=_share,
@@ -277,6 +302,13 @@ def _budget(text: str) -> float:
     if not seconds:
         raise _wrong("a time greater than 0, such as 60s, 10m or 2h", text)
     return seconds
+
+
+def _models(text: str) -> list[str]:
+    models = [name.strip() for name in text.split(",")]
+    if not set(models) <= set(_MODELS):
+        raise _wrong(f"some of {', '.join(_MODELS)}, with commas between them", text)
+    return models
 
 
 def _size(text: str) -> float:

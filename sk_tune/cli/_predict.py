@@ -23,7 +23,9 @@ __all__ = ["predict"]
 _N_NAMED = 12  # Columns that a message lists.
 
 
-def predict(model: Path, data: Path, output: Path | None, *, proba: bool) -> None:
+def predict(
+    model: Path, data: Path, output: Path | None, *, proba: bool, use: str | None
+) -> None:
     """Write the predictions for the rows of a file, in their order.
 
     Parameters
@@ -36,13 +38,15 @@ def predict(model: Path, data: Path, output: Path | None, *, proba: bool) -> Non
         CSV file to write; None prints.
     proba : bool
         Whether to add the probability of each class.
+    use : str or None
+        Which of the models predicts; None is the one of the fit.
 
     Raises
     ------
     TableError
         If the model or the table cannot be used, or they do not fit together.
     OptionError
-        If probabilities are asked of a regression.
+        If probabilities are asked of a regression, or a model that there is not.
     """
     if output is not None and not output.absolute().parent.is_dir():
         raise OptionError(
@@ -51,7 +55,7 @@ def predict(model: Path, data: Path, output: Path | None, *, proba: bool) -> Non
     with warnings.catch_warnings():
         # scikit-learn's on another version, which is said below, and on new categories.
         warnings.simplefilter("ignore", UserWarning)
-        saved = load_model(model)
+        saved = load_model(model, use=use)
         if proba and saved.task != "classification":
             raise OptionError(f"--proba must go with a classification. Got a {saved.task}.")
         _note(_version_note(saved))

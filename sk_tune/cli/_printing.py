@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from sk_tune.cli._summary import labelled, score_lines
+from sk_tune.cli._summary import labelled, score_lines, verdict_text
 from sk_tune.cli._tables import Table
 from sk_tune.cli._target import N_FOLDS, Target
 from sk_tune.prepare import ColumnKinds
@@ -88,7 +88,7 @@ def print_outcome(auto: Any, metric: str, seconds: float) -> None:
     print()
     print("\n".join(score_lines(list(auto.scores_.values()), metric)))
     print()
-    print(labelled("Verdict", auto.verdict_))
+    print(labelled("Verdict", verdict_text(auto.verdict_)))
     own = auto.corrected_score_
     print(labelled("Expected", f"{own} on new data, corrected for the choice"))
 

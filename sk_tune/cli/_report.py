@@ -4,12 +4,10 @@
 
 import json
 from pathlib import Path
-from typing import Any
 
 from sk_tune._files import replaced_file
-from sk_tune.automl import format_score
 from sk_tune.cli._output import load_model, page_title, usage_text
-from sk_tune.cli._summary import labelled, score_lines
+from sk_tune.cli._summary import labelled, score_lines, verdict_text
 from sk_tune.exceptions import OptionError
 
 __all__ = ["export", "report"]
@@ -46,7 +44,7 @@ def report(folder: Path, output: Path | None) -> None:
     )
     print("\n".join(score_lines(list(auto.scores_.values()), str(auto.scoring))))
     print()
-    print(labelled("Verdict", auto.verdict_))
+    print(labelled("Verdict", verdict_text(auto.verdict_)))
     print(labelled("Written", str(written)))
 
 
@@ -66,8 +64,8 @@ def _table(folder: Path) -> str:
         return ""
 
 
-def export(folder: Path, output: Path, *, networks_only: bool = False) -> None:
-    """Write the ensemble of a model as one ONNX model, with what it takes to use it.
+def export(folder: Path, output: Path, *, use: str | None = None) -> None:
+    """Write what a model predicts with as one ONNX model, with what it takes to use it.
 
     Parameters
     ----------
@@ -76,8 +74,8 @@ def export(folder: Path, output: Path, *, networks_only: bool = False) -> None:
     output : Path
         ONNX file to write; a file with the ending .json goes beside it, and both are
         written or none.
-    networks_only : bool, default=False
-        Whether the networks alone are written, with weights of their own.
+    use : str or None, default=None
+        Which of its models; None is the one of the fit.
 
     Raises
     ------
@@ -98,19 +96,16 @@ def export(folder: Path, output: Path, *, networks_only: bool = False) -> None:
             f"--output must leave other files alone. Got {str(output)!r}, whose columns "
             f"would go to {beside.name}, which export did not write. Name another file."
         )
-    auto = load_model(folder).model
+    auto = load_model(folder, use=use).model
     with replaced_file(beside) as own, replaced_file(output) as network:
         try:
-            about = auto.to_onnx(network, networks_only=networks_only)
-        except (TypeError, ValueError) as error:
-            advice = _advice(auto, str(error), networks_only=networks_only)
-            raise OptionError(advice) from error
-        except ImportError as error:
+            about = auto.to_onnx(network)
+        except (TypeError, ImportError) as error:
             raise OptionError(str(error)) from error
         text = json.dumps(about, indent=2, ensure_ascii=False)
         own.write_text(text + "\n", encoding="utf-8")
     n = len(about["members"])
-    members = "1 network" if n == 1 else f"{n} networks"
+    members = "1 model" if n == 1 else f"{n} models"
     print(labelled("Written", f"{members} to {output}, its columns to {output.stem}.json"))
 
 
@@ -121,15 +116,3 @@ def _is_of_export(path: Path) -> bool:
     except (OSError, ValueError):
         return False
     return isinstance(about, dict) and about.keys() == {"inputs", "classes", "members"}
-
-
-def _advice(auto: Any, reason: str, *, networks_only: bool) -> str:
-    """Return why a model cannot be exported, and what the networks alone are worth."""
-    networks, ensemble = (auto.scores_.get(name) for name in ("networks", "ensemble"))
-    if networks_only or networks is None:
-        return reason
-    return (
-        f"{reason} --networks-only writes the networks alone, whose score is "
-        f"{format_score(networks.mean)}; that of the ensemble is "
-        f"{format_score(ensemble.mean)}."
-    )

@@ -2,13 +2,14 @@
 # SPDX-License-Identifier: BSD-3-Clause
 """What the command line says: labelled lines and a table of scores."""
 
+import re
 import shutil
 import textwrap
 from collections.abc import Sequence
 
 from sk_tune.automl import Score, format_score, scale_of
 
-__all__ = ["labelled", "score_lines"]
+__all__ = ["labelled", "score_lines", "verdict_text"]
 
 _LABEL = 12  # Columns of a label.
 _MAX_WIDTH = 92
@@ -68,3 +69,8 @@ def score_lines(scores: Sequence[Score], scoring: str) -> list[str]:
         f"{name:<{first}}  {mean:>{second}} ± {std:<{third}}  {test:>{fourth}}"
         for name, mean, std, test in rows
     ]
+
+
+def verdict_text(verdict: str) -> str:
+    """Return a verdict with options of the command line in the place of parameters."""
+    return re.sub(r"\buse='(\w+)'", r"--use \1", verdict)

@@ -19,6 +19,7 @@ _CIRCLES = ("year", "week", "day")
 _MS_PER_DAY = 24 * 60 * 60 * 1000
 _DAYS_PER_WEEK = 7
 _THURSDAY = 3  # Of 1970-01-01, where Monday is 0.
+_DIGITS = 9  # A millisecond is some 2e-10 of a year on its circle, and 7e-8 of a day.
 
 
 def circles(days: Any) -> Floats:
@@ -55,7 +56,9 @@ def circles(days: Any) -> Floats:
         axis=-1,
     )
     angles = 2 * np.pi * share
-    both: Floats = np.stack([np.sin(angles), np.cos(angles)], axis=-1)
+    # Trees would split what differs in the last bit, which is noise, and other on each
+    # machine.
+    both: Floats = np.stack([np.sin(angles), np.cos(angles)], axis=-1).round(_DIGITS)
     return both.reshape(len(days), -1)
 
 

@@ -312,6 +312,31 @@ def test_a_warm_start_follows_the_models_that_are_asked_for(iris):
     assert set(auto.leaderboard_["family"]) == {"dummy", "linear", "ensemble"}
 
 
+@pytest.mark.parametrize("use", ["linear", "boosting", "networks", "best"])
+def test_a_fitted_estimator_predicts_with_what_is_asked_for(fitted, iris, use):
+    """A model of a kind is the average of its folds, whose scores are told."""
+    X, _ = iris
+    own = clone(fitted)
+    own.__dict__.update({**vars(fitted), "use": use})
+
+    found = own.predict_proba(X)
+
+    members = fitted.blends_[use].combination.members
+    expected = sum(m.weight * m.estimator.predict_proba(X) for m in members)
+    if fitted.blends_[use].temperature == 1:
+        np.testing.assert_allclose(found, expected / expected.sum(axis=1)[:, None])
+    np.testing.assert_array_equal(own.predict(X), own.classes_[found.argmax(axis=1)])
+
+
+def test_what_is_not_trained_cannot_be_used(iris):
+    """It is told before the time is spent, or when the estimator predicts."""
+    auto = AutoClassifier(models=["linear"], cv=2, leak_guard=False, **FAST)
+    with pytest.raises(ValueError, match="'use' parameter .* must be of a model that is"):
+        clone(auto).set_params(use="boosting").fit(*iris)
+    with pytest.raises(ValueError, match=r"'linear', 'best', 'ensemble'\]. Got 'boosting'"):
+        auto.fit(*iris).set_params(use="boosting").predict(iris[0])
+
+
 class _CrashError(Exception):
     pass
 

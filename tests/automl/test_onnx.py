@@ -2,8 +2,10 @@
 
 import numpy as np
 import onnxruntime
+import pandas as pd
 import pytest
 from sklearn.datasets import load_diabetes, load_digits
+from sklearn.dummy import DummyClassifier
 from sklearn.pipeline import make_pipeline
 
 from sk_tune import AutoClassifier, AutoRegressor, MLPClassifier, TablePreparer
@@ -30,6 +32,8 @@ def _as_told(X, inputs):
             places = {value: place for place, value in enumerate(column["values"])}
             codes = own.astype(object).astype(str).map(places).fillna(-1)
             own = codes.where(own.notna())
+        if column["kind"] == "date":
+            own = (own - pd.Timestamp("1970-01-01")) / pd.Timedelta("1D")
         columns.append(own.to_numpy(dtype=np.float64))
     return np.column_stack(columns)
 
@@ -58,7 +62,7 @@ def test_a_table_is_prepared_inside_the_model(mixed, tmp_path):
 
 
 @pytest.mark.parametrize("embeddings", [False, True])
-@pytest.mark.parametrize("numeric", ["smooth_clip", "standard"])
+@pytest.mark.parametrize("numeric", ["smooth_clip", "standard", "quantile"])
 def test_preparations_are_those_of_the_preparer(mixed, tmp_path, embeddings, numeric):
     """Codes for embeddings too; one member has not seen a class."""
     X, y = mixed
@@ -113,18 +117,90 @@ def test_images_keep_their_shape(tmp_path):
     np.testing.assert_allclose(answer, auto.predict_proba(X[200:300]), atol=1e-5)
 
 
-def test_members_that_cannot_be_written_are_named(mixed, tmp_path):
-    """With what to do instead; the networks alone can be."""
+@pytest.fixture(scope="module")
+def dated():
+    """Return 300 rows with all that a table may hold, and labels that follow from them."""
+    rng = np.random.default_rng(0)
+    n = 300
+    X = pd.DataFrame({
+        "size": rng.normal(size=n),
+        "flag": rng.integers(0, 2, n),
+        "town": rng.choice([f"t{k}" for k in range(20)], n),
+        "since": pd.Timestamp("1999-12-28")
+        + pd.to_timedelta(rng.integers(0, 9000, n), "h"),
+    })
+    y = np.where(
+        X["size"] + (X["town"] < "t15") + (X["since"].dt.month == 3) > 0.8, "b", "a"
+    )
+    X.loc[::7, ["size", "town"]] = None
+    X.loc[::9, "since"] = pd.NaT
+    return X, y
+
+
+def _unlike(X):
+    """Return rows with values that no training row has."""
+    new = X.head(60).copy()
+    new.loc[:9, "town"] = "never seen"
+    new.loc[5:14, "since"] = pd.to_datetime(["2000-02-29 00:00", "2000-12-31 23:59"] * 5)
+    new.loc[10:19, "size"] = [1e30, -1e30] * 5
+    return new
+
+
+def test_all_kinds_of_models_and_columns_are_written(dated, tmp_path):
+    """Dates are days since 1970; trees and their categories decide as scikit-learn's."""
+    X, y = dated
+    auto = AutoClassifier(**SMALL, random_state=0).fit(X, y)
+    # Of each kind one, whatever was chosen.
+    own = [auto.blends_[name] for name in ("linear", "boosting", "networks")]
+    auto.blends_["ensemble"] = Blend(
+        combination=Combination(
+            [m for blend in own for m in blend.combination.members], auto.classes_
+        ),
+        temperature=1.3,
+        names=tuple(name for blend in own for name in blend.names),
+    )
+
+    about = auto.to_onnx(tmp_path / "auto.onnx")
+
+    kinds = {column["name"]: column["kind"] for column in about["inputs"]}
+    assert kinds == {
+        "size": "number",
+        "flag": "number",
+        "town": "category",
+        "since": "date",
+    }
+    new = _unlike(X)
+    answer = _answer(tmp_path / "auto.onnx", _as_told(new, about["inputs"]))
+    np.testing.assert_allclose(answer, auto.predict_proba(new), atol=2e-6)
+
+
+def test_flattened_images_of_linear_models_and_boosting_are_written(tmp_path):
+    """Ten classes, each with trees of its own."""
+    X, y = load_digits(return_X_y=True)
+    X = X.reshape(-1, 1, 8, 8)
+    models = ["linear", "boosting"]
+    auto = AutoClassifier(**{**NETWORKS, "models": models}).fit(X[:200], y[:200])
+
+    for use in models:
+        auto.set_params(use=use).to_onnx(tmp_path / "auto.onnx")
+
+        answer = _answer(tmp_path / "auto.onnx", X[200:300])
+        np.testing.assert_allclose(answer, auto.predict_proba(X[200:300]), atol=1e-5)
+
+
+def test_a_model_that_cannot_be_written_is_named(mixed, tmp_path):
+    """With what to do instead."""
     X, y = mixed
-    without = X.drop(columns="since")
-    auto = AutoClassifier(**{**NETWORKS, "models": ["linear"]}).fit(without, y)
-    with pytest.raises(TypeError, match="'linear .*LogisticRegression.*networks alone"):
-        auto.to_onnx(tmp_path / "auto.onnx")
-    with pytest.raises(ValueError, match="network among the models"):
-        auto.to_onnx(tmp_path / "auto.onnx", networks_only=True)
-    dated = AutoClassifier(**NETWORKS).fit(X, y)
-    with pytest.raises(TypeError, match="'MLP .*columns of dates, since. Keep the"):
-        dated.to_onnx(tmp_path / "auto.onnx")
+    model = make_pipeline(TablePreparer(), DummyClassifier()).fit(X, y)
+    blend = Blend(
+        combination=Combination([Member(model, 1.0)], np.unique(y)),
+        temperature=1,
+        names=("dummy 1",),
+    )
+
+    with pytest.raises(TypeError, match="'dummy 1', which is a DummyClassifier. Keep the"):
+        export_blend(blend, tmp_path / "auto.onnx")
+
     assert list(tmp_path.iterdir()) == []
 
 
@@ -134,8 +210,8 @@ def test_the_networks_alone_have_weights_of_their_own(mixed, tmp_path):
     X = X.drop(columns="since")
     auto = AutoClassifier(**{**NETWORKS, "models": ["linear", "network"]}).fit(X, y)
 
-    about = auto.to_onnx(tmp_path / "auto.onnx", networks_only=True)
+    about = auto.set_params(use="networks").to_onnx(tmp_path / "auto.onnx")
 
     answer = _answer(tmp_path / "auto.onnx", _as_told(X, about["inputs"]))
-    expected = auto.network_ensemble_.predict_proba(X)
+    expected = auto.blends_["networks"].predict_proba(X)
     np.testing.assert_allclose(answer, expected, atol=1e-5)

@@ -58,7 +58,7 @@ def _scores(
         ),
         (
             _scores(0.8, held=0.7, alone=(0.7, 0.01, 0.75)),
-            ["on the rows set aside, 0.750 against 0.700. Consider best_estimator_"],
+            ["on the rows set aside, 0.750 against 0.700. Consider it, which is simpler"],
         ),
         (
             _scores(0.8, std=math.nan, alone=(0.9, math.nan, math.nan)),

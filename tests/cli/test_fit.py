@@ -576,6 +576,8 @@ def test_without_n_jobs_each_cpu_gets_a_process():
         task="auto",
         time_budget=1,
         metric=None,
+        models=None,
+        use=None,
         group=None,
         time_column=None,
         test_size=0.2,

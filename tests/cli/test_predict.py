@@ -12,6 +12,7 @@ import pytest
 import sk_tune.cli._predict
 import sk_tune.cli._tables
 from sk_tune.cli import main
+from sk_tune.cli._output import load_model
 
 
 @pytest.fixture
@@ -243,3 +244,30 @@ def test_a_file_that_fails_in_the_middle_leaves_no_output(
     fails(["predict", fitted, tmp_path / "t.csv", "--output", output], "'big'")
 
     assert not output.exists()
+
+
+def test_what_the_verdict_advises_can_be_done(
+    tmp_path, mixed_csv, mixed_table, capsys, fails
+):
+    """Kinds of models are chosen at fit, which of them predicts at fit and at predict."""
+    out = str(tmp_path / "out")
+    command = ["fit", str(mixed_csv), "--target", "label", "--n-jobs", "1", "--output", out]
+    command += ["--time-budget", "0.1s", "--models", "linear"]
+    fails([*command, "--use", "boosting"], "--use", "'boosting' with --models linear")
+    fails([*command[:-1], "liner"], "--models", "'liner'")
+
+    assert main([*command, "--use", "linear"]) == 0
+
+    found = capsys.readouterr().out
+    assert "boosting" not in found
+    model = load_model(tmp_path / "out").model
+    expected = model.blends_["linear"].predict(
+        model._features(mixed_table.drop(columns="label"))
+    )
+    for options in ([], ["--use", "linear"]):
+        assert main(["predict", out, str(mixed_csv), *options]) == 0
+        lines = capsys.readouterr().out.splitlines()
+        assert lines == ["prediction", *expected]
+    fails(
+        ["predict", out, mixed_csv, "--use", "networks"], "--use", "linear, best, ensemble"
+    )

@@ -106,20 +106,16 @@ def test_an_ensemble_of_networks_can_be_exported(tmp_path, capsys):
     assert len(about["inputs"]) == 4
     assert {member["model"] for member in about["members"]} <= {"MLP 1", "MLP 2"}
     np.testing.assert_allclose(predict_proba(X), auto.predict_proba(X), atol=1e-5)
-    assert f"{len(about['members'])} networks to" in capsys.readouterr().out
+    assert f"{len(about['members'])} models to" in capsys.readouterr().out
 
 
 def test_the_networks_of_a_mixed_ensemble_can_be_exported_alone(tmp_path, fails):
-    """Without the option the error names the other member, and what these are worth."""
+    """As whatever else predicts by --use."""
     auto, X = _saved_irises(tmp_path / "out", ["linear", "network"])
-    command = ["export", tmp_path / "out", "--output", tmp_path / "n.onnx"]
 
-    if not auto.leaderboard_.query("family == 'linear'")["in_ensemble"].any():
-        pytest.skip("the ensemble took no linear model here")
-    fails(command, "'linear", "LogisticRegression", "--networks-only", "whose score is 0.9")
-    _, predict_proba = _exported(tmp_path / "out", "--networks-only")
+    _, predict_proba = _exported(tmp_path / "out", "--use", "networks")
 
-    expected = auto.network_ensemble_.predict_proba(X)
+    expected = auto.blends_["networks"].predict_proba(X)
     np.testing.assert_allclose(predict_proba(X), expected, atol=1e-5)
 
 
@@ -154,7 +150,8 @@ def test_an_export_without_its_packages_says_what_to_install(tmp_path, monkeypat
 
 def test_bad_exports_are_refused(fitted, tmp_path, fails):
     """No network, another ending, no such model."""
-    fails(["export", fitted, "--output", tmp_path / "n.onnx"], "must consist of networks")
+    command = ["export", fitted, "--output", tmp_path / "n.onnx"]
+    fails([*command, "--use", "networks"], "--use must name a model that was trained")
     fails(["export", fitted, "--output", tmp_path / "n.txt"], ".onnx")
     fails(["export", tmp_path / "none", "--output", tmp_path / "n.onnx"], "MODEL_DIR")
     fails(["report", tmp_path / "none"], "MODEL_DIR")

@@ -1,7 +1,7 @@
 """What the command line says."""
 
 from sk_tune.automl import Score
-from sk_tune.cli._summary import labelled, score_lines
+from sk_tune.cli._summary import labelled, score_lines, verdict_text
 
 
 def test_lines_are_wrapped_beside_their_label(monkeypatch):
@@ -27,3 +27,8 @@ def test_scores_stand_in_columns():
     assert header.split() == ["roc_auc", "CV", "mean", "±", "std", "set", "aside"]
     assert ensemble.split() == ["ensemble", "0.812", "±", "0.012", "n/a"]
     assert len(header) == len(dummy) == len(ensemble)
+
+
+def test_a_verdict_advises_options_of_the_command_line():
+    """Python's parameters are options there."""
+    assert verdict_text("Use it: use='best'. Or not.") == "Use it: --use best. Or not."
