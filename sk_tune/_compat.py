@@ -19,6 +19,7 @@ from sklearn import get_config
 from sklearn.base import BaseEstimator
 from sklearn.callback import AutoPropagatedCallback
 from sklearn.metrics._scorer import _MultimetricScorer, _PassthroughScorer, _Scorer
+from sklearn.model_selection import _search
 from sklearn.model_selection._search import BaseSearchCV
 from sklearn.model_selection._search_successive_halving import (
     _SubsampleMetaSplitter as SubsampledSplits,
@@ -68,6 +69,7 @@ __all__ = [
     "fold_task",
     "functions_of",
     "get_active_backend",
+    "knows_fold_tasks",
     "last_step_scorer",
     "loky_workers",
     "make_constraint",
@@ -354,6 +356,19 @@ def functions_of(task: Any) -> list[Any]:
     return [function for function, _, _ in getattr(task, "items", ())]
 
 
+# Options of the function that fits and scores a candidate on a fold.
+_FOLD_OPTIONS = frozenset({
+    "train",
+    "test",
+    "parameters",
+    "fit_params",
+    "candidate_progress",
+    "split_progress",
+    "scorer",
+    "return_train_score",
+})
+
+
 def fold_task(task: Any) -> FoldTask | None:
     """Return what a task of joblib does, if it is one of scikit-learn's searches.
 
@@ -390,6 +405,12 @@ def fold_task(task: Any) -> FoldTask | None:
         )
     except (KeyError, TypeError):
         return None
+
+
+def knows_fold_tasks() -> bool:
+    """Return whether ``fold_task`` is to know the tasks of scikit-learn's searches."""
+    options = inspect.signature(_search._fit_and_score).parameters
+    return _FOLD_OPTIONS.issubset(options)
 
 
 @contextmanager

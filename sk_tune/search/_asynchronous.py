@@ -12,6 +12,7 @@ from typing import Any
 
 import numpy as np
 
+from sk_tune._compat import knows_fold_tasks
 from sk_tune.schedule import AsynchronousBracket, RungJob
 from sk_tune.search._ahead import TrainingAhead
 from sk_tune.search._networks import network_of
@@ -20,14 +21,14 @@ from sk_tune.search._rounds import Rounds
 from sk_tune.search._work import Work
 from sk_tune.space import Candidate
 
-__all__ = ["AsynchronousRungs", "Climb", "check_asynchronous"]
+__all__ = ["AsynchronousRungs", "Climb", "climbs_asynchronously"]
 
 # What a worker is given at once takes at least so long, if there is enough to do.
 _SECONDS_PER_GROUP = 1.0
 
 
-def check_asynchronous(search: Any, resource: str) -> None:
-    """Refuse what a search cannot do asynchronously.
+def climbs_asynchronously(search: Any, resource: str) -> bool:
+    """Return whether a search is to climb its rungs without waiting, and can.
 
     Parameters
     ----------
@@ -36,11 +37,18 @@ def check_asynchronous(search: Any, resource: str) -> None:
     resource : str
         Name of what its rungs grant more of.
 
+    Returns
+    -------
+    bool
+        False, too, where scikit-learn's tasks have a form that is not known.
+
     Raises
     ------
     ValueError
         Unless the resource is the epochs of a network, and no race stops candidates.
     """
+    if not search.asynchronous:
+        return False
     name = type(search).__name__
     if not is_epochs(resource) or network_of(search.estimator) is None:
         raise ValueError(
@@ -53,6 +61,7 @@ def check_asynchronous(search: Any, resource: str) -> None:
             f"asynchronous=True of {name} trains all folds of a candidate before it has a "
             "score, and so cannot race. Got race=True. Set one of them to False."
         )
+    return knows_fold_tasks()
 
 
 @dataclass(slots=True, eq=False)

@@ -23,7 +23,7 @@ from sk_tune.schedule import (
     halving_plan,
     n_promoted,
 )
-from sk_tune.search._asynchronous import AsynchronousRungs, Climb, check_asynchronous
+from sk_tune.search._asynchronous import AsynchronousRungs, Climb, climbs_asynchronously
 from sk_tune.search._base import BaseSearch
 from sk_tune.search._plan import PlannedRound, planned_rounds
 from sk_tune.search._resource import (
@@ -56,8 +56,7 @@ class _Halving(BaseSearch):
     def _propose(self, rounds: Rounds, callback_ctx: Any) -> None:
         candidates = list(self._generate_candidate_params())
         refuse_searched(self.resource, {name for c in candidates for name in c})
-        if self.asynchronous:
-            check_asynchronous(self, self.resource)
+        is_asynchronous = climbs_asynchronously(self, self.resource)
         plan = self._halving_plan(len(candidates))
         self.min_resources_ = plan.min_resources
         self.n_required_iterations_ = plan.n_required_iterations
@@ -67,7 +66,7 @@ class _Halving(BaseSearch):
         search_ctx = callback_ctx.subcontext(
             task_name="search",
             # If no rung is waited for, nobody knows how many come to the upper ones.
-            max_subtasks=None if self.asynchronous else plan.n_iterations,
+            max_subtasks=None if is_asynchronous else plan.n_iterations,
         ).call_on_fit_task_begin(estimator=self)
         rounds.level = "iter"
         # The schedule of the learning rate ends with the last rung.
@@ -75,7 +74,7 @@ class _Halving(BaseSearch):
         # For who starts from this search: it may end before anyone had as much.
         self._full_resources = plan.rungs[-1].n_resources
         try:
-            if self.asynchronous:
+            if is_asynchronous:
                 self._climb_asynchronously(rounds, candidates, plan.rungs, search_ctx)
             else:
                 for iteration, rung in enumerate(plan.rungs):

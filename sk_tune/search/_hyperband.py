@@ -35,7 +35,7 @@ from sk_tune.sampler import (
     TPESampler,
 )
 from sk_tune.schedule import Bracket, asynchronous_bracket, hyperband_brackets
-from sk_tune.search._asynchronous import AsynchronousRungs, Climb, check_asynchronous
+from sk_tune.search._asynchronous import AsynchronousRungs, Climb, climbs_asynchronously
 from sk_tune.search._base import BaseSearch
 from sk_tune.search._networks import name_in_network
 from sk_tune.search._plan import PlannedRound, planned_rounds
@@ -264,16 +264,15 @@ class HyperbandSearchCV(BaseSearch):  # type: ignore[misc]
         rounds.level = "n_resources"
         space = self._space()
         refuse_searched(self.resource_, space.names)
-        if self.asynchronous:
-            check_asynchronous(self, self.resource_)
+        is_asynchronous = climbs_asynchronously(self, self.resource_)
         sampler = self._make_sampler(space)
         with rounds.sampling():
             first = self._learnt_before(sampler, space)
         n_rungs = sum(len(bracket.rungs) for bracket in self.brackets_)
         ctx = callback_ctx.subcontext(
-            task_name="search", max_subtasks=None if self.asynchronous else n_rungs
+            task_name="search", max_subtasks=None if is_asynchronous else n_rungs
         ).call_on_fit_task_begin(estimator=self)
-        if self.asynchronous:
+        if is_asynchronous:
             self._climb_asynchronously(rounds, sampler, first, ctx)
         else:
             self._climb_rung_by_rung(rounds, sampler, first, ctx)

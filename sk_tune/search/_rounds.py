@@ -305,7 +305,7 @@ class Rounds:
         )
         scores = self.scores()
         best = best_first(scores, self.level and self.results[self.level])
-        self._session.end_round(len(candidates), scores, best)
+        self._session.end_round(len(candidates), self._n_splits, scores, best)
 
     @contextmanager
     def _part_context(self, context: Any, part: slice) -> Iterator[Any]:

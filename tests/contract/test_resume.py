@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 import torch
 from scipy.stats import loguniform
+from sklearn.base import clone
 from sklearn.linear_model import LogisticRegression
 from sklearn.model_selection import GridSearchCV as TheirGridSearchCV
 from sklearn.model_selection import StratifiedKFold
@@ -24,10 +25,11 @@ from sk_tune import (
     HalvingRandomSearchCV,
     HyperbandSearchCV,
     MLPClassifier,
+    NetClassifier,
     RandomizedSearchCV,
     fleet,
 )
-from sk_tune.engine import FitStore, _underway
+from sk_tune.engine import Fit, FitStore, _underway, train
 from sk_tune.exceptions import SkTuneWarning, StoreError
 
 CV = StratifiedKFold(3, shuffle=True, random_state=0)
@@ -340,3 +342,64 @@ class _Faults:
     def begin(self, failing):
         """Count from here, and let one of that number fail."""
         self.n_seen, self.failing = 0, failing
+
+
+class _Calls:
+    """Presses Ctrl-C after some calls."""
+
+    def __init__(self, n_calls):
+        self.n_left = n_calls
+
+    def __call__(self, progress):
+        self.n_left -= 1
+        if not self.n_left:
+            raise KeyboardInterrupt
+
+
+class Shortcut(nn.Module):
+    """Batch normalisation beside a shortcut, which no fleet has written out."""
+
+    def __init__(self, n_features, n_outputs):
+        super().__init__()
+        norm = nn.BatchNorm1d(24)
+        self.layers = nn.Sequential(nn.Linear(n_features, 24), norm, nn.ReLU())
+        self.head, self.shortcut = (
+            nn.Linear(24, n_outputs),
+            nn.Linear(n_features, n_outputs),
+        )
+
+    def forward(self, x):
+        return self.head(self.layers(x)) + self.shortcut(x)
+
+
+def test_nets_that_stop_early_go_on_to_the_bit(digits, tmp_path, monkeypatch):
+    """Beside fewer others than before; killed after any epoch of a fleet."""
+    monkeypatch.setattr(_underway, "SECONDS_BETWEEN", 0.0)
+    net = NetClassifier(
+        Shortcut, early_stopping=True, patience=1, tol=1e-2, batch_size=32, max_epochs=8
+    )
+    fits = [
+        Fit(
+            estimator=clone(net).set_params(learning_rate=rate, random_state=seed),
+            X=digits.X,
+            y=digits.y,
+            rows=np.arange(160),
+            monitor=np.arange(160, 200),
+        )
+        for rate in (0.1, 0.03, 0.01)
+        for seed in range(4)
+    ]
+    whole = train(fits)
+    n_epochs = sorted(len(trained.state.history) for trained in whole)
+    assert n_epochs[0] < n_epochs[-1]
+    for stop in range(2, n_epochs[-1]):
+        path = tmp_path / f"{stop}.db"
+        with pytest.raises(KeyboardInterrupt):
+            train(fits, store=path, progress=_Calls(stop))
+
+        again = train(fits, store=path)
+
+        for own, other in zip(again, whole, strict=True):
+            np.testing.assert_array_equal(own.predictions, other.predictions)
+            for name, weights in other.state.last_weights.items():
+                np.testing.assert_array_equal(own.state.last_weights[name], weights)

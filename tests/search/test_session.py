@@ -11,7 +11,14 @@ from sklearn import model_selection
 from sklearn.base import BaseEstimator, TransformerMixin, clone
 from sklearn.exceptions import FitFailedWarning
 from sklearn.linear_model import LogisticRegression
-from sklearn.model_selection import KFold, RepeatedKFold, ShuffleSplit, StratifiedKFold
+from sklearn.model_selection import (
+    KFold,
+    RepeatedKFold,
+    ShuffleSplit,
+    StratifiedKFold,
+    _search,
+    _search_successive_halving,
+)
 from sklearn.pipeline import Pipeline
 from sklearn.svm import SVC
 from skorch import NeuralNetClassifier
@@ -681,3 +688,35 @@ def test_kept_models_of_other_estimators_come_from_their_workers(iris):
     for model, (train, _) in zip(models, CV.split(*iris), strict=True):
         again = clone(model).fit(iris.X[train], iris.y[train])
         np.testing.assert_allclose(model.coef_, again.coef_)
+
+
+@pytest.mark.parametrize("asynchronous", [None, False, True])
+def test_a_form_of_tasks_that_is_not_known_falls_back(asynchronous, iris, monkeypatch):
+    """A changed scikit-learn is said once; networks train one by one, to its scores."""
+    own = _search._fit_and_score
+
+    def changed(*args, **options):
+        return own(*args, **options)
+
+    net = MLPClassifier(width=4, max_epochs=2, random_state=0)
+    if asynchronous is None:
+        options = {"param_grid": {"learning_rate": [0.01, 0.1]}, "cv": 3}
+        search, theirs = GridSearchCV(net, **options), _search.GridSearchCV(net, **options)
+    else:
+        grid = {"learning_rate": [0.01, 0.1]}
+        rungs = {"resource": "max_epochs", "min_resources": 2, "max_resources": 4}
+        options = {**rungs, "factor": 2, "cv": 3, "random_state": 0}
+        search = HalvingGridSearchCV(net, grid, asynchronous=asynchronous, **options)
+        theirs = _search_successive_halving.HalvingGridSearchCV(net, grid, **options)
+    monkeypatch.setattr(_search, "_fit_and_score", changed)
+
+    with pytest.warns(SkTuneWarning, match="networks train one by one") as told:
+        search.fit(*iris)
+    theirs.fit(*iris)
+
+    assert len(told) == 1
+    name = "mean_test_score"
+    np.testing.assert_array_equal(search.cv_results_[name], theirs.cv_results_[name])
+    assert search.best_params_ == theirs.best_params_
+    assert search.learning_curves_.empty
+    np.testing.assert_array_equal(search.predict(iris.X), theirs.predict(iris.X))

@@ -32,6 +32,10 @@ from sk_tune.nets import RNN, SeededDropout
 __all__ = ["ModuleProgram"]
 
 _ACTIVATIONS = nn.ReLU.__module__
+# Torch's own batch normalisation and its derivatives, into memory that is there.
+_NORMALIZE: Any = getattr(torch.ops.aten.native_batch_norm, "out", None)
+_DERIVATIVES: Any = getattr(torch.ops.aten.native_batch_norm_backward, "out", None)
+_BATCH_NORMS = frozenset({nn.BatchNorm1d, nn.BatchNorm2d, nn.BatchNorm3d})
 
 
 class ModuleProgram(Program):
@@ -197,6 +201,131 @@ class _MaskedRows(Function):
         return _MaskedRows.apply(rows, twin), (0, 0)  # type: ignore[no-untyped-call]
 
 
+class _NormalizedRows(Function):
+    """x (K, B, C, ...) to its batch normalisation in training, network by network.
+
+    Returns also mean and inverse deviation of each channel, (K, C).  Under ``vmap`` only,
+    which would make K * C channels of one network, of which torch sums up each in an order
+    that depends on their number.
+    """
+
+    @staticmethod
+    def forward(
+        x: Tensor, weight: Tensor | None, bias: Tensor | None, eps: float
+    ) -> tuple[Tensor, Tensor, Tensor]:
+        x = x.contiguous()
+        y, means = torch.empty_like(x), x.new_empty(2, len(x), x.shape[2])
+        parts = zip(x, *map(_each, (weight, bias), (x, x)), y, *means, strict=True)
+        for own, w, b, out, mean, inverse in parts:
+            _NORMALIZE(
+                own,
+                w,
+                b,
+                None,
+                None,
+                True,
+                0.0,
+                eps,
+                out=out,
+                save_mean=mean,
+                save_invstd=inverse,
+            )
+        return y, means[0], means[1]
+
+    @staticmethod
+    def setup_context(
+        ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, ...]
+    ) -> None:
+        ctx.mark_non_differentiable(*output[1:])
+        ctx.set_materialize_grads(False)
+        ctx.eps = inputs[3]
+        ctx.save_for_backward(inputs[0], inputs[1], *output[1:])
+
+    @staticmethod
+    def backward(ctx: Any, dy: Tensor | None, *_: None) -> tuple[Tensor | None, ...]:
+        if dy is None:
+            return (None,) * 4
+        x, weight, mean, inverse = ctx.saved_tensors
+        x, dy = x.contiguous(), dy.contiguous()
+        dx, sums = torch.empty_like(x), x.new_empty(2, *mean.shape)
+        parts = zip(dy, x, _each(weight, x), mean, inverse, dx, *sums, strict=True)
+        for d, own, w, m, i, *out in parts:
+            _DERIVATIVES(
+                d,
+                own,
+                w,
+                None,
+                None,
+                m,
+                i,
+                True,
+                ctx.eps,
+                [True, True, True],
+                out0=out[0],
+                out1=out[1],
+                out2=out[2],
+            )
+        return (dx, *(sums if weight is not None else (None, None)), None)
+
+    @staticmethod
+    def vmap(
+        info: Any, in_dims: tuple[int | None, ...], *inputs: Any
+    ) -> tuple[tuple[Tensor, ...], tuple[int, ...]]:
+        rows = [
+            value
+            if not isinstance(value, Tensor)
+            else value.expand(info.batch_size, *value.shape)
+            if dim is None
+            else value.movedim(dim, 0)
+            for value, dim in zip(inputs, in_dims, strict=True)
+        ]
+        return _NormalizedRows.apply(*rows), (0,) * 3  # type: ignore[no-untyped-call]
+
+
+def _each(values: Tensor | None, like: Tensor) -> Any:
+    """Return what each network has of a tensor that may be missing."""
+    return [None] * len(like) if values is None else values
+
+
+class _RowBatchNorm(nn.BatchNorm1d):
+    """Batch normalisation whose numbers do not depend on the networks beside it."""
+
+    def __init__(self, layer: Any) -> None:
+        own = (layer.eps, layer.momentum, layer.affine, layer.track_running_stats)
+        super().__init__(layer.num_features, *own)
+        self.weight, self.bias = layer.weight, layer.bias
+        for name, buffer in layer.named_buffers():
+            setattr(self, name, buffer)
+
+    def forward(self, x: Tensor) -> Tensor:
+        if self.training or self.running_mean is None:
+            own = (x, self.weight, self.bias, self.eps)
+            y, mean, inverse = _NormalizedRows.apply(*own)  # type: ignore[no-untyped-call]
+            if self.running_mean is not None:
+                variance = inverse.square().reciprocal() - self.eps
+                self._track(mean, variance, x.numel() // x.shape[1])
+            return y  # type: ignore[no-any-return]
+        shape = (-1, *(1,) * (x.ndim - 2))
+        scale = (self.running_var + self.eps).rsqrt()
+        z = (x - self.running_mean.view(shape)) * scale.view(shape)
+        if self.weight is None:
+            return z
+        return z * self.weight.view(shape) + self.bias.view(shape)
+
+    def _track(self, mean: Tensor, variance: Tensor, n: int) -> None:
+        if n < 2:
+            raise ValueError("Batch normalisation asks for more than one sample.")
+        self.num_batches_tracked.add_(1)
+        share = self.momentum
+        if share is None:
+            share = 1 / self.num_batches_tracked
+        for kept, own in (
+            (self.running_mean, mean),
+            (self.running_var, variance * (n / (n - 1))),
+        ):
+            kept.add_((own - kept) * share)
+
+
 class _TorchRecurrence(RowRecurrence):
     """A recurrence that is called as torch's are: (B, T, F) to outputs and last states."""
 
@@ -276,6 +405,8 @@ def _twin(layer: nn.Module, *, own: bool) -> nn.Module:
         return RowPool(layer)
     if type(layer) is nn.GroupNorm:
         return _RowGroupNorm(layer)
+    if on_cpu and type(layer) in _BATCH_NORMS and None not in {_NORMALIZE, _DERIVATIVES}:
+        return _RowBatchNorm(layer)
     return layer
 
 

@@ -36,6 +36,10 @@ _FUSED: dict[str, Any] = {
     "adam": getattr(torch, "_fused_adam_", None),
     "adamw": getattr(torch, "_fused_adamw_", None),
 }
+# Of the widest vectors that it computes with.
+_VECTOR_BYTES = 64
+# To and from.
+_Pair = tuple[Tensor, Tensor]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -74,7 +78,7 @@ class RowOptimizer:
         self.moments: dict[str, RowTensors] = {}
         self.positions: list[int] = []
         self._runs: list[slice] = []
-        self._viewed: dict[tuple[int, int], tuple[Sequence[Tensor], list[Any]]] = {}
+        self._viewed: dict[tuple[int, int], tuple[Sequence[Tensor], Any]] = {}
 
     def extend(
         self,
@@ -167,11 +171,13 @@ class RowOptimizer:
     ) -> None:
         """Call torch's kernel once for each run of rows that take the same step."""
         kernel = _FUSED[self.kind]
-        for first, step, views in self._views(rows, parameters, gradients):
+        views, inward, outward = self._views(rows, parameters, gradients)
+        _copy(inward)
+        for first, step, tensors in views:
             settings = self.settings[first]
             step.fill_(self.n_steps[first])
             kernel(
-                *views,
+                *tensors,
                 lr=rates[first - rows.start],
                 beta1=settings.momentum,
                 beta2=settings.beta_2,
@@ -180,29 +186,31 @@ class RowOptimizer:
                 amsgrad=False,
                 maximize=False,
             )
+        _copy(outward)
 
     def _views(
         self, rows: slice, parameters: Sequence[Tensor], gradients: Sequence[Tensor]
-    ) -> list[Any]:
-        """Return the tensors of each run, from the last step if they are the same still."""
+    ) -> tuple[list[Any], list[_Pair], list[_Pair]]:
+        """Return the tensors of each run, and what to copy before and after the kernel.
+
+        From the last step if the gradients are the same tensors still.
+        """
         key = (rows.start, rows.stop)
-        sources, views = self._viewed.get(key, ((), []))
+        sources, found = self._viewed.get(key, ((), ([], [], [])))
         if len(sources) and all(a is b for a, b in zip(sources, gradients, strict=True)):
-            return views
+            return found
+        moments = [[t[rows] for t in m.tensors.values()] for m in self.moments.values()]
+        parts, inward, outward = _padded([parameters, gradients, *moments])
         views = []
         for run in self._runs:
             start, stop = max(run.start, rows.start), min(run.stop, rows.stop)
             if start < stop:
                 own = slice(start - rows.start, stop - rows.start)
                 step = torch.zeros(())
-                parts = [[t[own] for t in part] for part in (parameters, gradients)]
-                parts += [
-                    [t[start:stop] for t in part.tensors.values()]
-                    for part in self.moments.values()
-                ]
-                views.append((start, step, [*parts, [], [step] * len(parameters)]))
-        self._viewed[key] = (gradients, views)
-        return views
+                of_run = [[t[own] for t in part] for part in parts]
+                views.append((start, step, [*of_run, [], [step] * len(parameters)]))
+        self._viewed[key] = (gradients, (views, inward, outward))
+        return views, inward, outward
 
     def _columns(self, rows: slice, lr: Tensor, like: Tensor) -> dict[str, Tensor]:
         """Return each hyperparameter as a tensor with one number for each row."""
@@ -222,6 +230,39 @@ class RowOptimizer:
             columns["step_size"] = lr / (1 - columns["momentum"] ** steps)
             columns["root"] = (1 - columns["beta_2"] ** steps).sqrt()
         return {n: c.to(device=like.device, dtype=like.dtype) for n, c in columns.items()}
+
+
+def _padded(
+    parts: Sequence[Sequence[Tensor]],
+) -> tuple[list[list[Tensor]], list[_Pair], list[_Pair]]:
+    """Return tensors (k, n) whose n fills whole vectors, and copies to and from these.
+
+    `parts` are parameters, gradients and moments.  The kernel rounds what is left over at
+    the end of its memory otherwise, and whose numbers these are depends on the neighbours.
+    """
+    found: list[list[Tensor]] = [[] for _ in parts]
+    inward: list[_Pair] = []
+    outward: list[_Pair] = []
+    for values in zip(*parts, strict=True):
+        k, n = len(values[0]), values[0][0].numel()
+        width = _VECTOR_BYTES // values[0].element_size()
+        for position, (part, value) in enumerate(zip(found, values, strict=True)):
+            if n % width == 0:
+                part.append(value)
+                continue
+            own = value.new_zeros(k, n + -n % width)
+            pair = own[:, :n], value.view(k, n)
+            part.append(own)
+            inward.append(pair)
+            # All but the gradients.
+            if position != 1:
+                outward.append(pair[::-1])
+    return found, inward, outward
+
+
+def _copy(pairs: Sequence[_Pair]) -> None:
+    for target, source in pairs:
+        target.copy_(source)
 
 
 def _adam(

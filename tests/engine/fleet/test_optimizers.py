@@ -392,3 +392,26 @@ def test_exported_state_is_a_copy(kind):
     rows.epoch(2, seed=1)
 
     _same_state(before, expected)
+
+
+@pytest.mark.parametrize("kind", ["adam", "adamw", "sgd", "rmsprop"])
+@pytest.mark.parametrize("size", [3, 10, 33, 48])
+def test_a_row_does_not_depend_on_its_neighbours_to_the_bit(kind, size):
+    """Its numbers may fill no whole vector, and lie anywhere among those of others."""
+    start = _normal(12, size, seed=0).float()
+    gradients = [_normal(12, size, seed=i).float() for i in range(1, 60)]
+
+    def trained(rows):
+        weights = RowTensors({"w": start[rows].clone()})
+        n = len(start[rows])
+        optimizer = RowOptimizer(kind, nesterov=False)
+        optimizer.extend(weights, [Settings(momentum=0.9)] * n, [{}] * n)
+        optimizer.begin_epoch([[0.01] * len(gradients)] * n)
+        for gradient in gradients:
+            own = gradient[rows].clone()
+            optimizer.step(slice(0, n), [weights.tensors["w"]], [own], [0.01] * n)
+        return weights.tensors["w"]
+
+    alone = torch.cat([trained(slice(i, i + 1)) for i in range(12)])
+    for n in (2, 5, 11, 12):
+        assert torch.equal(trained(slice(0, n)), alone[:n])
