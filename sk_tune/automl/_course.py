@@ -15,6 +15,7 @@ import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from functools import partial
+from itertools import chain
 from typing import Any
 
 from sklearn.base import clone
@@ -93,6 +94,8 @@ class Course(RememberedCourse):
     findings: list[Finding] = field(default_factory=list)
     changes: list[AppliedChange] = field(default_factory=list)
     was_interrupted: bool = False
+    # By the name of the network.
+    _findings_of: dict[str, list[Finding]] = field(default_factory=dict)
     # Names of trials that were trained again on more rows, or for longer.
     _enlarged: set[str] = field(default_factory=set)
 
@@ -402,7 +405,8 @@ class Course(RememberedCourse):
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
             applied = apply(part.findings, search)
-        self.findings = [*part.findings]
+        self._findings_of[kind.model.name] = [*part.findings]
+        self.findings = list(chain.from_iterable(self._findings_of.values()))
         self.changes += applied.changes
         kind.space = dict(applied.target.param_distributions)
         kind.estimator = applied.target.estimator

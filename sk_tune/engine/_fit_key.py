@@ -3,8 +3,9 @@
 """A key that is equal, in any process, for fits that give the same network.
 
 It is a digest of all that training depends on: parameters, bytes of the data, rows,
-weights, seed, epochs, where it goes on from, device and versions.  Equal keys mean equal
-results; where that cannot be told, there is no key.
+weights, seed, epochs, where it goes on from, versions, device, processor and whether
+compiled code trains small networks there.  Equal keys mean equal results; where that cannot
+be told, there is no key.
 """
 
 import json
@@ -22,13 +23,14 @@ from sk_tune._json_values import encode
 from sk_tune.engine._data_digest import array_digest, sha256
 from sk_tune.engine._records import Fit
 from sk_tune.engine._value_digest import value_digest
+from sk_tune.engine.fleet import arithmetic
 from sk_tune.estimators import NetworkEstimator
 from sk_tune.training import TrainingState, arrays_of_state, values_of_state
 
 __all__ = ["FitKeys"]
 
 # To be counted up when the same fit gives other numbers, or its result another form.
-_FORMAT = 4
+_FORMAT = 5
 # Parameters that say nothing of the network of an estimator of ours, or of skorch's; the
 # seed is a part of the fit.  A class that a user derived may read them.
 _UNHEARD = frozenset({"random_state", "verbose", "warm_start"})
@@ -101,7 +103,8 @@ class FitKeys:
 def _surroundings() -> list[str]:
     """Return what a result depends on beside the fit."""
     libraries = (sk_tune, torch, skorch, sklearn, np)
-    return [*(lib.__version__ for lib in libraries), str(torch.get_default_dtype())]
+    versions = [lib.__version__ for lib in libraries]
+    return [*versions, str(torch.get_default_dtype()), *arithmetic()]
 
 
 def _parameters(estimator: Any) -> Iterator[tuple[str, Any]]:

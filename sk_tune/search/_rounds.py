@@ -11,10 +11,13 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
+import sklearn
 
 from sk_tune._compat import FoldTask
+from sk_tune.exceptions import warn_user
 from sk_tune.search._bookkeeping import guiding_scores
 from sk_tune.search._names import check_names
+from sk_tune.search._outcome import Outcome
 from sk_tune.search._session import SearchSession
 from sk_tune.search._work import Work
 from sk_tune.space import Candidate
@@ -303,9 +306,24 @@ class Rounds:
         self.results = self._evaluate_candidates(
             candidates, cv=folds, more_results=more or None, callback_ctx=context
         )
+        self._take_unknown()
         scores = self.scores()
         best = best_first(scores, self.level and self.results[self.level])
-        self._session.end_round(len(candidates), self._n_splits, scores, best)
+        self._session.end_round(len(candidates), scores, best)
+
+    def _take_unknown(self) -> None:
+        """Note candidates whose tasks had no known form, so that joblib just ran them."""
+        outcomes = self._session.outcomes
+        n_unknown = self.n_candidates - len(outcomes)
+        if n_unknown < 1:
+            return
+        if not outcomes:
+            warn_user(
+                "This sk_tune does not know how the searches of scikit-learn "
+                f"{sklearn.__version__} fit candidates, so that networks train one by "
+                "one, without curves. Update sk_tune."
+            )
+        outcomes += [[Outcome()] * self._n_splits for _ in range(n_unknown)]
 
     @contextmanager
     def _part_context(self, context: Any, part: slice) -> Iterator[Any]:

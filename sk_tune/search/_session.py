@@ -19,7 +19,6 @@ from typing import Any
 import joblib
 import numpy as np
 import numpy.typing as npt
-import sklearn
 
 from sk_tune._compat import FoldTask, fitted_by, fold_task, scored_by
 from sk_tune._search_record import INTERRUPTED, LOST_RACE
@@ -27,7 +26,7 @@ from sk_tune.adoption import adoption
 from sk_tune.backend import Job
 from sk_tune.engine import FitStream
 from sk_tune.estimators import take_rows
-from sk_tune.exceptions import warn_of_solo, warn_user
+from sk_tune.exceptions import warn_of_solo
 from sk_tune.search._ahead import TrainingAhead
 from sk_tune.search._bookkeeping import search_ledger, trained_outcome
 from sk_tune.search._known import rows_for_known
@@ -85,7 +84,6 @@ class SearchSession:
         self.line: ProgressLine | None = None
         self.config: Any = None
         self.is_over = False
-        self._is_unknown = False
         self._is_recording = self._is_streaming = False
         # What was trained before it is evaluated, by candidate and fold of the call.
         self._ahead: Mapping[tuple[int, int], Work] = {}
@@ -230,11 +228,7 @@ class SearchSession:
         self._book.enter(groups)
 
     def end_round(
-        self,
-        n_candidates: int,
-        n_folds: int,
-        scores: npt.NDArray[np.float64],
-        best: Sequence[int],
+        self, n_candidates: int, scores: npt.NDArray[np.float64], best: Sequence[int]
     ) -> None:
         """Take note that scikit-learn has the results of some more candidates.
 
@@ -242,25 +236,12 @@ class SearchSession:
         ----------
         n_candidates : int
             How many.
-        n_folds : int
-            Of each.
         scores : ndarray
             Of all candidates so far; greater is better.
         best : sequence of int
             Rows that have a score, the best one first.
         """
         self._n_rows_done += n_candidates
-        n_unknown = self._n_rows_done - len(self.outcomes)
-        if n_unknown > 0:
-            # Their tasks had a form that is not known, and joblib ran them as they were.
-            if not self._is_unknown:
-                warn_user(
-                    "This sk_tune does not know how the searches of scikit-learn "
-                    f"{sklearn.__version__} fit candidates, so that networks train one by "
-                    "one, without curves. Update sk_tune."
-                )
-            self._is_unknown = True
-            self.outcomes += [[Outcome()] * n_folds for _ in range(n_unknown)]
         if self.line is not None and not np.isnan(scores).all():
             self.line.best = np.nanmax(scores)
             # A stream counts all candidates of the search by itself.

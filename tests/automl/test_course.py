@@ -73,6 +73,18 @@ def test_rounds_give_networks_and_boosting_more_candidates(problem):
     assert course.findings
 
 
+def test_each_network_keeps_the_findings_of_its_last_diagnosis(problem):
+    """A second network does not take the place of the first one's."""
+    network = _small_network(problem)
+    lone, both = _course(problem, n_rounds=1), _course(problem, n_rounds=1)
+
+    lone.run([network])
+    both.run([network, replace(network, label="another")])
+
+    names = [finding.name for finding in lone.findings]
+    assert [finding.name for finding in both.findings] == names * 2
+
+
 def test_without_healing_nothing_is_diagnosed(problem):
     """Networks stay as they are."""
     course = _course(problem, n_rounds=1, heals=False)

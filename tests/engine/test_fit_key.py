@@ -1,5 +1,6 @@
 """Keys of fits: equal for equal results, in any process, and different otherwise."""
 
+import os
 import subprocess
 import sys
 import threading
@@ -19,6 +20,7 @@ from sk_tune import MLPClassifier, NetClassifier
 from sk_tune.augment import Noise
 from sk_tune.engine import Fit, train
 from sk_tune.engine._fit_key import FitKeys
+from sk_tune.engine.fleet._compiled import compiled_library
 
 RNG = np.random.default_rng(0)
 X, Y = RNG.normal(size=(12, 3)), np.arange(12) % 2
@@ -282,7 +284,7 @@ def test_keys_are_the_same_in_every_process(hash_seed):
     """Python's own hashes, which change from run to run, play no part."""
     done = subprocess.run(
         [sys.executable, "-c", SCRIPT],
-        env={"PYTHONHASHSEED": hash_seed, "PATH": "", "PYTHONPATH": ":".join(sys.path)},
+        env=os.environ | {"PYTHONHASHSEED": hash_seed, "PYTHONPATH": ":".join(sys.path)},
         capture_output=True,
         text=True,
         check=True,
@@ -291,3 +293,21 @@ def test_keys_are_the_same_in_every_process(hash_seed):
     exec(SCRIPT.replace("print(", "key = ("), names)
 
     assert done.stdout.strip() == names["key"]
+
+
+def test_a_fit_of_compiled_code_is_not_one_of_torch(monkeypatch, iris, tmp_path):
+    """They differ in the last bits, so that a store keeps both."""
+    estimator = MLPClassifier(width=4, max_epochs=2, random_state=0)
+    fit = Fit(estimator=estimator, X=iris.X, y=iris.y, monitor=np.arange(9))
+    monkeypatch.delenv("SK_TUNE_COMPILE", raising=False)
+    if compiled_library() is None:
+        pytest.skip("needs a compiler")
+
+    found = []
+    for value in ("1", "0", "1", "0"):
+        monkeypatch.setenv("SK_TUNE_COMPILE", value)
+        found += train([fit], store=tmp_path / "fits.db")
+
+    assert [trained.is_loaded for trained in found] == [False, False, True, True]
+    for first, again in zip(found[:2], found[2:], strict=True):
+        np.testing.assert_array_equal(first.predictions, again.predictions)

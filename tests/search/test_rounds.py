@@ -45,6 +45,9 @@ class Session:
 
     is_interrupted = False
 
+    # As of a search whose tasks were known.
+    outcomes = range(100_000)
+
     def begin_round(self, groups):
         """Do nothing."""
 

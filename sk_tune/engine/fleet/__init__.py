@@ -3,6 +3,7 @@
 """Many networks as one tensor program.  Torch and numpy only."""
 
 from sk_tune.engine.fleet._chain import ChainProgram
+from sk_tune.engine.fleet._compiled import arithmetic
 from sk_tune.engine.fleet._course import Course, SeededCourse
 from sk_tune.engine.fleet._losses import LOSSES, RowLoss, loss_by_autograd
 from sk_tune.engine.fleet._module import ModuleProgram
@@ -30,6 +31,7 @@ __all__ = [
     "RowLoss",
     "SeededCourse",
     "Settings",
+    "arithmetic",
     "build_program",
     "is_compiled",
     "is_torch_dropout",

@@ -4,11 +4,13 @@
 
 It is compiled for the processor at hand when a fleet needs it first, which takes a second
 or two, and kept in the user's cache folder.  Nothing depends on it: without a compiler, or
-with ``SK_TUNE_COMPILE=0`` in the environment, torch does the same more slowly.
+with ``SK_TUNE_COMPILE=0`` in the environment, torch does the same more slowly.  Why there
+is none is told once, at level INFO of this module's logger.
 """
 
 import ctypes
 import hashlib
+import logging
 import os
 import platform
 import shlex
@@ -20,9 +22,12 @@ import tempfile
 from functools import cache
 from pathlib import Path
 
-__all__ = ["VARIABLE", "compiled_library"]
+import torch
+
+__all__ = ["VARIABLE", "arithmetic", "compiled_library"]
 
 VARIABLE = "SK_TUNE_COMPILE"
+_LOGGER = logging.getLogger(__name__)
 _FOLDER = Path(__file__).parent
 _SOURCE = _FOLDER / "_epoch.c"
 _HEADER = _FOLDER / "_epoch.h"
@@ -38,7 +43,21 @@ def compiled_library() -> ctypes.CDLL | None:
 
     None if it is not wanted, or cannot be had.
     """
-    return None if os.environ.get(VARIABLE) == "0" else _library()
+    if os.environ.get(VARIABLE) == "0":
+        _tell(f"{VARIABLE}=0 is in the environment")
+        return None
+    return _library()
+
+
+def arithmetic() -> list[str]:
+    """Return what the last bits of a training depend on: compiled code and processor."""
+    library = compiled_library()
+    # Less what the compiler made of it, which is the same for the same source and flags.
+    kernel = "" if library is None else Path(library._name).stem.rpartition("-")[0]
+    capability = torch.backends.cpu.get_cpu_capability()
+    devices = range(torch.cuda.device_count() if torch.cuda.is_available() else 0)
+    names = map(torch.cuda.get_device_name, devices)
+    return [kernel, capability, _hash(_processor()), *names]
 
 
 @cache
@@ -46,14 +65,25 @@ def _library() -> ctypes.CDLL | None:
     try:
         compiler = _compiler()
         if compiler is None:
+            _tell(f"no compiler was found ({', '.join(_COMPILERS)})")
             return None
         folder, digest = _cache_folder(), _digest(compiler)
         path = _kept(folder, digest) or _compile(compiler, folder, digest)
         library = ctypes.CDLL(str(path))
         library.sk_tune_run  # noqa: B018 - raises if it is not there
-    except Exception:  # noqa: BLE001 - no home, a full disk, a compiler that knows no C11, ...
+    except Exception as error:  # noqa: BLE001 - no home, a full disk, a compiler that knows no C11, ...
+        _tell(f"{type(error).__name__}: {error}")
         return None
     return library
+
+
+@cache
+def _tell(reason: str) -> None:
+    _LOGGER.info(
+        "Small networks are trained by torch, which is slower, for there is no compiled "
+        "code: %s",
+        reason,
+    )
 
 
 def _kept(folder: Path, digest: str) -> Path | None:
@@ -91,7 +121,9 @@ def _cache_folder() -> Path:
     owned = folder.stat()
     # What others may write there would be run as the user.
     if owned.st_uid != os.getuid() or owned.st_mode & (stat.S_IWGRP | stat.S_IWOTH):
-        raise PermissionError(f"Others may write to {folder}.")
+        raise PermissionError(
+            f"Others may write to {folder}. Make it yours alone: chmod 700 {folder}"
+        )
     return folder
 
 
@@ -107,6 +139,7 @@ def _digest(compiler: list[str]) -> str:
     return _hash(b"\0".join(parts))
 
 
+@cache
 def _processor() -> bytes:
     """Return what tells processors apart that a home folder may be shared by."""
     try:
@@ -130,7 +163,7 @@ def _compile(compiler: list[str], folder: Path, digest: str) -> Path:
                 # Other processes may do the same at the same time.
                 os.replace(made, path)
                 return path
-    raise RuntimeError(f"{compiler[0]} failed.")
+    raise RuntimeError(f"{compiler[0]} failed. {found.stderr.decode(errors='replace')}")
 
 
 def _hash(content: bytes) -> str:

@@ -298,32 +298,31 @@ class _RowBatchNorm(nn.BatchNorm1d):
             setattr(self, name, buffer)
 
     def forward(self, x: Tensor) -> Tensor:
-        if self.training or self.running_mean is None:
+        mean, variance = self.running_mean, self.running_var
+        if self.training or mean is None or variance is None:
             own = (x, self.weight, self.bias, self.eps)
-            y, mean, inverse = _NormalizedRows.apply(*own)  # type: ignore[no-untyped-call]
-            if self.running_mean is not None:
-                variance = inverse.square().reciprocal() - self.eps
-                self._track(mean, variance, x.numel() // x.shape[1])
+            y, own_mean, inverse = _NormalizedRows.apply(*own)  # type: ignore[no-untyped-call]
+            if self.training:
+                self._track(own_mean, inverse, x.numel() // x.shape[1])
             return y  # type: ignore[no-any-return]
         shape = (-1, *(1,) * (x.ndim - 2))
-        scale = (self.running_var + self.eps).rsqrt()
-        z = (x - self.running_mean.view(shape)) * scale.view(shape)
-        if self.weight is None:
+        scale = (variance + self.eps).rsqrt()
+        z = (x - mean.view(shape)) * scale.view(shape)
+        if not self.affine:
             return z
         return z * self.weight.view(shape) + self.bias.view(shape)
 
-    def _track(self, mean: Tensor, variance: Tensor, n: int) -> None:
+    def _track(self, mean: Tensor, inverse: Tensor, n: int) -> None:
         if n < 2:
             raise ValueError("Batch normalisation asks for more than one sample.")
-        self.num_batches_tracked.add_(1)
-        share = self.momentum
-        if share is None:
-            share = 1 / self.num_batches_tracked
-        for kept, own in (
-            (self.running_mean, mean),
-            (self.running_var, variance * (n / (n - 1))),
-        ):
-            kept.add_((own - kept) * share)
+        kept: list[Any] = [self.running_mean, self.running_var, self.num_batches_tracked]
+        if kept[0] is None:
+            return
+        kept[2].add_(1)
+        share = 1 / kept[2] if self.momentum is None else self.momentum
+        variance = (inverse.square().reciprocal() - self.eps) * (n / (n - 1))
+        kept[0].add_((mean - kept[0]) * share)
+        kept[1].add_((variance - kept[1]) * share)
 
 
 class _TorchRecurrence(RowRecurrence):

@@ -40,6 +40,8 @@ _FUSED: dict[str, Any] = {
 _VECTOR_BYTES = 64
 # To and from.
 _Pair = tuple[Tensor, Tensor]
+# Tensors of each run, and what to copy before and after.
+_Views = tuple[list[Any], list[_Pair], list[_Pair]]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -78,7 +80,7 @@ class RowOptimizer:
         self.moments: dict[str, RowTensors] = {}
         self.positions: list[int] = []
         self._runs: list[slice] = []
-        self._viewed: dict[tuple[int, int], tuple[Sequence[Tensor], Any]] = {}
+        self._viewed: dict[tuple[int, int], tuple[Sequence[Tensor], _Views]] = {}
 
     def extend(
         self,
@@ -190,13 +192,14 @@ class RowOptimizer:
 
     def _views(
         self, rows: slice, parameters: Sequence[Tensor], gradients: Sequence[Tensor]
-    ) -> tuple[list[Any], list[_Pair], list[_Pair]]:
+    ) -> _Views:
         """Return the tensors of each run, and what to copy before and after the kernel.
 
         From the last step if the gradients are the same tensors still.
         """
         key = (rows.start, rows.stop)
-        sources, found = self._viewed.get(key, ((), ([], [], [])))
+        empty: _Views = ([], [], [])
+        sources, found = self._viewed.get(key, ((), empty))
         if len(sources) and all(a is b for a, b in zip(sources, gradients, strict=True)):
             return found
         moments = [[t[rows] for t in m.tensors.values()] for m in self.moments.values()]

@@ -162,3 +162,26 @@ def test_who_does_not_want_code_gets_none(monkeypatch):
     monkeypatch.setenv(_compiled.VARIABLE, "0")
 
     assert _compiled.compiled_library() is None
+
+
+@pytest.mark.parametrize("why", ["SK_TUNE_COMPILE=0", "no compiler was found", "chmod 700"])
+def test_why_there_is_no_code_is_told_once(why, cache, monkeypatch, caplog):
+    """At level INFO of a logger: not wanted, no compiler, or others may write there."""
+    _compiled._tell.cache_clear()
+    _compiled._library.cache_clear()
+    if "=0" in why:
+        monkeypatch.setenv(_compiled.VARIABLE, "0")
+    elif "no compiler" in why:
+        monkeypatch.setattr(shutil, "which", lambda name: None)
+    else:
+        cache.mkdir()
+        cache.chmod(0o777)
+
+    with caplog.at_level("INFO", logger="sk_tune"):
+        found = [_compiled.compiled_library() for _ in range(3)]
+    _compiled._library.cache_clear()
+
+    assert found == [None] * 3
+    (record,) = caplog.records
+    assert record.levelname == "INFO"
+    assert why in record.getMessage()
