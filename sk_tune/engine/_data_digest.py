@@ -75,8 +75,11 @@ def data_digest(data: Any, value_digest: ValueDigest) -> str | None:
         own = (part for n, c in columns for part in _column_parts(c, n, value_digest))
         return sha256("frame", str(data.shape), *own)
     if scipy.sparse.issparse(data):
-        entries = data.tocoo()
-        parts = [*entries.coords, entries.data]
+        # In one order, and with indices of one type, whatever a slice of it had.
+        entries = data.tocoo().tocsr() if data.ndim == 2 else data.tocoo()
+        entries.sum_duplicates()
+        places = [part.astype(np.int64) for part in entries.tocoo().coords]
+        parts = [*places, entries.data]
         form = f"{type(data).__name__} {data.shape}"
         return sha256(form, *(array_digest(part, value_digest) for part in parts))
     return _other_frame_digest(data, value_digest)

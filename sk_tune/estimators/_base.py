@@ -16,6 +16,7 @@ from typing import Any, ClassVar, Self
 import numpy as np
 import numpy.typing as npt
 import torch
+from scipy import sparse
 from sklearn.model_selection import train_test_split
 from sklearn.utils.validation import check_is_fitted
 from torch import Tensor, nn
@@ -99,6 +100,7 @@ class NetworkEstimator(TrainingParameters, EstimatorBase, ABC):
     _allow_nd: ClassVar[bool] = False
     _allow_nan: ClassVar[bool] = False
     _allow_codes: ClassVar[bool] = False
+    _allow_sparse: ClassVar[bool] = False
     _global_rng: ClassVar[bool] = False
     # Whether rows of two axes are (channels, steps), not (steps, features).
     _time_is_last: ClassVar[bool] = False
@@ -165,7 +167,8 @@ class NetworkEstimator(TrainingParameters, EstimatorBase, ABC):
         Parameters
         ----------
         X : array-like, frame or tensor of shape (n_samples, n_features)
-            Features; networks for sequences and images take more dimensions.
+            Features; networks for sequences and images take more dimensions, MLPs take
+            sparse tables.
         y : array-like of shape (n_samples,) or (n_samples, n_outputs)
             Targets.
         sample_weight : array-like of shape (n_samples,), default=None
@@ -394,7 +397,7 @@ class NetworkEstimator(TrainingParameters, EstimatorBase, ABC):
         )
         rows = data.rows._replace(weight=weight)
         chosen = rows_that_count(weight, chosen)
-        n_rows = len(rows.X) if chosen is None else len(chosen)
+        n_rows = rows.X.shape[0] if chosen is None else len(chosen)
         looks_across = mixes_rows(module)
         if batch_size == -1 or n_rows <= batch_size:
             merged = merge_equal_rows(rows if chosen is None else rows.take(chosen))
@@ -426,6 +429,7 @@ class NetworkEstimator(TrainingParameters, EstimatorBase, ABC):
             allow_nd=self._allow_nd,
             allow_nan=self._allow_nan,
             allow_codes=self._allow_codes,
+            allow_sparse=self._allow_sparse,
         )
         if reset:
             self.input_shape_ = self._shape_input(X.shape[1:])
@@ -434,7 +438,8 @@ class NetworkEstimator(TrainingParameters, EstimatorBase, ABC):
                 f"X must have rows of shape {self.input_shape_}, as in fit. Got "
                 f"X.shape={X.shape} instead."
             )
-        shaped: Array = X.reshape(len(X), *self.input_shape_)
+        # Sparse tables have two axes, as the networks that take them.
+        shaped: Array = X if sparse.issparse(X) else X.reshape(len(X), *self.input_shape_)
         return shaped
 
     def _forward(self, X: Any) -> Tensor:
@@ -531,4 +536,5 @@ class NetworkEstimator(TrainingParameters, EstimatorBase, ABC):
     def __sklearn_tags__(self) -> Any:
         tags = super().__sklearn_tags__()
         tags.input_tags.three_d_array = self._allow_nd
+        tags.input_tags.sparse = self._allow_sparse
         return tags

@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
+from scipy import sparse
 
 from sk_tune.estimators._validation import is_whole
 
@@ -94,7 +95,7 @@ def check_codes(X: Array, positions: Sequence[int], names: Sequence[str] | None)
         Naming the column and some of its values.
     """
     for position in positions:
-        column = X[:, position]
+        column = _column(X, position)
         wrong = column[(column < 0) | (column != np.floor(column))]
         if len(wrong):
             name = position if names is None else names[position]
@@ -132,7 +133,7 @@ def known_codes(
     """
     found = []
     for position in positions:
-        codes = np.unique(X[:, position])
+        codes = np.unique(_column(X, position))
         if codes[-1] >= _MOST_CODES:
             name = position if names is None else names[position]
             raise ValueError(
@@ -178,16 +179,26 @@ def bin_edges(
     # Less than the share itself, so that rounding makes no difference at an edge.
     shares = np.linspace(0, 1, n_bins + 1) * (1 - 1e-12)
     found = []
+    X = sparse.csc_array(X) if sparse.issparse(X) else X
     for position in positions:
-        order = np.argsort(X[:, position], kind="stable")
-        counts = np.ones(len(X)) if weight is None else weight[order]
+        column = _column(X, position)
+        order = np.argsort(column, kind="stable")
+        counts = np.ones(len(column)) if weight is None else weight[order]
         passed = counts.cumsum()
         places = np.searchsorted(passed, shares * passed[-1])
-        edges = np.unique(X[order, position][places])
+        edges = np.unique(column[order][places])
         # Bins so narrow that their widths have no inverse are left out.
         wide = np.diff(edges.astype(np.float64)) > 4 * np.finfo(X.dtype).tiny
         found.append(edges[np.append(True, wide)])
     return found
+
+
+def _column(X: Array, position: int) -> Array:
+    """Return a column of a table, sparse or not, as an array of shape (n_samples,)."""
+    if not sparse.issparse(X):
+        return X[:, position]
+    column: Array = X[:, [position]].toarray().ravel()
+    return column
 
 
 def _positions(wanted: Sequence[str], names: Sequence[str] | None) -> list[int]:

@@ -52,6 +52,7 @@ class _MLPEstimator(ArchitectureParameters, TableParameters, NetworkEstimator):
     hidden_layer_sizes: Any = None
     members: int = 1
 
+    _allow_sparse: ClassVar[bool] = True
     _parameter_constraints: ClassVar[dict[str, list[Any]]] = {
         "n_layers": [WholeNumber(0)],
         "width": [WholeNumber(1)],
@@ -147,7 +148,8 @@ class MLPClassifier(_MLPEstimator, NetworkClassifier):
     """Multi-layer perceptron classifier.
 
     For numbers in columns.  Scale them first, in a pipeline, so that each fold is scaled by
-    its own training rows.
+    its own training rows.  Sparse tables are taken as they are, and large ones made dense
+    batch by batch.
 
     Parameters
     ----------
@@ -184,6 +186,7 @@ class MLPRegressor(_MLPEstimator, NetworkRegressor):
     """Multi-layer perceptron regressor.
 
     For numbers in columns.  Scale them first, in a pipeline; the target is scaled inside.
+    Sparse tables are taken as they are, and large ones made dense batch by batch.
 
     Parameters
     ----------

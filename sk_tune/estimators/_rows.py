@@ -12,10 +12,11 @@ from typing import Any, NamedTuple, Self
 import numpy as np
 import numpy.typing as npt
 import torch
+from scipy import sparse
 from torch import Tensor, nn
 
 from sk_tune._compat import safe_indexing
-from sk_tune.training import TensorSet
+from sk_tune.training import TensorSet, rows_as_tensor
 
 __all__ = [
     "EncodedData",
@@ -38,7 +39,7 @@ class Rows(NamedTuple):
 
     Parameters
     ----------
-    X : ndarray of shape (n_samples, ...)
+    X : ndarray of shape (n_samples, ...), or sparse
         Inputs.
     target : ndarray of shape (n_samples,) or (n_samples, n_outputs)
         Encoded targets.
@@ -143,6 +144,7 @@ def merge_equal_rows(rows: Rows) -> Rows:
     [[[1.0], [2.0]], [1, 0], [1.0, 2.0]]
     """
     X, target, weight = rows
+    X = X.toarray() if sparse.issparse(X) else X
     flat = np.nan_to_num(X.reshape(len(X), -1), nan=np.inf)
     keys = np.column_stack([flat, target.reshape(len(X), -1)])
     _, first, group = np.unique(keys, axis=0, return_index=True, return_inverse=True)
@@ -175,11 +177,11 @@ def repeat_by_weight(rows: Rows) -> Rows | None:
 
 
 def to_tensor(values: Array, dtype: str, device: str | torch.device) -> Tensor:
-    """Return an array as a tensor.
+    """Return an array as a tensor, or as sparse rows that give tensors.
 
     Parameters
     ----------
-    values : ndarray
+    values : ndarray or sparse table
         Of any type.
     dtype : str
         That of real numbers; others keep theirs.
@@ -191,6 +193,9 @@ def to_tensor(values: Array, dtype: str, device: str | torch.device) -> Tensor:
     Tensor
         It may share the array's memory.
     """
+    if sparse.issparse(values):
+        rows: Tensor = rows_as_tensor(values, dtype, device)
+        return rows
     if values.dtype.kind == "f":
         values = values.astype(dtype, copy=False)
     if not values.flags.writeable:

@@ -249,6 +249,7 @@ class TrainingNet(LateOptimizerNet):
 
     def forward(self, X: Any, *args: Any, **kwargs: Any) -> Any:
         """Return the outputs of rows."""
+        X = X if isinstance(X, torch.utils.data.Dataset) else TensorSet(X)
         with self._threads(min(len(X), self.iterator_valid__batch_size)):
             return super().forward(X, *args, **kwargs)
 

@@ -12,6 +12,7 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 import torch
+from scipy import sparse
 from sklearn.utils.validation import validate_data
 
 from sk_tune._compat import (
@@ -230,8 +231,9 @@ def check_features(
     allow_nd: bool,
     allow_nan: bool,
     allow_codes: bool = False,
+    allow_sparse: bool = False,
 ) -> Array:
-    """Return X as a C-contiguous array in the estimator's dtype.
+    """Return X as a C-contiguous array, or sparse rows, in the estimator's dtype.
 
     Parameters
     ----------
@@ -247,10 +249,12 @@ def check_features(
         NaN is left to the caller.
     allow_codes : bool, default=False
         Columns of a category type may be given, if their categories are numbers.
+    allow_sparse : bool, default=False
+        Sparse tables may be given.
 
     Returns
     -------
-    ndarray of shape (n_samples, ...)
+    ndarray of shape (n_samples, ...), or CSR table
         Not a copy where X has that form already.
 
     Raises
@@ -268,6 +272,7 @@ def check_features(
                 reset=reset,
                 dtype=np.dtype(estimator.dtype),
                 order="C",
+                accept_sparse="csr" if allow_sparse else False,
                 allow_nd=allow_nd,
                 ensure_all_finite="allow-nan" if allow_nan else True,
             )
@@ -315,7 +320,7 @@ def check_weights(sample_weight: Any, X: Array) -> Array | None:
     """
     if sample_weight is None:
         return None
-    rows = X.reshape(len(X), -1)
+    rows = X if sparse.issparse(X) else X.reshape(len(X), -1)
     weights: Array = check_sample_weight(
         as_array(sample_weight), rows, dtype=np.float64, ensure_non_negative=True
     )

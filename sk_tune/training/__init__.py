@@ -32,6 +32,7 @@ from sk_tune.training._seeds import (
     forked_rng,
     seed_of_state,
 )
+from sk_tune.training._sparse_rows import SparseRows, rows_as_tensor
 from sk_tune.training._state import TrainingState
 from sk_tune.training._state_arrays import (
     arrays_of_state,
@@ -56,6 +57,7 @@ __all__ = [
     "CrossEntropy",
     "HuberLoss",
     "LowestLosses",
+    "SparseRows",
     "SquaredError",
     "StoppingState",
     "Stream",
@@ -80,6 +82,7 @@ __all__ = [
     "r2",
     "row_accuracy",
     "row_r2",
+    "rows_as_tensor",
     "seed_of_state",
     "state_from_arrays",
     "takes_one_thread",

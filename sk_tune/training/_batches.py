@@ -15,11 +15,14 @@ from torch import Tensor
 from torch.utils.data import Dataset
 
 from sk_tune.training._seeds import Stream, derive_seed
+from sk_tune.training._sparse_rows import SparseRows
 
 __all__ = ["TensorBatches", "TensorSet", "batch_order", "batch_sizes"]
 
 # Batches gathered at once: few Python steps, and a bounded copy where the data are large.
 _BATCHES_PER_BLOCK = 32
+# Of sparse rows that are only predicted: more rows at a time are not faster.
+_DENSE_BYTES = 2**24
 
 
 class TensorSet(Dataset[Any]):
@@ -27,7 +30,7 @@ class TensorSet(Dataset[Any]):
 
     Parameters
     ----------
-    X : Tensor of shape (N, ...)
+    X : Tensor of shape (N, ...), or SparseRows
         Inputs.
     y : Tensor of shape (N,) or (N, C), default=None
         Encoded targets.
@@ -61,7 +64,9 @@ class TensorSet(Dataset[Any]):
         """Return the same rows as tensors of their own, without an index."""
         if self.index is None:
             return self
-        return TensorSet(self.X[self.index], *self.taken_targets())
+        # Sparse rows stay sparse.
+        take = getattr(self.X, "taken", self.X.__getitem__)
+        return TensorSet(take(self.index), *self.taken_targets())
 
     def taken_targets(self) -> tuple[Tensor | None, Tensor | None]:
         """Return targets and weights of the same rows, without those of others."""
@@ -107,9 +112,17 @@ class TensorBatches:
     ) -> None:
         own = isinstance(dataset, TensorSet)
         columns = dataset.taken().columns if own else (dataset.X, dataset.y, None)
-        self.columns = [None if c is None else torch.as_tensor(c) for c in columns]
+        self.columns = [
+            c if c is None or isinstance(c, SparseRows) else torch.as_tensor(c)
+            for c in columns
+        ]
         self.n_rows = len(dataset)
         self.batch_size = batch_size
+        X = self.columns[0]
+        if isinstance(X, SparseRows) and seed is None:
+            # Of a batch that nothing is learnt from, the size is free.
+            per_row = X.element_size() * X.shape[1]
+            self.batch_size = max(1, min(batch_size, _DENSE_BYTES // per_row))
         self.seed = seed
         self.copy = copy
         self.epoch = 0
@@ -121,8 +134,10 @@ class TensorBatches:
         sizes = self._sizes()
         order = self._order()
         start = 0
-        for first in range(0, len(sizes), _BATCHES_PER_BLOCK):
-            block_sizes = sizes[first : first + _BATCHES_PER_BLOCK]
+        # Of rows that are sparse, no more than one batch is dense at a time.
+        n_block = 1 if isinstance(self.columns[0], SparseRows) else _BATCHES_PER_BLOCK
+        for first in range(0, len(sizes), n_block):
+            block_sizes = sizes[first : first + n_block]
             stop = start + sum(block_sizes)
             rows = slice(start, stop) if order is None else order[start:stop]
             parts = [

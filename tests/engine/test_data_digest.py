@@ -153,6 +153,16 @@ EQUAL = {
         _frame([1, None], dtype="int64[pyarrow]"),
     ),
     "sparse memory": (scipy.sparse.csr_array(A), scipy.sparse.csr_array(A.copy())),
+    "sparse order": (
+        scipy.sparse.csr_array(([1.0, 2.0], [0, 1], [0, 2]), shape=(1, 2)),
+        scipy.sparse.csr_array(([2.0, 1.0], [1, 0], [0, 2]), shape=(1, 2)),
+    ),
+    "types of sparse indices": (
+        scipy.sparse.csr_array(([1.0], ([0], [1])), shape=(2, 2)),
+        scipy.sparse.csr_array(
+            ([1.0], np.array([1], np.int64), np.array([0, 1, 1], np.int64)), shape=(2, 2)
+        ),
+    ),
 }
 
 

@@ -195,7 +195,7 @@ def _take(source: Tensor | None, index: Tensor | slice, out: Tensor) -> None:
     assert source is not None  # noqa: S101 - rows to train or score on have targets
     if isinstance(index, slice):
         out.copy_(source[index].unsqueeze(0))
-    elif out.is_contiguous():
+    elif out.is_contiguous() and isinstance(source, Tensor):
         torch.index_select(source, 0, index, out=out.view(-1, *source.shape[1:]))
     else:
         out.copy_(source.index_select(0, index).view_as(out))
