@@ -93,6 +93,8 @@ def reason_for_solo(fit: Fit) -> str | None:
     if estimator.callbacks:
         names = ", ".join(sorted({type(c).__name__ for c in estimator.callbacks}))
         return f"it has callbacks ({names})"
+    if str(estimator.device).partition(":")[0] not in {"auto", "cpu", "cuda"}:
+        return f"fleets do not run on device={estimator.device!r}"
     if estimator.verbose:
         return f"verbose={estimator.verbose} prints a line for every epoch"
     return None

@@ -422,15 +422,7 @@ class NetworkEstimator(TrainingParameters, EstimatorBase, ABC):
         return train, to_set(data.X, data.target, weight, held_out)
 
     def _check_X(self, X: Any, *, reset: bool) -> Array:
-        X = check_features(
-            self,
-            X,
-            reset=reset,
-            allow_nd=self._allow_nd,
-            allow_nan=self._allow_nan,
-            allow_codes=self._allow_codes,
-            allow_sparse=self._allow_sparse,
-        )
+        X = check_features(self, X, reset=reset)
         if reset:
             self.input_shape_ = self._shape_input(X.shape[1:])
         elif self._shape_input(X.shape[1:]) != self.input_shape_:

@@ -193,11 +193,10 @@ def bin_edges(
     return found
 
 
-def _column(X: Array, position: int) -> Array:
+def _column(X: Any, position: int) -> Array:
     """Return a column of a table, sparse or not, as an array of shape (n_samples,)."""
-    if not sparse.issparse(X):
-        return X[:, position]
-    column: Array = X[:, [position]].toarray().ravel()
+    is_sparse = sparse.issparse(X)
+    column: Array = X[:, [position]].toarray().ravel() if is_sparse else X[:, position]
     return column
 
 

@@ -77,8 +77,9 @@ class TrainingParameters:
     random_state : int, RandomState instance or None, default=None
         Seed of initial weights, batch order, dropout and the validation split.  Global
         generators are neither used nor moved; None takes fresh entropy in every fit.
-    device : {"auto", "cpu", "cuda", "cuda:N"}, default="auto"
-        Where to train; "auto" is "cuda" where there is one.
+    device : {"auto", "cpu", "cuda", "cuda:N", "mps"} or str, default="auto"
+        Where to train, as torch names it; "auto" is "cuda" where there is one.  Fleets run
+        on the CPU and CUDA; elsewhere networks train one by one.
     dtype : {"float32", "float64"}, default="float32"
         Of weights, and of probabilities and real-valued predictions.
     callbacks : list of skorch callbacks, default=None

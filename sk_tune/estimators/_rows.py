@@ -144,7 +144,8 @@ def merge_equal_rows(rows: Rows) -> Rows:
     [[[1.0], [2.0]], [1, 0], [1.0, 2.0]]
     """
     X, target, weight = rows
-    X = X.toarray() if sparse.issparse(X) else X
+    if sparse.issparse(X):
+        X = X.toarray()  # type: ignore[attr-defined]
     flat = np.nan_to_num(X.reshape(len(X), -1), nan=np.inf)
     keys = np.column_stack([flat, target.reshape(len(X), -1)])
     _, first, group = np.unique(keys, axis=0, return_index=True, return_inverse=True)

@@ -29,6 +29,7 @@ from sk_tune.estimators._epoch_outcome import EpochOutcome
 from sk_tune.estimators._late_optimizer import LateOptimizerNet
 from sk_tune.estimators._net_state import cloned, moved, undone_on_failure
 from sk_tune.estimators._training_options import TrainingOptions
+from sk_tune.estimators._validation import has_device
 from sk_tune.exceptions import TrainingDivergedError, is_raised_by_code, warn_user
 from sk_tune.nets import MLP, by_member, seed_dropout, set_dropout_step
 from sk_tune.training import (
@@ -103,6 +104,7 @@ class TrainingNet(LateOptimizerNet):
             iterator_train=TensorBatches,
             iterator_train__seed=options.seed,
             iterator_valid=TensorBatches,
+            dataset=TensorSet,
             train_split=None,
             predict_nonlinearity=_PROBABILITIES.get(type(criterion)),
             **kwargs,
@@ -221,7 +223,7 @@ class TrainingNet(LateOptimizerNet):
             If the loss or a weight is not finite.
         """
         n_rows = min(len(train), self.batch_size) if self.batch_size > 0 else len(train)
-        # Forward once, and backward to the weights and to the inputs of each layer.
+        # Forward, and backward by the weights and by the inputs.
         with self._threads(3 * n_rows), undone_on_failure(self):
             if self.last_weights_ is not None:
                 self.module_.load_state_dict(self.last_weights_)
@@ -249,7 +251,6 @@ class TrainingNet(LateOptimizerNet):
 
     def forward(self, X: Any, *args: Any, **kwargs: Any) -> Any:
         """Return the outputs of rows."""
-        X = X if isinstance(X, torch.utils.data.Dataset) else TensorSet(X)
         with self._threads(min(len(X), self.iterator_valid__batch_size)):
             return super().forward(X, *args, **kwargs)
 
@@ -442,9 +443,9 @@ class TrainingNet(LateOptimizerNet):
             group["lr"] = options.learning_rate * factor
 
     def _check_weights(self) -> None:
+        rate = self.options.learning_rate
         for name, weights in self.module_.named_parameters():
             if not torch.isfinite(weights).all():
-                rate = self.options.learning_rate
                 raise TrainingDivergedError(weights_message(name, len(self.history), rate))
 
     def _restore_best(self) -> None:
@@ -459,13 +460,11 @@ class TrainingNet(LateOptimizerNet):
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         device = state["device"]
-        own = torch.device(device)
-        if own.type == "cuda" and (own.index or 0) >= torch.cuda.device_count():
+        if not has_device(torch.device(device)):
             warn_user(
                 f"The network was trained on {device!r}, which is not available here. "
                 "It is loaded on the CPU."
             )
-            state = {**state, "device": "cpu"}
-        self.__dict__.update(
-            state if state["device"] == "cpu" else moved(state, state["device"])
-        )
+            device = "cpu"
+        state = {**state, "device": device}
+        self.__dict__.update(state if device == "cpu" else moved(state, device))

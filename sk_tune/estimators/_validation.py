@@ -32,6 +32,7 @@ __all__ = [
     "check_indicator",
     "check_parameters",
     "check_weights",
+    "has_device",
     "is_whole",
     "resolve_device",
     "resolve_seed",
@@ -223,34 +224,18 @@ def category_columns(X: Any) -> list[int]:
     return [i for i, kind in enumerate(X.dtypes) if _holds_codes(kind)]
 
 
-def check_features(
-    estimator: Any,
-    X: Any,
-    *,
-    reset: bool,
-    allow_nd: bool,
-    allow_nan: bool,
-    allow_codes: bool = False,
-    allow_sparse: bool = False,
-) -> Array:
+def check_features(estimator: Any, X: Any, *, reset: bool) -> Array:
     """Return X as a C-contiguous array, or sparse rows, in the estimator's dtype.
 
     Parameters
     ----------
-    estimator : estimator
-        Records or compares the number and names of the features.
-    X : array-like, frame or tensor of shape (n_samples, ...)
+    estimator : NetworkEstimator
+        Records or compares the number and names of the features; its class says whether
+        they may be sparse, hold NaN or codes of categories, or have more dimensions.
+    X : array-like, frame, tensor or sparse table of shape (n_samples, ...)
         Features.
     reset : bool
         True in a fresh fit, where the features are recorded.
-    allow_nd : bool
-        More than two dimensions may be given.
-    allow_nan : bool
-        NaN is left to the caller.
-    allow_codes : bool, default=False
-        Columns of a category type may be given, if their categories are numbers.
-    allow_sparse : bool, default=False
-        Sparse tables may be given.
 
     Returns
     -------
@@ -262,7 +247,7 @@ def check_features(
     ValueError
         Naming the columns that are not numbers or hold NaN.
     """
-    _refuse_columns_without_numbers(estimator, X, allow_codes=allow_codes)
+    _refuse_columns_without_numbers(estimator, X, allow_codes=estimator._allow_codes)
     try:
         # What overflows in the cast becomes infinite, and is refused as such.
         with np.errstate(over="ignore"):
@@ -272,9 +257,9 @@ def check_features(
                 reset=reset,
                 dtype=np.dtype(estimator.dtype),
                 order="C",
-                accept_sparse="csr" if allow_sparse else False,
-                allow_nd=allow_nd,
-                ensure_all_finite="allow-nan" if allow_nan else True,
+                accept_sparse="csr" if estimator._allow_sparse else False,
+                allow_nd=estimator._allow_nd,
+                ensure_all_finite="allow-nan" if estimator._allow_nan else True,
             )
     except ValueError as error:
         advice = _columns_at_fault(X)
@@ -357,17 +342,40 @@ def resolve_device(estimator: Any) -> str:
         device = torch.device(name)
     except RuntimeError:
         device = None
-    available = torch.cuda.device_count()
-    if device is None or device.type not in {"cpu", "cuda"}:
-        known = "'auto', 'cpu', 'cuda' or 'cuda:N'"
-    elif device.type == "cuda" and (device.index or 0) >= available:
-        known = f"one of this machine's, which has {available} CUDA devices"
+    if device is None or device.type == "meta":
+        known = "'auto', 'cpu', 'cuda', 'cuda:N', 'mps' or another device of torch's"
+    elif not has_device(device):
+        known = "one of this machine's"
+        if device.type == "cuda":
+            known += f", which has {torch.cuda.device_count()} CUDA devices"
     else:
         return str(device)
     raise ValueError(
         f"The 'device' parameter of {type(estimator).__name__} must be {known}. "
         f"Got {name!r} instead."
     )
+
+
+def has_device(device: torch.device) -> bool:
+    """Return whether this machine has a device.
+
+    Parameters
+    ----------
+    device : torch.device
+        Any.
+
+    Returns
+    -------
+    bool
+        CUDA is not begun to be used by that.
+    """
+    if device.type == "cuda":
+        return (device.index or 0) < torch.cuda.device_count()
+    try:
+        torch.empty(0, device=device)
+    except (RuntimeError, NotImplementedError, AssertionError):
+        return False
+    return True
 
 
 def resolve_seed(random_state: Any) -> int:

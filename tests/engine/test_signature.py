@@ -151,6 +151,7 @@ class OwnPrediction(MLPClassifier):
     ("estimator", "reason"),
     [
         (OwnFit(), "OwnFit overrides a method of training"),
+        (MLPClassifier(device="mps"), "fleets do not run on device='mps'"),
         (
             MLPClassifier(callbacks=[EpochTimer(), Callback(), EpochTimer()]),
             "it has callbacks (Callback, EpochTimer)",

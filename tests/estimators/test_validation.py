@@ -196,9 +196,7 @@ BAD_X = {
     ),
     "complex": (lambda: X + 1j, ["Complex data not supported"]),
     "complex list": (lambda: (X + 1j).tolist(), ["Complex data not supported"]),
-    "csr matrix": (lambda: sparse.csr_matrix(X), ["parse"]),
-    "csr array": (lambda: sparse.csr_array(X), ["parse"]),
-    "csc matrix": (lambda: sparse.csc_matrix(X), ["parse"]),
+    "sparse NaN": (lambda: sparse.csr_array(np.where(X > 1, np.nan, X)), []),
     "no rows": (lambda: X[:0], ["0 sample(s)"]),
     "no columns": (lambda: X[:, :0], ["0 feature(s)"]),
     "one dimension": (lambda: X[:, 0], ["Reshape your data"]),
@@ -338,7 +336,7 @@ BAD_PARAMETERS = {
     "tol": [-1e-3, np.nan, None],
     "warm_start": ["yes", None],
     "random_state": [-1, 2**32, 0.5, "0", np.random.default_rng(0)],
-    "device": ["gpu", "cuda:99", "mps:0", "", 3, None],
+    "device": ["gpu", "cuda:99", "mps:0", "meta", "", 3, None],
     "dtype": ["float16", "double", None, np.float32],
     "callbacks": ["early", 3],
     "verbose": ["loud", None],
@@ -569,6 +567,15 @@ def test_tensors_become_arrays_and_the_rest_stays():
     assert as_array(values) is values
     assert np.shares_memory(as_array(tensor), tensor.numpy())
     assert as_array(tensor.to(torch.bfloat16)).tolist() == [0, 1, 2]
+
+
+@pytest.mark.parametrize("name", ["mps", "mps:0", "xpu"])
+def test_devices_of_torch_pass_through(name, monkeypatch):
+    """Whatever torch can put a tensor on."""
+    empty = torch.empty
+    monkeypatch.setattr(torch, "empty", lambda *size, **_: empty(*size))
+
+    assert resolve_device(sk_tune.MLPClassifier(device=name)) == name
 
 
 def test_the_device_is_cuda_where_there_is_one():
