@@ -158,7 +158,7 @@ class OwnPrediction(MLPClassifier):
         ),
         (MLPClassifier(verbose=2), "verbose=2 prints a line for every epoch"),
     ],
-    ids=["overriding", "callbacks", "verbose"],
+    ids=["overriding", "device", "callbacks", "verbose"],
 )
 def test_what_a_fleet_cannot_carry_has_a_reason(estimator, reason):
     """It continues "was trained alone because"."""
