@@ -421,6 +421,10 @@ class NetworkEstimator(TrainingParameters, EstimatorBase, ABC):
         held_out = rows_that_count(weight, held_out)
         return train, to_set(data.X, data.target, weight, held_out)
 
+    def _whole(self, X: Any) -> Any:
+        """Return data so that fits on parts of them see rows of one shape."""
+        return X
+
     def _check_X(self, X: Any, *, reset: bool) -> Array:
         X = check_features(self, X, reset=reset)
         if reset:

@@ -146,6 +146,7 @@ class FitPreparer:
         # The objects themselves are kept, so that their ids stay theirs.
         self._known: dict[Any, tuple[EncodedData, dict[str, Any], Any]] = {}
         self._monitors: dict[Any, tuple[TensorSet, Any]] = {}
+        self._wholes: dict[Any, tuple[Any, Any]] = {}
         # The last estimator that was checked, and a copy to copy.
         self._last = LastSeen()
         self._unfitted: NetworkEstimator | None = None
@@ -198,7 +199,8 @@ class FitPreparer:
         key = (type(twin), *map(id, sources), *map(_key, own.values()))
         if key not in self._known:
             before = set(vars(twin))
-            own_X, own_y, weight = (take_rows(part, rows) for part in (X, y, sample_weight))
+            parts = (self._whole(twin, X), y, sample_weight)
+            own_X, own_y, weight = (take_rows(part, rows) for part in parts)
             data = twin._encode(own_X, own_y, weight, device, twin.dtype, fresh=True)
             learnt = {n: v for n, v in vars(twin).items() if n not in before}
             self._known[key] = (data, learnt, sources)
@@ -226,6 +228,13 @@ class FitPreparer:
             state=state,
         )
 
+    def _whole(self, twin: NetworkEstimator, X: Any) -> Any:
+        """Return what an estimator makes of all rows, of which fits take theirs."""
+        key = id(X), type(twin)
+        if key not in self._wholes:
+            self._wholes[key] = X, twin._whole(X)
+        return self._wholes[key][1]
+
     def _twin(self, estimator: NetworkEstimator) -> NetworkEstimator:
         """Return a copy that may be changed, of checked parameters."""
         if self._unfitted is None or not self._last.is_like(estimator):
@@ -241,7 +250,8 @@ class FitPreparer:
             return None
         key = (key, id(monitor))
         if key not in self._monitors:
-            X_checked = twin._check_X(take_rows(X, monitor), reset=False)
+            own_X = take_rows(self._whole(twin, X), monitor)
+            X_checked = twin._check_X(own_X, reset=False)
             y_checked = twin._check_target(X_checked, take_rows(y, monitor))
             known = np.ones(len(y_checked), dtype=bool)
             if hasattr(twin, "classes_") and y_checked.ndim == 1:

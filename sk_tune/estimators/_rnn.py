@@ -2,6 +2,7 @@
 # SPDX-License-Identifier: BSD-3-Clause
 """Recurrent networks for sequences."""
 
+import copy
 from typing import Any, ClassVar
 
 import numpy as np
@@ -14,11 +15,16 @@ from sk_tune.estimators._classifier import NetworkClassifier
 from sk_tune.estimators._docstrings import with_inherited_docs
 from sk_tune.estimators._parameters import ArchitectureParameters, parameters
 from sk_tune.estimators._regressor import NetworkRegressor
+from sk_tune.estimators._sequences import as_sequences
 from sk_tune.estimators._shapes import check_input_shape, reshaped
 from sk_tune.estimators._validation import WholeNumber
+from sk_tune.exceptions import warn_user
 from sk_tune.nets import RNN
 
 __all__ = ["RNNClassifier", "RNNRegressor"]
+
+# So many times more features than steps are likely to be the steps of few channels.
+_LIKELY_CHANNELS = 8
 
 
 @parameters
@@ -39,7 +45,8 @@ class _RNNEstimator(ArchitectureParameters, NetworkEstimator):
     input_shape : tuple of int, default=None
         (n_steps, n_features) of one sequence, for flat X.  If not given, X of shape
         (n_samples, n_steps, n_features) says it itself, and flat X has one feature in each
-        step.
+        step; a list of arrays of shape (n_steps,) or (n_steps, n_features), which may be
+        unequally long, is padded with NaN.
 
     Notes
     -----
@@ -80,27 +87,35 @@ class _RNNEstimator(ArchitectureParameters, NetworkEstimator):
             )
         return shape if len(shape) == 2 else (*shape, 1)
 
+    def _whole(self, X: Any) -> Any:
+        return as_sequences(X)
+
     def _check_X(self, X: Any, *, reset: bool) -> npt.NDArray[Any]:
-        given = getattr(X, "shape", ())
-        if not reset and self.input_shape is None and len(given) == 3:
-            # Said here, because the number of steps is no number of features.
-            self._check_steps(given)
-        shaped = super()._check_X(X, reset=reset)
+        X = as_sequences(X, n_features=None if reset else self.input_shape_[1])
+        checked: Any = self
+        if np.ndim(X) == 3:
+            if reset and self.input_shape is None:
+                _ask_for_time(self, np.shape(X))
+            elif not reset:
+                self._check_features_of_steps(np.shape(X))
+                # The network reads sequences of any length.
+                checked = copy.copy(self)
+                checked.input_shape = None
+        shaped = super(_RNNEstimator, checked)._check_X(
+            X, reset=reset or checked is not self
+        )
         missing = np.isnan(shaped)
         if missing.any():
             _check_padding(missing)
         return shaped
 
-    def _check_steps(self, given: tuple[int, ...]) -> None:
-        n_steps, n_features = self.input_shape_
-        if tuple(given[1:]) == (n_steps, n_features):
-            return
-        shorter = given[2] == n_features and given[1] < n_steps
-        hint = " Pad shorter sequences at their end with NaN." if shorter else ""
-        raise ValueError(
-            f"X must have shape (n_samples, {n_steps}, {n_features}) for "
-            f"{type(self).__name__}, as in fit. Got X.shape={tuple(given)} instead.{hint}"
-        )
+    def _check_features_of_steps(self, given: tuple[int, ...]) -> None:
+        n_features = self.input_shape_[1]
+        if given[2] != n_features:
+            raise ValueError(
+                f"X must have shape (n_samples, n_steps, {n_features}) for "
+                f"{type(self).__name__}, as in fit. Got X.shape={tuple(given)} instead."
+            )
 
     def _count_multiplications(self, module: nn.Module) -> float:
         # The weights of the recurrent layers are used at each step.
@@ -128,6 +143,21 @@ class _RNNEstimator(ArchitectureParameters, NetworkEstimator):
         )
 
 
+def _ask_for_time(estimator: Any, shape: tuple[int, ...]) -> None:
+    """Refuse, or warn of, rows that are likely to have channels before steps."""
+    _, n_steps, n_features = shape
+    question = (
+        f"X of shape {tuple(shape)} has {n_steps} step(s) of {n_features} features for "
+        f"{type(estimator).__name__}, which takes (n_samples, n_steps, n_features). If it "
+        "is (n_samples, n_channels, n_steps), as aeon and sktime have it, give "
+        f"X.swapaxes(1, 2); if not, say so by input_shape=({n_steps}, {n_features})."
+    )
+    if n_steps == 1 and n_features > 1:
+        raise ValueError(question)
+    if n_steps * _LIKELY_CHANNELS < n_features:
+        warn_user(question)
+
+
 def _check_padding(missing: npt.NDArray[np.bool_]) -> None:
     """Refuse NaN that is not the end of a sequence: (N, T, F) bool."""
     padded = missing.all(axis=2)
@@ -149,8 +179,10 @@ def _check_padding(missing: npt.NDArray[np.bool_]) -> None:
 class RNNClassifier(_RNNEstimator, NetworkClassifier):
     """Recurrent network classifier.
 
-    For sequences: X has shape (n_samples, n_steps, n_features), or is flat.  Sequences of
-    unequal length are padded at their end with NaN, which the network does not see.
+    For sequences: X has shape (n_samples, n_steps, n_features), is flat, or is a list of
+    arrays, which may be unequally long.  In an array sequences of unequal length are padded
+    at their end with NaN, which the network does not see.  Sequences to predict may be
+    longer or shorter than those of ``fit``.
 
     Parameters
     ----------
@@ -170,11 +202,10 @@ class RNNClassifier(_RNNEstimator, NetworkClassifier):
     >>> import numpy as np
     >>> from sk_tune import RNNClassifier
     >>> rng = np.random.default_rng(0)
-    >>> X = rng.normal(size=(60, 5, 2)).cumsum(axis=1)
-    >>> X[:20, 3:] = np.nan  # shorter sequences
-    >>> y = np.where(X[:, 2, 0] > 0, "up", "down")
+    >>> X = [rng.normal(size=(rng.integers(3, 9), 2)).cumsum(axis=0) for _ in range(60)]
+    >>> y = ["up" if sequence[2, 0] > 0 else "down" for sequence in X]
     >>> net = RNNClassifier(random_state=0).fit(X, y)
-    >>> net.predict(X[:3]).shape
+    >>> net.predict(rng.normal(size=(3, 20, 2))).shape
     (3,)
     """
 
@@ -184,8 +215,10 @@ class RNNClassifier(_RNNEstimator, NetworkClassifier):
 class RNNRegressor(_RNNEstimator, NetworkRegressor):
     """Recurrent network regressor.
 
-    For sequences: X has shape (n_samples, n_steps, n_features), or is flat.  Sequences of
-    unequal length are padded at their end with NaN, which the network does not see.
+    For sequences: X has shape (n_samples, n_steps, n_features), is flat, or is a list of
+    arrays, which may be unequally long.  In an array sequences of unequal length are padded
+    at their end with NaN, which the network does not see.  Sequences to predict may be
+    longer or shorter than those of ``fit``.
 
     Parameters
     ----------

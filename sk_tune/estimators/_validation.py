@@ -278,8 +278,7 @@ def _from_list(X: list[Any]) -> Array:
             raise
         raise ValueError(
             f"All rows of X must be equally long. Got from {lengths[0]} to {lengths[-1]}. "
-            "Sequences of unequal length for a recurrent network are padded at their end "
-            "with NaN."
+            "Recurrent networks take sequences of unequal length."
         ) from error
 
 

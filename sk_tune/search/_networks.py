@@ -368,6 +368,8 @@ def _stack(first: Any, second: Any) -> Any:
         return pd.concat([first, second])
     if sparse.issparse(first):
         return sparse.vstack([first, second]).tocsr()
+    if isinstance(first, list | tuple):
+        return [*first, *second]
     if hasattr(first, "vstack"):
         return first.vstack(second)
     return np.concatenate([np.asarray(first), np.asarray(second)])

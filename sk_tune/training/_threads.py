@@ -44,8 +44,12 @@ def is_small(state: TrainingState, X: Any) -> bool:
         False for layers that use a weight more than once a row.
     """
     weights = state.weights.values()
-    # Not np.shape, which what only can be made an array of may not know.
-    shape = X.shape if hasattr(X, "shape") else np.asarray(X).shape
+    try:
+        # Not np.shape, which what only can be made an array of may not know.
+        shape = X.shape if hasattr(X, "shape") else np.asarray(X).shape
+    except ValueError:
+        # A list of sequences of unequal length.
+        return False
     if len(shape) != 2 or any(w.ndim > 2 for w in weights):
         return False
     return takes_one_thread(shape[0] * sum(w.size for w in weights))

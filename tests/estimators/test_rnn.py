@@ -2,8 +2,12 @@
 
 import numpy as np
 import pytest
+import torch
+from sklearn.model_selection import GridSearchCV
 
-from sk_tune import RNNClassifier, RNNRegressor
+from sk_tune import GridSearchCV as FleetSearchCV
+from sk_tune import MLPClassifier, RNNClassifier, RNNRegressor
+from sk_tune.exceptions import SkTuneWarning
 
 _RNG = np.random.default_rng(0)
 X = _RNG.normal(size=(60, 6, 2)).astype(np.float32)
@@ -164,14 +168,27 @@ def test_rows_that_are_no_sequences_are_refused(values, input_shape, words):
     assert [word for word in expected if word not in str(raised.value)] == []
 
 
-def test_other_features_or_lengths_than_in_fit_are_refused():
-    """Predicting takes sequences of the shape that was trained on; shorter ones padded."""
+def test_other_features_than_in_fit_are_refused():
+    """The number of steps is not called a number of features."""
     net = _small().fit(X, Y)
 
-    with pytest.raises(ValueError, match=r"6, 2\).*\(60, 4, 2\)|features"):
-        net.predict(X[:, :4])
-    with pytest.raises(ValueError, match=r"6, 2\)|features"):
+    with pytest.raises(ValueError, match=r"n_steps, 2\).*as in fit.*\(60, 6, 1\)"):
         net.predict(X[:, :, :1])
+
+
+@pytest.mark.parametrize("n_steps", [1, 4, 6, 20])
+@pytest.mark.parametrize("input_shape", [None, (6, 2)])
+def test_sequences_to_predict_may_have_any_length(n_steps, input_shape):
+    """Shorter or longer than those of `fit`, as the module reads them; also to go on."""
+    net = _small(input_shape=input_shape, lr_schedule="constant").fit(X, Y)
+    others = np.random.default_rng(1).normal(size=(7, n_steps, 2)).astype(np.float32)
+    with torch.no_grad():
+        expected = net.net_.module_.eval()(torch.from_numpy(others)).numpy()
+
+    expected = expected[:, 0] * net.target_scale_ + net.target_mean_
+    np.testing.assert_allclose(net.predict(others), expected, rtol=1e-5)
+    assert net.partial_fit(others, np.arange(7.0)).predict(X).shape == (60,)
+    assert net.input_shape_ == (6, 2)
 
 
 def test_early_events_are_remembered():
@@ -205,29 +222,82 @@ def test_both_directions_start_at_the_ends_of_each_row():
     assert net.fit(PADDED, labels).score(PADDED, labels) > 0.9
 
 
-@pytest.mark.parametrize(
-    ("shape", "words"),
-    [
-        ((4, 3, 2), ["(n_samples, 5, 2)", "(4, 3, 2)", "Pad shorter sequences"]),
-        ((4, 5, 3), ["(n_samples, 5, 2)", "(4, 5, 3)"]),
-        ((4, 7, 2), ["(n_samples, 5, 2)", "(4, 7, 2)"]),
-    ],
-)
-def test_other_sequences_than_in_fit_are_refused_by_steps_and_features(shape, words):
-    """The number of steps is not called a number of features."""
-    X = np.random.default_rng(0).normal(size=(20, 5, 2))
-    net = RNNClassifier(max_epochs=1, random_state=0).fit(X, np.arange(20) % 2)
-
-    with pytest.raises(ValueError, match="as in fit") as caught:
-        net.predict(np.zeros(shape))
-
-    assert all(word in str(caught.value) for word in words)
-    assert ("Pad shorter" in str(caught.value)) == (shape[1] < 5)
+SEQUENCES = [own[:n] for own, n in zip(X, LENGTHS, strict=True)]
 
 
-def test_a_list_of_unequal_sequences_says_how_to_pad_them():
-    """numpy's own error does not."""
-    X = [np.zeros((n, 2)) for n in (3, 5, 4)]
+def _objects(sequences):
+    found = np.empty(len(sequences), dtype=object)
+    found[:] = sequences
+    return found
 
-    with pytest.raises(ValueError, match=r"Got from 3 to 5\. Sequences .* padded"):
-        RNNClassifier().fit(X, [0, 1, 0])
+
+@pytest.mark.parametrize("kind", [list, tuple, _objects])
+def test_sequences_of_unequal_length_are_padded(kind):
+    """A list of arrays is the array that is padded with NaN, and each is read alone."""
+    expected = _small().fit(PADDED, Y)
+    found = _small().fit(kind(SEQUENCES), Y)
+
+    np.testing.assert_array_equal(found.predict(kind(SEQUENCES)), expected.predict(PADDED))
+    np.testing.assert_allclose(
+        [found.predict([own])[0] for own in SEQUENCES],
+        expected.predict(PADDED),
+        rtol=1e-4,
+    )
+
+
+def test_series_of_one_feature_are_lists_of_numbers():
+    """Unequally long or equally, in `fit` and in `predict`."""
+    series = [own[:, 0] for own in SEQUENCES]
+    net = _small().fit(series, Y)
+    found = net.predict([[0.0, 1.0, 2.0]] * 2)
+
+    assert net.input_shape_ == (6, 1)
+    np.testing.assert_allclose(found, net.predict([[0.0, 1.0, 2.0], [0.0]])[[0, 0]])
+
+
+@pytest.mark.parametrize("kind", [list, _objects])
+def test_searches_take_lists_of_sequences(kind):
+    """In a fleet, with the scores of the padded array."""
+    grid = {"learning_rate": [1e-3, 1e-2]}
+    net = _small(dtype="float64")
+    expected = GridSearchCV(net, grid, cv=3).fit(PADDED, Y)
+    found = FleetSearchCV(net, grid, cv=3).fit(kind(SEQUENCES), Y)
+
+    np.testing.assert_allclose(
+        found.cv_results_["mean_test_score"],
+        expected.cv_results_["mean_test_score"],
+        rtol=1e-9,
+    )
+    assert found.ledger_.solo_reasons == {}
+
+
+def test_one_step_of_many_features_is_asked_about():
+    """It is likely to be one channel of aeon's; `input_shape` says that it is not."""
+    values = np.random.default_rng(0).normal(size=(20, 1, 12))
+    with pytest.raises(ValueError, match=r"aeon .*swapaxes.*input_shape=\(1, 12\)"):
+        _small().fit(values, np.arange(20.0))
+
+    assert _small().fit(values.swapaxes(1, 2), np.arange(20.0)).input_shape_ == (12, 1)
+    net = _small(input_shape=(1, 12)).fit(values, np.arange(20.0))
+    assert net.input_shape_ == (1, 12)
+
+
+def test_many_more_features_than_steps_are_warned_of():
+    """Three channels of a hundred steps look like that."""
+    values = np.random.default_rng(0).normal(size=(20, 3, 100))
+    with pytest.warns(SkTuneWarning, match=r"3 step\(s\) of 100 features.*aeon"):
+        _small().fit(values, np.arange(20.0))
+
+    _small(input_shape=(3, 100)).fit(values, np.arange(20.0))
+
+
+def test_sequences_with_channels_first_are_refused():
+    """Lists of aeon's differ in the axis that has to be that of the features."""
+    with pytest.raises(ValueError, match=r"equally many features.*row\.T for row in X"):
+        _small().fit([own.T for own in SEQUENCES], Y)
+
+
+def test_other_networks_refuse_rows_of_unequal_length():
+    """They say who takes them."""
+    with pytest.raises(ValueError, match=r"Got from 3 to 5\. Recurrent networks"):
+        MLPClassifier().fit([np.zeros((n, 2)) for n in (3, 5, 4)], [0, 1, 0])
