@@ -7,6 +7,7 @@ from typing import Any, ClassVar, Literal, Self
 
 import numpy as np
 import numpy.typing as npt
+import pandas as pd
 from sklearn.base import BaseEstimator, ClassifierMixin, RegressorMixin, clone
 from sklearn.utils import check_random_state, get_tags
 from sklearn.utils.validation import check_is_fitted
@@ -200,6 +201,11 @@ class _TrialEnsemble(BaseEstimator):  # type: ignore[misc]
                 f"sk_tune. Got {type(self.search).__name__} instead."
             )
 
+    @property
+    def contributions_(self) -> pd.DataFrame:
+        """What each candidate adds, a row for each of ``candidates_``."""
+        return pd.DataFrame.from_dict(self._contributions, orient="tight")
+
     def _build(self, search: Any, X: Any, y: Any, params: dict[str, Any]) -> None:
         seed = int(check_random_state(self.random_state).randint(2**31 - 1))
         library = read_library(
@@ -212,9 +218,11 @@ class _TrialEnsemble(BaseEstimator):  # type: ignore[misc]
         found = selector.select()
         weights = found.choice.weights
         self.score_, self.oof_predictions_ = found.score, found.predictions
-        self.contributions_ = contribution_table(library, weights, selector.reported)
-        self.candidates_ = self.contributions_.index.to_numpy()
-        own = self.contributions_["weight"].to_numpy(copy=True)
+        contributions = contribution_table(library, weights, selector.reported)
+        # As plain values, which skops can hold.
+        self._contributions = contributions.to_dict("tight")
+        self.candidates_ = contributions.index.to_numpy()
+        own = contributions["weight"].to_numpy(copy=True)
         if self.refit:
             self.estimators_ = _refitted(
                 search, self.candidates_, X, y, params, self.n_jobs

@@ -27,7 +27,7 @@ from sk_tune.estimators._augmentation import augmentation_options
 from sk_tune.estimators._net_state import load_training_state
 from sk_tune.estimators._onnx import export_onnx
 from sk_tune.estimators._parameters import TrainingParameters, parameters
-from sk_tune.estimators._persistence import load_estimator, save_estimator
+from sk_tune.estimators._persistence import Persistence
 from sk_tune.estimators._rows import (
     EncodedData,
     Rows,
@@ -70,7 +70,7 @@ _PREDICT_ROWS = 1024
 
 
 @parameters
-class NetworkEstimator(TrainingParameters, EstimatorBase, ABC):
+class NetworkEstimator(TrainingParameters, Persistence, EstimatorBase, ABC):
     """Base of all estimators: a scikit-learn estimator that holds a skorch net.
 
     Attributes
@@ -448,53 +448,6 @@ class NetworkEstimator(TrainingParameters, EstimatorBase, ABC):
         """Return rows as the network takes them."""
         X = self._check_X(X, reset=False)
         return to_tensor(X, self.net_.options.dtype, self.net_.device)
-
-    def save(self, path: str | PathLike[str], *, overwrite: bool = True) -> None:
-        """Write the fitted estimator to a safetensors file.
-
-        Weights, what was learnt about the data and the state of the training are saved, so
-        that ``partial_fit`` goes on exactly; callbacks and the code of a user's module are
-        not.
-
-        Parameters
-        ----------
-        path : str or path-like
-            File to write.  It is replaced as a whole or not at all.
-        overwrite : bool, default=True
-            Whether a file that exists may be replaced.
-
-        Raises
-        ------
-        FileExistsError
-            If the file exists and `overwrite` is False.
-        """
-        check_is_fitted(self)
-        save_estimator(self, path, overwrite=overwrite)
-
-    @classmethod
-    def load(cls, path: str | PathLike[str], *, module: Any = None) -> Self:
-        """Return the estimator that ``save`` wrote; nothing in the file is executed.
-
-        Parameters
-        ----------
-        path : str or path-like
-            File to read.
-        module : class, callable or torch.nn.Module, default=None
-            The module of a ``NetClassifier`` or ``NetRegressor``.
-
-        Returns
-        -------
-        estimator
-            Fitted.
-
-        Raises
-        ------
-        ValueError
-            If the file is damaged, foreign, newer than this version, or holds another
-            class.
-        """
-        estimator: Self = load_estimator(cls, path, module)
-        return estimator
 
     def to_onnx(self, path: str | PathLike[str]) -> None:
         """Write the fitted network as an ONNX model.

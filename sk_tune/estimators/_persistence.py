@@ -11,13 +11,14 @@ import json
 import math
 import os
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 import numpy as np
 import pandas as pd
 import torch
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
+from sklearn.utils.validation import check_is_fitted
 from torch import Tensor
 
 from sk_tune._files import replaced_file
@@ -38,10 +39,9 @@ from sk_tune.training import (
 )
 
 __all__ = [
-    "load_estimator",
+    "Persistence",
     "pack_network",
     "read_file",
-    "save_estimator",
     "unpack_network",
     "write_file",
 ]
@@ -69,27 +69,94 @@ _NOT_SAVED = ("callbacks", "module")
 _MOST_FEATURES = 2**27
 
 
-def save_estimator(
-    estimator: Any, path: str | os.PathLike[str], *, overwrite: bool
-) -> None:
-    """Write a fitted estimator to a file, all of it or nothing.
+class Persistence:
+    """How a fitted network is kept: in a file of its own, by pickle and by skops."""
 
-    Parameters
-    ----------
-    estimator : estimator
-        Fitted.
-    path : str or path-like
-        File to write.
-    overwrite : bool
-        Whether a file that exists may be replaced.
+    def save(self, path: str | os.PathLike[str], *, overwrite: bool = True) -> None:
+        """Write the fitted estimator to a safetensors file.
 
-    Raises
-    ------
-    FileExistsError
-        If there is a file that must not be replaced.
+        Weights, what was learnt about the data and the state of the training are saved, so
+        that ``partial_fit`` goes on exactly; callbacks and the code of a user's module are
+        not.
+
+        Parameters
+        ----------
+        path : str or path-like
+            File to write.  It is replaced as a whole or not at all.
+        overwrite : bool, default=True
+            Whether a file that exists may be replaced.
+
+        Raises
+        ------
+        FileExistsError
+            If the file exists and `overwrite` is False.
+        """
+        check_is_fitted(self)
+        state = training_state(self.net_)
+        write_file(path, _tensors(state), _describe(self, state), overwrite=overwrite)
+
+    @classmethod
+    def load(cls, path: str | os.PathLike[str], *, module: Any = None) -> Self:
+        """Return the estimator that ``save`` wrote; nothing in the file is executed.
+
+        Parameters
+        ----------
+        path : str or path-like
+            File to read.
+        module : class, callable or torch.nn.Module, default=None
+            The module of a ``NetClassifier`` or ``NetRegressor``.
+
+        Returns
+        -------
+        estimator
+            Fitted.
+
+        Raises
+        ------
+        ValueError
+            If the file is damaged, foreign, newer than this version, or holds another
+            class.
+        """
+        estimator: Self = _load(cls, path, module)
+        return estimator
+
+    def __getstate__(self) -> dict[str, Any]:
+        state: dict[str, Any] = super().__getstate__()  # type: ignore[assignment]
+        return {**state, "net_": _Kept(state["net_"])} if "net_" in state else state
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        if isinstance(state.get("net_"), _Kept):
+            state = {**state, "net_": state["net_"].net_of(self, state)}
+        super().__setstate__(state)  # type: ignore[misc]
+
+
+class _Kept:
+    """A net in the state of an estimator: itself for pickle, its arrays for skops.
+
+    skops, which holds no tensors, asks ``__reduce__``; pickle asks ``__reduce_ex__``.
     """
-    state = training_state(estimator.net_)
-    write_file(path, _tensors(state), _describe(estimator, state), overwrite=overwrite)
+
+    def __init__(self, net: Any, values: str = "") -> None:
+        self.net, self.values = net, values
+
+    def __reduce_ex__(self, protocol: Any) -> tuple[Any, ...]:
+        return type(self), (self.net, self.values)
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        state = training_state(self.net)
+        values = values_of_state(state)
+        text = json.dumps({**values, "history": encode(values["history"])})
+        return type(self), (arrays_of_state(state), text)
+
+    def net_of(self, estimator: Any, state: dict[str, Any]) -> Any:
+        """Return the net of an estimator of some state, made anew from arrays."""
+        if not isinstance(self.net, dict):
+            return self.net
+        fitted = object.__new__(type(estimator))
+        vars(fitted).update({n: v for n, v in state.items() if n != "net_"})
+        vars(fitted).update(fitted._fitted_params)
+        tensors = {name: torch.from_numpy(array) for name, array in self.net.items()}
+        return _restore_net(fitted, json.loads(self.values), tensors)
 
 
 def write_file(
@@ -177,27 +244,10 @@ def unpack_network(
     return _restore(cls, description, tensors, module)
 
 
-def load_estimator(cls: type, path: str | os.PathLike[str], module: Any) -> Any:
-    """Return the estimator that a file holds.
+def _load(cls: type, path: str | os.PathLike[str], module: Any) -> Any:
+    """Return the estimator of a class that a file holds, on this machine's device.
 
-    Parameters
-    ----------
-    cls : type
-        Its class.
-    path : str or path-like
-        File from :func:`save_estimator`.
-    module : callable or None
-        The module of a ``NetClassifier`` or ``NetRegressor``, which no file can hold.
-
-    Returns
-    -------
-    estimator
-        Fitted, on this machine's device.
-
-    Raises
-    ------
-    ValueError
-        If the file is no such file, is damaged, or holds an estimator of another class.
+    Raises ValueError if the file is damaged, or holds an estimator of another class.
     """
     tensors, description = read_file(path)
     name = description.get("class")
