@@ -21,7 +21,7 @@ from sk_tune.estimators._regressor import NetworkRegressor
 from sk_tune.estimators._shapes import check_input_shape, reshaped
 from sk_tune.estimators._validation import WholeNumber
 from sk_tune.nets import LogProbabilities, sum_to_one
-from sk_tune.training import count_multiplications
+from sk_tune.training import count_multiplications, n_weights
 
 __all__ = ["NetClassifier", "NetRegressor"]
 
@@ -118,7 +118,7 @@ class _NetEstimator(NetworkEstimator):
                 except Exception:  # noqa: BLE001 - the first error is told
                     raise error from None
         module.train(was_training)
-        self._row_work = sum(counts) / len(rows)
+        self._row_work = sum(counts) / len(rows) or n_weights(module)
         if not isinstance(outputs, torch.Tensor) or outputs.shape != (2, n_outputs):
             got = tuple(outputs.shape) if isinstance(outputs, torch.Tensor) else outputs
             raise ValueError(

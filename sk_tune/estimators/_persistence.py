@@ -72,6 +72,8 @@ _MOST_FEATURES = 2**27
 class Persistence:
     """How a fitted network is kept: in a file of its own, by pickle and by skops."""
 
+    net_: Any
+
     def save(self, path: str | os.PathLike[str], *, overwrite: bool = True) -> None:
         """Write the fitted estimator to a safetensors file.
 

@@ -113,7 +113,9 @@ def count_multiplications(module: nn.Module) -> Iterator[list[float]]:
             size = first.shape[1 if is_spatial else -1]
             found.append(first.numel() / size * sum(w.numel() for w in own))
 
-    hooks = [layer.register_forward_hook(note) for layer in module.modules()]
+    # Compiled to TorchScript, a layer takes no hooks.
+    layers = [m for m in module.modules() if not isinstance(m, torch.jit.ScriptModule)]
+    hooks = [layer.register_forward_hook(note) for layer in layers]
     try:
         yield found
     finally:

@@ -111,6 +111,28 @@ def test_they_are_the_same_in_fleets(end):
     np.testing.assert_allclose(inside, outside, rtol=1e-9)
 
 
+def _scripted(n_features, n_outputs):
+    return torch.jit.script(_Scripted(n_features, n_outputs))
+
+
+class _Scripted(nn.Module):
+    def __init__(self, n_features, n_outputs):
+        super().__init__()
+        self.layer = nn.Linear(n_features, n_outputs)
+
+    def forward(self, x):
+        return torch.softmax(self.layer(x), dim=1)
+
+
+@pytest.mark.filterwarnings("ignore:.*torch.jit.*:DeprecationWarning")
+def test_modules_of_torchscript_are_taken():
+    """They take no hooks, and are looked at all the same."""
+    expected = NetClassifier(_Scripted, max_epochs=2, random_state=0).fit(X, Y)
+    found = NetClassifier(_scripted, max_epochs=2, random_state=0).fit(X, Y)
+
+    np.testing.assert_allclose(found.predict_proba(X), expected.predict_proba(X), atol=1e-6)
+
+
 def test_they_are_saved_and_loaded(tmp_path):
     """The code of the module is given again, and its outputs are looked at again."""
     net = _net("softmax").fit(X, Y)
