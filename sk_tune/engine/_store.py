@@ -412,7 +412,17 @@ def _check_file(path: Path) -> None:
         raise StoreError(f"store must be a file. Got the folder {path}.")
     if not path.absolute().parent.is_dir():
         raise StoreError(f"The folder of the store {path} does not exist. Make it first.")
-    if path.exists() and path.stat().st_size:
+    if path.exists():
+        # Another process may have made it just now, and be about to write.
+        for _ in range(20):
+            if path.stat().st_size:
+                break
+            time.sleep(0.05)
+        else:
+            raise StoreError(
+                f"The store {path} is empty: what was in it is lost, or was never written. "
+                "Delete the file to begin a new store there, or give another path."
+            )
         with path.open("rb") as file:
             if file.read(len(_HEADER)) != _HEADER:
                 raise StoreError(

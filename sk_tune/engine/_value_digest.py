@@ -13,7 +13,9 @@ the same one whatever the function was called with.
 
 import copyreg
 import hashlib
+import importlib
 import logging
+import os
 import sys
 from types import (
     BuiltinFunctionType,
@@ -56,6 +58,14 @@ _UNHEARD = frozenset({
     "__weakref__",
     "_abc_impl",
 })
+# Where code finds what none of its names tells, by the module and in Python's own names.
+_SURROUNDINGS = {
+    "os": {"environ", "environb", "getenv"},
+    "sys": {"modules"},
+    "importlib": {"import_module"},
+}
+_CHANGING = (os.environ, os.getenv, sys.modules, importlib.import_module)
+_BUILTINS = frozenset({"__import__", "eval", "exec", "globals"})
 _SLOTS = (GetSetDescriptorType, MemberDescriptorType)
 
 
@@ -125,6 +135,7 @@ class _Reader:
         name = installed_name(value)
         if name is not None:
             self._put("installed", name)
+            self._patches(value)
         elif isinstance(value, type):
             self._class(value)
         elif kind in _READERS:
@@ -180,7 +191,10 @@ class _Reader:
                 # It is filled later, or never.
                 continue
             self._named(content, f"the variable {variable!r} around {name}")
+        attributes = attribute_names(value.__code__)
         for module in imported_names(value.__code__):
+            if _SURROUNDINGS.get(module, set()) & attributes:
+                raise TypeError(f"{name} asks {module} for what may change")
             if not installed_version(module):
                 raise TypeError(f"{name} imports {module!r} when it is called")
         self._variables(value, name)
@@ -191,11 +205,15 @@ class _Reader:
         for variable in read_names(function.__code__):
             self._put(variable)
             if variable not in function.__globals__:
+                if variable in _BUILTINS:
+                    raise TypeError(f"{name} calls {variable}(), which may read anything")
                 continue
             content = function.__globals__[variable]
             label = f"the variable {variable!r} that {name} reads"
             if isinstance(content, ModuleType):
                 self._module(content, attributes, label)
+            elif any(content is own for own in _CHANGING):
+                raise TypeError(f"{label} tells of surroundings, which may change")
             else:
                 self._named(content, label)
 
@@ -203,18 +221,30 @@ class _Reader:
         """Put what code may take out of a module; the module itself would be too much."""
         version = installed_version(module.__name__)
         self._put("module", module.__name__, version)
-        if version:
-            return
+        for name in _SURROUNDINGS.get(module.__name__, set()) & attributes:
+            raise TypeError(f"{label} tells {module.__name__}.{name}, which may change")
         # Another function may take other names out of it.
         _, taken = self._taken.setdefault(id(module), (module, set()))
         for name in sorted(attributes.intersection(vars(module)) - taken):
             taken.add(name)
-            self._put(name)
             own = getattr(module, name)
             if isinstance(own, ModuleType):
                 self._module(own, attributes, label)
-            else:
+            elif not version or _is_patch(own):
+                self._put(name)
                 self._named(own, f"{name!r} in {label}")
+            else:
+                self._patches(own)
+
+    def _patches(self, value: Any) -> None:
+        """Put what a user has put into a class of a library, or its base classes."""
+        if not isinstance(value, type):
+            return
+        for base in value.__mro__:
+            for name, own in sorted(vars(base).items()):
+                if _is_patch(own) and installed_name(base) is not None:
+                    self._put(name)
+                    self._named(own, f"{base.__qualname__}.{name}")
 
     def _named(self, value: Any, label: str) -> None:
         """Put a value; if it cannot be read, say where it was met."""
@@ -280,6 +310,15 @@ class _Reader:
             # The order in which attributes were set is none of a value's.
             state = dict(sorted(state.items()))
         self.value([make, arguments, state, list(items or ()), list(pairs or ())])
+
+
+def _is_patch(value: Any) -> bool:
+    """Return whether a function that a library is to have was written elsewhere."""
+    if not isinstance(value, FunctionType):
+        return False
+    # Not what the function says of itself, which a wrapper takes from what it wraps.
+    where = value.__globals__.get("__name__", "")
+    return not isinstance(where, str) or not installed_version(where)
 
 
 class _NamedError(TypeError):

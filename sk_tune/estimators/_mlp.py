@@ -3,6 +3,10 @@
 """Multi-layer perceptrons for tables."""
 
 import functools
+import math
+import os
+from collections.abc import Sequence
+from itertools import pairwise
 from typing import Any, ClassVar
 
 import numpy as np
@@ -24,6 +28,8 @@ __all__ = ["MLPClassifier", "MLPRegressor"]
 _ARCHITECTURE = ("activation", "normalization", "residual", "dropout", "members")
 # Of classifiers; what regressors predict are outputs.
 _LINKS = {CrossEntropy: "softmax", BinaryCrossEntropy: "sigmoid"}
+# Weights, their derivatives, and two moments.
+_COPIES = 4
 _N_PATTERNS = 64  # Networks that are kept to be copied; a search has few architectures.
 
 
@@ -71,10 +77,12 @@ class _MLPEstimator(ArchitectureParameters, TableParameters, NetworkEstimator):
             # Plain layers: several times as fast as to build it.
             pattern = self._pattern(n_outputs, None, torch.get_default_dtype())
             return self._with_dropout(fresh_copy(pattern))
+        sizes = self._sizes()
+        self._check_bytes((self.input_shape_[0], *sizes, n_outputs))
         return MLP(
             self.input_shape_[0],
             n_outputs,
-            hidden_layer_sizes=self._sizes(),
+            hidden_layer_sizes=sizes,
             **self._architecture(),
             inputs=self._build_inputs(),
         )
@@ -95,6 +103,7 @@ class _MLPEstimator(ArchitectureParameters, TableParameters, NetworkEstimator):
     ) -> MLP:
         """Return a network to copy, of the same shape."""
         sizes = (self.input_shape_[0], *self._sizes(), n_outputs)
+        self._check_bytes(sizes)
         # A search has many probabilities, but only few shapes.
         own = {**self._architecture(), "dropout": 0.5 if self.dropout else 0.0}
         return _pattern(sizes, tuple(own.items()), layout, dtype)
@@ -110,6 +119,20 @@ class _MLPEstimator(ArchitectureParameters, TableParameters, NetworkEstimator):
         link = _LINKS.get(type(self._task_parts()[0]), "identity")
         return {**self._arguments(*_ARCHITECTURE), "link": link}
 
+    def _check_bytes(self, sizes: Sequence[int]) -> None:
+        """Refuse a network that this machine cannot train, before it is made."""
+        n_weights = sum((n + 1) * m for n, m in pairwise(sizes))
+        needed = n_weights * _COPIES * np.dtype(self.dtype).itemsize
+        memory = _memory_of_machine()
+        if needed > memory:
+            raise ValueError(
+                f"The layers of {type(self).__name__} must fit into memory. Got sizes "
+                f"{tuple(sizes)}, with {n_weights:,} weights, which take "
+                f"{needed / 1e9:,.0f} GB with derivatives and moments; this machine has "
+                f"{memory / 1e9:,.0f} GB. Make hidden_layer_sizes, or width and n_layers, "
+                "smaller."
+            )
+
     def _sizes(self) -> list[int]:
         if self.hidden_layer_sizes is None:
             return [self.width] * self.n_layers
@@ -120,6 +143,15 @@ class _MLPEstimator(ArchitectureParameters, TableParameters, NetworkEstimator):
                 f"integers of at least 1. Got {self.hidden_layer_sizes!r} instead."
             )
         return [int(s) for s in sizes]
+
+
+@functools.cache
+def _memory_of_machine() -> float:
+    """Return the bytes of this machine's memory; infinity where it does not tell."""
+    try:
+        return float(os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES"))
+    except (AttributeError, ValueError, OSError):
+        return math.inf
 
 
 @functools.lru_cache(maxsize=_N_PATTERNS)

@@ -265,7 +265,7 @@ def test_bit_flips_never_give_a_wrong_result(path, results, seed):
 
 @pytest.mark.parametrize("share", np.linspace(0, 0.99, 12))
 def test_a_truncated_file_never_gives_a_wrong_result(path, results, share):
-    """An empty file is a new store; others give what is whole, or an error."""
+    """Or an error; of an empty file, too, for what was in it is lost."""
     content = path.read_bytes()
     path.write_bytes(content[: int(share * len(content))])
 
@@ -334,3 +334,15 @@ def test_arrays_come_back_whatever_their_order_in_memory(tmp_path, iris, results
     np.testing.assert_array_equal(loaded.predictions, turned.predictions)
     copy = NetClassifier.load(tmp_path / "net", module=Turned)
     np.testing.assert_array_equal(copy.predict_proba(iris.X), net.predict_proba(iris.X))
+
+
+def test_an_empty_file_is_named(tmp_path):
+    """It was a store once, or never became one; whoever gave it is told what to do."""
+    path = tmp_path / "fits.db"
+    path.touch()
+
+    with pytest.raises(StoreError, match=r"fits\.db is empty.*Delete the file") as raised:
+        FitStore(path)
+
+    assert str(path) in str(raised.value)
+    assert path.stat().st_size == 0

@@ -4,12 +4,14 @@ import contextlib
 import enum
 import functools
 import linecache
+import os
 import subprocess
 import sys
 import threading
 import types
 from collections import OrderedDict, defaultdict, namedtuple
 from dataclasses import dataclass
+from os import getenv
 
 import numpy as np
 import pandas as pd
@@ -19,6 +21,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from skorch.callbacks import EarlyStopping, LRScheduler
 from torch import nn
+from torch.nn import functional
 
 from sk_tune import MLPClassifier
 from sk_tune.engine._value_digest import value_digest
@@ -324,6 +327,32 @@ def _imports_a_users_module():
     return no_library_of_this_name
 
 
+def _reads_the_environment():
+    return os.environ["SK_TUNE_NO_SUCH_VARIABLE"]
+
+
+def _asks_for_a_variable():
+    return getenv("SK_TUNE_NO_SUCH_VARIABLE")
+
+
+def _imports_the_environment():
+    from os import environ
+
+    return environ["SK_TUNE_NO_SUCH_VARIABLE"]
+
+
+def _reads_all_globals():
+    return globals()["LOCK"]
+
+
+def _reads_all_modules():
+    return sys.modules["torch"]
+
+
+def _imports_by_name():
+    return __import__("torch")
+
+
 LOCK = threading.Lock()
 ITSELF = []
 ITSELF.append(ITSELF)
@@ -335,6 +364,12 @@ ITSELF.append(ITSELF)
         (_reads_a_lock, "the variable 'LOCK' that _reads_a_lock reads cannot be read"),
         (_imports_a_users_module, "imports 'no_library_of_this_name' when it is called"),
         (_decorated(_double, LOCK), "the variable 'factor' around _double cannot be read"),
+        (_reads_the_environment, "tells os.environ, which may change"),
+        (_asks_for_a_variable, "tells of surroundings, which may change"),
+        (_imports_the_environment, "asks os for what may change"),
+        (_reads_all_globals, r"calls globals\(\)"),
+        (_reads_all_modules, "tells sys.modules, which may change"),
+        (_imports_by_name, r"calls __import__\(\)"),
         (ITSELF, "a list holds itself"),
         (LOCK, "cannot pickle"),
     ],
@@ -415,3 +450,32 @@ def test_digests_are_the_same_in_every_process():
     }
 
     assert len(digests) == 1
+
+
+class _Rectified(nn.Module):
+    """Calls a function, and a method, of torch's."""
+
+    def __init__(self):
+        super().__init__()
+        self.layer = nn.Linear(2, 2)
+
+    def forward(self, x):
+        return functional.relu(self.layer(x))
+
+
+@pytest.mark.parametrize("wraps", [False, True])
+@pytest.mark.parametrize("where", ["function", "method"])
+def test_what_is_patched_into_a_library_counts(where, wraps, monkeypatch):
+    """A version says nothing of it, even if it looks like what it takes the place of."""
+    owner, name = (functional, "relu") if where == "function" else (nn.Linear, "forward")
+    own = getattr(owner, name)
+    before = value_digest(_Rectified)
+
+    def patched(*args):
+        return 2 * own(*args)
+
+    monkeypatch.setattr(owner, name, functools.wraps(own)(patched) if wraps else patched)
+
+    assert value_digest(_Rectified) != before
+    monkeypatch.undo()
+    assert value_digest(_Rectified) == before

@@ -3,9 +3,10 @@
 import numpy as np
 import pytest
 import torch
+from sklearn.exceptions import FitFailedWarning
 from torch import nn
 
-from sk_tune import MLPClassifier, MLPRegressor
+from sk_tune import GridSearchCV, MLPClassifier, MLPRegressor
 
 
 def _units(estimator):
@@ -170,3 +171,17 @@ def test_members_are_exported_as_one_model(iris, tmp_path):
     )
     (got,) = session.run(None, {"X": X.astype(np.float32)})
     np.testing.assert_allclose(got, net.predict_proba(X), rtol=1e-4, atol=1e-5)
+
+
+def test_layers_that_no_machine_holds_are_refused_before_they_are_made(iris):
+    """By the bytes that they take: 8e12 weights of 4 bytes, derivatives and two moments."""
+    with pytest.raises(ValueError, match=r"8,000,000,000,003 weights.* 128,000 GB"):
+        MLPClassifier(hidden_layer_sizes=10**12).fit(*iris)
+
+    grid = {"hidden_layer_sizes": [2, 10**12]}
+    search = GridSearchCV(MLPClassifier(max_epochs=1, random_state=0), grid, cv=2)
+    with pytest.warns(FitFailedWarning), pytest.warns(UserWarning, match="non-finite"):
+        search.fit(*iris)
+
+    assert np.isnan(search.cv_results_["mean_test_score"]).tolist() == [False, True]
+    assert "must fit into memory" in search.cv_results_["failure_reason"][1]
