@@ -5,6 +5,7 @@
     python -m pip install --group benchmark-automl
     python benchmarks/automl.py [CASE ...] [--budgets 60 300] [--seeds 0]
     python benchmarks/automl.py --report [--sides sk_tune boosting FLAML]
+    python benchmarks/automl.py --noise auc [--rows 200] [--budgets 12] [--seeds 0 1 2 ...]
 
 Each seed splits a data set (cut to 10,000 rows) into three quarters to train on and a
 quarter to judge by, the same for all sides.  Each side gets the same training rows, the
@@ -27,6 +28,11 @@ Text columns are handed to all sides as categories of pandas; RealMLP-TD gets me
 place of missing numbers.  Results are added to --results, a line for each case, seed,
 budget and side; those that are there are not run again.  The report compares the --sides on
 those data sets and seeds on which all of them were run.
+
+With --noise the question is another: what AutoClassifier and AutoRegressor say of 10
+columns that tell nothing of the target ("signal": that tell something), beside the score on
+4,000 fresh rows.  Nothing is added to --results.  With --untimed, budgets are of processor
+seconds.
 """
 
 import argparse
@@ -427,6 +433,67 @@ def report_ranks(rows, sides):
         )
 
 
+# Scoring, share of the second class (None for numbers), and how much two columns tell.
+NOISE = {
+    "auc": ("roc_auc", 0.5, 0.0),
+    "accuracy": (None, 0.5, 0.0),
+    "lopsided": (None, 0.85, 0.0),
+    "r2": (None, None, 0.0),
+    "signal": ("roc_auc", 0.5, 0.7),
+}
+
+
+def draw_noise(name, n_rows, seed):
+    """Return X and y to train on, and fresh ones."""
+    _, share, told = NOISE[name]
+    rng = np.random.default_rng(seed)
+    X = rng.normal(size=(n_rows + 4000, 10))
+    y = told * X[:, :2].sum(axis=1) + rng.logistic(size=len(X))
+    if share is not None:
+        y = (y > np.log(1 / share - 1)).astype(int)
+    return X[:n_rows], y[:n_rows], X[n_rows:], y[n_rows:]
+
+
+def count_processor_seconds():
+    """Let budgets be of processor seconds, as on a machine without other work."""
+    time.monotonic = time.perf_counter = time.process_time
+    os.getloadavg = lambda: (0.0, 0.0, 0.0)
+
+
+def run_on_noise(options):
+    """Print a line for each fit, and means over all of them with standard errors."""
+    if options.untimed:
+        count_processor_seconds()
+    from sk_tune import AutoClassifier, AutoRegressor
+
+    warnings.simplefilter("ignore")
+    for name in options.noise:
+        scoring, share, _ = NOISE[name]
+        kind = AutoRegressor if share is None else AutoClassifier
+        found = []
+        for seed in options.seeds:
+            X, y, X_fresh, y_fresh = draw_noise(name, options.rows, seed)
+            model = kind(
+                time_budget=options.budgets[0], scoring=scoring, n_jobs=1, random_state=seed
+            ).fit(X, y)
+            own, dummy = model.corrected_score_, model.scores_["dummy"].mean
+            scores = (own.naive_score, own.score, model.score(X_fresh, y_fresh), dummy)
+            found.append((*scores, model.beats_baseline_))
+            print(
+                f"{name} {seed}: {own}, fresh {scores[2]:.3f}, {model.n_trials_} trials in "
+                f"{model.seconds_:.1f} s. {model.verdict_}",
+                flush=True,
+            )
+        means = np.mean(found, axis=0)
+        errors = np.std(found, axis=0) / np.sqrt(len(found))
+        cells = [f"{m:.3f} ± {e:.3f}" for m, e in zip(means[:4], errors[:4], strict=True)]
+        claims = int(sum(own[-1] for own in found))
+        print("| case | rows | best as found | corrected | fresh | dummy | beats it |")
+        print(
+            f"| {name} | {options.rows} | {' | '.join(cells)} | {claims} of {len(found)} |"
+        )
+
+
 def spread(values):
     """Write a mean, and the standard deviation of more than one."""
     digits = 1 if values.mean() > 100 else 4
@@ -444,6 +511,8 @@ def main():
     parser.add_argument(
         "--untimed", action="store_true", help="beside other work: no seconds"
     )
+    parser.add_argument("--noise", nargs="+", choices=NOISE, help="what is said of noise")
+    parser.add_argument("--rows", type=int, default=200, help="of --noise")
     parser.add_argument("--report", action="store_true", help="only what was found before")
     parser.add_argument(
         "--one", nargs=3, metavar=("SIDE", "BUDGET", "SEED"), help="in this process"
@@ -455,6 +524,9 @@ def main():
     if options.one:
         side, budget, seed = options.one
         print(json.dumps(run_here(options.cases[0], side, int(budget), int(seed))))
+        return
+    if options.noise:
+        run_on_noise(options)
         return
     results = Results(options.results)
     if not options.report:

@@ -25,7 +25,7 @@ from sk_tune._compat import (
 from sk_tune._metric import Metric, scorer_metric
 from sk_tune._times import as_times
 from sk_tune.automl._blend import Blend, blend_of, held_out_score
-from sk_tune.automl._choice import Chosen, choose, without_worse_than
+from sk_tune.automl._choice import Chosen, Worth, choose
 from sk_tune.automl._clock import Clock
 from sk_tune.automl._course import Course
 from sk_tune.automl._features import as_features, as_target, kind_of
@@ -52,7 +52,7 @@ from sk_tune.automl._problem import Problem
 from sk_tune.automl._progress import print_progress
 from sk_tune.automl._runner import AutoProgress, Runner
 from sk_tune.automl._threads import is_busy
-from sk_tune.automl._trials import Trial, best_of, honest_scores
+from sk_tune.automl._trials import Trial, best_of
 from sk_tune.automl._verdict import Score, verdict
 from sk_tune.automl._workers import Workers
 from sk_tune.backend import value_fingerprint
@@ -140,17 +140,21 @@ class AutoEstimator(BaseEstimator):  # type: ignore[misc]
         Of "dummy", which looks at no column, the best "linear" model, the best "boosting",
         the "best model" of all, the "networks" alone and the "ensemble": mean and standard
         deviation over the folds, and on the rows that were set aside; as far as they could
-        be trained.  The deviation is NaN of one held-out part.  Of "best model" each fold
-        has the score of the one that is the best in the other folds; on the rows set aside
-        it is `best_estimator_`.
+        be trained.  The deviation is NaN of one held-out part.  Each row was predicted by
+        what other rows choose, as far as there is a choice; on the rows set aside the
+        "best model" is `best_estimator_`.
     corrected_score_ : CorrectedScore
-        What to expect on new data, with an interval: each row was predicted by members and
-        weights that were chosen on other rows, out of the best trials of each kind, which
-        all rows choose.
+        What to expect on new data, with an interval.  It is the score of the "ensemble":
+        each row was predicted by members, weights and a temperature that were chosen on
+        other rows, out of all trials.  While it is not clear that the columns tell
+        anything, the choice also makes up for labels that folds share as training and as
+        held-out rows, which makes it low rather than high.  `naive_score` is that of the
+        best trial.
     verdict_ : str
         What was found, in plain words.
     beats_baseline_ : bool
-        Whether the ensemble is better than the dummy.
+        Whether the ensemble clearly beats the dummy, by which the verdict goes, too: its
+        `lead` in `scores_`, the low end of the interval of 95 %, is above 0.
     findings_ : tuple of Finding
         Of the leak guard and of the last diagnosis of networks.
     changes_ : tuple of AppliedChange
@@ -237,8 +241,8 @@ class AutoEstimator(BaseEstimator):  # type: ignore[misc]
         Warns
         -----
         SkTuneWarning
-            Of a leak by which scores are too good, of a class of one row, and if nothing is
-            better than the dummy.
+            Of a leak by which scores are too good, of a class of one row, and if the
+            ensemble does not clearly beat the dummy.
         """
         clock = Clock(self.time_budget)
         self._check()
@@ -283,10 +287,7 @@ class AutoEstimator(BaseEstimator):  # type: ignore[misc]
         if course.was_interrupted:
             raise KeyboardInterrupt
         if not self.beats_baseline_:
-            warn_user(
-                "No model is better than the dummy, which looks at no column: nothing in "
-                "these columns that helps to predict the target was found."
-            )
+            warn_user(self.verdict_)
         return self
 
     def _check(self) -> None:
@@ -441,22 +442,25 @@ class AutoEstimator(BaseEstimator):  # type: ignore[misc]
             )
         dummy = next((trial for trial in trials if trial.family == "dummy"), None)
         found = [trial for trial in trials if trial is not dummy]
-        own = without_worse_than(dummy, found or trials)
-        calibrate = getattr(self, "calibrate", False)
-        seconds = None if self.time_budget is None else course.runner.reserve / 2
-        how: dict[str, Any] = {"calibrate": calibrate, "seconds": seconds}
-        chosen = choose(own, problem, metric, **how)
-        networks = [trial for trial in found if trial.family in {"MLP", "CNN", "RNN"}]
-        of_networks: Chosen | None = None
+        own, others = found or trials, course.runner.others
+        how: dict[str, Any] = {
+            "calibrate": getattr(self, "calibrate", False),
+            "seconds": None if self.time_budget is None else course.runner.reserve / 2,
+            "dummy": dummy,
+        }
+        chosen = choose(own, problem, metric, others=others, **how)
+        networks, of_networks = [t for t in own if t.is_network], None
         if networks:
             of_networks = chosen
             if networks != own:
-                of_networks = choose(networks, problem, metric, corrects=False, **how)
+                how["others"] = [t for t in others if t.is_network]
+                how["beats_dummy"] = chosen.worth.lead > 0
+                of_networks = choose(networks, problem, metric, **how)
         self.leaderboard_ = leaderboard(trials, chosen, of_networks)
         self._searches = dict(course.runner.searches)
         self.blends_: dict[str, Blend] = {}
-        self.best_estimator_ = self._blend(best_of(own, 1), np.ones(1), 1.0)
-        self.corrected_score_ = chosen.corrected
+        self.best_estimator_ = self._alone(own)
+        self.corrected_score_ = chosen.worth.corrected
         self.scores_ = {
             score.name: score
             for score in self._scores(trials, chosen, of_networks, metric, held_out)
@@ -464,8 +468,7 @@ class AutoEstimator(BaseEstimator):  # type: ignore[misc]
         self.ensemble_ = self.blends_["ensemble"]
         self._quality = self._quality_of(chosen, held_out)
         self.verdict_ = verdict(self.scores_, len(serious_leaks(self.findings_)))
-        floor = -np.inf if dummy is None else dummy.score
-        self.beats_baseline_ = bool(found and chosen.score > floor)
+        self.beats_baseline_ = self.scores_["ensemble"].beats_dummy
         self.findings_ = (*self.findings_, *course.findings)
         self.changes_ = tuple(course.changes)
         self.n_trials_ = len(trials)
@@ -486,25 +489,27 @@ class AutoEstimator(BaseEstimator):  # type: ignore[misc]
         held_out: tuple[Any, Array],
     ) -> Iterator[Score]:
         """Keep what may predict, and yield its scores, on the rows set aside too."""
-        found: list[tuple[str, float, float, Blend]] = []
-        for family in ("dummy", "linear", "boosting"):
-            for best in best_of([t for t in trials if t.family == family], 1):
-                blend = self._blend([best], np.ones(1), 1.0)
-                found.append((family, best.score, best.std, blend))
-        single = [trial for trial in trials if trial.family != "dummy"]
-        if single:
-            alone = honest_scores(single)
-            std = float(alone.std()) if len(alone) > 1 else np.nan
-            found.append(("best", float(alone.mean()), std, self.best_estimator_))
-        for name, own in (("networks", networks), ("ensemble", chosen)):
-            if own is not None:
-                blend = self._blend(own.trials, own.weights, own.temperature)
-                found.append((name, own.score, own.std, blend))
-        for name, mean, std, blend in found:
-            self.blends_[name] = blend
-            shown = "best model" if name == "best" else name
-            score = held_out_score(blend, metric, *held_out)
-            yield Score(name=shown, mean=mean, std=std, held_out=score)
+        found: list[tuple[str, Worth, Blend]] = []
+        for dummy in [trial for trial in trials if trial.family == "dummy"]:
+            worth = Worth(score=dummy.score, std=dummy.std, lead=np.nan)
+            found.append(("dummy", worth, self._alone([dummy])))
+        models = [trial for trial in trials if trial.family != "dummy"]
+        for name in ("linear", "boosting", "best model"):
+            own = [t for t in models if name in {t.family, "best model"}]
+            if own:
+                found.append((name, chosen.alone[name], self._alone(own)))
+        for name, several in (("networks", networks), ("ensemble", chosen)):
+            if several is not None:
+                blend = self._blend(several.trials, several.weights, several.temperature)
+                found.append((name, several.worth, blend))
+        for name, it, blend in found:
+            self.blends_["best" if name == "best model" else name] = blend
+            held = held_out_score(blend, metric, *held_out)
+            yield Score(name=name, mean=it.score, std=it.std, held_out=held, lead=it.lead)
+
+    def _alone(self, trials: Sequence[Trial]) -> Blend:
+        """Return the best of some trials by itself."""
+        return self._blend(best_of(trials, 1), np.ones(1), 1.0)
 
     def _blend(self, trials: Sequence[Trial], weights: Array, temperature: float) -> Blend:
         return blend_of(trials, weights, temperature, getattr(self, "classes_", None))

@@ -1,8 +1,21 @@
 # SPDX-FileCopyrightText: sk_tune contributors
 # SPDX-License-Identifier: BSD-3-Clause
-"""Which trials are averaged, and what the average is worth."""
+"""Which trials are averaged, and what the average is worth.
 
-from collections.abc import Sequence
+Each part of the rows is predicted by a choice that is made again, from all trials that were
+trained, without the scores of that part.  Where there is nothing to learn that is not
+enough: models that the other parts judge were trained on labels of this one, so that who is
+lucky there is lucky here.  A pair of labels from two folds counts in the scores of both;
+therefore most of what a trial scores on the part beyond chance is taken from what it scores
+on the others.  All of it would cancel the pairs with a label of the part where predictions
+are linear in the labels; ADR 13 has figures.  Where there is something to learn, this makes
+the choice worse than it is, so it is dropped once the lead over the dummy is clear.
+
+Notation: C trials, P parts, N rows that were held out.
+"""
+
+import warnings
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -11,52 +24,62 @@ import numpy.typing as npt
 
 from sk_tune._metric import Metric
 from sk_tune.automl._problem import Problem
-from sk_tune.automl._trials import Trial, best_of, library_of
-from sk_tune.ensemble import GreedyOptions, Selector
-from sk_tune.search import CorrectedScore, corrected_score
+from sk_tune.automl._trials import Trial, library_of
+from sk_tune.ensemble import GreedyOptions, Library, Selector
+from sk_tune.search import CorrectedScore, FoldScores
 
-__all__ = ["Chosen", "choose", "without_worse_than"]
+__all__ = ["Chosen", "Worth", "choose"]
 
 Array = npt.NDArray[Any]
+Floats = npt.NDArray[np.float64]
 
 # Of each family, so that one that is a little weaker but different has its chance.
 _MOST_OF_FAMILY = 8
 _GREEDY = GreedyOptions(max_rounds=30, n_start=5, min_gain=0.0, n_bags=10)
 # Of more rows fewer bags are drawn: what they are to steady is steady then.
 _ROWS_IN_BAGS = 20_000
-_N_BOOTSTRAPS = 300
+_N_BOOTSTRAPS, _CONFIDENCE = 300, 0.95
 # Lighter members cost as much to predict as others.
 _LEAST_WEIGHT = 0.02
+# Folds without which nothing would be left to choose by, after a part was taken twice.
+_FEWEST_FOLDS_TO_DEDUCT = 3
+# Part of the luck on a part that is taken off: all of it is shared by kernel methods, less
+# by boosting and networks.
+_DEDUCTED = 0.75
+# Orders of the true values of a part that tell what predictions score on it by chance.
+_N_SHUFFLES = 4
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class Worth:
+    """What predictions are worth that no choice has flattered; greater is better.
+
+    `score` and `std` are over the folds; the deviation is NaN of a single one.  `lead` is
+    the low end of the interval of how far the score is above the dummy's on the same rows,
+    and infinite without a dummy.
+    """
+
+    score: float
+    std: float
+    lead: float
+    corrected: CorrectedScore | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class Chosen:
-    """Members, and what to expect of them.
+    """Members with weights of sum 1, and what to expect of them and of others.
 
-    Parameters
-    ----------
-    trials : sequence of Trial
-        Those that were to be chosen from.
-    weights : ndarray of shape (n_trials,)
-        With sum 1.
-    temperature : float
-        Of the averaged probabilities.
-    score, std : float
-        Mean and standard deviation over the folds, of predictions for each row by members
-        and weights that were chosen on other rows, out of the best trials of each family,
-        which all rows choose; greater is better.  The deviation is NaN of a single fold.
-    corrected : CorrectedScore or None
-        The same over all rows, with an interval, if it was asked for.
-    held_out : tuple of ndarray
-        Targets of the rows, and these predictions.
+    `temperature` is that of the averaged probabilities.  `alone` has the worth of the best
+    single trial of "linear", of "boosting" and, as "best model", of all, as far as there
+    are some.  `held_out` are targets of the rows, and what choices on others predict of
+    them.
     """
 
     trials: Sequence[Trial]
     weights: Array
     temperature: float
-    score: float
-    std: float
-    corrected: CorrectedScore | None
+    worth: Worth
+    alone: dict[str, Worth]
     held_out: tuple[Array, Array]
 
 
@@ -66,126 +89,275 @@ def choose(
     metric: Metric,
     *,
     calibrate: bool,
-    corrects: bool = True,
+    others: Sequence[Trial] = (),
+    dummy: Trial | None = None,
+    beats_dummy: bool | None = None,
     seconds: float | None = None,
 ) -> Chosen:
     """Choose members by greedy selection over out-of-fold predictions.
 
-    Parameters
-    ----------
-    trials : sequence of Trial
-        At least one.
-    problem : Problem
-        On whose folds they were fitted.
-    metric : Metric
-        What scores are taken by.  Members are chosen by log loss in classification.
-    calibrate : bool
-        Whether probabilities get a temperature.
-    corrects : bool, default=True
-        Whether an interval is asked for.
-    seconds : float or None, default=None
-        That it may take, where a metric has to be called often; any if None.
-
-    Returns
-    -------
-    Chosen
-        With the honest score.
+    Members, of which there must be one at least, are chosen by log loss in classification.
+    `others` were trained, too, but their models were not kept.  Without `beats_dummy` it is
+    found out, and there is an interval; a metric that has to be called often may take as
+    many `seconds`.
     """
-    families = dict.fromkeys(trial.family for trial in trials)
-    own = [
-        trial
-        for family in families
-        for trial in best_of([t for t in trials if t.family == family], _MOST_OF_FAMILY)
-    ]
-    library = library_of(own)
-    is_classification = library.classes is not None
-    selection = Selector(
-        library,
-        method="greedy",
-        scoring=None if is_classification else problem.scoring,
-        greedy=replace(_GREEDY, n_bags=_n_bags(len(library.y))),
-        n_best=None,
-        calibrate=calibrate and is_classification,
-        random_state=problem.seed,
-    ).select()
-    weights = selection.choice.weights
-    weights = np.where(weights < min(_LEAST_WEIGHT, weights.max()), 0.0, weights)
-    score, std = _fold_scores(selection.predictions, library, problem, metric)
-    y = library.y if library.classes is None else library.classes[library.y]
+    pool = _Pool([*trials, *others], dummy, problem, metric)
+    selector = _selector(pool.library, problem, calibrate=calibrate)
+    asks = beats_dummy is None
+    deducts = pool.can_deduct and not beats_dummy
+    crossed = _crossed(pool, selector, deducts=deducts)
+    worths = pool.worths(crossed, intervals=asks, seconds=seconds)
+    if asks and deducts and worths["ensemble"].lead > 0:
+        leads = {name: own.lead for name, own in worths.items()}
+        crossed = _crossed(pool, selector, deducts=False)
+        worths = pool.worths(crossed, intervals=True, seconds=seconds)
+        worths = {name: replace(own, lead=leads[name]) for name, own in worths.items()}
+    members = pool.members(pool.criteria_of_all(), np.arange(len(trials)))
+    own = [trials[k] for k in members]
+    choice = selector.choose(library_of(own))
+    light = choice.weights < min(_LEAST_WEIGHT, choice.weights.max())
+    weights = np.where(light, 0.0, choice.weights)
     return Chosen(
         trials=own,
         weights=weights / weights.sum(),
-        temperature=selection.choice.temperature,
-        score=score,
-        std=std,
-        corrected=corrected_score(
-            selection.predictions[None],
-            y,
-            metric,
-            n_bootstraps=_N_BOOTSTRAPS,
-            classes=library.classes,
-            time_budget=seconds,
-            random_state=0,
-        )
-        if corrects
-        else None,
-        held_out=(y, selection.predictions),
+        temperature=choice.temperature,
+        worth=worths.pop("ensemble"),
+        alone=worths,
+        held_out=(pool.y, crossed["ensemble"]),
     )
 
 
-def without_worse_than(dummy: Trial | None, trials: Sequence[Trial]) -> list[Trial]:
-    """Leave out trials that know less than one that does not look at the columns.
+class _Pool:
+    """Trials, and the dummy as the last of them, with their scores on each part."""
 
-    In an average they do harm where they are far off, as a linear model on rows that are
-    unlike those that it was fitted on.
+    def __init__(
+        self,
+        trials: Sequence[Trial],
+        dummy: Trial | None,
+        problem: Problem,
+        metric: Metric,
+    ) -> None:
+        self.trials, self._dummy = trials, dummy
+        self._problem, self._metric = problem, metric
+        every = [*trials, *([] if dummy is None else [dummy])]
+        self.library = library_of(every)
+        self.parts = np.unique(self.library.part)
+        self._is_of_part = self.library.part == self.parts[:, np.newaxis]
+        rows = np.unique(np.concatenate([held for _, held in problem.folds]))
+        self._folds = np.array([np.isin(rows, held) for _, held in problem.folds])
+        self.can_deduct = _train_for_each_other(problem.folds)
+        self._families = np.array([trial.family for trial in trials])
+        self._scores = self._scores_of(every)
+        self._knows = self._scores
+        if self.library.classes is not None:
+            by_part, luck = (self._is_of_part @ own.T for own in self._log_likelihoods())
+            self._knows = by_part, by_part.sum(axis=0) - by_part, luck
 
-    Parameters
-    ----------
-    dummy : Trial or None
-        What guesses.
-    trials : sequence of Trial
-        Others, on the same folds.
+    @property
+    def y(self) -> Array:
+        """Labels or numbers of the rows."""
+        y, classes = self.library.y, self.library.classes
+        return y if classes is None else np.asarray(classes[y])
 
-    Returns
-    -------
-    list of Trial
-        Those with a smaller log loss than the dummy, or a better score in a regression; all
-        if there are none.
+    def shuffled(self) -> list[Array]:
+        """Return true values as they might be by chance: of each part in other orders."""
+        rng = np.random.default_rng(self._problem.seed)
+        found = []
+        for _ in range(_N_SHUFFLES):
+            y = self.library.y.copy()
+            for own in self._is_of_part:
+                y[own] = rng.permutation(y[own])
+            found.append(y)
+        return found
+
+    def _scores_of(self, every: Sequence[Trial]) -> tuple[Floats, Floats, Floats]:
+        """Return scores on each part, sums of all others', and luck, of shape (P, C)."""
+        own = self._fold_scores(self.library.predictions, self._is_of_part)
+        n = len(self.parts)
+        if np.array_equal(self._folds, self._is_of_part):
+            scores = np.nan_to_num(np.array([trial.fold_scores for trial in every]).T)
+            others = scores.sum(axis=0) - scores
+        else:
+            scores = np.nan_to_num(own.on_all())
+            left = self._fold_scores(self.library.predictions, ~self._is_of_part)
+            others = np.nan_to_num(left.on_all()) * (n - 1)
+        luck = scores
+        if self.can_deduct and not own.needs_calls:
+            by_chance = [
+                self._fold_scores(self.library.predictions, self._is_of_part, y).on_all()
+                for y in self.shuffled()
+            ]
+            luck = scores - np.nan_to_num(np.mean(by_chance, axis=0))
+        return scores, others, luck
+
+    def _log_likelihoods(self) -> tuple[Floats, Floats]:
+        """Return the logarithm of the probability of each row's class, (C, N), and luck."""
+        rows, least = np.arange(len(self.library.y)), np.finfo(np.float32).tiny
+        logs = np.log(np.clip(self.library.predictions, least, None))
+        true = logs[:, rows, self.library.y]
+        by_chance = [logs[:, rows, y] for y in self.shuffled()]
+        return true, true - np.mean(by_chance, axis=0)
+
+    def _fold_scores(
+        self, predictions: Array, folds: Array, y: Array | None = None
+    ) -> FoldScores:
+        classes = self.library.classes
+        if y is None:
+            y = self.y
+        elif classes is not None:
+            y = classes[y]
+        return FoldScores(self._metric, predictions, y, classes=classes, folds=folds)
+
+    def criteria(self, part: int, *, deducts: bool) -> tuple[Floats, Floats]:
+        """Return what to choose by for a part: score and knowledge of each trial."""
+        scores, knows = (
+            others[part] - _DEDUCTED * luck[part] if deducts else others[part]
+            for _, others, luck in (self._scores, self._knows)
+        )
+        return scores, knows
+
+    def without(self, library: Library, part: int) -> tuple[Library, Array]:
+        """Return a library in which a part counts against, and by chance for; and signs."""
+        own = np.flatnonzero(self._is_of_part[part])
+        shuffled = self.shuffled()
+        signs = np.where(self._is_of_part[part], -_DEDUCTED, 1.0)
+        by_chance = np.full(len(shuffled) * len(own), _DEDUCTED / len(shuffled))
+        signs = np.append(signs, by_chance)
+        rows = np.concatenate([np.arange(len(library.y)), *[own] * len(shuffled)])
+        y = np.concatenate([library.y, *(one[own] for one in shuffled)])
+        return replace(library.take(rows), y=y), signs
+
+    def criteria_of_all(self) -> tuple[Floats, Floats]:
+        """Return score and knowledge of each trial on all rows."""
+        scores = np.array([trial.score for trial in self.trials])
+        if self._dummy is not None:
+            scores = np.append(scores, self._dummy.score)
+        is_known = self.library.classes is not None
+        return scores, self._knows[0].sum(axis=0) if is_known else scores
+
+    def members(self, criteria: tuple[Floats, Floats], among: Array) -> Array:
+        """Return the best of each family of those that know more than the dummy.
+
+        That is those with a smaller log loss, or a better score in a regression; the best
+        of all if there are none.  In an average others do harm where they are far off, as a
+        linear model on rows that are unlike those that it was fitted on.
+        """
+        scores, knows = criteria
+        if self._dummy is not None:
+            knowing = among[knows[among] > knows[-1]]
+            among = knowing if len(knowing) else among
+        ranked = among[np.argsort(-scores[among], kind="stable")]
+        of_families = [
+            ranked[self._families[ranked] == family][:_MOST_OF_FAMILY]
+            for family in dict.fromkeys(self._families[among])
+        ]
+        return np.concatenate(of_families)
+
+    def bests(self, criteria: tuple[Floats, Floats]) -> Iterable[tuple[str, int]]:
+        """Yield the best single trial of all and of the families that have a score."""
+        scores = criteria[0][: len(self.trials)]
+        yield "best model", int(scores.argmax())
+        for family in ("linear", "boosting"):
+            own = np.flatnonzero(self._families == family)
+            if len(own):
+                yield family, int(own[scores[own].argmax()])
+
+    def worths(
+        self, crossed: dict[str, Array], *, intervals: bool, seconds: float | None
+    ) -> dict[str, Worth]:
+        """Return what predictions of all rows are worth, with their names."""
+        predictions = [*crossed.values()]
+        if self._dummy is not None:
+            predictions.append(self._dummy.library.predictions[0])
+        own = self._fold_scores(np.stack(predictions), self._folds)
+        by_fold = own.on_all()
+        resampled = np.full((0, len(predictions)), np.nan)
+        if intervals:
+            rng = np.random.default_rng(0)
+            resampled = own.on_resamples(_N_BOOTSTRAPS, rng, seconds)
+            # A metric of few rows may be biased, as R^2 is.
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore", RuntimeWarning)
+                shift = by_fold.mean(axis=0) - np.nanmean(resampled, axis=0)
+                # But none is higher than the metric can be.
+                most = np.nanmax(resampled, axis=0, initial=-np.inf)
+            resampled = np.minimum(resampled + shift, most)
+        worths = {}
+        for k, name in enumerate(crossed):
+            lead = np.inf
+            if self._dummy is not None:
+                lead, _ = _interval(resampled[:, k] - resampled[:, -1])
+            score, std = float(by_fold[:, k].mean()), float(by_fold[:, k].std())
+            # One held-out part tells nothing of a spread.
+            std = std if len(by_fold) > 1 else np.nan
+            worths[name] = Worth(score=score, std=std, lead=float(lead))
+        if intervals:
+            first = next(iter(crossed))
+            low, high = _interval(resampled[:, 0])
+            corrected = CorrectedScore(
+                score=worths[first].score,
+                low=low,
+                high=high,
+                confidence=_CONFIDENCE,
+                n_bootstraps=int(np.isfinite(resampled[:, 0]).sum()),
+                naive_score=max(trial.score for trial in self.trials),
+            )
+            worths[first] = replace(worths[first], corrected=corrected)
+        return worths
+
+
+def _crossed(pool: _Pool, selector: Selector, *, deducts: bool) -> dict[str, Array]:
+    """Return what choices that a row has no part in predict of it, by name."""
+    library = pool.library
+    crossed: dict[str, Array] = {}
+    every = np.arange(len(pool.trials))
+    for k, part in enumerate(pool.parts):
+        is_own = library.part == part
+        criteria = pool.criteria(k, deducts=deducts)
+        members = pool.members(criteria, every)
+        own = library_of([pool.trials[m] for m in members])
+        if deducts:
+            choice = selector.choose(*pool.without(own, k))
+        else:
+            choice = selector.choose(own.take(~is_own))
+        found = {"ensemble": choice.combine(own.predictions[:, is_own])}
+        for name, best in pool.bests(criteria):
+            found[name] = library.predictions[best, is_own]
+        for name, predictions in found.items():
+            shape = (len(library.y), *predictions.shape[1:])
+            crossed.setdefault(name, np.empty(shape))[is_own] = predictions
+    return crossed
+
+
+def _selector(library: Library, problem: Problem, *, calibrate: bool) -> Selector:
+    is_classification = library.classes is not None
+    n_bags = int(np.clip(_ROWS_IN_BAGS // len(library.y), 1, _GREEDY.n_bags))
+    return Selector(
+        library,
+        method="greedy",
+        scoring=None if is_classification else problem.scoring,
+        greedy=replace(_GREEDY, n_bags=n_bags),
+        n_best=None,
+        calibrate=calibrate and is_classification,
+        random_state=problem.seed,
+    )
+
+
+def _train_for_each_other(folds: Sequence[tuple[Array, Array]]) -> bool:
+    """Return whether models of each fold are trained on the rows that others hold out.
+
+    They are not on one split, nor where each fold is later than what is trained on.
     """
-    if dummy is None:
-        return list(trials)
-    knows = _log_likelihood if dummy.library.classes is not None else _score
-    return [trial for trial in trials if knows(trial) > knows(dummy)] or list(trials)
+    if len(folds) < _FEWEST_FOLDS_TO_DEDUCT:
+        return False
+    pairs = list(zip(folds, [*folds[1:], folds[0]], strict=True))
+    pairs += [(second, first) for first, second in pairs]
+    return all(np.isin(held, train).any() for (train, _), (_, held) in pairs)
 
 
-def _score(trial: Trial) -> float:
-    return trial.score
-
-
-def _log_likelihood(trial: Trial) -> float:
-    own = trial.library
-    right = own.predictions[0][np.arange(len(own.y)), own.y]
-    return float(np.log(np.clip(right, np.finfo(np.float32).tiny, None)).mean())
-
-
-def _n_bags(n_rows: int) -> int:
-    return int(np.clip(_ROWS_IN_BAGS // n_rows, 1, _GREEDY.n_bags))
-
-
-def _fold_scores(
-    predictions: Array, library: Any, problem: Problem, metric: Metric
-) -> tuple[float, float]:
-    rows = np.unique(np.concatenate([held for _, held in problem.folds]))
-    y, responses = library.y, predictions
-    if library.classes is not None:
-        y, responses = library.classes[y], metric.response(predictions, library.classes)
-    scores = []
-    for _, held in problem.folds:
-        own = np.isin(rows, held)
-        try:
-            scores.append(metric(y[own], responses[own]))
-        except ValueError:
-            # Not defined for a fold that lacks a class.
-            scores.append(np.nan)
-    # One held-out part tells nothing of a spread.
-    return float(np.mean(scores)), float(np.std(scores)) if len(scores) > 1 else np.nan
+def _interval(values: Floats) -> tuple[float, float]:
+    known = values[np.isfinite(values)]
+    if not len(known):
+        return np.nan, np.nan
+    low, high = np.quantile(known, [(1 - _CONFIDENCE) / 2, (1 + _CONFIDENCE) / 2])
+    return float(low), float(high)

@@ -56,8 +56,8 @@ def leaderboard(
             rows.append({
                 "model": name,
                 "family": "ensemble",
-                "cv_score": own.score,
-                "cv_std": own.std,
+                "cv_score": own.worth.score,
+                "cv_std": own.worth.std,
                 "seconds": sum(trial.seconds for trial in members),
                 "in_ensemble": False,
                 "weight": np.nan,

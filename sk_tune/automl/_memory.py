@@ -4,7 +4,7 @@
 
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from pickle import PicklingError
 from typing import Any
@@ -76,8 +76,8 @@ class Memory:
         Of the earlier fit.
     fingerprint : str
         Of its data.
-    trials : list of Trial
-        The best of each family.
+    trials, others : list of Trial
+        The best of each family, and the predictions of the rest.
     kinds : dict
         What was learnt of each kind of model.
     n_done : int
@@ -93,6 +93,7 @@ class Memory:
     seed: int
     fingerprint: str
     trials: list[Trial]
+    others: list[Trial]
     kinds: dict[str, Kind]
     n_done: int
     scoring: Any
@@ -217,6 +218,7 @@ class RememberedCourse:
             names = {model.name for model in models}
             self.runner.trials = [t for t in earlier.trials if t.label in names]
             self.runner.searches = dict(earlier.searches)
+            self.runner.others = [t for t in earlier.others if t.label in names]
             self.n_done = earlier.n_done
             self._kinds = {n: own for n, own in earlier.kinds.items() if n in names}
 
@@ -225,8 +227,11 @@ class RememberedCourse:
         trials = self.runner.trials
         labels = dict.fromkeys(trial.label for trial in trials)
         own = [[t for t in trials if t.label == label] for label in labels]
+        kept = [trial for trials in own for trial in best_of(trials, N_KEPT)]
+        rest = [replace(trial, models=()) for trial in trials if trial not in kept]
         return Memory(
-            trials=[trial for trials in own for trial in best_of(trials, N_KEPT)],
+            trials=kept,
+            others=[*self.runner.others, *rest],
             kinds=self._kinds,
             n_done=self.n_done,
             searches=self.runner.searches,

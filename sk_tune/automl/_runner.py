@@ -79,6 +79,8 @@ class Runner:
         For networks.
     trials : list of Trial
         What was trained.
+    others : list of Trial
+        What was trained, too, but is not there any more: its predictions only.
     failures : dict of str to str
         What could not be trained, and why.
     searches : dict of str to SearchPart
@@ -92,6 +94,7 @@ class Runner:
     tell: Callable[[AutoProgress], object] | None
     workers: Workers
     trials: list[Trial] = field(default_factory=list)
+    others: list[Trial] = field(default_factory=list)
     failures: dict[str, str] = field(default_factory=dict)
     searches: dict[str, SearchPart] = field(default_factory=dict)
     latest: SearchPart | None = None
@@ -272,9 +275,11 @@ class Runner:
             n_rows=problem.n_train,
             label=model.name,
         )
+        self.others += [trial for trial in own if not trial.models]
         self.trials += [
             replace(trial, models=tuple(map(self._steps.shared, trial.models)))
             for trial in own
+            if trial.models
         ]
         self._report()
         return bool(own)

@@ -6,7 +6,7 @@ Notation: M trials, N rows that were held out, K classes.
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -14,9 +14,12 @@ import numpy.typing as npt
 
 from sk_tune.ensemble import Library, read_library
 
-__all__ = ["Trial", "best_of", "honest_scores", "library_of", "trials_of"]
+__all__ = ["Trial", "best_of", "library_of", "trials_of"]
 
 Array = npt.NDArray[Any]
+
+# Of a search, candidates whose models were not kept, and bytes of their predictions.
+_MOST_OTHERS, _BYTES_OF_OTHERS = 64, 2**25
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -39,7 +42,7 @@ class Trial:
     seconds : float
         Of the fits of all folds.
     models : tuple of estimator
-        Those of the folds.
+        Those of the folds; empty if they were not kept.
     n_rows : int
         That each of them was trained on, at most.
     label : str
@@ -61,6 +64,11 @@ class Trial:
     library: Library
 
     @property
+    def is_network(self) -> bool:
+        """Whether its models are networks."""
+        return self.family in {"MLP", "CNN", "RNN"}
+
+    @property
     def number(self) -> int:
         """Its place among the trials of the family, by which it is named."""
         return int(self.name.rpartition(" ")[2])
@@ -75,7 +83,7 @@ def trials_of(
     n_rows: int,
     label: str = "",
 ) -> list[Trial]:
-    """Return the candidates of a search that were kept.
+    """Return the candidates of a search, those whose models were kept first.
 
     Parameters
     ----------
@@ -95,24 +103,27 @@ def trials_of(
     Returns
     -------
     list of Trial
-        Empty if none predicts every held-out row and has a score.
+        Empty if none predicts every held-out row, has a score and was kept.  Of others, by
+        which it can be told how much the best were flattered, there are 64 at most, and
+        fewer if they have many predictions.
     """
+    common: dict[str, Any] = {"is_classification": is_classification, "random_state": 0}
     try:
-        library = read_library(
-            search,
-            is_classification=is_classification,
-            needs_models=True,
-            random_state=0,
-        )
+        kept = read_library(search, needs_models=True, **common).candidates
+        library = read_library(search, needs_models=False, **common)
     except ValueError:
         return []
     results = search.cv_results_
+    place = {row: k for k, row in enumerate(library.candidates.tolist())}
+    rest = sorted(place.keys() - {*kept}, key=lambda row: -results["mean_test_score"][row])
+    most = min(_MOST_OTHERS, _BYTES_OF_OTHERS // library.predictions[0].nbytes)
     trials: list[Trial] = []
-    for position, row in enumerate(library.candidates):
+    for row in [*kept.tolist(), *rest[:most]]:
         score = float(results["mean_test_score"][row])
         if np.isnan(score):
             continue
-        models = tuple(search.models_[row])
+        models = tuple(search.models_[row]) if row in kept else ()
+        own = library.only(place[row])
         n_folds = search.n_splits_
         fold_scores = [results[f"split{k}_test_score"][row] for k in range(n_folds)]
         trials.append(
@@ -123,11 +134,12 @@ def trials_of(
                 score=score,
                 std=float(results["std_test_score"][row]) if n_folds > 1 else np.nan,
                 fold_scores=np.array(fold_scores, dtype=np.float64),
-                seconds=float(results["mean_fit_time"][row]) * len(models),
+                seconds=float(results["mean_fit_time"][row]) * n_folds,
                 models=models,
                 n_rows=n_rows,
                 label=label or family,
-                library=library.only(position),
+                # A copy, so that the predictions of all candidates can go.
+                library=replace(own, predictions=own.predictions.copy()),
             )
         )
     return trials
@@ -149,27 +161,6 @@ def best_of(trials: Sequence[Trial], n: int) -> list[Trial]:
         The best first.
     """
     return sorted(trials, key=lambda trial: -trial.score)[:n]
-
-
-def honest_scores(trials: Sequence[Trial]) -> Array:
-    """Return in each fold the score of the trial that is the best in the other folds.
-
-    Parameters
-    ----------
-    trials : sequence of Trial
-        On the same folds; at least one.
-
-    Returns
-    -------
-    ndarray of shape (n_folds,)
-        Not flattered by the choice, unless there is one fold only, which then chose.
-    """
-    scores: Array = np.array([trial.fold_scores for trial in trials])
-    n_folds = scores.shape[1]
-    if n_folds == 1:
-        return np.asarray(scores.max(axis=0))
-    others = (scores.sum(axis=1, keepdims=True) - scores) / (n_folds - 1)
-    return np.asarray(scores[others.argmax(axis=0), np.arange(n_folds)])
 
 
 def library_of(trials: Sequence[Trial]) -> Library:

@@ -22,12 +22,21 @@ class Score:
         the deviation also if there is one held-out part instead of folds.
     held_out : float
         Score on rows that were set aside; NaN without any.
+    lead : float, default=nan
+        Low end of the 95 % interval of how far it is ahead of the dummy on the same rows;
+        infinite without a dummy, NaN where it was not asked for.
     """
 
     name: str
     mean: float
     std: float
     held_out: float
+    lead: float = math.nan
+
+    @property
+    def beats_dummy(self) -> bool:
+        """Whether it is clearly ahead of the dummy: what verdict and attributes go by."""
+        return self.lead > 0
 
 
 def format_score(score: float, scale: float = 1.0) -> str:
@@ -92,11 +101,11 @@ def verdict(scores: Mapping[str, Score], n_leaks: int = 0) -> str:
 
 
 def _of_scores(scores: Mapping[str, Score]) -> str:
-    dummy, best = scores.get("dummy"), scores["ensemble"]
+    best = scores["ensemble"]
     alone, networks = scores.get("best model"), scores.get("networks")
     scale = scale_of(list(scores.values()))
-    if dummy is not None and not _clearly_beats(best, dummy):
-        if alone is not None and _clearly_beats(alone, dummy):
+    if not best.beats_dummy:
+        if alone is not None and alone.beats_dummy:
             return (
                 "The ensemble does not clearly beat the dummy, which looks at no column. "
                 f"The best model alone does: {format_score(alone.mean, scale)} against "
@@ -115,10 +124,6 @@ def _of_scores(scores: Mapping[str, Score]) -> str:
     else:
         sentences.append(_of_networks(best, networks, scale))
     return " ".join(filter(None, sentences))
-
-
-def _clearly_beats(own: Score, other: Score) -> bool:
-    return own.mean - other.mean > _spread(own)
 
 
 def _spread(score: Score) -> float:
@@ -159,18 +164,16 @@ def _against_linear(best: Score, linear: Score | None, scale: float) -> str:
 def _against_one(best: Score, alone: Score, scale: float) -> str:
     """Say if the best model alone is better than the ensemble, on rows that chose none."""
     own, others, where = alone.held_out, best.held_out, "on the rows set aside"
-    advice = "Consider it, which is simpler; it predicts with use='best'."
     if math.isnan(own) or math.isnan(others):
         own, others, where = alone.mean, best.mean, "in the folds"
         if math.isnan(alone.std):
             where = "on the held-out part"
-            advice = "But it was chosen by that score, and the ensemble was not."
     mine, theirs = format_score(own, scale), format_score(others, scale)
     if not own > others or mine == theirs:
         return ""
     return (
         f"The best model alone has a higher score than the ensemble {where}, {mine} "
-        f"against {theirs}. {advice}"
+        f"against {theirs}. Consider it, which is simpler; it predicts with use='best'."
     )
 
 

@@ -18,7 +18,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from sk_tune.ensemble._objective import MetricObjective, Objective
+from sk_tune.ensemble._objective import MetricObjective, Objective, SignedObjective
 
 __all__ = ["GreedyOptions", "greedy_weights"]
 
@@ -66,7 +66,7 @@ class GreedyOptions:
 def greedy_weights(
     statistics: Array,
     y: Array,
-    objective: Objective,
+    objective: Objective | SignedObjective,
     options: GreedyOptions,
     rng: np.random.Generator,
 ) -> Floats:
@@ -78,7 +78,8 @@ def greedy_weights(
     metric that is no mean over samples.
     """
     n_bags = options.n_bags
-    if isinstance(objective, MetricObjective):
+    own = objective.objective if isinstance(objective, SignedObjective) else objective
+    if isinstance(own, MetricObjective):
         n_bags = min(n_bags, _MOST_BAGS_OF_METRIC)
     if n_bags == 1 or len(statistics) == 1:
         counts = _select(statistics, y, objective, options)
@@ -92,7 +93,10 @@ def greedy_weights(
 
 
 def _select(
-    statistics: Array, y: Array, objective: Objective, options: GreedyOptions
+    statistics: Array,
+    y: Array,
+    objective: Objective | SignedObjective,
+    options: GreedyOptions,
 ) -> Counts:
     """Return how often each candidate is in the ensemble."""
     counts, total = _sorted_start(statistics, y, objective, options.n_start)
@@ -113,9 +117,13 @@ def _select(
 
 
 def _is_gain(
-    before: Array, after: Array, y: Array, objective: Objective, min_gain: float
+    before: Array,
+    after: Array,
+    y: Array,
+    objective: Objective | SignedObjective,
+    min_gain: float,
 ) -> bool:
-    if min_gain == 0:
+    if min_gain == 0 or isinstance(objective, SignedObjective):
         # Without the error, which costs a metric that is no mean over rows many calls.
         losses = objective.losses(np.stack([before, after]), y)
         return bool(losses[1] < losses[0])
@@ -124,7 +132,7 @@ def _is_gain(
 
 
 def _sorted_start(
-    statistics: Array, y: Array, objective: Objective, n_start: int
+    statistics: Array, y: Array, objective: Objective | SignedObjective, n_start: int
 ) -> tuple[Counts, Array]:
     """Return the best candidates that are best together, and the sum of their values."""
     best = np.argsort(objective.losses(statistics, y), kind="stable")

@@ -28,6 +28,7 @@ __all__ = [
     "MetricObjective",
     "Objective",
     "RowObjective",
+    "SignedObjective",
     "default_objective",
     "make_objective",
 ]
@@ -177,6 +178,28 @@ class MetricObjective:
 
 
 Objective = RowObjective | MetricObjective
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class SignedObjective:
+    """The loss of some samples less that of others.
+
+    The true values that it takes, (N, 2), have the samples' signs in their second column.
+    """
+
+    objective: Objective
+
+    def losses(self, statistics: Array, y: Array) -> Floats:
+        """Return the difference for each of M candidates, as a mean over all samples."""
+        own, signs = y.T
+        if isinstance(self.objective, RowObjective):
+            return np.asarray((self.objective.rows(statistics, own) * signs).mean(axis=-1))
+        total = np.zeros(len(statistics))
+        for sign in np.unique(signs):
+            rows = signs == sign
+            losses = self.objective.losses(statistics[:, rows], own[rows])
+            total += sign * rows.mean() * losses
+        return total
 
 
 def default_objective(classes: Array | None) -> RowObjective:

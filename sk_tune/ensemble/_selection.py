@@ -13,7 +13,12 @@ from threadpoolctl import threadpool_limits
 from sk_tune._text import interval_text
 from sk_tune.ensemble._greedy import GreedyOptions, greedy_weights
 from sk_tune.ensemble._library import Library
-from sk_tune.ensemble._objective import Objective, default_objective, make_objective
+from sk_tune.ensemble._objective import (
+    Objective,
+    SignedObjective,
+    default_objective,
+    make_objective,
+)
 from sk_tune.ensemble._stacker import tuned_stacked_weights
 from sk_tune.ensemble._temperature import (
     fitted_temperature,
@@ -185,33 +190,37 @@ class Selector:
             predictions=held,
         )
 
-    def choose(self, library: Library) -> Choice:
+    def choose(self, library: Library, signs: Array | None = None) -> Choice:
         """Return weights and temperature by the rows of a library.
 
         Parameters
         ----------
         library : Library
             The rows that choose.
+        signs : ndarray of shape (N,) or None, default=None
+            Of these rows; the loss of those with -1 is taken from that of the others.  Of
+            the methods "greedy" and "average" only.
 
         Returns
         -------
         Choice
             Of all candidates of the library.
         """
-        ranked = self._ranked(library)[: self._n_best]
-        weights = np.zeros(len(library.candidates))
-        weights[ranked] = self._weights(library, ranked)
+        with threadpool_limits(limits=1):
+            ranked = self._ranked(library, signs)[: self._n_best]
+            weights = np.zeros(len(library.candidates))
+            weights[ranked] = self._weights(library, ranked, signs)
         temperature = 1.0
         if self._calibrate:
             average = np.tensordot(weights, library.predictions, axes=1)
-            temperature = fitted_temperature(average, library.y)
+            temperature = fitted_temperature(average, library.y, signs)
         return Choice(
             weights=weights,
             temperature=temperature,
             is_multilabel=library.classes is not None and len(library.classes) == 0,
         )
 
-    def _weights(self, library: Library, ranked: Array) -> Floats:
+    def _weights(self, library: Library, ranked: Array, signs: Array | None) -> Floats:
         predictions, y = library.predictions[ranked], library.y
         if self._method == "stack":
             loss = default_objective(library.classes)
@@ -219,16 +228,25 @@ class Selector:
                 predictions, y, library.part, loss, self._objective
             )
         statistics = self._objective.statistics(predictions, y)
+        objective, y = self._signed(y, signs)
         if self._method == "greedy":
             rng = np.random.default_rng(self._random_state)
-            return greedy_weights(statistics, y, self._objective, self._greedy, rng)
-        return _best_average(statistics, y, self._objective)
+            return greedy_weights(statistics, y, objective, self._greedy, rng)
+        return _best_average(statistics, y, objective)
 
-    def _ranked(self, library: Library) -> Array:
+    def _ranked(self, library: Library, signs: Array | None = None) -> Array:
         """Return the candidates from the best to the worst."""
         statistics = self._objective.statistics(library.predictions, library.y)
-        losses = self._objective.losses(statistics, library.y)
-        return np.argsort(losses, kind="stable")
+        objective, y = self._signed(library.y, signs)
+        return np.argsort(objective.losses(statistics, y), kind="stable")
+
+    def _signed(
+        self, y: Array, signs: Array | None
+    ) -> tuple[Objective | SignedObjective, Array]:
+        """Return what to choose by and the true values as it takes them."""
+        if signs is None:
+            return self._objective, y
+        return SignedObjective(objective=self._objective), np.stack([y, signs], axis=1)
 
     def _score(self, predictions: Array) -> tuple[float, float]:
         y = self._library.y
@@ -237,7 +255,9 @@ class Selector:
         return -loss, error
 
 
-def _best_average(statistics: Array, y: Array, objective: Objective) -> Floats:
+def _best_average(
+    statistics: Array, y: Array, objective: Objective | SignedObjective
+) -> Floats:
     """Return equal weights of as many of the first candidates as are best together."""
     total, losses = np.zeros(statistics.shape[1:]), []
     for n, own in enumerate(statistics, start=1):

@@ -53,11 +53,12 @@ def with_label_temperature(probabilities: Array, temperature: float) -> Array:
     return np.asarray(expit(logit(inside) / temperature))
 
 
-def fitted_temperature(probabilities: Array, y: Array) -> float:
+def fitted_temperature(probabilities: Array, y: Array, signs: Array | None = None) -> float:
     """Return the temperature between 0.05 and 20 with the least log loss.
 
     The probabilities, (N, K), are of samples that were not trained on; log loss has one
-    minimum in the temperature's reciprocal.
+    minimum in the temperature's reciprocal.  `signs` of -1 take a sample's loss from the
+    others'.
     """
     rows = np.arange(len(y))
 
@@ -67,7 +68,8 @@ def fitted_temperature(probabilities: Array, y: Array) -> float:
             true = np.where(y > 0.5, scaled, 1 - scaled)
         else:
             true = with_temperature(probabilities, 1 / inverse)[rows, y]
-        return float(-np.log(np.maximum(true, _SMALLEST)).mean())
+        losses = -np.log(np.maximum(true, _SMALLEST))
+        return float((losses if signs is None else losses * signs).mean())
 
     found = minimize_scalar(loss, bounds=(1 / _HIGHEST, 1 / _LOWEST), method="bounded")
     return float(1 / found.x)

@@ -4,6 +4,7 @@
 
 from sk_tune.search._bayes import BayesSearchCV
 from sk_tune.search._corrected_score import CorrectedScore, corrected_score
+from sk_tune.search._fold_scores import FoldScores
 from sk_tune.search._grid import GridSearchCV
 from sk_tune.search._halving import HalvingGridSearchCV, HalvingRandomSearchCV
 from sk_tune.search._hyperband import HyperbandSearchCV
@@ -17,6 +18,7 @@ __all__ = [
     "BayesSearchCV",
     "Choice",
     "CorrectedScore",
+    "FoldScores",
     "GridSearchCV",
     "HalvingGridSearchCV",
     "HalvingRandomSearchCV",

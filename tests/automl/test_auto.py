@@ -131,10 +131,30 @@ def test_noise_is_said_to_be_noise():
     X, y = pd.DataFrame(rng.normal(size=(200, 3))), rng.normal(size=200)
     X.columns = ["a", "b", "c"]
 
-    with pytest.warns(SkTuneWarning, match="better than the dummy"):
+    with pytest.warns(SkTuneWarning, match="Nothing clearly beats the dummy"):
         auto = AutoRegressor(models=["linear"], **FAST).fit(X, y)
 
     assert not auto.beats_baseline_
+    assert auto.corrected_score_.score < 0.02
+
+
+@pytest.mark.filterwarnings("ignore:Nothing clearly beats the dummy")
+@pytest.mark.parametrize("cv", ["auto", [(np.arange(80), np.arange(80, 120))]])
+def test_attribute_verdict_and_score_say_the_same_of_noise(cv):
+    """The ensemble beats the dummy where the verdict says so; its score is one number."""
+    found = []
+    for seed in range(5):
+        rng = np.random.default_rng(seed)
+        X, y = rng.normal(size=(120, 5)), rng.integers(2, size=120)
+        auto = AutoClassifier(models=["linear"], cv=cv, scoring="roc_auc", **FAST)
+        auto.fit(X, y)
+        found.append(auto.beats_baseline_)
+        ensemble = auto.scores_["ensemble"].mean
+        assert found[-1] != auto.verdict_.startswith("Nothing clearly beats")
+        assert auto.corrected_score_.score == ensemble
+        assert auto.leaderboard_.loc["ensemble", "cv_score"] == ensemble
+
+    assert sum(found) <= 1
 
 
 @pytest.mark.parametrize("stray", ["unknown", None])
@@ -161,7 +181,7 @@ def test_columns_without_use_leave_the_dummy():
     """A constant column teaches nothing; there is a result all the same."""
     X, y = pd.DataFrame({"a": np.ones(40)}), np.arange(40) % 2
 
-    with pytest.warns(SkTuneWarning, match="better than the dummy"):
+    with pytest.warns(SkTuneWarning, match="Nothing clearly beats the dummy"):
         auto = AutoClassifier(**FAST).fit(X, y)
 
     assert set(auto.leaderboard_["family"]) == {"dummy", "ensemble"}

@@ -1,11 +1,13 @@
 """Which trials are averaged."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from sklearn.metrics import accuracy_score, r2_score
 
 from sk_tune._metric import scorer_metric
-from sk_tune.automl._choice import choose, without_worse_than
+from sk_tune.automl._choice import choose
 from sk_tune.automl._trials import Trial
 from sk_tune.ensemble import Library
 
@@ -19,7 +21,7 @@ def _trial(name, predictions, y, part, classes, score=0.5):
         params={},
         score=score,
         std=0.0,
-        fold_scores=np.array([score]),
+        fold_scores=np.full(len(np.unique(part)), score),
         seconds=1.0,
         models=(),
         library=Library(
@@ -60,8 +62,9 @@ def test_members_whose_errors_cancel_are_averaged(regression):
     assert by_name["MLP 1"] == pytest.approx(0.5, abs=0.1)
     assert by_name["boosting 1"] == pytest.approx(0.5, abs=0.1)
     assert by_name["linear 1"] < 0.1
-    assert chosen.score > 0.9
-    assert chosen.corrected.low <= chosen.corrected.score <= chosen.corrected.high
+    corrected = chosen.worth.corrected
+    assert chosen.worth.score > 0.9
+    assert corrected.low <= corrected.score <= corrected.high
 
 
 def test_the_score_of_one_member_is_its_own(regression):
@@ -75,8 +78,8 @@ def test_the_score_of_one_member_is_its_own(regression):
         r2_score(own.y[held], own.predictions[0][held]) for _, held in problem.folds
     ]
     assert chosen.weights.tolist() == [1.0]
-    assert chosen.score == pytest.approx(np.mean(expected))
-    assert chosen.std == pytest.approx(np.std(expected))
+    assert chosen.worth.score == pytest.approx(np.mean(expected))
+    assert chosen.worth.std == pytest.approx(np.std(expected))
 
 
 def test_chance_is_not_mistaken_for_skill(make_problem):
@@ -96,7 +99,7 @@ def test_chance_is_not_mistaken_for_skill(make_problem):
 
     chosen = choose(trials, problem, scorer_metric("accuracy"), calibrate=True)
 
-    assert chosen.score == pytest.approx(0.5, abs=0.05)
+    assert chosen.worth.score == pytest.approx(0.5, abs=0.05)
     assert chosen.temperature > 1
 
 
@@ -111,31 +114,41 @@ def test_one_held_out_part_has_one_score(make_problem):
 
     chosen = choose([trial], problem, scorer_metric("r2"), calibrate=False)
 
-    assert chosen.score == pytest.approx(r2_score(held, held + 0.1))
-    assert np.isnan(chosen.std)
+    assert chosen.worth.score == pytest.approx(r2_score(held, held + 0.1))
+    assert np.isnan(chosen.worth.std)
+
+
+def _members(trials, problem, metric, dummy):
+    chosen = choose(trials, problem, metric, calibrate=False, dummy=dummy)
+    return [trial.name for trial in chosen.trials]
 
 
 def test_what_scores_less_than_the_dummy_is_no_member_of_a_regression(regression):
     """It is far off somewhere, as a linear model on rows unlike those it was fitted on."""
-    _, (first, *_) = regression
+    problem, (first, *_) = regression
     library = first.library
 
-    def scored(score):
-        return _trial(
-            "linear 9", library.predictions[0], library.y, library.part, None, score
-        )
+    def scored(name, score):
+        return _trial(name, library.predictions[0], library.y, library.part, None, score)
 
-    dummy, bad, good = scored(-0.1), scored(-2.0), scored(0.3)
+    dummy, bad, good = (
+        scored("dummy 1", -0.1),
+        scored("linear 8", -2.0),
+        scored("linear 9", 0.3),
+    )
+    r2 = scorer_metric("r2")
 
-    assert without_worse_than(dummy, [bad, good]) == [good]
-    assert without_worse_than(dummy, [bad]) == [bad]
-    assert without_worse_than(None, [bad, good]) == [bad, good]
+    assert _members([bad, good], problem, r2, dummy) == ["linear 9"]
+    assert _members([bad], problem, r2, dummy) == ["linear 8"]
+    assert _members([bad, good], problem, r2, None) == ["linear 9", "linear 8"]
 
 
 def test_classes_are_judged_by_log_loss(make_problem):
     """A rare class is never guessed by accuracy; who tells it apart is kept."""
-    y = np.repeat([0, 1], [90, 10])
-    part = np.arange(100) % 5
+    y = np.tile(np.repeat([0, 1], [9, 1]), 10)
+    part = np.arange(100) // 20
+    folds = [(np.flatnonzero(part != k), np.flatnonzero(part == k)) for k in range(5)]
+    problem = make_problem(np.zeros((100, 1)), y, folds=folds)
     share = np.full(100, 0.1)
     better = np.where(y == 1, 0.4, 0.07)
     sure_and_wrong = np.where(y == 1, 0.001, 0.1)
@@ -144,4 +157,82 @@ def test_classes_are_judged_by_log_loss(make_problem):
         for name, p in [("dummy 1", share), ("MLP 1", better), ("MLP 2", sure_and_wrong)]
     )
 
-    assert without_worse_than(dummy, [knows, harms]) == [knows]
+    accuracy = scorer_metric("accuracy")
+
+    assert _members([knows, harms], problem, accuracy, dummy) == ["MLP 1"]
+
+
+def _kernel_trials(problem, rng, n_trials):
+    """Return kernel ridge regressions, each with weights of the columns of its own."""
+    X, y = problem.X, problem.y
+    part = np.empty(len(y), dtype=int)
+    for fold, (_, held) in enumerate(problem.folds):
+        part[held] = fold
+    trials = []
+    for k in range(n_trials + 1):
+        Z = X * rng.lognormal(size=X.shape[1])
+        kernel = Z @ Z.T
+        predictions, scores = np.empty(len(y)), []
+        for train, held in problem.folds:
+            inner = kernel[np.ix_(train, train)] + np.trace(kernel) / 10 * np.eye(
+                len(train)
+            )
+            weights = np.linalg.solve(inner, y[train]) * (k < n_trials)
+            predictions[held] = kernel[np.ix_(held, train)] @ weights
+            scores.append(-np.mean((y[held] - predictions[held]) ** 2))
+        name = f"MLP {k}" if k < n_trials else "dummy 1"
+        trial = _trial(name, predictions, y, part, None, score=np.mean(scores))
+        trials.append(replace(trial, fold_scores=np.array(scores)))
+    return trials[:-1], trials[-1]
+
+
+def test_who_is_lucky_in_other_folds_by_labels_of_this_one_is_not_better_here(make_problem):
+    """On noise the choice by other folds is worse than the mean of all, as it is in truth.
+
+    Predictions are linear in the targets, so that without the deduction each choice is of
+    what the held-out targets themselves made lucky.
+    """
+    metric = scorer_metric("neg_mean_squared_error")
+    gains = {None: [], True: []}
+    for seed in range(12):
+        rng = np.random.default_rng(seed)
+        X, y = rng.normal(size=(100, 8)), rng.normal(size=100)
+        problem = make_problem(X, y, is_classification=False, n_folds=5)
+        trials, dummy = _kernel_trials(problem, rng, 12)
+        mean = np.mean([trial.score for trial in trials])
+        for known, found in gains.items():
+            chosen = choose(
+                trials, problem, metric, calibrate=False, dummy=dummy, beats_dummy=known
+            )
+            found.append(chosen.alone["best model"].score - mean)
+
+    error = np.std(gains[None]) / np.sqrt(12)
+    assert np.mean(gains[None]) < 2 * error
+    assert np.mean(gains[True]) > np.mean(gains[None]) + 2 * error
+
+
+def test_what_was_trained_but_not_kept_counts_in_the_choice_of_other_rows(make_problem):
+    """The best 2 of 40 are flattered by the rows that they were the best on."""
+    rng = np.random.default_rng(0)
+    y = rng.integers(0, 2, 200)
+    problem = make_problem(np.zeros((200, 1)), y, n_folds=5)
+    part = np.empty(200, dtype=int)
+    for fold, (_, held) in enumerate(problem.folds):
+        part[held] = fold
+    trials = []
+    for i in range(40):
+        p = rng.uniform(0.3, 0.7, 200)
+        trial = _trial(f"MLP {i}", np.stack([1 - p, p], 1), y, part, np.array([0, 1]))
+        right = (p > 0.5) == y
+        scores = np.array([right[held].mean() for _, held in problem.folds])
+        trials.append(replace(trial, fold_scores=scores, score=scores.mean()))
+    trials.sort(key=lambda trial: -trial.score)
+    metric = scorer_metric("accuracy")
+    how = {"calibrate": True, "beats_dummy": True}
+
+    alone = choose(trials[:2], problem, metric, **how)
+    among = choose(trials[:2], problem, metric, others=trials[2:], **how)
+
+    assert {trial.name for trial in among.trials} == {t.name for t in trials[:2]}
+    assert alone.worth.score > 0.56
+    assert among.worth.score < 0.53

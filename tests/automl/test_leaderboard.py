@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from sk_tune.automl._choice import Chosen
+from sk_tune.automl._choice import Chosen, Worth
 from sk_tune.automl._leaderboard import leaderboard
 from sk_tune.automl._trials import Trial
 
@@ -28,9 +28,9 @@ def _chosen(trials, weights, score):
         trials=trials,
         weights=np.array(weights),
         temperature=1.0,
-        score=score,
-        std=0.02,
-        corrected=None,
+        worth=Worth(score=score, std=0.02, lead=0.1),
+        alone={},
+        held_out=(np.empty(0), np.empty(0)),
     )
 
 

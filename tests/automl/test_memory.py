@@ -12,7 +12,7 @@ def test_a_memory_can_be_kept_in_a_file():
     """With the folds, which a later fit must have again."""
     folds = [(np.arange(3), np.arange(3, 5))]
     split = Split(held=np.arange(5, 6), folds=folds, asked=("auto", 0.1, None, None))
-    none = {"trials": [], "kinds": {}, "searches": {}, "scoring": None}
+    none = {"trials": [], "others": [], "kinds": {}, "searches": {}, "scoring": None}
     memory = Memory(seed=1, fingerprint="a", n_done=2, split=split, **none)
 
     copy = pickle.loads(pickle.dumps(memory))

@@ -1,7 +1,5 @@
 """What searches leave behind."""
 
-from dataclasses import replace
-
 import numpy as np
 import pytest
 from sklearn.datasets import load_iris
@@ -10,7 +8,7 @@ from sklearn.model_selection import StratifiedKFold, cross_val_predict
 from sklearn.pipeline import make_pipeline
 
 from sk_tune import GridSearchCV
-from sk_tune.automl._trials import best_of, honest_scores, library_of, trials_of
+from sk_tune.automl._trials import best_of, library_of, trials_of
 
 X, Y = load_iris(return_X_y=True)
 FOLDS = list(StratifiedKFold(3, shuffle=True, random_state=0).split(X, Y))
@@ -80,17 +78,3 @@ def test_one_fold_tells_nothing_of_a_spread(search):
 
     assert all(np.isnan(trial.std) for trial in trials)
     assert [len(trial.fold_scores) for trial in trials] == [1, 1, 1]
-
-
-def test_a_fold_is_scored_by_what_is_best_in_the_others(search):
-    """So the score of the best is not flattered by its having been chosen."""
-    trials = trials_of(search, "linear", is_classification=True, n_before=0, n_rows=100)
-    scores = [[0.9, 0.1, 0.4], [0.5, 0.6, 0.5], [0.0, 0.7, 0.2]]
-    trials = [
-        replace(trial, fold_scores=np.array(own))
-        for trial, own in zip(trials, scores, strict=True)
-    ]
-
-    assert honest_scores(trials).tolist() == [0.5, 0.1, 0.5]
-    single = [replace(trial, fold_scores=trial.fold_scores[:1]) for trial in trials]
-    assert honest_scores(single).tolist() == [0.9]
