@@ -14,6 +14,7 @@ import numpy.typing as npt
 
 __all__ = [
     "INTERRUPTED",
+    "LEFT_OUT",
     "LOST_RACE",
     "UNSCORED",
     "FoldLayout",
@@ -27,6 +28,7 @@ __all__ = [
 # Of what a search gives as the reason why a candidate has no score.
 LOST_RACE = "clearly worse than candidate"
 INTERRUPTED = "It was not trained, because the search was interrupted."
+LEFT_OUT = "It was not trained to its end, because the time budget was up."
 UNSCORED = "Its predictions could not be scored; a warning said why."
 
 Array = npt.NDArray[Any]

@@ -1,13 +1,11 @@
 # SPDX-FileCopyrightText: sk_tune contributors
 # SPDX-License-Identifier: BSD-3-Clause
-"""How much of a time budget is left, and training that ends with it."""
+"""How much of a time budget is left."""
 
 import math
 import time
-from collections.abc import Callable
-from typing import Any
 
-__all__ = ["Clock", "Deadline"]
+__all__ = ["Clock"]
 
 
 class Clock:
@@ -51,39 +49,3 @@ class Clock:
             Seconds; infinite without a budget.
         """
         return math.inf if self.budget is None else part * self.budget
-
-
-class Deadline:
-    """Ends the training of networks when the time is up.
-
-    It is called with the progress of the engine, and interrupts it as Ctrl-C would: a
-    search then keeps what is complete.
-
-    Parameters
-    ----------
-    clock : Clock
-        Whose time it is.
-    reserve : float
-        Seconds that are to be left.
-    tell : callable
-        Called with the engine's progress, before anything is ended.
-    """
-
-    def __init__(self, clock: Clock, reserve: float, tell: Callable[[Any], object]) -> None:
-        self._clock = clock
-        self._reserve = reserve
-        self._tell = tell
-        self.has_ended = False
-
-    def __call__(self, progress: Any) -> None:
-        """End the training if the time is up.
-
-        Parameters
-        ----------
-        progress : sk_tune.engine.Progress
-            Of the current call of the engine.
-        """
-        self._tell(progress)
-        if self._clock.left <= self._reserve and progress.n_fits_done < progress.n_fits:
-            self.has_ended = True
-            raise KeyboardInterrupt

@@ -165,7 +165,7 @@ class Course(RememberedCourse):
         began = time.monotonic()
         seconds = self._seconds(self._first_share(model))
         own = self._store(model.name, seconds) if model.is_network else {}
-        runner.run(
+        search = runner.run(
             GridSearchCV, estimator, grid, model, problem, time_budget=seconds, **own
         )
         if not model.resource:
@@ -173,7 +173,11 @@ class Course(RememberedCourse):
         kind = Kind(model, n_rows, units, cost, estimator, dict(model.space))
         self._kinds[model.name] = kind
         if model.is_network:
-            spent = (time.monotonic() - began) / (units * len(problem.folds))
+            n_epochs = units * len(problem.folds)
+            if search is not None:
+                # Of fits that were cut there are fewer.
+                n_epochs = search.ledger_.epochs_trained or n_epochs
+            spent = (time.monotonic() - began) / n_epochs
             per_unit = math.inf if cost is None else cost.seconds_per_unit(n_rows)
             kind.seconds_per_epoch = min(spent, per_unit / len(problem.folds) or math.inf)
 
@@ -359,9 +363,6 @@ class Course(RememberedCourse):
         """Give a kind of network a pass of Hyperband, and learn from it."""
         if kind.pass_begun is None:
             self._enlarge_kind(kind, seconds)
-        # What a worker has begun is not cut: the last candidate may be a slow one.
-        if max(self.runner.seconds_of(kind.model), default=0.0) > self.runner.left:
-            return
         n_folds = len(self.problem.folds)
         epochs = seconds / (n_folds * max(kind.seconds_per_epoch, 1e-9))
         # The pass of a fit that was interrupted has the same networks only by its sizes.

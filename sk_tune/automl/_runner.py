@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 from sklearn.exceptions import FitFailedWarning
 
-from sk_tune.automl._clock import Clock, Deadline
+from sk_tune.automl._clock import Clock
 from sk_tune.automl._models import Model
 from sk_tune.automl._problem import Problem
 from sk_tune.automl._shared_steps import SharedSteps
@@ -162,8 +162,8 @@ class Runner:
         problem : Problem
             The rows.
         **own : object
-            Further parameters of the search.  With a `time_budget` networks are cut that
-            take far longer.
+            Further parameters of the search.  What takes longer than its `time_budget` is
+            cut or left out; a single candidate may take half as long again.
 
         Returns
         -------
@@ -171,6 +171,9 @@ class Runner:
             The fitted search if it left trials.
         """
         seconds = own.get("time_budget") or math.inf
+        most = min(_MOST_OF_PLANNED * seconds, max(self.left, 1e-3))
+        if kind is GridSearchCV and not math.isinf(most):
+            own["time_budget"] = most
         search = kind(
             estimator,
             space,
@@ -182,12 +185,8 @@ class Runner:
             n_jobs=self.workers.n_jobs if model.is_network else None,
             **own,
         )
-        reserve, most = self.reserve, _MOST_OF_PLANNED * seconds
-        if not math.isinf(seconds):
-            reserve = max(reserve, self.clock.left - most)
-        deadline = Deadline(self.clock, reserve, lambda _: self._report(often=True))
-        if self.clock.budget is not None or self.tell is not None:
-            search.set_params(progress=deadline)
+        if self.tell is not None:
+            search.set_params(progress=lambda _: self._report(often=True))
         params = problem.fit_params(search.estimator)
         try:
             with warnings.catch_warnings(record=True) as told:
@@ -195,12 +194,11 @@ class Runner:
                 warnings.simplefilter("ignore")
                 warnings.filterwarnings("always", "Scoring failed")
                 warnings.simplefilter("always", FitFailedWarning)
-                with self._within(most / len(problem.folds), reserve):
+                with self._within(most, len(problem.folds)):
                     search.fit(problem.X, problem.y, **params)
         except KeyboardInterrupt:
-            if not deadline.has_ended:
-                self._keep(search, model, problem)
-                raise
+            self._keep(search, model, problem)
+            raise
         except ERRORS as error:
             self.failures[model.name] = str(error)
             return None
@@ -215,10 +213,10 @@ class Runner:
             self.failures[model.name] = reasons[-1] if reasons else _NO_SCORE
         return None
 
-    def _within(self, seconds: float, reserve: float) -> AbstractContextManager[None]:
+    def _within(self, seconds: float, n_folds: int) -> AbstractContextManager[None]:
         if self.clock.budget is None:
             return nullcontext()
-        return fits_within(seconds, time.monotonic() + self.clock.left - reserve)
+        return fits_within(seconds / n_folds, time.monotonic() + seconds)
 
     def probe(self, model: Model, problem: Problem, n_rows: int, units: int) -> float:
         """Return the seconds of short trainings, of which nothing is kept.

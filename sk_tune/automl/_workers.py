@@ -2,16 +2,12 @@
 # SPDX-License-Identifier: BSD-3-Clause
 """Worker processes that start while something else is trained."""
 
-import os
 import threading
-from concurrent.futures.process import BrokenProcessPool
-from contextlib import suppress
-from typing import Any
 
 import joblib
 
 from sk_tune._compat import get_active_backend
-from sk_tune._orphans import end_with_parent
+from sk_tune.engine import start_workers
 
 __all__ = ["Workers"]
 
@@ -51,7 +47,7 @@ class Workers:
         """Let the workers start, if there is time for it."""
         if self._is_timed and self._is_worth_it and self._thread is None:
             self._thread = threading.Thread(
-                target=_start, args=(self._wanted, self._backend), daemon=True
+                target=start_workers, args=(self._wanted, self._backend), daemon=True
             )
             self._thread.start()
 
@@ -60,17 +56,3 @@ class Workers:
         """What to give to a search now: 1 as long as the workers are not ready."""
         is_ready = self._thread is not None and not self._thread.is_alive()
         return self._wanted if is_ready or not self._is_timed else 1
-
-
-def _start(n_jobs: Any, backend: Any) -> None:
-    # Ctrl-C ends workers that still import; whoever asks for some next starts them anew.
-    with suppress(BrokenProcessPool), joblib.parallel_config(backend=backend):
-        n_workers = joblib.effective_n_jobs(n_jobs)
-        # As many tasks as it takes for each worker to get one, and to import the engine.
-        joblib.Parallel(n_jobs=n_jobs, batch_size=1)(
-            joblib.delayed(_import_engine)(os.getpid()) for _ in range(2 * n_workers)
-        )
-
-
-def _import_engine(coordinator: int) -> None:
-    end_with_parent(coordinator)

@@ -15,7 +15,13 @@ from sk_tune.engine._stack import NetworkStack, architecture
 from sk_tune.engine._store import FitStore, StoreInfo
 from sk_tune.engine._stream import FitStream
 from sk_tune.engine._train import fitted_estimator, train
-from sk_tune.engine._workers import outside_blocks
+from sk_tune.engine._workers import (
+    have_to_start,
+    outside_blocks,
+    start_meanwhile,
+    start_workers,
+)
+from sk_tune.training import TimeLimit
 
 __all__ = [
     "Fit",
@@ -24,6 +30,7 @@ __all__ = [
     "NetworkStack",
     "Progress",
     "StoreInfo",
+    "TimeLimit",
     "Trained",
     "adopt_skorch",
     "architecture",
@@ -34,9 +41,12 @@ __all__ = [
     "draw_as_fit",
     "expected_memory",
     "fitted_estimator",
+    "have_to_start",
     "outside_blocks",
     "reason_against_net",
     "signature",
     "skip_words",
+    "start_meanwhile",
+    "start_workers",
     "train",
 ]

@@ -95,6 +95,9 @@ class Trained:
         Why no fleet could carry the fit; empty if one did, or none was asked for.
     is_loaded : bool, default=False
         Whether it was trained before, and comes from a store.
+    is_cut : bool, default=False
+        Whether the time was up before its last epoch: `state` is that after those that it
+        had, or None.  A store does not have it.
     checkpoints : tuple of TrainingState, default=()
         Where the fit stood after some of its epochs, if it was to keep them and a fleet
         carried it.  A store does not have them.
@@ -108,6 +111,7 @@ class Trained:
     engine: Literal["fleet", "reference"]
     solo_reason: str = ""
     is_loaded: bool = False
+    is_cut: bool = False
     checkpoints: tuple[TrainingState, ...] = ()
 
     @property

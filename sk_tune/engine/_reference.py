@@ -6,6 +6,7 @@ It defines what is correct; a fleet must give the same.
 """
 
 import time
+from dataclasses import replace
 from typing import Any
 
 from sk_tune.engine._records import Fit, Trained
@@ -18,12 +19,14 @@ from sk_tune.estimators import (
     is_unchanged,
 )
 from sk_tune.exceptions import SkTuneError
-from sk_tune.training import TrainingState
+from sk_tune.training import TimeLimit, TrainingState, time_limit
 
-__all__ = ["failed", "prepare", "train_by_reference"]
+__all__ = ["failed", "late", "prepare", "train_by_reference"]
 
 
-def train_by_reference(fit: Fit, preparer: FitPreparer) -> Trained:
+def train_by_reference(
+    fit: Fit, preparer: FitPreparer, limit: TimeLimit | None = None
+) -> Trained:
     """Train one fit.
 
     Parameters
@@ -40,7 +43,8 @@ def train_by_reference(fit: Fit, preparer: FitPreparer) -> Trained:
     """
     start = time.perf_counter()
     try:
-        state, predictions = _train(fit, preparer)
+        with time_limit(limit) as own:
+            state, predictions = _train(fit, preparer)
     except Exception as error:  # noqa: BLE001 - every fit has a result
         return failed(fit, error, time.perf_counter() - start, "reference")
     return Trained(
@@ -50,6 +54,7 @@ def train_by_reference(fit: Fit, preparer: FitPreparer) -> Trained:
         message="",
         seconds=time.perf_counter() - start,
         engine="reference",
+        is_cut=own.has_cut,
     )
 
 
@@ -92,6 +97,12 @@ def prepare(fit: Fit, preparer: FitPreparer) -> EstimatorFit | SkorchFit:
     if isinstance(fit.estimator, NetworkEstimator):
         return EstimatorFit(fit, preparer)
     return SkorchFit(fit)
+
+
+def late(fit: Fit, engine: str) -> Trained:
+    """Return the result of a fit that the time left without one."""
+    result = failed(fit, "The time was up before it was trained.", 0.0, engine)
+    return replace(result, is_cut=True)
 
 
 def failed(fit: Fit, reason: Exception | str, seconds: float, engine: str) -> Trained:

@@ -4,6 +4,7 @@
 
 import time
 from collections.abc import Callable, Container, Iterator, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from functools import cache
 from typing import Any
@@ -13,13 +14,20 @@ import torch
 from sk_tune.engine._checkpoints import epochs_to_keep
 from sk_tune.engine._memory import rows_at_a_time
 from sk_tune.engine._records import Fit, Trained
-from sk_tune.engine._reference import failed, prepare, train_by_reference
+from sk_tune.engine._reference import failed, late, prepare, train_by_reference
 from sk_tune.engine._rows import N_TRIED, EstimatorFit, reason_in_module
 from sk_tune.engine._skorch import NoFleetError, SkorchFit
 from sk_tune.engine._underway import Underway
 from sk_tune.engine.fleet import Outcome, Recipe, Row, train_fleet
 from sk_tune.estimators import FitPreparer
-from sk_tune.training import TrainingState, one_thread
+from sk_tune.training import (
+    TimeIsUpError,
+    TimeLimit,
+    TrainingState,
+    check_time,
+    one_thread,
+    time_limit,
+)
 
 __all__ = ["Shard", "train_shard"]
 
@@ -44,6 +52,8 @@ class Shard:
         Where to keep, now and then, what has not ended.
     checkpoint_bytes : int, default=0
         What the checkpoints of a fit may take that is to keep some.
+    limit : TimeLimit or None, default=None
+        When the training is to end.
     """
 
     fits: dict[int, Fit]
@@ -52,6 +62,7 @@ class Shard:
     groups: Sequence[Sequence[int]] = ()
     underway: Underway | None = None
     checkpoint_bytes: int = 0
+    limit: TimeLimit | None = None
 
     def without(self, done: Container[int]) -> "Shard":
         """Return the shard of the fits that are left.
@@ -144,9 +155,17 @@ class _Fleets:
         self.current = -1
 
     def train(self) -> tuple[dict[int, Trained], dict[int, str]]:
+        with suppress(TimeIsUpError):
+            self._train_groups()
+        for index, fit in self.shard.fits.items():
+            if index not in self.trained:
+                self._end(index, late(fit, "fleet" if self.shard.as_fleet else "reference"))
+        return self.trained, self.solo
+
+    def _train_groups(self) -> None:
         if not self.shard.as_fleet:
-            for index, fit in self.shard.fits.items():
-                self._end(index, train_by_reference(fit, self.preparer))
+            for index in self.shard.fits:
+                self._train_by_reference(index)
         for group in self.shard.groups or [list(self.shard.fits)]:
             waiting = [index for index in group if index not in self.trained]
             while waiting:
@@ -154,7 +173,6 @@ class _Fleets:
                 if prepared is not None:
                     self._train_fleet(waiting, prepared)
                 waiting = [index for index in waiting if index not in self.trained]
-        return self.trained, self.solo
 
     def _train_fleet(self, waiting: list[int], first: AnyFit) -> None:
         """Train the first of the waiting fits and all that can be rows beside it."""
@@ -171,8 +189,12 @@ class _Fleets:
         n_rows = rows_at_a_time(row, recipe, self.shard.memory_limit)
         ready = {waiting[0]: first}
         while True:
+            # What is cut has a part of the time, so that those that wait have theirs.
+            cuts = self.shard.limit is not None and self.shard.limit.cuts
+            own = waiting[:n_rows] if cuts else waiting
             try:
-                self._train_rows(waiting, ready, (recipe, key), n_rows)
+                with time_limit(self._limit(len(own))):
+                    self._train_rows(own, ready, (recipe, key), n_rows)
             except torch.cuda.OutOfMemoryError as error:
                 if n_rows == 1:
                     self._end(self.current, self._failed(self.current, error))
@@ -256,6 +278,8 @@ class _Fleets:
         if index in self.ready:
             return self.ready.pop(index)
         start = time.perf_counter()
+        with time_limit(self.shard.limit):
+            check_time()
         try:
             prepared = prepare(self.shard.fits[index], self.preparer)
             # What is wrong with a fit shows here at the latest.
@@ -274,7 +298,15 @@ class _Fleets:
 
     def _train_solo(self, index: int, reason: str) -> None:
         self.solo[index] = reason
-        self._end(index, train_by_reference(self.shard.fits[index], self.preparer))
+        self._train_by_reference(index)
+
+    def _train_by_reference(self, index: int) -> None:
+        fit, limit = self.shard.fits[index], self._limit(1)
+        self._end(index, train_by_reference(fit, self.preparer, limit))
+
+    def _limit(self, n_fits: int) -> TimeLimit | None:
+        limit, n_left = self.shard.limit, len(self.shard.fits) - len(self.trained)
+        return None if limit is None else limit.part(n_fits, n_left)
 
     def _end(self, index: int, trained: Trained) -> None:
         self.trained[index] = trained
@@ -305,6 +337,7 @@ def _to_trained(fit: Fit, prepared: AnyFit, outcome: Outcome) -> Trained:
         message="",
         seconds=outcome.seconds,
         engine="fleet",
+        is_cut=outcome.is_cut,
         checkpoints=outcome.checkpoints,
     )
 

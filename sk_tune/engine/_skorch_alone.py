@@ -12,7 +12,9 @@ from torch import Tensor
 from sk_tune.estimators import module_keys
 from sk_tune.exceptions import TrainingDivergedError
 from sk_tune.training import (
+    EpochTimer,
     TensorSet,
+    check_time,
     forked_rng,
     loss_message,
     row_accuracy,
@@ -26,12 +28,13 @@ __all__ = ["Watcher", "check_weights", "sample_score"]
 class Watcher(Callback):  # type: ignore[misc]
     """Scores a net on rows that change nothing, not even the state of the generator.
 
-    Keeps the keys of its modules as they are before they train.
+    Ends it when the time is up.  Keeps the keys of its modules before they train.
     """
 
     def __init__(self, monitor: TensorSet | None) -> None:
         self.monitor = monitor
         self.keys: dict[str, Any] = {}
+        self.timer = EpochTimer()
 
     @classmethod
     def of(cls, net: Any, monitor: TensorSet | None) -> "Watcher":
@@ -43,6 +46,17 @@ class Watcher(Callback):  # type: ignore[misc]
     def on_train_begin(self, net: Any, **kwargs: Any) -> None:
         """Read the modules."""
         self.keys = module_keys(net)
+        self.timer = EpochTimer()
+
+    def on_epoch_begin(self, net: Any, **kwargs: Any) -> None:
+        """End the training as skorch's callbacks do, if another epoch would be late."""
+        if len(net.history) > 1 and self.timer.is_late():
+            del net.history[-1]
+            raise KeyboardInterrupt
+
+    def on_batch_begin(self, net: Any, **kwargs: Any) -> None:
+        """Look at the time."""
+        check_time()
 
     def on_epoch_end(self, net: Any, **kwargs: Any) -> None:
         """Score the net."""

@@ -110,7 +110,11 @@ class StoredFits:
             By position; best of a whole shard, which is then trained anew or not at all.
         """
         if self._store is not None:
-            rows = {self._keys[i]: t for i, t in trained.items() if i in self._keys}
+            rows = {
+                self._keys[i]: t
+                for i, t in trained.items()
+                if i in self._keys and not t.is_cut
+            }
             self._store.save(rows, instead_of=map(underway_key, rows))
 
 

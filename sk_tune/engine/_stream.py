@@ -6,7 +6,7 @@ import os
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import ExitStack
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Self
 
 from sk_tune.engine._checkpoints import bytes_per_fit
@@ -25,6 +25,7 @@ from sk_tune.engine._shard_stream import ShardStream
 from sk_tune.engine._signature import signature
 from sk_tune.engine._store import FitStore
 from sk_tune.engine._stored import StoredFits, warn_of_unstored
+from sk_tune.training import TimeLimit
 
 __all__ = ["FitStream"]
 
@@ -137,7 +138,12 @@ class FitStream:
         """Of these, those whose results are there."""
         return len(self._ended)
 
-    def ask(self, requests: Sequence[Sequence[Fit]], n_pieces: int = 1) -> list[int]:
+    def ask(
+        self,
+        requests: Sequence[Sequence[Fit]],
+        n_pieces: int = 1,
+        limit: TimeLimit | None = None,
+    ) -> list[int]:
         """Ask for some fits, which begin at once if there is a worker.
 
         Parameters
@@ -147,6 +153,8 @@ class FitStream:
             trained in one shard, as far as it has the same signature.
         n_pieces : int, default=1
             Into how many shards it may be cut, for so many workers.
+        limit : TimeLimit or None, default=None
+            When the training is to end, as in :func:`train`.
 
         Returns
         -------
@@ -168,7 +176,7 @@ class FitStream:
             left = stored.rest(shard)
             if left.fits:
                 self._running[self._n_shards] = (left, stored)
-                self._shards.put(self._n_shards, left)
+                self._shards.put(self._n_shards, replace(left, limit=limit))
                 self._n_shards += 1
         done = [i for i in positions if i in self._results.trained]
         if done:

@@ -10,6 +10,8 @@ import math
 import os
 from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
+from dataclasses import replace
+from functools import partial
 from typing import Any, NamedTuple
 
 import joblib
@@ -41,7 +43,9 @@ from sk_tune.engine._underway import going_on
 from sk_tune.engine._workers import (
     are_running,
     closing_call,
+    have_to_start,
     outside_blocks,
+    start_meanwhile,
     train_shards,
     uses_loky,
 )
@@ -54,6 +58,7 @@ from sk_tune.estimators import (
     take_rows,
 )
 from sk_tune.exceptions import warn_of_solo
+from sk_tune.training import TimeLimit
 
 __all__ = ["fitted_estimator", "train"]
 
@@ -89,6 +94,7 @@ def train(
     progress: Callable[[Progress], object] | None = None,
     trained: Callable[[dict[int, Trained]], object] | None = None,
     store: str | os.PathLike[str] | None = None,
+    limit: TimeLimit | None = None,
 ) -> list[Trained]:
     """Train many networks, as few tensor programs.
 
@@ -115,6 +121,9 @@ def train(
     store : str, path-like or None, default=None
         File that keeps results, made if there is none.  Fits that it holds (same
         parameters, data, rows, seed, epochs, versions) are taken from it, not trained.
+    limit : TimeLimit or None, default=None
+        When training is to end.  Fits that it leaves out have failed, and ``is_cut`` is
+        True of them, as it is of fits with fewer epochs than asked for.
 
     Returns
     -------
@@ -164,7 +173,7 @@ def train(
     progress = passing_errors(progress)
     results = Results(passing_errors(trained), as_fleet=engine == "fleet")
     with raising_caller_errors(), outside_blocks():
-        _train(fits, results, n_jobs, engine, memory_limit, progress, store)
+        _train(fits, results, n_jobs, engine, memory_limit, progress, store, limit)
     if engine == "fleet":
         warn_of_solo(
             Counter(reason for reason in results.solo.values() if reason is not None)
@@ -216,6 +225,7 @@ def _train(
     memory_limit: float | None,
     progress: Callable[[Progress], object] | None,
     store: str | os.PathLike[str] | None,
+    time: TimeLimit | None,
 ) -> None:
     """Train fits, in this process or in workers; results are added as they come."""
     ready = ready_fits(dict(enumerate(fits)), results, engine)
@@ -224,16 +234,13 @@ def _train(
     with stored_fits(store, ready, engine) as stored:
         most = _MOST_ROWS_PER_SHARD if stored.is_kept else math.inf
         planner = _Planner(FitPreparer())
-        shards, n_workers = _shards(
-            ready,
-            results.solo,
-            n_workers,
-            limit,
-            engine,
-            most,
-            planner,
-            workers_run=are_running(n_jobs),
-        )
+        rest = (limit, engine, most, planner)
+        cut = partial(_shards, ready, results.solo, workers_run=are_running(n_jobs))
+        shards, n_workers = cut(n_workers, *rest)
+        if n_workers > 1 and time is not None and have_to_start(n_jobs):
+            if not time.cuts:
+                start_meanwhile(n_jobs, time.seconds_left)
+            shards, n_workers = cut(1, *rest)
         # What is there has to be known after the cut, so that the rest rides in the fleets
         # that it would have been in.
         shards = [left for shard in shards if (left := stored.rest(shard)).fits]
@@ -248,11 +255,11 @@ def _train(
             reporter.fits_done(results.trained)
         if n_workers == 1:
             n_threads = min(joblib.effective_n_jobs(n_jobs), joblib.cpu_count())
-            _train_here(shards, reporter, results, stored, planner, n_threads)
+            _train_here(shards, reporter, results, stored, planner, n_threads, time)
         else:
             # What workers train, they prepare.
             del planner
-            _train_in_workers(shards, n_jobs, reporter, results, stored)
+            _train_in_workers(shards, n_jobs, reporter, results, stored, time)
 
 
 def _check(fits: Sequence[Fit], engine: str) -> None:
@@ -456,14 +463,20 @@ def _train_here(
     stored: StoredFits,
     planner: _Planner,
     n_threads: int,
+    limit: TimeLimit | None,
 ) -> None:
+    n_left = sum(len(shard.fits) for shard in shards)
     for shard in shards:
+        own = None if limit is None else limit.part(len(shard.fits), n_left)
+        n_left -= len(shard.fits)
         # Of a fit that goes on from where it was kept, another was prepared.
         prepared = {
-            i: own for i, (fit, own) in planner.prepared.items() if shard.fits.get(i) is fit
+            i: known
+            for i, (fit, known) in planner.prepared.items()
+            if shard.fits.get(i) is fit
         }
         train_shard(
-            shard,
+            replace(shard, limit=own),
             reporter.epoch_done,
             results.add,
             planner.preparer,
@@ -481,8 +494,16 @@ def _train_in_workers(
     reporter: ProgressReporter,
     results: Results,
     stored: StoredFits,
+    limit: TimeLimit | None,
 ) -> None:
+    if limit is not None:
+        n_workers = joblib.effective_n_jobs(n_jobs)
+        n_turns = math.ceil(len(shards) / n_workers)
+        shards = [
+            replace(shard, limit=limit.part(k // n_workers + 1, n_turns))
+            for k, shard in enumerate(shards)
+        ]
     # Closed at once if anything comes up here, so that no worker goes on.
-    with closing_call(train_shards(shards, n_jobs)) as ended:
+    with closing_call(train_shards(shards, n_jobs, limit)) as ended:
         for position, result, message in ended:
             end_shard(shards[position], (result, message), results, stored, reporter)

@@ -5,13 +5,15 @@
 import gc
 import os
 import pickle
+import threading
 import warnings
 from collections.abc import Generator, Iterator, Sequence
 from concurrent.futures import CancelledError
 from concurrent.futures.process import BrokenProcessPool
-from contextlib import closing, contextmanager
+from contextlib import closing, contextmanager, suppress
 from dataclasses import replace
 from functools import cache
+from multiprocessing import TimeoutError as NothingYetError
 from multiprocessing import parent_process
 from typing import Any
 
@@ -21,23 +23,33 @@ from joblib.parallel import BACKENDS
 from sk_tune._compat import get_active_backend, loky_workers
 from sk_tune._orphans import end_with_parent
 from sk_tune.engine._dask import LastingDaskBackend, client_of
+from sk_tune.engine._records import Trained
+from sk_tune.engine._reference import late
 from sk_tune.engine._shard import Shard, train_shard
+from sk_tune.training import TimeLimit
 
 __all__ = [
     "LOST",
     "are_running",
     "closing_call",
+    "have_to_start",
     "is_unsendable",
     "outside_blocks",
     "parallel_call",
     "run_lost_shard",
     "shard_task",
+    "start_meanwhile",
+    "start_workers",
     "train_shards",
     "uses_loky",
 ]
 
 # What a backend raises when a worker process is gone, or data that only it had.
 LOST = (BrokenProcessPool, CancelledError, ConnectionError, EOFError)
+# Of a time that is limited, without which workers cost more to start than they save.
+_LEAST_SECONDS_TO_START = 10.0
+# How long after its limit a worker is waited for.
+_SECONDS_TO_ANSWER = 0.5
 # Processes that have trained shards, and so imported what that takes.
 _TRAINED: set[int] = set()
 # What fits share.
@@ -45,7 +57,7 @@ _DATA = ("X", "y", "sample_weight", "rows", "monitor")
 
 
 def train_shards(
-    shards: Sequence[Shard], n_jobs: int | None
+    shards: Sequence[Shard], n_jobs: int | None, limit: TimeLimit | None = None
 ) -> Generator[tuple[int, Any, str], None, None]:
     """Train shards in workers, in the order in which they end.
 
@@ -73,10 +85,14 @@ def train_shards(
     lost: dict[int, Shard] = {}
     while missing:
         try:
-            with closing(run_shards(list(missing.items()), n_jobs)) as results:
+            with closing(run_shards(list(missing.items()), n_jobs, limit)) as results:
                 for position, result in results:
                     del missing[position]
                     yield position, result, ""
+        except NothingYetError:
+            # Workers that cannot know the time, or are late themselves, are stopped.
+            yield from ((position, _late(shard), "") for position, shard in missing.items())
+            return
         except LOST:
             # Workers take tasks in their order, so these are those that were running.
             for position in list(missing)[: joblib.effective_n_jobs(n_jobs)]:
@@ -91,6 +107,10 @@ def train_shards(
             missing = {}
     for position, shard in lost.items():
         yield run_lost_shard(position, shard, n_jobs)
+
+
+def _late(shard: Shard) -> tuple[dict[int, Trained], dict[int, str]]:
+    return {i: late(fit, "fleet") for i, fit in shard.fits.items()}, {}
 
 
 def run_lost_shard(position: int, shard: Shard, n_jobs: int | None) -> tuple[int, Any, str]:
@@ -122,13 +142,34 @@ def run_lost_shard(position: int, shard: Shard, n_jobs: int | None) -> tuple[int
 
 
 def run_shards(
-    shards: Sequence[tuple[int, Shard]], n_jobs: int | None
+    shards: Sequence[tuple[int, Shard]],
+    n_jobs: int | None,
+    limit: TimeLimit | None = None,
 ) -> Generator[Any, None, None]:
     parallel = parallel_call(n_jobs, batch_size=1)
-    yield from parallel(shard_task(position, shard) for position, shard in shards)
+    results = parallel(shard_task(position, shard) for position, shard in shards)
+    yield from results if limit is None else _in_time(parallel, results, limit)
     if uses_loky():
         _TRAINED.clear()
         _TRAINED.update(loky_workers())
+
+
+def _in_time(
+    parallel: joblib.Parallel, results: Any, limit: TimeLimit
+) -> Generator[Any, None, None]:
+    """Yield results that come in time, and soon after it; raises what joblib does then."""
+    own = iter(results)
+    try:
+        while True:
+            parallel.timeout = max(0.0, limit.seconds_left) + _SECONDS_TO_ANSWER
+            try:
+                result = next(own)
+            except StopIteration:
+                return
+            yield result
+    finally:
+        if hasattr(own, "close"):
+            own.close()
 
 
 def are_running(n_jobs: int | None) -> bool:
@@ -148,6 +189,38 @@ def are_running(n_jobs: int | None) -> bool:
         return False
     running = loky_workers()
     return len(running) == joblib.effective_n_jobs(n_jobs) and running <= _TRAINED
+
+
+def start_workers(n_jobs: int | None, backend: Any) -> None:
+    """Start joblib's workers and let them import the engine; returns when they have."""
+    # Ctrl-C ends workers that still import; whoever asks for some next starts them anew.
+    with suppress(BrokenProcessPool), joblib.parallel_config(backend=backend):
+        n_workers = joblib.effective_n_jobs(n_jobs)
+        # As many tasks as it takes for each worker to get one.
+        joblib.Parallel(n_jobs=n_jobs, batch_size=1)(
+            joblib.delayed(_import_engine)(os.getpid()) for _ in range(2 * n_workers)
+        )
+        _TRAINED.update(loky_workers())
+
+
+def _import_engine(coordinator: int) -> None:
+    end_with_parent(coordinator)
+
+
+def have_to_start(n_jobs: int | None) -> bool:
+    """Return whether somebody who asks workers now has to wait until they start."""
+    return uses_loky() and joblib.effective_n_jobs(n_jobs) > 1 and not are_running(n_jobs)
+
+
+def start_meanwhile(n_jobs: int | None, seconds: float) -> None:
+    """Let joblib's workers start while this process does something else.
+
+    Unless they run, or so few seconds are left that they would not be worth it.
+    """
+    if seconds >= _LEAST_SECONDS_TO_START and have_to_start(n_jobs):
+        # A thread does not know by itself which backend is meant.
+        backend, _ = get_active_backend()
+        threading.Thread(target=start_workers, args=(n_jobs, backend), daemon=True).start()
 
 
 def uses_loky() -> bool:

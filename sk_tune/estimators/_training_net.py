@@ -35,12 +35,14 @@ from sk_tune.nets import MLP, by_member, seed_dropout, set_dropout_step
 from sk_tune.training import (
     BinaryCrossEntropy,
     CrossEntropy,
+    EpochTimer,
     LowestLosses,
     StoppingState,
     Stream,
     TensorBatches,
     TensorSet,
     add_l1_gradient,
+    check_time,
     derive_seed,
     forked_rng,
     learning_rate_factor,
@@ -117,8 +119,7 @@ class TrainingNet(LateOptimizerNet):
     def initialize(self) -> "TrainingNet":
         """Build everything and set the counters of a fit to its start."""
         super().initialize()
-        self.n_steps_ = 0
-        self.first_epoch_ = 0
+        self.n_steps_ = self.first_epoch_ = 0
         self.stopping_ = StoppingState()
         self.last_weights_: dict[str, Tensor] | None = None
         self.best_weights_: dict[str, Tensor] | None = None
@@ -235,9 +236,10 @@ class TrainingNet(LateOptimizerNet):
             }
             self.lowest_ = LowestLosses(self.history)
             self.notify("on_train_begin", X=train.X, y=train.y)
+            timer = EpochTimer()
             try:
-                for _ in range(n_epochs):
-                    if self.stopped_early:
+                for done in range(n_epochs):
+                    if self.stopped_early or (done and timer.is_late()):
                         break
                     self._run_epoch(batches, valid, monitor, sets)
             except _StopTraining:
@@ -325,10 +327,8 @@ class TrainingNet(LateOptimizerNet):
 
     def _train_epoch(self, batches: TensorBatches) -> None:
         hooks = self._has_batch_hooks()
-        dropouts = seed_dropout(
-            self.module_, derive_seed(self.options.seed, Stream.DROPOUT)
-        )
-        constant_rate = self.options.lr_schedule == "constant"
+        seed = derive_seed(self.options.seed, Stream.DROPOUT)
+        dropouts = seed_dropout(self.module_, seed)
         n_batches = len(batches)
         augmenter = BatchAugmenter.of(self.options, self.device)
         if augmenter is not None:
@@ -336,7 +336,8 @@ class TrainingNet(LateOptimizerNet):
         self._set_training(True)
         outcome = EpochOutcome()
         for index, batch in enumerate(batches):
-            if not constant_rate:
+            check_time()
+            if self.options.lr_schedule != "constant":
                 n_epochs = batches.epoch - self.first_epoch_
                 self._set_learning_rate(n_epochs + index / n_batches)
             set_dropout_step(dropouts, self.n_steps_)
@@ -435,12 +436,10 @@ class TrainingNet(LateOptimizerNet):
         )
 
     def _set_learning_rate(self, n_epochs: float) -> None:
-        options = self.options
-        factor = learning_rate_factor(
-            options.lr_schedule, n_epochs / options.schedule_epochs
-        )
+        own = self.options
+        factor = learning_rate_factor(own.lr_schedule, n_epochs / own.schedule_epochs)
         for group in self.optimizer_.param_groups:
-            group["lr"] = options.learning_rate * factor
+            group["lr"] = own.learning_rate * factor
 
     def _check_weights(self) -> None:
         rate = self.options.learning_rate

@@ -16,6 +16,7 @@ from sk_tune.engine import FitStream
 from sk_tune.search._steps import Step
 from sk_tune.search._trainer import Trainer
 from sk_tune.search._work import SearchOptions, Work
+from sk_tune.training import TimeLimit
 
 __all__ = ["TrainingAhead"]
 
@@ -36,6 +37,7 @@ class _Candidate:
     works: Sequence[Work]
     steps: Iterator[Step]
     step: Step = ()
+    limit: TimeLimit | None = None
 
 
 class TrainingAhead:
@@ -84,7 +86,10 @@ class TrainingAhead:
         return len(self._under_way) + len(self._ready)
 
     def begin(
-        self, candidates: Sequence[Sequence[FoldTask]], n_pieces: int = 1
+        self,
+        candidates: Sequence[Sequence[FoldTask]],
+        n_pieces: int = 1,
+        limit: TimeLimit | None = None,
     ) -> list[int]:
         """Begin with some candidates, which train together.
 
@@ -94,6 +99,8 @@ class TrainingAhead:
             A task for each fold of each candidate.
         n_pieces : int, default=1
             Workers that they may be shared among.
+        limit : TimeLimit or None, default=None
+            When their training is to end.
 
         Returns
         -------
@@ -102,6 +109,8 @@ class TrainingAhead:
         """
         with self._trainer.preparing():
             begun = [self._prepared(tasks) for tasks in candidates]
+        for candidate in begun:
+            candidate.limit = limit
         self._go_on(begun, n_pieces)
         return [own.number for own in begun]
 
@@ -165,7 +174,7 @@ class TrainingAhead:
         requests = [[fit for _, fit in own.step] for own in asking]
         try:
             with self._trainer.outside():
-                numbers = self._stream.ask(requests, n_pieces)
+                numbers = self._stream.ask(requests, n_pieces, asking[0].limit)
         except KeyboardInterrupt:
             self._trainer.is_interrupted = True
         else:

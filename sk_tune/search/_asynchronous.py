@@ -10,8 +10,6 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-import numpy as np
-
 from sk_tune._compat import knows_fold_tasks
 from sk_tune.schedule import AsynchronousBracket, RungJob
 from sk_tune.search._ahead import TrainingAhead
@@ -188,7 +186,6 @@ class AsynchronousRungs:
         self._running: dict[int, _Job] = {}
         # Of fits that were trained; and the most epochs that one was granted in all.
         self._n_epochs, self._seconds_of_epochs = 0, 0.0
-        self._most_epochs = 0
 
     def climb(self) -> None:
         """Train and evaluate until nothing is left, or the time is up."""
@@ -199,6 +196,7 @@ class AsynchronousRungs:
                     return
                 with self._search._session.timed("training"):
                     ended = ahead.next(self._seconds_to_wait())
+                ended = self._in_time(ended)
                 if not ended:
                     self._rounds.stop()
                     return
@@ -232,8 +230,14 @@ class AsynchronousRungs:
                 return
             with self._search._session.timed("preparing"):
                 tasks = [self._rounds.recorded(self._candidate(own)) for own in group]
-                numbers = ahead.begin(tasks, n_pieces)
+                session = self._search._session
+                limit = session.time.limit(
+                    is_first=not self._has_result, n_steps=session.options.n_steps
+                )
+                numbers = ahead.begin(tasks, n_pieces, limit)
             self._running |= dict(zip(numbers, group, strict=True))
+            n_epochs = (own.n_resources for own in self._running.values())
+            self._search._session.time.n_epochs_ahead = max(n_epochs)
 
     def _next_group(self, n_workers: int) -> list["_Job"]:
         """Start what a free worker is to train: one candidate, or several that are short.
@@ -272,11 +276,29 @@ class AsynchronousRungs:
         candidate = own.climb.candidates[own.job.candidate]
         return {**candidate, self._resource: own.n_resources}
 
+    def _in_time(
+        self, ended: Sequence[tuple[int, Sequence[Work]]]
+    ) -> list[tuple[int, Sequence[Work]]]:
+        """Return candidates that were trained to their ends; the first one in any case."""
+        kept: list[tuple[int, Sequence[Work]]] = []
+        for number, works in ended:
+            if self._search._session.time.takes(
+                works, is_first=not kept and not self._has_result
+            ):
+                kept.append((number, works))
+            else:
+                del self._running[number]
+        return kept
+
+    @property
+    def _has_result(self) -> bool:
+        return bool(self._search._session.has_complete_candidate)
+
     def _take(self, ended: Sequence[tuple[int, Sequence[Work]]]) -> None:
         """Evaluate candidates that are trained, and let their brackets know."""
         jobs = [self._running.pop(number) for number, _ in ended]
         works = [own for _, own in ended]
-        self._note_time(jobs, works)
+        self._note_time(works)
         context = self._context.subcontext(
             task_name="candidates",
             max_subtasks=len(jobs) * self._search.n_splits_,
@@ -305,10 +327,7 @@ class AsynchronousRungs:
         )
         self._rounds.keep_only([*waiting, *training])
 
-    def _note_time(
-        self, jobs: Sequence["_Job"], candidates: Sequence[Sequence[Work]]
-    ) -> None:
-        self._most_epochs = max(self._most_epochs, *(own.n_resources for own in jobs))
+    def _note_time(self, candidates: Sequence[Sequence[Work]]) -> None:
         for work in (work for own in candidates for work in own):
             if work.fit is None or work.trained is None or work.trained.is_loaded:
                 continue
@@ -325,26 +344,18 @@ class AsynchronousRungs:
 
     def _seconds_to_wait(self) -> float | None:
         """Return how long to wait for a result, if there is one already."""
-        if not self._rounds.n_candidates or self._rounds.seconds_left() == np.inf:
+        budget = self._search._session.time
+        if not self._has_result or not budget.is_limited:
             return None
-        return max(0.0, self._seconds_left())
+        return float(max(0.0, budget.left))
 
     def _is_late(self) -> bool:
         """Return whether the time is up, and there is a result."""
-        return bool(self._rounds.n_candidates) and self._seconds_left() <= 0
+        return self._has_result and self._search._session.time.left <= 0
 
     def _is_too_long(self, group: Sequence["_Job"]) -> bool:
         """Return whether the time is too short for candidates in this process."""
-        if not self._rounds.n_candidates:
+        if not self._has_result:
             return False
-        return self._seconds_left() <= sum(self._seconds(own) for own in group)
-
-    def _seconds_left(self) -> float:
-        """Return the time that is left until the refit."""
-        left = self._rounds.seconds_left()
-        if self._search.refit is False:
-            return left
-        # It has the rows of all folds, one more than a fit of the search.
-        n_folds = int(self._search.n_splits_)
-        share = n_folds / max(1, n_folds - 1)
-        return left - share * self._seconds_per_epoch * self._most_epochs
+        seconds = sum(self._seconds(own) for own in group)
+        return bool(self._search._session.time.left <= seconds)

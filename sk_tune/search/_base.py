@@ -42,7 +42,7 @@ from sk_tune.estimators import NetworkEstimator
 from sk_tune.exceptions import warn_user
 from sk_tune.sampler import RandomSampler
 from sk_tune.search._backend import SearchBackend
-from sk_tune.search._bookkeeping import fold_curves, last_rows, with_reasons
+from sk_tune.search._bookkeeping import failures, fold_curves, last_rows, with_reasons
 from sk_tune.search._corrected_score import (
     CorrectedScore,
     corrected_score_of,
@@ -54,11 +54,12 @@ from sk_tune.search._outcome import out_of_fold_predictions
 from sk_tune.search._plan import PlannedRound, SearchPlan
 from sk_tune.search._probe import mean_epochs, probe
 from sk_tune.search._progress_line import ProgressLine
-from sk_tune.search._refit import RefitTrainer, refit_cost
+from sk_tune.search._refit import RefitTrainer
 from sk_tune.search._resource import is_epochs
 from sk_tune.search._rounds import Rounds
 from sk_tune.search._session import SearchSession
 from sk_tune.search._space_of import space_of
+from sk_tune.search._time_budget import TimeBudget
 from sk_tune.search._work import SearchOptions
 from sk_tune.space import Candidate, Space
 
@@ -76,6 +77,7 @@ _OWN_STATE = (
     "best_epochs_",
     "models_",
     "ledger_",
+    "cut_short_",
 )
 # What scikit-learn learns after all candidates have scores.
 _CHOSEN = ("best_index_", "best_score_", "best_params_", "best_estimator_", "refit_time_")
@@ -113,8 +115,11 @@ class BaseSearch(BaseSearchCV):  # type: ignore[misc]
     return_train_score : bool, default=False
         Whether ``cv_results_`` has scores on the training rows too.
     time_budget : float or None, default=None
-        Seconds after which no more candidates are evaluated, the refit included; the best
-        so far is kept.  It may take a tenth or a rung longer.
+        Seconds for ``fit``, the refit included.  The best candidate so far is kept; those
+        that the end leaves out have NaN for their scores.  The first one is evaluated, and
+        the refit done, in any case: if there is no time for that, their networks have fewer
+        epochs (one at least), which `cut_short_` says.  What nothing can stop, a fit of
+        another estimator than a network, is begun only if it is expected to end in time.
     progress : callable or None, default=None
         Called with a ``sk_tune.engine.Progress`` while networks train.
     epochs : {"last", "best"}, default="last"
@@ -165,6 +170,9 @@ class BaseSearch(BaseSearchCV):  # type: ignore[misc]
         "none".
     ledger_ : Ledger
         Epochs and seconds spent and saved.
+    cut_short_ : str
+        Which networks have fewer epochs than they were to have, because `time_budget` was
+        up: those of the only candidate, or that of the refit.  Empty if none.
     scorer_ : callable or dict
         What scores.
     n_splits_ : int
@@ -225,7 +233,6 @@ class BaseSearch(BaseSearchCV):  # type: ignore[misc]
         for name in _OWN_STATE:
             self.__dict__.pop(name, None)
         if self.store is not None:
-            # What is wrong with it is said before anything is trained.
             FitStore(self.store).close()
             if getattr(self, "random_state", 0) is None:
                 warn_user(
@@ -242,12 +249,14 @@ class BaseSearch(BaseSearchCV):  # type: ignore[misc]
             adopting = adoption(RefitTrainer(self, self._session))
             with AskingNets(), config, adopting, self._calm_callbacks():
                 try:
-                    super().fit(X, y, **params)  # type: ignore[misc]
+                    with self._session.closing:
+                        super().fit(X, y, **params)  # type: ignore[misc]
                 except BaseException:
                     if self._session.is_over:
                         self._keep_without_refit(X, y, params)
                     raise
             self._keep(self._session, X, y, params)
+            self.cut_short_ = self._session.warn_if_cut()
             if self._session.is_interrupted:
                 raise KeyboardInterrupt
         finally:
@@ -374,26 +383,23 @@ class BaseSearch(BaseSearchCV):  # type: ignore[misc]
         return "epochs"
 
     def __getstate__(self) -> dict[str, Any]:
-        # What belongs to a fit that is going on stays here when a task goes to a worker,
-        # and so does what can be made of the rest.
+        # Neither what belongs to a fit that goes on, nor what can be made of the rest.
         state: dict[str, Any] = super().__getstate__()  # type: ignore[misc]
         own = {"_session", "_start", "_rounds", "_curves"}
         return {n: v for n, v in state.items() if n not in own}
 
     def _run_search(self, evaluate_candidates: Any, *, callback_ctx: Any = None) -> None:
         self._session.options = self._options()
-        refits = self.refit is not False
-        cost = refit_cost(self._session.n_workers(), self.n_splits_) if refits else 0.0
+        budget = TimeBudget(self.time_budget, self._start, refits=self.refit is not False)
+        self._session.time = budget
         self._rounds = rounds = Rounds(
             evaluate_candidates,
             cv=self._checked_cv_orig,
             n_splits=self.n_splits_,
             search=self,
             session=self._session,
-            time_budget=self.time_budget,
-            start=self._start,
+            budget=budget,
             refit=self.refit,
-            reserve=cost,
         )
         with self._session.interruptible():
             self._propose(rounds, callback_ctx)
@@ -403,12 +409,13 @@ class BaseSearch(BaseSearchCV):  # type: ignore[misc]
                 raise KeyboardInterrupt
         else:
             self._session.warn_of_solo()
-            warn_or_raise_about_failures(self._session.failures(), self.error_score)
+            warn_or_raise_about_failures(failures(self._session.outcomes), self.error_score)
         # What the refit hands to joblib is nothing for the session.
         self._session.config.unregister()
         for name in _CHOSEN:
             self.__dict__.pop(name, None)
         self._session.is_over = True
+        self._session.limit_refit()
 
     def _propose(self, rounds: Rounds, callback_ctx: Any) -> None:
         """Evaluate the candidates of the strategy; scikit-learn's if not overridden."""
@@ -472,7 +479,6 @@ class BaseSearch(BaseSearchCV):  # type: ignore[misc]
         """Take over what was found before the refit failed or was interrupted."""
         self.__dict__.pop("best_estimator_", None)
         scorers, _ = self._get_scorers()
-        # As scikit-learn does it after the refit.
         self.scorer_ = getattr(scorers, "_scorers", scorers)
         self.cv_results_ = self._rounds.results
         self._keep(self._session, X, y, params)

@@ -292,7 +292,6 @@ class BayesSearchCV(BaseSearch):  # type: ignore[misc]
             if not candidates:
                 return
             n_iter -= len(candidates)
-            before = rounds.n_candidates
             trial = ctx.subcontext(
                 task_name="trials",
                 max_subtasks=len(candidates) * self.n_splits_,
@@ -301,9 +300,7 @@ class BayesSearchCV(BaseSearch):  # type: ignore[misc]
             rounds.evaluate(candidates, callback_ctx=trial)
             if trial.call_on_fit_task_end(estimator=self):
                 rounds.stop()
-            scores = rounds.scores()[before:]
-            with rounds.sampling():
-                sampler.tell(candidates[: len(scores)], scores)
+            rounds.tell(sampler.tell, candidates)
             if self._callbacks and self._is_told_to_stop(rounds, space):
                 return
 

@@ -10,14 +10,15 @@ import numpy as np
 import numpy.typing as npt
 from sklearn.base import is_classifier
 
-from sk_tune._search_record import INTERRUPTED, UNSCORED
+from sk_tune._search_record import INTERRUPTED, LEFT_OUT, UNSCORED
 from sk_tune.engine import Trained
 from sk_tune.search._curves import FoldCurve
 from sk_tune.search._ledger import EpochAccount, Ledger, RungEpochs, epoch_account
 from sk_tune.search._outcome import Held, Outcome, positions
-from sk_tune.search._work import Work, candidate_fingerprint
+from sk_tune.search._work import Work, candidate_fingerprint, fit_name
 
 __all__ = [
+    "failures",
     "fold_curves",
     "guiding_scores",
     "last_rows",
@@ -168,6 +169,17 @@ def with_reasons(
     return {**results, "failure_reason": np.array(reasons, dtype=object)}
 
 
+def failures(outcomes: Sequence[Sequence[Outcome]]) -> list[dict[str, str | None]]:
+    """Return why fits failed, in the form in which scikit-learn counts them."""
+    return [
+        # Without its name, for scikit-learn to count what failed for the same reason.
+        {"fit_error": outcome.reason.removeprefix(f"{fit_name(row, fold)}: ") or None}
+        for row, folds in enumerate(outcomes)
+        for fold, outcome in enumerate(folds)
+        if not outcome.was_stopped
+    ]
+
+
 def last_rows(
     params: Sequence[Mapping[str, Any]],
     resource: str | None,
@@ -192,7 +204,7 @@ def last_rows(
     last: dict[Any, int] = {}
     for row, own in enumerate(params):
         candidate = candidate_fingerprint(own, without=resource)
-        is_empty = reasons is not None and reasons[row] == INTERRUPTED
+        is_empty = reasons is not None and reasons[row] in {INTERRUPTED, LEFT_OUT}
         if not is_empty or candidate not in last:
             last[candidate] = row
     return tuple(sorted(last.values()))

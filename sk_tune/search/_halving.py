@@ -78,8 +78,9 @@ class _Halving(BaseSearch):
                 self._climb_asynchronously(rounds, candidates, plan.rungs, search_ctx)
             else:
                 for iteration, rung in enumerate(plan.rungs):
+                    n_new = rounds.n_new_resources(plan.rungs, iteration)
                     candidates = self._climb(
-                        rounds, candidates, iteration, rung, search_ctx
+                        rounds, candidates, iteration, rung, search_ctx, n_new
                     )
                     if rounds.is_over or not candidates:
                         break
@@ -109,6 +110,7 @@ class _Halving(BaseSearch):
         iteration: int,
         rung: Rung,
         search_ctx: Any,
+        n_new: int,
     ) -> list[Candidate]:
         """Evaluate the candidates of a rung and return those that are promoted."""
         n_candidates, n_resources = len(candidates), rung.n_resources
@@ -132,6 +134,7 @@ class _Halving(BaseSearch):
                 "n_resources": [n_resources] * n_candidates,
             },
             callback_ctx=ctx,
+            units=n_new,
         )
         ctx.call_on_fit_task_end(estimator=self)
         kept = list(top_k(results, n_promoted(n_candidates, self.factor), iteration))

@@ -349,10 +349,11 @@ class HyperbandSearchCV(BaseSearch):  # type: ignore[misc]
             if not candidates:
                 return
             n_before = rounds.n_candidates
-            self._evaluate(rounds, candidates, _columns(bracket, i, len(candidates)), ctx)
+            n_new = rounds.n_new_resources(bracket.rungs, i)
+            columns = _columns(bracket, i, len(candidates))
+            self._evaluate(rounds, candidates, columns, ctx, n_new)
             scores = rounds.scores()[n_before:]
-            with rounds.sampling():
-                sampler.tell(candidates[: len(scores)], scores, rung.n_resources)
+            rounds.tell(sampler.tell, candidates, rung.n_resources)
             if rounds.is_over:
                 return
             is_last = i + 1 == len(bracket.rungs)
@@ -367,6 +368,7 @@ class HyperbandSearchCV(BaseSearch):  # type: ignore[misc]
         candidates: Sequence[Candidate],
         columns: dict[str, list[Any]],
         ctx: Any,
+        n_new: int,
     ) -> None:
         """Evaluate the candidates of a rung with its resources."""
         n_resources = columns["n_resources"][0]
@@ -381,6 +383,7 @@ class HyperbandSearchCV(BaseSearch):  # type: ignore[misc]
             subsampled(self, rounds.folds, n_resources),
             more_results=columns,
             callback_ctx=rung_ctx,
+            units=n_new,
         )
         if rung_ctx.call_on_fit_task_end(estimator=self):
             rounds.stop()

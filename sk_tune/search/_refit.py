@@ -1,6 +1,6 @@
 # SPDX-FileCopyrightText: sk_tune contributors
 # SPDX-License-Identifier: BSD-3-Clause
-"""The refit of a search: what it takes, and how its network is trained."""
+"""The refit of a search: how its network is trained."""
 
 from typing import Any
 
@@ -13,35 +13,11 @@ from sk_tune.search._networks import network_of
 from sk_tune.search._session import SearchSession
 from sk_tune.training import TrainingState
 
-__all__ = ["RefitTrainer", "refit_cost"]
+__all__ = ["RefitTrainer"]
 
 # What trains faster than this in a fold has layers so small that more threads do not help,
 # and hinder much where others use the cores too.
 _SECONDS_IN_ONE_THREAD = 5.0
-
-
-def refit_cost(n_workers: int, n_folds: int) -> float:
-    """Return what the refit takes, in evaluations of a candidate.
-
-    Parameters
-    ----------
-    n_workers : int
-        That share the folds of a candidate.
-    n_folds : int
-        Of the search.
-
-    Returns
-    -------
-    float
-        The refit has the rows of all folds, one more than a fit of the search, and one
-        worker.
-
-    Examples
-    --------
-    >>> refit_cost(n_workers=1, n_folds=5)
-    0.25
-    """
-    return min(n_workers, n_folds) / max(1, n_folds - 1)
 
 
 class RefitTrainer:
@@ -69,7 +45,8 @@ class RefitTrainer:
         if estimator is not chosen:
             return None
         own = clone(estimator)
-        n_epochs = session.best_epochs.get(search.best_index_)
+        row = search.best_index_
+        n_epochs = session.time.n_epochs_of_cut.get(row, session.best_epochs.get(row))
         if not isinstance(estimator, NetworkEstimator) and n_epochs is None:
             # skorch trains its nets by itself, unless they are to stop at another epoch.
             return None
@@ -79,10 +56,14 @@ class RefitTrainer:
             own.set_params(max_epochs=session.options.max_resources)
         folds = session.outcomes[search.best_index_]
         seconds = max((outcome.seconds for outcome in folds), default=0.0)
-        if n_epochs is None and seconds > _SECONDS_IN_ONE_THREAD:
+        limit = session.time.refit_limit()
+        if n_epochs is None and limit is None and seconds > _SECONDS_IN_ONE_THREAD:
             return None
         fit = Fit(estimator=own, X=X, y=y, sample_weight=sample_weight, n_epochs=n_epochs)
         with adoption(None):
-            (trained,) = train([fit], engine="reference")
+            (trained,) = train([fit], engine="reference", limit=limit)
+        if trained.is_cut and trained.state is not None:
+            n_done, n_asked = len(trained.state.history), n_epochs or own.max_epochs
+            session.time.cut_refit = f"after {n_done} of {n_asked} epochs"
         # Without a state the network trains by itself, and fails with its own error.
         return trained.state

@@ -7,7 +7,12 @@ from typing import Any
 
 from sk_tune._compat import SubsampledSplits
 
-__all__ = ["is_epochs", "refuse_searched", "smallest_samples", "subsampled"]
+__all__ = [
+    "is_epochs",
+    "refuse_searched",
+    "smallest_samples",
+    "subsampled",
+]
 
 # Of each class, in the training and held-out rows of each fold, as scikit-learn has it.
 _ROWS_OF_A_CLASS = 2

@@ -15,16 +15,18 @@ import sklearn
 
 from sk_tune._compat import FoldTask
 from sk_tune.exceptions import warn_user
+from sk_tune.schedule import Rung
 from sk_tune.search._bookkeeping import guiding_scores
 from sk_tune.search._names import check_names
 from sk_tune.search._outcome import Outcome
 from sk_tune.search._session import SearchSession
+from sk_tune.search._time_budget import TimeBudget
 from sk_tune.search._work import Work
 from sk_tune.space import Candidate
 
 __all__ = ["Rounds", "best_first"]
 
-# Of the time budget, what one call may take; so much later than asked a search may end.
+# Of the time budget, what one call may take at least.
 _SHARE_OF_BUDGET = 0.1
 
 
@@ -77,14 +79,10 @@ class Rounds:
         The search, for scikit-learn's callbacks.
     session : SearchSession
         Of the search.
-    time_budget : float or None
-        Seconds from `start` until no more candidates are evaluated.
-    start : float
-        By ``time.monotonic``.
+    budget : TimeBudget
+        Of the search.
     refit : bool, str or callable
         Of the search.
-    reserve : float
-        In units of a candidate's evaluation, what the refit takes.
 
     Attributes
     ----------
@@ -107,29 +105,26 @@ class Rounds:
         n_splits: int,
         search: Any,
         session: SearchSession,
-        time_budget: float | None,
-        start: float,
+        budget: TimeBudget,
         refit: Any,
-        reserve: float,
     ) -> None:
         self._evaluate_candidates = evaluate_candidates
         self.folds = _FixedSplits(cv)
         self._n_splits = n_splits
         self._search = search
         self._session = session
-        self._budget = time_budget
-        self._start = start
+        self._budget = budget
         self._refit = refit
-        self._reserve = reserve
         self.level: str | None = None
-        self._seconds_per_candidate: float | None = None
+        self._seconds_per_unit: float | None = None
+        self._first_of_call = 0
         self.results: Mapping[str, Any] = {}
         self.was_stopped = False
 
     @property
     def is_over(self) -> bool:
         """Whether no more candidates are to be evaluated."""
-        return self.was_stopped or self._session.is_interrupted
+        return self.was_stopped or self._session.is_interrupted or self._budget.is_late
 
     @property
     def n_candidates(self) -> int:
@@ -162,6 +157,15 @@ class Rounds:
         if options.resource is not None:
             self._session.options = replace(options, max_resources=max_resources)
 
+    def n_new_resources(self, rungs: Sequence[Rung], position: int) -> int:
+        """Return the resources that a rung grants beside those that it goes on from."""
+        n_resources = int(rungs[position].n_resources)
+        is_of_epochs = self._session.options.resource is not None
+        goes_on = is_of_epochs and self._search._goes_on_in_rungs()
+        before = rungs[position - 1].n_resources if position and goes_on else 0
+        # A rung that is repeated begins anew.
+        return n_resources - (before if before < n_resources else 0)
+
     def sampling(self) -> Any:
         """Return a context that measures the time of choosing candidates.
 
@@ -178,6 +182,7 @@ class Rounds:
         cv: Any = None,
         more_results: Mapping[str, Sequence[Any]] | None = None,
         callback_ctx: Any = None,
+        units: float = 1.0,
     ) -> Mapping[str, Any]:
         """Evaluate candidates, all of them unless the time is up before.
 
@@ -191,6 +196,8 @@ class Rounds:
             Further columns of ``cv_results_``, a value for each candidate.
         callback_ctx : CallbackContext, default=None
             Of the tasks of these candidates.
+        units : float, default=1.0
+            What each of them takes, compared with those of other calls: epochs, say.
 
         Returns
         -------
@@ -199,14 +206,16 @@ class Rounds:
         """
         candidates = list(candidate_params)
         check_names(self._search.estimator, candidates)
+        self._first_of_call = self.n_candidates
         folds = self.folds if cv is None or cv is self.folds else _FixedSplits(cv)
-        for part in self._parts(len(candidates)):
+        for part in self._parts(len(candidates), units):
             own = candidates[part]
             more = {n: list(v)[part] for n, v in (more_results or {}).items()}
             began = time.monotonic()
             with self._part_context(callback_ctx, part) as context:
                 self._evaluate(own, folds, more, context)
-            self._seconds_per_candidate = (time.monotonic() - began) / max(1, len(own))
+            seconds = time.monotonic() - began
+            self._seconds_per_unit = seconds / (units * max(1, len(own)))
             if self.is_over:
                 break
         return self.results
@@ -281,17 +290,21 @@ class Rounds:
             self._evaluate(candidates, self.folds, more_results, callback_ctx)
         return [float(score) for score in self.scores()[-len(candidates) :]]
 
-    def seconds_left(self) -> float:
-        """Return the time that is left; infinity without a time budget.
+    def tell(
+        self, tell: Callable[..., object], candidates: Sequence[Candidate], *given: int
+    ) -> None:
+        """Tell a sampler what candidates of the last call scored, which had so much.
 
-        Returns
-        -------
-        float
-            Seconds, the refit's included; below 0 if the time is up.
+        Not of what Ctrl-C or the time left out, which is no failure.
         """
-        if self._budget is None:
-            return np.inf
-        return self._budget - (time.monotonic() - self._start)
+        scores = self.scores()[self._first_of_call :]
+        told = [
+            k
+            for k in range(len(scores))
+            if not self._session.is_left_out(self._first_of_call + k)
+        ]
+        with self.sampling():
+            tell([candidates[k] for k in told], scores[told], *given)
 
     def _evaluate(
         self,
@@ -300,15 +313,20 @@ class Rounds:
         more: Mapping[str, Any],
         context: Any,
     ) -> None:
+        if self._session.options.resource is not None and "n_resources" in more:
+            self._budget.n_epochs_ahead = max(more["n_resources"], default=0)
         # Scores tell which of two is better if both were given as much, on the same rows.
         resources = more.get("n_resources", [None] * len(candidates))
         self._session.begin_round([(folds, given) for given in resources])
-        self.results = self._evaluate_candidates(
-            candidates, cv=folds, more_results=more or None, callback_ctx=context
-        )
+        with self._session.quiet:
+            self.results = self._evaluate_candidates(
+                candidates, cv=folds, more_results=more or None, callback_ctx=context
+            )
         self._take_unknown()
         scores = self.scores()
         best = best_first(scores, self.level and self.results[self.level])
+        for row in best[:1]:
+            self._session.measure_refit(row, self._seconds_of_refit(row))
         self._session.end_round(len(candidates), scores, best)
 
     def _take_unknown(self) -> None:
@@ -325,10 +343,18 @@ class Rounds:
             )
         outcomes += [[Outcome()] * self._n_splits for _ in range(n_unknown)]
 
+    def _seconds_of_refit(self, row: int) -> float:
+        """Return what the refit of a candidate takes that is no network, by its fits."""
+        means, spreads = (self.results.get(f"{name}_fit_time") for name in ("mean", "std"))
+        if means is None or spreads is None:
+            return 0.0
+        growth = self._n_splits / max(1, self._n_splits - 1)
+        return float(growth * (means[row] + spreads[row]))
+
     @contextmanager
     def _part_context(self, context: Any, part: slice) -> Iterator[Any]:
         """Give each part of a call that was cut a context of callbacks of its own."""
-        if context is None or self._budget is None:
+        if context is None or not self._budget.is_limited:
             yield context
             return
         own = context.subcontext(
@@ -341,28 +367,27 @@ class Rounds:
         if own.call_on_fit_task_end(estimator=self._search):
             self.stop()
 
-    def _parts(self, n_candidates: int) -> Iterator[slice]:
+    def _parts(self, n_candidates: int, units: float) -> Iterator[slice]:
         """Cut candidates into calls, as many at once as the time budget allows."""
-        if self._budget is None or not n_candidates:
+        if not self._budget.is_limited or not n_candidates:
             yield slice(0, n_candidates)
             return
         done = 0
         while done < n_candidates:
-            size = self._part_size()
+            size = self._part_size(units)
             if size == 0:
                 self.was_stopped = True
                 return
             yield slice(done, min(done + size, n_candidates))
             done += size
 
-    def _part_size(self) -> int:
-        """Return how many candidates fit into what is left; at least the first few."""
-        if self._budget is None or self._seconds_per_candidate is None:
+    def _part_size(self, units: float) -> int:
+        """Return how many candidates fit into what is left; at least the first."""
+        if self._seconds_per_unit is None or not self._session.has_complete_candidate:
             # One candidate tells how long others take, however short the budget.
             return 1
-        left = self.seconds_left()
-        left -= self._reserve * self._seconds_per_candidate
-        share = min(left, max(_SHARE_OF_BUDGET * self._budget, left / 2))
-        if left < self._seconds_per_candidate:
+        left, seconds = self._budget.left, units * self._seconds_per_unit
+        share = min(left, max(_SHARE_OF_BUDGET * self._budget.seconds, left / 2))
+        if left < seconds:
             return 0
-        return max(1, int(share / max(self._seconds_per_candidate, 1e-9)))
+        return max(1, int(share / max(seconds, 1e-9)))

@@ -10,6 +10,7 @@ without a network run as they would without the session.
 
 import threading
 import time
+import warnings
 from collections import Counter
 from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager, redirect_stdout
@@ -21,27 +22,36 @@ import numpy as np
 import numpy.typing as npt
 
 from sk_tune._compat import FoldTask, fitted_by, fold_task, scored_by
-from sk_tune._search_record import INTERRUPTED, LOST_RACE
+from sk_tune._search_record import INTERRUPTED, LEFT_OUT, LOST_RACE
 from sk_tune.adoption import adoption
 from sk_tune.backend import Job
-from sk_tune.engine import FitStream
-from sk_tune.estimators import take_rows
+from sk_tune.engine import FitStream, have_to_start
 from sk_tune.exceptions import warn_of_solo
 from sk_tune.search._ahead import TrainingAhead
 from sk_tune.search._bookkeeping import search_ledger, trained_outcome
 from sk_tune.search._known import rows_for_known
 from sk_tune.search._ledger import Ledger
-from sk_tune.search._outcome import Held, Outcome, hold
+from sk_tune.search._other_tasks import held_out, run_others
+from sk_tune.search._outcome import Outcome
 from sk_tune.search._progress_line import ProgressLine
 from sk_tune.search._scores import ScoreBook
+from sk_tune.search._time_budget import TimeBudget
 from sk_tune.search._trainer import Trainer
-from sk_tune.search._work import SearchOptions, Work, fit_name
+from sk_tune.search._work import SearchOptions, Work
 from sk_tune.space import Candidate
-from sk_tune.training import is_small, one_thread
+from sk_tune.training import (
+    LimitedTime,
+    TimeIsUpError,
+    is_small,
+    one_thread,
+    time_limit,
+)
 
 __all__ = ["SearchSession"]
 
 _PRINTING = threading.RLock()
+# Of a limited time, without which a stream does not wait for workers to start.
+_SECONDS_FOR_STREAM = 30.0
 _OTHER_ROWS = "its transformers were fitted anew, and gave it other rows"
 
 
@@ -69,9 +79,12 @@ class SearchSession:
         What makes joblib hand its tasks to the session.
     is_over : bool
         Whether all candidates have their results.
+    time : TimeBudget
+        Of the search.
     """
 
     options: SearchOptions
+    time: TimeBudget
 
     def __init__(self, ambient: tuple[Any, Any]) -> None:
         self._ambient = ambient
@@ -84,6 +97,10 @@ class SearchSession:
         self.line: ProgressLine | None = None
         self.config: Any = None
         self.is_over = False
+        # A call of scikit-learn's, which is not to warn of what the time left out; and the
+        # fit of the search, which ends with the time of its refit.
+        self.quiet, self.closing = ExitStack(), ExitStack()
+        self._refit_time = LimitedTime(None)
         self._is_recording = self._is_streaming = False
         # What was trained before it is evaluated, by candidate and fold of the call.
         self._ahead: Mapping[tuple[int, int], Work] = {}
@@ -166,8 +183,11 @@ class SearchSession:
         """
         with ExitStack() as stack:
             with self._trainer.outside():
+                n_jobs = self.options.n_jobs
+                # Who waits for workers has little time left on a busy machine.
+                is_short = self.time.left < _SECONDS_FOR_STREAM and have_to_start(n_jobs)
                 stream = FitStream(
-                    n_jobs=self.options.n_jobs,
+                    n_jobs=1 if is_short else n_jobs,
                     progress=self.options.progress,
                     expected=expected,
                     store=self.options.store,
@@ -281,22 +301,6 @@ class SearchSession:
             seconds={**self.seconds, **seconds},
         )
 
-    def failures(self) -> list[dict[str, str | None]]:
-        """Return why fits failed, in the form in which scikit-learn counts them.
-
-        Returns
-        -------
-        list of dict
-            One for each fit.
-        """
-        return [
-            # Without its name, for scikit-learn to count what failed for the same reason.
-            {"fit_error": outcome.reason.removeprefix(f"{fit_name(row, fold)}: ") or None}
-            for row, folds in enumerate(self.outcomes)
-            for fold, outcome in enumerate(folds)
-            if not outcome.was_stopped
-        ]
-
     def lost_races(self) -> list[int]:
         """Return the rows of candidates that lost a race.
 
@@ -409,10 +413,15 @@ class SearchSession:
             yield [work for work in stage if work.row not in stopped]
 
     def _run_stage(self, works: Sequence[Work]) -> None:
-        if not self.is_interrupted:
+        # What was trained ahead only has to be scored.
+        is_ahead = any(work.is_ahead for work in works)
+        if not self.is_interrupted and (is_ahead or not self.time.is_late):
             with self.interruptible():
-                self._evaluate(works)
-        if self.is_interrupted:
+                try:
+                    self._evaluate(works)
+                except TimeIsUpError:
+                    self.time.is_late = True
+        if self.is_interrupted or self.time.is_late:
             self._leave_out(works)
         for work in works:
             self._note(work)
@@ -420,26 +429,45 @@ class SearchSession:
     def _evaluate(self, works: Sequence[Work]) -> None:
         """Run tasks until one raises what joblib is to raise, or Ctrl-C comes."""
         new = [work for work in works if not work.is_ahead]
+        is_first = not self.has_complete_candidate
         with self.timed("preparing"), self._trainer.preparing():
             for work in new:
-                self._trainer.prepare(work, self.options)
+                with self.time.task("preparing", is_first=is_first):
+                    self._trainer.prepare(work, self.options)
         networks = [work for work in works if work.fit is not None]
+        if is_first and networks:
+            self.time.note(networks)
+            self.measure_refit(networks[0].row)
         with self.timed("training"):
             asking = [work for work in new if work.fit is not None]
-            self._trainer.train(asking, self.options)
+            self._trainer.train(
+                asking,
+                self.options,
+                lambda: self.time.limit(
+                    len(works), is_first=is_first, n_steps=self.options.n_steps
+                ),
+            )
+        if new:
+            self.time.takes(networks, is_first=is_first)
+        self.time.note(networks)
         with self.timed("scoring"):
             for work in networks:
                 if work.trained is not None:
-                    self._run_trained(work)
+                    with self.time.task("scoring", is_first=is_first):
+                        self._run_trained(work)
         others = [work for work in works if work.fit is None]
-        if self.is_interrupted or not others:
+        if self.is_interrupted or self.time.is_late or not others:
             return
         with self.timed("training"):
             # While a stream has the workers of the backend, no other call may.
-            if self._is_streaming or self.n_workers() == 1:
-                self._run_here(others)
-            else:
-                self._run_in_workers(others)
+            run_others(
+                others,
+                self._trainer,
+                self.options,
+                self.time,
+                is_first=is_first,
+                stays_here=self._is_streaming,
+            )
 
     def _run_trained(self, work: Work) -> None:
         """Run the task of a trained network, which adopts its training if it is needed."""
@@ -467,7 +495,7 @@ class SearchSession:
         if answer.is_declined:
             error = work.job.result[0]["fit_error"]
             work.outcome = Outcome(
-                held=_held_out(work.task) if error is None else None,
+                held=held_out(work.task) if error is None else None,
                 seconds=0.0 if work.trained is None else work.trained.seconds,
                 solo_reason=_OTHER_ROWS,
                 reason="" if error is None else str(error),
@@ -484,21 +512,10 @@ class SearchSession:
             result["fit_time"] += trained.seconds
         work.outcome = trained_outcome(work, trained, result["fit_error"], classes)
 
-    def _run_here(self, works: Sequence[Work]) -> None:
-        for work in works:
-            with self._trainer.lent_memory(work), adoption(None):
-                done = _run_task(work.job.task, keeps_model=True)
-            _end(work, *done)
-
-    def _run_in_workers(self, works: Sequence[Work]) -> None:
-        backend, n_jobs = self._ambient
-        keeps = self.options.n_models_kept != 0
-        with adoption(None), joblib.parallel_config(backend=backend, n_jobs=n_jobs):
-            done = _in_order(self.options)(
-                joblib.delayed(_run_task)(work.job.task, keeps) for work in works
-            )
-            for work, own in zip(works, done, strict=True):
-                _end(work, *own)
+    def measure_refit(self, row: int, seconds_of_fit: float = 0.0) -> None:
+        """Find out what the refit of the best candidate takes."""
+        with self._trainer.outside():
+            self.time.measure_refit(row, self.best_epochs.get(row), seconds_of_fit)
 
     def _stop(self, work: Work, reason: str) -> None:
         """Give a task that is not run a result without a score."""
@@ -506,7 +523,7 @@ class SearchSession:
         work.outcome = Outcome(reason=reason, was_stopped=True)
 
     def _leave_out(self, works: Sequence[Work]) -> None:
-        """End the tasks that Ctrl-C left undone."""
+        """End the tasks that Ctrl-C or the time left undone."""
         for work in works:
             if work.outcome is not None:
                 self._book.remember(work.job.result[0])
@@ -515,7 +532,24 @@ class SearchSession:
                 continue
             if self._book.is_empty:
                 raise KeyboardInterrupt
-            self._stop(work, INTERRUPTED)
+            self._stop(work, INTERRUPTED if self.is_interrupted else LEFT_OUT)
+        if not self.is_interrupted:
+            # That scores are missing is said once, when the search ends.
+            self.quiet.enter_context(warnings.catch_warnings())
+            warnings.filterwarnings("ignore", "One or more of the .* non-finite")
+
+    def limit_refit(self) -> None:
+        """Let the refit end in time, and networks inside of other estimators in it."""
+        limited = time_limit(self.time.refit_limit())
+        self._refit_time = self.closing.enter_context(limited)
+
+    def warn_if_cut(self) -> str:
+        """Return which networks have fewer epochs than they were to have; warn of them."""
+        return self.time.warn_if_cut(refit_was_cut=self._refit_time.has_cut)
+
+    def is_left_out(self, row: int) -> bool:
+        """Return whether Ctrl-C or the time came before a candidate had its score."""
+        return any(own.reason in {INTERRUPTED, LEFT_OUT} for own in self.outcomes[row])
 
     def _note(self, work: Work) -> None:
         """Take over what became of a task; of each candidate in the order of folds."""
@@ -538,36 +572,3 @@ class _RecordedTasks(BaseException):
     def __init__(self, tasks: list[FoldTask]) -> None:
         super().__init__()
         self.tasks = tasks
-
-
-def _in_order(options: SearchOptions) -> joblib.Parallel:
-    """Return what runs tasks in workers; results come one by one if the backend can do so.
-
-    Who is interrupted then has those that are there.
-    """
-    own = {"n_jobs": options.n_jobs, "pre_dispatch": options.pre_dispatch}
-    try:
-        return joblib.Parallel(return_as="generator", **own)
-    except ValueError:
-        return joblib.Parallel(**own)
-
-
-def _end(work: Work, results: Any, held: Held | None, model: Any) -> None:
-    """Say what became of a task that trained no network."""
-    work.job.end(result=results)
-    error = results[0]["fit_error"]
-    work.outcome = Outcome(held=held, reason="" if error is None else str(error))
-    work.model = model
-
-
-def _run_task(task: Any, keeps_model: bool) -> tuple[Any, Held | None, Any]:  # noqa: FBT001
-    """Run a task in a worker; return its results, held-out predictions and the model."""
-    results = task()
-    fold = fold_task(task)
-    if fold is None:
-        return results, None, None
-    return results, _held_out(fold), fold.estimator if keeps_model else None
-
-
-def _held_out(task: FoldTask) -> Held | None:
-    return hold(task.estimator, take_rows(task.X, task.test), task.test)

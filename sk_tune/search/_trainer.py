@@ -7,7 +7,7 @@ A fit that an earlier rung trained goes on from there.
 
 import warnings
 from collections import Counter
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from typing import Any
@@ -29,7 +29,7 @@ from sk_tune.search._networks import FitMaker, network_of
 from sk_tune.search._steps import Step, TrainingSteps
 from sk_tune.search._work import SearchOptions, Work, candidate_fingerprint, fit_name
 from sk_tune.space import Candidate
-from sk_tune.training import TrainingState
+from sk_tune.training import TimeLimit, TrainingState
 
 __all__ = ["Answer", "Trainer"]
 
@@ -272,20 +272,21 @@ class Trainer:
             trained = replace(trained, message=message)
         return replace(work, job=job, task=task, row=row, trained=trained)
 
-    def train(self, works: Sequence[Work], options: SearchOptions) -> None:
+    def train(
+        self,
+        works: Sequence[Work],
+        options: SearchOptions,
+        limit: Callable[[], TimeLimit | None],
+    ) -> None:
         """Train the networks of some tasks.
 
-        Parameters
-        ----------
-        works : sequence of Work
-            With fits; they get what was trained, unless Ctrl-C came before.
-        options : SearchOptions
-            Of the search.
+        With fits; they get what was trained, unless Ctrl-C came before.  Each step is asked
+        anew when it has to end.
         """
         for step in self._steps.of(works, options):
-            self._train(step, options)
+            self._train(step, options, limit())
 
-    def _train(self, step: Step, options: SearchOptions) -> None:
+    def _train(self, step: Step, options: SearchOptions, limit: TimeLimit | None) -> None:
         done: dict[int, Trained] = {}
         try:
             with self.outside():
@@ -295,6 +296,7 @@ class Trainer:
                     progress=options.progress,
                     trained=done.update,
                     store=options.store,
+                    limit=limit,
                 )
         except KeyboardInterrupt:
             self.is_interrupted = True

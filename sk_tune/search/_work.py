@@ -66,6 +66,11 @@ class SearchOptions:
     progress: Callable[[Progress], object] | None = None
     store: str | os.PathLike[str] | None = None
 
+    @property
+    def n_steps(self) -> int:
+        """Trainings of each network, one after the other: all epochs, and the best."""
+        return 2 if self.epochs == "best" else 1
+
 
 @dataclass(slots=True, kw_only=True, eq=False)
 class Work:

@@ -46,6 +46,14 @@ from sk_tune.training._threads import (
     one_thread,
     takes_one_thread,
 )
+from sk_tune.training._time_limit import (
+    EpochTimer,
+    LimitedTime,
+    TimeIsUpError,
+    TimeLimit,
+    check_time,
+    time_limit,
+)
 
 __all__ = [
     "LR_SCHEDULES",
@@ -55,7 +63,9 @@ __all__ = [
     "AbsoluteError",
     "BinaryCrossEntropy",
     "CrossEntropy",
+    "EpochTimer",
     "HuberLoss",
+    "LimitedTime",
     "LowestLosses",
     "SparseRows",
     "SquaredError",
@@ -63,6 +73,8 @@ __all__ = [
     "Stream",
     "TensorBatches",
     "TensorSet",
+    "TimeIsUpError",
+    "TimeLimit",
     "TrainingState",
     "accuracy",
     "add_l1_gradient",
@@ -70,6 +82,7 @@ __all__ = [
     "batch_order",
     "batch_sizes",
     "build_optimizer",
+    "check_time",
     "count_multiplications",
     "derive_seed",
     "exclusive_rng",
@@ -86,6 +99,7 @@ __all__ = [
     "seed_of_state",
     "state_from_arrays",
     "takes_one_thread",
+    "time_limit",
     "values_of_state",
     "weights_message",
 ]

@@ -143,18 +143,16 @@ def test_rounds_end_with_the_time(problem):
     assert course.runner.trials[0].family == "dummy"
 
 
-@pytest.mark.parametrize(("seconds", "is_begun"), [(0.01, True), (1000.0, False)])
-def test_no_network_is_begun_that_may_outlast_the_budget(problem, seconds, is_begun):
-    """Others of its kind tell how long one may take; what has begun is not cut."""
+def test_a_slow_network_does_not_end_the_rounds(problem):
+    """What is left of the time is used, because what takes longer than that is cut."""
     course, network = _course(problem, budget=60.0), _small_network(problem)
     course.run([network])
-    course.runner.trials = [replace(t, seconds=seconds) for t in course.runner.trials]
-    course.n_rounds = 1
+    course.runner.trials = [replace(t, seconds=1000.0) for t in course.runner.trials]
+    before, course.n_rounds = len(course.runner.trials), 1
 
     course.run([network])
 
-    assert len(course.runner.trials) > 0
-    assert (len(course.runner.trials) > 1) is is_begun
+    assert len(course.runner.trials) > before
 
 
 def test_news_say_what_is_best_so_far(problem):

@@ -14,7 +14,7 @@ from sk_tune.automl._workers import Workers
 def started(monkeypatch):
     """Return an event that lets the workers be ready, instead of starting any."""
     ready = threading.Event()
-    monkeypatch.setattr(_workers, "_start", lambda *_: ready.wait(10))
+    monkeypatch.setattr(_workers, "start_workers", lambda *_: ready.wait(10))
     monkeypatch.setattr(_workers.joblib, "effective_n_jobs", lambda n: n or 1)
     return ready
 

@@ -19,7 +19,7 @@ from torch import nn
 from torch.nn import functional as F
 
 from sk_tune import MLPClassifier, MLPRegressor, NetClassifier
-from sk_tune.engine import Fit, _shard, _train, fitted_estimator, train
+from sk_tune.engine import Fit, TimeLimit, _shard, _train, fitted_estimator, train
 from sk_tune.engine.fleet import _tile
 from sk_tune.engine.fleet import _train as _fleet_train
 from sk_tune.exceptions import SkTuneWarning
@@ -820,3 +820,33 @@ def test_predictions_are_in_the_units_of_the_target(engine, diabetes):
         expected = fitted_estimator(fit, trained).predict(diabetes.X[MONITOR])
         assert trained.predictions.shape == np.asarray(fit.y)[MONITOR].shape
         np.testing.assert_allclose(trained.predictions, expected, rtol=1e-9)
+
+
+@pytest.mark.parametrize("engine", ["fleet", "reference"])
+def test_a_fit_that_is_cut_is_one_with_fewer_epochs(make_estimator, iris, engine):
+    """Whole ones: it predicts what a fit of so many epochs predicts."""
+    net = make_estimator("MLPClassifier", max_epochs=10**6)
+    rows, monitor = np.arange(100), np.arange(100, 150)
+    fit = Fit(estimator=net, X=iris.X, y=iris.y, rows=rows, monitor=monitor)
+    limit = TimeLimit(until=time.monotonic() + 0.5, cuts=True)
+
+    (cut,) = train([fit], engine=engine, limit=limit)
+    n_epochs = len(cut.train_loss)
+    (whole,) = train([replace(fit, n_epochs=n_epochs)], engine=engine)
+
+    assert cut.is_cut
+    assert 1 <= n_epochs < 10**6
+    np.testing.assert_array_equal(cut.predictions, whole.predictions)
+
+
+def test_a_fit_that_ends_too_late_has_no_result(make_estimator, iris):
+    """Unlike one that ends in time."""
+    nets = [make_estimator("MLPClassifier", max_epochs=n) for n in (2, 10**6)]
+    fits = [Fit(estimator=net, X=iris.X, y=iris.y) for net in nets]
+    limit = TimeLimit(until=time.monotonic() + 3.0)
+
+    done, late = train(fits, limit=limit)
+
+    assert (done.status, done.is_cut) == ("trained", False)
+    assert (late.status, late.is_cut, late.state) == ("failed", True, None)
+    assert "time was up" in late.message

@@ -14,7 +14,7 @@ from sklearn.pipeline import Pipeline
 from sklearn.preprocessing import StandardScaler
 
 from sk_tune import HalvingGridSearchCV, HalvingRandomSearchCV
-from sk_tune.search import _base, _rounds
+from sk_tune.search import _base, _rounds, _time_budget
 
 CV = StratifiedKFold(2, shuffle=True, random_state=1)
 SEARCHES = {
@@ -260,13 +260,13 @@ def test_ctrl_c_between_trainings_counts_the_rungs_that_were_evaluated(iris):
 
 
 class Timed(OneFit):
-    """Takes a second to fit, by a clock of its own."""
+    """Takes a second for each round to fit, by a clock of its own."""
 
     clock = 0.0
 
     def fit(self, X, y=None):
         """Let the clock go on."""
-        Timed.clock += 1.0
+        Timed.clock += self.n_rounds
         return self
 
     @staticmethod
@@ -276,9 +276,9 @@ class Timed(OneFit):
 
 
 def halving_in_time(data, monkeypatch, budget):
-    """Return a search of nine candidates of two seconds each, its time up after a while."""
+    """Return a search of nine candidates of two seconds in the first of its rungs."""
     monkeypatch.setattr(Timed, "clock", 0.0)
-    for module in (_base, _rounds):
+    for module in (_base, _rounds, _time_budget):
         monkeypatch.setattr(module, "time", Timed)
     return HalvingGridSearchCV(
         Timed(),
@@ -294,7 +294,7 @@ def halving_in_time(data, monkeypatch, budget):
 
 def test_time_that_ends_in_a_rung_was_spent_on_its_best(iris, monkeypatch):
     """Of the survivors the best are evaluated first, so that the winner is among them."""
-    search = halving_in_time(iris, monkeypatch, budget=21.0)
+    search = halving_in_time(iris, monkeypatch, budget=25.0)
 
     last = search.cv_results_["iter"] == 1
     assert search.cv_results_["param_value"][last].tolist() == [1.0]

@@ -24,24 +24,6 @@ def net(make_estimator):
     return make_estimator("MLPClassifier", dtype="float64")
 
 
-@pytest.mark.parametrize(
-    ("options", "expected"),
-    [({}, 0.5), ({"n_jobs": 1}, 0.5), ({"n_jobs": 2}, 1.0), ({"refit": False}, 0.0)],
-)
-def test_a_refit_costs_what_one_worker_takes_for_it(net, iris, options, expected):
-    """Of 3 folds it has the rows of 1.5 fits; a candidate has 3 fits for all workers."""
-    costs = []
-
-    class Asking(GridSearchCV):
-        def _propose(self, rounds, callback_ctx):
-            costs.append(rounds._reserve)
-            super()._propose(rounds, callback_ctx)
-
-    Asking(net, {"learning_rate": [0.01]}, cv=CV, **options).fit(*iris)
-
-    assert costs == [expected]
-
-
 def test_a_skorch_net_is_refitted_to_the_best_epoch(iris):
     """As its candidate was scored in the folds."""
     # Where nothing is learnt the first epoch is as good as any, and comes first.

@@ -13,6 +13,7 @@ Notation: K rows of the tile, E epochs, S steps of one, n samples of a row, C ou
 """
 
 import ctypes
+import time
 from collections.abc import Iterable, Sequence
 from typing import Any, NamedTuple
 
@@ -34,32 +35,26 @@ from sk_tune.engine.fleet._plain import (
 from sk_tune.engine.fleet._program import Program
 from sk_tune.engine.fleet._records import Recipe, Row
 from sk_tune.nets import dropout_positions
-from sk_tune.training import TensorSet, row_accuracy
+from sk_tune.training import TensorSet, check_time, row_accuracy
 
 __all__ = ["CompiledEpoch", "EpochResult", "compiled_epoch"]
 
 # Samples to predict at a time; as in _epoch.c.
 _CHUNK = 128
 _OPTIMIZERS = ("adam", "adamw", "sgd", "rmsprop")
-_FAILED_TARGET, _FAILED_PLACE = 2, 3
-_N_NUMBERS = 5
+_FAILED_TARGET, _FAILED_PLACE, _N_NUMBERS = 2, 3, 5
 # Of a call, during which nobody hears of Ctrl-C.
 _SECONDS_PER_CALL = 0.5
 # What a call takes, about: multiplications of a core, what comes with each step, and what
 # Python does for each row and epoch.
 _PRODUCTS_PER_SECOND = 3e10
-_SECONDS_PER_STEP = 1e-5
-_SECONDS_PER_EPOCH = 1e-4
+_SECONDS_PER_STEP, _SECONDS_PER_EPOCH = 1e-5, 1e-4
 # Of the orders, sizes and rates of a call.
-_MOST_BYTES = 32 * 2**20
-_BYTES_PER_SAMPLE, _BYTES_PER_STEP = 16, 64
+_MOST_BYTES, _BYTES_PER_SAMPLE, _BYTES_PER_STEP = 32 * 2**20, 16, 64
 
 # As in _epoch.c.
 _PLAN = np.dtype([
-    *(
-        (name, "i8")
-        for name in ("n_layers", "loss", "optimizer", "nesterov", "most_samples")
-    ),
+    *((n, "i8") for n in ("n_layers", "loss", "optimizer", "nesterov", "most_samples")),
     ("sizes", "i8", MOST_LAYERS + 1),
     *((name, "i8", MOST_LAYERS) for name in ("has_bias", "has_relu", "dropout")),
     *((name, "i8") for name in ("has_penalty", "has_clip")),
@@ -309,13 +304,18 @@ class CompiledEpoch:
         n_per_epoch = max(1, int(rows["n_per_epoch"].min()))
         seconds = self._seconds_of(int(batches.max()), 1, longest / n_per_epoch)
         seconds *= -(-len(rows) // self._n_threads)
-        at_once = max(1, int(_SECONDS_PER_CALL / seconds))
-        for start in range(0, batches.shape[1], at_once):
-            if start:
-                n_done = batches[:, start - at_once : start].sum(axis=1)
-                self._move_on(rows, at_once, n_done.astype(np.uint64))
+        start, at_once = 0, max(1, int(_SECONDS_PER_CALL / seconds))
+        while start < batches.shape[1]:
+            check_time()
             rows["n_batches"] = np.clip(n_batches - start, 0, at_once)
+            began = time.perf_counter()
             self._call(rows, int(batches.max()), min(longest, _CHUNK), predicts=predicts)
+            slower = (time.perf_counter() - began) / _SECONDS_PER_CALL
+            n_done = batches[:, start : start + at_once].sum(axis=1)
+            start += at_once
+            if start < batches.shape[1]:
+                self._move_on(rows, at_once, n_done.astype(np.uint64))
+            at_once = max(1, int(at_once / max(1.0, slower)))
 
     def _move_on(self, rows: Any, n_batches: int, n_samples: Any) -> None:
         """Let rows begin behind what is done."""

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from sk_tune.engine.fleet._batches import gather, runs
 from sk_tune.engine.fleet._program import Program
-from sk_tune.training import TensorSet
+from sk_tune.training import TensorSet, check_time
 
 __all__ = ["Result", "evaluate"]
 
@@ -68,6 +68,7 @@ def _outputs(
     chunk = min(_MOST_SAMPLES, max(64, _CHUNK_BYTES // per_sample))
     parts: list[Any] = []
     for start in range(0, n, chunk):
+        check_time()
         X, y, weight = gather(sets, slice(start, start + chunk))
         # Copied, because the program writes the next outputs to the same memory.
         outputs = program.evaluate(X, rows).clone(memory_format=torch.contiguous_format)

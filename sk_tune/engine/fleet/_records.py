@@ -2,7 +2,7 @@
 # SPDX-License-Identifier: BSD-3-Clause
 """What goes into a fleet and what comes out."""
 
-from collections.abc import Callable, Container
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -91,7 +91,7 @@ class Row:
         What training samples go through; of the same kinds in all rows.
     augmentation_seed : int, default=0
         Of its random numbers.
-    checkpoints : container of int, default=()
+    checkpoints : sequence of int, default=()
         Epochs after which to keep where the row stands, counted from the first of its
         whole training.
     """
@@ -111,7 +111,7 @@ class Row:
     dropout_seed: int = 0
     augmentation: tuple[Augmentation, ...] = ()
     augmentation_seed: int = 0
-    checkpoints: Container[int] = ()
+    checkpoints: Sequence[int] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -128,6 +128,8 @@ class Outcome:
         Why the training failed; empty if it did not.
     seconds : float
         Its share of the fleet's time.
+    is_cut : bool, default=False
+        Whether the time was up before its last epoch.
     checkpoints : tuple of TrainingState, default=()
         Where it stood on its way.
     """
@@ -136,4 +138,5 @@ class Outcome:
     outputs: npt.NDArray[np.floating] | None
     message: str
     seconds: float
+    is_cut: bool = False
     checkpoints: tuple[TrainingState, ...] = ()

@@ -3,6 +3,7 @@
 """The rows that train at the moment: their tensors and what each has recorded."""
 
 import math
+from bisect import bisect_right
 from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
@@ -53,9 +54,8 @@ class Active:
         self.history = [dict(record) for record in row.state.history]
         self.n_steps = row.state.n_steps
         self.last_epoch = len(self.history) + row.n_epochs
-        self.message = ""
-        self.seconds = 0.0
-        self.improved = False
+        self.message, self.seconds = "", 0.0
+        self.improved = self.is_cut = False
         self.has_best = row.state.best_weights is not None
         self.rates: Sequence[float] = ()
         self.batch_losses = torch.empty(0)
@@ -85,9 +85,9 @@ class Active:
         """Epochs after which something has to be decided, or kept, at the latest."""
         if self.row.valid is not None or not self.row.course.is_foreseen:
             return 1
-        n_left = self.last_epoch - self.epoch
         kept = self.row.checkpoints
-        return next((n for n in range(1, n_left) if self.epoch + n in kept), n_left)
+        upcoming = [*kept[bisect_right(kept, self.epoch) :][:1], self.last_epoch]
+        return min(upcoming) - self.epoch
 
     def note(self, prefix: str, loss: float, score: float) -> None:
         """Record the "train", "valid" or "monitor" loss and score of an epoch.

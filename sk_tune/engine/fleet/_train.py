@@ -25,7 +25,13 @@ from sk_tune.engine.fleet._compiled_epoch import CompiledEpoch, EpochResult
 from sk_tune.engine.fleet._evaluation import evaluate
 from sk_tune.engine.fleet._records import Outcome, Recipe, Row
 from sk_tune.engine.fleet._tile import Active, Tile
-from sk_tune.training import TensorSet, TrainingState, weights_message
+from sk_tune.training import (
+    EpochTimer,
+    TensorSet,
+    TrainingState,
+    check_time,
+    weights_message,
+)
 
 __all__ = ["train_fleet"]
 
@@ -83,6 +89,7 @@ def train_fleet(
     waiting = enumerate(rows)
     tile = Tile(recipe, n_threads)
     kept, pause = time.perf_counter(), seconds_between
+    timer = EpochTimer()
     while True:
         tile.add(list(islice(waiting, n_rows - len(tile))))
         if not len(tile):
@@ -94,7 +101,7 @@ def train_fleet(
             tile.remove(done)
             continue
         start = time.perf_counter()
-        n_epochs = tile.epochs_at_once(seconds_between)
+        n_epochs = int(min(tile.epochs_at_once(seconds_between), timer.most_at_once))
         outputs = _train_epochs(tile, n_epochs)
         seconds = (time.perf_counter() - start) / len(tile) / n_epochs
         if progress is not None:
@@ -103,6 +110,10 @@ def train_fleet(
             active.end_epoch(seconds)
         _keep_best(tile)
         tile.keep_checkpoints()
+        if any(not active.ended for active in tile.rows) and timer.is_late(n_epochs):
+            for active in tile.rows:
+                active.is_cut = not active.ended
+                active.last_epoch = min(active.last_epoch, active.epoch)
         ended = [i for i, active in enumerate(tile.rows) if active.ended]
         if ended:
             yield from _finish(tile, ended, outputs)
@@ -187,6 +198,7 @@ def _train_epoch(tile: Tile) -> None:
         record.take(tile.compiled.train(places, sizes, rates))
     else:
         for batch in epoch_batches(sets, orders, sizes, tile.memory):
+            check_time()
             loss, outputs = _train_step(tile, batch)
             record.add(batch, loss, outputs)
     for active, mean, score in zip(
@@ -409,5 +421,6 @@ def _outcome(tile: Tile, position: int, last: object, outputs: Tensor | None) ->
         outputs=None if outputs is None or failed else np.array(outputs.cpu().numpy()),
         message=active.message,
         seconds=active.seconds,
+        is_cut=active.is_cut,
         checkpoints=tuple(active.checkpoints),
     )

@@ -1,0 +1,160 @@
+# SPDX-FileCopyrightText: sk_tune contributors
+# SPDX-License-Identifier: BSD-3-Clause
+"""When training is to end: what training loops ask between steps and between epochs."""
+
+import math
+import socket
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
+from dataclasses import dataclass, field, replace
+
+__all__ = [
+    "EpochTimer",
+    "LimitedTime",
+    "TimeIsUpError",
+    "TimeLimit",
+    "check_time",
+    "time_limit",
+]
+
+# An epoch may take so many times as long as the one before, on a machine that others use.
+_SLOWER = 1.2
+# Of epochs that are trained in one go.
+_SECONDS_AT_ONCE = 0.25
+
+
+class TimeIsUpError(BaseException):
+    """Ends a training in the middle of an epoch, so that nothing of it counts.
+
+    Not an ``Exception``, which would be taken for a failure of the network.
+    """
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TimeLimit:
+    """When training is to end.
+
+    Parameters
+    ----------
+    until : float
+        By ``time.monotonic``.
+    cuts : bool, default=False
+        Whether a fit ends after the last whole epoch that is expected to be done by then,
+        and has one epoch at least; else it ends at once, without a result.
+    seconds_per_epoch : float, default=0.0
+        What each epoch costs afterwards, for which time is left.
+    host : str
+        The machine whose time it is.
+    """
+
+    until: float
+    cuts: bool = False
+    seconds_per_epoch: float = 0.0
+    host: str = field(default_factory=socket.gethostname)
+
+    @property
+    def seconds_left(self) -> float:
+        """Seconds until then; below 0 if it is later."""
+        return self.until - time.monotonic()
+
+    def part(self, n_fits: int, n_left: int) -> "TimeLimit":
+        """Return the limit of the next fits of all that are left, if it cuts."""
+        if not self.cuts:
+            return self
+        now, share = time.monotonic(), n_fits / n_left
+        return replace(
+            self,
+            until=now + (self.until - now) * share,
+            seconds_per_epoch=self.seconds_per_epoch * share,
+        )
+
+
+@dataclass(slots=True)
+class LimitedTime:
+    """A block whose training ends in time.
+
+    Parameters
+    ----------
+    limit : TimeLimit or None
+        Its end.
+    has_cut : bool, default=False
+        Whether a fit in it was cut.
+    """
+
+    limit: TimeLimit | None
+    has_cut: bool = False
+
+
+_TIME: ContextVar[LimitedTime | None] = ContextVar("time", default=None)
+
+
+@contextmanager
+def time_limit(limit: TimeLimit | None) -> Iterator[LimitedTime]:
+    """Let training in a block end in time.
+
+    Parameters
+    ----------
+    limit : TimeLimit or None
+        Without one, or with that of another machine, the one around stays.
+
+    Yields
+    ------
+    LimitedTime
+        Says whether something was cut.
+    """
+    around = _TIME.get()
+    if limit is None or limit.host != socket.gethostname():
+        limit = None if around is None else around.limit
+    own = LimitedTime(limit)
+    token = _TIME.set(own)
+    try:
+        yield own
+    finally:
+        _TIME.reset(token)
+
+
+def check_time() -> None:
+    """Raise ``TimeIsUpError`` if the time is up and what is unfinished does not count."""
+    own = _TIME.get()
+    limit = None if own is None else own.limit
+    if limit is not None and not limit.cuts and time.monotonic() >= limit.until:
+        raise TimeIsUpError
+
+
+class EpochTimer:
+    """Tells before each epoch but the first whether it would end too late.
+
+    In a fit that a fleet goes on with epochs of earlier calls are not counted.
+    """
+
+    def __init__(self) -> None:
+        self._own = _TIME.get()
+        self._began = time.monotonic()
+        self._n_epochs = 0
+        self._at_once = 1
+
+    @property
+    def most_at_once(self) -> float:
+        """Epochs to train before :meth:`is_late` is asked, which cuts nothing else."""
+        cuts = (
+            self._own is not None and self._own.limit is not None and self._own.limit.cuts
+        )
+        return self._at_once if cuts else math.inf
+
+    def is_late(self, n_epochs: int = 1) -> bool:
+        """Return whether to end after so many epochs more, which the next ones are like."""
+        limit = None if self._own is None else self._own.limit
+        if self._own is None or limit is None or not limit.cuts:
+            return False
+        now = time.monotonic()
+        seconds, self._began = now - self._began, now
+        self._n_epochs += n_epochs
+        in_time = int(n_epochs * _SECONDS_AT_ONCE / max(seconds, 1e-9))
+        self._at_once = max(1, min(2 * n_epochs, in_time))
+        after = (self._n_epochs + n_epochs) * limit.seconds_per_epoch
+        if now + _SLOWER * seconds + after <= limit.until:
+            return False
+        self._own.has_cut = True
+        return True

@@ -1,0 +1,140 @@
+# SPDX-FileCopyrightText: sk_tune contributors
+# SPDX-License-Identifier: BSD-3-Clause
+"""Time budgets hold, whatever a single candidate takes."""
+
+import time
+from contextlib import contextmanager
+
+import numpy as np
+import pytest
+from sklearn.base import BaseEstimator, TransformerMixin
+from sklearn.pipeline import make_pipeline
+from sklearn.preprocessing import StandardScaler
+
+from sk_tune import (
+    BayesSearchCV,
+    GridSearchCV,
+    HalvingGridSearchCV,
+    HyperbandSearchCV,
+    MLPClassifier,
+    RandomizedSearchCV,
+)
+from sk_tune.exceptions import SkTuneWarning
+
+# Epochs for which nobody has the time.
+ENDLESS = 10**6
+RATES = {"learning_rate": [1e-4, 1e-3, 1e-2]}
+BUDGET = 2.0
+
+
+@pytest.fixture
+def net():
+    """Return a network that takes an hour to train."""
+    return MLPClassifier(width=8, max_epochs=ENDLESS, random_state=0)
+
+
+@pytest.fixture(autouse=True, scope="module")
+def _imported():
+    """Let torch import what the first training needs: that takes long, and once only."""
+    MLPClassifier(width=2, max_epochs=1).fit(np.eye(8, dtype=np.float32), [0, 1] * 4)
+
+
+@contextmanager
+def in_time(budget=BUDGET):
+    """Fail if a block takes far longer than its budget, on a machine that others use."""
+    began = time.monotonic()
+    yield
+    assert time.monotonic() - began < 1.1 * budget + 8.0
+
+
+def n_epochs_of(search):
+    """Return the epochs that the networks of the folds have, at least."""
+    curves = search.learning_curves_
+    return int(curves.groupby(["candidate", "fold"])["epoch"].max().min())
+
+
+SEARCHES = {
+    "grid": (GridSearchCV, {}),
+    "random": (RandomizedSearchCV, {"n_iter": 3}),
+    "bayes": (BayesSearchCV, {"n_iter": 3}),
+    "halving": (HalvingGridSearchCV, {"min_resources": 60}),
+    "hyperband": (HyperbandSearchCV, {"min_resources": ENDLESS // 3}),
+    "BOHB": (HyperbandSearchCV, {"min_resources": ENDLESS // 3, "sampler": "bayes"}),
+    "asynchronous": (
+        HyperbandSearchCV,
+        {"min_resources": ENDLESS // 3, "asynchronous": True},
+    ),
+    "best": (GridSearchCV, {"epochs": "best"}),
+}
+
+
+@pytest.mark.parametrize("name", SEARCHES)
+def test_a_search_without_time_for_a_candidate_has_one_with_fewer_epochs(net, iris, name):
+    """Its score and the refit are those of whole epochs, and the result says so."""
+    kind, options = SEARCHES[name]
+    search = kind(net, RATES, cv=3, time_budget=BUDGET, **options)
+
+    with in_time(), pytest.warns(SkTuneWarning, match="too short for a single candidate"):
+        search.fit(*iris)
+
+    scored = np.isfinite(search.cv_results_["mean_test_score"])
+    assert scored.sum() == 1
+    assert 1 <= n_epochs_of(search) < ENDLESS
+    assert 1 <= len(search.best_estimator_.net_.history) <= n_epochs_of(search)
+    assert "too short for a single candidate" in search.cut_short_
+
+
+def test_a_candidate_that_the_time_left_out_has_no_score(net, iris):
+    """It says why, and what was trained before is refitted in full."""
+    pipeline = make_pipeline(StandardScaler(), net)
+    grid = {"mlpclassifier__max_epochs": [3, ENDLESS]}
+    search = GridSearchCV(pipeline, grid, cv=3, time_budget=2 * BUDGET)
+
+    with in_time(2 * BUDGET):
+        search.fit(*iris)
+
+    assert np.isnan(search.cv_results_["mean_test_score"]).tolist() == [False, True]
+    assert "the time budget was up" in search.cv_results_["failure_reason"][1]
+    assert search.ledger_.n_failed == 0
+    assert len(search.best_estimator_[-1].net_.history) == 3
+    assert search.cut_short_ == ""
+
+
+class SlowWithAll(TransformerMixin, BaseEstimator):
+    """A transformer that takes long for all rows, of which folds tell nothing."""
+
+    def fit(self, X, y=None):
+        """Sleep."""
+        if len(X) == 150:
+            time.sleep(BUDGET + 1.0)
+        return self
+
+    def transform(self, X):
+        """Return the rows as they are."""
+        return X
+
+
+def test_a_refit_ends_in_time_with_the_epochs_that_it_has(net, iris):
+    """What nobody could foresee leaves it one whole epoch, and the result says so."""
+    pipeline = make_pipeline(SlowWithAll(), net.set_params(max_epochs=3))
+    grid = {"mlpclassifier__learning_rate": [1e-3]}
+    search = GridSearchCV(pipeline, grid, cv=3, time_budget=BUDGET)
+
+    with in_time(), pytest.warns(SkTuneWarning, match="ended the refit after 1 of 3"):
+        search.fit(*iris)
+
+    assert len(search.best_estimator_[-1].net_.history) == 1
+    assert n_epochs_of(search) == 3
+    assert search.predict(iris.X).shape == (150,)
+
+
+def test_a_time_that_suffices_cuts_nothing(iris):
+    """Nor do limits change a result."""
+    net = MLPClassifier(width=8, max_epochs=4, random_state=0)
+    free, timed = (
+        GridSearchCV(net, RATES, cv=3, time_budget=budget).fit(*iris)
+        for budget in (None, 1000.0)
+    )
+
+    assert timed.cut_short_ == free.cut_short_ == ""
+    np.testing.assert_array_equal(timed.predict_proba(iris.X), free.predict_proba(iris.X))
