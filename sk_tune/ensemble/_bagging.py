@@ -78,6 +78,10 @@ class _Bagging:
         self._predictor = Predictor(self)
         return self
 
+    def __sklearn_is_fitted__(self) -> bool:
+        """Return whether there are members: an interrupted ``fit`` leaves none."""
+        return bool(getattr(self, "estimators_", ()))
+
     def _validate_estimator(self: Any, default: Any = None) -> None:
         super()._validate_estimator(default)  # type: ignore[misc]
         self.estimator_ = with_categories(self.estimator_, self._categories)

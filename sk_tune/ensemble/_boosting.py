@@ -126,6 +126,7 @@ class _Boosting(BaseEnsemble):  # type: ignore[misc]
             raise ValueError(
                 f"{type(self).__name__} requires y to be passed, but the target y is None."
             )
+        vars(self).pop("estimators_", None)
         self._validate_params()
         self._validate_estimator(MLPRegressor(n_layers=1, width=64, max_epochs=10))
         self.estimator_: Any = with_categories(self.estimator_, category_columns(X))
@@ -161,6 +162,10 @@ class _Boosting(BaseEnsemble):  # type: ignore[misc]
 
     def _rows(self, X: Array, y: Array, w: Array) -> _Rows:
         return _Rows(X, y, w, np.tile(self.init_, (len(X), 1)))
+
+    def __sklearn_is_fitted__(self) -> bool:
+        """Return whether the last ``fit`` came to its end, not interrupted."""
+        return hasattr(self, "estimators_")
 
     def _boost(
         self, train: Any, valid: _Rows | None, rng: Any, *, is_weighted: bool

@@ -173,6 +173,9 @@ class _TrialEnsemble(BaseEstimator):  # type: ignore[misc]
         ------
         ValueError
             If a parameter is not what is asked for, or the search fails.
+        KeyboardInterrupt
+            On Ctrl-C.  The ensemble is not fitted then; ``search_`` has the results of the
+            candidates that were complete, if there are any.
         """
         self._check()
         search = clone(self.search)
@@ -181,8 +184,14 @@ class _TrialEnsemble(BaseEstimator):  # type: ignore[misc]
             search.set_params(refit=False)
         if not self.refit and search.keep_models == "none":
             search.set_params(keep_models="all")
-        search.fit(X, y, **params)
-        self.search_ = search
+        for name in ("search_", "estimators_"):
+            vars(self).pop(name, None)
+        try:
+            search.fit(X, y, **params)
+        finally:
+            if hasattr(search, "cv_results_"):
+                # What an interrupted search has found is kept.
+                self.search_ = search
         self._build(search, X, y, params)
         if self.search.keep_models == "none" and not self.refit:
             # Members are in estimators_; the others are not asked for.
@@ -205,6 +214,10 @@ class _TrialEnsemble(BaseEstimator):  # type: ignore[misc]
     def contributions_(self) -> pd.DataFrame:
         """What each candidate adds, a row for each of ``candidates_``."""
         return pd.DataFrame.from_dict(self._contributions, orient="tight")
+
+    def __sklearn_is_fitted__(self) -> bool:
+        """Return whether the last ``fit`` came to its end, not interrupted."""
+        return hasattr(self, "estimators_")
 
     def _build(self, search: Any, X: Any, y: Any, params: dict[str, Any]) -> None:
         seed = int(check_random_state(self.random_state).randint(2**31 - 1))

@@ -264,6 +264,10 @@ class BaseSearch(BaseSearchCV):  # type: ignore[misc]
             self.__dict__.pop("_rounds", None)
         return self
 
+    def __sklearn_is_fitted__(self) -> bool:
+        """Return whether there are results; a search without them was interrupted."""
+        return hasattr(self, "_outcomes")
+
     def results_so_far(self) -> tuple[Mapping[str, Any], pd.DataFrame]:
         """Return what a search has found, also while it runs; for callbacks.
 

@@ -2,7 +2,11 @@
 
 from unittest import SkipTest
 
+import numpy as np
 import pytest
+from sklearn.base import clone
+from sklearn.datasets import load_iris
+from sklearn.exceptions import NotFittedError
 from sklearn.linear_model import LogisticRegression, Ridge
 from sklearn.tree import DecisionTreeRegressor
 from sklearn.utils.estimator_checks import parametrize_with_checks
@@ -64,3 +68,61 @@ def test_ensembles_pass_the_checks_of_scikit_learn(estimator, check):
         check(estimator)
     except SkipTest as reason:
         pytest.skip(str(reason))
+
+
+class Interrupted(Ridge):
+    """The second fit after a number was set is interrupted by Ctrl-C."""
+
+    n_left = -1
+
+    def fit(self, X, y, sample_weight=None):
+        """Fit, or raise."""
+        Interrupted.n_left -= 1
+        if Interrupted.n_left == 0:
+            raise KeyboardInterrupt
+        return super().fit(X, y, sample_weight)
+
+
+_MEMBER = Interrupted()
+INTERRUPTED = {
+    "bagging": sk_tune.BaggingRegressor(_MEMBER, 3, random_state=0),
+    "boosting": sk_tune.BoostingRegressor(_MEMBER, 3, random_state=0),
+    "trials": sk_tune.TrialEnsembleRegressor(
+        sk_tune.GridSearchCV(_MEMBER, {"alpha": [0.1, 1.0]}, cv=2)
+    ),
+}
+
+
+@pytest.mark.filterwarnings("ignore:One or more of the test scores")
+@pytest.mark.parametrize("is_fitted_before", [False, True])
+@pytest.mark.parametrize("name", INTERRUPTED)
+def test_an_ensemble_that_was_interrupted_is_not_fitted(name, is_fitted_before):
+    """It says so when it is asked, instead of predicting with what it has."""
+    X, y = load_iris(return_X_y=True)
+    ensemble = clone(INTERRUPTED[name])
+    if is_fitted_before:
+        Interrupted.n_left = -1
+        assert np.isfinite(ensemble.fit(X, y).predict(X)).all()
+
+    Interrupted.n_left = 2
+    with pytest.raises(KeyboardInterrupt):
+        ensemble.fit(X, y)
+
+    with pytest.raises(NotFittedError, match="not fitted yet"):
+        ensemble.predict(X)
+    Interrupted.n_left = -1
+    assert np.isfinite(ensemble.fit(X, y).predict(X)).all()
+
+
+@pytest.mark.filterwarnings("ignore:One or more of the test scores")
+def test_an_ensemble_of_trials_keeps_what_its_search_found():
+    """After Ctrl-C the search has the candidates that were complete."""
+    X, y = load_iris(return_X_y=True)
+    ensemble = clone(INTERRUPTED["trials"])
+    Interrupted.n_left = 4
+
+    with pytest.raises(KeyboardInterrupt):
+        ensemble.fit(X, y)
+
+    scores = ensemble.search_.cv_results_["mean_test_score"]
+    assert np.isfinite(scores).tolist() == [True, False]

@@ -9,7 +9,7 @@ import pytest
 import torch
 from sklearn import model_selection
 from sklearn.base import BaseEstimator, TransformerMixin, clone
-from sklearn.exceptions import FitFailedWarning
+from sklearn.exceptions import FitFailedWarning, NotFittedError
 from sklearn.linear_model import LogisticRegression
 from sklearn.model_selection import (
     KFold,
@@ -134,6 +134,9 @@ def test_a_search_of_failures_only_raises(net, iris):
     assert "dropout" in str(caught.value)
     assert not hasattr(search, "cv_results_")
     assert not hasattr(search, "best_estimator_")
+    for ask in (search.predict, search.predict_proba, lambda X: search.score(X, iris.y)):
+        with pytest.raises(NotFittedError, match="not fitted yet"):
+            ask(iris.X)
 
 
 @pytest.mark.filterwarnings("ignore:One or more of the test scores")
