@@ -1,14 +1,19 @@
 # SPDX-FileCopyrightText: sk_tune contributors
 # SPDX-License-Identifier: BSD-3-Clause
-"""Ctrl-C in code of others that takes it for something else."""
+"""Ctrl-C in code of others that takes it for something else, or breaks by it."""
 
+import functools
+import importlib
+import os
 import signal
 import threading
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from typing import Any
 
-__all__ = ["passing_interrupts"]
+__all__ = ["import_for_optimizers", "passing_interrupts"]
+
+_SIGNALS = (signal.SIGINT, signal.SIGTERM)
 
 
 class _SignalledError(BaseException):
@@ -21,12 +26,7 @@ def passing_interrupts() -> Iterator[None]:
 
     What a callback raises to end a training is still caught there.
     """
-    if threading.current_thread() is not threading.main_thread():
-        # Python runs handlers of signals in the main thread only.
-        yield
-        return
-    numbers = (signal.SIGINT, signal.SIGTERM)
-    handlers = {n: h for n in numbers if callable(h := signal.getsignal(n))}
+    handlers = _handlers()
 
     def interrupt(number: int, frame: Any) -> None:
         try:
@@ -35,12 +35,45 @@ def passing_interrupts() -> Iterator[None]:
             raise _SignalledError from error
 
     try:
-        for number in handlers:
-            signal.signal(number, interrupt)
-        try:
+        with _handled_by(interrupt, handlers):
             yield
-        finally:
-            for number, handler in handlers.items():
-                signal.signal(number, handler)
     except _SignalledError as error:
         raise KeyboardInterrupt from error.__cause__
+
+
+@functools.cache
+def import_for_optimizers() -> None:
+    """Import what torch's first optimizer does, for seconds, and Ctrl-C would break.
+
+    A module that was half imported stays so for the whole process, which then can make no
+    optimizer, and so neither train nor save.  A signal waits for the end of the import.
+    """
+    waiting: list[int] = []
+    with (
+        _handled_by(lambda number, _: waiting.append(number), _handlers()),
+        suppress(Exception),
+    ):
+        importlib.import_module("torch._dynamo")
+    for number in waiting:
+        os.kill(os.getpid(), number)
+
+
+def _handlers() -> dict[signal.Signals, Any]:
+    """Return handlers in Python that may be replaced: in the main thread only."""
+    if threading.current_thread() is not threading.main_thread():
+        return {}
+    return {n: h for n in _SIGNALS if callable(h := signal.getsignal(n))}
+
+
+@contextmanager
+def _handled_by(
+    handler: Callable[[int, Any], object], before: dict[signal.Signals, Any]
+) -> Iterator[None]:
+    """Replace handlers, and put them back."""
+    try:
+        for number in before:
+            signal.signal(number, handler)
+        yield
+    finally:
+        for number, own in before.items():
+            signal.signal(number, own)

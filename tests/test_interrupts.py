@@ -2,6 +2,8 @@
 
 import os
 import signal
+import subprocess
+import sys
 import threading
 
 import pytest
@@ -62,6 +64,35 @@ def test_a_handler_of_the_callers_is_asked():
         signal.signal(signal.SIGTERM, before[1])
 
     assert seen == [0, signal.SIGTERM]
+
+
+_EARLY = """
+import os, signal, sys, threading, time
+from sklearn.datasets import load_iris
+from sk_tune import MLPClassifier
+
+def press():
+    while "sympy.polys" not in sys.modules:
+        time.sleep(0.001)
+    os.kill(os.getpid(), signal.SIGINT)
+
+net, data = MLPClassifier(max_epochs=2, random_state=0), load_iris(return_X_y=True)
+threading.Thread(target=press, daemon=True).start()
+try:
+    net.fit(*data)
+except KeyboardInterrupt:
+    net.fit(*data).save(sys.argv[1])
+    print("interrupted, then saved")
+"""
+
+
+def test_ctrl_c_in_the_first_second_breaks_no_import(tmp_path):
+    """The interrupted process can still train and save."""
+    command = [sys.executable, "-c", _EARLY, str(tmp_path / "net.skt")]
+
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+
+    assert done.stdout == "interrupted, then saved\n", done.stderr
 
 
 def test_other_threads_are_left_alone():

@@ -12,7 +12,7 @@ from typing import Any, ClassVar
 import joblib
 from skorch import NeuralNet
 
-from sk_tune._interrupts import passing_interrupts
+from sk_tune._interrupts import import_for_optimizers, passing_interrupts
 from sk_tune.adoption import adopted_state, decline
 from sk_tune.backend._joblib import FleetBackend
 from sk_tune.backend._report import FleetReport
@@ -133,6 +133,7 @@ class AskingNets:
 def _asking(fit: Any) -> Any:
     @functools.wraps(fit)
     def asking_fit(net: Any, X: Any, y: Any = None, **fit_params: Any) -> Any:
+        import_for_optimizers()
         reason = _FIT_PARAMS if fit_params else reason_against_net(net, X, y)
         if reason is not None:
             decline(reason)

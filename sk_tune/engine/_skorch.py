@@ -21,7 +21,7 @@ from torch import Tensor, nn
 from torch.utils.data import Subset
 
 from sk_tune._compat import predict_nonlinearity
-from sk_tune._interrupts import passing_interrupts
+from sk_tune._interrupts import import_for_optimizers, passing_interrupts
 from sk_tune.engine._records import Fit
 from sk_tune.engine._skorch_adoption import silenced
 from sk_tune.engine._skorch_alone import Watcher, check_weights, sample_score
@@ -86,6 +86,7 @@ class SkorchFit:
                 "A plain skorch net takes neither a state to go on from nor sample_weight. "
                 "Use one of sk_tune's estimators."
             )
+        import_for_optimizers()
         self.fit = fit
         self._begin, self.seed = fit.seed or 0, fit.seed_number
         self.n_epochs = fit.n_epochs or int(fit.estimator.max_epochs)

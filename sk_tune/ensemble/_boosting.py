@@ -126,7 +126,7 @@ class _Boosting(BaseEnsemble):  # type: ignore[misc]
             raise ValueError(
                 f"{type(self).__name__} requires y to be passed, but the target y is None."
             )
-        vars(self).pop("estimators_", None)
+        self.__dict__.pop("estimators_", None)
         self._validate_params()
         self._validate_estimator(MLPRegressor(n_layers=1, width=64, max_epochs=10))
         self.estimator_: Any = with_categories(self.estimator_, category_columns(X))

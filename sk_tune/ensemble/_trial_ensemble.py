@@ -185,7 +185,7 @@ class _TrialEnsemble(BaseEstimator):  # type: ignore[misc]
         if not self.refit and search.keep_models == "none":
             search.set_params(keep_models="all")
         for name in ("search_", "estimators_"):
-            vars(self).pop(name, None)
+            self.__dict__.pop(name, None)
         try:
             search.fit(X, y, **params)
         finally:

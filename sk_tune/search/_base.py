@@ -68,17 +68,8 @@ __all__ = ["BaseSearch"]
 Array = npt.NDArray[Any]
 
 # What is learnt beside scikit-learn's attributes.
-_OWN_STATE = (
-    "_outcomes",
-    "_n_rows",
-    "_y",
-    "_scored_by",
-    "_curves",
-    "best_epochs_",
-    "models_",
-    "ledger_",
-    "cut_short_",
-)
+_OWN_STATE: tuple[str, ...] = ("_outcomes", "_n_rows", "_y", "_scored_by", "_curves")
+_OWN_STATE += ("best_epochs_", "models_", "ledger_", "cut_short_")
 # What scikit-learn learns after all candidates have scores.
 _CHOSEN = ("best_index_", "best_score_", "best_params_", "best_estimator_", "refit_time_")
 # scorings of which the curve of the score is the curve to choose an epoch by.

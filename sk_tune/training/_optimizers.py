@@ -8,6 +8,8 @@ import torch
 from torch import nn
 from torch.optim import SGD, Adam, AdamW, Optimizer, RMSprop
 
+from sk_tune._interrupts import import_for_optimizers
+
 __all__ = ["OPTIMIZERS", "SECOND_MOMENT_DECAY", "add_l1_gradient", "build_optimizer"]
 
 OPTIMIZERS = ("adamw", "adam", "sgd", "rmsprop")
@@ -48,6 +50,7 @@ def build_optimizer(
     Optimizer
         Over one parameter group.
     """
+    import_for_optimizers()
     # A list, because whether the fused form serves depends on the parameters' device.
     params = list(parameters)
     fused = bool(params) and all(map(_suits_fused, params))
