@@ -19,6 +19,7 @@ __all__ = [
     "UNSCORED",
     "FoldLayout",
     "SearchRecord",
+    "deciding_scorer",
     "fold_layout",
     "rows_of_most",
     "search_record",
@@ -90,6 +91,15 @@ def search_record(search: Any) -> SearchRecord | None:
     """
     record: SearchRecord | None = getattr(search, "search_record_", None)
     return record
+
+
+def deciding_scorer(search: Any) -> tuple[Any, str]:
+    """Return the scorer that decides in a fitted search, and the name of its score."""
+    scorer = search.scorer_
+    if not isinstance(scorer, dict):
+        return scorer, "score"
+    name = search.refit if search.refit in scorer else next(iter(scorer))
+    return scorer[name], name
 
 
 def fold_layout(search: Any, candidate: int) -> FoldLayout:

@@ -5,9 +5,17 @@
 import math
 import statistics
 from collections.abc import Sequence
+from html import escape
 from numbers import Real
 
-__all__ = ["bytes_text", "interval_text", "number_texts", "seconds_text", "text_table"]
+__all__ = [
+    "bytes_text",
+    "html_table",
+    "interval_text",
+    "number_texts",
+    "seconds_text",
+    "text_table",
+]
 
 _GAP = "  "
 _EXPONENT_FROM = 1e6
@@ -46,6 +54,23 @@ def text_table(header: Sequence[str], rows: Sequence[Sequence[object]]) -> str:
         ).rstrip()
         for line in lines
     )
+
+
+def html_table(header: Sequence[str], rows: Sequence[Sequence[object]]) -> str:
+    """Return a table as HTML, for a notebook.
+
+    Examples
+    --------
+    >>> html_table(["why"], [["a < b"]]).removeprefix("<table><thead><tr><th>why</th></tr>")
+    '</thead><tbody><tr><td>a &lt; b</td></tr></tbody></table>'
+    """
+
+    def line(cells: Sequence[object], tag: str) -> str:
+        inner = "".join(f"<{tag}>{escape(str(cell))}</{tag}>" for cell in cells)
+        return f"<tr>{inner}</tr>"
+
+    body = "".join(line(row, "td") for row in rows)
+    return f"<table><thead>{line(header, 'th')}</thead><tbody>{body}</tbody></table>"
 
 
 def number_texts(values: Sequence[float], digits: int = 4) -> list[str]:

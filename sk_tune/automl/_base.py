@@ -49,7 +49,7 @@ from sk_tune.automl._models import (
 from sk_tune.automl._onnx import export_blend
 from sk_tune.automl._page import auto_page
 from sk_tune.automl._problem import Problem
-from sk_tune.automl._progress import print_progress
+from sk_tune.automl._progress import ProgressLine, line_of
 from sk_tune.automl._runner import AutoProgress, Runner
 from sk_tune.automl._threads import is_busy
 from sk_tune.automl._trials import Trial, best_of
@@ -272,16 +272,16 @@ class AutoEstimator(BaseEstimator):  # type: ignore[misc]
         groups, times = (None if own is None else own[kept] for own in (groups, times))
         problem = self._problem(X, y, sample_weight, kept, split, seed)
         self.findings_ = self._leaks(problem, groups, times)
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
+        with warnings.catch_warnings(action="ignore"):
             course, models = self._course(problem, clock), self._models(problem)
             origin = {"seed": seed, "fingerprint": data, "split": split}
             course.remember(folder, {**origin, "scoring": self.scoring}, memory, models)
-            course.run(models)
-            # Before what comes next: another Ctrl-C loses nothing then.
-            course.keep()
-            course.runner.begin("ensemble")
-            self._conclude(course, problem, metric, (_take(X, held), y[held]))
+            with line_of(course.runner.tell):
+                course.run(models)
+                # Before what comes next: another Ctrl-C loses nothing then.
+                course.keep()
+                course.runner.begin("ensemble")
+                self._conclude(course, problem, metric, (_take(X, held), y[held]))
         self.seconds_ = clock.seconds
         self._memory = course.memory() if self.warm_start else None
         if course.was_interrupted:
@@ -400,7 +400,7 @@ class AutoEstimator(BaseEstimator):  # type: ignore[misc]
             reserve *= _MORE_IF_BUSY if is_busy() else 1
         tell: Callable[[AutoProgress], object] | None = None
         if self.progress is not False:
-            tell = print_progress if self.progress is True else self.progress
+            tell = ProgressLine() if self.progress is True else self.progress
         return Course(
             problem=problem,
             runner=Runner(clock, reserve, tell, Workers(self.n_jobs, self.time_budget)),

@@ -3,11 +3,13 @@
 """How far a fit is, as lines of text."""
 
 import math
-import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 
+from sk_tune._live_line import LiveLine
 from sk_tune.automl._runner import AutoProgress
 
-__all__ = ["print_progress", "progress_text"]
+__all__ = ["ProgressLine", "line_of", "progress_text"]
 
 
 def progress_text(progress: AutoProgress) -> str:
@@ -31,13 +33,28 @@ def progress_text(progress: AutoProgress) -> str:
     return ", ".join(parts)
 
 
-def print_progress(progress: AutoProgress) -> None:
-    """Rewrite a line of standard output.
+class ProgressLine:
+    """Shows where a fit stands in one line of a terminal, a notebook or a file."""
 
-    Parameters
-    ----------
-    progress : AutoProgress
-        Of the fit.
-    """
-    sys.stdout.write(f"\r\x1b[K{progress_text(progress)}")
-    sys.stdout.flush()
+    def __init__(self) -> None:
+        self._line = LiveLine()
+        self._text = ""
+
+    def __call__(self, progress: AutoProgress) -> None:
+        """Take note of how far a fit is."""
+        self._text = progress_text(progress)
+        self._line.show(self._text)
+
+    def end(self) -> None:
+        """Show the last state, and leave it."""
+        self._line.end(self._text)
+
+
+@contextmanager
+def line_of(listener: object) -> Iterator[None]:
+    """Leave the line that shows how far a fit is where it ends, if that is the listener."""
+    try:
+        yield
+    finally:
+        if isinstance(listener, ProgressLine):
+            listener.end()

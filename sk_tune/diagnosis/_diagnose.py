@@ -14,6 +14,7 @@ from sk_tune.diagnosis._candidates import (
 )
 from sk_tune.diagnosis._check import CHECKS
 from sk_tune.diagnosis._edge import check_edge
+from sk_tune.diagnosis._findings import Findings
 from sk_tune.diagnosis._fit import check_baseline, check_overfitting, check_underfitting
 from sk_tune.diagnosis._folds import check_folds, check_rows
 from sk_tune.diagnosis._larger import larger_in_search
@@ -62,8 +63,8 @@ def diagnose(source: Any, *, candidate: int | None = None) -> tuple[Finding, ...
     Returns
     -------
     tuple of Finding
-        Of every check one, passed or not.  Those of a search as a whole, which have no
-        ``candidate``, come last.
+        Of every check one, passed or not; prints as a report.  Those of a search as a
+        whole, which have no ``candidate``, come last.
 
     Raises
     ------
@@ -90,16 +91,14 @@ def diagnose(source: Any, *, candidate: int | None = None) -> tuple[Finding, ...
     The held-out loss rose by 55 % after epoch 8, while the training loss fell.
     """
     if isinstance(source, SampleCurve) or hasattr(source, "train_sizes"):
-        return (
-            check_more_data(
-                SampleCurve(source.train_sizes, source.train_scores, source.test_scores)
-            ),
-        )
+        curve = SampleCurve(source.train_sizes, source.train_scores, source.test_scores)
+        return Findings([check_more_data(curve)])
     if isinstance(source, Curves):
-        return _of_curves(source)
+        return Findings(_of_curves(source))
     if is_search(source):
-        return _of_search(source, candidate)
-    return _of_curves(curves_of_estimator(source), keeps_best=_stops_early(source))
+        return Findings(_of_search(source, candidate))
+    curves = curves_of_estimator(source)
+    return Findings(_of_curves(curves, keeps_best=_stops_early(source)))
 
 
 def _of_curves(

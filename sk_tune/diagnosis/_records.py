@@ -123,6 +123,10 @@ class Finding:
     changes: tuple[Change, ...] = ()
     candidate: int | None = None
 
+    def __str__(self) -> str:
+        kind = self.outcome if self.severity is None else f"{self.outcome}, {self.severity}"
+        return f"{self.name} ({kind}): {self.message} {self.remedy}".rstrip()
+
     @property
     def is_of_leaks(self) -> bool:
         """Whether the leak guard made it, not a check of a network or a search."""

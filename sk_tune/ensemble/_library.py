@@ -166,7 +166,7 @@ def read_library(
                 "An ensemble without refit needs the estimators that were fitted in the "
                 "folds. Fit the search with keep_models='all', or use refit=True."
             )
-    predictions = search.oof_predictions_[eligible]
+    predictions = search.oof_predictions_[eligible].astype(np.float64)
     if not is_classification and predictions.ndim == 3 and predictions.shape[2] == 1:
         predictions = predictions[:, :, 0]
     is_there = np.isfinite(predictions).reshape(*predictions.shape[:2], -1).all(axis=2)
@@ -181,7 +181,8 @@ def read_library(
     if not len(rows) or not complete.any():
         raise ValueError(
             "The search must have a candidate that predicts every held-out row. It has "
-            "none: fits failed, or the estimator has no predictions."
+            "none: fits failed, the estimator has no predictions, or they were not kept "
+            "(keep_predictions)."
         )
     y, classes = _encoded(np.asarray(record.y), is_classification=is_classification)
     first = int(eligible[complete][0])

@@ -131,6 +131,8 @@ class Selector:
         Whether a temperature is fitted.
     random_state : int
         Source of bags.
+    reported : str, callable or None, default=None
+        What scores are reported in; that of `scoring` if None.
     """
 
     def __init__(
@@ -143,6 +145,7 @@ class Selector:
         n_best: int | None,
         calibrate: bool,
         random_state: int,
+        reported: Any = None,
     ) -> None:
         self._library = library
         self._method = method
@@ -152,7 +155,8 @@ class Selector:
         self._random_state = random_state
         y, classes = library.y, library.classes
         self._objective = make_objective(scoring, y, classes)
-        self.reported = make_objective(scoring, y, classes, is_exact=True)
+        shown = scoring if reported is None else reported
+        self.reported = make_objective(shown, y, classes, is_exact=True)
 
     def select(self) -> Selection:
         """Choose from all rows, and score choices from all but a part on that part.

@@ -18,7 +18,8 @@ from sk_tune._compat import (
     StrOptions,
     validate_parameter_constraints,
 )
-from sk_tune._search_record import search_record
+from sk_tune._metric import scorer_metric
+from sk_tune._search_record import deciding_scorer, search_record
 from sk_tune.ensemble._contributions import contribution_table
 from sk_tune.ensemble._greedy import GreedyOptions
 from sk_tune.ensemble._library import Library, read_library
@@ -49,8 +50,9 @@ class _TrialEnsemble(BaseEstimator):  # type: ignore[misc]
         Whether members are fitted anew on all rows, as one fleet.  Else they are those
         that the search fitted in its folds, and nothing is trained.
     scoring : str, callable or None, default=None
-        What members are chosen by: a scorer's name, or what ``make_scorer`` returns.  None
-        is log loss, or squared error.
+        What members are chosen by and scored by: a scorer's name, or what ``make_scorer``
+        returns.  If None they are chosen by log loss, or squared error, and scored by the
+        search's metric that decides, if that is a function of targets and predictions.
     n_best : int or None, default=None
         Of how many candidates, the best ones; all if None.
     max_rounds : int, default=50
@@ -79,8 +81,9 @@ class _TrialEnsemble(BaseEstimator):  # type: ignore[misc]
     candidates_ : ndarray of shape (n_candidates,)
         Rows of ``cv_results_`` of the search that have a weight.
     score_ : EnsembleScore
-        What to expect on new data, with an interval: each row is predicted by members and
-        weights that were chosen on other rows.
+        What to expect on new data, with an interval, in the search's metric unless
+        `scoring` says another: each row is predicted by members and weights that were
+        chosen on other rows.
     contributions_ : DataFrame
         A row for each of `candidates_`: weight, score, error_correlation, gain,
         gain_error.
@@ -184,6 +187,8 @@ class _TrialEnsemble(BaseEstimator):  # type: ignore[misc]
             search.set_params(refit=False)
         if not self.refit and search.keep_models == "none":
             search.set_params(keep_models="all")
+        if search.keep_predictions == "none":
+            search.set_params(keep_predictions="all")
         for name in ("search_", "estimators_"):
             self.__dict__.pop(name, None)
         try:
@@ -227,7 +232,7 @@ class _TrialEnsemble(BaseEstimator):  # type: ignore[misc]
             needs_models=not self.refit,
             random_state=seed,
         ).where_weights(params)
-        selector = self._selector(library, seed)
+        selector = self._selector(library, seed, search)
         found = selector.select()
         weights = found.choice.weights
         self.score_, self.oof_predictions_ = found.score, found.predictions
@@ -253,11 +258,12 @@ class _TrialEnsemble(BaseEstimator):  # type: ignore[misc]
                 setattr(self, name, getattr(self.estimators_[0], name))
         self._predictor = Predictor(self)
 
-    def _selector(self, library: Library, seed: int) -> Selector:
+    def _selector(self, library: Library, seed: int, search: Any) -> Selector:
         return Selector(
             library,
             method=self.method,
             scoring=self.scoring,
+            reported=_scorer_of(search) if self.scoring is None else None,
             greedy=GreedyOptions(
                 max_rounds=self.max_rounds,
                 n_start=self.n_start,
@@ -507,6 +513,13 @@ class TrialEnsembleRegressor(RegressorMixin, _TrialEnsemble):  # type: ignore[mi
         check_is_fitted(self)
         found = predictor_of(self)(X)
         return found[:, 0] if found.shape[1] == 1 else found
+
+
+def _scorer_of(search: Any) -> Any:
+    """Return the scorer that decides in a search, if predictions are all that it needs."""
+    scorer, _ = deciding_scorer(search)
+    metric = scorer_metric(scorer, search.estimator)
+    return None if metric is None or not metric.takes_probabilities else scorer
 
 
 def _refitted(

@@ -10,9 +10,9 @@ added are columns, attributes and ways to end a search early.
 import os
 import time
 import warnings
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import replace
+from functools import partial
 from importlib import import_module
 from numbers import Integral, Real
 from pathlib import Path
@@ -37,7 +37,7 @@ from sk_tune._compat import (
 from sk_tune._search_record import SearchRecord
 from sk_tune.adoption import FitRequested, adopter, adoption
 from sk_tune.backend import AskingNets, Recorder
-from sk_tune.engine import FitStore, Progress, outside_blocks
+from sk_tune.engine import FitStore, outside_blocks
 from sk_tune.estimators import NetworkEstimator
 from sk_tune.exceptions import warn_user
 from sk_tune.sampler import RandomSampler
@@ -53,7 +53,6 @@ from sk_tune.search._networks import network_of
 from sk_tune.search._outcome import out_of_fold_predictions
 from sk_tune.search._plan import PlannedRound, SearchPlan
 from sk_tune.search._probe import mean_epochs, probe
-from sk_tune.search._progress_line import ProgressLine
 from sk_tune.search._refit import RefitTrainer
 from sk_tune.search._resource import is_epochs
 from sk_tune.search._rounds import Rounds
@@ -79,6 +78,7 @@ _SCORED_BY_CURVE = {None, "accuracy", "r2"}
 _POINTS_OF_NETWORKS = 8
 # Candidates that plan() trains: enough that they fill a fleet.
 _PROBED = 8
+_KEPT = [StrOptions({"none", "best", "all"}), Interval(Integral, 1, None, closed="left")]
 _N_KEPT = {"none": 0, "best": 1, "all": None}
 
 
@@ -98,8 +98,8 @@ class BaseSearch(BaseSearchCV):  # type: ignore[misc]
     cv : int, splitter or iterable, default=None
         Folds; 5 if None.  They are drawn once and are the same for all candidates.
     verbose : int, default=0
-        1 shows how far networks are in a line that is updated; more prints what
-        scikit-learn prints.
+        1 shows how far the search is, the refit included, in a line that is updated; more
+        prints what scikit-learn prints.
     error_score : "raise" or float, default=np.nan
         Score of a fit that fails.  Unless "raise", the search goes on, and
         ``cv_results_["failure_reason"]`` says why.
@@ -111,8 +111,9 @@ class BaseSearch(BaseSearchCV):  # type: ignore[misc]
         the refit done, in any case: if there is no time for that, their networks have fewer
         epochs (one at least), which `cut_short_` says.  What nothing can stop, a fit of
         another estimator than a network, is begun only if it is expected to end in time.
-    progress : callable or None, default=None
-        Called with a ``sk_tune.engine.Progress`` while networks train.
+    progress : bool, callable or None, default=None
+        True shows the line of ``verbose=1`` and nothing else; a callable is called with a
+        ``sk_tune.engine.Progress`` while networks train.
     epochs : {"last", "best"}, default="last"
         Which epoch of a network is scored: the last, or the best of its mean curve over
         the folds (of the score for accuracy and R^2, else of the loss), for which the
@@ -120,6 +121,10 @@ class BaseSearch(BaseSearchCV):  # type: ignore[misc]
     keep_models : int or {"none", "best", "all"}, default="none"
         Of how many candidates, the best ones, the estimators fitted in the folds are kept
         in ``models_``; those of the last rung, or with the most resources, come first.
+    keep_predictions : int or {"none", "best", "all"}, default="all"
+        Of how many candidates, the best ones, ``oof_predictions_`` has more than NaN.  Less
+        than all takes less memory, and there is no ``corrected_score_``, which chooses
+        among all candidates.
     race : bool, default=False
         Whether a candidate stops before it was on all folds if it is clearly worse than
         the best one that was given as much: a paired t-test over at least 3 folds at a
@@ -150,7 +155,8 @@ class BaseSearch(BaseSearchCV):  # type: ignore[misc]
         A row for each candidate, fold and epoch: train_loss, valid_loss, valid_score; of
         searches with rungs iter and n_resources, too.
     oof_predictions_ : ndarray of shape (n_candidates, n_samples, ...)
-        Probabilities or predictions for each row by the folds that lacked it.
+        Probabilities or predictions for each row by the folds that lacked it, in the type
+        in which they were made: float32 of most networks.
     held_out_rows_ : list of list of ndarray or None
         By candidate and fold, the positions of the rows that it was scored on; None where
         it made no predictions.
@@ -178,12 +184,10 @@ class BaseSearch(BaseSearchCV):  # type: ignore[misc]
 
     _own_constraints: ClassVar[dict[str, list[Any]]] = {
         "time_budget": [Interval(Real, 0, None, closed="neither"), None],
-        "progress": [callable, None],
+        "progress": ["boolean", callable, None],
         "epochs": [StrOptions({"last", "best"})],
-        "keep_models": [
-            StrOptions({"none", "best", "all"}),
-            Interval(Integral, 1, None, closed="left"),
-        ],
+        "keep_models": _KEPT,
+        "keep_predictions": _KEPT,
         "race": ["boolean"],
         "store": [str, os.PathLike, None],
     }
@@ -234,6 +238,7 @@ class BaseSearch(BaseSearchCV):  # type: ignore[misc]
         # In a block of `fleet` a search trains as it does without.
         with outside_blocks():
             self._session = SearchSession(ambient=get_active_backend())
+        self._session.plan = partial(self._plan, X, y)
         try:
             config = joblib.parallel_config(backend=SearchBackend(self._session))
             self._session.config = config
@@ -251,6 +256,8 @@ class BaseSearch(BaseSearchCV):  # type: ignore[misc]
             if self._session.is_interrupted:
                 raise KeyboardInterrupt
         finally:
+            if self._session.line is not None:
+                self._session.line.end()
             del self._session, self._start
             self.__dict__.pop("_rounds", None)
         return self
@@ -296,8 +303,9 @@ class BaseSearch(BaseSearchCV):  # type: ignore[misc]
         Parameters
         ----------
         X, y : array-like, default=None
-            The data.  With them a few candidates are trained for a few epochs, to tell how
-            long the search will take and how much memory its networks need.
+            The data.  With them a few candidates are trained for a few epochs, on as many
+            rows as ten seconds are enough for, to tell how long the search will take and
+            how much memory its networks need.
         **params : dict of str to object
             As in ``fit``, for example ``groups``.
 
@@ -305,7 +313,7 @@ class BaseSearch(BaseSearchCV):  # type: ignore[misc]
         -------
         SearchPlan
             Rounds with candidates, resources, fits and epochs; seconds and bytes if there
-            are data.  Prints as a table.
+            are data.  Prints as a table, also in notebooks.
 
         Raises
         ------
@@ -322,23 +330,27 @@ class BaseSearch(BaseSearchCV):  # type: ignore[misc]
         cv = check_cv(self.cv, y, classifier=is_classifier(self.estimator))
         of_split = self._get_routed_params_for_fit(params).splitter.split
         n_folds = int(cv.get_n_splits(X, y, **of_split))
-        plan = SearchPlan(
+        plan = self._plan(X, y, n_folds)
+        if X is None:
+            return plan
+        candidates = RandomSampler(self._space(), 0).ask(_PROBED)
+        folds = cv.split(X, y, **of_split)
+        return probe(self, self._trial, candidates, (X, y, params), cv, folds, plan)
+
+    def _plan(self, X: Any, y: Any, n_folds: int) -> SearchPlan:
+        """Return what ``fit`` is going to do on so many folds, without times."""
+        has_classes = y is not None and is_classifier(self.estimator)
+        return SearchPlan(
             rounds=self._planned_rounds(
                 n_folds,
                 None if X is None else num_samples(X),
-                1 if y is None or not is_classifier(self.estimator) else len(np.unique(y)),
+                len(np.unique(y)) if has_classes else 1,
                 mean_epochs(self.estimator, self._space),
             ),
             resource=self._resource_in_plan(),
             n_folds=n_folds,
             is_asynchronous=getattr(self, "asynchronous", False),
         )
-        if X is None:
-            return plan
-        candidates = RandomSampler(self._space(), 0).ask(_PROBED)
-        folds = cv.split(X, y, **of_split)
-        seconds, memory = probe(self, self._trial, candidates, (X, y, params), folds, plan)
-        return replace(plan, seconds=seconds, memory=memory)
 
     def _planned_rounds(
         self, n_folds: int, n_samples: int | None, n_classes: int, max_epochs: float
@@ -410,6 +422,8 @@ class BaseSearch(BaseSearchCV):  # type: ignore[misc]
         for name in _CHOSEN:
             self.__dict__.pop(name, None)
         self._session.is_over = True
+        if self._session.line is not None:
+            self._session.line.begin_refit()
         self._session.limit_refit()
 
     def _propose(self, rounds: Rounds, callback_ctx: Any) -> None:
@@ -438,29 +452,12 @@ class BaseSearch(BaseSearchCV):  # type: ignore[misc]
             prefers_loss=not isinstance(self.scoring, str | None)
             or self.scoring not in _SCORED_BY_CURVE,
             n_models_kept=_N_KEPT.get(self.keep_models, self.keep_models),
+            n_predictions_kept=_N_KEPT.get(self.keep_predictions, self.keep_predictions),
             resource=resource if of_epochs else None,
             max_resources=self.max_resources_ if of_epochs else 0,
-            progress=self._progress(),
+            progress=self._session.progress_to(self),
             store=self.store,
         )
-
-    def _progress(self) -> Callable[[Progress], None] | None:
-        """Return who is told of the engine's progress."""
-        listeners: list[Callable[[Progress], object]] = []
-        if self.progress is not None:
-            listeners.append(self.progress)
-        # With more than 1 scikit-learn prints lines of its own for every fit.
-        if self.verbose == 1:
-            self._session.line = ProgressLine(self.n_splits_)
-            listeners.append(self._session.line)
-        if not listeners:
-            return None
-
-        def tell(progress: Progress) -> None:
-            for listener in listeners:
-                listener(progress)
-
-        return tell
 
     def _n_points_of_round(self) -> int:
         """Return how many candidates a strategy that learns is to propose at a time."""
@@ -524,7 +521,8 @@ class BaseSearch(BaseSearchCV):  # type: ignore[misc]
         """Predictions of each candidate for each row, by the folds that lacked the row.
 
         Shape (n_candidates, n_samples) for a regressor with one target, else
-        (n_candidates, n_samples, n_outputs): probabilities of a classifier.
+        (n_candidates, n_samples, n_outputs): probabilities of a classifier.  NaN for those
+        that `keep_predictions` leaves out.
         """
         check_is_fitted(self, "_outcomes")
         return out_of_fold_predictions(self._outcomes, self._n_rows, self._labels())
@@ -551,9 +549,12 @@ class BaseSearch(BaseSearchCV):  # type: ignore[misc]
         for.  Of a row that several folds held out, the prediction of the first counts, for
         the mean is that of an ensemble.  None for a metric that is no function of targets
         and predictions, for one of probabilities if a candidate has none (and for one of
-        decision functions, which are not kept), and if there are no scores.
+        decision functions, which are not kept), if there are no scores, and unless
+        `keep_predictions` is "all".
         """
         check_is_fitted(self, "_outcomes")
+        if self.keep_predictions != "all":
+            return None
         weight = vars(self).get("_scored_by")
         return corrected_score_of(self, self._outcomes, self._labels(), weight)
 
@@ -604,7 +605,8 @@ class BaseSearch(BaseSearchCV):  # type: ignore[misc]
 class _Trial(BaseSearch):
     """A search over given candidates."""
 
-    epochs, keep_models, race, store = "last", "none", False, None
+    epochs, race, store = "last", False, None
+    keep_models = keep_predictions = "none"
     time_budget = progress = None
 
     def __init__(

@@ -152,6 +152,7 @@ class BayesSearchCV(BaseSearch):  # type: ignore[misc]
         progress: Callable[..., object] | None = None,
         epochs: str = "last",
         keep_models: int | str = "none",
+        keep_predictions: int | str = "all",
         race: bool = False,
         store: str | os.PathLike[str] | None = None,
     ) -> None:
@@ -178,6 +179,7 @@ class BayesSearchCV(BaseSearch):  # type: ignore[misc]
         self.progress = progress
         self.epochs = epochs
         self.keep_models = keep_models
+        self.keep_predictions = keep_predictions
         self.race = race
         self.store = store
 

@@ -26,10 +26,10 @@ from sklearn.utils import check_random_state
 
 from sk_tune._compat import weights_of_scorer
 from sk_tune._metric import Metric, scorer_metric
-from sk_tune._search_record import rows_of_most
+from sk_tune._search_record import deciding_scorer, rows_of_most
 from sk_tune._text import interval_text
 from sk_tune.search._auc_sums import AucSums
-from sk_tune.search._metric_sums import MetricSums, metric_sums
+from sk_tune.search._metric_sums import MetricSums, in_blocks, metric_sums
 from sk_tune.search._outcome import Outcome, out_of_fold_predictions
 
 __all__ = [
@@ -44,6 +44,8 @@ Floats = npt.NDArray[np.float64]
 
 # Bytes of the weights of those resamples that are looked at together.
 _CHUNK_BYTES = 32 * 2**20
+# Above as many rows, blocks of rows drawn at random are resampled.
+_MOST_BLOCKS = 10_000
 # A metric that is no function of sums is called for each candidate in each resample, about
 # a millisecond each.
 _MOST_CALLS = 5_000
@@ -137,9 +139,12 @@ def corrected_score(
 
     Accuracy, balanced accuracy, log loss, squared, root mean squared and absolute error and
     R^2 take matrix products of O(B N C), in chunks of bounded memory; ROC AUC of two
-    classes takes as many operations, but slower ones.  Any other metric is called O(B C)
-    times, with B lowered to ``max(100, 5_000 // C)`` at most; resamples for which it is not
-    defined, say because they lack a class, are left out.
+    classes takes as many operations, but slower ones.  Of more than 10,000 rows, 10,000
+    blocks of rows that are put together at random are resampled instead, which leaves the
+    variance of sums as it is and takes O(N C); the ROC AUC is that of DeLong's linear terms
+    then.  Any other metric is called O(B C) times, with B lowered to
+    ``max(100, 5_000 // C)`` at most; resamples for which it is not defined, say because
+    they lack a class, are left out.
 
     The score is of predictions pooled over folds.  A search's ``best_score_`` is the mean
     over folds, which differs for metrics that are no means over rows.
@@ -209,24 +214,18 @@ def corrected_score_of(
         decision functions, for one of probabilities if a candidate has labels only (ROC
         AUC of labels is another one), and if there are no scores.
     """
-    scorer, name = _deciding_scorer(search)
+    scorer, name = deciding_scorer(search)
     metric = _metric_of(search, outcomes, scorer, name)
     record = search.search_record_
     if metric is None or record.y is None:
         return None
     # One network's predictions of each row, where the folds were repeated: the mean of
     # several networks would have another score.
-    every = out_of_fold_predictions(outcomes, record.n_rows, classes, averaged=False)
-    predictions = every[list(record.last_rows)]
+    last = [outcomes[row] for row in record.last_rows]
+    predictions = out_of_fold_predictions(last, record.n_rows, classes, averaged=False)
     if classes is None and is_classifier(search) and record.y.ndim == 2:
         # Predictions are the probabilities of each label, then.
         classes = np.arange(record.y.shape[1])
-    kinds = {
-        own.held.values.dtype for folds in outcomes for own in folds if own.held is not None
-    }
-    if kinds == {np.dtype(np.float32)}:
-        # Log loss clips probabilities by how near to 1 their type can come.
-        predictions = predictions.astype(np.float32)
     return corrected_score(
         predictions,
         record.y,
@@ -254,17 +253,8 @@ def deciding_weights(search: Any, given: Mapping[str, Any]) -> Array | None:
     """
     weight = given.get("sample_weight")
     if isinstance(search.scorer_, dict):
-        weight = weights_of_scorer(_deciding_scorer(search)[0], given)
+        weight = weights_of_scorer(deciding_scorer(search)[0], given)
     return None if weight is None else np.asarray(weight)
-
-
-def _deciding_scorer(search: Any) -> tuple[Any, str]:
-    """Return the scorer that decides in a search, and the name of its score."""
-    scorer = search.scorer_
-    if not isinstance(scorer, dict):
-        return scorer, "score"
-    name = search.refit if search.refit in scorer else next(iter(scorer))
-    return scorer[name], name
 
 
 def _metric_of(
@@ -289,7 +279,8 @@ def _complete(
     The rows are those of all candidates that have most: others went out before.
     """
     predictions, y = np.asarray(predictions), np.asarray(y)
-    present = ~pd.isna(predictions)
+    is_float = predictions.dtype.kind == "f"
+    present = ~(np.isnan(predictions) if is_float else pd.isna(predictions))
     present = present.reshape(*predictions.shape[:2], -1).all(axis=2)
     rows = rows_of_most(present)
     if not rows.any():
@@ -297,7 +288,7 @@ def _complete(
     candidates = present[:, rows].all(axis=1)
     if not (rows.all() and candidates.all()):
         predictions, y = predictions[np.ix_(candidates, rows)], y[rows]
-    if classes is None:
+    if classes is None or not rows.any():
         return predictions, y, None, rows
     classes = None if y.ndim == 2 else np.asarray(classes)
     return metric.response(predictions, classes), y, classes, rows
@@ -309,9 +300,12 @@ class _ScoresBySums:
     def __init__(
         self, sums: MetricSums | AucSums, n_rows: int, weight: Array | None
     ) -> None:
-        self._sums = sums
-        self._n_rows = n_rows
         self._w = np.ones(n_rows) if weight is None else weight.astype(np.float64)
+        self._sums = sums
+        if n_rows > _MOST_BLOCKS:
+            block = np.random.default_rng(0).permutation(n_rows) % _MOST_BLOCKS
+            self._sums = in_blocks(sums, self._w, block, _MOST_BLOCKS)
+            self._w = np.ones(_MOST_BLOCKS)
 
     def naive(self) -> Floats:
         scores: Floats = self._sums.of_all(self._w[np.newaxis])[0]
@@ -326,9 +320,9 @@ class _ScoresBySums:
     ) -> Floats:
         # An infinite value times a row's weight of 0 would be no number.
         sums = self._sums.of(usable)
-        chunk = max(1, _CHUNK_BYTES // (8 * self._n_rows))
+        chunk = max(1, _CHUNK_BYTES // (8 * len(self._w)))
         scores = []
-        for counts in _draws(rng, n_bootstraps, self._n_rows, chunk):
+        for counts in _draws(rng, n_bootstraps, len(self._w), chunk):
             inside = sums.of_all(counts * self._w)
             best = np.where(np.isnan(inside), -np.inf, inside).argmax(axis=1)
             scores.append(sums.of_one((counts == 0) * self._w, best))

@@ -78,6 +78,7 @@ class GridSearchCV(BaseSearch, model_selection.GridSearchCV):  # type: ignore[mi
         progress: Callable[..., object] | None = None,
         epochs: str = "last",
         keep_models: int | str = "none",
+        keep_predictions: int | str = "all",
         race: bool = False,
         store: str | os.PathLike[str] | None = None,
     ) -> None:
@@ -97,6 +98,7 @@ class GridSearchCV(BaseSearch, model_selection.GridSearchCV):  # type: ignore[mi
         self.progress = progress
         self.epochs = epochs
         self.keep_models = keep_models
+        self.keep_predictions = keep_predictions
         self.race = race
         self.store = store
 

@@ -305,6 +305,7 @@ class HalvingGridSearchCV(_Halving, model_selection.HalvingGridSearchCV):  # typ
         progress: Callable[..., object] | None = None,
         epochs: str = "last",
         keep_models: int | str = "none",
+        keep_predictions: int | str = "all",
         race: bool = False,
         store: str | os.PathLike[str] | None = None,
         asynchronous: bool = False,
@@ -330,6 +331,7 @@ class HalvingGridSearchCV(_Halving, model_selection.HalvingGridSearchCV):  # typ
         self.progress = progress
         self.epochs = epochs
         self.keep_models = keep_models
+        self.keep_predictions = keep_predictions
         self.race = race
         self.store = store
         self.asynchronous = asynchronous
@@ -437,6 +439,7 @@ class HalvingRandomSearchCV(_Halving, model_selection.HalvingRandomSearchCV):  #
         progress: Callable[..., object] | None = None,
         epochs: str = "last",
         keep_models: int | str = "none",
+        keep_predictions: int | str = "all",
         race: bool = False,
         store: str | os.PathLike[str] | None = None,
         asynchronous: bool = False,
@@ -463,6 +466,7 @@ class HalvingRandomSearchCV(_Halving, model_selection.HalvingRandomSearchCV):  #
         self.progress = progress
         self.epochs = epochs
         self.keep_models = keep_models
+        self.keep_predictions = keep_predictions
         self.race = race
         self.store = store
         self.asynchronous = asynchronous

@@ -177,6 +177,7 @@ class HyperbandSearchCV(BaseSearch):  # type: ignore[misc]
         progress: Callable[..., object] | None = None,
         epochs: str = "last",
         keep_models: int | str = "none",
+        keep_predictions: int | str = "all",
         race: bool = False,
         store: str | os.PathLike[str] | None = None,
         asynchronous: bool = False,
@@ -204,6 +205,7 @@ class HyperbandSearchCV(BaseSearch):  # type: ignore[misc]
         self.progress = progress
         self.epochs = epochs
         self.keep_models = keep_models
+        self.keep_predictions = keep_predictions
         self.race = race
         self.store = store
         self.asynchronous = asynchronous

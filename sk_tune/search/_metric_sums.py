@@ -27,7 +27,7 @@ from sklearn.metrics import (
 from sk_tune._metric import Metric
 from sk_tune.search._auc_sums import AucSums
 
-__all__ = ["MetricSums", "metric_sums"]
+__all__ = ["MetricSums", "in_blocks", "metric_sums"]
 
 Array = npt.NDArray[Any]
 Floats = npt.NDArray[np.float64]
@@ -111,6 +111,51 @@ class MetricSums:
         # A weighting may leave no row, or none of a class.
         with np.errstate(divide="ignore", invalid="ignore"):
             return self.combine(sums, row_sums)
+
+
+def in_blocks(
+    sums: MetricSums | AucSums,
+    weight: Floats,
+    block: npt.NDArray[np.intp],
+    n_blocks: int,
+) -> MetricSums:
+    """Return sums over blocks of rows, of which weightings have the shape (B, n_blocks).
+
+    Parameters
+    ----------
+    sums : MetricSums or AucSums
+        Over rows; an area is taken as linear in their weights, see ``AucSums.terms``.
+    weight : ndarray of shape (N,)
+        Of each row within its block.
+    block : ndarray of shape (N,)
+        The block of each row.
+    n_blocks : int
+        How many there are.
+    """
+
+    def summed(values: Floats, rows: Any = slice(None)) -> Floats:
+        own = np.bincount(block[rows], weights=values * weight[rows], minlength=n_blocks)
+        return own.astype(np.float64, copy=False)
+
+    if isinstance(sums, AucSums):
+        classes = [sums.is_positive, ~sums.is_positive]
+        sums = MetricSums(
+            terms=[
+                (np.flatnonzero(own), values)
+                for own, values in zip(classes, sums.terms(weight), strict=True)
+            ],
+            row_terms=[own.astype(np.float64) for own in classes],
+            combine=lambda sums, row_sums: sums[0] / row_sums[0] + sums[1] / row_sums[1],
+        )
+    every = slice(None)
+    return MetricSums(
+        terms=[
+            (every, np.stack([summed(own, rows) for own in values]))
+            for rows, values in sums.terms
+        ],
+        row_terms=[summed(values) for values in sums.row_terms],
+        combine=sums.combine,
+    )
 
 
 def metric_sums(

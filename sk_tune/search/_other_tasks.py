@@ -12,7 +12,7 @@ from sk_tune._compat import FoldTask, fold_task
 from sk_tune.adoption import adoption
 from sk_tune.engine import have_to_start, start_meanwhile
 from sk_tune.estimators import take_rows
-from sk_tune.search._outcome import Held, Outcome, hold
+from sk_tune.search._outcome import Held, Outcome, hold, positions
 from sk_tune.search._time_budget import TimeBudget
 from sk_tune.search._trainer import Trainer
 from sk_tune.search._work import SearchOptions, Work
@@ -38,6 +38,7 @@ def run_others(
             stays_here = have_to_start(options.n_jobs)
             if not is_first:
                 start_meanwhile(options.n_jobs, budget.left)
+    predicts = options.n_predictions_kept != 0
     if not stays_here:
         _run_in_workers(works, trainer, options, None if is_first else budget)
         return
@@ -47,7 +48,7 @@ def run_others(
             trainer.lent_memory(work),
             adoption(None),
         ):
-            done = _run_task(work.job.task, keeps_model=True)
+            done = _run_task(work.job.task, True, predicts)
         _end(work, *done)
 
 
@@ -58,11 +59,11 @@ def _run_in_workers(
     budget: TimeBudget | None,
 ) -> None:
     limit = None if budget is None else budget.limit()
-    keeps = options.n_models_kept != 0
+    keeps = options.n_models_kept != 0, options.n_predictions_kept != 0
     with trainer.outside():
         parallel = _in_order(options)
         done = iter(
-            parallel(joblib.delayed(_run_task)(work.job.task, keeps) for work in works)
+            parallel(joblib.delayed(_run_task)(work.job.task, *keeps) for work in works)
         )
         for work in works:
             if limit is not None:
@@ -95,15 +96,22 @@ def _end(work: Work, results: Any, held: Held | None, model: Any) -> None:
     work.model = model
 
 
-def _run_task(task: Any, keeps_model: bool) -> tuple[Any, Held | None, Any]:  # noqa: FBT001
+def _run_task(
+    task: Any,
+    keeps_model: bool,  # noqa: FBT001
+    predicts: bool,  # noqa: FBT001
+) -> tuple[Any, Held | None, Any]:
     """Run a task in a worker; return its results, held-out predictions and the model."""
     results = task()
     fold = fold_task(task)
     if fold is None:
         return results, None, None
-    return results, held_out(fold), fold.estimator if keeps_model else None
+    model = fold.estimator if keeps_model else None
+    return results, held_out(fold, predicts=predicts), model
 
 
-def held_out(task: FoldTask) -> Held | None:
-    """Return what a fitted estimator predicts on the rows of its task that it lacked."""
+def held_out(task: FoldTask, *, predicts: bool) -> Held | None:
+    """Return what a fitted task's estimator predicts, or only for which rows it would."""
+    if not predicts:
+        return Held(rows=positions(task.test), values=None, classes=None)
     return hold(task.estimator, take_rows(task.X, task.test), task.test)

@@ -3,7 +3,7 @@
 """What a search remembers of each candidate on each fold, and the tables made of it."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -16,6 +16,7 @@ __all__ = [
     "hold",
     "out_of_fold_predictions",
     "positions",
+    "without_values",
 ]
 
 Array = npt.NDArray[Any]
@@ -33,9 +34,9 @@ class Held:
     ----------
     rows : ndarray of shape (n_test,)
         Positions of these rows.
-    values : ndarray of shape (n_test,) or (n_test, n_outputs)
+    values : ndarray of shape (n_test,) or (n_test, n_outputs), or None
         Probabilities (1 and 0 if a classifier knows labels only), or predictions of a
-        regressor.
+        regressor; None if they are not kept.
     classes : ndarray of shape (n_classes,) or None
         Which class each column of `values` is the probability of.
     is_of_predict : bool, default=False
@@ -44,7 +45,7 @@ class Held:
     """
 
     rows: Array
-    values: Array
+    values: Array | None
     classes: Array | None
     is_of_predict: bool = False
 
@@ -135,6 +136,13 @@ def hold(estimator: Any, X: Any, rows: Array) -> Held | None:
     )
 
 
+def without_values(outcome: Outcome) -> Outcome:
+    """Return an outcome that keeps which rows were predicted, and not what."""
+    if outcome.held is None or outcome.held.values is None:
+        return outcome
+    return replace(outcome, held=replace(outcome.held, values=None))
+
+
 def positions(rows: Any) -> Array:
     """Return positions of rows that may be given as a mask.
 
@@ -176,37 +184,30 @@ def out_of_fold_predictions(
     Returns
     -------
     ndarray of shape (n_candidates, n_rows) or (n_candidates, n_rows, n_outputs)
-        NaN where no fold held the row out.
+        NaN where no fold held the row out; of the type of the predictions, such as float32.
     """
-    shape = _shape_of_values(outcomes, classes)
-    sums = np.zeros((len(outcomes), n_rows, *shape))
-    counts = np.zeros((len(outcomes), n_rows))
-    for candidate, folds in enumerate(outcomes):
-        for held in (outcome.held for outcome in folds):
-            if held is None:
+    kept = [[_aligned(outcome.held, classes) for outcome in folds] for folds in outcomes]
+    every = [values for own in kept for values in own if values is not None]
+    shape = every[0].shape[1:] if every else ()
+    kind = np.result_type(*{values.dtype for values in every}) if every else float
+    predictions = np.full((len(outcomes), n_rows, *shape), np.nan, dtype=kind)
+    for means, folds, own in zip(predictions, outcomes, kept, strict=True):
+        n_before = np.zeros(n_rows, dtype=np.int32)
+        for held, values in zip((outcome.held for outcome in folds), own, strict=True):
+            if held is None or values is None or values.shape[1:] != shape:
                 continue
-            rows, values = held.rows, _aligned(held, classes)
-            if values.shape[1:] != shape:
-                continue
-            if averaged:
-                np.add.at(sums[candidate], rows, values)
-                np.add.at(counts[candidate], rows, 1)
-            else:
-                is_new = counts[candidate, rows] == 0
-                sums[candidate, rows[is_new]] = values[is_new]
-                counts[candidate, rows] = 1
-    counts[counts == 0] = np.nan
-    return sums / counts.reshape(*counts.shape, *([1] * len(shape)))
+            is_new = n_before[held.rows] == 0
+            means[held.rows[is_new]] = values[is_new]
+            if averaged and not is_new.all():
+                _average_in(means, n_before, held.rows[~is_new], values[~is_new])
+            n_before[held.rows] += 1
+    return predictions
 
 
-def _shape_of_values(
-    outcomes: Sequence[Sequence[Outcome]], classes: Array | None
-) -> tuple[int, ...]:
-    for folds in outcomes:
-        for held in (outcome.held for outcome in folds):
-            if held is not None:
-                return _aligned(held, classes).shape[1:]
-    return ()
+def _average_in(means: Array, n_before: Array, rows: Array, values: Array) -> None:
+    """Make means of some predictions of rows means of one more."""
+    n = n_before[rows].reshape(-1, *([1] * (values.ndim - 1)))
+    means[rows] += (values - means[rows]) / (n + 1)
 
 
 def _as_array(probabilities: Any, classes: Any) -> Array:
@@ -218,8 +219,10 @@ def _as_array(probabilities: Any, classes: Any) -> Array:
     return np.asarray(probabilities)
 
 
-def _aligned(held: Held, classes: Array | None) -> Array:
+def _aligned(held: Held | None, classes: Array | None) -> Array | None:
     """Return probabilities with a column for every class."""
+    if held is None or held.values is None:
+        return None
     if held.classes is None or classes is None or np.array_equal(held.classes, classes):
         return held.values
     values = np.zeros((len(held.values), len(classes)), dtype=held.values.dtype)

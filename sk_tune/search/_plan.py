@@ -4,9 +4,10 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from html import escape
 from itertools import pairwise
 
-from sk_tune._text import bytes_text, seconds_text, text_table
+from sk_tune._text import bytes_text, html_table, seconds_text, text_table
 from sk_tune.schedule import Rung
 
 __all__ = ["PlannedRound", "SearchPlan", "planned_rounds"]
@@ -59,6 +60,8 @@ class SearchPlan:
     is_asynchronous : bool, default=False
         Whether no rung is waited for, so that more candidates than these may come to all
         rungs but the first.
+    measured : str, default=""
+        What was trained to tell the time, in a sentence.
     """
 
     rounds: tuple[PlannedRound, ...]
@@ -67,6 +70,7 @@ class SearchPlan:
     seconds: float | None = None
     memory: int | None = None
     is_asynchronous: bool = False
+    measured: str = ""
 
     @property
     def n_candidates(self) -> int:
@@ -84,6 +88,12 @@ class SearchPlan:
         return sum(r.n_epochs for r in self.rounds)
 
     def __str__(self) -> str:
+        return f"{text_table(*self._table())}\n{self._summary()}"
+
+    def _repr_html_(self) -> str:
+        return f"{html_table(*self._table())}<p>{escape(self._summary())}</p>"
+
+    def _table(self) -> tuple[list[str], list[list[object]]]:
         header = ["rung", "candidates", self.resource, "fits", "epochs in all"]
         rows: list[list[object]] = [
             [r.rung, r.n_candidates, r.n_resources, r.n_fits, r.n_epochs]
@@ -93,6 +103,9 @@ class SearchPlan:
             header.insert(0, "bracket")
             for row, r in zip(rows, self.rounds, strict=True):
                 row.insert(0, r.bracket)
+        return header, rows
+
+    def _summary(self) -> str:
         total = (
             f"In all {self.n_candidates} candidates on {self.n_folds} folds: "
             f"{'at least ' if self.is_asynchronous else ''}{self.n_fits} fits, "
@@ -102,7 +115,7 @@ class SearchPlan:
             total += f", about {seconds_text(self.seconds)}"
         if self.memory is not None:
             total += f", at most {bytes_text(self.memory)} of memory"
-        return f"{text_table(header, rows)}\n{total}."
+        return f"{total}. {self.measured}".rstrip()
 
 
 def planned_rounds(

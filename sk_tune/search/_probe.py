@@ -5,6 +5,7 @@
 import time
 import warnings
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import replace
 from numbers import Integral
 from typing import Any
 
@@ -17,6 +18,7 @@ from sk_tune.engine import expected_memory, outside_blocks
 from sk_tune.exceptions import SpaceError
 from sk_tune.sampler import RandomSampler
 from sk_tune.search._networks import FitMaker, name_in_network, network_of
+from sk_tune.search._outcome import positions
 from sk_tune.search._plan import SearchPlan
 from sk_tune.space import Candidate, Space
 
@@ -28,6 +30,11 @@ Data = tuple[Any, Any, Mapping[str, Any]]
 
 # Epochs of the two timings; their difference is what epochs cost, the rest is paid once.
 _FEW, _MORE = 1, 4
+# Rows of a fold to begin with, how many times as many come next while there is time, and
+# the seconds for all of it.
+_LEAST_ROWS = 500
+_GROWTH, _LEAST_GROWTH = 4, 1.5
+_MOST_SECONDS = 8.0
 # Candidates whose epochs stand for those of all.
 _ASKED_FOR_EPOCHS = 100
 
@@ -91,10 +98,11 @@ def probe(
     make: MakeTrial,
     candidates: Sequence[Candidate],
     data: Data,
+    cv: Any,
     folds: Iterable[tuple[Any, Any]],
     plan: SearchPlan,
-) -> tuple[float | None, int | None]:
-    """Train a few candidates of a search for a few epochs.
+) -> SearchPlan:
+    """Train a few candidates for a few epochs on as many rows as there is time for.
 
     Parameters
     ----------
@@ -106,6 +114,8 @@ def probe(
         Some of its space.
     data : tuple of (X, y, params)
         What its ``fit`` will get.
+    cv : splitter
+        That of the search.
     folds : iterable of tuple of (train, test)
         Rows of its folds.
     plan : SearchPlan
@@ -113,40 +123,118 @@ def probe(
 
     Returns
     -------
-    seconds : float or None
-        Of the search, without the refit.
-    memory : int or None
-        Bytes of its networks; None if it trains none, or none as a row of a fleet.
+    SearchPlan
+        With seconds, without those of the refit, with bytes if networks train as rows of a
+        fleet, and with what was done for it.
     """
+    folds = [(positions(train), positions(test)) for train, test in folds]
     name = name_in_network(search.estimator, "max_epochs")
-    if name is None:
-        # The first of two is thrown away: it starts the workers.
-        _, one = (_timed(make, search.estimator, candidates[:1], data) for _ in range(2))
-        return one * plan.n_fits / plan.n_folds, None
     own = [{n: v for n, v in c.items() if n != name} for c in candidates]
-    seconds: list[float] = []
+    own = own if name is not None else own[:1]
+    trials = _Trials(search.estimator, make, own, data, _Folds(cv, folds), name)
+    n_rows = trials.most_rows
     # The first is thrown away: it starts the workers.
-    for n_epochs in (_FEW, _FEW, _MORE):
-        estimator = clone(search.estimator).set_params(**{name: n_epochs})
-        seconds.append(_timed(make, estimator, own, data))
-    expected = expected_seconds(
-        seconds[1],
-        seconds[2],
+    n_used, before = min(n_rows, _LEAST_ROWS), 0
+    trials.seconds(n_used, _FEW)
+    few, few_before = trials.seconds(n_used, _FEW), 0.0
+    while n_used < n_rows:
+        growth = min(_GROWTH, trials.seconds_left() / (few * (_FEW + _MORE)))
+        # Two numbers of rows tell what time comes with rows, whatever they take.
+        if growth < _LEAST_GROWTH and before:
+            break
+        before, few_before = n_used, few
+        n_used = min(n_rows, round(max(growth, _LEAST_GROWTH) * n_used))
+        few = trials.seconds(n_used, _FEW)
+    # What does not depend on rows is what two numbers of them have in common.
+    slope = max(0.0, few - few_before) / (n_used - before)
+    short = few + slope * (n_rows - n_used)
+    measured = f"Told by {len(own)} of them"
+    memory, long = None, short
+    if name is not None:
+        if trials.seconds_left() > few * _MORE:
+            epochs = max(0.0, trials.seconds(n_used, _MORE) - few)
+            measured += f", {_FEW} and {_MORE} epochs"
+        else:
+            # What comes with rows is taken for the epoch's.
+            epochs = slope * n_used * (_MORE - _FEW) / _FEW
+            measured += f", {_FEW} epoch"
+        long = short + epochs * n_rows / n_used
+        memory = _memory(search, own[0], data, folds[0], plan)
+    seconds = expected_seconds(
+        short,
+        long,
         n_fits=len(own) * plan.n_folds,
         plan_fits=plan.n_fits,
         plan_epochs=plan.n_epochs,
     )
-    return expected, _memory(search, own[0], data, next(iter(folds)), plan)
+    measured += f" on {n_used} of {n_rows} rows of each fold."
+    return replace(plan, seconds=seconds, memory=memory, measured=measured)
 
 
-def _timed(make: MakeTrial, estimator: Any, own: Sequence[Candidate], data: Data) -> float:
-    X, y, params = data
-    start = time.perf_counter()
-    with warnings.catch_warnings():
-        # What is wrong with a candidate is told by the search itself.
-        warnings.simplefilter("ignore")
-        make(estimator, own).fit(X, y, **params)
-    return time.perf_counter() - start
+class _Trials:
+    """Small searches over the same candidates, which are to end after some seconds."""
+
+    def __init__(
+        self,
+        estimator: Any,
+        make: MakeTrial,
+        candidates: Sequence[Candidate],
+        data: Data,
+        folds: "_Folds",
+        name: str | None,
+    ) -> None:
+        self._estimator, self._make, self._candidates = estimator, make, candidates
+        self._data, self._folds, self._name = data, folds, name
+        self._end = time.perf_counter() + _MOST_SECONDS
+        self.most_rows = max(len(train) for train, _ in folds.split())
+
+    def seconds_left(self) -> float:
+        """Return the time until all is to be over."""
+        return self._end - time.perf_counter()
+
+    def seconds(self, n_rows: int, n_epochs: int) -> float:
+        """Return what a search takes with so many rows to train on in each fold."""
+        estimator = clone(self._estimator)
+        if self._name is not None:
+            estimator.set_params(**{self._name: n_epochs})
+        X, y, params = self._data
+        trial = self._make(estimator, self._candidates)
+        trial.cv = self._folds.some(n_rows / self.most_rows)
+        start = time.perf_counter()
+        with warnings.catch_warnings():
+            # What is wrong with a candidate is told by the search itself.
+            warnings.simplefilter("ignore")
+            trial.fit(X, y, **params)
+        return time.perf_counter() - start
+
+
+class _Folds:
+    """Folds that a splitter made, in its place."""
+
+    def __init__(self, cv: Any, folds: Sequence[tuple[Any, Any]]) -> None:
+        self._cv, self._folds = cv, folds
+        if hasattr(cv, "get_metadata_routing"):
+            self.get_metadata_routing = cv.get_metadata_routing
+
+    def split(self, *_: Any, **params: Any) -> Sequence[tuple[Any, Any]]:
+        return self._folds
+
+    def get_n_splits(self, *_: Any, **params: Any) -> int:
+        return len(self._folds)
+
+    def some(self, share: float) -> "_Folds":
+        """Return the same folds with a share of their rows."""
+        return _Folds(
+            self._cv, [(_some(a, share), _some(b, share)) for a, b in self._folds]
+        )
+
+
+def _some(rows: Any, share: float) -> Any:
+    """Return a share of rows drawn at random, in their order."""
+    n = max(2, round(share * len(rows)))
+    if n >= len(rows):
+        return rows
+    return np.sort(np.random.default_rng(0).choice(rows, n, replace=False))
 
 
 def _memory(

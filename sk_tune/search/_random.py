@@ -88,6 +88,7 @@ class RandomizedSearchCV(BaseSearch, model_selection.RandomizedSearchCV):  # typ
         progress: Callable[..., object] | None = None,
         epochs: str = "last",
         keep_models: int | str = "none",
+        keep_predictions: int | str = "all",
         race: bool = False,
         store: str | os.PathLike[str] | None = None,
     ) -> None:
@@ -109,6 +110,7 @@ class RandomizedSearchCV(BaseSearch, model_selection.RandomizedSearchCV):  # typ
         self.progress = progress
         self.epochs = epochs
         self.keep_models = keep_models
+        self.keep_predictions = keep_predictions
         self.race = race
         self.store = store
 

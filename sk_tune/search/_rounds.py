@@ -317,7 +317,8 @@ class Rounds:
             self._budget.n_epochs_ahead = max(more["n_resources"], default=0)
         # Scores tell which of two is better if both were given as much, on the same rows.
         resources = more.get("n_resources", [None] * len(candidates))
-        self._session.begin_round([(folds, given) for given in resources])
+        n_new = sum(rung == 0 for rung in more.get("iter", [0] * len(candidates)))
+        self._session.begin_round([(folds, given) for given in resources], n_new)
         with self._session.quiet:
             self.results = self._evaluate_candidates(
                 candidates, cv=folds, more_results=more or None, callback_ctx=context

@@ -8,6 +8,7 @@ fold as monitor; then each task runs, here, and its network adopts its training.
 without a network run as they would without the session.
 """
 
+import math
 import threading
 import time
 import warnings
@@ -25,15 +26,16 @@ from sk_tune._compat import FoldTask, fitted_by, fold_task, scored_by
 from sk_tune._search_record import INTERRUPTED, LEFT_OUT, LOST_RACE
 from sk_tune.adoption import adoption
 from sk_tune.backend import Job
-from sk_tune.engine import FitStream, have_to_start
+from sk_tune.engine import FitStream, Progress, have_to_start
 from sk_tune.exceptions import warn_of_solo
 from sk_tune.search._ahead import TrainingAhead
 from sk_tune.search._bookkeeping import search_ledger, trained_outcome
 from sk_tune.search._known import rows_for_known
 from sk_tune.search._ledger import Ledger
 from sk_tune.search._other_tasks import held_out, run_others
-from sk_tune.search._outcome import Outcome
-from sk_tune.search._progress_line import ProgressLine
+from sk_tune.search._outcome import Outcome, without_values
+from sk_tune.search._plan import SearchPlan
+from sk_tune.search._progress_line import ProgressLine, told_of
 from sk_tune.search._scores import ScoreBook
 from sk_tune.search._time_budget import TimeBudget
 from sk_tune.search._trainer import Trainer
@@ -75,6 +77,8 @@ class SearchSession:
         What the parts of the search took.
     line : ProgressLine or None
         What is printed, if anything.
+    plan : callable
+        Returns what the search is going to do, given the number of its folds.
     config : joblib.parallel_config or None
         What makes joblib hand its tasks to the session.
     is_over : bool
@@ -95,6 +99,7 @@ class SearchSession:
         self.models: dict[int, list[Any]] = {}
         self.seconds: dict[str, float] = {}
         self.line: ProgressLine | None = None
+        self.plan: Callable[[int], SearchPlan]
         self.config: Any = None
         self.is_over = False
         # A call of scikit-learn's, which is not to warn of what the time left out; and the
@@ -237,39 +242,36 @@ class SearchSession:
         """
         self._trainer.keep_only(candidates, self.options)
 
-    def begin_round(self, groups: Sequence[Hashable]) -> None:
+    def begin_round(self, groups: Sequence[Hashable], n_new: int) -> None:
         """Take note that scikit-learn is going to evaluate some more candidates.
 
-        Parameters
-        ----------
-        groups : sequence of hashable
-            For each of them, what candidates that compete in a race have in common.
+        `groups` has for each of them what candidates that compete in a race have in common;
+        `n_new` are on no earlier rung.
         """
         self._book.enter(groups)
+        if self.line is not None:
+            self.line.is_streaming = self._is_streaming
+            self.line.begin_round(n_new)
 
     def end_round(
         self, n_candidates: int, scores: npt.NDArray[np.float64], best: Sequence[int]
     ) -> None:
         """Take note that scikit-learn has the results of some more candidates.
 
-        Parameters
-        ----------
-        n_candidates : int
-            How many.
-        scores : ndarray
-            Of all candidates so far; greater is better.
-        best : sequence of int
-            Rows that have a score, the best one first.
+        `scores` are of all candidates so far; `best` are the rows that have one, the best
+        one first.
         """
         self._n_rows_done += n_candidates
-        if self.line is not None and not np.isnan(scores).all():
-            self.line.best = np.nanmax(scores)
-            # A stream counts all candidates of the search by itself.
-            self.line.n_before = 0 if self._is_streaming else self._n_rows_done
+        if self.line is not None:
+            self.line.end_round(n_candidates, scores[best[0]] if best else math.nan)
         n_kept = self.options.n_models_kept
         if n_kept is not None and len(self.models) > n_kept:
             kept = [row for row in best if row in self.models][:n_kept]
             self.models = {row: self.models[row] for row in sorted(kept)}
+        n_kept = self.options.n_predictions_kept
+        if n_kept is not None:
+            for row in set(range(len(scores))).difference(best[:n_kept]):
+                self.outcomes[row] = [without_values(o) for o in self.outcomes[row]]
 
     def ledger(
         self, n_folds: int, seconds: Mapping[str, float], rungs: Sequence[int] | None
@@ -300,6 +302,17 @@ class SearchSession:
             solo_reasons=self._solo_reasons(),
             seconds={**self.seconds, **seconds},
         )
+
+    def progress_to(self, search: Any) -> Callable[[Progress], None] | None:
+        """Return who is told of the engine's progress: a line, and who listens."""
+        # With more than 1 scikit-learn prints lines of its own for every fit.
+        if search.verbose == 1 or search.progress is True:
+            self.line = ProgressLine(
+                self.plan(search.n_splits_),
+                refits=search.refit is not False,
+                time_budget=search.time_budget,
+            )
+        return told_of(search.progress if callable(search.progress) else None, self.line)
 
     def lost_races(self) -> list[int]:
         """Return the rows of candidates that lost a race.
@@ -495,7 +508,9 @@ class SearchSession:
         if answer.is_declined:
             error = work.job.result[0]["fit_error"]
             work.outcome = Outcome(
-                held=held_out(work.task) if error is None else None,
+                held=None
+                if error is not None
+                else held_out(work.task, predicts=self._keeps_predictions),
                 seconds=0.0 if work.trained is None else work.trained.seconds,
                 solo_reason=_OTHER_ROWS,
                 reason="" if error is None else str(error),
@@ -551,11 +566,17 @@ class SearchSession:
         """Return whether Ctrl-C or the time came before a candidate had its score."""
         return any(own.reason in {INTERRUPTED, LEFT_OUT} for own in self.outcomes[row])
 
+    @property
+    def _keeps_predictions(self) -> bool:
+        return self.options.n_predictions_kept != 0
+
     def _note(self, work: Work) -> None:
         """Take over what became of a task; of each candidate in the order of folds."""
         outcome, result = work.outcome, work.job.result[0]
         if outcome is None:
             return
+        if not self._keeps_predictions:
+            outcome, work.trained = without_values(outcome), None
         self.outcomes[work.row].append(outcome)
         if self.options.n_models_kept != 0:
             own = self.models.setdefault(work.row, [])

@@ -41,6 +41,8 @@ class SearchOptions:
         stop before they were on all folds.
     n_models_kept : int or None, default=0
         Candidates whose fitted estimators are kept, the best ones; all if None.
+    n_predictions_kept : int or None, default=None
+        Candidates whose predictions of held-out rows are kept, likewise.
     resource : str or None, default=None
         Name of the parameter that is the networks' number of epochs, if that is what
         rungs grant more of.
@@ -61,6 +63,7 @@ class SearchOptions:
     prefers_loss: bool = False
     race: bool = False
     n_models_kept: int | None = 0
+    n_predictions_kept: int | None = None
     resource: str | None = None
     max_resources: int = 0
     progress: Callable[[Progress], object] | None = None

@@ -1,9 +1,14 @@
 """Lines of progress."""
 
 import math
+import re
+import sys
 
+import numpy as np
+
+from sk_tune import AutoClassifier
 from sk_tune.automl import AutoProgress
-from sk_tune.automl._progress import print_progress, progress_text
+from sk_tune.automl._progress import ProgressLine, progress_text
 
 
 def _progress(**changes):
@@ -32,8 +37,27 @@ def test_what_is_not_known_is_left_out():
     assert text == "MLP, round 1, 3 trials"
 
 
-def test_the_line_is_rewritten(capsys):
+def test_a_terminal_has_one_line_that_is_written_over_and_ended(capsys, monkeypatch):
     """It begins with what clears the one before."""
-    print_progress(_progress())
+    monkeypatch.setattr(sys.stdout, "isatty", lambda: True, raising=False)
+    line = ProgressLine()
 
-    assert capsys.readouterr().out.startswith("\r\x1b[K")
+    line(_progress())
+    line.end()
+
+    assert re.fullmatch(r"(\r\x1b\[KMLP.*left\n?){2}", capsys.readouterr().out)
+
+
+def test_a_file_has_no_escape_codes(capsys):
+    """The last line alone, where a fit takes a moment."""
+    rng = np.random.default_rng(0)
+    X = rng.normal(size=(60, 2))
+    auto = AutoClassifier(
+        time_budget=None, n_rounds=1, models=["linear"], progress=True, random_state=0
+    )
+
+    auto.fit(X, X[:, 0] > 0)
+
+    printed = capsys.readouterr().out
+    assert not re.search("[\r\x1b\b]", printed)
+    assert printed.splitlines()[-1].startswith("ensemble, ")

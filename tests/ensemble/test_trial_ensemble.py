@@ -9,6 +9,7 @@ from scipy.stats import loguniform
 from sklearn import model_selection
 from sklearn.base import BaseEstimator, ClassifierMixin, clone
 from sklearn.linear_model import LogisticRegression, Ridge
+from sklearn.metrics import log_loss
 from sklearn.model_selection import (
     GroupKFold,
     KFold,
@@ -27,6 +28,7 @@ from sk_tune import (
     TrialEnsembleRegressor,
     fleet,
 )
+from sk_tune._metric import scorer_metric
 
 every_method = pytest.mark.parametrize("method", ["greedy", "stack", "average"])
 
@@ -82,6 +84,46 @@ def test_a_refit_trains_the_chosen_on_all_rows(search, iris):
         )
     with pytest.raises(ValueError, match="needs X and y"):
         TrialEnsembleClassifier.from_search(search, refit=True)
+
+
+@pytest.mark.parametrize(
+    ("scoring", "refit", "name"),
+    [
+        (None, True, "accuracy"),
+        ("roc_auc_ovr", True, "roc_auc_ovr"),
+        (["neg_log_loss", "f1_macro"], "f1_macro", "f1_macro"),
+    ],
+    ids=str,
+)
+def test_the_score_is_of_the_metric_that_decides_in_the_search(
+    search, iris, scoring, refit, name
+):
+    """That of its held-out predictions; the members are those that log loss chooses."""
+    own = clone(search).set_params(scoring=scoring, refit=refit).fit(*iris)
+
+    ensemble = TrialEnsembleClassifier.from_search(own, random_state=0)
+
+    oof = ensemble.oof_predictions_
+    response = oof if name == "roc_auc_ovr" else ensemble.classes_[oof.argmax(axis=1)]
+    metric = scorer_metric(name)
+    assert ensemble.score_.score == pytest.approx(metric(iris.y, response))
+    by_loss = TrialEnsembleClassifier.from_search(
+        own, scoring="neg_log_loss", random_state=0
+    )
+    np.testing.assert_array_equal(ensemble.weights_, by_loss.weights_)
+    assert by_loss.score_.score == pytest.approx(-log_loss(iris.y, oof))
+
+
+def test_a_search_that_kept_no_predictions_is_asked_to_keep_them(search, iris):
+    """By ``fit``; a fitted one lacks what an ensemble is made of."""
+    own = clone(search).set_params(keep_predictions="none")
+
+    fitted = TrialEnsembleClassifier(own, random_state=0).fit(*iris)
+
+    kept = TrialEnsembleClassifier.from_search(search, random_state=0)
+    np.testing.assert_array_equal(fitted.oof_predictions_, kept.oof_predictions_)
+    with pytest.raises(ValueError, match="keep_predictions"):
+        TrialEnsembleClassifier.from_search(own.fit(*iris))
 
 
 def test_a_refit_needs_no_kept_models(search, iris):

@@ -110,6 +110,8 @@ def test_a_second_fit_forgets_the_first(search, iris):
         ("epochs", "first"),
         ("keep_models", 0),
         ("keep_models", "some"),
+        ("keep_predictions", 0),
+        ("keep_predictions", "some"),
         ("race", "yes"),
         ("cv", "x"),
     ],

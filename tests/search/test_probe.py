@@ -49,6 +49,35 @@ def test_data_tell_seconds_and_memory(pipeline, iris):
     assert not hasattr(search, "cv_results_")
 
 
+@pytest.mark.parametrize("kind", ["network", "other"])
+def test_many_rows_are_told_by_some(kind, make_estimator, monkeypatch):
+    """Where there is no time for all, the time of the rows used is that of all in part."""
+    X = np.random.default_rng(0).normal(size=(6000, 3))
+    y = (X[:, 0] > 0).astype(int)
+    estimator = SVC() if kind == "other" else make_estimator("MLPClassifier")
+    grid = {"C": [1, 10]} if kind == "other" else {"dropout": [0.0, 0.1]}
+    search = GridSearchCV(estimator, grid, cv=CV)
+    monkeypatch.setattr("sk_tune.search._probe._MOST_SECONDS", 0.0)
+
+    plan = search.plan(X, y)
+
+    assert plan.seconds > 0
+    assert str(plan).endswith(" on 750 of 4000 rows of each fold.")
+    assert "Told by" in str(plan)
+
+
+def test_a_notebook_shows_a_plan_as_a_table(iris):
+    """A row for each round, and the sum below."""
+    plan = GridSearchCV(SVC(), {"C": [1, 10, 100]}, cv=CV).plan(*iris)
+
+    html = plan._repr_html_()
+
+    assert html.count("<tr>") == 1 + len(plan.rounds)
+    assert "<th>candidates</th>" in html
+    assert "<p>In all 3 candidates on 3 folds: 9 fits, 0 epochs, about " in html
+    assert html.endswith("Told by 1 of them on 100 of 100 rows of each fold.</p>")
+
+
 def test_what_is_no_network_has_seconds_only(iris):
     """One candidate is timed."""
     plan = GridSearchCV(SVC(), {"C": [1, 10, 100]}, cv=CV).plan(*iris)

@@ -1,73 +1,140 @@
 """The line that says how far a search is."""
 
-import numpy as np
+import re
+import sys
+from types import SimpleNamespace
 
-from sk_tune import GridSearchCV
-from sk_tune.engine import Progress
-from sk_tune.search._progress_line import ProgressLine, progress_text
+import pytest
+from scipy.stats import loguniform
+from sklearn.linear_model import LogisticRegression
 
+from sk_tune import BayesSearchCV, GridSearchCV, HyperbandSearchCV, RandomizedSearchCV
 
-def progress(**values):
-    """Return the progress of 4 candidates on 3 folds, half of them done."""
-    own = {
-        "n_fits": 12,
-        "n_fits_done": 7,
-        "n_epochs": 120,
-        "n_epochs_done": 75,
-        "best_score": 0.91234,
-        "seconds": 10.0,
-        "seconds_left": 6.0,
-    }
-    return Progress(**{**own, **values})
+RATES = {"learning_rate": loguniform(1e-3, 1e-1)}
 
 
-def test_candidates_of_earlier_rounds_count():
-    """A candidate is done when all of its folds are; those before are added."""
-    text = progress_text(progress(), n_folds=3, n_before=8, best=0.95)
-
-    assert text == "candidates 10/12, epochs 75/120, best score 0.95, 6.0 s left"
-
-
-def test_the_best_fold_stands_in_until_there_is_a_mean():
-    """Before the first complete candidate the line tells of the best fold."""
-    text = progress_text(progress(), n_folds=3, n_before=0, best=np.nan)
-
-    assert "best fold 0.9123" in text
+@pytest.fixture
+def net(make_estimator):
+    """Return a small classifier."""
+    return make_estimator("MLPClassifier")
 
 
-def test_what_is_not_known_is_left_out():
-    """Without scores and times the line has counts only."""
-    text = progress_text(
-        progress(best_score=np.nan, seconds_left=np.nan), n_folds=3, n_before=0, best=np.nan
+@pytest.fixture
+def every_text(monkeypatch):
+    """Every text that a line was asked to show, in turn."""
+    texts = []
+    show = "sk_tune._live_line.LiveLine.show"
+    monkeypatch.setattr(show, lambda self, text: texts.append(text))
+    return texts
+
+
+def in_a_terminal(monkeypatch):
+    """Make people watch standard output."""
+    monkeypatch.setattr(sys.stdout, "isatty", lambda: True, raising=False)
+
+
+@pytest.mark.parametrize("options", [{"verbose": 1}, {"progress": True}], ids=str)
+def test_a_file_gets_the_last_line_without_escape_codes(net, iris, capsys, options):
+    """A search of a moment leaves one line, which counts everything."""
+    GridSearchCV(net, {"learning_rate": [0.01, 0.1]}, cv=3, **options).fit(*iris)
+
+    printed = capsys.readouterr().out
+    assert not re.search("[\r\x1b\b]", printed)
+    line = [own for own in printed.splitlines() if own.startswith("candidates")][-1]
+    assert re.fullmatch(
+        r"candidates 2/2, epochs 12/12, best score 0\.\d+, .* s in all", line
+    )
+    assert ("totalling 6 fits" in printed) == ("verbose" in options)
+
+
+def test_a_terminal_has_one_line_that_is_written_over(net, iris, capsys, monkeypatch):
+    """It is cleared each time, and ended once."""
+    in_a_terminal(monkeypatch)
+
+    RandomizedSearchCV(net, RATES, n_iter=3, cv=3, progress=True).fit(*iris)
+
+    printed = capsys.readouterr().out
+    assert printed.startswith("\r\x1b[Kcandidates ")
+    assert printed.count("\n") == 1
+    assert printed.endswith("s in all\n")
+
+
+def test_a_notebook_has_one_output_that_is_updated(net, iris, capsys, monkeypatch):
+    """Of text alone; nothing is printed besides."""
+    shown = []
+    handle = SimpleNamespace(update=lambda data, raw: shown.append(data["text/plain"]))
+
+    def display(data, raw, display_id):
+        shown.append(data["text/plain"])
+        return handle
+
+    ipython = SimpleNamespace(
+        get_ipython=lambda: SimpleNamespace(kernel=object()),
+        display=SimpleNamespace(display=display),
+    )
+    monkeypatch.setitem(sys.modules, "IPython", ipython)
+
+    RandomizedSearchCV(net, RATES, n_iter=3, cv=3, progress=True).fit(*iris)
+
+    assert shown[-1].startswith("candidates 3/3, epochs 18/18")
+    assert capsys.readouterr().out == ""
+
+
+def test_the_line_is_of_all_brackets_and_the_refit(net, iris, every_text):
+    """Totals are the plan's from the first text on; what is left reaches to the end."""
+    search = HyperbandSearchCV(net, RATES, max_resources=9, cv=3, random_state=0)
+    plan = search.plan()
+
+    search.set_params(progress=True).fit(*iris)
+
+    counts = [
+        [int(n) for n in re.findall(r"\d+", text.split(", best")[0])[:4]]
+        for text in every_text
+    ]
+    assert {(own[1], own[3]) for own in counts} == {(plan.n_candidates, plan.n_epochs)}
+    for done in (0, 2):
+        column = [own[done] for own in counts]
+        assert column == sorted(column)
+    assert counts[-1] == [plan.n_candidates] * 2 + [plan.n_epochs] * 2
+    assert every_text[-1].endswith(", refit")
+    assert every_text[-2].endswith(" left")
+
+
+def test_the_best_score_is_of_the_highest_rung(net, iris, every_text):
+    """One that early rungs flatter does not stay; the last is the search's own."""
+    search = HyperbandSearchCV(net, RATES, max_resources=9, cv=3, random_state=0)
+
+    search.set_params(progress=True).fit(*iris)
+
+    assert f"best score {search.best_score_:.4g}, refit" in every_text[-1]
+
+
+@pytest.mark.parametrize("search", [BayesSearchCV, RandomizedSearchCV])
+def test_other_estimators_count_by_candidate(iris, capsys, search):
+    """They have no epochs."""
+    space = {"C": loguniform(1e-2, 1e2)}
+    own = search(
+        LogisticRegression(max_iter=2000),
+        space,
+        n_iter=3,
+        cv=3,
+        random_state=0,
+        progress=True,
     )
 
-    assert text == "candidates 2/4, epochs 75/120"
+    own.set_params(refit=False).fit(*iris)
+
+    last = capsys.readouterr().out.splitlines()[-1]
+    assert re.match(r"candidates 3/3, best score [\d.]+, ", last)
 
 
-def test_the_line_is_written_over_and_ended_once(capsys):
-    """Updates overwrite the line, at most every fifth of a second; the last one ends it."""
-    line = ProgressLine(3)
-    for _ in range(50):
-        line(progress(n_epochs_done=100))
-    line(progress(n_fits_done=12, best_score=np.nan, seconds_left=np.nan))
+def test_a_listener_and_a_line_are_both_told(net, iris, capsys):
+    """With verbose=1 a callable is called as ever."""
+    heard = []
 
-    printed = capsys.readouterr().out
-    assert printed.count("\r") == 2
-    assert printed.endswith("\n")
-    assert printed.count("\n") == 1
-    first, last = printed[1:-1].split("\r")
-    assert len(last) >= len(first)
-
-
-def test_a_verbose_search_prints_its_line(make_estimator, iris, capsys):
-    """With verbose=1 a search ends with a line that counts all candidates."""
     GridSearchCV(
-        make_estimator("MLPClassifier"),
-        {"learning_rate": [0.01, 0.1]},
-        cv=3,
-        verbose=1,
+        net, {"learning_rate": [0.01, 0.1]}, cv=3, verbose=1, progress=heard.append
     ).fit(*iris)
 
-    printed = capsys.readouterr().out
-    assert "totalling 6 fits" in printed
-    assert "candidates 2/2, epochs 12/12" in printed
+    assert heard[-1].n_fits_done == heard[-1].n_fits == 6
+    assert "candidates 2/2, epochs 12/12" in capsys.readouterr().out

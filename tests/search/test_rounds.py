@@ -62,7 +62,7 @@ class Session:
     # As of a search whose tasks were known.
     outcomes = range(100_000)
 
-    def begin_round(self, groups):
+    def begin_round(self, groups, n_new):
         """Do nothing."""
 
     def end_round(self, n_candidates, scores, best):
@@ -161,7 +161,7 @@ def test_those_compete_that_were_given_as_much_on_the_same_folds(clock):
     """In all calls of a search; folds of a rung's own are of that call only."""
     own, _ = rounds(clock, None, 1.0)
     groups = []
-    own._session.begin_round = groups.extend
+    own._session.begin_round = lambda of_round, n_new: groups.extend(of_round)
     two, other = [{"a": 0}, {"a": 1}], ShuffleSplit(4)
 
     own.evaluate(two)
