@@ -14,7 +14,7 @@ TESTS = Path(__file__).parent.parent
 MODULES = sorted(PACKAGE.rglob("*.py"))
 PRIVATE = [m for m in MODULES if m.parent != PACKAGE and not m.stem.startswith("__")]
 
-MAX_LINES = 400
+MAX_LINES = 500
 MAX_BODY = 50
 
 
@@ -40,7 +40,7 @@ def test_every_module_has_a_test_file(module):
 
 @pytest.mark.parametrize("module", MODULES, ids=_name)
 def test_modules_are_of_readable_size(module):
-    """A module has at most 400 lines without docstrings, a function at most 50."""
+    """A module has at most 500 lines without docstrings, a function at most 50."""
     text = module.read_text()
     tree = ast.parse(text)
     in_docstrings = {
