@@ -38,6 +38,8 @@ _HOMES = {
     "TrialEnsembleClassifier": "ensemble",
     "TrialEnsembleRegressor": "ensemble",
     "fleet": "backend",
+    "load": "saving",
+    "save": "saving",
     "train_valid_test_split": "prepare",
 }
 

@@ -8,6 +8,7 @@ from sk_tune.ensemble._collapsed import CollapsedClassifier, CollapsedRegressor,
 from sk_tune.ensemble._combination import Combination, Member, network_of
 from sk_tune.ensemble._greedy import GreedyOptions
 from sk_tune.ensemble._library import Library, read_library
+from sk_tune.ensemble._parts import Parts
 from sk_tune.ensemble._seeds import SeedEnsembleClassifier, SeedEnsembleRegressor
 from sk_tune.ensemble._selection import EnsembleScore, Selector
 from sk_tune.ensemble._stacking import StackingClassifier, StackingRegressor
@@ -29,6 +30,7 @@ __all__ = [
     "GreedyOptions",
     "Library",
     "Member",
+    "Parts",
     "SeedEnsembleClassifier",
     "SeedEnsembleRegressor",
     "Selector",

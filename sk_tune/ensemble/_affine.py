@@ -12,12 +12,10 @@ from typing import Any, NamedTuple, Self
 
 import numpy as np
 import numpy.typing as npt
-from sklearn.base import BaseEstimator, TransformerMixin
 from sklearn.impute import SimpleImputer
 from sklearn.preprocessing import MaxAbsScaler, MinMaxScaler, RobustScaler, StandardScaler
-from sklearn.utils.validation import validate_data
 
-__all__ = ["AffineMap", "AffineScaler", "affine_tail"]
+__all__ = ["AffineMap", "affine_tail"]
 
 Array = npt.NDArray[Any]
 
@@ -50,46 +48,6 @@ class AffineMap(NamedTuple):
     def relative_to(self, base: Self) -> tuple[Array, Array]:
         """Return scale and shift, (D,): this map is ``base(x) * scale + shift``."""
         return self.scale / base.scale, (base.center - self.center) * self.scale
-
-
-class AffineScaler(TransformerMixin, BaseEstimator):  # type: ignore[misc]
-    """A transformer that does what fitted scalers did: an `AffineMap`.
-
-    >>> import numpy as np
-    >>> from sk_tune.ensemble._affine import AffineScaler
-    >>> AffineScaler(np.array([1.0]), np.array([2.0])).transform([[4.0]])
-    array([[6.]])
-    """
-
-    def __init__(self, center: Array, scale: Array, fill: Array | None = None) -> None:
-        self.center = center
-        self.scale = scale
-        self.fill = fill
-
-    @property
-    def n_features_in_(self) -> int:
-        """Columns of X."""
-        return len(self.center)
-
-    def fit(self, X: Any, y: Any = None) -> Self:
-        """Do nothing: there is nothing to learn."""
-        return self
-
-    def transform(self, X: Any) -> Array:
-        """Return the samples of `X`, (n_samples, D), scaled, in float64."""
-        X = validate_data(
-            self, X, reset=False, dtype=np.float64, ensure_all_finite="allow-nan"
-        )
-        return AffineMap(self.center, self.scale, self.fill)(X)
-
-    def __sklearn_is_fitted__(self) -> bool:
-        return True
-
-    def __sklearn_tags__(self) -> Any:
-        tags = super().__sklearn_tags__()
-        tags.requires_fit = False
-        tags.input_tags.allow_nan = True
-        return tags
 
 
 def affine_tail(transformers: Sequence[Any]) -> tuple[int, AffineMap | None]:
@@ -164,5 +122,4 @@ _READERS: dict[type, Callable[[Any], AffineMap | None]] = {
     MaxAbsScaler: lambda scaler: _centered(None, scaler.scale_, scaler.n_features_in_),
     RobustScaler: _robust,
     SimpleImputer: _imputer,
-    AffineScaler: lambda scaler: AffineMap(scaler.center, scaler.scale, scaler.fill),
 }

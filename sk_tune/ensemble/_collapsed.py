@@ -16,9 +16,9 @@ import numpy.typing as npt
 from scipy.sparse import issparse
 from sklearn.metrics import accuracy_score, r2_score
 
-from sk_tune.ensemble._collapsed_file import load_parts, save_parts
 from sk_tune.ensemble._collapsed_onnx import export_parts
 from sk_tune.ensemble._parts import Parts, parts_of
+from sk_tune.saving import load_object, save_object
 
 __all__ = ["CollapsedClassifier", "CollapsedRegressor", "collapse"]
 
@@ -131,9 +131,8 @@ class _Collapsed:
     def save(self, path: str | PathLike[str], *, overwrite: bool = True) -> None:
         """Write the ensemble to one safetensors file.
 
-        Members must be networks of sk_tune's, alone or behind scikit-learn's
-        ``StandardScaler``, ``MinMaxScaler``, ``MaxAbsScaler``, ``RobustScaler`` or
-        ``SimpleImputer``.
+        Members must be networks of sk_tune's, alone or at the end of pipelines such as
+        :func:`sk_tune.save` takes.
 
         Parameters
         ----------
@@ -149,7 +148,7 @@ class _Collapsed:
         FileExistsError
             If the file exists and `overwrite` is False.
         """
-        save_parts(self._parts, type(self).__name__, path, overwrite=overwrite)
+        save_object(self, path, overwrite=overwrite, for_training=False)
 
     @classmethod
     def load(cls, path: str | PathLike[str], *, module: Any = None) -> Self:
@@ -173,13 +172,16 @@ class _Collapsed:
             If the file is damaged, foreign, newer than this version, or holds another
             class.
         """
-        return cls(load_parts(path, cls.__name__, module))
+        ensemble: Self = load_object(path, module=module, name=cls.__name__)
+        return ensemble
 
     def to_onnx(self, path: str | PathLike[str]) -> None:
         """Write the ensemble as one ONNX model.
 
         Its input is ``X``, its output ``probabilities`` or ``prediction``.  Members must be
-        such as ``save`` takes.  Needs the extra ``export``.
+        networks of sk_tune's, alone or behind scikit-learn's ``StandardScaler``,
+        ``MinMaxScaler``, ``MaxAbsScaler``, ``RobustScaler`` or ``SimpleImputer``.  Needs
+        the extra ``export``.
 
         Parameters
         ----------
@@ -197,12 +199,16 @@ class _Collapsed:
         return self._parts.finish(self._combination(self._as_members_take_it(X)))
 
     def _as_members_take_it(self, X: Any) -> Any:
-        # Pickles of earlier versions do not say.
-        takes_arrays = getattr(self._parts, "takes_arrays", False)
-        return _as_array(X, self._parts) if takes_arrays else X
+        return _as_array(X, self._parts) if self._parts.takes_arrays else X
 
     def __sklearn_is_fitted__(self) -> bool:
         return True
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {"parts": self._parts}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        self.__init__(**state)  # type: ignore[misc]
 
 
 class CollapsedClassifier(_Collapsed):

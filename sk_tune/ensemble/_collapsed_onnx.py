@@ -9,8 +9,8 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from sk_tune.ensemble._affine import AffineMap
-from sk_tune.ensemble._collapsed_file import network_and_scaler
+from sk_tune.ensemble._affine import AffineMap, affine_tail
+from sk_tune.ensemble._combination import Member, network_of
 from sk_tune.ensemble._parts import Parts
 from sk_tune.estimators import NetworkPredictor, export_module
 
@@ -22,7 +22,7 @@ def export_parts(parts: Parts, path: str | PathLike[str]) -> None:
 
     Raises TypeError if a member is no network of sk_tune's, or members differ in dtype.
     """
-    pairs = [network_and_scaler(member) for member in parts.members]
+    pairs = [_network_and_scaler(member) for member in parts.members]
     found = [network for network, _ in pairs]
     kinds = {
         (n.dtype, None if m.features is not None else _row_shape(n, scaler))
@@ -42,6 +42,35 @@ def export_parts(parts: Parts, path: str | PathLike[str]) -> None:
     finally:
         for network, device in zip(found, devices, strict=True):
             network.net_.module_.to(device)
+
+
+def _network_and_scaler(member: Member) -> tuple[Any, AffineMap | None]:
+    """Return the network and the scaler, or None, that a member consists of.
+
+    Raises TypeError if it is anything else.
+    """
+    network: Any = network_of(member.estimator)
+    if network is not None and network is member.estimator:
+        return network, None
+    steps = [] if network is None else [step for _, step in member.estimator.steps[:-1]]
+    n_others, scaler = affine_tail(steps)
+    does_nothing = [step is None or isinstance(step, str) for step in steps[:n_others]]
+    if network is None or not all(does_nothing):
+        raise TypeError(
+            "Members of an ensemble must be networks of sk_tune's, alone or behind scalers "
+            "of scikit-learn's, to be one ONNX model. Got "
+            f"{_described(member.estimator)}; put other transformers in front of the "
+            "ensemble, not of its members."
+        )
+    return network, scaler
+
+
+def _described(estimator: Any) -> str:
+    steps = [step for _, step in getattr(estimator, "steps", [])]
+    inside = ", ".join(
+        step if isinstance(step, str) else type(step).__name__ for step in steps
+    )
+    return f"a {type(estimator).__name__}" + (f" of {inside}" if inside else "")
 
 
 class _SumModule(nn.Module):

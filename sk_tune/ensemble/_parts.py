@@ -30,13 +30,28 @@ _VOTING = (sklearn_ensemble.VotingClassifier, sklearn_ensemble.VotingRegressor)
 class Parts:
     """A fitted ensemble, reduced to what predicts.
 
-    `classes` are a classifier's labels, `member_classes` what members call these: empty if
-    a sample may have several labels, None for members that are regressors. `link` says what
-    becomes of the weighted sum: "mean" has weights that sum to 1; "sum", "logistic" and
-    "softmax" add it to `offset`, and the last two take the result for log-odds or logits.
-    Log-odds of mean probabilities are divided by `temperature`. `takes_arrays` says that
-    the ensemble makes an array of X before members see it; `names` are those of its
-    columns.
+    Parameters
+    ----------
+    members : tuple of Member
+        Whose weighted sum is the prediction.
+    n_features : int or None
+        Columns of X, if the ensemble knew.
+    classes : ndarray or None, default=None
+        A classifier's labels.
+    member_classes : ndarray or None, default=None
+        What members call these: empty if a sample may have several labels, None for members
+        that are regressors.
+    link : {"mean", "sum", "logistic", "softmax"}, default="mean"
+        What becomes of the sum: of a mean weights sum to 1; the others add it to `offset`,
+        and the last two take the result for log-odds or logits.
+    offset : ndarray or None, default=None
+        What is added to the sum.
+    temperature : float, default=1.0
+        Log-odds of mean probabilities are divided by it.
+    takes_arrays : bool, default=False
+        Whether the ensemble makes an array of X before members see it.
+    names : ndarray or None, default=None
+        Those of the columns of X.
     """
 
     members: tuple[Member, ...]

@@ -15,6 +15,7 @@ from sk_tune.estimators._net_state import (
 )
 from sk_tune.estimators._onnx import NetworkPredictor, export_module
 from sk_tune.estimators._persistence import (
+    load_with,
     pack_network,
     read_file,
     unpack_network,
@@ -63,6 +64,7 @@ __all__ = [
     "fit_as_overridden",
     "is_unchanged",
     "load_net_arrays",
+    "load_with",
     "module_keys",
     "net_arrays",
     "network_inputs",

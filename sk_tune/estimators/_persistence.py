@@ -10,6 +10,8 @@ import hashlib
 import json
 import math
 import os
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any, Self
 
@@ -40,6 +42,7 @@ from sk_tune.training import (
 
 __all__ = [
     "Persistence",
+    "load_with",
     "pack_network",
     "read_file",
     "unpack_network",
@@ -94,8 +97,7 @@ class Persistence:
             If the file exists and `overwrite` is False.
         """
         check_is_fitted(self)
-        state = training_state(self.net_)
-        write_file(path, _tensors(state), _describe(self, state), overwrite=overwrite)
+        write_file(path, *pack_network(self, for_training=True), overwrite=overwrite)
 
     @classmethod
     def load(cls, path: str | os.PathLike[str], *, module: Any = None) -> Self:
@@ -119,7 +121,9 @@ class Persistence:
             If the file is damaged, foreign, newer than this version, or holds another
             class.
         """
-        estimator: Self = _load(cls, path, module)
+        estimator: Self = load_with(
+            partial(unpack_network, cls, module=module), path, cls.__name__
+        )
         return estimator
 
     def __getstate__(self) -> dict[str, Any]:
@@ -196,90 +200,41 @@ def write_file(
         temporary.write_bytes(data)
 
 
-def pack_network(estimator: Any) -> tuple[dict[str, Tensor], dict[str, Any]]:
-    """Return what a network needs to predict; how it was trained is left out.
+def pack_network(
+    estimator: Any, *, for_training: bool = False
+) -> tuple[dict[str, Tensor], dict[str, Any]]:
+    """Return a network as tensors and as what JSON knows.
 
-    Parameters
-    ----------
-    estimator : estimator
-        Fitted.
-
-    Returns
-    -------
-    tensors : dict of str to Tensor
-        Weights by name.
-    description : dict of str to object
-        Of what JSON knows.
+    What goes on with its training is left out unless `for_training`; of one that is not
+    fitted there are parameters only.
     """
-    seed = estimator.net_.options.seed
-    weights = to_arrays(estimator.net_.module_.state_dict())
-    state = TrainingState(seed=seed, weights=weights, moments={})
+    if not hasattr(estimator, "net_"):
+        return {}, _describe_params(estimator, estimator.get_params(deep=False))
+    if for_training:
+        state = training_state(estimator.net_)
+    else:
+        seed = estimator.net_.options.seed
+        weights = to_arrays(estimator.net_.module_.state_dict())
+        state = TrainingState(seed=seed, weights=weights, moments={})
     return _tensors(state), _describe(estimator, state)
 
 
 def unpack_network(
     cls: type, tensors: dict[str, Tensor], description: dict[str, Any], module: Any = None
 ) -> Any:
-    """Return a network that :func:`pack_network` has packed.
+    """Return a network of a class that :func:`pack_network` has packed.
 
-    Parameters
-    ----------
-    cls : type
-        Of the estimator.
-    tensors : dict of str to Tensor
-        Weights by name.
-    description : dict of str to object
-        What else there is.
-    module : callable or None, default=None
-        Of a ``NetClassifier`` or ``NetRegressor``.
-
-    Returns
-    -------
-    estimator
-        Fitted.
+    `module` is that of a ``NetClassifier`` or ``NetRegressor``.
     """
-    if description["needs_module"] and module is None:
-        raise ValueError(
-            f"The module of a {cls.__name__} is code, which no file holds. Pass it as "
-            "module."
-        )
-    return _restore(cls, description, tensors, module)
-
-
-def _load(cls: type, path: str | os.PathLike[str], module: Any) -> Any:
-    """Return the estimator of a class that a file holds, on this machine's device.
-
-    Raises ValueError if the file is damaged, or holds an estimator of another class.
-    """
-    tensors, description = read_file(path)
-    name = description.get("class")
-    if name != cls.__name__:
-        raise ValueError(
-            f"{path} must hold a {cls.__name__}. Got a {name}; load it with the load "
-            "method of that class."
-        )
-    if description.get("needs_module") and module is None:
-        raise ValueError(
-            f"The module of a {cls.__name__} is code, which {path} does not hold. Pass "
-            "it as module."
-        )
-    try:
-        return _restore(cls, description, tensors, module)
-    except Exception as error:
-        raise ValueError(
-            f"The weights and parameters in {path} must make a {cls.__name__}, with the "
-            f"module that it was saved with if it has one. Got {error!r}."
-        ) from error
-
-
-def _restore(
-    cls: type, description: dict[str, Any], tensors: dict[str, Tensor], module: Any
-) -> Any:
     params = decode(description["params"])
     params["augmentation"] = from_plain(params.get("augmentation"))
     if description["needs_module"]:
+        if module is None:
+            raise _ModuleNeeded(cls.__name__)
         params["module"] = module
     estimator = cls(**params)
+    if "learnt" not in description:
+        return estimator
     learnt = decode(description["learnt"])
     vars(estimator).update({name: learnt[name] for name in _LEARNT if name in learnt})
     estimator.net_ = _restore_net(estimator, description, tensors)
@@ -287,8 +242,53 @@ def _restore(
     return estimator
 
 
+class _ModuleNeeded(Exception):
+    """A network of a user's own module is read without it; its class is the argument."""
+
+
+def load_with(
+    unpack: Callable[[dict[str, Tensor], dict[str, Any]], Any],
+    path: str | os.PathLike[str],
+    name: str | None,
+) -> Any:
+    """Return what `unpack` makes of the tensors and the description in a file.
+
+    Raises ValueError if the file is damaged, or does not hold the class of that `name`.
+    """
+    tensors, description = read_file(path)
+    found = description.get("class")
+    if name is not None and name != found:
+        raise ValueError(
+            f"{path} must hold a {name}. Got a {found}; load it with the load method of "
+            "that class, or with sk_tune.load."
+        )
+    try:
+        return unpack(tensors, description)
+    except _ModuleNeeded as error:
+        raise ValueError(
+            f"The module of a {error} is code, which {path} does not hold. Pass it as "
+            "module."
+        ) from None
+    except Exception as error:
+        raise ValueError(
+            f"The weights and parameters in {path} must make a {found}, with the module "
+            f"that it was saved with if it has one. Got {error!r}."
+        ) from error
+
+
 def _describe(estimator: Any, state: TrainingState) -> dict[str, Any]:
-    params = dict(estimator._fitted_params)
+    values = values_of_state(state)
+    return {
+        **values,
+        "history": encode(values["history"]),
+        **_describe_params(estimator, estimator._fitted_params),
+        "learnt": encode({
+            n: getattr(estimator, n) for n in _LEARNT if hasattr(estimator, n)
+        }),
+    }
+
+
+def _describe_params(estimator: Any, params: dict[str, Any]) -> dict[str, Any]:
     if params["callbacks"]:
         warn_user("The callbacks of the estimator are code and are not saved.")
     needs_module = "module" in params
@@ -296,16 +296,10 @@ def _describe(estimator: Any, state: TrainingState) -> dict[str, Any]:
     params["augmentation"] = to_plain(params["augmentation"])
     if isinstance(params["random_state"], np.random.RandomState):
         params["random_state"] = None
-    values = values_of_state(state)
     return {
-        **values,
-        "history": encode(values["history"]),
         "class": type(estimator).__name__,
         "needs_module": needs_module,
         "params": _encode_params(params),
-        "learnt": encode({
-            n: getattr(estimator, n) for n in _LEARNT if hasattr(estimator, n)
-        }),
     }
 
 

@@ -10,6 +10,7 @@ from sk_tune.prepare._columns import (
     format_of_text,
     id_columns,
 )
+from sk_tune.prepare._dates import circle_names, circles
 from sk_tune.prepare._formats import TextFormat
 from sk_tune.prepare._frames import (
     as_pandas,
@@ -19,7 +20,7 @@ from sk_tune.prepare._frames import (
 )
 from sk_tune.prepare._smooth_clip import SmoothClipScaler
 from sk_tune.prepare._split import train_valid_test_split
-from sk_tune.prepare._table_preparer import TablePreparer
+from sk_tune.prepare._table_preparer import TablePreparer, output_name
 from sk_tune.prepare._text_columns import kinds_of_text, read_text_columns, text_formats
 from sk_tune.prepare._values import MISSING
 
@@ -33,11 +34,14 @@ __all__ = [
     "as_pandas",
     "check_table",
     "check_used",
+    "circle_names",
+    "circles",
     "column_kinds",
     "format_of_text",
     "header_rows",
     "id_columns",
     "kinds_of_text",
+    "output_name",
     "read_text_columns",
     "text_formats",
     "train_valid_test_split",

@@ -37,7 +37,7 @@ from sk_tune.prepare._frames import as_pandas, check_table, without_header_rows
 from sk_tune.prepare._smooth_clip import SmoothClipScaler
 from sk_tune.prepare._values import read_values
 
-__all__ = ["TablePreparer"]
+__all__ = ["TablePreparer", "output_name"]
 
 Array = npt.NDArray[Any]
 
@@ -288,7 +288,7 @@ class TablePreparer(TransformerMixin, BaseEstimator):  # type: ignore[misc]
         check_used(self.kinds_, len(frame))
         self.dropped_ = self.kinds_.dropped
         self.columns_ = ColumnTransformer(
-            self._blocks(values), sparse_threshold=0, verbose_feature_names_out=_output_name
+            self._blocks(values), sparse_threshold=0, verbose_feature_names_out=output_name
         ).set_output(transform="default")
         prepared = self.columns_.fit_transform(values)
         codes = self.columns_.named_transformers_.get("codes")
@@ -419,7 +419,21 @@ def _n_levels(texts: "pd.Series[Any]", min_frequency: int) -> int:
     return int((counts >= min_frequency).sum() + (counts < min_frequency).any())
 
 
-def _output_name(block: str, name: str) -> str:
+def output_name(block: str, name: str) -> str:
+    """Return what a column of the output is called.
+
+    Parameters
+    ----------
+    block : str
+        Of the transformers.
+    name : str
+        That which the block's transformer gives it.
+
+    Returns
+    -------
+    str
+        Not yet unique.
+    """
     if block == "missing":
         return name.removeprefix("missingindicator_") + "_missing"
     if block == "one_hot" and name.endswith(_RARE):

@@ -36,6 +36,8 @@ PUBLIC = [
     "TrialEnsembleClassifier",
     "TrialEnsembleRegressor",
     "fleet",
+    "load",
+    "save",
     "train_valid_test_split",
 ]
 

@@ -22,14 +22,17 @@ from io import BytesIO
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
 import pytest
 import safetensors.numpy
 import torch
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from sklearn.datasets import load_iris
+from sklearn.pipeline import make_pipeline
+from sklearn.preprocessing import StandardScaler
 
-from sk_tune import CNNClassifier, MLPClassifier, RNNClassifier
+from sk_tune import CNNClassifier, MLPClassifier, RNNClassifier, TablePreparer, load, save
 from sk_tune.engine import Fit, FitStore, train
 from sk_tune.engine._store import _digest
 from sk_tune.estimators._persistence import _checksum
@@ -193,16 +196,31 @@ def _fitted(cls):
 
 @pytest.fixture(scope="module")
 def models(tmp_path_factory):
-    """Files of three kinds, as bytes and in parts."""
+    """Files of three networks and of a pipeline."""
     folder, found = tmp_path_factory.mktemp("models"), []
     for cls in (MLPClassifier, CNNClassifier, RNNClassifier):
         path = folder / cls.__name__
         _fitted(cls).save(path)
-        with safetensors.safe_open(path, framework="np") as file:
-            arrays = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
-            description = json.loads(file.metadata()["sk_tune"])
-        found.append((cls, path.read_bytes(), arrays, description))
+        found.append(_parts(cls.load, path))
+    X, y = load_iris(return_X_y=True)
+    net = MLPClassifier(max_epochs=1, n_layers=1, random_state=0)
+    table = (
+        pd
+        .DataFrame(X)
+        .assign(text=np.array(["a", "b"])[y % 2])
+        .set_axis([*"abcde"], axis=1)
+    )
+    save(make_pipeline(TablePreparer(), StandardScaler(), net).fit(table, y), path)
+    found.append(_parts(load, path))
     return _Files(found)
+
+
+def _parts(read, path):
+    """Return what reads a file, and the file as bytes, arrays and description."""
+    with safetensors.safe_open(path, framework="np") as file:
+        arrays = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+        description = json.loads(file.metadata()["sk_tune"])
+    return read, path.read_bytes(), arrays, description
 
 
 def _written(arrays, description):
@@ -249,7 +267,7 @@ def _check_model(models, seed, folder):
     with warnings.catch_warnings(), _bounded_memory():
         warnings.simplefilter("ignore")
         try:
-            model[0].load(path)
+            model[0](path)
         except ValueError as error:
             text = str(error)
     assert str(path) in text, (seed, text)

@@ -15,7 +15,7 @@ from sklearn.preprocessing import (
     StandardScaler,
 )
 
-from sk_tune.ensemble._affine import AffineMap, AffineScaler, affine_tail
+from sk_tune.ensemble._affine import affine_tail
 
 SCALERS = [
     StandardScaler(),
@@ -152,16 +152,3 @@ def test_a_map_of_columns_far_from_zero_keeps_its_digits():
     _, tail = affine_tail([scaler])
 
     np.testing.assert_allclose(tail(X), scaler.transform(X), rtol=1e-12, atol=1e-15)
-
-
-def test_a_map_is_a_transformer_too():
-    """It checks its rows as scalers do, and is a map again."""
-    own = AffineMap(np.array([1.0, 2.0]), np.array([2.0, 0.5]), np.array([7.0, 8.0]))
-    scaler = AffineScaler(*own)
-
-    np.testing.assert_array_equal(
-        scaler.fit(None).transform([[2.0, 2.0], [np.nan, 4.0]]), [[2.0, 0.0], [7.0, 1.0]]
-    )
-    assert affine_tail([scaler]) == (0, own)
-    with pytest.raises(ValueError, match="expecting 2 features"):
-        scaler.transform([[1.0]])

@@ -1,5 +1,6 @@
 """A collapsed ensemble predicts what the ensemble does, in one call and from one file."""
 
+import json
 import warnings
 
 import numpy as np
@@ -12,8 +13,8 @@ from sklearn.linear_model import LinearRegression, LogisticRegression
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import (
     MinMaxScaler,
-    PolynomialFeatures,
     RobustScaler,
+    SplineTransformer,
     StandardScaler,
 )
 
@@ -27,6 +28,7 @@ from sk_tune import (
     SeedEnsembleClassifier,
 )
 from sk_tune.ensemble import CollapsedClassifier, CollapsedRegressor, collapse
+from sk_tune.estimators import read_file
 
 ATOL = 1e-6  # of float32, summed in another order
 
@@ -359,16 +361,33 @@ def test_files_of_other_classes_are_refused(diabetes, make_estimator, tmp_path):
 
 
 def test_code_is_not_written_to_files(mixed, names, make_estimator, tmp_path):
-    """Linear models and other transformers have no place in a file of numbers."""
+    """Linear models and unknown transformers have no place in a file of numbers."""
     for write in (CollapsedClassifier.save, CollapsedClassifier.to_onnx):
         with pytest.raises(TypeError, match="Got a LogisticRegression"):
             write(collapse(mixed), tmp_path / "mixed")
     mixed.estimators_ = [
-        make_pipeline(PolynomialFeatures(), make_estimator("MLPClassifier")).fit(*names)
+        make_pipeline(SplineTransformer(), make_estimator("MLPClassifier")).fit(*names)
     ]
     mixed.weights_ = np.ones(1)
-    with pytest.raises(TypeError, match="of PolynomialFeatures, MLPClassifier"):
-        collapse(mixed).save(tmp_path / "polynomials")
+    with pytest.raises(TypeError, match="in the step 'splinetransformer'"):
+        collapse(mixed).save(tmp_path / "splines")
+    with pytest.raises(TypeError, match="of SplineTransformer, MLPClassifier"):
+        collapse(mixed).to_onnx(tmp_path / "splines")
+
+
+def test_a_file_is_small_and_its_networks_train_on(iris, make_estimator, tmp_path):
+    """Optimizers' states and histories are not in it; training starts from the weights."""
+    net = make_estimator("MLPClassifier").fit(iris.X, iris.y)
+    collapse(Weighted([net], [1], classes_=net.classes_)).save(tmp_path / "small")
+
+    tensors, description = read_file(tmp_path / "small")
+    member = CollapsedClassifier.load(tmp_path / "small").estimators_[0]
+
+    networks = [name.split(".") for name in tensors if name.startswith("network")]
+    assert {kind for _, kind, *_ in networks} == {"module"}
+    assert len(json.dumps(description)) < 4000
+    member.partial_fit(iris.X, iris.y, n_epochs=2)
+    assert member.n_epochs_ == 2
 
 
 def _scaled(kind, make_estimator, data):

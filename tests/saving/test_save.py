@@ -1,0 +1,392 @@
+"""Fitted estimators in files without pickle, which predict the same to the bit."""
+
+import json
+import re
+
+import numpy as np
+import pandas as pd
+import pytest
+import sklearn
+from sklearn.base import is_regressor
+from sklearn.compose import (
+    ColumnTransformer,
+    TransformedTargetRegressor,
+    make_column_selector,
+    make_column_transformer,
+)
+from sklearn.decomposition import PCA, TruncatedSVD
+from sklearn.ensemble import VotingClassifier
+from sklearn.exceptions import NotFittedError
+from sklearn.feature_selection import VarianceThreshold
+from sklearn.impute import KNNImputer, MissingIndicator, SimpleImputer
+from sklearn.linear_model import LogisticRegression
+from sklearn.model_selection import StratifiedKFold
+from sklearn.pipeline import make_pipeline, make_union
+from sklearn.preprocessing import (
+    Binarizer,
+    FunctionTransformer,
+    KBinsDiscretizer,
+    MaxAbsScaler,
+    MinMaxScaler,
+    Normalizer,
+    OneHotEncoder,
+    OrdinalEncoder,
+    PolynomialFeatures,
+    PowerTransformer,
+    QuantileTransformer,
+    RobustScaler,
+    SplineTransformer,
+    StandardScaler,
+    TargetEncoder,
+)
+from torch import nn
+
+from sk_tune import (
+    GridSearchCV,
+    MLPClassifier,
+    MLPRegressor,
+    NetClassifier,
+    SeedEnsembleClassifier,
+    TablePreparer,
+    TrialEnsembleClassifier,
+    load,
+    save,
+)
+from sk_tune.ensemble import CollapsedClassifier, collapse
+from sk_tune.estimators import read_file, write_file
+from sk_tune.exceptions import SkTuneWarning
+
+_RNG = np.random.default_rng(0)
+N = 120
+X = pd.DataFrame({
+    "age": _RNG.normal(40, 10, size=N),
+    "visits": _RNG.integers(0, 2, size=N).astype(float),
+    "town": _RNG.choice(["Bern", "Ulm", "Köln"], size=N),
+    "street": _RNG.choice([f"street {k}" for k in range(12)], size=N),
+    "since": pd.date_range("2021-03-05", periods=N, freq="31h").strftime("%d.%m.%Y"),
+    "seen": pd.date_range("2024-01-01", periods=N, freq="7h"),
+})
+X.loc[::7, "age"] = np.nan
+X.loc[::11, "town"] = None
+Y = np.where(X["age"].fillna(30) > 40, "yes", "no")
+TARGET = X["age"].fillna(30).to_numpy() / 7
+# Rows that `fit` has not seen, with other gaps and categories.
+NEW = (
+    X.iloc[::-1].assign(town=X["town"].where(X.index % 5 > 0, "Rom")).reset_index(drop=True)
+)
+
+
+def _mlp(**params):
+    return MLPClassifier(**{"max_epochs": 2, "width": 8, "random_state": 0, **params})
+
+
+def _numbers(*steps):
+    """Return a network behind transformers of the columns of numbers."""
+    chosen = make_column_transformer((SimpleImputer(), ["age", "visits"]))
+    return make_pipeline(chosen, *steps, _mlp())
+
+
+def _texts(encoder):
+    blocks = [("text", encoder, ["town", "street"]), ("age", SimpleImputer(), [0])]
+    return make_pipeline(ColumnTransformer(blocks), StandardScaler(with_mean=False), _mlp())
+
+
+_SELECTED = make_column_transformer(
+    (
+        make_pipeline(KNNImputer(add_indicator=True), RobustScaler()),
+        make_column_selector(dtype_include=np.number),
+    ),
+    (OneHotEncoder(drop="if_binary", sparse_output=False), make_column_selector("town")),
+    ("drop", slice(3, 6)),
+    remainder=OrdinalEncoder(),
+).set_params(transformer_weights={"onehotencoder": 2.0})
+PIPELINES = {
+    "table": make_pipeline(TablePreparer(), _mlp()),
+    "embeddings": make_pipeline(TablePreparer(embeddings=True, max_one_hot=4), _mlp()),
+    "quantiles": make_pipeline(TablePreparer(numeric="quantile"), _mlp()),
+    "as it is": make_pipeline(TablePreparer(numeric=None), "passthrough", _mlp()),
+    "pandas": make_pipeline(TablePreparer(), StandardScaler(), _mlp()).set_output(
+        transform="pandas"
+    ),
+    "regression": make_pipeline(TablePreparer(), MLPRegressor(max_epochs=2)),
+    "target": TransformedTargetRegressor(
+        make_pipeline(TablePreparer(), MLPRegressor(max_epochs=2)),
+        transformer=StandardScaler(),
+    ),
+    "log target": TransformedTargetRegressor(
+        make_pipeline(TablePreparer(), MLPRegressor(max_epochs=2)),
+        func=np.log1p,
+        inverse_func=np.expm1,
+    ),
+    "selected": make_pipeline(_SELECTED, _mlp()),
+    "one-hot": _texts(OneHotEncoder(handle_unknown="ignore")),
+    "rare": _texts(
+        OneHotEncoder(
+            handle_unknown="infrequent_if_exist", min_frequency=10, dtype=np.float32
+        )
+    ),
+    "ordinal": _texts(
+        OrdinalEncoder(
+            handle_unknown="use_encoded_value",
+            unknown_value=-1,
+            encoded_missing_value=-2,
+            min_frequency=5,
+        )
+    ),
+    "by target": _texts(TargetEncoder(cv=StratifiedKFold(2))),
+    "scalers": _numbers(
+        StandardScaler(), MinMaxScaler(clip=True), MaxAbsScaler(), RobustScaler()
+    ),
+    "shapes": _numbers(
+        PowerTransformer(),
+        QuantileTransformer(n_quantiles=20, random_state=0),
+        Normalizer(),
+    ),
+    "parts": _numbers(
+        PolynomialFeatures(),
+        StandardScaler(),
+        VarianceThreshold(),
+        PCA(3, random_state=0),
+        TruncatedSVD(2, random_state=0),
+    ),
+    "union": _numbers(
+        make_union(
+            Binarizer(threshold=40.0),
+            KBinsDiscretizer(2, encode="ordinal", strategy="uniform"),
+            FunctionTransformer(np.log1p),
+            MissingIndicator(features="all"),
+        )
+    ),
+}
+
+
+def _fitted(name):
+    y = TARGET if is_regressor(PIPELINES[name]) else Y
+    return PIPELINES[name].fit(X, y)
+
+
+@pytest.mark.filterwarnings("ignore:Found unknown categories:UserWarning")
+@pytest.mark.filterwarnings("ignore:.*could also be:sk_tune.exceptions.SkTuneWarning")
+@pytest.mark.parametrize("name", PIPELINES)
+def test_a_pipeline_predicts_the_same_from_its_file(name, tmp_path):
+    """To the bit, for rows with gaps and new categories, and it can be fitted again."""
+    model = _fitted(name)
+    path = tmp_path / "model.safetensors"
+
+    save(model, path)
+    found = load(path)
+
+    for rows in (X, NEW) if name != "selected" else (X,):
+        np.testing.assert_array_equal(found.predict(rows), model.predict(rows))
+        if hasattr(model, "predict_proba"):
+            np.testing.assert_array_equal(
+                found.predict_proba(rows), model.predict_proba(rows)
+            )
+    assert re.sub(" at 0x.*", "", str(found)) == re.sub(" at 0x.*", "", str(model))
+    y = TARGET if is_regressor(model) else Y
+    found.fit(X, y)
+
+
+def test_a_frame_with_other_columns_is_refused_as_before(tmp_path):
+    """Names and kinds of columns are in the file."""
+    model = _fitted("table")
+    save(model, tmp_path / "model")
+    found = load(tmp_path / "model")
+
+    assert found[0].kinds_ == model[0].kinds_
+    assert list(found[0].get_feature_names_out()) == list(model[0].get_feature_names_out())
+    with pytest.raises(ValueError, match="feature names"):
+        found.predict(X.rename(columns={"age": "years"}))
+
+
+def test_training_goes_on_from_the_file(tmp_path):
+    """The state of the optimizer is in it, as in a network's own file."""
+    model = make_pipeline(StandardScaler(), _mlp(lr_schedule="constant")).fit(
+        X[["visits"]], Y
+    )
+    save(model, tmp_path / "model")
+    found = load(tmp_path / "model")
+
+    rows = model[0].transform(X[["visits"]])
+    for own in (model, found):
+        own[-1].partial_fit(rows, Y)
+    np.testing.assert_array_equal(
+        found.predict_proba(X[["visits"]]), model.predict_proba(X[["visits"]])
+    )
+
+
+def test_one_door_takes_networks_and_collapsed_ensembles_too(tmp_path):
+    """Their files are those of their own methods."""
+    rows = X[["visits"]].to_numpy()
+    net = _mlp().fit(rows, Y)
+    small = collapse(SeedEnsembleClassifier(_mlp(), 2, random_state=0).fit(rows, Y))
+    for number, model in enumerate([net, small]):
+        save(model, tmp_path / f"door{number}")
+        model.save(tmp_path / f"own{number}")
+
+        for found in (
+            load(tmp_path / f"door{number}"),
+            load(tmp_path / f"own{number}"),
+            type(model).load(tmp_path / f"door{number}"),
+        ):
+            assert type(found) is type(model)
+            np.testing.assert_array_equal(
+                found.predict_proba(rows), model.predict_proba(rows)
+            )
+
+
+def _ensembles():
+    table = make_pipeline(TablePreparer(), _mlp())
+    search = GridSearchCV(
+        table, {"mlpclassifier__width": [4, 8]}, cv=2, keep_models="all"
+    ).fit(X, Y)
+    yield "trials", TrialEnsembleClassifier(search).fit(X, Y)
+    voting = [("table", table), ("rare", PIPELINES["rare"])]
+    yield "voting", VotingClassifier(voting, voting="soft").fit(X, Y)
+
+
+@pytest.mark.parametrize("name", ["trials", "voting"])
+def test_an_ensemble_of_pipelines_is_one_file(name, tmp_path):
+    """Each member with the preparation of its own fold."""
+    small = collapse(dict(_ensembles())[name])
+    path = tmp_path / "ensemble"
+
+    small.save(path)
+    found = CollapsedClassifier.load(path)
+
+    for rows in (X, NEW):
+        np.testing.assert_array_equal(found.predict_proba(rows), small.predict_proba(rows))
+    assert list(found.weights_) == list(small.weights_)
+    assert found.n_stacks_ == small.n_stacks_
+
+
+class Linear(nn.Module):
+    """One layer."""
+
+    def __init__(self, n_features, n_outputs):
+        super().__init__()
+        self.layer = nn.Linear(n_features, n_outputs)
+
+    def forward(self, x):
+        return self.layer(x)
+
+
+def test_users_modules_are_passed_to_load(tmp_path):
+    """Their code is not in the file, and load says so with the file's name."""
+    model = make_pipeline(TablePreparer(), NetClassifier(Linear, max_epochs=1)).fit(X, Y)
+    path = tmp_path / "model"
+    save(model, path)
+
+    np.testing.assert_array_equal(load(path, module=Linear).predict(X), model.predict(X))
+    with pytest.raises(ValueError, match=r"is code, which .*model does not hold. Pass it"):
+        load(path)
+
+
+@pytest.mark.parametrize(
+    ("step", "message"),
+    [
+        (
+            SplineTransformer(),
+            "Got a SplineTransformer in the step 'own'. Keep it with job",
+        ),
+        (FunctionTransformer(lambda x: x), "the function <lambda>, .* in the step 'own'"),
+        (make_union(SplineTransformer()), "in the step 'own' > 'splinetransformer'"),
+    ],
+    ids=["transformer", "function", "nested"],
+)
+def test_what_cannot_be_saved_is_named_with_its_step(step, message, tmp_path):
+    """And nothing is written."""
+    model = _numbers()
+    model.steps.insert(1, ("own", step))
+    model.fit(X, Y)
+
+    with pytest.raises(TypeError, match=message):
+        save(model, tmp_path / "model")
+    assert not list(tmp_path.iterdir())
+
+
+def test_searches_and_ensembles_are_told_what_to_save(tmp_path):
+    """A search its best estimator, an ensemble what collapse makes of it."""
+    rows = X[["visits"]]
+    search = GridSearchCV(_mlp(), {"width": [4]}, cv=2).fit(rows, Y)
+    seeds = SeedEnsembleClassifier(_mlp(), 2, random_state=0).fit(rows, Y)
+
+    with pytest.raises(TypeError, match="Got a GridSearchCV. Save its best_estimator_"):
+        save(search, tmp_path / "model")
+    with pytest.raises(TypeError, match="Save what sk_tune.ensemble.collapse makes"):
+        save(seeds, tmp_path / "model")
+    with pytest.raises(TypeError, match="Got a LogisticRegression"):
+        save(LogisticRegression().fit(rows, Y), tmp_path / "model")
+    with pytest.raises(NotFittedError):
+        save(_numbers(), tmp_path / "model")
+    with pytest.raises(TypeError, match="class"):
+        save(MLPClassifier, tmp_path / "model")
+
+
+def test_a_file_is_replaced_only_if_it_may_be(tmp_path):
+    """As networks' own files."""
+    model = _fitted("table")
+    save(model, tmp_path / "model")
+
+    save(model, tmp_path / "model")
+    with pytest.raises(FileExistsError):
+        save(model, tmp_path / "model", overwrite=False)
+
+
+def test_a_cache_of_the_users_is_not_in_the_file(tmp_path):
+    """Its folder holds pickles, and may be elsewhere where the file is read."""
+    model = make_pipeline(StandardScaler(), _mlp(), memory=str(tmp_path / "cache"))
+    save(model.fit(X[["visits"]], Y), tmp_path / "model")
+
+    assert load(tmp_path / "model").memory is None
+    tensors, description = read_file(tmp_path / "model")
+    description["state"]["memory"] = "elsewhere"
+    write_file(tmp_path / "model", tensors, description, overwrite=True)
+    assert load(tmp_path / "model").memory is None
+
+
+def _rewritten(path, change):
+    tensors, description = read_file(path)
+    text = change(json.dumps(description))
+    write_file(path, tensors, json.loads(text), overwrite=True)
+
+
+def test_another_version_of_scikit_learn_is_warned_of(tmp_path):
+    """Its transformers may compute something else."""
+    path = tmp_path / "model"
+    save(_fitted("table"), path)
+    _rewritten(path, lambda text: text.replace(f'"{sklearn.__version__}"', '"1.8.0"'))
+
+    with pytest.warns(SkTuneWarning, match=r"model was saved with scikit-learn 1\.8\.0"):
+        load(path)
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "named"),
+    [
+        ('"StandardScaler"', '"GridSearchCV"', "Got a 'GridSearchCV'"),
+        ('"log1p"', '"save"', "Got 'save'"),
+        ('"array0"', '"array99"', "array99"),
+    ],
+)
+def test_other_names_than_known_ones_are_refused(old, new, named, tmp_path):
+    """The message names the file and what was in it."""
+    path = tmp_path / "model"
+    save(_numbers(FunctionTransformer(np.log1p), StandardScaler()).fit(X, Y), path)
+    _rewritten(path, lambda text: text.replace(old, new))
+
+    with pytest.raises(ValueError, match=named) as caught:
+        load(path)
+    assert str(path) in str(caught.value)
+
+
+def test_damaged_files_are_refused(tmp_path):
+    """The checksum covers the transformers, too."""
+    path = tmp_path / "model"
+    save(_fitted("scalers"), path)
+    data = bytearray(path.read_bytes())
+    data[-1] ^= 1
+    path.write_bytes(bytes(data))
+
+    with pytest.raises(ValueError, match="is damaged"):
+        load(path)
