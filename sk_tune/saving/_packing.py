@@ -251,7 +251,7 @@ def _state_of(value: Any) -> dict[str, Any]:
 
 
 def _remedy(value: Any) -> str:
-    if hasattr(value, "best_estimator_"):
+    if isinstance(getattr(value, "best_estimator_", None), BaseEstimator):
         return "Save its best_estimator_."
     if hasattr(value, "estimators_"):
         return "Save what sk_tune.ensemble.collapse makes of it."

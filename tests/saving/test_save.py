@@ -313,6 +313,9 @@ def test_searches_and_ensembles_are_told_what_to_save(tmp_path):
 
     with pytest.raises(TypeError, match="Got a GridSearchCV. Save its best_estimator_"):
         save(search, tmp_path / "model")
+    search.best_estimator_ = object()  # As AutoML's is none that could be saved.
+    with pytest.raises(TypeError, match="Got a GridSearchCV. Keep it with joblib.dump"):
+        save(search, tmp_path / "model")
     with pytest.raises(TypeError, match="Save what sk_tune.ensemble.collapse makes"):
         save(seeds, tmp_path / "model")
     with pytest.raises(TypeError, match="Got a LogisticRegression"):
