@@ -21,7 +21,6 @@ from sk_tune.exceptions import TableError
 from sk_tune.prepare import (
     as_pandas,
     check_table,
-    id_columns,
     kinds_of_text,
     read_text_columns,
     text_formats,
@@ -100,16 +99,17 @@ def as_features(estimator: Any, X: Any, *, reset: bool, shape: Any = None) -> An
     table = without_header_rows(table)
     if reset:
         estimator._columns = names
-        # Settled by all rows: a fold without an unreadable cell could not read one, and in
-        # one that lacks many rows those that are left are not counted without gaps.
+        # Settled by all rows: a fold without an unreadable cell could not read one.
         estimator._formats = text_formats(table)
-        estimator._counters = id_columns(table)
     formats = getattr(estimator, "_formats", {})
     table = read_text_columns(table, formats)
     if reset:
         estimator.columns_ = kinds_of_text(table, formats)
-    # Preparation leaves out columns without values, of tables as they were given, too.
-    table[getattr(estimator, "_counters", [])] = np.nan
+    # What all rows leave out no fold takes in, as one that lacks rows might: there a count
+    # of rows has gaps, and text recurs enough.  Preparation drops what has no values.
+    kinds = estimator.columns_
+    if kinds is not None and kinds.used:
+        table[list(kinds.dropped)] = np.nan
     return table
 
 

@@ -115,27 +115,33 @@ def _headline(auto: Any, metric: str) -> str:
         return ""
     scores = {name: score for name, score in auto.scores_.items() if name != "dummy"}
     ensemble, scale = scores["ensemble"], scale_of([*scores.values()])
-    own = format_score(ensemble.mean, scale)
     best = _best(scores)
-    text = format_score(best.mean, scale)
-    board = auto.leaderboard_
-    if best is ensemble:
+    predicting = scores.get("best model" if auto.use == "best" else auto.use, ensemble)
+    name, own = (_name(score, auto.leaderboard_) for score in (best, predicting))
+    text = f"{name}, with {metric} {format_score(best.mean, scale)}"
+    if name == own:
+        return f"The best model is {text}."
+    own = "the ensemble" if predicting is ensemble else own
+    return (
+        f"The best model in the folds is {text}; {own}, which predicts, has "
+        f"{format_score(predicting.mean, scale)}."
+    )
+
+
+def _name(score: Score, board: pd.DataFrame) -> str:
+    """Return what a score is of: one model, or several with their weights."""
+    if score.name == "networks":
+        return "the average of the networks alone"
+    if score.name == "ensemble":
         members = board[board["weight"] > 0].sort_values("weight", ascending=False)
         names = [f"{name} ({weight:.0%})" for name, weight in members["weight"].items()]
-        if len(names) == 1:
-            return f"The best model is {members.index[0]}, with {metric} {own}."
-        listed = f"{', '.join(names[:-1])} and {names[-1]}"
-        return f"The best model is the ensemble of {listed}, with {metric} {own}."
+        if len(names) > 1:
+            return f"the ensemble of {', '.join(names[:-1])} and {names[-1]}"
+        return f"{members.index[0]} alone"
     single = board[board["family"] != "ensemble"]
-    if best.name in _FAMILIES:
-        single = single[single["family"] == best.name]
-    name = "the average of the networks alone"
-    if best.name != "networks":
-        name = f"{single['cv_score'].idxmax()} alone"
-    return (
-        f"The best model in the folds is {name}, with {metric} {text}; the ensemble, which "
-        f"predicts, has {own}."
-    )
+    if score.name in _FAMILIES:
+        single = single[single["family"] == score.name]
+    return f"{single['cv_score'].idxmax()} alone"
 
 
 def _best(scores: Mapping[str, Score]) -> Score:

@@ -104,8 +104,13 @@ def _of_scores(scores: Mapping[str, Score]) -> str:
     best = scores["ensemble"]
     alone, networks = scores.get("best model"), scores.get("networks")
     scale = scale_of(list(scores.values()))
+    if alone is None:
+        return (
+            "No model was trained but the dummy, which looks at no column: whether these "
+            "columns help to predict the target is not known."
+        )
     if not best.beats_dummy:
-        if alone is not None and alone.beats_dummy:
+        if alone.beats_dummy:
             return (
                 "The ensemble does not clearly beat the dummy, which looks at no column. "
                 f"The best model alone does: {format_score(alone.mean, scale)} against "
@@ -117,8 +122,7 @@ def _of_scores(scores: Mapping[str, Score]) -> str:
             "columns that helps to predict the target was found."
         )
     sentences = [_against_linear(best, scores.get("linear"), scale)]
-    if alone is not None:
-        sentences.append(_against_one(best, alone, scale))
+    sentences.append(_against_one(best, alone, scale))
     if networks is None:
         sentences.append("No network was trained.")
     else:

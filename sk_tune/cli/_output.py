@@ -45,6 +45,15 @@ _TABLES = ("trials.parquet", "trials.csv")
 _SUMMARY = "summary.json"
 _REPORT = "report.html"
 _RESULTS = (MODEL, *_TABLES, _SUMMARY, _REPORT)
+# What a fit goes on from, with signatures, what SQLite has beside its file, and what a kill
+# leaves half written.
+_OF_RESUME = (
+    "config.json",
+    "trials.joblib*",
+    "*.networks.db*",
+    ".config.json.*.tmp",
+    ".trials.joblib.*.tmp",
+)
 _FORMAT = 3
 
 # Of zlib, which joblib takes by itself, the checksum overlooked one flipped bit in 29,000.
@@ -112,10 +121,12 @@ def check_output_folder(folder: Path, *, overwrite: bool) -> None:
     """
     taken = [name for name in (*_RESULTS, CONFIG) if (folder / name).exists()]
     if taken and not overwrite:
+        can_go_on = (folder / TRIALS).exists()
+        remedy = "Go on with sk-tune resume, name" if can_go_on else "Name"
         raise OptionError(
             "--output must be a folder in which no file would be replaced. Got "
-            f"{str(folder)!r}, which has {', '.join(taken)}. Go on with sk-tune "
-            "resume, name another folder, or replace them with --overwrite."
+            f"{str(folder)!r}, which has {', '.join(taken)}. {remedy} another folder, or "
+            "replace them with --overwrite."
         )
     for place in (_resolved(folder), _resolved(folder / "model")):
         nearest = next(parent for parent in (place, *place.parents) if parent.exists())
@@ -159,7 +170,7 @@ def resumable_output(
     """
     own, was_there = folder / RESUME, folder.exists()
     if not goes_on:
-        shutil.rmtree(own, ignore_errors=True)
+        _remove_resume(own)
     own.mkdir(parents=True, exist_ok=True)
     try:
         with replaced_file(folder / CONFIG) as path:
@@ -167,13 +178,23 @@ def resumable_output(
         yield own
     except BaseException as error:
         if not (folder / TRIALS).exists():
-            shutil.rmtree(own, ignore_errors=True)
+            _remove_resume(own)
             if not was_there:
                 with suppress(OSError):
                     folder.rmdir()
         elif isinstance(error, KeyboardInterrupt):
             raise KeyboardInterrupt(str(folder)) from None
         raise
+
+
+def _remove_resume(own: Path) -> None:
+    """Delete what a fit goes on from, and no other file of a folder of that name."""
+    for pattern in _OF_RESUME:
+        for path in own.glob(pattern):
+            with suppress(OSError):
+                path.unlink()
+    with suppress(OSError):
+        own.rmdir()
 
 
 def write_output(
@@ -306,8 +327,9 @@ def load_model(folder: Path, *, use: str | None = None) -> SavedModel:
     if use is not None:
         blends = saved.model.blends_
         if use not in blends:
+            known = [name for name in blends if name != "dummy"]
             raise OptionError(
-                f"--use must name a model that was trained: {', '.join(blends)}. Got "
+                f"--use must name a model that was trained: {', '.join(known)}. Got "
                 f"{use!r} instead."
             )
         saved.model.set_params(use=use)

@@ -87,9 +87,10 @@ def _write(
                 predictions = _predictions(part, saved, proba=proba)
             except TableError as error:
                 raise TableError(f"{error}{counted}") from error
-        for own in caught:
-            if own.category is SkTuneWarning:
-                _note(f"{own.message}{counted}")
+        # Labels and probabilities are of the same cells, of which each says the same.
+        told = [str(own.message) for own in caught if own.category is SkTuneWarning]
+        for message in dict.fromkeys(told):
+            _note(f"{message}{counted}")
         # The file itself ends lines as the system does.
         predictions.to_csv(file, index=False, header=not n_rows, lineterminator="\n")
         n_rows += len(predictions)

@@ -296,15 +296,24 @@ def _separator(head: str) -> str:
 
 
 def _has_decimal_commas(head: str, separator: str) -> bool:
-    """Return whether more numbers have a comma than a point, where it separates nothing."""
+    """Return whether more numbers have a comma than a point, where it separates nothing.
+
+    Those of 1,200 and 1.200 are not counted, which may be of thousands, unless there are no
+    others and semicolons separate, as they do where the comma is taken.
+    """
     if separator == ",":
         return False
-    commas, points, groups = (
-        len(re.findall(_FIELD.format(re.escape(separator), number), head, re.MULTILINE))
-        for number in (r"\d+,\d+", r"\d+\.\d+", r"[1-9]\d{0,2},\d{3}")
+    (commas, may_be), (points, may_be_too) = (
+        [
+            len(re.findall(_FIELD.format(re.escape(separator), number), head, re.MULTILINE))
+            for number in (rf"\d+{mark}\d+", rf"[1-9]\d{{0,2}}{mark}\d{{3}}")
+        ]
+        for mark in (",", r"\.")
     )
-    # Semicolons separate where the comma is taken; elsewhere 1,200 may be thousands.
-    return commas > points + (0 if separator == ";" else groups)
+    clear = commas - may_be, points - may_be_too
+    if separator == ";" and not any(clear):
+        return commas > points
+    return clear[0] > clear[1]
 
 
 def _read_parquet(path: Path) -> pd.DataFrame:

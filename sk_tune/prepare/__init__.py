@@ -8,7 +8,6 @@ from sk_tune.prepare._columns import (
     check_used,
     column_kinds,
     format_of_text,
-    id_columns,
 )
 from sk_tune.prepare._dates import circle_names, circles
 from sk_tune.prepare._formats import TextFormat
@@ -39,7 +38,6 @@ __all__ = [
     "column_kinds",
     "format_of_text",
     "header_rows",
-    "id_columns",
     "kinds_of_text",
     "output_name",
     "read_text_columns",

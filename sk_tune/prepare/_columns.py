@@ -25,7 +25,6 @@ __all__ = [
     "check_used",
     "column_kinds",
     "format_of_text",
-    "id_columns",
     "kind_of_column",
     "least_frequency",
     "read_columns",
@@ -221,28 +220,6 @@ def read_columns(
         dropped=dropped,
         formats=formats,
     ), pd.DataFrame(values, index=X.index, copy=False)
-
-
-def id_columns(X: pd.DataFrame) -> list[str]:
-    """Return the columns that only tell one row from another.
-
-    Parameters
-    ----------
-    X : DataFrame of shape (n_samples, n_features)
-        All rows: where many are missing, a column of those that are left has gaps.
-
-    Returns
-    -------
-    list of str
-        Whole numbers that count or name the rows; not all columns there are.
-    """
-    found = [
-        name
-        for name in X.columns
-        if pd.api.types.is_integer_dtype(X[name].dtype)
-        and _reason_of_id(X[name], read_values(X[name], "number"), "number")
-    ]
-    return found if len(found) < X.shape[1] else []
 
 
 def least_frequency(n_rows: int) -> int:

@@ -32,8 +32,9 @@ _NUMBER = (
 )
 # Digits in groups of three, and a fraction; the separator of groups is the same in all.
 _DIGITS = r"(?:\d+|[1-9]\d{{0,2}}([{0}'\u2019\s])\d{{3}}(?:\1\d{{3}})*)(?:{1}\d+)?"
+_USUAL_STYLE = "decimal point"
 _STYLES = {
-    "decimal point": re.compile(_DIGITS.format(",", r"\.")),
+    _USUAL_STYLE: re.compile(_DIGITS.format(",", r"\.")),
     "decimal comma": re.compile(_DIGITS.format(r"\.", ",")),
 }
 
@@ -108,11 +109,11 @@ class TextFormat:
         if read is not None:
             return read(cells)
         if self.kind == "date":
-            dates = cells.astype(object).str.extract(_YEAR_LAST)
+            dates = _parts(cells, _YEAR_LAST)
             return _year_last(dates, self.style, index=cells.index).fillna(
                 _year_first(cells)
             )
-        numbers = cells.astype(object).str.extract(_NUMBER)
+        numbers = _parts(cells, _NUMBER)
         return _numbers(numbers, self.style, self.unit).fillna(
             _plain_numbers(cells.where(~_are_texts(cells)))
         )
@@ -164,7 +165,10 @@ def format_of(cells: "Column[Any]", counts: Array) -> tuple[TextFormat, Array] |
         (TextFormat(kind="date", style="year first"), _year_first(cells)),
     ]
     if any(isinstance(cell, str) and any(map(str.isdigit, cell)) for cell in cells):
-        found += [*_number_formats(cells, counts), *_date_formats(cells)]
+        numbers = [*_number_formats(cells, counts)]
+        # Thousands read as plain fractions, too; 1.234 of other columns is one.
+        first = [own for own in numbers if own[0].is_guess and own[0].style != _USUAL_STYLE]
+        found = [*first, *found, *numbers, *_date_formats(cells)]
     unread = [read.isna().to_numpy() for _, read in found]
     n_unread = [int(counts[own].sum()) for own in unread]
     best = int(np.argmin(n_unread))
@@ -218,7 +222,7 @@ def is_missing(column: "Column[Any]") -> Array:
 
 def _number_formats(cells: "Column[Any]", counts: Array) -> Any:
     """Yield the styles of numbers with separators or one unit, with what they read."""
-    parts = cells.astype(object).str.extract(_NUMBER)
+    parts = _parts(cells, _NUMBER)
     digits, units = parts[3], _units(parts)
     names = {unit for unit in units[digits.notna()] if unit}
     # In dollars and euros there is no one number; so there is none in 10A and 10B.
@@ -230,13 +234,25 @@ def _number_formats(cells: "Column[Any]", counts: Array) -> Any:
     style = min(n_unread, key=lambda own: n_unread[own])
     has_marks = digits.str.contains("[.,]").any()
     is_guess = bool(has_marks and len(set(n_unread.values())) == 1)
+    if is_guess and _are_thousands(digits.dropna()):
+        style = "decimal comma"
     made = TextFormat(kind="number", style=style, unit=unit, is_guess=is_guess)
     yield made, reads[style].fillna(_plain_numbers(cells.where(digits.isna())))
 
 
+def _are_thousands(digits: "Column[Any]") -> bool:
+    """Return whether a point parts thousands, as 345 beside 1.234 and 12.345 tells.
+
+    Who writes 1.234 for a fraction writes 345.000 or, here and there, 1.2.
+    """
+    has_point = digits.str.contains(".", regex=False)
+    is_group = digits.str.fullmatch(r"[1-9]\d{0,2}\.\d{3}")
+    return bool(is_group[has_point].all() and has_point.any() and not has_point.all())
+
+
 def _date_formats(cells: "Column[Any]") -> Any:
     """Yield the order of day and month that reads more dates, with what it reads."""
-    parts = cells.astype(object).str.extract(_YEAR_LAST)
+    parts = _parts(cells, _YEAR_LAST)
     if parts[0].isna().all():
         return
     # Where both read all, the point is that of Europe and the slash that of America.
@@ -250,6 +266,12 @@ def _date_formats(cells: "Column[Any]") -> Any:
     is_guess = is_guess and not (parts[1].dropna() == ".").all()
     made = TextFormat(kind="date", style=style, is_guess=is_guess)
     yield made, reads[style].fillna(_year_first(cells))
+
+
+def _parts(cells: "Column[Any]", pattern: str) -> pd.DataFrame:
+    """Return the groups of a pattern in texts; nothing of what is no text."""
+    texts = [cell if isinstance(cell, str) else "" for cell in cells]
+    return pd.Series(texts, index=cells.index, dtype=object).str.extract(pattern)
 
 
 def _plain_numbers(cells: "Column[Any]") -> "Column[Any]":

@@ -128,6 +128,11 @@ class SmoothClipScaler(OneToOneFeatureMixin, TransformerMixin, BaseEstimator):  
 
 
 def _percentiles(X: Floats, orders: tuple[int, ...]) -> Floats:
+    # Between the least and the largest number lies more than any number.
+    return 4.0 * _finite_percentiles(X / 4.0, orders)
+
+
+def _finite_percentiles(X: Floats, orders: tuple[int, ...]) -> Floats:
     # A column may be without any value.
     if not np.isnan(X).any():
         return np.percentile(X, orders, axis=0)

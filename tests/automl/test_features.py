@@ -3,6 +3,7 @@
 import numpy as np
 import pandas as pd
 import pytest
+from numpy.testing import assert_array_equal
 from sklearn.base import BaseEstimator
 
 from sk_tune import AutoClassifier, AutoRegressor
@@ -158,6 +159,22 @@ def test_axes_in_another_order_are_not_taken_for_others():
     assert as_features(_Any(), X[..., 0], reset=True, shape=(1, 4, 5)).shape == (2, 1, 4, 5)
     with pytest.raises(ValueError, match=r"unless X is flat.*Transpose X"):
         as_features(_Any(), X, reset=True, shape=(3, 4, 5))
+
+
+def test_a_column_that_is_left_out_changes_no_prediction():
+    """Text that recurs often enough for the rows of a fold, but not for all rows."""
+    rng = np.random.default_rng(0)
+    x = rng.normal(size=600)
+    texts = np.array([f"note {k // 5}" for k in range(600)])
+    X = pd.DataFrame({"x": x, "text": rng.permutation(texts)})
+    auto = AutoRegressor(
+        models=["boosting"], cv=3, test_size=0, n_rounds=0, time_budget=None, n_jobs=1
+    )
+
+    auto.fit(X, x + rng.normal(size=600))
+
+    assert auto.columns_.dropped == {"text": "text that hardly recurs"}
+    assert_array_equal(auto.predict(X), auto.predict(X.assign(text=None)))
 
 
 def test_columns_that_count_rows_are_left_out_for_all_folds():

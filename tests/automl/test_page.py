@@ -1,5 +1,6 @@
 """The page of one call."""
 
+import copy
 import re
 from html.parser import HTMLParser
 
@@ -123,3 +124,25 @@ def test_the_headline_names_the_model_with_the_highest_score(tuned):
     assert named >= max(scores) - 0.1 * tuned.scores_["ensemble"].std - 0.0005
     prefers_linear = "Prefer the linear model" in tuned.verdict_
     assert ("linear" in headline.partition(",")[0]) >= prefers_linear
+
+
+@pytest.mark.parametrize("use", ["linear", "networks"])
+def test_the_headline_says_what_predicts(tuned, use):
+    """That is what `use` says, and not always the ensemble."""
+    auto = copy.copy(tuned).set_params(use=use)
+
+    headline = auto_page(auto, title="", usage="").headline
+
+    assert "the ensemble, which predicts" not in headline
+    name = {"linear": r"linear \d+ alone", "networks": "the average of the networks"}[use]
+    assert re.search(name, headline)
+    assert headline.endswith(f" {tuned.scores_[use].mean:.3f}.")
+
+
+def test_an_ensemble_of_one_model_is_not_set_against_that_model(leaky):
+    """It is one model by one name."""
+    assert (leaky.leaderboard_["weight"] > 0).sum() == 1
+
+    headline = auto_page(leaky, title="", usage="").headline
+
+    assert re.match(r"The best model is linear \d+ alone, with accuracy", headline)

@@ -111,3 +111,10 @@ def test_scores_have_the_digits_of_their_scale():
     assert format_score(math.nan) == "n/a"
     assert scale_of(list(_scores(0.8).values())) == 0.8
     assert scale_of([]) == 1.0
+
+
+def test_of_the_dummy_alone_nothing_is_said_of_the_columns():
+    """No model has looked at them, as where the time is too short for each."""
+    own = {k: v for k, v in _scores(0.5).items() if k in {"dummy", "ensemble"}}
+
+    assert verdict(own).startswith("No model was trained but the dummy")

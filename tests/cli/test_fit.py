@@ -323,6 +323,34 @@ def test_an_interrupt_before_there_is_a_model_writes_nothing(
     assert "interrupted; nothing was written" in capsys.readouterr().err
 
 
+@pytest.mark.parametrize("ends", ["is cut off", "ends"])
+def test_a_folder_named_resume_keeps_the_files_that_are_not_of_a_fit(
+    tmp_path, fit, mixed_csv, monkeypatch, ends
+):
+    """The output folder may be one's project, and applicants have a resume."""
+    own = tmp_path / "out" / "resume" / "lena.pdf"
+    own.parent.mkdir(parents=True)
+    own.write_text("mine")
+    if ends == "is cut off":
+        monkeypatch.setattr(AutoClassifier, "fit", _interrupted)
+
+    fit(mixed_csv, "label")
+
+    assert own.read_text() == "mine"
+    names = {path.name for path in own.parent.iterdir()} - {"lena.pdf"}
+    of_fit = {"config.json", "trials.joblib", "trials.joblib.signature"}
+    assert names == (set() if ends == "is cut off" else of_fit)
+
+
+def test_nobody_is_sent_to_resume_what_has_no_result_yet(tmp_path, mixed_csv, fails):
+    """A kill in the first seconds leaves the options alone."""
+    (tmp_path / "out" / "resume").mkdir(parents=True)
+    (tmp_path / "out" / "resume" / "config.json").write_text("{}")
+    command = ["fit", mixed_csv, "--target", "label", "--output", tmp_path / "out"]
+
+    fails(command, "Name another folder", "--overwrite", without=["sk-tune resume"])
+
+
 def test_an_interrupt_while_the_model_is_written_can_be_gone_on_from(
     tmp_path, fit, mixed_csv, monkeypatch, capsys, fails
 ):

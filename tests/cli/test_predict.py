@@ -72,6 +72,19 @@ def test_columns_that_are_not_needed_may_be_absent(predict, mixed_table):
     assert error == ""
 
 
+def test_what_cells_are_read_as_is_told_once(tmp_path, fit, capsys):
+    """Though probabilities and labels are predicted from the same cells."""
+    cells = [*map(str, range(60)), "?!"] * 2
+    frame = pd.DataFrame({"size": cells, "label": ["a", "b"] * 61})
+    frame.to_csv(tmp_path / "t.csv", index=False)
+    assert fit(tmp_path / "t.csv", "label") == 0
+    capsys.readouterr()
+
+    assert main(["predict", str(tmp_path / "out"), str(tmp_path / "t.csv"), "--proba"]) == 0
+
+    assert capsys.readouterr().err.count("Column 'size' holds numbers") == 1
+
+
 def test_further_columns_are_ignored_with_a_note(predict, mixed_table):
     """The note goes to the error stream, not among the predictions."""
     predictions, error = predict(mixed_table.assign(colour="red"))

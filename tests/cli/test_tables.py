@@ -92,6 +92,15 @@ def test_thousands_are_not_decimals(tmp_path):
     assert frames[1]["a"].tolist() == [1.2, 12.5, 0.125]
 
 
+def test_thousands_with_points_hide_no_decimal_comma(tmp_path):
+    """Between semicolons 1.200 and 345 stay text, of which its column tells what it is."""
+    rows = ["n;m;share", "1.200;1.000;0,5", "345;2.000;7", "12.500;3.000;1,25"]
+    table = read_table(_write(tmp_path / "t.csv", "\n".join(rows)))
+
+    assert table.frame["n"].tolist() == ["1.200", "345", "12.500"]
+    assert table.frame["share"].tolist() == [0.5, 7.0, 1.25]
+
+
 def test_decimal_points_between_semicolons_are_numbers(tmp_path):
     """Semicolons alone do not mean decimal commas."""
     table = read_table(_write(tmp_path / "t.csv", "a;b\n1.5;x\n2.25;1,2\n"))

@@ -1,8 +1,11 @@
 """How columns of text write numbers and dates."""
 
+from decimal import Decimal
+
 import numpy as np
 import pandas as pd
 import pytest
+from numpy.testing import assert_array_equal
 
 from sk_tune import AutoRegressor, TablePreparer
 from sk_tune.exceptions import SkTuneWarning, TableError
@@ -57,6 +60,8 @@ def test_text_is_read_by_the_format_of_its_column(texts, values, words):
         (["01/02/2024", "03/04/2024"], "month first.*'01/02/2024' as 2024-01-02"),
         (["01-02-2024", "03-04-2024"], "day first.*'01-02-2024' as 2024-02-01"),
         (["1,234", "12,500"], "decimal point.*'1,234' as 1234"),
+        (["1.234", "345", "12.500"], "decimal comma.*'1.234' as 1234"),
+        (["1.234 km", "345 km"], "decimal comma, in km.*'1.234 km' as 1234"),
     ],
 )
 def test_columns_that_could_be_read_in_two_ways_are_named(texts, words):
@@ -79,6 +84,34 @@ def test_text_that_is_no_number_is_named_by_a_cell(texts):
 
     assert reason.startswith("text that hardly recurs and reads neither")
     assert f"'{texts[0]}'" in reason
+
+
+def test_a_point_with_other_than_three_digits_behind_it_parts_fractions():
+    """As beside whole numbers, and where each number has three digits behind the point."""
+    for texts in (["1.234", "345", "12.5"], ["1.234", "12.500"], ["0.125", "345"]):
+        X = pd.DataFrame({"a": [f"{text}{' ' * k}" for text in texts for k in range(20)]})
+
+        values = TablePreparer(numeric=None, imputation=None).fit_transform(X)[:, 0]
+
+        assert values[::20].tolist() == [float(text) for text in texts]
+
+
+@pytest.mark.parametrize(
+    ("texts", "values"),
+    [
+        (["9,99 €", "1.234,50 €"], [Decimal("9.99"), None, 1234.5]),
+        (["04.03.2024", "25.04.2024"], [MARCH.date(), None, APRIL.to_pydatetime()]),
+    ],
+)
+def test_numbers_and_dates_among_objects_are_themselves_where_fit_had_text(texts, values):
+    """As records of a data base give them, which hold no text at all."""
+    preparer = TablePreparer(numeric=None, imputation=None)
+    preparer.fit(pd.DataFrame({"a": [*texts, None] * 10}))
+
+    prepared = preparer.transform(pd.DataFrame({"a": pd.Series(values, dtype=object)}))
+
+    same = preparer.transform(pd.DataFrame({"a": [texts[0], None, texts[1]]}))
+    assert_array_equal(prepared, same)
 
 
 @pytest.mark.parametrize("cell", ["$ 5", "n/a", "1.234,5"])
