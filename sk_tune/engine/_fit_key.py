@@ -30,7 +30,7 @@ from sk_tune.training import TrainingState, arrays_of_state, values_of_state
 __all__ = ["FitKeys"]
 
 # To be counted up when the same fit gives other numbers, or its result another form.
-_FORMAT = 5
+_FORMAT = 6
 # Parameters that say nothing of the network of an estimator of ours, or of skorch's; the
 # seed is a part of the fit.  A class that a user derived may read them.
 _UNHEARD = frozenset({"random_state", "verbose", "warm_start"})

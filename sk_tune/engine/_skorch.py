@@ -110,7 +110,7 @@ class SkorchFit:
     def _make_row(self) -> Row:
         net, generator = self._start()
         train, valid = net.get_split_datasets(self.X, self.y)
-        course = _SkorchCourse(net, generator, (train, valid))
+        course = _SkorchCourse(net, self._begin, generator, (train, valid))
         group = net.optimizer_.param_groups[0]
         rate = float(group["lr"])
         state, n_epochs = self.fit.state, self.n_epochs
@@ -232,7 +232,7 @@ class SkorchFit:
             seed=self.seed,
             n_steps=n_steps,
             modules=changed_modules(net, watcher.keys),
-            course=net_memory(net, generator, ()) or {},
+            course=net_memory(net, self._begin, generator, ()),
             **net_arrays(net),
         )
         return state, predictions
@@ -264,8 +264,11 @@ class _SkorchCourse:
     # Callbacks look at each epoch.
     is_foreseen = False
 
-    def __init__(self, net: Any, generator: torch.Generator, datasets: Any) -> None:
+    def __init__(
+        self, net: Any, begin: int | bytes, generator: torch.Generator, datasets: Any
+    ) -> None:
         self.net = net
+        self._begin = begin
         self.first_epoch = 0
         self.stopping = StoppingState()
         self.stopped = False
@@ -343,9 +346,10 @@ class _SkorchCourse:
         record.update(net.history[-1])
         return self.uses_best and bool(self._stopper.best_epoch_ == epoch)
 
-    def memory(self) -> dict[str, Any] | None:
+    def memory(self) -> dict[str, Any]:
         """Return what the net and its generator remember."""
-        return net_memory(self.net, self._generator, tuple(self._datasets.values()))
+        datasets = tuple(self._datasets.values())
+        return net_memory(self.net, self._begin, self._generator, datasets)
 
     def _replay_validation(self, outputs: Tensor) -> None:
         """Tell the net of its validation batches, as if it had computed them."""

@@ -14,7 +14,7 @@ from skorch.callbacks import (
 )
 from skorch.history import History
 
-from sk_tune.engine._skorch_memory import generator_after, recall_callbacks
+from sk_tune.engine._skorch_memory import begin_of, generator_after, recall_callbacks
 from sk_tune.estimators import load_net_arrays
 from sk_tune.training import TrainingState, exclusive_rng, forked_rng, seed_of_state
 
@@ -45,12 +45,10 @@ def adopt_skorch(net: Any, X: Any, y: Any, state: TrainingState) -> Any:
     """
     with exclusive_rng():
         is_next = seed_of_state(torch.get_rng_state().numpy().tobytes()) == state.seed
-        if is_next and state.course:
+        with forked_rng(begin_of(state), net.device):
             net.initialize()
+        if is_next and state.course:
             torch.set_rng_state(generator_after(state))
-        else:
-            with forked_rng(state.seed, net.device):
-                net.initialize()
     net.check_data(X, y)
     if state.course:
         for _, callback in net.callbacks_:

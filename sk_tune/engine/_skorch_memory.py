@@ -19,7 +19,7 @@ from torch.utils.data import Subset
 from sk_tune._json_values import decode, encode
 from sk_tune.training import TrainingState
 
-__all__ = ["generator_after", "net_memory", "recall", "recall_callbacks"]
+__all__ = ["begin_of", "generator_after", "net_memory", "recall", "recall_callbacks"]
 
 # What callbacks carry from epoch to epoch.  A timer, a clip and a log carry nothing.
 _CARRIED: dict[type, tuple[str, ...]] = {
@@ -31,37 +31,35 @@ _CARRIED: dict[type, tuple[str, ...]] = {
 
 
 def net_memory(
-    net: Any, generator: torch.Generator, datasets: Sequence[Any]
-) -> dict[str, Any] | None:
-    """Return what a net remembers between two epochs.
+    net: Any, begin: int | bytes, generator: torch.Generator, datasets: Sequence[Any]
+) -> dict[str, Any]:
+    """Return what a net in training remembers between two epochs, as plain values.
 
-    Parameters
-    ----------
-    net : skorch.NeuralNet
-        In training.
-    generator : Generator
-        What it draws from.
-    datasets : sequence of Dataset or None
-        To train and to validate on.
-
-    Returns
-    -------
-    dict or None
-        Plain values, and copies; None if a part of it is something else, as in the
-        attributes of a scheduler that a user wrote.
+    `begin` is the seed, or the state, from which it was initialised.  Optimizer, callbacks
+    and schedulers are left out if a part of them is something else, as in the attributes of
+    a scheduler that a user wrote: another net can then not go on from there.
     """
+    memory = {
+        "rows": _rows_digest(datasets),
+        "generator": generator.get_state().numpy().tobytes().hex(),
+    }
+    if isinstance(begin, bytes):
+        memory["begin"] = begin.hex()
     try:
-        memory = {
-            "rows": _rows_digest(datasets),
-            "generator": generator.get_state().numpy().tobytes().hex(),
+        own: dict[str, Any] = {
             "options": _options(net),
             "callbacks": {name: _carried(c) for name, c in net.callbacks_},
             "schedulers": {name: own.state_dict() for name, own in _schedulers(net)},
         }
-        plain: dict[str, Any] = decode(encode(memory))
+        return {**memory, **decode(encode(own))}
     except Exception:  # noqa: BLE001 - whatever a user's scheduler raises
-        return None
-    return plain
+        return memory
+
+
+def begin_of(state: TrainingState) -> int | bytes:
+    """Return the seed, or state of a generator, that a net was initialised from."""
+    begin = state.course.get("begin")
+    return state.seed if begin is None else bytes.fromhex(begin)
 
 
 def recall(
@@ -83,11 +81,12 @@ def recall(
     Returns
     -------
     bool
-        Whether it stands there.  It stays at its begin if rows to validate on were drawn
-        otherwise this time, as by a ``ValidSplit`` without a seed.
+        Whether it stands there.  It stays at its begin if not all is remembered, or if rows
+        to validate on were drawn otherwise this time, as by a ``ValidSplit`` without a
+        seed.
     """
     memory = state.course
-    if memory["rows"] != _rows_digest(datasets):
+    if "options" not in memory or memory["rows"] != _rows_digest(datasets):
         return False
     weights = state.weights if state.last_weights is None else state.last_weights
     copies = {name: torch.from_numpy(np.array(array)) for name, array in weights.items()}

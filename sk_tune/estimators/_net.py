@@ -108,13 +108,14 @@ class _NetEstimator(NetworkEstimator):
         dtype, device = next(kinds, (torch.float32, torch.device("cpu")))
         # Two rows of zeros, to initialise lazy layers and see what comes out.
         rows = torch.zeros(2, *self.input_shape_, dtype=dtype, device=device)
-        with count_multiplications(module.eval()) as counts:
+        with torch.no_grad(), count_multiplications(module.eval()) as counts:
             try:
                 outputs = module(rows)
             except Exception as error:  # noqa: BLE001 - whatever a user's module raises
                 # To some modules zeros are padding, and rows of nothing else no rows.
+                rows = torch.ones_like(rows)
                 try:
-                    outputs = module(torch.ones_like(rows))
+                    outputs = module(rows)
                 except Exception:  # noqa: BLE001 - the first error is told
                     raise error from None
         module.train(was_training)
@@ -241,20 +242,27 @@ class NetClassifier(_NetEstimator, NetworkClassifier):
     """
 
     def _as_scores(self, module: nn.Module, rows: Tensor, outputs: Tensor) -> nn.Module:
-        def are_probabilities(found: Tensor) -> bool:
-            if not self._is_multilabel:
-                return sum_to_one(found)
-            # Scores may lie between 0 and 1 too.
-            return type(found.grad_fn).__name__.startswith("Sigmoid")
+        def can_be(found: Tensor) -> bool:
+            # The sigmoid of labels that exclude each other sums to one by chance only.
+            in_range = bool(((found >= 0) & (found <= 1)).all())
+            return in_range if self._is_multilabel else sum_to_one(found)
 
-        if not are_probabilities(outputs):
+        def are_probabilities(inputs: Tensor, *, training: bool) -> bool:
+            try:
+                found = copy.deepcopy(module).train(training)(inputs)
+            except Exception:  # noqa: BLE001 - a module that takes no copy, or no such rows
+                return not self._is_multilabel
+            # Scores may lie between 0 and 1 too.
+            by = type(found.grad_fn).__name__
+            return can_be(found) and (not self._is_multilabel or by.startswith("Sigmoid"))
+
+        # Of zeros, outputs of layers without biases sum to one by chance.
+        if not can_be(outputs) or not are_probabilities(rows + 1, training=False):
             return module
         # Some modules normalise only what they predict.
-        training = copy.deepcopy(module).train()(rows)
+        while_training = are_probabilities(rows, training=True)
         return LogProbabilities(
-            module,
-            one_class=not self._is_multilabel,
-            while_training=are_probabilities(training),
+            module, one_class=not self._is_multilabel, while_training=while_training
         )
 
 

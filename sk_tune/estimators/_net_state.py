@@ -14,7 +14,7 @@ from skorch.history import History
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
-from sk_tune.nets import loose_state, tensor_values, with_parameters_of
+from sk_tune.nets import independent_copy, loose_state, tensor_values, with_parameters_of
 from sk_tune.training import TrainingState
 
 __all__ = [
@@ -169,7 +169,7 @@ def module_keys(net: Any) -> dict[str, Any]:
 def changed_modules(net: Any, before: Mapping[str, Any]) -> dict[str, nn.Module]:
     """Return copies of those modules of a net whose keys differ from those of before."""
     return {
-        name: _independent(getattr(net, name))
+        name: independent_copy(getattr(net, name))
         for name, key in module_keys(net).items()
         if key != before.get(name)
     }
@@ -180,17 +180,6 @@ def _loose_key(name: str, module: nn.Module) -> Any:
         return None
     state = loose_state(module)
     return state if name == "module_" else (state, tensor_values(module))
-
-
-def _independent(module: nn.Module) -> nn.Module:
-    """Return a copy on the host, of which results of the last call hold no graph."""
-    results = {
-        id(value): value.detach().clone()
-        for layer in module.modules()
-        for value in vars(layer).values()
-        if isinstance(value, Tensor) and value.grad_fn is not None
-    }
-    return copy.deepcopy(module, results).cpu()
 
 
 def load_net_arrays(net: Any, state: TrainingState) -> None:

@@ -16,6 +16,7 @@ from sk_tune.nets._dropout import (
 from sk_tune.nets._empty_copy import empty_copy, fresh_copy
 from sk_tune.nets._loose_state import (
     attributes_key,
+    independent_copy,
     loose_state,
     tensor_values,
     with_parameters_of,
@@ -49,6 +50,7 @@ __all__ = [
     "dropout_threshold",
     "empty_copy",
     "fresh_copy",
+    "independent_copy",
     "loose_state",
     "mean_of_members",
     "seed_dropout",

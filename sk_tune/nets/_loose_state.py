@@ -17,7 +17,13 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-__all__ = ["attributes_key", "loose_state", "tensor_values", "with_parameters_of"]
+__all__ = [
+    "attributes_key",
+    "independent_copy",
+    "loose_state",
+    "tensor_values",
+    "with_parameters_of",
+]
 
 # What torch keeps for itself; recurrent layers hold their weights a second time.
 _PRIVATE = frozenset(vars(nn.Module())) | {"_flat_weights", "_flat_weight_refs"}
@@ -102,6 +108,31 @@ def tensor_values(module: nn.Module) -> tuple[Any, ...]:
     )
 
 
+def independent_copy(module: nn.Module) -> nn.Module:
+    """Return a copy on the host, of which results of the last call hold no graph.
+
+    Parameters
+    ----------
+    module : Module
+        Any.
+
+    Returns
+    -------
+    Module
+        Without attributes that cannot be copied, as locks and open files.
+    """
+    results = {
+        id(value): value.detach().clone()
+        for value in _own_attributes(module)
+        if isinstance(value, Tensor) and value.grad_fn is not None
+    }
+    try:
+        return copy.deepcopy(module, dict(results)).cpu()
+    except Exception:  # noqa: BLE001 - whatever an object raises that cannot be copied
+        left = {id(v): _Left for v in _own_attributes(module) if not _is_copyable(v)}
+        return copy.deepcopy(module, {**left, **results}).cpu()
+
+
 def with_parameters_of(fresh: nn.Module, trained: nn.Module) -> nn.Module:
     """Return a copy of a trained module with another one's parameters in their place.
 
@@ -112,7 +143,7 @@ def with_parameters_of(fresh: nn.Module, trained: nn.Module) -> nn.Module:
     fresh : Module
         Its parameters get the values of the trained ones.
     trained : Module
-        It is not changed.
+        It is not changed; what it lacks as an independent copy, it has from `fresh`.
 
     Returns
     -------
@@ -124,8 +155,35 @@ def with_parameters_of(fresh: nn.Module, trained: nn.Module) -> nn.Module:
         id(p): own[name] for name, p in trained.named_parameters() if name in own
     }
     copied = copy.deepcopy(trained, memo)
+    layers = dict(fresh.named_modules())
+    for name, layer in copied.named_modules():
+        for attribute, value in vars(layer).items():
+            if value is _Left:
+                vars(layer)[attribute] = getattr(layers.get(name), attribute, None)
     copied.load_state_dict(trained.state_dict())
     return copied.to(next((p.device for p in own.values()), None))
+
+
+class _Left:
+    """Stands, as a class, for what a copy lacks: a copy of a class is the class."""
+
+
+def _own_attributes(module: nn.Module) -> list[Any]:
+    """Return what code has put on layers."""
+    return [
+        value
+        for layer in module.modules()
+        for name, value in vars(layer).items()
+        if name not in _PRIVATE
+    ]
+
+
+def _is_copyable(value: Any) -> bool:
+    try:
+        copy.deepcopy(value)
+    except Exception:  # noqa: BLE001 - whatever it raises
+        return False
+    return True
 
 
 class _Reader:

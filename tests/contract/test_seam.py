@@ -28,6 +28,7 @@ from sklearn.exceptions import FitFailedWarning
 from sklearn.experimental import enable_halving_search_cv  # noqa: F401
 from sklearn.feature_selection import RFECV
 from sklearn.linear_model import LogisticRegression
+from sklearn.metrics import log_loss
 from sklearn.model_selection import (
     GridSearchCV,
     HalvingGridSearchCV,
@@ -841,6 +842,43 @@ def test_a_plain_net_that_stops_early_is_counted():
     assert report.n_adopted == 3
     assert report.n_drawn_otherwise == 2
     assert "with other random numbers" in str(report)
+
+
+class Projected(Free):
+    """Sees its inputs by numbers that were drawn once and are not saved."""
+
+    def __init__(self):
+        super().__init__()
+        self.register_buffer("seen", torch.randn(4, 4).double(), persistent=False)
+
+    def forward(self, x):
+        return super().forward(torch.sin(x @ self.seen))
+
+
+class ProjectedAlone(Projected):
+    """No fleet carries it."""
+
+    def forward(self, x):
+        return super().forward(x) * (2.0 if x.sum() > 0 else 1.0)
+
+
+@pytest.mark.parametrize("module", [Projected, ProjectedAlone])
+@pytest.mark.filterwarnings("ignore:.*trained alone")
+def test_plain_nets_that_draw_otherwise_are_adopted_whole(module):
+    """Also what they drew at their begin and do not save is that of the training."""
+    stopping = EarlyStopping(patience=2, threshold=0.9)
+    net = skorch(module=module, max_epochs=9, callbacks=[stopping])
+
+    with fleet(n_jobs=1) as report:
+        found = cross_validate(net, X, Y, cv=CV, return_estimator=True, return_indices=True)
+
+    assert report.n_adopted == 3
+    assert report.n_drawn_otherwise == 2
+    for own, rows in zip(found["estimator"], found["indices"]["train"], strict=True):
+        _, valid = own.get_split_datasets(X[rows], Y[rows])
+        samples, labels = (np.stack(part) for part in zip(*valid, strict=True))
+        loss = log_loss(labels, own.predict_proba(samples), labels=[0, 1, 2])
+        assert own.history[-1]["valid_loss"] == pytest.approx(loss, rel=1e-6)
 
 
 def _told(net):

@@ -243,14 +243,18 @@ class _Odd(TorchScheduler):
         return self.base_lrs
 
 
-def test_what_cannot_be_written_is_not_kept():
-    """Such a net starts anew; its neighbours go on."""
-    plain, other = _fits(_clf())[0], _fits(_scheduled(_Odd))[1]
+def test_a_net_starts_anew_if_not_all_of_it_can_be_written(assert_same_training):
+    """Where it stood is kept without its scheduler, and it trains all epochs again."""
+    fits = [_fits(_clf())[0], _fits(_scheduled(_Odd))[1]]
     kept = _Kept()
+    whole = _train(fits, kept)
 
-    _train([plain, other], kept)
+    rest = [going_on(fits[i], trained.state) for i, trained in kept.trained[2].items()]
+    resumed = _train(rest)
 
-    assert [set(snapshot) for snapshot in kept.trained] == [{0}] * (N_EPOCHS - 1)
+    assert "schedulers" not in kept.trained[2][1].state.course
+    for i in (0, 1):
+        assert_same_training(resumed[i], whole[i])
 
 
 def test_a_net_starts_anew_if_its_split_is_drawn_otherwise(assert_same_training):

@@ -111,6 +111,43 @@ def test_they_are_the_same_in_fleets(end):
     np.testing.assert_allclose(inside, outside, rtol=1e-9)
 
 
+class _Looking(_Net):
+    """Keeps what it looked at, and takes no rows that are padding alone."""
+
+    def forward(self, x):
+        if not x.any():
+            raise ValueError("no rows")
+        self.seen = torch.softmax(x, dim=-1)
+        return super().forward(x)
+
+
+def test_modules_that_keep_results_and_refuse_padding_are_taken():
+    """To look at what a module returns breaks nothing that training does not."""
+    own = {"module__end": "softmax", "max_epochs": 2, "random_state": 0}
+    expected = NetClassifier(_Net, **own).fit(X, Y)
+    found = NetClassifier(_Looking, **own).fit(X, Y)
+
+    np.testing.assert_allclose(found.predict_proba(X), expected.predict_proba(X), atol=1e-6)
+
+
+class _Squashed(nn.Module):
+    """Scores between 0 and 1, two of which sum to 1 for inputs of zero only."""
+
+    def __init__(self, n_features, n_outputs):
+        super().__init__()
+        self.layer = nn.Linear(n_features, n_outputs, bias=False)
+
+    def forward(self, x):
+        return torch.sigmoid(self.layer(x))
+
+
+def test_scores_that_sum_to_one_by_chance_are_scores():
+    """Outputs of more than inputs of zero are looked at."""
+    net = NetClassifier(_Squashed, max_epochs=1, random_state=0).fit(X, Y > 4)
+
+    assert isinstance(net.net_.module_, _Squashed)
+
+
 def _scripted(n_features, n_outputs):
     return torch.jit.script(_Scripted(n_features, n_outputs))
 

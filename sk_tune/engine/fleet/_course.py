@@ -98,13 +98,10 @@ class Course(Protocol):
             Whether the weights are to be kept as the best.
         """
 
-    def memory(self) -> dict[str, Any] | None:
-        """Return what the course goes on from between two epochs, beside its stopping.
+    def memory(self) -> dict[str, Any]:
+        """Return what the course goes on from between two epochs, as plain values.
 
-        Returns
-        -------
-        dict or None
-            Plain values; None if it cannot go on.
+        Its stopping is not among them.
         """
 
     @property

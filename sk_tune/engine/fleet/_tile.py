@@ -286,27 +286,17 @@ class Tile:
 
         None of them needs to have ended.
         """
-        found = []
-        for position, active in enumerate(self.rows):
-            state = self._snapshot(position)
-            if state is not None:
-                found.append((active.index, state))
-        return found
+        return [(active.index, self._snapshot(i)) for i, active in enumerate(self.rows)]
 
     def keep_checkpoints(self) -> None:
         """Keep where rows stand that are to be kept after this epoch, and go on."""
         for position, active in enumerate(self.rows):
             if active.epoch in active.row.checkpoints and not active.ended:
-                state = self._snapshot(position)
-                if state is not None:
-                    active.checkpoints.append(state)
+                active.checkpoints.append(self._snapshot(position))
 
-    def _snapshot(self, position: int) -> TrainingState | None:
+    def _snapshot(self, position: int) -> TrainingState:
         active = self.rows[position]
-        memory = active.row.course.memory()
-        if memory is None:
-            return None
-        state = replace(self.state_of(position, None), course=memory)
+        state = replace(self.state_of(position, None), course=active.row.course.memory())
         if self._best is None or not active.uses_best:
             return state
         own = self._best.row(position)

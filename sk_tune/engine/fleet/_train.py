@@ -414,7 +414,7 @@ def _finish(
 def _outcome(tile: Tile, position: int, last: object, outputs: Tensor | None) -> Outcome:
     active: Active = tile.rows[position]
     failed = bool(active.message)
-    course = {} if failed else active.row.course.memory() or {}
+    course = {} if failed else active.row.course.memory()
     return Outcome(
         state=replace(tile.state_of(position, last), course=course),
         # A view would keep the outputs of the whole tile.
