@@ -546,17 +546,17 @@ class AutoEstimator(BaseEstimator):  # type: ignore[misc]
         -------
         dict
             What the model takes and is made of.  "inputs" are the columns of its X, of
-            numbers of 64 bits in which NaN is missing: each has a "name" and a "kind", and
-            of categories the "values" whose positions stand for them; any other number is
-            an unknown one.  Of images and sequences X has their shape, and "inputs" is
-            empty.  "classes" are in the order of the output, "members" have a "model", a
+            numbers of 64 bits in which NaN is missing: each has a "name" and a "kind", of
+            dates the "unit", and of categories the "values" whose positions stand for
+            them; any other number is an unknown one.  Of images and sequences X has their
+            shape, and "inputs" is empty.  "classes" are in the order of the output, "members" have a "model", a
             "fold" and a "weight".
 
         Raises
         ------
         TypeError
-            If a member is no network, or prepares columns as ONNX cannot express, such as
-            dates.
+            If there is no model but the dummy, or a member prepares columns as ONNX cannot
+            express.
         ValueError
             If there is no such model as `use` says.
         ImportError

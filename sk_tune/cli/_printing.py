@@ -82,6 +82,8 @@ def print_outcome(auto: Any, metric: str, seconds: float) -> None:
     members = board[board["weight"] > 0].sort_values("weight", ascending=False)
     names = [f"{name} ({weight:.2f})" for name, weight in members["weight"].items()]
     print(labelled("Ensemble", _listed(names)))
+    if auto.use != "ensemble":
+        print(labelled("Predicts", f"{auto.use}, as --use says"))
     for finding in auto.findings_:
         if finding.outcome == "issue" and finding.is_of_leaks:
             print(labelled("Leak", f"{finding.message} {finding.remedy}"))
@@ -89,8 +91,8 @@ def print_outcome(auto: Any, metric: str, seconds: float) -> None:
     print("\n".join(score_lines(list(auto.scores_.values()), metric)))
     print()
     print(labelled("Verdict", verdict_text(auto.verdict_)))
-    own = auto.corrected_score_
-    print(labelled("Expected", f"{own} on new data, corrected for the choice"))
+    own = f"{auto.corrected_score_} on new data, corrected for the choice"
+    print(labelled("Expected", own if auto.use == "ensemble" else f"of the ensemble {own}"))
 
 
 def _notes_on_rows(frame: pd.DataFrame) -> Iterator[str]:

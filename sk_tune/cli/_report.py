@@ -82,8 +82,9 @@ def export(folder: Path, output: Path, *, use: str | None = None) -> None:
     TableError
         If there is no model.
     OptionError
-        If a member is no network, or prepares columns as ONNX cannot express; if the file
-        with the ending .json is of another origin; or if a package is missing.
+        If there is no model but the dummy, or a member prepares columns as ONNX cannot
+        express; if the file with the ending .json is of another origin; or if a package is
+        missing.
     """
     if output.suffix != ".onnx" or not output.absolute().parent.is_dir():
         raise OptionError(

@@ -25,8 +25,18 @@ def test_the_output_tells_scores_members_and_verdict(tmp_path, fit, mixed_csv, c
         assert [mean, std, held_out] == texts
     text = " ".join(" ".join(lines).split())
     assert "Ensemble linear 1" in text
-    assert "Verdict The ensemble" in text
+    verdict = _summary(tmp_path)["verdict"].replace("use='linear'", "--use linear")
+    assert f"Verdict {verdict}" in text
     assert "No MLP: It takes too long" in text
+
+
+def test_what_predicts_is_told_where_it_is_not_the_ensemble(fit, mixed_csv, capsys):
+    """And what is expected is of the ensemble all the same."""
+    fit(mixed_csv, "label", "--models", "linear", "--use", "linear")
+
+    text = " ".join(capsys.readouterr().out.split())
+    assert "Predicts linear, as --use says" in text
+    assert "Expected of the ensemble 0." in text or "Expected of the ensemble 1." in text
 
 
 def test_a_leak_is_printed(tmp_path, fit, mixed_table, capsys):
