@@ -549,8 +549,8 @@ class AutoEstimator(BaseEstimator):  # type: ignore[misc]
             numbers of 64 bits in which NaN is missing: each has a "name" and a "kind", of
             dates the "unit", and of categories the "values" whose positions stand for
             them; any other number is an unknown one.  Of images and sequences X has their
-            shape, and "inputs" is empty.  "classes" are in the order of the output, "members" have a "model", a
-            "fold" and a "weight".
+            shape, and "inputs" is empty.  "classes" are in the order of the output,
+            "members" have a "model", a "fold" and a "weight".
 
         Raises
         ------

@@ -104,7 +104,7 @@ def _add_fit(commands: Any) -> None:
     parser.add_argument(
         "--time-column",
         metavar="COLUMN",
-        help="when each row was, numbers or dates (year first): judge on later rows",
+        help="when each row was, numbers or dates: judge on later rows",
     )
     _add_search_options(parser, time_budget="60s", output="sk_tune_output")
 
