@@ -76,7 +76,7 @@ def data_digest(data: Any, value_digest: ValueDigest) -> str | None:
         return sha256("frame", str(data.shape), *own)
     if scipy.sparse.issparse(data):
         # In one order, and with indices of one type, whatever a slice of it had.
-        entries = data.tocoo().tocsr() if data.ndim == 2 else data.tocoo()
+        entries = data.tocoo().tocsr() if data.ndim == 2 else data.tocoo(copy=True)
         entries.sum_duplicates()
         places = [part.astype(np.int64) for part in entries.tocoo().coords]
         parts = [*places, entries.data]

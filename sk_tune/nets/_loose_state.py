@@ -82,10 +82,18 @@ def attributes_key(
         Hashable; names and values.
     """
     return tuple(
-        (name, _Reader(known).key(value))
+        (name, _attribute_key(value, known))
         for name, value in sorted(vars(layer).items())
         if name not in _PRIVATE and name not in without
     )
+
+
+def _attribute_key(value: Any, known: frozenset[int]) -> Any:
+    try:
+        return _Reader(known).key(value)
+    except RecursionError:
+        # Lists in lists in lists.
+        return _identity(value)
 
 
 def tensor_values(module: nn.Module) -> tuple[Any, ...]:

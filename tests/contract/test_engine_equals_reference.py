@@ -68,6 +68,17 @@ class Layers(nn.Module):
         return self.rest(self.first(x))
 
 
+class Averaged(Layers):
+    """Its statistics are means over all batches, and what it does between is no layer."""
+
+    def __init__(self, n_features, n_outputs):
+        super().__init__(n_features, n_outputs, p=0.0)
+        self.norm = nn.BatchNorm1d(12, momentum=None)
+
+    def forward(self, x):
+        return self.rest(self.norm(self.first(x)).relu())
+
+
 class Attentive(nn.Module):
     """A user's module that weighs the steps of a sequence, with dropout on them."""
 
@@ -494,6 +505,7 @@ CASES = {
     "net": _net(Layers),
     "net, early stopping": _net(Layers, **STOPPING, optimizer="sgd"),
     "net, regressor": _net(Layers, "diabetes", "Regressor", batch_size=-1),
+    "net, averages": _net(Averaged),
     "net, attentive": _net(Attentive, "sequences"),
     "net, convolutional": _net(Convolutional, input_shape=(1, 8, 8)),
     "flip": _cnn(augmentation="flip", optimizer="sgd"),

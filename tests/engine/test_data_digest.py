@@ -175,6 +175,14 @@ def test_equal_data_have_equal_digests(pair):
     assert one == other
 
 
+def test_sparse_data_stay_as_they_are():
+    """Entries of one place are added up in a copy."""
+    data = scipy.sparse.coo_array((np.ones(2), (np.zeros(2, dtype=int),)), shape=(3,))
+
+    assert _digest(data) is not None
+    assert data.nnz == 2
+
+
 def test_a_memmap_is_an_array(tmp_path):
     """joblib sends large arrays as such to workers."""
     assert _digest(_memmap(tmp_path)) == _digest(A)

@@ -102,13 +102,17 @@ def test_what_cannot_be_read_counts_as_itself(own):
 
 
 def test_what_holds_itself_and_what_is_huge_is_read_in_part():
-    """A cycle ends, and so does a list of a million objects."""
+    """A cycle ends, and so do a list of a million objects and one of a thousand lists."""
     round_about = [Slotted()]
     round_about[0].value = round_about
     huge = [[i] for i in range(200_000)]
 
     assert loose_state(Holder(round_about)) == loose_state(Holder(round_about))
     assert loose_state(Holder(huge))
+    deep = []
+    for _ in range(3000):
+        deep = [deep]
+    assert loose_state(Holder(deep)) == loose_state(Holder(deep))
 
 
 def test_a_copy_has_the_state_of_one_and_the_parameters_of_the_other():

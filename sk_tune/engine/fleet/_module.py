@@ -319,7 +319,9 @@ class _RowBatchNorm(nn.BatchNorm1d):
         if kept[0] is None:
             return
         kept[2].add_(1)
-        share = 1 / kept[2] if self.momentum is None else self.momentum
+        # Not 1 / kept[2], which torch rounds to its default type.
+        cumulative = kept[2].to(mean.dtype).reciprocal()
+        share = cumulative if self.momentum is None else self.momentum
         variance = (inverse.square().reciprocal() - self.eps) * (n / (n - 1))
         kept[0].add_((mean - kept[0]) * share)
         kept[1].add_((variance - kept[1]) * share)
