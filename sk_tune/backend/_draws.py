@@ -9,6 +9,7 @@ import torch
 
 from sk_tune.adoption import FitRequested, adoption
 from sk_tune.backend._fingerprint import value_fingerprint
+from sk_tune.backend._shared_objects import SharedObjects
 from sk_tune.backend._task_copy import copy_task
 from sk_tune.backend._unheard import unheard
 from sk_tune.engine import count_words, draw_as_fit, skip_words
@@ -39,8 +40,9 @@ class RestOfTasks:
     That of the first is taken for that of all.
     """
 
-    def __init__(self, draws: Draws) -> None:
+    def __init__(self, draws: Draws, shared: SharedObjects) -> None:
         self._draws = draws
+        self._shared = shared
         self._n_words: int | None = None
 
     def skip(self, task: Callable[[], Any], start: torch.Tensor) -> None:
@@ -57,7 +59,7 @@ class RestOfTasks:
 
     def _rehearse(self, task: Callable[[], Any]) -> None:
         try:
-            with adoption(_Rehearser(self._draws)), unheard():
+            with self._shared.unchanged(), adoption(_Rehearser(self._draws)), unheard():
                 copied = copy_task(task)
                 if copied is not None:
                     copied()

@@ -56,6 +56,11 @@ def fleet(
     these draw other numbers than without the block; ``n_drawn_otherwise`` of the report
     counts them.
 
+    What a task's own functions and classes read and change beyond its arguments, as a
+    ``Generator`` or a list of their module, is put back after the run on a copy.  A task
+    that reads what cannot be put back, as an iterator, is run only once: its networks
+    train by themselves, and ``solo`` of the report says why.
+
     Parameters
     ----------
     n_jobs : int, default=-1

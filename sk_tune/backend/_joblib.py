@@ -84,7 +84,10 @@ class FleetBackend(CollectingBackend):
 
     def _record_nested(self, jobs: Sequence[Job]) -> None:
         """Let all tasks inside a task ask for their trainings before it is left."""
-        requested, rest = False, RestOfTasks(self.session.draws)
+        requested, rest = (
+            False,
+            RestOfTasks(self.session.draws, self.session.shared_objects),
+        )
         for job in jobs:
             start = torch.get_rng_state()
             try:

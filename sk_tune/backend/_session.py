@@ -31,6 +31,7 @@ from sk_tune.backend._fingerprint import (
 )
 from sk_tune.backend._random_states import kept_random_states
 from sk_tune.backend._report import FleetReport
+from sk_tune.backend._shared_objects import CannotPutBackError, SharedObjects, State
 from sk_tune.backend._task_copy import copy_task
 from sk_tune.backend._unheard import unheard
 from sk_tune.engine import (
@@ -67,6 +68,26 @@ class _Training:
         return isinstance(
             getattr(self.fit.estimator, "random_state", None), int | np.integer
         )
+
+
+class _Recording:
+    """A task, what its networks asked for, and why it was not recorded."""
+
+    def __init__(self, task: Task) -> None:
+        self.task = task
+        self.trainings: list[_Training] = []
+        self.reason: str | None = None
+        # Of torch's generator.
+        self.start: Any = None
+        self._shared: State = []
+
+    def begin(self, shared: SharedObjects) -> None:
+        """Let generators and what is shared stand as when the task was first recorded."""
+        if self.start is None:
+            self.start, self._shared = torch.get_rng_state(), shared.state()
+        else:
+            torch.set_rng_state(self.start)
+            shared.restore(self._shared)
 
 
 class Session:
@@ -110,6 +131,7 @@ class Session:
         # Equal data, once, and numbered.
         self._data: dict[Any, tuple[int, Any]] = {}
         self.draws = Draws()
+        self.shared_objects = SharedObjects()
         # Of torch, outside of replay.
         self._n_threads: int | None = None
 
@@ -126,56 +148,50 @@ class Session:
         list of Replayer
             Who answers the networks of each task.
         """
-        own: list[list[_Training]] = [[] for _ in tasks]
-        starts: dict[int, torch.Tensor] = {}
-        waiting = self._record_all(tasks, own, range(len(tasks)), starts)
+        own = [_Recording(task) for task in tasks]
+        waiting = self._record_all(own)
         while waiting:
-            self._train([t for i in waiting for t in own[i] if t.trained is None])
+            self._train([t for r in waiting for t in r.trainings if t.trained is None])
             # Tasks that asked for equally much are alike: if one of them has all it needs,
             # so have the others.  One that has not trains its network as usual.
-            alike: dict[int, list[int]] = {}
-            for i in waiting:
-                alike.setdefault(len(own[i]), []).append(i)
-            firsts = [same[0] for same in alike.values()]
-            probes = self._record_all(tasks, own, firsts, starts)
-            others = [i for same in alike.values() if same[0] in probes for i in same[1:]]
-            waiting = [*probes, *self._record_all(tasks, own, others, starts)]
-        return [Replayer(self, trainings) for trainings in own]
+            alike: dict[int, list[_Recording]] = {}
+            for recording in waiting:
+                alike.setdefault(len(recording.trainings), []).append(recording)
+            probes = self._record_all([same[0] for same in alike.values()])
+            others = [r for same in alike.values() if same[0] in probes for r in same[1:]]
+            waiting = [*probes, *self._record_all(others)]
+        return [Replayer(self, r.trainings, r.reason) for r in own]
 
-    def _record_all(
-        self,
-        tasks: Sequence[Task],
-        own: list[list[_Training]],
-        which: Iterable[int],
-        starts: dict[int, torch.Tensor],
-    ) -> list[int]:
+    def _record_all(self, recordings: Iterable["_Recording"]) -> list["_Recording"]:
         """Record some tasks and return those that asked for something new.
 
-        Each starts where torch's generator would stand if those before had run to their
-        ends, as far as that is foreseen.
+        Each starts where torch's generator, and what its code shares with the others, would
+        stand if those before had run to their ends, as far as that is foreseen.
         """
-        asked, rest = [], RestOfTasks(self.draws)
-        with self._timed("recording"), kept_random_states():
-            for i in which:
-                if i in starts:
-                    torch.set_rng_state(starts[i])
-                start = starts.setdefault(i, torch.get_rng_state())
-                if self._record(tasks[i], own[i]):
-                    asked.append(i)
-                    rest.skip(tasks[i], start)
+        shared = self.shared_objects
+        asked, rest = [], RestOfTasks(self.draws, shared)
+        with self._timed("recording"), kept_random_states(), shared.put_back():
+            for recording in recordings:
+                if self._record(recording):
+                    asked.append(recording)
+                    rest.skip(recording.task, recording.start)
         return asked
 
-    def _record(self, task: Task, trainings: list[_Training]) -> bool:
+    def _record(self, recording: "_Recording") -> bool:
         """Run a copy of a task; return whether it asked for something new."""
-        recorder = Recorder(self, trainings)
-        n_before = len(trainings)
+        recorder = Recorder(self, recording.trainings)
+        n_before = len(recording.trainings)
         try:
             with adoption(recorder), unheard():
-                copied = copy_task(task)
+                copied = copy_task(recording.task, self.shared_objects.meet)
                 if copied is not None:
+                    recording.begin(self.shared_objects)
                     copied()
         except FitRequested:
             pass
+        except CannotPutBackError as error:
+            recording.reason = str(error)
+            return False
         except Exception:  # noqa: BLE001 - the task itself will raise it
             return False
         # What asks for something else each time would never have all that it needs.
@@ -404,7 +420,16 @@ class Recorder(_Answers):
 
 
 class Replayer(_Answers):
-    """Gives the networks of a task the trainings that were made for them."""
+    """Gives the networks of a task the trainings that were made for them.
+
+    `reason` says why the task was not recorded, None if it was.
+    """
+
+    def __init__(
+        self, session: Session, trainings: list[_Training], reason: str | None = None
+    ) -> None:
+        super().__init__(session, trainings)
+        self._reason = reason
 
     def decline(self, reason: str) -> None:
         """Count a network that trains by itself."""
@@ -419,6 +444,9 @@ class Replayer(_Answers):
         found = self.find((params_fingerprint(estimator), _seed_key(estimator), numbers))
         state = None if found is None or found.trained is None else found.trained.state
         self.session.use_threads(state, X)
+        if state is None and self._reason is not None:
+            self.session.declined[self._reason] += 1
+            return None
         if state is None:
             self.session.report.n_trained_again += 1
             return None

@@ -9,6 +9,7 @@ shared, and functions and classes themselves.
 import io
 import pickle
 import re
+from collections.abc import Callable
 from contextlib import nullcontext
 from types import BuiltinFunctionType, FunctionType, ModuleType
 from typing import Any
@@ -41,13 +42,15 @@ _WITHOUT_NETWORKS = frozenset(
 )
 
 
-def copy_task(task: Any) -> Any:
+def copy_task(task: Any, met: Callable[[Any], None] | None = None) -> Any:
     """Return a copy of a task that may train a network.
 
     Parameters
     ----------
     task : callable
         As joblib hands it to a backend.
+    met : callable or None, default=None
+        Called with each function and class in the task.
 
     Returns
     -------
@@ -62,7 +65,7 @@ def copy_task(task: Any) -> Any:
         If something in the task cannot be pickled.
     """
     buffer, shared = io.BytesIO(), _Shared()
-    pickler = _Pickler(buffer, shared)
+    pickler = _Pickler(buffer, shared, met)
     pickler.dump(task)
     if not pickler.may_train:
         return None
@@ -80,9 +83,12 @@ class _Shared(list[Any]):
 
 
 class _Pickler(pickle.Pickler):
-    def __init__(self, file: Any, shared: _Shared) -> None:
+    def __init__(
+        self, file: Any, shared: _Shared, met: Callable[[Any], None] | None
+    ) -> None:
         super().__init__(file, protocol=pickle.HIGHEST_PROTOCOL)
         self._shared = shared
+        self._met = met
         self._positions: dict[int, int] = {}
         self.may_train = False
 
@@ -101,6 +107,8 @@ class _Pickler(pickle.Pickler):
         self.may_train = self.may_train or _may_train(obj)
         position = self._positions.get(id(obj))
         if position is None:
+            if self._met is not None and isinstance(obj, type | FunctionType):
+                self._met(obj)
             position = self._positions[id(obj)] = len(self._shared)
             self._shared.append(shared)
         return position

@@ -3,7 +3,14 @@
 """Many fits in, trained networks out."""
 
 from sk_tune.engine._checkpoints import checkpoint_before
+from sk_tune.engine._installed import is_installed
 from sk_tune.engine._memory import expected_memory
+from sk_tune.engine._names_in_code import (
+    attribute_names,
+    bound_names,
+    imported_names,
+    read_names,
+)
 from sk_tune.engine._progress import Progress, callback_progress
 from sk_tune.engine._records import Fit, Trained
 from sk_tune.engine._signature import signature
@@ -34,6 +41,8 @@ __all__ = [
     "Trained",
     "adopt_skorch",
     "architecture",
+    "attribute_names",
+    "bound_names",
     "callback_progress",
     "checkpoint_before",
     "count_words",
@@ -42,7 +51,10 @@ __all__ = [
     "expected_memory",
     "fitted_estimator",
     "have_to_start",
+    "imported_names",
+    "is_installed",
     "outside_blocks",
+    "read_names",
     "reason_against_net",
     "signature",
     "skip_words",

@@ -10,7 +10,7 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
-__all__ = ["installed_name", "installed_version"]
+__all__ = ["installed_name", "installed_version", "is_installed"]
 
 # Ours counts by version also where it runs from a checkout.
 _OWN = "sk_tune"
@@ -62,16 +62,28 @@ def installed_version(module: str) -> str:
     return _version(module.partition(".")[0])
 
 
+def is_installed(module: str) -> bool:
+    """Return whether a module is of Python or an installed library, by its full name."""
+    top = module.partition(".")[0]
+    return top != "__main__" and (_is_of_python(top) or _is_placed(top))
+
+
 @cache
 def _version(top: str) -> str:
-    if top in sys.stdlib_module_names or top in sys.builtin_module_names:
+    if _is_of_python(top):
         return "" if top == "__main__" else f"python {sys.version_info[:2]}"
     version = getattr(sys.modules.get(top), "__version__", None)
-    is_installed = top == _OWN or _is_installed(top)
-    return version if is_installed and isinstance(version, str) else ""
+    return version if _is_placed(top) and isinstance(version, str) else ""
 
 
-def _is_installed(top: str) -> bool:
+def _is_of_python(top: str) -> bool:
+    return top in sys.stdlib_module_names or top in sys.builtin_module_names
+
+
+@cache
+def _is_placed(top: str) -> bool:
+    if top == _OWN:
+        return True
     try:
         spec = importlib.util.find_spec(top)
     except (ImportError, ValueError):

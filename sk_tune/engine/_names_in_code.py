@@ -4,9 +4,10 @@
 
 import dis
 from collections.abc import Iterator
+from functools import lru_cache
 from types import CodeType
 
-__all__ = ["attribute_names", "imported_names", "nested_code", "read_names"]
+__all__ = ["attribute_names", "bound_names", "imported_names", "nested_code", "read_names"]
 
 _READS = frozenset({"LOAD_GLOBAL", "LOAD_NAME", "LOAD_FROM_DICT_OR_GLOBALS"})
 
@@ -43,7 +44,12 @@ def read_names(code: CodeType) -> list[str]:
     list of str
         Sorted.
     """
-    return _names(code, _READS)
+    return list(_names(code, _READS))
+
+
+def bound_names(code: CodeType) -> list[str]:
+    """Return the global names that code sets or deletes, sorted."""
+    return list(_names(code, frozenset({"STORE_GLOBAL", "DELETE_GLOBAL"})))
 
 
 def imported_names(code: CodeType) -> list[str]:
@@ -59,7 +65,7 @@ def imported_names(code: CodeType) -> list[str]:
     list of str
         Sorted.
     """
-    return _names(code, frozenset({"IMPORT_NAME"}))
+    return list(_names(code, frozenset({"IMPORT_NAME"})))
 
 
 def attribute_names(code: CodeType) -> set[str]:
@@ -78,11 +84,13 @@ def attribute_names(code: CodeType) -> set[str]:
     return {name for own in nested_code(code) for name in own.co_names}
 
 
-def _names(code: CodeType, kinds: frozenset[str]) -> list[str]:
+# Equal code has equal names, and is asked for them at each recording.
+@lru_cache(4096)
+def _names(code: CodeType, kinds: frozenset[str]) -> tuple[str, ...]:
     found = {
         step.argval
         for own in nested_code(code)
         for step in dis.get_instructions(own)
         if step.opname in kinds
     }
-    return sorted(found)
+    return tuple(sorted(found))

@@ -348,12 +348,7 @@ def _fit_and_spoil(data):
     "make_task",
     [
         lambda data: partial(_fit_and_spoil, data),
-        pytest.param(
-            lambda data: lambda: _fit_and_spoil(data),
-            marks=pytest.mark.xfail(
-                strict=True, reason="functions are recorded with their own closures"
-            ),
-        ),
+        lambda data: lambda: _fit_and_spoil(data),
     ],
     ids=["argument", "closure"],
 )

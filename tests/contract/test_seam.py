@@ -5,18 +5,20 @@ and with fixed seeds.  What it returns must agree within 1e-8, and the report mu
 that its networks were trained as rows of fleets.
 """
 
+import itertools
 import os
 import random
 import signal
 import sys
 import threading
 import warnings
+from collections import deque
 
 import numpy as np
 import pytest
 import torch
 from joblib import Parallel, delayed
-from sklearn.base import BaseEstimator, TransformerMixin, clone
+from sklearn.base import BaseEstimator, ClassifierMixin, TransformerMixin, clone
 from sklearn.datasets import load_diabetes, load_iris
 from sklearn.ensemble import (
     BaggingClassifier,
@@ -52,7 +54,7 @@ from skorch.callbacks import EarlyStopping, LRScheduler
 from torch import nn
 
 from sk_tune import MLPClassifier, MLPRegressor, fleet
-from sk_tune.exceptions import TrainingDivergedError
+from sk_tune.exceptions import SkTuneWarning, TrainingDivergedError
 
 X, Y = load_iris(return_X_y=True)
 X, Y = StandardScaler().fit_transform(X), Y.astype(np.int64)
@@ -545,9 +547,6 @@ def _logged(seed):
     return proba
 
 
-@pytest.mark.xfail(
-    strict=True, reason="recording runs a task's side effects outside its arguments too"
-)
 def test_side_effects_on_globals_happen_once():
     """A task that appends to a list of its module does so as often as without the block."""
     LOG.clear()
@@ -556,6 +555,111 @@ def test_side_effects_on_globals_happen_once():
         Parallel()(delayed(_logged)(seed) for seed in (1, 2))
 
     assert LOG == [1, -1, 2, -2]
+
+
+SOURCES = {
+    "numpy": lambda: np.random.default_rng(0),
+    "RandomState": lambda: np.random.RandomState(0),
+    "torch": lambda: torch.Generator().manual_seed(0),
+    "python": lambda: random.Random(0),
+    "list": lambda: list(range(100)),
+    "deque": lambda: deque(range(100)),
+}
+SOURCE = SOURCES["list"]()
+
+
+def _next_of(source):
+    if isinstance(source, torch.Generator):
+        return int(torch.randint(100, (1,), generator=source))
+    if isinstance(source, np.random.Generator):
+        return int(source.integers(100))
+    return source.randint(0, 99) if hasattr(source, "randint") else source.pop()
+
+
+class DrawsFromModule(ClassifierMixin, BaseEstimator):
+    """Fits networks on some of the rows, which it draws beyond its parameters."""
+
+    def __init__(self, n=1):
+        self.n = n
+
+    def fit(self, X, y):
+        self.classes_ = np.unique(y)
+        rows = np.arange(len(X)) % 7 != _next_of(SOURCE) % 7
+        own = [mlp(random_state=i) for i in range(self.n)]
+        self.nets_ = [net.fit(X[rows], y[rows]) for net in own]
+        return self
+
+    def predict_proba(self, X):
+        return np.mean([net.predict_proba(X) for net in self.nets_], axis=0)
+
+    def predict(self, X):
+        return self.classes_[self.predict_proba(X).argmax(axis=1)]
+
+
+@pytest.mark.parametrize("n", [1, 2])
+@pytest.mark.parametrize("source", SOURCES)
+def test_what_fits_draw_from_beyond_their_parameters(source, n, monkeypatch):
+    """Whatever the fits of a module share is drawn from as without the block."""
+
+    def run():
+        monkeypatch.setattr(sys.modules[__name__], "SOURCE", SOURCES[source]())
+        scores = cross_val_score(DrawsFromModule(n), X, Y, cv=CV, scoring="neg_log_loss")
+        return [scores, np.array(_next_of(SOURCE))]
+
+    report = _compared(run)
+
+    _assert_used(report, 3 * n)
+
+
+@pytest.mark.parametrize("n", [1, 2])
+def test_what_a_closure_counts(n):
+    """Variables around a function are those that it would have without the block."""
+
+    def run():
+        seed = 0
+
+        def task():
+            nonlocal seed
+            seed += 1
+            nets = [mlp(random_state=10 * seed + i) for i in range(n)]
+            return np.stack([_probabilities(net) for net in nets])
+
+        return [*Parallel()(delayed(task)() for _ in range(3)), np.array(seed)]
+
+    _assert_used(_compared(run), 3 * n)
+
+
+def _own_numbers():
+    yield from range(100)
+
+
+ITERATOR = None
+
+
+@pytest.mark.parametrize(
+    "make",
+    [itertools.count, _own_numbers, lambda: map(abs, range(9))],
+    ids=["count", "generator", "map"],
+)
+def test_what_cannot_be_put_back_is_not_recorded(make, monkeypatch):
+    """A fit that takes the next of an iterator trains by itself, and the block says why."""
+    own = sys.modules[__name__]
+
+    class Source:
+        def pop(self):
+            return next(ITERATOR)
+
+    def run():
+        monkeypatch.setattr(own, "ITERATOR", make())
+        monkeypatch.setattr(own, "SOURCE", Source())
+        return [cross_val_score(DrawsFromModule(), X, Y, cv=CV, scoring="neg_log_loss")]
+
+    with pytest.warns(SkTuneWarning, match="3 networks were trained alone.*'ITERATOR'"):
+        report = _compared(run)
+
+    (reason,) = report.solo
+    assert "'ITERATOR'" in reason
+    assert (report.n_requested, report.n_trained_again) == (0, 0)
 
 
 def _logged_in(log, seed):

@@ -2,6 +2,7 @@
 
 from sk_tune.engine._names_in_code import (
     attribute_names,
+    bound_names,
     imported_names,
     nested_code,
     read_names,
@@ -28,6 +29,18 @@ def test_names_that_are_read_are_those_of_all_code_inside():
 
     assert {"FACTOR", "len"} <= set(names)
     assert not {"values", "x", "inner", "json"} & set(names)
+
+
+def _binding():
+    global FACTOR, GONE
+    FACTOR = local = 3
+    del GONE
+    return local
+
+
+def test_names_that_are_set_or_deleted_are_global_ones():
+    """Local variables are none."""
+    assert bound_names(_binding.__code__) == ["FACTOR", "GONE"]
 
 
 def test_imports_inside_a_function_are_found():
