@@ -1215,7 +1215,8 @@ def test_pressing_control_c_in_a_task_ends_the_call():
             Parallel()(delayed(interrupted)(i) for i in range(3))
         inside = cross_val_score(mlp(), X, Y, cv=CV)
 
-    assert set(seen) == {0}
+    # It was pressed in the run on a copy, of which nothing stays; no other task was run.
+    assert seen == []
     _same([inside], [cross_val_score(mlp(), X, Y, cv=CV)])
 
 
