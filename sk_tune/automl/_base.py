@@ -51,13 +51,13 @@ from sk_tune.automl._page import auto_page
 from sk_tune.automl._problem import Problem
 from sk_tune.automl._progress import ProgressLine, line_of
 from sk_tune.automl._runner import AutoProgress, Runner
-from sk_tune.automl._threads import is_busy
 from sk_tune.automl._trials import Trial, best_of
 from sk_tune.automl._verdict import Score, verdict
 from sk_tune.automl._workers import Workers
 from sk_tune.backend import value_fingerprint
 from sk_tune.exceptions import SearchError, TableError, warn_user
 from sk_tune.report import Quality, quality_of, write_page
+from sk_tune.training import processes_per_cpu
 
 __all__ = ["AutoEstimator"]
 
@@ -67,8 +67,8 @@ _FAMILIES = ("linear", "boosting", "network")
 _FAMILY_OF_USE = {"linear": "linear", "boosting": "boosting", "networks": "network"}
 # What is left of the budget for the choice of members and the last check.
 _RESERVED_SHARE, _LEAST_RESERVED, _MOST_RESERVED = 0.05, 0.6, 10.0
-# How many times more on a machine that others keep busy.
-_MORE_IF_BUSY = 2.5
+# Of the budget, at most, on a machine that others keep busy.
+_MOST_RESERVED_SHARE = 0.3
 
 
 class AutoEstimator(BaseEstimator):  # type: ignore[misc]
@@ -397,7 +397,9 @@ class AutoEstimator(BaseEstimator):  # type: ignore[misc]
         if self.time_budget is not None:
             share = _RESERVED_SHARE * self.time_budget
             reserve = float(np.clip(share, _LEAST_RESERVED, _MOST_RESERVED))
-            reserve *= _MORE_IF_BUSY if is_busy() else 1
+            reserve = min(
+                reserve * processes_per_cpu(), _MOST_RESERVED_SHARE * self.time_budget
+            )
         tell: Callable[[AutoProgress], object] | None = None
         if self.progress is not False:
             tell = ProgressLine() if self.progress is True else self.progress

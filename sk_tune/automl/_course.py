@@ -229,14 +229,21 @@ class Course(RememberedCourse):
         if not model.is_network:
             cost = cost.times(len(self.problem.folds))
         spent = runner.clock.seconds - began
-        # Rather few rows than none, if there is time for these.
-        for seconds in (min(share - spent, runner.left), runner.left / 2):
-            n_rows, units = self._affordable(model, cost, seconds)
+        # Rather few rows than none, if there is time for these; and rather few epochs of
+        # networks, which are cut when their time is up.
+        enough = model.enough_resources
+        tries = [(min(share - spent, runner.left), enough), (runner.left / 2, enough)]
+        if model.is_network:
+            tries.append((runner.left / 2, 1))
+        for seconds, least in tries:
+            n_rows, units = self._affordable(model, cost, seconds, least)
             if n_rows:
                 break
         return n_rows, units, cost
 
-    def _affordable(self, model: Model, cost: Cost, seconds: float) -> tuple[int, int]:
+    def _affordable(
+        self, model: Model, cost: Cost, seconds: float, enough: int
+    ) -> tuple[int, int]:
         least = _LEAST_ROWS
         if self.problem.is_classification:
             least = max(least, _LEAST_ROWS_OF_CLASS * self.problem.n_classes)
@@ -246,7 +253,7 @@ class Course(RememberedCourse):
             n_rows=self.problem.n_train,
             least_rows=least,
             most=model.most_resources,
-            enough=model.enough_resources,
+            enough=enough,
         )
         if not model.is_network or n_rows == self.problem.n_train:
             return n_rows, units
@@ -276,9 +283,9 @@ class Course(RememberedCourse):
             for kind in own:
                 self._run_network(kind, share * seconds / len(own), n_done)
             for kind in boosting:
-                self._run_boosting(
-                    kind, seconds if not own else (1 - share) * seconds, n_done
-                )
+                rest = seconds if not own else (1 - share) * seconds
+                # What came before may have been late.
+                self._run_boosting(kind, min(rest, runner.left), n_done)
             self.n_done += 1
             if len(runner.trials) == before and self.n_rounds is None:
                 if seconds >= left / 2:
@@ -343,7 +350,7 @@ class Course(RememberedCourse):
         if kind.cost is None or (n_rows >= self.problem.n_train and units >= most):
             return None
         more_rows, more_units = self._affordable(
-            kind.model.on(self.problem), kind.cost, seconds
+            kind.model.on(self.problem), kind.cost, seconds, kind.model.enough_resources
         )
         if more_rows < n_rows or more_rows * more_units < _GROWTH * n_rows * units:
             return None
@@ -367,8 +374,12 @@ class Course(RememberedCourse):
         epochs = seconds / (n_folds * max(kind.seconds_per_epoch, 1e-9))
         # The pass of a fit that was interrupted has the same networks only by its sizes.
         least, most = kind.pass_begun or hyperband_size(epochs, kind.units)
-        if most < min(kind.model.enough_resources, kind.units):
-            return
+        enough = min(kind.model.enough_resources, kind.units)
+        if most < enough:
+            if seconds < self.runner.left / 2:
+                return
+            # Nothing else is left to do, and what takes too long is cut.
+            least = most = enough
         kind.pass_begun = least, most
         own = self._store(kind.model.name, seconds)
         self.keep(always=bool(own))

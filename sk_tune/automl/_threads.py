@@ -2,10 +2,9 @@
 # SPDX-License-Identifier: BSD-3-Clause
 """How many threads scikit-learn's own models get."""
 
-import os
-
-import joblib
 from threadpoolctl import threadpool_limits
+
+from sk_tune.training import processes_per_cpu
 
 __all__ = ["few_threads", "is_busy"]
 
@@ -17,18 +16,8 @@ _LOAD_OF_BUSY = 1.5
 
 
 def is_busy() -> bool:
-    """Return whether others keep the processors of this machine busy.
-
-    Returns
-    -------
-    bool
-        By the last minute; False where the system does not tell.
-    """
-    try:
-        load = os.getloadavg()[0]
-    except (AttributeError, OSError):
-        return False
-    return bool(load > _LOAD_OF_BUSY * joblib.cpu_count())
+    """Return whether others keep the processors of this machine busy."""
+    return processes_per_cpu() > _LOAD_OF_BUSY
 
 
 def few_threads(n_values: int, *, is_busy: bool = False) -> threadpool_limits:

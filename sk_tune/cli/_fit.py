@@ -50,10 +50,14 @@ from sk_tune.prepare import (
     read_text_columns,
     text_formats,
 )
+from sk_tune.training import processes_per_cpu
 
 __all__ = ["FitOptions", "fit", "resume"]
 
 _LEAST_BUDGET = 1e-3
+# What the page, the model and the table of trials take where nobody else computes; and of
+# the budget at most.
+_SECONDS_OF_FILES, _MOST_FOR_FILES = 0.5, 0.1
 _DEFAULT_METRIC = {"classification": "accuracy", "regression": "r2"}
 
 
@@ -119,8 +123,12 @@ class FitOptions:
 
     @property
     def seconds_left(self) -> float:
-        """What is left of the budget; never 0, because something is always tried."""
-        return max(self.started + self.time_budget - time.monotonic(), _LEAST_BUDGET)
+        """What is left for models; never 0, because something is always tried."""
+        files = min(
+            _SECONDS_OF_FILES * processes_per_cpu(), _MOST_FOR_FILES * self.time_budget
+        )
+        end = self.started + self.time_budget - files
+        return max(end - time.monotonic(), _LEAST_BUDGET)
 
 
 def fit(

@@ -504,6 +504,6 @@ def _train_in_workers(
             for k, shard in enumerate(shards)
         ]
     # Closed at once if anything comes up here, so that no worker goes on.
-    with closing_call(train_shards(shards, n_jobs, limit)) as ended:
+    with closing_call(train_shards(shards, n_jobs)) as ended:
         for position, result, message in ended:
             end_shard(shards[position], (result, message), results, stored, reporter)

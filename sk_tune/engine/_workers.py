@@ -48,6 +48,8 @@ __all__ = [
 LOST = (BrokenProcessPool, CancelledError, ConnectionError, EOFError)
 # Of a time that is limited, without which workers cost more to start than they save.
 _LEAST_SECONDS_TO_START = 10.0
+# Name of the thread that waits until they have.
+_STARTER = "sk_tune starts workers"
 # How long after its limit a worker is waited for.
 _SECONDS_TO_ANSWER = 0.5
 # Processes that have trained shards, and so imported what that takes.
@@ -57,7 +59,7 @@ _DATA = ("X", "y", "sample_weight", "rows", "monitor")
 
 
 def train_shards(
-    shards: Sequence[Shard], n_jobs: int | None, limit: TimeLimit | None = None
+    shards: Sequence[Shard], n_jobs: int | None
 ) -> Generator[tuple[int, Any, str], None, None]:
     """Train shards in workers, in the order in which they end.
 
@@ -85,7 +87,7 @@ def train_shards(
     lost: dict[int, Shard] = {}
     while missing:
         try:
-            with closing(run_shards(list(missing.items()), n_jobs, limit)) as results:
+            with closing(run_shards(list(missing.items()), n_jobs)) as results:
                 for position, result in results:
                     del missing[position]
                     yield position, result, ""
@@ -142,12 +144,12 @@ def run_lost_shard(position: int, shard: Shard, n_jobs: int | None) -> tuple[int
 
 
 def run_shards(
-    shards: Sequence[tuple[int, Shard]],
-    n_jobs: int | None,
-    limit: TimeLimit | None = None,
+    shards: Sequence[tuple[int, Shard]], n_jobs: int | None
 ) -> Generator[Any, None, None]:
     parallel = parallel_call(n_jobs, batch_size=1)
     results = parallel(shard_task(position, shard) for position, shard in shards)
+    # No other has more time than the last.
+    limit = shards[-1][1].limit
     yield from results if limit is None else _in_time(parallel, results, limit)
     if uses_loky():
         _TRAINED.clear()
@@ -215,12 +217,16 @@ def have_to_start(n_jobs: int | None) -> bool:
 def start_meanwhile(n_jobs: int | None, seconds: float) -> None:
     """Let joblib's workers start while this process does something else.
 
-    Unless they run, or so few seconds are left that they would not be worth it.
+    Unless they run or start, or so few seconds are left that they would not be worth it.
     """
+    if any(own.name == _STARTER for own in threading.enumerate()):
+        return
     if seconds >= _LEAST_SECONDS_TO_START and have_to_start(n_jobs):
         # A thread does not know by itself which backend is meant.
         backend, _ = get_active_backend()
-        threading.Thread(target=start_workers, args=(n_jobs, backend), daemon=True).start()
+        threading.Thread(
+            target=start_workers, args=(n_jobs, backend), name=_STARTER, daemon=True
+        ).start()
 
 
 def uses_loky() -> bool:

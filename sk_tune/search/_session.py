@@ -481,6 +481,8 @@ class SearchSession:
                 is_first=is_first,
                 stays_here=self._is_streaming,
             )
+        if is_first:
+            self.time.note_unstoppable()
 
     def _run_trained(self, work: Work) -> None:
         """Run the task of a trained network, which adopts its training if it is needed."""

@@ -61,6 +61,7 @@ class TimeBudget:
         self.is_late = False
         self.n_epochs_of_cut: dict[int, int] = {}
         self.cut_refit = ""
+        self._seconds_of_first = 0.0
         self.n_epochs_ahead = 0
         self._refit = _Refit()
         # What the last task of each kind took.
@@ -132,6 +133,11 @@ class TimeBudget:
         start = time.monotonic()
         yield
         self._seconds_of_task[what] = time.monotonic() - start
+
+    def note_unstoppable(self) -> None:
+        """Remember what the first candidate took if nothing could stop it in time."""
+        if time.monotonic() > self.end:
+            self._seconds_of_first = time.monotonic() - self._start
 
     def takes(self, works: Sequence[Work], *, is_first: bool) -> bool:
         """Return whether all networks of tasks were trained; let go of those that were cut.
@@ -221,6 +227,12 @@ class TimeBudget:
         if self.cut_refit or refit_was_cut:
             parts.append(
                 f"{budget} ended the refit {self.cut_refit or 'before its last epoch'}."
+            )
+        if self._seconds_of_first:
+            warn_user(
+                f"{budget} was too short for a single candidate, whose fits nothing can "
+                f"stop: it took {seconds_text(self._seconds_of_first)}. Give more time, or "
+                "fewer rows."
             )
         if not parts:
             return ""

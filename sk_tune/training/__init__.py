@@ -44,6 +44,7 @@ from sk_tune.training._threads import (
     is_small,
     n_weights,
     one_thread,
+    processes_per_cpu,
     takes_one_thread,
 )
 from sk_tune.training._time_limit import (
@@ -92,6 +93,7 @@ __all__ = [
     "loss_message",
     "n_weights",
     "one_thread",
+    "processes_per_cpu",
     "r2",
     "row_accuracy",
     "row_r2",

@@ -2,11 +2,13 @@
 # SPDX-License-Identifier: BSD-3-Clause
 """How many threads pay for a network's arithmetic."""
 
+import os
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
+import joblib
 import numpy as np
 import torch
 from torch import Tensor, nn
@@ -18,6 +20,7 @@ __all__ = [
     "is_small",
     "n_weights",
     "one_thread",
+    "processes_per_cpu",
     "takes_one_thread",
 ]
 
@@ -184,3 +187,14 @@ def one_thread(*, wanted: bool = True) -> Iterator[None]:
         if torch.get_num_threads() == 1:
             torch.set_num_threads(before)
         _BLOCKS.leave()
+
+
+def processes_per_cpu() -> float:
+    """Return how many processes wait for each processor, by the last minute; at least 1.
+
+    So many times longer may things take.  1 where the system does not tell.
+    """
+    try:
+        return float(max(1.0, os.getloadavg()[0] / joblib.cpu_count()))
+    except (AttributeError, OSError):
+        return 1.0

@@ -129,7 +129,7 @@ def test_shards_of_a_lost_worker_run_once_more_one_at_a_time(error, digits, monk
     """What had come before is kept, and is not trained again."""
     runs = []
 
-    def run(shards, n_jobs, limit=None):
+    def run(shards, n_jobs):
         runs.append([position for position, _ in shards])
         for n_done, (position, _) in enumerate(shards):
             if len(runs) == 1 and n_done == 2:
@@ -148,7 +148,7 @@ def test_shards_that_had_not_begun_go_to_workers_again(digits, monkeypatch):
     """Two workers had two of eight at a time; these run by themselves, after all others."""
     runs = []
 
-    def run(shards, n_jobs, limit=None):
+    def run(shards, n_jobs):
         runs.append([position for position, _ in shards])
         for n_done, (position, _) in enumerate(shards):
             if len(runs) <= 2 and n_done == 1:
@@ -166,7 +166,7 @@ def test_shards_that_had_not_begun_go_to_workers_again(digits, monkeypatch):
 def test_a_shard_that_is_lost_twice_is_given_up(digits, monkeypatch):
     """It has no result but a message, and the others are trained."""
 
-    def run(shards, n_jobs, limit=None):
+    def run(shards, n_jobs):
         for position, _ in shards:
             if position == 1:
                 raise TerminatedWorkerError("gone")
@@ -186,7 +186,7 @@ def test_a_shard_that_is_lost_twice_is_given_up(digits, monkeypatch):
 def test_other_errors_are_passed_on(digits, monkeypatch):
     """A mistake of sk_tune's own is not mistaken for a lost worker."""
 
-    def run(shards, n_jobs, limit=None):
+    def run(shards, n_jobs):
         raise ZeroDivisionError
         yield
 
