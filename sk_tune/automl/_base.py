@@ -67,8 +67,7 @@ _FAMILIES = ("linear", "boosting", "network")
 _FAMILY_OF_USE = {"linear": "linear", "boosting": "boosting", "networks": "network"}
 # What is left of the budget for the choice of members and the last check.
 _RESERVED_SHARE, _LEAST_RESERVED, _MOST_RESERVED = 0.05, 0.6, 10.0
-# Of the budget, at most, on a machine that others keep busy.
-_MOST_RESERVED_SHARE = 0.3
+_RESERVED_IF_BUSY = 0.3
 
 
 class AutoEstimator(BaseEstimator):  # type: ignore[misc]
@@ -398,7 +397,7 @@ class AutoEstimator(BaseEstimator):  # type: ignore[misc]
             share = _RESERVED_SHARE * self.time_budget
             reserve = float(np.clip(share, _LEAST_RESERVED, _MOST_RESERVED))
             reserve = min(
-                reserve * processes_per_cpu(), _MOST_RESERVED_SHARE * self.time_budget
+                reserve * processes_per_cpu(), _RESERVED_IF_BUSY * self.time_budget
             )
         tell: Callable[[AutoProgress], object] | None = None
         if self.progress is not False:

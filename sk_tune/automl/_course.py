@@ -231,12 +231,10 @@ class Course(RememberedCourse):
         spent = runner.clock.seconds - began
         # Rather few rows than none, if there is time for these; and rather few epochs of
         # networks, which are cut when their time is up.
-        enough = model.enough_resources
-        tries = [(min(share - spent, runner.left), enough), (runner.left / 2, enough)]
-        if model.is_network:
-            tries.append((runner.left / 2, 1))
-        for seconds, least in tries:
-            n_rows, units = self._affordable(model, cost, seconds, least)
+        least = 1 if model.is_network else model.enough_resources
+        first = min(share - spent, runner.left), model.enough_resources
+        for seconds, enough in (first, (runner.left / 2, least)):
+            n_rows, units = self._affordable(model, cost, seconds, enough)
             if n_rows:
                 break
         return n_rows, units, cost
@@ -244,9 +242,8 @@ class Course(RememberedCourse):
     def _affordable(
         self, model: Model, cost: Cost, seconds: float, enough: int
     ) -> tuple[int, int]:
-        least = _LEAST_ROWS
-        if self.problem.is_classification:
-            least = max(least, _LEAST_ROWS_OF_CLASS * self.problem.n_classes)
+        n_classes = self.problem.n_classes if self.problem.is_classification else 0
+        least = max(_LEAST_ROWS, _LEAST_ROWS_OF_CLASS * n_classes)
         n_rows, units = affordable(
             cost,
             seconds,
@@ -374,8 +371,7 @@ class Course(RememberedCourse):
         epochs = seconds / (n_folds * max(kind.seconds_per_epoch, 1e-9))
         # The pass of a fit that was interrupted has the same networks only by its sizes.
         least, most = kind.pass_begun or hyperband_size(epochs, kind.units)
-        enough = min(kind.model.enough_resources, kind.units)
-        if most < enough:
+        if most < (enough := min(kind.model.enough_resources, kind.units)):
             if seconds < self.runner.left / 2:
                 return
             # Nothing else is left to do, and what takes too long is cut.

@@ -55,8 +55,7 @@ from sk_tune.training import processes_per_cpu
 __all__ = ["FitOptions", "fit", "resume"]
 
 _LEAST_BUDGET = 1e-3
-# What the page, the model and the table of trials take where nobody else computes; and of
-# the budget at most.
+# What files take where nobody else computes, and of the budget at most.
 _SECONDS_OF_FILES, _MOST_FOR_FILES = 0.5, 0.1
 _DEFAULT_METRIC = {"classification": "accuracy", "regression": "r2"}
 

@@ -56,12 +56,11 @@ class RefitTrainer:
             own.set_params(max_epochs=session.options.max_resources)
         folds = session.outcomes[search.best_index_]
         seconds = max((outcome.seconds for outcome in folds), default=0.0)
-        limit = session.time.refit_limit()
-        if n_epochs is None and limit is None and seconds > _SECONDS_IN_ONE_THREAD:
+        if n_epochs is None and seconds > _SECONDS_IN_ONE_THREAD:
             return None
         fit = Fit(estimator=own, X=X, y=y, sample_weight=sample_weight, n_epochs=n_epochs)
         with adoption(None):
-            (trained,) = train([fit], engine="reference", limit=limit)
+            (trained,) = train([fit], engine="reference")
         if trained.is_cut and trained.state is not None:
             n_done, n_asked = len(trained.state.history), n_epochs or own.max_epochs
             session.time.cut_refit = f"after {n_done} of {n_asked} epochs"

@@ -409,7 +409,9 @@ class SearchSession:
 
     def _stages(self, works: Sequence[Work]) -> Iterator[Sequence[Work]]:
         """Yield tasks to be run together: all, or fold by fold with a race."""
-        if not self.options.race:
+        # Of a limited time the first candidate comes alone, and gets all folds.
+        is_alone = self.time.is_limited and not self.has_complete_candidate
+        if is_alone or not self.options.race:
             yield works
             return
         n_folds = max(work.task.fold + 1 for work in works)

@@ -192,7 +192,12 @@ def one_thread(*, wanted: bool = True) -> Iterator[None]:
 def processes_per_cpu() -> float:
     """Return how many processes wait for each processor, by the last minute; at least 1.
 
-    So many times longer may things take.  1 where the system does not tell.
+    So many times longer may things take.
+
+    Returns
+    -------
+    float
+        1 where the system does not tell.
     """
     try:
         return float(max(1.0, os.getloadavg()[0] / joblib.cpu_count()))

@@ -80,6 +80,7 @@ SEARCHES = {
         {"min_resources": ENDLESS // 3, "asynchronous": True},
     ),
     "best": (GridSearchCV, {"epochs": "best"}),
+    "race": (GridSearchCV, {"race": True}),
 }
 
 
