@@ -231,10 +231,11 @@ class Course(RememberedCourse):
         spent = runner.clock.seconds - began
         # Rather few rows than none, if there is time for these; and rather few epochs of
         # networks, which are cut when their time is up.
-        least = 1 if model.is_network else model.enough_resources
-        first = min(share - spent, runner.left), model.enough_resources
-        for seconds, enough in (first, (runner.left / 2, least)):
-            n_rows, units = self._affordable(model, cost, seconds, enough)
+        enough, half = model.enough_resources, runner.left / 2
+        least = 1 if model.is_network else enough
+        first = min(share - spent, runner.left)
+        for seconds, fewest in ((first, enough), (half, enough), (half, least)):
+            n_rows, units = self._affordable(model, cost, seconds, fewest)
             if n_rows:
                 break
         return n_rows, units, cost

@@ -410,8 +410,8 @@ class SearchSession:
     def _stages(self, works: Sequence[Work]) -> Iterator[Sequence[Work]]:
         """Yield tasks to be run together: all, or fold by fold with a race."""
         # Of a limited time the first candidate comes alone, and gets all folds.
-        is_alone = self.time.is_limited and not self.has_complete_candidate
-        if is_alone or not self.options.race:
+        whole = self.time.is_limited and not self.has_complete_candidate
+        if whole or not self.options.race:
             yield works
             return
         n_folds = max(work.task.fold + 1 for work in works)
@@ -428,7 +428,6 @@ class SearchSession:
             yield [work for work in stage if work.row not in stopped]
 
     def _run_stage(self, works: Sequence[Work]) -> None:
-        # What was trained ahead only has to be scored.
         is_ahead = any(work.is_ahead for work in works)
         if not self.is_interrupted and (is_ahead or not self.time.is_late):
             with self.interruptible():
