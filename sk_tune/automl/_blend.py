@@ -84,23 +84,10 @@ class Blend:
 def blend_of(
     trials: Sequence[Trial], weights: Array, temperature: float, classes: Array | None
 ) -> Blend:
-    """Return the average of the models of trials.
+    """Return the average of the models of trials; a trial's weight is shared by its folds.
 
-    Parameters
-    ----------
-    trials : sequence of Trial
-        Members and others.
-    weights : ndarray of shape (n_trials,)
-        Of each; those without any are no members.
-    temperature : float
-        Of the averaged probabilities.
-    classes : ndarray of shape (n_classes,) or None
-        Labels; None for regression.
-
-    Returns
-    -------
-    Blend
-        A trial's weight is shared by its folds.
+    Trials without a weight are no members. Averaged probabilities get the temperature;
+    `classes` is None for regression.
     """
     own = [(t, float(w)) for t, w in zip(trials, weights, strict=True) if w > 0]
     members = [
@@ -116,23 +103,9 @@ def blend_of(
 
 
 def held_out_score(blend: Blend, metric: Metric, X: Any, y: Array) -> float:
-    """Return the score of an average on rows that were set aside.
+    """Return the score of a fitted average on the samples that were set aside.
 
-    Parameters
-    ----------
-    blend : Blend
-        Fitted.
-    metric : Metric
-        What it is scored by.
-    X : DataFrame or ndarray of shape (n_samples, ...)
-        The rows.
-    y : ndarray of shape (n_samples,)
-        Their targets.
-
-    Returns
-    -------
-    float
-        NaN if there are none, or the metric is not defined for them.
+    NaN if there are none, or the metric is not defined for them.
     """
     if not len(y):
         return float("nan")

@@ -15,20 +15,11 @@ Array = npt.NDArray[Any]
 
 
 class ChannelScaler(TransformerMixin, BaseEstimator):  # type: ignore[misc]
-    """Give each channel mean 0 and variance 1.
+    """Give each channel, along `axis`, mean 0 and variance 1.
 
-    Parameters
-    ----------
-    axis : int
-        Of the channels.
-    channels_first : bool, default=False
-        Whether the channels are moved to the second axis and missing values become 0, as
-        convolutions take them.
-
-    Attributes
-    ----------
-    mean_, scale_ : ndarray
-        Of each channel, over all rows and places that are not missing.
+    With `channels_first` the channels are moved to the second axis and missing values
+    become 0, as convolutions take them. ``mean_`` and ``scale_`` are those of all samples
+    and places that are not missing.
     """
 
     def __init__(self, axis: int, *, channels_first: bool = False) -> None:
@@ -36,20 +27,7 @@ class ChannelScaler(TransformerMixin, BaseEstimator):  # type: ignore[misc]
         self.channels_first = channels_first
 
     def fit(self, X: Array, y: Any = None) -> Self:
-        """Learn means and scales.
-
-        Parameters
-        ----------
-        X : ndarray of shape (n_samples, ...)
-            Rows to train on.
-        y : None
-            Ignored.
-
-        Returns
-        -------
-        ChannelScaler
-            Itself.
-        """
+        """Learn means and scales."""
         others = tuple(k for k in range(X.ndim) if k != self.axis % X.ndim)
         self.mean_ = np.nanmean(X, axis=others, keepdims=True)[0]
         scale = np.nanstd(X, axis=others, keepdims=True)[0]
@@ -57,18 +35,7 @@ class ChannelScaler(TransformerMixin, BaseEstimator):  # type: ignore[misc]
         return self
 
     def transform(self, X: Array) -> Array:
-        """Return scaled rows.
-
-        Parameters
-        ----------
-        X : ndarray of shape (n_samples, ...)
-            Rows.
-
-        Returns
-        -------
-        ndarray of shape (n_samples, ...)
-            float32.
-        """
+        """Return scaled samples, float32."""
         check_is_fitted(self)
         scaled: Array = ((X - self.mean_) / self.scale_).astype(np.float32)
         if not self.channels_first:

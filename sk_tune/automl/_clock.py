@@ -9,14 +9,9 @@ __all__ = ["Clock"]
 
 
 class Clock:
-    """Measures a budget from its start.
+    """Measures a budget in seconds from its start, by ``time.monotonic``.
 
-    Parameters
-    ----------
-    budget : float or None
-        Seconds; None for no limit.
-    start : float or None, default=None
-        When it began, by ``time.monotonic``; None is now.
+    None has no end.
     """
 
     def __init__(self, budget: float | None, start: float | None = None) -> None:
@@ -36,16 +31,8 @@ class Clock:
         return max(0.0, self.budget - self.seconds)
 
     def share(self, part: float) -> float:
-        """Return a part of the whole budget.
+        """Return a share, from 0 to 1, of the whole budget in seconds.
 
-        Parameters
-        ----------
-        part : float
-            From 0 to 1.
-
-        Returns
-        -------
-        float
-            Seconds; infinite without a budget.
+        Infinite without one.
         """
         return math.inf if self.budget is None else part * self.budget

@@ -38,30 +38,13 @@ _KINDS: dict[int, Kind] = {2: "table", 3: "sequence", 4: "image"}
 def as_features(estimator: Any, X: Any, *, reset: bool, shape: Any = None) -> Any:
     """Return checked features.
 
-    Parameters
-    ----------
-    estimator : estimator
-        Learns names and number of features, or has them checked.
-    X : array-like or frame of shape (n_samples, n_features) or (n_samples, ...)
-        A table of any library, or numbers.
-    reset : bool
-        Whether it learns; else columns without names, or of an estimator that learnt none,
-        are those of ``fit`` by their order.
-    shape : tuple of int or None, default=None
-        Of a row, if X is flat and its columns are those of images or sequences.
-
-    Returns
-    -------
-    DataFrame of shape (n_samples, n_features) or ndarray of shape (n_samples, ...)
-        A table of pandas with texts for names; what has more than two axes stays an array.
-        Columns that only count the rows are all missing.
-        Of a column that was numbers or dates but for some cells in ``fit``, such cells are
-        missing.
-
-    Raises
-    ------
-    ValueError
-        If they are no such data, or not those of ``fit``.
+    A frame with texts for names, or an array of more than two axes. With `reset` the
+    estimator learns names and number of features; else columns without names, or of an
+    estimator that learnt none, are those of ``fit`` by their order. `shape` is that of a
+    sample, if X is flat and its columns are those of images or sequences. Columns that only
+    count the samples are all missing. Of a column that was numbers or dates but for some
+    cells in ``fit``, such cells are missing. Raises ValueError if they are no such data, or
+    not those of ``fit``.
     """
     table = as_pandas(X) if hasattr(X, "columns") else None
     if reset:
@@ -137,29 +120,7 @@ def _reshaped(X: Array, shape: tuple[int, ...]) -> Array:
 
 
 def as_target(estimator: Any, X: Any, y: Any, *, is_classification: bool) -> Array:
-    """Return checked targets.
-
-    Parameters
-    ----------
-    estimator : estimator
-        For messages.
-    X : DataFrame or ndarray of shape (n_samples, ...)
-        Their rows.
-    y : array-like of shape (n_samples,)
-        Labels or numbers.
-    is_classification : bool
-        Which.
-
-    Returns
-    -------
-    ndarray of shape (n_samples,)
-        Numbers as float64.
-
-    Raises
-    ------
-    ValueError
-        If they cannot be learnt.
-    """
+    """Return checked targets, numbers as float64; ValueError if they cannot be learnt."""
     if y is None:
         raise ValueError(
             f"{type(estimator).__name__} requires y to be passed, but the target y is None."
@@ -193,22 +154,9 @@ def _check_complete(estimator: Any, targets: Array) -> None:
 
 
 def kind_of(X: Any) -> Kind:
-    """Return what a row is.
+    """Return "table", "image" or "sequence" by the number of axes.
 
-    Parameters
-    ----------
-    X : DataFrame or ndarray of shape (n_samples, ...)
-        Features.
-
-    Returns
-    -------
-    {"table", "image", "sequence"}
-        By the number of axes.
-
-    Raises
-    ------
-    ValueError
-        If they are none of these.
+    ValueError for others.
     """
     if X.ndim not in _KINDS:
         raise ValueError(

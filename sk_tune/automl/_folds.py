@@ -62,16 +62,10 @@ _N_NAMED = 5
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class Split:
-    """Rows that are set aside, and the folds of the others, with what led to them.
+    """The samples that are set aside, and the folds of the others.
 
-    Parameters
-    ----------
-    held : ndarray of shape (n_held_out,)
-        Positions that are set aside.
-    folds : sequence of (ndarray, ndarray)
-        Positions among the other rows.
-    asked : tuple
-        Parameters that they follow from, besides the time.
+    `held` are positions among all samples, `folds` among the others; `asked` are the
+    parameters that they follow from, besides the time.
     """
 
     held: Array
@@ -79,18 +73,7 @@ class Split:
     asked: tuple[Any, ...]
 
     def equals(self, other: "Split") -> bool:
-        """Return whether another split has the same rows in the same parts.
-
-        Parameters
-        ----------
-        other : Split
-            Of the same data.
-
-        Returns
-        -------
-        bool
-            Whatever led to it.
-        """
+        """Return whether another split of the data has the same samples in each part."""
         if len(self.folds) != len(other.folds):
             return False
         parts = [(self.held, other.held)]
@@ -100,21 +83,9 @@ class Split:
 
 
 def check_scores(y: Array, folds: Sequence[tuple[Array, Array]], metric: Metric) -> None:
-    """Refuse folds whose classes are too few for a metric.
+    """Raise TableError if the folds have too few classes for a metric.
 
-    Parameters
-    ----------
-    y : ndarray of shape (n_samples,)
-        Classes.
-    folds : sequence of (ndarray, ndarray)
-        Rows to train on, and those held out.
-    metric : Metric
-        By which they are to be scored.
-
-    Raises
-    ------
-    TableError
-        If no model at all could get a score, which else shows when the time is spent.
+    No model at all could get a score, which else shows when the time is spent.
     """
     classes, codes = np.unique(y, return_inverse=True)
     for number, (train, held) in enumerate(folds, start=1):
@@ -149,23 +120,7 @@ def _undefined(metric: Metric, y: Array, probabilities: Array, classes: Array) -
 
 
 def as_groups(groups: Any) -> Array:
-    """Return groups that can be told apart.
-
-    Parameters
-    ----------
-    groups : array-like of shape (n_samples,)
-        Of any type.
-
-    Returns
-    -------
-    ndarray of shape (n_samples,)
-        The same.
-
-    Raises
-    ------
-    TableError
-        If one is missing.
-    """
+    """Return groups that can be told apart; TableError if one is missing."""
     own = np.asarray(groups)
     missing = np.asarray(pd.isna(own))
     if missing.any():
@@ -189,32 +144,11 @@ def split_rows(
     row_size: int,
     before: Split | None = None,
 ) -> Split:
-    """Return the parts of the rows.
+    """Return the samples to set aside, and the folds of the others.
 
-    Parameters
-    ----------
-    y : ndarray of shape (n_samples,)
-        Targets.
-    cv, test_size, time_budget, seed, row_size : object
-        As for ``make_folds`` and ``held_out_rows``.
-    is_classification, is_r2 : bool
-        As for ``check_folds``.
-    structure : tuple of (ndarray or None, ndarray or None)
-        Groups and times.
-    before : Split or None, default=None
-        Of an earlier fit that is gone on with: it is taken if the same is asked for.
-
-    Returns
-    -------
-    Split
-        Of all rows.
-
-    Raises
-    ------
-    TableError
-        If there are too few rows.
-    ValueError
-        If other parts than those of an earlier fit are asked for.
+    They are those of ``held_out_rows`` and ``make_folds``; `structure` are groups and
+    times. `before` is the split of an earlier fit that is resumed: it is taken if the same
+    is asked for, else ValueError. Raises TableError if there are too few samples.
     """
     told = (None if own is None else data_fingerprint(own) for own in structure)
     asked = (cv, test_size, *told)
@@ -256,18 +190,7 @@ def split_rows(
 
 
 def are_same(asked: tuple[Any, ...], before: tuple[Any, ...]) -> bool:
-    """Return whether parameters are those of before.
-
-    Parameters
-    ----------
-    asked, before : tuple
-        Parameters; objects are the same only if they are one.
-
-    Returns
-    -------
-    bool
-        Whether all of them are.
-    """
+    """Return whether parameters are those of before; objects are the same only if one."""
     return all(
         own is other or (isinstance(own, str | float | int) and own == other)
         for own, other in zip(asked, before, strict=True)
@@ -275,13 +198,7 @@ def are_same(asked: tuple[Any, ...], before: tuple[Any, ...]) -> bool:
 
 
 def warn_of_rare_classes(y: Array) -> None:
-    """Warn of classes with one row, if there are others to learn.
-
-    Parameters
-    ----------
-    y : ndarray of shape (n_samples,)
-        Labels.
-    """
+    """Warn of classes with one sample, if there are others to learn."""
     labels, counts = np.unique(y, return_counts=True)
     rare = labels[counts < 2]
     if len(labels) - len(rare) >= 2 and len(rare):
@@ -302,28 +219,11 @@ def held_out_rows(
     times: Array | None = None,
     seed: int,
 ) -> Array:
-    """Return rows to set aside for a last check.
+    """Return ascending positions, maybe none, to set aside for a last check.
 
-    Parameters
-    ----------
-    y : ndarray of shape (n_samples,)
-        Targets.
-    test_size : float or "auto"
-        Share of the rows, 0 for none; "auto" spares a tenth of 5,000 rows or more, but no
-        more than 5,000.  Groups and times are kept whole, and the share as nearly.
-    is_classification : bool
-        Whether classes are to be in both parts.
-    groups : ndarray of shape (n_samples,) or None
-        What is not to be divided.
-    times : ndarray of shape (n_samples,) or None, default=None
-        When each row was; the last ones are set aside then.
-    seed : int
-        Of the choice.
-
-    Returns
-    -------
-    ndarray of shape (n_held_out,)
-        Positions in rising order; may be empty.
+    `test_size` is a share; "auto" spares a tenth of 5,000 samples or more, but no more than
+    5,000. Groups and times are kept whole, and the share as nearly; with times the last
+    samples are set aside, and classes are in both parts otherwise.
     """
     n = len(y)
     if test_size == "auto":
@@ -359,38 +259,12 @@ def make_folds(
     seed: int,
     row_size: int = 1,
 ) -> list[tuple[Array, Array]]:
-    """Return the folds that all models are judged on.
+    """Return the folds, training and held-out positions, that all models are judged on.
 
-    Parameters
-    ----------
-    y : ndarray of shape (n_samples,)
-        Targets.
-    cv : int, splitter, iterable or "auto"
-        As in scikit-learn; "auto" is 5 folds, or one held-out part if rows are many for
-        the budget.  These, and a number of folds, are by group if there are groups; with
-        times each fold is later than what is trained on.
-    is_classification : bool
-        Whether classes are to be in all folds.
-    groups : ndarray of shape (n_samples,) or None
-        What is not to be divided.
-    times : ndarray of shape (n_samples,) or None, default=None
-        When each row was.
-    time_budget : float or None
-        Seconds.
-    seed : int
-        Of the order of rows.
-    row_size : int, default=1
-        Values of a row.
-
-    Returns
-    -------
-    list of (ndarray, ndarray)
-        Training and held-out positions.
-
-    Raises
-    ------
-    TableError
-        If there are too few rows for them.
+    `cv` is as in scikit-learn; "auto" is 5 folds, or one held-out part if samples, of
+    `row_size` values, are many for the budget. These, and a number of folds, are by group
+    if there are groups; with times each fold is later than what is trained on. Raises
+    TableError if there are too few samples for them.
     """
     if _are_given(cv) or (cv != "auto" and groups is None and times is None):
         return _given_folds(y, cv, is_classification, groups)
@@ -418,23 +292,10 @@ def check_folds(
     is_classification: bool,
     is_r2: bool,
 ) -> None:
-    """Refuse folds in which nothing can be learnt or judged.
+    """Raise TableError for folds in which nothing can be learnt or judged.
 
-    Parameters
-    ----------
-    y : ndarray of shape (n_samples,)
-        Targets.
-    folds : sequence of (ndarray, ndarray)
-        Training and held-out positions.
-    is_classification : bool
-        Whether each is to be trained on two classes.
-    is_r2 : bool
-        Whether they are judged by R^2, which one row does not have.
-
-    Raises
-    ------
-    TableError
-        If there are too few rows for them.
+    A classifier needs two classes to train on; `is_r2` says that folds are judged by R^2,
+    which one sample does not have.
     """
     for number, (train, held) in enumerate(folds, start=1):
         where = f"fold {number} of {len(folds)}"

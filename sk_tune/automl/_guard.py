@@ -27,23 +27,9 @@ _OF_WHOLE_ROWS = ("SKT201", "SKT202")
 def guarded(
     problem: Problem, groups: Any, time_budget: float | None, times: Any = None
 ) -> tuple[Finding, ...]:
-    """Return what the leak guard finds.
+    """Return a finding of each check of the leak guard.
 
-    Parameters
-    ----------
-    problem : Problem
-        Rows and folds.
-    groups : ndarray of shape (n_samples,) or None
-        What belongs together.
-    time_budget : float or None
-        Seconds of the whole fit; of large data some rows and columns are looked at only.
-    times : ndarray of shape (n_samples,) or None, default=None
-        When each row was.
-
-    Returns
-    -------
-    tuple of Finding
-        Of each check one.
+    Of data that are large for the budget only some samples and columns are looked at.
     """
     X, y = _readable(problem.X), problem.y
     folds: Any = problem.folds
@@ -73,17 +59,9 @@ def guarded(
 
 
 def serious_leaks(findings: Iterable[Finding]) -> list[Finding]:
-    """Return what makes scores too good.
+    """Return the leak guard's issues of more than low severity.
 
-    Parameters
-    ----------
-    findings : iterable of Finding
-        Of the leak guard, and others.
-
-    Returns
-    -------
-    list of Finding
-        Issues of the leak guard of more than low severity.
+    They make scores too good.
     """
     return [
         f
@@ -93,13 +71,7 @@ def serious_leaks(findings: Iterable[Finding]) -> list[Finding]:
 
 
 def warn_of_leaks(findings: Iterable[Finding]) -> None:
-    """Warn of what makes scores too good, if anything does.
-
-    Parameters
-    ----------
-    findings : iterable of Finding
-        Of the leak guard.
-    """
+    """Warn of leaks that make scores too good, if there are any."""
     serious = serious_leaks(findings)
     if serious:
         listed = " ".join(f"{f.message} {f.remedy}".strip() for f in serious)

@@ -16,22 +16,10 @@ __all__ = ["leaderboard"]
 def leaderboard(
     trials: Sequence[Trial], chosen: Chosen, networks: Chosen | None
 ) -> pd.DataFrame:
-    """Return a row for each model, the best first.
+    """Return a row for each model and for both ensembles, the best first.
 
-    Parameters
-    ----------
-    trials : sequence of Trial
-        What was trained.
-    chosen : Chosen
-        The ensemble.
-    networks : Chosen or None
-        The ensemble of networks only; None without any.
-
-    Returns
-    -------
-    DataFrame
-        Index: model.  Columns: family; cv_score and cv_std, mean and standard deviation
-        over the folds; seconds; in_ensemble; weight; params.
+    Index: model. Columns: family; cv_score and cv_std, mean and standard deviation over the
+    folds; seconds; in_ensemble; weight; params.
     """
     weights = {
         id(trial): weight

@@ -102,22 +102,7 @@ class Memory:
 
 
 def fingerprint(X: Any, y: Any, sample_weight: Any = None) -> str:
-    """Return what tells the data of a fit from others.
-
-    Parameters
-    ----------
-    X : DataFrame or ndarray of shape (n_samples, ...)
-        Features.
-    y : ndarray of shape (n_samples,)
-        Targets.
-    sample_weight : ndarray of shape (n_samples,) or None, default=None
-        Weights of the rows.
-
-    Returns
-    -------
-    str
-        Equal for equal values in the same order.
-    """
+    """Return a text that is equal for data of equal values in the same order."""
     parts = [X, y] if sample_weight is None else [X, y, sample_weight]
     return ", ".join(map(data_fingerprint, parts))
 

@@ -79,26 +79,14 @@ _MANY_COLUMNS = 2000
 class Model:
     """A kind of model to tune.
 
-    Parameters
-    ----------
-    family : {"dummy", "linear", "boosting", "MLP", "CNN", "RNN"}
-        What it is.
-    estimator : Pipeline
-        Unfitted, with the default parameters.
-    space : mapping of str to object
-        What may vary in rounds; empty if it has none.
-    grid : mapping of str to list
-        What is tried first, in all combinations; empty for the default parameters only.
-    resource : str
-        The parameter that training takes time by; empty if there is none.
-    most_resources, enough_resources : int
-        The value of it that is wanted, and the one from which on it makes a sound model.
-    make : callable or None
-        Returns this model for a problem: on fewer rows some defaults are others.
-    label : str
-        What tells it from others of its family; the family if empty.
-    is_thorough : bool
-        Whether it is only worth its time on all rows and with all that is wanted.
+    `family` is "dummy", "linear", "boosting", "MLP", "CNN" or "RNN"; `label` tells it from
+    others of its family. `estimator` is an unfitted pipeline with the default parameters,
+    `space` what may vary in rounds, `grid` what is tried first, in all combinations.
+    `resource` is the parameter that training takes time by, `most_resources` the value that
+    is wanted, `enough_resources` the one from which on it makes a sound model. `make`
+    returns this model for a problem: on fewer samples some defaults are others.
+    `is_thorough` says that it is only worth its time on all samples and with all that is
+    wanted.
     """
 
     family: str
@@ -118,18 +106,7 @@ class Model:
         return self.label or self.family
 
     def on(self, problem: Problem) -> "Model":
-        """Return the model for another problem, such as a sample of the rows.
-
-        Parameters
-        ----------
-        problem : Problem
-            With the same columns.
-
-        Returns
-        -------
-        Model
-            This one if nothing of it depends on the problem.
-        """
+        """Return the model for another problem with the same columns, such as a sample."""
         return self if self.make is None else self.make(problem)
 
     @property
@@ -139,18 +116,7 @@ class Model:
 
 
 def dummy_model(problem: Problem) -> Model:
-    """Return what looks at no column.
-
-    Parameters
-    ----------
-    problem : Problem
-        What is to be learnt.
-
-    Returns
-    -------
-    Model
-        It predicts class shares or the mean.
-    """
+    """Return a model that predicts class shares or the mean, and looks at no column."""
     dummy, name = DummyRegressor(), "mean"
     if problem.is_classification:
         dummy, name = DummyClassifier(), "prior"
@@ -162,18 +128,7 @@ def dummy_model(problem: Problem) -> Model:
 
 
 def linear_model(problem: Problem) -> Model:
-    """Return logistic or ridge regression.
-
-    Parameters
-    ----------
-    problem : Problem
-        What is to be learnt.
-
-    Returns
-    -------
-    Model
-        Its strength of regularisation varies.
-    """
+    """Return logistic or ridge regression, of which the regularisation varies."""
     if problem.kind == "table":
         kinds = baseline_models(problem.X, is_classification=problem.is_classification)
         linear = kinds[1]
@@ -214,15 +169,7 @@ def _ridge(problem: Problem) -> Ridge:
 def boosting_model(problem: Problem) -> Model:
     """Return scikit-learn's histogram gradient boosting.
 
-    Parameters
-    ----------
-    problem : Problem
-        What is to be learnt; images and sequences become columns.
-
-    Returns
-    -------
-    Model
-        Of trees.
+    Images, sequences become columns.
     """
     own: Any = TimedBoostingRegressor
     can_stop = problem.n_train >= _ROWS_TO_STOP_EARLY
@@ -286,16 +233,8 @@ def _boosting_losses(problem: Problem) -> list[str]:
 def network_models(problem: Problem) -> list[Model]:
     """Return the networks that suit the data.
 
-    Parameters
-    ----------
-    problem : Problem
-        What is to be learnt.
-
-    Returns
-    -------
-    list of Model
-        For a table a multi-layer perceptron, a quick one and one with embeddings and
-        members; for images a convolutional network, for sequences this and a recurrent one.
+    For a table these are a multi-layer perceptron, a quick one and one with embeddings and
+    members; for images a convolutional network, for sequences this and a recurrent one.
     """
     if problem.kind == "table":
         return [_perceptron(problem), _thorough_perceptron(problem)]

@@ -17,26 +17,10 @@ Kind = Literal["table", "image", "sequence"]
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class Problem:
-    """Rows to learn from and how models are judged on them.
+    """Samples to learn from and how models are judged on them.
 
-    Parameters
-    ----------
-    X : DataFrame of shape (n_samples, n_features) or ndarray of shape (n_samples, ...)
-        Features: a table, or images or sequences.
-    y : ndarray of shape (n_samples,)
-        Labels or numbers.
-    kind : {"table", "image", "sequence"}
-        What a row is.
-    is_classification : bool
-        Else regression.
-    folds : sequence of (ndarray, ndarray)
-        Positions of training and of held-out rows: the same for all models.
-    scoring : str, callable or None
-        As in scikit-learn; accuracy or R^2 if None.
-    sample_weight : ndarray of shape (n_samples,) or None
-        Weights for training.
-    seed : int
-        Source of all that is drawn.
+    `folds` are positions of training and held-out samples, the same for all models;
+    `sample_weight` is for training; `seed` is the source of all that is drawn.
     """
 
     X: Any
@@ -69,17 +53,10 @@ class Problem:
         return int(self.n_train * np.prod(self.X.shape[1:]))
 
     def sampled(self, n_rows: int) -> Self:
-        """Return the problem with fewer rows to train on, and the same held-out rows.
+        """Return the problem with at most `n_rows` samples to train on in each fold.
 
-        Parameters
-        ----------
-        n_rows : int
-            That a model of a fold is to be trained on.
-
-        Returns
-        -------
-        Problem
-            Its training rows are among those of any larger sample.
+        Held-out samples are the same; training samples are among those of any larger
+        sample.
         """
         if n_rows >= self.n_train:
             return self
@@ -91,17 +68,9 @@ class Problem:
         return replace(self, folds=folds)
 
     def miniature(self, n_rows: int) -> Self:
-        """Return the problem with fewer rows, to train on and held out.
+        """Return the problem with at most `n_rows` samples to train on in each fold.
 
-        Parameters
-        ----------
-        n_rows : int
-            That a model of a fold is to be trained on.
-
-        Returns
-        -------
-        Problem
-            With as large a part of the held-out rows, and some at least.
+        As large a share of the held-out samples is kept, and some at least.
         """
         if n_rows >= self.n_train:
             return self
@@ -119,40 +88,17 @@ class Problem:
         return rows[sampling_order(self.y[rows], self.is_classification, self.seed)]
 
     def fit_params(self, estimator: Any) -> dict[str, Any]:
-        """Return what ``fit`` of a search over a pipeline is given besides X and y.
-
-        Parameters
-        ----------
-        estimator : Pipeline
-            Whose last step takes weights.
-
-        Returns
-        -------
-        dict
-            Empty without weights.
-        """
+        """Return what ``fit`` of a search over a pipeline is given besides X and y."""
         if self.sample_weight is None:
             return {}
         return {f"{estimator.steps[-1][0]}__sample_weight": self.sample_weight}
 
 
 def sampling_order(y: Array, is_classification: bool, seed: int) -> Array:  # noqa: FBT001
-    """Return rows in an order in which the first ones stand for all.
+    """Return all positions in an order in which the first ones stand for all.
 
-    Parameters
-    ----------
-    y : ndarray of shape (n_samples,)
-        Targets.
-    is_classification : bool
-        Whether they are classes: then two rows of each come first, and after these each
-        class has its share of however many.
-    seed : int
-        Of the order.
-
-    Returns
-    -------
-    ndarray of shape (n_samples,)
-        Positions, each once.
+    Of classes two samples of each come first, and after these each class has its share of
+    however many.
     """
     order = np.random.default_rng(seed).permutation(len(y))
     if not is_classification:

@@ -114,28 +114,11 @@ class Runner:
         return max(self.trials, key=lambda trial: trial.score, default=None)
 
     def seconds_of(self, model: Model) -> list[float]:
-        """Return what each trial of a model took.
-
-        Parameters
-        ----------
-        model : Model
-            With any rows.
-
-        Returns
-        -------
-        list of float
-            Seconds of all folds.
-        """
+        """Return the seconds that each trial of a model took in all folds."""
         return [trial.seconds for trial in self.trials if trial.label == model.name]
 
     def begin(self, stage: str) -> None:
-        """Tell what comes next.
-
-        Parameters
-        ----------
-        stage : str
-            What is done now.
-        """
+        """Tell what comes next."""
         self._stage = stage
         self._report()
 

@@ -24,18 +24,7 @@ class SharedSteps:
         self._known: dict[int, tuple[Any, Any]] = {}
 
     def shared(self, model: Pipeline) -> Pipeline:
-        """Return a pipeline with earlier transformers in the place of equal ones.
-
-        Parameters
-        ----------
-        model : Pipeline
-            Fitted.
-
-        Returns
-        -------
-        Pipeline
-            Another one with the same last step.
-        """
+        """Return a fitted pipeline with earlier transformers in the place of equal ones."""
         *transformers, last = model.steps
         return Pipeline([*((name, self._first(own)) for name, own in transformers), last])
 

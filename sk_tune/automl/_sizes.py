@@ -29,16 +29,10 @@ _MOST_OF_LIMIT = 3
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Cost:
-    """What a fit takes.
+    """What a fit takes: a + b rows + (c + d rows) units, in seconds.
 
-    Parameters
-    ----------
-    once : float
-        Seconds of any fit: a.
-    per_unit : float
-        Seconds of each epoch or iteration besides: c.
-    once_per_row, per_unit_per_row : float, default=0.0
-        The same for each row: b and d.
+    a is `once`, b `once_per_row`, c `per_unit` and d `per_unit_per_row`; a unit is an epoch
+    or iteration.
     """
 
     once: float
@@ -49,72 +43,23 @@ class Cost:
     def seconds(self, n_rows: int, units: int) -> float:
         """Return what a fit takes.
 
-        Parameters
-        ----------
-        n_rows : int
-            Rows of the fit.
-        units : int
-            Its epochs or iterations.
-
-        Returns
-        -------
-        float
-            Infinite if it was not measured because it takes too long.
+        Infinite if it was not measured because it takes too long.
         """
         return self._fixed(units) + self._per_row(units) * n_rows
 
     def seconds_per_unit(self, n_rows: int) -> float:
-        """Return what another unit of a fit takes.
-
-        Parameters
-        ----------
-        n_rows : int
-            Rows of the fit.
-
-        Returns
-        -------
-        float
-            At least 0.
-        """
+        """Return what another unit of a fit takes, at least 0."""
         return max(0.0, self.seconds(n_rows, 1) - self.seconds(n_rows, 0))
 
     def rows(self, seconds: float, units: int) -> int:
-        """Return on how many rows a fit with so many units may be.
-
-        Parameters
-        ----------
-        seconds : float
-            It may take.
-        units : int
-            Its epochs or iterations.
-
-        Returns
-        -------
-        int
-            0 if there is no time for any.
-        """
+        """Return the samples that a fit of so many units has time for; 0 if for none."""
         left = seconds - self._fixed(units)
         if math.isnan(left) or left <= 0:
             return 0
         return int(min(left / max(self._per_row(units), 1e-12), 2**53))
 
     def units(self, seconds: float, n_rows: int, most: int) -> int:
-        """Return how many units fit into a time.
-
-        Parameters
-        ----------
-        seconds : float
-            May be infinite.
-        n_rows : int
-            Rows of the fit.
-        most : int
-            What is wanted.
-
-        Returns
-        -------
-        int
-            From 0 to `most`.
-        """
+        """Return the units, up to `most`, that fit into a time, which may be infinite."""
         if math.isinf(seconds):
             return most
         once = self.seconds(n_rows, 0)
@@ -124,18 +69,7 @@ class Cost:
         return int(min(most, max(0.0, units)))
 
     def times(self, factor: float) -> "Cost":
-        """Return the cost of so many fits.
-
-        Parameters
-        ----------
-        factor : float
-            How many.
-
-        Returns
-        -------
-        Cost
-            Of all of them.
-        """
+        """Return the cost of so many fits."""
         return Cost(
             once=factor * self.once,
             per_unit=factor * self.per_unit,
@@ -153,23 +87,13 @@ class Cost:
 def measured_cost(
     seconds: Callable[[int, int], float], n_rows: int, *, limit: float = math.inf
 ) -> Cost:
-    """Return what fits take, from short ones on a few rows, then on more.
+    """Return what fits take, from short ones on a few samples, then on more.
 
-    Parameters
-    ----------
-    seconds : callable
-        Fits with a number of rows and of units, and returns what that took.
-    n_rows : int
-        Of all rows.
-    limit : float, default=inf
-        Seconds that this may take: fits on more rows are left out that would take longer,
-        by those on fewer rows.
-
-    Returns
-    -------
-    Cost
-        If there was time for one number of rows only, half of what that took is thought to
-        grow with them; infinite if the very first fit took far too long.
+    `seconds` fits with a number of samples and of units, and returns what that took.
+    `limit` are seconds that this may take: fits on more samples are left out that would
+    take longer, by those on fewer. If there was time for one number of samples only, half
+    of what that took is thought to grow with them; the cost is infinite if the very first
+    fit took far too long.
     """
     start = time.perf_counter()
     sizes = list(_sizes(n_rows))
@@ -230,24 +154,11 @@ def _through(points: list[tuple[int, float, float]]) -> Cost:
 def affordable(
     cost: Cost, seconds: float, *, n_rows: int, least_rows: int, most: int, enough: int
 ) -> tuple[int, int]:
-    """Return on how many rows, and with how many units, a fit may be.
+    """Return on how many samples, and with how many units, a fit may be.
 
-    Parameters
-    ----------
-    cost : Cost
-        Of such fits.
-    seconds : float
-        It may take.
-    n_rows, least_rows : int
-        Rows that there are, and those without which it is not worth its time.
-    most, enough : int
-        Units that are wanted, and those from which on rows are worth more than units.
-
-    Returns
-    -------
-    n_rows, units : int
-        All rows, if there is time for enough units; else as many rows as have them.  0 and
-        0 if these are too few.
+    `least_rows` are those without which it is not worth its time; `most` units are wanted,
+    and from `enough` on samples are worth more than units. The result is all samples, if
+    there is time for enough units; else as many as have them; 0 and 0 if these are too few.
     """
     enough = min(enough, most)
     units = cost.units(seconds, n_rows, most)
@@ -260,15 +171,7 @@ def affordable(
 def hyperband_epochs(min_epochs: int, max_epochs: int) -> int:
     """Return the epochs that all candidates of a Hyperband pass train in one fold.
 
-    Parameters
-    ----------
-    min_epochs, max_epochs : int
-        Of the first rung of the longest bracket, and of the last rungs.
-
-    Returns
-    -------
-    int
-        With rungs that go on training.
+    `min_epochs` are those of the first rung of the longest bracket; rungs are resumed.
     """
     total = 0
     for bracket in hyperband_brackets(min_epochs, max_epochs, _FACTOR):
@@ -282,19 +185,9 @@ def hyperband_epochs(min_epochs: int, max_epochs: int) -> int:
 def hyperband_size(epochs: float, max_epochs: int) -> tuple[int, int]:
     """Return the least and the most epochs of a Hyperband pass that can be afforded.
 
-    Parameters
-    ----------
-    epochs : float
-        What all candidates may train together in one fold.
-    max_epochs : int
-        What the last rungs are to grant.
-
-    Returns
-    -------
-    min_epochs : int
-        Few, if many candidates can be tried.
-    max_epochs : int
-        Less than asked for only if not even one candidate can be trained for so long.
+    `epochs` is what all candidates may train together in one fold. The least are few if
+    many candidates can be tried; the most are less than asked for only if not even one
+    candidate can be trained for so long.
     """
     for reductions in range(_MOST_REDUCTIONS, 0, -1):
         least = max_epochs // _FACTOR**reductions

@@ -21,19 +21,6 @@ def is_busy() -> bool:
 
 
 def few_threads(n_values: int, *, is_busy: bool = False) -> threadpool_limits:
-    """Return a context in which small data get one thread.
-
-    Parameters
-    ----------
-    n_values : int
-        Rows times columns.
-    is_busy : bool, default=False
-        Whether all data get one thread.
-
-    Returns
-    -------
-    threadpool_limits
-        Without effect on large data, unless the machine is busy.
-    """
+    """Return a context in which few values, or all on a busy machine, get one thread."""
     is_small = n_values < _VALUES_FOR_THREADS
     return threadpool_limits(limits=1 if is_small or is_busy else None)

@@ -25,19 +25,9 @@ _limits: ContextVar[tuple[float, float] | None] = ContextVar("limits", default=N
 
 @contextmanager
 def fits_within(seconds: float, end: float) -> Iterator[None]:
-    """Let boosting end in time that is fitted inside.
+    """Let boosting that is fitted inside end in time, after its first iterations at least.
 
-    Parameters
-    ----------
-    seconds : float
-        That each fit may take.
-    end : float
-        When all are to end, by ``time.monotonic``.
-
-    Yields
-    ------
-    None
-        A fit gets its first iterations in any case.
+    Each fit may take `seconds`, and all end at `end`, by ``time.monotonic``.
     """
     token = _limits.set((seconds, end))
     try:
@@ -54,22 +44,7 @@ class _Timed:
     n_iter_: int
 
     def fit(self, X: Any, y: Any, sample_weight: Any = None) -> Self:
-        """Fit, with fewer iterations than `max_iter` if there is no time for all.
-
-        Parameters
-        ----------
-        X : array-like of shape (n_samples, n_features)
-            Features.
-        y : array-like of shape (n_samples,)
-            Labels or numbers.
-        sample_weight : array-like of shape (n_samples,), default=None
-            Weights of the rows.
-
-        Returns
-        -------
-        self
-            Fitted.
-        """
+        """Fit, with fewer iterations than `max_iter` if there is no time for all."""
         limits = _limits.get()
         if limits is None:
             return super().fit(X, y, sample_weight)  # type: ignore[misc,no-any-return]

@@ -146,35 +146,14 @@ def trials_of(
 
 
 def best_of(trials: Sequence[Trial], n: int) -> list[Trial]:
-    """Return the trials with the highest scores.
-
-    Parameters
-    ----------
-    trials : sequence of Trial
-        Any.
-    n : int
-        How many at most.
-
-    Returns
-    -------
-    list of Trial
-        The best first.
-    """
+    """Return the at most `n` trials with the highest scores, the best first."""
     return sorted(trials, key=lambda trial: -trial.score)[:n]
 
 
 def library_of(trials: Sequence[Trial]) -> Library:
-    """Return the trials as what an ensemble is chosen from.
+    """Return trials on the same folds as what an ensemble is chosen from.
 
-    Parameters
-    ----------
-    trials : sequence of Trial
-        On the same folds; at least one.
-
-    Returns
-    -------
-    Library
-        Candidates are positions in `trials`.
+    Candidates are positions in `trials`.
     """
     first = trials[0].library
     return Library(

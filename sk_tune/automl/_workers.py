@@ -19,15 +19,8 @@ class Workers:
     """The worker processes of joblib, which nobody waits for.
 
     A worker imports torch before it can train anything: for seconds, and on a busy machine
-    for much longer.  Until all of them have, networks train in this process.
-
-    Parameters
-    ----------
-    n_jobs : int or None
-        As in scikit-learn.
-    time_budget : float or None
-        Seconds of the whole fit.  Without one there is nobody to wait too long, and with
-        little there are no workers.
+    for much longer. Until all of them have, networks train in this process; with little
+    time there are no workers at all.
     """
 
     def __init__(self, n_jobs: int | None, time_budget: float | None) -> None:

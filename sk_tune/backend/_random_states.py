@@ -20,11 +20,6 @@ def kept_random_states() -> Iterator[None]:
 
     Blocks of several threads run one after the other, and none while a network in another
     thread is initialised: it would find its generator changed.
-
-    Yields
-    ------
-    None
-        Nothing.
     """
     with exclusive_rng():
         states = random.getstate(), np.random.get_state(), torch.get_rng_state()  # noqa: NPY002

@@ -91,20 +91,10 @@ class _Recording:
 
 
 class Session:
-    """Trainings of one block.
+    """The trainings of one block.
 
-    Parameters
-    ----------
-    n_jobs : int
-        Workers of the engine.
-    memory_limit : float or None
-        Of the engine.
-    progress : callable or None
-        Of the engine.
-    store : str, path-like or None, default=None
-        Of the engine.
-    monitor : callable or None, default=None
-        Says which rows each network is scored on after each epoch.
+    `monitor` says which samples each network is scored on after each epoch; the rest is as
+    the engine takes it.
     """
 
     def __init__(
@@ -136,17 +126,9 @@ class Session:
         self._n_threads: int | None = None
 
     def prepare(self, tasks: Sequence[Task]) -> list["Replayer"]:
-        """Record tasks and train what they ask for.
+        """Record tasks, in their order, and train the fits that they ask for.
 
-        Parameters
-        ----------
-        tasks : sequence of callable
-            In the order in which they will be run.
-
-        Returns
-        -------
-        list of Replayer
-            Who answers the networks of each task.
+        Returns what answers the networks of each task.
         """
         own = [_Recording(task) for task in tasks]
         waiting = self._record_all(own)
@@ -253,19 +235,9 @@ class Session:
             self.declined = Counter()
 
     def shared(self, data: Any) -> tuple[int, Any]:
-        """Return one object for all equal data.
+        """Return a number and one object for all equal data of the block.
 
-        Parameters
-        ----------
-        data : object
-            Features, targets or weights.
-
-        Returns
-        -------
-        number : int
-            The same for all equal data of the block.
-        object
-            The first that came of these.
+        The first that came.
         """
         key = data_fingerprint(data)
         if key not in self._data:
@@ -277,55 +249,22 @@ class Session:
         return self._data[key]
 
     def number(self, data: Any) -> int | None:
-        """Return the number of data that were recorded.
-
-        Parameters
-        ----------
-        data : object
-            Features, targets or weights.
-
-        Returns
-        -------
-        int or None
-            None if no equal data were.
-        """
+        """Return the number of data that were recorded; None if no equal data were."""
         number, _ = self._data.get(data_fingerprint(data), (None, None))
         return number
 
     def known(self, key: Any) -> _Training | None:
-        """Return a finished training that any task may use.
-
-        Parameters
-        ----------
-        key : object
-            Of the fit.
-
-        Returns
-        -------
-        _Training or None
-            None if there is none.
-        """
+        """Return the finished training of a key that any task may use, or None."""
         return self._known.get(key)
 
     def replaying(self) -> Any:
-        """Return a context that measures the time of replaying.
-
-        Returns
-        -------
-        context manager
-            To run a task in.
-        """
+        """Return a context, to run a task in, that measures the time of replaying."""
         return self._replaying()
 
     def use_threads(self, state: TrainingState | None, X: Any) -> None:
         """Let the rest of a task that is replayed compute with as many threads as pay.
 
-        Parameters
-        ----------
-        state : TrainingState or None
-            Of the network in use; None if it is yet to be trained.
-        X : object
-            Its training data.
+        `state` is that of the network in use, None if it is yet to be trained on `X`.
         """
         if self._n_threads is not None:
             small = state is not None and is_small(state, X)

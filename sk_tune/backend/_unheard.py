@@ -14,15 +14,10 @@ __all__ = ["unheard"]
 
 @contextmanager
 def unheard() -> Iterator[None]:
-    """Drop what this thread prints and warns of.
+    """Drop what this thread prints and warns of; other threads' output is printed.
 
     Whoever enters it in several threads has them wait for each other: what it replaces
-    belongs to the process.  What other threads print meanwhile is printed.
-
-    Yields
-    ------
-    None
-        Nothing.
+    belongs to the process.
     """
     heard = sys.stdout
     sys.stdout = _OtherThreads(heard)

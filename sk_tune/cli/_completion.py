@@ -25,20 +25,7 @@ complete -o filenames -F _sk_tune sk-tune"""
 
 
 def completion(shell: str, parser: argparse.ArgumentParser) -> str:
-    """Return a script for a shell.
-
-    Parameters
-    ----------
-    shell : {"bash", "zsh", "fish"}
-        Which.
-    parser : ArgumentParser
-        Of the command line.
-
-    Returns
-    -------
-    str
-        To be evaluated when the shell starts.
-    """
+    """Return the script of a command line for "bash", "zsh" or "fish"."""
     commands = _commands(parser)
     if shell == "fish":
         return "\n".join(_fish(commands))

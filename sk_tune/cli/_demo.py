@@ -29,12 +29,7 @@ _AFTERWARDS = ["boat", "body"]
 def demo(name: str | None, options: FitOptions) -> None:
     """Run a fit on a table that comes with scikit-learn.
 
-    Parameters
-    ----------
-    name : {"titanic", "breast_cancer", "wine", "diabetes"} or None
-        Which; None takes the first that is there.
-    options : FitOptions
-        As for a fit; the target is the table's.
+    The first there is if None is named.
     """
     table, target = demo_table(name)
     # The folder that only demos write to may be written again.
@@ -46,20 +41,8 @@ def demo(name: str | None, options: FitOptions) -> None:
 def demo_table(name: str | None) -> tuple[Table, str]:
     """Return a table that comes with scikit-learn, and its target.
 
-    Parameters
-    ----------
-    name : {"titanic", "breast_cancer", "wine", "diabetes"} or None
-        Which; None takes "titanic", or "breast_cancer" if that is not installed.
-
-    Returns
-    -------
-    tuple of Table and str
-        The table and the name of its target column.
-
-    Raises
-    ------
-    TableError
-        If the titanic table is asked for and not installed.
+    The default is "titanic", or "breast_cancer" if that is not installed; TableError if
+    "titanic" is asked for then.
     """
     if name == "titanic" or (name is None and _titanic_file() is not None):
         return _titanic(), "survived"

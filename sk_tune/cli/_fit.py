@@ -209,27 +209,10 @@ def resume(
     json: bool,
     started: float,
 ) -> None:
-    """Go on with a fit where it ended.
+    """Resume the fit of a folder for `time_budget` seconds more.
 
-    Parameters
-    ----------
-    folder : Path
-        Output of ``sk-tune fit``.
-    time_budget : float
-        Seconds for what is added.
-    data : Path or None
-        The table, if it is no longer where it was.
-    n_jobs : int or None
-        Processes; None takes one for each CPU.
-    verbose, json : bool
-        As for a fit.
-    started : float
-        When the budget began.
-
-    Raises
-    ------
-    TableError
-        If there is nothing to go on from, or the table is another one.
+    `data` is the table, if it is no longer where it was. Raises TableError if there is
+    nothing to resume, or the table is another one.
     """
     config = read_config(folder)
     try:

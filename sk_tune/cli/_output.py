@@ -77,22 +77,8 @@ _PICKLE_ERRORS = (
 class SavedModel:
     """A fitted model and what it takes to apply it to a file.
 
-    Parameters
-    ----------
-    model : AutoClassifier or AutoRegressor
-        Fitted.
-    task : {"classification", "regression"}
-        The kind of problem.
-    target : str
-        The column that it predicts.
-    columns : tuple of str
-        Columns that it needs.
-    texts : tuple of str
-        Those of them that hold text.
-    ignored : tuple of str
-        Columns of the fitted table that it does not need.
-    sklearn_version : str
-        Of scikit-learn, which promises to load pickles of the same version only.
+    `columns` are those that it needs, of which `texts` hold text; `ignored` are the others
+    of the fitted table. scikit-learn promises to load pickles of the same version only.
     """
 
     model: Any
@@ -105,19 +91,9 @@ class SavedModel:
 
 
 def check_output_folder(folder: Path, *, overwrite: bool) -> None:
-    """Refuse a folder that cannot take the output, before any work is done.
+    """Raise OptionError for a folder that cannot take the output.
 
-    Parameters
-    ----------
-    folder : Path
-        Where to write; it need not exist.
-    overwrite : bool
-        Whether files in it may be replaced.
-
-    Raises
-    ------
-    OptionError
-        If it is a file, cannot be written, or holds files that must stay.
+    It need not exist; it must not be a file, or hold files that must stay.
     """
     taken = [name for name in (*_RESULTS, CONFIG) if (folder / name).exists()]
     if taken and not overwrite:
@@ -241,15 +217,7 @@ def write_output(
 def reason_of(error: OSError) -> str:
     """Return in words why a file could not be read or written.
 
-    Parameters
-    ----------
-    error : OSError
-        As it was raised.
-
-    Returns
-    -------
-    str
-        Without the number, and without the name of a temporary file.
+    It has no error number, and no name of a temporary file.
     """
     return (error.strerror or str(error)).lower()
 
@@ -277,20 +245,7 @@ def usage_text(folder: Path) -> str:
 
 
 def page_title(target: str, table: str) -> str:
-    """Return the heading of the page of a fit.
-
-    Parameters
-    ----------
-    target : str
-        Column that was predicted.
-    table : str
-        Name of the table; may be empty.
-
-    Returns
-    -------
-    str
-        The same when the page is written anew.
-    """
+    """Return the heading of the page of a fit, the same when the page is written anew."""
     return f"{target} in {table}" if table else target
 
 
@@ -377,16 +332,8 @@ def _check_whole(path: Path) -> None:
 def trials_table(auto: Any) -> pd.DataFrame:
     """Return a row for each model that was tried, the best first.
 
-    Parameters
-    ----------
-    auto : AutoClassifier or AutoRegressor
-        Fitted.
-
-    Returns
-    -------
-    DataFrame
-        model, family, cv_score, cv_std, seconds, in_ensemble, weight, then a column of
-        texts for each parameter.
+    Columns: model, family, cv_score, cv_std, seconds, in_ensemble, weight, then a column of
+    texts for each parameter.
     """
     board = auto.leaderboard_.reset_index()
     params = [
@@ -437,18 +384,7 @@ def _plain(value: Any) -> Any:
 
 
 def without_nan(value: Any) -> Any:
-    """Return a value with null for NaN, which JSON does not have.
-
-    Parameters
-    ----------
-    value : object
-        Of what JSON has, and numbers of numpy.
-
-    Returns
-    -------
-    object
-        The same without NaN.
-    """
+    """Return a value with null for NaN, which JSON does not have."""
     if isinstance(value, dict):
         return {key: without_nan(item) for key, item in value.items()}
     if isinstance(value, list | tuple):

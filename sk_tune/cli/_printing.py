@@ -24,21 +24,7 @@ _N_NAMED = 6  # Columns, classes or members that are listed.
 def print_problem(
     table: Table, target: Target, kinds: ColumnKinds, metric: str, test_size: float
 ) -> None:
-    """Print what the table holds and what will be done with it.
-
-    Parameters
-    ----------
-    table : Table
-        The whole table.
-    target : Target
-        What to predict.
-    kinds : ColumnKinds
-        What the columns are.
-    metric : str
-        What scores will be.
-    test_size : float
-        Share of the rows that will be set aside.
-    """
+    """Print what the table holds and what will be done with it."""
     n_rows, n_columns = table.frame.shape
     print(labelled("Table", f"{table.name}: {n_rows} rows, {n_columns} columns"))
     for note in (*table.notes, *_notes_on_rows(table.frame)):
@@ -63,17 +49,7 @@ def print_problem(
 
 
 def print_outcome(auto: Any, metric: str, seconds: float) -> None:
-    """Print what was found and what it is worth.
-
-    Parameters
-    ----------
-    auto : AutoClassifier or AutoRegressor
-        Fitted.
-    metric : str
-        What the scores are.
-    seconds : float
-        Time that everything took.
-    """
+    """Print what was found and what it is worth."""
     trained = "1 model" if auto.n_trials_ == 1 else f"{auto.n_trials_} models"
     print(labelled("Trained", f"{trained} in each fold; {seconds:.0f} s in all"))
     for family, reason in auto.failures_.items():

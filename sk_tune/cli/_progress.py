@@ -36,13 +36,7 @@ class Progress:
             print("\r\x1b[K", end="", flush=True)
 
     def __call__(self, progress: AutoProgress) -> None:
-        """Show how far it is.
-
-        Parameters
-        ----------
-        progress : AutoProgress
-            Of the fit.
-        """
+        """Show the progress of the fit."""
         if self.live:
             print(f"\r\x1b[K{progress_text(progress)}", end="", flush=True)
         elif self.every_step and progress.stage != self._last:

@@ -14,21 +14,9 @@ __all__ = ["export", "report"]
 
 
 def report(folder: Path, output: Path | None) -> None:
-    """Print what a fit found, and write its page anew.
+    """Print what a fit found, and write its page anew, into its folder by default.
 
-    Parameters
-    ----------
-    folder : Path
-        Output of ``sk-tune fit``.
-    output : Path or None
-        HTML file to write; ``report.html`` in the folder if None.
-
-    Raises
-    ------
-    TableError
-        If there is no model.
-    OptionError
-        If the page has no folder to be written to.
+    Raises TableError if there is no model, OptionError if the page has no folder.
     """
     if output is not None and not output.absolute().parent.is_dir():
         raise OptionError(

@@ -13,21 +13,9 @@ __all__ = ["store"]
 
 
 def store(action: str, path: Path, max_size: float | None) -> None:
-    """Look into a store, check it, or make it smaller.
+    """Show "info" of a store, "verify" it, or "vacuum" it to `max_size` bytes.
 
-    Parameters
-    ----------
-    action : {"info", "verify", "vacuum"}
-        What to do.
-    path : Path
-        File of the store.
-    max_size : float or None
-        Bytes that may stay, for "vacuum"; all that is whole if None.
-
-    Raises
-    ------
-    StoreError
-        If there is no such store, or it is damaged and `action` is not "vacuum".
+    Raises StoreError if there is no such store, or it is damaged and not to be vacuumed.
     """
     with FitStore(path) as opened:
         if action == "vacuum":

@@ -16,20 +16,7 @@ _MAX_WIDTH = 92
 
 
 def labelled(label: str, text: str) -> str:
-    """Return a line with a label, wrapped to the terminal.
-
-    Parameters
-    ----------
-    label : str
-        Up to eleven characters.
-    text : str
-        What it says.
-
-    Returns
-    -------
-    str
-        One or more lines.
-    """
+    """Return a text behind a label of up to eleven characters, wrapped to the terminal."""
     return textwrap.fill(
         text,
         width=min(shutil.get_terminal_size().columns, _MAX_WIDTH),
@@ -41,20 +28,7 @@ def labelled(label: str, text: str) -> str:
 
 
 def score_lines(scores: Sequence[Score], scoring: str) -> list[str]:
-    """Return a table of scores.
-
-    Parameters
-    ----------
-    scores : sequence of Score
-        A row each.
-    scoring : str
-        What the scores are.
-
-    Returns
-    -------
-    list of str
-        A header and a line for each score.
-    """
+    """Return a table of scores: a header and a line for each."""
     scale = scale_of(scores)
     cells = [
         (s.name, *(format_score(x, scale) for x in (s.mean, s.std, s.held_out)))

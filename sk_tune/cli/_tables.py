@@ -90,28 +90,10 @@ def read_table(path: Path, *, texts: Collection[str] = ()) -> Table:
 def read_parts(
     path: Path, *, texts: Collection[str] = (), n_rows: int = _PART_ROWS
 ) -> Iterator[pd.DataFrame]:
-    """Yield the table in a file part by part, never all of it at once.
+    """Yield the table in a file in parts of at most `n_rows`, never all of it at once.
 
     A first column without a name stays: one part does not tell whether it counts the rows.
-
-    Parameters
-    ----------
-    path : Path
-        As for :func:`read_table`.
-    texts : collection of str, default=()
-        Columns of a text file to read as text, whatever they look like.
-    n_rows : int, default=50,000
-        Rows of a part at most.
-
-    Yields
-    ------
-    DataFrame
-        With at least one row.
-
-    Raises
-    ------
-    TableError
-        As from :func:`read_table`.
+    Takes and raises what :func:`read_table` does.
     """
     is_empty = True
     parts = _text_parts if is_text_table(path) else _parquet_parts

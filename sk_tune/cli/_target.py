@@ -29,20 +29,10 @@ _N_NAMED = 12  # Columns that an error message lists.
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Target:
-    """What to predict.
+    """The column to predict, and why the task is what it is.
 
-    Parameters
-    ----------
-    name : str
-        The column.
-    task : {"classification", "regression"}
-        The kind of problem.
-    reason : str
-        Why it is that.
-    y : ndarray of shape (n_rows,)
-        Labels, or numbers as float64.
-    other_task : {"classification", "regression", ""}, default=""
-        What else these values could be meant for, if the task was not named.
+    `y` are labels, or numbers as float64; `other_task` is what else these values could be
+    meant for, if the task was not named.
     """
 
     name: str
@@ -53,26 +43,9 @@ class Target:
 
 
 def read_target(frame: pd.DataFrame, name: str, task: str) -> Target:
-    """Return the target of a table.
+    """Return the target of a table, with a value in each row.
 
-    Parameters
-    ----------
-    frame : DataFrame of shape (n_rows, n_columns)
-        The whole table.
-    name : str
-        Column to predict.
-    task : {"auto", "classification", "regression"}
-        What the user asks for.
-
-    Returns
-    -------
-    Target
-        With a value in each row.
-
-    Raises
-    ------
-    TableError
-        If there is no such column, or it cannot be predicted.
+    Raises TableError if there is no such column, or it cannot be predicted.
     """
     if name not in frame.columns:
         hint = column_hint(name, list(frame.columns))
@@ -104,20 +77,7 @@ def read_target(frame: pd.DataFrame, name: str, task: str) -> Target:
 
 
 def column_hint(name: str, columns: list[str]) -> str:
-    """Return what else a name of a column could have been meant for.
-
-    Parameters
-    ----------
-    name : str
-        That is none of them.
-    columns : list of str
-        Those that are there.
-
-    Returns
-    -------
-    str
-        Sentences after a blank.
-    """
+    """Return what else a wrong name of a column could mean, as sentences after a blank."""
     by_lower = {column.lower(): column for column in columns}
     near = difflib.get_close_matches(name.lower(), by_lower, n=1)
     hint = f" Did you mean {by_lower[near[0]]!r}?" if near else ""

@@ -20,38 +20,18 @@ _COST = 0.3
 
 
 def bytes_per_fit(fits: Iterable[Fit], memory_limit: float) -> int:
-    """Return what the checkpoints of one fit may take.
+    """Return the bytes that the checkpoints of one of all fits of a call may take.
 
-    Parameters
-    ----------
-    fits : iterable of Fit
-        All of a call.
-    memory_limit : float
-        Bytes that they may take in training, all together.
-
-    Returns
-    -------
-    int
-        Bytes.
+    `memory_limit` is what they may take all together, in training.
     """
     n_kept = sum(fit.keeps_checkpoints for fit in fits)
     return int(_SHARE * memory_limit / max(1, n_kept))
 
 
 def epochs_to_keep(row: Row, limit: int) -> range:
-    """Return after which epochs to keep where a row stands.
+    """Return the epochs of its whole training, from 1, after which to keep a checkpoint.
 
-    Parameters
-    ----------
-    row : Row
-        About to train.
-    limit : int
-        Bytes that its checkpoints may take.
-
-    Returns
-    -------
-    range
-        Epochs of its whole training, counted from 1.
+    `limit` are the bytes that a network's checkpoints may take.
     """
     weights = row.module.state_dict().values()
     n_bytes = _COPIES * sum(w.numel() * w.element_size() for w in weights)
@@ -61,29 +41,12 @@ def epochs_to_keep(row: Row, limit: int) -> range:
 def checkpoint_epochs(n_before: int, n_epochs: int, n_bytes: int, limit: int) -> range:
     """Return evenly spaced epochs, as many as pay and as there is room for.
 
-    Parameters
-    ----------
-    n_before : int
-        Epochs that were trained before.
-    n_epochs : int
-        Epochs to train now; after the last one nothing has to be kept.
-    n_bytes : int
-        Of one checkpoint.
-    limit : int
-        Bytes that all of them may take.
+    `n_before` epochs were trained before and count; after the last of the `n_epochs` to
+    come nothing has to be kept. A checkpoint takes `n_bytes`, all may take `limit`.
 
-    Returns
-    -------
-    range
-        Epochs, those before included.
-
-    Notes
-    -----
     Of n epochs with a checkpoint after each s of them, the checkpoints cost c n / s epochs,
     and the way back to one of the epochs s / 2: least in all where s is sqrt(2 c n).
 
-    Examples
-    --------
     >>> list(checkpoint_epochs(9, 18, n_bytes=100, limit=1000))
     [12, 15, 18, 21, 24]
     >>> list(checkpoint_epochs(9, 18, n_bytes=100, limit=250))

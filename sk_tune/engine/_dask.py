@@ -23,18 +23,7 @@ _LEAST_SCATTERED = 1000
 
 
 def client_of(backend: Any) -> Any:
-    """Return the client of Dask that a backend of joblib hands its tasks to.
-
-    Parameters
-    ----------
-    backend : object
-        Of joblib.
-
-    Returns
-    -------
-    distributed.Client or None
-        None if the backend is not Dask's.
-    """
+    """Return the client that joblib's backend for Dask uses; None for other backends."""
     distributed = sys.modules.get("distributed")
     client = getattr(backend, "client", None)
     return client if distributed and isinstance(client, distributed.Client) else None
@@ -43,19 +32,13 @@ def client_of(backend: Any) -> Any:
 class LastingDaskBackend(ParallelBackendBase):  # type: ignore[misc]
     """Runs tasks where joblib's own backend for Dask would, and survives lost workers.
 
-    Parameters
-    ----------
-    users : joblib backend
-        The one of ``joblib.parallel_config("dask")``, whose client and options count.
-
-    Notes
-    -----
-    An argument that many tasks have is sent to the cluster once.  Dask keeps it on one
-    worker or a few; if these die it cannot be computed again, and Dask cancels all tasks
-    that need it.  Here such tasks are sent once more, with the data.  joblib's own backend
-    (1.5) calls nobody back for a task that was cancelled or given up, so that whoever
-    waits for its result waits for ever.  Here it ends in an error: ``CancelledError`` for
-    one that lost its worker or its data too often.
+    The client and options of `users`, the backend of ``joblib.parallel_config("dask")``,
+    count. An argument that many tasks have is sent to the cluster once. Dask keeps it on
+    one worker or a few; if these die it cannot be computed again, and Dask cancels all
+    tasks that need it. Here such tasks are sent once more, with the data. joblib's backend
+    (1.5) calls nobody back for a task that was cancelled or given up, so that whoever waits
+    for its result waits for ever. Here it ends in an error: ``CancelledError`` for one that
+    lost its worker or its data too often.
     """
 
     supports_retrieve_callback = True
@@ -72,34 +55,16 @@ class LastingDaskBackend(ParallelBackendBase):  # type: ignore[misc]
         self._scattered: dict[int, tuple[Any, Any]] = {}
 
     def effective_n_jobs(self, n_jobs: int | None) -> int:
-        """Return the number of the cluster's threads.
+        """Return the number of the cluster's threads, as joblib's backend does.
 
-        Parameters
-        ----------
-        n_jobs : int or None
-            Without effect, as with joblib's own backend.
-
-        Returns
-        -------
-        int
-            At least 1; a cluster without workers is waited for.
+        A cluster without workers is waited for.
         """
         return int(self._users.effective_n_jobs(n_jobs))
 
     def submit(self, func: Any, callback: Any = None) -> "_Task":
         """Send a task to the cluster.
 
-        Parameters
-        ----------
-        func : joblib.parallel.BatchedCalls
-            One call of a function.
-        callback : callable
-            To be called with what ``retrieve_result_callback`` is to look at.
-
-        Returns
-        -------
-        _Task
-            Running.
+        `callback` is called with what ``retrieve_result_callback`` takes.
         """
         ((function, args, _),) = func.items
         task = _Task(function, args, callback)
@@ -107,22 +72,10 @@ class LastingDaskBackend(ParallelBackendBase):  # type: ignore[misc]
         return task
 
     def retrieve_result_callback(self, out: Any) -> Any:
-        """Return the result of a task, or raise its error.
+        """Return the result of a task as joblib has it, or raise its error.
 
-        Parameters
-        ----------
-        out : list or Exception
-            What a task ended with.
-
-        Returns
-        -------
-        list
-            With what the function returned, as joblib has it.
-
-        Raises
-        ------
-        CancelledError
-            If Dask gave the task up: its workers died, or its data were lost.
+        Raises CancelledError if Dask gave the task up: its workers died, or its data were
+        lost.
         """
         from distributed import KilledWorker
 
@@ -133,13 +86,7 @@ class LastingDaskBackend(ParallelBackendBase):  # type: ignore[misc]
         return out
 
     def abort_everything(self, ensure_ready: bool = True) -> None:  # noqa: FBT001
-        """Cancel what has no result.
-
-        Parameters
-        ----------
-        ensure_ready : bool, default=True
-            Without effect: the backend is always ready.
-        """
+        """Cancel what has no result; the backend is always ready."""
         with self._lock:
             futures = list(self._running)
             self._running.clear()

@@ -26,18 +26,7 @@ ValueDigest = Callable[[Any], str]
 
 
 def sha256(*parts: str | bytes | memoryview) -> str:
-    """Return a digest of texts and bytes, each of which counts with its length.
-
-    Parameters
-    ----------
-    *parts : str, bytes or memoryview
-        In their order.
-
-    Returns
-    -------
-    str
-        Hexadecimal.
-    """
+    """Return the hexadecimal digest of texts and bytes, each counted with its length."""
     digest = hashlib.sha256()
     for part in parts:
         own = part.encode("utf-8", "surrogatepass") if isinstance(part, str) else part
@@ -47,19 +36,9 @@ def sha256(*parts: str | bytes | memoryview) -> str:
 
 
 def data_digest(data: Any, value_digest: ValueDigest) -> str | None:
-    """Return a digest of a container of data.
+    """Return a digest of a container of data; None if it is of no known kind.
 
-    Parameters
-    ----------
-    data : object
-        Any.
-    value_digest : callable
-        Called with the Python objects that a container holds.
-
-    Returns
-    -------
-    str or None
-        Hexadecimal; None if it is no container that is known here.
+    `value_digest` is called with the Python objects that a container holds.
     """
     if isinstance(data, Tensor):
         return _tensor_digest(data)
@@ -86,20 +65,7 @@ def data_digest(data: Any, value_digest: ValueDigest) -> str | None:
 
 
 def array_digest(array: Array, value_digest: ValueDigest) -> str:
-    """Return a digest of an array's shape, type and values.
-
-    Parameters
-    ----------
-    array : ndarray
-        In any order of memory.
-    value_digest : callable
-        Called with the values of an array of objects.
-
-    Returns
-    -------
-    str
-        Hexadecimal.
-    """
+    """Return a digest of an array's shape, type and values, in any order of memory."""
     # A record's fields are in its description only.
     kind = array.dtype.descr if array.dtype.names else array.dtype.str
     form = json.dumps([array.shape, str(kind)])

@@ -42,10 +42,7 @@ _TIME = "dur"
 class FitKeys:
     """Makes the keys of fits, and reads what several of them share once.
 
-    Parameters
-    ----------
-    engine : {"fleet", "reference"}, default="fleet"
-        Which trains them; their results may differ in the last bits.
+    The results of the "fleet" and the "reference" engine may differ in the last bits.
     """
 
     def __init__(self, engine: str = "fleet") -> None:
@@ -54,22 +51,9 @@ class FitKeys:
         self._digests: dict[int, tuple[Any, str]] = {}
 
     def key(self, fit: Fit) -> str:
-        """Return the key of a fit.
+        """Return the key of a fit, which has a seed and a number of epochs.
 
-        Parameters
-        ----------
-        fit : Fit
-            With its seed and number of epochs.
-
-        Returns
-        -------
-        str
-            Hexadecimal.
-
-        Raises
-        ------
-        TypeError
-            If a parameter or the data cannot be read.
+        Raises TypeError if a parameter or the data cannot be read.
         """
         parts = [
             _FORMAT,

@@ -16,20 +16,8 @@ _BATCHES = "batches"
 
 
 def history_to_columns(history: Iterable[dict[str, Any]]) -> list[dict[str, Any]]:
-    """Return a history whose batches are columns.
+    """Return a history with a list of columns for each run of batches of the same names.
 
-    Parameters
-    ----------
-    history : iterable of dict
-        What each epoch gave, by name, with its "batches" as a list of dicts.
-
-    Returns
-    -------
-    list of dict
-        With a list of columns for each run of batches that have the same names.
-
-    Examples
-    --------
     >>> history_to_columns([{"epoch": 1, "batches": [{"loss": 0.5}, {"loss": 0.4}]}])
     [{'epoch': 1, 'batches': [{'loss': [0.5, 0.4]}]}]
     """
@@ -40,22 +28,9 @@ def history_to_columns(history: Iterable[dict[str, Any]]) -> list[dict[str, Any]
 
 
 def history_from_columns(history: Iterable[dict[str, Any]]) -> list[dict[str, Any]]:
-    """Return the history whose batches were made columns.
+    """Return the history that :func:`history_to_columns` was given.
 
-    Parameters
-    ----------
-    history : iterable of dict
-        From :func:`history_to_columns`.
-
-    Returns
-    -------
-    list of dict
-        As it was.
-
-    Raises
-    ------
-    ValueError
-        If columns are of different lengths.
+    Raises ValueError if columns are of different lengths.
     """
     return [
         {**record, _BATCHES: _batches(record[_BATCHES])} if _BATCHES in record else record

@@ -22,18 +22,10 @@ _NAMES = frozenset({"site-packages", "dist-packages"})
 
 
 def installed_name(code: Any) -> str | None:
-    """Return the name and version of what a library has under that very name.
+    """Return name and version of a class or function that a library has under that name.
 
-    Parameters
-    ----------
-    code : class or callable
-        Any.
-
-    Returns
-    -------
-    str or None
-        None for what a user wrote, and for what a library made when it was called, which
-        may hold anything: a closure, a decorated function, a lambda.
+    None for what a user wrote, and for what a library made when it was called, which may
+    hold anything: a closure, a decorated function, a lambda.
     """
     module, name = getattr(code, "__module__", None), getattr(code, "__qualname__", "")
     if not isinstance(module, str) or not name:
@@ -47,18 +39,7 @@ def installed_name(code: Any) -> str | None:
 
 
 def installed_version(module: str) -> str:
-    """Return the version of the library that a module belongs to.
-
-    Parameters
-    ----------
-    module : str
-        Full name.
-
-    Returns
-    -------
-    str
-        Empty if it is a user's, or has no version.
-    """
+    """Return the version of a module's library; empty if it is a user's, or has none."""
     return _version(module.partition(".")[0])
 
 

@@ -58,23 +58,10 @@ _GROUPS = (
 def rows_at_a_time(
     row: Row, recipe: Recipe, memory_limit: int, *, compiled: bool | None = None
 ) -> int:
-    """Return how many rows like one are trained side by side.
+    """Return how many networks like one, at least 1, are trained side by side.
 
-    Parameters
-    ----------
-    row : Row
-        One of the fleet.
-    recipe : Recipe
-        What they have in common.
-    memory_limit : int
-        Bytes that they may take together.
-    compiled : bool or None, default=None
-        Whether compiled code trains them; looked up if None.
-
-    Returns
-    -------
-    int
-        At least 1.
+    `memory_limit` are the bytes that they may take together; `compiled`, whether compiled
+    code trains them, is looked up if None.
     """
     need = bytes_per_row(row, recipe)
     fitting = max(1, memory_limit // need)
@@ -92,21 +79,9 @@ def rows_at_a_time(
 
 
 def seconds_per_epoch(row: Row, recipe: Recipe, *, compiled: bool = False) -> float:
-    """Return about how many seconds an epoch of one row takes in a fleet.
+    """Return roughly how many seconds an epoch of one network takes in a fleet.
 
-    Parameters
-    ----------
-    row : Row
-        One of the fleet.
-    recipe : Recipe
-        What its rows have in common.
-    compiled : bool, default=False
-        Whether compiled code trains them.
-
-    Returns
-    -------
-    float
-        Infinity for what cannot be told beforehand: anything but an MLP on a CPU.
+    Infinity if this cannot be told beforehand: for anything but an MLP on a CPU.
     """
     if not isinstance(row.module, MLP) or row.train.X.device.type != "cpu":
         return math.inf
@@ -122,20 +97,7 @@ def seconds_per_epoch(row: Row, recipe: Recipe, *, compiled: bool = False) -> fl
 
 
 def bytes_per_row(row: Row, recipe: Recipe) -> int:
-    """Return what a row takes while it trains, beside the data that rows share.
-
-    Parameters
-    ----------
-    row : Row
-        One of the fleet.
-    recipe : Recipe
-        What the fleet's rows have in common.
-
-    Returns
-    -------
-    int
-        Bytes.
-    """
+    """Return the bytes of a network while it trains, without the data that are shared."""
     itemsize = row.train.X.element_size()
     n_weights = sum(p.numel() for p in row.module.parameters())
     epoch = len(row.train) * itemsize * (8 + row.train.X[0].numel() // 8)
@@ -174,13 +136,7 @@ def expected_memory(fit: Fit, *, n_workers: int, n_folds: int) -> int:
 
 
 def available_memory() -> int:
-    """Return the bytes of memory that are free on this machine.
-
-    Returns
-    -------
-    int
-        On a CUDA machine those of the current device.
-    """
+    """Return the free bytes of this machine's memory, or of the current CUDA device's."""
     if torch.cuda.is_available():
         return torch.cuda.mem_get_info()[0]
     known = [free for free in (_free_on_machine(), _left_in_group()) if free is not None]

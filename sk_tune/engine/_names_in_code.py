@@ -13,18 +13,7 @@ _READS = frozenset({"LOAD_GLOBAL", "LOAD_NAME", "LOAD_FROM_DICT_OR_GLOBALS"})
 
 
 def nested_code(code: CodeType) -> Iterator[CodeType]:
-    """Yield the code of a function, and of what is defined in it.
-
-    Parameters
-    ----------
-    code : code
-        Of a function.
-
-    Yields
-    ------
-    code
-        The outer one first.
-    """
+    """Yield the code of a function, and of what is defined in it, the outer one first."""
     yield code
     for constant in code.co_consts:
         if isinstance(constant, CodeType):

@@ -64,15 +64,7 @@ class _CallerError(BaseException):
 def passing_errors(function: Callable[..., object] | None) -> Any:
     """Return a caller's function whose errors are not taken for those of a fit.
 
-    Parameters
-    ----------
-    function : callable or None
-        That is called while networks train.
-
-    Returns
-    -------
-    callable or None
-        To be called within :func:`raising_caller_errors`.
+    It is to be called within :func:`raising_caller_errors`.
     """
     if function is None:
         return None
@@ -88,13 +80,7 @@ def passing_errors(function: Callable[..., object] | None) -> Any:
 
 @contextmanager
 def raising_caller_errors() -> Iterator[None]:
-    """Raise as they were the errors of functions of :func:`passing_errors`.
-
-    Yields
-    ------
-    None
-        Nothing.
-    """
+    """Raise the errors of functions of :func:`passing_errors` as they were."""
     try:
         yield
     except _CallerError as carried:
@@ -102,16 +88,10 @@ def raising_caller_errors() -> Iterator[None]:
 
 
 class ProgressReporter:
-    """Collects what is done and reports it.
+    """Collects what is done and reports it as a ``Progress``.
 
-    Parameters
-    ----------
-    report : callable or None
-        Called with a ``Progress``.
-    n_epochs : dict of int to int
-        Epochs of each fit, by its position.
-    expected : iterable of int, default=()
-        Epochs of fits that are still to be asked for.
+    `n_epochs` are the epochs of each fit by its position, `expected` those of fits that are
+    still to be asked for.
     """
 
     def __init__(
@@ -128,35 +108,17 @@ class ProgressReporter:
         self._start = time.perf_counter()
 
     def fits_asked(self, n_epochs: Mapping[int, int]) -> None:
-        """Take note of more fits, which take the places of such that were expected.
-
-        Parameters
-        ----------
-        n_epochs : mapping of int to int
-            Epochs of each, by its position.
-        """
+        """Take note of more fits and their epochs, which replace expected ones."""
         self._n_epochs |= n_epochs
         self._expected -= Counter(n_epochs.values())
 
     def epoch_done(self, n_networks: int) -> None:
-        """Take note of networks that finished an epoch in this process.
-
-        Parameters
-        ----------
-        n_networks : int
-            How many.
-        """
+        """Take note of networks that finished an epoch in this process."""
         self._running += n_networks
         self._tell()
 
     def fits_done(self, trained: dict[int, Trained]) -> None:
-        """Take note of fits that ended.
-
-        Parameters
-        ----------
-        trained : dict of int to Trained
-            By their position.
-        """
+        """Take note of fits that ended, by their position."""
         for index, result in trained.items():
             scores = result.monitor_score
             self._ended[index] = float(scores[-1]) if len(scores) else np.nan

@@ -27,20 +27,7 @@ __all__ = ["failed", "late", "prepare", "train_by_reference"]
 def train_by_reference(
     fit: Fit, preparer: FitPreparer, limit: TimeLimit | None = None
 ) -> Trained:
-    """Train one fit.
-
-    Parameters
-    ----------
-    fit : Fit
-        With a seed and a number of epochs.
-    preparer : FitPreparer
-        Remembers what fits share.
-
-    Returns
-    -------
-    Trained
-        Also if training failed.
-    """
+    """Train one fit that has a seed and a number of epochs; a failure is a result, too."""
     start = time.perf_counter()
     try:
         with time_limit(limit) as own:
@@ -106,24 +93,7 @@ def late(fit: Fit, engine: str) -> Trained:
 
 
 def failed(fit: Fit, reason: Exception | str, seconds: float, engine: str) -> Trained:
-    """Return the result of a fit that failed.
-
-    Parameters
-    ----------
-    fit : Fit
-        The fit.
-    reason : Exception or str
-        Why.
-    seconds : float
-        Time until then.
-    engine : {"fleet", "reference"}
-        Where.
-
-    Returns
-    -------
-    Trained
-        With a message that names the fit.
-    """
+    """Return the result of a fit that failed, with a message that names it."""
     message = str(reason)
     if isinstance(reason, Exception) and not isinstance(reason, SkTuneError | ValueError):
         message = f"{type(reason).__name__}: {reason}"

@@ -20,14 +20,10 @@ __all__ = ["Results", "end_shard", "ready_fits"]
 
 
 class Results:
-    """What is there so far.
+    """The results so far.
 
-    Parameters
-    ----------
-    tell : callable or None
-        Called with what is added.
-    as_fleet : bool
-        Whether fits that were trained alone are to say why.
+    `tell` is called with what is added; `as_fleet` says that fits which were trained alone
+    are to say why.
     """
 
     def __init__(
@@ -39,34 +35,13 @@ class Results:
         self._as_fleet = as_fleet
 
     def add(self, trained: dict[int, Trained], solo: Mapping[int, str]) -> None:
-        """Take results, and why some were trained alone; tell of them.
-
-        Parameters
-        ----------
-        trained : dict of int to Trained
-            By position.
-        solo : mapping of int to str
-            Reasons, by position.
-        """
+        """Take results, and why some were trained alone, by position; tell of them."""
         self.tell(self.take(trained, solo))
 
     def take(
         self, trained: dict[int, Trained], solo: Mapping[int, str]
     ) -> dict[int, Trained]:
-        """Take results, and why some were trained alone.
-
-        Parameters
-        ----------
-        trained : dict of int to Trained
-            By position.
-        solo : mapping of int to str
-            Reasons, by position.
-
-        Returns
-        -------
-        dict of int to Trained
-            The results with the reasons in them.
-        """
+        """Take results, and return them with the reasons why some were trained alone."""
         self.solo |= solo
         if self._as_fleet:
             trained = {
@@ -77,33 +52,15 @@ class Results:
         return trained
 
     def tell(self, trained: dict[int, Trained]) -> None:
-        """Tell of results.
-
-        Parameters
-        ----------
-        trained : dict of int to Trained
-            By position.
-        """
+        """Tell of results, by position."""
         if self._tell is not None:
             self._tell(trained)
 
 
 def ready_fits(fits: Mapping[int, Fit], results: Results, engine: str) -> dict[int, Fit]:
-    """Return fits that can be trained, with seeds and epochs; the others have failed.
+    """Return fits that can be trained, by position, with seeds and epochs.
 
-    Parameters
-    ----------
-    fits : mapping of int to Fit
-        By position.
-    results : Results
-        Gets those that failed, and why fits are to train alone.
-    engine : {"fleet", "reference"}
-        Which is to train them.
-
-    Returns
-    -------
-    dict of int to Fit
-        By position.
+    `results` gets the others, which have failed, and why fits are to train alone.
     """
     ready: dict[int, Fit] = {}
     last, reason = LastSeen(), None
@@ -130,18 +87,7 @@ def end_shard(
 ) -> None:
     """Take over what a worker made of a shard: keep it, store it, and tell of it.
 
-    Parameters
-    ----------
-    shard : Shard
-        That ended.
-    ended : tuple
-        What ``train_shard`` returned, or None if the shard was lost, and why.
-    results : Results
-        Gets the results.
-    stored : StoredFits
-        Of the fits of the shard.
-    reporter : ProgressReporter
-        Of the call.
+    `ended` is what ``train_shard`` returned, or None if the shard was lost, and why.
     """
     result, message = ended
     if result is None:

@@ -58,19 +58,9 @@ _SCORES: dict[Any, Any] = {accuracy: row_accuracy, r2: row_r2}
 
 
 class EstimatorFit:
-    """A fit of one of sk_tune's estimators, ready to be a row of a fleet.
+    """A fit of one of sk_tune's estimators, ready for a fleet.
 
-    Parameters
-    ----------
-    fit : Fit
-        With a seed and a number of epochs.
-    preparer : FitPreparer
-        Remembers what fits share.
-
-    Raises
-    ------
-    ValueError
-        If a parameter or the data are not what the estimator asks for.
+    Raises ValueError if a parameter or the data are not what the estimator asks for.
     """
 
     def __init__(self, fit: Fit, preparer: FitPreparer) -> None:
@@ -87,13 +77,7 @@ class EstimatorFit:
         )
 
     def row(self) -> Row:
-        """Return the fit as a row, which holds its module.
-
-        Returns
-        -------
-        Row
-            For a fleet of its recipe.
-        """
+        """Return the fit's network, with its module, for a fleet of its recipe."""
         prepared = self.prepared
         options, estimator = prepared.options, prepared.estimator
         state = prepared.state or TrainingState(seed=options.seed, weights={}, moments={})
@@ -133,14 +117,9 @@ class EstimatorFit:
         )
 
     def recipe(self) -> tuple[Recipe, Any]:
-        """Return what the fit must have in common with the others of its fleet.
+        """Return what the fit must share with others of its fleet, and a key.
 
-        Returns
-        -------
-        recipe : Recipe
-            How to train.
-        key : object
-            Hashable; equal for fits that can share a fleet.
+        The key is hashable, and equal for fits that can share a fleet.
         """
         prepared = self.prepared
         estimator, module = prepared.estimator, prepared.module
@@ -169,50 +148,24 @@ class EstimatorFit:
         return recipe, (recipe, structure, shape, kinds)
 
     def predictions(self, outputs: Array) -> Array:
-        """Return probabilities, or targets in their units.
-
-        Parameters
-        ----------
-        outputs : ndarray of shape (n_samples, n_outputs)
-            Of the network.
-
-        Returns
-        -------
-        ndarray
-            As ``predict_proba`` or, of a regressor, ``predict`` returns them.
-        """
+        """Return probabilities, or targets in their units, for outputs, (n, C)."""
         return self.prepared.predictions(outputs)
 
     def train_alone(self) -> tuple[TrainingState, Array | None]:
-        """Train through skorch; return where training stands, and predictions.
+        """Train through skorch.
 
-        Returns
-        -------
-        state : TrainingState
-            Where training stands.
-        predictions : ndarray or None
-            On the monitor rows.
+        Return the state of training, and predictions for the monitor.
         """
         return self.prepared.train_alone(self.n_epochs)
 
 
 def reason_in_module(module: nn.Module, X: Tensor, *, predicts: bool = False) -> str | None:
-    """Return why modules like one cannot run as one, after trying it.
+    """Return why modules like one cannot run as one program, after trying it.
 
-    Parameters
-    ----------
-    module : Module
-        One of the fleet.  It is not changed.
-    X : Tensor of shape (n_samples, ...)
-        Inputs; two of them are tried, one of which has the least value of all, which may
-        be padding.
-    predicts : bool, default=False
-        Whether the networks are only asked, with which dropout has nothing to do.
-
-    Returns
-    -------
-    str or None
-        A clause that continues "was trained alone because"; None if they can.
+    The reason continues "was trained alone because"; None if they can. Two samples of `X`
+    are tried, one of which has the least value of all, which may be padding. `predicts`
+    says that the networks only predict, with which dropout has nothing to do. The module is
+    not changed.
     """
     if isinstance(module, MLP):
         return None

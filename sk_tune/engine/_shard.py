@@ -65,18 +65,7 @@ class Shard:
     limit: TimeLimit | None = None
 
     def without(self, done: Container[int]) -> "Shard":
-        """Return the shard of the fits that are left.
-
-        Parameters
-        ----------
-        done : container of int
-            Positions of fits to leave out.
-
-        Returns
-        -------
-        Shard
-            Maybe without fits.
-        """
+        """Return the shard without the fits at the positions `done`; maybe without any."""
         groups = [[i for i in group if i not in done] for group in self.groups]
         return replace(
             self,
@@ -98,29 +87,12 @@ def train_shard(
     n_threads: int = 1,
     prepared: dict[int, AnyFit] | None = None,
 ) -> tuple[dict[int, Trained], dict[int, str]]:
-    """Train the fits of a shard.
+    """Train the fits of a shard; return results and why some were trained alone.
 
-    Parameters
-    ----------
-    shard : Shard
-        The fits.
-    epoch_done : callable or None
-        Called with the number of networks that finished an epoch.
-    fits_done : callable or None
-        Called with what this function returns, in parts, as fits end.
-    preparer : FitPreparer or None
-        Remembers what fits share; that of other shards with the same data, or a new one.
-    n_threads : int, default=1
-        Threads that the rows of a fleet are shared by where compiled code trains them.
-    prepared : dict of int to EstimatorFit or SkorchFit, default=None
-        Fits that are prepared already, by position; they are taken out when they train.
-
-    Returns
-    -------
-    trained : dict of int to Trained
-        One for each fit.
-    solo : dict of int to str
-        Why fits were trained alone that were to be rows of a fleet.
+    `epoch_done` is called with the number of networks that finished an epoch, `fits_done`
+    with parts of the result as fits end. `preparer` remembers what fits of shards with the
+    same data share. `n_threads` share the networks of a fleet where compiled code trains
+    them. Fits in `prepared` are taken out when they train.
     """
     _keep_heap()
     with one_thread():

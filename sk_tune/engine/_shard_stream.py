@@ -28,18 +28,9 @@ class ShardStream:
 
     With one worker shards are trained in this process, in the order in which they came.
 
-    Parameters
-    ----------
-    n_jobs : int or None
-        Workers, as in joblib.
-    epoch_done : callable or None
-        Called with the number of networks that finished an epoch in this process.
-
-    Notes
-    -----
     Shards go to one call of joblib as long as something of it runs: a new call would send
-    the data anew.  A worker that is killed may take all shards with it that are running;
-    these are run once more, one at a time, so that the one at fault is known.  A backend
+    the data anew. A worker that is killed may take all shards with it that are running;
+    these are run once more, one at a time, so that the one at fault is known. A backend
     that cannot return results one by one gets what is waiting as a batch.
 
     ``dispatch_one_batch`` and the counters of ``joblib.Parallel`` have no underscore, but
@@ -72,35 +63,19 @@ class ShardStream:
         return len(self._shards)
 
     def put(self, position: int, shard: Shard) -> None:
-        """Hand over a shard, which is run at once if there is a worker.
+        """Hand over a shard under a new position.
 
-        Parameters
-        ----------
-        position : int
-            Another one for each shard.
-        shard : Shard
-            The work.
+        It is run at once if there is a worker.
         """
         self._shards[position] = shard
         if self._call is None or not self._call.add(position, shard):
             self._waiting.append(position)
 
     def next(self, timeout: float | None = None) -> tuple[int, Any, str] | None:
-        """Wait for a result.
+        """Wait for a result: its position, what ``train_shard`` returned, and a message.
 
-        Parameters
-        ----------
-        timeout : float or None, default=None
-            Seconds after which to give up waiting for workers.
-
-        Returns
-        -------
-        position : int
-            Of the shard.
-        result : tuple or None
-            What ``train_shard`` returned; None if the shard was lost twice.
-        message : str
-            Why it was lost.  None instead of the three if the time is up.
+        The result is None if the shard was lost twice, and the message says why. None
+        instead of the three if `timeout` seconds have passed.
         """
         while True:
             if self._is_here:

@@ -75,15 +75,7 @@ def _common(name: str, value: Any) -> Any:
 def reason_for_solo(fit: Fit) -> str | None:
     """Return why a fit cannot be part of a fleet, as far as its parameters tell.
 
-    Parameters
-    ----------
-    fit : Fit
-        Any.
-
-    Returns
-    -------
-    str or None
-        A clause that continues "was trained alone because"; None if it can.
+    The reason continues "was trained alone because"; None if it can.
     """
     estimator = fit.estimator
     if not isinstance(estimator, NetworkEstimator):

@@ -65,18 +65,10 @@ class NoFleetError(ValueError):
 
 
 class SkorchFit:
-    """A fit of a plain skorch net.
+    """A fit of a plain skorch net, with a seed and a number of epochs.
 
-    Parameters
-    ----------
-    fit : Fit
-        With a seed and a number of epochs.
-
-    Raises
-    ------
-    ValueError
-        If the fit is to go on from a state that is not of a skorch net in mid-training, or
-        has weights, which skorch knows nothing of.
+    Raises ValueError if the fit is to be resumed from a state that is not of a skorch net
+    in mid-training, or has weights, which skorch knows nothing of.
     """
 
     def __init__(self, fit: Fit) -> None:
@@ -96,13 +88,7 @@ class SkorchFit:
         self._row: Row | None = None
 
     def row(self) -> Row:
-        """Return the fit as a row.
-
-        Returns
-        -------
-        Row
-            For a fleet of its recipe.
-        """
+        """Return the fit's network for a fleet of its recipe."""
         if self._row is None:
             self._row = self._make_row()
         return self._row
@@ -138,19 +124,10 @@ class SkorchFit:
         )
 
     def recipe(self) -> tuple[Recipe, Any]:
-        """Return what the fit must have in common with the others of its fleet.
+        """Return what the fit must share with others of its fleet, and a key.
 
-        Returns
-        -------
-        recipe : Recipe
-            How to train.
-        key : object
-            Hashable; equal for fits that can share a fleet.
-
-        Raises
-        ------
-        NoFleetError
-            If no fleet can carry the fit.
+        The key is hashable, and equal for fits that can share a fleet. Raises NoFleetError
+        if no fleet can carry the fit.
         """
         net, _ = self._start()
         batch_size = net.get_params_for("iterator_train").get("batch_size", net.batch_size)
@@ -179,35 +156,15 @@ class SkorchFit:
         return recipe, (fixed, shapes, structure, loss, net.device)
 
     def predictions(self, outputs: Array) -> Array:
-        """Return what the net predicts, from outputs of its module.
-
-        Parameters
-        ----------
-        outputs : ndarray of shape (n_samples, ...)
-            Of the module.
-
-        Returns
-        -------
-        ndarray
-            As ``predict_proba`` of the net returns them.
-        """
+        """Return what ``predict_proba`` of the net returns, from outputs of its module."""
         predicted: Array = predict_nonlinearity(self.net)(torch.from_numpy(outputs)).numpy()
         return predicted
 
     def train_alone(self) -> tuple[TrainingState, Array | None]:
-        """Train by skorch's own ``fit``.
+        """Train by skorch's own ``fit``; return its state, and predictions for the monitor.
 
-        Returns
-        -------
-        state : TrainingState
-            Where training ended.
-        predictions : ndarray or None
-            On the monitor rows.
-
-        Raises
-        ------
-        TrainingDivergedError
-            If a weight ends infinite or NaN, with which skorch goes on.
+        Raises TrainingDivergedError if a weight ends infinite or NaN, with which skorch
+        continues.
         """
         # skorch's loop cannot go on in the middle: what there is of it is trained again.
         done = 0 if self.fit.state is None else len(self.fit.state.history)

@@ -157,17 +157,9 @@ def _of_optimizer(net: Any) -> str | None:
 
 
 def reason_against_callbacks(callbacks: Iterable[Any]) -> str | None:
-    """Return why callbacks as they come to work cannot be those of a fleet's row.
+    """Return why the callbacks of an initialised net cannot be in a fleet.
 
-    Parameters
-    ----------
-    callbacks : iterable of Callback
-        Of an initialised net, whose own parameters may have changed them.
-
-    Returns
-    -------
-    str or None
-        None if they can.
+    None if they can. The parameters of the net may have changed its callbacks.
     """
     own = list(callbacks)
     kinds = [callback if isinstance(callback, type) else type(callback) for callback in own]

@@ -19,25 +19,10 @@ __all__ = ["StoredFits", "stored_fits", "warn_of_unstored"]
 
 
 class StoredFits:
-    """Results that are there already, and a place for the others.
+    """Results that are there already, and a place for the others; None keeps nothing.
 
-    Parameters
-    ----------
-    store : FitStore or None
-        None keeps nothing.
-    fits : mapping of int to Fit
-        With seeds and epochs, by position.
-    maker : FitKeys or None, default=None
-        Makes their keys; None for fits of fleets.
-
-    Attributes
-    ----------
-    loaded : dict of int to Trained
-        By position.
-    underway : dict of int to Trained
-        Where those stood that have not ended, by position.
-    reasons : Counter of str
-        Why fits cannot be stored, and how many.
+    `loaded` are by position, as is `underway`, the states of fits that have not ended.
+    `reasons` counts why fits cannot be stored.
     """
 
     def __init__(
@@ -76,18 +61,10 @@ class StoredFits:
         return self._store is not None
 
     def rest(self, shard: Shard) -> Shard:
-        """Return what is left of a shard.
+        """Return what is left of a shard, without what is loaded.
 
-        Parameters
-        ----------
-        shard : Shard
-            Of these fits.
-
-        Returns
-        -------
-        Shard
-            Without what is loaded; the others go on from where they stood, here or
-            according to their checkpoints, and are kept while they train.
+        The others are resumed from where they were, here or according to their checkpoints,
+        and are kept while they train.
         """
         left = shard.without(self.loaded)
         states = {i: kept.state for i, kept in self.underway.items()}
@@ -102,12 +79,9 @@ class StoredFits:
         return replace(left, fits=fits, underway=place)
 
     def save(self, trained: Mapping[int, Trained]) -> None:
-        """Write results.
+        """Write results by position.
 
-        Parameters
-        ----------
-        trained : mapping of int to Trained
-            By position; best of a whole shard, which is then trained anew or not at all.
+        Best of a whole shard, which then counts as trained.
         """
         if self._store is not None:
             rows = {
@@ -122,26 +96,9 @@ class StoredFits:
 def stored_fits(
     path: str | os.PathLike[str] | None, fits: Mapping[int, Fit], engine: str = "fleet"
 ) -> Iterator[StoredFits]:
-    """Open a store for the fits of one call.
+    """Open a store, or none, for the fits of one call; they have seeds and epochs.
 
-    Parameters
-    ----------
-    path : str, path-like or None
-        Of the store; None for none.
-    fits : mapping of int to Fit
-        With seeds and epochs, by position.
-    engine : {"fleet", "reference"}, default="fleet"
-        Which trains them.
-
-    Yields
-    ------
-    StoredFits
-        Of these fits.
-
-    Warns
-    -----
-    SkTuneWarning
-        If fits cannot be found again in another run.
+    Warns if fits cannot be found again in another run.
     """
     if path is None:
         yield StoredFits(None, fits)
@@ -153,13 +110,7 @@ def stored_fits(
 
 
 def warn_of_unstored(reasons: Counter[str]) -> None:
-    """Warn of fits that cannot be found again in another run, if there are any.
-
-    Parameters
-    ----------
-    reasons : Counter of str
-        Why not, and how many.
-    """
+    """Warn of fits that cannot be found again in another run, if there are any."""
     if reasons:
         listed = "; ".join(f"{n} because {why}" for why, n in reasons.most_common())
         warn_user(f"{reasons.total()} fits are not stored: {listed}.")

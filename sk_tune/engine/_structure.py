@@ -47,35 +47,13 @@ def module_structure(module: nn.Module) -> tuple[Any, ...]:
 
 
 def has_hooks(module: nn.Module) -> bool:
-    """Return whether code of others is called when a network runs.
-
-    Parameters
-    ----------
-    module : Module
-        Any.
-
-    Returns
-    -------
-    bool
-        True for hooks of layers and of parameters.
-    """
+    """Return whether a network has hooks of layers or parameters, which call other code."""
     parts = [*module.modules(), *module.parameters()]
     return any(getattr(part, name, None) for part in parts for name in _HOOKS)
 
 
 def loose_layers(module: nn.Module) -> int:
-    """Return how many layers are in plain lists or dicts, but no part of a module.
-
-    Parameters
-    ----------
-    module : Module
-        Any.
-
-    Returns
-    -------
-    int
-        Of all layers' attributes.
-    """
+    """Return how many layers are in plain lists or dicts, but no part of a module."""
     known = {id(layer) for layer in module.modules()}
     values = [v for m in module.modules() for n, v in vars(m).items() if n not in _PRIVATE]
     found = 0

@@ -19,35 +19,14 @@ SECONDS_BETWEEN = 5.0
 
 
 def underway_key(key: str) -> str:
-    """Return under what a store keeps a fit that has not ended.
-
-    Parameters
-    ----------
-    key : str
-        Of the fit.
-
-    Returns
-    -------
-    str
-        No key of a fit.
-    """
+    """Return the key under which a store keeps a fit that has not ended; no fit's key."""
     return key + UNDERWAY
 
 
 def going_on(fit: Fit, kept: TrainingState | None) -> Fit:
-    """Return the rest of a fit.
+    """Return the rest of a fit from a state in which it was kept.
 
-    Parameters
-    ----------
-    fit : Fit
-        The whole, with its number of epochs.
-    kept : TrainingState or None
-        Where it stood before its end; None if that is not known.
-
-    Returns
-    -------
-    Fit
-        From there to the end.
+    The whole if that is None.
     """
     if kept is None:
         return fit
@@ -60,18 +39,10 @@ def going_on(fit: Fit, kept: TrainingState | None) -> Fit:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Underway:
-    """A place for fits of a shard that have not ended; goes to a worker with the shard.
+    """A place for fits of a shard that have not ended; it goes to a worker with the shard.
 
-    Parameters
-    ----------
-    path : str
-        Of the store.
-    keys : mapping of int to str
-        Of those fits that have a key.
-    host : str
-        Machine that has the file.  A worker on another one keeps nothing.
-    seconds : float
-        Between two writes.
+    `host` is the machine that has the file; a worker on another one keeps nothing.
+    `seconds` are those between two writes.
     """
 
     path: str
@@ -81,32 +52,13 @@ class Underway:
 
     @classmethod
     def of(cls, store: FitStore, keys: Mapping[int, str]) -> "Underway":
-        """Return the place for fits of this machine's store.
-
-        Parameters
-        ----------
-        store : FitStore
-            Open.
-        keys : mapping of int to str
-            Of fits.
-
-        Returns
-        -------
-        Underway
-            May be pickled.
-        """
+        """Return the place, which may be pickled, for fits of this machine's store."""
         path = str(Path(store.path).absolute())
         host = socket.gethostname()
         return cls(path=path, keys=keys, host=host, seconds=SECONDS_BETWEEN)
 
     def keep(self, trained: Mapping[int, Trained]) -> None:
-        """Write where fits stand, over where they stood.
-
-        Parameters
-        ----------
-        trained : mapping of int to Trained
-            By position; without predictions.
-        """
+        """Write the states of fits, by position and without predictions, over old ones."""
         rows = {underway_key(self.keys[i]): t for i, t in trained.items() if i in self.keys}
         # Of a process that others have overtaken, nothing stays behind.
         ended = {underway_key(key): key for key in self.keys.values()}

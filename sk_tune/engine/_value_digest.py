@@ -72,23 +72,8 @@ _SLOTS = (GetSetDescriptorType, MemberDescriptorType)
 def value_digest(value: Any) -> str:
     """Return a digest that is equal, in any process, for values that act alike.
 
-    Parameters
-    ----------
-    value : object
-        Of a parameter.
+    Raises TypeError if a part of the value cannot be read.
 
-    Returns
-    -------
-    str
-        Hexadecimal.
-
-    Raises
-    ------
-    TypeError
-        If a part of the value cannot be read.
-
-    Examples
-    --------
     >>> def scaled(factor):
     ...     return lambda x: factor * x
     >>> value_digest(scaled(2)) == value_digest(scaled(2))

@@ -61,27 +61,12 @@ _DATA = ("X", "y", "sample_weight", "rows", "monitor")
 def train_shards(
     shards: Sequence[Shard], n_jobs: int | None
 ) -> Generator[tuple[int, Any, str], None, None]:
-    """Train shards in workers, in the order in which they end.
+    """Train shards in workers; yield position, result and message as they end.
 
     A worker that is killed takes its shard with it, and with most backends all others that
-    are running.  What had not begun goes to workers again; those that were running are run
-    once more at the end, one at a time, so that the one at fault is known.
-
-    Parameters
-    ----------
-    shards : sequence of Shard
-        The work.
-    n_jobs : int or None
-        Workers.
-
-    Yields
-    ------
-    position : int
-        Of the shard.
-    result : tuple or None
-        What ``train_shard`` returned; None if the shard was lost twice.
-    message : str
-        Why it was lost.
+    are running. What had not begun goes to workers again; those that were running are run
+    once more at the end, one at a time, so that the one at fault is known. The result is
+    None if the shard was lost twice; the message says why.
     """
     missing = dict(enumerate(shards))
     lost: dict[int, Shard] = {}
@@ -116,26 +101,7 @@ def _late(shard: Shard) -> tuple[dict[int, Trained], dict[int, str]]:
 
 
 def run_lost_shard(position: int, shard: Shard, n_jobs: int | None) -> tuple[int, Any, str]:
-    """Run a shard once more, by itself, whose worker was killed.
-
-    Parameters
-    ----------
-    position : int
-        Of the shard.
-    shard : Shard
-        The work.
-    n_jobs : int or None
-        Workers.
-
-    Returns
-    -------
-    position : int
-        The same.
-    result : tuple or None
-        What ``train_shard`` returned; None if the shard was lost again.
-    message : str
-        Why it was lost.
-    """
+    """Run a shard once more, by itself, whose worker was killed; return as train_shards."""
     try:
         ((_, result),) = run_shards([(position, shard)], n_jobs)
     except LOST as error:
@@ -175,18 +141,7 @@ def _in_time(
 
 
 def are_running(n_jobs: int | None) -> bool:
-    """Return whether joblib's workers of this machine need not be started.
-
-    Parameters
-    ----------
-    n_jobs : int or None
-        Workers.
-
-    Returns
-    -------
-    bool
-        True if there are as many, and all have trained shards before.
-    """
+    """Return whether as many of joblib's workers as wanted run, and have trained shards."""
     if not uses_loky():
         return False
     running = loky_workers()
@@ -230,32 +185,15 @@ def start_meanwhile(n_jobs: int | None, seconds: float) -> None:
 
 
 def uses_loky() -> bool:
-    """Return whether workers are joblib's own processes on this machine.
-
-    Returns
-    -------
-    bool
-        False for threads, a cluster and whatever else ``parallel_config`` may say.
-    """
+    """Return whether workers are joblib's own processes on this machine."""
     backend, _ = get_active_backend()
     return isinstance(backend, BACKENDS["loky"])
 
 
 def parallel_call(n_jobs: int | None, **options: Any) -> joblib.Parallel:
-    """Return what hands tasks to the workers of whatever joblib backend is in use.
+    """Return the call that hands tasks to the workers of the joblib backend in use.
 
-    Parameters
-    ----------
-    n_jobs : int or None
-        Workers.
-    **options : object
-        Of ``joblib.Parallel``.
-
-    Returns
-    -------
-    joblib.Parallel
-        Whose results come in the order in which tasks end, one by one; as a list if the
-        backend cannot do that.
+    Results come one by one as tasks end; as a list if the backend cannot do that.
     """
     backend, _ = get_active_backend()
     if client_of(backend) is not None:
@@ -288,15 +226,7 @@ def outside_blocks() -> Iterator[None]:
 def closing_call(generator: Generator[Any, None, None]) -> Iterator[Any]:
     """Close a generator of joblib's results at the end of a block, whatever came up.
 
-    Parameters
-    ----------
-    generator : generator
-        Of results.  Closed before its end it stops the workers.
-
-    Yields
-    ------
-    generator
-        The same.
+    Closed before its end it stops the workers.
     """
     try:
         yield generator
@@ -308,18 +238,7 @@ def closing_call(generator: Generator[Any, None, None]) -> Iterator[Any]:
 
 
 def is_unsendable(error: Exception) -> bool:
-    """Return whether an error says that something cannot be sent to a worker.
-
-    Parameters
-    ----------
-    error : Exception
-        That joblib raised.
-
-    Returns
-    -------
-    bool
-        True for errors of pickling.
-    """
+    """Return whether an error of joblib says that something cannot be pickled."""
     kinds = (pickle.PicklingError, TypeError, AttributeError)
     message = str(error).lower()
     # The other word is Dask's.
@@ -327,20 +246,7 @@ def is_unsendable(error: Exception) -> bool:
 
 
 def shard_task(position: int, shard: Shard) -> Any:
-    """Return what joblib is to run for a shard; its result is the position and a result.
-
-    Parameters
-    ----------
-    position : int
-        Of the shard.
-    shard : Shard
-        The work.
-
-    Returns
-    -------
-    tuple
-        As ``joblib.delayed`` makes it.
-    """
+    """Return what joblib is to run for a shard; its result is the position and a result."""
     return joblib.delayed(_numbered)(position, os.getpid(), *_apart(shard))
 
 

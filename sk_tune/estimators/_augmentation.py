@@ -48,23 +48,11 @@ class AugmentationNames(StrOptions):  # type: ignore[misc]
 
 
 def augmentation_options(estimator: Any) -> dict[str, Any]:
-    """Return what ``TrainingOptions`` takes of augmentation.
+    """Return what ``TrainingOptions`` takes of augmentation, for an estimator that knows X.
 
-    Parameters
-    ----------
-    estimator : estimator
-        That knows its data: with ``augmentation`` and ``input_shape_``.
-
-    Returns
-    -------
-    dict
-        ``augmentation``, a tuple of Augmentation; ``layout``, what the axes of a row mean
-        to them; ``codes``, the columns that hold codes of categories.
-
-    Raises
-    ------
-    ValueError
-        If there is one that rows of this form do not have.
+    These are ``augmentation``, a tuple; ``layout``, what the axes of a sample mean to them;
+    ``codes``, the columns that hold codes of categories. Raises ValueError if there is one
+    that samples of this form do not have.
     """
     shape = estimator.input_shape_
     layout: Layout = _LAYOUTS.get(len(shape), "other")
@@ -81,15 +69,7 @@ def augmentation_options(estimator: Any) -> dict[str, Any]:
 
 
 class BatchAugmenter:
-    """Changes the batches of one net.
-
-    Parameters
-    ----------
-    options : TrainingOptions
-        With at least one augmentation.
-    device : torch.device or str
-        Of the batches.
-    """
+    """Changes the batches of one net by at least one augmentation."""
 
     def __init__(self, options: TrainingOptions, device: torch.device | str) -> None:
         seed = derive_seed(options.seed, Stream.AUGMENTATION)
@@ -105,49 +85,15 @@ class BatchAugmenter:
     def of(
         cls, options: TrainingOptions, device: torch.device | str
     ) -> "BatchAugmenter | None":
-        """Return what changes batches, or None if nothing does.
-
-        Parameters
-        ----------
-        options : TrainingOptions
-            Of the net.
-        device : torch.device or str
-            Of the batches.
-
-        Returns
-        -------
-        BatchAugmenter or None
-            None without augmentations.
-        """
+        """Return what changes batches, or None without augmentations."""
         return cls(options, device) if options.augmentation else None
 
     def begin_epoch(self, first_step: int, n_steps: int) -> None:
-        """Prepare the random numbers of an epoch.
-
-        Parameters
-        ----------
-        first_step : int
-            Updates made before.
-        n_steps : int
-            Steps of the epoch.
-        """
+        """Prepare the random numbers of an epoch, after `first_step` updates."""
         self._rows.begin_epoch([first_step], n_steps)
 
     def augmented(self, batch: tuple[Any, Any], step: int) -> tuple[Any, Any]:
-        """Return a batch as the network sees it.
-
-        Parameters
-        ----------
-        batch : tuple of (Tensor, Tensor) or (Tensor, (Tensor, Tensor))
-            Inputs, and targets or targets and weights.
-        step : int
-            Number of the step in the epoch.
-
-        Returns
-        -------
-        tuple
-            Of the form of `batch`.
-        """
+        """Return a batch, inputs and targets, as the network sees it."""
         X, target = batch
         y, weight = target if isinstance(target, tuple) else (target, None)
         own = None if weight is None else weight.unsqueeze(0)
@@ -157,19 +103,9 @@ class BatchAugmenter:
 
 
 def with_targets(outputs: Tensor, target: Any) -> Tensor:
-    """Return outputs as often as there are targets for them.
+    """Return outputs, (B, ...), as often as there are targets for them, (n B, ...).
 
-    Parameters
-    ----------
-    outputs : Tensor of shape (B, ...)
-        Of a network.
-    target : Tensor of shape (n B, ...) or tuple of such
-        Rows that were mixed have a target for each of their parts.
-
-    Returns
-    -------
-    Tensor of shape (n B, ...)
-        The outputs n times, one after the other.
+    Samples that were mixed have a target for each of their parts.
     """
     y = target[0] if isinstance(target, tuple) else target
     n = len(y) // len(outputs)

@@ -23,31 +23,11 @@ _N_NAMED = 5  # Values that an error message lists.
 def categorical_mask(
     given: Any, n_features: int, names: Sequence[str] | None, from_dtype: Sequence[int]
 ) -> npt.NDArray[np.bool_]:
-    """Return which columns hold categories.
+    """Return which columns hold categories, as the parameter ``categorical_features`` says.
 
-    Parameters
-    ----------
-    given : None, "from_dtype" or array-like of bool, int or str
-        The parameter ``categorical_features``.
-    n_features : int
-        Columns of X.
-    names : sequence of str or None
-        Of the columns, if they have any.
-    from_dtype : sequence of int
-        Positions of the columns whose type says that they hold categories.
+    `from_dtype` are the positions of the columns whose type says so. Raises ValueError if
+    the parameter does not fit to the columns.
 
-    Returns
-    -------
-    ndarray of bool of shape (n_features,)
-        True for categories.
-
-    Raises
-    ------
-    ValueError
-        If the parameter does not fit to the columns.
-
-    Examples
-    --------
     >>> categorical_mask(["b"], 3, ["a", "b", "c"], ()).tolist()
     [False, True, False]
     """
@@ -78,22 +58,7 @@ def categorical_mask(
 
 
 def check_codes(X: Array, positions: Sequence[int], names: Sequence[str] | None) -> None:
-    """Refuse category columns that hold anything but codes.
-
-    Parameters
-    ----------
-    X : ndarray of shape (n_samples, n_features)
-        Finite numbers.
-    positions : sequence of int
-        Of the category columns.
-    names : sequence of str or None
-        Of all columns, if they have any.
-
-    Raises
-    ------
-    ValueError
-        Naming the column and some of its values.
-    """
+    """Raise ValueError, naming column and values, if a category column holds no codes."""
     for position in positions:
         column = _column(X, position)
         wrong = column[(column < 0) | (column != np.floor(column))]
@@ -110,26 +75,9 @@ def check_codes(X: Array, positions: Sequence[int], names: Sequence[str] | None)
 def known_codes(
     X: Array, positions: Sequence[int], names: Sequence[str] | None
 ) -> list[npt.NDArray[np.int64]]:
-    """Return the codes that each category column holds.
+    """Return the codes of each category column, sorted, without repetition.
 
-    Parameters
-    ----------
-    X : ndarray of shape (n_samples, n_features)
-        Checked by :func:`check_codes`.
-    positions : sequence of int
-        Of the category columns.
-    names : sequence of str or None
-        Of all columns, if they have any.
-
-    Returns
-    -------
-    list of ndarray of int64
-        Sorted, without repetition, one for each of `positions`.
-
-    Raises
-    ------
-    ValueError
-        If a code is so large that its column is none of dense codes.
+    Raises ValueError if a code is so large that its column is none of dense codes.
     """
     found = []
     for position in positions:
@@ -148,31 +96,13 @@ def known_codes(
 def bin_edges(
     X: Array, positions: Sequence[int], n_bins: int, weight: Array | None = None
 ) -> list[Array]:
-    """Return where bins of about equally many rows begin and end.
+    """Return the rising edges of bins with roughly equally many samples, for each position.
 
-    Parameters
-    ----------
-    X : ndarray of shape (n_samples, n_features)
-        Finite numbers.
-    positions : sequence of int
-        Of the columns that hold numbers.
-    n_bins : int
-        Bins of each column; fewer where many values are equal.
-    weight : ndarray of shape (n_samples,) or None, default=None
-        How often each row counts, greater than 0.
+    There are fewer than `n_bins` where many values are equal, and a single edge for a
+    constant column; `weight` says how often each sample counts. The edges are quantiles by
+    the inverse of the distribution function: unlike those that numpy interpolates, they are
+    the same whether a sample has weight 2 or comes twice.
 
-    Returns
-    -------
-    list of ndarray
-        Rising values of each of `positions`; a single one for a constant column.
-
-    Notes
-    -----
-    The edges are quantiles by the inverse of the distribution function: unlike those that
-    numpy interpolates, they are the same whether a row has weight 2 or comes twice.
-
-    Examples
-    --------
     >>> bin_edges(np.array([[0.0], [1.0], [2.0], [8.0]]), [0], 2)[0].tolist()
     [0.0, 1.0, 8.0]
     """

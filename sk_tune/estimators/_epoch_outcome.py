@@ -20,33 +20,15 @@ class EpochOutcome:
         self.targets: list[Any] = []
 
     def add(self, loss: Tensor, y_pred: Tensor, target: Any) -> None:
-        """Keep what a batch gave.
-
-        Parameters
-        ----------
-        loss : Tensor of shape ()
-            Its mean loss.
-        y_pred : Tensor of shape (B, C)
-            Its outputs.
-        target : Tensor or tuple of Tensor
-            Its targets, or targets and weights.
-        """
+        """Keep the mean loss of a batch, its outputs, (B, C), and targets."""
         self.losses.append(loss)
         self.outputs.append(y_pred)
         self.targets.append(target)
 
     def loss_and_score(self, score: Callable[..., float]) -> tuple[float, float]:
-        """Return the mean loss over rows, so that a short batch counts for what it is.
+        """Return the mean loss over the epoch's samples, and their score.
 
-        Parameters
-        ----------
-        score : callable
-            ``(y_pred, y_true, sample_weight) -> float``.
-
-        Returns
-        -------
-        loss, score : float
-            Of the whole epoch.
+        A short batch counts for what it is; `score` maps ``(y_pred, y_true, weight)``.
         """
         y_pred = torch.cat(self.outputs)
         if isinstance(self.targets[0], tuple):

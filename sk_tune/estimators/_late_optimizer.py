@@ -30,14 +30,7 @@ class LateOptimizerNet(NetOfKnownParts):
         return self
 
     def start_optimizer_from(self, state: TrainingState) -> None:
-        """Let the optimizer stand where another training left its own.
-
-        Parameters
-        ----------
-        state : TrainingState
-            Of a net of the same architecture and options; its moments are copied when the
-            optimizer is built.
-        """
+        """Let the optimizer, when it is built, copy the moments of another training."""
         self._put_off(state)
 
     @property

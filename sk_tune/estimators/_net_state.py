@@ -36,36 +36,12 @@ Arrays = dict[str, npt.NDArray[np.generic]]
 
 
 def cloned(state_dict: dict[str, Tensor]) -> dict[str, Tensor]:
-    """Return a state dict whose tensors no training will change.
-
-    Parameters
-    ----------
-    state_dict : dict of str to Tensor
-        Of a module.
-
-    Returns
-    -------
-    dict of str to Tensor
-        Copies, on the same device.
-    """
+    """Return a state dict with copies of the tensors, which no training will change."""
     return {name: tensor.detach().clone() for name, tensor in state_dict.items()}
 
 
 def moved(state: dict[str, Any], device: str) -> dict[str, Any]:
-    """Return the attributes of a skorch net with all tensors on a device.
-
-    Parameters
-    ----------
-    state : dict
-        Attributes of a ``TrainingNet``; left as it is.
-    device : str
-        Any torch device string.
-
-    Returns
-    -------
-    dict
-        The same attributes; those that hold tensors are copies.
-    """
+    """Return the attributes of a ``TrainingNet`` with copies of all tensors on a device."""
     names = ("module", "module_", "criterion", "criterion_", "optimizer_", "last_weights_")
     # In one copy, so that the optimizer goes on holding the module's own parameters.
     copied = copy.deepcopy({n: state[n] for n in (*names, "best_weights_") if n in state})
@@ -87,18 +63,7 @@ def to_arrays(tensors: None) -> None: ...
 @overload
 def to_arrays(tensors: dict[str, Any]) -> Arrays: ...
 def to_arrays(tensors: dict[str, Any] | None) -> Arrays | None:
-    """Return tensors by name as arrays that no training will change.
-
-    Parameters
-    ----------
-    tensors : dict of str to Tensor or None
-        What is no tensor is left out.
-
-    Returns
-    -------
-    dict of str to ndarray or None
-        Copies on the host.
-    """
+    """Return copies of tensors by name as arrays; what is no tensor is left out."""
     if tensors is None:
         return None
     return {
@@ -114,20 +79,7 @@ def to_tensors(arrays: None, device: str = "cpu") -> None: ...
 @overload
 def to_tensors(arrays: Arrays, device: str = "cpu") -> dict[str, Tensor]: ...
 def to_tensors(arrays: Arrays | None, device: str = "cpu") -> dict[str, Tensor] | None:
-    """Return arrays by name as tensors.
-
-    Parameters
-    ----------
-    arrays : dict of str to ndarray or None
-        From :func:`to_arrays`.
-    device : str, default="cpu"
-        Where to.
-
-    Returns
-    -------
-    dict of str to Tensor or None
-        Copies.
-    """
+    """Return copies of arrays by name as tensors on a device."""
     if arrays is None:
         return None
     return {n: torch.from_numpy(np.array(a)).to(device) for n, a in arrays.items()}
@@ -197,15 +149,7 @@ def load_net_arrays(net: Any, state: TrainingState) -> None:
 
 
 def load_moments(optimizer: Optimizer, state: TrainingState) -> None:
-    """Give an optimizer the moments of a training.
-
-    Parameters
-    ----------
-    optimizer : Optimizer
-        Over the parameters of a module of the same architecture.
-    state : TrainingState
-        Where the training stands.
-    """
+    """Give an optimizer the moments of a training of the same architecture."""
     moments = {index: to_tensors(own) for index, own in state.moments.items()}
     optimizer.load_state_dict({**optimizer.state_dict(), "state": moments})
 
@@ -218,18 +162,7 @@ def _load_weights(net: Any, state: TrainingState) -> None:
 
 
 def training_state(net: Any) -> TrainingState:
-    """Return where the training of a net stands, as arrays of its own.
-
-    Parameters
-    ----------
-    net : TrainingNet
-        Initialised.
-
-    Returns
-    -------
-    TrainingState
-        All that training needs to go on.
-    """
+    """Return the state of an initialised net as arrays: all that it takes to resume it."""
     return TrainingState(
         seed=net.options.seed,
         **net_arrays(net),
@@ -242,19 +175,9 @@ def training_state(net: Any) -> TrainingState:
 
 
 def load_training_state(net: Any, state: TrainingState) -> None:
-    """Let a net stand where another training of its architecture and options stands.
+    """Bring an initialised net to the state of another training, or raise RuntimeError.
 
-    Parameters
-    ----------
-    net : TrainingNet
-        Initialised.
-    state : TrainingState
-        From :func:`training_state` or a fleet.
-
-    Raises
-    ------
-    RuntimeError
-        If the architectures differ.
+    Architecture and options must be the same.
     """
     _load_weights(net, state)
     net.start_optimizer_from(state)
@@ -267,18 +190,7 @@ def load_training_state(net: Any, state: TrainingState) -> None:
 
 @contextmanager
 def undone_on_failure(net: Any) -> Iterator[None]:
-    """Put a net that already was trained back to where it stood if a block fails.
-
-    Parameters
-    ----------
-    net : TrainingNet
-        Initialised.
-
-    Yields
-    ------
-    None
-        Nothing.
-    """
+    """Put a net that already was trained back to its state if a block fails."""
     if not len(net.history):
         yield
         return

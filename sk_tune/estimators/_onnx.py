@@ -61,20 +61,7 @@ class NetworkPredictor(nn.Module):
 
 
 def export_onnx(estimator: Any, path: str | os.PathLike[str]) -> None:
-    """Write a fitted estimator as an ONNX file.
-
-    Parameters
-    ----------
-    estimator : estimator
-        Fitted.
-    path : str or path-like
-        File to write.
-
-    Raises
-    ------
-    ImportError
-        If onnx or onnxscript is not installed.
-    """
+    """Write a fitted estimator as an ONNX file; ImportError without onnx or onnxscript."""
     predictor = NetworkPredictor(estimator).eval().cpu()
     # Of the network, which a parameter that was set after the fit does not change.
     dtype = getattr(torch, estimator.net_.options.dtype)

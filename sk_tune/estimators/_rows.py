@@ -52,18 +52,7 @@ class Rows(NamedTuple):
     weight: Array | None
 
     def take(self, index: Array | slice) -> Self:
-        """Return some of the rows.
-
-        Parameters
-        ----------
-        index : ndarray or slice
-            Which rows.
-
-        Returns
-        -------
-        Rows
-            Copies, or views if `index` is a slice.
-        """
+        """Return some of the samples: copies, or views if `index` is a slice."""
         weight = None if self.weight is None else self.weight[index]
         return self._replace(X=self.X[index], target=self.target[index], weight=weight)
 
@@ -71,16 +60,8 @@ class Rows(NamedTuple):
 class EncodedData(NamedTuple):
     """What an estimator makes of the data that it is given; fits of one kind share it.
 
-    Parameters
-    ----------
-    rows : Rows
-        Checked and encoded.
-    y : ndarray of shape (n_samples,) or (n_samples, n_outputs)
-        Targets before encoding, by which rows are split and weighed.
-    X : Tensor of shape (n_samples, ...)
-        Inputs on the device.
-    target : Tensor of shape (n_samples,) or (n_samples, n_outputs)
-        Encoded targets on the device.
+    `y` are targets before encoding, by which samples are split and weighed; `X` and
+    `target` are on the device.
     """
 
     rows: Rows
@@ -90,24 +71,9 @@ class EncodedData(NamedTuple):
 
 
 def rows_that_count(weight: Array | None, index: Array | None) -> Array | None:
-    """Return which rows count: all but those whose weight float32 takes for 0.
+    """Return the positions, among `index`, of samples whose weight float32 takes for 0.
 
-    Parameters
-    ----------
-    weight : ndarray of shape (n_samples,) or None
-        Weights of all rows; a class may have weight 0.
-    index : ndarray or None
-        The rows in question; all if None.
-
-    Returns
-    -------
-    ndarray or None
-        Positions; None if all rows count.
-
-    Raises
-    ------
-    ValueError
-        If no row is left.
+    None if all samples count; ValueError if none does.
     """
     if weight is None:
         return index
@@ -125,20 +91,10 @@ def rows_that_count(weight: Array | None, index: Array | None) -> Array | None:
 
 
 def merge_equal_rows(rows: Rows) -> Rows:
-    """Merge rows that are equal in X and target, adding their weights, and sort them.
+    """Merge samples that are equal in X and target, adding their weights.
 
-    Parameters
-    ----------
-    rows : Rows
-        In any order.
+    The result is in lexicographic order.
 
-    Returns
-    -------
-    Rows
-        One for each different row, in lexicographic order.
-
-    Examples
-    --------
     >>> rows = Rows(np.array([[2.0], [1.0], [2.0]]), np.array([0, 1, 0]), None)
     >>> [a.tolist() for a in merge_equal_rows(rows)]
     [[[1.0], [2.0]], [1, 0], [1.0, 2.0]]
@@ -155,18 +111,9 @@ def merge_equal_rows(rows: Rows) -> Rows:
 
 
 def repeat_by_weight(rows: Rows) -> Rows | None:
-    """Write a whole weight k as k equal rows, for networks that look across rows.
+    """Write a whole weight k as k equal samples, for networks that look across samples.
 
-    Parameters
-    ----------
-    rows : Rows
-        With weights.
-
-    Returns
-    -------
-    Rows or None
-        Without weights; None if a weight is not whole, or the rows would become more than
-        ten times as many.
+    None if a weight is not whole, or there would be more than ten times as many.
     """
     weight = rows.weight
     if weight is None:
@@ -208,23 +155,9 @@ def to_tensor(values: Array, dtype: str, device: str | torch.device) -> Tensor:
 def to_set(
     X: Tensor, target: Tensor, weight: Array | None, index: Array | None
 ) -> TensorSet:
-    """Return rows as training takes them.
+    """Return the samples at `index`, all if None, as training takes them.
 
-    Parameters
-    ----------
-    X : Tensor of shape (n_samples, ...)
-        Inputs.
-    target : Tensor of shape (n_samples,) or (n_samples, n_outputs)
-        Encoded targets.
-    weight : ndarray of shape (n_samples,) or None
-        Weights of all rows.
-    index : ndarray or None
-        Positions of the rows of the set; all if None.
-
-    Returns
-    -------
-    TensorSet
-        It shares the tensors.
+    Tensors are shared.
     """
     rows = None if index is None else torch.from_numpy(index).to(X.device)
     own = weight if weight is None or index is None else weight[index]
@@ -237,18 +170,7 @@ def to_set(
 
 
 def mixes_rows(module: nn.Module) -> bool:
-    """Return whether the output of a row depends on the other rows of its batch.
-
-    Parameters
-    ----------
-    module : Module
-        Any.
-
-    Returns
-    -------
-    bool
-        True for batch normalisation.
-    """
+    """Return whether a sample's output depends on its batch: with batch normalisation."""
     kinds = (nn.BatchNorm1d, nn.BatchNorm2d, nn.BatchNorm3d)
     return any(isinstance(layer, kinds) for layer in module.modules())
 
@@ -256,22 +178,7 @@ def mixes_rows(module: nn.Module) -> bool:
 def placed(
     module: nn.Module, *, dtype: torch.dtype | None = None, device: str | None = None
 ) -> nn.Module:
-    """Return ``module.to``, which takes its time also where nothing is to be done.
-
-    Parameters
-    ----------
-    module : Module
-        It is changed.
-    dtype : dtype or None, default=None
-        Of its real numbers; as they are if None.
-    device : str or None, default=None
-        Where its tensors are to be; where they are if None.
-
-    Returns
-    -------
-    Module
-        The same.
-    """
+    """Return ``module.to``, which takes its time also where nothing is to be done."""
     there = None if device is None else torch.device(device)
     for layer in module.modules():
         for tensor in (*layer._parameters.values(), *layer._buffers.values()):

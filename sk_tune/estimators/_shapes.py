@@ -15,22 +15,7 @@ __all__ = ["check_input_shape", "reshaped"]
 def check_input_shape(estimator: Any, *, least: int, most: int) -> tuple[int, ...] | None:
     """Return the parameter ``input_shape`` as a tuple, or None.
 
-    Parameters
-    ----------
-    estimator : estimator
-        With ``input_shape``.
-    least, most : int
-        How many numbers it may hold.
-
-    Returns
-    -------
-    tuple of int or None
-        None if the parameter is None.
-
-    Raises
-    ------
-    ValueError
-        Unless it holds `least` to `most` integers of at least 1.
+    Raises ValueError unless it holds `least` to `most` integers of at least 1.
     """
     given = estimator.input_shape
     if given is None:
@@ -48,26 +33,9 @@ def check_input_shape(estimator: Any, *, least: int, most: int) -> tuple[int, ..
 def reshaped(
     estimator: Any, shape: tuple[int, ...], wanted: tuple[int, ...]
 ) -> tuple[int, ...]:
-    """Return `wanted` if rows of `shape` hold as many values.
+    """Return `wanted` if samples of `shape` hold as many values.
 
-    Parameters
-    ----------
-    estimator : estimator
-        Named in the message.
-    shape : tuple of int
-        Of a row of X.
-    wanted : tuple of int
-        Of a row as the network sees it.
-
-    Returns
-    -------
-    tuple of int
-        `wanted`.
-
-    Raises
-    ------
-    ValueError
-        If the numbers of values differ, or the axes are in another order.
+    Raises ValueError if they do not, or the axes are in another order.
     """
     if prod(shape) != prod(wanted):
         raise ValueError(

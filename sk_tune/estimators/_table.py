@@ -38,26 +38,10 @@ _MOST_UNITS = 8
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TableLayout:
-    """What fixes the shapes of a network's inputs.
+    """What fixes the shapes of a network's inputs, a table of `n_features` columns.
 
-    Parameters
-    ----------
-    n_features : int
-        Columns.
-    categorical : tuple of int
-        Positions of the category columns.
-    n_codes : tuple of int
-        Vectors for each of them, the first for what is not known.
-    embedding_size : int
-        Units of a category's vector.
-    numerical_embedding : {"periodic", "piecewise_linear"} or None
-        What numbers become.
-    numerical_embedding_size : int
-        Units of a number's vector.
-    n_frequencies : int
-        Of periodic embeddings.
-    n_bins : int
-        Of piecewise linear embeddings.
+    `categorical` are the positions of the category columns, `n_codes` the vectors for each
+    of them, the first for what is not known.
     """
 
     n_features: int
@@ -77,19 +61,9 @@ class TableLayout:
 
 
 def table_inputs(layout: TableLayout, frequency_scale: float = 0.0) -> TableInputs:
-    """Return the inputs of a network, freshly initialised.
+    """Return the inputs of a network, freshly initialised, before they saw any samples.
 
-    Parameters
-    ----------
-    layout : TableLayout
-        Of more than plain numbers.
-    frequency_scale : float, default=0.0
-        Standard deviation of the first frequencies.
-
-    Returns
-    -------
-    TableInputs
-        It does not know yet what was learnt from the rows.
+    `frequency_scale` is the standard deviation of the first frequencies.
     """
     categories = None
     if layout.categorical:

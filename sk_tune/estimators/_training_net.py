@@ -205,23 +205,11 @@ class TrainingNet(LateOptimizerNet):
         n_epochs: int,
         monitor: TensorSet | None = None,
     ) -> None:
-        """Train for some epochs more, from exactly where the training stands.
+        """Train for at most `n_epochs` more, resuming exactly the training so far.
 
-        Parameters
-        ----------
-        train : TensorSet
-            Rows to train on.
-        valid : TensorSet or None
-            Rows that the net is scored on after each epoch, and stopped by.
-        n_epochs : int
-            At most so many.
-        monitor : TensorSet or None
-            Rows that the net is scored on after each epoch, and that change nothing.
-
-        Raises
-        ------
-        TrainingDivergedError
-            If the loss or a weight is not finite.
+        After each epoch the net is scored on `valid`, which may stop it, and on `monitor`,
+        which changes nothing. Raises TrainingDivergedError if the loss or a weight is not
+        finite.
         """
         n_rows = min(len(train), self.batch_size) if self.batch_size > 0 else len(train)
         # Forward, and backward by the weights and by the inputs.
@@ -264,17 +252,7 @@ class TrainingNet(LateOptimizerNet):
         """Take over the weights in use and the past of another net, as a warm start does.
 
         The schedule and early stopping start anew; the optimizer's moments are kept if it
-        is of the same kind.
-
-        Parameters
-        ----------
-        other : TrainingNet
-            Trained, of the same architecture.
-
-        Raises
-        ------
-        ValueError
-            If the architectures differ.
+        is of the same kind. Raises ValueError if the architectures differ.
         """
         try:
             self.module_.load_state_dict(other.module_.state_dict())

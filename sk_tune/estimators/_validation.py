@@ -55,29 +55,16 @@ class _NoBool(Interval):  # type: ignore[misc]
 
 
 class WholeNumber(_NoBool):
-    """Constraint: an integer of at least `low`; True and False are none.
-
-    Parameters
-    ----------
-    low : int
-        Least value.
-    """
+    """Constraint: an integer of at least `low`; True and False are none."""
 
     def __init__(self, low: int) -> None:
         super().__init__(Integral, low, None, closed="left")
 
 
 class Number(_NoBool):
-    """Constraint: a finite number in an interval.
+    """Constraint.
 
-    Parameters
-    ----------
-    low : float
-        Lower bound.
-    high : float or None, default=None
-        Upper bound.
-    closed : {"left", "right", "both", "neither"}, default="left"
-        Which bounds belong to the interval.
+    A finite number in an interval; `closed` says which bounds belong to it.
     """
 
     def __init__(self, low: float, high: float | None = None, closed: str = "left") -> None:
@@ -85,20 +72,7 @@ class Number(_NoBool):
 
 
 def is_whole(value: Any, low: int) -> bool:
-    """Return whether a value is an integer of at least `low`.
-
-    Parameters
-    ----------
-    value : object
-        True and False are no integers here.
-    low : int
-        Least value.
-
-    Returns
-    -------
-    bool
-        True if it is.
-    """
+    """Return whether a value is an integer of at least `low`; True and False are none."""
     return isinstance(value, Integral) and not isinstance(value, bool) and int(value) >= low
 
 
@@ -186,18 +160,7 @@ def _made_constraints(cls: Any) -> dict[str, list[Any]]:
 
 
 def as_array(data: Any) -> Any:
-    """Return a torch tensor as a numpy array, and anything else as it is.
-
-    Parameters
-    ----------
-    data : object
-        What a user passed.
-
-    Returns
-    -------
-    object
-        A view of a tensor on the CPU, a copy of one on another device.
-    """
+    """Return a torch tensor as a numpy array, and anything else as it is."""
     if not isinstance(data, torch.Tensor):
         return data
     tensor = data.detach().cpu()
@@ -283,24 +246,10 @@ def _from_list(X: list[Any]) -> Array:
 
 
 def check_weights(sample_weight: Any, X: Array) -> Array | None:
-    """Return sample weights as float64, or None if none were given.
+    """Return sample weights, (n_samples,), as float64, or None if none were given.
 
-    Parameters
-    ----------
-    sample_weight : array-like of shape (n_samples,), float or None
-        Weights of the rows of `X`.
-    X : ndarray of shape (n_samples, ...)
-        Checked features.
-
-    Returns
-    -------
-    ndarray of shape (n_samples,) or None
-        At least 0.
-
-    Raises
-    ------
-    ValueError
-        If the lengths differ, or weights are negative, not finite or all zero.
+    Raises ValueError if the lengths differ, or weights are negative, not finite or all
+    zero.
     """
     if sample_weight is None:
         return None
@@ -317,22 +266,9 @@ def check_weights(sample_weight: Any, X: Array) -> Array | None:
 
 
 def resolve_device(estimator: Any) -> str:
-    """Return the torch device that an estimator's ``device`` names.
+    """Return the torch device that an estimator's ``device`` names; ValueError if none is.
 
-    Parameters
-    ----------
-    estimator : estimator
-        With ``device``.
-
-    Returns
-    -------
-    str
-        "auto" gives "cuda" where there is one, else "cpu".
-
-    Raises
-    ------
-    ValueError
-        If there is no such device.
+    "auto" gives "cuda" where there is one, else "cpu".
     """
     name = estimator.device
     if name == "auto":

@@ -223,17 +223,9 @@ def read_columns(
 
 
 def least_frequency(n_rows: int) -> int:
-    """Return the number of rows from which on a category stands for itself.
+    """Return the samples that a category needs to stand for itself.
 
-    Parameters
-    ----------
-    n_rows : int
-        Rows to train on.
-
-    Returns
-    -------
-    int
-        One in a hundred rows, but at least 3 and at most 20.
+    They are one in a hundred, but at least 3 and at most 20.
     """
     return int(np.clip(round(_MIN_SHARE * n_rows), _MIN_ROWS, _MAX_ROWS))
 

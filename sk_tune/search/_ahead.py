@@ -41,17 +41,7 @@ class _Candidate:
 
 
 class TrainingAhead:
-    """Trains candidates in a stream of the engine.
-
-    Parameters
-    ----------
-    trainer : Trainer
-        Of the search.
-    options : SearchOptions
-        Of the search.
-    stream : FitStream
-        Open.
-    """
+    """Trains candidates in a stream of the engine."""
 
     def __init__(self, trainer: Trainer, options: SearchOptions, stream: FitStream) -> None:
         self._trainer = trainer
@@ -115,18 +105,9 @@ class TrainingAhead:
         return [own.number for own in begun]
 
     def next(self, timeout: float | None = None) -> list[tuple[int, Sequence[Work]]]:
-        """Wait for candidates whose networks are all trained.
+        """Wait for candidates whose networks are all trained: their numbers and folds.
 
-        Parameters
-        ----------
-        timeout : float or None, default=None
-            Seconds after which not to wait any longer.
-
-        Returns
-        -------
-        list of (int, sequence of Work)
-            Number and folds of each that is ready.  Empty if the time is up, or Ctrl-C
-            came.
+        The result is empty if `timeout` seconds have passed, or Ctrl-C came.
         """
         while not self._trainer.is_interrupted and (
             not self._ready or self._stream.n_ended

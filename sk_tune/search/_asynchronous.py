@@ -66,16 +66,8 @@ def climbs_asynchronously(search: Any, resource: str) -> bool:
 class Climb:
     """A bracket, and the candidates that were started in it.
 
-    Parameters
-    ----------
-    bracket : AsynchronousBracket
-        As far as it has come.
-    ask : callable
-        Returns a new candidate, or None if there are no more.
-    columns : dict of str to int
-        What ``cv_results_`` says of its candidates, beside rung and resources.
-    candidates : list of dict
-        Those that were started.
+    `ask` returns a new candidate, or None if there are no more; `columns` is what
+    ``cv_results_`` says of the candidates, beside rung and resources.
     """
 
     bracket: AsynchronousBracket
@@ -84,12 +76,9 @@ class Climb:
     candidates: list[Candidate] = field(default_factory=list)
 
     def start_next(self) -> RungJob | None:
-        """Return the next job as started; None if there is none.
+        """Return the next job, a candidate and its rung, as started.
 
-        Returns
-        -------
-        RungJob or None
-            A candidate, and the rung that it is to be trained for.
+        None if there is none.
         """
         job = self.bracket.next_job()
         if job is not None and job.rung == 0:
@@ -111,10 +100,7 @@ class Climb:
     def peek(self) -> int | None:
         """Return the epochs of the next job, which is not started.
 
-        Returns
-        -------
-        int or None
-            None if there is none.
+        None if there is none.
         """
         job = self.bracket.next_job()
         return None if job is None else _Job(self, job).n_epochs
@@ -151,20 +137,7 @@ def _tell_nobody(candidate: Candidate, score: float, n_resources: int) -> None:
 class AsynchronousRungs:
     """Climbs brackets with as many candidates at once as there are workers.
 
-    Parameters
-    ----------
-    search : estimator
-        The search.
-    rounds : Rounds
-        Of the search.
-    climbs : sequence of Climb
-        Those that come first are served first.
-    resource : str
-        Name of the parameter that rungs grant more of.
-    context : CallbackContext
-        Of the search.
-    tell : callable, default=None
-        Told of each score.
+    The first of `climbs` are served first; `tell` is told of each score.
     """
 
     def __init__(

@@ -23,14 +23,8 @@ Floats = npt.NDArray[np.float64]
 class AucSums:
     """The area under the ROC curve as a function of weights; see ``MetricSums``.
 
-    Parameters
-    ----------
-    scores : ndarray of shape (C, N)
-        Of each candidate; greater means more likely positive.
-    is_positive : ndarray of shape (N,)
-        True for rows of the positive class.
-    sign : {1, -1}, default=1
-        -1 if less is better.
+    `scores`, (C, N), are those of each candidate, greater for a more likely positive
+    sample; `is_positive`, (N,), marks the positive ones; `sign` is -1 if less is better.
     """
 
     scores: npt.NDArray[Any]
@@ -38,53 +32,24 @@ class AucSums:
     sign: int = 1
 
     def of(self, candidates: npt.NDArray[np.bool_]) -> "AucSums":
-        """Return the areas of some of the candidates.
-
-        Parameters
-        ----------
-        candidates : ndarray of shape (C,)
-            True for those to keep.
-
-        Returns
-        -------
-        AucSums
-            Of those.
-        """
+        """Return the areas of the candidates marked in a mask, (C,)."""
         return AucSums(
             scores=self.scores[candidates], is_positive=self.is_positive, sign=self.sign
         )
 
     def of_all(self, weights: Floats) -> Floats:
-        """Return the area of every candidate under every weighting.
+        """Return the area of every candidate under every weighting, (B, C).
 
-        Parameters
-        ----------
-        weights : ndarray of shape (B, N)
-            Of the rows.
-
-        Returns
-        -------
-        ndarray of shape (B, C)
-            NaN where a class has no weight.
+        Weights have the shape (B, N); the area is NaN where a class has no weight.
         """
         positive, negative = self._by_class(weights)
         areas = [self._area(positive, negative, scores) for scores in self.scores]
         return np.stack(areas, axis=1)
 
     def of_one(self, weights: Floats, candidates: npt.NDArray[np.intp]) -> Floats:
-        """Return the area of one candidate under each weighting.
+        """Return the area of one candidate, (B,), under each weighting, (B, N).
 
-        Parameters
-        ----------
-        weights : ndarray of shape (B, N)
-            Of the rows.
-        candidates : ndarray of shape (B,)
-            Which candidate.
-
-        Returns
-        -------
-        ndarray of shape (B,)
-            NaN where a class has no weight.
+        It is NaN where a class has no weight.
         """
         positive, negative = self._by_class(weights)
         areas = np.empty(len(weights))

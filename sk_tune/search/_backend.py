@@ -15,35 +15,14 @@ __all__ = ["SearchBackend"]
 
 
 class SearchBackend(CollectingBackend):
-    """Collects the tasks of a round and gives them to the session of a search.
-
-    Parameters
-    ----------
-    session : SearchSession
-        Of the search.
-    """
+    """Collects the tasks of a round and gives them to the session of a search."""
 
     def __init__(self, session: SearchSession, **kwargs: Any) -> None:
         super().__init__(**kwargs)
         self.session = session
 
     def configure(self, n_jobs: int | None = 1, parallel: Any = None, **kwargs: Any) -> int:
-        """Let a call of joblib hand over all of its tasks at once, whatever it was told.
-
-        Parameters
-        ----------
-        n_jobs : int or None, default=1
-            What the caller asked for.
-        parallel : joblib.Parallel, default=None
-            The call.
-        **kwargs : dict of str to object
-            As joblib has it.
-
-        Returns
-        -------
-        int
-            Many.
-        """
+        """Let a call of joblib hand over all of its tasks at once, whatever it was told."""
         if parallel is not None:
             # A search's own pre_dispatch is for the workers, behind the session.
             parallel.pre_dispatch = "all"
@@ -51,13 +30,7 @@ class SearchBackend(CollectingBackend):
 
     @contextmanager
     def retrieval_context(self) -> Iterator[None]:
-        """Run all collected tasks before joblib looks for their results.
-
-        Yields
-        ------
-        None
-            Nothing.
-        """
+        """Run all collected tasks before joblib looks for their results."""
         for jobs in self.collected():
             self.session.run(jobs)
         yield
@@ -65,12 +38,7 @@ class SearchBackend(CollectingBackend):
     def get_nested_backend(self) -> tuple[ParallelBackendBase, int | None]:
         """Return the backend of calls of joblib inside a task, as joblib has it.
 
-        Returns
-        -------
-        backend : ParallelBackendBase
-            Threads on the first level, and no parallelism below.
-        n_jobs : int or None
-            Of that backend.
+        It is one of threads on the first level, and has no parallelism below.
         """
         nested: tuple[ParallelBackendBase, int | None] = (
             ParallelBackendBase.get_nested_backend(self)

@@ -34,21 +34,7 @@ def trained_outcome(
 ) -> Outcome:
     """Return what became of a task whose network the engine trained.
 
-    Parameters
-    ----------
-    work : Work
-        The task.
-    trained : Trained
-        Its training.
-    error : str or None
-        Why it has no score.
-    classes : ndarray or None
-        Which class each column of the network's probabilities is of.
-
-    Returns
-    -------
-    Outcome
-        To be remembered.
+    `error` says why it has no score; `classes` are those of its columns of probabilities.
     """
     state = None if work.fit is None else work.fit.state
     n_before = 0 if state is None else len(state.history)
@@ -89,20 +75,7 @@ def _held(work: Work, trained: Trained, classes: Any) -> Held | None:
 def fold_curves(
     outcomes: Sequence[Sequence[Outcome]], results: Mapping[str, Any]
 ) -> list[FoldCurve]:
-    """Return the curves of all candidates.
-
-    Parameters
-    ----------
-    outcomes : sequence of sequence of Outcome
-        By candidate and fold.
-    results : mapping
-        ``cv_results_``, which knows the rungs.
-
-    Returns
-    -------
-    list of FoldCurve
-        Without those of what is no network, or failed.
-    """
+    """Return the curves of all candidates but of other estimators and failed fits."""
     rungs, resources = results.get("iter"), results.get("n_resources")
     return [
         FoldCurve(
@@ -121,20 +94,9 @@ def fold_curves(
 
 
 def guiding_scores(results: Mapping[str, Any], refit: Any) -> npt.NDArray[np.float64]:
-    """Return the mean score of each candidate that decides which is better.
+    """Return the mean score that decides of each candidate; greater is better.
 
-    Parameters
-    ----------
-    results : mapping
-        ``cv_results_`` of a search.
-    refit : bool, str or callable
-        Of the search; with several metrics the name of the one that decides, or else the
-        first decides.
-
-    Returns
-    -------
-    ndarray of shape (n_candidates,)
-        Greater is better.
+    With several metrics `refit` names the one that decides, or else the first does.
     """
     names = [name for name in results if name.startswith("mean_test_")]
     own = f"mean_test_{refit}"
@@ -144,22 +106,7 @@ def guiding_scores(results: Mapping[str, Any], refit: Any) -> npt.NDArray[np.flo
 def with_reasons(
     results: Mapping[str, Any], outcomes: Sequence[Sequence[Outcome]], refit: Any
 ) -> dict[str, Any]:
-    """Return results that say why candidates failed, if any did.
-
-    Parameters
-    ----------
-    results : mapping
-        ``cv_results_``.
-    outcomes : sequence of sequence of Outcome
-        By candidate and fold.
-    refit : bool, str or callable
-        Of the search, as for `guiding_scores`.
-
-    Returns
-    -------
-    dict
-        A copy, maybe with the column "failure_reason".
-    """
+    """Return a copy of results with a column "failure_reason", if any candidate failed."""
     reasons = [
         next((o.reason for o in folds if o.reason), UNSCORED if np.isnan(score) else "")
         for folds, score in zip(outcomes, guiding_scores(results, refit), strict=True)
@@ -185,21 +132,10 @@ def last_rows(
     resource: str | None,
     reasons: Sequence[str] | None = None,
 ) -> tuple[int, ...]:
-    """Return the row of each configuration with the most resources.
+    """Return the result row of each configuration with the most resources, ascending.
 
-    Parameters
-    ----------
-    params : sequence of mapping
-        ``cv_results_["params"]``, in which later rungs come later.
-    resource : str or None
-        The parameter that rungs grant more of.
-    reasons : sequence of str or None, default=None
-        Why each has no score, if one has none.
-
-    Returns
-    -------
-    tuple of int
-        Rising.  A row that an interruption left empty is no last one, if there is another.
+    Later rungs come later in `params`. A row that an interruption left empty is not taken
+    if the configuration has another.
     """
     last: dict[Any, int] = {}
     for row, own in enumerate(params):
@@ -213,15 +149,8 @@ def last_rows(
 def rung_epochs(outcomes: Sequence[Sequence[Outcome]]) -> list[RungEpochs]:
     """Return the epochs of a search by rung.
 
-    Parameters
-    ----------
-    outcomes : sequence of sequence of Outcome
-        By candidate and fold.
-
-    Returns
-    -------
-    list of RungEpochs
-        One for each number of epochs that candidates were granted, and had before.
+    There is one record for each number of epochs that candidates were granted, and had
+    before.
     """
     rungs: dict[tuple[int, int], list[Sequence[Outcome]]] = {}
     for folds in outcomes:
@@ -257,28 +186,12 @@ def search_ledger(
     solo_reasons: Mapping[str, int],
     seconds: Mapping[str, float],
 ) -> Ledger:
-    """Return what a search spent and saved.
+    """Return what a search spent and saved, on networks and on other estimators.
 
-    Parameters
-    ----------
-    outcomes : sequence of sequence of Outcome
-        By candidate and fold.
-    n_folds : int
-        Of the search.
-    max_epochs : int or None
-        Epochs of a full training if rungs grant epochs; None if each candidate has a
-        number of its own.
-    starts : sequence of bool
-        By candidate, whether it starts here; not what a rung goes on with.
-    solo_reasons : mapping of str to int
-        Why networks were trained alone, and how many.
-    seconds : mapping of str to float
-        Time by part: preparing, training, scoring, sampling, refit, total.
-
-    Returns
-    -------
-    Ledger
-        Of networks and of other estimators, which have no epochs.
+    `max_epochs` are those of a full training if rungs grant epochs, None if each candidate
+    has its number. `starts` says which candidates start here, instead of being resumed in a
+    rung. `solo_reasons` counts the networks that were trained alone by the reason,
+    `seconds` are by part: preparing, training, scoring, sampling, refit, total.
     """
     rungs = rung_epochs(outcomes)
     groups = [rungs]

@@ -194,25 +194,11 @@ def corrected_score_of(
     classes: Array | None,
     sample_weight: Array | None = None,
 ) -> CorrectedScore | None:
-    """Return the corrected score of a search's best candidate.
+    """Return the corrected score of a fitted search's best candidate.
 
-    Parameters
-    ----------
-    search : estimator
-        A fitted search.
-    outcomes : sequence of sequence of Outcome
-        By candidate and fold.
-    classes : ndarray of shape (n_classes,) or None
-        Of a task with one label a row.
-    sample_weight : ndarray of shape (n_rows,) or None, default=None
-        By which the search scored.
-
-    Returns
-    -------
-    CorrectedScore or None
-        None for a metric that is no function of targets and predictions, for one of
-        decision functions, for one of probabilities if a candidate has labels only (ROC
-        AUC of labels is another one), and if there are no scores.
+    None for a metric that is no function of targets and predictions, for one of decision
+    functions, for one of probabilities if a candidate has labels only (ROC AUC of labels is
+    another one), and if there are no scores.
     """
     scorer, name = deciding_scorer(search)
     metric = _metric_of(search, outcomes, scorer, name)
@@ -237,19 +223,9 @@ def corrected_score_of(
 
 
 def deciding_weights(search: Any, given: Mapping[str, Any]) -> Array | None:
-    """Return the sample weights of the scores that decide in a search.
+    """Return the sample weights of the scores that decide; None if they are not weighted.
 
-    Parameters
-    ----------
-    search : estimator
-        A fitted search.
-    given : mapping
-        What scikit-learn routes to its scorers.
-
-    Returns
-    -------
-    ndarray of shape (n_rows,) or None
-        None if they are not weighted.
+    `given` is what scikit-learn routes to the search's scorers.
     """
     weight = given.get("sample_weight")
     if isinstance(search.scorer_, dict):

@@ -22,24 +22,11 @@ def _no_epochs() -> Floats:
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class FoldCurve:
-    """What the epochs of one candidate on one fold gave.
+    """The T epochs of one candidate on one fold.
 
-    Parameters
-    ----------
-    candidate : int
-        Its position in ``cv_results_``.
-    fold : int
-        Counted from 0.
-    train_loss : ndarray of shape (T,)
-        On the rows trained on, less is better.
-    valid_loss : ndarray of shape (T,), default=empty
-        On the held-out fold.  A curve that ends before another goes on with NaN.
-    valid_score : ndarray of shape (T,), default=empty
-        On the held-out fold, greater is better.
-    rung : int or None, default=None
-        Round of halving in which the curve ends.
-    n_resources : int or None, default=None
-        What the candidate had been given in all by then.
+    Losses are less, scores greater for better ones; those on the held-out fold may be
+    empty. `n_resources` is what the candidate had been given in all when the curve ends, in
+    `rung`.
     """
 
     candidate: int
@@ -57,32 +44,16 @@ class FoldCurve:
 
 
 def best_epoch(curves: Any) -> int:
-    """Return the epoch at which the mean over folds is best.
+    """Return the epoch, counted from 1, at which the mean over folds is best.
 
-    Parameters
-    ----------
-    curves : array-like of shape (F, T)
-        Scores of each fold after each epoch; greater is better.  NaN where a fold has
-        none, for example after it stopped.
+    `curves`, (F, T), are scores after each epoch, NaN where a fold has none, for example
+    after it stopped; of equal epochs the earliest counts. Raises ValueError if there is no
+    epoch of which all folds have a score.
 
-    Returns
-    -------
-    int
-        Counted from 1; the earliest of equals.
-
-    Raises
-    ------
-    ValueError
-        If there is no epoch of which all folds have a score.
-
-    Notes
-    -----
-    The curve is not smoothed.  Epochs that some fold did not reach are not compared: the
+    The curve is not smoothed. Epochs that some fold did not reach are not compared: the
     mean over the folds that are left would favour or punish them for which folds those are.
     A fold without any score is left out.
 
-    Examples
-    --------
     >>> best_epoch([[0.5, 0.8, 0.7], [0.6, 0.6, 0.8]])
     3
     >>> best_epoch([[0.5, 0.8, 0.7], [0.6, 0.6, float("nan")]])
@@ -100,22 +71,11 @@ def best_epoch(curves: Any) -> int:
 
 
 def learning_curve_table(curves: Sequence[FoldCurve]) -> dict[str, npt.NDArray[Any]]:
-    """Return curves as one tidy table.
+    """Return curves as the columns of one tidy table, in their order.
 
-    Parameters
-    ----------
-    curves : sequence of FoldCurve
-        In the order in which they are to stand.
+    The columns are candidate, fold, epoch (from 1), train_loss, valid_loss and valid_score;
+    and iter and n_resources, as in ``cv_results_``, if the curves have rungs.
 
-    Returns
-    -------
-    dict of str to ndarray
-        Columns of equal length for ``pandas.DataFrame``: candidate, fold, epoch (from 1),
-        train_loss, valid_loss, valid_score; and iter and n_resources, as in
-        ``cv_results_``, if the curves have rungs.
-
-    Examples
-    --------
     >>> curve = FoldCurve(candidate=0, fold=2, train_loss=np.array([0.7, 0.4]))
     >>> table = learning_curve_table([curve])
     >>> table["epoch"].tolist(), table["train_loss"].tolist()

@@ -25,13 +25,7 @@ _MOST_BYTES = 2**30
 
 
 class FittedTransformers:
-    """What transformers made of the folds of a search, the latest results only.
-
-    Parameters
-    ----------
-    most_bytes : int
-        Of transformed rows that are kept.
-    """
+    """The latest results of transformers on the folds of a search, up to `most_bytes`."""
 
     def __init__(self, most_bytes: int = _MOST_BYTES) -> None:
         self._most_bytes = most_bytes
@@ -42,34 +36,13 @@ class FittedTransformers:
         self.n_fitted = 0
 
     def key_of(self, rows: Any) -> Any:
-        """Return the key of transformed rows.
-
-        Parameters
-        ----------
-        rows : object
-            What a transformer is given.
-
-        Returns
-        -------
-        object or None
-            None if they are not the result of a transformer that is kept.
-        """
+        """Return the key of transformed samples; None if no kept transformer made them."""
         return self._keys.get(id(rows))
 
     def get(self, key: Any, compute: Callable[[], tuple[Any, ...]]) -> tuple[Any, ...]:
-        """Return the result for a key, computed if it is not there.
+        """Return the result for a hashable key, computed if it is not there.
 
-        Parameters
-        ----------
-        key : object
-            Hashable.
-        compute : callable
-            Returns transformed rows, and the fitted transformer last.
-
-        Returns
-        -------
-        tuple
-            What `compute` returned.
+        `compute` returns transformed samples, and the fitted transformer last.
         """
         found = self.find(key)
         if found is not None:
@@ -80,32 +53,13 @@ class FittedTransformers:
         return result
 
     def find(self, key: Any) -> tuple[Any, ...] | None:
-        """Return the result for a key, if there is one.
-
-        Parameters
-        ----------
-        key : object
-            Hashable.
-
-        Returns
-        -------
-        tuple or None
-            As it was kept.
-        """
+        """Return the result for a key, or None."""
         if key in self._results:
             self._results.move_to_end(key)
         return self._results.get(key)
 
     def keep(self, key: Any, result: tuple[Any, ...]) -> None:
-        """Keep a result, and let go of old ones if all take too much memory.
-
-        Parameters
-        ----------
-        key : object
-            Hashable.
-        result : tuple
-            Transformed rows, and last what made them.
-        """
+        """Keep a result, and drop old ones if all take too much memory."""
         self._results[key] = result
         for position, rows in enumerate(result[:-1]):
             self._keys[id(rows)] = (key, position)
@@ -120,15 +74,9 @@ class FittedTransformers:
 class FoldCache:
     """The ``memory`` of one pipeline that is fitted on one fold.
 
-    Parameters
-    ----------
-    store : FittedTransformers
-        Of the search.
-    fold : object
-        Hashable; equal for pipelines that are fitted on the same rows.
-    known : dict of int to object
-        Which transformers the pipeline has, by their position; what is not there is found
-        out and added.  Pipelines with equal transformers may share it.
+    `fold` is equal for pipelines that are fitted on the same samples. `known` holds the
+    pipeline's transformers by position; what is not there is found out and added, so that
+    pipelines with equal transformers may share it.
     """
 
     # So that a pipeline does not clone its transformers; who asks owns the pipeline.
@@ -141,20 +89,7 @@ class FoldCache:
         self._n_asked = 0
 
     def cache(self, function: Callable[..., Any], **_: Any) -> Callable[..., Any]:
-        """Return a function that fits a transformer at most once.
-
-        Parameters
-        ----------
-        function : callable
-            Of a pipeline: fits a transformer and transforms the rows.
-        **_ : object
-            What joblib's memory takes besides.
-
-        Returns
-        -------
-        callable
-            With the same arguments.
-        """
+        """Return a function that fits a transformer once, as joblib's memory does."""
         return partial(self._call, function)
 
     def _call(self, function: Any, transformer: Any, X: Any, y: Any, **options: Any) -> Any:

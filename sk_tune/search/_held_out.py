@@ -21,36 +21,19 @@ __all__ = ["HeldOutRows", "transformed"]
 
 
 class HeldOutRows:
-    """Remembers what fitted transformers make of the held-out rows of folds.
+    """Remembers what fitted transformers make of the held-out samples of folds.
 
-    Rows are used in the place of what a pipeline would make of them only after a pipeline
-    has made the same of them twice, so that what is random in ``transform`` stays random.
-
-    Parameters
-    ----------
-    store : FittedTransformers
-        Of the search.
+    The result is used in place of a pipeline's transformers only after a pipeline has made
+    the same twice, so that what is random in ``transform`` stays random.
     """
 
     def __init__(self, store: FittedTransformers) -> None:
         self._store = store
 
     def remember(self, pipeline: Any, test: Any, rows: Any) -> Any:
-        """Take note of transformed rows.
+        """Take note of transformed samples, and return a key for :meth:`always_come_out`.
 
-        Parameters
-        ----------
-        pipeline : Pipeline
-            Its transformers are fitted.
-        test : ndarray
-            Positions of the rows, which whoever calls keeps alive.
-        rows : array-like
-            As the last step gets them.
-
-        Returns
-        -------
-        object
-            For :meth:`always_come_out`.
+        The caller keeps `test`, their positions, alive.
         """
         key = _key(pipeline, test)
         if self._store.find(key) is None:
@@ -58,34 +41,16 @@ class HeldOutRows:
         return key
 
     def always_come_out(self, key: Any) -> bool:
-        """Return whether transformed rows are known to be the same each time.
+        """Return whether transformed samples are known to be the same each time.
 
-        Parameters
-        ----------
-        key : object
-            As :meth:`remember` returned it.
-
-        Returns
-        -------
-        bool
-            False also if nobody has asked for them a second time yet.
+        False also if nobody has asked for them a second time yet.
         """
         return self._fixed_rows(key) is not None
 
     def known_rows(self, pipeline: Any, test: Any) -> Any:
-        """Return the rows of a fold, if they are known to come out the same each time.
+        """Return the transformed samples of a fold, not to be written to, or None.
 
-        Parameters
-        ----------
-        pipeline : Pipeline
-            Its transformers are fitted.
-        test : ndarray
-            Positions of the rows.
-
-        Returns
-        -------
-        array-like or None
-            As the last step gets them; not to be written to.
+        None unless they are known to come out the same each time.
         """
         return self._fixed_rows(_key(pipeline, test))
 
@@ -94,38 +59,17 @@ class HeldOutRows:
         return found[0] if found is not None and found[1].is_fixed else None
 
     def scorer(self, scorer: Any, test: Any) -> Any:
-        """Return a scorer that gives what another one does, and sooner if it can.
+        """Return a scorer for one task that gives what another one does, faster if it can.
 
-        Parameters
-        ----------
-        scorer : callable
-            As a search of scikit-learn hands it to its tasks.
-        test : ndarray
-            Positions of the rows that the first call is to score.
-
-        Returns
-        -------
-        callable
-            For one task; `scorer` itself if it may look at more than predictions.
+        `test` are the positions that the first call is to score. The result is `scorer`
+        itself if it may look at more than predictions.
         """
         return last_step_scorer(scorer, _Once(self, test))
 
     def rows(self, pipeline: Any, test: Any, X: Any) -> Any:
-        """Return the rows of a fold as a pipeline's last step gets them.
+        """Return a fold's samples as a fitted pipeline's last step gets them.
 
-        Parameters
-        ----------
-        pipeline : Pipeline
-            Fitted.
-        test : ndarray
-            Positions of the rows.
-        X : array-like
-            The rows.
-
-        Returns
-        -------
-        array-like or None
-            None if they are to be transformed each time.
+        None if they are to be transformed each time.
         """
         found = self._store.find(_key(pipeline, test))
         if found is None:
@@ -169,20 +113,7 @@ class _Once:
 
 
 def transformed(pipeline: Any, X: Any) -> Any:
-    """Return rows as the last step of a pipeline gets them.
-
-    Parameters
-    ----------
-    pipeline : Pipeline
-        With fitted transformers.
-    X : array-like
-        The rows.
-
-    Returns
-    -------
-    array-like
-        What the last transformer returns.
-    """
+    """Return samples as the last step of a pipeline gets them."""
     for _, step in pipeline.steps[:-1]:
         # imbalanced-learn's samplers change what is trained on only.
         if step is not None and step != "passthrough" and not hasattr(step, "fit_resample"):

@@ -52,15 +52,7 @@ class _Known(BaseEstimator):  # type: ignore[misc]
 
 
 class KnownClassifier(ClassifierMixin, _Known):  # type: ignore[misc]
-    """A classifier whose probabilities are known.
-
-    Parameters
-    ----------
-    probabilities : ndarray of shape (n_test, n_classes)
-        Of the held-out rows.
-    classes : ndarray of shape (n_classes,)
-        The label of each column.
-    """
+    """A classifier whose probabilities of the held-out samples, (n_test, C), are known."""
 
     def __init__(self, probabilities: Array, classes: Array) -> None:
         self.probabilities = probabilities
@@ -83,13 +75,7 @@ class KnownClassifier(ClassifierMixin, _Known):  # type: ignore[misc]
 
 
 class KnownRegressor(RegressorMixin, _Known):  # type: ignore[misc]
-    """A regressor whose predictions are known.
-
-    Parameters
-    ----------
-    predictions : ndarray of shape (n_test,) or (n_test, n_outputs)
-        Of the held-out rows.
-    """
+    """A regressor whose predictions of the held-out samples are known."""
 
     def __init__(self, predictions: Array) -> None:
         self.predictions = predictions
@@ -102,15 +88,7 @@ class KnownRegressor(RegressorMixin, _Known):  # type: ignore[misc]
 def classes_of_fold(task: FoldTask) -> Array | None:
     """Return the labels that a classifier learns from a fold.
 
-    Parameters
-    ----------
-    task : FoldTask
-        Of a search.
-
-    Returns
-    -------
-    ndarray of shape (n_classes,) or None
-        None for a regressor, and where rows have no labels or several of them.
+    None for a regressor, and where samples have no labels or several of them.
     """
     if not is_classifier(task.estimator):
         return None
@@ -124,22 +102,11 @@ def classes_of_fold(task: FoldTask) -> Array | None:
 def known_by(
     task: FoldTask, predictions: Array | None, classes: Array | None
 ) -> KnownClassifier | KnownRegressor | None:
-    """Return what gives a task of a search the scores that its own network would get.
+    """Return an estimator that gives a task the scores that its network would get.
 
-    Parameters
-    ----------
-    task : FoldTask
-        Of the search; its estimator is a network, or a pipeline that ends in one.
-    predictions : ndarray or None
-        Of the network, of the held-out rows: probabilities of a classifier.
-    classes : ndarray of shape (n_classes,) or None
-        The label of each column of probabilities.
-
-    Returns
-    -------
-    KnownClassifier, KnownRegressor or None
-        None if a scorer may look at more than predictions of the held-out rows, or the
-        network's class predicts otherwise than the engine does.
+    The task's estimator is a network, or a pipeline that ends in one; `predictions` are the
+    network's of the held-out samples, probabilities of a classifier. None if a scorer may
+    look at more than these, or the network's class predicts otherwise than the engine does.
     """
     estimator = task.estimator
     network = network_of(estimator)
@@ -161,17 +128,10 @@ def known_by(
 
 
 def rows_for_known(task: FoldTask) -> Any:
-    """Return rows for what looks at none: to cut folds out of a table takes long.
+    """Return as many samples as a task has, for an estimator that looks at none.
 
-    Parameters
-    ----------
-    task : FoldTask
-        Of a search.
-
-    Returns
-    -------
-    array-like
-        As many as the task has; its own if somebody is told of them.
+    They are the task's if somebody is told of them; else the time to cut a fold out of a
+    table is saved.
     """
     if callbacks_see_rows(task):
         return task.X

@@ -15,27 +15,11 @@ __all__ = ["EpochAccount", "Ledger", "RungEpochs", "epoch_account"]
 class RungEpochs:
     """The epochs of one rung, or of a search's only round.
 
-    Parameters
-    ----------
-    n_candidates : int
-        Candidates of the rung.
-    n_fits : int
-        Fits of these candidates that began: one for each fold, unless a race dropped it.
-    n_epochs_before : int
-        Epochs that the rung before granted each fit; 0 in the first rung.
-    n_epochs : int
-        Epochs that this rung grants each fit in all, those before included.
-    epochs_trained : int
-        Epochs that all fits of the rung together trained in it.
-    epochs_continued : int, default=0
-        Epochs that its fits had behind them together and did not train again.
-    epochs_loaded : int, default=0
-        Epochs that an earlier run had trained for its fits.
-    epochs_cut_by_failure : int, default=0
-        Epochs that fits which failed did not come to.
-    is_warm : bool, default=True
-        Whether fits go on from where the rung before left them; if not, they train all
-        `n_epochs` anew.
+    A fit is one fold of a candidate that began, unless a race dropped it. `n_epochs` is
+    what the rung grants each fit in all, `n_epochs_before` what the rung before had
+    granted. The sums over all fits are the epochs trained in this rung, continued (trained
+    before, not again), loaded (trained by an earlier run) and cut by failure. `is_warm`
+    says that fits are resumed from the rung before; if not, they train all `n_epochs` anew.
     """
 
     n_candidates: int
@@ -182,21 +166,9 @@ class Ledger(EpochAccount):
 def epoch_account(
     rungs: Sequence[RungEpochs], *, n_folds: int, max_epochs: int
 ) -> EpochAccount:
-    """Return the account of all rungs of a search.
+    """Return the account of all rungs of all brackets of a search, in any order.
 
-    Parameters
-    ----------
-    rungs : sequence of RungEpochs
-        Of all brackets, in any order.
-    n_folds : int
-        Folds that each candidate is trained on.
-    max_epochs : int
-        Epochs of a candidate that is trained to the end.
-
-    Returns
-    -------
-    EpochAccount
-        Sums, and what they are short of the full training.
+    `max_epochs` are those of a candidate that is trained to the end.
     """
     n_candidates = sum(r.n_candidates for r in rungs if r.n_epochs_before == 0)
     full = n_candidates * n_folds * max_epochs

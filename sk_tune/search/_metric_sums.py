@@ -38,14 +38,9 @@ Combine = Callable[[Sequence[Floats], Sequence[Floats]], Floats]
 class MetricSums:
     """A metric as a function of weighted sums.
 
-    Parameters
-    ----------
-    terms : sequence of (rows, ndarray of shape (C, n_rows)) tuples
-        What is summed over the rows named, for each candidate.
-    row_terms : sequence of ndarray of shape (N,)
-        What is summed over all rows and does not depend on the candidate.
-    combine : callable
-        Of the sums of both; returns scores, of which greater is better.
+    `terms` are pairs of positions and values, (C, n), to sum for each candidate over these
+    samples; `row_terms`, (N,), are summed over all samples and do not depend on the
+    candidate; `combine` makes scores of the sums, greater is better.
     """
 
     terms: Sequence[tuple[Any, Floats]]
@@ -53,53 +48,24 @@ class MetricSums:
     combine: Combine
 
     def of(self, candidates: npt.NDArray[np.bool_]) -> "MetricSums":
-        """Return the sums of some of the candidates.
-
-        Parameters
-        ----------
-        candidates : ndarray of shape (C,)
-            True for those to keep.
-
-        Returns
-        -------
-        MetricSums
-            This one if all are kept.
-        """
+        """Return the sums of the candidates marked in a mask, (C,)."""
         if candidates.all():
             return self
         return replace(self, terms=[(r, values[candidates]) for r, values in self.terms])
 
     def of_all(self, weights: Floats) -> Floats:
-        """Return the score of every candidate under every weighting.
+        """Return the score of every candidate under every weighting, (B, C).
 
-        Parameters
-        ----------
-        weights : ndarray of shape (B, N)
-            Of the rows.
-
-        Returns
-        -------
-        ndarray of shape (B, C)
-            NaN where the metric is not defined.
+        Weights have the shape (B, N); the score is NaN where the metric is not defined.
         """
         sums = [weights[:, rows] @ values.T for rows, values in self.terms]
         row_sums = [(weights @ values)[:, np.newaxis] for values in self.row_terms]
         return self._combined(sums, row_sums)
 
     def of_one(self, weights: Floats, candidates: npt.NDArray[np.intp]) -> Floats:
-        """Return the score of one candidate under each weighting.
+        """Return the score of one candidate, (B,), under each weighting, (B, N).
 
-        Parameters
-        ----------
-        weights : ndarray of shape (B, N)
-            Of the rows.
-        candidates : ndarray of shape (B,)
-            Which candidate.
-
-        Returns
-        -------
-        ndarray of shape (B,)
-            NaN where the metric is not defined.
+        It is NaN where the metric is not defined.
         """
         sums = [
             np.einsum("bn,bn->b", weights[:, rows], values[candidates])
@@ -161,23 +127,11 @@ def in_blocks(
 def metric_sums(
     metric: Metric, y: Array, responses: Array, classes: Array | None = None
 ) -> MetricSums | AucSums | None:
-    """Return a metric's sums, if it is one of those that are functions of sums.
+    """Return a metric's sums, if it is a function of sums.
 
-    Parameters
-    ----------
-    metric : Metric
-        Any.
-    y : ndarray of shape (N,) or (N, n_outputs)
-        True values.
-    responses : ndarray of shape (C, N, ...)
-        What the metric takes, of each candidate.
-    classes : ndarray or None, default=None
-        All labels, in the order of probabilities; those in `y` if None.
-
-    Returns
-    -------
-    MetricSums, AucSums or None
-        None for other metrics, for options, and for shapes that do not fit.
+    `responses`, (C, N, ...), are what the metric takes; `classes` all labels in the order
+    of probabilities, those in `y` if None. None for other metrics, for options, and for
+    shapes that do not fit.
     """
     make = _MAKERS.get(metric.function)
     if make is None or metric.options:

@@ -18,22 +18,9 @@ _N_NEAR = 3  # Names that a message offers.
 def check_names(estimator: Any, candidates: Iterable[Mapping[str, Any]]) -> None:
     """Refuse candidates with parameters that the estimator cannot be given.
 
-    Parameters
-    ----------
-    estimator : estimator
-        Of a search.
-    candidates : iterable of dict
-        Parameters to set.
-
-    Raises
-    ------
-    SpaceError
-        Naming the parameter and those that it could have been meant for.
-
-    Notes
-    -----
-    Only setting tells: a skorch net takes ``module__*`` that ``get_params`` does not list,
-    and a step that one parameter replaces has parameters of its own.
+    Raises SpaceError, which names the parameter and those that it could have been meant
+    for. Only setting tells: a skorch net takes ``module__*`` that ``get_params`` does not
+    list, and a step that one parameter replaces has other parameters.
     """
     known = set(estimator.get_params(deep=True))
     for params in candidates:

@@ -54,17 +54,7 @@ def network_of(estimator: Any) -> Any:
 def name_in_network(estimator: Any, parameter: str) -> str | None:
     """Return what a parameter of the network is called in the estimator around it.
 
-    Parameters
-    ----------
-    estimator : estimator
-        Any.
-    parameter : str
-        Of a network.
-
-    Returns
-    -------
-    str or None
-        With the name of a pipeline's last step in front; None if there is no network.
+    The name of a pipeline's last step stands in front; None if there is no network.
     """
     if network_of(estimator) is None:
         return None
@@ -134,47 +124,26 @@ class FitMaker:
         self._joined.clear()
 
     def begin_candidate(self, task: FoldTask) -> None:
-        """Let go of joined rows, unless they are those of all candidates.
+        """Drop the samples joined for the candidate before that of `task`.
 
-        Parameters
-        ----------
-        task : FoldTask
-            Of the candidate that comes next.
+        They stay if all candidates share them.
         """
         if not _varies_network_only(task):
             self._joined.clear()
 
     def memory(self, task: FoldTask) -> FoldCache:
-        """Return what a task's pipeline is to ask for fitted transformers.
+        """Return a new cache that a task's pipeline asks for fitted transformers.
 
-        Parameters
-        ----------
-        task : FoldTask
-            Of a search.
-
-        Returns
-        -------
-        FoldCache
-            New; it serves one fit.
+        For one fit.
         """
         known = self._base_transformers if _varies_network_only(task) else {}
         return FoldCache(self.transformers, self._fold_key(task), known)
 
     def make(self, task: FoldTask, name: str) -> Fit | None:
-        """Return the fit that a task asks for.
+        """Return the fit that a task asks for, under a name for messages.
 
-        Parameters
-        ----------
-        task : FoldTask
-            Of a search.
-        name : str
-            What messages call the fit.
-
-        Returns
-        -------
-        Fit or None
-            None if the task trains no network that the engine knows, or fails before it
-            does: then it can only be run.
+        None if the task trains no network that the engine knows, or fails before it does:
+        then it can only be run.
         """
         self._fold_key(task)
         values = [task.estimator, *task.parameters.values()]
@@ -196,17 +165,9 @@ class FitMaker:
             return None
 
     def predicts_as_fitted(self, task: FoldTask) -> bool:
-        """Return whether the engine predicts the very rows that a task would.
+        """Return whether the engine predicts the very samples that a task would.
 
-        Parameters
-        ----------
-        task : FoldTask
-            Whose fit was made.
-
-        Returns
-        -------
-        bool
-            False behind transformers that are not known to give the same rows each time.
+        False behind transformers that are not known to give the same result each time.
         """
         if network_of(task.estimator) is task.estimator:
             return True
@@ -316,12 +277,9 @@ class FitMaker:
 
 
 class _Asked:
-    """Notes what a network was asked to fit, and leaves it; others train as ever.
+    """Notes what a network was asked to fit, and leaves it; other networks train as ever.
 
-    Parameters
-    ----------
-    network : estimator
-        The one at the end of the pipeline.  Transformers may have networks of their own.
+    `network` is the one at the end of the pipeline; transformers may have networks, too.
     """
 
     def __init__(self, network: Any) -> None:

@@ -22,42 +22,13 @@ Callback = Callable[[Any], object]
 
 
 def as_callbacks(callback: Any) -> list[Callback]:
-    """Return scikit-optimize's callbacks as a list.
-
-    Parameters
-    ----------
-    callback : callable, list of callable or None
-        As ``fit`` got it.
-
-    Returns
-    -------
-    list of callable
-        Empty for None.
-
-    Raises
-    ------
-    ValueError
-        If it is something else.
-    """
+    """Return scikit-optimize's callbacks as a list, empty for None; else ValueError."""
     callbacks: list[Callback] = list(check_callback(callback) or [])
     return callbacks
 
 
 def wants_to_stop(callbacks: Iterable[Callback], result: Any) -> bool:
-    """Call all callbacks; return whether one of them returned true.
-
-    Parameters
-    ----------
-    callbacks : iterable of callable
-        Each is called with `result`.
-    result : OptimizeResult
-        What was found so far.
-
-    Returns
-    -------
-    bool
-        Whether the search is to end.
-    """
+    """Call all callbacks with a result; return whether one of them returned true."""
     answers = [bool(callback(result)) for callback in callbacks]
     return any(answers)
 

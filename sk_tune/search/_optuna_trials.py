@@ -23,17 +23,9 @@ _ROW = "row"
 
 
 def stored_value(value: Any) -> Any:
-    """Return a value as a storage keeps it.
+    """Return a parameter's value as a storage keeps it.
 
-    Parameters
-    ----------
-    value : object
-        Of a parameter.
-
-    Returns
-    -------
-    None, bool, int, float or str
-        The ``repr`` of what is none of these.
+    JSON's scalars, the ``repr`` of others.
     """
     value = value.item() if hasattr(value, "dtype") and not value.ndim else value
     return value if type(value) in _STORED else repr(value)
@@ -42,19 +34,7 @@ def stored_value(value: Any) -> Any:
 def add_trials(
     optuna: Any, study: Any, space: Space, records: Sequence[TrialRecord]
 ) -> None:
-    """Add to a study what it lacks.
-
-    Parameters
-    ----------
-    optuna : module
-        Optuna.
-    study : optuna.study.Study
-        Of values of which greater are better.
-    space : Space
-        Of the search.
-    records : sequence of TrialRecord
-        Of the search; those that are running are left out.
-    """
+    """Add the trials that a study lacks, but those that are running; greater is better."""
     known = {
         (trial.user_attrs.get(_ROW), _text(trial.params))
         for trial in study.get_trials(deepcopy=False)

@@ -100,22 +100,7 @@ class Outcome:
 
 
 def hold(estimator: Any, X: Any, rows: Array) -> Held | None:
-    """Let a fitted estimator predict rows that it was not trained on.
-
-    Parameters
-    ----------
-    estimator : estimator
-        Fitted.
-    X : array-like
-        The rows.
-    rows : ndarray of shape (n_test,)
-        Their positions.
-
-    Returns
-    -------
-    Held or None
-        None if it does not predict.
-    """
+    """Let a fitted estimator predict the samples at positions `rows`; None if it cannot."""
     classes = getattr(estimator, "classes_", None) if is_classifier(estimator) else None
     has_columns = isinstance(classes, np.ndarray) and classes.ndim == 1
     has_probabilities = hasattr(estimator, "predict_proba")
@@ -144,18 +129,7 @@ def without_values(outcome: Outcome) -> Outcome:
 
 
 def positions(rows: Any) -> Array:
-    """Return positions of rows that may be given as a mask.
-
-    Parameters
-    ----------
-    rows : array-like
-        As a splitter of the user's gives them.
-
-    Returns
-    -------
-    ndarray of int
-        The positions.
-    """
+    """Return positions of samples that a user's splitter may give as a mask."""
     rows = np.asarray(rows)
     return np.flatnonzero(rows) if rows.dtype == bool else rows
 

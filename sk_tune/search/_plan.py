@@ -17,20 +17,9 @@ __all__ = ["PlannedRound", "SearchPlan", "planned_rounds"]
 class PlannedRound:
     """One round: candidates that are trained and scored together.
 
-    Parameters
-    ----------
-    rung : int
-        Counted from 0 in its bracket.
-    n_candidates : int
-        Candidates of the round.
-    n_resources : int
-        What each of them has been given when the round ends.
-    n_fits : int
-        One for each candidate and fold.
-    n_epochs : int
-        Epochs that these fits train in the round together; 0 if they have none.
-    bracket : int or None, default=None
-        Of Hyperband: how often the bracket drops candidates.
+    `rung` is counted from 0 in its bracket; `bracket` is Hyperband's number of reductions.
+    `n_fits` has one for each candidate and fold; `n_epochs` are those that they train in
+    the round together, 0 if they have none.
     """
 
     rung: int
@@ -126,30 +115,12 @@ def planned_rounds(
     goes_on: bool = True,
     bracket: int | None = None,
 ) -> tuple[PlannedRound, ...]:
-    """Return the rounds that train the rungs of one bracket.
+    """Return the rounds that train the rungs of one bracket, in their order.
 
-    Parameters
-    ----------
-    rungs : sequence of Rung
-        In the order in which they are trained.
-    n_folds : int
-        Folds of each candidate.
-    epochs_per_fit : float or None, default=None
-        Epochs of each fit in the mean, if the resource is something else; None if it is
-        epochs.
-    goes_on : bool, default=True
-        Whether a rung trains the epochs only that it adds to those of the rung before;
-        one that adds none trains them all anew.
-    bracket : int or None, default=None
-        Its index.
+    `epochs_per_fit` is the mean if the resource is something else, None if it is epochs.
+    `goes_on` says that a rung trains only the epochs that it adds to those of the rung
+    before; one that adds none trains them all anew.
 
-    Returns
-    -------
-    tuple of PlannedRound
-        One for each rung.
-
-    Examples
-    --------
     >>> rungs = [Rung(n_candidates=9, n_resources=1), Rung(n_candidates=3, n_resources=3)]
     >>> rounds = planned_rounds(rungs, n_folds=5)
     >>> print(SearchPlan(rounds=rounds, resource="epochs", n_folds=5))

@@ -40,19 +40,9 @@ _ASKED_FOR_EPOCHS = 100
 
 
 def mean_epochs(estimator: Any, make_space: Callable[[], Space]) -> float:
-    """Return the epochs that candidates of a search train in the mean.
+    """Return the mean epochs of a search's candidates; 0 of what is no network.
 
-    Parameters
-    ----------
-    estimator : estimator
-        What is searched.
-    make_space : callable
-        Returns the space in which its epochs may vary; a grid of nothing is none.
-
-    Returns
-    -------
-    float
-        0 of what is no network.
+    `make_space` returns the space in which the epochs may vary; a grid of nothing is none.
     """
     network = network_of(estimator)
     if network is None:
@@ -72,21 +62,10 @@ def mean_epochs(estimator: Any, make_space: Callable[[], Space]) -> float:
 def expected_seconds(
     short: float, long: float, *, n_fits: int, plan_fits: int, plan_epochs: int
 ) -> float:
-    """Return the time of a search from the times of two small ones.
+    """Return the seconds of a search from the times of two small ones.
 
-    Parameters
-    ----------
-    short, long : float
-        Seconds of the same fits with few and with more epochs.
-    n_fits : int
-        Fits in each of them.
-    plan_fits, plan_epochs : int
-        Fits and epochs of the search.
-
-    Returns
-    -------
-    float
-        Seconds; a fit costs something once, and something for each epoch.
+    `short` and `long` are seconds of the same `n_fits` with few and with more epochs: a fit
+    costs something once, and something for each epoch.
     """
     per_epoch = max(0.0, long - short) / (n_fits * (_MORE - _FEW))
     once = max(0.0, short / n_fits - _FEW * per_epoch)

@@ -37,45 +37,27 @@ def clearly_worse(
     level: float = 0.05,
     min_folds: int = MIN_FOLDS,
 ) -> npt.NDArray[np.bool_]:
-    """Return which candidates are worse than the incumbent beyond what chance explains.
+    """Return which candidates, (C,), are worse than the incumbent beyond chance.
 
-    A one-sided paired t-test over the folds that both have, whose variance is corrected for
-    training sets that overlap.
+    `scores`, (C, F), are NaN on folds to come; `incumbent_scores`, (F,), are those of the
+    best candidate so far, which itself is never among the results. `test_train_ratio` is n2
+    / n1, the samples tested on for each one trained on: ``1 / (F - 1)`` of one K-fold.
+    `level` is the probability that a candidate as good as the incumbent is dropped, in one
+    test; with fewer than `min_folds` (at least 2) in common, nothing is dropped.
 
-    Parameters
-    ----------
-    scores : array-like of shape (C, F)
-        Of each candidate on each fold so far; greater is better, NaN if there is none.
-    incumbent_scores : array-like of shape (F,)
-        Of the best candidate so far.
-    test_train_ratio : float
-        Rows tested on for each row trained on, n2 / n1: ``1 / (F - 1)`` of one K-fold.
-    level : float, default=0.05
-        Probability that a candidate as good as the incumbent is dropped, in one test.
-    min_folds : int, default=3
-        With fewer folds in common, nothing is dropped; at least 2.
+    It is the corrected resampled t-test of [1]_, one-sided and paired over the folds that
+    both have, with the variance corrected for training sets that overlap: with ``t =
+    mean(d) / sqrt((1 / J + n2 / n1) * var(d))``, a candidate is dropped if t is below the
+    quantile at `level` of Student's distribution with J - 1 degrees of freedom. Differences
+    that are equal on all folds are the limit of that: worse if they are negative, and no
+    reason if they are zero.
 
-    Returns
-    -------
-    ndarray of shape (C,)
-        True for candidates to stop.  The incumbent itself is never among them.
-
-    Notes
-    -----
-    The corrected resampled t-test of [1]_: with
-    ``t = mean(d) / sqrt((1 / J + n2 / n1) * var(d))``, a candidate is dropped if t is below
-    the quantile at `level` of Student's distribution with J - 1 degrees of freedom.
-    Differences that are equal on all folds are the limit of that: worse if they are
-    negative, and no reason if they are zero.
-
-    The level holds for one comparison with an incumbent named before.  An incumbent that is
+    The level holds for one comparison with an incumbent named before. An incumbent that is
     the best of many was lucky too, and each further fold is another look: of 20 equal
     candidates on 5 folds, looked at after 3 and 4 against the best so far at a level of
-    0.05, 35 % are dropped (simulated).  Equals cost nothing; to keep more of those that are
+    0.05, 35 % are dropped (simulated). Equals cost nothing; to keep more of those that are
     better than they looked, divide the level by the number of looks and candidates.
 
-    Examples
-    --------
     >>> incumbent = [0.95, 0.97, 0.96]
     >>> clearly_worse(
     ...     [[0.10, 0.12, 0.09], [0.95, 0.98, 0.95]], incumbent, test_train_ratio=0.25

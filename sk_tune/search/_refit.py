@@ -24,13 +24,6 @@ class RefitTrainer:
     """Trains the chosen network as its candidate was, for the refit to adopt.
 
     Other networks, such as those in transformers before it, train as ever.
-
-    Parameters
-    ----------
-    search : estimator
-        The search, which has chosen when it refits.
-    session : SearchSession
-        Of the search.
     """
 
     def __init__(self, search: Any, session: SearchSession) -> None:

@@ -19,36 +19,15 @@ _ROWS_OF_A_CLASS = 2
 
 
 def is_epochs(resource: str) -> bool:
-    """Return whether a resource is by its name a network's number of epochs.
+    """Return whether a resource is called as a network's number of epochs is.
 
-    Parameters
-    ----------
-    resource : str
-        Name of a parameter, of a step of a pipeline too.
-
-    Returns
-    -------
-    bool
-        True for "max_epochs" and "net__max_epochs".
+    True for "max_epochs" and "net__max_epochs".
     """
     return resource.split("__")[-1] == "max_epochs"
 
 
 def refuse_searched(resource: str, searched: Iterable[str]) -> None:
-    """Refuse a resource that is one of the parameters searched.
-
-    Parameters
-    ----------
-    resource : str
-        "n_samples", or the name of a parameter.
-    searched : iterable of str
-        Names of the parameters that vary.
-
-    Raises
-    ------
-    ValueError
-        If it is among them.
-    """
+    """Raise ValueError if a resource is one of the parameters searched."""
     if resource != "n_samples" and resource in searched:
         raise ValueError(
             f"Cannot use parameter {resource} as the resource since it is part of "
@@ -57,19 +36,9 @@ def refuse_searched(resource: str, searched: Iterable[str]) -> None:
 
 
 def smallest_samples(n_folds: int, n_classes: int) -> int:
-    """Return how many samples a rung has at least.
+    """Return the least samples of a rung: enough that folds have some of each class.
 
-    Parameters
-    ----------
-    n_folds : int
-        Of the search.
-    n_classes : int
-        1 for what is no classifier.
-
-    Returns
-    -------
-    int
-        Enough that folds have rows of each class.
+    `n_classes` is 1 for what is no classifier.
     """
     return _ROWS_OF_A_CLASS * n_folds * n_classes
 
@@ -77,19 +46,7 @@ def smallest_samples(n_folds: int, n_classes: int) -> int:
 def subsampled(search: Any, folds: Any, n_resources: int) -> Any:
     """Return the splitter of a rung.
 
-    Parameters
-    ----------
-    search : estimator
-        A halving or Hyperband search whose input was checked.
-    folds : splitter
-        Of the search.
-    n_resources : int
-        What the rung grants.
-
-    Returns
-    -------
-    splitter
-        `folds`, or one that gives parts of them if samples are the resource.
+    One of parts of the folds if samples are the resource.
     """
     if search.resource != "n_samples":
         return folds

@@ -44,19 +44,9 @@ class _FixedSplits:
 
 
 def best_first(scores: Any, levels: Any = None) -> list[int]:
-    """Return the rows of ``cv_results_`` that have a score, the best one first.
+    """Return the result rows that have a score, best first; the first of equal ones.
 
-    Parameters
-    ----------
-    scores : array-like of shape (n_candidates,)
-        Greater is better.
-    levels : array-like of shape (n_candidates,), default=None
-        A row of a higher level is better, whatever its score.
-
-    Returns
-    -------
-    list of int
-        Of equal ones the first is first.
+    A row of a higher level is better, whatever its score.
     """
     scores = np.asarray(scores)
     levels = np.zeros(len(scores)) if levels is None else np.asarray(levels)
@@ -132,13 +122,7 @@ class Rounds:
         return len(self.results.get("params", ()))
 
     def scores(self) -> npt.NDArray[np.float64]:
-        """Return the scores that guide the search; NaN for what failed.
-
-        Returns
-        -------
-        ndarray of shape (n_candidates,)
-            Means over the folds.
-        """
+        """Return the mean scores that guide the search; NaN for what failed."""
         return guiding_scores(self.results, self._refit)
 
     def stop(self) -> None:
@@ -146,12 +130,9 @@ class Rounds:
         self.was_stopped = True
 
     def lay_out(self, max_resources: int) -> None:
-        """Set what the last rung grants, for which learning rates are laid out.
+        """Set the epochs that the last rung grants, for which learning rates are laid out.
 
-        Parameters
-        ----------
-        max_resources : int
-            Epochs; without effect if the resource is something else.
+        It has no effect if the resource is something else.
         """
         options = self._session.options
         if options.resource is not None:
@@ -167,13 +148,7 @@ class Rounds:
         return n_resources - (before if before < n_resources else 0)
 
     def sampling(self) -> Any:
-        """Return a context that measures the time of choosing candidates.
-
-        Returns
-        -------
-        context manager
-            To ask and tell in.
-        """
+        """Return a context, to ask and tell in, that measures its time."""
         return self._session.timed("sampling")
 
     def evaluate(
@@ -221,39 +196,19 @@ class Rounds:
         return self.results
 
     def keep_only(self, candidates: Iterable[Candidate]) -> None:
-        """Let go of the networks of all candidates but those that rungs may go on with.
+        """Drop the networks of all candidates but those that later rungs may resume.
 
-        Parameters
-        ----------
-        candidates : iterable of dict
-            With the resource or without it.
+        Candidates are given with the resource or without it.
         """
         self._session.keep_only(candidates)
 
     def lost_races(self) -> list[Candidate]:
-        """Return the candidates that were stopped because another is clearly better.
-
-        Returns
-        -------
-        list of dict
-            Those of ``cv_results_["params"]`` themselves.
-        """
+        """Return the candidates of ``cv_results_`` that a better one stopped."""
         rows = self._session.lost_races()
         return [self.results["params"][row] for row in rows]
 
     def recorded(self, candidate: Candidate) -> list[FoldTask]:
-        """Return the tasks that evaluate a candidate; nothing is run.
-
-        Parameters
-        ----------
-        candidate : dict
-            The candidate.
-
-        Returns
-        -------
-        list of FoldTask
-            One for each fold.
-        """
+        """Return the tasks that evaluate a candidate, one for each fold; nothing is run."""
         check_names(self._search.estimator, [candidate])
         return self._session.recorded(
             lambda: self._evaluate_candidates([candidate], cv=self.folds)
@@ -268,21 +223,9 @@ class Rounds:
     ) -> list[float]:
         """Evaluate candidates that were trained ahead, however late it is.
 
-        Parameters
-        ----------
-        candidates : sequence of dict
-            The candidates.
-        works : sequence of sequence of Work
-            What was trained for the folds of each.
-        more_results : dict of str to list
-            Further columns of ``cv_results_``, a value for each candidate.
-        callback_ctx : CallbackContext
-            Of the tasks of these candidates.
-
-        Returns
-        -------
-        list of float
-            Their scores; NaN for those that failed.
+        Return their scores. `works` are what was trained for the folds of each,
+        `more_results` further columns of ``cv_results_``; scores are NaN for those that
+        failed.
         """
         with self._session.evaluating(works), warnings.catch_warnings():
             # Failures are warned of when the search ends, not again with each call.

@@ -37,37 +37,18 @@ class ScoreBook:
         return self._example is None
 
     def enter(self, groups: Sequence[Hashable]) -> None:
-        """Let further candidates enter the race.
-
-        Parameters
-        ----------
-        groups : sequence of hashable
-            For each of the next rows, what candidates that compete with it have in common.
-        """
+        """Let further candidates enter the race; those of equal groups compete."""
         self._groups += groups
 
     def remember(self, result: dict[str, Any]) -> None:
-        """Learn from a result which scores there are.
-
-        Parameters
-        ----------
-        result : dict
-            As scikit-learn has it.
-        """
+        """Learn from a result of scikit-learn's which scores there are."""
         if self._example is None or self._example["fit_error"] is not None:
             self._example = dict(result)
 
     def add(self, row: int, result: dict[str, Any], options: SearchOptions) -> None:
         """Take note of the result of a candidate's next fold.
 
-        Parameters
-        ----------
-        row : int
-            Of the candidate in ``cv_results_``.
-        result : dict
-            As scikit-learn has it; scores of a failed fit get their names here.
-        options : SearchOptions
-            Of the search.
+        Scores of a failed fit get their names here.
         """
         if options.has_callable_scoring:
             self._name(result, options.error_score)
@@ -79,18 +60,7 @@ class ScoreBook:
         self._scores.setdefault(row, []).append(float(scores))
 
     def stages(self, n_folds: int) -> Iterator[range]:
-        """Yield the folds to run together in a race.
-
-        Parameters
-        ----------
-        n_folds : int
-            Of the search.
-
-        Yields
-        ------
-        range
-            Positions of folds.
-        """
+        """Yield the folds to run together in a race."""
         first = min(MIN_FOLDS, n_folds)
         yield range(first)
         for fold in range(first, n_folds):
@@ -99,21 +69,9 @@ class ScoreBook:
     def losers(
         self, rows: Collection[int], n_folds: int, test_train_ratio: float
     ) -> dict[int, str]:
-        """Return candidates that are clearly worse than the best rival, and why.
+        """Return the candidates that are clearly worse than the best rival, and why.
 
-        Parameters
-        ----------
-        rows : collection of int
-            Candidates of a round.
-        n_folds : int
-            Of the search.
-        test_train_ratio : float
-            Rows that a fold tests on for each row that it trains on.
-
-        Returns
-        -------
-        dict of int to str
-            Reason by row.
+        `test_train_ratio` are the samples that a fold tests on for each that it trains on.
         """
         # After each fold there is one more look, and one more chance of an error.
         level = _LEVEL / max(1, n_folds - MIN_FOLDS)
@@ -143,13 +101,7 @@ class ScoreBook:
         return lost
 
     def unscored(self) -> dict[str, Any]:
-        """Return the result of a candidate on a fold that it was not run on.
-
-        Returns
-        -------
-        dict
-            As scikit-learn has it, with NaN for scores and no time spent.
-        """
+        """Return scikit-learn's result of a candidate on a fold that it was not run on."""
         result = dict(self._example or {})
         for name in ("test_scores", "train_scores"):
             if isinstance(result.get(name), dict):

@@ -121,13 +121,7 @@ class SearchSession:
         return self._trainer.best_epochs
 
     def run(self, jobs: Sequence[Job]) -> None:
-        """Run the tasks of a round.
-
-        Parameters
-        ----------
-        jobs : sequence of Job
-            Of the backend, in the order of scikit-learn.
-        """
+        """Run the tasks of a round, which come in the order of scikit-learn."""
         works = []
         for job in jobs:
             task = fold_task(job.task)
@@ -148,18 +142,7 @@ class SearchSession:
             self._trainer.end_round()
 
     def recorded(self, evaluate: Callable[[], object]) -> list[FoldTask]:
-        """Return the tasks of a call of scikit-learn's, none of which is run.
-
-        Parameters
-        ----------
-        evaluate : callable
-            Calls ``evaluate_candidates``, which does not return.
-
-        Returns
-        -------
-        list of FoldTask
-            In the order of scikit-learn.
-        """
+        """Return the tasks of a call of ``evaluate_candidates``, none of which is run."""
         self._is_recording = True
         try:
             # What a verbose search says it is going to fit, it does not.  What is printed
@@ -176,15 +159,8 @@ class SearchSession:
     def training_ahead(self, expected: Sequence[int]) -> Iterator[TrainingAhead]:
         """Train candidates before they are evaluated, in workers that do not wait.
 
-        Parameters
-        ----------
-        expected : sequence of int
-            Epochs of the fits to come, for who is told of progress.
-
-        Yields
-        ------
-        TrainingAhead
-            It stops at the end of the block.
+        `expected` are the epochs of the fits to come, for progress. Training stops at the
+        end of the block.
         """
         with ExitStack() as stack:
             with self._trainer.outside():
@@ -205,18 +181,7 @@ class SearchSession:
 
     @contextmanager
     def evaluating(self, candidates: Sequence[Sequence[Work]]) -> Iterator[None]:
-        """Evaluate candidates that were trained ahead.
-
-        Parameters
-        ----------
-        candidates : sequence of sequence of Work
-            Of the folds of each.
-
-        Yields
-        ------
-        None
-            Nothing.
-        """
+        """Evaluate candidates, each with its folds, that were trained ahead."""
         self._ahead = {
             (k, work.task.fold): work for k, own in enumerate(candidates) for work in own
         }
@@ -233,12 +198,9 @@ class SearchSession:
         return self._trainer.evaluated(ahead, job, task, row)
 
     def keep_only(self, candidates: Iterable[Candidate]) -> None:
-        """Let go of the networks of all candidates but those that rungs may go on with.
+        """Drop the networks of all candidates but those that later rungs may resume.
 
-        Parameters
-        ----------
-        candidates : iterable of dict
-            With the resource or without it.
+        Candidates are given with the resource or without it.
         """
         self._trainer.keep_only(candidates, self.options)
 
@@ -276,21 +238,10 @@ class SearchSession:
     def ledger(
         self, n_folds: int, seconds: Mapping[str, float], rungs: Sequence[int] | None
     ) -> Ledger:
-        """Return what the search spent and saved.
+        """Return what the search spent and saved up to now.
 
-        Parameters
-        ----------
-        n_folds : int
-            Of the search.
-        seconds : mapping of str to float
-            Of the parts that the session does not measure.
-        rungs : sequence of int or None
-            By row of ``cv_results_``, the rung in its bracket; None without rungs.
-
-        Returns
-        -------
-        Ledger
-            Up to now.
+        `seconds` are those of the parts that the session does not measure, `rungs` the rung
+        of each result row in its bracket.
         """
         return search_ledger(
             self.outcomes,
@@ -315,13 +266,7 @@ class SearchSession:
         return told_of(search.progress if callable(search.progress) else None, self.line)
 
     def lost_races(self) -> list[int]:
-        """Return the rows of candidates that lost a race.
-
-        Returns
-        -------
-        list of int
-            In their order.
-        """
+        """Return the result rows of candidates that lost a race."""
         return [
             row
             for row, folds in enumerate(self.outcomes)
@@ -350,11 +295,6 @@ class SearchSession:
         """Let Ctrl-C in a block end the search, which keeps what is done.
 
         A second one passes.
-
-        Yields
-        ------
-        None
-            Nothing.
         """
         try:
             yield
@@ -364,42 +304,22 @@ class SearchSession:
             self._trainer.is_interrupted = True
 
     def forget_unfinished(self, n_rows: int) -> None:
-        """Let go of candidates of a round that Ctrl-C ended before it had results.
+        """Drop candidates beyond `n_rows`.
 
-        Parameters
-        ----------
-        n_rows : int
-            Candidates that scikit-learn has results of.
+        Ctrl-C ended their round before it had results.
         """
         del self.outcomes[n_rows:]
         self.models = {row: own for row, own in self.models.items() if row < n_rows}
 
     def n_workers(self) -> int:
-        """Return how many workers joblib has for the search.
-
-        Returns
-        -------
-        int
-            At least 1.
-        """
+        """Return how many workers joblib has for the search."""
         backend, n_jobs = self._ambient
         with joblib.parallel_config(backend=backend, n_jobs=n_jobs):
             return int(joblib.effective_n_jobs(self.options.n_jobs))
 
     @contextmanager
     def timed(self, what: str) -> Iterator[None]:
-        """Measure the time of a part of the search.
-
-        Parameters
-        ----------
-        what : str
-            Name of the part.
-
-        Yields
-        ------
-        None
-            Nothing.
-        """
+        """Measure the time of a part of the search."""
         start = time.perf_counter()
         try:
             yield

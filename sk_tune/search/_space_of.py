@@ -10,18 +10,7 @@ __all__ = ["space_of"]
 
 
 def space_of(search: Any) -> Space:
-    """Return what may vary in a search.
-
-    Parameters
-    ----------
-    search : estimator
-        Of sk_tune, scikit-learn or scikit-optimize.
-
-    Returns
-    -------
-    Space
-        Of its grid, distributions or spaces.
-    """
+    """Return the space of a search of sk_tune, scikit-learn or scikit-optimize."""
     # scikit-learn takes a tuple for values, scikit-optimize for the ends of a range.
     if hasattr(search, "search_spaces"):
         return as_space(search.search_spaces)

@@ -27,14 +27,10 @@ Step = Sequence[tuple[Work, Fit]]
 
 
 class TrainingSteps:
-    """Says what to train next, and remembers what may go on.
+    """Says what to train next, and remembers what may be resumed.
 
-    Attributes
-    ----------
-    best_epochs : dict of int to int
-        By row of ``cv_results_``, with epochs="best".
-    is_interrupted : bool
-        Whether nothing more is to be trained.
+    `best_epochs` are by result row, with epochs="best"; `is_interrupted` says that nothing
+    more is to be trained.
     """
 
     def __init__(self) -> None:
@@ -48,48 +44,22 @@ class TrainingSteps:
         self.is_interrupted = False
 
     def keep_only(self, candidates: Collection[Any]) -> None:
-        """Let go of where the fits of all other candidates stand.
-
-        Parameters
-        ----------
-        candidates : collection of object
-            First parts of the keys of their tasks.
-        """
+        """Drop the states of all fits but those of the `candidates`, by their keys."""
         self._states = _only(self._states, candidates)
         self._ends = _only(self._ends, candidates)
 
     def state(self, key: Any) -> tuple[TrainingState | None, int]:
-        """Return where the fits of a candidate and fold stand.
+        """Return the state of a candidate's fit on a fold, and the epochs it was granted.
 
-        Parameters
-        ----------
-        key : object
-            Of a task.
-
-        Returns
-        -------
-        state : TrainingState or None
-            None if nothing was trained.
-        n_epochs : int
-            Epochs that it was granted.
+        The state is None if nothing was trained.
         """
         return self._states.get(key, (None, 0))
 
     def of(self, works: Sequence[Work], options: SearchOptions) -> Iterator[Step]:
-        """Yield what to train for some tasks, until they have all they need.
+        """Yield pairs of work and fit to train, until the tasks have all they need.
 
-        Parameters
-        ----------
-        works : sequence of Work
-            With fits.  At the next step those of the last have what was trained, or None
-            where Ctrl-C came before; in the end they have states.
-        options : SearchOptions
-            Of the search.
-
-        Yields
-        ------
-        sequence of (Work, Fit)
-            Not empty.
+        At the next step those of the last have what was trained, or None where Ctrl-C came
+        before; in the end they have states.
         """
         if not works:
             return

@@ -35,12 +35,9 @@ __all__ = ["Answer", "Trainer"]
 
 
 class Trainer:
-    """Trains what can be trained together and remembers what may go on.
+    """Trains what can be trained together and remembers what may be resumed.
 
-    Parameters
-    ----------
-    ambient : tuple
-        Backend of joblib and its number of workers outside of the search.
+    `ambient` is joblib's backend and number of workers outside of the search.
     """
 
     def __init__(self, ambient: tuple[Any, Any]) -> None:
@@ -74,15 +71,7 @@ class Trainer:
         self._maker.end_round()
 
     def keep_only(self, candidates: Iterable[Candidate], options: SearchOptions) -> None:
-        """Let go of trainings that no later rung goes on from.
-
-        Parameters
-        ----------
-        candidates : iterable of dict
-            Those that later rungs may have.
-        options : SearchOptions
-            Of the search.
-        """
+        """Drop trainings that no later rung resumes."""
         if options.resource is not None:
             self._steps.keep_only({
                 candidate_fingerprint(own, without=options.resource) for own in candidates
@@ -90,42 +79,19 @@ class Trainer:
 
     @contextmanager
     def preparing(self) -> Iterator[None]:
-        """Let what is prepared in a block share the rows of its folds.
-
-        Yields
-        ------
-        None
-            Nothing.
-        """
+        """Let what is prepared in a block share the samples of its folds."""
         try:
             yield
         finally:
             self._maker.forget_folds()
 
     def begin_candidate(self, task: FoldTask) -> None:
-        """Let go of what no other candidate is going to share with that of a task.
-
-        Parameters
-        ----------
-        task : FoldTask
-            Of a candidate that is trained ahead.
-        """
+        """Drop what no other candidate shares with a task that is trained ahead."""
         self._maker.begin_candidate(task)
 
     @contextmanager
     def lent_memory(self, work: Work) -> Iterator[None]:
-        """Let a pipeline that has no memory of its own use that of the search.
-
-        Parameters
-        ----------
-        work : Work
-            Of the search; its task runs in the block.
-
-        Yields
-        ------
-        None
-            Nothing.
-        """
+        """Let a pipeline without a memory use that of the search while its task runs."""
         estimator = work.task.estimator
         if not isinstance(estimator, Pipeline) or estimator.memory is not None:
             yield
@@ -137,32 +103,13 @@ class Trainer:
             estimator.memory = None
 
     def scorer(self, work: Work) -> Any:
-        """Return what scores a task's network.
-
-        Parameters
-        ----------
-        work : Work
-            Of the search.
-
-        Returns
-        -------
-        callable
-            Gives what the scorer of the search gives.
-        """
+        """Return a scorer of a task's network that gives what the search's scorer gives."""
         return self._maker.held_out.scorer(work.task.scorer, work.task.test)
 
     def known(self, work: Work) -> KnownClassifier | KnownRegressor | None:
-        """Return what a task's network can be scored by instead of the network itself.
+        """Return what a task can be scored by instead of its trained network.
 
-        Parameters
-        ----------
-        work : Work
-            Of the search; trained.
-
-        Returns
-        -------
-        KnownClassifier, KnownRegressor or None
-            None if the task has to fit its network.
+        None if the task has to fit its network.
         """
         trained, task = work.trained, work.task
         if trained is None or work.state is None or work.fit is None:
@@ -175,30 +122,11 @@ class Trainer:
         return known_by(task, trained.predictions, self._classes[fold][0])
 
     def answer(self, work: Work) -> "Answer":
-        """Return what gives the network of a task its training.
-
-        Parameters
-        ----------
-        work : Work
-            Of the search; trained.
-
-        Returns
-        -------
-        Answer
-            For ``adoption``, once.
-        """
+        """Return what gives the network of a task its training, once, for ``adoption``."""
         return Answer(work)
 
     def prepare(self, work: Work, options: SearchOptions) -> None:
-        """Find out what a task's network asks for.
-
-        Parameters
-        ----------
-        work : Work
-            Gets its fit, unless it trains no network.
-        options : SearchOptions
-            Of the search.
-        """
+        """Find the fit that a task's network asks for, unless it trains no network."""
         fit = self._maker.make(work.task, fit_name(work.row, work.task.fold))
         if fit is None:
             return
@@ -227,40 +155,16 @@ class Trainer:
         )
 
     def steps(self, works: Sequence[Work], options: SearchOptions) -> Iterator[Step]:
-        """Yield what to train for some tasks, for who trains it otherwise than here.
+        """Yield what another trainer is to train for some tasks.
 
-        Parameters
-        ----------
-        works : sequence of Work
-            With fits.
-        options : SearchOptions
-            Of the search.
-
-        Returns
-        -------
-        iterator
-            As :meth:`TrainingSteps.of`.
+        It is what :meth:`TrainingSteps.of` yields.
         """
         return self._steps.of(works, options)
 
     def evaluated(self, work: Work, job: Job, task: FoldTask, row: int) -> Work:
-        """Return a task that was trained ahead, now that it is evaluated.
+        """Return a task that was trained ahead, now that a job evaluates it.
 
-        Parameters
-        ----------
-        work : Work
-            As it was trained.
-        job : Job
-            That takes the result.
-        task : FoldTask
-            What the job does.
-        row : int
-            The candidate's row in ``cv_results_``.
-
-        Returns
-        -------
-        Work
-            With messages and the best epoch under its row.
+        Messages and the best epoch come under its result row.
         """
         best = self.best_epochs.pop(work.row, None)
         if best is not None:
@@ -305,13 +209,7 @@ class Trainer:
 
     @contextmanager
     def outside(self) -> Iterator[None]:
-        """Call the engine as if there were no search around.
-
-        Yields
-        ------
-        None
-            Nothing.
-        """
+        """Call the engine as if there were no search around."""
         backend, n_jobs = self._ambient
         with (
             adoption(None),
@@ -326,13 +224,7 @@ class Trainer:
 
 
 class Answer:
-    """Gives the network of a task its training, once; others in its pipeline train.
-
-    Parameters
-    ----------
-    work : Work
-        Of the search; trained.
-    """
+    """Gives the network of a task its training, once; others in its pipeline train."""
 
     def __init__(self, work: Work) -> None:
         self._work = work

@@ -29,23 +29,12 @@ _METRICS = ("mean_test_", "std_test_", "split", "mean_fit_time", "mean_score_tim
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TrialRecord:
-    """One configuration.
+    """One configuration at its last result row, without the resource.
 
-    Parameters
-    ----------
-    row : int
-        Its last row in ``cv_results_``.
-    params : dict
-        Without the resource.
-    state : {"complete", "pruned", "failed", "running"}
-        "pruned" if others were given more, it lost a race or the search was ended before
-        it had a score; "running" if it may still be promoted.
-    score : float
-        Mean over the folds, greater is better; NaN if there is none.
-    steps : dict of int to float
-        Score by epoch, or by what was granted.
-    more : dict of str to object
-        Scores of the folds, times, other metrics, the bracket, why it failed.
+    `state` is "complete", "failed", "running" (it may still be promoted) or "pruned":
+    others were given more, it lost a race, or the search was ended before it had a score.
+    `score` is NaN if there is none; `steps` are scores by epoch, or by what was granted;
+    `more` has scores of the folds, times, other metrics, the bracket, why it failed.
     """
 
     row: int
@@ -57,18 +46,7 @@ class TrialRecord:
 
 
 def scores_by_curve(scoring: Any) -> bool:
-    """Return whether the curve of a network's epochs is one of the score.
-
-    Parameters
-    ----------
-    scoring : object
-        Of a search.
-
-    Returns
-    -------
-    bool
-        True for accuracy and R^2.
-    """
+    """Return whether a network's curve is one of the score: of accuracy and R^2."""
     return isinstance(scoring, str | None) and scoring in _BY_CURVE
 
 
@@ -82,29 +60,12 @@ def trial_records(
     is_over: bool = True,
     is_asynchronous: bool = False,
 ) -> list[TrialRecord]:
-    """Return what became of each configuration.
+    """Return what became of each configuration, in the order of their last result rows.
 
-    Parameters
-    ----------
-    results : mapping
-        ``cv_results_``, maybe of a search that runs.
-    refit : bool, str or callable, default=True
-        Of the search, which names the metric that decides.
-    resource : str or None, default=None
-        Parameter that rungs grant more of.
-    max_resources : int or None, default=None
-        What the last rung grants; the most in `results` if None.
-    curves : DataFrame or None, default=None
-        ``learning_curves_``, if these are curves of the score.
-    is_over : bool, default=True
-        Whether no rung is to come.
-    is_asynchronous : bool, default=False
-        Whether candidates may be promoted from any rung until then.
-
-    Returns
-    -------
-    list of TrialRecord
-        In the order of their last rows.
+    `refit` names the metric that decides; `max_resources` is what the last rung grants, the
+    most in `results` if None; `curves` are ``learning_curves_`` if these are of the score.
+    `is_over` says that no rung is to come, `is_asynchronous` that candidates may be
+    promoted from any rung until then.
     """
     scores = guiding_scores(results, refit)
     granted = results.get("n_resources")

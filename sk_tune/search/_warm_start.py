@@ -21,16 +21,8 @@ __all__ = ["Earlier", "EarlierStart", "earlier_results"]
 class Earlier:
     """A candidate that was evaluated before.
 
-    Parameters
-    ----------
-    params : dict
-        As another search or a storage has them.
-    score : float
-        Greater is better; NaN if it failed.
-    n_resources : int or None
-        What it was granted; None if all that there is.
-    resource : str or None
-        Of which it was granted that; None if nobody knows.
+    `score` is NaN if it failed. `n_resources` is None if it was granted all that there is,
+    `resource` if nobody knows of what.
     """
 
     params: dict[str, Any]
@@ -40,25 +32,11 @@ class Earlier:
 
 
 def earlier_results(source: Any) -> list[Earlier]:
-    """Return what an earlier search found.
+    """Return what an earlier search found, in the order of evaluation.
 
-    Parameters
-    ----------
-    source : search, dict, optuna.study.Study or iterable of (dict, float)
-        A fitted search or its ``cv_results_``, a study of one objective, or parameters
-        with scores, of which greater are better.
-
-    Returns
-    -------
-    list of Earlier
-        In the order of their evaluation.
-
-    Raises
-    ------
-    TypeError
-        If it is none of these.
-    ValueError
-        If a search is not fitted, or a study has several objectives.
+    The source is a fitted search or its ``cv_results_``, a study of Optuna of one
+    objective, or pairs of parameters and scores, greater is better. Raises TypeError for
+    anything else, ValueError if a search is not fitted, or a study has several objectives.
     """
     if isinstance(source, Mapping) and "params" in source:
         return _of_results(source, True)
@@ -139,16 +117,9 @@ def _of_study(study: Any) -> list[Earlier]:
 class EarlierStart:
     """Tells samplers what was found before, and has the best of it evaluated again.
 
-    Parameters
-    ----------
-    source : object or None
-        As for :func:`earlier_results`; None for nothing.
-    max_resources : int or None, default=None
-        What the search grants at most; who had more had all.  If None, it has no rungs, and
-        only what had all resources counts.
-    resource : str or None, default=None
-        Of which it grants that.  Scores after other resources do not count, but for those
-        after all of them.
+    `max_resources` is what the search grants at most of `resource`; who had more had all.
+    If None, it has no rungs, and only what had all resources counts. Scores after other
+    resources do not count, but for those after all of them.
     """
 
     def __init__(
@@ -164,20 +135,10 @@ class EarlierStart:
         self._n_used = 0
 
     def tell(self, sampler: Sampler, space: Space) -> list[Candidate]:
-        """Tell a sampler of what is in its space.
+        """Tell a sampler of all in its space but the best, which is returned.
 
-        Parameters
-        ----------
-        sampler : Sampler
-            It learns from all but the best.
-        space : Space
-            Of the sampler.
-
-        Returns
-        -------
-        list of dict
-            The best candidate, or none: to be evaluated first, because its score is that
-            of other folds.
+        It is to be evaluated first, because its score is that of other folds; the list may
+        be empty.
         """
         known: list[tuple[Candidate, float, int | None]] = []
         for earlier in self._all:

@@ -79,35 +79,12 @@ class SearchOptions:
 class Work:
     """A task of a search on its way from joblib to its result.
 
-    Parameters
-    ----------
-    job : Job
-        Of the backend; it takes the result.
-    task : FoldTask
-        What the job does.
-    row : int
-        The candidate's row in ``cv_results_``.
-    fit : Fit or None, default=None
-        What the engine is asked for; None for what is no network.
-    key : tuple or None, default=None
-        What is equal for the fits of a candidate in all rungs, and what is so for those of
-        a fold; None if nothing goes on.
-    n_epochs : int, default=0
-        Epochs that the network has behind it afterwards, those of earlier rungs included.
-    n_epochs_before : int, default=0
-        Epochs that earlier rungs granted it.
-    n_epochs_again : int, default=0
-        Epochs that were trained once more to get to the best one.
-    trained : Trained or None, default=None
-        What the engine made of the fit.
-    state : TrainingState or None, default=None
-        What the network adopts; that of another epoch than `trained` with epochs="best".
-    outcome : Outcome or None, default=None
-        What the search is to remember of it.
-    model : estimator or None, default=None
-        Fitted by the task.
-    is_ahead : bool, default=False
-        Whether it was trained before it was to be evaluated.
+    `row` is the candidate's result row; `fit` is None for what is no network. `key` is
+    equal for the fits of a candidate in all rungs (first part) and on one fold (second
+    part), None if nothing is resumed. `n_epochs` are those behind the network afterwards,
+    `n_epochs_before` those that earlier rungs granted, `n_epochs_again` those trained once
+    more to get to the best one. `state` is what the network adopts: that of another epoch
+    than `trained` with epochs="best".
     """
 
     job: Job
@@ -126,37 +103,14 @@ class Work:
 
 
 def fit_name(row: int, fold: int) -> str:
-    """Return what the engine calls a fit in its messages.
-
-    Parameters
-    ----------
-    row : int
-        The candidate's row in ``cv_results_``.
-    fold : int
-        From 0.
-
-    Returns
-    -------
-    str
-        Without a colon.
-    """
+    """Return what the engine calls a fit in its messages, without a colon."""
     return f"candidate {row}, fold {fold}"
 
 
 def candidate_fingerprint(params: Mapping[str, Any], *, without: str | None) -> Any:
     """Return a key that is equal for a candidate in all of its rungs.
 
-    Parameters
-    ----------
-    params : mapping
-        Of the candidate.
-    without : str or None
-        The parameter of which rungs grant more.
-
-    Returns
-    -------
-    object
-        Hashable.
+    `without` is the parameter of which rungs grant more.
     """
     names = sorted(name for name in params if name != without)
     return tuple((name, value_fingerprint(params[name])) for name in names)
