@@ -167,7 +167,10 @@ class BayesSearchCV(BaseSearch):  # type: ignore[misc]
             error_score=error_score,
             return_train_score=return_train_score,
         )
-        as_space(search_spaces)
+        # scikit-optimize refuses bad spaces here; scikit-learn asks for constructors that take
+        # anything, which it tries with what is no estimator either.
+        if hasattr(estimator, "fit"):
+            as_space(search_spaces)
         self.search_spaces = search_spaces
         self.optimizer_kwargs = optimizer_kwargs
         self.n_iter = n_iter

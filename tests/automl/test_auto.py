@@ -395,6 +395,7 @@ def test_after_a_crash_a_store_has_what_was_found(iris, tmp_path):
         other.fit(iris[0][:100], iris[1][:100])
 
 
+@pytest.mark.filterwarnings("ignore:Nothing clearly beats")
 def test_networks_that_ended_before_a_crash_are_not_trained_again(
     iris, tmp_path, monkeypatch
 ):
