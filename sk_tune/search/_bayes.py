@@ -167,8 +167,8 @@ class BayesSearchCV(BaseSearch):  # type: ignore[misc]
             error_score=error_score,
             return_train_score=return_train_score,
         )
-        # scikit-optimize refuses bad spaces here; scikit-learn asks for constructors that take
-        # anything, which it tries with what is no estimator either.
+        # scikit-optimize refuses bad spaces here; scikit-learn's checks ask constructors to
+        # take anything, and try that without an estimator.
         if hasattr(estimator, "fit"):
             as_space(search_spaces)
         self.search_spaces = search_spaces
