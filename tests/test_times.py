@@ -46,6 +46,7 @@ def test_other_text_and_missing_times_are_refused(times, words):
         as_times(times)
 
 
+@pytest.mark.filterwarnings("ignore:Nothing clearly beats")
 def test_models_are_judged_by_the_calendar():
     """As text 2024-10 is before 2024-9, which would be another held-out part."""
     rng = np.random.default_rng(0)

@@ -93,7 +93,7 @@ class _RNNEstimator(ArchitectureParameters, NetworkEstimator):
     def _check_X(self, X: Any, *, reset: bool) -> npt.NDArray[Any]:
         X = as_sequences(X, n_features=None if reset else self.input_shape_[1])
         checked: Any = self
-        if np.ndim(X) == 3:
+        if len(np.asarray(X).shape if not hasattr(X, "shape") else X.shape) == 3:
             if reset and self.input_shape is None:
                 _ask_for_time(self, np.shape(X))
             elif not reset:

@@ -16,6 +16,7 @@ from typing import Any
 import numpy as np
 import torch
 from torch import Tensor, nn
+from torch.nn.parameter import UninitializedParameter
 
 __all__ = [
     "attributes_key",
@@ -162,6 +163,11 @@ def with_parameters_of(fresh: nn.Module, trained: nn.Module) -> nn.Module:
     memo: dict[int, Any] = {
         id(p): own[name] for name, p in trained.named_parameters() if name in own
     }
+    for name, p in trained.named_parameters():
+        lazy = own.get(name)
+        if isinstance(lazy, UninitializedParameter):
+            # In place, for the optimizer of the fresh module has it too.
+            lazy.materialize(p.shape)
     copied = copy.deepcopy(trained, memo)
     layers = dict(fresh.named_modules())
     for name, layer in copied.named_modules():

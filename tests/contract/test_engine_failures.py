@@ -174,6 +174,9 @@ def _assert_failed(trained):
     assert trained.seconds >= 0
 
 
+@pytest.mark.filterwarnings(
+    "ignore:1 network was trained alone:sk_tune.exceptions.SkTuneWarning"
+)
 @pytest.mark.parametrize("engine", ["fleet", "reference"])
 @pytest.mark.parametrize(
     ("make", "message"),

@@ -478,7 +478,8 @@ def test_tags_tell_what_a_classifier_can_do(make_estimator):
     assert tags.estimator_type == "classifier"
     assert tags.classifier_tags.multi_class
     assert tags.classifier_tags.multi_label
-    assert not tags.input_tags.sparse
+    assert tags.input_tags.sparse
+    assert not make_estimator("CNNClassifier").__sklearn_tags__().input_tags.sparse
     assert not tags.input_tags.allow_nan
     assert not tags.input_tags.three_d_array
     assert make_estimator("CNNClassifier").__sklearn_tags__().input_tags.three_d_array

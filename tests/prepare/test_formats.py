@@ -132,7 +132,7 @@ def test_automl_reads_a_column_in_one_way_in_fit_and_predict():
     )
     X = pd.DataFrame({"day": days.dt.strftime("%d/%m/%Y"), "paid": rng.normal(size=80)})
     X["paid"] = [f"{1000 * own:,.2f} €" for own in X["paid"]]
-    y = days.dt.dayofyear.to_numpy(float)
+    y = days.dt.day_of_year.to_numpy(float)
 
     auto = AutoRegressor(
         time_budget=None, n_rounds=0, models=["linear"], cv=3, random_state=0

@@ -310,12 +310,13 @@ class CompiledEpoch:
             rows["n_batches"] = np.clip(n_batches - start, 0, at_once)
             began = time.perf_counter()
             self._call(rows, int(batches.max()), min(longest, _CHUNK), predicts=predicts)
-            slower = (time.perf_counter() - began) / _SECONDS_PER_CALL
+            took = time.perf_counter() - began
             n_done = batches[:, start : start + at_once].sum(axis=1)
             start += at_once
             if start < batches.shape[1]:
                 self._move_on(rows, at_once, n_done.astype(np.uint64))
-            at_once = max(1, int(at_once / max(1.0, slower)))
+            if took > _SECONDS_PER_CALL:
+                at_once = max(1, int(at_once * _SECONDS_PER_CALL / took))
 
     def _move_on(self, rows: Any, n_batches: int, n_samples: Any) -> None:
         """Let rows begin behind what is done."""
