@@ -93,11 +93,13 @@ class _RNNEstimator(ArchitectureParameters, NetworkEstimator):
     def _check_X(self, X: Any, *, reset: bool) -> npt.NDArray[Any]:
         X = as_sequences(X, n_features=None if reset else self.input_shape_[1])
         checked: Any = self
-        if len(np.asarray(X).shape if not hasattr(X, "shape") else X.shape) == 3:
+        # Not np.shape, which what only can be made an array of may not know.
+        shape = X.shape if hasattr(X, "shape") else np.asarray(X).shape
+        if len(shape) == 3:
             if reset and self.input_shape is None:
-                _ask_for_time(self, np.shape(X))
+                _ask_for_time(self, shape)
             elif not reset:
-                self._check_features_of_steps(np.shape(X))
+                self._check_features_of_steps(shape)
                 # The network reads sequences of any length.
                 checked = copy.copy(self)
                 checked.input_shape = None

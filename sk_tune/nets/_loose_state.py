@@ -160,14 +160,14 @@ def with_parameters_of(fresh: nn.Module, trained: nn.Module) -> nn.Module:
         On the device of `fresh`.
     """
     own = dict(fresh.named_parameters())
-    memo: dict[int, Any] = {
-        id(p): own[name] for name, p in trained.named_parameters() if name in own
-    }
+    memo: dict[int, Any] = {}
     for name, p in trained.named_parameters():
-        lazy = own.get(name)
-        if isinstance(lazy, UninitializedParameter):
+        if name not in own:
+            continue
+        twin = memo[id(p)] = own[name]
+        if isinstance(twin, UninitializedParameter):
             # In place, for the optimizer of the fresh module has it too.
-            lazy.materialize(p.shape)
+            twin.materialize(p.shape)
     copied = copy.deepcopy(trained, memo)
     layers = dict(fresh.named_modules())
     for name, layer in copied.named_modules():
