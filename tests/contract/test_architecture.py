@@ -1,4 +1,4 @@
-"""The form of the package: mirror of tests, size of modules, layers, cost of imports."""
+"""The form of the package: size of modules, layers, cost of imports."""
 
 import ast
 import subprocess
@@ -12,7 +12,6 @@ import sk_tune
 PACKAGE = Path(sk_tune.__file__).parent
 TESTS = Path(__file__).parent.parent
 MODULES = sorted(PACKAGE.rglob("*.py"))
-PRIVATE = [m for m in MODULES if m.parent != PACKAGE and not m.stem.startswith("__")]
 
 MAX_LINES = 500
 MAX_BODY = 50
@@ -27,15 +26,6 @@ def _docstrings(tree):
     for node in ast.walk(tree):
         if isinstance(node, kinds) and ast.get_docstring(node) is not None:
             yield node.body[0]
-
-
-@pytest.mark.parametrize("module", PRIVATE, ids=_name)
-def test_every_module_has_a_test_file(module):
-    """tests/<package>/test_<module>.py tests sk_tune/<package>/_<module>.py."""
-    package = module.parent.relative_to(PACKAGE)
-
-    assert module.stem.startswith("_")
-    assert (TESTS / package / f"test{module.stem}.py").is_file()
 
 
 @pytest.mark.parametrize("module", MODULES, ids=_name)
