@@ -6,7 +6,7 @@ import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sk_tune._folds import folds_among
+from sk_tune._splits import folds_among
 
 
 @given(st.lists(st.booleans(), min_size=1, max_size=30), st.integers(1, 4))

@@ -8,7 +8,7 @@ import threading
 
 import pytest
 
-from sk_tune._interrupts import passing_interrupts
+from sk_tune._processes import passing_interrupts
 
 
 def _swallows(action):

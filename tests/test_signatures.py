@@ -2,7 +2,7 @@
 
 import pytest
 
-from sk_tune._signatures import is_own, sign
+from sk_tune._files import is_own, sign
 
 
 @pytest.fixture

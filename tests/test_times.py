@@ -5,7 +5,7 @@ import pandas as pd
 import pytest
 
 from sk_tune import AutoRegressor
-from sk_tune._times import as_times
+from sk_tune._splits import as_times
 from sk_tune.exceptions import TableError
 
 # Each in the order of time, which is not that of its text.

@@ -23,7 +23,7 @@ from sk_tune._compat import (
     validate_parameter_constraints,
 )
 from sk_tune._metric import Metric, scorer_metric
-from sk_tune._times import as_times
+from sk_tune._splits import as_times
 from sk_tune.automl._blend import Blend, blend_of, held_out_score
 from sk_tune.automl._choice import Chosen, Worth, choose
 from sk_tune.automl._clock import Clock

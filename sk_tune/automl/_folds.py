@@ -22,8 +22,8 @@ from sklearn.model_selection import (
     check_cv,
 )
 
-from sk_tune._folds import folds_among
 from sk_tune._metric import Metric
+from sk_tune._splits import folds_among
 from sk_tune.exceptions import TableError, warn_user
 from sk_tune.report import data_fingerprint
 

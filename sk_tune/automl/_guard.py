@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from sk_tune._folds import folds_among
+from sk_tune._splits import folds_among
 from sk_tune.automl._problem import Problem
 from sk_tune.diagnosis import Finding, find_leaks
 from sk_tune.exceptions import warn_user

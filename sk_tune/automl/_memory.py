@@ -11,8 +11,7 @@ from typing import Any
 
 import joblib
 
-from sk_tune._files import replaced_file
-from sk_tune._signatures import sign
+from sk_tune._files import replaced_file, sign
 from sk_tune.automl._folds import Split
 from sk_tune.automl._models import Model
 from sk_tune.automl._runner import N_KEPT, Runner

@@ -6,7 +6,7 @@ import math
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from sk_tune._live_line import LiveLine
+from sk_tune._text import LiveLine
 from sk_tune.automl._runner import AutoProgress
 
 __all__ = ["ProgressLine", "line_of", "progress_text"]

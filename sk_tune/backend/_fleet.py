@@ -12,7 +12,7 @@ from typing import Any, ClassVar
 import joblib
 from skorch import NeuralNet
 
-from sk_tune._interrupts import import_for_optimizers, passing_interrupts
+from sk_tune._processes import import_for_optimizers, passing_interrupts
 from sk_tune.adoption import adopted_state, decline
 from sk_tune.backend._joblib import FleetBackend
 from sk_tune.backend._report import FleetReport

@@ -15,6 +15,6 @@ __all__ = ["main", *_LAZY]
 def __getattr__(name: str) -> Any:
     if name not in _LAZY:
         raise AttributeError(f"module 'sk_tune.cli' has no attribute {name!r}")
-    from sk_tune.cli._demo import demo_table
+    from sk_tune.cli._tables import demo_table
 
     return demo_table

@@ -1,6 +1,6 @@
 # SPDX-FileCopyrightText: sk_tune contributors
 # SPDX-License-Identifier: BSD-3-Clause
-"""``sk-tune fit`` and ``resume``: from a table to a saved model and an account of it."""
+"""``sk-tune fit``, ``demo`` and ``resume``: from a table to a saved model."""
 
 import difflib
 import json
@@ -23,7 +23,7 @@ from sklearn.dummy import DummyClassifier, DummyRegressor
 from sklearn.metrics import get_scorer, get_scorer_names
 
 from sk_tune import __version__
-from sk_tune._times import as_times
+from sk_tune._splits import as_times
 from sk_tune.automl import AutoClassifier, AutoRegressor
 from sk_tune.cli._output import (
     SavedModel,
@@ -36,10 +36,8 @@ from sk_tune.cli._output import (
     write_output,
 )
 from sk_tune.cli._paths import CONFIG
-from sk_tune.cli._printing import print_outcome, print_problem
-from sk_tune.cli._progress import Progress
-from sk_tune.cli._summary import labelled
-from sk_tune.cli._tables import Table, read_table
+from sk_tune.cli._printing import FitProgress, labelled, print_outcome, print_problem
+from sk_tune.cli._tables import Table, demo_table, read_table
 from sk_tune.cli._target import N_FOLDS, Target, column_hint, read_target
 from sk_tune.exceptions import OptionError, SearchError, SkTuneWarning, TableError
 from sk_tune.prepare import (
@@ -52,7 +50,7 @@ from sk_tune.prepare import (
 )
 from sk_tune.training import processes_per_cpu
 
-__all__ = ["FitOptions", "fit", "resume"]
+__all__ = ["FitOptions", "demo", "fit", "resume"]
 
 _LEAST_BUDGET = 1e-3
 # What files take where nobody else computes, and of the budget at most.
@@ -199,6 +197,14 @@ def fit(
         raise KeyboardInterrupt(str(options.output))
 
 
+def demo(name: str | None, options: FitOptions) -> None:
+    """Run a fit on a table that comes with scikit-learn; the first there is for None."""
+    table, target = demo_table(name)
+    # The folder that only demos write to may be written again.
+    overwrite = options.overwrite or options.output == Path("sk_tune_demo")
+    fit(table, replace(options, target=target, overwrite=overwrite))
+
+
 def resume(
     folder: Path,
     *,
@@ -273,7 +279,7 @@ def _train(
     structure: tuple[Any, Any],
 ) -> bool:
     """Find models, and return whether Ctrl-C ended that with some."""
-    progress = Progress(quiet=options.json, every_step=options.verbose)
+    progress = FitProgress(quiet=options.json, every_step=options.verbose)
     auto.set_params(time_budget=options.seconds_left, progress=progress)
     groups, times = structure
     was_interrupted = False

@@ -16,7 +16,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any, NoReturn
 
-from sk_tune._orphans import end_with_parent
+from sk_tune._processes import end_with_parent
 from sk_tune.cli._parser import USER_ERROR, check_use, make_parser
 from sk_tune.cli._paths import check_paths
 from sk_tune.exceptions import SkTuneError
@@ -113,23 +113,23 @@ def _run(args: argparse.Namespace, started: float) -> None:
     if command in {"fit", "demo", "resume"}:
         _train(command, options, started)
     elif command == "predict":
-        from sk_tune.cli._predict import predict
+        from sk_tune.cli._finished import predict
 
         predict(**options)
     elif command == "report":
-        from sk_tune.cli._report import report
+        from sk_tune.cli._finished import report
 
         report(**options)
     elif command == "export":
-        from sk_tune.cli._report import export
+        from sk_tune.cli._finished import export
 
         export(**options)
     elif command == "store":
-        from sk_tune.cli._store import store
+        from sk_tune.cli._finished import store
 
         store(**options)
     else:
-        from sk_tune.cli._completion import completion
+        from sk_tune.cli._parser import completion
 
         print(completion(options["shell"], make_parser()))
 
@@ -143,7 +143,7 @@ def _train(command: str, options: dict[str, Any], started: float) -> None:
 
 
 def _train_here(command: str, options: dict[str, Any], started: float) -> None:
-    from sk_tune.cli._fit import FitOptions, fit, resume
+    from sk_tune.cli._fit import FitOptions, demo, fit, resume
 
     if command == "resume":
         resume(**options, started=started)
@@ -155,8 +155,6 @@ def _train_here(command: str, options: dict[str, Any], started: float) -> None:
 
         fit(read_table(path), fit_options, source=path)
     else:
-        from sk_tune.cli._demo import demo
-
         demo(table, fit_options)
 
 

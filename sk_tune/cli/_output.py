@@ -22,8 +22,7 @@ import pandas as pd
 import sklearn
 
 from sk_tune import __version__
-from sk_tune._files import replaced_file
-from sk_tune._signatures import sign
+from sk_tune._files import replaced_file, sign
 from sk_tune.cli._paths import CONFIG, MODEL, RESUME, TRIALS, model_file, resume_file
 from sk_tune.exceptions import OptionError, TableError
 

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from sk_tune._signatures import is_own
+from sk_tune._files import is_own
 from sk_tune.exceptions import OptionError, StoreError, TableError
 
 __all__ = [

@@ -1,20 +1,70 @@
 # SPDX-FileCopyrightText: sk_tune contributors
 # SPDX-License-Identifier: BSD-3-Clause
-"""What ``sk-tune fit`` prints before its search and after it."""
+"""What the command line prints: labelled lines, scores, and how far a fit is."""
 
 import math
-from collections.abc import Iterator
-from typing import Any
+import re
+import shutil
+import sys
+import textwrap
+from collections.abc import Iterator, Sequence
+from typing import Any, Self
 
 import numpy as np
 import pandas as pd
 
-from sk_tune.cli._summary import labelled, score_lines, verdict_text
+from sk_tune.automl import AutoProgress, Score, format_score, progress_text, scale_of
 from sk_tune.cli._tables import Table
 from sk_tune.cli._target import N_FOLDS, Target
 from sk_tune.prepare import ColumnKinds
 
-__all__ = ["print_outcome", "print_problem"]
+__all__ = [
+    "FitProgress",
+    "labelled",
+    "print_outcome",
+    "print_problem",
+    "score_lines",
+    "verdict_text",
+]
+
+_LABEL = 12  # Columns of a label.
+_MAX_WIDTH = 92
+
+
+def labelled(label: str, text: str) -> str:
+    """Return a text behind a label of up to eleven characters, wrapped to the terminal."""
+    return textwrap.fill(
+        text,
+        width=min(shutil.get_terminal_size().columns, _MAX_WIDTH),
+        initial_indent=f"{label:<{_LABEL}}",
+        subsequent_indent=" " * _LABEL,
+        break_long_words=False,
+        break_on_hyphens=False,
+    )
+
+
+def score_lines(scores: Sequence[Score], scoring: str) -> list[str]:
+    """Return a table of scores: a header and a line for each."""
+    scale = scale_of(scores)
+    cells = [
+        (s.name, *(format_score(x, scale) for x in (s.mean, s.std, s.held_out)))
+        for s in scores
+    ]
+    header = (scoring, "CV mean", "std", "set aside")
+    rows = [header, *cells]
+    widths = [max(len(row[i]) for row in rows) for i in range(len(header))]
+    widths[0] = max(widths[0], _LABEL - 2)
+    first, second, third, fourth = widths
+    return [
+        f"{name:<{first}}  {mean:>{second}} ± {std:<{third}}  {test:>{fourth}}"
+        for name, mean, std, test in rows
+    ]
+
+
+def verdict_text(verdict: str) -> str:
+    """Return a verdict with options of the command line in the place of parameters."""
+    return re.sub(r"\buse='(\w+)'", r"--use \1", verdict)
+
 
 # Share of one class from which accuracy says little.
 _LOPSIDED = 0.8
@@ -126,3 +176,37 @@ def _listed(names: list[str]) -> str:
     more = len(names) - _N_NAMED
     listed = ", ".join(names[:_N_NAMED])
     return f"{listed} and {more} more" if more > 0 else listed
+
+
+class FitProgress:
+    """Shows where a fit stands.
+
+    Parameters
+    ----------
+    quiet : bool
+        Whether nothing is shown.
+    every_step : bool
+        Whether to print a line for each step instead, also to files.
+    """
+
+    def __init__(self, *, quiet: bool, every_step: bool) -> None:
+        self.every_step = every_step and not quiet
+        self.live = sys.stdout.isatty() and not every_step and not quiet
+        self._last = ""
+
+    def __enter__(self) -> Self:
+        """Begin."""
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        """Clear the line."""
+        if self.live:
+            print("\r\x1b[K", end="", flush=True)
+
+    def __call__(self, progress: AutoProgress) -> None:
+        """Show the progress of the fit."""
+        if self.live:
+            print(f"\r\x1b[K{progress_text(progress)}", end="", flush=True)
+        elif self.every_step and progress.stage != self._last:
+            self._last = progress.stage
+            print(progress_text(progress), flush=True)

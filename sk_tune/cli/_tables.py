@@ -1,6 +1,6 @@
 # SPDX-FileCopyrightText: sk_tune contributors
 # SPDX-License-Identifier: BSD-3-Clause
-"""Files as tables: CSV in its common dialects, TSV and Parquet."""
+"""Tables in files, CSV in its common dialects, TSV and Parquet, and those for a demo."""
 
 import codecs
 import gzip
@@ -8,19 +8,21 @@ import io
 import re
 import warnings
 import zlib
-from collections.abc import Collection, Iterator
+from collections.abc import Callable, Collection, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
+from sklearn.datasets import load_breast_cancer, load_diabetes, load_wine
 
 from sk_tune.cli._paths import is_text_table
 from sk_tune.exceptions import TableError
 from sk_tune.prepare import header_rows
 
-__all__ = ["NO_NAME", "Table", "read_parts", "read_table"]
+__all__ = ["NO_NAME", "Table", "demo_table", "read_parts", "read_table"]
 
 # How the names begin that pandas gives to columns without one.
 NO_NAME = "Unnamed: "
@@ -35,6 +37,10 @@ _C_PARSER = "Error tokenizing data. C error: "
 _MISSING = ["?"]
 # A field that is a number of some form, between the separators.
 _FIELD = r"(?:^|{0})[ \"]*-?{1}[ \"]*(?={0}|\r?$)"
+# OpenML's data set 40945, among scikit-learn's tests, which a distribution may leave out.
+_TITANIC = "datasets/tests/data/openml/id_40945"
+# Filled in after the sinking: the number of the lifeboat, and of the body.
+_AFTERWARDS = ["boat", "body"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -340,3 +346,50 @@ def _without_row_numbers(frame: pd.DataFrame) -> tuple[pd.DataFrame, tuple[str, 
 
 def _first_line(error: Exception) -> str:
     return str(error).strip().partition("\n")[0].removeprefix(_C_PARSER)
+
+
+def demo_table(name: str | None) -> tuple[Table, str]:
+    """Return a table that comes with scikit-learn, and its target.
+
+    The default is "titanic", or "breast_cancer" if that is not installed; TableError if
+    "titanic" is asked for then.
+    """
+    if name == "titanic" or (name is None and _titanic_file() is not None):
+        return _titanic(), "survived"
+    loaders: dict[str, Callable[..., Any]] = {
+        "breast_cancer": load_breast_cancer,
+        "wine": load_wine,
+        "diabetes": load_diabetes,
+    }
+    chosen = name or "breast_cancer"
+    data = loaders[chosen](as_frame=True)
+    frame = data.frame
+    if hasattr(data, "target_names"):
+        frame["target"] = data.target_names.astype(object)[frame["target"]]
+    return Table(frame=frame, name=chosen), "target"
+
+
+def _titanic() -> Table:
+    file = _titanic_file()
+    if file is None:
+        raise TableError(
+            "--table titanic must be among the files of this scikit-learn. Got none; use "
+            "--table breast_cancer."
+        )
+    frame = _read_arff(gzip.decompress(file.read_bytes()).decode())
+    note = f"Left out, because filled in afterwards: {' and '.join(_AFTERWARDS)}."
+    return Table(frame=frame.drop(columns=_AFTERWARDS), name="titanic", notes=(note,))
+
+
+def _titanic_file() -> Any:
+    folder = files("sklearn") / _TITANIC
+    if not folder.is_dir():
+        return None
+    return next((file for file in folder.iterdir() if file.name.endswith(".arff.gz")), None)
+
+
+def _read_arff(text: str) -> pd.DataFrame:
+    """Read the simple kind of ARFF: quoted names, one row a line, ? for missing."""
+    header, _, rows = text.partition("@data\n")
+    names = re.findall(r"^@attribute '([^']+)'", header, re.MULTILINE)
+    return pd.read_csv(io.StringIO(rows), names=names, na_values="?", escapechar="\\")

@@ -16,7 +16,7 @@ import numpy as np
 from sklearn.model_selection import check_cv
 from sklearn.utils import check_consistent_length
 
-from sk_tune._times import as_times
+from sk_tune._splits import as_times
 from sk_tune.diagnosis._leak_checks import as_leak_table, holds_classes
 from sk_tune.diagnosis._leak_duplicates import check_duplicates, check_near_duplicates
 from sk_tune.diagnosis._leak_features import check_giveaway, check_target

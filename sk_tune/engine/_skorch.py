@@ -21,7 +21,7 @@ from torch import Tensor, nn
 from torch.utils.data import Subset
 
 from sk_tune._compat import predict_nonlinearity
-from sk_tune._interrupts import import_for_optimizers, passing_interrupts
+from sk_tune._processes import import_for_optimizers, passing_interrupts
 from sk_tune.engine._records import Fit
 from sk_tune.engine._skorch_adoption import silenced
 from sk_tune.engine._skorch_alone import Watcher, check_weights, sample_score

@@ -21,7 +21,7 @@ import joblib
 from joblib.parallel import BACKENDS
 
 from sk_tune._compat import get_active_backend, loky_workers
-from sk_tune._orphans import end_with_parent
+from sk_tune._processes import end_with_parent
 from sk_tune.engine._dask import LastingDaskBackend, client_of
 from sk_tune.engine._records import Trained
 from sk_tune.engine._reference import late

@@ -31,7 +31,7 @@ from sk_tune._compat import (
     num_samples,
     safe_indexing,
 )
-from sk_tune._folds import folds_among
+from sk_tune._splits import folds_among
 from sk_tune.adoption import adopter
 from sk_tune.backend import FleetBackend, fleet
 from sk_tune.ensemble._objective import RowObjective

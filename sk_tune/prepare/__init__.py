@@ -2,26 +2,30 @@
 # SPDX-License-Identifier: BSD-3-Clause
 """Tables as networks need them: numbers, categories and dates prepared inside the folds."""
 
-from sk_tune.prepare._codes import CategoryCodes
 from sk_tune.prepare._columns import (
     ColumnKinds,
     check_used,
     column_kinds,
     format_of_text,
+    kinds_of_text,
+    read_text_columns,
+    text_formats,
 )
-from sk_tune.prepare._dates import circle_names, circles
-from sk_tune.prepare._formats import TextFormat
+from sk_tune.prepare._formats import MISSING, TextFormat
 from sk_tune.prepare._frames import (
     as_pandas,
     check_table,
     header_rows,
     without_header_rows,
 )
-from sk_tune.prepare._smooth_clip import SmoothClipScaler
 from sk_tune.prepare._split import train_valid_test_split
 from sk_tune.prepare._table_preparer import TablePreparer, output_name
-from sk_tune.prepare._text_columns import kinds_of_text, read_text_columns, text_formats
-from sk_tune.prepare._values import MISSING
+from sk_tune.prepare._transformers import (
+    CategoryCodes,
+    SmoothClipScaler,
+    circle_names,
+    circles,
+)
 
 __all__ = [
     "MISSING",

@@ -19,7 +19,7 @@ from sk_tune._compat import (
     safe_indexing,
     validate_parameter_constraints,
 )
-from sk_tune._times import as_times
+from sk_tune._splits import as_times
 
 __all__ = ["train_valid_test_split"]
 

@@ -30,12 +30,15 @@ from sk_tune._compat import (
     output_container,
     validate_parameter_constraints,
 )
-from sk_tune.prepare._codes import CategoryCodes
 from sk_tune.prepare._columns import check_used, least_frequency, read_columns
-from sk_tune.prepare._dates import circle_names, circles
+from sk_tune.prepare._formats import read_values
 from sk_tune.prepare._frames import as_pandas, check_table, without_header_rows
-from sk_tune.prepare._smooth_clip import SmoothClipScaler
-from sk_tune.prepare._values import read_values
+from sk_tune.prepare._transformers import (
+    CategoryCodes,
+    SmoothClipScaler,
+    circle_names,
+    circles,
+)
 
 __all__ = ["TablePreparer", "output_name"]
 

@@ -1,19 +1,295 @@
 # SPDX-FileCopyrightText: sk_tune contributors
 # SPDX-License-Identifier: BSD-3-Clause
-"""The doors to files of fitted estimators, whichever they are."""
+"""Fitted objects of known classes in files, without pickle.
 
+What a file names is looked up in the tables here: a class or function that is not in them
+is neither written nor read, and nothing is imported under a name from a file.
+"""
+
+import math
+from collections import defaultdict
+from collections.abc import Callable
+from dataclasses import fields, is_dataclass
+from importlib import import_module
 from os import PathLike
 from typing import Any
 
+import numpy as np
+import numpy.typing as npt
+import pandas as pd
 import sklearn
+import torch
+from sklearn.base import BaseEstimator
 from sklearn.utils.validation import check_is_fitted
 from torch import Tensor
 
-from sk_tune.estimators import load_with, write_file
+from sk_tune._json_values import decode, encode
+from sk_tune.estimators import (
+    NetworkEstimator,
+    load_with,
+    pack_network,
+    unpack_network,
+    write_file,
+)
 from sk_tune.exceptions import warn_user
-from sk_tune.saving._packing import Packer, Unpacker, is_known
 
-__all__ = ["load", "load_object", "save", "save_object"]
+__all__ = ["Packer", "Unpacker", "is_known", "load", "load_object", "save", "save_object"]
+
+# Classes and functions by the package that has them, which is imported when a name of its
+# own is met: their states are numbers, text, and each other.
+_NAMES = {
+    "sk_tune.estimators": (
+        "CNNClassifier", "CNNRegressor", "MLPClassifier", "MLPRegressor", "NetClassifier",
+        "NetRegressor", "RNNClassifier", "RNNRegressor",
+    ),
+    "sk_tune.ensemble": ("CollapsedClassifier", "CollapsedRegressor", "Member", "Parts"),
+    "sk_tune.prepare": (
+        "CategoryCodes", "ColumnKinds", "SmoothClipScaler", "TablePreparer", "TextFormat",
+        "circle_names", "circles", "output_name",
+    ),
+    "sklearn.compose": (
+        "ColumnTransformer", "TransformedTargetRegressor", "make_column_selector",
+    ),
+    "sklearn.decomposition": ("PCA", "TruncatedSVD"),
+    "sklearn.feature_selection": ("VarianceThreshold",),
+    "sklearn.impute": ("KNNImputer", "MissingIndicator", "SimpleImputer"),
+    "sklearn.model_selection": ("KFold", "StratifiedKFold"),
+    "sklearn.pipeline": ("FeatureUnion", "Pipeline"),
+    "sklearn.preprocessing": (
+        "Binarizer", "FunctionTransformer", "KBinsDiscretizer", "LabelBinarizer",
+        "LabelEncoder", "MaxAbsScaler", "MinMaxScaler", "Normalizer", "OneHotEncoder",
+        "OrdinalEncoder", "PolynomialFeatures", "PowerTransformer", "QuantileTransformer",
+        "RobustScaler", "StandardScaler", "TargetEncoder",
+    ),
+}  # fmt: skip
+_HOMES = {name: home for home, names in _NAMES.items() for name in names}
+_TYPES = {"bool": bool, "float": float, "int": int, "object": object, "str": str}
+_PLAIN = (bool, str, int, float, list, tuple, dict, np.ndarray, np.generic, type(None))
+_KEEP = "Keep it with joblib.dump, or take another step."
+_NUMBERS = [np.dtype(c) for c in "?bBhHiIlLqQefd"]
+
+Array = npt.NDArray[Any]
+
+
+def is_known(value: Any) -> bool:
+    """Return whether a value is of a class, or is a function, that files may name."""
+    name = getattr(value, "__name__", type(value).__name__)
+    return name in _HOMES and any(_named(name) is own for own in (value, type(value)))
+
+
+def _named(name: str) -> Any:
+    if name not in _HOMES:
+        raise ValueError(f"Files hold objects of sk_tune's and known ones. Got a {name!r}.")
+    return getattr(import_module(_HOMES[name]), name)
+
+
+class Packer:
+    """Turns a fitted object into JSON, and collects its arrays in `tensors`.
+
+    Of networks, what goes on with their training is packed only `for_training`.
+    """
+
+    def __init__(self, *, for_training: bool) -> None:
+        self.tensors: dict[str, Tensor] = {}
+        self._for_training = for_training
+        self._steps: list[str] = []
+
+    def __call__(self, value: Any) -> Any:
+        """Return a value as JSON knows it; raises TypeError, with the step's name."""
+        return encode(value, self._own)
+
+    def _own(self, value: Any) -> Any:
+        if _is_step(value):
+            self._steps.append(value[0])
+            packed = {"tuple": [self(item) for item in value]}
+            self._steps.pop()
+            return packed
+        for kinds, pack in self._kinds():
+            if isinstance(value, kinds) and (packed := pack(value)) is not None:
+                return packed
+        if isinstance(value, NetworkEstimator) and is_known(value):
+            return self._network(value)
+        if callable(value) and hasattr(value, "__name__"):
+            return self._function(value)
+        if is_known(value):
+            state = _state_of(value)
+            packed = {name: self(part) for name, part in state.items()}
+            return {"class": type(value).__name__, "state": packed}
+        if not isinstance(value, _PLAIN):
+            raise self._refusal(f"a {type(value).__name__}", _remedy(value))
+        return None
+
+    def _kinds(self) -> tuple[tuple[type, Callable[[Any], Any]], ...]:
+        return (
+            (np.ndarray, self._array),
+            (np.generic, _scalar),
+            (np.dtype, lambda kind: {"kind": kind.str}),
+            (slice, lambda own: {"slice": [self(v) for v in _ends(own)]}),
+            (pd.Index, lambda index: self(index.tolist())),
+            (type, self._type),
+        )
+
+    def _array(self, array: Array) -> Any:
+        if array.dtype.hasobject:
+            items = [self(item) for item in array.ravel().tolist()]
+            return {"objects": items, "shape": list(array.shape)}
+        if array.dtype not in _NUMBERS:
+            return None
+        # The order in memory may decide about the last bits of a product.
+        is_turned = array.flags.f_contiguous and not array.flags.c_contiguous
+        name = f"array{len(self.tensors)}"
+        own = np.array(array.T if is_turned else array, order="C")
+        self.tensors[name] = torch.from_numpy(own)
+        return {"tensor": name, "turned": is_turned}
+
+    def _type(self, kind: type) -> dict[str, str]:
+        if not issubclass(kind, np.generic) and kind not in _TYPES.values():
+            raise self._refusal(f"the class {kind.__name__}")
+        return {"type": kind.__name__}
+
+    def _function(self, function: Any) -> dict[str, str]:
+        name = function.__name__
+        if not is_known(function) and getattr(np, name, None) is not function:
+            raise self._refusal(f"the function {name}, which is code")
+        if not is_known(function) and not isinstance(function, np.ufunc):
+            raise self._refusal(f"the function {name}, which is no ufunc of numpy's")
+        return {"function": name}
+
+    def _network(self, network: Any) -> dict[str, Any]:
+        tensors, description = pack_network(network, for_training=self._for_training)
+        place = f"network{len(self.tensors)}"
+        self.tensors |= {f"{place}.{name}": tensor for name, tensor in tensors.items()}
+        return {"at": place, **description}
+
+    def _refusal(self, what: str, remedy: str = _KEEP) -> TypeError:
+        step = " > ".join(map(repr, self._steps))
+        where = f" in the step {step}" if step else ""
+        return TypeError(
+            "What is saved must be made of sk_tune's networks, TablePreparer and those "
+            "transformers of scikit-learn's whose state is numbers and text. Got "
+            f"{what}{where}. {remedy}"
+        )
+
+
+class Unpacker:
+    """Turns what a `Packer` made back into objects; `module` is that of users' networks."""
+
+    def __init__(self, tensors: dict[str, Tensor], module: Any) -> None:
+        self._module = module
+        self._of_networks: dict[str, dict[str, Tensor]] = defaultdict(dict)
+        for name, tensor in tensors.items():
+            place, _, own = name.partition(".")
+            self._of_networks[place][own] = tensor
+        self._tensors = tensors
+        self._arrays: dict[str, Array] = {}
+
+    def __call__(self, packed: Any) -> Any:
+        """Return the value; raises exceptions of any kind if it was not packed so."""
+        return decode(packed, self._own)
+
+    def _own(self, packed: dict[str, Any]) -> Any:
+        if "class" in packed:
+            return self._object(packed)
+        if "tensor" in packed:
+            array = self._array(packed["tensor"])
+            return array.T if packed["turned"] else array
+        if "objects" in packed:
+            return self._objects(packed["objects"], packed["shape"])
+        if "scalar" in packed:
+            return decode(packed["scalar"])[0]
+        if "kind" in packed:
+            return decode({"array": [], "dtype": packed["kind"]}).dtype
+        if "slice" in packed:
+            return slice(*self(packed["slice"]))
+        if "type" in packed:
+            return _type_named(packed["type"])
+        return _function_named(packed["function"])
+
+    def _array(self, name: str) -> Array:
+        # A copy, which does not need the file.
+        if name not in self._arrays:
+            self._arrays[name] = self._tensors[name].numpy().copy()
+        return self._arrays[name]
+
+    def _objects(self, items: list[Any], shape: list[int]) -> Array:
+        if math.prod(shape) != len(items):
+            raise ValueError(f"{len(items)} values are no array of shape {shape}.")
+        array = np.empty(len(items), dtype=object)
+        for place, item in enumerate(items):
+            array[place] = self(item)
+        return array.reshape(shape)
+
+    def _object(self, packed: dict[str, Any]) -> Any:
+        cls = _named(packed["class"])
+        if issubclass(cls, NetworkEstimator):
+            tensors = self._of_networks[packed["at"]]
+            return unpack_network(cls, tensors, packed, self._module)
+        state = {name: self(part) for name, part in packed["state"].items()}
+        if not issubclass(cls, BaseEstimator):
+            return cls(**state)
+        if "memory" in state:
+            # A folder of pickles.
+            state["memory"] = None
+        estimator = object.__new__(cls)
+        vars(estimator).update(state)
+        return estimator
+
+
+def _is_step(value: Any) -> bool:
+    return (
+        type(value) is tuple
+        and len(value) > 1
+        and isinstance(value[0], str)
+        and hasattr(value[1], "get_params")
+    )
+
+
+def _state_of(value: Any) -> dict[str, Any]:
+    if is_dataclass(value):
+        return {field.name: getattr(value, field.name) for field in fields(value)}
+    if isinstance(value, tuple):
+        return value._asdict()  # type: ignore[attr-defined, no-any-return]
+    own = vars(value) if isinstance(value, BaseEstimator) else value.__getstate__()
+    # Where draws go on is as little in the files of networks, and a folder of pickles is
+    # somebody's own.
+    random = (np.random.RandomState, np.random.Generator)
+    return {
+        name: None if name == "memory" or isinstance(part, random) else part
+        for name, part in own.items()
+        if name != "_metadata_request"
+    }
+
+
+def _remedy(value: Any) -> str:
+    if isinstance(getattr(value, "best_estimator_", None), BaseEstimator):
+        return "Save its best_estimator_."
+    if hasattr(value, "estimators_"):
+        return "Save what sk_tune.ensemble.collapse makes of it."
+    return _KEEP
+
+
+def _scalar(value: Any) -> Any:
+    if value.dtype not in _NUMBERS:
+        return None
+    return {"scalar": {"array": [value.item()], "dtype": value.dtype.str}}
+
+
+def _ends(own: slice) -> tuple[Any, Any, Any]:
+    return own.start, own.stop, own.step
+
+
+def _type_named(name: str) -> type:
+    kind: Any = _TYPES.get(name) or getattr(np, name)
+    if not (isinstance(kind, type) and (name in _TYPES or issubclass(kind, np.generic))):
+        raise ValueError(f"Files hold types of numbers and texts. Got {name!r}.")
+    return kind
+
+
+def _function_named(name: str) -> Any:
+    function = _named(name) if name in _HOMES else getattr(np, name)
+    if name not in _HOMES and not isinstance(function, np.ufunc):
+        raise ValueError(f"Files hold functions of numpy's and sk_tune's. Got {name!r}.")
+    return function
 
 
 def save(estimator: Any, path: str | PathLike[str], *, overwrite: bool = True) -> None:

@@ -6,8 +6,7 @@ import math
 import time
 from collections.abc import Callable
 
-from sk_tune._live_line import LiveLine
-from sk_tune._text import seconds_text
+from sk_tune._text import LiveLine, seconds_text
 from sk_tune.engine import Progress
 from sk_tune.search._plan import SearchPlan
 

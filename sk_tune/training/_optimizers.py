@@ -8,7 +8,7 @@ import torch
 from torch import nn
 from torch.optim import SGD, Adam, AdamW, Optimizer, RMSprop
 
-from sk_tune._interrupts import import_for_optimizers
+from sk_tune._processes import import_for_optimizers
 
 __all__ = ["OPTIMIZERS", "SECOND_MOMENT_DECAY", "add_l1_gradient", "build_optimizer"]
 

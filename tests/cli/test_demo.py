@@ -4,9 +4,9 @@ import json
 
 import pytest
 
-import sk_tune.cli._demo
+import sk_tune.cli._tables
 from sk_tune.cli import main
-from sk_tune.cli._demo import demo_table
+from sk_tune.cli._tables import demo_table
 
 
 def test_the_titanic_has_text_and_missing_values_but_no_afterthoughts():
@@ -38,7 +38,7 @@ def test_other_tables_are_scikit_learns(name, n_rows, first):
 
 def test_without_the_titanic_the_default_is_another_table(monkeypatch, fails):
     """A distribution may leave scikit-learn's tests out."""
-    monkeypatch.setattr(sk_tune.cli._demo, "_TITANIC", "nowhere")
+    monkeypatch.setattr(sk_tune.cli._tables, "_TITANIC", "nowhere")
 
     assert demo_table(None)[0].name == "breast_cancer"
     fails(["demo", "--table", "titanic"], "--table titanic", "breast_cancer")

@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-import sk_tune.cli._predict
+import sk_tune.cli._finished
 import sk_tune.cli._tables
 from sk_tune.cli import main
 from sk_tune.cli._output import load_model
@@ -191,7 +191,7 @@ def test_a_file_is_predicted_part_by_part(
     found = []
     for n_rows in (1000, 7):
         own = partial(sk_tune.cli._tables.read_parts, n_rows=n_rows)
-        monkeypatch.setattr(sk_tune.cli._predict, "read_parts", own)
+        monkeypatch.setattr(sk_tune.cli._finished, "read_parts", own)
         for name in ("t.csv", "t.parquet"):
             assert main(["predict", str(fitted), str(tmp_path / name), "--proba"]) == 0
             found.append(capsys.readouterr().out)
@@ -223,7 +223,7 @@ def test_a_column_without_a_name_that_was_fitted_is_predicted_from(
     assert fit(tmp_path / "t.csv", "label") == 0
     frame.head(30).to_csv(tmp_path / "new.csv")
     own = partial(sk_tune.cli._tables.read_parts, n_rows=20)
-    monkeypatch.setattr(sk_tune.cli._predict, "read_parts", own)
+    monkeypatch.setattr(sk_tune.cli._finished, "read_parts", own)
     capsys.readouterr()
 
     assert main(["predict", str(tmp_path / "out"), str(tmp_path / "new.csv")]) == 0
@@ -240,7 +240,7 @@ def test_a_wrong_value_in_a_later_part_can_be_found(
     mixed_table.loc[110, "size"] = "big"
     mixed_table.to_csv(tmp_path / "t.csv", index=False)
     own = partial(sk_tune.cli._tables.read_parts, n_rows=50)
-    monkeypatch.setattr(sk_tune.cli._predict, "read_parts", own)
+    monkeypatch.setattr(sk_tune.cli._finished, "read_parts", own)
 
     fails(["predict", fitted, tmp_path / "t.csv"], "in row 11.", "from row 101 of the file")
 

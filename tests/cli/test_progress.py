@@ -3,7 +3,7 @@
 import sys
 
 from sk_tune.automl import AutoProgress
-from sk_tune.cli._progress import Progress
+from sk_tune.cli._printing import FitProgress
 
 
 def _news(stage="MLP, round 1", n_trials=3):
@@ -19,7 +19,7 @@ def _news(stage="MLP, round 1", n_trials=3):
 
 def test_a_file_or_pipe_gets_nothing(capsys):
     """A rewritten line would be rubbish in a log."""
-    with Progress(quiet=False, every_step=False) as progress:
+    with FitProgress(quiet=False, every_step=False) as progress:
         progress(_news())
 
     assert capsys.readouterr().out == ""
@@ -29,7 +29,7 @@ def test_a_terminal_gets_a_line_that_is_cleared_at_the_end(monkeypatch, capsys):
     """It names the best score and the time left."""
     monkeypatch.setattr(sys.stdout, "isatty", lambda: True)
 
-    with Progress(quiet=False, every_step=False) as progress:
+    with FitProgress(quiet=False, every_step=False) as progress:
         progress(_news())
 
     out = capsys.readouterr().out
@@ -39,7 +39,7 @@ def test_a_terminal_gets_a_line_that_is_cleared_at_the_end(monkeypatch, capsys):
 
 def test_steps_are_lines_if_asked_for(capsys):
     """One for each, however often there are news."""
-    progress = Progress(quiet=False, every_step=True)
+    progress = FitProgress(quiet=False, every_step=True)
 
     for news in (_news("a"), _news("a"), _news("b")):
         progress(news)
@@ -51,7 +51,7 @@ def test_with_json_nothing_is_shown(monkeypatch, capsys):
     """Programs read the output."""
     monkeypatch.setattr(sys.stdout, "isatty", lambda: True)
 
-    with Progress(quiet=True, every_step=True) as progress:
+    with FitProgress(quiet=True, every_step=True) as progress:
         progress(_news())
 
     assert capsys.readouterr().out == ""

@@ -1,7 +1,7 @@
 """What the command line says."""
 
 from sk_tune.automl import Score
-from sk_tune.cli._summary import labelled, score_lines, verdict_text
+from sk_tune.cli._printing import labelled, score_lines, verdict_text
 
 
 def test_lines_are_wrapped_beside_their_label(monkeypatch):

@@ -2,7 +2,7 @@
 
 import pandas as pd
 
-from sk_tune.prepare._codes import CategoryCodes
+from sk_tune.prepare._transformers import CategoryCodes
 
 
 def _fitted(texts, **options):

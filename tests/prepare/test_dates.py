@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sk_tune.prepare._dates import circle_names, circles
+from sk_tune.prepare._transformers import circle_names, circles
 
 DATES = st.datetimes(pd.Timestamp("1700-01-01"), pd.Timestamp("2200-01-01"))
 

@@ -9,7 +9,7 @@ import pyarrow as pa
 import pytest
 
 from sk_tune.exceptions import TableError
-from sk_tune.prepare._values import MISSING, read_values
+from sk_tune.prepare._formats import MISSING, read_values
 
 ARROW_DURATION = pd.ArrowDtype(pa.duration("ms"))
 

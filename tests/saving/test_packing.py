@@ -10,7 +10,7 @@ from sklearn.decomposition import PCA
 from sklearn.preprocessing import FunctionTransformer, MaxAbsScaler, StandardScaler
 
 from sk_tune import MLPClassifier
-from sk_tune.saving._packing import Packer, Unpacker
+from sk_tune.saving._save import Packer, Unpacker
 
 
 def _there_and_back(value):

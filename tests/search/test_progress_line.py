@@ -23,7 +23,7 @@ def net(make_estimator):
 def every_text(monkeypatch):
     """Every text that a line was asked to show, in turn."""
     texts = []
-    show = "sk_tune._live_line.LiveLine.show"
+    show = "sk_tune._text.LiveLine.show"
     monkeypatch.setattr(show, lambda self, text: texts.append(text))
     return texts
 

@@ -1,17 +1,24 @@
 # SPDX-FileCopyrightText: sk_tune contributors
 # SPDX-License-Identifier: BSD-3-Clause
-"""Ctrl-C in code of others that takes it for something else, or breaks by it."""
+"""Ctrl-C in code of others, and workers that end with the process that started them.
+
+Only the standard library is imported, so that a worker watches before it has imported
+anything that takes time.
+"""
 
 import functools
 import importlib
 import os
 import signal
 import threading
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
+from functools import cache
+from multiprocessing import parent_process
 from typing import Any
 
-__all__ = ["import_for_optimizers", "passing_interrupts"]
+__all__ = ["end_with_parent", "import_for_optimizers", "passing_interrupts"]
 
 _SIGNALS = (signal.SIGINT, signal.SIGTERM)
 
@@ -77,3 +84,29 @@ def _handled_by(
     finally:
         for number, own in before.items():
             signal.signal(number, own)
+
+
+_SECONDS_BETWEEN_LOOKS = 0.5
+
+
+@cache
+def end_with_parent(pid: int) -> None:
+    """Let this process end soon after process `pid`, if that is the one that started it.
+
+    A cluster looks after its own workers: they were started by another process.
+    """
+    parent = parent_process()
+    if parent is not None and parent.pid == pid:
+        threading.Thread(target=_watch, args=(pid,), daemon=True).start()
+
+
+def _watch(pid: int) -> None:
+    if os.name == "posix":
+        while os.getppid() == pid:
+            time.sleep(_SECONDS_BETWEEN_LOOKS)
+    else:
+        parent = parent_process()
+        if parent is not None:
+            parent.join()
+    # A training in another thread would not end by an exception here.
+    os._exit(1)

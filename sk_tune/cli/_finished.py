@@ -1,0 +1,268 @@
+# SPDX-FileCopyrightText: sk_tune contributors
+# SPDX-License-Identifier: BSD-3-Clause
+"""``sk-tune predict``, ``report``, ``export`` and ``store``: what uses finished fits."""
+
+import difflib
+import json
+import sys
+import warnings
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TextIO
+
+import numpy as np
+import pandas as pd
+import sklearn
+
+from sk_tune._files import replaced_file
+from sk_tune._text import bytes_text
+from sk_tune.cli._output import SavedModel, load_model, page_title, usage_text
+from sk_tune.cli._printing import labelled, score_lines, verdict_text
+from sk_tune.cli._tables import NO_NAME, read_parts
+from sk_tune.engine import FitStore
+from sk_tune.exceptions import OptionError, SkTuneWarning, StoreError, TableError
+
+__all__ = ["export", "predict", "report", "store"]
+
+_N_LISTED = 12  # Columns that a message lists.
+
+
+def predict(
+    model: Path, data: Path, output: Path | None, *, proba: bool, use: str | None
+) -> None:
+    """Write the predictions for the rows of a file, in their order.
+
+    Parameters
+    ----------
+    model : Path
+        Output folder of ``sk-tune fit``.
+    data : Path
+        Table with the columns of the fitted one, in any order.
+    output : Path or None
+        CSV file to write; None prints.
+    proba : bool
+        Whether to add the probability of each class.
+    use : str or None
+        Which of the models predicts; None is the one of the fit.
+
+    Raises
+    ------
+    TableError
+        If the model or the table cannot be used, or they do not fit together.
+    OptionError
+        If probabilities are asked of a regression, or a model that there is not.
+    """
+    if output is not None and not output.absolute().parent.is_dir():
+        raise OptionError(
+            f"--output must be a file in a folder that exists. Got {str(output)!r} instead."
+        )
+    with warnings.catch_warnings():
+        # scikit-learn's on another version, which is said below, and on new categories.
+        warnings.simplefilter("ignore", UserWarning)
+        saved = load_model(model, use=use)
+        if proba and saved.task != "classification":
+            raise OptionError(f"--proba must go with a classification. Got a {saved.task}.")
+        _note(_version_note(saved))
+        parts = read_parts(data, texts=saved.texts)
+        if output is None:
+            _write(parts, saved, sys.stdout, proba=proba)
+            return
+        with replaced_file(output) as path, path.open("w", encoding="utf-8") as file:
+            n_rows = _write(parts, saved, file, proba=proba)
+    print(f"Written: {n_rows} predictions of {saved.target!r} to {output}")
+
+
+def _write(
+    parts: Iterator[pd.DataFrame],
+    saved: SavedModel,
+    file: TextIO,
+    *,
+    proba: bool,
+) -> int:
+    """Write predictions part by part, so that no file is too large for memory."""
+    n_rows = 0
+    for part in parts:
+        if not n_rows:
+            _check_columns(part, saved)
+        counted = f" Rows are counted from row {n_rows + 1} of the file." if n_rows else ""
+        with warnings.catch_warnings(record=True) as caught:
+            warnings.simplefilter("always", SkTuneWarning)
+            try:
+                predictions = _predictions(part, saved, proba=proba)
+            except TableError as error:
+                raise TableError(f"{error}{counted}") from error
+        # Labels and probabilities are of the same cells, of which each says the same.
+        told = [str(own.message) for own in caught if own.category is SkTuneWarning]
+        for message in dict.fromkeys(told):
+            _note(f"{message}{counted}")
+        # The file itself ends lines as the system does.
+        predictions.to_csv(file, index=False, header=not n_rows, lineterminator="\n")
+        n_rows += len(predictions)
+    return n_rows
+
+
+def _check_columns(frame: pd.DataFrame, saved: SavedModel) -> None:
+    missing = [name for name in saved.columns if name not in frame.columns]
+    if missing:
+        near = difflib.get_close_matches(missing[0], list(frame.columns), n=1)
+        hint = f" Did you rename {missing[0]!r} to {near[0]!r}?" if near else ""
+        raise TableError(
+            f"The table must have the {_columns(len(saved.columns))} that the model was "
+            f"fitted with. Got {_columns(frame.shape[1])}, without "
+            f"{_listed(missing)}.{hint}"
+        )
+    known = {*saved.columns, *saved.ignored}
+    extra = [n for n in frame.columns if n not in known and not n.startswith(NO_NAME)]
+    if extra:
+        _note(f"Columns that the model does not know are ignored: {_listed(extra)}.")
+
+
+def _predictions(frame: pd.DataFrame, saved: SavedModel, *, proba: bool) -> pd.DataFrame:
+    # Columns that are left out need not be there, but have their places.
+    X = frame.reindex(columns=list(saved.model.feature_names_in_))
+    columns = {"prediction": saved.model.predict(X)}
+    if proba:
+        probabilities = saved.model.predict_proba(X).astype(np.float64).round(6)
+        for label, values in zip(saved.model.classes_, probabilities.T, strict=True):
+            columns[f"proba_{label}"] = values
+    return pd.DataFrame(columns)
+
+
+def _version_note(saved: SavedModel) -> str:
+    if saved.sklearn_version == sklearn.__version__:
+        return ""
+    return (
+        f"The model was fitted with scikit-learn {saved.sklearn_version}, and this is "
+        f"{sklearn.__version__}: predictions may differ."
+    )
+
+
+def _note(text: str) -> None:
+    if text:
+        print(f"sk-tune predict: {text}", file=sys.stderr)
+
+
+def _columns(n: int) -> str:
+    return "1 column" if n == 1 else f"{n} columns"
+
+
+def _listed(names: list[str]) -> str:
+    more = len(names) - _N_LISTED
+    listed = ", ".join(map(repr, names[:_N_LISTED]))
+    return f"{listed} and {more} more" if more > 0 else listed
+
+
+def report(folder: Path, output: Path | None) -> None:
+    """Print what a fit found, and write its page anew, into its folder by default.
+
+    Raises TableError if there is no model, OptionError if the page has no folder.
+    """
+    if output is not None and not output.absolute().parent.is_dir():
+        raise OptionError(
+            f"--output must be a file in a folder that exists. Got {str(output)!r} instead."
+        )
+    saved = load_model(folder)
+    auto = saved.model
+    path = _home(folder) / "report.html"
+    written = auto.report(
+        path if output is None else output,
+        title=page_title(saved.target, _table(path.parent)),
+        usage=usage_text(path.parent),
+    )
+    print("\n".join(score_lines(list(auto.scores_.values()), str(auto.scoring))))
+    print()
+    print(labelled("Verdict", verdict_text(auto.verdict_)))
+    print(labelled("Written", str(written)))
+
+
+def _home(path: Path) -> Path:
+    """Return the output folder of a model that is given by its folder or file."""
+    if path.is_dir():
+        return path
+    return path.parent.parent if path.parent.name == "model" else path.parent
+
+
+def _table(folder: Path) -> str:
+    """Return the name of the table of a fit, if its folder tells."""
+    try:
+        text = (folder / "summary.json").read_text(encoding="utf-8")
+        return str(json.loads(text)["table"])
+    except (OSError, ValueError, LookupError, TypeError):
+        return ""
+
+
+def export(folder: Path, output: Path, *, use: str | None = None) -> None:
+    """Write what a model predicts with as one ONNX model, with what it takes to use it.
+
+    Parameters
+    ----------
+    folder : Path
+        Output of ``sk-tune fit``.
+    output : Path
+        ONNX file to write; a file with the ending .json goes beside it, and both are
+        written or none.
+    use : str or None, default=None
+        Which of its models; None is the one of the fit.
+
+    Raises
+    ------
+    TableError
+        If there is no model.
+    OptionError
+        If there is no model but the dummy, or a member prepares columns as ONNX cannot
+        express; if the file with the ending .json is of another origin; or if a package is
+        missing.
+    """
+    if output.suffix != ".onnx" or not output.absolute().parent.is_dir():
+        raise OptionError(
+            "--output must be a file that ends in .onnx, in a folder that exists. Got "
+            f"{str(output)!r} instead."
+        )
+    beside = output.with_suffix(".json")
+    if beside.exists() and not _is_of_export(beside):
+        raise OptionError(
+            f"--output must leave other files alone. Got {str(output)!r}, whose columns "
+            f"would go to {beside.name}, which export did not write. Name another file."
+        )
+    auto = load_model(folder, use=use).model
+    with replaced_file(beside) as own, replaced_file(output) as network:
+        try:
+            about = auto.to_onnx(network)
+        except (TypeError, ImportError) as error:
+            raise OptionError(str(error)) from error
+        text = json.dumps(about, indent=2, ensure_ascii=False)
+        own.write_text(text + "\n", encoding="utf-8")
+    n = len(about["members"])
+    members = "1 model" if n == 1 else f"{n} models"
+    print(labelled("Written", f"{members} to {output}, its columns to {output.stem}.json"))
+
+
+def _is_of_export(path: Path) -> bool:
+    """Return whether a file is the account of an ONNX model that may be written anew."""
+    try:
+        about = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return False
+    return isinstance(about, dict) and about.keys() == {"inputs", "classes", "members"}
+
+
+def store(action: str, path: Path, max_size: float | None) -> None:
+    """Show "info" of a store, "verify" it, or "vacuum" it to `max_size` bytes.
+
+    Raises StoreError if there is no such store, or it is damaged and not to be vacuumed.
+    """
+    with FitStore(path) as opened:
+        if action == "vacuum":
+            print(labelled("Removed", f"{opened.vacuum(max_size)} fits"))
+        if action == "verify":
+            damaged = opened.verify()
+            if damaged:
+                raise StoreError(
+                    f"{len(damaged)} of {opened.info().n_fits} fits in {path} are damaged. "
+                    "They will be trained again; vacuum removes them."
+                )
+            print(labelled("Verified", "every fit matches its checksum"))
+        info = opened.info()
+    print(labelled("Store", f"{info.path}, schema {info.schema_version}"))
+    print(labelled("Fits", f"{info.n_fits:,} with {info.n_epochs:,} epochs"))
+    print(labelled("Size", bytes_text(info.n_bytes)))
