@@ -6,17 +6,15 @@ from sk_tune.ensemble._bagging import BaggingClassifier, BaggingRegressor
 from sk_tune.ensemble._boosting import BoostingClassifier, BoostingRegressor
 from sk_tune.ensemble._collapsed import CollapsedClassifier, CollapsedRegressor, collapse
 from sk_tune.ensemble._combination import Combination, Member, network_of
-from sk_tune.ensemble._greedy import GreedyOptions
-from sk_tune.ensemble._library import Library, read_library
-from sk_tune.ensemble._parts import Parts
-from sk_tune.ensemble._seeds import SeedEnsembleClassifier, SeedEnsembleRegressor
-from sk_tune.ensemble._selection import EnsembleScore, Selector
+from sk_tune.ensemble._parts import Parts, with_temperature
+from sk_tune.ensemble._seed_ensemble import SeedEnsembleClassifier, SeedEnsembleRegressor
+from sk_tune.ensemble._selection import EnsembleScore, Library, Selector, read_library
 from sk_tune.ensemble._stacking import StackingClassifier, StackingRegressor
-from sk_tune.ensemble._temperature import with_temperature
 from sk_tune.ensemble._trial_ensemble import (
     TrialEnsembleClassifier,
     TrialEnsembleRegressor,
 )
+from sk_tune.ensemble._weights import GreedyOptions
 
 __all__ = [
     "BaggingClassifier",

@@ -34,10 +34,8 @@ from sk_tune.ensemble._boosting_losses import (
     BoostingLoss,
     LogLoss,
 )
-from sk_tune.ensemble._categories import with_categories
 from sk_tune.ensemble._combination import Combination, Member
-from sk_tune.ensemble._members import last_step
-from sk_tune.ensemble._stage import fit_stage
+from sk_tune.ensemble._member_fits import fit_stage, last_step, with_categories
 from sk_tune.estimators import MLPRegressor, category_columns
 
 __all__ = ["BoostingClassifier", "BoostingRegressor"]

@@ -34,7 +34,7 @@ from sk_tune._compat import (
 from sk_tune._splits import folds_among
 from sk_tune.adoption import adopter
 from sk_tune.backend import FleetBackend, fleet
-from sk_tune.ensemble._objective import RowObjective
+from sk_tune.ensemble._weights import RowObjective
 from sk_tune.estimators import NetworkEstimator, with_inherited_docs
 
 __all__ = ["StackingClassifier", "StackingRegressor"]

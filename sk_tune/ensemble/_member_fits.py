@@ -1,22 +1,27 @@
 # SPDX-FileCopyrightText: sk_tune contributors
 # SPDX-License-Identifier: BSD-3-Clause
-"""Several estimators fitted on the same rows, networks as fleets."""
+"""Fits of an ensemble's members: several at once as fleets, or stage after stage."""
 
 import copy
 from collections.abc import Mapping, Sequence
-from contextlib import suppress
+from contextlib import nullcontext, suppress
 from dataclasses import dataclass
 from typing import Any
 
 import joblib
 import numpy.typing as npt
+from sklearn.base import clone
 from sklearn.pipeline import Pipeline
+from sklearn.utils.validation import has_fit_parameter
 
+from sk_tune._compat import get_active_backend
 from sk_tune.adoption import FitRequested, adopter, adoption
-from sk_tune.backend import AskingNets, Recorder, value_fingerprint
+from sk_tune.backend import AskingNets, CollectingBackend, Recorder, value_fingerprint
 from sk_tune.engine import Fit, Trained, train
+from sk_tune.estimators import NetworkEstimator, first_seed
+from sk_tune.training import TrainingState
 
-__all__ = ["fit_members", "last_step"]
+__all__ = ["asks_for_types", "fit_members", "fit_stage", "last_step", "with_categories"]
 
 Array = npt.NDArray[Any]
 
@@ -62,12 +67,12 @@ def fit_members(
             )
         }
         rows = {i: own for i, own in enumerate(asked) if own is not None}
-        fitted |= _train({i: (own, epochs[i]) for i, own in rows.items()}, n_jobs)
+        fitted |= _train_together({i: (own, epochs[i]) for i, own in rows.items()}, n_jobs)
     return [fitted[i] for i in range(len(estimators))]
 
 
 @dataclass(slots=True, kw_only=True, eq=False)
-class _Asked:
+class _AskedNetwork:
     """A network that asked for its training, and left."""
 
     container: Any
@@ -94,16 +99,16 @@ class _Asked:
         return container
 
 
-def _ask(estimator: Any, X: Any, y: Any, params: Mapping[str, Any]) -> _Asked | None:
+def _ask(estimator: Any, X: Any, y: Any, params: Mapping[str, Any]) -> _AskedNetwork | None:
     """Return what the network at the end of an estimator asked for, if it did."""
-    asked = _Asked(container=estimator)
+    asked = _AskedNetwork(container=estimator)
     with adoption(asked), suppress(FitRequested):
         estimator.fit(X, y, **params)
     return asked if asked.network is last_step(estimator) else None
 
 
-def _train(
-    members: Mapping[int, tuple[_Asked, Sequence[int] | None]], n_jobs: int | None
+def _train_together(
+    members: Mapping[int, tuple[_AskedNetwork, Sequence[int] | None]], n_jobs: int | None
 ) -> dict[int, list[Any]]:
     """Train what was asked for, and go on until every member has its epochs."""
     shared: dict[Any, Any] = {}
@@ -164,3 +169,64 @@ def last_step(estimator: Any) -> Any:
 
 def _ends_in_what_may_ask(estimator: Any) -> bool:
     return hasattr(last_step(estimator), "max_epochs")
+
+
+def fit_stage(stage: Any, X: Any, y: Any, sample_weight: Any = None) -> Any:
+    """Fit an estimator in place and return it.
+
+    Raises ValueError if there are weights that the estimator does not take.
+    """
+    params = {} if sample_weight is None else {_weight_name(stage): sample_weight}
+    target = y[:, 0] if y.shape[1] == 1 else y
+    is_in_block = isinstance(get_active_backend()[0], CollectingBackend)
+    # Who answers in a block trains for all of its tasks.
+    asked = nullcontext() if is_in_block and adopter() is not None else adoption(_train)
+    with asked:
+        return stage.fit(X, target, **params)
+
+
+def _weight_name(stage: Any) -> str:
+    last = stage.steps[-1][1] if isinstance(stage, Pipeline) else stage
+    if not has_fit_parameter(last, "sample_weight"):
+        raise ValueError(
+            f"sample_weight needs stages that take weights. {type(last).__name__} does not."
+        )
+    return "sample_weight" if last is stage else f"{stage.steps[-1][0]}__sample_weight"
+
+
+def _train(estimator: Any, X: Any, y: Any, sample_weight: Any) -> TrainingState | None:
+    """Train a network that asks for it; None lets it train and fail by itself."""
+    if not isinstance(estimator, NetworkEstimator):
+        return None
+    fit = Fit(
+        estimator=estimator,
+        X=X,
+        y=y,
+        sample_weight=sample_weight,
+        seed=first_seed(estimator),
+    )
+    with adoption(None):
+        (trained,) = train([fit], n_jobs=1)
+    return trained.state
+
+
+def asks_for_types(estimator: Any) -> bool:
+    """Return whether an estimator takes its category columns from the types of X.
+
+    True for networks for tables, unless they are told their columns; of a pipeline nobody
+    knows which columns its last step gets.
+    """
+    given = getattr(estimator, "categorical_features", None)
+    is_network = isinstance(estimator, NetworkEstimator)
+    return is_network and isinstance(given, str) and given == "from_dtype"
+
+
+def with_categories(estimator: Any, positions: Sequence[int]) -> Any:
+    """Return an estimator that is told which `positions` hold categories.
+
+    It would have read them from a frame; the result is the estimator itself if there is
+    nothing to tell.
+    """
+    if not positions or not asks_for_types(estimator):
+        return estimator
+    return clone(estimator).set_params(categorical_features=list(positions))

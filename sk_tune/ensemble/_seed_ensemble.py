@@ -13,7 +13,7 @@ from sklearn.utils.multiclass import check_classification_targets
 from sklearn.utils.validation import check_is_fitted
 
 from sk_tune._compat import HasMethods, Interval, validate_parameter_constraints
-from sk_tune.ensemble._members import fit_members, last_step
+from sk_tune.ensemble._member_fits import fit_members, last_step
 from sk_tune.ensemble._parts import Predictor, predictor_of
 from sk_tune.estimators import (
     MLPClassifier,

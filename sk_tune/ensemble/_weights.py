@@ -1,8 +1,17 @@
 # SPDX-FileCopyrightText: sk_tune contributors
 # SPDX-License-Identifier: BSD-3-Clause
-"""What an ensemble is chosen by: a loss of averaged predictions, with its error.
+"""Weights of an average: the loss that they are chosen by, greedy selection, a stacker.
 
-Notation: M candidates, N rows, K classes or outputs.  Classes are numbered from 0.
+Notation: M candidates, N samples, K classes or outputs.  Classes are numbered from 0.
+
+References
+----------
+.. [1] R. Caruana, A. Niculescu-Mizil, G. Crew, A. Ksikes. Ensemble selection from
+   libraries of models. ICML 2004.  With replacement: section 2.1; sorted start: 2.2.
+   Their bags (2.3) are of candidates; of the few that a search trains most bags would lack
+   the best, so these are of samples.
+.. [2] L. Breiman. Stacked regressions. Machine Learning 24:49-64, 1996.  Non-negative
+   weights are what makes stacking of alike predictors work.
 """
 
 import warnings
@@ -13,6 +22,7 @@ from typing import Any, Literal
 
 import numpy as np
 import numpy.typing as npt
+from scipy.optimize import minimize
 from sklearn.metrics import (
     accuracy_score,
     log_loss,
@@ -25,12 +35,17 @@ from sklearn.metrics import (
 from sk_tune._metric import Metric, scorer_metric
 
 __all__ = [
+    "STRENGTHS",
+    "GreedyOptions",
     "MetricObjective",
     "Objective",
     "RowObjective",
     "SignedObjective",
     "default_objective",
+    "greedy_weights",
     "make_objective",
+    "stacked_weights",
+    "tuned_stacked_weights",
 ]
 
 Array = npt.NDArray[Any]
@@ -270,3 +285,219 @@ def _or_nan(statistic: Callable[[Array], float], rows: Array) -> float:
         return statistic(rows)
     except ValueError:
         return float("nan")
+
+
+Counts = npt.NDArray[np.int64]
+
+# Of two candidates whose losses differ by less than this share, one that is in already is
+# taken.
+_TIE = 1e-12
+# Additions in a row that bring nothing, after which none is expected to.
+_PATIENCE = 10
+# Of which a bag is drawn at most: more would make weights little steadier, and cost more.
+_MOST_ROWS = 5000
+# A metric that is no mean over rows is called for each candidate in each round, about a
+# millisecond each.
+_MOST_BAGS_OF_METRIC = 5
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class GreedyOptions:
+    """How candidates are chosen.
+
+    Parameters
+    ----------
+    max_rounds : int
+        Additions, in each bag.
+    n_start : int
+        The ensemble starts from the best candidates: as many as are best together, but
+        not more.
+    min_gain : float
+        What additions must bring to be kept, in standard errors of the paired difference of
+        the losses.
+    n_bags : int
+        Selections, each on rows drawn with replacement, whose weights are averaged; 1 is
+        one selection on all rows.
+    """
+
+    max_rounds: int
+    n_start: int
+    min_gain: float
+    n_bags: int
+
+
+def greedy_weights(
+    statistics: Array,
+    y: Array,
+    objective: Objective | SignedObjective,
+    options: GreedyOptions,
+    rng: np.random.Generator,
+) -> Floats:
+    """Return the weights of candidates, (M,), in an average with little loss.
+
+    They are at least 0 with sum 1. `statistics`, (M, N, ...), are those of out-of-fold
+    predictions, as the objective takes them. A round of a bag takes O(M N), as the sum of
+    what was chosen is kept. Bags have 5,000 samples at most, and there are 5 at most for a
+    metric that is no mean over samples.
+    """
+    n_bags = options.n_bags
+    own = objective.objective if isinstance(objective, SignedObjective) else objective
+    if isinstance(own, MetricObjective):
+        n_bags = min(n_bags, _MOST_BAGS_OF_METRIC)
+    if n_bags == 1 or len(statistics) == 1:
+        counts = _select(statistics, y, objective, options)
+        return np.asarray(counts / counts.sum())
+    weights = np.zeros(len(statistics))
+    for _ in range(n_bags):
+        rows = rng.integers(len(y), size=min(len(y), _MOST_ROWS))
+        counts = _select(statistics[:, rows], y[rows], objective, options)
+        weights += counts / counts.sum()
+    return weights / n_bags
+
+
+def _select(
+    statistics: Array,
+    y: Array,
+    objective: Objective | SignedObjective,
+    options: GreedyOptions,
+) -> Counts:
+    """Return how often each candidate is in the ensemble."""
+    counts, total = _sorted_start(statistics, y, objective, options.n_start)
+    kept, current = counts.copy(), total / counts.sum()
+    n_idle = 0
+    for _ in range(options.max_rounds):
+        losses = objective.losses((total + statistics) / (counts.sum() + 1), y)
+        chosen = _least(losses, counts)
+        counts[chosen] += 1
+        total = total + statistics[chosen]
+        average = total / counts.sum()
+        n_idle += 1
+        if _is_gain(current, average, y, objective, options.min_gain):
+            kept, current, n_idle = counts.copy(), average, 0
+        if n_idle == _PATIENCE:
+            break
+    return kept
+
+
+def _is_gain(
+    before: Array,
+    after: Array,
+    y: Array,
+    objective: Objective | SignedObjective,
+    min_gain: float,
+) -> bool:
+    if min_gain == 0 or isinstance(objective, SignedObjective):
+        # Without the error, which costs a metric that is no mean over rows many calls.
+        losses = objective.losses(np.stack([before, after]), y)
+        return bool(losses[1] < losses[0])
+    gain, error = objective.difference(before, after, y)
+    return gain > 0 and gain >= min_gain * error
+
+
+def _sorted_start(
+    statistics: Array, y: Array, objective: Objective | SignedObjective, n_start: int
+) -> tuple[Counts, Array]:
+    """Return the best candidates that are best together, and the sum of their values."""
+    best = np.argsort(objective.losses(statistics, y), kind="stable")
+    sums = np.cumsum(statistics[best[: max(1, n_start)]], axis=0)
+    sizes = np.arange(1, len(sums) + 1).reshape(-1, *[1] * (sums.ndim - 1))
+    n = int(np.argmin(objective.losses(sums / sizes, y))) + 1
+    counts = np.zeros(len(statistics), dtype=np.int64)
+    counts[best[:n]] = 1
+    return counts, sums[n - 1]
+
+
+def _least(losses: Floats, counts: Counts) -> int:
+    """Return the candidate whose addition leaves least loss."""
+    least = losses.min()
+    tied = np.flatnonzero(losses <= least + _TIE * abs(least))
+    inside = tied[counts[tied] > 0]
+    return int((inside if len(inside) else tied)[0])
+
+
+# In units of the loss of equal weights.
+STRENGTHS = (0.0, 0.001, 0.01, 0.1, 1.0)
+# Less weight than this is numerical.
+_NEGLIGIBLE = 1e-4
+
+
+def stacked_weights(
+    predictions: Array, y: Array, loss: RowObjective, strength: float
+) -> Floats:
+    """Return the weights, (M,), at least 0 with sum 1, that minimise the regularised loss.
+
+    `strength` is that of the pull towards equal weights, in units of their loss.
+    """
+    columns, target = _columns(predictions, y, loss)
+    n = len(predictions)
+    equal = np.full(n, 1 / n)
+    unit = max(_value(columns, target, equal, loss)[0], _SMALLEST)
+
+    def penalised(weights: Floats) -> tuple[float, Floats]:
+        value, slope = _value(columns, target, weights, loss)
+        gap = weights - equal
+        value = value / unit + strength * float(gap @ gap)
+        return value, slope / unit + 2 * strength * gap
+
+    found = minimize(
+        penalised,
+        equal,
+        jac=True,
+        method="SLSQP",
+        bounds=[(0, 1)] * n,
+        constraints={
+            "type": "eq",
+            "fun": lambda weights: weights.sum() - 1,
+            "jac": lambda weights: np.ones(n),
+        },
+        options={"maxiter": 200, "ftol": 1e-10},
+    )
+    weights = np.where(found.x > _NEGLIGIBLE, found.x, 0.0)
+    return np.asarray(weights / weights.sum())
+
+
+def tuned_stacked_weights(
+    predictions: Array, y: Array, part: Array, loss: RowObjective, objective: Objective
+) -> Floats:
+    """Return stacked weights with the strength that is best on held-out samples.
+
+    `part`, (N,), says which part each sample belongs to; parts are held out in turn.
+    Weights minimise `loss`, the strength minimises `objective`.
+    """
+    if len(predictions) == 1:
+        return np.ones(1)
+    parts = np.unique(part)
+    if len(parts) == 1:
+        part = np.arange(len(y)) % 2
+        parts = np.arange(2)
+    losses = []
+    for strength in STRENGTHS:
+        held = np.empty(predictions.shape[1:])
+        for own in parts:
+            inside, outside = part != own, part == own
+            weights = stacked_weights(predictions[:, inside], y[inside], loss, strength)
+            held[outside] = np.tensordot(weights, predictions[:, outside], axes=1)
+        losses.append(objective.losses(objective.statistics(held[None], y), y)[0])
+    # Of equals the stronger pull, which depends less on the rows.
+    best = len(losses) - 1 - int(np.argmin(losses[::-1]))
+    return stacked_weights(predictions, y, loss, STRENGTHS[best])
+
+
+def _columns(predictions: Array, y: Array, loss: RowObjective) -> tuple[Floats, Floats]:
+    """Return a column for each candidate, and targets: the loss is one of products."""
+    if loss.kind == "label_log_loss":
+        predictions = np.where(y > 0.5, predictions, 1 - predictions)
+    statistics = loss.statistics(predictions, y)
+    columns = statistics.reshape(len(predictions), -1).T
+    return np.asarray(columns, dtype=np.float64), np.asarray(y, dtype=np.float64).ravel()
+
+
+def _value(
+    columns: Floats, target: Floats, weights: Floats, loss: RowObjective
+) -> tuple[float, Floats]:
+    average = columns @ weights
+    if loss.kind == "squared":
+        error = average - target
+        return float(np.mean(error**2)), 2 * columns.T @ error / len(error)
+    average = np.maximum(average, _SMALLEST)
+    return float(-np.log(average).mean()), -columns.T @ (1 / average) / len(average)

@@ -1,18 +1,32 @@
-"""Members fitted together."""
+"""Members fitted together, and stages one after the other."""
 
 import numpy as np
+import pandas as pd
 import pytest
 from sklearn.base import clone
 from sklearn.compose import TransformedTargetRegressor
-from sklearn.linear_model import LogisticRegression, Ridge, RidgeClassifier
+from sklearn.linear_model import (
+    LinearRegression,
+    LogisticRegression,
+    Ridge,
+    RidgeClassifier,
+)
+from sklearn.neighbors import KNeighborsRegressor
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 from skorch import NeuralNetClassifier
 from torch import nn
 
-from sk_tune import fleet
-from sk_tune.ensemble import _members
-from sk_tune.ensemble._members import fit_members, last_step
+from sk_tune import BaggingRegressor, BoostingRegressor, MLPClassifier, MLPRegressor, fleet
+from sk_tune.ensemble import _member_fits as _members
+from sk_tune.ensemble._member_fits import (
+    asks_for_types,
+    fit_members,
+    fit_stage,
+    last_step,
+    with_categories,
+)
+from sk_tune.exceptions import SkTuneWarning, TrainingDivergedError
 
 RATES = [0.001, 0.01, 0.03]
 
@@ -161,3 +175,100 @@ def test_the_last_step_is_found_in_nested_pipelines():
         is ridge
     )
     assert last_step(ridge) is ridge
+
+
+@pytest.mark.parametrize(
+    ("estimator", "asks"),
+    [
+        (MLPClassifier(), True),
+        (MLPClassifier(categorical_features=[1]), False),
+        (MLPClassifier(categorical_features=None), False),
+        (make_pipeline(StandardScaler(), MLPClassifier()), False),
+        (Ridge(), False),
+    ],
+)
+def test_only_who_would_look_at_types_is_told(estimator, asks):
+    """The estimator that a user gave is left as it is."""
+    before = str(estimator.get_params())
+
+    told = with_categories(estimator, [0, 2])
+
+    assert asks_for_types(estimator) is asks
+    assert (told is not estimator) is asks
+    assert not asks or told.categorical_features == [0, 2]
+    assert str(estimator.get_params()) == before
+    assert with_categories(estimator, []) is estimator
+
+
+@pytest.mark.parametrize("kind", ["bagging", "boosting"])
+def test_categories_of_a_frame_are_categories_to_members(kind):
+    """Members get arrays, and are told which columns hold codes."""
+    rng = np.random.default_rng(0)
+    codes = rng.permutation(np.arange(80) % 8)
+    X = pd.DataFrame({"a": rng.normal(size=80), "town": pd.Categorical(codes)})
+    net = MLPRegressor(n_layers=1, width=8, max_epochs=3, random_state=0)
+    cls = {"bagging": BaggingRegressor, "boosting": BoostingRegressor}[kind]
+
+    model = cls(net, n_estimators=2, random_state=0).fit(X, codes % 2.0)
+
+    for member in model.estimators_:
+        assert member.is_categorical_.tolist() == [False, True]
+    assert model.estimator is net
+    assert net.categorical_features == "from_dtype"
+    assert np.isfinite(model.predict(X)).all()
+
+
+def test_bags_of_some_columns_warn_of_categories():
+    """Each member sees others, of which positions say nothing."""
+    X = pd.DataFrame({"a": np.arange(40.0), "town": pd.Categorical(np.arange(40) % 4)})
+    net = MLPRegressor(n_layers=1, width=8, max_epochs=2)
+
+    with pytest.warns(SkTuneWarning, match=r"\['town'\] are numbers to them"):
+        BaggingRegressor(net, 2, max_features=1, random_state=0).fit(X, X["a"])
+
+
+WEIGHTS = np.random.default_rng(0).uniform(0.5, 2.0, 200)
+
+
+@pytest.mark.parametrize("weight", [None, WEIGHTS], ids=["plain", "weighted"])
+@pytest.mark.parametrize("behind", [False, True], ids=["alone", "pipeline"])
+def test_a_network_is_what_its_own_fit_makes(diabetes, make_estimator, weight, behind):
+    """The engine's network equals the estimator's, alone or behind a scaler."""
+
+    def make():
+        net = make_estimator("MLPRegressor", dtype="float64")
+        return make_pipeline(StandardScaler(), net) if behind else net
+
+    X, y = diabetes
+    params = {}
+    if weight is not None:
+        params = {"mlpregressor__sample_weight" if behind else "sample_weight": weight}
+
+    stage = fit_stage(make(), X, y[:, np.newaxis], weight)
+
+    np.testing.assert_allclose(
+        stage.predict(X), make().fit(X, y, **params).predict(X), rtol=1e-9
+    )
+
+
+def test_several_columns_are_several_outputs(diabetes):
+    """A single column is passed as a vector, which every regressor takes."""
+    X, y = diabetes
+
+    assert fit_stage(LinearRegression(), X, y[:, np.newaxis]).predict(X).shape == (200,)
+    two = fit_stage(LinearRegression(), X, np.column_stack([y, y]))
+    assert two.predict(X).shape == (200, 2)
+
+
+def test_a_network_that_diverges_raises_its_own_error(diabetes, make_estimator):
+    """What fails in the engine fails as in fit."""
+    net = make_estimator("MLPRegressor", learning_rate=1e30, optimizer="sgd", max_epochs=5)
+
+    with pytest.raises(TrainingDivergedError):
+        fit_stage(net, diabetes.X, diabetes.y[:, np.newaxis])
+
+
+def test_weights_are_refused_where_nobody_heeds_them(diabetes):
+    """The message names the estimator."""
+    with pytest.raises(ValueError, match="KNeighborsRegressor does not"):
+        fit_stage(KNeighborsRegressor(), diabetes.X, diabetes.y[:, np.newaxis], WEIGHTS)
