@@ -3,6 +3,8 @@
 import importlib
 import inspect
 import pkgutil
+import re
+from pathlib import Path
 
 import pytest
 from numpydoc.validate import validate
@@ -26,6 +28,16 @@ WAIVED_FOR_ESTIMATORS = {
 # A sentence is all there is to say of an error, and members of an Enum are no parameters.
 # A protocol has no constructor, and a loss none of its own.
 WAIVED_FOR_NAMES = {"PR01": ("Error", "Loss", "Warning", "Stream", "sampler.Sampler")}
+
+
+# Names that a user reads of.  For what a sub-package hands to others only, a sentence is
+# enough; sections that it has are complete.
+PAGES = [*(Path(__file__).parents[2] / "docs").rglob("*.md")]
+PAGES = [page for page in PAGES if page.name != "changelog.md"]
+SHOWN = {
+    *sk_tune.__all__,
+    *(word for page in PAGES for word in re.findall(r"\w+", page.read_text("utf-8"))),
+}
 
 
 def _public_objects():
@@ -56,7 +68,9 @@ def _object(path):
 
 def _has_docstring_of_its_own(path):
     value = _object(path)
-    return inspect.isclass(value) or inspect.isfunction(value)
+    if not (inspect.isclass(value) or inspect.isfunction(value)):
+        return False
+    return path.rpartition(".")[2] in SHOWN or "\n---" in inspect.cleandoc(value.__doc__)
 
 
 OBJECTS = [path for path in _public_objects() if _has_docstring_of_its_own(path)]
