@@ -2,14 +2,7 @@
 # SPDX-License-Identifier: BSD-3-Clause
 """Training rows changed at random, as values of the parameter ``augmentation``."""
 
-from sk_tune.augment._parse import (
-    as_augmentations,
-    check_row_shape,
-    from_plain,
-    kinds_of,
-    to_plain,
-)
-from sk_tune.augment._records import (
+from sk_tune.augment._augmentations import (
     AUGMENTATIONS,
     Augmentation,
     CutMix,
@@ -24,7 +17,14 @@ from sk_tune.augment._records import (
     TimeMask,
     TimeShift,
 )
-from sk_tune.augment._rows import AugmentedBatch, RowAugmenter
+from sk_tune.augment._augmenter import AugmentedBatch, RowAugmenter
+from sk_tune.augment._parse import (
+    as_augmentations,
+    check_row_shape,
+    from_plain,
+    kinds_of,
+    to_plain,
+)
 
 __all__ = [
     "AUGMENTATIONS",

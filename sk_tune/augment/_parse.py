@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import asdict, astuple
 from typing import Any
 
-from sk_tune.augment._records import (
+from sk_tune.augment._augmentations import (
     AUGMENTATIONS,
     Augmentation,
     Cutout,

@@ -2,16 +2,14 @@
 # SPDX-License-Identifier: BSD-3-Clause
 """Everybody else's joblib code, with its networks trained as fleets."""
 
-from sk_tune.backend._collecting import CollectingBackend, Job
 from sk_tune.backend._fingerprint import (
     data_fingerprint,
     params_fingerprint,
     value_fingerprint,
 )
 from sk_tune.backend._fleet import AskingNets, fleet
-from sk_tune.backend._joblib import FleetBackend
-from sk_tune.backend._report import FleetReport
-from sk_tune.backend._session import Recorder
+from sk_tune.backend._joblib import CollectingBackend, FleetBackend, Job
+from sk_tune.backend._session import FleetReport, Recorder
 
 __all__ = [
     "AskingNets",

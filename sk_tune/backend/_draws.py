@@ -10,8 +10,7 @@ import torch
 from sk_tune.adoption import FitRequested, adoption
 from sk_tune.backend._fingerprint import value_fingerprint
 from sk_tune.backend._shared_objects import SharedObjects
-from sk_tune.backend._task_copy import copy_task
-from sk_tune.backend._unheard import unheard
+from sk_tune.backend._task_copy import copy_task, unheard
 from sk_tune.engine import count_words, draw_as_fit, skip_words
 from sk_tune.estimators import NetworkEstimator, net_arrays
 from sk_tune.training import TrainingState, seed_of_state

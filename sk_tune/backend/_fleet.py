@@ -15,8 +15,7 @@ from skorch import NeuralNet
 from sk_tune._processes import import_for_optimizers, passing_interrupts
 from sk_tune.adoption import adopted_state, decline
 from sk_tune.backend._joblib import FleetBackend
-from sk_tune.backend._report import FleetReport
-from sk_tune.backend._session import Monitor, Session
+from sk_tune.backend._session import FleetReport, Monitor, Session
 from sk_tune.engine import (
     FitStore,
     Progress,
@@ -25,7 +24,7 @@ from sk_tune.engine import (
     reason_against_net,
 )
 
-__all__ = ["fleet"]
+__all__ = ["AskingNets", "fleet"]
 
 _FIT_PARAMS = "its fit was given more than X and y"
 

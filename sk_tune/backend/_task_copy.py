@@ -8,21 +8,84 @@ shared, and functions and classes themselves.
 
 import io
 import pickle
+import random
 import re
-from collections.abc import Callable
-from contextlib import nullcontext
+import sys
+import threading
+import warnings
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, nullcontext
 from types import BuiltinFunctionType, FunctionType, ModuleType
 from typing import Any
 
 import numpy as np
+import torch
 from joblib.parallel import ParallelBackendBase
 from sklearn.callback import CallbackContext
 from skorch import NeuralNet
 
 from sk_tune._compat import functions_of
 from sk_tune.estimators import NetworkEstimator
+from sk_tune.training import exclusive_rng
 
-__all__ = ["copy_task"]
+__all__ = ["copy_task", "kept_random_states", "unheard"]
+
+
+@contextmanager
+def unheard() -> Iterator[None]:
+    """Drop what this thread prints and warns of; other threads' output is printed.
+
+    Whoever enters it in several threads has them wait for each other: what it replaces
+    belongs to the process.
+    """
+    heard = sys.stdout
+    sys.stdout = _OtherThreads(heard)
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            yield
+    finally:
+        sys.stdout = heard
+
+
+class _OtherThreads:
+    """A stream that takes nothing from the thread that made it."""
+
+    def __init__(self, stream: Any) -> None:
+        self._stream = stream
+        self._thread = threading.get_ident()
+
+    def write(self, text: str) -> int:
+        """Write what comes from another thread."""
+        if threading.get_ident() != self._thread and self._stream is not None:
+            self._stream.write(text)
+        return len(text)
+
+    def writelines(self, lines: Any) -> None:
+        """Write what comes from another thread."""
+        for line in lines:
+            self.write(line)
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._stream, name)
+
+
+@contextmanager
+def kept_random_states() -> Iterator[None]:
+    """Put the global generators of Python, numpy and torch back after a block.
+
+    Blocks of several threads run one after the other, and none while a network in another
+    thread is initialised: it would find its generator changed.
+    """
+    with exclusive_rng():
+        states = random.getstate(), np.random.get_state(), torch.get_rng_state()  # noqa: NPY002
+        try:
+            yield
+        finally:
+            random.setstate(states[0])
+            np.random.set_state(states[1])  # noqa: NPY002
+            torch.set_rng_state(states[2])
+
 
 # What never changes, and the backend of calls of joblib inside the task.
 _BY_REFERENCE = (

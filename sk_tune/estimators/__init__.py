@@ -2,18 +2,22 @@
 # SPDX-License-Identifier: BSD-3-Clause
 """Networks as scikit-learn estimators, each holding a skorch net."""
 
-from sk_tune.estimators._base import NetworkEstimator
-from sk_tune.estimators._cnn import CNNClassifier, CNNRegressor
-from sk_tune.estimators._docstrings import with_inherited_docs
-from sk_tune.estimators._mlp import MLPClassifier, MLPRegressor
-from sk_tune.estimators._net import NetClassifier, NetRegressor
+from sk_tune.estimators._convolutional_networks import CNNClassifier, CNNRegressor
+from sk_tune.estimators._encoded_data import take_rows
 from sk_tune.estimators._net_state import (
     changed_modules,
     load_net_arrays,
     module_keys,
     net_arrays,
 )
-from sk_tune.estimators._onnx import NetworkPredictor, export_module
+from sk_tune.estimators._network_estimator import (
+    NetworkEstimator,
+    is_unchanged,
+    predicts_unchanged,
+)
+from sk_tune.estimators._onnx_export import NetworkPredictor, export_module
+from sk_tune.estimators._parameters import with_inherited_docs
+from sk_tune.estimators._perceptrons import MLPClassifier, MLPRegressor
 from sk_tune.estimators._persistence import (
     load_with,
     pack_network,
@@ -29,9 +33,8 @@ from sk_tune.estimators._preparation import (
     fit_as_overridden,
     network_inputs,
 )
-from sk_tune.estimators._rnn import RNNClassifier, RNNRegressor
-from sk_tune.estimators._rows import take_rows
-from sk_tune.estimators._seams import is_unchanged, predicts_unchanged
+from sk_tune.estimators._recurrent_networks import RNNClassifier, RNNRegressor
+from sk_tune.estimators._user_networks import NetClassifier, NetRegressor
 from sk_tune.estimators._validation import (
     LastSeen,
     category_columns,

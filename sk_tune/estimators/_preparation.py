@@ -16,7 +16,8 @@ import torch
 from sklearn.base import clone
 from torch import Tensor, nn
 
-from sk_tune.estimators._base import NetworkEstimator
+from sk_tune.estimators._encoded_data import EncodedData, placed, take_rows, to_tensor
+from sk_tune.estimators._epoch_parts import TrainingOptions
 from sk_tune.estimators._net_state import (
     changed_modules,
     load_training_state,
@@ -24,8 +25,7 @@ from sk_tune.estimators._net_state import (
     to_tensors,
     training_state,
 )
-from sk_tune.estimators._rows import EncodedData, placed, take_rows, to_tensor
-from sk_tune.estimators._training_options import TrainingOptions
+from sk_tune.estimators._network_estimator import NetworkEstimator
 from sk_tune.estimators._validation import (
     LastSeen,
     check_parameters,

@@ -24,11 +24,13 @@ from skorch.dataset import Dataset
 from skorch.history import History
 from torch import Tensor, nn
 
-from sk_tune.estimators._augmentation import BatchAugmenter, with_targets
-from sk_tune.estimators._epoch_outcome import EpochOutcome
-from sk_tune.estimators._late_optimizer import LateOptimizerNet
-from sk_tune.estimators._net_state import cloned, moved, undone_on_failure
-from sk_tune.estimators._training_options import TrainingOptions
+from sk_tune.estimators._epoch_parts import (
+    BatchAugmenter,
+    EpochOutcome,
+    TrainingOptions,
+    with_targets,
+)
+from sk_tune.estimators._net_state import LateOptimizerNet, cloned, moved, undone_on_failure
 from sk_tune.estimators._validation import has_device
 from sk_tune.exceptions import TrainingDivergedError, is_raised_by_code, warn_user
 from sk_tune.nets import MLP, by_member, seed_dropout, set_dropout_step
@@ -53,6 +55,7 @@ from sk_tune.training import (
 )
 
 __all__ = ["TrainingNet"]
+
 
 # How outputs become probabilities, which scoring callbacks ask the net for.
 _PROBABILITIES: dict[type[nn.Module], Callable[[Tensor], Tensor]] = {

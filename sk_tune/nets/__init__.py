@@ -2,7 +2,6 @@
 # SPDX-License-Identifier: BSD-3-Clause
 """Networks as torch modules: rows in, unnormalised outputs out.  Torch only."""
 
-from sk_tune.nets._activations import ACTIVATIONS
 from sk_tune.nets._cnn import CNN
 from sk_tune.nets._dropout import (
     SeededDropout,
@@ -13,23 +12,24 @@ from sk_tune.nets._dropout import (
     seed_dropout,
     set_dropout_step,
 )
-from sk_tune.nets._empty_copy import empty_copy, fresh_copy
-from sk_tune.nets._loose_state import (
+from sk_tune.nets._mlp import ACTIVATIONS, MLP, by_member, mean_of_members
+from sk_tune.nets._module_copies import (
     attributes_key,
+    empty_copy,
+    fresh_copy,
     independent_copy,
     loose_state,
     tensor_values,
     with_parameters_of,
 )
-from sk_tune.nets._members import by_member, mean_of_members
-from sk_tune.nets._mlp import MLP
-from sk_tune.nets._number_embeddings import (
-    PeriodicEmbedding,
-    PiecewiseLinearEmbedding,
-)
 from sk_tune.nets._probabilities import LogProbabilities, sum_to_one
 from sk_tune.nets._rnn import RNN
-from sk_tune.nets._table_inputs import CategoryEmbedding, TableInputs
+from sk_tune.nets._table_inputs import (
+    CategoryEmbedding,
+    PeriodicEmbedding,
+    PiecewiseLinearEmbedding,
+    TableInputs,
+)
 
 __all__ = [
     "ACTIVATIONS",

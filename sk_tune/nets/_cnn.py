@@ -11,8 +11,8 @@ from typing import Any
 
 from torch import Tensor, nn
 
-from sk_tune.nets._activations import ACTIVATIONS
 from sk_tune.nets._dropout import SeededDropout
+from sk_tune.nets._mlp import ACTIVATIONS
 
 __all__ = ["CNN"]
 

@@ -5,8 +5,14 @@ import pytest
 import torch
 from scipy import ndimage
 
-from sk_tune.augment._images import cut_out, flipped, inside_box, rotated, shifted
-from sk_tune.augment._numbers import StepNumbers
+from sk_tune.augment._operations import (
+    StepNumbers,
+    cut_out,
+    flipped,
+    inside_box,
+    rotated,
+    shifted,
+)
 
 
 def _images(n=60, shape=(2, 7, 9), k=1):

@@ -6,14 +6,14 @@ import torch
 from scipy import stats
 from torch.nn import functional as F
 
-from sk_tune.augment._mixing import (
+from sk_tune.augment._operations import (
+    StepNumbers,
     cut_and_mixed,
     mixed,
     mixed_codes,
     mixed_targets,
     share_quantiles,
 )
-from sk_tune.augment._numbers import StepNumbers
 
 N = 3000
 

@@ -9,7 +9,7 @@ import pytest
 import torch
 from scipy import stats
 
-from sk_tune.augment._numbers import StepNumbers
+from sk_tune.augment._operations import StepNumbers
 
 CPU = torch.device("cpu")
 

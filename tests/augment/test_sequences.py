@@ -5,8 +5,13 @@ import pytest
 import torch
 from scipy import stats
 
-from sk_tune.augment._numbers import StepNumbers
-from sk_tune.augment._sequences import masked_in_time, noisy, scaled, shifted_in_time
+from sk_tune.augment._operations import (
+    StepNumbers,
+    masked_in_time,
+    noisy,
+    scaled,
+    shifted_in_time,
+)
 
 N = 2000
 

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from sk_tune.backend._random_states import kept_random_states
+from sk_tune.backend._task_copy import kept_random_states
 
 DRAW = {
     "random": random.random,

@@ -9,8 +9,7 @@ import pytest
 import torch
 from torch import nn
 
-from sk_tune.backend._random_states import kept_random_states
-from sk_tune.backend._unheard import unheard
+from sk_tune.backend._task_copy import kept_random_states, unheard
 from sk_tune.training import forked_rng
 
 

@@ -140,7 +140,7 @@ def test_an_export_replaces_no_file_but_an_export(tmp_path, fails):
 def test_an_export_without_its_packages_says_what_to_install(tmp_path, monkeypatch, fails):
     """Export is an extra."""
     _saved_irises(tmp_path / "out", ["network"])
-    monkeypatch.setattr(sk_tune.estimators._onnx, "find_spec", lambda name: None)
+    monkeypatch.setattr(sk_tune.estimators._onnx_export, "find_spec", lambda name: None)
 
     command = ["export", tmp_path / "out", "--output", tmp_path / "n.onnx"]
     fails(command, "onnxscript", "pip install 'sk-tune[export]'")

@@ -13,7 +13,7 @@ from torch import nn
 from sk_tune import CNNClassifier, MLPClassifier, NetClassifier, RNNClassifier
 from sk_tune.augment import CutMix, Flip, Mixup, Noise, Shift, TimeMask
 from sk_tune.engine import Fit, train
-from sk_tune.estimators._augmentation import with_targets
+from sk_tune.estimators._epoch_parts import with_targets
 
 OF_NETWORKS = {
     "MLP": [Noise(0.3), "mixup"],

@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
-from sk_tune.estimators._columns import (
+from sk_tune.estimators._table_networks import (
     bin_edges,
     categorical_mask,
     check_codes,

@@ -7,7 +7,7 @@ from numpydoc.docscrape import ClassDoc
 
 import sk_tune
 from sk_tune.estimators import NetworkEstimator
-from sk_tune.estimators._docstrings import with_inherited_docs
+from sk_tune.estimators._parameters import with_inherited_docs
 
 ESTIMATORS = [getattr(sk_tune, n) for n in sk_tune.__all__ if n[-3:] in {"ier", "sor"}]
 SEARCHES = [getattr(sk_tune, n) for n in sk_tune.__all__ if n.endswith("SearchCV")]

@@ -4,7 +4,7 @@ import pytest
 import torch
 from sklearn.metrics import accuracy_score, log_loss
 
-from sk_tune.estimators._epoch_outcome import EpochOutcome
+from sk_tune.estimators._epoch_parts import EpochOutcome
 from sk_tune.training import CrossEntropy, accuracy
 
 

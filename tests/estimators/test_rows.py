@@ -8,7 +8,13 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 from torch import nn
 
-from sk_tune.estimators._rows import Rows, merge_equal_rows, mixes_rows, placed, to_set
+from sk_tune.estimators._encoded_data import (
+    Rows,
+    merge_equal_rows,
+    mixes_rows,
+    placed,
+    to_set,
+)
 
 NAMES = [
     network + task

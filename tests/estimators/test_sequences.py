@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from sk_tune.estimators._sequences import as_sequences
+from sk_tune.estimators._recurrent_networks import as_sequences
 
 
 @pytest.mark.parametrize(

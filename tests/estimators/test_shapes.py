@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sk_tune.estimators._shapes import check_input_shape, reshaped
+from sk_tune.estimators._validation import check_input_shape, reshaped
 
 
 @pytest.mark.parametrize(

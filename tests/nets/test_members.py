@@ -5,7 +5,7 @@ import torch
 from torch.nn import functional as F
 
 from sk_tune.nets import MLP, by_member, mean_of_members
-from sk_tune.nets._members import MemberHead, MemberLinear
+from sk_tune.nets._mlp import MemberHead, MemberLinear
 
 PLAIN = {"activation": "relu", "normalization": None, "residual": False, "dropout": 0.0}
 M, B = 4, 7

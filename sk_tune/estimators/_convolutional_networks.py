@@ -8,13 +8,14 @@ from typing import Any, ClassVar
 from torch import nn
 
 from sk_tune._compat import StrOptions
-from sk_tune.estimators._base import NetworkEstimator
-from sk_tune.estimators._classifier import NetworkClassifier
-from sk_tune.estimators._docstrings import with_inherited_docs
-from sk_tune.estimators._parameters import ArchitectureParameters, parameters
-from sk_tune.estimators._regressor import NetworkRegressor
-from sk_tune.estimators._shapes import check_input_shape, reshaped
-from sk_tune.estimators._validation import WholeNumber
+from sk_tune.estimators._network_estimator import NetworkEstimator
+from sk_tune.estimators._parameters import (
+    ArchitectureParameters,
+    parameters,
+    with_inherited_docs,
+)
+from sk_tune.estimators._tasks import NetworkClassifier, NetworkRegressor
+from sk_tune.estimators._validation import WholeNumber, check_input_shape, reshaped
 from sk_tune.nets import CNN
 from sk_tune.training import n_weights
 

@@ -1,9 +1,9 @@
 # SPDX-FileCopyrightText: sk_tune contributors
 # SPDX-License-Identifier: BSD-3-Clause
-"""What may be done to training rows, as small values: a kind and its strengths.
+"""The augmentations of training samples, as small values: a kind and its strength.
 
-A record is a plain value: it is compared, copied, pickled and printed by what it holds, and
-checks its numbers when it is made.
+An augmentation is a plain value: it is compared, copied, pickled and printed by what it
+holds, and checks its number when it is made.
 """
 
 import math

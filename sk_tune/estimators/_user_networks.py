@@ -13,13 +13,10 @@ import torch
 from torch import Tensor, nn
 
 from sk_tune._compat import HasMethods
-from sk_tune.estimators._base import NetworkEstimator
-from sk_tune.estimators._classifier import NetworkClassifier
-from sk_tune.estimators._docstrings import with_inherited_docs
-from sk_tune.estimators._parameters import parameters
-from sk_tune.estimators._regressor import NetworkRegressor
-from sk_tune.estimators._shapes import check_input_shape, reshaped
-from sk_tune.estimators._validation import WholeNumber
+from sk_tune.estimators._network_estimator import NetworkEstimator
+from sk_tune.estimators._parameters import parameters, with_inherited_docs
+from sk_tune.estimators._tasks import NetworkClassifier, NetworkRegressor
+from sk_tune.estimators._validation import WholeNumber, check_input_shape, reshaped
 from sk_tune.nets import LogProbabilities, sum_to_one
 from sk_tune.training import count_multiplications, n_weights
 

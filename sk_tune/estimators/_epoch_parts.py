@@ -1,50 +1,64 @@
 # SPDX-FileCopyrightText: sk_tune contributors
 # SPDX-License-Identifier: BSD-3-Clause
-"""The parameter ``augmentation``: checked, and carried out in the training of one net."""
+"""The parts of an epoch of one net: its options, augmented batches, loss and score."""
 
+from collections.abc import Callable
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from sk_tune._compat import StrOptions
 from sk_tune.augment import (
-    AUGMENTATIONS,
+    Augmentation,
     Layout,
     RowAugmenter,
     as_augmentations,
     check_row_shape,
 )
-from sk_tune.estimators._training_options import TrainingOptions
 from sk_tune.training import Stream, derive_seed
 
-__all__ = ["AugmentationNames", "BatchAugmenter", "augmentation_options", "with_targets"]
+__all__ = [
+    "BatchAugmenter",
+    "EpochOutcome",
+    "TrainingOptions",
+    "augmentation_options",
+    "with_targets",
+]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TrainingOptions:
+    """How a net is trained, beyond what skorch has parameters for.
+
+    The schedule is laid out for `schedule_epochs`. `layout` says what the axes of a sample
+    mean, `codes` which columns hold codes of categories. With `patience` None training goes
+    to the end. `score` maps ``(y_pred, y_true, sample_weight)`` to a number, for the
+    history. `global_rng` says that the module may draw from torch's global generator, which
+    is then seeded for each epoch and restored.
+    """
+
+    seed: int
+    learning_rate: float
+    lr_schedule: str
+    schedule_epochs: int
+    gradient_clip: float | None
+    l1: float
+    augmentation: tuple[Augmentation, ...]
+    layout: Layout
+    codes: tuple[int, ...]
+    patience: int | None
+    tol: float
+    dtype: str
+    n_outputs: int
+    score: Callable[[Tensor, Tensor, Tensor | None], float]
+    global_rng: bool
+
 
 _ONLY = slice(0, 1)
 # What the axes of a row mean, by their number.
 _LAYOUTS: dict[int, Layout] = {1: "table", 2: "sequence", 3: "image", 4: "volume"}
-
-
-class AugmentationNames(StrOptions):  # type: ignore[misc]
-    """Constraint: a name or instance of an augmentation, or a list or tuple of these."""
-
-    def __init__(self) -> None:
-        super().__init__(set(AUGMENTATIONS))
-
-    def is_satisfied_by(self, val: Any) -> bool:
-        """Return whether a value stands for augmentations, of which one mixes at most."""
-        try:
-            as_augmentations(val)
-        except ValueError:
-            return False
-        return val is not None
-
-    def __str__(self) -> str:
-        return (
-            f"{super().__str__()}, an instance of a class of sk_tune.augment, a list or "
-            "tuple of these with one that mixes rows at most"
-        )
 
 
 def augmentation_options(estimator: Any) -> dict[str, Any]:
@@ -110,3 +124,43 @@ def with_targets(outputs: Tensor, target: Any) -> Tensor:
     y = target[0] if isinstance(target, tuple) else target
     n = len(y) // len(outputs)
     return outputs if n == 1 else outputs.repeat(n, *(1,) * (outputs.ndim - 1))
+
+
+class EpochOutcome:
+    """Losses and outputs of an epoch's batches, kept on the device until its end."""
+
+    def __init__(self) -> None:
+        self.losses: list[Tensor] = []
+        self.outputs: list[Tensor] = []
+        self.targets: list[Any] = []
+
+    def add(self, loss: Tensor, y_pred: Tensor, target: Any) -> None:
+        """Keep the mean loss of a batch, its outputs, (B, C), and targets."""
+        self.losses.append(loss)
+        self.outputs.append(y_pred)
+        self.targets.append(target)
+
+    def loss_and_score(self, score: Callable[..., float]) -> tuple[float, float]:
+        """Return the mean loss over the epoch's samples, and their score.
+
+        A short batch counts for what it is; `score` maps ``(y_pred, y_true, weight)``.
+        """
+        y_pred = torch.cat(self.outputs)
+        if isinstance(self.targets[0], tuple):
+            parts = zip(*self.targets, strict=True)
+            y_true, weight = (torch.cat(part) for part in parts)
+            sizes = torch.stack([w.sum() for _, w in self.targets])
+        else:
+            y_true, weight = torch.cat(self.targets), None
+            sizes = torch.tensor(list(map(_n_known, self.targets)), device=y_pred.device)
+        losses = torch.stack(self.losses)
+        # Of nothing there is no mean, and it counts for nothing.
+        loss = (losses.where(sizes > 0, 0.0) * sizes).sum() / sizes.sum()
+        return float(loss), score(y_pred, y_true, weight)
+
+
+def _n_known(targets: Tensor) -> int:
+    """Return how many targets have a loss: as in torch, negative numbers are no class."""
+    if targets.is_floating_point() or targets.ndim > 1:
+        return len(targets)
+    return int((targets >= 0).sum())

@@ -13,12 +13,14 @@ import numpy as np
 import torch
 from torch import nn
 
-from sk_tune.estimators._base import NetworkEstimator
-from sk_tune.estimators._classifier import NetworkClassifier
-from sk_tune.estimators._docstrings import with_inherited_docs
-from sk_tune.estimators._parameters import ArchitectureParameters, parameters
-from sk_tune.estimators._regressor import NetworkRegressor
-from sk_tune.estimators._table import TableLayout, TableParameters, table_inputs
+from sk_tune.estimators._network_estimator import NetworkEstimator
+from sk_tune.estimators._parameters import (
+    ArchitectureParameters,
+    parameters,
+    with_inherited_docs,
+)
+from sk_tune.estimators._table_networks import TableLayout, TableParameters, table_inputs
+from sk_tune.estimators._tasks import NetworkClassifier, NetworkRegressor
 from sk_tune.estimators._validation import WholeNumber, is_whole
 from sk_tune.nets import MLP, SeededDropout, empty_copy, fresh_copy
 from sk_tune.training import BinaryCrossEntropy, CrossEntropy

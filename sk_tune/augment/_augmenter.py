@@ -14,16 +14,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from sk_tune.augment._images import cut_out, flipped, rotated, shifted
-from sk_tune.augment._mixing import (
-    cut_and_mixed,
-    mixed,
-    mixed_codes,
-    mixed_targets,
-    share_quantiles,
-)
-from sk_tune.augment._numbers import SampleNumbers, StepNumbers
-from sk_tune.augment._records import (
+from sk_tune.augment._augmentations import (
     Augmentation,
     CutMix,
     Cutout,
@@ -37,7 +28,23 @@ from sk_tune.augment._records import (
     TimeMask,
     TimeShift,
 )
-from sk_tune.augment._sequences import masked_in_time, noisy, scaled, shifted_in_time
+from sk_tune.augment._operations import (
+    SampleNumbers,
+    StepNumbers,
+    cut_and_mixed,
+    cut_out,
+    flipped,
+    masked_in_time,
+    mixed,
+    mixed_codes,
+    mixed_targets,
+    noisy,
+    rotated,
+    scaled,
+    share_quantiles,
+    shifted,
+    shifted_in_time,
+)
 
 __all__ = ["AugmentedBatch", "RowAugmenter"]
 

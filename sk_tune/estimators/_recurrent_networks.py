@@ -1,8 +1,9 @@
 # SPDX-FileCopyrightText: sk_tune contributors
 # SPDX-License-Identifier: BSD-3-Clause
-"""Recurrent networks for sequences."""
+"""Recurrent networks for sequences, which may be unequally long."""
 
 import copy
+from collections.abc import Sequence
 from typing import Any, ClassVar
 
 import numpy as np
@@ -10,18 +11,90 @@ import numpy.typing as npt
 from torch import nn
 
 from sk_tune._compat import StrOptions
-from sk_tune.estimators._base import NetworkEstimator
-from sk_tune.estimators._classifier import NetworkClassifier
-from sk_tune.estimators._docstrings import with_inherited_docs
-from sk_tune.estimators._parameters import ArchitectureParameters, parameters
-from sk_tune.estimators._regressor import NetworkRegressor
-from sk_tune.estimators._sequences import as_sequences
-from sk_tune.estimators._shapes import check_input_shape, reshaped
-from sk_tune.estimators._validation import WholeNumber
+from sk_tune.estimators._network_estimator import NetworkEstimator
+from sk_tune.estimators._parameters import (
+    ArchitectureParameters,
+    parameters,
+    with_inherited_docs,
+)
+from sk_tune.estimators._tasks import NetworkClassifier, NetworkRegressor
+from sk_tune.estimators._validation import (
+    WholeNumber,
+    as_array,
+    check_input_shape,
+    reshaped,
+)
 from sk_tune.exceptions import warn_user
 from sk_tune.nets import RNN
 
-__all__ = ["RNNClassifier", "RNNRegressor"]
+__all__ = ["RNNClassifier", "RNNRegressor", "as_sequences"]
+
+Array = npt.NDArray[Any]
+
+
+def as_sequences(X: Any, n_features: int | None = None) -> Any:
+    """Return a list of sequences as an array that is padded with NaN at their ends.
+
+    Parameters
+    ----------
+    X : object
+        Lists, tuples and arrays of objects are looked into; anything else stays as it is.
+    n_features : int or None, default=None
+        Features that a network was fitted on.  With one, equally long sequences of numbers
+        are steps, too, and no rows of a table.
+
+    Returns
+    -------
+    ndarray of shape (n_samples, n_steps, n_features), or X
+        X if its rows are equally long.
+
+    Raises
+    ------
+    ValueError
+        If sequences differ in their features.
+
+    Examples
+    --------
+    >>> as_sequences([[1.0, 2.0, 3.0], [4.0]])[:, :, 0].tolist()
+    [[1.0, 2.0, 3.0], [4.0, nan, nan]]
+    """
+    is_objects = isinstance(X, np.ndarray) and X.dtype == object and X.ndim == 1
+    if not (is_objects or isinstance(X, list | tuple)) or not len(X):
+        return X
+    rows = [as_array(row) for row in X]
+    if not all(hasattr(row, "__len__") and not isinstance(row, str) for row in rows):
+        return X
+    lengths = {len(row) for row in rows}
+    wide = {np.shape(row)[1] for row in rows if np.ndim(row) == 2}
+    if len(wide) > 1:
+        _refuse(lengths, wide)
+    is_series = n_features == 1 and all(np.ndim(row) == 1 for row in rows)
+    if len(lengths) == 1 and not (is_objects or is_series):
+        return X
+    return _padded(rows, max(lengths))
+
+
+def _padded(rows: Sequence[Any], n_steps: int) -> Array:
+    steps = [np.asarray(row, dtype=np.float64) for row in rows]
+    steps = [own[:, np.newaxis] if own.ndim == 1 else own for own in steps]
+    padded = np.full((len(steps), n_steps, *steps[0].shape[1:]), np.nan)
+    for own, values in zip(padded, steps, strict=True):
+        own[: len(values)] = values
+    return padded
+
+
+def _refuse(lengths: set[int], widths: set[int]) -> None:
+    hint = ""
+    if len(lengths) == 1:
+        hint = (
+            " If they are (n_channels, n_steps), as aeon has them, transpose each, for "
+            "example by [row.T for row in X]."
+        )
+    raise ValueError(
+        "All sequences of X must have equally many features, in arrays of shape "
+        f"(n_steps, n_features). Got from {min(widths)} to {max(widths)}.{hint}"
+    )
+
 
 # So many times more features than steps are likely to be the steps of few channels.
 _LIKELY_CHANNELS = 8

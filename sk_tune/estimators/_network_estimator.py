@@ -1,14 +1,15 @@
 # SPDX-FileCopyrightText: sk_tune contributors
 # SPDX-License-Identifier: BSD-3-Clause
-"""The course of a fit, the same for every network and task.
+"""The base of all estimators: the course of a fit, the same for every network and task.
 
 Checked arrays are encoded, split, weighted and put on the device; then the skorch net
-trains.  What depends on the task is in ``_classifier`` and ``_regressor``, what depends on
-the network in one module each.
+trains.  What depends on the task is in ``_tasks``, what depends on the network in one
+module each.
 """
 
 import math
 from abc import ABC, abstractmethod
+from collections.abc import Sequence
 from functools import partial
 from os import PathLike
 from typing import Any, ClassVar, Self
@@ -17,18 +18,14 @@ import numpy as np
 import numpy.typing as npt
 import torch
 from scipy import sparse
+from sklearn.base import BaseEstimator
 from sklearn.model_selection import train_test_split
 from sklearn.utils.validation import check_is_fitted
 from torch import Tensor, nn
 
 from sk_tune._compat import EstimatorBase
 from sk_tune.adoption import adopted_state
-from sk_tune.estimators._augmentation import augmentation_options
-from sk_tune.estimators._net_state import load_training_state
-from sk_tune.estimators._onnx import export_onnx
-from sk_tune.estimators._parameters import TrainingParameters, parameters
-from sk_tune.estimators._persistence import Persistence
-from sk_tune.estimators._rows import (
+from sk_tune.estimators._encoded_data import (
     EncodedData,
     Rows,
     merge_equal_rows,
@@ -39,9 +36,12 @@ from sk_tune.estimators._rows import (
     to_set,
     to_tensor,
 )
-from sk_tune.estimators._seams import is_unchanged
+from sk_tune.estimators._epoch_parts import TrainingOptions, augmentation_options
+from sk_tune.estimators._net_state import load_training_state
+from sk_tune.estimators._onnx_export import export_onnx
+from sk_tune.estimators._parameters import TrainingParameters, parameters
+from sk_tune.estimators._persistence import Persistence
 from sk_tune.estimators._training_net import TrainingNet
-from sk_tune.estimators._training_options import TrainingOptions
 from sk_tune.estimators._validation import (
     check_features,
     check_parameters,
@@ -60,7 +60,81 @@ from sk_tune.training import (
     n_weights,
 )
 
-__all__ = ["NetworkEstimator"]
+__all__ = ["NetworkEstimator", "is_unchanged", "predicts_unchanged"]
+
+# Methods on which it depends what a network makes of its data.
+_DATA = ("_check_X", "_check_target", "_start_target", "_encode_target")
+# Methods that take part in training.
+_SEAMS = (
+    *_DATA,
+    "fit",
+    "_fit",
+    "_encode",
+    "_learn",
+    "_learn_columns",
+    "_make_net",
+    "_seeded_module",
+    "_to_sets",
+    "_options",
+    "_predictions",
+)
+# Methods that take part in a prediction, and in a score.
+_PREDICTING = (
+    "predict",
+    "predict_proba",
+    "predict_log_proba",
+    "score",
+    "_predictions",
+    "_forward",
+    "_inputs",
+    *_DATA,
+)
+
+
+def is_unchanged(estimator: BaseEstimator) -> bool:
+    """Return whether an estimator trains as its class in sk_tune does.
+
+    Parameters
+    ----------
+    estimator : estimator
+        Of sk_tune, or of a class derived from one.
+
+    Returns
+    -------
+    bool
+        False if a method that takes part in training was overridden.
+    """
+    return _are_own(estimator, _SEAMS, "sk_tune.")
+
+
+def predicts_unchanged(estimator: BaseEstimator) -> bool:
+    """Return whether an estimator predicts and scores as its class in sk_tune does.
+
+    Parameters
+    ----------
+    estimator : estimator
+        Of sk_tune, or of a class derived from one.
+
+    Returns
+    -------
+    bool
+        False if a method that takes part in predicting was overridden or added.
+    """
+    # Its score is that of scikit-learn's mixins.
+    is_own = _are_own(estimator, _PREDICTING, ("sk_tune.", "sklearn."))
+    return is_own and not hasattr(estimator, "decision_function")
+
+
+def _are_own(
+    estimator: BaseEstimator, names: Sequence[str], packages: str | tuple[str, ...]
+) -> bool:
+    # By the class that has a method, for a wrapper names the module of what it wraps.
+    found = [
+        next((base for base in type(estimator).__mro__ if name in vars(base)), None)
+        for name in names
+    ]
+    return all(base is None or base.__module__.startswith(packages) for base in found)
+
 
 Array = npt.NDArray[Any]
 
