@@ -13,13 +13,12 @@ from sk_tune._text import seconds_text
 from sk_tune.automl._verdict import Score, format_score, scale_of
 from sk_tune.report import (
     Cell,
-    Check,
-    Column,
     Page,
+    PageColumn,
+    PageTable,
     Reproduction,
     ScoreLine,
     SearchPart,
-    Table,
     fit_code,
     number_cells,
     package_versions,
@@ -45,7 +44,6 @@ _OF_SCORES = (
 )
 # Parameters of a model that are not folded.
 _MOST_PARAMS = 3
-_OUTCOMES = {"not applicable": "not checked"}
 
 
 def auto_page(auto: Any, *, title: str, usage: str) -> Page:
@@ -85,15 +83,7 @@ def auto_page(auto: Any, *, title: str, usage: str) -> Page:
         searches=[*_searches(auto)],
         changes=[str(change) for change in auto.changes_],
         models=_models(auto.leaderboard_, metric),
-        checks=[
-            Check(
-                name=f"{found.code} {found.name}",
-                outcome=_OUTCOMES.get(found.outcome, found.outcome),
-                text=" ".join(filter(None, (found.message, found.remedy))),
-            )
-            for found in auto.findings_
-            if found.is_of_leaks
-        ],
+        checks=[found for found in auto.findings_ if found.is_of_leaks],
         reproduction=Reproduction(
             versions=package_versions(),
             seeds={"random_state": value_text(auto.random_state)},
@@ -169,7 +159,7 @@ def _searches(auto: Any) -> Iterator[SearchPart]:
         yield replace(part, key=f"search-{k}-", title=name)
 
 
-def _models(board: pd.DataFrame, metric: str) -> Table:
+def _models(board: pd.DataFrame, metric: str) -> PageTable:
     rows = [{"model": name, **own} for name, own in board.to_dict("index").items()]
     numbers = [
         (metric, "cv_score", 4, "mean over the folds"),
@@ -179,14 +169,14 @@ def _models(board: pd.DataFrame, metric: str) -> Table:
     ]
     cells = [number_cells(rows, itemgetter(key), digits) for _, key, digits, _ in numbers]
     columns = [
-        Column(name="rank", is_number=True, hint="by the mean score"),
-        Column(name="model", is_number=False),
+        PageColumn(name="rank", is_number=True, hint="by the mean score"),
+        PageColumn(name="model", is_number=False),
     ]
     columns += [
-        Column(name=name, is_number=True, hint=hint) for name, _, _, hint in numbers
+        PageColumn(name=name, is_number=True, hint=hint) for name, _, _, hint in numbers
     ]
-    columns.append(Column(name="parameters", is_number=False))
-    return Table(
+    columns.append(PageColumn(name="parameters", is_number=False))
+    return PageTable(
         columns=columns,
         rows=[
             (

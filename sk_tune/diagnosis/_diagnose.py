@@ -6,30 +6,36 @@ from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
 
-from sk_tune.diagnosis._budget import check_converged, check_improving
-from sk_tune.diagnosis._candidates import (
+from sk_tune.diagnosis._candidate_checks import (
+    check_edge,
     check_failures,
     check_noise_ceiling,
     check_optimism,
 )
-from sk_tune.diagnosis._check import CHECKS
-from sk_tune.diagnosis._edge import check_edge
-from sk_tune.diagnosis._findings import Findings
-from sk_tune.diagnosis._fit import check_baseline, check_overfitting, check_underfitting
-from sk_tune.diagnosis._folds import check_folds, check_rows
-from sk_tune.diagnosis._larger import larger_in_search
-from sk_tune.diagnosis._rate import check_diverged, check_rate_high, check_rate_low
-from sk_tune.diagnosis._records import Curves, Finding
-from sk_tune.diagnosis._remedies import lower_rate
-from sk_tune.diagnosis._samples import SampleCurve, check_more_data
-from sk_tune.diagnosis._sources import (
+from sk_tune.diagnosis._curve_sources import (
     best_candidate,
     curves_of,
     curves_of_estimator,
     is_search,
+    larger_in_search,
 )
+from sk_tune.diagnosis._findings import CHECKS, Curves, Finding, Findings, good_fit
+from sk_tune.diagnosis._fit_checks import (
+    check_baseline,
+    check_converged,
+    check_improving,
+    check_overfitting,
+    check_underfitting,
+)
+from sk_tune.diagnosis._fold_checks import (
+    SampleCurve,
+    check_folds,
+    check_more_data,
+    check_rows,
+)
+from sk_tune.diagnosis._rate_checks import check_diverged, check_rate_high, check_rate_low
+from sk_tune.diagnosis._remedies import lower_rate
 from sk_tune.diagnosis._summary import Summary, summarise
-from sk_tune.diagnosis._verdict import good_fit
 
 __all__ = ["diagnose"]
 

@@ -1,11 +1,246 @@
 # SPDX-FileCopyrightText: sk_tune contributors
 # SPDX-License-Identifier: BSD-3-Clause
-"""Findings as people read them: what is wrong first, what is well in a line."""
+"""Curves that a diagnosis reads, findings that it makes, and which of them matters most."""
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+import numpy as np
+import numpy.typing as npt
 
 from sk_tune._text import html_table
-from sk_tune.diagnosis._records import Finding
 
-__all__ = ["Findings"]
+__all__ = [
+    "CHECKS",
+    "Change",
+    "Check",
+    "Curves",
+    "Finding",
+    "Findings",
+    "Outcome",
+    "Severity",
+    "good_fit",
+    "ranked",
+    "share",
+    "verdict",
+]
+
+Floats = npt.NDArray[np.float64]
+Outcome = Literal["issue", "tip", "passed", "by design", "not applicable"]
+Severity = Literal["low", "medium", "high"]
+# What codes of the leak guard begin with.
+_LEAKS = "SKT2"
+# How a change turns what a parameter could be into what it should be.
+Action = Literal["set", "at least", "at most", "multiply", "extend below", "extend above"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class Curves:
+    """Learning curves by epochs of one configuration, a line for each fold.
+
+    Parameters
+    ----------
+    train_loss : ndarray of shape (F, T)
+        Of F folds after each of T epochs, on the rows trained on; less is better.  NaN
+        after a fold's last epoch.
+    valid_loss : ndarray of shape (F, T)
+        On held-out rows; all NaN if there were none.
+    valid_score : ndarray of shape (F, T)
+        On held-out rows, greater is better; all NaN if there is none.
+    params : mapping of str to object, default=empty
+        Parameters of the configuration, by their names in the network (without the steps
+        of a pipeline before them).
+    baseline_loss : float or None, default=None
+        Loss of the best constant prediction, on the scale of the losses.
+    n_samples : int or None, default=None
+        Rows of all folds together.
+    n_repeats : float, default=1.0
+        How often each row is held out.  Folds of repetitions are not independent: F of them
+        count as ``F / n_repeats`` in standard errors.
+    """
+
+    train_loss: Floats
+    valid_loss: Floats
+    valid_score: Floats
+    params: Mapping[str, Any] = field(default_factory=dict)
+    baseline_loss: float | None = None
+    n_samples: int | None = None
+    n_repeats: float = 1.0
+
+    @property
+    def n_folds(self) -> int:
+        """Folds; F."""
+        return len(self.train_loss)
+
+    @property
+    def n_epochs(self) -> int:
+        """Epochs of the longest fold; T."""
+        return int(self.train_loss.shape[1])
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Change:
+    """One change of a parameter, or of the range in which it may vary.
+
+    Parameters
+    ----------
+    parameter : str
+        Name in the network, without the steps of a pipeline before it.
+    action : {"set", "at least", "at most", "multiply", "extend below", "extend above"}
+        What is done to its value or to the ends of its range.
+    value : object
+        The value, the bound, or the factor.
+    reason : str
+        Why, in a few words.
+    """
+
+    parameter: str
+    action: Action
+    value: Any
+    reason: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Finding:
+    """What one check found.
+
+    Parameters
+    ----------
+    code : str
+        Stable, as "SKT101"; empty for the checks of a search's report.
+    name : str
+        Of the check, as "overfitting".
+    outcome : {"issue", "tip", "passed", "by design", "not applicable"}
+        Something is wrong; something could be better; nothing was found; nothing can be, by
+        how searches work; the check could not be made.
+    severity : {"low", "medium", "high"} or None
+        Of an issue or a tip.
+    message : str
+        One sentence.
+    evidence : mapping of str to float, default=empty
+        The numbers that it rests on, those of uncertainty over folds included.
+    remedy : str, default=""
+        What to do, in one sentence.
+    changes : tuple of Change, default=()
+        The remedy as changes of parameters or of a space, for ``apply``.
+    candidate : int or None, default=None
+        The row of ``cv_results_`` that it is about; None if it is about all.
+    """
+
+    code: str
+    name: str
+    outcome: Outcome
+    severity: Severity | None
+    message: str
+    evidence: Mapping[str, float] = field(default_factory=dict)
+    remedy: str = ""
+    changes: tuple[Change, ...] = ()
+    candidate: int | None = None
+
+    def __str__(self) -> str:
+        kind = self.outcome if self.severity is None else f"{self.outcome}, {self.severity}"
+        return f"{self.name} ({kind}): {self.message} {self.remedy}".rstrip()
+
+    @property
+    def is_of_leaks(self) -> bool:
+        """Whether the leak guard made it, not a check of a network or a search."""
+        return self.code.startswith(_LEAKS)
+
+
+@dataclass(frozen=True, slots=True)
+class Check:
+    """The code and name that findings of one kind share.
+
+    The code is stable: it is never given to another check.
+    """
+
+    code: str
+    name: str
+
+    def issue(
+        self,
+        severity: Severity,
+        message: str,
+        evidence: Mapping[str, float],
+        remedy: str = "",
+        changes: tuple[Change, ...] = (),
+    ) -> Finding:
+        """Return the finding that something is wrong, with the remedy."""
+        return self._made("issue", severity, message, evidence, remedy, changes)
+
+    def tip(
+        self,
+        severity: Severity,
+        message: str,
+        evidence: Mapping[str, float],
+        remedy: str = "",
+        changes: tuple[Change, ...] = (),
+    ) -> Finding:
+        """Return the finding that something could be better, with the remedy."""
+        return self._made("tip", severity, message, evidence, remedy, changes)
+
+    def passed(self, message: str, evidence: Mapping[str, float]) -> Finding:
+        """Return the finding that nothing is wrong."""
+        return self._made("passed", None, message, evidence, "", ())
+
+    def not_applicable(self, message: str) -> Finding:
+        """Return the finding that the check could not be made; the message says why."""
+        return self._made("not applicable", None, message, {}, "", ())
+
+    def _made(
+        self,
+        outcome: Outcome,
+        severity: Severity | None,
+        message: str,
+        evidence: Mapping[str, float],
+        remedy: str,
+        changes: tuple[Change, ...],
+    ) -> Finding:
+        return Finding(
+            code=self.code,
+            name=self.name,
+            outcome=outcome,
+            severity=severity,
+            message=message,
+            evidence={name: float(value) for name, value in evidence.items()},
+            remedy=remedy,
+            changes=changes,
+        )
+
+
+CHECKS = {
+    name: Check(f"SKT{101 + i}", name)
+    for i, name in enumerate((
+        "overfitting",
+        "underfitting",
+        "good fit",
+        "still improving",
+        "converged long ago",
+        "diverged",
+        "learning rate too high",
+        "learning rate too low",
+        "optimum at the edge",
+        "folds disagree",
+        "noise ceiling",
+        "too few rows",
+        "more data",
+        "no better than the baseline",
+        "optimistic best score",
+        "fold that does harm",
+    ))
+}
+
+
+def share(value: float) -> str:
+    """Return a share as text.
+
+    >>> share(0.123), share(0.004), share(12)
+    ('12 %', '0.4 %', '1200 %')
+    """
+    percent = 100 * value
+    return f"{percent:.0f} %" if abs(percent) >= 1 else f"{percent:.1g} %"
+
 
 _IN_ORDER = ("issue", "tip")
 _SEVERITIES = ("high", "medium", "low", None)
@@ -47,3 +282,93 @@ class Findings(tuple[Finding, ...]):
 
 def _kind(finding: Finding) -> str:
     return f"{finding.outcome}, {finding.severity}"
+
+
+# Causes before their consequences: a rate that is too high makes folds disagree and losses
+# rise; few rows make everything else uncertain; what still improves is not judged yet.
+_ORDER = (
+    "diverged",
+    "too few rows",
+    "learning rate too high",
+    "learning rate too low",
+    "folds disagree",
+    "underfitting",
+    "no better than the baseline",
+    "overfitting",
+    "still improving",
+)
+
+
+# What a tip of these says, nobody can say of a good fit.
+_OF_FIT = ("underfitting", "no better than the baseline", "overfitting", "still improving")
+
+
+def good_fit(findings: Iterable[Finding]) -> Finding:
+    """Return whether a configuration has none of the faults that the other checks look for.
+
+    Passed if no check found an issue, or what may well be one.
+    """
+    check = CHECKS["good fit"]
+    findings = list(findings)
+    issues = [f.name for f in findings if f.outcome == "issue"]
+    if issues:
+        return check.not_applicable(f"There are issues: {', '.join(issues)}.")
+    tips = [f for f in findings if f.outcome == "tip" and f.name in _OF_FIT]
+    is_held_out = any(f.name == "overfitting" and f.outcome == "passed" for f in findings)
+    if not is_held_out and "overfitting" not in {f.name for f in tips}:
+        return check.not_applicable("There is no held-out loss to judge by.")
+    names = ", ".join(f.name for f in tips)
+    if any(f.severity != "low" for f in tips):
+        return check.not_applicable(f"It is open whether the fit is good: {names}.")
+    if tips:
+        return check.passed(f"There is no fault, but it could be better: {names}.", {})
+    return check.passed("The network learns what it can, and no more.", {})
+
+
+def verdict(findings: Iterable[Finding]) -> Finding:
+    """Return the one finding to act on, or that all is well.
+
+    Parameters
+    ----------
+    findings : iterable of Finding
+        As from ``diagnose``.
+
+    Returns
+    -------
+    Finding
+        The issue that explains the others; else "good fit"; else the tip that keeps the
+        fit from being called good; else the first finding.
+
+    Raises
+    ------
+    ValueError
+        If there are no findings.
+
+    Examples
+    --------
+    >>> from sk_tune.diagnosis import Finding
+    >>> issue = Finding(code="SKT101", name="overfitting", outcome="issue",
+    ...     severity="high", message="The held-out loss rises.")
+    >>> verdict([issue]).name
+    'overfitting'
+    """
+    findings = list(findings)
+    if not findings:
+        raise ValueError("A verdict needs at least one finding. Got none.")
+    good = [f for f in findings if f.outcome == "passed" and f.name == "good fit"]
+    issues = ranked(f for f in findings if f.outcome == "issue")
+    doubts = ranked(
+        f
+        for f in findings
+        if f.outcome == "tip" and f.name in _OF_FIT and f.severity != "low"
+    )
+    return (issues or good or doubts or findings)[0]
+
+
+def ranked(findings: Iterable[Finding]) -> list[Finding]:
+    """Return findings with causes before their consequences.
+
+    Those without a rank come last.
+    """
+    rank = {name: i for i, name in enumerate(_ORDER)}
+    return sorted(findings, key=lambda f: rank.get(f.name, len(rank)))

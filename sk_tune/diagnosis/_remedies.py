@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from sk_tune.diagnosis._records import Change
+from sk_tune.diagnosis._findings import Change
 
 __all__ = [
     "TYPICAL_RATES",

@@ -5,19 +5,21 @@
 from sk_tune.report._baselines import baseline_models
 from sk_tune.report._gathering import search_part
 from sk_tune.report._html import write_html, write_page
-from sk_tune.report._quality import Quality, quality_of
-from sk_tune.report._records import (
+from sk_tune.report._page_records import (
     Baseline,
-    Check,
+    Cell,
     Page,
+    PageColumn,
+    PageTable,
     Reproduction,
     ScoreLine,
     SearchPart,
+    number_cells,
 )
+from sk_tune.report._quality import Quality, quality_of
 from sk_tune.report._reproduction import data_fingerprint, fit_code, package_versions
-from sk_tune.report._table import Cell, Column, Table, number_cells
 from sk_tune.report._text_report import to_json, to_text
-from sk_tune.report._values import number_text, value_text
+from sk_tune.report._value_texts import number_text, value_text
 from sk_tune.report.displays import (
     EpochCurveDisplay,
     HyperparameterImportanceDisplay,
@@ -30,11 +32,11 @@ from sk_tune.report.displays import (
 __all__ = [
     "Baseline",
     "Cell",
-    "Check",
-    "Column",
     "EpochCurveDisplay",
     "HyperparameterImportanceDisplay",
     "Page",
+    "PageColumn",
+    "PageTable",
     "ParallelCoordinatesDisplay",
     "Quality",
     "Reproduction",
@@ -43,7 +45,6 @@ __all__ = [
     "SearchHistoryDisplay",
     "SearchPart",
     "SliceDisplay",
-    "Table",
     "baseline_models",
     "data_fingerprint",
     "fit_code",

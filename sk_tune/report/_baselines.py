@@ -19,8 +19,8 @@ from sklearn.preprocessing import FunctionTransformer, StandardScaler
 from sk_tune._search_record import search_record
 from sk_tune.exceptions import TableError
 from sk_tune.prepare import TablePreparer, as_pandas, column_kinds
-from sk_tune.report._folds import folds_of
-from sk_tune.report._records import Baseline
+from sk_tune.report._page_records import Baseline
+from sk_tune.report._search_checks import folds_of
 
 __all__ = ["baseline_models", "search_baselines"]
 

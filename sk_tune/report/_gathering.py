@@ -2,6 +2,7 @@
 # SPDX-License-Identifier: BSD-3-Clause
 """From a fitted search to the record that page, text and JSON are made of."""
 
+import math
 from collections.abc import Sequence
 from dataclasses import fields
 from typing import Any
@@ -12,23 +13,208 @@ from sklearn.pipeline import Pipeline
 from sklearn.utils.validation import check_is_fitted
 
 from sk_tune._search_record import search_record
+from sk_tune._text import interval_text
 from sk_tune.diagnosis import Curves, curves_of, diagnose
 from sk_tune.report._baselines import search_baselines
-from sk_tune.report._candidates import best_row, candidate_rows
-from sk_tune.report._guards import leak_checks
+from sk_tune.report._page_records import (
+    Baseline,
+    CandidateRow,
+    Report,
+    ScoreLine,
+    SearchPart,
+)
 from sk_tune.report._quality import Quality, quality_of
-from sk_tune.report._records import Baseline, CandidateRow, Report, SearchPart
 from sk_tune.report._reproduction import reproduction
-from sk_tune.report._verdict import answer
+from sk_tune.report._search_checks import leak_checks
+from sk_tune.report._value_texts import number_text
 from sk_tune.report.displays import (
     Importance,
+    Trials,
     importance_of,
+    metric_name,
     parameters_of,
     trials_of,
 )
 from sk_tune.search import CorrectedScore
 
-__all__ = ["gather", "importance_in", "search_part"]
+__all__ = [
+    "answer",
+    "best_row",
+    "candidate_rows",
+    "gather",
+    "importance_in",
+    "interval",
+    "score_lines",
+    "search_part",
+]
+
+_MEAN = "mean_test_"
+
+
+def candidate_rows(search: Any, trials: Trials) -> list[CandidateRow]:
+    """Return a record for each row of ``cv_results_``.
+
+    Parameters
+    ----------
+    search : estimator
+        A fitted search.
+    trials : Trials
+        What it evaluated.
+
+    Returns
+    -------
+    list of CandidateRow
+        In their order.
+    """
+    results, metric = search.cv_results_, metric_name(search)
+    folds = [results[f"split{k}_test_{metric}"] for k in range(search.n_splits_)]
+    running_best = trials.running_best
+    ranks = results[f"rank_test_{metric}"]
+    others = [k for k in results if k.startswith(_MEAN) and k != f"{_MEAN}{metric}"]
+    reasons = results.get("failure_reason", [""] * len(ranks))
+    return [
+        CandidateRow(
+            row=i,
+            rank=None if math.isnan(trials.scores[i]) else int(ranks[i]),
+            score=float(trials.scores[i]),
+            std=float(trials.spreads[i]),
+            fold_scores=tuple(float(fold[i]) for fold in folds),
+            others={key.removeprefix(_MEAN): float(results[key][i]) for key in others},
+            params=params,
+            seconds=float(results["mean_fit_time"][i]),
+            reason=str(reasons[i]).strip(),
+            configuration=int(trials.configurations[i]),
+            best_so_far=float(running_best[i]),
+            rung=_at(results, "iter", i),
+            bracket=_at(results, "bracket", i),
+            n_resources=_at(results, "n_resources", i),
+        )
+        for i, params in enumerate(results["params"])
+    ]
+
+
+def best_row(trials: Trials, rows: Sequence[CandidateRow]) -> CandidateRow | None:
+    """Return the candidate that the search chose.
+
+    Parameters
+    ----------
+    trials : Trials
+        What it evaluated.
+    rows : sequence of CandidateRow
+        Its candidates.
+
+    Returns
+    -------
+    CandidateRow or None
+        The best by the first metric if it chose none; None if none has a score.
+    """
+    index = trials.best
+    if index is None:
+        if np.isnan(trials.scores).all():
+            return None
+        index = int(np.nanargmax(trials.scores))
+    best = rows[index]
+    return None if math.isnan(best.score) else best
+
+
+def _at(results: Any, name: str, index: int) -> int | None:
+    return int(results[name][index]) if name in results else None
+
+
+_WHAT = {"dummy": "the dummy, which looks at no column", "linear": "the linear baseline"}
+
+
+def answer(
+    best: CandidateRow | None,
+    corrected: CorrectedScore | None,
+    baselines: Sequence[Baseline],
+    *,
+    n_candidates: int,
+) -> str:
+    """Return in plain words what was found and whether it is worth having.
+
+    Parameters
+    ----------
+    best : CandidateRow or None
+        The one that was chosen.
+    corrected : CorrectedScore or None
+        What it is expected to score on new data.
+    baselines : sequence of Baseline
+        Scores on the same folds.
+    n_candidates : int
+        That were tried, those of several rungs counted once.
+
+    Returns
+    -------
+    str
+        A sentence on the score, and one on each baseline that it may not beat, else on
+        the better of them.
+
+    Notes
+    -----
+    A baseline is beaten if its mean score is below the interval of the corrected score,
+    or below the mean of the best candidate less its standard deviation over the folds
+    where no corrected score is at hand.
+    """
+    if best is None:
+        tried = (
+            "The candidate" if n_candidates == 1 else f"None of {n_candidates} candidates"
+        )
+        verb = "has no score" if n_candidates == 1 else "has a score"
+        return f"{tried} {verb}: there is nothing to choose."
+    low, high = interval(best, corrected)
+    known = [b for b in baselines if b.mean == b.mean]
+    # The better one, and what beats it beats the other.
+    rival = max(known, key=lambda baseline: baseline.mean, default=None)
+    score = best.score if corrected is None else corrected.score
+    others = [] if rival is None else [rival.mean]
+    expected, least, most, *other = interval_text(score, low, high, *others)
+    start = f"The best of {n_candidates} candidates is row {best.row} of cv_results_"
+    if n_candidates == 1:
+        start = "There is one candidate"
+    if corrected is None:
+        found = f"{start}, with {expected} ± {number_text(best.std, 2)} over the folds."
+    else:
+        found = (
+            f"{start}. On new data, expect {expected}, between {least} and {most} with "
+            f"{corrected.confidence:.0%} confidence."
+        )
+    if rival is None:
+        return found
+    # Without a correction the spread over folds says nothing of the choice of the best.
+    better = "clearly better" if corrected is not None else "better, beyond that spread,"
+    return f"{found} {_against(rival, other[0], low, high, better)}"
+
+
+def interval(best: CandidateRow, corrected: CorrectedScore | None) -> tuple[float, float]:
+    """Return between what the score of the best candidate lies.
+
+    Parameters
+    ----------
+    best : CandidateRow
+        The one that was chosen.
+    corrected : CorrectedScore or None
+        Its corrected score.
+
+    Returns
+    -------
+    tuple of float
+        Ends of the interval of the corrected score, or mean less and plus the standard
+        deviation over the folds.
+    """
+    if corrected is None:
+        return best.score - best.std, best.score + best.std
+    return corrected.low, corrected.high
+
+
+def _against(baseline: Baseline, score: str, low: float, high: float, better: str) -> str:
+    what = _WHAT[baseline.name]
+    if low > baseline.mean:
+        return f"That is {better} than {what}, which scores {score}."
+    if high < baseline.mean:
+        return f"That is worse than {what}, which scores {score}: prefer that."
+    advice = "prefer the simpler one" if baseline.name == "linear" else "nothing was learnt"
+    return f"That cannot be told from {what}, which scores {score}: {advice}."
 
 
 def gather(
@@ -116,6 +302,27 @@ def search_part(search: Any) -> SearchPart:
         resource=trials.resource,
         ledger=getattr(search, "ledger_", None),
     )
+
+
+def score_lines(report: Report) -> list[ScoreLine]:
+    """Return the scores that the answer rests on; the last is the one to expect."""
+    what = "± standard deviation over folds"
+    lines = [
+        ScoreLine(b.name, b.mean, b.mean - b.std, b.mean + b.std, what)
+        for b in report.baselines
+        if b.mean == b.mean
+    ]
+    best = report.best
+    if best is not None:
+        low, high = best.score - best.std, best.score + best.std
+        if report.n_configurations > 1:
+            what += "; too good, as the best of many"
+        lines.append(ScoreLine("best, as found", best.score, low, high, what))
+    if report.corrected is not None:
+        own = report.corrected
+        what = f"{own.confidence:.0%} interval"
+        lines.append(ScoreLine("best, corrected", own.score, own.low, own.high, what))
+    return lines
 
 
 def importance_in(part: SearchPart) -> Importance | None:

@@ -4,9 +4,12 @@
 
 import base64
 import hashlib
-from collections.abc import Sequence
+import math
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from datetime import datetime
+from functools import partial
+from numbers import Real
 from pathlib import Path
 from typing import Any
 
@@ -15,22 +18,233 @@ from markupsafe import Markup
 
 from sk_tune._files import replaced_file
 from sk_tune._text import seconds_text
-from sk_tune.report._candidate_pictures import (
+from sk_tune.report._gathering import gather, importance_in, score_lines
+from sk_tune.report._page_records import (
+    Baseline,
+    CandidateRow,
+    Cell,
+    Page,
+    PageColumn,
+    PageTable,
+    Report,
+    SearchPart,
+    number_cells,
+    outcome_text,
+)
+from sk_tune.report._pictures import (
+    curve_pictures,
     history_picture,
+    importance_picture,
     rung_picture,
+    score_picture,
     slice_pictures,
 )
-from sk_tune.report._candidate_table import candidate_table
-from sk_tune.report._curve_pictures import curve_pictures
-from sk_tune.report._gathering import gather, importance_in
-from sk_tune.report._importance_picture import importance_picture
 from sk_tune.report._quality import confusion_table, residual_picture
-from sk_tune.report._records import Baseline, Page, Report, SearchPart
-from sk_tune.report._score_picture import score_lines, score_picture
-from sk_tune.report._spending import ledger_counts, ledger_seconds
-from sk_tune.report._values import number_text, value_text
+from sk_tune.report._value_texts import number_text, value_text
+from sk_tune.report.displays import short_names
+from sk_tune.search import Ledger
 
-__all__ = ["page", "write_html", "write_page"]
+__all__ = [
+    "candidate_table",
+    "ledger_counts",
+    "ledger_seconds",
+    "page",
+    "write_html",
+    "write_page",
+]
+
+# What a column shows of a candidate.
+CellOf = Callable[[CandidateRow], "Cell"]
+
+# Characters of a reason beside its first line; a traceback would fill the page.
+_LONGEST_REASON = 500
+
+
+def candidate_table(report: SearchPart) -> PageTable:
+    """Return the table of all rows of ``cv_results_``.
+
+    Parameters
+    ----------
+    report : SearchPart
+        Of a search.
+
+    Returns
+    -------
+    PageTable
+        With columns for rungs, several metrics and reasons only where there are some.
+    """
+    columns = [*_result_columns(report), *_parameter_columns(report)]
+    columns.append((
+        PageColumn(name="fit time", is_number=True, hint="mean seconds of a fit"),
+        number_cells(report.candidates, lambda row: row.seconds, digits=2),
+    ))
+    if any(row.reason for row in report.candidates):
+        failure = PageColumn(name="failure", is_number=False)
+        columns.append((failure, lambda row: _reason(row.reason)))
+    ordered = sorted(
+        report.candidates, key=lambda r: (math.isnan(r.score), r.rank or 0, -r.row)
+    )
+    return PageTable(
+        columns=[column for column, _ in columns],
+        rows=[(_kind(report, row), [cell(row) for _, cell in columns]) for row in ordered],
+    )
+
+
+def _kind(report: SearchPart, row: CandidateRow) -> str:
+    if report.best is not None and row.row == report.best.row:
+        return "best"
+    return "failed" if row.reason else ""
+
+
+def _result_columns(report: SearchPart) -> Iterator[tuple[PageColumn, CellOf]]:
+    yield (
+        PageColumn(name="rank", is_number=True, hint="by the mean score"),
+        lambda row: _number(row.rank),
+    )
+    yield (
+        PageColumn(name="row", is_number=True, hint="row of cv_results_"),
+        lambda row: _number(row.row),
+    )
+    yield (
+        PageColumn(name=report.metric, is_number=True, hint="mean over the folds"),
+        number_cells(report.candidates, lambda row: row.score),
+    )
+    yield (
+        PageColumn(name="std", is_number=True, hint="standard deviation over the folds"),
+        number_cells(report.candidates, lambda row: row.std, digits=2),
+    )
+    for name in report.candidates[0].others if report.candidates else ():
+        yield (
+            PageColumn(name=name, is_number=True, hint="mean over the folds"),
+            number_cells(report.candidates, partial(_other, name)),
+        )
+    # What rungs grant is a column of its own, not one of the parameters.
+    resource = (report.resource or "resource").rsplit("__", 1)[-1]
+    for field, label in (
+        ("bracket", "bracket"),
+        ("rung", "rung"),
+        ("n_resources", resource),
+    ):
+        if any(getattr(row, field) is not None for row in report.candidates):
+            yield (
+                PageColumn(name=label, is_number=True),
+                partial(_field, field),
+            )
+
+
+def _parameter_columns(report: SearchPart) -> Iterator[tuple[PageColumn, CellOf]]:
+    names = [name for name in report.names if name != report.resource]
+    for name, short in short_names(names).items():
+        yield (
+            PageColumn(
+                name=short,
+                is_number=_is_numeric(report, name),
+                hint=name if short != name else "",
+            ),
+            partial(_param, name),
+        )
+
+
+def _is_numeric(report: SearchPart, name: str) -> bool:
+    values = [row.params[name] for row in report.candidates if name in row.params]
+    return all(isinstance(v, Real) and not isinstance(v, bool) for v in values)
+
+
+def _number(value: float | None) -> Cell:
+    if value is None or math.isnan(value):
+        return Cell(text="n/a")
+    text = str(value) if isinstance(value, int) else number_text(value)
+    return Cell(text=text, key=repr(value))
+
+
+def _other(name: str, row: CandidateRow) -> float:
+    return row.others[name]
+
+
+def _field(name: str, row: CandidateRow) -> Cell:
+    return _number(getattr(row, name))
+
+
+def _param(name: str, row: CandidateRow) -> Cell:
+    if name not in row.params:
+        return Cell(text="")
+    value = row.params[name]
+    if isinstance(value, Real) and not isinstance(value, bool):
+        return Cell(text=value_text(value), key=repr(float(value)))
+    return Cell(text=value_text(value))
+
+
+def _reason(reason: str) -> Cell:
+    lines = reason.splitlines()
+    if len(lines) < 2:
+        return Cell(text=reason[:_LONGEST_REASON], is_long=bool(reason))
+    # The last line of a traceback is what happened.
+    return Cell(
+        text=lines[-1][:_LONGEST_REASON], details=reason[-_LONGEST_REASON:], is_long=True
+    )
+
+
+def ledger_counts(ledger: Ledger | None) -> list[tuple[str, int]]:
+    """Return what was counted.
+
+    Parameters
+    ----------
+    ledger : Ledger or None
+        Of a search.
+
+    Returns
+    -------
+    list of (str, int)
+        Names and counts; without epochs if there were none.  Empty without a ledger.
+    """
+    if ledger is None:
+        return []
+    counts = [
+        ("candidates", ledger.n_candidates),
+        ("fits", ledger.n_fits),
+        ("fits that failed", ledger.n_failed),
+    ]
+    if not ledger.epochs_full:
+        return counts
+    return [
+        *counts,
+        ("fits trained in fleets", ledger.n_rows),
+        ("fits trained one at a time", ledger.n_solo),
+        ("epochs trained", ledger.epochs_trained),
+        ("epochs trained again to the best one", ledger.epochs_trained_again),
+        ("epochs if all were trained to the end", ledger.epochs_full),
+        ("epochs saved by pruning", ledger.epochs_saved_by_pruning),
+        ("epochs saved by early stopping", ledger.epochs_saved_by_early_stopping),
+        ("epochs cut by failures", ledger.epochs_cut_by_failure),
+        ("epochs saved by warm start", ledger.epochs_saved_by_warm_start),
+    ]
+
+
+def ledger_seconds(ledger: Ledger | None) -> list[tuple[str, str]]:
+    """Return where the time went.
+
+    Parameters
+    ----------
+    ledger : Ledger or None
+        Of a search.
+
+    Returns
+    -------
+    list of (str, str)
+        Parts and their times; empty without a ledger.
+    """
+    if ledger is None:
+        return []
+    parts = [
+        ("preparing", ledger.seconds_preparing),
+        ("training", ledger.seconds_training),
+        ("scoring", ledger.seconds_scoring),
+        ("choosing candidates", ledger.seconds_sampling),
+        ("refit", ledger.seconds_refit),
+        ("in all", ledger.seconds_total),
+    ]
+    return [(name, seconds_text(value)) for name, value in parts]
+
 
 _ENVIRONMENT = jinja2.Environment(
     loader=jinja2.PackageLoader("sk_tune.report", "page"),
@@ -43,6 +257,7 @@ _ENVIRONMENT = jinja2.Environment(
 _ENVIRONMENT.filters.update(
     number=number_text,
     value=value_text,
+    outcome=outcome_text,
     seconds=seconds_text,
     # Long names of parameters are to be broken between their parts.
     breakable=lambda name: Markup("__<wbr>").join(str(name).split("__")),

@@ -13,7 +13,7 @@ from sklearn import metrics
 
 from sk_tune._text import number_texts
 from sk_tune.report._svg import Frame, element, picture, scale_of
-from sk_tune.report._values import number_text
+from sk_tune.report._value_texts import number_text
 
 __all__ = ["MetricLine", "Quality", "confusion_table", "quality_of", "residual_picture"]
 

@@ -15,10 +15,8 @@ from sklearn.base import clone
 from sk_tune import __version__
 from sk_tune._search_record import search_record
 from sk_tune.prepare import as_pandas
-from sk_tune.report._code import python_text
-from sk_tune.report._imports import import_lines
-from sk_tune.report._records import CandidateRow, Reproduction
-from sk_tune.report._values import value_text
+from sk_tune.report._page_records import CandidateRow, Reproduction
+from sk_tune.report._value_texts import import_lines, python_text, value_text
 
 __all__ = ["data_fingerprint", "fit_code", "package_versions", "reproduction"]
 

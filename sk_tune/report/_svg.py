@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 from markupsafe import Markup, escape
 
-__all__ = ["Frame", "Scale", "element", "line_path", "picture", "scale_of"]
+__all__ = ["AxisScale", "Frame", "element", "line_path", "picture", "scale_of"]
 
 _STEPS = (1.0, 2.0, 2.5, 5.0, 10.0)
 # Fewer do not show that a scale is logarithmic.
@@ -59,7 +59,7 @@ def element(tag: str, *children: Any, **attributes: Any) -> Markup:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Scale:
+class AxisScale:
     """An axis: which values it shows, and where they are.
 
     Parameters
@@ -138,7 +138,7 @@ def scale_of(
     *,
     is_log: bool | None = None,
     is_count: bool = False,
-) -> Scale:
+) -> AxisScale:
     """Return a scale that shows all of some values.
 
     Parameters
@@ -154,7 +154,7 @@ def scale_of(
 
     Returns
     -------
-    Scale
+    AxisScale
         With a little room at both ends.
     """
     found = np.array([v for v in values if math.isfinite(v)] or [0.0, 1.0])
@@ -163,7 +163,7 @@ def scale_of(
         is_log = low > 0 and high / low > _LOG_FROM
     if low == high:
         room = 0.5 if is_count else abs(low) * 0.1 or 1.0
-        return Scale(
+        return AxisScale(
             low=low - room, high=high + room, first=first, last=last, is_count=is_count
         )
     if is_log:
@@ -174,7 +174,7 @@ def scale_of(
         # There is no epoch 0 to label beside epoch 1.
         room = min(room, 0.5) if is_count else room
         low, high = low - room, high + room
-    return Scale(
+    return AxisScale(
         low=low, high=high, first=first, last=last, is_log=is_log, is_count=is_count
     )
 
@@ -210,8 +210,8 @@ class Frame:
 
     def axes(
         self,
-        x: Scale | None,
-        y: Scale,
+        x: AxisScale | None,
+        y: AxisScale,
         *,
         x_label: str,
         y_label: str,
@@ -222,9 +222,9 @@ class Frame:
 
         Parameters
         ----------
-        x : Scale or None
+        x : AxisScale or None
             None for categories.
-        y : Scale
+        y : AxisScale
             From below.
         x_label, y_label : str
             What they show.
@@ -278,12 +278,12 @@ class Frame:
         )
         return element("g", *parts, class_="axes", aria_hidden="true")
 
-    def lower_axis(self, x: Scale, *, label: str) -> Markup:
+    def lower_axis(self, x: AxisScale, *, label: str) -> Markup:
         """Return the axis below lines that have names instead of an axis of their own.
 
         Parameters
         ----------
-        x : Scale
+        x : AxisScale
             From the left.
         label : str
             What it shows.

@@ -8,10 +8,10 @@ from dataclasses import fields
 from typing import Any
 
 from sk_tune._text import number_texts, seconds_text, text_table
-from sk_tune.report._gathering import gather
-from sk_tune.report._records import Report
-from sk_tune.report._score_picture import score_lines, score_texts
-from sk_tune.report._values import plain, value_text
+from sk_tune.report._gathering import gather, score_lines
+from sk_tune.report._page_records import Report, outcome_text
+from sk_tune.report._pictures import score_texts
+from sk_tune.report._value_texts import plain, value_text
 from sk_tune.report.displays import short_names
 
 __all__ = ["to_json", "to_text"]
@@ -82,6 +82,10 @@ def to_json(search: Any) -> str:
     """
     report = gather(search)
     content = {f.name: plain(getattr(report, f.name)) for f in fields(Report)}
+    content["checks"] = [
+        {"name": f.name, "outcome": outcome_text(f), "text": f.message}
+        for f in report.checks
+    ]
     return json.dumps({"format": _FORMAT, **content}, ensure_ascii=False, allow_nan=False)
 
 

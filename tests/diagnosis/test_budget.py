@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sk_tune.diagnosis._budget import check_converged, check_improving, trend
+from sk_tune.diagnosis._fit_checks import check_converged, check_improving, trend
 from sk_tune.diagnosis._summary import summarise
 
 T = np.arange(1.0, 17.0)

@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from sk_tune._search_record import INTERRUPTED, LOST_RACE, UNSCORED, SearchRecord
-from sk_tune.diagnosis._candidates import (
+from sk_tune.diagnosis._candidate_checks import (
     check_failures,
     check_noise_ceiling,
     check_optimism,

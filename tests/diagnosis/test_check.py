@@ -2,7 +2,7 @@
 # SPDX-License-Identifier: BSD-3-Clause
 """Codes of the checks."""
 
-from sk_tune.diagnosis._check import CHECKS
+from sk_tune.diagnosis._findings import CHECKS
 
 # Written out, because a code that once was published is never given to another check.
 PUBLISHED = {

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sk_tune.diagnosis._clock import rate_spent
+from sk_tune.diagnosis._summary import rate_spent
 from sk_tune.training import LR_SCHEDULES, learning_rate_factor
 
 

@@ -11,7 +11,7 @@ from torch import nn
 
 from sk_tune import GridSearchCV, MLPClassifier, NetClassifier
 from sk_tune.diagnosis import apply
-from sk_tune.diagnosis._edge import check_edge, described_space
+from sk_tune.diagnosis._candidate_checks import check_edge, described_space
 
 RATES = loguniform(1e-4, 1e-2)
 

@@ -5,7 +5,11 @@
 import numpy as np
 import pytest
 
-from sk_tune.diagnosis._fit import check_baseline, check_overfitting, check_underfitting
+from sk_tune.diagnosis._fit_checks import (
+    check_baseline,
+    check_overfitting,
+    check_underfitting,
+)
 from sk_tune.diagnosis._summary import summarise
 
 

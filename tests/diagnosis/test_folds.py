@@ -5,7 +5,7 @@
 import numpy as np
 import pytest
 
-from sk_tune.diagnosis._folds import check_folds, check_rows
+from sk_tune.diagnosis._fold_checks import check_folds, check_rows
 from sk_tune.diagnosis._summary import summarise
 
 

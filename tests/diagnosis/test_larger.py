@@ -7,7 +7,7 @@ import pandas as pd
 import pytest
 
 from sk_tune import MLPClassifier
-from sk_tune.diagnosis._larger import larger_in_search, size
+from sk_tune.diagnosis._curve_sources import larger_in_search, size
 
 
 @pytest.mark.parametrize(

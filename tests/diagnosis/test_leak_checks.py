@@ -3,7 +3,7 @@
 import numpy as np
 import pandas as pd
 
-from sk_tune.diagnosis._leak_checks import LEAK_CHECKS, as_leak_table
+from sk_tune.diagnosis._leak_copies import LEAK_CHECKS, as_leak_table
 
 
 def _table(X):

@@ -5,8 +5,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sk_tune.diagnosis._leak_checks import as_leak_table
-from sk_tune.diagnosis._leak_duplicates import check_duplicates, check_near_duplicates
+from sk_tune.diagnosis._leak_copies import (
+    as_leak_table,
+    check_duplicates,
+    check_near_duplicates,
+)
 
 
 def _table(X, folds):

@@ -4,12 +4,12 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from sk_tune.diagnosis._leak_checks import as_leak_table
-from sk_tune.diagnosis._leak_features import (
+from sk_tune.diagnosis._leak_columns import (
     MOST_TREES,
     check_giveaway,
     check_target,
 )
+from sk_tune.diagnosis._leak_copies import as_leak_table
 
 RNG = np.random.default_rng(0)
 Y = RNG.normal(size=120)

@@ -9,8 +9,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from sklearn.datasets import load_diabetes
 
-from sk_tune.diagnosis._leak_checks import as_leak_table
-from sk_tune.diagnosis._leak_outliers import check_outliers, outliers_of
+from sk_tune.diagnosis._leak_columns import check_outliers, outliers_of
+from sk_tune.diagnosis._leak_copies import as_leak_table
 
 
 def _drawn(kind, n=1000, seed=0):

@@ -4,8 +4,8 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from sk_tune.diagnosis._leak_checks import as_leak_table
-from sk_tune.diagnosis._leak_splits import check_groups, check_times
+from sk_tune.diagnosis._leak_copies import as_leak_table
+from sk_tune.diagnosis._leaks import check_groups, check_times
 
 FOLDS = [(np.arange(8), np.arange(8, 12))]
 

@@ -5,7 +5,7 @@
 import numpy as np
 import pytest
 
-from sk_tune.diagnosis._rate import check_diverged, check_rate_high, check_rate_low
+from sk_tune.diagnosis._rate_checks import check_diverged, check_rate_high, check_rate_low
 from sk_tune.diagnosis._summary import summarise
 
 

@@ -10,7 +10,7 @@ from scipy import stats
 from skopt.space import Categorical, Integer, Real
 
 from sk_tune.diagnosis import Change
-from sk_tune.diagnosis._reshape import changed_range, changed_value
+from sk_tune.diagnosis._apply import changed_range, changed_value
 from sk_tune.space import as_space
 
 

@@ -26,7 +26,7 @@ from sk_tune import (
     MLPRegressor,
 )
 from sk_tune.diagnosis import curves_of, diagnose
-from sk_tune.diagnosis._sources import curves_of_estimator, is_search, same_network
+from sk_tune.diagnosis._curve_sources import curves_of_estimator, is_search, same_network
 
 X, Y = load_breast_cancer(return_X_y=True)
 X, Y = StandardScaler().fit_transform(X)[:150], Y[:150]

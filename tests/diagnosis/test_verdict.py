@@ -5,7 +5,7 @@
 import pytest
 
 from sk_tune.diagnosis import Finding, verdict
-from sk_tune.diagnosis._verdict import good_fit, ranked
+from sk_tune.diagnosis._findings import good_fit, ranked
 
 
 def finding(name, outcome, severity=None):

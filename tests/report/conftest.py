@@ -24,7 +24,7 @@ from sklearn.preprocessing import FunctionTransformer, StandardScaler
 
 import sk_tune
 from sk_tune.diagnosis import Curves
-from sk_tune.report._records import CandidateRow, Report, Reproduction
+from sk_tune.report._page_records import CandidateRow, Report, Reproduction
 from sk_tune.report.displays import parameters_of
 from sk_tune.search import Choice
 

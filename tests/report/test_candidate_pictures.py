@@ -5,7 +5,7 @@ import xml.etree.ElementTree as ET
 
 import pytest
 
-from sk_tune.report._candidate_pictures import (
+from sk_tune.report._pictures import (
     history_picture,
     rung_picture,
     slice_pictures,

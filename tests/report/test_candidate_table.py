@@ -2,7 +2,7 @@
 
 import math
 
-from sk_tune.report._candidate_table import candidate_table
+from sk_tune.report._html import candidate_table
 
 
 def test_the_best_is_first_and_failures_are_last(make_report, make_row):

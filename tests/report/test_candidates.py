@@ -6,7 +6,7 @@ from dataclasses import replace
 import numpy as np
 from sklearn.base import clone
 
-from sk_tune.report._candidates import best_row, candidate_rows
+from sk_tune.report._gathering import best_row, candidate_rows
 from sk_tune.report.displays import trials_of
 
 

@@ -12,8 +12,7 @@ from sklearn.preprocessing import FunctionTransformer, StandardScaler
 from skopt.space import Categorical
 from skorch.callbacks import EarlyStopping, LRScheduler
 
-from sk_tune.report._code import python_text
-from sk_tune.report._imports import import_lines
+from sk_tune.report._value_texts import import_lines, python_text
 from sk_tune.space import Choice
 
 _plain = st.recursive(

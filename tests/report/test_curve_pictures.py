@@ -7,24 +7,25 @@ import numpy as np
 import pytest
 
 from sk_tune.diagnosis import Curves
-from sk_tune.report._curve_pictures import curve_pictures, fold_band
+from sk_tune.report._pictures import curve_pictures
+from sk_tune.report.displays import fold_summary
 
 
 def test_a_band_runs_from_the_lowest_to_the_highest_fold():
     """There is no mean after one of the folds is over."""
     nan = np.nan
-    band = fold_band(np.array([[1.0, 2.0, nan], [3.0, nan, nan]]))
+    band = fold_summary(np.array([[1.0, 2.0, nan], [3.0, nan, nan]]))
 
     np.testing.assert_array_equal(band.epochs, [1, 2, 3])
     np.testing.assert_array_equal(band.mean, [2, nan, nan])
     np.testing.assert_array_equal(band.low[:2], [1, 2])
     np.testing.assert_array_equal(band.high[:2], [3, 2])
-    assert fold_band(np.full((2, 3), nan)).is_empty
+    assert fold_summary(np.full((2, 3), nan)).is_empty
 
 
 def test_the_ends_of_a_long_curve_are_drawn():
     """Of very many epochs some are left out, the first and the last never."""
-    band = fold_band(np.arange(5000.0)[None])
+    band = fold_summary(np.arange(5000.0)[None], n_most=150)
 
     assert len(band.epochs) <= 150
     assert (band.epochs[0], band.epochs[-1]) == (1, 5000)

@@ -7,7 +7,7 @@ import pytest
 from sklearn.linear_model import LogisticRegression
 from sklearn.model_selection import KFold, ShuffleSplit, TimeSeriesSplit
 
-from sk_tune.report._folds import folds_of, held_out_rows
+from sk_tune.report._search_checks import folds_of, held_out_rows
 
 X, Y = np.zeros((12, 1)), np.arange(12) % 2
 

@@ -5,7 +5,7 @@ from types import SimpleNamespace
 import numpy as np
 from sklearn.linear_model import LogisticRegression
 
-from sk_tune.report._guards import leak_checks
+from sk_tune.report._search_checks import leak_checks
 
 
 def _by_name(search, **options):
@@ -26,9 +26,9 @@ def test_a_search_passes_what_it_can_check(grid):
     checks = _by_name(grid, n_rows=150)
 
     assert checks["All candidates on the same folds"].outcome == "passed"
-    assert "12 fits" in checks["All candidates on the same folds"].text
+    assert "12 fits" in checks["All candidates on the same folds"].message
     assert checks["Rows held out once"].outcome == "passed"
-    assert "only: scale." in checks["Preparation inside the folds"].text
+    assert "only: scale." in checks["Preparation inside the folds"].message
     assert checks["Choice of the epoch"].outcome == "passed"
 
 
@@ -39,7 +39,7 @@ def test_other_folds_are_an_issue():
     check = _by_name(_search(held))["All candidates on the same folds"]
 
     assert check.outcome == "issue"
-    assert check.text.startswith("1 of 6 fits")
+    assert check.message.startswith("1 of 6 fits")
 
 
 def test_rows_never_or_often_held_out_are_told():
@@ -47,7 +47,7 @@ def test_rows_never_or_often_held_out_are_told():
     check = _by_name(_search([[[0, 1], [1, 2]]]))["Rows held out once"]
 
     assert check.outcome == "by design"
-    assert "Of 6 rows, 3 were never held out and 1 in several folds" in check.text
+    assert "Of 6 rows, 3 were never held out and 1 in several folds" in check.message
 
 
 def test_what_the_user_chose_is_named():
@@ -55,11 +55,11 @@ def test_what_the_user_chose_is_named():
     search = _search([], epochs="best")
     checks = _by_name(search, has_corrected=False)
 
-    assert "one more choice" in checks["Choice of the epoch"].text
-    assert checks["Preparation inside the folds"].outcome == "not checked"
+    assert "one more choice" in checks["Choice of the epoch"].message
+    assert checks["Preparation inside the folds"].outcome == "not applicable"
     assert checks["Choice of the best candidate"].outcome == "issue"
-    assert checks["All candidates on the same folds"].outcome == "not checked"
-    assert checks["Rows held out once"].outcome == "not checked"
+    assert checks["All candidates on the same folds"].outcome == "not applicable"
+    assert checks["Rows held out once"].outcome == "not applicable"
 
 
 def test_rungs_of_samples_are_no_issue():

@@ -5,7 +5,7 @@ import xml.etree.ElementTree as ET
 import numpy as np
 import pytest
 
-from sk_tune.report._importance_picture import importance_picture
+from sk_tune.report._pictures import importance_picture
 from sk_tune.report.displays import Importance
 
 

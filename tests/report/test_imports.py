@@ -11,8 +11,8 @@ from skopt.space import Integer, Real
 
 from sk_tune import BayesSearchCV, MLPClassifier, NetClassifier, RandomizedSearchCV
 from sk_tune.augment import Noise
-from sk_tune.report._imports import import_lines
 from sk_tune.report._reproduction import reproduction
+from sk_tune.report._value_texts import import_lines
 from sk_tune.search import Choice
 
 

@@ -6,7 +6,7 @@ import polars as pl
 import pytest
 from scipy import sparse
 
-from sk_tune.report._candidates import candidate_rows
+from sk_tune.report._gathering import candidate_rows
 from sk_tune.report._reproduction import data_fingerprint, reproduction
 from sk_tune.report.displays import trials_of
 

@@ -5,7 +5,8 @@ import xml.etree.ElementTree as ET
 import pytest
 
 from sk_tune.report import Baseline
-from sk_tune.report._score_picture import score_lines, score_picture
+from sk_tune.report._gathering import score_lines
+from sk_tune.report._pictures import score_picture
 from sk_tune.search import CorrectedScore
 
 

@@ -1,6 +1,6 @@
 """The ledger for people."""
 
-from sk_tune.report._spending import ledger_counts, ledger_seconds
+from sk_tune.report._html import ledger_counts, ledger_seconds
 
 
 def test_counts_are_those_of_the_ledger(hyperband):

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import assume, given
 from hypothesis import strategies as st
 
-from sk_tune.report._svg import Frame, Scale, element, line_path, picture, scale_of
+from sk_tune.report._svg import AxisScale, Frame, element, line_path, picture, scale_of
 
 _values = st.lists(
     st.floats(-1e12, 1e12, allow_nan=False, allow_infinity=False), min_size=1, max_size=20
@@ -52,14 +52,14 @@ def test_ticks_are_on_the_axis_and_round(values, is_count):
 
 def test_ticks_of_usual_axes():
     """What a person would write on them."""
-    unit = Scale(low=0, high=1, first=0, last=1)
-    learning_rates = Scale(low=1e-4, high=1e-1, first=0, last=1, is_log=True)
-    epochs = Scale(low=0.5, high=4.5, first=0, last=1, is_count=True)
+    unit = AxisScale(low=0, high=1, first=0, last=1)
+    learning_rates = AxisScale(low=1e-4, high=1e-1, first=0, last=1, is_log=True)
+    epochs = AxisScale(low=0.5, high=4.5, first=0, last=1, is_count=True)
 
     assert unit.ticks(5) == pytest.approx([0, 0.2, 0.4, 0.6, 0.8, 1])
     assert learning_rates.ticks() == pytest.approx([1e-4, 1e-3, 1e-2, 1e-1])
     assert epochs.ticks() == [1, 2, 3, 4]
-    losses = Scale(low=0.004, high=0.4, first=0, last=1, is_log=True)
+    losses = AxisScale(low=0.004, high=0.4, first=0, last=1, is_log=True)
     assert losses.ticks() == pytest.approx([0.01, 0.03, 0.1, 0.3])
     assert scale_of([7], 0, 1, is_count=True).ticks() == [7]
 
@@ -76,7 +76,7 @@ def test_equal_factors_have_equal_lengths_on_a_log_scale():
 
 def test_values_outside_are_drawn_at_the_edge():
     """So that they are seen to be there."""
-    scale = Scale(low=0, high=1, first=0, last=100)
+    scale = AxisScale(low=0, high=1, first=0, last=100)
 
     assert (scale(-5), scale(7)) == (0, 100)
 

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from sk_tune.report._values import number_text, plain, value_text
+from sk_tune.report._value_texts import number_text, plain, value_text
 
 
 class Broken:

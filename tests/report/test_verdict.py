@@ -5,7 +5,7 @@ import math
 import pytest
 
 from sk_tune.report import Baseline
-from sk_tune.report._verdict import answer, interval
+from sk_tune.report._gathering import answer, interval
 from sk_tune.search import CorrectedScore
 
 CORRECTED = CorrectedScore(

@@ -8,14 +8,29 @@ from sk_tune.report.displays._epoch_curves import (
     FoldSummary,
     fold_summary,
 )
-from sk_tune.report.displays._importance import Importance, importance_of
-from sk_tune.report.displays._importance_display import HyperparameterImportanceDisplay
-from sk_tune.report.displays._parallel_coordinates import ParallelCoordinatesDisplay
-from sk_tune.report.displays._parameters import Parameter, parameters_of, short_names
-from sk_tune.report.displays._rungs import CandidateCurve, RungDisplay, candidate_curves
-from sk_tune.report.displays._search_history import SearchHistoryDisplay
-from sk_tune.report.displays._slices import SliceDisplay
-from sk_tune.report.displays._trials import Trials, metric_name, trials_of
+from sk_tune.report.displays._importance import (
+    HyperparameterImportanceDisplay,
+    Importance,
+    importance_of,
+)
+from sk_tune.report.displays._parameter_displays import (
+    ParallelCoordinatesDisplay,
+    SliceDisplay,
+)
+from sk_tune.report.displays._progress_displays import (
+    CandidateCurve,
+    RungDisplay,
+    SearchHistoryDisplay,
+    candidate_curves,
+)
+from sk_tune.report.displays._search_trials import (
+    Parameter,
+    Trials,
+    metric_name,
+    parameters_of,
+    short_names,
+    trials_of,
+)
 
 __all__ = [
     "CandidateCurve",

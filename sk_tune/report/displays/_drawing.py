@@ -19,17 +19,19 @@ import numpy as np
 import numpy.typing as npt
 
 from sk_tune._compat import check_matplotlib_support
-from sk_tune.report.displays._parameters import Parameter
+from sk_tune.report.displays._search_trials import Parameter, Trials
 
 __all__ = [
     "CHARACTER_WIDTH",
     "COLORS",
+    "Level",
     "ScoreRange",
     "check_choice",
     "counted",
     "figure_legend",
     "finish",
     "label_width",
+    "levels_of",
     "mark_missing",
     "needs_log",
     "new_axes",
@@ -358,3 +360,43 @@ def _points(size: str) -> float:
     from matplotlib.font_manager import FontProperties
 
     return float(FontProperties(size=size).get_size_in_points())
+
+
+_MARKERS = "os^DvP*X"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class Level:
+    """All result rows that were given as many resources, 0 for a search without rungs.
+
+    `style` is for ``ax.scatter``: colour, marker and label.
+    """
+
+    n_resources: int
+    rows: npt.NDArray[np.bool_]
+    style: dict[str, Any]
+
+
+def levels_of(trials: Trials) -> list[Level]:
+    """Return the levels of resources that rungs granted, the least first."""
+    numbers = np.unique(trials.n_resources)
+    return [
+        Level(
+            n_resources=int(number),
+            rows=trials.n_resources == number,
+            style={
+                "color": color,
+                "marker": _MARKERS[order % len(_MARKERS)],
+                "s": 26,
+                "edgecolors": "white",
+                "linewidths": 0.4,
+                "zorder": 3,
+                "label": "Candidate"
+                if len(numbers) == 1
+                else trials.resource_text(int(number)),
+            },
+        )
+        for order, (number, color) in enumerate(
+            zip(numbers, shades(len(numbers)), strict=True)
+        )
+    ]

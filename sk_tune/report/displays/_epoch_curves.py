@@ -28,7 +28,7 @@ from sk_tune.report.displays._drawing import (
     new_axes,
     set_y_label,
 )
-from sk_tune.report.displays._trials import curve_table, trials_of
+from sk_tune.report.displays._search_trials import curve_table, trials_of
 
 __all__ = ["EpochCurveDisplay", "FoldSummary", "fold_summary", "loss_name", "score_name"]
 
@@ -46,61 +46,53 @@ _SCORED_BY_CURVE = (None, "accuracy", "r2")
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class FoldSummary:
-    """Curves of several folds as one line with a band.
+    """Curves of several folds as one line with a band, at T epochs.
 
-    Parameters
-    ----------
-    mean : ndarray of shape (n_epochs,)
-        Over the folds; NaN from the epoch on that one of them did not reach, because the
-        mean over the others would jump.
-    low, high : ndarray of shape (n_epochs,)
-        Ends of the band, over the folds that reached the epoch.
+    `mean`, (T,), is NaN from the epoch on that one of the folds did not reach, because the
+    mean over the others would jump. `low` and `high`, (T,), are the ends of the band over
+    the folds that reached the epoch. `epochs`, (T,), count from 1.
     """
 
+    epochs: Floats
     mean: Floats
     low: Floats
     high: Floats
 
+    @property
+    def is_empty(self) -> bool:
+        """Whether no epoch has a mean."""
+        return bool(np.isnan(self.mean).all())
 
-def fold_summary(curves: Any, band: str | None = "range") -> FoldSummary:
-    """Return the mean over folds and what they differ by.
 
-    Parameters
-    ----------
-    curves : array-like of shape (n_folds, n_epochs)
-        NaN after a fold's last epoch.  Folds without any value are left out.
-    band : {"range", "std"} or None, default="range"
-        From the lowest fold to the highest, or a standard deviation to both sides of the
-        mean; None leaves the band empty, as does a single fold.
+def fold_summary(
+    curves: Any, band: str | None = "range", *, n_most: int | None = None
+) -> FoldSummary:
+    """Return the mean over folds of curves, (n_folds, n_epochs), and what they differ by.
 
-    Returns
-    -------
-    FoldSummary
-        All NaN if there is no value.
+    Folds without any value are left out. The band goes from the lowest fold to the highest
+    ("range") or a standard deviation to both sides of the mean ("std"); it is NaN for None
+    and for a single fold. Of more epochs than `n_most`, evenly spaced ones are kept.
 
-    Examples
-    --------
     >>> summary = fold_summary([[3.0, 1.0, 0.5], [5.0, 2.0, float("nan")]])
     >>> summary.mean.tolist(), summary.high.tolist()
     ([4.0, 1.5, nan], [5.0, 2.0, 0.5])
     """
     folds = np.asarray(curves, dtype=np.float64)
-    folds = folds[np.isfinite(folds).any(axis=1)]
-    nothing = np.full(folds.shape[1], np.nan)
-    if not len(folds):
-        return FoldSummary(mean=nothing, low=nothing, high=nothing)
-    mean = folds.mean(axis=0)
-    if band is None or len(folds) == 1:
-        return FoldSummary(mean=mean, low=nothing, high=nothing)
-    if band == "std":
+    n_epochs = folds.shape[1]
+    kept = np.arange(n_epochs)
+    if n_most is not None and n_epochs > n_most:
+        kept = np.unique(np.linspace(0, n_epochs - 1, n_most).round().astype(int))
+    folds = folds[np.isfinite(folds).any(axis=1)][:, kept]
+    mean = low = high = np.full(len(kept), np.nan)
+    if len(folds):
+        mean = folds.mean(axis=0)
+    if len(folds) > 1 and band == "std":
         spread = folds.std(axis=0)
-        return FoldSummary(mean=mean, low=mean - spread, high=mean + spread)
-    # fmin and fmax pass over NaN without a warning where all are.
-    return FoldSummary(
-        mean=mean,
-        low=np.fmin.reduce(folds, axis=0),
-        high=np.fmax.reduce(folds, axis=0),
-    )
+        low, high = mean - spread, mean + spread
+    elif len(folds) > 1 and band == "range":
+        # fmin and fmax pass over NaN without a warning where all are.
+        low, high = np.fmin.reduce(folds, axis=0), np.fmax.reduce(folds, axis=0)
+    return FoldSummary(epochs=(kept + 1).astype(np.float64), mean=mean, low=low, high=high)
 
 
 class EpochCurveDisplay:
@@ -315,9 +307,9 @@ class EpochCurveDisplay:
         line_kw: dict[str, Any],
         band_kw: dict[str, Any],
     ) -> None:
-        if np.isnan(summary.mean).all():
+        if summary.is_empty:
             return
-        epochs = np.arange(1, len(summary.mean) + 1)
+        epochs = summary.epochs.astype(int)
         style = {**_LINES[name], **line_kw}
         if np.count_nonzero(np.isfinite(summary.mean)) == 1:
             style = {"marker": "o", **style}

@@ -24,7 +24,7 @@ from sk_tune.report.displays._drawing import (
     shades,
     shortened,
 )
-from sk_tune.report.displays._parameters import parameters_of
+from sk_tune.report.displays._search_trials import parameters_of
 
 
 def _luminance(color):

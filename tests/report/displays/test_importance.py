@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from sklearn.tree import DecisionTreeRegressor
 
 from sk_tune.report.displays._importance import importance_of, variance_shares
-from sk_tune.report.displays._parameters import Parameter, parameters_of
+from sk_tune.report.displays._search_trials import Parameter, parameters_of
 
 
 def _uniform(n_rows, n_columns, seed=0):

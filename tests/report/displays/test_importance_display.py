@@ -5,8 +5,7 @@ import numpy as np
 
 from sk_tune.report import HyperparameterImportanceDisplay
 from sk_tune.report.displays._importance import importance_of
-from sk_tune.report.displays._parameters import parameters_of
-from sk_tune.report.displays._trials import trials_of
+from sk_tune.report.displays._search_trials import parameters_of, trials_of
 
 
 def _slope(made, n_rows=30, n_parameters=2):

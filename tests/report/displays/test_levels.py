@@ -2,8 +2,8 @@
 
 import numpy as np
 
-from sk_tune.report.displays._levels import levels_of
-from sk_tune.report.displays._trials import trials_of
+from sk_tune.report.displays._drawing import levels_of
+from sk_tune.report.displays._search_trials import trials_of
 
 
 def test_levels_part_the_rows(iris_hyperband):

@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 
 from sk_tune.report import ParallelCoordinatesDisplay
-from sk_tune.report.displays._parallel_coordinates import axis_ticks, line_heights
-from sk_tune.report.displays._parameters import parameters_of
+from sk_tune.report.displays._parameter_displays import axis_ticks, line_heights
+from sk_tune.report.displays._search_trials import parameters_of
 
 
 def _crossings(display):

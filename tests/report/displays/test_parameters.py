@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sk_tune.report.displays._parameters import (
+from sk_tune.report.displays._search_trials import (
     chosen_parameters,
     parameters_of,
     short_names,

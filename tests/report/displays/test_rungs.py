@@ -6,8 +6,8 @@ from sklearn.datasets import load_iris
 
 from sk_tune import HalvingGridSearchCV, MLPClassifier
 from sk_tune.report import RungDisplay
-from sk_tune.report.displays._rungs import candidate_curves
-from sk_tune.report.displays._trials import trials_of
+from sk_tune.report.displays._progress_displays import candidate_curves
+from sk_tune.report.displays._search_trials import trials_of
 
 
 def test_lines_are_the_searchs_curves(iris_hyperband):

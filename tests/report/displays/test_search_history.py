@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 
 from sk_tune.report import SearchHistoryDisplay
-from sk_tune.report.displays._search_history import progress_of
-from sk_tune.report.displays._trials import trials_of
+from sk_tune.report.displays._progress_displays import progress_of
+from sk_tune.report.displays._search_trials import trials_of
 
 
 def test_points_are_the_scores_of_cv_results(iris_hyperband):

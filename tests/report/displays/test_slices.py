@@ -5,8 +5,8 @@ import numpy as np
 import pytest
 
 from sk_tune.report import SliceDisplay
-from sk_tune.report.displays._parameters import parameters_of
-from sk_tune.report.displays._slices import spread_places
+from sk_tune.report.displays._parameter_displays import spread_places
+from sk_tune.report.displays._search_trials import parameters_of
 
 
 def test_points_are_parameters_and_scores_of_cv_results(iris_grid):

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from sk_tune.report.displays._trials import curve_table, metric_name, trials_of
+from sk_tune.report.displays._search_trials import curve_table, metric_name, trials_of
 
 
 def test_columns_are_those_of_cv_results(iris_hyperband):

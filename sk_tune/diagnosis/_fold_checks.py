@@ -1,6 +1,6 @@
 # SPDX-FileCopyrightText: sk_tune contributors
 # SPDX-License-Identifier: BSD-3-Clause
-"""Whether the folds are of one kind, and hold enough rows to tell.
+"""Whether folds are of one kind, are large enough to tell, and would gain from more rows.
 
 References
 ----------
@@ -10,23 +10,32 @@ References
 """
 
 import math
+from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 from scipy.stats import t as student
+from sklearn.base import is_classifier
+from sklearn.model_selection import check_cv, cross_val_score
 
-from sk_tune.diagnosis._budget import LATE, SURE, trend
-from sk_tune.diagnosis._check import CHECKS, share
-from sk_tune.diagnosis._records import Change, Finding
+from sk_tune.diagnosis._findings import CHECKS, Change, Finding, share
+from sk_tune.diagnosis._fit_checks import LATE, SURE, trend
 from sk_tune.diagnosis._remedies import (
     longer_training,
     more_steps,
     regularise,
     restrained,
 )
-from sk_tune.diagnosis._summary import Summary, log_ratio, smooth
+from sk_tune.diagnosis._summary import Summary, estimate, log_ratio, smooth
 
-__all__ = ["check_folds", "check_rows"]
+__all__ = [
+    "SampleCurve",
+    "check_folds",
+    "check_more_data",
+    "check_rows",
+    "try_without_fold",
+]
 
 Floats = npt.NDArray[np.float64]
 
@@ -212,3 +221,185 @@ def check_rows(summary: Summary) -> Finding:
             _of_few_rows(summary),
         )
     return check.passed("The folds agree well enough to tell.", evidence)
+
+
+# A doubling of the rows that closes less than this share of the gap to the training score
+# is not worth collecting rows for.
+WORTH_ROWS = 0.05
+# How a gain goes on where the curve is too short to show its ratio.
+_UNKNOWN_RATIO = 0.7
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class SampleCurve:
+    """A learning curve by samples, as ``sklearn.model_selection.learning_curve`` has it.
+
+    Parameters
+    ----------
+    train_sizes : ndarray of shape (S,)
+        Rows trained on, rising.
+    train_scores, test_scores : ndarray of shape (S, F)
+        On the rows trained on, and on held-out rows; greater is better.
+    """
+
+    train_sizes: npt.NDArray[Any]
+    train_scores: Floats
+    test_scores: Floats
+
+
+def check_more_data(curve: SampleCurve) -> Finding:
+    """Look for a held-out score that still rises with the samples.
+
+    A tip if more would help.
+    """
+    check = CHECKS["more data"]
+    sizes = np.asarray(curve.train_sizes, dtype=np.float64)
+    test = np.asarray(curve.test_scores, dtype=np.float64)
+    train = np.asarray(curve.train_scores, dtype=np.float64)
+    usable = np.isfinite(test).any(axis=1)
+    sizes, test, train = sizes[usable], test[usable], train[usable]
+    if len(sizes) < 2 or sizes[-1] < 1.5 * sizes[0]:
+        return check.not_applicable("It takes scores at two numbers of rows to compare.")
+    # In logarithms of the rows, in which a power law loses a constant ratio per doubling.
+    doublings = np.log2(sizes / sizes[-1])
+    step = min(1.0, -float(doublings[0]) / 2)
+    quarter, half, end = (
+        np.array([np.interp(-k * step, doublings, fold) for fold in test.T])
+        for k in (2, 1, 0)
+    )
+    before, now = float(np.nanmean(half - quarter)), float(np.nanmean(end - half))
+    ratio = float(np.clip(now / before, 0.0, 1.0)) if before > 0 else _UNKNOWN_RATIO
+    # The gain of one more step, taken to a whole doubling.
+    gain = estimate((end - half) * ratio / step)
+    gap = estimate(train[-1] - test[-1])
+    evidence = {
+        "n_rows": float(sizes[-1]),
+        "test_score": float(np.nanmean(test[-1])),
+        "gain": gain.mean,
+        "gain_error": gain.error,
+        "gap": gap.mean,
+        "gap_error": gap.error,
+    }
+    said = f"Twice the rows would raise the score by about {gain.mean:.2g}"
+    if gain.n > 1 and gain.at_least(SURE) <= 0:
+        return check.passed(
+            "More rows would not help: the score no longer rises.", evidence
+        )
+    if gain.mean <= WORTH_ROWS * max(gap.mean, 0.0) or gain.mean <= 0:
+        return check.passed(f"{said}, which is not worth them.", evidence)
+    return check.tip(
+        "medium" if gain.mean > 2 * WORTH_ROWS * abs(gap.mean) else "low",
+        f"{said} (standard error {gain.error:.1g}).",
+        evidence,
+        "Get more rows before you tune further.",
+    )
+
+
+# That the score rises.  The fold was found to be unlike the others before this is asked,
+# and good rows would be missed: without them the score falls more often than it rises.
+SURE_OF_HARM = 0.75
+
+
+def try_without_fold(
+    estimator: Any,
+    X: Any,
+    y: Any,
+    *,
+    fold: int,
+    cv: Any = None,
+    groups: Any = None,
+    scoring: Any = None,
+) -> Finding:
+    """Tell whether the other folds are better off without the rows of one fold.
+
+    Parameters
+    ----------
+    estimator : estimator
+        Trained twice for each other fold, with and without the rows.
+    X : array-like or frame of shape (n_samples, ...)
+        Features.
+    y : array-like of shape (n_samples,) or (n_samples, n_outputs)
+        Targets.
+    fold : int
+        The fold that is unlike the others, as ``evidence["fold"]`` of the finding that
+        says so.
+    cv : int, splitter or iterable, default=None
+        Folds, as in scikit-learn; 5 if None.
+    groups : array-like of shape (n_samples,) or None, default=None
+        What belongs together, for the splitter.
+    scoring : str, callable or None, default=None
+        As in scikit-learn; the estimator's own score if None.
+
+    Returns
+    -------
+    Finding
+        An issue if the score on the other folds rises although there are fewer rows to
+        train on, with a confidence of three in four at least: the rows are faulty, or of
+        no use for the others.  Passed otherwise: they are rare, and worth keeping.
+
+    Raises
+    ------
+    ValueError
+        If there is no such fold, or there are less than three.
+
+    See Also
+    --------
+    diagnose : Tells that a fold is unlike the others.
+
+    Notes
+    -----
+    Costs ``2 * (F - 1)`` fits for F folds; within ``sk_tune.fleet()`` they are trained
+    together.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from sklearn.linear_model import LinearRegression
+    >>> from sklearn.model_selection import KFold
+    >>> from sk_tune.diagnosis import try_without_fold
+    >>> rng = np.random.default_rng(0)
+    >>> X = rng.normal(size=(100, 3))
+    >>> y = X.sum(axis=1) + 0.1 * rng.normal(size=100)
+    >>> y[:20] += 3.0  # measured by another instrument
+    >>> finding = try_without_fold(LinearRegression(), X, y, fold=0, cv=KFold(5))
+    >>> finding.code, finding.outcome
+    ('SKT116', 'issue')
+    """
+    splitter = check_cv(5 if cv is None else cv, y, classifier=is_classifier(estimator))
+    splits = list(splitter.split(X, y, groups))
+    if len(splits) < 3 or not 0 <= fold < len(splits):
+        raise ValueError(
+            "The 'fold' parameter of try_without_fold must be one of at least three folds, "
+            f"counted from 0. Got {fold!r} of {len(splits)} instead."
+        )
+    left_out = splits[fold][1]
+    others = [
+        (train, test)
+        for number, (train, test) in enumerate(splits)
+        if number != fold and not np.isin(test, left_out).any()
+    ]
+    without = [(np.setdiff1d(train, left_out), test) for train, test in others]
+    # In one call, so that all networks can be trained together.
+    scores = cross_val_score(estimator, X, y, cv=[*others, *without], scoring=scoring)
+    before, after = scores[: len(others)], scores[len(others) :]
+    gain = estimate(after - before)
+    evidence = {
+        "fold": fold,
+        "score": float(before.mean()),
+        "score_without": float(after.mean()),
+        "gain": gain.mean,
+        "gain_error": gain.error,
+    }
+    check = CHECKS["fold that does harm"]
+    if gain.n > 1 and gain.at_least(SURE_OF_HARM) > 0:
+        return check.issue(
+            "medium",
+            f"Without the rows of fold {fold} the score on the other folds rises by "
+            f"{gain.mean:.2g} (standard error {gain.error:.1g}).",
+            evidence,
+            "Find out what is wrong with these rows, and leave them out until you know.",
+        )
+    return check.passed(
+        f"Without the rows of fold {fold} the other folds do no better: keep them.",
+        evidence,
+    )

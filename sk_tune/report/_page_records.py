@@ -1,29 +1,122 @@
 # SPDX-FileCopyrightText: sk_tune contributors
 # SPDX-License-Identifier: BSD-3-Clause
-"""What a report says, before it is a page, a text or JSON."""
+"""What a report says, before it is a page, a text or JSON; and tables that a page sorts."""
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Literal, NamedTuple
+from typing import Any, NamedTuple, TypeVar
 
+from sk_tune._text import number_texts
 from sk_tune.diagnosis import Curves, Finding
 from sk_tune.prepare import ColumnKinds
 from sk_tune.report._quality import Quality
-from sk_tune.report._table import Table
 from sk_tune.report.displays import Importance, Parameter
 from sk_tune.search import CorrectedScore, Ledger
 
 __all__ = [
     "Baseline",
     "CandidateRow",
-    "Check",
+    "Cell",
     "Page",
+    "PageColumn",
+    "PageTable",
     "Report",
     "Reproduction",
     "ScoreLine",
     "SearchPart",
+    "number_cells",
+    "outcome_text",
 ]
+
+Row = TypeVar("Row")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PageColumn:
+    """A column of a table.
+
+    Parameters
+    ----------
+    name : str
+        Heading.
+    is_number : bool
+        Whether it is sorted and aligned as numbers.
+    hint : str, default=""
+        What it holds, if the heading is short for it.
+    """
+
+    name: str
+    is_number: bool
+    hint: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Cell:
+    """A cell of a table.
+
+    Parameters
+    ----------
+    text : str
+        What is shown.
+    key : str or None, default=None
+        The number it stands for, in full; None if it is no number.
+    details : str, default=""
+        More, shown on demand.
+    is_long : bool, default=False
+        Whether its text is broken into lines.
+    """
+
+    text: str
+    key: str | None = None
+    details: str = ""
+    is_long: bool = False
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PageTable:
+    """Rows of cells, the first the best.
+
+    Parameters
+    ----------
+    columns : list of PageColumn
+        From left to right.
+    rows : list of (str, list of Cell)
+        From above; each with what it is: "best", "failed" or nothing special.
+    """
+
+    columns: list[PageColumn]
+    rows: list[tuple[str, list[Cell]]]
+
+
+def number_cells(
+    rows: Sequence[Row], value_of: Callable[[Row], float], digits: int = 4
+) -> Callable[[Any], Cell]:
+    """Return what makes the cells of a column of numbers, with equally many decimals.
+
+    Parameters
+    ----------
+    rows : sequence
+        All that the table shows.
+    value_of : callable
+        Returns the number of one of them; NaN is "n/a".
+    digits : int, default=4
+        Significant ones.
+
+    Returns
+    -------
+    callable
+        Returns the cell of one of the rows.
+    """
+    values = [value_of(row) for row in rows]
+    texts = dict(zip(values, number_texts(values, digits), strict=True))
+    # NaN is no key that can be found again.
+    return lambda row: (
+        Cell(text=texts[value], key=repr(float(value)))
+        if not math.isnan(value := value_of(row))
+        else Cell(text="n/a")
+    )
+
 
 _TO_ACT_ON = ("issue", "tip")
 _SEVERITIES = ("high", "medium", "low", None)
@@ -93,26 +186,6 @@ class CandidateRow:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Check:
-    """Whether something that makes scores too good was ruled out.
-
-    Parameters
-    ----------
-    name : str
-        What was looked at.
-    outcome : {"passed", "by design", "issue", "tip", "not checked"}
-        Looked at and good; so by how searches work; looked at and bad, or maybe bad; not
-        looked at.
-    text : str
-        What was found, or why it was not looked at.
-    """
-
-    name: str
-    outcome: Literal["passed", "by design", "issue", "tip", "not checked"]
-    text: str
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
 class Reproduction:
     """What it takes to get the same search again.
 
@@ -135,6 +208,12 @@ class Reproduction:
     cv: str
     data: Mapping[str, str]
     code: str
+
+
+def outcome_text(finding: Finding) -> str:
+    """Return the outcome of a check as a page names it."""
+    unknown = finding.outcome == "not applicable"
+    return "not checked" if unknown else finding.outcome
 
 
 class ScoreLine(NamedTuple):
@@ -249,7 +328,7 @@ class Report(SearchPart):
         Of the best candidate's predictions of rows that its models lacked.
     usage : str
         How to predict, as code; empty without a refit.
-    checks : sequence of Check
+    checks : sequence of Finding
         Of leaks.
     reproduction : Reproduction
         How to get there again.
@@ -261,7 +340,7 @@ class Report(SearchPart):
     baselines: Sequence[Baseline]
     quality: Quality | None = None
     usage: str = ""
-    checks: Sequence[Check]
+    checks: Sequence[Finding]
     reproduction: Reproduction
 
 
@@ -293,9 +372,9 @@ class Page:
         With candidates, pictures, findings and ledger.
     changes : sequence of str
         What was changed because of them.
-    models : Table or None
+    models : PageTable or None
         All models, if they are of several kinds.
-    checks : sequence of Check
+    checks : sequence of Finding
         Of leaks.
     reproduction : Reproduction
         How to get there again.
@@ -314,6 +393,6 @@ class Page:
     columns: ColumnKinds | None = None
     searches: Sequence[SearchPart] = ()
     changes: Sequence[str] = ()
-    models: Table | None = None
-    checks: Sequence[Check] = ()
+    models: PageTable | None = None
+    checks: Sequence[Finding] = ()
     reproduction: Reproduction

@@ -7,9 +7,8 @@ from collections.abc import Iterator, Mapping
 
 import numpy as np
 
-from sk_tune.diagnosis._budget import SURE, trend
-from sk_tune.diagnosis._check import CHECKS, share
-from sk_tune.diagnosis._records import Finding
+from sk_tune.diagnosis._findings import CHECKS, Finding, share
+from sk_tune.diagnosis._fit_checks import SURE, trend
 from sk_tune.diagnosis._remedies import (
     is_free,
     lower_rate,
