@@ -71,17 +71,10 @@ _MIXING: dict[type[Augmentation], Callable[..., tuple[Tensor, Tensor]]] = {
 
 
 class AugmentedBatch(NamedTuple):
-    """A batch as it is trained on.
+    """A batch as it is trained on: inputs, (k, B, ...), their targets and weights.
 
-    Parameters
-    ----------
-    X : Tensor of shape (k, B, ...)
-        Inputs.
-    y : Tensor of shape (k, B) or (k, B, C) or (k, 2 B)
-        Encoded targets; of mixed samples the classes of their first and then those of their
-        second parts, for the same outputs.
-    weight : Tensor of the first two axes of y or None
-        Weights.
+    Targets are (k, B) or (k, B, C), or (k, 2 B) for mixed samples: the classes of their
+    first and then those of their second parts, for the same outputs.
     """
 
     X: Tensor
@@ -90,21 +83,12 @@ class AugmentedBatch(NamedTuple):
 
 
 class RowAugmenter:
-    """Changes the batches of K networks, each by its own strengths and random numbers.
+    """Changes the batches of K networks, each with its strengths and random numbers.
 
-    Parameters
-    ----------
-    augmentations : sequence of sequence of Augmentation
-        Of each network, the same kinds in the same order.
-    seeds : sequence of int
-        Of each network's stream of augmentation.
-    layout : Layout
-        What the axes of a row of X mean.
-    device : device
-        Of X.
-    codes : sequence of int, default=()
-        Columns of a table that hold codes of categories.  They get no noise; of mixed
-        samples they are those of one of the two, with the probability of its share.
+    `augmentations` are those of each network, the same kinds in the same order; `layout`
+    says what the axes of a sample mean. Columns of a table at `codes` hold codes of
+    categories: they get no noise, and of mixed samples they are those of one of the two,
+    with the probability of its share.
     """
 
     def __init__(
@@ -126,39 +110,19 @@ class RowAugmenter:
         self._numbers = StepNumbers(seeds, len(self.kinds), device)
 
     def begin_epoch(self, first_steps: Sequence[int], n_steps: int) -> None:
-        """Prepare the random numbers of an epoch.
+        """Prepare the random numbers of an epoch of at most `n_steps`.
 
-        Parameters
-        ----------
-        first_steps : sequence of int
-            Updates that each network has made before.
-        n_steps : int
-            Steps of the longest epoch.
+        `first_steps` are the updates that each network has made before.
         """
         self._numbers.begin_epoch(first_steps, n_steps)
 
     def augmented(
         self, X: Tensor, y: Tensor, weight: Tensor | None, rows: slice, step: int
     ) -> AugmentedBatch:
-        """Return a batch as it is trained on.
+        """Return a batch as it is trained on; what is passed is not changed.
 
-        Parameters
-        ----------
-        X : Tensor of shape (k, B, ...)
-            Inputs; not changed.
-        y : Tensor of shape (k, B) or (k, B, C)
-            Encoded targets; not changed.
-        weight : Tensor of shape (k, B) or None
-            Weights; not changed.
-        rows : slice
-            Which networks, k of them.
-        step : int
-            Number of the step in the epoch.
-
-        Returns
-        -------
-        AugmentedBatch
-            New.
+        X is (k, B, ...), y (k, B) or (k, B, C), and weight (k, B) or None. `rows` selects
+        the k networks, `step` is counted within the epoch.
         """
         for position, kind in enumerate(self.kinds):
             numbers = self._numbers.numbers(position, rows, step, X.shape[1])

@@ -35,26 +35,12 @@ _LENGTHS: dict[type[Augmentation], int] = {Shift: 2, Cutout: 2}
 
 
 def as_augmentations(value: Any) -> tuple[Augmentation, ...]:
-    """Return what a user means by a value of the parameter ``augmentation``.
+    """Return what a user means by a value of the parameter ``augmentation``, in that order.
 
-    Parameters
-    ----------
-    value : None, str, Augmentation, or list or tuple of str and Augmentation
-        A name stands for its augmentation with default strengths.
+    A name stands for its augmentation with the default strength. Raises ValueError if the
+    value is no augmentation, name, or list or tuple of these, or if more than one mixes
+    samples.
 
-    Returns
-    -------
-    tuple of Augmentation
-        In the order in which rows go through them.
-
-    Raises
-    ------
-    ValueError
-        If the value is none of these, or more than one of them mixes rows.
-
-    Examples
-    --------
-    >>> from sk_tune.augment import Shift, as_augmentations
     >>> as_augmentations(["flip", Shift(3)])
     (Flip(p=0.5), Shift(pixels=3))
     """
@@ -87,24 +73,7 @@ def check_row_shape(
     layout: Layout,
     caller_name: str,
 ) -> None:
-    """Refuse augmentations that rows of a form do not have.
-
-    Parameters
-    ----------
-    augmentations : sequence of Augmentation
-        From :func:`as_augmentations`.
-    shape : tuple of int
-        Of one row, as the network sees it.
-    layout : Layout
-        What its axes mean.
-    caller_name : str
-        Of the estimator.
-
-    Raises
-    ------
-    ValueError
-        Naming the augmentation, what it is for, and the shape.
-    """
+    """Raise ValueError if samples of a shape and layout cannot be augmented so."""
     for own in augmentations:
         if layout not in own.layouts:
             wanted = " or ".join(
@@ -131,37 +100,13 @@ def _sizes(own: Augmentation, shape: tuple[int, ...], layout: Layout) -> tuple[i
 
 
 def kinds_of(augmentations: Sequence[Augmentation]) -> tuple[str, ...]:
-    """Return what fits must have in common to be augmented together.
-
-    Parameters
-    ----------
-    augmentations : sequence of Augmentation
-        From :func:`as_augmentations`.
-
-    Returns
-    -------
-    tuple of str
-        Their names.
-    """
+    """Return the names of augmentations, in which fits of a fleet must agree."""
     return tuple(own.name for own in augmentations)
 
 
 def to_plain(value: Any) -> Any:
     """Return a value of the parameter ``augmentation`` as JSON knows it.
 
-    Parameters
-    ----------
-    value : object
-        As :func:`as_augmentations` takes it; anything else stays what it is.
-
-    Returns
-    -------
-    object
-        Augmentations become dicts of their kind and strengths.
-
-    Examples
-    --------
-    >>> from sk_tune.augment import Shift, to_plain
     >>> to_plain(["flip", Shift(3)])
     ['flip', {'kind': 'shift', 'pixels': 3}]
     """
@@ -175,22 +120,8 @@ def to_plain(value: Any) -> Any:
 def from_plain(value: Any) -> Any:
     """Return the value that :func:`to_plain` was given.
 
-    Parameters
-    ----------
-    value : object
-        Made of strings, lists, tuples and dicts.
-
-    Returns
-    -------
-    object
-        For the parameter ``augmentation``.
-
-    Raises
-    ------
-    ValueError
-        If a dict names no kind of augmentation, or a strength is out of its range.
-    TypeError
-        If a dict names a strength that its kind does not have.
+    Raises ValueError if a dict names no kind of augmentation, or a strength is out of its
+    range, and TypeError if it names a strength that its kind does not have.
     """
     if isinstance(value, list | tuple):
         return type(value)(from_plain(item) for item in value)

@@ -25,17 +25,9 @@ _N_SAMPLED = 256
 
 
 def data_fingerprint(data: Any) -> Any:
-    """Return a key that is equal for equal data.
+    """Return a key that is equal for equal features, targets or weights.
 
-    Parameters
-    ----------
-    data : object
-        Features, targets or weights as given to ``fit``.
-
-    Returns
-    -------
-    object
-        Hashable.  That of an array holds the array, and is good while nobody writes to it.
+    The key of an array holds the array, and is good while nobody writes to it.
     """
     if data is None:
         return None
@@ -47,20 +39,7 @@ def data_fingerprint(data: Any) -> Any:
 
 
 def params_fingerprint(estimator: BaseEstimator, *, without: str = "") -> Any:
-    """Return a key that is equal for estimators that train alike.
-
-    Parameters
-    ----------
-    estimator : estimator
-        With ``get_params``.
-    without : str, default=""
-        A parameter to leave out.
-
-    Returns
-    -------
-    object
-        Hashable.
-    """
+    """Return a key that is equal for estimators that train alike, but for one parameter."""
     # skorch counts every attribute, also those that scikit-learn's callbacks set.
     params = {
         name: value
@@ -76,15 +55,7 @@ def params_fingerprint(estimator: BaseEstimator, *, without: str = "") -> Any:
 def value_fingerprint(value: Any) -> Any:
     """Return a key that is equal for equal values of a parameter.
 
-    Parameters
-    ----------
-    value : object
-        Any.
-
-    Returns
-    -------
-    object
-        Hashable; equal to no other if the value cannot be read.
+    It is equal to no other if the value cannot be read.
     """
     if value is None or isinstance(value, bool | int | float | str | type):
         return (type(value), value)

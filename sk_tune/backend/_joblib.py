@@ -21,15 +21,7 @@ _MANY = 100_000
 
 
 class Job:
-    """A task and what became of it.
-
-    Parameters
-    ----------
-    task : callable
-        Without arguments.
-    callback : callable
-        Called with the job when it has ended.
-    """
+    """A task and what became of it; `callback` is called with the job when it has ended."""
 
     def __init__(self, task: Callable[[], Any], callback: Callable[..., None]) -> None:
         self.task = task
@@ -47,15 +39,7 @@ class Job:
             self.end(result=result)
 
     def end(self, *, result: Any = None, error: BaseException | None = None) -> None:
-        """Take over a result or an error that came from elsewhere.
-
-        Parameters
-        ----------
-        result : object, default=None
-            What the task returned.
-        error : BaseException or None, default=None
-            What it raised.
-        """
+        """Take over a result, or the error, of a task that was run elsewhere."""
         self.result, self.error = result, error
         self.callback(self)
 
@@ -63,16 +47,8 @@ class Job:
 class CollectingBackend(ParallelBackendBase):  # type: ignore[misc]
     """Collects all tasks of a call of joblib; derived classes run them.
 
-    Parameters
-    ----------
-    nesting_level : int, default=0
-        How many other calls of joblib are around.
-
-    Attributes
-    ----------
-    around : tuple
-        The backend of joblib that was active before, and its number of workers: what trains
-        by itself has these, as it would without a backend that collects.
+    `around` is the backend of joblib that was active before, and its number of workers:
+    what trains by itself has these, as it would without a backend that collects.
     """
 
     supports_retrieve_callback = True
@@ -86,98 +62,38 @@ class CollectingBackend(ParallelBackendBase):  # type: ignore[misc]
         self._aborted = False
 
     def effective_n_jobs(self, n_jobs: int | None) -> int:
-        """Return so large a number that all tasks are handed over at once.
-
-        Parameters
-        ----------
-        n_jobs : int or None
-            What the caller asked for.
-
-        Returns
-        -------
-        int
-            Many.
-
-        Raises
-        ------
-        ValueError
-            If `n_jobs` is 0.
-        """
+        """Return so large a number that all tasks are handed over at once; 0 is refused."""
         if n_jobs == 0:
             raise ValueError("n_jobs == 0 in Parallel has no meaning")
         return _MANY
 
     def submit(self, func: Callable[[], Any], callback: Any = None) -> Job:
-        """Collect a task.
-
-        Parameters
-        ----------
-        func : callable
-            The task.
-        callback : callable
-            To be called with the job when it is done.
-
-        Returns
-        -------
-        Job
-            Not run yet.
-        """
+        """Collect a task, which is not run yet."""
         job = Job(func, callback)
         self._jobs.append(job)
         return job
 
     def retrieve_result_callback(self, out: Job) -> Any:
-        """Return the result of a job, or raise its error.
-
-        Parameters
-        ----------
-        out : Job
-            Done.
-
-        Returns
-        -------
-        object
-            What the task returned.
-        """
+        """Return the result of a job, or raise its error."""
         if out.error is not None:
             raise out.error
         return out.result
 
     def collected(self) -> Iterator[list[Job]]:
-        """Hand out what was collected, until nothing more comes.
-
-        Yields
-        ------
-        list of Job
-            To be run by the caller; those that are left out are not run.
-        """
+        """Yield jobs for the caller to run, until nothing more comes."""
         self._aborted = False
         while self._jobs and not self._aborted:
             jobs, self._jobs = self._jobs, []
             yield jobs
 
     def abort_everything(self, ensure_ready: bool = True) -> None:  # noqa: FBT001
-        """Forget the tasks that were not run.
-
-        Parameters
-        ----------
-        ensure_ready : bool, default=True
-            Without effect: the backend is always ready.
-        """
+        """Forget the tasks that were not run."""
         self._jobs = []
         self._aborted = True
 
 
 class FleetBackend(CollectingBackend):
-    """Runs tasks in this process, with the trainings in them made as fleets.
-
-    Parameters
-    ----------
-    session : Session
-        Of the block.
-    nesting_level : int, default=0
-        How many other calls of joblib are around.
-    """
+    """Runs tasks in this process, with the trainings in them made as fleets."""
 
     def __init__(self, session: Session, nesting_level: int = 0, **kwargs: Any) -> None:
         super().__init__(nesting_level=nesting_level, **kwargs)
@@ -185,13 +101,7 @@ class FleetBackend(CollectingBackend):
 
     @contextmanager
     def retrieval_context(self) -> Iterator[None]:
-        """Run all collected tasks before joblib looks for their results.
-
-        Yields
-        ------
-        None
-            Nothing.
-        """
+        """Run all collected tasks before joblib looks for their results."""
         current = adopter()
         for jobs in self.collected():
             if current is None:
@@ -203,15 +113,7 @@ class FleetBackend(CollectingBackend):
         yield
 
     def get_nested_backend(self) -> tuple["FleetBackend", None]:
-        """Return the backend of calls of joblib inside a task.
-
-        Returns
-        -------
-        backend : FleetBackend
-            Of the same session.
-        n_jobs : None
-            Without effect.
-        """
+        """Return the backend of calls of joblib inside a task, in the same session."""
         return FleetBackend(self.session, (self.nesting_level or 0) + 1), None
 
     def _run_top(self, jobs: Sequence[Job]) -> None:

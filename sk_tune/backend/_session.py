@@ -377,15 +377,7 @@ class _Answers:
 
 
 class Recorder(_Answers):
-    """Notes what the networks of a task ask for.
-
-    Parameters
-    ----------
-    session : Session
-        Of the block.
-    trainings : list
-        Of the task; added to.
-    """
+    """Notes what the networks of a task ask for, in its list of trainings."""
 
     def __init__(self, session: Session, trainings: list[_Training]) -> None:
         super().__init__(session, trainings)

@@ -106,26 +106,12 @@ _WITHOUT_NETWORKS = frozenset(
 
 
 def copy_task(task: Any, met: Callable[[Any], None] | None = None) -> Any:
-    """Return a copy of a task that may train a network.
+    """Return a copy of a task that may train a network, or None.
 
-    Parameters
-    ----------
-    task : callable
-        As joblib hands it to a backend.
-    met : callable or None, default=None
-        Called with each function and class in the task.
-
-    Returns
-    -------
-    callable or None
-        It shares arrays with the original and cannot write to them.  None if there is
-        neither a network in the task nor code of anybody who might make one: scikit-learn's
-        linear models, scipy's optimisers.
-
-    Raises
-    ------
-    Exception
-        If something in the task cannot be pickled.
+    It shares arrays with the original and cannot write to them. None stands for a task with
+    neither a network nor code of anybody who might make one: scikit-learn's linear models,
+    scipy's optimisers. `met` is called with each function and class in the task. What
+    pickling raises is raised.
     """
     buffer, shared = io.BytesIO(), _Shared()
     pickler = _Pickler(buffer, shared, met)

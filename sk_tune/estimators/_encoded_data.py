@@ -35,17 +35,7 @@ Array = npt.NDArray[Any]
 
 
 class Rows(NamedTuple):
-    """Checked and encoded rows.
-
-    Parameters
-    ----------
-    X : ndarray of shape (n_samples, ...), or sparse
-        Inputs.
-    target : ndarray of shape (n_samples,) or (n_samples, n_outputs)
-        Encoded targets.
-    weight : ndarray of shape (n_samples,) or None
-        Weights; all equal if None.
-    """
+    """Checked and encoded samples: X, targets, and weights, which are all equal if None."""
 
     X: Array
     target: Array
@@ -125,21 +115,9 @@ def repeat_by_weight(rows: Rows) -> Rows | None:
 
 
 def to_tensor(values: Array, dtype: str, device: str | torch.device) -> Tensor:
-    """Return an array as a tensor, or as sparse rows that give tensors.
+    """Return an array as a tensor, or a sparse table as what gives tensors of its samples.
 
-    Parameters
-    ----------
-    values : ndarray or sparse table
-        Of any type.
-    dtype : str
-        That of real numbers; others keep theirs.
-    device : str or torch.device
-        Where to.
-
-    Returns
-    -------
-    Tensor
-        It may share the array's memory.
+    Real numbers get the type `dtype`, others keep theirs. Memory may be shared.
     """
     if sparse.issparse(values):
         rows: Tensor = rows_as_tensor(values, dtype, device)
@@ -191,20 +169,7 @@ def placed(
 
 
 def take_rows(data: Any, rows: Array | None) -> Any:
-    """Return some rows of an array, a frame, a tensor or a list.
-
-    Parameters
-    ----------
-    data : object
-        None stays None.
-    rows : ndarray or None
-        Positions; all rows if None.
-
-    Returns
-    -------
-    object
-        Of the type of `data`.
-    """
+    """Return the samples of any container at some positions, all if None."""
     if data is None or rows is None:
         return data
     # Torch takes no positions of negative stride.

@@ -88,18 +88,7 @@ def to_tensors(arrays: Arrays | None, device: str = "cpu") -> dict[str, Tensor] 
 
 
 def net_arrays(net: Any) -> dict[str, Any]:
-    """Return what any skorch net has of a ``TrainingState``.
-
-    Parameters
-    ----------
-    net : skorch.NeuralNet
-        Initialised.
-
-    Returns
-    -------
-    dict
-        ``weights``, ``moments`` and ``history``.
-    """
+    """Return ``weights``, ``moments`` and ``history`` of any initialised skorch net."""
     moments = net.optimizer_.state_dict()["state"]
     return {
         "weights": to_arrays(net.module_.state_dict()),
@@ -137,15 +126,7 @@ def _loose_key(name: str, module: nn.Module) -> Any:
 
 
 def load_net_arrays(net: Any, state: TrainingState) -> None:
-    """Give a skorch net the weights, moments and history of a training.
-
-    Parameters
-    ----------
-    net : skorch.NeuralNet
-        Initialised.
-    state : TrainingState
-        Of a net of the same architecture.
-    """
+    """Give an initialised skorch net the weights, moments and history of a training."""
     _load_weights(net, state)
     load_moments(net.optimizer_, state)
 

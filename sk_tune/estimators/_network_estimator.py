@@ -92,34 +92,12 @@ _PREDICTING = (
 
 
 def is_unchanged(estimator: BaseEstimator) -> bool:
-    """Return whether an estimator trains as its class in sk_tune does.
-
-    Parameters
-    ----------
-    estimator : estimator
-        Of sk_tune, or of a class derived from one.
-
-    Returns
-    -------
-    bool
-        False if a method that takes part in training was overridden.
-    """
+    """Return whether an estimator trains as its class in sk_tune does."""
     return _are_own(estimator, _SEAMS, "sk_tune.")
 
 
 def predicts_unchanged(estimator: BaseEstimator) -> bool:
-    """Return whether an estimator predicts and scores as its class in sk_tune does.
-
-    Parameters
-    ----------
-    estimator : estimator
-        Of sk_tune, or of a class derived from one.
-
-    Returns
-    -------
-    bool
-        False if a method that takes part in predicting was overridden or added.
-    """
+    """Return whether an estimator predicts and scores as its class in sk_tune does."""
     # Its score is that of scikit-learn's mixins.
     is_own = _are_own(estimator, _PREDICTING, ("sk_tune.", "sklearn."))
     return is_own and not hasattr(estimator, "decision_function")

@@ -17,13 +17,7 @@ __all__ = ["NetworkPredictor", "export_module", "export_onnx"]
 
 
 class NetworkPredictor(nn.Module):
-    """The network and what turns its outputs into predictions.
-
-    Parameters
-    ----------
-    estimator : estimator
-        Fitted.
-    """
+    """The network of a fitted estimator and what turns its outputs into predictions."""
 
     target_mean: Tensor
     target_scale: Tensor
@@ -40,18 +34,7 @@ class NetworkPredictor(nn.Module):
                 self.register_buffer(name.strip("_"), values)
 
     def forward(self, x: Tensor) -> Tensor:
-        """Return probabilities, or targets in their units.
-
-        Parameters
-        ----------
-        x : Tensor of shape (n_samples, ...)
-            Rows as the network takes them.
-
-        Returns
-        -------
-        Tensor of shape (n_samples, n_outputs)
-            Predictions.
-        """
+        """Return probabilities, or targets in their units, (n_samples, n_outputs)."""
         outputs: Tensor = self.module(x)
         if self.multilabel:
             return outputs.sigmoid()
@@ -77,21 +60,9 @@ def export_module(
 ) -> None:
     """Write a module that makes predictions as an ONNX file.
 
-    Parameters
-    ----------
-    module : Module
-        In evaluation mode, on the CPU.
-    example : Tensor of shape (2, ...)
-        Two rows, because torch would take a single one for a constant.
-    path : str or path-like
-        File to write.
-    is_classifier : bool
-        Whether the predictions are probabilities.
-
-    Raises
-    ------
-    ImportError
-        If onnx or onnxscript is not installed.
+    It must be in evaluation mode on the CPU; `example` has two samples, because torch would
+    take a single one for a constant. Raises ImportError if onnx or onnxscript is not
+    installed.
     """
     missing = [name for name in ("onnx", "onnxscript") if find_spec(name) is None]
     if missing:

@@ -34,15 +34,7 @@ _Class = TypeVar("_Class", bound=type)
 def with_inherited_docs(cls: _Class) -> _Class:
     """Complete ``Parameters`` and ``Attributes`` of a class from the classes it builds on.
 
-    Parameters
-    ----------
-    cls : type
-        An estimator whose docstring has the markers ``{parameters}`` and ``{attributes}``.
-
-    Returns
-    -------
-    type
-        The same class.
+    They take the place of ``{parameters}`` and ``{attributes}`` in its docstring.
     """
     # An installation may run with docstrings stripped (python -OO).
     if cls.__doc__ is None:

@@ -172,23 +172,9 @@ def write_file(
     *,
     overwrite: bool,
 ) -> None:
-    """Write tensors and what they are, all of it or nothing.
+    """Write tensors and their description, of what JSON knows, all of it or nothing.
 
-    Parameters
-    ----------
-    path : str or path-like
-        File to write.
-    tensors : dict of str to Tensor
-        By name.
-    description : dict of str to object
-        Of what JSON knows, with the name of a ``class``.
-    overwrite : bool
-        Whether a file that exists may be replaced.
-
-    Raises
-    ------
-    FileExistsError
-        If there is a file that must not be replaced.
+    Raises FileExistsError if there is a file that must not be replaced.
     """
     target = Path(path)
     if target.exists() and not overwrite:
@@ -311,24 +297,9 @@ def _tensors(state: TrainingState) -> dict[str, Tensor]:
 def read_file(
     path: str | os.PathLike[str],
 ) -> tuple[dict[str, Tensor], dict[str, Any]]:
-    """Return what :func:`write_file` has written.
+    """Return the tensors and the description that :func:`write_file` has written.
 
-    Parameters
-    ----------
-    path : str or path-like
-        File to read.
-
-    Returns
-    -------
-    tensors : dict of str to Tensor
-        By name.
-    description : dict of str to object
-        What they are.
-
-    Raises
-    ------
-    ValueError
-        If the file is no such file, is damaged, or of a newer version.
+    Raises ValueError if the file is no such file, is damaged, or of a newer version.
     """
     path = Path(path)
     if path.is_dir():

@@ -60,22 +60,10 @@ _DATA_PARAMETERS = (
 class PreparedFit:
     """All that training needs.
 
-    Parameters
-    ----------
-    estimator : NetworkEstimator
-        A copy of the caller's, which knows the data but has no network yet.
-    module : Module
-        Built under the seed of the fit; with the weights of `state`, if there is one.
-    options : TrainingOptions
-        How to train.
-    train : TensorSet
-        Rows to train on.
-    valid : TensorSet or None
-        Rows that early stopping looks at.
-    monitor : TensorSet or None
-        Rows that are only looked at.
-    state : TrainingState or None
-        Where an earlier training stands.
+    `estimator` is a copy of the caller's, which knows the data but has no network yet.
+    `module` was built under the seed of the fit, and has the weights of `state` if there is
+    one, where an earlier training stands. Early stopping looks at `valid`; `monitor`
+    changes nothing in the training.
     """
 
     estimator: NetworkEstimator
@@ -93,39 +81,14 @@ class PreparedFit:
         return loss
 
     def predictions(self, outputs: Array) -> Array:
-        """Return probabilities, or targets in their units.
-
-        Parameters
-        ----------
-        outputs : ndarray of shape (n_samples, n_outputs)
-            Of the network.
-
-        Returns
-        -------
-        ndarray
-            As ``predict_proba`` or, of a regressor, ``predict`` returns them.
-        """
+        """Return probabilities, or targets in their units, of a network's outputs."""
         return self.estimator._predictions(torch.from_numpy(outputs))
 
     def train_alone(self, n_epochs: int) -> tuple[TrainingState, Array | None]:
-        """Train through skorch.
+        """Train through skorch; return the state of the training and the monitor's
+        predictions.
 
-        Parameters
-        ----------
-        n_epochs : int
-            Epochs to train now, at most.
-
-        Returns
-        -------
-        state : TrainingState
-            Where training stands.
-        predictions : ndarray or None
-            On the monitor rows.
-
-        Raises
-        ------
-        TrainingDivergedError
-            If the loss or a weight becomes infinite or NaN.
+        Raises TrainingDivergedError if the loss or a weight becomes infinite or NaN.
         """
         net = self.estimator._make_net(self.options.seed, str(self.train.X.device))
         before = module_keys(net)
@@ -163,34 +126,12 @@ class FitPreparer:
         monitor: Array | None = None,
         state: TrainingState | None = None,
     ) -> PreparedFit:
-        """Do all of a fit but the training.
+        """Do all of a fit but the training; the caller's estimator is not changed.
 
-        Parameters
-        ----------
-        estimator : NetworkEstimator
-            It is not changed.
-        X, y : array-like
-            Features and targets; shared between fits that pass the same objects.
-        seed : int
-            Source of all random numbers.
-        rows : ndarray or None, default=None
-            Positions of the rows to train on; all if None.
-        sample_weight : array-like or None, default=None
-            Weights of all rows.
-        monitor : ndarray or None, default=None
-            Positions of the rows to look at.
-        state : TrainingState or None, default=None
-            Where an earlier training of this fit stands.
-
-        Returns
-        -------
-        PreparedFit
-            Ready to be trained.
-
-        Raises
-        ------
-        ValueError
-            If a parameter or the data are not what the estimator asks for.
+        `rows` are positions of the samples to train on, all if None, `monitor` of those to
+        look at. What is made of data is shared between fits that pass the same objects.
+        `state` is where an earlier training of this fit stands. Raises ValueError if a
+        parameter or the data are not what the estimator asks for.
         """
         twin = self._twin(estimator)
         device = resolve_device(twin)
@@ -277,23 +218,8 @@ def adopt_training(
 ) -> NetworkEstimator:
     """Make an estimator what ``fit`` would have made of it, from a finished training.
 
-    Parameters
-    ----------
-    estimator : NetworkEstimator
-        With the parameters of the training.
-    X, y : array-like
-        The data of the training.
-    state : TrainingState
-        Where the training ended.
-    rows : ndarray or None, default=None
-        Positions of the rows that were trained on; all if None.
-    sample_weight : array-like or None, default=None
-        Weights of all rows.
-
-    Returns
-    -------
-    NetworkEstimator
-        The estimator.
+    `X`, `y` and `sample_weight` are the data of the training, `rows` the positions of its
+    samples, all if None.
     """
     X, y, sample_weight = (take_rows(part, rows) for part in (X, y, sample_weight))
     return estimator._adopt(X, y, sample_weight, state)
@@ -310,31 +236,10 @@ def fit_as_overridden(
     sample_weight: Any = None,
     monitor: Array | None = None,
 ) -> tuple[TrainingState, Array | None]:
-    """Train by an estimator's own ``fit``, for classes that override a part of it.
+    """Train a copy of an estimator by its ``fit``, for classes that override a part of it.
 
-    Parameters
-    ----------
-    estimator : NetworkEstimator
-        It is not changed.
-    X, y : array-like
-        Features and targets.
-    seed : int
-        Its ``random_state``.
-    n_epochs : int
-        Its ``max_epochs``.
-    rows : ndarray or None, default=None
-        Positions of the rows to train on; all if None.
-    sample_weight : array-like or None, default=None
-        Weights of all rows.
-    monitor : ndarray or None, default=None
-        Positions of the rows to predict; there are no curves of them.
-
-    Returns
-    -------
-    state : TrainingState
-        Where training stands.
-    predictions : ndarray or None
-        On the monitor rows.
+    Returns where training stands, and predictions of the `monitor` samples, of which there
+    are no curves.
     """
     own = clone(estimator).set_params(random_state=seed, max_epochs=n_epochs)
     weight = (
@@ -351,36 +256,12 @@ def fit_as_overridden(
 
 
 def first_seed(estimator: NetworkEstimator) -> int:
-    """Return the seed that a fit of an estimator would take.
-
-    Parameters
-    ----------
-    estimator : NetworkEstimator
-        A ``RandomState`` as its ``random_state`` is advanced once.
-
-    Returns
-    -------
-    int
-        In ``[0, 2**32)``.
-    """
+    """Return the seed that a fit of an estimator would take; a ``RandomState`` moves on."""
     return resolve_seed(estimator.random_state)
 
 
 def network_inputs(estimator: NetworkEstimator, X: Any) -> Tensor:
-    """Return rows as the network of a fitted estimator takes them.
-
-    Parameters
-    ----------
-    estimator : NetworkEstimator
-        Fitted.
-    X : array-like, frame or tensor of shape (n_samples, ...)
-        As ``predict`` takes them.
-
-    Returns
-    -------
-    Tensor of shape (n_samples, ...)
-        Checked, on the network's device.
-    """
+    """Return samples as the network of a fitted estimator takes them, on its device."""
     return estimator._inputs(X)
 
 

@@ -33,28 +33,13 @@ Array = npt.NDArray[Any]
 
 
 def as_sequences(X: Any, n_features: int | None = None) -> Any:
-    """Return a list of sequences as an array that is padded with NaN at their ends.
+    """Return a list of sequences as an array, (N, T, F), with NaN after their ends.
 
-    Parameters
-    ----------
-    X : object
-        Lists, tuples and arrays of objects are looked into; anything else stays as it is.
-    n_features : int or None, default=None
-        Features that a network was fitted on.  With one, equally long sequences of numbers
-        are steps, too, and no rows of a table.
+    Anything but lists, tuples and arrays of objects stays as it is, and so does X if its
+    sequences are equally long. With the `n_features` that a network was fitted on, equally
+    long sequences of numbers are steps, too, and no rows of a table. Raises ValueError if
+    sequences differ in their features.
 
-    Returns
-    -------
-    ndarray of shape (n_samples, n_steps, n_features), or X
-        X if its rows are equally long.
-
-    Raises
-    ------
-    ValueError
-        If sequences differ in their features.
-
-    Examples
-    --------
     >>> as_sequences([[1.0, 2.0, 3.0], [4.0]])[:, :, 0].tolist()
     [[1.0, 2.0, 3.0], [4.0, nan, nan]]
     """

@@ -78,18 +78,8 @@ class _StopTraining(Exception):
 class TrainingNet(LateOptimizerNet):
     """A skorch net that trains on tensors, epoch by epoch, and can always go on.
 
-    Parameters
-    ----------
-    module : Module
-        The network.
-    criterion : Module
-        Loss that takes predictions, targets and optional weights.
-    options : TrainingOptions
-        How to train.
-    row_work : float
-        Multiplications that the network takes to compute one row.
-    **kwargs : dict
-        Parameters of ``skorch.NeuralNet``; ``optimizer`` is called with the parameters.
+    `criterion` takes predictions, targets and optional weights; `row_work` is the number of
+    multiplications that the network takes for one sample.
     """
 
     def __init__(

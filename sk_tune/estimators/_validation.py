@@ -80,18 +80,10 @@ def is_whole(value: Any, low: int) -> bool:
 
 
 def check_parameters(estimator: Any) -> None:
-    """Check all parameters of an estimator.
+    """Check all parameters of an estimator by the constraints that its classes declare.
 
-    Parameters
-    ----------
-    estimator : object
-        With ``_parameter_constraints`` in each class that declares parameters.
-
-    Raises
-    ------
-    ValueError
-        In scikit-learn's wording; the message names the parameter, what it must be and
-        what was given.
+    Raises ValueError in scikit-learn's wording, with the parameter, what it must be and
+    what was given.
     """
     cls: Any = type(estimator)
     values = {name: getattr(estimator, name) for name in _constraints(cls)}
@@ -115,18 +107,7 @@ class LastSeen:
         self._values: dict[str, Any] = {}
 
     def is_like(self, estimator: Any) -> bool:
-        """Return whether an estimator is, attribute by attribute, as the last one was.
-
-        Parameters
-        ----------
-        estimator : object
-            With its parameters as attributes.
-
-        Returns
-        -------
-        bool
-            False also if an attribute is equal, but another object.
-        """
+        """Return whether an estimator has the very attributes that the last one had."""
         own = vars(estimator)
         return (
             type(estimator) is self._kind
@@ -135,13 +116,7 @@ class LastSeen:
         )
 
     def see(self, estimator: Any) -> None:
-        """Remember an estimator.
-
-        Parameters
-        ----------
-        estimator : object
-            As it is now; what is set afterwards makes it another one.
-        """
+        """Remember an estimator as it is now."""
         self._kind, self._values = type(estimator), dict(vars(estimator))
 
 
@@ -172,18 +147,7 @@ def as_array(data: Any) -> Any:
 
 
 def category_columns(X: Any) -> list[int]:
-    """Return the positions of the columns of a pandas frame whose categories are numbers.
-
-    Parameters
-    ----------
-    X : array-like, frame or tensor
-        What a user passed.
-
-    Returns
-    -------
-    list of int
-        Empty if X is no such frame.
-    """
+    """Return the positions of a pandas frame's columns whose categories are numbers."""
     if not isinstance(X, pd.DataFrame):
         # The categories of polars are always text.
         return []
@@ -191,27 +155,12 @@ def category_columns(X: Any) -> list[int]:
 
 
 def check_features(estimator: Any, X: Any, *, reset: bool) -> Array:
-    """Return X as a C-contiguous array, or sparse rows, in the estimator's dtype.
+    """Return X as a C-contiguous array, or a CSR table, in the estimator's dtype.
 
-    Parameters
-    ----------
-    estimator : NetworkEstimator
-        Records or compares the number and names of the features; its class says whether
-        they may be sparse, hold NaN or codes of categories, or have more dimensions.
-    X : array-like, frame, tensor or sparse table of shape (n_samples, ...)
-        Features.
-    reset : bool
-        True in a fresh fit, where the features are recorded.
-
-    Returns
-    -------
-    ndarray of shape (n_samples, ...), or CSR table
-        Not a copy where X has that form already.
-
-    Raises
-    ------
-    ValueError
-        Naming the columns that are not numbers or hold NaN.
+    The estimator's class says whether X may be sparse, hold NaN or codes of categories, or
+    have more than two dimensions. With `reset`, in a fresh fit, the number and names of the
+    features are recorded, else compared. It is no copy where X has that form already.
+    Raises ValueError naming the columns that are not numbers or hold NaN.
     """
     _refuse_columns_without_numbers(estimator, X, allow_codes=estimator._allow_codes)
     try:
@@ -295,18 +244,7 @@ def resolve_device(estimator: Any) -> str:
 
 
 def has_device(device: torch.device) -> bool:
-    """Return whether this machine has a device.
-
-    Parameters
-    ----------
-    device : torch.device
-        Any.
-
-    Returns
-    -------
-    bool
-        CUDA is not begun to be used by that.
-    """
+    """Return whether this machine has a device, without beginning to use CUDA."""
     if device.type == "cuda":
         return (device.index or 0) < torch.cuda.device_count()
     try:
@@ -317,18 +255,10 @@ def has_device(device: torch.device) -> bool:
 
 
 def resolve_seed(random_state: Any) -> int:
-    """Return the seed of one fit.
+    """Return the seed of one fit, in ``[0, 2**32)``.
 
-    Parameters
-    ----------
-    random_state : int, RandomState or None
-        A RandomState is advanced once.  None takes fresh entropy from the operating
-        system, so that numpy's global generator is neither used nor moved.
-
-    Returns
-    -------
-    int
-        In ``[0, 2**32)``.
+    A RandomState is advanced once. None takes fresh entropy from the operating system, so
+    that numpy's global generator is neither used nor moved.
     """
     if random_state is None:
         return int(np.random.SeedSequence().generate_state(1)[0])
@@ -361,18 +291,7 @@ def _holds_codes(dtype: Any) -> bool:
 
 
 def check_indicator(y: Array) -> None:
-    """Refuse labels of several columns that are not 0 and 1.
-
-    Parameters
-    ----------
-    y : ndarray of shape (n_samples, n_labels)
-        Whether each label applies.
-
-    Raises
-    ------
-    ValueError
-        If they hold anything else.
-    """
+    """Raise ValueError if labels of several columns are not 0 and 1."""
     if not np.isin(y, (0, 1)).all():
         raise ValueError(
             "y of several labels a row must hold 1 where a label applies, else 0. "

@@ -32,31 +32,12 @@ _POOL: dict[tuple[str, int], type[nn.Module]] = {
 class CNN(nn.Module):
     """Convolution blocks, then one dense hidden layer.
 
-    Parameters
-    ----------
-    input_shape : sequence of int
-        Channels, then one to three spatial sizes.
-    n_outputs : int
-        Outputs.
-    n_layers : int
-        Convolution blocks; each halves the spatial sizes when it pools.
-    n_channels : int
-        Channels of the first block; every further block has twice as many.
-    kernel_size : int
-        Side of the kernels; the borders are padded with zeros.
-    pooling : {"max", "avg"} or None
-        Over windows of 2; a spatial size of 1 is left as it is.
-    width : int
-        Units of the dense layer.
-    activation : str
-        A key of ``ACTIVATIONS``.
-    normalization : {"batch", "layer"} or None
-        After each convolution; "layer" normalises all channels of a row together.
-    residual : bool
-        Add the input of a convolution to its output, through a 1x1 convolution where the
-        number of channels differs.
-    dropout : float
-        Probability of dropping an element after each block and in the dense layer.
+    `input_shape` is the number of channels and one to three spatial sizes. Each block has
+    twice as many channels as the one before, `n_channels` the first; it halves the spatial
+    sizes if it pools. "layer" normalises all channels of a sample together. With `residual`
+    the input of a convolution is added to its output, through a 1x1 convolution where the
+    number of channels differs. `dropout` is the probability of dropping an element after
+    each block and in the dense layer.
     """
 
     def __init__(
@@ -98,18 +79,7 @@ class CNN(nn.Module):
         self.output = nn.Linear(width, n_outputs)
 
     def forward(self, x: Tensor) -> Tensor:
-        """Return the outputs of a batch.
-
-        Parameters
-        ----------
-        x : Tensor of shape (B, C, ...)
-            Inputs with the spatial sizes of ``input_shape``.
-
-        Returns
-        -------
-        Tensor of shape (B, n_outputs)
-            Unnormalised outputs.
-        """
+        """Return unnormalised outputs, (B, n_outputs), of a batch (B, C, ...)."""
         h: Tensor = self.activation(self.dense(self.blocks(x).flatten(1)))
         if self.dropout is not None:
             h = self.dropout(h)

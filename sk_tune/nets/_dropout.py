@@ -43,19 +43,10 @@ _Numbers = TypeVar("_Numbers", int, Tensor)
 
 
 class SeededDropout(nn.Module):
-    """Zero each element with probability `p` while training, scale the rest up.
+    """Zero each element with probability `p` while training, and divide the rest by 1 - p.
 
-    Parameters
-    ----------
-    p : float
-        Probability of dropping an element, in [0, 1).
-
-    Attributes
-    ----------
-    seed : int
-        Key of this layer, see :func:`seed_dropout`.
-    step : int
-        Counts the updates of the network; a new step gives a new mask.
+    `seed` is the key of the layer, see :func:`seed_dropout`; `step` counts the updates of
+    the network, and each gives a new mask.
     """
 
     def __init__(self, p: float) -> None:
@@ -65,18 +56,7 @@ class SeededDropout(nn.Module):
         self.step = 0
 
     def forward(self, x: Tensor) -> Tensor:
-        """Return `x` with elements dropped, or `x` itself in evaluation mode.
-
-        Parameters
-        ----------
-        x : Tensor of shape (B, ...)
-            Any activations.
-
-        Returns
-        -------
-        Tensor of the same shape
-            Kept elements are divided by ``1 - p``.
-        """
+        """Return `x`, (B, ...), with elements dropped, or `x` itself in evaluation mode."""
         if not self.training or self.p == 0:
             return x
         a, b = dropout_coefficients(self.seed, self.step)
@@ -91,20 +71,7 @@ class SeededDropout(nn.Module):
 
 
 def seed_dropout(module: nn.Module, seed: int) -> list[SeededDropout]:
-    """Give every dropout layer of a network its own key and return the layers.
-
-    Parameters
-    ----------
-    module : Module
-        A network.
-    seed : int
-        Seed of the network's dropout stream.
-
-    Returns
-    -------
-    list of SeededDropout
-        In the order of ``module.modules()``.
-    """
+    """Give each dropout layer of a network its key; return the layers in their order."""
     layers = [m for m in module.modules() if isinstance(m, SeededDropout)]
     for layer, key in zip(layers, dropout_layer_seeds(seed, len(layers)), strict=True):
         layer.seed = key
@@ -112,88 +79,30 @@ def seed_dropout(module: nn.Module, seed: int) -> list[SeededDropout]:
 
 
 def set_dropout_step(layers: Iterable[SeededDropout], step: int) -> None:
-    """Tell dropout layers which update comes next.
-
-    Parameters
-    ----------
-    layers : iterable of SeededDropout
-        From :func:`seed_dropout`.
-    step : int
-        Number of updates already made.
-    """
+    """Tell dropout layers how many updates were already made."""
     for layer in layers:
         layer.step = step
 
 
 def dropout_layer_seeds(seed: int, n_layers: int) -> list[int]:
-    """Return the keys of a network's dropout layers.
-
-    Parameters
-    ----------
-    seed : int
-        Seed of the network's dropout stream.
-    n_layers : int
-        Dropout layers.
-
-    Returns
-    -------
-    list of int
-        Unsigned 32-bit numbers.
-    """
+    """Return the keys of a network's dropout layers, unsigned 32-bit numbers."""
     low, high = _mix(seed & _MASK), seed >> 32
     return [_mix(low ^ _mix(high + position + 1)) for position in range(n_layers)]
 
 
 def dropout_coefficients(seed: _Numbers, step: _Numbers) -> tuple[_Numbers, _Numbers]:
-    """Return what the mask of one layer at one step is made with.
-
-    Parameters
-    ----------
-    seed : int or Tensor of int64
-        Key of the layer.
-    step : int or Tensor of int64
-        Updates already made.
-
-    Returns
-    -------
-    a, b : int or Tensor of int64
-        In the range of int32; `a` is odd.
-    """
+    """Return a (odd) and b of the mask of one layer at one step, in the range of int32."""
     key = _mix(seed + step * _GOLDEN)
     return _signed(key | 1), _signed(_mix(key ^ _GOLDEN))
 
 
 def dropout_threshold(p: float) -> int:
-    """Return the least int32 that keeps an element which is dropped with probability p.
-
-    Parameters
-    ----------
-    p : float
-        In [0, 1).
-
-    Returns
-    -------
-    int
-        In the range of int32.
-    """
+    """Return the least int32 that keeps an element which is dropped with probability p."""
     return int(p * 2**32) - 2**31
 
 
 def dropout_positions(n: int, device: torch.device) -> Tensor:
-    """Return the random numbers of the first positions.
-
-    Parameters
-    ----------
-    n : int
-        How many.
-    device : torch.device
-        Where.
-
-    Returns
-    -------
-    Tensor of shape (n,) and type int32
-        Not to be written to.
-    """
+    """Return the int32 random numbers of the first `n` positions, not to be written to."""
     return _position_table(max(12, (n - 1).bit_length()), device)[:n]
 
 

@@ -107,24 +107,11 @@ class MemberHead(nn.Module):
 
 
 def mean_of_members(outputs: Tensor, link: str, dim: int) -> Tensor:
-    """Return outputs whose prediction is the mean of the members' predictions.
+    """Return outputs, (..., C), whose prediction is the mean of the members' predictions.
 
-    Parameters
-    ----------
-    outputs : Tensor of shape (..., C)
-        Unnormalised outputs, with an axis of members.
-    link : {"softmax", "sigmoid", "identity"}
-        What makes predictions of outputs.
-    dim : int
-        Axis of the members.
+    `outputs` has an axis `dim` of members, which is gone in the result; `link`, "softmax",
+    "sigmoid" or "identity", makes predictions of outputs.
 
-    Returns
-    -------
-    Tensor of shape (..., C)
-        Unnormalised outputs, without that axis.
-
-    Examples
-    --------
     >>> outputs = torch.tensor([[[0.0, 0.0]], [[0.0, 100.0]]])
     >>> mean = mean_of_members(outputs, "softmax", dim=0).softmax(dim=1)
     >>> [round(p, 3) for p in mean[0].tolist()]
@@ -141,21 +128,9 @@ def mean_of_members(outputs: Tensor, link: str, dim: int) -> Tensor:
 
 
 def by_member(outputs: Tensor, *targets: Tensor) -> tuple[Tensor, ...]:
-    """Return the outputs of all members as rows, with the targets that belong to them.
+    """Return outputs of all members, (B, m, C), as (B m, C), and each target m times.
 
-    A mean loss over such rows is the mean of the members' losses.
-
-    Parameters
-    ----------
-    outputs : Tensor of shape (B, m, C)
-        Of all members.
-    *targets : Tensor of shape (B, ...)
-        Targets, and weights if there are some.
-
-    Returns
-    -------
-    tuple of Tensor of shape (B * m, ...)
-        Outputs, then targets.
+    A mean loss over these is the mean of the members' losses.
     """
     m = outputs.shape[1]
     return outputs.flatten(0, 1), *(t.repeat_interleave(m, dim=0) for t in targets)
@@ -164,28 +139,12 @@ def by_member(outputs: Tensor, *targets: Tensor) -> tuple[Tensor, ...]:
 class MLP(nn.Module):
     """Linear layers with activations between them.
 
-    Parameters
-    ----------
-    n_features : int
-        D.
-    n_outputs : int
-        C.
-    hidden_layer_sizes : sequence of int
-        Units of each hidden layer; empty for a linear model.
-    activation : str
-        A key of ``ACTIVATIONS``.
-    normalization : {"batch", "layer"} or None
-        Between each hidden layer and its activation.
-    residual : bool
-        Add the input of a hidden layer to its output where both have the same size.
-    dropout : float
-        Probability of dropping a hidden unit, in [0, 1).
-    inputs : TableInputs or None, default=None
-        What the columns become before the first layer; numbers as they are if None.
-    members : int, default=1
-        Networks that share the weight matrices, see ``_members``.
-    link : {"softmax", "sigmoid", "identity"}, default="identity"
-        What makes predictions of outputs, by which members are averaged.
+    `hidden_layer_sizes` is empty for a linear model. "batch" or "layer" normalisation
+    stands between each hidden layer and its activation; with `residual` the input of a
+    hidden layer is added to its output where both have the same size. `inputs` says what
+    the columns become before the first layer, `members` how many networks share the weight
+    matrices, and `link`, "softmax", "sigmoid" or "identity", what makes predictions of
+    outputs, by which members are averaged.
     """
 
     def __init__(
@@ -230,17 +189,9 @@ class MLP(nn.Module):
         )
 
     def forward(self, x: Tensor) -> Tensor:
-        """Return the outputs of a batch.
+        """Return unnormalised outputs, (B, C), of a batch (B, D).
 
-        Parameters
-        ----------
-        x : Tensor of shape (B, D)
-            Inputs.
-
-        Returns
-        -------
-        Tensor of shape (B, C)
-            Unnormalised outputs.  Of several members, (B, members, C) while training.
+        Outputs of several members are (B, members, C) while training.
         """
         h = x if self.inputs is None else self.inputs(x)
         if self.members > 1:
@@ -252,18 +203,7 @@ class MLP(nn.Module):
         return outputs
 
     def combined(self, outputs: Tensor) -> Tensor:
-        """Return outputs without an axis of members.
-
-        Parameters
-        ----------
-        outputs : Tensor of shape (B, C) or (B, members, C)
-            Of this network.
-
-        Returns
-        -------
-        Tensor of shape (B, C)
-            Their prediction is the mean of the members' predictions.
-        """
+        """Return outputs, (B, C), that predict the mean of the members' predictions."""
         if outputs.ndim == 2:
             return outputs
         return mean_of_members(outputs, self.link, dim=1)

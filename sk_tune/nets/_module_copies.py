@@ -32,22 +32,11 @@ _COPIED = (dict, set)
 
 
 def empty_copy(module: nn.Module, device: str) -> nn.Module:
-    """Return a network like another, for whoever loads weights into it.
+    """Return a module like another, whose parameters and buffers hold any numbers.
 
     Several times as fast as building one: no layer draws weights, nor checks its arguments.
-
-    Parameters
-    ----------
-    module : Module
-        Of layers that hold their tensors and layers as torch registers them, and nothing
-        else that may change but numbers.  It may be on torch's "meta" device.
-    device : str
-        Of the copy.
-
-    Returns
-    -------
-    Module
-        Its parameters and buffers hold any numbers.
+    The layers of `module`, which may be on torch's "meta" device, must hold their tensors
+    and layers as torch registers them, and nothing else that may change but numbers.
     """
     twin = object.__new__(type(module))
     # Hooks and registers are dicts and sets; a shared one would bind the two.
@@ -71,18 +60,10 @@ def empty_copy(module: nn.Module, device: str) -> nn.Module:
 
 
 def fresh_copy(module: nn.Module) -> nn.Module:
-    """Return a network like another, with weights as if it had just been built.
+    """Return a module on the CPU like another, with weights as if it had just been built.
 
-    Parameters
-    ----------
-    module : Module
-        As for :func:`empty_copy`, of layers that draw all of their weights in
-        ``reset_parameters``, in the order in which they were made.
-
-    Returns
-    -------
-    Module
-        On the CPU.
+    Its layers must draw all of their weights in ``reset_parameters``, in the order in which
+    they were made.
     """
     twin = empty_copy(module, "cpu")
     for layer in twin.modules():
@@ -109,17 +90,9 @@ _MOST_OBJECTS = 10_000
 
 
 def loose_state(module: nn.Module) -> tuple[Any, ...]:
-    """Return a key that is equal for networks that hold the same beside their weights.
+    """Return a key that is equal for modules that hold the same beside their weights.
 
-    Parameters
-    ----------
-    module : Module
-        Any.
-
-    Returns
-    -------
-    tuple
-        Hashable; attributes of all layers, and buffers that are not saved, by value.
+    It has the attributes of all layers, and the buffers that are not saved, by value.
     """
     saved = module.state_dict(keep_vars=True)
     known = frozenset(map(id, [*module.modules(), *saved.values()]))
@@ -141,21 +114,10 @@ def loose_state(module: nn.Module) -> tuple[Any, ...]:
 def attributes_key(
     layer: nn.Module, known: frozenset[int], without: frozenset[str] = frozenset()
 ) -> tuple[Any, ...]:
-    """Return a key of what code has put on a layer.
+    """Return a key of what code has put on a layer, its sublayers excepted.
 
-    Parameters
-    ----------
-    layer : Module
-        Without its own layers.
-    known : frozenset of int
-        Identities of what counts by its type, because it is told elsewhere.
-    without : frozenset of str, default=frozenset()
-        Names of attributes that do not count.
-
-    Returns
-    -------
-    tuple
-        Hashable; names and values.
+    `known` are identities of what counts by its type, because another key has its content;
+    `without` are names of attributes that do not count.
     """
     return tuple(
         (name, _attribute_key(value, known))
@@ -173,18 +135,7 @@ def _attribute_key(value: Any, known: frozenset[int]) -> Any:
 
 
 def tensor_values(module: nn.Module) -> tuple[Any, ...]:
-    """Return a key that is equal for modules whose buffers and parameters are equal.
-
-    Parameters
-    ----------
-    module : Module
-        Any.
-
-    Returns
-    -------
-    tuple
-        Hashable; names and values.
-    """
+    """Return a key that is equal for modules whose buffers and parameters are equal."""
     return tuple(
         (name, _tensor_key(tensor))
         for part in (module.named_parameters(), module.named_buffers())
@@ -193,17 +144,9 @@ def tensor_values(module: nn.Module) -> tuple[Any, ...]:
 
 
 def independent_copy(module: nn.Module) -> nn.Module:
-    """Return a copy on the host, of which results of the last call hold no graph.
+    """Return a copy on the host, in which results of the last call have no graph.
 
-    Parameters
-    ----------
-    module : Module
-        Any.
-
-    Returns
-    -------
-    Module
-        Without attributes that cannot be copied, as locks and open files.
+    It lacks attributes that cannot be copied, as locks and open files.
     """
     results = {
         id(value): value.detach().clone()
@@ -218,21 +161,11 @@ def independent_copy(module: nn.Module) -> nn.Module:
 
 
 def with_parameters_of(fresh: nn.Module, trained: nn.Module) -> nn.Module:
-    """Return a copy of a trained module with another one's parameters in their place.
+    """Return a copy of a trained module on top of the parameters of a fresh one.
 
-    An optimizer that was made for these goes on holding them.
-
-    Parameters
-    ----------
-    fresh : Module
-        Its parameters get the values of the trained ones.
-    trained : Module
-        It is not changed; what it lacks as an independent copy, it has from `fresh`.
-
-    Returns
-    -------
-    Module
-        On the device of `fresh`.
+    These get the values of the trained ones, so that an optimizer that was made for them
+    goes on holding them. What the trained module lacks as an independent copy, it has from
+    `fresh`, on whose device it is.
     """
     own = dict(fresh.named_parameters())
     memo: dict[int, Any] = {}

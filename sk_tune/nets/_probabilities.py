@@ -9,18 +9,7 @@ __all__ = ["LogProbabilities", "sum_to_one"]
 
 
 def sum_to_one(outputs: Tensor) -> bool:
-    """Return whether outputs are probabilities of classes.
-
-    Parameters
-    ----------
-    outputs : Tensor of shape (B, C)
-        Of a module.
-
-    Returns
-    -------
-    bool
-        Whether none is negative and each row sums to 1.
-    """
+    """Return whether outputs, (B, C), are at least 0 and sum to 1 for each sample."""
     sums = outputs.sum(dim=1)
     # Half precision rounds at 1e-3.
     return bool((outputs >= 0).all()) and torch.allclose(
@@ -32,17 +21,9 @@ class LogProbabilities(nn.Module):
     """A module that returns probabilities, as one that returns unnormalised scores.
 
     Their logarithms are such scores: softmax makes the same probabilities of them, and
-    cross-entropy is the negative log-likelihood.
-
-    Parameters
-    ----------
-    module : Module
-        It returns (B, C), probabilities of one class (each row sums to 1) or of many.
-    one_class : bool
-        Whether a sample has one class; else each column is a label of its own, whose score
-        is its log-odds.
-    while_training : bool
-        Whether the module returns probabilities in training mode too.
+    cross-entropy is the negative log-likelihood. Unless a sample has `one_class`, each
+    column is a label by itself, whose score is its log-odds. `while_training` says whether
+    the module returns probabilities in training mode too.
     """
 
     def __init__(self, module: nn.Module, *, one_class: bool, while_training: bool) -> None:
@@ -52,18 +33,7 @@ class LogProbabilities(nn.Module):
         self.while_training = while_training
 
     def forward(self, x: Tensor) -> Tensor:
-        """Return unnormalised scores.
-
-        Parameters
-        ----------
-        x : Tensor of shape (B, ...)
-            Inputs.
-
-        Returns
-        -------
-        Tensor of shape (B, C)
-            Logarithms of probabilities, or log-odds.
-        """
+        """Return unnormalised scores, (B, C), of a batch (B, ...)."""
         outputs: Tensor = self.module(x)
         if self.training and not self.while_training:
             return outputs

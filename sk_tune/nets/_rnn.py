@@ -21,37 +21,13 @@ _CELLS: dict[str, Any] = {"gru": nn.GRU, "lstm": nn.LSTM, "rnn": nn.RNN}
 class RNN(nn.Module):
     """Stacked recurrent layers, then one linear layer on the last state.
 
-    Sequences may end early: steps of NaN at the end of a row are padding, which no layer
-    sees.
+    Sequences may end early: steps of NaN at the end of a sample are padding, which no layer
+    sees. `padded` says whether there is any; None looks for it in each batch, which is not
+    possible where batches of several networks are computed as one.
 
-    Parameters
-    ----------
-    n_features : int
-        F.
-    n_outputs : int
-        C.
-    cell : {"gru", "lstm", "rnn"}
-        Kind of the recurrent layers.
-    n_layers : int
-        Recurrent layers.
-    hidden_size : int
-        H, units of one layer and direction.
-    bidirectional : bool
-        Read the sequence in both directions.
-    activation : {"relu", "tanh"}
-        Of an "rnn" cell; the other cells have their own.
-    normalization : {"batch", "layer"} or None
-        Of the output of each recurrent layer, over its steps.
-    residual : bool
-        Add the input of a recurrent layer to its output where both have the same size.
-    dropout : float
-        Probability of dropping an element of a layer's output.
-
-    Attributes
-    ----------
-    padded : bool or None
-        Whether there is padding in the sequences; None looks for it in each batch, which
-        is not possible where batches of several networks are computed as one.
+    `cell` is "gru", "lstm" or "rnn"; `activation` is that of an "rnn" cell. The output of
+    each layer is normalised over its steps. With `residual` the input of a layer is added
+    to its output where both have the same size.
     """
 
     def __init__(
@@ -92,17 +68,9 @@ class RNN(nn.Module):
         self.padded: bool | None = None
 
     def forward(self, x: Tensor) -> Tensor:
-        """Return the outputs of a batch.
+        """Return unnormalised outputs, (B, C), of sequences (B, T, F).
 
-        Parameters
-        ----------
-        x : Tensor of shape (B, T, F)
-            Sequences, with NaN in all features of a step that is padding.
-
-        Returns
-        -------
-        Tensor of shape (B, C)
-            Unnormalised outputs.
+        A step that is padding has NaN in all features.
         """
         padding = torch.isnan(x[:, :, 0])
         lengths = None

@@ -32,18 +32,8 @@ __all__ = [
 class PeriodicEmbedding(nn.Module):
     """Cosines and sines of each number, one linear layer for each column, then ReLU.
 
-    "PLR" in section 3.3 of [1]_, with trained frequencies.
-
-    Parameters
-    ----------
-    n_columns : int
-        N.
-    n_frequencies : int
-        F.
-    frequency_scale : float
-        Standard deviation of the frequencies that training begins with.
-    size : int
-        E.
+    "PLR" in section 3.3 of [1]_, with trained frequencies, which begin with the standard
+    deviation `frequency_scale`.
     """
 
     def __init__(
@@ -60,18 +50,7 @@ class PeriodicEmbedding(nn.Module):
             _init_uniform(parameter, 2 * n_frequencies)
 
     def forward(self, x: Tensor) -> Tensor:
-        """Return the vectors of numbers.
-
-        Parameters
-        ----------
-        x : Tensor of shape (B, N)
-            Numbers of about unit scale.
-
-        Returns
-        -------
-        Tensor of shape (B, N * E)
-            Column by column.
-        """
+        """Return the vectors, (B, N * E), of numbers, (B, N), of about unit scale."""
         angles = 2 * math.pi * x.unsqueeze(2) * self.frequencies  # (B, N, F)
         waves = torch.cat([angles.cos(), angles.sin()], dim=2)
         return torch.relu(_by_column(waves, self.weight).flatten(1) + self.bias)
@@ -81,17 +60,8 @@ class PiecewiseLinearEmbedding(nn.Module):
     """A line for each unit and column, and a bend at each edge of the column's bins.
 
     The bins' part (section 3.2 of [1]_) begins at 0, so that training begins with lines and
-    bends them, as in TabM [2]_.  Outside of the outermost edges it is constant, and the
-    line alone goes on.
-
-    Parameters
-    ----------
-    n_columns : int
-        N.
-    n_bins : int
-        T, of the column that has most.
-    size : int
-        E.
+    bends them, as in TabM [2]_. Outside of the outermost edges it is constant, and the line
+    alone goes on. `n_bins` is that of the column that has most.
     """
 
     start: Tensor
@@ -110,13 +80,7 @@ class PiecewiseLinearEmbedding(nn.Module):
             _init_uniform(parameter, size)
 
     def set_edges(self, edges: Sequence[Sequence[float]]) -> None:
-        """Tell where the bins lie.
-
-        Parameters
-        ----------
-        edges : sequence of sequence of float
-            Of each column, rising; at most one more than there are bins.
-        """
+        """Set the rising edges of each column's bins: at most n_bins + 1 of them."""
         self.start.zero_()
         self.slope.zero_()
         for column, own in enumerate(edges):
@@ -126,18 +90,7 @@ class PiecewiseLinearEmbedding(nn.Module):
             self.slope[column, :n_bins] = (1 / places.diff()).to(self.slope.dtype)
 
     def forward(self, x: Tensor) -> Tensor:
-        """Return the vectors of numbers.
-
-        Parameters
-        ----------
-        x : Tensor of shape (B, N)
-            Numbers.
-
-        Returns
-        -------
-        Tensor of shape (B, N * E)
-            Column by column.
-        """
+        """Return the vectors, (B, N * E), of numbers, (B, N)."""
         x = x.unsqueeze(2)
         passed = ((x - self.start) * self.slope).clamp(0, 1)  # (B, N, T)
         lines = x * self.scale
@@ -158,15 +111,9 @@ class CategoryEmbedding(nn.Module):
     """A learned vector for each code of each category column.
 
     All columns share one matrix, in which they lie one after the other, so that a batch
-    takes one look-up.  Code 0 of a column, and every code that is not known, has the first
-    vector of the column, which begins at 0.
-
-    Parameters
-    ----------
-    n_codes : sequence of int
-        Codes of each column: 0 to ``n_codes - 1``.
-    size : int
-        E.
+    takes one look-up. Code 0 of a column, and every code that is not known, has the first
+    vector of the column, which begins at 0. Codes of a column run from 0 to its ``n_codes -
+    1``.
     """
 
     known: Tensor
@@ -197,13 +144,7 @@ class CategoryEmbedding(nn.Module):
         self.weight[self.offsets] = 0
 
     def set_known(self, codes: Sequence[Sequence[int]]) -> None:
-        """Tell which codes are known.
-
-        Parameters
-        ----------
-        codes : sequence of sequence of int
-            Of each column.
-        """
+        """Set which codes of each column are known."""
         if self.known.is_meta:
             # A network that is only looked at for its shapes.
             return
@@ -213,18 +154,7 @@ class CategoryEmbedding(nn.Module):
             self.known[places] = places
 
     def forward(self, x: Tensor) -> Tensor:
-        """Return the vectors of codes.
-
-        Parameters
-        ----------
-        x : Tensor of shape (B, C)
-            Whole numbers of any type.
-
-        Returns
-        -------
-        Tensor of shape (B, C * E)
-            Column by column.
-        """
+        """Return the vectors, (B, C * E), of codes, (B, C), whole numbers of any type."""
         codes = x.to(torch.int64)
         inside = (codes >= 0) & (codes < self.n_codes)
         places = torch.where(inside, codes, torch.zeros_like(codes)) + self.offsets
@@ -234,16 +164,8 @@ class CategoryEmbedding(nn.Module):
 class TableInputs(nn.Module):
     """Numbers as they are or embedded, then the vectors of the categories.
 
-    Parameters
-    ----------
-    numerical : sequence of int
-        Positions of the columns that hold numbers.
-    categorical : sequence of int
-        Positions of the columns that hold codes.
-    numbers : Module or None
-        From (B, N) to (B, numbers.n_outputs); None leaves numbers as they are.
-    categories : CategoryEmbedding or None
-        None if there are no categories.
+    `numerical` and `categorical` are positions of columns. `numbers` maps (B, N) to (B,
+    numbers.n_outputs); None leaves numbers as they are.
     """
 
     def __init__(
@@ -268,18 +190,7 @@ class TableInputs(nn.Module):
         self.n_outputs = sum(self.chunks)
 
     def forward(self, x: Tensor) -> Tensor:
-        """Return what the first layer sees.
-
-        Parameters
-        ----------
-        x : Tensor of shape (B, D)
-            Rows of a table.
-
-        Returns
-        -------
-        Tensor of shape (B, n_outputs)
-            Numbers first.
-        """
+        """Return what the first layer sees, (B, n_outputs), of samples, (B, D)."""
         parts = []
         if self.numerical:
             numbers = x[:, list(self.numerical)]
