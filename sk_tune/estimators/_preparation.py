@@ -85,8 +85,7 @@ class PreparedFit:
         return self.estimator._predictions(torch.from_numpy(outputs))
 
     def train_alone(self, n_epochs: int) -> tuple[TrainingState, Array | None]:
-        """Train through skorch; return the state of the training and the monitor's
-        predictions.
+        """Train through skorch; return the state and predictions of the monitor samples.
 
         Raises TrainingDivergedError if the loss or a weight becomes infinite or NaN.
         """
