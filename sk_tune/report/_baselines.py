@@ -32,24 +32,8 @@ _MOST_VALUES = 20_000_000
 def baseline_models(X: Any, *, is_classification: bool, n_targets: int = 1) -> list[Any]:
     """Return a dummy and a linear model for a table, both unfitted.
 
-    Parameters
-    ----------
-    X : array-like or DataFrame of shape (n_samples, ...)
-        Rows to train on; of a table only what its columns are is learnt here.
-    is_classification : bool
-        Else regression.
-    n_targets : int, default=1
-        Columns of the target.
-
-    Returns
-    -------
-    list of estimator
-        The dummy, and the linear model behind what makes numbers of the columns.
-
-    Raises
-    ------
-    TableError
-        If a table has no column that can be used.
+    The linear model stands behind a step that makes numbers of the columns. Raises
+    TableError if a table has no column that can be used.
     """
     if not is_classification:
         return [DummyRegressor(), _linear(X, Ridge())]
@@ -60,22 +44,9 @@ def baseline_models(X: Any, *, is_classification: bool, n_targets: int = 1) -> l
 
 
 def search_baselines(search: Any, X: Any, y: Any) -> tuple[list[Baseline], list[str]]:
-    """Return how simple models do on the folds of a search.
+    """Return how simple models do on the folds of a search, and notes on what is missing.
 
-    Parameters
-    ----------
-    search : estimator
-        A fitted search.
-    X, y : array-like or None
-        The data that it was fitted with.  Without `X` there is a dummy only, if the
-        search tells its folds.
-
-    Returns
-    -------
-    baselines : list of Baseline
-        "dummy" and "linear", as far as they can be scored.
-    notes : list of str
-        What is missing, and why.
+    Without `X` there is a dummy only, if the search tells its folds.
     """
     is_classification = is_classifier(search)
     if not (is_classification or is_regressor(search)):

@@ -52,20 +52,7 @@ _MEAN = "mean_test_"
 
 
 def candidate_rows(search: Any, trials: Trials) -> list[CandidateRow]:
-    """Return a record for each row of ``cv_results_``.
-
-    Parameters
-    ----------
-    search : estimator
-        A fitted search.
-    trials : Trials
-        What it evaluated.
-
-    Returns
-    -------
-    list of CandidateRow
-        In their order.
-    """
+    """Return a record for each row of ``cv_results_``, in their order."""
     results, metric = search.cv_results_, metric_name(search)
     folds = [results[f"split{k}_test_{metric}"] for k in range(search.n_splits_)]
     running_best = trials.running_best
@@ -96,17 +83,7 @@ def candidate_rows(search: Any, trials: Trials) -> list[CandidateRow]:
 def best_row(trials: Trials, rows: Sequence[CandidateRow]) -> CandidateRow | None:
     """Return the candidate that the search chose.
 
-    Parameters
-    ----------
-    trials : Trials
-        What it evaluated.
-    rows : sequence of CandidateRow
-        Its candidates.
-
-    Returns
-    -------
-    CandidateRow or None
-        The best by the first metric if it chose none; None if none has a score.
+    It is the best by the first metric if the search chose none, None if none has a score.
     """
     index = trials.best
     if index is None:
@@ -133,28 +110,9 @@ def answer(
 ) -> str:
     """Return in plain words what was found and whether it is worth having.
 
-    Parameters
-    ----------
-    best : CandidateRow or None
-        The one that was chosen.
-    corrected : CorrectedScore or None
-        What it is expected to score on new data.
-    baselines : sequence of Baseline
-        Scores on the same folds.
-    n_candidates : int
-        That were tried, those of several rungs counted once.
-
-    Returns
-    -------
-    str
-        A sentence on the score, and one on each baseline that it may not beat, else on
-        the better of them.
-
-    Notes
-    -----
-    A baseline is beaten if its mean score is below the interval of the corrected score,
-    or below the mean of the best candidate less its standard deviation over the folds
-    where no corrected score is at hand.
+    A sentence tells the score, another compares it with the better baseline. A baseline is
+    beaten if its mean score is below the interval of the corrected score, or, without that,
+    below the mean of the best candidate less its standard deviation over the folds.
     """
     if best is None:
         tried = (
@@ -187,20 +145,10 @@ def answer(
 
 
 def interval(best: CandidateRow, corrected: CorrectedScore | None) -> tuple[float, float]:
-    """Return between what the score of the best candidate lies.
+    """Return the ends of the corrected score's interval.
 
-    Parameters
-    ----------
-    best : CandidateRow
-        The one that was chosen.
-    corrected : CorrectedScore or None
-        Its corrected score.
-
-    Returns
-    -------
-    tuple of float
-        Ends of the interval of the corrected score, or mean less and plus the standard
-        deviation over the folds.
+    Without a corrected score they are mean less and plus the standard deviation over the
+    folds.
     """
     if corrected is None:
         return best.score - best.std, best.score + best.std
@@ -220,26 +168,10 @@ def _against(baseline: Baseline, score: str, low: float, high: float, better: st
 def gather(
     search: Any, X: Any = None, y: Any = None, baselines: Sequence[Baseline] | None = None
 ) -> Report:
-    """Return all that is known of a search.
+    """Return all that is known of a fitted search, for a page, a text or JSON.
 
-    Parameters
-    ----------
-    search : estimator
-        A fitted search.
-    X, y : array-like, default=None
-        The data that it was fitted with.
-    baselines : sequence of Baseline or None, default=None
-        Scored already; None scores them, as far as the data are known.
-
-    Returns
-    -------
-    Report
-        For a page, a text or JSON.
-
-    Raises
-    ------
-    NotFittedError
-        If the search is not fitted.
+    `X` and `y` are the data that it was fitted with; without `baselines`, these are scored
+    as far as the data are known. Raises NotFittedError.
     """
     part = search_part(search)
     corrected, notes = _corrected(search)
@@ -267,22 +199,9 @@ def gather(
 
 
 def search_part(search: Any) -> SearchPart:
-    """Return what a search tried, without what takes long: which parameters matter.
+    """Return what a fitted search tried, without what takes long: which parameters matter.
 
-    Parameters
-    ----------
-    search : estimator
-        A fitted search.
-
-    Returns
-    -------
-    SearchPart
-        Of which nothing holds a model or data.
-
-    Raises
-    ------
-    NotFittedError
-        If the search is not fitted.
+    The record holds no model and no data. Raises NotFittedError.
     """
     check_is_fitted(search, "cv_results_")
     trials = trials_of(search)

@@ -63,15 +63,7 @@ _LONGEST_REASON = 500
 def candidate_table(report: SearchPart) -> PageTable:
     """Return the table of all rows of ``cv_results_``.
 
-    Parameters
-    ----------
-    report : SearchPart
-        Of a search.
-
-    Returns
-    -------
-    PageTable
-        With columns for rungs, several metrics and reasons only where there are some.
+    Columns for rungs, several metrics and reasons are there only where there are some.
     """
     columns = [*_result_columns(report), *_parameter_columns(report)]
     columns.append((
@@ -185,18 +177,7 @@ def _reason(reason: str) -> Cell:
 
 
 def ledger_counts(ledger: Ledger | None) -> list[tuple[str, int]]:
-    """Return what was counted.
-
-    Parameters
-    ----------
-    ledger : Ledger or None
-        Of a search.
-
-    Returns
-    -------
-    list of (str, int)
-        Names and counts; without epochs if there were none.  Empty without a ledger.
-    """
+    """Return what a ledger counted, by name; without epochs if there were none."""
     if ledger is None:
         return []
     counts = [
@@ -221,18 +202,7 @@ def ledger_counts(ledger: Ledger | None) -> list[tuple[str, int]]:
 
 
 def ledger_seconds(ledger: Ledger | None) -> list[tuple[str, str]]:
-    """Return where the time went.
-
-    Parameters
-    ----------
-    ledger : Ledger or None
-        Of a search.
-
-    Returns
-    -------
-    list of (str, str)
-        Parts and their times; empty without a ledger.
-    """
+    """Return where the time of a search went, by name."""
     if ledger is None:
         return []
     parts = [
@@ -305,20 +275,7 @@ def write_html(
 
 
 def write_page(content: Page, path: str | Path) -> Path:
-    """Write a page.
-
-    Parameters
-    ----------
-    content : Page
-        Of a search, or of one call.
-    path : str or Path
-        HTML file to write, as a whole or not at all.
-
-    Returns
-    -------
-    Path
-        The file.
-    """
+    """Write a page to an HTML file, as a whole or not at all, and return its path."""
     path, text = Path(path), render(content)
     with replaced_file(path) as temporary:
         temporary.write_text(text, encoding="utf-8")

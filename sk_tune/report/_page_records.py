@@ -34,17 +34,7 @@ Row = TypeVar("Row")
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PageColumn:
-    """A column of a table.
-
-    Parameters
-    ----------
-    name : str
-        Heading.
-    is_number : bool
-        Whether it is sorted and aligned as numbers.
-    hint : str, default=""
-        What it holds, if the heading is short for it.
-    """
+    """A column of a table; `hint` tells what it holds where the heading is short for it."""
 
     name: str
     is_number: bool
@@ -55,16 +45,8 @@ class PageColumn:
 class Cell:
     """A cell of a table.
 
-    Parameters
-    ----------
-    text : str
-        What is shown.
-    key : str or None, default=None
-        The number it stands for, in full; None if it is no number.
-    details : str, default=""
-        More, shown on demand.
-    is_long : bool, default=False
-        Whether its text is broken into lines.
+    `key` is the number that the text stands for, in full, None if it is no number;
+    `details` are shown on demand, and the text of an `is_long` cell is broken into lines.
     """
 
     text: str
@@ -75,15 +57,7 @@ class Cell:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PageTable:
-    """Rows of cells, the first the best.
-
-    Parameters
-    ----------
-    columns : list of PageColumn
-        From left to right.
-    rows : list of (str, list of Cell)
-        From above; each with what it is: "best", "failed" or nothing special.
-    """
+    """Rows of cells, the first the best; each is "best", "failed" or nothing special."""
 
     columns: list[PageColumn]
     rows: list[tuple[str, list[Cell]]]
@@ -94,19 +68,7 @@ def number_cells(
 ) -> Callable[[Any], Cell]:
     """Return what makes the cells of a column of numbers, with equally many decimals.
 
-    Parameters
-    ----------
-    rows : sequence
-        All that the table shows.
-    value_of : callable
-        Returns the number of one of them; NaN is "n/a".
-    digits : int, default=4
-        Significant ones.
-
-    Returns
-    -------
-    callable
-        Returns the cell of one of the rows.
+    `rows` are all that the table shows; NaN is "n/a".
     """
     values = [value_of(row) for row in rows]
     texts = dict(zip(values, number_texts(values, digits), strict=True))
@@ -124,14 +86,9 @@ _SEVERITIES = ("high", "medium", "low", None)
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Baseline:
-    """How a simple model did on the folds of a search; greater is better.
+    """How a simple model ("dummy" or "linear") did on the folds of a search.
 
-    Parameters
-    ----------
-    name : str
-        "dummy", which looks at no column, or "linear".
-    mean, std : float
-        Mean and standard deviation of the score over the folds; NaN if it cannot be taken.
+    Mean and standard deviation of the score, of which greater is better; NaN without one.
     """
 
     name: str
@@ -141,32 +98,12 @@ class Baseline:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CandidateRow:
-    """A row of ``cv_results_``.
+    """A row of ``cv_results_``, by the metric that decides; `others` are other means.
 
-    Parameters
-    ----------
-    row : int
-        Its position there, from 0.
-    rank : int or None
-        By the mean score, from 1; None without a score.
-    score, std : float
-        Mean and standard deviation over the folds of the metric that decides.
-    fold_scores : tuple of float
-        Of each fold.
-    others : mapping of str to float
-        Mean scores by the metrics that do not decide.
-    params : mapping of str to object
-        What was tried.
-    seconds : float
-        Mean time of a fit.
-    reason : str
-        Why it has no score, or has the score of failures; empty if it has one.
-    configuration : int
-        Equal for the rows of one configuration in several rungs.
-    best_so_far : float
-        Up to this row, among those that were granted as much.
-    rung, bracket, n_resources : int or None
-        Of a search with rungs.
+    `rank` is None without a score; `reason` says why there is none, or only that of
+    failures. `configuration` is equal for the rows of one configuration in several rungs.
+    `best_so_far` is the best score up to this row among those that were granted as much;
+    `seconds` is the mean time of a fit.
     """
 
     row: int
@@ -189,18 +126,9 @@ class CandidateRow:
 class Reproduction:
     """What it takes to get the same search again.
 
-    Parameters
-    ----------
-    versions : mapping of str to str
-        Of the packages and the system.
-    seeds : mapping of str to object
-        ``random_state`` of each part that has one.
-    cv : str
-        The folds.
-    data : mapping of str to str
-        Shape, type and hash of X and y, as far as they are known.
-    code : str
-        The search and the best candidate as Python.
+    Versions of packages and the system, ``random_state`` of each part that has one, the
+    folds, shape, type and hash of X and y as far as they are known, and the search and its
+    best candidate as Python.
     """
 
     versions: Mapping[str, str]
@@ -217,20 +145,10 @@ def outcome_text(finding: Finding) -> str:
 
 
 class ScoreLine(NamedTuple):
-    """A score with its uncertainty.
+    """A score, of which greater is better, with its uncertainty from `low` to `high`.
 
-    Parameters
-    ----------
-    name : str
-        Of the model.
-    score : float
-        Greater is better.
-    low, high : float
-        Ends of its uncertainty; NaN if that is not known.
-    what : str
-        What the model or the uncertainty is.
-    set_aside : float, default=nan
-        The score on rows that were set aside; NaN without any.
+    `what` explains the model or the uncertainty; `set_aside` is the score on rows that were
+    set aside. Unknown numbers are NaN.
     """
 
     name: str
@@ -245,32 +163,11 @@ class ScoreLine(NamedTuple):
 class SearchPart:
     """What a search tried: candidates, curves and what they cost.
 
-    Parameters
-    ----------
-    title : str
-        What was searched, and how.
-    metric : str
-        What scores are.
-    candidates : sequence of CandidateRow
-        In the order of ``cv_results_``.
-    parameters : sequence of Parameter
-        Those that vary.
-    importance : Importance or None
-        Which of them matter; None if none varies, or nobody asked yet.
-    best : CandidateRow or None
-        The one to take; None if none has a score.
-    findings : sequence of Finding
-        Of the diagnosis.
-    curves : Curves or None
-        By epochs, of the best candidate; None for what is no network.
-    best_epoch : int or None
-        The epoch that counts for the best candidate; None without a curve.
-    resource : str or None
-        What rungs grant more of.
-    ledger : Ledger or None
-        What was spent and saved; None for a search of scikit-learn.
-    key : str, default=""
-        What the names of its pictures begin with, where a page has several searches.
+    `candidates` are in the order of ``cv_results_``, `parameters` those that vary;
+    `importance` is None if none varies, or nobody asked yet. `best` is None if no candidate
+    has a score, `curves` and `best_epoch` if it is no network. `resource` is what rungs
+    grant more of. `ledger` is None for a search of scikit-learn. `key` is what the names of
+    its pictures begin with, where a page has several searches.
     """
 
     title: str
@@ -312,26 +209,10 @@ class SearchPart:
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class Report(SearchPart):
-    """All that is known of a search.
+    """All that is known of a search: the answer, what it rests on, what is missing.
 
-    Parameters
-    ----------
-    verdict : str
-        The answer in one or two sentences.
-    corrected : CorrectedScore or None
-        What the best is expected to score on new data.
-    notes : sequence of str
-        What is missing of the answer, and why.
-    baselines : sequence of Baseline
-        Empty if they were not scored.
-    quality : Quality or None
-        Of the best candidate's predictions of rows that its models lacked.
-    usage : str
-        How to predict, as code; empty without a refit.
-    checks : sequence of Finding
-        Of leaks.
-    reproduction : Reproduction
-        How to get there again.
+    `usage` is code that predicts, empty without a refit; `quality` is that of the best
+    candidate's predictions of rows that its models lacked; `checks` are those of leaks.
     """
 
     verdict: str
@@ -348,36 +229,10 @@ class Report(SearchPart):
 class Page:
     """What is on a page, of a search or of all searches of one call.
 
-    Parameters
-    ----------
-    title, subtitle : str
-        Its heading, and what it is about.
-    metric : str
-        What scores are.
-    headline, verdict : str
-        The best model, empty if the verdict names it; and the answer.
-    notes : sequence of str
-        What is missing of the answer, and why.
-    scores : sequence of ScoreLine
-        Those that the answer rests on; the last one is the one to expect.
-    best : mapping of str to object or None
-        Parameters of the best candidate.
-    quality : Quality or None
-        How good predictions are by other metrics.
-    usage : str
-        How to predict, as code.
-    columns : ColumnKinds or None
-        Of a table.
-    searches : sequence of SearchPart
-        With candidates, pictures, findings and ledger.
-    changes : sequence of str
-        What was changed because of them.
-    models : PageTable or None
-        All models, if they are of several kinds.
-    checks : sequence of Finding
-        Of leaks.
-    reproduction : Reproduction
-        How to get there again.
+    `headline` names the best model, and is empty if the verdict does; the last of `scores`
+    is the one to expect; `best` are the parameters of the best candidate. `usage` is code
+    that predicts, `columns` are those of a table, `changes` were made because of findings,
+    `models` are all models, if they are of several kinds; `checks` are those of leaks.
     """
 
     title: str

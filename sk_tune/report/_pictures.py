@@ -39,18 +39,7 @@ _SMALL = Frame(width=300, height=210, left=50, bottom=38, right=10, top=10)
 
 
 def history_picture(report: SearchPart) -> dict[str, Any] | None:
-    """Return the scores in the order in which candidates were tried.
-
-    Parameters
-    ----------
-    report : SearchPart
-        Of a search.
-
-    Returns
-    -------
-    dict or None
-        The picture ("svg") and its caption ("caption"); None if nothing has a score.
-    """
+    """Return scores in the order in which candidates were tried; None without any."""
     rows = report.scored
     if not rows:
         return None
@@ -82,18 +71,7 @@ def history_picture(report: SearchPart) -> dict[str, Any] | None:
 
 
 def rung_picture(report: SearchPart) -> dict[str, Any] | None:
-    """Return the scores of candidates by what their rungs granted.
-
-    Parameters
-    ----------
-    report : SearchPart
-        Of a search.
-
-    Returns
-    -------
-    dict or None
-        The picture ("svg") and its caption ("caption"); None for a search without rungs.
-    """
+    """Return the scores of candidates by what their rungs granted; None without rungs."""
     rows = [row for row in report.scored if row.n_resources is not None]
     if not rows:
         return None
@@ -133,18 +111,7 @@ def rung_picture(report: SearchPart) -> dict[str, Any] | None:
 
 
 def slice_pictures(report: SearchPart) -> list[dict[str, Any]]:
-    """Return the score against each hyperparameter that varies.
-
-    Parameters
-    ----------
-    report : SearchPart
-        Of a search.
-
-    Returns
-    -------
-    list of dict
-        Each with the picture ("svg") and its caption ("caption").
-    """
+    """Return the score against each hyperparameter that varies."""
     rows = report.scored
     figures = []
     for k, parameter in enumerate(report.parameters):
@@ -306,16 +273,7 @@ _LONGEST_NAME = 20
 def importance_picture(report: SearchPart) -> dict[str, Any] | None:
     """Return what part of the score's variance each parameter explains.
 
-    Parameters
-    ----------
-    report : SearchPart
-        Of a search.
-
-    Returns
-    -------
-    dict or None
-        The picture ("svg") and its caption ("caption"); None where the candidates do not
-        tell more than chance would.
+    None where the candidates do not tell more than chance would.
     """
     own = report.importance
     if own is None or not own.is_conclusive:
@@ -431,18 +389,7 @@ _LABELS = {
 
 
 def curve_pictures(report: SearchPart) -> list[dict[str, Any]]:
-    """Return the curves of the best candidate: losses, and the score on held-out rows.
-
-    Parameters
-    ----------
-    report : SearchPart
-        Of a search.
-
-    Returns
-    -------
-    list of dict
-        Each with the picture ("svg") and its caption ("caption"); empty without curves.
-    """
+    """Return the losses of the best candidate by epochs, and its score on held-out rows."""
     if report.best is None or report.best_epoch is None or report.curves is None:
         return []
     row, chosen = report.best.row, report.best_epoch

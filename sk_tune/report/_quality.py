@@ -37,20 +37,11 @@ class MetricLine(NamedTuple):
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class Quality:
-    """What predictions of rows are worth that they were not learnt from.
+    """What predictions of rows are worth that their models were not trained on.
 
-    Parameters
-    ----------
-    lines : sequence of MetricLine
-        By the usual metrics.
-    n_rows, n_set_aside : int
-        Rows held out by folds, and rows set aside.
-    labels : tuple of str
-        Of the classes; empty for a regression.
-    counts : ndarray of shape (n_classes, n_classes) or None
-        Rows held out by true (first axis) and predicted class.
-    points : ndarray of shape (n_points, 2) or None
-        Some pairs of predicted and true number.
+    `lines` are by the usual metrics. Of a classification, `labels` are the classes and
+    `counts`, (n_classes, n_classes), rows held out by true and predicted class; of a
+    regression, `points`, (n_points, 2), are some pairs of predicted and true number.
     """
 
     lines: Sequence[MetricLine]
@@ -67,23 +58,11 @@ def quality_of(
     classes: Array | None,
     set_aside: tuple[Array, Array] | None = None,
 ) -> Quality | None:
-    """Return how good predictions are.
+    """Return how good predictions of `y`, (n_samples,), are; None for other shapes.
 
-    Parameters
-    ----------
-    y : ndarray of shape (n_samples,)
-        True labels or numbers.
-    predictions : ndarray of shape (n_samples, n_classes) or (n_samples,)
-        Probabilities, or numbers, of models that lacked the row; NaN where there are none.
-    classes : ndarray of shape (n_classes,) or None
-        Labels in the order of probabilities; None for numbers.
-    set_aside : tuple of ndarray or None, default=None
-        Targets and predictions of rows that no fold had.
-
-    Returns
-    -------
-    Quality or None
-        None for targets and predictions of other shapes.
+    `predictions` are probabilities, (n_samples, n_classes), by `classes`, or numbers,
+    (n_samples,), of models that lacked the row; NaN where there are none. `set_aside` are
+    targets and predictions of rows that no fold had.
     """
     y = np.asarray(y)
     n_axes = 1 if classes is None else 2

@@ -25,22 +25,7 @@ _HASH_DIGITS = 16
 
 
 def reproduction(search: Any, best: CandidateRow | None, X: Any, y: Any) -> Reproduction:
-    """Return what it takes to get a search again.
-
-    Parameters
-    ----------
-    search : estimator
-        A fitted search.
-    best : CandidateRow or None
-        Its best candidate.
-    X, y : array-like or None
-        The data, if they are at hand.
-
-    Returns
-    -------
-    Reproduction
-        As text and numbers.
-    """
+    """Return what it takes to get a search again; `X` and `y` are None if not at hand."""
     record = search_record(search)
     if y is None and record is not None:
         y = record.y
@@ -59,13 +44,7 @@ def reproduction(search: Any, best: CandidateRow | None, X: Any, y: Any) -> Repr
 
 
 def package_versions() -> dict[str, str]:
-    """Return the versions of the packages and the system that results depend on.
-
-    Returns
-    -------
-    dict of str to str
-        By name.
-    """
+    """Return the versions of the packages and the system that results depend on."""
     return {
         "sk_tune": __version__,
         "python": platform.python_version(),
@@ -75,42 +54,15 @@ def package_versions() -> dict[str, str]:
 
 
 def fit_code(estimator: Any, name: str, *others: Any) -> str:
-    """Return Python that makes and fits an estimator.
-
-    Parameters
-    ----------
-    estimator : estimator
-        With parameters of any kind.
-    name : str
-        What to call it.
-    *others : object
-        Functions to import, too.
-
-    Returns
-    -------
-    str
-        Several lines.
-    """
+    """Return Python that makes and fits an estimator; `others` are imported, too."""
     imports = import_lines([estimator, *others])
     made = f"{name} = {python_text(estimator)}"
     return "\n".join([*imports, "", made, f"{name}.fit(X, y)"])
 
 
 def data_fingerprint(values: Any) -> str:
-    """Return shape, type and hash of data.
+    """Return shape, type and hash of data, whatever their layout in memory.
 
-    Parameters
-    ----------
-    values : array-like or DataFrame
-        X or y.
-
-    Returns
-    -------
-    str
-        The hash depends on the values and their type, not on how they lie in memory.
-
-    Examples
-    --------
     >>> text = data_fingerprint(np.eye(2))
     >>> text.startswith("shape (2, 2), float64, sha256 ")
     True

@@ -26,25 +26,11 @@ _LOG_FROM = 30.0
 
 
 def element(tag: str, *children: Any, **attributes: Any) -> Markup:
-    """Return an element with all text in it escaped.
+    """Return an element with all text in it escaped, but for Markup.
 
-    Parameters
-    ----------
-    tag : str
-        Name of the element.
-    *children : str or Markup
-        What is in it; only Markup is taken as it is.
-    **attributes : object
-        Without those that are None; an underscore stands for a hyphen, one at the end is
-        dropped, and numbers have one decimal.
+    Attributes that are None are left out. An underscore in a name stands for a hyphen, one
+    at its end is dropped; numbers have one decimal.
 
-    Returns
-    -------
-    Markup
-        The element.
-
-    Examples
-    --------
     >>> element("circle", element("title", "<b>"), cx=1.25, r=3, class_="dot")
     Markup('<circle cx="1.2" r="3" class="dot"><title>&lt;b&gt;</title></circle>')
     """
@@ -60,18 +46,10 @@ def element(tag: str, *children: Any, **attributes: Any) -> Markup:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class AxisScale:
-    """An axis: which values it shows, and where they are.
+    """An axis from the value `low` at position `first` to `high` at `last`.
 
-    Parameters
-    ----------
-    low, high : float
-        Values at its ends.
-    first, last : float
-        Positions of these.
-    is_log : bool, default=False
-        Whether equal factors have equal lengths.
-    is_count : bool, default=False
-        Whether only integers are worth a tick.
+    With `is_log` equal factors have equal lengths; with `is_count` only integers get a
+    tick.
     """
 
     low: float
@@ -90,18 +68,7 @@ class AxisScale:
         return self.first + share * (self.last - self.first)
 
     def ticks(self, n_most: int = 6) -> list[float]:
-        """Return round values to label.
-
-        Parameters
-        ----------
-        n_most : int, default=6
-            About how many.
-
-        Returns
-        -------
-        list of float
-            Rising; at least one.
-        """
+        """Return about `n_most` round values to label, at least one, rising."""
         if self.is_log:
             return self._log_ticks(n_most)
         rough = (self.high - self.low) / n_most
@@ -139,23 +106,9 @@ def scale_of(
     is_log: bool | None = None,
     is_count: bool = False,
 ) -> AxisScale:
-    """Return a scale that shows all of some values.
+    """Return a scale that shows all finite values, with a little room at both ends.
 
-    Parameters
-    ----------
-    values : iterable of float
-        Those that are not finite do not count.
-    first, last : float
-        Positions of the ends.
-    is_log : bool or None, default=None
-        None decides by how far positive values are apart.
-    is_count : bool, default=False
-        Whether values are counts.
-
-    Returns
-    -------
-    AxisScale
-        With a little room at both ends.
+    Without `is_log`, positive values that are far apart have a logarithmic scale.
     """
     found = np.array([v for v in values if math.isfinite(v)] or [0.0, 1.0])
     low, high = float(found.min()), float(found.max())
@@ -181,15 +134,7 @@ def scale_of(
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Frame:
-    """The place of a picture: its size and the margins for labels.
-
-    Parameters
-    ----------
-    width, height : int
-        In the units of the picture, of which text is about 11 high.
-    left, right, top, bottom : int
-        Margins.
-    """
+    """The size of a picture, in units of which text is about 11 high, and its margins."""
 
     width: int = 440
     height: int = 270
@@ -220,23 +165,7 @@ class Frame:
     ) -> Markup:
         """Return the axes with lines, ticks and labels.
 
-        Parameters
-        ----------
-        x : AxisScale or None
-            None for categories.
-        y : AxisScale
-            From below.
-        x_label, y_label : str
-            What they show.
-        n_x : int, default=6
-            About how many ticks `x` has.
-        x_names : sequence of (float, str), default=()
-            Positions and names of categories.
-
-        Returns
-        -------
-        Markup
-            A group.
+        Without `x`, `x_names` are positions and names of categories.
         """
         (left, right), (bottom, top) = self.x_range, self.y_range
         parts = []
@@ -279,20 +208,7 @@ class Frame:
         return element("g", *parts, class_="axes", aria_hidden="true")
 
     def lower_axis(self, x: AxisScale, *, label: str) -> Markup:
-        """Return the axis below lines that have names instead of an axis of their own.
-
-        Parameters
-        ----------
-        x : AxisScale
-            From the left.
-        label : str
-            What it shows.
-
-        Returns
-        -------
-        Markup
-            A group.
-        """
+        """Return the axis below bars or lines that have names instead of a y axis."""
         (left, right), bottom = self.x_range, self.y_range[0]
         parts = []
         for value in x.ticks(5):
@@ -321,25 +237,9 @@ class Frame:
 def picture(
     name: str, title: str, frame: Frame, *parts: Any, is_active: bool = True
 ) -> Markup:
-    """Return a picture with a title that screen readers read.
+    """Return a picture with a title that screen readers read; `name` is unique on the page.
 
-    Parameters
-    ----------
-    name : str
-        Unique on the page.
-    title : str
-        What the picture shows, in a sentence.
-    frame : Frame
-        Its size.
-    *parts : Markup
-        What is in it.
-    is_active : bool, default=True
-        Whether it has points to walk over with the arrow keys.
-
-    Returns
-    -------
-    Markup
-        An ``svg`` element.
+    `is_active` says that it has points to walk over with the arrow keys.
     """
     return element(
         "svg",
@@ -358,18 +258,6 @@ def picture(
 def line_path(x: Sequence[float], y: Sequence[float]) -> str:
     """Return the path through points, with a gap where one is not finite.
 
-    Parameters
-    ----------
-    x, y : sequence of float
-        Positions.
-
-    Returns
-    -------
-    str
-        For the attribute ``d``.
-
-    Examples
-    --------
     >>> line_path([0, 1, 2, 3], [5, 6, float("nan"), 7])
     'M0 5L1 6M3 7'
     """

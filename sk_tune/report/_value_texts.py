@@ -30,23 +30,10 @@ _EXPONENT_FROM = 1e6
 
 
 def number_text(value: float, digits: int = 4) -> str:
-    """Return a number in few digits.
+    """Return a number in few significant digits, "n/a" for NaN.
 
-    Parameters
-    ----------
-    value : float
-        Any.
-    digits : int, default=4
-        Significant ones.
+    There is no exponent from 0.0001 to a million; digits before the point are all there.
 
-    Returns
-    -------
-    str
-        "n/a" for NaN.  Without an exponent from 0.0001 to a million, where digits before
-        the point are all there.
-
-    Examples
-    --------
     >>> [number_text(v) for v in (0.98765432, -12.0, float("nan"), 9999.7, 1e-7)]
     ['0.9877', '-12', 'n/a', '10000', '1e-07']
     """
@@ -62,19 +49,9 @@ def number_text(value: float, digits: int = 4) -> str:
 def value_text(value: Any) -> str:
     """Return a parameter's value as text.
 
-    Parameters
-    ----------
-    value : object
-        Any.
+    Numbers have four digits, functions and classes are names; else it is what ``repr``
+    says, on one line and cut if it is long.
 
-    Returns
-    -------
-    str
-        Numbers in four digits, names of functions and classes, else what ``repr`` says,
-        on one line and cut if it is long.
-
-    Examples
-    --------
     >>> [value_text(v) for v in (0.00123456, 16, "adam", None, (8, 8), max)]
     ['0.001235', '16', 'adam', 'None', '(8, 8)', 'max']
     """
@@ -100,18 +77,8 @@ def value_text(value: Any) -> str:
 def plain(value: Any) -> Any:
     """Return a value made of what JSON has.
 
-    Parameters
-    ----------
-    value : object
-        Any.
+    Records are mappings, numbers that are not finite None, objects text.
 
-    Returns
-    -------
-    object
-        Records as mappings, None for numbers that are not finite, text for objects.
-
-    Examples
-    --------
     >>> plain({"score": float("nan"), "params": {"width": np.int64(8), "f": max}})
     {'score': None, 'params': {'width': 8, 'f': 'max'}}
     """
@@ -141,23 +108,11 @@ _DEEPEST = 12
 
 
 def python_text(value: Any, depth: int = 0) -> str:
-    """Return Python that makes a value again, as far as it has such a form.
+    """Return Python that makes a value again, indented by `depth` levels.
 
-    Parameters
-    ----------
-    value : object
-        An estimator, a space, or a value of a parameter.
-    depth : int, default=0
-        Levels by which it is indented.
+    Estimators have the parameters that differ from the defaults. What has no such form is
+    there as its ``repr``.
 
-    Returns
-    -------
-    str
-        Estimators with the parameters that differ from the defaults.  What has no such
-        form is there as its ``repr``.
-
-    Examples
-    --------
     >>> from scipy.stats import loguniform
     >>> print(python_text({"alpha": loguniform(0.1, 1), "n": [1, 2]}))
     {'alpha': loguniform(0.1, 1), 'n': [1, 2]}
@@ -266,20 +221,8 @@ def _joined(start: str, items: list[str], end: str, depth: int) -> str:
 
 
 def import_lines(value: Any) -> list[str]:
-    """Return what has to be imported to make a value again.
+    """Return what has to be imported to make a value again, without the user's script.
 
-    Parameters
-    ----------
-    value : object
-        An estimator, a space, or a list of these.
-
-    Returns
-    -------
-    list of str
-        A line for each module, sorted; without names of the user's own script.
-
-    Examples
-    --------
     >>> from scipy.stats import loguniform, uniform
     >>> import_lines([{"alpha": loguniform(0.1, 1)}, uniform()])
     ['from scipy.stats import loguniform, uniform']

@@ -90,18 +90,8 @@ class ScoreRange:
 def score_range(scores: Any) -> ScoreRange:
     """Return the scores worth showing: all, unless a few are far below the others.
 
-    Parameters
-    ----------
-    scores : array-like of shape (n,)
-        Greater is better; what is not finite is left out.
+    From 0 to 1 if no score is finite.
 
-    Returns
-    -------
-    ScoreRange
-        From 0 to 1 if there is no score.
-
-    Examples
-    --------
     >>> score_range([0.5, 0.8, 0.9])
     ScoreRange(low=0.5, high=0.9, n_below=0)
     >>> score_range([0.5, 0.6, 0.7, -1e9]).n_below

@@ -62,26 +62,13 @@ _QUANTILES = (0.1, 0.9)
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class Importance:
-    """Shares of the score's variance over the space.
+    """Shares of the score's variance over the space, (n_parameters,), means over trees.
 
-    Parameters
-    ----------
-    labels : tuple of str
-        Of the parameters.
-    main : ndarray of shape (n_parameters,)
-        What each parameter explains by itself, from 0 to 1; the mean over trees.
-    total : ndarray of shape (n_parameters,)
-        With what it explains together with others; these add up to more than 1.
-    low, high : ndarray of shape (n_parameters,)
-        Of `total`, a tenth of the trees is below and a tenth above.
-    noise : float
-        `total` of a column of random numbers beside the parameters.
-    r2 : float
-        Share of the scores' variance that trees explain of trials they have not seen.
-    p_value : float
-        How often trees do as well if scores are dealt out to trials at random.
-    n_trials : int
-        Configurations with a score.
+    `main` is what each parameter explains by itself, `total` with what it explains together
+    with others; a tenth of the trees has less than `low`, a tenth more than `high`. `noise`
+    is the total of a column of random numbers. `r2` is the share of the scores' variance
+    that trees explain of trials they have not seen; `p_value` how often they do as well if
+    scores are dealt out to trials at random. `n_trials` are configurations with a score.
     """
 
     labels: tuple[str, ...]
@@ -146,37 +133,17 @@ def importance_of(
     n_permutations: int = 19,
     random_state: int = 0,
 ) -> Importance:
-    """Return how much of the scores' variance each parameter explains.
+    """Return how much of the variance of scores, (n_rows,), each parameter explains.
 
-    Parameters
-    ----------
-    parameters : sequence of Parameter
-        Of all trials.
-    scores : ndarray of shape (n_rows,)
-        Greater is better.  Trials without a score are left out; scores far below all others
-        count as the lowest of these.
-    configurations : ndarray of shape (n_rows,) or None, default=None
-        Equal for rows of one configuration; all different if None.
-    n_resources : ndarray of shape (n_rows,) or None, default=None
-        What each row was given.  Shares are those for the most that any was given.
-    n_trees : int, default=32
-        Trees, each of which sees a bootstrap sample of the configurations.
-    n_permutations : int, default=19
-        How often scores are dealt out at random for the p-value; 19 allow for 0.05.
-    random_state : int, default=0
-        Of samples and permutations.
+    Trials without a score are left out; scores far below all others count as the lowest of
+    these. `configurations` are equal for rows of one configuration, all different if None;
+    shares are those for the most of `n_resources`. Each tree sees a bootstrap sample of the
+    configurations. With fewer than 5 configurations, or equal scores, the p-value is 1 and
+    shares are 0.
 
-    Returns
-    -------
-    Importance
-        With a p-value of 1 and shares of 0 if there are fewer than 5 configurations, or all
-        scores are equal.
-
-    Notes
-    -----
     A parameter that a configuration lacks has the middle of its range there, or a category
-    of its own.  The p-value is that of a permutation test: under the hypothesis that
-    parameters do not matter it is at most 0.05 in 5 % of searches, however few the trials.
+    of its own. The p-value is that of a permutation test: if parameters do not matter it is
+    at most 0.05 in 5 % of searches, however few the trials; 19 permutations allow for that.
     """
     columns = _columns(parameters, scores, configurations, n_resources)
     n_trials = len(np.unique(columns.configurations))

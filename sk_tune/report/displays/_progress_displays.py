@@ -200,18 +200,10 @@ _QUANTITIES = {"score": "valid_score", "loss": "valid_loss"}
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class CandidateCurve:
-    """The curve of one configuration.
+    """The curve of one configuration, whose last row of ``cv_results_`` is `row`.
 
-    Parameters
-    ----------
-    row : int
-        Of ``cv_results_``, the last of the configuration.
-    resources : ndarray of shape (n_points,)
-        Epochs, or what rungs granted.
-    values : ndarray of shape (n_points,)
-        Means over the folds.
-    survives : bool
-        Whether it was given as much as any candidate of its bracket.
+    `values` are means over the folds at `resources`: epochs, or what rungs granted.
+    `survives` says that it was given as much as any candidate of its bracket.
     """
 
     row: int
@@ -223,22 +215,10 @@ class CandidateCurve:
 def candidate_curves(
     search: Any, trials: Trials, quantity: str = "score"
 ) -> list[CandidateCurve]:
-    """Return the curves of all configurations.
+    """Return the curves of all configurations that have one, by their last rows.
 
-    Parameters
-    ----------
-    search : estimator
-        Fitted.
-    trials : Trials
-        What it evaluated.
-    quantity : {"score", "loss"}, default="score"
-        Of held-out rows after each epoch.  Where rungs grant something else than epochs, or
-        what is tuned is no network, it is the score of each rung in either case.
-
-    Returns
-    -------
-    list of CandidateCurve
-        In the order of their last rows; without those that have no curve.
+    They are the "score" or the "loss" of held-out rows after each epoch. Where rungs grant
+    something else than epochs, or no network is tuned, it is the score of each rung.
     """
     most = {
         bracket: trials.n_resources[trials.brackets == bracket].max()

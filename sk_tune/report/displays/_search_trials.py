@@ -36,20 +36,12 @@ _LEAST_LOG_RATIO = 8.0
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class Parameter:
-    """One parameter of all configurations.
+    """One parameter of all configurations, whose `values` are (n_rows,).
 
-    Parameters
-    ----------
-    name : str
-        As in the configurations.
-    label : str
-        The shortest end of the name that tells it from the others.
-    values : ndarray of shape (n_rows,)
-        Numbers, or positions in `categories`; NaN where the parameter does not exist.
-    categories : tuple of str
-        Values that are no numbers, as text; empty for numbers.
-    is_log : bool
-        Whether numbers spread more evenly in their logarithm.
+    They are numbers, or positions in `categories`, the texts of values that are no numbers;
+    NaN where the parameter does not exist. `label` is the shortest end of the name that
+    tells it from the others; `is_log` says that numbers spread more evenly in their
+    logarithm.
     """
 
     name: str
@@ -79,18 +71,7 @@ class Parameter:
         return self.scaled(self.values)
 
     def scaled(self, values: Any) -> Floats:
-        """Return where values lie along the parameter's scale.
-
-        Parameters
-        ----------
-        values : array-like
-            Numbers, or positions in `categories`.
-
-        Returns
-        -------
-        ndarray
-            From 0 at the least value seen to 1 at the greatest; 0.5 if there is only one.
-        """
+        """Return where values lie, from 0 at the least seen to 1 at the greatest."""
         numbers = np.asarray(values, dtype=np.float64)
         ends = self.support[[0, -1]] if len(self.support) else np.zeros(2)
         if self.is_log:
@@ -101,18 +82,7 @@ class Parameter:
         return scaled
 
     def text(self, value: float) -> str:
-        """Return a value as it is written on an axis.
-
-        Parameters
-        ----------
-        value : float
-            A number, or a position in `categories`.
-
-        Returns
-        -------
-        str
-            Of three significant digits.
-        """
+        """Return a value, or a category's position, as it is written on an axis."""
         if self.categories:
             return self.categories[int(value)]
         return f"{value:.3g}" if abs(value) < 1e4 else f"{value:.2g}"
@@ -121,18 +91,6 @@ class Parameter:
 def parameters_of(params: Sequence[Mapping[str, Any]]) -> list[Parameter]:
     """Return the parameters of configurations, those that vary if any does.
 
-    Parameters
-    ----------
-    params : sequence of dict
-        Configurations, which need not have the same parameters.
-
-    Returns
-    -------
-    list of Parameter
-        In the order in which names appear.
-
-    Examples
-    --------
     >>> rows = [{"net__width": 8, "net__cell": "gru"}, {"net__width": 64, "net__cell": "a"}]
     >>> [(p.label, p.categories, p.is_log) for p in parameters_of(rows)]
     [('width', (), True), ('cell', ('a', 'gru'), False)]
@@ -165,20 +123,8 @@ def chosen_parameters(
 
 
 def short_names(names: Sequence[str]) -> dict[str, str]:
-    """Return names without the steps and parts before them, where these say nothing.
+    """Return names, by name, without the steps and parts before them that say nothing.
 
-    Parameters
-    ----------
-    names : sequence of str
-        Of parameters, with parts joined by two underscores.
-
-    Returns
-    -------
-    dict of str to str
-        By name, in the same order.
-
-    Examples
-    --------
     >>> short_names(["net__alpha", "a__alpha", "net__width"])
     {'net__alpha': 'net__alpha', 'a__alpha': 'a__alpha', 'net__width': 'width'}
     """
@@ -259,31 +205,15 @@ _MEAN = "mean_test_"
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class Trials:
-    """A line for each row of ``cv_results_``, in its order.
+    """What a search evaluated: arrays of shape (n_rows,), in the order of ``cv_results_``.
 
-    Parameters
-    ----------
-    params : list of dict
-        Configurations, without what rungs grant more of.
-    scores : ndarray of shape (n_rows,)
-        Means over the folds, greater is better; NaN for what failed.
-    spreads : ndarray of shape (n_rows,)
-        Standard deviations over the folds.
-    seconds : ndarray of shape (n_rows,)
-        Spent on fits and scores of all folds.
-    epochs : ndarray of shape (n_rows,)
-        Trained for the row in all folds together, without those that it went on from; 0 for
-        what is no network.
-    configurations : ndarray of shape (n_rows,)
-        Counted from 0; equal for the rows of one configuration in several rungs.
-    rungs, brackets, n_resources : ndarray of shape (n_rows,)
-        As in ``cv_results_``; all 0 for a search without them.
-    resource : str or None
-        What rungs grant more of.
-    best : int or None
-        Row of the best candidate.
-    score_name : str
-        What the scores are.
+    `params` lack what rungs grant more of, the `resource`. `scores` are means over the
+    folds, greater is better, NaN for what failed; `spreads` their standard deviations.
+    `seconds` were spent on fits and scores of all folds; `epochs` trained for the row in
+    all folds, without those that it continued, 0 for what is no network. `configurations`
+    are equal for the rows of one configuration in several rungs. `rungs`, `brackets` and
+    `n_resources` are as in ``cv_results_``, 0 without rungs. `best` is the row of the best
+    candidate.
     """
 
     params: list[dict[str, Any]]
@@ -313,18 +243,7 @@ class Trials:
         return f"{self.score_name[:1].upper()}{self.score_name[1:]} (mean over folds)"
 
     def resource_text(self, n_resources: int) -> str:
-        """Return what a rung granted, in words.
-
-        Parameters
-        ----------
-        n_resources : int
-            Of a row.
-
-        Returns
-        -------
-        str
-            As "9 epochs".
-        """
+        """Return what a rung granted, in words, as "9 epochs"."""
         name = (self.resource or "resources").rpartition("__")[2]
         noun = {"max_epochs": "epochs", "n_samples": "samples"}.get(name, name)
         return f"{n_resources} {noun.rstrip('s') if n_resources == 1 else noun}"
@@ -356,24 +275,10 @@ class Trials:
 
 
 def trials_of(search: Any, metric: str | None = None) -> Trials:
-    """Return what a search evaluated.
+    """Return what a fitted search evaluated: of sk_tune, scikit-learn or scikit-optimize.
 
-    Parameters
-    ----------
-    search : estimator
-        Fitted: one of sk_tune's, scikit-learn's or scikit-optimize's.
-    metric : str or None, default=None
-        Which of several metrics; that which decides if None.
-
-    Returns
-    -------
-    Trials
-        Not changed by a later ``fit``.
-
-    Raises
-    ------
-    ValueError
-        If the search has no such metric.
+    Without `metric`, scores are by the one that decides. Raises ValueError for an unknown
+    one.
     """
     check_is_fitted(search, "cv_results_")
     results = search.cv_results_
@@ -417,24 +322,10 @@ def _best_by(scores: Any, n_resources: Any) -> int | None:
 
 
 def metric_name(search: Any, metric: str | None = None) -> str:
-    """Return the metric that a search's columns are named after.
+    """Return the metric that a search's columns are named after; "score" if alone.
 
-    Parameters
-    ----------
-    search : estimator
-        Fitted.
-    metric : str or None, default=None
-        One of several; that which decides, or else the first, if None.
-
-    Returns
-    -------
-    str
-        "score" if there is only one.
-
-    Raises
-    ------
-    ValueError
-        If the search has no such metric.
+    Without `metric`, it is the one that decides, or else the first. Raises ValueError if
+    the search has no such metric.
     """
     names = [n.removeprefix(_MEAN) for n in search.cv_results_ if n.startswith(_MEAN)]
     if metric is None:
