@@ -52,7 +52,7 @@ def _public_objects():
         "search",
         "prepare",
         "report",
-        "report.displays",
+        "diagnosis",
         "ensemble",
         "exceptions",
     ):
@@ -144,7 +144,7 @@ def test_every_module_says_what_it_is_for():
         "prepare",
         "schedule",
         "report",
-        "report.displays",
+        "diagnosis",
     ):
         home = importlib.import_module(f"sk_tune.{package}")
         for info in pkgutil.iter_modules(home.__path__, home.__name__ + "."):
