@@ -11,6 +11,7 @@ from typing import Any, ClassVar, Self
 
 import numpy as np
 import numpy.typing as npt
+import pandas as pd
 from sklearn.base import BaseEstimator
 from sklearn.utils import check_random_state
 from sklearn.utils.validation import check_consistent_length, check_is_fitted
@@ -457,7 +458,9 @@ class AutoEstimator(BaseEstimator):  # type: ignore[misc]
                 how["others"] = [t for t in others if t.is_network]
                 how["beats_dummy"] = chosen.worth.lead > 0
                 of_networks = choose(networks, problem, metric, **how)
-        self.leaderboard_ = leaderboard(trials, chosen, of_networks)
+        # As plain values, which skops can hold.
+        table = leaderboard(trials, chosen, of_networks)
+        self._leaderboard = table.to_dict(orient="tight")
         self._searches = dict(course.runner.searches)
         self.blends_: dict[str, Blend] = {}
         self.best_estimator_ = self._alone(own)
@@ -473,6 +476,11 @@ class AutoEstimator(BaseEstimator):  # type: ignore[misc]
         self.findings_ = (*self.findings_, *course.findings)
         self.changes_ = tuple(course.changes)
         self.n_trials_ = len(trials)
+
+    @property
+    def leaderboard_(self) -> pd.DataFrame:
+        """All models that were tried, the best first."""
+        return pd.DataFrame.from_dict(self._leaderboard, orient="tight")
 
     def _quality_of(self, chosen: Chosen, held_out: tuple[Any, Array]) -> Quality | None:
         X, y = held_out

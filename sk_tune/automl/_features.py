@@ -81,7 +81,7 @@ def as_features(estimator: Any, X: Any, *, reset: bool, shape: Any = None) -> An
     table = table.set_axis(names, axis=1).reset_index(drop=True)
     table = without_header_rows(table)
     if reset:
-        estimator._columns = names
+        estimator._columns = list(names)
         # Settled by all rows: a fold without an unreadable cell could not read one.
         estimator._formats = text_formats(table)
     formats = getattr(estimator, "_formats", {})

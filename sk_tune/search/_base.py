@@ -304,8 +304,8 @@ class BaseSearch(BaseSearchCV):  # type: ignore[misc]
         ----------
         X, y : array-like, default=None
             The data.  With them a few candidates are trained for a few epochs, on as many
-            rows as ten seconds are enough for, to tell how long the search will take and
-            how much memory its networks need.
+            rows as ten seconds are enough for (one fit, where that takes longer), to tell
+            how long the search will take and how much memory its networks need.
         **params : dict of str to object
             As in ``fit``, for example ``groups``.
 

@@ -109,17 +109,22 @@ def probe(
     folds = [(positions(train), positions(test)) for train, test in folds]
     name = name_in_network(search.estimator, "max_epochs")
     own = [{n: v for n, v in c.items() if n != name} for c in candidates]
-    own = own if name is not None else own[:1]
+    if name is None:
+        # Nothing shortens a fit of another estimator: one for each process has to do.
+        own, folds = own[:1], folds[: _n_processes(search)]
     trials = _Trials(search.estimator, make, own, data, _Folds(cv, folds), name)
     n_rows = trials.most_rows
-    # The first is thrown away: it starts the workers.
     n_used, before = min(n_rows, _LEAST_ROWS), 0
-    trials.seconds(n_used, _FEW)
+    if name is not None or len(folds) > 1:
+        # The first is thrown away: it starts the workers.
+        trials.seconds(n_used, _FEW)
     few, few_before = trials.seconds(n_used, _FEW), 0.0
     while n_used < n_rows:
         growth = min(_GROWTH, trials.seconds_left() / (few * (_FEW + _MORE)))
-        # Two numbers of rows tell what time comes with rows, whatever they take.
-        if growth < _LEAST_GROWTH and before:
+        # Two numbers of rows tell what time comes with rows; a fit that nothing shortens
+        # may leave no time for the second.
+        is_long = name is None and few * _LEAST_GROWTH > trials.seconds_left()
+        if growth < _LEAST_GROWTH and (before or is_long):
             break
         before, few_before = n_used, few
         n_used = min(n_rows, round(max(growth, _LEAST_GROWTH) * n_used))
@@ -142,7 +147,7 @@ def probe(
     seconds = expected_seconds(
         short,
         long,
-        n_fits=len(own) * plan.n_folds,
+        n_fits=len(own) * len(folds),
         plan_fits=plan.n_fits,
         plan_epochs=plan.n_epochs,
     )
@@ -185,6 +190,11 @@ class _Trials:
             warnings.simplefilter("ignore")
             trial.fit(X, y, **params)
         return time.perf_counter() - start
+
+
+def _n_processes(search: Any) -> int:
+    with outside_blocks():
+        return int(joblib.effective_n_jobs(search.n_jobs))
 
 
 class _Folds:
@@ -240,9 +250,7 @@ def _memory(
     fit = FitMaker().make(task, "")
     if fit is None:
         return None
-    with outside_blocks():
-        n_workers = joblib.effective_n_jobs(search.n_jobs)
     try:
-        return expected_memory(fit, n_workers=n_workers, n_folds=plan.n_folds)
+        return expected_memory(fit, n_workers=_n_processes(search), n_folds=plan.n_folds)
     except Exception:  # noqa: BLE001 - no row of a fleet; what is wrong the search tells
         return None

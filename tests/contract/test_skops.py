@@ -113,6 +113,20 @@ def test_what_candidates_contribute_is_held():
     )
 
 
+def test_automl_predicts_the_same_after_skops():
+    """By its ensemble, with the leaderboard, from a table with text."""
+    table = pd.DataFrame(X, columns=list("wxyz")).assign(
+        kind=np.where(X[:, 0] > 0, "u", "v")
+    )
+    fitted = sk_tune.AutoClassifier(
+        time_budget=None, n_rounds=0, cv=2, diagnosis=False, random_state=0
+    ).fit(table, Y)
+    found = _through_skops(fitted)
+
+    np.testing.assert_array_equal(found.predict_proba(table), fitted.predict_proba(table))
+    pd.testing.assert_frame_equal(found.leaderboard_, fitted.leaderboard_)
+
+
 def test_all_networks_are_tried():
     """Of those that are public."""
     networks = {n for n in sk_tune.__all__ if n.startswith(("MLP", "CNN", "RNN", "Net"))}
