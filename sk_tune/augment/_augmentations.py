@@ -9,7 +9,7 @@ holds, and checks its number when it is made.
 import math
 from dataclasses import dataclass, field, fields
 from numbers import Integral, Real
-from typing import Any, ClassVar, Literal
+from typing import Any, ClassVar, Literal, get_args
 
 __all__ = [
     "AUGMENTATIONS",
@@ -27,18 +27,11 @@ __all__ = [
     "TimeShift",
 ]
 
-# What the axes of a row mean: (features,), (steps, features), (channels, steps), (channels,
-# height, width), (channels, depth, height, width), or anything.
+# What the axes of a sample mean: (features,), (steps, features), (channels, steps),
+# (channels, height, width), (channels, depth, height, width), or anything.
 Layout = Literal["table", "sequence", "signal", "image", "volume", "other"]
 
-_ANY: frozenset[Layout] = frozenset({
-    "table",
-    "sequence",
-    "signal",
-    "image",
-    "volume",
-    "other",
-})
+_ANY: frozenset[Layout] = frozenset(get_args(Layout))
 _IMAGES: frozenset[Layout] = frozenset({"image"})
 _IN_TIME: frozenset[Layout] = frozenset({"sequence", "signal"})
 
@@ -50,9 +43,9 @@ def _number(default: float, high: float = math.inf, *, above_0: bool = False) ->
 
 @dataclass(frozen=True, slots=True)
 class Augmentation:
-    """Base of all augmentations: one way to change training rows, and how strongly.
+    """Base of all augmentations: a change of training samples, and its strength.
 
-    Every row of every batch draws its own random numbers.
+    Every sample of every batch draws random numbers for itself.
     """
 
     name: ClassVar[str]
@@ -60,10 +53,10 @@ class Augmentation:
     mixes: ClassVar[bool] = False
 
     def __post_init__(self) -> None:
-        for own in fields(self):
-            value = _checked(type(self).__name__, own.name, own.default, own.metadata, self)
+        for strength in fields(self):
+            value = _checked(type(self).__name__, strength, getattr(self, strength.name))
             # Because the class is frozen.
-            object.__setattr__(self, own.name, value)
+            object.__setattr__(self, strength.name, value)
 
 
 @dataclass(frozen=True, slots=True)
@@ -190,7 +183,7 @@ class Noise(Augmentation):
 
 @dataclass(frozen=True, slots=True)
 class Scale(Augmentation):
-    """Multiply each sequence or image by a number of its own.
+    """Multiply each sequence or image by a random number.
 
     Parameters
     ----------
@@ -263,20 +256,20 @@ class TimeShift(Augmentation):
 
 @dataclass(frozen=True, slots=True)
 class Mixup(Augmentation):
-    """Mix each row with another of its batch, and their targets too (Zhang et al. 2018).
+    """Mix each sample with another of its batch, targets too (Zhang et al. 2018).
 
     Parameters
     ----------
     alpha : float, default=0.2
-        The share of the other row is drawn from Beta(alpha, alpha), the smaller of it and
-        its complement; above 0.  Small values leave most rows nearly as they are, 1 is
-        uniform.
+        The share of the other sample is drawn from Beta(alpha, alpha), the smaller of it
+        and its complement; above 0.  Small values leave most samples nearly as they are, 1
+        is uniform.
 
     Notes
     -----
     Classes are mixed in the loss, real-valued targets themselves; weights are mixed too.
-    A column that a network takes for categories is that of one of the two rows, with the
-    probability of its share.  Mixed sequences end where the shorter one does.
+    A column that a network takes for categories is that of one of the two samples, with
+    the probability of its share.  Mixed sequences end where the shorter one does.
 
     Examples
     --------
@@ -316,28 +309,15 @@ class CutMix(Augmentation):
     mixes: ClassVar[bool] = True
 
 
-# What users may name instead of making it, with its default strengths.
-AUGMENTATIONS: dict[str, type[Augmentation]] = {
-    kind.name: kind
-    for kind in (
-        Flip,
-        Shift,
-        Rotate,
-        Cutout,
-        Noise,
-        Scale,
-        TimeMask,
-        TimeShift,
-        Mixup,
-        CutMix,
-    )
-}
+_KINDS = (Flip, Shift, Rotate, Cutout, Noise, Scale, TimeMask, TimeShift, Mixup, CutMix)
+# Augmentations that users may name; a name stands for the default strength.
+AUGMENTATIONS: dict[str, type[Augmentation]] = {kind.name: kind for kind in _KINDS}
 
 
-def _checked(kind: str, name: str, default: Any, limits: Any, record: Any) -> Any:
+def _checked(kind: str, strength: Any, value: Any) -> Any:
     """Return a strength as a Python number, or refuse it."""
-    value, high, above_0 = getattr(record, name), limits["high"], limits["above_0"]
-    whole = isinstance(default, int)
+    high, above_0 = strength.metadata["high"], strength.metadata["above_0"]
+    whole = isinstance(strength.default, int)
     is_number = isinstance(value, Integral if whole else Real)
     if (
         not is_number
@@ -350,7 +330,7 @@ def _checked(kind: str, name: str, default: Any, limits: Any, record: Any) -> An
         what = "an int" if whole else "a float"
         start, end = "(0" if above_0 else "[0", f"{high}]" if high < math.inf else "inf)"
         raise ValueError(
-            f"The {name!r} parameter of {kind} must be {what} in the range {start}, {end}. "
-            f"Got {value!r} instead."
+            f"The {strength.name!r} parameter of {kind} must be {what} in the range "
+            f"{start}, {end}. Got {value!r} instead."
         )
     return int(value) if whole else float(value)

@@ -1,8 +1,8 @@
 # SPDX-FileCopyrightText: sk_tune contributors
 # SPDX-License-Identifier: BSD-3-Clause
-"""Batches of many networks on their way through their augmentations.
+"""Batches of many networks through their augmentations, one after the other.
 
-A lone network is the case of one row, so that a fleet gives what it gives.
+A network that trains alone is a fleet of one, so that both give the same.
 
 Notation: K networks of a fleet, k neighbours of them, B samples of a batch.
 """
@@ -99,14 +99,17 @@ class RowAugmenter:
         device: torch.device,
         codes: Sequence[int] = (),
     ) -> None:
-        self.kinds = [type(own) for own in augmentations[0]]
+        self.kinds = [type(augmentation) for augmentation in augmentations[0]]
         self.layout = layout
         self.codes = list(codes)
-        self._strengths = [
-            _strengths(kind, [astuple(own[position])[0] for own in augmentations])
-            for position, kind in enumerate(self.kinds)
-        ]
-        self._strengths = [own.to(device) for own in self._strengths]
+        # For each augmentation the strengths of the networks, (K,), or quantiles, (K, n).
+        self._strengths = []
+        for same_kind in zip(*augmentations, strict=True):
+            values = [astuple(augmentation)[0] for augmentation in same_kind]
+            strengths = torch.tensor(values, dtype=torch.float64)
+            if same_kind[0].mixes:
+                strengths = share_quantiles(values)
+            self._strengths.append(strengths.to(device))
         self._numbers = StepNumbers(seeds, len(self.kinds), device)
 
     def begin_epoch(self, first_steps: Sequence[int], n_steps: int) -> None:
@@ -136,16 +139,9 @@ class RowAugmenter:
             else:
                 changed = _OPERATIONS[kind](X, numbers, strength)
             if self.codes:
-                own = X[..., self.codes]
+                codes = X[..., self.codes]
                 changed[..., self.codes] = (
-                    own if share is None else mixed_codes(own, numbers, share)
+                    codes if share is None else mixed_codes(codes, numbers, share)
                 )
             X = changed
         return AugmentedBatch(X, y, weight)
-
-
-def _strengths(kind: type[Augmentation], values: Sequence[float]) -> Tensor:
-    """Return what an operation makes of the strengths of K networks."""
-    if kind in _MIXING:
-        return share_quantiles(values)
-    return torch.tensor(values, dtype=torch.float64)

@@ -44,10 +44,11 @@ __all__ = [
     "shifted_in_time",
 ]
 
-# As fine as the normal distribution is drawn; the largest number is 4.3 deviations.
+# The normal distribution is drawn from 2**16 quantiles, the largest at 4.3 deviations.
 _LOG_QUANTILES = 16
-# Of a and b, computed at once: few calls for small batches, and no memory to speak of.
+# So many a and b are computed at once: few calls for small batches, and little memory.
 _NUMBERS_PER_BLOCK = 2**15
+_N_SHARES = 4096  # Quantiles from which the share of a mixed sample is drawn.
 
 
 class StepNumbers:
@@ -58,7 +59,8 @@ class StepNumbers:
     ) -> None:
         keys = [dropout_layer_seeds(seed, n_operations) for seed in seeds]
         self._keys = torch.tensor(keys, dtype=torch.int64, device=device)
-        self._of_steps = self._keys
+        self._step_keys = self._keys  # (S, K, operations) in an epoch of S steps
+        # From the step `_start` on, a and b of some steps: (steps, K, operations, B).
         self._start = 0
         self._coefficients = (self._keys, self._keys)
 
@@ -70,8 +72,7 @@ class StepNumbers:
         device = self._keys.device
         first = torch.tensor(first_steps, dtype=torch.int64, device=device).view(-1, 1)
         steps = torch.arange(n_steps, device=device).view(-1, 1, 1) + first
-        # Of shape (S, K, operations).
-        self._of_steps = dropout_coefficients(self._keys, steps)[1]
+        self._step_keys = dropout_coefficients(self._keys, steps)[1]
         self._coefficients = (self._keys[:0], self._keys[:0])
 
     def numbers(
@@ -96,10 +97,9 @@ class StepNumbers:
         """Compute a and b for some steps at once, since the calls cost the most."""
         per_step = max(1, self._keys.numel() * n_samples)
         n_steps = max(1, _NUMBERS_PER_BLOCK // per_step)
-        keys = self._of_steps[step : step + n_steps].unsqueeze(-1)
+        keys = self._step_keys[step : step + n_steps].unsqueeze(-1)
         samples = torch.arange(n_samples, device=keys.device)
         a, b = dropout_coefficients(keys, samples)
-        # Of shape (steps, K, operations, B).
         self._start, self._coefficients = step, (a.to(torch.int32), b.to(torch.int32))
 
 
@@ -130,9 +130,8 @@ class SampleNumbers:
 
 @lru_cache(maxsize=8)
 def _normal_quantiles(dtype: torch.dtype, device: torch.device) -> Tensor:
-    middles = (torch.arange(2**_LOG_QUANTILES, dtype=torch.float64) + 0.5).mul_(
-        2.0**-_LOG_QUANTILES
-    )
+    n = 2**_LOG_QUANTILES
+    middles = (torch.arange(n, dtype=torch.float64) + 0.5) / n
     quantiles: Tensor = torch.special.ndtri(middles)
     return quantiles.to(dtype=dtype, device=device)
 
@@ -197,28 +196,21 @@ def inside_box(start: Tensor, stop: Tensor, height: int, width: int) -> Tensor:
     `start` and `stop`, (k, B, 2), are its first line and column and those behind the last;
     a part of it may lie outside of the image.
     """
-    inside = [
-        (place := torch.arange(size, device=start.device)).ge(start[..., axis : axis + 1])
-        & place.lt(stop[..., axis : axis + 1])
-        for axis, size in enumerate((height, width))
-    ]
-    return inside[0].unsqueeze(-1) & inside[1].unsqueeze(-2)
+    lines = torch.arange(height, device=start.device)
+    columns = torch.arange(width, device=start.device)
+    in_lines = lines.ge(start[..., :1]) & lines.lt(stop[..., :1])
+    in_columns = columns.ge(start[..., 1:]) & columns.lt(stop[..., 1:])
+    return in_lines.unsqueeze(-1) & in_columns.unsqueeze(-2)
 
 
 def noisy(X: Tensor, numbers: SampleNumbers, std: Tensor) -> Tensor:
-    """Add normal noise to every value of `X`, (k, B, ...).
-
-    `std`, (k,), is its deviation.
-    """
+    """Add normal noise of deviation `std`, (k,), to every value of `X`, (k, B, ...)."""
     noise = numbers.normal(X[0, 0].numel(), X.dtype)
     return noise.mul_(std.to(X.dtype).view(-1, 1, 1)).view_as(X).add_(X)
 
 
 def scaled(X: Tensor, numbers: SampleNumbers, std: Tensor) -> Tensor:
-    """Multiply each sample of `X`, (k, B, ...), by a number about 1.
-
-    `std`, (k,), is the number's standard deviation.
-    """
+    """Multiply each sample of `X` by a number about 1 of deviation `std`, (k,)."""
     factor = 1 + numbers.normal(1, X.dtype) * std.to(X.dtype).view(-1, 1, 1)
     return X * factor.view(*X.shape[:2], *(1,) * (X.ndim - 2))
 
@@ -272,16 +264,12 @@ def _along(values: Tensor, layout: Layout) -> Tensor:
     return values.unsqueeze(-1 if layout == "sequence" else 2)
 
 
-# As fine as shares are drawn.
-_N_QUANTILES = 4096
-
-
 def share_quantiles(alphas: Sequence[float]) -> Tensor:
     """Return the quantiles of Beta(alpha, alpha) from which shares are drawn.
 
     The result has shape (K, n_quantiles), float64, ascending, for the alphas of K networks.
     """
-    middles = (np.arange(_N_QUANTILES) + 0.5) / _N_QUANTILES
+    middles = (np.arange(_N_SHARES) + 0.5) / _N_SHARES
     column = np.asarray(alphas)[:, np.newaxis]
     return torch.from_numpy(betaincinv(column, column, middles))
 
@@ -295,8 +283,8 @@ def mixed(X: Tensor, numbers: SampleNumbers, quantiles: Tensor) -> tuple[Tensor,
     """
     share = _drawn(numbers.uniform().squeeze(-1), quantiles)
     share = share.maximum(1 - share)
-    own = share.to(X.dtype).view(*share.shape, *(1,) * (X.ndim - 2))
-    return torch.lerp(_partners(X), X, own), share
+    factor = share.to(X.dtype).view(*share.shape, *(1,) * (X.ndim - 2))
+    return torch.lerp(_partners(X), X, factor), share
 
 
 def cut_and_mixed(
@@ -325,8 +313,8 @@ def mixed_codes(codes: Tensor, numbers: SampleNumbers, share: Tensor) -> Tensor:
     shares were drawn.
     """
     # The first number has become the share.
-    own = numbers.uniform(1 + codes.shape[2])[..., 1:] < share.unsqueeze(-1)
-    return torch.where(own, codes, _partners(codes))
+    is_kept = numbers.uniform(1 + codes.shape[2])[..., 1:] < share.unsqueeze(-1)
+    return torch.where(is_kept, codes, _partners(codes))
 
 
 def mixed_targets(
@@ -338,18 +326,19 @@ def mixed_targets(
     partners, with weights in the same order. Real-valued targets, (k, B, C), are averaged,
     which has the same derivatives. `share`, (k, B), is that of the samples themselves.
     """
-    share = share.to(dtype)
-    own, other = share, 1 - share
+    first = share.to(dtype)
+    second = 1 - first
     if weight is not None:
-        own, other = own * weight, other * _partners(weight)
+        first, second = first * weight, second * _partners(weight)
     if not y.is_floating_point():
-        return torch.cat([y, _partners(y)], dim=1), torch.cat([own, other], dim=1)
-    total = own + other
-    mean = torch.lerp(_partners(y), y, (own / total).unsqueeze(-1))
+        return torch.cat([y, _partners(y)], dim=1), torch.cat([first, second], dim=1)
+    total = first + second
+    mean = torch.lerp(_partners(y), y, (first / total).unsqueeze(-1))
     return mean, None if weight is None else total
 
 
 def _partners(values: Tensor) -> Tensor:
+    """Return the values, (k, B, ...), of the samples before, in a batch of random order."""
     return values.roll(1, dims=1)
 
 

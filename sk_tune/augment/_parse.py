@@ -1,6 +1,6 @@
 # SPDX-FileCopyrightText: sk_tune contributors
 # SPDX-License-Identifier: BSD-3-Clause
-"""What users write, as a tuple of augmentations; and whether rows have a form for them."""
+"""The parameter ``augmentation``: what users write, and whether samples allow it."""
 
 from collections.abc import Sequence
 from dataclasses import asdict, astuple
@@ -30,8 +30,6 @@ _FORMS: dict[Layout, str] = {
     "image": "images (n_channels, height, width)",
     "volume": "volumes (n_channels, depth, height, width)",
 }
-# Lengths that must be less than each of the last axes, how many of these there are.
-_LENGTHS: dict[type[Augmentation], int] = {Shift: 2, Cutout: 2}
 
 
 def as_augmentations(value: Any) -> tuple[Augmentation, ...]:
@@ -47,8 +45,8 @@ def as_augmentations(value: Any) -> tuple[Augmentation, ...]:
     if value is None:
         return ()
     items = value if isinstance(value, list | tuple) else [value]
-    augmentations = tuple(_as_augmentation(item) for item in items)
-    mixing = [a for a in augmentations if a.mixes]
+    augmentations = tuple(map(_as_augmentation, items))
+    mixing = [augmentation for augmentation in augmentations if augmentation.mixes]
     if len(mixing) > 1:
         raise ValueError(
             f"augmentation must hold one that mixes rows at most. Got {mixing!r} instead."
@@ -74,34 +72,29 @@ def check_row_shape(
     caller_name: str,
 ) -> None:
     """Raise ValueError if samples of a shape and layout cannot be augmented so."""
-    for own in augmentations:
-        if layout not in own.layouts:
-            wanted = " or ".join(
-                text for form, text in _FORMS.items() if form in own.layouts
-            )
+    for change in augmentations:
+        if layout not in change.layouts:
+            wanted = " or ".join(_FORMS[form] for form in _FORMS if form in change.layouts)
             raise ValueError(
-                f"augmentation={own.name!r} of {caller_name} must be given {wanted}. Got "
-                f"rows of shape {shape} instead."
+                f"augmentation={change.name!r} of {caller_name} must be given {wanted}. "
+                f"Got rows of shape {shape} instead."
             )
-        sizes = _sizes(own, shape, layout)
-        if sizes and astuple(own)[0] >= min(sizes):
+        # Sizes along which a length must be less.
+        sizes: tuple[int, ...] = ()
+        if isinstance(change, TimeShift):
+            sizes = (shape[0] if layout == "sequence" else shape[-1],)
+        elif isinstance(change, Shift | Cutout):
+            sizes = shape[-2:]
+        if sizes and astuple(change)[0] >= min(sizes):
             raise ValueError(
-                f"{own!r} in the 'augmentation' parameter of {caller_name} must be less "
+                f"{change!r} in the 'augmentation' parameter of {caller_name} must be less "
                 f"than {min(sizes)}, since rows have shape {shape}."
             )
 
 
-def _sizes(own: Augmentation, shape: tuple[int, ...], layout: Layout) -> tuple[int, ...]:
-    """Return the sizes along which a length of an augmentation must be less."""
-    if isinstance(own, TimeShift):
-        return (shape[0] if layout == "sequence" else shape[-1],)
-    n_axes = _LENGTHS.get(type(own), 0)
-    return shape[len(shape) - n_axes :]
-
-
 def kinds_of(augmentations: Sequence[Augmentation]) -> tuple[str, ...]:
     """Return the names of augmentations, in which fits of a fleet must agree."""
-    return tuple(own.name for own in augmentations)
+    return tuple(augmentation.name for augmentation in augmentations)
 
 
 def to_plain(value: Any) -> Any:
