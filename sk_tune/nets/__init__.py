@@ -1,6 +1,6 @@
 # SPDX-FileCopyrightText: sk_tune contributors
 # SPDX-License-Identifier: BSD-3-Clause
-"""Networks as torch modules: rows in, unnormalised outputs out.  Torch only."""
+"""Networks as torch modules: samples in, unnormalised outputs out.  Torch only."""
 
 from sk_tune.nets._cnn import CNN
 from sk_tune.nets._dropout import (

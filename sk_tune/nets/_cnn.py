@@ -2,7 +2,7 @@
 # SPDX-License-Identifier: BSD-3-Clause
 """Convolutional network for signals (C, L), images (C, H, W) and volumes (C, D, H, W).
 
-Notation: B rows of a batch, C channels; spatial sizes follow.
+Notation: B samples of a batch, C channels; spatial sizes follow.
 """
 
 from collections.abc import Sequence
@@ -128,8 +128,8 @@ class _ConvBlock(nn.Module):
             self.pool = _POOL[pooling, n_dims](tuple(window))
         # The greatest of several numbers is the same before and after ReLU, as is its
         # derivative; what is pooled first leaves ReLU a fraction of the work.
-        own = pooling == "max" and activation == "relu"
-        self.pools_first = own and self.shortcut is None
+        is_same = pooling == "max" and activation == "relu"
+        self.pools_first = is_same and self.shortcut is None
         self.dropout = SeededDropout(dropout) if dropout else None
 
     def forward(self, x: Tensor) -> Tensor:

@@ -3,7 +3,7 @@
 """Dropout whose mask is a function of (seed, step, layer, position).
 
 No generator is involved: the mask of any step can be computed again, alone or beside other
-networks, after a pause or on another machine, and nobody's global random state moves.
+networks, after a pause or on another machine, and no global random state moves.
 
 Notation: t_i is a fixed random 32-bit number for position i, the same for all networks; a
 (odd) and b are random numbers of one layer at one step.  An element is kept if a t_i + b

@@ -31,8 +31,8 @@ from sk_tune.nets._table_inputs import TableInputs
 __all__ = [
     "ACTIVATIONS",
     "MLP",
-    "MemberHead",
-    "MemberLinear",
+    "SeparateHeads",
+    "SharedLinear",
     "by_member",
     "mean_of_members",
 ]
@@ -51,7 +51,7 @@ ACTIVATIONS: dict[str, type[nn.Module]] = {
 }
 
 
-class MemberLinear(nn.Module):
+class SharedLinear(nn.Module):
     """A linear layer of m members (each D inputs, H outputs) that share its matrix.
 
     `chunks` belongs to the first layer: how many neighbouring inputs come from one column
@@ -65,7 +65,7 @@ class MemberLinear(nn.Module):
         super().__init__()
         self.members = members
         self.weight = nn.Parameter(torch.empty(n_out, n_in))
-        # Of one dimension, as scales and biases are that an L1 penalty leaves out.
+        # An L1 penalty leaves out parameters of one dimension.
         self.input_scale = nn.Parameter(torch.ones(members * n_in))
         self.output_scale = nn.Parameter(torch.ones(members * n_out))
         bias = torch.empty(n_out)
@@ -84,13 +84,13 @@ class MemberLinear(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         """Map the inputs of all members, (m, B, D), to their outputs, (m, B, H)."""
         r, s, b = (
-            own.view(self.members, 1, -1)
-            for own in (self.input_scale, self.output_scale, self.bias)
+            values.view(self.members, 1, -1)
+            for values in (self.input_scale, self.output_scale, self.bias)
         )
         return ((x * r) @ self.weight.T) * s + b
 
 
-class MemberHead(nn.Module):
+class SeparateHeads(nn.Module):
     """A linear layer, H inputs and C outputs, for each of m members."""
 
     def __init__(self, n_in: int, n_out: int, members: int) -> None:
@@ -185,7 +185,7 @@ class MLP(nn.Module):
         self.output: nn.Module = (
             nn.Linear(sizes[-1], n_outputs)
             if members == 1
-            else MemberHead(sizes[-1], n_outputs, members)
+            else SeparateHeads(sizes[-1], n_outputs, members)
         )
 
     def forward(self, x: Tensor) -> Tensor:
@@ -226,7 +226,7 @@ class _HiddenLayer(nn.Module):
         self.linear: nn.Module = (
             nn.Linear(n_in, n_out)
             if members == 1
-            else MemberLinear(n_in, n_out, members, chunks)
+            else SharedLinear(n_in, n_out, members, chunks)
         )
         self.norm: nn.Module | None = None
         if normalization is not None:
@@ -239,7 +239,7 @@ class _HiddenLayer(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         h: Tensor = self.linear(x)
         if self.norm is not None:
-            # Of all members alike; batch statistics are over the rows of all of them.
+            # All members alike; batch statistics are over the samples of all of them.
             h = self.norm(h.flatten(0, -2)).view_as(h)
         h = self.activation(h)
         if self.dropout is not None:

@@ -9,7 +9,8 @@ random numbers and whatever else code puts on a module or on an object of it.
 import copy
 import hashlib
 import warnings
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
+from contextlib import suppress
 from types import BuiltinFunctionType, FunctionType, ModuleType
 from typing import Any
 
@@ -28,7 +29,11 @@ __all__ = [
     "with_parameters_of",
 ]
 
-_COPIED = (dict, set)
+# Attributes that torch keeps in a module; recurrent layers hold their weights there too.
+_PRIVATE = frozenset(vars(nn.Module())) | {"_flat_weights", "_flat_weight_refs"}
+_PLAIN = (bool, int, float, complex, str, bytes, type, ModuleType, BuiltinFunctionType)
+# Objects that are read; further ones count by what they are, not by what they hold.
+_MOST_OBJECTS = 10_000
 
 
 def empty_copy(module: nn.Module, device: str) -> nn.Module:
@@ -40,22 +45,20 @@ def empty_copy(module: nn.Module, device: str) -> nn.Module:
     """
     twin = object.__new__(type(module))
     # Hooks and registers are dicts and sets; a shared one would bind the two.
-    own: dict[str, Any] = {
-        name: value.copy() if isinstance(value, _COPIED) else value
+    vars(twin).update({
+        name: value.copy() if isinstance(value, dict | set) else value
         for name, value in vars(module).items()
-    }
-    vars(twin).update(own)
+    })
     for name, parameter in module._parameters.items():
         if parameter is not None:
-            own["_parameters"][name] = nn.Parameter(
-                _empty_like(parameter, device), parameter.requires_grad
-            )
+            empty = _empty_like(parameter, device)
+            twin._parameters[name] = nn.Parameter(empty, parameter.requires_grad)
     for name, buffer in module._buffers.items():
         if buffer is not None:
-            own["_buffers"][name] = _empty_like(buffer, device)
+            twin._buffers[name] = _empty_like(buffer, device)
     for name, layer in module._modules.items():
         if layer is not None:
-            own["_modules"][name] = empty_copy(layer, device)
+            twin._modules[name] = empty_copy(layer, device)
     return twin
 
 
@@ -67,11 +70,8 @@ def fresh_copy(module: nn.Module) -> nn.Module:
     """
     twin = empty_copy(module, "cpu")
     for layer in twin.modules():
-        draw: Callable[[nn.Module], object] | None = getattr(
-            type(layer), "reset_parameters", None
-        )
-        if draw is not None:
-            draw(layer)
+        if hasattr(type(layer), "reset_parameters"):
+            layer.reset_parameters()  # type: ignore[operator]
     return twin
 
 
@@ -82,13 +82,6 @@ def _empty_like(tensor: torch.Tensor, device: str) -> torch.Tensor:
     )
 
 
-# What torch keeps for itself; recurrent layers hold their weights a second time.
-_PRIVATE = frozenset(vars(nn.Module())) | {"_flat_weights", "_flat_weight_refs"}
-_PLAIN = (bool, int, float, complex, str, bytes, type, ModuleType, BuiltinFunctionType)
-# Objects that are read; further ones count by what they are, not by what they hold.
-_MOST_OBJECTS = 10_000
-
-
 def loose_state(module: nn.Module) -> tuple[Any, ...]:
     """Return a key that is equal for modules that hold the same beside their weights.
 
@@ -97,7 +90,7 @@ def loose_state(module: nn.Module) -> tuple[Any, ...]:
     saved = module.state_dict(keep_vars=True)
     known = frozenset(map(id, [*module.modules(), *saved.values()]))
     with warnings.catch_warnings():
-        # Of iterators, whose state Python will no longer tell.
+        # Python warns that it will no longer tell the state of iterators.
         warnings.simplefilter("ignore")
         layers = tuple(
             (name, type(layer), attributes_key(layer, known))
@@ -128,9 +121,9 @@ def attributes_key(
 
 def _attribute_key(value: Any, known: frozenset[int]) -> Any:
     try:
-        return _Reader(known).key(value)
+        return _AttributeReader(known).key(value)
     except RecursionError:
-        # Lists in lists in lists.
+        # The value holds lists in lists in lists.
         return _identity(value)
 
 
@@ -150,13 +143,13 @@ def independent_copy(module: nn.Module) -> nn.Module:
     """
     results = {
         id(value): value.detach().clone()
-        for value in _own_attributes(module)
+        for value in _added_attributes(module)
         if isinstance(value, Tensor) and value.grad_fn is not None
     }
     try:
         return copy.deepcopy(module, dict(results)).cpu()
     except Exception:  # noqa: BLE001 - whatever an object raises that cannot be copied
-        left = {id(v): _Left for v in _own_attributes(module) if not _is_copyable(v)}
+        left = {id(v): _Left for v in _added_attributes(module) if not _is_copyable(v)}
         return copy.deepcopy(module, {**left, **results}).cpu()
 
 
@@ -167,12 +160,12 @@ def with_parameters_of(fresh: nn.Module, trained: nn.Module) -> nn.Module:
     goes on holding them. What the trained module lacks as an independent copy, it has from
     `fresh`, on whose device it is.
     """
-    own = dict(fresh.named_parameters())
+    parameters = dict(fresh.named_parameters())
     memo: dict[int, Any] = {}
     for name, p in trained.named_parameters():
-        if name not in own:
+        if name not in parameters:
             continue
-        twin = memo[id(p)] = own[name]
+        twin = memo[id(p)] = parameters[name]
         if isinstance(twin, UninitializedParameter):
             # In place, for the optimizer of the fresh module has it too.
             twin.materialize(p.shape)
@@ -183,15 +176,15 @@ def with_parameters_of(fresh: nn.Module, trained: nn.Module) -> nn.Module:
             if value is _Left:
                 vars(layer)[attribute] = getattr(layers.get(name), attribute, None)
     copied.load_state_dict(trained.state_dict())
-    return copied.to(next((p.device for p in own.values()), None))
+    return copied.to(next((p.device for p in parameters.values()), None))
 
 
 class _Left:
-    """Stands, as a class, for what a copy lacks: a copy of a class is the class."""
+    """Stands in a copy for what it lacks; as a class, it is its own copy."""
 
 
-def _own_attributes(module: nn.Module) -> list[Any]:
-    """Return what code has put on layers."""
+def _added_attributes(module: nn.Module) -> list[Any]:
+    """Return the values of the attributes that code has added to layers."""
     return [
         value
         for layer in module.modules()
@@ -208,8 +201,8 @@ def _is_copyable(value: Any) -> bool:
     return True
 
 
-class _Reader:
-    """Reads a value to its ends, as far as these can be seen."""
+class _AttributeReader:
+    """Makes a key of a value and of everything that it holds, as far as it can be read."""
 
     def __init__(self, known: frozenset[int]) -> None:
         self._known = known
@@ -241,7 +234,7 @@ class _Reader:
         if isinstance(value, list | tuple):
             return (kind, *map(self.key, value))
         if isinstance(value, Mapping):
-            return (kind, *((name, self.key(own)) for name, own in value.items()))
+            return (kind, *((name, self.key(item)) for name, item in value.items()))
         if isinstance(value, set | frozenset):
             return (kind, frozenset(map(self.key, value)))
         if isinstance(value, FunctionType):
@@ -255,33 +248,27 @@ class _Reader:
         if isinstance(parts, str):
             return _identity(value)
         make, arguments, state, *items = (*parts, None)[:5]
-        content = [list(own) for own in items if own is not None]
+        content = [list(part) for part in items if part is not None]
         return (kind, *map(self.key, (make, arguments, state, content)))
 
 
 def _around_function(function: FunctionType) -> list[Any]:
     """Return what a function has beside its code."""
-    cells = [cell for cell in function.__closure__ or () if _is_filled(cell)]
-    content = [cell.cell_contents for cell in cells]
+    content = []
+    for cell in function.__closure__ or ():
+        with suppress(ValueError):  # The cell is empty.
+            content.append(cell.cell_contents)
     return [function.__defaults__, function.__kwdefaults__, vars(function), content]
-
-
-def _is_filled(cell: Any) -> bool:
-    try:
-        cell.cell_contents  # noqa: B018 - raises if there is nothing
-    except ValueError:
-        return False
-    return True
 
 
 def _tensor_key(tensor: Tensor) -> Any:
     if tensor.grad_fn is not None:
-        # A result, with the graph behind it.
+        # The tensor is a result, with the graph behind it.
         return (tuple(tensor.shape), str(tensor.dtype))
-    own = tensor.detach().cpu().contiguous()
-    # As bytes, because numpy lacks some of torch's types.
-    data = own.reshape(-1).view(torch.uint8).numpy() if own.numel() else np.empty(0)
-    return (tuple(own.shape), str(own.dtype), _digest(data))
+    tensor = tensor.detach().cpu().contiguous()
+    # Bytes are digested, because numpy lacks some of torch's types.
+    data = tensor.reshape(-1).view(torch.uint8).numpy() if tensor.numel() else np.empty(0)
+    return (tuple(tensor.shape), str(tensor.dtype), _digest(data))
 
 
 def _digest(array: Any) -> str:

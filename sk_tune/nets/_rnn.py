@@ -2,7 +2,7 @@
 # SPDX-License-Identifier: BSD-3-Clause
 """Recurrent network that reads a sequence and answers from its last state.
 
-Notation: B rows of a batch, T steps, F features of a step, H units, C outputs.
+Notation: B samples of a batch, T steps, F features of a step, H units, C outputs.
 """
 
 from typing import Any
@@ -129,13 +129,13 @@ class _RecurrentLayer(nn.Module):
 
     def _recur(self, x: Tensor, lengths: Tensor | None) -> Tensor:
         if not isinstance(self.recurrence, nn.RNNBase):
-            # The form of it that a fleet computes.
+            # A fleet has put its form of the recurrence here.
             twin: Tensor = self.recurrence(x, lengths)
             return twin
         if lengths is None:
             h: Tensor = self.recurrence(x)[0]
             return h
-        # Packed, because the backward direction must start at each row's own last step.
+        # Packed, because the backward direction must start at each sample's last step.
         packed = pack_padded_sequence(
             x, lengths.cpu(), batch_first=True, enforce_sorted=False
         )

@@ -3,7 +3,7 @@
 """The columns of a table as the inputs of a network: numbers and categories as vectors.
 
 Notation: B samples of a batch, D columns, N of them numbers and C categories, F
-frequencies, T bins, E units of an embedding.  Each column has weights of its own.
+frequencies, T bins, E units of an embedding.  No two columns share weights.
 
 References
 ----------
@@ -43,7 +43,7 @@ class PeriodicEmbedding(nn.Module):
         self.n_outputs = n_columns * size
         self.frequencies = nn.Parameter(torch.empty(n_columns, n_frequencies))
         self.weight = nn.Parameter(torch.empty(n_columns, 2 * n_frequencies, size))
-        # Of one dimension as all biases are, which an L1 penalty leaves out.
+        # An L1 penalty leaves out parameters of one dimension.
         self.bias = nn.Parameter(torch.empty(n_columns * size))
         nn.init.normal_(self.frequencies, std=frequency_scale)
         for parameter in (self.weight, self.bias):
@@ -83,8 +83,8 @@ class PiecewiseLinearEmbedding(nn.Module):
         """Set the rising edges of each column's bins: at most n_bins + 1 of them."""
         self.start.zero_()
         self.slope.zero_()
-        for column, own in enumerate(edges):
-            places = torch.as_tensor(own, dtype=torch.float64)
+        for column, its_edges in enumerate(edges):
+            places = torch.as_tensor(its_edges, dtype=torch.float64)
             n_bins = max(len(places) - 1, 0)
             self.start[column, :n_bins] = places[:-1].to(self.start.dtype)
             self.slope[column, :n_bins] = (1 / places.diff()).to(self.slope.dtype)
@@ -98,7 +98,7 @@ class PiecewiseLinearEmbedding(nn.Module):
 
 
 def _by_column(x: Tensor, weight: Tensor) -> Tensor:
-    """Return each column's values times its own matrix: (B, N, P) to (B, N, E)."""
+    """Return each column's values times its matrix: (B, N, P) to (B, N, E)."""
     return (x.transpose(0, 1) @ weight).transpose(0, 1)
 
 
@@ -146,11 +146,11 @@ class CategoryEmbedding(nn.Module):
     def set_known(self, codes: Sequence[Sequence[int]]) -> None:
         """Set which codes of each column are known."""
         if self.known.is_meta:
-            # A network that is only looked at for its shapes.
+            # Only the shapes of this network are looked at.
             return
         self.known.copy_(self.offsets.repeat_interleave(self.n_codes))
-        for offset, own in zip(self.offsets.tolist(), codes, strict=True):
-            places = offset + torch.as_tensor(own, dtype=torch.int64)
+        for offset, its_codes in zip(self.offsets.tolist(), codes, strict=True):
+            places = offset + torch.as_tensor(its_codes, dtype=torch.int64)
             self.known[places] = places
 
     def forward(self, x: Tensor) -> Tensor:
@@ -182,9 +182,9 @@ class TableInputs(nn.Module):
         self.numbers = numbers
         self.categories = categories
         # How many outputs each column has.
-        own: Any = len(self.numerical) if numbers is None else numbers.n_outputs
-        size = own // max(len(self.numerical), 1)
-        self.chunks = (size,) * len(self.numerical)
+        n_columns = len(self.numerical)
+        n_outputs: Any = n_columns if numbers is None else numbers.n_outputs
+        self.chunks = (n_outputs // max(n_columns, 1),) * n_columns
         if categories is not None:
             self.chunks += (categories.size,) * len(self.categorical)
         self.n_outputs = sum(self.chunks)

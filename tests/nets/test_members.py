@@ -5,7 +5,7 @@ import torch
 from torch.nn import functional as F
 
 from sk_tune.nets import MLP, by_member, mean_of_members
-from sk_tune.nets._mlp import MemberHead, MemberLinear
+from sk_tune.nets._mlp import SeparateHeads, SharedLinear
 
 PLAIN = {"activation": "relu", "normalization": None, "residual": False, "dropout": 0.0}
 M, B = 4, 7
@@ -123,7 +123,7 @@ def test_a_mean_loss_over_members_rows_is_the_mean_of_their_losses():
 @pytest.mark.parametrize("chunks", [(1, 1, 1, 1), (2, 2)])
 def test_members_differ_at_the_start_by_the_scales_of_their_inputs(chunks):
     """Signs of numbers; of vectors one number for each column.  Other scales are 1."""
-    layer, later = MemberLinear(4, 3, 50, chunks), MemberLinear(4, 3, 50)
+    layer, later = SharedLinear(4, 3, 50, chunks), SharedLinear(4, 3, 50)
     scales = layer.input_scale.detach().view(50, 4)
 
     assert (layer.output_scale == 1).all()
@@ -139,7 +139,7 @@ def test_members_differ_at_the_start_by_the_scales_of_their_inputs(chunks):
 
 def test_heads_are_linear_layers_side_by_side():
     """Each member has its own matrix and bias."""
-    head, x = MemberHead(3, 2, M).double(), _numbers(M, B, 3)
+    head, x = SeparateHeads(3, 2, M).double(), _numbers(M, B, 3)
 
     got = head(x)
 

@@ -31,8 +31,8 @@ def _modules(kind):
 @pytest.mark.parametrize(
     ("kind", "make"),
     [
-        (nets.MemberLinear, lambda: MemberLinear("own", M, _memory, first=False)),
-        (nets.MemberHead, lambda: MemberHead("own", M, _memory)),
+        (nets.SharedLinear, lambda: MemberLinear("own", M, _memory, first=False)),
+        (nets.SeparateHeads, lambda: MemberHead("own", M, _memory)),
     ],
     ids=["linear", "head"],
 )
