@@ -131,52 +131,18 @@ class NetOfKnownParts(NeuralNet):  # type: ignore[misc]
 
 
 def predict_nonlinearity(net: Any) -> Callable[[Any], Any]:
-    """Return what a skorch net applies to its module's outputs in ``predict_proba``.
-
-    Parameters
-    ----------
-    net : skorch.NeuralNet
-        Initialised.
-
-    Returns
-    -------
-    callable
-        Of a tensor.
-    """
+    """Return what an initialised skorch net applies to its module's outputs."""
     nonlinearity: Callable[[Any], Any] = net._get_predict_nonlinearity()
     return nonlinearity
 
 
 def output_container(transformer: Any) -> str:
-    """Return what a transformer's ``set_output``, or the configuration, asks for.
-
-    Parameters
-    ----------
-    transformer : transformer
-        Any.
-
-    Returns
-    -------
-    str
-        "default", "pandas" or "polars".
-    """
+    """Return the output that ``set_output`` asks for: "default", "pandas" or "polars"."""
     return str(_get_output_config("transform", transformer)["dense"])
 
 
 def scorer_parts(scorer: Any) -> dict[str, Any] | None:
-    """Return what ``make_scorer`` was given.
-
-    Parameters
-    ----------
-    scorer : callable
-        Any.
-
-    Returns
-    -------
-    dict or None
-        ``function``, ``sign``, ``options``, ``response_method`` and ``pos_label``; None if
-        `scorer` was not made by ``make_scorer``.
-    """
+    """Return what ``make_scorer`` was given, by name; None for other scorers."""
     if not isinstance(scorer, _Scorer):
         return None
     return {
@@ -191,33 +157,16 @@ def scorer_parts(scorer: Any) -> dict[str, Any] | None:
 def passed_through_estimator(scorer: Any) -> Any:
     """Return the estimator whose ``score`` a scorer calls.
 
-    Parameters
-    ----------
-    scorer : callable
-        Any.
-
-    Returns
-    -------
-    estimator or None
-        None unless `scorer` is what ``check_scoring`` makes of ``scoring=None``.
+    None unless the scorer is what ``check_scoring`` makes of ``scoring=None``.
     """
     return scorer._estimator if isinstance(scorer, _PassthroughScorer) else None
 
 
 def weights_of_scorer(scorer: Any, given: Mapping[str, Any]) -> Any:
-    """Return the sample weights that one of several scorers is handed in a search.
+    """Return the sample weights that one of several scorers is handed in a search, if any.
 
-    Parameters
-    ----------
-    scorer : callable
-        Of one score.
-    given : mapping
-        What scikit-learn routes to all of them.
-
-    Returns
-    -------
-    array-like or None
-        With metadata routing, what it asked for; else all that its metric knows of.
+    `given` is what scikit-learn routes to all of them. With metadata routing a scorer gets
+    what it asked for, else all that its metric knows of.
     """
     if get_config()["enable_metadata_routing"]:
         asked = get_routing_for_object(scorer).score.requests.get("sample_weight")
@@ -228,19 +177,7 @@ def weights_of_scorer(scorer: Any, given: Mapping[str, Any]) -> Any:
 
 
 def scorers_in(scorer: Any) -> list[Any] | None:
-    """Return the scorers of a search's tasks that look at predictions of rows only.
-
-    Parameters
-    ----------
-    scorer : callable
-        As scikit-learn's searches hand it to their tasks: of one or of several scores.
-
-    Returns
-    -------
-    list of callable or None
-        What ``make_scorer`` made, or what calls an estimator's ``score``; None if one may
-        look at more.
-    """
+    """Return a search's scorers if all look at predictions only, else None."""
     if isinstance(scorer, _MultimetricScorer):
         own = list(scorer._scorers.values())
         return own if all(type(each) is _Scorer for each in own) else None
@@ -254,18 +191,8 @@ LastStep = Callable[[Any, Any], tuple[Any, Any]]
 def last_step_scorer(scorer: Any, last_step: LastStep) -> Any:
     """Return a scorer that lets another one ask a pipeline's last step.
 
-    Parameters
-    ----------
-    scorer : callable
-        As scikit-learn's searches hand it to their tasks.
-    last_step : callable
-        Called with a fitted pipeline and rows; returns what to ask instead, and with which
-        rows.
-
-    Returns
-    -------
-    callable
-        `scorer` itself if it may look at more than predictions of the rows.
+    `last_step` takes a fitted pipeline and X, and returns what to ask instead with which X.
+    A scorer that may look at more than predictions is returned as it is.
     """
     if scorers_in(scorer) is None:
         return scorer
@@ -304,26 +231,9 @@ class _LastStepScorers(_MultimetricScorer):  # type: ignore[misc]
 class FoldTask:
     """One candidate on one fold, as scikit-learn's searches hand it to joblib.
 
-    Parameters
-    ----------
-    estimator : estimator
-        Unfitted, the task's own; the task sets its parameters and fits it.
-    X, y : object
-        All rows.
-    train, test : ndarray of shape (n_train,) and (n_test,)
-        Positions of the fold's rows; the same objects for all candidates of a call.
-    parameters : mapping
-        Of the candidate.
-    fit_params : mapping
-        What ``fit`` is given beside X and y, of all rows.
-    candidate, fold : int
-        Positions in the call.
-    scorer : callable, default=None
-        Of one or of several scores.
-    scores_train : bool, default=False
-        Whether the training rows are scored, too.
-    callback_context : CallbackContext or None, default=None
-        Of scikit-learn's callbacks.
+    `X`, `y` and `fit_params` are of all samples; `train` and `test` are positions in them,
+    the same objects for all candidates of a call. `candidate` and `fold` are positions in
+    the call. The estimator is unfitted and the task's alone.
     """
 
     estimator: Any
@@ -341,18 +251,7 @@ class FoldTask:
 
 
 def functions_of(task: Any) -> list[Any]:
-    """Return the functions that a task of joblib's calls.
-
-    Parameters
-    ----------
-    task : joblib.parallel.BatchedCalls
-        Any other callable has none that are known.
-
-    Returns
-    -------
-    list of callable
-        Those of scikit-learn bring its configuration along.
-    """
+    """Return the functions that a task of joblib's calls; none for any other callable."""
     return [function for function, _, _ in getattr(task, "items", ())]
 
 
@@ -372,15 +271,7 @@ _FOLD_OPTIONS = frozenset({
 def fold_task(task: Any) -> FoldTask | None:
     """Return what a task of joblib does, if it is one of scikit-learn's searches.
 
-    Parameters
-    ----------
-    task : joblib.parallel.BatchedCalls
-        As joblib hands it to a backend.
-
-    Returns
-    -------
-    FoldTask or None
-        None for anything else; the task can then only be run.
+    A task for which this is None can only be run.
     """
     items: Sequence[Any] = getattr(task, "items", ())
     if len(items) != 1:
@@ -415,20 +306,7 @@ def knows_fold_tasks() -> bool:
 
 @contextmanager
 def scored_by(task: Any, scorer: Any) -> Iterator[None]:
-    """Let a task of a search be scored by another scorer in a block.
-
-    Parameters
-    ----------
-    task : joblib.parallel.BatchedCalls
-        As joblib hands it to a backend.
-    scorer : callable
-        Instead of its own.
-
-    Yields
-    ------
-    None
-        Nothing.
-    """
+    """Let a task of a search be scored by another scorer in a block."""
     options = task.items[0][2]
     own = options["scorer"]
     options["scorer"] = scorer
@@ -440,22 +318,7 @@ def scored_by(task: Any, scorer: Any) -> Iterator[None]:
 
 @contextmanager
 def fitted_by(task: Any, estimator: Any, X: Any) -> Iterator[None]:
-    """Let a task of a search fit and score another estimator in a block.
-
-    Parameters
-    ----------
-    task : joblib.parallel.BatchedCalls
-        As joblib hands it to a backend.
-    estimator : estimator
-        Instead of its own.
-    X : array-like
-        All rows, instead of its own.
-
-    Yields
-    ------
-    None
-        Nothing.
-    """
+    """Let a task of a search fit and score another estimator on another X in a block."""
     own = task.items[0]
     function, (_, _, y), options = own
     task.items[0] = (function, (estimator, X, y), options)
@@ -468,16 +331,7 @@ def fitted_by(task: Any, estimator: Any, X: Any) -> Iterator[None]:
 def callbacks_see_fits(task: FoldTask) -> bool:
     """Return whether callbacks want to be told of the inner steps of a search's fits.
 
-    Parameters
-    ----------
-    task : FoldTask
-        Of the search.
-
-    Returns
-    -------
-    bool
-        True with scikit-learn's progress bars, for example, and with callbacks that were
-        set on what the search fits, or on a step of it.
+    Progress bars of scikit-learn do, and callbacks on what the search fits or a step of it.
     """
     if any(isinstance(own, AutoPropagatedCallback) for own in _callbacks_of(task)):
         return True
@@ -486,18 +340,7 @@ def callbacks_see_fits(task: FoldTask) -> bool:
 
 
 def callbacks_see_rows(task: FoldTask) -> bool:
-    """Return whether callbacks of a search want the rows that it fits.
-
-    Parameters
-    ----------
-    task : FoldTask
-        Of the search.
-
-    Returns
-    -------
-    bool
-        True if a hook asks for X by name, as scikit-learn wants them to.
-    """
+    """Return whether a callback of a search asks for X by name, as a hook's argument."""
     hooks = ("on_fit_task_begin", "on_fit_task_end")
     return any(
         "X" in inspect.signature(getattr(own, hook)).parameters
@@ -511,12 +354,9 @@ def _callbacks_of(task: FoldTask) -> Sequence[Any]:
 
 
 def loky_workers() -> frozenset[int]:
-    """Return the worker processes that joblib's default backend has running.
+    """Return the process numbers of the running workers of joblib's default backend.
 
-    Returns
-    -------
-    frozenset of int
-        Their numbers; none if there are no workers, or they are about to end.
+    There are none if the workers are about to end.
     """
     executor = getattr(reusable_executor, "_executor", None)
     flags = getattr(executor, "_flags", None)
@@ -531,17 +371,10 @@ def loky_workers() -> frozenset[int]:
 class BoostedTrees:
     """What a fitted histogram gradient boosting of scikit-learn's predicts with.
 
-    Parameters
-    ----------
-    trees : list of (ndarray, ndarray)
-        Of each tree, with those of one iteration side by side, the nodes, and for each
-        split by categories which of 256 codes go left.
-    baseline : ndarray of shape (1, n_outputs)
-        What the sum of trees begins with.
-    order : ndarray of shape (n_columns,)
-        Columns of X, in the order in which trees count them.
-    codes : dict of int to ndarray
-        By position in that order, of a column of categories the values that have a code.
+    `trees` has for each tree, those of one iteration side by side, its nodes and for each
+    split by categories which of 256 codes go left. `baseline`, of shape (1, n_outputs), is
+    what their sum begins with; `order` are the columns of X as trees count them; `codes`
+    are the values that have a code in each column of categories, by position in that order.
     """
 
     trees: list[tuple[Any, Any]]

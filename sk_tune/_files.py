@@ -41,17 +41,9 @@ _OF_NETWORKS = {
 
 @contextmanager
 def replaced_file(path: Path) -> Iterator[Path]:
-    """Give a path to write to, and move what was written to `path` if all went well.
+    """Give a file to write to beside `path`, and move it there if all went well.
 
-    Parameters
-    ----------
-    path : Path
-        File to write as a whole or not at all; a link is followed.
-
-    Yields
-    ------
-    Path
-        A file beside it; or `path` if it is no file, such as a device or a pipe.
+    A link is followed; a device or pipe is written to itself.
     """
     if path.exists() and not path.is_file():
         yield path
@@ -66,18 +58,7 @@ def replaced_file(path: Path) -> Iterator[Path]:
 
 
 def is_on_network(path: Path) -> bool:
-    """Return whether other machines may see a file, as far as the system tells.
-
-    Parameters
-    ----------
-    path : Path
-        A file in a folder that exists.
-
-    Returns
-    -------
-    bool
-        False on systems other than Linux, which are not asked.
-    """
+    """Return whether other machines may see a file; only Linux tells."""
     try:
         lines = _MOUNTS.read_text(errors="replace").splitlines()
     except OSError:

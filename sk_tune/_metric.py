@@ -23,18 +23,10 @@ Array = npt.NDArray[Any]
 class Metric:
     """A function of true and predicted values; called, it returns a score.
 
-    Parameters
-    ----------
-    function : callable
-        Of true values and what an estimator responds.
-    sign : {1, -1}, default=1
-        -1 if less is better to `function`; greater is always better to the metric.
-    options : mapping, default={}
-        Keyword arguments of `function`.
-    response_methods : tuple of str, default=("predict",)
-        Methods of an estimator that give what `function` takes, the preferred one first.
-    pos_label : object, default=None
-        The label whose probability a binary metric takes; the second class if None.
+    `sign` is -1 if less is better to `function`: greater is always better to the metric.
+    `response_methods` are methods of an estimator that give what `function` takes, the
+    preferred one first. `pos_label` is the label whose probability a binary metric takes;
+    None is the second class.
     """
 
     function: Callable[..., float]
@@ -58,25 +50,11 @@ class Metric:
         return self.response_methods == ("predict",)
 
     def response(self, probabilities: Array, classes: Array | None) -> Array:
-        """Return what the metric takes, made of class probabilities.
+        """Return what the metric takes, made of probabilities of shape (..., K).
 
-        Parameters
-        ----------
-        probabilities : ndarray of shape (..., K)
-            Of each class, or of each label being 1 if `classes` is None.
-        classes : ndarray of shape (K,) or None
-            Labels of the classes; None if `y` is a multilabel indicator.
-
-        Returns
-        -------
-        ndarray of shape (...) or (..., K)
-            Labels for a metric of predicted labels; else probabilities, of which two
-            classes need one only.
-
-        Raises
-        ------
-        ValueError
-            If the metric needs another response, such as a decision function.
+        `classes` is None if `y` is a multilabel indicator. Of two classes one column is
+        returned. Raises ValueError if the metric needs another response, such as a decision
+        function.
         """
         if "predict_proba" in self.response_methods:
             if classes is None or len(classes) != 2:
@@ -105,25 +83,11 @@ class Metric:
 
 
 def scorer_metric(scorer: Any, estimator: Any = None) -> Metric | None:
-    """Return the metric inside a scorer.
+    """Return the metric inside a scorer or its name; None asks the estimator's ``score``.
 
-    Parameters
-    ----------
-    scorer : str, callable or None
-        A name, a scorer, or a callable of (estimator, X, y); None, or the scorer that
-        scikit-learn makes of None, for the estimator's own ``score``.
-    estimator : estimator, default=None
-        Whose ``score`` is meant if `scorer` is None.
+    Returns None if there is no metric of predictions: for callables that are no scorers,
+    and a ``score`` that is neither accuracy nor R^2 as scikit-learn's mixins define them.
 
-    Returns
-    -------
-    Metric or None
-        None if no metric of predictions can be had: of callables that are no scorers, and
-        of a ``score`` that is neither accuracy nor R^2 as scikit-learn's mixins define
-        them.
-
-    Examples
-    --------
     >>> metric = scorer_metric("neg_mean_absolute_error")
     >>> metric([1.0, 2.0], [1.5, 2.0])
     -0.25

@@ -39,16 +39,10 @@ Array = npt.NDArray[Any]
 class SearchRecord:
     """Data and rungs of a fitted search.
 
-    Parameters
-    ----------
-    n_rows : int
-        Rows that it was fitted with.
-    y : ndarray of shape (n_rows,) or (n_rows, n_outputs), or None
-        Their targets.
-    last_rows : tuple of int
-        Of each configuration the row of ``cv_results_`` with the most resources.
-    resource : str or None
-        The parameter that rungs grant more of, or "n_samples"; None without rungs.
+    `n_rows` are the samples that it was fitted with, `y` their targets if any. `last_rows`
+    has for each configuration the row of ``cv_results_`` with the most resources;
+    `resource` is what rungs grant more of, a parameter or "n_samples", and None without
+    rungs.
     """
 
     n_rows: int
@@ -61,14 +55,9 @@ class SearchRecord:
 class FoldLayout:
     """How independent the folds of a search are.
 
-    Parameters
-    ----------
-    n_folds : int
-        Folds, those of all repetitions; F.
-    n_repeats : float
-        How often a row that is held out is held out; 1 if folds part the rows.
-    test_by_train : float
-        Rows that are held out by rows that are trained on, in a fold.
+    `n_folds` counts those of all repetitions; `n_repeats` is how often a sample that is
+    held out is held out, 1 if folds part the samples; `test_by_train` is the ratio of
+    held-out samples to training samples of a fold.
     """
 
     n_folds: int
@@ -77,18 +66,7 @@ class FoldLayout:
 
 
 def search_record(search: Any) -> SearchRecord | None:
-    """Return what a search tells of itself.
-
-    Parameters
-    ----------
-    search : estimator
-        Any search.
-
-    Returns
-    -------
-    SearchRecord or None
-        None for a search that is not fitted, or is none of sk_tune.
-    """
+    """Return what a fitted search of sk_tune tells of itself; None for others."""
     record: SearchRecord | None = getattr(search, "search_record_", None)
     return record
 
@@ -103,24 +81,10 @@ def deciding_scorer(search: Any) -> tuple[Any, str]:
 
 
 def fold_layout(search: Any, candidate: int) -> FoldLayout:
-    """Return how independent the folds are that a candidate was scored on.
+    """Return how independent the folds are that a row of ``cv_results_`` was scored on.
 
-    Parameters
-    ----------
-    search : estimator
-        Fitted.
-    candidate : int
-        Row of ``cv_results_``.
-
-    Returns
-    -------
-    FoldLayout
-        Where the search does not tell the rows of each fold, that of folds which part all
-        rows.
-
-    Notes
-    -----
-    What is not held out is taken to be trained on.
+    A search that does not tell the samples of each fold counts as one whose folds part all
+    samples; what is not held out counts as trained on.
     """
     n_folds = int(search.n_splits_)
     record = search_record(search)
@@ -142,17 +106,10 @@ def fold_layout(search: Any, candidate: int) -> FoldLayout:
 
 
 def rows_of_most(is_predicted: npt.NDArray[np.bool_]) -> npt.NDArray[np.bool_]:
-    """Return the rows that are predicted by all candidates that predict most rows.
+    """Return a mask of the samples that all candidates with the most samples predict.
 
-    Parameters
-    ----------
-    is_predicted : ndarray of shape (n_candidates, n_rows)
-        Which candidate predicts which row; those that went out early predict fewer.
-
-    Returns
-    -------
-    ndarray of shape (n_rows,)
-        A mask.
+    `is_predicted` has shape (n_candidates, n_samples); candidates that went out early
+    predict fewer.
     """
     n_predicted = is_predicted.sum(axis=1)
     mask: npt.NDArray[np.bool_]
@@ -161,16 +118,5 @@ def rows_of_most(is_predicted: npt.NDArray[np.bool_]) -> npt.NDArray[np.bool_]:
 
 
 def was_stopped(reason: str) -> bool:
-    """Return whether a search stopped a candidate that did not fail.
-
-    Parameters
-    ----------
-    reason : str
-        Why it has no score.
-
-    Returns
-    -------
-    bool
-        Whether it lost a race, or there was no time for it.
-    """
+    """Return whether a reason for a missing score is a lost race or an interrupt."""
     return LOST_RACE in reason or reason == INTERRUPTED

@@ -19,24 +19,10 @@ Array = npt.NDArray[Any]
 def folds_among(
     kept: Array, folds: Iterable[tuple[Any, Any]], n_rows: int
 ) -> list[tuple[Array, Array]]:
-    """Return folds as positions among the rows that were kept.
+    """Return folds of all samples as positions among the samples that were kept.
 
-    Parameters
-    ----------
-    kept : ndarray of shape (n_kept,)
-        Positions of these rows among all.
-    folds : iterable of (array-like, array-like)
-        Positions among all rows, to train on and to hold out.
-    n_rows : int
-        Of all.
+    The folds keep their order; parts may be empty.
 
-    Returns
-    -------
-    list of (ndarray, ndarray)
-        In the order of `folds`; parts may be empty.
-
-    Examples
-    --------
     >>> folds_among(np.array([1, 3, 4]), [([0, 1], [2, 3, 4])], 5)
     [(array([0]), array([1, 2]))]
     """
@@ -47,23 +33,10 @@ def folds_among(
 
 
 def as_times(times: Any) -> npt.NDArray[Any]:
-    """Return times that can be sorted.
+    """Return times that can be sorted: numbers and dates as they are, those of text in UTC.
 
-    Parameters
-    ----------
-    times : array-like of shape (n_samples,)
-        Numbers or dates; text is read as dates that begin with the year.
-
-    Returns
-    -------
-    ndarray of shape (n_samples,)
-        Numbers and dates as they are; those of text in UTC.
-
-    Raises
-    ------
-    TableError
-        If one is missing or such text is no date, because sorted as text 12/01/2023 is
-        later than 01/15/2024.
+    Text must be dates that begin with the year, because sorted as text 12/01/2023 is later
+    than 01/15/2024. Raises TableError if it is not, or a time is missing.
     """
     values = np.asarray(times)
     if pd.api.types.infer_dtype(values, skipna=True) == "string":

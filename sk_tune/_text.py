@@ -30,20 +30,6 @@ _MOST_DECIMALS = 6
 def text_table(header: Sequence[str], rows: Sequence[Sequence[object]]) -> str:
     """Return a table with a header, numbers to the right and text to the left.
 
-    Parameters
-    ----------
-    header : sequence of str
-        Names of the columns.
-    rows : sequence of sequences
-        Cells, as many in each row as there are columns.
-
-    Returns
-    -------
-    str
-        Lines without trailing blanks or a last line break.
-
-    Examples
-    --------
     >>> print(text_table(["rung", "why"], [[0, "first"], [10, "later"]]))
     rung  why
        0  first
@@ -81,20 +67,9 @@ def html_table(header: Sequence[str], rows: Sequence[Sequence[object]]) -> str:
 def number_texts(values: Sequence[float], digits: int = 4) -> list[str]:
     """Return numbers that stand below each other, with equally many decimals.
 
-    Parameters
-    ----------
-    values : sequence of float
-        Of one kind, such as the scores of a table.
-    digits : int, default=4
-        Significant ones of the number in the middle; fewer if none needs them.
+    The number in the middle has `digits` significant ones, or fewer if none needs them; NaN
+    is "n/a". A number that this would make 0 or very long has an exponent.
 
-    Returns
-    -------
-    list of str
-        "n/a" for NaN.  A number that this would make 0 or very long has an exponent.
-
-    Examples
-    --------
     >>> number_texts([0.6679, 0.7, 0.12341])
     ['0.6679', '0.7000', '0.1234']
     >>> number_texts([-12345.6, -20000.0, float("nan"), -3e-9])
@@ -107,23 +82,10 @@ def number_texts(values: Sequence[float], digits: int = 4) -> list[str]:
 
 
 def interval_text(score: float, low: float, high: float, *others: float) -> list[str]:
-    """Return a score and the ends of its interval with equally many decimals.
+    """Return a score, the ends of its interval and other scores with equally many decimals.
 
-    Parameters
-    ----------
-    score, low, high : float
-        NaN if not known.
-    *others : float
-        Scores that are compared with it.
+    The width of the interval has two digits and the score three at least; NaN is unknown.
 
-    Returns
-    -------
-    list of str
-        A text each, in which the width of the interval has two digits and the score three
-        at least.
-
-    Examples
-    --------
     >>> interval_text(0.80040, 0.76692, 0.83247)
     ['0.800', '0.767', '0.832']
     >>> interval_text(-2513.2, -2801.0, -2207.9, -2400.4)
@@ -167,18 +129,6 @@ def _rounded(value: float, decimals: int) -> str:
 def seconds_text(seconds: float) -> str:
     """Return a time as a person would say it.
 
-    Parameters
-    ----------
-    seconds : float
-        At least 0.
-
-    Returns
-    -------
-    str
-        With two digits at least, and no more than are of use.
-
-    Examples
-    --------
     >>> [seconds_text(s) for s in (0.012, 3.21, 75, 3700)]
     ['0.01 s', '3.2 s', '1 min 15 s', '1 h 02 min']
     """
@@ -194,20 +144,8 @@ def seconds_text(seconds: float) -> str:
 
 
 def bytes_text(n_bytes: float) -> str:
-    """Return an amount of memory in the unit that suits it.
+    """Return an amount of memory in the power of 1024 that suits it.
 
-    Parameters
-    ----------
-    n_bytes : float
-        At least 0.
-
-    Returns
-    -------
-    str
-        In powers of 1024.
-
-    Examples
-    --------
     >>> [bytes_text(n) for n in (512, 2048, 3.5 * 2**20, 5 * 2**30)]
     ['512 B', '2.0 KiB', '3.5 MiB', '5.0 GiB']
     """

@@ -64,13 +64,7 @@ class SkTuneWarning(UserWarning):
 
 
 def warn_user(message: str) -> None:
-    """Issue a ``SkTuneWarning`` that points at the caller's line outside sk_tune.
-
-    Parameters
-    ----------
-    message : str
-        What happened, and what follows from it.
-    """
+    """Issue a ``SkTuneWarning`` that points at the caller's line outside sk_tune."""
     # Python 3.12 has skip_file_prefixes for this.
     level, frame = 1, sys._getframe()
     while frame.f_back is not None and frame.f_code.co_filename.startswith(_PACKAGE):
@@ -79,13 +73,9 @@ def warn_user(message: str) -> None:
 
 
 def warn_of_solo(reasons: Mapping[str, int]) -> None:
-    """Warn of networks that no fleet carried.
+    """Warn of networks that no fleet carried, how many for each reason, if there are any.
 
-    Parameters
-    ----------
-    reasons : mapping of str to int
-        How many were trained alone for each reason, a clause that continues "was trained
-        alone because".  Nothing is said if there are none.
+    A reason is a clause that continues "was trained alone because".
     """
     counts = Counter(reasons)
     n = counts.total()
@@ -99,18 +89,7 @@ def warn_of_solo(reasons: Mapping[str, int]) -> None:
 
 
 def is_raised_by_code(error: BaseException) -> bool:
-    """Return whether a raise statement raised, and not a signal between instructions.
-
-    Parameters
-    ----------
-    error : BaseException
-        Caught.
-
-    Returns
-    -------
-    bool
-        False for the KeyboardInterrupt of Ctrl-C.
-    """
+    """Return whether a raise statement raised, not a signal such as that of Ctrl-C."""
     traceback = error.__traceback__
     while traceback is not None and traceback.tb_next is not None:
         traceback = traceback.tb_next

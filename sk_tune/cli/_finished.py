@@ -30,27 +30,10 @@ _N_LISTED = 12  # Columns that a message lists.
 def predict(
     model: Path, data: Path, output: Path | None, *, proba: bool, use: str | None
 ) -> None:
-    """Write the predictions for the rows of a file, in their order.
+    """Write predictions for the rows of a file, in their order, to a file or the screen.
 
-    Parameters
-    ----------
-    model : Path
-        Output folder of ``sk-tune fit``.
-    data : Path
-        Table with the columns of the fitted one, in any order.
-    output : Path or None
-        CSV file to write; None prints.
-    proba : bool
-        Whether to add the probability of each class.
-    use : str or None
-        Which of the models predicts; None is the one of the fit.
-
-    Raises
-    ------
-    TableError
-        If the model or the table cannot be used, or they do not fit together.
-    OptionError
-        If probabilities are asked of a regression, or a model that there is not.
+    Raises TableError if the model or the table cannot be used or they do not fit together,
+    and OptionError for probabilities of a regression or a model that there is not.
     """
     if output is not None and not output.absolute().parent.is_dir():
         raise OptionError(
@@ -192,26 +175,10 @@ def _table(folder: Path) -> str:
 
 
 def export(folder: Path, output: Path, *, use: str | None = None) -> None:
-    """Write what a model predicts with as one ONNX model, with what it takes to use it.
+    """Write a model as ONNX, and a JSON file beside it that says how to use it.
 
-    Parameters
-    ----------
-    folder : Path
-        Output of ``sk-tune fit``.
-    output : Path
-        ONNX file to write; a file with the ending .json goes beside it, and both are
-        written or none.
-    use : str or None, default=None
-        Which of its models; None is the one of the fit.
-
-    Raises
-    ------
-    TableError
-        If there is no model.
-    OptionError
-        If there is no model but the dummy, or a member prepares columns as ONNX cannot
-        express; if the file with the ending .json is of another origin; or if a package is
-        missing.
+    Both files are written or none. Raises TableError if there is no model, OptionError if
+    ONNX cannot express it, a package is missing, or the JSON file is of another origin.
     """
     if output.suffix != ".onnx" or not output.absolute().parent.is_dir():
         raise OptionError(

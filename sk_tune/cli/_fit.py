@@ -37,7 +37,7 @@ from sk_tune.cli._output import (
 )
 from sk_tune.cli._paths import CONFIG
 from sk_tune.cli._printing import FitProgress, labelled, print_outcome, print_problem
-from sk_tune.cli._tables import Table, demo_table, read_table
+from sk_tune.cli._tables import LoadedTable, demo_table, read_table
 from sk_tune.cli._target import N_FOLDS, Target, column_hint, read_target
 from sk_tune.exceptions import OptionError, SearchError, SkTuneWarning, TableError
 from sk_tune.prepare import (
@@ -62,38 +62,9 @@ _DEFAULT_METRIC = {"classification": "accuracy", "regression": "r2"}
 class FitOptions:
     """The options of ``sk-tune fit``, checked one by one but not against the table.
 
-    Parameters
-    ----------
-    target : str
-        Column to predict.
-    task : {"auto", "classification", "regression"}
-        The kind of problem.
-    time_budget : float
-        Seconds for everything.
-    metric : str or None
-        Name of a scorer; None takes the task's default.
-    models : list of str or None
-        Kinds of models to train; None is all.
-    use : str or None
-        Which of them predicts; None is the ensemble.
-    group, time_column : str or None
-        Columns that say what belongs together, and when each row was; they are no features.
-    test_size : float
-        Share of the rows to set aside.
-    output : Path
-        Folder to write.
-    overwrite : bool
-        Whether files in that folder may be replaced.
-    random_state : int
-        Seed of everything that is drawn.
-    n_jobs : int or None
-        Processes; None takes one for each CPU.
-    json : bool
-        Whether the outcome is printed as JSON, and nothing else.
-    verbose : bool
-        Whether to print a line for each step and all warnings.
-    started : float
-        When the budget began, by ``time.monotonic``.
+    `started` is when the budget began, by ``time.monotonic``; None stands for the default
+    of `metric`, `models` (all), `use` (the ensemble) and `n_jobs` (one process for each
+    CPU).
     """
 
     target: str
@@ -129,29 +100,18 @@ class FitOptions:
 
 
 def fit(
-    table: Table, options: FitOptions, *, source: Path | None = None, goes_on: bool = False
+    table: LoadedTable,
+    options: FitOptions,
+    *,
+    source: Path | None = None,
+    resumes: bool = False,
 ) -> None:
     """Find models for a table, print how they do, and save them.
 
-    Parameters
-    ----------
-    table : Table
-        Rows with the target among the columns.
-    options : FitOptions
-        What the user asked for.
-    source : Path or None, default=None
-        The file of the table, for a later resume.
-    goes_on : bool, default=False
-        Whether to go on from what is in the output folder.
-
-    Raises
-    ------
-    TableError
-        If the table cannot be used.
-    OptionError
-        If an option does not suit it.
-    KeyboardInterrupt
-        On Ctrl-C; if there was a result, it was written before.
+    `source` is the file of the table, for a later resume; with `resumes` the fit in the
+    output folder. Raises TableError if the table cannot be used, OptionError if an option
+    does not suit it, and KeyboardInterrupt on Ctrl-C, after a result that there was is
+    written.
     """
     check_output_folder(options.output, overwrite=options.overwrite)
     target = read_target(table.frame, options.target, options.task)
@@ -168,7 +128,7 @@ def fit(
         print_problem(noted, target, kinds, metric, options.test_size)
     auto = _auto(target, metric, options)
     config = _config(options, source)
-    with resumable_output(options.output, config, goes_on=goes_on) as store:
+    with resumable_output(options.output, config, resumes=resumes) as store:
         auto.set_params(store=store)
         was_interrupted = _train(auto, X, target, metric, options, (groups, times))
         summary = _summary(table, target, kinds, metric, auto, options)
@@ -250,7 +210,7 @@ def resume(
         )
     table = read_table(Path(source))
     try:
-        fit(table, options, source=Path(source), goes_on=True)
+        fit(table, options, source=Path(source), resumes=True)
     except ValueError as error:
         if "earlier fit" in str(error):
             raise OptionError(
@@ -435,7 +395,7 @@ def _config(options: FitOptions, source: Path | None) -> dict[str, Any]:
 
 
 def _summary(
-    table: Table,
+    table: LoadedTable,
     target: Target,
     kinds: ColumnKinds,
     metric: str,

@@ -17,7 +17,7 @@ from contextlib import contextmanager
 from typing import Any, NoReturn
 
 from sk_tune._processes import end_with_parent
-from sk_tune.cli._parser import USER_ERROR, check_use, make_parser
+from sk_tune.cli._parser import USER_ERROR, check_use, completion, make_parser
 from sk_tune.cli._paths import check_paths
 from sk_tune.exceptions import SkTuneError
 
@@ -112,50 +112,31 @@ def _run(args: argparse.Namespace, started: float) -> None:
     options.pop("trusted", None)
     if command in {"fit", "demo", "resume"}:
         _train(command, options, started)
-    elif command == "predict":
-        from sk_tune.cli._finished import predict
-
-        predict(**options)
-    elif command == "report":
-        from sk_tune.cli._finished import report
-
-        report(**options)
-    elif command == "export":
-        from sk_tune.cli._finished import export
-
-        export(**options)
-    elif command == "store":
-        from sk_tune.cli._finished import store
-
-        store(**options)
-    else:
-        from sk_tune.cli._parser import completion
-
+    elif command == "completion":
         print(completion(options["shell"], make_parser()))
+    else:
+        from sk_tune.cli import _finished
+
+        getattr(_finished, command)(**options)
 
 
 def _train(command: str, options: dict[str, Any], started: float) -> None:
     from joblib import parallel_config
 
+    from sk_tune.cli._fit import FitOptions, demo, fit, resume
+    from sk_tune.cli._tables import read_table
+
     # Workers look from their first moment on whether this process is still there.
     with parallel_config("loky", initializer=end_with_parent, initargs=(os.getpid(),)):
-        _train_here(command, options, started)
-
-
-def _train_here(command: str, options: dict[str, Any], started: float) -> None:
-    from sk_tune.cli._fit import FitOptions, demo, fit, resume
-
-    if command == "resume":
-        resume(**options, started=started)
-        return
-    path, table = options.pop("data", None), options.pop("table", None)
-    fit_options = FitOptions(started=started, **options)
-    if command == "fit":
-        from sk_tune.cli._tables import read_table
-
-        fit(read_table(path), fit_options, source=path)
-    else:
-        demo(table, fit_options)
+        if command == "resume":
+            resume(**options, started=started)
+            return
+        path, table = options.pop("data", None), options.pop("table", None)
+        fit_options = FitOptions(started=started, **options)
+        if command == "fit":
+            fit(read_table(path), fit_options, source=path)
+        else:
+            demo(table, fit_options)
 
 
 def _show_any_text() -> None:

@@ -118,33 +118,16 @@ def check_output_folder(folder: Path, *, overwrite: bool) -> None:
 
 @contextmanager
 def resumable_output(
-    folder: Path, config: dict[str, Any], *, goes_on: bool
+    folder: Path, config: dict[str, Any], *, resumes: bool
 ) -> Iterator[Path]:
-    """Make the folder that a fit goes on from when it was cut off.
+    """Make the folder from which a fit can be resumed, and remove it if nothing was found.
 
-    It goes if nothing was found.
-
-    Parameters
-    ----------
-    folder : Path
-        The output folder.
-    config : dict
-        Options of the fit.
-    goes_on : bool
-        Whether what an earlier fit left there is used.
-
-    Yields
-    ------
-    Path
-        For the store of an AutoML estimator.
-
-    Raises
-    ------
-    KeyboardInterrupt
-        With the output folder, if something was found before.
+    `resumes` says that what an earlier fit left there is used. Yields the folder for the
+    store of an AutoML estimator. Raises KeyboardInterrupt with the output folder if
+    something was found before an interrupt.
     """
     own, was_there = folder / RESUME, folder.exists()
-    if not goes_on:
+    if not resumes:
         _remove_resume(own)
     own.mkdir(parents=True, exist_ok=True)
     try:
@@ -175,24 +158,7 @@ def _remove_resume(own: Path) -> None:
 def write_output(
     folder: Path, saved: SavedModel, summary: dict[str, Any], title: str
 ) -> list[str]:
-    """Write the files of a fit.
-
-    Parameters
-    ----------
-    folder : Path
-        Where to write.  Other files in it stay.
-    saved : SavedModel
-        For ``model/``.
-    summary : dict
-        For ``summary.json``.
-    title : str
-        Of ``report.html``.
-
-    Returns
-    -------
-    list of str
-        Names of the files.
-    """
+    """Write the files of a fit, and return their names; other files in the folder stay."""
     folder, usage = _resolved(folder), usage_text(folder)
     # Where the files can be moved from: a folder that exists may be a file system of its
     # own, as a volume of a container is, or be in one that cannot be written.
@@ -222,18 +188,7 @@ def reason_of(error: OSError) -> str:
 
 
 def usage_text(folder: Path) -> str:
-    """Return how to predict with the model in an output folder.
-
-    Parameters
-    ----------
-    folder : Path
-        Where the model is.
-
-    Returns
-    -------
-    str
-        For a terminal, and for Python.
-    """
+    """Return how to predict with an output folder, in a terminal and in Python."""
     return (
         f"sk-tune predict {shlex.quote(str(folder))} new.csv --output predictions.csv\n\n"
         "# Or in Python. A pickle can execute code: load only a file that you trust.\n"
@@ -249,26 +204,11 @@ def page_title(target: str, table: str) -> str:
 
 
 def load_model(folder: Path, *, use: str | None = None) -> SavedModel:
-    """Return the model in an output folder.
+    """Return the model in an output folder; `use` says which of its models predicts.
 
-    Parameters
-    ----------
-    folder : Path
-        Folder, or the ``model.joblib`` in it.  It is a pickle, so it must be trusted.
-    use : str or None, default=None
-        Which of the models in it predicts; None is the one of the fit.
-
-    Returns
-    -------
-    SavedModel
-        As it was written.
-
-    Raises
-    ------
-    TableError
-        If there is none, or the file is no such model.
-    OptionError
-        If it does not have what `use` asks for.
+    The model is a pickle, so it must be trusted; `folder` may be the ``model.joblib``
+    itself. Raises TableError if there is no such model, OptionError if it does not have
+    `use`.
     """
     path = model_file(folder)
     content = _unpickled(path)

@@ -14,7 +14,7 @@ import numpy as np
 import pandas as pd
 
 from sk_tune.automl import AutoProgress, Score, format_score, progress_text, scale_of
-from sk_tune.cli._tables import Table
+from sk_tune.cli._tables import LoadedTable
 from sk_tune.cli._target import N_FOLDS, Target
 from sk_tune.prepare import ColumnKinds
 
@@ -72,7 +72,7 @@ _N_NAMED = 6  # Columns, classes or members that are listed.
 
 
 def print_problem(
-    table: Table, target: Target, kinds: ColumnKinds, metric: str, test_size: float
+    table: LoadedTable, target: Target, kinds: ColumnKinds, metric: str, test_size: float
 ) -> None:
     """Print what the table holds and what will be done with it."""
     n_rows, n_columns = table.frame.shape
@@ -179,15 +179,7 @@ def _listed(names: list[str]) -> str:
 
 
 class FitProgress:
-    """Shows where a fit stands.
-
-    Parameters
-    ----------
-    quiet : bool
-        Whether nothing is shown.
-    every_step : bool
-        Whether to print a line for each step instead, also to files.
-    """
+    """Shows how far a fit is in one line of a terminal, or prints a line for each step."""
 
     def __init__(self, *, quiet: bool, every_step: bool) -> None:
         self.every_step = every_step and not quiet

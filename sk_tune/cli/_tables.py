@@ -22,7 +22,7 @@ from sk_tune.cli._paths import is_text_table
 from sk_tune.exceptions import TableError
 from sk_tune.prepare import header_rows
 
-__all__ = ["NO_NAME", "Table", "demo_table", "read_parts", "read_table"]
+__all__ = ["NO_NAME", "LoadedTable", "demo_table", "read_parts", "read_table"]
 
 # How the names begin that pandas gives to columns without one.
 NO_NAME = "Unnamed: "
@@ -44,53 +44,27 @@ _AFTERWARDS = ["boat", "body"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Table:
-    """A table and where it comes from.
-
-    Parameters
-    ----------
-    frame : DataFrame of shape (n_rows, n_columns)
-        At least one row; column names are unique strings.
-    name : str
-        What to call it.
-    notes : tuple of str
-        Guesses that were made in reading it, a sentence each.
-    """
+class LoadedTable:
+    """A table of one row or more, its name, and notes on guesses made in reading it."""
 
     frame: pd.DataFrame
     name: str
     notes: tuple[str, ...] = ()
 
 
-def read_table(path: Path, *, texts: Collection[str] = ()) -> Table:
-    """Return the table in a file.
+def read_table(path: Path, *, texts: Collection[str] = ()) -> LoadedTable:
+    """Return the table in a file, which has at least one row.
 
     A text file's separator, encoding and decimal sign are found out; lines that repeat its
-    header are left out.
-
-    Parameters
-    ----------
-    path : Path
-        A ``.csv`` or ``.tsv`` file, also with ``.gz``, or a ``.parquet`` file.
-    texts : collection of str, default=()
-        Columns of a text file to read as text, whatever they look like.
-
-    Returns
-    -------
-    Table
-        With at least one row.
-
-    Raises
-    ------
-    TableError
-        If there is no such file, or it is of another type, damaged or empty.
+    header are left out, and `texts` are columns to read as text. Raises TableError if there
+    is no such file, or it is of another type, damaged or empty.
     """
     is_text = is_text_table(path)
     frame, notes = _read_text(path, texts) if is_text else (_read_parquet(path), ())
     if frame.empty:
         raise TableError(_no_rows(path, frame))
     frame, dropped = _without_row_numbers(frame)
-    return Table(frame=frame, name=path.name, notes=(*notes, *dropped))
+    return LoadedTable(frame=frame, name=path.name, notes=(*notes, *dropped))
 
 
 def read_parts(
@@ -348,7 +322,7 @@ def _first_line(error: Exception) -> str:
     return str(error).strip().partition("\n")[0].removeprefix(_C_PARSER)
 
 
-def demo_table(name: str | None) -> tuple[Table, str]:
+def demo_table(name: str | None) -> tuple[LoadedTable, str]:
     """Return a table that comes with scikit-learn, and its target.
 
     The default is "titanic", or "breast_cancer" if that is not installed; TableError if
@@ -366,10 +340,10 @@ def demo_table(name: str | None) -> tuple[Table, str]:
     frame = data.frame
     if hasattr(data, "target_names"):
         frame["target"] = data.target_names.astype(object)[frame["target"]]
-    return Table(frame=frame, name=chosen), "target"
+    return LoadedTable(frame=frame, name=chosen), "target"
 
 
-def _titanic() -> Table:
+def _titanic() -> LoadedTable:
     file = _titanic_file()
     if file is None:
         raise TableError(
@@ -378,7 +352,7 @@ def _titanic() -> Table:
         )
     frame = _read_arff(gzip.decompress(file.read_bytes()).decode())
     note = f"Left out, because filled in afterwards: {' and '.join(_AFTERWARDS)}."
-    return Table(frame=frame.drop(columns=_AFTERWARDS), name="titanic", notes=(note,))
+    return LoadedTable(frame=frame.drop(columns=_AFTERWARDS), name="titanic", notes=(note,))
 
 
 def _titanic_file() -> Any:

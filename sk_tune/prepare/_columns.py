@@ -142,20 +142,7 @@ def column_kinds(X: pd.DataFrame) -> ColumnKinds:
 
 
 def check_used(kinds: ColumnKinds, n_samples: int) -> None:
-    """Refuse a table of which no column is left to learn from.
-
-    Parameters
-    ----------
-    kinds : ColumnKinds
-        What its columns are.
-    n_samples : int
-        That it has.
-
-    Raises
-    ------
-    TableError
-        With the reasons.
-    """
+    """Raise TableError, with the reasons, if no column of a table is left to learn from."""
     if kinds.used:
         return
     dropped = kinds.dropped
@@ -175,30 +162,12 @@ def read_columns(
     drop_ids: bool = True,
     missing_counts: bool = True,
 ) -> tuple[ColumnKinds, pd.DataFrame]:
-    """Return what the columns of a table are, with their values in one form for each kind.
+    """Return the kind of each column, and the values of those that are used.
 
-    Parameters
-    ----------
-    X : DataFrame of shape (n_samples, n_features)
-        Rows to train on, without the target; column names are unique strings.
-    min_frequency : int or None, default=None
-        Rows that the most frequent category needs; ``least_frequency`` if None.
-    drop_ids : bool, default=True
-        Drop whole numbers that only tell one row from another.
-    missing_counts : bool, default=True
-        A number or date that is only there or missing is not constant.
-
-    Returns
-    -------
-    kinds : ColumnKinds
-        Each column in one of its fields.
-    values : DataFrame of shape (n_samples, n_used)
-        The columns that are used, as ``read_values`` gives them.
-
-    Warns
-    -----
-    SkTuneWarning
-        Of a column of text that could be read in two ways.
+    Values have one form for each kind. `min_frequency` is what the most frequent category
+    needs (``least_frequency`` if None); `drop_ids` drops whole numbers that only tell one
+    row from another; without `missing_counts` a number or date that is only there or
+    missing is constant. Warns of a column of text that could be read in two ways.
     """
     kinds: dict[str, list[str]] = {"number": [], "date": [], "category": []}
     values: dict[str, Array] = {}
@@ -261,19 +230,9 @@ def kind_of_column(column: "Column[Any]", least: int) -> tuple[str, TextFormat |
 
 
 def format_of_text(column: "Column[Any]", least: int | None = None) -> TextFormat | None:
-    """Return how a column of text writes numbers or dates, if all of it does.
+    """Return how a column of text writes numbers or dates, if all of it does; else None.
 
-    Parameters
-    ----------
-    column : Series of shape (n_samples,)
-        Text, of which some may be missing.
-    least : int or None, default=None
-        Rows from which on a plain number may be a code, and the column has no format.
-
-    Returns
-    -------
-    TextFormat or None
-        None for other text.
+    From `least` recurrences on a plain number may be a code, and the column has no format.
     """
     cells, counts = different_cells(column)
     # The first text settles nearly all columns.
@@ -364,27 +323,10 @@ _MOST_UNREAD = 0.1
 def text_formats(X: pd.DataFrame) -> dict[str, TextFormat | None]:
     """Return the columns of text to be read as numbers or dates, each with its format.
 
-    Parameters
-    ----------
-    X : DataFrame of shape (n_samples, n_features)
-        Rows to train on, without the target; column names are unique strings.
+    A tenth of the cells of such a column at most is left out; the format is None for one in
+    which more cells are of another kind, which is a category. Plain text of numbers alone
+    is not among them. Warns of each column that could be read in two ways.
 
-    Returns
-    -------
-    dict of str to TextFormat or None
-        Columns that are numbers or dates, if a tenth of the cells at most is left out; None
-        for one in which more cells are of another kind, which is a category.  Plain text of
-        numbers alone is not among them.
-
-    Warns
-    -----
-    SkTuneWarning
-        Of each column that could be read in two ways.
-
-    Examples
-    --------
-    >>> import pandas as pd
-    >>> from sk_tune.prepare import text_formats
     >>> ages = [str(age) for age in range(20, 60)]
     >>> found = text_formats(pd.DataFrame({"age": [*ages, "unknown"], "b": ["Bern"] * 41}))
     >>> {name: str(text_format) for name, text_format in found.items()}
@@ -424,28 +366,9 @@ def read_text_columns(
 ) -> pd.DataFrame:
     """Return a table with numbers and dates in place of the text that stands for them.
 
-    Parameters
-    ----------
-    X : DataFrame of shape (n_samples, n_features)
-        With the columns that ``text_formats`` was given.
-    formats : mapping of str to TextFormat or None
-        What it returned.
-
-    Returns
-    -------
-    DataFrame of shape (n_samples, n_features)
-        Cells that are written in another way are missing.  A column that is a category has
-        that type, whatever its values read as.
-
-    Raises
-    ------
-    TableError
-        If there are such cells in a column that had none when its format was found.
-
-    Warns
-    -----
-    SkTuneWarning
-        Of each column with cells that became missing.
+    Cells that are written in another way are missing, with a warning for each column; they
+    raise TableError in a column that had none when its format was found. A column whose
+    format is None becomes a category, whatever its values read as.
     """
     X = X.copy(deep=False)
     for name, own in formats.items():
@@ -471,20 +394,7 @@ def read_text_columns(
 
 
 def kinds_of_text(X: pd.DataFrame, formats: Mapping[str, TextFormat | None]) -> ColumnKinds:
-    """Return what the columns of a table are once its text is read; maybe none is used.
-
-    Parameters
-    ----------
-    X : DataFrame of shape (n_samples, n_features)
-        As ``read_text_columns`` returned it.
-    formats : mapping of str to TextFormat or None
-        By which it was read.
-
-    Returns
-    -------
-    ColumnKinds
-        Each column in one of its fields.
-    """
+    """Return the kind of each column once its text is read; maybe none is used."""
     kinds = read_columns(X)[0]
     unusual = {n: own for n, own in formats.items() if own is not None and not own.is_usual}
     return replace(kinds, formats={n: own for n, own in unusual.items() if n in kinds.used})

@@ -97,17 +97,9 @@ class TextFormat:
         return self.style in {"plain", "year first"}
 
     def read(self, cells: "Column[Any]") -> "Column[Any]":
-        """Return what cells stand for.
+        """Return numbers, or dates in UTC; missing where a cell is written otherwise.
 
-        Parameters
-        ----------
-        cells : Series of shape (n_samples,)
-            Text; numbers or dates among them are themselves.
-
-        Returns
-        -------
-        Series of shape (n_samples,)
-            Numbers, or dates in UTC; missing where a cell is written in another way.
+        Numbers or dates among the cells are themselves.
         """
         # Each text is read once, not each cell.
         codes, values = pd.factorize(cells)
@@ -129,20 +121,7 @@ class TextFormat:
         )
 
     def guess(self, name: str, cells: "Column[Any]") -> str:
-        """Return what to say of a column that could be read in another way; else nothing.
-
-        Parameters
-        ----------
-        name : str
-            Of the column.
-        cells : Series of shape (n_samples,)
-            Its texts.
-
-        Returns
-        -------
-        str
-            A sentence, empty if there is one way only.
-        """
+        """Return a sentence on a column that could be read in another way, or ""."""
         if not self.is_guess:
             return ""
         read = self.read(cells)
@@ -156,19 +135,10 @@ class TextFormat:
 
 
 def format_of(cells: "Column[Any]", counts: Array) -> tuple[TextFormat, Array] | None:
-    """Return the format by which most cells can be read, and which cells cannot.
+    """Return the format that reads most cells, and a mask of the cells that it cannot read.
 
-    Parameters
-    ----------
-    cells : Series of shape (n_values,)
-        Different cells, none of them missing.
-    counts : ndarray of shape (n_values,)
-        How often there is each.
-
-    Returns
-    -------
-    (TextFormat, ndarray of bool of shape (n_values,)) or None
-        None if no cell reads as a number or date.
+    `cells` are different and not missing, `counts` how often there is each. None if no cell
+    reads as a number or date.
     """
     found = [
         (TextFormat(kind="number", style="plain"), _plain_numbers(cells)),
@@ -188,20 +158,7 @@ def format_of(cells: "Column[Any]", counts: Array) -> tuple[TextFormat, Array] |
 
 
 def different_cells(column: "Column[Any]") -> tuple["Column[Any]", Array]:
-    """Return the different cells of a column that are there, and how often there is each.
-
-    Parameters
-    ----------
-    column : Series of shape (n_samples,)
-        Text, with other objects among it.
-
-    Returns
-    -------
-    cells : Series of shape (n_values,)
-        As objects.
-    counts : ndarray of shape (n_values,)
-        Of each.
-    """
+    """Return the different cells of a column that are there, and their counts."""
     codes, values = pd.factorize(column)
     cells = pd.Series(values, dtype=object)
     counts = np.bincount(codes[codes >= 0], minlength=len(cells))
@@ -210,18 +167,7 @@ def different_cells(column: "Column[Any]") -> tuple["Column[Any]", Array]:
 
 
 def is_missing(column: "Column[Any]") -> Array:
-    """Return where a column is missing or blank text.
-
-    Parameters
-    ----------
-    column : Series of shape (n_samples,)
-        Of any dtype.
-
-    Returns
-    -------
-    ndarray of bool of shape (n_samples,)
-        Of text that is a category, blank is a category like any other.
-    """
+    """Return where a column is missing or blank text, as a mask."""
     missing: Array = column.isna().to_numpy()
     if not (pd.api.types.is_object_dtype(column) or pd.api.types.is_string_dtype(column)):
         return missing
@@ -335,28 +281,12 @@ _SECONDS_PER_DAY = 86_400
 def read_values(
     column: "Column[Any]", kind: str, text_format: TextFormat | None = None
 ) -> Array:
-    """Return a column's values in the form of a kind.
+    """Return a column's values in the form of a kind, "number", "date" or "category".
 
-    Parameters
-    ----------
-    column : Series of shape (n_samples,)
-        Of any dtype.
-    kind : {"number", "date", "category"}
-        What it must hold.
-    text_format : TextFormat or None, default=None
-        How its text writes that; None for what pandas reads by itself.
-
-    Returns
-    -------
-    ndarray of shape (n_samples,)
-        Numbers as float64 (durations in seconds), where NaN is a missing or infinite one;
-        dates as days since 1970-01-01 UTC, NaN where missing; categories as text, with
-        ``MISSING`` where missing.
-
-    Raises
-    ------
-    TableError
-        If a value is of another kind.
+    Numbers are float64, durations in seconds, NaN where missing or infinite; dates are days
+    since 1970-01-01 UTC, NaN where missing; categories are text, with ``MISSING`` where
+    missing. `text_format` is how text writes them. Raises TableError if a value is of
+    another kind.
     """
     is_text = pd.api.types.is_object_dtype(column) or pd.api.types.is_string_dtype(column)
     if is_text and text_format is not None and not text_format.is_usual:

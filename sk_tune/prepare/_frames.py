@@ -15,20 +15,8 @@ __all__ = ["as_pandas", "check_table", "header_rows", "without_header_rows"]
 
 
 def as_pandas(values: Any) -> pd.DataFrame | None:
-    """Return a table as a DataFrame of pandas.
+    """Return a table or column of any library as a DataFrame of pandas, else None.
 
-    Parameters
-    ----------
-    values : object
-        A table or one of its columns, of any library, or something else.
-
-    Returns
-    -------
-    DataFrame or None
-        None for what is neither.
-
-    Examples
-    --------
     >>> import polars as pl
     >>> as_pandas(pl.DataFrame({"a": [1, 2]}))["a"].tolist()
     [1, 2]
@@ -59,23 +47,9 @@ def _values(column: Any) -> Any:
 
 
 def check_table(table: pd.DataFrame, caller: str, least: int = 1) -> None:
-    """Raise if a table is too small, or two of its columns have one name.
+    """Raise if a table is too small for `caller`, or two of its columns have one name.
 
-    Parameters
-    ----------
-    table : DataFrame of shape (n_samples, n_features)
-        Of pandas.
-    caller : str
-        Who needs it, for the message.
-    least : int, default=1
-        Rows that it must have.
-
-    Raises
-    ------
-    ValueError
-        If it has fewer rows, or no column.
-    TableError
-        If two columns have one name.
+    ValueError for fewer than `least` samples or no column, TableError for repeated names.
     """
     for n, required, word in zip(
         table.shape, (least, 1), ("sample", "feature"), strict=True
@@ -91,17 +65,9 @@ def check_table(table: pd.DataFrame, caller: str, least: int = 1) -> None:
 
 
 def header_rows(table: pd.DataFrame) -> npt.NDArray[np.bool_]:
-    """Return the rows whose cells are the names of their columns.
+    """Return a mask of the rows whose cells are the names of their columns.
 
-    Parameters
-    ----------
-    table : DataFrame of shape (n_samples, n_features)
-        Such a row makes text of all columns; in a table of one column there is none.
-
-    Returns
-    -------
-    ndarray of bool of shape (n_samples,)
-        A mask.
+    Such a row makes text of all columns; in a table of one column there is none.
     """
     found = np.full(len(table), table.shape[1] > 1)
     for name in table.columns:
@@ -116,23 +82,7 @@ def header_rows(table: pd.DataFrame) -> npt.NDArray[np.bool_]:
 
 
 def without_header_rows(table: pd.DataFrame) -> pd.DataFrame:
-    """Return a table in which rows that repeat the column names are missing.
-
-    Parameters
-    ----------
-    table : DataFrame of shape (n_samples, n_features)
-        Of pandas.
-
-    Returns
-    -------
-    DataFrame of shape (n_samples, n_features)
-        With as many rows.
-
-    Warns
-    -----
-    SkTuneWarning
-        Once, of all these rows.
-    """
+    """Return a table in which rows that repeat the column names are missing; warn once."""
     found = header_rows(table)
     if not found.any():
         return table

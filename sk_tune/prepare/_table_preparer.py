@@ -423,20 +423,7 @@ def _n_levels(texts: "pd.Series[Any]", min_frequency: int) -> int:
 
 
 def output_name(block: str, name: str) -> str:
-    """Return what a column of the output is called.
-
-    Parameters
-    ----------
-    block : str
-        Of the transformers.
-    name : str
-        That which the block's transformer gives it.
-
-    Returns
-    -------
-    str
-        Not yet unique.
-    """
+    """Return what a column of a block's output is called; names need not be unique yet."""
     if block == "missing":
         return name.removeprefix("missingindicator_") + "_missing"
     if block == "one_hot" and name.endswith(_RARE):

@@ -29,17 +29,8 @@ Floats = npt.NDArray[np.float64]
 class CategoryCodes(OneToOneFeatureMixin, TransformerMixin, BaseEstimator):  # type: ignore[misc]
     """Give each frequent category a code from 1 on, and all others the code 0.
 
-    Parameters
-    ----------
-    min_frequency : int
-        Rows from which on a category has a code of its own.
-    max_codes : int
-        Codes that a column has at most, with the 0.
-
-    Attributes
-    ----------
-    n_categories_ : list of int
-        Codes of each column, with the 0, whether or not a row to train on has it.
+    A category has a code of its own from `min_frequency` samples on; a column has at most
+    `max_codes` codes, with the 0, and ``n_categories_`` has their number for each column.
     """
 
     def __init__(self, min_frequency: int, max_codes: int) -> None:
@@ -47,20 +38,7 @@ class CategoryCodes(OneToOneFeatureMixin, TransformerMixin, BaseEstimator):  # t
         self.max_codes = max_codes
 
     def fit(self, X: Any, y: Any = None) -> Self:
-        """Learn the frequent categories.
-
-        Parameters
-        ----------
-        X : DataFrame of shape (n_samples, n_features)
-            Text in every cell.
-        y : None
-            Ignored.
-
-        Returns
-        -------
-        CategoryCodes
-            Itself.
-        """
+        """Learn the frequent categories of a table with text in every cell."""
         self.encoder_ = OrdinalEncoder(
             min_frequency=self.min_frequency,
             max_categories=self.max_codes,
@@ -80,18 +58,7 @@ class CategoryCodes(OneToOneFeatureMixin, TransformerMixin, BaseEstimator):  # t
         return self
 
     def transform(self, X: Any) -> Floats:
-        """Return codes.
-
-        Parameters
-        ----------
-        X : DataFrame of shape (n_samples, n_features)
-            Text in every cell.
-
-        Returns
-        -------
-        ndarray of shape (n_samples, n_features)
-            Whole numbers from 0 on.
-        """
+        """Return codes, whole numbers from 0 on."""
         # scikit-learn's rare categories share the code after the frequent ones'.
         codes = self.encoder_.transform(X) + 1
         return np.where(codes < np.array(self.n_categories_), codes, 0.0)
@@ -107,18 +74,10 @@ _DIGITS = 9  # A millisecond is some 2e-10 of a year on its circle, and 7e-8 of 
 def circles(days: Any) -> Floats:
     """Return sines and cosines of the places of times in the year, the week and the day.
 
-    Parameters
-    ----------
-    days : array-like of shape (n_samples, n_dates)
-        Days since 1970-01-01, as ``read_values`` gives them; NaN is missing.
+    `days` are those since 1970-01-01, of shape (n_samples, n_dates); the result has shape
+    (n_samples, 6 * n_dates), for each date and each circle the sine and the cosine; NaN
+    stays.
 
-    Returns
-    -------
-    ndarray of shape (n_samples, 6 * n_dates)
-        For each date and each circle, the sine and the cosine; NaN where missing.
-
-    Examples
-    --------
     A Monday at noon is at the start of the week's circle and opposite that of the day.
 
     >>> monday_noon = 4.5  # 1970-01-05 12:00
@@ -145,20 +104,7 @@ def circles(days: Any) -> Floats:
 
 
 def circle_names(_: Any, names: Any) -> list[str]:
-    """Return the names of the columns that ``circles`` makes.
-
-    Parameters
-    ----------
-    _ : object
-        The transformer that asks, as scikit-learn's ``FunctionTransformer`` gives it.
-    names : array-like of str
-        Names of the dates.
-
-    Returns
-    -------
-    list of str
-        Six for each date.
-    """
+    """Return the names of the six columns that ``circles`` makes of each date."""
     return [
         f"{name}_{circle}_{function}"
         for name in names
