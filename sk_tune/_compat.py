@@ -97,9 +97,8 @@ class EstimatorBase(BaseEstimator):  # type: ignore[misc]
 
     @classmethod
     def _get_param_names(cls) -> list[str]:
-        # mypy takes classes for unhashable.
-        own: Any = cls
-        return list(_parameter_names(own))
+        hashable: Any = cls  # mypy takes classes for unhashable.
+        return list(_parameter_names(hashable))
 
 
 @functools.cache
@@ -179,12 +178,12 @@ def weights_of_scorer(scorer: Any, given: Mapping[str, Any]) -> Any:
 def scorers_in(scorer: Any) -> list[Any] | None:
     """Return a search's scorers if all look at predictions only, else None."""
     if isinstance(scorer, _MultimetricScorer):
-        own = list(scorer._scorers.values())
-        return own if all(type(each) is _Scorer for each in own) else None
+        scorers = list(scorer._scorers.values())
+        return scorers if all(type(each) is _Scorer for each in scorers) else None
     return [scorer] if type(scorer) in {_Scorer, _PassthroughScorer} else None
 
 
-# What a scorer is to ask, given a fitted pipeline and rows.
+# Takes a fitted pipeline and X, and returns what a scorer asks instead, with its X.
 LastStep = Callable[[Any, Any], tuple[Any, Any]]
 
 
@@ -308,24 +307,24 @@ def knows_fold_tasks() -> bool:
 def scored_by(task: Any, scorer: Any) -> Iterator[None]:
     """Let a task of a search be scored by another scorer in a block."""
     options = task.items[0][2]
-    own = options["scorer"]
+    before = options["scorer"]
     options["scorer"] = scorer
     try:
         yield
     finally:
-        options["scorer"] = own
+        options["scorer"] = before
 
 
 @contextmanager
 def fitted_by(task: Any, estimator: Any, X: Any) -> Iterator[None]:
     """Let a task of a search fit and score another estimator on another X in a block."""
-    own = task.items[0]
-    function, (_, _, y), options = own
+    before = task.items[0]
+    function, (_, _, y), options = before
     task.items[0] = (function, (estimator, X, y), options)
     try:
         yield
     finally:
-        task.items[0] = own
+        task.items[0] = before
 
 
 def callbacks_see_fits(task: FoldTask) -> bool:
@@ -333,18 +332,18 @@ def callbacks_see_fits(task: FoldTask) -> bool:
 
     Progress bars of scikit-learn do, and callbacks on what the search fits or a step of it.
     """
-    if any(isinstance(own, AutoPropagatedCallback) for own in _callbacks_of(task)):
+    if any(isinstance(each, AutoPropagatedCallback) for each in _callbacks_of(task)):
         return True
     steps = [step for _, step in getattr(task.estimator, "steps", ())]
-    return any(getattr(own, "_skl_callbacks", None) for own in (task.estimator, *steps))
+    return any(getattr(each, "_skl_callbacks", None) for each in (task.estimator, *steps))
 
 
 def callbacks_see_rows(task: FoldTask) -> bool:
     """Return whether a callback of a search asks for X by name, as a hook's argument."""
     hooks = ("on_fit_task_begin", "on_fit_task_end")
     return any(
-        "X" in inspect.signature(getattr(own, hook)).parameters
-        for own in _callbacks_of(task)
+        "X" in inspect.signature(getattr(callback, hook)).parameters
+        for callback in _callbacks_of(task)
         for hook in hooks
     )
 
@@ -399,14 +398,14 @@ def boosted_trees(model: Any) -> BoostedTrees:
         )
     known, column_of = model._bin_mapper.make_known_categories_bitsets()
     trees = []
-    for predictor in (own for iteration in model._predictors for own in iteration):
+    for predictor in (tree for iteration in model._predictors for tree in iteration):
         nodes = predictor.nodes
         left = _bits(predictor.raw_left_cat_bitsets)
         for node in nodes[nodes["is_categorical"].astype(bool) & (nodes["is_leaf"] == 0)]:
             # An unknown category is as good as missing.
             is_known = _bits(known[[column_of[node["feature_idx"]]]])[0]
-            own = left[node["bitset_idx"]]
-            own |= ~is_known & bool(node["missing_go_to_left"])
+            categories = left[node["bitset_idx"]]
+            categories |= ~is_known & bool(node["missing_go_to_left"])
         trees.append((nodes, left))
     baseline = np.asarray(model._baseline_prediction, dtype=np.float64).reshape(1, -1)
     return BoostedTrees(trees=trees, baseline=baseline, order=order, codes=codes)

@@ -67,7 +67,7 @@ def is_on_network(path: Path) -> bool:
     number = f"{os.major(device)}:{os.minor(device)}"
     mounts = [line.split() for line in lines]
     # The number of the device is third; the kind comes after a hyphen.
-    kinds = [own[own.index("-") + 1] for own in mounts if own[2] == number]
+    kinds = [mount[mount.index("-") + 1] for mount in mounts if mount[2] == number]
     return any(kind in _OF_NETWORKS or kind.startswith("fuse.") for kind in kinds)
 
 
@@ -95,8 +95,8 @@ def is_own(path: Path) -> bool:
     signatures, key = _signatures(path), _key()
     if not signatures or key is None:
         return False
-    own = _signature(path, key)
-    return any(hmac.compare_digest(own, other) for other in signatures)
+    signature = _signature(path, key)
+    return any(hmac.compare_digest(signature, other) for other in signatures)
 
 
 def _beside(path: Path) -> Path:

@@ -17,30 +17,32 @@ _MOST_BYTES = 2**20
 _MOST_BYTES_OF_NUMBER = 32
 
 
-def encode(value: Any, own: Callable[[Any], Any] | None = None) -> Any:
+def encode(value: Any, special: Callable[[Any], Any] | None = None) -> Any:
     """Return a value as JSON knows it; what JSON does not know becomes a tagged dict.
 
     Numpy's numbers become Python's.  `own` is asked first for every value inside: what it
     returns is taken, unless None.  Raises TypeError if the value is made of anything but
     numbers, strings, lists, tuples, dicts and arrays.
     """
-    if own is not None and (packed := own(value)) is not None:
+    if special is not None and (packed := special(value)) is not None:
         return packed
     if value is None or isinstance(value, bool | str | int | float):
         return value
     if isinstance(value, np.generic):
-        return encode(value.item(), own)
+        return encode(value.item(), special)
     if isinstance(value, list):
-        return [encode(item, own) for item in value]
+        return [encode(item, special) for item in value]
     if isinstance(value, tuple):
-        return {"tuple": [encode(item, own) for item in value]}
+        return {"tuple": [encode(item, special) for item in value]}
     if isinstance(value, dict):
-        return {"dict": [[encode(k, own), encode(v, own)] for k, v in value.items()]}
+        return {
+            "dict": [[encode(k, special), encode(v, special)] for k, v in value.items()]
+        }
     if isinstance(value, np.ndarray) and value.dtype.kind in "mM":
         return {"ticks": value.view(np.int64).tolist(), "dtype": value.dtype.str}
     if isinstance(value, np.ndarray):
         return {
-            "array": [encode(item, own) for item in value.tolist()],
+            "array": [encode(item, special) for item in value.tolist()],
             "dtype": value.dtype.str,
         }
     raise TypeError(
@@ -49,22 +51,22 @@ def encode(value: Any, own: Callable[[Any], Any] | None = None) -> Any:
     )
 
 
-def decode(value: Any, own: Callable[[Any], Any] | None = None) -> Any:
+def decode(value: Any, special: Callable[[Any], Any] | None = None) -> Any:
     """Return the value that was encoded; `own` reads the tagged dicts that are not ours.
 
     Raises exceptions of any kind if the value is not from there.  Nothing is executed, and
     no more memory is taken than such a value needs.
     """
     if isinstance(value, list):
-        return [decode(item, own) for item in value]
+        return [decode(item, special) for item in value]
     if not isinstance(value, dict):
         return value
     if "tuple" in value:
-        return tuple(decode(item, own) for item in value["tuple"])
+        return tuple(decode(item, special) for item in value["tuple"])
     if "dict" in value:
-        return {decode(k, own): decode(v, own) for k, v in value["dict"]}
-    if own is not None and "dtype" not in value:
-        return own(value)
+        return {decode(k, special): decode(v, special) for k, v in value["dict"]}
+    if special is not None and "dtype" not in value:
+        return special(value)
     kind = _kind(value["dtype"])
     if "ticks" in value:
         if kind.kind not in "mM":

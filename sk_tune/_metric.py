@@ -1,6 +1,6 @@
 # SPDX-FileCopyrightText: sk_tune contributors
 # SPDX-License-Identifier: BSD-3-Clause
-"""What a scorer of scikit-learn computes, without the estimator that it asks."""
+"""The metric inside a scorer of scikit-learn, without the estimator that it asks."""
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
@@ -96,9 +96,9 @@ def scorer_metric(scorer: Any, estimator: Any = None) -> Metric | None:
         scorer = get_scorer(scorer)
     if scorer is None:
         return _metric_of_score(estimator)
-    own = passed_through_estimator(scorer)
-    if own is not None:
-        return _metric_of_score(own)
+    scored = passed_through_estimator(scorer)
+    if scored is not None:
+        return _metric_of_score(scored)
     parts = scorer_parts(scorer)
     if parts is None:
         return None

@@ -82,8 +82,8 @@ def _handled_by(
             signal.signal(number, handler)
         yield
     finally:
-        for number, own in before.items():
-            signal.signal(number, own)
+        for number, earlier in before.items():
+            signal.signal(number, earlier)
 
 
 _SECONDS_BETWEEN_LOOKS = 0.5

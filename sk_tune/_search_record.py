@@ -1,6 +1,6 @@
 # SPDX-FileCopyrightText: sk_tune contributors
 # SPDX-License-Identifier: BSD-3-Clause
-"""What ensembles, diagnosis and reports read of a search beside its public results.
+"""The record of a search that ensembles, diagnosis and reports read.
 
 These packages and the searches do not import each other.  A search of sk_tune hands out
 one record, as ``search_record_``; whatever else looks like a search has none.
@@ -26,7 +26,7 @@ __all__ = [
     "was_stopped",
 ]
 
-# Of what a search gives as the reason why a candidate has no score.
+# Reasons that a search gives why a candidate has no score.
 LOST_RACE = "clearly worse than candidate"
 INTERRUPTED = "It was not trained, because the search was interrupted."
 LEFT_OUT = "It was not trained to its end, because the time budget was up."

@@ -43,10 +43,10 @@ def as_times(times: Any) -> npt.NDArray[Any]:
         dates = pd.to_datetime(
             pd.Series(values), format="ISO8601", errors="coerce", utc=True
         )
-        own = dates.dt.tz_localize(None).to_numpy()
+        sortable = dates.dt.tz_localize(None).to_numpy()
     else:
-        own = values
-    missing = pd.isna(own)
+        sortable = values
+    missing = pd.isna(sortable)
     if missing.any():
         first = int(missing.argmax())
         raise TableError(
@@ -54,4 +54,4 @@ def as_times(times: Any) -> npt.NDArray[Any]:
             "with the year, such as 2024-03-15 or 2024-03-15 08:30. Got "
             f"{str(values[first])!r} in row {first + 1}."
         )
-    return own
+    return sortable

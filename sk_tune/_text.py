@@ -173,7 +173,7 @@ class LiveLine:
     def __init__(self) -> None:
         self._shown_at = time.monotonic()
         self._is_open = False
-        # What updates the output of a notebook's cell.
+        # Updates the output of a notebook's cell.
         self._handle: Any = None
 
     def show(self, text: str) -> None:

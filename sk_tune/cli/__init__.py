@@ -6,7 +6,7 @@ from typing import Any
 
 from sk_tune.cli._main import main
 
-# Not imported before it is asked for: that takes seconds, which --help must not.
+# Imported when it is asked for: that takes seconds, which --help must not.
 _LAZY = ("demo_table",)
 
 __all__ = ["main", *_LAZY]

@@ -75,7 +75,9 @@ def _write(
             except TableError as error:
                 raise TableError(f"{error}{counted}") from error
         # Labels and probabilities are of the same cells, of which each says the same.
-        told = [str(own.message) for own in caught if own.category is SkTuneWarning]
+        told = [
+            str(warning.message) for warning in caught if warning.category is SkTuneWarning
+        ]
         for message in dict.fromkeys(told):
             _note(f"{message}{counted}")
         # The file itself ends lines as the system does.
@@ -192,13 +194,13 @@ def export(folder: Path, output: Path, *, use: str | None = None) -> None:
             f"would go to {beside.name}, which export did not write. Name another file."
         )
     auto = load_model(folder, use=use).model
-    with replaced_file(beside) as own, replaced_file(output) as network:
+    with replaced_file(beside) as account, replaced_file(output) as network:
         try:
             about = auto.to_onnx(network)
         except (TypeError, ImportError) as error:
             raise OptionError(str(error)) from error
         text = json.dumps(about, indent=2, ensure_ascii=False)
-        own.write_text(text + "\n", encoding="utf-8")
+        account.write_text(text + "\n", encoding="utf-8")
     n = len(about["members"])
     members = "1 model" if n == 1 else f"{n} models"
     print(labelled("Written", f"{members} to {output}, its columns to {output.stem}.json"))

@@ -53,7 +53,7 @@ from sk_tune.training import processes_per_cpu
 __all__ = ["FitOptions", "demo", "fit", "resume"]
 
 _LEAST_BUDGET = 1e-3
-# What files take where nobody else computes, and of the budget at most.
+# Seconds for writing files where nobody else computes, and their share at most.
 _SECONDS_OF_FILES, _MOST_FOR_FILES = 0.5, 0.1
 _DEFAULT_METRIC = {"classification": "accuracy", "regression": "r2"}
 
@@ -91,7 +91,7 @@ class FitOptions:
 
     @property
     def seconds_left(self) -> float:
-        """What is left for models; never 0, because something is always tried."""
+        """Seconds that are left for models; never 0, because something is always tried."""
         files = min(
             _SECONDS_OF_FILES * processes_per_cpu(), _MOST_FOR_FILES * self.time_budget
         )
@@ -227,7 +227,9 @@ def _kinds(X: pd.DataFrame) -> tuple[ColumnKinds, list[str]]:
         formats = text_formats(X)
         kinds = kinds_of_text(read_text_columns(X, formats), formats)
     check_used(kinds, len(X))
-    return kinds, [str(own.message) for own in caught if own.category is SkTuneWarning]
+    return kinds, [
+        str(warning.message) for warning in caught if warning.category is SkTuneWarning
+    ]
 
 
 def _train(
@@ -390,8 +392,8 @@ def _check_rows(target: Target, test_size: float) -> None:
 def _config(options: FitOptions, source: Path | None) -> dict[str, Any]:
     """Return the content of ``config.json``: what it takes to go on."""
     left_out = {"started", "output", "overwrite", "n_jobs", "verbose", "json"}
-    own = {name: value for name, value in asdict(options).items() if name not in left_out}
-    return {**own, "data": None if source is None else str(source.absolute())}
+    kept = {name: value for name, value in asdict(options).items() if name not in left_out}
+    return {**kept, "data": None if source is None else str(source.absolute())}
 
 
 def _summary(

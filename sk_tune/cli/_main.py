@@ -23,7 +23,7 @@ from sk_tune.exceptions import SkTuneError
 
 __all__ = ["main"]
 
-# Exit codes: of shells for SIGINT, of argparse for wrong arguments.
+# Exit codes of shells for SIGINT and SIGTERM.
 _INTERRUPTED = 130
 _TERMINATED = 143
 

@@ -44,8 +44,8 @@ _TABLES = ("trials.parquet", "trials.csv")
 _SUMMARY = "summary.json"
 _REPORT = "report.html"
 _RESULTS = (MODEL, *_TABLES, _SUMMARY, _REPORT)
-# What a fit goes on from, with signatures, what SQLite has beside its file, and what a kill
-# leaves half written.
+# Files that a fit resumes from, with signatures, those that SQLite has beside its file, and
+# those that a kill leaves half written.
 _OF_RESUME = (
     "config.json",
     "trials.joblib*",
@@ -55,12 +55,12 @@ _OF_RESUME = (
 )
 _FORMAT = 3
 
-# Of zlib, which joblib takes by itself, the checksum overlooked one flipped bit in 29,000.
+# The checksum of zlib, joblib's default, overlooked one flipped bit in 29,000.
 _COMPRESS = ("gzip", 3)
 _GZIP = b"\x1f\x8b"
 _CHUNK = 2**20
 
-# What unpickling raises on files that are damaged, foreign or of another version.
+# Errors of unpickling files that are damaged, foreign or of another version.
 _PICKLE_ERRORS = (
     pickle.UnpicklingError,
     ArithmeticError,
@@ -126,17 +126,17 @@ def resumable_output(
     store of an AutoML estimator. Raises KeyboardInterrupt with the output folder if
     something was found before an interrupt.
     """
-    own, was_there = folder / RESUME, folder.exists()
+    resume, was_there = folder / RESUME, folder.exists()
     if not resumes:
-        _remove_resume(own)
-    own.mkdir(parents=True, exist_ok=True)
+        _remove_resume(resume)
+    resume.mkdir(parents=True, exist_ok=True)
     try:
         with replaced_file(folder / CONFIG) as path:
             path.write_text(_as_json(config), encoding="utf-8")
-        yield own
+        yield resume
     except BaseException as error:
         if not (folder / TRIALS).exists():
-            _remove_resume(own)
+            _remove_resume(resume)
             if not was_there:
                 with suppress(OSError):
                     folder.rmdir()
@@ -145,14 +145,14 @@ def resumable_output(
         raise
 
 
-def _remove_resume(own: Path) -> None:
+def _remove_resume(resume: Path) -> None:
     """Delete what a fit goes on from, and no other file of a folder of that name."""
     for pattern in _OF_RESUME:
-        for path in own.glob(pattern):
+        for path in resume.glob(pattern):
             with suppress(OSError):
                 path.unlink()
     with suppress(OSError):
-        own.rmdir()
+        resume.rmdir()
 
 
 def write_output(
@@ -276,8 +276,8 @@ def trials_table(auto: Any) -> pd.DataFrame:
     """
     board = auto.leaderboard_.reset_index()
     params = [
-        {key.rpartition("__")[2]: value for key, value in own.items()}
-        for own in board.pop("params")
+        {key.rpartition("__")[2]: value for key, value in values.items()}
+        for values in board.pop("params")
     ]
     # Texts, because one parameter may be a number here and a name there.
     texts = pd.DataFrame(params, index=board.index, dtype=object).map(_plain)
@@ -306,7 +306,7 @@ def _move(stage: Path, folder: Path, names: list[str]) -> None:
     # The model last: what is beside a model is then never older than it.
     for name in names:
         (stage / name).replace(folder / name)
-    # What an earlier fit wrote and this one did not is of another model.
+    # Files of an earlier fit that this one did not write are of another model.
     for name in set(_RESULTS).difference(names):
         (folder / name).unlink(missing_ok=True)
 

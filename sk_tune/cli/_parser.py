@@ -14,7 +14,7 @@ from sk_tune.exceptions import OptionError
 
 __all__ = ["USER_ERROR", "check_use", "completion", "make_parser"]
 
-# Of argparse for wrong arguments.
+# Exit code of argparse for wrong arguments.
 USER_ERROR = 2
 
 _SECONDS = {"": 1, "s": 1, "m": 60, "min": 60, "h": 3600}
@@ -85,7 +85,7 @@ _Argument = tuple[str, dict[str, Any]]
 
 
 class _Command(NamedTuple):
-    """What ``--help`` says of a command, its arguments, and what else it is run with."""
+    """The texts of ``--help``, the arguments of a command, and values without an option."""
 
     help: str
     description: str
@@ -274,11 +274,12 @@ def make_parser() -> argparse.ArgumentParser:
     parser.add_argument("--version", action="version", version=f"sk-tune {__version__}")
     commands = parser.add_subparsers(dest="command", metavar="COMMAND")
     for name, command in _COMMANDS.items():
-        texts = {"help": command.help, "description": command.description}
-        own = commands.add_parser(name, **texts, epilog=command.epilog)
-        own.set_defaults(**command.constants)
+        subparser = commands.add_parser(
+            name, help=command.help, description=command.description, epilog=command.epilog
+        )
+        subparser.set_defaults(**command.constants)
         for argument, options in command.arguments:
-            own.add_argument(argument, **options)
+            subparser.add_argument(argument, **options)
     return parser
 
 
@@ -336,9 +337,9 @@ def completion(shell: str, parser: argparse.ArgumentParser) -> str:
     if shell == "fish":
         return "\n".join(_fish(commands))
     cases = "\n".join(
-        f'            {name}) words="{" ".join(_option_strings(own))}"'
-        f' choices="{" ".join(_choices(own))}" ;;'
-        for name, own in commands.items()
+        f'            {name}) words="{" ".join(_option_strings(subparser))}"'
+        f' choices="{" ".join(_choices(subparser))}" ;;'
+        for name, subparser in commands.items()
     )
     script = _BASH.replace("COMMANDS", " ".join(commands)).replace("CASES", cases)
     if shell == "zsh":
@@ -349,8 +350,8 @@ def completion(shell: str, parser: argparse.ArgumentParser) -> str:
 def _fish(commands: dict[str, argparse.ArgumentParser]) -> list[str]:
     none_yet = "__fish_use_subcommand"
     lines = [f"complete -c sk-tune -f -n {none_yet} -a '{' '.join(commands)}'"]
-    for name, own in commands.items():
-        for option in _option_strings(own):
+    for name, subparser in commands.items():
+        for option in _option_strings(subparser):
             flag = option.lstrip("-")
             after = f"'__fish_seen_subcommand_from {name}'"
             kind = "-l" if option.startswith("--") else "-s"

@@ -21,7 +21,7 @@ __all__ = [
     "resume_file",
 ]
 
-# In the output folder: what predicts, and what a fit goes on from.
+# Files in the output folder: the model, and those that a fit resumes from.
 MODEL = "model/model.joblib"
 RESUME = "resume"
 CONFIG = f"{RESUME}/config.json"

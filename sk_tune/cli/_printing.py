@@ -1,6 +1,6 @@
 # SPDX-FileCopyrightText: sk_tune contributors
 # SPDX-License-Identifier: BSD-3-Clause
-"""What the command line prints: labelled lines, scores, and how far a fit is."""
+"""The text of the command line: labelled lines, scores, and how far a fit is."""
 
 import math
 import re
@@ -86,7 +86,7 @@ def print_problem(
         print(labelled("", note))
     print(labelled("Columns", _describe_columns(kinds)))
     for text_format in dict.fromkeys(map(str, kinds.formats.values())):
-        names = [name for name, own in kinds.formats.items() if str(own) == text_format]
+        names = [name for name, found in kinds.formats.items() if str(found) == text_format]
         print(labelled("", f"Read as {text_format}: {_listed(names)}"))
     if kinds.dropped:
         print(labelled("Left out", _describe_dropped(kinds)))
@@ -117,8 +117,9 @@ def print_outcome(auto: Any, metric: str, seconds: float) -> None:
     print("\n".join(score_lines(list(auto.scores_.values()), metric)))
     print()
     print(labelled("Verdict", verdict_text(auto.verdict_)))
-    own = f"{auto.corrected_score_} on new data, corrected for the choice"
-    print(labelled("Expected", own if auto.use == "ensemble" else f"of the ensemble {own}"))
+    expected = f"{auto.corrected_score_} on new data, corrected for the choice"
+    prefix = "" if auto.use == "ensemble" else "of the ensemble "
+    print(labelled("Expected", prefix + expected))
 
 
 def _notes_on_rows(frame: pd.DataFrame) -> Iterator[str]:

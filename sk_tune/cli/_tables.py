@@ -31,7 +31,7 @@ _SEPARATORS = ",;\t|"
 _SNIFFED_CHARACTERS = 100_000
 # Rows that are predicted at a time.
 _PART_ROWS = 50_000
-# What pandas puts before what is wrong.
+# The prefix of pandas before the reason of an error.
 _C_PARSER = "Error tokenizing data. C error: "
 # Beside pandas' own, such as the empty cell and NA.
 _MISSING = ["?"]

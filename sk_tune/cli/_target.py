@@ -21,7 +21,7 @@ MIN_ROWS = 20
 # Whole numbers of more values than this are taken for amounts, not for classes.
 _MAX_NUMBER_CLASSES = 10
 
-# What pandas says of numbers that are kept as Python objects, such as those of Parquet.
+# Answers of pandas for numbers kept as Python objects, such as those of Parquet.
 _NUMBERS_IN_OBJECTS = {"decimal", "floating", "integer", "mixed-integer-float"}
 
 _N_NAMED = 12  # Columns that an error message lists.

@@ -63,7 +63,7 @@ _N_NAMED = 5  # Columns that an error message lists.
 _LIKE_NUMBER = re.compile(r"\W*\d")
 _LONGEST_CELL = 30  # Characters of a cell that a reason shows.
 
-# What pandas.api.types.infer_dtype says of values kept as Python objects.
+# Answers of pandas.api.types.infer_dtype for values kept as Python objects.
 _OBJECT_NUMBERS = {"boolean", "integer", "floating", "mixed-integer-float", "decimal"}
 _OBJECT_DATES = {"date", "datetime", "datetime64"}
 
@@ -179,17 +179,17 @@ def read_columns(
         kind, text_format = kind_of_column(X[name], least)
         reason = "" if kind else _reason_without_kind(X[name])
         if not reason:
-            own = read_values(X[name], kind, text_format)
+            read = read_values(X[name], kind, text_format)
             reason = (
-                _reason_without_use(own, kind, least, missing_counts=missing_counts)
-                or (_reason_of_id(X[name], own, kind) if drop_ids else "")
-                or _reason_of_copy(own, kind, name, known)
+                _reason_without_use(read, kind, least, missing_counts=missing_counts)
+                or (_reason_of_id(X[name], read, kind) if drop_ids else "")
+                or _reason_of_copy(read, kind, name, known)
             )
         if reason:
             dropped[name] = reason
             continue
         kinds[kind].append(name)
-        values[name] = own
+        values[name] = read
         if text_format is not None and not text_format.is_usual:
             formats[name] = text_format
             warn_of_guess(X[name], text_format)
@@ -316,7 +316,7 @@ def _reason_of_copy(values: Array, kind: str, name: str, known: dict[bytes, str]
     return "" if first == name else f"tells the same as {first!r}"
 
 
-# Of the cells that are there, those that may be of another kind than the others.
+# Share of the cells that may be of another kind than the others.
 _MOST_UNREAD = 0.1
 
 
@@ -338,9 +338,9 @@ def text_formats(X: pd.DataFrame) -> dict[str, TextFormat | None]:
         column = X[name]
         if not _is_text(column):
             continue
-        kind, own = kind_of_column(column, least)
-        if own is not None and own.style != "plain":
-            formats[name] = own
+        kind, text_format = kind_of_column(column, least)
+        if text_format is not None and text_format.style != "plain":
+            formats[name] = text_format
         elif kind == "category":
             formats |= _with_other_cells(column, least)
         text_format = formats.get(name)
@@ -355,10 +355,10 @@ def _with_other_cells(column: "Column[Any]", least: int) -> dict[str, TextFormat
     found = format_of(cells, counts)
     if found is None or not found[1].any():
         return {}
-    own, unread = found
+    text_format, unread = found
     kind = kind_of_column(column.mask(column.isin(cells[unread])), least)[0]
-    is_so = kind == own.kind and counts[unread].sum() <= _MOST_UNREAD * counts.sum()
-    return {str(column.name): replace(own, is_strict=False) if is_so else None}
+    is_so = kind == text_format.kind and counts[unread].sum() <= _MOST_UNREAD * counts.sum()
+    return {str(column.name): replace(text_format, is_strict=False) if is_so else None}
 
 
 def read_text_columns(
@@ -371,24 +371,24 @@ def read_text_columns(
     format is None becomes a category, whatever its values read as.
     """
     X = X.copy(deep=False)
-    for name, own in formats.items():
+    for name, text_format in formats.items():
         column = X[name]
         if not _is_text(column):
             continue
-        if own is None:
+        if text_format is None:
             X[name] = column.astype("category")
             continue
-        X[name] = read = own.read(column)
-        if own.is_strict:
-            refuse_unread(column, read, str(own))
+        X[name] = read = text_format.read(column)
+        if text_format.is_strict:
+            refuse_unread(column, read, str(text_format))
             continue
         unread = read.isna().to_numpy() & ~is_missing(column)
         if unread.any():
             first, n = int(unread.argmax()), int(unread.sum())
             more = f" and {n - 1} more such cells" if n > 1 else ""
             warn_user(
-                f"Column {name!r} holds {own}, but for '{column.iloc[first]}' in row "
-                f"{first + 1}{more}: what is no such {own.kind} counts as missing."
+                f"Column {name!r} holds {text_format}, but for '{column.iloc[first]}' in "
+                f"row {first + 1}{more}: what is no such {text_format.kind} counts as missing."
             )
     return X
 
@@ -396,8 +396,12 @@ def read_text_columns(
 def kinds_of_text(X: pd.DataFrame, formats: Mapping[str, TextFormat | None]) -> ColumnKinds:
     """Return the kind of each column once its text is read; maybe none is used."""
     kinds = read_columns(X)[0]
-    unusual = {n: own for n, own in formats.items() if own is not None and not own.is_usual}
-    return replace(kinds, formats={n: own for n, own in unusual.items() if n in kinds.used})
+    unusual = {
+        name: text_format
+        for name, text_format in formats.items()
+        if name in kinds.used and text_format is not None and not text_format.is_usual
+    }
+    return replace(kinds, formats=unusual)
 
 
 def _is_text(column: "Column[Any]") -> bool:

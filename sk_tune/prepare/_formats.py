@@ -147,10 +147,10 @@ def format_of(cells: "Column[Any]", counts: Array) -> tuple[TextFormat, Array] |
     if any(isinstance(cell, str) and any(map(str.isdigit, cell)) for cell in cells):
         numbers = [*_number_formats(cells, counts)]
         # Thousands read as plain fractions, too; 1.234 of other columns is one.
-        first = [own for own in numbers if own[0].is_guess and own[0].style != _USUAL_STYLE]
+        first = [it for it in numbers if it[0].is_guess and it[0].style != _USUAL_STYLE]
         found = [*first, *found, *numbers, *_date_formats(cells)]
     unread = [read.isna().to_numpy() for _, read in found]
-    n_unread = [int(counts[own].sum()) for own in unread]
+    n_unread = [int(counts[unread_by].sum()) for unread_by in unread]
     best = int(np.argmin(n_unread))
     if unread[best].all():
         return None
@@ -187,7 +187,7 @@ def _number_formats(cells: "Column[Any]", counts: Array) -> Any:
     unit = next(iter(names), "")
     reads = {style: _numbers(parts, style, unit) for style in _STYLES}
     n_unread = {style: counts[read.isna()].sum() for style, read in reads.items()}
-    style = min(n_unread, key=lambda own: n_unread[own])
+    style = min(n_unread, key=n_unread.__getitem__)
     has_marks = digits.str.contains("[.,]").any()
     is_guess = bool(has_marks and len(set(n_unread.values())) == 1)
     if is_guess and _are_thousands(digits.dropna()):
@@ -216,7 +216,7 @@ def _date_formats(cells: "Column[Any]") -> Any:
     other = "day first" if usual == "month first" else "month first"
     reads = {style: _year_last(parts, style, cells.index) for style in (usual, other)}
     n_read = {style: int(read.notna().sum()) for style, read in reads.items()}
-    style = max(n_read, key=lambda own: n_read[own])
+    style = max(n_read, key=n_read.__getitem__)
     differ = (parts[0] != parts[2]) & reads[style].notna()
     is_guess = n_read[usual] == n_read[other] and bool(differ.any())
     is_guess = is_guess and not (parts[1].dropna() == ".").all()
@@ -273,7 +273,7 @@ def _numbers(parts: pd.DataFrame, style: str, unit: str) -> "Column[Any]":
 
 
 MISSING = "(missing)"  # The category of a missing value.
-# In seconds, because nanoseconds end in the year 2262, and "no end" is often in 9999.
+# Seconds, because nanoseconds end in the year 2262, and "no end" is often in 9999.
 _EPOCH = pd.Timestamp("1970-01-01", tz="UTC").as_unit("s")
 _SECONDS_PER_DAY = 86_400
 

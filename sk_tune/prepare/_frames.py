@@ -25,20 +25,20 @@ def as_pandas(values: Any) -> pd.DataFrame | None:
     """
     if isinstance(values, pd.DataFrame):
         return values
-    own = nw.from_native(values, pass_through=True, allow_series=True)
-    if isinstance(own, nw.Series):
-        own = own.to_frame()
-    if not isinstance(own, nw.DataFrame):
+    frame = nw.from_native(values, pass_through=True, allow_series=True)
+    if isinstance(frame, nw.Series):
+        frame = frame.to_frame()
+    if not isinstance(frame, nw.DataFrame):
         return None
-    native = own.to_native()
+    native = frame.to_native()
     if isinstance(native, pd.DataFrame):
         return native
-    if own.implementation.is_pyarrow():
+    if frame.implementation.is_pyarrow():
         # Its arrays know no missing value of a dictionary; an index is a column.
         made: pd.DataFrame = native.to_pandas(ignore_metadata=True, date_as_object=False)
         return made
     # By column, because polars needs pyarrow to make a whole table of pandas.
-    return pd.DataFrame({name: _values(native[name]) for name in own.columns})
+    return pd.DataFrame({name: _values(native[name]) for name in frame.columns})
 
 
 def _values(column: Any) -> Any:

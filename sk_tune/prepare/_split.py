@@ -192,12 +192,12 @@ def _assign(counts: Array, shares: Array, rng: Any) -> Indices:
     is_empty = np.ones(len(shares), dtype=bool)
     found = np.empty(len(counts), dtype=np.int64)
     for n_seen, group in enumerate(rng.permutation(len(counts))):
-        own = counts[group]
-        growth = (own * (2 * (filled - wanted) + own) / wanted).sum(axis=1)
+        added = counts[group]
+        growth = (added * (2 * (filled - wanted) + added) / wanted).sum(axis=1)
         if len(counts) - n_seen <= is_empty.sum():
             growth[~is_empty] = np.inf
         part = growth.argmin()
-        filled[part] += own
+        filled[part] += added
         is_empty[part] = False
         found[group] = part
     return found

@@ -295,9 +295,9 @@ class TablePreparer(TransformerMixin, BaseEstimator):  # type: ignore[misc]
         ).set_output(transform="default")
         prepared = self.columns_.fit_transform(values)
         codes = self.columns_.named_transformers_.get("codes")
-        own = [] if codes is None else codes.n_categories_
-        names = self.get_feature_names_out()[prepared.shape[1] - len(own) :]
-        self.n_categories_ = dict(zip(names.tolist(), own, strict=True))
+        n_codes = [] if codes is None else codes.n_categories_
+        names = self.get_feature_names_out()[prepared.shape[1] - len(n_codes) :]
+        self.n_categories_ = dict(zip(names.tolist(), n_codes, strict=True))
         return prepared, frame
 
     def _blocks(self, values: pd.DataFrame) -> list[tuple[str, Any, list[str]]]:
@@ -364,8 +364,8 @@ class TablePreparer(TransformerMixin, BaseEstimator):  # type: ignore[misc]
         )
 
     def _circle_steps(self) -> Any:
-        # Of days without an hour, the place in the day is constant.  Of a missing date,
-        # the middle of a circle says nothing about its place on it.
+        # Days without an hour have a constant place in the day.  A missing date becomes
+        # the middle of a circle, which says nothing about its place on it.
         circle = FunctionTransformer(circles, feature_names_out=circle_names)
         constant = self.imputation and "constant"
         return self._filled(make_pipeline(circle, VarianceThreshold()), constant)
@@ -436,10 +436,10 @@ def _unique(names: Any) -> list[str]:
     seen: Counter[str] = Counter()
     unique = []
     for name in names:
-        own = name
-        while own in seen:
+        numbered = name
+        while numbered in seen:
             seen[name] += 1
-            own = f"{name}_{seen[name]}"
-        seen[own] += 1
-        unique.append(own)
+            numbered = f"{name}_{seen[name]}"
+        seen[numbered] += 1
+        unique.append(numbered)
     return unique

@@ -67,7 +67,7 @@ class CategoryCodes(OneToOneFeatureMixin, TransformerMixin, BaseEstimator):  # t
 _CIRCLES = ("year", "week", "day")
 _MS_PER_DAY = 24 * 60 * 60 * 1000
 _DAYS_PER_WEEK = 7
-_THURSDAY = 3  # Of 1970-01-01, where Monday is 0.
+_THURSDAY = 3  # The weekday of 1970-01-01, where Monday is 0.
 _DIGITS = 9  # A millisecond is some 2e-10 of a year on its circle, and 7e-8 of a day.
 
 

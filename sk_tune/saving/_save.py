@@ -35,8 +35,8 @@ from sk_tune.exceptions import warn_user
 
 __all__ = ["Packer", "Unpacker", "is_known", "load", "load_object", "save", "save_object"]
 
-# Classes and functions by the package that has them, which is imported when a name of its
-# own is met: their states are numbers, text, and each other.
+# Classes and functions by the package that has them, which is imported when a file names
+# one of them: their states are numbers, text, and each other.
 _NAMES = {
     "sk_tune.estimators": (
         "CNNClassifier", "CNNRegressor", "MLPClassifier", "MLPRegressor", "NetClassifier",
@@ -74,7 +74,7 @@ Array = npt.NDArray[Any]
 def is_known(value: Any) -> bool:
     """Return whether a value is of a class, or is a function, that files may name."""
     name = getattr(value, "__name__", type(value).__name__)
-    return name in _HOMES and any(_named(name) is own for own in (value, type(value)))
+    return name in _HOMES and any(_named(name) is kind for kind in (value, type(value)))
 
 
 def _named(name: str) -> Any:
@@ -124,7 +124,7 @@ class Packer:
             (np.ndarray, self._array),
             (np.generic, _scalar),
             (np.dtype, lambda kind: {"kind": kind.str}),
-            (slice, lambda own: {"slice": [self(v) for v in _ends(own)]}),
+            (slice, lambda s: {"slice": [self(v) for v in (s.start, s.stop, s.step)]}),
             (pd.Index, lambda index: self(index.tolist())),
             (type, self._type),
         )
@@ -138,8 +138,8 @@ class Packer:
         # The order in memory may decide about the last bits of a product.
         is_turned = array.flags.f_contiguous and not array.flags.c_contiguous
         name = f"array{len(self.tensors)}"
-        own = np.array(array.T if is_turned else array, order="C")
-        self.tensors[name] = torch.from_numpy(own)
+        ordered = np.array(array.T if is_turned else array, order="C")
+        self.tensors[name] = torch.from_numpy(ordered)
         return {"tensor": name, "turned": is_turned}
 
     def _type(self, kind: type) -> dict[str, str]:
@@ -178,8 +178,8 @@ class Unpacker:
         self._module = module
         self._of_networks: dict[str, dict[str, Tensor]] = defaultdict(dict)
         for name, tensor in tensors.items():
-            place, _, own = name.partition(".")
-            self._of_networks[place][own] = tensor
+            place, _, part = name.partition(".")
+            self._of_networks[place][part] = tensor
         self._tensors = tensors
         self._arrays: dict[str, Array] = {}
 
@@ -249,13 +249,13 @@ def _state_of(value: Any) -> dict[str, Any]:
         return {field.name: getattr(value, field.name) for field in fields(value)}
     if isinstance(value, tuple):
         return value._asdict()  # type: ignore[attr-defined, no-any-return]
-    own = vars(value) if isinstance(value, BaseEstimator) else value.__getstate__()
+    state = vars(value) if isinstance(value, BaseEstimator) else value.__getstate__()
     # Where draws go on is as little in the files of networks, and a folder of pickles is
     # somebody's own.
     random = (np.random.RandomState, np.random.Generator)
     return {
         name: None if name == "memory" or isinstance(part, random) else part
-        for name, part in own.items()
+        for name, part in state.items()
         if name != "_metadata_request"
     }
 
@@ -272,10 +272,6 @@ def _scalar(value: Any) -> Any:
     if value.dtype not in _NUMBERS:
         return None
     return {"scalar": {"array": [value.item()], "dtype": value.dtype.str}}
-
-
-def _ends(own: slice) -> tuple[Any, Any, Any]:
-    return own.start, own.stop, own.step
 
 
 def _type_named(name: str) -> type:
