@@ -17,6 +17,7 @@ __all__ = [
     "bytes_text",
     "html_table",
     "interval_text",
+    "listed",
     "number_texts",
     "seconds_text",
     "text_table",
@@ -25,6 +26,12 @@ __all__ = [
 _GAP = "  "
 _EXPONENT_FROM = 1e6
 _MOST_DECIMALS = 6
+
+
+def listed(texts: Sequence[str], most: int) -> str:
+    """Return texts with commas between them; those beyond `most` are counted."""
+    more = len(texts) - most
+    return ", ".join(texts[:most]) + (f" and {more} more" if more > 0 else "")
 
 
 def text_table(header: Sequence[str], rows: Sequence[Sequence[object]]) -> str:

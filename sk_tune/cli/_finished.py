@@ -15,7 +15,7 @@ import pandas as pd
 import sklearn
 
 from sk_tune._files import replaced_file
-from sk_tune._text import bytes_text
+from sk_tune._text import bytes_text, listed
 from sk_tune.cli._output import SavedModel, load_model, page_title, usage_text
 from sk_tune.cli._printing import labelled, score_lines, verdict_text
 from sk_tune.cli._tables import NO_NAME, read_parts
@@ -35,17 +35,18 @@ def predict(
     Raises TableError if the model or the table cannot be used or they do not fit together,
     and OptionError for probabilities of a regression or a model that there is not.
     """
-    if output is not None and not output.absolute().parent.is_dir():
-        raise OptionError(
-            f"--output must be a file in a folder that exists. Got {str(output)!r} instead."
-        )
+    _check_output_file(output)
     with warnings.catch_warnings():
         # scikit-learn's on another version, which is said below, and on new categories.
         warnings.simplefilter("ignore", UserWarning)
         saved = load_model(model, use=use)
         if proba and saved.task != "classification":
             raise OptionError(f"--proba must go with a classification. Got a {saved.task}.")
-        _note(_version_note(saved))
+        if saved.sklearn_version != sklearn.__version__:
+            _note(
+                f"The model was fitted with scikit-learn {saved.sklearn_version}, and this "
+                f"is {sklearn.__version__}: predictions may differ."
+            )
         parts = read_parts(data, texts=saved.texts)
         if output is None:
             _write(parts, saved, sys.stdout, proba=proba)
@@ -55,12 +56,15 @@ def predict(
     print(f"Written: {n_rows} predictions of {saved.target!r} to {output}")
 
 
+def _check_output_file(output: Path | None) -> None:
+    if output is not None and not output.absolute().parent.is_dir():
+        raise OptionError(
+            f"--output must be a file in a folder that exists. Got {str(output)!r} instead."
+        )
+
+
 def _write(
-    parts: Iterator[pd.DataFrame],
-    saved: SavedModel,
-    file: TextIO,
-    *,
-    proba: bool,
+    parts: Iterator[pd.DataFrame], saved: SavedModel, file: TextIO, *, proba: bool
 ) -> int:
     """Write predictions part by part, so that no file is too large for memory."""
     n_rows = 0
@@ -74,11 +78,9 @@ def _write(
                 predictions = _predictions(part, saved, proba=proba)
             except TableError as error:
                 raise TableError(f"{error}{counted}") from error
-        # Labels and probabilities are of the same cells, of which each says the same.
-        told = [
-            str(warning.message) for warning in caught if warning.category is SkTuneWarning
-        ]
-        for message in dict.fromkeys(told):
+        told = [w.message for w in caught if w.category is SkTuneWarning]
+        # Labels and probabilities warn of the same cells.
+        for message in dict.fromkeys(map(str, told)):
             _note(f"{message}{counted}")
         # The file itself ends lines as the system does.
         predictions.to_csv(file, index=False, header=not n_rows, lineterminator="\n")
@@ -94,12 +96,13 @@ def _check_columns(frame: pd.DataFrame, saved: SavedModel) -> None:
         raise TableError(
             f"The table must have the {_columns(len(saved.columns))} that the model was "
             f"fitted with. Got {_columns(frame.shape[1])}, without "
-            f"{_listed(missing)}.{hint}"
+            f"{listed([*map(repr, missing)], _N_LISTED)}.{hint}"
         )
     known = {*saved.columns, *saved.ignored}
     extra = [n for n in frame.columns if n not in known and not n.startswith(NO_NAME)]
     if extra:
-        _note(f"Columns that the model does not know are ignored: {_listed(extra)}.")
+        names = listed([*map(repr, extra)], _N_LISTED)
+        _note(f"Columns that the model does not know are ignored: {names}.")
 
 
 def _predictions(frame: pd.DataFrame, saved: SavedModel, *, proba: bool) -> pd.DataFrame:
@@ -113,28 +116,12 @@ def _predictions(frame: pd.DataFrame, saved: SavedModel, *, proba: bool) -> pd.D
     return pd.DataFrame(columns)
 
 
-def _version_note(saved: SavedModel) -> str:
-    if saved.sklearn_version == sklearn.__version__:
-        return ""
-    return (
-        f"The model was fitted with scikit-learn {saved.sklearn_version}, and this is "
-        f"{sklearn.__version__}: predictions may differ."
-    )
-
-
 def _note(text: str) -> None:
-    if text:
-        print(f"sk-tune predict: {text}", file=sys.stderr)
+    print(f"sk-tune predict: {text}", file=sys.stderr)
 
 
 def _columns(n: int) -> str:
     return "1 column" if n == 1 else f"{n} columns"
-
-
-def _listed(names: list[str]) -> str:
-    more = len(names) - _N_LISTED
-    listed = ", ".join(map(repr, names[:_N_LISTED]))
-    return f"{listed} and {more} more" if more > 0 else listed
 
 
 def report(folder: Path, output: Path | None) -> None:
@@ -142,29 +129,20 @@ def report(folder: Path, output: Path | None) -> None:
 
     Raises TableError if there is no model, OptionError if the page has no folder.
     """
-    if output is not None and not output.absolute().parent.is_dir():
-        raise OptionError(
-            f"--output must be a file in a folder that exists. Got {str(output)!r} instead."
-        )
+    _check_output_file(output)
     saved = load_model(folder)
     auto = saved.model
-    path = _home(folder) / "report.html"
+    if not folder.is_dir():  # The file of the model was given.
+        folder = folder.parent.parent if folder.parent.name == "model" else folder.parent
     written = auto.report(
-        path if output is None else output,
-        title=page_title(saved.target, _table(path.parent)),
-        usage=usage_text(path.parent),
+        folder / "report.html" if output is None else output,
+        title=page_title(saved.target, _table(folder)),
+        usage=usage_text(folder),
     )
     print("\n".join(score_lines(list(auto.scores_.values()), str(auto.scoring))))
     print()
     print(labelled("Verdict", verdict_text(auto.verdict_)))
     print(labelled("Written", str(written)))
-
-
-def _home(path: Path) -> Path:
-    """Return the output folder of a model that is given by its folder or file."""
-    if path.is_dir():
-        return path
-    return path.parent.parent if path.parent.name == "model" else path.parent
 
 
 def _table(folder: Path) -> str:

@@ -165,17 +165,8 @@ def demo(name: str | None, options: FitOptions) -> None:
     fit(table, replace(options, target=target, overwrite=overwrite))
 
 
-def resume(
-    folder: Path,
-    *,
-    time_budget: float,
-    data: Path | None,
-    n_jobs: int | None,
-    verbose: bool,
-    json: bool,
-    started: float,
-) -> None:
-    """Resume the fit of a folder for `time_budget` seconds more.
+def resume(folder: Path, *, data: Path | None, **changes: Any) -> None:
+    """Resume the fit of a folder with some other options, among them its time budget.
 
     `data` is the table, if it is no longer where it was. Raises TableError if there is
     nothing to resume, or the table is another one.
@@ -183,16 +174,8 @@ def resume(
     config = read_config(folder)
     try:
         before = config.pop("data")
-        options = FitOptions(**{
-            **config,
-            "time_budget": time_budget,
-            "output": folder,
-            "overwrite": True,
-            "n_jobs": n_jobs,
-            "verbose": verbose,
-            "json": json,
-            "started": started,
-        })
+        changes |= {"output": folder, "overwrite": True}
+        options = FitOptions(**{**config, **changes})
     except (AttributeError, LookupError, TypeError) as error:
         raise TableError(
             f"{str(folder)!r} must have the {CONFIG} that sk-tune fit wrote. Got one "
@@ -227,9 +210,7 @@ def _kinds(X: pd.DataFrame) -> tuple[ColumnKinds, list[str]]:
         formats = text_formats(X)
         kinds = kinds_of_text(read_text_columns(X, formats), formats)
     check_used(kinds, len(X))
-    return kinds, [
-        str(warning.message) for warning in caught if warning.category is SkTuneWarning
-    ]
+    return kinds, [str(w.message) for w in caught if w.category is SkTuneWarning]
 
 
 def _train(

@@ -7,12 +7,14 @@ import re
 import shutil
 import sys
 import textwrap
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from typing import Any, Self
 
 import numpy as np
 import pandas as pd
 
+from sk_tune._text import listed
 from sk_tune.automl import AutoProgress, Score, format_score, progress_text, scale_of
 from sk_tune.cli._tables import LoadedTable
 from sk_tune.cli._target import N_FOLDS, Target
@@ -87,7 +89,7 @@ def print_problem(
     print(labelled("Columns", _describe_columns(kinds)))
     for text_format in dict.fromkeys(map(str, kinds.formats.values())):
         names = [name for name, found in kinds.formats.items() if str(found) == text_format]
-        print(labelled("", f"Read as {text_format}: {_listed(names)}"))
+        print(labelled("", f"Read as {text_format}: {listed(names, _N_NAMED)}"))
     if kinds.dropped:
         print(labelled("Left out", _describe_dropped(kinds)))
     n_test = math.ceil(test_size * n_rows)
@@ -107,7 +109,7 @@ def print_outcome(auto: Any, metric: str, seconds: float) -> None:
     board = auto.leaderboard_
     members = board[board["weight"] > 0].sort_values("weight", ascending=False)
     names = [f"{name} ({weight:.2f})" for name, weight in members["weight"].items()]
-    print(labelled("Ensemble", _listed(names)))
+    print(labelled("Ensemble", listed(names, _N_NAMED)))
     if auto.use != "ensemble":
         print(labelled("Predicts", f"{auto.use}, as --use says"))
     for finding in auto.findings_:
@@ -148,21 +150,15 @@ def _notes_on_target(target: Target, metric: str) -> Iterator[str]:
     if rare:
         yield (
             f"Note: too few rows for each of {N_FOLDS} folds to have some: class "
-            f"{_listed(rare)}."
+            f"{listed(rare, _N_NAMED)}."
         )
 
 
 def _describe_columns(kinds: ColumnKinds) -> str:
-    counts = {
-        "number": len(kinds.numbers),
-        "date": len(kinds.dates),
-        "category": len(kinds.categories),
-    }
     plurals = {"number": "numbers", "date": "dates", "category": "categories"}
+    counts = Counter(kind for _, kind in kinds)
     return ", ".join(
-        f"{count} {kind if count == 1 else plurals[kind]}"
-        for kind, count in counts.items()
-        if count
+        f"{count} {kind if count == 1 else plurals[kind]}" for kind, count in counts.items()
     )
 
 
@@ -170,13 +166,9 @@ def _describe_dropped(kinds: ColumnKinds) -> str:
     by_reason: dict[str, list[str]] = {}
     for name, reason in kinds.dropped.items():
         by_reason.setdefault(reason, []).append(name)
-    return "; ".join(f"{reason}: {_listed(names)}" for reason, names in by_reason.items())
-
-
-def _listed(names: list[str]) -> str:
-    more = len(names) - _N_NAMED
-    listed = ", ".join(names[:_N_NAMED])
-    return f"{listed} and {more} more" if more > 0 else listed
+    return "; ".join(
+        f"{reason}: {listed(names, _N_NAMED)}" for reason, names in by_reason.items()
+    )
 
 
 class FitProgress:

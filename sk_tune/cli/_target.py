@@ -10,6 +10,7 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
+from sk_tune._text import listed
 from sk_tune.exceptions import TableError
 from sk_tune.prepare import format_of_text
 
@@ -81,10 +82,7 @@ def column_hint(name: str, columns: list[str]) -> str:
     by_lower = {column.lower(): column for column in columns}
     near = difflib.get_close_matches(name.lower(), by_lower, n=1)
     hint = f" Did you mean {by_lower[near[0]]!r}?" if near else ""
-    listed = ", ".join(map(repr, columns[:_N_NAMED]))
-    more = len(columns) - _N_NAMED
-    rest = f" and {more} more" if more > 0 else ""
-    return f"{hint} Columns: {listed}{rest}."
+    return f"{hint} Columns: {listed([*map(repr, columns)], _N_NAMED)}."
 
 
 def _of_numbers(column: "pd.Series[Any]") -> "pd.Series[Any]":

@@ -386,9 +386,10 @@ def read_text_columns(
         if unread.any():
             first, n = int(unread.argmax()), int(unread.sum())
             more = f" and {n - 1} more such cells" if n > 1 else ""
+            where = f"'{column.iloc[first]}' in row {first + 1}{more}"
             warn_user(
-                f"Column {name!r} holds {text_format}, but for '{column.iloc[first]}' in "
-                f"row {first + 1}{more}: what is no such {text_format.kind} counts as missing."
+                f"Column {name!r} holds {text_format}, but for {where}: what is no such "
+                f"{text_format.kind} counts as missing."
             )
     return X
 
