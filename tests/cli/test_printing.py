@@ -1,9 +1,43 @@
-"""What a fit prints."""
+"""The text that a fit prints."""
 
 import json
+import sys
 
 import numpy as np
 import pandas as pd
+
+from sk_tune.automl import AutoProgress, Score
+from sk_tune.cli._printing import FitProgress, labelled, score_lines, verdict_text
+
+
+def test_lines_are_wrapped_beside_their_label(monkeypatch):
+    """The text keeps clear of the label's column, and of the terminal's edge."""
+    monkeypatch.setenv("COLUMNS", "40")
+
+    lines = labelled("Columns", "word " * 20).splitlines()
+
+    assert lines[0].startswith("Columns     word")
+    assert all(line.startswith(" " * 12 + "word") for line in lines[1:])
+    assert max(map(len, lines)) <= 40
+
+
+def test_scores_stand_in_columns():
+    """A header and a line for each, all of one width."""
+    scores = [
+        Score(name="dummy", mean=0.5, std=0.0, held_out=0.5),
+        Score(name="ensemble", mean=0.81234, std=0.0123, held_out=float("nan")),
+    ]
+
+    header, dummy, ensemble = score_lines(scores, "roc_auc")
+
+    assert header.split() == ["roc_auc", "CV", "mean", "±", "std", "set", "aside"]
+    assert ensemble.split() == ["ensemble", "0.812", "±", "0.012", "n/a"]
+    assert len(header) == len(dummy) == len(ensemble)
+
+
+def test_a_verdict_advises_options_of_the_command_line():
+    """Python's parameters are options there."""
+    assert verdict_text("Use it: use='best'. Or not.") == "Use it: --use best. Or not."
 
 
 def _summary(tmp_path):
@@ -88,3 +122,54 @@ def test_lists_in_cells_are_left_out(tmp_path, fit, capsys):
 
     out = " ".join(capsys.readouterr().out.split())
     assert "Left out neither numbers, text nor dates: list" in out
+
+
+def _news(stage="MLP, round 1", n_trials=3):
+    return AutoProgress(
+        stage=stage,
+        n_trials=n_trials,
+        best_model="linear 1",
+        best_score=0.5,
+        seconds=1.0,
+        seconds_left=5.0,
+    )
+
+
+def test_a_file_or_pipe_gets_nothing(capsys):
+    """A rewritten line would be rubbish in a log."""
+    with FitProgress(quiet=False, every_step=False) as progress:
+        progress(_news())
+
+    assert capsys.readouterr().out == ""
+
+
+def test_a_terminal_gets_a_line_that_is_cleared_at_the_end(monkeypatch, capsys):
+    """It names the best score and the time left."""
+    monkeypatch.setattr(sys.stdout, "isatty", lambda: True)
+
+    with FitProgress(quiet=False, every_step=False) as progress:
+        progress(_news())
+
+    out = capsys.readouterr().out
+    assert "best 0.5 (linear 1), 5 s left" in out
+    assert out.endswith("\r\x1b[K")
+
+
+def test_steps_are_lines_if_asked_for(capsys):
+    """One for each, however often there are news."""
+    progress = FitProgress(quiet=False, every_step=True)
+
+    for news in (_news("a"), _news("a"), _news("b")):
+        progress(news)
+
+    assert [line[0] for line in capsys.readouterr().out.splitlines()] == ["a", "b"]
+
+
+def test_with_json_nothing_is_shown(monkeypatch, capsys):
+    """Programs read the output."""
+    monkeypatch.setattr(sys.stdout, "isatty", lambda: True)
+
+    with FitProgress(quiet=True, every_step=True) as progress:
+        progress(_news())
+
+    assert capsys.readouterr().out == ""

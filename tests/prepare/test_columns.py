@@ -1,16 +1,25 @@
-"""What columns are, and which cannot help."""
+"""The kind of each column, and its values."""
 
 import datetime as dt
 import decimal
+from decimal import Decimal
 
 import numpy as np
 import pandas as pd
 import pyarrow as pa
 import pytest
+from numpy.testing import assert_array_equal
 
-from sk_tune.exceptions import TableError
-from sk_tune.prepare import column_kinds
+from sk_tune import AutoRegressor, TablePreparer
+from sk_tune.exceptions import SkTuneWarning, TableError
+from sk_tune.prepare import (
+    TextFormat,
+    column_kinds,
+    read_text_columns,
+    text_formats,
+)
 from sk_tune.prepare._columns import least_frequency, read_columns
+from sk_tune.prepare._formats import MISSING, read_values
 
 N = 60
 RNG = np.random.default_rng(0)
@@ -160,3 +169,337 @@ def test_kinds_are_pairs_of_name_and_kind():
 def test_a_category_needs_one_row_in_a_hundred_within_bounds(n_rows, n):
     """Three rows at least, 20 are enough."""
     assert least_frequency(n_rows) == n
+
+
+MARCH, APRIL = pd.Timestamp("2024-03-04"), pd.Timestamp("2024-04-25")
+
+
+@pytest.mark.parametrize(
+    ("texts", "values", "words"),
+    [
+        (["1,234.56", "99.5"], [1234.56, 99.5], "numbers with a decimal point"),
+        (["1.234,56", "99,5"], [1234.56, 99.5], "numbers with a decimal comma"),
+        (["1.234.567", "1.000"], [1234567, 1000], "numbers with a decimal comma"),
+        (["1\u00a0234,5", "-7"], [1234.5, -7], "numbers with a decimal comma"),
+        (["1'234.50", "\u22127"], [1234.5, -7], "numbers with a decimal point"),
+        (["€ 9.99", "-€1,200.00"], [9.99, -1200], "numbers with a decimal point, in €"),
+        (["9,99 EUR", "3"], [9.99, 3], "numbers with a decimal comma, in EUR"),
+        (["12.5 %", "7%"], [12.5, 7], "numbers with a decimal point, in %"),
+        (["12 kg", "7.5 kg"], [12, 7.5], "numbers with a decimal point, in kg"),
+        (["04.03.2024", "25.04.2024"], [MARCH, APRIL], "dates with the day first"),
+        (["4/3/2024", "25/4/2024"], [MARCH, APRIL], "dates with the day first"),
+        (["03/04/2024", "04/25/2024"], [MARCH, APRIL], "dates with the month first"),
+        (["03-04-2024", "04-25-2024"], [MARCH, APRIL], "dates with the month first"),
+        (
+            ["04.03.2024 06:00", "25.04.2024 18:00"],
+            [MARCH + pd.Timedelta(hours=6), APRIL + pd.Timedelta(hours=18)],
+            "dates with the day first",
+        ),
+    ],
+)
+def test_text_is_read_by_the_format_of_its_column(texts, values, words):
+    """In numbers the marks tell decimals from groups, in dates the days beyond 12."""
+    X = pd.DataFrame({"a": [*texts * 10, None, " "], "b": np.arange(22) % 7})
+    numbers = values
+    if isinstance(values[0], pd.Timestamp):
+        since = [own - pd.Timestamp("1970-01-01") for own in values]
+        numbers = [own.total_seconds() / 86400 for own in since]
+
+    preparer = TablePreparer(numeric=None, imputation=None)
+    prepared = preparer.set_output(transform="pandas").fit_transform(X)
+
+    assert str(preparer.kinds_.formats["a"]) == words
+    own = next(prepared[name] for name in ("a", "a_days") if name in prepared)
+    assert own[:2].tolist() == pytest.approx(numbers, rel=1e-15)
+    assert preparer.transform(X[:1])[own.name].tolist() == own[:1].tolist()
+
+
+@pytest.mark.parametrize(
+    ("texts", "words"),
+    [
+        (["01/02/2024", "03/04/2024"], "month first.*'01/02/2024' as 2024-01-02"),
+        (["01-02-2024", "03-04-2024"], "day first.*'01-02-2024' as 2024-02-01"),
+        (["1,234", "12,500"], "decimal point.*'1,234' as 1234"),
+        (["1.234", "345", "12.500"], "decimal comma.*'1.234' as 1234"),
+        (["1.234 km", "345 km"], "decimal comma, in km.*'1.234 km' as 1234"),
+    ],
+)
+def test_columns_that_could_be_read_in_two_ways_are_named(texts, words):
+    """With the way that is taken, for one cell."""
+    X = pd.DataFrame({"a": texts * 10})
+
+    with pytest.warns(SkTuneWarning, match=f"Column 'a' is read as .*{words}"):
+        column_kinds(X)
+
+
+@pytest.mark.parametrize(
+    "texts", [["31.02.2024"], ["$ 5", "€ 7"], ["10A", "11B"], ["1.2.3"]]
+)
+def test_text_that_is_no_number_is_named_by_a_cell(texts):
+    """Neither dates that are not of the calendar, nor numbers in several units."""
+    cells = [f"{texts[k % len(texts)]}{' ' * k}" for k in range(20)]
+    X = pd.DataFrame({"a": cells, "b": np.arange(20) / 7})
+
+    reason = column_kinds(X).dropped["a"]
+
+    assert reason.startswith("text that hardly recurs and reads neither")
+    assert f"'{texts[0]}'" in reason
+
+
+def test_a_point_with_other_than_three_digits_behind_it_parts_fractions():
+    """As beside whole numbers, and where each number has three digits behind the point."""
+    for texts in (["1.234", "345", "12.5"], ["1.234", "12.500"], ["0.125", "345"]):
+        X = pd.DataFrame({"a": [f"{text}{' ' * k}" for text in texts for k in range(20)]})
+
+        values = TablePreparer(numeric=None, imputation=None).fit_transform(X)[:, 0]
+
+        assert values[::20].tolist() == [float(text) for text in texts]
+
+
+@pytest.mark.parametrize(
+    ("texts", "values"),
+    [
+        (["9,99 €", "1.234,50 €"], [Decimal("9.99"), None, 1234.5]),
+        (["04.03.2024", "25.04.2024"], [MARCH.date(), None, APRIL.to_pydatetime()]),
+    ],
+)
+def test_numbers_and_dates_among_objects_are_themselves_where_fit_had_text(texts, values):
+    """As records of a data base give them, which hold no text at all."""
+    preparer = TablePreparer(numeric=None, imputation=None)
+    preparer.fit(pd.DataFrame({"a": [*texts, None] * 10}))
+
+    prepared = preparer.transform(pd.DataFrame({"a": pd.Series(values, dtype=object)}))
+
+    same = preparer.transform(pd.DataFrame({"a": [texts[0], None, texts[1]]}))
+    assert_array_equal(prepared, same)
+
+
+@pytest.mark.parametrize("cell", ["$ 5", "n/a", "1.234,5"])
+def test_what_is_written_in_another_way_than_in_fit_is_refused(cell):
+    """The format was decided once; a cell of another one is named."""
+    X = pd.DataFrame({"a": ["€ 1.50", "€ 1,000.00", "€ 7"] * 10})
+    preparer = TablePreparer().fit(X)
+
+    with pytest.raises(TableError, match="with a decimal point, in €, as .*in row 1"):
+        preparer.transform(pd.DataFrame({"a": [cell]}))
+
+
+def test_automl_reads_a_column_in_one_way_in_fit_and_predict():
+    """Rows that alone could be read in another way, too."""
+    rng = np.random.default_rng(0)
+    days = pd.Series(
+        pd.Timestamp("2024-01-01") + pd.to_timedelta(rng.integers(0, 300, 80), "D")
+    )
+    X = pd.DataFrame({"day": days.dt.strftime("%d/%m/%Y"), "paid": rng.normal(size=80)})
+    X["paid"] = [f"{1000 * own:,.2f} €" for own in X["paid"]]
+    y = days.dt.day_of_year.to_numpy(float)
+
+    auto = AutoRegressor(
+        time_budget=None, n_rounds=0, models=["linear"], cv=3, random_state=0
+    )
+    auto.fit(X, y)
+
+    formats = {name: str(own) for name, own in auto.columns_.formats.items()}
+    assert formats == {
+        "day": "dates with the day first",
+        "paid": "numbers with a decimal point, in €",
+    }
+    is_early = (days.dt.day <= 12).to_numpy()
+    assert np.allclose(auto.predict(X[is_early]), auto.predict(X)[is_early])
+    assert auto.score(X[is_early], y[is_early]) > 0.9
+
+
+MOSTLY_NUMBERS = np.random.default_rng(0).normal(size=40).tolist()
+TEXTS = [str(number) for number in MOSTLY_NUMBERS]
+DAYS = [dt.date(2020, 1, 1) + dt.timedelta(days=k) for k in range(40)]
+EPSILON = {"number": 1e-15, "date": pd.Timedelta(1, "s")}
+ISO = [f"{day}" for day in DAYS]
+
+
+@pytest.mark.parametrize(
+    ("values", "kind"),
+    [
+        ([*MOSTLY_NUMBERS, "n/a"], "number"),
+        ([*TEXTS, "unknown"], "number"),
+        (["unknown", *TEXTS, None, " "], "number"),
+        ([True, False] * 20 + ["unknown"], "number"),
+        ([*DAYS, "n/a"], "date"),
+        ([*ISO, "n/a"], "date"),
+        (["2020-13-45", *ISO], "date"),
+        ([*ISO, *["n/a"] * 4], "date"),
+    ],
+)
+def test_few_cells_of_another_kind_are_missing(values, kind):
+    """A tenth at most: the others tell what the column is."""
+    X = pd.DataFrame({"a": values})
+
+    found = text_formats(X)
+    with pytest.warns(SkTuneWarning, match="Column 'a' holds"):
+        plain = read_text_columns(X, found)["a"]
+
+    assert found["a"].kind == kind
+    assert text_formats(plain.to_frame()) == {}
+    known = pd.Series(values).isin([*MOSTLY_NUMBERS, *TEXTS, True, False, *DAYS, *ISO])
+    expected = X["a"][known]
+    if kind == "date":
+        expected = pd.to_datetime(expected, utc=True)
+    assert (plain[known] - expected.astype(plain.dtype)).abs().max() < EPSILON[kind]
+    assert plain[~known].isna().all()
+
+
+@pytest.mark.parametrize(
+    "values",
+    [
+        [*TEXTS, *["n/a"] * 10],
+        [*["1", "2", "3"] * 13, "A"],
+        [*TEXTS[:20], *ISO[:20]],
+    ],
+    ids=["many", "codes that recur", "numbers and dates"],
+)
+def test_columns_of_several_kinds_are_categories_in_any_of_their_rows(values):
+    """Also in those that all read as numbers."""
+    X = pd.DataFrame({"a": values})
+
+    found = text_formats(X)
+
+    assert found == {"a": None}
+    assert isinstance(read_text_columns(X, found)["a"].dtype, pd.CategoricalDtype)
+
+
+@pytest.mark.parametrize(
+    "values",
+    [
+        MOSTLY_NUMBERS,
+        TEXTS,
+        DAYS,
+        ["Bern", "Ulm"] * 20,
+        pd.Categorical([*TEXTS, "A"]),
+        [[1], "a"] * 20,
+        [None] * 40,
+    ],
+)
+def test_columns_of_one_kind_are_left_as_they_are(values):
+    """Plain text, and what has a type of its own, too."""
+    assert text_formats(pd.DataFrame({"a": values})) == {}
+
+
+def test_cells_that_are_missing_are_named():
+    """By column, value and row; numbers that come as such are not looked at."""
+    X = pd.DataFrame({"a": ["1", "unknown", "2", "none"]})
+    formats = {"a": TextFormat(kind="number", style="plain", is_strict=False)}
+
+    with pytest.warns(SkTuneWarning, match="but for 'unknown' in row 2 and 1 more such"):
+        plain = read_text_columns(X, formats)
+
+    assert plain["a"].isna().tolist() == [False, True, False, True]
+    later = pd.DataFrame({"a": [1.0, 2.0]})
+    pd.testing.assert_frame_equal(read_text_columns(later, formats), later)
+
+
+def test_rows_that_repeat_the_column_names_are_one_warning():
+    """Of a doubled header, not of each of its columns; the columns are what they were."""
+    rows = np.random.default_rng(0).normal(size=(30, 3)).astype(str)
+    X = pd.DataFrame([*rows, ["a", "b", "c"], *rows], columns=list("abc"))
+
+    with pytest.warns(SkTuneWarning) as told:
+        preparer = TablePreparer().fit(X)
+
+    assert [str(own.message)[:44] for own in told] == [
+        "Row 31 of the table repeats the column names"
+    ]
+    assert preparer.kinds_.numbers == ("a", "b", "c")
+
+
+ARROW_DURATION = pd.ArrowDtype(pa.duration("ms"))
+
+
+@pytest.mark.parametrize(
+    ("values", "expected"),
+    [
+        ([1, 2], [1, 2]),
+        ([1.5, None], [1.5, np.nan]),
+        ([True, None, False], [1, np.nan, 0]),
+        (pd.array([1, None], dtype="Int64"), [1, np.nan]),
+        (pd.array([True, None], dtype="boolean"), [1, np.nan]),
+        ([decimal.Decimal("1.5"), decimal.Decimal(2)], [1.5, 2]),
+        ([np.inf, -np.inf, 0], [np.nan, np.nan, 0]),
+        (pd.to_timedelta([1, 2], unit="h"), [3600, 7200]),
+        (pd.array([3_600_000], dtype=ARROW_DURATION), [3600]),
+        (pd.Categorical([3, 1]), [3, 1]),
+        (["3", "1.5"], [3, 1.5]),
+        (["3", " ", "", None], [3, np.nan, np.nan, np.nan]),
+    ],
+)
+def test_numbers_of_any_type_are_floats(values, expected):
+    """Truth values are 0 and 1, durations are seconds, and infinity is missing."""
+    numbers = read_values(pd.Series(values, name="a"), "number")
+
+    assert numbers.dtype == np.float64
+    assert np.array_equal(numbers, expected, equal_nan=True)
+
+
+@pytest.mark.parametrize(
+    "values",
+    [
+        pd.to_datetime(["1970-01-02 12:00", None]),
+        pd.to_datetime(["1970-01-02 13:00", None]).tz_localize("Europe/Berlin"),
+        ["1970-01-02 12:00", None],
+        [dt.datetime(1970, 1, 2, 12), None],
+        ["1970-01-02 12:00", " "],
+    ],
+)
+def test_dates_of_any_type_are_days_since_1970(values):
+    """Half a day is 0.5; zones are those of UTC."""
+    days = read_values(pd.Series(values, name="a"), "date")
+
+    assert np.array_equal(days, [1.5, np.nan], equal_nan=True)
+
+
+@pytest.mark.parametrize("date", ["9999-12-31", "0101-01-01", "1600-02-29", "2262-04-12"])
+@pytest.mark.parametrize("make", [str, dt.date.fromisoformat, np.datetime64])
+def test_dates_beyond_what_nanoseconds_reach_are_days_too(date, make):
+    """Such as the usual "no end": their column may be of text, dates or times."""
+    column = pd.Series([make("2024-05-01"), make(date)], name="a")
+
+    days = read_values(column, "date")
+
+    expected = [dt.date.fromisoformat(d).toordinal() for d in ("2024-05-01", date)]
+    assert days.tolist() == [n - dt.date(1970, 1, 1).toordinal() for n in expected]
+
+
+@pytest.mark.parametrize(
+    "values",
+    [
+        ["1", None],
+        [1, None],
+        [1.0, np.nan],
+        pd.array([1, None], dtype="Int64"),
+        pd.Categorical([1, None]),
+    ],
+)
+def test_categories_read_the_same_whatever_type_a_file_gives_them(values):
+    """A whole number is the same text, also where missing ones make it a float."""
+    texts = read_values(pd.Series(values, name="a"), "category")
+
+    assert texts.tolist() == ["1", MISSING]
+
+
+def test_categories_that_python_takes_for_equal_stay_apart():
+    """True is not 1, in whatever order they come."""
+    texts = read_values(pd.Series([1, True, "x", None, 2.5], name="a"), "category")
+
+    assert texts.tolist() == ["1", "True", "x", MISSING, "2.5"]
+
+
+@pytest.mark.parametrize(
+    ("values", "kind", "message"),
+    [
+        ([1, "abc", "x"], "number", "numbers.*'abc' in row 2, and 1 more such value"),
+        (["1970-01-01", "abc"], "date", "dates.*'abc' in row 2"),
+        ([7, 8], "date", "dates.*'7' in row 1"),
+    ],
+)
+def test_values_of_another_kind_are_refused(values, kind, message):
+    """The error names the column, the first such value and its row."""
+    with pytest.raises(TableError, match=f"Column 'a' must hold {message}"):
+        read_values(pd.Series(values, name="a"), kind)

@@ -1,18 +1,25 @@
-"""``sk-tune predict``."""
+"""``sk-tune predict``, ``report``, ``export`` and ``store``."""
 
 import io
+import json
 import shutil
+import sqlite3
 from functools import partial
 
 import joblib
 import numpy as np
+import onnxruntime
 import pandas as pd
 import pytest
+from sklearn.datasets import load_iris
 
 import sk_tune.cli._finished
 import sk_tune.cli._tables
+import sk_tune.estimators
+from sk_tune import AutoClassifier, MLPClassifier
 from sk_tune.cli import main
-from sk_tune.cli._output import load_model
+from sk_tune.cli._output import SavedModel, load_model, write_output
+from sk_tune.engine import Fit, train
 
 
 @pytest.fixture
@@ -284,3 +291,206 @@ def test_what_the_verdict_advises_can_be_done(
     fails(
         ["predict", out, mixed_csv, "--use", "networks"], "--use", "linear, best, ensemble"
     )
+
+
+def test_the_page_is_written_anew(fitted, tmp_path, capsys):
+    """In the folder, or where it is asked for; the scores are printed."""
+    (fitted / "report.html").unlink()
+
+    assert main(["report", str(fitted)]) == 0
+    assert main(["report", str(fitted), "--output", str(tmp_path / "p.html")]) == 0
+
+    page = (fitted / "report.html").read_text(encoding="utf-8")
+    assert page.count("<section ") == 7
+    assert (tmp_path / "p.html").is_file()
+    assert "Verdict" in capsys.readouterr().out
+
+
+def test_the_page_of_a_model_file_is_beside_its_folder(fitted):
+    """As if the output folder had been named."""
+    (fitted / "report.html").unlink()
+
+    assert main(["report", str(fitted / "model" / "model.joblib")]) == 0
+
+    page = (fitted / "report.html").read_text(encoding="utf-8")
+    assert "<h1>label in mixed.csv</h1>" in page
+    assert not (fitted / "model" / "report.html").exists()
+
+
+def test_the_page_written_anew_has_the_heading_of_the_first(fitted):
+    """Target and table, which the summary names; the target alone without it."""
+    heading = "<h1>label in mixed.csv</h1>"
+    assert heading in (fitted / "report.html").read_text(encoding="utf-8")
+
+    main(["report", str(fitted)])
+    assert heading in (fitted / "report.html").read_text(encoding="utf-8")
+
+    (fitted / "summary.json").unlink()
+    main(["report", str(fitted)])
+    assert "<h1>label</h1>" in (fitted / "report.html").read_text(encoding="utf-8")
+
+
+def test_a_page_needs_a_folder(fitted, fails):
+    """It is not made on the way, as for predictions."""
+    path = fitted / "none" / "p.html"
+
+    fails(["report", fitted, "--output", path], "--output", "folder that exists", str(path))
+
+
+def _saved_irises(folder, models):
+    X, y = load_iris(return_X_y=True, as_frame=True)
+    auto = AutoClassifier(
+        time_budget=None, n_rounds=0, models=models, cv=2, random_state=0
+    ).fit(X, y)
+    saved = SavedModel(
+        model=auto,
+        task="classification",
+        target="y",
+        columns=tuple(X.columns),
+        texts=(),
+        ignored=(),
+    )
+    write_output(folder, saved, {}, "iris")
+    return auto, X
+
+
+def _exported(folder, *options):
+    """Return what the JSON file tells, and the probabilities by onnxruntime of rows."""
+    output = folder.parent / "n.onnx"
+    assert main(["export", str(folder), "--output", str(output), *options]) == 0
+    about = json.loads(output.with_suffix(".json").read_text(encoding="utf-8"))
+    session = onnxruntime.InferenceSession(output)
+
+    def predict_proba(X):
+        columns = [column["name"] for column in about["inputs"]]
+        return session.run(None, {"X": X[columns].to_numpy()})[0]
+
+    return about, predict_proba
+
+
+def test_an_ensemble_of_networks_can_be_exported(tmp_path, capsys):
+    """ONNX gives the probabilities of all, from the columns as they are in the table."""
+    auto, X = _saved_irises(tmp_path / "out", ["network"])
+
+    about, predict_proba = _exported(tmp_path / "out")
+
+    assert about["classes"] == ["0", "1", "2"]
+    assert len(about["inputs"]) == 4
+    assert {member["model"] for member in about["members"]} <= {"MLP 1", "MLP 2"}
+    np.testing.assert_allclose(predict_proba(X), auto.predict_proba(X), atol=1e-5)
+    assert f"{len(about['members'])} models to" in capsys.readouterr().out
+
+
+def test_the_networks_of_a_mixed_ensemble_can_be_exported_alone(tmp_path, fails):
+    """As whatever else predicts by --use."""
+    auto, X = _saved_irises(tmp_path / "out", ["linear", "network"])
+
+    _, predict_proba = _exported(tmp_path / "out", "--use", "networks")
+
+    expected = auto.blends_["networks"].predict_proba(X)
+    np.testing.assert_allclose(predict_proba(X), expected, atol=1e-5)
+
+
+def test_an_export_replaces_no_file_but_an_export(tmp_path, fails):
+    """What happens to have the name of the account beside the model stays."""
+    _saved_irises(tmp_path / "out", ["network"])
+    summary = tmp_path / "out" / "summary.json"
+    before = summary.read_text()
+
+    fails(
+        ["export", tmp_path / "out", "--output", summary.with_suffix(".onnx")],
+        "--output",
+        "summary.json",
+    )
+
+    assert summary.read_text() == before
+    assert not summary.with_suffix(".onnx").exists()
+    for _ in range(2):
+        _exported(tmp_path / "out")
+
+
+def test_an_export_without_its_packages_says_what_to_install(tmp_path, monkeypatch, fails):
+    """Export is an extra."""
+    _saved_irises(tmp_path / "out", ["network"])
+    monkeypatch.setattr(sk_tune.estimators._onnx_export, "find_spec", lambda name: None)
+
+    command = ["export", tmp_path / "out", "--output", tmp_path / "n.onnx"]
+    fails(command, "onnxscript", "pip install 'sk-tune[export]'")
+
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["out"]
+
+
+def test_bad_exports_are_refused(fitted, tmp_path, fails):
+    """No network, another ending, no such model."""
+    command = ["export", fitted, "--output", tmp_path / "n.onnx"]
+    fails([*command, "--use", "networks"], "--use must name a model that was trained")
+    fails(["export", fitted, "--output", tmp_path / "n.txt"], ".onnx")
+    fails(["export", tmp_path / "none", "--output", tmp_path / "n.onnx"], "MODEL_DIR")
+    fails(["report", tmp_path / "none"], "MODEL_DIR")
+
+
+@pytest.fixture
+def path(tmp_path, iris):
+    """A store with two fits of three epochs."""
+    path = tmp_path / "fits.db"
+    nets = [MLPClassifier(width=4, max_epochs=3, random_state=seed) for seed in (0, 1)]
+    train([Fit(estimator=net, X=iris.X, y=iris.y) for net in nets], store=path)
+    return path
+
+
+def _damage(path):
+    with sqlite3.connect(path) as connection:
+        connection.execute(
+            "UPDATE fits SET meta = meta || ' ' WHERE key = (SELECT min(key) FROM fits)"
+        )
+    connection.close()
+
+
+def test_info_counts_fits_and_epochs(path, capsys):
+    """Two fits of three epochs."""
+    assert main(["store", "info", str(path)]) == 0
+
+    assert "2 with 6 epochs" in capsys.readouterr().out
+
+
+def test_verify_names_the_file_and_how_much_is_damaged(path, capsys):
+    """A whole store is fine; a changed byte is found."""
+    assert main(["store", "verify", str(path)]) == 0
+
+    _damage(path)
+    assert main(["store", "verify", str(path)]) == 2
+    assert f"1 of 2 fits in {path} are damaged" in capsys.readouterr().err
+
+
+def test_vacuum_removes_what_is_damaged(path, capsys):
+    """Afterwards the store is whole again."""
+    _damage(path)
+
+    assert main(["store", "vacuum", str(path)]) == 0
+
+    out = capsys.readouterr().out
+    assert "1 fits" in out
+    assert "1 with 3 epochs" in out
+    assert main(["store", "verify", str(path)]) == 0
+
+
+def test_vacuum_keeps_to_a_size(path, capsys):
+    """Nothing fits into one byte."""
+    assert main(["store", "vacuum", str(path), "--max-size", "1"]) == 0
+
+    assert "0 with 0 epochs" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("size", ["", "much", "-5M", "5T"])
+def test_a_bad_size_is_refused(path, size, fails):
+    """Sizes are numbers with k, M or G."""
+    fails(["store", "vacuum", str(path), f"--max-size={size}"], "--max-size", repr(size))
+
+
+def test_a_store_that_is_not_there_is_not_made(tmp_path, fails):
+    """A wrong path is said, and leaves no file."""
+    path = tmp_path / "none.db"
+
+    fails(["store", "info", str(path)], "must be a file that exists", str(path))
+
+    assert not path.exists()

@@ -1,5 +1,6 @@
-"""Arguments in, exit code out."""
+"""The commands: help, arguments, exit codes, completion."""
 
+import shutil
 import subprocess
 import sys
 
@@ -146,3 +147,92 @@ def test_bugs_are_not_hidden(monkeypatch, mixed_csv):
 
     with pytest.raises(RuntimeError, match="a bug"):
         main(["fit", str(mixed_csv), "--target", "label"])
+
+
+@pytest.mark.parametrize(
+    ("given", "meant"),
+    [("--taget", "--target"), ("--time-buget=5s", "--time-budget"), ("--scoring", "")],
+)
+def test_a_misspelt_option_is_named_with_the_nearest_one(given, meant, fails):
+    """Also where another one that is required is missing because of it."""
+    hint = f"Did you mean {meant}?" if meant else "See sk-tune fit --help"
+    fails(
+        ["fit", "a.csv", given, "y"], f"there is no option {given.partition('=')[0]}.", hint
+    )
+
+
+def test_options_may_be_shortened_and_values_may_begin_with_hyphens(fails):
+    """As argparse has it: the file is looked for."""
+    fails(["fit", "none.csv", "--tar", "y", "--test", "0.3"], "'none.csv'")
+    fails(["fit", "none.csv", "--target=--y"], "'none.csv'")
+
+
+@pytest.mark.parametrize(
+    "budget", ["", "fast", "0", "0s", "-5s", "10x", "nan", "s", "1:30"]
+)
+def test_a_bad_budget_is_refused(budget, fails):
+    """Only positive times in seconds, minutes or hours are budgets."""
+    fails(["demo", f"--time-budget={budget}"], "--time-budget", "such as 60s", repr(budget))
+
+
+@pytest.mark.parametrize(
+    ("text", "seconds"),
+    [("60s", 60), ("90", 90), ("5m", 300), ("1.5 min", 90), ("0.5h", 1800)],
+)
+def test_budgets_have_units(text, seconds):
+    """Seconds are the default; minutes and hours are known."""
+    from sk_tune.cli._parser import _budget
+
+    assert _budget(text) == seconds
+
+
+@pytest.mark.parametrize("command", ["fit", "predict", "demo"])
+def test_help_warns_of_pickles(command, capsys):
+    """Whoever reads the help learns that a model file can run code."""
+    assert main([command, "--help"]) == 0
+    assert "pickle" in capsys.readouterr().out
+
+
+def _script(shell, capsys):
+    assert main(["completion", shell]) == 0
+    return capsys.readouterr().out
+
+
+@pytest.mark.parametrize("shell", ["bash", "zsh", "fish"])
+def test_every_command_and_its_options_are_known(shell, capsys):
+    """The script is made of the parser, so that nothing is forgotten."""
+    script = _script(shell, capsys)
+
+    for word in ("fit", "predict", "resume", "export", "time-budget", "time-column"):
+        assert word in script
+
+
+@pytest.mark.skipif(shutil.which("bash") is None, reason="needs bash")
+@pytest.mark.parametrize(
+    ("words", "expected"),
+    [
+        ("sk-tune pre", {"predict"}),
+        ("sk-tune fit --ta", {"--target", "--task"}),
+        ("sk-tune predict --pro", {"--proba"}),
+        ("sk-tune demo --table ti", {"titanic"}),
+        ("sk-tune completion ti", set()),
+    ],
+)
+def test_bash_completes(words, expected, capsys):
+    """What begins so is offered."""
+    script = _script("bash", capsys)
+    listed = " ".join(words.split())
+    position = len(words.split()) - 1
+    script += f"""
+COMP_WORDS=({listed}); COMP_CWORD={position}; _sk_tune; echo "${{COMPREPLY[@]}}" """
+
+    done = subprocess.run(
+        ["bash", "-c", script], capture_output=True, text=True, check=True, timeout=60
+    )
+
+    assert set(done.stdout.split()) == expected
+
+
+def test_an_unknown_shell_is_refused(fails):
+    """Those that are known are named."""
+    fails(["completion", "csh"], "csh", "bash")

@@ -1,12 +1,33 @@
-"""When each row was."""
+# SPDX-FileCopyrightText: sk_tune contributors
+# SPDX-License-Identifier: BSD-3-Clause
+"""Folds among samples that are kept, and times that can be sorted."""
 
 import numpy as np
 import pandas as pd
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from sk_tune import AutoRegressor
-from sk_tune._splits import as_times
+from sk_tune._splits import as_times, folds_among
 from sk_tune.exceptions import TableError
+
+
+@given(st.lists(st.booleans(), min_size=1, max_size=30), st.integers(1, 4))
+def test_positions_lead_to_the_same_rows(is_kept, n_folds):
+    """Of each part those that were kept, in its order."""
+    n = len(is_kept)
+    rows = np.random.default_rng(0).permutation(n)
+    folds = [(rows[rows % n_folds != i], rows[rows % n_folds == i]) for i in range(n_folds)]
+    kept = np.flatnonzero(is_kept)
+
+    found = folds_among(kept, folds, n)
+
+    assert len(found) == n_folds
+    for fold, own in zip(folds, found, strict=True):
+        for part, places in zip(fold, own, strict=True):
+            assert kept[places].tolist() == [row for row in part if is_kept[row]]
+
 
 # Each in the order of time, which is not that of its text.
 ISO = ["2024-1-15", "2024-02", "2024-03-15 10:30", "2024-10-01T08:00:00+02:00"]
