@@ -1,5 +1,9 @@
 """Tables for the command line, and a short way to run it."""
 
+import json
+import shutil
+from functools import partial
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -41,22 +45,35 @@ def mixed_csv(tmp_path, mixed_table):
     return path
 
 
+def _fit(folder, table, target, *options, budget="0.1s"):
+    path = table
+    if isinstance(table, pd.DataFrame):
+        path = folder / "t.csv"
+        table.to_csv(path, index=False)
+    common = ["--time-budget", budget, "--n-jobs", "1", "--output", str(folder / "out")]
+    return main(["fit", str(path), "--target", target, *common, *options])
+
+
 @pytest.fixture
 def fit(tmp_path):
-    """Return a function that runs a short fit, by default into ``tmp_path / "out"``."""
+    """Return a function that fits a file or frame shortly into ``tmp_path / "out"``.
 
-    def run(path, target, *options, budget="0.1s"):
-        common = [
-            "--time-budget",
-            budget,
-            "--n-jobs",
-            "1",
-            "--output",
-            str(tmp_path / "out"),
-        ]
-        return main(["fit", str(path), "--target", target, *common, *options])
+    A frame is ``tmp_path / "t.csv"`` then.
+    """
+    return partial(_fit, tmp_path)
 
-    return run
+
+@pytest.fixture
+def summary(tmp_path):
+    """Return a function that reads the summary in ``tmp_path / "out"``."""
+    path = tmp_path / "out" / "summary.json"
+    return lambda: json.loads(path.read_text(encoding="utf-8"))
+
+
+@pytest.fixture
+def printed(capsys):
+    """Return a function that gives what was printed, in one line."""
+    return lambda: " ".join(capsys.readouterr().out.split())
 
 
 @pytest.fixture(scope="session")
@@ -64,16 +81,15 @@ def fitted_once(tmp_path_factory):
     """Return the folder of a model for the mixed table; tests copy it."""
     folder = tmp_path_factory.mktemp("fitted")
     _mixed_table().to_csv(folder / "mixed.csv", index=False)
-    command = [
-        "fit",
-        str(folder / "mixed.csv"),
-        "--target",
-        "label",
-        "--time-budget",
-        "0.1s",
-    ]
-    assert main([*command, "--n-jobs", "1", "--output", str(folder / "out")]) == 0
+    assert _fit(folder, folder / "mixed.csv", "label") == 0
     return folder / "out"
+
+
+@pytest.fixture
+def fitted(fitted_once, tmp_path, capsys):
+    """Return a copy of that folder, ``tmp_path / "out"``."""
+    capsys.readouterr()
+    return shutil.copytree(fitted_once, tmp_path / "out")
 
 
 @pytest.fixture

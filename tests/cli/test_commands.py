@@ -85,14 +85,6 @@ def test_bad_options_are_refused(option, value, required, fails):
     fails(["demo", f"{option}={value}"], option, required, repr(value))
 
 
-def test_minus_one_stands_for_all_cpus():
-    """As it does in scikit-learn."""
-    from sk_tune.cli._parser import _n_jobs
-
-    assert _n_jobs("-1") is None
-    assert _n_jobs("3") == 3
-
-
 def test_unknown_commands_and_options_are_refused(fails):
     """argparse's errors come in one line, with the way to the help."""
     fails(["frobnicate"], "frobnicate", "--help")

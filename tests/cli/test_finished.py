@@ -2,7 +2,6 @@
 
 import io
 import json
-import shutil
 import sqlite3
 from functools import partial
 
@@ -20,13 +19,6 @@ from sk_tune import AutoClassifier, MLPClassifier
 from sk_tune.cli import main
 from sk_tune.cli._output import SavedModel, load_model, write_output
 from sk_tune.engine import Fit, train
-
-
-@pytest.fixture
-def fitted(fitted_once, tmp_path, capsys):
-    """Return the folder of a model for the mixed table."""
-    capsys.readouterr()
-    return shutil.copytree(fitted_once, tmp_path / "out")
 
 
 @pytest.fixture
@@ -83,8 +75,7 @@ def test_what_cells_are_read_as_is_told_once(tmp_path, fit, capsys):
     """Though probabilities and labels are predicted from the same cells."""
     cells = [*map(str, range(60)), "?!"] * 2
     frame = pd.DataFrame({"size": cells, "label": ["a", "b"] * 61})
-    frame.to_csv(tmp_path / "t.csv", index=False)
-    assert fit(tmp_path / "t.csv", "label") == 0
+    assert fit(frame, "label") == 0
     capsys.readouterr()
 
     assert main(["predict", str(tmp_path / "out"), str(tmp_path / "t.csv"), "--proba"]) == 0
@@ -121,8 +112,7 @@ def test_numbers_as_text_and_codes_of_digits_keep_their_meaning(tmp_path, fit, c
     """A code that was text in the fitted table is text, even where all are digits."""
     codes = ["007", "008", "x"] * 40
     frame = pd.DataFrame({"code": codes, "label": [c == "007" for c in codes]})
-    frame.to_csv(tmp_path / "t.csv", index=False)
-    fit(tmp_path / "t.csv", "label")
+    fit(frame, "label")
     pd.DataFrame({"code": ["007", "008"]}).to_csv(tmp_path / "new.csv", index=False)
     capsys.readouterr()
 
@@ -134,8 +124,7 @@ def test_numbers_as_text_and_codes_of_digits_keep_their_meaning(tmp_path, fit, c
 def test_regression_predicts_numbers_and_has_no_probabilities(tmp_path, fit, fails, capsys):
     """--proba with numbers is refused."""
     frame = pd.DataFrame({"a": np.arange(100) / 10, "value": np.arange(100) / 3})
-    frame.to_csv(tmp_path / "t.csv", index=False)
-    fit(tmp_path / "t.csv", "value")
+    fit(frame, "value")
     capsys.readouterr()
 
     assert main(["predict", str(tmp_path / "out"), str(tmp_path / "t.csv")]) == 0
@@ -381,7 +370,7 @@ def test_an_ensemble_of_networks_can_be_exported(tmp_path, capsys):
     assert f"{len(about['members'])} models to" in capsys.readouterr().out
 
 
-def test_the_networks_of_a_mixed_ensemble_can_be_exported_alone(tmp_path, fails):
+def test_the_networks_of_a_mixed_ensemble_can_be_exported_alone(tmp_path):
     """As whatever else predicts by --use."""
     auto, X = _saved_irises(tmp_path / "out", ["linear", "network"])
 

@@ -198,16 +198,6 @@ def test_looking_at_a_folder_leaves_nothing(tmp_path):
     assert not list(tmp_path.iterdir())
 
 
-def test_a_folder_with_a_model_is_refused_unless_it_may_be_overwritten(tmp_path, saved):
-    """A search of an hour is not lost to a second one."""
-    _write(tmp_path / "out", saved)
-
-    with pytest.raises(OptionError, match=r"--output.*out'.*--overwrite"):
-        check_output_folder(tmp_path / "out", overwrite=False)
-    check_output_folder(tmp_path / "out", overwrite=True)
-    check_output_folder(tmp_path / "new" / "out", overwrite=False)
-
-
 @pytest.mark.parametrize("name", ["resume/config.json", "summary.json", "report.html"])
 def test_files_of_others_are_not_replaced_unless_that_is_asked_for(tmp_path, name):
     """A project may have files of these names, and --output be its own folder."""
@@ -289,13 +279,6 @@ def test_trials_have_a_row_for_each_model(auto):
     assert len(table) == auto.n_trials_ + 1
     assert table["weight"].sum() == pytest.approx(1)
     assert {"C", "max_iter", "strategy"} < set(table.columns)
-
-
-@pytest.fixture
-def fitted(fitted_once, tmp_path, capsys):
-    """Return the folder of a model for the mixed table."""
-    capsys.readouterr()
-    return shutil.copytree(fitted_once, tmp_path / "out")
 
 
 @pytest.mark.parametrize("change", ["of another user", "changed", "without signature"])
