@@ -9,8 +9,8 @@ from sklearn.base import ClassifierMixin, RegressorMixin
 from sklearn.metrics import check_scoring
 from sklearn.utils.validation import check_is_fitted
 
+from sk_tune._declaration import with_inherited_docs
 from sk_tune.automl._base import AutoEstimator
-from sk_tune.estimators import with_inherited_docs
 
 __all__ = ["AutoClassifier", "AutoRegressor"]
 

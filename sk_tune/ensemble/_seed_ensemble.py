@@ -13,6 +13,7 @@ from sklearn.utils.multiclass import check_classification_targets
 from sklearn.utils.validation import check_is_fitted
 
 from sk_tune._compat import HasMethods, Interval, validate_parameter_constraints
+from sk_tune._declaration import with_inherited_docs
 from sk_tune.ensemble._member_fits import fit_members, last_step
 from sk_tune.ensemble._parts import Predictor, predictor_of
 from sk_tune.estimators import (
@@ -20,7 +21,6 @@ from sk_tune.estimators import (
     MLPRegressor,
     NetworkEstimator,
     check_indicator,
-    with_inherited_docs,
 )
 
 __all__ = ["SeedEnsembleClassifier", "SeedEnsembleRegressor"]

@@ -31,11 +31,12 @@ from sk_tune._compat import (
     num_samples,
     safe_indexing,
 )
+from sk_tune._declaration import with_inherited_docs
 from sk_tune._splits import folds_among
 from sk_tune.adoption import adopter
 from sk_tune.backend import FleetBackend, fleet
 from sk_tune.ensemble._weights import RowObjective
-from sk_tune.estimators import NetworkEstimator, with_inherited_docs
+from sk_tune.estimators import NetworkEstimator
 
 __all__ = ["StackingClassifier", "StackingRegressor"]
 

@@ -18,13 +18,13 @@ from sk_tune._compat import (
     StrOptions,
     validate_parameter_constraints,
 )
+from sk_tune._declaration import with_inherited_docs
 from sk_tune._metric import scorer_metric
 from sk_tune._search_record import deciding_scorer, search_record
 from sk_tune.ensemble._member_fits import fit_members
 from sk_tune.ensemble._parts import Predictor, predictor_of
 from sk_tune.ensemble._selection import Library, Selector, contribution_table, read_library
 from sk_tune.ensemble._weights import GreedyOptions
-from sk_tune.estimators import with_inherited_docs
 
 __all__ = ["TrialEnsembleClassifier", "TrialEnsembleRegressor"]
 

@@ -16,7 +16,6 @@ from sk_tune.estimators._network_estimator import (
     predicts_unchanged,
 )
 from sk_tune.estimators._onnx_export import NetworkPredictor, export_module
-from sk_tune.estimators._parameters import with_inherited_docs
 from sk_tune.estimators._perceptrons import MLPClassifier, MLPRegressor
 from sk_tune.estimators._persistence import (
     load_with,
@@ -77,6 +76,5 @@ __all__ = [
     "resolve_seed",
     "take_rows",
     "unpack_network",
-    "with_inherited_docs",
     "write_file",
 ]

@@ -8,12 +8,9 @@ from typing import Any, ClassVar
 from torch import nn
 
 from sk_tune._compat import StrOptions
+from sk_tune._declaration import parameters
 from sk_tune.estimators._network_estimator import NetworkEstimator
-from sk_tune.estimators._parameters import (
-    ArchitectureParameters,
-    parameters,
-    with_inherited_docs,
-)
+from sk_tune.estimators._parameters import ArchitectureParameters
 from sk_tune.estimators._tasks import NetworkClassifier, NetworkRegressor
 from sk_tune.estimators._validation import WholeNumber, check_input_shape, reshaped
 from sk_tune.nets import CNN
@@ -114,7 +111,6 @@ class _CNNEstimator(ArchitectureParameters, NetworkEstimator):
         )
 
 
-@with_inherited_docs
 @parameters
 class CNNClassifier(_CNNEstimator, NetworkClassifier):
     """Convolutional network classifier.
@@ -146,7 +142,6 @@ class CNNClassifier(_CNNEstimator, NetworkClassifier):
     """
 
 
-@with_inherited_docs
 @parameters
 class CNNRegressor(_CNNEstimator, NetworkRegressor):
     """Convolutional network regressor.

@@ -24,6 +24,7 @@ from sklearn.utils.validation import check_is_fitted
 from torch import Tensor, nn
 
 from sk_tune._compat import EstimatorBase
+from sk_tune._declaration import parameters
 from sk_tune.adoption import adopted_state
 from sk_tune.estimators._encoded_data import (
     EncodedData,
@@ -39,7 +40,7 @@ from sk_tune.estimators._encoded_data import (
 from sk_tune.estimators._epoch_parts import TrainingOptions, augmentation_options
 from sk_tune.estimators._net_state import load_training_state
 from sk_tune.estimators._onnx_export import export_onnx
-from sk_tune.estimators._parameters import TrainingParameters, parameters
+from sk_tune.estimators._parameters import TrainingParameters
 from sk_tune.estimators._persistence import Persistence
 from sk_tune.estimators._training_net import TrainingNet
 from sk_tune.estimators._validation import (

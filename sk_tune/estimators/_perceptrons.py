@@ -13,12 +13,9 @@ import numpy as np
 import torch
 from torch import nn
 
+from sk_tune._declaration import parameters
 from sk_tune.estimators._network_estimator import NetworkEstimator
-from sk_tune.estimators._parameters import (
-    ArchitectureParameters,
-    parameters,
-    with_inherited_docs,
-)
+from sk_tune.estimators._parameters import ArchitectureParameters
 from sk_tune.estimators._table_networks import TableLayout, TableParameters, table_inputs
 from sk_tune.estimators._tasks import NetworkClassifier, NetworkRegressor
 from sk_tune.estimators._validation import WholeNumber, is_whole
@@ -176,7 +173,6 @@ def _pattern(
     return network.to(dtype)
 
 
-@with_inherited_docs
 @parameters
 class MLPClassifier(_MLPEstimator, NetworkClassifier):
     """Multi-layer perceptron classifier.
@@ -214,7 +210,6 @@ class MLPClassifier(_MLPEstimator, NetworkClassifier):
     """
 
 
-@with_inherited_docs
 @parameters
 class MLPRegressor(_MLPEstimator, NetworkRegressor):
     """Multi-layer perceptron regressor.

@@ -11,12 +11,9 @@ import numpy.typing as npt
 from torch import nn
 
 from sk_tune._compat import StrOptions
+from sk_tune._declaration import parameters
 from sk_tune.estimators._network_estimator import NetworkEstimator
-from sk_tune.estimators._parameters import (
-    ArchitectureParameters,
-    parameters,
-    with_inherited_docs,
-)
+from sk_tune.estimators._parameters import ArchitectureParameters
 from sk_tune.estimators._tasks import NetworkClassifier, NetworkRegressor
 from sk_tune.estimators._validation import (
     WholeNumber,
@@ -234,7 +231,6 @@ def _check_padding(missing: npt.NDArray[np.bool_]) -> None:
         )
 
 
-@with_inherited_docs
 @parameters
 class RNNClassifier(_RNNEstimator, NetworkClassifier):
     """Recurrent network classifier.
@@ -270,7 +266,6 @@ class RNNClassifier(_RNNEstimator, NetworkClassifier):
     """
 
 
-@with_inherited_docs
 @parameters
 class RNNRegressor(_RNNEstimator, NetworkRegressor):
     """Recurrent network regressor.

@@ -12,8 +12,8 @@ from scipy import sparse
 from torch import nn
 
 from sk_tune._compat import StrOptions
+from sk_tune._declaration import parameters
 from sk_tune.estimators._network_estimator import NetworkEstimator
-from sk_tune.estimators._parameters import parameters
 from sk_tune.estimators._validation import Number, WholeNumber, category_columns, is_whole
 from sk_tune.nets import (
     CategoryEmbedding,

@@ -12,12 +12,9 @@ from sklearn.utils.multiclass import check_classification_targets, type_of_targe
 from sklearn.utils.validation import check_consistent_length
 from torch import Tensor, nn
 
+from sk_tune._declaration import parameters
 from sk_tune.estimators._network_estimator import NetworkEstimator
-from sk_tune.estimators._parameters import (
-    ClassifierParameters,
-    RegressorParameters,
-    parameters,
-)
+from sk_tune.estimators._parameters import ClassifierParameters, RegressorParameters
 from sk_tune.estimators._validation import as_array, check_indicator
 from sk_tune.exceptions import warn_user
 from sk_tune.training import (

@@ -13,8 +13,8 @@ import torch
 from torch import Tensor, nn
 
 from sk_tune._compat import HasMethods
+from sk_tune._declaration import parameters
 from sk_tune.estimators._network_estimator import NetworkEstimator
-from sk_tune.estimators._parameters import parameters, with_inherited_docs
 from sk_tune.estimators._tasks import NetworkClassifier, NetworkRegressor
 from sk_tune.estimators._validation import WholeNumber, check_input_shape, reshaped
 from sk_tune.nets import LogProbabilities, sum_to_one
@@ -200,7 +200,6 @@ def _with_module_parameters(cls: _Class) -> _Class:
     return cls
 
 
-@with_inherited_docs
 @_with_module_parameters
 @parameters
 class NetClassifier(_NetEstimator, NetworkClassifier):
@@ -263,7 +262,6 @@ class NetClassifier(_NetEstimator, NetworkClassifier):
         )
 
 
-@with_inherited_docs
 @_with_module_parameters
 @parameters
 class NetRegressor(_NetEstimator, NetworkRegressor):

@@ -7,16 +7,14 @@ its joblib tasks go to a session, which trains the networks in them together.  W
 added are columns, attributes and ways to end a search early.
 """
 
-import os
 import time
 import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from functools import partial
 from importlib import import_module
-from numbers import Integral, Real
 from pathlib import Path
-from typing import Any, ClassVar, Self
+from typing import Any, Self
 
 import joblib
 import numpy as np
@@ -28,12 +26,11 @@ from sklearn.utils.validation import check_is_fitted
 
 from sk_tune._compat import (
     BaseSearchCV,
-    Interval,
-    StrOptions,
     get_active_backend,
     num_samples,
     warn_or_raise_about_failures,
 )
+from sk_tune._declaration import parameters
 from sk_tune._search_record import SearchRecord
 from sk_tune.adoption import FitRequested, adopter, adoption
 from sk_tune.backend import AskingNets, Recorder
@@ -56,6 +53,7 @@ from sk_tune.search._probe import mean_epochs, probe
 from sk_tune.search._refit import RefitTrainer
 from sk_tune.search._resource import is_epochs
 from sk_tune.search._rounds import Rounds
+from sk_tune.search._search_parameters import DispatchParameters, SearchParameters
 from sk_tune.search._session import SearchSession
 from sk_tune.search._space_of import space_of
 from sk_tune.search._time_budget import TimeBudget
@@ -78,63 +76,12 @@ _SCORED_BY_CURVE = {None, "accuracy", "r2"}
 _POINTS_OF_NETWORKS = 8
 # Candidates that plan() trains: enough that they fill a fleet.
 _PROBED = 8
-_KEPT = [StrOptions({"none", "best", "all"}), Interval(Integral, 1, None, closed="left")]
 _N_KEPT = {"none": 0, "best": 1, "all": None}
 
 
-class BaseSearch(BaseSearchCV):  # type: ignore[misc]
+@parameters
+class BaseSearch(SearchParameters, BaseSearchCV):  # type: ignore[misc]
     """Lets a search of scikit-learn train its networks as fleets.
-
-    Parameters
-    ----------
-    scoring : str, callable, list, tuple or dict, default=None
-        As in scikit-learn; the estimator's ``score`` if None.
-    n_jobs : int, default=None
-        Worker processes, as in scikit-learn: None is 1 unless
-        ``joblib.parallel_config`` says otherwise, -1 uses all cores.
-    refit : bool, str or callable, default=True
-        Whether to fit the estimator with the best parameters on all rows; the name of the
-        metric that decides, if there are several; or what returns the best index.
-    cv : int, splitter or iterable, default=None
-        Folds; 5 if None.  They are drawn once and are the same for all candidates.
-    verbose : int, default=0
-        1 shows how far the search is, the refit included, in a line that is updated; more
-        prints what scikit-learn prints.
-    error_score : "raise" or float, default=np.nan
-        Score of a fit that fails.  Unless "raise", the search goes on, and
-        ``cv_results_["failure_reason"]`` says why.
-    return_train_score : bool, default=False
-        Whether ``cv_results_`` has scores on the training rows too.
-    time_budget : float or None, default=None
-        Seconds for ``fit``, the refit included.  The best candidate so far is kept; those
-        that the end leaves out have NaN for their scores.  The first one is evaluated, and
-        the refit done, in any case: if there is no time for that, their networks have fewer
-        epochs (one at least), which `cut_short_` says.  What nothing can stop, a fit of
-        another estimator than a network, is begun only if it is expected to end in time.
-    progress : bool, callable or None, default=None
-        True shows the line of ``verbose=1`` and nothing else; a callable is called with a
-        ``sk_tune.engine.Progress`` while networks train.
-    epochs : {"last", "best"}, default="last"
-        Which epoch of a network is scored: the last, or the best of its mean curve over
-        the folds (of the score for accuracy and R^2, else of the loss), for which the
-        refit then trains.  No fold chooses an epoch for itself.
-    keep_models : int or {"none", "best", "all"}, default="none"
-        Of how many candidates, the best ones, the estimators fitted in the folds are kept
-        in ``models_``; those of the last rung, or with the most resources, come first.
-    keep_predictions : int or {"none", "best", "all"}, default="all"
-        Of how many candidates, the best ones, ``oof_predictions_`` has more than NaN.  Less
-        than all takes less memory, and there is no ``corrected_score_``, which chooses
-        among all candidates.
-    race : bool, default=False
-        Whether a candidate stops before it was on all folds if it is clearly worse than
-        the best one that was given as much: a paired t-test over at least 3 folds at a
-        level of 5 %, with the variance corrected for overlapping training sets.  It has
-        NaN for the rest.  With ``epochs="best"`` the folds before the first test choose.
-    store : str, path-like or None, default=None
-        File that keeps each finished training of a network, made if there is none.  The
-        same search run again takes from it what is there, and so goes on where it was
-        interrupted.  Needs an integer `random_state` of the search, the splitter and the
-        network, without which another run asks for other trainings.
 
     Attributes
     ----------
@@ -181,16 +128,6 @@ class BaseSearch(BaseSearchCV):  # type: ignore[misc]
     classes_, n_features_in_, feature_names_in_ : ndarray or int
         Those of ``best_estimator_``, where it has them.
     """
-
-    _own_constraints: ClassVar[dict[str, list[Any]]] = {
-        "time_budget": [Interval(Real, 0, None, closed="neither"), None],
-        "progress": ["boolean", callable, None],
-        "epochs": [StrOptions({"last", "best"})],
-        "keep_models": _KEPT,
-        "keep_predictions": _KEPT,
-        "race": ["boolean"],
-        "store": [str, os.PathLike, None],
-    }
 
     def fit(self, X: Any, y: Any = None, **params: Any) -> Self:
         """Search for the best parameters, and fit the estimator with them.
@@ -379,11 +316,12 @@ class BaseSearch(BaseSearchCV):  # type: ignore[misc]
         """Return a search over some candidates that is otherwise like this one."""
         return _Trial(
             estimator,
-            candidates,
+            candidates=candidates,
             scoring=self.scoring,
             n_jobs=self.n_jobs,
             refit=False,
             cv=self.cv,
+            keep_predictions="none",
         )
 
     def _resource_in_plan(self) -> str:
@@ -443,7 +381,7 @@ class BaseSearch(BaseSearchCV):  # type: ignore[misc]
         )
         return SearchOptions(
             n_jobs=self.n_jobs,
-            pre_dispatch=getattr(self, "pre_dispatch", "2*n_jobs"),
+            pre_dispatch=self.pre_dispatch,
             error_score=self.error_score,
             has_callable_scoring=callable(self.scoring),
             refit=self.refit,
@@ -602,18 +540,11 @@ class BaseSearch(BaseSearchCV):  # type: ignore[misc]
         return np.unique(self._y)
 
 
-class _Trial(BaseSearch):
+@parameters
+class _Trial(DispatchParameters, BaseSearch):
     """A search over given candidates."""
 
-    epochs, race, store = "last", False, None
-    keep_models = keep_predictions = "none"
-    time_budget = progress = None
-
-    def __init__(
-        self, estimator: Any, candidates: Sequence[Candidate], **params: Any
-    ) -> None:
-        super().__init__(estimator, **params)
-        self.candidates = candidates
+    candidates: Sequence[Candidate]
 
     def _propose(self, rounds: Rounds, callback_ctx: Any) -> None:
         rounds.evaluate(self.candidates)

@@ -2,8 +2,8 @@
 # SPDX-License-Identifier: BSD-3-Clause
 """Bayesian search: a model of the score proposes the candidates."""
 
-import os
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import field
 from numbers import Integral
 from typing import Any, ClassVar, Self
 
@@ -11,13 +11,14 @@ import numpy as np
 from scipy.stats import rankdata
 from sklearn.utils.validation import check_is_fitted
 
-from sk_tune._compat import BaseSearchCV, HasMethods, Interval, StrOptions
-from sk_tune.estimators import with_inherited_docs
+from sk_tune._compat import HasMethods, Interval, StrOptions
+from sk_tune._declaration import parameters
 from sk_tune.sampler import BayesSampler, Sampler, TPESampler
 from sk_tune.search._base import BaseSearch
 from sk_tune.search._bookkeeping import guiding_scores
 from sk_tune.search._optimize_result import as_callbacks, optimize_result, wants_to_stop
 from sk_tune.search._rounds import Rounds
+from sk_tune.search._search_parameters import DispatchParameters, LearningParameters
 from sk_tune.search._session import SearchSession
 from sk_tune.search._warm_start import EarlierStart
 from sk_tune.space import Candidate, Space, as_space
@@ -37,8 +38,8 @@ _WITHOUT_EFFECT = {
 }
 
 
-@with_inherited_docs
-class BayesSearchCV(BaseSearch):  # type: ignore[misc]
+@parameters
+class BayesSearchCV(LearningParameters, DispatchParameters, BaseSearch):
     """Search by a model of the score, a Gaussian process or trees.
 
     scikit-optimize fits the model; it is asked for as many candidates at a time as train
@@ -47,9 +48,6 @@ class BayesSearchCV(BaseSearch):  # type: ignore[misc]
 
     Parameters
     ----------
-    estimator : estimator
-        What to tune: any of scikit-learn's kind.  Networks, alone or as the last step of a
-        pipeline, are trained as fleets.
     search_spaces : dict, list of dict or list of (dict, int)
         Parameter name -> list of values, scipy distribution, scikit-optimize dimension,
         its short form ``(low, high)`` or ``(low, high, "log-uniform")``, or
@@ -76,15 +74,8 @@ class BayesSearchCV(BaseSearch):  # type: ignore[misc]
         "tpe" is Optuna's tree-structured Parzen estimator (extra ``study``); or an object
         with ``ask(n_points)`` and ``tell(candidates, scores, n_resources=None)``, which is
         used itself, so that a second fit finds what it has learnt.
-    warm_start_from : search, dict, optuna study or list of (dict, float), default=None
-        What is known already: a fitted search or its ``cv_results_`` (which ``clone``
-        leaves alone), a study of Optuna, or parameters with scores of the same metric, of
-        which greater are better.  The model learns from what is in the space; the best of
-        it is evaluated first, since its score is that of other folds.
     random_state : int, RandomState or None, default=None
         Source of the candidates.
-    pre_dispatch : int or str, default="2*n_jobs"
-        Tasks handed to joblib's workers in advance, for what is no network.
     {parameters}
 
     Attributes
@@ -117,74 +108,27 @@ class BayesSearchCV(BaseSearch):  # type: ignore[misc]
     True
     """
 
+    search_spaces: Any = field(kw_only=False)
+    optimizer_kwargs: dict[str, Any] | None = field(default=None, kw_only=False)
+    n_iter: int = field(default=50, kw_only=False)
+    n_points: int | str = "auto"
+    sampler: Any = "bayes"
+    random_state: Any = None
+
     _parameter_constraints: ClassVar[dict[str, list[Any]]] = {
-        **BaseSearchCV._parameter_constraints,
-        **BaseSearch._own_constraints,
         "search_spaces": [Mapping, list, tuple],
         "optimizer_kwargs": [dict, None],
         "n_iter": [Interval(Integral, 1, None, closed="left")],
         "n_points": [Interval(Integral, 1, None, closed="left"), StrOptions({"auto"})],
         "sampler": [StrOptions({"bayes", "tpe"}), HasMethods(["ask", "tell"])],
-        "warm_start_from": [object],
         "random_state": ["random_state"],
     }
 
-    def __init__(
-        self,
-        estimator: Any,
-        search_spaces: Any,
-        optimizer_kwargs: dict[str, Any] | None = None,
-        n_iter: int = 50,
-        *,
-        scoring: Any = None,
-        n_jobs: int | None = None,
-        n_points: int | str = "auto",
-        refit: Any = True,
-        cv: Any = None,
-        verbose: int = 0,
-        pre_dispatch: int | str = "2*n_jobs",
-        random_state: Any = None,
-        error_score: Any = np.nan,
-        return_train_score: bool = False,
-        sampler: Any = "bayes",
-        warm_start_from: Any = None,
-        time_budget: float | None = None,
-        progress: Callable[..., object] | None = None,
-        epochs: str = "last",
-        keep_models: int | str = "none",
-        keep_predictions: int | str = "all",
-        race: bool = False,
-        store: str | os.PathLike[str] | None = None,
-    ) -> None:
-        super().__init__(
-            estimator=estimator,
-            scoring=scoring,
-            n_jobs=n_jobs,
-            refit=refit,
-            cv=cv,
-            verbose=verbose,
-            pre_dispatch=pre_dispatch,
-            error_score=error_score,
-            return_train_score=return_train_score,
-        )
+    def __post_init__(self) -> None:
         # scikit-optimize refuses bad spaces here; scikit-learn's checks ask constructors to
         # take anything, and try that without an estimator.
-        if hasattr(estimator, "fit"):
-            as_space(search_spaces)
-        self.search_spaces = search_spaces
-        self.optimizer_kwargs = optimizer_kwargs
-        self.n_iter = n_iter
-        self.n_points = n_points
-        self.random_state = random_state
-        self.sampler = sampler
-        self.warm_start_from = warm_start_from
-        self.time_budget = time_budget
-        self.progress = progress
-        self.epochs = epochs
-        self.keep_models = keep_models
-        self.keep_predictions = keep_predictions
-        self.race = race
-        self.store = store
+        if hasattr(self.estimator, "fit"):
+            as_space(self.search_spaces)
 
     def fit(self, X: Any, y: Any = None, *, callback: Any = None, **params: Any) -> Self:
         """Search for the best parameters, and fit the estimator with them.

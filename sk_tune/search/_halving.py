@@ -2,8 +2,7 @@
 # SPDX-License-Identifier: BSD-3-Clause
 """Successive halving over a grid or random candidates, with rungs that go on training."""
 
-import os
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Any, ClassVar
 
 import numpy as np
@@ -14,7 +13,7 @@ from sklearn.experimental import enable_halving_search_cv  # noqa: F401
 from sklearn.model_selection import ParameterGrid
 
 from sk_tune._compat import BaseSearchCV, top_k
-from sk_tune.estimators import with_inherited_docs
+from sk_tune._declaration import parameters
 from sk_tune.sampler import RandomSampler
 from sk_tune.schedule import (
     HalvingPlan,
@@ -33,13 +32,22 @@ from sk_tune.search._resource import (
     subsampled,
 )
 from sk_tune.search._rounds import Rounds, best_first
+from sk_tune.search._search_parameters import (
+    DistributionParameters,
+    GridParameters,
+    RungParameters,
+)
 from sk_tune.space import Candidate
 
 __all__ = ["HalvingGridSearchCV", "HalvingRandomSearchCV"]
 
 
-class _Halving(BaseSearch):
+@parameters
+class _Halving(RungParameters, BaseSearch):
     """The rungs of a halving search, counted in integers."""
+
+    # scikit-learn has it as an attribute of these searches, and not as a parameter.
+    pre_dispatch: ClassVar[str] = "2*n_jobs"
 
     @staticmethod
     def _select_best_index(refit: Any, refit_metric: str, results: Any) -> int:
@@ -210,8 +218,10 @@ class _Halving(BaseSearch):
         print(f"factor: {self.factor}")  # noqa: T201
 
 
-@with_inherited_docs
-class HalvingGridSearchCV(_Halving, model_selection.HalvingGridSearchCV):  # type: ignore[misc]
+@parameters
+class HalvingGridSearchCV(  # type: ignore[misc]
+    GridParameters, _Halving, model_selection.HalvingGridSearchCV
+):
     """Successive halving over all combinations of listed values.
 
     Drop-in for scikit-learn's class of this name.  What rungs grant more of is samples, a
@@ -222,41 +232,12 @@ class HalvingGridSearchCV(_Halving, model_selection.HalvingGridSearchCV):  # typ
 
     Parameters
     ----------
-    estimator : estimator
-        What to tune: any of scikit-learn's kind.
-    param_grid : dict or list of dict
-        Parameter name -> list of values; all combinations of each dict are tried.
-    factor : int or float, default=3
-        One candidate in `factor` is promoted.
-    resource : str, default="n_samples"
-        "n_samples" or a parameter of the estimator.
-    max_resources : int or "auto", default="auto"
-        What no rung exceeds; "auto" is the number of samples, of which it has to be.
-    min_resources : int, "smallest" or "exhaust", default="exhaust"
-        What the first rung grants, as in scikit-learn.
-    aggressive_elimination : bool, default=False
-        Whether the first rung is repeated, from the start, until the candidates suit the
-        resources.
     random_state : int, RandomState or None, default=None
         Source of subsamples.
-    asynchronous : bool, default=False
-        Whether no rung is waited for (ASHA [Li et al. 2020]): a worker that is free trains
-        on the best candidate, if it is one of the best in `factor` that its rung has so
-        far, else a new one.  For workers of different speed.  The resource has to be a
-        network's epochs; with several workers the order in which results arrive decides
-        who is promoted.
     {parameters}
 
     Attributes
     ----------
-    n_resources_, n_candidates_ : list of int
-        Of each rung, as far as it was evaluated.
-    n_remaining_candidates_ : int
-        Candidates that the last rung would promote.
-    max_resources_, min_resources_ : int
-        Of the last and the first rung.
-    n_iterations_, n_possible_iterations_, n_required_iterations_ : int
-        Rungs: evaluated, that the resources allow, and that the candidates ask for.
     {attributes}
 
     See Also
@@ -277,71 +258,16 @@ class HalvingGridSearchCV(_Halving, model_selection.HalvingGridSearchCV):  # typ
     ([9, 3, 1], [1, 3, 9])
     """
 
-    _parameter_constraints: ClassVar[dict[str, list[Any]]] = {
-        **model_selection.HalvingGridSearchCV._parameter_constraints,
-        **BaseSearch._own_constraints,
-        "asynchronous": ["boolean"],
-    }
-
-    def __init__(
-        self,
-        estimator: Any,
-        param_grid: Any,
-        *,
-        factor: float = 3,
-        resource: str = "n_samples",
-        max_resources: int | str = "auto",
-        min_resources: int | str = "exhaust",
-        aggressive_elimination: bool = False,
-        cv: Any = 5,
-        scoring: Any = None,
-        refit: Any = True,
-        error_score: Any = np.nan,
-        return_train_score: bool = True,
-        random_state: Any = None,
-        n_jobs: int | None = None,
-        verbose: int = 0,
-        time_budget: float | None = None,
-        progress: Callable[..., object] | None = None,
-        epochs: str = "last",
-        keep_models: int | str = "none",
-        keep_predictions: int | str = "all",
-        race: bool = False,
-        store: str | os.PathLike[str] | None = None,
-        asynchronous: bool = False,
-    ) -> None:
-        super().__init__(
-            estimator,
-            param_grid,
-            factor=factor,
-            resource=resource,
-            max_resources=max_resources,
-            min_resources=min_resources,
-            aggressive_elimination=aggressive_elimination,
-            cv=cv,
-            scoring=scoring,
-            refit=refit,
-            error_score=error_score,
-            return_train_score=return_train_score,
-            random_state=random_state,
-            n_jobs=n_jobs,
-            verbose=verbose,
-        )
-        self.time_budget = time_budget
-        self.progress = progress
-        self.epochs = epochs
-        self.keep_models = keep_models
-        self.keep_predictions = keep_predictions
-        self.race = race
-        self.store = store
-        self.asynchronous = asynchronous
+    random_state: Any = None
 
     def _n_candidates_planned(self, most: int, least: int) -> int:
         return len(ParameterGrid(self.param_grid))
 
 
-@with_inherited_docs
-class HalvingRandomSearchCV(_Halving, model_selection.HalvingRandomSearchCV):  # type: ignore[misc]
+@parameters
+class HalvingRandomSearchCV(  # type: ignore[misc]
+    DistributionParameters, _Halving, model_selection.HalvingRandomSearchCV
+):
     """Successive halving over candidates that are drawn at random.
 
     Drop-in for scikit-learn's class of this name.  What rungs grant more of is samples, a
@@ -352,44 +278,13 @@ class HalvingRandomSearchCV(_Halving, model_selection.HalvingRandomSearchCV):  #
 
     Parameters
     ----------
-    estimator : estimator
-        What to tune: any of scikit-learn's kind.
-    param_distributions : dict or list of dict
-        Parameter name -> list of values, scipy distribution, scikit-optimize dimension, or
-        :class:`~sk_tune.search.Choice` for parameters that depend on others.
     n_candidates : int or "exhaust", default="exhaust"
         Candidates of the first rung; "exhaust" is as many as let the last rung use up the
         resources.
-    factor : int or float, default=3
-        One candidate in `factor` is promoted.
-    resource : str, default="n_samples"
-        "n_samples" or a parameter of the estimator.
-    max_resources : int or "auto", default="auto"
-        What no rung exceeds; "auto" is the number of samples, of which it has to be.
-    min_resources : int, "smallest" or "exhaust", default="smallest"
-        What the first rung grants, as in scikit-learn.
-    aggressive_elimination : bool, default=False
-        Whether the first rung is repeated until the candidates suit the resources.
-    random_state : int, RandomState or None, default=None
-        Source of candidates and subsamples.
-    asynchronous : bool, default=False
-        Whether no rung is waited for (ASHA [Li et al. 2020]): a worker that is free trains
-        on the best candidate, if it is one of the best in `factor` that its rung has so
-        far, else a new one.  For workers of different speed.  The resource has to be a
-        network's epochs; with several workers the order in which results arrive decides
-        who is promoted.
     {parameters}
 
     Attributes
     ----------
-    n_resources_, n_candidates_ : list of int
-        Of each rung, as far as it was evaluated.
-    n_remaining_candidates_ : int
-        Candidates that the last rung would promote.
-    max_resources_, min_resources_ : int
-        Of the last and the first rung.
-    n_iterations_, n_possible_iterations_, n_required_iterations_ : int
-        Rungs: evaluated, that the resources allow, and that the candidates ask for.
     {attributes}
 
     See Also
@@ -410,66 +305,8 @@ class HalvingRandomSearchCV(_Halving, model_selection.HalvingRandomSearchCV):  #
     ([9, 3, 1], [1, 3, 9])
     """
 
-    _parameter_constraints: ClassVar[dict[str, list[Any]]] = {
-        **model_selection.HalvingRandomSearchCV._parameter_constraints,
-        **BaseSearch._own_constraints,
-        "asynchronous": ["boolean"],
-    }
-
-    def __init__(
-        self,
-        estimator: Any,
-        param_distributions: Any,
-        *,
-        n_candidates: int | str = "exhaust",
-        factor: float = 3,
-        resource: str = "n_samples",
-        max_resources: int | str = "auto",
-        min_resources: int | str = "smallest",
-        aggressive_elimination: bool = False,
-        cv: Any = 5,
-        scoring: Any = None,
-        refit: Any = True,
-        error_score: Any = np.nan,
-        return_train_score: bool = True,
-        random_state: Any = None,
-        n_jobs: int | None = None,
-        verbose: int = 0,
-        time_budget: float | None = None,
-        progress: Callable[..., object] | None = None,
-        epochs: str = "last",
-        keep_models: int | str = "none",
-        keep_predictions: int | str = "all",
-        race: bool = False,
-        store: str | os.PathLike[str] | None = None,
-        asynchronous: bool = False,
-    ) -> None:
-        super().__init__(
-            estimator,
-            param_distributions,
-            n_candidates=n_candidates,
-            factor=factor,
-            resource=resource,
-            max_resources=max_resources,
-            min_resources=min_resources,
-            aggressive_elimination=aggressive_elimination,
-            cv=cv,
-            scoring=scoring,
-            refit=refit,
-            error_score=error_score,
-            return_train_score=return_train_score,
-            random_state=random_state,
-            n_jobs=n_jobs,
-            verbose=verbose,
-        )
-        self.time_budget = time_budget
-        self.progress = progress
-        self.epochs = epochs
-        self.keep_models = keep_models
-        self.keep_predictions = keep_predictions
-        self.race = race
-        self.store = store
-        self.asynchronous = asynchronous
+    n_candidates: Any = "exhaust"
+    min_resources: Any = "smallest"
 
     def _generate_candidate_params(self) -> list[Candidate]:
         n_candidates = self.n_candidates

@@ -10,8 +10,7 @@ References
    optimization at scale. ICML 2018.
 """
 
-import os
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from numbers import Integral
 from typing import Any, ClassVar
@@ -26,7 +25,7 @@ from sk_tune._compat import (
     StrOptions,
     num_samples,
 )
-from sk_tune.estimators import with_inherited_docs
+from sk_tune._declaration import parameters
 from sk_tune.sampler import (
     BayesSampler,
     FidelitySampler,
@@ -46,14 +45,26 @@ from sk_tune.search._resource import (
     subsampled,
 )
 from sk_tune.search._rounds import Rounds, best_first
+from sk_tune.search._search_parameters import (
+    DispatchParameters,
+    DistributionParameters,
+    LearningParameters,
+    WaitingParameters,
+)
 from sk_tune.search._warm_start import EarlierStart
 from sk_tune.space import Candidate, Space
 
 __all__ = ["HyperbandSearchCV"]
 
 
-@with_inherited_docs
-class HyperbandSearchCV(BaseSearch):  # type: ignore[misc]
+@parameters
+class HyperbandSearchCV(
+    DistributionParameters,
+    LearningParameters,
+    WaitingParameters,
+    DispatchParameters,
+    BaseSearch,
+):
     """Hyperband: few epochs for many candidates, many epochs for the few best.
 
     Several brackets of successive halving, from one that starts many candidates with few
@@ -63,12 +74,6 @@ class HyperbandSearchCV(BaseSearch):  # type: ignore[misc]
 
     Parameters
     ----------
-    estimator : estimator
-        What to tune.  Networks, alone or as the last step of a pipeline, are trained as
-        fleets.
-    param_distributions : dict or list of dict
-        Parameter name -> list of values, scipy distribution, scikit-optimize dimension, or
-        :class:`~sk_tune.search.Choice` for parameters that depend on others.
     resource : str, default="max_epochs"
         What rungs grant more of: a parameter of the estimator with integer values, or
         "n_samples".  "max_epochs" is also understood as that of a pipeline's last step.
@@ -86,22 +91,6 @@ class HyperbandSearchCV(BaseSearch):  # type: ignore[misc]
         tree-structured Parzen estimator (extra ``study``); or an object with
         ``ask(n_points)`` and ``tell(candidates, scores, n_resources)``, which is used
         itself, so that a second fit finds what it has learnt.
-    warm_start_from : search, dict, optuna study or list of (dict, float), default=None
-        What is known already: a fitted search or its ``cv_results_`` (which ``clone``
-        leaves alone), a study of Optuna, or parameters with scores of the same metric, of
-        which greater are better.  The sampler learns from what is in the space; the best of
-        it is evaluated first, since its score is that of other folds.  With
-        ``sampler="random"`` there is nothing that could learn.
-    random_state : int, RandomState or None, default=None
-        Source of the candidates.
-    asynchronous : bool, default=False
-        Whether no rung is waited for (ASHA [Li et al. 2020]): a worker that is free trains
-        on the best candidate, if it is one of the best in `factor` that its rung has so
-        far, else a new one.  For workers of different speed.  The resource has to be a
-        network's epochs; with several workers the order in which results arrive decides
-        who is promoted.
-    pre_dispatch : int or str, default="2*n_jobs"
-        Tasks handed to joblib's workers in advance, for what is no network.
     {parameters}
 
     Attributes
@@ -139,76 +128,20 @@ class HyperbandSearchCV(BaseSearch):  # type: ignore[misc]
     (True, 9)
     """
 
+    resource: str = "max_epochs"
+    max_resources: int | str = "auto"
+    min_resources: int = 1
+    factor: int = 3
+    sampler: Any = "random"
+
     _parameter_constraints: ClassVar[dict[str, list[Any]]] = {
-        **BaseSearchCV._parameter_constraints,
-        **BaseSearch._own_constraints,
         "param_distributions": [Mapping, list, tuple],
         "resource": [str],
         "max_resources": [Interval(Integral, 1, None, closed="left"), StrOptions({"auto"})],
         "min_resources": [Interval(Integral, 1, None, closed="left")],
         "factor": [Interval(Integral, 2, None, closed="left")],
         "sampler": [StrOptions({"random", "bayes", "tpe"}), HasMethods(["ask", "tell"])],
-        "warm_start_from": [object],
-        "random_state": ["random_state"],
-        "asynchronous": ["boolean"],
     }
-
-    def __init__(
-        self,
-        estimator: Any,
-        param_distributions: Any,
-        *,
-        resource: str = "max_epochs",
-        max_resources: int | str = "auto",
-        min_resources: int = 1,
-        factor: int = 3,
-        sampler: Any = "random",
-        warm_start_from: Any = None,
-        scoring: Any = None,
-        n_jobs: int | None = None,
-        refit: Any = True,
-        cv: Any = None,
-        verbose: int = 0,
-        pre_dispatch: int | str = "2*n_jobs",
-        random_state: Any = None,
-        error_score: Any = np.nan,
-        return_train_score: bool = False,
-        time_budget: float | None = None,
-        progress: Callable[..., object] | None = None,
-        epochs: str = "last",
-        keep_models: int | str = "none",
-        keep_predictions: int | str = "all",
-        race: bool = False,
-        store: str | os.PathLike[str] | None = None,
-        asynchronous: bool = False,
-    ) -> None:
-        super().__init__(
-            estimator=estimator,
-            scoring=scoring,
-            n_jobs=n_jobs,
-            refit=refit,
-            cv=cv,
-            verbose=verbose,
-            pre_dispatch=pre_dispatch,
-            error_score=error_score,
-            return_train_score=return_train_score,
-        )
-        self.param_distributions = param_distributions
-        self.resource = resource
-        self.max_resources = max_resources
-        self.min_resources = min_resources
-        self.factor = factor
-        self.sampler = sampler
-        self.warm_start_from = warm_start_from
-        self.random_state = random_state
-        self.time_budget = time_budget
-        self.progress = progress
-        self.epochs = epochs
-        self.keep_models = keep_models
-        self.keep_predictions = keep_predictions
-        self.race = race
-        self.store = store
-        self.asynchronous = asynchronous
 
     def _check_input_parameters(self, X: Any, y: Any, split_params: Any) -> None:
         super()._check_input_parameters(X, y, split_params)

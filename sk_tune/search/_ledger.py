@@ -5,8 +5,8 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
+from sk_tune._declaration import with_inherited_docs
 from sk_tune._text import seconds_text, text_table
-from sk_tune.estimators import with_inherited_docs
 
 __all__ = ["EpochAccount", "Ledger", "RungEpochs", "epoch_account"]
 

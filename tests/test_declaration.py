@@ -6,8 +6,8 @@ import pytest
 from numpydoc.docscrape import ClassDoc
 
 import sk_tune
+from sk_tune._declaration import with_inherited_docs
 from sk_tune.estimators import NetworkEstimator
-from sk_tune.estimators._parameters import with_inherited_docs
 
 ESTIMATORS = [getattr(sk_tune, n) for n in sk_tune.__all__ if n[-3:] in {"ier", "sor"}]
 SEARCHES = [getattr(sk_tune, n) for n in sk_tune.__all__ if n.endswith("SearchCV")]

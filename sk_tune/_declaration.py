@@ -1,0 +1,101 @@
+# SPDX-FileCopyrightText: sk_tune contributors
+# SPDX-License-Identifier: BSD-3-Clause
+"""Parameters that a class declares once; its constructor and docstring follow from them.
+
+A parameter of an estimator or a search is an annotated field of the class that declares it,
+is described in the docstring of that class, and has its constraint there.  Classes that are
+built on several such classes get an explicit constructor that stores its arguments and does
+nothing else, as scikit-learn asks for, and the descriptions of all of them.
+"""
+
+import inspect
+import re
+from ast import literal_eval
+from dataclasses import dataclass, field, fields
+from typing import Any, TypeVar, dataclass_transform
+
+__all__ = ["parameters", "with_inherited_docs"]
+
+_Class = TypeVar("_Class", bound=type)
+
+
+@dataclass_transform(kw_only_default=True, eq_default=False, field_specifiers=(field,))
+def parameters(cls: _Class) -> _Class:
+    """Make a class of the annotated fields in it and its bases, which are its parameters.
+
+    It gets a constructor, ``_parameter_constraints`` gathered from all bases, and what
+    `with_inherited_docs` puts in for markers.  A parameter that may be given by position is
+    declared with ``field(kw_only=False)``.
+    """
+    made: Any = dataclass(kw_only=True, eq=False, repr=False)(cls)
+    constraints: dict[str, Any] = {}
+    for base in reversed(made.__mro__):
+        constraints |= base.__dict__.get("_parameter_constraints", {})
+    names = [parameter.name for parameter in fields(made)]
+    made._parameter_constraints = {n: constraints[n] for n in names if n in constraints}
+    with_inherited_docs(made)
+    return cls
+
+
+def with_inherited_docs(cls: _Class) -> _Class:
+    """Put the descriptions of the bases in for ``{parameters}`` and ``{attributes}``.
+
+    What a class describes stands before what its bases describe, and instead of that where
+    both describe the same; what may be given by position stands first.
+    """
+    # An installation may run with docstrings stripped (python -OO).
+    if cls.__doc__ is None:
+        return cls
+    doc = inspect.cleandoc(cls.__doc__)
+    signature = inspect.signature(cls).parameters
+
+    def is_keyword(name: str) -> bool:
+        parameter = signature.get(name)
+        return parameter is None or parameter.kind is parameter.KEYWORD_ONLY
+
+    bases = [base for base in cls.__mro__[1:] if base.__module__.startswith("sk_tune.")]
+    for title in ("Parameters", "Attributes"):
+        marker = f"{{{title.lower()}}}"
+        text = _section(doc, title)
+        if marker not in text:
+            continue
+        inherited: dict[str, str] = {}
+        for base in bases:
+            base_doc = inspect.cleandoc(base.__dict__.get("__doc__") or "")
+            inherited = _entries(_section(base_doc, title)) | inherited
+        before, after = (_entries(part) for part in text.split(marker))
+        entries = before | inherited | after | before
+        described = [
+            _with_default(signature.get(name), entries[name])
+            for name in sorted(entries, key=is_keyword)
+        ]
+        doc = doc.replace(text, "\n".join(described))
+    cls.__doc__ = f"{doc}\n"
+    return cls
+
+
+def _section(doc: str, title: str) -> str:
+    """Return one section of a docstring, without its heading."""
+    _, _, after = f"\n{doc}".partition(f"\n{title}\n{'-' * len(title)}\n")
+    return re.split(r"\n\n[^\n]+\n---", after, maxsplit=1)[0].strip()
+
+
+def _entries(section: str) -> dict[str, str]:
+    """Return the descriptions in a section by the names that they describe."""
+    entries = re.split(r"\n(?=\S)", section.strip()) if section.strip() else []
+    return {entry.partition(" : ")[0]: entry for entry in entries}
+
+
+def _with_default(parameter: inspect.Parameter | None, entry: str) -> str:
+    """Put a parameter's default into its description where that has another one."""
+    first_line, *lines = entry.split("\n")
+    head, mark, written = first_line.partition(", default=")
+    if not mark or parameter is None:
+        return entry
+    default = parameter.default
+    try:
+        same = literal_eval(written) == default
+    except ValueError:
+        same = True
+    text = f'"{default}"' if isinstance(default, str) else repr(default)
+    return entry if same else "\n".join([f"{head}{mark}{text}", *lines])
