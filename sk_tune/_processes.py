@@ -34,18 +34,28 @@ def passing_interrupts() -> Iterator[None]:
     What a callback raises to end a training is still caught there.
     """
     handlers = _handlers()
-
-    def interrupt(number: int, frame: Any) -> None:
-        try:
-            handlers[signal.Signals(number)](number, frame)
-        except KeyboardInterrupt as error:
-            raise _SignalledError from error
-
+    if any(isinstance(handler, _Interrupt) for handler in handlers.values()):
+        # The block around this one ends the passage: code between them may catch, too.
+        yield
+        return
     try:
-        with _handled_by(interrupt, handlers):
+        with _handled_by(_Interrupt(handlers), handlers):
             yield
     except _SignalledError as error:
         raise KeyboardInterrupt from error.__cause__
+
+
+class _Interrupt:
+    """A handler that lets another one's ``KeyboardInterrupt`` pass."""
+
+    def __init__(self, handlers: dict[signal.Signals, Any]) -> None:
+        self._handlers = handlers
+
+    def __call__(self, number: int, frame: Any) -> None:
+        try:
+            self._handlers[signal.Signals(number)](number, frame)
+        except KeyboardInterrupt as error:
+            raise _SignalledError from error
 
 
 @functools.cache

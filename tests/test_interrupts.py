@@ -34,6 +34,19 @@ def test_ctrl_c_leaves_code_that_catches_it():
     assert _swallows(_press) == "swallowed"
 
 
+def test_ctrl_c_leaves_code_that_catches_it_around_a_second_block():
+    """A callback of one net may fit another."""
+
+    def fit_another():
+        with passing_interrupts():
+            _swallows(_press)
+
+    with pytest.raises(KeyboardInterrupt), passing_interrupts():
+        _swallows(fit_another)
+
+    assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
+
+
 def test_what_code_raises_itself_is_caught_as_before():
     """skorch's callbacks end a training that way."""
 
