@@ -3,9 +3,13 @@
 """Which candidates come next, given the scores of earlier ones."""
 
 from sk_tune.sampler._bayes import BayesSampler
-from sk_tune.sampler._fidelity import FidelitySampler
-from sk_tune.sampler._protocol import Sampler, announce, fill_failed
-from sk_tune.sampler._random import RandomSampler
+from sk_tune.sampler._samplers import (
+    FidelitySampler,
+    RandomSampler,
+    Sampler,
+    announce,
+    fill_failed,
+)
 from sk_tune.sampler._surrogate import BoostedQuantiles
 from sk_tune.sampler._tpe import TPESampler
 

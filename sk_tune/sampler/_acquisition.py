@@ -1,16 +1,19 @@
 # SPDX-FileCopyrightText: sk_tune contributors
 # SPDX-License-Identifier: BSD-3-Clause
-"""Which rows of a space are worth evaluating next, several at a time.
+"""Which points of a space are worth evaluating next, several at a time.
 
-One pool of codes is judged once; rows are then taken greedily.  A row that is taken, or is
-being evaluated, is believed to score its mean [1]_: means stay, deviations shrink by
-conditioning.
+One pool of codes is judged once; points are then taken greedily.  A point that is taken, or
+is being evaluated, is believed to score its mean [1]_: means stay, deviations shrink by
+conditioning.  Of a portfolio of acquisition functions the lucky ones are asked more often
+[2]_.
 
 References
 ----------
 .. [1] D. Ginsbourger, R. Le Riche, L. Carraro. Kriging is well-suited to parallelize
    optimization. In: Computational Intelligence in Expensive Optimization Problems, 2010.
    The "Kriging believer".
+.. [2] M. Hoffman, E. Brochu, N. de Freitas. Portfolio allocation for Bayesian optimization.
+   UAI 2011.  Algorithm 2, GP-Hedge.
 """
 
 from collections.abc import Callable
@@ -21,10 +24,17 @@ from numpy.random import RandomState
 from numpy.typing import NDArray
 from skopt.acquisition import gaussian_ei, gaussian_lcb, gaussian_pi
 
-from sk_tune.sampler._surrogate import Belief
+from sk_tune.sampler._surrogate import Belief, Surrogate
 from sk_tune.space import Space
 
-__all__ = ["ACQUISITIONS", "Acquisition", "candidate_pool", "greedy_batch", "neighbours"]
+__all__ = [
+    "ACQUISITIONS",
+    "Acquisition",
+    "Hedge",
+    "candidate_pool",
+    "greedy_batch",
+    "neighbours",
+]
 
 Array = NDArray[np.float64]
 # (means, deviations, best score so far, improvement that counts, deviations of a bound) ->
@@ -174,3 +184,41 @@ def neighbours(
     return space.snap(
         np.where(changed, np.where(has_order, np.clip(moved, 0, 1), moved), codes)
     )
+
+
+_PORTFOLIO = ("EI", "LCB", "PI")
+# scikit-optimize's; the rate at which gains become odds.
+_RATE = 1.0
+
+
+class Hedge:
+    """Chooses an acquisition function for each batch."""
+
+    def __init__(self, rng: RandomState) -> None:
+        self._rng = rng
+        self.gains = np.zeros(len(_PORTFOLIO))
+        self._nominees: Array | None = None
+
+    def choose(self, model: Surrogate) -> str:
+        """Draw the name of the next function, with odds that grow with its gain.
+
+        The gain of a function is what the newly fitted `model` expects at the points that
+        the function nominated before.
+        """
+        if self._nominees is not None:
+            # Less is better.
+            self.gains -= _RATE * model.believe(self._nominees).mean
+            self._nominees = None
+        odds = np.exp(self.gains - self.gains.max())
+        return _PORTFOLIO[int(np.argmax(self._rng.multinomial(1, odds / odds.sum())))]
+
+    def nominate(
+        self, features: Array, belief: Belief, value: Callable[[str, Belief], Array]
+    ) -> None:
+        """Note which point of a pool each function would evaluate first.
+
+        `features` are those of the pool, (P, F); `value` maps ``(name, belief)`` to values,
+        greater is better.
+        """
+        best = [int(np.argmax(value(name, belief))) for name in _PORTFOLIO]
+        self._nominees = features[best]

@@ -18,11 +18,11 @@ from sklearn.utils import check_random_state
 
 from sk_tune.sampler._acquisition import (
     ACQUISITIONS,
+    Hedge,
     candidate_pool,
     greedy_batch,
 )
-from sk_tune.sampler._hedge import Hedge
-from sk_tune.sampler._protocol import fill_failed
+from sk_tune.sampler._samplers import fill_failed
 from sk_tune.sampler._surrogate import (
     BoostedQuantiles,
     GaussianProcess,

@@ -15,7 +15,7 @@ from numpy.random import RandomState
 from numpy.typing import ArrayLike, NDArray
 from sklearn.utils import check_random_state
 
-from sk_tune.sampler._protocol import fill_failed
+from sk_tune.sampler._samplers import fill_failed
 from sk_tune.sampler._surrogate import quiet_and_single
 from sk_tune.space import Candidate, Space
 

@@ -7,9 +7,8 @@ from sk_tune.schedule._asynchronous import (
     RungJob,
     asynchronous_bracket,
 )
-from sk_tune.schedule._halving import HalvingPlan, halving_plan, n_promoted
+from sk_tune.schedule._halving import HalvingPlan, Rung, halving_plan, n_promoted
 from sk_tune.schedule._hyperband import Bracket, hyperband_brackets
-from sk_tune.schedule._rung import Rung
 
 __all__ = [
     "AsynchronousBracket",

@@ -15,7 +15,7 @@ import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 
-from sk_tune.schedule._rung import Rung
+from sk_tune.schedule._halving import Rung
 
 __all__ = ["AsynchronousBracket", "RungJob", "asynchronous_bracket"]
 

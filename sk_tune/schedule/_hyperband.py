@@ -13,7 +13,7 @@ References
 
 from dataclasses import dataclass
 
-from sk_tune.schedule._rung import Rung, n_reductions, rung_table
+from sk_tune.schedule._halving import Rung, n_reductions, rung_table
 
 __all__ = ["Bracket", "hyperband_brackets"]
 

@@ -2,16 +2,14 @@
 # SPDX-License-Identifier: BSD-3-Clause
 """Searches with scikit-learn's interface, whose networks train as fleets."""
 
-from sk_tune.search._bayes import BayesSearchCV
-from sk_tune.search._corrected_score import CorrectedScore, corrected_score
-from sk_tune.search._fold_scores import FoldScores
-from sk_tune.search._grid import GridSearchCV
-from sk_tune.search._halving import HalvingGridSearchCV, HalvingRandomSearchCV
-from sk_tune.search._hyperband import HyperbandSearchCV
+from sk_tune.search._bayes_search import BayesSearchCV
+from sk_tune.search._corrected_score import CorrectedScore, FoldScores, corrected_score
+from sk_tune.search._grid_and_random_search import GridSearchCV, RandomizedSearchCV
+from sk_tune.search._halving_search import HalvingGridSearchCV, HalvingRandomSearchCV
+from sk_tune.search._hyperband_search import HyperbandSearchCV
 from sk_tune.search._ledger import Ledger
-from sk_tune.search._optuna import OptunaExport, to_optuna
-from sk_tune.search._plan import SearchPlan
-from sk_tune.search._random import RandomizedSearchCV
+from sk_tune.search._optuna_study import OptunaExport, to_optuna
+from sk_tune.search._search_plan import SearchPlan
 from sk_tune.space import Choice
 
 __all__ = [

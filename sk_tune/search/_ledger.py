@@ -3,12 +3,20 @@
 """What a search spent, and what it did not have to."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 
 from sk_tune._declaration import with_inherited_docs
 from sk_tune._text import seconds_text, text_table
+from sk_tune.search._outcomes import FoldOutcome
 
-__all__ = ["EpochAccount", "Ledger", "RungEpochs", "epoch_account"]
+__all__ = [
+    "EpochAccount",
+    "Ledger",
+    "RungEpochs",
+    "epoch_account",
+    "rung_epochs",
+    "search_ledger",
+]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -186,4 +194,82 @@ def epoch_account(
         epochs_saved_by_early_stopping=granted - trained - loaded - cut,
         epochs_cut_by_failure=cut,
         epochs_saved_by_warm_start=sum(r.epochs_continued for r in rungs),
+    )
+
+
+def rung_epochs(outcomes: Sequence[Sequence[FoldOutcome]]) -> list[RungEpochs]:
+    """Return the epochs of a search by rung.
+
+    There is one record for each number of epochs that candidates were granted, and had
+    before.
+    """
+    rungs: dict[tuple[int, int], list[Sequence[FoldOutcome]]] = {}
+    for folds in outcomes:
+        ran = [outcome for outcome in folds if outcome.n_granted]
+        if ran:
+            key = (ran[0].n_granted_before, ran[0].n_granted)
+            rungs.setdefault(key, []).append(ran)
+    return [_rung(before, granted, own) for (before, granted), own in rungs.items()]
+
+
+def _rung(before: int, granted: int, folds: Sequence[Sequence[FoldOutcome]]) -> RungEpochs:
+    ran = [outcome for own in folds for outcome in own]
+    failed = [outcome for outcome in ran if outcome.reason]
+    return RungEpochs(
+        n_candidates=len(folds),
+        n_fits=len(ran),
+        n_epochs_before=before,
+        n_epochs=granted,
+        epochs_trained=sum(outcome.n_epochs for outcome in ran),
+        epochs_continued=sum(outcome.n_resumed for outcome in ran),
+        epochs_loaded=sum(outcome.n_loaded for outcome in ran),
+        epochs_cut_by_failure=sum(granted - before - o.n_epochs for o in failed),
+        is_warm=before == 0 or any(outcome.n_resumed for outcome in ran),
+    )
+
+
+def search_ledger(
+    outcomes: Sequence[Sequence[FoldOutcome]],
+    *,
+    n_folds: int,
+    max_epochs: int | None,
+    starts: Sequence[bool],
+    solo_reasons: Mapping[str, int],
+    seconds: Mapping[str, float],
+) -> Ledger:
+    """Return what a search spent and saved, on networks and on other estimators.
+
+    `max_epochs` are those of a full training if rungs grant epochs, None if each candidate
+    has its number. `starts` says which candidates start here, instead of being resumed in a
+    rung. `solo_reasons` counts the networks that were trained alone by the reason,
+    `seconds` are by part: preparing, training, scoring, sampling, refit, total.
+    """
+    rungs = rung_epochs(outcomes)
+    groups = [rungs]
+    if max_epochs is None:
+        lengths = {rung.n_epochs for rung in rungs}
+        groups = [[rung for rung in rungs if rung.n_epochs == n] for n in lengths]
+    accounts = [
+        epoch_account(own, n_folds=n_folds, max_epochs=max_epochs or own[0].n_epochs)
+        for own in groups
+        if own
+    ]
+    totals = {
+        f.name: sum(getattr(account, f.name) for account in accounts)
+        for f in fields(EpochAccount)
+    }
+    # Not of what Ctrl-C came before.
+    ran = [[o for o in folds if not o.was_stopped] for folds in outcomes]
+    tried = [bool(own and is_new) for own, is_new in zip(ran, starts, strict=True)]
+    totals["n_candidates"] = sum(tried)
+    totals["n_fits"] += sum(len(own) for own in ran if not any(o.n_granted for o in own))
+    done = [outcome for folds in outcomes for outcome in folds]
+    times = {f"seconds_{name}": spent for name, spent in seconds.items()}
+    return Ledger(
+        **totals,
+        n_failed=sum(bool(o.reason) and not o.was_stopped for o in done),
+        n_rows=sum(outcome.engine == "fleet" for outcome in done),
+        epochs_trained_again=sum(outcome.n_again for outcome in done),
+        solo_reasons=dict(solo_reasons),
+        **times,  # type: ignore[arg-type]
     )

@@ -2,6 +2,7 @@
 # SPDX-License-Identifier: BSD-3-Clause
 """The rounds of a search: same folds in all of them, and an end when the time is up."""
 
+import difflib
 import time
 import warnings
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -12,19 +13,125 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 import sklearn
+from sklearn.base import clone
 
-from sk_tune._compat import FoldTask
-from sk_tune.exceptions import warn_user
+from sk_tune._compat import FoldTask, SubsampledSplits
+from sk_tune.exceptions import SpaceError, warn_user
 from sk_tune.schedule import Rung
-from sk_tune.search._bookkeeping import guiding_scores
-from sk_tune.search._names import check_names
-from sk_tune.search._outcome import Outcome
-from sk_tune.search._session import SearchSession
+from sk_tune.search._outcomes import FoldOutcome, Work, guiding_scores
+from sk_tune.search._search_session import SearchSession
 from sk_tune.search._time_budget import TimeBudget
-from sk_tune.search._work import Work
 from sk_tune.space import Candidate
 
-__all__ = ["Rounds", "best_first"]
+__all__ = [
+    "Rounds",
+    "best_first",
+    "check_names",
+    "is_epochs",
+    "refuse_searched",
+    "smallest_samples",
+    "subsampled",
+]
+
+_N_NEAR = 3  # Names that a message offers.
+
+
+def check_names(estimator: Any, candidates: Iterable[Mapping[str, Any]]) -> None:
+    """Refuse candidates with parameters that the estimator cannot be given.
+
+    Raises SpaceError, which names the parameter and those that it could have been meant
+    for. Only setting tells: a skorch net takes ``module__*`` that ``get_params`` does not
+    list, and a step that one parameter replaces has other parameters.
+    """
+    known = set(estimator.get_params(deep=True))
+    for params in candidates:
+        unknown = sorted(set(params) - known)
+        if not unknown:
+            continue
+        try:
+            clone(estimator).set_params(**clone(dict(params), safe=False))
+        except (ValueError, AttributeError) as error:
+            for name in unknown:
+                if not _can_be_set(estimator, name, params[name]):
+                    raise SpaceError(_message(estimator, name)) from error
+            raise
+        known.update(unknown)
+
+
+def _can_be_set(estimator: Any, name: str, value: Any) -> bool:
+    try:
+        clone(estimator).set_params(**{name: value})
+    except (ValueError, AttributeError):
+        # The latter of a step that is no estimator.
+        return False
+    return True
+
+
+def _message(estimator: Any, name: str) -> str:
+    near = _near(name, list(estimator.get_params(deep=True)))
+    hint = f"Did you mean {' or '.join(map(repr, near))}? " if near else ""
+    return (
+        f"The space must name parameters of the {type(estimator).__name__}. Got {name!r} "
+        f"instead. {hint}Its get_params() lists all."
+    )
+
+
+def _near(name: str, names: list[str]) -> list[str]:
+    """Return names that end alike, which lack a step or have a wrong one, or look alike."""
+    last = name.rpartition("__")[2]
+    same = [own for own in names if own.rpartition("__")[2] == last]
+    if same:
+        return same[:_N_NEAR]
+    lasts = sorted({own.rpartition("__")[2] for own in names})
+    alike = difflib.get_close_matches(last, lasts, n=1, cutoff=0.75)
+    # The whole name decides which of those that end in the word.
+    ends = [own for own in names if own.rpartition("__")[2] in alike]
+    return difflib.get_close_matches(name, ends, n=_N_NEAR, cutoff=0.0)
+
+
+# Of each class, in the training and held-out rows of each fold, as scikit-learn has it.
+_ROWS_OF_A_CLASS = 2
+
+
+def is_epochs(resource: str) -> bool:
+    """Return whether a resource is called as a network's number of epochs is.
+
+    True for "max_epochs" and "net__max_epochs".
+    """
+    return resource.split("__")[-1] == "max_epochs"
+
+
+def refuse_searched(resource: str, searched: Iterable[str]) -> None:
+    """Raise ValueError if a resource is one of the parameters searched."""
+    if resource != "n_samples" and resource in searched:
+        raise ValueError(
+            f"Cannot use parameter {resource} as the resource since it is part of "
+            "the searched parameters."
+        )
+
+
+def smallest_samples(n_folds: int, n_classes: int) -> int:
+    """Return the least samples of a rung: enough that folds have some of each class.
+
+    `n_classes` is 1 for what is no classifier.
+    """
+    return _ROWS_OF_A_CLASS * n_folds * n_classes
+
+
+def subsampled(search: Any, folds: Any, n_resources: int) -> Any:
+    """Return the splitter of a rung.
+
+    One of parts of the folds if samples are the resource.
+    """
+    if search.resource != "n_samples":
+        return folds
+    return SubsampledSplits(
+        base_cv=folds,
+        fraction=n_resources / search._n_samples_orig,
+        subsample_test=True,
+        random_state=search.random_state,
+    )
+
 
 # Of the time budget, what one call may take at least.
 _SHARE_OF_BUDGET = 0.1
@@ -285,7 +392,7 @@ class Rounds:
                 f"{sklearn.__version__} fit candidates, so that networks train one by "
                 "one, without curves. Update sk_tune."
             )
-        outcomes += [[Outcome()] * self._n_splits for _ in range(n_unknown)]
+        outcomes += [[FoldOutcome()] * self._n_splits for _ in range(n_unknown)]
 
     def _seconds_of_refit(self, row: int) -> float:
         """Return what the refit of a candidate takes that is no network, by its fits."""

@@ -12,6 +12,7 @@ import numpy as np
 
 from sk_tune._compat import BaseSearchCV, Interval, StrOptions
 from sk_tune._declaration import parameters
+from sk_tune.space import Space, as_space
 
 __all__ = [
     "DispatchParameters",
@@ -21,6 +22,7 @@ __all__ = [
     "RungParameters",
     "SearchParameters",
     "WaitingParameters",
+    "space_of",
 ]
 
 _KEPT = [StrOptions({"none", "best", "all"}), Interval(Integral, 1, None, closed="left")]
@@ -235,3 +237,12 @@ class RungParameters(WaitingParameters):
     aggressive_elimination: bool = False
     cv: Any = 5
     return_train_score: bool = True
+
+
+def space_of(search: Any) -> Space:
+    """Return the space of a search of sk_tune, scikit-learn or scikit-optimize."""
+    # scikit-learn takes a tuple for values, scikit-optimize for the ends of a range.
+    if hasattr(search, "search_spaces"):
+        return as_space(search.search_spaces)
+    own = "param_grid" if hasattr(search, "param_grid") else "param_distributions"
+    return as_space(getattr(search, own), tuples_are_ranges=False)

@@ -13,7 +13,7 @@ from sk_tune._compat import num_samples
 from sk_tune._text import seconds_text
 from sk_tune.engine import Fit, signature, train
 from sk_tune.exceptions import warn_user
-from sk_tune.search._work import Work
+from sk_tune.search._outcomes import Work
 from sk_tune.training import TimeIsUpError, TimeLimit
 
 __all__ = ["TimeBudget"]

@@ -10,8 +10,8 @@ import numpy as np
 
 from sk_tune.exceptions import SpaceError, warn_user
 from sk_tune.sampler import Sampler, announce
-from sk_tune.search._bookkeeping import guiding_scores
-from sk_tune.search._optuna_trials import stored_value
+from sk_tune.search._optuna_study import stored_value
+from sk_tune.search._outcomes import guiding_scores
 from sk_tune.space import Candidate, Space
 
 __all__ = ["Earlier", "EarlierStart", "earlier_results"]

@@ -2,12 +2,10 @@
 # SPDX-License-Identifier: BSD-3-Clause
 """What may vary: parameters, their values, and which of them depend on others."""
 
-from sk_tune.space._choice import Choice
+from sk_tune.space._conversion import as_space, points_of, skopt_space
 from sk_tune.space._dimensions import Distribution, IntegerRange, Interval, Values
-from sk_tune.space._parse import as_space
-from sk_tune.space._space import Candidate, Space
-from sk_tune.space._table import table_defaults, table_space
-from sk_tune.space._to_skopt import points_of, skopt_space
+from sk_tune.space._space import Candidate, Choice, Space
+from sk_tune.space._table_space import table_defaults, table_space
 
 __all__ = [
     "Candidate",

@@ -7,7 +7,7 @@ from types import SimpleNamespace
 import numpy as np
 from numpy.random import RandomState
 
-from sk_tune.sampler._hedge import Hedge
+from sk_tune.sampler._acquisition import Hedge
 
 
 def model_that_expects(losses):

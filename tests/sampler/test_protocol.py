@@ -7,7 +7,7 @@ import pytest
 from scipy import stats
 
 from sk_tune.sampler import BayesSampler, FidelitySampler, RandomSampler, TPESampler
-from sk_tune.sampler._protocol import fill_failed
+from sk_tune.sampler._samplers import fill_failed
 from sk_tune.space import Choice, as_space
 
 

@@ -3,7 +3,7 @@
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sk_tune.schedule._rung import Rung, n_reductions, rung_table
+from sk_tune.schedule._halving import Rung, n_reductions, rung_table
 
 
 @given(k=st.integers(0, 20), factor=st.integers(2, 10))

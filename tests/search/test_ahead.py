@@ -7,9 +7,8 @@ from sklearn.model_selection import StratifiedKFold
 
 from sk_tune._compat import FoldTask, get_active_backend
 from sk_tune.engine import FitStream, train
-from sk_tune.search._ahead import TrainingAhead
-from sk_tune.search._trainer import Trainer
-from sk_tune.search._work import SearchOptions
+from sk_tune.search._network_training import Trainer, TrainingAhead
+from sk_tune.search._outcomes import SearchOptions
 
 CV = StratifiedKFold(3, shuffle=True, random_state=1)
 

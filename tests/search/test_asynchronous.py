@@ -24,7 +24,7 @@ from sk_tune import (
 from sk_tune.engine import _workers
 from sk_tune.engine._shard import train_shard
 from sk_tune.exceptions import TrainingFailedError
-from sk_tune.search._steps import TrainingSteps
+from sk_tune.search._training_steps import TrainingSteps
 
 CV = StratifiedKFold(3, shuffle=True, random_state=1)
 RATES = list(np.geomspace(1e-4, 1e-1, 9))

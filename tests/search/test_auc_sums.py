@@ -5,7 +5,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from sklearn.metrics import roc_auc_score
 
-from sk_tune.search._auc_sums import AucSums
+from sk_tune.search._metric_sums import AucSums
 
 
 @settings(deadline=None)

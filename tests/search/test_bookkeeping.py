@@ -3,19 +3,18 @@
 import numpy as np
 
 from sk_tune._search_record import INTERRUPTED
-from sk_tune.search._bookkeeping import (
+from sk_tune.search._ledger import rung_epochs, search_ledger
+from sk_tune.search._outcomes import (
+    FoldOutcome,
     fold_curves,
     guiding_scores,
     last_rows,
-    rung_epochs,
-    search_ledger,
 )
-from sk_tune.search._outcome import Outcome
 
 
 def net(n_epochs, granted, before=0, resumed=0, reason=""):
     """Return the outcome of a network."""
-    return Outcome(
+    return FoldOutcome(
         train_loss=np.arange(float(resumed + n_epochs)),
         n_epochs=n_epochs,
         n_granted=granted,
@@ -98,8 +97,8 @@ def test_candidates_of_different_lengths_are_full_by_their_own():
 
 def test_others_count_as_candidates_without_epochs():
     """What is no network is counted; what never began, in a race or by Ctrl-C, is not."""
-    stopped = Outcome(reason=INTERRUPTED, was_stopped=True)
-    spent = ledger([[Outcome(), stopped], [net(1, 1), net(1, 1)], [stopped, stopped]])
+    stopped = FoldOutcome(reason=INTERRUPTED, was_stopped=True)
+    spent = ledger([[FoldOutcome(), stopped], [net(1, 1), net(1, 1)], [stopped, stopped]])
 
     assert (spent.n_candidates, spent.n_fits, spent.n_failed) == (2, 3, 0)
     assert spent.epochs_trained == 2
@@ -108,7 +107,7 @@ def test_others_count_as_candidates_without_epochs():
 def test_a_rung_that_begins_anew_has_no_candidates_of_its_own():
     """More samples, or another parameter, mean a training from the start."""
     starts = np.array([0, 0, 1]) == 0
-    spent = ledger([[net(2, 2)], [Outcome()], [net(2, 2)]], starts=starts)
+    spent = ledger([[net(2, 2)], [FoldOutcome()], [net(2, 2)]], starts=starts)
 
     assert (spent.n_candidates, spent.n_fits) == (2, 3)
     assert type(spent.n_candidates) is int
@@ -126,7 +125,7 @@ def test_rungs_are_told_apart_by_what_they_grant():
 
 def test_curves_carry_their_fold_and_rung():
     """A fold that failed before its first epoch has no curve, and shifts no other."""
-    outcomes = [[Outcome(reason="broke"), net(2, 2)]]
+    outcomes = [[FoldOutcome(reason="broke"), net(2, 2)]]
 
     (curve,) = fold_curves(outcomes, {"iter": [1], "n_resources": [9]})
 

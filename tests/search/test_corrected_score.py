@@ -26,7 +26,7 @@ from sk_tune._metric import Metric, scorer_metric
 from sk_tune._search_record import SearchRecord
 from sk_tune.search import _corrected_score
 from sk_tune.search._corrected_score import corrected_score, corrected_score_of
-from sk_tune.search._outcome import Held, Outcome
+from sk_tune.search._outcomes import FoldOutcome, HeldOut
 
 ACCURACY = scorer_metric("accuracy")
 
@@ -512,8 +512,8 @@ def _search(scorer, outcomes, **learnt):
 
 
 WITH_PROBABILITIES, WITH_LABELS = (
-    Outcome(
-        held=Held(
+    FoldOutcome(
+        held=HeldOut(
             rows=np.arange(30),
             values=np.random.default_rng(11).dirichlet([1, 1], size=30),
             classes=None,
@@ -529,7 +529,10 @@ def test_labels_are_enough_for_a_metric_of_labels_only(scoring, mixed):
     """Probabilities are for both; one candidate that has none decides for all."""
     found = [
         corrected_score_of(*_search(get_scorer(scoring), outcomes)) is not None
-        for outcomes in ([WITH_PROBABILITIES, Outcome()], [WITH_PROBABILITIES, WITH_LABELS])
+        for outcomes in (
+            [WITH_PROBABILITIES, FoldOutcome()],
+            [WITH_PROBABILITIES, WITH_LABELS],
+        )
     ]
 
     assert found == [True, mixed]
@@ -540,7 +543,7 @@ def test_of_several_metrics_the_one_that_decides_is_corrected(refit, name):
     """Without a refit it is the first."""
     scorers = {own: get_scorer(own) for own in ("accuracy", "f1")}
     results = {f"mean_test_{own}": [0.5, 0.5] for own in scorers}
-    outcomes = [WITH_PROBABILITIES, Outcome()]
+    outcomes = [WITH_PROBABILITIES, FoldOutcome()]
     alone = _search(scorers[name], outcomes)
 
     several = _search(scorers, outcomes, refit=refit, cv_results_=results)
@@ -550,7 +553,7 @@ def test_of_several_metrics_the_one_that_decides_is_corrected(refit, name):
 
 def test_without_predictions_of_last_rungs_there_is_nothing_to_correct():
     """One failed in the first rung, the other in the next; that had a score before."""
-    outcomes = [WITH_PROBABILITIES, Outcome(), Outcome()]
+    outcomes = [WITH_PROBABILITIES, FoldOutcome(), FoldOutcome()]
     search, *rest = _search(get_scorer("roc_auc"), outcomes)
     y = search.search_record_.y
     search.search_record_ = SearchRecord(n_rows=30, y=y, last_rows=(1, 2), resource="n")

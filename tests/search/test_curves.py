@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
-from sk_tune.search._curves import FoldCurve, best_epoch, learning_curve_table
+from sk_tune.search._outcomes import FoldCurve, best_epoch, learning_curve_table
 
 NAN = np.nan
 # Sixty-fourths, whose sums are exact.

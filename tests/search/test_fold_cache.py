@@ -15,7 +15,7 @@ from sklearn.preprocessing import StandardScaler
 
 from sk_tune import GridSearchCV
 from sk_tune.exceptions import SkTuneWarning
-from sk_tune.search._fold_cache import FittedTransformers, FoldCache
+from sk_tune.search._fold_transformers import FittedTransformers, FoldCache
 
 CV = StratifiedKFold(3, shuffle=True, random_state=1)
 RATES = [0.001, 0.03]

@@ -14,7 +14,8 @@ from sklearn.pipeline import Pipeline
 from sklearn.preprocessing import StandardScaler
 
 from sk_tune import HalvingGridSearchCV, HalvingRandomSearchCV
-from sk_tune.search import _base, _rounds, _time_budget
+from sk_tune.search import _base_search as _base
+from sk_tune.search import _rounds, _time_budget
 
 CV = StratifiedKFold(2, shuffle=True, random_state=1)
 SEARCHES = {

@@ -10,8 +10,7 @@ from sklearn.pipeline import Pipeline
 from sklearn.preprocessing import StandardScaler
 
 from sk_tune import GridSearchCV
-from sk_tune.search._fold_cache import FittedTransformers
-from sk_tune.search._held_out import HeldOutRows, transformed
+from sk_tune.search._fold_transformers import FittedTransformers, HeldOutRows, transformed
 
 CV = StratifiedKFold(3, shuffle=True, random_state=1)
 GRID = {"net__learning_rate": [0.001, 0.01, 0.03, 0.1]}

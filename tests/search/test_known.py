@@ -18,7 +18,12 @@ from sklearn.preprocessing import StandardScaler
 from sk_tune import GridSearchCV, HyperbandSearchCV, MLPClassifier, MLPRegressor
 from sk_tune._compat import FoldTask
 from sk_tune.estimators import NetworkEstimator
-from sk_tune.search._known import KnownClassifier, KnownRegressor, classes_of_fold, known_by
+from sk_tune.search._predicted_estimators import (
+    PredictedClassifier,
+    PredictedRegressor,
+    classes_of_fold,
+    predicted_by,
+)
 
 RATES = [1e-3, 1e-2, 1e-1]
 
@@ -380,11 +385,11 @@ def test_predictions_that_are_not_finite_are_left_to_the_network():
     task = task_of(MLPRegressor(), X, y, "r2")
     predictions = np.zeros(len(task.test))
 
-    known = known_by(task, predictions, None)
+    known = predicted_by(task, predictions, None)
     predictions[0] = np.inf
 
-    assert isinstance(known, KnownRegressor)
-    assert known_by(task, predictions, None) is None
+    assert isinstance(known, PredictedRegressor)
+    assert predicted_by(task, predictions, None) is None
 
 
 def test_a_scorer_of_probabilities_is_no_business_of_a_regressor():
@@ -392,7 +397,7 @@ def test_a_scorer_of_probabilities_is_no_business_of_a_regressor():
     X, y = load_diabetes(return_X_y=True)
     task = task_of(MLPRegressor(), X, y, "roc_auc")
 
-    assert known_by(task, np.zeros(len(task.test)), None) is None
+    assert predicted_by(task, np.zeros(len(task.test)), None) is None
 
 
 def test_labels_that_are_no_array_are_left_to_the_task():
@@ -411,9 +416,9 @@ def test_classes_are_those_of_the_training_rows():
     classes = classes_of_fold(task)
     probabilities = np.tile([0.4, 0.6], (50, 1))
 
-    known = known_by(task, probabilities, classes)
+    known = predicted_by(task, probabilities, classes)
 
     np.testing.assert_array_equal(classes, [0, 1])
-    assert isinstance(known, KnownClassifier)
+    assert isinstance(known, PredictedClassifier)
     np.testing.assert_array_equal(known.fit(X, y).predict(X), np.ones(50))
-    assert known_by(task, np.full((50, 3), 1 / 3), classes) is None
+    assert predicted_by(task, np.full((50, 3), 1 / 3), classes) is None

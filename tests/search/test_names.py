@@ -17,7 +17,7 @@ from sk_tune import (
     RandomizedSearchCV,
 )
 from sk_tune.exceptions import SpaceError
-from sk_tune.search._names import check_names
+from sk_tune.search._rounds import check_names
 
 PIPE = make_pipeline(StandardScaler(), MLPClassifier())
 

@@ -24,8 +24,8 @@ from torch import nn
 
 from sk_tune import GridSearchCV, MLPClassifier
 from sk_tune._compat import FoldTask
-from sk_tune.search import _trainer
-from sk_tune.search._networks import FitMaker, _stack, network_of
+from sk_tune.search import _network_training as _trainer
+from sk_tune.search._fold_fits import FitMaker, _stack, network_of
 
 
 class Overriding(MLPClassifier):

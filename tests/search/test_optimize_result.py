@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from skopt.utils import expected_minimum
 
-from sk_tune.search._optimize_result import as_callbacks, optimize_result, wants_to_stop
+from sk_tune.search._bayes_search import as_callbacks, optimize_result, wants_to_stop
 from sk_tune.space import Choice, as_space
 
 SPACE = as_space({"x": (-2.0, 2.0), "kind": ["a", "b"]})

@@ -11,8 +11,7 @@ from optuna.distributions import (
 from scipy.stats import loguniform, norm, poisson, randint, uniform
 
 from sk_tune.search import Choice
-from sk_tune.search._optuna_trials import add_trials, stored_value
-from sk_tune.search._trials import TrialRecord
+from sk_tune.search._optuna_study import TrialRecord, add_trials, stored_value
 from sk_tune.space import as_space
 
 

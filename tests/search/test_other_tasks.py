@@ -8,7 +8,8 @@ from sklearn.base import BaseEstimator, ClassifierMixin
 
 from sk_tune import GridSearchCV, RandomizedSearchCV
 from sk_tune.exceptions import SkTuneWarning
-from sk_tune.search import _base, _rounds, _time_budget
+from sk_tune.search import _base_search as _base
+from sk_tune.search import _rounds, _time_budget
 from sk_tune.training import _time_limit
 
 BUDGET = 2.0

@@ -6,9 +6,9 @@ from sklearn.linear_model import LinearRegression, LogisticRegression
 from sklearn.neighbors import KNeighborsClassifier
 from sklearn.svm import LinearSVC
 
-from sk_tune.search._outcome import (
-    Held,
-    Outcome,
+from sk_tune.search._outcomes import (
+    FoldOutcome,
+    HeldOut,
     hold,
     out_of_fold_predictions,
     positions,
@@ -17,7 +17,9 @@ from sk_tune.search._outcome import (
 
 def outcome(rows, values, classes=None):
     """Return an outcome of held-out rows."""
-    return Outcome(held=Held(rows=np.array(rows), values=np.array(values), classes=classes))
+    return FoldOutcome(
+        held=HeldOut(rows=np.array(rows), values=np.array(values), classes=classes)
+    )
 
 
 def test_a_row_held_out_twice_has_the_mean():
@@ -64,14 +66,16 @@ def test_classes_in_another_order_are_put_in_theirs():
 
 def test_candidates_without_predictions_are_nan():
     """A failed candidate has a row of NaN beside those that did not fail."""
-    table = out_of_fold_predictions([[Outcome()], [outcome([0, 1], [1.0, 2.0])]], 2, None)
+    table = out_of_fold_predictions(
+        [[FoldOutcome()], [outcome([0, 1], [1.0, 2.0])]], 2, None
+    )
 
     np.testing.assert_array_equal(table, [[np.nan, np.nan], [1.0, 2.0]])
 
 
 def test_nothing_held_gives_a_table_of_nan():
     """Where nothing predicts, the table has a row a candidate, all NaN."""
-    table = out_of_fold_predictions([[Outcome()]] * 2, 3, None)
+    table = out_of_fold_predictions([[FoldOutcome()]] * 2, 3, None)
 
     assert table.shape == (2, 3)
     assert np.isnan(table).all()
@@ -122,4 +126,4 @@ def test_what_cannot_predict_holds_nothing(iris):
 @pytest.mark.parametrize("name", ["train_loss", "valid_loss", "valid_score"])
 def test_curves_are_empty_by_default(name):
     """What is no network has curves without epochs."""
-    assert getattr(Outcome(), name).shape == (0,)
+    assert getattr(FoldOutcome(), name).shape == (0,)

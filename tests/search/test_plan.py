@@ -5,7 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from sk_tune.schedule import Rung, hyperband_brackets
-from sk_tune.search._plan import SearchPlan, planned_rounds
+from sk_tune.search._search_plan import SearchPlan, planned_rounds
 
 
 def _hyperband(max_epochs, n_folds, **facts):

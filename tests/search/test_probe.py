@@ -12,7 +12,7 @@ from sklearn.svm import SVC
 from skorch import NeuralNetClassifier
 
 from sk_tune import GridSearchCV, HyperbandSearchCV, MLPClassifier
-from sk_tune.search._probe import expected_seconds, mean_epochs
+from sk_tune.search._search_plan import expected_seconds, mean_epochs
 from sk_tune.space import as_space
 
 CV = StratifiedKFold(3)
@@ -57,7 +57,7 @@ def test_many_rows_are_told_by_some(kind, n_rows, make_estimator, monkeypatch):
     estimator = SVC() if kind == "other" else make_estimator("MLPClassifier")
     grid = {"C": [1, 10]} if kind == "other" else {"dropout": [0.0, 0.1]}
     search = GridSearchCV(estimator, grid, cv=CV)
-    monkeypatch.setattr("sk_tune.search._probe._MOST_SECONDS", 0.0)
+    monkeypatch.setattr("sk_tune.search._search_plan._MOST_SECONDS", 0.0)
 
     plan = search.plan(X, y)
 

@@ -6,7 +6,7 @@ from sklearn.linear_model import LogisticRegression
 from sklearn.model_selection import StratifiedKFold
 
 from sk_tune import HyperbandSearchCV
-from sk_tune.search._resource import (
+from sk_tune.search._rounds import (
     is_epochs,
     refuse_searched,
     smallest_samples,

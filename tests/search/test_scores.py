@@ -3,8 +3,8 @@
 import numpy as np
 import pytest
 
-from sk_tune.search._scores import ScoreBook
-from sk_tune.search._work import SearchOptions
+from sk_tune.search._outcomes import SearchOptions
+from sk_tune.search._race import ScoreBook
 
 RATIO = 0.25  # Of five folds.
 

@@ -7,7 +7,7 @@ from sklearn.model_selection import GridSearchCV as SklearnGridSearchCV
 from sklearn.model_selection import RandomizedSearchCV as SklearnRandomizedSearchCV
 
 from sk_tune import BayesSearchCV, GridSearchCV, HyperbandSearchCV
-from sk_tune.search._space_of import space_of
+from sk_tune.search._search_parameters import space_of
 
 
 @pytest.mark.parametrize(

@@ -10,8 +10,8 @@ from skorch.callbacks import LRScheduler
 from sk_tune._compat import FoldTask
 from sk_tune.backend import Job
 from sk_tune.engine import Fit, Trained, train
-from sk_tune.search._steps import TrainingSteps
-from sk_tune.search._work import SearchOptions, Work
+from sk_tune.search._outcomes import SearchOptions, Work
+from sk_tune.search._training_steps import TrainingSteps
 from sk_tune.training import TrainingState
 
 CV = StratifiedKFold(3, shuffle=True, random_state=1)

@@ -20,7 +20,8 @@ from sk_tune import (
     RandomizedSearchCV,
 )
 from sk_tune.exceptions import SkTuneWarning
-from sk_tune.search import _base, _rounds, _time_budget
+from sk_tune.search import _base_search as _base
+from sk_tune.search import _rounds, _time_budget
 from sk_tune.training import _time_limit
 
 # Epochs for which nobody has the time.

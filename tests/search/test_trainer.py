@@ -16,7 +16,7 @@ from torch import nn
 
 from sk_tune import GridSearchCV, HalvingGridSearchCV, HyperbandSearchCV
 from sk_tune.engine import Fit, train
-from sk_tune.search._trainer import Trainer, _are_rows_of
+from sk_tune.search._network_training import Trainer, _are_rows_of
 
 CV = StratifiedKFold(3, shuffle=True, random_state=1)
 HARD = {

@@ -5,7 +5,7 @@ import pandas as pd
 import pytest
 
 from sk_tune._search_record import INTERRUPTED, LOST_RACE
-from sk_tune.search._trials import scores_by_curve, trial_records
+from sk_tune.search._optuna_study import scores_by_curve, trial_records
 
 
 def _results(rows, **more):

@@ -3,7 +3,7 @@
 import numpy as np
 from sklearn.preprocessing import StandardScaler
 
-from sk_tune.search._work import candidate_fingerprint
+from sk_tune.search._outcomes import candidate_fingerprint
 
 
 def test_a_candidate_is_the_same_in_all_rungs():

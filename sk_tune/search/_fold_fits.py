@@ -23,8 +23,12 @@ from sk_tune._compat import FoldTask, method_params, num_samples
 from sk_tune.adoption import FitRequested, adoption
 from sk_tune.engine import Fit, reason_against_net
 from sk_tune.estimators import NetworkEstimator, is_unchanged, take_rows
-from sk_tune.search._fold_cache import FittedTransformers, FoldCache
-from sk_tune.search._held_out import HeldOutRows, transformed
+from sk_tune.search._fold_transformers import (
+    FittedTransformers,
+    FoldCache,
+    HeldOutRows,
+    transformed,
+)
 
 __all__ = ["FitMaker", "name_in_network", "network_of"]
 
@@ -221,7 +225,7 @@ class FitMaker:
             # Other than ours, it does not protect the rows from what works in place.
             X_train = copy.deepcopy(X_train)
         params = method_params(task.X, params=task.fit_params, indices=task.train)
-        asked = _Asked(network_of(pipeline))
+        asked = _AskedFit(network_of(pipeline))
         with adoption(asked), suppress(FitRequested):
             pipeline.fit(X_train, fold.y_train, **params)
         if asked.estimator is None:
@@ -248,7 +252,7 @@ class FitMaker:
             )
         return self._folds[key]
 
-    def _join(self, asked: "_Asked", pipeline: Any, fold: _Fold, test: Any) -> _Joined:
+    def _join(self, asked: "_AskedFit", pipeline: Any, fold: _Fold, test: Any) -> _Joined:
         key = (*map(id, (asked.X, asked.y)), id(test))
         found = self._joined.get(key)
         weight = asked.sample_weight
@@ -276,7 +280,7 @@ class FitMaker:
         return joined
 
 
-class _Asked:
+class _AskedFit:
     """Notes what a network was asked to fit, and leaves it; other networks train as ever.
 
     `network` is the one at the end of the pipeline; transformers may have networks, too.

@@ -34,23 +34,28 @@ from sk_tune.sampler import (
     TPESampler,
 )
 from sk_tune.schedule import Bracket, asynchronous_bracket, hyperband_brackets
-from sk_tune.search._asynchronous import AsynchronousRungs, Climb, climbs_asynchronously
-from sk_tune.search._base import BaseSearch
-from sk_tune.search._networks import name_in_network
-from sk_tune.search._plan import PlannedRound, planned_rounds
-from sk_tune.search._resource import (
+from sk_tune.search._asynchronous_rungs import (
+    AsynchronousRungs,
+    Climb,
+    climbs_asynchronously,
+)
+from sk_tune.search._base_search import BaseSearch
+from sk_tune.search._fold_fits import name_in_network
+from sk_tune.search._rounds import (
+    Rounds,
+    best_first,
     is_epochs,
     refuse_searched,
     smallest_samples,
     subsampled,
 )
-from sk_tune.search._rounds import Rounds, best_first
 from sk_tune.search._search_parameters import (
     DispatchParameters,
     DistributionParameters,
     LearningParameters,
     WaitingParameters,
 )
+from sk_tune.search._search_plan import PlannedRound, planned_rounds
 from sk_tune.search._warm_start import EarlierStart
 from sk_tune.space import Candidate, Space
 

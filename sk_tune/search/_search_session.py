@@ -2,10 +2,10 @@
 # SPDX-License-Identifier: BSD-3-Clause
 """What happens between scikit-learn's ``evaluate_candidates`` and its results.
 
-scikit-learn hands the tasks of a round, candidates x folds, to joblib and so to this
-session.  All networks among them are trained in one call of the engine, with the held-out
-fold as monitor; then each task runs, here, and its network adopts its training.  Tasks
-without a network run as they would without the session.
+scikit-learn hands the tasks of a round, candidates x folds, to joblib and so to the session
+of the search.  All networks among them are trained in one call of the engine, with the
+held-out fold as monitor; then each task runs, here, and its network adopts its training.
+Tasks without a network run as they would without the session.
 """
 
 import math
@@ -21,25 +21,29 @@ from typing import Any
 import joblib
 import numpy as np
 import numpy.typing as npt
+from joblib.parallel import ParallelBackendBase
 
 from sk_tune._compat import FoldTask, fitted_by, fold_task, scored_by
 from sk_tune._search_record import INTERRUPTED, LEFT_OUT, LOST_RACE
 from sk_tune.adoption import adoption
-from sk_tune.backend import Job
+from sk_tune.backend import CollectingBackend, Job
 from sk_tune.engine import FitStream, Progress, have_to_start
 from sk_tune.exceptions import warn_of_solo
-from sk_tune.search._ahead import TrainingAhead
-from sk_tune.search._bookkeeping import search_ledger, trained_outcome
-from sk_tune.search._known import rows_for_known
-from sk_tune.search._ledger import Ledger
-from sk_tune.search._other_tasks import held_out, run_others
-from sk_tune.search._outcome import Outcome, without_values
-from sk_tune.search._plan import SearchPlan
-from sk_tune.search._progress_line import ProgressLine, told_of
-from sk_tune.search._scores import ScoreBook
+from sk_tune.search._ledger import Ledger, search_ledger
+from sk_tune.search._network_training import Trainer, TrainingAhead
+from sk_tune.search._outcomes import (
+    FoldOutcome,
+    SearchOptions,
+    Work,
+    trained_outcome,
+    without_values,
+)
+from sk_tune.search._predicted_estimators import rows_for_predicted
+from sk_tune.search._race import ScoreBook
+from sk_tune.search._search_plan import SearchPlan
+from sk_tune.search._search_progress import SearchLine, told_of
+from sk_tune.search._tasks_without_network import held_out, run_others
 from sk_tune.search._time_budget import TimeBudget
-from sk_tune.search._trainer import Trainer
-from sk_tune.search._work import SearchOptions, Work
 from sk_tune.space import Candidate
 from sk_tune.training import (
     LimitedTime,
@@ -49,7 +53,8 @@ from sk_tune.training import (
     time_limit,
 )
 
-__all__ = ["SearchSession"]
+__all__ = ["SearchBackend", "SearchSession"]
+
 
 _PRINTING = threading.RLock()
 # Of a limited time, without which a stream does not wait for workers to start.
@@ -69,13 +74,13 @@ class SearchSession:
     ----------
     options : SearchOptions
         To be set when scikit-learn has checked the search's parameters.
-    outcomes : list of list of Outcome
+    outcomes : list of list of FoldOutcome
         By row of ``cv_results_`` and fold.
     models : dict of int to list
         Fitted estimators of the folds, by row.
     seconds : dict of str to float
         What the parts of the search took.
-    line : ProgressLine or None
+    line : SearchLine or None
         What is printed, if anything.
     plan : callable
         Returns what the search is going to do, given the number of its folds.
@@ -95,10 +100,10 @@ class SearchSession:
         self._trainer = Trainer(ambient)
         self._book = ScoreBook()
         self._n_rows_done = 0
-        self.outcomes: list[list[Outcome]] = []
+        self.outcomes: list[list[FoldOutcome]] = []
         self.models: dict[int, list[Any]] = {}
         self.seconds: dict[str, float] = {}
-        self.line: ProgressLine | None = None
+        self.line: SearchLine | None = None
         self.plan: Callable[[int], SearchPlan]
         self.config: Any = None
         self.is_over = False
@@ -258,7 +263,7 @@ class SearchSession:
         """Return who is told of the engine's progress: a line, and who listens."""
         # With more than 1 scikit-learn prints lines of its own for every fit.
         if search.verbose == 1 or search.progress is True:
-            self.line = ProgressLine(
+            self.line = SearchLine(
                 self.plan(search.n_splits_),
                 refits=search.refit is not False,
                 time_budget=search.time_budget,
@@ -409,7 +414,7 @@ class SearchSession:
         """Run the task of a trained network, which adopts its training if it is needed."""
         known = None if self.options.n_models_kept != 0 else self._trainer.known(work)
         if known is not None:
-            with fitted_by(work.job.task, known, rows_for_known(work.task)):
+            with fitted_by(work.job.task, known, rows_for_predicted(work.task)):
                 work.job.end(result=work.job.task())
             self._take_over(work, getattr(known, "classes_", None))
         elif self._run_adopting(work):
@@ -430,7 +435,7 @@ class SearchSession:
         work.model = work.task.estimator
         if answer.is_declined:
             error = work.job.result[0]["fit_error"]
-            work.outcome = Outcome(
+            work.outcome = FoldOutcome(
                 held=None
                 if error is not None
                 else held_out(work.task, predicts=self._keeps_predictions),
@@ -458,7 +463,7 @@ class SearchSession:
     def _stop(self, work: Work, reason: str) -> None:
         """Give a task that is not run a result without a score."""
         work.job.end(result=[self._book.unscored()])
-        work.outcome = Outcome(reason=reason, was_stopped=True)
+        work.outcome = FoldOutcome(reason=reason, was_stopped=True)
 
     def _leave_out(self, works: Sequence[Work]) -> None:
         """End the tasks that Ctrl-C or the time left undone."""
@@ -516,3 +521,35 @@ class _RecordedTasks(BaseException):
     def __init__(self, tasks: list[FoldTask]) -> None:
         super().__init__()
         self.tasks = tasks
+
+
+class SearchBackend(CollectingBackend):
+    """Collects the tasks of a round and gives them to the session of a search."""
+
+    def __init__(self, session: SearchSession, **kwargs: Any) -> None:
+        super().__init__(**kwargs)
+        self.session = session
+
+    def configure(self, n_jobs: int | None = 1, parallel: Any = None, **kwargs: Any) -> int:
+        """Let a call of joblib hand over all of its tasks at once, whatever it was told."""
+        if parallel is not None:
+            # A search's own pre_dispatch is for the workers, behind the session.
+            parallel.pre_dispatch = "all"
+        return int(super().configure(n_jobs=n_jobs, parallel=parallel, **kwargs))
+
+    @contextmanager
+    def retrieval_context(self) -> Iterator[None]:
+        """Run all collected tasks before joblib looks for their results."""
+        for jobs in self.collected():
+            self.session.run(jobs)
+        yield
+
+    def get_nested_backend(self) -> tuple[ParallelBackendBase, int | None]:
+        """Return the backend of calls of joblib inside a task, as joblib has it.
+
+        It is one of threads on the first level, and has no parallelism below.
+        """
+        nested: tuple[ParallelBackendBase, int | None] = (
+            ParallelBackendBase.get_nested_backend(self)
+        )
+        return nested

@@ -7,8 +7,6 @@ from typing import Any, ClassVar
 
 import numpy as np
 from sklearn import model_selection
-
-# Makes the halving searches importable, which scikit-learn calls experimental.
 from sklearn.experimental import enable_halving_search_cv  # noqa: F401
 from sklearn.model_selection import ParameterGrid
 
@@ -22,24 +20,31 @@ from sk_tune.schedule import (
     halving_plan,
     n_promoted,
 )
-from sk_tune.search._asynchronous import AsynchronousRungs, Climb, climbs_asynchronously
-from sk_tune.search._base import BaseSearch
-from sk_tune.search._plan import PlannedRound, planned_rounds
-from sk_tune.search._resource import (
+from sk_tune.search._asynchronous_rungs import (
+    AsynchronousRungs,
+    Climb,
+    climbs_asynchronously,
+)
+from sk_tune.search._base_search import BaseSearch
+from sk_tune.search._rounds import (
+    Rounds,
+    best_first,
     is_epochs,
     refuse_searched,
     smallest_samples,
     subsampled,
 )
-from sk_tune.search._rounds import Rounds, best_first
 from sk_tune.search._search_parameters import (
     DistributionParameters,
     GridParameters,
     RungParameters,
 )
+from sk_tune.search._search_plan import PlannedRound, planned_rounds
 from sk_tune.space import Candidate
 
 __all__ = ["HalvingGridSearchCV", "HalvingRandomSearchCV"]
+
+# Makes the halving searches importable, which scikit-learn calls experimental.
 
 
 @parameters

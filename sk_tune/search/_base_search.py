@@ -20,7 +20,7 @@ import joblib
 import numpy as np
 import numpy.typing as npt
 import pandas as pd
-from sklearn.base import is_classifier
+from sklearn.base import clone, is_classifier
 from sklearn.model_selection import check_cv
 from sklearn.utils.validation import check_is_fitted
 
@@ -34,33 +34,80 @@ from sk_tune._declaration import parameters
 from sk_tune._search_record import SearchRecord
 from sk_tune.adoption import FitRequested, adopter, adoption
 from sk_tune.backend import AskingNets, Recorder
-from sk_tune.engine import FitStore, outside_blocks
+from sk_tune.engine import Fit, FitStore, outside_blocks, train
 from sk_tune.estimators import NetworkEstimator
 from sk_tune.exceptions import warn_user
 from sk_tune.sampler import RandomSampler
-from sk_tune.search._backend import SearchBackend
-from sk_tune.search._bookkeeping import failures, fold_curves, last_rows, with_reasons
 from sk_tune.search._corrected_score import (
     CorrectedScore,
     corrected_score_of,
     deciding_weights,
 )
-from sk_tune.search._curves import learning_curve_table
-from sk_tune.search._networks import network_of
-from sk_tune.search._outcome import out_of_fold_predictions
-from sk_tune.search._plan import PlannedRound, SearchPlan
-from sk_tune.search._probe import mean_epochs, probe
-from sk_tune.search._refit import RefitTrainer
-from sk_tune.search._resource import is_epochs
-from sk_tune.search._rounds import Rounds
-from sk_tune.search._search_parameters import DispatchParameters, SearchParameters
-from sk_tune.search._session import SearchSession
-from sk_tune.search._space_of import space_of
+from sk_tune.search._fold_fits import network_of
+from sk_tune.search._outcomes import (
+    SearchOptions,
+    failures,
+    fold_curves,
+    last_rows,
+    learning_curve_table,
+    out_of_fold_predictions,
+    with_reasons,
+)
+from sk_tune.search._rounds import Rounds, is_epochs
+from sk_tune.search._search_parameters import DispatchParameters, SearchParameters, space_of
+from sk_tune.search._search_plan import PlannedRound, SearchPlan, mean_epochs, probe
+from sk_tune.search._search_session import SearchBackend, SearchSession
 from sk_tune.search._time_budget import TimeBudget
-from sk_tune.search._work import SearchOptions
 from sk_tune.space import Candidate, Space
+from sk_tune.training import TrainingState
 
-__all__ = ["BaseSearch"]
+__all__ = ["BaseSearch", "RefitTrainer"]
+
+# What trains faster than this in a fold has layers so small that more threads do not help,
+# and hinder much where others use the cores too.
+_SECONDS_IN_ONE_THREAD = 5.0
+
+
+class RefitTrainer:
+    """Trains the chosen network as its candidate was, for the refit to adopt.
+
+    Other networks, such as those in transformers before it, train as ever.
+    """
+
+    def __init__(self, search: Any, session: SearchSession) -> None:
+        self._search = search
+        self._session = session
+
+    def __call__(
+        self, estimator: Any, X: Any, y: Any, sample_weight: Any
+    ) -> TrainingState | None:
+        search, session = self._search, self._session
+        chosen = network_of(getattr(search, "best_estimator_", None))
+        if estimator is not chosen:
+            return None
+        own = clone(estimator)
+        row = search.best_index_
+        n_epochs = session.time.n_epochs_of_cut.get(row, session.best_epochs.get(row))
+        if not isinstance(estimator, NetworkEstimator) and n_epochs is None:
+            # skorch trains its nets by itself, unless they are to stop at another epoch.
+            return None
+        resource = session.options.resource
+        if resource is not None and resource in search.best_params_:
+            n_epochs = n_epochs or int(own.max_epochs)
+            own.set_params(max_epochs=session.options.max_resources)
+        folds = session.outcomes[search.best_index_]
+        seconds = max((outcome.seconds for outcome in folds), default=0.0)
+        if n_epochs is None and seconds > _SECONDS_IN_ONE_THREAD:
+            return None
+        fit = Fit(estimator=own, X=X, y=y, sample_weight=sample_weight, n_epochs=n_epochs)
+        with adoption(None):
+            (trained,) = train([fit], engine="reference")
+        if trained.is_cut and trained.state is not None:
+            n_done, n_asked = len(trained.state.history), n_epochs or own.max_epochs
+            session.time.cut_refit = f"after {n_done} of {n_asked} epochs"
+        # Without a state the network trains by itself, and fails with its own error.
+        return trained.state
+
 
 Array = npt.NDArray[Any]
 

@@ -12,11 +12,19 @@ from sk_tune._compat import FoldTask, fold_task
 from sk_tune.adoption import adoption
 from sk_tune.engine import have_to_start, start_meanwhile
 from sk_tune.estimators import take_rows
-from sk_tune.search._outcome import Held, Outcome, hold, positions
+from sk_tune.search._network_training import Trainer
+from sk_tune.search._outcomes import (
+    FoldOutcome,
+    HeldOut,
+    SearchOptions,
+    Work,
+    hold,
+    positions,
+)
 from sk_tune.search._time_budget import TimeBudget
-from sk_tune.search._trainer import Trainer
-from sk_tune.search._work import SearchOptions, Work
-from sk_tune.training import TimeIsUpError
+from sk_tune.training import (
+    TimeIsUpError,
+)
 
 __all__ = ["held_out", "run_others"]
 
@@ -88,11 +96,11 @@ def _in_order(options: SearchOptions) -> joblib.Parallel:
         return joblib.Parallel(**own)
 
 
-def _end(work: Work, results: Any, held: Held | None, model: Any) -> None:
+def _end(work: Work, results: Any, held: HeldOut | None, model: Any) -> None:
     """Say what became of a task that trained no network."""
     work.job.end(result=results)
     error = results[0]["fit_error"]
-    work.outcome = Outcome(held=held, reason="" if error is None else str(error))
+    work.outcome = FoldOutcome(held=held, reason="" if error is None else str(error))
     work.model = model
 
 
@@ -100,7 +108,7 @@ def _run_task(
     task: Any,
     keeps_model: bool,  # noqa: FBT001
     predicts: bool,  # noqa: FBT001
-) -> tuple[Any, Held | None, Any]:
+) -> tuple[Any, HeldOut | None, Any]:
     """Run a task in a worker; return its results, held-out predictions and the model."""
     results = task()
     fold = fold_task(task)
@@ -110,8 +118,8 @@ def _run_task(
     return results, held_out(fold, predicts=predicts), model
 
 
-def held_out(task: FoldTask, *, predicts: bool) -> Held | None:
+def held_out(task: FoldTask, *, predicts: bool) -> HeldOut | None:
     """Return what a fitted task's estimator predicts, or only for which rows it would."""
     if not predicts:
-        return Held(rows=positions(task.test), values=None, classes=None)
+        return HeldOut(rows=positions(task.test), values=None, classes=None)
     return hold(task.estimator, take_rows(task.X, task.test), task.test)

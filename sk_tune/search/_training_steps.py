@@ -3,7 +3,7 @@
 """What some tasks of a search need to be trained, one step after the other.
 
 Each step is a list of fits; who asks for the next step has trained those of the last.  So
-it does not matter here how they are trained: all at once, or while others are under way.
+it does not matter here how they are trained: all at once, or while others are trained.
 """
 
 from collections.abc import Collection, Iterator, Sequence
@@ -14,8 +14,11 @@ import numpy as np
 
 from sk_tune.engine import Fit, checkpoint_before
 from sk_tune.estimators import NetworkEstimator
-from sk_tune.search._curves import best_epoch
-from sk_tune.search._work import SearchOptions, Work
+from sk_tune.search._outcomes import (
+    SearchOptions,
+    Work,
+    best_epoch,
+)
 from sk_tune.training import TrainingState
 
 __all__ = ["Step", "TrainingSteps"]

@@ -12,11 +12,10 @@ from typing import Any
 
 from sk_tune._compat import knows_fold_tasks
 from sk_tune.schedule import AsynchronousBracket, RungJob
-from sk_tune.search._ahead import TrainingAhead
-from sk_tune.search._networks import network_of
-from sk_tune.search._resource import is_epochs
-from sk_tune.search._rounds import Rounds
-from sk_tune.search._work import Work
+from sk_tune.search._fold_fits import network_of
+from sk_tune.search._network_training import TrainingAhead
+from sk_tune.search._outcomes import Work
+from sk_tune.search._rounds import Rounds, is_epochs
 from sk_tune.space import Candidate
 
 __all__ = ["AsynchronousRungs", "Climb", "climbs_asynchronously"]

@@ -23,20 +23,20 @@ from sk_tune._compat import (
 )
 from sk_tune._metric import scorer_metric
 from sk_tune.estimators import NetworkEstimator, predicts_unchanged, take_rows
-from sk_tune.search._networks import network_of
+from sk_tune.search._fold_fits import network_of
 
 __all__ = [
-    "KnownClassifier",
-    "KnownRegressor",
+    "PredictedClassifier",
+    "PredictedRegressor",
     "classes_of_fold",
-    "known_by",
-    "rows_for_known",
+    "predicted_by",
+    "rows_for_predicted",
 ]
 
 Array = npt.NDArray[Any]
 
 
-class _Known(BaseEstimator):  # type: ignore[misc]
+class _Predicted(BaseEstimator):  # type: ignore[misc]
     """Takes any parameters, learns nothing, and responds to the held-out rows only."""
 
     def set_params(self, **params: Any) -> Self:
@@ -51,7 +51,7 @@ class _Known(BaseEstimator):  # type: ignore[misc]
         return True
 
 
-class KnownClassifier(ClassifierMixin, _Known):  # type: ignore[misc]
+class PredictedClassifier(ClassifierMixin, _Predicted):  # type: ignore[misc]
     """A classifier whose probabilities of the held-out samples, (n_test, C), are known."""
 
     def __init__(self, probabilities: Array, classes: Array) -> None:
@@ -74,7 +74,7 @@ class KnownClassifier(ClassifierMixin, _Known):  # type: ignore[misc]
         return labels
 
 
-class KnownRegressor(RegressorMixin, _Known):  # type: ignore[misc]
+class PredictedRegressor(RegressorMixin, _Predicted):  # type: ignore[misc]
     """A regressor whose predictions of the held-out samples are known."""
 
     def __init__(self, predictions: Array) -> None:
@@ -99,9 +99,9 @@ def classes_of_fold(task: FoldTask) -> Array | None:
         return None
 
 
-def known_by(
+def predicted_by(
     task: FoldTask, predictions: Array | None, classes: Array | None
-) -> KnownClassifier | KnownRegressor | None:
+) -> PredictedClassifier | PredictedRegressor | None:
     """Return an estimator that gives a task the scores that its network would get.
 
     The task's estimator is a network, or a pipeline that ends in one; `predictions` are the
@@ -117,17 +117,17 @@ def known_by(
         return None
     if predictions is None or len(predictions) != len(task.test):
         return None
-    if not np.isfinite(predictions).all() or not _asks_known(network, task):
+    if not np.isfinite(predictions).all() or not _asks_predicted(network, task):
         # The scorer says what it thinks of such predictions.
         return None
     if not is_classifier(network):
-        return KnownRegressor(predictions)
+        return PredictedRegressor(predictions)
     if classes is None or predictions.shape[1:] != classes.shape:
         return None
-    return KnownClassifier(predictions, classes)
+    return PredictedClassifier(predictions, classes)
 
 
-def rows_for_known(task: FoldTask) -> Any:
+def rows_for_predicted(task: FoldTask) -> Any:
     """Return as many samples as a task has, for an estimator that looks at none.
 
     They are the task's if somebody is told of them; else the time to cut a fold out of a
@@ -138,7 +138,7 @@ def rows_for_known(task: FoldTask) -> Any:
     return np.arange(num_samples(task.X))[:, np.newaxis]
 
 
-def _asks_known(network: NetworkEstimator, task: FoldTask) -> bool:
+def _asks_predicted(network: NetworkEstimator, task: FoldTask) -> bool:
     """Return whether the scorers of a task ask its network for what is known."""
     scorers = scorers_in(task.scorer)
     if scorers is None:

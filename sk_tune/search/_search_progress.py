@@ -8,14 +8,14 @@ from collections.abc import Callable
 
 from sk_tune._text import LiveLine, seconds_text
 from sk_tune.engine import Progress
-from sk_tune.search._plan import SearchPlan
+from sk_tune.search._search_plan import SearchPlan
 
-__all__ = ["ProgressLine", "told_of"]
+__all__ = ["SearchLine", "told_of"]
 
 Listener = Callable[[Progress], object]
 
 
-class ProgressLine:
+class SearchLine:
     """Tells of a whole search, whatever calls of the engine it is made of.
 
     Parameters

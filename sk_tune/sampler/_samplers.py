@@ -1,6 +1,6 @@
 # SPDX-FileCopyrightText: sk_tune contributors
 # SPDX-License-Identifier: BSD-3-Clause
-"""Learning from candidates that were given different resources, as BOHB does.
+"""Samplers: what a search asks of them, the random one, and one with a model for each rung.
 
 Notation, as in Falkner et al. [1]_, Algorithm 2: rho is the fraction of random candidates,
 D_b the points evaluated with b resources, N_min the number of points that a model needs.
@@ -12,18 +12,155 @@ References
 """
 
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 from numpy.random import RandomState
-from numpy.typing import ArrayLike
+from numpy.typing import ArrayLike, NDArray
 from sklearn.utils import check_random_state
 
-from sk_tune.sampler._protocol import Sampler, announce
-from sk_tune.sampler._random import RandomSampler
 from sk_tune.space import Candidate, Space
 
-__all__ = ["FidelitySampler"]
+__all__ = ["FidelitySampler", "RandomSampler", "Sampler", "announce", "fill_failed"]
+
+
+class Sampler(Protocol):
+    """Proposes candidates and learns from their scores.
+
+    A sampler may have a method ``expect(candidates)`` too, which tells it of candidates
+    that others evaluate: it proposes none of them, and is told their scores later.
+    """
+
+    def ask(self, n_points: int) -> list[Candidate]:
+        """Return the next candidates.
+
+        Parameters
+        ----------
+        n_points : int
+            How many.
+
+        Returns
+        -------
+        list of dict
+            Fewer than `n_points`, or none, once a finite space has no others.
+        """
+
+    def tell(
+        self,
+        candidates: Sequence[Candidate],
+        scores: ArrayLike,
+        n_resources: int | None = None,
+    ) -> None:
+        """Learn from scores.
+
+        Parameters
+        ----------
+        candidates : sequence of dict
+            Asked for, or evaluated elsewhere before.
+        scores : array-like of shape (n_candidates,)
+            Greater is better.  One that is not finite says that the candidate failed, which
+            counts as the worst finite score.
+        n_resources : int, optional
+            What each candidate had been given by then.
+        """
+
+
+def announce(sampler: Any, candidates: Sequence[Candidate]) -> None:
+    """Tell a sampler of candidates that others evaluate, if it wants to know.
+
+    Parameters
+    ----------
+    sampler : Sampler
+        Any.
+    candidates : sequence of dict
+        Of its space.
+    """
+    expect = getattr(sampler, "expect", None)
+    if expect is not None and candidates:
+        expect(candidates)
+
+
+def fill_failed(scores: NDArray[np.float64]) -> NDArray[np.float64] | None:
+    """Return scores with the worst finite one in place of those that are not finite.
+
+    Parameters
+    ----------
+    scores : ndarray
+        Greater is better.
+
+    Returns
+    -------
+    ndarray or None
+        None if no score is finite.
+    """
+    is_finite = np.isfinite(scores)
+    if not is_finite.any():
+        return None
+    return np.where(is_finite, scores, scores[is_finite].min())
+
+
+class RandomSampler:
+    """Draws candidates at random, each once if all parameters are lists.
+
+    The first `n` candidates are those of scikit-learn's ``ParameterSampler``, for a space
+    that it accepts; how many are asked for at a time does not matter unless all parameters
+    are lists.
+
+    Parameters
+    ----------
+    space : Space
+        What may vary.
+    random_state : int, RandomState or None, default=None
+        Source of randomness.
+
+    Examples
+    --------
+    >>> from sk_tune.space import as_space
+    >>> sampler = RandomSampler(as_space({"C": [1, 10, 100]}), random_state=0)
+    >>> sampler.ask(2)
+    [{'C': 100}, {'C': 10}]
+    >>> sampler.ask(2)
+    [{'C': 1}]
+    """
+
+    def __init__(self, space: Space, random_state: Any = None) -> None:
+        self.space = space
+        self._rng: RandomState = check_random_state(random_state)
+        self._drawn: set[int] = set()
+
+    def ask(self, n_points: int) -> list[Candidate]:
+        """Return the next candidates.
+
+        Parameters
+        ----------
+        n_points : int
+            How many.
+
+        Returns
+        -------
+        list of dict
+            Fewer than `n_points`, or none, once a space of lists has no others.
+        """
+        return self.space.sample(n_points, self._rng, self._drawn)
+
+    def tell(
+        self,
+        candidates: Sequence[Candidate],
+        scores: ArrayLike,
+        n_resources: int | None = None,
+    ) -> None:
+        """Take note of nothing.
+
+        Parameters
+        ----------
+        candidates : sequence of dict
+            Ignored.
+        scores : array-like
+            Ignored.
+        n_resources : int, optional
+            Ignored.
+        """
+
 
 # In the paper's experiments, and "+ 2" in its Algorithm 2.
 _RHO = 1 / 3

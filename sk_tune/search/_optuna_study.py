@@ -1,0 +1,501 @@
+# SPDX-FileCopyrightText: sk_tune contributors
+# SPDX-License-Identifier: BSD-3-Clause
+"""A search as a study of Optuna, whose pictures and dashboard then show it."""
+
+import json
+import threading
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from numbers import Integral, Real
+from typing import Any, Literal
+
+import numpy as np
+import numpy.typing as npt
+import pandas as pd
+from sklearn.utils.validation import check_is_fitted
+
+from sk_tune._search_record import was_stopped
+from sk_tune.search._outcomes import candidate_fingerprint, guiding_scores
+from sk_tune.search._search_parameters import space_of
+from sk_tune.space import Distribution, IntegerRange, Interval, Space, Values
+
+__all__ = [
+    "OptunaExport",
+    "TrialRecord",
+    "add_trials",
+    "scores_by_curve",
+    "stored_value",
+    "to_optuna",
+    "trial_records",
+]
+
+Floats = npt.NDArray[np.float64]
+
+# scorings of which the curve of an epoch's score is a curve.
+_BY_CURVE = {None, "accuracy", "r2"}
+_METRICS = ("mean_test_", "std_test_", "split", "mean_fit_time", "mean_score_time")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TrialRecord:
+    """One configuration at its last result row, without the resource.
+
+    `state` is "complete", "failed", "running" (it may still be promoted) or "pruned":
+    others were given more, it lost a race, or the search was ended before it had a score.
+    `score` is NaN if there is none; `steps` are scores by epoch, or by what was granted;
+    `more` has scores of the folds, times, other metrics, the bracket, why it failed.
+    """
+
+    row: int
+    params: dict[str, Any]
+    state: Literal["complete", "pruned", "failed", "running"]
+    score: float
+    steps: dict[int, float]
+    more: dict[str, Any]
+
+
+def scores_by_curve(scoring: Any) -> bool:
+    """Return whether a network's curve is one of the score: of accuracy and R^2."""
+    return isinstance(scoring, str | None) and scoring in _BY_CURVE
+
+
+def trial_records(
+    results: Mapping[str, Any],
+    *,
+    refit: Any = True,
+    resource: str | None = None,
+    max_resources: int | None = None,
+    curves: pd.DataFrame | None = None,
+    is_over: bool = True,
+    is_asynchronous: bool = False,
+) -> list[TrialRecord]:
+    """Return what became of each configuration, in the order of their last result rows.
+
+    `refit` names the metric that decides; `max_resources` is what the last rung grants, the
+    most in `results` if None; `curves` are ``learning_curves_`` if these are of the score.
+    `is_over` says that no rung is to come, `is_asynchronous` that candidates may be
+    promoted from any rung until then.
+    """
+    scores = guiding_scores(results, refit)
+    granted = results.get("n_resources")
+    most = max_resources or (0 if granted is None else max(granted, default=0))
+    rungs = _rungs(results, resource)
+    newest = _newest_rungs(results)
+    records = []
+    for rows in rungs:
+        row = rows[-1]
+        has_all = granted is None or granted[row] >= most
+        waits = (
+            not is_over
+            and not has_all
+            and (is_asynchronous or newest[_bracket(results, row)] == _rung(results, row))
+        )
+        params = {k: v for k, v in results["params"][row].items() if k != resource}
+        state = _state(scores[row], results, row, has_all=has_all, waits=waits)
+        steps = _epochs(curves, rows)
+        if not steps and granted is not None:
+            steps = {int(granted[r]): float(scores[r]) for r in rows}
+        records.append(
+            TrialRecord(
+                row=row,
+                params=params,
+                state=state,
+                score=float(scores[row]),
+                steps={step: s for step, s in steps.items() if np.isfinite(s)},
+                more=dict(_more(results, row)),
+            )
+        )
+    return sorted(records, key=lambda record: record.row)
+
+
+def _rungs(results: Mapping[str, Any], resource: str | None) -> list[list[int]]:
+    """Return the rows of each configuration in each bracket, the first rung first."""
+    found: dict[Any, list[int]] = {}
+    for row, params in enumerate(results["params"]):
+        own = candidate_fingerprint(params, without=resource)
+        key = (_bracket(results, row), own)
+        # Without rungs a configuration that comes twice is two.
+        found.setdefault(key if "iter" in results else (row, own), []).append(row)
+    return list(found.values())
+
+
+def _bracket(results: Mapping[str, Any], row: int) -> int:
+    return int(results["bracket"][row]) if "bracket" in results else 0
+
+
+def _rung(results: Mapping[str, Any], row: int) -> int:
+    return int(results["iter"][row]) if "iter" in results else 0
+
+
+def _newest_rungs(results: Mapping[str, Any]) -> dict[int, int]:
+    newest: dict[int, int] = {}
+    for row in range(len(results["params"])):
+        bracket = _bracket(results, row)
+        newest[bracket] = max(newest.get(bracket, 0), _rung(results, row))
+    return newest
+
+
+def _state(
+    score: float, results: Mapping[str, Any], row: int, *, has_all: bool, waits: bool
+) -> Literal["complete", "pruned", "failed", "running"]:
+    if not np.isfinite(score):
+        return "pruned" if was_stopped(_reason(results, row)) else "failed"
+    if waits:
+        return "running"
+    return "complete" if has_all else "pruned"
+
+
+def _reason(results: Mapping[str, Any], row: int) -> str:
+    return str(results["failure_reason"][row]) if "failure_reason" in results else ""
+
+
+def _epochs(curves: pd.DataFrame | None, rows: Sequence[int]) -> dict[int, float]:
+    """Return the mean score of the folds after each epoch."""
+    if curves is None or curves.empty:
+        return {}
+    # Later rungs hold the epochs of those before.
+    own = curves[curves["candidate"] == rows[-1]].dropna(subset=["valid_score"])
+    means = own.groupby("epoch")["valid_score"].mean()
+    epochs, scores = means.index.to_numpy(dtype=int), means.to_numpy(dtype=float)
+    return dict(zip(epochs.tolist(), scores.tolist(), strict=True))
+
+
+def _more(results: Mapping[str, Any], row: int) -> Iterator[tuple[str, Any]]:
+    for name, column in results.items():
+        if name in {"bracket", "n_resources"}:
+            yield name, int(column[row])
+        elif name.startswith(_METRICS) and np.isfinite(column[row]):
+            yield name, float(column[row])
+    if _reason(results, row):
+        yield "failure_reason", _reason(results, row)
+
+
+# Values of these types are written to a storage as they are.
+_STORED = (type(None), bool, int, float, str)
+# A list of more numbers is shown as a range.
+_MOST_CHOICES = 100
+# scipy's names of what is uniform in the logarithm.
+_LOGARITHMIC = {"loguniform", "reciprocal"}
+_STATES = {"complete": "COMPLETE", "pruned": "PRUNED", "failed": "FAIL"}
+_ROW = "row"
+
+
+def stored_value(value: Any) -> Any:
+    """Return a parameter's value as a storage keeps it.
+
+    JSON's scalars, the ``repr`` of others.
+    """
+    value = value.item() if hasattr(value, "dtype") and not value.ndim else value
+    return value if type(value) in _STORED else repr(value)
+
+
+def add_trials(
+    optuna: Any, study: Any, space: Space, records: Sequence[TrialRecord]
+) -> None:
+    """Add the trials that a study lacks, but those that are running; greater is better."""
+    known = {
+        (trial.user_attrs.get(_ROW), _text(trial.params))
+        for trial in study.get_trials(deepcopy=False)
+    }
+    distributions = _distributions(optuna, space, records)
+    new = []
+    for record in records:
+        params = {n: stored_value(v) for n, v in record.params.items()}
+        shown = {n: v for n, v in params.items() if n in distributions}
+        if record.state == "running" or (record.row, _text(shown)) in known:
+            continue
+        others = {n: v for n, v in params.items() if n not in shown}
+        new.append(
+            optuna.trial.create_trial(
+                state=optuna.trial.TrialState[_STATES[record.state]],
+                value=record.score if record.state == "complete" else None,
+                params=shown,
+                distributions={n: distributions[n] for n in shown},
+                intermediate_values=record.steps,
+                user_attrs={_ROW: record.row, **others, **record.more},
+            )
+        )
+    study.add_trials(new)
+
+
+def _text(params: Mapping[str, Any]) -> str:
+    return json.dumps(params, sort_keys=True)
+
+
+def _distributions(
+    optuna: Any, space: Space, records: Sequence[TrialRecord]
+) -> dict[str, Any]:
+    """Return the distribution of each parameter that Optuna can have one of."""
+    found = {}
+    for name in space.names:
+        dimensions = [c.dimension for c in space.columns if c.name == name]
+        seen = [r.params[name] for r in records if name in r.params]
+        own = _distribution(optuna.distributions, dimensions, seen)
+        if own is not None:
+            found[name] = own
+    return found
+
+
+def _distribution(known: Any, dimensions: Sequence[Any], seen: Sequence[Any]) -> Any:
+    """Return the distribution of a parameter; None if its values are of all kinds."""
+    lists = [d for d in dimensions if isinstance(d, Values)]
+    values = [d.at(i) for d in lists for i in range(min(len(d.values), _MOST_CHOICES + 1))]
+    if len(lists) == len(dimensions) and len(values) <= _MOST_CHOICES:
+        return known.CategoricalDistribution(list(dict.fromkeys(map(stored_value, values))))
+    ends = [end for d in dimensions for end in _ends(d)] + list(seen)
+    if not ends or not all(_is_number(end) for end in ends):
+        return None
+    is_log = all(_is_log(d) for d in dimensions) and min(ends) > 0
+    if all(isinstance(end, Integral) for end in ends):
+        return known.IntDistribution(int(min(ends)), int(max(ends)), log=is_log)
+    return known.FloatDistribution(float(min(ends)), float(max(ends)), log=is_log)
+
+
+def _ends(dimension: Any) -> list[Any]:
+    """Return the least and the greatest value that can be told."""
+    if isinstance(dimension, Interval | IntegerRange):
+        return [dimension.low, dimension.high]
+    if isinstance(dimension, Values):
+        is_sorted = dimension.n_categories == 0
+        ends = (0.0, 1.0) if is_sorted else range(len(dimension.values))
+        return [dimension.decode(end) for end in ends]
+    return [dimension.decode(code) for code in (0.0, 1.0)] if dimension.has_codes else []
+
+
+def _is_log(dimension: Any) -> bool:
+    if isinstance(dimension, Distribution):
+        family = getattr(dimension.frozen, "dist", None)
+        return getattr(family, "name", "") in _LOGARITHMIC
+    return bool(getattr(dimension, "is_log", False))
+
+
+def _is_number(value: Any) -> bool:
+    return isinstance(value, Real) and not isinstance(value, bool)
+
+
+def to_optuna(search: Any, storage: Any = None, *, study_name: str | None = None) -> Any:
+    """Write a fitted search into an Optuna storage.
+
+    Parameters
+    ----------
+    search : estimator
+        Fitted: a search of sk_tune, scikit-learn or scikit-optimize.
+    storage : str or optuna storage, default=None
+        Such as "sqlite:///study.db"; in memory if None.
+    study_name : str, default=None
+        Drawn by Optuna if None.  A study of this name gets those trials that it lacks.
+
+    Returns
+    -------
+    optuna.study.Study
+        With one trial for each configuration.  Its value is the mean test score, greater
+        is better; its intermediate values are those of epochs, where accuracy or R^2
+        decides, or else of rungs.  One that others were promoted over is pruned, one that
+        failed says why in ``user_attrs["failure_reason"]``.
+
+    Raises
+    ------
+    ImportError
+        Optuna is not installed.
+    NotFittedError
+        If the search is not fitted.
+
+    See Also
+    --------
+    OptunaExport : The same while a search runs.
+
+    Notes
+    -----
+    Values of a list that are neither None nor a bool, number or str are written as their
+    ``repr``.
+
+    Examples
+    --------
+    >>> from sklearn.datasets import load_iris
+    >>> from sk_tune import GridSearchCV, MLPClassifier
+    >>> from sk_tune.search import to_optuna
+    >>> X, y = load_iris(return_X_y=True)
+    >>> net = MLPClassifier(width=8, max_epochs=3, random_state=0)
+    >>> search = GridSearchCV(net, {"learning_rate": [1e-3, 1e-2]}, cv=3).fit(X, y)
+    >>> study = to_optuna(search)
+    >>> study.best_params == search.best_params_
+    True
+    """
+    check_is_fitted(search, "cv_results_")
+    optuna = _import_optuna()
+    study = _study(optuna, storage, study_name)
+    curves = getattr(search, "learning_curves_", None)
+    records = _records(search, search.cv_results_, curves)
+    add_trials(optuna, study, space_of(search), records)
+    return study
+
+
+class OptunaExport:
+    """Writes a search into an Optuna storage while it runs.
+
+    A callback of scikit-learn's kind: ``search.set_callbacks(OptunaExport(...))``.  A
+    configuration is written when it has ended: after its last rung, or when others have
+    been promoted over it.
+
+    Parameters
+    ----------
+    storage : str or optuna storage
+        Such as "sqlite:///study.db", which other processes can read meanwhile.
+    study_name : str
+        Of the study.  If there is one of this name, it gets those trials that it lacks, so
+        that a search which is run again, as from a store, may keep its name.
+
+    See Also
+    --------
+    to_optuna : For a search that is fitted.
+
+    Examples
+    --------
+    >>> import optuna
+    >>> from scipy.stats import loguniform
+    >>> from sklearn.datasets import load_iris
+    >>> from sk_tune import HyperbandSearchCV, MLPClassifier
+    >>> from sk_tune.search import OptunaExport
+    >>> X, y = load_iris(return_X_y=True)
+    >>> net = MLPClassifier(width=8, max_epochs=4, random_state=0)
+    >>> storage = optuna.storages.InMemoryStorage()
+    >>> search = HyperbandSearchCV(
+    ...     net, {"learning_rate": loguniform(1e-4, 1e-1)}, factor=2, cv=3, random_state=0
+    ... )
+    >>> search = search.set_callbacks(OptunaExport(storage, "iris")).fit(X, y)
+    >>> study = optuna.load_study(study_name="iris", storage=storage)
+    >>> len(study.trials) == len(set(search.search_record_.last_rows))
+    True
+    """
+
+    def __init__(self, storage: Any, study_name: str) -> None:
+        self.storage = storage
+        self.study_name = study_name
+
+    def setup(self, estimator: Any, context: Any) -> None:
+        """Make the study, or find it.
+
+        Parameters
+        ----------
+        estimator : estimator
+            The search.
+        context : CallbackContext
+            Of its fit.
+        """
+        self._lock = threading.Lock()
+        self._n_seen = 0
+        self._optuna = _import_optuna()
+        self._space = space_of(estimator)
+        self._study = _study(self._optuna, self.storage, self.study_name)
+
+    def teardown(self, estimator: Any, context: Any) -> None:
+        """Write what has not been written.
+
+        Parameters
+        ----------
+        estimator : estimator
+            The search.
+        context : CallbackContext
+            Of its fit.
+        """
+        results, curves = _so_far(estimator)
+        if results:
+            self._write(estimator, results, curves, is_over=True)
+        del self._lock, self._n_seen, self._optuna, self._space, self._study
+
+    def on_fit_task_begin(self, estimator: Any, context: Any, **_: Any) -> None:
+        """Do nothing.
+
+        Parameters
+        ----------
+        estimator : estimator
+            The search.
+        context : CallbackContext
+            Of a part of its fit.
+        **_ : dict
+            Ignored.
+        """
+
+    def on_fit_task_end(self, estimator: Any, context: Any, **_: Any) -> bool:
+        """Write what has ended since the last time.
+
+        Parameters
+        ----------
+        estimator : estimator
+            The search.
+        context : CallbackContext
+            Of a part of its fit.
+        **_ : dict
+            Ignored.
+
+        Returns
+        -------
+        bool
+            False, so that the search goes on.
+        """
+        results, curves = _so_far(estimator)
+        with self._lock:
+            n_rows = len(results.get("params", ()))
+            if n_rows > self._n_seen:
+                self._n_seen = n_rows
+                self._write(estimator, results, curves, is_over=False)
+        return False
+
+    def _write(
+        self, search: Any, results: Mapping[str, Any], curves: Any, *, is_over: bool
+    ) -> None:
+        records = _records(search, results, curves, is_over=is_over)
+        add_trials(self._optuna, self._study, self._space, records)
+
+
+def _so_far(search: Any) -> tuple[Mapping[str, Any], pd.DataFrame | None]:
+    """Return results and curves of a search that runs; of others their results at last."""
+    if hasattr(search, "results_so_far"):
+        own: tuple[Mapping[str, Any], pd.DataFrame] = search.results_so_far()
+        return own
+    return getattr(search, "cv_results_", {}), None
+
+
+def _records(
+    search: Any,
+    results: Mapping[str, Any],
+    curves: pd.DataFrame | None,
+    *,
+    is_over: bool = True,
+) -> list[TrialRecord]:
+    return trial_records(
+        results,
+        refit=search.refit,
+        resource=getattr(search, "resource_", getattr(search, "resource", None)),
+        # A search that is over may have granted less than it might have.
+        max_resources=None if is_over else getattr(search, "max_resources_", None),
+        curves=curves if scores_by_curve(search.scoring) else None,
+        is_over=is_over,
+        is_asynchronous=getattr(search, "asynchronous", False),
+    )
+
+
+def _study(optuna: Any, storage: Any, study_name: str | None) -> Any:
+    """Make a study, or open the one of that name."""
+    study = optuna.create_study(
+        storage=storage,
+        study_name=study_name,
+        direction="maximize",
+        load_if_exists=study_name is not None,
+    )
+    if study.direction != optuna.study.StudyDirection.MAXIMIZE:
+        raise ValueError(
+            f"The study {study_name!r} must maximize, as searches do. Got one that "
+            "minimizes. Give another study_name."
+        )
+    return study
+
+
+def _import_optuna() -> Any:
+    try:
+        import optuna
+    except ImportError as error:
+        raise ImportError(
+            "The export needs Optuna. Install it by: pip install 'sk-tune[study]'"
+        ) from error
+    return optuna

@@ -1,0 +1,537 @@
+# SPDX-FileCopyrightText: sk_tune contributors
+# SPDX-License-Identifier: BSD-3-Clause
+"""Tasks of a search, each a candidate on a fold, and what became of them."""
+
+import os
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+from sklearn.base import is_classifier
+
+from sk_tune._compat import FoldTask
+from sk_tune._search_record import INTERRUPTED, LEFT_OUT, UNSCORED
+from sk_tune.backend import Job, value_fingerprint
+from sk_tune.engine import Fit, Progress, Trained
+from sk_tune.training import TrainingState
+
+__all__ = [
+    "FoldCurve",
+    "FoldOutcome",
+    "HeldOut",
+    "SearchOptions",
+    "Work",
+    "best_epoch",
+    "candidate_fingerprint",
+    "failures",
+    "fit_name",
+    "fold_curves",
+    "guiding_scores",
+    "hold",
+    "last_rows",
+    "learning_curve_table",
+    "out_of_fold_predictions",
+    "positions",
+    "trained_outcome",
+    "with_reasons",
+    "without_values",
+]
+
+Array = npt.NDArray[Any]
+
+
+def no_epochs() -> Array:
+    return np.empty(0)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class HeldOut:
+    """What a candidate predicts on the rows of a fold that it was not trained on.
+
+    Parameters
+    ----------
+    rows : ndarray of shape (n_test,)
+        Positions of these rows.
+    values : ndarray of shape (n_test,) or (n_test, n_outputs), or None
+        Probabilities (1 and 0 if a classifier knows labels only), or predictions of a
+        regressor; None if they are not kept.
+    classes : ndarray of shape (n_classes,) or None
+        Which class each column of `values` is the probability of.
+    is_of_predict : bool, default=False
+        Whether `values` are what ``predict`` returns, and so say nothing of how sure a
+        classifier is.
+    """
+
+    rows: Array
+    values: Array | None
+    classes: Array | None
+    is_of_predict: bool = False
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class FoldOutcome:
+    """What became of a candidate on a fold.
+
+    Parameters
+    ----------
+    train_loss, valid_loss, valid_score : ndarray of shape (n_epochs,)
+        Of each epoch; empty for what is no network.
+    held : HeldOut or None
+        Predictions on the held-out rows.
+    n_epochs : int
+        Epochs that were trained for it.
+    n_resumed : int
+        Epochs that it went on from, which were not trained again.
+    n_loaded : int
+        Epochs that were trained in an earlier run, and came from the store.
+    n_again : int
+        Epochs that were trained once more to get to the best one.
+    n_granted, n_granted_before : int
+        Epochs that it might have behind it now, and before this rung.
+    seconds : float
+        Time that the training took, in one thread.
+    engine : {"fleet", "reference", ""}
+        Which engine trained it; empty if it trained itself.
+    solo_reason : str
+        Why no fleet could carry it.
+    reason : str
+        Why it has no score; empty if it has.
+    was_stopped : bool
+        Whether it lost a race, which is no failure.
+    """
+
+    train_loss: Array = field(default_factory=no_epochs)
+    valid_loss: Array = field(default_factory=no_epochs)
+    valid_score: Array = field(default_factory=no_epochs)
+    held: HeldOut | None = None
+    n_epochs: int = 0
+    n_resumed: int = 0
+    n_loaded: int = 0
+    n_again: int = 0
+    n_granted: int = 0
+    n_granted_before: int = 0
+    seconds: float = 0.0
+    engine: str = ""
+    solo_reason: str = ""
+    reason: str = ""
+    was_stopped: bool = False
+
+
+def hold(estimator: Any, X: Any, rows: Array) -> HeldOut | None:
+    """Let a fitted estimator predict the samples at positions `rows`; None if it cannot."""
+    classes = getattr(estimator, "classes_", None) if is_classifier(estimator) else None
+    has_columns = isinstance(classes, np.ndarray) and classes.ndim == 1
+    has_probabilities = hasattr(estimator, "predict_proba")
+    try:
+        if has_probabilities:
+            values = _as_array(estimator.predict_proba(X), classes)
+        elif has_columns:
+            values = (np.asarray(estimator.predict(X))[:, None] == classes).astype(float)
+        else:
+            values = np.asarray(estimator.predict(X), dtype=float)
+    except Exception:  # noqa: BLE001 - predictions are an extra; the score says what fails
+        return None
+    return HeldOut(
+        rows=positions(rows),
+        values=values,
+        classes=classes if has_columns else None,
+        is_of_predict=not has_probabilities,
+    )
+
+
+def without_values(outcome: FoldOutcome) -> FoldOutcome:
+    """Return an outcome that keeps which rows were predicted, and not what."""
+    if outcome.held is None or outcome.held.values is None:
+        return outcome
+    return replace(outcome, held=replace(outcome.held, values=None))
+
+
+def positions(rows: Any) -> Array:
+    """Return positions of samples that a user's splitter may give as a mask."""
+    rows = np.asarray(rows)
+    return np.flatnonzero(rows) if rows.dtype == bool else rows
+
+
+def out_of_fold_predictions(
+    outcomes: Sequence[Sequence[FoldOutcome]],
+    n_rows: int,
+    classes: Array | None,
+    *,
+    averaged: bool = True,
+) -> Array:
+    """Return what each candidate predicts of each row by the folds that lacked the row.
+
+    Parameters
+    ----------
+    outcomes : sequence of sequence of FoldOutcome
+        By candidate and fold.
+    n_rows : int
+        Rows of the data.
+    classes : ndarray of shape (n_classes,) or None
+        All classes, for probabilities; a class that a fold lacks has probability 0.
+    averaged : bool, default=True
+        Whether a row that several folds held out has the mean of their predictions, which
+        are those of an ensemble; if not, it has the first.
+
+    Returns
+    -------
+    ndarray of shape (n_candidates, n_rows) or (n_candidates, n_rows, n_outputs)
+        NaN where no fold held the row out; of the type of the predictions, such as float32.
+    """
+    kept = [[_aligned(outcome.held, classes) for outcome in folds] for folds in outcomes]
+    every = [values for own in kept for values in own if values is not None]
+    shape = every[0].shape[1:] if every else ()
+    kind = np.result_type(*{values.dtype for values in every}) if every else float
+    predictions = np.full((len(outcomes), n_rows, *shape), np.nan, dtype=kind)
+    for means, folds, own in zip(predictions, outcomes, kept, strict=True):
+        n_before = np.zeros(n_rows, dtype=np.int32)
+        for held, values in zip((outcome.held for outcome in folds), own, strict=True):
+            if held is None or values is None or values.shape[1:] != shape:
+                continue
+            is_new = n_before[held.rows] == 0
+            means[held.rows[is_new]] = values[is_new]
+            if averaged and not is_new.all():
+                _average_in(means, n_before, held.rows[~is_new], values[~is_new])
+            n_before[held.rows] += 1
+    return predictions
+
+
+def _average_in(means: Array, n_before: Array, rows: Array, values: Array) -> None:
+    """Make means of some predictions of rows means of one more."""
+    n = n_before[rows].reshape(-1, *([1] * (values.ndim - 1)))
+    means[rows] += (values - means[rows]) / (n + 1)
+
+
+def _as_array(probabilities: Any, classes: Any) -> Array:
+    """Return probabilities; with several labels, those that a row has each of them."""
+    if isinstance(probabilities, list):
+        # A label that was the same in all rows has one column, of its 0 or its 1.
+        pairs = zip(probabilities, classes, strict=True)
+        return np.column_stack([own @ np.asarray(values, float) for own, values in pairs])
+    return np.asarray(probabilities)
+
+
+def _aligned(held: HeldOut | None, classes: Array | None) -> Array | None:
+    """Return probabilities with a column for every class."""
+    if held is None or held.values is None:
+        return None
+    if held.classes is None or classes is None or np.array_equal(held.classes, classes):
+        return held.values
+    values = np.zeros((len(held.values), len(classes)), dtype=held.values.dtype)
+    values[:, np.searchsorted(classes, held.classes)] = held.values
+    return values
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SearchOptions:
+    """How a search evaluates its candidates.
+
+    Parameters
+    ----------
+    n_jobs : int or None
+        Workers.
+    pre_dispatch : int or str
+        Of joblib, for what is no network.
+    error_score : "raise" or float
+        Score of what fails.
+    has_callable_scoring : bool
+        Whether the names of the scores are known only when something was scored.
+    refit : bool, str or callable
+        Names the score that decides, if there are several.
+    epochs : {"last", "best"}, default="last"
+        Which epoch of a network is scored.
+    prefers_loss : bool, default=False
+        Whether the best epoch is that of the least loss, or of the highest score.
+    race : bool, default=False
+        Whether candidates that are clearly worse than the best one that was given as much
+        stop before they were on all folds.
+    n_models_kept : int or None, default=0
+        Candidates whose fitted estimators are kept, the best ones; all if None.
+    n_predictions_kept : int or None, default=None
+        Candidates whose predictions of held-out rows are kept, likewise.
+    resource : str or None, default=None
+        Name of the parameter that is the networks' number of epochs, if that is what
+        rungs grant more of.
+    max_resources : int, default=0
+        What the schedule of the learning rate is laid out for then.
+    progress : callable or None, default=None
+        Called with the engine's ``Progress``.
+    store : str, path-like or None, default=None
+        Where the engine keeps results.
+    """
+
+    n_jobs: int | None
+    pre_dispatch: int | str
+    error_score: Any
+    has_callable_scoring: bool
+    refit: Any
+    epochs: str = "last"
+    prefers_loss: bool = False
+    race: bool = False
+    n_models_kept: int | None = 0
+    n_predictions_kept: int | None = None
+    resource: str | None = None
+    max_resources: int = 0
+    progress: Callable[[Progress], object] | None = None
+    store: str | os.PathLike[str] | None = None
+
+    @property
+    def n_steps(self) -> int:
+        """Trainings of each network, one after the other: all epochs, and the best."""
+        return 2 if self.epochs == "best" else 1
+
+
+@dataclass(slots=True, kw_only=True, eq=False)
+class Work:
+    """A task of a search on its way from joblib to its result.
+
+    `row` is the candidate's result row; `fit` is None for what is no network. `key` is
+    equal for the fits of a candidate in all rungs (first part) and on one fold (second
+    part), None if nothing is resumed. `n_epochs` are those behind the network afterwards,
+    `n_epochs_before` those that earlier rungs granted, `n_epochs_again` those trained once
+    more to get to the best one. `state` is what the network adopts: that of another epoch
+    than `trained` with epochs="best".
+    """
+
+    job: Job
+    task: FoldTask
+    row: int
+    fit: Fit | None = None
+    key: tuple[Any, Any] | None = None
+    n_epochs: int = 0
+    n_epochs_before: int = 0
+    n_epochs_again: int = 0
+    trained: Trained | None = None
+    state: TrainingState | None = None
+    outcome: FoldOutcome | None = None
+    model: Any = None
+    is_ahead: bool = False
+
+
+def fit_name(row: int, fold: int) -> str:
+    """Return what the engine calls a fit in its messages, without a colon."""
+    return f"candidate {row}, fold {fold}"
+
+
+def candidate_fingerprint(params: Mapping[str, Any], *, without: str | None) -> Any:
+    """Return a key that is equal for a candidate in all of its rungs.
+
+    `without` is the parameter of which rungs grant more.
+    """
+    names = sorted(name for name in params if name != without)
+    return tuple((name, value_fingerprint(params[name])) for name in names)
+
+
+Floats = npt.NDArray[np.float64]
+
+_CURVES = ("train_loss", "valid_loss", "valid_score")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class FoldCurve:
+    """The T epochs of one candidate on one fold.
+
+    Losses are less, scores greater for better ones; those on the held-out fold may be
+    empty. `n_resources` is what the candidate had been given in all when the curve ends, in
+    `rung`.
+    """
+
+    candidate: int
+    fold: int
+    train_loss: Floats
+    valid_loss: Floats = field(default_factory=no_epochs)
+    valid_score: Floats = field(default_factory=no_epochs)
+    rung: int | None = None
+    n_resources: int | None = None
+
+    @property
+    def n_epochs(self) -> int:
+        """Epochs of the longest of the curves."""
+        return max(len(getattr(self, name)) for name in _CURVES)
+
+
+def best_epoch(curves: Any) -> int:
+    """Return the epoch, counted from 1, at which the mean over folds is best.
+
+    `curves`, (F, T), are scores after each epoch, NaN where a fold has none, for example
+    after it stopped; of equal epochs the earliest counts. Raises ValueError if there is no
+    epoch of which all folds have a score.
+
+    The curve is not smoothed. Epochs that some fold did not reach are not compared: the
+    mean over the folds that are left would favour or punish them for which folds those are.
+    A fold without any score is left out.
+
+    >>> best_epoch([[0.5, 0.8, 0.7], [0.6, 0.6, 0.8]])
+    3
+    >>> best_epoch([[0.5, 0.8, 0.7], [0.6, 0.6, float("nan")]])
+    2
+    """
+    scores = np.asarray(curves, dtype=np.float64)
+    scores = scores[~np.isnan(scores).all(axis=1)]
+    mean = scores.mean(axis=0) if len(scores) else np.empty(0)
+    if np.isnan(mean).all():
+        raise ValueError(
+            "The curves of best_epoch must have an epoch of which all folds have a score. "
+            "Got none instead."
+        )
+    return 1 + int(np.nanargmax(mean))
+
+
+def learning_curve_table(curves: Sequence[FoldCurve]) -> dict[str, npt.NDArray[Any]]:
+    """Return curves as the columns of one tidy table, in their order.
+
+    The columns are candidate, fold, epoch (from 1), train_loss, valid_loss and valid_score;
+    and iter and n_resources, as in ``cv_results_``, if the curves have rungs.
+
+    >>> curve = FoldCurve(candidate=0, fold=2, train_loss=np.array([0.7, 0.4]))
+    >>> table = learning_curve_table([curve])
+    >>> table["epoch"].tolist(), table["train_loss"].tolist()
+    ([1, 2], [0.7, 0.4])
+    """
+    lengths = [curve.n_epochs for curve in curves]
+    table: dict[str, npt.NDArray[Any]] = {
+        "candidate": _repeated([curve.candidate for curve in curves], lengths),
+        "fold": _repeated([curve.fold for curve in curves], lengths),
+        "epoch": _concatenated([np.arange(1, n + 1) for n in lengths], np.int64),
+    }
+    for name in _CURVES:
+        padded = [
+            _padded(getattr(c, name), n) for c, n in zip(curves, lengths, strict=True)
+        ]
+        table[name] = _concatenated(padded, np.float64)
+    rungs = [curve.rung for curve in curves if curve.rung is not None]
+    if rungs:
+        table["iter"] = _repeated(rungs, lengths)
+        table["n_resources"] = _repeated([curve.n_resources for curve in curves], lengths)
+    return table
+
+
+def _repeated(values: Sequence[int | None], lengths: list[int]) -> npt.NDArray[Any]:
+    return np.repeat(np.array(values, dtype=np.int64), lengths)
+
+
+def _padded(curve: Floats, n_epochs: int) -> Floats:
+    return np.append(curve, np.full(n_epochs - len(curve), np.nan))
+
+
+def _concatenated(parts: list[npt.NDArray[Any]], dtype: Any) -> npt.NDArray[Any]:
+    return np.concatenate([np.empty(0, dtype=dtype), *parts], dtype=dtype)
+
+
+def trained_outcome(
+    work: Work, trained: Trained, error: str | None, classes: Any
+) -> FoldOutcome:
+    """Return what became of a task whose network the engine trained.
+
+    `error` says why it has no score; `classes` are those of its columns of probabilities.
+    """
+    state = None if work.fit is None else work.fit.state
+    n_before = 0 if state is None else len(state.history)
+    n_epochs = max(0, len(trained.train_loss) - n_before)
+    return FoldOutcome(
+        train_loss=trained.train_loss,
+        valid_loss=trained.monitor_loss,
+        valid_score=trained.monitor_score,
+        held=_held(work, trained, classes) if error is None else None,
+        n_epochs=0 if trained.is_loaded else n_epochs,
+        n_resumed=n_before,
+        n_loaded=n_epochs if trained.is_loaded else 0,
+        n_again=work.n_epochs_again,
+        n_granted=work.n_epochs,
+        n_granted_before=work.n_epochs_before,
+        seconds=trained.seconds,
+        engine=trained.engine,
+        solo_reason=trained.solo_reason,
+        reason="" if error is None else trained.message or str(error),
+    )
+
+
+def _held(work: Work, trained: Trained, classes: Any) -> HeldOut | None:
+    """Return the predictions that the engine made of the held-out rows."""
+    values = trained.predictions
+    if values is None:
+        return None
+    if not isinstance(classes, np.ndarray) or values.shape[1:] != classes.shape:
+        classes = None
+    return HeldOut(
+        rows=positions(work.task.test),
+        values=values,
+        classes=classes,
+        is_of_predict=not is_classifier(work.task.estimator),
+    )
+
+
+def fold_curves(
+    outcomes: Sequence[Sequence[FoldOutcome]], results: Mapping[str, Any]
+) -> list[FoldCurve]:
+    """Return the curves of all candidates but of other estimators and failed fits."""
+    rungs, resources = results.get("iter"), results.get("n_resources")
+    return [
+        FoldCurve(
+            candidate=candidate,
+            fold=fold,
+            train_loss=outcome.train_loss,
+            valid_loss=outcome.valid_loss,
+            valid_score=outcome.valid_score,
+            rung=None if rungs is None else int(rungs[candidate]),
+            n_resources=None if resources is None else int(resources[candidate]),
+        )
+        for candidate, folds in enumerate(outcomes)
+        for fold, outcome in enumerate(folds)
+        if len(outcome.train_loss)
+    ]
+
+
+def guiding_scores(results: Mapping[str, Any], refit: Any) -> npt.NDArray[np.float64]:
+    """Return the mean score that decides of each candidate; greater is better.
+
+    With several metrics `refit` names the one that decides, or else the first does.
+    """
+    names = [name for name in results if name.startswith("mean_test_")]
+    own = f"mean_test_{refit}"
+    return np.asarray(results[own if own in names else names[0]]) if names else np.empty(0)
+
+
+def with_reasons(
+    results: Mapping[str, Any], outcomes: Sequence[Sequence[FoldOutcome]], refit: Any
+) -> dict[str, Any]:
+    """Return a copy of results with a column "failure_reason", if any candidate failed."""
+    reasons = [
+        next((o.reason for o in folds if o.reason), UNSCORED if np.isnan(score) else "")
+        for folds, score in zip(outcomes, guiding_scores(results, refit), strict=True)
+    ]
+    if not any(reasons):
+        return dict(results)
+    return {**results, "failure_reason": np.array(reasons, dtype=object)}
+
+
+def failures(outcomes: Sequence[Sequence[FoldOutcome]]) -> list[dict[str, str | None]]:
+    """Return why fits failed, in the form in which scikit-learn counts them."""
+    return [
+        # Without its name, for scikit-learn to count what failed for the same reason.
+        {"fit_error": outcome.reason.removeprefix(f"{fit_name(row, fold)}: ") or None}
+        for row, folds in enumerate(outcomes)
+        for fold, outcome in enumerate(folds)
+        if not outcome.was_stopped
+    ]
+
+
+def last_rows(
+    params: Sequence[Mapping[str, Any]],
+    resource: str | None,
+    reasons: Sequence[str] | None = None,
+) -> tuple[int, ...]:
+    """Return the result row of each configuration with the most resources, ascending.
+
+    Later rungs come later in `params`. A row that an interruption left empty is not taken
+    if the configuration has another.
+    """
+    last: dict[Any, int] = {}
+    for row, own in enumerate(params):
+        candidate = candidate_fingerprint(own, without=resource)
+        is_empty = reasons is not None and reasons[row] in {INTERRUPTED, LEFT_OUT}
+        if not is_empty or candidate not in last:
+            last[candidate] = row
+    return tuple(sorted(last.values()))
