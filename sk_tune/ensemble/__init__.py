@@ -4,8 +4,14 @@
 
 from sk_tune.ensemble._bagging import BaggingClassifier, BaggingRegressor
 from sk_tune.ensemble._boosting import BoostingClassifier, BoostingRegressor
-from sk_tune.ensemble._collapsed import CollapsedClassifier, CollapsedRegressor, collapse
+from sk_tune.ensemble._collapsed import (
+    CollapsedClassifier,
+    CollapsedRegressor,
+    WeightedSum,
+    collapse,
+)
 from sk_tune.ensemble._combination import Combination, Member, network_of
+from sk_tune.ensemble._member_inputs import scaler_numbers
 from sk_tune.ensemble._parts import Parts, with_temperature
 from sk_tune.ensemble._seed_ensemble import SeedEnsembleClassifier, SeedEnsembleRegressor
 from sk_tune.ensemble._selection import EnsembleScore, Library, Selector, read_library
@@ -36,8 +42,10 @@ __all__ = [
     "StackingRegressor",
     "TrialEnsembleClassifier",
     "TrialEnsembleRegressor",
+    "WeightedSum",
     "collapse",
     "network_of",
     "read_library",
+    "scaler_numbers",
     "with_temperature",
 ]

@@ -2,9 +2,11 @@
 # SPDX-License-Identifier: BSD-3-Clause
 """Bagging of networks: scikit-learn's, with all members trained as one fleet.
 
-``fit`` is scikit-learn's, inside a ``with fleet():`` block: it draws rows, columns and
-seeds, and its members come out equal.  What is added are tables on the rows that members
-lack, and predictions of all members in one call.
+``fit`` is scikit-learn's, inside a ``with fleet():`` block: it draws samples, columns and
+seeds, and its members come out equal.  What is added are tables on the out-of-bag samples,
+those that a member lacks, and predictions of all members in one call.
+
+Notation: m members, n samples, C classes or targets.
 """
 
 from collections.abc import Iterator, Sequence
@@ -18,33 +20,23 @@ from joblib import effective_n_jobs
 from sklearn import ensemble
 from sklearn.metrics import accuracy_score, r2_score
 from sklearn.utils.validation import check_is_fitted, validate_data
-from skorch import NeuralNet
 
 from sk_tune._compat import get_active_backend
+from sk_tune._declaration import with_inherited_docs
 from sk_tune.adoption import adoption
 from sk_tune.backend import CollectingBackend, fleet
 from sk_tune.ensemble._combination import Combination, network_of
-from sk_tune.ensemble._member_fits import asks_for_types, with_categories
-from sk_tune.ensemble._parts import Predictor, parts_of, predictor_of
-from sk_tune.estimators import (
-    MLPClassifier,
-    MLPRegressor,
-    NetworkEstimator,
-    category_columns,
-)
+from sk_tune.ensemble._member_fits import asks_for_types, has_network, with_categories
+from sk_tune.ensemble._parts import average_of, parts_of
+from sk_tune.estimators import MLPClassifier, MLPRegressor, category_columns
 from sk_tune.exceptions import warn_user
 
-__all__ = [
-    "BaggingClassifier",
-    "BaggingRegressor",
-    "epoch_table",
-    "members_table",
-    "rows_left_out",
-]
+__all__ = ["BaggingClassifier", "BaggingRegressor"]
 
 Array = npt.NDArray[Any]
 
-# Names in a network's history, and in the table.
+_N_NAMED = 5  # Columns that a warning lists.
+# Columns of a table by their names in a network's history.
 _COLUMNS = {
     "train_loss": "train_loss",
     "monitor_loss": "oob_loss",
@@ -54,76 +46,57 @@ _COLUMNS = {
 _MOST_NUMBERS = 2**22
 
 
-def rows_left_out(samples: Sequence[Array], n_samples: int) -> npt.NDArray[np.bool_]:
-    """Return which samples each of m members has never seen, (m, n_samples)."""
-    left_out = np.ones((len(samples), n_samples), dtype=bool)
-    for own, drawn in zip(left_out, samples, strict=True):
-        own[drawn] = False
-    return left_out
-
-
-def epoch_table(members: Sequence[Any]) -> pd.DataFrame:
-    """Return the curves of the members on the samples that they lack.
-
-    Columns: member, epoch, train_loss, oob_loss and oob_score; members without such a curve
-    have no rows.
-    """
-    rows = []
-    for number, member in enumerate(members):
-        network: Any = network_of(member)
-        history = [] if network is None else network.history_
-        rows += [
-            {
-                "member": number,
-                "epoch": epoch,
-                **{own: record[name] for name, own in _COLUMNS.items()},
-            }
-            for epoch, record in enumerate(history, start=1)
-            if "monitor_loss" in record
-        ]
-    return pd.DataFrame(rows, columns=["member", "epoch", *_COLUMNS.values()])
-
-
-def members_table(
-    combination: Combination, left_out: npt.NDArray[np.bool_], X: Any, y: Array
-) -> pd.DataFrame:
-    """Return the score of the first members, for every number of them.
-
-    Columns: n_members; oob_score, accuracy or R^2, over the samples that at least one of
-    them lacks; n_samples, the number of these. `y` holds positions of classes, or targets.
-    """
-    is_classifier = combination.classes is not None
-    predicted = np.empty(left_out.shape, dtype=np.intp if is_classifier else np.float64)
-    n_columns = 1 if combination.classes is None else len(combination.classes)
-    size = max(1, _MOST_NUMBERS // (len(left_out) * n_columns))
-    for start in range(0, len(y), size):
-        rows = slice(start, start + size)
-        counts = left_out[:, rows, np.newaxis]
-        sums = np.cumsum(combination.each(X[rows]) * counts, axis=0)  # (m, rows, C)
-        if is_classifier:
-            predicted[:, rows] = sums.argmax(axis=2)
-        else:
-            n_predictions = np.maximum(counts.cumsum(axis=0), 1)
-            predicted[:, rows] = (sums / n_predictions)[:, :, 0]
-    covered = np.logical_or.accumulate(left_out, axis=0)
-    score = accuracy_score if is_classifier else r2_score
-    # R^2 of fewer than two rows is not defined.
-    scores = [
-        score(y[own], values[own]) if own.sum() > 1 else np.nan
-        for own, values in zip(covered, predicted, strict=True)
-    ]
-    return pd.DataFrame({
-        "n_members": np.arange(1, len(left_out) + 1),
-        "oob_score": scores,
-        "n_samples": covered.sum(axis=1),
-    })
-
-
-_N_NAMED = 5  # Columns that a warning lists.
-
-
 class _Bagging:
-    """Lets scikit-learn's bagging train and predict with its networks together."""
+    """Lets scikit-learn's bagging train and predict with its networks together.
+
+    Parameters
+    ----------
+    n_estimators : int, default=10
+        Members.
+    max_samples : int or float, default=None
+        Rows to draw for each member, or their share; as many as there are if None.
+    max_features : int or float, default=1.0
+        Columns to draw for each member, or their share.
+    bootstrap : bool, default=True
+        Whether rows are drawn with replacement.
+    bootstrap_features : bool, default=False
+        Whether columns are drawn with replacement.
+    oob_score : bool, default=False
+        Whether to score on the rows that members lack, as a whole, by epochs and by
+        numbers of members.
+    warm_start : bool, default=False
+        Whether ``fit`` adds members to those that are there.
+    n_jobs : int, default=None
+        Worker processes that train, as in scikit-learn.
+    random_state : int, RandomState instance or None, default=None
+        Seed of rows, columns and the members' seeds.
+    verbose : int, default=0
+        As in scikit-learn.
+
+    Attributes
+    ----------
+    estimator_ : estimator
+        What the members are copies of.
+    estimators_ : list of estimators
+        The members.
+    estimators_samples_ : list of ndarray
+        Positions of the rows of each member.
+    estimators_features_ : list of ndarray
+        Columns of each member.
+    n_features_in_ : int
+        Columns of X.
+    feature_names_in_ : ndarray of shape (n_features_in_,)
+        Their names, if X had any.
+    oob_curve_ : DataFrame
+        A row for each member and epoch, if `oob_score`: member, epoch, train_loss, and
+        oob_loss and oob_score on the rows that the member lacks.  Where the mean
+        ``oob_loss`` no longer falls, more epochs do not help.  Empty for members that are
+        no networks, or that stand behind transformers, and within ``fleet()``.
+    oob_by_members_ : DataFrame
+        A row for each number of members, if `oob_score`: n_members, oob_score of the first
+        so many, and n_samples, the rows that at least one of them lacks.  Where
+        ``oob_score`` no longer rises, more members do not help.
+    """
 
     def fit(self: Any, X: Any, y: Any, sample_weight: Any = None, **fit_params: Any) -> Any:
         """Train the members, each on rows and columns drawn for it.
@@ -157,7 +130,7 @@ class _Bagging:
                 super().fit(X, y, sample_weight, **fit_params)  # type: ignore[misc]
         finally:
             del self._categories
-        self._predictor = Predictor(self)
+        self._combination = parts_of(self).combination()
         return self
 
     def __sklearn_is_fitted__(self) -> bool:
@@ -169,10 +142,12 @@ class _Bagging:
         self.estimator_ = with_categories(self.estimator_, self._categories)
 
     def _set_oob_tables(self: Any, X: Any, y: Any) -> None:
-        """Learn what the rows that members lack tell of epochs and of their number."""
-        self.oob_curve_ = epoch_table(self.estimators_)
-        left_out = rows_left_out(self.estimators_samples_, len(y))
-        self.oob_by_members_ = members_table(parts_of(self).combination(), left_out, X, y)
+        """Learn what the out-of-bag samples tell of epochs and of the number of members."""
+        self.oob_curve_ = _epoch_table(self.estimators_)
+        left_out = np.ones((len(self.estimators_), len(y)), dtype=bool)
+        for of_member, drawn in zip(left_out, self.estimators_samples_, strict=True):
+            of_member[drawn] = False
+        self.oob_by_members_ = _members_table(parts_of(self).combination(), left_out, X, y)
 
     def _combined(self: Any, X: Any) -> Array | None:
         """Return the mean of the members; None if no network is among them."""
@@ -187,7 +162,7 @@ class _Bagging:
             ensure_all_finite=False,
             reset=False,
         )
-        return predictor_of(self)(X)
+        return average_of(self, X)
 
 
 def _categories_of_members(bagging: Any, X: Any) -> list[int]:
@@ -210,12 +185,8 @@ def _categories_of_members(bagging: Any, X: Any) -> list[int]:
 @contextmanager
 def _members_as_fleet(bagging: Any) -> Iterator[None]:
     """Train the networks of a block as fleets, unless that is done already."""
-    estimator = bagging._get_estimator()
-    parts = [estimator]
-    if hasattr(estimator, "get_params"):
-        parts += estimator.get_params(deep=True).values()
-    has_networks = any(isinstance(part, NetworkEstimator | NeuralNet) for part in parts)
-    if not has_networks or isinstance(get_active_backend()[0], CollectingBackend):
+    is_in_block = isinstance(get_active_backend()[0], CollectingBackend)
+    if is_in_block or not has_network(bagging._get_estimator()):
         yield
         return
     monitor = _left_out if bagging.oob_score else None
@@ -226,11 +197,69 @@ def _members_as_fleet(bagging: Any) -> Iterator[None]:
 
 
 def _left_out(X: Any, y: Any, sample_weight: Any) -> Array | None:
-    """Return the rows that a member lacks: scikit-learn gives them a weight of 0."""
+    """Return the samples that a member lacks: scikit-learn gives them a weight of 0."""
     if sample_weight is None:
         return None
-    rows = np.flatnonzero(np.asarray(sample_weight) == 0)
-    return rows if len(rows) else None
+    samples = np.flatnonzero(np.asarray(sample_weight) == 0)
+    return samples if len(samples) else None
+
+
+def _epoch_table(members: Sequence[Any]) -> pd.DataFrame:
+    """Return the curves of the members on their out-of-bag samples.
+
+    Columns: member, epoch, train_loss, oob_loss and oob_score; members without such a curve
+    have no rows.
+    """
+    rows = []
+    for number, member in enumerate(members):
+        network: Any = network_of(member)
+        history = [] if network is None else network.history_
+        rows += [
+            {
+                "member": number,
+                "epoch": epoch,
+                **{column: record[name] for name, column in _COLUMNS.items()},
+            }
+            for epoch, record in enumerate(history, start=1)
+            if "monitor_loss" in record
+        ]
+    return pd.DataFrame(rows, columns=["member", "epoch", *_COLUMNS.values()])
+
+
+def _members_table(
+    combination: Combination, left_out: npt.NDArray[np.bool_], X: Any, y: Array
+) -> pd.DataFrame:
+    """Return the score of the first members, for every number of them.
+
+    Columns: n_members; oob_score, accuracy or R^2, over the samples that at least one of
+    them lacks; n_samples, the number of these. `left_out`, (m, n), says who lacks which;
+    `y` holds positions of classes, or targets.
+    """
+    is_classifier = combination.classes is not None
+    predicted = np.empty(left_out.shape, dtype=np.intp if is_classifier else np.float64)
+    n_columns = 1 if combination.classes is None else len(combination.classes)
+    size = max(1, _MOST_NUMBERS // (len(left_out) * n_columns))
+    for start in range(0, len(y), size):
+        part = slice(start, start + size)
+        counts = left_out[:, part, np.newaxis]
+        sums = np.cumsum(combination.each(X[part]) * counts, axis=0)  # (m, part, C)
+        if is_classifier:
+            predicted[:, part] = sums.argmax(axis=2)
+        else:
+            n_predictions = np.maximum(counts.cumsum(axis=0), 1)
+            predicted[:, part] = (sums / n_predictions)[:, :, 0]
+    covered = np.logical_or.accumulate(left_out, axis=0)
+    score = accuracy_score if is_classifier else r2_score
+    # R^2 of fewer than two samples is not defined.
+    scores = [
+        score(y[chosen], values[chosen]) if chosen.sum() > 1 else np.nan
+        for chosen, values in zip(covered, predicted, strict=True)
+    ]
+    return pd.DataFrame({
+        "n_members": np.arange(1, len(left_out) + 1),
+        "oob_score": scores,
+        "n_samples": covered.sum(axis=1),
+    })
 
 
 class _WithAllClasses:
@@ -244,12 +273,13 @@ class _WithAllClasses:
         self._n_classes = n_classes
 
     def predict_proba(self, X: Any) -> Array:
-        own = self._member.predict_proba(X)
-        found = np.zeros((len(own), self._n_classes), dtype=own.dtype)
-        found[:, self._member.classes_] = own
+        known = self._member.predict_proba(X)
+        found = np.zeros((len(known), self._n_classes), dtype=known.dtype)
+        found[:, self._member.classes_] = known
         return found
 
 
+@with_inherited_docs
 class BaggingClassifier(_Bagging, ensemble.BaggingClassifier):  # type: ignore[misc]
     """Bagging of classifiers, whose networks train as one fleet.
 
@@ -261,59 +291,19 @@ class BaggingClassifier(_Bagging, ensemble.BaggingClassifier):  # type: ignore[m
     estimator : estimator, default=None
         What to train many of: a network, a pipeline that ends in one, or any other
         classifier.  ``MLPClassifier()`` if None.
-    n_estimators : int, default=10
-        Members.
-    max_samples : int or float, default=None
-        Rows to draw for each member, or their share; as many as there are if None.
-    max_features : int or float, default=1.0
-        Columns to draw for each member, or their share.
-    bootstrap : bool, default=True
-        Whether rows are drawn with replacement.
-    bootstrap_features : bool, default=False
-        Whether columns are drawn with replacement.
-    oob_score : bool, default=False
-        Whether to score on the rows that members lack, as a whole, by epochs and by
-        numbers of members.
-    warm_start : bool, default=False
-        Whether ``fit`` adds members to those that are there.
-    n_jobs : int, default=None
-        Worker processes that train, as in scikit-learn.
-    random_state : int, RandomState instance or None, default=None
-        Seed of rows, columns and the members' own seeds.
-    verbose : int, default=0
-        As in scikit-learn.
+    {parameters}
 
     Attributes
     ----------
-    estimator_ : estimator
-        What the members are copies of.
-    estimators_ : list of estimators
-        The members.
-    estimators_samples_ : list of ndarray
-        Positions of the rows of each member.
-    estimators_features_ : list of ndarray
-        Columns of each member.
     classes_ : ndarray of shape (n_classes,)
         Labels in the order of the columns of ``predict_proba``.
     n_classes_ : int
         Number of classes.
-    n_features_in_ : int
-        Columns of X.
-    feature_names_in_ : ndarray of shape (n_features_in_,)
-        Their names, if X had any.
     oob_score_ : float
         Accuracy where each row is predicted by the members that lack it, if `oob_score`.
     oob_decision_function_ : ndarray of shape (n_samples, n_classes)
         Their mean probabilities, if `oob_score`.
-    oob_curve_ : DataFrame
-        A row for each member and epoch, if `oob_score`: member, epoch, train_loss, and
-        oob_loss and oob_score on the rows that the member lacks.  Where the mean
-        ``oob_loss`` no longer falls, more epochs do not help.  Empty for members that are
-        no networks, or that stand behind transformers, and within ``fleet()``.
-    oob_by_members_ : DataFrame
-        A row for each number of members, if `oob_score`: n_members, oob_score of the first
-        so many, and n_samples, the rows that at least one of them lacks.  Where
-        ``oob_score`` no longer rises, more members do not help.
+    {attributes}
 
     See Also
     --------
@@ -351,14 +341,13 @@ class BaggingClassifier(_Bagging, ensemble.BaggingClassifier):  # type: ignore[m
             In the order of ``classes_``.
         """
         found = None if params else self._combined(X)
-        own: Array = super().predict_proba(X, **params) if found is None else found
-        return own
+        mean: Array = super().predict_proba(X, **params) if found is None else found
+        return mean
 
-    def _set_oob_score(self, X: Any, y: Any) -> None:
-        # scikit-learn's way takes all members to know all classes.
-        own: Any = self
-        members, n_classes = own.estimators_, own.n_classes_
-        own.estimators_ = [
+    def _set_oob_score(self: Any, X: Any, y: Any) -> None:
+        # scikit-learn takes all members to know all classes.
+        members, n_classes = self.estimators_, self.n_classes_
+        self.estimators_ = [
             member
             if len(member.classes_) == n_classes or not hasattr(member, "predict_proba")
             else _WithAllClasses(member, n_classes)
@@ -367,13 +356,14 @@ class BaggingClassifier(_Bagging, ensemble.BaggingClassifier):  # type: ignore[m
         try:
             super()._set_oob_score(X, y)
         finally:
-            own.estimators_ = members
+            self.estimators_ = members
         self._set_oob_tables(X, y)
 
     def _get_estimator(self) -> Any:
         return MLPClassifier() if self.estimator is None else self.estimator
 
 
+@with_inherited_docs
 class BaggingRegressor(_Bagging, ensemble.BaggingRegressor):  # type: ignore[misc]
     """Bagging of regressors, whose networks train as one fleet.
 
@@ -385,50 +375,15 @@ class BaggingRegressor(_Bagging, ensemble.BaggingRegressor):  # type: ignore[mis
     estimator : estimator, default=None
         What to train many of: a network, a pipeline that ends in one, or any other
         regressor.  ``MLPRegressor()`` if None.
-    n_estimators : int, default=10
-        Members.
-    max_samples : int or float, default=None
-        Rows to draw for each member, or their share; as many as there are if None.
-    max_features : int or float, default=1.0
-        Columns to draw for each member, or their share.
-    bootstrap : bool, default=True
-        Whether rows are drawn with replacement.
-    bootstrap_features : bool, default=False
-        Whether columns are drawn with replacement.
-    oob_score : bool, default=False
-        Whether to score on the rows that members lack, as a whole, by epochs and by
-        numbers of members.
-    warm_start : bool, default=False
-        Whether ``fit`` adds members to those that are there.
-    n_jobs : int, default=None
-        Worker processes that train, as in scikit-learn.
-    random_state : int, RandomState instance or None, default=None
-        Seed of rows, columns and the members' own seeds.
-    verbose : int, default=0
-        As in scikit-learn.
+    {parameters}
 
     Attributes
     ----------
-    estimator_ : estimator
-        What the members are copies of.
-    estimators_ : list of estimators
-        The members.
-    estimators_samples_ : list of ndarray
-        Positions of the rows of each member.
-    estimators_features_ : list of ndarray
-        Columns of each member.
-    n_features_in_ : int
-        Columns of X.
-    feature_names_in_ : ndarray of shape (n_features_in_,)
-        Their names, if X had any.
     oob_score_ : float
         R^2 where each row is predicted by the members that lack it, if `oob_score`.
     oob_prediction_ : ndarray of shape (n_samples,)
         Their mean predictions, if `oob_score`.
-    oob_curve_ : DataFrame
-        A row for each member and epoch, if `oob_score`; see ``BaggingClassifier``.
-    oob_by_members_ : DataFrame
-        A row for each number of members, if `oob_score`; see ``BaggingClassifier``.
+    {attributes}
 
     See Also
     --------
@@ -467,8 +422,8 @@ class BaggingRegressor(_Bagging, ensemble.BaggingRegressor):  # type: ignore[mis
         """
         found = None if params else self._combined(X)
         if found is None:
-            own: Array = super().predict(X, **params)
-            return own
+            mean: Array = super().predict(X, **params)
+            return mean
         return found[:, 0] if found.shape[1] == 1 else found
 
     def _set_oob_score(self, X: Any, y: Any) -> None:

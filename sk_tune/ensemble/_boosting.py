@@ -4,16 +4,17 @@
 
 Each stage is one regressor with an output for each column of the gradient, so K classes
 are one network, not K trees.  It goes into the sum times a step that a line search over
-the stage's rows finds, and times the learning rate.  Trees take a Newton step in each leaf;
-a network has no leaves.  Fitting it to the Newton direction itself (GrowNet) takes weights
-of their own for each class, hence a network for each, and targets that explode where a row
-is predicted surely; a single step for the whole stage does without both.  See
-``_boosting_losses`` for the papers.
+the stage's samples finds, and times the learning rate.  Trees take a Newton step in each
+leaf; a network has no leaves.  Fitting it to the Newton direction itself (GrowNet) takes
+other weights of the samples for each class, hence a network for each, and targets that
+explode where a sample is predicted surely; a single step for the whole stage does without
+both.  See ``_boosting_losses`` for the papers.
 
-Notation: n rows, C columns; F is the sum of the stages so far.
+Notation: n samples, C columns; F is the sum of the stages so far.
 """
 
 from collections.abc import Iterator
+from dataclasses import field
 from numbers import Integral, Real
 from typing import Any, ClassVar, NamedTuple, Self
 
@@ -28,11 +29,12 @@ from sklearn.utils.multiclass import check_classification_targets
 from sklearn.utils.validation import check_is_fitted, validate_data
 
 from sk_tune._compat import HasMethods, Interval, StrOptions, check_sample_weight
+from sk_tune._declaration import parameters
 from sk_tune.ensemble._boosting_losses import (
-    LOSSES,
-    BinaryLogLoss,
+    REGRESSION_LOSSES,
     BoostingLoss,
-    LogLoss,
+    classification_loss,
+    regression_loss,
 )
 from sk_tune.ensemble._combination import Combination, Member
 from sk_tune.ensemble._member_fits import fit_stage, last_step, with_categories
@@ -43,8 +45,8 @@ __all__ = ["BoostingClassifier", "BoostingRegressor"]
 Array = npt.NDArray[Any]
 
 
-class _Rows(NamedTuple):
-    """Rows with their targets, weights, and what is predicted for them so far."""
+class _Samples(NamedTuple):
+    """Samples with their targets, weights, and what is predicted for them so far."""
 
     X: Array
     y: Array
@@ -52,9 +54,61 @@ class _Rows(NamedTuple):
     F: Array
 
 
+@parameters
 class _Boosting(BaseEnsemble):  # type: ignore[misc]
-    """What both tasks have in common."""
+    """Parameters, training and sum of the stages, for both tasks.
 
+    Parameters
+    ----------
+    estimator : regressor, default=None
+        What the stages are copies of: a regressor, which takes as many targets as there
+        are columns in y, or classes if these are more than two.
+        ``MLPRegressor(n_layers=1, width=64, max_epochs=10)`` if None.
+    n_estimators : int, default=50
+        Stages, at most.
+    learning_rate : float, default=0.3
+        Factor of every stage; smaller ones need more stages.
+    subsample : float, default=1.0
+        Share of the rows that each stage is trained on, drawn anew without replacement.
+    validation_fraction : float, default=0.1
+        Share of the rows to set aside for early stopping; stratified in classification.
+    n_iter_no_change : int or None, default=None
+        Stages without progress on the rows set aside after which to stop; the stages up to
+        the best are kept.  None trains all stages on all rows.
+    tol : float, default=1e-4
+        Fall of the loss that counts as progress.
+    random_state : int, RandomState instance or None, default=None
+        Seed of the stages' seeds, of subsamples and of the rows set aside.
+
+    Attributes
+    ----------
+    estimator_ : regressor
+        What the stages are copies of.
+    estimators_ : list of regressors
+        The stages.
+    weights_ : ndarray of shape (n_estimators_,)
+        Their factors in the sum: learning rate times line search.
+    n_estimators_ : int
+        Number of stages.
+    validation_score_ : ndarray of shape (n_stages,)
+        ``train_score_`` on the rows set aside, if there are some.
+    n_features_in_ : int
+        Columns of X.
+    feature_names_in_ : ndarray of shape (n_features_in_,)
+        Their names, if X had any.
+    """
+
+    estimator: Any = field(default=None, kw_only=False)
+    n_estimators: int = field(default=50, kw_only=False)
+    learning_rate: float = 0.3
+    subsample: float = 1.0
+    validation_fraction: float = 0.1
+    n_iter_no_change: int | None = None
+    tol: float = 1e-4
+    random_state: Any = None
+
+    # Parameters that scikit-learn would hand to each stage.
+    estimator_params: ClassVar[tuple[str, ...]] = ()
     _parameter_constraints: ClassVar[dict[str, list[Any]]] = {
         "estimator": [HasMethods(["fit", "predict"]), None],
         "n_estimators": [Interval(Integral, 1, None, closed="left")],
@@ -65,26 +119,6 @@ class _Boosting(BaseEnsemble):  # type: ignore[misc]
         "tol": [Interval(Real, 0, None, closed="left")],
         "random_state": ["random_state"],
     }
-
-    def __init__(
-        self,
-        estimator: Any = None,
-        n_estimators: int = 50,
-        *,
-        learning_rate: float = 0.3,
-        subsample: float = 1.0,
-        validation_fraction: float = 0.1,
-        n_iter_no_change: int | None = None,
-        tol: float = 1e-4,
-        random_state: Any = None,
-    ) -> None:
-        super().__init__(estimator, n_estimators=n_estimators)
-        self.learning_rate = learning_rate
-        self.subsample = subsample
-        self.validation_fraction = validation_fraction
-        self.n_iter_no_change = n_iter_no_change
-        self.tol = tol
-        self.random_state = random_state
 
     def _loss_of(self, y: Array) -> BoostingLoss:
         """Return the loss for encoded targets."""
@@ -151,22 +185,23 @@ class _Boosting(BaseEnsemble):  # type: ignore[misc]
                 "validation_fraction must leave rows of every class to train on. Got "
                 f"{self.validation_fraction} of {len(X)} rows."
             )
-        parts = [
-            None if index is None else self._rows(X[index], targets[index], w[index])
-            for index in (train, valid)
-        ]
-        self._boost(parts[0], parts[1], rng, is_weighted=is_weighted)
+        seen, held = (
+            None
+            if part is None
+            else _Samples(
+                X[part], targets[part], w[part], np.tile(self.init_, (len(part), 1))
+            )
+            for part in (train, valid)
+        )
+        self._boost(seen, held, rng, is_weighted=is_weighted)
         return self
-
-    def _rows(self, X: Array, y: Array, w: Array) -> _Rows:
-        return _Rows(X, y, w, np.tile(self.init_, (len(X), 1)))
 
     def __sklearn_is_fitted__(self) -> bool:
         """Return whether the last ``fit`` came to its end, not interrupted."""
         return hasattr(self, "estimators_")
 
     def _boost(
-        self, train: Any, valid: _Rows | None, rng: Any, *, is_weighted: bool
+        self, train: Any, valid: _Samples | None, rng: Any, *, is_weighted: bool
     ) -> None:
         loss = self._loss
         stages, weights = [], []
@@ -206,15 +241,9 @@ class _Boosting(BaseEnsemble):  # type: ignore[misc]
         self._combination = self._sum_of_stages()
 
     def _sum_of_stages(self) -> Combination:
-        """Return the sum that the fit has made, or another one if stages were changed."""
-        members = list(map(Member, self.estimators_, self.weights_))
-        kept: Combination | None = vars(self).get("_combination")
-        if kept is not None and len(kept.members) == len(members):
-            pairs = zip(kept.members, members, strict=True)
-            if all(a.estimator is b.estimator and a.weight == b.weight for a, b in pairs):
-                return kept
+        members = list(map(Member, self.estimators_, self.weights_.tolist()))
         # In float64, because the weights would enlarge what float32 rounds off.
-        return Combination(members, dtype="float64")
+        return Combination.of(self, members, dtype="float64")
 
     def _checked(self, X: Any, y: Any = None) -> Any:
         tags = get_tags(self).input_tags
@@ -232,8 +261,7 @@ class _Boosting(BaseEnsemble):  # type: ignore[misc]
     def _raw(self, X: Any) -> Array:
         """Return the sum of the stages, (n, C)."""
         X = self._checked(X)
-        total: Array = self.init_ + self._sum_of_stages()(X)
-        return total
+        return np.asarray(self.init_ + self._sum_of_stages()(X))
 
     def _staged_raw(self, X: Any) -> Iterator[Array]:
         X = self._checked(X)
@@ -245,11 +273,11 @@ class _Boosting(BaseEnsemble):  # type: ignore[misc]
     def __sklearn_tags__(self) -> Any:
         tags = super().__sklearn_tags__()
         estimator = MLPRegressor() if self.estimator is None else self.estimator
-        own = get_tags(estimator)
-        # Of sequences, NaN is what fills the short ones up.
+        tags_of_stage = get_tags(estimator).input_tags
+        # NaN fills short sequences up.
         takes_nan = getattr(last_step(estimator), "_allow_nan", False)
-        tags.input_tags.allow_nan = own.input_tags.allow_nan or takes_nan
-        tags.input_tags.three_d_array = own.input_tags.three_d_array
+        tags.input_tags.allow_nan = tags_of_stage.allow_nan or takes_nan
+        tags.input_tags.three_d_array = tags_of_stage.three_d_array
         return tags
 
 
@@ -266,55 +294,25 @@ def _has_stalled(scores: list[float], n_iter_no_change: int | None, tol: float) 
     return all(scores[-1] + tol >= earlier for earlier in scores[-n - 1 : -1])
 
 
+@parameters
 class BoostingClassifier(ClassifierMixin, _Boosting):  # type: ignore[misc]
     """Gradient boosting of networks for classes, by the log loss.
 
     Parameters
     ----------
-    estimator : regressor, default=None
-        What the stages are copies of: a regressor, which takes as many targets as there
-        are classes if these are more than two.  ``MLPRegressor(n_layers=1, width=64,
-        max_epochs=10)`` if None.
-    n_estimators : int, default=50
-        Stages, at most.
-    learning_rate : float, default=0.3
-        Factor of every stage; smaller ones need more stages.
-    subsample : float, default=1.0
-        Share of the rows that each stage is trained on, drawn anew without replacement.
-    validation_fraction : float, default=0.1
-        Share of the rows to set aside for early stopping, stratified.
-    n_iter_no_change : int or None, default=None
-        Stages without progress on the rows set aside after which to stop; the stages up to
-        the best are kept.  None trains all stages on all rows.
-    tol : float, default=1e-4
-        Fall of the loss that counts as progress.
-    random_state : int, RandomState instance or None, default=None
-        Seed of the stages' seeds, of subsamples and of the rows set aside.
+    {parameters}
 
     Attributes
     ----------
-    estimator_ : regressor
-        What the stages are copies of.
-    estimators_ : list of regressors
-        The stages.
-    weights_ : ndarray of shape (n_estimators_,)
-        Their factors in the sum: learning rate times line search.
-    n_estimators_ : int
-        Number of stages.
     init_ : ndarray of shape (1,) or (n_classes,)
         Where the sum begins: log-odds of two classes, or the logarithms of their shares.
     train_score_ : ndarray of shape (n_stages,)
         Log loss in nats after each stage that was trained, on the rows it was trained on.
-    validation_score_ : ndarray of shape (n_stages,)
-        The same on the rows set aside, if there are some.
     classes_ : ndarray of shape (n_classes,)
         Labels in the order of the columns of ``predict_proba``.
     n_classes_ : int
         Number of classes.
-    n_features_in_ : int
-        Columns of X.
-    feature_names_in_ : ndarray of shape (n_features_in_,)
-        Their names, if X had any.
+    {attributes}
 
     See Also
     --------
@@ -416,8 +414,7 @@ class BoostingClassifier(ClassifierMixin, _Boosting):  # type: ignore[misc]
 
     def _labels(self, raw: Array) -> Array:
         index = raw[:, 0] > 0 if raw.shape[1] == 1 else raw.argmax(axis=1)
-        labels: Array = self.classes_[index.astype(np.intp)]
-        return labels
+        return np.asarray(self.classes_[index.astype(np.intp)])
 
     def _task_y(self, y: Any) -> Array:
         y = column_or_1d(y, warn=True)
@@ -437,65 +434,35 @@ class BoostingClassifier(ClassifierMixin, _Boosting):  # type: ignore[misc]
         return np.eye(self.n_classes_)[labels], labels
 
     def _loss_of(self, y: Array) -> BoostingLoss:
-        return BinaryLogLoss() if y.shape[1] == 1 else LogLoss()
+        return classification_loss(y.shape[1])
 
 
 def _probabilities(raw: Array) -> Array:
     if raw.shape[1] > 1:
-        found: Array = softmax(raw, axis=1)
-        return found
+        return np.asarray(softmax(raw, axis=1))
     return np.column_stack([expit(-raw), expit(raw)])
 
 
+@parameters
 class BoostingRegressor(RegressorMixin, _Boosting):  # type: ignore[misc]
     """Gradient boosting of networks for real-valued targets.
 
     Parameters
     ----------
-    estimator : regressor, default=None
-        What the stages are copies of.  ``MLPRegressor(n_layers=1, width=64,
-        max_epochs=10)`` if None.
-    n_estimators : int, default=50
-        Stages, at most.
-    learning_rate : float, default=0.3
-        Factor of every stage; smaller ones need more stages.
     loss : {"squared_error", "absolute_error", "huber"}, default="squared_error"
         What the sum minimises; the latter two mind outliers less.
     alpha : float, default=0.9
         Share of the rows whose residuals count as small in the Huber loss.
-    subsample : float, default=1.0
-        Share of the rows that each stage is trained on, drawn anew without replacement.
-    validation_fraction : float, default=0.1
-        Share of the rows to set aside for early stopping.
-    n_iter_no_change : int or None, default=None
-        Stages without progress on the rows set aside after which to stop; the stages up to
-        the best are kept.  None trains all stages on all rows.
-    tol : float, default=1e-4
-        Fall of the loss that counts as progress.
-    random_state : int, RandomState instance or None, default=None
-        Seed of the stages' seeds, of subsamples and of the rows set aside.
+    {parameters}
 
     Attributes
     ----------
-    estimator_ : regressor
-        What the stages are copies of.
-    estimators_ : list of regressors
-        The stages.
-    weights_ : ndarray of shape (n_estimators_,)
-        Their factors in the sum: learning rate times line search.
-    n_estimators_ : int
-        Number of stages.
     init_ : ndarray of shape (n_outputs,)
         Where the sum begins: mean or median of y.
     train_score_ : ndarray of shape (n_stages,)
         Loss after each stage that was trained, on the rows it was trained on; half the
         squared error, or the absolute or Huber loss.
-    validation_score_ : ndarray of shape (n_stages,)
-        The same on the rows set aside, if there are some.
-    n_features_in_ : int
-        Columns of X.
-    feature_names_in_ : ndarray of shape (n_features_in_,)
-        Their names, if X had any.
+    {attributes}
 
     See Also
     --------
@@ -512,38 +479,13 @@ class BoostingRegressor(RegressorMixin, _Boosting):  # type: ignore[misc]
     (10, (2,))
     """
 
+    loss: str = "squared_error"
+    alpha: float = 0.9
+
     _parameter_constraints: ClassVar[dict[str, list[Any]]] = {
-        **_Boosting._parameter_constraints,
-        "loss": [StrOptions(set(LOSSES))],
+        "loss": [StrOptions(set(REGRESSION_LOSSES))],
         "alpha": [Interval(Real, 0, 1, closed="neither")],
     }
-
-    def __init__(
-        self,
-        estimator: Any = None,
-        n_estimators: int = 50,
-        *,
-        learning_rate: float = 0.3,
-        loss: str = "squared_error",
-        alpha: float = 0.9,
-        subsample: float = 1.0,
-        validation_fraction: float = 0.1,
-        n_iter_no_change: int | None = None,
-        tol: float = 1e-4,
-        random_state: Any = None,
-    ) -> None:
-        super().__init__(
-            estimator,
-            n_estimators,
-            learning_rate=learning_rate,
-            subsample=subsample,
-            validation_fraction=validation_fraction,
-            n_iter_no_change=n_iter_no_change,
-            tol=tol,
-            random_state=random_state,
-        )
-        self.loss = loss
-        self.alpha = alpha
 
     def predict(self, X: Any) -> Array:
         """Return the predicted targets.
@@ -589,5 +531,4 @@ class BoostingRegressor(RegressorMixin, _Boosting):  # type: ignore[misc]
         return y.reshape(len(y), -1), None
 
     def _loss_of(self, y: Array) -> BoostingLoss:
-        loss: BoostingLoss = LOSSES[self.loss](self.alpha)
-        return loss
+        return regression_loss(self.loss, self.alpha)

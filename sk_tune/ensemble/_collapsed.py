@@ -8,6 +8,7 @@ in it are stacked.  How they were found and trained is let go.
 
 import statistics
 import time
+from collections.abc import Sequence
 from os import PathLike
 from typing import Any, Self
 
@@ -20,155 +21,17 @@ from torch import Tensor, nn
 
 from sk_tune.ensemble._combination import Member, network_of
 from sk_tune.ensemble._member_inputs import AffineMap, affine_tail
-from sk_tune.ensemble._parts import Parts, parts_of
+from sk_tune.ensemble._parts import (
+    SMALLEST_PROBABILITY,
+    AverageClassifier,
+    AverageRegressor,
+    Parts,
+    parts_of,
+)
 from sk_tune.estimators import NetworkPredictor, export_module
 from sk_tune.saving import load_object, save_object
 
-__all__ = ["CollapsedClassifier", "CollapsedRegressor", "collapse", "export_parts"]
-
-
-def export_parts(parts: Parts, path: str | PathLike[str]) -> None:
-    """Write the parts of an ensemble of networks as an ONNX model.
-
-    Raises TypeError if a member is no network of sk_tune's, or members differ in dtype.
-    """
-    pairs = [_network_and_scaler(member) for member in parts.members]
-    found = [network for network, _ in pairs]
-    kinds = {
-        (n.dtype, None if m.features is not None else _row_shape(n, scaler))
-        for (n, scaler), m in zip(pairs, parts.members, strict=True)
-    }
-    if len(kinds) > 1:
-        raise TypeError(
-            "Members of an ensemble must take the same input to be one ONNX model. Got "
-            f"{sorted(map(str, kinds))}."
-        )
-    ((dtype, shape),) = kinds
-    example = torch.zeros(2, *(shape or (parts.n_features,)), dtype=getattr(torch, dtype))
-    devices = [n.net_.device for n in found]
-    module = _SumModule(parts, pairs).eval().cpu()
-    try:
-        export_module(module, example, path, is_classifier=parts.classes is not None)
-    finally:
-        for network, device in zip(found, devices, strict=True):
-            network.net_.module_.to(device)
-
-
-def _network_and_scaler(member: Member) -> tuple[Any, AffineMap | None]:
-    """Return the network and the scaler, or None, that a member consists of.
-
-    Raises TypeError if it is anything else.
-    """
-    network: Any = network_of(member.estimator)
-    if network is not None and network is member.estimator:
-        return network, None
-    steps = [] if network is None else [step for _, step in member.estimator.steps[:-1]]
-    n_others, scaler = affine_tail(steps)
-    does_nothing = [step is None or isinstance(step, str) for step in steps[:n_others]]
-    if network is None or not all(does_nothing):
-        raise TypeError(
-            "Members of an ensemble must be networks of sk_tune's, alone or behind scalers "
-            "of scikit-learn's, to be one ONNX model. Got "
-            f"{_described(member.estimator)}; put other transformers in front of the "
-            "ensemble, not of its members."
-        )
-    return network, scaler
-
-
-def _described(estimator: Any) -> str:
-    steps = [step for _, step in getattr(estimator, "steps", [])]
-    inside = ", ".join(
-        step if isinstance(step, str) else type(step).__name__ for step in steps
-    )
-    return f"a {type(estimator).__name__}" + (f" of {inside}" if inside else "")
-
-
-class _SumModule(nn.Module):
-    """The weighted sum of members, and what is made of it."""
-
-    offset: Tensor
-
-    def __init__(self, parts: Parts, pairs: list[tuple[Any, AffineMap | None]]) -> None:
-        super().__init__()
-        first = pairs[0][0]
-        dtype = getattr(torch, first.dtype)
-        self.members = nn.ModuleList(
-            _MemberModule(network, scaler, member.features)
-            for (network, scaler), member in zip(pairs, parts.members, strict=True)
-        )
-        self.link = parts.link
-        self.is_classifier = parts.classes is not None
-        self.is_multilabel = parts.is_multilabel
-        self.temperature = parts.temperature
-        n_columns = first.n_outputs_
-        if parts.member_classes is not None and not parts.is_multilabel:
-            n_columns = len(parts.member_classes)
-        for number, ((network, _), member) in enumerate(
-            zip(pairs, parts.members, strict=True)
-        ):
-            # Columns of a member, times its weight, to columns of the sum.
-            columns = np.arange(n_columns)
-            if parts.member_classes is not None and not parts.is_multilabel:
-                columns = np.searchsorted(parts.member_classes, network.classes_)
-            matrix = torch.zeros(network.n_outputs_, n_columns, dtype=dtype)
-            matrix[torch.arange(len(columns)), torch.from_numpy(columns)] = member.weight
-            self.register_buffer(f"matrix{number}", matrix)
-        offset = torch.zeros(n_columns, dtype=dtype)
-        if parts.offset is not None:
-            offset = torch.as_tensor(parts.offset, dtype=dtype)
-        self.register_buffer("offset", offset)
-
-    def forward(self, x: Tensor) -> Tensor:
-        total = self.offset
-        for number, member in enumerate(self.members):
-            total = total + member(x) @ getattr(self, f"matrix{number}")
-        if self.link == "logistic":
-            return torch.cat([(-total).sigmoid(), total.sigmoid()], dim=1)
-        if self.link == "softmax":
-            return total.softmax(dim=1)
-        if self.is_classifier and self.temperature != 1:
-            if self.is_multilabel:
-                inside = total.clamp(1e-7, 1 - 1e-7)
-                return ((inside / (1 - inside)).log() / self.temperature).sigmoid()
-            return (total.clamp_min(1e-7).log() / self.temperature).softmax(dim=1)
-        return total
-
-
-class _MemberModule(nn.Module):
-    """A network behind its columns and its scaler."""
-
-    features: Tensor | None
-    center: Tensor | None
-    scale: Tensor | None
-    fill: Tensor | None
-
-    def __init__(self, network: Any, scaler: AffineMap | None, features: Any) -> None:
-        super().__init__()
-        self.predictor = NetworkPredictor(network)
-        self.dtype = getattr(torch, network.dtype)
-        self.input_shape = network.input_shape_
-        center, scale, fill = (None, None, None) if scaler is None else scaler
-        buffers = {"features": features, "center": center, "scale": scale, "fill": fill}
-        for name, values in buffers.items():
-            own = None if values is None else torch.from_numpy(values)
-            self.register_buffer(name, own)
-
-    def forward(self, x: Tensor) -> Tensor:
-        own = x if self.features is None else x.index_select(1, self.features)
-        if self.center is not None and self.scale is not None:
-            # In float64, as the scaler does: what is far from 0 loses digits in float32.
-            scaled = (own.double() - self.center) * self.scale
-            if self.fill is not None:
-                scaled = torch.where(own.isnan(), self.fill, scaled)
-            own = scaled.to(self.dtype).view(-1, *self.input_shape)
-        outputs: Tensor = self.predictor(own)
-        return outputs
-
-
-def _row_shape(network: Any, scaler: AffineMap | None) -> tuple[int, ...]:
-    """Return the shape of a row as it comes."""
-    return network.input_shape_ if scaler is None else (len(scaler.center),)
-
+__all__ = ["CollapsedClassifier", "CollapsedRegressor", "WeightedSum", "collapse"]
 
 Array = npt.NDArray[Any]
 
@@ -177,13 +40,7 @@ _N_CALLS = 7
 
 
 class _Collapsed:
-    """What both tasks have in common.
-
-    Parameters
-    ----------
-    parts : Parts
-        What :func:`collapse` makes of an ensemble.
-    """
+    """Pruning and files of an ensemble's `parts`, for both tasks."""
 
     def __init__(self, parts: Parts) -> None:
         self._parts = parts
@@ -341,9 +198,9 @@ class _Collapsed:
         TypeError
             If a member is anything else.
         """
-        export_parts(self._parts, path)
+        _export(self._parts, path)
 
-    def _finished(self, X: Any) -> Array:
+    def _average(self, X: Any) -> Array:
         return self._parts.finish(self._combination(self._as_members_take_it(X)))
 
     def _as_members_take_it(self, X: Any) -> Any:
@@ -359,7 +216,7 @@ class _Collapsed:
         self.__init__(**state)  # type: ignore[misc]
 
 
-class CollapsedClassifier(_Collapsed):
+class CollapsedClassifier(_Collapsed, AverageClassifier):
     """An ensemble of classifiers as one predictor.
 
     Parameters
@@ -384,40 +241,8 @@ class CollapsedClassifier(_Collapsed):
 
     def __init__(self, parts: Parts) -> None:
         super().__init__(parts)
-        self.classes_: Array = np.asarray(parts.classes)
-
-    def predict_proba(self, X: Any) -> Array:
-        """Return the probability of each class.
-
-        Parameters
-        ----------
-        X : array-like of shape (n_samples, n_features)
-            Features.
-
-        Returns
-        -------
-        ndarray of shape (n_samples, n_classes)
-            In the order of ``classes_``.
-        """
-        return self._finished(X)
-
-    def predict(self, X: Any) -> Array:
-        """Return the most probable label of each row.
-
-        Parameters
-        ----------
-        X : array-like of shape (n_samples, n_features)
-            Features.
-
-        Returns
-        -------
-        ndarray of shape (n_samples,) or (n_samples, n_labels)
-            Labels as they were in y.
-        """
-        probabilities = self._finished(X)
-        if self._parts.is_multilabel:
-            return (probabilities > 0.5).astype(np.int64)
-        return np.asarray(self.classes_[probabilities.argmax(axis=1)])
+        self.classes_ = np.asarray(parts.classes)
+        self._is_multilabel = parts.is_multilabel
 
     def score(self, X: Any, y: Any, sample_weight: Any = None) -> float:
         """Return the accuracy.
@@ -439,7 +264,7 @@ class CollapsedClassifier(_Collapsed):
         return float(accuracy_score(y, self.predict(X), sample_weight=sample_weight))
 
 
-class CollapsedRegressor(_Collapsed):
+class CollapsedRegressor(_Collapsed, AverageRegressor):
     """An ensemble of regressors as one predictor.
 
     Parameters
@@ -458,22 +283,6 @@ class CollapsedRegressor(_Collapsed):
     n_stacks_ : int
         Stacks of several networks that the last prediction used.
     """
-
-    def predict(self, X: Any) -> Array:
-        """Return the predicted targets.
-
-        Parameters
-        ----------
-        X : array-like of shape (n_samples, n_features)
-            Features.
-
-        Returns
-        -------
-        ndarray of shape (n_samples,) or (n_samples, n_outputs)
-            In the units of y.
-        """
-        found = self._finished(X)
-        return found[:, 0] if found.shape[1] == 1 else found
 
     def score(self, X: Any, y: Any, sample_weight: Any = None) -> float:
         """Return R^2.
@@ -560,3 +369,150 @@ def _milliseconds(parts: Parts, X: Any) -> float:
         parts.finish(combination(X))
         seconds.append(time.perf_counter() - start)
     return 1000 * statistics.median(seconds)
+
+
+def _export(parts: Parts, path: str | PathLike[str]) -> None:
+    """Write the parts of an ensemble of networks as an ONNX model.
+
+    Raises TypeError if a member is no network of sk_tune's, or members differ in dtype.
+    """
+    members = [_MemberModule(member) for member in parts.members]
+    kinds = {
+        (own.network.dtype, own.sample_shape if own.features is None else None)
+        for own in members
+    }
+    if len(kinds) > 1:
+        raise TypeError(
+            "Members of an ensemble must take the same input to be one ONNX model. Got "
+            f"{sorted(map(str, kinds))}."
+        )
+    ((dtype_name, shape),) = kinds
+    dtype = getattr(torch, dtype_name)
+    example = torch.zeros(2, *(shape or (parts.n_features,)), dtype=dtype)
+    networks = [own.network for own in members]
+    devices = [network.net_.device for network in networks]
+    module = _SumModule(members, WeightedSum(parts, networks, dtype)).eval().cpu()
+    try:
+        export_module(module, example, path, is_classifier=parts.classes is not None)
+    finally:
+        for network, device in zip(networks, devices, strict=True):
+            network.net_.module_.to(device)
+
+
+class _SumModule(nn.Module):
+    """The weighted sum of members, from X on."""
+
+    def __init__(self, members: Sequence[nn.Module], weighted_sum: nn.Module) -> None:
+        super().__init__()
+        self.members = nn.ModuleList(members)
+        self.weighted_sum = weighted_sum
+
+    def forward(self, x: Tensor) -> Tensor:
+        total: Tensor = self.weighted_sum([member(x) for member in self.members])
+        return total
+
+
+class WeightedSum(nn.Module):
+    """The weighted sum of what members predict, and `Parts.finish`, in torch.
+
+    `models` are the members' last steps, in the order of the parts.
+    """
+
+    offset: Tensor
+
+    def __init__(self, parts: Parts, models: Sequence[Any], dtype: torch.dtype) -> None:
+        super().__init__()
+        self.link, self.temperature = parts.link, parts.temperature
+        self.is_classifier = parts.classes is not None
+        self.is_multilabel = parts.is_multilabel
+        for number, (model, member) in enumerate(zip(models, parts.members, strict=True)):
+            # Columns of a member, times its weight, to columns of the sum.
+            if parts.member_classes is None or parts.is_multilabel:
+                matrix = torch.eye(getattr(model, "n_outputs_", 1), dtype=dtype)
+            else:
+                n_classes = len(parts.member_classes)
+                places = np.searchsorted(parts.member_classes, model.classes_)
+                matrix = torch.eye(n_classes, dtype=dtype)[torch.from_numpy(places)]
+            self.register_buffer(f"matrix{number}", matrix * member.weight)
+        offset = np.zeros(matrix.shape[1]) if parts.offset is None else parts.offset
+        self.register_buffer("offset", torch.as_tensor(offset, dtype=dtype))
+
+    def forward(self, predicted: list[Tensor]) -> Tensor:
+        """Return probabilities or targets for what each member predicts, (n, c) each."""
+        total = self.offset
+        for number, of_member in enumerate(predicted):
+            total = total + of_member.to(total.dtype) @ getattr(self, f"matrix{number}")
+        if self.link == "logistic":
+            return torch.cat([(-total).sigmoid(), total.sigmoid()], dim=1)
+        if self.link == "softmax":
+            return total.softmax(dim=1)
+        if not self.is_classifier:
+            return total
+        if self.is_multilabel:
+            if self.temperature == 1:
+                return total
+            inside = total.clamp(SMALLEST_PROBABILITY, 1 - SMALLEST_PROBABILITY)
+            return ((inside / (1 - inside)).log() / self.temperature).sigmoid()
+        total = total / total.sum(dim=1, keepdim=True)
+        if self.temperature == 1:
+            return total
+        return (total.clamp_min(SMALLEST_PROBABILITY).log() / self.temperature).softmax(
+            dim=1
+        )
+
+
+class _MemberModule(nn.Module):
+    """A network behind its columns and its scaler; TypeError if the member is another."""
+
+    features: Tensor | None
+    center: Tensor | None
+    scale: Tensor | None
+    fill: Tensor | None
+
+    def __init__(self, member: Member) -> None:
+        super().__init__()
+        network, scaler = _network_and_scaler(member.estimator)
+        self.network: Any = network
+        self.predictor = NetworkPredictor(network)
+        self.sample_shape = network.input_shape_
+        if scaler is not None:
+            self.sample_shape = (len(scaler.center),)
+        center, scale, fill = (None, None, None) if scaler is None else scaler
+        buffers = {"center": center, "scale": scale, "fill": fill}
+        for name, values in {**buffers, "features": member.features}.items():
+            tensor = None if values is None else torch.from_numpy(values.copy())
+            self.register_buffer(name, tensor)
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = x if self.features is None else x.index_select(1, self.features)
+        if self.center is not None and self.scale is not None:
+            # In float64, as the scaler does: what is far from 0 loses digits in float32.
+            scaled = (x.double() - self.center) * self.scale
+            if self.fill is not None:
+                scaled = torch.where(x.isnan(), self.fill, scaled)
+            x = scaled.to(x.dtype).view(-1, *self.network.input_shape_)
+        outputs: Tensor = self.predictor(x)
+        return outputs
+
+
+def _network_and_scaler(estimator: Any) -> tuple[Any, AffineMap | None]:
+    """Return the network and the scaler, or None, that an estimator consists of.
+
+    Raises TypeError if it is anything else.
+    """
+    network = network_of(estimator)
+    if network is not None and network is estimator:
+        return network, None
+    steps = [step for _, step in getattr(estimator, "steps", [])]
+    n_others, scaler = affine_tail(steps[:-1])
+    does_nothing = [step is None or isinstance(step, str) for step in steps[:n_others]]
+    if network is None or not all(does_nothing):
+        names = [s if isinstance(s, str) else type(s).__name__ for s in steps]
+        inside = f" of {', '.join(names)}" if names else ""
+        raise TypeError(
+            "Members of an ensemble must be networks of sk_tune's, alone or behind scalers "
+            f"of scikit-learn's, to be one ONNX model. Got a {type(estimator).__name__}"
+            f"{inside}; put other transformers in front of the ensemble, not of its "
+            "members."
+        )
+    return network, scaler

@@ -2,13 +2,12 @@
 # SPDX-License-Identifier: BSD-3-Clause
 """How samples become the inputs of an ensemble's networks.
 
-Each network has its preparation: columns, transformers, its checks.  Equal preparations
-are run once.  Preparations that differ by scalers only, as those of a search's folds do,
-are run once too: what is left between them is an affine map of each column, near to the
-identity.
+Each network has its preparation: columns, transformers, checks.  Equal preparations are run
+once.  Preparations that differ by scalers only, as those of a search's folds do, are run
+once too: what is left between them is an affine map of each column, near to the identity.
 
-Notation: an affine map takes x to ``(x - center) * scale``; D columns.  The centre is kept,
-not the shift ``-center * scale``: of columns far from 0 the difference loses digits.
+Notation: D columns.  An affine map takes x to ``(x - center) * scale``.  The centre is
+kept, not the shift ``-center * scale``: of columns far from 0 the difference loses digits.
 """
 
 from collections.abc import Callable, Hashable, Sequence
@@ -28,9 +27,94 @@ from torch import Tensor
 from sk_tune.backend import value_fingerprint
 from sk_tune.estimators import NetworkEstimator, network_inputs
 
-__all__ = ["AffineMap", "Base", "Inputs", "Way", "affine_tail", "common_bases", "ways_of"]
+__all__ = [
+    "AffineMap",
+    "CommonScaling",
+    "Inputs",
+    "Preparation",
+    "ScalerNumbers",
+    "affine_tail",
+    "common_scalings",
+    "preparation_of",
+    "scaler_numbers",
+]
 
 Array = npt.NDArray[Any]
+
+# Floats of these types pass through scikit-learn's scalers in their precision.
+_FLOATS = (np.float64, np.float32, np.float16)
+# The largest distance of a scaler from the common one, in standard deviations or the like:
+# more would cost digits of the values between them.
+_MOST_SHIFT = 8.0
+
+
+class ScalerNumbers(NamedTuple):
+    """A fitted scaler as numbers: ``(x - center) / divisor * scale + shift``, then clipped.
+
+    Each is one number or D of them, the bounds of `clip` are numbers.  A missing value
+    becomes `fill`, (D,); it stays missing without it.
+    """
+
+    center: Any = 0.0
+    divisor: Any = 1.0
+    scale: Any = 1.0
+    shift: Any = 0.0
+    clip: tuple[float, float] | None = None
+    fill: Array | None = None
+
+
+def scaler_numbers(transformer: Any) -> ScalerNumbers | None:
+    """Return the numbers of a fitted scaler or imputer of scikit-learn; None of others."""
+    read = _READERS.get(type(transformer))
+    return None if read is None else read(transformer)
+
+
+def _standard(scaler: Any) -> ScalerNumbers:
+    return ScalerNumbers(
+        center=scaler.mean_ if scaler.with_mean else 0.0,
+        divisor=1.0 if scaler.scale_ is None else scaler.scale_,
+    )
+
+
+def _min_max(scaler: Any) -> ScalerNumbers:
+    clip = scaler.feature_range if scaler.clip else None
+    return ScalerNumbers(scale=scaler.scale_, shift=scaler.min_, clip=clip)
+
+
+def _robust(scaler: Any) -> ScalerNumbers:
+    return ScalerNumbers(
+        center=scaler.center_ if scaler.with_centering else 0.0,
+        divisor=scaler.scale_ if scaler.with_scaling else 1.0,
+    )
+
+
+def _max_abs(scaler: Any) -> ScalerNumbers:
+    # Scikit-learn before 1.8 has no clipping here.
+    clip = (-1.0, 1.0) if getattr(scaler, "clip", False) else None
+    return ScalerNumbers(divisor=scaler.scale_, clip=clip)
+
+
+def _imputer(imputer: Any) -> ScalerNumbers | None:
+    missing, fill = imputer.missing_values, np.asarray(imputer.statistics_)
+    if fill.dtype.hasobject and all(isinstance(value, Real) for value in fill):
+        # The constant of a strategy, which may be a text.
+        fill = fill.astype(np.float64)
+    is_plain = (
+        isinstance(missing, float) and np.isnan(missing) and not imputer.add_indicator
+    )
+    # Columns without any value have no statistic, and are left out.
+    if not is_plain or fill.dtype.kind not in "fiu" or np.isnan(fill).any():
+        return None
+    return ScalerNumbers(fill=fill.astype(np.float64))
+
+
+_READERS: dict[type, Callable[[Any], ScalerNumbers | None]] = {
+    StandardScaler: _standard,
+    MinMaxScaler: _min_max,
+    MaxAbsScaler: _max_abs,
+    RobustScaler: _robust,
+    SimpleImputer: _imputer,
+}
 
 
 class AffineMap(NamedTuple):
@@ -72,77 +156,25 @@ def affine_tail(transformers: Sequence[Any]) -> tuple[int, AffineMap | None]:
     for place, transformer in reversed(list(enumerate(transformers))):
         if transformer is None or isinstance(transformer, str):
             continue
-        own = _map_of(transformer)
-        if own is None or not _is_sound(own):
+        last = _affine_map(transformer)
+        if last is None:
             break
-        n_others, tail = place, own if tail is None else own.then(tail)
+        n_others, tail = place, last if tail is None else last.then(tail)
     return n_others, tail
 
 
-def _map_of(transformer: Any) -> AffineMap | None:
-    """Return what a transformer does, if it is a scaler of scikit-learn's."""
-    read = _READERS.get(type(transformer))
-    return (
-        None if read is None or getattr(transformer, "clip", False) else read(transformer)
-    )
-
-
-def _is_sound(own: AffineMap) -> bool:
-    values = np.stack([own.center, own.scale])
-    is_finite = np.isfinite(values).all() and own.scale.all()
-    return bool(is_finite and (own.fill is None or np.isfinite(own.fill).all()))
-
-
-def _centered(center: Any, divisor: Any, n_columns: int) -> AffineMap:
-    center = np.zeros(n_columns) if center is None else np.asarray(center, np.float64)
-    divisor = np.ones(n_columns) if divisor is None else np.asarray(divisor, np.float64)
-    return AffineMap(center, 1 / divisor)
-
-
-def _standard(scaler: Any) -> AffineMap:
-    center = scaler.mean_ if scaler.with_mean else None
-    return _centered(center, scaler.scale_, scaler.n_features_in_)
-
-
-def _min_max(scaler: Any) -> AffineMap:
-    return AffineMap(-scaler.min_ / scaler.scale_, np.asarray(scaler.scale_, np.float64))
-
-
-def _robust(scaler: Any) -> AffineMap:
-    center = scaler.center_ if scaler.with_centering else None
-    divisor = scaler.scale_ if scaler.with_scaling else None
-    return _centered(center, divisor, scaler.n_features_in_)
-
-
-def _imputer(imputer: Any) -> AffineMap | None:
-    missing, fill = imputer.missing_values, np.asarray(imputer.statistics_)
-    if fill.dtype.hasobject:
-        # Of a constant, which may be a text.
-        is_number = all(isinstance(value, Real) for value in fill)
-        fill = fill.astype(np.float64) if is_number else fill
-    is_plain = (
-        isinstance(missing, float) and np.isnan(missing) and not imputer.add_indicator
-    )
-    # Columns without any value have no statistic, and are left out.
-    if not is_plain or fill.dtype.kind not in "fiu" or np.isnan(fill).any():
+def _affine_map(transformer: Any) -> AffineMap | None:
+    """Return the map of a fitted scaler; None of others, of clips and of infinite ones."""
+    numbers = scaler_numbers(transformer)
+    if numbers is None or numbers.clip is not None:
         return None
-    return AffineMap(np.zeros(len(fill)), np.ones(len(fill)), fill.astype(np.float64))
-
-
-_READERS: dict[type, Callable[[Any], AffineMap | None]] = {
-    StandardScaler: _standard,
-    MinMaxScaler: _min_max,
-    MaxAbsScaler: lambda scaler: _centered(None, scaler.scale_, scaler.n_features_in_),
-    RobustScaler: _robust,
-    SimpleImputer: _imputer,
-}
-
-
-# Which scalers leave as they are, as scikit-learn's own do.
-_FLOATS = (np.float64, np.float32, np.float16)
-# Of a base and another scaler, in standard deviations or the like: more would cost digits
-# of what lies between.
-_MOST_SHIFT = 8.0
+    center, divisor, scale, shift = (
+        np.broadcast_to(np.asarray(n, dtype=np.float64), transformer.n_features_in_)
+        for n in numbers[:4]
+    )
+    found = AffineMap(center - shift * divisor / scale, scale / divisor, numbers.fill)
+    values = [value for value in found if value is not None]
+    return found if np.isfinite(values).all() and found.scale.all() else None
 
 
 class Inputs:
@@ -172,12 +204,12 @@ class Inputs:
         return self.made(key, lambda: transformers.transform(self.columns(features)))
 
 
-class Way(NamedTuple):
-    """How samples become inputs of one fitted network.
+class Preparation(NamedTuple):
+    """What turns samples into inputs of one fitted network.
 
-    It sees the columns `features` through the `transformers`, of which `n_others` come
-    before the last scalers, whose effect is `tail`. `key` is equal for equal ways,
-    `head_key` for ways that are equal up to the last scalers.
+    It takes the columns `features` through the `transformers`, of which `n_others` come
+    before the last scalers, whose effect is `tail`. `key` is equal for equal preparations,
+    `head_key` for those that are equal up to the last scalers.
     """
 
     network: NetworkEstimator
@@ -189,59 +221,59 @@ class Way(NamedTuple):
     head_key: Hashable
 
     def __call__(self, inputs: Inputs) -> Tensor:
-        """Return rows as the network takes them, or raise what it would raise."""
-        return inputs.made(self.key, lambda: self._inputs(inputs))  # type: ignore[no-any-return]
+        """Return samples as the network takes them, or raise what it would raise."""
+        return inputs.made(self.key, lambda: self._prepared(inputs))  # type: ignore[no-any-return]
 
-    def _inputs(self, inputs: Inputs) -> Tensor:
+    def _prepared(self, inputs: Inputs) -> Tensor:
         if self.transformers is None:
             return network_inputs(self.network, inputs.columns(self.features))
-        own = inputs.transformed(self.transformers, self.features)
-        return network_inputs(self.network, own)
+        transformed = inputs.transformed(self.transformers, self.features)
+        return network_inputs(self.network, transformed)
 
-    def headed(self, inputs: Inputs) -> Array | None:
+    def before_scalers(self, inputs: Inputs) -> Array | None:
         """Return what the last scalers see, (n, D).
 
         None if only the transformers themselves can make it.
         """
-        found: Array | None = inputs.made(self.head_key, lambda: self._headed(inputs))
-        return found
+        return inputs.made(self.head_key, lambda: self._head(inputs))  # type: ignore[no-any-return]
 
-    def _headed(self, inputs: Inputs) -> Array | None:
-        own, transformers = inputs.columns(self.features), self.transformers
+    def _head(self, inputs: Inputs) -> Array | None:
+        X, transformers = inputs.columns(self.features), self.transformers
         if transformers is None:
             return None
         if self.n_others:
-            own = transformers[: self.n_others].transform(own)
-        if issparse(own) or getattr(own, "dtype", None) is np.dtype(object):
+            X = transformers[: self.n_others].transform(X)
+        if issparse(X) or getattr(X, "dtype", None) is np.dtype(object):
             return None
         checked: Array = validate_data(
             transformers[self.n_others],
-            own,
+            X,
             reset=False,
             dtype=_FLOATS,
             ensure_all_finite=False,
         )
-        # Scalers compute in the precision of what comes.
+        # Scalers compute in the precision of their input.
         is_short = checked.dtype.itemsize < np.dtype(self.network.dtype).itemsize
         return None if is_short else checked
 
 
-class Base(NamedTuple):
-    """The scaling of one of several ways, to which the others are relative."""
+class CommonScaling(NamedTuple):
+    """The scaling of one of several preparations, to which the others are relative."""
 
-    way: Way
+    preparation: Preparation
     tail: AffineMap
 
-    def relative(self, ways: Sequence[Way]) -> tuple[Tensor, Tensor] | None:
-        """Return what makes the inputs of k networks of the base's.
+    def relative(self, others: Sequence[Preparation]) -> tuple[Tensor, Tensor] | None:
+        """Return scale and shift, (k, D), that make the inputs of k networks of this one's.
 
-        Scale and shift, (k, D). They are float64; None if a way is not near enough to the
-        base.
+        They are float64; None if a preparation is not near enough to this one.
         """
-        if any(w.tail is None or w.head_key != self.way.head_key for w in ways):
+        head = self.preparation.head_key
+        tails = [p.tail for p in others if p.tail is not None and p.head_key == head]
+        if len(tails) < len(others):
             return None
-        own = [w.tail.relative_to(self.tail) for w in ways if w.tail is not None]
-        scale, shift = (np.stack(values) for values in zip(*own, strict=True))
+        pairs = [tail.relative_to(self.tail) for tail in tails]
+        scale, shift = (np.stack(values) for values in zip(*pairs, strict=True))
         if not (np.isfinite(scale).all() and np.abs(shift).max() <= _MOST_SHIFT):
             return None
         return torch.from_numpy(scale), torch.from_numpy(shift)
@@ -252,62 +284,59 @@ class Base(NamedTuple):
         They have the dtype of the networks. None if some are not finite: then it depends on
         the scalers what becomes of them.
         """
-        network = self.way.network
-        key = ("base", self.way.head_key, network.dtype, str(network.net_.device))
-        found: Tensor | None = inputs.made(key, lambda: self._scaled(inputs))
-        return found
+        network = self.preparation.network
+        device = str(network.net_.device)
+        key = ("scaled", self.preparation.head_key, network.dtype, device)
+        return inputs.made(key, lambda: self._scaled(inputs))  # type: ignore[no-any-return]
 
     def _scaled(self, inputs: Inputs) -> Tensor | None:
-        X = self.way.headed(inputs)
+        X = self.preparation.before_scalers(inputs)
         if X is None:
             return None
-        network = self.way.network
+        network = self.preparation.network
         with np.errstate(over="ignore", invalid="ignore"):
             scaled = X - self.tail.center
             scaled *= self.tail.scale
-            own = scaled.astype(network.dtype, copy=False)
+            scaled = scaled.astype(network.dtype, copy=False)
         # By numpy, which takes a tenth of torch's time.
-        if not np.isfinite(own).all():
+        if not np.isfinite(scaled).all():
             return None
-        return torch.from_numpy(own).to(network.net_.device)
+        return torch.from_numpy(scaled).to(network.net_.device)
 
 
-def ways_of(networks: Sequence[Any], members: Sequence[Any]) -> list[Way]:
-    """Return how samples become the inputs of networks, the last steps of these members."""
-    return [_way(n, m) for n, m in zip(networks, members, strict=True)]
+def common_scalings(
+    preparations: Sequence[Preparation],
+) -> dict[Hashable, CommonScaling]:
+    """Return, by ``head_key``, a scaling for all that differ by scalers only."""
+    scalings: dict[Hashable, CommonScaling] = {}
+    for preparation in preparations:
+        if preparation.tail is not None:
+            scaling = CommonScaling(preparation, preparation.tail)
+            scalings.setdefault(preparation.head_key, scaling)
+    return scalings
 
 
-def common_bases(ways: Sequence[Way]) -> dict[Hashable, Base]:
-    """Return, by ``head_key``, a base for all ways that differ by scalers only."""
-    bases: dict[Hashable, Base] = {}
-    for way in ways:
-        if way.tail is not None:
-            bases.setdefault(way.head_key, Base(way, way.tail))
-    return bases
-
-
-def _way(network: Any, member: Any) -> Way:
-    estimator, features = member.estimator, member.features
+def preparation_of(network: Any, estimator: Any, features: Array | None) -> Preparation:
+    """Return the preparation of a network, the last step of an estimator or itself."""
     columns = None if features is None else features.tobytes()
     form = (network.dtype, network.input_shape_, str(network.net_.device))
-    names = _names(network)
-    key: Hashable = ("way", columns, form, names)
+    key: Hashable = ("inputs", columns, form, _checked_names(network))
     if estimator is network or len(estimator.steps) == 1:
-        return Way(network, features, None, 0, None, key, key)
+        return Preparation(network, features, None, 0, None, key, key)
     transformers = estimator[:-1]
     steps = [step for _, step in transformers.steps]
     n_others, tail = affine_tail(steps)
     head = value_fingerprint(steps[:n_others]) if tail is not None else None
     # Scalers that do the same are the same, whatever else they have learnt.
     last = value_fingerprint(steps if tail is None else tuple(tail))
-    entry = _names(steps[n_others]) if tail is not None else None
+    entry = _checked_names(steps[n_others]) if tail is not None else None
     head_key = ("head", columns, head, entry, form)
     key = (key, head_key, last)
-    return Way(network, features, transformers, n_others, tail, key, head_key)
+    return Preparation(network, features, transformers, n_others, tail, key, head_key)
 
 
-def _names(estimator: Any) -> Hashable:
-    """Return the columns that an estimator checks rows for."""
+def _checked_names(estimator: Any) -> Hashable:
+    """Return the number and the names of the columns that an estimator checks X for."""
     names = getattr(estimator, "feature_names_in_", None)
-    own = None if names is None else tuple(names)
-    return getattr(estimator, "n_features_in_", None), own
+    n_features = getattr(estimator, "n_features_in_", None)
+    return n_features, None if names is None else tuple(names)

@@ -1,8 +1,13 @@
 # SPDX-FileCopyrightText: sk_tune contributors
 # SPDX-License-Identifier: BSD-3-Clause
-"""What an ensemble's prediction is made of: members, weights, what becomes of the sum."""
+"""The parts of an ensemble's prediction: members, weights, and what becomes of their sum.
 
-import operator
+References
+----------
+.. [1] C. Guo, G. Pleiss, Y. Sun, K. Q. Weinberger. On calibration of modern neural
+   networks. ICML 2017. Section 4.2: temperatures.
+"""
+
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Any, Self
@@ -19,49 +24,45 @@ from sk_tune.ensemble._boosting import BoostingClassifier, BoostingRegressor
 from sk_tune.ensemble._combination import Combination, Member
 
 __all__ = [
+    "SMALLEST_PROBABILITY",
+    "AverageClassifier",
+    "AverageRegressor",
     "Parts",
-    "Predictor",
+    "average_of",
+    "copy_features",
     "fitted_temperature",
     "parts_of",
-    "predictor_of",
-    "with_label_temperature",
     "with_temperature",
 ]
 
 Array = npt.NDArray[Any]
 
-# Probabilities of 0 have no logarithm.
-_SMALLEST = 1e-7
+_BAGGING = (sklearn_ensemble.BaggingClassifier, sklearn_ensemble.BaggingRegressor)
+_VOTING = (sklearn_ensemble.VotingClassifier, sklearn_ensemble.VotingRegressor)
+
+# A probability of 0 has no logarithm.
+SMALLEST_PROBABILITY = 1e-7
+# Temperatures among which the best one is sought.
 _LOWEST, _HIGHEST = 0.05, 20.0
 
 
-def with_temperature(probabilities: Array, temperature: float) -> Array:
-    """Return probabilities whose log-odds are divided by a temperature.
+def with_temperature(
+    probabilities: Array, temperature: float, *, is_multilabel: bool = False
+) -> Array:
+    """Return probabilities, (..., K), whose log-odds are divided by a temperature.
 
-    Parameters
-    ----------
-    probabilities : ndarray of shape (..., K)
-        Of classes, which sum to 1.
-    temperature : float
-        Above 1 probabilities become more equal, below 1 less.
-
-    Returns
-    -------
-    ndarray of shape (..., K)
-        In the same order from likely to unlikely.
+    They are those of K classes and sum to 1, or those of K labels, each by itself.  Above 1
+    they become more equal (those of labels nearer to one half), below 1 less; 1 changes
+    nothing.
     """
-    scaled = np.log(np.maximum(probabilities, _SMALLEST)) / temperature
+    if temperature == 1:
+        return np.asarray(probabilities)
+    if is_multilabel:
+        inside = np.clip(probabilities, SMALLEST_PROBABILITY, 1 - SMALLEST_PROBABILITY)
+        return np.asarray(expit(logit(inside) / temperature))
+    scaled = np.log(np.maximum(probabilities, SMALLEST_PROBABILITY)) / temperature
     scaled = np.exp(scaled - scaled.max(axis=-1, keepdims=True))
     return np.asarray(scaled / scaled.sum(axis=-1, keepdims=True))
-
-
-def with_label_temperature(probabilities: Array, temperature: float) -> Array:
-    """Return probabilities of labels, (..., K), with log-odds divided by a temperature.
-
-    Above 1 they come nearer to one half, below 1 they go away from it, on the same side.
-    """
-    inside = np.clip(probabilities, _SMALLEST, 1 - _SMALLEST)
-    return np.asarray(expit(logit(inside) / temperature))
 
 
 def fitted_temperature(probabilities: Array, y: Array, signs: Array | None = None) -> float:
@@ -71,51 +72,33 @@ def fitted_temperature(probabilities: Array, y: Array, signs: Array | None = Non
     minimum in the temperature's reciprocal.  `signs` of -1 take a sample's loss from the
     others'.
     """
-    rows = np.arange(len(y))
+    is_multilabel = y.ndim == 2
 
     def loss(inverse: float) -> float:
-        if y.ndim == 2:
-            scaled = with_label_temperature(probabilities, 1 / inverse)
+        scaled = with_temperature(probabilities, 1 / inverse, is_multilabel=is_multilabel)
+        if is_multilabel:
             true = np.where(y > 0.5, scaled, 1 - scaled)
         else:
-            true = with_temperature(probabilities, 1 / inverse)[rows, y]
-        losses = -np.log(np.maximum(true, _SMALLEST))
+            true = scaled[np.arange(len(y)), y]
+        losses = -np.log(np.maximum(true, SMALLEST_PROBABILITY))
         return float((losses if signs is None else losses * signs).mean())
 
     found = minimize_scalar(loss, bounds=(1 / _HIGHEST, 1 / _LOWEST), method="bounded")
     return float(1 / found.x)
 
 
-_BAGGING = (sklearn_ensemble.BaggingClassifier, sklearn_ensemble.BaggingRegressor)
-_VOTING = (sklearn_ensemble.VotingClassifier, sklearn_ensemble.VotingRegressor)
-
-
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class Parts:
-    """A fitted ensemble, reduced to what predicts.
+    """A fitted ensemble, reduced to what predicts: the weighted sum of its `members`.
 
-    Parameters
-    ----------
-    members : tuple of Member
-        Whose weighted sum is the prediction.
-    n_features : int or None
-        Columns of X, if the ensemble knew.
-    classes : ndarray or None, default=None
-        A classifier's labels.
-    member_classes : ndarray or None, default=None
-        What members call these: empty if a sample may have several labels, None for members
-        that are regressors.
-    link : {"mean", "sum", "logistic", "softmax"}, default="mean"
-        What becomes of the sum: of a mean weights sum to 1; the others add it to `offset`,
-        and the last two take the result for log-odds or logits.
-    offset : ndarray or None, default=None
-        What is added to the sum.
-    temperature : float, default=1.0
-        Log-odds of mean probabilities are divided by it.
-    takes_arrays : bool, default=False
-        Whether the ensemble makes an array of X before members see it.
-    names : ndarray or None, default=None
-        Those of the columns of X.
+    `n_features` and `names` are those of the columns of X, if the ensemble knew them;
+    `takes_arrays` says that it makes an array of X before members see it.  `classes` are a
+    classifier's labels, `member_classes` what members call these: empty if a sample may
+    have several labels, None for members that are regressors.
+
+    `link` is what becomes of the sum.  For "mean" weights sum to 1, and log-odds of mean
+    probabilities are divided by the `temperature`; "sum", "logistic" and "softmax" add the
+    sum to `offset`, and the last two take the result for log-odds or logits.
     """
 
     members: tuple[Member, ...]
@@ -130,14 +113,16 @@ class Parts:
 
     @property
     def is_multilabel(self) -> bool:
-        """Whether a row may have several labels."""
+        """Whether a sample may have several labels."""
         return self.member_classes is not None and len(self.member_classes) == 0
 
-    def combination(self) -> Combination:
-        """Return the weighted sum of the members, to be called with X."""
+    def combination(self, ensemble: Any = None) -> Combination:
+        """Return the weighted sum of the members; one that an ensemble keeps, if any."""
         # The weights of a sum would enlarge what float32 rounds off.
         dtype = None if self.link == "mean" else "float64"
-        return Combination(self.members, self.member_classes, dtype=dtype)
+        if ensemble is None:
+            return Combination(self.members, self.member_classes, dtype=dtype)
+        return Combination.of(ensemble, self.members, self.member_classes, dtype=dtype)
 
     def finish(self, total: Array) -> Array:
         """Return probabilities or targets for what the combination returned."""
@@ -149,13 +134,10 @@ class Parts:
             return np.asarray(softmax(total, axis=1))
         if self.classes is None:
             return total
-        if self.temperature != 1:
-            scaled = with_label_temperature if self.is_multilabel else with_temperature
-            return scaled(total, self.temperature)
-        if self.is_multilabel:
-            return total
-        # Those of float32 networks sum to 1 in float32 only.
-        return np.asarray(total / total.sum(axis=1, keepdims=True))
+        if self.temperature == 1 and not self.is_multilabel:
+            # Those of float32 networks sum to 1 in float32 only.
+            return np.asarray(total / total.sum(axis=1, keepdims=True))
+        return with_temperature(total, self.temperature, is_multilabel=self.is_multilabel)
 
     def first(self, n_members: int) -> Self:
         """Return the most important members: the heaviest of a mean, the first of a sum.
@@ -173,42 +155,84 @@ class Parts:
         return replace(self, members=members)
 
 
-class Predictor:
-    """What an ensemble predicts with, in one call for members of one architecture."""
-
-    def __init__(self, ensemble: Any) -> None:
-        self.parts = parts_of(ensemble)
-        self.combination = self.parts.combination()
-        self._made_of = _made_of(ensemble)
-
-    def __call__(self, X: Any) -> Array:
-        """Return probabilities or targets, as the ensemble predicts them."""
-        return self.parts.finish(self.combination(X))
-
-    def is_of(self, ensemble: Any) -> bool:
-        """Return whether an ensemble's members, weights and temperature are unchanged."""
-        members, weights, temperature = _made_of(ensemble)
-        own_members, own_weights, own_temperature = self._made_of
-        return (
-            len(members) == len(own_members)
-            and all(map(operator.is_, members, own_members))
-            and np.array_equal(weights, own_weights)
-            and temperature == own_temperature
-        )
+def average_of(ensemble: Any, X: Any) -> Array:
+    """Return the probabilities or targets, (n, C), that a fitted ensemble predicts."""
+    parts = parts_of(ensemble)
+    return parts.finish(parts.combination(ensemble)(X))
 
 
-def predictor_of(ensemble: Any) -> Predictor:
-    """Return what an ensemble predicts with.
-
-    ``_predictor``, made by ``fit``, if still valid.
-    """
-    kept: Predictor | None = vars(ensemble).get("_predictor")
-    return kept if kept is not None and kept.is_of(ensemble) else Predictor(ensemble)
+class _Average:
+    def _average(self, X: Any) -> Array:
+        """Return the averages, (n, C)."""
+        return average_of(self, X)
 
 
-def _made_of(ensemble: Any) -> tuple[list[Any], Array, float]:
-    weights = np.array(getattr(ensemble, "weights_", ()))
-    return list(ensemble.estimators_), weights, getattr(ensemble, "temperature_", 1.0)
+class AverageClassifier(_Average):
+    """Predictions of a classifier whose probabilities are an average of its members'."""
+
+    classes_: Array
+    _is_multilabel: bool
+
+    def predict_proba(self, X: Any) -> Array:
+        """Return the probability of each class, or of each label of a multilabel problem.
+
+        Parameters
+        ----------
+        X : array-like of shape (n_samples, n_features)
+            Features.
+
+        Returns
+        -------
+        ndarray of shape (n_samples, n_classes)
+            In the order of ``classes_``.
+        """
+        return self._average(X)
+
+    def predict(self, X: Any) -> Array:
+        """Return the most probable label, or all that are more probable than one half.
+
+        Parameters
+        ----------
+        X : array-like of shape (n_samples, n_features)
+            Features.
+
+        Returns
+        -------
+        ndarray of shape (n_samples,) or (n_samples, n_labels)
+            Labels as they were in y.
+        """
+        probabilities = self.predict_proba(X)
+        if self._is_multilabel:
+            return (probabilities > 0.5).astype(np.int64)
+        return np.asarray(self.classes_[probabilities.argmax(axis=1)])
+
+
+class AverageRegressor(_Average):
+    """Predictions of a regressor that are an average of its members'."""
+
+    def predict(self, X: Any) -> Array:
+        """Return the predicted targets.
+
+        Parameters
+        ----------
+        X : array-like of shape (n_samples, n_features)
+            Features.
+
+        Returns
+        -------
+        ndarray of shape (n_samples,) or (n_samples, n_outputs)
+            In the units of y.
+        """
+        found = self._average(X)
+        return found[:, 0] if found.shape[1] == 1 else found
+
+
+def copy_features(member: Any, ensemble: Any) -> None:
+    """Give an ensemble the number and the names of the features of a member, if it has."""
+    for name in ("n_features_in_", "feature_names_in_"):
+        vars(ensemble).pop(name, None)
+        if hasattr(member, name):
+            setattr(ensemble, name, getattr(member, name))
 
 
 def parts_of(ensemble: Any) -> Parts:
@@ -219,62 +243,64 @@ def parts_of(ensemble: Any) -> Parts:
     prediction is no such mean or sum.
     """
     check_is_fitted(ensemble)
-    of_input: dict[str, Any] = {"n_features": getattr(ensemble, "n_features_in_", None)}
+    columns: dict[str, Any] = {"n_features": getattr(ensemble, "n_features_in_", None)}
     if isinstance(ensemble, (BoostingClassifier, BoostingRegressor, *_BAGGING)):
         names = getattr(ensemble, "feature_names_in_", None)
-        of_input |= {"takes_arrays": True, "names": names}
+        columns |= {"takes_arrays": True, "names": names}
     if isinstance(ensemble, BoostingClassifier | BoostingRegressor):
-        return _of_boosting(ensemble, of_input)
+        return _boosting_parts(ensemble, columns)
+    is_encoded = True
     if isinstance(ensemble, _BAGGING):
-        members, is_encoded = _of_bagging(ensemble), True
+        members = _bagging_members(ensemble)
     elif isinstance(ensemble, _VOTING):
-        members, is_encoded = _of_voting(ensemble), True
+        members = _voting_members(ensemble)
     else:
-        members, is_encoded = _weighted(ensemble), False
+        members, is_encoded = _weighted_members(ensemble), False
     if not is_classifier(ensemble):
-        return Parts(members=members, **of_input)
+        return Parts(members=members, **columns)
     classes = np.asarray(getattr(ensemble, "classes_", []))
-    is_multilabel = getattr(ensemble, "_is_multilabel", False)
     if classes.ndim != 1 or not len(classes):
         raise TypeError(
             f"A {type(ensemble).__name__} must have one label a row to be collapsed. Got "
             "several."
         )
     member_classes = np.arange(len(classes)) if is_encoded else classes
+    if getattr(ensemble, "_is_multilabel", False):
+        member_classes = np.empty(0)
     return Parts(
-        **of_input,
+        **columns,
         members=members,
         classes=classes,
-        member_classes=np.empty(0) if is_multilabel else member_classes,
+        member_classes=member_classes,
         temperature=float(getattr(ensemble, "temperature_", 1.0)),
     )
 
 
-def _of_boosting(boosting: Any, of_input: Mapping[str, Any]) -> Parts:
-    members = tuple(map(Member, boosting.estimators_, boosting.weights_.tolist()))
+def _boosting_parts(boosting: Any, columns: Mapping[str, Any]) -> Parts:
     link = "sum"
     if is_classifier(boosting):
         link = "logistic" if len(boosting.init_) == 1 else "softmax"
     return Parts(
-        **of_input,
-        members=members,
+        **columns,
+        members=tuple(map(Member, boosting.estimators_, boosting.weights_.tolist())),
         classes=getattr(boosting, "classes_", None),
         link=link,
         offset=boosting.init_,
     )
 
 
-def _of_bagging(bagging: Any) -> tuple[Member, ...]:
+def _bagging_members(bagging: Any) -> tuple[Member, ...]:
     every = np.arange(bagging.n_features_in_)
     weight = 1 / len(bagging.estimators_)
-    features = bagging.estimators_features_
     return tuple(
-        Member(member, weight, None if np.array_equal(own, every) else own)
-        for member, own in zip(bagging.estimators_, features, strict=True)
+        Member(member, weight, None if np.array_equal(features, every) else features)
+        for member, features in zip(
+            bagging.estimators_, bagging.estimators_features_, strict=True
+        )
     )
 
 
-def _of_voting(voting: Any) -> tuple[Member, ...]:
+def _voting_members(voting: Any) -> tuple[Member, ...]:
     if getattr(voting, "voting", "soft") != "soft":
         raise TypeError(
             "A VotingClassifier must have voting='soft' to be collapsed. Got "
@@ -289,7 +315,7 @@ def _of_voting(voting: Any) -> tuple[Member, ...]:
     return _members(voting.estimators_, kept)
 
 
-def _weighted(ensemble: Any) -> tuple[Member, ...]:
+def _weighted_members(ensemble: Any) -> tuple[Member, ...]:
     weights = np.asarray(getattr(ensemble, "weights_", []), dtype=np.float64)
     members = getattr(ensemble, "estimators_", [])
     if weights.ndim != 1 or not 0 < len(weights) == len(members):
@@ -303,9 +329,9 @@ def _weighted(ensemble: Any) -> tuple[Member, ...]:
 
 def _members(estimators: Any, weights: list[float]) -> tuple[Member, ...]:
     total = sum(weights)
+    # A member without a weight is not asked.
     return tuple(
         Member(estimator, weight / total)
         for estimator, weight in zip(estimators, weights, strict=True)
-        # What weighs nothing is not asked.
         if weight
     )

@@ -2,6 +2,7 @@
 # SPDX-License-Identifier: BSD-3-Clause
 """One configuration trained several times, and kept at several epochs."""
 
+from dataclasses import field
 from numbers import Integral
 from typing import Any, ClassVar, Self
 
@@ -10,12 +11,16 @@ import numpy.typing as npt
 from sklearn.base import BaseEstimator, ClassifierMixin, RegressorMixin, clone
 from sklearn.utils import check_random_state, get_tags
 from sklearn.utils.multiclass import check_classification_targets
-from sklearn.utils.validation import check_is_fitted
 
 from sk_tune._compat import HasMethods, Interval, validate_parameter_constraints
-from sk_tune._declaration import with_inherited_docs
+from sk_tune._declaration import parameters
 from sk_tune.ensemble._member_fits import fit_members, last_step
-from sk_tune.ensemble._parts import Predictor, predictor_of
+from sk_tune.ensemble._parts import (
+    AverageClassifier,
+    AverageRegressor,
+    copy_features,
+    parts_of,
+)
 from sk_tune.estimators import (
     MLPClassifier,
     MLPRegressor,
@@ -28,6 +33,7 @@ __all__ = ["SeedEnsembleClassifier", "SeedEnsembleRegressor"]
 Array = npt.NDArray[Any]
 
 
+@parameters
 class _SeedEnsemble(BaseEstimator):  # type: ignore[misc]
     """Members that differ by their seed.
 
@@ -58,6 +64,12 @@ class _SeedEnsemble(BaseEstimator):  # type: ignore[misc]
         Their names, if they have some.
     """
 
+    estimator: Any = field(default=None, kw_only=False)
+    n_estimators: int = field(default=10, kw_only=False)
+    n_snapshots: int = 1
+    random_state: Any = None
+    n_jobs: int | None = None
+
     _parameter_constraints: ClassVar[dict[str, list[Any]]] = {
         "estimator": [HasMethods(["fit", "predict"]), None],
         "n_estimators": [Interval(Integral, 1, None, closed="left")],
@@ -65,21 +77,6 @@ class _SeedEnsemble(BaseEstimator):  # type: ignore[misc]
         "random_state": ["random_state"],
         "n_jobs": [Integral, None],
     }
-
-    def __init__(
-        self,
-        estimator: Any = None,
-        n_estimators: int = 10,
-        *,
-        n_snapshots: int = 1,
-        random_state: Any = None,
-        n_jobs: int | None = None,
-    ) -> None:
-        self.estimator = estimator
-        self.n_estimators = n_estimators
-        self.n_snapshots = n_snapshots
-        self.random_state = random_state
-        self.n_jobs = n_jobs
 
     def fit(self, X: Any, y: Any, **fit_params: Any) -> Self:
         """Fit the members.
@@ -89,7 +86,7 @@ class _SeedEnsemble(BaseEstimator):  # type: ignore[misc]
         X : array-like of shape (n_samples, n_features)
             Features.
         y : array-like of shape (n_samples,) or (n_samples, n_outputs)
-            Targets.
+            Labels or targets.
         **fit_params : dict of str to object
             For ``fit`` of each member, such as ``sample_weight``.
 
@@ -104,6 +101,7 @@ class _SeedEnsemble(BaseEstimator):  # type: ignore[misc]
             If a parameter is not what is asked for, a member cannot be fitted, or snapshots
             are asked of what is no network, or has too few epochs.
         """
+        self._check_target(y)
         validate_parameter_constraints(
             self._parameter_constraints,
             self.get_params(deep=False),
@@ -120,12 +118,12 @@ class _SeedEnsemble(BaseEstimator):  # type: ignore[misc]
         self.estimators_ = [one for snapshots in fitted for one in snapshots]
         self.weights_ = np.full(len(self.estimators_), 1 / len(self.estimators_))
         self._learn_target(y)
-        for name in ("n_features_in_", "feature_names_in_"):
-            self.__dict__.pop(name, None)
-            if hasattr(self.estimators_[0], name):
-                setattr(self, name, getattr(self.estimators_[0], name))
-        self._predictor = Predictor(self)
+        copy_features(self.estimators_[0], self)
+        self._combination = parts_of(self).combination()
         return self
+
+    def _check_target(self, y: Any) -> None:
+        """Refuse a target that is none of the task."""
 
     def _learn_target(self, y: Any) -> None:
         """Keep what only one kind of task has."""
@@ -156,15 +154,17 @@ class _SeedEnsemble(BaseEstimator):  # type: ignore[misc]
 
     def __sklearn_tags__(self) -> Any:
         tags = super().__sklearn_tags__()
-        own = get_tags(self._base())
-        tags.input_tags.sparse = own.input_tags.sparse
-        tags.input_tags.allow_nan = own.input_tags.allow_nan
-        tags.target_tags.multi_output = own.target_tags.multi_output
+        base = get_tags(self._base())
+        tags.input_tags.sparse = base.input_tags.sparse
+        tags.input_tags.allow_nan = base.input_tags.allow_nan
+        tags.target_tags.multi_output = base.target_tags.multi_output
         return tags
 
 
-@with_inherited_docs
-class SeedEnsembleClassifier(ClassifierMixin, _SeedEnsemble):  # type: ignore[misc]
+@parameters
+class SeedEnsembleClassifier(  # type: ignore[misc]
+    ClassifierMixin, AverageClassifier, _SeedEnsemble
+):
     """Average of the probabilities of one configuration under several seeds.
 
     Also called a deep ensemble.  The members start from other weights and see the rows in
@@ -207,80 +207,23 @@ class SeedEnsembleClassifier(ClassifierMixin, _SeedEnsemble):  # type: ignore[mi
     def _default(self) -> Any:
         return MLPClassifier()
 
-    def fit(self, X: Any, y: Any, **fit_params: Any) -> Self:
-        """Fit the members.
-
-        Parameters
-        ----------
-        X : array-like of shape (n_samples, n_features)
-            Features.
-        y : array-like of shape (n_samples,) or (n_samples, n_labels)
-            Labels.
-        **fit_params : dict of str to object
-            For ``fit`` of each member, such as ``sample_weight``.
-
-        Returns
-        -------
-        self
-            The fitted ensemble.
-
-        Raises
-        ------
-        ValueError
-            If a parameter is not what is asked for, a member cannot be fitted, or snapshots
-            are asked of what is no network, or has too few epochs.
-        """
+    def _check_target(self, y: Any) -> None:
         if y is not None:
             check_classification_targets(y)
-            labels = np.asarray(y)
-            if labels.ndim == 2 and labels.shape[1] > 1:
-                check_indicator(labels)
-        return super().fit(X, y, **fit_params)
+            if _is_multilabel(y):
+                check_indicator(np.asarray(y))
 
     def _learn_target(self, y: Any) -> None:
-        labels = np.asarray(y)
-        self._is_multilabel = labels.ndim == 2 and labels.shape[1] > 1
-        self.classes_ = np.unique(labels)
+        self._is_multilabel = _is_multilabel(y)
+        self.classes_ = np.unique(np.asarray(y))
         if self._is_multilabel:
-            self.classes_ = np.arange(labels.shape[1])
-
-    def predict_proba(self, X: Any) -> Array:
-        """Return the mean of the members' probabilities.
-
-        Parameters
-        ----------
-        X : array-like of shape (n_samples, n_features)
-            Features.
-
-        Returns
-        -------
-        ndarray of shape (n_samples, n_classes)
-            In the order of ``classes_``.
-        """
-        check_is_fitted(self)
-        return predictor_of(self)(X)
-
-    def predict(self, X: Any) -> Array:
-        """Return the most probable labels.
-
-        Parameters
-        ----------
-        X : array-like of shape (n_samples, n_features)
-            Features.
-
-        Returns
-        -------
-        ndarray of shape (n_samples,) or (n_samples, n_labels)
-            Labels.
-        """
-        probabilities = self.predict_proba(X)
-        if self._is_multilabel:
-            return (probabilities > 0.5).astype(np.int64)
-        return np.asarray(self.classes_[probabilities.argmax(axis=1)])
+            self.classes_ = np.arange(np.shape(y)[1])
 
 
-@with_inherited_docs
-class SeedEnsembleRegressor(RegressorMixin, _SeedEnsemble):  # type: ignore[misc]
+@parameters
+class SeedEnsembleRegressor(  # type: ignore[misc]
+    RegressorMixin, AverageRegressor, _SeedEnsemble
+):
     """Average of the predictions of one configuration under several seeds.
 
     Also called a deep ensemble.  The members start from other weights and see the rows in
@@ -312,22 +255,10 @@ class SeedEnsembleRegressor(RegressorMixin, _SeedEnsemble):  # type: ignore[misc
     def _default(self) -> Any:
         return MLPRegressor()
 
-    def predict(self, X: Any) -> Array:
-        """Return the mean of the members' predictions.
 
-        Parameters
-        ----------
-        X : array-like of shape (n_samples, n_features)
-            Features.
-
-        Returns
-        -------
-        ndarray of shape (n_samples,) or (n_samples, n_outputs)
-            Predictions.
-        """
-        check_is_fitted(self)
-        found = predictor_of(self)(X)
-        return found[:, 0] if found.shape[1] == 1 else found
+def _is_multilabel(y: Any) -> bool:
+    labels = np.asarray(y)
+    return labels.ndim == 2 and labels.shape[1] > 1
 
 
 def _set_seeds(estimator: Any, random_state: np.random.RandomState) -> None:

@@ -1,6 +1,9 @@
 # SPDX-FileCopyrightText: sk_tune contributors
 # SPDX-License-Identifier: BSD-3-Clause
-"""From a library to weights, and to a score that no choice has flattered."""
+"""From a fitted search to weights of its candidates, and an honest score of their average.
+
+Notation: M candidates, N samples of the data that were held out, K classes or outputs.
+"""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
@@ -14,11 +17,7 @@ from threadpoolctl import threadpool_limits
 
 from sk_tune._search_record import rows_of_most, search_record
 from sk_tune._text import interval_text
-from sk_tune.ensemble._parts import (
-    fitted_temperature,
-    with_label_temperature,
-    with_temperature,
-)
+from sk_tune.ensemble._parts import fitted_temperature, with_temperature
 from sk_tune.ensemble._weights import (
     GreedyOptions,
     Objective,
@@ -30,7 +29,7 @@ from sk_tune.ensemble._weights import (
 )
 
 __all__ = [
-    "Choice",
+    "CandidateWeights",
     "EnsembleScore",
     "Library",
     "Selection",
@@ -40,29 +39,23 @@ __all__ = [
 ]
 
 Array = npt.NDArray[Any]
+Floats = npt.NDArray[np.float64]
 
-# Parts to hold out in turn where the folds of the search do not part the rows.
+# Parts to hold out in turn where the folds of the search do not partition the samples.
 _N_PARTS = 5
+_CONFIDENCE = 0.95
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class Library:
-    """Candidates to choose from, and what they predict of rows that they did not see.
+    """Candidates to choose from, and what they predict of samples that they did not see.
 
-    Parameters
-    ----------
-    candidates : ndarray of shape (M,)
-        Rows of ``cv_results_``.
-    predictions : ndarray of shape (M, N) or (M, N, K)
-        Probabilities of a classifier, else predictions.
-    y : ndarray of shape (N,) or (N, K)
-        Class numbers, 0 and 1 of labels, or targets.
-    part : ndarray of shape (N,)
-        Which part of the rows each one is of: its fold, if it is held out once.
-    classes : ndarray of shape (K,) or None
-        Labels; empty for a multilabel problem, None for regression.
-    rows : ndarray of shape (N,) or None, default=None
-        Positions in the data of the search; from 0 on if None.
+    `candidates`, (M,), are result rows of the search, `predictions`, (M, N) or (M, N, K),
+    probabilities of a classifier, else targets.  `y`, (N,) or (N, K), holds class numbers,
+    0 and 1 of labels, or targets; `classes`, (K,), are the labels, empty for a multilabel
+    problem, None for regression.  `part`, (N,), says in which part each sample is: its
+    fold, if it is held out once.  `rows`, (N,), are positions in the data of the search;
+    from 0 on if None.
     """
 
     candidates: Array
@@ -73,18 +66,7 @@ class Library:
     rows: Array | None = None
 
     def take(self, rows: Array) -> "Library":
-        """Return the library on some of the rows.
-
-        Parameters
-        ----------
-        rows : ndarray
-            Positions, or a mask.
-
-        Returns
-        -------
-        Library
-            With all candidates.
-        """
+        """Return the library on some of the samples, by their positions or a mask."""
         return replace(
             self,
             predictions=self.predictions[:, rows],
@@ -94,31 +76,17 @@ class Library:
         )
 
     def where_weights(self, params: Mapping[str, Any]) -> "Library":
-        """Return the library without rows of weight 0, which count as absent.
+        """Return the library without samples of weight 0, which count as absent.
 
-        Parameters
-        ----------
-        params : mapping of str to object
-            What ``fit`` was given; ``sample_weight``, also of a step of a pipeline, is
-            looked at.
-
-        Returns
-        -------
-        Library
-            All of it if there are no weights.
-
-        Raises
-        ------
-        ValueError
-            If no row has a weight.
+        `params` are those of ``fit``, whose ``sample_weight`` counts, also that of a step
+        of a pipeline.  Raises ValueError if no sample has a weight.
         """
         names = {"sample_weight", *(n for n in params if n.endswith("__sample_weight"))}
-        weights = [params[n] for n in names if params.get(n) is not None]
         rows = self._positions()
         counts = np.ones(len(rows), dtype=bool)
-        for own in weights:
-            if np.ndim(own) == 1:
-                counts &= np.asarray(own)[rows] > 0
+        for weights in (params.get(name) for name in names):
+            if weights is not None and np.ndim(weights) == 1:
+                counts &= np.asarray(weights)[rows] > 0
         if not counts.any():
             raise ValueError(
                 "sample_weight must be positive for a row that the search held out. All of "
@@ -130,21 +98,10 @@ class Library:
         return np.arange(len(self.y)) if self.rows is None else self.rows
 
     def only(self, candidate: int) -> "Library":
-        """Return the library with one of its candidates.
-
-        Parameters
-        ----------
-        candidate : int
-            Its position.
-
-        Returns
-        -------
-        Library
-            With all rows.
-        """
-        own = slice(candidate, candidate + 1)
+        """Return the library with the candidate at one position, and all samples."""
+        one = slice(candidate, candidate + 1)
         return replace(
-            self, candidates=self.candidates[own], predictions=self.predictions[own]
+            self, candidates=self.candidates[one], predictions=self.predictions[one]
         )
 
 
@@ -153,26 +110,10 @@ def read_library(
 ) -> Library:
     """Return the candidates of a fitted search that an ensemble may have as members.
 
-    Parameters
-    ----------
-    search : estimator
-        A fitted search of sk_tune.
-    is_classification : bool
-        Whether predictions are probabilities.
-    needs_models : bool
-        Whether candidates are asked for whose fitted estimators were kept.
-    random_state : int
-        Where parts come from if the folds overlap.
-
-    Returns
-    -------
-    Library
-        Of a candidate that was on several rungs the highest one.
-
-    Raises
-    ------
-    ValueError
-        If there is no candidate.
+    A candidate that was on several rungs comes from the highest one; with `needs_models`
+    its fitted estimators were kept.  Predictions are probabilities if `is_classification`;
+    `random_state` draws parts if the folds overlap.  Raises ValueError if there is no
+    candidate.
     """
     record = search_record(search)
     if record is None:
@@ -193,14 +134,14 @@ def read_library(
     if not is_classification and predictions.ndim == 3 and predictions.shape[2] == 1:
         predictions = predictions[:, :, 0]
     is_there = np.isfinite(predictions).reshape(*predictions.shape[:2], -1).all(axis=2)
-    # Those of the last rung, if rungs draw samples; others predict some of them only.
+    # If rungs draw samples, those of the last rung: others predict some of them only.
     rows = np.flatnonzero(is_there.any(axis=0))
     if record.resource == "n_samples":
         rows = np.flatnonzero(rows_of_most(is_there))
     complete = is_there[:, rows].all(axis=1)
     # A fold that no candidate predicts has no rows among these.
     folds = [search.held_out_rows_[row] for row in eligible]
-    complete &= [all(held is not None for held in own) for own in folds]
+    complete &= [all(held is not None for held in of_one) for of_one in folds]
     if not len(rows) or not complete.any():
         raise ValueError(
             "The search must have a candidate that predicts every held-out row. It has "
@@ -247,61 +188,6 @@ def _parts(held_out: Any, n_rows: int, rows: Array, random_state: int) -> Array:
     return shuffled % min(_N_PARTS, len(rows))
 
 
-def contribution_table(
-    library: Library, weights: Array, objective: Objective
-) -> pd.DataFrame:
-    """Return a row for each member, the weightiest first, by its row of ``cv_results_``.
-
-    Columns: weight; score of the member alone; error_correlation, the mean correlation of
-    its errors with those of the other members by their weights (NaN for a lone one); gain,
-    by how much the ensemble scores better with it than without, and gain_error, its
-    standard error. `weights`, (M,), are 0 for candidates that are no members.
-    """
-    members = np.flatnonzero(weights)
-    members = members[np.argsort(-weights[members], kind="stable")]
-    own, predictions, y = weights[members], library.predictions[members], library.y
-    statistics = objective.statistics(predictions, y)
-    whole = np.tensordot(own, statistics, axes=1)
-    gains = []
-    for i, weight in enumerate(own):
-        if len(own) == 1:
-            gains.append((np.nan, np.nan))
-            continue
-        without = (whole - weight * statistics[i]) / (1 - weight)
-        gains.append(objective.difference(without, whole, y))
-    return pd.DataFrame(
-        {
-            "weight": own,
-            "score": -objective.losses(statistics, y),
-            "error_correlation": _error_correlations(predictions, y, own, library.classes),
-            "gain": [gain for gain, _ in gains],
-            "gain_error": [error for _, error in gains],
-        },
-        index=pd.Index(library.candidates[members], name="candidate"),
-    )
-
-
-def _error_correlations(
-    predictions: Array, y: Array, weights: Array, classes: Array | None
-) -> Array:
-    """Return for each member the weighted mean correlation with the others."""
-    target = y if classes is None or len(classes) == 0 else np.eye(len(classes))[y]
-    errors = (predictions - target).reshape(len(predictions), -1)
-    if len(errors) == 1:
-        return np.array([np.nan])
-    errors = errors - errors.mean(axis=1, keepdims=True)
-    norms = np.sqrt((errors**2).sum(axis=1))
-    norms[norms == 0] = np.nan
-    correlations = errors @ errors.T / np.outer(norms, norms)
-    np.fill_diagonal(correlations, 0)
-    return np.asarray(correlations @ weights / (1 - weights))
-
-
-Floats = npt.NDArray[np.float64]
-
-_CONFIDENCE = 0.95
-
-
 @dataclass(frozen=True, slots=True, kw_only=True)
 class EnsembleScore:
     """What an ensemble is expected to score on new data; greater is better.
@@ -331,17 +217,11 @@ class EnsembleScore:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
-class Choice:
-    """How candidates are combined.
+class CandidateWeights:
+    """Weights of candidates, (M,), not negative with sum 1, and a temperature.
 
-    Parameters
-    ----------
-    weights : ndarray of shape (M,)
-        Not negative, with sum 1.
-    temperature : float
-        Of the averaged probabilities; 1 leaves them as they are.
-    is_multilabel : bool, default=False
-        Whether these are of labels, of which a row may have any number.
+    Averaged probabilities are divided by the temperature; with `is_multilabel` they are of
+    labels, of which a sample may have any number.
     """
 
     weights: Floats
@@ -349,23 +229,9 @@ class Choice:
     is_multilabel: bool = False
 
     def combine(self, predictions: Array) -> Array:
-        """Return what the ensemble predicts.
-
-        Parameters
-        ----------
-        predictions : ndarray of shape (M, N) or (M, N, K)
-            Of the candidates.
-
-        Returns
-        -------
-        ndarray of shape (N,) or (N, K)
-            Probabilities, or predictions of a regressor.
-        """
+        """Return what the ensemble predicts, (N,) or (N, K), from what candidates do."""
         average = np.tensordot(self.weights, predictions, axes=1)
-        if self.temperature == 1:
-            return np.asarray(average)
-        scaled = with_label_temperature if self.is_multilabel else with_temperature
-        return scaled(average, self.temperature)
+        return with_temperature(average, self.temperature, is_multilabel=self.is_multilabel)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -375,32 +241,18 @@ class Selection:
     `score` and `predictions`, (N,) or (N, K), come from choices made on other samples.
     """
 
-    choice: Choice
+    choice: CandidateWeights
     score: EnsembleScore
     predictions: Array
 
 
 class Selector:
-    """Chooses members.
+    """Chooses members from a library.
 
-    Parameters
-    ----------
-    library : Library
-        To choose from.
-    method : {"greedy", "stack", "average"}
-        How.
-    scoring : str, callable or None
-        What to choose by; None for log loss or squared error.
-    greedy : GreedyOptions
-        For the method "greedy".
-    n_best : int or None
-        Of how many candidates, the best ones on the rows that choose; all if None.
-    calibrate : bool
-        Whether a temperature is fitted.
-    random_state : int
-        Source of bags.
-    reported : str, callable or None, default=None
-        What scores are reported in; that of `scoring` if None.
+    `scoring` is what to choose by, None for log loss or squared error; `reported` what
+    scores are reported in, that of `scoring` if None.  `greedy` are the options of the
+    method of that name, `n_best` is how many of the best candidates may be members (all if
+    None), `calibrate` says whether a temperature is fitted, and `random_state` draws bags.
     """
 
     def __init__(
@@ -427,13 +279,7 @@ class Selector:
         self.reported = make_objective(shown, y, classes, is_exact=True)
 
     def select(self) -> Selection:
-        """Choose from all rows, and score choices from all but a part on that part.
-
-        Returns
-        -------
-        Selection
-            With the honest score.
-        """
+        """Choose from all samples, and score choices from all but a part on that part."""
         # Threads cost more than they save where products are as small as these.
         with threadpool_limits(limits=1):
             return self._select()
@@ -443,11 +289,10 @@ class Selector:
         held = np.empty(library.predictions.shape[1:])
         best = np.empty(library.predictions.shape[1:])
         for part in np.unique(library.part):
-            inside, outside = library.part != part, library.part == part
-            chosen = self.choose(library.take(inside))
-            own = library.take(outside)
-            held[outside] = chosen.combine(own.predictions)
-            best[outside] = own.predictions[self._ranked(library.take(inside))[0]]
+            others, outside = library.take(library.part != part), library.part == part
+            predictions = library.predictions[:, outside]
+            held[outside] = self.choose(others).combine(predictions)
+            best[outside] = predictions[self._ranked(others)[0]]
         score, error = self._score(held)
         tail = float(norm.ppf((1 + _CONFIDENCE) / 2)) * error
         return Selection(
@@ -462,21 +307,11 @@ class Selector:
             predictions=held,
         )
 
-    def choose(self, library: Library, signs: Array | None = None) -> Choice:
-        """Return weights and temperature by the rows of a library.
+    def choose(self, library: Library, signs: Array | None = None) -> CandidateWeights:
+        """Return weights and temperature by the samples of a library.
 
-        Parameters
-        ----------
-        library : Library
-            The rows that choose.
-        signs : ndarray of shape (N,) or None, default=None
-            Of these rows; the loss of those with -1 is taken from that of the others.  Of
-            the methods "greedy" and "average" only.
-
-        Returns
-        -------
-        Choice
-            Of all candidates of the library.
+        The loss of samples with a sign of -1, (N,), is taken from that of the others, by
+        the methods "greedy" and "average" only.
         """
         with threadpool_limits(limits=1):
             ranked = self._ranked(library, signs)[: self._n_best]
@@ -486,7 +321,7 @@ class Selector:
         if self._calibrate:
             average = np.tensordot(weights, library.predictions, axes=1)
             temperature = fitted_temperature(average, library.y, signs)
-        return Choice(
+        return CandidateWeights(
             weights=weights,
             temperature=temperature,
             is_multilabel=library.classes is not None and len(library.classes) == 0,
@@ -532,10 +367,61 @@ def _best_average(
 ) -> Floats:
     """Return equal weights of as many of the first candidates as are best together."""
     total, losses = np.zeros(statistics.shape[1:]), []
-    for n, own in enumerate(statistics, start=1):
-        total = total + own
+    for n, of_candidate in enumerate(statistics, start=1):
+        total = total + of_candidate
         losses.append(objective.losses(total[None] / n, y)[0])
     n = int(np.argmin(losses)) + 1
     weights = np.zeros(len(statistics))
     weights[:n] = 1 / n
     return weights
+
+
+def contribution_table(
+    library: Library, weights: Array, objective: Objective
+) -> pd.DataFrame:
+    """Return a row for each member, the weightiest first, by its row of ``cv_results_``.
+
+    Columns: weight; score of the member alone; error_correlation, the mean correlation of
+    its errors with those of the other members by their weights (NaN for a lone one); gain,
+    by how much the ensemble scores better with it than without, and gain_error, its
+    standard error. `weights`, (M,), are 0 for candidates that are no members.
+    """
+    members = np.flatnonzero(weights)
+    members = members[np.argsort(-weights[members], kind="stable")]
+    weights, predictions, y = weights[members], library.predictions[members], library.y
+    statistics = objective.statistics(predictions, y)
+    whole = np.tensordot(weights, statistics, axes=1)
+    gains = [(np.nan, np.nan)]
+    if len(weights) > 1:
+        gains = [
+            objective.difference((whole - weight * member) / (1 - weight), whole, y)
+            for weight, member in zip(weights, statistics, strict=True)
+        ]
+    return pd.DataFrame(
+        {
+            "weight": weights,
+            "score": -objective.losses(statistics, y),
+            "error_correlation": _error_correlations(
+                predictions, y, weights, library.classes
+            ),
+            "gain": [gain for gain, _ in gains],
+            "gain_error": [error for _, error in gains],
+        },
+        index=pd.Index(library.candidates[members], name="candidate"),
+    )
+
+
+def _error_correlations(
+    predictions: Array, y: Array, weights: Array, classes: Array | None
+) -> Array:
+    """Return for each member the weighted mean correlation with the others."""
+    target = y if classes is None or len(classes) == 0 else np.eye(len(classes))[y]
+    errors = (predictions - target).reshape(len(predictions), -1)
+    if len(errors) == 1:
+        return np.array([np.nan])
+    errors = errors - errors.mean(axis=1, keepdims=True)
+    norms = np.sqrt((errors**2).sum(axis=1))
+    norms[norms == 0] = np.nan
+    correlations = errors @ errors.T / np.outer(norms, norms)
+    np.fill_diagonal(correlations, 0)
+    return np.asarray(correlations @ weights / (1 - weights))

@@ -12,6 +12,7 @@ References
 
 from collections.abc import Iterable
 from contextlib import AbstractContextManager, nullcontext
+from dataclasses import field
 from numbers import Integral
 from typing import Any, ClassVar, Self
 
@@ -22,7 +23,6 @@ from sklearn import ensemble
 from sklearn.base import is_classifier
 from sklearn.model_selection import train_test_split
 from sklearn.utils import check_random_state, column_or_1d, indexable
-from skorch import NeuralNet
 
 from sk_tune._compat import (
     Interval,
@@ -31,26 +31,40 @@ from sk_tune._compat import (
     num_samples,
     safe_indexing,
 )
-from sk_tune._declaration import with_inherited_docs
+from sk_tune._declaration import parameters
 from sk_tune._splits import folds_among
 from sk_tune.adoption import adopter
 from sk_tune.backend import FleetBackend, fleet
-from sk_tune.ensemble._weights import RowObjective
-from sk_tune.estimators import NetworkEstimator
+from sk_tune.ensemble._member_fits import has_network
+from sk_tune.ensemble._weights import SampleObjective
 
 __all__ = ["StackingClassifier", "StackingRegressor"]
 
 Array = npt.NDArray[Any]
 
-# Rows that no layer sees when layers are compared.
+# Share of the samples that no layer sees when layers are compared.
 _HELD_OUT = 0.2
 
 
+@parameters
 class _Stacking:
-    """Fleets, and layers with their guard.
+    """Training as fleets, and layers as many as are worth it.
 
     Parameters
     ----------
+    estimators : list of (str, estimator)
+        Base estimators.
+    final_estimator : estimator or None, default=None
+        What combines their predictions; a logistic regression, or RidgeCV in a regression,
+        if None.
+    cv : int, splitter, iterable or "prefit", default=None
+        Folds of the base estimators' predictions, as in scikit-learn.
+    n_jobs : int or None, default=None
+        Worker processes, as in scikit-learn.
+    passthrough : bool, default=False
+        Whether the final estimator sees the features, too.
+    verbose : int, default=0
+        As in scikit-learn.
     layers : int, default=1
         Layers of base estimators at most.  From the second on a layer sees the features,
         which must be numbers, beside what the layer before it predicts out of fold.
@@ -59,6 +73,18 @@ class _Stacking:
 
     Attributes
     ----------
+    estimators_ : list of estimator
+        Base estimators of the first layer, fitted on all rows.
+    named_estimators_ : Bunch
+        The same by name.
+    final_estimator_ : estimator
+        Combines the predictions; of several layers, the other layers.
+    stack_method_ : list of str
+        Of each base estimator.
+    n_features_in_ : int
+        Number of features.
+    feature_names_in_ : ndarray of shape (n_features_in_,)
+        Their names, if they have some.
     n_layers_ : int
         Layers that are used: the fewest of which no more are better by a standard error.
     layer_scores_ : ndarray of shape (layers,)
@@ -66,13 +92,19 @@ class _Stacking:
         1, 2, ... layers on a fifth of the rows, which no layer saw; empty if `layers` is 1.
     """
 
-    _own_constraints: ClassVar[dict[str, list[Any]]] = {
+    estimators: Any = field(kw_only=False)
+    final_estimator: Any = field(default=None, kw_only=False)
+    cv: Any = None
+    n_jobs: int | None = None
+    passthrough: bool = False
+    verbose: int = 0
+    layers: int = 1
+    random_state: Any = None
+
+    _parameter_constraints: ClassVar[dict[str, list[Any]]] = {
         "layers": [Interval(Integral, 1, None, closed="left")],
         "random_state": ["random_state"],
     }
-
-    layers: int
-    random_state: Any
 
     def fit(self, X: Any, y: Any, **fit_params: Any) -> Self:
         """Fit the base estimators, their folds and the final estimator.
@@ -96,8 +128,8 @@ class _Stacking:
         ValueError
             If a parameter is not what is asked for, or an estimator cannot be fitted.
         """
-        own: Any = self
-        own._validate_params()
+        estimator: Any = self
+        estimator._validate_params()
         X = self._table(X)
         self.__dict__.pop("_stack", None)
         self.n_layers_, self.layer_scores_ = 1, np.empty(0)
@@ -108,45 +140,40 @@ class _Stacking:
             cv = self._cv_of_layers()
             self._compare_layers(X, y, cv, fit_params)
             stack = self._stack_of(self.n_layers_, cv).fit(X, y, **fit_params)
-        parameters = {*own.get_params(deep=False), "n_layers_", "layer_scores_"}
-        learnt = {n: v for n, v in vars(stack).items() if n not in parameters}
+        kept = {*estimator.get_params(deep=False), "n_layers_", "layer_scores_"}
+        learnt = {n: v for n, v in vars(stack).items() if n not in kept}
         self.__dict__.update(learnt, _stack=stack)
         return self
 
     def _fleet(self) -> AbstractContextManager[Any]:
         """Return what trains networks as fleets, unless somebody does or there are none."""
-        own: Any = self
         backend, _ = get_active_backend()
         if adopter() is not None or isinstance(backend, FleetBackend):
             return nullcontext()
-        bases = [estimator for _, estimator in own.estimators]
-        if not any(_has_network(estimator) for estimator in bases):
+        if not any(has_network(estimator) for _, estimator in self.estimators):
             return nullcontext()
-        return fleet(n_jobs=joblib.effective_n_jobs(own.n_jobs))
+        return fleet(n_jobs=joblib.effective_n_jobs(self.n_jobs))
 
     def _cv_of_layers(self) -> Any:
         """Return `cv` such as several stacks can take it; folds in a list."""
-        own: Any = self
-        cv = own.cv
-        if isinstance(cv, str):
+        if isinstance(self.cv, str):
             raise ValueError(
                 f"The 'cv' parameter of {type(self).__name__} must be folds if layers > 1: "
-                f"each layer has estimators of its own. Got {cv!r} with layers="
+                f"each layer has estimators of its own. Got {self.cv!r} with layers="
                 f"{self.layers}."
             )
-        return list(cv) if isinstance(cv, Iterable) else cv
+        return list(self.cv) if isinstance(self.cv, Iterable) else self.cv
 
-    def _stack_of(self, n_layers: int, cv: Any) -> Any:
+    def _stack_of(self: Any, n_layers: int, cv: Any) -> Any:
         """Return a stack of so many layers, each the final estimator of the one before."""
-        own: Any = self
-        params = {**own.get_params(deep=False), "layers": 1, "cv": cv}
+        params = {**self.get_params(deep=False), "layers": 1, "cv": cv}
         stack = type(self)(**params)
         for _ in range(n_layers - 1):
             stack = type(self)(**{**params, "final_estimator": stack, "passthrough": True})
         return stack
 
     def _compare_layers(self, X: Any, y: Any, cv: Any, fit_params: dict[str, Any]) -> None:
-        """Find how many layers are worth it, on rows that none of them saw."""
+        """Find how many layers are worth it, on samples that none of them saw."""
         if y is None:
             name = type(self).__name__
             raise ValueError(f"{name} requires y to be passed, but the target y is None.")
@@ -169,7 +196,7 @@ class _Stacking:
             stack = self._stack_of(n_layers, cv).fit(X_train, y_train, **params)
             predicted, kind = _predicted(stack, safe_indexing(X, held), classes)
             predictions.append(predicted)
-        loss = RowObjective(kind=kind)  # type: ignore[arg-type]
+        loss = SampleObjective(kind=kind)  # type: ignore[arg-type]
         statistics = loss.statistics(np.stack(predictions), true)
         losses = loss.losses(statistics, true)
         self.layer_scores_ = 1 - losses if kind == "zero_one" else -losses
@@ -204,8 +231,7 @@ class _Stacking:
 
     def _table(self, X: Any) -> Any:
         """Return X such as can be put beside predictions, if it is going to be."""
-        own: Any = self
-        is_beside = self.layers > 1 or own.passthrough
+        is_beside = self.layers > 1 or self.passthrough
         is_table = hasattr(X, "dtype") or hasattr(X, "columns")
         return np.asarray(X) if is_beside and not is_table else X
 
@@ -229,7 +255,7 @@ class _Stacking:
         return names
 
 
-@with_inherited_docs
+@parameters
 class StackingClassifier(_Stacking, ensemble.StackingClassifier):  # type: ignore[misc]
     """StackingClassifier of scikit-learn, with its networks trained as fleets.
 
@@ -238,38 +264,14 @@ class StackingClassifier(_Stacking, ensemble.StackingClassifier):  # type: ignor
 
     Parameters
     ----------
-    estimators : list of (str, estimator)
-        Base estimators.
-    final_estimator : estimator or None, default=None
-        What combines their predictions; a logistic regression if None.
-    cv : int, splitter, iterable or "prefit", default=None
-        Folds of the base estimators' predictions, as in scikit-learn.
     stack_method : str, default="auto"
         Method of the base estimators, as in scikit-learn.
-    n_jobs : int or None, default=None
-        Worker processes, as in scikit-learn.
-    passthrough : bool, default=False
-        Whether the final estimator sees the features, too.
-    verbose : int, default=0
-        As in scikit-learn.
     {parameters}
 
     Attributes
     ----------
     classes_ : ndarray of shape (n_classes,)
         Labels.
-    estimators_ : list of estimator
-        Base estimators of the first layer, fitted on all rows.
-    named_estimators_ : Bunch
-        The same by name.
-    final_estimator_ : estimator
-        Combines the predictions; of several layers, the other layers.
-    stack_method_ : list of str
-        Of each base estimator.
-    n_features_in_ : int
-        Number of features.
-    feature_names_in_ : ndarray of shape (n_features_in_,)
-        Their names, if they have some.
     {attributes}
 
     See Also
@@ -291,38 +293,10 @@ class StackingClassifier(_Stacking, ensemble.StackingClassifier):  # type: ignor
     True
     """
 
-    _parameter_constraints: ClassVar[dict[str, list[Any]]] = {
-        **ensemble.StackingClassifier._parameter_constraints,
-        **_Stacking._own_constraints,
-    }
-
-    def __init__(
-        self,
-        estimators: Any,
-        final_estimator: Any = None,
-        *,
-        cv: Any = None,
-        stack_method: str = "auto",
-        n_jobs: int | None = None,
-        passthrough: bool = False,
-        verbose: int = 0,
-        layers: int = 1,
-        random_state: Any = None,
-    ) -> None:
-        super().__init__(
-            estimators,
-            final_estimator,
-            cv=cv,
-            stack_method=stack_method,
-            n_jobs=n_jobs,
-            passthrough=passthrough,
-            verbose=verbose,
-        )
-        self.layers = layers
-        self.random_state = random_state
+    stack_method: str = "auto"
 
 
-@with_inherited_docs
+@parameters
 class StackingRegressor(_Stacking, ensemble.StackingRegressor):  # type: ignore[misc]
     """StackingRegressor of scikit-learn, with its networks trained as fleets.
 
@@ -331,34 +305,10 @@ class StackingRegressor(_Stacking, ensemble.StackingRegressor):  # type: ignore[
 
     Parameters
     ----------
-    estimators : list of (str, estimator)
-        Base estimators.
-    final_estimator : estimator or None, default=None
-        What combines their predictions; RidgeCV if None.
-    cv : int, splitter, iterable or "prefit", default=None
-        Folds of the base estimators' predictions, as in scikit-learn.
-    n_jobs : int or None, default=None
-        Worker processes, as in scikit-learn.
-    passthrough : bool, default=False
-        Whether the final estimator sees the features, too.
-    verbose : int, default=0
-        As in scikit-learn.
     {parameters}
 
     Attributes
     ----------
-    estimators_ : list of estimator
-        Base estimators of the first layer, fitted on all rows.
-    named_estimators_ : Bunch
-        The same by name.
-    final_estimator_ : estimator
-        Combines the predictions; of several layers, the other layers.
-    stack_method_ : list of str
-        Of each base estimator.
-    n_features_in_ : int
-        Number of features.
-    feature_names_in_ : ndarray of shape (n_features_in_,)
-        Their names, if they have some.
     {attributes}
 
     See Also
@@ -379,44 +329,12 @@ class StackingRegressor(_Stacking, ensemble.StackingRegressor):  # type: ignore[
     (2,)
     """
 
-    _parameter_constraints: ClassVar[dict[str, list[Any]]] = {
-        **ensemble.StackingRegressor._parameter_constraints,
-        **_Stacking._own_constraints,
-    }
-
-    def __init__(
-        self,
-        estimators: Any,
-        final_estimator: Any = None,
-        *,
-        cv: Any = None,
-        n_jobs: int | None = None,
-        passthrough: bool = False,
-        verbose: int = 0,
-        layers: int = 1,
-        random_state: Any = None,
-    ) -> None:
-        super().__init__(
-            estimators,
-            final_estimator,
-            cv=cv,
-            n_jobs=n_jobs,
-            passthrough=passthrough,
-            verbose=verbose,
-        )
-        self.layers = layers
-        self.random_state = random_state
-
-
-def _has_network(estimator: Any) -> bool:
-    if not hasattr(estimator, "get_params"):
-        return False
-    parts = [estimator, *estimator.get_params().values()]
-    return any(isinstance(part, NetworkEstimator | NeuralNet) for part in parts)
+    # As scikit-learn's constructor sets it.
+    stack_method: ClassVar[str] = "predict"
 
 
 def _strata(y: Any, classes: Array | None) -> Any:
-    """Return labels to split by, if each has enough rows."""
+    """Return labels to split by, if each has enough samples."""
     if classes is None:
         return None
     counts = np.unique(np.asarray(y), return_counts=True)[1]
@@ -424,7 +342,7 @@ def _strata(y: Any, classes: Array | None) -> Any:
 
 
 def _predicted(stack: Any, X: Any, classes: Array | None) -> tuple[Array, str]:
-    """Return predictions on held-out rows, and which loss they are compared by."""
+    """Return predictions on held-out samples, and which loss they are compared by."""
     if classes is None:
         return np.asarray(stack.predict(X), dtype=np.float64), "squared"
     if hasattr(stack, "predict_proba"):

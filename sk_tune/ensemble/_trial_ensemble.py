@@ -2,6 +2,7 @@
 # SPDX-License-Identifier: BSD-3-Clause
 """Ensembles out of the candidates that a search has trained anyway."""
 
+from dataclasses import field
 from numbers import Integral, Real
 from typing import Any, ClassVar, Literal, Self
 
@@ -10,7 +11,6 @@ import numpy.typing as npt
 import pandas as pd
 from sklearn.base import BaseEstimator, ClassifierMixin, RegressorMixin, clone
 from sklearn.utils import check_random_state, get_tags
-from sklearn.utils.validation import check_is_fitted
 
 from sk_tune._compat import (
     HasMethods,
@@ -18,12 +18,22 @@ from sk_tune._compat import (
     StrOptions,
     validate_parameter_constraints,
 )
-from sk_tune._declaration import with_inherited_docs
+from sk_tune._declaration import parameters
 from sk_tune._metric import scorer_metric
 from sk_tune._search_record import deciding_scorer, search_record
 from sk_tune.ensemble._member_fits import fit_members
-from sk_tune.ensemble._parts import Predictor, predictor_of
-from sk_tune.ensemble._selection import Library, Selector, contribution_table, read_library
+from sk_tune.ensemble._parts import (
+    AverageClassifier,
+    AverageRegressor,
+    copy_features,
+    parts_of,
+)
+from sk_tune.ensemble._selection import (
+    Library,
+    Selector,
+    contribution_table,
+    read_library,
+)
 from sk_tune.ensemble._weights import GreedyOptions
 
 __all__ = ["TrialEnsembleClassifier", "TrialEnsembleRegressor"]
@@ -32,6 +42,7 @@ Array = npt.NDArray[Any]
 Method = Literal["greedy", "stack", "average"]
 
 
+@parameters
 class _TrialEnsemble(BaseEstimator):  # type: ignore[misc]
     """Members and weights out of the trials of a search.
 
@@ -94,6 +105,18 @@ class _TrialEnsemble(BaseEstimator):  # type: ignore[misc]
     feature_names_in_ : ndarray of shape (n_features_in_,)
         Their names, if they have some.
     """
+
+    search: Any = field(kw_only=False)
+    method: Method = "greedy"
+    refit: bool = False
+    scoring: Any = None
+    n_best: int | None = None
+    max_rounds: int = 50
+    n_start: int = 5
+    min_gain: float = 0.0
+    n_bags: int = 20
+    random_state: Any = None
+    n_jobs: int | None = None
 
     _parameter_constraints: ClassVar[dict[str, list[Any]]] = {
         "search": [HasMethods("fit")],
@@ -232,29 +255,25 @@ class _TrialEnsemble(BaseEstimator):  # type: ignore[misc]
         ).where_weights(params)
         selector = self._selector(library, seed, search)
         found = selector.select()
-        weights = found.choice.weights
         self.score_, self.oof_predictions_ = found.score, found.predictions
-        contributions = contribution_table(library, weights, selector.reported)
+        contributions = contribution_table(library, found.choice.weights, selector.reported)
         # As plain values, which skops can hold.
         self._contributions = contributions.to_dict("tight")
         self.candidates_ = contributions.index.to_numpy()
-        own = contributions["weight"].to_numpy(copy=True)
+        weights = contributions["weight"].to_numpy(copy=True)
         if self.refit:
             self.estimators_ = _refitted(
                 search, self.candidates_, X, y, params, self.n_jobs
             )
-            self.weights_ = own
+            self.weights_ = weights
         else:
             folds = [search.models_[row] for row in self.candidates_]
             self.estimators_ = [model for models in folds for model in models]
-            shares = [weight / len(m) for weight, m in zip(own, folds, strict=True)]
-            self.weights_ = np.repeat(shares, [len(models) for models in folds])
+            sizes = [len(models) for models in folds]
+            self.weights_ = np.repeat(weights / sizes, sizes)
         self._take_over(library, found.choice.temperature)
-        for name in ("n_features_in_", "feature_names_in_"):
-            self.__dict__.pop(name, None)
-            if hasattr(self.estimators_[0], name):
-                setattr(self, name, getattr(self.estimators_[0], name))
-        self._predictor = Predictor(self)
+        copy_features(self.estimators_[0], self)
+        self._combination = parts_of(self).combination()
 
     def _selector(self, library: Library, seed: int, search: Any) -> Selector:
         return Selector(
@@ -288,14 +307,17 @@ class _TrialEnsemble(BaseEstimator):  # type: ignore[misc]
 
     def __sklearn_tags__(self) -> Any:
         tags = super().__sklearn_tags__()
-        own = get_tags(self.search).input_tags
-        tags.input_tags.sparse, tags.input_tags.allow_nan = own.sparse, own.allow_nan
-        tags.input_tags.pairwise = own.pairwise
+        input_tags = get_tags(self.search).input_tags
+        tags.input_tags.sparse = input_tags.sparse
+        tags.input_tags.allow_nan = input_tags.allow_nan
+        tags.input_tags.pairwise = input_tags.pairwise
         return tags
 
 
-@with_inherited_docs
-class TrialEnsembleClassifier(ClassifierMixin, _TrialEnsemble):  # type: ignore[misc]
+@parameters
+class TrialEnsembleClassifier(  # type: ignore[misc]
+    ClassifierMixin, AverageClassifier, _TrialEnsemble
+):
     """Average of classifiers that a search has trained.
 
     A search trains many candidates and throws all but one away.  Their out-of-fold
@@ -346,40 +368,10 @@ class TrialEnsembleClassifier(ClassifierMixin, _TrialEnsemble):  # type: ignore[
     (150, 3)
     """
 
-    _parameter_constraints: ClassVar[dict[str, list[Any]]] = {
-        **_TrialEnsemble._parameter_constraints,
-        "calibrate": ["boolean"],
-    }
-    _is_classification = True
+    calibrate: bool = False
 
-    def __init__(
-        self,
-        search: Any,
-        *,
-        method: Method = "greedy",
-        refit: bool = False,
-        scoring: Any = None,
-        calibrate: bool = False,
-        n_best: int | None = None,
-        max_rounds: int = 50,
-        n_start: int = 5,
-        min_gain: float = 0.0,
-        n_bags: int = 20,
-        random_state: Any = None,
-        n_jobs: int | None = None,
-    ) -> None:
-        self.search = search
-        self.method = method
-        self.refit = refit
-        self.scoring = scoring
-        self.calibrate = calibrate
-        self.n_best = n_best
-        self.max_rounds = max_rounds
-        self.n_start = n_start
-        self.min_gain = min_gain
-        self.n_bags = n_bags
-        self.random_state = random_state
-        self.n_jobs = n_jobs
+    _parameter_constraints: ClassVar[dict[str, list[Any]]] = {"calibrate": ["boolean"]}
+    _is_classification = True
 
     def _take_over(self, library: Library, temperature: float) -> None:
         self._is_multilabel = library.y.ndim == 2
@@ -388,43 +380,11 @@ class TrialEnsembleClassifier(ClassifierMixin, _TrialEnsemble):  # type: ignore[
             self.classes_ = np.arange(library.y.shape[1])
         self.temperature_ = temperature
 
-    def predict_proba(self, X: Any) -> Array:
-        """Return the probability of each class.
 
-        Parameters
-        ----------
-        X : array-like of shape (n_samples, n_features)
-            Features.
-
-        Returns
-        -------
-        ndarray of shape (n_samples, n_classes)
-            In the order of ``classes_``.
-        """
-        check_is_fitted(self)
-        return predictor_of(self)(X)
-
-    def predict(self, X: Any) -> Array:
-        """Return the most probable labels.
-
-        Parameters
-        ----------
-        X : array-like of shape (n_samples, n_features)
-            Features.
-
-        Returns
-        -------
-        ndarray of shape (n_samples,) or (n_samples, n_labels)
-            Labels.
-        """
-        probabilities = self.predict_proba(X)
-        if self._is_multilabel:
-            return (probabilities > 0.5).astype(np.int64)
-        return np.asarray(self.classes_[probabilities.argmax(axis=1)])
-
-
-@with_inherited_docs
-class TrialEnsembleRegressor(RegressorMixin, _TrialEnsemble):  # type: ignore[misc]
+@parameters
+class TrialEnsembleRegressor(  # type: ignore[misc]
+    RegressorMixin, AverageRegressor, _TrialEnsemble
+):
     """Average of regressors that a search has trained.
 
     A search trains many candidates and throws all but one away.  Their out-of-fold
@@ -468,50 +428,6 @@ class TrialEnsembleRegressor(RegressorMixin, _TrialEnsemble):  # type: ignore[mi
 
     _is_classification = False
 
-    def __init__(
-        self,
-        search: Any,
-        *,
-        method: Method = "greedy",
-        refit: bool = False,
-        scoring: Any = None,
-        n_best: int | None = None,
-        max_rounds: int = 50,
-        n_start: int = 5,
-        min_gain: float = 0.0,
-        n_bags: int = 20,
-        random_state: Any = None,
-        n_jobs: int | None = None,
-    ) -> None:
-        self.search = search
-        self.method = method
-        self.refit = refit
-        self.scoring = scoring
-        self.n_best = n_best
-        self.max_rounds = max_rounds
-        self.n_start = n_start
-        self.min_gain = min_gain
-        self.n_bags = n_bags
-        self.random_state = random_state
-        self.n_jobs = n_jobs
-
-    def predict(self, X: Any) -> Array:
-        """Return predictions.
-
-        Parameters
-        ----------
-        X : array-like of shape (n_samples, n_features)
-            Features.
-
-        Returns
-        -------
-        ndarray of shape (n_samples,) or (n_samples, n_outputs)
-            Predictions.
-        """
-        check_is_fitted(self)
-        found = predictor_of(self)(X)
-        return found[:, 0] if found.shape[1] == 1 else found
-
 
 def _scorer_of(search: Any) -> Any:
     """Return the scorer that decides in a search, if predictions are all that it needs."""
@@ -534,18 +450,16 @@ def _refitted(
     resource = None if record is None else record.resource
     of_epochs = resource is not None and resource.rpartition("__")[2] == "max_epochs"
     for row in candidates:
-        own = dict(search.cv_results_["params"][row])
+        candidate = dict(search.cv_results_["params"][row])
         n_epochs = getattr(search, "best_epochs_", {}).get(row)
-        if of_epochs and resource in own:
+        if of_epochs and resource in candidate:
             # The schedule of the learning rate is that of a full training.
-            n_epochs = n_epochs or int(own[resource])
-            own[resource] = search.max_resources_
+            n_epochs = n_epochs or int(candidate[resource])
+            candidate[resource] = search.max_resources_
         estimator = clone(search.estimator)
-        estimators.append(estimator.set_params(**clone(own, safe=False)))
+        estimators.append(estimator.set_params(**clone(candidate, safe=False)))
         epochs.append(None if n_epochs is None else [n_epochs])
     # Groups, say, are for the splitter only.
-    own_params = search._get_routed_params_for_fit(params).estimator.fit
-    fitted = fit_members(
-        estimators, X, y, epochs=epochs, fit_params=own_params, n_jobs=n_jobs
-    )
+    routed = search._get_routed_params_for_fit(params).estimator.fit
+    fitted = fit_members(estimators, X, y, epochs=epochs, fit_params=routed, n_jobs=n_jobs)
     return [one for (one,) in fitted]

@@ -39,7 +39,7 @@ __all__ = [
     "GreedyOptions",
     "MetricObjective",
     "Objective",
-    "RowObjective",
+    "SampleObjective",
     "SignedObjective",
     "default_objective",
     "greedy_weights",
@@ -50,23 +50,38 @@ __all__ = [
 
 Array = npt.NDArray[Any]
 Floats = npt.NDArray[np.float64]
-Kind = Literal["log_loss", "label_log_loss", "zero_one", "squared", "absolute"]
+Counts = npt.NDArray[np.int64]
+MeanLoss = Literal["log_loss", "label_log_loss", "zero_one", "squared", "absolute"]
 
 _SMALLEST = 1e-12
-# Blocks of rows that are left out in turn, for the error of a metric that is no mean over
-# rows.
+# Blocks of samples that are left out in turn, for the error of a metric that is no mean
+# over samples.
 _N_BLOCKS = 20
+# Of two candidates whose losses differ by less than this share, one that is in already is
+# taken.
+_TIE = 1e-12
+# Additions in a row that bring nothing, after which none is expected to.
+_PATIENCE = 10
+# Samples of a bag at most: more would make weights little steadier, and cost more.
+_MOST_SAMPLES = 5000
+# A metric that is no mean over samples is called for each candidate in each round, about a
+# millisecond each.
+_MOST_BAGS_OF_METRIC = 5
+# Strengths of the pull towards equal weights, in units of the loss of these.
+STRENGTHS = (0.0, 0.001, 0.01, 0.1, 1.0)
+# Less weight than this is numerical.
+_NEGLIGIBLE = 1e-4
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class RowObjective:
+class SampleObjective:
     """A loss that is a mean over samples; less is better.
 
     `kind` is "log_loss", "label_log_loss" (the mean of log loss over the labels of a
     multilabel problem), "zero_one", "squared" or "absolute".
     """
 
-    kind: Kind
+    kind: MeanLoss
 
     def statistics(self, predictions: Array, y: Array) -> Array:
         """Return what the loss needs of predictions, (M, N, ...), linear in them.
@@ -78,7 +93,7 @@ class RowObjective:
             return np.ascontiguousarray(predictions[:, np.arange(len(y)), y])
         return predictions
 
-    def rows(self, statistics: Array, y: Array) -> Floats:
+    def each(self, statistics: Array, y: Array) -> Floats:
         """Return the loss of each sample, (..., N), from (averages of) statistics."""
         if self.kind == "log_loss":
             return np.asarray(-np.log(np.maximum(statistics, _SMALLEST)))
@@ -94,18 +109,18 @@ class RowObjective:
 
     def losses(self, statistics: Array, y: Array) -> Floats:
         """Return the loss of each of M candidates, (M,), from their statistics."""
-        return np.asarray(self.rows(statistics, y).mean(axis=-1))
+        return np.asarray(self.each(statistics, y).mean(axis=-1))
 
     def difference(self, first: Array, second: Array, y: Array) -> tuple[float, float]:
         """Return by how much the first of two has more loss, and the standard error.
 
         Both are statistics of the same samples, whose differences are paired.
         """
-        return _mean_and_error(self.rows(first, y) - self.rows(second, y))
+        return _mean_and_error(self.each(first, y) - self.each(second, y))
 
     def estimate(self, statistics: Array, y: Array) -> tuple[float, float]:
         """Return the loss of one candidate's statistics, and its standard error."""
-        return _mean_and_error(self.rows(statistics, y))
+        return _mean_and_error(self.each(statistics, y))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -120,34 +135,35 @@ class MetricObjective:
     is_classification: bool
 
     def statistics(self, predictions: Array, y: Array) -> Array:
-        """Return the predictions as they are, as ``RowObjective.statistics`` does."""
+        """Return the predictions as they are, as ``SampleObjective.statistics`` does."""
         return predictions
 
     def losses(self, statistics: Array, y: Array) -> Floats:
-        """Return the loss of each of several, as ``RowObjective.losses`` does.
+        """Return the loss of each of several, as ``SampleObjective.losses`` does.
 
-        It is the same for all on rows of which the metric says nothing.
+        It is the same for all on samples of which the metric says nothing.
         """
         every = np.arange(len(y))
         found = np.array([
-            _or_nan(partial(self._loss_on, own, y), every) for own in statistics
+            _or_nan(partial(self._loss_on, one, y), every) for one in statistics
         ])
         is_known = np.isfinite(found)
         return np.where(is_known, found, found[is_known].max(initial=0.0))
 
     def difference(self, first: Array, second: Array, y: Array) -> tuple[float, float]:
-        """Return a paired difference and its jackknife error over blocks of rows."""
-        return self._jackknifed(y, lambda rows: self._gap(first, second, y, rows))
+        """Return a paired difference and its jackknife error over blocks of samples."""
+
+        def gap(chosen: Array) -> float:
+            return self._loss_on(first, y, chosen) - self._loss_on(second, y, chosen)
+
+        return self._jackknifed(y, gap)
 
     def estimate(self, statistics: Array, y: Array) -> tuple[float, float]:
-        """Return a loss and its jackknife error over blocks of rows."""
+        """Return a loss and its jackknife error over blocks of samples."""
         return self._jackknifed(y, partial(self._loss_on, statistics, y))
 
-    def _gap(self, first: Array, second: Array, y: Array, rows: Array) -> float:
-        return self._loss(first[rows], y[rows]) - self._loss(second[rows], y[rows])
-
-    def _loss_on(self, statistics: Array, y: Array, rows: Array) -> float:
-        return self._loss(statistics[rows], y[rows])
+    def _loss_on(self, statistics: Array, y: Array, chosen: Array) -> float:
+        return self._loss(statistics[chosen], y[chosen])
 
     def _loss(self, predictions: Array, y: Array) -> float:
         try:
@@ -158,11 +174,11 @@ class MetricObjective:
             present = np.unique(y)
             if len(present) == len(self.classes):
                 raise
-            # Some metrics want to see every class: these rows tell of some only.
-            own = predictions[:, present] + _SMALLEST
-            own = own / own.sum(axis=1, keepdims=True)
+            # Some metrics want to see every class: these samples tell of some only.
+            known = predictions[:, present] + _SMALLEST
+            known /= known.sum(axis=1, keepdims=True)
             numbers = np.searchsorted(present, y)
-            return self._loss_of(own, numbers, self.classes[present])
+            return self._loss_of(known, numbers, self.classes[present])
 
     def _loss_of(self, predictions: Array, y: Array, classes: Array | None) -> float:
         response = predictions
@@ -170,7 +186,7 @@ class MetricObjective:
             response = self.metric.response(predictions, classes)
         y_true = y if classes is None else classes[y]
         with warnings.catch_warnings():
-            # A metric may warn of rows that lack a class.
+            # A metric may warn of samples that lack a class.
             warnings.simplefilter("ignore")
             return -self.metric(y_true, response)
 
@@ -181,9 +197,8 @@ class MetricObjective:
         whole = statistic(np.arange(len(y)))
         without = []
         for left_out in range(int(block.max()) + 1):
-            rows = np.flatnonzero(block != left_out)
             # A metric may be undefined where a class is left out.
-            value = _or_nan(statistic, rows)
+            value = _or_nan(statistic, np.flatnonzero(block != left_out))
             if np.isfinite(value):
                 without.append(value)
         n = len(without)
@@ -192,7 +207,7 @@ class MetricObjective:
         return whole, float(np.sqrt((n - 1) * np.var(without)))
 
 
-Objective = RowObjective | MetricObjective
+Objective = SampleObjective | MetricObjective
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -206,25 +221,25 @@ class SignedObjective:
 
     def losses(self, statistics: Array, y: Array) -> Floats:
         """Return the difference for each of M candidates, as a mean over all samples."""
-        own, signs = y.T
-        if isinstance(self.objective, RowObjective):
-            return np.asarray((self.objective.rows(statistics, own) * signs).mean(axis=-1))
+        true, signs = y.T
+        if isinstance(self.objective, SampleObjective):
+            return np.asarray((self.objective.each(statistics, true) * signs).mean(axis=-1))
         total = np.zeros(len(statistics))
         for sign in np.unique(signs):
-            rows = signs == sign
-            losses = self.objective.losses(statistics[:, rows], own[rows])
-            total += sign * rows.mean() * losses
+            chosen = signs == sign
+            losses = self.objective.losses(statistics[:, chosen], true[chosen])
+            total += sign * chosen.mean() * losses
         return total
 
 
-def default_objective(classes: Array | None) -> RowObjective:
+def default_objective(classes: Array | None) -> SampleObjective:
     """Return log loss for classes, squared error for targets.
 
     `classes` is empty for a multilabel problem, None for regression.
     """
     if classes is None:
-        return RowObjective(kind="squared")
-    return RowObjective(kind="log_loss" if len(classes) else "label_log_loss")
+        return SampleObjective(kind="squared")
+    return SampleObjective(kind="log_loss" if len(classes) else "label_log_loss")
 
 
 def make_objective(
@@ -246,7 +261,7 @@ def make_objective(
         )
     kind = _kind(metric, y, classes, is_exact=is_exact)
     if kind is not None:
-        return RowObjective(kind=kind)
+        return SampleObjective(kind=kind)
     return MetricObjective(
         metric=metric,
         classes=classes if classes is not None and len(classes) else None,
@@ -256,20 +271,20 @@ def make_objective(
 
 def _kind(
     metric: Metric, y: Array, classes: Array | None, *, is_exact: bool
-) -> Kind | None:
-    """Return which mean over rows is a metric or orders as it does, if one does."""
+) -> MeanLoss | None:
+    """Return the mean over samples that is a metric or orders as it does, if one does."""
     if metric.options:
         return None
     if classes is not None:
         if len(classes) == 0:
             return None
-        kinds: dict[Any, Kind] = {log_loss: "log_loss"}
+        kinds: dict[Any, MeanLoss] = {log_loss: "log_loss"}
         if not is_exact:
             kinds[accuracy_score] = "zero_one"
     else:
         kinds = {mean_squared_error: "squared", mean_absolute_error: "absolute"}
         if y.ndim == 1 and not is_exact:
-            # R^2 falls as the squared error of the same rows grows, and its root grows.
+            # R^2 falls as the squared error of the same samples grows, and its root grows.
             kinds[r2_score] = kinds[root_mean_squared_error] = "squared"
     return kinds.get(metric.function)
 
@@ -280,44 +295,22 @@ def _mean_and_error(values: Floats) -> tuple[float, float]:
     return float(values.mean()), float(error)
 
 
-def _or_nan(statistic: Callable[[Array], float], rows: Array) -> float:
+def _or_nan(statistic: Callable[[Array], float], chosen: Array) -> float:
     try:
-        return statistic(rows)
+        return statistic(chosen)
     except ValueError:
         return float("nan")
 
 
-Counts = npt.NDArray[np.int64]
-
-# Of two candidates whose losses differ by less than this share, one that is in already is
-# taken.
-_TIE = 1e-12
-# Additions in a row that bring nothing, after which none is expected to.
-_PATIENCE = 10
-# Of which a bag is drawn at most: more would make weights little steadier, and cost more.
-_MOST_ROWS = 5000
-# A metric that is no mean over rows is called for each candidate in each round, about a
-# millisecond each.
-_MOST_BAGS_OF_METRIC = 5
-
-
 @dataclass(frozen=True, slots=True, kw_only=True)
 class GreedyOptions:
-    """How candidates are chosen.
+    """How greedy selection adds candidates.
 
-    Parameters
-    ----------
-    max_rounds : int
-        Additions, in each bag.
-    n_start : int
-        The ensemble starts from the best candidates: as many as are best together, but
-        not more.
-    min_gain : float
-        What additions must bring to be kept, in standard errors of the paired difference of
-        the losses.
-    n_bags : int
-        Selections, each on rows drawn with replacement, whose weights are averaged; 1 is
-        one selection on all rows.
+    The ensemble starts from the best candidates: as many as are best together, `n_start` at
+    most.  `max_rounds` additions follow, in each of `n_bags` selections on samples drawn
+    with replacement, whose weights are averaged; 1 is one selection on all samples.  To be
+    kept, additions must bring `min_gain`, in standard errors of the paired difference of
+    the losses.
     """
 
     max_rounds: int
@@ -341,16 +334,16 @@ def greedy_weights(
     metric that is no mean over samples.
     """
     n_bags = options.n_bags
-    own = objective.objective if isinstance(objective, SignedObjective) else objective
-    if isinstance(own, MetricObjective):
+    unsigned = getattr(objective, "objective", objective)
+    if isinstance(unsigned, MetricObjective):
         n_bags = min(n_bags, _MOST_BAGS_OF_METRIC)
     if n_bags == 1 or len(statistics) == 1:
         counts = _select(statistics, y, objective, options)
         return np.asarray(counts / counts.sum())
     weights = np.zeros(len(statistics))
     for _ in range(n_bags):
-        rows = rng.integers(len(y), size=min(len(y), _MOST_ROWS))
-        counts = _select(statistics[:, rows], y[rows], objective, options)
+        drawn = rng.integers(len(y), size=min(len(y), _MOST_SAMPLES))
+        counts = _select(statistics[:, drawn], y[drawn], objective, options)
         weights += counts / counts.sum()
     return weights / n_bags
 
@@ -387,7 +380,7 @@ def _is_gain(
     min_gain: float,
 ) -> bool:
     if min_gain == 0 or isinstance(objective, SignedObjective):
-        # Without the error, which costs a metric that is no mean over rows many calls.
+        # Without the error, which costs a metric that is no mean over samples many calls.
         losses = objective.losses(np.stack([before, after]), y)
         return bool(losses[1] < losses[0])
     gain, error = objective.difference(before, after, y)
@@ -415,14 +408,8 @@ def _least(losses: Floats, counts: Counts) -> int:
     return int((inside if len(inside) else tied)[0])
 
 
-# In units of the loss of equal weights.
-STRENGTHS = (0.0, 0.001, 0.01, 0.1, 1.0)
-# Less weight than this is numerical.
-_NEGLIGIBLE = 1e-4
-
-
 def stacked_weights(
-    predictions: Array, y: Array, loss: RowObjective, strength: float
+    predictions: Array, y: Array, loss: SampleObjective, strength: float
 ) -> Floats:
     """Return the weights, (M,), at least 0 with sum 1, that minimise the regularised loss.
 
@@ -457,7 +444,7 @@ def stacked_weights(
 
 
 def tuned_stacked_weights(
-    predictions: Array, y: Array, part: Array, loss: RowObjective, objective: Objective
+    predictions: Array, y: Array, part: Array, loss: SampleObjective, objective: Objective
 ) -> Floats:
     """Return stacked weights with the strength that is best on held-out samples.
 
@@ -473,17 +460,17 @@ def tuned_stacked_weights(
     losses = []
     for strength in STRENGTHS:
         held = np.empty(predictions.shape[1:])
-        for own in parts:
-            inside, outside = part != own, part == own
+        for number in parts:
+            inside, outside = part != number, part == number
             weights = stacked_weights(predictions[:, inside], y[inside], loss, strength)
             held[outside] = np.tensordot(weights, predictions[:, outside], axes=1)
         losses.append(objective.losses(objective.statistics(held[None], y), y)[0])
-    # Of equals the stronger pull, which depends less on the rows.
+    # The strongest of equal pulls depends least on the samples.
     best = len(losses) - 1 - int(np.argmin(losses[::-1]))
     return stacked_weights(predictions, y, loss, STRENGTHS[best])
 
 
-def _columns(predictions: Array, y: Array, loss: RowObjective) -> tuple[Floats, Floats]:
+def _columns(predictions: Array, y: Array, loss: SampleObjective) -> tuple[Floats, Floats]:
     """Return a column for each candidate, and targets: the loss is one of products."""
     if loss.kind == "label_log_loss":
         predictions = np.where(y > 0.5, predictions, 1 - predictions)
@@ -493,7 +480,7 @@ def _columns(predictions: Array, y: Array, loss: RowObjective) -> tuple[Floats, 
 
 
 def _value(
-    columns: Floats, target: Floats, weights: Floats, loss: RowObjective
+    columns: Floats, target: Floats, weights: Floats, loss: SampleObjective
 ) -> tuple[float, Floats]:
     average = columns @ weights
     if loss.kind == "squared":

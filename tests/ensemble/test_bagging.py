@@ -128,7 +128,7 @@ def test_members_predict_as_one_stack(iris, make_estimator):
 
     bag.predict_proba(iris.X)
 
-    assert bag._predictor.combination.n_stacks == 1
+    assert bag._combination.n_stacks == 1
 
 
 def test_members_that_train_on_are_asked_anew(iris, make_estimator, outputs):
@@ -239,7 +239,7 @@ def test_pipelines_and_workers_give_the_same_members(iris, make_estimator):
     np.testing.assert_allclose(
         ours.predict_proba(iris.X), theirs.predict_proba(iris.X), rtol=1e-9
     )
-    assert ours._predictor.combination.n_stacks == 1
+    assert ours._combination.n_stacks == 1
 
 
 def test_classes_that_a_member_has_not_seen_have_no_probability(make_estimator):

@@ -6,15 +6,14 @@ from concurrent.futures import ThreadPoolExecutor
 import numpy as np
 import pandas as pd
 import pytest
-import torch
-from hypothesis import given
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from scipy.sparse import csr_array
 from sklearn.base import clone
 from sklearn.feature_selection import VarianceThreshold
 from sklearn.impute import SimpleImputer
 from sklearn.linear_model import LogisticRegression, RidgeClassifier
-from sklearn.pipeline import make_pipeline
+from sklearn.pipeline import Pipeline, make_pipeline
 from sklearn.preprocessing import (
     MaxAbsScaler,
     MinMaxScaler,
@@ -25,8 +24,7 @@ from sklearn.preprocessing import (
 from sklearn.tree import DecisionTreeClassifier
 
 from sk_tune import MLPClassifier, NetClassifier
-from sk_tune.ensemble._combination import Combination, Lone, Member, Stacked, network_of
-from sk_tune.ensemble._member_inputs import Inputs, affine_tail, common_bases, ways_of
+from sk_tune.ensemble import Combination, Member, network_of
 
 
 @pytest.fixture
@@ -86,7 +84,6 @@ def test_transformers_in_front_are_heeded(iris, make_estimator, outputs, same):
     expected = np.mean([outputs(pipe, iris.X) for pipe in pipes], axis=0)
     np.testing.assert_allclose(combination(iris.X), expected, atol=1e-6)
     assert combination.n_stacks == 1
-    assert len(combination._groups[0]._ways) == (1 if same else 2)
 
 
 def test_members_without_probabilities_are_sure_of_their_label(iris):
@@ -234,266 +231,60 @@ def test_only_fitted_networks_of_sk_tune_are_networks(nets):
     assert network_of(LogisticRegression()) is None
 
 
-SCALERS = {
-    "standard": [StandardScaler()],
-    "min-max": [MinMaxScaler()],
-    "robust": [RobustScaler()],
-    "several": [MinMaxScaler(feature_range=(-1, 1)), StandardScaler()],
-    "imputer": [SimpleImputer(), StandardScaler()],
-}
+def _rows(seed=0, n=60):
+    rng = np.random.default_rng(seed)
+    X = rng.normal(size=(n, 3)) * [1, 50, 1e-3] + [0, 1e3, 2]
+    X[:, 2] = 2.0 if seed % 2 else X[:, 2]  # constant, or not
+    return X
 
 
-def _stacked(pipes, classes, dtype=None):
-    members = [Member(pipe, 1.0) for pipe in pipes]
-    ways = ways_of([pipe[-1] for pipe in pipes], members)
-    (base,) = common_bases(ways).values()
-    return Stacked(range(len(pipes)), ways, base, classes, dtype)
-
-
-def _pipes(steps, net, data, n=3):
-    """Return pipelines that were fitted on different parts of the rows."""
+def _pipes(steps, nets, folds):
+    """Return pipelines whose transformers were fitted on different samples."""
     return [
-        make_pipeline(
-            *[clone(step) for step in steps], clone(net).set_params(random_state=k)
-        ).fit(data.X[k::n], data.y[k::n])
-        for k in range(n)
+        make_pipeline(*make_pipeline(*map(clone, steps)).fit(X), net)
+        for X, net in zip(folds, nets, strict=True)
     ]
 
 
-@pytest.mark.parametrize(("dtype", "atol"), [("float32", 1e-6), ("float64", 1e-12)])
-@pytest.mark.parametrize("scaler", SCALERS)
-def test_scalers_go_into_the_networks(scaler, dtype, atol, make_estimator, iris):
-    """Probabilities are those of the pipelines, for rows that all networks share."""
-    net = make_estimator("MLPClassifier", dtype=dtype, hidden_layer_sizes=(8, 8))
-    pipes = _pipes(SCALERS[scaler], net, iris)
-    stacked = _stacked(pipes, np.arange(3))
+@pytest.fixture
+def fitted_nets(make_estimator):
+    """Return a function that trains networks of so many features, for any pipeline."""
 
-    found = stacked.each(Inputs(iris.X))
+    def fit(n_features=3, dtype="float64", n=2):
+        rng = np.random.default_rng(0)
+        X, y = rng.normal(size=(30, n_features)), np.arange(30) % 3
+        params = {"dtype": dtype, "hidden_layer_sizes": (8, 8), "max_epochs": 1}
+        return [
+            make_estimator("MLPClassifier", random_state=seed, **params).fit(X, y)
+            for seed in range(n)
+        ]
 
-    expected = [pipe.predict_proba(iris.X) for pipe in pipes]
-    np.testing.assert_allclose(found, expected, atol=atol, rtol=0)
-    assert stacked._scaled is not None
-    assert stacked._plain is None
-
-
-@pytest.mark.parametrize(("dtype", "rtol"), [("float32", 1e-6), ("float64", 1e-12)])
-def test_targets_are_in_their_units(dtype, rtol, make_estimator, diabetes):
-    """Regressors too, added up in float64."""
-    net = make_estimator("MLPRegressor", dtype=dtype)
-    pipes = _pipes([StandardScaler()], net, diabetes)
-    weights = np.array([0.5, 0.2, 0.3])
-
-    found = _stacked(pipes, None).weighted_sum(Inputs(diabetes.X), weights)
-
-    expected = weights @ [pipe.predict(diabetes.X).astype(float) for pipe in pipes]
-    assert found.dtype == np.float64
-    np.testing.assert_allclose(found[:, 0], expected, rtol=rtol)
-
-
-@pytest.mark.parametrize("kind", ["missing", "float16", "frame"])
-def test_rows_of_any_kind_give_what_the_pipelines_give(kind, make_estimator, iris):
-    """Missing values, other precisions and frames come out as in a loop."""
-    X = iris.X
-    if kind == "missing":
-        X = X.copy()
-        X[::4, 1] = np.nan
-    elif kind == "float16":
-        X = X.astype(np.float16)
-    else:
-        X = X.tolist()
-    net = make_estimator("MLPClassifier", dtype="float64")
-    pipes = _pipes(SCALERS["imputer"], net, iris)
-
-    found = _stacked(pipes, np.arange(3)).each(Inputs(X))
-
-    expected = [pipe.predict_proba(X) for pipe in pipes]
-    np.testing.assert_allclose(found, expected, atol=1e-12)
-
-
-def test_columns_far_from_zero_keep_their_digits(make_estimator, iris):
-    """In float32 too: scaling is in float64, before anything is rounded."""
-    X = iris.X + 1e5
-    far = type(iris)(X, iris.y)
-    net = make_estimator("MLPClassifier")
-    pipes = _pipes([StandardScaler()], net, far)
-
-    found = _stacked(pipes, np.arange(3)).each(Inputs(X))
-
-    expected = [pipe.predict_proba(X) for pipe in pipes]
-    np.testing.assert_allclose(found, expected, atol=1e-6)
-
-
-def test_images_are_scaled_column_by_column(make_estimator, task_data):
-    """A convolution cannot take the map into its weights; it is applied to the rows."""
-    data = task_data("CNNClassifier")
-    flat = type(data)(data.X.reshape(len(data.X), -1), data.y)
-    net = make_estimator("CNNClassifier")
-    pipes = _pipes([StandardScaler()], net, flat)
-
-    found = _stacked(pipes, np.unique(data.y)).each(Inputs(flat.X))
-
-    expected = [pipe.predict_proba(flat.X) for pipe in pipes]
-    np.testing.assert_allclose(found, expected, atol=1e-6)
-
-
-def test_missing_values_without_an_imputer_are_refused(make_estimator, iris):
-    """The network's own words."""
-    pipes = _pipes([StandardScaler()], make_estimator("MLPClassifier"), iris)
-    X = iris.X.copy()
-    X[0, 0] = np.nan
-
-    with pytest.raises(ValueError, match="NaN"):
-        _stacked(pipes, np.arange(3)).each(Inputs(X))
-
-
-def test_a_stack_may_compute_in_another_dtype(make_estimator, iris):
-    """The scaled rows are rounded as the networks would have it."""
-    pipes = _pipes([StandardScaler()], make_estimator("MLPClassifier"), iris)
-
-    found = _stacked(pipes, np.arange(3), torch.float64).each(Inputs(iris.X))
-
-    expected = [pipe.predict_proba(iris.X) for pipe in pipes]
-    np.testing.assert_allclose(found, expected, atol=1e-6)
-
-
-def test_a_lone_member_has_its_columns_and_its_weight(make_estimator, iris):
-    """What it predicts is put under its classes, times its weight."""
-    some = iris.y > 0
-    net = make_estimator("MLPClassifier").fit(iris.X[some][:, [2, 0]], iris.y[some])
-    lone = Lone(4, Member(net, 0.5, np.array([2, 0])), np.arange(3))
-
-    found = lone.weighted_sum(Inputs(iris.X), np.array([0.5]))
-
-    assert lone.positions == [4]
-    np.testing.assert_array_equal(found[:, 0], 0)
-    np.testing.assert_allclose(found[:, 1:], 0.5 * net.predict_proba(iris.X[:, [2, 0]]))
+    return fit
 
 
 @pytest.fixture
-def make_ways(make_estimator, iris):
-    """Return a function that fits transformers and a network on some of the rows."""
+def transforms(monkeypatch):
+    """Return a list that grows by each call of a scaler's or an imputer's ``transform``."""
+    calls = []
 
-    def make(steps, folds=(slice(0, None, 2), slice(1, None, 2)), **params):
-        pipes = [
-            make_pipeline(*steps(), make_estimator("MLPClassifier", **params)).fit(
-                iris.X[rows], iris.y[rows]
-            )
-            for rows in folds
-        ]
-        members = [Member(pipe, 1.0) for pipe in pipes]
-        return ways_of([pipe[-1] for pipe in pipes], members), pipes
+    def counted(transform):
+        def call(self, X):
+            calls.append(type(self).__name__)
+            return transform(self, X)
 
-    return make
+        return call
 
-
-def _base(ways):
-    (base,) = common_bases(ways).values()
-    return base
+    for kind in (StandardScaler, MinMaxScaler, MaxAbsScaler, RobustScaler, SimpleImputer):
+        monkeypatch.setattr(kind, "transform", counted(kind.transform))
+    return calls
 
 
-@pytest.mark.parametrize("dtype", ["float32", "float64"])
-def test_ways_that_differ_by_scalers_have_a_base(make_ways, iris, dtype):
-    """What the base gives leads to the input of each network, by scale and shift."""
-    ways, pipes = make_ways(lambda: [StandardScaler()], dtype=dtype)
-    base = _base(ways)
-
-    scale, shift = base.relative(ways)
-    rows = base(Inputs(iris.X))
-
-    assert rows.dtype is getattr(torch, dtype)
-    atol = 1e-6 if dtype == "float32" else 1e-13
-    for k, pipe in enumerate(pipes):
-        np.testing.assert_allclose(
-            rows * scale[k] + shift[k], pipe[:-1].transform(iris.X), atol=atol
-        )
-        np.testing.assert_array_equal(
-            ways[k](Inputs(iris.X)), pipe[:-1].transform(iris.X).astype(dtype)
-        )
+def _each(pipes, X, **params):
+    combination = Combination([Member(p, 1.0) for p in pipes], np.arange(3), **params)
+    return combination.each(X)
 
 
-def test_other_transformers_in_front_must_be_equal(make_ways, iris):
-    """Polynomials are the same in all folds, whitened ones are not."""
-    ways, _ = make_ways(lambda: [PolynomialFeatures(), StandardScaler()])
-    assert _base(ways).relative(ways) is not None
-    assert _base(ways)(Inputs(iris.X)).shape == (150, 15)
-
-    ways, _ = make_ways(lambda: [StandardScaler(), PolynomialFeatures(), StandardScaler()])
-    assert len(common_bases(ways)) == 2
-    assert common_bases(ways)[ways[0].head_key].relative(ways) is None
-
-
-def test_scalers_far_from_each_other_have_no_base_in_common(make_ways, iris):
-    """A shift by many deviations would cost digits."""
-    _, pipes = make_ways(lambda: [StandardScaler()])
-    pipes[1][0].mean_ = pipes[1][0].mean_ + 1000
-
-    moved = ways_of([pipe[-1] for pipe in pipes], [Member(pipe, 1.0) for pipe in pipes])
-
-    assert _base(moved).relative(moved) is None
-    assert _base(moved).relative(moved[:1]) is not None
-
-
-def test_equal_ways_are_gone_once(make_ways, iris):
-    """Scalers that were fitted on the same rows have one key, and one result."""
-    ways, _ = make_ways(lambda: [StandardScaler()], folds=(slice(None), slice(None)))
-    inputs = Inputs(iris.X)
-
-    assert ways[0].key == ways[1].key
-    assert ways[0](inputs) is ways[1](inputs)
-
-
-@pytest.mark.parametrize(
-    ("kind", "change"),
-    [
-        ("missing", lambda X: np.where(np.arange(len(X))[:, None] == 3, np.nan, X)),
-        ("infinite", lambda X: np.where(np.arange(len(X))[:, None] == 3, np.inf, X)),
-        ("sparse", csr_array),
-        ("objects", lambda X: X.astype(object)),
-        ("half precision", lambda X: X.astype(np.float16)),
-    ],
-)
-def test_rows_that_depend_on_the_scalers_code_have_no_base(make_ways, iris, kind, change):
-    """Scikit-learn decides what becomes of them."""
-    ways, _ = make_ways(lambda: [SimpleImputer(), StandardScaler()])
-
-    assert _base(ways)(Inputs(change(iris.X))) is None
-
-
-def test_float32_rows_are_scaled_in_float32_by_scikit_learn(make_ways, iris):
-    """For networks in float64 that matters, for others it does not."""
-    X = iris.X.astype(np.float32)
-    wide, _ = make_ways(lambda: [StandardScaler()], dtype="float64")
-    narrow, _ = make_ways(lambda: [StandardScaler()])
-
-    assert _base(wide)(Inputs(X)) is None
-    assert _base(narrow)(Inputs(X)) is not None
-
-
-def test_rows_are_checked_as_the_first_scaler_would(make_ways, iris):
-    """Frames with other columns, and rows of another width, are refused in its words."""
-    ways, _ = make_ways(lambda: [StandardScaler()])
-    base = _base(ways)
-
-    with pytest.raises(ValueError, match="StandardScaler is expecting 4 features"):
-        base(Inputs(iris.X[:, :3]))
-    frame = pd.DataFrame(iris.X, columns=list("abcd"))
-    with pytest.warns(UserWarning, match="fitted without feature names"):
-        base(Inputs(frame))
-
-
-def test_things_are_made_once():
-    """The second time what was made is returned."""
-    inputs, calls = Inputs(np.eye(3)), []
-
-    for _ in range(2):
-        assert inputs.made("a", lambda: calls.append(1)) is None
-
-    assert calls == [1]
-    np.testing.assert_array_equal(inputs.columns(np.array([2, 0])), np.eye(3)[:, [2, 0]])
-    assert inputs.columns(None) is inputs.X
-
-
-AFFINE_SCALERS = [
+SCALERS = [
     StandardScaler(),
     StandardScaler(with_mean=False),
     StandardScaler(with_std=False),
@@ -506,125 +297,233 @@ AFFINE_SCALERS = [
 ]
 
 
-def _rows(seed=0, n=40):
-    rng = np.random.default_rng(seed)
-    X = rng.normal(size=(n, 3)) * [1, 50, 1e-3] + [0, 1e3, 2]
-    X[:, 2] = 2.0 if seed % 2 else X[:, 2]  # constant, or not
-    return X
+@pytest.mark.parametrize(("dtype", "atol"), [("float32", 1e-5), ("float64", 1e-10)])
+@pytest.mark.parametrize("scaler", SCALERS, ids=str)
+def test_scalers_go_into_the_networks(scaler, dtype, atol, fitted_nets, transforms):
+    """Probabilities are those of the pipelines, without a call of the scalers."""
+    for folds in ([_rows(0), _rows(2)], [_rows(1), _rows(3)]):
+        pipes = _pipes([scaler], fitted_nets(dtype=dtype), folds)
+        transforms.clear()
+
+        found = _each(pipes, _rows(4)[:20])
+
+        assert transforms == []
+        expected = [pipe.predict_proba(_rows(4)[:20]) for pipe in pipes]
+        np.testing.assert_allclose(found, expected, atol=atol, rtol=0)
 
 
-@pytest.mark.parametrize("scaler", AFFINE_SCALERS, ids=str)
-@pytest.mark.parametrize("seed", [0, 1], ids=["", "constant column"])
-def test_a_scaler_is_an_affine_map(scaler, seed):
-    """The map gives what the scaler gives, on rows that it has not seen too."""
-    scaler.fit(_rows(seed))
-
-    n_others, tail = affine_tail([scaler])
-
-    assert n_others == 0
-    X = _rows(seed + 2)
-    np.testing.assert_allclose(tail(X), scaler.transform(X), rtol=1e-9, atol=1e-9)
-
-
-@given(st.lists(st.sampled_from(range(len(AFFINE_SCALERS))), min_size=1, max_size=4))
-def test_scalers_in_a_row_are_one_map(numbers):
+@settings(max_examples=20, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(st.lists(st.sampled_from(range(len(SCALERS))), min_size=1, max_size=4))
+def test_scalers_in_a_row_are_one_map(fitted_nets, numbers):
     """Whatever their order."""
-    pipe = make_pipeline(*[AFFINE_SCALERS[i] for i in numbers]).fit(_rows())
+    pipes = _pipes([SCALERS[i] for i in numbers], fitted_nets(), [_rows(0), _rows(2)])
 
-    _, tail = affine_tail([step for _, step in pipe.steps])
-
-    np.testing.assert_allclose(
-        tail(_rows(2)), pipe.transform(_rows(2)), rtol=1e-8, atol=1e-8
-    )
+    expected = [pipe.predict_proba(_rows(4)) for pipe in pipes]
+    np.testing.assert_allclose(_each(pipes, _rows(4)), expected, atol=1e-8)
 
 
-def test_a_constant_fills_too():
-    """Its statistics are objects, as they may be texts."""
-    X = _rows()
-    X[::3, 1] = np.nan
-    imputer = SimpleImputer(strategy="constant", fill_value=7).fit(X)
-
-    n_others, tail = affine_tail([imputer])
-
-    assert n_others == 0
-    np.testing.assert_allclose(tail(X), imputer.transform(X))
-
-
+@pytest.mark.parametrize("strategy", ["median", "constant"])
 @pytest.mark.parametrize("place", [0, 1, 2])
-def test_missing_values_are_filled_where_the_imputer_stands(place):
+def test_missing_values_are_filled_where_the_imputer_stands(place, strategy, fitted_nets):
     """Before, between or behind scalers; a second imputer finds nothing to do."""
     X = _rows()
     X[::3, 0] = X[1::4, 1] = np.nan
     steps = [StandardScaler(), RobustScaler()]
-    steps.insert(place, SimpleImputer(strategy="median"))
-    pipe = make_pipeline(*steps, SimpleImputer(strategy="mean")).fit(X)
+    steps.insert(place, SimpleImputer(strategy=strategy, fill_value=7))
+    pipes = _pipes([*steps, SimpleImputer()], fitted_nets(), [X[::2], X[1::2]])
 
-    n_others, tail = affine_tail([step for _, step in pipe.steps])
-
-    assert n_others == 0
-    np.testing.assert_allclose(tail(X), pipe.transform(X), rtol=1e-9, atol=1e-9)
+    expected = [pipe.predict_proba(X) for pipe in pipes]
+    np.testing.assert_allclose(_each(pipes, X), expected, atol=1e-10)
 
 
 @pytest.mark.parametrize(
-    "other",
+    "steps",
     [
-        MinMaxScaler(clip=True),
-        SimpleImputer(add_indicator=True),
-        SimpleImputer(missing_values=0),
-        VarianceThreshold(),
-        type("MyScaler", (StandardScaler,), {})(),
+        [MinMaxScaler(clip=True)],
+        [SimpleImputer(missing_values=0)],
+        [VarianceThreshold()],
+        [type("MyScaler", (StandardScaler,), {"transform": lambda self, X: 0 * X})()],
+        [StandardScaler(), PolynomialFeatures(), MinMaxScaler()],
+        [PolynomialFeatures(), StandardScaler()],
+        [SimpleImputer(add_indicator=True)],
+        [StandardScaler(), None, MinMaxScaler(), "passthrough"],
     ],
-    ids=["clipping", "indicator", "zeros", "selection", "subclass"],
+    ids=[
+        "clipping",
+        "zeros",
+        "selection",
+        "subclass",
+        "polynomials between scalers",
+        "polynomials",
+        "indicator",
+        "nothing",
+    ],
 )
-def test_what_is_no_affine_map_is_left_alone(other):
-    """Clipping, indicators and code of others stay transformers."""
-    steps = [other.fit(_rows()), None, StandardScaler().fit(_rows()), "passthrough"]
+def test_other_transformers_in_front_are_heeded(steps, fitted_nets):
+    """Clipping, indicators and code of others are called; scalers behind them are maps."""
+    X = _rows()
+    X[::3, 1] = 0.0
+    if isinstance(steps[0], SimpleImputer) and steps[0].add_indicator:
+        X[::3, 0] = np.nan
+    fold = [step for step in steps if step not in {None, "passthrough"}]
+    n_features = make_pipeline(*map(clone, fold)).fit_transform(X).shape[1]
+    pipes = _pipes(fold, fitted_nets(n_features), [X[::2], X[1::2]])
+    if len(fold) < len(steps):
+        pipes = [Pipeline([*p.steps[:-1], ("no", None), p.steps[-1]]) for p in pipes]
 
-    n_others, tail = affine_tail(steps)
-
-    assert n_others == 2
-    assert tail is not None
-    assert affine_tail([steps[2], other]) == (2, None)
+    expected = [pipe.predict_proba(X) for pipe in pipes]
+    np.testing.assert_allclose(_each(pipes, X), expected, atol=1e-10)
 
 
-def test_columns_without_a_value_are_left_alone():
-    """An imputer drops them, a scaler has no mean of them."""
+@pytest.mark.filterwarnings("ignore:Skipping features without any observed values")
+def test_columns_without_a_value_are_left_to_the_imputer(fitted_nets):
+    """It drops them."""
     X = _rows()
     X[:, 1] = np.nan
-    with np.errstate(invalid="ignore"):
-        scaler, imputer = StandardScaler().fit(X), SimpleImputer().fit(X)
+    pipes = _pipes([SimpleImputer(), StandardScaler()], fitted_nets(2), [X[::2], X[1::2]])
 
-    assert affine_tail([scaler]) == (1, None)
-    assert affine_tail([imputer]) == (1, None)
-
-
-def test_of_more_transformers_the_last_scalers_count():
-    """What comes before them is not looked at."""
-    pipe = make_pipeline(StandardScaler(), PolynomialFeatures(), MinMaxScaler())
-    pipe.fit(_rows())
-
-    n_others, tail = affine_tail([step for _, step in pipe.steps])
-
-    assert n_others == 2
-    inner = pipe[:2].transform(_rows())
-    np.testing.assert_allclose(tail(inner), pipe.transform(_rows()), atol=1e-12)
+    expected = [pipe.predict_proba(X) for pipe in pipes]
+    np.testing.assert_allclose(_each(pipes, X), expected, atol=1e-10)
 
 
-def test_one_map_is_near_to_another():
-    """Scale and shift lead from what one gives to what the other gives."""
-    first, second = (affine_tail([StandardScaler().fit(_rows(seed))])[1] for seed in (0, 2))
+@pytest.mark.parametrize(("dtype", "rtol"), [("float32", 1e-6), ("float64", 1e-12)])
+def test_targets_are_in_their_units(dtype, rtol, make_estimator, diabetes):
+    """Regressors too, added up in float64."""
+    net = make_estimator("MLPRegressor", dtype=dtype)
+    pipes = [
+        make_pipeline(StandardScaler(), clone(net).set_params(random_state=k)).fit(
+            diabetes.X[k::3], diabetes.y[k::3]
+        )
+        for k in range(3)
+    ]
+    weights = np.array([0.5, 0.2, 0.3])
 
-    scale, shift = second.relative_to(first)
+    found = Combination(list(map(Member, pipes, weights)))(diabetes.X)
 
-    X = _rows(4)
-    np.testing.assert_allclose(first(X) * scale + shift, second(X), atol=1e-11)
+    expected = weights @ [pipe.predict(diabetes.X).astype(float) for pipe in pipes]
+    assert found.dtype == np.float64
+    np.testing.assert_allclose(found[:, 0], expected, rtol=rtol)
 
 
-def test_a_map_of_columns_far_from_zero_keeps_its_digits():
+def test_columns_far_from_zero_keep_their_digits(fitted_nets):
     """A million standard deviations from 0, the error is that of the scaler."""
-    X = 1e6 + np.random.default_rng(0).normal(size=(50, 2))
-    scaler = StandardScaler().fit(X)
+    X = 1e6 + np.random.default_rng(0).normal(size=(60, 3))
+    for dtype, atol in (("float32", 1e-6), ("float64", 1e-10)):
+        pipes = _pipes([StandardScaler()], fitted_nets(dtype=dtype), [X[::2], X[1::2]])
 
-    _, tail = affine_tail([scaler])
+        expected = [pipe.predict_proba(X) for pipe in pipes]
+        np.testing.assert_allclose(_each(pipes, X), expected, atol=atol)
 
-    np.testing.assert_allclose(tail(X), scaler.transform(X), rtol=1e-12, atol=1e-15)
+
+def test_scalers_far_from_each_other_are_called(fitted_nets, transforms):
+    """A shift by many deviations would cost digits."""
+    folds = [_rows(0), _rows(2) + 1000 * _rows(2).std(axis=0)]
+    pipes = _pipes([StandardScaler()], fitted_nets(), folds)
+    transforms.clear()
+
+    found = _each(pipes, _rows(4))
+
+    assert len(transforms) == 2
+    expected = [pipe.predict_proba(_rows(4)) for pipe in pipes]
+    np.testing.assert_allclose(found, expected, atol=1e-12)
+
+
+def test_equal_transformers_are_called_once(fitted_nets, transforms):
+    """Scalers that were fitted on the same samples give one result."""
+    selection = VarianceThreshold()
+    pipes = _pipes([StandardScaler(), selection], fitted_nets(), [_rows(0), _rows(0)])
+    transforms.clear()
+
+    _each(pipes, _rows(4))
+
+    assert transforms == ["StandardScaler"]
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda X: np.where(np.arange(len(X))[:, None] == 3, np.nan, X),
+        csr_array,
+        lambda X: X.astype(object),
+        lambda X: X.astype(np.float16),
+        lambda X: X.astype(np.float32),
+        lambda X: X.tolist(),
+    ],
+    ids=["missing", "sparse", "objects", "half", "single", "lists"],
+)
+def test_samples_of_any_kind_give_what_the_pipelines_give(change, fitted_nets):
+    """Scikit-learn decides what becomes of them, in their precision."""
+    X = change(_rows(4) * [1, 1e-3, 1])
+    folds = [_rows(0) * [1, 1e-3, 1], _rows(2) * [1, 1e-3, 1]]
+    steps = [SimpleImputer(), StandardScaler(with_mean=False)]
+    pipes = _pipes(steps, fitted_nets(), folds)
+
+    expected = [pipe.predict_proba(X) for pipe in pipes]
+    np.testing.assert_allclose(_each(pipes, X), expected, atol=1e-12)
+
+
+def test_images_are_scaled_column_by_column(make_estimator, task_data):
+    """A convolution cannot take the map into its weights; it is applied to the samples."""
+    data = task_data("CNNClassifier")
+    flat = data.X.reshape(len(data.X), -1)
+    pipes = [
+        make_pipeline(
+            StandardScaler(), make_estimator("CNNClassifier", random_state=k)
+        ).fit(flat[k::2], data.y[k::2])
+        for k in range(2)
+    ]
+    combination = Combination([Member(p, 1.0) for p in pipes], np.unique(data.y))
+
+    expected = [pipe.predict_proba(flat) for pipe in pipes]
+    np.testing.assert_allclose(combination.each(flat), expected, atol=1e-6)
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        (lambda X: np.where(X[0, 0] == X, np.nan, X), "NaN"),
+        (lambda X: np.where(X[0, 0] == X, np.inf, X), "infinity"),
+        (lambda X: X[:, :2], "StandardScaler is expecting 3 features"),
+    ],
+    ids=["missing", "infinite", "width"],
+)
+def test_wrong_samples_are_refused_as_the_pipeline_would(change, words, fitted_nets):
+    """Missing or infinite values by the network, another width by the scaler."""
+    pipes = _pipes([StandardScaler()], fitted_nets(), [_rows(0), _rows(2)])
+
+    with pytest.raises(ValueError, match=words):
+        _each(pipes, change(_rows(4)))
+
+
+def test_names_of_columns_are_checked_by_the_scaler(fitted_nets):
+    """A frame for scalers that were fitted without names has their warning."""
+    pipes = _pipes([StandardScaler()], fitted_nets(), [_rows(0), _rows(2)])
+
+    with pytest.warns(UserWarning, match="fitted without feature names"):
+        _each(pipes, pd.DataFrame(_rows(4), columns=list("abc")))
+
+
+def test_a_stack_may_compute_in_another_dtype(fitted_nets):
+    """The scaled samples are rounded as the networks would have it."""
+    pipes = _pipes([StandardScaler()], fitted_nets(dtype="float32"), [_rows(0), _rows(2)])
+
+    found = _each(pipes, _rows(4), dtype="float64")
+
+    expected = [pipe.predict_proba(_rows(4)) for pipe in pipes]
+    np.testing.assert_allclose(found, expected, atol=1e-6)
+    assert not np.array_equal(found, found.astype(np.float32))
+
+
+@pytest.mark.parametrize("is_network", [True, False])
+def test_a_member_has_its_columns_and_its_weight(is_network, make_estimator, iris):
+    """What it predicts is put under its classes, times its weight."""
+    some = iris.y > 0
+    member = make_estimator("MLPClassifier") if is_network else LogisticRegression()
+    member.fit(iris.X[some][:, [2, 0]], iris.y[some])
+
+    found = Combination([Member(member, 0.5, np.array([2, 0]))], np.arange(3))(iris.X)
+
+    np.testing.assert_array_equal(found[:, 0], 0)
+    np.testing.assert_allclose(
+        found[:, 1:], 0.5 * member.predict_proba(iris.X[:, [2, 0]]), rtol=1e-6
+    )

@@ -180,8 +180,8 @@ def test_members_predict_in_one_call(net, iris, scaler):
 
     members = [member.predict_proba(iris.X) for member in ensemble.estimators_]
     np.testing.assert_allclose(found, np.mean(members, axis=0), atol=1e-12)
-    assert ensemble._predictor.combination.n_stacks == 1
-    assert len(ensemble._predictor.combination._groups) == 1
+    assert ensemble._combination.n_stacks == 1
+    assert len(ensemble._combination._groups) == 1
 
 
 def test_changed_weights_and_members_count(net, iris):

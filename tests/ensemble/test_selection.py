@@ -21,7 +21,7 @@ from sk_tune.ensemble._selection import (
     contribution_table,
     read_library,
 )
-from sk_tune.ensemble._weights import GreedyOptions, RowObjective
+from sk_tune.ensemble._weights import GreedyOptions, SampleObjective
 
 OPTIONS = {"is_classification": True, "needs_models": True, "random_state": 0}
 
@@ -338,7 +338,7 @@ def test_calibration_lowers_the_loss_of_overconfident_candidates(make_library):
     assert scaled.score.score > plain.score.score
 
 
-LOG = RowObjective(kind="log_loss")
+LOG = SampleObjective(kind="log_loss")
 WEIGHTS = np.array([0.2, 0.0, 0.5, 0.3, 0.0, 0.0])
 
 
@@ -374,7 +374,7 @@ def test_errors_that_are_the_same_have_correlation_one(make_library):
     predictions = library.predictions.copy()
     predictions[2] = predictions[0]
     copies = replace(library, predictions=predictions)
-    squared = RowObjective(kind="squared")
+    squared = SampleObjective(kind="squared")
     two = np.array([0.4, 0, 0.6, 0, 0, 0])
 
     table = contribution_table(copies, two, squared)

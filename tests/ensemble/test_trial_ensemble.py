@@ -237,7 +237,7 @@ def test_fold_models_predict_in_one_call(make_estimator, iris, scaler):
         for weight, member in zip(ensemble.weights_, ensemble.estimators_, strict=True)
     )
     np.testing.assert_allclose(found, expected, atol=1e-12)
-    groups = ensemble._predictor.combination._groups
+    groups = ensemble._combination._groups
     sizes = {member[-1].hidden_layer_sizes for member in ensemble.estimators_}
     assert len(groups) == len(sizes)
     assert all(group._scaled is not None for group in groups)
@@ -509,7 +509,7 @@ def test_networks_of_several_targets_are_averaged(make_estimator, diabetes, scor
         for weight, member in zip(ensemble.weights_, ensemble.estimators_, strict=True)
     )
     np.testing.assert_allclose(ensemble.predict(diabetes.X), expected, rtol=1e-12)
-    assert ensemble._predictor.combination.n_stacks == 1
+    assert ensemble._combination.n_stacks == 1
 
 
 def test_labels_of_any_kind_are_predicted(search, iris):

@@ -17,7 +17,7 @@ from sk_tune.ensemble._weights import (
     STRENGTHS,
     GreedyOptions,
     MetricObjective,
-    RowObjective,
+    SampleObjective,
     greedy_weights,
     make_objective,
     stacked_weights,
@@ -108,7 +108,7 @@ def test_the_error_of_a_mean_over_rows_is_that_of_paired_differences(make_librar
 def test_the_jackknife_agrees_with_the_error_of_a_mean(make_library):
     """For a metric that is a mean over rows blocks give about the same error."""
     library = make_library(n_rows=2000)
-    by_rows = RowObjective(kind="zero_one")
+    by_rows = SampleObjective(kind="zero_one")
     metric = make_objective("accuracy", library.y, LABELS, is_exact=True)
     assert isinstance(metric, MetricObjective)
 
@@ -158,7 +158,7 @@ def test_rows_of_one_class_make_no_difference(make_library):
     assert losses_of(objective, some).tolist() == [0.0] * len(library.candidates)
 
 
-SQUARED = RowObjective(kind="squared")
+SQUARED = SampleObjective(kind="squared")
 PLAIN = GreedyOptions(max_rounds=30, n_start=1, min_gain=0.0, n_bags=1)
 
 
@@ -300,7 +300,7 @@ def test_bags_of_many_rows_are_smaller():
     assert weights[2] < 0.02
 
 
-LOG = RowObjective(kind="log_loss")
+LOG = SampleObjective(kind="log_loss")
 
 
 def test_squared_error_is_that_of_constrained_least_squares(make_library):
@@ -345,7 +345,7 @@ def test_labels_have_their_own_log_losses():
     good, bad = np.where(y > 0.5, 0.9, 0.1), np.full(y.shape, 0.5)
 
     weights = stacked_weights(
-        np.stack([bad, good]), y, RowObjective(kind="label_log_loss"), 0.0
+        np.stack([bad, good]), y, SampleObjective(kind="label_log_loss"), 0.0
     )
 
     np.testing.assert_allclose(weights, [0, 1], atol=1e-3)
