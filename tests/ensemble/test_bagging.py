@@ -8,7 +8,6 @@ import pytest
 from sklearn import ensemble
 from sklearn.base import clone
 from sklearn.datasets import make_classification
-from sklearn.linear_model import LinearRegression
 from sklearn.metrics import accuracy_score, r2_score
 from sklearn.model_selection import GridSearchCV, cross_val_score
 from sklearn.pipeline import make_pipeline
@@ -19,8 +18,8 @@ from sklearn.utils.estimator_checks import parametrize_with_checks
 import sk_tune
 from sk_tune import BaggingClassifier, BaggingRegressor, MLPClassifier, fleet
 from sk_tune.engine import train
-from sk_tune.ensemble._bagging import epoch_table, members_table, rows_left_out
-from sk_tune.ensemble._combination import Combination, Member
+from sk_tune.ensemble import Combination, Member
+from sk_tune.ensemble._bagging import _members_table
 
 # Where scikit-learn's own bagging fails, in its words.
 EXPECTED_FAILURES = {
@@ -389,13 +388,6 @@ class FixedProba(Fixed):
 ROWS = np.arange(4)[:, np.newaxis]
 
 
-def test_rows_left_out_are_those_not_drawn():
-    """However often a row was drawn."""
-    left_out = rows_left_out([np.array([0, 0, 2]), np.array([1, 1, 1])], 3)
-
-    assert left_out.tolist() == [[False, True, False], [True, False, True]]
-
-
 @pytest.mark.parametrize("most_numbers", [1, 2**22], ids=["row by row", "at once"])
 def test_members_are_only_asked_for_rows_that_they_lack(monkeypatch, most_numbers):
     """Accuracy of the mean over members that lack the row; other members do not count."""
@@ -404,7 +396,7 @@ def test_members_are_only_asked_for_rows_that_they_lack(monkeypatch, most_number
     left_out = np.array([[True, True, False, True], [True, False, False, True]])
     y = np.array([1, 1, 1, 1])
 
-    table = members_table(
+    table = _members_table(
         Combination([Member(m, 0.5) for m in members], np.arange(2)), left_out, ROWS, y
     )
 
@@ -421,18 +413,10 @@ def test_the_score_of_regressors_is_r2():
     left_out = np.array([[True, False, False, False], [True, True, True, False]])
     y = np.array([2.0, 2.0, 5.0, 0.0])
 
-    table = members_table(Combination([Member(m, 0.5) for m in members]), left_out, ROWS, y)
+    table = _members_table(
+        Combination([Member(m, 0.5) for m in members]), left_out, ROWS, y
+    )
 
     # Predicted are 2, 2 and 3 for 2, 2 and 5, whose squared deviations sum to 6.
     np.testing.assert_allclose(table["oob_score"], [np.nan, 1 - 4 / 6])
     assert table["n_samples"].tolist() == [1, 3]
-
-
-def test_members_without_curves_have_no_rows(iris, make_estimator):
-    """The table has its columns all the same."""
-    watched = LinearRegression().fit(*iris), make_estimator("MLPClassifier").fit(*iris)
-
-    table = epoch_table(watched)
-
-    assert list(table) == ["member", "epoch", "train_loss", "oob_loss", "oob_score"]
-    assert len(table) == 0

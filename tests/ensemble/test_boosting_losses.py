@@ -7,14 +7,7 @@ from hypothesis import strategies as st
 from scipy.optimize import minimize_scalar
 from sklearn.metrics import log_loss
 
-from sk_tune.ensemble._boosting_losses import (
-    LOSSES,
-    AbsoluteError,
-    BinaryLogLoss,
-    HuberLoss,
-    LogLoss,
-    SquaredError,
-)
+from sk_tune.ensemble._boosting_losses import classification_loss, regression_loss
 
 KINDS = ["squared_error", "absolute_error", "huber", "binary", "classes"]
 
@@ -26,10 +19,10 @@ def _case(kind, seed, n=40):
     F, f = rng.normal(size=(2, n, n_columns))
     w = rng.uniform(0.1, 2.0, n)
     if kind == "binary":
-        return BinaryLogLoss(), rng.integers(0, 2, (n, 1)).astype(float), F, f, w
+        return classification_loss(1), rng.integers(0, 2, (n, 1)).astype(float), F, f, w
     if kind == "classes":
-        return LogLoss(), np.eye(3)[rng.integers(0, 3, n)], F, f, w
-    loss = LOSSES[kind](0.7)
+        return classification_loss(3), np.eye(3)[rng.integers(0, 3, n)], F, f, w
+    loss = regression_loss(kind, 0.7)
     y = rng.normal(scale=2.0, size=(n, n_columns))
     loss.look_at(y, F, w)
     return loss, y, F, f, w
@@ -112,7 +105,8 @@ def test_the_start_is_the_best_constant(kind):
     """No other constant near it has less loss; Friedman's Huber starts at the median."""
     loss, y, _, _, w = _case(kind, 1, n=41)
     if kind == "huber":
-        np.testing.assert_allclose(loss.start(y, w), AbsoluteError().start(y, w))
+        median = regression_loss("absolute_error", 0.5).start(y, w)
+        np.testing.assert_allclose(loss.start(y, w), median)
         return
     start = loss.start(y, w)
     best = loss.mean(y, np.tile(start, (len(y), 1)), w)
@@ -153,13 +147,14 @@ def test_log_losses_stay_finite_far_out():
     """Log-odds of 1000 cost what they say, and their residuals are 0 or 1."""
     y, F = np.array([[0.0], [1.0]]), np.array([[1000.0], [1000.0]])
 
-    assert BinaryLogLoss().each(y, F).tolist() == [1000.0, 0.0]
-    assert BinaryLogLoss().residual(y, F).tolist() == [[-1.0], [0.0]]
+    loss = classification_loss(1)
+    assert loss.each(y, F).tolist() == [1000.0, 0.0]
+    assert loss.residual(y, F).tolist() == [[-1.0], [0.0]]
 
 
 def test_the_huber_loss_adapts_to_the_residuals():
     """Its limit is the weighted quantile of their sizes."""
-    loss = HuberLoss(0.75)
+    loss = regression_loss("huber", 0.75)
     y = np.array([[1.0], [-2.0], [3.0], [100.0]])
 
     loss.look_at(y, np.zeros((4, 1)), np.ones(4))
@@ -172,4 +167,4 @@ def test_squared_error_of_several_targets_is_their_mean():
     """As scikit-learn averages over outputs; halved."""
     y = np.array([[1.0, 3.0]])
 
-    assert SquaredError().each(y, np.zeros((1, 2))).tolist() == [2.5]
+    assert regression_loss("squared_error", 0.5).each(y, np.zeros((1, 2))).tolist() == [2.5]

@@ -8,13 +8,10 @@ from scipy.special import expit
 from sklearn.exceptions import NotFittedError
 
 from sk_tune import BaggingClassifier
-from sk_tune.ensemble._combination import Member
+from sk_tune.ensemble import Member, Parts, with_temperature
 from sk_tune.ensemble._parts import (
-    Parts,
     fitted_temperature,
     parts_of,
-    with_label_temperature,
-    with_temperature,
 )
 
 
@@ -114,7 +111,7 @@ def test_a_temperature_divides_the_logit_of_each_label(seed, temperature):
     """Labels of which a row has several have a logit each."""
     logits = np.random.default_rng(seed).normal(size=(20, 4))
 
-    scaled = with_label_temperature(expit(logits), temperature)
+    scaled = with_temperature(expit(logits), temperature, is_multilabel=True)
 
     np.testing.assert_allclose(scaled, expit(logits / temperature), rtol=1e-6)
 
@@ -127,4 +124,5 @@ def test_the_temperature_of_several_labels_is_found(true):
     drawn = (rng.uniform(size=logits.shape) < expit(logits / true)).astype(float)
 
     assert fitted_temperature(expit(logits), drawn) == pytest.approx(true, rel=0.05)
-    assert np.isfinite(with_label_temperature(np.array([[0.0, 1.0]]), 0.5)).all()
+    ends = with_temperature(np.array([[0.0, 1.0]]), 0.5, is_multilabel=True)
+    assert np.isfinite(ends).all()

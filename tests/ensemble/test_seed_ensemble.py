@@ -11,6 +11,7 @@ from sklearn.tree import DecisionTreeClassifier
 from skorch import NeuralNetClassifier
 
 from sk_tune import NetClassifier, SeedEnsembleClassifier, SeedEnsembleRegressor
+from sk_tune.ensemble import collapse
 
 
 @pytest.fixture
@@ -180,8 +181,9 @@ def test_members_predict_in_one_call(net, iris, scaler):
 
     members = [member.predict_proba(iris.X) for member in ensemble.estimators_]
     np.testing.assert_allclose(found, np.mean(members, axis=0), atol=1e-12)
-    assert ensemble._combination.n_stacks == 1
-    assert len(ensemble._combination._groups) == 1
+    collapsed = collapse(ensemble)
+    np.testing.assert_array_equal(collapsed.predict_proba(iris.X), found)
+    assert collapsed.n_stacks_ == 1
 
 
 def test_changed_weights_and_members_count(net, iris):

@@ -15,7 +15,7 @@ from sklearn.preprocessing import FunctionTransformer
 
 from sk_tune import GridSearchCV, HalvingGridSearchCV
 from sk_tune.ensemble._selection import (
-    Choice,
+    CandidateWeights,
     Library,
     Selector,
     contribution_table,
@@ -316,8 +316,8 @@ def test_a_temperature_is_applied_to_the_average():
     predictions = np.array([[[0.9, 0.1]], [[0.7, 0.3]]])
     weights = np.array([0.5, 0.5])
 
-    plain = Choice(weights=weights, temperature=1.0).combine(predictions)
-    hot = Choice(weights=weights, temperature=2.0).combine(predictions)
+    plain = CandidateWeights(weights=weights, temperature=1.0).combine(predictions)
+    hot = CandidateWeights(weights=weights, temperature=2.0).combine(predictions)
 
     np.testing.assert_allclose(plain, [[0.8, 0.2]])
     # The root of the odds 4 is 2.

@@ -29,6 +29,7 @@ from sk_tune import (
     fleet,
 )
 from sk_tune._metric import scorer_metric
+from sk_tune.ensemble import collapse
 
 every_method = pytest.mark.parametrize("method", ["greedy", "stack", "average"])
 
@@ -237,10 +238,10 @@ def test_fold_models_predict_in_one_call(make_estimator, iris, scaler):
         for weight, member in zip(ensemble.weights_, ensemble.estimators_, strict=True)
     )
     np.testing.assert_allclose(found, expected, atol=1e-12)
-    groups = ensemble._combination._groups
+    collapsed = collapse(ensemble)
+    np.testing.assert_array_equal(collapsed.predict_proba(X), found)
     sizes = {member[-1].hidden_layer_sizes for member in ensemble.estimators_}
-    assert len(groups) == len(sizes)
-    assert all(group._scaled is not None for group in groups)
+    assert collapsed.n_stacks_ == len(sizes)
 
 
 def test_hyperband_gives_an_ensemble(make_estimator, iris):

@@ -1,4 +1,4 @@
-"""Faults at random moments: kills, Ctrl-C, full disks, flipped bits, two at once.
+"""Faults at random moments: kills, Ctrl-C, full disks, little memory, flipped bits.
 
 Slow; run with ``pytest -m slow tests/faults``.  SK_TUNE_FAULTS sets how many moments are
 tried, 50 by default.
@@ -8,10 +8,12 @@ import json
 import os
 import random
 import signal
+import sqlite3
 import subprocess
 import sys
 import time
 import warnings
+from contextlib import closing
 from pathlib import Path
 
 import numpy as np
@@ -86,8 +88,13 @@ def script(tmp_path_factory):
 
 
 def _start(script, store, n_jobs=1, limit=0):
+    return _begun(script, store, n_jobs, limit)
+
+
+def _begun(script, *arguments):
+    """Start a script in a session, and wait until its search begins."""
     process = subprocess.Popen(
-        [sys.executable, str(script), str(store), str(n_jobs), str(limit)],
+        [sys.executable, str(script), *map(str, arguments)],
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
@@ -302,3 +309,249 @@ def test_flipped_bits_never_give_a_wrong_result(tmp_path):
                 np.testing.assert_array_equal(array, expected[name])
     assert n_found + n_refused == 20 * N_MOMENTS
     assert len(right) == len(keys)
+
+
+# --- A kill at half time of a search without rungs, whose fits are one or two shards
+
+WITHOUT_RUNGS = """
+import json, sys, warnings
+warnings.simplefilter("ignore")
+import numpy as np
+import torch
+from sklearn.datasets import load_digits
+from skorch import NeuralNetClassifier
+from skorch.callbacks import EarlyStopping, LRScheduler
+from torch import nn
+from sk_tune import GridSearchCV, MLPClassifier
+from sk_tune.engine import _train, _underway
+_train._LEAST_SECONDS = 0.0
+# Of a search of some seconds; the five seconds of a real one are too many.
+_underway.SECONDS_BETWEEN = 0.2
+
+class Module(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.layers = nn.Sequential(
+            nn.Linear(64, 32), nn.ReLU(), nn.Dropout(0.1), nn.Linear(32, 10)
+        )
+
+    def forward(self, x):
+        return self.layers(x)
+
+def main(kind, store, n_jobs):
+    X, y = load_digits(return_X_y=True)
+    rates = list(np.logspace(-4, -1, 16))
+    if kind == "ours":
+        net = MLPClassifier(width=32, batch_size=64, max_epochs=60, random_state=0)
+        grid = {"learning_rate": rates}
+    else:
+        torch.manual_seed(0)
+        stop = EarlyStopping(patience=60, load_best=True)
+        net = NeuralNetClassifier(
+            Module, criterion=nn.CrossEntropyLoss, optimizer=torch.optim.Adam,
+            batch_size=64, max_epochs=60, iterator_train__shuffle=True, verbose=0,
+            callbacks=[stop, LRScheduler("StepLR", step_size=20)],
+        )
+        grid = {"lr": rates}
+    search = GridSearchCV(net, grid, cv=3, n_jobs=n_jobs, store=store, refit=False)
+    print("begun", flush=True)
+    search.fit((X / 16).astype(np.float32), y.astype(np.int64))
+    print(json.dumps(search.cv_results_["mean_test_score"].tolist()), flush=True)
+
+if __name__ == "__main__":
+    main(sys.argv[1], sys.argv[2], int(sys.argv[3]))
+"""
+
+
+def _epochs(store):
+    """Return the epochs of what has ended, and of what has not."""
+    with closing(sqlite3.connect(store)) as connection:
+        found = connection.execute("SELECT length(key), n_epochs FROM fits").fetchall()
+    return [n for size, n in found if size == 64], [n for size, n in found if size != 64]
+
+
+def _first_write(store):
+    """Wait for the first epochs of a run; workers take seconds until they begin."""
+    assert _until(lambda: store.exists() and any(_epochs_or_none(store)))
+    return time.monotonic()
+
+
+def _until(condition, seconds=120.0):
+    end = time.monotonic() + seconds
+    while time.monotonic() < end:
+        if condition():
+            return True
+        time.sleep(0.02)
+    return False
+
+
+def _epochs_or_none(store):
+    try:
+        return _epochs(store)
+    except sqlite3.OperationalError:
+        # The file is there before its tables.
+        return [], []
+
+
+@pytest.mark.parametrize("kind", ["ours", "skorch"])
+@pytest.mark.parametrize("n_jobs", [1, 2])
+def test_a_kill_at_half_time_leaves_about_half(tmp_path, kind, n_jobs):
+    """Every fit goes on from where it was seen last, with the same results."""
+    script = tmp_path / "search.py"
+    script.write_text(WITHOUT_RUNGS)
+    process = _begun(script, kind, tmp_path / "whole.db", n_jobs)
+    start = _first_write(tmp_path / "whole.db")
+    expected = _end(process)
+    seconds = time.monotonic() - start
+
+    process = _begun(script, kind, tmp_path / "half.db", n_jobs)
+    start = _first_write(tmp_path / "half.db")
+    time.sleep(max(0.0, start + seconds / 2 - time.monotonic()))
+    os.killpg(process.pid, signal.SIGKILL)
+    process.communicate()
+    ended, underway = _epochs(tmp_path / "half.db")
+    resumed = _end(_begun(script, kind, tmp_path / "half.db", n_jobs))
+
+    n_epochs = sum(ended) + sum(underway)
+    assert n_epochs > 0.2 * 48 * 60
+    np.testing.assert_allclose(resumed, expected, atol=1e-6)
+    ended, underway = _epochs(tmp_path / "half.db")
+    assert (ended, underway) == ([60] * 48, [])
+
+
+# --- A candidate that needs more memory than the process may have
+
+WITHOUT_MEMORY = """
+import json, os, resource, sys, warnings
+warnings.simplefilter("ignore")
+import numpy as np
+import torch
+from sklearn.datasets import load_iris
+from torch import nn
+from sk_tune import GridSearchCV, MLPClassifier, NetClassifier
+from sk_tune.engine import _train
+
+class Wasteful(nn.Module):
+    # Asks for memory when it is called, not when it is made.
+    def __init__(self, n_features, n_outputs, gibibytes):
+        super().__init__()
+        self.output = nn.Linear(n_features, n_outputs)
+        self.gibibytes = gibibytes
+
+    def forward(self, x):
+        waste = torch.zeros(int(self.gibibytes * 2**30) + 1, dtype=torch.uint8)
+        return self.output(x) + 0 * waste[-1]
+
+def main(kind, n_jobs):
+    _train._LEAST_SECONDS = 0.0
+    X, y = load_iris(return_X_y=True)
+    print("begun", flush=True)
+    if kind == "large":
+        # 40,000 x 40,000 weights are 6.4 GB.
+        net = MLPClassifier(max_epochs=3, random_state=0)
+        grid = {"width": [4, 8, 40_000, 16]}
+    else:
+        net = NetClassifier(Wasteful, max_epochs=3, random_state=0)
+        grid = {"module__gibibytes": [0, 0.001, 6, 0.002]}
+    GridSearchCV(net, {name: values[:1] for name, values in grid.items()}, cv=2).fit(X, y)
+    pages = int(open("/proc/self/statm").read().split()[0])
+    limit = pages * os.sysconf("SC_PAGE_SIZE") + 3 * 2**30
+    if n_jobs == 1:
+        resource.setrlimit(resource.RLIMIT_AS, (limit, limit))
+    else:
+        # Workers inherit it, and have the libraries yet to load.
+        resource.setrlimit(resource.RLIMIT_AS, (limit + 2**30, limit + 2**30))
+    search = GridSearchCV(net, grid, cv=3, n_jobs=n_jobs, refit=True).fit(X, y)
+    print(json.dumps({
+        "scores": search.cv_results_["mean_test_score"].tolist(),
+        "reasons": search.cv_results_["failure_reason"].tolist(),
+        "best": int(search.best_index_),
+    }))
+
+if __name__ == "__main__":
+    main(sys.argv[1], int(sys.argv[2]))
+"""
+
+
+@pytest.mark.parametrize("kind", ["large", "wasteful"])
+@pytest.mark.parametrize("n_jobs", [1, 2])
+def test_the_candidate_that_is_too_large_fails_alone(tmp_path, kind, n_jobs):
+    """It says that memory was short; the others have their scores."""
+    script = tmp_path / "search.py"
+    script.write_text(WITHOUT_MEMORY)
+
+    found = _end(_begun(script, kind, n_jobs))
+
+    assert np.isfinite(found["scores"]).tolist() == [True, True, False, True]
+    assert "memory" in found["reasons"][2]
+    assert [bool(reason) for reason in found["reasons"]] == [False, False, True, False]
+    assert found["best"] != 2
+
+
+# --- A coordinator that is ended alone: by a scheduler, for want of memory, by hand
+
+# A search that takes hours.
+OF_HOURS = """
+import sys, warnings
+warnings.simplefilter("ignore")
+from sklearn.datasets import load_digits
+from sk_tune import GridSearchCV, MLPClassifier
+from sk_tune.engine import _train, _underway
+_train._LEAST_SECONDS = 0.0
+_underway.SECONDS_BETWEEN = 0.2
+
+if __name__ == "__main__":
+    X, y = load_digits(return_X_y=True)
+    net = MLPClassifier(width=32, batch_size=64, max_epochs=1_000_000, random_state=0)
+    rates = {"learning_rate": [1e-4, 1e-3, 1e-2, 1e-1]}
+    print("begun", flush=True)
+    GridSearchCV(net, rates, cv=3, n_jobs=2, store=sys.argv[1], refit=False).fit(X, y)
+"""
+
+
+def _in_session(pid, states="RSD"):
+    """Return the processes of a session that run, sleep or wait for a disk."""
+    found = []
+    for entry in Path("/proc").iterdir():
+        if entry.name.isdecimal():
+            try:
+                stat = (entry / "stat").read_text().rpartition(")")[2].split()
+            except OSError:
+                continue
+            if int(stat[3]) == pid and stat[0] in states:
+                found.append(int(entry.name))
+    return found
+
+
+def _is_idle(pid):
+    """Whether no process of a session computes; those of loky sleep before they end."""
+    for _ in range(20):
+        if _in_session(pid, "RD"):
+            return False
+        time.sleep(0.05)
+    return True
+
+
+@pytest.mark.skipif(not Path("/proc/self/stat").exists(), reason="looks into /proc")
+@pytest.mark.parametrize(
+    "how", [signal.SIGKILL, signal.SIGTERM, signal.SIGINT], ids=lambda s: s.name
+)
+def test_workers_train_nothing_for_a_coordinator_that_has_ended(tmp_path, how):
+    """They would compute for hours beside the run that goes on; the store is whole."""
+    script, store = tmp_path / "search.py", tmp_path / "fits.db"
+    script.write_text(OF_HOURS)
+    process = _begun(script, store)
+    try:
+        assert _first_write(store)
+
+        os.kill(process.pid, how)
+        process.wait()
+
+        assert _until(lambda: _is_idle(process.pid), seconds=60)
+        with FitStore(store) as opened:
+            assert opened.verify() == []
+    finally:
+        if _in_session(process.pid):
+            os.killpg(process.pid, signal.SIGKILL)
+        process.stdout.close()
+        process.stderr.close()
