@@ -23,14 +23,14 @@ from sklearn.datasets import load_digits
 from sklearn.model_selection import StratifiedKFold
 
 from sk_tune import HalvingRandomSearchCV, MLPClassifier
-from sk_tune.engine import _workers  # noqa: PLC2701 - where shards are trained
+from sk_tune.engine import _executors  # noqa: PLC2701 - where shards are trained
 
 MAX_EPOCHS = 27
 
 
 def slow_down(slowness: float) -> None:
     """Let this worker sleep after each shard."""
-    train_shard = _workers.train_shard
+    train_shard = _executors.train_shard
 
     def slowly(*args: Any, **kwargs: Any) -> Any:
         start = time.perf_counter()
@@ -38,7 +38,7 @@ def slow_down(slowness: float) -> None:
         time.sleep((slowness - 1) * (time.perf_counter() - start))
         return result
 
-    _workers.train_shard = slowly  # type: ignore[assignment]
+    _executors.train_shard = slowly  # type: ignore[assignment]
 
 
 class FirstAtTop:

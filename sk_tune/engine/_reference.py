@@ -9,8 +9,8 @@ import time
 from dataclasses import replace
 from typing import Any
 
-from sk_tune.engine._records import Fit, Trained
-from sk_tune.engine._rows import EstimatorFit
+from sk_tune.engine._estimator_fits import EstimatorFit
+from sk_tune.engine._fits import Fit, Trained
 from sk_tune.engine._skorch import SkorchFit
 from sk_tune.estimators import (
     FitPreparer,

@@ -1,22 +1,227 @@
 # SPDX-FileCopyrightText: sk_tune contributors
 # SPDX-License-Identifier: BSD-3-Clause
-"""What is there of the fits of a call, and what is done with each result that comes."""
+"""Results of a call: the keys of its fits, and what is kept of them in a store."""
 
-from collections.abc import Callable, Mapping
+import json
+import os
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import replace
 from typing import Any
 
+import numpy as np
+import sklearn
+import skorch
 import torch
+from torch.utils.data import Dataset
 
-from sk_tune.engine._progress import ProgressReporter
-from sk_tune.engine._records import Fit, Trained
+import sk_tune
+from sk_tune._json_values import encode
+from sk_tune.engine._digest import array_digest, sha256, value_digest
+from sk_tune.engine._fits import Fit, ProgressReporter, Trained
 from sk_tune.engine._reference import failed
 from sk_tune.engine._shard import Shard
-from sk_tune.engine._signature import reason_for_solo
-from sk_tune.engine._stored import StoredFits
+from sk_tune.engine._skorch_support import reason_for_solo
+from sk_tune.engine._store import FitStore, Underway, going_on, underway_key
+from sk_tune.engine.fleet import arithmetic
 from sk_tune.estimators import LastSeen, NetworkEstimator, check_parameters, first_seed
+from sk_tune.exceptions import warn_user
+from sk_tune.training import TrainingState, arrays_of_state, values_of_state
 
-__all__ = ["Results", "end_shard", "ready_fits"]
+__all__ = [
+    "FitKeys",
+    "Results",
+    "StoredFits",
+    "end_shard",
+    "ready_fits",
+    "stored_fits",
+    "warn_of_unstored",
+]
+
+# To be counted up when the same fit gives other numbers, or its result another form.
+_FORMAT = 6
+# Parameters that say nothing of the network of an estimator of ours, or of skorch's; the
+# seed is a part of the fit.  A class that a user derived may read them.
+_UNHEARD = frozenset({"random_state", "verbose", "warm_start"})
+_KNOWN = ("sk_tune.", "skorch.")
+# What each epoch recorded of its own time.
+_TIME = "dur"
+
+
+class FitKeys:
+    """Makes the keys of fits, and reads what several of them share once.
+
+    The results of the "fleet" and the "reference" engine may differ in the last bits.
+    """
+
+    def __init__(self, engine: str = "fleet") -> None:
+        self._engine = engine
+        # With the object itself, so that its id stays its own.
+        self._digests: dict[int, tuple[Any, str]] = {}
+
+    def key(self, fit: Fit) -> str:
+        """Return the key of a fit, which has a seed and a number of epochs.
+
+        Raises TypeError if a parameter or the data cannot be read.
+        """
+        parts = [
+            _FORMAT,
+            self._engine,
+            _surroundings(),
+            self._shared(type(fit.estimator)),
+            {name: self._parameter(value) for name, value in _parameters(fit.estimator)},
+            [self._shared(part) for part in (fit.X, fit.y, fit.sample_weight)],
+            [self._shared(part) for part in (fit.rows, fit.monitor)],
+            value_digest(fit.seed),
+            value_digest(fit.n_epochs),
+            None if fit.state is None else _digest_of_state(fit.state),
+        ]
+        return sha256(json.dumps(parts))
+
+    def _parameter(self, value: Any) -> str:
+        # Classes are what many candidates have in common, and take longest to read.
+        return self._shared(value) if callable(value) else value_digest(value)
+
+    def _shared(self, value: Any) -> str:
+        if isinstance(value, Dataset):
+            raise TypeError(
+                f"what {type(value).__name__} returns is known only when it is asked"
+            )
+        known = self._digests.get(id(value))
+        if known is None:
+            known = self._digests[id(value)] = (value, value_digest(value))
+        return known[1]
+
+
+def _surroundings() -> list[str]:
+    """Return what a result depends on beside the fit."""
+    libraries = (sk_tune, torch, skorch, sklearn, np)
+    versions = [lib.__version__ for lib in libraries]
+    return [*versions, str(torch.get_default_dtype()), *arithmetic()]
+
+
+def _parameters(estimator: Any) -> Iterator[tuple[str, Any]]:
+    is_known = type(estimator).__module__.startswith(_KNOWN)
+    for name, value in sorted(estimator.get_params(deep=False).items()):
+        if name.startswith("_") or (is_known and name in _UNHEARD):
+            continue
+        if name == "class_weight" and isinstance(value, dict):
+            yield name, sorted((repr(label), weight) for label, weight in value.items())
+        elif (
+            name == "device" and isinstance(estimator, NetworkEstimator) and value == "auto"
+        ):
+            yield name, "cuda" if torch.cuda.is_available() else "cpu"
+        else:
+            yield name, value
+
+
+def _digest_of_state(state: TrainingState) -> str:
+    arrays = arrays_of_state(state)
+    # Its history is a part of the result.
+    history = [{k: v for k, v in row.items() if k != _TIME} for row in state.history]
+    values = {**values_of_state(state), "history": history}
+    # The values of an array of objects: there are none in a state.
+    own = [[name, array_digest(arrays[name], value_digest)] for name in sorted(arrays)]
+    return sha256(json.dumps([encode(values), own]))
+
+
+class StoredFits:
+    """Results that are there already, and a place for the others; None keeps nothing.
+
+    `loaded` are by position, as is `underway`, the states of fits that have not ended.
+    `reasons` counts why fits cannot be stored.
+    """
+
+    def __init__(
+        self, store: FitStore | None, fits: Mapping[int, Fit], maker: FitKeys | None = None
+    ) -> None:
+        self._store = store
+        self.reasons: Counter[str] = Counter()
+        if store is None:
+            self._keys: dict[int, str] = {}
+        else:
+            self._keys = self._make_keys(fits, maker or FitKeys())
+        self.loaded = self._found(self._keys)
+        self.underway = self._found({
+            i: underway_key(key) for i, key in self._keys.items() if i not in self.loaded
+        })
+
+    def _found(self, keys: Mapping[int, str]) -> dict[int, Trained]:
+        found = {} if self._store is None else self._store.load(set(keys.values()))
+        return {i: found[key] for i, key in keys.items() if key in found}
+
+    def _make_keys(self, fits: Mapping[int, Fit], maker: FitKeys) -> dict[int, str]:
+        keys = {}
+        for i, fit in fits.items():
+            if getattr(fit.estimator, "random_state", 0) is None:
+                self.reasons["random_state=None draws another seed in every run"] += 1
+                continue
+            try:
+                keys[i] = maker.key(fit)
+            except Exception as error:  # noqa: BLE001 - such a fit is trained all the same
+                self.reasons[str(error)] += 1
+        return keys
+
+    @property
+    def is_kept(self) -> bool:
+        """Whether there is a store."""
+        return self._store is not None
+
+    def rest(self, shard: Shard) -> Shard:
+        """Return what is left of a shard, without what is loaded.
+
+        The others are resumed from where they were, here or according to their checkpoints,
+        and are kept while they train.
+        """
+        left = shard.without(self.loaded)
+        states = {i: kept.state for i, kept in self.underway.items()}
+        fits = {
+            i: going_on(fit, states.get(i) or fit.checkpoint)
+            for i, fit in left.fits.items()
+        }
+        place = None
+        if self._store is not None:
+            keys = {i: self._keys[i] for i in fits if i in self._keys}
+            place = Underway.of(self._store, keys)
+        return replace(left, fits=fits, underway=place)
+
+    def save(self, trained: Mapping[int, Trained]) -> None:
+        """Write results by position.
+
+        Best of a whole shard, which then counts as trained.
+        """
+        if self._store is not None:
+            rows = {
+                self._keys[i]: t
+                for i, t in trained.items()
+                if i in self._keys and not t.is_cut
+            }
+            self._store.save(rows, instead_of=map(underway_key, rows))
+
+
+@contextmanager
+def stored_fits(
+    path: str | os.PathLike[str] | None, fits: Mapping[int, Fit], engine: str = "fleet"
+) -> Iterator[StoredFits]:
+    """Open a store, or none, for the fits of one call; they have seeds and epochs.
+
+    Warns if fits cannot be found again in another run.
+    """
+    if path is None:
+        yield StoredFits(None, fits)
+        return
+    with FitStore(path) as store:
+        stored = StoredFits(store, fits, FitKeys(engine))
+        warn_of_unstored(stored.reasons)
+        yield stored
+
+
+def warn_of_unstored(reasons: Counter[str]) -> None:
+    """Warn of fits that cannot be found again in another run, if there are any."""
+    if reasons:
+        listed = "; ".join(f"{n} because {why}" for why, n in reasons.most_common())
+        warn_user(f"{reasons.total()} fits are not stored: {listed}.")
 
 
 class Results:

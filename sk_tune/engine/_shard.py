@@ -11,13 +11,12 @@ from typing import Any
 
 import torch
 
-from sk_tune.engine._checkpoints import epochs_to_keep
-from sk_tune.engine._memory import rows_at_a_time
-from sk_tune.engine._records import Fit, Trained
+from sk_tune.engine._estimator_fits import N_TRIED, EstimatorFit, reason_in_module
+from sk_tune.engine._fits import Fit, Trained
+from sk_tune.engine._memory_limits import epochs_to_keep, rows_at_a_time
 from sk_tune.engine._reference import failed, late, prepare, train_by_reference
-from sk_tune.engine._rows import N_TRIED, EstimatorFit, reason_in_module
 from sk_tune.engine._skorch import NoFleetError, SkorchFit
-from sk_tune.engine._underway import Underway
+from sk_tune.engine._store import Underway
 from sk_tune.engine.fleet import Outcome, Recipe, Row, train_fleet
 from sk_tune.estimators import FitPreparer
 from sk_tune.training import (

@@ -1,9 +1,16 @@
 # SPDX-FileCopyrightText: sk_tune contributors
 # SPDX-License-Identifier: BSD-3-Clause
-"""A plain skorch net takes over a training that was made elsewhere."""
+"""Plain skorch nets: state that they continue from, adoption, draws foreseen."""
 
+import functools
+import hashlib
+import math
+from collections.abc import Callable, Iterator, Sequence
+from functools import cache
 from typing import Any
 
+import numpy as np
+import numpy.typing as npt
 import torch
 from skorch.callbacks import (
     EarlyStopping,
@@ -12,13 +19,169 @@ from skorch.callbacks import (
     PassthroughScoring,
     PrintLog,
 )
+from skorch.dataset import Dataset
 from skorch.history import History
+from torch import Tensor
+from torch.utils.data import DataLoader, Subset
 
-from sk_tune.engine._skorch_memory import begin_of, generator_after, recall_callbacks
+from sk_tune._json_values import decode, encode
 from sk_tune.estimators import load_net_arrays
-from sk_tune.training import TrainingState, exclusive_rng, forked_rng, seed_of_state
+from sk_tune.training import (
+    TrainingState,
+    batch_sizes,
+    exclusive_rng,
+    forked_rng,
+    seed_of_state,
+)
 
-__all__ = ["adopt_skorch", "silenced"]
+__all__ = [
+    "adopt_skorch",
+    "begin_of",
+    "count_words",
+    "cutting_iterator",
+    "draw_as_fit",
+    "generator_after",
+    "net_memory",
+    "recall",
+    "recall_callbacks",
+    "silenced",
+    "skip_words",
+]
+
+# What callbacks carry from epoch to epoch.  A timer, a clip and a log carry nothing.
+_CARRIED: dict[type, tuple[str, ...]] = {
+    EarlyStopping: ("misses_", "dynamic_threshold_", "best_epoch_"),
+    EpochScoring: ("best_score_",),
+    PassthroughScoring: ("best_score_",),
+    LRScheduler: ("batch_idx_",),
+}
+
+
+def net_memory(
+    net: Any, begin: int | bytes, generator: torch.Generator, datasets: Sequence[Any]
+) -> dict[str, Any]:
+    """Return what a net in training remembers between two epochs, as plain values.
+
+    `begin` is the seed, or the state, from which it was initialised.  Optimizer, callbacks
+    and schedulers are left out if a part of them is something else, as in the attributes of
+    a scheduler that a user wrote: another net can then not go on from there.
+    """
+    memory = {
+        "rows": _rows_digest(datasets),
+        "generator": generator.get_state().numpy().tobytes().hex(),
+    }
+    if isinstance(begin, bytes):
+        memory["begin"] = begin.hex()
+    try:
+        own: dict[str, Any] = {
+            "options": _options(net),
+            "callbacks": {name: _carried(c) for name, c in net.callbacks_},
+            "schedulers": {name: own.state_dict() for name, own in _schedulers(net)},
+        }
+        return {**memory, **decode(encode(own))}
+    except Exception:  # noqa: BLE001 - whatever a user's scheduler raises
+        return memory
+
+
+def begin_of(state: TrainingState) -> int | bytes:
+    """Return the seed, or state of a generator, that a net was initialised from."""
+    begin = state.course.get("begin")
+    return state.seed if begin is None else bytes.fromhex(begin)
+
+
+def recall(
+    net: Any, generator: torch.Generator, datasets: Sequence[Any], state: TrainingState
+) -> bool:
+    """Let a net stand where another one stood, but for its optimizer's moments.
+
+    Parameters
+    ----------
+    net : skorch.NeuralNet
+        At the begin of its training.
+    generator : Generator
+        What it draws from.
+    datasets : sequence of Dataset or None
+        To train and to validate on.
+    state : TrainingState
+        With the memory of such a net as its ``course``.
+
+    Returns
+    -------
+    bool
+        Whether it stands there.  It stays at its begin if not all is remembered, or if rows
+        to validate on were drawn otherwise this time, as by a ``ValidSplit`` without a
+        seed.
+    """
+    memory = state.course
+    if "options" not in memory or memory["rows"] != _rows_digest(datasets):
+        return False
+    weights = state.weights if state.last_weights is None else state.last_weights
+    copies = {name: torch.from_numpy(np.array(array)) for name, array in weights.items()}
+    net.module_.load_state_dict(copies)
+    generator.set_state(generator_after(state))
+    net.history_ = History(dict(record) for record in state.history)
+    recall_callbacks(net, memory)
+    return True
+
+
+def generator_after(state: TrainingState) -> torch.Tensor:
+    """Return where the generator stood that a net drew from."""
+    drawn = bytearray.fromhex(state.course["generator"])
+    return torch.frombuffer(drawn, dtype=torch.uint8)
+
+
+def recall_callbacks(net: Any, memory: dict[str, Any]) -> None:
+    """Let the optimizer's options, callbacks and schedulers of a net be what they were."""
+    if "options" not in memory:
+        return
+    group = net.optimizer_.param_groups[0]
+    group.update(_changed(_options(net), memory["options"]))
+    for name, callback in net.callbacks_:
+        for attribute in _CARRIED.get(type(callback), ()):
+            setattr(callback, attribute, memory["callbacks"][name][attribute])
+    for name, own in _schedulers(net):
+        own.load_state_dict(_changed(own.state_dict(), memory["schedulers"][name]))
+
+
+def _rows_digest(datasets: Sequence[Any]) -> str:
+    digest = hashlib.sha256()
+    for dataset in datasets:
+        digest.update(b"%d:" % (0 if dataset is None else len(dataset)))
+        while isinstance(dataset, Subset):
+            digest.update(np.asarray(dataset.indices, dtype=np.int64).tobytes())
+            dataset = dataset.dataset
+    return digest.hexdigest()
+
+
+def _carried(callback: Any) -> dict[str, Any]:
+    return {name: getattr(callback, name) for name in _CARRIED.get(type(callback), ())}
+
+
+def _options(net: Any) -> dict[str, Any]:
+    """Return the options of the optimizer, the learning rate among them."""
+    (group,) = net.optimizer_.param_groups
+    return {name: value for name, value in group.items() if name != "params"}
+
+
+def _schedulers(net: Any) -> list[tuple[str, Any]]:
+    return [(n, c.lr_scheduler_) for n, c in net.callbacks_ if isinstance(c, LRScheduler)]
+
+
+def _changed(own: Any, kept: Any) -> Any:
+    """Return values with those in the place of their own that differ.
+
+    What did not change stays the object that it is: the milestones of torch's
+    ``MultiStepLR`` are a ``Counter``, which comes back as a dict.
+    """
+    if type(own) is type(kept) is dict:
+        return {
+            **own,
+            **{n: _changed(own[n], v) if n in own else v for n, v in kept.items()},
+        }
+    if type(own) is type(kept) is list and len(own) == len(kept):
+        return [_changed(*pair) for pair in zip(own, kept, strict=True)]
+    return own if encode(own) == encode(kept) else kept
+
 
 # These remember something of their epochs; other callbacks are skorch's to call.
 _REMEMBERING = (EarlyStopping, EpochScoring, LRScheduler, PassthroughScoring)
@@ -101,3 +264,156 @@ def _print_epochs(net: Any) -> None:
 
 def _drop(text: str) -> None:
     pass
+
+
+# For more a search for a place in the stream would take a second.
+_MOST_WORDS = 2**24
+# Of so many at a time no more than the cache is written.
+_WORDS_SKIPPED = 2**18
+# So many in a row are met once only.
+_MARK = 4
+
+
+def draw_as_fit(net: Any, X: Any, y: Any, known: dict[Any, int], key: Any = None) -> None:
+    """Initialise a net, and draw what its training would: all epochs of it.
+
+    What a step of its module draws is looked up in `known`, or written there, by the size
+    of the batch and a key of the module.
+    """
+    net.initialize()
+    train, valid = net.get_split_datasets(X, y)
+    options = net.get_params_for("iterator_train")
+    size = int(options.get("batch_size", net.batch_size))
+    sizes = batch_sizes(len(train), len(train) if size == -1 else size, shuffled=False)
+    n_loads = 1 + bool(options.get("shuffle", False)) + (valid is not None)
+    n_words = n_loads * _words_of_loader()
+    for n in {sizes[0], sizes[-1]}:
+        place = (key, n, X.shape[1:], str(X.dtype))
+        if key is None or place not in known:
+            known[place] = _words_of_step(net, X[:n])
+        n_words += sizes.count(n) * known[place]
+    skip_words(n_words * int(net.max_epochs))
+
+
+def count_words(before: Tensor, after: Tensor) -> int | None:
+    """Return how many words lie between two states of a generator.
+
+    None if none can be told, as when it keeps the second of a pair of normal numbers.
+    """
+    if torch.equal(before, after):
+        return 0
+    mark, n = _stream(after, _MARK)[0], 64
+    while n <= _MOST_WORDS:
+        words, _ = _stream(before, n + _MARK)
+        for place in np.flatnonzero(words[:n] == mark[0]).tolist():
+            if np.array_equal(words[place : place + _MARK], mark):
+                is_there = torch.equal(_stream(before, place)[1], after)
+                return int(place) if is_there else None
+        n *= 8
+    return None
+
+
+def skip_words(n_words: int) -> None:
+    """Draw words from torch's global generator."""
+    # Small integers take one word each as well, and half the time.
+    drawn = torch.empty(min(n_words, _WORDS_SKIPPED), dtype=torch.uint8)
+    for start in range(0, n_words, _WORDS_SKIPPED):
+        drawn[: n_words - start].random_()
+
+
+def _stream(state: Tensor, n: int) -> tuple[Any, Tensor]:
+    """Return the next words from a state, and the state behind them."""
+    generator = torch.Generator()
+    generator.set_state(state)
+    return torch.rand(n, generator=generator).numpy(), generator.get_state()
+
+
+@cache
+def _words_of_loader() -> int:
+    """Return what a ``DataLoader`` draws for its workers, or to shuffle."""
+    before = torch.get_rng_state()
+    torch.empty((), dtype=torch.int64).random_()
+    n_words = count_words(before, torch.get_rng_state()) or 0
+    torch.set_rng_state(before)
+    return n_words
+
+
+def _words_of_step(net: Any, X: Any) -> int:
+    """Return what a step of training draws on samples; 0 if that cannot be told."""
+    before = torch.get_rng_state()
+    try:
+        net.module_.train()
+        with torch.no_grad():
+            net.infer(torch.as_tensor(X))
+        return count_words(before, torch.get_rng_state()) or 0
+    except Exception:  # noqa: BLE001 - the training itself will raise it
+        return 0
+    finally:
+        torch.set_rng_state(before)
+
+
+Array = npt.NDArray[Any]
+
+
+def cutting_iterator(get_iterator: Callable[..., Any]) -> Callable[..., Any]:
+    """Return a method for ``NeuralNet.get_iterator`` that cuts arrays where it may.
+
+    Parameters
+    ----------
+    get_iterator : callable
+        skorch's method, which serves whatever is not an array to predict in a plain
+        ``DataLoader``.
+
+    Returns
+    -------
+    callable
+        With the same arguments; its batches are those of `get_iterator`.
+    """
+
+    @functools.wraps(get_iterator)
+    def cutting(net: Any, dataset: Any, training: bool = False) -> Any:  # noqa: FBT001
+        if not training and _is_plain(net, dataset):
+            size = net.get_params_for("iterator_valid").get("batch_size", net.batch_size)
+            if size == -1:
+                size = len(dataset)
+            if type(size) is int and size > 0:
+                return _Slices(dataset.X, size)
+        return get_iterator(net, dataset, training=training)
+
+    return cutting
+
+
+def _is_plain(net: Any, dataset: Any) -> bool:
+    """Return whether a data loader would do no more than stack rows of an array."""
+    if type(dataset) is not Dataset or dataset.y is not None:
+        return False
+    X = dataset.X
+    return (
+        type(X) in {np.ndarray, np.memmap}
+        and X.ndim > 1
+        and X.dtype.kind in "fi"
+        and X.dtype.isnative
+        and net.iterator_valid is DataLoader
+        and set(net.get_params_for("iterator_valid")) <= {"batch_size"}
+    )
+
+
+class _Slices:
+    """Batches of an array, each with the zeros that skorch has in the place of targets."""
+
+    def __init__(self, X: Array, batch_size: int) -> None:
+        self._X = X
+        self._batch_size = batch_size
+
+    def __len__(self) -> int:
+        return math.ceil(len(self._X) / self._batch_size)
+
+    def __iter__(self) -> Iterator[list[Tensor]]:
+        # A data loader draws this for its workers, of which it has none; whoever draws
+        # next from torch's generator is to find it as it would be.
+        with exclusive_rng():
+            torch.empty((), dtype=torch.int64).random_()
+        for start in range(0, len(self._X), self._batch_size):
+            # Of its own, for a module may work in place.
+            rows = np.array(self._X[start : start + self._batch_size], order="C")
+            yield [torch.from_numpy(rows), torch.zeros(len(rows), 1)]

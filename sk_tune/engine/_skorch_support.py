@@ -1,10 +1,6 @@
 # SPDX-FileCopyrightText: sk_tune contributors
 # SPDX-License-Identifier: BSD-3-Clause
-"""Which plain skorch nets a fleet can carry: what their parameters tell.
-
-A fleet does the arithmetic of skorch's own training loop with skorch's own callbacks, so
-whatever replaces a part of either is left to skorch.
-"""
+"""Which fits can share a fleet, and why a fit or a skorch net cannot be part of any."""
 
 import copy
 from collections.abc import Iterable
@@ -25,7 +21,10 @@ from skorch.callbacks import (
 from torch.optim import SGD, Adam, AdamW, RMSprop
 from torch.utils.data import DataLoader
 
-from sk_tune.engine._names_in_code import attribute_names
+from sk_tune.augment import as_augmentations, kinds_of
+from sk_tune.engine._code_names import attribute_names
+from sk_tune.engine._fits import Fit
+from sk_tune.estimators import NetworkEstimator, is_unchanged
 from sk_tune.nets import loose_state, tensor_values
 from sk_tune.training import forked_rng
 
@@ -33,7 +32,9 @@ __all__ = [
     "OPTIMIZER_NAMES",
     "reason_against_callbacks",
     "reason_against_net",
+    "reason_for_solo",
     "reason_in_criterion",
+    "signature",
 ]
 
 OPTIMIZER_NAMES: dict[type, str] = {
@@ -229,4 +230,80 @@ def _of_callback(callback: Any) -> str | None:
             return f"{name} moves the momentum too (cycle_momentum=True)"
         if name == "ReduceLROnPlateau" and callback.step_every == "batch":
             return "ReduceLROnPlateau steps after every batch"
+    return None
+
+
+# Numbers that may differ between the rows of a fleet, and what is not part of training.
+_ROW_PARAMETERS = frozenset({
+    "learning_rate",
+    "momentum",
+    "weight_decay",
+    "l1",
+    "dropout",
+    "frequency_scale",
+    "label_smoothing",
+    "gradient_clip",
+    "max_epochs",
+    "lr_schedule",
+    "early_stopping",
+    "validation_fraction",
+    "patience",
+    "tol",
+    "class_weight",
+    "warm_start",
+    "random_state",
+    "verbose",
+    "callbacks",
+})
+
+
+def signature(fit: Fit) -> tuple[Any, ...]:
+    """Return what fits must have in common to share a fleet.
+
+    Parameters
+    ----------
+    fit : Fit
+        Of one of sk_tune's estimators or a plain skorch net.
+
+    Returns
+    -------
+    tuple
+        Hashable.  Modules that a user's callable builds are compared later, when they
+        are there.
+    """
+    estimator = fit.estimator
+    if isinstance(estimator, NeuralNet):
+        # The rest is compared when the nets have been initialised.
+        return (type(estimator), repr(estimator.module), repr(estimator.optimizer))
+    params = estimator.get_params(deep=False)
+    fixed = sorted(
+        (name, repr(_common(name, value)))
+        for name, value in params.items()
+        if name not in _ROW_PARAMETERS and not name.startswith("module__")
+    )
+    return (type(estimator), *fixed)
+
+
+def _common(name: str, value: Any) -> Any:
+    """Return what of a parameter must be equal; strengths of augmentations may differ."""
+    return kinds_of(as_augmentations(value)) if name == "augmentation" else value
+
+
+def reason_for_solo(fit: Fit) -> str | None:
+    """Return why a fit cannot be part of a fleet, as far as its parameters tell.
+
+    The reason continues "was trained alone because"; None if it can.
+    """
+    estimator = fit.estimator
+    if not isinstance(estimator, NetworkEstimator):
+        return reason_against_net(estimator, fit.X, fit.y)
+    if not is_unchanged(estimator):
+        return f"{type(estimator).__name__} overrides a method of training"
+    if estimator.callbacks:
+        names = ", ".join(sorted({type(c).__name__ for c in estimator.callbacks}))
+        return f"it has callbacks ({names})"
+    if str(estimator.device).partition(":")[0] not in {"auto", "cpu", "cuda"}:
+        return f"fleets do not run on device={estimator.device!r}"
+    if estimator.verbose:
+        return f"verbose={estimator.verbose} prints a line for every epoch"
     return None

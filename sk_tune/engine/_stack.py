@@ -17,8 +17,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from sk_tune.engine._rows import N_TRIED, reason_in_module
-from sk_tune.engine._structure import module_structure
+from sk_tune.engine._estimator_fits import N_TRIED, module_structure, reason_in_module
 from sk_tune.engine.fleet import ChainProgram, ModuleProgram, Program, stacked_program
 from sk_tune.nets import CNN, MLP, RNN, SeededDropout
 from sk_tune.training import one_thread, takes_one_thread

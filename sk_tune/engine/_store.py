@@ -10,11 +10,13 @@ executed, and what does not match its digest is as if it were not there.
 import hashlib
 import json
 import os
+import socket
 import sqlite3
 import time
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from itertools import groupby
 from pathlib import Path
 from typing import Any, Self
 
@@ -23,12 +25,71 @@ import safetensors.numpy
 
 from sk_tune._files import is_on_network
 from sk_tune._json_values import decode, encode
-from sk_tune.engine._history_columns import history_from_columns, history_to_columns
-from sk_tune.engine._records import Trained
+from sk_tune.engine._fits import Fit, Trained
 from sk_tune.exceptions import StoreError, warn_user
-from sk_tune.training import arrays_of_state, state_from_arrays, values_of_state
+from sk_tune.training import (
+    TrainingState,
+    arrays_of_state,
+    state_from_arrays,
+    values_of_state,
+)
 
-__all__ = ["UNDERWAY", "FitStore", "StoreInfo"]
+__all__ = [
+    "SECONDS_BETWEEN",
+    "FitStore",
+    "StoreInfo",
+    "Underway",
+    "going_on",
+    "history_from_columns",
+    "history_to_columns",
+    "underway_key",
+]
+
+_BATCHES = "batches"
+
+
+def history_to_columns(history: Iterable[dict[str, Any]]) -> list[dict[str, Any]]:
+    """Return a history with a list of columns for each run of batches of the same names.
+
+    >>> history_to_columns([{"epoch": 1, "batches": [{"loss": 0.5}, {"loss": 0.4}]}])
+    [{'epoch': 1, 'batches': [{'loss': [0.5, 0.4]}]}]
+    """
+    return [
+        {**record, _BATCHES: _columns(record[_BATCHES])} if _BATCHES in record else record
+        for record in history
+    ]
+
+
+def history_from_columns(history: Iterable[dict[str, Any]]) -> list[dict[str, Any]]:
+    """Return the history that :func:`history_to_columns` was given.
+
+    Raises ValueError if columns are of different lengths.
+    """
+    return [
+        {**record, _BATCHES: _batches(record[_BATCHES])} if _BATCHES in record else record
+        for record in history
+    ]
+
+
+def _columns(batches: Sequence[dict[str, Any]]) -> list[Any]:
+    runs: list[Any] = []
+    for names, run in groupby(batches, tuple):
+        own = list(run)
+        # What has no names has no columns to be counted by.
+        runs.append({n: [batch[n] for batch in own] for n in names} if names else own)
+    return runs
+
+
+def _batches(runs: Sequence[Any]) -> list[dict[str, Any]]:
+    batches: list[dict[str, Any]] = []
+    for run in runs:
+        if isinstance(run, list):
+            batches += run
+        else:
+            rows = zip(*run.values(), strict=True)
+            batches += [dict(zip(run, row, strict=True)) for row in rows]
+    return batches
+
 
 SCHEMA_VERSION = 1
 
@@ -497,3 +558,61 @@ def _digest(key: str, meta: str, blob: bytes) -> str:
     digest.update(meta.encode())
     digest.update(blob)
     return digest.hexdigest()
+
+
+# Between two writes of a fleet: what is lost at most, beside the epoch that runs.
+SECONDS_BETWEEN = 5.0
+
+
+def underway_key(key: str) -> str:
+    """Return the key under which a store keeps a fit that has not ended; no fit's key."""
+    return key + UNDERWAY
+
+
+def going_on(fit: Fit, kept: TrainingState | None) -> Fit:
+    """Return the rest of a fit from a state in which it was kept.
+
+    The whole if that is None.
+    """
+    if kept is None:
+        return fit
+    before = 0 if fit.state is None else len(fit.state.history)
+    n_left = (fit.n_epochs or 1) - (len(kept.history) - before)
+    if n_left < 1:
+        return fit
+    return replace(fit, state=kept, n_epochs=n_left, checkpoint=None)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Underway:
+    """A place for fits of a shard that have not ended; it goes to a worker with the shard.
+
+    `host` is the machine that has the file; a worker on another one keeps nothing.
+    `seconds` are those between two writes.
+    """
+
+    path: str
+    keys: Mapping[int, str]
+    host: str
+    seconds: float
+
+    @classmethod
+    def of(cls, store: FitStore, keys: Mapping[int, str]) -> "Underway":
+        """Return the place, which may be pickled, for fits of this machine's store."""
+        path = str(Path(store.path).absolute())
+        host = socket.gethostname()
+        return cls(path=path, keys=keys, host=host, seconds=SECONDS_BETWEEN)
+
+    def keep(self, trained: Mapping[int, Trained]) -> None:
+        """Write the states of fits, by position and without predictions, over old ones."""
+        rows = {underway_key(self.keys[i]): t for i, t in trained.items() if i in self.keys}
+        # Of a process that others have overtaken, nothing stays behind.
+        ended = {underway_key(key): key for key in self.keys.values()}
+        if not rows or socket.gethostname() != self.host or not Path(self.path).exists():
+            return
+        try:
+            with FitStore(self.path) as store:
+                store.save(rows, unless=ended)
+        except StoreError:
+            # Who opened the store says so when the fits have ended.
+            return

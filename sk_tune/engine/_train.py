@@ -17,30 +17,8 @@ from typing import Any, NamedTuple
 import joblib
 from sklearn.base import clone
 
-from sk_tune.engine._checkpoints import bytes_per_fit
-from sk_tune.engine._memory import (
-    SHARE_OF_MEMORY,
-    available_memory,
-    rows_at_a_time,
-    seconds_per_epoch,
-)
-from sk_tune.engine._progress import (
-    Progress,
-    ProgressReporter,
-    passing_errors,
-    raising_caller_errors,
-)
-from sk_tune.engine._records import Fit, Trained
-from sk_tune.engine._reference import prepare
-from sk_tune.engine._results import Results, end_shard, ready_fits
-from sk_tune.engine._rows import EstimatorFit
-from sk_tune.engine._shard import Shard, train_shard
-from sk_tune.engine._signature import signature
-from sk_tune.engine._skorch import SkorchFit
-from sk_tune.engine._skorch_adoption import adopt_skorch
-from sk_tune.engine._stored import StoredFits, stored_fits
-from sk_tune.engine._underway import going_on
-from sk_tune.engine._workers import (
+from sk_tune.engine._estimator_fits import EstimatorFit
+from sk_tune.engine._executors import (
     are_running,
     closing_call,
     have_to_start,
@@ -49,6 +27,34 @@ from sk_tune.engine._workers import (
     train_shards,
     uses_loky,
 )
+from sk_tune.engine._fits import (
+    Fit,
+    Progress,
+    ProgressReporter,
+    Trained,
+    passing_errors,
+    raising_caller_errors,
+)
+from sk_tune.engine._memory_limits import (
+    SHARE_OF_MEMORY,
+    available_memory,
+    bytes_per_fit,
+    rows_at_a_time,
+    seconds_per_epoch,
+)
+from sk_tune.engine._reference import prepare
+from sk_tune.engine._results import (
+    Results,
+    StoredFits,
+    end_shard,
+    ready_fits,
+    stored_fits,
+)
+from sk_tune.engine._shard import Shard, train_shard
+from sk_tune.engine._skorch import SkorchFit
+from sk_tune.engine._skorch_adoption import adopt_skorch
+from sk_tune.engine._skorch_support import signature
+from sk_tune.engine._store import going_on
 from sk_tune.engine.fleet import is_compiled
 from sk_tune.estimators import (
     FitPreparer,

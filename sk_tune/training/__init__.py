@@ -5,10 +5,19 @@
 Torch and numpy only.  Every engine trains with these parts, so that all of them agree.
 """
 
-from sk_tune.training._batches import TensorBatches, TensorSet, batch_order, batch_sizes
-from sk_tune.training._divergence import loss_message, weights_message
-from sk_tune.training._early_stopping import StoppingState
-from sk_tune.training._learning_rate import LR_SCHEDULES, learning_rate_factor
+from sk_tune.training._batches import (
+    SparseRows,
+    Stream,
+    TensorBatches,
+    TensorSet,
+    batch_order,
+    batch_sizes,
+    derive_seed,
+    exclusive_rng,
+    forked_rng,
+    rows_as_tensor,
+    seed_of_state,
+)
 from sk_tune.training._losses import (
     REGRESSION_LOSSES,
     AbsoluteError,
@@ -16,36 +25,36 @@ from sk_tune.training._losses import (
     CrossEntropy,
     HuberLoss,
     SquaredError,
+    accuracy,
+    loss_message,
+    r2,
+    row_accuracy,
+    row_r2,
+    weights_message,
 )
-from sk_tune.training._lowest_losses import LowestLosses
-from sk_tune.training._optimizers import (
-    OPTIMIZERS,
-    SECOND_MOMENT_DECAY,
-    add_l1_gradient,
-    build_optimizer,
-)
-from sk_tune.training._scores import accuracy, r2, row_accuracy, row_r2
-from sk_tune.training._seeds import (
-    Stream,
-    derive_seed,
-    exclusive_rng,
-    forked_rng,
-    seed_of_state,
-)
-from sk_tune.training._sparse_rows import SparseRows, rows_as_tensor
-from sk_tune.training._state import TrainingState
-from sk_tune.training._state_arrays import (
-    arrays_of_state,
-    state_from_arrays,
-    values_of_state,
-)
-from sk_tune.training._threads import (
+from sk_tune.training._one_thread import (
     count_multiplications,
     is_small,
     n_weights,
     one_thread,
     processes_per_cpu,
     takes_one_thread,
+)
+from sk_tune.training._optimizers import (
+    LR_SCHEDULES,
+    OPTIMIZERS,
+    SECOND_MOMENT_DECAY,
+    add_l1_gradient,
+    build_optimizer,
+    learning_rate_factor,
+)
+from sk_tune.training._state import (
+    LowestLosses,
+    StoppingState,
+    TrainingState,
+    arrays_of_state,
+    state_from_arrays,
+    values_of_state,
 )
 from sk_tune.training._time_limit import (
     EpochTimer,

@@ -7,17 +7,223 @@ step.  Here a block of rows is gathered at once in the epoch's order, and batche
 of it.
 """
 
+import hashlib
+import threading
 from collections.abc import Iterator
+from contextlib import contextmanager
+from enum import IntEnum
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor
 from torch.utils.data import Dataset
 
-from sk_tune.training._seeds import Stream, derive_seed
-from sk_tune.training._sparse_rows import SparseRows
+__all__ = [
+    "SparseRows",
+    "Stream",
+    "TensorBatches",
+    "TensorSet",
+    "batch_order",
+    "batch_sizes",
+    "derive_seed",
+    "exclusive_rng",
+    "forked_rng",
+    "rows_as_tensor",
+    "seed_of_state",
+]
 
-__all__ = ["TensorBatches", "TensorSet", "batch_order", "batch_sizes"]
+# Because torch's default generator belongs to the process, two threads that both borrow
+# it must take turns.
+_GLOBAL_RNG = threading.RLock()
+
+
+class Stream(IntEnum):
+    """What a derived seed is for."""
+
+    WEIGHTS = 0
+    BATCH_ORDER = 1
+    DROPOUT = 2
+    VALIDATION_SPLIT = 3
+    MODULE = 4
+    AUGMENTATION = 5
+
+
+def derive_seed(seed: int, stream: Stream, counter: int = 0) -> int:
+    """Return a 63-bit seed for one stream at one point of a fit.
+
+    Parameters
+    ----------
+    seed : int
+        Seed of the fit, at least 0.
+    stream : Stream
+        What the numbers are for.
+    counter : int, default=0
+        Epoch or step; at least 0.
+
+    Returns
+    -------
+    int
+        In ``[0, 2**63)``; different arguments give unrelated values.
+
+    Examples
+    --------
+    >>> derive_seed(0, Stream.WEIGHTS) == derive_seed(0, Stream.WEIGHTS)
+    True
+    >>> derive_seed(0, Stream.WEIGHTS) == derive_seed(0, Stream.DROPOUT)
+    False
+    """
+    state = np.random.SeedSequence((seed, int(stream), counter))
+    return int(state.generate_state(1, np.uint64)[0] >> np.uint64(1))
+
+
+@contextmanager
+def forked_rng(seed: int | bytes, device: torch.device | str = "cpu") -> Iterator[None]:
+    """Run a block with torch's global generators seeded, then put them back.
+
+    For code that can only draw from them: torch's weight initialisation, a user's
+    ``nn.Dropout``.  Blocks of several threads run one after the other.
+
+    Parameters
+    ----------
+    seed : int or bytes
+        Seed inside the block, in ``[0, 2**63)``, or a state of torch's generator.
+    device : torch.device or str, default="cpu"
+        A CUDA device has its generator seeded and restored too.
+
+    Yields
+    ------
+    None
+        Nothing.
+    """
+    device = torch.device(device)
+    cuda = [device] if device.type == "cuda" else []
+    with _GLOBAL_RNG, torch.random.fork_rng(devices=cuda):
+        if isinstance(seed, bytes):
+            torch.set_rng_state(torch.frombuffer(bytearray(seed), dtype=torch.uint8))
+            seed = seed_of_state(seed)
+        else:
+            torch.default_generator.manual_seed(seed)
+        if cuda:
+            with torch.cuda.device(device):
+                torch.cuda.manual_seed(seed)
+        yield
+
+
+def seed_of_state(state: bytes) -> int:
+    """Return a seed that tells states of torch's generator apart.
+
+    Parameters
+    ----------
+    state : bytes
+        Of the generator of the CPU.
+
+    Returns
+    -------
+    int
+        In ``[0, 2**63)``; a digest of the state.
+    """
+    return int.from_bytes(hashlib.sha256(state).digest()[:8], "big") >> 1
+
+
+@contextmanager
+def exclusive_rng() -> Iterator[None]:
+    """Run a block while no other thread is in `forked_rng` or in another such block.
+
+    For code that puts torch's global generators back to an earlier state.
+
+    Yields
+    ------
+    None
+        Nothing.
+    """
+    with _GLOBAL_RNG:
+        yield
+
+
+# A dense copy of so many bytes is made once and trains faster; a larger one is never made.
+_MOST_DENSE_BYTES = 2**26
+
+
+class SparseRows:
+    """A sparse table that gives dense tensors of some of its rows, as a tensor does.
+
+    Parameters
+    ----------
+    matrix : csr_matrix or csr_array of shape (N, D)
+        Of real numbers.
+    device : torch.device
+        Where dense rows are put.
+    """
+
+    def __init__(self, matrix: Any, device: torch.device) -> None:
+        self.matrix = matrix
+        self.device = device
+        self.shape = torch.Size(matrix.shape)
+        self.ndim = 2
+        self.nbytes = matrix.data.nbytes + matrix.indices.nbytes + matrix.indptr.nbytes
+        # Makes tensors of the same type, at the same place.
+        self._like = torch.from_numpy(matrix.data[:0]).to(device)
+        self.dtype = self._like.dtype
+
+    def __len__(self) -> int:
+        return int(self.shape[0])
+
+    def __getitem__(self, index: Any) -> Tensor:
+        rows = self.matrix[_for_scipy(index)]
+        # One row of an array of scipy has one axis, of a matrix two.
+        dense = rows.toarray().reshape(-1, self.shape[1])
+        found = torch.from_numpy(np.ascontiguousarray(dense)).to(self.device)
+        return found[0] if isinstance(index, int) else found
+
+    def taken(self, index: Any) -> "SparseRows":
+        """Return some rows, which stay sparse."""
+        return SparseRows(self.matrix[_for_scipy(index)], self.device)
+
+    def index_select(self, dim: int, index: Tensor) -> Tensor:
+        """Return some rows as ``Tensor.index_select`` does; `dim` is 0."""
+        return self[index]
+
+    def is_contiguous(self) -> bool:
+        """Return False: there is no memory in which one row follows the other."""
+        return False
+
+    def element_size(self) -> int:
+        """Return the bytes of a number."""
+        return self._like.element_size()
+
+    def __getattr__(self, name: str) -> Any:
+        if name.startswith("new_"):
+            return getattr(self._like, name)
+        raise AttributeError(name)
+
+
+def rows_as_tensor(matrix: Any, dtype: str, device: str | torch.device) -> Any:
+    """Return a sparse table as a tensor, or as rows that stay sparse if it is large.
+
+    Parameters
+    ----------
+    matrix : csr_matrix or csr_array of shape (N, D)
+        Of any type.
+    dtype : str
+        Of the numbers.
+    device : str or torch.device
+        Where to.
+
+    Returns
+    -------
+    Tensor or SparseRows
+        Of shape (N, D).
+    """
+    own = matrix.astype(dtype, copy=False)
+    if own.dtype.itemsize * own.shape[0] * own.shape[1] <= _MOST_DENSE_BYTES:
+        return torch.from_numpy(own.toarray(order="C")).to(device)
+    return SparseRows(own, torch.device(device))
+
+
+def _for_scipy(index: Any) -> Any:
+    return index.cpu().numpy() if isinstance(index, Tensor) else index
+
 
 # Batches gathered at once: few Python steps, and a bounded copy where the data are large.
 _BATCHES_PER_BLOCK = 32

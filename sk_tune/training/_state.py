@@ -5,16 +5,116 @@
 Only what arrays cannot tell is kept as a module, which can be sent and not stored.
 """
 
-from dataclasses import dataclass, field
+from collections.abc import Iterable, Mapping
+from dataclasses import asdict, dataclass, field, replace
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 from torch import nn
 
-from sk_tune.training._early_stopping import StoppingState
+__all__ = [
+    "LowestLosses",
+    "StoppingState",
+    "TrainingState",
+    "arrays_of_state",
+    "state_from_arrays",
+    "values_of_state",
+]
 
-__all__ = ["TrainingState"]
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StoppingState:
+    """What early stopping remembers between epochs.
+
+    Parameters
+    ----------
+    best_loss : float, default=inf
+        Lowest validation loss so far.
+    best_epoch : int, default=0
+        Its epoch, counted from 1; 0 before the first.
+    n_waited : int, default=0
+        Epochs since the loss last fell by more than the tolerance.
+    """
+
+    best_loss: float = float("inf")
+    best_epoch: int = 0
+    n_waited: int = 0
+
+    def after(self, epoch: int, loss: float, tol: float) -> "StoppingState":
+        """Return the state after one more epoch.
+
+        Parameters
+        ----------
+        epoch : int
+            Number of the epoch, from 1.
+        loss : float
+            Its validation loss.
+        tol : float
+            A fall of the loss must exceed it to count as progress.
+
+        Returns
+        -------
+        StoppingState
+            ``best_epoch`` equals `epoch` if this one is the best so far.
+
+        Examples
+        --------
+        >>> state = StoppingState().after(1, 0.5, tol=0.1).after(2, 0.45, tol=0.1)
+        >>> state.best_epoch, state.n_waited
+        (2, 1)
+        """
+        n_waited = 0 if loss < self.best_loss - tol else self.n_waited + 1
+        if loss < self.best_loss:
+            return StoppingState(best_loss=loss, best_epoch=epoch, n_waited=n_waited)
+        return replace(self, n_waited=n_waited)
+
+
+# Callbacks may record others, of any type.
+_KINDS = frozenset({"train_loss", "valid_loss", "monitor_loss"})
+
+
+class LowestLosses:
+    """The lowest loss of each kind that a training has had.
+
+    Parameters
+    ----------
+    history : iterable of mapping
+        Records of the epochs so far, which may lack a kind.
+
+    Examples
+    --------
+    >>> losses = LowestLosses([{"train_loss": 0.5}, {"train_loss": 0.6}])
+    >>> [losses.is_lowest("train_loss", loss) for loss in (0.7, 0.4, 0.5)]
+    [False, True, False]
+    """
+
+    def __init__(self, history: Iterable[Mapping[str, Any]]) -> None:
+        self._lowest: dict[str, float] = {}
+        for record in history:
+            for name in _KINDS.intersection(record):
+                self.is_lowest(name, record[name])
+
+    def is_lowest(self, name: str, loss: float) -> bool:
+        """Take note of a loss, and return whether none before was lower.
+
+        Parameters
+        ----------
+        name : str
+            Its kind: "train_loss", "valid_loss" or "monitor_loss".
+        loss : float
+            Of an epoch; one that is not a number never is the lowest.
+
+        Returns
+        -------
+        bool
+            True for the first one and for one that equals the lowest, too.
+        """
+        if not loss <= self._lowest.get(name, float("inf")):
+            return False
+        self._lowest[name] = loss
+        return True
+
 
 Arrays = dict[str, npt.NDArray[np.generic]]
 
@@ -77,3 +177,103 @@ class TrainingState:
             In the order of the epochs.
         """
         return np.array([row.get(name, np.nan) for row in self.history], dtype=np.float64)
+
+
+_COUNTERS = ("n_steps", "first_epoch")
+
+
+def arrays_of_state(state: TrainingState) -> dict[str, npt.NDArray[np.generic]]:
+    """Return all arrays of a state under flat names.
+
+    Parameters
+    ----------
+    state : TrainingState
+        Of one network.
+
+    Returns
+    -------
+    dict of str to ndarray
+        "module.", "last.", "best." and "optimizer.<position>." before their own names.
+
+    Raises
+    ------
+    ValueError
+        If the state has more than arrays and plain values can tell.
+    """
+    if state.modules:
+        kinds = ", ".join(type(module).__name__ for module in state.modules.values())
+        raise ValueError(f"{kinds} has a state beside its state_dict")
+    parts = {
+        "module": state.weights,
+        "last": state.last_weights or {},
+        "best": state.best_weights or {},
+        **{f"optimizer.{index}": own for index, own in state.moments.items()},
+    }
+    return {
+        f"{part}.{name}": array
+        for part, named in parts.items()
+        for name, array in named.items()
+    }
+
+
+def values_of_state(state: TrainingState) -> dict[str, Any]:
+    """Return what a state has beside arrays.
+
+    Parameters
+    ----------
+    state : TrainingState
+        Of one network.
+
+    Returns
+    -------
+    dict of str to object
+        The seed, counters, what early stopping remembers, the history, and the course
+        if there is one.
+    """
+    values = {
+        "seed": state.seed,
+        "counters": {name: getattr(state, name) for name in _COUNTERS},
+        "stopping": asdict(state.stopping),
+        "history": list(state.history),
+    }
+    # Left out otherwise, so that files and keys of fits are what they were.
+    return {**values, "course": state.course} if state.course else values
+
+
+def state_from_arrays(
+    arrays: Mapping[str, npt.NDArray[np.generic]], values: Mapping[str, Any]
+) -> TrainingState:
+    """Return the state that was taken apart.
+
+    Parameters
+    ----------
+    arrays : mapping of str to ndarray
+        From :func:`arrays_of_state`.
+    values : mapping of str to object
+        From :func:`values_of_state`.
+
+    Returns
+    -------
+    TrainingState
+        Equal to the one before.
+    """
+    parts: dict[str, dict[str, Any]] = {"module": {}, "last": {}, "best": {}}
+    moments: dict[int, dict[str, Any]] = {}
+    for key, array in arrays.items():
+        part, _, name = key.partition(".")
+        if part == "optimizer":
+            index, _, name = name.partition(".")
+            moments.setdefault(int(index), {})[name] = array
+        else:
+            parts[part][name] = array
+    return TrainingState(
+        seed=values["seed"],
+        weights=parts["module"],
+        moments=moments,
+        last_weights=parts["last"] or None,
+        best_weights=parts["best"] or None,
+        stopping=StoppingState(**values["stopping"]),
+        history=tuple(values["history"]),
+        course=values.get("course", {}),
+        **values["counters"],
+    )

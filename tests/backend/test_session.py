@@ -22,7 +22,7 @@ from sk_tune.adoption import FitRequested, adoption
 from sk_tune.backend import _session
 from sk_tune.backend._session import FleetReport, Recorder, Replayer, Session
 from sk_tune.exceptions import SkTuneWarning
-from sk_tune.training import _threads
+from sk_tune.training import _one_thread
 
 X, Y = load_iris(return_X_y=True)
 
@@ -251,7 +251,7 @@ def test_small_networks_are_replayed_in_one_thread(session, monkeypatch):
 
     assert threads() == [1, 1]
     assert torch.get_num_threads() == 3
-    monkeypatch.setattr(_threads, "_SMALL", 10.0)
+    monkeypatch.setattr(_one_thread, "_SMALL", 10.0)
     assert threads() == [3, 3]
 
 

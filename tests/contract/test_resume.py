@@ -29,7 +29,7 @@ from sk_tune import (
     RandomizedSearchCV,
     fleet,
 )
-from sk_tune.engine import Fit, FitStore, _underway, train
+from sk_tune.engine import Fit, FitStore, _store, train
 from sk_tune.exceptions import SkTuneWarning, StoreError
 
 CV = StratifiedKFold(3, shuffle=True, random_state=0)
@@ -140,7 +140,7 @@ def test_an_interrupted_search_ends_as_one_that_was_not(make, iris, tmp_path):
 
 def test_an_interrupted_search_over_a_plain_skorch_net_goes_on(iris, tmp_path, monkeypatch):
     """In the middle of its trainings, and to the bit as one that was not interrupted."""
-    monkeypatch.setattr(_underway, "SECONDS_BETWEEN", 0.0)
+    monkeypatch.setattr(_store, "SECONDS_BETWEEN", 0.0)
     net = NeuralNetClassifier(
         nn.Linear,
         module__in_features=4,
@@ -288,7 +288,7 @@ def test_a_search_with_a_store_that_fills_up_goes_on(iris, tmp_path, monkeypatch
 @pytest.mark.parametrize("statement", ["BEGIN", "COMMIT"])
 def test_whichever_write_fails_the_search_does_not(iris, tmp_path, monkeypatch, statement):
     """Each in turn, those of what has not ended among them; the next run goes on."""
-    monkeypatch.setattr(_underway, "SECONDS_BETWEEN", 0.0)
+    monkeypatch.setattr(_store, "SECONDS_BETWEEN", 0.0)
     faults = _Faults(monkeypatch, statement)
 
     def search(path):
@@ -374,7 +374,7 @@ class Shortcut(nn.Module):
 
 def test_nets_that_stop_early_go_on_to_the_bit(digits, tmp_path, monkeypatch):
     """Beside fewer others than before; killed after any epoch of a fleet."""
-    monkeypatch.setattr(_underway, "SECONDS_BETWEEN", 0.0)
+    monkeypatch.setattr(_store, "SECONDS_BETWEEN", 0.0)
     net = NetClassifier(
         Shortcut, early_stopping=True, patience=1, tol=1e-2, batch_size=32, max_epochs=8
     )

@@ -13,8 +13,8 @@ from torch import nn
 
 from sk_tune import CNNClassifier, MLPClassifier, RNNClassifier
 from sk_tune.engine import Fit, checkpoint_before, train
-from sk_tune.engine._checkpoints import bytes_per_fit, checkpoint_epochs
-from sk_tune.engine._fit_key import FitKeys
+from sk_tune.engine._memory_limits import bytes_per_fit, checkpoint_epochs
+from sk_tune.engine._results import FitKeys
 from sk_tune.training import TrainingState
 
 N_EPOCHS = 6
@@ -83,7 +83,7 @@ def test_a_fit_that_goes_on_from_a_checkpoint_is_the_fit(
 ):
     """To the bit: history, weights, moments and predictions, for every epoch."""
     fit = _fit(digits, NETS[name])
-    monkeypatch.setattr("sk_tune.engine._checkpoints._COST", 0.0)
+    monkeypatch.setattr("sk_tune.engine._memory_limits._COST", 0.0)
     (whole,) = train([replace(fit, keeps_checkpoints=True)])
 
     n_trained = len(whole.state.history)

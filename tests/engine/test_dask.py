@@ -8,8 +8,13 @@ import pytest
 
 from sk_tune import MLPClassifier
 from sk_tune.engine import Fit, train
-from sk_tune.engine._dask import LastingDaskBackend, client_of
-from sk_tune.engine._workers import LOST, is_unsendable, parallel_call
+from sk_tune.engine._executors import (
+    LOST,
+    LastingDaskBackend,
+    client_of,
+    is_unsendable,
+    parallel_call,
+)
 
 distributed = pytest.importorskip("distributed")
 

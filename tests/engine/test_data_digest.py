@@ -11,8 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
-from sk_tune.engine._data_digest import data_digest
-from sk_tune.engine._value_digest import value_digest
+from sk_tune.engine._digest import data_digest, value_digest
 
 A = np.arange(12, dtype=np.float64).reshape(4, 3)
 

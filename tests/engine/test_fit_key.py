@@ -19,8 +19,8 @@ from torch.utils.data import TensorDataset
 from sk_tune import MLPClassifier, NetClassifier
 from sk_tune.augment import Noise
 from sk_tune.engine import Fit, train
-from sk_tune.engine._fit_key import FitKeys
-from sk_tune.engine.fleet._compiled import compiled_library
+from sk_tune.engine._results import FitKeys
+from sk_tune.engine.fleet._kernel import compiled_library
 
 RNG = np.random.default_rng(0)
 X, Y = RNG.normal(size=(12, 3)), np.arange(12) % 2
@@ -272,7 +272,7 @@ SCRIPT = """
 import numpy as np
 from sk_tune import MLPClassifier
 from sk_tune.engine import Fit
-from sk_tune.engine._fit_key import FitKeys
+from sk_tune.engine._results import FitKeys
 net = MLPClassifier(class_weight={0: 1.0, 1: 2.0}, hidden_layer_sizes=(3, 2))
 fit = Fit(estimator=net, X=np.eye(4), y=np.array(["a", "b", "a", "b"]), seed=0, n_epochs=1)
 print(FitKeys().key(fit))

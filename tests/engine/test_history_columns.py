@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sk_tune.engine._history_columns import history_from_columns, history_to_columns
+from sk_tune.engine._store import history_from_columns, history_to_columns
 
 NAMES = st.sampled_from(["train_loss", "train_batch_size", "event_lr", "batches"])
 VALUES = st.none() | st.integers() | st.floats(allow_nan=False) | st.text()

@@ -9,7 +9,7 @@ import torch
 from torch import nn
 
 from sk_tune import MLPClassifier
-from sk_tune.engine._installed import installed_name, installed_version
+from sk_tune.engine._code_names import installed_name, installed_version
 
 
 def _own():

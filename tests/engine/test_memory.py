@@ -10,8 +10,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from torch import nn
 
-from sk_tune.engine import _memory
-from sk_tune.engine._memory import (
+from sk_tune.engine import _memory_limits
+from sk_tune.engine._memory_limits import (
     available_memory,
     bytes_per_row,
     rows_at_a_time,
@@ -152,8 +152,8 @@ def _files(monkeypatch, texts):
             raise FileNotFoundError(path)
         return texts[str(path)]
 
-    monkeypatch.setattr(_memory.torch.cuda, "is_available", lambda: False)
-    monkeypatch.setattr(_memory.Path, "read_text", read_text)
+    monkeypatch.setattr(_memory_limits.torch.cuda, "is_available", lambda: False)
+    monkeypatch.setattr(_memory_limits.Path, "read_text", read_text)
 
 
 MEMINFO = "MemTotal: 32000 kB\nMemFree: 300 kB\nMemAvailable: 25000 kB\n"
@@ -226,8 +226,8 @@ def _mlp_row(width, n_samples):
 
 def test_an_epoch_is_guessed_from_its_products_and_steps(monkeypatch):
     """Three products for each weight and sample, and the calls of each step."""
-    monkeypatch.setattr(_memory, "_PRODUCTS_PER_SECOND", 1000)
-    monkeypatch.setattr(_memory, "_SECONDS_PER_STEP", 7)
+    monkeypatch.setattr(_memory_limits, "_PRODUCTS_PER_SECOND", 1000)
+    monkeypatch.setattr(_memory_limits, "_SECONDS_PER_STEP", 7)
 
     seconds = seconds_per_epoch(_mlp_row(4, 100), _recipe(batch_size=32))
 
@@ -236,9 +236,9 @@ def test_an_epoch_is_guessed_from_its_products_and_steps(monkeypatch):
 
 def test_compiled_code_has_a_guess_of_its_own(monkeypatch):
     """The same products and steps at other speeds, and what is beside them."""
-    monkeypatch.setattr(_memory, "_PRODUCTS_PER_SECOND_COMPILED", 1000)
-    monkeypatch.setattr(_memory, "_SECONDS_PER_STEP_COMPILED", 7)
-    monkeypatch.setattr(_memory, "_SECONDS_PER_EPOCH_COMPILED", 5)
+    monkeypatch.setattr(_memory_limits, "_PRODUCTS_PER_SECOND_COMPILED", 1000)
+    monkeypatch.setattr(_memory_limits, "_SECONDS_PER_STEP_COMPILED", 7)
+    monkeypatch.setattr(_memory_limits, "_SECONDS_PER_EPOCH_COMPILED", 5)
 
     row = _mlp_row(4, 100)
     seconds = seconds_per_epoch(row, _recipe(batch_size=32), compiled=True)
@@ -250,14 +250,16 @@ def test_rows_that_compiled_code_trains_need_no_room_in_the_cache():
     """One is trained after the other; the memory limit holds."""
     row, recipe = _mlp_row(300, 5000), _recipe(batch_size=2048)
 
-    assert rows_at_a_time(row, recipe, 10**12, compiled=True) == _memory._MOST_ROWS_CPU
+    assert (
+        rows_at_a_time(row, recipe, 10**12, compiled=True) == _memory_limits._MOST_ROWS_CPU
+    )
     assert rows_at_a_time(row, recipe, 1, compiled=True) == 1
 
 
 def test_a_full_batch_is_one_step(monkeypatch):
     """Its epoch costs the calls of one step."""
-    monkeypatch.setattr(_memory, "_PRODUCTS_PER_SECOND", math.inf)
-    monkeypatch.setattr(_memory, "_SECONDS_PER_STEP", 7)
+    monkeypatch.setattr(_memory_limits, "_PRODUCTS_PER_SECOND", math.inf)
+    monkeypatch.setattr(_memory_limits, "_SECONDS_PER_STEP", 7)
 
     assert seconds_per_epoch(_mlp_row(4, 100), _recipe(batch_size=-1)) == 7
 

@@ -1,6 +1,6 @@
 """Names that compiled code refers to."""
 
-from sk_tune.engine._names_in_code import (
+from sk_tune.engine._code_names import (
     attribute_names,
     bound_names,
     imported_names,

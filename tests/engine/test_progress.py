@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from sk_tune.engine import Trained
-from sk_tune.engine._progress import ProgressReporter
+from sk_tune.engine._fits import ProgressReporter
 from sk_tune.training import TrainingState
 
 
@@ -57,7 +57,7 @@ def test_the_best_score_is_that_of_the_last_epoch_of_a_fit():
 def test_the_time_left_is_in_proportion_to_the_epochs_left(monkeypatch):
     """A quarter of the epochs in six seconds leaves eighteen."""
     clock = iter([100.0, 106.0, 108.0])
-    monkeypatch.setattr("sk_tune.engine._progress.time.perf_counter", lambda: next(clock))
+    monkeypatch.setattr("sk_tune.engine._fits.time.perf_counter", lambda: next(clock))
     seen = []
     reporter = ProgressReporter(seen.append, {0: 1, 1: 3})
 

@@ -6,10 +6,9 @@ from sklearn.linear_model import LogisticRegression
 
 from sk_tune import MLPClassifier
 from sk_tune.engine import Fit
-from sk_tune.engine._progress import ProgressReporter
-from sk_tune.engine._results import Results, end_shard, ready_fits
+from sk_tune.engine._fits import ProgressReporter
+from sk_tune.engine._results import Results, StoredFits, end_shard, ready_fits
 from sk_tune.engine._shard import Shard, train_shard
-from sk_tune.engine._stored import StoredFits
 
 
 def _fits(iris, **params):

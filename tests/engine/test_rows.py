@@ -8,7 +8,7 @@ from torch.nn import functional as F
 
 from sk_tune import CNNClassifier, MLPClassifier, MLPRegressor, NetClassifier, RNNClassifier
 from sk_tune.engine import Fit
-from sk_tune.engine._rows import EstimatorFit, reason_in_module
+from sk_tune.engine._estimator_fits import EstimatorFit, reason_in_module
 from sk_tune.estimators import FitPreparer
 from sk_tune.training import row_accuracy, row_r2
 

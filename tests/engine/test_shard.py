@@ -8,7 +8,7 @@ from torch import nn
 from sk_tune import MLPClassifier, NetClassifier
 from sk_tune.engine import Fit, _shard
 from sk_tune.engine._shard import Shard, train_shard
-from sk_tune.engine.fleet import _tile, train_fleet
+from sk_tune.engine.fleet import _active_batch, train_fleet
 
 ROWS, MONITOR = np.arange(150), np.arange(150, 200)
 BASE = {"max_epochs": 2, "batch_size": 32}
@@ -109,7 +109,7 @@ def test_a_module_that_no_fleet_can_carry_has_a_reason(digits):
 
 def test_epochs_are_counted_by_networks(digits, monkeypatch):
     """Rows that ended no longer count."""
-    monkeypatch.setattr(_tile, "_SECONDS_AT_ONCE", 0.0)
+    monkeypatch.setattr(_active_batch, "_SECONDS_AT_ONCE", 0.0)
     seen = []
     fits = {0: _fit(digits), 1: _fit(digits, _mlp(max_epochs=4)), 2: _fit(digits)}
 

@@ -9,9 +9,9 @@ import pytest
 from joblib.externals.loky.process_executor import TerminatedWorkerError
 
 from sk_tune import MLPClassifier
-from sk_tune.engine import Fit, _shard_stream, _workers
+from sk_tune.engine import Fit, _executors, _stream
 from sk_tune.engine._shard import Shard, train_shard
-from sk_tune.engine._shard_stream import ShardStream
+from sk_tune.engine._stream import ShardStream
 
 
 @pytest.fixture
@@ -73,7 +73,7 @@ def test_one_worker_is_this_process_and_keeps_the_order(shards):
 def test_workers_that_join_late_are_counted(monkeypatch):
     """Those of a cluster may come and go."""
     n_workers = 2
-    monkeypatch.setattr(_shard_stream.joblib, "effective_n_jobs", lambda n_jobs: n_workers)
+    monkeypatch.setattr(_stream.joblib, "effective_n_jobs", lambda n_jobs: n_workers)
     stream = ShardStream(-1)
     before, n_workers = stream.n_workers, 5
 
@@ -90,7 +90,7 @@ def straggling(monkeypatch):
             event.wait(30)
         return train_shard(shard, *options)
 
-    monkeypatch.setattr(_workers, "train_shard", slow)
+    monkeypatch.setattr(_executors, "train_shard", slow)
     with joblib.parallel_config(backend="threading"):
         yield event
     event.set()
@@ -149,22 +149,22 @@ def test_results_that_came_together_do_not_stop_the_stream(shards, straggling):
 
 def _failing_once(monkeypatch, error, after=1):
     """Let joblib's call fail after some results; return the numbers run once more."""
-    count, own = iter(range(100)), _shard_stream._Call.next
+    count, own = iter(range(100)), _stream._Call.next
 
     def fail(call, timeout):
         if next(count) == after:
             raise error
         return own(call, timeout)
 
-    monkeypatch.setattr(_shard_stream._Call, "next", fail)
+    monkeypatch.setattr(_stream._Call, "next", fail)
     again = []
-    run = _workers.run_shards
+    run = _executors.run_shards
 
     def run_again(shards, n_jobs):
         again.extend(position for position, _ in shards)
         return run(shards, n_jobs)
 
-    monkeypatch.setattr(_workers, "run_shards", run_again)
+    monkeypatch.setattr(_executors, "run_shards", run_again)
     return again
 
 
@@ -192,7 +192,7 @@ def test_a_shard_that_is_lost_twice_is_given_up(shards, monkeypatch):
         raise TerminatedWorkerError("gone again")
         yield
 
-    monkeypatch.setattr(_workers, "run_shards", die)
+    monkeypatch.setattr(_executors, "run_shards", die)
     with joblib.parallel_config(backend="threading"):
         stream = ShardStream(2)
         stream.put(5, shards[5])
@@ -215,10 +215,10 @@ def test_what_cannot_be_sent_is_trained_here(shards, monkeypatch):
 
 def test_a_call_that_ends_without_a_result_is_not_waited_for(shards, monkeypatch):
     """What it was given is run once more."""
-    own = _shard_stream._Call.next
+    own = _stream._Call.next
     ends = iter([True])
     monkeypatch.setattr(
-        _shard_stream._Call,
+        _stream._Call,
         "next",
         lambda call, timeout: None if next(ends, False) else own(call, timeout),
     )
@@ -260,7 +260,7 @@ def test_a_backend_without_a_generator_gets_batches(shards, monkeypatch):
             calls.append(len(tasks))
             return super().__call__(tasks)
 
-    monkeypatch.setattr(_shard_stream.joblib, "Parallel", ListsOnly)
+    monkeypatch.setattr(_stream.joblib, "Parallel", ListsOnly)
     with joblib.parallel_config(backend="threading"):
         stream = ShardStream(2)
         for i in range(2):

@@ -11,7 +11,7 @@ from torch import nn
 from sk_tune import CNNClassifier, MLPClassifier, MLPRegressor, NetClassifier, RNNClassifier
 from sk_tune.augment import Flip, Shift
 from sk_tune.engine import Fit
-from sk_tune.engine._signature import reason_for_solo, signature
+from sk_tune.engine._skorch_support import reason_for_solo, signature
 
 X, Y = np.zeros((4, 3)), np.zeros(4)
 

@@ -24,9 +24,9 @@ from torch.optim.lr_scheduler import ExponentialLR, MultiStepLR, SequentialLR
 from torch.optim.lr_scheduler import LRScheduler as TorchScheduler
 
 from sk_tune._json_values import decode, encode
-from sk_tune.engine import Fit, FitStore, _underway, train
+from sk_tune.engine import Fit, FitStore, _store, train
 from sk_tune.engine._shard import Shard, train_shard
-from sk_tune.engine._underway import going_on
+from sk_tune.engine._store import going_on
 
 X, Y = load_digits(return_X_y=True)
 X, Y = X[:300].astype(np.float32) / 16, Y[:300].astype(np.int64)
@@ -300,7 +300,7 @@ def test_a_killed_run_goes_on_from_its_store(
     name, tmp_path, monkeypatch, assert_same_training
 ):
     """With the results of one that was not killed, to the bit; nothing stays behind."""
-    monkeypatch.setattr(_underway, "SECONDS_BETWEEN", 0.0)
+    monkeypatch.setattr(_store, "SECONDS_BETWEEN", 0.0)
     path = tmp_path / "fits.db"
     fits, seen, of_rest = _fits(NETS[name]), [], []
     whole = train(fits)

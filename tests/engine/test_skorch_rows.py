@@ -8,7 +8,7 @@ from skorch.dataset import Dataset
 from torch import nn
 from torch.utils.data import DataLoader
 
-from sk_tune.engine._skorch_rows import _Slices, cutting_iterator
+from sk_tune.engine._skorch_adoption import _Slices, cutting_iterator
 
 GET_ITERATOR = NeuralNetClassifier.get_iterator
 CUTTING = cutting_iterator(GET_ITERATOR)

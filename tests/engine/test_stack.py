@@ -175,7 +175,7 @@ def test_threads_have_parts_of_the_rows_each(
     make_estimator, task_data, monkeypatch, n_threads
 ):
     """However many threads compute, rows come in order, and torch's threads are back."""
-    monkeypatch.setattr("sk_tune.training._threads._SMALL", 0)
+    monkeypatch.setattr("sk_tune.training._one_thread._SMALL", 0)
     monkeypatch.setattr("sk_tune.engine._stack._CHUNK_BYTES", 2**10)
     X, y = task_data("MLPClassifier")
     modules = _modules(make_estimator, (X, y), "MLP", normalization="layer")
@@ -197,7 +197,7 @@ def test_an_error_in_a_thread_is_raised_when_no_thread_computes_any_more(
     make_estimator, task_data, monkeypatch
 ):
     """What the function raises reaches who asked, and the next call is not disturbed."""
-    monkeypatch.setattr("sk_tune.training._threads._SMALL", 0)
+    monkeypatch.setattr("sk_tune.training._one_thread._SMALL", 0)
     monkeypatch.setattr("sk_tune.engine._stack._CHUNK_BYTES", 2**10)
     monkeypatch.setattr(torch, "get_num_threads", lambda: 2)
     X, y = task_data("MLPClassifier")

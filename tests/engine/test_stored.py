@@ -11,10 +11,10 @@ from skorch.callbacks import Callback
 from torch import nn
 
 from sk_tune import MLPClassifier, NetClassifier
-from sk_tune.engine import Fit, FitStore, _train, _underway, train
+from sk_tune.engine import Fit, FitStore, _store, _train, train
+from sk_tune.engine._results import stored_fits
 from sk_tune.engine._shard import Shard, train_shard
-from sk_tune.engine._stored import stored_fits
-from sk_tune.engine.fleet import _tile
+from sk_tune.engine.fleet import _active_batch
 from sk_tune.exceptions import SkTuneWarning
 
 
@@ -102,8 +102,8 @@ def test_a_shard_that_was_cut_short_goes_on_from_its_last_epochs(
     iris, tmp_path, monkeypatch, params, end
 ):
     """With the results of one that was not, to the bit; nothing of it stays behind."""
-    monkeypatch.setattr(_underway, "SECONDS_BETWEEN", 0.0)
-    monkeypatch.setattr(_tile, "_SECONDS_AT_ONCE", 0.0)
+    monkeypatch.setattr(_store, "SECONDS_BETWEEN", 0.0)
+    monkeypatch.setattr(_active_batch, "_SECONDS_AT_ONCE", 0.0)
     path = tmp_path / "fits.db"
     of_whole, seen, of_rest = [], [], []
     fits = _fits(iris, 5, **params)
@@ -132,7 +132,7 @@ def test_a_shard_that_was_cut_short_goes_on_from_its_last_epochs(
 
 def test_workers_keep_what_has_not_ended(iris, tmp_path, monkeypatch):
     """In the file itself, because their shard comes back only when it ends."""
-    monkeypatch.setattr(_underway, "SECONDS_BETWEEN", 0.0)
+    monkeypatch.setattr(_store, "SECONDS_BETWEEN", 0.0)
     path = tmp_path / "fits.db"
     fits = _fits(iris, 4)
     shard = Shard(

@@ -7,7 +7,7 @@ import pytest
 import torch
 from torch import nn
 
-from sk_tune.engine._structure import has_hooks, module_structure
+from sk_tune.engine._estimator_fits import has_hooks, module_structure
 
 
 class Configurable(nn.Module):

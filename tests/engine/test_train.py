@@ -20,7 +20,7 @@ from torch.nn import functional as F
 
 from sk_tune import MLPClassifier, MLPRegressor, NetClassifier
 from sk_tune.engine import Fit, TimeLimit, _shard, _train, fitted_estimator, train
-from sk_tune.engine.fleet import _tile
+from sk_tune.engine.fleet import _active_batch
 from sk_tune.engine.fleet import _train as _fleet_train
 from sk_tune.exceptions import SkTuneWarning
 
@@ -443,7 +443,7 @@ def test_progress_is_told_between_the_epochs_of_a_fleet(
     seconds, n_done, digits, monkeypatch
 ):
     """In this process a fleet of three reports each of its epochs, if they take long."""
-    monkeypatch.setattr(_tile, "_SECONDS_AT_ONCE", seconds)
+    monkeypatch.setattr(_active_batch, "_SECONDS_AT_ONCE", seconds)
     seen = []
 
     train([_fit(digits, _mlp(max_epochs=4))] * 3, progress=seen.append)

@@ -6,7 +6,7 @@ import numpy as np
 
 from sk_tune import MLPClassifier
 from sk_tune.engine import Fit, FitStore, train
-from sk_tune.engine._underway import SECONDS_BETWEEN, Underway, going_on, underway_key
+from sk_tune.engine._store import SECONDS_BETWEEN, Underway, going_on, underway_key
 
 KEY = "0" * 64
 

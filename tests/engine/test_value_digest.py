@@ -24,7 +24,7 @@ from torch import nn
 from torch.nn import functional
 
 from sk_tune import MLPClassifier
-from sk_tune.engine._value_digest import value_digest
+from sk_tune.engine._digest import value_digest
 
 
 class Mode(enum.Enum):
@@ -419,7 +419,7 @@ SCRIPT = """
 import collections
 from torch import nn
 from skorch.callbacks import EarlyStopping
-from sk_tune.engine._value_digest import value_digest
+from sk_tune.engine._digest import value_digest
 
 SIZES = {"a", "b", "c"}
 

@@ -7,9 +7,9 @@ from joblib.externals.loky import get_reusable_executor
 from joblib.externals.loky.process_executor import TerminatedWorkerError
 
 from sk_tune import MLPClassifier, fleet
-from sk_tune.engine import Fit, _workers, outside_blocks, train
+from sk_tune.engine import Fit, _executors, outside_blocks, train
+from sk_tune.engine._executors import are_running, train_shards
 from sk_tune.engine._shard import Shard
-from sk_tune.engine._workers import are_running, train_shards
 
 
 def _fits(data, n_fits=4):
@@ -55,7 +55,7 @@ def test_every_shard_has_one_result(digits):
 
 def test_workers_are_running_that_have_trained_and_are_there_yet(digits, monkeypatch):
     """Others, or as many as somebody else has asked for, would have to start."""
-    monkeypatch.setattr(_workers, "_TRAINED", set())
+    monkeypatch.setattr(_executors, "_TRAINED", set())
     # Loky replaces a worker that needs much more memory than for its first task.
     get_reusable_executor().shutdown(kill_workers=True)
     with joblib.parallel_config(backend="loky"):
@@ -75,10 +75,10 @@ def test_workers_are_running_that_have_trained_and_are_there_yet(digits, monkeyp
 
 def test_workers_that_an_error_has_stopped_are_not_running(digits, monkeypatch):
     """Who stops in between stops the workers."""
-    monkeypatch.setattr(_workers, "_TRAINED", set())
+    monkeypatch.setattr(_executors, "_TRAINED", set())
     with joblib.parallel_config(backend="loky"):
         list(train_shards(_shards(digits, 2), n_jobs=2))
-        with _workers.closing_call(train_shards(_shards(digits, 4), n_jobs=2)) as call:
+        with _executors.closing_call(train_shards(_shards(digits, 4), n_jobs=2)) as call:
             next(call)
 
         assert not are_running(2)
@@ -86,7 +86,7 @@ def test_workers_that_an_error_has_stopped_are_not_running(digits, monkeypatch):
 
 def test_threads_and_clusters_need_no_start(digits, monkeypatch):
     """The limit of workers that run is one of processes of this machine."""
-    monkeypatch.setattr(_workers, "_TRAINED", set())
+    monkeypatch.setattr(_executors, "_TRAINED", set())
     joblib.Parallel(n_jobs=2, backend="loky")(joblib.delayed(abs)(i) for i in range(4))
     with joblib.parallel_config(backend="threading"):
         list(train_shards(_shards(digits, 2), n_jobs=2))
@@ -113,7 +113,7 @@ def test_a_backend_without_a_generator_is_asked_for_a_list(digits, monkeypatch):
                 raise ValueError("no generators here")
             super().__init__(**{**kwargs, "backend": "threading"})
 
-    monkeypatch.setattr(_workers.joblib, "Parallel", ListsOnly)
+    monkeypatch.setattr(_executors.joblib, "Parallel", ListsOnly)
 
     results = list(train_shards(_shards(digits, 3), n_jobs=2))
 
@@ -136,7 +136,7 @@ def test_shards_of_a_lost_worker_run_once_more_one_at_a_time(error, digits, monk
                 raise error("gone")
             yield position, f"result {position}"
 
-    monkeypatch.setattr(_workers, "run_shards", run)
+    monkeypatch.setattr(_executors, "run_shards", run)
 
     results = list(train_shards(_shards(digits, 4), n_jobs=2))
 
@@ -155,7 +155,7 @@ def test_shards_that_had_not_begun_go_to_workers_again(digits, monkeypatch):
                 raise TerminatedWorkerError("gone")
             yield position, f"result {position}"
 
-    monkeypatch.setattr(_workers, "run_shards", run)
+    monkeypatch.setattr(_executors, "run_shards", run)
 
     results = list(train_shards(_shards(digits, 8), n_jobs=2))
 
@@ -172,7 +172,7 @@ def test_a_shard_that_is_lost_twice_is_given_up(digits, monkeypatch):
                 raise TerminatedWorkerError("gone")
             yield position, f"result {position}"
 
-    monkeypatch.setattr(_workers, "run_shards", run)
+    monkeypatch.setattr(_executors, "run_shards", run)
 
     results = list(train_shards(_shards(digits, 3), n_jobs=2))
 
@@ -190,7 +190,7 @@ def test_other_errors_are_passed_on(digits, monkeypatch):
         raise ZeroDivisionError
         yield
 
-    monkeypatch.setattr(_workers, "run_shards", run)
+    monkeypatch.setattr(_executors, "run_shards", run)
 
     with pytest.raises(ZeroDivisionError):
         list(train_shards(_shards(digits, 2), n_jobs=2))
@@ -205,12 +205,12 @@ def test_a_shard_is_sent_with_each_of_its_data_once(iris):
     }
     shard = Shard(fits=fits, as_fleet=True, memory_limit=1)
 
-    apart, *data = _workers._apart(shard)
+    apart, *data = _executors._apart(shard)
 
     # X, y, two folds, and None for weights and monitor.
     assert len(data) == 5
     assert all(isinstance(fit.X, int) for fit in apart.fits.values())
-    together = _workers._together(apart, data)
+    together = _executors._together(apart, data)
     for i, fit in together.fits.items():
         for name in ("X", "y", "rows", "sample_weight", "monitor", "seed"):
             assert getattr(fit, name) is getattr(fits[i], name)

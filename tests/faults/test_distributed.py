@@ -49,16 +49,16 @@ def _sleeping_before_the_first_shard(seconds):
     """
 
     def slow_down():
-        from sk_tune.engine import _workers
+        from sk_tune.engine import _executors
 
-        train_shard = _workers.train_shard
+        train_shard = _executors.train_shard
 
         def slowly(shard, *options):
-            _workers.train_shard = train_shard
+            _executors.train_shard = train_shard
             time.sleep(seconds)
             return train_shard(shard, *options)
 
-        _workers.train_shard = slowly
+        _executors.train_shard = slowly
 
     return slow_down
 

@@ -21,7 +21,7 @@ from sk_tune import (
     HyperbandSearchCV,
     fleet,
 )
-from sk_tune.engine import _workers
+from sk_tune.engine import _executors
 from sk_tune.engine._shard import train_shard
 from sk_tune.exceptions import TrainingFailedError
 from sk_tune.search._training_steps import TrainingSteps
@@ -316,7 +316,7 @@ def straggler(monkeypatch):
             event.wait(60)
         return train_shard(shard, *options)
 
-    monkeypatch.setattr(_workers, "train_shard", slow)
+    monkeypatch.setattr(_executors, "train_shard", slow)
     with joblib.parallel_config(backend="threading", n_jobs=2):
         yield event
     event.set()

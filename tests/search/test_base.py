@@ -30,8 +30,8 @@ from sk_tune import (
     HyperbandSearchCV,
     fleet,
 )
+from sk_tune.engine import _executors as engine_workers
 from sk_tune.engine import _train as engine_train
-from sk_tune.engine import _workers as engine_workers
 from sk_tune.engine._shard import train_shard
 
 CV = StratifiedKFold(3, shuffle=True, random_state=1)

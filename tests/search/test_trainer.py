@@ -196,7 +196,7 @@ def test_less_room_for_checkpoints_costs_epochs_and_changes_nothing(
         ).fit(*iris)
 
     free = search()
-    monkeypatch.setattr("sk_tune.engine._checkpoints._SHARE", share)
+    monkeypatch.setattr("sk_tune.engine._memory_limits._SHARE", share)
     tight = search()
 
     for name in ("mean_test_score", "split0_test_score", "rank_test_score"):

@@ -22,7 +22,7 @@ from sk_tune import (
     RNNClassifier,
     fleet,
 )
-from sk_tune.training import SparseRows, _sparse_rows, rows_as_tensor
+from sk_tune.training import SparseRows, _batches, rows_as_tensor
 
 X = sparse.random_array((120, 30), density=0.2, rng=0, format="csr")
 DENSE = X.toarray()
@@ -34,7 +34,7 @@ KINDS = [sparse.csr_matrix, sparse.csr_array, sparse.csc_matrix, sparse.csc_arra
 def _limit(request, monkeypatch):
     """Small tables become dense tensors, large ones stay sparse."""
     if request.param == "dense by batches":
-        monkeypatch.setattr(_sparse_rows, "_MOST_DENSE_BYTES", 0)
+        monkeypatch.setattr(_batches, "_MOST_DENSE_BYTES", 0)
 
 
 def _net(**params):

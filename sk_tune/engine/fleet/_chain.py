@@ -7,7 +7,8 @@ intermediate result anew; here each has its memory for the whole training.
 """
 
 import math
-from collections.abc import Sequence
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Sequence
 from functools import partial
 from typing import Any
 
@@ -15,17 +16,276 @@ import torch
 from torch import Tensor, nn
 
 from sk_tune.engine.fleet._dropout import RowDropout
-from sk_tune.engine.fleet._layers import Batch, Layer, Linear, run_backward
-from sk_tune.engine.fleet._predicting import (
-    PredictingLinear,
-    Step,
-    fold_floors,
-    predicting,
-    shift_input,
+from sk_tune.engine.fleet._layers import (
+    Activation,
+    Batch,
+    Dropout,
+    Layer,
+    Linear,
+    Tensors,
+    run_backward,
 )
-from sk_tune.engine.fleet._program import Program, stacked_parts
+from sk_tune.engine.fleet._stacked_optimizers import RowTensors
 
-__all__ = ["ChainProgram"]
+__all__ = [
+    "ChainProgram",
+    "PredictingLinear",
+    "Program",
+    "Step",
+    "fold_floors",
+    "predicting",
+    "shift_input",
+    "stacked_parts",
+]
+
+
+class Program(ABC):
+    """K networks of one architecture as one.
+
+    Parameters
+    ----------
+    parameters, buffers : RowTensors
+        By the names that they have in the module.
+    dropout : RowDropout
+        Of the modules' seeded dropout layers.
+    """
+
+    # Outputs of each network while it trains.
+    members = 1
+
+    def __init__(
+        self, parameters: RowTensors, buffers: RowTensors, dropout: RowDropout
+    ) -> None:
+        self.parameters = parameters
+        self.buffers = buffers
+        self.dropout = dropout
+        self._parts: dict[tuple[int, int], dict[str, Tensor]] = {}
+
+    def parts(self, rows: slice) -> dict[str, Tensor]:
+        """Return parameters and buffers of some rows by name.
+
+        Parameters
+        ----------
+        rows : slice
+            Which rows, k of them.
+
+        Returns
+        -------
+        dict of str to Tensor of shape (k, ...)
+            Views, the parameters first.
+        """
+        key = (rows.start, rows.stop)
+        if key not in self._parts:
+            self._parts[key] = {
+                name: tensor[rows]
+                for part in (self.parameters, self.buffers)
+                for name, tensor in part.tensors.items()
+            }
+        return self._parts[key]
+
+    @abstractmethod
+    def forward(self, X: Tensor, rows: slice, step: int) -> Tensor:
+        """Return the outputs for a batch to train on, and keep what ``backward`` needs.
+
+        Parameters
+        ----------
+        X : Tensor of shape (k, B, ...)
+            Inputs.
+        rows : slice
+            Which rows, k of them.
+        step : int
+            Number of the step in the epoch.
+
+        Returns
+        -------
+        Tensor of shape (k, B, C)
+            Unnormalised outputs; of several members, (k, B, members, C).
+        """
+
+    def combined(self, outputs: Tensor) -> Tensor:
+        """Return outputs of ``forward`` without an axis of members.
+
+        Parameters
+        ----------
+        outputs : Tensor of shape (k, B, C) or (k, B, members, C)
+            Unnormalised outputs.
+
+        Returns
+        -------
+        Tensor of shape (k, B, C)
+            Unnormalised outputs.
+        """
+        return outputs
+
+    @abstractmethod
+    def backward(self, gradient: Tensor) -> Sequence[Tensor]:
+        """Return the derivatives by the parameters at the last batch.
+
+        Parameters
+        ----------
+        gradient : Tensor of shape (k, B, C)
+            Derivatives by the outputs, of their shape.
+
+        Returns
+        -------
+        sequence of Tensor of shape (k, ...)
+            In the order of the parameters; they may be overwritten.
+        """
+
+    @abstractmethod
+    def evaluate(self, X: Tensor, rows: slice) -> Tensor:
+        """Return the outputs in evaluation mode.
+
+        Parameters
+        ----------
+        X : Tensor of shape (k, n, ...)
+            Inputs.
+        rows : slice
+            Which rows, k of them.
+
+        Returns
+        -------
+        Tensor of shape (k, n, C)
+            Unnormalised outputs.
+        """
+
+    def begin_epoch(
+        self,
+        first_steps: Sequence[int],
+        n_steps: int,
+        generators: Sequence[torch.Generator | None],
+    ) -> None:
+        """Prepare the random numbers of an epoch.
+
+        Parameters
+        ----------
+        first_steps : sequence of int
+            Updates that each row has made before.
+        n_steps : int
+            Steps of the longest epoch.
+        generators : sequence of Generator or None
+            What the ``nn.Dropout`` layers of each row draw from.
+        """
+        self.dropout.begin_epoch(first_steps, n_steps)
+        self._parts.clear()
+
+    def select(self, index: Tensor) -> None:
+        """Keep some rows, in the order given.
+
+        Parameters
+        ----------
+        index : Tensor of shape (K',) and type int64
+            Which.
+        """
+        for part in (self.parameters, self.buffers, self.dropout):
+            part.select(index)
+        self._parts.clear()
+
+    def extend(self, other: "Program") -> None:
+        """Add the rows of another program behind these.
+
+        Parameters
+        ----------
+        other : Program
+            Of the same architecture.
+        """
+        self.parameters.extend(other.parameters)
+        self.buffers.extend(other.buffers)
+        self.dropout.extend(other.dropout)
+        self._parts.clear()
+
+
+def stacked_parts(modules: Sequence[nn.Module]) -> tuple[RowTensors, RowTensors]:
+    """Return the parameters and the buffers of networks of one architecture, stacked.
+
+    What is not trained counts as a buffer.
+    """
+    parameters, buffers = [], []
+    for module in modules:
+        named = dict(module.named_parameters())
+        parameters.append({n: p for n, p in named.items() if p.requires_grad})
+        frozen = {n: p for n, p in named.items() if not p.requires_grad}
+        buffers.append(frozen | dict(module.named_buffers()))
+    return RowTensors.stacked(parameters), RowTensors.stacked(buffers)
+
+
+Step = Callable[[Tensor], Tensor]
+
+
+class PredictingLinear(Linear):
+    """A linear map, and the ReLU behind it if its bias is a floor.
+
+    `following` is the layer whose bias makes up for the floor, or None if there is none.
+    """
+
+    def __init__(self, linear: Linear) -> None:
+        vars(self).update(vars(linear))
+        self.following: PredictingLinear | None = None
+
+    def evaluate(self, x: Tensor, tensors: Tensors) -> Tensor:
+        """Return the output in evaluation mode, with the samples last in memory."""
+        return self.bound(x, tensors)(x)
+
+    def bound(self, x: Tensor, tensors: Tensors) -> Step:
+        """Return what maps (k, B, D) to (k, B, H), all views of the memory made.
+
+        `x` has the shape of its inputs; (B, D) if all networks share them.
+        """
+        weight = tensors[self.weight]
+        out = self.memory(self.out, x, *weight.shape[:2], x.shape[-2])
+        multiply, product = torch.bmm, out
+        if x.ndim == 2:
+            multiply, weight, product = torch.mm, weight.flatten(0, 1), out.flatten(0, 1)
+        bias = None if self.bias is None else tensors[self.bias].unsqueeze(2)
+        # `baddbmm` would fill the output with the bias, and read it again.
+        add = torch.add if self.following is None else torch.maximum
+        turned = out.mT
+
+        def step(x: Tensor) -> Tensor:
+            multiply(weight, x.mT, out=product)
+            if bias is not None:
+                add(out, bias, out=out)
+            return turned
+
+        return step
+
+
+def predicting(layers: Sequence[Layer]) -> list[Layer]:
+    """Return layers that only predict, once :func:`fold_floors` has been called.
+
+    They are without dropout, and without ReLUs of which a floor is left.
+    """
+    found = [
+        PredictingLinear(layer) if type(layer) is Linear else layer
+        for layer in layers
+        if not isinstance(layer, Dropout)
+    ]
+    for first, second, third in list(zip(found, found[1:], found[2:], strict=False)):
+        ends = [x for x in (first, third) if isinstance(x, PredictingLinear) and x.bias]
+        if len(ends) == 2 and isinstance(second, Activation) and second.is_relu:
+            ends[0].following = ends[1]
+            found.remove(second)
+    return found
+
+
+def fold_floors(layers: Sequence[Layer], tensors: Tensors) -> None:
+    """Make floors of the biases of what :func:`predicting` returns; biases are replaced."""
+    for layer in layers:
+        if isinstance(layer, PredictingLinear) and layer.bias and layer.following:
+            floor = tensors[layer.bias]
+            shift_input(layer.following, floor, tensors)
+            tensors[layer.bias] = -floor
+
+
+def shift_input(layer: Linear, shift: Tensor, tensors: Tensors) -> None:
+    """Let a layer add `shift`, (K, D), to its inputs: W (x + s) + b = W x + (W s + b).
+
+    The bias is replaced.
+    """
+    weight, bias = tensors[layer.weight], tensors[layer.bias or ""]
+    moved = (weight.double() @ shift.double().unsqueeze(2)).squeeze(2)
+    tensors[layer.bias or ""] = (bias + moved).to(bias.dtype)
+
 
 # Memory is made anew when a fleet has had this many shapes of batches and layers.
 _MOST_SHAPES = 256

@@ -21,19 +21,19 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from sk_tune.engine.fleet._compiled import compiled_library
-from sk_tune.engine.fleet._optimizers import RowOptimizer
-from sk_tune.engine.fleet._plain import (
+from sk_tune.engine.fleet._chain import Program
+from sk_tune.engine.fleet._kernel import (
     MOST_LAYERS,
     Step,
+    compiled_library,
     holds_classes,
     is_plain,
     is_plain_input,
     number_of_loss,
     steps_of,
 )
-from sk_tune.engine.fleet._program import Program
-from sk_tune.engine.fleet._records import Recipe, Row
+from sk_tune.engine.fleet._recipe import Recipe, Row
+from sk_tune.engine.fleet._stacked_optimizers import RowOptimizer
 from sk_tune.nets import dropout_positions
 from sk_tune.training import TensorSet, check_time, row_accuracy
 

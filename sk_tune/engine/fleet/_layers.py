@@ -9,15 +9,18 @@ Notation: k rows of the fleet in a batch; B samples, D inputs and H outputs of a
 is a layer's input, y its output; dx and dy are the derivatives of the loss by them.
 """
 
+import copy
+import os
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
+from functools import cache
 from itertools import pairwise
+from pathlib import Path
 from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
-
-from sk_tune.engine.fleet._products import input_gradient, linear, weight_gradient
+from torch.func import functional_call, vmap
 
 __all__ = [
     "Activation",
@@ -28,11 +31,94 @@ __all__ = [
     "LayerNorm",
     "Linear",
     "Memory",
+    "ModuleLayer",
     "Residual",
     "Tensors",
     "chained",
+    "input_gradient",
+    "linear",
     "run_backward",
+    "weight_gradient",
 ]
+
+# Multiplications of one network from which on a call of its own costs less than it gains.
+_LEAST_PRODUCT = 2**21
+_AMD = "AuthenticAMD"
+
+
+def linear(x: Tensor, weight: Tensor, bias: Tensor | None, out: Tensor) -> Tensor:
+    """Write x W^T + b into `out`, (k, B, H), and return it.
+
+    Shapes: `x` (k, B, D), `weight` (k, H, D), `bias` (k, H).
+    """
+    if _goes_one_by_one(x, weight.shape[1]):
+        for row in range(len(x)):
+            out[row] = _product(x[row], weight[row], None if bias is None else bias[row])
+        return out
+    if bias is None:
+        return torch.bmm(x, weight.mT, out=out)
+    return torch.baddbmm(bias.unsqueeze(1), x, weight.mT, out=out)
+
+
+def weight_gradient(dy: Tensor, x: Tensor, out: Tensor) -> Tensor:
+    """Write the derivatives by the weights, dy^T x, into `out`, (k, H, D), and return it.
+
+    Shapes: `dy` (k, B, H), `x` (k, B, D).
+    """
+    if _goes_one_by_one(x, dy.shape[2]):
+        for row in range(len(x)):
+            out[row] = _product(dy[row].T, x[row].T)
+        return out
+    return torch.bmm(dy.mT, x, out=out)
+
+
+def input_gradient(dy: Tensor, weight: Tensor, out: Tensor) -> Tensor:
+    """Write the derivatives by the inputs, dy W, into `out`, (k, B, D), and return it.
+
+    Shapes: `dy` (k, B, H), `weight` (k, H, D).
+    """
+    if _goes_one_by_one(dy, weight.shape[2]):
+        for row in range(len(dy)):
+            out[row] = _product(dy[row], weight[row].T)
+        return out
+    return torch.bmm(dy, weight, out=out)
+
+
+def _goes_one_by_one(x: Tensor, n_columns: int) -> bool:
+    """Return whether oneDNN multiplies each of (k, n, m) by a matrix of `n_columns`."""
+    return (
+        x.shape[1] * x.shape[2] * n_columns >= _LEAST_PRODUCT
+        and x.dtype == torch.float32
+        and x.device.type == "cpu"
+        and bool(torch.backends.mkldnn.enabled)
+        and _pointwise_linear() is not None
+    )
+
+
+def _product(x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
+    found: Tensor = _pointwise_linear()(x, weight, bias, "none", [], "")
+    return found
+
+
+@cache
+def _pointwise_linear() -> Any:
+    """Return oneDNN's linear layer; None where it is missing, or MKL does as well."""
+    is_wide = torch.backends.cpu.get_cpu_capability() == "AVX512"
+    has_mkl = torch.backends.mkl.is_available()  # type: ignore[no-untyped-call]
+    if not (is_wide and has_mkl and _is_of_amd()):
+        return None
+    # A private name of torch's.
+    operator = getattr(torch.ops.mkldnn, "_linear_pointwise", None)
+    return getattr(operator, "default", None)
+
+
+def _is_of_amd() -> bool:
+    try:
+        # Linux; Windows has the maker's name in the environment.
+        return _AMD in Path("/proc/cpuinfo").read_text(encoding="utf-8")
+    except OSError:
+        return _AMD in os.environ.get("PROCESSOR_IDENTIFIER", "")
+
 
 # By overload: to find it anew takes as long as the operation on a small network.
 _threshold_backward: Any = torch.ops.aten.threshold_backward.grad_input
@@ -380,3 +466,55 @@ class BatchNorm(LayerNorm):
         tensors[self.name + ".running_mean"].lerp_(mean.squeeze(1), self.momentum)
         tensors[self.name + ".running_var"].lerp_(unbiased, self.momentum)
         tensors[self.name + ".num_batches_tracked"].add_(1)
+
+
+class ModuleLayer(Layer):
+    """A module that comes first in a chain.
+
+    It has no dropout, and is the same in training and in evaluation.
+    """
+
+    # Autograd keeps the output for itself.
+    reads_output = True
+
+    def __init__(self, name: str, module: nn.Module) -> None:
+        self.pattern = copy.deepcopy(module)
+        self.parameters = {f"{name}.{n}": n for n, _ in module.named_parameters()}
+        self.buffers = {f"{name}.{n}": n for n, _ in module.named_buffers()}
+        self._vmapped: Any = vmap(self._call)
+        self._saved: tuple[Tensor, list[Tensor]] | None = None
+
+    def forward(self, x: Tensor, batch: Batch) -> Tensor:
+        """Return the output for a batch to train on."""
+        own = {
+            n: batch.tensors[name].detach().requires_grad_()
+            for name, n in self.parameters.items()
+        }
+        with torch.enable_grad():
+            y: Tensor = self._vmapped(own, self._buffers(batch.tensors), x)
+        self._saved = (y, list(own.values()))
+        return y.detach()
+
+    def backward(self, dy: Tensor, batch: Batch, *, keep: bool) -> Tensor:
+        """Note the derivatives by the parameters; nobody asks for those by the input."""
+        assert self._saved is not None  # noqa: S101 - forward came before
+        y, parameters = self._saved
+        self._saved = None
+        found = torch.autograd.grad(y, parameters, dy)
+        for name, gradient in zip(self.parameters, found, strict=True):
+            batch.found[name] = gradient.contiguous()
+        return dy
+
+    def evaluate(self, x: Tensor, tensors: Tensors) -> Tensor:
+        """Return the output in evaluation mode."""
+        own = {n: tensors[name] for name, n in self.parameters.items()}
+        y: Tensor = self._vmapped(own, self._buffers(tensors), x)
+        return y
+
+    def _buffers(self, tensors: Tensors) -> Tensors:
+        return {n: tensors[name] for name, n in self.buffers.items()}
+
+    def _call(self, parameters: Tensors, buffers: Tensors, x: Tensor) -> Tensor:
+        """Return the outputs of one row; vmap makes it all."""
+        y: Tensor = functional_call(self.pattern, (parameters, buffers), (x,))
+        return y

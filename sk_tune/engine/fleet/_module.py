@@ -18,15 +18,16 @@ from torch.autograd import Function
 from torch.func import functional_call, vmap
 from torch.nn import functional
 
+from sk_tune.engine.fleet._chain import Program, stacked_parts
 from sk_tune.engine.fleet._convolution import RowConv, RowPool, row_conv_fits, row_pool_fits
-from sk_tune.engine.fleet._dropout import RowDropout, SeededMasks
-from sk_tune.engine.fleet._program import Program, stacked_parts
-from sk_tune.engine.fleet._recurrence import RowRecurrence
-from sk_tune.engine.fleet._torch_dropout import (
+from sk_tune.engine.fleet._dropout import (
+    RowDropout,
+    SeededMasks,
     TorchDropout,
     is_torch_dropout,
     orders_in_memory,
 )
+from sk_tune.engine.fleet._recurrence import RowRecurrence
 from sk_tune.nets import RNN, SeededDropout
 
 __all__ = ["ModuleProgram"]

@@ -20,11 +20,10 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from sk_tune.engine.fleet._batches import RowBatch, epoch_batches, runs
+from sk_tune.engine.fleet._active_batch import Active, Tile
 from sk_tune.engine.fleet._compiled_epoch import CompiledEpoch, EpochResult
-from sk_tune.engine.fleet._evaluation import evaluate
-from sk_tune.engine.fleet._records import Outcome, Recipe, Row
-from sk_tune.engine.fleet._tile import Active, Tile
+from sk_tune.engine.fleet._epoch_batches import RowBatch, epoch_batches, evaluate, runs
+from sk_tune.engine.fleet._recipe import Outcome, Recipe, Row
 from sk_tune.training import (
     EpochTimer,
     TensorSet,
@@ -360,7 +359,7 @@ def _score_epoch(tile: Tile, known: Sequence[Tensor | None]) -> list[Tensor | No
     """
     judged = _judged(tile)
     for position, result in evaluate(
-        tile.program, [a.row.valid for a in tile.rows], *judged
+        tile.program.evaluate, [a.row.valid for a in tile.rows], *judged
     ):
         tile.rows[position].note("valid", result.loss, result.score)
         tile.rows[position].valid_outputs = result.outputs
@@ -369,7 +368,7 @@ def _score_epoch(tile: Tile, known: Sequence[Tensor | None]) -> list[Tensor | No
         a.row.monitor if own is None else None
         for a, own in zip(tile.rows, known, strict=True)
     ]
-    for position, result in evaluate(tile.program, monitors, *judged):
+    for position, result in evaluate(tile.program.evaluate, monitors, *judged):
         tile.rows[position].note("monitor", result.loss, result.score)
         outputs[position] = result.outputs
     return outputs
@@ -404,7 +403,7 @@ def _finish(
     if restored:
         tile.restore_best(restored)
         sets = [a.row.monitor if i in last else None for i, a in enumerate(tile.rows)]
-        for i, result in evaluate(tile.program, sets, *_judged(tile)):
+        for i, result in evaluate(tile.program.evaluate, sets, *_judged(tile)):
             final[i] = result.outputs
     for position in ended:
         active = tile.rows[position]

@@ -7,8 +7,8 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sk_tune.engine.fleet import _batches
-from sk_tune.engine.fleet._batches import epoch_batches, gather, runs, sizes_of_rows
+from sk_tune.engine.fleet import _epoch_batches
+from sk_tune.engine.fleet._epoch_batches import epoch_batches, gather, runs, sizes_of_rows
 from sk_tune.training import TensorBatches, TensorSet, batch_order, batch_sizes
 
 N_SOURCE = 40
@@ -115,7 +115,7 @@ def test_neighbours_with_batches_of_one_size_come_together(fleet):
 @pytest.mark.parametrize("n_bytes", [1, 300, 4000])
 def test_blocks_of_any_size_give_the_same_batches(n_bytes, monkeypatch):
     """How many batches are gathered at once changes no batch."""
-    monkeypatch.setattr(_batches, "_BLOCK_BYTES", n_bytes)
+    monkeypatch.setattr(_epoch_batches, "_BLOCK_BYTES", n_bytes)
     source = _source(0, weighted=True)
     sets = [TensorSet(*source.columns, index=torch.arange(n)) for n in (40, 37, 21, 5)]
 

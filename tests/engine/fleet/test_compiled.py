@@ -5,7 +5,7 @@ import subprocess
 
 import pytest
 
-from sk_tune.engine.fleet import _compiled
+from sk_tune.engine.fleet import _kernel
 
 needs_compiler = pytest.mark.skipif(
     not any(map(shutil.which, ("cc", "gcc", "clang"))), reason="needs a compiler"
@@ -15,14 +15,14 @@ needs_compiler = pytest.mark.skipif(
 @pytest.fixture
 def cache(tmp_path, monkeypatch):
     """The folder that code is kept in; nothing is there."""
-    monkeypatch.delenv(_compiled.VARIABLE, raising=False)
+    monkeypatch.delenv(_kernel.VARIABLE, raising=False)
     monkeypatch.delenv("CC", raising=False)
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
     return tmp_path / "sk_tune"
 
 
 def _load():
-    return _compiled._library.__wrapped__()
+    return _kernel._library.__wrapped__()
 
 
 @needs_compiler
@@ -42,7 +42,7 @@ def test_code_is_compiled_once_and_kept_for_the_user_alone(cache, monkeypatch):
 def test_processors_do_not_share_code(cache, monkeypatch):
     """A home folder may be that of many machines."""
     _load()
-    monkeypatch.setattr(_compiled, "_processor", lambda: b"another")
+    monkeypatch.setattr(_kernel, "_processor", lambda: b"another")
     _load()
 
     assert len(list(cache.iterdir())) == 2
@@ -68,7 +68,7 @@ def test_without_any_compiler_there_is_no_code(cache, monkeypatch):
 @needs_compiler
 def test_a_compiler_that_knows_no_processor_compiles_for_any(cache, monkeypatch):
     """Where the option for the processor at hand is refused, it is left out."""
-    monkeypatch.setattr(_compiled, "_FOR_THIS_PROCESSOR", "-march=of-nobody")
+    monkeypatch.setattr(_kernel, "_FOR_THIS_PROCESSOR", "-march=of-nobody")
 
     assert hasattr(_load(), "sk_tune_run")
 
@@ -86,15 +86,15 @@ def test_where_nothing_can_be_kept_there_is_no_code(tmp_path, monkeypatch):
 @pytest.mark.parametrize("share", [0, 0.5])
 def test_a_file_that_is_not_whole_is_made_anew(share, cache):
     """As after a disk that was full; the system would end the process that loads it."""
-    _compiled._compile(_compiled._compiler(), _compiled._cache_folder(), "name")
+    _kernel._compile(_kernel._compiler(), _kernel._cache_folder(), "name")
     (path,) = cache.iterdir()
     whole = path.read_bytes()
     path.write_bytes(whole[: int(share * len(whole))])
 
-    assert _compiled._kept(cache, "name") is None
+    assert _kernel._kept(cache, "name") is None
     assert list(cache.iterdir()) == []
-    assert _compiled._compile(_compiled._compiler(), cache, "name") == path
-    assert _compiled._kept(cache, "name") == path
+    assert _kernel._compile(_kernel._compiler(), cache, "name") == path
+    assert _kernel._kept(cache, "name") == path
 
 
 @pytest.mark.parametrize("compiler", ["gcc '", " "])
@@ -108,16 +108,16 @@ def test_a_command_that_is_none_is_not_run(compiler, cache, monkeypatch):
 @needs_compiler
 def test_code_of_another_library_is_not_used(cache, monkeypatch):
     """It has no such function."""
-    monkeypatch.setattr(_compiled, "_digest", lambda compiler: "name")
+    monkeypatch.setattr(_kernel, "_digest", lambda compiler: "name")
     cache.mkdir()
     source = cache / "other.c"
     source.write_text("int other(void) { return 0; }")
     made = cache / "other.so"
     subprocess.run(
-        [*_compiled._compiler(), "-shared", "-fPIC", str(source), "-o", str(made)],
+        [*_kernel._compiler(), "-shared", "-fPIC", str(source), "-o", str(made)],
         check=True,
     )
-    made.rename(cache / f"epoch-name-{_compiled._hash(made.read_bytes())}.so")
+    made.rename(cache / f"epoch-name-{_kernel._hash(made.read_bytes())}.so")
 
     assert _load() is None
 
@@ -151,7 +151,7 @@ def test_macos_is_not_asked_to_install_a_compiler(returncode, has_code, cache, m
             return subprocess.CompletedProcess(command, returncode)
         return run(command, **options)
 
-    monkeypatch.setattr(_compiled.sys, "platform", "darwin")
+    monkeypatch.setattr(_kernel.sys, "platform", "darwin")
     monkeypatch.setattr(subprocess, "run", answered)
 
     assert (_load() is not None) is has_code
@@ -159,18 +159,18 @@ def test_macos_is_not_asked_to_install_a_compiler(returncode, has_code, cache, m
 
 def test_who_does_not_want_code_gets_none(monkeypatch):
     """The environment says so, at any time."""
-    monkeypatch.setenv(_compiled.VARIABLE, "0")
+    monkeypatch.setenv(_kernel.VARIABLE, "0")
 
-    assert _compiled.compiled_library() is None
+    assert _kernel.compiled_library() is None
 
 
 @pytest.mark.parametrize("why", ["SK_TUNE_COMPILE=0", "no compiler was found", "chmod 700"])
 def test_why_there_is_no_code_is_told_once(why, cache, monkeypatch, caplog):
     """At level INFO of a logger: not wanted, no compiler, or others may write there."""
-    _compiled._tell.cache_clear()
-    _compiled._library.cache_clear()
+    _kernel._tell.cache_clear()
+    _kernel._library.cache_clear()
     if "=0" in why:
-        monkeypatch.setenv(_compiled.VARIABLE, "0")
+        monkeypatch.setenv(_kernel.VARIABLE, "0")
     elif "no compiler" in why:
         monkeypatch.setattr(shutil, "which", lambda name: None)
     else:
@@ -178,8 +178,8 @@ def test_why_there_is_no_code_is_told_once(why, cache, monkeypatch, caplog):
         cache.chmod(0o777)
 
     with caplog.at_level("INFO", logger="sk_tune"):
-        found = [_compiled.compiled_library() for _ in range(3)]
-    _compiled._library.cache_clear()
+        found = [_kernel.compiled_library() for _ in range(3)]
+    _kernel._library.cache_clear()
 
     assert found == [None] * 3
     (record,) = caplog.records

@@ -13,8 +13,8 @@ from torch import nn
 from sk_tune import MLPClassifier, MLPRegressor, NetClassifier
 from sk_tune.engine import Fit, train
 from sk_tune.engine._reference import prepare
-from sk_tune.engine.fleet import _compiled_epoch, _tile, train_fleet
-from sk_tune.engine.fleet._compiled import VARIABLE, compiled_library
+from sk_tune.engine.fleet import _active_batch, _compiled_epoch, train_fleet
+from sk_tune.engine.fleet._kernel import VARIABLE, compiled_library
 from sk_tune.estimators import FitPreparer
 from sk_tune.training import TensorSet, arrays_of_state
 
@@ -85,9 +85,9 @@ def _both(fits, monkeypatch):
         made.append(compiled_epoch(*args))
         return made[-1]
 
-    compiled_epoch = _tile.compiled_epoch
+    compiled_epoch = _active_batch.compiled_epoch
     with monkeypatch.context() as patch:
-        patch.setattr(_tile, "compiled_epoch", noted)
+        patch.setattr(_active_batch, "compiled_epoch", noted)
         ours = train(fits)
     assert made
     assert None not in made
@@ -414,7 +414,7 @@ def _calls(fits, monkeypatch, *, seconds=None, **options):
     with monkeypatch.context() as patch:
         patch.setattr(_compiled_epoch.CompiledEpoch, "train_and_judge", noted)
         if seconds is not None:
-            patch.setattr(_tile, "_SECONDS_AT_ONCE", seconds)
+            patch.setattr(_active_batch, "_SECONDS_AT_ONCE", seconds)
         return train(fits, **options), n_epochs
 
 
@@ -490,7 +490,7 @@ def test_a_row_has_one_thread_however_many_there_are(table):
     """So that its call is as short with many threads as with one."""
 
     def epochs(n_rows, n_threads):
-        tile = _tile.Tile(recipe, n_threads)
+        tile = _active_batch.Tile(recipe, n_threads)
         tile.add([(i, _row(table)[0]) for i in range(n_rows)])
         return tile.compiled.epochs_in(1.0, tile.batch_sizes)
 
@@ -507,7 +507,7 @@ def test_samples_that_are_looked_at_take_time_too(table):
     for n_monitored in (30, 300_000):
         monitor = row.monitor.taken()
         places = torch.arange(n_monitored) % len(monitor)
-        tile = _tile.Tile(recipe, 1)
+        tile = _active_batch.Tile(recipe, 1)
         many = TensorSet(monitor.X[places], monitor.y[places])
         tile.add([(0, replace(row, monitor=many))])
         n_epochs.append(tile.compiled.epochs_in(1.0, tile.batch_sizes))

@@ -10,7 +10,7 @@ from torch import nn
 from torch.optim import SGD
 from torch.optim.lr_scheduler import CosineAnnealingLR, MultiStepLR, OneCycleLR
 
-from sk_tune.engine.fleet._course import SeededCourse
+from sk_tune.engine.fleet._recipe import SeededCourse
 from sk_tune.training import (
     LR_SCHEDULES,
     StoppingState,

@@ -6,11 +6,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch.nn import functional as F
 
-from sk_tune.engine.fleet import _evaluation
+from sk_tune.engine.fleet import _epoch_batches
 from sk_tune.engine.fleet._dropout import RowDropout
-from sk_tune.engine.fleet._evaluation import evaluate
-from sk_tune.engine.fleet._losses import LOSSES
-from sk_tune.engine.fleet._mlp import MLPProgram
+from sk_tune.engine.fleet._epoch_batches import evaluate
+from sk_tune.engine.fleet._mlp_program import MLPProgram
+from sk_tune.engine.fleet._recipe import LOSSES
 from sk_tune.nets import MLP
 from sk_tune.training import TensorSet, accuracy, row_accuracy
 
@@ -49,7 +49,7 @@ def _program(modules):
 
 
 def _assert_results(modules, sets):
-    found = list(evaluate(_program(modules), sets, LOSS, row_accuracy))
+    found = list(evaluate(_program(modules).evaluate, sets, LOSS, row_accuracy))
 
     positions = [i for i, s in enumerate(sets) if s is not None]
     assert [position for position, _ in found] == positions
@@ -94,7 +94,7 @@ def test_rows_are_scored_on_their_own_samples(kinds):
 @pytest.mark.parametrize("weighted", [False, True], ids=["equal", "weighted"])
 def test_samples_may_be_taken_in_parts(most, weighted, monkeypatch):
     """How many samples are computed at a time changes no loss, score or output."""
-    monkeypatch.setattr(_evaluation, "_MOST_SAMPLES", most)
+    monkeypatch.setattr(_epoch_batches, "_MOST_SAMPLES", most)
     shared = TensorSet(X, Y, WEIGHT if weighted else None)
     own = TensorSet(X.flip(0), Y.flip(0), WEIGHT if weighted else None)
 
@@ -104,17 +104,20 @@ def test_samples_may_be_taken_in_parts(most, weighted, monkeypatch):
 
 def test_rows_without_samples_have_no_result():
     """None at all gives nothing to iterate over."""
-    assert list(evaluate(_program(_modules(2)), [None, None], LOSS, row_accuracy)) == []
+    assert (
+        list(evaluate(_program(_modules(2)).evaluate, [None, None], LOSS, row_accuracy))
+        == []
+    )
 
 
 def test_outputs_stay_when_others_are_computed():
     """Results of a later evaluation do not overwrite those of an earlier one."""
     program, samples = _program(_modules(2)), [TensorSet(X, Y)] * 2
-    first = [r.outputs for _, r in evaluate(program, samples, LOSS, row_accuracy)]
+    first = [r.outputs for _, r in evaluate(program.evaluate, samples, LOSS, row_accuracy)]
     before = [outputs.clone() for outputs in first]
 
     other = [TensorSet(X + 1, Y)] * 2
-    second = [r.outputs for _, r in evaluate(program, other, LOSS, row_accuracy)]
+    second = [r.outputs for _, r in evaluate(program.evaluate, other, LOSS, row_accuracy)]
 
     for outputs, expected, later in zip(first, before, second, strict=True):
         assert torch.equal(outputs, expected)

@@ -4,7 +4,7 @@ import pytest
 import torch
 from torch import nn
 
-from sk_tune.engine.fleet._links import Link, is_known, n_images, served_chain
+from sk_tune.engine.fleet._traced import Link, is_known, n_images, served_chain
 
 FLAT = nn.Flatten()
 ROWS, SIGNALS, IMAGES = torch.zeros(2, 6), torch.zeros(2, 3, 6), torch.zeros(2, 3, 6, 6)

@@ -5,7 +5,7 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
-from sk_tune.engine.fleet._losses import LOSSES, loss_by_autograd
+from sk_tune.engine.fleet._recipe import LOSSES, loss_by_autograd
 
 K, B, C = 3, 7, 4
 SMOOTHING = torch.tensor([0.0, 0.1, 0.6], dtype=torch.float64)

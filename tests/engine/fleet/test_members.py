@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from sk_tune.engine.fleet._layers import Batch
-from sk_tune.engine.fleet._members import MemberHead, MemberLinear, Members
+from sk_tune.engine.fleet._mlp_program import MemberHead, MemberLinear, Members
 from sk_tune.nets import _mlp as nets
 
 K, M, B, D, H = 3, 4, 5, 6, 2

@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from sk_tune.engine.fleet._dropout import RowDropout
-from sk_tune.engine.fleet._mlp import MLPProgram
+from sk_tune.engine.fleet._mlp_program import MLPProgram
 from sk_tune.nets import ACTIVATIONS, MLP, seed_dropout, set_dropout_step
 
 D, C, B = 3, 2, 5

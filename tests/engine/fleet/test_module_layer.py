@@ -5,8 +5,7 @@ import copy
 import torch
 from torch import nn
 
-from sk_tune.engine.fleet._layers import Batch
-from sk_tune.engine.fleet._module_layer import ModuleLayer
+from sk_tune.engine.fleet._layers import Batch, ModuleLayer
 
 ROWS = slice(0, 3)
 

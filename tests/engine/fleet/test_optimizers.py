@@ -7,9 +7,8 @@ import pytest
 import torch
 from torch.optim import SGD, Adam, AdamW, RMSprop
 
-from sk_tune.engine.fleet import _optimizers
-from sk_tune.engine.fleet._optimizers import RowOptimizer, Settings
-from sk_tune.engine.fleet._weights import RowTensors
+from sk_tune.engine.fleet import _stacked_optimizers
+from sk_tune.engine.fleet._stacked_optimizers import RowOptimizer, RowTensors, Settings
 
 SHAPES = {"weight": (3, 2), "bias": (3,), "kernel": (2, 1, 3, 2), "scale": (1,)}
 N_STEPS = 12
@@ -36,7 +35,7 @@ kinds = pytest.mark.parametrize("kind", KINDS)
 def path(request, monkeypatch):
     """Both ways to take a step: torch's kernel where there is one, and tensors."""
     if request.param == "tensors":
-        monkeypatch.setattr(_optimizers, "_FUSED", {})
+        monkeypatch.setattr(_stacked_optimizers, "_FUSED", {})
     return request.param
 
 

@@ -10,8 +10,8 @@ from sk_tune import MLPClassifier, MLPRegressor
 from sk_tune.augment import Noise
 from sk_tune.engine import Fit
 from sk_tune.engine._reference import prepare
-from sk_tune.engine.fleet._plain import holds_classes, is_plain, steps_of
-from sk_tune.engine.fleet._tile import build_program
+from sk_tune.engine.fleet._active_batch import build_program
+from sk_tune.engine.fleet._kernel import holds_classes, is_plain, steps_of
 from sk_tune.estimators import FitPreparer
 from sk_tune.training import TensorSet
 

@@ -4,9 +4,9 @@ import pytest
 import torch
 from torch import nn
 
+from sk_tune.engine.fleet._active_batch import stacked_program
+from sk_tune.engine.fleet._chain import PredictingLinear, fold_floors, predicting
 from sk_tune.engine.fleet._layers import Activation, Dropout, Linear
-from sk_tune.engine.fleet._predicting import PredictingLinear, fold_floors, predicting
-from sk_tune.engine.fleet._tile import stacked_program
 
 
 def _modules(*layers, n=3):

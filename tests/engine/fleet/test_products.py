@@ -3,8 +3,8 @@
 import pytest
 import torch
 
-from sk_tune.engine.fleet import _products
-from sk_tune.engine.fleet._products import input_gradient, linear, weight_gradient
+from sk_tune.engine.fleet import _layers
+from sk_tune.engine.fleet._layers import input_gradient, linear, weight_gradient
 
 K, B, D, H = 3, 64, 48, 40
 
@@ -26,7 +26,7 @@ def calls(request, monkeypatch):
     """Compute products of any size by either way; count those of oneDNN."""
     found = []
     if request.param == "batched":
-        monkeypatch.setattr(_products, "_pointwise_linear", lambda: None)
+        monkeypatch.setattr(_layers, "_pointwise_linear", lambda: None)
         return found
     operator = _operator()
 
@@ -34,8 +34,8 @@ def calls(request, monkeypatch):
         found.append(args)
         return operator(*args)
 
-    monkeypatch.setattr(_products, "_pointwise_linear", lambda: counted)
-    monkeypatch.setattr(_products, "_LEAST_PRODUCT", 1)
+    monkeypatch.setattr(_layers, "_pointwise_linear", lambda: counted)
+    monkeypatch.setattr(_layers, "_LEAST_PRODUCT", 1)
     return found
 
 
@@ -74,7 +74,7 @@ def test_inputs_that_networks_share_are_multiplied(calls):
 def test_small_products_and_double_precision_stay_batched(monkeypatch):
     """The calls would cost more than they gain; oneDNN has no kernels for doubles."""
     asked = []
-    monkeypatch.setattr(_products, "_pointwise_linear", lambda: asked.append)
+    monkeypatch.setattr(_layers, "_pointwise_linear", lambda: asked.append)
 
     small = linear(_normal(K, 4, 5, seed=0), _normal(K, 6, 5, seed=1), None, _empty(4, 6))
     x = _normal(1, 256, 128, seed=0, dtype=torch.float64)
@@ -92,10 +92,10 @@ def _empty(n, m):
 @pytest.mark.parametrize("maker", ["AuthenticAMD", "GenuineIntel"])
 def test_the_maker_is_known_where_there_is_no_proc(maker, monkeypatch, tmp_path):
     """Windows names it in the environment."""
-    monkeypatch.setattr(_products, "Path", lambda _: tmp_path / "missing")
+    monkeypatch.setattr(_layers, "Path", lambda _: tmp_path / "missing")
     monkeypatch.setenv("PROCESSOR_IDENTIFIER", f"AMD64 Family 25 Model 33, {maker}")
 
-    assert _products._is_of_amd() == (maker == "AuthenticAMD")
+    assert _layers._is_of_amd() == (maker == "AuthenticAMD")
 
 
 @pytest.mark.parametrize(
@@ -106,6 +106,6 @@ def test_others_keep_their_batched_products(capability, is_amd, has_mkl, monkeyp
     """Only MKL on AMD's wide processors is known to be slow."""
     monkeypatch.setattr(torch.backends.cpu, "get_cpu_capability", lambda: capability)
     monkeypatch.setattr(torch.backends.mkl, "is_available", lambda: has_mkl)
-    monkeypatch.setattr(_products, "_is_of_amd", lambda: is_amd)
+    monkeypatch.setattr(_layers, "_is_of_amd", lambda: is_amd)
 
-    assert _products._pointwise_linear.__wrapped__() is None
+    assert _layers._pointwise_linear.__wrapped__() is None

@@ -4,8 +4,8 @@ import pytest
 import torch
 from torch import nn
 
+from sk_tune.engine.fleet._chain import Program, stacked_parts
 from sk_tune.engine.fleet._dropout import RowDropout
-from sk_tune.engine.fleet._program import Program, stacked_parts
 
 
 class Scaled(nn.Module):

@@ -5,9 +5,8 @@ import dataclasses
 import pytest
 from torch import nn
 
-from sk_tune.engine.fleet._losses import LOSSES
-from sk_tune.engine.fleet._optimizers import Settings
-from sk_tune.engine.fleet._records import Outcome, Recipe, Row
+from sk_tune.engine.fleet._recipe import LOSSES, Outcome, Recipe, Row
+from sk_tune.engine.fleet._stacked_optimizers import Settings
 from sk_tune.training import TensorSet, TrainingState, row_accuracy
 
 STATE = TrainingState(seed=0, weights={}, moments={})

@@ -8,13 +8,11 @@ import pytest
 import torch
 from torch import nn
 
-from sk_tune.engine.fleet._course import SeededCourse
-from sk_tune.engine.fleet._losses import LOSSES
-from sk_tune.engine.fleet._mlp import MLPProgram
+from sk_tune.engine.fleet._active_batch import Active, Tile, build_program
+from sk_tune.engine.fleet._mlp_program import MLPProgram
 from sk_tune.engine.fleet._module import ModuleProgram
-from sk_tune.engine.fleet._optimizers import Settings
-from sk_tune.engine.fleet._records import Recipe, Row
-from sk_tune.engine.fleet._tile import Active, Tile, build_program
+from sk_tune.engine.fleet._recipe import LOSSES, Recipe, Row, SeededCourse
+from sk_tune.engine.fleet._stacked_optimizers import Settings
 from sk_tune.engine.fleet._traced import TracedProgram
 from sk_tune.nets import MLP, RNN
 from sk_tune.training import StoppingState, TensorSet, TrainingState, row_accuracy

@@ -5,7 +5,7 @@ import torch
 from torch import nn
 from torch.func import vmap
 
-from sk_tune.engine.fleet._torch_dropout import TorchDropout, orders_in_memory
+from sk_tune.engine.fleet._dropout import TorchDropout, orders_in_memory
 
 SEEDS = [0, 5, 2**40]
 

@@ -12,10 +12,8 @@ from torch import nn
 from torch.nn import functional as F
 from torch.optim import SGD, Adam, AdamW, RMSprop
 
-from sk_tune.engine.fleet._course import SeededCourse
-from sk_tune.engine.fleet._losses import LOSSES
-from sk_tune.engine.fleet._optimizers import Settings
-from sk_tune.engine.fleet._records import Recipe, Row
+from sk_tune.engine.fleet._recipe import LOSSES, Recipe, Row, SeededCourse
+from sk_tune.engine.fleet._stacked_optimizers import Settings
 from sk_tune.engine.fleet._train import train_fleet
 from sk_tune.nets import CNN, MLP, seed_dropout, set_dropout_step
 from sk_tune.training import (

@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from torch import nn
 
-from sk_tune.engine.fleet._weights import RowTensors
+from sk_tune.engine.fleet._stacked_optimizers import RowTensors
 
 SHAPES = {"weight": (2, 3), "bias": (2,), "count": ()}
 

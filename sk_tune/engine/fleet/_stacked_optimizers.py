@@ -1,28 +1,61 @@
 # SPDX-FileCopyrightText: sk_tune contributors
 # SPDX-License-Identifier: BSD-3-Clause
-"""SGD, Adam, AdamW and RMSprop whose hyperparameters differ from row to row.
+"""Weights of K networks of one architecture, each tensor with a leading row axis."""
 
-Equal to the classes of ``torch.optim`` of the same names, row by row.
-
-Notation: K rows; m and v are the running means of the gradient and of its square.
-
-References
-----------
-.. [1] D. P. Kingma, J. Ba. Adam: a method for stochastic optimization. ICLR 2015.
-.. [2] I. Loshchilov, F. Hutter. Decoupled weight decay regularization. ICLR 2019.
-"""
-
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
+import numpy.typing as npt
 import torch
 from torch import Tensor
 
-from sk_tune.engine.fleet._batches import runs
-from sk_tune.engine.fleet._weights import RowTensors
+from sk_tune.engine.fleet._epoch_batches import runs
 
-__all__ = ["RowOptimizer", "Settings"]
+__all__ = ["RowOptimizer", "RowTensors", "Settings"]
+
+
+class RowTensors:
+    """Named, contiguous tensors, (K, ...): a slice for each network of a fleet."""
+
+    def __init__(self, tensors: dict[str, Tensor]) -> None:
+        self.tensors = tensors
+
+    @classmethod
+    def stacked(cls, rows: Sequence[Mapping[str, Tensor]]) -> "RowTensors":
+        """Return copies of the tensors of single networks, stacked.
+
+        Names and shapes are equal.
+        """
+        return cls({
+            # Of tensors in another order in memory, the stack would be in that order.
+            name: torch.stack([row[name].detach() for row in rows]).contiguous()
+            for name in rows[0]
+        })
+
+    def select(self, index: Tensor) -> None:
+        """Keep some networks, in the order given; their memory is all that stays in use."""
+        self.tensors = {name: t.index_select(0, index) for name, t in self.tensors.items()}
+
+    def extend(self, other: "RowTensors") -> None:
+        """Add the networks of another fleet, with the same names and shapes."""
+        self.tensors = {
+            name: torch.cat([t, other.tensors[name]]) for name, t in self.tensors.items()
+        }
+
+    def write(self, index: Tensor, other: "RowTensors") -> None:
+        """Overwrite the networks at `index` with the same networks of another fleet."""
+        for name, tensor in self.tensors.items():
+            tensor.index_copy_(0, index, other.tensors[name].index_select(0, index))
+
+    def row(self, position: int) -> dict[str, npt.NDArray[np.generic]]:
+        """Return one network's tensors as new arrays by name."""
+        return {
+            name: np.array(t[position].detach().cpu().numpy(), order="C")
+            for name, t in self.tensors.items()
+        }
+
 
 # What torch.optim calls the state of each optimizer.
 _MOMENTS = {

@@ -12,18 +12,16 @@ import torch
 from torch import Tensor, nn
 
 from sk_tune.augment import RowAugmenter
-from sk_tune.engine.fleet._batches import sizes_of_rows
-from sk_tune.engine.fleet._compiled import compiled_library
+from sk_tune.engine.fleet._chain import Program
 from sk_tune.engine.fleet._compiled_epoch import CompiledEpoch, compiled_epoch
 from sk_tune.engine.fleet._dropout import RowDropout
-from sk_tune.engine.fleet._mlp import MLPProgram
+from sk_tune.engine.fleet._epoch_batches import sizes_of_rows
+from sk_tune.engine.fleet._kernel import compiled_library, is_plain
+from sk_tune.engine.fleet._mlp_program import MLPProgram
 from sk_tune.engine.fleet._module import ModuleProgram
-from sk_tune.engine.fleet._optimizers import RowOptimizer
-from sk_tune.engine.fleet._plain import is_plain
-from sk_tune.engine.fleet._program import Program
-from sk_tune.engine.fleet._records import Recipe, Row
+from sk_tune.engine.fleet._recipe import Recipe, Row
+from sk_tune.engine.fleet._stacked_optimizers import RowOptimizer, RowTensors
 from sk_tune.engine.fleet._traced import TracedProgram, traced_chain
-from sk_tune.engine.fleet._weights import RowTensors
 from sk_tune.nets import MLP, RNN, SeededDropout
 from sk_tune.training import LowestLosses, TrainingState, loss_message
 
@@ -35,7 +33,6 @@ __all__ = [
     "is_written_out",
     "stacked_program",
 ]
-
 
 # About what compiled code is given to do at once, if an epoch does not take longer: nobody
 # hears of progress, and nothing is kept, meanwhile.
