@@ -36,18 +36,7 @@ def nested_code(code: CodeType) -> Iterator[CodeType]:
 
 
 def read_names(code: CodeType) -> list[str]:
-    """Return the global names that code reads.
-
-    Parameters
-    ----------
-    code : code
-        Of a function.
-
-    Returns
-    -------
-    list of str
-        Sorted.
-    """
+    """Return the global names that code reads, sorted."""
     return list(_names(code, _READS))
 
 
@@ -57,34 +46,12 @@ def bound_names(code: CodeType) -> list[str]:
 
 
 def imported_names(code: CodeType) -> list[str]:
-    """Return the modules that code imports when it runs.
-
-    Parameters
-    ----------
-    code : code
-        Of a function.
-
-    Returns
-    -------
-    list of str
-        Sorted.
-    """
+    """Return the modules that code imports when it runs, sorted."""
     return list(_names(code, frozenset({"IMPORT_NAME"})))
 
 
 def attribute_names(code: CodeType) -> set[str]:
-    """Return all names that may be those of attributes.
-
-    Parameters
-    ----------
-    code : code
-        Of a function.
-
-    Returns
-    -------
-    set of str
-        Global names are among them.
-    """
+    """Return all names that may be those of attributes, global names among them."""
     return {name for own in nested_code(code) for name in own.co_names}
 
 

@@ -375,11 +375,6 @@ def outside_blocks() -> Iterator[None]:
     """Let joblib use the workers that are around a backend which only collects tasks.
 
     Such a backend says that it has very many, so that all tasks come at once.
-
-    Yields
-    ------
-    None
-        Nothing.
     """
     backend, n_jobs = get_active_backend()
     while hasattr(backend, "around"):

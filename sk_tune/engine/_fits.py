@@ -270,22 +270,10 @@ class ProgressReporter:
 
 
 def callback_progress(context: Any, estimator: Any) -> Callable[[Progress], None]:
-    """Return a callable that tells scikit-learn's callbacks of fits that ended.
+    """Return a callable for ``train(progress=...)`` that tells scikit-learn's callbacks.
 
     With it ``sklearn.callback.ProgressBar`` shows the fits of the engine as tasks of the
-    estimator that asked for them.
-
-    Parameters
-    ----------
-    context : sklearn.callback.CallbackContext
-        Of the task whose subtasks the fits are.
-    estimator : estimator
-        Whose callbacks they are.
-
-    Returns
-    -------
-    callable
-        For the `progress` of :func:`sk_tune.engine.train`.
+    `estimator` that asked for them; `context` is that of the task whose subtasks they are.
     """
     n_told = 0
 

@@ -115,21 +115,10 @@ def bytes_per_row(row: Row, recipe: Recipe) -> int:
 
 
 def expected_memory(fit: Fit, *, n_workers: int, n_folds: int) -> int:
-    """Return about how much memory fits like one take while they train.
+    """Return about how many bytes fits like one, with the data of a fold, take in training.
 
-    Parameters
-    ----------
-    fit : Fit
-        With the data of one fold.
-    n_workers : int
-        Processes that train.
-    n_folds : int
-        Folds whose rows each of them holds.
-
-    Returns
-    -------
-    int
-        Bytes, without those of the processes themselves.
+    Each of `n_workers` processes holds `n_folds` folds; the processes themselves do not
+    count.
     """
     prepared = prepare(replace(fit, seed=0, n_epochs=1), FitPreparer())
     row, (recipe, _) = prepared.row(), prepared.recipe()
@@ -269,19 +258,9 @@ def checkpoint_epochs(n_before: int, n_epochs: int, n_bytes: int, limit: int) ->
 def checkpoint_before(
     checkpoints: Sequence[TrainingState], n_epochs: int
 ) -> TrainingState | None:
-    """Return the last checkpoint before an epoch.
+    """Return the last checkpoint of a fit before an epoch, from 1.
 
-    Parameters
-    ----------
-    checkpoints : sequence of TrainingState
-        Of one fit.
-    n_epochs : int
-        Number of the epoch, from 1.
-
-    Returns
-    -------
-    TrainingState or None
-        With fewer epochs; None if there is none.
+    None if there is none.
     """
     before = [state for state in checkpoints if len(state.history) < n_epochs]
     return max(before, key=lambda state: len(state.history), default=None)

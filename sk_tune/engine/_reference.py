@@ -67,20 +67,7 @@ def _train(fit: Fit, preparer: FitPreparer) -> tuple[TrainingState, Any]:
 
 
 def prepare(fit: Fit, preparer: FitPreparer) -> EstimatorFit | SkorchFit:
-    """Do all of a fit but the training.
-
-    Parameters
-    ----------
-    fit : Fit
-        With a seed and a number of epochs.
-    preparer : FitPreparer
-        Remembers what fits share.
-
-    Returns
-    -------
-    EstimatorFit or SkorchFit
-        Ready to be trained.
-    """
+    """Do all of a fit, which has a seed and a number of epochs, but the training."""
     if isinstance(fit.estimator, NetworkEstimator):
         return EstimatorFit(fit, preparer)
     return SkorchFit(fit)

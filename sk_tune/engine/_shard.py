@@ -35,24 +35,11 @@ AnyFit = EstimatorFit | SkorchFit
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Shard:
-    """Fits for one process.
+    """Fits for one process, by their position among all fits.
 
-    Parameters
-    ----------
-    fits : dict of int to Fit
-        By their position among all fits.
-    as_fleet : bool
-        Whether they can be rows of fleets, as far as their parameters tell.
-    memory_limit : int
-        Bytes that a fleet may take.
-    groups : sequence of sequence of int, default=()
-        Positions of the fits that may share a fleet; all of them may if there is no group.
-    underway : Underway or None, default=None
-        Where to keep, now and then, what has not ended.
-    checkpoint_bytes : int, default=0
-        What the checkpoints of a fit may take that is to keep some.
-    limit : TimeLimit or None, default=None
-        When the training is to end.
+    `as_fleet` says that they can be networks of fleets, as far as their parameters tell;
+    `groups` are the positions of those that may share one, or empty if all may. A fleet may
+    take `memory_limit` bytes, the checkpoints of a fit `checkpoint_bytes`.
     """
 
     fits: dict[int, Fit]

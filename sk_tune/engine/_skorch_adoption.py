@@ -94,23 +94,11 @@ def recall(
 ) -> bool:
     """Let a net stand where another one stood, but for its optimizer's moments.
 
-    Parameters
-    ----------
-    net : skorch.NeuralNet
-        At the begin of its training.
-    generator : Generator
-        What it draws from.
-    datasets : sequence of Dataset or None
-        To train and to validate on.
-    state : TrainingState
-        With the memory of such a net as its ``course``.
-
-    Returns
-    -------
-    bool
-        Whether it stands there.  It stays at its begin if not all is remembered, or if rows
-        to validate on were drawn otherwise this time, as by a ``ValidSplit`` without a
-        seed.
+    The net is at the begin of its training, which draws from `generator`; `datasets` are
+    those to train and to validate on, and the ``course`` of `state` is the memory of the
+    other net. Returns whether it stands there: it stays at its begin if not all is
+    remembered, or if samples to validate on were drawn otherwise this time, as by a
+    ``ValidSplit`` without a seed.
     """
     memory = state.course
     if "options" not in memory or memory["rows"] != _rows_digest(datasets):
@@ -190,21 +178,8 @@ _REMEMBERING = (EarlyStopping, EpochScoring, LRScheduler, PassthroughScoring)
 def adopt_skorch(net: Any, X: Any, y: Any, state: TrainingState) -> Any:
     """Make a net what ``fit`` would have made of it, from a finished training.
 
-    Torch's global generator moves on as in the training, if that began where it stands.
-
-    Parameters
-    ----------
-    net : skorch.NeuralNet
-        With the parameters of the training.
-    X, y : array-like
-        The rows that were trained on.
-    state : TrainingState
-        Where the training ended.
-
-    Returns
-    -------
-    skorch.NeuralNet
-        The net, initialised and trained.
+    `X` and `y` are the samples that were trained on. Torch's global generator moves on as
+    in the training, if that began where it stands.
     """
     with exclusive_rng():
         is_next = seed_of_state(torch.get_rng_state().numpy().tobytes()) == state.seed
@@ -358,16 +333,8 @@ Array = npt.NDArray[Any]
 def cutting_iterator(get_iterator: Callable[..., Any]) -> Callable[..., Any]:
     """Return a method for ``NeuralNet.get_iterator`` that cuts arrays where it may.
 
-    Parameters
-    ----------
-    get_iterator : callable
-        skorch's method, which serves whatever is not an array to predict in a plain
-        ``DataLoader``.
-
-    Returns
-    -------
-    callable
-        With the same arguments; its batches are those of `get_iterator`.
+    `get_iterator` is skorch's method, which serves whatever is not an array to predict in a
+    plain ``DataLoader``; the batches are the same.
     """
 
     @functools.wraps(get_iterator)

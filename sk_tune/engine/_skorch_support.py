@@ -95,19 +95,9 @@ _SEAMS = (
 
 
 def reason_against_net(net: Any, X: Any, y: Any) -> str | None:
-    """Return why a skorch net cannot be part of a fleet.
+    """Return why a skorch net, not initialised, cannot be part of a fleet; None if it can.
 
-    Parameters
-    ----------
-    net : skorch.NeuralNet
-        Not initialised.
-    X, y : object
-        Its data.
-
-    Returns
-    -------
-    str or None
-        A clause that continues "was trained alone because"; None if it can.
+    The reason is a clause that continues "was trained alone because".
     """
     checks = (_of_class, _of_data_loading, _of_optimizer, _of_callbacks)
     reasons = (check(net) for check in checks)
@@ -258,18 +248,9 @@ _ROW_PARAMETERS = frozenset({
 
 
 def signature(fit: Fit) -> tuple[Any, ...]:
-    """Return what fits must have in common to share a fleet.
+    """Return what fits must have in common to share a fleet; hashable.
 
-    Parameters
-    ----------
-    fit : Fit
-        Of one of sk_tune's estimators or a plain skorch net.
-
-    Returns
-    -------
-    tuple
-        Hashable.  Modules that a user's callable builds are compared later, when they
-        are there.
+    Modules that a user's callable builds are compared later, when they are there.
     """
     estimator = fit.estimator
     if isinstance(estimator, NeuralNet):

@@ -41,18 +41,10 @@ _LEAST_PRODUCT = 400
 
 
 def architecture(module: nn.Module) -> Any:
-    """Return what networks must have in common to be stacked.
+    """Return what networks must have in common to be stacked; hashable.
 
-    Parameters
-    ----------
-    module : Module
-        With its weights.
-
-    Returns
-    -------
-    object
-        Hashable: types, shapes and attributes of all layers, dropout aside, which does
-        nothing when networks predict; the device too.
+    That is types, shapes and attributes of all layers, and the device. Dropout does not
+    count, which does nothing when networks predict.
     """
     layers, tensors = module_structure(module)
     if _is_own(module):
@@ -68,23 +60,10 @@ def architecture(module: nn.Module) -> Any:
 class NetworkStack:
     """Networks of equal :func:`architecture`, with copies of their weights.
 
-    Parameters
-    ----------
-    modules : sequence of Module
-        They are not changed.
-    X : Tensor of shape (n_samples, ...)
-        Rows such as they take; some are tried.
-    dtype : dtype or None, default=None
-        To compute in; that of the networks if None.
-    affine : tuple of (Tensor, Tensor) or None, default=None
-        ``scale`` and ``shift`` of shape (k, D) in float64: each network then takes its
-        ``X * scale + shift`` of rows (n, D) that all share.  They go into the weights of
-        the first layer where there is one to take them.
-
-    Raises
-    ------
-    ValueError
-        If the networks cannot run as one, and why.
+    Some of the samples `X` are tried. `affine` are ``scale`` and ``shift`` of shape (k, D)
+    in float64: each network then takes its ``X * scale + shift`` of samples (n, D) that all
+    share. They go into the weights of the first layer where there is one to take them.
+    Raises ValueError if the networks cannot run as one, and why.
     """
 
     def __init__(
@@ -131,22 +110,11 @@ class NetworkStack:
     def map(
         self, X: Tensor, function: Callable[[Tensor], Made], *, shared: bool
     ) -> list[Made]:
-        """Return what a function makes of the outputs of all networks, piece by piece.
+        """Return what a function makes of the outputs of all networks, for each piece of X.
 
-        Parameters
-        ----------
-        X : Tensor of shape (n, ...) or (k, n, ...)
-            Rows that the networks share, or those of each.
-        function : callable
-            Takes outputs of shape (k, rows, C), unnormalised, which are overwritten
-            afterwards; it may be called in several threads.
-        shared : bool
-            Whether rows are shared.
-
-        Returns
-        -------
-        list of object
-            For each piece of the rows, in their order.
+        X is (n, ...) if `shared`, else (k, n, ...). The function takes unnormalised outputs
+        (k, samples, C), which are overwritten afterwards; it may be called in several
+        threads.
         """
         n_rows = X.shape[0 if shared else 1]
         program = self._program

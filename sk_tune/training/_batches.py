@@ -50,24 +50,10 @@ class Stream(IntEnum):
 
 
 def derive_seed(seed: int, stream: Stream, counter: int = 0) -> int:
-    """Return a 63-bit seed for one stream at one point of a fit.
+    """Return a seed in [0, 2**63) for one stream at one point of a fit.
 
-    Parameters
-    ----------
-    seed : int
-        Seed of the fit, at least 0.
-    stream : Stream
-        What the numbers are for.
-    counter : int, default=0
-        Epoch or step; at least 0.
+    The counter is an epoch or a step. Different arguments give unrelated values.
 
-    Returns
-    -------
-    int
-        In ``[0, 2**63)``; different arguments give unrelated values.
-
-    Examples
-    --------
     >>> derive_seed(0, Stream.WEIGHTS) == derive_seed(0, Stream.WEIGHTS)
     True
     >>> derive_seed(0, Stream.WEIGHTS) == derive_seed(0, Stream.DROPOUT)
@@ -82,19 +68,9 @@ def forked_rng(seed: int | bytes, device: torch.device | str = "cpu") -> Iterato
     """Run a block with torch's global generators seeded, then put them back.
 
     For code that can only draw from them: torch's weight initialisation, a user's
-    ``nn.Dropout``.  Blocks of several threads run one after the other.
-
-    Parameters
-    ----------
-    seed : int or bytes
-        Seed inside the block, in ``[0, 2**63)``, or a state of torch's generator.
-    device : torch.device or str, default="cpu"
-        A CUDA device has its generator seeded and restored too.
-
-    Yields
-    ------
-    None
-        Nothing.
+    ``nn.Dropout``. Blocks of several threads run one after the other. The seed is below
+    2**63, or a state of torch's generator; a CUDA device has its generator seeded and
+    restored too.
     """
     device = torch.device(device)
     cuda = [device] if device.type == "cuda" else []
@@ -111,18 +87,7 @@ def forked_rng(seed: int | bytes, device: torch.device | str = "cpu") -> Iterato
 
 
 def seed_of_state(state: bytes) -> int:
-    """Return a seed that tells states of torch's generator apart.
-
-    Parameters
-    ----------
-    state : bytes
-        Of the generator of the CPU.
-
-    Returns
-    -------
-    int
-        In ``[0, 2**63)``; a digest of the state.
-    """
+    """Return a seed in [0, 2**63) that tells states of the CPU's generator apart."""
     return int.from_bytes(hashlib.sha256(state).digest()[:8], "big") >> 1
 
 
@@ -131,11 +96,6 @@ def exclusive_rng() -> Iterator[None]:
     """Run a block while no other thread is in `forked_rng` or in another such block.
 
     For code that puts torch's global generators back to an earlier state.
-
-    Yields
-    ------
-    None
-        Nothing.
     """
     with _GLOBAL_RNG:
         yield
@@ -146,15 +106,7 @@ _MOST_DENSE_BYTES = 2**26
 
 
 class SparseRows:
-    """A sparse table that gives dense tensors of some of its rows, as a tensor does.
-
-    Parameters
-    ----------
-    matrix : csr_matrix or csr_array of shape (N, D)
-        Of real numbers.
-    device : torch.device
-        Where dense rows are put.
-    """
+    """A sparse table (N, D) that gives dense tensors of some of its rows."""
 
     def __init__(self, matrix: Any, device: torch.device) -> None:
         self.matrix = matrix
@@ -199,22 +151,7 @@ class SparseRows:
 
 
 def rows_as_tensor(matrix: Any, dtype: str, device: str | torch.device) -> Any:
-    """Return a sparse table as a tensor, or as rows that stay sparse if it is large.
-
-    Parameters
-    ----------
-    matrix : csr_matrix or csr_array of shape (N, D)
-        Of any type.
-    dtype : str
-        Of the numbers.
-    device : str or torch.device
-        Where to.
-
-    Returns
-    -------
-    Tensor or SparseRows
-        Of shape (N, D).
-    """
+    """Return a CSR table (N, D) as a tensor, or as rows that stay sparse if it is large."""
     own = matrix.astype(dtype, copy=False)
     if own.dtype.itemsize * own.shape[0] * own.shape[1] <= _MOST_DENSE_BYTES:
         return torch.from_numpy(own.toarray(order="C")).to(device)
@@ -232,19 +169,10 @@ _DENSE_BYTES = 2**24
 
 
 class TensorSet(Dataset[Any]):
-    """Rows to train or to score on.
+    """Samples to train or to score on, with encoded targets and weights of the loss.
 
-    Parameters
-    ----------
-    X : Tensor of shape (N, ...), or SparseRows
-        Inputs.
-    y : Tensor of shape (N,) or (N, C), default=None
-        Encoded targets.
-    sample_weight : Tensor of shape (N,), default=None
-        Weights of the loss.
-    index : Tensor of shape (n,), default=None
-        Which of the N rows the set consists of; all if not given.  Sets that share X can
-        thus differ in their rows.
+    `index` says which of the N samples the set consists of, all if None, so that sets which
+    share X can differ in their samples.
     """
 
     def __init__(
@@ -291,21 +219,11 @@ class TensorSet(Dataset[Any]):
 class TensorBatches:
     """The batches of one epoch; fits skorch's ``iterator_train`` and ``iterator_valid``.
 
-    The order of an epoch depends on the seed, the epoch's number and the number of rows,
-    and on nothing else.  A last batch of one row joins the batch before it, because batch
-    normalisation cannot train on one row.
-
-    Parameters
-    ----------
-    dataset : TensorSet or skorch.dataset.Dataset
-        Anything with tensors or arrays ``X`` and ``y``.
-    batch_size : int, default=1
-        Rows of a batch, at least 1.
-    seed : int, default=None
-        Seed of the fit; rows keep their order if not given.
-    copy : bool, default=False
-        Whether batches of X in their own order are copies, for modules that may work in
-        place.  Shuffled batches always are.
+    The order of an epoch depends on the seed, the epoch's number and the number of samples,
+    and on nothing else; without a seed samples keep their order. A last batch of one sample
+    joins the batch before it, because batch normalisation cannot train on one. `dataset` is
+    anything with tensors or arrays ``X`` and ``y``. With `copy`, batches of X in their own
+    order are copies, for modules that may work in place; shuffled batches always are.
     """
 
     def __init__(
@@ -369,24 +287,10 @@ class TensorBatches:
 
 
 def batch_sizes(n_rows: int, batch_size: int, *, shuffled: bool) -> list[int]:
-    """Return the rows of each batch of an epoch.
+    """Return the number of samples of each batch of an epoch.
 
-    Parameters
-    ----------
-    n_rows : int
-        Rows of the epoch.
-    batch_size : int
-        Rows of a full batch.
-    shuffled : bool
-        Whether it is trained on, so that a lone last row joins the batch before it.
+    A lone last one joins if shuffled.
 
-    Returns
-    -------
-    list of int
-        Their sum is `n_rows`.
-
-    Examples
-    --------
     >>> batch_sizes(9, 4, shuffled=True), batch_sizes(9, 4, shuffled=False)
     ([4, 5], [4, 4, 1])
     """
@@ -400,22 +304,7 @@ def batch_sizes(n_rows: int, batch_size: int, *, shuffled: bool) -> list[int]:
 
 
 def batch_order(n_rows: int, seed: int, epoch: int) -> Tensor:
-    """Return the order of the rows in one epoch.
-
-    Parameters
-    ----------
-    n_rows : int
-        Rows of the epoch.
-    seed : int
-        Of the fit.
-    epoch : int
-        Number of the epoch, from 0.
-
-    Returns
-    -------
-    Tensor of shape (n_rows,)
-        A permutation, on the CPU.
-    """
+    """Return a permutation of the samples in one epoch, from 0, on the CPU."""
     generator = torch.Generator()
     generator.manual_seed(derive_seed(seed, Stream.BATCH_ORDER, epoch))
     return torch.randperm(n_rows, generator=generator)

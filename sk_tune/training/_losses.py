@@ -25,12 +25,9 @@ __all__ = [
 
 
 class CrossEntropy(nn.Module):
-    """Cross-entropy of class scores, in nats per row.
+    """Cross-entropy of class scores, in nats a sample.
 
-    Parameters
-    ----------
-    label_smoothing : float, default=0.0
-        Share of the target spread evenly over all classes while training, in [0, 1).
+    In training, the share `label_smoothing` of the target is spread over all classes.
     """
 
     def __init__(self, label_smoothing: float = 0.0) -> None:
@@ -40,22 +37,7 @@ class CrossEntropy(nn.Module):
     def forward(
         self, y_pred: Tensor, y_true: Tensor, sample_weight: Tensor | None = None
     ) -> Tensor:
-        """Return the mean loss.
-
-        Parameters
-        ----------
-        y_pred : Tensor of shape (B, C)
-            Unnormalised log-probabilities.
-        y_true : Tensor of shape (B,)
-            Class indices.
-        sample_weight : Tensor of shape (B,), default=None
-            Weights of the mean; all equal if not given.
-
-        Returns
-        -------
-        Tensor of shape ()
-            Loss in nats per row.
-        """
+        """Return the mean loss of log-probabilities (B, C) for class indices (B,)."""
         smoothing = self.label_smoothing if self.training else 0.0
         if sample_weight is None:
             return F.cross_entropy(y_pred, y_true, label_smoothing=smoothing)
@@ -66,12 +48,9 @@ class CrossEntropy(nn.Module):
 
 
 class BinaryCrossEntropy(nn.Module):
-    """Cross-entropy of independent labels, in nats per label.
+    """Cross-entropy of independent labels, in nats a label.
 
-    Parameters
-    ----------
-    label_smoothing : float, default=0.0
-        Targets are moved from 0 and 1 towards 1/2 by this share while training.
+    In training, targets are moved from 0 and 1 towards 1/2 by the share `label_smoothing`.
     """
 
     def __init__(self, label_smoothing: float = 0.0) -> None:
@@ -81,22 +60,7 @@ class BinaryCrossEntropy(nn.Module):
     def forward(
         self, y_pred: Tensor, y_true: Tensor, sample_weight: Tensor | None = None
     ) -> Tensor:
-        """Return the mean loss.
-
-        Parameters
-        ----------
-        y_pred : Tensor of shape (B, C)
-            Log-odds of each label.
-        y_true : Tensor of shape (B, C)
-            0 or 1.
-        sample_weight : Tensor of shape (B,), default=None
-            Weights of the mean; all equal if not given.
-
-        Returns
-        -------
-        Tensor of shape ()
-            Loss in nats per label.
-        """
+        """Return the mean loss of log-odds (B, C) for labels 0 and 1."""
         if self.training and self.label_smoothing:
             y_true = y_true * (1 - self.label_smoothing) + self.label_smoothing / 2
         losses = F.binary_cross_entropy_with_logits(y_pred, y_true, reduction="none")
@@ -155,21 +119,10 @@ def _weighted_mean(losses: Tensor, sample_weight: Tensor | None) -> Tensor:
 def row_accuracy(
     y_pred: Tensor, y_true: Tensor, sample_weight: Tensor | None = None
 ) -> Tensor:
-    """Return for each network the weighted share of rows that it predicts right.
+    """Return for each network, (K,), the weighted share of samples that it predicts right.
 
-    Parameters
-    ----------
-    y_pred : Tensor of shape (K, N, C)
-        Class scores, or log-odds of each label if `y_true` has three dimensions.
-    y_true : Tensor of shape (K, N) or (K, N, C)
-        Class indices, or 0 and 1 per label; a row counts when all its labels are right.
-    sample_weight : Tensor of shape (K, N), default=None
-        All equal if not given.
-
-    Returns
-    -------
-    Tensor of shape (K,)
-        Between 0 and 1.
+    `y_pred` (K, N, C) are class scores for class indices (K, N), or log-odds of labels (K,
+    N, C), of which a sample counts when all are right.
     """
     if y_true.ndim == 2:
         right = y_pred.argmax(dim=2) == y_true
@@ -179,20 +132,10 @@ def row_accuracy(
 
 
 def row_r2(y_pred: Tensor, y_true: Tensor, sample_weight: Tensor | None = None) -> Tensor:
-    """Return for each network the coefficient of determination, averaged over outputs.
+    """Return the coefficient of determination, over outputs, of each network, (K,).
 
-    Parameters
-    ----------
-    y_pred, y_true : Tensor of shape (K, N, C)
-        Predictions and targets.
-    sample_weight : Tensor of shape (K, N), default=None
-        All equal if not given.
-
-    Returns
-    -------
-    Tensor of shape (K,)
-        At most 1; a constant output counts 1 if it is predicted exactly, else 0, as in
-        ``sklearn.metrics.r2_score``.
+    A constant output counts 1 if it is predicted exactly, else 0, as in
+    ``sklearn.metrics.r2_score``.
     """
     mean = _mean_over_samples(y_true, sample_weight).unsqueeze(1)
     residual = _mean_over_samples(torch.square(y_true - y_pred), sample_weight)
@@ -203,41 +146,12 @@ def row_r2(y_pred: Tensor, y_true: Tensor, sample_weight: Tensor | None = None) 
 
 
 def accuracy(y_pred: Tensor, y_true: Tensor, sample_weight: Tensor | None = None) -> float:
-    """Return the weighted share of rows that are predicted right.
-
-    Parameters
-    ----------
-    y_pred : Tensor of shape (N, C)
-        Class scores, or log-odds of each label if `y_true` has two dimensions.
-    y_true : Tensor of shape (N,) or (N, C)
-        Class indices, or 0 and 1 per label; a row counts when all its labels are right.
-    sample_weight : Tensor of shape (N,), default=None
-        All equal if not given.
-
-    Returns
-    -------
-    float
-        Between 0 and 1.
-    """
+    """Return :func:`row_accuracy` of one network's outputs (N, C)."""
     return _of_one(row_accuracy, y_pred, y_true, sample_weight)
 
 
 def r2(y_pred: Tensor, y_true: Tensor, sample_weight: Tensor | None = None) -> float:
-    """Return the coefficient of determination, averaged over outputs.
-
-    Parameters
-    ----------
-    y_pred, y_true : Tensor of shape (N, C)
-        Predictions and targets.
-    sample_weight : Tensor of shape (N,), default=None
-        All equal if not given.
-
-    Returns
-    -------
-    float
-        At most 1; a constant output counts 1 if it is predicted exactly, else 0, as in
-        ``sklearn.metrics.r2_score``.
-    """
+    """Return :func:`row_r2` of one network's outputs (N, C)."""
     return _of_one(row_r2, y_pred, y_true, sample_weight)
 
 
@@ -261,21 +175,7 @@ def _mean_over_samples(values: Tensor, sample_weight: Tensor | None) -> Tensor:
 def loss_message(prefix: str, loss: float, epoch: int, learning_rate: float) -> str:
     """Return what went wrong and what to do, for a loss that is not finite.
 
-    Parameters
-    ----------
-    prefix : str
-        Which loss: "train" or "valid".
-    loss : float
-        Its value.
-    epoch : int
-        Number of the epoch, from 1.
-    learning_rate : float
-        Of the fit.
-
-    Returns
-    -------
-    str
-        Three sentences at most.
+    The prefix is "train" or "valid"; epochs are counted from 1.
     """
     return (
         f"The {prefix} loss became {loss} at epoch {epoch} with learning_rate="
@@ -284,22 +184,7 @@ def loss_message(prefix: str, loss: float, epoch: int, learning_rate: float) -> 
 
 
 def weights_message(name: str, epoch: int, learning_rate: float) -> str:
-    """Return what went wrong and what to do, for weights that are not finite.
-
-    Parameters
-    ----------
-    name : str
-        Of the parameter in the module.
-    epoch : int
-        Number of the epoch, from 1.
-    learning_rate : float
-        Of the fit.
-
-    Returns
-    -------
-    str
-        Two sentences.
-    """
+    """Return what went wrong and what to do, for a parameter that is not finite."""
     return (
         f"The weights {name!r} are not finite after epoch {epoch} with learning_rate="
         f"{learning_rate:g}. Lower learning_rate, or set gradient_clip."

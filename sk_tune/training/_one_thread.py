@@ -32,19 +32,9 @@ _SMALL = 1e8
 
 
 def is_small(state: TrainingState, X: Any) -> bool:
-    """Return whether a network of plain layers multiplies few numbers.
+    """Return whether a network of plain layers multiplies few numbers for the samples X.
 
-    Parameters
-    ----------
-    state : TrainingState
-        With its weights.
-    X : array-like
-        Rows that it computes at once.
-
-    Returns
-    -------
-    bool
-        False for layers that use a weight more than once a row.
+    Not so layers that use a weight more than once a sample.
     """
     weights = state.weights.values()
     try:
@@ -59,52 +49,24 @@ def is_small(state: TrainingState, X: Any) -> bool:
 
 
 def takes_one_thread(n_multiplications: float) -> bool:
-    """Return whether one thread is enough for a step.
-
-    Parameters
-    ----------
-    n_multiplications : float
-        Of the step.
-
-    Returns
-    -------
-    bool
-        Whether more threads would wait longer than they compute.
-    """
+    """Return whether more threads would wait longer in a step than they compute."""
     return n_multiplications <= _SMALL
 
 
 def n_weights(module: nn.Module) -> int:
     """Return how many weights a module has that are multiplied by inputs.
 
-    Parameters
-    ----------
-    module : Module
-        Any.
-
-    Returns
-    -------
-    int
-        Without biases and scales.
+    Biases and scales are none.
     """
     return sum(own.numel() for own in module.parameters() if own.ndim > 1)
 
 
 @contextmanager
 def count_multiplications(module: nn.Module) -> Iterator[list[float]]:
-    """Count the multiplications of a module's calls in a block.
+    """Count the multiplications of each call of a module's layers in a block.
 
-    Parameters
-    ----------
-    module : Module
-        Its layers have hooks in the block.
-
-    Yields
-    ------
-    list of float
-        Multiplications of each call of a layer with weights, which it applies once for each
-        position of its output: of an image after its channels, of a sequence before its
-        features.
+    A layer applies its weights once for each position of its output: of an image after its
+    channels, of a sequence before its features. The layers have hooks in the block.
     """
     found: list[float] = []
 
@@ -163,16 +125,8 @@ _BLOCKS = _Blocks()
 def one_thread(*, wanted: bool = True) -> Iterator[None]:
     """Let torch compute in one thread: sums then have one order, and workers one core.
 
-    Parameters
-    ----------
-    wanted : bool, default=True
-        If not, everything stays as it is.
-
-    Yields
-    ------
-    None
-        Nothing.  Afterwards torch has as many threads as before, or as many as code in the
-        block asked for.
+    Afterwards torch has as many threads as before, or as many as code in the block asked
+    for.
     """
     if not wanted or _BLOCKS.is_inside:
         yield
@@ -193,11 +147,6 @@ def processes_per_cpu() -> float:
     """Return how many processes wait for each processor, by the last minute; at least 1.
 
     So many times longer may things take.
-
-    Returns
-    -------
-    float
-        1 where the system does not tell.
     """
     try:
         return float(max(1.0, os.getloadavg()[0] / joblib.cpu_count()))

@@ -36,27 +36,10 @@ def build_optimizer(
     nesterovs_momentum: bool,
     weight_decay: float,
 ) -> Optimizer:
-    """Return a torch optimizer, fused where torch has it.
+    """Return a torch optimizer of one parameter group, fused where torch has it.
 
-    Parameters
-    ----------
-    name : {"adamw", "adam", "sgd", "rmsprop"}
-        AdamW decouples the weight decay from the gradient, the others add it.
-    parameters : iterable of Parameter
-        What is trained.
-    learning_rate : float
-        Greater than 0.
-    momentum : float
-        Of SGD and RMSprop; beta_1 of Adam and AdamW.  In [0, 1).
-    nesterovs_momentum : bool
-        Only for SGD with a momentum.
-    weight_decay : float
-        L2 penalty, at least 0.
-
-    Returns
-    -------
-    Optimizer
-        Over one parameter group.
+    AdamW decouples the weight decay from the gradient, the others add it. The momentum is
+    beta_1 of Adam and AdamW, and Nesterov's only for SGD.
     """
     import_for_optimizers()
     # A list, because whether the fused form serves depends on the parameters' device.
@@ -102,13 +85,6 @@ def add_l1_gradient(parameters: Iterable[nn.Parameter], l1: float) -> None:
     """Add the gradient of ``l1 * sum(|w|)`` over all weight matrices, in place.
 
     Biases and the scales of normalisation layers, which have one dimension, are left out.
-
-    Parameters
-    ----------
-    parameters : iterable of Parameter
-        With gradients.
-    l1 : float
-        Strength of the penalty.
     """
     for parameter in parameters:
         if parameter.ndim > 1 and parameter.grad is not None:
@@ -124,23 +100,11 @@ _LAST = _FIRST / 1e4
 
 
 def learning_rate_factor(schedule: str, progress: float) -> float:
-    """Return what the learning rate is multiplied with at one point of the training.
+    """Return what the learning rate is multiplied with, between 0 and 1.
 
-    Parameters
-    ----------
-    schedule : {"constant", "cosine", "one_cycle", "step"}
-        Name of the schedule.
-    progress : float
-        Steps done as a share of all steps of ``max_epochs``; beyond 1 the value of 1
-        holds.
+    `progress` are the steps done as a share of all steps of ``max_epochs``; beyond 1 the
+    value of 1 holds.
 
-    Returns
-    -------
-    float
-        Between 0 and 1.
-
-    Examples
-    --------
     >>> [learning_rate_factor("step", p) for p in (0.0, 0.5)]
     [1.0, 0.1]
     >>> round(learning_rate_factor("cosine", 0.5), 3)

@@ -25,16 +25,9 @@ __all__ = [
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class StoppingState:
-    """What early stopping remembers between epochs.
+    """What early stopping remembers: the lowest validation loss and its epoch, from 1.
 
-    Parameters
-    ----------
-    best_loss : float, default=inf
-        Lowest validation loss so far.
-    best_epoch : int, default=0
-        Its epoch, counted from 1; 0 before the first.
-    n_waited : int, default=0
-        Epochs since the loss last fell by more than the tolerance.
+    `n_waited` are the epochs since the loss last fell by more than the tolerance.
     """
 
     best_loss: float = float("inf")
@@ -42,24 +35,8 @@ class StoppingState:
     n_waited: int = 0
 
     def after(self, epoch: int, loss: float, tol: float) -> "StoppingState":
-        """Return the state after one more epoch.
+        """Return the state after one more epoch, from 1.
 
-        Parameters
-        ----------
-        epoch : int
-            Number of the epoch, from 1.
-        loss : float
-            Its validation loss.
-        tol : float
-            A fall of the loss must exceed it to count as progress.
-
-        Returns
-        -------
-        StoppingState
-            ``best_epoch`` equals `epoch` if this one is the best so far.
-
-        Examples
-        --------
         >>> state = StoppingState().after(1, 0.5, tol=0.1).after(2, 0.45, tol=0.1)
         >>> state.best_epoch, state.n_waited
         (2, 1)
@@ -75,15 +52,8 @@ _KINDS = frozenset({"train_loss", "valid_loss", "monitor_loss"})
 
 
 class LowestLosses:
-    """The lowest loss of each kind that a training has had.
+    """The lowest loss of each kind in a history, whose records may lack a kind.
 
-    Parameters
-    ----------
-    history : iterable of mapping
-        Records of the epochs so far, which may lack a kind.
-
-    Examples
-    --------
     >>> losses = LowestLosses([{"train_loss": 0.5}, {"train_loss": 0.6}])
     >>> [losses.is_lowest("train_loss", loss) for loss in (0.7, 0.4, 0.5)]
     [False, True, False]
@@ -98,17 +68,7 @@ class LowestLosses:
     def is_lowest(self, name: str, loss: float) -> bool:
         """Take note of a loss, and return whether none before was lower.
 
-        Parameters
-        ----------
-        name : str
-            Its kind: "train_loss", "valid_loss" or "monitor_loss".
-        loss : float
-            Of an epoch; one that is not a number never is the lowest.
-
-        Returns
-        -------
-        bool
-            True for the first one and for one that equals the lowest, too.
+        NaN never is the lowest.
         """
         if not loss <= self._lowest.get(name, float("inf")):
             return False
@@ -185,20 +145,8 @@ _COUNTERS = ("n_steps", "first_epoch")
 def arrays_of_state(state: TrainingState) -> dict[str, npt.NDArray[np.generic]]:
     """Return all arrays of a state under flat names.
 
-    Parameters
-    ----------
-    state : TrainingState
-        Of one network.
-
-    Returns
-    -------
-    dict of str to ndarray
-        "module.", "last.", "best." and "optimizer.<position>." before their own names.
-
-    Raises
-    ------
-    ValueError
-        If the state has more than arrays and plain values can tell.
+    "module.", "last.", "best." and "optimizer.<position>." stand before their names. Raises
+    ValueError if the state has more than arrays and plain values can tell.
     """
     if state.modules:
         kinds = ", ".join(type(module).__name__ for module in state.modules.values())
@@ -217,19 +165,7 @@ def arrays_of_state(state: TrainingState) -> dict[str, npt.NDArray[np.generic]]:
 
 
 def values_of_state(state: TrainingState) -> dict[str, Any]:
-    """Return what a state has beside arrays.
-
-    Parameters
-    ----------
-    state : TrainingState
-        Of one network.
-
-    Returns
-    -------
-    dict of str to object
-        The seed, counters, what early stopping remembers, the history, and the course
-        if there is one.
-    """
+    """Return what a state has beside arrays: seed, counters, stopping, history, course."""
     values = {
         "seed": state.seed,
         "counters": {name: getattr(state, name) for name in _COUNTERS},
@@ -243,20 +179,7 @@ def values_of_state(state: TrainingState) -> dict[str, Any]:
 def state_from_arrays(
     arrays: Mapping[str, npt.NDArray[np.generic]], values: Mapping[str, Any]
 ) -> TrainingState:
-    """Return the state that was taken apart.
-
-    Parameters
-    ----------
-    arrays : mapping of str to ndarray
-        From :func:`arrays_of_state`.
-    values : mapping of str to object
-        From :func:`values_of_state`.
-
-    Returns
-    -------
-    TrainingState
-        Equal to the one before.
-    """
+    """Return the state that the two functions above took apart."""
     parts: dict[str, dict[str, Any]] = {"module": {}, "last": {}, "best": {}}
     moments: dict[int, dict[str, Any]] = {}
     for key, array in arrays.items():

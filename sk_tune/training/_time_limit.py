@@ -73,15 +73,7 @@ class TimeLimit:
 
 @dataclass(slots=True)
 class LimitedTime:
-    """A block whose training ends in time.
-
-    Parameters
-    ----------
-    limit : TimeLimit or None
-        Its end.
-    has_cut : bool, default=False
-        Whether a fit in it was cut.
-    """
+    """A block whose training ends in time; `has_cut` says whether a fit in it was cut."""
 
     limit: TimeLimit | None
     has_cut: bool = False
@@ -94,15 +86,7 @@ _TIME: ContextVar[LimitedTime | None] = ContextVar("time", default=None)
 def time_limit(limit: TimeLimit | None) -> Iterator[LimitedTime]:
     """Let training in a block end in time.
 
-    Parameters
-    ----------
-    limit : TimeLimit or None
-        Without one, or with that of another machine, the one around stays.
-
-    Yields
-    ------
-    LimitedTime
-        Says whether something was cut.
+    Without a limit, or with that of another machine, the one around stays.
     """
     around = _TIME.get()
     if limit is None or limit.host != socket.gethostname():

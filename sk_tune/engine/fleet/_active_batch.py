@@ -346,18 +346,7 @@ class Tile:
 
 
 def build_program(rows: Sequence[Row]) -> Program:
-    """Return the batched network of some rows.
-
-    Parameters
-    ----------
-    rows : sequence of Row
-        Of one architecture.
-
-    Returns
-    -------
-    Program
-        With explicit derivatives where there are some.
-    """
+    """Return some networks as one, with explicit derivatives where there are some."""
     is_rnn = isinstance(rows[0].module, RNN)
     return stacked_program(
         [row.module for row in rows],
@@ -374,23 +363,10 @@ def stacked_program(
     dropout_seeds: Sequence[int] | None = None,
     padded: bool = False,
 ) -> Program:
-    """Return networks as one batched network.
+    """Return networks, equal but for dropout probabilities, as one; weights are copied.
 
-    Parameters
-    ----------
-    modules : sequence of Module
-        Of one architecture, dropout probabilities aside.
-    X : Tensor of shape (n_samples, ...)
-        Inputs such as they take.
-    dropout_seeds : sequence of int or None, default=None
-        Of the seeded dropout layers; None for networks that are not trained.
-    padded : bool, default=False
-        Whether sequences may end early, which sk_tune's RNN asks.
-
-    Returns
-    -------
-    Program
-        With copies of the weights.
+    `dropout_seeds` are None for networks that are not trained. `padded` says that sequences
+    may end early, which sk_tune's RNN asks.
     """
     first = modules[0]
     if isinstance(first, MLP):
@@ -419,37 +395,13 @@ def stacked_program(
 
 
 def is_written_out(row: Row) -> bool:
-    """Return whether the derivatives of a row's network are written out.
-
-    Parameters
-    ----------
-    row : Row
-        Any.
-
-    Returns
-    -------
-    bool
-        False if it takes vmap and autograd.
-    """
+    """Return whether a network needs neither vmap nor autograd for its derivatives."""
     is_mlp = isinstance(row.module, MLP)
     return is_mlp or traced_chain(row.module, row.train.X) is not None
 
 
 def is_compiled(row: Row, recipe: Recipe) -> bool:
-    """Return whether compiled code trains rows like one.
-
-    Parameters
-    ----------
-    row : Row
-        Any.
-    recipe : Recipe
-        What rows like it have in common.
-
-    Returns
-    -------
-    bool
-        False if torch does.
-    """
+    """Return whether compiled code trains networks like one."""
     if not isinstance(row.module, MLP) or compiled_library() is None:
         return False
     return is_plain(build_program([row]), recipe, [row])

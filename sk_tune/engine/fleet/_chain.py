@@ -40,15 +40,7 @@ __all__ = [
 
 
 class Program(ABC):
-    """K networks of one architecture as one.
-
-    Parameters
-    ----------
-    parameters, buffers : RowTensors
-        By the names that they have in the module.
-    dropout : RowDropout
-        Of the modules' seeded dropout layers.
-    """
+    """K networks of one architecture as one; tensors have the names of the module's."""
 
     # Outputs of each network while it trains.
     members = 1
@@ -62,18 +54,7 @@ class Program(ABC):
         self._parts: dict[tuple[int, int], dict[str, Tensor]] = {}
 
     def parts(self, rows: slice) -> dict[str, Tensor]:
-        """Return parameters and buffers of some rows by name.
-
-        Parameters
-        ----------
-        rows : slice
-            Which rows, k of them.
-
-        Returns
-        -------
-        dict of str to Tensor of shape (k, ...)
-            Views, the parameters first.
-        """
+        """Return views (k, ...) of the parameters and buffers of some networks by name."""
         key = (rows.start, rows.stop)
         if key not in self._parts:
             self._parts[key] = {
@@ -87,67 +68,24 @@ class Program(ABC):
     def forward(self, X: Tensor, rows: slice, step: int) -> Tensor:
         """Return the outputs for a batch to train on, and keep what ``backward`` needs.
 
-        Parameters
-        ----------
-        X : Tensor of shape (k, B, ...)
-            Inputs.
-        rows : slice
-            Which rows, k of them.
-        step : int
-            Number of the step in the epoch.
-
-        Returns
-        -------
-        Tensor of shape (k, B, C)
-            Unnormalised outputs; of several members, (k, B, members, C).
+        X is (k, B, ...), outputs are (k, B, C) and unnormalised; (k, B, members, C) of
+        several members. `step` is counted in the epoch.
         """
 
     def combined(self, outputs: Tensor) -> Tensor:
-        """Return outputs of ``forward`` without an axis of members.
-
-        Parameters
-        ----------
-        outputs : Tensor of shape (k, B, C) or (k, B, members, C)
-            Unnormalised outputs.
-
-        Returns
-        -------
-        Tensor of shape (k, B, C)
-            Unnormalised outputs.
-        """
+        """Return outputs of ``forward`` without an axis of members, (k, B, C)."""
         return outputs
 
     @abstractmethod
     def backward(self, gradient: Tensor) -> Sequence[Tensor]:
-        """Return the derivatives by the parameters at the last batch.
+        """Return the derivatives, (k, ...), by the parameters at the last batch.
 
-        Parameters
-        ----------
-        gradient : Tensor of shape (k, B, C)
-            Derivatives by the outputs, of their shape.
-
-        Returns
-        -------
-        sequence of Tensor of shape (k, ...)
-            In the order of the parameters; they may be overwritten.
+        `gradient` holds those by the outputs. The results may be overwritten.
         """
 
     @abstractmethod
     def evaluate(self, X: Tensor, rows: slice) -> Tensor:
-        """Return the outputs in evaluation mode.
-
-        Parameters
-        ----------
-        X : Tensor of shape (k, n, ...)
-            Inputs.
-        rows : slice
-            Which rows, k of them.
-
-        Returns
-        -------
-        Tensor of shape (k, n, C)
-            Unnormalised outputs.
-        """
+        """Return unnormalised outputs (k, n, C) in evaluation mode for X (k, n, ...)."""
 
     def begin_epoch(
         self,
@@ -157,38 +95,20 @@ class Program(ABC):
     ) -> None:
         """Prepare the random numbers of an epoch.
 
-        Parameters
-        ----------
-        first_steps : sequence of int
-            Updates that each row has made before.
-        n_steps : int
-            Steps of the longest epoch.
-        generators : sequence of Generator or None
-            What the ``nn.Dropout`` layers of each row draw from.
+        Each network has made `first_steps` updates before, its ``nn.Dropout`` layers draw
+        from its generator; `n_steps` are those of the longest epoch.
         """
         self.dropout.begin_epoch(first_steps, n_steps)
         self._parts.clear()
 
     def select(self, index: Tensor) -> None:
-        """Keep some rows, in the order given.
-
-        Parameters
-        ----------
-        index : Tensor of shape (K',) and type int64
-            Which.
-        """
+        """Keep some networks, in the order given."""
         for part in (self.parameters, self.buffers, self.dropout):
             part.select(index)
         self._parts.clear()
 
     def extend(self, other: "Program") -> None:
-        """Add the rows of another program behind these.
-
-        Parameters
-        ----------
-        other : Program
-            Of the same architecture.
-        """
+        """Add the networks of another program, of the same architecture, behind these."""
         self.parameters.extend(other.parameters)
         self.buffers.extend(other.buffers)
         self.dropout.extend(other.dropout)
@@ -292,15 +212,7 @@ _MOST_SHAPES = 256
 
 
 class ChainProgram(Program):
-    """K networks of one chain of layers.
-
-    Parameters
-    ----------
-    modules : sequence of Module
-        Of one architecture, dropout probabilities aside.
-    dropout : RowDropout
-        Of the modules' seeded dropout layers.
-    """
+    """K networks of one chain of layers, equal but for weights and dropout."""
 
     def __init__(self, modules: Sequence[nn.Module], dropout: RowDropout) -> None:
         super().__init__(*stacked_parts(modules), dropout)
@@ -332,21 +244,9 @@ class ChainProgram(Program):
         return h
 
     def evaluate_shared(self, X: Tensor, rows: slice) -> Tensor:
-        """Return the outputs in evaluation mode for inputs that the rows share.
+        """Return outputs (k, n, C) in evaluation mode for shared inputs (n, ...).
 
         Only after ``only_predict``.
-
-        Parameters
-        ----------
-        X : Tensor of shape (n, ...)
-            Inputs.
-        rows : slice
-            Which rows, k of them.
-
-        Returns
-        -------
-        Tensor of shape (k, n, C)
-            Unnormalised outputs.
         """
         if not isinstance(self.layers[0], PredictingLinear):
             return self.evaluate(X.expand(rows.stop - rows.start, *X.shape), rows)
@@ -373,15 +273,8 @@ class ChainProgram(Program):
     def fold_affine(self, scale: Tensor, shift: Tensor) -> bool:
         """Let the first layer take inputs that it has yet to scale and shift.
 
-        Parameters
-        ----------
-        scale, shift : Tensor of shape (K, D)
-            Of each row; in float64.
-
-        Returns
-        -------
-        bool
-            Whether there is such a layer; else nothing has changed.
+        Both are (K, D) in float64. Returns whether there is such a layer; else nothing
+        changes.
         """
         first = self.layers[0]
         if not isinstance(first, Linear) or first.bias is None:
@@ -432,21 +325,7 @@ class ChainProgram(Program):
     ) -> Tensor:
         """Return memory of a name and shape, the same at every step.
 
-        Parameters
-        ----------
-        name : str
-            Of what is kept there.
-        like : Tensor
-            For the device, and the dtype if there is none.
-        *shape : int
-            Of the memory.
-        dtype : dtype or None, default=None
-            Of the memory.
-
-        Returns
-        -------
-        Tensor
-            With whatever was left there.
+        It holds what was left there. Device, and dtype if none, are those of `like`.
         """
         if not self._is_training:
             size = math.prod(shape)

@@ -260,16 +260,7 @@ class TorchDropout(nn.Module):
 def is_torch_dropout(layer: nn.Module) -> bool:
     """Return whether ``TorchDropout`` does what a layer does.
 
-    Parameters
-    ----------
-    layer : Module
-        Any.
-
-    Returns
-    -------
-    bool
-        False for one that works in place, which may be called for what it does to its
-        input.
+    Not for one that works in place, which may be called for what it does to its input.
     """
     return type(layer) is nn.Dropout and not layer.inplace
 
@@ -296,18 +287,8 @@ def orders_in_memory(
 ) -> dict[str, dict[int, tuple[int, ...]]] | None:
     """Return in which order a lone network's dropout layers find their inputs in memory.
 
-    Parameters
-    ----------
-    module : Module
-        It is not changed.
-    X : Tensor of shape (n_samples, ...)
-        Inputs; two of them are tried.
-
-    Returns
-    -------
-    dict of str to dict, or None
-        For each layer, by name, what :class:`TorchDropout` calls orders; None if one is
-        called with as many dimensions in several orders.
+    By the name of each layer, as :class:`TorchDropout` takes orders; None if one is called
+    with as many dimensions in several orders. Two samples of X are tried.
     """
     lone = copy.deepcopy(module).train()
     found: dict[str, set[tuple[int, ...]]] = {}

@@ -40,18 +40,10 @@ _BATCH_NORMS = frozenset({nn.BatchNorm1d, nn.BatchNorm2d, nn.BatchNorm3d})
 
 
 class ModuleProgram(Program):
-    """K networks of one architecture.
+    """K networks of one architecture, by vmap and autograd.
 
-    Parameters
-    ----------
-    modules : sequence of Module
-        Equal but for their weights and dropout probabilities.
-    dropout : RowDropout
-        Of the modules' seeded dropout layers.
-    padded : bool
-        Whether sequences may end early, which sk_tune's RNN asks.
-    X : Tensor of shape (n_samples, ...) or None, default=None
-        Inputs such as they are trained on; None for networks that only predict.
+    `padded` says that sequences may end early, which sk_tune's RNN asks. X are inputs such
+    as the networks train on; None if they only predict.
     """
 
     def __init__(

@@ -48,69 +48,25 @@ class Course(Protocol):
         """Whether the epochs to come do not depend on how those before them end."""
 
     def order(self, epoch: int, n_samples: int) -> Tensor:
-        """Return the order of the samples in an epoch.
-
-        Parameters
-        ----------
-        epoch : int
-            From 0.
-        n_samples : int
-            Samples of the row.
-
-        Returns
-        -------
-        Tensor of shape (n_samples,)
-            A permutation, on the CPU.
-        """
+        """Return a permutation of the samples in an epoch, from 0, on the CPU."""
 
     def generator(self, epoch: int) -> torch.Generator | None:
-        """Return what ``nn.Dropout`` draws from in an epoch.
+        """Return what ``nn.Dropout`` draws from in an epoch, from 0.
 
-        Parameters
-        ----------
-        epoch : int
-            From 0.
-
-        Returns
-        -------
-        Generator or None
-            In the state of torch's global one at this point of a lone fit.
+        It is in the state of torch's global generator at this point of a lone fit.
         """
 
     def rates(self, epoch: int, n_batches: int) -> Sequence[float]:
-        """Return the learning rate of each step of an epoch.
-
-        Parameters
-        ----------
-        epoch : int
-            From 0.
-        n_batches : int
-            Steps of the epoch.
-
-        Returns
-        -------
-        sequence of float
-            One for each step.
-        """
+        """Return the learning rate of each step of an epoch, from 0."""
 
     def improved(
         self, record: dict[str, Any], batch_losses: Tensor, valid_outputs: Tensor | None
     ) -> bool:
-        """Take note of a finished epoch, and return whether it is the best so far.
+        """Take note of a finished epoch.
 
-        Parameters
-        ----------
-        record : dict
-            The epoch in the history; it may be changed.
-        batch_losses : Tensor of shape (n_batches,)
-            Of the training batches.
-        valid_outputs : Tensor of shape (n_valid, ...) or None
-            Outputs on the validation samples.
-
-        Returns
-        -------
-        bool
-            Whether the weights are to be kept as the best.
+        Return whether its weights are to be kept as the best. `record` is the epoch in the
+        history and may be changed; `batch_losses` are those of the training batches,
+        `valid_outputs` those on the validation samples.
         """
 
     def memory(self) -> dict[str, Any]:
@@ -129,26 +85,11 @@ class Course(Protocol):
 
 
 class SeededCourse:
-    """The course of a row that was made from one of sk_tune's estimators.
+    """The course of a network that was made from one of sk_tune's estimators.
 
-    Parameters
-    ----------
-    seed : int
-        Of the fit.
-    learning_rate : float
-        Peak of the schedule.
-    lr_schedule : str
-        A name of ``LR_SCHEDULES``.
-    schedule_epochs : int
-        Epochs that the schedule is laid out for.
-    patience : int or None
-        Epochs without progress before the row ends; None never ends it.
-    tol : float
-        Fall of the validation loss that counts as progress.
-    stopping : StoppingState
-        What early stopping remembers.
-    first_epoch : int
-        Epoch at which the schedule began.
+    The schedule of the learning rate is laid out for `schedule_epochs`, and began at
+    `first_epoch`; training ends after `patience` epochs without a fall of the validation
+    loss by `tol`, or never if that is None.
     """
 
     def __init__(
@@ -226,16 +167,12 @@ class SeededCourse:
 
 
 class RowLoss(NamedTuple):
-    """A loss as the fleet needs it.
+    """A loss of K networks at once.
 
-    Parameters
-    ----------
-    with_gradient : callable
-        ``(outputs (K, B, C), targets (K, B) or (K, B, C), share (K, B), smoothing (K,)) ->
-        (losses (K,), gradients (K, B, C))``.  The weights `share` sum to 1 in each row;
-        None stands for equal ones.
-    mean : callable
-        ``(outputs, targets, weights (K, B) or None) -> losses (K,)``, without smoothing.
+    ``with_gradient(outputs (K, B, C), targets (K, B) or (K, B, C), share (K, B), smoothing
+    (K,))`` returns losses (K,) and gradients (K, B, C); the weights `share` sum to 1 in
+    each network, None stands for equal ones. ``mean(outputs, targets, weights (K, B) or
+    None)`` returns losses (K,) without smoothing.
     """
 
     with_gradient: Callable[
@@ -250,25 +187,9 @@ class RowLoss(NamedTuple):
         share: Tensor | None,
         smoothing: Tensor | None,
     ) -> tuple[Tensor, Tensor]:
-        """Return what ``with_gradient`` does, of the mean of several members' losses.
+        """Return what ``with_gradient`` does, for the mean of several members' losses.
 
-        Parameters
-        ----------
-        outputs : Tensor of shape (K, B, members, C)
-            Unnormalised outputs.
-        targets : Tensor of shape (K, B) or (K, B, C)
-            Encoded targets.
-        share : Tensor of shape (K, B) or None
-            Weights.
-        smoothing : Tensor of shape (K,) or None
-            Label smoothing.
-
-        Returns
-        -------
-        losses : Tensor of shape (K,)
-            Of each row.
-        gradients : Tensor
-            Derivatives, of the shape of `outputs`.
+        Outputs and their gradients are (K, B, members, C).
         """
         m = outputs.shape[2]
         if share is not None:
@@ -395,19 +316,10 @@ def loss_by_autograd(
     criterion: Callable[[Tensor, Tensor], Tensor],
     judged: Callable[[Tensor, Tensor], Tensor] | None = None,
 ) -> RowLoss:
-    """Return a loss of one network as one of many.
+    """Return a loss of one network as one of many, without weights and label smoothing.
 
-    Parameters
-    ----------
-    criterion : callable
-        ``(outputs (B, C), targets) -> mean loss``, of operations that vmap has rules for.
-    judged : callable or None, default=None
-        The same for rows that are not trained on, where it is another; the same if None.
-
-    Returns
-    -------
-    RowLoss
-        Without weights and label smoothing.
+    `criterion` maps outputs (B, C) and targets to a mean loss, by operations that vmap has
+    rules for; `judged` does so for samples that are not trained on, where it is another.
     """
     by_row = torch.func.vmap(criterion)
     judged_by_row = by_row if judged is None else torch.func.vmap(judged)
@@ -428,28 +340,13 @@ def loss_by_autograd(
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Recipe:
-    """What all rows of a fleet have in common, beside their architecture.
+    """What all networks of a fleet have in common, beside their architecture.
 
-    Parameters
-    ----------
-    optimizer : {"adamw", "adam", "sgd", "rmsprop"}
-        Kind of the optimizer.
-    nesterov : bool
-        Whether SGD looks ahead.
-    batch_size : int
-        Samples of a batch; -1 takes all at once.
-    loss : RowLoss
-        What is minimised.
-    score : callable
-        ``(y_pred (K, n, C), y_true, sample_weight) -> scores (K,)`` for the history.
-    draws_globally : bool
-        Whether modules may draw from torch's global generator, as ``nn.Dropout`` does.
-    joins_last_sample : bool, default=True
-        Whether a lone last sample of an epoch joins the batch before it.
-    layout : Layout, default="other"
-        What the axes of a sample mean to augmentations.
-    codes : tuple of int, default=()
-        Columns that hold codes of categories.
+    A `batch_size` of -1 takes all samples at once. `score` maps predictions (K, n, C),
+    targets and weights to scores (K,). Modules may draw from torch's global generator, as
+    ``nn.Dropout`` does, if `draws_globally`. `joins_last_sample` says that a lone last
+    sample of an epoch joins the batch before it, `layout` what the axes of a sample mean to
+    augmentations, `codes` which columns hold codes of categories.
     """
 
     optimizer: str
@@ -465,43 +362,13 @@ class Recipe:
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class Row:
-    """One network to train.
+    """One network to train, for at most `n_epochs` from where `state` stands.
 
-    Parameters
-    ----------
-    module : Module
-        With the weights that it starts from.
-    course : Course
-        What the row decides for itself between epochs.
-    settings : Settings
-        Of its optimizer.
-    state : TrainingState
-        Where it stands: its seed, moments, counters and history.
-    n_epochs : int
-        Epochs to train now, at most.
-    train : TensorSet
-        Samples to train on.
-    valid : TensorSet or None
-        Samples that the course looks at.
-    monitor : TensorSet or None
-        Samples to be scored on after each epoch, and predicted at the end.
-    learning_rate : float
-        For messages.
-    l1 : float, default=0.0
-        Strength of the L1 penalty on weight matrices.
-    label_smoothing : float, default=0.0
-        Share of each target that is spread over all classes.
-    gradient_clip : float or None, default=None
-        Largest norm of the gradient.
-    dropout_seed : int, default=0
-        Of the seeded dropout layers.
-    augmentation : tuple of Augmentation, default=()
-        What training samples go through; of the same kinds in all rows.
-    augmentation_seed : int, default=0
-        Of its random numbers.
-    checkpoints : sequence of int, default=()
-        Epochs after which to keep where the row stands, counted from the first of its
-        whole training.
+    `module` has the weights that it starts from; `course` decides between epochs, and looks
+    at the samples `valid`; the network is scored on `monitor` after each epoch, and
+    predicts it at the end. `learning_rate` is for messages. `augmentation` is of the same
+    kinds in all networks. `checkpoints` are the epochs after which to keep the state,
+    counted from the first of its whole training.
     """
 
     module: nn.Module
@@ -524,22 +391,10 @@ class Row:
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class Outcome:
-    """What became of a row.
+    """What became of a network: its state, and `outputs` (n_monitor, C) on monitor samples.
 
-    Parameters
-    ----------
-    state : TrainingState
-        Where the row stands now.
-    outputs : ndarray of shape (n_monitor, C) or None
-        Outputs on the monitor samples, by the weights in use.
-    message : str
-        Why the training failed; empty if it did not.
-    seconds : float
-        Its share of the fleet's time.
-    is_cut : bool, default=False
-        Whether the time was up before its last epoch.
-    checkpoints : tuple of TrainingState, default=()
-        Where it stood on its way.
+    `message` says why the training failed, or is empty; `seconds` are the network's share
+    of the fleet's time; `is_cut` says that the time was up before its last epoch.
     """
 
     state: TrainingState

@@ -79,18 +79,10 @@ _Views = tuple[list[Any], list[_Pair], list[_Pair]]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Settings:
-    """Hyperparameters of one row's optimizer that stay as they are.
+    """Hyperparameters of one network's optimizer that stay as they are.
 
-    Parameters
-    ----------
-    momentum : float
-        Of SGD and RMSprop; beta_1 of Adam and AdamW.
-    beta_2 : float, default=0.999
-        Decay of v in Adam and AdamW, alpha in RMSprop.
-    eps : float, default=1e-8
-        Added to the denominator.
-    weight_decay : float, default=0.0
-        Decoupled from the gradient in AdamW.
+    `momentum` is beta_1 of Adam and AdamW; `beta_2` decays v in these, and is alpha in
+    RMSprop. AdamW decouples the weight decay from the gradient.
     """
 
     momentum: float

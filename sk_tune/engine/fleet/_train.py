@@ -57,33 +57,13 @@ def train_fleet(
     seconds_between: float = math.inf,
     n_threads: int = 1,
 ) -> Iterator[tuple[int, Outcome]]:
-    """Train rows of one signature, some at a time.
+    """Train networks of one recipe, some at a time.
 
-    Parameters
-    ----------
-    rows : iterable of Row
-        Taken from as places become free, so they may be made late.
-    recipe : Recipe
-        What they have in common.
-    n_rows : int
-        Rows to train at a time.
-    progress : callable or None
-        Called with the number of rows that finished an epoch, or several: where compiled
-        code trains them, some four times a second.
-    keep : callable or None
-        Called now and then with rows that have not ended: pairs of their position in
-        `rows` and where they stand.
-    seconds_between : float
-        Seconds between two such calls, at least; more where a call takes long.
-    n_threads : int, default=1
-        Threads that rows are shared by where compiled code trains them.
-
-    Yields
-    ------
-    index : int
-        Position of a row in `rows`.
-    outcome : Outcome
-        What became of it.
+    Yield positions and outcomes as they end. `networks` are taken from as places become
+    free, so they may be made late; `n_active` train at a time. `progress` is called with
+    the number of networks that finished an epoch, some four times a second where compiled
+    code trains them, in `n_threads` threads. `keep` is called now and then, at most every
+    `seconds_between`, with positions and states of networks that have not ended.
     """
     waiting = enumerate(rows)
     tile = Tile(recipe, n_threads)
