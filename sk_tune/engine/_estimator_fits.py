@@ -14,9 +14,9 @@ from sk_tune.augment import kinds_of
 from sk_tune.engine._fits import Fit
 from sk_tune.engine.fleet import (
     LOSSES,
+    FleetNetwork,
     ModuleProgram,
     Recipe,
-    Row,
     SeededCourse,
     Settings,
     is_torch_dropout,
@@ -33,11 +33,11 @@ from sk_tune.training import (
     Stream,
     TrainingState,
     accuracy,
+    accuracy_by_network,
     derive_seed,
     forked_rng,
     r2,
-    row_accuracy,
-    row_r2,
+    r2_by_network,
 )
 
 __all__ = [
@@ -120,7 +120,7 @@ _LOSSES: dict[type[nn.Module], str] = {
     **{kind: name for name, kind in REGRESSION_LOSSES.items()},
 }
 
-_SCORES: dict[Any, Any] = {accuracy: row_accuracy, r2: row_r2}
+_SCORES: dict[Any, Any] = {accuracy: accuracy_by_network, r2: r2_by_network}
 
 
 class EstimatorFit:
@@ -142,7 +142,7 @@ class EstimatorFit:
             state=fit.state,
         )
 
-    def row(self) -> Row:
+    def network(self) -> FleetNetwork:
         """Return the fit's network, with its module, for a fleet of its recipe."""
         prepared = self.prepared
         options, estimator = prepared.options, prepared.estimator
@@ -162,7 +162,7 @@ class EstimatorFit:
             beta_2=SECOND_MOMENT_DECAY[estimator.optimizer],
             weight_decay=float(estimator.weight_decay),
         )
-        return Row(
+        return FleetNetwork(
             module=prepared.module,
             course=course,
             settings=settings,
@@ -282,7 +282,7 @@ def _difference(module: nn.Module, X: Tensor, *, predicts: bool) -> str | None:
     program.begin_epoch([0, 0], 1, [torch.Generator(), torch.Generator()])
     outputs = program.evaluate(X, slice(0, 2))
     if not torch.allclose(others[0], alone[0], rtol=1e-3, atol=1e-4, equal_nan=True):
-        return "its outputs depend on the other rows of a batch"
+        return "its outputs depend on the other samples of a batch"
     is_of_shape = outputs[0].shape == alone.shape
     if not is_of_shape or not torch.allclose(
         outputs[0], alone, rtol=1e-3, atol=1e-4, equal_nan=True

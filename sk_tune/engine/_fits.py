@@ -41,9 +41,9 @@ class Fit:
     y : array-like of shape (n_samples,) or (n_samples, n_outputs)
         Targets.
     rows : ndarray of shape (n_train,) or None, default=None
-        Positions of the rows to train on; all if None.
+        Positions of the samples to train on; all if None.
     sample_weight : array-like of shape (n_samples,) or None, default=None
-        Weights of all rows.
+        Weights of all samples.
     seed : int, bytes or None, default=None
         Source of all random numbers; if None it comes from the estimator's
         ``random_state``.  A plain skorch net may begin with a state of torch's global
@@ -52,7 +52,7 @@ class Fit:
         Epochs to train now; the estimator's ``max_epochs`` if None.  The schedule of the
         learning rate is laid out for ``max_epochs`` either way.
     monitor : ndarray of shape (n_monitor,) or None, default=None
-        Positions of rows that the network is scored on after each epoch and predicts at
+        Positions of samples that the network is scored on after each epoch and predicts at
         the end.  They change nothing in the training.
     state : TrainingState or None, default=None
         Where an earlier training of the same fit stands, to go on from.
@@ -96,23 +96,16 @@ class Trained:
     state : TrainingState or None
         Weights, optimizer state and history: all that training needs to go on.
     predictions : ndarray of shape (n_monitor,) or (n_monitor, n_outputs) or None
-        On the monitor rows: ``predict_proba`` of a classifier, ``predict`` of a regressor.
-    message : str
-        Why the fit failed; empty if it did not.
-    seconds : float
-        Time that the training took; a fleet's time is shared among its rows.
-    engine : {"fleet", "reference"}
-        Which engine trained it.
-    solo_reason : str, default=""
-        Why no fleet could carry the fit; empty if one did, or none was asked for.
-    is_loaded : bool, default=False
-        Whether it was trained before, and comes from a store.
-    is_cut : bool, default=False
-        Whether the time was up before its last epoch: `state` is that after those that it
-        had, or None.  A store does not have it.
-    checkpoints : tuple of TrainingState, default=()
-        Where the fit stood after some of its epochs, if it was to keep them and a fleet
-        carried it.  A store does not have them.
+        On the monitor samples: ``predict_proba`` of a classifier, ``predict`` of a
+        regressor. message : str Why the fit failed; empty if it did not. seconds : float
+        Time that the training took; a fleet's time is shared among its networks. engine :
+        {"fleet", "reference"} Which engine trained it. solo_reason : str, default="" Why no
+        fleet could carry the fit; empty if one did, or none was asked for. is_loaded :
+        bool, default=False Whether it was trained before, and comes from a store. is_cut :
+        bool, default=False Whether the time was up before its last epoch: `state` is that
+        after those that it had, or None.  A store does not have it. checkpoints : tuple of
+        TrainingState, default=() Where the fit stood after some of its epochs, if it was to
+        keep them and a fleet carried it.  A store does not have them.
     """
 
     status: Literal["trained", "failed"]
@@ -128,17 +121,17 @@ class Trained:
 
     @property
     def train_loss(self) -> npt.NDArray[np.float64]:
-        """Loss on the training rows in each epoch, as it ran."""
+        """Loss on the training samples in each epoch, as it ran."""
         return self._curve("train_loss")
 
     @property
     def monitor_loss(self) -> npt.NDArray[np.float64]:
-        """Loss on the monitor rows after each epoch."""
+        """Loss on the monitor samples after each epoch."""
         return self._curve("monitor_loss")
 
     @property
     def monitor_score(self) -> npt.NDArray[np.float64]:
-        """Accuracy or R^2 on the monitor rows after each epoch."""
+        """Accuracy or R^2 on the monitor samples after each epoch."""
         return self._curve("monitor_score")
 
     def _curve(self, name: str) -> npt.NDArray[np.float64]:

@@ -11,7 +11,7 @@ import torch
 
 from sk_tune.engine._fits import Fit
 from sk_tune.engine._reference import prepare
-from sk_tune.engine.fleet import Recipe, Row, is_compiled, is_written_out
+from sk_tune.engine.fleet import FleetNetwork, Recipe, is_compiled, is_written_out
 from sk_tune.estimators import FitPreparer
 from sk_tune.nets import MLP
 from sk_tune.training import TrainingState
@@ -20,28 +20,28 @@ __all__ = [
     "SHARE_OF_MEMORY",
     "available_memory",
     "bytes_per_fit",
-    "bytes_per_row",
+    "bytes_per_network",
     "checkpoint_before",
     "checkpoint_epochs",
     "epochs_to_keep",
     "expected_memory",
-    "rows_at_a_time",
+    "networks_at_a_time",
     "seconds_per_epoch",
 ]
 
 # Of the memory that is free at the start, what all workers together may take.
 SHARE_OF_MEMORY = 0.5
-# Measured on a CPU (docs/adr/0005): the calls of a step are paid once for all rows, until
-# the activations of all rows take more than a few MiB; vmap's calls cost more.
-_TILE_BYTES = 4 * 2**20
-_LEAST_ROWS_CPU, _MOST_ROWS_CPU = 4, 64
+# Measured on a CPU (docs/adr/0005): the calls of a step are paid once for all networks,
+# until the activations of all networks take more than a few MiB; vmap's calls cost more.
+_ACTIVE_BYTES = 4 * 2**20
+_LEAST_NETWORKS_CPU, _MOST_NETWORKS_CPU = 4, 64
 # A step of a convolutional network has more arithmetic for its calls.
-_TILE_BYTES_IMAGES = 12 * 2**20
-_LEAST_ROWS_IMAGES = 2
-_ROWS_VMAP = 32
-_MOST_ROWS_CUDA = 4096
-# Of a row of a fleet: the calls of a step, and multiplications in a second, both on a core
-# of the year 2020.  Good for a guess within a factor of 2.
+_ACTIVE_BYTES_IMAGES = 12 * 2**20
+_LEAST_NETWORKS_IMAGES = 2
+_NETWORKS_VMAP = 32
+_MOST_NETWORKS_CUDA = 4096
+# For a network of a fleet: the calls of a step, and multiplications in a second, both on a
+# core of the year 2020.  Good for a guess within a factor of 2.
 _SECONDS_PER_STEP = 3e-5
 _PRODUCTS_PER_SECOND = 2e10
 # The same where compiled code trains them, and what an epoch takes beside it.
@@ -61,54 +61,60 @@ _GROUPS = (
 )
 
 
-def rows_at_a_time(
-    row: Row, recipe: Recipe, memory_limit: int, *, compiled: bool | None = None
+def networks_at_a_time(
+    network: FleetNetwork,
+    recipe: Recipe,
+    memory_limit: int,
+    *,
+    compiled: bool | None = None,
 ) -> int:
     """Return how many networks like one, at least 1, are trained side by side.
 
     `memory_limit` are the bytes that they may take together; `compiled`, whether compiled
     code trains them, is looked up if None.
     """
-    need = bytes_per_row(row, recipe)
+    need = bytes_per_network(network, recipe)
     fitting = max(1, memory_limit // need)
-    if row.train.X.device.type == "cuda":
-        return int(min(_MOST_ROWS_CUDA, fitting))
-    if not is_written_out(row):
-        return int(min(_ROWS_VMAP, fitting))
-    if is_compiled(row, recipe) if compiled is None else compiled:
-        return int(min(_MOST_ROWS_CPU, fitting))
-    tile, least = _TILE_BYTES, _LEAST_ROWS_CPU
-    if any(p.ndim > 2 for p in row.module.parameters()):
-        tile, least = _TILE_BYTES_IMAGES, _LEAST_ROWS_IMAGES
-    paying = max(least, tile // max(_batch_bytes(row, recipe), 1))
-    return int(min(_MOST_ROWS_CPU, fitting, paying))
+    if network.train.X.device.type == "cuda":
+        return int(min(_MOST_NETWORKS_CUDA, fitting))
+    if not is_written_out(network):
+        return int(min(_NETWORKS_VMAP, fitting))
+    if is_compiled(network, recipe) if compiled is None else compiled:
+        return int(min(_MOST_NETWORKS_CPU, fitting))
+    active, least = _ACTIVE_BYTES, _LEAST_NETWORKS_CPU
+    if any(p.ndim > 2 for p in network.module.parameters()):
+        active, least = _ACTIVE_BYTES_IMAGES, _LEAST_NETWORKS_IMAGES
+    paying = max(least, active // max(_batch_bytes(network, recipe), 1))
+    return int(min(_MOST_NETWORKS_CPU, fitting, paying))
 
 
-def seconds_per_epoch(row: Row, recipe: Recipe, *, compiled: bool = False) -> float:
+def seconds_per_epoch(
+    network: FleetNetwork, recipe: Recipe, *, compiled: bool = False
+) -> float:
     """Return roughly how many seconds an epoch of one network takes in a fleet.
 
     Infinity if this cannot be told beforehand: for anything but an MLP on a CPU.
     """
-    if not isinstance(row.module, MLP) or row.train.X.device.type != "cpu":
+    if not isinstance(network.module, MLP) or network.train.X.device.type != "cpu":
         return math.inf
-    n_weights = sum(p.numel() for p in row.module.parameters())
+    n_weights = sum(p.numel() for p in network.module.parameters())
     # Forward, and backward by the weights and by the inputs.
-    products = 3 * n_weights * len(row.train) * row.module.members
-    n_batch = len(row.train) if recipe.batch_size == -1 else recipe.batch_size
-    n_steps = math.ceil(len(row.train) / n_batch)
+    products = 3 * n_weights * len(network.train) * network.module.members
+    n_batch = len(network.train) if recipe.batch_size == -1 else recipe.batch_size
+    n_steps = math.ceil(len(network.train) / n_batch)
     if compiled:
         seconds = n_steps * _SECONDS_PER_STEP_COMPILED + _SECONDS_PER_EPOCH_COMPILED
         return products / _PRODUCTS_PER_SECOND_COMPILED + seconds
     return products / _PRODUCTS_PER_SECOND + n_steps * _SECONDS_PER_STEP
 
 
-def bytes_per_row(row: Row, recipe: Recipe) -> int:
+def bytes_per_network(network: FleetNetwork, recipe: Recipe) -> int:
     """Return the bytes of a network while it trains, without the data that are shared."""
-    itemsize = row.train.X.element_size()
-    n_weights = sum(p.numel() for p in row.module.parameters())
-    epoch = len(row.train) * itemsize * (8 + row.train.X[0].numel() // 8)
+    itemsize = network.train.X.element_size()
+    n_weights = sum(p.numel() for p in network.module.parameters())
+    epoch = len(network.train) * itemsize * (8 + network.train.X[0].numel() // 8)
     return (
-        _COPIES_OF_ACTIVATIONS * _batch_bytes(row, recipe)
+        _COPIES_OF_ACTIVATIONS * _batch_bytes(network, recipe)
         + _COPIES_OF_WEIGHTS * n_weights * itemsize
         + epoch
     )
@@ -121,13 +127,15 @@ def expected_memory(fit: Fit, *, n_workers: int, n_folds: int) -> int:
     count.
     """
     prepared = prepare(replace(fit, seed=0, n_epochs=1), FitPreparer())
-    row, (recipe, _) = prepared.row(), prepared.recipe()
+    network, (recipe, _) = prepared.network(), prepared.recipe()
     limit = int(SHARE_OF_MEMORY * available_memory() / n_workers)
-    rows = rows_at_a_time(row, recipe, limit) * bytes_per_row(row, recipe)
-    sets = [part for part in (row.train, row.monitor) if part is not None]
+    networks = networks_at_a_time(network, recipe, limit) * bytes_per_network(
+        network, recipe
+    )
+    sets = [part for part in (network.train, network.monitor) if part is not None]
     tensors = [t for part in sets for t in (part.X, part.y) if t is not None]
     data = sum(int(tensor.nbytes) for tensor in tensors)
-    return n_workers * (rows + n_folds * data)
+    return n_workers * (networks + n_folds * data)
 
 
 def available_memory() -> int:
@@ -166,10 +174,14 @@ def _left_in_group() -> int | None:
     return None
 
 
-def _batch_bytes(row: Row, recipe: Recipe) -> int:
+def _batch_bytes(network: FleetNetwork, recipe: Recipe) -> int:
     """Return the bytes of a batch's activations."""
-    n_batch = len(row.train) if recipe.batch_size == -1 else recipe.batch_size
-    return min(n_batch, len(row.train)) * _activations(row) * row.train.X.element_size()
+    n_batch = len(network.train) if recipe.batch_size == -1 else recipe.batch_size
+    return (
+        min(n_batch, len(network.train))
+        * _activations(network)
+        * network.train.X.element_size()
+    )
 
 
 def _numbers_kept(module: torch.nn.Module, output: object) -> int:
@@ -184,7 +196,7 @@ def _numbers_kept(module: torch.nn.Module, output: object) -> int:
     return sum(tensor.numel() for tensor in tensors)
 
 
-def _activations(row: Row) -> int:
+def _activations(network: FleetNetwork) -> int:
     """Return how many numbers a network computes for one sample."""
     counts: list[int] = []
 
@@ -192,17 +204,17 @@ def _activations(row: Row) -> int:
         if not list(module.children()):
             counts.append(_numbers_kept(module, output))
 
-    handles = [m.register_forward_hook(count) for m in row.module.modules()]
-    was_training = row.module.training
+    handles = [m.register_forward_hook(count) for m in network.module.modules()]
+    was_training = network.module.training
     try:
         with torch.no_grad():
             # Copied, for modules that work in place on their input.
-            row.module.eval()(row.train[:2][0].clone())
+            network.module.eval()(network.train[:2][0].clone())
     finally:
-        row.module.train(was_training)
+        network.module.train(was_training)
         for handle in handles:
             handle.remove()
-    return sum(counts) // 2 + row.train.X[0].numel()
+    return sum(counts) // 2 + network.train.X[0].numel()
 
 
 # Of what fits in training may take, what their checkpoints may, all together.
@@ -222,14 +234,14 @@ def bytes_per_fit(fits: Iterable[Fit], memory_limit: float) -> int:
     return int(_SHARE * memory_limit / max(1, n_kept))
 
 
-def epochs_to_keep(row: Row, limit: int) -> range:
+def epochs_to_keep(network: FleetNetwork, limit: int) -> range:
     """Return the epochs of its whole training, from 1, after which to keep a checkpoint.
 
     `limit` are the bytes that a network's checkpoints may take.
     """
-    weights = row.module.state_dict().values()
+    weights = network.module.state_dict().values()
     n_bytes = _COPIES * sum(w.numel() * w.element_size() for w in weights)
-    return checkpoint_epochs(len(row.state.history), row.n_epochs, n_bytes, limit)
+    return checkpoint_epochs(len(network.state.history), network.n_epochs, n_bytes, limit)
 
 
 def checkpoint_epochs(n_before: int, n_epochs: int, n_bytes: int, limit: int) -> range:

@@ -23,7 +23,7 @@ from sk_tune.engine._fits import Fit, ProgressReporter, Trained
 from sk_tune.engine._reference import failed
 from sk_tune.engine._shard import Shard
 from sk_tune.engine._skorch_support import reason_for_solo
-from sk_tune.engine._store import FitStore, Underway, going_on, underway_key
+from sk_tune.engine._store import FitStore, UnfinishedFits, resumed, unfinished_key
 from sk_tune.engine.fleet import arithmetic
 from sk_tune.estimators import LastSeen, NetworkEstimator, check_parameters, first_seed
 from sk_tune.exceptions import warn_user
@@ -43,7 +43,7 @@ __all__ = [
 _FORMAT = 6
 # Parameters that say nothing of the network of an estimator of ours, or of skorch's; the
 # seed is a part of the fit.  A class that a user derived may read them.
-_UNHEARD = frozenset({"random_state", "verbose", "warm_start"})
+_IGNORED = frozenset({"random_state", "verbose", "warm_start"})
 _KNOWN = ("sk_tune.", "skorch.")
 # What each epoch recorded of its own time.
 _TIME = "dur"
@@ -104,7 +104,7 @@ def _surroundings() -> list[str]:
 def _parameters(estimator: Any) -> Iterator[tuple[str, Any]]:
     is_known = type(estimator).__module__.startswith(_KNOWN)
     for name, value in sorted(estimator.get_params(deep=False).items()):
-        if name.startswith("_") or (is_known and name in _UNHEARD):
+        if name.startswith("_") or (is_known and name in _IGNORED):
             continue
         if name == "class_weight" and isinstance(value, dict):
             yield name, sorted((repr(label), weight) for label, weight in value.items())
@@ -119,7 +119,7 @@ def _parameters(estimator: Any) -> Iterator[tuple[str, Any]]:
 def _digest_of_state(state: TrainingState) -> str:
     arrays = arrays_of_state(state)
     # Its history is a part of the result.
-    history = [{k: v for k, v in row.items() if k != _TIME} for row in state.history]
+    history = [{k: v for k, v in record.items() if k != _TIME} for record in state.history]
     values = {**values_of_state(state), "history": history}
     # The values of an array of objects: there are none in a state.
     own = [[name, array_digest(arrays[name], value_digest)] for name in sorted(arrays)]
@@ -129,7 +129,7 @@ def _digest_of_state(state: TrainingState) -> str:
 class StoredFits:
     """Results that are there already, and a place for the others; None keeps nothing.
 
-    `loaded` are by position, as is `underway`, the states of fits that have not ended.
+    `loaded` are by position, as is `unfinished`, the states of fits that have not ended.
     `reasons` counts why fits cannot be stored.
     """
 
@@ -143,8 +143,8 @@ class StoredFits:
         else:
             self._keys = self._make_keys(fits, maker or FitKeys())
         self.loaded = self._found(self._keys)
-        self.underway = self._found({
-            i: underway_key(key) for i, key in self._keys.items() if i not in self.loaded
+        self.unfinished = self._found({
+            i: unfinished_key(key) for i, key in self._keys.items() if i not in self.loaded
         })
 
     def _found(self, keys: Mapping[int, str]) -> dict[int, Trained]:
@@ -175,16 +175,15 @@ class StoredFits:
         and are kept while they train.
         """
         left = shard.without(self.loaded)
-        states = {i: kept.state for i, kept in self.underway.items()}
+        states = {i: kept.state for i, kept in self.unfinished.items()}
         fits = {
-            i: going_on(fit, states.get(i) or fit.checkpoint)
-            for i, fit in left.fits.items()
+            i: resumed(fit, states.get(i) or fit.checkpoint) for i, fit in left.fits.items()
         }
         place = None
         if self._store is not None:
             keys = {i: self._keys[i] for i in fits if i in self._keys}
-            place = Underway.of(self._store, keys)
-        return replace(left, fits=fits, underway=place)
+            place = UnfinishedFits.of(self._store, keys)
+        return replace(left, fits=fits, unfinished=place)
 
     def save(self, trained: Mapping[int, Trained]) -> None:
         """Write results by position.
@@ -197,7 +196,7 @@ class StoredFits:
                 for i, t in trained.items()
                 if i in self._keys and not t.is_cut
             }
-            self._store.save(rows, instead_of=map(underway_key, rows))
+            self._store.save(rows, instead_of=map(unfinished_key, rows))
 
 
 @contextmanager

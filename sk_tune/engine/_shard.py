@@ -13,11 +13,11 @@ import torch
 
 from sk_tune.engine._estimator_fits import N_TRIED, EstimatorFit, reason_in_module
 from sk_tune.engine._fits import Fit, Trained
-from sk_tune.engine._memory_limits import epochs_to_keep, rows_at_a_time
+from sk_tune.engine._memory_limits import epochs_to_keep, networks_at_a_time
 from sk_tune.engine._reference import failed, late, prepare, train_by_reference
 from sk_tune.engine._skorch import NoFleetError, SkorchFit
-from sk_tune.engine._store import Underway
-from sk_tune.engine.fleet import Outcome, Recipe, Row, train_fleet
+from sk_tune.engine._store import UnfinishedFits
+from sk_tune.engine.fleet import FleetNetwork, NetworkOutcome, Recipe, train_fleet
 from sk_tune.estimators import FitPreparer
 from sk_tune.training import (
     TimeIsUpError,
@@ -46,7 +46,7 @@ class Shard:
     as_fleet: bool
     memory_limit: int
     groups: Sequence[Sequence[int]] = ()
-    underway: Underway | None = None
+    unfinished: UnfinishedFits | None = None
     checkpoint_bytes: int = 0
     limit: TimeLimit | None = None
 
@@ -108,8 +108,8 @@ class _Fleets:
         self.trained: dict[int, Trained] = {}
         self.solo: dict[int, str] = {}
         # Of the fit that was prepared last, until it is trained.
-        self.made: tuple[int, Row] | None = None
-        # Which came last to a fleet; of one row, the one in training.
+        self.made: tuple[int, FleetNetwork] | None = None
+        # Which came last to a fleet; of one network, the one in training.
         self.current = -1
 
     def train(self) -> tuple[dict[int, Trained], dict[int, str]]:
@@ -133,49 +133,49 @@ class _Fleets:
                 waiting = [index for index in waiting if index not in self.trained]
 
     def _train_fleet(self, waiting: list[int], first: AnyFit) -> None:
-        """Train the first of the waiting fits and all that can be rows beside it."""
+        """Train the first of the waiting fits and all that can be networks beside it."""
         found = _recipe_of(first)
         if isinstance(found, str):
             self._train_solo(waiting[0], found)
             return
         recipe, key = found
-        row = first.row()
-        reason = reason_in_module(row.module, row.train[:N_TRIED][0])
+        network = first.network()
+        reason = reason_in_module(network.module, network.train[:N_TRIED][0])
         if reason is not None:
             self._train_solo(waiting[0], reason)
             return
-        n_rows = rows_at_a_time(row, recipe, self.shard.memory_limit)
+        n_active = networks_at_a_time(network, recipe, self.shard.memory_limit)
         ready = {waiting[0]: first}
         while True:
             # What is cut has a part of the time, so that those that wait have theirs.
             cuts = self.shard.limit is not None and self.shard.limit.cuts
-            own = waiting[:n_rows] if cuts else waiting
+            own = waiting[:n_active] if cuts else waiting
             try:
                 with time_limit(self._limit(len(own))):
-                    self._train_rows(own, ready, (recipe, key), n_rows)
+                    self._train_active(own, ready, (recipe, key), n_active)
             except torch.cuda.OutOfMemoryError as error:
-                if n_rows == 1:
+                if n_active == 1:
                     self._end(self.current, self._failed(self.current, error))
                     return
                 # The fleet is made smaller; what it has finished is kept.
-                n_rows //= 2
+                n_active //= 2
                 torch.cuda.empty_cache()
                 waiting = [index for index in waiting if index not in self.trained]
             else:
                 return
 
-    def _train_rows(
+    def _train_active(
         self,
         waiting: Sequence[int],
         ready: dict[int, AnyFit],
         fleet: tuple[Recipe, Any],
-        n_rows: int,
+        n_active: int,
     ) -> None:
         seen: list[int] = []
-        # Only those in training are kept: each may hold rows of its own.
+        # Only those in training are kept: each may hold data.
         taken: dict[int, tuple[int, AnyFit]] = {}
 
-        def rows() -> Iterator[Row]:
+        def networks() -> Iterator[FleetNetwork]:
             for index in waiting:
                 self.current = index
                 prepared = ready.pop(index, None) or self._prepare(index, beside=True)
@@ -183,13 +183,13 @@ class _Fleets:
                 if prepared and not isinstance(found, str) and found[1] == fleet[1]:
                     taken[len(seen)] = (index, prepared)
                     seen.append(index)
-                    yield self._row(index, prepared)
+                    yield self._network(index, prepared)
 
         try:
             outcomes = train_fleet(
-                rows(),
+                networks(),
                 fleet[0],
-                n_rows,
+                n_active,
                 self.epoch_done,
                 n_threads=self.n_threads,
                 **self._keeping(taken),
@@ -201,7 +201,7 @@ class _Fleets:
         except torch.cuda.OutOfMemoryError:
             raise
         except Exception as error:  # noqa: BLE001 - every fit has a result
-            # Whose fault it is only each of the rows in training can tell, alone.
+            # Whose fault it is only each of the networks in training can tell, alone.
             reason = f"its fleet failed ({type(error).__name__}: {error})"
             failed_with = [index for index, _ in taken.values()]
             # Whatever happens, fewer are left.
@@ -209,17 +209,19 @@ class _Fleets:
             for index in failed_with or left[:1]:
                 self._train_solo(index, reason)
 
-    def _row(self, index: int, prepared: AnyFit) -> Row:
+    def _network(self, index: int, prepared: AnyFit) -> FleetNetwork:
         made, self.made = self.made, None
-        row = made[1] if made is not None and made[0] == index else prepared.row()
+        network = made[1] if made is not None and made[0] == index else prepared.network()
         if not self.shard.fits[index].keeps_checkpoints:
-            return row
-        return replace(row, checkpoints=epochs_to_keep(row, self.shard.checkpoint_bytes))
+            return network
+        return replace(
+            network, checkpoints=epochs_to_keep(network, self.shard.checkpoint_bytes)
+        )
 
     def _keeping(self, taken: dict[int, tuple[int, AnyFit]]) -> dict[str, Any]:
         """Return how a fleet keeps what has not ended."""
-        underway = self.shard.underway
-        if underway is None:
+        unfinished = self.shard.unfinished
+        if unfinished is None:
             return {}
 
         def keep(states: list[tuple[int, TrainingState]]) -> None:
@@ -227,12 +229,12 @@ class _Fleets:
             for position, state in states:
                 index, _ = taken[position]
                 found[index] = _unfinished(state)
-            underway.keep(found)
+            unfinished.keep(found)
 
-        return {"keep": keep, "seconds_between": underway.seconds}
+        return {"keep": keep, "seconds_between": unfinished.seconds}
 
     def _prepare(self, index: int, *, beside: bool = False) -> AnyFit | None:
-        """Return a fit that is ready, maybe beside rows in training; None if it ended."""
+        """Return a fit that is ready, maybe beside others in training; None if it ended."""
         if index in self.ready:
             return self.ready.pop(index)
         start = time.perf_counter()
@@ -241,7 +243,7 @@ class _Fleets:
         try:
             prepared = prepare(self.shard.fits[index], self.preparer)
             # What is wrong with a fit shows here at the latest.
-            self.made = index, prepared.row()
+            self.made = index, prepared.network()
         except NoFleetError as error:
             self._train_solo(index, f"it fits into no fleet ({error})")
             return None
@@ -284,7 +286,7 @@ def _recipe_of(prepared: AnyFit) -> tuple[Recipe, Any] | str:
         return f"it fits into no fleet ({error})"
 
 
-def _to_trained(fit: Fit, prepared: AnyFit, outcome: Outcome) -> Trained:
+def _to_trained(fit: Fit, prepared: AnyFit, outcome: NetworkOutcome) -> Trained:
     if outcome.message:
         return failed(fit, outcome.message, outcome.seconds, "fleet")
     outputs = outcome.outputs

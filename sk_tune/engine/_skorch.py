@@ -1,8 +1,8 @@
 # SPDX-FileCopyrightText: sk_tune contributors
 # SPDX-License-Identifier: BSD-3-Clause
-"""A plain skorch net as a row of a fleet, and alone.
+"""A plain skorch net as a network of a fleet, and alone.
 
-The row's own net is initialised as ``fit`` does it and keeps the history; between epochs
+The network's net is initialised as ``fit`` does it and keeps the history; between epochs
 its callbacks are called as skorch calls them.  Only the steps in between are the fleet's.
 """
 
@@ -38,10 +38,10 @@ from sk_tune.engine._skorch_support import (
 )
 from sk_tune.engine.fleet import (
     LOSSES,
+    FleetNetwork,
     Recipe,
-    Row,
-    RowLoss,
     Settings,
+    StackedLoss,
     loss_by_autograd,
 )
 from sk_tune.estimators import (
@@ -57,12 +57,12 @@ from sk_tune.training import (
     StoppingState,
     TensorSet,
     TrainingState,
+    accuracy_by_network,
     batch_sizes,
     check_time,
     forked_rng,
     loss_message,
-    row_accuracy,
-    row_r2,
+    r2_by_network,
     weights_message,
 )
 
@@ -70,7 +70,7 @@ __all__ = ["NoFleetError", "SkorchFit", "Watcher", "check_weights", "sample_scor
 
 
 class Watcher(Callback):  # type: ignore[misc]
-    """Scores a net on rows that change nothing, not even the state of the generator.
+    """Scores a net on samples that change nothing, not even the state of the generator.
 
     Ends it when the time is up.  Keeps the keys of its modules before they train.
     """
@@ -133,9 +133,9 @@ def check_weights(net: Any) -> None:
 def sample_score(y_pred: Tensor, y_true: Tensor, sample_weight: Tensor | None) -> Tensor:
     """Return accuracy for class indices, R^2 for targets like the outputs, else NaN."""
     if not y_true.is_floating_point() and y_true.ndim == 2 and y_pred.ndim == 3:
-        return row_accuracy(y_pred, y_true, sample_weight)
+        return accuracy_by_network(y_pred, y_true, sample_weight)
     if y_true.shape == y_pred.shape and y_true.ndim == 3:
-        return row_r2(y_pred, y_true, sample_weight)
+        return r2_by_network(y_pred, y_true, sample_weight)
     return y_pred.new_full((len(y_pred),), float("nan"))
 
 
@@ -179,15 +179,15 @@ class SkorchFit:
         self.X, self.y = (take_rows(part, fit.rows) for part in (fit.X, fit.y))
         self.net: Any = None
         # Made once: its course lives on in the net's callbacks and history.
-        self._row: Row | None = None
+        self._row: FleetNetwork | None = None
 
-    def row(self) -> Row:
+    def network(self) -> FleetNetwork:
         """Return the fit's network for a fleet of its recipe."""
         if self._row is None:
             self._row = self._make_row()
         return self._row
 
-    def _make_row(self) -> Row:
+    def _make_row(self) -> FleetNetwork:
         net, generator = self._start()
         train, valid = net.get_split_datasets(self.X, self.y)
         course = _SkorchCourse(net, self._begin, generator, (train, valid))
@@ -199,7 +199,7 @@ class SkorchFit:
             state = None
         betas = group.get("betas", (group.get("momentum", 0.0), group.get("alpha", 0.0)))
         clips = [c for _, c in net.callbacks_ if isinstance(c, GradientNormClipping)]
-        return Row(
+        return FleetNetwork(
             module=net.module_,
             course=course,
             settings=Settings(
@@ -245,7 +245,7 @@ class SkorchFit:
         shapes = (np.shape(self.X)[1:], np.shape(self.y)[1:], str(self.y.dtype))
         structure = (module_structure(net.module_), module_structure(net.criterion_))
         fixed = (type(net), recipe.optimizer, recipe.nesterov, recipe.batch_size)
-        # All rows are trained with the loss of the first, weights of classes included.
+        # All networks are trained with the loss of the first, weights of classes included.
         loss = tensor_values(net.criterion_)
         return recipe, (fixed, shapes, structure, loss, net.device)
 
@@ -310,7 +310,7 @@ class SkorchFit:
 
 
 class _SkorchCourse:
-    """The course of a row: skorch's data loader, callbacks and history."""
+    """The course of a network: skorch's data loader, callbacks and history."""
 
     # Callbacks look at each epoch.
     is_foreseen = False
@@ -407,10 +407,10 @@ class _SkorchCourse:
         net, valid = self.net, self._datasets["dataset_valid"]
         self._draw()
         sizes = self._sizes("valid", len(valid))
-        rows = _to_set(valid, net.device)
+        samples = _to_set(valid, net.device)
         start = 0
         for size in sizes:
-            X, y = rows[start : start + size]
+            X, y = samples[start : start + size]
             y_pred = outputs[start : start + size]
             with _evaluating(net.criterion_):
                 loss = net.get_loss(y_pred, y, X=X, training=False)
@@ -433,7 +433,7 @@ class _SkorchCourse:
         return int(drawn.item())
 
 
-def _loss(net: Any, y: Any) -> RowLoss:
+def _loss(net: Any, y: Any) -> StackedLoss:
     """Return the loss of a net; torch's cross entropy has its derivatives written out."""
     criterion, classes = net.criterion_, torch.as_tensor(y)
     if (

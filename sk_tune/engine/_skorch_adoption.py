@@ -351,7 +351,7 @@ def cutting_iterator(get_iterator: Callable[..., Any]) -> Callable[..., Any]:
 
 
 def _is_plain(net: Any, dataset: Any) -> bool:
-    """Return whether a data loader would do no more than stack rows of an array."""
+    """Return whether a data loader would do no more than stack samples of an array."""
     if type(dataset) is not Dataset or dataset.y is not None:
         return False
     X = dataset.X
@@ -382,5 +382,5 @@ class _Slices:
             torch.empty((), dtype=torch.int64).random_()
         for start in range(0, len(self._X), self._batch_size):
             # Of its own, for a module may work in place.
-            rows = np.array(self._X[start : start + self._batch_size], order="C")
-            yield [torch.from_numpy(rows), torch.zeros(len(rows), 1)]
+            samples = np.array(self._X[start : start + self._batch_size], order="C")
+            yield [torch.from_numpy(samples), torch.zeros(len(samples), 1)]

@@ -52,7 +52,7 @@ _CALLBACKS = (
     PassthroughScoring,
     PrintLog,
 )
-# Options of the optimizers that rows have, beside those whose default must stand.
+# Options of the optimizers that networks have, beside those whose default must stand.
 _OPTIMIZER_OPTIONS = {"lr", "weight_decay", "momentum", "nesterov", "betas", "eps", "alpha"}
 _SPEED_ONLY = {"foreach", "fused", "differentiable"}
 # What of a net its predictions, which are remembered, do not go through.
@@ -206,7 +206,7 @@ def _of_callback(callback: Any) -> str | None:
     ):
         return "GradientNormClipping has another norm than 2"
     if kind is EpochScoring and getattr(callback, "on_train", False):
-        return "EpochScoring scores the training rows"
+        return "EpochScoring scores the training samples"
     if kind is EpochScoring and not getattr(callback, "use_caching", True):
         return "EpochScoring predicts anew (use_caching=False)"
     if kind is EpochScoring and _looks_inside(getattr(callback, "scoring", None)):
@@ -223,8 +223,8 @@ def _of_callback(callback: Any) -> str | None:
     return None
 
 
-# Numbers that may differ between the rows of a fleet, and what is not part of training.
-_ROW_PARAMETERS = frozenset({
+# Numbers that may differ between the networks of a fleet, and what is not part of training.
+_NETWORK_PARAMETERS = frozenset({
     "learning_rate",
     "momentum",
     "weight_decay",
@@ -260,7 +260,7 @@ def signature(fit: Fit) -> tuple[Any, ...]:
     fixed = sorted(
         (name, repr(_common(name, value)))
         for name, value in params.items()
-        if name not in _ROW_PARAMETERS and not name.startswith("module__")
+        if name not in _NETWORK_PARAMETERS and not name.startswith("module__")
     )
     return (type(estimator), *fixed)
 

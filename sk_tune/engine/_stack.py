@@ -2,7 +2,7 @@
 # SPDX-License-Identifier: BSD-3-Clause
 """Fitted networks of one architecture as one, to predict with.
 
-Notation: k networks, n rows, D inputs, C outputs.
+Notation: k networks, n samples, D inputs, C outputs.
 """
 
 import copy
@@ -32,8 +32,8 @@ Made = TypeVar("Made")
 _CHUNK_BYTES = 2**23
 # Rows of a piece, if not all networks fit into the cache with them.
 _PIECE = 320
-# Products of whole blocks of so many rows give a row the same sums, to the last bit,
-# whatever other rows there are.
+# Products of whole blocks of so many samples give a sample the same sums, to the last bit,
+# whatever other samples there are.
 _BLOCK = 16
 # Multiplications from which on a product of one network has these sums: torch does smaller
 # ones in a loop of its own.
@@ -85,7 +85,7 @@ class NetworkStack:
         self._modules = modules
         self._example = X[:2].clone()
         weights = list(modules[0].parameters())
-        # Convolutions and recurrences use a weight more often than once a row.
+        # Convolutions and recurrences use a weight more often than once a sample.
         self._is_plain = X.ndim == 2 and all(w.ndim <= 2 for w in weights)
         self._n_weights = len(modules) * sum(w.numel() for w in weights)
         smallest = min((w.numel() for w in weights if w.ndim == 2), default=_LEAST_PRODUCT)
@@ -104,7 +104,7 @@ class NetworkStack:
         widest = max(max(p.shape[:1], default=1) for p in modules[0].parameters())
         # Inputs and outputs of a layer; other programs do not say what they keep.
         n_numbers = max(widest, X[0].numel()) * (2 if self._is_chain else 1)
-        # Rows of one network at one time, or as many networks of one row.
+        # Samples of one network at one time, or as many networks of one sample.
         self._most = max(1, _CHUNK_BYTES // (n_numbers * self._dtype.itemsize))
 
     def map(
@@ -128,12 +128,12 @@ class NetworkStack:
         n_threads = min(n_threads, len(pieces))
 
         def made(own: Program, piece: slice) -> Made:
-            rows = X[piece] if shared else X[:, piece]
-            n_own = rows.shape[-2]
+            samples = X[piece] if shared else X[:, piece]
+            n_own = samples.shape[-2]
             if is_plain and n_own % self._block:
-                rows = functional.pad(rows, (0, 0, 0, -n_own % self._block))
+                samples = functional.pad(samples, (0, 0, 0, -n_own % self._block))
             with torch.no_grad():
-                outputs = self._outputs(own, rows, shared=shared)
+                outputs = self._outputs(own, samples, shared=shared)
                 return function(outputs[:, :n_own] if is_plain else outputs)
 
         # Threads of torch's would meet after every layer of every piece, and wait for long
@@ -183,11 +183,11 @@ class NetworkStack:
         return found
 
     def _pieces(self, n_rows: int, n_threads: int) -> list[slice]:
-        """Return parts of the rows, about equal, as many for each thread."""
+        """Return parts of the samples, about equal, as many for each thread."""
         n_blocks = -(-n_rows // self._block)
         own = self._most // len(self._modules)
         if self._is_chain:
-            # Of fewer rows, products would be slow; of more networks, too large.
+            # With fewer samples, products would be slow; of more networks, too large.
             own = max(own, min(self._most, _PIECE))
         n_pieces = -(-n_blocks // max(1, own // self._block))
         n_pieces = -(-n_pieces // n_threads) * n_threads
@@ -241,16 +241,16 @@ def _kept_threads(n_threads: int, _: int) -> ThreadPoolExecutor:
     )
 
 
-def _evaluated(program: Program, X: Tensor, rows: slice, *, shared: bool) -> Tensor:
+def _evaluated(program: Program, X: Tensor, networks: slice, *, shared: bool) -> Tensor:
     """Return the outputs of some networks, in memory that the program uses again."""
     if not shared:
-        return program.evaluate(X, rows)
+        return program.evaluate(X, networks)
     if isinstance(program, ChainProgram):
-        return program.evaluate_shared(X, rows)
-    repeated = X.expand(rows.stop - rows.start, *X.shape)
+        return program.evaluate_shared(X, networks)
+    repeated = X.expand(networks.stop - networks.start, *X.shape)
     # A user's module may work in place.
     is_safe = isinstance(program, ModuleProgram) and _is_own(program.pattern)
-    return program.evaluate(repeated if is_safe else repeated.clone(), rows)
+    return program.evaluate(repeated if is_safe else repeated.clone(), networks)
 
 
 def _is_own(module: nn.Module) -> bool:

@@ -38,11 +38,11 @@ __all__ = [
     "SECONDS_BETWEEN",
     "FitStore",
     "StoreInfo",
-    "Underway",
-    "going_on",
+    "UnfinishedFits",
     "history_from_columns",
     "history_to_columns",
-    "underway_key",
+    "resumed",
+    "unfinished_key",
 ]
 
 _BATCHES = "batches"
@@ -122,7 +122,7 @@ _PREDICTIONS = "predictions"
 # sqlite3 decodes messages too, which hold what is in a damaged file.
 _DATABASE_ERRORS = (sqlite3.Error, UnicodeDecodeError, MemoryError)
 # At the end of the key of a fit that has not ended, which is not counted.
-UNDERWAY = " underway"
+UNFINISHED = " underway"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -301,7 +301,7 @@ class FitStore:
             n_fits, n_epochs = connection.execute(
                 "SELECT count(*), coalesce(sum(n_epochs), 0) FROM fits "
                 "WHERE key NOT LIKE ?",
-                (f"%{UNDERWAY}",),
+                (f"%{UNFINISHED}",),
             ).fetchone()
         return StoreInfo(
             path=str(self.path),
@@ -564,12 +564,12 @@ def _digest(key: str, meta: str, blob: bytes) -> str:
 SECONDS_BETWEEN = 5.0
 
 
-def underway_key(key: str) -> str:
+def unfinished_key(key: str) -> str:
     """Return the key under which a store keeps a fit that has not ended; no fit's key."""
-    return key + UNDERWAY
+    return key + UNFINISHED
 
 
-def going_on(fit: Fit, kept: TrainingState | None) -> Fit:
+def resumed(fit: Fit, kept: TrainingState | None) -> Fit:
     """Return the rest of a fit from a state in which it was kept.
 
     The whole if that is None.
@@ -584,7 +584,7 @@ def going_on(fit: Fit, kept: TrainingState | None) -> Fit:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Underway:
+class UnfinishedFits:
     """A place for fits of a shard that have not ended; it goes to a worker with the shard.
 
     `host` is the machine that has the file; a worker on another one keeps nothing.
@@ -597,7 +597,7 @@ class Underway:
     seconds: float
 
     @classmethod
-    def of(cls, store: FitStore, keys: Mapping[int, str]) -> "Underway":
+    def of(cls, store: FitStore, keys: Mapping[int, str]) -> "UnfinishedFits":
         """Return the place, which may be pickled, for fits of this machine's store."""
         path = str(Path(store.path).absolute())
         host = socket.gethostname()
@@ -605,9 +605,11 @@ class Underway:
 
     def keep(self, trained: Mapping[int, Trained]) -> None:
         """Write the states of fits, by position and without predictions, over old ones."""
-        rows = {underway_key(self.keys[i]): t for i, t in trained.items() if i in self.keys}
+        rows = {
+            unfinished_key(self.keys[i]): t for i, t in trained.items() if i in self.keys
+        }
         # Of a process that others have overtaken, nothing stays behind.
-        ended = {underway_key(key): key for key in self.keys.values()}
+        ended = {unfinished_key(key): key for key in self.keys.values()}
         if not rows or socket.gethostname() != self.host or not Path(self.path).exists():
             return
         try:

@@ -2,8 +2,8 @@
 # SPDX-License-Identifier: BSD-3-Clause
 """Fits in, trained networks out.
 
-Fits of equal signature become rows of one fleet; what no fleet can carry is trained alone,
-through its estimator.  Either way the result is the same.
+Fits of equal signature become networks of one fleet; what no fleet can carry is trained
+alone, through its estimator.  Either way the result is the same.
 """
 
 import math
@@ -39,7 +39,7 @@ from sk_tune.engine._memory_limits import (
     SHARE_OF_MEMORY,
     available_memory,
     bytes_per_fit,
-    rows_at_a_time,
+    networks_at_a_time,
     seconds_per_epoch,
 )
 from sk_tune.engine._reference import prepare
@@ -54,7 +54,7 @@ from sk_tune.engine._shard import Shard, train_shard
 from sk_tune.engine._skorch import SkorchFit
 from sk_tune.engine._skorch_adoption import adopt_skorch
 from sk_tune.engine._skorch_support import signature
-from sk_tune.engine._store import going_on
+from sk_tune.engine._store import resumed
 from sk_tune.engine.fleet import is_compiled
 from sk_tune.estimators import (
     FitPreparer,
@@ -68,10 +68,10 @@ from sk_tune.training import TimeLimit
 
 __all__ = ["fitted_estimator", "train"]
 
-# Rows of a shard: about as many as train side by side, so that each worker gets several
-# shards of a large search, and none is idle for long at the end.  Where few rows fill the
-# cache, a shard takes long and gains little from its size.
-_MOST_ROWS_PER_SHARD = 32
+# Networks of a shard: about as many as train side by side, so that each worker gets several
+# shards of a large search, and none is idle for long at the end.  Where few networks fill
+# the cache, a shard takes long and gains little from its size.
+_MOST_NETWORKS_PER_SHARD = 32
 # At least so many, if there is so much to do: enough that no worker is idle for long at the
 # end.  No more than the seconds is lost with a worker, or comes late to who watches.
 _SHARDS_PER_WORKER = 4
@@ -107,7 +107,7 @@ def train(
     Parameters
     ----------
     fits : sequence of Fit
-        What to train.  Fits that train on the same rows of the same data should hold the
+        What to train.  Fits that train on the same samples of the same data should hold the
         same objects, which are then prepared and stored once.
     n_jobs : int or None, default=None
         Worker processes, as in scikit-learn: None is 1 unless
@@ -126,7 +126,7 @@ def train(
         result once, as soon as it is here.  Who is interrupted keeps what came this way.
     store : str, path-like or None, default=None
         File that keeps results, made if there is none.  Fits that it holds (same
-        parameters, data, rows, seed, epochs, versions) are taken from it, not trained.
+        parameters, data, samples, seed, epochs, versions) are taken from it, not trained.
     limit : TimeLimit or None, default=None
         When training is to end.  Fits that it leaves out have failed, and ``is_cut`` is
         True of them, as it is of fits with fewer epochs than asked for.
@@ -163,11 +163,11 @@ def train(
     >>> from sk_tune.engine import Fit, train
     >>> X, y = load_iris(return_X_y=True)
     >>> rows = np.arange(150) % 5 > 0
-    >>> train_rows, monitor = np.flatnonzero(rows), np.flatnonzero(~rows)
+    >>> train_active, monitor = np.flatnonzero(rows), np.flatnonzero(~rows)
     >>> fits = [
     ...     Fit(
     ...         estimator=MLPClassifier(learning_rate=rate, batch_size=16, random_state=0),
-    ...         X=X, y=y, rows=train_rows, monitor=monitor,
+    ...         X=X, y=y, rows=train_active, monitor=monitor,
     ...     )
     ...     for rate in (1e-4, 1e-2)
     ... ]
@@ -238,7 +238,7 @@ def _train(
     n_workers = min(joblib.effective_n_jobs(n_jobs), max(1, len(ready)))
     limit = SHARE_OF_MEMORY * available_memory() if memory_limit is None else memory_limit
     with stored_fits(store, ready, engine) as stored:
-        most = _MOST_ROWS_PER_SHARD if stored.is_kept else math.inf
+        most = _MOST_NETWORKS_PER_SHARD if stored.is_kept else math.inf
         planner = _Planner(FitPreparer())
         rest = (limit, engine, most, planner)
         cut = partial(_shards, ready, results.solo, workers_run=are_running(n_jobs))
@@ -346,7 +346,7 @@ def _cut(members: list[int], most: float) -> list[list[int]]:
 class _Plan(NamedTuple):
     """How fits of one signature are cut, and about how long they take."""
 
-    per_shard: int = _MOST_ROWS_PER_SHARD
+    per_shard: int = _MOST_NETWORKS_PER_SHARD
     seconds_per_epoch: float = math.inf
     fold_bytes: int = 0
     is_compiled: bool = False
@@ -365,16 +365,19 @@ class _Planner:
             return _Plan()
         try:
             prepared = prepare(fit, self.preparer)
-            row, recipe = prepared.row(), prepared.recipe()[0]
-            compiled = is_compiled(row, recipe)
-            n_rows = rows_at_a_time(row, recipe, memory_limit, compiled=compiled)
+            network, recipe = prepared.network(), prepared.recipe()[0]
+            compiled = is_compiled(network, recipe)
+            n_active = networks_at_a_time(network, recipe, memory_limit, compiled=compiled)
         except Exception:  # noqa: BLE001 - the worker reports what is wrong with a fit
             return _Plan()
         self.prepared[index] = fit, prepared
         return _Plan(
-            min(_MOST_ROWS_PER_SHARD, n_rows if n_rows > 8 else max(1, n_rows // 2)),
-            seconds_per_epoch(row, recipe, compiled=compiled),
-            row.train.X.nbytes,
+            min(
+                _MOST_NETWORKS_PER_SHARD,
+                n_active if n_active > 8 else max(1, n_active // 2),
+            ),
+            seconds_per_epoch(network, recipe, compiled=compiled),
+            network.train.X.nbytes,
             compiled,
         )
 
@@ -400,7 +403,7 @@ def _costs(
 
 
 def _rest(fit: Fit) -> Fit:
-    return going_on(fit, fit.checkpoint)
+    return resumed(fit, fit.checkpoint)
 
 
 def _pieces(
@@ -412,7 +415,7 @@ def _pieces(
 ) -> list[list[int]]:
     """Cut groups of equal signature; what is a small part of all is not cut for balance.
 
-    A fleet of few rows does less in its time.
+    A fleet of few networks does less in its time.
     """
     seconds = sum(costs.values())
     share = math.inf if seconds == math.inf else seconds / _n_shards(seconds, n_workers)
@@ -454,7 +457,7 @@ def _packed(
 
 
 def _by_fold(fits: dict[int, Fit], members: Sequence[int]) -> list[int]:
-    """Bring fits on the same rows of the same data together, so that a shard has few."""
+    """Bring fits on the same samples of the same data together, so that a shard has few."""
     folds: dict[Any, list[int]] = {}
     for i in members:
         fit = fits[i]

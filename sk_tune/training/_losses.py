@@ -16,10 +16,10 @@ __all__ = [
     "HuberLoss",
     "SquaredError",
     "accuracy",
+    "accuracy_by_network",
     "loss_message",
     "r2",
-    "row_accuracy",
-    "row_r2",
+    "r2_by_network",
     "weights_message",
 ]
 
@@ -116,7 +116,7 @@ def _weighted_mean(losses: Tensor, sample_weight: Tensor | None) -> Tensor:
     return (losses * sample_weight).sum() / sample_weight.sum()
 
 
-def row_accuracy(
+def accuracy_by_network(
     y_pred: Tensor, y_true: Tensor, sample_weight: Tensor | None = None
 ) -> Tensor:
     """Return for each network, (K,), the weighted share of samples that it predicts right.
@@ -131,7 +131,9 @@ def row_accuracy(
     return _mean_over_samples(right.to(y_pred.dtype), sample_weight)
 
 
-def row_r2(y_pred: Tensor, y_true: Tensor, sample_weight: Tensor | None = None) -> Tensor:
+def r2_by_network(
+    y_pred: Tensor, y_true: Tensor, sample_weight: Tensor | None = None
+) -> Tensor:
     """Return the coefficient of determination, over outputs, of each network, (K,).
 
     A constant output counts 1 if it is predicted exactly, else 0, as in
@@ -146,13 +148,13 @@ def row_r2(y_pred: Tensor, y_true: Tensor, sample_weight: Tensor | None = None) 
 
 
 def accuracy(y_pred: Tensor, y_true: Tensor, sample_weight: Tensor | None = None) -> float:
-    """Return :func:`row_accuracy` of one network's outputs (N, C)."""
-    return _of_one(row_accuracy, y_pred, y_true, sample_weight)
+    """Return :func:`accuracy_by_network` of one network's outputs (N, C)."""
+    return _of_one(accuracy_by_network, y_pred, y_true, sample_weight)
 
 
 def r2(y_pred: Tensor, y_true: Tensor, sample_weight: Tensor | None = None) -> float:
-    """Return :func:`row_r2` of one network's outputs (N, C)."""
-    return _of_one(row_r2, y_pred, y_true, sample_weight)
+    """Return :func:`r2_by_network` of one network's outputs (N, C)."""
+    return _of_one(r2_by_network, y_pred, y_true, sample_weight)
 
 
 def _of_one(

@@ -173,7 +173,7 @@ def _alone(fits):
 
 def _at_a_time(n_rows):
     """Let fleets train so many rows side by side."""
-    return mock.patch.object(_shard, "rows_at_a_time", return_value=n_rows)
+    return mock.patch.object(_shard, "networks_at_a_time", return_value=n_rows)
 
 
 @pytest.fixture(scope="module", params=ESTIMATORS)

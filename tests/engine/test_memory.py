@@ -13,11 +13,11 @@ from torch import nn
 from sk_tune.engine import _memory_limits
 from sk_tune.engine._memory_limits import (
     available_memory,
-    bytes_per_row,
-    rows_at_a_time,
+    bytes_per_network,
+    networks_at_a_time,
     seconds_per_epoch,
 )
-from sk_tune.engine.fleet import Recipe, Row, SeededCourse, Settings
+from sk_tune.engine.fleet import FleetNetwork, Recipe, SeededCourse, Settings
 from sk_tune.nets import MLP, RNN
 from sk_tune.training import StoppingState, TensorSet, TrainingState
 
@@ -38,7 +38,7 @@ def _row(n_samples=100, n_features=10, width=16):
     module = nn.Sequential(
         nn.Linear(n_features, width), nn.BatchNorm1d(width), nn.Linear(width, 2)
     )
-    return Row(
+    return FleetNetwork(
         module=module,
         course=SeededCourse(
             0,
@@ -77,8 +77,8 @@ def test_at_least_one_row_trains_and_on_a_cpu_few(limit, width):
     row = _row(width=width)
     by_vmap = dataclasses.replace(row, module=_Squared(row.module))
 
-    assert 1 <= rows_at_a_time(row, _recipe(), limit) <= 64
-    assert 1 <= rows_at_a_time(by_vmap, _recipe(), limit) <= 32
+    assert 1 <= networks_at_a_time(row, _recipe(), limit) <= 64
+    assert 1 <= networks_at_a_time(by_vmap, _recipe(), limit) <= 32
 
 
 @given(limits=st.lists(st.integers(0, 2**26), min_size=2, max_size=2).map(sorted))
@@ -86,7 +86,7 @@ def test_more_memory_never_means_fewer_rows(limits):
     """The count grows with the limit."""
     row, recipe = _row(), _recipe()
 
-    counts = [rows_at_a_time(row, recipe, limit) for limit in limits]
+    counts = [networks_at_a_time(row, recipe, limit) for limit in limits]
 
     assert counts == sorted(counts)
 
@@ -104,7 +104,7 @@ def test_larger_networks_and_batches_mean_fewer_rows(larger):
     """What a row needs depends on its weights, its activations and its batch."""
     small = {"row": _row(), "recipe": _recipe(), "memory_limit": 2**20}
 
-    assert rows_at_a_time(**{**small, **larger}) < rows_at_a_time(**small)
+    assert networks_at_a_time(**{**small, **larger}) < networks_at_a_time(**small)
 
 
 def test_all_rows_of_a_limit_fit_into_it():
@@ -112,14 +112,14 @@ def test_all_rows_of_a_limit_fit_into_it():
     row = _row(width=1000)
     n_bytes = 4 * sum(p.numel() for p in row.module.parameters())
 
-    n_rows = rows_at_a_time(row, _recipe(), 100 * n_bytes)
+    n_rows = networks_at_a_time(row, _recipe(), 100 * n_bytes)
 
     assert 1 < n_rows <= 100 // 4
 
 
 def test_a_batch_is_never_larger_than_the_data():
     """A batch size beyond the samples costs no more than all samples."""
-    counts = {rows_at_a_time(_row(), _recipe(size), 2**19) for size in (100, 10**9, -1)}
+    counts = {networks_at_a_time(_row(), _recipe(size), 2**19) for size in (100, 10**9, -1)}
 
     assert len(counts) == 1
 
@@ -129,7 +129,7 @@ def test_measuring_a_module_leaves_it_as_it_was():
     row = _row()
     before = {name: t.clone() for name, t in row.module.state_dict().items()}
 
-    rows_at_a_time(row, _recipe(), 2**20)
+    networks_at_a_time(row, _recipe(), 2**20)
 
     assert row.module.training
     assert all(not layer._forward_hooks for layer in row.module.modules())
@@ -205,7 +205,7 @@ def test_recurrent_layers_hold_their_steps():
     row = dataclasses.replace(
         _row(), module=module, train=TensorSet(X, torch.zeros(40).long())
     )
-    held = bytes_per_row(row, _recipe(batch_size=32))
+    held = bytes_per_network(row, _recipe(batch_size=32))
 
     outputs = 32 * 100 * 8 * 4
     assert 5 * outputs < held < 9 * outputs
@@ -251,9 +251,10 @@ def test_rows_that_compiled_code_trains_need_no_room_in_the_cache():
     row, recipe = _mlp_row(300, 5000), _recipe(batch_size=2048)
 
     assert (
-        rows_at_a_time(row, recipe, 10**12, compiled=True) == _memory_limits._MOST_ROWS_CPU
+        networks_at_a_time(row, recipe, 10**12, compiled=True)
+        == _memory_limits._MOST_NETWORKS_CPU
     )
-    assert rows_at_a_time(row, recipe, 1, compiled=True) == 1
+    assert networks_at_a_time(row, recipe, 1, compiled=True) == 1
 
 
 def test_a_full_batch_is_one_step(monkeypatch):

@@ -113,7 +113,9 @@ def test_a_diverging_training_is_a_failed_result(digits):
 def test_a_prepared_fit_has_not_been_trained(digits):
     """Its weights are those under the seed; preparing twice gives the same."""
     first, second = (
-        prepare(_fit(digits, ESTIMATORS["mlp"]), FitPreparer()).row().module.state_dict()
+        prepare(_fit(digits, ESTIMATORS["mlp"]), FitPreparer())
+        .network()
+        .module.state_dict()
         for _ in range(2)
     )
 

@@ -10,7 +10,7 @@ from sk_tune import CNNClassifier, MLPClassifier, MLPRegressor, NetClassifier, R
 from sk_tune.engine import Fit
 from sk_tune.engine._estimator_fits import EstimatorFit, reason_in_module
 from sk_tune.estimators import FitPreparer
-from sk_tune.training import row_accuracy, row_r2
+from sk_tune.training import accuracy_by_network, r2_by_network
 
 ROWS = np.arange(100)
 
@@ -47,7 +47,7 @@ def test_numbers_of_the_estimator_are_the_rows(digits):
         gradient_clip=2.0,
     )
 
-    row = _fit(digits, estimator).row()
+    row = _fit(digits, estimator).network()
 
     assert (row.learning_rate, row.l1) == (0.25, 0.75)
     assert (row.label_smoothing, row.gradient_clip) == (0.375, 2.0)
@@ -63,7 +63,7 @@ def test_numbers_that_only_torch_knows_are_torchs_defaults(optimizer, digits):
     estimator = MLPClassifier(optimizer=optimizer, max_epochs=1, random_state=0)
     group = estimator.fit(digits.X, digits.y).net_.optimizer_.param_groups[0]
 
-    row = _fit(digits, estimator).row()
+    row = _fit(digits, estimator).network()
 
     known = {"rmsprop": lambda: group["alpha"], "sgd": lambda: row.settings.beta_2}
     assert row.settings.beta_2 == known.get(optimizer, lambda: group["betas"][1])()
@@ -71,14 +71,14 @@ def test_numbers_that_only_torch_knows_are_torchs_defaults(optimizer, digits):
 
 def test_the_epochs_of_a_fit_default_to_those_of_the_estimator(digits):
     """n_epochs=None is max_epochs."""
-    assert _fit(digits, MLPClassifier(max_epochs=7), n_epochs=None).row().n_epochs == 7
+    assert _fit(digits, MLPClassifier(max_epochs=7), n_epochs=None).network().n_epochs == 7
 
 
 def test_rows_of_early_stopping_are_set_aside(digits):
     """They are part of the training rows, and no others."""
     estimator = MLPClassifier(early_stopping=True, validation_fraction=0.25, patience=4)
 
-    row = _fit(digits, estimator).row()
+    row = _fit(digits, estimator).network()
 
     train, valid = row.train.index.tolist(), row.valid.index.tolist()
     assert (len(train), len(valid)) == (75, 25)
@@ -131,9 +131,9 @@ def test_rows_of_other_lengths_do_not_share_a_key(estimator, digits):
 @pytest.mark.parametrize(
     ("estimator", "score", "draws"),
     [
-        (MLPClassifier(), row_accuracy, False),
-        (MLPRegressor(), row_r2, False),
-        (NetClassifier(Users), row_accuracy, True),
+        (MLPClassifier(), accuracy_by_network, False),
+        (MLPRegressor(), r2_by_network, False),
+        (NetClassifier(Users), accuracy_by_network, True),
     ],
     ids=["classifier", "regressor", "net"],
 )
@@ -163,7 +163,7 @@ def test_the_recipe_says_how_to_train(estimator, score, draws, digits):
 )
 def test_modules_of_plain_layers_run_as_one(estimator, digits):
     """There is no reason against a fleet of them."""
-    assert _reason(_fit(digits, estimator).row()) is None
+    assert _reason(_fit(digits, estimator).network()) is None
 
 
 def _reason(row):
@@ -189,7 +189,7 @@ def _noisy(h):
 )
 def test_modules_that_vmap_cannot_carry_have_a_reason(act, digits):
     """Branches on data, ways out of torch, and random numbers of unknown origin."""
-    row = _fit(digits, NetClassifier(Users, module__act=act)).row()
+    row = _fit(digits, NetClassifier(Users, module__act=act)).network()
 
     reason = _reason(row)
 
@@ -208,7 +208,7 @@ def test_derivatives_that_depend_on_the_place_in_a_fleet_are_a_reason(digits):
         def forward(self, x):
             return F.embedding(x.long(), self.table, padding_idx=0).mean(dim=1)
 
-    row = _fit(digits, NetClassifier(Tokens)).row()
+    row = _fit(digits, NetClassifier(Tokens)).network()
     # Padding may be missing in the first rows.
     X = torch.cat([torch.full_like(row.train.X, 3.0), row.train.X])
     reason = reason_in_module(row.module, X)
@@ -237,7 +237,7 @@ def test_buffers_that_a_call_replaces_are_a_reason(in_place, digits):
                         self.mean = moved
             return super().forward(x - self.mean)
 
-    row = _fit(digits, NetClassifier(Centred)).row()
+    row = _fit(digits, NetClassifier(Centred)).network()
     before = row.module.mean.clone()
 
     reason = _reason(row)
@@ -261,7 +261,7 @@ def test_buffers_that_change_but_are_not_saved_are_a_reason(is_constant, digits)
                 self.calls.add_(1)
             return super().forward(x)
 
-    reason = _reason(_fit(digits, NetClassifier(Counting)).row())
+    reason = _reason(_fit(digits, NetClassifier(Counting)).network())
 
     assert (reason is None) is is_constant
     assert is_constant or "changes itself" in reason
@@ -277,9 +277,9 @@ def test_outputs_that_depend_on_other_rows_are_a_reason(digits):
             nn.Linear(8, n_outputs),
         )
 
-    row = _fit(digits, NetClassifier(make)).row()
+    row = _fit(digits, NetClassifier(make)).network()
 
-    assert _reason(row) == "its outputs depend on the other rows of a batch"
+    assert _reason(row) == "its outputs depend on the other samples of a batch"
 
 
 def test_rows_may_be_single_numbers():
@@ -312,7 +312,7 @@ def test_unused_parameters_are_a_reason(digits):
             super().__init__(n_features, n_outputs)
             self.spare = nn.Linear(2, 2)
 
-    assert _reason(_fit(digits, NetClassifier(Unused)).row()) is not None
+    assert _reason(_fit(digits, NetClassifier(Unused)).network()) is not None
 
 
 @pytest.mark.parametrize("act", [torch.tanh, _branching], ids=["good", "bad"])
@@ -324,7 +324,7 @@ def test_the_trial_leaves_the_module_as_it_was(act, digits):
             super().__init__(n_features, n_outputs, act)
             self.output = nn.Sequential(nn.BatchNorm1d(8), nn.Dropout(0.5), self.output)
 
-    row = _fit(digits, NetClassifier(Normalised, module__act=act)).row()
+    row = _fit(digits, NetClassifier(Normalised, module__act=act)).network()
     before = {name: t.clone() for name, t in row.module.state_dict().items()}
     generator = torch.get_rng_state()
 

@@ -178,7 +178,7 @@ def _failing_above(limit, sizes):
 def test_a_fleet_that_is_out_of_memory_is_made_smaller(digits, monkeypatch):
     """What it has finished is kept, and the others give what they give with more memory."""
     sizes = []
-    monkeypatch.setattr(_shard, "rows_at_a_time", lambda *_: 8)
+    monkeypatch.setattr(_shard, "networks_at_a_time", lambda *_: 8)
     fits = {i: _fit(digits, _mlp(max_epochs=1 + i % 2), seed=i) for i in range(6)}
     expected, _ = _train(fits)
     monkeypatch.setattr(_shard, "train_fleet", _failing_above(2, sizes))
@@ -196,7 +196,7 @@ def test_a_fleet_that_is_out_of_memory_is_made_smaller(digits, monkeypatch):
 
 def test_what_is_finished_is_no_failure_of_the_one_after_it(digits, monkeypatch):
     """One at a time, the one in training is too large, wherever it waits."""
-    monkeypatch.setattr(_shard, "rows_at_a_time", lambda *_: 1)
+    monkeypatch.setattr(_shard, "networks_at_a_time", lambda *_: 1)
     told = []
 
     def train(rows, recipe, n_rows, progress, **_):
@@ -221,7 +221,7 @@ def test_what_is_finished_is_no_failure_of_the_one_after_it(digits, monkeypatch)
 
 def test_rows_that_do_not_fit_beside_others_are_trained_later(digits, monkeypatch):
     """What a smaller fleet leaves them may be enough; alone it is their failure."""
-    monkeypatch.setattr(_shard, "rows_at_a_time", lambda *_: 4)
+    monkeypatch.setattr(_shard, "networks_at_a_time", lambda *_: 4)
     prepare, beside = _shard.prepare, []
 
     def prepared(fit, preparer):
@@ -240,7 +240,7 @@ def test_rows_that_do_not_fit_beside_others_are_trained_later(digits, monkeypatc
 def test_a_network_that_is_too_large_alone_fails(digits, monkeypatch):
     """Others, of which one at a time fits, are trained."""
     sizes = []
-    monkeypatch.setattr(_shard, "rows_at_a_time", lambda *_: 2)
+    monkeypatch.setattr(_shard, "networks_at_a_time", lambda *_: 2)
 
     def train(rows, recipe, n_rows, progress, **_):
         sizes.append(n_rows)

@@ -71,7 +71,7 @@ def test_an_interrupted_run_goes_on_in_the_same_fleets(iris, tmp_path, n_jobs):
     """Shards that were finished are loaded; the others are cut as they would have been."""
     path = tmp_path / "fits.db"
     with (
-        mock.patch.object(_train, "_MOST_ROWS_PER_SHARD", 3),
+        mock.patch.object(_train, "_MOST_NETWORKS_PER_SHARD", 3),
         mock.patch.object(_train, "_LEAST_SECONDS_PER_SHARD", 1e-9),
     ):
         whole = train(_fits(iris, 9), store=tmp_path / "cut.db", n_jobs=n_jobs)
@@ -145,7 +145,7 @@ def test_workers_keep_what_has_not_ended(iris, tmp_path, monkeypatch):
 
     with stored_fits(path, shard.fits) as stored:
         assert stored.loaded == {}
-        assert [len(t.state.history) for t in stored.underway.values()] == [2] * 4
+        assert [len(t.state.history) for t in stored.unfinished.values()] == [2] * 4
         rest = stored.rest(shard)
     assert [fit.n_epochs for fit in rest.fits.values()] == [1] * 4
 

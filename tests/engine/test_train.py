@@ -612,7 +612,7 @@ def test_what_cannot_be_guessed_goes_to_workers(case, digits, monkeypatch):
 def test_a_shard_has_few_folds_where_folds_are_large(large, n_folds, digits, monkeypatch):
     """So that a worker holds few at a time; the results stay in the order of the fits."""
     monkeypatch.setattr(_train, "_LARGE_FOLD", large)
-    monkeypatch.setattr(_train, "_MOST_ROWS_PER_SHARD", 8)
+    monkeypatch.setattr(_train, "_MOST_NETWORKS_PER_SHARD", 8)
     monkeypatch.setattr(_train, "_LEAST_SECONDS_PER_SHARD", 1e-9)
     folds = [np.arange(200)[np.arange(200) % 5 != k] for k in range(4)]
     fits = [_fit(digits, rows=folds[i % 4], seed=i) for i in range(32)]

@@ -6,7 +6,7 @@ import numpy as np
 
 from sk_tune import MLPClassifier
 from sk_tune.engine import Fit, FitStore, train
-from sk_tune.engine._store import SECONDS_BETWEEN, Underway, going_on, underway_key
+from sk_tune.engine._store import SECONDS_BETWEEN, UnfinishedFits, resumed, unfinished_key
 
 KEY = "0" * 64
 
@@ -22,8 +22,8 @@ def test_what_is_left_are_the_epochs_that_are_missing():
     (two,) = train([_fit(2)])
     (three,) = train([replace(_fit(1), state=two.state)])
 
-    assert going_on(_fit(5), two.state).n_epochs == 3
-    assert going_on(replace(_fit(5), state=two.state), three.state).n_epochs == 4
+    assert resumed(_fit(5), two.state).n_epochs == 3
+    assert resumed(replace(_fit(5), state=two.state), three.state).n_epochs == 4
 
 
 def test_what_has_as_many_epochs_or_more_is_no_part_of_a_fit():
@@ -31,7 +31,7 @@ def test_what_has_as_many_epochs_or_more_is_no_part_of_a_fit():
     (two,) = train([_fit(2)])
 
     for fit in (_fit(1), _fit(2)):
-        assert going_on(fit, two.state) is fit
+        assert resumed(fit, two.state) is fit
         assert len(train([replace(fit, checkpoint=two.state)])[0].train_loss) == (
             fit.n_epochs
         )
@@ -41,11 +41,11 @@ def test_what_is_kept_is_found_under_no_fits_key(tmp_path):
     """A fit that has not ended is not taken for one that has."""
     (trained,) = train([_fit(2)])
     with FitStore(tmp_path / "fits.db") as store:
-        place = Underway.of(store, {3: KEY})
+        place = UnfinishedFits.of(store, {3: KEY})
         place.keep({3: trained, 4: trained})
 
         assert store.load([KEY]) == {}
-        assert list(store.load([underway_key(KEY)])) == [underway_key(KEY)]
+        assert list(store.load([unfinished_key(KEY)])) == [unfinished_key(KEY)]
         assert store.info().n_fits == 0
     assert place.seconds == SECONDS_BETWEEN
 
@@ -54,25 +54,25 @@ def test_what_has_ended_meanwhile_is_not_kept(tmp_path):
     """A worker whose coordinator was killed may train what another run has finished."""
     (trained,) = train([_fit(2)])
     with FitStore(tmp_path / "fits.db") as store:
-        place = Underway.of(store, {0: KEY, 1: KEY[:-1] + "1"})
-        store.save({KEY: trained}, instead_of=[underway_key(KEY)])
+        place = UnfinishedFits.of(store, {0: KEY, 1: KEY[:-1] + "1"})
+        store.save({KEY: trained}, instead_of=[unfinished_key(KEY)])
 
         place.keep({0: trained, 1: trained})
 
-        found = store.load([KEY, *map(underway_key, place.keys.values())])
-        assert set(found) == {KEY, underway_key(place.keys[1])}
+        found = store.load([KEY, *map(unfinished_key, place.keys.values())])
+        assert set(found) == {KEY, unfinished_key(place.keys[1])}
 
 
 def test_another_machine_keeps_nothing(tmp_path):
     """It would make a file of its own under the same path."""
     (trained,) = train([_fit(2)])
     with FitStore(tmp_path / "fits.db") as store:
-        place = Underway.of(store, {0: KEY})
+        place = UnfinishedFits.of(store, {0: KEY})
 
         replace(place, host="elsewhere").keep({0: trained})
         replace(place, path=str(tmp_path / "gone.db")).keep({0: trained})
 
-        assert store.load([underway_key(KEY)]) == {}
+        assert store.load([unfinished_key(KEY)]) == {}
     assert not (tmp_path / "gone.db").exists()
 
 
@@ -81,7 +81,7 @@ def test_a_file_that_was_replaced_meanwhile_disturbs_nothing(tmp_path):
     (trained,) = train([_fit(2)])
     path = tmp_path / "fits.db"
     with FitStore(path) as store:
-        place = Underway.of(store, {0: KEY})
+        place = UnfinishedFits.of(store, {0: KEY})
     path.write_bytes(b"something else, of some length")
 
     place.keep({0: trained})

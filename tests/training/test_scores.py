@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from sklearn.metrics import accuracy_score, r2_score
 
-from sk_tune.training import accuracy, r2, row_accuracy, row_r2
+from sk_tune.training import accuracy, accuracy_by_network, r2, r2_by_network
 
 
 @given(seed=st.integers(0, 10**6), weighted=st.booleans())
@@ -60,8 +60,8 @@ def test_accuracy_of_each_network_is_scikit_learns(seed, weighted):
     weight = rng.uniform(0.1, 2, size=(4, 20)) if weighted else None
     w = None if weight is None else torch.from_numpy(weight)
 
-    got = row_accuracy(torch.from_numpy(outputs), torch.from_numpy(classes), w)
-    got_multi = row_accuracy(torch.from_numpy(outputs), torch.from_numpy(labels), w)
+    got = accuracy_by_network(torch.from_numpy(outputs), torch.from_numpy(classes), w)
+    got_multi = accuracy_by_network(torch.from_numpy(outputs), torch.from_numpy(labels), w)
 
     for k in range(4):
         own = None if weight is None else weight[k]
@@ -84,7 +84,7 @@ def test_r2_of_each_network_is_scikit_learns(seed, weighted, constant):
     weight = rng.integers(1, 4, size=(4, 15)).astype(float) if weighted else None
     w = None if weight is None else torch.from_numpy(weight)
 
-    got = row_r2(torch.from_numpy(y_pred), torch.from_numpy(y_true), w)
+    got = r2_by_network(torch.from_numpy(y_pred), torch.from_numpy(y_true), w)
 
     for k in range(4):
         own = None if weight is None else weight[k]
@@ -93,13 +93,15 @@ def test_r2_of_each_network_is_scikit_learns(seed, weighted, constant):
         )
 
 
-@pytest.mark.parametrize("score", [row_accuracy, row_r2], ids=["accuracy", "r2"])
+@pytest.mark.parametrize(
+    "score", [accuracy_by_network, r2_by_network], ids=["accuracy", "r2"]
+)
 def test_network_of_infinite_numbers_touches_no_other(score):
     """NaN in the outputs of one network leaves the scores of the others as they are."""
     rng = np.random.default_rng(0)
     y_pred = torch.from_numpy(rng.normal(size=(3, 10, 2)))
     y_true = torch.from_numpy(rng.normal(size=(3, 10, 2)))
-    y_true = (y_true > 0).double() if score is row_accuracy else y_true
+    y_true = (y_true > 0).double() if score is accuracy_by_network else y_true
     broken = y_pred.clone()
     broken[1] = torch.nan
 

@@ -14,12 +14,12 @@ from sk_tune.engine.fleet._kernel import arithmetic
 from sk_tune.engine.fleet._module import ModuleProgram
 from sk_tune.engine.fleet._recipe import (
     LOSSES,
-    Course,
-    Outcome,
+    FleetNetwork,
+    NetworkOutcome,
     Recipe,
-    Row,
-    RowLoss,
     SeededCourse,
+    StackedLoss,
+    TrainingCourse,
     loss_by_autograd,
 )
 from sk_tune.engine.fleet._stacked_optimizers import Settings
@@ -28,15 +28,15 @@ from sk_tune.engine.fleet._train import train_fleet
 __all__ = [
     "LOSSES",
     "ChainProgram",
-    "Course",
+    "FleetNetwork",
     "ModuleProgram",
-    "Outcome",
+    "NetworkOutcome",
     "Program",
     "Recipe",
-    "Row",
-    "RowLoss",
     "SeededCourse",
     "Settings",
+    "StackedLoss",
+    "TrainingCourse",
     "arithmetic",
     "build_program",
     "is_compiled",

@@ -1,6 +1,6 @@
 # SPDX-FileCopyrightText: sk_tune contributors
 # SPDX-License-Identifier: BSD-3-Clause
-"""The rows that train at the moment: their tensors and what each has recorded."""
+"""The networks that train at the moment: their tensors and what each has recorded."""
 
 import math
 from bisect import bisect_right
@@ -14,20 +14,20 @@ from torch import Tensor, nn
 from sk_tune.augment import RowAugmenter
 from sk_tune.engine.fleet._chain import Program
 from sk_tune.engine.fleet._compiled_epoch import CompiledEpoch, compiled_epoch
-from sk_tune.engine.fleet._dropout import RowDropout
-from sk_tune.engine.fleet._epoch_batches import sizes_of_rows
+from sk_tune.engine.fleet._dropout import StackedDropout
+from sk_tune.engine.fleet._epoch_batches import sizes_of_networks
 from sk_tune.engine.fleet._kernel import compiled_library, is_plain
 from sk_tune.engine.fleet._mlp_program import MLPProgram
 from sk_tune.engine.fleet._module import ModuleProgram
-from sk_tune.engine.fleet._recipe import Recipe, Row
-from sk_tune.engine.fleet._stacked_optimizers import RowOptimizer, RowTensors
+from sk_tune.engine.fleet._recipe import FleetNetwork, Recipe
+from sk_tune.engine.fleet._stacked_optimizers import StackedOptimizer, StackedTensors
 from sk_tune.engine.fleet._traced import TracedProgram, traced_chain
 from sk_tune.nets import MLP, RNN, SeededDropout
 from sk_tune.training import LowestLosses, TrainingState, loss_message
 
 __all__ = [
-    "Active",
-    "Tile",
+    "ActiveBatch",
+    "ActiveNetwork",
     "build_program",
     "is_compiled",
     "is_written_out",
@@ -39,21 +39,21 @@ __all__ = [
 _SECONDS_AT_ONCE = 0.25
 
 
-class Active:
+class ActiveNetwork:
     """A network in training: its history, counters, and whether it has ended.
 
     `index` is its position among all networks.
     """
 
-    def __init__(self, index: int, row: Row) -> None:
+    def __init__(self, index: int, network: FleetNetwork) -> None:
         self.index = index
-        self.row = row
-        self.history = [dict(record) for record in row.state.history]
-        self.n_steps = row.state.n_steps
-        self.last_epoch = len(self.history) + row.n_epochs
+        self.network = network
+        self.history = [dict(record) for record in network.state.history]
+        self.n_steps = network.state.n_steps
+        self.last_epoch = len(self.history) + network.n_epochs
         self.message, self.seconds = "", 0.0
         self.improved = self.is_cut = False
-        self.has_best = row.state.best_weights is not None
+        self.has_best = network.state.best_weights is not None
         self.rates: Sequence[float] = ()
         self.batch_losses = torch.empty(0)
         self.valid_outputs: Tensor | None = None
@@ -68,21 +68,21 @@ class Active:
 
     @property
     def ended(self) -> bool:
-        """Whether the row has nothing left to train."""
-        done = self.epoch >= self.last_epoch or self.row.course.stopped
+        """Whether the network has nothing left to train."""
+        done = self.epoch >= self.last_epoch or self.network.course.stopped
         return bool(self.message) or done
 
     @property
     def uses_best(self) -> bool:
         """Whether the best weights, not the last ones, are the result."""
-        return self.row.course.uses_best and self.has_best
+        return self.network.course.uses_best and self.has_best
 
     @property
     def n_foreseen(self) -> int:
         """Epochs after which something has to be decided, or kept, at the latest."""
-        if self.row.valid is not None or not self.row.course.is_foreseen:
+        if self.network.valid is not None or not self.network.course.is_foreseen:
             return 1
-        kept = self.row.checkpoints
+        kept = self.network.checkpoints
         upcoming = [*kept[bisect_right(kept, self.epoch) :][:1], self.last_epoch]
         return min(upcoming) - self.epoch
 
@@ -94,7 +94,7 @@ class Active:
         if not self._record:
             self._record = {"batches": [], "epoch": self.epoch + 1}
         if not math.isfinite(loss) and prefix != "monitor" and not self.message:
-            rate = self.row.learning_rate
+            rate = self.network.learning_rate
             self.message = loss_message(prefix, loss, self.epoch + 1, rate)
         name = prefix + "_loss"
         is_best = self._lowest.is_lowest(name, loss)
@@ -109,13 +109,13 @@ class Active:
         self.improved = False
         if not self.message:
             self.history.append(record)
-            self.improved = self.row.course.improved(
+            self.improved = self.network.course.improved(
                 record, self.batch_losses, self.valid_outputs
             )
             self.has_best = self.has_best or self.improved
 
 
-class Tile:
+class ActiveBatch:
     """Networks of one signature, their weights and their optimizer.
 
     `n_threads` share the networks where compiled code trains them.
@@ -124,46 +124,46 @@ class Tile:
     def __init__(self, recipe: Recipe, n_threads: int = 1) -> None:
         self.recipe = recipe
         self.n_threads = n_threads
-        self.rows: list[Active] = []
-        # Samples of each batch of an epoch of each row.
+        self.networks: list[ActiveNetwork] = []
+        # Samples of each batch of an epoch of each network.
         self.batch_sizes: list[list[int]] = []
         self.program: Program
-        self.optimizer = RowOptimizer(recipe.optimizer, nesterov=recipe.nesterov)
+        self.optimizer = StackedOptimizer(recipe.optimizer, nesterov=recipe.nesterov)
         self.smoothing: Tensor | None = None
         self.augmenter: RowAugmenter | None = None
         self.memory: dict[Any, Tensor] = {}
         self._names: list[str] | None = None
-        self._best: RowTensors | None = None
+        self._best: StackedTensors | None = None
         self._l1: Tensor | None = None
         self._clip: Tensor | None = None
         self._compiled: CompiledEpoch | None = None
         self._is_asked = False
 
     def __len__(self) -> int:
-        return len(self.rows)
+        return len(self.networks)
 
-    def add(self, entries: Sequence[tuple[int, Row]]) -> None:
+    def add(self, entries: Sequence[tuple[int, FleetNetwork]]) -> None:
         """Add networks by their positions, and put all into the order that batches need."""
         if not entries:
             return
-        rows = [row for _, row in entries]
-        program = build_program(rows)
-        states = [row.state.moments for row in rows]
-        trained = [p.requires_grad for p in rows[0].module.parameters()]
+        networks = [network for _, network in entries]
+        program = build_program(networks)
+        states = [network.state.moments for network in networks]
+        trained = [p.requires_grad for p in networks[0].module.parameters()]
         positions = [i for i, is_trained in enumerate(trained) if is_trained]
-        settings = [row.settings for row in rows]
+        settings = [network.settings for network in networks]
         self.optimizer.extend(program.parameters, settings, states, positions)
-        best = _best_weights(program, rows)
-        if self.rows:
+        best = _best_weights(program, networks)
+        if self.networks:
             if self._best is not None or best is not None:
                 self._best = self._best or _copies_of(self.program)
                 self._best.extend(best or _copies_of(program))
             self.program.extend(program)
         else:
             self.program, self._best = program, best
-        self.rows += [Active(index, row) for index, row in entries]
+        self.networks += [ActiveNetwork(index, network) for index, network in entries]
         # Those with most samples first; a stable sort keeps equal settings together.
-        order = sorted(range(len(self)), key=lambda i: -len(self.rows[i].row.train))
+        order = sorted(range(len(self)), key=lambda i: -len(self.networks[i].network.train))
         if order == list(range(len(order))):
             self._collect_numbers()
         else:
@@ -176,12 +176,12 @@ class Tile:
 
     @property
     def compiled(self) -> CompiledEpoch | None:
-        """What trains the rows by compiled code; None if torch does."""
+        """What trains the networks by compiled code; None if torch does."""
         if not self._is_asked:
-            rows = [active.row for active in self.rows]
+            networks = [active.network for active in self.networks]
             self._is_asked = True
             self._compiled = compiled_epoch(
-                self.program, self.optimizer, self.recipe, rows, self.n_threads
+                self.program, self.optimizer, self.recipe, networks, self.n_threads
             )
         return self._compiled
 
@@ -194,38 +194,38 @@ class Tile:
         compiled = self.compiled
         if compiled is None or not compiled.judges:
             return 1
-        monitors = [active.row.monitor for active in self.rows]
+        monitors = [active.network.monitor for active in self.networks]
         if any(m is not None and not compiled.looks(i) for i, m in enumerate(monitors)):
             return 1
         most = compiled.epochs_in(min(seconds, _SECONDS_AT_ONCE), self.batch_sizes)
-        return min(most, *(active.n_foreseen for active in self.rows))
+        return min(most, *(active.n_foreseen for active in self.networks))
 
     def begin_epoch(self, n_batches: Sequence[int]) -> None:
         """Prepare the numbers of an epoch's steps, `n_batches` for each network."""
-        for active, n in zip(self.rows, n_batches, strict=True):
-            active.rates = active.row.course.rates(active.epoch, n)
-        self.optimizer.begin_epoch([active.rates for active in self.rows])
+        for active, n in zip(self.networks, n_batches, strict=True):
+            active.rates = active.network.course.rates(active.epoch, n)
+        self.optimizer.begin_epoch([active.rates for active in self.networks])
         generators = [
-            a.row.course.generator(a.epoch) if self.recipe.draws_globally else None
-            for a in self.rows
+            a.network.course.generator(a.epoch) if self.recipe.draws_globally else None
+            for a in self.networks
         ]
-        steps = [active.n_steps for active in self.rows]
+        steps = [active.n_steps for active in self.networks]
         self.program.begin_epoch(steps, max(n_batches), generators)
         if self.augmenter is not None:
             self.augmenter.begin_epoch(steps, max(n_batches))
 
-    def update(self, rows: slice, step: int, gradients: Sequence[Tensor]) -> None:
+    def update(self, networks: slice, step: int, gradients: Sequence[Tensor]) -> None:
         """Take one step of the optimizer; gradients, (k, ...), are overwritten."""
         n_parameters = len(self.program.parameters.tensors)
-        parameters = list(self.program.parts(rows).values())[:n_parameters]
+        parameters = list(self.program.parts(networks).values())[:n_parameters]
         if self._l1 is not None:
             for p, g in zip(parameters, gradients, strict=True):
                 if p.ndim > 2:
-                    g.addcmul_(p.sign(), self._l1[rows].view(-1, *(1,) * (p.ndim - 1)))
+                    g.addcmul_(p.sign(), self._l1[networks].view(-1, *(1,) * (p.ndim - 1)))
         if self._clip is not None:
-            _clip(gradients, self._clip[rows])
-        rates = [active.rates[step] for active in self.rows[rows]]
-        self.optimizer.step(rows, parameters, gradients, rates)
+            _clip(gradients, self._clip[networks])
+        rates = [active.rates[step] for active in self.networks[networks]]
+        self.optimizer.step(networks, parameters, gradients, rates)
 
     def keep_best(self, positions: Sequence[int]) -> None:
         """Copy the present weights of networks to their best ones."""
@@ -240,10 +240,10 @@ class Tile:
 
     def weights_of(self, position: int) -> dict[str, Any]:
         """Return the weights of a network as a ``state_dict`` of arrays."""
-        own = self._all().row(position)
+        own = self._all().network(position)
         if self._names is None:
-            # The same for all rows, whose dropout layers hold no weights.
-            self._names = list(self.rows[position].row.module.state_dict())
+            # The same for all networks, whose dropout layers hold no weights.
+            self._names = list(self.networks[position].network.module.state_dict())
         return {name: own[name] for name in self._names}
 
     def first_infinite(self, positions: Sequence[int]) -> list[str | None]:
@@ -251,8 +251,8 @@ class Tile:
         found: list[str | None] = [None] * len(positions)
         index = self._index(positions)
         for name, tensor in reversed(self.program.parameters.tensors.items()):
-            rows = tensor.index_select(0, index).reshape(len(index), -1)
-            finite = torch.isfinite(rows).all(dim=1)
+            networks = tensor.index_select(0, index).reshape(len(index), -1)
+            finite = torch.isfinite(networks).all(dim=1)
             found = [
                 old if ok else name for old, ok in zip(found, finite.tolist(), strict=True)
             ]
@@ -263,18 +263,18 @@ class Tile:
 
         `last_weights` are those from which training goes on if the best weights are in use.
         """
-        active = self.rows[position]
+        active = self.networks[position]
         weights = self.weights_of(position)
-        has_best = last_weights is not None and active.row.course.stopping.best_epoch
+        has_best = last_weights is not None and active.network.course.stopping.best_epoch
         return TrainingState(
-            seed=active.row.state.seed,
+            seed=active.network.state.seed,
             weights=weights,
-            moments=self.optimizer.row(position),
+            moments=self.optimizer.network(position),
             last_weights=last_weights,
             best_weights=weights if has_best else None,
             n_steps=active.n_steps,
-            first_epoch=active.row.course.first_epoch,
-            stopping=active.row.course.stopping,
+            first_epoch=active.network.course.first_epoch,
+            stopping=active.network.course.stopping,
             history=tuple(active.history),
         )
 
@@ -283,27 +283,29 @@ class Tile:
 
         None of them needs to have ended.
         """
-        return [(active.index, self._snapshot(i)) for i, active in enumerate(self.rows)]
+        return [(active.index, self._snapshot(i)) for i, active in enumerate(self.networks)]
 
     def keep_checkpoints(self) -> None:
-        """Keep where rows stand that are to be kept after this epoch, and go on."""
-        for position, active in enumerate(self.rows):
-            if active.epoch in active.row.checkpoints and not active.ended:
+        """Keep where networks stand that are to be kept after this epoch, and go on."""
+        for position, active in enumerate(self.networks):
+            if active.epoch in active.network.checkpoints and not active.ended:
                 active.checkpoints.append(self._snapshot(position))
 
     def _snapshot(self, position: int) -> TrainingState:
-        active = self.rows[position]
-        state = replace(self.state_of(position, None), course=active.row.course.memory())
+        active = self.networks[position]
+        state = replace(
+            self.state_of(position, None), course=active.network.course.memory()
+        )
         if self._best is None or not active.uses_best:
             return state
-        own = self._best.row(position)
+        own = self._best.network(position)
         best = {name: own[name] for name in state.weights}
         last = state.weights
         return replace(state, weights=best, last_weights=last, best_weights=best)
 
-    def _all(self) -> RowTensors:
+    def _all(self) -> StackedTensors:
         parts = (self.program.parameters, self.program.buffers)
-        return RowTensors({n: t for part in parts for n, t in part.tensors.items()})
+        return StackedTensors({n: t for part in parts for n, t in part.tensors.items()})
 
     def _index(self, positions: Sequence[int]) -> Tensor:
         device = next(iter(self.program.parameters.tensors.values())).device
@@ -315,26 +317,26 @@ class Tile:
         self.optimizer.select(index)
         if self._best is not None:
             self._best.select(index)
-        self.rows = [self.rows[i] for i in positions]
+        self.networks = [self.networks[i] for i in positions]
         self._collect_numbers()
 
     def _collect_numbers(self) -> None:
-        rows = [active.row for active in self.rows]
+        networks = [active.network for active in self.networks]
         self._compiled, self._is_asked = None, False
         joins = self.recipe.joins_last_sample
-        lengths = [len(row.train) for row in rows]
-        self.batch_sizes = sizes_of_rows(lengths, self.recipe.batch_size, joins=joins)
-        self.smoothing = self._column([r.label_smoothing for r in rows], 0.0)
-        self._l1 = self._column([r.l1 for r in rows], 0.0)
-        clips = [math.inf if r.gradient_clip is None else r.gradient_clip for r in rows]
+        lengths = [len(network.train) for network in networks]
+        self.batch_sizes = sizes_of_networks(lengths, self.recipe.batch_size, joins=joins)
+        self.smoothing = self._column([r.label_smoothing for r in networks], 0.0)
+        self._l1 = self._column([r.l1 for r in networks], 0.0)
+        clips = [math.inf if r.gradient_clip is None else r.gradient_clip for r in networks]
         self._clip = self._column(clips, math.inf)
         self.augmenter = None
-        if rows and rows[0].augmentation:
+        if networks and networks[0].augmentation:
             self.augmenter = RowAugmenter(
-                [r.augmentation for r in rows],
-                [r.augmentation_seed for r in rows],
+                [r.augmentation for r in networks],
+                [r.augmentation_seed for r in networks],
                 self.recipe.layout,
-                rows[0].train.X.device,
+                networks[0].train.X.device,
                 self.recipe.codes,
             )
 
@@ -345,14 +347,14 @@ class Tile:
         return torch.tensor(values, dtype=like.dtype, device=like.device)
 
 
-def build_program(rows: Sequence[Row]) -> Program:
+def build_program(networks: Sequence[FleetNetwork]) -> Program:
     """Return some networks as one, with explicit derivatives where there are some."""
-    is_rnn = isinstance(rows[0].module, RNN)
+    is_rnn = isinstance(networks[0].module, RNN)
     return stacked_program(
-        [row.module for row in rows],
-        rows[0].train.X,
-        dropout_seeds=[row.dropout_seed for row in rows],
-        padded=is_rnn and _has_padding(rows),
+        [network.module for network in networks],
+        networks[0].train.X,
+        dropout_seeds=[network.dropout_seed for network in networks],
+        padded=is_rnn and _has_padding(networks),
     )
 
 
@@ -377,8 +379,8 @@ def stacked_program(
             for module in modules
         )
     like = next(first.parameters())
-    dropout = RowDropout(
-        [RowDropout.probabilities(m, n_dropout) for m in modules],
+    dropout = StackedDropout(
+        [StackedDropout.probabilities(m, n_dropout) for m in modules],
         [0] * len(modules) if dropout_seeds is None else dropout_seeds,
         like.dtype,
         like.device,
@@ -394,43 +396,47 @@ def stacked_program(
     return ModuleProgram(modules, dropout, padded=padded, X=X if is_trained else None)
 
 
-def is_written_out(row: Row) -> bool:
+def is_written_out(network: FleetNetwork) -> bool:
     """Return whether a network needs neither vmap nor autograd for its derivatives."""
-    is_mlp = isinstance(row.module, MLP)
-    return is_mlp or traced_chain(row.module, row.train.X) is not None
+    is_mlp = isinstance(network.module, MLP)
+    return is_mlp or traced_chain(network.module, network.train.X) is not None
 
 
-def is_compiled(row: Row, recipe: Recipe) -> bool:
+def is_compiled(network: FleetNetwork, recipe: Recipe) -> bool:
     """Return whether compiled code trains networks like one."""
-    if not isinstance(row.module, MLP) or compiled_library() is None:
+    if not isinstance(network.module, MLP) or compiled_library() is None:
         return False
-    return is_plain(build_program([row]), recipe, [row])
+    return is_plain(build_program([network]), recipe, [network])
 
 
-def _has_padding(rows: Sequence[Row]) -> bool:
-    sets = (s for row in rows for s in (row.train, row.valid, row.monitor))
+def _has_padding(networks: Sequence[FleetNetwork]) -> bool:
+    sets = (
+        s for network in networks for s in (network.train, network.valid, network.monitor)
+    )
     inputs = {id(s.X): s.X for s in sets if s is not None}
     return any(bool(torch.isnan(X[:, :, 0]).any()) for X in inputs.values())
 
 
-def _best_weights(program: Program, rows: Sequence[Row]) -> RowTensors | None:
+def _best_weights(
+    program: Program, networks: Sequence[FleetNetwork]
+) -> StackedTensors | None:
     """Return the best weights so far; the present ones where there are none yet."""
-    if not any(row.course.uses_best for row in rows):
+    if not any(network.course.uses_best for network in networks):
         return None
     best = _copies_of(program)
-    for position, row in enumerate(rows):
-        for name, array in (row.state.best_weights or {}).items():
+    for position, network in enumerate(networks):
+        for name, array in (network.state.best_weights or {}).items():
             best.tensors[name][position].copy_(torch.as_tensor(array.copy()))
     return best
 
 
-def _copies_of(program: Program) -> RowTensors:
+def _copies_of(program: Program) -> StackedTensors:
     present = {**program.parameters.tensors, **program.buffers.tensors}
-    return RowTensors({name: t.clone() for name, t in present.items()})
+    return StackedTensors({name: t.clone() for name, t in present.items()})
 
 
 def _clip(gradients: Sequence[Tensor], limits: Tensor) -> None:
-    """Scale each row's gradients down to its limit, as torch's clip_grad_norm_ does."""
+    """Scale each network's gradients down to its limit, as torch's clip_grad_norm_ does."""
     norms = torch.stack([g.reshape(len(g), -1).norm(dim=1) for g in gradients]).norm(dim=0)
     factors = (limits / (norms + 1e-6)).clamp(max=1.0)
     factors = torch.where(limits.isinf(), torch.ones_like(factors), factors)

@@ -15,7 +15,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from sk_tune.engine.fleet._dropout import RowDropout
+from sk_tune.engine.fleet._dropout import StackedDropout
 from sk_tune.engine.fleet._layers import (
     Activation,
     Batch,
@@ -25,7 +25,7 @@ from sk_tune.engine.fleet._layers import (
     Tensors,
     run_backward,
 )
-from sk_tune.engine.fleet._stacked_optimizers import RowTensors
+from sk_tune.engine.fleet._stacked_optimizers import StackedTensors
 
 __all__ = [
     "ChainProgram",
@@ -46,26 +46,26 @@ class Program(ABC):
     members = 1
 
     def __init__(
-        self, parameters: RowTensors, buffers: RowTensors, dropout: RowDropout
+        self, parameters: StackedTensors, buffers: StackedTensors, dropout: StackedDropout
     ) -> None:
         self.parameters = parameters
         self.buffers = buffers
         self.dropout = dropout
         self._parts: dict[tuple[int, int], dict[str, Tensor]] = {}
 
-    def parts(self, rows: slice) -> dict[str, Tensor]:
+    def parts(self, networks: slice) -> dict[str, Tensor]:
         """Return views (k, ...) of the parameters and buffers of some networks by name."""
-        key = (rows.start, rows.stop)
+        key = (networks.start, networks.stop)
         if key not in self._parts:
             self._parts[key] = {
-                name: tensor[rows]
+                name: tensor[networks]
                 for part in (self.parameters, self.buffers)
                 for name, tensor in part.tensors.items()
             }
         return self._parts[key]
 
     @abstractmethod
-    def forward(self, X: Tensor, rows: slice, step: int) -> Tensor:
+    def forward(self, X: Tensor, networks: slice, step: int) -> Tensor:
         """Return the outputs for a batch to train on, and keep what ``backward`` needs.
 
         X is (k, B, ...), outputs are (k, B, C) and unnormalised; (k, B, members, C) of
@@ -84,7 +84,7 @@ class Program(ABC):
         """
 
     @abstractmethod
-    def evaluate(self, X: Tensor, rows: slice) -> Tensor:
+    def evaluate(self, X: Tensor, networks: slice) -> Tensor:
         """Return unnormalised outputs (k, n, C) in evaluation mode for X (k, n, ...)."""
 
     def begin_epoch(
@@ -115,7 +115,7 @@ class Program(ABC):
         self._parts.clear()
 
 
-def stacked_parts(modules: Sequence[nn.Module]) -> tuple[RowTensors, RowTensors]:
+def stacked_parts(modules: Sequence[nn.Module]) -> tuple[StackedTensors, StackedTensors]:
     """Return the parameters and the buffers of networks of one architecture, stacked.
 
     What is not trained counts as a buffer.
@@ -126,7 +126,7 @@ def stacked_parts(modules: Sequence[nn.Module]) -> tuple[RowTensors, RowTensors]
         parameters.append({n: p for n, p in named.items() if p.requires_grad})
         frozen = {n: p for n, p in named.items() if not p.requires_grad}
         buffers.append(frozen | dict(module.named_buffers()))
-    return RowTensors.stacked(parameters), RowTensors.stacked(buffers)
+    return StackedTensors.stacked(parameters), StackedTensors.stacked(buffers)
 
 
 Step = Callable[[Tensor], Tensor]
@@ -214,7 +214,7 @@ _MOST_SHAPES = 256
 class ChainProgram(Program):
     """K networks of one chain of layers, equal but for weights and dropout."""
 
-    def __init__(self, modules: Sequence[nn.Module], dropout: RowDropout) -> None:
+    def __init__(self, modules: Sequence[nn.Module], dropout: StackedDropout) -> None:
         super().__init__(*stacked_parts(modules), dropout)
         self.layers: list[Layer] = []
         self._store: dict[Any, Tensor] = {}
@@ -222,9 +222,9 @@ class ChainProgram(Program):
         self._is_training = True
         self._batch: Any = None
 
-    def forward(self, X: Tensor, rows: slice, step: int) -> Tensor:
+    def forward(self, X: Tensor, networks: slice, step: int) -> Tensor:
         """Return the outputs for a batch to train on, and keep what ``backward`` needs."""
-        batch = self._batch = Batch(self.parts(rows), rows, step, {})
+        batch = self._batch = Batch(self.parts(networks), networks, step, {})
         h = X
         for layer in self.layers:
             h = layer.forward(h, batch)
@@ -235,28 +235,30 @@ class ChainProgram(Program):
         run_backward(self.layers, gradient, self._batch, keep=True)
         return [self._batch.found[name] for name in self.parameters.tensors]
 
-    def evaluate(self, X: Tensor, rows: slice) -> Tensor:
+    def evaluate(self, X: Tensor, networks: slice) -> Tensor:
         """Return the outputs in evaluation mode."""
-        tensors = self.parts(rows)
+        tensors = self.parts(networks)
         h = X
         for layer in self.layers:
             h = layer.evaluate(h, tensors)
         return h
 
-    def evaluate_shared(self, X: Tensor, rows: slice) -> Tensor:
+    def evaluate_shared(self, X: Tensor, networks: slice) -> Tensor:
         """Return outputs (k, n, C) in evaluation mode for shared inputs (n, ...).
 
         Only after ``only_predict``.
         """
         if not isinstance(self.layers[0], PredictingLinear):
-            return self.evaluate(X.expand(rows.stop - rows.start, *X.shape), rows)
+            return self.evaluate(
+                X.expand(networks.stop - networks.start, *X.shape), networks
+            )
         h = X.flatten(1)
-        key = (rows.start, rows.stop, len(h))
+        key = (networks.start, networks.stop, len(h))
         if key in self._steps:
             for step in self._steps[key]:
                 h = step(h)
             return h
-        tensors = self.parts(rows)
+        tensors = self.parts(networks)
         steps: list[Step] = []
         for layer in self.layers:
             if isinstance(layer, PredictingLinear):
@@ -289,7 +291,7 @@ class ChainProgram(Program):
     def only_predict(self) -> None:
         """Take layers that only predict, for which ``fold_floors`` changes the weights.
 
-        All shapes of a name share one memory: rows to predict vary in number.
+        All shapes of a name share one memory: networks to predict vary in number.
         """
         self.layers = predicting(self.layers)
         self._is_training = False
@@ -316,7 +318,7 @@ class ChainProgram(Program):
             self._store.clear()
 
     def select(self, index: Tensor) -> None:
-        """Keep some rows, in the order given."""
+        """Keep some networks, in the order given."""
         super().select(index)
         self._store.clear()
 

@@ -9,7 +9,7 @@ and one batched product does the work of all networks.
 Images lie in memory as (K, channels, spatial sizes, B): with the batch innermost, the
 copies of windows move long runs.
 
-Notation: K networks ("rows"), B rows of a batch, C channels in, O channels out, S the
+Notation: K networks, B samples of a batch, C channels in, O channels out, S the
 spatial sizes, P their product behind the convolution, k the kernel's sizes.
 """
 
@@ -41,20 +41,20 @@ def convolve(x: Tensor, padding: Sides, weight: Tensor, bias: Tensor | None) -> 
     O, C, *k), `bias` (K, O). Raises RuntimeError if the kernel is larger than the padded
     images.
     """
-    n_rows, n_out, n_in, *kernel = weight.shape
-    y = x.new_empty(n_rows, n_out, *_output_sizes(x, padding, kernel), x.shape[-1])
+    n_networks, n_out, n_in, *kernel = weight.shape
+    y = x.new_empty(n_networks, n_out, *_output_sizes(x, padding, kernel), x.shape[-1])
     matrices = [m.flatten(2) for m in _by_offset(weight, _offsets(n_in, kernel), 3)]
     for part in _parts(x, padding, kernel):
         part.copy_windows()
-        out = y[part.rows, :, part.lines].flatten(2)
+        out = y[part.networks, :, part.lines].flatten(2)
         first, *others = zip(matrices, part.columns, strict=True)
         if bias is None:
-            torch.bmm(first[0][part.rows], first[1], out=out)
+            torch.bmm(first[0][part.networks], first[1], out=out)
         else:
-            shift = bias[part.rows].unsqueeze(-1)
-            torch.baddbmm(shift, first[0][part.rows], first[1], out=out)
+            shift = bias[part.networks].unsqueeze(-1)
+            torch.baddbmm(shift, first[0][part.networks], first[1], out=out)
         for matrix, columns in others:
-            out.baddbmm_(matrix[part.rows], columns)
+            out.baddbmm_(matrix[part.networks], columns)
     return y
 
 
@@ -65,18 +65,18 @@ def weight_gradient(
 
     `x` has the shape (K, C, *S, B), `grad` (K, O, *S', B).
     """
-    n_rows, n_in = x.shape[:2]
+    n_networks, n_in = x.shape[:2]
     n_offsets = _offsets(n_in, kernel)
-    found = x.new_zeros(n_rows, n_in, *kernel, grad.shape[1])
+    found = x.new_zeros(n_networks, n_in, *kernel, grad.shape[1])
     sums = _by_offset(found, n_offsets, 2)
     for part in _parts(x, padding, kernel):
         part.copy_windows()
-        own = grad[part.rows, :, part.lines].flatten(2).mT
+        own = grad[part.networks, :, part.lines].flatten(2).mT
         if n_offsets > 1:
             # A deep product of rows by rows takes twice as long as one of rows by columns.
             own = own.contiguous()
         for sum_, columns in zip(sums, part.columns, strict=True):
-            target = sum_[part.rows]
+            target = sum_[part.networks]
             target.add_((columns @ own).view_as(target))
     return found.movedim(-1, 1)
 
@@ -90,10 +90,10 @@ def input_gradient(x: Tensor, padding: Sides, grad: Tensor, weight: Tensor) -> T
     found = torch.zeros_like(x)
     matrices = [m.flatten(2).mT for m in _by_offset(weight, _offsets(n_in, kernel), 3)]
     for part in _parts(found, padding, kernel):
-        own = grad[part.rows, :, part.lines].flatten(2)
+        own = grad[part.networks, :, part.lines].flatten(2)
         part.memory.zero_()
         for matrix, columns in zip(matrices, part.columns, strict=True):
-            columns.baddbmm_(matrix[part.rows], own)
+            columns.baddbmm_(matrix[part.networks], own)
         part.add_windows()
     return found
 
@@ -132,7 +132,7 @@ class _Part(NamedTuple):
     window.
     """
 
-    rows: slice
+    networks: slice
     lines: slice
     memory: Tensor
     columns: list[Tensor]
@@ -141,12 +141,12 @@ class _Part(NamedTuple):
     def copy_windows(self) -> None:
         """Copy the images to all windows that they are in."""
         for images, windows in self.pairs:
-            windows[: self.memory.shape[0]].copy_(images[self.rows])
+            windows[: self.memory.shape[0]].copy_(images[self.networks])
 
     def add_windows(self) -> None:
         """Add all windows to the images in them."""
         for images, windows in self.pairs:
-            images[self.rows].add_(windows[: self.memory.shape[0]])
+            images[self.networks].add_(windows[: self.memory.shape[0]])
 
 
 def _parts(x: Tensor, padding: Sides, kernel: Sequence[int]) -> Iterator[_Part]:
@@ -158,19 +158,19 @@ def _parts(x: Tensor, padding: Sides, kernel: Sequence[int]) -> Iterator[_Part]:
     run = prod(sizes[1:]) * n_batch
     line = max(1, n_in * prod(window) * run)
     per_part = max(1, min(sizes[0], _MAX_COLUMNS // line))
-    rows_per_part = max(1, _MAX_COLUMNS // (line * (per_part + n_offsets - 1)))
+    networks_per_part = max(1, _MAX_COLUMNS // (line * (per_part + n_offsets - 1)))
     for first in range(0, sizes[0], per_part):
         count = min(per_part, sizes[0] - first)
         shape = (*window, count + n_offsets - 1, *sizes[1:], n_batch)
-        memory = x.new_zeros(min(rows_per_part, len(x)), n_in, *shape)
+        memory = x.new_zeros(min(networks_per_part, len(x)), n_in, *shape)
         pairs = list(_pairs(x, memory, padding, first))
-        for start in range(0, len(x), rows_per_part):
-            rows = slice(start, min(start + rows_per_part, len(x)))
-            own = memory[: rows.stop - start]
+        for start in range(0, len(x), networks_per_part):
+            networks = slice(start, min(start + networks_per_part, len(x)))
+            own = memory[: networks.stop - start]
             matrix = own.flatten(1, len(window) + 1).flatten(2)
             spans = [slice(i * run, (i + count) * run) for i in range(n_offsets)]
             columns = [matrix[:, :, span] for span in spans]
-            yield _Part(rows, slice(first, first + count), own, columns, pairs)
+            yield _Part(networks, slice(first, first + count), own, columns, pairs)
 
 
 def _pairs(

@@ -3,13 +3,14 @@
 """Epochs of small chains of linear layers, ReLU and seeded dropout by compiled code.
 
 A step of such a network is some ten short calls of torch's for each layer, which cost more
-than the arithmetic where few rows share them.  The compiled code takes a row through whole
-epochs in one call, on the tensors that the rest of the fleet works on, so that everything
-between two calls is the same with it and without it.  Of classifiers it takes several
-epochs at once, where nothing is decided between them: then a fleet of few rows does not
-wait for Python either.
+than the arithmetic where few networks share them.  The compiled code takes a network
+through whole epochs in one call, on the tensors that the rest of the fleet works on, so
+that everything between two calls is the same with it and without it.  Of classifiers it
+takes several epochs at once, where nothing is decided between them: then a fleet of few
+networks does not wait for Python either.
 
-Notation: K rows of the tile, E epochs, S steps of one, n samples of a row, C outputs.
+Notation: K networks of the fleet, E epochs, S steps of one, n samples of a network, C
+outputs.
 """
 
 import ctypes
@@ -32,10 +33,10 @@ from sk_tune.engine.fleet._kernel import (
     number_of_loss,
     steps_of,
 )
-from sk_tune.engine.fleet._recipe import Recipe, Row
-from sk_tune.engine.fleet._stacked_optimizers import RowOptimizer
+from sk_tune.engine.fleet._recipe import FleetNetwork, Recipe
+from sk_tune.engine.fleet._stacked_optimizers import StackedOptimizer
 from sk_tune.nets import dropout_positions
-from sk_tune.training import TensorSet, check_time, row_accuracy
+from sk_tune.training import TensorSet, accuracy_by_network, check_time
 
 __all__ = ["CompiledEpoch", "EpochResult", "compiled_epoch"]
 
@@ -46,7 +47,7 @@ _FAILED_TARGET, _FAILED_PLACE, _N_NUMBERS = 2, 3, 5
 # Of a call, during which nobody hears of Ctrl-C.
 _SECONDS_PER_CALL = 0.5
 # What a call takes, about: multiplications of a core, what comes with each step, and what
-# Python does for each row and epoch.
+# Python does for each network and epoch.
 _PRODUCTS_PER_SECOND = 3e10
 _SECONDS_PER_STEP, _SECONDS_PER_EPOCH = 1e-5, 1e-4
 # Of the orders, sizes and rates of a call.
@@ -111,9 +112,9 @@ class JudgedEpochs(NamedTuple):
 
 def compiled_epoch(
     program: Program,
-    optimizer: RowOptimizer,
+    optimizer: StackedOptimizer,
     recipe: Recipe,
-    rows: Sequence[Row],
+    networks: Sequence[FleetNetwork],
     n_threads: int = 1,
 ) -> "CompiledEpoch | None":
     """Return what trains epochs of these networks by compiled code.
@@ -121,9 +122,9 @@ def compiled_epoch(
     None if compiled code cannot train them, or torch takes less time.
     """
     library = compiled_library()
-    if library is None or not is_plain(program, recipe, rows):
+    if library is None or not is_plain(program, recipe, networks):
         return None
-    return CompiledEpoch(library, program, optimizer, rows, recipe, n_threads)
+    return CompiledEpoch(library, program, optimizer, networks, recipe, n_threads)
 
 
 class CompiledEpoch:
@@ -137,8 +138,8 @@ class CompiledEpoch:
         self,
         library: ctypes.CDLL,
         program: Program,
-        optimizer: RowOptimizer,
-        rows: Sequence[Row],
+        optimizer: StackedOptimizer,
+        networks: Sequence[FleetNetwork],
         recipe: Recipe,
         n_threads: int,
     ) -> None:
@@ -146,7 +147,7 @@ class CompiledEpoch:
         self._library = library
         self._n_threads = n_threads
         # The share of hits is the score, which thus needs no outputs.
-        self.judges = recipe.score is row_accuracy and number_of_loss(recipe) == 0
+        self.judges = recipe.score is accuracy_by_network and number_of_loss(recipe) == 0
         self._program = program
         self._optimizer = optimizer
         self._parts = [program.parameters, *optimizer.moments.values()]
@@ -154,22 +155,24 @@ class CompiledEpoch:
         self._plan = _plan_of(program, optimizer, steps, number_of_loss(recipe))
         self._n_outputs = int(self._plan["sizes"][0, len(steps)])
         self._n_weights = sum(t[0].numel() for t in program.parameters.tensors.values())
-        self._rows = np.zeros(len(rows), _ROW)
+        self._networks = np.zeros(len(networks), _ROW)
         self._kept: list[Any] = []
-        self._fill_settings(rows)
+        self._fill_settings(networks)
         self._fill_parts(steps)
-        self._fill_monitors([row.monitor if self.judges else None for row in rows])
+        self._fill_monitors([
+            network.monitor if self.judges else None for network in networks
+        ])
 
     def looks(self, position: int) -> bool:
         """Return whether a network is judged on monitor samples while it is trained."""
-        return bool(self._rows["n_monitored"][position] > 0)
+        return bool(self._networks["n_monitored"][position] > 0)
 
     def epochs_in(self, seconds: float, sizes: Sequence[list[int]]) -> int:
         """Return how many epochs, at least one, take about so long, and little memory."""
         n_samples, n_steps = sum(map(sum, sizes)), sum(map(len, sizes))
-        # Of as many rows as the thread has that has most.
+        # Of as many networks as the thread has that has most.
         share = -(-len(sizes) // self._n_threads) / len(sizes)
-        n_monitored = int(self._rows["n_monitored"].sum())
+        n_monitored = int(self._networks["n_monitored"].sum())
         epoch = share * self._seconds_of(n_samples, n_steps, n_monitored)
         epoch += len(sizes) * _SECONDS_PER_EPOCH
         n_bytes = n_samples * _BYTES_PER_SAMPLE + n_steps * _BYTES_PER_STEP
@@ -193,8 +196,8 @@ class CompiledEpoch:
         its steps. Raises IndexError if a target is no class or a sample does not exist, and
         MemoryError.
         """
-        self._rows["numbers"] = 0
-        outputs = self._outputs(self._rows, "outputs", map(len, places))
+        self._networks["numbers"] = 0
+        outputs = self._outputs(self._networks, "outputs", map(len, places))
         return EpochResult(self._train(places, sizes, rates, 1), outputs)
 
     def train_and_judge(
@@ -208,12 +211,12 @@ class CompiledEpoch:
 
         Takes and raises what :meth:`train` does, with the places and rates of all epochs.
         """
-        rows = self._rows
-        numbers = np.zeros((len(rows), n_epochs, _N_NUMBERS))
-        rows["numbers"] = _addresses(numbers)
-        rows["outputs"] = 0
-        n_looked = rows["n_monitored"].tolist()
-        outputs = self._outputs(rows, "monitor_outputs", n_looked)
+        networks = self._networks
+        numbers = np.zeros((len(networks), n_epochs, _N_NUMBERS))
+        networks["numbers"] = _addresses(numbers)
+        networks["outputs"] = 0
+        n_looked = networks["n_monitored"].tolist()
+        outputs = self._outputs(networks, "monitor_outputs", n_looked)
         losses = self._train(places, sizes, rates, n_epochs)
         looked = [own[:n] if n else None for own, n in zip(outputs, n_looked, strict=True)]
         return JudgedEpochs(losses, *self._judgements(numbers), looked)
@@ -226,18 +229,18 @@ class CompiledEpoch:
         n_epochs: int,
     ) -> Tensor:
         """Train epochs; return the losses of the batches."""
-        k, rows = len(places), self._rows
-        rows["n_per_epoch"] = [len(own) for own in sizes]
-        rows["n_before"] = 0
-        n_steps = n_epochs * rows["n_per_epoch"]
+        k, networks = len(places), self._networks
+        networks["n_per_epoch"] = [len(own) for own in sizes]
+        networks["n_before"] = 0
+        n_steps = n_epochs * networks["n_per_epoch"]
         losses = self._like.new_zeros(int(n_steps.max()), k)
         own_rates = _padded(rates, np.float64)
         dropout = self._dropout()
-        rows["rates"] = _addresses(own_rates)
-        rows["losses"] = losses.data_ptr() + losses.element_size() * np.arange(k)
-        rows["n_steps"] = self._optimizer.n_steps
-        rows["loss_stride"] = k
-        self._run(rows, places, [own * n_epochs for own in sizes], predicts=False)
+        networks["rates"] = _addresses(own_rates)
+        networks["losses"] = losses.data_ptr() + losses.element_size() * np.arange(k)
+        networks["n_steps"] = self._optimizer.n_steps
+        networks["loss_stride"] = k
+        self._run(networks, places, [own * n_epochs for own in sizes], predicts=False)
         del dropout
         self._optimizer.n_steps = [
             before + n
@@ -259,7 +262,7 @@ class CompiledEpoch:
         )
         return train, monitor
 
-    def predict(self, sets: Sequence[TensorSet], rows: slice) -> Tensor | None:
+    def predict(self, sets: Sequence[TensorSet], networks: slice) -> Tensor | None:
         """Return outputs in evaluation mode, (k, n, C).
 
         The networks have equally many samples; None if these are not of the form of those
@@ -272,23 +275,23 @@ class CompiledEpoch:
         whole = torch.arange(n)
         places = [whole if s.index is None else s.index for s in sets]
         sizes = [[min(_CHUNK, n - start) for start in range(0, n, _CHUNK)]] * len(sets)
-        own = self._rows[rows].copy()
+        own = self._networks[networks].copy()
         own["X"] = [s.X.data_ptr() for s in sets]
         own["n_samples"] = [len(s.X) for s in sets]
         outputs = self._outputs(own, "outputs", [n])
         self._run(own, places, sizes, predicts=True)
         return outputs
 
-    def _outputs(self, rows: Any, name: str, n_samples: Iterable[int]) -> Tensor:
-        """Return memory for the outputs of some rows, the address of which they get."""
-        k = len(rows)
+    def _outputs(self, networks: Any, name: str, n_samples: Iterable[int]) -> Tensor:
+        """Return memory for the outputs of some networks, the address of which they get."""
+        k = len(networks)
         outputs = self._like.new_empty(k, max(n_samples), self._n_outputs)
-        rows[name] = outputs.data_ptr() + outputs[0].nbytes * np.arange(k)
+        networks[name] = outputs.data_ptr() + outputs[0].nbytes * np.arange(k)
         return outputs
 
     def _run(
         self,
-        rows: Any,
+        networks: Any,
         places: Sequence[Tensor],
         sizes: Sequence[list[int]],
         *,
@@ -298,42 +301,44 @@ class CompiledEpoch:
         places = [p.to(torch.int64).contiguous() for p in places]
         batches = _padded(sizes, np.int64)
         n_batches = np.array([len(own) for own in sizes])
-        rows["order"] = [p.data_ptr() for p in places]
-        rows["batches"] = _addresses(batches)
-        longest = 0 if predicts else int(rows["n_monitored"].max(initial=0))
-        n_per_epoch = max(1, int(rows["n_per_epoch"].min()))
+        networks["order"] = [p.data_ptr() for p in places]
+        networks["batches"] = _addresses(batches)
+        longest = 0 if predicts else int(networks["n_monitored"].max(initial=0))
+        n_per_epoch = max(1, int(networks["n_per_epoch"].min()))
         seconds = self._seconds_of(int(batches.max()), 1, longest / n_per_epoch)
-        seconds *= -(-len(rows) // self._n_threads)
+        seconds *= -(-len(networks) // self._n_threads)
         start, at_once = 0, max(1, int(_SECONDS_PER_CALL / seconds))
         while start < batches.shape[1]:
             check_time()
-            rows["n_batches"] = np.clip(n_batches - start, 0, at_once)
+            networks["n_batches"] = np.clip(n_batches - start, 0, at_once)
             began = time.perf_counter()
-            self._call(rows, int(batches.max()), min(longest, _CHUNK), predicts=predicts)
+            self._call(
+                networks, int(batches.max()), min(longest, _CHUNK), predicts=predicts
+            )
             took = time.perf_counter() - began
             n_done = batches[:, start : start + at_once].sum(axis=1)
             start += at_once
             if start < batches.shape[1]:
-                self._move_on(rows, at_once, n_done.astype(np.uint64))
+                self._move_on(networks, at_once, n_done.astype(np.uint64))
             if took > _SECONDS_PER_CALL:
                 at_once = max(1, int(at_once * _SECONDS_PER_CALL / took))
 
-    def _move_on(self, rows: Any, n_batches: int, n_samples: Any) -> None:
-        """Let rows begin behind what is done."""
+    def _move_on(self, networks: Any, n_batches: int, n_samples: Any) -> None:
+        """Let networks begin behind what is done."""
         size = self._like.element_size()
-        rows["order"] += 8 * n_samples
-        rows["batches"] += np.uint64(8 * n_batches)
-        rows["rates"] += np.uint64(8 * n_batches)
-        rows["losses"] += rows["loss_stride"].astype(np.uint64) * np.uint64(
+        networks["order"] += 8 * n_samples
+        networks["batches"] += np.uint64(8 * n_batches)
+        networks["rates"] += np.uint64(8 * n_batches)
+        networks["losses"] += networks["loss_stride"].astype(np.uint64) * np.uint64(
             n_batches * size
         )
-        has_outputs = (rows["outputs"] > 0).astype(np.uint64)
-        rows["outputs"] += has_outputs * n_samples * np.uint64(self._n_outputs * size)
+        has_outputs = (networks["outputs"] > 0).astype(np.uint64)
+        networks["outputs"] += has_outputs * n_samples * np.uint64(self._n_outputs * size)
         for name in ("n_steps", "first_step", "n_before"):
-            rows[name] += n_batches
+            networks[name] += n_batches
 
     def _call(
-        self, rows: Any, most_samples: int, most_looked_at: int, *, predicts: bool
+        self, networks: Any, most_samples: int, most_looked_at: int, *, predicts: bool
     ) -> None:
         plan = self._plan
         plan["most_samples"] = max(most_samples, most_looked_at)
@@ -342,8 +347,8 @@ class CompiledEpoch:
         positions = dropout_positions(most, self._like.device)
         failed = self._library.sk_tune_run(
             ctypes.c_void_p(plan.ctypes.data),
-            ctypes.c_void_p(rows.ctypes.data),
-            ctypes.c_int64(len(rows)),
+            ctypes.c_void_p(networks.ctypes.data),
+            ctypes.c_int64(len(networks)),
             ctypes.c_void_p(positions.data_ptr()),
             ctypes.c_int64(predicts),
             ctypes.c_int64(self._like.dtype == torch.float64),
@@ -360,20 +365,20 @@ class CompiledEpoch:
         """Fill in what masks are made with; return what has to stay in memory."""
         dropout = self._program.dropout
         if not dropout.active:
-            # Rows that drop something may join, but then all is made anew.
+            # Networks that drop something may join, but then all is made anew.
             self._plan["dropout"] = -1
             return []
         first_steps, *numbers = dropout.first_numbers()
-        at = np.arange(len(self._rows))
-        self._rows["first_step"] = first_steps
+        at = np.arange(len(self._networks))
+        self._networks["first_step"] = first_steps
         for name, tensor in zip(("keys", "thresholds", "scales"), numbers, strict=True):
-            self._rows[name] = tensor.data_ptr() + tensor[0].nbytes * at
+            self._networks[name] = tensor.data_ptr() + tensor[0].nbytes * at
         return numbers
 
-    def _fill_settings(self, rows: Sequence[Row]) -> None:
-        sets = [row.train for row in rows]
+    def _fill_settings(self, networks: Sequence[FleetNetwork]) -> None:
+        sets = [network.train for network in networks]
         self._kept = [*sets]
-        own = self._rows
+        own = self._networks
         own["X"] = [s.X.data_ptr() for s in sets]
         own["n_samples"] = [len(s.X) for s in sets]
         own["y"] = [_address(s.y) for s in sets]
@@ -385,21 +390,21 @@ class CompiledEpoch:
         own["beta_2"] = [s.beta_2 for s in settings]
         own["eps"] = [s.eps for s in settings]
         own["decay"] = [s.weight_decay for s in settings]
-        own["smoothing"] = [row.label_smoothing for row in rows]
-        own["l1"] = [row.l1 for row in rows]
-        clips = [row.gradient_clip for row in rows]
+        own["smoothing"] = [network.label_smoothing for network in networks]
+        own["l1"] = [network.l1 for network in networks]
+        clips = [network.gradient_clip for network in networks]
         own["clip"] = [np.inf if clip is None else clip for clip in clips]
         self._plan["has_penalty"] = np.any(own["l1"] > 0)
         self._plan["has_clip"] = np.any(np.isfinite(own["clip"]))
 
     def _fill_monitors(self, sets: Sequence[TensorSet | None]) -> None:
         """Note which samples to look at after an epoch, where they are plain classes."""
-        # Rows share them: found once each.
+        # Networks share them: found once each.
         found = {id(s): self._places_of(s) for s in {id(s): s for s in sets}.values()}
         columns = zip(*(found[id(s)] for s in sets), strict=True)
         names = ("monitor_X", "monitor_y", "monitor_order", "n_monitor_data", "n_monitored")
         for name, column in zip(names, columns, strict=True):
-            self._rows[name] = column
+            self._networks[name] = column
 
     def _places_of(self, s: TensorSet | None) -> tuple[int, ...]:
         """Return where samples to look at lie, and how many; all 0 if there are none."""
@@ -413,8 +418,8 @@ class CompiledEpoch:
         return _address(s.X), _address(s.y), _address(order), len(s.X), len(order)
 
     def _fill_parts(self, steps: list[Step]) -> None:
-        """Note where parameters and moments of each row lie."""
-        at = np.arange(len(self._rows))
+        """Note where parameters and moments of each network lie."""
+        at = np.arange(len(self._networks))
         for number, step in enumerate(steps):
             for part, tensors in enumerate(self._parts):
                 for position, name in enumerate((step.linear.weight, step.linear.bias)):
@@ -422,11 +427,11 @@ class CompiledEpoch:
                         tensor = tensors.tensors[name]
                         column = number * 6 + part * 2 + position
                         place = tensor.data_ptr() + tensor[0].nbytes * at
-                        self._rows["parts"][:, column] = place
+                        self._networks["parts"][:, column] = place
 
 
 def _plan_of(
-    program: Program, optimizer: RowOptimizer, steps: list[Step], loss: int
+    program: Program, optimizer: StackedOptimizer, steps: list[Step], loss: int
 ) -> Any:
     plan = np.zeros(1, _PLAN)
     tensors = program.parameters.tensors

@@ -12,7 +12,7 @@ before has left them: (B, spatial sizes, K, channels) behind a grouped convoluti
 activations and poolings never transposes.  Pooling is torch's own, told that what is
 innermost are channels, which its kernels make the most of.
 
-Notation: K networks ("rows"), B rows of a batch, C channels in, O channels out, S the
+Notation: K networks, B samples of a batch, C channels in, O channels out, S the
 spatial sizes, k the kernel's sizes.
 """
 
@@ -29,16 +29,16 @@ from sk_tune.engine.fleet._columns import Sides
 
 __all__ = [
     "Geometry",
-    "RowConv",
-    "RowPool",
+    "StackedConv",
+    "StackedPool",
     "channels_of_one",
+    "conv_fits",
     "convolution",
     "convolution_gradients",
     "geometry_of",
+    "pool_fits",
     "pool_forms",
     "pooled",
-    "row_conv_fits",
-    "row_pool_fits",
 ]
 
 _CONVS = (nn.Conv1d, nn.Conv2d, nn.Conv3d)
@@ -209,9 +209,9 @@ def _with_plain_strides(x: Tensor) -> Tensor:
     return x.clone(memory_format=torch.contiguous_format)
 
 
-def _parted(x: Tensor, n_rows: int) -> Tensor:
+def _parted(x: Tensor, n_networks: int) -> Tensor:
     """Return (B, K C, *S) as (K, B, C, *S)."""
-    return _unflatten(x, 1, n_rows).movedim(1, 0)
+    return _unflatten(x, 1, n_networks).movedim(1, 0)
 
 
 def _unflatten(x: Tensor, dim: int, size: int) -> Tensor:
@@ -228,19 +228,19 @@ def _without_height(found: Tensor, x: Tensor) -> Tensor:
     return found.squeeze(2) if x.ndim == 4 else found
 
 
-def _arguments(n_rows: int, geometry: Geometry) -> tuple[Any, ...]:
+def _arguments(n_networks: int, geometry: Geometry) -> tuple[Any, ...]:
     """Return what torch's convolutions take behind the tensors."""
     missing = 2 - len(geometry.stride)
     stride, dilation = ((1,) * missing + t for t in (geometry.stride, geometry.dilation))
     padding = (0,) * missing + tuple(before for before, _ in geometry.padding)
     no_more = (0,) * len(stride)
-    return stride, padding, dilation, False, no_more, n_rows * geometry.groups
+    return stride, padding, dilation, False, no_more, n_networks * geometry.groups
 
 
-class RowConv(nn.Module):
+class StackedConv(nn.Module):
     """A convolution that stays fast under ``torch.func.vmap`` over its parameters.
 
-    It shares the parameters, and their names, of a layer that :func:`row_conv_fits`. The
+    It shares the parameters, and their names, of a layer that :func:`conv_fits`. The
     gradient is to be taken outside of ``vmap``, or without it.
     """
 
@@ -264,10 +264,10 @@ class RowConv(nn.Module):
         return f"{tuple(self.weight.shape)}, {self.geometry}"
 
 
-class RowPool(nn.Module):
+class StackedPool(nn.Module):
     """Pooling that stays fast under ``torch.func.vmap``.
 
-    It does what a layer does that :func:`row_pool_fits`.
+    It does what a layer does that :func:`pool_fits`.
     """
 
     def __init__(self, pool: nn.Module) -> None:
@@ -283,13 +283,13 @@ class RowPool(nn.Module):
         return y.squeeze(0)
 
 
-def row_conv_fits(conv: nn.Module) -> bool:
-    """Return whether :class:`RowConv` computes what a layer computes."""
+def conv_fits(conv: nn.Module) -> bool:
+    """Return whether :class:`StackedConv` computes what a layer computes."""
     return geometry_of(conv) is not None
 
 
-def row_pool_fits(pool: nn.Module, n_dims: int | None = None) -> bool:
-    """Return whether :class:`RowPool` computes what a layer computes.
+def pool_fits(pool: nn.Module, n_dims: int | None = None) -> bool:
+    """Return whether :class:`StackedPool` computes what a layer computes.
 
     True for the maximum or the mean over windows of `n_dims` spatial sizes, any if None.
     """
@@ -327,16 +327,16 @@ def pool_forms(x: Tensor) -> tuple[Form, Form]:
 
     The first result makes (n, m, *S) of them, with the same windows.
     """
-    n_rows = len(x)
+    n_networks = len(x)
     if x.device.type != "cpu" or x.shape[1] == 1:
-        return _rows_as_samples, partial(_unflatten, dim=0, size=n_rows)
+        return _networks_as_samples, partial(_unflatten, dim=0, size=n_networks)
     if x.stride(1) == 1:
         # Samples are innermost in memory: torch is told that they are the channels.
-        return _channels_as_samples, partial(_samples_as_channels, n_rows=n_rows)
-    return _merged, partial(_parted, n_rows=n_rows)
+        return _channels_as_samples, partial(_samples_as_channels, n_networks=n_networks)
+    return _merged, partial(_parted, n_networks=n_networks)
 
 
-def _rows_as_samples(x: Tensor) -> Tensor:
+def _networks_as_samples(x: Tensor) -> Tensor:
     return x.flatten(0, 1)
 
 
@@ -344,8 +344,8 @@ def _channels_as_samples(x: Tensor) -> Tensor:
     return x.transpose(1, 2).flatten(0, 1)
 
 
-def _samples_as_channels(y: Tensor, n_rows: int) -> Tensor:
-    return _unflatten(y, 0, n_rows).transpose(1, 2)
+def _samples_as_channels(y: Tensor, n_networks: int) -> Tensor:
+    return _unflatten(y, 0, n_networks).transpose(1, 2)
 
 
 class _Convolution(Function):
@@ -377,7 +377,7 @@ class _Convolution(Function):
         bias: Tensor | None,
         geometry: Geometry,
     ) -> tuple[Tensor, int]:
-        # Rows of rows are rows: the new axis and the one that was there become one.
+        # The new axis and that of the networks become one.
         tensors = [
             None if tensor is None else _lead(tensor, dim, info.batch_size).flatten(0, 1)
             for tensor, dim in zip((x, weight, bias), in_dims, strict=False)

@@ -1,8 +1,8 @@
 # SPDX-FileCopyrightText: sk_tune contributors
 # SPDX-License-Identifier: BSD-3-Clause
-"""Dropout of many rows: the masks that each row's lone network would draw.
+"""Dropout of many networks: the masks that each network's lone network would draw.
 
-Notation: K rows, L dropout layers, S steps of an epoch.  The masks are those of
+Notation: K networks, L dropout layers, S steps of an epoch.  The masks are those of
 ``sk_tune.nets.SeededDropout``; see there for a, b and the threshold.
 """
 
@@ -27,8 +27,8 @@ from sk_tune.nets import (
 from sk_tune.training import forked_rng
 
 __all__ = [
-    "RowDropout",
     "SeededMasks",
+    "StackedDropout",
     "TorchDropout",
     "draw_masks",
     "is_torch_dropout",
@@ -42,7 +42,7 @@ _STEPS_AT_ONCE = 64
 _MOST_SHAPES = 4
 
 
-class RowDropout:
+class StackedDropout:
     """The counters from which the masks of K networks with L dropout layers are made.
 
     `probabilities` has L numbers for each network, `seeds` the seed of its dropout stream.
@@ -57,20 +57,20 @@ class RowDropout:
     ) -> None:
         layers = len(probabilities[0])
         keys = [dropout_layer_seeds(seed, layers) for seed in seeds]
-        thresholds = [[dropout_threshold(p) for p in row] for row in probabilities]
-        scales = [[1 / (1 - p) for p in row] for row in probabilities]
+        thresholds = [[dropout_threshold(p) for p in network] for network in probabilities]
+        scales = [[1 / (1 - p) for p in network] for network in probabilities]
         shape = (len(seeds), layers)
         self.keys = torch.tensor(keys, dtype=torch.int64, device=device).view(shape).T
         self.thresholds = (
             torch.tensor(thresholds, dtype=torch.int32, device=device).view(shape).T
         )
         self.scales = torch.tensor(scales, dtype=dtype, device=device).view(shape).T
-        self.active = any(p > 0 for row in probabilities for p in row)
+        self.active = any(p > 0 for network in probabilities for p in network)
         self._first_steps: Sequence[int] = ()
         self._n_steps = 0
         self._found: tuple[Tensor, Tensor] | None = None
-        # What ``mask`` takes, by step and layer, of some steps: a step of few rows is made
-        # of short calls.
+        # What ``mask`` takes, by step and layer, of some steps: a step of few networks is
+        # made of short calls.
         self._columns: list[tuple[Tensor, ...]] = []
         self._first_step = 0
 
@@ -89,7 +89,7 @@ class RowDropout:
         self.thresholds = self.thresholds[:, index]
         self.scales = self.scales[:, index]
 
-    def extend(self, other: "RowDropout") -> None:
+    def extend(self, other: "StackedDropout") -> None:
         """Add the networks of another fleet of the same architecture.
 
         Where one side has no dropout layers, nothing is dropped in the layers of the other.
@@ -134,17 +134,17 @@ class RowDropout:
             for layer, own in enumerate(zip(*(n.unbind() for n in at_step), strict=True))
         ]
 
-    def numbers(self, step: int, rows: slice) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    def numbers(self, step: int, networks: slice) -> tuple[Tensor, Tensor, Tensor, Tensor]:
         """Return what the masks of a step are made with: a, b, threshold and scale, (L, k).
 
         The first three are integers, the last is the factor of what is kept.
         """
         a, b = self._coefficients()
         return (
-            a[step, :, rows],
-            b[step, :, rows],
-            self.thresholds[:, rows],
-            self.scales[:, rows],
+            a[step, :, networks],
+            b[step, :, networks],
+            self.thresholds[:, networks],
+            self.scales[:, networks],
         )
 
     def first_numbers(self) -> tuple[Sequence[int], Tensor, Tensor, Tensor]:
@@ -157,7 +157,7 @@ class RowDropout:
         key, threshold, scale = (n.T.contiguous() for n in numbers)
         return self._first_steps, key, threshold, scale
 
-    def mask(self, layer: int, step: int, rows: slice, out: Tensor) -> Tensor:
+    def mask(self, layer: int, step: int, networks: slice, out: Tensor) -> Tensor:
         """Fill `out`, (k, n), with a layer's factors, 0 and 1 / (1 - p), and return it."""
         positions = dropout_positions(out.shape[1], out.device)
         n_layers = len(self.keys)
@@ -166,8 +166,8 @@ class RowDropout:
             self._find_columns(step)
             position = layer
         own = self._columns[position]
-        if rows.stop - rows.start < len(own[0]):
-            own = tuple(numbers[rows] for numbers in own)
+        if networks.stop - networks.start < len(own[0]):
+            own = tuple(numbers[networks] for numbers in own)
         return _fill_mask(out, positions, *own)
 
 
@@ -180,15 +180,15 @@ class SeededMasks:
     def like(self, x: Tensor, numbers: Sequence[Tensor]) -> Tensor:
         """Return the factors of activations, (k, B, ...), in their memory order.
 
-        `numbers` are those of ``RowDropout.numbers`` for the layer, (k,) each.
+        `numbers` are those of ``StackedDropout.numbers`` for the layer, (k,) each.
         """
         order = sorted(range(x.ndim), key=x.stride, reverse=True)
         sizes = [x.shape[dim] for dim in order]
         outer = order.index(0)
-        # What a row has in one piece, which is all of it if rows are outermost.
+        # What a network has in one piece, which is all of it if networks are outermost.
         inner = prod(sizes[outer + 1 :])
         if outer == 0:
-            # The rows have the positions in common.
+            # The networks have the positions in common.
             placed, shape = (1, *x.shape[1:]), (len(x), inner)
             numbers = [n.unsqueeze(1) for n in numbers]
         else:
@@ -212,7 +212,7 @@ def _fill_mask(
     """Fill and return memory with 0 and the scale.
 
     `positions` has random numbers in the order of the activations; the others are those of
-    each row, and all of them broadcast against `out`.
+    each network, and all of them broadcast against `out`.
     """
     is_single = out.dtype == torch.float32
     # Of equal size, the integers have the memory of what they become.
@@ -240,9 +240,9 @@ class TorchDropout(nn.Module):
         self.orders: dict[int, tuple[int, ...]] = {}
         self._draws: list[tuple[torch.Generator | None, float]] = []
 
-    def begin(self, rows: slice, probabilities: list[float]) -> None:
+    def begin(self, networks: slice, probabilities: list[float]) -> None:
         """Prepare for a batch of some networks; each drops with its probability."""
-        self._draws = list(zip(self.generators[rows], probabilities, strict=True))
+        self._draws = list(zip(self.generators[networks], probabilities, strict=True))
 
     def forward(self, x: Tensor) -> Tensor:
         """Return `x`, (B, ...), with elements dropped, or itself in evaluation mode.
@@ -298,9 +298,9 @@ def orders_in_memory(
             layer.register_forward_pre_hook(partial(_note_order, found[name]))
     if found:
         # As batches are, and a copy, for modules that work in place on their input.
-        rows = X[:2].clone(memory_format=torch.contiguous_format)
+        networks = X[:2].clone(memory_format=torch.contiguous_format)
         with forked_rng(0, str(X.device)), torch.no_grad():
-            lone(rows)
+            lone(networks)
     orders = {name: {len(order): order for order in own} for name, own in found.items()}
     is_clear = all(len(orders[name]) == len(own) for name, own in found.items())
     return orders if is_clear else None
@@ -319,9 +319,9 @@ class _Dropout(Function):
         x: Tensor,
         draws: list[Any],
         order: tuple[int, ...],
-        by_row: bool,  # noqa: FBT001
+        by_network: bool,  # noqa: FBT001
     ) -> tuple[Tensor, Tensor]:
-        if not by_row:
+        if not by_network:
             raise RuntimeError("Dropout of something that all networks have in common.")
         # The layers before may have left another order in memory than a lone network's.
         moved = x.new_empty(len(x), *(x.shape[1 + dim] for dim in order))
@@ -346,8 +346,8 @@ class _Dropout(Function):
         x: Tensor,
         draws: list[Any],
         order: tuple[int, ...],
-        by_row: bool,  # noqa: FBT001
+        by_network: bool,  # noqa: FBT001
     ) -> Any:
-        # vmap gets here only if x has a row axis.
+        # vmap gets here only if x has a network axis.
         batched = x.movedim(in_dims[0], 0)
         return _Dropout.apply(batched, draws, order, True), (0, 0)  # type: ignore[no-untyped-call]

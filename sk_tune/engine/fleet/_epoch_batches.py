@@ -1,12 +1,12 @@
 # SPDX-FileCopyrightText: sk_tune contributors
 # SPDX-License-Identifier: BSD-3-Clause
-"""The batches of one epoch of many rows, each row in its own order.
+"""The batches of one epoch of many networks, each network in its own order.
 
-Rows whose batches have the same size are stepped together; since rows lie in the order of
-their numbers of samples, they are neighbours.  So a last, shorter batch is never padded,
-no sample is dropped, and layers that look across a batch see only what is in it.
+Networks whose batches have the same size are stepped together; since networks lie in the
+order of their numbers of samples, they are neighbours.  So a last, shorter batch is never
+padded, no sample is dropped, and layers that look across a batch see only what is in it.
 
-Notation: K rows of the fleet, n samples of a row, B samples of a batch.
+Notation: K networks of the fleet, n samples of a network, B samples of a batch.
 """
 
 from collections.abc import Callable, Iterator, Sequence
@@ -20,19 +20,19 @@ from sk_tune.training import TensorSet, batch_sizes, check_time
 
 __all__ = [
     "Result",
-    "RowBatch",
+    "StackedBatch",
     "epoch_batches",
     "evaluate",
     "gather",
     "runs",
-    "sizes_of_rows",
+    "sizes_of_networks",
 ]
 
 # Batches gathered at once: few calls, and the copy stays in the cache.
 _BLOCK_BYTES = 4 * 2**20
 
 
-class RowBatch(NamedTuple):
+class StackedBatch(NamedTuple):
     """One batch of k neighbouring networks.
 
     `step` is the number of the batch in the epoch. Shapes: `X` (k, B, ...), `y` (k, B) or
@@ -40,7 +40,7 @@ class RowBatch(NamedTuple):
     """
 
     step: int
-    rows: slice
+    networks: slice
     X: Tensor
     y: Tensor
     weight: Tensor | None
@@ -60,7 +60,7 @@ def runs(keys: Sequence[object]) -> list[slice]:
     return slices
 
 
-def sizes_of_rows(
+def sizes_of_networks(
     n_samples: Sequence[int], batch_size: int, *, joins: bool
 ) -> list[list[int]]:
     """Return the samples in each batch of an epoch of each network.
@@ -68,7 +68,7 @@ def sizes_of_rows(
     A `batch_size` of -1 takes all samples at once; `joins` lets a lone last sample join the
     batch before it. Networks with equally many samples share a list.
 
-    >>> sizes_of_rows([9, 8], 4, joins=True)
+    >>> sizes_of_networks([9, 8], 4, joins=True)
     [[4, 5], [4, 4]]
     """
     by_number = {
@@ -83,7 +83,7 @@ def epoch_batches(
     orders: Sequence[Tensor],
     sizes: Sequence[list[int]],
     memory: dict[Any, Tensor],
-) -> Iterator[RowBatch]:
+) -> Iterator[StackedBatch]:
     """Yield the batches of an epoch, step by step.
 
     Networks with the same tensors in `sets` are neighbours; each takes its samples in its
@@ -105,15 +105,15 @@ def epoch_batches(
         block = _gather_block(sets, orders, spans, shared, memory, weighted=weighted)
         for step in range(first, min(stop, n_steps)):
             keys = [own[step] if step < len(own) else 0 for own in sizes]
-            for rows in runs(keys):
-                size = keys[rows.start]
+            for networks in runs(keys):
+                size = keys[networks.start]
                 if size:
-                    begin = starts[rows.start][step] - spans[rows.start][0]
+                    begin = starts[networks.start][step] - spans[networks.start][0]
                     own = block
-                    if rows.stop - rows.start < len(keys):
-                        own = tuple(None if t is None else t[rows] for t in block)  # type: ignore[assignment]
+                    if networks.stop - networks.start < len(keys):
+                        own = tuple(None if t is None else t[networks] for t in block)  # type: ignore[assignment]
                     part = (None if t is None else t.narrow(1, begin, size) for t in own)
-                    yield RowBatch(step, rows, *part)  # type: ignore[arg-type]
+                    yield StackedBatch(step, networks, *part)  # type: ignore[arg-type]
 
 
 def gather(sets: Sequence[TensorSet], span: slice) -> tuple[Tensor, Tensor, Tensor | None]:
@@ -154,29 +154,29 @@ def _gather_block(
     *,
     weighted: bool,
 ) -> tuple[Tensor, Tensor, Tensor | None]:
-    """Return samples span[0]:span[1] of each row's order; the tensors fit the longest."""
+    """Return samples span[0]:span[1] of each order; the tensors fit the longest."""
     k, length = len(sets), max(stop - start for start, stop in spans)
     first = sets[0]
     X = _memory(memory, "X", first.X, k, length)
     y = _memory(memory, "y", first.y, k, length)
     weight = first.X.new_ones(k, length) if weighted else None
-    for rows in shared:
-        own, (start, stop) = sets[rows.start], spans[rows.start]
+    for networks in shared:
+        own, (start, stop) = sets[networks.start], spans[networks.start]
         if start == stop:
             continue
-        index = _indices(sets[rows], orders[rows], start, stop)
+        index = _indices(sets[networks], orders[networks], start, stop)
         part = slice(0, stop - start)
-        _take(own.X, index, X[rows, part])
-        _take(own.y, index, y[rows, part])
+        _take(own.X, index, X[networks, part])
+        _take(own.y, index, y[networks, part])
         if weight is not None and own.sample_weight is not None:
-            _take(own.sample_weight, index, weight[rows, part])
+            _take(own.sample_weight, index, weight[networks, part])
     return X, y, weight
 
 
 def _memory(
     memory: dict[Any, Tensor], name: str, like: Tensor | None, k: int, length: int
 ) -> Tensor:
-    assert like is not None  # noqa: S101 - rows to train or score on have targets
+    assert like is not None  # noqa: S101 - networks to train or score on have targets
     shape = (k, length, *like.shape[1:])
     found = memory.get(name)
     if found is None or found.shape != shape:
@@ -187,7 +187,7 @@ def _memory(
 def _indices(
     sets: Sequence[TensorSet], orders: Sequence[Tensor | None], start: int, stop: int
 ) -> Tensor | slice:
-    """Return where the samples lie that some rows take next, one row after the other."""
+    """Return where the samples lie that some networks take next, network by network."""
     if len(sets) == 1 and sets[0].index is None and orders[0] is None:
         return slice(start, stop)
     picked = []
@@ -200,7 +200,7 @@ def _indices(
 
 
 def _take(source: Tensor | None, index: Tensor | slice, out: Tensor) -> None:
-    assert source is not None  # noqa: S101 - rows to train or score on have targets
+    assert source is not None  # noqa: S101 - networks to train or score on have targets
     if isinstance(index, slice):
         out.copy_(source[index].unsqueeze(0))
     elif out.is_contiguous() and isinstance(source, Tensor):
@@ -236,15 +236,15 @@ def evaluate(
     """Yield position and evaluation of each network that has samples.
 
     `loss` and `score` map outputs (k, n, C), targets and weights to (k,). `predict` maps
-    ``(sets, rows)`` to outputs faster than `compute` does, or to None.
+    ``(sets, networks)`` to outputs faster than `compute` does, or to None.
     """
-    for rows in runs([0 if s is None else len(s) for s in sets]):
-        own = [s for s in sets[rows] if s is not None]
+    for networks in runs([0 if s is None else len(s) for s in sets]):
+        own = [s for s in sets[networks] if s is not None]
         if not own:
             continue
-        found = None if predict is None else predict(own, rows)
+        found = None if predict is None else predict(own, networks)
         if found is None:
-            outputs, y, weight = _outputs(compute, own, rows)
+            outputs, y, weight = _outputs(compute, own, networks)
         else:
             outputs, (y, weight) = found, _targets(own)
         means = loss(outputs, y, weight)
@@ -252,13 +252,13 @@ def evaluate(
         for i, (mean, own_score) in enumerate(
             zip(means.tolist(), scores.tolist(), strict=True)
         ):
-            yield rows.start + i, Result(mean, own_score, outputs[i])
+            yield networks.start + i, Result(mean, own_score, outputs[i])
 
 
 def _outputs(
-    compute: Compute, sets: list[TensorSet], rows: slice
+    compute: Compute, sets: list[TensorSet], networks: slice
 ) -> tuple[Tensor, Tensor, Tensor | None]:
-    """Return outputs, targets and weights of rows that have equally many samples."""
+    """Return outputs, targets and weights of networks that have equally many samples."""
     n = len(sets[0])
     per_sample = len(sets) * max(sets[0].X[0].nbytes, 1)
     chunk = min(_MOST_SAMPLES, max(64, _CHUNK_BYTES // per_sample))
@@ -267,7 +267,7 @@ def _outputs(
         check_time()
         X, y, weight = gather(sets, slice(start, start + chunk))
         # Copied, because the program writes the next outputs to the same memory.
-        outputs = compute(X, rows).clone(memory_format=torch.contiguous_format)
+        outputs = compute(X, networks).clone(memory_format=torch.contiguous_format)
         parts.append((outputs, y, weight))
     all_outputs, targets, weights = zip(*parts, strict=True)
     joined = None if weights[0] is None else torch.cat(weights, dim=1)
@@ -275,8 +275,8 @@ def _outputs(
 
 
 def _targets(sets: list[TensorSet]) -> tuple[Tensor, Tensor | None]:
-    """Return targets and weights of rows that have equally many samples."""
-    # Of sets that several rows share, once.
+    """Return targets and weights of networks that have equally many samples."""
+    # Of sets that several networks share, once.
     found = {key: s.taken_targets() for key, s in {id(s): s for s in sets}.items()}
     targets, weights = zip(*(found[id(s)] for s in sets), strict=True)
     if all(weight is None for weight in weights):

@@ -2,8 +2,8 @@
 # SPDX-License-Identifier: BSD-3-Clause
 """Layers of K networks at once whose inputs are signals, images or volumes.
 
-Notation: k rows of the fleet in a batch; B samples, C channels, S spatial sizes.  x is a
-layer's input, y its output; dx and dy are the derivatives of the loss by them.
+Notation: k networks of the fleet in a batch; B samples, C channels, S spatial sizes.  x is
+a layer's input, y its output; dx and dy are the derivatives of the loss by them.
 """
 
 from typing import Any
@@ -61,7 +61,7 @@ class Convolution(Layer):
 class Pooling(Layer):
     """The maximum or the mean over windows; its derivatives come from autograd.
 
-    `module` is one that ``row_pool_fits``; `first` says that nobody asks for the
+    `module` is one that ``pool_fits``; `first` says that nobody asks for the
     derivatives by the input.
     """
 
@@ -138,7 +138,7 @@ class ImageNorm(Layer):
         return back(y)
 
     def _own(self, tensors: Tensors) -> list[Tensor]:
-        """Return weight, bias, mean and variance of the channels of all rows."""
+        """Return weight, bias, mean and variance of the channels of all networks."""
         names = ("weight", "bias", "running_mean", "running_var")
         return [tensors[f"{self.name}.{name}"].flatten() for name in names]
 

@@ -29,7 +29,7 @@ from torch import Tensor
 
 from sk_tune.engine.fleet._chain import ChainProgram, Program
 from sk_tune.engine.fleet._layers import Activation, Dropout, Layer, Linear
-from sk_tune.engine.fleet._recipe import LOSSES, Recipe, Row
+from sk_tune.engine.fleet._recipe import LOSSES, FleetNetwork, Recipe
 from sk_tune.training import TensorSet
 
 __all__ = [
@@ -216,13 +216,13 @@ class Step(NamedTuple):
     dropout: int
 
 
-def is_plain(program: Program, recipe: Recipe, rows: Sequence[Row]) -> bool:
+def is_plain(program: Program, recipe: Recipe, networks: Sequence[FleetNetwork]) -> bool:
     """Return whether compiled code knows how to train networks, and takes less time.
 
     True for small chains of linear layers, ReLU and seeded dropout on the CPU.
     """
     loss, steps = number_of_loss(recipe), steps_of(program)
-    return bool(steps) and loss >= 0 and _has_plain_data(program, rows, loss, steps)
+    return bool(steps) and loss >= 0 and _has_plain_data(program, networks, loss, steps)
 
 
 def number_of_loss(recipe: Recipe) -> int:
@@ -268,20 +268,22 @@ def _join(steps: list[Step], layer: Layer) -> bool:
 
 
 def _has_plain_data(
-    program: Program, rows: Sequence[Row], loss: int, steps: list[Step]
+    program: Program, networks: Sequence[FleetNetwork], loss: int, steps: list[Step]
 ) -> bool:
     first, last = (
         program.parameters.tensors[step.linear.weight] for step in (steps[0], steps[-1])
     )
     if first.device.type != "cpu" or first.dtype not in {torch.float32, torch.float64}:
         return False
-    if rows[0].augmentation or any(row.settings.eps < _LEAST_EPS for row in rows):
+    if networks[0].augmentation or any(
+        network.settings.eps < _LEAST_EPS for network in networks
+    ):
         return False
-    sets = [row.train for row in rows]
+    sets = [network.train for network in networks]
     return all(
         is_plain_input(s.X, first.dtype, first.shape[2])
         and _has_plain_targets(s, first.dtype, loss, last.shape[1])
-        # Of rows that share the same data, once.
+        # Of networks that share the same data, once.
         for s in {(id(s.X), id(s.y), id(s.sample_weight)): s for s in sets}.values()
     )
 

@@ -5,8 +5,8 @@
 Each result has its memory for the whole training, and is overwritten by the next layer
 where no derivative needs it.
 
-Notation: k rows of the fleet in a batch; B samples, D inputs and H outputs of a layer.  x
-is a layer's input, y its output; dx and dy are the derivatives of the loss by them.
+Notation: k networks of the fleet in a batch; B samples, D inputs and H outputs of a layer.
+x is a layer's input, y its output; dx and dy are the derivatives of the loss by them.
 """
 
 import copy
@@ -52,8 +52,10 @@ def linear(x: Tensor, weight: Tensor, bias: Tensor | None, out: Tensor) -> Tenso
     Shapes: `x` (k, B, D), `weight` (k, H, D), `bias` (k, H).
     """
     if _goes_one_by_one(x, weight.shape[1]):
-        for row in range(len(x)):
-            out[row] = _product(x[row], weight[row], None if bias is None else bias[row])
+        for network in range(len(x)):
+            out[network] = _product(
+                x[network], weight[network], None if bias is None else bias[network]
+            )
         return out
     if bias is None:
         return torch.bmm(x, weight.mT, out=out)
@@ -66,8 +68,8 @@ def weight_gradient(dy: Tensor, x: Tensor, out: Tensor) -> Tensor:
     Shapes: `dy` (k, B, H), `x` (k, B, D).
     """
     if _goes_one_by_one(x, dy.shape[2]):
-        for row in range(len(x)):
-            out[row] = _product(dy[row].T, x[row].T)
+        for network in range(len(x)):
+            out[network] = _product(dy[network].T, x[network].T)
         return out
     return torch.bmm(dy.mT, x, out=out)
 
@@ -78,8 +80,8 @@ def input_gradient(dy: Tensor, weight: Tensor, out: Tensor) -> Tensor:
     Shapes: `dy` (k, B, H), `weight` (k, H, D).
     """
     if _goes_one_by_one(dy, weight.shape[2]):
-        for row in range(len(dy)):
-            out[row] = _product(dy[row], weight[row].T)
+        for network in range(len(dy)):
+            out[network] = _product(dy[network], weight[network].T)
         return out
     return torch.bmm(dy, weight, out=out)
 
@@ -136,7 +138,7 @@ class Batch(NamedTuple):
     """
 
     tensors: Tensors
-    rows: slice
+    networks: slice
     step: int
     found: Tensors
 
@@ -515,6 +517,6 @@ class ModuleLayer(Layer):
         return {n: tensors[name] for name, n in self.buffers.items()}
 
     def _call(self, parameters: Tensors, buffers: Tensors, x: Tensor) -> Tensor:
-        """Return the outputs of one row; vmap makes it all."""
+        """Return the outputs of one network; vmap makes it all."""
         y: Tensor = functional_call(self.pattern, (parameters, buffers), (x,))
         return y

@@ -5,8 +5,8 @@
 Between them, the samples of all members are those of one long batch, so that activations,
 dropout and normalisation need nothing new.
 
-Notation: k rows of the fleet, m members of each, B samples; D inputs and H outputs.  r and
-s are the scales of inputs and outputs, W the matrix, z = W (r * x).
+Notation: k networks of the fleet, m members of each, B samples; D inputs and H outputs.  r
+and s are the scales of inputs and outputs, W the matrix, z = W (r * x).
 """
 
 from collections.abc import Callable, Sequence
@@ -17,7 +17,7 @@ import torch
 from torch import Tensor, nn
 
 from sk_tune.engine.fleet._chain import ChainProgram
-from sk_tune.engine.fleet._dropout import RowDropout
+from sk_tune.engine.fleet._dropout import StackedDropout
 from sk_tune.engine.fleet._layers import (
     Activation,
     Batch,
@@ -168,7 +168,7 @@ def _by_member(x: Tensor, members: int) -> Tensor:
 class MLPProgram(ChainProgram):
     """K networks ``sk_tune.nets.MLP`` of one architecture, dropout probabilities aside."""
 
-    def __init__(self, modules: Sequence[MLP], dropout: RowDropout) -> None:
+    def __init__(self, modules: Sequence[MLP], dropout: StackedDropout) -> None:
         super().__init__(modules, dropout)
         inputs, hidden = modules[0].inputs, modules[0].hidden
         self.members, self.link = modules[0].members, modules[0].link
@@ -186,9 +186,9 @@ class MLPProgram(ChainProgram):
             layers.append(Linear("output", self.memory, first=not layers, last=True))
         self.layers = chained(layers)
 
-    def forward(self, X: Tensor, rows: slice, step: int) -> Tensor:
+    def forward(self, X: Tensor, networks: slice, step: int) -> Tensor:
         """Return the outputs for a batch to train on, and keep what ``backward`` needs."""
-        outputs = super().forward(X, rows, step)
+        outputs = super().forward(X, networks, step)
         return outputs if self.members == 1 else self._members_last(outputs)
 
     def backward(self, gradient: Tensor) -> list[Tensor]:
@@ -197,9 +197,9 @@ class MLPProgram(ChainProgram):
             gradient = gradient.transpose(1, 2).flatten(1, 2)
         return super().backward(gradient)
 
-    def evaluate(self, X: Tensor, rows: slice) -> Tensor:
+    def evaluate(self, X: Tensor, networks: slice) -> Tensor:
         """Return the outputs in evaluation mode."""
-        outputs = super().evaluate(X, rows)
+        outputs = super().evaluate(X, networks)
         return outputs if self.members == 1 else self.combined(self._members_last(outputs))
 
     def combined(self, outputs: Tensor) -> Tensor:
@@ -236,4 +236,4 @@ class MLPProgram(ChainProgram):
         if not self.dropout.active:
             return None
         out = self.memory(f"mask{index}", x, x.shape[0], x.shape[1] * x.shape[2])
-        return self.dropout.mask(index, batch.step, batch.rows, out).view(x.shape)
+        return self.dropout.mask(index, batch.step, batch.networks, out).view(x.shape)

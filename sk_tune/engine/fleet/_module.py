@@ -5,7 +5,8 @@
 One module serves as the pattern; its layers that vmap has no rule for, or a slow one, are
 replaced by twins over parameters of the same names.
 
-Notation: K rows of the fleet, k of them in a batch; B samples, C outputs, L dropout layers.
+Notation: K networks of the fleet, k of them in a batch; B samples, C outputs, L dropout
+layers.
 """
 
 import copy
@@ -19,15 +20,15 @@ from torch.func import functional_call, vmap
 from torch.nn import functional
 
 from sk_tune.engine.fleet._chain import Program, stacked_parts
-from sk_tune.engine.fleet._convolution import RowConv, RowPool, row_conv_fits, row_pool_fits
+from sk_tune.engine.fleet._convolution import StackedConv, StackedPool, conv_fits, pool_fits
 from sk_tune.engine.fleet._dropout import (
-    RowDropout,
     SeededMasks,
+    StackedDropout,
     TorchDropout,
     is_torch_dropout,
     orders_in_memory,
 )
-from sk_tune.engine.fleet._recurrence import RowRecurrence
+from sk_tune.engine.fleet._recurrence import StackedRecurrence
 from sk_tune.nets import RNN, SeededDropout
 
 __all__ = ["ModuleProgram"]
@@ -49,7 +50,7 @@ class ModuleProgram(Program):
     def __init__(
         self,
         modules: Sequence[nn.Module],
-        dropout: RowDropout,
+        dropout: StackedDropout,
         *,
         padded: bool,
         X: Tensor | None = None,
@@ -73,20 +74,22 @@ class ModuleProgram(Program):
         self._vmapped: Any = vmap(self._call)
         self._batch: Any = None
 
-    def forward(self, X: Tensor, rows: slice, step: int) -> Tensor:
+    def forward(self, X: Tensor, networks: slice, step: int) -> Tensor:
         """Return the outputs for a batch to train on, and keep what ``backward`` needs."""
         self.pattern.train()
         parameters = {
-            n: t[rows].detach().requires_grad_() for n, t in self.parameters.tensors.items()
+            n: t[networks].detach().requires_grad_()
+            for n, t in self.parameters.tensors.items()
         }
-        buffers = {n: t[rows] for n, t in self.buffers.tensors.items()}
+        buffers = {n: t[networks] for n, t in self.buffers.tensors.items()}
         if self._seeded:
-            # Whole, and not row by row through vmap: the twins take all rows at once.
-            numbers = zip(*self.dropout.numbers(step, rows), strict=True)
+            # Whole, and not network by network through vmap: the twins take all networks at
+            # once.
+            numbers = zip(*self.dropout.numbers(step, networks), strict=True)
             for twin, own in zip(self._seeded, numbers, strict=False):
                 twin.numbers = own
         for position, layer in enumerate(self._torch):
-            layer.begin(rows, [p[position] for p in self.probabilities[rows]])
+            layer.begin(networks, [p[position] for p in self.probabilities[networks]])
         with torch.enable_grad():
             outputs: Tensor = self._vmapped(parameters, buffers, X)
         self._batch = (outputs, list(parameters.values()))
@@ -99,11 +102,11 @@ class ModuleProgram(Program):
         found = torch.autograd.grad(outputs, parameters, gradient.contiguous())
         return [g.contiguous() for g in found]
 
-    def evaluate(self, X: Tensor, rows: slice) -> Tensor:
+    def evaluate(self, X: Tensor, networks: slice) -> Tensor:
         """Return the outputs in evaluation mode."""
         self.pattern.eval()
         parameters, buffers = (
-            {n: t[rows] for n, t in part.tensors.items()}
+            {n: t[networks] for n, t in part.tensors.items()}
             for part in (self.parameters, self.buffers)
         )
         with torch.no_grad():
@@ -122,12 +125,12 @@ class ModuleProgram(Program):
             layer.generators = list(generators)
 
     def select(self, index: Tensor) -> None:
-        """Keep some rows, in the order given."""
+        """Keep some networks, in the order given."""
         super().select(index)
         self.probabilities = [self.probabilities[i] for i in index.tolist()]
 
     def extend(self, other: Program) -> None:
-        """Add the rows of another program behind these."""
+        """Add the networks of another program behind these."""
         super().extend(other)
         assert isinstance(other, ModuleProgram)  # noqa: S101 - of one architecture
         self.probabilities.extend(other.probabilities)
@@ -145,7 +148,7 @@ class ModuleProgram(Program):
 
 
 class _SeededTwin(nn.Module):
-    """``SeededDropout`` of all rows, whose numbers of the step come from outside."""
+    """``SeededDropout`` of all networks, whose numbers of the step come from outside."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -155,7 +158,7 @@ class _SeededTwin(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         if not self.training:
             return x
-        y: Tensor = _MaskedRows.apply(x, self)[0]  # type: ignore[no-untyped-call]
+        y: Tensor = _Masked.apply(x, self)[0]  # type: ignore[no-untyped-call]
         return y
 
     def mask(self, x: Tensor) -> Tensor:
@@ -163,7 +166,7 @@ class _SeededTwin(nn.Module):
         return self._masks.like(x, self.numbers)
 
 
-class _MaskedRows(Function):
+class _Masked(Function):
     """x (K, B, ...) and a twin -> x times its mask, and the mask; under ``vmap`` only."""
 
     @staticmethod
@@ -190,11 +193,11 @@ class _MaskedRows(Function):
         info: Any, in_dims: tuple[int | None, ...], x: Tensor, twin: _SeededTwin
     ) -> tuple[tuple[Tensor, Tensor], tuple[int, int]]:
         dim = in_dims[0]
-        rows = x.expand(info.batch_size, *x.shape) if dim is None else x.movedim(dim, 0)
-        return _MaskedRows.apply(rows, twin), (0, 0)  # type: ignore[no-untyped-call]
+        networks = x.expand(info.batch_size, *x.shape) if dim is None else x.movedim(dim, 0)
+        return _Masked.apply(networks, twin), (0, 0)  # type: ignore[no-untyped-call]
 
 
-class _NormalizedRows(Function):
+class _Normalized(Function):
     """x (K, B, C, ...) to its batch normalisation in training, network by network.
 
     Returns also mean and inverse deviation of each channel, (K, C).  Under ``vmap`` only,
@@ -264,7 +267,7 @@ class _NormalizedRows(Function):
     def vmap(
         info: Any, in_dims: tuple[int | None, ...], *inputs: Any
     ) -> tuple[tuple[Tensor, ...], tuple[int, ...]]:
-        rows = [
+        networks = [
             value
             if not isinstance(value, Tensor)
             else value.expand(info.batch_size, *value.shape)
@@ -272,7 +275,7 @@ class _NormalizedRows(Function):
             else value.movedim(dim, 0)
             for value, dim in zip(inputs, in_dims, strict=True)
         ]
-        return _NormalizedRows.apply(*rows), (0,) * 3  # type: ignore[no-untyped-call]
+        return _Normalized.apply(*networks), (0,) * 3  # type: ignore[no-untyped-call]
 
 
 def _each(values: Tensor | None, like: Tensor) -> Any:
@@ -280,7 +283,7 @@ def _each(values: Tensor | None, like: Tensor) -> Any:
     return [None] * len(like) if values is None else values
 
 
-class _RowBatchNorm(nn.BatchNorm1d):
+class _StackedBatchNorm(nn.BatchNorm1d):
     """Batch normalisation whose numbers do not depend on the networks beside it."""
 
     def __init__(self, layer: Any) -> None:
@@ -294,7 +297,7 @@ class _RowBatchNorm(nn.BatchNorm1d):
         mean, variance = self.running_mean, self.running_var
         if self.training or mean is None or variance is None:
             own = (x, self.weight, self.bias, self.eps)
-            y, own_mean, inverse = _NormalizedRows.apply(*own)  # type: ignore[no-untyped-call]
+            y, own_mean, inverse = _Normalized.apply(*own)  # type: ignore[no-untyped-call]
             if self.training:
                 self._track(own_mean, inverse, x.numel() // x.shape[1])
             return y  # type: ignore[no-any-return]
@@ -320,7 +323,7 @@ class _RowBatchNorm(nn.BatchNorm1d):
         kept[1].add_((variance - kept[1]) * share)
 
 
-class _TorchRecurrence(RowRecurrence):
+class _TorchRecurrence(StackedRecurrence):
     """A recurrence that is called as torch's are: (B, T, F) to outputs and last states."""
 
     def __init__(self, recurrence: nn.RNNBase) -> None:
@@ -351,13 +354,13 @@ class _PaddedEmbedding(nn.Module):
         self._flags = (layer.scale_grad_by_freq, layer.sparse)
 
     def forward(self, x: Tensor) -> Tensor:
-        rows = functional.embedding(x, self.weight, None, *self._options, *self._flags)
+        networks = functional.embedding(x, self.weight, None, *self._options, *self._flags)
         is_padding = x.eq(self._padding).unsqueeze(-1)
         # The vector of the padding is used, and never trained.
-        return torch.where(is_padding, rows.detach(), rows)
+        return torch.where(is_padding, networks.detach(), networks)
 
 
-class _RowGroupNorm(nn.GroupNorm):
+class _StackedGroupNorm(nn.GroupNorm):
     """``nn.GroupNorm``, which under vmap takes inputs in one order in memory only."""
 
     def __init__(self, layer: nn.GroupNorm) -> None:
@@ -392,15 +395,15 @@ def _twin(layer: nn.Module, *, own: bool) -> nn.Module:
     if isinstance(layer, nn.Embedding) and type(layer).forward is nn.Embedding.forward:
         return layer if layer.padding_idx is None else _PaddedEmbedding(layer)
     if isinstance(layer, nn.RNNBase):
-        return RowRecurrence(layer) if own else _TorchRecurrence(layer)
-    if on_cpu and row_conv_fits(layer):
-        return RowConv(layer)
-    if on_cpu and row_pool_fits(layer):
-        return RowPool(layer)
+        return StackedRecurrence(layer) if own else _TorchRecurrence(layer)
+    if on_cpu and conv_fits(layer):
+        return StackedConv(layer)
+    if on_cpu and pool_fits(layer):
+        return StackedPool(layer)
     if type(layer) is nn.GroupNorm:
-        return _RowGroupNorm(layer)
+        return _StackedGroupNorm(layer)
     if on_cpu and type(layer) in _BATCH_NORMS and None not in {_NORMALIZE, _DERIVATIVES}:
-        return _RowBatchNorm(layer)
+        return _StackedBatchNorm(layer)
     return layer
 
 

@@ -27,18 +27,18 @@ from sk_tune.training import (
 
 __all__ = [
     "LOSSES",
-    "Course",
-    "Outcome",
+    "FleetNetwork",
+    "NetworkOutcome",
     "Recipe",
-    "Row",
-    "RowLoss",
     "SeededCourse",
+    "StackedLoss",
+    "TrainingCourse",
     "loss_by_autograd",
 ]
 
 
-class Course(Protocol):
-    """How one row goes through its epochs."""
+class TrainingCourse(Protocol):
+    """How one network goes through its epochs."""
 
     stopping: StoppingState
     first_epoch: int
@@ -162,11 +162,11 @@ class SeededCourse:
 
     @property
     def stopped(self) -> bool:
-        """Whether early stopping has ended the row."""
+        """Whether early stopping has ended the network."""
         return self.patience is not None and bool(self.stopping.n_waited >= self.patience)
 
 
-class RowLoss(NamedTuple):
+class StackedLoss(NamedTuple):
     """A loss of K networks at once.
 
     ``with_gradient(outputs (K, B, C), targets (K, B) or (K, B, C), share (K, B), smoothing
@@ -214,7 +214,7 @@ def _cross_entropy(
         s = smoothing.view(-1, 1, 1)
         losses = torch.lerp(losses, -log_p.mean(dim=1), s.squeeze(-1))
         gradient, hit = log_p.exp_().sub_(s / outputs.shape[-1]), 1 - s
-    # One entry of each row of the batch; scatter_add_ is several times slower.
+    # One entry of each sample of the batch; scatter_add_ is several times slower.
     gradient.scatter_(1, index, gradient.gather(1, index) - hit)
     return _weighted(losses, gradient.mT, share)
 
@@ -301,40 +301,40 @@ def _weighted_mean(
     return (losses * weight).sum(dim=1) / weight.sum(dim=1)
 
 
-LOSSES: dict[str, RowLoss] = {
-    "cross_entropy": RowLoss(_cross_entropy, _mean_cross_entropy),
-    "binary_cross_entropy": RowLoss(
+LOSSES: dict[str, StackedLoss] = {
+    "cross_entropy": StackedLoss(_cross_entropy, _mean_cross_entropy),
+    "binary_cross_entropy": StackedLoss(
         _binary_cross_entropy, _mean_of(F.binary_cross_entropy_with_logits)
     ),
-    "squared_error": RowLoss(_squared_error, _mean_of(F.mse_loss)),
-    "absolute_error": RowLoss(_absolute_error, _mean_of(F.l1_loss)),
-    "huber": RowLoss(_huber, _mean_of(F.huber_loss)),
+    "squared_error": StackedLoss(_squared_error, _mean_of(F.mse_loss)),
+    "absolute_error": StackedLoss(_absolute_error, _mean_of(F.l1_loss)),
+    "huber": StackedLoss(_huber, _mean_of(F.huber_loss)),
 }
 
 
 def loss_by_autograd(
     criterion: Callable[[Tensor, Tensor], Tensor],
     judged: Callable[[Tensor, Tensor], Tensor] | None = None,
-) -> RowLoss:
+) -> StackedLoss:
     """Return a loss of one network as one of many, without weights and label smoothing.
 
     `criterion` maps outputs (B, C) and targets to a mean loss, by operations that vmap has
     rules for; `judged` does so for samples that are not trained on, where it is another.
     """
-    by_row = torch.func.vmap(criterion)
-    judged_by_row = by_row if judged is None else torch.func.vmap(judged)
+    by_network = torch.func.vmap(criterion)
+    judged_by_network = by_network if judged is None else torch.func.vmap(judged)
 
     def with_gradient(
         outputs: Tensor, targets: Tensor, share: Tensor | None, smoothing: Tensor | None
     ) -> tuple[Tensor, Tensor]:
         with torch.enable_grad():
             leaf = outputs.detach().requires_grad_()
-            losses: Tensor = by_row(leaf, targets)
+            losses: Tensor = by_network(leaf, targets)
         (gradient,) = torch.autograd.grad(losses, leaf, torch.ones_like(losses))
         return losses.detach(), gradient
 
-    return RowLoss(
-        with_gradient, lambda outputs, targets, _: judged_by_row(outputs, targets)
+    return StackedLoss(
+        with_gradient, lambda outputs, targets, _: judged_by_network(outputs, targets)
     )
 
 
@@ -352,7 +352,7 @@ class Recipe:
     optimizer: str
     nesterov: bool
     batch_size: int
-    loss: RowLoss
+    loss: StackedLoss
     score: Callable[[Tensor, Tensor, Tensor | None], Tensor]
     draws_globally: bool
     joins_last_sample: bool = True
@@ -361,7 +361,7 @@ class Recipe:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
-class Row:
+class FleetNetwork:
     """One network to train, for at most `n_epochs` from where `state` stands.
 
     `module` has the weights that it starts from; `course` decides between epochs, and looks
@@ -372,7 +372,7 @@ class Row:
     """
 
     module: nn.Module
-    course: Course
+    course: TrainingCourse
     settings: Settings
     state: TrainingState
     n_epochs: int
@@ -390,7 +390,7 @@ class Row:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
-class Outcome:
+class NetworkOutcome:
     """What became of a network: its state, and `outputs` (n_monitor, C) on monitor samples.
 
     `message` says why the training failed, or is empty; `seconds` are the network's share

@@ -2,9 +2,9 @@
 # SPDX-License-Identifier: BSD-3-Clause
 """Recurrent layers with different weights, run through time together.
 
-Under ``vmap``, K networks call :class:`RowRecurrence` once; their steps then become batched
-matrix products over K rows, where torch's own layers have no batching rule.  Forward and
-backward are loops over time without autograd, over buffers that are laid out as
+Under ``vmap``, K networks call :class:`StackedRecurrence` once; their steps then become
+batched matrix products over K networks, where torch's own layers have no batching rule.
+Forward and backward are loops over time without autograd, over buffers that are laid out as
 
 - time outermost, so that what one step reads and writes is contiguous, and
 - the batch innermost, so that a gate of all units is one long run of memory and a step's
@@ -16,8 +16,8 @@ direction that reads backwards start at each sequence's own last step.
 
 Cells are those of ``torch.nn.GRU``, ``LSTM`` and ``RNN``, equation for equation.
 
-Notation: K rows, B sequences of a row's batch, T steps, F features, H units, N gates of a
-step, D = F + 1 + H.
+Notation: K networks, B sequences of a network's batch, T steps, F features, H units, N
+gates of a step, D = F + 1 + H.
 """
 
 from typing import Any, ClassVar
@@ -26,7 +26,7 @@ import torch
 from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
 
-__all__ = ["RowRecurrence"]
+__all__ = ["StackedRecurrence"]
 
 _sigmoid_backward = torch.ops.aten.sigmoid_backward.grad_input
 _tanh_backward = torch.ops.aten.tanh_backward.grad_input
@@ -35,7 +35,7 @@ _threshold_backward = torch.ops.aten.threshold_backward.grad_input
 _MINUS_ONE = torch.tensor(-1.0, device="cpu")
 
 
-class RowRecurrence(nn.Module):
+class StackedRecurrence(nn.Module):
     """A recurrent layer that ``torch.func.vmap`` can batch over its weights.
 
     It shares the parameters, and their names, of a GRU, LSTM or RNN of one layer, in one or
@@ -64,7 +64,7 @@ class RowRecurrence(nn.Module):
         if lengths is not None:
             steps = torch.arange(x.shape[1], device=x.device)
             mask = (steps < lengths.unsqueeze(1)).to(x.dtype)
-        # The second direction is one more row, which reads its sequences from the end.
+        # The second direction is one more network, which reads its sequences from the end.
         xs, masks = x.unsqueeze(0), None if mask is None else mask.unsqueeze(0)
         if len(self.suffixes) == 2:
             xs = torch.stack([x, x.flip(1)])
@@ -101,7 +101,7 @@ def _check_cell(recurrence: nn.RNNBase) -> "type[_Cell]":
 
 
 class _Recurrence(torch.autograd.Function):
-    """States of K rows.
+    """States of K networks.
 
     Takes a cell, x (K, B, T, F), a mask (K, B, T) of ones and zeros or None, and torch's
     parameters with a leading K.  Returns states (T, K, H, B), then what the backward needs.
@@ -117,13 +117,13 @@ class _Recurrence(torch.autograd.Function):
         b_ih: Tensor,
         b_hh: Tensor,
     ) -> tuple[Tensor, ...]:
-        n_rows, n_batch, n_steps, n_features = x.shape
+        n_networks, n_batch, n_steps, n_features = x.shape
         n_units = w_hh.shape[2]
         weight = _pack(cell, w_ih, w_hh, b_ih, b_hh)
-        shape = (n_rows, n_units, n_batch)
-        gates = x.new_empty(n_steps, n_rows, cell.n_blocks, n_units, n_batch)
+        shape = (n_networks, n_units, n_batch)
+        gates = x.new_empty(n_steps, n_networks, cell.n_blocks, n_units, n_batch)
         states = x.new_empty(cell.n_states, n_steps + 1, *shape)
-        steps = x.new_empty(n_steps + 1, n_rows, weight.shape[2], n_batch)
+        steps = x.new_empty(n_steps + 1, n_networks, weight.shape[2], n_batch)
         steps[:-1, :, :n_features] = x.permute(2, 0, 3, 1)
         steps[:, :, n_features] = 1
         hidden = steps[:, :, n_features + 1 :]
@@ -153,7 +153,7 @@ class _Recurrence(torch.autograd.Function):
             return (None,) * len(ctx.needs_input_grad)
         mask, weight, steps, gates, states = ctx.saved_tensors
         cell, n_features = ctx.cell, ctx.n_features
-        n_steps, n_rows, _blocks, n_units, n_batch = gates.shape
+        n_steps, n_networks, _blocks, n_units, n_batch = gates.shape
         run = cell(steps[:, :, n_features + 1 :], gates, states, mask)
         grad_weight = torch.zeros_like(weight)
         n_hidden = len(cell.hidden_blocks) * n_units
@@ -161,10 +161,10 @@ class _Recurrence(torch.autograd.Function):
         to_x = weight[:, :, :n_features].mT
         grad_x = None
         if ctx.needs_input_grad[1]:
-            grad_x = grad.new_empty(n_steps, n_rows, n_features, n_batch)
+            grad_x = grad.new_empty(n_steps, n_networks, n_features, n_batch)
         # What comes from outside to the states before the steps, and to the last one.
         outside = (grad.new_zeros(()), *grad.unbind())
-        after, before = grad.new_empty(2, n_rows, n_units, n_batch).unbind()
+        after, before = grad.new_empty(2, n_networks, n_units, n_batch).unbind()
         after.copy_(outside[-1])
         product, rights = run.grad.flatten(1, 2), steps.mT.unbind()
         hidden_product = product[:, :n_hidden]
@@ -188,7 +188,7 @@ class _Recurrence(torch.autograd.Function):
     ) -> tuple[tuple[Tensor, ...], tuple[int | None, ...]]:
         """Make the mapped dimension part of K."""
         size = info.batch_size
-        rows = []
+        leading = []
         for tensor, dim in zip(tensors, in_dims[1:], strict=True):
             if tensor is not None:
                 if dim is None:
@@ -196,8 +196,8 @@ class _Recurrence(torch.autograd.Function):
                 else:
                     tensor = tensor.movedim(dim, 0)
                 tensor = tensor.flatten(0, 1)
-            rows.append(tensor)
-        h, *saved = _Recurrence.apply(cell, *rows)  # type: ignore[no-untyped-call]
+            leading.append(tensor)
+        h, *saved = _Recurrence.apply(cell, *leading)  # type: ignore[no-untyped-call]
         # The caller uses the states only; what is saved goes with the call above.
         h = h.view(len(h), size, -1, *h.shape[2:])
         return (h, *saved), (1, *(None for _ in saved))
@@ -207,10 +207,10 @@ def _pack(
     cell: "type[_Cell]", w_ih: Tensor, w_hh: Tensor, b_ih: Tensor, b_hh: Tensor
 ) -> Tensor:
     """Return the matrices (K, N * H, D) that take a step to its gates."""
-    n_rows, _, n_features = w_ih.shape
+    n_networks, _, n_features = w_ih.shape
     n_units = w_hh.shape[2]
-    weight = w_ih.new_zeros(n_rows, cell.n_blocks, n_units, n_features + 1 + n_units)
-    gates = (n_rows, -1, n_units)
+    weight = w_ih.new_zeros(n_networks, cell.n_blocks, n_units, n_features + 1 + n_units)
+    gates = (n_networks, -1, n_units)
     weight[:, cell.input_blocks, :, :n_features] = w_ih.reshape(*gates, n_features)
     weight[:, cell.input_blocks, :, n_features] = b_ih.reshape(gates)
     weight[:, cell.hidden_blocks, :, n_features] += b_hh.reshape(gates)

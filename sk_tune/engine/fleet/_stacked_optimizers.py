@@ -1,6 +1,6 @@
 # SPDX-FileCopyrightText: sk_tune contributors
 # SPDX-License-Identifier: BSD-3-Clause
-"""Weights of K networks of one architecture, each tensor with a leading row axis."""
+"""Weights of K networks of one architecture, each tensor with a leading network axis."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -13,43 +13,43 @@ from torch import Tensor
 
 from sk_tune.engine.fleet._epoch_batches import runs
 
-__all__ = ["RowOptimizer", "RowTensors", "Settings"]
+__all__ = ["Settings", "StackedOptimizer", "StackedTensors"]
 
 
-class RowTensors:
+class StackedTensors:
     """Named, contiguous tensors, (K, ...): a slice for each network of a fleet."""
 
     def __init__(self, tensors: dict[str, Tensor]) -> None:
         self.tensors = tensors
 
     @classmethod
-    def stacked(cls, rows: Sequence[Mapping[str, Tensor]]) -> "RowTensors":
+    def stacked(cls, networks: Sequence[Mapping[str, Tensor]]) -> "StackedTensors":
         """Return copies of the tensors of single networks, stacked.
 
         Names and shapes are equal.
         """
         return cls({
             # Of tensors in another order in memory, the stack would be in that order.
-            name: torch.stack([row[name].detach() for row in rows]).contiguous()
-            for name in rows[0]
+            name: torch.stack([network[name].detach() for network in networks]).contiguous()
+            for name in networks[0]
         })
 
     def select(self, index: Tensor) -> None:
         """Keep some networks, in the order given; their memory is all that stays in use."""
         self.tensors = {name: t.index_select(0, index) for name, t in self.tensors.items()}
 
-    def extend(self, other: "RowTensors") -> None:
+    def extend(self, other: "StackedTensors") -> None:
         """Add the networks of another fleet, with the same names and shapes."""
         self.tensors = {
             name: torch.cat([t, other.tensors[name]]) for name, t in self.tensors.items()
         }
 
-    def write(self, index: Tensor, other: "RowTensors") -> None:
+    def write(self, index: Tensor, other: "StackedTensors") -> None:
         """Overwrite the networks at `index` with the same networks of another fleet."""
         for name, tensor in self.tensors.items():
             tensor.index_copy_(0, index, other.tensors[name].index_select(0, index))
 
-    def row(self, position: int) -> dict[str, npt.NDArray[np.generic]]:
+    def network(self, position: int) -> dict[str, npt.NDArray[np.generic]]:
         """Return one network's tensors as new arrays by name."""
         return {
             name: np.array(t[position].detach().cpu().numpy(), order="C")
@@ -91,7 +91,7 @@ class Settings:
     weight_decay: float = 0.0
 
 
-class RowOptimizer:
+class StackedOptimizer:
     """An optimizer over tensors with a leading network axis.
 
     `kind` is "adamw", "adam", "sgd" or "rmsprop".
@@ -102,14 +102,14 @@ class RowOptimizer:
         self.nesterov = nesterov
         self.settings: list[Settings] = []
         self.n_steps: list[int] = []
-        self.moments: dict[str, RowTensors] = {}
+        self.moments: dict[str, StackedTensors] = {}
         self.positions: list[int] = []
         self._runs: list[slice] = []
         self._viewed: dict[tuple[int, int], tuple[Sequence[Tensor], _Views]] = {}
 
     def extend(
         self,
-        parameters: RowTensors,
+        parameters: StackedTensors,
         settings: Sequence[Settings],
         states: Sequence[dict[int, dict[str, Any]]],
         positions: Sequence[int] | None = None,
@@ -122,7 +122,7 @@ class RowOptimizer:
         """
         self.positions = list(positions or range(len(parameters.tensors)))
         for name in _MOMENTS[self.kind]:
-            new = RowTensors({
+            new = StackedTensors({
                 key: _first_moments(tensor, name, [state.get(i, {}) for state in states])
                 for i, (key, tensor) in zip(
                     self.positions, parameters.tensors.items(), strict=True
@@ -142,12 +142,12 @@ class RowOptimizer:
         self.settings = [self.settings[i] for i in index.tolist()]
         self.n_steps = [self.n_steps[i] for i in index.tolist()]
 
-    def row(self, position: int) -> dict[int, dict[str, Any]]:
+    def network(self, position: int) -> dict[int, dict[str, Any]]:
         """Return the state of one network as ``torch.optim`` has it, as arrays."""
         if not self.n_steps[position]:
             return {}
         by_name = {
-            name: list(moments.row(position).values())
+            name: list(moments.network(position).values())
             for name, moments in self.moments.items()
             if name != "momentum_buffer" or self.settings[position].momentum > 0
         }
@@ -166,7 +166,7 @@ class RowOptimizer:
 
     def step(
         self,
-        rows: slice,
+        networks: slice,
         parameters: Sequence[Tensor],
         gradients: Sequence[Tensor],
         rates: Sequence[float],
@@ -175,14 +175,14 @@ class RowOptimizer:
 
         Gradients are overwritten.
         """
-        for i in range(rows.start, rows.stop):
+        for i in range(networks.start, networks.stop):
             self.n_steps[i] += 1
         if _FUSED.get(self.kind) is not None and parameters[0].device.type == "cpu":
-            self._step_fused(rows, parameters, gradients, rates)
+            self._step_fused(networks, parameters, gradients, rates)
             return
-        moments = [[t[rows] for t in m.tensors.values()] for m in self.moments.values()]
+        moments = [[t[networks] for t in m.tensors.values()] for m in self.moments.values()]
         lr = torch.tensor(rates, dtype=torch.float64)
-        columns = self._columns(rows, lr, parameters[0])
+        columns = self._columns(networks, lr, parameters[0])
         update: Any = {"sgd": _sgd, "rmsprop": _rmsprop}.get(self.kind, _adam)
         for values in zip(parameters, gradients, *moments, strict=True):
             shape = (-1,) + (1,) * (values[0].ndim - 1)
@@ -191,21 +191,21 @@ class RowOptimizer:
 
     def _step_fused(
         self,
-        rows: slice,
+        networks: slice,
         parameters: Sequence[Tensor],
         gradients: Sequence[Tensor],
         rates: Sequence[float],
     ) -> None:
-        """Call torch's kernel once for each run of rows that take the same step."""
+        """Call torch's kernel once for each run of networks that take the same step."""
         kernel = _FUSED[self.kind]
-        views, inward, outward = self._views(rows, parameters, gradients)
+        views, inward, outward = self._views(networks, parameters, gradients)
         _copy(inward)
         for first, step, tensors in views:
             settings = self.settings[first]
             step.fill_(self.n_steps[first])
             kernel(
                 *tensors,
-                lr=rates[first - rows.start],
+                lr=rates[first - networks.start],
                 beta1=settings.momentum,
                 beta2=settings.beta_2,
                 weight_decay=settings.weight_decay,
@@ -216,33 +216,33 @@ class RowOptimizer:
         _copy(outward)
 
     def _views(
-        self, rows: slice, parameters: Sequence[Tensor], gradients: Sequence[Tensor]
+        self, networks: slice, parameters: Sequence[Tensor], gradients: Sequence[Tensor]
     ) -> _Views:
         """Return the tensors of each run, and what to copy before and after the kernel.
 
         From the last step if the gradients are the same tensors still.
         """
-        key = (rows.start, rows.stop)
+        key = (networks.start, networks.stop)
         empty: _Views = ([], [], [])
         sources, found = self._viewed.get(key, ((), empty))
         if len(sources) and all(a is b for a, b in zip(sources, gradients, strict=True)):
             return found
-        moments = [[t[rows] for t in m.tensors.values()] for m in self.moments.values()]
+        moments = [[t[networks] for t in m.tensors.values()] for m in self.moments.values()]
         parts, inward, outward = _padded([parameters, gradients, *moments])
         views = []
         for run in self._runs:
-            start, stop = max(run.start, rows.start), min(run.stop, rows.stop)
+            start, stop = max(run.start, networks.start), min(run.stop, networks.stop)
             if start < stop:
-                own = slice(start - rows.start, stop - rows.start)
+                own = slice(start - networks.start, stop - networks.start)
                 step = torch.zeros(())
                 of_run = [[t[own] for t in part] for part in parts]
                 views.append((start, step, [*of_run, [], [step] * len(parameters)]))
         self._viewed[key] = (gradients, (views, inward, outward))
         return views, inward, outward
 
-    def _columns(self, rows: slice, lr: Tensor, like: Tensor) -> dict[str, Tensor]:
-        """Return each hyperparameter as a tensor with one number for each row."""
-        settings = self.settings[rows]
+    def _columns(self, networks: slice, lr: Tensor, like: Tensor) -> dict[str, Tensor]:
+        """Return each hyperparameter as a tensor with one number for each network."""
+        settings = self.settings[networks]
         columns = {
             "lr": lr,
             "momentum": torch.tensor([s.momentum for s in settings], dtype=lr.dtype),
@@ -253,7 +253,7 @@ class RowOptimizer:
         # What is near 0 is computed in double precision before it is rounded.
         columns["new_1"] = 1 - columns["momentum"]
         columns["new_2"] = 1 - columns["beta_2"]
-        steps = torch.tensor(self.n_steps[rows], dtype=lr.dtype)
+        steps = torch.tensor(self.n_steps[networks], dtype=lr.dtype)
         if self.kind in {"adam", "adamw"}:
             columns["step_size"] = lr / (1 - columns["momentum"] ** steps)
             columns["root"] = (1 - columns["beta_2"] ** steps).sqrt()

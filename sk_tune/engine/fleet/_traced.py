@@ -17,10 +17,10 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from sk_tune.engine.fleet._chain import ChainProgram
-from sk_tune.engine.fleet._convolution import geometry_of, row_pool_fits
+from sk_tune.engine.fleet._convolution import geometry_of, pool_fits
 from sk_tune.engine.fleet._dropout import (
-    RowDropout,
     SeededMasks,
+    StackedDropout,
     draw_masks,
     is_torch_dropout,
     orders_in_memory,
@@ -81,7 +81,7 @@ def served_chain(chain: list[Link], X: Tensor) -> list[Link] | None:
     images, rest = chain[:start], chain[start:]
     if flattens == [start]:
         del rest[0]
-    if not all(_is_of_rows(k.module) for k in rest):
+    if not all(_is_of_samples(k.module) for k in rest):
         return None
     if not images:
         return rest or None
@@ -100,10 +100,10 @@ def is_known(layer: Any) -> bool:
     if type(layer) is nn.Flatten:
         return bool(layer.start_dim == 1 and layer.end_dim == -1)
     is_of_images = any(_is_of_images(layer, n_dims) for n_dims in _CONVS)
-    return type(layer) is nn.Identity or _is_of_rows(layer) or is_of_images
+    return type(layer) is nn.Identity or _is_of_samples(layer) or is_of_images
 
 
-def _is_of_rows(layer: Any) -> bool:
+def _is_of_samples(layer: Any) -> bool:
     """Return whether there is a written-out layer of inputs (B, D)."""
     kind = type(layer)
     if kind in OVER_CLASSES:
@@ -117,7 +117,7 @@ def _is_of_images(layer: Any, n_dims: int) -> bool:
     """Return whether there is a written-out layer of inputs (B, C, ...)."""
     if type(layer) is _CONVS.get(n_dims):
         return geometry_of(layer) is not None
-    is_pool = row_pool_fits(layer, n_dims)
+    is_pool = pool_fits(layer, n_dims)
     return is_pool or _is_norm(layer, NORMS.get(n_dims)) or _is_by_number(layer)
 
 
@@ -352,7 +352,7 @@ class TracedProgram(ChainProgram):
     """K networks of one architecture, dropout aside, that are a chain of layers."""
 
     def __init__(
-        self, modules: Sequence[nn.Module], dropout: RowDropout, chain: list[Link]
+        self, modules: Sequence[nn.Module], dropout: StackedDropout, chain: list[Link]
     ) -> None:
         super().__init__(modules, dropout)
         places = [k.name for k in chain if is_torch_dropout(k.module)]
@@ -369,13 +369,13 @@ class TracedProgram(ChainProgram):
         self.seeded = max(names, key=len)
         self._build(chain)
 
-    def forward(self, X: Tensor, rows: slice, step: int) -> Tensor:
+    def forward(self, X: Tensor, networks: slice, step: int) -> Tensor:
         """Return the outputs for a batch to train on, and keep what ``backward`` needs."""
-        return super().forward(X if self._n_images else X.flatten(2), rows, step)
+        return super().forward(X if self._n_images else X.flatten(2), networks, step)
 
-    def evaluate(self, X: Tensor, rows: slice) -> Tensor:
+    def evaluate(self, X: Tensor, networks: slice) -> Tensor:
         """Return the outputs in evaluation mode."""
-        return super().evaluate(X if self._n_images else X.flatten(2), rows)
+        return super().evaluate(X if self._n_images else X.flatten(2), networks)
 
     def begin_epoch(
         self,
@@ -388,12 +388,12 @@ class TracedProgram(ChainProgram):
         self._generators = generators
 
     def select(self, index: Tensor) -> None:
-        """Keep some rows, in the order given."""
+        """Keep some networks, in the order given."""
         super().select(index)
         self.probabilities = [self.probabilities[i] for i in index.tolist()]
 
     def extend(self, other: Any) -> None:
-        """Add the rows of another program behind these."""
+        """Add the networks of another program behind these."""
         super().extend(other)
         self.probabilities.extend(other.probabilities)
         if len(other.chain) > len(self.chain):
@@ -432,7 +432,7 @@ class TracedProgram(ChainProgram):
         if geometry is not None:
             has_bias = module.bias is not None
             return Convolution(name, geometry, bias=has_bias, first=first)
-        if row_pool_fits(module):
+        if pool_fits(module):
             return Pooling(module, first=first)
         if isinstance(module, nn.Flatten):
             return Flat(f"link {index}", self.memory)
@@ -457,10 +457,10 @@ class TracedProgram(ChainProgram):
 
     def _drawn(self, index: int, x: Tensor, batch: Batch) -> Tensor | None:
         """Return the mask of a layer of torch's."""
-        probabilities = [own[index] for own in self.probabilities[batch.rows]]
+        probabilities = [own[index] for own in self.probabilities[batch.networks]]
         if not any(probabilities):
             return None
-        draws = list(zip(self._generators[batch.rows], probabilities, strict=True))
+        draws = list(zip(self._generators[batch.networks], probabilities, strict=True))
         mask = draw_masks(self.memory(f"mask{index}", x, *x.shape), draws)
         return mask if x.ndim == 3 else torch.empty_like(x).copy_(mask)
 
@@ -470,5 +470,5 @@ class TracedProgram(ChainProgram):
         """Return the mask of a layer of sk_tune's."""
         if not self.dropout.active:
             return None
-        numbers = self.dropout.numbers(batch.step, batch.rows)
+        numbers = self.dropout.numbers(batch.step, batch.networks)
         return masks.like(x, [own[index] for own in numbers])

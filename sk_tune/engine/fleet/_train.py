@@ -1,12 +1,13 @@
 # SPDX-FileCopyrightText: sk_tune contributors
 # SPDX-License-Identifier: BSD-3-Clause
-"""Epoch by epoch through a fleet: rows enter, train side by side, and leave when they end.
+"""Epochs of a fleet: networks enter, train side by side, and leave when they end.
 
-A tile is the rows that train at the moment.  Rows that ended leave it at the end of their
-epoch, so that they cost nothing; waiting rows take their place.  A row whose numbers become
-infinite stays until its epoch ends, as a lone network does, and touches no other.
+A fleet is the networks that train at the moment.  Networks that ended leave it at the end
+of their epoch, so that they cost nothing; waiting networks take their place.  A network
+whose numbers become infinite stays until its epoch ends, as a lone network does, and
+touches no other.
 
-Notation: K rows of the tile, k neighbours of them, S steps of an epoch, C outputs.
+Notation: K networks of the fleet, k neighbours of them, S steps of an epoch, C outputs.
 """
 
 import math
@@ -20,10 +21,10 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from sk_tune.engine.fleet._active_batch import Active, Tile
+from sk_tune.engine.fleet._active_batch import ActiveBatch, ActiveNetwork
 from sk_tune.engine.fleet._compiled_epoch import CompiledEpoch, EpochResult
-from sk_tune.engine.fleet._epoch_batches import RowBatch, epoch_batches, evaluate, runs
-from sk_tune.engine.fleet._recipe import Outcome, Recipe, Row
+from sk_tune.engine.fleet._epoch_batches import StackedBatch, epoch_batches, evaluate, runs
+from sk_tune.engine.fleet._recipe import FleetNetwork, NetworkOutcome, Recipe
 from sk_tune.training import (
     EpochTimer,
     TensorSet,
@@ -40,23 +41,23 @@ _SAMPLES_PER_SCORE = 2**17
 # store, it costs a twentieth of the time at most.
 _SECONDS_TO_KEEP = 0.25
 
-# Called after each epoch of a tile with its number of rows.
+# Called after each epoch of a fleet with its number of networks.
 Progress = Callable[[int], None]
-# Called with where the rows of a tile stand.
+# Called with where the networks of a fleet stand.
 Kept = Callable[[list[tuple[int, TrainingState]]], object]
 
 
 @torch.no_grad()
 def train_fleet(
-    rows: Iterable[Row],
+    networks: Iterable[FleetNetwork],
     recipe: Recipe,
-    n_rows: int,
+    n_active: int,
     progress: Progress | None = None,
     *,
     keep: Kept | None = None,
     seconds_between: float = math.inf,
     n_threads: int = 1,
-) -> Iterator[tuple[int, Outcome]]:
+) -> Iterator[tuple[int, NetworkOutcome]]:
     """Train networks of one recipe, some at a time.
 
     Yield positions and outcomes as they end. `networks` are taken from as places become
@@ -65,73 +66,73 @@ def train_fleet(
     code trains them, in `n_threads` threads. `keep` is called now and then, at most every
     `seconds_between`, with positions and states of networks that have not ended.
     """
-    waiting = enumerate(rows)
-    tile = Tile(recipe, n_threads)
+    waiting = enumerate(networks)
+    fleet = ActiveBatch(recipe, n_threads)
     kept, pause = time.perf_counter(), seconds_between
     timer = EpochTimer()
     while True:
-        tile.add(list(islice(waiting, n_rows - len(tile))))
-        if not len(tile):
+        fleet.add(list(islice(waiting, n_active - len(fleet))))
+        if not len(fleet):
             return
-        done = [i for i, active in enumerate(tile.rows) if active.ended]
+        done = [i for i, active in enumerate(fleet.networks) if active.ended]
         if done:
             # Early stopping had ended them before they came.
-            yield from _finish(tile, done, [None] * len(tile))
-            tile.remove(done)
+            yield from _finish(fleet, done, [None] * len(fleet))
+            fleet.remove(done)
             continue
         start = time.perf_counter()
-        n_epochs = int(min(tile.epochs_at_once(seconds_between), timer.most_at_once))
-        outputs = _train_epochs(tile, n_epochs)
-        seconds = (time.perf_counter() - start) / len(tile) / n_epochs
+        n_epochs = int(min(fleet.epochs_at_once(seconds_between), timer.most_at_once))
+        outputs = _train_epochs(fleet, n_epochs)
+        seconds = (time.perf_counter() - start) / len(fleet) / n_epochs
         if progress is not None:
-            progress(len(tile) * n_epochs)
-        for active in tile.rows:
+            progress(len(fleet) * n_epochs)
+        for active in fleet.networks:
             active.end_epoch(seconds)
-        _keep_best(tile)
-        tile.keep_checkpoints()
-        if any(not active.ended for active in tile.rows) and timer.is_late(n_epochs):
-            for active in tile.rows:
+        _keep_best(fleet)
+        fleet.keep_checkpoints()
+        if any(not active.ended for active in fleet.networks) and timer.is_late(n_epochs):
+            for active in fleet.networks:
                 active.is_cut = not active.ended
                 active.last_epoch = min(active.last_epoch, active.epoch)
-        ended = [i for i, active in enumerate(tile.rows) if active.ended]
+        ended = [i for i, active in enumerate(fleet.networks) if active.ended]
         if ended:
-            yield from _finish(tile, ended, outputs)
-            tile.remove(ended)
-        if keep is not None and len(tile) and time.perf_counter() - kept > pause:
+            yield from _finish(fleet, ended, outputs)
+            fleet.remove(ended)
+        if keep is not None and len(fleet) and time.perf_counter() - kept > pause:
             start = time.perf_counter()
-            keep(tile.snapshots())
+            keep(fleet.snapshots())
             kept = time.perf_counter()
             pause = seconds_between * max(1.0, (kept - start) / _SECONDS_TO_KEEP)
 
 
-def _train_epochs(tile: Tile, n_epochs: int) -> list[Tensor | None]:
-    """Train every row for some epochs; return the outputs on monitor samples.
+def _train_epochs(fleet: ActiveBatch, n_epochs: int) -> list[Tensor | None]:
+    """Train every network for some epochs; return the outputs on monitor samples.
 
     Losses and scores are noted; the last epoch is left to be ended.
     """
-    if tile.compiled is not None and tile.compiled.judges:
-        looked_at = _train_and_judge(tile, tile.compiled, n_epochs)
+    if fleet.compiled is not None and fleet.compiled.judges:
+        looked_at = _train_and_judge(fleet, fleet.compiled, n_epochs)
     else:
-        _train_epoch(tile)
-        looked_at = [None] * len(tile)
-    return _score_epoch(tile, looked_at)
+        _train_epoch(fleet)
+        looked_at = [None] * len(fleet)
+    return _score_epoch(fleet, looked_at)
 
 
 def _train_and_judge(
-    tile: Tile, compiled: CompiledEpoch, n_epochs: int
+    fleet: ActiveBatch, compiled: CompiledEpoch, n_epochs: int
 ) -> list[Tensor | None]:
     """Train epochs by compiled code that knows losses and scores, too; note these."""
     start = time.perf_counter()
-    sets, sizes = [active.row.train for active in tile.rows], tile.batch_sizes
-    epochs = [range(a.epoch, a.epoch + n_epochs) for a in tile.rows]
+    sets, sizes = [active.network.train for active in fleet.networks], fleet.batch_sizes
+    epochs = [range(a.epoch, a.epoch + n_epochs) for a in fleet.networks]
     orders = [
-        torch.cat([a.row.course.order(epoch, len(s)) for epoch in own])
-        for a, s, own in zip(tile.rows, sets, epochs, strict=True)
+        torch.cat([a.network.course.order(epoch, len(s)) for epoch in own])
+        for a, s, own in zip(fleet.networks, sets, epochs, strict=True)
     ]
-    tile.begin_epoch([len(s) for s in sizes])
+    fleet.begin_epoch([len(s) for s in sizes])
     rates = [
-        [a.rates, *(a.row.course.rates(epoch, len(s)) for epoch in own[1:])]
-        for a, s, own in zip(tile.rows, sizes, epochs, strict=True)
+        [a.rates, *(a.network.course.rates(epoch, len(s)) for epoch in own[1:])]
+        for a, s, own in zip(fleet.networks, sizes, epochs, strict=True)
     ]
     found = compiled.train_and_judge(
         _places(sets, orders),
@@ -139,8 +140,8 @@ def _train_and_judge(
         [list(chain.from_iterable(own)) for own in rates],
         n_epochs,
     )
-    seconds = (time.perf_counter() - start) / len(tile) / n_epochs
-    for position, active in enumerate(tile.rows):
+    seconds = (time.perf_counter() - start) / len(fleet) / n_epochs
+    for position, active in enumerate(fleet.networks):
         looks = compiled.looks(position)
         # Only courses that foresee nothing ask for them.
         active.batch_losses = found.batch_losses[: len(sizes[position]), position]
@@ -155,63 +156,63 @@ def _train_and_judge(
 
 
 def _places(sets: Sequence[TensorSet], orders: Sequence[Tensor]) -> list[Tensor]:
-    """Return where the samples lie that rows take in some order."""
+    """Return where the samples lie that networks take in some order."""
     return [
         order if s.index is None else s.index[order]
         for s, order in zip(sets, orders, strict=True)
     ]
 
 
-def _train_epoch(tile: Tile) -> None:
-    """Train every row of the tile for one epoch and note its loss and score."""
-    sets, sizes = [active.row.train for active in tile.rows], tile.batch_sizes
+def _train_epoch(fleet: ActiveBatch) -> None:
+    """Train every network of the fleet for one epoch and note its loss and score."""
+    sets, sizes = [active.network.train for active in fleet.networks], fleet.batch_sizes
     orders = [
-        a.row.course.order(a.epoch, len(a.row.train)).to(a.row.train.X.device)
-        for a in tile.rows
+        a.network.course.order(a.epoch, len(a.network.train)).to(a.network.train.X.device)
+        for a in fleet.networks
     ]
-    tile.begin_epoch([len(s) for s in sizes])
+    fleet.begin_epoch([len(s) for s in sizes])
     places = _places(sets, orders)
     record = _EpochRecord(sets, places, sizes)
-    if tile.compiled is not None:
-        rates = [active.rates for active in tile.rows]
-        record.take(tile.compiled.train(places, sizes, rates))
+    if fleet.compiled is not None:
+        rates = [active.rates for active in fleet.networks]
+        record.take(fleet.compiled.train(places, sizes, rates))
     else:
-        for batch in epoch_batches(sets, orders, sizes, tile.memory):
+        for batch in epoch_batches(sets, orders, sizes, fleet.memory):
             check_time()
-            loss, outputs = _train_step(tile, batch)
+            loss, outputs = _train_step(fleet, batch)
             record.add(batch, loss, outputs)
     for active, mean, score in zip(
-        tile.rows, *record.results(tile.recipe.score), strict=True
+        fleet.networks, *record.results(fleet.recipe.score), strict=True
     ):
         active.note("train", mean, score)
-    for active, losses in zip(tile.rows, record.batch_losses(), strict=True):
+    for active, losses in zip(fleet.networks, record.batch_losses(), strict=True):
         active.batch_losses = losses
 
 
-def _train_step(tile: Tile, batch: RowBatch) -> tuple[Tensor, Tensor]:
-    """Update the rows of a batch; return their losses and outputs."""
-    rows = batch.rows
+def _train_step(fleet: ActiveBatch, batch: StackedBatch) -> tuple[Tensor, Tensor]:
+    """Update the networks of a batch; return their losses and outputs."""
+    networks = batch.networks
     X, y, weight = batch.X, batch.y, batch.weight
-    if tile.augmenter is not None:
-        X, y, weight = tile.augmenter.augmented(X, y, weight, rows, batch.step)
-    outputs = tile.program.forward(X, rows, batch.step)
+    if fleet.augmenter is not None:
+        X, y, weight = fleet.augmenter.augmented(X, y, weight, networks, batch.step)
+    outputs = fleet.program.forward(X, networks, batch.step)
     share = None
     if weight is not None:
         share = weight / weight.sum(dim=1, keepdim=True)
-    smoothing = None if tile.smoothing is None else tile.smoothing[rows]
+    smoothing = None if fleet.smoothing is None else fleet.smoothing[networks]
     # Mixed samples have targets for each of their parts.
     n_parts = y.shape[1] // outputs.shape[1]
     repeated = outputs
     if n_parts > 1:
         repeated = outputs.repeat(1, n_parts, *(1,) * (outputs.ndim - 2))
-    loss = tile.recipe.loss
-    by_member = loss.of_members if tile.program.members > 1 else loss.with_gradient
+    loss = fleet.recipe.loss
+    by_member = loss.of_members if fleet.program.members > 1 else loss.with_gradient
     losses, gradient = by_member(repeated, y, share, smoothing)
     if n_parts > 1:
         parts = gradient.reshape(len(gradient), n_parts, *outputs.shape[1:])
         gradient = parts.sum(dim=1)
-    tile.update(rows, batch.step, tile.program.backward(gradient))
-    return losses, tile.program.combined(outputs)
+    fleet.update(networks, batch.step, fleet.program.backward(gradient))
+    return losses, fleet.program.combined(outputs)
 
 
 class _EpochRecord:
@@ -227,8 +228,8 @@ class _EpochRecord:
         self._sets, self._places, self._batches = sets, places, batches
         self._sizes = [len(s) for s in sets]
         self._n_steps = max(map(len, batches))
-        # As they come: put into tables once, because a step of few rows is made of short
-        # calls.
+        # As they come: put into tables once, because a step of few networks is made of
+        # short calls.
         self._steps: list[tuple[int, slice, Tensor, float | Tensor]] = []
         self._passed = [0] * len(sets)
         self._parts: list[Tensor | None] = [None, None]
@@ -260,11 +261,11 @@ class _EpochRecord:
             totals[position, : len(sizes)] = own
         return totals.T
 
-    def add(self, batch: RowBatch, losses: Tensor, outputs: Tensor) -> None:
-        rows, n = batch.rows, outputs.shape[1]
+    def add(self, batch: StackedBatch, losses: Tensor, outputs: Tensor) -> None:
+        networks, n = batch.networks, outputs.shape[1]
         total = float(n) if batch.weight is None else batch.weight.sum(dim=1)
-        self._steps.append((batch.step, rows, losses, total))
-        start = self._passed[rows.start]
+        self._steps.append((batch.step, networks, losses, total))
+        start = self._passed[networks.start]
         for position, values in enumerate((outputs, batch.weight)):
             if values is not None:
                 part = self._parts[position]
@@ -272,13 +273,13 @@ class _EpochRecord:
                     shape = (len(self._sizes), max(self._sizes), *values.shape[2:])
                     part = self._parts[position] = values.new_empty(shape)
                 if len(values) < len(part):
-                    part = part[rows]
+                    part = part[networks]
                 part.narrow(1, start, n).copy_(values)
-        for position in range(rows.start, rows.stop):
+        for position in range(networks.start, networks.stop):
             self._passed[position] += n
 
     def batch_losses(self) -> list[Tensor]:
-        """Return the losses of the batches of each row."""
+        """Return the losses of the batches of each network."""
         losses, totals = self._tables()
         columns = losses.T.unbind()
         if bool((totals > 0).all()):
@@ -288,16 +289,16 @@ class _EpochRecord:
     def results(
         self, score: Callable[[Tensor, Tensor, Tensor | None], Tensor]
     ) -> tuple[list[float], list[float]]:
-        """Return the loss and the score of each row over the whole epoch."""
+        """Return the loss and the score of each network over the whole epoch."""
         batch_losses, totals = self._tables()
         losses = ((batch_losses * totals).sum(dim=0) / totals.sum(dim=0)).tolist()
         scores: list[float] = []
-        for rows in runs(self._sizes):
-            n = self._sizes[rows.start]
-            # Some rows at a time: the targets in their order are made for scores only.
+        for networks in runs(self._sizes):
+            n = self._sizes[networks.start]
+            # Some networks at a time: the targets in their order are made for scores only.
             size = max(1, _SAMPLES_PER_SCORE // n)
-            for start in range(rows.start, rows.stop, size):
-                own = slice(start, min(start + size, rows.stop))
+            for start in range(networks.start, networks.stop, size):
+                own = slice(start, min(start + size, networks.stop))
                 outputs, weight = (None if p is None else p[own, :n] for p in self._parts)
                 y = self._targets(own)
                 scores += score(outputs, y, weight).tolist()  # type: ignore[arg-type]
@@ -311,92 +312,98 @@ class _EpochRecord:
         like = self._sets[0].X
         if all(len(losses) == shape[1] for _, _, losses, _ in self._steps):
             losses = torch.stack([own for _, _, own, _ in self._steps]).double()
-            of_rows = [own for _, _, _, own in self._steps if isinstance(own, Tensor)]
-            if of_rows:
-                return losses, torch.stack(of_rows).double()
+            of_networks = [own for _, _, _, own in self._steps if isinstance(own, Tensor)]
+            if of_networks:
+                return losses, torch.stack(of_networks).double()
             totals = [own for _, _, _, own in self._steps]
             weights = like.new_tensor(totals, dtype=torch.float64)
             return losses, weights.unsqueeze(1).expand(shape)
         losses, weights = like.new_zeros(2, *shape, dtype=torch.float64)
-        for step, rows, own, total in self._steps:
-            losses[step, rows] = own
-            weights[step, rows] = total
+        for step, networks, own, total in self._steps:
+            losses[step, networks] = own
+            weights[step, networks] = total
         return losses, weights
 
-    def _targets(self, rows: slice) -> Tensor:
-        """Return the targets of some rows in the order of the epoch."""
+    def _targets(self, networks: slice) -> Tensor:
+        """Return the targets of some networks in the order of the epoch."""
         found = []
-        for s, places in zip(self._sets[rows], self._places[rows], strict=True):
-            assert s.y is not None  # noqa: S101 - rows to train on have targets
+        for s, places in zip(self._sets[networks], self._places[networks], strict=True):
+            assert s.y is not None  # noqa: S101 - networks to train on have targets
             found.append(s.y[places])
         return torch.stack(found)
 
 
-def _score_epoch(tile: Tile, known: Sequence[Tensor | None]) -> list[Tensor | None]:
-    """Score rows on validation and monitor samples; return the outputs on the latter.
+def _score_epoch(fleet: ActiveBatch, known: Sequence[Tensor | None]) -> list[Tensor | None]:
+    """Score networks on validation and monitor samples; return the outputs on the latter.
 
-    Rows of which these are known have been scored on them.
+    Networks of which these are known have been scored on them.
     """
-    judged = _judged(tile)
+    judged = _judged(fleet)
     for position, result in evaluate(
-        tile.program.evaluate, [a.row.valid for a in tile.rows], *judged
+        fleet.program.evaluate, [a.network.valid for a in fleet.networks], *judged
     ):
-        tile.rows[position].note("valid", result.loss, result.score)
-        tile.rows[position].valid_outputs = result.outputs
+        fleet.networks[position].note("valid", result.loss, result.score)
+        fleet.networks[position].valid_outputs = result.outputs
     outputs = list(known)
     monitors = [
-        a.row.monitor if own is None else None
-        for a, own in zip(tile.rows, known, strict=True)
+        a.network.monitor if own is None else None
+        for a, own in zip(fleet.networks, known, strict=True)
     ]
-    for position, result in evaluate(tile.program.evaluate, monitors, *judged):
-        tile.rows[position].note("monitor", result.loss, result.score)
+    for position, result in evaluate(fleet.program.evaluate, monitors, *judged):
+        fleet.networks[position].note("monitor", result.loss, result.score)
         outputs[position] = result.outputs
     return outputs
 
 
-def _judged(tile: Tile) -> tuple[Any, Any, Any]:
-    """Return how rows are judged: loss, score, and what computes outputs if not torch."""
-    predict = None if tile.compiled is None else tile.compiled.predict
-    return tile.recipe.loss.mean, tile.recipe.score, predict
+def _judged(fleet: ActiveBatch) -> tuple[Any, Any, Any]:
+    """Return how networks are judged: loss, score, and what computes outputs faster."""
+    predict = None if fleet.compiled is None else fleet.compiled.predict
+    return fleet.recipe.loss.mean, fleet.recipe.score, predict
 
 
-def _keep_best(tile: Tile) -> None:
-    """Copy the weights of the rows for which this epoch is the best so far."""
-    best = [i for i, active in enumerate(tile.rows) if active.improved]
+def _keep_best(fleet: ActiveBatch) -> None:
+    """Copy the weights of the networks for which this epoch is the best so far."""
+    best = [i for i, active in enumerate(fleet.networks) if active.improved]
     if best:
-        tile.keep_best(best)
+        fleet.keep_best(best)
 
 
 def _finish(
-    tile: Tile, ended: Sequence[int], outputs: Sequence[Tensor | None]
-) -> Iterator[tuple[int, Outcome]]:
-    """Yield the outcomes of rows that ended."""
-    finite = tile.first_infinite(ended)
+    fleet: ActiveBatch, ended: Sequence[int], outputs: Sequence[Tensor | None]
+) -> Iterator[tuple[int, NetworkOutcome]]:
+    """Yield the outcomes of networks that ended."""
+    finite = fleet.first_infinite(ended)
     for position, name in zip(ended, finite, strict=True):
-        active = tile.rows[position]
+        active = fleet.networks[position]
         if name is not None and not active.message:
-            rate = active.row.learning_rate
+            rate = active.network.learning_rate
             active.message = weights_message(name, active.epoch, rate)
-    restored = [i for i in ended if tile.rows[i].uses_best and not tile.rows[i].message]
-    last = {i: tile.weights_of(i) for i in restored}
+    restored = [
+        i for i in ended if fleet.networks[i].uses_best and not fleet.networks[i].message
+    ]
+    last = {i: fleet.weights_of(i) for i in restored}
     final = list(outputs)
     if restored:
-        tile.restore_best(restored)
-        sets = [a.row.monitor if i in last else None for i, a in enumerate(tile.rows)]
-        for i, result in evaluate(tile.program.evaluate, sets, *_judged(tile)):
+        fleet.restore_best(restored)
+        sets = [
+            a.network.monitor if i in last else None for i, a in enumerate(fleet.networks)
+        ]
+        for i, result in evaluate(fleet.program.evaluate, sets, *_judged(fleet)):
             final[i] = result.outputs
     for position in ended:
-        active = tile.rows[position]
-        yield active.index, _outcome(tile, position, last.get(position), final[position])
+        active = fleet.networks[position]
+        yield active.index, _outcome(fleet, position, last.get(position), final[position])
 
 
-def _outcome(tile: Tile, position: int, last: object, outputs: Tensor | None) -> Outcome:
-    active: Active = tile.rows[position]
+def _outcome(
+    fleet: ActiveBatch, position: int, last: object, outputs: Tensor | None
+) -> NetworkOutcome:
+    active: ActiveNetwork = fleet.networks[position]
     failed = bool(active.message)
-    course = {} if failed else active.row.course.memory()
-    return Outcome(
-        state=replace(tile.state_of(position, last), course=course),
-        # A view would keep the outputs of the whole tile.
+    course = {} if failed else active.network.course.memory()
+    return NetworkOutcome(
+        state=replace(fleet.state_of(position, last), course=course),
+        # A view would keep the outputs of the whole fleet.
         outputs=None if outputs is None or failed else np.array(outputs.cpu().numpy()),
         message=active.message,
         seconds=active.seconds,

@@ -8,7 +8,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from sk_tune.engine.fleet import _epoch_batches
-from sk_tune.engine.fleet._epoch_batches import epoch_batches, gather, runs, sizes_of_rows
+from sk_tune.engine.fleet._epoch_batches import (
+    epoch_batches,
+    gather,
+    runs,
+    sizes_of_networks,
+)
 from sk_tune.training import TensorBatches, TensorSet, batch_order, batch_sizes
 
 N_SOURCE = 40
@@ -58,7 +63,7 @@ def _epoch(sets, size, epoch, memory=None):
 def _assert_each_row_has_its_own(seen, alone, *, weighted):
     received = [{} for _ in alone]
     for batch in seen:
-        for i, row in enumerate(range(batch.rows.start, batch.rows.stop)):
+        for i, row in enumerate(range(batch.networks.start, batch.networks.stop)):
             assert batch.step not in received[row]
             weight = None if batch.weight is None else batch.weight[i]
             received[row][batch.step] = (batch.X[i], batch.y[i], weight)
@@ -92,8 +97,8 @@ def test_every_sample_comes_once_in_an_epoch(fleet):
     seen, _ = _epoch(sets, size, epoch)
 
     for row, s in enumerate(sets):
-        own = [b for b in seen if b.rows.start <= row < b.rows.stop]
-        numbers = torch.cat([b.y[row - b.rows.start] for b in own])
+        own = [b for b in seen if b.networks.start <= row < b.networks.stop]
+        numbers = torch.cat([b.y[row - b.networks.start] for b in own])
         expected = s.y if s.index is None else s.y[s.index]
         assert sorted(numbers.tolist()) == sorted(expected.tolist())
         sizes = [b.X.shape[1] for b in own]
@@ -108,7 +113,7 @@ def test_neighbours_with_batches_of_one_size_come_together(fleet):
     seen, _ = _epoch(sets, size, epoch)
 
     for a, b in pairwise(seen):
-        touching = a.step == b.step and a.rows.stop == b.rows.start
+        touching = a.step == b.step and a.networks.stop == b.networks.start
         assert not touching or a.X.shape[1] != b.X.shape[1]
 
 
@@ -221,7 +226,7 @@ def test_runs_cover_all_and_are_as_long_as_possible(keys):
 )
 def test_each_row_has_the_batches_of_its_samples(batch_size, joins, sizes):
     """One by one as a lone network has them, or all samples at once."""
-    found = sizes_of_rows([9, 8, 9, 1], batch_size, joins=joins)
+    found = sizes_of_networks([9, 8, 9, 1], batch_size, joins=joins)
 
     assert found == sizes
     assert found[0] is found[2]

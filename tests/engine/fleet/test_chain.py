@@ -3,7 +3,7 @@
 import torch
 
 from sk_tune.engine.fleet._chain import ChainProgram
-from sk_tune.engine.fleet._dropout import RowDropout
+from sk_tune.engine.fleet._dropout import StackedDropout
 from sk_tune.engine.fleet._layers import Linear
 
 
@@ -12,7 +12,7 @@ def _program(n_rows=2):
         torch.nn.ModuleDict({"a": torch.nn.Linear(3, 2)}).double() for _ in range(n_rows)
     ]
     empty = [[] for _ in modules]
-    dropout = RowDropout(empty, [0] * n_rows, torch.float64, torch.device("cpu"))
+    dropout = StackedDropout(empty, [0] * n_rows, torch.float64, torch.device("cpu"))
     program = ChainProgram(modules, dropout)
     program.layers = [Linear("a", program.memory, first=True, last=True)]
     return program, modules

@@ -304,7 +304,7 @@ def _row(table, **params):
     X, y = table
     fit = _fits(MLPClassifier(**{**BASE, **params}), X, y)[0]
     prepared = prepare(fit, FitPreparer())
-    return prepared.row(), prepared.recipe()[0]
+    return prepared.network(), prepared.recipe()[0]
 
 
 def test_targets_that_are_no_class_are_refused(table):
@@ -490,7 +490,7 @@ def test_a_row_has_one_thread_however_many_there_are(table):
     """So that its call is as short with many threads as with one."""
 
     def epochs(n_rows, n_threads):
-        tile = _active_batch.Tile(recipe, n_threads)
+        tile = _active_batch.ActiveBatch(recipe, n_threads)
         tile.add([(i, _row(table)[0]) for i in range(n_rows)])
         return tile.compiled.epochs_in(1.0, tile.batch_sizes)
 
@@ -507,7 +507,7 @@ def test_samples_that_are_looked_at_take_time_too(table):
     for n_monitored in (30, 300_000):
         monitor = row.monitor.taken()
         places = torch.arange(n_monitored) % len(monitor)
-        tile = _active_batch.Tile(recipe, 1)
+        tile = _active_batch.ActiveBatch(recipe, 1)
         many = TensorSet(monitor.X[places], monitor.y[places])
         tile.add([(0, replace(row, monitor=many))])
         n_epochs.append(tile.compiled.epochs_in(1.0, tile.batch_sizes))

@@ -12,11 +12,11 @@ from torch.nn import functional as F
 
 from sk_tune.engine.fleet import _convolution
 from sk_tune.engine.fleet._convolution import (
-    RowConv,
-    RowPool,
+    StackedConv,
+    StackedPool,
+    conv_fits,
     geometry_of,
-    row_conv_fits,
-    row_pool_fits,
+    pool_fits,
 )
 from sk_tune.engine.fleet._module import _with_twins
 from sk_tune.nets import CNN
@@ -102,7 +102,7 @@ def test_one_network_is_torchs_convolution(dims, kernel, padding, bias, way):
     conv = make_conv(dims, kernel, padding, bias=bias)
     x = draw(3, 2, *SIZES[dims])
 
-    ours = outputs_and_gradients(RowConv(conv), x)
+    ours = outputs_and_gradients(StackedConv(conv), x)
 
     assert_same(ours, outputs_and_gradients(conv, x))
 
@@ -114,7 +114,7 @@ def test_rows_under_vmap_are_independent_networks(dims, kernel, padding, bias, w
     conv = make_conv(dims, kernel, padding, bias=bias)
     params, x = random_rows(conv, 3), draw(3, 2, 2, *SIZES[dims])
 
-    ours = over_rows(RowConv(conv), params, x)
+    ours = over_rows(StackedConv(conv), params, x)
 
     assert_same(ours, row_by_row(conv, params, x))
 
@@ -129,9 +129,9 @@ def test_sides_of_kernel_and_padding_may_differ(kernel, padding):
     conv = make_conv(2, kernel, padding)
     x = draw(2, 2, 6, 5)
 
-    assert row_conv_fits(conv)
+    assert conv_fits(conv)
     reference = outputs_and_gradients(conv, x)
-    assert_same(outputs_and_gradients(RowConv(conv), x), reference)
+    assert_same(outputs_and_gradients(StackedConv(conv), x), reference)
 
 
 @pytest.mark.parametrize(
@@ -150,9 +150,9 @@ def test_strides_dilation_and_groups_mean_what_they_mean_to_torch(options):
     conv = nn.Conv2d(4, 6, 3, **options, dtype=torch.float64)
     params, x = random_rows(conv, 3), draw(3, 2, 4, 7, 6)
 
-    ours = over_rows(RowConv(conv), params, x)
+    ours = over_rows(StackedConv(conv), params, x)
 
-    assert row_conv_fits(conv)
+    assert conv_fits(conv)
     assert_same(ours, row_by_row(conv, params, x))
 
 
@@ -249,7 +249,7 @@ def test_torch_normalises_merged_images_of_any_order_in_memory(n_rows, n_channel
 def test_gradients_are_finite_differences(dims, way):
     """Numerical differentiation finds the explicit backward of convolution."""
     conv = make_conv(dims, 2, 1)
-    row_conv = RowConv(conv)
+    row_conv = StackedConv(conv)
     x, weight, bias = draw(2, 2, *[3] * dims), draw(*conv.weight.shape), draw(3, seed=2)
 
     def f(x, weight, bias):
@@ -263,7 +263,7 @@ def test_rows_can_share_their_inputs(way):
     conv = make_conv(2, 3, 1)
     params, x = random_rows(conv, 3), draw(2, 2, 5, 4)
 
-    ours = over_rows(RowConv(conv), params, x, None)
+    ours = over_rows(StackedConv(conv), params, x, None)
 
     y, grad_x, *others = row_by_row(conv, params, x.expand(3, 2, 2, 5, 4))
     assert_same(ours, [y, grad_x.sum(0), *others])
@@ -274,7 +274,7 @@ def test_rows_can_share_their_parameters(way):
     conv, x = make_conv(2, 3, 1), draw(3, 2, 2, 5, 4)
     parameters = list(conv.parameters())
 
-    y = vmap(RowConv(conv))(x)
+    y = vmap(StackedConv(conv))(x)
     gradients = torch.autograd.grad(weighted_sum(y), parameters)
 
     reference = torch.stack([conv(row) for row in x])
@@ -287,7 +287,7 @@ def test_row_axis_may_be_anywhere(way):
     conv = make_conv(2, 3, 1)
     params, x = random_rows(conv, 3), draw(2, 3, 2, 5, 4)
 
-    y = over_rows(RowConv(conv), params, x, 1)[0]
+    y = over_rows(StackedConv(conv), params, x, 1)[0]
 
     assert_same([y], row_by_row(conv, params, x.movedim(1, 0))[:1])
 
@@ -296,7 +296,7 @@ def test_rows_of_rows_are_rows(way):
     """One vmap inside another maps over both axes."""
     conv, x = make_conv(1, 3, 1), draw(2, 3, 4, 2, 7)
     weights = draw(2, 3, *conv.weight.shape)
-    row_conv = RowConv(conv)
+    row_conv = StackedConv(conv)
 
     def one(weight, x):
         return functional_call(row_conv, {"weight": weight}, (x,))
@@ -315,7 +315,7 @@ def test_inputs_that_need_no_gradient_get_none(way):
     conv = make_conv(2, 3, 1)
     x = draw(2, 2, 5, 4).detach()
 
-    ours = torch.autograd.grad(weighted_sum(RowConv(conv)(x)), list(conv.parameters()))
+    ours = torch.autograd.grad(weighted_sum(StackedConv(conv)(x)), list(conv.parameters()))
 
     expected = torch.autograd.grad(weighted_sum(conv(x)), list(conv.parameters()))
     assert_same(ours, expected)
@@ -329,7 +329,7 @@ def test_pooling_is_torchs_pooling(dims, kind, window):
     pool = kind[dims]((2, 1, 3)[:dims] if window == "mixed" else window)
     x = draw(3, 2, *(7, 5, 4)[:dims])
 
-    ours = outputs_and_gradients(RowPool(pool), x)
+    ours = outputs_and_gradients(StackedPool(pool), x)
 
     assert_same(ours, outputs_and_gradients(pool, x))
 
@@ -340,7 +340,7 @@ def test_pooling_under_vmap_is_pooling_of_each_row(dims, kind):
     """The row axis may be anywhere."""
     pool, x = kind[dims](2), draw(3, 4, 2, *(5, 4, 6)[:dims])
 
-    ours = over_rows(RowPool(pool), {}, x, 1)
+    ours = over_rows(StackedPool(pool), {}, x, 1)
 
     y = torch.stack([pool(x[:, k]) for k in range(4)])
     assert_same(ours, [y, *torch.autograd.grad(weighted_sum(y), x)])
@@ -354,7 +354,7 @@ def test_first_of_equal_maxima_has_the_whole_gradient(dims, values):
     x = {"zeros": x * 0, "steps": x.round(), "rectified": x.relu()}[values]
     x = x.detach().requires_grad_()
 
-    ours = outputs_and_gradients(RowPool(MAX[dims](2)), x)
+    ours = outputs_and_gradients(StackedPool(MAX[dims](2)), x)
 
     assert_same(ours, outputs_and_gradients(MAX[dims](2), x), rtol=0, atol=0)
 
@@ -362,7 +362,7 @@ def test_first_of_equal_maxima_has_the_whole_gradient(dims, values):
 @pytest.mark.parametrize("kind", [MAX, AVG], ids=["max", "avg"])
 def test_pooling_gradients_are_finite_differences(kind):
     """Numerical differentiation finds the explicit backward of pooling."""
-    assert torch.autograd.gradcheck(RowPool(kind[2]((2, 3))), draw(2, 2, 5, 4))
+    assert torch.autograd.gradcheck(StackedPool(kind[2]((2, 3))), draw(2, 2, 5, 4))
 
 
 def make_cnn(input_shape, **changes):
@@ -409,7 +409,7 @@ def test_float32_stays_float32():
     params = random_rows(conv, 3)
     x = draw(3, 2, 2, 5, 4, dtype=torch.float32)
 
-    ours = over_rows(RowConv(conv), params, x)
+    ours = over_rows(StackedConv(conv), params, x)
 
     assert all(tensor.dtype == torch.float32 for tensor in ours)
     assert_same(ours, row_by_row(conv, params, x), rtol=1e-4, atol=1e-5)
@@ -418,7 +418,7 @@ def test_float32_stays_float32():
 def test_parameters_are_shared_under_their_names():
     """Training the one is training the other."""
     conv = make_conv(2, 3, 1)
-    row_conv = RowConv(conv)
+    row_conv = StackedConv(conv)
 
     assert dict(row_conv.named_parameters()).keys() == {"weight", "bias"}
     assert row_conv.weight is conv.weight
@@ -428,7 +428,7 @@ def test_parameters_are_shared_under_their_names():
 def test_kernel_larger_than_the_image_is_refused():
     """As torch, no empty result is made of it."""
     with pytest.raises(RuntimeError):
-        RowConv(make_conv(1, 4, 0))(draw(2, 2, 3))
+        StackedConv(make_conv(1, 4, 0))(draw(2, 2, 3))
 
 
 @pytest.mark.parametrize(
@@ -454,7 +454,7 @@ def test_kernel_larger_than_the_image_is_refused():
 )
 def test_other_convolutions_are_refused(conv):
     """A layer that this module does not compute is not taken for one that it does."""
-    assert not row_conv_fits(conv)
+    assert not conv_fits(conv)
 
 
 @pytest.mark.parametrize(
@@ -469,7 +469,7 @@ def test_other_convolutions_are_refused(conv):
 )
 def test_other_poolings_are_refused(pool):
     """A layer that this module does not compute is not taken for one that it does."""
-    assert not row_pool_fits(pool)
+    assert not pool_fits(pool)
 
 
 @pytest.mark.parametrize(
@@ -490,8 +490,8 @@ def test_options_of_pooling_mean_what_they_mean_to_torch(pool):
     """Outputs and gradients of networks are what each gives alone."""
     x = draw(3, 4, 2, 7, 6)
 
-    assert row_pool_fits(pool)
-    ours = over_rows(RowPool(pool), {}, x)
+    assert pool_fits(pool)
+    ours = over_rows(StackedPool(pool), {}, x)
 
     y = torch.stack([pool(row) for row in x])
     assert_same(ours, [y, *torch.autograd.grad(weighted_sum(y), x)])
@@ -501,4 +501,4 @@ def test_pooling_takes_a_single_sample():
     """As torch's modules do."""
     pool, x = nn.MaxPool2d(2), draw(3, 5, 4)
 
-    assert_same([RowPool(pool)(x)], [pool(x)])
+    assert_same([StackedPool(pool)(x)], [pool(x)])

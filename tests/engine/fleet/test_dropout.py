@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import nn
 
-from sk_tune.engine.fleet._dropout import RowDropout, SeededMasks
+from sk_tune.engine.fleet._dropout import SeededMasks, StackedDropout
 from sk_tune.nets import SeededDropout, seed_dropout, set_dropout_step
 
 CPU = torch.device("cpu")
@@ -19,7 +19,7 @@ dtypes = pytest.mark.parametrize("dtype", [torch.float32, torch.float64], ids=st
 
 
 def _rows(positions=range(4), dtype=torch.float64):
-    return RowDropout(
+    return StackedDropout(
         [PROBABILITIES[i] for i in positions], [SEEDS[i] for i in positions], dtype, CPU
     )
 
@@ -150,7 +150,7 @@ def test_rows_that_come_late_have_their_own_masks():
 @pytest.mark.parametrize("without_first", [True, False], ids=["before", "behind"])
 def test_rows_without_dropout_layers_drop_nothing(without_first):
     """Beside rows with two layers they have masks of ones."""
-    without = RowDropout([[], []], [1, 2], torch.float64, CPU)
+    without = StackedDropout([[], []], [1, 2], torch.float64, CPU)
     first, second = (without, _rows([0])) if without_first else (_rows([0]), without)
 
     first.extend(second)
@@ -172,7 +172,7 @@ def test_rows_without_dropout_layers_drop_nothing(without_first):
 )
 def test_fleet_without_dropout_is_not_active(probabilities, active):
     """It computes no masks if no row drops anything."""
-    dropout = RowDropout(probabilities, [0] * len(probabilities), torch.float32, CPU)
+    dropout = StackedDropout(probabilities, [0] * len(probabilities), torch.float32, CPU)
 
     assert dropout.active is active
 
@@ -191,13 +191,13 @@ def test_probabilities_are_read_off_the_module():
     """In the order of its layers; zeros where the module has left the layers out."""
     net = nn.Sequential(SeededDropout(0.2), nn.Sequential(nn.Tanh(), SeededDropout(0.4)))
 
-    assert RowDropout.probabilities(net, 2) == [0.2, 0.4]
-    assert RowDropout.probabilities(nn.Linear(1, 1), 3) == [0.0, 0.0, 0.0]
+    assert StackedDropout.probabilities(net, 2) == [0.2, 0.4]
+    assert StackedDropout.probabilities(nn.Linear(1, 1), 3) == [0.0, 0.0, 0.0]
 
 
 def test_masks_are_found_for_any_step_in_any_order():
     """What they are made with is found for some steps at once."""
-    dropout = RowDropout(
+    dropout = StackedDropout(
         [[0.3, 0.6], [0.5, 0.0]], [1, 2], torch.float32, torch.device("cpu")
     )
     dropout.begin_epoch([5, 0], 200)

@@ -7,12 +7,12 @@ from hypothesis import strategies as st
 from torch.nn import functional as F
 
 from sk_tune.engine.fleet import _epoch_batches
-from sk_tune.engine.fleet._dropout import RowDropout
+from sk_tune.engine.fleet._dropout import StackedDropout
 from sk_tune.engine.fleet._epoch_batches import evaluate
 from sk_tune.engine.fleet._mlp_program import MLPProgram
 from sk_tune.engine.fleet._recipe import LOSSES
 from sk_tune.nets import MLP
-from sk_tune.training import TensorSet, accuracy, row_accuracy
+from sk_tune.training import TensorSet, accuracy, accuracy_by_network
 
 D, C, N = 3, 4, 50
 LOSS = LOSSES["cross_entropy"].mean
@@ -44,12 +44,12 @@ def _modules(n):
 
 
 def _program(modules):
-    dropout = RowDropout([[0.5]] * len(modules), [0] * len(modules), X.dtype, X.device)
+    dropout = StackedDropout([[0.5]] * len(modules), [0] * len(modules), X.dtype, X.device)
     return MLPProgram(modules, dropout)
 
 
 def _assert_results(modules, sets):
-    found = list(evaluate(_program(modules).evaluate, sets, LOSS, row_accuracy))
+    found = list(evaluate(_program(modules).evaluate, sets, LOSS, accuracy_by_network))
 
     positions = [i for i, s in enumerate(sets) if s is not None]
     assert [position for position, _ in found] == positions
@@ -105,7 +105,11 @@ def test_samples_may_be_taken_in_parts(most, weighted, monkeypatch):
 def test_rows_without_samples_have_no_result():
     """None at all gives nothing to iterate over."""
     assert (
-        list(evaluate(_program(_modules(2)).evaluate, [None, None], LOSS, row_accuracy))
+        list(
+            evaluate(
+                _program(_modules(2)).evaluate, [None, None], LOSS, accuracy_by_network
+            )
+        )
         == []
     )
 
@@ -113,11 +117,15 @@ def test_rows_without_samples_have_no_result():
 def test_outputs_stay_when_others_are_computed():
     """Results of a later evaluation do not overwrite those of an earlier one."""
     program, samples = _program(_modules(2)), [TensorSet(X, Y)] * 2
-    first = [r.outputs for _, r in evaluate(program.evaluate, samples, LOSS, row_accuracy)]
+    first = [
+        r.outputs for _, r in evaluate(program.evaluate, samples, LOSS, accuracy_by_network)
+    ]
     before = [outputs.clone() for outputs in first]
 
     other = [TensorSet(X + 1, Y)] * 2
-    second = [r.outputs for _, r in evaluate(program.evaluate, other, LOSS, row_accuracy)]
+    second = [
+        r.outputs for _, r in evaluate(program.evaluate, other, LOSS, accuracy_by_network)
+    ]
 
     for outputs, expected, later in zip(first, before, second, strict=True):
         assert torch.equal(outputs, expected)

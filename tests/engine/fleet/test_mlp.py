@@ -6,7 +6,7 @@ import itertools
 import pytest
 import torch
 
-from sk_tune.engine.fleet._dropout import RowDropout
+from sk_tune.engine.fleet._dropout import StackedDropout
 from sk_tune.engine.fleet._mlp_program import MLPProgram
 from sk_tune.nets import ACTIVATIONS, MLP, seed_dropout, set_dropout_step
 
@@ -42,8 +42,10 @@ def _modules(dropouts=(0.0, 0.0, 0.0), **options):
 
 def _program(modules, positions=None):
     positions = range(len(modules)) if positions is None else positions
-    probabilities = [RowDropout.probabilities(m, len(m.hidden)) for m in modules]
-    dropout = RowDropout(probabilities, [SEEDS[i] for i in positions], torch.float64, CPU)
+    probabilities = [StackedDropout.probabilities(m, len(m.hidden)) for m in modules]
+    dropout = StackedDropout(
+        probabilities, [SEEDS[i] for i in positions], torch.float64, CPU
+    )
     return MLPProgram(modules, dropout)
 
 
@@ -277,7 +279,7 @@ def test_memory_of_many_shapes_is_given_back():
 def test_single_precision_stays_single(normalization):
     """In float32 outputs are the module's to its precision."""
     module = _module(normalization=normalization, dropout=0.3).float()
-    dropout = RowDropout([[0.3] * 4], [0], torch.float32, CPU)
+    dropout = StackedDropout([[0.3] * 4], [0], torch.float32, CPU)
     program = MLPProgram([module], dropout)
     program.begin_epoch([0], 1, [None])
     X = _normal(1, B, D).float()

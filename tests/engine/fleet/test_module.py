@@ -7,7 +7,7 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
-from sk_tune.engine.fleet._dropout import RowDropout
+from sk_tune.engine.fleet._dropout import StackedDropout
 from sk_tune.engine.fleet._module import ModuleProgram
 from sk_tune.nets import CNN, MLP, RNN, SeededDropout, seed_dropout, set_dropout_step
 
@@ -101,8 +101,8 @@ def _made(make, probabilities, **options):
 def _program(modules, positions=None, *, padded=False):
     positions = range(len(modules)) if positions is None else positions
     n_layers = max(sum(isinstance(m, SeededDropout) for m in n.modules()) for n in modules)
-    dropout = RowDropout(
-        [RowDropout.probabilities(m, n_layers) for m in modules],
+    dropout = StackedDropout(
+        [StackedDropout.probabilities(m, n_layers) for m in modules],
         [SEEDS[i] for i in positions],
         torch.float64,
         CPU,

@@ -8,7 +8,11 @@ import torch
 from torch.optim import SGD, Adam, AdamW, RMSprop
 
 from sk_tune.engine.fleet import _stacked_optimizers
-from sk_tune.engine.fleet._stacked_optimizers import RowOptimizer, RowTensors, Settings
+from sk_tune.engine.fleet._stacked_optimizers import (
+    Settings,
+    StackedOptimizer,
+    StackedTensors,
+)
 
 SHAPES = {"weight": (3, 2), "bias": (3,), "kernel": (2, 1, 3, 2), "scale": (1,)}
 N_STEPS = 12
@@ -103,13 +107,13 @@ class Rows:
 
     def __init__(self, kind, lone):
         name, nesterov = KINDS[kind]
-        self.optimizer = RowOptimizer(name, nesterov=nesterov)
+        self.optimizer = StackedOptimizer(name, nesterov=nesterov)
         self.lone = []
         self.parameters = None
         self.add(lone)
 
     def add(self, lone):
-        new = RowTensors.stacked([row.weights() for row in lone])
+        new = StackedTensors.stacked([row.weights() for row in lone])
         settings, states = [r.settings for r in lone], [r.state() for r in lone]
         self.optimizer.extend(new, settings, states)
         if self.parameters is None:
@@ -148,7 +152,7 @@ class Rows:
         for position, row in enumerate(self.lone):
             for name, expected in row.weights().items():
                 _close(self.parameters.tensors[name][position], expected)
-            _same_state(self.optimizer.row(position), row.state())
+            _same_state(self.optimizer.network(position), row.state())
 
 
 def _close(got, expected):
@@ -252,7 +256,7 @@ def test_state_of_a_row_serves_torch(kind):
         heir = Lone(kind, row.settings, row.rate, seed=position)
         state = {
             i: {n: torch.tensor(a) for n, a in own.items()}
-            for i, own in rows.optimizer.row(position).items()
+            for i, own in rows.optimizer.network(position).items()
         }
         groups = heir.optimizer.state_dict()["param_groups"]
         heir.optimizer.load_state_dict({"state": state, "param_groups": groups})
@@ -378,7 +382,7 @@ def test_state_before_the_first_step_is_torchs(kind):
     (lone,) = _lone(kind, seeds=[1])
     rows = Rows(kind, [lone])
 
-    assert rows.optimizer.row(0) == lone.state() == {}
+    assert rows.optimizer.network(0) == lone.state() == {}
 
 
 @kinds
@@ -386,7 +390,7 @@ def test_exported_state_is_a_copy(kind):
     """Later steps do not change what has been handed out."""
     rows = Rows(kind, _lone(kind, seeds=[0]))
     rows.epoch(2)
-    before, expected = rows.optimizer.row(0), rows.lone[0].state()
+    before, expected = rows.optimizer.network(0), rows.lone[0].state()
 
     rows.epoch(2, seed=1)
 
@@ -401,9 +405,9 @@ def test_a_row_does_not_depend_on_its_neighbours_to_the_bit(kind, size):
     gradients = [_normal(12, size, seed=i).float() for i in range(1, 60)]
 
     def trained(rows):
-        weights = RowTensors({"w": start[rows].clone()})
+        weights = StackedTensors({"w": start[rows].clone()})
         n = len(start[rows])
-        optimizer = RowOptimizer(kind, nesterov=False)
+        optimizer = StackedOptimizer(kind, nesterov=False)
         optimizer.extend(weights, [Settings(momentum=0.9)] * n, [{}] * n)
         optimizer.begin_epoch([[0.01] * len(gradients)] * n)
         for gradient in gradients:

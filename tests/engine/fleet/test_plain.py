@@ -29,7 +29,7 @@ def _row(table, kind=MLPClassifier, **params):
     X, y = table
     fit = Fit(estimator=kind(**{**BASE, **params}), X=X, y=y, seed=0)
     prepared = prepare(fit, FitPreparer())
-    return prepared.row(), prepared.recipe()[0]
+    return prepared.network(), prepared.recipe()[0]
 
 
 def _is_plain(*rows, recipe):

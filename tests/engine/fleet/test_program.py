@@ -5,7 +5,7 @@ import torch
 from torch import nn
 
 from sk_tune.engine.fleet._chain import Program, stacked_parts
-from sk_tune.engine.fleet._dropout import RowDropout
+from sk_tune.engine.fleet._dropout import StackedDropout
 
 
 class Scaled(nn.Module):
@@ -34,7 +34,9 @@ class Sum(Program):
 
 def _program(values):
     modules = [Scaled(float(value)) for value in values]
-    dropout = RowDropout([[0.5]] * len(modules), values, torch.float32, torch.device("cpu"))
+    dropout = StackedDropout(
+        [[0.5]] * len(modules), values, torch.float32, torch.device("cpu")
+    )
     return Sum(*stacked_parts(modules), dropout)
 
 

@@ -5,9 +5,9 @@ import dataclasses
 import pytest
 from torch import nn
 
-from sk_tune.engine.fleet._recipe import LOSSES, Outcome, Recipe, Row
+from sk_tune.engine.fleet._recipe import LOSSES, FleetNetwork, NetworkOutcome, Recipe
 from sk_tune.engine.fleet._stacked_optimizers import Settings
-from sk_tune.training import TensorSet, TrainingState, row_accuracy
+from sk_tune.training import TensorSet, TrainingState, accuracy_by_network
 
 STATE = TrainingState(seed=0, weights={}, moments={})
 
@@ -18,7 +18,7 @@ def _recipe(**options):
         "nesterov": False,
         "batch_size": 8,
         "loss": LOSSES["squared_error"],
-        "score": row_accuracy,
+        "score": accuracy_by_network,
         "draws_globally": False,
     }
     return Recipe(**{**defaults, **options})
@@ -36,11 +36,11 @@ def _row(**options):
         "monitor": None,
         "learning_rate": 0.1,
     }
-    return Row(**{**defaults, **options})
+    return FleetNetwork(**{**defaults, **options})
 
 
 def _outcome():
-    return Outcome(state=STATE, outputs=None, message="", seconds=0.0)
+    return NetworkOutcome(state=STATE, outputs=None, message="", seconds=0.0)
 
 
 def test_recipes_of_equal_content_are_equal_and_hash_alike():

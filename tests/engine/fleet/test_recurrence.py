@@ -6,7 +6,7 @@ from torch import nn
 from torch.func import functional_call, vmap
 from torch.nn.utils.rnn import pack_padded_sequence, pad_packed_sequence
 
-from sk_tune.engine.fleet._recurrence import RowRecurrence, _Recurrence
+from sk_tune.engine.fleet._recurrence import StackedRecurrence, _Recurrence
 
 N_ROWS, N_BATCH, N_FEATURES, N_UNITS = 3, 5, 2, 4
 LENGTHS = [[6, 1, 3, 6, 2], [2, 2, 5, 1, 3], [6, 6, 6, 6, 6]]
@@ -56,7 +56,7 @@ def _rows(cell, **options):
     }
     for parameter in parameters.values():
         parameter.requires_grad_()
-    return RowRecurrence(layers[0]), parameters, layers
+    return StackedRecurrence(layers[0]), parameters, layers
 
 
 def _assert_close(got, expected):
@@ -74,7 +74,7 @@ def test_one_row_is_torchs_layer(cell, bidirectional, padded, n_steps):
     lengths = torch.tensor(LENGTHS[0]).clamp(max=n_steps) if padded else None
     inputs = [x, *layer.parameters()]
 
-    got = RowRecurrence(layer)(x, lengths)
+    got = StackedRecurrence(layer)(x, lengths)
 
     expected = _torch_states(layer, x, lengths)
     _assert_close(got, expected)
@@ -135,7 +135,7 @@ def test_gradients_are_those_of_finite_differences(cell, padded):
         mask = torch.tensor([[[1, 1, 0], [1, 1, 1]], [[0, 0, 1], [0, 1, 1]]]).double()
 
     def states(x, *weights):
-        return _Recurrence.apply(RowRecurrence(layer).cell, x, mask, *weights)[0]
+        return _Recurrence.apply(StackedRecurrence(layer).cell, x, mask, *weights)[0]
 
     assert torch.autograd.gradcheck(states, (x, *weights))
 
@@ -163,7 +163,7 @@ def test_padding_changes_nothing(cell, bidirectional):
     lengths = torch.tensor(LENGTHS[0])
     after = (torch.arange(6) >= lengths.unsqueeze(1)).unsqueeze(2)
     x = _normal(N_BATCH, 6, N_FEATURES)
-    module = RowRecurrence(layer)
+    module = StackedRecurrence(layer)
 
     results = []
     for content in (0.0, 1e6):
@@ -186,7 +186,7 @@ def test_single_precision_stays_single(cell, padded):
     lengths = torch.tensor(LENGTHS[0]) if padded else None
     inputs = [x, *layer.parameters()]
 
-    got = RowRecurrence(layer)(x, lengths)
+    got = StackedRecurrence(layer)(x, lengths)
     expected = _torch_states(layer, x, lengths)
 
     assert got.dtype == torch.float32
@@ -202,7 +202,7 @@ def test_gradients_can_be_taken_twice(cell):
     """A second backward of one forward gives what the first gave."""
     layer = _layer(cell)
     x = _normal(N_BATCH, 6, N_FEATURES)
-    loss = RowRecurrence(layer)(x).square().sum()
+    loss = StackedRecurrence(layer)(x).square().sum()
 
     first, second = (
         torch.autograd.grad(loss, list(layer.parameters()), retain_graph=True)
@@ -216,7 +216,7 @@ def test_gradients_can_be_taken_twice(cell):
 def test_states_cannot_be_changed_in_place():
     """Overwriting what the backward reads is an error, not a wrong gradient."""
     layer = _layer("gru")
-    states = RowRecurrence(layer)(_normal(N_BATCH, 6, N_FEATURES))
+    states = StackedRecurrence(layer)(_normal(N_BATCH, 6, N_FEATURES))
     with pytest.raises(RuntimeError, match="modified inplace"):
         states.mul_(2)
 
@@ -225,7 +225,7 @@ def test_parameters_are_shared():
     """The module holds the layer's own parameters, under their names."""
     layer = _layer("gru", bidirectional=True)
 
-    module = RowRecurrence(layer)
+    module = StackedRecurrence(layer)
 
     assert dict(module.named_parameters()) == dict(layer.named_parameters())
     assert all(a is b for a, b in zip(module.parameters(), layer.parameters(), strict=True))
@@ -245,7 +245,7 @@ def test_parameters_are_shared():
 def test_other_layers_are_refused(options, message):
     """A layer that the module cannot stand for is an error that says what is needed."""
     with pytest.raises(ValueError, match=message):
-        RowRecurrence(_layer("lstm", **options))
+        StackedRecurrence(_layer("lstm", **options))
 
 
 def test_dropout_is_refused():
@@ -253,4 +253,4 @@ def test_dropout_is_refused():
     layer = _layer("gru")
     layer.dropout = 0.5
     with pytest.raises(ValueError, match=r"dropout=0; got dropout=0\.5"):
-        RowRecurrence(layer)
+        StackedRecurrence(layer)

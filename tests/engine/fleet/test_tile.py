@@ -8,14 +8,14 @@ import pytest
 import torch
 from torch import nn
 
-from sk_tune.engine.fleet._active_batch import Active, Tile, build_program
+from sk_tune.engine.fleet._active_batch import ActiveBatch, ActiveNetwork, build_program
 from sk_tune.engine.fleet._mlp_program import MLPProgram
 from sk_tune.engine.fleet._module import ModuleProgram
-from sk_tune.engine.fleet._recipe import LOSSES, Recipe, Row, SeededCourse
+from sk_tune.engine.fleet._recipe import LOSSES, FleetNetwork, Recipe, SeededCourse
 from sk_tune.engine.fleet._stacked_optimizers import Settings
 from sk_tune.engine.fleet._traced import TracedProgram
 from sk_tune.nets import MLP, RNN
-from sk_tune.training import StoppingState, TensorSet, TrainingState, row_accuracy
+from sk_tune.training import StoppingState, TensorSet, TrainingState, accuracy_by_network
 
 D, C, N = 3, 2, 12
 
@@ -31,7 +31,7 @@ RECIPE = Recipe(
     nesterov=False,
     batch_size=4,
     loss=LOSSES["cross_entropy"],
-    score=row_accuracy,
+    score=accuracy_by_network,
     draws_globally=False,
 )
 
@@ -87,11 +87,11 @@ def _row(seed=0, *, n=N, patience=None, history=(), learning_rate=0.1, **options
         "monitor": None,
         "learning_rate": learning_rate,
     }
-    return Row(**{**defaults, **options})
+    return FleetNetwork(**{**defaults, **options})
 
 
-def _tile(*rows):
-    tile = Tile(RECIPE)
+def _active(*rows):
+    tile = ActiveBatch(RECIPE)
     tile.add(list(enumerate(rows)))
     return tile
 
@@ -118,10 +118,10 @@ def test_rows_with_most_samples_come_first(sizes):
     """Each keeps its index and weights, and equals keep the order they came in."""
     rows = [_row(i, n=n) for i, n in enumerate(sizes)]
 
-    tile = _tile(*rows)
+    tile = _active(*rows)
 
     expected = sorted(range(4), key=lambda i: (-sizes[i], i))
-    assert [active.index for active in tile.rows] == expected
+    assert [active.index for active in tile.networks] == expected
     for position, i in enumerate(expected):
         _assert_holds(tile, position, rows[i].module)
 
@@ -129,19 +129,19 @@ def test_rows_with_most_samples_come_first(sizes):
 def test_rows_that_leave_and_come_take_their_tensors_along():
     """After any change, the weights at a place are those of the row at that place."""
     rows = [_row(i, n=n, patience=3) for i, n in enumerate([9, 12, 7, 11])]
-    tile = _tile(*rows[:3])
+    tile = _active(*rows[:3])
 
     tile.remove([1])
     tile.add([(3, rows[3])])
 
-    assert [active.index for active in tile.rows] == [1, 3, 2]
+    assert [active.index for active in tile.networks] == [1, 3, 2]
     for position, i in enumerate([1, 3, 2]):
         _assert_holds(tile, position, rows[i].module)
 
 
 def test_tile_can_be_emptied_and_filled_again():
     """The last row may leave before others come."""
-    tile = _tile(_row(0), _row(1))
+    tile = _active(_row(0), _row(1))
     tile.remove([0, 1])
     assert len(tile) == 0
 
@@ -154,7 +154,7 @@ def test_tile_can_be_emptied_and_filled_again():
 
 def test_adding_nothing_changes_nothing():
     """No waiting row is no error."""
-    tile = _tile(_row(0))
+    tile = _active(_row(0))
 
     tile.add([])
 
@@ -164,7 +164,7 @@ def test_adding_nothing_changes_nothing():
 def test_steps_of_plain_gradient_descent():
     """Each row moves by its own rate against its own gradient."""
     rows = [_row(0, learning_rate=0.1), _row(1, learning_rate=0.01)]
-    tile = _tile(*rows)
+    tile = _active(*rows)
     gradients = _gradients(tile)
 
     _step(tile, gradients)
@@ -179,7 +179,7 @@ def test_steps_of_plain_gradient_descent():
 def test_l1_penalty_pulls_weight_matrices_only():
     """Signs times the row's strength are added for what has two dimensions or more."""
     rows = [_row(0, l1=0.3), _row(1), _row(2, l1=0.01)]
-    tile = _tile(*rows)
+    tile = _active(*rows)
     gradients = _gradients(tile)
 
     _step(tile, gradients)
@@ -196,7 +196,7 @@ def test_l1_penalty_pulls_weight_matrices_only():
 def test_gradients_are_clipped_as_torch_clips_them(clips):
     """By the norm over all parameters of the row, and only where the row has a limit."""
     rows = [_row(i, gradient_clip=clip) for i, clip in enumerate(clips)]
-    tile = _tile(*rows)
+    tile = _active(*rows)
     gradients = _gradients(tile)
 
     _step(tile, gradients)
@@ -218,7 +218,7 @@ def test_gradients_are_clipped_as_torch_clips_them(clips):
 def test_infinite_gradient_of_a_row_clips_no_other():
     """A norm that is infinite or NaN scales its own row only."""
     rows = [_row(i, gradient_clip=0.1) for i in range(3)]
-    tame, wild = _tile(*rows), _tile(*rows)
+    tame, wild = _active(*rows), _active(*rows)
     gradients = _gradients(tame)
     broken = [g.clone() for g in gradients]
     broken[0][1], broken[1][1] = torch.inf, torch.nan
@@ -235,20 +235,20 @@ def test_infinite_gradient_of_a_row_clips_no_other():
 def test_smoothing_and_penalties_follow_their_rows():
     """Numbers of rows stand in the order of the rows, also after some have left."""
     smoothings = [0.1, 0.2, 0.3]
-    tile = _tile(*[_row(i, label_smoothing=s) for i, s in enumerate(smoothings)])
+    tile = _active(*[_row(i, label_smoothing=s) for i, s in enumerate(smoothings)])
     assert tile.smoothing.tolist() == pytest.approx(smoothings)
 
     tile.remove([0])
 
     assert tile.smoothing.tolist() == pytest.approx([0.2, 0.3])
-    assert _tile(_row(0)).smoothing is None
+    assert _active(_row(0)).smoothing is None
 
 
 @pytest.mark.parametrize("kept", [[0], [1, 2], [0, 1, 2]], ids=str)
 def test_best_weights_come_back(kept):
     """Rows whose best weights were kept return to them; others are as they were."""
     rows = [_row(i, patience=5) for i in range(3)]
-    tile = _tile(*rows)
+    tile = _active(*rows)
     _step(tile, _gradients(tile))
     at_best = [tile.weights_of(i) for i in range(3)]
     tile.keep_best(kept)
@@ -265,7 +265,7 @@ def test_best_weights_come_back(kept):
 
 def test_best_weights_move_with_their_rows():
     """After rows have left and come, each returns to its own best weights."""
-    tile = _tile(*[_row(i, patience=5) for i in range(3)])
+    tile = _active(*[_row(i, patience=5) for i in range(3)])
     _step(tile, _gradients(tile))
     best = tile.weights_of(2)
     tile.keep_best([0, 1, 2])
@@ -275,7 +275,7 @@ def test_best_weights_move_with_their_rows():
     _step(tile, _gradients(tile, seed=50))
     tile.restore_best([1])
 
-    assert tile.rows[1].index == 2
+    assert tile.networks[1].index == 2
     for name, array in tile.weights_of(1).items():
         assert np.array_equal(array, best[name])
 
@@ -283,7 +283,7 @@ def test_best_weights_move_with_their_rows():
 @pytest.mark.parametrize("value", [math.nan, math.inf, -math.inf])
 def test_first_weight_that_is_not_finite_is_named(value):
     """In the module's order; a row without such weights has None."""
-    tile = _tile(*[_row(i) for i in range(3)])
+    tile = _active(*[_row(i) for i in range(3)])
     tensors = tile.program.parameters.tensors
     tensors["output.bias"][1, 0] = value
     tensors["hidden.0.norm.weight"][2, 1] = value
@@ -296,9 +296,9 @@ def test_first_weight_that_is_not_finite_is_named(value):
 def test_state_says_where_a_row_stands():
     """Seed, counters, moments, history and weights are those of the row."""
     settings = Settings(momentum=0.9)
-    tile = _tile(_row(3, settings=settings), _row(4, settings=settings, patience=2))
+    tile = _active(_row(3, settings=settings), _row(4, settings=settings, patience=2))
     _step(tile, _gradients(tile))
-    for active in tile.rows:
+    for active in tile.networks:
         active.note("train", 1.0, 0.5)
         active.note("valid", 2.0, 0.5)
         active.end_epoch(0.1)
@@ -318,7 +318,7 @@ def test_state_says_where_a_row_stands():
 
 def test_record_of_an_epoch_is_closed_with_rate_and_time():
     """The history gains one record, and what is recorded next begins anew."""
-    active = Active(0, _row())
+    active = ActiveNetwork(0, _row())
     active.rates = [0.3, 0.2]
     active.note("train", 0.7, 0.6)
     active.note("monitor", 0.8, 0.5)
@@ -344,7 +344,7 @@ def test_record_of_an_epoch_is_closed_with_rate_and_time():
 
 def test_best_losses_are_marked():
     """A loss at or below all earlier ones, those of a stored history too, is the best."""
-    active = Active(0, _row(history=({"epoch": 1, "train_loss": 0.5},), n_epochs=9))
+    active = ActiveNetwork(0, _row(history=({"epoch": 1, "train_loss": 0.5},), n_epochs=9))
     active.rates = [0.1]
     for loss in (0.6, 0.5, 0.4, 0.45):
         active.note("train", loss, 0.0)
@@ -358,7 +358,7 @@ def test_best_losses_are_marked():
 @pytest.mark.parametrize("loss", [math.nan, math.inf])
 def test_loss_that_is_not_finite_ends_the_row(prefix, loss):
     """The epoch does not count, and the message says which loss, when and at what rate."""
-    active = Active(0, _row())
+    active = ActiveNetwork(0, _row())
     active.rates = [0.1]
 
     active.note(prefix, loss, 0.0)
@@ -372,7 +372,7 @@ def test_loss_that_is_not_finite_ends_the_row(prefix, loss):
 
 def test_first_reason_is_told():
     """A validation loss does not replace the message of the training loss."""
-    active = Active(0, _row())
+    active = ActiveNetwork(0, _row())
 
     active.note("train", math.nan, 0.0)
     active.note("valid", math.inf, 0.0)
@@ -382,7 +382,7 @@ def test_first_reason_is_told():
 
 def test_monitor_loss_that_is_not_finite_changes_nothing():
     """Samples that are only looked at cannot end a row."""
-    active = Active(0, _row())
+    active = ActiveNetwork(0, _row())
     active.rates = [0.1]
     active.note("train", 1.0, 0.0)
 
@@ -398,7 +398,7 @@ def test_monitor_loss_that_is_not_finite_changes_nothing():
 def test_row_ends_after_its_epochs(n_epochs, n_before):
     """They are counted from where the row stands."""
     history = tuple({"epoch": i + 1, "train_loss": 1.0} for i in range(n_before))
-    active = Active(0, _row(history=history, n_epochs=n_epochs))
+    active = ActiveNetwork(0, _row(history=history, n_epochs=n_epochs))
     active.rates = [0.1]
 
     ends = []
@@ -415,7 +415,7 @@ def test_row_ends_after_its_epochs(n_epochs, n_before):
 def test_stored_history_is_not_written_to():
     """Records of the state that a row starts from stay as they are."""
     history = ({"epoch": 1, "train_loss": 1.0},)
-    active = Active(0, _row(history=history))
+    active = ActiveNetwork(0, _row(history=history))
 
     active.history[0]["train_loss"] = 5.0
 

@@ -8,7 +8,7 @@ from torch import nn
 from torch.nn import functional as F
 
 from sk_tune.engine.fleet import _convolution
-from sk_tune.engine.fleet._dropout import RowDropout
+from sk_tune.engine.fleet._dropout import StackedDropout
 from sk_tune.engine.fleet._traced import TracedProgram, traced_chain
 from sk_tune.nets import CNN, SeededDropout, seed_dropout, set_dropout_step
 
@@ -184,7 +184,9 @@ def _normal(*shape, seed=0):
 def _program(modules, shape):
     chain = traced_chain(modules[0], _normal(B, *shape))
     empty = [[] for _ in modules]
-    dropout = RowDropout(empty, SEEDS[: len(modules)], torch.float64, torch.device("cpu"))
+    dropout = StackedDropout(
+        empty, SEEDS[: len(modules)], torch.float64, torch.device("cpu")
+    )
     return TracedProgram(modules, dropout, chain)
 
 
@@ -243,7 +245,7 @@ def test_rows_are_the_modules_in_single_precision(make):
     """By the way that this machine takes; a last batch may have one sample."""
     modules, shape = [m.float() for m in _modules(make, (0.0, 0.0, 0.0))], _shape(make)
     chain = traced_chain(modules[0], _normal(B, *shape).float())
-    dropout = RowDropout([[]] * 3, SEEDS, torch.float32, torch.device("cpu"))
+    dropout = StackedDropout([[]] * 3, SEEDS, torch.float32, torch.device("cpu"))
     program = TracedProgram(modules, dropout, chain)
     _begin(program, SEEDS)
 
@@ -471,8 +473,8 @@ def test_networks_without_dropout_layers_train_beside_others(probabilities):
     modules = [_cnn(p, seed) for seed, p in enumerate(probabilities)]
     programs = []
     for module, seed in zip(modules, SEEDS, strict=False):
-        p = RowDropout.probabilities(module, 3 if module.dropout else 0)
-        dropout = RowDropout([p], [seed], torch.float64, torch.device("cpu"))
+        p = StackedDropout.probabilities(module, 3 if module.dropout else 0)
+        dropout = StackedDropout([p], [seed], torch.float64, torch.device("cpu"))
         chain = traced_chain(module, _normal(B, 2, 6, 8))
         programs.append(TracedProgram([module], dropout, chain))
     program, other = programs
@@ -508,8 +510,8 @@ class Late(nn.Module):
 def test_seeded_layers_have_the_masks_of_a_lone_network():
     """They are numbered as the modules are, in whatever order they are called."""
     module, X = Late().double(), _normal(1, B, *SHAPE)
-    probabilities = RowDropout.probabilities(module, 2)
-    dropout = RowDropout([probabilities], [7], torch.float64, torch.device("cpu"))
+    probabilities = StackedDropout.probabilities(module, 2)
+    dropout = StackedDropout([probabilities], [7], torch.float64, torch.device("cpu"))
     program = TracedProgram([module], dropout, traced_chain(module, X[0]))
     program.begin_epoch([0], 1, [None])
 

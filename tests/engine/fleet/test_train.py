@@ -12,7 +12,7 @@ from torch import nn
 from torch.nn import functional as F
 from torch.optim import SGD, Adam, AdamW, RMSprop
 
-from sk_tune.engine.fleet._recipe import LOSSES, Recipe, Row, SeededCourse
+from sk_tune.engine.fleet._recipe import LOSSES, FleetNetwork, Recipe, SeededCourse
 from sk_tune.engine.fleet._stacked_optimizers import Settings
 from sk_tune.engine.fleet._train import train_fleet
 from sk_tune.nets import CNN, MLP, seed_dropout, set_dropout_step
@@ -22,9 +22,9 @@ from sk_tune.training import (
     TensorBatches,
     TensorSet,
     TrainingState,
+    accuracy_by_network,
     derive_seed,
     learning_rate_factor,
-    row_accuracy,
 )
 
 D, C, N = 4, 3, 30
@@ -108,7 +108,7 @@ def _recipe(optimizer="adamw", *, batch_size=8, **options):
         optimizer=optimizer,
         batch_size=batch_size,
         loss=LOSSES["cross_entropy"],
-        score=row_accuracy,
+        score=accuracy_by_network,
         **{**defaults, **options},
     )
 
@@ -119,7 +119,7 @@ def _row(spec, train, state=None):
     present = state.last_weights or state.weights
     if present:
         module.load_state_dict({n: torch.tensor(a) for n, a in present.items()})
-    return Row(
+    return FleetNetwork(
         module=module,
         course=SeededCourse(
             spec.seed,

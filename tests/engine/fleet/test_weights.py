@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from torch import nn
 
-from sk_tune.engine.fleet._stacked_optimizers import RowTensors
+from sk_tune.engine.fleet._stacked_optimizers import StackedTensors
 
 SHAPES = {"weight": (2, 3), "bias": (2,), "count": ()}
 
@@ -32,7 +32,7 @@ def test_networks_are_stacked_by_name():
     """Each tensor gets a leading axis; parameters come as plain copies."""
     modules = [nn.Linear(3, 2) for _ in range(3)]
 
-    stacked = RowTensors.stacked([dict(m.named_parameters()) for m in modules])
+    stacked = StackedTensors.stacked([dict(m.named_parameters()) for m in modules])
 
     for name, tensor in stacked.tensors.items():
         own = [m.get_parameter(name) for m in modules]
@@ -49,12 +49,12 @@ def test_tensors_in_another_order_in_memory_are_put_in_one():
         {"conv": weight + 1, "turned": torch.rand(2, 3)},
     ]
 
-    stacked = RowTensors.stacked(rows)
+    stacked = StackedTensors.stacked(rows)
 
     assert all(tensor.is_contiguous() for tensor in stacked.tensors.values())
     assert torch.equal(stacked.tensors["conv"][0], weight)
     for k, row in enumerate(rows):
-        for name, array in stacked.row(k).items():
+        for name, array in stacked.network(k).items():
             assert array.flags.c_contiguous
             np.testing.assert_array_equal(array, row[name].numpy())
 
@@ -66,7 +66,7 @@ def test_tensors_in_another_order_in_memory_are_put_in_one():
 def test_selection_keeps_rows_in_the_order_given(n, choices):
     """Those that are named stay, others go."""
     kept = [c for c in choices if c < n]
-    stacked = RowTensors.stacked(_rows(n))
+    stacked = StackedTensors.stacked(_rows(n))
 
     stacked.select(torch.tensor(kept, dtype=torch.int64))
 
@@ -76,7 +76,7 @@ def test_selection_keeps_rows_in_the_order_given(n, choices):
 
 def test_selection_frees_the_memory_of_others():
     """The storage is as large as what has stayed."""
-    stacked = RowTensors.stacked(_rows(10))
+    stacked = StackedTensors.stacked(_rows(10))
 
     stacked.select(torch.tensor([7]))
 
@@ -87,9 +87,9 @@ def test_selection_frees_the_memory_of_others():
 @given(n=st.integers(1, 4), m=st.integers(1, 4))
 def test_extension_puts_rows_behind(n, m):
     """Old rows keep their places."""
-    stacked = RowTensors.stacked(_rows(n))
+    stacked = StackedTensors.stacked(_rows(n))
 
-    stacked.extend(RowTensors.stacked(_rows(m, start=n)))
+    stacked.extend(StackedTensors.stacked(_rows(m, start=n)))
 
     assert _numbers(stacked.tensors) == list(range(n + m))
 
@@ -97,7 +97,10 @@ def test_extension_puts_rows_behind(n, m):
 @pytest.mark.parametrize("index", [[], [1], [3, 0]], ids=str)
 def test_writing_overwrites_the_same_rows_in_place(index):
     """Views of the tensors see what has been written, and other rows stay."""
-    stacked, other = RowTensors.stacked(_rows(4)), RowTensors.stacked(_rows(4, start=10))
+    stacked, other = (
+        StackedTensors.stacked(_rows(4)),
+        StackedTensors.stacked(_rows(4, start=10)),
+    )
     views = {name: t[:] for name, t in stacked.tensors.items()}
 
     stacked.write(torch.tensor(index, dtype=torch.int64), other)
@@ -108,9 +111,9 @@ def test_writing_overwrites_the_same_rows_in_place(index):
 
 def test_row_is_a_copy_as_arrays():
     """One network's tensors come by name, without the row axis."""
-    stacked = RowTensors.stacked(_rows(3))
+    stacked = StackedTensors.stacked(_rows(3))
 
-    row = stacked.row(2)
+    row = stacked.network(2)
     stacked.tensors["weight"].zero_()
 
     assert {name: array.shape for name, array in row.items()} == SHAPES
@@ -122,11 +125,11 @@ def test_row_is_a_copy_as_arrays():
 def test_types_of_numbers_stay(dtype):
     """A counter remains an integer through every operation."""
     rows = [{"n": torch.tensor(i, dtype=dtype)} for i in range(3)]
-    stacked = RowTensors.stacked(rows)
+    stacked = StackedTensors.stacked(rows)
 
-    stacked.extend(RowTensors.stacked(rows))
+    stacked.extend(StackedTensors.stacked(rows))
     stacked.select(torch.tensor([5, 0]))
 
     assert stacked.tensors["n"].dtype == dtype
-    assert torch.as_tensor(stacked.row(0)["n"]).dtype == dtype
-    assert stacked.row(0)["n"] == 2
+    assert torch.as_tensor(stacked.network(0)["n"]).dtype == dtype
+    assert stacked.network(0)["n"] == 2
