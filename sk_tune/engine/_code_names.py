@@ -20,7 +20,6 @@ __all__ = [
     "installed_name",
     "installed_version",
     "is_installed",
-    "nested_code",
     "read_names",
 ]
 

@@ -39,7 +39,7 @@ from sk_tune.engine._code_names import (
     read_names,
 )
 
-__all__ = ["array_digest", "data_digest", "sha256", "value_digest"]
+__all__ = ["array_digest", "sha256", "value_digest"]
 
 Array = npt.NDArray[Any]
 ValueDigest = Callable[[Any], str]
@@ -56,10 +56,7 @@ def sha256(*parts: str | bytes | memoryview) -> str:
 
 
 def data_digest(data: Any, value_digest: ValueDigest) -> str | None:
-    """Return a digest of a container of data; None if it is of no known kind.
-
-    `value_digest` is called with the Python objects that a container holds.
-    """
+    """Return a digest of a container of data; None if it is of no known kind."""
     if isinstance(data, Tensor):
         return _tensor_digest(data)
     if isinstance(data, np.ma.MaskedArray):
@@ -163,7 +160,7 @@ def _other_frame_digest(data: Any, value_digest: ValueDigest) -> str | None:
 
 _PLAIN = (type(None), bool, int, float, complex, str, bytes, range, type(...), slice)
 # What Python and its classes keep for themselves.
-_UNHEARD = frozenset({
+_IGNORED = frozenset({
     "__abstractmethods__",
     "__annotate_func__",
     "__annotations__",
@@ -279,7 +276,7 @@ class _Reader:
         self._put("class", value.__module__, value.__qualname__)
         self.value((type(value), *value.__bases__))
         for name, own in sorted(vars(value).items()):
-            if name not in _UNHEARD and not isinstance(own, _SLOTS):
+            if name not in _IGNORED and not isinstance(own, _SLOTS):
                 self._put(name)
                 self._named(own, f"{value.__qualname__}.{name}")
 

@@ -40,14 +40,7 @@ from sk_tune.training import (
     r2_by_network,
 )
 
-__all__ = [
-    "N_TRIED",
-    "EstimatorFit",
-    "has_hooks",
-    "loose_layers",
-    "module_structure",
-    "reason_in_module",
-]
+__all__ = ["N_TRIED", "EstimatorFit", "module_structure", "reason_in_module"]
 
 _PRIVATE = frozenset(vars(nn.Module()))
 _HOOKS = (
@@ -124,10 +117,7 @@ _SCORES: dict[Any, Any] = {accuracy: accuracy_by_network, r2: r2_by_network}
 
 
 class EstimatorFit:
-    """A fit of one of sk_tune's estimators, ready for a fleet.
-
-    Raises ValueError if a parameter or the data are not what the estimator asks for.
-    """
+    """A fit of one of sk_tune's estimators; ValueError for wrong parameters or data."""
 
     def __init__(self, fit: Fit, preparer: FitPreparer) -> None:
         self.n_epochs = fit.n_epochs or int(fit.estimator.max_epochs)
@@ -183,10 +173,7 @@ class EstimatorFit:
         )
 
     def recipe(self) -> tuple[Recipe, Any]:
-        """Return what the fit must share with others of its fleet, and a key.
-
-        The key is hashable, and equal for fits that can share a fleet.
-        """
+        """Return what fits of one fleet share, and a hashable key of it."""
         prepared = self.prepared
         estimator, module = prepared.estimator, prepared.module
         recipe = Recipe(
@@ -220,7 +207,7 @@ class EstimatorFit:
     def train_alone(self) -> tuple[TrainingState, Array | None]:
         """Train through skorch.
 
-        Return the state of training, and predictions for the monitor.
+        Return the state of training, and the monitor's predictions.
         """
         return self.prepared.train_alone(self.n_epochs)
 
@@ -273,7 +260,7 @@ def _difference(module: nn.Module, X: Tensor, *, predicts: bool) -> str | None:
     if not is_own and loose_state(lone) != state:
         return "its module changes itself when it is called"
     seeds = None if predicts else [0, 0]
-    padded = _is_padded(module, X)
+    padded = isinstance(module, RNN) and bool(torch.isnan(X[..., 0]).any())
     program = stacked_program([module, module], X[0], dropout_seeds=seeds, padded=padded)
     pattern = program.pattern if isinstance(program, ModuleProgram) else lone
     if loose_layers(pattern) != loose_layers(module):
@@ -297,10 +284,7 @@ def _difference(module: nn.Module, X: Tensor, *, predicts: bool) -> str | None:
 
 
 def _replaces_buffers(module: nn.Module, X: Tensor) -> bool:
-    """Call a module in training; return whether it then has other tensors as buffers.
-
-    A fleet calls a module with tensors that are not its own, and would not see others.
-    """
+    """Return whether a call in training gives a module other tensors as buffers."""
     before = dict(module.named_buffers())
     with forked_rng(0, str(X.device)), torch.no_grad():
         module.train()(X)
@@ -313,7 +297,3 @@ def _are_alike(gradients: Tensor) -> bool:
     one, other = gradients
     size = float(one.abs().nan_to_num().max()) if one.numel() else 0.0
     return torch.allclose(one, other, rtol=1e-3, atol=1e-4 * max(1.0, size), equal_nan=True)
-
-
-def _is_padded(module: nn.Module, X: Tensor) -> bool:
-    return isinstance(module, RNN) and bool(torch.isnan(X[..., 0]).any())

@@ -31,9 +31,7 @@ from sk_tune.training import TimeLimit
 
 __all__ = [
     "LOST",
-    "LastingDaskBackend",
     "are_running",
-    "client_of",
     "closing_call",
     "have_to_start",
     "is_unsendable",
@@ -88,14 +86,11 @@ class LastingDaskBackend(ParallelBackendBase):  # type: ignore[misc]
         self._scattered: dict[int, tuple[Any, Any]] = {}
 
     def effective_n_jobs(self, n_jobs: int | None) -> int:
-        """Return the number of the cluster's threads, as joblib's backend does.
-
-        A cluster without workers is waited for.
-        """
+        """Return the number of the cluster's threads, once it has workers."""
         return int(self._users.effective_n_jobs(n_jobs))
 
     def submit(self, func: Any, callback: Any = None) -> "_Task":
-        """Send a task to the cluster.
+        """Send a task.
 
         `callback` is called with what ``retrieve_result_callback`` takes.
         """
@@ -105,10 +100,9 @@ class LastingDaskBackend(ParallelBackendBase):  # type: ignore[misc]
         return task
 
     def retrieve_result_callback(self, out: Any) -> Any:
-        """Return the result of a task as joblib has it, or raise its error.
+        """Return the result of a task, or raise its error.
 
-        Raises CancelledError if Dask gave the task up: its workers died, or its data were
-        lost.
+        CancelledError if Dask gave it up.
         """
         from distributed import KilledWorker
 
@@ -336,10 +330,7 @@ def have_to_start(n_jobs: int | None) -> bool:
 
 
 def start_meanwhile(n_jobs: int | None, seconds: float) -> None:
-    """Let joblib's workers start while this process does something else.
-
-    Unless they run or start, or so few seconds are left that they would not be worth it.
-    """
+    """Let joblib's workers start meanwhile, unless they run or `seconds` are too few."""
     if any(own.name == _STARTER for own in threading.enumerate()):
         return
     if seconds >= _LEAST_SECONDS_TO_START and have_to_start(n_jobs):
@@ -357,9 +348,9 @@ def uses_loky() -> bool:
 
 
 def parallel_call(n_jobs: int | None, **options: Any) -> joblib.Parallel:
-    """Return the call that hands tasks to the workers of the joblib backend in use.
+    """Return the call that hands tasks to workers.
 
-    Results come one by one as tasks end; as a list if the backend cannot do that.
+    A list comes of it if results cannot stream.
     """
     backend, _ = get_active_backend()
     if client_of(backend) is not None:
@@ -385,10 +376,7 @@ def outside_blocks() -> Iterator[None]:
 
 @contextmanager
 def closing_call(generator: Generator[Any, None, None]) -> Iterator[Any]:
-    """Close a generator of joblib's results at the end of a block, whatever came up.
-
-    Closed before its end it stops the workers.
-    """
+    """Close a generator of joblib's results after a block, which stops the workers."""
     try:
         yield generator
     finally:

@@ -178,10 +178,7 @@ class _CallerError(BaseException):
 
 
 def passing_errors(function: Callable[..., object] | None) -> Any:
-    """Return a caller's function whose errors are not taken for those of a fit.
-
-    It is to be called within :func:`raising_caller_errors`.
-    """
+    """Return a function whose errors :func:`raising_caller_errors` raises as they are."""
     if function is None:
         return None
 
@@ -206,8 +203,7 @@ def raising_caller_errors() -> Iterator[None]:
 class ProgressReporter:
     """Collects what is done and reports it as a ``Progress``.
 
-    `n_epochs` are the epochs of each fit by its position, `expected` those of fits that are
-    still to be asked for.
+    `expected` fits count already.
     """
 
     def __init__(

@@ -20,9 +20,7 @@ __all__ = [
     "SHARE_OF_MEMORY",
     "available_memory",
     "bytes_per_fit",
-    "bytes_per_network",
     "checkpoint_before",
-    "checkpoint_epochs",
     "epochs_to_keep",
     "expected_memory",
     "networks_at_a_time",
@@ -91,9 +89,9 @@ def networks_at_a_time(
 def seconds_per_epoch(
     network: FleetNetwork, recipe: Recipe, *, compiled: bool = False
 ) -> float:
-    """Return roughly how many seconds an epoch of one network takes in a fleet.
+    """Return about how many seconds an epoch of an MLP takes on a CPU.
 
-    Infinity if this cannot be told beforehand: for anything but an MLP on a CPU.
+    Infinity for others.
     """
     if not isinstance(network.module, MLP) or network.train.X.device.type != "cpu":
         return math.inf
@@ -226,19 +224,13 @@ _COST = 0.3
 
 
 def bytes_per_fit(fits: Iterable[Fit], memory_limit: float) -> int:
-    """Return the bytes that the checkpoints of one of all fits of a call may take.
-
-    `memory_limit` is what they may take all together, in training.
-    """
+    """Return the bytes that the checkpoints of one fit may take if training has so many."""
     n_kept = sum(fit.keeps_checkpoints for fit in fits)
     return int(_SHARE * memory_limit / max(1, n_kept))
 
 
 def epochs_to_keep(network: FleetNetwork, limit: int) -> range:
-    """Return the epochs of its whole training, from 1, after which to keep a checkpoint.
-
-    `limit` are the bytes that a network's checkpoints may take.
-    """
+    """Return the epochs, from 1, after which to keep checkpoints of `limit` bytes."""
     weights = network.module.state_dict().values()
     n_bytes = _COPIES * sum(w.numel() * w.element_size() for w in weights)
     return checkpoint_epochs(len(network.state.history), network.n_epochs, n_bytes, limit)
@@ -270,9 +262,6 @@ def checkpoint_epochs(n_before: int, n_epochs: int, n_bytes: int, limit: int) ->
 def checkpoint_before(
     checkpoints: Sequence[TrainingState], n_epochs: int
 ) -> TrainingState | None:
-    """Return the last checkpoint of a fit before an epoch, from 1.
-
-    None if there is none.
-    """
+    """Return a fit's last checkpoint before an epoch, from 1; None if there is none."""
     before = [state for state in checkpoints if len(state.history) < n_epochs]
     return max(before, key=lambda state: len(state.history), default=None)

@@ -23,7 +23,7 @@ from sk_tune.engine._fits import Fit, ProgressReporter, Trained
 from sk_tune.engine._reference import failed
 from sk_tune.engine._shard import Shard
 from sk_tune.engine._skorch_support import reason_for_solo
-from sk_tune.engine._store import FitStore, UnfinishedFits, resumed, unfinished_key
+from sk_tune.engine._store import FitStore, UnfinishedFits, rest_of, unfinished_key
 from sk_tune.engine.fleet import arithmetic
 from sk_tune.estimators import LastSeen, NetworkEstimator, check_parameters, first_seed
 from sk_tune.exceptions import warn_user
@@ -50,10 +50,7 @@ _TIME = "dur"
 
 
 class FitKeys:
-    """Makes the keys of fits, and reads what several of them share once.
-
-    The results of the "fleet" and the "reference" engine may differ in the last bits.
-    """
+    """Makes the keys of fits for an engine, and reads what several of them share once."""
 
     def __init__(self, engine: str = "fleet") -> None:
         self._engine = engine
@@ -61,9 +58,9 @@ class FitKeys:
         self._digests: dict[int, tuple[Any, str]] = {}
 
     def key(self, fit: Fit) -> str:
-        """Return the key of a fit, which has a seed and a number of epochs.
+        """Return the key of a fit with seed and epochs.
 
-        Raises TypeError if a parameter or the data cannot be read.
+        TypeError if a part cannot be read.
         """
         parts = [
             _FORMAT,
@@ -163,11 +160,6 @@ class StoredFits:
                 self.reasons[str(error)] += 1
         return keys
 
-    @property
-    def is_kept(self) -> bool:
-        """Whether there is a store."""
-        return self._store is not None
-
     def rest(self, shard: Shard) -> Shard:
         """Return what is left of a shard, without what is loaded.
 
@@ -177,7 +169,7 @@ class StoredFits:
         left = shard.without(self.loaded)
         states = {i: kept.state for i, kept in self.unfinished.items()}
         fits = {
-            i: resumed(fit, states.get(i) or fit.checkpoint) for i, fit in left.fits.items()
+            i: rest_of(fit, states.get(i) or fit.checkpoint) for i, fit in left.fits.items()
         }
         place = None
         if self._store is not None:
@@ -188,7 +180,7 @@ class StoredFits:
     def save(self, trained: Mapping[int, Trained]) -> None:
         """Write results by position.
 
-        Best of a whole shard, which then counts as trained.
+        Best those of a whole shard, which then counts as trained.
         """
         if self._store is not None:
             rows = {
@@ -203,9 +195,9 @@ class StoredFits:
 def stored_fits(
     path: str | os.PathLike[str] | None, fits: Mapping[int, Fit], engine: str = "fleet"
 ) -> Iterator[StoredFits]:
-    """Open a store, or none, for the fits of one call; they have seeds and epochs.
+    """Open a store, or none, for the fits of one call.
 
-    Warns if fits cannot be found again in another run.
+    Warns of those that cannot be stored.
     """
     if path is None:
         yield StoredFits(None, fits)
@@ -224,11 +216,7 @@ def warn_of_unstored(reasons: Counter[str]) -> None:
 
 
 class Results:
-    """The results so far.
-
-    `tell` is called with what is added; `as_fleet` says that fits which were trained alone
-    are to say why.
-    """
+    """The results so far; `tell` is called with those added, with reasons if `as_fleet`."""
 
     def __init__(
         self, tell: Callable[[dict[int, Trained]], object] | None, *, as_fleet: bool
@@ -262,9 +250,9 @@ class Results:
 
 
 def ready_fits(fits: Mapping[int, Fit], results: Results, engine: str) -> dict[int, Fit]:
-    """Return fits that can be trained, by position, with seeds and epochs.
+    """Return fits with seeds and epochs by position.
 
-    `results` gets the others, which have failed, and why fits are to train alone.
+    `results` gets those that have failed.
     """
     ready: dict[int, Fit] = {}
     last, reason = LastSeen(), None
@@ -272,8 +260,11 @@ def ready_fits(fits: Mapping[int, Fit], results: Results, engine: str) -> dict[i
         try:
             own = reason
             if not last.is_like(fit.estimator):
-                own = _checked_reason(fit)
-                if isinstance(fit.estimator, NetworkEstimator):
+                is_ours = isinstance(fit.estimator, NetworkEstimator)
+                if is_ours:
+                    check_parameters(fit.estimator)
+                own = reason_for_solo(fit)
+                if is_ours:
                     reason = own
                     last.see(fit.estimator)
             ready[i], results.solo[i] = _with_numbers(fit), own
@@ -289,9 +280,9 @@ def end_shard(
     stored: StoredFits,
     reporter: ProgressReporter,
 ) -> None:
-    """Take over what a worker made of a shard: keep it, store it, and tell of it.
+    """Keep, store and tell of what ``train_shard`` returned for a shard.
 
-    `ended` is what ``train_shard`` returned, or None if the shard was lost, and why.
+    None if it was lost.
     """
     result, message = ended
     if result is None:
@@ -303,25 +294,13 @@ def end_shard(
     reporter.fits_done(done)
 
 
-def _checked_reason(fit: Fit) -> str | None:
-    """Return why a fit is to train alone, if its parameters are what they must be."""
-    if isinstance(fit.estimator, NetworkEstimator):
-        check_parameters(fit.estimator)
-    return reason_for_solo(fit)
-
-
 def _with_numbers(fit: Fit) -> Fit:
     """Return a fit whose seed and epochs are known, before it goes to a worker."""
     seed, n_epochs = fit.seed, fit.n_epochs
     if fit.state is not None and not isinstance(seed, bytes):
         seed = fit.state.seed
     elif seed is None:
-        seed = _first_seed(fit.estimator)
+        is_ours = isinstance(fit.estimator, NetworkEstimator)
+        # A skorch net draws from torch's global generator, which a user may have seeded.
+        seed = first_seed(fit.estimator) if is_ours else int(torch.randint(2**31, ()))
     return replace(fit, seed=seed, n_epochs=n_epochs or int(fit.estimator.max_epochs))
-
-
-def _first_seed(estimator: Any) -> int:
-    if isinstance(estimator, NetworkEstimator):
-        return first_seed(estimator)
-    # A skorch net draws from torch's global generator, which a user may have seeded.
-    return int(torch.randint(2**31, ()))

@@ -44,12 +44,7 @@ from sk_tune.engine.fleet import (
     StackedLoss,
     loss_by_autograd,
 )
-from sk_tune.estimators import (
-    changed_modules,
-    module_keys,
-    net_arrays,
-    take_rows,
-)
+from sk_tune.estimators import changed_modules, module_keys, net_arrays, take_rows
 from sk_tune.exceptions import TrainingDivergedError, is_raised_by_code
 from sk_tune.nets import tensor_values
 from sk_tune.training import (
@@ -66,7 +61,7 @@ from sk_tune.training import (
     weights_message,
 )
 
-__all__ = ["NoFleetError", "SkorchFit", "Watcher", "check_weights", "sample_score"]
+__all__ = ["NoFleetError", "SkorchFit"]
 
 
 class Watcher(Callback):  # type: ignore[misc]
@@ -218,10 +213,9 @@ class SkorchFit:
         )
 
     def recipe(self) -> tuple[Recipe, Any]:
-        """Return what the fit must share with others of its fleet, and a key.
+        """Return what the fit must share with its fleet, and a hashable key.
 
-        The key is hashable, and equal for fits that can share a fleet. Raises NoFleetError
-        if no fleet can carry the fit.
+        Or NoFleetError.
         """
         net, _ = self._start()
         batch_size = net.get_params_for("iterator_train").get("batch_size", net.batch_size)

@@ -36,14 +36,11 @@ from sk_tune.training import (
 
 __all__ = [
     "adopt_skorch",
-    "begin_of",
     "count_words",
     "cutting_iterator",
     "draw_as_fit",
-    "generator_after",
     "net_memory",
     "recall",
-    "recall_callbacks",
     "silenced",
     "skip_words",
 ]
@@ -75,7 +72,10 @@ def net_memory(
     try:
         own: dict[str, Any] = {
             "options": _options(net),
-            "callbacks": {name: _carried(c) for name, c in net.callbacks_},
+            "callbacks": {
+                name: {part: getattr(c, part) for part in _CARRIED.get(type(c), ())}
+                for name, c in net.callbacks_
+            },
             "schedulers": {name: own.state_dict() for name, own in _schedulers(net)},
         }
         return {**memory, **decode(encode(own))}
@@ -139,10 +139,6 @@ def _rows_digest(datasets: Sequence[Any]) -> str:
             digest.update(np.asarray(dataset.indices, dtype=np.int64).tobytes())
             dataset = dataset.dataset
     return digest.hexdigest()
-
-
-def _carried(callback: Any) -> dict[str, Any]:
-    return {name: getattr(callback, name) for name in _CARRIED.get(type(callback), ())}
 
 
 def _options(net: Any) -> dict[str, Any]:
@@ -273,7 +269,7 @@ def draw_as_fit(net: Any, X: Any, y: Any, known: dict[Any, int], key: Any = None
 def count_words(before: Tensor, after: Tensor) -> int | None:
     """Return how many words lie between two states of a generator.
 
-    None if none can be told, as when it keeps the second of a pair of normal numbers.
+    None if nobody can tell.
     """
     if torch.equal(before, after):
         return 0

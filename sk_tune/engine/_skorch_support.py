@@ -66,7 +66,7 @@ _INSIDE = frozenset({
 })
 # These also move the momentum with the learning rate.
 _CYCLIC = {"OneCycleLR", "CyclicLR"}
-_SEAMS = (
+_HOOKS = (
     "fit",
     "partial_fit",
     "fit_loop",
@@ -115,7 +115,7 @@ def _of_class(net: Any) -> str | None:
     base = NeuralNetClassifier if isinstance(net, NeuralNetClassifier) else NeuralNet
     if isinstance(net, NeuralNetRegressor):
         base = NeuralNetRegressor
-    for name in _SEAMS:
+    for name in _HOOKS:
         if getattr(type(net), name) is not getattr(base, name):
             return f"{type(net).__name__} overrides {name}"
     if net.compile:
@@ -150,7 +150,7 @@ def _of_optimizer(net: Any) -> str | None:
 def reason_against_callbacks(callbacks: Iterable[Any]) -> str | None:
     """Return why the callbacks of an initialised net cannot be in a fleet.
 
-    None if they can. The parameters of the net may have changed its callbacks.
+    None if they can.
     """
     own = list(callbacks)
     kinds = [callback if isinstance(callback, type) else type(callback) for callback in own]
@@ -257,23 +257,21 @@ def signature(fit: Fit) -> tuple[Any, ...]:
         # The rest is compared when the nets have been initialised.
         return (type(estimator), repr(estimator.module), repr(estimator.optimizer))
     params = estimator.get_params(deep=False)
+    if "augmentation" in params:
+        # Strengths may differ.
+        params["augmentation"] = kinds_of(as_augmentations(params["augmentation"]))
     fixed = sorted(
-        (name, repr(_common(name, value)))
+        (name, repr(value))
         for name, value in params.items()
         if name not in _NETWORK_PARAMETERS and not name.startswith("module__")
     )
     return (type(estimator), *fixed)
 
 
-def _common(name: str, value: Any) -> Any:
-    """Return what of a parameter must be equal; strengths of augmentations may differ."""
-    return kinds_of(as_augmentations(value)) if name == "augmentation" else value
-
-
 def reason_for_solo(fit: Fit) -> str | None:
-    """Return why a fit cannot be part of a fleet, as far as its parameters tell.
+    """Return why a fit "was trained alone because", by its parameters.
 
-    The reason continues "was trained alone because"; None if it can.
+    None if it can join.
     """
     estimator = fit.estimator
     if not isinstance(estimator, NetworkEstimator):

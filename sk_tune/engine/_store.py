@@ -34,16 +34,7 @@ from sk_tune.training import (
     values_of_state,
 )
 
-__all__ = [
-    "SECONDS_BETWEEN",
-    "FitStore",
-    "StoreInfo",
-    "UnfinishedFits",
-    "history_from_columns",
-    "history_to_columns",
-    "resumed",
-    "unfinished_key",
-]
+__all__ = ["FitStore", "StoreInfo", "UnfinishedFits", "rest_of", "unfinished_key"]
 
 _BATCHES = "batches"
 
@@ -569,7 +560,7 @@ def unfinished_key(key: str) -> str:
     return key + UNFINISHED
 
 
-def resumed(fit: Fit, kept: TrainingState | None) -> Fit:
+def rest_of(fit: Fit, kept: TrainingState | None) -> Fit:
     """Return the rest of a fit from a state in which it was kept.
 
     The whole if that is None.

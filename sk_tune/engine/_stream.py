@@ -43,7 +43,7 @@ from sk_tune.engine._store import FitStore
 from sk_tune.estimators import FitPreparer
 from sk_tune.training import TimeLimit
 
-__all__ = ["FitStream", "ShardStream"]
+__all__ = ["FitStream"]
 
 
 class ShardStream:

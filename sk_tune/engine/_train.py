@@ -43,18 +43,12 @@ from sk_tune.engine._memory_limits import (
     seconds_per_epoch,
 )
 from sk_tune.engine._reference import prepare
-from sk_tune.engine._results import (
-    Results,
-    StoredFits,
-    end_shard,
-    ready_fits,
-    stored_fits,
-)
+from sk_tune.engine._results import Results, StoredFits, end_shard, ready_fits, stored_fits
 from sk_tune.engine._shard import Shard, train_shard
 from sk_tune.engine._skorch import SkorchFit
 from sk_tune.engine._skorch_adoption import adopt_skorch
 from sk_tune.engine._skorch_support import signature
-from sk_tune.engine._store import resumed
+from sk_tune.engine._store import rest_of
 from sk_tune.engine.fleet import is_compiled
 from sk_tune.estimators import (
     FitPreparer,
@@ -238,7 +232,7 @@ def _train(
     n_workers = min(joblib.effective_n_jobs(n_jobs), max(1, len(ready)))
     limit = SHARE_OF_MEMORY * available_memory() if memory_limit is None else memory_limit
     with stored_fits(store, ready, engine) as stored:
-        most = _MOST_NETWORKS_PER_SHARD if stored.is_kept else math.inf
+        most = _MOST_NETWORKS_PER_SHARD if store is not None else math.inf
         planner = _Planner(FitPreparer())
         rest = (limit, engine, most, planner)
         cut = partial(_shards, ready, results.solo, workers_run=are_running(n_jobs))
@@ -403,7 +397,7 @@ def _costs(
 
 
 def _rest(fit: Fit) -> Fit:
-    return resumed(fit, fit.checkpoint)
+    return rest_of(fit, fit.checkpoint)
 
 
 def _pieces(
@@ -413,10 +407,7 @@ def _pieces(
     costs: dict[int, float],
     n_workers: int,
 ) -> list[list[int]]:
-    """Cut groups of equal signature; what is a small part of all is not cut for balance.
-
-    A fleet of few networks does less in its time.
-    """
+    """Cut groups of equal signature; what is a small part of all is not cut for balance."""
     seconds = sum(costs.values())
     share = math.inf if seconds == math.inf else seconds / _n_shards(seconds, n_workers)
     pieces = []

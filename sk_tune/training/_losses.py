@@ -25,9 +25,9 @@ __all__ = [
 
 
 class CrossEntropy(nn.Module):
-    """Cross-entropy of class scores, in nats a sample.
+    """Cross-entropy in nats a sample.
 
-    In training, the share `label_smoothing` of the target is spread over all classes.
+    Training spreads `label_smoothing` over all classes.
     """
 
     def __init__(self, label_smoothing: float = 0.0) -> None:
@@ -48,9 +48,9 @@ class CrossEntropy(nn.Module):
 
 
 class BinaryCrossEntropy(nn.Module):
-    """Cross-entropy of independent labels, in nats a label.
+    """Cross-entropy in nats a label.
 
-    In training, targets are moved from 0 and 1 towards 1/2 by the share `label_smoothing`.
+    Training moves targets towards 1/2 by the smoothing.
     """
 
     def __init__(self, label_smoothing: float = 0.0) -> None:
@@ -75,10 +75,7 @@ class _RegressionLoss(nn.Module):
     def forward(
         self, y_pred: Tensor, y_true: Tensor, sample_weight: Tensor | None = None
     ) -> Tensor:
-        """Return the mean loss over samples and outputs.
-
-        Shapes: `y_pred` and `y_true` (B, C), `sample_weight` (B,), the result ().
-        """
+        """Return the mean loss over samples and outputs of (B, C), weighted by (B,)."""
         if sample_weight is None:
             return self.function(y_pred, y_true)
         losses = self.function(y_pred, y_true, reduction="none")
@@ -175,10 +172,7 @@ def _mean_over_samples(values: Tensor, sample_weight: Tensor | None) -> Tensor:
 
 
 def loss_message(prefix: str, loss: float, epoch: int, learning_rate: float) -> str:
-    """Return what went wrong and what to do, for a loss that is not finite.
-
-    The prefix is "train" or "valid"; epochs are counted from 1.
-    """
+    """Return what to do about a "train" or "valid" loss that is not finite."""
     return (
         f"The {prefix} loss became {loss} at epoch {epoch} with learning_rate="
         f"{learning_rate:g}. Lower learning_rate, set gradient_clip, or scale the features."

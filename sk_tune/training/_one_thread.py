@@ -32,10 +32,7 @@ _SMALL = 1e8
 
 
 def is_small(state: TrainingState, X: Any) -> bool:
-    """Return whether a network of plain layers multiplies few numbers for the samples X.
-
-    Not so layers that use a weight more than once a sample.
-    """
+    """Return whether a network that uses a weight once a sample multiplies little."""
     weights = state.weights.values()
     try:
         # Not np.shape, which what only can be made an array of may not know.
@@ -54,10 +51,7 @@ def takes_one_thread(n_multiplications: float) -> bool:
 
 
 def n_weights(module: nn.Module) -> int:
-    """Return how many weights a module has that are multiplied by inputs.
-
-    Biases and scales are none.
-    """
+    """Return how many weights a module multiplies by inputs: no biases, no scales."""
     return sum(own.numel() for own in module.parameters() if own.ndim > 1)
 
 
@@ -144,10 +138,7 @@ def one_thread(*, wanted: bool = True) -> Iterator[None]:
 
 
 def processes_per_cpu() -> float:
-    """Return how many processes wait for each processor, by the last minute; at least 1.
-
-    So many times longer may things take.
-    """
+    """Return how many processes wait for each processor, by the last minute; at least 1."""
     try:
         return float(max(1.0, os.getloadavg()[0] / joblib.cpu_count()))
     except (AttributeError, OSError):

@@ -82,10 +82,7 @@ def _suits_fused(parameter: nn.Parameter) -> bool:
 
 @torch.no_grad()
 def add_l1_gradient(parameters: Iterable[nn.Parameter], l1: float) -> None:
-    """Add the gradient of ``l1 * sum(|w|)`` over all weight matrices, in place.
-
-    Biases and the scales of normalisation layers, which have one dimension, are left out.
-    """
+    """Add the gradient of ``l1 * sum(|w|)`` over all weight matrices, in place."""
     for parameter in parameters:
         if parameter.ndim > 1 and parameter.grad is not None:
             parameter.grad.add_(parameter.sign(), alpha=l1)

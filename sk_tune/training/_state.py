@@ -25,10 +25,7 @@ __all__ = [
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class StoppingState:
-    """What early stopping remembers: the lowest validation loss and its epoch, from 1.
-
-    `n_waited` are the epochs since the loss last fell by more than the tolerance.
-    """
+    """The lowest validation loss, its epoch from 1, and epochs since a fall of the loss."""
 
     best_loss: float = float("inf")
     best_epoch: int = 0
@@ -66,10 +63,7 @@ class LowestLosses:
                 self.is_lowest(name, record[name])
 
     def is_lowest(self, name: str, loss: float) -> bool:
-        """Take note of a loss, and return whether none before was lower.
-
-        NaN never is the lowest.
-        """
+        """Take note of a loss; return whether none before was lower, which NaN never is."""
         if not loss <= self._lowest.get(name, float("inf")):
             return False
         self._lowest[name] = loss

@@ -84,10 +84,7 @@ _TIME: ContextVar[LimitedTime | None] = ContextVar("time", default=None)
 
 @contextmanager
 def time_limit(limit: TimeLimit | None) -> Iterator[LimitedTime]:
-    """Let training in a block end in time.
-
-    Without a limit, or with that of another machine, the one around stays.
-    """
+    """Let training in a block end in time; without a limit the one around stays."""
     around = _TIME.get()
     if limit is None or limit.host != socket.gethostname():
         limit = None if around is None else around.limit

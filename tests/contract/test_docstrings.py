@@ -42,7 +42,7 @@ SHOWN = {
 
 def _public_objects():
     names = [f"sk_tune.{name}" for name in sk_tune.__all__ if name != "__version__"]
-    # Nothing in ``nets`` and ``training`` is for users, though pages speak of MLP or Stream.
+    # Nothing in ``nets`` and ``training`` is for users, though pages speak of MLP, RNN, ...
     for package in (
         "augment",
         "schedule",
@@ -131,7 +131,7 @@ def test_methods_are_documented(path):
 
 def test_every_module_says_what_it_is_for():
     """All modules have a docstring of at least a sentence."""
-    # Nothing in ``nets`` and ``training`` is for users, though pages speak of MLP or Stream.
+    # Nothing in ``nets`` and ``training`` is for users, though pages speak of MLP, RNN, ...
     for package in (
         "training",
         "augment",

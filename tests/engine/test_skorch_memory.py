@@ -26,7 +26,7 @@ from torch.optim.lr_scheduler import LRScheduler as TorchScheduler
 from sk_tune._json_values import decode, encode
 from sk_tune.engine import Fit, FitStore, _store, train
 from sk_tune.engine._shard import Shard, train_shard
-from sk_tune.engine._store import resumed
+from sk_tune.engine._store import rest_of
 
 X, Y = load_digits(return_X_y=True)
 X, Y = X[:300].astype(np.float32) / 16, Y[:300].astype(np.int64)
@@ -212,7 +212,7 @@ def test_a_net_goes_on_as_if_nothing_had_come_in_between(name, assert_same_train
 
     assert kept.trained
     for snapshot in kept.trained:
-        rest = {i: resumed(fits[i], trained.state) for i, trained in snapshot.items()}
+        rest = {i: rest_of(fits[i], trained.state) for i, trained in snapshot.items()}
         resumed = _train(list(rest.values()))
 
         for position, i in enumerate(rest):
@@ -249,7 +249,7 @@ def test_a_net_starts_anew_if_not_all_of_it_can_be_written(assert_same_training)
     kept = _Kept()
     whole = _train(fits, kept)
 
-    rest = [resumed(fits[i], trained.state) for i, trained in kept.trained[2].items()]
+    rest = [rest_of(fits[i], trained.state) for i, trained in kept.trained[2].items()]
     resumed = _train(rest)
 
     assert "schedulers" not in kept.trained[2][1].state.course
@@ -265,9 +265,9 @@ def test_a_net_starts_anew_if_its_split_is_drawn_otherwise(assert_same_training)
     kept = _Kept()
     _train([first], kept)
 
-    going_on = _train([resumed(again, kept.trained[2][0].state)])[0]
+    resumed = _train([rest_of(again, kept.trained[2][0].state)])[0]
 
-    assert_same_training(going_on, _train([again])[0])
+    assert_same_training(resumed, _train([again])[0])
 
 
 def test_alone_a_net_starts_anew(assert_same_training):
@@ -278,7 +278,7 @@ def test_alone_a_net_starts_anew(assert_same_training):
 
     alone = [
         train([own], engine="reference")[0]
-        for own in (fit, resumed(fit, kept.trained[1][0].state))
+        for own in (fit, rest_of(fit, kept.trained[1][0].state))
     ]
 
     assert_same_training(alone[1], alone[0])

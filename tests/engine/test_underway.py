@@ -6,7 +6,7 @@ import numpy as np
 
 from sk_tune import MLPClassifier
 from sk_tune.engine import Fit, FitStore, train
-from sk_tune.engine._store import SECONDS_BETWEEN, UnfinishedFits, resumed, unfinished_key
+from sk_tune.engine._store import SECONDS_BETWEEN, UnfinishedFits, rest_of, unfinished_key
 
 KEY = "0" * 64
 
@@ -22,8 +22,8 @@ def test_what_is_left_are_the_epochs_that_are_missing():
     (two,) = train([_fit(2)])
     (three,) = train([replace(_fit(1), state=two.state)])
 
-    assert resumed(_fit(5), two.state).n_epochs == 3
-    assert resumed(replace(_fit(5), state=two.state), three.state).n_epochs == 4
+    assert rest_of(_fit(5), two.state).n_epochs == 3
+    assert rest_of(replace(_fit(5), state=two.state), three.state).n_epochs == 4
 
 
 def test_what_has_as_many_epochs_or_more_is_no_part_of_a_fit():
@@ -31,7 +31,7 @@ def test_what_has_as_many_epochs_or_more_is_no_part_of_a_fit():
     (two,) = train([_fit(2)])
 
     for fit in (_fit(1), _fit(2)):
-        assert resumed(fit, two.state) is fit
+        assert rest_of(fit, two.state) is fit
         assert len(train([replace(fit, checkpoint=two.state)])[0].train_loss) == (
             fit.n_epochs
         )

@@ -323,10 +323,10 @@ from skorch import NeuralNetClassifier
 from skorch.callbacks import EarlyStopping, LRScheduler
 from torch import nn
 from sk_tune import GridSearchCV, MLPClassifier
-from sk_tune.engine import _train, _underway
+from sk_tune.engine import _store, _train
 _train._LEAST_SECONDS = 0.0
 # Of a search of some seconds; the five seconds of a real one are too many.
-_underway.SECONDS_BETWEEN = 0.2
+_store.SECONDS_BETWEEN = 0.2
 
 class Module(nn.Module):
     def __init__(self):
@@ -496,9 +496,9 @@ import sys, warnings
 warnings.simplefilter("ignore")
 from sklearn.datasets import load_digits
 from sk_tune import GridSearchCV, MLPClassifier
-from sk_tune.engine import _train, _underway
+from sk_tune.engine import _store, _train
 _train._LEAST_SECONDS = 0.0
-_underway.SECONDS_BETWEEN = 0.2
+_store.SECONDS_BETWEEN = 0.2
 
 if __name__ == "__main__":
     X, y = load_digits(return_X_y=True)

@@ -40,10 +40,7 @@ _SECONDS_AT_ONCE = 0.25
 
 
 class ActiveNetwork:
-    """A network in training: its history, counters, and whether it has ended.
-
-    `index` is its position among all networks.
-    """
+    """A network in training: history, counters, and `index`, its position among all."""
 
     def __init__(self, index: int, network: FleetNetwork) -> None:
         self.index = index
@@ -87,9 +84,9 @@ class ActiveNetwork:
         return min(upcoming) - self.epoch
 
     def note(self, prefix: str, loss: float, score: float) -> None:
-        """Record the "train", "valid" or "monitor" loss and score of an epoch.
+        """Record an epoch's "train", "valid" or "monitor" loss and score.
 
-        The network has failed if the loss is not finite.
+        Infinite ones fail.
         """
         if not self._record:
             self._record = {"batches": [], "epoch": self.epoch + 1}
@@ -116,10 +113,7 @@ class ActiveNetwork:
 
 
 class ActiveBatch:
-    """Networks of one signature, their weights and their optimizer.
-
-    `n_threads` share the networks where compiled code trains them.
-    """
+    """Networks that train side by side; compiled code shares them among `n_threads`."""
 
     def __init__(self, recipe: Recipe, n_threads: int = 1) -> None:
         self.recipe = recipe
@@ -259,9 +253,9 @@ class ActiveBatch:
         return found
 
     def state_of(self, position: int, last_weights: Any) -> TrainingState:
-        """Return the state of a network's training as arrays.
+        """Return the state of a network.
 
-        `last_weights` are those from which training goes on if the best weights are in use.
+        Training goes on from `last_weights` if there are some.
         """
         active = self.networks[position]
         weights = self.weights_of(position)
@@ -279,10 +273,7 @@ class ActiveBatch:
         )
 
     def snapshots(self) -> list[tuple[int, TrainingState]]:
-        """Return position and state of the networks from which training can be resumed.
-
-        None of them needs to have ended.
-        """
+        """Return position and state of the networks from which training can be resumed."""
         return [(active.index, self._snapshot(i)) for i, active in enumerate(self.networks)]
 
     def keep_checkpoints(self) -> None:

@@ -27,16 +27,7 @@ from sk_tune.engine.fleet._layers import (
 )
 from sk_tune.engine.fleet._stacked_optimizers import StackedTensors
 
-__all__ = [
-    "ChainProgram",
-    "PredictingLinear",
-    "Program",
-    "Step",
-    "fold_floors",
-    "predicting",
-    "shift_input",
-    "stacked_parts",
-]
+__all__ = ["ChainProgram", "Program", "stacked_parts"]
 
 
 class Program(ABC):
@@ -78,10 +69,7 @@ class Program(ABC):
 
     @abstractmethod
     def backward(self, gradient: Tensor) -> Sequence[Tensor]:
-        """Return the derivatives, (k, ...), by the parameters at the last batch.
-
-        `gradient` holds those by the outputs. The results may be overwritten.
-        """
+        """Return the derivatives, (k, ...), by the parameters; they may be overwritten."""
 
     @abstractmethod
     def evaluate(self, X: Tensor, networks: slice) -> Tensor:
@@ -116,9 +104,9 @@ class Program(ABC):
 
 
 def stacked_parts(modules: Sequence[nn.Module]) -> tuple[StackedTensors, StackedTensors]:
-    """Return the parameters and the buffers of networks of one architecture, stacked.
+    """Return the parameters and buffers of networks, stacked.
 
-    What is not trained counts as a buffer.
+    Frozen parameters are buffers.
     """
     parameters, buffers = [], []
     for module in modules:
@@ -133,10 +121,7 @@ Step = Callable[[Tensor], Tensor]
 
 
 class PredictingLinear(Linear):
-    """A linear map, and the ReLU behind it if its bias is a floor.
-
-    `following` is the layer whose bias makes up for the floor, or None if there is none.
-    """
+    """A linear map, and the ReLU behind it if a layer `following` makes up for a floor."""
 
     def __init__(self, linear: Linear) -> None:
         vars(self).update(vars(linear))
@@ -147,10 +132,7 @@ class PredictingLinear(Linear):
         return self.bound(x, tensors)(x)
 
     def bound(self, x: Tensor, tensors: Tensors) -> Step:
-        """Return what maps (k, B, D) to (k, B, H), all views of the memory made.
-
-        `x` has the shape of its inputs; (B, D) if all networks share them.
-        """
+        """Return what maps (k, B, D), or (B, D), to (k, B, H), with all views made."""
         weight = tensors[self.weight]
         out = self.memory(self.out, x, *weight.shape[:2], x.shape[-2])
         multiply, product = torch.bmm, out
@@ -171,10 +153,7 @@ class PredictingLinear(Linear):
 
 
 def predicting(layers: Sequence[Layer]) -> list[Layer]:
-    """Return layers that only predict, once :func:`fold_floors` has been called.
-
-    They are without dropout, and without ReLUs of which a floor is left.
-    """
+    """Return layers that only predict, once :func:`fold_floors` has been called."""
     found = [
         PredictingLinear(layer) if type(layer) is Linear else layer
         for layer in layers
@@ -198,10 +177,7 @@ def fold_floors(layers: Sequence[Layer], tensors: Tensors) -> None:
 
 
 def shift_input(layer: Linear, shift: Tensor, tensors: Tensors) -> None:
-    """Let a layer add `shift`, (K, D), to its inputs: W (x + s) + b = W x + (W s + b).
-
-    The bias is replaced.
-    """
+    """Let a layer add (K, D) to its inputs by its bias: W (x + s) + b = W x + (W s + b)."""
     weight, bias = tensors[layer.weight], tensors[layer.bias or ""]
     moved = (weight.double() @ shift.double().unsqueeze(2)).squeeze(2)
     tensors[layer.bias or ""] = (bias + moved).to(bias.dtype)
@@ -223,7 +199,6 @@ class ChainProgram(Program):
         self._batch: Any = None
 
     def forward(self, X: Tensor, networks: slice, step: int) -> Tensor:
-        """Return the outputs for a batch to train on, and keep what ``backward`` needs."""
         batch = self._batch = Batch(self.parts(networks), networks, step, {})
         h = X
         for layer in self.layers:
@@ -231,12 +206,10 @@ class ChainProgram(Program):
         return h
 
     def backward(self, gradient: Tensor) -> list[Tensor]:
-        """Return the derivatives by the parameters at the last batch."""
         run_backward(self.layers, gradient, self._batch, keep=True)
         return [self._batch.found[name] for name in self.parameters.tensors]
 
     def evaluate(self, X: Tensor, networks: slice) -> Tensor:
-        """Return the outputs in evaluation mode."""
         tensors = self.parts(networks)
         h = X
         for layer in self.layers:
@@ -244,10 +217,7 @@ class ChainProgram(Program):
         return h
 
     def evaluate_shared(self, X: Tensor, networks: slice) -> Tensor:
-        """Return outputs (k, n, C) in evaluation mode for shared inputs (n, ...).
-
-        Only after ``only_predict``.
-        """
+        """Return outputs (k, n, C) for shared inputs (n, ...), after ``only_predict``."""
         if not isinstance(self.layers[0], PredictingLinear):
             return self.evaluate(
                 X.expand(networks.stop - networks.start, *X.shape), networks
@@ -273,11 +243,7 @@ class ChainProgram(Program):
         return h
 
     def fold_affine(self, scale: Tensor, shift: Tensor) -> bool:
-        """Let the first layer take inputs that it has yet to scale and shift.
-
-        Both are (K, D) in float64. Returns whether there is such a layer; else nothing
-        changes.
-        """
+        """Let the first layer scale and shift inputs, by (K, D) in float64, if it can."""
         first = self.layers[0]
         if not isinstance(first, Linear) or first.bias is None:
             return False
@@ -312,23 +278,18 @@ class ChainProgram(Program):
         n_steps: int,
         generators: Sequence[torch.Generator | None],
     ) -> None:
-        """Prepare the random numbers of an epoch."""
         super().begin_epoch(first_steps, n_steps, generators)
         if len(self._store) > _MOST_SHAPES:
             self._store.clear()
 
     def select(self, index: Tensor) -> None:
-        """Keep some networks, in the order given."""
         super().select(index)
         self._store.clear()
 
     def memory(
         self, name: str, like: Tensor, *shape: int, dtype: torch.dtype | None = None
     ) -> Tensor:
-        """Return memory of a name and shape, the same at every step.
-
-        It holds what was left there. Device, and dtype if none, are those of `like`.
-        """
+        """Return memory of a name and shape, the same at every step, not cleared."""
         if not self._is_training:
             size = math.prod(shape)
             found = self._store.get(name)

@@ -22,7 +22,7 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
-__all__ = ["Sides", "convolve", "input_gradient", "weight_gradient"]
+__all__ = ["Sides"]
 
 # Zeros before and behind each spatial size.
 Sides = Sequence[tuple[int, int]]
@@ -61,10 +61,7 @@ def convolve(x: Tensor, padding: Sides, weight: Tensor, bias: Tensor | None) -> 
 def weight_gradient(
     x: Tensor, padding: Sides, grad: Tensor, kernel: Sequence[int]
 ) -> Tensor:
-    """Return the derivative by the kernels, (K, O, C, *k), from that by the outputs.
-
-    `x` has the shape (K, C, *S, B), `grad` (K, O, *S', B).
-    """
+    """Return derivatives (K, O, C, *k) for x (K, C, *S, B) and `grad` (K, O, *S', B)."""
     n_networks, n_in = x.shape[:2]
     n_offsets = _offsets(n_in, kernel)
     found = x.new_zeros(n_networks, n_in, *kernel, grad.shape[1])
@@ -82,10 +79,7 @@ def weight_gradient(
 
 
 def input_gradient(x: Tensor, padding: Sides, grad: Tensor, weight: Tensor) -> Tensor:
-    """Return the derivative by the images from that by the outputs, (K, O, *S', B).
-
-    It has the shape of `x`, (K, C, *S, B), its order in memory and its type.
-    """
+    """Return derivatives like the images (K, C, *S, B) for `grad` (K, O, *S', B)."""
     n_in, *kernel = weight.shape[2:]
     found = torch.zeros_like(x)
     matrices = [m.flatten(2).mT for m in _by_offset(weight, _offsets(n_in, kernel), 3)]

@@ -60,7 +60,7 @@ _PLAN = np.dtype([
     *((name, "i8", MOST_LAYERS) for name in ("has_bias", "has_relu", "dropout")),
     *((name, "i8") for name in ("has_penalty", "has_clip")),
 ])
-_ROW = np.dtype([
+_NETWORK = np.dtype([
     *((name, "u8") for name in ("X", "y", "weight", "order", "batches", "rates")),
     *((name, "u8") for name in ("keys", "thresholds", "scales")),
     *((name, "u8") for name in ("losses", "outputs", "numbers")),
@@ -117,10 +117,7 @@ def compiled_epoch(
     networks: Sequence[FleetNetwork],
     n_threads: int = 1,
 ) -> "CompiledEpoch | None":
-    """Return what trains epochs of these networks by compiled code.
-
-    None if compiled code cannot train them, or torch takes less time.
-    """
+    """Return what trains epochs of networks by compiled code; None if torch is to do it."""
     library = compiled_library()
     if library is None or not is_plain(program, recipe, networks):
         return None
@@ -128,10 +125,9 @@ def compiled_epoch(
 
 
 class CompiledEpoch:
-    """Trains epochs of some networks by compiled code.
+    """Trains epochs of networks by compiled code.
 
-    Parameters of the program and moments of the optimizer are changed in place; threads
-    share the networks.
+    Parameters and moments change in place.
     """
 
     def __init__(
@@ -155,7 +151,7 @@ class CompiledEpoch:
         self._plan = _plan_of(program, optimizer, steps, number_of_loss(recipe))
         self._n_outputs = int(self._plan["sizes"][0, len(steps)])
         self._n_weights = sum(t[0].numel() for t in program.parameters.tensors.values())
-        self._networks = np.zeros(len(networks), _ROW)
+        self._networks = np.zeros(len(networks), _NETWORK)
         self._kept: list[Any] = []
         self._fill_settings(networks)
         self._fill_parts(steps)
@@ -207,10 +203,7 @@ class CompiledEpoch:
         rates: Sequence[Sequence[float]],
         n_epochs: int,
     ) -> JudgedEpochs:
-        """Train `n_epochs` and find losses and scores; only where networks can be judged.
-
-        Takes and raises what :meth:`train` does, with the places and rates of all epochs.
-        """
+        """Train `n_epochs` as :meth:`train` does one, and find losses and scores."""
         networks = self._networks
         numbers = np.zeros((len(networks), n_epochs, _N_NUMBERS))
         networks["numbers"] = _addresses(numbers)
@@ -249,10 +242,7 @@ class CompiledEpoch:
         return losses
 
     def _judgements(self, numbers: Any) -> tuple[Judgement, Judgement]:
-        """Return what was found on the samples to train on, and on those to look at.
-
-        `numbers` are those of _epoch.c, of shape (K, E, 5).
-        """
+        """Return what numbers of _epoch.c, (K, E, 5), say of training and monitor."""
         losses, weights, hits, monitor_loss, monitor_share = numbers.T
         dtype = np.float64 if self._like.dtype == torch.float64 else np.float32
         found = ((losses / weights, hits / weights), (monitor_loss, monitor_share))
@@ -263,10 +253,9 @@ class CompiledEpoch:
         return train, monitor
 
     def predict(self, sets: Sequence[TensorSet], networks: slice) -> Tensor | None:
-        """Return outputs in evaluation mode, (k, n, C).
+        """Return outputs (k, n, C) for equally many samples.
 
-        The networks have equally many samples; None if these are not of the form of those
-        to train on.
+        None if their form is another.
         """
         n_features = int(self._plan["sizes"][0, 0])
         if not all(is_plain_input(s.X, self._like.dtype, n_features) for s in sets):
@@ -382,7 +371,10 @@ class CompiledEpoch:
         own["X"] = [s.X.data_ptr() for s in sets]
         own["n_samples"] = [len(s.X) for s in sets]
         own["y"] = [_address(s.y) for s in sets]
-        weights = [_weights_of(s, self._like) for s in sets]
+        weights = [
+            None if w is None else w.to(self._like.dtype).contiguous()
+            for w in (s.sample_weight for s in sets)
+        ]
         self._kept += weights
         own["weight"] = [_address(weight) for weight in weights]
         settings = self._optimizer.settings
@@ -446,11 +438,6 @@ def _plan_of(
     plan["dropout"] = -1
     plan["dropout"][0, :n] = [step.dropout for step in steps]
     return plan
-
-
-def _weights_of(s: TensorSet, like: Tensor) -> Tensor | None:
-    weight = s.sample_weight
-    return None if weight is None else weight.to(like.dtype).contiguous()
 
 
 def _address(tensor: Tensor | None) -> int:

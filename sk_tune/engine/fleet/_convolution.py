@@ -43,15 +43,9 @@ __all__ = [
 
 _CONVS = (nn.Conv1d, nn.Conv2d, nn.Conv3d)
 _POOLS: dict[type[nn.Module], int] = {
-    nn.MaxPool1d: 1,
-    nn.MaxPool2d: 2,
-    nn.MaxPool3d: 3,
-    nn.AvgPool1d: 1,
-    nn.AvgPool2d: 2,
-    nn.AvgPool3d: 3,
-    nn.AdaptiveAvgPool1d: 1,
-    nn.AdaptiveAvgPool2d: 2,
-    nn.AdaptiveAvgPool3d: 3,
+    getattr(nn, f"{kind}Pool{n}d"): n
+    for kind in ("Max", "Avg", "AdaptiveAvg")
+    for n in (1, 2, 3)
 }
 _convolution: Any = torch.ops.aten.convolution.default
 _convolution_backward: Any = torch.ops.aten.convolution_backward.default
@@ -65,10 +59,7 @@ Form = Callable[[Tensor], Tensor]
 
 
 class Geometry(NamedTuple):
-    """What a convolution does, weights aside.
-
-    `padding` are the zeros before and behind each spatial size.
-    """
+    """What a convolution does; `padding` are zeros before and behind each spatial size."""
 
     stride: tuple[int, ...]
     padding: Sides
@@ -91,17 +82,9 @@ class Geometry(NamedTuple):
         sides = zip(self.padding, self.kernel, strict=True)
         return all(before == behind < size for (before, behind), size in sides)
 
-    @property
-    def is_pointwise(self) -> bool:
-        """Whether it looks at one place at a time."""
-        return set(self.kernel) == {1}
-
 
 def geometry_of(conv: nn.Module) -> Geometry | None:
-    """Return what a layer does, or None if :func:`convolution` does not do the same.
-
-    It serves convolutions of real numbers whose borders are padded with zeros.
-    """
+    """Return what a layer does, or None if :func:`convolution` does not do the same."""
     if not isinstance(conv, _CONVS) or type(conv) not in _CONVS:
         return None
     # Weight normalisation in its old form makes another tensor of other parameters.
@@ -132,16 +115,15 @@ def convolution(
         flat = None if bias is None else bias.flatten()
         found = _convolution(images, kernels, flat, *_arguments(len(x), geometry))
         y = _parted(_without_height(found, x), len(x))
-    return _with_plain_strides(y) if x.shape[1] == 1 else y
+    # Torch's batch normalisation under vmap, of one sample with channels innermost, returns
+    # wrong derivatives where those of its outputs are in another order.
+    return y.clone(memory_format=torch.contiguous_format) if x.shape[1] == 1 else y
 
 
 def convolution_gradients(
     dy: Tensor, x: Tensor, weight: Tensor, geometry: Geometry, needed: tuple[bool, ...]
 ) -> tuple[Tensor | None, ...]:
-    """Return the derivatives by x, weight and bias, as far as they are `needed`.
-
-    `dy`, (K, B, O, *S'), are the derivatives by the outputs of :func:`convolution`.
-    """
+    """Return the derivatives by x, weight and bias, as `needed`, for dy (K, B, O, *S')."""
     if _takes_columns(x, geometry):
         return _column_gradients(dy, x, weight, geometry.padding, needed)
     images, kernels = _with_a_height(_merged(x), weight.flatten(0, 1))
@@ -177,7 +159,7 @@ def _takes_columns(x: Tensor, geometry: Geometry) -> bool:
         return True
     if not geometry.is_plain:
         return False
-    if geometry.is_pointwise and x.shape[1] < _LEAST_POINTWISE:
+    if set(geometry.kernel) == {1} and x.shape[1] < _LEAST_POINTWISE:
         return True
     least = _least_channels()
     is_served = x.dtype == torch.float32 and torch.backends.mkldnn.enabled
@@ -198,15 +180,6 @@ def _merged(x: Tensor) -> Tensor:
     """Return (K, B, C, *S) as (B, K C, *S) with channels innermost in memory."""
     turned = x.permute(1, *range(3, x.ndim), 0, 2).contiguous()
     return turned.flatten(-2).movedim(-1, 1)
-
-
-def _with_plain_strides(x: Tensor) -> Tensor:
-    """Return a copy in the usual order in memory.
-
-    Torch's batch normalisation under vmap, of one sample with channels innermost, returns
-    wrong derivatives where those of its outputs are in another order.
-    """
-    return x.clone(memory_format=torch.contiguous_format)
 
 
 def _parted(x: Tensor, n_networks: int) -> Tensor:
@@ -259,16 +232,9 @@ class StackedConv(nn.Module):
         squeezed: Tensor = y.squeeze(0)
         return squeezed
 
-    def extra_repr(self) -> str:
-        """Return what ``repr`` shows of the layer."""
-        return f"{tuple(self.weight.shape)}, {self.geometry}"
-
 
 class StackedPool(nn.Module):
-    """Pooling that stays fast under ``torch.func.vmap``.
-
-    It does what a layer does that :func:`pool_fits`.
-    """
+    """Pooling that stays fast under ``torch.func.vmap``, if :func:`pool_fits`."""
 
     def __init__(self, pool: nn.Module) -> None:
         super().__init__()
@@ -289,10 +255,7 @@ def conv_fits(conv: nn.Module) -> bool:
 
 
 def pool_fits(pool: nn.Module, n_dims: int | None = None) -> bool:
-    """Return whether :class:`StackedPool` computes what a layer computes.
-
-    True for the maximum or the mean over windows of `n_dims` spatial sizes, any if None.
-    """
+    """Return whether a layer is a maximum or mean over windows, of `n_dims` sizes."""
     known = _POOLS.get(type(pool))
     is_asked = known is not None and n_dims in {None, known}
     return is_asked and not getattr(pool, "return_indices", False)
@@ -314,38 +277,23 @@ def channels_of_one(x: Tensor) -> tuple[Tensor, Form]:
 
 
 def pooled(x: Tensor, pool: nn.Module) -> Tensor:
-    """Return the pooled images, (K, B, C, *S'), of images, (K, B, C, *S), of K networks.
-
-    On a CPU they keep the order in memory.
-    """
+    """Return pooled images, (K, B, C, *S'), in the order in memory of the images."""
     merge, part = pool_forms(x)
     return part(pool(merge(x)))
 
 
 def pool_forms(x: Tensor) -> tuple[Form, Form]:
-    """Return how images, (K, B, C, *S), become those that torch's pooling takes, and back.
-
-    The first result makes (n, m, *S) of them, with the same windows.
-    """
+    """Return how (K, B, C, *S) become (n, m, *S) for torch's pooling, and back."""
     n_networks = len(x)
     if x.device.type != "cpu" or x.shape[1] == 1:
-        return _networks_as_samples, partial(_unflatten, dim=0, size=n_networks)
+        return lambda x: x.flatten(0, 1), partial(_unflatten, dim=0, size=n_networks)
     if x.stride(1) == 1:
         # Samples are innermost in memory: torch is told that they are the channels.
-        return _channels_as_samples, partial(_samples_as_channels, n_networks=n_networks)
+        return (
+            lambda x: x.transpose(1, 2).flatten(0, 1),
+            lambda y: _unflatten(y, 0, n_networks).transpose(1, 2),
+        )
     return _merged, partial(_parted, n_networks=n_networks)
-
-
-def _networks_as_samples(x: Tensor) -> Tensor:
-    return x.flatten(0, 1)
-
-
-def _channels_as_samples(x: Tensor) -> Tensor:
-    return x.transpose(1, 2).flatten(0, 1)
-
-
-def _samples_as_channels(y: Tensor, n_networks: int) -> Tensor:
-    return _unflatten(y, 0, n_networks).transpose(1, 2)
 
 
 class _Convolution(Function):
@@ -424,11 +372,8 @@ def _sides(conv: nn.Module) -> tuple[tuple[int, int], ...]:
         # Torch has the odd zero behind.
         spans = [d * (k - 1) for k, d in zip(kernel, conv.dilation, strict=True)]  # type: ignore[arg-type]
         return tuple((span // 2, span - span // 2) for span in spans)
-    return tuple((p, p) for p in _per_dim(padding, len(kernel)))
-
-
-def _per_dim(value: Any, dims: int) -> tuple[int, ...]:
-    return (value,) * dims if isinstance(value, int) else tuple(value)
+    per_dim = (padding,) * len(kernel) if isinstance(padding, int) else padding
+    return tuple((p, p) for p in per_dim)
 
 
 def _lead(tensor: Tensor, dim: int | None, size: int) -> Tensor:

@@ -43,10 +43,7 @@ _MOST_SHAPES = 4
 
 
 class StackedDropout:
-    """The counters from which the masks of K networks with L dropout layers are made.
-
-    `probabilities` has L numbers for each network, `seeds` the seed of its dropout stream.
-    """
+    """The counters from which the masks of K networks with L dropout layers are made."""
 
     def __init__(
         self,
@@ -76,10 +73,7 @@ class StackedDropout:
 
     @staticmethod
     def probabilities(module: nn.Module, n_layers: int) -> list[float]:
-        """Return the `n_layers` probabilities of one network's dropout layers.
-
-        The network leaves its dropout layers out where the probability is 0.
-        """
+        """Return one network's dropout probabilities, 0 where it leaves its layers out."""
         found = [m.p for m in module.modules() if isinstance(m, SeededDropout)]
         return found or [0.0] * n_layers
 
@@ -90,10 +84,7 @@ class StackedDropout:
         self.scales = self.scales[:, index]
 
     def extend(self, other: "StackedDropout") -> None:
-        """Add the networks of another fleet of the same architecture.
-
-        Where one side has no dropout layers, nothing is dropped in the layers of the other.
-        """
+        """Add networks of another fleet; layers that one side lacks drop nothing there."""
         n_layers = max(len(self.keys), len(other.keys))
         for name, neutral in _NEUTRAL.items():
             parts = [getattr(part, name) for part in (self, other)]
@@ -102,10 +93,9 @@ class StackedDropout:
         self.active |= other.active
 
     def begin_epoch(self, first_steps: Sequence[int], n_steps: int) -> None:
-        """Prepare an epoch, the numbers of whose steps are computed at once.
+        """Prepare an epoch of S steps.
 
-        `first_steps` are the updates that each network has made before, `n_steps`, S, the
-        steps of the longest epoch.
+        `first_steps` are the updates of each network before.
         """
         self._first_steps, self._n_steps = first_steps, n_steps
         self._found = None
@@ -135,10 +125,7 @@ class StackedDropout:
         ]
 
     def numbers(self, step: int, networks: slice) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-        """Return what the masks of a step are made with: a, b, threshold and scale, (L, k).
-
-        The first three are integers, the last is the factor of what is kept.
-        """
+        """Return a, b, threshold (integers) and scale of a step's masks, each (L, k)."""
         a, b = self._coefficients()
         return (
             a[step, :, networks],
@@ -148,11 +135,7 @@ class StackedDropout:
         )
 
     def first_numbers(self) -> tuple[Sequence[int], Tensor, Tensor, Tensor]:
-        """Return what all masks of an epoch follow from.
-
-        These are the updates that each network has made before, and key, threshold and
-        scale, (K, L), contiguous: two integers and the factor of what is kept.
-        """
+        """Return the updates before an epoch, and key, threshold and scale, each (K, L)."""
         numbers = (self.keys, self.thresholds, self.scales)
         key, threshold, scale = (n.T.contiguous() for n in numbers)
         return self._first_steps, key, threshold, scale
@@ -178,10 +161,7 @@ class SeededMasks:
         self._positions: dict[Any, Tensor] = {}
 
     def like(self, x: Tensor, numbers: Sequence[Tensor]) -> Tensor:
-        """Return the factors of activations, (k, B, ...), in their memory order.
-
-        `numbers` are those of ``StackedDropout.numbers`` for the layer, (k,) each.
-        """
+        """Return the factors of activations (k, B, ...), in their order in memory."""
         order = sorted(range(x.ndim), key=x.stride, reverse=True)
         sizes = [x.shape[dim] for dim in order]
         outer = order.index(0)
@@ -209,11 +189,7 @@ class SeededMasks:
 def _fill_mask(
     out: Tensor, positions: Tensor, a: Tensor, b: Tensor, threshold: Tensor, scale: Tensor
 ) -> Tensor:
-    """Fill and return memory with 0 and the scale.
-
-    `positions` has random numbers in the order of the activations; the others are those of
-    each network, and all of them broadcast against `out`.
-    """
+    """Fill memory with 0 and the scale, by random `positions` in its order; return it."""
     is_single = out.dtype == torch.float32
     # Of equal size, the integers have the memory of what they become.
     bits = out.view(torch.int32) if is_single else torch.empty_like(out, dtype=torch.int32)
@@ -245,10 +221,7 @@ class TorchDropout(nn.Module):
         self._draws = list(zip(self.generators[networks], probabilities, strict=True))
 
     def forward(self, x: Tensor) -> Tensor:
-        """Return `x`, (B, ...), with elements dropped, or itself in evaluation mode.
-
-        Kept elements are divided by ``1 - p``.
-        """
+        """Return (B, ...) with elements dropped and the others divided by ``1 - p``."""
         if not self.training:
             return x
         order = self.orders.get(x.ndim, tuple(range(x.ndim)))
@@ -268,10 +241,7 @@ def is_torch_dropout(layer: nn.Module) -> bool:
 def draw_masks(
     masks: Tensor, draws: Sequence[tuple[torch.Generator | None, float]]
 ) -> Tensor:
-    """Fill masks, (k, ...), with 0 and 1 / (1 - p), for each network as torch draws them.
-
-    `draws` are what each network draws from, and its probability of dropping an element.
-    """
+    """Fill masks (k, ...) with 0 and 1 / (1 - p), as torch draws them for each network."""
     for own, (generator, p) in zip(masks, draws, strict=True):
         # As torch does: nothing is drawn where nothing, or everything, is dropped.
         if p in {0.0, 1.0}:

@@ -10,7 +10,7 @@ Notation: K networks of the fleet, n samples of a network, B samples of a batch.
 """
 
 from collections.abc import Callable, Iterator, Sequence
-from itertools import groupby
+from itertools import accumulate, groupby
 from typing import Any, NamedTuple
 
 import torch
@@ -18,15 +18,7 @@ from torch import Tensor
 
 from sk_tune.training import TensorSet, batch_sizes, check_time
 
-__all__ = [
-    "Result",
-    "StackedBatch",
-    "epoch_batches",
-    "evaluate",
-    "gather",
-    "runs",
-    "sizes_of_networks",
-]
+__all__ = ["StackedBatch", "epoch_batches", "evaluate", "runs", "sizes_of_networks"]
 
 # Batches gathered at once: few calls, and the copy stays in the cache.
 _BLOCK_BYTES = 4 * 2**20
@@ -96,7 +88,8 @@ def epoch_batches(
     per_step = len(sets) * max(max(s) for s in sizes) * sets[0].X[0].nbytes
     n_block = max(1, min(32, _BLOCK_BYTES // max(per_step, 1)))
     n_steps = max(map(len, sizes))
-    starts = [_starts(own) for own in sizes]
+    # Where each batch begins, and where the last one ends.
+    starts = [[0, *accumulate(own)] for own in sizes]
     for first in range(0, n_steps, n_block):
         stop = first + n_block
         spans = [
@@ -117,9 +110,9 @@ def epoch_batches(
 
 
 def gather(sets: Sequence[TensorSet], span: slice) -> tuple[Tensor, Tensor, Tensor | None]:
-    """Return m samples each of several networks that have equally many, in their order.
+    """Return m samples each of networks that have equally many.
 
-    Shapes: X (k, m, ...), y (k, m) or (k, m, C), weights (k, m), or None without any.
+    X (k, m, ...), y, weights.
     """
     weighted = any(s.sample_weight is not None for s in sets)
     first = sets[0]
@@ -135,14 +128,6 @@ def gather(sets: Sequence[TensorSet], span: slice) -> tuple[Tensor, Tensor, Tens
     orders = [None] * len(sets)
     spans = [(span.start, stop)] * len(sets)
     return _gather_block(sets, orders, spans, shared, {}, weighted=weighted)
-
-
-def _starts(sizes: list[int]) -> list[int]:
-    """Return where each batch begins, and where the last one ends."""
-    starts = [0]
-    for size in sizes:
-        starts.append(starts[-1] + size)
-    return starts
 
 
 def _gather_block(

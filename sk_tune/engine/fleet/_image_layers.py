@@ -34,15 +34,8 @@ class Convolution(Layer):
         self.weight, self.bias = name + ".weight", name + ".bias" if bias else None
         self.geometry = geometry
         self.first = first
-        self._x = torch.empty(0)
-
-    def forward(self, x: Tensor, batch: Batch) -> Tensor:
-        """Return the output for a batch to train on."""
-        self._x = x
-        return self.evaluate(x, batch.tensors)
 
     def backward(self, dy: Tensor, batch: Batch, *, keep: bool) -> Tensor:
-        """Return the derivatives by the input at the last batch."""
         needed = (not self.first, True, self.bias is not None)
         weight = batch.tensors[self.weight]
         found = convolution_gradients(dy, self._x, weight, self.geometry, needed)
@@ -53,17 +46,12 @@ class Convolution(Layer):
         return dy if dx is None else dx
 
     def evaluate(self, x: Tensor, tensors: Tensors) -> Tensor:
-        """Return the output in evaluation mode."""
         bias = None if self.bias is None else tensors[self.bias]
         return convolution(x, tensors[self.weight], bias, self.geometry)
 
 
 class Pooling(Layer):
-    """The maximum or the mean over windows; its derivatives come from autograd.
-
-    `module` is one that ``pool_fits``; `first` says that nobody asks for the
-    derivatives by the input.
-    """
+    """The maximum or the mean over windows of a layer that ``pool_fits``, by autograd."""
 
     def __init__(self, module: nn.Module, *, first: bool) -> None:
         self.module = module
@@ -71,7 +59,6 @@ class Pooling(Layer):
         self._saved: Any = None
 
     def forward(self, x: Tensor, batch: Batch) -> Tensor:
-        """Return the output for a batch to train on."""
         merge, part = pool_forms(x)
         with torch.enable_grad():
             leaf = merge(x).detach().requires_grad_(not self.first)
@@ -81,7 +68,6 @@ class Pooling(Layer):
         return part(y.detach())
 
     def backward(self, dy: Tensor, batch: Batch, *, keep: bool) -> Tensor:
-        """Return the derivatives by the input at the last batch."""
         assert self._saved is not None  # noqa: S101 - forward came before
         leaf, y, merge, part = self._saved
         self._saved = None
@@ -92,7 +78,6 @@ class Pooling(Layer):
         return back
 
     def evaluate(self, x: Tensor, tensors: Tensors) -> Tensor:
-        """Return the output in evaluation mode."""
         return pooled(x, self.module)
 
 
@@ -106,7 +91,6 @@ class ImageNorm(Layer):
         self._saved: tuple[Tensor, ...] = ()
 
     def forward(self, x: Tensor, batch: Batch) -> Tensor:
-        """Return the output for a batch to train on."""
         if x[0].numel() == x.shape[2]:
             raise ValueError("Batch normalisation asks for more than one number a channel.")
         images, back = channels_of_one(x)
@@ -117,7 +101,6 @@ class ImageNorm(Layer):
         return back(y)
 
     def backward(self, dy: Tensor, batch: Batch, *, keep: bool) -> Tensor:
-        """Return the derivatives by the input at the last batch."""
         x, *statistics = self._saved
         images, back = channels_of_one(x)
         if dy.stride() != x.stride():
@@ -132,7 +115,6 @@ class ImageNorm(Layer):
         return back(dx)
 
     def evaluate(self, x: Tensor, tensors: Tensors) -> Tensor:
-        """Return the output in evaluation mode."""
         images, back = channels_of_one(x)
         y, *_ = _normalized(images, *self._own(tensors), False, self.momentum, self.eps)
         return back(y)
@@ -149,18 +131,10 @@ class Flat(Layer):
     def __init__(self, name: str, memory: Memory) -> None:
         self.name = name
         self.memory = memory
-        self._x = torch.empty(0)
-
-    def forward(self, x: Tensor, batch: Batch) -> Tensor:
-        """Return the output for a batch to train on."""
-        self._x = x
-        return self.evaluate(x, batch.tensors)
 
     def backward(self, dy: Tensor, batch: Batch, *, keep: bool) -> Tensor:
-        """Return the derivatives by the input at the last batch."""
         return torch.empty_like(self._x).copy_(dy.reshape(self._x.shape))
 
     def evaluate(self, x: Tensor, tensors: Tensors) -> Tensor:
-        """Return the output in evaluation mode."""
         out = self.memory(self.name, x, *x.shape)
         return out.copy_(x).flatten(2)

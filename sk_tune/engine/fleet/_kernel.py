@@ -34,7 +34,6 @@ from sk_tune.training import TensorSet
 
 __all__ = [
     "MOST_LAYERS",
-    "VARIABLE",
     "Step",
     "arithmetic",
     "compiled_library",
@@ -58,10 +57,7 @@ _MOST_SECONDS = 60
 
 
 def compiled_library() -> ctypes.CDLL | None:
-    """Return the compiled code, compiled now if it never was.
-
-    None if it is not wanted, or cannot be had.
-    """
+    """Return the compiled code, compiled now if it never was; None if there is none."""
     if os.environ.get(VARIABLE) == "0":
         _tell(f"{VARIABLE}=0 is in the environment")
         return None
@@ -194,22 +190,19 @@ MOST_LAYERS = 16
 # Weights of a layer from which on the products of torch's libraries, which keep parts of
 # them in the cache, take less time.
 _MOST_WEIGHTS = 2**17
-_LOSSES = (
+_LOSSES = [
     "cross_entropy",
     "binary_cross_entropy",
     "squared_error",
     "absolute_error",
     "huber",
-)
+]
 # Below, what Adam divides padding by may be 0.
 _LEAST_EPS = 1e-20
 
 
 class Step(NamedTuple):
-    """A linear layer and what is done to its outputs.
-
-    `dropout` is the number of the dropout layer that follows, -1 for none.
-    """
+    """A linear layer, whether a ReLU follows, and the number of its dropout layer or -1."""
 
     linear: Linear
     has_relu: bool
@@ -217,19 +210,13 @@ class Step(NamedTuple):
 
 
 def is_plain(program: Program, recipe: Recipe, networks: Sequence[FleetNetwork]) -> bool:
-    """Return whether compiled code knows how to train networks, and takes less time.
-
-    True for small chains of linear layers, ReLU and seeded dropout on the CPU.
-    """
+    """Return whether compiled code knows how to train networks, and takes less time."""
     loss, steps = number_of_loss(recipe), steps_of(program)
     return bool(steps) and loss >= 0 and _has_plain_data(program, networks, loss, steps)
 
 
 def number_of_loss(recipe: Recipe) -> int:
-    """Return the number that the compiled code has for a loss.
-
-    -1 if it does not know it.
-    """
+    """Return the number that the compiled code has for a loss, -1 for others."""
     return next((i for i, n in enumerate(_LOSSES) if recipe.loss is LOSSES[n]), -1)
 
 
@@ -289,10 +276,7 @@ def _has_plain_data(
 
 
 def is_plain_input(X: Tensor, dtype: torch.dtype, n_features: int) -> bool:
-    """Return whether inputs lie in memory as compiled code reads them.
-
-    They do if one sample lies after the other, each with its features.
-    """
+    """Return whether inputs are contiguous: one sample's features after the other's."""
     has_features = X.ndim > 1 and X.shape[1:].numel() == n_features
     return X.dtype == dtype and X.is_contiguous() and has_features
 
@@ -309,10 +293,7 @@ def _has_plain_targets(s: TensorSet, dtype: torch.dtype, loss: int, n_outputs: i
 
 
 def holds_classes(s: TensorSet) -> bool:
-    """Return whether each sample of a set has a class, and all weigh the same.
-
-    The class is negative if it is not among those of the training samples.
-    """
+    """Return whether each sample has a class, negative if unknown, and equal weight."""
     y = s.y
     if y is None or s.sample_weight is not None or not len(s):
         return False

@@ -35,10 +35,7 @@ __all__ = [
     "Residual",
     "Tensors",
     "chained",
-    "input_gradient",
-    "linear",
     "run_backward",
-    "weight_gradient",
 ]
 
 # Multiplications of one network from which on a call of its own costs less than it gains.
@@ -47,10 +44,7 @@ _AMD = "AuthenticAMD"
 
 
 def linear(x: Tensor, weight: Tensor, bias: Tensor | None, out: Tensor) -> Tensor:
-    """Write x W^T + b into `out`, (k, B, H), and return it.
-
-    Shapes: `x` (k, B, D), `weight` (k, H, D), `bias` (k, H).
-    """
+    """Write x W^T + b into `out`, (k, B, H), for (k, B, D), (k, H, D) and (k, H)."""
     if _goes_one_by_one(x, weight.shape[1]):
         for network in range(len(x)):
             out[network] = _product(
@@ -63,10 +57,7 @@ def linear(x: Tensor, weight: Tensor, bias: Tensor | None, out: Tensor) -> Tenso
 
 
 def weight_gradient(dy: Tensor, x: Tensor, out: Tensor) -> Tensor:
-    """Write the derivatives by the weights, dy^T x, into `out`, (k, H, D), and return it.
-
-    Shapes: `dy` (k, B, H), `x` (k, B, D).
-    """
+    """Write the derivatives by the weights, dy^T x, into `out`, (k, H, D); return it."""
     if _goes_one_by_one(x, dy.shape[2]):
         for network in range(len(x)):
             out[network] = _product(dy[network].T, x[network].T)
@@ -75,10 +66,7 @@ def weight_gradient(dy: Tensor, x: Tensor, out: Tensor) -> Tensor:
 
 
 def input_gradient(dy: Tensor, weight: Tensor, out: Tensor) -> Tensor:
-    """Write the derivatives by the inputs, dy W, into `out`, (k, B, D), and return it.
-
-    Shapes: `dy` (k, B, H), `weight` (k, H, D).
-    """
+    """Write the derivatives by the inputs, dy W, into `out`, (k, B, D), and return it."""
     if _goes_one_by_one(dy, weight.shape[2]):
         for network in range(len(dy)):
             out[network] = _product(dy[network], weight[network].T)
@@ -153,9 +141,12 @@ class Layer(ABC):
     in_place = False
     reads_output = False
 
-    @abstractmethod
+    _x: Tensor
+
     def forward(self, x: Tensor, batch: Batch) -> Tensor:
         """Map (k, B, D) to (k, B, H) in training, and keep what ``backward`` needs."""
+        self._x = x
+        return self.evaluate(x, batch.tensors)
 
     @abstractmethod
     def backward(self, dy: Tensor, batch: Batch, *, keep: bool) -> Tensor:
@@ -184,10 +175,7 @@ def chained(layers: Sequence[Layer]) -> list[Layer]:
 def run_backward(
     layers: Sequence[Layer], dy: Tensor, batch: Batch, *, keep: bool
 ) -> Tensor:
-    """Return the derivatives by the input of a chain, (k, B, D), from those by its output.
-
-    `dy`, (k, B, H), may be overwritten unless `keep` is set.
-    """
+    """Return the derivatives by a chain's input; `dy` may be overwritten unless `keep`."""
     for layer in reversed(layers):
         dx = layer.backward(dy, batch, keep=keep)
         keep = keep and dx is dy
@@ -218,15 +206,8 @@ class Linear(Layer):
         self.memory = memory
         self.first = first
         self.last = last
-        self._x = torch.empty(0)
-
-    def forward(self, x: Tensor, batch: Batch) -> Tensor:
-        """Return the output for a batch to train on."""
-        self._x = x
-        return self.evaluate(x, batch.tensors)
 
     def backward(self, dy: Tensor, batch: Batch, *, keep: bool) -> Tensor:
-        """Return the derivatives by the input at the last batch."""
         k, n, n_out = dy.shape
         n_in = self._x.shape[2]
         weight = self.memory(self.weight, dy, k, n_out, n_in)
@@ -240,7 +221,6 @@ class Linear(Layer):
         return input_gradient(dy, batch.tensors[self.weight], out)
 
     def evaluate(self, x: Tensor, tensors: Tensors) -> Tensor:
-        """Return the output in evaluation mode."""
         weight = tensors[self.weight]
         bias = None if self.bias is None else tensors[self.bias]
         if self.last:
@@ -253,10 +233,7 @@ class Linear(Layer):
 
 
 class Activation(Layer):
-    """An activation of each number, or over the last dimension.
-
-    The derivatives of ReLU and tanh are written out; others come from autograd.
-    """
+    """An activation; derivatives of ReLU and tanh are written out, others by autograd."""
 
     reads_output = True
 
@@ -269,7 +246,6 @@ class Activation(Layer):
         self._saved: Any = None
 
     def forward(self, x: Tensor, batch: Batch) -> Tensor:
-        """Return the output for a batch to train on."""
         if self.is_relu or self.is_tanh:
             y = self._written_out(x)
             self._saved = y
@@ -281,7 +257,6 @@ class Activation(Layer):
         return out.detach()
 
     def backward(self, dy: Tensor, batch: Batch, *, keep: bool) -> Tensor:
-        """Return the derivatives by the input at the last batch."""
         if self.is_relu or self.is_tanh:
             out = self.memory(self.name + ".dx", dy, *dy.shape) if keep else dy
             if self.is_relu:
@@ -294,7 +269,6 @@ class Activation(Layer):
         return dx  # type: ignore[no-any-return]
 
     def evaluate(self, x: Tensor, tensors: Tensors) -> Tensor:
-        """Return the output in evaluation mode."""
         if self.is_relu or self.is_tanh:
             return self._written_out(x)
         y: Tensor = self.module(x)
@@ -332,7 +306,6 @@ class Dropout(Layer):
         self._mask: Tensor | None = None
 
     def follow(self, previous: Layer) -> None:
-        """Take note of the layer whose output is the input."""
         # ReLU's derivative is as well read off what dropout left of its output.
         behind_relu = isinstance(previous, Activation) and previous.is_relu
         self.in_place = behind_relu or not previous.reads_output
@@ -340,7 +313,6 @@ class Dropout(Layer):
         self.reads_output = previous.reads_output
 
     def forward(self, x: Tensor, batch: Batch) -> Tensor:
-        """Return the output for a batch to train on."""
         mask = self._mask = self.mask(x, batch)
         if mask is None:
             return x
@@ -352,14 +324,12 @@ class Dropout(Layer):
         return torch.mul(x, mask, out=self.memory(self.name + ".y", x, *x.shape))
 
     def backward(self, dy: Tensor, batch: Batch, *, keep: bool) -> Tensor:
-        """Return the derivatives by the input at the last batch."""
         if self._mask is None:
             return dy
         out = self.memory(self.name + ".dx", dy, *dy.shape) if keep else dy
         return torch.mul(dy, self._mask, out=out)
 
     def evaluate(self, x: Tensor, tensors: Tensors) -> Tensor:
-        """Return the input."""
         return x
 
 
@@ -375,19 +345,16 @@ class Residual(Layer):
         self.first = first
 
     def forward(self, x: Tensor, batch: Batch) -> Tensor:
-        """Return the output for a batch to train on."""
         y = x
         for layer in self.layers:
             y = layer.forward(y, batch)
         return torch.add(x, y, out=self.memory(self.name + ".sum", y, *y.shape))
 
     def backward(self, dy: Tensor, batch: Batch, *, keep: bool) -> Tensor:
-        """Return the derivatives by the input at the last batch."""
         dx = run_backward(self.layers, dy, batch, keep=True)
         return dx if self.first else dx.add_(dy)
 
     def evaluate(self, x: Tensor, tensors: Tensors) -> Tensor:
-        """Return the output in evaluation mode."""
         y = x
         for layer in self.layers:
             y = layer.evaluate(y, tensors)
@@ -406,7 +373,6 @@ class LayerNorm(Layer):
         self._saved: Any = None
 
     def forward(self, x: Tensor, batch: Batch) -> Tensor:
-        """Return the output for a batch to train on."""
         mean = x.mean(dim=self.dim, keepdim=True)
         z = x.sub_(mean) if self.in_place else x - mean
         variance = torch.square(z).mean(dim=self.dim, keepdim=True)
@@ -417,7 +383,6 @@ class LayerNorm(Layer):
         return self._affine(z, batch.tensors)
 
     def backward(self, dy: Tensor, batch: Batch, *, keep: bool) -> Tensor:
-        """Return the derivatives by the input at the last batch."""
         normalized, scale = self._saved
         product = dy * normalized
         for part, values in (("weight", product), ("bias", dy)):
@@ -430,7 +395,6 @@ class LayerNorm(Layer):
         return dz.sub_(normalized * along).mul_(scale)
 
     def evaluate(self, x: Tensor, tensors: Tensors) -> Tensor:
-        """Return the output in evaluation mode."""
         z = x - x.mean(dim=2, keepdim=True)
         scale = torch.square(z).mean(dim=2, keepdim=True).add_(self.eps).rsqrt_()
         return self._affine(z.mul_(scale), tensors)
@@ -444,9 +408,9 @@ class LayerNorm(Layer):
 
 
 class BatchNorm(LayerNorm):
-    """Batch normalisation, over the samples of each network's batch.
+    """Batch normalisation in each network.
 
-    `momentum` is the share of a batch in the running statistics.
+    `momentum` is a batch's share in the statistics.
     """
 
     dim = 1
@@ -456,7 +420,6 @@ class BatchNorm(LayerNorm):
         self.momentum = momentum
 
     def evaluate(self, x: Tensor, tensors: Tensors) -> Tensor:
-        """Return the output in evaluation mode."""
         mean = tensors[self.name + ".running_mean"].unsqueeze(1)
         variance = tensors[self.name + ".running_var"].unsqueeze(1)
         return self._affine((x - mean).mul_((variance + self.eps).rsqrt_()), tensors)
@@ -471,10 +434,7 @@ class BatchNorm(LayerNorm):
 
 
 class ModuleLayer(Layer):
-    """A module that comes first in a chain.
-
-    It has no dropout, and is the same in training and in evaluation.
-    """
+    """A module without dropout that comes first in a chain, the same in both modes."""
 
     # Autograd keeps the output for itself.
     reads_output = True
@@ -487,7 +447,6 @@ class ModuleLayer(Layer):
         self._saved: tuple[Tensor, list[Tensor]] | None = None
 
     def forward(self, x: Tensor, batch: Batch) -> Tensor:
-        """Return the output for a batch to train on."""
         own = {
             n: batch.tensors[name].detach().requires_grad_()
             for name, n in self.parameters.items()
@@ -508,7 +467,6 @@ class ModuleLayer(Layer):
         return dy
 
     def evaluate(self, x: Tensor, tensors: Tensors) -> Tensor:
-        """Return the output in evaluation mode."""
         own = {n: tensors[name] for name, n in self.parameters.items()}
         y: Tensor = self._vmapped(own, self._buffers(tensors), x)
         return y

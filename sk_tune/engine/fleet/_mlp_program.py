@@ -33,7 +33,7 @@ from sk_tune.engine.fleet._layers import (
 )
 from sk_tune.nets import MLP, mean_of_members
 
-__all__ = ["MLPProgram", "MemberHead", "MemberLinear", "Members"]
+__all__ = ["MLPProgram"]
 
 Memory = Callable[..., Tensor]
 
@@ -45,18 +45,12 @@ class Members(Layer):
         self.members = members
         self.first = first
 
-    def forward(self, x: Tensor, batch: Batch) -> Tensor:
-        """Return the output for a batch to train on."""
-        return self.evaluate(x, batch.tensors)
-
     def backward(self, dy: Tensor, batch: Batch, *, keep: bool) -> Tensor:
-        """Return the derivatives by the input at the last batch."""
         if self.first:
             return dy
         return _by_member(dy, self.members).sum(dim=1)
 
     def evaluate(self, x: Tensor, tensors: Tensors) -> Tensor:
-        """Return the output in evaluation mode."""
         return x.repeat(1, self.members, 1)
 
 
@@ -71,13 +65,11 @@ class MemberLinear(Layer):
         self._saved: tuple[Tensor, ...] = ()
 
     def forward(self, x: Tensor, batch: Batch) -> Tensor:
-        """Return the output for a batch to train on."""
         y, scaled, z = self._outputs(x, batch.tensors)
         self._saved = (x, scaled, z)
         return y
 
     def backward(self, dy: Tensor, batch: Batch, *, keep: bool) -> Tensor:
-        """Return the derivatives by the input at the last batch."""
         x, scaled, z = self._saved
         r, s, _ = self._vectors(batch.tensors)
         weight = batch.tensors[self.name + ".weight"]
@@ -94,7 +86,6 @@ class MemberLinear(Layer):
         return dy if self.first else dscaled.mul_(r).flatten(1, 2)
 
     def evaluate(self, x: Tensor, tensors: Tensors) -> Tensor:
-        """Return the output in evaluation mode."""
         return self._outputs(x, tensors)[0]
 
     def _outputs(self, x: Tensor, tensors: Tensors) -> tuple[Tensor, Tensor, Tensor]:
@@ -132,15 +123,8 @@ class MemberHead(Layer):
         self.dx = name + ".dx"
         self.members = members
         self.memory = memory
-        self._x = torch.empty(0)
-
-    def forward(self, x: Tensor, batch: Batch) -> Tensor:
-        """Return the output for a batch to train on."""
-        self._x = x
-        return self.evaluate(x, batch.tensors)
 
     def backward(self, dy: Tensor, batch: Batch, *, keep: bool) -> Tensor:
-        """Return the derivatives by the input at the last batch."""
         k = len(dy)
         dy = _by_member(dy, self.members).flatten(0, 1)  # (k m, B, C)
         x = _by_member(self._x, self.members).flatten(0, 1)
@@ -153,7 +137,6 @@ class MemberHead(Layer):
         return dx.view(self._x.shape)
 
     def evaluate(self, x: Tensor, tensors: Tensors) -> Tensor:
-        """Return the output in evaluation mode."""
         weight = tensors[self.weight].flatten(0, 1)
         bias = tensors[self.bias].view(len(weight), 1, -1)
         own = _by_member(x, self.members).flatten(0, 1)
@@ -187,23 +170,19 @@ class MLPProgram(ChainProgram):
         self.layers = chained(layers)
 
     def forward(self, X: Tensor, networks: slice, step: int) -> Tensor:
-        """Return the outputs for a batch to train on, and keep what ``backward`` needs."""
         outputs = super().forward(X, networks, step)
         return outputs if self.members == 1 else self._members_last(outputs)
 
     def backward(self, gradient: Tensor) -> list[Tensor]:
-        """Return the derivatives by the parameters at the last batch."""
         if self.members > 1:
             gradient = gradient.transpose(1, 2).flatten(1, 2)
         return super().backward(gradient)
 
     def evaluate(self, X: Tensor, networks: slice) -> Tensor:
-        """Return the outputs in evaluation mode."""
         outputs = super().evaluate(X, networks)
         return outputs if self.members == 1 else self.combined(self._members_last(outputs))
 
     def combined(self, outputs: Tensor) -> Tensor:
-        """Return the outputs of a batch without an axis of members."""
         return outputs if outputs.ndim == 3 else mean_of_members(outputs, self.link, dim=2)
 
     def _members_last(self, outputs: Tensor) -> Tensor:

@@ -75,7 +75,6 @@ class ModuleProgram(Program):
         self._batch: Any = None
 
     def forward(self, X: Tensor, networks: slice, step: int) -> Tensor:
-        """Return the outputs for a batch to train on, and keep what ``backward`` needs."""
         self.pattern.train()
         parameters = {
             n: t[networks].detach().requires_grad_()
@@ -96,14 +95,12 @@ class ModuleProgram(Program):
         return outputs.detach()
 
     def backward(self, gradient: Tensor) -> Sequence[Tensor]:
-        """Return the derivatives by the parameters at the last batch."""
         outputs, parameters = self._batch
         self._batch = None
         found = torch.autograd.grad(outputs, parameters, gradient.contiguous())
         return [g.contiguous() for g in found]
 
     def evaluate(self, X: Tensor, networks: slice) -> Tensor:
-        """Return the outputs in evaluation mode."""
         self.pattern.eval()
         parameters, buffers = (
             {n: t[networks] for n, t in part.tensors.items()}
@@ -119,18 +116,15 @@ class ModuleProgram(Program):
         n_steps: int,
         generators: Sequence[torch.Generator | None],
     ) -> None:
-        """Prepare the random numbers of an epoch."""
         super().begin_epoch(first_steps, n_steps, generators)
         for layer in self._torch:
             layer.generators = list(generators)
 
     def select(self, index: Tensor) -> None:
-        """Keep some networks, in the order given."""
         super().select(index)
         self.probabilities = [self.probabilities[i] for i in index.tolist()]
 
     def extend(self, other: Program) -> None:
-        """Add the networks of another program behind these."""
         super().extend(other)
         assert isinstance(other, ModuleProgram)  # noqa: S101 - of one architecture
         self.probabilities.extend(other.probabilities)
@@ -213,19 +207,8 @@ class _Normalized(Function):
         y, means = torch.empty_like(x), x.new_empty(2, len(x), x.shape[2])
         parts = zip(x, *map(_each, (weight, bias), (x, x)), y, *means, strict=True)
         for own, w, b, out, mean, inverse in parts:
-            _NORMALIZE(
-                own,
-                w,
-                b,
-                None,
-                None,
-                True,
-                0.0,
-                eps,
-                out=out,
-                save_mean=mean,
-                save_invstd=inverse,
-            )
+            made = {"out": out, "save_mean": mean, "save_invstd": inverse}
+            _NORMALIZE(own, w, b, None, None, True, 0.0, eps, **made)
         return y, means[0], means[1]
 
     @staticmethod
@@ -246,21 +229,8 @@ class _Normalized(Function):
         dx, sums = torch.empty_like(x), x.new_empty(2, *mean.shape)
         parts = zip(dy, x, _each(weight, x), mean, inverse, dx, *sums, strict=True)
         for d, own, w, m, i, *out in parts:
-            _DERIVATIVES(
-                d,
-                own,
-                w,
-                None,
-                None,
-                m,
-                i,
-                True,
-                ctx.eps,
-                [True, True, True],
-                out0=out[0],
-                out1=out[1],
-                out2=out[2],
-            )
+            made = {f"out{number}": tensor for number, tensor in enumerate(out)}
+            _DERIVATIVES(d, own, w, None, None, m, i, True, ctx.eps, [True] * 3, **made)
         return (dx, *(sums if weight is not None else (None, None)), None)
 
     @staticmethod

@@ -3,7 +3,7 @@
 """What networks of a fleet share, what each asks for, and what comes out."""
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import KW_ONLY, dataclass
 from functools import partial
 from typing import Any, NamedTuple, Protocol
 
@@ -51,10 +51,7 @@ class TrainingCourse(Protocol):
         """Return a permutation of the samples in an epoch, from 0, on the CPU."""
 
     def generator(self, epoch: int) -> torch.Generator | None:
-        """Return what ``nn.Dropout`` draws from in an epoch, from 0.
-
-        It is in the state of torch's global generator at this point of a lone fit.
-        """
+        """Return what ``nn.Dropout`` draws from in an epoch, from 0, as in a lone fit."""
 
     def rates(self, epoch: int, n_batches: int) -> Sequence[float]:
         """Return the learning rate of each step of an epoch, from 0."""
@@ -70,10 +67,7 @@ class TrainingCourse(Protocol):
         """
 
     def memory(self) -> dict[str, Any]:
-        """Return what the course goes on from between two epochs, as plain values.
-
-        Its stopping is not among them.
-        """
+        """Return what the course goes on from beside `stopping`, as plain values."""
 
     @property
     def uses_best(self) -> bool:
@@ -84,6 +78,7 @@ class TrainingCourse(Protocol):
         """Whether no further epoch shall be trained."""
 
 
+@dataclass
 class SeededCourse:
     """The course of a network that was made from one of sk_tune's estimators.
 
@@ -92,26 +87,15 @@ class SeededCourse:
     loss by `tol`, or never if that is None.
     """
 
-    def __init__(
-        self,
-        seed: int,
-        *,
-        learning_rate: float,
-        lr_schedule: str,
-        schedule_epochs: int,
-        patience: int | None,
-        tol: float,
-        stopping: StoppingState,
-        first_epoch: int,
-    ) -> None:
-        self.seed = seed
-        self.learning_rate = learning_rate
-        self.lr_schedule = lr_schedule
-        self.schedule_epochs = schedule_epochs
-        self.patience = patience
-        self.tol = tol
-        self.stopping = stopping
-        self.first_epoch = first_epoch
+    seed: int
+    _: KW_ONLY
+    learning_rate: float
+    lr_schedule: str
+    schedule_epochs: int
+    patience: int | None
+    tol: float
+    stopping: StoppingState
+    first_epoch: int
 
     @property
     def is_foreseen(self) -> bool:
@@ -119,17 +103,14 @@ class SeededCourse:
         return self.patience is None
 
     def order(self, epoch: int, n_samples: int) -> Tensor:
-        """Return the order of the samples in an epoch."""
         return batch_order(n_samples, self.seed, epoch)
 
     def generator(self, epoch: int) -> torch.Generator:
-        """Return what ``nn.Dropout`` draws from in an epoch."""
         generator = torch.Generator()
         generator.manual_seed(derive_seed(self.seed, Stream.MODULE, epoch))
         return generator
 
     def rates(self, epoch: int, n_batches: int) -> list[float]:
-        """Return the learning rate of each step of an epoch."""
         if self.lr_schedule == "constant":
             return [self.learning_rate] * n_batches
         n_epochs = epoch - self.first_epoch
@@ -144,7 +125,6 @@ class SeededCourse:
     def improved(
         self, record: dict[str, Any], batch_losses: Tensor, valid_outputs: Tensor | None
     ) -> bool:
-        """Take note of a finished epoch."""
         if self.patience is None:
             return False
         epoch = record["epoch"]
@@ -187,10 +167,7 @@ class StackedLoss(NamedTuple):
         share: Tensor | None,
         smoothing: Tensor | None,
     ) -> tuple[Tensor, Tensor]:
-        """Return what ``with_gradient`` does, for the mean of several members' losses.
-
-        Outputs and their gradients are (K, B, members, C).
-        """
+        """Return ``with_gradient`` of the mean of members' losses, (K, B, members, C)."""
         m = outputs.shape[2]
         if share is not None:
             share = share.repeat_interleave(m, dim=1) / m
@@ -283,17 +260,8 @@ def _weighted(
     return (losses * share).sum(dim=1), gradient.mul_(share.unsqueeze(-1))
 
 
-def _mean_of(
-    function: Callable[..., Tensor],
-) -> Callable[[Tensor, Tensor, Tensor | None], Tensor]:
-    return partial(_weighted_mean, function)
-
-
 def _weighted_mean(
-    function: Callable[..., Tensor],
-    outputs: Tensor,
-    targets: Tensor,
-    weight: Tensor | None,
+    function: Callable[..., Tensor], outputs: Tensor, targets: Tensor, weight: Tensor | None
 ) -> Tensor:
     losses = _per_sample(function, outputs, targets)
     if weight is None:
@@ -304,11 +272,11 @@ def _weighted_mean(
 LOSSES: dict[str, StackedLoss] = {
     "cross_entropy": StackedLoss(_cross_entropy, _mean_cross_entropy),
     "binary_cross_entropy": StackedLoss(
-        _binary_cross_entropy, _mean_of(F.binary_cross_entropy_with_logits)
+        _binary_cross_entropy, partial(_weighted_mean, F.binary_cross_entropy_with_logits)
     ),
-    "squared_error": StackedLoss(_squared_error, _mean_of(F.mse_loss)),
-    "absolute_error": StackedLoss(_absolute_error, _mean_of(F.l1_loss)),
-    "huber": StackedLoss(_huber, _mean_of(F.huber_loss)),
+    "squared_error": StackedLoss(_squared_error, partial(_weighted_mean, F.mse_loss)),
+    "absolute_error": StackedLoss(_absolute_error, partial(_weighted_mean, F.l1_loss)),
+    "huber": StackedLoss(_huber, partial(_weighted_mean, F.huber_loss)),
 }
 
 

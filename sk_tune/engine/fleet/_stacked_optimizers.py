@@ -24,10 +24,7 @@ class StackedTensors:
 
     @classmethod
     def stacked(cls, networks: Sequence[Mapping[str, Tensor]]) -> "StackedTensors":
-        """Return copies of the tensors of single networks, stacked.
-
-        Names and shapes are equal.
-        """
+        """Return copies of single networks' tensors of equal names and shapes, stacked."""
         return cls({
             # Of tensors in another order in memory, the stack would be in that order.
             name: torch.stack([network[name].detach() for network in networks]).contiguous()
@@ -92,10 +89,7 @@ class Settings:
 
 
 class StackedOptimizer:
-    """An optimizer over tensors with a leading network axis.
-
-    `kind` is "adamw", "adam", "sgd" or "rmsprop".
-    """
+    """An AdamW, Adam, SGD or RMSprop over tensors with a leading network axis."""
 
     def __init__(self, kind: str, *, nesterov: bool) -> None:
         self.kind = kind
@@ -171,7 +165,7 @@ class StackedOptimizer:
         gradients: Sequence[Tensor],
         rates: Sequence[float],
     ) -> None:
-        """Update the parameters of k neighbouring networks, (k, ...), each at its rate.
+        """Update parameters (k, ...) of k networks, each at its rate.
 
         Gradients are overwritten.
         """
@@ -187,7 +181,7 @@ class StackedOptimizer:
         for values in zip(parameters, gradients, *moments, strict=True):
             shape = (-1,) + (1,) * (values[0].ndim - 1)
             own = {name: column.view(shape) for name, column in columns.items()}
-            update(*values, **own, kind=self.kind, nesterov=self.nesterov)
+            update(*values, own, self)
 
     def _step_fused(
         self,
@@ -218,10 +212,7 @@ class StackedOptimizer:
     def _views(
         self, networks: slice, parameters: Sequence[Tensor], gradients: Sequence[Tensor]
     ) -> _Views:
-        """Return the tensors of each run, and what to copy before and after the kernel.
-
-        From the last step if the gradients are the same tensors still.
-        """
+        """Return the tensors of each run, and what to copy before and after the kernel."""
         key = (networks.start, networks.stop)
         empty: _Views = ([], [], [])
         sources, found = self._viewed.get(key, ((), empty))
@@ -294,47 +285,25 @@ def _copy(pairs: Sequence[_Pair]) -> None:
 
 
 def _adam(
-    p: Tensor,
-    g: Tensor,
-    m: Tensor,
-    v: Tensor,
-    *,
-    lr: Tensor,
-    beta_2: Tensor,
-    new_1: Tensor,
-    new_2: Tensor,
-    eps: Tensor,
-    decay: Tensor,
-    step_size: Tensor,
-    root: Tensor,
-    kind: str,
-    **_: Any,
+    p: Tensor, g: Tensor, m: Tensor, v: Tensor, c: dict[str, Tensor], rule: StackedOptimizer
 ) -> None:
-    if kind == "adamw":
-        p.mul_(1 - lr * decay)
+    if rule.kind == "adamw":
+        p.mul_(1 - c["lr"] * c["decay"])
     else:
-        g.addcmul_(p, decay)
-    m.lerp_(g, new_1)
-    v.mul_(beta_2).addcmul_(g * new_2, g)
-    denominator = v.sqrt().div_(root).add_(eps)
-    p.sub_(torch.div(m, denominator).mul_(step_size))
+        g.addcmul_(p, c["decay"])
+    m.lerp_(g, c["new_1"])
+    v.mul_(c["beta_2"]).addcmul_(g * c["new_2"], g)
+    denominator = v.sqrt().div_(c["root"]).add_(c["eps"])
+    p.sub_(torch.div(m, denominator).mul_(c["step_size"]))
 
 
 def _sgd(
-    p: Tensor,
-    g: Tensor,
-    buffer: Tensor,
-    *,
-    lr: Tensor,
-    momentum: Tensor,
-    decay: Tensor,
-    nesterov: bool,
-    **_: Any,
+    p: Tensor, g: Tensor, buffer: Tensor, c: dict[str, Tensor], rule: StackedOptimizer
 ) -> None:
-    g.addcmul_(p, decay)
-    buffer.mul_(momentum).add_(g)
-    step = g.addcmul_(buffer, momentum) if nesterov else buffer
-    p.sub_(step * lr)
+    g.addcmul_(p, c["decay"])
+    buffer.mul_(c["momentum"]).add_(g)
+    step = g.addcmul_(buffer, c["momentum"]) if rule.nesterov else buffer
+    p.sub_(step * c["lr"])
 
 
 def _rmsprop(
@@ -342,19 +311,13 @@ def _rmsprop(
     g: Tensor,
     v: Tensor,
     buffer: Tensor,
-    *,
-    lr: Tensor,
-    momentum: Tensor,
-    beta_2: Tensor,
-    new_2: Tensor,
-    eps: Tensor,
-    decay: Tensor,
-    **_: Any,
+    c: dict[str, Tensor],
+    rule: StackedOptimizer,
 ) -> None:
-    g.addcmul_(p, decay)
-    v.mul_(beta_2).addcmul_(g * new_2, g)
-    buffer.mul_(momentum).add_(g.div_(v.sqrt().add_(eps)))
-    p.sub_(buffer * lr)
+    g.addcmul_(p, c["decay"])
+    v.mul_(c["beta_2"]).addcmul_(g * c["new_2"], g)
+    buffer.mul_(c["momentum"]).add_(g.div_(v.sqrt().add_(c["eps"])))
+    p.sub_(buffer * c["lr"])
 
 
 def _first_moments(

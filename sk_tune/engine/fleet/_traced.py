@@ -39,16 +39,7 @@ from sk_tune.engine.fleet._layers import (
 from sk_tune.nets import ACTIVATIONS, SeededDropout
 from sk_tune.training import forked_rng
 
-__all__ = [
-    "NORMS",
-    "OVER_CLASSES",
-    "Link",
-    "TracedProgram",
-    "is_known",
-    "n_images",
-    "served_chain",
-    "traced_chain",
-]
+__all__ = ["TracedProgram", "traced_chain"]
 
 _ACTIVATIONS = (*ACTIVATIONS.values(), nn.Softplus, nn.ReLU6, nn.Softmax, nn.LogSoftmax)
 OVER_CLASSES = (nn.Softmax, nn.LogSoftmax)
@@ -58,10 +49,7 @@ NORMS = {1: nn.BatchNorm1d, 2: nn.BatchNorm2d, 3: nn.BatchNorm3d}
 
 
 class Link(NamedTuple):
-    """One layer of a chain, and its name in the module.
-
-    The name is empty for a function.
-    """
+    """One layer of a chain, and its name in the module; empty for a function."""
 
     name: str
     module: nn.Module
@@ -234,10 +222,7 @@ def traced_chain(
 
 
 def _draws_in_line(module: nn.Module, X: Tensor) -> bool:
-    """Return whether torch draws masks in the order of the numbers of a batch.
-
-    So do layers of images here, whatever order in memory they have.
-    """
+    """Return whether torch draws masks in the order of the numbers of a batch."""
     orders = orders_in_memory(module, X)
     if orders is None:
         return False
@@ -267,10 +252,7 @@ def _tensors(module: nn.Module) -> list[Tensor]:
 
 
 def _traced(module: nn.Module, *, is_training: bool) -> tuple[list[Link], list[Any]]:
-    """Return the layers of a forward, and what both modes must have in common.
-
-    A module may keep layers, such as those it does not tune, in the other mode.
-    """
+    """Return the layers of a forward, and what both modes must have in common."""
     links = _links(module.train(is_training))
     return links, [
         (k.name, repr(k.module), not k.name or k.module.training == is_training)
@@ -279,10 +261,7 @@ def _traced(module: nn.Module, *, is_training: bool) -> tuple[list[Link], list[A
 
 
 class _Path:
-    """Stands for what the forward has made of its input so far.
-
-    `links` are all layers called until now, the same list for all paths.
-    """
+    """Stands for what the forward has made of its input; all paths share their `links`."""
 
     def __init__(self, links: list[Link]) -> None:
         self.links = links
@@ -370,11 +349,9 @@ class TracedProgram(ChainProgram):
         self._build(chain)
 
     def forward(self, X: Tensor, networks: slice, step: int) -> Tensor:
-        """Return the outputs for a batch to train on, and keep what ``backward`` needs."""
         return super().forward(X if self._n_images else X.flatten(2), networks, step)
 
     def evaluate(self, X: Tensor, networks: slice) -> Tensor:
-        """Return the outputs in evaluation mode."""
         return super().evaluate(X if self._n_images else X.flatten(2), networks)
 
     def begin_epoch(
@@ -383,17 +360,14 @@ class TracedProgram(ChainProgram):
         n_steps: int,
         generators: Sequence[torch.Generator | None],
     ) -> None:
-        """Prepare the random numbers of an epoch."""
         super().begin_epoch(first_steps, n_steps, generators)
         self._generators = generators
 
     def select(self, index: Tensor) -> None:
-        """Keep some networks, in the order given."""
         super().select(index)
         self.probabilities = [self.probabilities[i] for i in index.tolist()]
 
     def extend(self, other: Any) -> None:
-        """Add the networks of another program behind these."""
         super().extend(other)
         self.probabilities.extend(other.probabilities)
         if len(other.chain) > len(self.chain):

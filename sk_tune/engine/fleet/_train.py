@@ -106,10 +106,7 @@ def train_fleet(
 
 
 def _train_epochs(fleet: ActiveBatch, n_epochs: int) -> list[Tensor | None]:
-    """Train every network for some epochs; return the outputs on monitor samples.
-
-    Losses and scores are noted; the last epoch is left to be ended.
-    """
+    """Train networks for some epochs, the last of which is left to be ended; score them."""
     if fleet.compiled is not None and fleet.compiled.judges:
         looked_at = _train_and_judge(fleet, fleet.compiled, n_epochs)
     else:
@@ -334,10 +331,7 @@ class _EpochRecord:
 
 
 def _score_epoch(fleet: ActiveBatch, known: Sequence[Tensor | None]) -> list[Tensor | None]:
-    """Score networks on validation and monitor samples; return the outputs on the latter.
-
-    Networks of which these are known have been scored on them.
-    """
+    """Score networks on validation samples, and on monitor samples not yet `known`."""
     judged = _judged(fleet)
     for position, result in evaluate(
         fleet.program.evaluate, [a.network.valid for a in fleet.networks], *judged
