@@ -4,9 +4,8 @@
 
 from sk_tune.automl._auto import AutoClassifier, AutoRegressor
 from sk_tune.automl._blend import Blend
-from sk_tune.automl._progress import progress_text
-from sk_tune.automl._runner import AutoProgress
-from sk_tune.automl._verdict import Score, format_score, scale_of
+from sk_tune.automl._page import Score, format_score, scale_of
+from sk_tune.automl._runner import AutoProgress, progress_text
 
 __all__ = [
     "AutoClassifier",

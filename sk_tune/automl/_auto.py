@@ -9,8 +9,8 @@ from sklearn.base import ClassifierMixin, RegressorMixin
 from sklearn.metrics import check_scoring
 from sklearn.utils.validation import check_is_fitted
 
-from sk_tune._declaration import with_inherited_docs
-from sk_tune.automl._base import AutoEstimator
+from sk_tune._declaration import parameters
+from sk_tune.automl._auto_estimator import AutoEstimator
 
 __all__ = ["AutoClassifier", "AutoRegressor"]
 
@@ -46,7 +46,7 @@ class _ScoredAsJudged:
         return float(check_scoring(self, scoring=self.scoring)(self, X, y, **params))
 
 
-@with_inherited_docs
+@parameters
 class AutoClassifier(_ScoredAsJudged, ClassifierMixin, AutoEstimator):  # type: ignore[misc]
     """A classifier that is found within a time.
 
@@ -88,50 +88,10 @@ class AutoClassifier(_ScoredAsJudged, ClassifierMixin, AutoEstimator):  # type: 
     ['family', 'cv_score', 'cv_std', 'seconds', 'in_ensemble', 'weight', 'params']
     """
 
-    _parameter_constraints: ClassVar[dict[str, list[Any]]] = {
-        **AutoEstimator._parameter_constraints,
-        "calibrate": ["boolean"],
-    }
-    _is_classification = True
+    calibrate: bool = True
 
-    def __init__(
-        self,
-        *,
-        time_budget: float | None = 60,
-        n_rounds: int | None = None,
-        scoring: Any = None,
-        cv: Any = "auto",
-        test_size: Any = "auto",
-        input_shape: Any = None,
-        models: Any = "auto",
-        sampler: Any = "random",
-        use: str = "ensemble",
-        leak_guard: bool = True,
-        diagnosis: bool = True,
-        calibrate: bool = True,
-        warm_start: bool = False,
-        store: Any = None,
-        n_jobs: int | None = None,
-        progress: Any = False,
-        random_state: Any = None,
-    ) -> None:
-        self.time_budget = time_budget
-        self.n_rounds = n_rounds
-        self.scoring = scoring
-        self.cv = cv
-        self.test_size = test_size
-        self.input_shape = input_shape
-        self.models = models
-        self.sampler = sampler
-        self.use = use
-        self.leak_guard = leak_guard
-        self.diagnosis = diagnosis
-        self.calibrate = calibrate
-        self.warm_start = warm_start
-        self.store = store
-        self.n_jobs = n_jobs
-        self.progress = progress
-        self.random_state = random_state
+    _parameter_constraints: ClassVar[dict[str, list[Any]]] = {"calibrate": ["boolean"]}
+    _is_classification = True
 
     def predict_proba(self, X: Any) -> Array:
         """Return the probability of each class.
@@ -149,7 +109,7 @@ class AutoClassifier(_ScoredAsJudged, ClassifierMixin, AutoEstimator):  # type: 
         return self._used().predict_proba(self._features(X))
 
 
-@with_inherited_docs
+@parameters
 class AutoRegressor(_ScoredAsJudged, RegressorMixin, AutoEstimator):  # type: ignore[misc]
     """A regressor that is found within a time.
 
@@ -185,40 +145,3 @@ class AutoRegressor(_ScoredAsJudged, RegressorMixin, AutoEstimator):  # type: ig
     """
 
     _is_classification = False
-
-    def __init__(
-        self,
-        *,
-        time_budget: float | None = 60,
-        n_rounds: int | None = None,
-        scoring: Any = None,
-        cv: Any = "auto",
-        test_size: Any = "auto",
-        input_shape: Any = None,
-        models: Any = "auto",
-        sampler: Any = "random",
-        use: str = "ensemble",
-        leak_guard: bool = True,
-        diagnosis: bool = True,
-        warm_start: bool = False,
-        store: Any = None,
-        n_jobs: int | None = None,
-        progress: Any = False,
-        random_state: Any = None,
-    ) -> None:
-        self.time_budget = time_budget
-        self.n_rounds = n_rounds
-        self.scoring = scoring
-        self.cv = cv
-        self.test_size = test_size
-        self.input_shape = input_shape
-        self.models = models
-        self.sampler = sampler
-        self.use = use
-        self.leak_guard = leak_guard
-        self.diagnosis = diagnosis
-        self.warm_start = warm_start
-        self.store = store
-        self.n_jobs = n_jobs
-        self.progress = progress
-        self.random_state = random_state

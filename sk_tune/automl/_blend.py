@@ -1,22 +1,143 @@
 # SPDX-FileCopyrightText: sk_tune contributors
 # SPDX-License-Identifier: BSD-3-Clause
-"""The average of the models of several folds and trials, which is what predicts."""
+"""Trials that a search leaves, and the average of their models, which predicts.
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+Notation: M trials, N samples that were held out, K classes.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
 from sk_tune._metric import Metric
-from sk_tune.automl._threads import few_threads
-from sk_tune.automl._trials import Trial
-from sk_tune.ensemble import Combination, Member, with_temperature
+from sk_tune.automl._resources import few_threads
+from sk_tune.ensemble import Combination, Library, Member, read_library, with_temperature
 
-__all__ = ["Blend", "blend_of", "held_out_score"]
+__all__ = [
+    "Blend",
+    "Trial",
+    "best_of",
+    "blend_of",
+    "held_out_score",
+    "library_of",
+    "trials_of",
+]
 
 Array = npt.NDArray[Any]
+
+# Of a search, candidates whose models were not kept, and bytes of their predictions.
+_MOST_OTHERS, _BYTES_OF_OTHERS = 64, 2**25
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class Trial:
+    """A configuration that was fitted in every fold.
+
+    `name` is that of the family with a number, `label` the kind of model within the family.
+    `params` are not as in the default model. `score` and `std` are over the folds, `std` is
+    NaN of a single one; `seconds` are those of all folds. `models` are empty if they were
+    not kept, each trained on `n_rows` samples at most; `library` has predictions of shape
+    (1, N, ...).
+    """
+
+    name: str
+    family: str
+    params: Mapping[str, Any]
+    score: float
+    std: float
+    fold_scores: Array
+    seconds: float
+    models: tuple[Any, ...]
+    n_rows: int
+    label: str
+    library: Library
+
+    @property
+    def is_network(self) -> bool:
+        """Whether its models are networks."""
+        return self.family in {"MLP", "CNN", "RNN"}
+
+    @property
+    def number(self) -> int:
+        """Its place among the trials of the family, by which it is named."""
+        return int(self.name.rpartition(" ")[2])
+
+
+def trials_of(
+    search: Any,
+    family: str,
+    *,
+    is_classification: bool,
+    n_before: int,
+    n_rows: int,
+    label: str = "",
+) -> list[Trial]:
+    """Return the candidates of a fitted search, those whose models were kept first.
+
+    There are none if no candidate predicts every held-out sample, has a score and was kept.
+    Of other candidates, which tell how much the best were flattered, there are 64 at most,
+    and fewer if they have many predictions. `n_before` is the largest number of a trial of
+    the family so far; `label` is the family if empty.
+    """
+    common: dict[str, Any] = {"is_classification": is_classification, "random_state": 0}
+    try:
+        kept = read_library(search, needs_models=True, **common).candidates
+        library = read_library(search, needs_models=False, **common)
+    except ValueError:
+        return []
+    results = search.cv_results_
+    place = {row: k for k, row in enumerate(library.candidates.tolist())}
+    rest = sorted(place.keys() - {*kept}, key=lambda row: -results["mean_test_score"][row])
+    most = min(_MOST_OTHERS, _BYTES_OF_OTHERS // library.predictions[0].nbytes)
+    trials: list[Trial] = []
+    for row in [*kept.tolist(), *rest[:most]]:
+        score = float(results["mean_test_score"][row])
+        if np.isnan(score):
+            continue
+        models = tuple(search.models_[row]) if row in kept else ()
+        alone = library.only(place[row])
+        n_folds = search.n_splits_
+        fold_scores = [results[f"split{k}_test_score"][row] for k in range(n_folds)]
+        trials.append(
+            Trial(
+                name=f"{family} {n_before + len(trials) + 1}",
+                family=family,
+                params=dict(results["params"][row]),
+                score=score,
+                std=float(results["std_test_score"][row]) if n_folds > 1 else np.nan,
+                fold_scores=np.array(fold_scores, dtype=np.float64),
+                seconds=float(results["mean_fit_time"][row]) * n_folds,
+                models=models,
+                n_rows=n_rows,
+                label=label or family,
+                # A copy, so that the predictions of all candidates can go.
+                library=replace(alone, predictions=alone.predictions.copy()),
+            )
+        )
+    return trials
+
+
+def best_of(trials: Sequence[Trial], n: int) -> list[Trial]:
+    """Return the at most `n` trials with the highest scores, the best first."""
+    return sorted(trials, key=lambda trial: -trial.score)[:n]
+
+
+def library_of(trials: Sequence[Trial]) -> Library:
+    """Return trials on the same folds as what an ensemble is chosen from.
+
+    Candidates are positions in `trials`.
+    """
+    first = trials[0].library
+    return Library(
+        candidates=np.arange(len(trials)),
+        predictions=np.concatenate([trial.library.predictions for trial in trials]),
+        y=first.y,
+        part=first.part,
+        classes=first.classes,
+    )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -43,18 +164,7 @@ class Blend:
         return self.combination.classes
 
     def predict_proba(self, X: Any) -> Array:
-        """Return the probability of each class.
-
-        Parameters
-        ----------
-        X : DataFrame or ndarray of shape (n_samples, ...)
-            Features.
-
-        Returns
-        -------
-        ndarray of shape (n_samples, n_classes)
-            In the order of `classes`.
-        """
+        """Return the probability of each class, in the order of `classes`."""
         with few_threads(np.size(X)):
             total = self.combination(X)
         total /= total.sum(axis=1, keepdims=True)
@@ -63,18 +173,7 @@ class Blend:
         return with_temperature(total, self.temperature)
 
     def predict(self, X: Any) -> Array:
-        """Return the most probable labels, or the mean of the predictions.
-
-        Parameters
-        ----------
-        X : DataFrame or ndarray of shape (n_samples, ...)
-            Features.
-
-        Returns
-        -------
-        ndarray of shape (n_samples,)
-            Labels or numbers.
-        """
+        """Return the most probable labels, or the mean of the predictions."""
         if self.classes is not None:
             return np.asarray(self.classes[self.predict_proba(X).argmax(axis=1)])
         with few_threads(np.size(X)):
@@ -89,16 +188,16 @@ def blend_of(
     Trials without a weight are no members. Averaged probabilities get the temperature;
     `classes` is None for regression.
     """
-    own = [(t, float(w)) for t, w in zip(trials, weights, strict=True) if w > 0]
+    weighted = [(t, float(w)) for t, w in zip(trials, weights, strict=True) if w > 0]
     members = [
         Member(model, weight / len(trial.models))
-        for trial, weight in own
+        for trial, weight in weighted
         for model in trial.models
     ]
     return Blend(
         combination=Combination(members, classes),
         temperature=temperature,
-        names=tuple(trial.name for trial, _ in own for _ in trial.models),
+        names=tuple(trial.name for trial, _ in weighted for _ in trial.models),
     )
 
 

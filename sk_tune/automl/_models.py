@@ -1,18 +1,24 @@
 # SPDX-FileCopyrightText: sk_tune contributors
 # SPDX-License-Identifier: BSD-3-Clause
-"""Which models are tried, and what of them may vary.
+"""The models that are tried, their transformers, and the parameters that vary.
 
 Names of parameters carry the step's, as scikit-learn has it: ``net__width``.
 """
 
 import math
-from collections.abc import Callable, Mapping, Sequence
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from contextvars import ContextVar
 from dataclasses import dataclass, field, replace
-from typing import Any
+from typing import Any, Self
 
 import numpy as np
+import numpy.typing as npt
 from scipy.stats import loguniform, uniform
+from sklearn.base import BaseEstimator, TransformerMixin
 from sklearn.dummy import DummyClassifier, DummyRegressor
+from sklearn.ensemble import HistGradientBoostingClassifier, HistGradientBoostingRegressor
 from sklearn.impute import SimpleImputer
 from sklearn.linear_model import LogisticRegression, Ridge
 from sklearn.metrics import (
@@ -22,14 +28,10 @@ from sklearn.metrics import (
 )
 from sklearn.pipeline import Pipeline
 from sklearn.preprocessing import FunctionTransformer, StandardScaler
+from sklearn.utils.validation import check_is_fitted
 
 from sk_tune._metric import scorer_metric
-from sk_tune.automl._channel_scaler import ChannelScaler
 from sk_tune.automl._problem import Problem
-from sk_tune.automl._timed_boosting import (
-    TimedBoostingClassifier,
-    TimedBoostingRegressor,
-)
 from sk_tune.estimators import (
     CNNClassifier,
     CNNRegressor,
@@ -42,7 +44,107 @@ from sk_tune.prepare import TablePreparer
 from sk_tune.report import baseline_models
 from sk_tune.space import table_defaults, table_space
 
-__all__ = ["Model", "boosting_model", "dummy_model", "linear_model", "network_models"]
+__all__ = [
+    "ChannelScaler",
+    "Model",
+    "TimedBoostingClassifier",
+    "TimedBoostingRegressor",
+    "boosting_model",
+    "dummy_model",
+    "fits_within",
+    "linear_model",
+    "network_models",
+]
+
+Array = npt.NDArray[Any]
+
+
+class ChannelScaler(TransformerMixin, BaseEstimator):  # type: ignore[misc]
+    """Give each channel, along `axis`, mean 0 and variance 1.
+
+    With `channels_first` the channels are moved to the second axis and missing values
+    become 0, as convolutions take them. ``mean_`` and ``scale_`` are those of all samples
+    and places that are not missing.
+    """
+
+    def __init__(self, axis: int, *, channels_first: bool = False) -> None:
+        self.axis = axis
+        self.channels_first = channels_first
+
+    def fit(self, X: Array, y: Any = None) -> Self:
+        """Learn means and scales."""
+        others = tuple(k for k in range(X.ndim) if k != self.axis % X.ndim)
+        self.mean_ = np.nanmean(X, axis=others, keepdims=True)[0]
+        scale = np.nanstd(X, axis=others, keepdims=True)[0]
+        self.scale_ = np.where(scale > 0, scale, 1.0)
+        return self
+
+    def transform(self, X: Array) -> Array:
+        """Return scaled samples, float32."""
+        check_is_fitted(self)
+        scaled: Array = ((X - self.mean_) / self.scale_).astype(np.float32)
+        if not self.channels_first:
+            return scaled
+        return np.nan_to_num(np.moveaxis(scaled, self.axis, 1), nan=0.0)
+
+
+# Iterations of the first part, and how many times more there are after each of the next.
+_FIRST, _ITERATIONS_GROWTH = 10, 1.6
+
+# Seconds of a fit, and when the last fit is to end by ``time.monotonic``.
+_limits: ContextVar[tuple[float, float] | None] = ContextVar("limits", default=None)
+
+
+@contextmanager
+def fits_within(seconds: float, end: float) -> Iterator[None]:
+    """Let boosting that is fitted inside end in time, after its first iterations at least.
+
+    Each fit may take `seconds`, and all end at `end`, by ``time.monotonic``.
+    """
+    token = _limits.set((seconds, end))
+    try:
+        yield
+    finally:
+        _limits.reset(token)
+
+
+class _Timed:
+    """Fits in parts where there is a limit, else as scikit-learn does."""
+
+    max_iter: int
+    warm_start: bool
+    n_iter_: int
+
+    def fit(self, X: Any, y: Any, sample_weight: Any = None) -> Self:
+        """Fit, with fewer iterations than `max_iter` if there is no time for all."""
+        limits = _limits.get()
+        if limits is None:
+            return super().fit(X, y, sample_weight)  # type: ignore[misc,no-any-return]
+        start = time.monotonic()
+        end = min(start + limits[0], limits[1])
+        asked = self.max_iter, self.warm_start
+        try:
+            self.max_iter = min(_FIRST, asked[0])
+            while True:
+                super().fit(X, y, sample_weight)  # type: ignore[misc]
+                done, now = self.max_iter, time.monotonic()
+                more = min(int(_ITERATIONS_GROWTH * done), asked[0])
+                # The next part takes about as long for each iteration as those before.
+                expected = (now - start) * (more - done) / done
+                if self.n_iter_ < done or more == done or now + expected > end:
+                    return self
+                self.warm_start, self.max_iter = True, more
+        finally:
+            self.max_iter, self.warm_start = asked
+
+
+class TimedBoostingClassifier(_Timed, HistGradientBoostingClassifier):  # type: ignore[misc]
+    """scikit-learn's classifier, which ends in time inside ``fits_within``."""
+
+
+class TimedBoostingRegressor(_Timed, HistGradientBoostingRegressor):  # type: ignore[misc]
+    """scikit-learn's regressor, which ends in time inside ``fits_within``."""
+
 
 # Steps of an epoch beyond which larger batches are tried rather than longer fits.
 _MANY_ROWS = 4000
@@ -133,12 +235,12 @@ def linear_model(problem: Problem) -> Model:
         kinds = baseline_models(problem.X, is_classification=problem.is_classification)
         linear = kinds[1]
     else:
-        own = LogisticRegression() if problem.is_classification else _ridge(problem)
+        model = LogisticRegression() if problem.is_classification else _ridge(problem)
         linear = Pipeline([
             ("flat", FunctionTransformer(_flat)),
             ("fill", SimpleImputer(keep_empty_features=True)),
             ("scale", StandardScaler()),
-            ("linear", own),
+            ("linear", model),
         ])
     step, _ = linear.steps[-1]
     # The moderate ones first, for a budget that does not allow all.

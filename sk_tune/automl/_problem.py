@@ -1,6 +1,6 @@
 # SPDX-FileCopyrightText: sk_tune contributors
 # SPDX-License-Identifier: BSD-3-Clause
-"""What is to be learnt: rows, targets, folds and a score."""
+"""The problem to be learnt: checked X and y, folds and a score."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -8,11 +8,30 @@ from typing import Any, Literal, Self
 
 import numpy as np
 import numpy.typing as npt
+import pandas as pd
+from sklearn.utils.multiclass import check_classification_targets
+from sklearn.utils.validation import (
+    assert_all_finite,
+    check_array,
+    check_consistent_length,
+    column_or_1d,
+    validate_data,
+)
 
-__all__ = ["Kind", "Problem", "sampling_order"]
+from sk_tune.exceptions import TableError
+from sk_tune.prepare import (
+    as_pandas,
+    check_table,
+    kinds_of_text,
+    read_text_columns,
+    text_formats,
+    without_header_rows,
+)
+
+__all__ = ["DataKind", "Problem", "as_features", "as_target", "kind_of", "sampling_order"]
 
 Array = npt.NDArray[Any]
-Kind = Literal["table", "image", "sequence"]
+DataKind = Literal["table", "image", "sequence"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -25,7 +44,7 @@ class Problem:
 
     X: Any
     y: Array
-    kind: Kind
+    kind: DataKind
     is_classification: bool
     folds: Sequence[tuple[Array, Array]]
     scoring: Any
@@ -109,3 +128,138 @@ def sampling_order(y: Array, is_classification: bool, seed: int) -> Array:  # no
     place[np.argsort(codes, kind="stable")] = np.arange(len(y)) - firsts
     quantile = (place + 0.5) / counts[codes]
     return order[np.argsort(np.where(place < 2, place - 2, quantile), kind="stable")]
+
+
+_FEWEST_ROWS = 2
+_KINDS: dict[int, DataKind] = {2: "table", 3: "sequence", 4: "image"}
+
+
+def as_features(estimator: Any, X: Any, *, reset: bool, shape: Any = None) -> Any:
+    """Return checked features.
+
+    A frame with texts for names, or an array of more than two axes. With `reset` the
+    estimator learns names and number of features; else columns without names, or of an
+    estimator that learnt none, are those of ``fit`` by their order. `shape` is that of a
+    sample, if X is flat and its columns are those of images or sequences. Columns that only
+    count the samples are all missing. Of a column that was numbers or dates but for some
+    cells in ``fit``, such cells are missing. Raises ValueError if they are no such data, or
+    not those of ``fit``.
+    """
+    table = as_pandas(X) if hasattr(X, "columns") else None
+    if reset:
+        estimator.columns_ = None
+    fewest = _FEWEST_ROWS if reset else 1
+    if table is None:
+        X = validate_data(
+            estimator,
+            X,
+            reset=reset,
+            allow_nd=True,
+            ensure_all_finite="allow-nan",
+            ensure_min_samples=fewest,
+        )
+        if shape is not None:
+            X = _reshaped(X, tuple(shape))
+        if X.ndim > 2:
+            return X
+        names = pd.Index([str(k) for k in range(X.shape[1])])
+        table = pd.DataFrame(X, columns=names, copy=False)
+        is_known = False
+    else:
+        validate_data(estimator, X, reset=reset, skip_check_array=True)
+        check_table(table, type(estimator).__name__, fewest)
+        # Of two tables with names scikit-learn has compared these.
+        has_names = all(isinstance(name, str) for name in table.columns)
+        is_known = has_names == hasattr(estimator, "feature_names_in_")
+        names = table.columns.astype(str)
+    if not reset and not is_known:
+        # Of this scikit-learn has warned: by their order they are those of fit.
+        names = getattr(estimator, "_columns", names)
+    if shape is not None:
+        return _reshaped(_numbers(table), tuple(shape))
+    table = table.set_axis(names, axis=1).reset_index(drop=True)
+    table = without_header_rows(table)
+    if reset:
+        estimator._columns = list(names)
+        # Settled by all rows: a fold without an unreadable cell could not read one.
+        estimator._formats = text_formats(table)
+    formats = getattr(estimator, "_formats", {})
+    table = read_text_columns(table, formats)
+    if reset:
+        estimator.columns_ = kinds_of_text(table, formats)
+    # What all rows leave out no fold takes in, as one that lacks rows might: there a count
+    # of rows has gaps, and text recurs enough.  Preparation drops what has no values.
+    kinds = estimator.columns_
+    if kinds is not None and kinds.used:
+        table[list(kinds.dropped)] = np.nan
+    return table
+
+
+def _numbers(table: pd.DataFrame) -> Array:
+    """Return the numbers of a table whose columns are those of an image or a sequence."""
+    numbers: Array = check_array(table, dtype=np.float64, ensure_all_finite="allow-nan")
+    return numbers
+
+
+def _reshaped(X: Array, shape: tuple[int, ...]) -> Array:
+    if len(shape) not in {2, 3} or int(np.prod(shape)) != int(np.prod(X.shape[1:])):
+        raise ValueError(
+            "The 'input_shape' parameter must be (n_channels, height, width) or (n_steps, "
+            f"n_features) and have as many values as a row of X. Got {shape} for "
+            f"X.shape={X.shape}."
+        )
+    given, wanted = ([n for n in part if n != 1] for part in (X.shape[1:], shape))
+    if X.ndim > 2 and given != wanted:
+        raise ValueError(
+            "The 'input_shape' parameter must be the shape of a row, unless X is flat. Got "
+            f"{shape} for X.shape={X.shape}. Transpose X, for example with numpy.moveaxis, "
+            "if its axes are in another order."
+        )
+    return X.reshape(len(X), *shape)
+
+
+def as_target(estimator: Any, X: Any, y: Any, *, is_classification: bool) -> Array:
+    """Return checked targets, numbers as float64; ValueError if they cannot be learnt."""
+    if y is None:
+        raise ValueError(
+            f"{type(estimator).__name__} requires y to be passed, but the target y is None."
+        )
+    targets: Array = np.asarray(column_or_1d(y, warn=True))
+    check_consistent_length(X, targets)
+    _check_complete(estimator, targets)
+    if is_classification:
+        check_classification_targets(targets)
+        n_classes = len(np.unique(targets))
+        if n_classes < 2:
+            raise ValueError(
+                f"{type(estimator).__name__} needs at least two classes. Got {n_classes} "
+                "class."
+            )
+        return targets
+    numbers: Array = targets.astype(np.float64)
+    assert_all_finite(numbers, input_name="y")
+    return numbers
+
+
+def _check_complete(estimator: Any, targets: Array) -> None:
+    missing = np.asarray(pd.isna(targets))
+    if missing.any():
+        raise TableError(
+            f"Input y contains NaN. {type(estimator).__name__} must have a target in each "
+            f"row. Got {missing.sum()} missing (NaN) of {len(targets)}, the first at "
+            f"position {missing.argmax()}. Remove those rows from X and y, for example "
+            "with mask = pandas.notna(y)."
+        )
+
+
+def kind_of(X: Any) -> DataKind:
+    """Return "table", "image" or "sequence" by the number of axes.
+
+    ValueError for others.
+    """
+    if X.ndim not in _KINDS:
+        raise ValueError(
+            "X must have 2 axes (a table), 3 (sequences) or 4 (images). Got "
+            f"X.shape={X.shape}."
+        )
+    return _KINDS[X.ndim]

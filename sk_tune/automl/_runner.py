@@ -5,26 +5,57 @@
 import math
 import time
 import warnings
-from collections.abc import Callable
-from contextlib import AbstractContextManager, nullcontext
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
 from sklearn.exceptions import FitFailedWarning
+from sklearn.pipeline import Pipeline
 
-from sk_tune.automl._clock import Clock
-from sk_tune.automl._models import Model
+from sk_tune._text import LiveLine
+from sk_tune.automl._blend import Trial, trials_of
+from sk_tune.automl._models import Model, fits_within
 from sk_tune.automl._problem import Problem
-from sk_tune.automl._shared_steps import SharedSteps
-from sk_tune.automl._timed_boosting import fits_within
-from sk_tune.automl._trials import Trial, trials_of
-from sk_tune.automl._workers import Workers
+from sk_tune.automl._resources import Clock, Workers
+from sk_tune.backend import value_fingerprint
 from sk_tune.report import SearchPart, search_part
 from sk_tune.search import GridSearchCV
 from sk_tune.training import processes_per_cpu
 
-__all__ = ["ERRORS", "N_KEPT", "AutoProgress", "Runner"]
+__all__ = [
+    "ERRORS",
+    "N_KEPT",
+    "AutoProgress",
+    "AutoProgressLine",
+    "Runner",
+    "SharedSteps",
+    "line_of",
+    "progress_text",
+]
+
+
+class SharedSteps:
+    """Fitted transformers that have come so far."""
+
+    def __init__(self) -> None:
+        self._of_digest: dict[Any, Any] = {}
+        # By identity; with the step itself, so that no other one gets its number.
+        self._known: dict[int, tuple[Any, Any]] = {}
+
+    def shared(self, model: Pipeline) -> Pipeline:
+        """Return a fitted pipeline with earlier transformers in the place of equal ones."""
+        *transformers, last = model.steps
+        return Pipeline([*((name, self._first(step)) for name, step in transformers), last])
+
+    def _first(self, step: Any) -> Any:
+        """Return the first of all transformers that have learnt the same."""
+        if id(step) not in self._known:
+            first = self._of_digest.setdefault(value_fingerprint(step), step)
+            self._known[id(step)] = step, first
+        return self._known[id(step)][1]
+
 
 # What a model may fail with without ending the course.
 ERRORS = (ValueError, TypeError, RuntimeError, ArithmeticError, MemoryError, LookupError)
@@ -66,28 +97,12 @@ class AutoProgress:
 
 @dataclass(slots=True, eq=False)
 class Runner:
-    """Runs searches and keeps what they leave.
+    """Runs searches against a clock and keeps what they leave.
 
-    Parameters
-    ----------
-    clock : Clock
-        With the budget.
-    reserve : float
-        Seconds to leave for what comes after.
-    tell : callable or None
-        Called with an ``AutoProgress``.
-    workers : Workers
-        For networks.
-    trials : list of Trial
-        What was trained.
-    others : list of Trial
-        What was trained, too, but is not there any more: its predictions only.
-    failures : dict of str to str
-        What could not be trained, and why.
-    searches : dict of str to SearchPart
-        What the best search of each kind of network tried.
-    latest : SearchPart or None
-        What the latest search of a network tried.
+    `reserve` are seconds to leave for what comes after; `tell` is called with an
+    ``AutoProgress``. Of `others` only predictions are left; `failures` has why a model
+    could not be trained; `searches` has what the best search of each kind of network tried,
+    `latest` what the latest one did.
     """
 
     clock: Clock
@@ -129,35 +144,17 @@ class Runner:
         space: Any,
         model: Model,
         problem: Problem,
-        **own: Any,
+        **options: Any,
     ) -> Any:
-        """Run a search and keep its trials.
+        """Run a search of a class and keep its trials; return it if it left some.
 
-        Parameters
-        ----------
-        kind : type
-            Of the search.
-        estimator : Pipeline
-            What is searched.
-        space : mapping of str to object
-            What varies.
-        model : Model
-            Which model it is.
-        problem : Problem
-            The rows.
-        **own : object
-            Further parameters of the search.  What takes longer than its `time_budget` is
-            cut or left out; a single candidate may take half as long again.
-
-        Returns
-        -------
-        search or None
-            The fitted search if it left trials.
+        `options` are further parameters of the search. What takes longer than its
+        `time_budget` is cut or left out; a single candidate may take half as long again.
         """
-        seconds = own.get("time_budget") or math.inf
+        seconds = options.get("time_budget") or math.inf
         most = min(_MOST_OF_PLANNED * seconds, max(self.left, 1e-3))
         if kind is GridSearchCV and not math.isinf(most):
-            own["time_budget"] = most
+            options["time_budget"] = most
         search = kind(
             estimator,
             space,
@@ -167,7 +164,7 @@ class Runner:
             keep_models=N_KEPT,
             # Boosting and linear algebra use all cores by threads.
             n_jobs=self.workers.n_jobs if model.is_network else None,
-            **own,
+            **options,
         )
         if self.tell is not None:
             search.set_params(progress=lambda _: self._report(often=True))
@@ -193,7 +190,7 @@ class Runner:
             return search
         if not self.seconds_of(model):
             # A warning of scikit-learn ends with the line of the error.
-            reasons = [str(own.message).strip().splitlines()[-1] for own in told]
+            reasons = [str(warning.message).strip().splitlines()[-1] for warning in told]
             self.failures[model.name] = reasons[-1] if reasons else _NO_SCORE
         return None
 
@@ -203,25 +200,12 @@ class Runner:
         return fits_within(seconds / n_folds, time.monotonic() + seconds)
 
     def probe(self, model: Model, problem: Problem, n_rows: int, units: int) -> float:
-        """Return the seconds of short trainings, of which nothing is kept.
+        """Return the seconds of short trainings of a model's defaults; nothing is kept.
 
-        Parameters
-        ----------
-        model : Model
-            What is trained, with its defaults: a network with those of all rows and in all
-            folds, others with those of so few rows and in the first fold.
-        problem : Problem
-            The rows.
-        n_rows : int
-            Of each training; as large a part of the held-out rows is predicted.
-        units : int
-            Its epochs or iterations.
-
-        Returns
-        -------
-        float
-            By the wall clock, or by the processor's time and the load of the machine if
-            that is less: the clock goes on while others compute.
+        A network has the defaults of all samples and is trained in all folds, other models
+        those of so few samples and the first fold. As large a part of the held-out samples
+        is predicted. The seconds are those of the wall clock, or of the processor by the
+        load of the machine if these are fewer: the clock goes on while others compute.
         """
         problem = problem.miniature(n_rows)
         if not model.is_network:
@@ -247,7 +231,7 @@ class Runner:
     def _keep(self, search: Any, model: Model, problem: Problem) -> bool:
         if not hasattr(search, "cv_results_") or not hasattr(search, "models_"):
             return False
-        own = trials_of(
+        found = trials_of(
             search,
             model.family,
             is_classification=problem.is_classification,
@@ -259,14 +243,14 @@ class Runner:
             n_rows=problem.n_train,
             label=model.name,
         )
-        self.others += [trial for trial in own if not trial.models]
+        self.others += [trial for trial in found if not trial.models]
         self.trials += [
             replace(trial, models=tuple(map(self._steps.shared, trial.models)))
-            for trial in own
+            for trial in found
             if trial.models
         ]
         self._report()
-        return bool(own)
+        return bool(found)
 
     def _keep_part(self, part: SearchPart, name: str) -> None:
         """Keep what a search tried, if it is better than what is kept of its kind."""
@@ -296,3 +280,40 @@ class Runner:
 def _rank(part: SearchPart) -> tuple[bool, float]:
     """Return what makes a search worth showing: several candidates, and the best score."""
     return part.n_configurations > 1, -np.inf if part.best is None else part.best.score
+
+
+def progress_text(progress: AutoProgress) -> str:
+    """Return one line that says where a fit stands."""
+    parts = [progress.stage, f"{progress.n_trials} trials"]
+    if progress.best_model:
+        parts.append(f"best {progress.best_score:.4g} ({progress.best_model})")
+    if math.isfinite(progress.seconds_left):
+        parts.append(f"{progress.seconds_left:.0f} s left")
+    return ", ".join(parts)
+
+
+class AutoProgressLine:
+    """Shows where a fit stands in one line of a terminal, a notebook or a file."""
+
+    def __init__(self) -> None:
+        self._line = LiveLine()
+        self._text = ""
+
+    def __call__(self, progress: AutoProgress) -> None:
+        """Take note of how far a fit is."""
+        self._text = progress_text(progress)
+        self._line.show(self._text)
+
+    def end(self) -> None:
+        """Show the last state, and leave it."""
+        self._line.end(self._text)
+
+
+@contextmanager
+def line_of(listener: object) -> Iterator[None]:
+    """Leave the line that shows how far a fit is where it ends, if that is the listener."""
+    try:
+        yield
+    finally:
+        if isinstance(listener, AutoProgressLine):
+            listener.end()

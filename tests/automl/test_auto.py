@@ -400,7 +400,7 @@ def test_networks_that_ended_before_a_crash_are_not_trained_again(
     iris, tmp_path, monkeypatch
 ):
     """A search that takes long keeps each of them; when it is done the file goes."""
-    monkeypatch.setattr("sk_tune.automl._base.network_models", _small_perceptron)
+    monkeypatch.setattr("sk_tune.automl._auto_estimator.network_models", _small_perceptron)
     epochs = []
     common = {"models": ["network"], "cv": 2, "leak_guard": False, "diagnosis": False}
     common |= {**FAST, "n_rounds": 1, "store": tmp_path / "a"}

@@ -5,7 +5,7 @@ import inspect
 import pytest
 
 from sk_tune import AutoClassifier, AutoRegressor
-from sk_tune.automl._base import AutoEstimator
+from sk_tune.automl._auto_estimator import AutoEstimator
 
 
 @pytest.mark.parametrize("kind", [AutoClassifier, AutoRegressor])

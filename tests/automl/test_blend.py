@@ -7,8 +7,7 @@ from sklearn.linear_model import LogisticRegression, Ridge
 from sklearn.pipeline import Pipeline, make_pipeline
 from sklearn.preprocessing import StandardScaler
 
-from sk_tune.automl._blend import Blend, blend_of
-from sk_tune.automl._trials import Trial
+from sk_tune.automl._blend import Blend, Trial, blend_of
 from sk_tune.ensemble import Combination, Member
 
 X, Y = load_iris(return_X_y=True)

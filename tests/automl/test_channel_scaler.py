@@ -3,7 +3,7 @@
 import numpy as np
 from sklearn.preprocessing import StandardScaler
 
-from sk_tune.automl._channel_scaler import ChannelScaler
+from sk_tune.automl._models import ChannelScaler
 
 
 def test_channels_get_mean_0_and_variance_1():

@@ -7,8 +7,8 @@ import pytest
 from sklearn.metrics import accuracy_score, r2_score
 
 from sk_tune._metric import scorer_metric
-from sk_tune.automl._choice import choose
-from sk_tune.automl._trials import Trial
+from sk_tune.automl._blend import Trial
+from sk_tune.automl._chosen import choose
 from sk_tune.ensemble import Library
 
 

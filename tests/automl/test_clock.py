@@ -5,7 +5,7 @@ import time
 
 import pytest
 
-from sk_tune.automl._clock import Clock
+from sk_tune.automl._resources import Clock
 
 
 def test_what_is_left_is_the_budget_less_what_was_spent():

@@ -9,25 +9,24 @@ import pytest
 
 from sk_tune.automl import AutoProgress, _sizes
 from sk_tune.automl import _course as course_module
-from sk_tune.automl._clock import Clock
-from sk_tune.automl._course import Course
+from sk_tune.automl._model_course import ModelCourse
 from sk_tune.automl._models import (
     boosting_model,
     dummy_model,
     linear_model,
     network_models,
 )
+from sk_tune.automl._resources import Clock, Workers
 from sk_tune.automl._runner import N_KEPT, Runner
-from sk_tune.automl._workers import Workers
 
 
-def _course(problem, *, budget=None, n_rounds=0, tell=None, heals=True):
-    return Course(
+def _course(problem, *, budget=None, n_rounds=0, tell=None, follows_findings=True):
+    return ModelCourse(
         problem=problem,
         runner=Runner(Clock(budget), 0.0, tell, Workers(None, budget)),
         n_rounds=n_rounds,
         sampler="random",
-        heals=heals,
+        follows_findings=follows_findings,
     )
 
 
@@ -87,7 +86,7 @@ def test_each_network_keeps_the_findings_of_its_last_diagnosis(problem):
 
 def test_without_healing_nothing_is_diagnosed(problem):
     """Networks stay as they are."""
-    course = _course(problem, n_rounds=1, heals=False)
+    course = _course(problem, n_rounds=1, follows_findings=False)
 
     course.run([_small_network(problem)])
 

@@ -9,7 +9,7 @@ from sklearn.metrics import f1_score, matthews_corrcoef, roc_auc_score
 from sklearn.model_selection import GroupKFold, PredefinedSplit, TimeSeriesSplit
 
 from sk_tune._metric import Metric
-from sk_tune.automl._folds import (
+from sk_tune.automl._splitting import (
     as_groups,
     check_folds,
     check_scores,

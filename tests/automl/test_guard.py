@@ -6,8 +6,8 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from sk_tune.automl import _guard
-from sk_tune.automl._guard import guarded, warn_of_leaks
+from sk_tune.automl import _splitting as _guard
+from sk_tune.automl._splitting import guarded, warn_of_leaks
 from sk_tune.diagnosis import Finding, find_leaks
 from sk_tune.exceptions import SkTuneWarning
 

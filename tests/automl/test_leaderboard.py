@@ -2,9 +2,8 @@
 
 import numpy as np
 
-from sk_tune.automl._choice import Chosen, Worth
-from sk_tune.automl._leaderboard import leaderboard
-from sk_tune.automl._trials import Trial
+from sk_tune.automl._blend import Trial
+from sk_tune.automl._chosen import Chosen, Worth, leaderboard
 
 
 def _trial(name, score):

@@ -4,8 +4,8 @@ import pickle
 
 import numpy as np
 
-from sk_tune.automl._folds import Split
-from sk_tune.automl._memory import Memory, fingerprint
+from sk_tune.automl._resumption import Memory, fingerprint
+from sk_tune.automl._splitting import Split
 
 
 def test_a_memory_can_be_kept_in_a_file():

@@ -10,12 +10,12 @@ from sklearn.metrics import make_scorer, median_absolute_error
 from sklearn.model_selection import GridSearchCV
 
 from sk_tune.automl._models import (
+    TimedBoostingRegressor,
     boosting_model,
     dummy_model,
     linear_model,
     network_models,
 )
-from sk_tune.automl._timed_boosting import TimedBoostingRegressor
 from sk_tune.sampler import RandomSampler
 from sk_tune.space import as_space, table_defaults, table_space
 

@@ -10,7 +10,7 @@ from sklearn.pipeline import make_pipeline
 
 from sk_tune import AutoClassifier, AutoRegressor, MLPClassifier, TablePreparer
 from sk_tune.automl._blend import Blend
-from sk_tune.automl._onnx import export_blend
+from sk_tune.automl._onnx_blend import export_blend
 from sk_tune.ensemble import Combination, Member
 
 SMALL = {"time_budget": None, "n_rounds": 0, "cv": 2, "leak_guard": False}

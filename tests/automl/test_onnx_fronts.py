@@ -5,7 +5,7 @@ import pytest
 import torch
 from sklearn.preprocessing import Normalizer
 
-from sk_tune.automl._onnx_fronts import front_of
+from sk_tune.automl._onnx_columns import front_of
 from sk_tune.prepare import TablePreparer
 
 

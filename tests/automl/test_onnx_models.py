@@ -8,7 +8,7 @@ from sklearn.ensemble import HistGradientBoostingClassifier, HistGradientBoostin
 from sklearn.linear_model import LogisticRegression, Ridge
 
 from sk_tune._compat import boosted_trees
-from sk_tune.automl._onnx_models import Encoded, Forest, LinearPredictor, TreesOutput
+from sk_tune.automl._onnx_blend import Encoded, Forest, LinearPredictor, TreesOutput
 
 
 @pytest.fixture(scope="module")

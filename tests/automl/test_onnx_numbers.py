@@ -5,7 +5,7 @@ import torch
 from scipy.stats import norm
 from sklearn.preprocessing import FunctionTransformer, QuantileTransformer
 
-from sk_tune.automl._onnx_numbers import Circles, Quantiles, _normal_quantile
+from sk_tune.automl._onnx_columns import Circles, Quantiles, _normal_quantile
 from sk_tune.prepare import TablePreparer
 
 

@@ -8,7 +8,7 @@ import numpy as np
 
 from sk_tune import AutoClassifier
 from sk_tune.automl import AutoProgress
-from sk_tune.automl._progress import ProgressLine, progress_text
+from sk_tune.automl._runner import AutoProgressLine, progress_text
 
 
 def _progress(**changes):
@@ -40,7 +40,7 @@ def test_what_is_not_known_is_left_out():
 def test_a_terminal_has_one_line_that_is_written_over_and_ended(capsys, monkeypatch):
     """It begins with what clears the one before."""
     monkeypatch.setattr(sys.stdout, "isatty", lambda: True, raising=False)
-    line = ProgressLine()
+    line = AutoProgressLine()
 
     line(_progress())
     line.end()

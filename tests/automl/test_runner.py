@@ -11,10 +11,9 @@ from sklearn.pipeline import Pipeline
 from sklearn.preprocessing import FunctionTransformer
 
 from sk_tune import GridSearchCV
-from sk_tune.automl._clock import Clock
 from sk_tune.automl._models import boosting_model, dummy_model
+from sk_tune.automl._resources import Clock, Workers
 from sk_tune.automl._runner import Runner
-from sk_tune.automl._workers import Workers
 
 
 @pytest.fixture

@@ -5,11 +5,9 @@ from sklearn.linear_model import LogisticRegression
 from sklearn.pipeline import Pipeline
 
 from sk_tune import GridSearchCV, TablePreparer
-from sk_tune.automl._clock import Clock
 from sk_tune.automl._models import boosting_model, linear_model
-from sk_tune.automl._runner import Runner
-from sk_tune.automl._shared_steps import SharedSteps
-from sk_tune.automl._workers import Workers
+from sk_tune.automl._resources import Clock, Workers
+from sk_tune.automl._runner import Runner, SharedSteps
 
 
 def _fitted(X, y, **params):

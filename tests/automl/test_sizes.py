@@ -6,8 +6,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sk_tune.automl import _sizes
-from sk_tune.automl._sizes import (
+from sk_tune.automl import _costs as _sizes
+from sk_tune.automl._costs import (
     Cost,
     affordable,
     hyperband_epochs,

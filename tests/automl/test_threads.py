@@ -2,7 +2,7 @@
 
 from threadpoolctl import threadpool_info
 
-from sk_tune.automl._threads import few_threads
+from sk_tune.automl._resources import few_threads
 
 
 def _most_threads():

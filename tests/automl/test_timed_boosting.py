@@ -9,7 +9,7 @@ from sklearn.base import clone
 from sklearn.datasets import load_breast_cancer, load_diabetes
 from sklearn.ensemble import HistGradientBoostingClassifier, HistGradientBoostingRegressor
 
-from sk_tune.automl._timed_boosting import (
+from sk_tune.automl._models import (
     TimedBoostingClassifier,
     TimedBoostingRegressor,
     fits_within,

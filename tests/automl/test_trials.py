@@ -8,7 +8,7 @@ from sklearn.model_selection import StratifiedKFold, cross_val_predict
 from sklearn.pipeline import make_pipeline
 
 from sk_tune import GridSearchCV
-from sk_tune.automl._trials import best_of, library_of, trials_of
+from sk_tune.automl._blend import best_of, library_of, trials_of
 
 X, Y = load_iris(return_X_y=True)
 FOLDS = list(StratifiedKFold(3, shuffle=True, random_state=0).split(X, Y))

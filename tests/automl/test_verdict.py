@@ -4,7 +4,7 @@ import math
 
 import pytest
 
-from sk_tune.automl._verdict import Score, format_score, scale_of, verdict
+from sk_tune.automl._page import Score, format_score, scale_of, verdict
 
 
 def _scores(

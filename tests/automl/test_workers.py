@@ -6,8 +6,8 @@ import joblib
 import pytest
 from joblib.externals.loky.process_executor import TerminatedWorkerError
 
-from sk_tune.automl import _workers
-from sk_tune.automl._workers import Workers
+from sk_tune.automl import _resources as _workers
+from sk_tune.automl._resources import Workers
 
 
 @pytest.fixture

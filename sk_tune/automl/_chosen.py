@@ -22,14 +22,15 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
+import pandas as pd
 
 from sk_tune._metric import Metric
+from sk_tune.automl._blend import Trial, library_of
 from sk_tune.automl._problem import Problem
-from sk_tune.automl._trials import Trial, library_of
 from sk_tune.ensemble import GreedyOptions, Library, Selector
 from sk_tune.search import CorrectedScore, FoldScores
 
-__all__ = ["Chosen", "Worth", "choose"]
+__all__ = ["Chosen", "Worth", "choose", "leaderboard"]
 
 Array = npt.NDArray[Any]
 Floats = npt.NDArray[np.float64]
@@ -166,24 +167,24 @@ class _Pool:
         found = []
         for _ in range(_N_SHUFFLES):
             y = self.library.y.copy()
-            for own in self._is_of_part:
-                y[own] = rng.permutation(y[own])
+            for samples in self._is_of_part:
+                y[samples] = rng.permutation(y[samples])
             found.append(y)
         return found
 
     def _scores_of(self, every: Sequence[Trial]) -> tuple[Floats, Floats, Floats]:
         """Return scores on each part, sums of all others', and luck, of shape (P, C)."""
-        own = self._fold_scores(self.library.predictions, self._is_of_part)
+        by_part = self._fold_scores(self.library.predictions, self._is_of_part)
         n = len(self.parts)
         if np.array_equal(self._folds, self._is_of_part):
             scores = np.nan_to_num(np.array([trial.fold_scores for trial in every]).T)
             others = scores.sum(axis=0) - scores
         else:
-            scores = np.nan_to_num(own.on_all())
+            scores = np.nan_to_num(by_part.on_all())
             left = self._fold_scores(self.library.predictions, ~self._is_of_part)
             others = np.nan_to_num(left.on_all()) * (n - 1)
         luck = scores
-        if self.can_deduct and not own.needs_calls:
+        if self.can_deduct and not by_part.needs_calls:
             by_chance = [
                 self._fold_scores(self.library.predictions, self._is_of_part, y).on_all()
                 for y in self.shuffled()
@@ -219,13 +220,13 @@ class _Pool:
 
     def without(self, library: Library, part: int) -> tuple[Library, Array]:
         """Return a library in which a part counts against, and by chance for; and signs."""
-        own = np.flatnonzero(self._is_of_part[part])
+        samples = np.flatnonzero(self._is_of_part[part])
         shuffled = self.shuffled()
         signs = np.where(self._is_of_part[part], -_DEDUCTED, 1.0)
-        by_chance = np.full(len(shuffled) * len(own), _DEDUCTED / len(shuffled))
+        by_chance = np.full(len(shuffled) * len(samples), _DEDUCTED / len(shuffled))
         signs = np.append(signs, by_chance)
-        rows = np.concatenate([np.arange(len(library.y)), *[own] * len(shuffled)])
-        y = np.concatenate([library.y, *(one[own] for one in shuffled)])
+        rows = np.concatenate([np.arange(len(library.y)), *[samples] * len(shuffled)])
+        y = np.concatenate([library.y, *(one[samples] for one in shuffled)])
         return replace(library.take(rows), y=y), signs
 
     def criteria_of_all(self) -> tuple[Floats, Floats]:
@@ -259,9 +260,9 @@ class _Pool:
         scores = criteria[0][: len(self.trials)]
         yield "best model", int(scores.argmax())
         for family in ("linear", "boosting"):
-            own = np.flatnonzero(self._families == family)
-            if len(own):
-                yield family, int(own[scores[own].argmax()])
+            of_family = np.flatnonzero(self._families == family)
+            if len(of_family):
+                yield family, int(of_family[scores[of_family].argmax()])
 
     def worths(
         self, crossed: dict[str, Array], *, intervals: bool, seconds: float | None
@@ -270,12 +271,12 @@ class _Pool:
         predictions = [*crossed.values()]
         if self._dummy is not None:
             predictions.append(self._dummy.library.predictions[0])
-        own = self._fold_scores(np.stack(predictions), self._folds)
-        by_fold = own.on_all()
+        fold_scores = self._fold_scores(np.stack(predictions), self._folds)
+        by_fold = fold_scores.on_all()
         resampled = np.full((0, len(predictions)), np.nan)
         if intervals:
             rng = np.random.default_rng(0)
-            resampled = own.on_resamples(_N_BOOTSTRAPS, rng, seconds)
+            resampled = fold_scores.on_resamples(_N_BOOTSTRAPS, rng, seconds)
             # A metric of few rows may be biased, as R^2 is.
             with warnings.catch_warnings():
                 warnings.simplefilter("ignore", RuntimeWarning)
@@ -316,12 +317,12 @@ def _crossed(pool: _Pool, selector: Selector, *, deducts: bool) -> dict[str, Arr
         is_own = library.part == part
         criteria = pool.criteria(k, deducts=deducts)
         members = pool.members(criteria, every)
-        own = library_of([pool.trials[m] for m in members])
+        candidates = library_of([pool.trials[m] for m in members])
         if deducts:
-            choice = selector.choose(*pool.without(own, k))
+            choice = selector.choose(*pool.without(candidates, k))
         else:
-            choice = selector.choose(own.take(~is_own))
-        found = {"ensemble": choice.combine(own.predictions[:, is_own])}
+            choice = selector.choose(candidates.take(~is_own))
+        found = {"ensemble": choice.combine(candidates.predictions[:, is_own])}
         for name, best in pool.bests(criteria):
             found[name] = library.predictions[best, is_own]
         for name, predictions in found.items():
@@ -362,3 +363,47 @@ def _interval(values: Floats) -> tuple[float, float]:
         return np.nan, np.nan
     low, high = np.quantile(known, [(1 - _CONFIDENCE) / 2, (1 + _CONFIDENCE) / 2])
     return float(low), float(high)
+
+
+def leaderboard(
+    trials: Sequence[Trial], chosen: Chosen, networks: Chosen | None
+) -> pd.DataFrame:
+    """Return a row for each model and for both ensembles, the best first.
+
+    Index: model. Columns: family; cv_score and cv_std, mean and standard deviation over the
+    folds; seconds; in_ensemble; weight; params.
+    """
+    weights = {
+        id(trial): weight
+        for trial, weight in zip(chosen.trials, chosen.weights, strict=True)
+    }
+    rows = [
+        {
+            "model": trial.name,
+            "family": trial.family,
+            "cv_score": trial.score,
+            "cv_std": trial.std,
+            "seconds": trial.seconds,
+            "in_ensemble": weights.get(id(trial), 0.0) > 0,
+            "weight": weights.get(id(trial), 0.0),
+            "params": dict(trial.params),
+        }
+        for trial in trials
+    ]
+    for name, ensemble in (("ensemble", chosen), ("ensemble of networks", networks)):
+        if ensemble is not None:
+            members = [
+                t for t, w in zip(ensemble.trials, ensemble.weights, strict=True) if w > 0
+            ]
+            rows.append({
+                "model": name,
+                "family": "ensemble",
+                "cv_score": ensemble.worth.score,
+                "cv_std": ensemble.worth.std,
+                "seconds": sum(trial.seconds for trial in members),
+                "in_ensemble": False,
+                "weight": np.nan,
+                "params": {},
+            })
+    table = pd.DataFrame(rows).set_index("model")
+    return table.sort_values("cv_score", ascending=False, kind="stable")

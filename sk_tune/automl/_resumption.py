@@ -12,15 +12,15 @@ from typing import Any
 import joblib
 
 from sk_tune._files import replaced_file, sign
-from sk_tune.automl._folds import Split
+from sk_tune.automl._blend import Trial, best_of
+from sk_tune.automl._costs import Cost
 from sk_tune.automl._models import Model
 from sk_tune.automl._runner import N_KEPT, Runner
-from sk_tune.automl._sizes import Cost
-from sk_tune.automl._trials import Trial, best_of
+from sk_tune.automl._splitting import Split
 from sk_tune.exceptions import StoreError, warn_user
 from sk_tune.report import SearchPart, data_fingerprint
 
-__all__ = ["Kind", "Memory", "MemoryFolder", "RememberedCourse", "fingerprint"]
+__all__ = ["Memory", "MemoryFolder", "ModelKind", "RememberedCourse", "fingerprint"]
 
 # In a folder: what is known of all that ended, and of networks in training.
 _TRIALS, _NETWORKS = "trials.joblib", "{}.networks.db"
@@ -31,27 +31,15 @@ _WORTH_KEEPING = 20.0
 
 
 @dataclass(slots=True, eq=False)
-class Kind:
+class ModelKind:
     """A kind of model with what was learnt of it.
 
-    Parameters
-    ----------
-    model : Model
-        For `n_rows` rows.
-    n_rows : int
-        That its candidates are trained on in each fold.
-    units : int
-        Epochs or iterations of its candidates.
-    cost : Cost or None
-        Of a candidate in all folds; None where nothing asks for it.
-    estimator, space : object
-        What is searched; changed by the diagnosis.
-    seconds_per_epoch : float
-        Of one network of one fold among others; 0 until it was measured.
-    n_done : int
-        Rounds of it that are done.
-    pass_begun : tuple of (int, int) or None
-        Least and most epochs of the pass of Hyperband that runs; a later fit has it again.
+    `model` is for `n_rows` samples, on which its candidates are trained in each fold;
+    `units` are their epochs or iterations, and `cost` what a candidate takes in all folds,
+    None where nothing asks for it. `estimator` and `space` are searched; the diagnosis
+    changes them. `seconds_per_epoch` are those of one network of one fold among others, 0
+    until measured. `n_done` counts rounds; `pass_begun` are the least and most epochs of
+    the pass of Hyperband that runs, which a later fit repeats.
     """
 
     model: Model
@@ -67,33 +55,18 @@ class Kind:
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class Memory:
-    """What a later course on the same data can go on from.
+    """What a later course on the same data resumes from.
 
-    Parameters
-    ----------
-    seed : int
-        Of the earlier fit.
-    fingerprint : str
-        Of its data.
-    trials, others : list of Trial
-        The best of each family, and the predictions of the rest.
-    kinds : dict
-        What was learnt of each kind of model.
-    n_done : int
-        Rounds that were done.
-    scoring : object
-        By which trials were judged.
-    split : Split
-        Rows that were set aside, and the folds of the others.
-    searches : dict of str to SearchPart
-        What the best search of each kind of network tried.
+    `seed`, `fingerprint`, `scoring` and `split` are those of the earlier fit. `trials` are
+    the best of each family, `others` the predictions of the rest; `searches` has what the
+    best search of each kind of network tried; `n_done` counts rounds.
     """
 
     seed: int
     fingerprint: str
     trials: list[Trial]
     others: list[Trial]
-    kinds: dict[str, Kind]
+    kinds: dict[str, ModelKind]
     n_done: int
     scoring: Any
     split: Split
@@ -140,13 +113,13 @@ class MemoryFolder:
         start = time.monotonic()
         if start < self._next_write and not always:
             return
-        own, path = memory(), self.folder / _TRIALS
+        known, path = memory(), self.folder / _TRIALS
         try:
             self.folder.mkdir(parents=True, exist_ok=True)
             with replaced_file(path) as temporary:
-                joblib.dump(own, temporary)
+                joblib.dump(known, temporary)
                 sign(temporary, instead_of=path)
-            for name in (k.model.name for k in own.kinds.values() if not k.pass_begun):
+            for name in (k.model.name for k in known.kinds.values() if not k.pass_begun):
                 # The file of a model in training stays, with what SQLite has beside it.
                 for file in self.folder.glob(f"{self.networks_of(name).name}*"):
                     file.unlink()
@@ -166,25 +139,17 @@ class MemoryFolder:
 
 @dataclass(slots=True, eq=False, kw_only=True)
 class RememberedCourse:
-    """What a course of trainings found so far, and how a later one goes on from it.
+    """What a course of trainings found so far, and how a later one resumes it.
 
-    Parameters
-    ----------
-    runner : Runner
-        With the clock; it keeps the trials.
-    origin : mapping of str to object
-        Seed, fingerprint of the data, scoring and split.
-    folder : MemoryFolder or None
-        Where what was found is kept between searches.
-    n_done : int
-        Rounds that are done.
+    `origin` has seed, fingerprint of the data, scoring and split; what was found is kept in
+    `folder` between searches; `n_done` counts rounds.
     """
 
     runner: Runner
     origin: Mapping[str, Any] = field(default_factory=dict)
     folder: MemoryFolder | None = None
     n_done: int = 0
-    _kinds: dict[str, Kind] = field(default_factory=dict)
+    _kinds: dict[str, ModelKind] = field(default_factory=dict)
 
     def remember(
         self,
@@ -204,14 +169,14 @@ class RememberedCourse:
             self.runner.searches = dict(earlier.searches)
             self.runner.others = [t for t in earlier.others if t.label in names]
             self.n_done = earlier.n_done
-            self._kinds = {n: own for n, own in earlier.kinds.items() if n in names}
+            self._kinds = {n: kind for n, kind in earlier.kinds.items() if n in names}
 
     def memory(self) -> Memory:
         """Return what a later course on the same data can go on from."""
         trials = self.runner.trials
         labels = dict.fromkeys(trial.label for trial in trials)
-        own = [[t for t in trials if t.label == label] for label in labels]
-        kept = [trial for trials in own for trial in best_of(trials, N_KEPT)]
+        by_label = [[t for t in trials if t.label == label] for label in labels]
+        kept = [trial for trials in by_label for trial in best_of(trials, N_KEPT)]
         rest = [replace(trial, models=()) for trial in trials if trial not in kept]
         return Memory(
             trials=kept,

@@ -1,15 +1,50 @@
 # SPDX-FileCopyrightText: sk_tune contributors
 # SPDX-License-Identifier: BSD-3-Clause
-"""Worker processes that start while something else is trained."""
+"""The time, the worker processes and the threads of a fit."""
 
+import math
 import threading
+import time
 
 import joblib
+from threadpoolctl import threadpool_limits
 
 from sk_tune._compat import get_active_backend
 from sk_tune.engine import start_workers
+from sk_tune.training import processes_per_cpu
 
-__all__ = ["Workers"]
+__all__ = ["Clock", "Workers", "few_threads", "is_busy"]
+
+
+class Clock:
+    """Measures a budget in seconds from its start, by ``time.monotonic``.
+
+    None has no end.
+    """
+
+    def __init__(self, budget: float | None, start: float | None = None) -> None:
+        self.budget = budget
+        self._start = time.monotonic() if start is None else start
+
+    @property
+    def seconds(self) -> float:
+        """Seconds since the start."""
+        return time.monotonic() - self._start
+
+    @property
+    def left(self) -> float:
+        """Seconds that are left, 0 at least; infinite without a budget."""
+        if self.budget is None:
+            return math.inf
+        return max(0.0, self.budget - self.seconds)
+
+    def share(self, part: float) -> float:
+        """Return a share, from 0 to 1, of the whole budget in seconds.
+
+        Infinite without one.
+        """
+        return math.inf if self.budget is None else part * self.budget
+
 
 # Seconds of a budget without which workers cost more, to start, than they save.
 _LEAST_BUDGET = 30.0
@@ -49,3 +84,21 @@ class Workers:
         """What to give to a search now: 1 as long as the workers are not ready."""
         is_ready = self._thread is not None and not self._thread.is_alive()
         return self._wanted if is_ready or not self._is_timed else 1
+
+
+# Below it threads wait for each other longer than they compute, and on a busy machine many
+# times longer.
+_VALUES_FOR_THREADS = 1_000_000
+# Processes that wait for each processor on a busy machine.
+_LOAD_OF_BUSY = 1.5
+
+
+def is_busy() -> bool:
+    """Return whether others keep the processors of this machine busy."""
+    return processes_per_cpu() > _LOAD_OF_BUSY
+
+
+def few_threads(n_values: int, *, is_busy: bool = False) -> threadpool_limits:
+    """Return a context in which few values, or all on a busy machine, get one thread."""
+    is_small = n_values < _VALUES_FOR_THREADS
+    return threadpool_limits(limits=1 if is_small or is_busy else None)

@@ -1,9 +1,9 @@
 # SPDX-FileCopyrightText: sk_tune contributors
 # SPDX-License-Identifier: BSD-3-Clause
-"""Rows that are set aside, and the folds of the others."""
+"""Samples that are set aside, the folds of the others, and leaks between them."""
 
 import warnings
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from numbers import Integral
 from typing import Any
@@ -24,6 +24,8 @@ from sklearn.model_selection import (
 
 from sk_tune._metric import Metric
 from sk_tune._splits import folds_among
+from sk_tune.automl._problem import Problem
+from sk_tune.diagnosis import Finding, find_leaks
 from sk_tune.exceptions import TableError, warn_user
 from sk_tune.report import data_fingerprint
 
@@ -33,9 +35,12 @@ __all__ = [
     "as_groups",
     "check_folds",
     "check_scores",
+    "guarded",
     "held_out_rows",
     "make_folds",
+    "serious_leaks",
     "split_rows",
+    "warn_of_leaks",
     "warn_of_rare_classes",
 ]
 
@@ -77,8 +82,8 @@ class Split:
         if len(self.folds) != len(other.folds):
             return False
         parts = [(self.held, other.held)]
-        for own, others in zip(self.folds, other.folds, strict=True):
-            parts += zip(own, others, strict=True)
+        for fold, others in zip(self.folds, other.folds, strict=True):
+            parts += zip(fold, others, strict=True)
         return all(np.array_equal(one, two) for one, two in parts)
 
 
@@ -89,8 +94,8 @@ def check_scores(y: Array, folds: Sequence[tuple[Array, Array]], metric: Metric)
     """
     classes, codes = np.unique(y, return_inverse=True)
     for number, (train, held) in enumerate(folds, start=1):
-        own = np.unique(y[held])
-        if len(own) == len(classes):
+        present = np.unique(y[held])
+        if len(present) == len(classes):
             continue
         # A guess that is the same for all rows, of which some metrics are undefined, too.
         guess = np.tile(
@@ -100,7 +105,7 @@ def check_scores(y: Array, folds: Sequence[tuple[Array, Array]], metric: Metric)
         reason = _undefined(metric, y[held], guess, classes)
         if not reason or not _undefined(metric, y[held], truth, classes):
             continue
-        lacking = np.setdiff1d(classes, own)[:_N_NAMED].tolist()
+        lacking = np.setdiff1d(classes, present)[:_N_NAMED].tolist()
         raise TableError(
             f"The scoring must be defined in each fold. Fold {number} lacks {lacking}, and "
             f"scoring it gives: {reason}. Choose another scoring, fewer folds, or groups "
@@ -121,14 +126,14 @@ def _undefined(metric: Metric, y: Array, probabilities: Array, classes: Array) -
 
 def as_groups(groups: Any) -> Array:
     """Return groups that can be told apart; TableError if one is missing."""
-    own = np.asarray(groups)
-    missing = np.asarray(pd.isna(own))
+    array = np.asarray(groups)
+    missing = np.asarray(pd.isna(array))
     if missing.any():
         raise TableError(
             f"Groups must be given for each row. Got {int(missing.sum())} missing, the "
             f"first in row {int(missing.argmax()) + 1}."
         )
-    return own
+    return array
 
 
 def split_rows(
@@ -150,7 +155,7 @@ def split_rows(
     times. `before` is the split of an earlier fit that is resumed: it is taken if the same
     is asked for, else ValueError. Raises TableError if there are too few samples.
     """
-    told = (None if own is None else data_fingerprint(own) for own in structure)
+    told = (None if values is None else data_fingerprint(values) for values in structure)
     asked = (cv, test_size, *told)
     if before is not None and are_same(asked, before.asked):
         # Of "auto" the time decides too, and trials of other folds cannot be averaged.
@@ -167,7 +172,7 @@ def split_rows(
         given = _given_folds(y, cv, is_classification, groups)
         folds = [fold for fold in folds_among(kept, given, len(y)) if len(fold[1])]
     else:
-        groups, times = (None if own is None else own[kept] for own in structure)
+        groups, times = (None if values is None else values[kept] for values in structure)
         folds = make_folds(
             y[kept],
             cv=cv,
@@ -192,8 +197,8 @@ def split_rows(
 def are_same(asked: tuple[Any, ...], before: tuple[Any, ...]) -> bool:
     """Return whether parameters are those of before; objects are the same only if one."""
     return all(
-        own is other or (isinstance(own, str | float | int) and own == other)
-        for own, other in zip(asked, before, strict=True)
+        value is other or (isinstance(value, str | float | int) and value == other)
+        for value, other in zip(asked, before, strict=True)
     )
 
 
@@ -303,10 +308,10 @@ def check_folds(
         if is_classification and len(labels) < 2:
             classes, counts = np.unique(y, return_counts=True)
             rarest = np.argsort(counts, kind="stable")[:_N_NAMED]
-            own = ", ".join(f"{counts[k]} of class {classes[k]!s}" for k in rarest)
+            rare = ", ".join(f"{counts[k]} of class {classes[k]!s}" for k in rarest)
             raise TableError(
                 "Models must be trained on two classes or more in each fold, so two must "
-                f"have at least 2 rows each. Got {own}, by which {where} is trained on "
+                f"have at least 2 rows each. Got {rare}, by which {where} is trained on "
                 f"{len(labels)} class. Give more rows of the rare classes, or fewer "
                 "folds by cv."
             )
@@ -431,3 +436,76 @@ def _one_split(
 def _can_stratify(y: Array, n_held: int) -> bool:
     counts = np.unique(y, return_counts=True)[1]
     return bool(counts.min() >= 2 and min(n_held, len(y) - n_held) >= len(counts))
+
+
+_FEWEST_ROWS = 500
+# Columns that are looked at for each second, because some checks take a time for each.
+_COLUMNS_PER_SECOND, _FEWEST_COLUMNS = 20, 100
+# Findings, of duplicates, that need all columns.
+_OF_WHOLE_ROWS = ("SKT201", "SKT202")
+
+
+def guarded(
+    problem: Problem, groups: Any, time_budget: float | None, times: Any = None
+) -> tuple[Finding, ...]:
+    """Return a finding of each check of the leak guard.
+
+    Of data that are large for the budget only some samples and columns are looked at.
+    """
+    X, y = _readable(problem.X), problem.y
+    folds: Any = problem.folds
+    rng = np.random.default_rng(problem.seed)
+    n_columns = max(1, int(np.prod(X.shape[1:])))
+    most_rows, most_columns = len(y), n_columns
+    if time_budget is not None:
+        most_rows = max(_FEWEST_ROWS, int(_VALUES_PER_SECOND * time_budget / n_columns))
+        most_columns = max(_FEWEST_COLUMNS, int(_COLUMNS_PER_SECOND * time_budget))
+    if len(y) > most_rows:
+        rows = np.sort(rng.choice(len(y), most_rows, replace=False))
+        folds = folds_among(rows, folds, len(y))
+        # Of small folds there may be nothing left.
+        folds = [fold for fold in folds if all(map(len, fold))] or None
+        X = X.iloc[rows].reset_index(drop=True) if hasattr(X, "iloc") else X[rows]
+        y = y[rows]
+        groups, times = (None if v is None else v[rows] for v in (groups, times))
+    structure = {"cv": folds, "groups": groups, "times": times}
+    if n_columns > most_columns:
+        columns = np.sort(rng.choice(n_columns, most_columns, replace=False))
+        flat = X if hasattr(X, "iloc") else X.reshape(len(X), -1)
+        some = flat.iloc[:, columns] if hasattr(X, "iloc") else flat[:, columns]
+        findings = find_leaks(some, y, **structure)
+        if not any(f.code in _OF_WHOLE_ROWS and f.outcome == "issue" for f in findings):
+            return findings
+    return find_leaks(X, y, **structure)
+
+
+def serious_leaks(findings: Iterable[Finding]) -> list[Finding]:
+    """Return the leak guard's issues of more than low severity.
+
+    They make scores too good.
+    """
+    return [
+        f
+        for f in findings
+        if f.is_of_leaks and f.outcome == "issue" and f.severity != "low"
+    ]
+
+
+def warn_of_leaks(findings: Iterable[Finding]) -> None:
+    """Warn of leaks that make scores too good, if there are any."""
+    serious = serious_leaks(findings)
+    if serious:
+        listed = " ".join(f"{f.message} {f.remedy}".strip() for f in serious)
+        warn_user(f"The leak guard found what makes scores too good. {listed}")
+
+
+def _readable(X: Any) -> Any:
+    """Return a table without columns of what can be neither compared nor hashed."""
+    if not isinstance(X, pd.DataFrame):
+        return X
+    unreadable = [
+        name
+        for name in X.columns
+        if X[name].dtype == object and not X[name].map(pd.api.types.is_hashable).all()
+    ]
+    return X.drop(columns=unreadable)

@@ -20,18 +20,18 @@ from typing import Any
 
 from sklearn.base import clone
 
-from sk_tune.automl._memory import Kind, RememberedCourse
+from sk_tune.automl._blend import best_of
+from sk_tune.automl._costs import Cost, affordable, hyperband_size, measured_cost
 from sk_tune.automl._models import Model
 from sk_tune.automl._problem import Problem
+from sk_tune.automl._resources import few_threads, is_busy
+from sk_tune.automl._resumption import ModelKind, RememberedCourse
 from sk_tune.automl._runner import ERRORS
-from sk_tune.automl._sizes import Cost, affordable, hyperband_size, measured_cost
-from sk_tune.automl._threads import few_threads, is_busy
-from sk_tune.automl._trials import best_of
 from sk_tune.diagnosis import AppliedChange, Finding, apply
 from sk_tune.search import GridSearchCV, HyperbandSearchCV, RandomizedSearchCV
 from sk_tune.training import one_thread
 
-__all__ = ["Course"]
+__all__ = ["ModelCourse"]
 
 # Shares of the budget that a default model of each family may take.
 _FIRST_SHARES = {"linear": 0.08, "boosting": 0.15}
@@ -68,29 +68,18 @@ _TOO_LONG = "It takes too long for this budget."
 
 
 @dataclass(slots=True, eq=False, kw_only=True)
-class Course(RememberedCourse):
+class ModelCourse(RememberedCourse):
     """Trains models until the time is up or the rounds are done.
 
-    Parameters
-    ----------
-    problem : Problem
-        What is to be learnt.
-    n_rounds : int or None
-        Rounds at most; None as many as the time allows.
-    sampler : str
-        Of the Hyperband passes.
-    heals : bool
-        Whether networks are diagnosed and the findings followed.
-    findings : list of Finding
-        Of the networks, those of the last diagnosis of each.
-    changes : list of AppliedChange
-        What followed from them.
+    `n_rounds` is None for as many as the time allows. `sampler` is that of Hyperband; with
+    `follows_findings` networks are diagnosed, and `changes` are what followed from
+    `findings`, those of the last diagnosis of each network.
     """
 
     problem: Problem
     n_rounds: int | None
     sampler: str
-    heals: bool
+    follows_findings: bool
     findings: list[Finding] = field(default_factory=list)
     changes: list[AppliedChange] = field(default_factory=list)
     was_interrupted: bool = False
@@ -100,13 +89,7 @@ class Course(RememberedCourse):
     _enlarged: set[str] = field(default_factory=set)
 
     def run(self, models: Sequence[Model]) -> None:
-        """Train.
-
-        Parameters
-        ----------
-        models : sequence of Model
-            In the order of the first trainings; the first is always trained.
-        """
+        """Train models in the order of the first trainings; the first is always trained."""
         try:
             busy = self.runner.clock.budget is not None and is_busy()
             with one_thread(), few_threads(self.problem.n_values, is_busy=busy):
@@ -164,13 +147,13 @@ class Course(RememberedCourse):
             grid[model.resource] = [units]
         began = time.monotonic()
         seconds = self._seconds(self._first_share(model))
-        own = self._store(model.name, seconds) if model.is_network else {}
+        store = self._store(model.name, seconds) if model.is_network else {}
         search = runner.run(
-            GridSearchCV, estimator, grid, model, problem, time_budget=seconds, **own
+            GridSearchCV, estimator, grid, model, problem, time_budget=seconds, **store
         )
         if not model.resource:
             return
-        kind = Kind(model, n_rows, units, cost, estimator, dict(model.space))
+        kind = ModelKind(model, n_rows, units, cost, estimator, dict(model.space))
         self._kinds[model.name] = kind
         if model.is_network:
             n_epochs = units * len(problem.folds)
@@ -277,11 +260,11 @@ class Course(RememberedCourse):
             self._enlarge_best(_PART_OF_LARGER * seconds)
             seconds = ends - runner.clock.seconds if math.isfinite(seconds) else seconds
             share = self._part_of_networks() if boosting else 1.0
-            own = self._networks_of_round(networks, share * seconds)
-            for kind in own:
-                self._run_network(kind, share * seconds / len(own), n_done)
+            chosen = self._networks_of_round(networks, share * seconds)
+            for kind in chosen:
+                self._run_network(kind, share * seconds / len(chosen), n_done)
             for kind in boosting:
-                rest = seconds if not own else (1 - share) * seconds
+                rest = seconds if not chosen else (1 - share) * seconds
                 # What came before may have been late.
                 self._run_boosting(kind, min(rest, runner.left), n_done)
             self.n_done += 1
@@ -301,12 +284,12 @@ class Course(RememberedCourse):
 
         Or for more epochs or iterations, if the default had to do with few.
         """
-        own = [
+        small = [
             trial
             for trial in self.runner.trials
             if trial.label in self._kinds and trial.name not in self._enlarged
         ]
-        for trial in best_of(own, 1):
+        for trial in best_of(small, 1):
             kind = self._kinds[trial.label]
             if kind.cost is None:
                 return
@@ -326,7 +309,7 @@ class Course(RememberedCourse):
                 time_budget=seconds,
             )
 
-    def _enlarge_kind(self, kind: Kind, seconds: float) -> None:
+    def _enlarge_kind(self, kind: ModelKind, seconds: float) -> None:
         """Let candidates of a kind be larger, if there is time for some of them."""
         each = seconds / _CANDIDATES_OF_ROUND
         larger = self._larger(kind, each, kind.n_rows, kind.units)
@@ -341,7 +324,7 @@ class Course(RememberedCourse):
         kind.estimator.set_params(**{kind.model.resource: kind.units})
 
     def _larger(
-        self, kind: Kind, seconds: float, n_rows: int, units: int
+        self, kind: ModelKind, seconds: float, n_rows: int, units: int
     ) -> tuple[Model, int, int] | None:
         """Return a model with rows and units for it, if these are many more."""
         most = kind.model.on(self.problem).most_resources
@@ -355,7 +338,9 @@ class Course(RememberedCourse):
         model = kind.model.on(self.problem.sampled(more_rows))
         return model, more_rows, min(more_units, model.most_resources)
 
-    def _networks_of_round(self, networks: list[Kind], seconds: float) -> list[Kind]:
+    def _networks_of_round(
+        self, networks: list[ModelKind], seconds: float
+    ) -> list[ModelKind]:
         """Return the networks to search: the thorough ones, if there is time for some."""
         n_folds = len(self.problem.folds)
         for kind in networks:
@@ -364,7 +349,7 @@ class Course(RememberedCourse):
                 return [kind]
         return [kind for kind in networks if not kind.model.is_thorough]
 
-    def _run_network(self, kind: Kind, seconds: float, n_done: int) -> None:
+    def _run_network(self, kind: ModelKind, seconds: float, n_done: int) -> None:
         """Give a kind of network a pass of Hyperband, and learn from it."""
         if kind.pass_begun is None:
             self._enlarge_kind(kind, seconds)
@@ -378,8 +363,8 @@ class Course(RememberedCourse):
             # Nothing else is left to do, and what takes too long is cut.
             least = most = enough
         kind.pass_begun = least, most
-        own = self._store(kind.model.name, seconds)
-        self.keep(always=bool(own))
+        store = self._store(kind.model.name, seconds)
+        self.keep(always=bool(store))
         self.runner.begin(f"{kind.model.name}, round {n_done + 1}")
         began = time.monotonic()
         search = self.runner.run(
@@ -394,7 +379,7 @@ class Course(RememberedCourse):
             sampler=self.sampler,
             random_state=self.problem.seed + kind.n_done + 1,
             time_budget=None if math.isinf(seconds) else seconds,
-            **own,
+            **store,
         )
         kind.n_done, kind.pass_begun = kind.n_done + 1, None
         if search is None:
@@ -402,10 +387,10 @@ class Course(RememberedCourse):
         n_epochs = search.ledger_.epochs_trained
         if n_epochs:
             kind.seconds_per_epoch = (time.monotonic() - began) / n_epochs
-        if self.heals:
-            self._heal(kind, search)
+        if self.follows_findings:
+            self._follow_findings(kind, search)
 
-    def _heal(self, kind: Kind, search: Any) -> None:
+    def _follow_findings(self, kind: ModelKind, search: Any) -> None:
         """Change space and network as the diagnosis of a search says."""
         part = self.runner.latest
         if part is None or not part.findings:
@@ -423,13 +408,13 @@ class Course(RememberedCourse):
         if wanted > search.max_resources_:
             kind.units = max(kind.units, wanted)
 
-    def _run_boosting(self, kind: Kind, seconds: float, n_done: int) -> None:
+    def _run_boosting(self, kind: ModelKind, seconds: float, n_done: int) -> None:
         self._enlarge_kind(kind, seconds)
         self._begin(f"{kind.model.name}, round {n_done + 1}")
-        own = self.runner.seconds_of(kind.model)
+        took = self.runner.seconds_of(kind.model)
         # The last candidate begins only if even a slow one would end in time.
-        spare = max(own, default=math.inf) - sum(own) / max(len(own), 1)
-        if not own or min(own) + spare > seconds:
+        spare = max(took, default=math.inf) - sum(took) / max(len(took), 1)
+        if not took or min(took) + spare > seconds:
             return
         is_timed = math.isfinite(seconds)
         self.runner.run(

@@ -23,23 +23,12 @@ from sk_tune._compat import (
     check_sample_weight,
     validate_parameter_constraints,
 )
+from sk_tune._declaration import parameters
 from sk_tune._metric import Metric, scorer_metric
 from sk_tune._splits import as_times
-from sk_tune.automl._blend import Blend, blend_of, held_out_score
-from sk_tune.automl._choice import Chosen, Worth, choose
-from sk_tune.automl._clock import Clock
-from sk_tune.automl._course import Course
-from sk_tune.automl._features import as_features, as_target, kind_of
-from sk_tune.automl._folds import (
-    Split,
-    as_groups,
-    check_scores,
-    split_rows,
-    warn_of_rare_classes,
-)
-from sk_tune.automl._guard import guarded, serious_leaks, warn_of_leaks
-from sk_tune.automl._leaderboard import leaderboard
-from sk_tune.automl._memory import Memory, MemoryFolder, fingerprint
+from sk_tune.automl._blend import Blend, Trial, best_of, blend_of, held_out_score
+from sk_tune.automl._chosen import Chosen, Worth, choose, leaderboard
+from sk_tune.automl._model_course import ModelCourse
 from sk_tune.automl._models import (
     Model,
     boosting_model,
@@ -47,14 +36,22 @@ from sk_tune.automl._models import (
     linear_model,
     network_models,
 )
-from sk_tune.automl._onnx import export_blend
-from sk_tune.automl._page import auto_page
-from sk_tune.automl._problem import Problem
-from sk_tune.automl._progress import ProgressLine, line_of
-from sk_tune.automl._runner import AutoProgress, Runner
-from sk_tune.automl._trials import Trial, best_of
-from sk_tune.automl._verdict import Score, verdict
-from sk_tune.automl._workers import Workers
+from sk_tune.automl._onnx_blend import export_blend
+from sk_tune.automl._page import Score, auto_page, verdict
+from sk_tune.automl._problem import Problem, as_features, as_target, kind_of
+from sk_tune.automl._resources import Clock, Workers
+from sk_tune.automl._resumption import Memory, MemoryFolder, fingerprint
+from sk_tune.automl._runner import AutoProgress, AutoProgressLine, Runner, line_of
+from sk_tune.automl._splitting import (
+    Split,
+    as_groups,
+    check_scores,
+    guarded,
+    serious_leaks,
+    split_rows,
+    warn_of_leaks,
+    warn_of_rare_classes,
+)
 from sk_tune.backend import value_fingerprint
 from sk_tune.exceptions import SearchError, TableError, warn_user
 from sk_tune.report import Quality, quality_of, write_page
@@ -71,6 +68,7 @@ _RESERVED_SHARE, _LEAST_RESERVED, _MOST_RESERVED = 0.05, 0.6, 10.0
 _RESERVED_IF_BUSY = 0.3
 
 
+@parameters
 class AutoEstimator(BaseEstimator):  # type: ignore[misc]
     """Tunes networks and others on the same folds, and averages the best.
 
@@ -172,6 +170,23 @@ class AutoEstimator(BaseEstimator):  # type: ignore[misc]
     feature_names_in_ : ndarray of shape (n_features_in_,)
         Their names, if they have some.
     """
+
+    time_budget: float | None = 60
+    n_rounds: int | None = None
+    scoring: Any = None
+    cv: Any = "auto"
+    test_size: Any = "auto"
+    input_shape: Any = None
+    models: Any = "auto"
+    sampler: Any = "random"
+    use: str = "ensemble"
+    leak_guard: bool = True
+    diagnosis: bool = True
+    warm_start: bool = False
+    store: Any = None
+    n_jobs: int | None = None
+    progress: Any = False
+    random_state: Any = None
 
     _parameter_constraints: ClassVar[dict[str, list[Any]]] = {
         "time_budget": [Interval(Real, 0, None, closed="neither"), None],
@@ -392,7 +407,7 @@ class AutoEstimator(BaseEstimator):  # type: ignore[misc]
         warn_of_leaks(findings)
         return findings
 
-    def _course(self, problem: Problem, clock: Clock) -> Course:
+    def _course(self, problem: Problem, clock: Clock) -> ModelCourse:
         reserve = 0.0
         if self.time_budget is not None:
             share = _RESERVED_SHARE * self.time_budget
@@ -402,13 +417,13 @@ class AutoEstimator(BaseEstimator):  # type: ignore[misc]
             )
         tell: Callable[[AutoProgress], object] | None = None
         if self.progress is not False:
-            tell = ProgressLine() if self.progress is True else self.progress
-        return Course(
+            tell = AutoProgressLine() if self.progress is True else self.progress
+        return ModelCourse(
             problem=problem,
             runner=Runner(clock, reserve, tell, Workers(self.n_jobs, self.time_budget)),
             n_rounds=self.n_rounds,
             sampler=self.sampler,
-            heals=self.diagnosis,
+            follows_findings=self.diagnosis,
         )
 
     def _models(self, problem: Problem) -> list[Model]:
@@ -429,7 +444,11 @@ class AutoEstimator(BaseEstimator):  # type: ignore[misc]
         return models
 
     def _conclude(
-        self, course: Course, problem: Problem, metric: Metric, held_out: tuple[Any, Array]
+        self,
+        course: ModelCourse,
+        problem: Problem,
+        metric: Metric,
+        held_out: tuple[Any, Array],
     ) -> None:
         """Choose the members, and say what they are worth."""
         trials = course.runner.trials
