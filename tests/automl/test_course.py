@@ -7,7 +7,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from sk_tune.automl import AutoProgress, _sizes
+from sk_tune.automl import AutoProgress, _costs
 from sk_tune.automl import _course as course_module
 from sk_tune.automl._model_course import ModelCourse
 from sk_tune.automl._models import (
@@ -210,7 +210,7 @@ def _costly_course(problem, budget, monkeypatch):
     course.runner = _Costly(Clock(budget), 0.0, None, Workers(None, budget))
     now = [0.0]
     monkeypatch.setattr(
-        _sizes.time, "perf_counter", lambda: now.__setitem__(0, now[0] + 1e-9) or now[0]
+        _costs.time, "perf_counter", lambda: now.__setitem__(0, now[0] + 1e-9) or now[0]
     )
     return course
 

@@ -449,7 +449,7 @@ def test_bad_scorers_are_refused(mixed_csv, fails, scoring, words, monkeypatch):
     fails(["fit", mixed_csv, "--target", "label", "--metric", scoring], *words)
 
 
-def test_other_bad_input_is_refused(tmp_path, fails):
+def test_other_bad_input_is_refused(mixed_csv, tmp_path, fails):
     """Each error names the file, the column or the option."""
     (tmp_path / "empty.csv").write_bytes(b"")
     (tmp_path / "header.csv").write_text("a,label\n")
@@ -458,7 +458,7 @@ def test_other_bad_input_is_refused(tmp_path, fails):
     only_constants.to_csv(tmp_path / "constant.csv", index=False)
 
     def refuses(name, *words, target="label", options=()):
-        fails(["fit", tmp_path / name, "--target", target, *options], *words)
+        fails(["fit", mixed_csv.with_name(name), "--target", target, *options], *words)
 
     refuses("mixed.csv", "'labels'", "Did you mean 'label'?", target="labels")
     refuses(
