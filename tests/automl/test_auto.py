@@ -1,5 +1,6 @@
-"""The one call."""
+"""The one call, from a table to an ensemble."""
 
+import inspect
 import pickle
 import time
 import warnings
@@ -15,6 +16,9 @@ from sklearn.model_selection import GroupKFold, KFold
 import sk_tune.automl._models
 import sk_tune.automl._runner
 from sk_tune import AutoClassifier, AutoRegressor, MLPClassifier, MLPRegressor
+from sk_tune.automl._auto_estimator import AutoEstimator
+from sk_tune.automl._resumption import Memory, fingerprint
+from sk_tune.automl._splitting import Split
 from sk_tune.exceptions import SkTuneWarning, TableError
 from sk_tune.prepare import TablePreparer
 
@@ -484,3 +488,43 @@ def test_two_rows_are_too_few():
         AutoClassifier(**FAST).fit([[0.0], [1.0]], [0, 1])
     with pytest.raises(ValueError, match="2 rows or more.*Give more rows"):
         AutoRegressor(**FAST).fit([[0.0], [1.0]], [0.0, 1.0])
+
+
+@pytest.mark.parametrize("kind", [AutoClassifier, AutoRegressor])
+def test_both_have_the_parameters_that_are_checked(kind):
+    """Each parameter has its constraint, and none is checked that is not there."""
+    assert set(kind().get_params()) == set(kind._parameter_constraints)
+    assert issubclass(kind, AutoEstimator)
+
+
+@pytest.mark.parametrize("kind", [AutoClassifier, AutoRegressor])
+def test_documentation_names_every_parameter(kind):
+    """The shared ones are written once and stand in both."""
+    for name in kind().get_params():
+        assert f"\n{name} : " in inspect.cleandoc(kind.__doc__)
+
+
+def test_a_memory_can_be_kept_in_a_file():
+    """With the folds, which a later fit must have again."""
+    folds = [(np.arange(3), np.arange(3, 5))]
+    split = Split(held=np.arange(5, 6), folds=folds, asked=("auto", 0.1, None, None))
+    none = {"trials": [], "others": [], "kinds": {}, "searches": {}, "scoring": None}
+    memory = Memory(seed=1, fingerprint="a", n_done=2, split=split, **none)
+
+    copy = pickle.loads(pickle.dumps(memory))
+
+    assert copy.split.equals(memory.split)
+    assert (copy.seed, copy.n_done, copy.split.asked) == (1, 2, memory.split.asked)
+
+
+def test_fingerprints_tell_data_apart(mixed):
+    """A copy has the same, another value, order or name does not."""
+    X, y = mixed
+    own = fingerprint(X, y)
+
+    assert fingerprint(X.copy(deep=True), np.array(list(y))) == own
+    assert fingerprint(X.iloc[::-1].reset_index(drop=True), y) != own
+    assert fingerprint(X.rename(columns={"town": "city"}), y) != own
+    assert fingerprint(X, y[::-1]) != own
+    arrays = [np.zeros((4, 2, 2)), np.ones((4, 2, 2))]
+    assert len({fingerprint(a, np.arange(4)) for a in arrays}) == 2

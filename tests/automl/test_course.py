@@ -7,8 +7,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from sk_tune.automl import AutoProgress, _costs
-from sk_tune.automl import _course as course_module
+from sk_tune.automl import AutoProgress, _costs, _model_course
 from sk_tune.automl._model_course import ModelCourse
 from sk_tune.automl._models import (
     boosting_model,
@@ -219,7 +218,7 @@ def test_where_time_is_short_a_model_begins_on_a_sample(problem, monkeypatch):
     """It is judged on the same rows as the others, and says how many it was trained on."""
     course = _costly_course(problem, 7.4, monkeypatch)
     course.problem = replace(course.problem, seed=1)
-    monkeypatch.setattr(course_module, "_LEAST_ROWS", 30)
+    monkeypatch.setattr(_model_course, "_LEAST_ROWS", 30)
 
     course.run([dummy_model(problem), _small_network(problem)])
 
@@ -234,7 +233,7 @@ def test_the_best_model_of_a_sample_is_trained_on_all_rows_if_time_allows(
 ):
     """With the same parameters, and only once."""
     course = _costly_course(problem, 7.4, monkeypatch)
-    monkeypatch.setattr(course_module, "_LEAST_ROWS", 30)
+    monkeypatch.setattr(_model_course, "_LEAST_ROWS", 30)
     course.run([_small_network(problem)])
     kind = course._kinds["MLP"]
     kind.cost = kind.cost.times(1e-3)

@@ -1,18 +1,26 @@
-"""Which models are tried."""
+"""The models that are tried."""
 
+import math
+import time
 import warnings
 
 import numpy as np
 import pandas as pd
 import pytest
 from sklearn.base import clone
+from sklearn.datasets import load_breast_cancer, load_diabetes
+from sklearn.ensemble import HistGradientBoostingClassifier, HistGradientBoostingRegressor
 from sklearn.metrics import make_scorer, median_absolute_error
 from sklearn.model_selection import GridSearchCV
+from sklearn.preprocessing import StandardScaler
 
 from sk_tune.automl._models import (
+    ChannelScaler,
+    TimedBoostingClassifier,
     TimedBoostingRegressor,
     boosting_model,
     dummy_model,
+    fits_within,
     linear_model,
     network_models,
 )
@@ -238,3 +246,78 @@ def test_a_model_on_a_sample_has_the_defaults_of_few_rows(make_problem):
     assert boosting.estimator[-1].early_stopping
     assert not boosting.on(small).estimator[-1].early_stopping
     assert dummy_model(problem).on(small).estimator is not None
+
+
+def test_channels_get_mean_0_and_variance_1():
+    """As scikit-learn's scaler does with all places of a channel in one column."""
+    X = np.random.default_rng(0).normal(3, 2, size=(20, 2, 4, 5))
+    columns = np.moveaxis(X, 1, -1).reshape(-1, 2)
+    expected = StandardScaler().fit_transform(columns).reshape(20, 4, 5, 2)
+
+    scaled = ChannelScaler(1).fit_transform(X)
+
+    np.testing.assert_allclose(np.moveaxis(scaled, 1, -1), expected, atol=1e-5)
+
+
+def test_missing_steps_count_for_nothing_and_stay_missing():
+    """The padding of a short sequence is NaN before and after."""
+    X = np.random.default_rng(0).normal(size=(6, 5, 3))
+    X[2, 3:] = np.nan
+
+    scaled = ChannelScaler(-1).fit_transform(X)
+
+    assert np.isnan(scaled[2, 3:]).all()
+    np.testing.assert_allclose(np.nanmean(scaled, axis=(0, 1)), 0, atol=1e-6)
+
+
+def test_convolutions_get_channels_first_and_no_gaps():
+    """Features become the second axis, and padding the mean."""
+    X = np.random.default_rng(0).normal(size=(6, 5, 3))
+    X[2, 3:] = np.nan
+
+    scaled = ChannelScaler(-1, channels_first=True).fit_transform(X)
+
+    assert scaled.shape == (6, 3, 5)
+    assert (scaled[2, :, 3:] == 0).all()
+
+
+def test_a_constant_channel_becomes_0():
+    """Its scale stays 1."""
+    assert (ChannelScaler(1).fit_transform(np.ones((4, 1, 2, 2))) == 0).all()
+
+
+@pytest.mark.parametrize("early_stopping", [True, False])
+def test_a_fit_in_parts_is_the_fit_of_scikit_learn(early_stopping):
+    """With time enough the probabilities are those of a single call."""
+    X, y = load_breast_cancer(return_X_y=True)
+    params = {"max_iter": 60, "early_stopping": early_stopping, "random_state": 0}
+    expected = HistGradientBoostingClassifier(**params).fit(X, y)
+
+    with fits_within(math.inf, math.inf):
+        own = TimedBoostingClassifier(**params).fit(X, y)
+
+    assert own.n_iter_ == expected.n_iter_
+    np.testing.assert_allclose(own.predict_proba(X), expected.predict_proba(X), atol=1e-8)
+
+
+def test_without_time_there_are_the_first_iterations():
+    """Parameters stay as they were, and the second fit does not go on from the first."""
+    X, y = load_diabetes(return_X_y=True)
+    model = TimedBoostingRegressor(max_iter=500, early_stopping=False)
+
+    with fits_within(1e-9, time.monotonic()):
+        first = model.fit(X, y).n_iter_
+        second = model.fit(X, y).n_iter_
+
+    assert first == second == 10
+    assert (
+        clone(model).get_params()
+        == HistGradientBoostingRegressor(max_iter=500, early_stopping=False).get_params()
+    )
+
+
+def test_outside_it_is_scikit_learns():
+    """Without a limit there are all iterations."""
+    X, y = load_diabetes(return_X_y=True)
+
+    assert TimedBoostingRegressor(max_iter=30, early_stopping=False).fit(X, y).n_iter_ == 30

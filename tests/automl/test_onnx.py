@@ -1,16 +1,29 @@
-"""Ensembles of networks as one ONNX model."""
+"""Averages as ONNX models."""
 
 import numpy as np
 import onnxruntime
 import pandas as pd
 import pytest
+import torch
+from scipy.stats import norm
 from sklearn.datasets import load_diabetes, load_digits
 from sklearn.dummy import DummyClassifier
+from sklearn.ensemble import HistGradientBoostingClassifier, HistGradientBoostingRegressor
+from sklearn.linear_model import LogisticRegression, Ridge
 from sklearn.pipeline import make_pipeline
+from sklearn.preprocessing import FunctionTransformer, Normalizer, QuantileTransformer
 
 from sk_tune import AutoClassifier, AutoRegressor, MLPClassifier, TablePreparer
+from sk_tune._compat import boosted_trees
 from sk_tune.automl._blend import Blend
-from sk_tune.automl._onnx_blend import export_blend
+from sk_tune.automl._onnx_blend import (
+    Encoded,
+    Forest,
+    LinearPredictor,
+    TreesOutput,
+    export_blend,
+)
+from sk_tune.automl._onnx_columns import Circles, Quantiles, _normal_quantile, front_of
 from sk_tune.ensemble import Combination, Member
 
 SMALL = {"time_budget": None, "n_rounds": 0, "cv": 2, "leak_guard": False}
@@ -215,3 +228,116 @@ def test_the_networks_alone_have_weights_of_their_own(mixed, tmp_path):
     answer = _answer(tmp_path / "auto.onnx", _as_told(X, about["inputs"]))
     expected = auto.blends_["networks"].predict_proba(X)
     np.testing.assert_allclose(answer, expected, atol=1e-5)
+
+
+@pytest.fixture(scope="module")
+def table():
+    """Return numbers and categories, some missing, and three classes that follow."""
+    rng = np.random.default_rng(0)
+    X = pd.DataFrame({"a": rng.normal(size=600), "b": rng.normal(size=600)})
+    codes = rng.integers(0, 12, 600)
+    codes[codes == 5] = 6
+    X.insert(1, "c", pd.Categorical.from_codes(codes, categories=range(12)))
+    y = (X["a"] + np.isin(codes, [1, 4, 9]) > 0).astype(int) + (X["b"] > 1)
+    X.loc[::8, "a"] = np.nan
+    return X, y.to_numpy()
+
+
+@pytest.mark.parametrize(
+    "model",
+    [
+        HistGradientBoostingClassifier(max_iter=20),
+        HistGradientBoostingRegressor(max_iter=20),
+        HistGradientBoostingRegressor(max_iter=20, loss="poisson"),
+    ],
+    ids=["classes", "numbers", "logarithms"],
+)
+def test_trees_decide_as_those_of_scikit_learn(table, model):
+    """By numbers, categories, and categories that no training row has."""
+    X, y = table
+    model.fit(X, y)
+    trees = boosted_trees(model)
+    new = X.astype(float)
+    new.loc[::5, "c"] = 5.0
+    coded = new.assign(c=pd.Categorical(new["c"].astype(int), categories=range(12)))
+
+    features = Encoded(trees)(torch.from_numpy(new.to_numpy()))
+    # Of two members, the trees of the second follow those of the first.
+    leaves = Forest([trees, trees])(torch.cat([features, features], dim=1))
+    found = TreesOutput(trees, model)(leaves[:, len(trees.trees) :]).numpy()
+
+    is_classifier = hasattr(model, "predict_proba")
+    expected = (
+        model.predict_proba(coded) if is_classifier else model.predict(coded)[:, None]
+    )
+    np.testing.assert_allclose(found, expected, rtol=1e-12)
+
+
+@pytest.mark.parametrize("n_classes", [0, 2, 3])
+def test_linear_models_are_those_of_scikit_learn(table, n_classes):
+    """Of two classes or more, and of numbers."""
+    X, y = table
+    numbers = np.array(X[["b"]])
+    model = LogisticRegression() if n_classes else Ridge()
+    model.fit(numbers, np.minimum(y, n_classes - 1) if n_classes else 0.5 * y)
+
+    found = LinearPredictor(model)(torch.from_numpy(numbers)).numpy()
+
+    expected = (
+        model.predict_proba(numbers) if n_classes else model.predict(numbers)[:, None]
+    )
+    np.testing.assert_allclose(found, expected, rtol=1e-12)
+
+
+@pytest.mark.parametrize("numeric", ["smooth_clip", "standard", "quantile", None])
+def test_a_table_is_prepared_as_by_the_preparer(numeric):
+    """Numbers and flags, with missing ones and some that no training row had."""
+    rng = np.random.default_rng(0)
+    X = np.column_stack([rng.normal(size=200), rng.exponential(size=200) * 1e6])
+    X = np.column_stack([X, rng.integers(0, 2, 200)])
+    X[::7, 0] = X[::9, 2] = np.nan
+    prepare = TablePreparer(numeric=numeric).fit(X)
+    columns = {name: ("number", []) for name, _ in prepare.kinds_}
+    new = np.concatenate([X, 3 * X, X + 1e-9])
+
+    found = front_of([prepare], columns, "a member")(torch.from_numpy(new)).numpy()
+
+    np.testing.assert_allclose(found, prepare.transform(new), rtol=1e-8, atol=1e-8)
+
+
+def test_what_cannot_be_written_is_named():
+    """With the member that has it."""
+    with pytest.raises(TypeError, match="'a member' with a Normalizer. Keep the model"):
+        front_of([Normalizer()], None, "a member")
+
+
+def test_normal_quantiles_are_those_of_scipy():
+    """To all digits, from one end that is clipped to the other."""
+    p = np.concatenate([np.linspace(1e-7, 1 - 1e-7, 9999), np.geomspace(1e-7, 0.1, 99)])
+
+    found = _normal_quantile(torch.from_numpy(p)).numpy()
+
+    np.testing.assert_allclose(found, norm.ppf(p), atol=1e-14)
+
+
+def test_places_of_dates_are_those_of_the_preparer():
+    """Each day of six centuries, leap years and hours too."""
+    days = np.concatenate([np.arange(-135_000, 85_000), np.linspace(0, 9e4, 999), [np.nan]])
+    own = TablePreparer()._circle_steps()[0][0]
+    assert isinstance(own, FunctionTransformer)
+
+    found = Circles()(torch.from_numpy(days[:, None])).numpy()
+
+    np.testing.assert_allclose(found, own.transform(days[:, None]), atol=2e-9)
+
+
+def test_quantiles_are_those_of_scikit_learn():
+    """Between values, at values that recur, beyond all of them, and missing."""
+    rng = np.random.default_rng(0)
+    X = np.column_stack([rng.normal(size=500), rng.integers(0, 5, 500)])
+    scaler = QuantileTransformer(n_quantiles=300, output_distribution="normal").fit(X)
+    new = np.concatenate([X, X + 1e-3, 3 * X, X - 5, [[np.nan, np.nan]]])
+
+    found = Quantiles(scaler)(torch.from_numpy(new)).numpy()
+
+    np.testing.assert_allclose(found, scaler.transform(new), atol=1e-8)

@@ -1,12 +1,18 @@
-"""The record of what is to be learnt."""
+"""X, y and their samples."""
 
 import numpy as np
+import pandas as pd
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from numpy.testing import assert_array_equal
+from sklearn.base import BaseEstimator
 from sklearn.linear_model import Ridge
 from sklearn.pipeline import Pipeline
 
-from sk_tune.automl._problem import sampling_order
+from sk_tune import AutoClassifier, AutoRegressor
+from sk_tune.automl._problem import as_features, as_target, kind_of, sampling_order
+from sk_tune.exceptions import SkTuneWarning
 
 
 def test_a_problem_counts_the_rows_and_values_of_a_fold(mixed, make_problem):
@@ -92,3 +98,199 @@ def test_a_miniature_has_the_same_part_of_both_sides(make_problem):
         assert set(held) <= set(all_held)
         assert set(y[held]) == set(range(4))
     assert problem.miniature(10_000) is problem
+
+
+pl = pytest.importorskip("polars")
+
+
+class _Any(BaseEstimator):
+    """Learns names."""
+
+
+def test_tables_of_any_library_become_tables_of_pandas(mixed):
+    """Names are kept, and learnt."""
+    X, _ = mixed
+    estimator = _Any()
+
+    table = as_features(estimator, pl.from_pandas(X), reset=True)
+
+    assert isinstance(table, pd.DataFrame)
+    assert estimator.feature_names_in_.tolist() == X.columns.tolist()
+    assert len(as_features(estimator, X.iloc[:1], reset=False)) == 1
+
+
+def test_arrays_become_tables_with_numbers_for_names():
+    """What has more than two axes stays an array."""
+    estimator = _Any()
+
+    table = as_features(estimator, np.zeros((4, 3)), reset=True)
+
+    assert table.columns.tolist() == ["0", "1", "2"]
+    assert estimator.n_features_in_ == 3
+    assert as_features(_Any(), np.zeros((4, 3, 2)), reset=True).shape == (4, 3, 2)
+
+
+def test_other_columns_than_in_fit_are_refused(mixed):
+    """By names where there are some, by their number else."""
+    X, _ = mixed
+    estimator = _Any()
+    as_features(estimator, X, reset=True)
+
+    with pytest.raises(ValueError, match="feature names"):
+        as_features(estimator, X.rename(columns={"town": "city"}), reset=False)
+
+
+@pytest.mark.parametrize("has_names", [True, False])
+def test_columns_are_those_of_fit_by_order_where_either_has_no_names(has_names):
+    """scikit-learn's estimators warn, too, and predict."""
+    array = np.arange(6.0).reshape(3, 2)
+    frame = pd.DataFrame(array, columns=["a", "b"])
+    before, after = (frame, array) if has_names else (array, frame)
+    estimator = _Any()
+    table = as_features(estimator, before, reset=True)
+
+    with pytest.warns(UserWarning, match="feature names"):
+        later = as_features(estimator, after, reset=False)
+
+    pd.testing.assert_frame_equal(later, table)
+
+
+def test_a_stray_cell_is_missing_in_fit_and_later():
+    """The column is what all rows of fit told, whatever a few rows look like."""
+    estimator = _Any()
+    X = pd.DataFrame({"a": [*map(str, np.linspace(0, 1, 30)), "unknown"]})
+
+    with pytest.warns(SkTuneWarning, match="'unknown' in row 31"):
+        table = as_features(estimator, X, reset=True)
+    with pytest.warns(SkTuneWarning, match="'n/a' in row 1"):
+        later = as_features(estimator, pd.DataFrame({"a": ["n/a"]}), reset=False)
+
+    assert table["a"].isna().tolist() == [False] * 30 + [True]
+    assert later["a"].isna().tolist() == [True]
+
+
+@pytest.mark.parametrize(
+    ("X", "message"),
+    [
+        (pd.DataFrame({"a": [1.0]}), "minimum of 2"),
+        (pd.DataFrame([[1, 2], [3, 4]], columns=["a", "a"]), "unique"),
+        (np.zeros(5), "1D"),
+    ],
+)
+def test_what_cannot_be_learnt_from_is_refused(X, message):
+    """The message says what was required."""
+    with pytest.raises(ValueError, match=message):
+        as_features(_Any(), X, reset=True)
+
+
+def test_rows_tell_what_they_are():
+    """Two axes are a table, three sequences, four images."""
+    kinds = [kind_of(np.zeros((2,) * n)) for n in (2, 3, 4)]
+
+    assert kinds == ["table", "sequence", "image"]
+    with pytest.raises(ValueError, match="5"):
+        kind_of(np.zeros((2, 2, 2, 2, 5)))
+
+
+@pytest.mark.parametrize(
+    ("y", "is_classification", "message"),
+    [
+        (None, True, "requires y"),
+        (["a", "a", "a"], True, "two classes"),
+        ([1.0, np.nan, 2.0], False, "NaN"),
+        ([1, 2], True, "inconsistent"),
+    ],
+)
+def test_targets_that_cannot_be_learnt_are_refused(y, is_classification, message):
+    """The message is scikit-learn's where it has one."""
+    with pytest.raises(ValueError, match=message):
+        as_target(_Any(), np.zeros((3, 1)), y, is_classification=is_classification)
+
+
+def test_targets_keep_their_labels():
+    """Labels stay, numbers become float64."""
+    X = np.zeros((3, 1))
+
+    labels = as_target(_Any(), X, ["a", "b", "a"], is_classification=True)
+    numbers = as_target(_Any(), X, [1, 2, 3], is_classification=False)
+
+    assert labels.tolist() == ["a", "b", "a"]
+    assert numbers.dtype == np.float64
+
+
+def test_flat_rows_get_the_shape_that_is_named():
+    """Of images three numbers, of sequences two, with as many values."""
+    X = np.arange(24.0).reshape(2, 12)
+
+    images = as_features(_Any(), X, reset=True, shape=(1, 3, 4))
+
+    assert images.shape == (2, 1, 3, 4)
+    assert as_features(_Any(), X, reset=True, shape=(4, 3)).shape == (2, 4, 3)
+    with pytest.raises(ValueError, match="input_shape"):
+        as_features(_Any(), X, reset=True, shape=(5, 5))
+
+
+def test_frames_of_pixels_are_images_too():
+    """As they come from OpenML; text among them is no pixel."""
+    X = pd.DataFrame(np.arange(24.0).reshape(2, 12)).add_prefix("pixel")
+
+    images = as_features(_Any(), X, reset=True, shape=(1, 3, 4))
+
+    assert images.shape == (2, 1, 3, 4)
+    assert images[1, 0, 2, 3] == 23.0
+    with pytest.raises(ValueError, match="could not convert"):
+        as_features(_Any(), X.assign(pixel3="a"), reset=True, shape=(1, 3, 4))
+
+
+def test_axes_in_another_order_are_not_taken_for_others():
+    """Channels that come last would be mixed up with rows; an axis of 1 is no matter."""
+    X = np.zeros((2, 4, 5, 3))
+
+    assert as_features(_Any(), X[..., 0], reset=True, shape=(1, 4, 5)).shape == (2, 1, 4, 5)
+    with pytest.raises(ValueError, match=r"unless X is flat.*Transpose X"):
+        as_features(_Any(), X, reset=True, shape=(3, 4, 5))
+
+
+def test_a_column_that_is_left_out_changes_no_prediction():
+    """Text that recurs often enough for the rows of a fold, but not for all rows."""
+    rng = np.random.default_rng(0)
+    x = rng.normal(size=600)
+    texts = np.array([f"note {k // 5}" for k in range(600)])
+    X = pd.DataFrame({"x": x, "text": rng.permutation(texts)})
+    auto = AutoRegressor(
+        models=["boosting"], cv=3, test_size=0, n_rounds=0, time_budget=None, n_jobs=1
+    )
+
+    auto.fit(X, x + rng.normal(size=600))
+
+    assert auto.columns_.dropped == {"text": "text that hardly recurs"}
+    assert_array_equal(auto.predict(X), auto.predict(X.assign(text=None)))
+
+
+def test_columns_that_count_rows_are_left_out_for_all_folds():
+    """Of half of the rows the counter has gaps, and would pass for a number."""
+    rng = np.random.default_rng(0)
+    X = pd.DataFrame({"row": np.arange(100), "x": rng.normal(size=100)})
+    estimator = _Any()
+
+    fitted = as_features(estimator, X, reset=True)
+    later = as_features(estimator, X.assign(row=np.nan).head(3), reset=False)
+
+    for table in (fitted, later):
+        assert list(table.columns) == ["row", "x"]
+        assert table["row"].isna().all()
+        assert table["x"].notna().all()
+    assert as_features(_Any(), X[["row"]], reset=True)["row"].notna().all()
+
+
+@pytest.mark.parametrize("missing", [np.nan, None, pd.NA, pd.NaT])
+@pytest.mark.parametrize("kind", [AutoClassifier, AutoRegressor])
+def test_rows_without_a_target_are_refused_and_counted(missing, kind):
+    """In an array of objects too, as the column of a file has them."""
+    y = np.array([0, 1] * 5, dtype=object)
+    y[[3, 7]] = missing
+    own = {"is_classification": kind is AutoClassifier}
+
+    message = "Input y contains NaN.*Got 2 missing .NaN. of 10, the first at position 3"
+    with pytest.raises(ValueError, match=message):
+        as_target(kind(), np.zeros((10, 1)), y, **own)

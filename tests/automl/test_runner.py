@@ -1,5 +1,8 @@
-"""Searches against a clock."""
+"""Searches against a clock: trials, progress, shared transformers."""
 
+import math
+import re
+import sys
 import time
 from dataclasses import replace
 
@@ -7,13 +10,15 @@ import numpy as np
 import pandas as pd
 import pytest
 from sklearn.datasets import load_breast_cancer
+from sklearn.linear_model import LogisticRegression
 from sklearn.pipeline import Pipeline
 from sklearn.preprocessing import FunctionTransformer
 
-from sk_tune import GridSearchCV
-from sk_tune.automl._models import boosting_model, dummy_model
+from sk_tune import AutoClassifier, GridSearchCV, TablePreparer
+from sk_tune.automl import AutoProgress
+from sk_tune.automl._models import boosting_model, dummy_model, linear_model
 from sk_tune.automl._resources import Clock, Workers
-from sk_tune.automl._runner import Runner
+from sk_tune.automl._runner import AutoProgressLine, Runner, SharedSteps, progress_text
 
 
 @pytest.fixture
@@ -104,3 +109,101 @@ def test_more_classes_than_a_probe_has_rows_for_are_no_obstacle(
     assert model.estimator[-1].early_stopping
 
     assert _runner(None).probe(model, problem, 100, 1) > 0
+
+
+def _progress(**changes):
+    return AutoProgress(**{
+        "stage": "MLP, round 1",
+        "n_trials": 3,
+        "best_model": "boosting 1",
+        "best_score": 0.81234,
+        "seconds": 4.0,
+        "seconds_left": 6.4,
+        **changes,
+    })
+
+
+def test_a_line_says_what_is_done_and_what_is_best():
+    """Stage, trials, the best score so far and the time left."""
+    text = progress_text(_progress())
+
+    assert text == "MLP, round 1, 3 trials, best 0.8123 (boosting 1), 6 s left"
+
+
+def test_what_is_not_known_is_left_out():
+    """Before the first trial there is no best, without a budget no time left."""
+    text = progress_text(_progress(best_model="", seconds_left=math.inf))
+
+    assert text == "MLP, round 1, 3 trials"
+
+
+def test_a_terminal_has_one_line_that_is_written_over_and_ended(capsys, monkeypatch):
+    """It begins with what clears the one before."""
+    monkeypatch.setattr(sys.stdout, "isatty", lambda: True, raising=False)
+    line = AutoProgressLine()
+
+    line(_progress())
+    line.end()
+
+    assert re.fullmatch(r"(\r\x1b\[KMLP.*left\n?){2}", capsys.readouterr().out)
+
+
+def test_a_file_has_no_escape_codes(capsys):
+    """The last line alone, where a fit takes a moment."""
+    rng = np.random.default_rng(0)
+    X = rng.normal(size=(60, 2))
+    auto = AutoClassifier(
+        time_budget=None, n_rounds=1, models=["linear"], progress=True, random_state=0
+    )
+
+    auto.fit(X, X[:, 0] > 0)
+
+    printed = capsys.readouterr().out
+    assert not re.search("[\r\x1b\b]", printed)
+    assert printed.splitlines()[-1].startswith("ensemble, ")
+
+
+def _fitted(X, y, **params):
+    steps = [("prepare", TablePreparer(**params)), ("linear", LogisticRegression())]
+    return Pipeline(steps).fit(X, y)
+
+
+def test_transformers_that_learnt_the_same_become_one(mixed):
+    """The predictor stays each pipeline's own, and so do its predictions."""
+    steps = SharedSteps()
+    models = [_fitted(*mixed), _fitted(*mixed)]
+
+    first, second = (steps.shared(model) for model in models)
+
+    assert first["prepare"] is second["prepare"] is models[0]["prepare"]
+    assert [first["linear"], second["linear"]] == [m["linear"] for m in models]
+    np.testing.assert_array_equal(
+        second.predict_proba(mixed[0]), models[1].predict_proba(mixed[0])
+    )
+
+
+def test_transformers_of_other_rows_or_parameters_stay_apart(mixed):
+    """Whether they learnt the same counts, not whether they are of one type."""
+    X, y = mixed
+    steps = SharedSteps()
+    models = [_fitted(X, y), _fitted(X[:90], y[:90]), _fitted(X, y, numeric="standard")]
+
+    shared = [steps.shared(model)["prepare"] for model in models]
+
+    assert [own is model["prepare"] for own, model in zip(shared, models, strict=True)] == [
+        True
+    ] * 3
+
+
+def test_searches_of_a_course_share_what_they_prepared(mixed, make_problem):
+    """Each fold of the second search has the preparation of the first search's fold."""
+    runner = Runner(Clock(None), 0.0, None, Workers(None, None))
+    problem = make_problem(*mixed)
+    for model in (linear_model(problem), boosting_model(problem), linear_model(problem)):
+        grid = {name: values[:1] for name, values in model.grid.items()}
+        runner.run(GridSearchCV, model.estimator, grid, model, problem)
+
+    linear, boosting, again = ([m[0] for m in trial.models] for trial in runner.trials)
+
+    assert all(a is b for a, b in zip(linear, again, strict=True))
+    assert len({id(own) for own in (*linear, *boosting)}) == 6

@@ -1,21 +1,42 @@
-"""Worker processes that nobody waits for."""
+"""The time, the workers and the threads of a fit."""
 
+import math
 import threading
+import time
 
 import joblib
 import pytest
 from joblib.externals.loky.process_executor import TerminatedWorkerError
+from threadpoolctl import threadpool_info
 
-from sk_tune.automl import _resources as _workers
-from sk_tune.automl._resources import Workers
+from sk_tune.automl import _resources
+from sk_tune.automl._resources import Clock, Workers, few_threads
+
+
+def test_what_is_left_is_the_budget_less_what_was_spent():
+    """Seconds since the start count, and nothing is left when they exceed the budget."""
+    now = time.monotonic()
+
+    assert 9 < Clock(20.0, start=now - 10).left <= 10
+    assert Clock(5.0, start=now - 10).left == 0
+    assert 10 <= Clock(5.0, start=now - 10).seconds < 11
+
+
+def test_without_a_budget_there_is_no_end():
+    """What is left and each share of it are infinite."""
+    clock = Clock(None)
+
+    assert math.isinf(clock.left)
+    assert math.isinf(clock.share(0.1))
+    assert Clock(20.0).share(0.1) == pytest.approx(2.0)
 
 
 @pytest.fixture
 def started(monkeypatch):
     """Return an event that lets the workers be ready, instead of starting any."""
     ready = threading.Event()
-    monkeypatch.setattr(_workers, "start_workers", lambda *_: ready.wait(10))
-    monkeypatch.setattr(_workers.joblib, "effective_n_jobs", lambda n: n or 1)
+    monkeypatch.setattr(_resources, "start_workers", lambda *_: ready.wait(10))
+    monkeypatch.setattr(_resources.joblib, "effective_n_jobs", lambda n: n or 1)
     return ready
 
 
@@ -69,11 +90,25 @@ def test_workers_that_end_while_they_start_print_nothing(monkeypatch, capsys):
     def ended(**options):
         raise TerminatedWorkerError
 
-    monkeypatch.setattr(_workers.joblib, "Parallel", ended)
-    monkeypatch.setattr(_workers.joblib, "effective_n_jobs", lambda n: n or 1)
+    monkeypatch.setattr(_resources.joblib, "Parallel", ended)
+    monkeypatch.setattr(_resources.joblib, "effective_n_jobs", lambda n: n or 1)
     workers = Workers(2, 60.0)
 
     workers.start()
     workers._thread.join(10)
 
     assert capsys.readouterr().err == ""
+
+
+def _most_threads():
+    return max(pool["num_threads"] for pool in threadpool_info())
+
+
+def test_small_data_get_one_thread_and_large_ones_all():
+    """Only what is small is limited."""
+    before = _most_threads()
+
+    with few_threads(1000):
+        assert _most_threads() == 1
+    with few_threads(10_000_000):
+        assert _most_threads() == before

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sk_tune.automl import _costs as _sizes
+from sk_tune.automl import _costs
 from sk_tune.automl._costs import (
     Cost,
     affordable,
@@ -23,7 +23,7 @@ class _Fits:
     def __init__(self, monkeypatch, *coefficients, first=0.0):
         self.coefficients, self.first, self.calls = coefficients, first, []
         self.now = 0.0
-        monkeypatch.setattr(_sizes.time, "perf_counter", lambda: self.now)
+        monkeypatch.setattr(_costs.time, "perf_counter", lambda: self.now)
 
     def __call__(self, n_rows, units):
         """Return seconds; the first call takes longer, as what imports does."""
