@@ -1,6 +1,6 @@
 # SPDX-FileCopyrightText: sk_tune contributors
 # SPDX-License-Identifier: BSD-3-Clause
-"""What the one call does, whether for labels or for numbers."""
+"""The one call of AutoML, whether for labels or for numbers."""
 
 import os
 import warnings
@@ -63,7 +63,7 @@ Array = npt.NDArray[Any]
 
 _FAMILIES = ("linear", "boosting", "network")
 _FAMILY_OF_USE = {"linear": "linear", "boosting": "boosting", "networks": "network"}
-# What is left of the budget for the choice of members and the last check.
+# The part of the budget for the choice of members and the last check.
 _RESERVED_SHARE, _LEAST_RESERVED, _MOST_RESERVED = 0.05, 0.6, 10.0
 _RESERVED_IF_BUSY = 0.3
 
@@ -284,7 +284,7 @@ class AutoEstimator(BaseEstimator):  # type: ignore[misc]
         split = self._split(X, y, (groups, times), seed, memory)
         held = split.held
         kept = np.setdiff1d(np.arange(len(y)), held)
-        groups, times = (None if own is None else own[kept] for own in (groups, times))
+        groups, times = (None if v is None else v[kept] for v in (groups, times))
         problem = self._problem(X, y, sample_weight, kept, split, seed)
         self.findings_ = self._leaks(problem, groups, times)
         with warnings.catch_warnings(action="ignore"):
@@ -434,7 +434,7 @@ class AutoEstimator(BaseEstimator):  # type: ignore[misc]
                 models.append(linear_model(problem))
             networks = network_models(problem) if "network" in families else []
             boosting = [boosting_model(problem)] if "boosting" in families else []
-            # What is the better model of such data comes first.
+            # The better model of such data comes first.
             if problem.kind == "table":
                 models += boosting + networks
             else:
@@ -463,17 +463,17 @@ class AutoEstimator(BaseEstimator):  # type: ignore[misc]
             )
         dummy = next((trial for trial in trials if trial.family == "dummy"), None)
         found = [trial for trial in trials if trial is not dummy]
-        own, others = found or trials, course.runner.others
+        candidates, others = found or trials, course.runner.others
         how: dict[str, Any] = {
             "calibrate": getattr(self, "calibrate", False),
             "seconds": None if self.time_budget is None else course.runner.reserve / 2,
             "dummy": dummy,
         }
-        chosen = choose(own, problem, metric, others=others, **how)
-        networks, of_networks = [t for t in own if t.is_network], None
+        chosen = choose(candidates, problem, metric, others=others, **how)
+        networks, of_networks = [t for t in candidates if t.is_network], None
         if networks:
             of_networks = chosen
-            if networks != own:
+            if networks != candidates:
                 how["others"] = [t for t in others if t.is_network]
                 how["beats_dummy"] = chosen.worth.lead > 0
                 of_networks = choose(networks, problem, metric, **how)
@@ -482,7 +482,7 @@ class AutoEstimator(BaseEstimator):  # type: ignore[misc]
         self._leaderboard = table.to_dict(orient="tight")
         self._searches = dict(course.runner.searches)
         self.blends_: dict[str, Blend] = {}
-        self.best_estimator_ = self._alone(own)
+        self.best_estimator_ = self._alone(candidates)
         self.corrected_score_ = chosen.worth.corrected
         self.scores_ = {
             score.name: score
@@ -523,9 +523,9 @@ class AutoEstimator(BaseEstimator):  # type: ignore[misc]
             found.append(("dummy", worth, self._alone([dummy])))
         models = [trial for trial in trials if trial.family != "dummy"]
         for name in ("linear", "boosting", "best model"):
-            own = [t for t in models if name in {t.family, "best model"}]
-            if own:
-                found.append((name, chosen.alone[name], self._alone(own)))
+            of_kind = [t for t in models if name in {t.family, "best model"}]
+            if of_kind:
+                found.append((name, chosen.alone[name], self._alone(of_kind)))
         for name, several in (("networks", networks), ("ensemble", chosen)):
             if several is not None:
                 blend = self._blend(several.trials, several.weights, several.temperature)

@@ -28,7 +28,7 @@ __all__ = [
 
 Array = npt.NDArray[Any]
 
-# Of a search, candidates whose models were not kept, and bytes of their predictions.
+# Candidates of a search whose models were not kept, and bytes of their predictions.
 _MOST_OTHERS, _BYTES_OF_OTHERS = 64, 2**25
 
 

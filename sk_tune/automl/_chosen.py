@@ -35,10 +35,10 @@ __all__ = ["Chosen", "Worth", "choose", "leaderboard"]
 Array = npt.NDArray[Any]
 Floats = npt.NDArray[np.float64]
 
-# Of each family, so that one that is a little weaker but different has its chance.
+# Members of each family, so that a weaker but different family has its chance.
 _MOST_OF_FAMILY = 8
 _GREEDY = GreedyOptions(max_rounds=30, n_start=5, min_gain=0.0, n_bags=10)
-# Of more rows fewer bags are drawn: what they are to steady is steady then.
+# Samples from which on fewer bags are drawn: the choice is steady then.
 _ROWS_IN_BAGS = 20_000
 _N_BOOTSTRAPS, _CONFIDENCE = 300, 0.95
 # Lighter members cost as much to predict as others.
@@ -54,7 +54,7 @@ _N_SHUFFLES = 4
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class Worth:
-    """What predictions are worth that no choice has flattered; greater is better.
+    """The worth of predictions that no choice has flattered; greater is better.
 
     `score` and `std` are over the folds; the deviation is NaN of a single one.  `lead` is
     the low end of the interval of how far the score is above the dummy's on the same rows,
@@ -110,17 +110,17 @@ def choose(
     crossed = _crossed(pool, selector, deducts=deducts)
     worths = pool.worths(crossed, intervals=asks, seconds=seconds)
     if asks and deducts and worths["ensemble"].lead > 0:
-        leads = {name: own.lead for name, own in worths.items()}
+        leads = {name: worth.lead for name, worth in worths.items()}
         crossed = _crossed(pool, selector, deducts=False)
         worths = pool.worths(crossed, intervals=True, seconds=seconds)
-        worths = {name: replace(own, lead=leads[name]) for name, own in worths.items()}
+        worths = {name: replace(w, lead=leads[name]) for name, w in worths.items()}
     members = pool.members(pool.criteria_of_all(), np.arange(len(trials)))
-    own = [trials[k] for k in members]
-    choice = selector.choose(library_of(own))
+    candidates = [trials[k] for k in members]
+    choice = selector.choose(library_of(candidates))
     light = choice.weights < min(_LEAST_WEIGHT, choice.weights.max())
     weights = np.where(light, 0.0, choice.weights)
     return Chosen(
-        trials=own,
+        trials=candidates,
         weights=weights / weights.sum(),
         temperature=choice.temperature,
         worth=worths.pop("ensemble"),
@@ -152,7 +152,7 @@ class _Pool:
         self._scores = self._scores_of(every)
         self._knows = self._scores
         if self.library.classes is not None:
-            by_part, luck = (self._is_of_part @ own.T for own in self._log_likelihoods())
+            by_part, luck = (self._is_of_part @ part.T for part in self._log_likelihoods())
             self._knows = by_part, by_part.sum(axis=0) - by_part, luck
 
     @property

@@ -29,7 +29,7 @@ _MOST_OF_LIMIT = 3
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Cost:
-    """What a fit takes: a + b rows + (c + d rows) units, in seconds.
+    """The seconds of a fit: a + b samples + (c + d samples) units.
 
     a is `once`, b `once_per_row`, c `per_unit` and d `per_unit_per_row`; a unit is an epoch
     or iteration.
@@ -97,7 +97,7 @@ def measured_cost(
     """
     start = time.perf_counter()
     sizes = list(_sizes(n_rows))
-    # What is done only once, such as imports, is no part of what a fit takes.
+    # Work that is done only once, such as imports, is no part of what a fit takes.
     seconds(sizes[0], _FEW)
     if time.perf_counter() - start > _MOST_OF_LIMIT * limit:
         return Cost(once=math.inf, per_unit=math.inf)
@@ -129,7 +129,7 @@ def _through(points: list[tuple[int, float, float]]) -> Cost:
     """Return the cost that agrees with the last two points, by straight lines."""
     n_rows, once, per_unit = points[-1]
     if len(points) == 1:
-        # Which part of it grows with the rows is not known: at most twice too little or
+        # How much of it grows with the samples is not known: at most twice too little or
         # too much is said by one half.
         return Cost(
             once=once / 2,

@@ -1,6 +1,6 @@
 # SPDX-FileCopyrightText: sk_tune contributors
 # SPDX-License-Identifier: BSD-3-Clause
-"""What is trained in which order until the time is up.
+"""The order in which models are trained until the time is up.
 
 First every kind of model with its defaults, on a sample of the rows if there is no time for
 all.  Then rounds, in each of which the best model of a sample is trained on more rows, the
@@ -38,15 +38,15 @@ _FIRST_SHARES = {"linear": 0.08, "boosting": 0.15}
 _FIRST_SHARE_OF_NETWORK = 0.2
 # On images and sequences, which others learn less well.
 _FIRST_SHARE_OF_NETWORK_ON_AXES = 0.35
-# Of such a share, what it may take to measure what fits cost.
+# The part of such a share that may be spent on measuring what fits cost.
 _SHARE_TO_MEASURE = 0.4
-# What must be left of the budget to try again what seemed to take too long.
+# The share of the budget that must be left to try again what seemed to take too long.
 _SHARE_TO_TRY_AGAIN = 0.3
-# Of what is left, a round takes this part, but not less than these seconds.
+# A round takes this part of the time that is left, but not less than these seconds.
 _PART_OF_ROUND, _SHORTEST_ROUND = 1 / 3, 3.0
-# Of a round, what networks get: more if they are the best so far.
+# The part of a round that networks get: more if they are the best so far.
 _PART_OF_NETWORKS = {True: 0.65, False: 0.45}
-# Of a round, what it may take to train the best model on more rows, or for longer.
+# The part of a round for training the best model on more samples, or for longer.
 _PART_OF_LARGER = 0.5
 # How many times more rows, or epochs of all of them, are worth another training.
 _GROWTH = 1.5
@@ -56,7 +56,7 @@ _LEAST_ROWS, _LEAST_ROWS_OF_CLASS = 100, 10
 _LEAST_RATIO = 3
 # Candidates that a round should have time for, or they are not made larger.
 _CANDIDATES_OF_ROUND = 4
-# What a network takes for a row that is predicted, in rows that it is trained on.
+# The time for a predicted sample, in samples that a network is trained on.
 _COST_OF_HELD_OUT = 1 / 3
 # Values of X of which a linear model takes so little time that nobody needs to measure it.
 _FEW_VALUES = 50_000
@@ -83,7 +83,7 @@ class ModelCourse(RememberedCourse):
     findings: list[Finding] = field(default_factory=list)
     changes: list[AppliedChange] = field(default_factory=list)
     was_interrupted: bool = False
-    # By the name of the network.
+    # The findings by the name of the network.
     _findings_of: dict[str, list[Finding]] = field(default_factory=dict)
     # Names of trials that were trained again on more rows, or for longer.
     _enlarged: set[str] = field(default_factory=set)
@@ -96,7 +96,7 @@ class ModelCourse(RememberedCourse):
                 self._run_defaults(models)
                 self._run_rounds()
         except KeyboardInterrupt:
-            # What there is is kept; who calls raises it again.
+            # The trials so far are kept; the caller raises it again.
             self.was_interrupted = True
 
     # The defaults.
@@ -158,7 +158,7 @@ class ModelCourse(RememberedCourse):
         if model.is_network:
             n_epochs = units * len(problem.folds)
             if search is not None:
-                # Of fits that were cut there are fewer.
+                # Fits that were cut have fewer.
                 n_epochs = search.ledger_.epochs_trained or n_epochs
             spent = (time.monotonic() - began) / n_epochs
             per_unit = math.inf if cost is None else cost.seconds_per_unit(n_rows)
@@ -265,7 +265,7 @@ class ModelCourse(RememberedCourse):
                 self._run_network(kind, share * seconds / len(chosen), n_done)
             for kind in boosting:
                 rest = seconds if not chosen else (1 - share) * seconds
-                # What came before may have been late.
+                # The networks may have been late.
                 self._run_boosting(kind, min(rest, runner.left), n_done)
             self.n_done += 1
             if len(runner.trials) == before and self.n_rounds is None:
@@ -394,7 +394,7 @@ class ModelCourse(RememberedCourse):
         """Change space and network as the diagnosis of a search says."""
         part = self.runner.latest
         if part is None or not part.findings:
-            # Of networks without curves nothing can be said.
+            # Networks without curves tell nothing.
             return
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")

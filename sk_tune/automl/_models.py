@@ -152,23 +152,23 @@ _MAX_BATCH_FACTOR = 16
 # Steps that the default network is given, within these epochs.
 _N_STEPS = 4000
 _FEWEST_EPOCHS, _MOST_EPOCHS = 20, 100
-# What may be done to rows of a batch: nothing that makes another digit or sign of one.
+# Augmentations that make no other digit or sign of a sample.
 _IMAGE_AUGMENTATION = ("shift", "rotate", "cutout")
 _SEQUENCE_AUGMENTATION = ("noise", "scale", "time_mask")
 # How the numbers of a table are scaled.
-# What bounds a column with a long tail also bends it.
+# A bound on a column with a long tail also bends it.
 _NUMERIC = {"prepare__numeric": ["smooth_clip", "quantile", "standard"]}
 _LINEAR_NUMERIC = {"prepare__numeric": ["smooth_clip", "standard"]}
-# Of histogram gradient boosting.  Fewer rows tell badly when to stop.
+# Histogram gradient boosting: fewer samples tell badly when to stop.
 _ROWS_TO_STOP_EARLY = 1000
 _FEWEST_OF_A_CLASS = 10
 _MOST_ITERATIONS, _ITERATIONS_OF_SMALL = 500, 100
 _BINS_OF_MANY_COLUMNS = 31
-# Of numbers above 0: they learn logarithms, as suits what varies by percent.
+# Losses for numbers above 0: they learn logarithms, as suits what varies by percent.
 _POSITIVE_LOSSES = ("poisson", "gamma")
 # Metrics of a regression that medians serve better than means.
 _ABSOLUTE = {mean_absolute_error, mean_absolute_percentage_error, median_absolute_error}
-# Of logistic regression, on columns that are scaled.
+# Iterations of logistic regression, on columns that are scaled.
 _LINEAR_STEPS = 300
 # Units that are enough for a sound model: below them rows are given up for units.
 _ENOUGH_EPOCHS, _ENOUGH_ITERATIONS, _ENOUGH_LINEAR_STEPS = 10, 30, 30
@@ -273,17 +273,17 @@ def boosting_model(problem: Problem) -> Model:
 
     Images, sequences become columns.
     """
-    own: Any = TimedBoostingRegressor
+    boosting_class: Any = TimedBoostingRegressor
     can_stop = problem.n_train >= _ROWS_TO_STOP_EARLY
     if problem.is_classification:
-        own = TimedBoostingClassifier
+        boosting_class = TimedBoostingClassifier
         counts = [
             np.unique(problem.y[train], return_counts=True)[1] for train, _ in problem.folds
         ]
-        fewest = min(int(own.min()) for own in counts)
+        fewest = min(int(in_fold.min()) for in_fold in counts)
         can_stop = can_stop and fewest >= _FEWEST_OF_A_CLASS
     most = _MOST_ITERATIONS if can_stop else _ITERATIONS_OF_SMALL
-    boosting = own(
+    boosting = boosting_class(
         max_iter=most,
         early_stopping=can_stop,
         n_iter_no_change=20,

@@ -128,7 +128,7 @@ class Forest(nn.Module):
 
 
 class TreesOutput(nn.Module):
-    """What a member makes of the leaves of its trees."""
+    """The predictions of a boosting member, from the leaves of its trees."""
 
     baseline: Tensor
 
@@ -277,7 +277,7 @@ class _BlendModule(nn.Module):
         self.temperature = blend.temperature
         fronts: list[nn.Module] = []
         predictors: list[nn.Module] = []
-        # Of members that are trees, where those begin and end among all.
+        # Where the trees of each boosting member begin and end among all trees.
         self.spans: dict[int, tuple[int, int]] = {}
         self.dtypes: list[torch.dtype] = []
         forest: list[BoostedTrees] = []

@@ -28,60 +28,32 @@ from sk_tune.prepare import MISSING, CategoryCodes, SmoothClipScaler, TablePrepa
 
 __all__ = ["Circles", "Columns", "Quantiles", "front_of", "not_expressible"]
 
-# Of QuantileTransformer: what is nearer to the ends of a column is one of them.
+# QuantileTransformer takes what is nearer to an end of a column for that end.
 _NEAR = 1e-7
-# Of places of dates.
+# The digits to which places of dates are rounded.
 _ROUNDED = 1e9
 _MS_PER_DAY = 24 * 60 * 60 * 1000
 # Days from 0000-03-01 to 1970-01-01, and those of 4, 100 and 400 years.
 _FROM_MARCH, _FOUR, _CENTURY, _CYCLE = 719468, 1461, 36524, 146097
 
-# Of the normal distribution's quantiles, highest power first: algorithm AS 241 (M. Wichura,
+# The normal distribution's quantiles, highest power first: algorithm AS 241 (M. Wichura,
 # Applied Statistics 37, 1988) near the middle and in the tails; 16 digits up to 1e-11.
 _MIDDLE = (
-    (
-        2.5090809287301226727e3,
-        3.3430575583588128105e4,
-        6.7265770927008700853e4,
-        4.5921953931549871457e4,
-        1.3731693765509461125e4,
-        1.9715909503065514427e3,
-        1.3314166789178437745e2,
-        3.3871328727963666080,
-    ),
-    (
-        5.2264952788528545610e3,
-        2.8729085735721942674e4,
-        3.9307895800092710610e4,
-        2.1213794301586595867e4,
-        5.3941960214247511077e3,
-        6.8718700749205790830e2,
-        4.2313330701600911252e1,
-        1.0,
-    ),
-)
+    (2.5090809287301226727e3, 3.3430575583588128105e4, 6.7265770927008700853e4,
+     4.5921953931549871457e4, 1.3731693765509461125e4, 1.9715909503065514427e3,
+     1.3314166789178437745e2, 3.3871328727963666080),
+    (5.2264952788528545610e3, 2.8729085735721942674e4, 3.9307895800092710610e4,
+     2.1213794301586595867e4, 5.3941960214247511077e3, 6.8718700749205790830e2,
+     4.2313330701600911252e1, 1.0),
+)  # fmt: skip
 _TAIL = (
-    (
-        7.74545014278341407640e-4,
-        2.27238449892691845833e-2,
-        2.41780725177450611770e-1,
-        1.27045825245236838258,
-        3.64784832476320460504,
-        5.76949722146069140550,
-        4.63033784615654529590,
-        1.42343711074968357734,
-    ),
-    (
-        1.05075007164441684324e-9,
-        5.47593808499534494600e-4,
-        1.51986665636164571966e-2,
-        1.48103976427480074590e-1,
-        6.89767334985100004550e-1,
-        1.67638483018380384940,
-        2.05319162663775882187,
-        1.0,
-    ),
-)
+    (7.74545014278341407640e-4, 2.27238449892691845833e-2, 2.41780725177450611770e-1,
+     1.27045825245236838258, 3.64784832476320460504, 5.76949722146069140550,
+     4.63033784615654529590, 1.42343711074968357734),
+    (1.05075007164441684324e-9, 5.47593808499534494600e-4, 1.51986665636164571966e-2,
+     1.48103976427480074590e-1, 6.89767334985100004550e-1, 1.67638483018380384940,
+     2.05319162663775882187, 1.0),
+)  # fmt: skip
 
 
 class Quantiles(nn.Module):
@@ -214,7 +186,7 @@ Columns = Mapping[str, tuple[str, Sequence[str]]]
 
 # The text that no table holds, for categories that nobody knows.
 _UNKNOWN = "\0unknown"
-_BOUND = 3.0  # Of SmoothClipScaler.
+_BOUND = 3.0  # The bound of SmoothClipScaler.
 _HUGE = 1e100
 
 
@@ -235,7 +207,7 @@ def front_of(steps: Sequence[Any], columns: Columns | None, member: str) -> nn.M
         elif isinstance(step, ChannelScaler):
             modules.append(_ScalerModule(step))
         elif isinstance(step, FunctionTransformer) and columns is None:
-            # Of AutoML's, which flattens rows.
+            # AutoML's FunctionTransformer flattens samples.
             modules.append(nn.Flatten())
         else:
             modules.append(_numbers_module(step, None, member))
@@ -243,7 +215,7 @@ def front_of(steps: Sequence[Any], columns: Columns | None, member: str) -> nn.M
 
 
 class _ScalerModule(nn.Module):
-    """What ChannelScaler does."""
+    """A ChannelScaler."""
 
     mean: Tensor
     scale: Tensor
@@ -262,7 +234,7 @@ class _ScalerModule(nn.Module):
 
 
 class _TableModule(nn.Module):
-    """What TablePreparer does, block by block."""
+    """A TablePreparer, block by block."""
 
     def __init__(self, prepare: TablePreparer, columns: Columns, member: str) -> None:
         super().__init__()
@@ -309,23 +281,27 @@ class _Missing(_ChosenColumns):
         return super().forward(x).isnan().double()
 
 
+def _flat(step: Any) -> list[Any]:
+    """Return a transformer as a list of steps, those of nested pipelines in their order."""
+    if not isinstance(step, Pipeline):
+        return [step]
+    return [part for inner in step for part in _flat(inner)]
+
+
 def _numbers_module(
     transformer: Any, positions: Sequence[int] | None, member: str
 ) -> nn.Module:
     """Return what a transformer of numbers does, if it is one that ONNX can express."""
-    steps = list(transformer) if isinstance(transformer, Pipeline) else [transformer]
+    steps = _flat(transformer)
     fill: Any = np.nan
     if isinstance(steps[-1], SimpleImputer):
         fill = np.asarray(steps.pop().statistics_, dtype=np.float64)
         if np.isnan(fill).any():
             raise not_expressible(member, "a column of missing values only")
-    flat = [
-        own for step in steps for own in (step if isinstance(step, Pipeline) else [step])
-    ]
     n = None if positions is None else len(positions)
     chosen = [] if positions is None else [_ChosenColumns(positions)]
     return nn.Sequential(
-        *chosen, *(_scaler(step, n, member) for step in flat), _Fill(fill, n)
+        *chosen, *(_scaler(step, n, member) for step in steps), _Fill(fill, n)
     )
 
 
@@ -384,7 +360,7 @@ class _Scale(nn.Module):
             self.register_buffer(name, _numbers(values, n_columns))
 
     def forward(self, x: Tensor) -> Tensor:
-        # To the last bit as scikit-learn does it: of what is equal to a value of the
+        # Equal to scikit-learn's to the last bit: of what is equal to a value of the
         # training rows, quantiles make something else than of its neighbours.
         scaled = (x - self.center) / self.divisor * self.scale + self.shift
         if self.clips == "smoothly":
@@ -401,12 +377,8 @@ def _numbers(values: Any, n_columns: int | None) -> Tensor:
 
 
 def _circles_module(transformer: Any, positions: Sequence[int]) -> nn.Module:
-    steps = list(transformer) if isinstance(transformer, Pipeline) else [transformer]
-    flat = [
-        own for step in steps for own in (step if isinstance(step, Pipeline) else [step])
-    ]
     modules: list[nn.Module] = [_ChosenColumns(positions)]
-    for step in flat:
+    for step in _flat(transformer):
         if isinstance(step, VarianceThreshold):
             modules.append(_ChosenColumns(np.flatnonzero(step.get_support()).tolist()))
         elif isinstance(step, SimpleImputer):
@@ -417,7 +389,7 @@ def _circles_module(transformer: Any, positions: Sequence[int]) -> nn.Module:
 
 
 class _LookUp(_ChosenColumns):
-    """What an encoder makes of categories, from a table for each column."""
+    """An encoder of categories, as a table for each column."""
 
     base: Tensor
 

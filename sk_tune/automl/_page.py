@@ -156,13 +156,13 @@ def _against_linear(best: Score, linear: Score | None, scale: float) -> str:
 
 def _against_one(best: Score, alone: Score, scale: float) -> str:
     """Say if the best model alone is better than the ensemble, on rows that chose none."""
-    own, others, where = alone.held_out, best.held_out, "on the rows set aside"
-    if math.isnan(own) or math.isnan(others):
-        own, others, where = alone.mean, best.mean, "in the folds"
+    one, all_, where = alone.held_out, best.held_out, "on the rows set aside"
+    if math.isnan(one) or math.isnan(all_):
+        one, all_, where = alone.mean, best.mean, "in the folds"
         if math.isnan(alone.std):
             where = "on the held-out part"
-    mine, theirs = format_score(own, scale), format_score(others, scale)
-    if not own > others or mine == theirs:
+    mine, theirs = format_score(one, scale), format_score(all_, scale)
+    if not one > all_ or mine == theirs:
         return ""
     return (
         f"The best model alone has a higher score than the ensemble {where}, {mine} "
@@ -258,13 +258,13 @@ def _headline(auto: Any, metric: str) -> str:
     ensemble, scale = scores["ensemble"], scale_of([*scores.values()])
     best = _best(scores)
     predicting = scores.get("best model" if auto.use == "best" else auto.use, ensemble)
-    name, own = (_name(score, auto.leaderboard_) for score in (best, predicting))
+    name, used = (_name(score, auto.leaderboard_) for score in (best, predicting))
     text = f"{name}, with {metric} {format_score(best.mean, scale)}"
-    if name == own:
+    if name == used:
         return f"The best model is {text}."
-    own = "the ensemble" if predicting is ensemble else own
+    used = "the ensemble" if predicting is ensemble else used
     return (
-        f"The best model in the folds is {text}; {own}, which predicts, has "
+        f"The best model in the folds is {text}; {used}, which predicts, has "
         f"{format_score(predicting.mean, scale)}."
     )
 

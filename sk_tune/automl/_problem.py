@@ -22,9 +22,8 @@ from sk_tune.exceptions import TableError
 from sk_tune.prepare import (
     as_pandas,
     check_table,
-    kinds_of_text,
     read_text_columns,
-    text_formats,
+    settled_columns,
     without_header_rows,
 )
 
@@ -168,12 +167,12 @@ def as_features(estimator: Any, X: Any, *, reset: bool, shape: Any = None) -> An
     else:
         validate_data(estimator, X, reset=reset, skip_check_array=True)
         check_table(table, type(estimator).__name__, fewest)
-        # Of two tables with names scikit-learn has compared these.
+        # scikit-learn has compared the names of two tables with names.
         has_names = all(isinstance(name, str) for name in table.columns)
         is_known = has_names == hasattr(estimator, "feature_names_in_")
         names = table.columns.astype(str)
     if not reset and not is_known:
-        # Of this scikit-learn has warned: by their order they are those of fit.
+        # scikit-learn has warned: by their order the columns are those of fit.
         names = getattr(estimator, "_columns", names)
     if shape is not None:
         return _reshaped(_numbers(table), tuple(shape))
@@ -181,14 +180,12 @@ def as_features(estimator: Any, X: Any, *, reset: bool, shape: Any = None) -> An
     table = without_header_rows(table)
     if reset:
         estimator._columns = list(names)
-        # Settled by all rows: a fold without an unreadable cell could not read one.
-        estimator._formats = text_formats(table)
-    formats = getattr(estimator, "_formats", {})
-    table = read_text_columns(table, formats)
-    if reset:
-        estimator.columns_ = kinds_of_text(table, formats)
-    # What all rows leave out no fold takes in, as one that lacks rows might: there a count
-    # of rows has gaps, and text recurs enough.  Preparation drops what has no values.
+        # By all samples: a fold without an unreadable cell could not read one.
+        table, estimator._formats, estimator.columns_ = settled_columns(table)
+    else:
+        table = read_text_columns(table, getattr(estimator, "_formats", {}))
+    # Columns that all samples leave out are emptied, for preparation to drop: in a fold,
+    # which lacks samples, a count of rows has gaps, and text may recur enough.
     kinds = estimator.columns_
     if kinds is not None and kinds.used:
         table[list(kinds.dropped)] = np.nan

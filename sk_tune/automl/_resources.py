@@ -61,7 +61,7 @@ class Workers:
     def __init__(self, n_jobs: int | None, time_budget: float | None) -> None:
         self._wanted = n_jobs
         self._thread: threading.Thread | None = None
-        # Which a thread does not know by itself.
+        # A thread does not know the backend by itself.
         self._backend, _ = get_active_backend()
         backend = self._backend
         self._is_timed = (
@@ -81,7 +81,7 @@ class Workers:
 
     @property
     def n_jobs(self) -> int | None:
-        """What to give to a search now: 1 as long as the workers are not ready."""
+        """The n_jobs of a search that starts now: 1 while the workers are not ready."""
         is_ready = self._thread is not None and not self._thread.is_alive()
         return self._wanted if is_ready or not self._is_timed else 1
 

@@ -1,6 +1,6 @@
 # SPDX-FileCopyrightText: sk_tune contributors
 # SPDX-License-Identifier: BSD-3-Clause
-"""What was learnt of each kind of model, for the rounds and for a later fit."""
+"""The memory of each kind of model, for the rounds and for a later fit."""
 
 import time
 from collections.abc import Callable, Mapping, Sequence
@@ -22,7 +22,7 @@ from sk_tune.report import SearchPart, data_fingerprint
 
 __all__ = ["Memory", "MemoryFolder", "ModelKind", "RememberedCourse", "fingerprint"]
 
-# In a folder: what is known of all that ended, and of networks in training.
+# Files in the folder: of all that ended, and of networks in training.
 _TRIALS, _NETWORKS = "trials.joblib", "{}.networks.db"
 # A twentieth of the time at most goes to writing.
 _SECONDS_FOR_EACH_OF_WRITING = 20
@@ -55,7 +55,7 @@ class ModelKind:
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class Memory:
-    """What a later course on the same data resumes from.
+    """The trials and kinds of models that a later fit on the same data resumes from.
 
     `seed`, `fingerprint`, `scoring` and `split` are those of the earlier fit. `trials` are
     the best of each family, `others` the predictions of the rest; `searches` has what the
@@ -139,7 +139,7 @@ class MemoryFolder:
 
 @dataclass(slots=True, eq=False, kw_only=True)
 class RememberedCourse:
-    """What a course of trainings found so far, and how a later one resumes it.
+    """The findings of a course of trainings so far, and how a later one resumes them.
 
     `origin` has seed, fingerprint of the data, scoring and split; what was found is kept in
     `folder` between searches; `n_done` counts rounds.

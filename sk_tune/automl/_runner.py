@@ -41,7 +41,7 @@ class SharedSteps:
 
     def __init__(self) -> None:
         self._of_digest: dict[Any, Any] = {}
-        # By identity; with the step itself, so that no other one gets its number.
+        # Steps by identity; kept, so that no other one gets the number.
         self._known: dict[int, tuple[Any, Any]] = {}
 
     def shared(self, model: Pipeline) -> Pipeline:
@@ -57,12 +57,12 @@ class SharedSteps:
         return self._known[id(step)][1]
 
 
-# What a model may fail with without ending the course.
+# Errors of a model that do not end the course.
 ERRORS = (ValueError, TypeError, RuntimeError, ArithmeticError, MemoryError, LookupError)
 # Trials whose fitted models a search keeps.
 N_KEPT = 8
 _SECONDS_BETWEEN_NEWS = 0.5
-# Of the time that was meant for a search, after which its networks are cut.
+# The multiple of the time meant for a search after which its networks are cut.
 _MOST_OF_PLANNED = 1.5
 _NO_SCORE = "No candidate got a score in each fold in its time."
 
@@ -171,7 +171,7 @@ class Runner:
         params = problem.fit_params(search.estimator)
         try:
             with warnings.catch_warnings(record=True) as told:
-                # Of fits that do not converge the trials tell.
+                # Trials tell of fits that do not converge.
                 warnings.simplefilter("ignore")
                 warnings.filterwarnings("always", "Scoring failed")
                 warnings.simplefilter("always", FitFailedWarning)
@@ -220,7 +220,7 @@ class Runner:
             refit=False,
             error_score="raise",
         )
-        # What chooses the rows goes through all of them, and is no part of a training.
+        # The choice of samples goes through all of them, and is no part of a training.
         start, processor = time.perf_counter(), time.process_time()
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
@@ -235,7 +235,7 @@ class Runner:
             search,
             model.family,
             is_classification=problem.is_classification,
-            # Of earlier trials only the best may be there.
+            # Only the best of earlier trials may be there.
             n_before=max(
                 (trial.number for trial in self.trials if trial.family == model.family),
                 default=0,

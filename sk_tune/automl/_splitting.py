@@ -54,7 +54,7 @@ _ROWS_PER_SECOND = 400
 _VALUES_PER_SECOND = 20_000
 # Rows without which not even two can be learnt from and two be held out.
 _LEAST_ROWS = 4
-# Without a budget.
+# Samples from which on there is one split without a budget.
 _MOST_ROWS_IN_FOLDS = 50_000
 _HELD_OUT_SHARE = 0.2
 _MOST_HELD_OUT = 20_000
@@ -158,12 +158,12 @@ def split_rows(
     told = (None if values is None else data_fingerprint(values) for values in structure)
     asked = (cv, test_size, *told)
     if before is not None and are_same(asked, before.asked):
-        # Of "auto" the time decides too, and trials of other folds cannot be averaged.
+        # The time decides about "auto", too, and trials of other folds cannot be averaged.
         return before
     groups, times = structure
     common: dict[str, Any] = {"is_classification": is_classification, "seed": seed}
     if test_size == "auto" and _are_given(cv):
-        # What such folds keep apart is not known.
+        # It is not known what such folds keep apart.
         test_size = 0.0
     held = held_out_rows(y, test_size=test_size, groups=groups, times=times, **common)
     kept = np.setdiff1d(np.arange(len(y)), held)
@@ -285,7 +285,7 @@ def make_folds(
         return [_one_split(y, n_held, is_classification, groups, seed)]
     splitter = _splitter(y, is_classification, groups, seed, n_folds or _N_FOLDS)
     with warnings.catch_warnings():
-        # Of a class that is too rare for each fold to have some.
+        # The class may be too rare for each fold to have some.
         warnings.filterwarnings("ignore", "The least populated class", UserWarning)
         return list(splitter.split(np.zeros(len(y)), y, groups))
 
@@ -324,7 +324,7 @@ def check_folds(
 
 
 def _are_given(cv: Any) -> bool:
-    """Return whether folds are the user's own, and no number of them."""
+    """Return whether folds are given by the user, and no number of them."""
     return not isinstance(cv, str | Integral | None)
 
 
@@ -362,11 +362,11 @@ def _check_structure(groups: Array | None, times: Array | None, least: int) -> N
             "chosen by anything else. Give one of them, or folds of your own as 'cv' and "
             "no 'test_size'."
         )
-    for name, own in (("groups", groups), ("times", times)):
-        if own is not None and len(np.unique(own)) < least:
+    for name, values in (("groups", groups), ("times", times)):
+        if values is not None and len(np.unique(values)) < least:
             raise TableError(
                 f"Rows must be of at least {least} {name}, as many as there are parts to "
-                f"learn from, to judge by and to set aside. Got {len(np.unique(own))}. "
+                f"learn from, to judge by and to set aside. Got {len(np.unique(values))}. "
                 f"Give more rows, or no {name}."
             )
 
@@ -463,7 +463,7 @@ def guarded(
     if len(y) > most_rows:
         rows = np.sort(rng.choice(len(y), most_rows, replace=False))
         folds = folds_among(rows, folds, len(y))
-        # Of small folds there may be nothing left.
+        # Small folds may have nothing left.
         folds = [fold for fold in folds if all(map(len, fold))] or None
         X = X.iloc[rows].reset_index(drop=True) if hasattr(X, "iloc") else X[rows]
         y = y[rows]

@@ -44,9 +44,7 @@ from sk_tune.prepare import (
     ColumnKinds,
     check_used,
     format_of_text,
-    kinds_of_text,
-    read_text_columns,
-    text_formats,
+    settled_columns,
 )
 from sk_tune.training import processes_per_cpu
 
@@ -207,8 +205,7 @@ def _kinds(X: pd.DataFrame) -> tuple[ColumnKinds, list[str]]:
     """Return what columns are to the model, and what it says of cells that are not so."""
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
-        formats = text_formats(X)
-        kinds = kinds_of_text(read_text_columns(X, formats), formats)
+        kinds = settled_columns(X)[2]
     check_used(kinds, len(X))
     return kinds, [str(w.message) for w in caught if w.category is SkTuneWarning]
 

@@ -7,8 +7,8 @@ from sk_tune.prepare._columns import (
     check_used,
     column_kinds,
     format_of_text,
-    kinds_of_text,
     read_text_columns,
+    settled_columns,
     text_formats,
 )
 from sk_tune.prepare._formats import MISSING, TextFormat
@@ -42,9 +42,9 @@ __all__ = [
     "column_kinds",
     "format_of_text",
     "header_rows",
-    "kinds_of_text",
     "output_name",
     "read_text_columns",
+    "settled_columns",
     "text_formats",
     "train_valid_test_split",
     "without_header_rows",

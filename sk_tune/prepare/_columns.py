@@ -34,10 +34,10 @@ __all__ = [
     "column_kinds",
     "format_of_text",
     "kind_of_column",
-    "kinds_of_text",
     "least_frequency",
     "read_columns",
     "read_text_columns",
+    "settled_columns",
     "text_formats",
     "warn_of_guess",
 ]
@@ -394,15 +394,23 @@ def read_text_columns(
     return X
 
 
-def kinds_of_text(X: pd.DataFrame, formats: Mapping[str, TextFormat | None]) -> ColumnKinds:
-    """Return the kind of each column once its text is read; maybe none is used."""
-    kinds = read_columns(X)[0]
+def settled_columns(
+    X: pd.DataFrame,
+) -> tuple[pd.DataFrame, dict[str, TextFormat | None], ColumnKinds]:
+    """Return a table with its text read, by which formats, and the kind of each column.
+
+    This decides by all samples; later samples are read by ``read_text_columns`` with the
+    formats.  Maybe no column is used.
+    """
+    formats = text_formats(X)
+    read = read_text_columns(X, formats)
+    kinds = read_columns(read)[0]
     unusual = {
         name: text_format
         for name, text_format in formats.items()
         if name in kinds.used and text_format is not None and not text_format.is_usual
     }
-    return replace(kinds, formats=unusual)
+    return read, formats, replace(kinds, formats=unusual)
 
 
 def _is_text(column: "Column[Any]") -> bool:
