@@ -13,6 +13,7 @@ import numpy as np
 import numpy.typing as npt
 
 from sk_tune._metric import Metric
+from sk_tune.automl._models import NETWORK_FAMILIES
 from sk_tune.automl._resources import few_threads
 from sk_tune.ensemble import Combination, Library, Member, read_library, with_temperature
 
@@ -58,7 +59,7 @@ class Trial:
     @property
     def is_network(self) -> bool:
         """Whether its models are networks."""
-        return self.family in {"MLP", "CNN", "RNN"}
+        return self.family in NETWORK_FAMILIES
 
     @property
     def number(self) -> int:
@@ -213,5 +214,5 @@ def held_out_score(blend: Blend, metric: Metric, X: Any, y: Array) -> float:
             return metric(y, blend.predict(X))
         return metric(y, metric.response(blend.predict_proba(X), blend.classes))
     except ValueError:
-        # Not defined without a row of each class.
+        # Not defined without a sample of each class.
         return float("nan")

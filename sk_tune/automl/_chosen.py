@@ -277,7 +277,7 @@ class _Pool:
         if intervals:
             rng = np.random.default_rng(0)
             resampled = fold_scores.on_resamples(_N_BOOTSTRAPS, rng, seconds)
-            # A metric of few rows may be biased, as R^2 is.
+            # A metric of few samples may be biased, as R^2 is.
             with warnings.catch_warnings():
                 warnings.simplefilter("ignore", RuntimeWarning)
                 shift = by_fold.mean(axis=0) - np.nanmean(resampled, axis=0)

@@ -18,7 +18,7 @@ __all__ = ["Cost", "affordable", "hyperband_epochs", "hyperband_size", "measured
 # Rungs of the longest bracket, less 1: with 4 the first rung has 3**-4 of the epochs.
 _MOST_REDUCTIONS = 4
 _FACTOR = 3
-# Rows of the first fits that are measured, and how many times more the next ones have.
+# Samples of the first fits that are measured, and how many times more the next ones have.
 _FIRST_ROWS = 100
 _GROWTH = 4
 # Values of the parameter that are measured.
@@ -102,7 +102,7 @@ def measured_cost(
     if time.perf_counter() - start > _MOST_OF_LIMIT * limit:
         return Cost(once=math.inf, per_unit=math.inf)
     if time.perf_counter() - start <= limit:
-        # Nor is it a reason to measure on fewer rows.
+        # Nor is it a reason to measure on fewer samples.
         start = time.perf_counter()
     points: list[tuple[int, float, float]] = []
     for size in sizes:
@@ -139,7 +139,7 @@ def _through(points: list[tuple[int, float, float]]) -> Cost:
         )
     fewer, once_before, per_unit_before = points[-2]
     slopes = [
-        # Neither does a fit get faster by more rows, nor slower in proportion.
+        # Neither does a fit get faster by more samples, nor slower in proportion.
         min(max(0.0, now - before) / (n_rows - fewer), now / n_rows)
         for now, before in ((once, once_before), (per_unit, per_unit_before))
     ]

@@ -48,9 +48,9 @@ _PART_OF_ROUND, _SHORTEST_ROUND = 1 / 3, 3.0
 _PART_OF_NETWORKS = {True: 0.65, False: 0.45}
 # The part of a round for training the best model on more samples, or for longer.
 _PART_OF_LARGER = 0.5
-# How many times more rows, or epochs of all of them, are worth another training.
+# How many times more samples, or epochs of all of them, are worth another training.
 _GROWTH = 1.5
-# Rows without which a sample tells too little: so many, and for each class.
+# The fewest samples that tell enough: in all, and for each class.
 _LEAST_ROWS, _LEAST_ROWS_OF_CLASS = 100, 10
 # A thorough network takes at least so many times longer than a quick one.
 _LEAST_RATIO = 3
@@ -63,7 +63,6 @@ _FEW_VALUES = 50_000
 # Candidates of boosting in a round without a budget.
 _BOOSTING_CANDIDATES = 8
 _MOST_CANDIDATES = 300
-_NETWORKS = frozenset({"MLP", "CNN", "RNN"})
 _TOO_LONG = "It takes too long for this budget."
 
 
@@ -85,7 +84,7 @@ class ModelCourse(RememberedCourse):
     was_interrupted: bool = False
     # The findings by the name of the network.
     _findings_of: dict[str, list[Finding]] = field(default_factory=dict)
-    # Names of trials that were trained again on more rows, or for longer.
+    # Names of trials that were trained again on more samples, or for longer.
     _enlarged: set[str] = field(default_factory=set)
 
     def run(self, models: Sequence[Model]) -> None:
@@ -212,7 +211,7 @@ class ModelCourse(RememberedCourse):
         if not model.is_network:
             cost = cost.times(len(self.problem.folds))
         spent = runner.clock.seconds - began
-        # Rather few rows than none, if there is time for these; and rather few epochs of
+        # Rather few samples than none, if there is time for these; and rather few epochs of
         # networks, which are cut when their time is up.
         enough, half = model.enough_resources, runner.left / 2
         least = 1 if model.is_network else enough
@@ -238,7 +237,7 @@ class ModelCourse(RememberedCourse):
         )
         if not model.is_network or n_rows == self.problem.n_train:
             return n_rows, units
-        # Measured was with few held-out rows, of which there will be all in each epoch.
+        # Measured was with few held-out samples, of which there will be all in each epoch.
         more = _COST_OF_HELD_OUT * self.problem.n_held
         n_rows = int((n_rows - more) / (1 - more / self.problem.n_train))
         return (n_rows, units) if n_rows >= least else (0, 0)
@@ -277,7 +276,7 @@ class ModelCourse(RememberedCourse):
 
     def _part_of_networks(self) -> float:
         best = self.runner.best
-        return _PART_OF_NETWORKS[best is not None and best.family in _NETWORKS]
+        return _PART_OF_NETWORKS[best is not None and best.is_network]
 
     def _enlarge_best(self, seconds: float) -> None:
         """Train the best model of a sample on more rows, if there is time for many more.

@@ -45,6 +45,7 @@ from sk_tune.report import baseline_models
 from sk_tune.space import table_defaults, table_space
 
 __all__ = [
+    "NETWORK_FAMILIES",
     "ChannelScaler",
     "Model",
     "TimedBoostingClassifier",
@@ -155,6 +156,7 @@ _FEWEST_EPOCHS, _MOST_EPOCHS = 20, 100
 # Augmentations that make no other digit or sign of a sample.
 _IMAGE_AUGMENTATION = ("shift", "rotate", "cutout")
 _SEQUENCE_AUGMENTATION = ("noise", "scale", "time_mask")
+NETWORK_FAMILIES = frozenset({"MLP", "CNN", "RNN"})
 # How the numbers of a table are scaled.
 # A bound on a column with a long tail also bends it.
 _NUMERIC = {"prepare__numeric": ["smooth_clip", "quantile", "standard"]}
@@ -170,7 +172,7 @@ _POSITIVE_LOSSES = ("poisson", "gamma")
 _ABSOLUTE = {mean_absolute_error, mean_absolute_percentage_error, median_absolute_error}
 # Iterations of logistic regression, on columns that are scaled.
 _LINEAR_STEPS = 300
-# Units that are enough for a sound model: below them rows are given up for units.
+# Units that are enough for a sound model: below them samples are given up for units.
 _ENOUGH_EPOCHS, _ENOUGH_ITERATIONS, _ENOUGH_LINEAR_STEPS = 10, 30, 30
 _REGULARISATION = 10.0 ** np.arange(-3, 4)
 # Columns from which on ridge regression is solved step by step.
@@ -214,7 +216,7 @@ class Model:
     @property
     def is_network(self) -> bool:
         """Whether it trains a network."""
-        return self.family in {"MLP", "CNN", "RNN"}
+        return self.family in NETWORK_FAMILIES
 
 
 def dummy_model(problem: Problem) -> Model:
@@ -354,10 +356,7 @@ def _perceptron(problem: Problem) -> Model:
         "width": [32, 64, 128, 256],
         "activation": ["relu", "gelu", "silu", "tanh"],
         "normalization": [None, "batch", "layer"],
-        "dropout": uniform(0.0, 0.5),
-        "learning_rate": loguniform(3e-4, 3e-2),
-        "weight_decay": loguniform(1e-4, 0.3),
-        "batch_size": _around(batch_size),
+        **_training_space(batch_size),
     }
     return _network(
         problem,
@@ -420,10 +419,7 @@ def _convolutional(
         "n_channels": [8, 16, 32],
         "kernel_size": [3, 5],
         "width": [64, 128, 256],
-        "dropout": uniform(0.0, 0.5),
-        "learning_rate": loguniform(3e-4, 3e-2),
-        "weight_decay": loguniform(1e-4, 0.3),
-        "batch_size": _around(batch_size),
+        **_training_space(batch_size),
         "augmentation": [None, *augmentation],
     }
     kinds = (CNNClassifier, CNNRegressor)
@@ -438,10 +434,7 @@ def _recurrent(problem: Problem) -> Model:
         "n_layers": [1, 2],
         "hidden_size": [32, 64, 128],
         "bidirectional": [False, True],
-        "dropout": uniform(0.0, 0.5),
-        "learning_rate": loguniform(1e-3, 3e-2),
-        "weight_decay": loguniform(1e-4, 0.3),
-        "batch_size": _around(batch_size),
+        **_training_space(batch_size, slowest=1e-3),
     }
     return _network(
         problem,
@@ -490,6 +483,16 @@ def _is_absolute(problem: Problem) -> bool:
     """Return whether models are judged by absolute errors."""
     metric = None if problem.scoring is None else scorer_metric(problem.scoring)
     return metric is not None and metric.function in _ABSOLUTE
+
+
+def _training_space(batch_size: int, slowest: float = 3e-4) -> dict[str, Any]:
+    """Return what any network varies in its training."""
+    return {
+        "dropout": uniform(0.0, 0.5),
+        "learning_rate": loguniform(slowest, 3e-2),
+        "weight_decay": loguniform(1e-4, 0.3),
+        "batch_size": _around(batch_size),
+    }
 
 
 def _around(batch_size: int) -> list[int]:

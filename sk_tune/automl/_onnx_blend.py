@@ -100,7 +100,7 @@ class Forest(nn.Module):
             "child": child.ravel(),
             "value": all_nodes["value"],
             "root": np.array(roots),
-            # The first row stands for splits of numbers.
+            # The first line stands for splits of numbers.
             "categories": np.where(is_subset, all_nodes["bitset_idx"] + subset + 1, 0),
             "subset": np.concatenate([np.zeros((1, 256), dtype=bool), *subsets]).astype(
                 int
@@ -156,7 +156,7 @@ class Encoded(nn.Module):
         for column, values in trees.codes.items():
             known = np.asarray(values, dtype=np.float64)
             is_there = ~np.isnan(known)
-            # One more for values that the training rows did not have.
+            # One more for values that the training samples did not have.
             table = np.full(int(known[is_there].max(initial=0)) + 2, np.nan)
             table[known[is_there].astype(int)] = np.flatnonzero(is_there)
             self.register_buffer(f"table{column}", torch.from_numpy(table))

@@ -361,7 +361,7 @@ class _Scale(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         # Equal to scikit-learn's to the last bit: of what is equal to a value of the
-        # training rows, quantiles make something else than of its neighbours.
+        # training samples, quantiles make something else than of its neighbours.
         scaled = (x - self.center) / self.divisor * self.scale + self.shift
         if self.clips == "smoothly":
             scaled = scaled.clamp(-_HUGE, _HUGE)
@@ -407,7 +407,7 @@ class _LookUp(_ChosenColumns):
         base = np.asarray(encoder.transform(unknown), dtype=np.float64)
         self.register_buffer("base", torch.from_numpy(base))
         self.sizes = [len(values) for values in known]
-        # Missing is a category, or as unknown as others that no training row had.
+        # Missing is a category, or as unknown as others that no training sample had.
         self.missing = [
             values.index(MISSING) if MISSING in values else len(values) for values in known
         ]

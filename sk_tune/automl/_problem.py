@@ -185,7 +185,7 @@ def as_features(estimator: Any, X: Any, *, reset: bool, shape: Any = None) -> An
     else:
         table = read_text_columns(table, getattr(estimator, "_formats", {}))
     # Columns that all samples leave out are emptied, for preparation to drop: in a fold,
-    # which lacks samples, a count of rows has gaps, and text may recur enough.
+    # which lacks some rows, a count of rows has gaps, and text may recur enough.
     kinds = estimator.columns_
     if kinds is not None and kinds.used:
         table[list(kinds.dropped)] = np.nan

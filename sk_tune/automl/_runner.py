@@ -215,7 +215,7 @@ class Runner:
             model.estimator,
             {model.resource: [units]},
             cv=list(problem.folds if model.is_network else problem.folds[:1]),
-            # Defined for few rows too, which need not have each class.
+            # Defined for few samples too, which need not have each class.
             scoring=None,
             refit=False,
             error_score="raise",

@@ -47,18 +47,18 @@ __all__ = [
 Array = npt.NDArray[Any]
 
 _N_FOLDS = 5
-# Rows for each second of the budget from which on a model is trained once instead of once
-# for each fold: five trainings of one are worth less than five others then.
+# Samples for each second of the budget from which on a model is trained once instead of
+# once for each fold: five trainings of one are worth less than five others then.
 _ROWS_PER_SECOND = 400
-# The same for values, where a row has many: of images and of wide tables.
+# The same for values, where a sample has many: of images and of wide tables.
 _VALUES_PER_SECOND = 20_000
-# Rows without which not even two can be learnt from and two be held out.
+# Samples without which not even two can be learnt from and two be held out.
 _LEAST_ROWS = 4
 # Samples from which on there is one split without a budget.
 _MOST_ROWS_IN_FOLDS = 50_000
 _HELD_OUT_SHARE = 0.2
 _MOST_HELD_OUT = 20_000
-# Rows from which on some can be spared for a last check, and how many these are.
+# Samples from which on some can be spared for a last check, and how many these are.
 _ROWS_TO_SPARE = 5_000
 _SPARED_SHARE, _MOST_SPARED = 0.1, 5_000
 # Classes that a message names.
@@ -97,7 +97,7 @@ def check_scores(y: Array, folds: Sequence[tuple[Array, Array]], metric: Metric)
         present = np.unique(y[held])
         if len(present) == len(classes):
             continue
-        # A guess that is the same for all rows, of which some metrics are undefined, too.
+        # A guess that is the same for all samples, for which some metrics are undefined.
         guess = np.tile(
             np.bincount(codes[train], minlength=len(classes)) / len(train), (len(held), 1)
         )
@@ -168,7 +168,7 @@ def split_rows(
     held = held_out_rows(y, test_size=test_size, groups=groups, times=times, **common)
     kept = np.setdiff1d(np.arange(len(y)), held)
     if _are_given(cv):
-        # They are of all rows.
+        # They are of all samples.
         given = _given_folds(y, cv, is_classification, groups)
         folds = [fold for fold in folds_among(kept, given, len(y)) if len(fold[1])]
     else:
