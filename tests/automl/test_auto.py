@@ -497,26 +497,6 @@ def test_both_have_the_parameters_that_are_checked(kind):
     assert issubclass(kind, AutoEstimator)
 
 
-@pytest.mark.parametrize("kind", [AutoClassifier, AutoRegressor])
-def test_documentation_names_every_parameter(kind):
-    """The shared ones are written once and stand in both."""
-    for name in kind().get_params():
-        assert f"\n{name} : " in inspect.cleandoc(kind.__doc__)
-
-
-def test_a_memory_can_be_kept_in_a_file():
-    """With the folds, which a later fit must have again."""
-    folds = [(np.arange(3), np.arange(3, 5))]
-    split = Split(held=np.arange(5, 6), folds=folds, asked=("auto", 0.1, None, None))
-    none = {"trials": [], "others": [], "kinds": {}, "searches": {}, "scoring": None}
-    memory = Memory(seed=1, fingerprint="a", n_done=2, split=split, **none)
-
-    copy = pickle.loads(pickle.dumps(memory))
-
-    assert copy.split.equals(memory.split)
-    assert (copy.seed, copy.n_done, copy.split.asked) == (1, 2, memory.split.asked)
-
-
 def test_fingerprints_tell_data_apart(mixed):
     """A copy has the same, another value, order or name does not."""
     X, y = mixed

@@ -14,11 +14,8 @@ from sk_tune._metric import Metric
 from sk_tune.automl import _splitting
 from sk_tune.automl._splitting import (
     as_groups,
-    check_folds,
     check_scores,
     guarded,
-    held_out_rows,
-    make_folds,
     split_rows,
     warn_of_leaks,
 )
@@ -26,46 +23,33 @@ from sk_tune.diagnosis import Finding, find_leaks
 from sk_tune.exceptions import SkTuneWarning, TableError
 
 
-def _folds(y, *, cv="auto", classes=True, groups=None, times=None, budget=60.0):
-    return make_folds(
-        np.asarray(y),
-        cv=cv,
-        is_classification=classes,
-        groups=groups,
-        times=times,
-        time_budget=budget,
-        seed=0,
-    )
+def _split(y, cv="auto", *, classes=True, groups=None, times=None, **changes):
+    return split_rows(**{
+        "y": np.asarray(y),
+        "cv": cv,
+        "test_size": "auto",
+        "is_classification": classes,
+        "is_r2": False,
+        "structure": (groups, times),
+        "time_budget": 60.0,
+        "seed": 0,
+        "row_size": 1,
+        **changes,
+    })
 
 
-def _held(y, *, test_size="auto", classes=True, groups=None, times=None):
-    return held_out_rows(
-        np.asarray(y),
-        test_size=test_size,
-        is_classification=classes,
-        groups=groups,
-        times=times,
-        seed=0,
-    )
+def _folds(y, **options):
+    return _split(y, test_size=0.0, **options).folds
 
 
-def _split(y, cv, *, test_size="auto", groups=None, times=None):
-    return split_rows(
-        y,
-        cv=cv,
-        test_size=test_size,
-        is_classification=True,
-        is_r2=False,
-        structure=(groups, times),
-        time_budget=60.0,
-        seed=0,
-        row_size=1,
-    )
+def _held(y, **options):
+    return _split(y, **options).held
 
 
-@given(st.lists(st.integers(0, 3), min_size=5, max_size=60))
+@given(st.lists(st.integers(0, 3), min_size=1, max_size=60))
 def test_folds_hold_out_each_row_once(y):
     """Whatever the classes, five folds or fewer part the rows."""
+    y = [0, 0, 1, 1, *y]
     folds = _folds(y)
 
     held = np.sort(np.concatenate([test for _, test in folds]))
@@ -79,9 +63,9 @@ def test_many_rows_for_the_budget_are_split_once():
     """More than 400 rows a second are too many for five trainings of each model."""
     y = np.arange(5000) % 2
 
-    assert len(_folds(y, budget=60.0)) == 5
-    assert len(_folds(y, budget=None)) == 5
-    ((train, test),) = _folds(y, budget=10.0)
+    assert len(_folds(y)) == 5
+    assert len(_folds(y, time_budget=None)) == 5
+    ((train, test),) = _folds(y, time_budget=10.0)
     assert len(test) == 1000
     assert abs(y[test].mean() - 0.5) < 0.01
     assert len(train) == 4000
@@ -94,7 +78,7 @@ def test_groups_are_not_divided(classes, budget):
     groups = np.repeat(np.arange(100), 5)
     y = np.arange(500) % 2
 
-    for train, test in _folds(y, classes=classes, groups=groups, budget=budget):
+    for train, test in _folds(y, classes=classes, groups=groups, time_budget=budget):
         assert not set(groups[train]) & set(groups[test])
 
 
@@ -258,8 +242,8 @@ def test_one_time_cannot_be_parted():
 
 def test_a_class_of_one_row_is_no_obstacle():
     """A class too rare to be on both sides is split at random."""
-    y = np.zeros(100)
-    y[3] = 1
+    y = np.arange(100) % 2
+    y[3] = 2
 
     assert len(_held(y, test_size=0.2)) == 20
 
@@ -267,11 +251,10 @@ def test_a_class_of_one_row_is_no_obstacle():
 def test_many_values_for_the_budget_are_split_once():
     """Images have so many that a fraction of the rows is too many for five trainings."""
     y = np.arange(4000) % 2
-    common = {"is_classification": True, "groups": None, "time_budget": 60.0, "seed": 0}
 
-    assert len(make_folds(y, cv="auto", row_size=64, **common)) == 5
-    assert len(make_folds(y, cv="auto", row_size=784, **common)) == 1
-    assert len(make_folds(y, cv=3, row_size=784, **common)) == 3
+    assert len(_folds(y, row_size=64)) == 5
+    assert len(_folds(y, row_size=784)) == 1
+    assert len(_folds(y, cv=3, row_size=784)) == 3
 
 
 @pytest.mark.parametrize("n", [4, 5, 9])
@@ -330,12 +313,11 @@ def test_folds_in_which_nothing_can_be_learnt_are_refused():
     """One class to learn from, or one number to be judged by, is too little."""
     y = np.array(["a"] * 9 + ["b"])
     with pytest.raises(ValueError, match="Got 1 of class b, 9 of class a, by which fold"):
-        check_folds(y, _folds(y), is_classification=True, is_r2=False)
+        _split(y)
     y = np.arange(6.0)
-    folds = _folds(y, cv=6, classes=False)
     with pytest.raises(ValueError, match="Got 5 and 1 in fold 1 of 6, of 6 rows"):
-        check_folds(y, folds, is_classification=False, is_r2=True)
-    check_folds(y, folds, is_classification=False, is_r2=False)
+        _split(y, 6, classes=False, is_r2=True)
+    assert len(_split(y, 6, classes=False).folds) == 6
 
 
 def _leaky(n):
