@@ -1,6 +1,5 @@
 """The one call, from a table to an ensemble."""
 
-import inspect
 import pickle
 import time
 import warnings
@@ -17,8 +16,7 @@ import sk_tune.automl._models
 import sk_tune.automl._runner
 from sk_tune import AutoClassifier, AutoRegressor, MLPClassifier, MLPRegressor
 from sk_tune.automl._auto_estimator import AutoEstimator
-from sk_tune.automl._resumption import Memory, fingerprint
-from sk_tune.automl._splitting import Split
+from sk_tune.automl._resumption import fingerprint
 from sk_tune.exceptions import SkTuneWarning, TableError
 from sk_tune.prepare import TablePreparer
 

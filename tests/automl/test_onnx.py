@@ -217,19 +217,6 @@ def test_a_model_that_cannot_be_written_is_named(mixed, tmp_path):
     assert list(tmp_path.iterdir()) == []
 
 
-def test_the_networks_alone_have_weights_of_their_own(mixed, tmp_path):
-    """They are what the score of "networks" is of."""
-    X, y = mixed
-    X = X.drop(columns="since")
-    auto = AutoClassifier(**{**NETWORKS, "models": ["linear", "network"]}).fit(X, y)
-
-    about = auto.set_params(use="networks").to_onnx(tmp_path / "auto.onnx")
-
-    answer = _answer(tmp_path / "auto.onnx", _as_told(X, about["inputs"]))
-    expected = auto.blends_["networks"].predict_proba(X)
-    np.testing.assert_allclose(answer, expected, atol=1e-5)
-
-
 @pytest.fixture(scope="module")
 def table():
     """Return numbers and categories, some missing, and three classes that follow."""
