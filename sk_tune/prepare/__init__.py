@@ -2,7 +2,7 @@
 # SPDX-License-Identifier: BSD-3-Clause
 """Tables as networks need them: numbers, categories and dates prepared inside the folds."""
 
-from sk_tune.prepare._columns import (
+from sk_tune.prepare._column_kinds import (
     ColumnKinds,
     check_used,
     column_kinds,

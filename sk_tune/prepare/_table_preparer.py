@@ -30,7 +30,7 @@ from sk_tune._compat import (
     output_container,
     validate_parameter_constraints,
 )
-from sk_tune.prepare._columns import check_used, least_frequency, read_columns
+from sk_tune.prepare._column_kinds import check_used, least_frequency, read_columns
 from sk_tune.prepare._formats import read_values
 from sk_tune.prepare._frames import as_pandas, check_table, without_header_rows
 from sk_tune.prepare._transformers import (

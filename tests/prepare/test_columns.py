@@ -18,7 +18,7 @@ from sk_tune.prepare import (
     read_text_columns,
     text_formats,
 )
-from sk_tune.prepare._columns import least_frequency, read_columns
+from sk_tune.prepare._column_kinds import least_frequency, read_columns
 from sk_tune.prepare._formats import MISSING, read_values
 
 N = 60
