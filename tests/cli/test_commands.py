@@ -67,29 +67,52 @@ def test_a_user_error_from_the_shell_is_one_line_and_code_2(tmp_path):
     assert len(done.stderr.splitlines()) == 1
 
 
+BAD_VALUES = {
+    "--test-size": (["1.5", "0", "few"], "between 0 and 1"),
+    "--random-state": (["-1", "one", str(2**32)], "whole number"),
+    "--n-jobs": (["0", "two"], "at least 1"),
+    "--time-budget": (
+        ["", "fast", "0", "0s", "-5s", "10x", "nan", "s", "1:30"],
+        "such as 60s",
+    ),
+    "--max-size": (["", "much", "-5M", "5T"], "such as 800k"),
+}
+
+
 @pytest.mark.parametrize(
-    ("option", "value", "required"),
-    [
-        ("--test-size", "1.5", "between 0 and 1"),
-        ("--test-size", "0", "between 0 and 1"),
-        ("--test-size", "few", "between 0 and 1"),
-        ("--random-state", "-1", "whole number"),
-        ("--random-state", "one", "whole number"),
-        ("--random-state", str(2**32), "whole number"),
-        ("--n-jobs", "0", "at least 1"),
-        ("--n-jobs", "two", "at least 1"),
-    ],
+    ("option", "value"),
+    [(option, value) for option, (values, _) in BAD_VALUES.items() for value in values],
 )
-def test_bad_options_are_refused(option, value, required, fails):
+def test_bad_values_are_refused(option, value, fails):
     """The error names the option, what it must be and what was given."""
-    fails(["demo", f"{option}={value}"], option, required, repr(value))
+    command = ["store", "info", "fits.db"] if option == "--max-size" else ["demo"]
+
+    fails([*command, f"{option}={value}"], option, BAD_VALUES[option][1], repr(value))
 
 
-def test_unknown_commands_and_options_are_refused(fails):
-    """argparse's errors come in one line, with the way to the help."""
-    fails(["frobnicate"], "frobnicate", "--help")
-    fails(["fit", "x.csv"], "--target", "fit --help")
-    fails(["demo", "--table", "boston"], "boston", "titanic")
+@pytest.mark.parametrize(
+    ("command", "words"),
+    [
+        (["frobnicate"], ["frobnicate", "--help"]),
+        (["fit", "x.csv"], ["--target", "fit --help"]),
+        (["demo", "--table", "boston"], ["boston", "titanic"]),
+        (["completion", "csh"], ["csh", "bash"]),
+        # A misspelt option is named with the nearest one, before others are missed.
+        (["fit", "a.csv", "--taget", "y"], ["no option --taget.", "mean --target?"]),
+        (
+            ["fit", "a.csv", "--time-buget=5s", "y"],
+            ["no option --time-buget.", "mean --time-budget?"],
+        ),
+        (["fit", "a.csv", "--scoring", "y"], ["no option --scoring.", "fit --help"]),
+        # Options may be shortened, and values begin with hyphens: the file is looked for.
+        (["fit", "none.csv", "--tar", "y", "--test", "0.3"], ["'none.csv'"]),
+        (["fit", "none.csv", "--target=--y"], ["'none.csv'"]),
+    ],
+    ids=" ".join,
+)
+def test_wrong_arguments_are_named(command, words, fails):
+    """In one line, with the way to the help."""
+    fails(command, *words)
 
 
 def test_without_a_command_the_help_is_shown(capsys):
@@ -139,32 +162,6 @@ def test_bugs_are_not_hidden(monkeypatch, mixed_csv):
 
     with pytest.raises(RuntimeError, match="a bug"):
         main(["fit", str(mixed_csv), "--target", "label"])
-
-
-@pytest.mark.parametrize(
-    ("given", "meant"),
-    [("--taget", "--target"), ("--time-buget=5s", "--time-budget"), ("--scoring", "")],
-)
-def test_a_misspelt_option_is_named_with_the_nearest_one(given, meant, fails):
-    """Also where another one that is required is missing because of it."""
-    hint = f"Did you mean {meant}?" if meant else "See sk-tune fit --help"
-    fails(
-        ["fit", "a.csv", given, "y"], f"there is no option {given.partition('=')[0]}.", hint
-    )
-
-
-def test_options_may_be_shortened_and_values_may_begin_with_hyphens(fails):
-    """As argparse has it: the file is looked for."""
-    fails(["fit", "none.csv", "--tar", "y", "--test", "0.3"], "'none.csv'")
-    fails(["fit", "none.csv", "--target=--y"], "'none.csv'")
-
-
-@pytest.mark.parametrize(
-    "budget", ["", "fast", "0", "0s", "-5s", "10x", "nan", "s", "1:30"]
-)
-def test_a_bad_budget_is_refused(budget, fails):
-    """Only positive times in seconds, minutes or hours are budgets."""
-    fails(["demo", f"--time-budget={budget}"], "--time-budget", "such as 60s", repr(budget))
 
 
 @pytest.mark.parametrize(
@@ -223,8 +220,3 @@ COMP_WORDS=({listed}); COMP_CWORD={position}; _sk_tune; echo "${{COMPREPLY[@]}}"
     )
 
     assert set(done.stdout.split()) == expected
-
-
-def test_an_unknown_shell_is_refused(fails):
-    """Those that are known are named."""
-    fails(["completion", "csh"], "csh", "bash")

@@ -101,25 +101,15 @@ def test_the_files_are_written_and_nothing_else(tmp_path, saved):
 
 
 def test_without_pyarrow_trials_are_csv(tmp_path, saved, monkeypatch):
-    """The table is the same in both forms."""
-    _write(tmp_path / "parquet", saved)
+    """The table is the same in both forms, and that of an earlier fit does not stay."""
+    _write(tmp_path, saved)
+    expected = pd.read_parquet(tmp_path / "trials.parquet")
 
     monkeypatch.setattr(pd.DataFrame, "to_parquet", _no_pyarrow)
-    _write(tmp_path / "csv", saved)
+    _write(tmp_path, saved)
 
-    expected = pd.read_parquet(tmp_path / "parquet" / "trials.parquet")
-    found = pd.read_csv(tmp_path / "csv" / "trials.csv")
+    found = pd.read_csv(tmp_path / "trials.csv")
     assert found["model"].tolist() == expected["model"].tolist()
-
-
-def test_files_of_an_earlier_fit_do_not_stay(tmp_path, saved, monkeypatch):
-    """Such as trials in another form."""
-    _write(tmp_path, saved)
-
-    monkeypatch.setattr(pd.DataFrame, "to_parquet", _no_pyarrow)
-    _write(tmp_path, saved)
-
-    assert "trials.csv" in _names(tmp_path)
     assert "trials.parquet" not in _names(tmp_path)
 
 
