@@ -5,7 +5,6 @@
 import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
-from operator import itemgetter
 from typing import Any
 
 import pandas as pd
@@ -318,7 +317,8 @@ def _models(board: pd.DataFrame, metric: str) -> PageTable:
         ("seconds", "seconds", 2, "of the fits of all folds"),
         ("weight", "weight", 2, "in the ensemble"),
     ]
-    cells = [number_cells(rows, itemgetter(key), digits) for _, key, digits, _ in numbers]
+    scores = (number_cells(board[key], digits) for _, key, digits, _ in numbers)
+    cells = zip(*scores, strict=True)
     columns = [
         PageColumn(name="rank", is_number=True, hint="by the mean score"),
         PageColumn(name="model", is_number=False),
@@ -335,11 +335,11 @@ def _models(board: pd.DataFrame, metric: str) -> PageTable:
                 [
                     Cell(text=str(rank), key=str(rank)),
                     Cell(text=row["model"]),
-                    *(cell(row) for cell in cells),
+                    *own,
                     _params_cell(row["params"]),
                 ],
             )
-            for rank, row in enumerate(rows, start=1)
+            for rank, (row, own) in enumerate(zip(rows, cells, strict=True), start=1)
         ],
     )
 

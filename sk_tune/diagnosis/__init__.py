@@ -5,7 +5,7 @@
 from sk_tune.diagnosis._apply import Applied, AppliedChange, apply
 from sk_tune.diagnosis._curve_sources import curves_of, curves_of_estimator
 from sk_tune.diagnosis._diagnose import diagnose
-from sk_tune.diagnosis._findings import Change, Curves, Finding, verdict
+from sk_tune.diagnosis._findings import Change, Curves, Finding, to_act_on, verdict
 from sk_tune.diagnosis._fold_checks import SampleCurve, try_without_fold
 from sk_tune.diagnosis._leak_copies import group_copies
 from sk_tune.diagnosis._leaks import find_leaks
@@ -23,6 +23,7 @@ __all__ = [
     "diagnose",
     "find_leaks",
     "group_copies",
+    "to_act_on",
     "try_without_fold",
     "verdict",
 ]

@@ -18,7 +18,7 @@ from sk_tune.diagnosis._curve_sources import is_search, network_part
 from sk_tune.diagnosis._findings import Change, Finding, ranked
 from sk_tune.space import Choice
 
-__all__ = ["Applied", "AppliedChange", "apply", "changed_range", "changed_value"]
+__all__ = ["Applied", "AppliedChange", "apply"]
 
 
 def changed_value(value: Any, change: Change) -> Any:
@@ -392,9 +392,9 @@ def _changed_space(
         return target, made
     elements = []
     for element in space:
-        own = element[0] if isinstance(element, tuple) else element
-        changed = _changed_dict(own, changes, made, tuples_are_ranges)
-        _add_missing(own, changed, changes, made, prefix)
+        inner = element[0] if isinstance(element, tuple) else element
+        changed = _changed_dict(inner, changes, made, tuples_are_ranges)
+        _add_missing(inner, changed, changes, made, prefix)
         elements.append((changed, *element[1:]) if isinstance(element, tuple) else changed)
     return elements, made
 
@@ -443,17 +443,17 @@ def _add_missing(
 
 def _prefix_in(space: Any) -> str | None:
     """Return what stands in front of a network's parameters, if the names tell."""
-    own = [name for name in _names(space) if name.rpartition("__")[2] in _OF_NETWORKS]
-    prefixes = {name[: -len(name.rpartition("__")[2])] for name in own}
-    # What a module takes is no parameter of its network.
+    known = [name for name in _names(space) if name.rpartition("__")[2] in _OF_NETWORKS]
+    prefixes = {name[: -len(name.rpartition("__")[2])] for name in known}
+    # Parameters of a module are none of its network.
     prefixes = {p for p in prefixes if p.rpartition("module__")[1] == ""}
     return prefixes.pop() if len(prefixes) == 1 else None
 
 
 def _names(space: Any) -> Iterable[str]:
     for element in [space] if isinstance(space, Mapping) else space:
-        own = element[0] if isinstance(element, tuple) else element
-        for name, described in own.items():
+        names = element[0] if isinstance(element, tuple) else element
+        for name, described in names.items():
             yield name
             if isinstance(described, Choice):
                 yield from _names([inner for _, inner in described.pairs()])

@@ -1,6 +1,6 @@
 # SPDX-FileCopyrightText: sk_tune contributors
 # SPDX-License-Identifier: BSD-3-Clause
-"""What a search's candidates say together.
+"""Checks that look at all candidates of a search.
 
 References
 ----------
@@ -29,7 +29,6 @@ __all__ = [
     "check_optimism",
     "described_space",
     "is_whole",
-    "last_rows",
 ]
 
 Floats = npt.NDArray[np.float64]
@@ -130,7 +129,7 @@ def check_optimism(search: Any) -> Finding:
 def check_failures(search: Any) -> Finding | None:
     """Look for candidates that failed: a tip, or None if there is none."""
     given = map(str, search.cv_results_.get("failure_reason", ()))
-    # Of a metric that is not defined, a warning has told.
+    # A warning has told that a metric is not defined.
     reasons = [r for r in given if r and r != UNSCORED and not was_stopped(r)]
     if not reasons:
         return None
@@ -162,7 +161,8 @@ FEWEST_FOR_EDGE = 4
 BEST_SHARE = 0.25
 # A code this close to 0 or 1 is at the edge.
 AT_EDGE = 0.1
-# What a bound on a logarithmic scale is multiplied with, and a linear range widened by.
+# A bound on a logarithmic scale is multiplied by the first, a linear range widened by the
+# second.
 _FACTOR = 4.0
 _WIDENING = 0.5
 # Where values end by what they mean, or where more is known not to help; ends that are

@@ -22,14 +22,12 @@ __all__ = [
     "is_search",
     "larger_in_search",
     "network_part",
-    "same_network",
-    "size",
 ]
 
 Floats = npt.NDArray[np.float64]
 
 _CURVES = ("train_loss", "valid_loss", "valid_score")
-# What our own regressors train on is standardised.
+# The regressors of this package train on standardised targets.
 _STANDARDISED = 1.0
 
 
@@ -114,15 +112,15 @@ def curves_of(search: Any, candidate: int) -> Curves:
         curve = np.full((n_folds, int(epochs.max())), np.nan)
         curve[folds, epochs - 1] = np.asarray(table[name], dtype=np.float64)[order]
         curves[name] = curve
-    network, own = _configured(search.estimator, params[candidate])
+    network, configured = _configured(search.estimator, params[candidate])
     record = search_record(search)
     y = None if record is None else record.y
     return Curves(
         train_loss=curves["train_loss"],
         valid_loss=curves["valid_loss"],
         valid_score=curves["valid_score"],
-        params=own,
-        baseline_loss=_baseline(network, own, y),
+        params=configured,
+        baseline_loss=_baseline(network, configured, y),
         n_samples=None if y is None else len(y),
         n_repeats=fold_layout(search, candidate).n_repeats,
     )
@@ -137,8 +135,8 @@ def same_network(search: Any, candidate: int) -> list[int]:
     resource = getattr(search, "resource_", getattr(search, "resource", None))
     if resource is None:
         return [candidate]
-    own = _without(params[candidate], resource)
-    rows = [row for row, p in enumerate(params) if _without(p, resource) == own]
+    wanted = _without(params[candidate], resource)
+    rows = [row for row, p in enumerate(params) if _without(p, resource) == wanted]
     if resource == "n_samples":
         # With more samples a network trains from the start: another network.
         # A rung that was interrupted has no curves.
@@ -205,19 +203,19 @@ def _configured(estimator: Any, params: Mapping[str, Any]) -> tuple[Any, dict[st
     step = prefix.removesuffix("__")
     if step in params:
         network = params[step]
-    own = dict(network.get_params(deep=False))
-    own |= {
+    params_of_network = dict(network.get_params(deep=False))
+    params_of_network |= {
         name.removeprefix(prefix): value
         for name, value in params.items()
         if name.startswith(prefix) and name != step
     }
-    return network, own
+    return network, params_of_network
 
 
 def _baseline(network: Any, params: Mapping[str, Any], y: Any) -> float | None:
     """Return the loss of the best constant prediction, on the scale of the curves.
 
-    The network's parameters may be other than its own: those of a candidate.
+    The parameters are those of a candidate, which the network may not have.
     """
     if not any(c.__module__.startswith("sk_tune.") for c in type(network).__mro__):
         return _baseline_of_criterion(params.get("criterion"), y)
@@ -293,19 +291,19 @@ def larger_in_search(search: Any, candidate: int) -> Curves | None:
 
     The best one has the least held-out loss; None if no larger one was trained as long.
     """
-    own = curves_of(search, candidate)
-    own_size = size(own.params)
+    curves = curves_of(search, candidate)
+    own_size = size(curves.params)
     if own_size is None:
         return None
     best: tuple[float, Curves | None] = (math.inf, None)
     with_curves = set(np.asarray(search.learning_curves_["candidate"]).tolist())
     for row in sorted(with_curves):
-        other_size = size(_params(search, own, row))
+        other_size = size(_params(search, curves, row))
         if other_size is None or other_size <= own_size:
             continue
         other = curves_of(search, row)
         end = float(np.mean([_last(fold) for fold in other.valid_loss]))
-        was_long = other.n_epochs >= own.n_epochs or other.params.get("early_stopping")
+        was_long = other.n_epochs >= curves.n_epochs or other.params.get("early_stopping")
         if was_long and end < best[0]:
             best = (end, other)
     return best[1]
@@ -317,9 +315,9 @@ def _last(losses: Any) -> float:
     return float(known[-1]) if len(known) else math.nan
 
 
-def _params(search: Any, own: Curves, row: int) -> dict[str, Any]:
+def _params(search: Any, curves: Curves, row: int) -> dict[str, Any]:
     """Return the parameters of a row, as far as they tell its size."""
-    params = dict(own.params)
+    params = dict(curves.params)
     for name, value in search.cv_results_["params"][row].items():
         inner = name.rpartition("__")[2]
         if inner in {*_WIDTHS, *_DEPTHS, "hidden_layer_sizes"}:

@@ -4,6 +4,7 @@
 
 from collections.abc import Callable
 from dataclasses import replace
+from functools import partial
 from typing import Any
 
 from sk_tune.diagnosis._candidate_checks import (
@@ -18,6 +19,7 @@ from sk_tune.diagnosis._curve_sources import (
     curves_of_estimator,
     is_search,
     larger_in_search,
+    network_part,
 )
 from sk_tune.diagnosis._findings import CHECKS, Curves, Finding, Findings, good_fit
 from sk_tune.diagnosis._fit_checks import (
@@ -39,18 +41,19 @@ from sk_tune.diagnosis._summary import Summary, summarise
 
 __all__ = ["diagnose"]
 
-_CHECKS: tuple[tuple[str, Callable[[Summary], Finding]], ...] = (
-    ("overfitting", check_overfitting),
-    ("underfitting", check_underfitting),
-    ("still improving", check_improving),
-    ("converged long ago", check_converged),
-    ("diverged", check_diverged),
-    ("learning rate too high", check_rate_high),
-    ("learning rate too low", check_rate_low),
-    ("folds disagree", check_folds),
-    ("too few rows", check_rows),
-    ("no better than the baseline", check_baseline),
-)
+Checks = dict[str, Callable[[Summary], Finding]]
+_CHECKS: Checks = {
+    "overfitting": check_overfitting,
+    "underfitting": check_underfitting,
+    "still improving": check_improving,
+    "converged long ago": check_converged,
+    "diverged": check_diverged,
+    "learning rate too high": check_rate_high,
+    "learning rate too low": check_rate_low,
+    "folds disagree": check_folds,
+    "too few rows": check_rows,
+    "no better than the baseline": check_baseline,
+}
 
 
 def diagnose(source: Any, *, candidate: int | None = None) -> tuple[Finding, ...]:
@@ -103,8 +106,9 @@ def diagnose(source: Any, *, candidate: int | None = None) -> tuple[Finding, ...
         return Findings(_of_curves(source))
     if is_search(source):
         return Findings(_of_search(source, candidate))
-    curves = curves_of_estimator(source)
-    return Findings(_of_curves(curves, keeps_best=_stops_early(source)))
+    network, _ = network_part(source)
+    keeps_best = bool(getattr(network, "early_stopping", False))
+    return Findings(_of_curves(curves_of_estimator(source), keeps_best=keeps_best))
 
 
 def _of_curves(
@@ -112,48 +116,38 @@ def _of_curves(
 ) -> tuple[Finding, ...]:
     summary = summarise(curves, keeps_best=keeps_best)
     if summary is None:
-        return tuple(
-            CHECKS[name].not_applicable("No fold has a training loss.")
-            if name != "diverged"
-            else CHECKS[name].issue(
-                "high",
-                "No fold has a finite training loss.",
-                {},
-                "Lower the learning rate, or clip the gradient.",
-                lower_rate(curves.params),
-            )
-            for name, _ in _CHECKS
+        findings = {
+            name: CHECKS[name].not_applicable("No fold has a training loss.")
+            for name in _CHECKS
+        }
+        findings["diverged"] = CHECKS["diverged"].issue(
+            "high",
+            "No fold has a finite training loss.",
+            {},
+            "Lower the learning rate, or clip the gradient.",
+            lower_rate(curves.params),
         )
+        return tuple(findings.values())
     beyond = None if larger is None else summarise(larger)
-    findings = []
-    for name, check in _CHECKS:
-        if name == "underfitting":
-            findings.append(check_underfitting(summary, beyond))
-        else:
-            findings.append(check(summary))
-    return (good_fit(findings), *findings)
+    checks: Checks = {**_CHECKS, "underfitting": partial(check_underfitting, larger=beyond)}
+    found = [check(summary) for check in checks.values()]
+    return (good_fit(found), *found)
 
 
 def _of_search(search: Any, candidate: int | None) -> tuple[Finding, ...]:
     chosen = best_candidate(search) if candidate is None else candidate
     keeps_best = getattr(search, "epochs", "last") == "best"
     curves = curves_of(search, chosen)
-    own = _of_curves(
+    findings = _of_curves(
         curves,
         keeps_best=keeps_best or bool(curves.params.get("early_stopping", False)),
         larger=larger_in_search(search, chosen),
     )
     failures = check_failures(search)
     return (
-        *(replace(finding, candidate=int(chosen)) for finding in own),
+        *(replace(finding, candidate=int(chosen)) for finding in findings),
         check_edge(search),
         check_noise_ceiling(search),
         check_optimism(search),
         *(() if failures is None else (failures,)),
     )
-
-
-def _stops_early(estimator: Any) -> bool:
-    """Return whether the weights of the best epoch are kept."""
-    last = estimator.steps[-1][1] if hasattr(estimator, "steps") else estimator
-    return bool(getattr(last, "early_stopping", False))

@@ -4,6 +4,7 @@
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
+from functools import partialmethod
 from typing import Any, Literal
 
 import numpy as np
@@ -18,18 +19,18 @@ __all__ = [
     "Curves",
     "Finding",
     "Findings",
-    "Outcome",
     "Severity",
     "good_fit",
     "ranked",
     "share",
+    "to_act_on",
     "verdict",
 ]
 
 Floats = npt.NDArray[np.float64]
 Outcome = Literal["issue", "tip", "passed", "by design", "not applicable"]
 Severity = Literal["low", "medium", "high"]
-# What codes of the leak guard begin with.
+# Codes of the leak guard begin with this.
 _LEAKS = "SKT2"
 # How a change turns what a parameter could be into what it should be.
 Action = Literal["set", "at least", "at most", "multiply", "extend below", "extend above"]
@@ -103,7 +104,7 @@ class Change:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Finding:
-    """What one check found.
+    """The result of one check.
 
     Parameters
     ----------
@@ -158,55 +159,31 @@ class Check:
     code: str
     name: str
 
-    def issue(
-        self,
-        severity: Severity,
-        message: str,
-        evidence: Mapping[str, float],
-        remedy: str = "",
-        changes: tuple[Change, ...] = (),
-    ) -> Finding:
-        """Return the finding that something is wrong, with the remedy."""
-        return self._made("issue", severity, message, evidence, remedy, changes)
-
-    def tip(
-        self,
-        severity: Severity,
-        message: str,
-        evidence: Mapping[str, float],
-        remedy: str = "",
-        changes: tuple[Change, ...] = (),
-    ) -> Finding:
-        """Return the finding that something could be better, with the remedy."""
-        return self._made("tip", severity, message, evidence, remedy, changes)
-
-    def passed(self, message: str, evidence: Mapping[str, float]) -> Finding:
-        """Return the finding that nothing is wrong."""
-        return self._made("passed", None, message, evidence, "", ())
-
-    def not_applicable(self, message: str) -> Finding:
-        """Return the finding that the check could not be made; the message says why."""
-        return self._made("not applicable", None, message, {}, "", ())
-
-    def _made(
+    def found(
         self,
         outcome: Outcome,
         severity: Severity | None,
         message: str,
-        evidence: Mapping[str, float],
-        remedy: str,
-        changes: tuple[Change, ...],
+        evidence: Mapping[str, float] | None = None,
+        remedy: str = "",
+        changes: tuple[Change, ...] = (),
     ) -> Finding:
+        """Return what the check found, with evidence as plain numbers."""
         return Finding(
             code=self.code,
             name=self.name,
             outcome=outcome,
             severity=severity,
             message=message,
-            evidence={name: float(value) for name, value in evidence.items()},
+            evidence={name: float(value) for name, value in (evidence or {}).items()},
             remedy=remedy,
             changes=changes,
         )
+
+    issue = partialmethod(found, "issue")
+    tip = partialmethod(found, "tip")
+    passed = partialmethod(found, "passed", None)
+    not_applicable = partialmethod(found, "not applicable", None)
 
 
 CHECKS = {
@@ -253,23 +230,16 @@ class Findings(tuple[Finding, ...]):
     __slots__ = ()
 
     def __repr__(self) -> str:
-        lines = [str(finding) for finding in self._told()] or ["Nothing is wrong."]
+        lines = [str(finding) for finding in to_act_on(self)] or ["Nothing is wrong."]
         return "\n".join([*lines, *(f"{k}: {names}." for k, names in self._others())])
 
     def _repr_html_(self) -> str:
         rows = [
-            [f.name, _kind(f), " ".join([f.message, f.remedy]).strip()]
-            for f in self._told()
+            [f.name, f"{f.outcome}, {f.severity}", f"{f.message} {f.remedy}".strip()]
+            for f in to_act_on(self)
         ]
         rows += [[kind, "", names] for kind, names in self._others()]
         return html_table(["check", "outcome", "what was found"], rows)
-
-    def _told(self) -> list[Finding]:
-        """Return issues and then tips, the most severe first."""
-        return sorted(
-            (f for f in self if f.outcome in _IN_ORDER),
-            key=lambda f: (_IN_ORDER.index(f.outcome), _SEVERITIES.index(f.severity)),
-        )
 
     def _others(self) -> list[tuple[str, str]]:
         """Return names of the other checks by what became of them."""
@@ -277,11 +247,15 @@ class Findings(tuple[Finding, ...]):
             text: ", ".join(f.name for f in self if f.outcome == outcome)
             for outcome, text in _AT_ONCE.items()
         }
-        return [(text, own) for text, own in names.items() if own]
+        return [(text, listed) for text, listed in names.items() if listed]
 
 
-def _kind(finding: Finding) -> str:
-    return f"{finding.outcome}, {finding.severity}"
+def to_act_on(findings: Iterable[Finding]) -> list[Finding]:
+    """Return issues and then tips, the most severe first."""
+    return sorted(
+        (f for f in findings if f.outcome in _IN_ORDER),
+        key=lambda f: (_IN_ORDER.index(f.outcome), _SEVERITIES.index(f.severity)),
+    )
 
 
 # Causes before their consequences: a rate that is too high makes folds disagree and losses
@@ -299,7 +273,7 @@ _ORDER = (
 )
 
 
-# What a tip of these says, nobody can say of a good fit.
+# A fit with a tip of these is not called good.
 _OF_FIT = ("underfitting", "no better than the baseline", "overfitting", "still improving")
 
 

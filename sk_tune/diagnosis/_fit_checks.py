@@ -24,13 +24,11 @@ from sk_tune.diagnosis._remedies import (
 from sk_tune.diagnosis._summary import Estimate, Summary, least_by_chance, log_ratio, smooth
 
 __all__ = [
-    "Trend",
     "check_baseline",
     "check_converged",
     "check_improving",
     "check_overfitting",
     "check_underfitting",
-    "is_improving",
     "trend",
 ]
 
@@ -80,7 +78,7 @@ _LEAST_LOSS = 1e-9
 
 @dataclass(frozen=True, slots=True)
 class Trend:
-    """What four times the training would bring.
+    """The gain that four times the training would bring.
 
     `gain` is the fall of the held-out loss by two more doublings, as a share of it; `ratio`
     the last fall divided by the one before; `of_learnt` the last fall as a share of all
@@ -181,7 +179,7 @@ def check_improving(summary: Summary) -> Finding:
             else "The held-out loss no longer falls beyond the folds' noise.",
             evidence,
         )
-    # What is extrapolated from many epochs is less far off in shares, and costs more.
+    # An extrapolation of many epochs is less far off in shares, and they cost more.
     factor = _TIMES if is_issue and summary.n_epochs < BRIEF else 2.0
     changes = longer_training(summary.params, summary.n_epochs, factor)
     remedy = f"Train for {factor:.0f} times as many epochs."
@@ -232,8 +230,8 @@ CONFIDENCE = 0.9
 # Without regularisation any network that could learn more does fit its training rows
 # better than others: a gap as small as this says that it could not.
 SMALL_GAP = 0.05
-# What is learnt by heart has next to no training loss, but much of the constant
-# prediction's loss on held-out rows.
+# Rows learnt by heart have next to no training loss, while much of the constant
+# prediction's loss is left on held-out rows.
 BY_HEART = 0.97
 # Without regularisation, a training loss that loses this share after the best epoch is
 # learning by heart, even if the held-out loss hardly rises.
@@ -354,7 +352,7 @@ def check_underfitting(summary: Summary, larger: Summary | None = None) -> Findi
 
 
 def _poor_fit(summary: Summary, left: float, relative_gap: float) -> str | None:
-    """Return why a network's own curves say that it underfits, or None."""
+    """Return why a network's curves say that it underfits, or None."""
     held_back = restraints(summary.params)
     if held_back and left > POOR_IF_HELD_BACK and relative_gap < SMALL_GAP_IF_HELD_BACK:
         return (
@@ -404,7 +402,7 @@ def check_baseline(summary: Summary) -> Finding:
             evidence,
             remedy,
         )
-    # What is learnt nevertheless is chance, and makes the network worse than the constant.
+    # Anything learnt nevertheless is chance, and makes the network worse than the constant.
     changes = regularise(summary.params, summary.best_epoch + 1)
     return check.issue(
         "high",

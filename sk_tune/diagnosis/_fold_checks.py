@@ -55,7 +55,7 @@ RELATIVE_VARIANCE_OF_SQUARES = 2.0
 # that of a few rows.
 OF_FEW_ROWS = 0.6
 # A score that is 1 less a multiple of the loss at every epoch, but for this share of how
-# much the loss varies, is R2: 1 less the loss by the variance of the fold's own targets.
+# much the loss varies, is R2: 1 less the loss by the variance of the fold's targets.
 SAME = 0.05
 # Other folds with a held-out loss above this share of a constant prediction's have little
 # to compare with.
@@ -82,12 +82,12 @@ def check_folds(summary: Summary) -> Finding:
     if not summary.has_valid or len(summary.valid) < FEWEST_FOLDS:
         return check.not_applicable("It takes three folds to see that one is different.")
     n = len(summary.valid)
-    variances = _own_variances(summary)
+    variances = _target_variances(summary)
     if variances is None:
         deviations = _deviations(summary, summary.valid, RELATIVE_VARIANCE)
     else:
         # Targets far off, which no network foresees, raise a fold's loss and the variance
-        # of its targets; a fold that differs has more left of its own variance, too.
+        # of its targets; a fold that differs has more left of its variance, too.
         left = summary.valid / variances[:, np.newaxis]
         several = (
             _deviations(summary, curves, RELATIVE_VARIANCE_OF_SQUARES)
@@ -128,8 +128,8 @@ def check_folds(summary: Summary) -> Finding:
     return check.passed("No fold is unlike the others.", evidence)
 
 
-def _own_variances(summary: Summary) -> Floats | None:
-    """Return the variance of each fold's own targets, in the median; None if not known."""
+def _target_variances(summary: Summary) -> Floats | None:
+    """Return the variance of each fold's targets, in the median; None if not known."""
     left = 1 - summary.score
     if summary.n_epochs < 2 or not (left > 0).all():
         return None
@@ -328,7 +328,7 @@ def try_without_fold(
     groups : array-like of shape (n_samples,) or None, default=None
         What belongs together, for the splitter.
     scoring : str, callable or None, default=None
-        As in scikit-learn; the estimator's own score if None.
+        As in scikit-learn; the score of the estimator if None.
 
     Returns
     -------

@@ -16,14 +16,7 @@ from sklearn.tree import DecisionTreeClassifier, DecisionTreeRegressor
 from sk_tune.diagnosis._findings import Finding, share
 from sk_tune.diagnosis._leak_copies import LEAK_CHECKS, LeakTable
 
-__all__ = [
-    "Outliers",
-    "check_giveaway",
-    "check_outliers",
-    "check_scaling",
-    "check_target",
-    "outliers_of",
-]
+__all__ = ["check_giveaway", "check_outliers", "check_scaling", "check_target"]
 
 Array = npt.NDArray[Any]
 
@@ -31,8 +24,8 @@ Array = npt.NDArray[Any]
 # suspected, and how much better than guessing it must be.
 GIVES_AWAY = 0.995
 ABOVE_GUESSING = 0.02
-# Of a class so rare that this is not left: the part of guessing's errors that must be gone,
-# and how many.
+# Where a class is too rare for that, this part of guessing's errors must be gone, and so
+# many.
 MOST_OF_ERRORS = 0.75
 FEWEST_ERRORS = 10
 LEAVES = 16
@@ -102,7 +95,7 @@ def _tells(score: float, guessed: float, n_rows: int) -> bool:
 
 
 def _suspects(table: LeakTable, rows: Array) -> list[Any]:
-    """Return the columns that get a tree of their own."""
+    """Return the columns that get a tree."""
     numbers = table.numbers
     if numbers.shape[1] <= MOST_TREES:
         return list(table.X.columns)
@@ -170,9 +163,9 @@ def _guessed(y: Array, is_classification: bool) -> float:  # noqa: FBT001
 Floats = npt.NDArray[np.float64]
 Mask = npt.NDArray[np.bool_]
 
-# What is this near to 0 or 1 was made so.
+# A number that is this near to 0 or 1 was made so.
 EXACTLY = 1e-5
-# Part of the columns of numbers that were scaled in one way.
+# Least part of the columns of numbers that one scaling explains.
 MOST_COLUMNS = 0.5
 # Where RealMLP's smooth clipping, x / sqrt(1 + (x / 3)^2), ends.
 CLIPPED = 3.0
@@ -190,20 +183,20 @@ def check_scaling(table: LeakTable) -> Finding:
     values = _of_measurements(numbers.loc[:, numbers.nunique() > 2].to_numpy())
     if values.shape[1] == 0 or len(values) < 3:
         return check.not_applicable("There are no columns of numbers.")
-    ways = {
+    scalings = {
         "mean and deviation": _is_standardised(values),
         "median and quartiles": _has_quartiles(values) | _has_quartiles(_unclipped(values)),
         "ends of a normal distribution": _has_normal_ends(values),
     }
-    way = max(ways, key=lambda name: ways[name].mean())
-    part = float(ways[way].mean())
+    scaling = max(scalings, key=lambda name: scalings[name].mean())
+    part = float(scalings[scaling].mean())
     evidence = {"share": part, "columns": values.shape[1]}
     if part < MOST_COLUMNS:
         return check.passed("Columns are not scaled to one mean and deviation.", evidence)
     return check.issue(
         "low",
-        f"{share(part)} of the columns of numbers have the same {way} over all rows, so "
-        "the test rows had a part in scaling them.",
+        f"{share(part)} of the columns of numbers have the same {scaling} over all rows, "
+        "so the test rows had a part in scaling them.",
         evidence,
         "Start from the data before they were scaled, and put the scaler in the pipeline.",
     )
@@ -225,7 +218,7 @@ def _is_standardised(values: Floats) -> Mask:
     means, deviations = np.nanmean(values, axis=0), np.nanstd(values, axis=0)
     usual = float(np.median(deviations))
     n = len(values)
-    # By n or by n - 1; and to any common deviation, as some data sets are.
+    # The variance may be taken with n or n - 1, and any deviation may be common.
     equal = np.abs(deviations / usual - 1) < EXACTLY
     unit = np.abs(deviations - 1) < EXACTLY
     unit |= np.abs(deviations * np.sqrt(n / (n - 1)) - 1) < EXACTLY
@@ -274,7 +267,8 @@ GAP = 4.0
 WIDENED = 5.0
 # As a share of a column's rows; more of them are no outliers, but how the column is.
 MOST = 0.05
-# Of normal values by the median absolute deviation, and by the quartiles' distance.
+# Standard deviation of normal values by the median absolute deviation, and the distance
+# of quartiles by the standard deviation.
 _NORMAL_MAD, _NORMAL_IQR = 1.4826, 1.349
 _MOST_NAMES = 3
 
@@ -305,16 +299,16 @@ def check_outliers(table: LeakTable) -> Finding:
         targets = {
             "the target" if flat.shape[1] == 1 else f"target {k}": flat[k] for k in flat
         }
-    found = {name: outliers_of(own) for name, own in {**columns, **targets}.items()}
-    looked_at = {name: own for name, own in found.items() if own is not None}
+    found = {name: outliers_of(values) for name, values in {**columns, **targets}.items()}
+    looked_at = {name: one for name, one in found.items() if one is not None}
     if not looked_at:
         return check.not_applicable("There is no column of many different numbers.")
-    guilty = {name: own for name, own in looked_at.items() if own.rows.any()}
-    furthest = max(own.furthest for own in looked_at.values())
+    guilty = {name: one for name, one in looked_at.items() if one.rows.any()}
+    furthest = max(one.furthest for one in looked_at.values())
     evidence = {"columns": len(guilty), "furthest": furthest}
     if not guilty:
         return check.passed("No single values are far from all others.", evidence)
-    part = float(np.any([own.rows for own in guilty.values()], axis=0).mean())
+    part = float(np.any([one.rows for one in guilty.values()], axis=0).mean())
     evidence |= {"share": part, "widened": max(o.widened for o in guilty.values())}
     names = sorted(guilty, key=lambda name: -guilty[name].furthest)
     more = f" and {len(names) - _MOST_NAMES} more" if len(names) > _MOST_NAMES else ""
@@ -369,8 +363,8 @@ def _limit(z: Floats) -> float:
     # Nobody is alone among those who are where most are.
     apart = top[1:] >= GAP * np.maximum(top[:-1], ALONE / GAP)
     limit = float(top[1:][apart][0]) if apart.any() else np.inf
-    # Of what does not stand apart, the second moment about the median, which is about the
-    # square of the standard deviation.
+    # The second moment about the median of the values that do not stand apart is about the
+    # square of their standard deviation.
     return FAR if float(np.sqrt(np.mean(z[z < limit] ** 2))) > WIDENED else limit
 
 

@@ -39,19 +39,12 @@ from sk_tune.diagnosis._findings import Check, Finding, share
 
 __all__ = [
     "LEAK_CHECKS",
-    "NEIGHBOURS",
-    "K",
     "LeakTable",
     "as_leak_table",
     "check_duplicates",
     "check_near_duplicates",
-    "closed_groups",
     "group_copies",
-    "has_like_targets",
     "holds_classes",
-    "nearness_limit",
-    "plain_numbers",
-    "scaled_numbers",
 ]
 
 Array = npt.NDArray[Any]
@@ -243,7 +236,7 @@ def group_copies(X: Any, y: Any = None) -> Ints:
 
 
 def _are_of_one_case(neighbours: Ints, y: npt.NDArray[Any] | None) -> Bools:
-    """Tell which neighbours are of a row's own case, by closed groups and by targets."""
+    """Tell which neighbours are copies of a row, by closed groups and by targets."""
     is_same = np.zeros(neighbours.shape, dtype=bool)
     closed, size = closed_groups(neighbours)
     is_like = np.ones(neighbours.shape, dtype=bool)
@@ -255,8 +248,8 @@ def _are_of_one_case(neighbours: Ints, y: npt.NDArray[Any] | None) -> Bools:
     if size:
         near = neighbours[:, : size - 1]
         is_mutual = (near[near] == np.arange(len(near))[:, None, None]).any(axis=2)
-        own = is_mutual & is_like[:, : size - 1] if y is not None else closed[:, None]
-        is_same[:, : size - 1] |= own
+        is_copy = is_mutual & is_like[:, : size - 1] if y is not None else closed[:, None]
+        is_same[:, : size - 1] |= is_copy
     return is_same
 
 
@@ -320,7 +313,7 @@ def scaled_numbers(numbers: pd.DataFrame) -> Floats:
     return scaled
 
 
-# Of the test rows.  A few repeated rows change no score.
+# Least share of the test rows: a few repeated rows change no score.
 LEAST_SHARE = 0.01
 FEWEST_ROWS = 3
 # Houses of one kind or twins are nearly equal and two cases all the same.
@@ -491,11 +484,11 @@ def _neighbours(numbers: pd.DataFrame, table: LeakTable) -> _Neighbours:
         some = rng.choice(test, most, replace=False) if len(test) > most else test
         found = NearestNeighbors(n_neighbors=k).fit(scaled[train]).kneighbors(scaled[some])
         distances.append(found[0])
-        own, others = y[some][:, None], y[train][found[1]]
+        mine, others = y[some][:, None], y[train][found[1]]
         if table.is_classification:
-            differences.append((own != others).any(axis=2).astype(np.float64))
+            differences.append((mine != others).any(axis=2).astype(np.float64))
         else:
-            differences.append(np.abs(own - others).astype(np.float64).mean(axis=2))
+            differences.append(np.abs(mine - others).astype(np.float64).mean(axis=2))
         in_groups.append(closed[some] & np.isin(members[some], train).any(axis=1))
     return _Neighbours(
         np.concatenate(distances),

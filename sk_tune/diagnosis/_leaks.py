@@ -35,9 +35,9 @@ from sk_tune.diagnosis._leak_copies import (
     holds_classes,
 )
 
-__all__ = ["check_groups", "check_times", "find_leaks"]
+__all__ = ["find_leaks"]
 
-# Of the test rows whose group or past is in training.
+# Least share of the test rows whose group or past is in training.
 LEAST_SHARE = 0.01
 # Names of columns that say who a row is of: the word alone, or with "id" behind it.
 _WHO = "patient|subject|customer|client|user|person|member|household|session|group|family"

@@ -207,7 +207,7 @@ def check_rate_low(summary: Summary) -> Finding:
 
 def _is_low(summary: Summary, relative: float) -> bool:
     """Return whether a rate explains a loss that has not arrived better than all else."""
-    # Of rate and epochs, what lacks is that of which there is the smaller share.
+    # Rate or epochs are too low: the one with the smaller share of the usual.
     if relative >= LOW_RATE or relative >= summary.n_epochs / USUAL_EPOCHS:
         return False
     return not restraints(summary.params) or relative < TINY_RATE

@@ -12,19 +12,16 @@ import numpy as np
 from sk_tune.diagnosis._findings import Change
 
 __all__ = [
-    "TYPICAL_RATES",
     "is_free",
     "larger_network",
     "longer_training",
     "lower_rate",
     "more_steps",
-    "number",
     "raise_rate",
     "regularise",
     "relative_rate",
     "restrained",
     "restraints",
-    "typical_rate",
 ]
 
 # Learning rates that small networks on standardised data are usually trained with.  For
@@ -44,7 +41,7 @@ MUCH_DROPOUT = 0.6
 MUCH_DECAY = 2.0
 MUCH_COUPLED_DECAY = 0.03
 MUCH_L1 = 0.002
-# What is known to help most data sets a little and harm few.
+# These help most data sets a little and harm few.
 _DROPOUT = 0.2
 _MOST_DROPOUT = 0.5
 # AdamW's default of 0.01 does next to nothing in the few steps of a small network.
@@ -57,7 +54,7 @@ _LATER = 2
 _FEW_STEPS, _SMALL_BATCH, _TIMES_AS_LONG = 4, 8, 3
 _WIDTHS = ("width", "n_channels", "hidden_size")
 _WIDER, _WIDE = 4, 32
-# What is left of regularisation that held a network back.
+# Regularisation that held a network back is lowered to this.
 _MODERATE = {"dropout": 0.2, "weight_decay": 1e-3, "l1": 0.0}
 
 

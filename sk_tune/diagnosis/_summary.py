@@ -21,14 +21,11 @@ from scipy.stats import t as student
 from sk_tune.diagnosis._findings import Curves
 
 __all__ = [
-    "ANNEALED",
     "Estimate",
     "Summary",
-    "end_level",
     "estimate",
     "least_by_chance",
     "log_ratio",
-    "rate_spent",
     "smooth",
     "summarise",
 ]
@@ -125,14 +122,8 @@ class Estimate:
 
     def at_least(self, confidence: float = 0.95) -> float:
         """Return the lower bound of the mean at a one-sided confidence."""
-        return self.mean - self._quantile(confidence) * self.error
-
-    def at_most(self, confidence: float = 0.95) -> float:
-        """Return the upper bound of the mean at a one-sided confidence."""
-        return self.mean + self._quantile(confidence) * self.error
-
-    def _quantile(self, confidence: float) -> float:
-        return float(student.ppf(confidence, self.degrees or np.inf))
+        quantile = float(student.ppf(confidence, self.degrees or np.inf))
+        return self.mean - quantile * self.error
 
 
 def estimate(
@@ -158,7 +149,7 @@ def estimate(
         return Estimate(float(values[0]), _SPREAD_OF_ONE * abs(level), 1)
     mean = float(values.mean())
     n_independent = max(n / n_repeats, 1.0)
-    # Of their spread repetitions do tell, but not as many times as there are of them.
+    # Repetitions do tell of the spread, but not as many times as there are of them.
     squares = float(((values - mean) ** 2).sum())
     degrees = max(n_independent - 1, 0.5) if n > 1 else 0.0
     squares *= degrees / max(n - 1, 1)
@@ -228,12 +219,12 @@ class Summary:
     @property
     def train_end(self) -> Floats:
         """Training loss of each fold at the end."""
-        return end_level(self.train)
+        return _end_level(self.train)
 
     @property
     def valid_end(self) -> Floats:
         """Held-out loss of each fold at the end."""
-        return end_level(self.valid)
+        return _end_level(self.valid)
 
     @property
     def valid_best(self) -> Floats:
@@ -337,7 +328,7 @@ def smooth(curves: Floats) -> Floats:
     return smoothed
 
 
-def end_level(curves: Floats) -> Floats:
+def _end_level(curves: Floats) -> Floats:
     """Return the mean of the last tenth of the epochs, at least one, of curves, (F, T)."""
     n = max(1, round(_END * curves.shape[1]))
     level: Floats = curves[:, -n:].mean(axis=1)

@@ -1,6 +1,6 @@
 # SPDX-FileCopyrightText: sk_tune contributors
 # SPDX-License-Identifier: BSD-3-Clause
-"""What a search found, as pictures and as one page."""
+"""Pictures of a search, and one page that says what it found."""
 
 from sk_tune.report._baselines import baseline_models
 from sk_tune.report._gathering import search_part

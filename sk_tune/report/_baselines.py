@@ -85,8 +85,8 @@ def search_baselines(search: Any, X: Any, y: Any) -> tuple[list[Baseline], list[
     names = ("dummy", "linear")
     scores = [_score(model, table, y, search, folds) for model in models]
     return [
-        Baseline(name=name, mean=float(own.mean()), std=float(own.std()))
-        for name, own in zip(names, scores, strict=False)
+        Baseline(name=name, mean=float(values.mean()), std=float(values.std()))
+        for name, values in zip(names, scores, strict=False)
     ], notes
 
 

@@ -14,7 +14,7 @@ from sklearn.utils.validation import check_is_fitted
 
 from sk_tune._search_record import search_record
 from sk_tune._text import interval_text
-from sk_tune.diagnosis import Curves, curves_of, diagnose
+from sk_tune.diagnosis import Curves, Finding, curves_of, diagnose
 from sk_tune.report._baselines import search_baselines
 from sk_tune.report._page_records import (
     Baseline,
@@ -37,16 +37,7 @@ from sk_tune.report.displays import (
 )
 from sk_tune.search import CorrectedScore
 
-__all__ = [
-    "answer",
-    "best_row",
-    "candidate_rows",
-    "gather",
-    "importance_in",
-    "interval",
-    "score_lines",
-    "search_part",
-]
+__all__ = ["gather", "importance_in", "score_lines", "search_part"]
 
 _MEAN = "mean_test_"
 
@@ -85,13 +76,8 @@ def best_row(trials: Trials, rows: Sequence[CandidateRow]) -> CandidateRow | Non
 
     It is the best by the first metric if the search chose none, None if none has a score.
     """
-    index = trials.best
-    if index is None:
-        if np.isnan(trials.scores).all():
-            return None
-        index = int(np.nanargmax(trials.scores))
-    best = rows[index]
-    return None if math.isnan(best.score) else best
+    index = trials.preferred
+    return None if index is None or math.isnan(rows[index].score) else rows[index]
 
 
 def _at(results: Any, name: str, index: int) -> int | None:
@@ -120,7 +106,9 @@ def answer(
         )
         verb = "has no score" if n_candidates == 1 else "has a score"
         return f"{tried} {verb}: there is nothing to choose."
-    low, high = interval(best, corrected)
+    low, high = best.score - best.std, best.score + best.std
+    if corrected is not None:
+        low, high = corrected.low, corrected.high
     known = [b for b in baselines if b.mean == b.mean]
     # The better one, and what beats it beats the other.
     rival = max(known, key=lambda baseline: baseline.mean, default=None)
@@ -142,17 +130,6 @@ def answer(
     # Without a correction the spread over folds says nothing of the choice of the best.
     better = "clearly better" if corrected is not None else "better, beyond that spread,"
     return f"{found} {_against(rival, other[0], low, high, better)}"
-
-
-def interval(best: CandidateRow, corrected: CorrectedScore | None) -> tuple[float, float]:
-    """Return the ends of the corrected score's interval.
-
-    Without a corrected score they are mean less and plus the standard deviation over the
-    folds.
-    """
-    if corrected is None:
-        return best.score - best.std, best.score + best.std
-    return corrected.low, corrected.high
 
 
 def _against(baseline: Baseline, score: str, low: float, high: float, better: str) -> str:
@@ -179,9 +156,9 @@ def gather(
         baselines, more = search_baselines(search, X, y)
         notes += more
     record = search_record(search)
-    own = {f.name: getattr(part, f.name) for f in fields(SearchPart)}
+    known = {f.name: getattr(part, f.name) for f in fields(SearchPart)}
     return Report(
-        **{**own, "importance": importance_in(part)},
+        **{**known, "importance": importance_in(part)},
         verdict=answer(part.best, corrected, baselines, n_candidates=part.n_configurations),
         corrected=corrected,
         notes=notes,
@@ -208,16 +185,21 @@ def search_part(search: Any) -> SearchPart:
     rows = candidate_rows(search, trials)
     best = best_row(trials, rows)
     curves = _curves(search, best)
-    is_network = best is not None and curves is not None
+    findings: Sequence[Finding] = ()
+    best_epoch = None
+    if best is not None and curves is not None:
+        findings = diagnose(search, candidate=best.row)
+        chosen = getattr(search, "best_epochs_", {})
+        best_epoch = int(chosen.get(best.row, curves.n_epochs))
     return SearchPart(
         title=_title(search),
         metric=trials.score_name,
         candidates=rows,
         parameters=[p for p in parameters_of(trials.params) if p.varies],
         best=best,
-        findings=diagnose(search, candidate=best.row) if best and is_network else (),
+        findings=findings,
         curves=curves,
-        best_epoch=_best_epoch(search, best, curves),
+        best_epoch=best_epoch,
         resource=trials.resource,
         ledger=getattr(search, "ledger_", None),
     )
@@ -238,9 +220,13 @@ def score_lines(report: Report) -> list[ScoreLine]:
             what += "; too good, as the best of many"
         lines.append(ScoreLine("best, as found", best.score, low, high, what))
     if report.corrected is not None:
-        own = report.corrected
-        what = f"{own.confidence:.0%} interval"
-        lines.append(ScoreLine("best, corrected", own.score, own.low, own.high, what))
+        corrected = report.corrected
+        what = f"{corrected.confidence:.0%} interval"
+        lines.append(
+            ScoreLine(
+                "best, corrected", corrected.score, corrected.low, corrected.high, what
+            )
+        )
     return lines
 
 
@@ -290,14 +276,6 @@ def _curves(search: Any, best: CandidateRow | None) -> Curves | None:
     except ValueError:
         # It is no network, or one of which no epoch is known.
         return None
-
-
-def _best_epoch(
-    search: Any, best: CandidateRow | None, curves: Curves | None
-) -> int | None:
-    if best is None or curves is None:
-        return None
-    return int(getattr(search, "best_epochs_", {}).get(best.row, curves.n_epochs))
 
 
 def _usage(search: Any) -> str:

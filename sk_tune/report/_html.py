@@ -5,10 +5,9 @@
 import base64
 import hashlib
 import math
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from datetime import datetime
-from functools import partial
 from numbers import Real
 from pathlib import Path
 from typing import Any
@@ -44,126 +43,85 @@ from sk_tune.report._value_texts import number_text, value_text
 from sk_tune.report.displays import short_names
 from sk_tune.search import Ledger
 
-__all__ = [
-    "candidate_table",
-    "ledger_counts",
-    "ledger_seconds",
-    "page",
-    "write_html",
-    "write_page",
-]
+__all__ = ["write_html", "write_page"]
 
-# What a column shows of a candidate.
-CellOf = Callable[[CandidateRow], "Cell"]
+# A column, and its cells from above.
+Cells = tuple[PageColumn, list[Cell]]
 
 # Characters of a reason beside its first line; a traceback would fill the page.
 _LONGEST_REASON = 500
 
 
 def candidate_table(report: SearchPart) -> PageTable:
-    """Return the table of all rows of ``cv_results_``.
+    """Return the table of all rows of ``cv_results_``, the best first.
 
     Columns for rungs, several metrics and reasons are there only where there are some.
     """
-    columns = [*_result_columns(report), *_parameter_columns(report)]
-    columns.append((
-        PageColumn(name="fit time", is_number=True, hint="mean seconds of a fit"),
-        number_cells(report.candidates, lambda row: row.seconds, digits=2),
-    ))
-    if any(row.reason for row in report.candidates):
-        failure = PageColumn(name="failure", is_number=False)
-        columns.append((failure, lambda row: _reason(row.reason)))
-    ordered = sorted(
+    rows = sorted(
         report.candidates, key=lambda r: (math.isnan(r.score), r.rank or 0, -r.row)
     )
+    columns = [*_result_columns(report, rows), *_parameter_columns(report, rows)]
+    seconds = number_cells((row.seconds for row in rows), digits=2)
+    columns.append((_number_column("fit time", "mean seconds of a fit"), seconds))
+    if any(row.reason for row in rows):
+        failure = PageColumn(name="failure", is_number=False)
+        columns.append((failure, [_reason(row.reason) for row in rows]))
+    best = None if report.best is None else report.best.row
+    kinds = ["best" if r.row == best else "failed" if r.reason else "" for r in rows]
+    cells = zip(*(cells for _, cells in columns), strict=True)
     return PageTable(
         columns=[column for column, _ in columns],
-        rows=[(_kind(report, row), [cell(row) for _, cell in columns]) for row in ordered],
+        rows=list(zip(kinds, map(list, cells), strict=True)),
     )
 
 
-def _kind(report: SearchPart, row: CandidateRow) -> str:
-    if report.best is not None and row.row == report.best.row:
-        return "best"
-    return "failed" if row.reason else ""
+def _number_column(name: str, hint: str = "") -> PageColumn:
+    return PageColumn(name=name, is_number=True, hint=hint)
 
 
-def _result_columns(report: SearchPart) -> Iterator[tuple[PageColumn, CellOf]]:
-    yield (
-        PageColumn(name="rank", is_number=True, hint="by the mean score"),
-        lambda row: _number(row.rank),
-    )
-    yield (
-        PageColumn(name="row", is_number=True, hint="row of cv_results_"),
-        lambda row: _number(row.row),
-    )
-    yield (
-        PageColumn(name=report.metric, is_number=True, hint="mean over the folds"),
-        number_cells(report.candidates, lambda row: row.score),
-    )
-    yield (
-        PageColumn(name="std", is_number=True, hint="standard deviation over the folds"),
-        number_cells(report.candidates, lambda row: row.std, digits=2),
-    )
-    for name in report.candidates[0].others if report.candidates else ():
-        yield (
-            PageColumn(name=name, is_number=True, hint="mean over the folds"),
-            number_cells(report.candidates, partial(_other, name)),
-        )
-    # What rungs grant is a column of its own, not one of the parameters.
+def _result_columns(report: SearchPart, rows: Sequence[CandidateRow]) -> Iterator[Cells]:
+    mean = "mean over the folds"
+    yield _number_column("rank", "by the mean score"), [_count(r.rank) for r in rows]
+    yield _number_column("row", "row of cv_results_"), [_count(r.row) for r in rows]
+    yield _number_column(report.metric, mean), number_cells(r.score for r in rows)
+    spreads = number_cells((row.std for row in rows), digits=2)
+    yield _number_column("std", "standard deviation over the folds"), spreads
+    for name in rows[0].others if rows else ():
+        yield _number_column(name, mean), number_cells([r.others[name] for r in rows])
+    # Resources that rungs grant have a column beside those of the parameters.
     resource = (report.resource or "resource").rsplit("__", 1)[-1]
-    for field, label in (
-        ("bracket", "bracket"),
-        ("rung", "rung"),
-        ("n_resources", resource),
-    ):
-        if any(getattr(row, field) is not None for row in report.candidates):
-            yield (
-                PageColumn(name=label, is_number=True),
-                partial(_field, field),
-            )
+    labels = {"bracket": "bracket", "rung": "rung", "n_resources": resource}
+    for field, label in labels.items():
+        counts = [getattr(row, field) for row in rows]
+        if any(count is not None for count in counts):
+            yield _number_column(label), list(map(_count, counts))
 
 
-def _parameter_columns(report: SearchPart) -> Iterator[tuple[PageColumn, CellOf]]:
+def _parameter_columns(report: SearchPart, rows: Sequence[CandidateRow]) -> Iterator[Cells]:
     names = [name for name in report.names if name != report.resource]
     for name, short in short_names(names).items():
+        values = [row.params[name] for row in rows if name in row.params]
+        hint = name if short != name else ""
         yield (
-            PageColumn(
-                name=short,
-                is_number=_is_numeric(report, name),
-                hint=name if short != name else "",
-            ),
-            partial(_param, name),
+            PageColumn(name=short, is_number=all(map(_is_number, values)), hint=hint),
+            [_value(row.params, name) for row in rows],
         )
 
 
-def _is_numeric(report: SearchPart, name: str) -> bool:
-    values = [row.params[name] for row in report.candidates if name in row.params]
-    return all(isinstance(v, Real) and not isinstance(v, bool) for v in values)
+def _is_number(value: Any) -> bool:
+    return isinstance(value, Real) and not isinstance(value, bool)
 
 
-def _number(value: float | None) -> Cell:
-    if value is None or math.isnan(value):
-        return Cell(text="n/a")
-    text = str(value) if isinstance(value, int) else number_text(value)
-    return Cell(text=text, key=repr(value))
+def _count(value: int | None) -> Cell:
+    return Cell(text="n/a") if value is None else Cell(text=str(value), key=str(value))
 
 
-def _other(name: str, row: CandidateRow) -> float:
-    return row.others[name]
-
-
-def _field(name: str, row: CandidateRow) -> Cell:
-    return _number(getattr(row, name))
-
-
-def _param(name: str, row: CandidateRow) -> Cell:
-    if name not in row.params:
+def _value(params: Mapping[str, Any], name: str) -> Cell:
+    if name not in params:
         return Cell(text="")
-    value = row.params[name]
-    if isinstance(value, Real) and not isinstance(value, bool):
-        return Cell(text=value_text(value), key=repr(float(value)))
-    return Cell(text=value_text(value))
+    value = params[name]
+    key = repr(float(value)) if _is_number(value) else None
+    return Cell(text=value_text(value), key=key)
 
 
 def _reason(reason: str) -> Cell:
@@ -334,7 +292,7 @@ def _pictures_of(part: SearchPart) -> dict[str, Any]:
     return {
         "part": part,
         "curves": curve_pictures(part),
-        # Of one candidate among other searches they show nothing.
+        # They show nothing of one candidate among other searches.
         "overviews": [
             figure
             for draw in (history_picture, rung_picture, importance_picture)

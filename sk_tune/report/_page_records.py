@@ -1,14 +1,14 @@
 # SPDX-FileCopyrightText: sk_tune contributors
 # SPDX-License-Identifier: BSD-3-Clause
-"""What a report says, before it is a page, a text or JSON; and tables that a page sorts."""
+"""The content of a report, before it is a page, a text or JSON."""
 
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, NamedTuple, TypeVar
+from typing import Any, NamedTuple
 
 from sk_tune._text import number_texts
-from sk_tune.diagnosis import Curves, Finding
+from sk_tune.diagnosis import Curves, Finding, to_act_on
 from sk_tune.prepare import ColumnKinds
 from sk_tune.report._quality import Quality
 from sk_tune.report.displays import Importance, Parameter
@@ -28,8 +28,6 @@ __all__ = [
     "number_cells",
     "outcome_text",
 ]
-
-Row = TypeVar("Row")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -63,25 +61,13 @@ class PageTable:
     rows: list[tuple[str, list[Cell]]]
 
 
-def number_cells(
-    rows: Sequence[Row], value_of: Callable[[Row], float], digits: int = 4
-) -> Callable[[Any], Cell]:
-    """Return what makes the cells of a column of numbers, with equally many decimals.
-
-    `rows` are all that the table shows; NaN is "n/a".
-    """
-    values = [value_of(row) for row in rows]
-    texts = dict(zip(values, number_texts(values, digits), strict=True))
-    # NaN is no key that can be found again.
-    return lambda row: (
-        Cell(text=texts[value], key=repr(float(value)))
-        if not math.isnan(value := value_of(row))
-        else Cell(text="n/a")
-    )
-
-
-_TO_ACT_ON = ("issue", "tip")
-_SEVERITIES = ("high", "medium", "low", None)
+def number_cells(values: Iterable[float], digits: int = 4) -> list[Cell]:
+    """Return the cells of a column of numbers, with equally many decimals; NaN is "n/a"."""
+    numbers = [float(value) for value in values]
+    return [
+        Cell(text="n/a") if math.isnan(value) else Cell(text=text, key=repr(value))
+        for value, text in zip(numbers, number_texts(numbers, digits), strict=True)
+    ]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -124,7 +110,7 @@ class CandidateRow:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Reproduction:
-    """What it takes to get the same search again.
+    """All that is needed to get the same search again.
 
     Versions of packages and the system, ``random_state`` of each part that has one, the
     folds, shape, type and hash of X and y as far as they are known, and the search and its
@@ -161,7 +147,7 @@ class ScoreLine(NamedTuple):
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class SearchPart:
-    """What a search tried: candidates, curves and what they cost.
+    """The candidates of a search, curves of the best one, and what all of them cost.
 
     `candidates` are in the order of ``cv_results_``, `parameters` those that vary;
     `importance` is None if none varies, or nobody asked yet. `best` is None if no candidate
@@ -185,16 +171,13 @@ class SearchPart:
 
     @property
     def scored(self) -> list[CandidateRow]:
-        """Candidates that have a score of their own."""
+        """Candidates with a score that is not only that of failures."""
         return [c for c in self.candidates if c.score == c.score and not c.reason]
 
     @property
     def wrong(self) -> list[Finding]:
         """Findings to act on: issues before tips, the severe ones first."""
-        return sorted(
-            (f for f in self.findings if f.outcome in _TO_ACT_ON),
-            key=lambda f: (_TO_ACT_ON.index(f.outcome), _SEVERITIES.index(f.severity)),
-        )
+        return to_act_on(self.findings)
 
     @property
     def names(self) -> list[str]:
@@ -227,7 +210,7 @@ class Report(SearchPart):
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class Page:
-    """What is on a page, of a search or of all searches of one call.
+    """The content of a page, of a search or of all searches of one call.
 
     `headline` names the best model, and is empty if the verdict does; the last of `scores`
     is the one to expect; `best` are the parameters of the best candidate. `usage` is code

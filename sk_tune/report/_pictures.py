@@ -11,7 +11,15 @@ from markupsafe import Markup
 
 from sk_tune._text import number_texts
 from sk_tune.report._page_records import CandidateRow, ScoreLine, SearchPart
-from sk_tune.report._svg import AxisScale, Frame, element, line_path, picture, scale_of
+from sk_tune.report._svg import (
+    AxisScale,
+    Frame,
+    element,
+    line_path,
+    picture,
+    point,
+    scale_of,
+)
 from sk_tune.report._value_texts import number_text, value_text
 from sk_tune.report.displays import (
     FoldSummary,
@@ -23,7 +31,6 @@ from sk_tune.report.displays import (
 )
 
 __all__ = [
-    "FoldSummary",
     "curve_pictures",
     "history_picture",
     "importance_picture",
@@ -33,7 +40,7 @@ __all__ = [
     "slice_pictures",
 ]
 
-# Values of a category that have a place of their own in a picture.
+# A category with more values than this gets no picture.
 _MOST_NAMES = 10
 _SMALL = Frame(width=300, height=210, left=50, bottom=38, right=10, top=10)
 
@@ -76,18 +83,22 @@ def rung_picture(report: SearchPart) -> dict[str, Any] | None:
     if not rows:
         return None
     frame = Frame()
-    granted = sorted({row.n_resources or 0 for row in rows})
-    x = scale_of([float(n) for n in granted], *frame.x_range, is_log=len(granted) > 1)
+    resources = sorted({row.n_resources or 0 for row in rows})
+    x = scale_of([float(n) for n in resources], *frame.x_range, is_log=len(resources) > 1)
     y = _score_scale(rows, frame)
-    lines = []
-    for own in _by_configuration(rows):
-        is_best = report.best is not None and report.best.row in {row.row for row in own}
-        path = line_path(
-            [x(row.n_resources or 0) for row in own], [y(r.score) for r in own]
-        )
-        if len(own) > 1:
-            lines.append((is_best, element("path", d=path, class_=_line_class(is_best))))
-    lines.sort(key=lambda pair: pair[0])
+    by_configuration: dict[int, list[CandidateRow]] = {}
+    for row in rows:
+        by_configuration.setdefault(row.configuration, []).append(row)
+    lines, best_lines = [], []
+    for rungs in by_configuration.values():
+        if len(rungs) < 2:
+            continue
+        granted = [x(row.n_resources or 0) for row in rungs]
+        path = line_path(granted, [y(row.score) for row in rungs])
+        if report.best is not None and report.best.row in {row.row for row in rungs}:
+            best_lines.append(element("path", d=path, class_="line b strong"))
+        else:
+            lines.append(element("path", d=path, class_="line thin"))
     resource = (report.resource or "resource").rsplit("__", 1)[-1]
     svg = picture(
         f"{report.key}rungs",
@@ -98,9 +109,10 @@ def rung_picture(report: SearchPart) -> dict[str, Any] | None:
             y,
             x_label=f"{resource} (log)",
             y_label=report.metric,
-            x_names=[(x(n), str(n)) for n in granted],
+            x_names=[(x(n), str(n)) for n in resources],
         ),
-        *(line for _, line in lines),
+        *lines,
+        *best_lines,
         _dots(report, rows, [x(row.n_resources or 0) for row in rows], y),
     )
     text = (
@@ -116,12 +128,12 @@ def slice_pictures(report: SearchPart) -> list[dict[str, Any]]:
     figures = []
     for k, parameter in enumerate(report.parameters):
         # Where nothing but its presence varies there is nothing to see.
-        own = [row for row in rows if parameter.is_active[row.row]]
-        if len(np.unique(parameter.values[[row.row for row in own]])) < 2:
+        active = [row for row in rows if parameter.is_active[row.row]]
+        if len(np.unique(parameter.values[[row.row for row in active]])) < 2:
             continue
         draw = _names if parameter.categories else _numbers
         if len(parameter.categories) <= _MOST_NAMES:
-            figures.append(draw(report, own, f"{report.key}slice-{k}", parameter))
+            figures.append(draw(report, active, f"{report.key}slice-{k}", parameter))
     return figures
 
 
@@ -140,7 +152,7 @@ def _names(
 ) -> dict[str, Any]:
     left, right = _SMALL.x_range
     width = (right - left) / len(parameter.categories)
-    # What fits beside its neighbours at about six units a character.
+    # A name fits beside its neighbours at about six units a character.
     n_letters = max(3, int(width / 6))
     marks = [
         (
@@ -193,23 +205,16 @@ def _dots(
     best = report.best.row if report.best is not None else None
     short = short_names(report.names)
     dots = []
-    # By position, for the arrow keys; the best last, on top of the others.
+    # The arrow keys walk by position; the best comes last, on top of the others.
     order = sorted(range(len(rows)), key=lambda k: (rows[k].row == best, across[k]))
     for k in order:
         row = rows[k]
         kind = "best" if row.row == best else "dot"
         if row.n_resources is not None and row.n_resources < most:
             kind += " early"
-        dots.append(
-            element(
-                "circle",
-                element("title", _point_text(row, short, only)),
-                cx=across[k],
-                cy=y(row.score),
-                r=5 if row.row == best else 3.5,
-                class_=kind,
-            )
-        )
+        r = 5 if row.row == best else 3.5
+        text = _point_text(row, short, only)
+        dots.append(point(text, across[k], y(row.score), r, kind))
     return element("g", *dots, class_="points")
 
 
@@ -239,17 +244,6 @@ def _left_out(report: SearchPart, y: AxisScale) -> str:
     return text
 
 
-def _by_configuration(rows: Sequence[CandidateRow]) -> list[list[CandidateRow]]:
-    groups: dict[int, list[CandidateRow]] = {}
-    for row in rows:
-        groups.setdefault(row.configuration, []).append(row)
-    return list(groups.values())
-
-
-def _line_class(is_best: bool) -> str:  # noqa: FBT001
-    return "line b strong" if is_best else "line thin"
-
-
 def _steps(x: list[float], y: list[float]) -> str:
     across, down = [x[0]], [y[0]]
     for k in range(1, len(x)):
@@ -275,22 +269,22 @@ def importance_picture(report: SearchPart) -> dict[str, Any] | None:
 
     None where the candidates do not tell more than chance would.
     """
-    own = report.importance
-    if own is None or not own.is_conclusive:
+    found = report.importance
+    if found is None or not found.is_conclusive:
         return None
-    order = own.order[:_MOST_BARS]
+    order = found.order[:_MOST_BARS]
     frame = Frame(height=46 + _BAR_HEIGHT * len(order), left=_BAR_LABEL, top=6, right=16)
-    x = scale_of([0.0, 1.0, *own.high[order]], *frame.x_range, is_log=False)
+    x = scale_of([0.0, 1.0, *found.high[order]], *frame.x_range, is_log=False)
     bars, points = [], []
     for k, index in enumerate(order):
         y = frame.top + _BAR_HEIGHT * k
-        bars += _bars(own, index, x, y)
-        points.append(_point(own, index, x, y))
-    noise = x(own.noise)
+        bars += _bars(found, index, x, y)
+        points.append(_point(found, index, x, y))
+    noise = x(found.noise)
     bottom = frame.y_range[0]
     svg = picture(
         f"{report.key}importance",
-        f"{own.message}.",
+        f"{found.message}.",
         frame,
         frame.lower_axis(x, label="part of the variance of scores"),
         *bars,
@@ -298,18 +292,18 @@ def importance_picture(report: SearchPart) -> dict[str, Any] | None:
         element("g", *points, class_="points"),
     )
     caption = (
-        f"{own.message}. Dark: what a parameter explains alone; light: together with "
+        f"{found.message}. Dark: what a parameter explains alone; light: together with "
         "others, up to the point; dotted: what random numbers seem to explain."
     )
     return {"svg": svg, "caption": caption}
 
 
-def _bars(own: Importance, index: int, x: AxisScale, y: float) -> list[Markup]:
-    name = own.labels[index]
+def _bars(found: Importance, index: int, x: AxisScale, y: float) -> list[Markup]:
+    name = found.labels[index]
     if len(name) > _LONGEST_NAME:
         name = f"{name[: _LONGEST_NAME - 1]}…"
     start = x(0.0)
-    total, main = x(own.total[index]) - start, x(own.main[index]) - start
+    total, main = x(found.total[index]) - start, x(found.main[index]) - start
     return [
         element(
             "text", name, x=_BAR_LABEL - 10, y=y + _BAR_HEIGHT / 2 + 4, text_anchor="end"
@@ -323,20 +317,13 @@ def _bars(own: Importance, index: int, x: AxisScale, y: float) -> list[Markup]:
     ]
 
 
-def _point(own: Importance, index: int, x: AxisScale, y: float) -> Markup:
+def _point(found: Importance, index: int, x: AxisScale, y: float) -> Markup:
     text = (
-        f"{own.labels[index]}: {own.total[index]:.0%} of the variance, "
-        f"{own.main[index]:.0%} alone; {own.low[index]:.0%} to {own.high[index]:.0%} in "
-        "8 of 10 trees"
+        f"{found.labels[index]}: {found.total[index]:.0%} of the variance, "
+        f"{found.main[index]:.0%} alone; {found.low[index]:.0%} to "
+        f"{found.high[index]:.0%} in 8 of 10 trees"
     )
-    return element(
-        "circle",
-        element("title", text),
-        cx=x(own.total[index]),
-        cy=y + _BAR_HEIGHT / 2,
-        r=4,
-        class_="dot",
-    )
+    return point(text, x(found.total[index]), y + _BAR_HEIGHT / 2, 4, "dot")
 
 
 _LINE_HEIGHT = 30  # Height of a line.
@@ -372,7 +359,9 @@ def score_picture(lines: Sequence[ScoreLine], metric: str) -> dict[str, Any] | N
         r = 6 if k == len(lines) - 1 else 4
         parts.append(element("circle", cx=x(line.score), cy=y, r=r, class_=f"mark {kind}"))
     texts = score_texts(lines)
-    title = "; ".join(f"{line[0]} {own[0]}" for line, own in zip(lines, texts, strict=True))
+    title = "; ".join(
+        f"{line[0]} {text[0]}" for line, text in zip(lines, texts, strict=True)
+    )
     svg = picture("scores", f"Scores: {title}.", frame, *parts, is_active=False)
     return {"svg": svg, "texts": texts}
 
@@ -431,9 +420,9 @@ def _curves(
     row: int,
 ) -> Markup:
     frame = Frame(top=26)
-    own = {key: bands[key] for key in shown if not bands[key].is_empty}
-    ends = np.concatenate([[*b.mean, *b.low, *b.high] for b in own.values()])
-    epochs = np.concatenate([band.epochs for band in own.values()])
+    drawn = {key: bands[key] for key in shown if not bands[key].is_empty}
+    ends = np.concatenate([[*b.mean, *b.low, *b.high] for b in drawn.values()])
+    epochs = np.concatenate([band.epochs for band in drawn.values()])
     x = scale_of([1, *epochs], *frame.x_range, is_log=False, is_count=True)
     y = scale_of(ends, *frame.y_range, is_log=None if label == "loss" else False)
     at = x(chosen)
@@ -441,13 +430,15 @@ def _curves(
         frame.axes(x, y, x_label="epoch", y_label=label),
         element("line", x1=at, x2=at, y1=frame.y_range[0], y2=frame.top, class_="chosen"),
     ]
-    for key, band in own.items():
+    for key, band in drawn.items():
         kind = "a" if key == "train_loss" else "b"
         parts.append(element("path", d=_area(band, x, y), class_=f"band {kind}"))
-        line = line_path([x(e) for e in band.epochs], [_at(y, v) for v in band.mean])
+        # A scale has a place for every number: those that are none stay out of the line.
+        mean = [y(v) if np.isfinite(v) else v for v in band.mean]
+        line = line_path([x(e) for e in band.epochs], mean)
         parts.append(element("path", d=line, class_=f"line {kind}"))
-    parts += [_legend(own, frame), _points(own, x, y, label)]
-    ending = " and ".join(_LABELS[key] for key in own)
+    parts += [_legend(drawn, frame), _points(drawn, x, y, label)]
+    ending = " and ".join(_LABELS[key] for key in drawn)
     title = (
         f"{label.capitalize()} of the best candidate (row {row}) on {ending} over "
         f"{epochs.max():.0f} epochs; epoch {chosen} counts."
@@ -463,10 +454,10 @@ def _area(band: FoldSummary, x: AxisScale, y: AxisScale) -> str:
     return f"{line_path(across + across[::-1], upper + lower[::-1])}Z" if across else ""
 
 
-def _legend(own: dict[str, FoldSummary], frame: Frame) -> Markup:
+def _legend(bands: dict[str, FoldSummary], frame: Frame) -> Markup:
     parts = []
     x, y = frame.left + 4.0, 14.0
-    for key in own:
+    for key in bands:
         kind = "a" if key == "train_loss" else "b"
         parts.append(element("line", x1=x, x2=x + 18, y1=y, y2=y, class_=f"line {kind}"))
         parts.append(element("text", _LABELS[key], x=x + 23, y=y + 4))
@@ -476,29 +467,22 @@ def _legend(own: dict[str, FoldSummary], frame: Frame) -> Markup:
     return element("g", *parts, aria_hidden="true")
 
 
-def _points(own: dict[str, FoldSummary], x: AxisScale, y: AxisScale, label: str) -> Markup:
+def _points(
+    bands: dict[str, FoldSummary], x: AxisScale, y: AxisScale, label: str
+) -> Markup:
     """Return a point for each epoch, at the mean of the last curve, with all values."""
-    last = list(own.values())[-1]
+    last = list(bands.values())[-1]
     points = []
     for k, epoch in enumerate(last.epochs):
         if np.isnan(last.mean[k]):
             continue
         texts = [
             f"{_LABELS[key]} {number_text(band.mean[k])}{_range_text(band, k)}"
-            for key, band in own.items()
+            for key, band in bands.items()
             if k < len(band.mean) and not np.isnan(band.mean[k])
         ]
         text = f"epoch {epoch:.0f}, {label}: {'; '.join(texts)}"
-        points.append(
-            element(
-                "circle",
-                element("title", text),
-                cx=x(epoch),
-                cy=y(last.mean[k]),
-                r=3,
-                class_="hit",
-            )
-        )
+        points.append(point(text, x(epoch), y(last.mean[k]), 3, "hit"))
     return element("g", *points, class_="points")
 
 
@@ -506,7 +490,3 @@ def _range_text(band: FoldSummary, k: int) -> str:
     if np.isnan(band.low[k]):
         return ""
     return f" ({number_text(band.low[k])} to {number_text(band.high[k])})"
-
-
-def _at(scale: AxisScale, value: float) -> float:
-    return scale(value) if np.isfinite(value) else float("nan")

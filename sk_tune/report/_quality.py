@@ -12,17 +12,17 @@ import numpy.typing as npt
 from sklearn import metrics
 
 from sk_tune._text import number_texts
-from sk_tune.report._svg import Frame, element, picture, scale_of
+from sk_tune.report._svg import Frame, element, picture, point, scale_of
 from sk_tune.report._value_texts import number_text
 
-__all__ = ["MetricLine", "Quality", "confusion_table", "quality_of", "residual_picture"]
+__all__ = ["Quality", "confusion_table", "quality_of", "residual_picture"]
 
 Array = npt.NDArray[Any]
 
 # More rows make no metric more telling, but areas under curves slow.
 _MOST_ROWS = 50_000
 _MOST_POINTS = 400
-# Classes that have a row and column of their own.
+# With more classes only the most frequent mistakes are shown.
 _MOST_CLASSES = 12
 
 
@@ -37,7 +37,7 @@ class MetricLine(NamedTuple):
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class Quality:
-    """What predictions of rows are worth that their models were not trained on.
+    """How good predictions are of rows that their models were not trained on.
 
     `lines` are by the usual metrics. Of a classification, `labels` are the classes and
     `counts`, (n_classes, n_classes), rows held out by true and predicted class; of a
@@ -172,8 +172,8 @@ def confusion_table(quality: Quality) -> dict[str, Any] | None:
     if len(labels) <= _MOST_CLASSES:
         shares = counts / np.maximum(totals, 1)[:, np.newaxis]
         rows = [
-            (label, list(zip(own, part, strict=True)), part[k])
-            for k, (label, own, part) in enumerate(zip(labels, counts, shares, strict=True))
+            (label, list(zip(row, part, strict=True)), part[k])
+            for k, (label, row, part) in enumerate(zip(labels, counts, shares, strict=True))
         ]
         return {"labels": labels, "rows": rows, "mistakes": []}
     wrong = np.where(np.eye(len(labels), dtype=bool), 0, counts)
@@ -198,15 +198,12 @@ def residual_picture(quality: Quality, target: str = "true value") -> dict[str, 
     ends = max(x.low, y.low), min(x.high, y.high)
     texts = number_texts([*predicted, *truth])
     dots = [
-        element(
-            "circle",
-            element(
-                "title", f"predicted {mine}, true {theirs}, off by {number_text(p - t)}"
-            ),
-            cx=x(p),
-            cy=y(t),
-            r=2.5,
-            class_="dot",
+        point(
+            f"predicted {mine}, true {theirs}, off by {number_text(p - t)}",
+            x(p),
+            y(t),
+            2.5,
+            "dot",
         )
         for p, t, mine, theirs in sorted(
             zip(predicted, truth, texts, texts[len(predicted) :], strict=False)

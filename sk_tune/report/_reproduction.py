@@ -122,7 +122,7 @@ def _seeds(search: Any) -> dict[str, Any]:
 
 
 def _cv_text(search: Any) -> str:
-    # What scikit-learn made of a number of folds, for example.
+    # scikit-learn makes a splitter of a number of folds, for example.
     cv = getattr(search, "_checked_cv_orig", search.cv)
     if type(cv).__module__.startswith("sklearn.") and not type(cv).__name__.startswith("_"):
         return value_text(cv)

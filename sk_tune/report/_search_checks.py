@@ -13,7 +13,7 @@ from sklearn.pipeline import Pipeline
 
 from sk_tune.diagnosis import Finding
 
-__all__ = ["folds_of", "held_out_rows", "leak_checks"]
+__all__ = ["folds_of", "leak_checks"]
 
 Rows = npt.NDArray[np.intp]
 Fold = tuple[Rows, Rows]
@@ -125,9 +125,9 @@ def _same_folds(search: Any, held: Sequence[Sequence[Rows | None]]) -> Answer:
         )
     n_compared = n_others = 0
     for fold in zip(*held, strict=True):
-        rows = [own for own in fold if own is not None]
+        rows = [held_out for held_out in fold if held_out is not None]
         n_compared += len(rows)
-        n_others += sum(not np.array_equal(own, rows[0]) for own in rows[1:])
+        n_others += sum(not np.array_equal(held_out, rows[0]) for held_out in rows[1:])
     if n_others:
         return "issue", f"{n_others} of {n_compared} fits were scored on rows of their own."
     return (

@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 from markupsafe import Markup, escape
 
-__all__ = ["AxisScale", "Frame", "element", "line_path", "picture", "scale_of"]
+__all__ = ["AxisScale", "Frame", "element", "line_path", "picture", "point", "scale_of"]
 
 _STEPS = (1.0, 2.0, 2.5, 5.0, 10.0)
 # Fewer do not show that a scale is logarithmic.
@@ -77,7 +77,7 @@ class AxisScale:
         if self.is_count:
             step = max(1.0, math.ceil(step))
         first, last = math.ceil(self.low / step), math.floor(self.high / step)
-        # By rounding, because 3 * 0.1 is 0.30000000000000004.
+        # Rounded, because 3 * 0.1 is 0.30000000000000004.
         digits = max(0, 1 - math.floor(math.log10(step)))
         ticks = [round(k * step, digits) + 0.0 for k in range(first, last + 1)]
         return ticks or [self.low]
@@ -114,11 +114,7 @@ def scale_of(
     low, high = float(found.min()), float(found.max())
     if is_log is None:
         is_log = low > 0 and high / low > _LOG_FROM
-    if low == high:
-        room = 0.5 if is_count else abs(low) * 0.1 or 1.0
-        return AxisScale(
-            low=low - room, high=high + room, first=first, last=last, is_count=is_count
-        )
+    is_log = is_log and low < high
     if is_log:
         factor = (high / low) ** _MARGIN
         low, high = low / factor, high * factor
@@ -126,6 +122,8 @@ def scale_of(
         room = (high - low) * _MARGIN
         # There is no epoch 0 to label beside epoch 1.
         room = min(room, 0.5) if is_count else room
+        if low == high:
+            room = 0.5 if is_count else abs(low) * 0.1 or 1.0
         low, high = low - room, high + room
     return AxisScale(
         low=low, high=high, first=first, last=last, is_log=is_log, is_count=is_count
@@ -180,31 +178,14 @@ class Frame:
             parts.append(
                 element("line", x1=at, x2=at, y1=bottom, y2=bottom + 4, class_="axis")
             )
-            parts.append(element("text", text, x=at, y=bottom + 16, text_anchor="middle"))
+            parts.append(_text(text, at, bottom + 16))
         parts.append(
             element("line", x1=left, x2=right, y1=bottom, y2=bottom, class_="axis")
         )
-        middle = (left + right) / 2
-        parts.append(
-            element(
-                "text",
-                x_label,
-                x=middle,
-                y=self.height - 6,
-                text_anchor="middle",
-                class_="label",
-            )
-        )
-        centre = (top + bottom) / 2
-        parts.append(
-            element(
-                "text",
-                y_label,
-                transform=f"translate(12 {centre:.0f}) rotate(-90)",
-                text_anchor="middle",
-                class_="label",
-            )
-        )
+        parts.append(_text(x_label, (left + right) / 2, self.height - 6, class_="label"))
+        turned = f"translate(12 {(top + bottom) / 2:.0f}) rotate(-90)"
+        middle = {"text_anchor": "middle", "class_": "label"}
+        parts.append(element("text", y_label, transform=turned, **middle))
         return element("g", *parts, class_="axes", aria_hidden="true")
 
     def lower_axis(self, x: AxisScale, *, label: str) -> Markup:
@@ -216,21 +197,8 @@ class Frame:
             parts.append(
                 element("line", x1=at, x2=at, y1=self.top, y2=bottom, class_="grid")
             )
-            parts.append(
-                element(
-                    "text", _tick_text(value), x=at, y=bottom + 16, text_anchor="middle"
-                )
-            )
-        parts.append(
-            element(
-                "text",
-                label,
-                x=(left + right) / 2,
-                y=self.height - 6,
-                text_anchor="middle",
-                class_="label",
-            )
-        )
+            parts.append(_text(_tick_text(value), at, bottom + 16))
+        parts.append(_text(label, (left + right) / 2, self.height - 6, class_="label"))
         return element("g", *parts, class_="axes", aria_hidden="true")
 
 
@@ -255,6 +223,11 @@ def picture(
     )
 
 
+def point(text: str, x: float, y: float, r: float, kind: str) -> Markup:
+    """Return a point that tells its text when it is pointed at; `kind` is its class."""
+    return element("circle", element("title", text), cx=x, cy=y, r=r, class_=kind)
+
+
 def line_path(x: Sequence[float], y: Sequence[float]) -> str:
     """Return the path through points, with a gap where one is not finite.
 
@@ -269,6 +242,10 @@ def line_path(x: Sequence[float], y: Sequence[float]) -> str:
         steps.append(f"{'L' if is_drawing else 'M'}{_short(a)} {_short(b)}")
         is_drawing = True
     return "".join(steps)
+
+
+def _text(text: str, x: float, y: float, **more: Any) -> Markup:
+    return element("text", text, x=x, y=y, text_anchor="middle", **more)
 
 
 def _attribute(value: Any) -> str:

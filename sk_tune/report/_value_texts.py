@@ -145,10 +145,10 @@ def _call(value: Any, depth: int) -> str | None:
     if isinstance(value, Choice):
         return _joined("Choice(", [python_text(value.options, depth + 1)], ")", depth)
     if isinstance(value, skopt.space.Categorical):
-        own = [python_text(list(value.categories), depth + 1)]
+        given = [python_text(list(value.categories), depth + 1)]
         if value.prior is not None:
-            own.append(f"prior={python_text(list(value.prior), depth + 1)}")
-        return _joined("Categorical(", own, ")", depth)
+            given.append(f"prior={python_text(list(value.prior), depth + 1)}")
+        return _joined("Categorical(", given, ")", depth)
     made = scorer_parts(value)
     if made is not None:
         return _scorer(made, depth)
@@ -156,21 +156,21 @@ def _call(value: Any, depth: int) -> str | None:
         # Callbacks of skorch are no estimators, and have parameters all the same.
         return _joined(f"{type(value).__name__}(", _changed(value, depth), ")", depth)
     if hasattr(value, "dist") and hasattr(value, "args") and hasattr(value, "kwds"):
-        own = [python_text(v, depth + 1) for v in value.args]
-        own += [f"{name}={python_text(v, depth + 1)}" for name, v in value.kwds.items()]
-        return _joined(f"{value.dist.name}(", own, ")", depth)
+        given = [python_text(v, depth + 1) for v in value.args]
+        given += [f"{name}={python_text(v, depth + 1)}" for name, v in value.kwds.items()]
+        return _joined(f"{value.dist.name}(", given, ")", depth)
     return None
 
 
 def _scorer(parts: Mapping[str, Any], depth: int) -> str:
     """Return the call of ``make_scorer`` that makes a scorer."""
-    own = [python_text(parts["function"], depth + 1)]
+    given = [python_text(parts["function"], depth + 1)]
     if parts["response_method"] != "predict":
-        own.append(f"response_method={python_text(parts['response_method'], depth + 1)}")
+        given.append(f"response_method={python_text(parts['response_method'], depth + 1)}")
     if parts["sign"] < 0:
-        own.append("greater_is_better=False")
-    own += [f"{name}={python_text(v, depth + 1)}" for name, v in parts["options"].items()]
-    return _joined("make_scorer(", own, ")", depth)
+        given.append("greater_is_better=False")
+    given += [f"{name}={python_text(v, depth + 1)}" for name, v in parts["options"].items()]
+    return _joined("make_scorer(", given, ")", depth)
 
 
 def _changed(estimator: Any, depth: int) -> list[str]:

@@ -1,11 +1,14 @@
-"""Findings as people read them."""
+"""Findings, their codes, and which of them matters most."""
 
 import copy
+import dataclasses
 import pickle
 
+import numpy as np
 import pytest
 
 from sk_tune.diagnosis import Curves, Finding, diagnose, verdict
+from sk_tune.diagnosis._findings import CHECKS, good_fit, ranked
 
 
 @pytest.fixture
@@ -57,3 +60,131 @@ def test_the_most_severe_comes_first(findings):
 
     assert any(first.startswith(name) for _, _, name in kinds)
     assert str(findings).splitlines()[-1].startswith(("Passed", "Not applicable"))
+
+
+def test_curves_count_folds_and_epochs():
+    """Rows are folds, columns are epochs."""
+    loss = np.ones((3, 7))
+
+    curves = Curves(train_loss=loss, valid_loss=loss, valid_score=loss)
+
+    assert (curves.n_folds, curves.n_epochs) == (3, 7)
+
+
+def test_findings_are_frozen():
+    """A finding does not change after it was made."""
+    finding = Finding(
+        code="SKT101", name="overfitting", outcome="passed", severity=None, message="No."
+    )
+
+    with pytest.raises(dataclasses.FrozenInstanceError):
+        finding.outcome = "issue"
+
+
+# Written out, because a code that once was published is never given to another check.
+PUBLISHED = {
+    "SKT101": "overfitting",
+    "SKT102": "underfitting",
+    "SKT103": "good fit",
+    "SKT104": "still improving",
+    "SKT105": "converged long ago",
+    "SKT106": "diverged",
+    "SKT107": "learning rate too high",
+    "SKT108": "learning rate too low",
+    "SKT109": "optimum at the edge",
+    "SKT110": "folds disagree",
+    "SKT111": "noise ceiling",
+    "SKT112": "too few rows",
+    "SKT113": "more data",
+    "SKT114": "no better than the baseline",
+    "SKT115": "optimistic best score",
+    "SKT116": "fold that does harm",
+}
+
+
+def test_codes_of_checks_are_stable():
+    """Each check keeps the code that it was published with."""
+    codes = {check.code: check.name for check in CHECKS.values()}
+
+    assert codes == PUBLISHED
+
+
+def test_evidence_is_of_plain_numbers():
+    """What a finding rests on can be written to JSON."""
+    finding = CHECKS["overfitting"].passed("No.", {"n_epochs": 3})
+
+    assert type(finding.evidence["n_epochs"]) is float
+    assert (finding.outcome, finding.severity, finding.changes) == ("passed", None, ())
+
+
+def named(name, outcome, severity=None):
+    return Finding(code="", name=name, outcome=outcome, severity=severity, message="")
+
+
+def test_causes_go_before_consequences():
+    """A learning rate that is too high explains losses that rise."""
+    findings = [
+        named("overfitting", "issue"),
+        named("learning rate too high", "issue"),
+        named("diverged", "passed"),
+    ]
+
+    assert verdict(findings).name == "learning rate too high"
+
+
+def test_without_issues_the_fit_is_good():
+    """A tip that is not about the fit does not keep it from being good."""
+    findings = [named("overfitting", "passed"), named("converged long ago", "tip")]
+
+    good = good_fit(findings)
+
+    assert good.outcome == "passed"
+    assert verdict([*findings, good]).name == "good fit"
+
+
+def test_an_issue_keeps_a_fit_from_being_good():
+    """What has a fault is not called good, and the fault is named."""
+    good = good_fit([named("overfitting", "issue")])
+
+    assert good.outcome == "not applicable"
+    assert "overfitting" in good.message
+
+
+@pytest.mark.parametrize("name", ["underfitting", "no better than the baseline"])
+def test_a_tip_that_denies_a_good_fit_is_the_verdict(name):
+    """What may well underfit is not called good in the same breath."""
+    findings = [named("overfitting", "passed"), named(name, "tip", "medium")]
+
+    good = good_fit(findings)
+
+    assert good.outcome == "not applicable"
+    assert name in good.message
+    assert verdict([good, *findings]).name == name
+
+
+def test_small_doubts_are_said_with_the_good_fit():
+    """What could be a little better is named where the fit is called good."""
+    findings = [named("overfitting", "passed"), named("still improving", "tip", "low")]
+
+    good = good_fit(findings)
+
+    assert verdict([good, *findings]) is good
+    assert good.message.endswith("could be better: still improving.")
+
+
+def test_nothing_held_out_is_no_good_fit():
+    """Without a held-out loss nobody can say that a fit is good."""
+    assert good_fit([named("overfitting", "not applicable")]).outcome == "not applicable"
+
+
+def test_no_findings_are_no_verdict():
+    """An empty list is a mistake of the caller."""
+    with pytest.raises(ValueError, match="at least one named"):
+        verdict([])
+
+
+def test_what_has_no_rank_keeps_its_order():
+    """Findings about a search come after those that have an order."""
+    findings = [named(name, "tip") for name in ("b", "a", "diverged")]
+
+    assert [f.name for f in ranked(findings)] == ["diverged", "b", "a"]

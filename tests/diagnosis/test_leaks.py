@@ -9,6 +9,8 @@ from sklearn.model_selection import GroupKFold, KFold, TimeSeriesSplit
 from sklearn.preprocessing import StandardScaler
 
 from sk_tune.diagnosis import find_leaks
+from sk_tune.diagnosis._leak_copies import LEAK_CHECKS, as_leak_table
+from sk_tune.diagnosis._leaks import check_groups, check_times
 
 CLEAN = {
     "iris": datasets.load_iris(return_X_y=True),
@@ -235,3 +237,82 @@ def test_lengths_must_agree():
 
     with pytest.raises(ValueError, match="inconsistent numbers of samples"):
         find_leaks(X, y[:-1])
+
+
+FOLDS = [(np.arange(8), np.arange(8, 12))]
+
+
+def _table(**columns):
+    X = pd.DataFrame({"a": np.arange(12.0), **columns})
+    return as_leak_table(X, np.zeros(12), is_classification=False, folds=FOLDS)
+
+
+@pytest.mark.parametrize(("n_shared", "outcome"), [(0, "passed"), (3, "issue")])
+def test_the_share_is_that_of_test_rows_whose_group_is_in_training(n_shared, outcome):
+    """Of four test rows."""
+    groups = np.arange(12)
+    groups[8 : 8 + n_shared] = 0
+
+    finding = check_groups(_table(), groups)
+
+    assert finding.outcome == outcome
+    assert finding.evidence["share"] == n_shared / 4
+
+
+@pytest.mark.parametrize(
+    ("name", "is_one"),
+    [
+        ("patient", True),
+        ("Customer ID", True),
+        ("customerID", True),
+        ("user_id", True),
+        ("id", True),
+        ("number_customer_service_calls", False),
+        ("user_rating", False),
+        ("paid", False),
+    ],
+)
+def test_identities_are_told_by_their_whole_name(name, is_one):
+    """A word somewhere in a name makes no identity."""
+    X = pd.DataFrame({name: np.arange(40) // 2})
+    folds = [(np.arange(0, 40, 2), np.arange(1, 40, 2))]
+    table = as_leak_table(X, np.zeros(40), is_classification=False, folds=folds)
+
+    assert (check_groups(table).outcome == "tip") is is_one
+
+
+def test_test_rows_before_the_last_training_row_are_late():
+    """Times need not be sorted."""
+    assert check_times(_table(), np.arange(12)).outcome == "passed"
+    backwards = check_times(_table(), np.arange(12)[::-1])
+
+    assert backwards.outcome == "issue"
+    assert backwards.evidence["share"] == 1.0
+
+
+def _bare_table(X):
+    return as_leak_table(X, np.zeros(len(X)), is_classification=True, folds=[])
+
+
+def test_codes_are_stable():
+    """A code is never given to another check."""
+    assert {name: check.code for name, check in LEAK_CHECKS.items()} == {
+        "duplicates across folds": "SKT201",
+        "near duplicates across folds": "SKT202",
+        "groups across folds": "SKT203",
+        "future in the training rows": "SKT204",
+        "target among the features": "SKT205",
+        "feature that gives the target away": "SKT206",
+        "scaled over all rows": "SKT207",
+        "outliers": "SKT208",
+    }
+
+
+def test_arrays_get_names_and_frames_lose_their_index():
+    """Columns are counted from 0; rows are positions."""
+    table = _bare_table(np.ones((3, 2, 2)))
+    frame = _bare_table(pd.DataFrame({"a": [1, 2], "b": ["x", "y"]}, index=[7, 7]))
+
+    assert list(table.X.columns) == ["column 0", "column 1", "column 2", "column 3"]
+    assert list(frame.X.index) == [0, 1]
+    assert list(frame.numbers.columns) == ["a"]

@@ -1,5 +1,8 @@
 """From a search to the record of its report."""
 
+import math
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from sklearn.base import clone
@@ -8,7 +11,10 @@ from sklearn.linear_model import LogisticRegression
 from sklearn.model_selection import GridSearchCV
 
 import sk_tune
-from sk_tune.report._gathering import gather
+from sk_tune.report import Baseline
+from sk_tune.report._gathering import answer, best_row, candidate_rows, gather
+from sk_tune.report.displays import trials_of
+from sk_tune.search import CorrectedScore
 
 
 def test_a_report_has_what_the_search_learnt(grid, iris):
@@ -87,3 +93,123 @@ def test_a_search_that_is_not_fitted_is_refused(grid):
 def test_baselines_may_be_given(grid):
     """Those that the command line scored already."""
     assert gather(grid, baselines=[]).baselines == []
+
+
+def _rows(search):
+    return candidate_rows(search, trials_of(search))
+
+
+def _best(search):
+    return best_row(trials_of(search), _rows(search))
+
+
+def test_rows_are_those_of_the_results(grid):
+    """Scores, folds, ranks, parameters and reasons are taken over unchanged."""
+    results = grid.cv_results_
+    rows = _rows(grid)
+
+    np.testing.assert_array_equal([r.score for r in rows], results["mean_test_score"])
+    np.testing.assert_array_equal([r.std for r in rows], results["std_test_score"])
+    folds = np.array([r.fold_scores for r in rows])
+    for k in range(3):
+        np.testing.assert_array_equal(folds[:, k], results[f"split{k}_test_score"])
+    assert [r.params for r in rows] == results["params"]
+    failed = [r for r in rows if r.params["net__learning_rate"] < 0]
+    assert len(failed) == 2
+    assert all(r.rank is None and "learning_rate" in r.reason for r in failed)
+    assert _best(grid).row == grid.best_index_
+
+
+def test_the_metric_of_the_refit_decides(linear):
+    """The other one is there too."""
+    rows = _rows(linear)
+
+    np.testing.assert_array_equal(
+        [r.score for r in rows], linear.cv_results_["mean_test_loss"]
+    )
+    assert list(rows[0].others) == ["acc"]
+    assert _best(linear).row == linear.best_index_
+
+
+def test_without_a_choice_the_first_metric_chooses(linear, iris):
+    """refit=False with several metrics leaves no best_index_."""
+    search = clone(linear).set_params(refit=False).fit(*iris)
+
+    assert not hasattr(search, "best_index_")
+    assert _best(search).row == np.argmax(search.cv_results_["mean_test_acc"])
+
+
+def test_candidates_of_several_rungs_count_once(hyperband):
+    """As the ledger counts them."""
+    rows = _rows(hyperband)
+
+    assert len(rows) > len({row.configuration for row in rows})
+    assert len({row.configuration for row in rows}) == hyperband.ledger_.n_candidates
+    assert {r.n_resources for r in rows} == {1, 3, 9}
+
+
+def test_nothing_is_best_without_a_score(linear, make_row):
+    """A search whose scorer failed has an index, but no best candidate."""
+    rows = [make_row(0, math.nan), make_row(1, math.nan)]
+    trials = replace(trials_of(linear), scores=np.array([math.nan, math.nan]))
+
+    assert best_row(trials, rows) is None
+    assert best_row(replace(trials, best=None), rows) is None
+
+
+CORRECTED = CorrectedScore(
+    score=0.8, low=0.7, high=0.9, confidence=0.95, n_bootstraps=1000, naive_score=0.85
+)
+
+
+@pytest.mark.parametrize(
+    ("score", "words"),
+    [
+        (0.69, "clearly better than the linear baseline"),
+        (0.71, "cannot be told from the linear baseline, which scores 0.710: prefer the"),
+        (0.91, "worse than the linear baseline"),
+    ],
+)
+def test_a_baseline_is_beaten_below_the_interval(make_row, score, words):
+    """Inside it the simpler one is preferred, above it all the more."""
+    baselines = [
+        Baseline(name="dummy", mean=0.5, std=0),
+        Baseline(name="linear", mean=score, std=0),
+    ]
+
+    text = answer(make_row(3, 0.85), CORRECTED, baselines, n_candidates=9)
+
+    assert words in text
+    assert "The best of 9 candidates is row 3 of cv_results_. On new data" in text
+    assert "expect 0.800, between 0.700 and" in text
+    assert "dummy" not in text
+
+
+def test_the_better_baseline_is_the_one_to_beat(make_row):
+    """Also if it is the dummy; one without a score is left out."""
+    baselines = [
+        Baseline(name="dummy", mean=0.75, std=0),
+        Baseline(name="linear", mean=math.nan, std=math.nan),
+    ]
+
+    text = answer(make_row(0, 0.85), CORRECTED, baselines, n_candidates=1)
+
+    assert text.startswith("There is one candidate. On new data, expect 0.8")
+    assert text.endswith("which scores 0.750: nothing was learnt.")
+
+
+def test_without_a_correction_the_folds_tell(make_row):
+    """Mean less and plus the standard deviation."""
+    row = make_row(0, -3.0, std=0.5)
+
+    text = answer(row, None, [Baseline(name="dummy", mean=-4, std=0)], n_candidates=2)
+    assert (
+        "with -3.00 ± 0.5 over the folds. That is better, beyond that spread, than the"
+        in text
+    )
+
+
+@pytest.mark.parametrize(("n", "start"), [(1, "The candidate has no"), (3, "None of 3")])
+def test_nothing_to_choose_is_an_answer(n, start):
+    """Where no candidate has a score."""
+    assert answer(None, None, [], n_candidates=n).startswith(start)

@@ -1,6 +1,6 @@
 # SPDX-FileCopyrightText: sk_tune contributors
 # SPDX-License-Identifier: BSD-3-Clause
-"""What all pictures have in common: axes, colours, scales, titles and legends.
+"""Axes, colours, scales, titles and legends that all pictures share.
 
 Colours are those of Okabe and Ito [1]_, which people with any colour vision can tell
 apart; line styles and markers say the same once more.
@@ -25,7 +25,6 @@ __all__ = [
     "CHARACTER_WIDTH",
     "COLORS",
     "Level",
-    "ScoreRange",
     "check_choice",
     "counted",
     "figure_legend",
@@ -40,7 +39,6 @@ __all__ = [
     "score_axis",
     "score_range",
     "set_y_label",
-    "shades",
     "shortened",
 ]
 

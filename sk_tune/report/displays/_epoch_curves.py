@@ -39,9 +39,6 @@ _LINES: dict[str, dict[str, Any]] = {
     "valid": {"label": "Held out", "color": COLORS["vermilion"], "linestyle": "-"},
 }
 _BANDS = ("range", "std", None)
-# Scorings of which a search with epochs="best" compares the curves of the score; those of
-# the loss for others.
-_SCORED_BY_CURVE = (None, "accuracy", "r2")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -196,14 +193,14 @@ class EpochCurveDisplay:
         check_choice("quantity", quantity, ("loss", "score"))
         check_choice("band", band, _BANDS)
         ax = new_axes(self, ax)
-        own = {"valid": self.curves.valid_score}
+        curves = {"valid": self.curves.valid_score}
         if quantity == "loss":
-            own = {"train": self.curves.train_loss, "valid": self.curves.valid_loss}
+            curves = {"train": self.curves.train_loss, "valid": self.curves.valid_loss}
         self.lines_: dict[str, Any] = {}
         self.bands_: dict[str, Any] = {}
-        for name, folds in own.items():
+        for name, folds in curves.items():
             self._draw(ax, name, fold_summary(folds, band), line_kw or {}, band_kw or {})
-        if quantity == "loss" and needs_log(list(own.values())):
+        if quantity == "loss" and needs_log(list(curves.values())):
             ax.set_yscale("log")
         if self.chosen_epoch is not None:
             self._mark_epoch(ax, self.chosen_epoch)
@@ -250,18 +247,18 @@ class EpochCurveDisplay:
         ValueError
             If the candidate has no curves: it is no network, or failed in all folds.
         """
-        row = _best_row(search) if candidate is None else candidate
+        row = (trials_of(search).preferred or 0) if candidate is None else candidate
         if row not in set(curve_table(search)["candidate"]):
             raise ValueError(
                 f"The candidate of EpochCurveDisplay must have curves. Candidate {row} has "
                 "none: it is no network, or failed in all folds."
             )
         curves = curves_of(search, row)
-        # What is said of the search as a whole belongs to no candidate's picture.
+        # Findings about the search as a whole belong to no candidate's picture.
         findings = [f for f in diagnose(search, candidate=row) if f.candidate is not None]
         display = cls(
             curves=curves,
-            chosen_epoch=_chosen_epoch(search, curves),
+            chosen_epoch=getattr(search, "best_epochs_", {}).get(row),
             finding=verdict(findings),
             loss_name=loss_name(search),
             score_name=score_name(search),
@@ -339,24 +336,6 @@ class EpochCurveDisplay:
             return finding.message
         name = finding.name[0].upper() + finding.name[1:]
         return f"{name}: {finding.message[0].lower()}{finding.message[1:]}"
-
-
-def _best_row(search: Any) -> int:
-    trials = trials_of(search)
-    if trials.best is not None:
-        return trials.best
-    scores = np.where(np.isfinite(trials.scores), trials.scores, -np.inf)
-    return int(scores.argmax())
-
-
-def _chosen_epoch(search: Any, curves: Curves) -> int | None:
-    """Return the epoch at which a candidate was scored, if it is not the last."""
-    if getattr(search, "epochs", "last") == "last":
-        return None
-    by_score = getattr(search, "scoring", None) in _SCORED_BY_CURVE
-    folds = curves.valid_score if by_score else -curves.valid_loss
-    mean = fold_summary(folds, None).mean
-    return None if np.isnan(mean).all() else 1 + int(np.nanargmax(mean))
 
 
 def loss_name(estimator: Any) -> str:

@@ -37,12 +37,7 @@ from sk_tune.report.displays._drawing import (
 )
 from sk_tune.report.displays._search_trials import Parameter, parameters_of, trials_of
 
-__all__ = [
-    "HyperparameterImportanceDisplay",
-    "Importance",
-    "importance_of",
-    "variance_shares",
-]
+__all__ = ["HyperparameterImportanceDisplay", "Importance", "importance_of"]
 
 Floats = npt.NDArray[np.float64]
 
@@ -56,7 +51,7 @@ _LEAST_TRIALS = 5
 _LEVEL = 0.05
 # So many times the share of random numbers is more than theirs by luck.
 _STANDS_OUT = 2.0
-# Of the spread over trees.
+# Ends of the spread over trees.
 _QUANTILES = (0.1, 0.9)
 
 
@@ -214,7 +209,7 @@ def variance_shares(
         for support, low, high in zip(supports, lows.T, highs.T, strict=True)
     ]
     parts = np.array([mask.mean(axis=1) for mask in inside])  # (D, L)
-    # What the columns' values never come to says nothing, and would divide by 0.
+    # A leaf that no value of the columns comes to says nothing, and would divide by 0.
     kept = parts.prod(axis=0) > 0
     values, parts = values[kept], parts[:, kept]
     inside = [mask[kept].astype(np.float64) for mask in inside]
@@ -232,8 +227,8 @@ def variance_shares(
         marginal = (values * shares / parts[j]) @ mask
         main[j] = np.mean(marginal**2) / variance
         others = _product([o for k, o in enumerate(both) if k != j], len(values))
-        own = values * parts[j]
-        total[j] = 1.0 - own @ others @ own / variance
+        weights = values * parts[j]
+        total[j] = 1.0 - weights @ others @ weights / variance
     return main, total
 
 
@@ -353,8 +348,8 @@ def _dealt_out(columns: _ForestTrials, rng: np.random.Generator) -> Floats:
     """Return the scores in random order among rows that were given equally much."""
     scores = columns.scores.copy()
     for level in np.unique(columns.levels):
-        own = np.flatnonzero(columns.levels == level)
-        scores[own] = scores[rng.permutation(own)]
+        rows = np.flatnonzero(columns.levels == level)
+        scores[rows] = scores[rng.permutation(rows)]
     return scores
 
 
@@ -441,29 +436,29 @@ class HyperparameterImportanceDisplay:
             With the artists as attributes.
         """
         ax = new_axes(self, ax)
-        own = self.importance
-        order = own.order[:max_parameters]
+        found = self.importance
+        order = found.order[:max_parameters]
         self.total_bars_ = self.main_bars_ = self.noise_line_ = None
         handles: list[Any] = []
-        if own.is_conclusive:
+        if found.is_conclusive:
             handles = self._draw(ax, order, bar_kw or {})
         else:
             _say_why_empty(ax)
         size, n_characters = _name_size(ax, len(order))
-        names = [shortened(own.labels[i], n_characters) for i in order]
+        names = [shortened(found.labels[i], n_characters) for i in order]
         ax.set_yticks(np.arange(len(order)), names, fontsize=size)
         ax.set_ylim(len(order) - 0.4, -0.6)
-        longest = float(own.high[order].max(initial=0.0)) if own.is_conclusive else 0.0
+        longest = float(found.high[order].max(initial=0.0)) if found.is_conclusive else 0.0
         ax.set_xlim(0.0, max(1.0, 1.03 * longest))
         ax.set_xlabel("Share of variance")
-        finish(ax, own.message if title is None else title, handles)
+        finish(ax, found.message if title is None else title, handles)
         self.ax_, self.figure_ = ax, ax.figure
         return self
 
     def _draw(self, ax: Any, order: list[int], bar_kw: dict[str, Any]) -> list[Any]:
         """Draw the shares, and return what the legend names."""
-        own, places = self.importance, np.arange(len(order))
-        total, main = own.total[order], own.main[order]
+        found, places = self.importance, np.arange(len(order))
+        total, main = found.total[order], found.main[order]
         options = {"color": COLORS["blue"], "height": 0.62, **bar_kw}
         self.total_bars_ = ax.barh(
             places, total, label="Total", **{**options, "alpha": 0.35}
@@ -474,7 +469,7 @@ class HyperparameterImportanceDisplay:
         spread = ax.errorbar(
             total,
             places,
-            xerr=np.maximum([total - own.low[order], own.high[order] - total], 0.0),
+            xerr=np.maximum([total - found.low[order], found.high[order] - total], 0.0),
             fmt="none",
             ecolor=COLORS["black"],
             elinewidth=1.0,
@@ -482,7 +477,7 @@ class HyperparameterImportanceDisplay:
             label="80 % of trees",
         )
         self.noise_line_ = ax.axvline(
-            own.noise,
+            found.noise,
             color=COLORS["vermilion"],
             linestyle=":",
             linewidth=1.4,

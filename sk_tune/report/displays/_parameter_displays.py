@@ -2,7 +2,7 @@
 # SPDX-License-Identifier: BSD-3-Clause
 """The score against hyperparameters: one at a time, and all at once."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any, Self
 
 import numpy as np
@@ -32,13 +32,7 @@ from sk_tune.report.displays._search_trials import (
     trials_of,
 )
 
-__all__ = [
-    "ParallelCoordinatesDisplay",
-    "SliceDisplay",
-    "axis_ticks",
-    "line_heights",
-    "spread_places",
-]
+__all__ = ["ParallelCoordinatesDisplay", "SliceDisplay"]
 
 Floats = npt.NDArray[np.float64]
 
@@ -79,7 +73,52 @@ def axis_ticks(parameter: Parameter) -> Floats:
     return inside if len(inside) > 1 else np.array([low, high])
 
 
-class ParallelCoordinatesDisplay:
+class _ParameterDisplay:
+    """A picture of scores against hyperparameters."""
+
+    plot: Callable[..., Any]
+
+    def __init__(self, *, trials: Trials, parameters: list[Parameter]) -> None:
+        self.trials = trials
+        self.parameters = parameters
+
+    @classmethod
+    def from_search(
+        cls,
+        search: Any,
+        *,
+        parameters: Sequence[str] | None = None,
+        metric: str | None = None,
+        ax: Any = None,
+        **kwargs: Any,
+    ) -> Self:
+        """Draw what a search found.
+
+        Parameters
+        ----------
+        search : estimator
+            Fitted: one of sk_tune's, scikit-learn's or scikit-optimize's.
+        parameters : sequence of str or None, default=None
+            Names of hyperparameters; all that vary if None.
+        metric : str or None, default=None
+            Which of several metrics; that which decides if None.
+        ax : matplotlib Axes, array of Axes or None, default=None
+            Where to draw, as in :meth:`plot`; a new figure if None.
+        **kwargs : dict of str to object
+            Of :meth:`plot`.
+
+        Returns
+        -------
+        self
+            The display, drawn.
+        """
+        trials = trials_of(search, metric)
+        chosen = chosen_parameters(trials.params, parameters)
+        display: Self = cls(trials=trials, parameters=chosen).plot(ax=ax, **kwargs)
+        return display
+
+
+class ParallelCoordinatesDisplay(_ParameterDisplay):
     """A line for each candidate across an axis for each hyperparameter and the score.
 
     Made by :meth:`from_search`.  All parameters are stored as attributes.
@@ -125,10 +164,6 @@ class ParallelCoordinatesDisplay:
     2
     """
 
-    def __init__(self, *, trials: Trials, parameters: list[Parameter]) -> None:
-        self.trials = trials
-        self.parameters = parameters
-
     def plot(
         self,
         ax: Any = None,
@@ -170,8 +205,8 @@ class ParallelCoordinatesDisplay:
         alpha = float(np.clip(_OPAQUE_LINES / max(len(scored), 1), 0.25, 0.75))
         options = {"cmap": cmap, "linewidths": 1.1, "alpha": alpha, **(line_kw or {})}
         self.lines_ = LineCollection(
-            # By rank: most scores are often close to the best.  The lightest colours
-            # would be hard to see on white.
+            # Colours go by rank, because most scores are often close to the best.  The
+            # lightest ones would be hard to see on white.
             list(segments[scored]),
             array=np.linspace(0.0, 1.0, len(scored)),
             clim=(-0.2, 1.0),
@@ -202,40 +237,6 @@ class ParallelCoordinatesDisplay:
         finish(ax, self._title(len(scored), len(failed)) if title is None else title)
         self.ax_, self.figure_ = ax, ax.figure
         return self
-
-    @classmethod
-    def from_search(
-        cls,
-        search: Any,
-        *,
-        parameters: Sequence[str] | None = None,
-        metric: str | None = None,
-        ax: Any = None,
-        **kwargs: Any,
-    ) -> Self:
-        """Draw the lines of a search.
-
-        Parameters
-        ----------
-        search : estimator
-            Fitted: one of sk_tune's, scikit-learn's or scikit-optimize's.
-        parameters : sequence of str or None, default=None
-            Names of hyperparameters; all that vary if None.
-        metric : str or None, default=None
-            Which of several metrics; that which decides if None.
-        ax : matplotlib Axes or None, default=None
-            Where to draw; a new figure if None.
-        **kwargs : dict of str to object
-            Of :meth:`plot`.
-
-        Returns
-        -------
-        ParallelCoordinatesDisplay
-            Drawn.
-        """
-        trials = trials_of(search, metric)
-        own = chosen_parameters(trials.params, parameters)
-        return cls(trials=trials, parameters=own).plot(ax=ax, **kwargs)
 
     def _draw_axes(self, ax: Any, has_absent: bool) -> None:  # noqa: FBT001
         n_axes = len(self.parameters) + 1
@@ -315,15 +316,15 @@ def spread_places(parameter: Parameter) -> Floats:
     if not parameter.categories:
         return places
     for position in parameter.support:
-        own = np.flatnonzero(parameter.values == position)
-        if len(own) > 1:
+        same = np.flatnonzero(parameter.values == position)
+        if len(same) > 1:
             # Neighbours in the search lie apart, and do not look like a trend.
-            turns = np.arange(len(own)) * _GOLDEN % 1.0
-            places[own] += _JITTER * (2.0 * turns - 1.0)
+            turns = np.arange(len(same)) * _GOLDEN % 1.0
+            places[same] += _JITTER * (2.0 * turns - 1.0)
     return places
 
 
-class SliceDisplay:
+class SliceDisplay(_ParameterDisplay):
     """Scores against each hyperparameter, one axes for each.
 
     Made by :meth:`from_search`.  All parameters are stored as attributes.
@@ -365,10 +366,6 @@ class SliceDisplay:
     'log'
     """
 
-    def __init__(self, *, trials: Trials, parameters: list[Parameter]) -> None:
-        self.trials = trials
-        self.parameters = parameters
-
     def plot(
         self,
         ax: Any = None,
@@ -399,52 +396,18 @@ class SliceDisplay:
         axes = new_axes_grid(self, ax, len(self.parameters), n_columns)
         levels = levels_of(self.trials)
         self.scatters_ = []
-        for own, parameter in zip(axes, self.parameters, strict=True):
-            self.scatters_.append(self._draw(own, parameter, levels, scatter_kw or {}))
-        for number, own in enumerate(axes):
+        for axis, parameter in zip(axes, self.parameters, strict=True):
+            self.scatters_.append(self._draw(axis, parameter, levels, scatter_kw or {}))
+        for number, axis in enumerate(axes):
             if ax is None and number % n_columns:
-                own.tick_params(labelleft=False)
+                axis.tick_params(labelleft=False)
             else:
-                set_y_label(own, self.trials.score_label)
+                set_y_label(axis, self.trials.score_label)
         if ax is None:
             figure_legend(axes)
             axes[0].figure.suptitle(title or "", x=0.01, ha="left", fontsize="medium")
         self.axes_, self.figure_ = axes, axes[0].figure
         return self
-
-    @classmethod
-    def from_search(
-        cls,
-        search: Any,
-        *,
-        parameters: Sequence[str] | None = None,
-        metric: str | None = None,
-        ax: Any = None,
-        **kwargs: Any,
-    ) -> Self:
-        """Draw the scores of a search.
-
-        Parameters
-        ----------
-        search : estimator
-            Fitted: one of sk_tune's, scikit-learn's or scikit-optimize's.
-        parameters : sequence of str or None, default=None
-            Names of hyperparameters; all that vary if None.
-        metric : str or None, default=None
-            Which of several metrics; that which decides if None.
-        ax : matplotlib Axes, array of Axes or None, default=None
-            Where to draw; a new figure if None.
-        **kwargs : dict of str to object
-            Of :meth:`plot`.
-
-        Returns
-        -------
-        SliceDisplay
-            Drawn.
-        """
-        trials = trials_of(search, metric)
-        own = chosen_parameters(trials.params, parameters)
-        return cls(trials=trials, parameters=own).plot(ax=ax, **kwargs)
 
     def _draw(
         self, ax: Any, parameter: Parameter, levels: list[Level], options: dict[str, Any]
@@ -454,9 +417,9 @@ class SliceDisplay:
         is_drawn = trials.is_last & parameter.is_active
         scatters = []
         for level in levels:
-            own = is_drawn & level.rows
+            drawn = is_drawn & level.rows
             style = {**level.style, **options}
-            scatters.append(ax.scatter(places[own], trials.scores[own], **style))
+            scatters.append(ax.scatter(places[drawn], trials.scores[drawn], **style))
         if trials.best is not None and is_drawn[trials.best]:
             ax.scatter(
                 places[trials.best],

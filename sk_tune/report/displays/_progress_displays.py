@@ -23,13 +23,7 @@ from sk_tune.report.displays._drawing import (
 from sk_tune.report.displays._epoch_curves import fold_summary, loss_name, score_name
 from sk_tune.report.displays._search_trials import Trials, curve_table, trials_of
 
-__all__ = [
-    "CandidateCurve",
-    "RungDisplay",
-    "SearchHistoryDisplay",
-    "candidate_curves",
-    "progress_of",
-]
+__all__ = ["CandidateCurve", "RungDisplay", "SearchHistoryDisplay", "candidate_curves"]
 
 Floats = npt.NDArray[np.float64]
 
@@ -495,8 +489,8 @@ def _by_epoch(
     table = curve_table(search)
     last = set(np.flatnonzero(trials.is_last).tolist())
     points = {}
-    for row, own in table[table["candidate"].isin(last)].groupby("candidate"):
-        folds = own.pivot(index="fold", columns="epoch", values=_QUANTITIES[quantity])
+    for row, curves in table[table["candidate"].isin(last)].groupby("candidate"):
+        folds = curves.pivot(index="fold", columns="epoch", values=_QUANTITIES[quantity])
         values = fold_summary(folds.to_numpy(np.float64), None).mean
         points[int(str(row))] = (folds.columns.to_numpy(np.float64), values)
     return points

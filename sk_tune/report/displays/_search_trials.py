@@ -1,6 +1,6 @@
 # SPDX-FileCopyrightText: sk_tune contributors
 # SPDX-License-Identifier: BSD-3-Clause
-"""What a search evaluated, as columns of numbers that pictures and pages read.
+"""Results of a search as columns of numbers that pictures and pages read.
 
 What scale suits a parameter is read from its values, so that searches of other packages
 are served like sk_tune's.
@@ -205,7 +205,7 @@ _MEAN = "mean_test_"
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class Trials:
-    """What a search evaluated: arrays of shape (n_rows,), in the order of ``cv_results_``.
+    """Results of a search: arrays of shape (n_rows,), in the order of ``cv_results_``.
 
     `params` lack what rungs grant more of, the `resource`. `scores` are means over the
     folds, greater is better, NaN for what failed; `spreads` their standard deviations.
@@ -236,6 +236,13 @@ class Trials:
         mask = np.zeros(len(self.configurations), dtype=bool)
         mask[list(last.values())] = True
         return mask
+
+    @property
+    def preferred(self) -> int | None:
+        """The best candidate's row, or that of the greatest score; None without a score."""
+        if self.best is not None or np.isnan(self.scores).all():
+            return self.best
+        return int(np.nanargmax(self.scores))
 
     @property
     def score_label(self) -> str:

@@ -1,4 +1,4 @@
-"""The page, read without a browser."""
+"""The page of a search, read without a browser."""
 
 import math
 import os
@@ -10,9 +10,10 @@ import pytest
 from sklearn.base import clone
 from sklearn.exceptions import FitFailedWarning, NotFittedError
 
-from sk_tune.report import write_html
+from sk_tune.diagnosis import Finding
+from sk_tune.report import number_cells, write_html
 from sk_tune.report._gathering import gather
-from sk_tune.report._html import page
+from sk_tune.report._html import candidate_table, ledger_counts, ledger_seconds, page
 
 HOSTILE = "<script>alert('x')</script>"
 
@@ -205,3 +206,131 @@ def test_one_candidate_is_a_page(make_report, make_row, read_page):
     own = read_page(page(make_report([make_row(0, 0.5, params={})])))
 
     assert len(own.tables["candidate-table"]) == 2
+
+
+def test_candidates_with_a_reason_are_not_scored(make_report, make_row):
+    """A number that stands for a failure is no score."""
+    rows = [
+        make_row(0, 0.5),
+        make_row(1, -1.0, reason="it diverged"),
+        make_row(2, math.nan),
+    ]
+
+    assert make_report(rows).scored == rows[:1]
+
+
+def test_issues_come_before_tips_and_severe_ones_first(make_report, make_row):
+    """What passed is not among them."""
+    kinds = [("tip", "high"), ("passed", None), ("issue", "low"), ("issue", "high")]
+    findings = tuple(
+        Finding(code="SKT100", name="x", outcome=kind, severity=level, message="")
+        for kind, level in kinds
+    )
+
+    wrong = make_report([make_row(0, 0.5)], findings=findings).wrong
+
+    assert [(f.outcome, f.severity) for f in wrong] == [kinds[3], kinds[2], kinds[0]]
+
+
+def test_parameters_are_those_of_any_candidate(make_report, make_row):
+    """Conditional ones included, each once."""
+    rows = [make_row(0, 0.5, params={"a": 1}), make_row(1, 0.6, params={"b": 1, "a": 2})]
+
+    assert make_report(rows).names == ["a", "b"]
+
+
+def test_counts_are_those_of_the_ledger(hyperband):
+    """Epochs trained and saved add up to a full training of all."""
+    ledger = hyperband.ledger_
+    counts = dict(ledger_counts(ledger))
+
+    assert counts["candidates"] == ledger.n_candidates
+    assert counts["epochs if all were trained to the end"] == sum(
+        counts[name]
+        for name in (
+            "epochs trained",
+            "epochs saved by pruning",
+            "epochs saved by early stopping",
+            "epochs cut by failures",
+        )
+    )
+    assert [name for name, _ in ledger_seconds(ledger)][-1] == "in all"
+
+
+def test_what_has_no_epochs_has_no_counts_of_them(linear):
+    """And a search of scikit-learn has no ledger."""
+    assert [name for name, _ in ledger_counts(linear.ledger_)] == [
+        "candidates",
+        "fits",
+        "fits that failed",
+    ]
+    assert ledger_counts(None) == ledger_seconds(None) == []
+
+
+def test_numbers_below_each_other_have_equally_many_decimals():
+    """They are sorted by the whole number; what is none has no key."""
+    cells = number_cells([0.123456, 0.7, math.nan])
+
+    assert [cell.text for cell in cells] == ["0.1235", "0.7000", "n/a"]
+    assert [cell.key for cell in cells] == ["0.123456", "0.7", None]
+
+
+def test_the_best_is_first_and_failures_are_last(make_report, make_row):
+    """Whatever the order in which they were tried."""
+    rows = [
+        make_row(0, math.nan, reason="it failed"),
+        make_row(1, 0.5, rank=2),
+        make_row(2, 0.9, rank=1),
+    ]
+
+    table = candidate_table(make_report(rows))
+
+    assert [kind for kind, _ in table.rows] == ["best", "", "failed"]
+    assert [cells[1].text for _, cells in table.rows] == ["2", "1", "0"]
+    assert [column.name for column in table.columns] == [
+        *("rank", "row", "accuracy", "std", "width", "fit time", "failure"),
+    ]
+    assert [cell.text for cell in table.rows[-1][1]] == [
+        *("n/a", "0", "n/a", "0.01", "1", "0.5", "it failed"),
+    ]
+
+
+def test_cells_keep_the_whole_number(make_report, make_row):
+    """They are sorted by it, and show four digits."""
+    table = candidate_table(make_report([make_row(0, 0.123456789)]))
+
+    cell = table.rows[0][1][2]
+    assert (cell.text, cell.key) == ("0.1235", "0.123456789")
+
+
+def test_rungs_metrics_and_conditional_parameters_have_columns(make_report, make_row):
+    """What a candidate does not have is an empty cell."""
+    rungs = {"rung": 1, "bracket": 2, "n_resources": 9}
+    rows = [
+        make_row(0, 0.5, params={"a": 1, "epochs": 9}, others={"f1": 0.4}, **rungs),
+        make_row(1, 0.6, params={"b": "x", "epochs": 9}, others={"f1": 0.3}, **rungs),
+    ]
+
+    table = candidate_table(make_report(rows, resource="epochs"))
+
+    assert [column.name for column in table.columns] == [
+        *("rank", "row", "accuracy", "std", "f1", "bracket", "rung", "epochs"),
+        *("a", "b", "fit time"),
+    ]
+    assert [cell.text for cell in table.rows[0][1]][4:10] == ["0.4", "2", "1", "9", "1", ""]
+    kinds = {column.name: column.is_number for column in table.columns}
+    assert kinds["a"]
+    assert not kinds["b"]
+
+
+def test_a_traceback_is_folded(make_report, make_row):
+    """Its last line says what happened; it is cut, because many may fail."""
+    reason = "Traceback\n" + "x" * 9000 + "\nValueError: no"
+
+    cell = candidate_table(make_report([make_row(0, math.nan, reason=reason)])).rows[0][1][
+        -1
+    ]
+
+    assert cell.text == "ValueError: no"
+    assert cell.details.endswith("ValueError: no")
+    assert len(cell.details) <= 500

@@ -1,10 +1,19 @@
 # SPDX-FileCopyrightText: sk_tune contributors
 # SPDX-License-Identifier: BSD-3-Clause
-"""Folds that differ, and folds that are too small."""
+"""Folds that differ or are too small, and learning curves by samples."""
 
 import numpy as np
 import pytest
+from sklearn.datasets import make_classification
+from sklearn.linear_model import LinearRegression, LogisticRegression
+from sklearn.model_selection import (
+    KFold,
+    LearningCurveDisplay,
+    RepeatedKFold,
+    learning_curve,
+)
 
+from sk_tune.diagnosis import SampleCurve, diagnose, try_without_fold
 from sk_tune.diagnosis._fold_checks import check_folds, check_rows
 from sk_tune.diagnosis._summary import summarise
 
@@ -228,3 +237,136 @@ def test_a_fold_that_spoils_the_mean_is_still_seen(shapes):
     finding = check_folds(summarise(curves))
 
     assert (finding.outcome, finding.evidence["fold"]) == ("issue", 3)
+
+
+SIZES = np.array([50, 100, 200, 400])
+
+
+def sample_curve(test, train=0.99, noise=0.0):
+    folds = noise * np.array([-1.0, 0.0, 1.0])
+    rng = np.random.default_rng(0)
+    own = np.stack([rng.permutation(folds) for _ in SIZES])
+    return SampleCurve(
+        train_sizes=SIZES,
+        train_scores=np.full((4, 3), train),
+        test_scores=np.asarray(test)[:, None] + own,
+    )
+
+
+def test_a_power_law_goes_on():
+    """1 - n**-0.5 gains by the last doubling times sqrt(1/2), by its closed form."""
+    score = 1 - SIZES**-0.5
+
+    (finding,) = diagnose(sample_curve(score, train=1.0))
+
+    assert finding.code == "SKT113"
+    assert finding.outcome == "tip"
+    assert finding.evidence["gain"] == pytest.approx(400**-0.5 - 800**-0.5)
+
+
+def test_a_flat_curve_wants_no_rows():
+    """Where the score does not rise, rows are not what lacks."""
+    (finding,) = diagnose(sample_curve([0.7, 0.8, 0.8, 0.8]))
+
+    assert finding.outcome == "passed"
+
+
+def test_a_rise_within_the_noise_is_none():
+    """Folds that do not agree on a rise do not show one."""
+    (finding,) = diagnose(sample_curve([0.79, 0.8, 0.8, 0.81], noise=0.05))
+
+    assert finding.outcome == "passed"
+
+
+def test_a_rise_that_closes_little_of_the_gap_is_not_worth_it():
+    """A score that creeps up far below the training score does so for rows for years."""
+    (finding,) = diagnose(sample_curve([0.6, 0.603, 0.6045, 0.6053]))
+
+    assert finding.outcome == "passed"
+    assert "not worth" in finding.message
+
+
+def test_one_size_tells_nothing():
+    """It takes two numbers of rows."""
+    curve = SampleCurve(np.array([100]), np.ones((1, 3)), np.ones((1, 3)))
+
+    (finding,) = diagnose(curve)
+
+    assert finding.outcome == "not applicable"
+
+
+def test_it_takes_what_scikit_learn_makes():
+    """Both learning_curve and its display can be diagnosed."""
+    X, y = make_classification(300, random_state=0)
+    sizes, train, test = learning_curve(LogisticRegression(), X, y, cv=3)
+    display = LearningCurveDisplay(train_sizes=sizes, train_scores=train, test_scores=test)
+
+    findings = diagnose(SampleCurve(sizes, train, test))
+
+    assert findings == diagnose(display)
+    assert findings[0].evidence["n_rows"] == 200
+
+
+def _linear(n_rows=100):
+    rng = np.random.default_rng(0)
+    X = rng.normal(size=(n_rows, 3))
+    return X, X.sum(axis=1) + 0.1 * rng.normal(size=n_rows)
+
+
+@pytest.mark.parametrize("fold", [0, 3])
+def test_rows_with_other_targets_do_harm(fold):
+    """Three more for each target of a fold spoils the line for the others."""
+    X, y = _linear()
+    y[20 * fold : 20 * (fold + 1)] += 3.0
+
+    finding = try_without_fold(LinearRegression(), X, y, fold=fold, cv=KFold(5))
+
+    assert (finding.code, finding.outcome) == ("SKT116", "issue")
+    assert finding.evidence["fold"] == fold
+    assert finding.evidence["score_without"] > 0.98 > finding.evidence["score"]
+
+
+def test_rows_that_are_only_rare_are_kept():
+    """An end of the data that follows the same law helps the others."""
+    X, y = _linear()
+    X[:20] += 2.0
+    y[:20] += 6.0
+
+    finding = try_without_fold(LinearRegression(), X, y, fold=0, cv=KFold(5))
+
+    assert finding.outcome == "passed"
+    assert finding.evidence["gain"] < 0.001
+
+
+def test_the_score_can_be_chosen():
+    """Half of the labels of a fold are wrong: the others' log loss tells."""
+    X, y = _linear(400)
+    labels = (y > 0).astype(int)
+    labels[:80:2] = 1 - labels[:80:2]
+
+    finding = try_without_fold(
+        LogisticRegression(), X, labels, fold=0, cv=KFold(5), scoring="neg_log_loss"
+    )
+
+    assert finding.outcome == "issue"
+    assert finding.evidence["score"] < finding.evidence["score_without"] < 0
+
+
+def test_folds_that_share_the_rows_are_no_others():
+    """Of two repetitions of three folds, two or less do not test rows of the first."""
+    X, y = _linear(60)
+    y[:20] += 3.0
+    cv = RepeatedKFold(n_splits=3, n_repeats=2, random_state=0)
+
+    finding = try_without_fold(LinearRegression(), X, y, fold=0, cv=cv)
+
+    assert np.isfinite(finding.evidence["gain"])
+
+
+@pytest.mark.parametrize(("fold", "n_folds"), [(5, 5), (-1, 5), (0, 2)])
+def test_it_takes_a_fold_of_three(fold, n_folds):
+    """Of two folds that differ nobody knows which is the odd one."""
+    X, y = _linear()
+
+    with pytest.raises(ValueError, match="must be one of at least three folds"):
+        try_without_fold(LinearRegression(), X, y, fold=fold, cv=KFold(n_folds))

@@ -1,0 +1,276 @@
+"""The pictures of a page: candidates, importance, scores, and curves by epochs."""
+
+import math
+import re
+import xml.etree.ElementTree as ET
+
+import numpy as np
+import pytest
+
+from sk_tune.diagnosis import Curves
+from sk_tune.report import Baseline
+from sk_tune.report._gathering import score_lines
+from sk_tune.report._pictures import (
+    curve_pictures,
+    history_picture,
+    importance_picture,
+    rung_picture,
+    score_picture,
+    slice_pictures,
+)
+from sk_tune.report.displays import Importance, fold_summary
+from sk_tune.search import CorrectedScore
+
+
+def _points(figure):
+    own = ET.fromstring(figure["svg"])
+    return own.findall(".//g[@class='points']/circle")
+
+
+def test_each_score_is_a_point_of_the_history(make_report, make_row):
+    """Failures are counted in the caption instead."""
+    rows = [make_row(0, 0.5), make_row(1, 0.9), make_row(2, math.nan), make_row(3, 0.7)]
+
+    figure = history_picture(make_report(rows))
+
+    texts = [circle[0].text for circle in _points(figure)]
+    assert sorted(texts) == [
+        "row 0: 0.5; width 1",
+        "row 1: 0.9; width 2",
+        "row 3: 0.7; width 8",
+    ]
+    assert "1 without a score of their own are left out" in figure["caption"]
+    assert [c.attrib["class"] for c in _points(figure)][-1] == "best"
+
+
+def test_scores_far_below_stay_visible(make_report, make_row):
+    """At the lower edge, and counted."""
+    rows = [make_row(k, 0.8 + 0.01 * k) for k in range(8)] + [make_row(8, -1e9)]
+
+    figure = history_picture(make_report(rows))
+
+    down = [float(circle.attrib["cy"]) for circle in _points(figure)]
+    assert len(set(down)) == 9
+    assert max(down) < 270
+    assert "1 far below are drawn at the lower edge" in figure["caption"]
+
+
+def test_nothing_is_drawn_without_a_score(make_report, make_row):
+    """No picture, no error."""
+    report = make_report([make_row(0, math.nan)])
+
+    assert history_picture(report) is None
+    assert rung_picture(report) is None
+    assert slice_pictures(report) == []
+
+
+def test_one_candidate_is_a_picture(make_report, make_row):
+    """A point in the middle; no parameter varies."""
+    report = make_report([make_row(0, 0.5)])
+
+    (point,) = _points(history_picture(report))
+
+    assert all(math.isfinite(float(point.attrib[name])) for name in ("cx", "cy"))
+    assert slice_pictures(report) == []
+
+
+def test_lines_join_the_rungs_of_a_candidate(make_report, make_row):
+    """The one of the best is bold; who was not promoted has none."""
+    granted = [(0, 1), (1, 1), (2, 1), (0, 3), (1, 3), (0, 9)]
+    rows = [
+        make_row(
+            k,
+            0.5 + 0.05 * k,
+            params={"width": width, "net__max_epochs": n},
+            rung={1: 0, 3: 1, 9: 2}[n],
+            configuration=width,
+            n_resources=n,
+        )
+        for k, (width, n) in enumerate(granted)
+    ]
+
+    figure = rung_picture(make_report(rows, resource="net__max_epochs"))
+
+    own = ET.fromstring(figure["svg"])
+    lines = [path.attrib for path in own.findall("path")]
+    assert [line["class"] for line in lines] == ["line thin", "line b strong"]
+    assert [line["d"].count("L") for line in lines] == [1, 2]
+    assert len(_points(figure)) == 6
+    # Each rung is at the same distance from the next: equal factors on a log axis.
+    at = sorted({float(circle.attrib["cx"]) for circle in _points(figure)})
+    assert at[1] - at[0] == pytest.approx(at[2] - at[1], abs=0.2)
+
+
+def test_each_parameter_that_varies_has_a_picture(make_report, make_row):
+    """Numbers on a scale, names side by side; constants and too many names have none."""
+    rows = [
+        make_row(
+            k,
+            0.5 + 0.01 * k,
+            params={
+                "rate": 10.0**-k,
+                "kind": "ab"[k % 2],
+                "constant": 1,
+                "object": object(),
+                **({"momentum": k / 20} if k % 2 else {}),
+            },
+        )
+        for k in range(12)
+    ]
+
+    figures = {f["caption"]: f for f in slice_pictures(make_report(rows))}
+
+    assert sorted(figures) == ["kind", "momentum", "rate"]
+    assert len(_points(figures["momentum"])) == 6
+    assert "rate (log)" in figures["rate"]["svg"]
+    across = {c[0].text[:12]: float(c.attrib["cx"]) for c in _points(figures["kind"])}
+    left = [x for name, x in across.items() if int(name.split()[1].strip(":")) % 2 == 0]
+    right = [x for name, x in across.items() if int(name.split()[1].strip(":")) % 2]
+    assert max(left) < min(right)
+
+
+def test_a_band_runs_from_the_lowest_to_the_highest_fold():
+    """There is no mean after one of the folds is over."""
+    nan = np.nan
+    band = fold_summary(np.array([[1.0, 2.0, nan], [3.0, nan, nan]]))
+
+    np.testing.assert_array_equal(band.epochs, [1, 2, 3])
+    np.testing.assert_array_equal(band.mean, [2, nan, nan])
+    np.testing.assert_array_equal(band.low[:2], [1, 2])
+    np.testing.assert_array_equal(band.high[:2], [3, 2])
+    assert fold_summary(np.full((2, 3), nan)).is_empty
+
+
+def test_the_ends_of_a_long_curve_are_drawn():
+    """Of very many epochs some are left out, the first and the last never."""
+    band = fold_summary(np.arange(5000.0)[None], n_most=150)
+
+    assert len(band.epochs) <= 150
+    assert (band.epochs[0], band.epochs[-1]) == (1, 5000)
+    np.testing.assert_array_equal(band.mean, band.epochs - 1)
+
+
+def test_points_tell_the_values_of_their_epoch(make_report, make_row, make_curves):
+    """Mean, lowest and highest fold, on training and held-out rows."""
+    report = make_report([make_row(0, 0.9)], curves=make_curves(), best_epoch=4)
+
+    losses, scores = curve_pictures(report)
+
+    own = ET.fromstring(losses["svg"])
+    titles = [title.text for title in own.iterfind(".//g[@class='points']/circle/title")]
+    # Losses of the second epoch: 1/2 + 0, 0.1 and 0.2; 0.5 more on held-out rows.
+    assert len(titles) == 9
+    assert titles[1] == (
+        "epoch 2, loss: training rows 0.6 (0.5 to 0.7); held-out rows 1.1 (1 to 1.2)"
+    )
+    assert "epoch 4 counts" in own[0].text
+    assert "score: held-out rows 0.4 (0.3 to 0.5)" in scores["svg"]
+
+
+def test_the_chosen_epoch_is_marked_at_its_place(make_report, make_row, make_curves):
+    """On the axis of the points."""
+    report = make_report([make_row(0, 0.9)], curves=make_curves(), best_epoch=4)
+
+    own = ET.fromstring(curve_pictures(report)[0]["svg"])
+
+    chosen = own.find("line[@class='chosen']").attrib["x1"]
+    circles = own.findall(".//g[@class='points']/circle")
+    assert chosen == circles[3].attrib["cx"]
+
+
+@pytest.mark.parametrize("missing", ["valid_loss", "valid_score", "both"])
+def test_curves_that_are_missing_are_left_out(make_report, make_row, make_curves, missing):
+    """Held-out rows that a network cannot take have none."""
+    full = make_curves()
+    nothing = np.full_like(full.train_loss, np.nan)
+    curves = Curves(
+        train_loss=full.train_loss,
+        valid_loss=full.valid_loss if missing == "valid_score" else nothing,
+        valid_score=full.valid_score if missing == "valid_loss" else nothing,
+    )
+    report = make_report([make_row(0, 0.9)], curves=curves, best_epoch=9)
+
+    figures = curve_pictures(report)
+
+    assert len(figures) == (2 if missing == "valid_loss" else 1)
+    assert not re.search("nan|inf", "".join(f["svg"] for f in figures))
+
+
+def test_what_is_no_network_has_no_curves(make_report, make_row):
+    """And neither has a search that chose nothing."""
+    assert curve_pictures(make_report([make_row(0, 0.9)])) == []
+    assert curve_pictures(make_report([make_row(0, float("nan"))])) == []
+
+
+def _importance(**fields):
+    return Importance(**{
+        "labels": ("minor", "<major>"),
+        "main": np.array([0.1, 0.5]),
+        "total": np.array([0.2, 0.8]),
+        "low": np.array([0.1, 0.6]),
+        "high": np.array([0.3, 0.9]),
+        "noise": 0.05,
+        "r2": 0.7,
+        "p_value": 0.05,
+        "n_trials": 20,
+        **fields,
+    })
+
+
+def test_bars_are_as_long_as_the_shares(make_report, make_row):
+    """The most important one first, each with its numbers."""
+    report = make_report([make_row(0, 0.5)], importance=_importance())
+
+    figure = importance_picture(report)
+
+    own = ET.fromstring(figure["svg"])
+    widths = [float(rect.attrib["width"]) for rect in own.findall("rect")]
+    # Total and alone: 80 and 50 %, then 20 and 10 %.
+    assert np.array(widths) / widths[0] == pytest.approx([1, 5 / 8, 2 / 8, 1 / 8], abs=0.01)
+    titles = [t.text for t in own.iterfind(".//g[@class='points']/circle/title")]
+    assert titles[0] == (
+        "<major>: 80% of the variance, 50% alone; 60% to 90% in 8 of 10 trees"
+    )
+    assert titles[1].startswith("minor: 20%")
+
+
+@pytest.mark.parametrize("importance", [None, _importance(p_value=0.5)])
+def test_chance_is_not_drawn(make_report, make_row, importance):
+    """Where nothing varies, or a forest predicts nothing."""
+    report = make_report([make_row(0, 0.5)], importance=importance)
+
+    assert importance_picture(report) is None
+
+
+def test_baselines_best_and_corrected_score_are_on_one_axis(make_report, make_row):
+    """Each with its uncertainty; a baseline without a score is left out."""
+    report = make_report(
+        [make_row(0, 0.9, std=0.05)],
+        baselines=[
+            Baseline(name="dummy", mean=0.3, std=0.1),
+            Baseline(name="linear", mean=float("nan"), std=float("nan")),
+        ],
+        corrected=CorrectedScore(
+            score=0.8,
+            low=0.7,
+            high=0.85,
+            confidence=0.95,
+            n_bootstraps=1000,
+            naive_score=0.9,
+        ),
+    )
+
+    lines = score_lines(report)
+    assert [line[0] for line in lines] == ["dummy", "best, as found", "best, corrected"]
+    assert lines[-1][1:5] == (0.8, 0.7, 0.85, "95% interval")
+    own = ET.fromstring(score_picture(lines, report.metric)["svg"])
+    at = [float(circle.attrib["cx"]) for circle in own.findall("circle")]
+    # 0.3, 0.9 and 0.8 on a linear axis.
+    assert (at[2] - at[0]) / (at[1] - at[0]) == pytest.approx(5 / 6, abs=0.01)
+
+
+def test_no_score_is_no_picture(make_report, make_row):
+    """The page then says so in words."""
+    report = make_report([make_row(0, float("nan"))])
+
+    assert score_picture(score_lines(report), report.metric) is None
