@@ -179,7 +179,7 @@ def test_nothing_held_out_is_no_good_fit():
 
 def test_no_findings_are_no_verdict():
     """An empty list is a mistake of the caller."""
-    with pytest.raises(ValueError, match="at least one named"):
+    with pytest.raises(ValueError, match="at least one finding"):
         verdict([])
 
 
