@@ -15,7 +15,7 @@ import numpy.typing as npt
 from sk_tune._metric import Metric
 from sk_tune.automl._models import NETWORK_FAMILIES
 from sk_tune.automl._resources import few_threads
-from sk_tune.ensemble import Combination, Library, Member, read_library, with_temperature
+from sk_tune.ensemble import Combination, Library, Member, Parts, read_library
 
 __all__ = [
     "Blend",
@@ -164,14 +164,21 @@ class Blend:
         """Labels; None for regression."""
         return self.combination.classes
 
+    @property
+    def parts(self) -> Parts:
+        """The average as that of an ensemble."""
+        return Parts(
+            members=self.combination.members,
+            n_features=None,
+            classes=self.classes,
+            member_classes=self.classes,
+            temperature=self.temperature,
+        )
+
     def predict_proba(self, X: Any) -> Array:
         """Return the probability of each class, in the order of `classes`."""
         with few_threads(np.size(X)):
-            total = self.combination(X)
-        total /= total.sum(axis=1, keepdims=True)
-        if self.temperature == 1:
-            return total
-        return with_temperature(total, self.temperature)
+            return self.parts.finish(self.combination(X))
 
     def predict(self, X: Any) -> Array:
         """Return the most probable labels, or the mean of the predictions."""

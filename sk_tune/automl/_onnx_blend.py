@@ -27,7 +27,7 @@ from sk_tune._files import replaced_file
 from sk_tune.automl._blend import Blend
 from sk_tune.automl._models import ChannelScaler
 from sk_tune.automl._onnx_columns import Columns, front_of, not_expressible
-from sk_tune.ensemble import network_of
+from sk_tune.ensemble import WeightedSum, network_of
 from sk_tune.estimators import NetworkPredictor, export_module
 from sk_tune.prepare import TablePreparer
 
@@ -181,7 +181,6 @@ def _predictions(raw: Tensor, is_classifier: bool) -> Tensor:  # noqa: FBT001
 
 _BOOSTING = (HistGradientBoostingClassifier, HistGradientBoostingRegressor)
 _LINEAR = (LogisticRegression, Ridge)
-_SMALLEST = 1e-7  # Probability, as of temperatures.
 
 
 def export_blend(
@@ -273,18 +272,15 @@ class _BlendModule(nn.Module):
 
     def __init__(self, blend: Blend, columns: Columns | None) -> None:
         super().__init__()
-        self.is_classifier = blend.classes is not None
-        self.temperature = blend.temperature
         fronts: list[nn.Module] = []
         predictors: list[nn.Module] = []
         # Where the trees of each boosting member begin and end among all trees.
         self.spans: dict[int, tuple[int, int]] = {}
         self.dtypes: list[torch.dtype] = []
         forest: list[BoostedTrees] = []
-        for number, (name, member) in enumerate(
-            zip(blend.names, blend.combination.members, strict=True)
-        ):
-            *steps, model = (step for _, step in member.estimator.steps)
+        members = [member.estimator for member in blend.combination.members]
+        for number, (name, member) in enumerate(zip(blend.names, members, strict=True)):
+            *steps, model = (step for _, step in member.steps)
             front = front_of(steps, columns, name)
             if isinstance(model, _BOOSTING):
                 trees = boosted_trees(model)
@@ -299,36 +295,23 @@ class _BlendModule(nn.Module):
                 predictors.append(NetworkPredictor(model))
             self.dtypes.append(getattr(torch, getattr(model, "dtype", "float64")))
             fronts.append(front)
-            self.register_buffer(f"matrix{number}", _matrix(blend, model, member.weight))
         self.fronts = nn.ModuleList(fronts)
         self.predictors = nn.ModuleList(predictors)
         self.forest = Forest(forest) if forest else None
+        models = [member[-1] for member in members]
+        self.weighted_sum = WeightedSum(blend.parts, models, torch.float64)
 
     def forward(self, x: Tensor) -> Tensor:
         prepared = [front(x) for front in self.fronts]
         leaves: Any = None
         if self.forest is not None:
             leaves = self.forest(torch.cat([prepared[k] for k in self.spans], dim=1))
-        total: Any = 0.0
+        predicted = []
         for number, predictor in enumerate(self.predictors):
             inputs = prepared[number].to(self.dtypes[number])
             if number in self.spans:
                 start, end = self.spans[number]
                 inputs = leaves[:, start:end]
-            total = total + predictor(inputs).double() @ getattr(self, f"matrix{number}")
-        if self.is_classifier:
-            total = total / total.sum(dim=1, keepdim=True)
-            if self.temperature != 1:
-                total = (total.clamp_min(_SMALLEST).log() / self.temperature).softmax(dim=1)
-        result: Tensor = total.float()
+            predicted.append(predictor(inputs))
+        result: Tensor = self.weighted_sum(predicted).float()
         return result
-
-
-def _matrix(blend: Blend, model: Any, weight: float) -> Tensor:
-    """Return the weight of a member at the places of the classes that it knows."""
-    if blend.classes is None:
-        return torch.full((1, 1), weight, dtype=torch.float64)
-    places = np.searchsorted(blend.classes, model.classes_)
-    matrix = torch.zeros(len(places), len(blend.classes), dtype=torch.float64)
-    matrix[torch.arange(len(places)), torch.from_numpy(places)] = weight
-    return matrix

@@ -16,14 +16,13 @@ from sklearn.impute import MissingIndicator, SimpleImputer
 from sklearn.pipeline import Pipeline
 from sklearn.preprocessing import (
     FunctionTransformer,
-    MinMaxScaler,
     OneHotEncoder,
     QuantileTransformer,
-    StandardScaler,
 )
 from torch import Tensor, nn
 
 from sk_tune.automl._models import ChannelScaler
+from sk_tune.ensemble import scaler_numbers
 from sk_tune.prepare import MISSING, CategoryCodes, SmoothClipScaler, TablePreparer
 
 __all__ = ["Circles", "Columns", "Quantiles", "front_of", "not_expressible"]
@@ -307,14 +306,12 @@ def _numbers_module(
 
 def _scaler(scaler: Any, n_columns: int | None, member: str) -> nn.Module:
     if isinstance(scaler, SmoothClipScaler):
-        return _Scale(
-            n_columns, center=scaler.center_, scale=scaler.scale_, clips="smoothly"
-        )
-    if isinstance(scaler, StandardScaler):
-        return _Scale(n_columns, center=scaler.mean_, divisor=scaler.scale_)
-    if isinstance(scaler, MinMaxScaler) and scaler.feature_range == (-1, 1):
-        clips = "hard" if scaler.clip else ""
-        return _Scale(n_columns, scale=scaler.scale_, shift=scaler.min_, clips=clips)
+        return _Scale(n_columns, center=scaler.center_, scale=scaler.scale_, is_smooth=True)
+    numbers = scaler_numbers(scaler)
+    if numbers is not None and numbers.fill is None:
+        *affine, clip, _ = numbers
+        names = ("center", "divisor", "scale", "shift")
+        return _Scale(n_columns, **dict(zip(names, affine, strict=True)), clip=clip)
     if isinstance(scaler, QuantileTransformer) and scaler.output_distribution == "normal":
         return Quantiles(scaler)
     if isinstance(scaler, FunctionTransformer) and scaler.func is None:
@@ -351,10 +348,11 @@ class _Scale(nn.Module):
         divisor: Any = 1.0,
         scale: Any = 1.0,
         shift: Any = 0.0,
-        clips: str = "",
+        clip: tuple[float, float] | None = None,
+        is_smooth: bool = False,
     ) -> None:
         super().__init__()
-        self.clips = clips
+        self.clip, self.is_smooth = clip, is_smooth
         numbers = {"center": center, "divisor": divisor, "scale": scale, "shift": shift}
         for name, values in numbers.items():
             self.register_buffer(name, _numbers(values, n_columns))
@@ -363,10 +361,10 @@ class _Scale(nn.Module):
         # Equal to scikit-learn's to the last bit: of what is equal to a value of the
         # training samples, quantiles make something else than of its neighbours.
         scaled = (x - self.center) / self.divisor * self.scale + self.shift
-        if self.clips == "smoothly":
+        if self.is_smooth:
             scaled = scaled.clamp(-_HUGE, _HUGE)
             return scaled / (1 + (scaled / _BOUND).square()).sqrt()
-        return scaled.clamp(-1.0, 1.0) if self.clips == "hard" else scaled
+        return scaled if self.clip is None else scaled.clamp(*self.clip)
 
 
 def _numbers(values: Any, n_columns: int | None) -> Tensor:
