@@ -54,22 +54,22 @@ class _Bagging:
     n_estimators : int, default=10
         Members.
     max_samples : int or float, default=None
-        Rows to draw for each member, or their share; as many as there are if None.
+        Samples to draw for each member, or their share; as many as there are if None.
     max_features : int or float, default=1.0
         Columns to draw for each member, or their share.
     bootstrap : bool, default=True
-        Whether rows are drawn with replacement.
+        Whether samples are drawn with replacement.
     bootstrap_features : bool, default=False
         Whether columns are drawn with replacement.
     oob_score : bool, default=False
-        Whether to score on the rows that members lack, as a whole, by epochs and by
+        Whether to score on the samples that members lack, as a whole, by epochs and by
         numbers of members.
     warm_start : bool, default=False
         Whether ``fit`` adds members to those that are there.
     n_jobs : int, default=None
         Worker processes that train, as in scikit-learn.
     random_state : int, RandomState instance or None, default=None
-        Seed of rows, columns and the members' seeds.
+        Seed of samples, columns and the members' seeds.
     verbose : int, default=0
         As in scikit-learn.
 
@@ -80,7 +80,7 @@ class _Bagging:
     estimators_ : list of estimators
         The members.
     estimators_samples_ : list of ndarray
-        Positions of the rows of each member.
+        Positions of the samples of each member.
     estimators_features_ : list of ndarray
         Columns of each member.
     n_features_in_ : int
@@ -89,17 +89,17 @@ class _Bagging:
         Their names, if X had any.
     oob_curve_ : DataFrame
         A row for each member and epoch, if `oob_score`: member, epoch, train_loss, and
-        oob_loss and oob_score on the rows that the member lacks.  Where the mean
+        oob_loss and oob_score on the samples that the member lacks.  Where the mean
         ``oob_loss`` no longer falls, more epochs do not help.  Empty for members that are
         no networks, or that stand behind transformers, and within ``fleet()``.
     oob_by_members_ : DataFrame
         A row for each number of members, if `oob_score`: n_members, oob_score of the first
-        so many, and n_samples, the rows that at least one of them lacks.  Where
+        so many, and n_samples, the samples that at least one of them lacks.  Where
         ``oob_score`` no longer rises, more members do not help.
     """
 
     def fit(self: Any, X: Any, y: Any, sample_weight: Any = None, **fit_params: Any) -> Any:
-        """Train the members, each on rows and columns drawn for it.
+        """Train the members, each on samples and columns drawn for it.
 
         Parameters
         ----------
@@ -108,7 +108,7 @@ class _Bagging:
         y : array-like of shape (n_samples,)
             Labels or targets.
         sample_weight : array-like of shape (n_samples,), default=None
-            Chances of the rows to be drawn; all equal if None.
+            Chances of the samples to be drawn; all equal if None.
         **fit_params : dict of str to object
             For ``fit`` of the members, as scikit-learn routes them.
 
@@ -300,7 +300,7 @@ class BaggingClassifier(_Bagging, ensemble.BaggingClassifier):  # type: ignore[m
     n_classes_ : int
         Number of classes.
     oob_score_ : float
-        Accuracy where each row is predicted by the members that lack it, if `oob_score`.
+        Accuracy where each sample is predicted by the members that lack it, if `oob_score`.
     oob_decision_function_ : ndarray of shape (n_samples, n_classes)
         Their mean probabilities, if `oob_score`.
     {attributes}
@@ -380,7 +380,7 @@ class BaggingRegressor(_Bagging, ensemble.BaggingRegressor):  # type: ignore[mis
     Attributes
     ----------
     oob_score_ : float
-        R^2 where each row is predicted by the members that lack it, if `oob_score`.
+        R^2 where each sample is predicted by the members that lack it, if `oob_score`.
     oob_prediction_ : ndarray of shape (n_samples,)
         Their mean predictions, if `oob_score`.
     {attributes}

@@ -69,16 +69,16 @@ class _Boosting(BaseEnsemble):  # type: ignore[misc]
     learning_rate : float, default=0.3
         Factor of every stage; smaller ones need more stages.
     subsample : float, default=1.0
-        Share of the rows that each stage is trained on, drawn anew without replacement.
+        Share of the samples that each stage is trained on, drawn anew without replacement.
     validation_fraction : float, default=0.1
-        Share of the rows to set aside for early stopping; stratified in classification.
+        Share of the samples to set aside for early stopping; stratified in classification.
     n_iter_no_change : int or None, default=None
-        Stages without progress on the rows set aside after which to stop; the stages up to
-        the best are kept.  None trains all stages on all rows.
+        Stages without progress on the samples set aside after which to stop; the stages up
+        to the best are kept.  None trains all stages on all samples.
     tol : float, default=1e-4
         Fall of the loss that counts as progress.
     random_state : int, RandomState instance or None, default=None
-        Seed of the stages' seeds, of subsamples and of the rows set aside.
+        Seed of the stages' seeds, of subsamples and of the samples set aside.
 
     Attributes
     ----------
@@ -91,7 +91,7 @@ class _Boosting(BaseEnsemble):  # type: ignore[misc]
     n_estimators_ : int
         Number of stages.
     validation_score_ : ndarray of shape (n_stages,)
-        ``train_score_`` on the rows set aside, if there are some.
+        ``train_score_`` on the samples set aside, if there are some.
     n_features_in_ : int
         Columns of X.
     feature_names_in_ : ndarray of shape (n_features_in_,)
@@ -142,7 +142,7 @@ class _Boosting(BaseEnsemble):  # type: ignore[misc]
         y : array-like of shape (n_samples,)
             Labels or targets.
         sample_weight : array-like of shape (n_samples,), default=None
-            Weights of the rows in the loss.
+            Weights of the samples in the loss.
 
         Returns
         -------
@@ -182,8 +182,8 @@ class _Boosting(BaseEnsemble):  # type: ignore[misc]
         self.init_ = self._loss.start(targets[train], w[train])
         if not np.isfinite(self.init_).all():
             raise ValueError(
-                "validation_fraction must leave rows of every class to train on. Got "
-                f"{self.validation_fraction} of {len(X)} rows."
+                "validation_fraction must leave samples of every class to train on. Got "
+                f"{self.validation_fraction} of {len(X)} samples."
             )
         seen, held = (
             None
@@ -258,6 +258,41 @@ class _Boosting(BaseEnsemble):  # type: ignore[misc]
             return validate_data(self, X, reset=False, **options)
         return validate_data(self, X, y, multi_output=True, y_numeric=False, **options)
 
+    def _decoded(self, raw: Array) -> Array:
+        """Return labels or targets for a sum of stages, (n, C)."""
+        raise NotImplementedError
+
+    def predict(self, X: Any) -> Array:
+        """Return the most probable labels, or the predicted targets.
+
+        Parameters
+        ----------
+        X : array-like of shape (n_samples, n_features)
+            Features.
+
+        Returns
+        -------
+        ndarray of shape (n_samples,) or (n_samples, n_outputs)
+            Labels as they were in y, or targets in the units of y.
+        """
+        return self._decoded(self._raw(X))
+
+    def staged_predict(self, X: Any) -> Iterator[Array]:
+        """Yield the predictions after each stage.
+
+        Parameters
+        ----------
+        X : array-like of shape (n_samples, n_features)
+            Features.
+
+        Yields
+        ------
+        ndarray of shape (n_samples,) or (n_samples, n_outputs)
+            As ``predict`` returns them.
+        """
+        for raw in self._staged_raw(X):
+            yield self._decoded(raw)
+
     def _raw(self, X: Any) -> Array:
         """Return the sum of the stages, (n, C)."""
         X = self._checked(X)
@@ -307,7 +342,7 @@ class BoostingClassifier(ClassifierMixin, _Boosting):  # type: ignore[misc]
     init_ : ndarray of shape (1,) or (n_classes,)
         Where the sum begins: log-odds of two classes, or the logarithms of their shares.
     train_score_ : ndarray of shape (n_stages,)
-        Log loss in nats after each stage that was trained, on the rows it was trained on.
+        Log loss in nats after each stage that was trained, on the samples of the stage.
     classes_ : ndarray of shape (n_classes,)
         Labels in the order of the columns of ``predict_proba``.
     n_classes_ : int
@@ -365,37 +400,6 @@ class BoostingClassifier(ClassifierMixin, _Boosting):  # type: ignore[misc]
         """
         return _probabilities(self._raw(X))
 
-    def predict(self, X: Any) -> Array:
-        """Return the most probable label of each row.
-
-        Parameters
-        ----------
-        X : array-like of shape (n_samples, n_features)
-            Features.
-
-        Returns
-        -------
-        ndarray of shape (n_samples,)
-            Labels as they were in y.
-        """
-        return self._labels(self._raw(X))
-
-    def staged_predict(self, X: Any) -> Iterator[Array]:
-        """Yield the labels after each stage.
-
-        Parameters
-        ----------
-        X : array-like of shape (n_samples, n_features)
-            Features.
-
-        Yields
-        ------
-        ndarray of shape (n_samples,)
-            As ``predict`` returns them.
-        """
-        for raw in self._staged_raw(X):
-            yield self._labels(raw)
-
     def staged_predict_proba(self, X: Any) -> Iterator[Array]:
         """Yield the probabilities after each stage.
 
@@ -412,7 +416,7 @@ class BoostingClassifier(ClassifierMixin, _Boosting):  # type: ignore[misc]
         for raw in self._staged_raw(X):
             yield _probabilities(raw)
 
-    def _labels(self, raw: Array) -> Array:
+    def _decoded(self, raw: Array) -> Array:
         index = raw[:, 0] > 0 if raw.shape[1] == 1 else raw.argmax(axis=1)
         return np.asarray(self.classes_[index.astype(np.intp)])
 
@@ -426,8 +430,8 @@ class BoostingClassifier(ClassifierMixin, _Boosting):  # type: ignore[misc]
         self.n_classes_ = len(self.classes_)
         if self.n_classes_ < 2:
             raise ValueError(
-                "y must hold at least 2 classes in rows of positive weight. Got 1 class, "
-                f"{self.classes_.tolist()[0]!r}."
+                "y must hold at least 2 classes in samples of positive weight. Got 1 "
+                f"class, {self.classes_.tolist()[0]!r}."
             )
         if self.n_classes_ == 2:
             return labels[:, np.newaxis].astype(np.float64), labels
@@ -452,7 +456,7 @@ class BoostingRegressor(RegressorMixin, _Boosting):  # type: ignore[misc]
     loss : {"squared_error", "absolute_error", "huber"}, default="squared_error"
         What the sum minimises; the latter two mind outliers less.
     alpha : float, default=0.9
-        Share of the rows whose residuals count as small in the Huber loss.
+        Share of the samples whose residuals count as small in the Huber loss.
     {parameters}
 
     Attributes
@@ -460,7 +464,7 @@ class BoostingRegressor(RegressorMixin, _Boosting):  # type: ignore[misc]
     init_ : ndarray of shape (n_outputs,)
         Where the sum begins: mean or median of y.
     train_score_ : ndarray of shape (n_stages,)
-        Loss after each stage that was trained, on the rows it was trained on; half the
+        Loss after each stage that was trained, on the samples it was trained on; half the
         squared error, or the absolute or Huber loss.
     {attributes}
 
@@ -487,38 +491,7 @@ class BoostingRegressor(RegressorMixin, _Boosting):  # type: ignore[misc]
         "alpha": [Interval(Real, 0, 1, closed="neither")],
     }
 
-    def predict(self, X: Any) -> Array:
-        """Return the predicted targets.
-
-        Parameters
-        ----------
-        X : array-like of shape (n_samples, n_features)
-            Features.
-
-        Returns
-        -------
-        ndarray of shape (n_samples,) or (n_samples, n_outputs)
-            In the units of y.
-        """
-        return self._targets(self._raw(X))
-
-    def staged_predict(self, X: Any) -> Iterator[Array]:
-        """Yield the predicted targets after each stage.
-
-        Parameters
-        ----------
-        X : array-like of shape (n_samples, n_features)
-            Features.
-
-        Yields
-        ------
-        ndarray of shape (n_samples,) or (n_samples, n_outputs)
-            As ``predict`` returns them.
-        """
-        for raw in self._staged_raw(X):
-            yield self._targets(raw)
-
-    def _targets(self, raw: Array) -> Array:
+    def _decoded(self, raw: Array) -> Array:
         return raw if self._many_outputs else raw[:, 0]
 
     def _task_y(self, y: Any) -> Array:

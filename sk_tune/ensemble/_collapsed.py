@@ -86,7 +86,7 @@ class _Collapsed:
             Milliseconds that a prediction may take on this machine: as many members are
             kept as the median of some calls allows.
         X : array-like of shape (n_samples, n_features) or None, default=None
-            The rows that are to be predicted in that time; one row of zeros if None.
+            The samples that are to be predicted in that time; one sample of zeros if None.
 
         Returns
         -------
@@ -180,6 +180,27 @@ class _Collapsed:
         ensemble: Self = load_object(path, module=module, name=cls.__name__)
         return ensemble
 
+    def score(self, X: Any, y: Any, sample_weight: Any = None) -> float:
+        """Return the accuracy of labels, or R^2 of targets.
+
+        Parameters
+        ----------
+        X : array-like of shape (n_samples, n_features)
+            Features.
+        y : array-like of shape (n_samples,) or (n_samples, n_outputs)
+            Labels or targets; of several labels a sample, all count.
+        sample_weight : array-like of shape (n_samples,), default=None
+            Weights of the samples.
+
+        Returns
+        -------
+        float
+            Greater is better.
+        """
+        measure = r2_score if self._parts.classes is None else accuracy_score
+        model: Any = self
+        return float(measure(y, model.predict(X), sample_weight=sample_weight))
+
     def to_onnx(self, path: str | PathLike[str]) -> None:
         """Write the ensemble as one ONNX model.
 
@@ -244,25 +265,6 @@ class CollapsedClassifier(_Collapsed, AverageClassifier):
         self.classes_ = np.asarray(parts.classes)
         self._is_multilabel = parts.is_multilabel
 
-    def score(self, X: Any, y: Any, sample_weight: Any = None) -> float:
-        """Return the accuracy.
-
-        Parameters
-        ----------
-        X : array-like of shape (n_samples, n_features)
-            Features.
-        y : array-like of shape (n_samples,) or (n_samples, n_labels)
-            Labels; of several a row, all count.
-        sample_weight : array-like of shape (n_samples,), default=None
-            Weights of the rows.
-
-        Returns
-        -------
-        float
-            Greater is better.
-        """
-        return float(accuracy_score(y, self.predict(X), sample_weight=sample_weight))
-
 
 class CollapsedRegressor(_Collapsed, AverageRegressor):
     """An ensemble of regressors as one predictor.
@@ -283,25 +285,6 @@ class CollapsedRegressor(_Collapsed, AverageRegressor):
     n_stacks_ : int
         Stacks of several networks that the last prediction used.
     """
-
-    def score(self, X: Any, y: Any, sample_weight: Any = None) -> float:
-        """Return R^2.
-
-        Parameters
-        ----------
-        X : array-like of shape (n_samples, n_features)
-            Features.
-        y : array-like of shape (n_samples,) or (n_samples, n_outputs)
-            Targets.
-        sample_weight : array-like of shape (n_samples,), default=None
-            Weights of the rows.
-
-        Returns
-        -------
-        float
-            Greater is better.
-        """
-        return float(r2_score(y, self.predict(X), sample_weight=sample_weight))
 
 
 def collapse(ensemble: Any) -> CollapsedClassifier | CollapsedRegressor:

@@ -261,8 +261,8 @@ def parts_of(ensemble: Any) -> Parts:
     classes = np.asarray(getattr(ensemble, "classes_", []))
     if classes.ndim != 1 or not len(classes):
         raise TypeError(
-            f"A {type(ensemble).__name__} must have one label a row to be collapsed. Got "
-            "several."
+            f"A {type(ensemble).__name__} must have one label a sample to be collapsed. "
+            "Got several."
         )
     member_classes = np.arange(len(classes)) if is_encoded else classes
     if getattr(ensemble, "_is_multilabel", False):

@@ -167,8 +167,8 @@ class SeedEnsembleClassifier(  # type: ignore[misc]
 ):
     """Average of the probabilities of one configuration under several seeds.
 
-    Also called a deep ensemble.  The members start from other weights and see the rows in
-    another order; all train on all rows.
+    Also called a deep ensemble.  The members start from other weights and see the samples
+    in another order; all train on all samples.
 
     Parameters
     ----------
@@ -226,8 +226,8 @@ class SeedEnsembleRegressor(  # type: ignore[misc]
 ):
     """Average of the predictions of one configuration under several seeds.
 
-    Also called a deep ensemble.  The members start from other weights and see the rows in
-    another order; all train on all rows.
+    Also called a deep ensemble.  The members start from other weights and see the samples
+    in another order; all train on all samples.
 
     Parameters
     ----------

@@ -89,8 +89,8 @@ class Library:
                 counts &= np.asarray(weights)[rows] > 0
         if not counts.any():
             raise ValueError(
-                "sample_weight must be positive for a row that the search held out. All of "
-                "them have weight 0."
+                "sample_weight must be positive for a sample that the search held out. All "
+                "of them have weight 0."
             )
         return self if counts.all() else self.take(counts)
 
@@ -139,12 +139,12 @@ def read_library(
     if record.resource == "n_samples":
         rows = np.flatnonzero(rows_of_most(is_there))
     complete = is_there[:, rows].all(axis=1)
-    # A fold that no candidate predicts has no rows among these.
+    # A fold that no candidate predicts has no samples among these.
     folds = [search.held_out_rows_[row] for row in eligible]
     complete &= [all(held is not None for held in of_one) for of_one in folds]
     if not len(rows) or not complete.any():
         raise ValueError(
-            "The search must have a candidate that predicts every held-out row. It has "
+            "The search must have a candidate that predicts every held-out sample. It has "
             "none: fits failed, the estimator has no predictions, or they were not kept "
             "(keep_predictions)."
         )
@@ -176,7 +176,7 @@ def _encoded(y: Array, *, is_classification: bool) -> tuple[Array, Array | None]
 
 
 def _parts(held_out: Any, n_rows: int, rows: Array, random_state: int) -> Array:
-    """Return the fold that held each row out, or random parts if several did."""
+    """Return the fold that held each sample out, or random parts if several did."""
     part = np.full(n_rows, -1)
     n_held = 0
     for fold, held in enumerate(held_out):
@@ -195,14 +195,14 @@ class EnsembleScore:
     Parameters
     ----------
     score : float
-        On rows that had no part in choosing members, weights and temperature, pooled over
-        the parts that were held out in turn.
+        On samples that had no part in choosing members, weights and temperature, pooled
+        over the parts that were held out in turn.
     low, high : float
         Ends of the interval.
     confidence : float
         Share of such intervals that hold the true score, about.
     best_candidate_score : float
-        Of the candidate that is best on the other rows, on the same rows in the same way.
+        The score of the candidate that is best on the other samples, on the same ones.
     """
 
     score: float

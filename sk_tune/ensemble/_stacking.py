@@ -69,12 +69,12 @@ class _Stacking:
         Layers of base estimators at most.  From the second on a layer sees the features,
         which must be numbers, beside what the layer before it predicts out of fold.
     random_state : int, RandomState or None, default=None
-        Source of the rows on which layers are compared.
+        Source of the samples on which layers are compared.
 
     Attributes
     ----------
     estimators_ : list of estimator
-        Base estimators of the first layer, fitted on all rows.
+        Base estimators of the first layer, fitted on all samples.
     named_estimators_ : Bunch
         The same by name.
     final_estimator_ : estimator
@@ -89,7 +89,8 @@ class _Stacking:
         Layers that are used: the fewest of which no more are better by a standard error.
     layer_scores_ : ndarray of shape (layers,)
         Negative log loss, accuracy without probabilities, or negative squared error, with
-        1, 2, ... layers on a fifth of the rows, which no layer saw; empty if `layers` is 1.
+        1, 2, ... layers on a fifth of the samples, which no layer saw; empty if `layers` is
+        1.
     """
 
     estimators: Any = field(kw_only=False)

@@ -53,10 +53,10 @@ class _TrialEnsemble(BaseEstimator):  # type: ignore[misc]
     method : {"greedy", "stack", "average"}, default="greedy"
         "greedy" adds the candidate that helps most, again and again, and one may come
         several times; "stack" minimises the loss over all weights that are not negative and
-        sum to 1, with a pull towards equal ones whose strength is chosen on held-out rows;
-        "average" is the mean of the best candidates, as many as are best together.
+        sum to 1, with a pull towards equal ones whose strength is chosen on held-out
+        samples; "average" is the mean of the best candidates, as many as are best together.
     refit : bool, default=False
-        Whether members are fitted anew on all rows, as one fleet.  Else they are those
+        Whether members are fitted anew on all samples, as one fleet.  Else they are those
         that the search fitted in its folds, and nothing is trained.
     scoring : str, callable or None, default=None
         What members are chosen by and scored by: a scorer's name, or what ``make_scorer``
@@ -73,9 +73,9 @@ class _TrialEnsemble(BaseEstimator):  # type: ignore[misc]
         What additions must bring to be kept, in standard errors of the paired difference of
         the losses.
     n_bags : int, default=20
-        "greedy" chooses so many times, each time on rows drawn with replacement, and
-        averages the weights; 1 is one choice on all rows.  5 at most where the metric is no
-        mean over rows, as the area under the ROC curve.
+        "greedy" chooses so many times, each time on samples drawn with replacement, and
+        averages the weights; 1 is one choice on all samples.  5 at most where the metric is
+        no mean over samples, as the area under the ROC curve.
     random_state : int, RandomState or None, default=None
         Source of these choices.
     n_jobs : int or None, default=None
@@ -88,16 +88,16 @@ class _TrialEnsemble(BaseEstimator):  # type: ignore[misc]
     weights_ : ndarray of shape (n_estimators,)
         Of these, with sum 1.
     candidates_ : ndarray of shape (n_candidates,)
-        Rows of ``cv_results_`` of the search that have a weight.
+        Result rows of the search that have a weight.
     score_ : EnsembleScore
         What to expect on new data, with an interval, in the search's metric unless
-        `scoring` says another: each row is predicted by members and weights that were
-        chosen on other rows.
+        `scoring` says another: each sample is predicted by members and weights that were
+        chosen on other samples.
     contributions_ : DataFrame
         A row for each of `candidates_`: weight, score, error_correlation, gain,
         gain_error.
     oof_predictions_ : ndarray of shape (n_held_out, ...)
-        What `score_` is computed from; for rows that the search held out.
+        What `score_` is computed from; for samples that the search held out.
     search_ : estimator
         The search that ``fit`` ran; not there after ``from_search``.
     n_features_in_ : int
@@ -153,7 +153,7 @@ class _TrialEnsemble(BaseEstimator):  # type: ignore[misc]
             The data of the search, for a refit only.
         sample_weight : array-like of shape (n_samples,), default=None
             The weights that the search was fitted with: members are refitted with them, and
-            rows of weight 0 choose nothing.
+            samples of weight 0 choose nothing.
         **params : dict of str to object
             Parameters of the ensemble.
 
@@ -185,7 +185,7 @@ class _TrialEnsemble(BaseEstimator):  # type: ignore[misc]
         y : array-like of shape (n_samples,) or (n_samples, n_outputs)
             Targets.
         **params : dict of str to object
-            For ``fit`` of the search.  Rows whose ``sample_weight`` is 0 choose nothing;
+            For ``fit`` of the search.  Samples whose ``sample_weight`` is 0 choose nothing;
             others choose members alike.
 
         Returns
@@ -346,7 +346,7 @@ class TrialEnsembleClassifier(  # type: ignore[misc]
     Notes
     -----
     `score_` is of averages of one model for each candidate, while the ensemble has those of
-    all folds, or of more rows: expect it to be a little better.
+    all folds, or of more samples: expect it to be a little better.
 
     References
     ----------
@@ -406,7 +406,7 @@ class TrialEnsembleRegressor(  # type: ignore[misc]
     Notes
     -----
     `score_` is of averages of one model for each candidate, while the ensemble has those of
-    all folds, or of more rows: expect it to be a little better.
+    all folds, or of more samples: expect it to be a little better.
 
     References
     ----------
@@ -444,7 +444,7 @@ def _refitted(
     params: dict[str, Any],
     n_jobs: int | None,
 ) -> list[Any]:
-    """Return candidates fitted on all rows, each as it was trained in the folds."""
+    """Return candidates fitted on all samples, each as it was trained in the folds."""
     estimators, epochs = [], []
     record = search_record(search)
     resource = None if record is None else record.resource

@@ -1,6 +1,7 @@
 """The form of the package: size of modules, layers, cost of imports."""
 
 import ast
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -75,6 +76,18 @@ def _python(code):
         check=False,
         timeout=120,
     )
+
+
+PAGE = TESTS.parent / "docs" / "how-it-works.md"
+
+
+@pytest.mark.skipif(not PAGE.exists(), reason="the pages are in a checkout only")
+def test_the_page_on_how_it_works_names_what_there_is():
+    """Modules and packages that the page leads to are there."""
+    places = set(re.findall(r"`(sk_tune/[\w/.]+)`", PAGE.read_text(encoding="utf-8")))
+
+    assert len(places) > 30
+    assert sorted(p for p in places if not (TESTS.parent / p).exists()) == []
 
 
 @pytest.mark.parametrize("code", ["import sk_tune", "import sk_tune; dir(sk_tune)"])

@@ -74,7 +74,7 @@ def test_a_fold_that_no_candidate_predicts_leaves_none(is_classification):
         warnings.simplefilter("ignore")
         own.fit(X, y)
 
-    with pytest.raises(ValueError, match="predicts every held-out row"):
+    with pytest.raises(ValueError, match="predicts every held-out sample"):
         read_library(own, **{**OPTIONS, "is_classification": is_classification})
 
 
@@ -173,7 +173,7 @@ def test_rows_of_weight_zero_choose_nothing(search):
 
     np.testing.assert_array_equal(some.rows, np.r_[:10, 20:150])
     assert some.predictions.shape == (6, 140, 3)
-    with pytest.raises(ValueError, match="must be positive for a row"):
+    with pytest.raises(ValueError, match="must be positive for a sample"):
         library.where_weights({"sample_weight": np.zeros(150)})
 
 
