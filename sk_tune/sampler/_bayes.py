@@ -54,37 +54,22 @@ _FENCE = 3.0
 class BayesSampler:
     """Proposes candidates that a model of the score expects most of.
 
-    Parameters
-    ----------
-    space : Space
-        What may vary; every distribution needs ``ppf`` and ``cdf``.
-    random_state : int, RandomState or None, default=None
-        Source of randomness.
-    base_estimator : {"auto", "GP", "ET", "RF", "GBRT", "dummy"} or regressor, \
-default="auto"
-        Model of the score, in capitals or not: a Gaussian process, extremely randomised
-        trees, a random forest, boosted quantiles, none (candidates are random), or a
-        regressor whose ``predict`` takes ``return_std``.  "auto" is a Gaussian process up
-        to 100 points and extremely randomised trees beyond.
-    acq_func : {"EI", "PI", "LCB", "gp_hedge"}, default="EI"
-        Expected improvement, probability of improvement, confidence bound, or for each
-        batch one of these, that of late successes more often.
-    xi : float, default=0.001
-        Improvement that counts, in standard deviations of the scores.
-    kappa : float, default=1.96
-        Standard deviations between mean and confidence bound.
-    n_initial_points : int, default=10
-        Candidates before the model is asked, spread over the space.
+    The model `base_estimator`, in capitals or not, is "GP" (Gaussian process), "ET"
+    (extremely randomised trees), "RF" (random forest), "GBRT" (boosted quantiles), "dummy"
+    (none: candidates are random), a regressor whose ``predict`` takes ``return_std``, or
+    "auto": a Gaussian process up to 100 points and extremely randomised trees beyond.
+    `acq_func` is "EI" (expected improvement), "PI" (probability of improvement), "LCB"
+    (confidence bound) or "gp_hedge", for each batch one of these, that of late successes
+    more often. `xi` is the improvement that counts, in standard deviations of the scores,
+    `kappa` the standard deviations between mean and confidence bound. The first
+    `n_initial_points` are spread over the space. Every distribution needs ``ppf`` and
+    ``cdf``.
 
-    Notes
-    -----
     The model is fitted once for each `ask` that follows a `tell`, however many candidates
-    either is about, and one model is kept.  No candidate is proposed twice while others
-    remain.  Candidates that were asked for and not told yet are taken to score what the
+    either is about, and one model is kept. No candidate is proposed twice while others
+    remain. Candidates that were asked for and not told yet are taken to score what the
     model expects.
 
-    Examples
-    --------
     >>> from sk_tune.space import as_space
     >>> sampler = BayesSampler(as_space({"x": (-2.0, 2.0)}), random_state=0)
     >>> for _ in range(6):
@@ -131,18 +116,7 @@ default="auto"
         self._model_kind(0)
 
     def ask(self, n_points: int) -> list[Candidate]:
-        """Return the next candidates.
-
-        Parameters
-        ----------
-        n_points : int
-            How many.
-
-        Returns
-        -------
-        list of dict
-            Fewer than `n_points`, or none, once a finite space has no others.
-        """
+        """Return the next candidates, fewer or none once a finite space has no others."""
         rows = self._initial_rows(n_points)
         if len(rows) < n_points:
             scores = fill_failed(np.array(self._scores))
@@ -158,18 +132,7 @@ default="auto"
         scores: ArrayLike,
         n_resources: int | None = None,
     ) -> None:
-        """Learn from scores; the model is fitted when it is asked next.
-
-        Parameters
-        ----------
-        candidates : sequence of dict
-            Asked for, or evaluated elsewhere before.
-        scores : array-like of shape (n_candidates,)
-            Greater is better.  One that is not finite says that the candidate failed, which
-            counts as the worst finite score.
-        n_resources : int, optional
-            Ignored.
-        """
+        """Learn from scores; the model is fitted when it is asked next."""
         codes = self.space.encode(candidates)
         values = np.asarray(scores, dtype=float).tolist()
         rows = zip(self.space.keys(codes), codes, values, strict=True)
@@ -180,13 +143,7 @@ default="auto"
             self._scores.append(score)
 
     def expect(self, candidates: Sequence[Candidate]) -> None:
-        """Take note of candidates that others evaluate, as if they had been asked for.
-
-        Parameters
-        ----------
-        candidates : sequence of dict
-            Not told yet.
-        """
+        """Take note of candidates that others evaluate, as if they had been asked for."""
         codes = self.space.encode(candidates)
         for key, row in zip(self.space.keys(codes), codes, strict=True):
             self._seen.add(key)

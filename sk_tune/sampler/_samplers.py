@@ -66,32 +66,16 @@ class Sampler(Protocol):
 
 
 def announce(sampler: Any, candidates: Sequence[Candidate]) -> None:
-    """Tell a sampler of candidates that others evaluate, if it wants to know.
-
-    Parameters
-    ----------
-    sampler : Sampler
-        Any.
-    candidates : sequence of dict
-        Of its space.
-    """
+    """Tell a sampler of candidates that others evaluate, if it wants to know."""
     expect = getattr(sampler, "expect", None)
     if expect is not None and candidates:
         expect(candidates)
 
 
 def fill_failed(scores: NDArray[np.float64]) -> NDArray[np.float64] | None:
-    """Return scores with the worst finite one in place of those that are not finite.
+    """Return scores with the worst finite one for those that are not.
 
-    Parameters
-    ----------
-    scores : ndarray
-        Greater is better.
-
-    Returns
-    -------
-    ndarray or None
-        None if no score is finite.
+    None if none is finite.
     """
     is_finite = np.isfinite(scores)
     if not is_finite.any():
@@ -106,15 +90,6 @@ class RandomSampler:
     that it accepts; how many are asked for at a time does not matter unless all parameters
     are lists.
 
-    Parameters
-    ----------
-    space : Space
-        What may vary.
-    random_state : int, RandomState or None, default=None
-        Source of randomness.
-
-    Examples
-    --------
     >>> from sk_tune.space import as_space
     >>> sampler = RandomSampler(as_space({"C": [1, 10, 100]}), random_state=0)
     >>> sampler.ask(2)
@@ -129,18 +104,7 @@ class RandomSampler:
         self._drawn: set[int] = set()
 
     def ask(self, n_points: int) -> list[Candidate]:
-        """Return the next candidates.
-
-        Parameters
-        ----------
-        n_points : int
-            How many.
-
-        Returns
-        -------
-        list of dict
-            Fewer than `n_points`, or none, once a space of lists has no others.
-        """
+        """Return the next candidates, fewer or none once a space of lists has no others."""
         return self.space.sample(n_points, self._rng, self._drawn)
 
     def tell(
@@ -149,17 +113,7 @@ class RandomSampler:
         scores: ArrayLike,
         n_resources: int | None = None,
     ) -> None:
-        """Take note of nothing.
-
-        Parameters
-        ----------
-        candidates : sequence of dict
-            Ignored.
-        scores : array-like
-            Ignored.
-        n_resources : int, optional
-            Ignored.
-        """
+        """Take note of nothing."""
 
 
 # In the paper's experiments, and "+ 2" in its Algorithm 2.
@@ -172,26 +126,14 @@ _SEED_END = 2**31 - 1
 class FidelitySampler:
     """Lets a sampler learn from the highest resources that enough candidates were given.
 
-    Parameters
-    ----------
-    make_sampler : callable
-        ``(space, random_state) -> Sampler``, which should need no initial points of its
-        own.
-    space : Space
-        What may vary.
-    random_state : int, RandomState or None, default=None
-        Source of randomness.
-    random_fraction : float, default=1/3
-        Candidates that are drawn at random whatever was learnt; rho in the paper.
-    min_points : int, optional
-        Points that a model needs; N_min in the paper.  By default the number of parameters
-        + 1.
+    `make_sampler`, called with a space and a seed, should make samplers that need no
+    initial points. `random_fraction` of the candidates are drawn at random whatever was
+    learnt, rho in the paper; `min_points` is what a model needs, N_min in the paper, by
+    default the number of parameters + 1.
 
-    Notes
-    -----
     A new sampler is made for each `ask`, and told the points of one level only, because
-    scores after different resources cannot be compared.  It expects those that have no
-    score at any level yet.  No candidate is proposed twice while others remain.
+    scores after different resources cannot be compared. It expects those that have no score
+    at any level yet. No candidate is proposed twice while others remain.
     """
 
     def __init__(
@@ -216,18 +158,7 @@ class FidelitySampler:
         self._pending: dict[bytes, Candidate] = {}
 
     def ask(self, n_points: int) -> list[Candidate]:
-        """Return the next candidates.
-
-        Parameters
-        ----------
-        n_points : int
-            How many.
-
-        Returns
-        -------
-        list of dict
-            Fewer than `n_points`, or none, once a finite space has no others.
-        """
+        """Return the next candidates, fewer or none once a finite space has no others."""
         is_random = self._rng.uniform(size=n_points) < self.random_fraction
         level = self.level()
         learnt: list[Candidate] = []
@@ -250,17 +181,7 @@ class FidelitySampler:
         scores: ArrayLike,
         n_resources: int | None = None,
     ) -> None:
-        """Learn from scores.
-
-        Parameters
-        ----------
-        candidates : sequence of dict
-            Asked for, or evaluated elsewhere before.
-        scores : array-like of shape (n_candidates,)
-            Greater is better.  One that is not finite says that the candidate failed.
-        n_resources : int, optional
-            What each candidate had been given by then; none counts as 0.
-        """
+        """Learn from scores of candidates with some resources; none counts as 0."""
         values = np.asarray(scores, dtype=float).tolist()
         for key in self.space.keys(self.space.encode(candidates)):
             self._seen.add(key)
@@ -269,24 +190,15 @@ class FidelitySampler:
         points += zip(candidates, values, strict=True)
 
     def expect(self, candidates: Sequence[Candidate]) -> None:
-        """Take note of candidates that others evaluate, as if they had been asked for.
-
-        Parameters
-        ----------
-        candidates : sequence of dict
-            Not told yet.
-        """
+        """Take note of candidates that others evaluate, as if they had been asked for."""
         keys = self.space.keys(self.space.encode(candidates))
         self._seen.update(keys)
         self._pending.update(zip(keys, candidates, strict=True))
 
     def level(self) -> int | None:
-        """Return the resources whose scores are learnt from at present.
+        """Return the resources whose scores are learnt from.
 
-        Returns
-        -------
-        int or None
-            None if no level has enough points.
+        None if no level has enough points.
         """
         n_needed = self.min_points + _MORE_POINTS
         enough = [b for b, points in self._levels.items() if len(points) >= n_needed]

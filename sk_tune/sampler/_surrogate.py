@@ -228,14 +228,7 @@ class BoostedQuantiles(RegressorMixin, BaseEstimator):  # type: ignore[misc]
     """Three quantiles by gradient boosting, of which the outer ones give the deviation.
 
     As scikit-optimize's ``GradientBoostingQuantileRegressor``, which does not run with
-    numpy 2.4.
-
-    Parameters
-    ----------
-    n_estimators : int, default=30
-        Trees of each quantile.
-    random_state : int, RandomState or None, default=None
-        Source of randomness.
+    numpy 2.4; `n_estimators` are the trees of each quantile.
     """
 
     def __init__(self, n_estimators: int = 30, random_state: Any = None) -> None:

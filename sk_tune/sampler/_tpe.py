@@ -31,25 +31,11 @@ _MAX_FRUITLESS = 20
 
 
 class TPESampler:
-    """Proposes candidates by Optuna's ``TPESampler``; needs the extra ``study``.
+    """Proposes candidates by Optuna's ``TPESampler``.
 
-    Parameters
-    ----------
-    space : Space
-        What may vary; every distribution needs ``ppf`` and ``cdf``.
-    random_state : int, RandomState or None, default=None
-        Source of randomness.
-    n_initial_points : int, default=10
-        Candidates at random before the estimators are asked.
-
-    Raises
-    ------
-    ImportError
-        Optuna is not installed.
-
-    Notes
-    -----
-    Parameters are modelled jointly, those of a branch together with all that hold for it.
+    ImportError without the extra ``study``. Every distribution needs ``ppf`` and ``cdf``.
+    The first `n_initial_points` are random. Parameters are modelled jointly, those of a
+    branch together with all that hold for it.
     """
 
     def __init__(
@@ -82,18 +68,7 @@ class TPESampler:
         self._scores: list[float] = []
 
     def ask(self, n_points: int) -> list[Candidate]:
-        """Return the next candidates.
-
-        Parameters
-        ----------
-        n_points : int
-            How many.
-
-        Returns
-        -------
-        list of dict
-            Fewer than `n_points`, or none, once a finite space has no others.
-        """
+        """Return the next candidates, fewer or none once a finite space has no others."""
         rows: list[Array] = []
         with self._quiet():
             for _ in range(n_points):
@@ -109,18 +84,7 @@ class TPESampler:
         scores: ArrayLike,
         n_resources: int | None = None,
     ) -> None:
-        """Learn from scores.
-
-        Parameters
-        ----------
-        candidates : sequence of dict
-            Asked for, or evaluated elsewhere before.
-        scores : array-like of shape (n_candidates,)
-            Greater is better.  One that is not finite says that the candidate failed, which
-            counts as the worst finite score told by then.
-        n_resources : int, optional
-            Ignored.
-        """
+        """Learn from scores; a failed candidate counts as the worst one told by then."""
         codes = self.space.encode(candidates)
         given = np.asarray(scores, dtype=float)
         self._scores += given.tolist()
@@ -136,13 +100,7 @@ class TPESampler:
                     self._study.add_trial(self._finished(codes[index], value))
 
     def expect(self, candidates: Sequence[Candidate]) -> None:
-        """Take note of candidates that others evaluate, none of which is proposed then.
-
-        Parameters
-        ----------
-        candidates : sequence of dict
-            Not told yet.
-        """
+        """Take note of candidates that others evaluate, none of which is proposed then."""
         self._seen.update(self.space.keys(self.space.encode(candidates)))
 
     def _next_row(self) -> Array | None:

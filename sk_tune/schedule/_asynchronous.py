@@ -22,15 +22,7 @@ __all__ = ["AsynchronousBracket", "RungJob", "asynchronous_bracket"]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RungJob:
-    """A candidate that is to be trained up to a rung.
-
-    Parameters
-    ----------
-    candidate : int
-        Counted from 0 in the order in which candidates start.
-    rung : int
-        Counted from 0.
-    """
+    """A candidate, counted from 0 as they start, that is to be trained up to a rung."""
 
     candidate: int
     rung: int
@@ -54,18 +46,9 @@ class _Arrived:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class AsynchronousBracket:
-    """A run of asynchronous halving, as far as it has come.
+    """A run of asynchronous halving, as far as it has come; each method returns a new one.
 
-    Parameters
-    ----------
-    rungs : tuple of Rung
-        As synchronous halving would train them.
-    factor : int or float
-        One candidate in `factor` is promoted.
-    arrived : tuple
-        Results by rung.
-    n_started : int, default=0
-        Candidates that were started.
+    `rungs` are as synchronous halving would train them; `arrived` has results by rung.
     """
 
     rungs: tuple[Rung, ...]
@@ -74,13 +57,10 @@ class AsynchronousBracket:
     n_started: int = 0
 
     def next_job(self) -> RungJob | None:
-        """Return what a free worker is to train now.
+        """Return what a free worker is to train now; None until a result arrives.
 
-        Returns
-        -------
-        RungJob or None
-            The best candidate that may be promoted, on the highest rung that has one; else
-            a new candidate; None if there is nothing to do until a result arrives.
+        It is the best candidate that may be promoted, on the highest rung that has one,
+        else a new candidate.
         """
         for rung in range(len(self.rungs) - 2, -1, -1):
             candidate = next(self._promotable(rung), None)
@@ -91,18 +71,7 @@ class AsynchronousBracket:
         return None
 
     def with_started(self, job: RungJob) -> "AsynchronousBracket":
-        """Return the bracket with a job given to a worker.
-
-        Parameters
-        ----------
-        job : RungJob
-            What :meth:`next_job` said.
-
-        Returns
-        -------
-        AsynchronousBracket
-            A new one.
-        """
+        """Return the bracket with the job of :meth:`next_job` given to a worker."""
         if job.rung == 0:
             return replace(self, n_started=self.n_started + 1)
         below = self.arrived[job.rung - 1]
@@ -112,40 +81,22 @@ class AsynchronousBracket:
     def with_score(self, job: RungJob, score: float) -> "AsynchronousBracket":
         """Return the bracket with the result of a job.
 
-        Parameters
-        ----------
-        job : RungJob
-            That was started.
-        score : float
-            Greater is better; NaN if the candidate failed.
-
-        Returns
-        -------
-        AsynchronousBracket
-            A new one.
+        Greater is better, NaN if it failed.
         """
         own = self.arrived[job.rung]
         scores = (*own.scores, (job.candidate, score))
         return self._with(job.rung, replace(own, scores=scores))
 
     def without_more(self) -> "AsynchronousBracket":
-        """Return the bracket that starts no further candidates.
-
-        Returns
-        -------
-        AsynchronousBracket
-            A new one, with as many in its first rung as were started.
-        """
+        """Return the bracket with the candidates that were started, and no others."""
         first = replace(self.rungs[0], n_candidates=self.n_started)
         return replace(self, rungs=(first, *self.rungs[1:]))
 
     def waiting(self) -> frozenset[int]:
         """Return candidates with a result that may yet be promoted.
 
-        Returns
-        -------
-        frozenset of int
-            Without those that are too many by now: a result that arrives moves nobody up.
+        Those that are too many by now are not among them: a result that arrives moves
+        nobody up.
         """
         n_first = self.rungs[0].n_candidates
         return frozenset(
@@ -186,28 +137,15 @@ class AsynchronousBracket:
 def asynchronous_bracket(rungs: Sequence[Rung], factor: float) -> AsynchronousBracket:
     """Return a run of asynchronous halving before its start.
 
-    Parameters
-    ----------
-    rungs : sequence of Rung
-        As synchronous halving would train them: the first starts all of its candidates; of
-        the others at least so many come to a rung as it has here, unless too many fail.
-    factor : int or float
-        One candidate in `factor` is promoted; more than 1.
+    The first rung starts all of its candidates; at least so many come to each of the others
+    as synchronous halving would train there, unless too many fail. One in `factor` is
+    promoted.
 
-    Returns
-    -------
-    AsynchronousBracket
-        Each of its methods returns a new one.
+    A rung promotes whoever is among the best ``floor(n / factor)`` of the n results that it
+    has so far, and so now and then one that is not among the best in the end. The paper's
+    rung has no end. Here candidates are finite: when a rung has all results that it will
+    ever have, it promotes as many as the synchronous rung, if it has not yet.
 
-    Notes
-    -----
-    A rung promotes whoever is among the best ``floor(n / factor)`` of the n results that
-    it has so far, and so now and then one that is not among the best in the end.  The
-    paper's rung has no end.  Here candidates are finite: when a rung has all results that
-    it will ever have, it promotes as many as the synchronous rung, if it has not yet.
-
-    Examples
-    --------
     >>> rungs = [Rung(n_candidates=4, n_resources=1), Rung(n_candidates=2, n_resources=2)]
     >>> bracket = asynchronous_bracket(rungs, factor=2)
     >>> for score in (0.1, 0.3):

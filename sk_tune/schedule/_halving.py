@@ -27,15 +27,7 @@ __all__ = [
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Rung:
-    """One round of successive halving.
-
-    Parameters
-    ----------
-    n_candidates : int
-        Candidates trained in this rung.
-    n_resources : int
-        What each of them has been given when the rung ends, for example epochs.
-    """
+    """One round of successive halving: candidates, and what each was given when it ends."""
 
     n_candidates: int
     n_resources: int
@@ -63,22 +55,9 @@ def n_reductions(ratio: int, factor: float) -> int:
 class HalvingPlan:
     """What a halving search does; the names are those of scikit-learn's attributes.
 
-    Parameters
-    ----------
-    n_required_iterations : int
-        Rungs after which fewer than ``factor`` candidates are left.
-    n_possible_iterations : int
-        Rungs that fit between `min_resources` and `max_resources`.
-    n_iterations : int
-        Rungs that are trained.
-    min_resources : int
-        Resources of the first rung.
-    max_resources : int
-        What no rung exceeds.
-    n_remaining_candidates : int
-        Candidates that the last rung would promote.
-    rungs : tuple of Rung
-        In the order in which they are trained.
+    Fewer than ``factor`` candidates are left after `n_required_iterations` rungs;
+    `n_possible_iterations` fit between `min_resources` and `max_resources`; the last rung
+    would promote `n_remaining_candidates`.
     """
 
     n_required_iterations: int
@@ -102,43 +81,19 @@ def halving_plan(
     factor: float = 3,
     aggressive_elimination: bool = False,
 ) -> HalvingPlan:
-    """Return the rungs of a halving search.
+    """Return the rungs of a halving search, at least one.
 
-    Parameters
-    ----------
-    n_candidates : int
-        Candidates of the first rung; at least 1.
-    max_resources : int
-        What no rung exceeds.
-    min_resources : int, "smallest" or "exhaust", default="exhaust"
-        Resources of the first rung; "smallest" is `smallest_resources`; "exhaust" is as
-        much more as lets the last rung come close to `max_resources`.
-    smallest_resources : int, default=1
-        What "smallest" and "exhaust" start from.
-    factor : int or float, default=3
-        One candidate in `factor` is promoted by a rung; more than 1.
-    aggressive_elimination : bool, default=False
-        Repeat the first rung's resources until the candidates that are left suit the
-        resources that are left.
+    The first rung grants `min_resources`: a number, `smallest_resources`, or with "exhaust"
+    as much more as lets the last rung come close to `max_resources`, which no rung exceeds.
+    One candidate in `factor` is promoted. With `aggressive_elimination` the first rung is
+    repeated until the candidates that are left suit the resources that are left. Raises
+    ValueError unless ``n_candidates >= 1``, ``factor > 1`` and ``1 <= min <=
+    max_resources``.
 
-    Returns
-    -------
-    HalvingPlan
-        With at least one rung.
-
-    Raises
-    ------
-    ValueError
-        Unless ``n_candidates >= 1``, ``factor > 1`` and ``1 <= min <= max_resources``.
-
-    Notes
-    -----
     scikit-learn takes the floor of a floating-point logarithm, which is one too low for
     some exact powers, 243 with a factor of 3 among them, and so never gives 243 candidates
-    the last rung.  Rungs are counted here; all other numbers are scikit-learn's.
+    the last rung. Rungs are counted here; all other numbers are scikit-learn's.
 
-    Examples
-    --------
     >>> print(halving_plan(60, min_resources=20, max_resources=180))
     rung  candidates  resources
        0          60         20
@@ -174,22 +129,8 @@ def halving_plan(
 
 
 def n_promoted(n_candidates: int, factor: float) -> int:
-    """Return how many candidates of a rung go on to the next.
+    """Return how many candidates of a rung go on: one in `factor`, and one more for a rest.
 
-    Parameters
-    ----------
-    n_candidates : int
-        Candidates of the rung.
-    factor : int or float
-        One in `factor` is promoted, and one more if that leaves a rest.
-
-    Returns
-    -------
-    int
-        At least 1 if there was a candidate.
-
-    Examples
-    --------
     >>> n_promoted(20, 3)
     7
     """

@@ -20,15 +20,7 @@ __all__ = ["Bracket", "hyperband_brackets"]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Bracket:
-    """One run of successive halving.
-
-    Parameters
-    ----------
-    index : int
-        How often the bracket drops candidates; s in the paper.
-    rungs : tuple of Rung
-        In the order in which they are trained.
-    """
+    """One run of successive halving, which drops candidates `index` (s) times."""
 
     index: int
     rungs: tuple[Rung, ...]
@@ -40,41 +32,21 @@ class Bracket:
 def hyperband_brackets(
     min_resources: int, max_resources: int, factor: int = 3
 ) -> tuple[Bracket, ...]:
-    """Return the brackets of one Hyperband pass, the most aggressive first.
+    """Return the ``s_max + 1`` brackets of one Hyperband pass, the most aggressive first.
 
-    Parameters
-    ----------
-    min_resources : int
-        Epochs of the first rung of the first bracket, or a few more where
-        `max_resources` is no multiple of them by a power of `factor`; at least 1.
-    max_resources : int
-        Epochs of the last rung of every bracket; at least `min_resources`.
-    factor : int, default=3
-        One candidate in `factor` is promoted by a rung; at least 2.
+    The first rung of the first bracket grants `min_resources`, or a little more where
+    `max_resources` is no multiple of them by a power of `factor`; the last rung of every
+    bracket grants `max_resources`. Raises ValueError unless ``1 <= min_resources <=
+    max_resources`` and ``factor >= 2``.
 
-    Returns
-    -------
-    tuple of Bracket
-        ``s_max + 1`` brackets.
-
-    Raises
-    ------
-    ValueError
-        Unless ``1 <= min_resources <= max_resources`` and ``factor >= 2``.
-
-    Notes
-    -----
     A bracket starts with ``n = ceil((s_max + 1) / (s + 1) * eta**s)`` candidates, which is
-    what Algorithm 1 of the paper says: ``ceil(B / R * eta**s / (s + 1))`` with
-    ``B = (s_max + 1) * R``.  The paper's Table 1 rounds down before it multiplies,
-    ``floor((s_max + 1) / (s + 1)) * eta**s``, and so has 81, 27, 9, 6 and 5 candidates for
-    R = 81, eta = 3 where the algorithm has 81, 34, 15, 8 and 5.
+    what Algorithm 1 of the paper says: ``ceil(B / R * eta**s / (s + 1))`` with ``B = (s_max
+    + 1) * R``. The paper's Table 1 rounds down before it multiplies, ``floor((s_max + 1) /
+    (s + 1)) * eta**s``, and so has 81, 27, 9, 6 and 5 candidates for R = 81, eta = 3 where
+    the algorithm has 81, 34, 15, 8 and 5. Resources are counted from the end, ``floor(R /
+    eta**(s - i))`` in rung i, so the last rung of every bracket is R, and no rung rounds
+    what another has rounded.
 
-    Resources are counted from the end, ``floor(R / eta**(s - i))`` in rung i, so the last
-    rung of every bracket is R, and no rung rounds what another has rounded.
-
-    Examples
-    --------
     >>> for bracket in hyperband_brackets(1, 9):
     ...     print(bracket.index, [(r.n_candidates, r.n_resources) for r in bracket.rungs])
     2 [(9, 1), (3, 3), (1, 9)]

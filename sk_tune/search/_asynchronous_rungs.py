@@ -27,22 +27,9 @@ _SECONDS_PER_GROUP = 1.0
 def climbs_asynchronously(search: Any, resource: str) -> bool:
     """Return whether a search is to climb its rungs without waiting, and can.
 
-    Parameters
-    ----------
-    search : estimator
-        A halving or Hyperband search.
-    resource : str
-        Name of what its rungs grant more of.
-
-    Returns
-    -------
-    bool
-        False, too, where scikit-learn's tasks have a form that is not known.
-
-    Raises
-    ------
-    ValueError
-        Unless the resource is the epochs of a network, and no race stops candidates.
+    It cannot where scikit-learn's tasks have a form that is not known. `resource` is what
+    the rungs grant more of; ValueError is raised unless that is the epochs of a network,
+    and if a race is to stop candidates.
     """
     if not search.asynchronous:
         return False
@@ -150,6 +137,7 @@ class AsynchronousRungs:
         tell: Tell = _tell_nobody,
     ) -> None:
         self._search = search
+        self._session = search._session
         self._rounds = rounds
         self._climbs = climbs
         self._resource = resource
@@ -161,12 +149,12 @@ class AsynchronousRungs:
 
     def climb(self) -> None:
         """Train and evaluate until nothing is left, or the time is up."""
-        with self._search._session.training_ahead(self._expected()) as ahead:
+        with self._session.training_ahead(self._expected()) as ahead:
             while not self._is_late():
                 self._hand_out(ahead)
                 if not ahead.n_candidates or self._rounds.is_over:
                     return
-                with self._search._session.timed("training"):
+                with self._session.timed("training"):
                     ended = ahead.next(self._seconds_to_wait())
                 ended = self._in_time(ended)
                 if not ended:
@@ -200,16 +188,15 @@ class AsynchronousRungs:
             if n_workers == 1 and self._is_too_long(group):
                 self._rounds.stop()
                 return
-            with self._search._session.timed("preparing"):
+            with self._session.timed("preparing"):
                 tasks = [self._rounds.recorded(self._candidate(own)) for own in group]
-                session = self._search._session
-                limit = session.time.limit(
-                    is_first=not self._has_result, n_steps=session.options.n_steps
+                limit = self._session.time.limit(
+                    is_first=not self._has_result, n_steps=self._session.options.n_steps
                 )
                 numbers = ahead.begin(tasks, n_pieces, limit)
             self._running |= dict(zip(numbers, group, strict=True))
             n_epochs = (own.n_resources for own in self._running.values())
-            self._search._session.time.n_epochs_ahead = max(n_epochs)
+            self._session.time.n_epochs_ahead = max(n_epochs)
 
     def _next_group(self, n_workers: int) -> list["_Job"]:
         """Start what a free worker is to train: one candidate, or several that are short.
@@ -254,9 +241,7 @@ class AsynchronousRungs:
         """Return candidates that were trained to their ends; the first one in any case."""
         kept: list[tuple[int, Sequence[Work]]] = []
         for number, works in ended:
-            if self._search._session.time.takes(
-                works, is_first=not kept and not self._has_result
-            ):
+            if self._session.time.takes(works, is_first=not kept and not self._has_result):
                 kept.append((number, works))
             else:
                 del self._running[number]
@@ -264,7 +249,7 @@ class AsynchronousRungs:
 
     @property
     def _has_result(self) -> bool:
-        return bool(self._search._session.has_complete_candidate)
+        return bool(self._session.has_complete_candidate)
 
     def _take(self, ended: Sequence[tuple[int, Sequence[Work]]]) -> None:
         """Evaluate candidates that are trained, and let their brackets know."""
@@ -297,7 +282,7 @@ class AsynchronousRungs:
         waiting = (
             climb.candidates[i] for climb in self._climbs for i in climb.bracket.waiting()
         )
-        self._rounds.keep_only([*waiting, *training])
+        self._session.keep_only([*waiting, *training])
 
     def _note_time(self, candidates: Sequence[Sequence[Work]]) -> None:
         for work in (work for own in candidates for work in own):
@@ -316,18 +301,18 @@ class AsynchronousRungs:
 
     def _seconds_to_wait(self) -> float | None:
         """Return how long to wait for a result, if there is one already."""
-        budget = self._search._session.time
+        budget = self._session.time
         if not self._has_result or not budget.is_limited:
             return None
         return float(max(0.0, budget.left))
 
     def _is_late(self) -> bool:
         """Return whether the time is up, and there is a result."""
-        return self._has_result and self._search._session.time.left <= 0
+        return self._has_result and self._session.time.left <= 0
 
     def _is_too_long(self, group: Sequence["_Job"]) -> bool:
         """Return whether the time is too short for candidates in this process."""
         if not self._has_result:
             return False
         seconds = sum(self._seconds(own) for own in group)
-        return bool(self._search._session.time.left <= seconds)
+        return bool(self._session.time.left <= seconds)

@@ -51,6 +51,7 @@ from sk_tune.search._outcomes import (
     last_rows,
     learning_curve_table,
     out_of_fold_predictions,
+    scores_by_curve,
     with_reasons,
 )
 from sk_tune.search._rounds import Rounds, is_epochs
@@ -116,8 +117,6 @@ _OWN_STATE: tuple[str, ...] = ("_outcomes", "_n_rows", "_y", "_scored_by", "_cur
 _OWN_STATE += ("best_epochs_", "models_", "ledger_", "cut_short_")
 # What scikit-learn learns after all candidates have scores.
 _CHOSEN = ("best_index_", "best_score_", "best_params_", "best_estimator_", "refit_time_")
-# scorings of which the curve of the score is the curve to choose an epoch by.
-_SCORED_BY_CURVE = {None, "accuracy", "r2"}
 # With networks a call costs little more for some candidates than for one; a model that
 # learns after every eighth candidate loses little to one that learns after each.
 _POINTS_OF_NETWORKS = 8
@@ -382,17 +381,10 @@ class BaseSearch(SearchParameters, BaseSearchCV):  # type: ignore[misc]
 
     def _run_search(self, evaluate_candidates: Any, *, callback_ctx: Any = None) -> None:
         self._session.options = self._options()
-        budget = TimeBudget(self.time_budget, self._start, refits=self.refit is not False)
-        self._session.time = budget
-        self._rounds = rounds = Rounds(
-            evaluate_candidates,
-            cv=self._checked_cv_orig,
-            n_splits=self.n_splits_,
-            search=self,
-            session=self._session,
-            budget=budget,
-            refit=self.refit,
+        self._session.time = TimeBudget(
+            self.time_budget, self._start, refits=self.refit is not False
         )
+        self._rounds = rounds = Rounds(evaluate_candidates, self)
         with self._session.interruptible():
             self._propose(rounds, callback_ctx)
         if self._session.is_interrupted:
@@ -434,8 +426,7 @@ class BaseSearch(SearchParameters, BaseSearchCV):  # type: ignore[misc]
             refit=self.refit,
             race=self.race,
             epochs=self.epochs,
-            prefers_loss=not isinstance(self.scoring, str | None)
-            or self.scoring not in _SCORED_BY_CURVE,
+            prefers_loss=not scores_by_curve(self.scoring),
             n_models_kept=_N_KEPT.get(self.keep_models, self.keep_models),
             n_predictions_kept=_N_KEPT.get(self.keep_predictions, self.keep_predictions),
             resource=resource if of_epochs else None,

@@ -53,27 +53,12 @@ def optimize_result(
     model: Any = None,
     random_state: Any = None,
 ) -> Any:
-    """Return what was found as scikit-optimize describes it.
+    """Return what was found as scikit-optimize's ``OptimizeResult``, with negated scores.
 
-    Parameters
-    ----------
-    space : Space
-        What varied.
-    candidates : sequence of dict
-        That were evaluated.
-    scores : ndarray of shape (n_candidates,)
-        Greater is better; NaN of those that failed, which count as the worst.
-    model : str, regressor or None, default=None
-        As scikit-optimize's ``base_estimator``: a clone is fitted to the scores, for plots
-        of what they depend on; None and "dummy" for none.
-    random_state : int, RandomState or None, default=None
-        Of the model.
-
-    Returns
-    -------
-    OptimizeResult or None
-        With ``x``, ``fun`` (the negated best score), ``x_iters``, ``func_vals``, ``space``
-        and ``models``; None if parameters depend on others or nothing was scored.
+    None if parameters depend on others or nothing was scored. NaN, the score of what
+    failed, counts as the worst. A clone of `model` (scikit-optimize's ``base_estimator``)
+    is fitted to the scores, for plots of what they depend on; None and "dummy" stand for
+    none.
     """
     dimensions = skopt_space(space, candidates)
     filled = fill_failed(np.asarray(scores, dtype=float))

@@ -39,29 +39,22 @@ __all__ = [
     "deciding_weights",
 ]
 
+Array = npt.NDArray[Any]
 Floats = npt.NDArray[np.float64]
 
 # Bytes of the weights of those resamples that are looked at together.
 _CHUNK_BYTES = 32 * 2**20
-# A metric that is no function of sums is called, about a millisecond each time.
+# A metric that is no function of sums is called, about a millisecond each time; so many
+# resamples are looked at whatever the time.
 _MOST_CALLS, _LEAST_RESAMPLES = 5_000, 50
 
 
 class FoldScores:
     """The score of each of C candidates on each of F folds of N samples, or NaN.
 
-    Parameters
-    ----------
-    metric : Metric
-        Greater is better.
-    predictions : ndarray of shape (C, N) or (C, N, K)
-        What the metric takes, or probabilities of `classes`.
-    y : ndarray of shape (N,)
-        True values.
-    classes : ndarray of shape (K,) or None
-        Labels; None for numbers.
-    folds : ndarray of shape (F, N)
-        True for the samples that a fold held out.
+    `predictions`, (C, N) or (C, N, K), are what the metric takes, or probabilities of
+    `classes`, which are None for numbers.  `folds`, (F, N), are true for the samples that a
+    fold held out.
     """
 
     def __init__(
@@ -78,6 +71,7 @@ class FoldScores:
         if classes is not None:
             self._responses = metric.response(predictions, classes)
         self._sums = metric_sums(metric, y, self._responses, classes)
+        self._calls = _CalledMetric(metric, y, self._responses)
 
     @property
     def needs_calls(self) -> bool:
@@ -85,85 +79,79 @@ class FoldScores:
         return self._sums is None
 
     def on_all(self) -> Floats:
-        """Return the scores on all samples.
-
-        Returns
-        -------
-        ndarray of shape (F, C)
-            Of each fold and candidate.
-        """
+        """Return the scores (F, C) on all samples."""
         scores: Floats = self._on(np.ones((1, len(self._y))))[0]
         return scores
 
     def on_resamples(
         self, n: int, rng: np.random.Generator, seconds: float | None = None
     ) -> Floats:
-        """Return means over folds on the samples that bootstraps miss, 37 % of them.
+        """Return means (B, C) over folds on the samples that bootstraps miss, 37 % of them.
 
-        Parameters
-        ----------
-        n : int
-            Resamples; fewer for a metric that has to be called, but 50 at least.
-        rng : Generator
-            What draws them.
-        seconds : float or None, default=None
-            After which such a metric is called for no more than these; any if None.
-
-        Returns
-        -------
-        ndarray of shape (B, C)
-            Of each resample and candidate.
+        `n` resamples are drawn, fewer for a metric that has to be called; when `seconds`
+        are over, that is called for no more than 50.
         """
         end = None if seconds is None else time.monotonic() + seconds
         n_rows, chunk = len(self._y), max(1, _CHUNK_BYTES // (8 * len(self._y)))
         if self._sums is None:
             n_calls = len(self._responses) * len(self._folds)
             n, chunk = min(n, max(_LEAST_RESAMPLES, _MOST_CALLS // n_calls)), 1
-        means = []
-        for first in range(0, n, chunk):
+        means: list[Floats] = []
+        for counts in _draws(rng, n, n_rows, chunk):
             is_late = self._sums is None and end is not None and time.monotonic() > end
-            if first >= _LEAST_RESAMPLES and is_late:
+            if len(means) * chunk >= _LEAST_RESAMPLES and is_late:
                 break
-            drawn = rng.integers(n_rows, size=(min(chunk, n - first), n_rows))
-            is_missed = np.ones(drawn.shape)
-            np.put_along_axis(is_missed, drawn, 0.0, axis=1)
             with warnings.catch_warnings():
                 # Of a resample of which no fold has a score.
                 warnings.simplefilter("ignore", RuntimeWarning)
-                means.append(np.nanmean(self._on(is_missed), axis=1))
+                means.append(np.nanmean(self._on(counts == 0), axis=1))
         return np.concatenate(means)
 
-    def _on(self, weights: Floats) -> Floats:
+    def _on(self, weights: npt.NDArray[Any]) -> Floats:
         """Return scores of shape (B, F, C) on the samples of weight 1, not 0, of (B, N)."""
-        if self._sums is not None:
-            return np.stack(
-                [self._sums.of_all(weights * own) for own in self._folds], axis=1
-            )
-        scores = np.full((len(weights), len(self._folds), len(self._responses)), np.nan)
+        scores = self._calls if self._sums is None else self._sums
         with warnings.catch_warnings():
             # A metric may warn of samples that lack a class.
             warnings.simplefilter("ignore")
-            for place in np.ndindex(scores.shape):
-                rows = np.flatnonzero(weights[place[0]] * self._folds[place[1]])
-                try:
-                    scores[place] = self._metric(
-                        self._y[rows], self._responses[place[2]][rows]
-                    )
-                except ValueError:
-                    # Not defined for these samples.
-                    continue
-        return scores
+            return np.stack(
+                [scores.of_all(weights * fold.astype(float)) for fold in self._folds],
+                axis=1,
+            )
 
 
-Array = npt.NDArray[Any]
+class _CalledMetric:
+    """Scores of C candidates on resamples of N samples, by a call for each of them.
+
+    `responses` are what the metric takes, of shape (C, N) or (C, N, K).
+    """
+
+    def __init__(
+        self, metric: Metric, y: Array, responses: Array, weight: Array | None = None
+    ) -> None:
+        self._metric = metric
+        self._y = y
+        self._responses = responses
+        self._w = weight
+
+    def of_all(self, counts: Floats) -> Floats:
+        """Return the scores (B, C), given how often each sample was drawn (B, N)."""
+        candidates = range(len(self._responses))
+        return np.array([[self.of_one(c, drawn) for c in candidates] for drawn in counts])
+
+    def of_one(self, candidate: int, counts: npt.NDArray[Any]) -> float:
+        """Return the score of a candidate on one resample; NaN where it is not defined."""
+        samples = np.repeat(np.arange(len(self._y)), counts.astype(np.intp))
+        weights = {} if self._w is None else {"sample_weight": self._w[samples]}
+        response = self._responses[candidate][samples]
+        try:
+            return self._metric(self._y[samples], response, **weights)
+        except ValueError:
+            return float("nan")
+
 
 # Above as many rows, blocks of rows drawn at random are resampled.
 _MOST_BLOCKS = 10_000
-# A metric that is no function of sums is called for each candidate in each resample, about
-# a millisecond each.
-_MOST_CALLS = 5_000
-# Resamples whatever the time.
-_LEAST_IN_TIME = 50
+# Resamples of a metric that is called, unless the time is up.
 _LEAST_BOOTSTRAPS = 100
 
 
@@ -418,20 +406,12 @@ class _ScoresBySums:
         return np.concatenate(scores)
 
 
-class _ScoresByCalls:
+class _ScoresByCalls(_CalledMetric):
     """Scores of all candidates, one resample and candidate at a time."""
 
-    def __init__(
-        self, metric: Metric, y: Array, responses: Array, weight: Array | None
-    ) -> None:
-        self._metric = metric
-        self._y = y
-        self._responses = responses
-        self._w = weight
-
     def naive(self) -> Floats:
-        every = np.arange(len(self._y))
-        return np.array([self._score(c, every) for c in range(len(self._responses))])
+        scores: Floats = self.of_all(np.ones((1, len(self._y))))[0]
+        return scores
 
     def outside(
         self,
@@ -447,28 +427,19 @@ class _ScoresByCalls:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
             for (counts,) in _draws(rng, n_bootstraps, len(self._y), 1):
-                if len(scores) >= _LEAST_IN_TIME and time.monotonic() > end:
+                if len(scores) >= _LEAST_RESAMPLES and time.monotonic() > end:
                     break
                 best = self._best(candidates, counts)
                 if best is not None:
-                    scores.append(self._score(best, np.flatnonzero(counts == 0)))
+                    scores.append(self.of_one(best, counts == 0))
         return np.array(scores)
 
     def _best(self, candidates: npt.NDArray[np.intp], counts: Floats) -> int | None:
-        """Return the candidate that is best on the rows drawn; one is, unseen."""
+        """Return the candidate that is best on the samples drawn; one is, unseen."""
         if len(candidates) == 1:
             return int(candidates[0])
-        drawn = np.repeat(np.arange(len(self._y)), counts.astype(np.intp))
-        inside = np.array([self._score(int(c), drawn) for c in candidates])
+        inside = np.array([self.of_one(int(c), counts) for c in candidates])
         return None if np.isnan(inside).all() else int(candidates[np.nanargmax(inside)])
-
-    def _score(self, candidate: int, rows: npt.NDArray[np.intp]) -> float:
-        try:
-            weights = {} if self._w is None else {"sample_weight": self._w[rows]}
-            return self._metric(self._y[rows], self._responses[candidate][rows], **weights)
-        except ValueError:
-            # Not defined for these rows, or for what the candidate predicts.
-            return float("nan")
 
 
 _Scores = _ScoresBySums | _ScoresByCalls

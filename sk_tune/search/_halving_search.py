@@ -153,9 +153,9 @@ class _Halving(RungParameters, BaseSearch):
         kept = list(top_k(results, n_promoted(n_candidates, self.factor), iteration))
         # What has no score goes on where too few have one, as in scikit-learn; not so what
         # is clearly worse.
-        lost = rounds.lost_races()
+        lost = [rounds.results["params"][row] for row in self._session.lost_races()]
         kept = [c for c in kept if not any(c is own for own in lost)]
-        rounds.keep_only(kept)
+        self._session.keep_only(kept)
         # The best is last, as in scikit-learn, but first if the time may end before.
         return kept if self.time_budget is None else kept[::-1]
 

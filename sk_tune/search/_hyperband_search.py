@@ -300,7 +300,7 @@ class HyperbandSearchCV(
             n_next = 0 if is_last else bracket.rungs[i + 1].n_candidates
             # Failed ones never go on.
             candidates = [candidates[row] for row in best_first(scores)[:n_next]]
-            rounds.keep_only(candidates)
+            self._session.keep_only(candidates)
 
     def _evaluate(
         self,

@@ -192,18 +192,10 @@ def in_blocks(
     block: npt.NDArray[np.intp],
     n_blocks: int,
 ) -> MetricSums:
-    """Return sums over blocks of rows, of which weightings have the shape (B, n_blocks).
+    """Return sums over blocks of samples, of which weightings have the shape (B, n_blocks).
 
-    Parameters
-    ----------
-    sums : MetricSums or AucSums
-        Over rows; an area is taken as linear in their weights, see ``AucSums.terms``.
-    weight : ndarray of shape (N,)
-        Of each row within its block.
-    block : ndarray of shape (N,)
-        The block of each row.
-    n_blocks : int
-        How many there are.
+    `weight` (N,) is that of each sample within its block, `block` (N,) its block. The area
+    under the ROC curve is taken as linear in the weights, see ``AucSums.terms``.
     """
 
     def summed(values: Floats, rows: Any = slice(None)) -> Floats:

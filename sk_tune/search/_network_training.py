@@ -3,7 +3,6 @@
 """Networks of a search, trained by the engine in a round, or ahead of their turn."""
 
 import warnings
-from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
@@ -44,43 +43,21 @@ __all__ = ["Answer", "Trainer", "TrainingAhead"]
 class Trainer:
     """Trains what can be trained together and remembers what may be resumed.
 
-    `ambient` is joblib's backend and number of workers outside of the search.
+    `maker` finds the fits that tasks ask for, `steps` says what to train next; `ambient` is
+    joblib's backend and number of workers outside of the search.
     """
 
     def __init__(self, ambient: tuple[Any, Any]) -> None:
         self._ambient = ambient
-        self._maker = FitMaker()
-        self._steps = TrainingSteps()
+        self.maker = FitMaker()
+        self.steps = TrainingSteps()
         # With the rows, which tell one fold from the other by their identity.
         self._classes: dict[int, tuple[Any, Any]] = {}
-
-    @property
-    def best_epochs(self) -> dict[int, int]:
-        """Best epochs by row of ``cv_results_``, with epochs="best"."""
-        return self._steps.best_epochs
-
-    @property
-    def is_interrupted(self) -> bool:
-        """Whether Ctrl-C ended the training."""
-        return self._steps.is_interrupted
-
-    @is_interrupted.setter
-    def is_interrupted(self, value: bool) -> None:
-        self._steps.is_interrupted = value
-
-    @property
-    def reasons_against(self) -> Counter[str]:
-        """Why skorch nets train by themselves, and how many."""
-        return self._maker.reasons_against
-
-    def end_round(self) -> None:
-        """Let go of what only candidates of one round share."""
-        self._maker.end_round()
 
     def keep_only(self, candidates: Iterable[Candidate], options: SearchOptions) -> None:
         """Drop trainings that no later rung resumes."""
         if options.resource is not None:
-            self._steps.keep_only({
+            self.steps.keep_only({
                 candidate_fingerprint(own, without=options.resource) for own in candidates
             })
 
@@ -90,11 +67,7 @@ class Trainer:
         try:
             yield
         finally:
-            self._maker.forget_folds()
-
-    def begin_candidate(self, task: FoldTask) -> None:
-        """Drop what no other candidate shares with a task that is trained ahead."""
-        self._maker.begin_candidate(task)
+            self.maker.forget_folds()
 
     @contextmanager
     def lent_memory(self, work: Work) -> Iterator[None]:
@@ -103,7 +76,7 @@ class Trainer:
         if not isinstance(estimator, Pipeline) or estimator.memory is not None:
             yield
             return
-        estimator.memory = self._maker.memory(work.task)
+        estimator.memory = self.maker.memory(work.task)
         try:
             yield
         finally:
@@ -111,7 +84,7 @@ class Trainer:
 
     def scorer(self, work: Work) -> Any:
         """Return a scorer of a task's network that gives what the search's scorer gives."""
-        return self._maker.held_out.scorer(work.task.scorer, work.task.test)
+        return self.maker.held_out.scorer(work.task.scorer, work.task.test)
 
     def known(self, work: Work) -> PredictedClassifier | PredictedRegressor | None:
         """Return what a task can be scored by instead of its trained network.
@@ -121,20 +94,16 @@ class Trainer:
         trained, task = work.trained, work.task
         if trained is None or work.state is None or work.fit is None:
             return None
-        if not self._maker.predicts_as_fitted(task):
+        if not self.maker.predicts_as_fitted(task):
             return None
         fold = id(task.train)
         if fold not in self._classes:
             self._classes[fold] = (classes_of_fold(task), task.train)
         return predicted_by(task, trained.predictions, self._classes[fold][0])
 
-    def answer(self, work: Work) -> "Answer":
-        """Return what gives the network of a task its training, once, for ``adoption``."""
-        return Answer(work)
-
     def prepare(self, work: Work, options: SearchOptions) -> None:
         """Find the fit that a task's network asks for, unless it trains no network."""
-        fit = self._maker.make(work.task, fit_name(work.row, work.task.fold))
+        fit = self.maker.make(work.task, fit_name(work.row, work.task.fold))
         if fit is None:
             return
         try:
@@ -150,7 +119,7 @@ class Trainer:
         fit.estimator.set_params(max_epochs=options.max_resources)
         own = candidate_fingerprint(work.task.parameters, without=resource)
         work.key = own, id(work.task.train)
-        state, work.n_epochs_before = self._steps.state(work.key)
+        state, work.n_epochs_before = self.steps.state(work.key)
         if work.n_epochs_before >= work.n_epochs:
             state, work.n_epochs_before = None, 0
         # Plain skorch nets cannot go on from a state; they begin anew.
@@ -161,21 +130,14 @@ class Trainer:
             n_epochs=work.n_epochs - (work.n_epochs_before if goes_on else 0),
         )
 
-    def steps(self, works: Sequence[Work], options: SearchOptions) -> Iterator[Step]:
-        """Yield what another trainer is to train for some tasks.
-
-        It is what :meth:`TrainingSteps.of` yields.
-        """
-        return self._steps.of(works, options)
-
     def evaluated(self, work: Work, job: Job, task: FoldTask, row: int) -> Work:
         """Return a task that was trained ahead, now that a job evaluates it.
 
         Messages and the best epoch come under its result row.
         """
-        best = self.best_epochs.pop(work.row, None)
+        best = self.steps.best_epochs.pop(work.row, None)
         if best is not None:
-            self.best_epochs[row] = best
+            self.steps.best_epochs[row] = best
         trained = work.trained
         if trained is not None and trained.message:
             old, new = (fit_name(own, task.fold) for own in (work.row, row))
@@ -194,7 +156,7 @@ class Trainer:
         With fits; they get what was trained, unless Ctrl-C came before.  Each step is asked
         anew when it has to end.
         """
-        for step in self._steps.of(works, options):
+        for step in self.steps.of(works, options):
             self._train(step, options, limit())
 
     def _train(self, step: Step, options: SearchOptions, limit: TimeLimit | None) -> None:
@@ -210,7 +172,7 @@ class Trainer:
                     limit=limit,
                 )
         except KeyboardInterrupt:
-            self.is_interrupted = True
+            self.steps.is_interrupted = True
         for position, (work, _) in enumerate(step):
             work.trained = done.get(position)
 
@@ -342,21 +304,9 @@ class TrainingAhead:
         n_pieces: int = 1,
         limit: TimeLimit | None = None,
     ) -> list[int]:
-        """Begin with some candidates, which train together.
+        """Begin with candidates, given by their tasks, and return their numbers.
 
-        Parameters
-        ----------
-        candidates : sequence of sequence of FoldTask
-            A task for each fold of each candidate.
-        n_pieces : int, default=1
-            Workers that they may be shared among.
-        limit : TimeLimit or None, default=None
-            When their training is to end.
-
-        Returns
-        -------
-        list of int
-            Their numbers, counted from 0.
+        They train together until `limit`, and may be shared among `n_pieces` workers.
         """
         with self._trainer.preparing():
             begun = [self._prepared(tasks) for tasks in candidates]
@@ -370,14 +320,14 @@ class TrainingAhead:
 
         The result is empty if `timeout` seconds have passed, or Ctrl-C came.
         """
-        while not self._trainer.is_interrupted and (
+        while not self._trainer.steps.is_interrupted and (
             not self._ready or self._stream.n_ended
         ):
             try:
                 with self._trainer.outside():
                     ended = self._stream.next(timeout)
             except KeyboardInterrupt:
-                self._trainer.is_interrupted = True
+                self._trainer.steps.is_interrupted = True
                 break
             if ended is None:
                 break
@@ -394,12 +344,12 @@ class TrainingAhead:
         # Its row is not known before it is evaluated, but until then there are no two of
         # one number.
         works = [Work(job=_NO_JOB, task=task, row=-1 - number) for task in tasks]
-        self._trainer.begin_candidate(tasks[0])
+        self._trainer.maker.begin_candidate(tasks[0])
         for work in works:
             self._trainer.prepare(work, self._options)
             work.is_ahead = True
         networks = [work for work in works if work.fit is not None]
-        return _Candidate(number, works, self._trainer.steps(networks, self._options))
+        return _Candidate(number, works, self._trainer.steps.of(networks, self._options))
 
     def _go_on(self, candidates: Sequence[_Candidate], n_pieces: int) -> None:
         """Ask for what candidates have to train next."""
@@ -418,6 +368,6 @@ class TrainingAhead:
             with self._trainer.outside():
                 numbers = self._stream.ask(requests, n_pieces, asking[0].limit)
         except KeyboardInterrupt:
-            self._trainer.is_interrupted = True
+            self._trainer.steps.is_interrupted = True
         else:
             self._under_way |= dict(zip(numbers, asking, strict=True))

@@ -15,7 +15,7 @@ import pandas as pd
 from sklearn.utils.validation import check_is_fitted
 
 from sk_tune._search_record import was_stopped
-from sk_tune.search._outcomes import candidate_fingerprint, guiding_scores
+from sk_tune.search._outcomes import candidate_fingerprint, guiding_scores, scores_by_curve
 from sk_tune.search._search_parameters import space_of
 from sk_tune.space import Distribution, IntegerRange, Interval, Space, Values
 
@@ -31,8 +31,6 @@ __all__ = [
 
 Floats = npt.NDArray[np.float64]
 
-# scorings of which the curve of an epoch's score is a curve.
-_BY_CURVE = {None, "accuracy", "r2"}
 _METRICS = ("mean_test_", "std_test_", "split", "mean_fit_time", "mean_score_time")
 
 
@@ -52,11 +50,6 @@ class TrialRecord:
     score: float
     steps: dict[int, float]
     more: dict[str, Any]
-
-
-def scores_by_curve(scoring: Any) -> bool:
-    """Return whether a network's curve is one of the score: of accuracy and R^2."""
-    return isinstance(scoring, str | None) and scoring in _BY_CURVE
 
 
 def trial_records(

@@ -34,6 +34,7 @@ __all__ = [
     "learning_curve_table",
     "out_of_fold_predictions",
     "positions",
+    "scores_by_curve",
     "trained_outcome",
     "with_reasons",
     "without_values",
@@ -48,20 +49,13 @@ def no_epochs() -> Array:
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class HeldOut:
-    """What a candidate predicts on the rows of a fold that it was not trained on.
+    """What a candidate predicts for the samples of a fold that it was not trained on.
 
-    Parameters
-    ----------
-    rows : ndarray of shape (n_test,)
-        Positions of these rows.
-    values : ndarray of shape (n_test,) or (n_test, n_outputs), or None
-        Probabilities (1 and 0 if a classifier knows labels only), or predictions of a
-        regressor; None if they are not kept.
-    classes : ndarray of shape (n_classes,) or None
-        Which class each column of `values` is the probability of.
-    is_of_predict : bool, default=False
-        Whether `values` are what ``predict`` returns, and so say nothing of how sure a
-        classifier is.
+    `rows` are positions of these samples. `values`, (n_test,) or (n_test, n_outputs), are
+    probabilities (1 and 0 if a classifier knows labels only) or the predictions of a
+    regressor; None if they are not kept. `classes` says which class each column is the
+    probability of. `is_of_predict` says that they come from ``predict``, and so do not tell
+    how sure a classifier is.
     """
 
     rows: Array
@@ -74,32 +68,13 @@ class HeldOut:
 class FoldOutcome:
     """What became of a candidate on a fold.
 
-    Parameters
-    ----------
-    train_loss, valid_loss, valid_score : ndarray of shape (n_epochs,)
-        Of each epoch; empty for what is no network.
-    held : HeldOut or None
-        Predictions on the held-out rows.
-    n_epochs : int
-        Epochs that were trained for it.
-    n_resumed : int
-        Epochs that it went on from, which were not trained again.
-    n_loaded : int
-        Epochs that were trained in an earlier run, and came from the store.
-    n_again : int
-        Epochs that were trained once more to get to the best one.
-    n_granted, n_granted_before : int
-        Epochs that it might have behind it now, and before this rung.
-    seconds : float
-        Time that the training took, in one thread.
-    engine : {"fleet", "reference", ""}
-        Which engine trained it; empty if it trained itself.
-    solo_reason : str
-        Why no fleet could carry it.
-    reason : str
-        Why it has no score; empty if it has.
-    was_stopped : bool
-        Whether it lost a race, which is no failure.
+    Curves have a value for each epoch and are empty for what is no network. Of the epochs,
+    `n_epochs` were trained for it, `n_resumed` were trained by an earlier rung, `n_loaded`
+    came from the store, `n_again` were trained once more to get to the best one, and it
+    might have `n_granted` behind it now, `n_granted_before` before this rung. `seconds` are
+    those of training in one thread, by `engine` ("fleet", "reference", or "" if it trained
+    itself); `solo_reason` says why no fleet could carry it, `reason` why it has no score,
+    and `was_stopped` that it lost a race, which is no failure.
     """
 
     train_loss: Array = field(default_factory=no_epochs)
@@ -161,24 +136,12 @@ def out_of_fold_predictions(
     *,
     averaged: bool = True,
 ) -> Array:
-    """Return what each candidate predicts of each row by the folds that lacked the row.
+    """Return what each candidate predicts of each sample by the folds that lacked it.
 
-    Parameters
-    ----------
-    outcomes : sequence of sequence of FoldOutcome
-        By candidate and fold.
-    n_rows : int
-        Rows of the data.
-    classes : ndarray of shape (n_classes,) or None
-        All classes, for probabilities; a class that a fold lacks has probability 0.
-    averaged : bool, default=True
-        Whether a row that several folds held out has the mean of their predictions, which
-        are those of an ensemble; if not, it has the first.
-
-    Returns
-    -------
-    ndarray of shape (n_candidates, n_rows) or (n_candidates, n_rows, n_outputs)
-        NaN where no fold held the row out; of the type of the predictions, such as float32.
+    The shape is (n_candidates, n_rows) or (n_candidates, n_rows, n_outputs), with NaN where
+    no fold held the sample out, in the type of the predictions. `classes` are all classes,
+    for probabilities; one that a fold lacks has probability 0. A sample that several folds
+    held out has the mean of their predictions if `averaged`, else the first.
     """
     kept = [[_aligned(outcome.held, classes) for outcome in folds] for folds in outcomes]
     every = [values for own in kept for values in own if values is not None]
@@ -228,38 +191,12 @@ def _aligned(held: HeldOut | None, classes: Array | None) -> Array | None:
 class SearchOptions:
     """How a search evaluates its candidates.
 
-    Parameters
-    ----------
-    n_jobs : int or None
-        Workers.
-    pre_dispatch : int or str
-        Of joblib, for what is no network.
-    error_score : "raise" or float
-        Score of what fails.
-    has_callable_scoring : bool
-        Whether the names of the scores are known only when something was scored.
-    refit : bool, str or callable
-        Names the score that decides, if there are several.
-    epochs : {"last", "best"}, default="last"
-        Which epoch of a network is scored.
-    prefers_loss : bool, default=False
-        Whether the best epoch is that of the least loss, or of the highest score.
-    race : bool, default=False
-        Whether candidates that are clearly worse than the best one that was given as much
-        stop before they were on all folds.
-    n_models_kept : int or None, default=0
-        Candidates whose fitted estimators are kept, the best ones; all if None.
-    n_predictions_kept : int or None, default=None
-        Candidates whose predictions of held-out rows are kept, likewise.
-    resource : str or None, default=None
-        Name of the parameter that is the networks' number of epochs, if that is what
-        rungs grant more of.
-    max_resources : int, default=0
-        What the schedule of the learning rate is laid out for then.
-    progress : callable or None, default=None
-        Called with the engine's ``Progress``.
-    store : str, path-like or None, default=None
-        Where the engine keeps results.
+    Names are those of the search's parameters but for these: `has_callable_scoring` (names
+    of scores are known only when something was scored), `prefers_loss` (the best epoch is
+    that of the least loss, not of the highest score), `n_models_kept` and
+    `n_predictions_kept` (of the best candidates; all if None), `resource` (the parameter
+    that is the networks' number of epochs, if rungs grant epochs) and `max_resources` (for
+    which the schedule of the learning rate is laid out then).
     """
 
     n_jobs: int | None
@@ -492,6 +429,11 @@ def guiding_scores(results: Mapping[str, Any], refit: Any) -> npt.NDArray[np.flo
     names = [name for name in results if name.startswith("mean_test_")]
     own = f"mean_test_{refit}"
     return np.asarray(results[own if own in names else names[0]]) if names else np.empty(0)
+
+
+def scores_by_curve(scoring: Any) -> bool:
+    """Return whether the curve of a network's epochs is one of the search's score."""
+    return isinstance(scoring, str | None) and scoring in {None, "accuracy", "r2"}
 
 
 def with_reasons(

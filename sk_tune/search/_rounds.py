@@ -20,7 +20,6 @@ from sk_tune.exceptions import SpaceError, warn_user
 from sk_tune.schedule import Rung
 from sk_tune.search._outcomes import FoldOutcome, Work, guiding_scores
 from sk_tune.search._search_session import SearchSession
-from sk_tune.search._time_budget import TimeBudget
 from sk_tune.space import Candidate
 
 __all__ = [
@@ -164,54 +163,19 @@ def best_first(scores: Any, levels: Any = None) -> list[int]:
 class Rounds:
     """Evaluates candidates in calls of scikit-learn's ``evaluate_candidates``.
 
-    Parameters
-    ----------
-    evaluate_candidates : callable
-        scikit-learn's.
-    cv : splitter
-        That of the search.
-    n_splits : int
-        Folds.
-    search : estimator
-        The search, for scikit-learn's callbacks.
-    session : SearchSession
-        Of the search.
-    budget : TimeBudget
-        Of the search.
-    refit : bool, str or callable
-        Of the search.
-
-    Attributes
-    ----------
-    folds : splitter
-        The search's, which gives the same folds whenever it is asked.
-    level : str or None
-        Column of ``cv_results_`` that a strategy with rungs sets: the best candidate is
-        among those with the most of it.
-    results : mapping
-        ``cv_results_`` so far.
-    was_stopped : bool
-        Whether no more candidates are to be evaluated for another reason than Ctrl-C.
+    `folds` is the search's splitter, which gives the same folds whenever it is asked;
+    `results` are ``cv_results_`` so far.  A strategy with rungs sets `level`, the column of
+    which the best candidate has the most.
     """
 
     def __init__(
-        self,
-        evaluate_candidates: Callable[..., Mapping[str, Any]],
-        *,
-        cv: Any,
-        n_splits: int,
-        search: Any,
-        session: SearchSession,
-        budget: TimeBudget,
-        refit: Any,
+        self, evaluate_candidates: Callable[..., Mapping[str, Any]], search: Any
     ) -> None:
         self._evaluate_candidates = evaluate_candidates
-        self.folds = _FixedSplits(cv)
-        self._n_splits = n_splits
         self._search = search
-        self._session = session
-        self._budget = budget
-        self._refit = refit
+        self._session: SearchSession = search._session
+        self._budget = self._session.time
+        self.folds = _FixedSplits(search._checked_cv_orig)
         self.level: str | None = None
         self._seconds_per_unit: float | None = None
         self._first_of_call = 0
@@ -230,7 +194,7 @@ class Rounds:
 
     def scores(self) -> npt.NDArray[np.float64]:
         """Return the mean scores that guide the search; NaN for what failed."""
-        return guiding_scores(self.results, self._refit)
+        return guiding_scores(self.results, self._search.refit)
 
     def stop(self) -> None:
         """Let no more candidates be evaluated."""
@@ -266,25 +230,11 @@ class Rounds:
         callback_ctx: Any = None,
         units: float = 1.0,
     ) -> Mapping[str, Any]:
-        """Evaluate candidates, all of them unless the time is up before.
+        """Evaluate candidates unless the time is up, and return all results so far.
 
-        Parameters
-        ----------
-        candidate_params : iterable of dict
-            The candidates.
-        cv : splitter, default=None
-            Instead of the search's; its folds are drawn once for these candidates.
-        more_results : dict of str to list, default=None
-            Further columns of ``cv_results_``, a value for each candidate.
-        callback_ctx : CallbackContext, default=None
-            Of the tasks of these candidates.
-        units : float, default=1.0
-            What each of them takes, compared with those of other calls: epochs, say.
-
-        Returns
-        -------
-        dict
-            Results of all candidates so far.
+        The folds of another splitter `cv` are drawn once for these candidates.
+        `more_results` are further columns of ``cv_results_``, a value for each candidate;
+        `units` is what each of them takes, compared with those of other calls: epochs, say.
         """
         candidates = list(candidate_params)
         check_names(self._search.estimator, candidates)
@@ -301,18 +251,6 @@ class Rounds:
             if self.is_over:
                 break
         return self.results
-
-    def keep_only(self, candidates: Iterable[Candidate]) -> None:
-        """Drop the networks of all candidates but those that later rungs may resume.
-
-        Candidates are given with the resource or without it.
-        """
-        self._session.keep_only(candidates)
-
-    def lost_races(self) -> list[Candidate]:
-        """Return the candidates of ``cv_results_`` that a better one stopped."""
-        rows = self._session.lost_races()
-        return [self.results["params"][row] for row in rows]
 
     def recorded(self, candidate: Candidate) -> list[FoldTask]:
         """Return the tasks that evaluate a candidate, one for each fold; nothing is run."""
@@ -392,14 +330,14 @@ class Rounds:
                 f"{sklearn.__version__} fit candidates, so that networks train one by "
                 "one, without curves. Update sk_tune."
             )
-        outcomes += [[FoldOutcome()] * self._n_splits for _ in range(n_unknown)]
+        outcomes += [[FoldOutcome()] * self._search.n_splits_ for _ in range(n_unknown)]
 
     def _seconds_of_refit(self, row: int) -> float:
         """Return what the refit of a candidate takes that is no network, by its fits."""
         means, spreads = (self.results.get(f"{name}_fit_time") for name in ("mean", "std"))
         if means is None or spreads is None:
             return 0.0
-        growth = self._n_splits / max(1, self._n_splits - 1)
+        growth = self._search.n_splits_ / max(1, self._search.n_splits_ - 1)
         return float(growth * (means[row] + spreads[row]))
 
     @contextmanager
@@ -411,7 +349,7 @@ class Rounds:
         own = context.subcontext(
             task_name="part",
             task_id=None if context.sequential_subtasks else part.start,
-            max_subtasks=(part.stop - part.start) * self._n_splits,
+            max_subtasks=(part.stop - part.start) * self._search.n_splits_,
             sequential_subtasks=False,
         ).call_on_fit_task_begin(estimator=self._search)
         yield own

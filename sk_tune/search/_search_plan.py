@@ -226,30 +226,12 @@ def probe(
     folds: Iterable[tuple[Any, Any]],
     plan: SearchPlan,
 ) -> SearchPlan:
-    """Train a few candidates for a few epochs on as many rows as there is time for.
+    """Train a few candidates for a few epochs on as many samples as there is time for.
 
-    Parameters
-    ----------
-    search : estimator
-        Not changed.
-    make : callable
-        ``(estimator, candidates) -> search`` over just these candidates.
-    candidates : sequence of dict
-        Some of its space.
-    data : tuple of (X, y, params)
-        What its ``fit`` will get.
-    cv : splitter
-        That of the search.
-    folds : iterable of tuple of (train, test)
-        Rows of its folds.
-    plan : SearchPlan
-        What the search is going to do.
-
-    Returns
-    -------
-    SearchPlan
-        With seconds, without those of the refit, with bytes if networks train as rows of a
-        fleet, and with what was done for it.
+    Returns the plan with the seconds of the search, without its refit, with bytes if
+    networks train in a fleet, and with what was done for it. `make` makes a search over
+    given candidates, `data` are X, y and the other parameters of ``fit``, `folds` positions
+    of the samples to train and to test on.
     """
     folds = [(positions(train), positions(test)) for train, test in folds]
     name = name_in_network(search.estimator, "max_epochs")

@@ -16,17 +16,7 @@ Listener = Callable[[Progress], object]
 
 
 class SearchLine:
-    """Tells of a whole search, whatever calls of the engine it is made of.
-
-    Parameters
-    ----------
-    plan : SearchPlan
-        What the search is going to do.
-    refits : bool
-        Whether the best candidate is fitted on all rows in the end.
-    time_budget : float or None
-        Seconds that the search has.
-    """
+    """Tells in one line how far a search is, whatever calls of the engine it is made of."""
 
     def __init__(
         self, plan: SearchPlan, *, refits: bool, time_budget: float | None

@@ -30,7 +30,7 @@ from sk_tune.backend import CollectingBackend, Job
 from sk_tune.engine import FitStream, Progress, have_to_start
 from sk_tune.exceptions import warn_of_solo
 from sk_tune.search._ledger import Ledger, search_ledger
-from sk_tune.search._network_training import Trainer, TrainingAhead
+from sk_tune.search._network_training import Answer, Trainer, TrainingAhead
 from sk_tune.search._outcomes import (
     FoldOutcome,
     SearchOptions,
@@ -65,31 +65,11 @@ _OTHER_ROWS = "its transformers were fitted anew, and gave it other rows"
 class SearchSession:
     """Trains and evaluates the candidates of one search.
 
-    Parameters
-    ----------
-    ambient : tuple
-        Backend of joblib and its number of workers outside of the search.
-
-    Attributes
-    ----------
-    options : SearchOptions
-        To be set when scikit-learn has checked the search's parameters.
-    outcomes : list of list of FoldOutcome
-        By row of ``cv_results_`` and fold.
-    models : dict of int to list
-        Fitted estimators of the folds, by row.
-    seconds : dict of str to float
-        What the parts of the search took.
-    line : SearchLine or None
-        What is printed, if anything.
-    plan : callable
-        Returns what the search is going to do, given the number of its folds.
-    config : joblib.parallel_config or None
-        What makes joblib hand its tasks to the session.
-    is_over : bool
-        Whether all candidates have their results.
-    time : TimeBudget
-        Of the search.
+    `ambient` is joblib's backend and number of workers outside of the search. `options` and
+    `time` are set when scikit-learn has checked the search's parameters. `outcomes` are by
+    row of ``cv_results_`` and fold, `models` the fitted estimators of the folds by row,
+    `seconds` what the parts of the search took. `plan` returns what the search is going to
+    do, given the number of its folds; `config` makes joblib hand its tasks to the session.
     """
 
     options: SearchOptions
@@ -118,12 +98,12 @@ class SearchSession:
     @property
     def is_interrupted(self) -> bool:
         """Whether Ctrl-C ended the training."""
-        return self._trainer.is_interrupted
+        return self._trainer.steps.is_interrupted
 
     @property
     def best_epochs(self) -> dict[int, int]:
         """Best epoch of the mean curve, by row, with epochs="best"."""
-        return self._trainer.best_epochs
+        return self._trainer.steps.best_epochs
 
     def run(self, jobs: Sequence[Job]) -> None:
         """Run the tasks of a round, which come in the order of scikit-learn."""
@@ -144,7 +124,7 @@ class SearchSession:
         for stage in self._stages(works):
             self._run_stage(stage)
         if not self._is_streaming:
-            self._trainer.end_round()
+            self._trainer.maker.end_round()
 
     def recorded(self, evaluate: Callable[[], object]) -> list[FoldTask]:
         """Return the tasks of a call of ``evaluate_candidates``, none of which is run."""
@@ -181,7 +161,7 @@ class SearchSession:
                 stack.enter_context(stream)
             self._is_streaming = True
             stack.callback(setattr, self, "_is_streaming", False)
-            stack.callback(self._trainer.end_round)
+            stack.callback(self._trainer.maker.end_round)
             yield TrainingAhead(self._trainer, self.options, stream)
 
     @contextmanager
@@ -288,7 +268,7 @@ class SearchSession:
         warn_of_solo(self._solo_reasons())
 
     def _solo_reasons(self) -> Counter[str]:
-        return self._trainer.reasons_against + Counter(
+        return self._trainer.maker.reasons_against + Counter(
             outcome.solo_reason
             for folds in self.outcomes
             for outcome in folds
@@ -306,7 +286,7 @@ class SearchSession:
         except KeyboardInterrupt:
             if self.is_interrupted:
                 raise
-            self._trainer.is_interrupted = True
+            self._trainer.steps.is_interrupted = True
 
     def forget_unfinished(self, n_rows: int) -> None:
         """Drop candidates beyond `n_rows`.
@@ -423,7 +403,7 @@ class SearchSession:
     def _run_adopting(self, work: Work) -> bool:
         """Run a task; return whether its network took the training that there is."""
         small = work.state is not None and is_small(work.state, work.task.X)
-        answer = self._trainer.answer(work)
+        answer = Answer(work)
         scoring = scored_by(work.job.task, self._trainer.scorer(work))
         with (
             self._trainer.lent_memory(work),

@@ -42,16 +42,10 @@ class _Refit:
 class TimeBudget:
     """Seconds from the start of a search, and the part of them that its refit needs.
 
-    Attributes
-    ----------
-    is_late : bool
-        Whether the time was up before candidates at hand had their results.
-    n_epochs_of_cut : dict of int to int
-        Of the first candidate, if it was cut, its epochs by row.
-    cut_refit : str
-        After how many epochs the refit was cut, if it was.
-    n_epochs_ahead : int
-        Epochs of the candidates that train now, one of which may become the best.
+    `is_late` says that the time was up before candidates at hand had their results,
+    `n_epochs_of_cut` the epochs of the first candidate by row if it was cut, `cut_refit`
+    after how many epochs the refit was cut, `n_epochs_ahead` the epochs of the candidates
+    that train now, one of which may become the best.
     """
 
     def __init__(self, seconds: float | None, start: float, *, refits: bool = True) -> None:

@@ -26,33 +26,17 @@ _PRIORS = ("uniform", "log-uniform")
 
 
 def as_space(param_distributions: Any, *, tuples_are_ranges: bool = True) -> Space:
-    """Return the space that a user's description means.
+    """Return the space that a user's description means; nothing is listed or drawn yet.
 
-    Parameters
-    ----------
-    param_distributions : Space, dict, or list of dicts or (dict, int) pairs
-        Names and what they may be: a list or array of values, a distribution with ``rvs``,
-        a dimension of scikit-optimize, a tuple ``(low, high)`` or ``(low, high, prior)``,
-        or a :class:`Choice`.  Of a list, each candidate follows one dict; an int says how
-        many.
-    tuples_are_ranges : bool, default=True
-        As in scikit-optimize.  False takes tuples for lists of values, as scikit-learn
-        does.
+    A parameter may be a list or array of values, a distribution with ``rvs``, a dimension
+    of scikit-optimize, a tuple ``(low, high)`` or ``(low, high, prior)``, or a
+    :class:`Choice`. From a list of dicts each candidate follows one; of pairs (dict, int)
+    the number says how many do. Without `tuples_are_ranges` a tuple is a list of values, as
+    in scikit-learn.
 
-    Returns
-    -------
-    Space
-        Nothing is listed or drawn yet.
+    Raises SpaceError, which names the parameter, and TypeError if there are no dicts at
+    all, as scikit-learn and scikit-optimize do.
 
-    Raises
-    ------
-    SpaceError
-        Names the parameter whose description cannot be used.
-    TypeError
-        If there are no dicts at all, as in scikit-learn and scikit-optimize.
-
-    Examples
-    --------
     >>> as_space({"C": (1e-3, 10.0, "log-uniform"), "kernel": ["rbf", "linear"]})
     Space(C, kernel)
     """
@@ -268,27 +252,13 @@ _LOG_UNIFORM = {"loguniform", "reciprocal"}
 
 
 def skopt_space(space: Space, candidates: Sequence[Candidate]) -> list[Any] | None:
-    """Return the dimensions of a space as scikit-optimize knows them.
+    """Return the dimensions of a space as scikit-optimize knows them, sorted by name.
 
-    Parameters
-    ----------
-    space : Space
-        What varies.
-    candidates : sequence of dict
-        Drawn from it; bounds of a distribution that has no end.
+    None if some parameters depend on others, which scikit-optimize cannot say. The
+    candidates are bounds of a distribution that has no end.
 
-    Returns
-    -------
-    list of skopt.space.Dimension or None
-        Sorted by name; None if some parameters depend on others, which scikit-optimize
-        cannot say.
-
-    Examples
-    --------
-    >>> from sk_tune.space import as_space
-    >>> skopt_space(as_space({"rate": (1e-4, 1.0, "log-uniform"), "kind": ["a", "b"]}), [])
-    [Categorical(categories=('a', 'b'), prior=None), Real(low=0.0001, high=1.0, \
-prior='log-uniform', transform='identity')]
+    >>> skopt_space(as_space({"rate": (1e-4, 1.0, "log-uniform")}), [])
+    [Real(low=0.0001, high=1.0, prior='log-uniform', transform='identity')]
     """
     named = {c.name: c.dimension for c in space.columns if c.name is not None}
     if len(named) < len(space.columns) or any(c.parent is not None for c in space.columns):
@@ -302,19 +272,9 @@ prior='log-uniform', transform='identity')]
 def points_of(
     dimensions: Sequence[Any], candidates: Sequence[Mapping[str, Any]]
 ) -> list[Any]:
-    """Return candidates as lists of values in the order of the dimensions.
+    """Return candidates as lists of values in the order of scikit-optimize's dimensions.
 
-    Parameters
-    ----------
-    dimensions : sequence of skopt.space.Dimension
-        Of :func:`skopt_space`.
-    candidates : sequence of dict
-        Drawn from the space.
-
-    Returns
-    -------
-    list of list
-        Tuples and other values that scikit-optimize cannot look up as their ``repr``.
+    Tuples and other values that scikit-optimize cannot look up become their ``repr``.
     """
     return [
         [

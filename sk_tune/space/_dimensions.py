@@ -72,16 +72,10 @@ class Dimension(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Values:
-    """Values in a list, of any kind.
+    """Values in a list, of any kind, handed back as they are (numpy's scalars as Python's).
 
-    Parameters
-    ----------
-    values : sequence
-        Handed back as they are; of numpy's scalars, Python's counterparts.
-    weights : tuple of float, optional
-        How often each is drawn; default equally often.
-    keeps_order : bool, default=True
-        Numbers are learnt from by their rank; False for categories.
+    `weights` say how often each is drawn. Numbers are learnt from by their rank; if not
+    `keeps_order`, as categories.
     """
 
     values: Sequence[Any] | NDArray[Any]
@@ -164,7 +158,7 @@ class Interval:
     low, high : float
         Bounds, both included; low is less.
     is_log : bool, default=False
-        Uniform in the logarithm.
+        Whether they are uniform in the logarithm.
     """
 
     low: float
@@ -210,14 +204,9 @@ class Interval:
 
 @dataclass(frozen=True, slots=True)
 class IntegerRange:
-    """Integers between two bounds.
+    """Integers between two bounds, both included.
 
-    Parameters
-    ----------
-    low, high : int
-        Bounds, both included; low is less.
-    is_log : bool, default=False
-        Uniform in the logarithm.
+    With `is_log` uniform in the logarithm.
     """
 
     low: int
@@ -275,10 +264,7 @@ class IntegerRange:
 class Distribution:
     """Values drawn by an object with ``rvs``, such as a frozen distribution of scipy.
 
-    Parameters
-    ----------
-    frozen : object
-        With ``rvs(random_state=)``; with ``ppf`` and ``cdf`` too, its codes are quantiles.
+    With ``ppf`` and ``cdf`` too, its codes are quantiles.
     """
 
     n_categories = 0

@@ -204,23 +204,11 @@ class Column:
 class Space:
     """A set of candidates.
 
-    Parameters
-    ----------
-    root : Group
-        The parameters.
-    n_iters : tuple of (int or None)
-        For each of the dicts that the space was made of, how many candidates it is to get.
-
-    Attributes
-    ----------
-    names : list of str
-        All parameters, sorted; some may be absent from a candidate.
-    n_points : int or None
-        Number of candidates; None if there is no end of them.
-    is_listed : bool
-        Whether all candidates are equally likely, so that each can be drawn once.
-    columns : tuple of Column
-        Of the matrix that models learn from; a parent is left of its children.
+    `n_iters` says for each of the dicts that the space was made of how many candidates it
+    is to get. `names` are all parameters, sorted; some may be absent from a candidate.
+    `n_points` is the number of candidates, None if there is no end of them. `is_listed`
+    says that all are equally likely, so that each can be drawn once. `columns` are those of
+    the matrix that models learn from; a parent is left of its children.
     """
 
     def __init__(self, root: Group, n_iters: tuple[int | None, ...] = (None,)) -> None:
@@ -238,13 +226,7 @@ class Space:
         return f"Space({', '.join(self.names)})"
 
     def parts(self) -> list[tuple["Space", int | None]]:
-        """Return the dicts that the space was made of, each as a space of its own.
-
-        Returns
-        -------
-        list of (Space, int or None)
-            With the number of candidates asked for.
-        """
+        """Return the dicts of which the space was made, with the candidates of each."""
         first = self.root.nodes[0]
         if first.name is not None:
             return [(self, self.n_iters[0])]
@@ -256,25 +238,10 @@ class Space:
     def sample(
         self, n: int, rng: RandomState, drawn: set[int] | None = None
     ) -> list[Candidate]:
-        """Return candidates at random.
+        """Return random candidates, as scikit-learn's ``ParameterSampler`` where it can.
 
-        Parameters
-        ----------
-        n : int
-            How many.
-        rng : RandomState
-            Source of randomness.
-        drawn : set of int, optional
-            Indices of candidates not to return; those returned are added.
-
-        Returns
-        -------
-        list of dict
-            Distinct and at most `n_points` if all parameters are listed, else independent.
-
-        Notes
-        -----
-        For what scikit-learn's ``ParameterSampler`` accepts, the candidates are the same.
+        If all parameters are listed they are distinct, at most `n_points`, and none has an
+        index in `drawn`, to which theirs are added; else they are independent.
         """
         if not self.is_listed:
             return [self._draw(rng) for _ in range(n)]
@@ -287,18 +254,7 @@ class Space:
         return candidates
 
     def check_codes(self, user: str) -> None:
-        """Raise unless a model can be told of every value.
-
-        Parameters
-        ----------
-        user : str
-            Who needs that.
-
-        Raises
-        ------
-        SpaceError
-            Names the first parameter of which only random values are known.
-        """
+        """Raise SpaceError, which says what `user` needs, unless every value has a code."""
         for column in self.columns:
             if not column.dimension.has_codes:
                 raise SpaceError(
@@ -308,22 +264,11 @@ class Space:
                 )
 
     def encode(self, candidates: Sequence[Mapping[str, Any]]) -> Codes:
-        """Return what a model sees of candidates.
+        """Return what a model sees of candidates, as (N, D) codes.
 
-        Parameters
-        ----------
-        candidates : sequence of dict
-            Of this space.
-
-        Returns
-        -------
-        ndarray of shape (N, D)
-            Indices of categories, else numbers in [0, 1]; a fixed code where inactive.
-
-        Raises
-        ------
-        SpaceError
-            A parameter is missing, not of the space, or has a value that is not.
+        They are indices of categories, else numbers in [0, 1]; a fixed code where inactive.
+        Raises SpaceError if a parameter is missing, not of the space, or has a value that
+        is not.
         """
         codes = np.empty((len(candidates), len(self.columns)))
         for row, candidate in enumerate(candidates):
@@ -337,18 +282,7 @@ class Space:
         return codes
 
     def decode(self, codes: Codes) -> list[Candidate]:
-        """Return the candidates of codes.
-
-        Parameters
-        ----------
-        codes : ndarray of shape (N, D)
-            As from `encode` or `snap`.
-
-        Returns
-        -------
-        list of dict
-            The given values themselves; numbers are Python's.
-        """
+        """Return the candidates of codes; values are those given, numbers are Python's."""
         active = self.active(codes)
         return [
             {
@@ -360,36 +294,13 @@ class Space:
         ]
 
     def random_codes(self, n: int, rng: RandomState) -> Codes:
-        """Return codes of candidates drawn at random.
-
-        Parameters
-        ----------
-        n : int
-            How many.
-        rng : RandomState
-            Source of randomness.
-
-        Returns
-        -------
-        ndarray of shape (n, D)
-            Not necessarily distinct.
-        """
+        """Return codes (n, D) of candidates drawn at random, not necessarily distinct."""
         return self.from_unit(rng.uniform(size=(n, len(self.columns))))
 
     def from_unit(self, unit: Codes) -> Codes:
-        """Return the codes of points of the unit cube, which they fill evenly.
+        """Return the codes of points (N, D) of the unit cube, which they fill evenly.
 
         Where values have weights, they fill it by these.
-
-        Parameters
-        ----------
-        unit : ndarray of shape (N, D)
-            Numbers in [0, 1).
-
-        Returns
-        -------
-        ndarray of shape (N, D)
-            Codes as from `encode`.
         """
         codes = np.empty_like(unit)
         for j, column in enumerate(self.columns):
@@ -397,18 +308,7 @@ class Space:
         return self.snap(codes)
 
     def snap(self, codes: Codes) -> Codes:
-        """Return the codes that `encode` gives to the candidates of codes.
-
-        Parameters
-        ----------
-        codes : ndarray of shape (N, D)
-            Any numbers.
-
-        Returns
-        -------
-        ndarray of shape (N, D)
-            Equal rows are equal candidates.
-        """
+        """Return the codes that `encode` gives to the candidates of any numbers (N, D)."""
         snapped = np.empty_like(codes)
         for j, column in enumerate(self.columns):
             snapped[:, j] = column.dimension.snap(codes[:, j])
@@ -416,18 +316,7 @@ class Space:
         return np.where(self.active(snapped), snapped, neutral)
 
     def active(self, codes: Codes) -> NDArray[np.bool_]:
-        """Return which parameters exist.
-
-        Parameters
-        ----------
-        codes : ndarray of shape (N, D)
-            As from `encode` or `snap`.
-
-        Returns
-        -------
-        ndarray of shape (N, D), dtype=bool
-            True where a candidate has the parameter.
-        """
+        """Return, as (N, D), which candidates have which parameters."""
         active = np.ones(codes.shape, dtype=bool)
         for j, column in enumerate(self.columns):
             if column.parent is not None:
@@ -436,18 +325,7 @@ class Space:
         return active
 
     def keys(self, codes: Codes) -> list[bytes]:
-        """Return what candidates can be recognised by.
-
-        Parameters
-        ----------
-        codes : ndarray of shape (N, D)
-            As from `encode` or `snap`.
-
-        Returns
-        -------
-        list of bytes
-            Equal for equal candidates.
-        """
+        """Return what candidates can be recognised by, equal for equal candidates."""
         # Adding zero makes -0.0 to 0.0.
         return [row.tobytes() for row in np.round(codes, _N_DIGITS) + 0.0]
 

@@ -40,6 +40,12 @@ class Search:
     """A search over that estimator."""
 
     estimator = Model()
+    refit = True
+
+    def __init__(self, session, n_splits):
+        self._session = session
+        self._checked_cv_orig = ShuffleSplit(n_splits)
+        self.n_splits_ = n_splits
 
 
 class Session:
@@ -50,7 +56,7 @@ class Session:
     options = SimpleNamespace(resource=None)
 
     def __init__(self, budget=None, seconds=0.0):
-        self.budget = budget
+        self.budget = self.time = budget
         self.seconds = seconds
         self.quiet = ExitStack()
 
@@ -89,15 +95,8 @@ def rounds(clock, budget, seconds, *, n_splits=4, reserve=0.0):
         return {"params": list(params), "mean_test_score": np.ones(len(params))}
 
     limited = TimeBudget(budget, 0.0)
-    own = Rounds(
-        evaluate,
-        cv=ShuffleSplit(n_splits),
-        n_splits=n_splits,
-        search=Search(),
-        session=Session(limited, reserve * seconds),
-        budget=limited,
-        refit=True,
-    )
+    session = Session(limited, reserve * seconds)
+    own = Rounds(evaluate, Search(session, n_splits))
     return own, calls
 
 

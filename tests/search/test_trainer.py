@@ -278,7 +278,7 @@ def remembered(monkeypatch):
 
     def counting(trainer, *args):
         keep_only(trainer, *args)
-        counts.append(len(trainer._steps._states))
+        counts.append(len(trainer.steps._states))
 
     monkeypatch.setattr(Trainer, "keep_only", counting)
     return counts
