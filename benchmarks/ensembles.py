@@ -393,7 +393,7 @@ def report_wins(wins):
 def report_own_score(options, results):
     """Say how far an ensemble's own score is from the loss on the test rows."""
     print(
-        "\n### The own score of greedy selection, as a loss, less the loss on test rows\n"
+        "\n### The `score_` of greedy selection, as a loss, less the loss on test samples\n"
     )
     print("| | mean difference | mean loss | test loss in the 95 % interval |")
     print("|---|---:|---:|---:|")
