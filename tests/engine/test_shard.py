@@ -1,14 +1,28 @@
-"""One shard: fleets of what fits together, and a second try where memory was short."""
+"""What one process trains, and its results."""
 
 import numpy as np
 import pytest
 import torch
+from sklearn.base import clone, is_classifier
+from sklearn.linear_model import LogisticRegression
 from torch import nn
 
-from sk_tune import MLPClassifier, NetClassifier
+from sk_tune import (
+    CNNClassifier,
+    MLPClassifier,
+    MLPRegressor,
+    NetClassifier,
+    NetRegressor,
+    RNNRegressor,
+)
 from sk_tune.engine import Fit, _shard
+from sk_tune.engine._fits import ProgressReporter
+from sk_tune.engine._reference import failed, prepare, train_by_reference
+from sk_tune.engine._results import Results, StoredFits, end_shard, ready_fits
 from sk_tune.engine._shard import Shard, train_shard
 from sk_tune.engine.fleet import _active_batch, train_fleet
+from sk_tune.estimators import FitPreparer
+from sk_tune.exceptions import SkTuneError, TrainingDivergedError
 
 ROWS, MONITOR = np.arange(150), np.arange(150, 200)
 BASE = {"max_epochs": 2, "batch_size": 32}
@@ -257,3 +271,204 @@ def test_a_network_that_is_too_large_alone_fails(digits, monkeypatch):
     assert trained[0].status == "failed"
     assert trained[0].message == "fold 0: OutOfMemoryError: CUDA out of memory"
     assert trained[1].status == "trained"
+
+
+ROWS, MONITOR = np.arange(150), np.arange(150, 200)
+BASE_REFERENCE = {"max_epochs": 3, "batch_size": 32, "random_state": 4}
+ESTIMATORS = {
+    "mlp": MLPClassifier(**BASE_REFERENCE, width=8, dropout=0.2, normalization="batch"),
+    "mlp, early stopping": MLPClassifier(**BASE_REFERENCE, width=8, early_stopping=True),
+    "mlp regressor": MLPRegressor(**BASE_REFERENCE, width=8, lr_schedule="one_cycle"),
+    "cnn": CNNClassifier(**BASE_REFERENCE, n_channels=2, width=8, input_shape=(8, 8)),
+    "rnn regressor": RNNRegressor(**BASE_REFERENCE, hidden_size=4, input_shape=(8, 8)),
+    "net regressor": NetRegressor(
+        nn.Linear, **BASE_REFERENCE, module__in_features=64, module__out_features=1
+    ),
+}
+
+
+def _fit_reference(data, estimator, **changes):
+    own = {"X": data.X, "y": data.y, "rows": ROWS, "monitor": MONITOR, "seed": 4}
+    return Fit(estimator=estimator, **{**own, "n_epochs": estimator.max_epochs, **changes})
+
+
+@pytest.mark.parametrize("name", ESTIMATORS)
+def test_it_gives_what_fit_gives(name, digits):
+    """Weights and predictions are those of the estimator's fit, to the last bit."""
+    estimator = clone(ESTIMATORS[name]).fit(digits.X[ROWS], digits.y[ROWS])
+    predict = "predict_proba" if is_classifier(estimator) else "predict"
+
+    trained = train_by_reference(_fit_reference(digits, ESTIMATORS[name]), FitPreparer())
+
+    assert (trained.status, trained.engine, trained.message) == ("trained", "reference", "")
+    weights = estimator.net_.module_.state_dict()
+    assert list(trained.state.weights) == list(weights)
+    for key, weight in weights.items():
+        np.testing.assert_array_equal(trained.state.weights[key], weight.numpy())
+    np.testing.assert_allclose(
+        trained.predictions, getattr(estimator, predict)(digits.X[MONITOR]), rtol=1e-5
+    )
+    np.testing.assert_array_equal(trained.train_loss, estimator.history_[:, "train_loss"])
+    assert trained.state.stopping == estimator.net_.stopping_
+
+
+def test_the_monitor_is_scored_after_each_epoch(digits):
+    """Its last score is that of the fitted estimator, its loss the mean over its rows."""
+    estimator = clone(ESTIMATORS["mlp"]).fit(digits.X[ROWS], digits.y[ROWS])
+
+    trained = train_by_reference(_fit_reference(digits, ESTIMATORS["mlp"]), FitPreparer())
+
+    assert trained.monitor_score.shape == trained.monitor_loss.shape == (3,)
+    score = estimator.score(digits.X[MONITOR], digits.y[MONITOR])
+    assert trained.monitor_score[-1] == pytest.approx(score)
+    proba = estimator.predict_proba(digits.X[MONITOR])
+    loss = -np.log(proba[np.arange(50), digits.y[MONITOR]]).mean()
+    assert trained.monitor_loss[-1] == pytest.approx(loss, rel=1e-5)
+
+
+def test_time_is_taken(digits):
+    """Seconds are positive, also of a fit that failed."""
+    broken = MLPClassifier(dropout=7.0)
+
+    for estimator in (ESTIMATORS["mlp"], broken):
+        assert (
+            train_by_reference(_fit_reference(digits, estimator), FitPreparer()).seconds > 0
+        )
+
+
+@pytest.mark.parametrize(
+    ("reason", "expected"),
+    [
+        ("lost", "lost"),
+        (ValueError("bad X"), "bad X"),
+        (SkTuneError("no network"), "no network"),
+        (TrainingDivergedError("became nan"), "became nan"),
+        (RuntimeError("shapes"), "RuntimeError: shapes"),
+        (MemoryError("full"), "MemoryError: full"),
+        (KeyError("w"), "KeyError: 'w'"),
+    ],
+    ids=lambda value: value if isinstance(value, str) else type(value).__name__,
+)
+@pytest.mark.parametrize(("name", "prefix"), [("fold 2", "fold 2: "), ("", "")])
+def test_a_failure_names_the_fit_and_errors_that_are_not_ours(
+    name, prefix, reason, expected
+):
+    """Errors that say all in their text stand alone, others after their type."""
+    fit = Fit(estimator=None, X=None, y=None, name=name)
+
+    trained = failed(fit, reason, 1.5, "fleet")
+
+    assert trained.message == prefix + expected
+    assert (trained.status, trained.state, trained.predictions) == ("failed", None, None)
+    assert (trained.seconds, trained.engine) == (1.5, "fleet")
+
+
+def test_a_diverging_training_is_a_failed_result(digits):
+    """The message says epoch and learning rate."""
+    estimator = MLPClassifier(**BASE_REFERENCE, optimizer="sgd", learning_rate=1e25)
+
+    trained = train_by_reference(
+        _fit_reference(digits, estimator, name="fold 2"), FitPreparer()
+    )
+
+    assert trained.status == "failed"
+    assert trained.message.startswith("fold 2: The train loss became")
+    assert "learning_rate=1e+25" in trained.message
+
+
+def test_a_prepared_fit_has_not_been_trained(digits):
+    """Its weights are those under the seed; preparing twice gives the same."""
+    first, second = (
+        prepare(_fit_reference(digits, ESTIMATORS["mlp"]), FitPreparer())
+        .network()
+        .module.state_dict()
+        for _ in range(2)
+    )
+
+    for name, weight in first.items():
+        np.testing.assert_array_equal(weight.numpy(), second[name].numpy())
+    assert first["hidden.0.norm.num_batches_tracked"] == 0
+
+
+def _fits(iris, **params):
+    net = MLPClassifier(width=4, max_epochs=2, random_state=3, **params)
+    return {7: Fit(estimator=net, X=iris.X, y=iris.y, monitor=np.arange(9), name="it")}
+
+
+@pytest.fixture
+def told():
+    """Return what was told, and results that tell of it."""
+    own = []
+    return own, Results(own.append, as_fleet=True)
+
+
+def test_fits_that_are_ready_have_seed_and_epochs(iris, told):
+    """They come from the estimator."""
+    (fit,) = ready_fits(_fits(iris), told[1], "fleet").values()
+
+    assert (fit.n_epochs, isinstance(fit.seed, int)) == (2, True)
+    assert told[0] == []
+
+
+def test_a_fit_that_cannot_be_trained_has_failed_at_once(iris, told):
+    """With its name and the reason; it is told of as others are."""
+    own, results = told
+
+    assert ready_fits(_fits(iris, dropout=-1.0), results, "fleet") == {}
+
+    assert own == [{7: results.trained[7]}]
+    assert results.trained[7].status == "failed"
+    assert results.trained[7].message.startswith("it: ")
+
+
+@pytest.mark.parametrize("is_lost", [False, True])
+def test_a_shard_that_ended_is_kept_and_told_of(iris, told, is_lost):
+    """One that was lost with its worker is made of failures that say so."""
+    own, results = told
+    fits = ready_fits(_fits(iris), results, "fleet")
+    shard = Shard(fits=fits, as_fleet=True, memory_limit=2**20)
+    progress = []
+    reporter = ProgressReporter(progress.append, {7: 2})
+    ended = (None, "its worker died") if is_lost else (train_shard(shard), "")
+
+    end_shard(shard, ended, results, StoredFits(None, fits), reporter)
+
+    assert own == [{7: results.trained[7]}]
+    assert results.trained[7].message == ("it: its worker died" if is_lost else "")
+    assert (progress[-1].n_fits_done, progress[-1].n_epochs_done) == (1, 2)
+
+
+def test_a_result_says_why_it_was_trained_alone(iris):
+    """Unless nothing else was asked for."""
+    shard = Shard(fits=_fits(iris), as_fleet=True, memory_limit=2**20)
+    trained, _ = train_shard(shard)
+    for as_fleet in (True, False):
+        results = Results(None, as_fleet=as_fleet)
+        done = results.take(trained, {7: "because"})
+
+        assert done[7].solo_reason == ("because" if as_fleet else "")
+        assert results.solo == {7: "because"}
+
+
+class _Trained(MLPClassifier):
+    """Trains otherwise than its class."""
+
+    def fit(self, X, y, sample_weight=None):
+        """Do what the base does."""
+        return super().fit(X, y, sample_weight)
+
+
+@pytest.mark.parametrize("between", [MLPClassifier(width=4), LogisticRegression()])
+def test_why_a_fit_trains_alone_is_not_said_of_the_next_kind(iris, told, between):
+    """Whatever stands between two fits of the same estimator."""
+    own = _Trained(width=4, max_epochs=2)
+    fits = {
+        i: Fit(estimator=net, X=iris.X, y=iris.y, n_epochs=2, seed=0)
+        for i, net in enumerate([own, between, own])
+    }
+
+    ready_fits(fits, told[1], "fleet")
+
+    reasons = told[1].solo
+    assert reasons[0] == reasons[2] is not None
+    assert reasons[1] != reasons[0]

@@ -1,7 +1,4 @@
-"""Plain skorch nets as rows of a fleet: as skorch trains them, draw by draw.
-
-The reference is skorch's own ``fit`` under the same seed of torch's global generator.
-"""
+"""Plain skorch nets, in fleets and alone."""
 
 from dataclasses import replace
 
@@ -9,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 from sklearn.base import clone
-from sklearn.datasets import load_diabetes, load_digits
+from sklearn.datasets import load_diabetes, load_digits, load_iris
 from skorch import NeuralNetClassifier, NeuralNetRegressor
 from skorch.callbacks import (
     Checkpoint,
@@ -18,10 +15,19 @@ from skorch.callbacks import (
     GradientNormClipping,
     LRScheduler,
 )
+from skorch.dataset import Dataset
 from torch import nn
-from torch.utils.data import TensorDataset
+from torch.utils.data import DataLoader, TensorDataset
 
-from sk_tune.engine import Fit, fitted_estimator, train
+from sk_tune.engine import (
+    Fit,
+    count_words,
+    draw_as_fit,
+    fitted_estimator,
+    skip_words,
+    train,
+)
+from sk_tune.engine._skorch_adoption import _Slices, cutting_iterator
 from sk_tune.exceptions import SkTuneWarning
 from sk_tune.training import forked_rng
 
@@ -399,3 +405,207 @@ def test_sizes_of_batches_do_not_depend_on_the_type_of_the_rows(dtype, digits):
     assert (trained.status, trained.engine) == ("trained", "fleet")
     (alone,) = train([Fit(estimator=net, X=X, y=y, seed=0)], engine="reference")
     np.testing.assert_allclose(trained.train_loss, alone.train_loss, rtol=1e-4)
+
+
+X, Y = load_iris(return_X_y=True)
+X, Y = X.astype(np.float32), Y.astype(np.int64)
+
+
+def _net(**params):
+    own = {"criterion": nn.CrossEntropyLoss, "max_epochs": 3, "lr": 0.1, "verbose": 0}
+    sizes = {"module__in_features": 4, "module__out_features": 3}
+    return NeuralNetClassifier(nn.Linear, **{**sizes, **own, **params})
+
+
+@pytest.mark.parametrize("engine", ["fleet", "reference"])
+def test_it_predicts_what_was_trained(engine):
+    """Outputs are those of the engine, and the history is that of the training."""
+    fit = Fit(estimator=_net(), X=X, y=Y, rows=np.arange(100), seed=5, monitor=np.arange(9))
+
+    (trained,) = train([fit], engine=engine)
+    net = fitted_estimator(fit, trained)
+
+    np.testing.assert_array_equal(net.predict_proba(X[:9]), trained.predictions)
+    assert net.history == list(trained.state.history)
+    assert torch.isfinite(net.module_.weight).all()
+
+
+class ModuleOfSkorchAlone(nn.Module):
+    """A linear network that seeds torch itself."""
+
+    def __init__(self):
+        torch.manual_seed(3)
+        super().__init__()
+        self.layer = nn.Linear(4, 3)
+
+    def forward(self, x):
+        return self.layer(x)
+
+
+@pytest.mark.parametrize("callbacks", [None, "disable"])
+def test_curves_of_the_monitor_are_those_of_a_fleet(callbacks, iris):
+    """Losses and scores of samples that are only looked at, epoch by epoch."""
+    X, y = map(np.copy, iris)
+    net = NeuralNetClassifier(
+        ModuleOfSkorchAlone,
+        criterion=nn.CrossEntropyLoss,
+        max_epochs=3,
+        verbose=0,
+        callbacks=callbacks,
+    )
+    monitor = np.arange(0, 150, 3)
+    fit = Fit(estimator=net, X=X.astype(np.float32), y=y, monitor=monitor, seed=0)
+
+    (alone,), (row,) = (train([fit], engine=engine) for engine in ("reference", "fleet"))
+
+    assert (alone.engine, row.engine) == ("reference", "fleet")
+    for name in ("monitor_loss", "monitor_score"):
+        curves = [trained.state.curve(name) for trained in (alone, row)]
+        np.testing.assert_allclose(*curves, rtol=1e-5)
+    assert not alone.state.modules
+
+
+GET_ITERATOR = NeuralNetClassifier.get_iterator
+CUTTING = cutting_iterator(GET_ITERATOR)
+
+
+@pytest.fixture
+def net():
+    """Return a plain net with batches of 4."""
+    return NeuralNetClassifier(nn.Linear, batch_size=4)
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64", "int64"])
+@pytest.mark.parametrize("shape", [(11, 3), (8, 2, 5), (1, 1)])
+@pytest.mark.parametrize("batch_size", [3, 4, 100, -1])
+def test_batches_are_those_of_a_data_loader(net, dtype, shape, batch_size):
+    """Rows, placeholders, their types and the state of torch's generator are the same."""
+    net.set_params(iterator_valid__batch_size=batch_size)
+    X = np.asfortranarray(np.arange(np.prod(shape), dtype=dtype).reshape(shape))
+
+    found = []
+    for method in (GET_ITERATOR, CUTTING):
+        torch.manual_seed(3)
+        iterator = method(net, Dataset(X), training=False)
+        found.append((len(iterator), list(iterator), torch.get_rng_state()))
+    (n_loaded, loaded, state), (n_cut, cut, own_state) = found
+
+    assert isinstance(CUTTING(net, Dataset(X)), _Slices)
+    assert n_loaded == n_cut == len(loaded) == len(cut)
+    for batch, own in zip(loaded, cut, strict=True):
+        for part, own_part in zip(batch, own, strict=True):
+            assert part.dtype == own_part.dtype
+            torch.testing.assert_close(own_part, part, rtol=0, atol=0)
+    assert torch.equal(state, own_state)
+
+
+@pytest.mark.parametrize(
+    ("changes", "dataset", "training"),
+    [
+        ({}, Dataset(np.ones((4, 2))), True),
+        ({}, Dataset(np.ones((4, 2)), np.ones(4)), False),
+        ({}, Dataset(torch.ones(4, 2)), False),
+        ({}, Dataset(np.ones(4)), False),
+        ({}, Dataset({"x": np.ones((4, 2))}), False),
+        ({}, Dataset(np.ones((4, 2), dtype=bool)), False),
+        ({"iterator_valid__drop_last": True}, Dataset(np.ones((4, 2))), False),
+    ],
+)
+def test_all_else_is_for_the_data_loader(net, changes, dataset, training):
+    """Targets, training, other data and other options go skorch's way."""
+    net.set_params(**changes)
+
+    assert type(CUTTING(net, dataset, training=training)) is DataLoader
+
+
+def test_datasets_and_iterators_of_a_users_own_are_asked(net):
+    """A class derived from skorch's dataset or torch's data loader is not passed over."""
+
+    class Own(Dataset):
+        def transform(self, X, y):
+            return super().transform(2 * X, y)
+
+    class Loader(DataLoader):
+        pass
+
+    assert type(CUTTING(net, Own(np.ones((4, 2))))) is DataLoader
+    net.set_params(iterator_valid=Loader)
+    assert type(CUTTING(net, Dataset(np.ones((4, 2))))) is Loader
+
+
+def test_a_batch_that_is_written_to_leaves_the_data_as_they_are(net):
+    """What a module does to its input in place is not seen in X."""
+    X = np.ones((4, 2))
+
+    for rows, _ in CUTTING(net, Dataset(X)):
+        rows.zero_()
+
+    assert X.all()
+
+
+X, Y = load_iris(return_X_y=True)
+X, Y = X.astype(np.float32), Y.astype(np.int64)
+
+
+class Noisy(nn.Module):
+    """Draws for each sample and once for each batch."""
+
+    def __init__(self):
+        super().__init__()
+        self.linear = nn.Linear(4, 3)
+
+    def forward(self, x):
+        if self.training:
+            x = x + 0.1 * torch.rand(()) + 0.1 * torch.randn(len(x), 4)
+        return self.linear(nn.functional.dropout(x, 0.3, self.training))
+
+
+@pytest.mark.parametrize("module", [nn.Linear, Noisy, nn.Linear(4, 3)])
+@pytest.mark.parametrize(
+    "params",
+    [
+        {},
+        {"batch_size": 32, "iterator_train__shuffle": True},
+        {"batch_size": -1, "train_split": None},
+        {"iterator_train__batch_size": 50},
+    ],
+    ids=lambda params: "-".join(params),
+)
+def test_a_fit_leaves_the_generator_where_it_was_foreseen(module, params):
+    """skorch's own ``fit`` is the judge."""
+    if module is nn.Linear:
+        params = {**params, "module__in_features": 4, "module__out_features": 3}
+    net = NeuralNetClassifier(
+        module, criterion=nn.CrossEntropyLoss, max_epochs=3, verbose=0, **params
+    )
+    torch.manual_seed(1)
+    draw_as_fit(net, X, Y, {})
+    foreseen = torch.get_rng_state()
+
+    torch.manual_seed(1)
+    net.fit(X, Y)
+
+    assert torch.equal(foreseen, torch.get_rng_state())
+
+
+@pytest.mark.parametrize("n_words", [0, 1, 7, 1000, 300_000])
+def test_words_that_are_skipped_are_counted(n_words):
+    """A word is what ``torch.rand`` takes for one float."""
+    torch.manual_seed(2)
+    before = torch.get_rng_state()
+    torch.rand(n_words)
+    after = torch.get_rng_state()
+    torch.set_rng_state(before)
+
+    skip_words(n_words)
+
+    assert torch.equal(torch.get_rng_state(), after)
+    assert count_words(before, after) == n_words
+
+
+def test_what_cannot_be_counted_is_not():
+    """Torch keeps every other one of few normal numbers for the next time."""
+    before = torch.get_rng_state()
+    torch.randn(5)
+
+    assert count_words(before, torch.get_rng_state()) is None

@@ -1,10 +1,22 @@
-"""Optimizers by name, against torch.optim, and the L1 penalty against its gradient."""
+"""Optimizers and schedules of the learning rate."""
+
+import itertools
+import math
 
 import pytest
 import torch
+from hypothesis import given
+from hypothesis import strategies as st
 from torch import nn
+from torch.optim import lr_scheduler
 
-from sk_tune.training import OPTIMIZERS, add_l1_gradient, build_optimizer
+from sk_tune.training import (
+    LR_SCHEDULES,
+    OPTIMIZERS,
+    add_l1_gradient,
+    build_optimizer,
+    learning_rate_factor,
+)
 
 HYPERPARAMETERS = {
     "learning_rate": 0.02,
@@ -72,3 +84,67 @@ def test_l1_gradient_is_that_of_the_penalty_on_weight_matrices():
 
     assert torch.equal(parameters[0].grad, twin.grad)
     assert not parameters[1].grad.any()
+
+
+N_STEPS = 200
+
+
+def _torch_rates(make_scheduler):
+    optimizer = torch.optim.SGD([torch.zeros(1, requires_grad=True)], lr=1.0)
+    scheduler = make_scheduler(optimizer)
+    rates = []
+    for _ in range(N_STEPS):
+        rates.append(optimizer.param_groups[0]["lr"])
+        optimizer.step()
+        scheduler.step()
+    return rates
+
+
+def _our_rates(schedule):
+    return [learning_rate_factor(schedule, step / N_STEPS) for step in range(N_STEPS)]
+
+
+def test_cosine_is_torchs_cosine_annealing():
+    """The factors equal CosineAnnealingLR's over as many steps."""
+    expected = _torch_rates(lambda o: lr_scheduler.CosineAnnealingLR(o, T_max=N_STEPS))
+
+    assert _our_rates("cosine") == pytest.approx(expected, abs=1e-9)
+
+
+def test_step_is_torchs_multi_step_at_half_and_three_quarters():
+    """The factors equal MultiStepLR's with gamma 0.1."""
+    milestones = [N_STEPS // 2, 3 * N_STEPS // 4]
+    expected = _torch_rates(lambda o: lr_scheduler.MultiStepLR(o, milestones))
+
+    assert _our_rates("step") == pytest.approx(expected, abs=1e-9)
+
+
+def test_one_cycle_follows_torchs_up_to_its_grid():
+    """Torch lays the cycle over N - 1 steps, we over N: a step of difference at most."""
+    expected = _torch_rates(
+        lambda o: lr_scheduler.OneCycleLR(
+            o, max_lr=1.0, total_steps=N_STEPS + 1, cycle_momentum=False
+        )
+    )
+
+    largest_step = max(abs(b - a) for a, b in itertools.pairwise(expected))
+
+    assert _our_rates("one_cycle") == pytest.approx(expected, abs=largest_step)
+
+
+def test_one_cycle_has_the_published_corners():
+    """It starts at 1/25, peaks at 30 % and ends four decades below the start."""
+    assert learning_rate_factor("one_cycle", 0.0) == pytest.approx(1 / 25)
+    assert learning_rate_factor("one_cycle", 0.3) == pytest.approx(1.0)
+    assert learning_rate_factor("one_cycle", 1.0) == pytest.approx(1 / 25e4)
+
+
+@given(schedule=st.sampled_from(LR_SCHEDULES), progress=st.floats(0, 100))
+def test_factor_is_between_0_and_1_and_holds_beyond_the_end(schedule, progress):
+    """However long the training, the rate never exceeds its peak or turns negative."""
+    factor = learning_rate_factor(schedule, progress)
+
+    assert 0 <= factor <= 1
+    assert math.isfinite(factor)
+    if progress >= 1:
+        assert factor == learning_rate_factor(schedule, 1.0)

@@ -1,5 +1,7 @@
-"""Compiled epochs give what torch gives, row by row."""
+"""Epochs by compiled code."""
 
+import shutil
+import subprocess
 from dataclasses import replace
 
 import numpy as np
@@ -11,16 +13,287 @@ from skorch import NeuralNetClassifier
 from torch import nn
 
 from sk_tune import MLPClassifier, MLPRegressor, NetClassifier
+from sk_tune.augment import Noise
 from sk_tune.engine import Fit, train
 from sk_tune.engine._reference import prepare
-from sk_tune.engine.fleet import _active_batch, _compiled_epoch, train_fleet
-from sk_tune.engine.fleet._kernel import VARIABLE, compiled_library
+from sk_tune.engine.fleet import _active_batch, _compiled_epoch, _kernel, train_fleet
+from sk_tune.engine.fleet._active_batch import build_program
+from sk_tune.engine.fleet._kernel import (
+    VARIABLE,
+    compiled_library,
+    holds_classes,
+    is_plain,
+    steps_of,
+)
 from sk_tune.estimators import FitPreparer
 from sk_tune.training import TensorSet, arrays_of_state
 
+needs_compiler = pytest.mark.skipif(
+    not any(map(shutil.which, ("cc", "gcc", "clang"))), reason="needs a compiler"
+)
+
+
+@pytest.fixture
+def cache(tmp_path, monkeypatch):
+    """The folder that code is kept in; nothing is there."""
+    monkeypatch.delenv(_kernel.VARIABLE, raising=False)
+    monkeypatch.delenv("CC", raising=False)
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    return tmp_path / "sk_tune"
+
+
+def _load():
+    return _kernel._library.__wrapped__()
+
+
+@needs_compiler
+def test_code_is_compiled_once_and_kept_for_the_user_alone(cache, monkeypatch):
+    """Another process finds it; nobody else may write into its folder."""
+    first = _load()
+    monkeypatch.setattr(subprocess, "run", None)
+    second = _load()
+
+    assert hasattr(first, "sk_tune_run")
+    assert hasattr(second, "sk_tune_run")
+    assert len(list(cache.iterdir())) == 1
+    assert cache.stat().st_mode & 0o077 == 0
+
+
+@needs_compiler
+def test_processors_do_not_share_code(cache, monkeypatch):
+    """A home folder may be that of many machines."""
+    _load()
+    monkeypatch.setattr(_kernel, "_processor", lambda: b"another")
+    _load()
+
+    assert len(list(cache.iterdir())) == 2
+
+
+@pytest.mark.parametrize("compiler", ["/no/such/compiler", "false"])
+def test_without_a_compiler_that_works_there_is_no_code(compiler, cache, monkeypatch):
+    """Nothing is left behind by what failed."""
+    monkeypatch.setenv("CC", compiler)
+
+    assert _load() is None
+    assert list(cache.iterdir()) == []
+
+
+def test_without_any_compiler_there_is_no_code(cache, monkeypatch):
+    """Nothing is made, not even a folder."""
+    monkeypatch.setattr(shutil, "which", lambda name: None)
+
+    assert _load() is None
+    assert not cache.exists()
+
+
+@needs_compiler
+def test_a_compiler_that_knows_no_processor_compiles_for_any(cache, monkeypatch):
+    """Where the option for the processor at hand is refused, it is left out."""
+    monkeypatch.setattr(_kernel, "_FOR_THIS_PROCESSOR", "-march=of-nobody")
+
+    assert hasattr(_load(), "sk_tune_run")
+
+
+def test_where_nothing_can_be_kept_there_is_no_code(tmp_path, monkeypatch):
+    """A file lies where the folder should be."""
+    path = tmp_path / "file"
+    path.touch()
+    monkeypatch.setenv("XDG_CACHE_HOME", str(path))
+
+    assert _load() is None
+
+
+@needs_compiler
+@pytest.mark.parametrize("share", [0, 0.5])
+def test_a_file_that_is_not_whole_is_made_anew(share, cache):
+    """As after a disk that was full; the system would end the process that loads it."""
+    _kernel._compile(_kernel._compiler(), _kernel._cache_folder(), "name")
+    (path,) = cache.iterdir()
+    whole = path.read_bytes()
+    path.write_bytes(whole[: int(share * len(whole))])
+
+    assert _kernel._kept(cache, "name") is None
+    assert list(cache.iterdir()) == []
+    assert _kernel._compile(_kernel._compiler(), cache, "name") == path
+    assert _kernel._kept(cache, "name") == path
+
+
+@pytest.mark.parametrize("compiler", ["gcc '", " "])
+def test_a_command_that_is_none_is_not_run(compiler, cache, monkeypatch):
+    """Nothing is raised, for torch can do the same."""
+    monkeypatch.setenv("CC", compiler)
+
+    assert _load() is None
+
+
+@needs_compiler
+def test_code_of_another_library_is_not_used(cache, monkeypatch):
+    """It has no such function."""
+    monkeypatch.setattr(_kernel, "_digest", lambda compiler: "name")
+    cache.mkdir()
+    source = cache / "other.c"
+    source.write_text("int other(void) { return 0; }")
+    made = cache / "other.so"
+    subprocess.run(
+        [*_kernel._compiler(), "-shared", "-fPIC", str(source), "-o", str(made)],
+        check=True,
+    )
+    made.rename(cache / f"epoch-name-{_kernel._hash(made.read_bytes())}.so")
+
+    assert _load() is None
+
+
+def test_a_folder_that_others_may_write_to_is_not_used(cache):
+    """Their code would be run as the user."""
+    cache.mkdir()
+    cache.chmod(0o770)
+
+    assert _load() is None
+    assert list(cache.iterdir()) == []
+
+
+@needs_compiler
+def test_the_command_of_the_environment_may_have_options(cache, monkeypatch):
+    """As CC has where one compiler serves several machines."""
+    found = next(filter(None, map(shutil.which, ("cc", "gcc", "clang"))))
+    monkeypatch.setenv("CC", f"{found} -g0")
+
+    assert hasattr(_load(), "sk_tune_run")
+
+
+@pytest.mark.parametrize(("returncode", "has_code"), [(0, True), (2, False)])
+@needs_compiler
+def test_macos_is_not_asked_to_install_a_compiler(returncode, has_code, cache, monkeypatch):
+    """What is called cc there offers to, where there is none."""
+    run = subprocess.run
+
+    def answered(command, **options):
+        if command[0].endswith("xcode-select"):
+            return subprocess.CompletedProcess(command, returncode)
+        return run(command, **options)
+
+    monkeypatch.setattr(_kernel.sys, "platform", "darwin")
+    monkeypatch.setattr(subprocess, "run", answered)
+
+    assert (_load() is not None) is has_code
+
+
+def test_who_does_not_want_code_gets_none(monkeypatch):
+    """The environment says so, at any time."""
+    monkeypatch.setenv(_kernel.VARIABLE, "0")
+
+    assert _kernel.compiled_library() is None
+
+
+@pytest.mark.parametrize("why", ["SK_TUNE_COMPILE=0", "no compiler was found", "chmod 700"])
+def test_why_there_is_no_code_is_told_once(why, cache, monkeypatch, caplog):
+    """At level INFO of a logger: not wanted, no compiler, or others may write there."""
+    _kernel._tell.cache_clear()
+    _kernel._library.cache_clear()
+    if "=0" in why:
+        monkeypatch.setenv(_kernel.VARIABLE, "0")
+    elif "no compiler" in why:
+        monkeypatch.setattr(shutil, "which", lambda name: None)
+    else:
+        cache.mkdir()
+        cache.chmod(0o777)
+
+    with caplog.at_level("INFO", logger="sk_tune"):
+        found = [_kernel.compiled_library() for _ in range(3)]
+    _kernel._library.cache_clear()
+
+    assert found == [None] * 3
+    (record,) = caplog.records
+    assert record.levelname == "INFO"
+    assert why in record.getMessage()
+
+
+BASE = {"hidden_layer_sizes": (9, 33), "max_epochs": 1, "batch_size": 20}
+
+
+@pytest.fixture(scope="module")
+def table():
+    rng = np.random.default_rng(0)
+    X = rng.standard_normal((60, 7))
+    return X, (X @ rng.standard_normal((7, 3))).argmax(axis=1)
+
+
+def _row(table, kind=MLPClassifier, **params):
+    X, y = table
+    fit = Fit(estimator=kind(**{**BASE, **params}), X=X, y=y, seed=0)
+    prepared = prepare(fit, FitPreparer())
+    return prepared.network(), prepared.recipe()[0]
+
+
+def _is_plain(*rows, recipe):
+    return is_plain(build_program(rows), recipe, rows)
+
+
+@pytest.mark.parametrize(
+    "params",
+    [
+        {"activation": "tanh"},
+        {"normalization": "batch"},
+        {"normalization": "layer"},
+        {"residual": True, "hidden_layer_sizes": (7, 7)},
+        {"hidden_layer_sizes": (400, 400)},
+        {"hidden_layer_sizes": (4,) * 16},
+        {"members": 2},
+        {"augmentation": Noise(0.1)},
+    ],
+)
+def test_what_is_not_in_the_code_is_left_to_torch(params, table):
+    """Other layers, too many of them, and layers whose products torch computes faster."""
+    row, recipe = _row(table, **params)
+
+    assert not _is_plain(row, recipe=recipe)
+
+
+@pytest.mark.parametrize("kind", [MLPClassifier, MLPRegressor])
+def test_chains_of_linear_layers_are_taken(kind, table):
+    """With a step for each layer, that says what follows it."""
+    row, recipe = _row(table, kind, dropout=0.2)
+
+    assert _is_plain(row, recipe=recipe)
+    steps = steps_of(build_program([row]))
+    assert [step.has_relu for step in steps] == [True, True, False]
+    assert [step.dropout for step in steps] == [0, 1, -1]
+
+
+def test_targets_that_rows_do_not_share_are_looked_at_one_by_one(table):
+    """Rows may have the same inputs and other targets, which lie in memory otherwise."""
+    (row, recipe), (other, _) = _row(table), _row(table)
+    spread = row.train.y.repeat_interleave(2)[::2]
+    strided = replace(row, train=TensorSet(other.train.X, spread))
+
+    assert _is_plain(other, recipe=recipe)
+    assert not _is_plain(strided, other, recipe=recipe)
+
+
+@pytest.mark.parametrize(
+    ("changes", "is_taken"),
+    [
+        ({}, True),
+        ({"index": torch.tensor([2, 0])}, True),
+        ({"index": torch.tensor([], dtype=torch.int64)}, False),
+        ({"y": torch.tensor([0, -100, 1])}, False),
+        ({"y": torch.tensor([0, 2, 1], dtype=torch.int32)}, False),
+        ({"y": torch.tensor([0, 9, 2, 9, 1, 9])[::2]}, False),
+        ({"y": torch.zeros(3, 2)}, False),
+        ({"y": None}, False),
+        ({"sample_weight": torch.ones(3)}, False),
+    ],
+)
+def test_samples_to_look_at_have_classes(changes, is_taken):
+    """One that is not among those of the training samples is left to torch."""
+    own = {"y": torch.tensor([0, 2, 1]), **changes}
+
+    assert holds_classes(TensorSet(torch.zeros(3, 4), **own)) == is_taken
+
+
 pytestmark = pytest.mark.skipif(compiled_library() is None, reason="needs a compiler")
 
-BASE = {"hidden_layer_sizes": (9, 33), "max_epochs": 3, "batch_size": 20}
+BASE_COMPILED_EPOCH = {"hidden_layer_sizes": (9, 33), "max_epochs": 3, "batch_size": 20}
 # With which SGD goes well for some epochs first.
 WILD_RATE = 10.0
 OPTIONS = {
@@ -45,7 +318,7 @@ OPTIONS = {
 
 
 @pytest.fixture(scope="module")
-def table():
+def table_compiled_epoch():
     rng = np.random.default_rng(0)
     X = rng.standard_normal((90, 7))
     return X, (X @ rng.standard_normal((7, 3))).argmax(axis=1)
@@ -121,41 +394,50 @@ def _assert_close(ours, theirs, tolerance=1e-10):
 
 
 @pytest.mark.parametrize("option", OPTIONS)
-def test_classifiers_train_as_by_torch(option, table, monkeypatch):
+def test_classifiers_train_as_by_torch(option, table_compiled_epoch, monkeypatch):
     """Weights, moments, curves and predictions are equal but for rounding."""
-    estimator = MLPClassifier(**{**BASE, "dtype": "float64", **OPTIONS[option]})
+    estimator = MLPClassifier(**{
+        **BASE_COMPILED_EPOCH,
+        "dtype": "float64",
+        **OPTIONS[option],
+    })
 
-    _assert_close(*_both(_fits(estimator, *table), monkeypatch))
+    _assert_close(*_both(_fits(estimator, *table_compiled_epoch), monkeypatch))
 
 
 @pytest.mark.parametrize("loss", ["squared_error", "absolute_error", "huber"])
 @pytest.mark.parametrize("n_targets", [1, 3])
-def test_regressors_train_as_by_torch(loss, n_targets, table, monkeypatch):
+def test_regressors_train_as_by_torch(loss, n_targets, table_compiled_epoch, monkeypatch):
     """Every loss, of one target and of several, some of them far out."""
-    X, _ = table
+    X, _ = table_compiled_epoch
     y = np.exp(X[:, :n_targets]) if n_targets > 1 else np.exp(X[:, 0])
-    estimator = MLPRegressor(**{**BASE, "dtype": "float64", "loss": loss, "dropout": 0.1})
+    estimator = MLPRegressor(**{
+        **BASE_COMPILED_EPOCH,
+        "dtype": "float64",
+        "loss": loss,
+        "dropout": 0.1,
+    })
 
     _assert_close(*_both(_fits(estimator, X, y), monkeypatch))
 
 
 @pytest.mark.parametrize("smoothing", [0.0, 0.3])
-def test_several_labels_train_as_by_torch(smoothing, table, monkeypatch):
+def test_several_labels_train_as_by_torch(smoothing, table_compiled_epoch, monkeypatch):
     """Binary cross-entropy."""
-    X, _ = table
+    X, _ = table_compiled_epoch
     y = (X[:, :3] > 0.5).astype(int)
-    params = {**BASE, "dtype": "float64", "label_smoothing": smoothing}
+    params = {**BASE_COMPILED_EPOCH, "dtype": "float64", "label_smoothing": smoothing}
 
     _assert_close(*_both(_fits(MLPClassifier(**params), X, y), monkeypatch))
 
 
 @pytest.mark.parametrize("kind", ["classes", "targets"])
-def test_weights_of_samples_count_as_by_torch(kind, table, monkeypatch):
+def test_weights_of_samples_count_as_by_torch(kind, table_compiled_epoch, monkeypatch):
     """In some rows only, some of them 0."""
-    X, y = table
+    X, y = table_compiled_epoch
     weight = np.arange(90) % 4 / 2
     make = MLPClassifier if kind == "classes" else MLPRegressor
-    estimator = make(**{**BASE, "dtype": "float64"})
+    estimator = make(**{**BASE_COMPILED_EPOCH, "dtype": "float64"})
     target = y if kind == "classes" else X[:, 0]
 
     _assert_close(*_both(_fits(estimator, X, target, weight), monkeypatch))
@@ -177,16 +459,18 @@ class Chain(nn.Module):
         return self.layers(x)
 
 
-def test_chains_of_users_train_as_by_torch(table, monkeypatch):
+def test_chains_of_users_train_as_by_torch(table_compiled_epoch, monkeypatch):
     """Layers without a bias, or without an activation behind them."""
     params = {"max_epochs": 3, "batch_size": 20, "dtype": "float64"}
 
-    _assert_close(*_both(_fits(NetClassifier(Chain, **params), *table), monkeypatch))
+    _assert_close(
+        *_both(_fits(NetClassifier(Chain, **params), *table_compiled_epoch), monkeypatch)
+    )
 
 
-def test_plain_skorch_nets_train_as_by_torch(table, monkeypatch):
+def test_plain_skorch_nets_train_as_by_torch(table_compiled_epoch, monkeypatch):
     """Their callbacks look at each epoch."""
-    X, y = table
+    X, y = table_compiled_epoch
     net = NeuralNetClassifier(
         Chain,
         module__n_features=7,
@@ -211,11 +495,13 @@ def test_plain_skorch_nets_train_as_by_torch(table, monkeypatch):
             np.testing.assert_allclose(getattr(row, name), getattr(twin, name), atol=1e-4)
 
 
-def test_single_precision_is_rounded_as_by_torch(table, monkeypatch):
+def test_single_precision_is_rounded_as_by_torch(table_compiled_epoch, monkeypatch):
     """Within some units of the last place after three epochs."""
-    estimator = MLPClassifier(**BASE, dropout=0.2)
+    estimator = MLPClassifier(**BASE_COMPILED_EPOCH, dropout=0.2)
 
-    _assert_close(*_both(_fits(estimator, *table), monkeypatch), tolerance=1e-4)
+    _assert_close(
+        *_both(_fits(estimator, *table_compiled_epoch), monkeypatch), tolerance=1e-4
+    )
 
 
 @given(
@@ -250,9 +536,14 @@ def test_any_sizes_give_what_torch_gives(sizes, n_features, batch_size, dtype):
 
 
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
-def test_a_row_is_to_the_bit_what_it_is_alone(dtype, table, assert_same_training):
+def test_a_row_is_to_the_bit_what_it_is_alone(
+    dtype, table_compiled_epoch, assert_same_training
+):
     """Neither the rows beside it nor threads change a bit, in single precision either."""
-    fits = _fits(MLPClassifier(**BASE, dtype=dtype, dropout=0.2), *table)
+    fits = _fits(
+        MLPClassifier(**BASE_COMPILED_EPOCH, dtype=dtype, dropout=0.2),
+        *table_compiled_epoch,
+    )
 
     together = train(fits, n_jobs=2)
 
@@ -261,17 +552,19 @@ def test_a_row_is_to_the_bit_what_it_is_alone(dtype, table, assert_same_training
 
 
 @pytest.mark.parametrize("place", [0, 1])
-def test_a_row_that_diverges_leaves_the_others_alone(place, table, assert_same_training):
+def test_a_row_that_diverges_leaves_the_others_alone(
+    place, table_compiled_epoch, assert_same_training
+):
     """Nothing of it is in the memory, padding included, that others are trained in."""
     params = {"optimizer": "sgd", "momentum": 0.0, "l1": 0.01, "gradient_clip": 1.0}
-    estimator = MLPClassifier(**BASE, **params)
+    estimator = MLPClassifier(**BASE_COMPILED_EPOCH, **params)
     fits = [
         replace(fit, estimator=fit.estimator.set_params(l1=0.01))
-        for fit in _fits(estimator, *table)
+        for fit in _fits(estimator, *table_compiled_epoch)
     ]
     wild = replace(
         fits[place],
-        estimator=MLPClassifier(**{**BASE, **params, "learning_rate": 1e38}),
+        estimator=MLPClassifier(**{**BASE_COMPILED_EPOCH, **params, "learning_rate": 1e38}),
     )
 
     trained = train([*fits[:place], wild, *fits[place:]])
@@ -283,12 +576,12 @@ def test_a_row_that_diverges_leaves_the_others_alone(place, table, assert_same_t
 
 @pytest.mark.parametrize("clip", [None, 1.0])
 def test_what_a_layer_lacks_is_left_alone_by_a_row_that_diverges(
-    clip, table, assert_same_training
+    clip, table_compiled_epoch, assert_same_training
 ):
     """Clipping makes NaN of all derivatives, also of those of biases that are not there."""
     params = {"max_epochs": 3, "batch_size": 20, "optimizer": "sgd", "momentum": 0.0}
     others = [
-        _fits(NetClassifier(Chain, **params, gradient_clip=own), *table)[1]
+        _fits(NetClassifier(Chain, **params, gradient_clip=own), *table_compiled_epoch)[1]
         for own in (clip, 1.0)
     ]
     net = NetClassifier(Chain, **params, learning_rate=1e38, gradient_clip=1.0)
@@ -300,16 +593,16 @@ def test_what_a_layer_lacks_is_left_alone_by_a_row_that_diverges(
         assert_same_training(row, *train([fit]))
 
 
-def _row(table, **params):
-    X, y = table
-    fit = _fits(MLPClassifier(**{**BASE, **params}), X, y)[0]
+def _row_compiled_epoch(table_compiled_epoch, **params):
+    X, y = table_compiled_epoch
+    fit = _fits(MLPClassifier(**{**BASE_COMPILED_EPOCH, **params}), X, y)[0]
     prepared = prepare(fit, FitPreparer())
     return prepared.network(), prepared.recipe()[0]
 
 
-def test_targets_that_are_no_class_are_refused(table):
+def test_targets_that_are_no_class_are_refused(table_compiled_epoch):
     """As an index out of range is by torch; memory of others is never read."""
-    row, recipe = _row(table)
+    row, recipe = _row_compiled_epoch(table_compiled_epoch)
     row.train.y = torch.full_like(row.train.y, 3)
 
     with pytest.raises(IndexError, match="none of the 3 classes"):
@@ -318,9 +611,9 @@ def test_targets_that_are_no_class_are_refused(table):
 
 @pytest.mark.parametrize("place", [-1, 60])
 @pytest.mark.parametrize("part", ["train", "monitor"])
-def test_samples_that_do_not_exist_are_refused(part, place, table):
+def test_samples_that_do_not_exist_are_refused(part, place, table_compiled_epoch):
     """Whoever has made the index; memory of others is never read."""
-    row, recipe = _row(table)
+    row, recipe = _row_compiled_epoch(table_compiled_epoch)
     own = getattr(row, part)
     index = torch.arange(30)
     index[3] = place
@@ -331,9 +624,9 @@ def test_samples_that_do_not_exist_are_refused(part, place, table):
 
 
 @pytest.mark.parametrize("dtype", [torch.int32, torch.int64])
-def test_an_index_may_have_any_form(dtype, table):
+def test_an_index_may_have_any_form(dtype, table_compiled_epoch):
     """Of another integer type, and every second number of another."""
-    row, recipe = _row(table)
+    row, recipe = _row_compiled_epoch(table_compiled_epoch)
     parts = {"train": row.train, "monitor": row.monitor}
     outputs = []
     for stride in (1, 2):
@@ -345,18 +638,22 @@ def test_an_index_may_have_any_form(dtype, table):
             )
             for name, s in parts.items()
         }
-        ((_, outcome),) = train_fleet([replace(_row(table)[0], **sets)], recipe, 1)
+        ((_, outcome),) = train_fleet(
+            [replace(_row_compiled_epoch(table_compiled_epoch)[0], **sets)], recipe, 1
+        )
         outputs.append(outcome.outputs)
 
     plain = {name: TensorSet(s.X[:20], s.y[:20]) for name, s in parts.items()}
-    ((_, expected),) = train_fleet([replace(_row(table)[0], **plain)], recipe, 1)
+    ((_, expected),) = train_fleet(
+        [replace(_row_compiled_epoch(table_compiled_epoch)[0], **plain)], recipe, 1
+    )
     for found in outputs:
         np.testing.assert_array_equal(found, expected.outputs)
 
 
-def test_samples_of_another_width_are_left_to_torch(table):
+def test_samples_of_another_width_are_left_to_torch(table_compiled_epoch):
     """Which says what is wrong with them."""
-    row, recipe = _row(table)
+    row, recipe = _row_compiled_epoch(table_compiled_epoch)
     narrow = TensorSet(row.monitor.X[:, :2].contiguous(), row.monitor.y)
 
     with pytest.raises(RuntimeError):
@@ -364,11 +661,11 @@ def test_samples_of_another_width_are_left_to_torch(table):
 
 
 @pytest.mark.parametrize("score", ["accuracy", "r2"])
-def test_calls_may_be_as_short_as_one_batch(score, table, monkeypatch):
+def test_calls_may_be_as_short_as_one_batch(score, table_compiled_epoch, monkeypatch):
     """So that Ctrl-C is heard where an epoch takes long; nothing else changes."""
-    X, y = table
+    X, y = table_compiled_epoch
     kind = MLPClassifier if score == "accuracy" else MLPRegressor
-    params = {**BASE, "dropout": 0.2, "lr_schedule": "cosine"}
+    params = {**BASE_COMPILED_EPOCH, "dropout": 0.2, "lr_schedule": "cosine"}
     fits = _fits(kind(**params), X, y if score == "accuracy" else X[:, 0] * 2)
     whole = train(fits)
     monkeypatch.setattr(_compiled_epoch, "_SECONDS_PER_CALL", 0.0)
@@ -423,12 +720,12 @@ def _calls(fits, monkeypatch, *, seconds=None, **options):
     "option", ["dropout", "adamw", "rmsprop", "schedule", "smoothed", "full batches"]
 )
 def test_epochs_at_once_are_to_the_bit_what_they_are_one_by_one(
-    option, dtype, table, monkeypatch
+    option, dtype, table_compiled_epoch, monkeypatch
 ):
     """Rows of unequal folds and weights, one of which has fewer epochs to go."""
-    params = {**BASE, "dtype": dtype, "max_epochs": 7, **OPTIONS[option]}
+    params = {**BASE_COMPILED_EPOCH, "dtype": dtype, "max_epochs": 7, **OPTIONS[option]}
     weight = np.linspace(1, 3, 90)
-    fits = _fits(MLPClassifier(**params), *table, weight)
+    fits = _fits(MLPClassifier(**params), *table_compiled_epoch, weight)
     fits[1] = replace(fits[1], n_epochs=4)
 
     found, n_at_once = _calls(fits, monkeypatch)
@@ -439,11 +736,13 @@ def test_epochs_at_once_are_to_the_bit_what_they_are_one_by_one(
     _assert_same(found, expected)
 
 
-def test_epochs_end_where_a_row_is_kept(table, monkeypatch):
+def test_epochs_end_where_a_row_is_kept(table_compiled_epoch, monkeypatch):
     """What is kept on the way is what would be kept one by one."""
     fits = [
         replace(fit, keeps_checkpoints=True)
-        for fit in _fits(MLPClassifier(**{**BASE, "max_epochs": 9}), *table)
+        for fit in _fits(
+            MLPClassifier(**{**BASE_COMPILED_EPOCH, "max_epochs": 9}), *table_compiled_epoch
+        )
     ]
 
     found, n_at_once = _calls(fits, monkeypatch)
@@ -455,10 +754,19 @@ def test_epochs_end_where_a_row_is_kept(table, monkeypatch):
     _assert_same(found, expected)
 
 
-def test_epochs_go_one_by_one_where_early_stopping_looks_at_them(table, monkeypatch):
+def test_epochs_go_one_by_one_where_early_stopping_looks_at_them(
+    table_compiled_epoch, monkeypatch
+):
     """Rows beside one that may stop are what they are without it."""
-    fits = _fits(MLPClassifier(**{**BASE, "max_epochs": 5}), *table)
-    stopping = {**BASE, "max_epochs": 5, **OPTIONS["stopping"], "learning_rate": 0.03}
+    fits = _fits(
+        MLPClassifier(**{**BASE_COMPILED_EPOCH, "max_epochs": 5}), *table_compiled_epoch
+    )
+    stopping = {
+        **BASE_COMPILED_EPOCH,
+        "max_epochs": 5,
+        **OPTIONS["stopping"],
+        "learning_rate": 0.03,
+    }
     fits[1] = replace(fits[1], estimator=MLPClassifier(**stopping, random_state=1))
 
     found, n_epochs = _calls(fits, monkeypatch)
@@ -469,11 +777,16 @@ def test_epochs_go_one_by_one_where_early_stopping_looks_at_them(table, monkeypa
 
 
 def test_a_row_that_diverges_between_epochs_fails_where_it_would_one_by_one(
-    table, monkeypatch
+    table_compiled_epoch, monkeypatch
 ):
     """Its message names the epoch; those trained after it are not told."""
-    params = {**BASE, "optimizer": "sgd", "max_epochs": 20, "hidden_layer_sizes": (9,) * 3}
-    fits = _fits(MLPClassifier(**params), *table)
+    params = {
+        **BASE_COMPILED_EPOCH,
+        "optimizer": "sgd",
+        "max_epochs": 20,
+        "hidden_layer_sizes": (9,) * 3,
+    }
+    fits = _fits(MLPClassifier(**params), *table_compiled_epoch)
     wild = {**params, "learning_rate": WILD_RATE, "momentum": 0.99}
     fits[1] = replace(fits[1], estimator=MLPClassifier(**wild, random_state=1))
 
@@ -486,23 +799,23 @@ def test_a_row_that_diverges_between_epochs_fails_where_it_would_one_by_one(
     _assert_same(found, expected)
 
 
-def test_a_row_has_one_thread_however_many_there_are(table):
+def test_a_row_has_one_thread_however_many_there_are(table_compiled_epoch):
     """So that its call is as short with many threads as with one."""
 
     def epochs(n_rows, n_threads):
         tile = _active_batch.ActiveBatch(recipe, n_threads)
-        tile.add([(i, _row(table)[0]) for i in range(n_rows)])
+        tile.add([(i, _row_compiled_epoch(table_compiled_epoch)[0]) for i in range(n_rows)])
         return tile.compiled.epochs_in(1.0, tile.batch_sizes)
 
-    _, recipe = _row(table)
+    _, recipe = _row_compiled_epoch(table_compiled_epoch)
 
     assert epochs(1, 1) == epochs(1, 16)
     assert epochs(4, 1) < epochs(4, 2) < epochs(4, 4) == epochs(4, 16)
 
 
-def test_samples_that_are_looked_at_take_time_too(table):
+def test_samples_that_are_looked_at_take_time_too(table_compiled_epoch):
     """However few a row is trained on, a call has fewer epochs if it looks at many."""
-    row, recipe = _row(table)
+    row, recipe = _row_compiled_epoch(table_compiled_epoch)
     n_epochs = []
     for n_monitored in (30, 300_000):
         monitor = row.monitor.taken()
@@ -519,9 +832,11 @@ def test_samples_that_are_looked_at_take_time_too(table):
     ("name", "value"),
     [("_SECONDS_PER_EPOCH", 0.1), ("_SECONDS_PER_STEP", 0.1), ("_MOST_BYTES", 3000)],
 )
-def test_calls_take_little_time_and_memory(name, value, table, monkeypatch):
+def test_calls_take_little_time_and_memory(name, value, table_compiled_epoch, monkeypatch):
     """However few products an epoch has."""
-    fits = _fits(MLPClassifier(**{**BASE, "max_epochs": 5}), *table)
+    fits = _fits(
+        MLPClassifier(**{**BASE_COMPILED_EPOCH, "max_epochs": 5}), *table_compiled_epoch
+    )
     monkeypatch.setattr(_compiled_epoch, name, value)
 
     _, n_epochs = _calls(fits, monkeypatch)
@@ -529,10 +844,12 @@ def test_calls_take_little_time_and_memory(name, value, table, monkeypatch):
     assert n_epochs == [1] * 5
 
 
-def test_progress_counts_the_epochs_of_a_call(table, monkeypatch):
+def test_progress_counts_the_epochs_of_a_call(table_compiled_epoch, monkeypatch):
     """Each network and epoch once."""
     told = []
-    fits = _fits(MLPClassifier(**{**BASE, "max_epochs": 7}), *table)
+    fits = _fits(
+        MLPClassifier(**{**BASE_COMPILED_EPOCH, "max_epochs": 7}), *table_compiled_epoch
+    )
 
     _, n_epochs = _calls(fits, monkeypatch, progress=told.append)
 
@@ -540,19 +857,21 @@ def test_progress_counts_the_epochs_of_a_call(table, monkeypatch):
     assert told[-1].n_epochs_done == told[-1].n_epochs == 3 * 7
 
 
-def test_a_class_that_is_not_trained_on_counts_as_by_torch(table, monkeypatch):
+def test_a_class_that_is_not_trained_on_counts_as_by_torch(
+    table_compiled_epoch, monkeypatch
+):
     """It has no loss, and is never predicted."""
-    X, y = table
+    X, y = table_compiled_epoch
     y = y.copy()
     y[70:75] = 3
-    estimator = MLPClassifier(**{**BASE, "dtype": "float64"})
+    estimator = MLPClassifier(**{**BASE_COMPILED_EPOCH, "dtype": "float64"})
 
     _assert_close(*_both(_fits(estimator, X, y), monkeypatch))
 
 
 @pytest.mark.parametrize(("dropout", "n_numbers"), [(0.0, 0), (0.2, 20 * 33)])
 def test_numbers_of_dropout_are_made_where_something_is_dropped(
-    dropout, n_numbers, table, monkeypatch
+    dropout, n_numbers, table_compiled_epoch, monkeypatch
 ):
     """For the widest of such layers, whatever the number of features."""
     asked = set()
@@ -563,7 +882,7 @@ def test_numbers_of_dropout_are_made_where_something_is_dropped(
         return dropout_positions(n, device)
 
     monkeypatch.setattr(_compiled_epoch, "dropout_positions", noted)
-    row, recipe = _row(table, dropout=dropout)
+    row, recipe = _row_compiled_epoch(table_compiled_epoch, dropout=dropout)
 
     list(train_fleet([row], recipe, 1))
 

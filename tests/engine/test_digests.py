@@ -1,4 +1,4 @@
-"""Digests of values: different for what acts differently, equal in any process."""
+"""Digests of data, of values and of code."""
 
 import contextlib
 import enum
@@ -15,16 +15,227 @@ from os import getenv
 
 import numpy as np
 import pandas as pd
+import polars as pl
+import pyarrow as pa
 import pytest
+import scipy.sparse
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
+from hypothesis.extra.numpy import arrays
 from skorch.callbacks import EarlyStopping, LRScheduler
 from torch import nn
 from torch.nn import functional
 
 from sk_tune import MLPClassifier
-from sk_tune.engine._digest import value_digest
+from sk_tune.engine._code_names import (
+    attribute_names,
+    bound_names,
+    imported_names,
+    installed_name,
+    installed_version,
+    nested_code,
+    read_names,
+)
+from sk_tune.engine._digest import data_digest, value_digest
+
+A = np.arange(12, dtype=np.float64).reshape(4, 3)
+
+
+def _digest(data):
+    return data_digest(data, value_digest)
+
+
+def _payload(bits):
+    return np.array([bits], dtype=np.uint64).view(np.float64)
+
+
+def _frame(column, **options):
+    return pd.DataFrame({"a": pd.Series(column, **options)})
+
+
+def _categories(values, categories, ordered=None):
+    return _frame(pd.Categorical(values, categories=categories, ordered=ordered))
+
+
+DIFFERENT = {
+    "values": (A, A + 1),
+    "types": (A, A.astype(np.float32)),
+    "order of bytes": (A, A.astype(">f8")),
+    "shapes": (A, A.reshape(3, 4)),
+    "signs of zero": (np.array([0.0]), np.array([-0.0])),
+    "bits of NaN": (_payload(0x7FF8000000000000), _payload(0x7FF8000000000001)),
+    "units of time": (
+        np.array([1], dtype="M8[s]"),
+        np.array([1], dtype="M8[ms]"),
+    ),
+    "fields of records": (
+        np.zeros(2, dtype=[("a", "i4"), ("b", "i4")]),
+        np.zeros(2, dtype=[("b", "i4"), ("a", "i4")]),
+    ),
+    "masks": (np.ma.array([1, 2], mask=[0, 1]), np.ma.array([1, 2], mask=[1, 0])),
+    "objects": (np.array([1, "1"], dtype=object), np.array(["1", "1"], dtype=object)),
+    "missing objects": (np.array([None, 1], object), np.array([np.nan, 1], object)),
+    "cuts between texts": (np.array(["ab", "c"], object), np.array(["a", "bc"], object)),
+    "tensors": (torch.zeros(2), torch.zeros(2, dtype=torch.bfloat16)),
+    "gradients": (torch.zeros(2), torch.zeros(2, requires_grad=True)),
+    "names of columns": (pd.DataFrame({"a": [1]}), pd.DataFrame({"b": [1]})),
+    "types of names": (pd.DataFrame({0: [1]}), pd.DataFrame({"0": [1]})),
+    "order of columns": (
+        pd.DataFrame({"a": [1], "b": [1]}),
+        pd.DataFrame({"b": [1], "a": [1]}),
+    ),
+    "types of columns": (_frame([1, 2]), _frame([1, 2], dtype="Int64")),
+    "small columns": (_frame([1], dtype="int8"), _frame([1], dtype="int16")),
+    "columns of objects": (
+        _frame([1, "a"], dtype=object),
+        _frame(["1", "a"], dtype=object),
+    ),
+    "missing in columns of objects": (
+        _frame([None, "a"], dtype=object),
+        _frame([np.nan, "a"], dtype=object),
+    ),
+    "missing numbers": (
+        _frame([1, None], dtype="Int64"),
+        _frame([1, 0], dtype="Int64"),
+    ),
+    "large whole numbers": (
+        _frame([2**60, None], dtype="Int64"),
+        _frame([2**60 + 1, None], dtype="Int64"),
+    ),
+    "categories": (_categories(["x"], ["x", "y"]), _categories(["x"], ["x", "z"])),
+    "order of categories": (_categories(["x"], ["x", "y"]), _categories(["x"], ["y", "x"])),
+    "ordered categories": (
+        _categories(["x"], ["x", "y"], ordered=False),
+        _categories(["x"], ["x", "y"], ordered=True),
+    ),
+    "zones of time": (
+        _frame(pd.DatetimeIndex(["2026-01-01"], tz="UTC")),
+        _frame(pd.DatetimeIndex(["2026-01-01"], tz="Europe/Berlin")),
+    ),
+    "intervals": (
+        _frame(pd.arrays.IntervalArray.from_breaks([0, 1])),
+        _frame(pd.arrays.IntervalArray.from_breaks([0, 2])),
+    ),
+    "names of series": (pd.Series([1], name="a"), pd.Series([1], name="b")),
+    "frames and series": (_frame([1]), pd.Series([1], name="a")),
+    "frames and arrays": (_frame([1]), np.array([[1]])),
+    "values of polars": (pl.DataFrame({"a": [1, None]}), pl.DataFrame({"a": [1, 0]})),
+    "places of polars' nulls": (
+        pl.DataFrame({"a": [1, None]}),
+        pl.DataFrame({"a": [None, 1]}),
+    ),
+    "large numbers of polars": (
+        pl.DataFrame({"a": [2**60, None]}),
+        pl.DataFrame({"a": [2**60 + 1, None]}),
+    ),
+    "polars and pandas": (pl.DataFrame({"a": [1]}), pd.DataFrame({"a": [1]})),
+    "series of polars": (pl.Series("a", [1]), pl.Series("a", [2])),
+    "tables": (pa.table({"a": [1]}), pa.table({"a": [2]})),
+    "sparse values": (scipy.sparse.csr_array(A), scipy.sparse.csr_array(A + 1)),
+    "sparse types": (scipy.sparse.csr_array(A), scipy.sparse.csr_matrix(A)),
+    "sparse shapes": (
+        scipy.sparse.csr_array((2, 3)),
+        scipy.sparse.csr_array((3, 2)),
+    ),
+}
+
+
+@pytest.mark.parametrize("pair", DIFFERENT.values(), ids=DIFFERENT)
+def test_different_data_differ(pair):
+    """Of each pair."""
+    one, other = map(_digest, pair)
+
+    assert None not in {one, other}
+    assert one != other
+
+
+def _memmap(folder):
+    path = folder / "data"
+    mapped = np.memmap(path, dtype=A.dtype, shape=A.shape, mode="w+")
+    mapped[:] = A
+    mapped.flush()
+    return np.memmap(path, dtype=A.dtype, shape=A.shape, mode="r")
+
+
+EQUAL = {
+    "columns first": (A, np.asfortranarray(A)),
+    "every other row": (A, np.repeat(A, 2, axis=0)[::2]),
+    "backwards": (A, np.ascontiguousarray(A[::-1])[::-1]),
+    "read-only": (A, np.frombuffer(A.tobytes()).reshape(A.shape)),
+    "transposed tensors": (torch.arange(4).view(2, 2), torch.tensor([[0, 2], [1, 3]]).T),
+    "empty arrays": (np.empty((0, 3)), np.empty((0, 3))),
+    "empty tensors": (torch.empty(0, 3), torch.empty(0, 3)),
+    "no dimension": (np.array(3.0), np.array(3.0)),
+    "rows of a frame": (_frame([1, 2]), _frame([1, 2]).set_index(np.array([5, 6]))),
+    "texts": (_frame(["a", None]), _frame(["a", np.nan])),
+    "dates": (
+        _frame(pd.DatetimeIndex(["2026-01-01", None], tz="UTC")),
+        _frame(pd.DatetimeIndex(["2026-01-01", None], tz="UTC")),
+    ),
+    "arrow's types": (
+        _frame([1, None], dtype="int64[pyarrow]"),
+        _frame([1, None], dtype="int64[pyarrow]"),
+    ),
+    "sparse memory": (scipy.sparse.csr_array(A), scipy.sparse.csr_array(A.copy())),
+    "sparse order": (
+        scipy.sparse.csr_array(([1.0, 2.0], [0, 1], [0, 2]), shape=(1, 2)),
+        scipy.sparse.csr_array(([2.0, 1.0], [1, 0], [0, 2]), shape=(1, 2)),
+    ),
+    "types of sparse indices": (
+        scipy.sparse.csr_array(([1.0], ([0], [1])), shape=(2, 2)),
+        scipy.sparse.csr_array(
+            ([1.0], np.array([1], np.int64), np.array([0, 1, 1], np.int64)), shape=(2, 2)
+        ),
+    ),
+}
+
+
+@pytest.mark.parametrize("pair", EQUAL.values(), ids=EQUAL)
+def test_equal_data_have_equal_digests(pair):
+    """However they lie in memory, and whatever index a frame has."""
+    one, other = map(_digest, pair)
+
+    assert one is not None
+    assert one == other
+
+
+def test_sparse_data_stay_as_they_are():
+    """Entries of one place are added up in a copy."""
+    data = scipy.sparse.coo_array((np.ones(2), (np.zeros(2, dtype=int),)), shape=(3,))
+
+    assert _digest(data) is not None
+    assert data.nnz == 2
+
+
+def test_a_memmap_is_an_array(tmp_path):
+    """joblib sends large arrays as such to workers."""
+    assert _digest(_memmap(tmp_path)) == _digest(A)
+
+
+def test_what_is_no_data_has_no_digest():
+    """It is for others to read."""
+    assert [_digest(value) for value in (None, 3, [1, 2], {"a": 1}, object())] == [None] * 5
+
+
+FLOATS = arrays(np.float64, st.integers(0, 4), elements=st.floats(width=64))
+
+
+@given(FLOATS, FLOATS)
+def test_digests_of_arrays_are_equal_if_all_bytes_are(one, other):
+    """Neither NaN nor the sign of zero is an exception."""
+    assert (_digest(one) == _digest(other)) == (one.tobytes() == other.tobytes())
+
+
+TEXTS = st.lists(st.none() | st.text() | st.integers(), max_size=4)
+
+
+@given(TEXTS, TEXTS)
+def test_digests_of_columns_of_objects_are_equal_if_all_values_are(one, other):
+    """With their types."""
+    one_digest, other_digest = (_digest(_frame(v, dtype=object)) for v in (one, other))
+
+    assert (one_digest == other_digest) == (one == other)
 
 
 class Mode(enum.Enum):
@@ -479,3 +690,118 @@ def test_what_is_patched_into_a_library_counts(where, wraps, monkeypatch):
     assert value_digest(_Rectified) != before
     monkeypatch.undo()
     assert value_digest(_Rectified) == before
+
+
+FACTOR = 2
+
+
+def _function(x):
+    import json
+
+    def inner(y):
+        return [len(z) * FACTOR for z in y.values]
+
+    class Inner:
+        size = FACTOR
+
+    return json, inner, Inner, x
+
+
+def test_names_that_are_read_are_those_of_all_code_inside():
+    """Attributes and local names are none."""
+    names = read_names(_function.__code__)
+
+    assert {"FACTOR", "len"} <= set(names)
+    assert not {"values", "x", "inner", "json"} & set(names)
+
+
+def _binding():
+    global FACTOR, GONE
+    FACTOR = local = 3
+    del GONE
+    return local
+
+
+def test_names_that_are_set_or_deleted_are_global_ones():
+    """Local variables are none."""
+    assert bound_names(_binding.__code__) == ["FACTOR", "GONE"]
+
+
+def test_imports_inside_a_function_are_found():
+    """They are not among its global names."""
+    assert imported_names(_function.__code__) == ["json"]
+
+
+def test_attributes_are_among_the_names():
+    """As is every other name."""
+    assert {"values", "FACTOR"} <= attribute_names(_function.__code__)
+
+
+def test_code_that_is_nested_comes_after_the_outer_one():
+    """At any depth."""
+    names = [code.co_name for code in nested_code(_function.__code__)]
+
+    assert names[0] == "_function"
+    assert {"inner", "Inner"} <= set(names[1:])
+
+
+def _own():
+    return None
+
+
+def test_classes_and_functions_of_libraries_have_a_name_and_a_version():
+    """Those of Python its own."""
+    assert (
+        installed_name(nn.Linear) == f"torch.nn.modules.linear.Linear {torch.__version__}"
+    )
+    assert installed_name(MLPClassifier).startswith("sk_tune.")
+    assert installed_name(functools.partial).startswith("functools.partial python")
+
+
+@pytest.mark.parametrize(
+    "code",
+    [
+        _own,
+        functools.wraps(nn.Linear)(_own),
+        torch.no_grad()(_own),
+        type("Linear", (), {"__module__": "torch.nn.modules.linear"}),
+        lambda: None,
+        3,
+    ],
+    ids=["own", "borrowed name", "decorated", "same name", "lambda", "number"],
+)
+def test_what_a_library_does_not_have_under_its_name_has_none(code):
+    """Whatever it calls itself."""
+    assert installed_name(code) is None
+
+
+def test_a_checkout_counts_as_a_users(tmp_path, monkeypatch):
+    """It has a version, and may be edited without another."""
+    (tmp_path / "checked_out.py").write_text("__version__ = '1.0'\ndef f(): return 1\n")
+    monkeypatch.syspath_prepend(str(tmp_path))
+    module = __import__("checked_out")
+
+    assert installed_version("checked_out") == ""
+    assert installed_name(module.f) is None
+    del sys.modules["checked_out"]
+
+
+def test_packages_of_other_folders_of_packages_are_installed(tmp_path, monkeypatch):
+    """Those of a user, and of an interpreter below the environment."""
+    folder = tmp_path / "lib" / "dist-packages"
+    folder.mkdir(parents=True)
+    (folder / "of_a_user.py").write_text("__version__ = '1.0'\ndef f(): return 1\n")
+    monkeypatch.syspath_prepend(str(folder))
+    module = __import__("of_a_user")
+
+    assert installed_version("of_a_user") == "1.0"
+    assert installed_name(module.f) == "of_a_user.f 1.0"
+    del sys.modules["of_a_user"]
+
+
+def test_modules_without_a_file_belong_to_the_user(monkeypatch):
+    """Such as that of a notebook."""
+    monkeypatch.setitem(sys.modules, "nowhere", types.ModuleType("nowhere"))
+
+    assert installed_version("nowhere") == ""
+    assert installed_version("__main__") == ""
