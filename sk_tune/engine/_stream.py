@@ -221,7 +221,7 @@ def _tasks(shards: list[tuple[int, Shard]]) -> list[Any]:
 
 
 @dataclass(slots=True, eq=False)
-class _Request:
+class _StreamRequest:
     """Fits whose results are wanted together, and those that have not ended."""
 
     positions: Sequence[int]
@@ -277,7 +277,7 @@ class FitStream:
         self._keys = FitKeys()
         self._data: list[int] = []
         self._unstored: Counter[str] = Counter()
-        self._requests: dict[int, _Request] = {}
+        self._requests: dict[int, _StreamRequest] = {}
         self._request_of: dict[int, int] = {}
         self._running: dict[int, tuple[Shard, StoredFits]] = {}
         self._n_fits = self._n_requests = self._n_shards = 0
@@ -409,7 +409,7 @@ class FitStream:
         number, self._n_requests = self._n_requests, self._n_requests + 1
         positions = range(self._n_fits, self._n_fits + n_fits)
         self._n_fits += n_fits
-        self._requests[number] = _Request(positions, set(positions))
+        self._requests[number] = _StreamRequest(positions, set(positions))
         self._request_of |= dict.fromkeys(positions, number)
         return number
 

@@ -20,8 +20,7 @@ from torch.nn import functional as F
 
 from sk_tune import MLPClassifier, MLPRegressor, NetClassifier
 from sk_tune.engine import Fit, TimeLimit, _shard, _train, fitted_estimator, train
-from sk_tune.engine.fleet import _active_batch
-from sk_tune.engine.fleet import _train as _fleet_train
+from sk_tune.engine.fleet import _active_batch, _loop
 from sk_tune.exceptions import SkTuneWarning
 
 ROWS, MONITOR = np.arange(150), np.arange(150, 200)
@@ -575,13 +574,13 @@ def test_a_fit_that_goes_on_is_not_trained_from_what_was_planned(digits, monkeyp
     short = replace(whole, checkpoint=kept.checkpoints[-1], keeps_checkpoints=False)
     n_before = len(kept.checkpoints[-1].history)
     n_trained = []
-    train_epochs = _fleet_train._train_epochs
+    train_epochs = _loop._train_epochs
 
     def noted(tile, n_epochs):
         n_trained.append(len(tile) * n_epochs)
         return train_epochs(tile, n_epochs)
 
-    monkeypatch.setattr(_fleet_train, "_train_epochs", noted)
+    monkeypatch.setattr(_loop, "_train_epochs", noted)
 
     rest = train([short] * 2, n_jobs=2)
 

@@ -9,8 +9,9 @@ from sk_tune.engine.fleet._active_batch import (
     stacked_program,
 )
 from sk_tune.engine.fleet._chain import ChainProgram, Program
-from sk_tune.engine.fleet._dropout import is_torch_dropout, orders_in_memory
 from sk_tune.engine.fleet._kernel import arithmetic
+from sk_tune.engine.fleet._loop import train_fleet
+from sk_tune.engine.fleet._masks import is_torch_dropout, orders_in_memory
 from sk_tune.engine.fleet._module import ModuleProgram
 from sk_tune.engine.fleet._recipe import (
     LOSSES,
@@ -23,7 +24,6 @@ from sk_tune.engine.fleet._recipe import (
     loss_by_autograd,
 )
 from sk_tune.engine.fleet._stacked_optimizers import Settings
-from sk_tune.engine.fleet._train import train_fleet
 
 __all__ = [
     "LOSSES",

@@ -14,9 +14,9 @@ from torch import Tensor, nn
 from sk_tune.augment import RowAugmenter
 from sk_tune.engine.fleet._chain import Program
 from sk_tune.engine.fleet._compiled_epoch import CompiledEpoch, compiled_epoch
-from sk_tune.engine.fleet._dropout import StackedDropout
 from sk_tune.engine.fleet._epoch_batches import sizes_of_networks
 from sk_tune.engine.fleet._kernel import compiled_library, is_plain
+from sk_tune.engine.fleet._masks import StackedDropout
 from sk_tune.engine.fleet._mlp_program import MLPProgram
 from sk_tune.engine.fleet._module import ModuleProgram
 from sk_tune.engine.fleet._recipe import FleetNetwork, Recipe

@@ -15,7 +15,6 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from sk_tune.engine.fleet._dropout import StackedDropout
 from sk_tune.engine.fleet._layers import (
     Activation,
     Batch,
@@ -25,6 +24,7 @@ from sk_tune.engine.fleet._layers import (
     Tensors,
     run_backward,
 )
+from sk_tune.engine.fleet._masks import StackedDropout
 from sk_tune.engine.fleet._stacked_optimizers import StackedTensors
 
 __all__ = ["ChainProgram", "Program", "stacked_parts"]

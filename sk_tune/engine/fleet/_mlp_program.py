@@ -17,7 +17,6 @@ import torch
 from torch import Tensor, nn
 
 from sk_tune.engine.fleet._chain import ChainProgram
-from sk_tune.engine.fleet._dropout import StackedDropout
 from sk_tune.engine.fleet._layers import (
     Activation,
     Batch,
@@ -31,6 +30,7 @@ from sk_tune.engine.fleet._layers import (
     Tensors,
     chained,
 )
+from sk_tune.engine.fleet._masks import StackedDropout
 from sk_tune.nets import MLP, mean_of_members
 
 __all__ = ["MLPProgram"]

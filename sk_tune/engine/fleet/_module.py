@@ -21,7 +21,7 @@ from torch.nn import functional
 
 from sk_tune.engine.fleet._chain import Program, stacked_parts
 from sk_tune.engine.fleet._convolution import StackedConv, StackedPool, conv_fits, pool_fits
-from sk_tune.engine.fleet._dropout import (
+from sk_tune.engine.fleet._masks import (
     SeededMasks,
     StackedDropout,
     TorchDropout,

@@ -18,13 +18,6 @@ from torch.nn import functional as F
 
 from sk_tune.engine.fleet._chain import ChainProgram
 from sk_tune.engine.fleet._convolution import geometry_of, pool_fits
-from sk_tune.engine.fleet._dropout import (
-    SeededMasks,
-    StackedDropout,
-    draw_masks,
-    is_torch_dropout,
-    orders_in_memory,
-)
 from sk_tune.engine.fleet._image_layers import Convolution, Flat, ImageNorm, Pooling
 from sk_tune.engine.fleet._layers import (
     Activation,
@@ -35,6 +28,13 @@ from sk_tune.engine.fleet._layers import (
     LayerNorm,
     Linear,
     chained,
+)
+from sk_tune.engine.fleet._masks import (
+    SeededMasks,
+    StackedDropout,
+    draw_masks,
+    is_torch_dropout,
+    orders_in_memory,
 )
 from sk_tune.nets import ACTIVATIONS, SeededDropout
 from sk_tune.training import forked_rng

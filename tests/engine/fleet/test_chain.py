@@ -13,8 +13,8 @@ from sk_tune.engine.fleet._chain import (
     predicting,
     stacked_parts,
 )
-from sk_tune.engine.fleet._dropout import StackedDropout
 from sk_tune.engine.fleet._layers import Activation, Dropout, Linear
+from sk_tune.engine.fleet._masks import StackedDropout
 
 
 class Scaled(nn.Module):

@@ -10,14 +10,17 @@ from torch import nn
 from torch.func import functional_call, vmap
 from torch.nn import functional as F
 
-from sk_tune.engine.fleet import _columns, _convolution
-from sk_tune.engine.fleet._columns import convolve, input_gradient, weight_gradient
+from sk_tune.engine.fleet import _convolution
+from sk_tune.engine.fleet import _convolution as _columns
 from sk_tune.engine.fleet._convolution import (
     StackedConv,
     StackedPool,
     conv_fits,
+    convolve,
     geometry_of,
+    input_gradient,
     pool_fits,
+    weight_gradient,
 )
 from sk_tune.engine.fleet._image_layers import Convolution, Flat, ImageNorm, Pooling
 from sk_tune.engine.fleet._layers import Batch

@@ -7,7 +7,7 @@ import torch
 from torch import nn
 from torch.func import vmap
 
-from sk_tune.engine.fleet._dropout import (
+from sk_tune.engine.fleet._masks import (
     SeededMasks,
     StackedDropout,
     TorchDropout,

@@ -9,7 +9,6 @@ from hypothesis import strategies as st
 from torch.nn import functional as F
 
 from sk_tune.engine.fleet import _epoch_batches
-from sk_tune.engine.fleet._dropout import StackedDropout
 from sk_tune.engine.fleet._epoch_batches import (
     epoch_batches,
     evaluate,
@@ -17,6 +16,7 @@ from sk_tune.engine.fleet._epoch_batches import (
     runs,
     sizes_of_networks,
 )
+from sk_tune.engine.fleet._masks import StackedDropout
 from sk_tune.engine.fleet._mlp_program import MLPProgram
 from sk_tune.engine.fleet._recipe import LOSSES
 from sk_tune.nets import MLP

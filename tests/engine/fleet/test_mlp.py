@@ -6,7 +6,7 @@ import itertools
 import pytest
 import torch
 
-from sk_tune.engine.fleet._dropout import StackedDropout
+from sk_tune.engine.fleet._masks import StackedDropout
 from sk_tune.engine.fleet._mlp_program import MLPProgram
 from sk_tune.nets import ACTIVATIONS, MLP, seed_dropout, set_dropout_step
 

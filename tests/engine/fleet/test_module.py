@@ -7,7 +7,7 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
-from sk_tune.engine.fleet._dropout import StackedDropout
+from sk_tune.engine.fleet._masks import StackedDropout
 from sk_tune.engine.fleet._module import ModuleProgram
 from sk_tune.nets import CNN, MLP, RNN, SeededDropout, seed_dropout, set_dropout_step
 

@@ -8,7 +8,7 @@ from torch import nn
 from torch.nn import functional as F
 
 from sk_tune.engine.fleet import _convolution
-from sk_tune.engine.fleet._dropout import StackedDropout
+from sk_tune.engine.fleet._masks import StackedDropout
 from sk_tune.engine.fleet._traced import (
     Link,
     TracedProgram,

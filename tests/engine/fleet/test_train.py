@@ -12,9 +12,9 @@ from torch import nn
 from torch.nn import functional as F
 from torch.optim import SGD, Adam, AdamW, RMSprop
 
+from sk_tune.engine.fleet._loop import train_fleet
 from sk_tune.engine.fleet._recipe import LOSSES, FleetNetwork, Recipe, SeededCourse
 from sk_tune.engine.fleet._stacked_optimizers import Settings
-from sk_tune.engine.fleet._train import train_fleet
 from sk_tune.nets import CNN, MLP, seed_dropout, set_dropout_step
 from sk_tune.training import (
     StoppingState,
@@ -479,7 +479,7 @@ def test_rows_are_made_when_places_become_free():
 @pytest.mark.parametrize(("seconds", "n_calls"), [(0.0, 29), (0.02, 1)])
 def test_what_takes_long_to_keep_is_kept_less_often(monkeypatch, seconds, n_calls):
     """It must not cost more than a share of the time."""
-    monkeypatch.setattr("sk_tune.engine.fleet._train._SECONDS_TO_KEEP", 1e-5)
+    monkeypatch.setattr("sk_tune.engine.fleet._loop._SECONDS_TO_KEEP", 1e-5)
     spec, kept = Spec(n_epochs=30), []
 
     def keep(states):
