@@ -11,16 +11,15 @@ from torch.func import functional_call, vmap
 from torch.nn import functional as F
 
 from sk_tune.engine.fleet import _convolution
-from sk_tune.engine.fleet import _convolution as _columns
 from sk_tune.engine.fleet._convolution import (
     StackedConv,
     StackedPool,
+    column_input_gradient,
+    column_weight_gradient,
     conv_fits,
-    convolve,
+    convolve_by_columns,
     geometry_of,
-    input_gradient,
     pool_fits,
-    weight_gradient,
 )
 from sk_tune.engine.fleet._image_layers import Convolution, Flat, ImageNorm, Pooling
 from sk_tune.engine.fleet._layers import Batch
@@ -518,12 +517,12 @@ def draw_columns(*shape, seed):
     return torch.randn(shape, generator=generator, dtype=torch.float64)
 
 
-@pytest.mark.parametrize("limit", [1, 150, 2000, _columns._MAX_COLUMNS])
+@pytest.mark.parametrize("limit", [1, 150, 2000, _convolution._MAX_COLUMNS])
 @pytest.mark.parametrize("n_in", [2, 16])
 @pytest.mark.parametrize("dims", [1, 2, 3])
 def test_outputs_and_derivatives_are_torchs(dims, n_in, limit, monkeypatch):
     """Whatever part of the columns is made at a time, and few channels or many."""
-    monkeypatch.setattr(_columns, "_MAX_COLUMNS", limit)
+    monkeypatch.setattr(_convolution, "_MAX_COLUMNS", limit)
     x = draw_columns(4, n_in, *SIZES[dims], 2, seed=0)
     weight, bias = draw_columns(4, 3, n_in, *[3] * dims, seed=1), draw_columns(4, 3, seed=2)
     padding = ((1, 1),) * dims
@@ -536,16 +535,18 @@ def test_outputs_and_derivatives_are_torchs(dims, n_in, limit, monkeypatch):
     grad = draw_columns(*expected.shape, seed=3)
     by_x, by_weight = torch.autograd.grad(expected, leaves, grad)
 
-    torch.testing.assert_close(convolve(x, padding, weight, bias), expected.detach())
-    torch.testing.assert_close(input_gradient(x, padding, grad, weight), by_x)
-    found = weight_gradient(x, padding, grad, weight.shape[3:])
+    torch.testing.assert_close(
+        convolve_by_columns(x, padding, weight, bias), expected.detach()
+    )
+    torch.testing.assert_close(column_input_gradient(x, padding, grad, weight), by_x)
+    found = column_weight_gradient(x, padding, grad, weight.shape[3:])
     torch.testing.assert_close(found, by_weight)
 
 
 def test_a_kernel_larger_than_the_image_is_refused():
     """As by torch, and with the sizes."""
     with pytest.raises(RuntimeError, match=r"a kernel of \(4,\) over inputs of \(3,\)"):
-        convolve(
+        convolve_by_columns(
             draw_columns(1, 2, 3, 2, seed=0),
             ((0, 0),),
             draw_columns(1, 3, 2, 4, seed=1),
