@@ -393,56 +393,6 @@ def _assert_close(ours, theirs, tolerance=1e-10):
                 assert ours_then[name] == pytest.approx(theirs_then[name], abs=tolerance)
 
 
-@pytest.mark.parametrize("option", OPTIONS)
-def test_classifiers_train_as_by_torch(option, table_compiled_epoch, monkeypatch):
-    """Weights, moments, curves and predictions are equal but for rounding."""
-    estimator = MLPClassifier(**{
-        **BASE_COMPILED_EPOCH,
-        "dtype": "float64",
-        **OPTIONS[option],
-    })
-
-    _assert_close(*_both(_fits(estimator, *table_compiled_epoch), monkeypatch))
-
-
-@pytest.mark.parametrize("loss", ["squared_error", "absolute_error", "huber"])
-@pytest.mark.parametrize("n_targets", [1, 3])
-def test_regressors_train_as_by_torch(loss, n_targets, table_compiled_epoch, monkeypatch):
-    """Every loss, of one target and of several, some of them far out."""
-    X, _ = table_compiled_epoch
-    y = np.exp(X[:, :n_targets]) if n_targets > 1 else np.exp(X[:, 0])
-    estimator = MLPRegressor(**{
-        **BASE_COMPILED_EPOCH,
-        "dtype": "float64",
-        "loss": loss,
-        "dropout": 0.1,
-    })
-
-    _assert_close(*_both(_fits(estimator, X, y), monkeypatch))
-
-
-@pytest.mark.parametrize("smoothing", [0.0, 0.3])
-def test_several_labels_train_as_by_torch(smoothing, table_compiled_epoch, monkeypatch):
-    """Binary cross-entropy."""
-    X, _ = table_compiled_epoch
-    y = (X[:, :3] > 0.5).astype(int)
-    params = {**BASE_COMPILED_EPOCH, "dtype": "float64", "label_smoothing": smoothing}
-
-    _assert_close(*_both(_fits(MLPClassifier(**params), X, y), monkeypatch))
-
-
-@pytest.mark.parametrize("kind", ["classes", "targets"])
-def test_weights_of_samples_count_as_by_torch(kind, table_compiled_epoch, monkeypatch):
-    """In some rows only, some of them 0."""
-    X, y = table_compiled_epoch
-    weight = np.arange(90) % 4 / 2
-    make = MLPClassifier if kind == "classes" else MLPRegressor
-    estimator = make(**{**BASE_COMPILED_EPOCH, "dtype": "float64"})
-    target = y if kind == "classes" else X[:, 0]
-
-    _assert_close(*_both(_fits(estimator, X, target, weight), monkeypatch))
-
-
 class Chain(nn.Module):
     """A user's chain, without some biases."""
 

@@ -1,7 +1,5 @@
 """Layers of many networks, with derivatives written out."""
 
-import copy
-
 import pytest
 import torch
 from torch import nn
@@ -14,16 +12,11 @@ from sk_tune.engine.fleet._layers import (
     Dropout,
     LayerNorm,
     Linear,
-    ModuleLayer,
-    Residual,
     chained,
     input_gradient,
     linear,
-    run_backward,
     weight_gradient,
 )
-from sk_tune.engine.fleet._mlp_program import MemberHead, MemberLinear, Members
-from sk_tune.nets import _mlp as nets
 
 K, B, D, H = 3, 5, 4, 6
 
@@ -83,104 +76,6 @@ def _chain(names, memory):
     layers = chained([make(str(i)) for i, (make, _) in enumerate(made)])
     modules = [nn.Identity() if m is None else m.double() for _, m in made]
     return layers, modules, [i for i, (_, m) in enumerate(made) if m is None]
-
-
-def _lone(modules, masked, tensors, X, row):
-    """Return the output of one row, its leaves, and the input."""
-    leaves = {n: t[row].clone() for n, t in tensors.items()}
-    names = [
-        f"{i}.{n}" for i, module in enumerate(modules) for n, _ in module.named_parameters()
-    ]
-    for name in names:
-        leaves[name].requires_grad_()
-    x = h = X[row].clone().requires_grad_()
-    for i, module in enumerate(modules):
-        own = {n.partition(".")[2]: t for n, t in leaves.items() if n.startswith(f"{i}.")}
-        if i in masked:
-            h = h * _mask(X, None)[row] if h.shape == X.shape[1:] else h
-        else:
-            h = torch.func.functional_call(module.train(), own, (h,))
-    return h, [leaves[n] for n in names], names, x
-
-
-CHAINS = [
-    ("linear",),
-    ("no bias", "last no bias"),
-    ("relu", "linear", "relu", "mask", "last"),
-    ("linear", "tanh", "mask", "relu", "last"),
-    ("linear", "relu", "mask", "tanh", "last"),
-    ("linear", "relu", "mask", "mask", "tanh", "last"),
-    ("linear", "tanh", "no mask", "relu", "last"),
-    ("linear", "gelu", "relu", "layer", "tanh", "last", "softmax"),
-    ("linear", "tanh", "layer", "relu", "mask", "last"),
-    ("batch", "linear", "batch", "relu", "last", "relu"),
-    ("mask", "linear", "relu", "batch", "mask"),
-]
-
-
-@pytest.mark.parametrize("names", CHAINS, ids="-".join)
-def test_chains_are_those_of_torch(names):
-    """No layer overwrites what another needs: output and all derivatives are torch's."""
-    memory = Memory()
-    layers, modules, masked = _chain(names, memory)
-    tensors, X = _tensors(*modules), _normal(K, B, D, seed=8)
-    batch = Batch({n: t.clone() for n, t in tensors.items()}, slice(0, K), 0, {})
-
-    for _ in range(2):
-        h = X.clone()
-        for layer in layers:
-            h = layer.forward(h, batch)
-        h = h.clone()
-        dy = _normal(*h.shape, seed=4)
-        kept = dy.clone()
-        dx = run_backward(layers, dy, batch, keep=True)
-
-    assert torch.equal(dy, kept)
-    for row in range(K):
-        out, leaves, own_names, x = _lone(modules, masked, tensors, X, row)
-        torch.testing.assert_close(h[row], out.detach(), rtol=1e-12, atol=1e-12)
-        own = torch.autograd.grad(out, [*leaves, x], kept[row])
-        torch.testing.assert_close(dx[row], own[-1], rtol=1e-11, atol=1e-12)
-        for name, expected in zip(own_names, own[:-1], strict=True):
-            torch.testing.assert_close(
-                batch.found[name][row], expected, rtol=1e-11, atol=1e-12
-            )
-
-
-@pytest.mark.parametrize("names", CHAINS, ids="-".join)
-def test_evaluation_leaves_the_input_alone(names):
-    """The first layer of a chain owns nothing that it may overwrite."""
-    layers, modules, _ = _chain(names, Memory())
-    tensors, X = _tensors(*modules), _normal(K, B, D)
-    before = X.clone()
-
-    h = X
-    for layer in layers:
-        h = layer.evaluate(h, tensors)
-
-    assert torch.equal(X, before)
-    assert torch.isfinite(h).all()
-
-
-@pytest.mark.parametrize("body", [("linear", "relu", "mask"), ("linear", "no mask")])
-def test_a_residual_adds_its_input(body):
-    """The derivative by the input is that of the body and that of the output."""
-    memory = Memory()
-    layers, modules, masked = _chain(body, memory)
-    residual = Residual(layers, "sum", memory, first=False)
-    tensors, X = _tensors(*modules), _normal(K, B, D, seed=8)
-    batch = Batch(tensors, slice(0, K), 0, {})
-    dy = _normal(K, B, D, seed=4)
-
-    got = residual.forward(X.clone(), batch).clone()
-    dx = residual.backward(dy.clone(), batch, keep=False)
-
-    for row in range(K):
-        out, _, _, x = _lone(modules, masked, tensors, X, row)
-        expected = out + x
-        torch.testing.assert_close(got[row], expected.detach(), rtol=1e-12, atol=1e-12)
-        (own,) = torch.autograd.grad(expected, x, dy[row])
-        torch.testing.assert_close(dx[row], own, rtol=1e-11, atol=1e-12)
 
 
 def test_a_batch_of_one_has_no_statistics():
@@ -306,135 +201,4 @@ def test_others_keep_their_batched_products(capability, is_amd, has_mkl, monkeyp
     assert _layers._pointwise_linear.__wrapped__() is None
 
 
-ROWS = slice(0, 3)
-
-
-class Scaled(nn.Module):
-    """A linear layer whose input is scaled by a buffer."""
-
-    def __init__(self, factor):
-        super().__init__()
-        self.linear = nn.Linear(4, 2)
-        self.register_buffer("factor", torch.tensor(float(factor)))
-
-    def forward(self, x):
-        """Return what the layer makes of it."""
-        return torch.tanh(self.linear(x * self.factor))
-
-
-def _modules():
-    return [Scaled(1 + i).double() for i in range(3)]
-
-
-def _tensors_module_layer(modules):
-    states = [module.state_dict() for module in modules]
-    return {f"own.{n}": torch.stack([s[n] for s in states]) for n in states[0]}
-
-
-def test_outputs_and_derivatives_are_those_of_the_modules():
-    """Each row has its own parameters and buffers."""
-    modules = _modules()
-    layer = ModuleLayer("own", copy.deepcopy(modules[0]))
-    batch = Batch(_tensors_module_layer(modules), ROWS, 0, {})
-    x, dy = torch.randn(3, 5, 4, dtype=torch.float64), torch.randn(3, 5, 2).double()
-
-    y = layer.forward(x, batch)
-    layer.backward(dy, batch, keep=True)
-
-    assert list(batch.found) == ["own.linear.weight", "own.linear.bias"]
-    for row, module in enumerate(modules):
-        alone = module(x[row])
-        found = torch.autograd.grad(alone, list(module.parameters()), dy[row])
-        torch.testing.assert_close(y[row], alone)
-        for name, expected in zip(batch.found, found, strict=True):
-            torch.testing.assert_close(batch.found[name][row], expected)
-
-
-def test_evaluation_keeps_nothing_for_derivatives():
-    """Its outputs are the same, and no graph hangs on them."""
-    modules = _modules()
-    layer = ModuleLayer("own", modules[0])
-    x = torch.randn(3, 5, 4, dtype=torch.float64)
-
-    with torch.no_grad():
-        y = layer.evaluate(x, _tensors_module_layer(modules))
-
-    assert not y.requires_grad
-    torch.testing.assert_close(y[2], modules[2](x[2]))
-
-
-def test_the_module_that_it_was_made_from_is_left_alone():
-    """The layer works on a copy, without the weights of any row."""
-    modules = _modules()
-    before = copy.deepcopy(modules[0].state_dict())
-    layer = ModuleLayer("own", modules[0])
-
-    with torch.no_grad():
-        layer.evaluate(torch.ones(3, 5, 4).double(), _tensors_module_layer(modules))
-
-    for name, tensor in modules[0].state_dict().items():
-        assert torch.equal(tensor, before[name])
-
-
 K, M, B, D, H = 3, 4, 5, 6, 2
-ROWS_MEMBERS = slice(0, K)
-
-
-def _memory(name, like, *shape):
-    return like.new_empty(shape)
-
-
-def _numbers(*shape, seed=0):
-    return torch.randn(*shape, generator=torch.Generator().manual_seed(seed)).double()
-
-
-def _modules_members(kind):
-    modules = [kind(D, H, M).double() for _ in range(K)]
-    with torch.no_grad():
-        for seed, module in enumerate(modules):
-            for parameter in module.parameters():
-                parameter.copy_(_numbers(*parameter.shape, seed=seed))
-    return modules
-
-
-@pytest.mark.parametrize(
-    ("kind", "make"),
-    [
-        (nets.SharedLinear, lambda: MemberLinear("own", M, _memory, first=False)),
-        (nets.SeparateHeads, lambda: MemberHead("own", M, _memory)),
-    ],
-    ids=["linear", "head"],
-)
-def test_outputs_and_derivatives_are_those_of_the_modules_of_members(kind, make):
-    """By the parameters and by the input, for each row of the fleet."""
-    modules, layer = _modules_members(kind), make()
-    states = [module.state_dict() for module in modules]
-    tensors = {f"own.{n}": torch.stack([s[n] for s in states]) for n in states[0]}
-    batch = Batch(tensors, ROWS_MEMBERS, 0, {})
-    x, dy = _numbers(K, M * B, D), _numbers(K, M * B, H, seed=1)
-
-    y = layer.forward(x, batch)
-    dx = layer.backward(dy, batch, keep=True)
-
-    assert set(batch.found) == set(tensors)
-    for row, module in enumerate(modules):
-        own = x[row].view(M, B, D).requires_grad_()
-        alone = module(own)
-        wanted = [own, *module.parameters()]
-        found = torch.autograd.grad(alone, wanted, dy[row].view(M, B, H))
-        torch.testing.assert_close(y[row].view(M, B, H), alone)
-        torch.testing.assert_close(layer.evaluate(x, tensors)[row], y[row])
-        torch.testing.assert_close(dx[row].view(M, B, D), found[0])
-        for (name, _), expected in zip(module.named_parameters(), found[1:], strict=True):
-            torch.testing.assert_close(batch.found[f"own.{name}"][row], expected)
-
-
-def test_each_sample_comes_once_for_each_member():
-    """Member by member; their derivatives are added up."""
-    layer, x, dy = Members(M, first=False), _numbers(K, B, D), _numbers(K, M * B, D)
-
-    y = layer.evaluate(x, {})
-    dx = layer.backward(dy, Batch({}, ROWS_MEMBERS, 0, {}), keep=True)
-
-    torch.testing.assert_close(y.view(K, M, B, D), x.unsqueeze(1).expand(-1, M, -1, -1))
-    torch.testing.assert_close(dx, dy.view(K, M, B, D).sum(dim=1))

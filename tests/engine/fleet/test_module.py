@@ -9,7 +9,7 @@ from torch.nn import functional as F
 
 from sk_tune.engine.fleet._masks import StackedDropout
 from sk_tune.engine.fleet._module import ModuleProgram
-from sk_tune.nets import CNN, MLP, RNN, SeededDropout, seed_dropout, set_dropout_step
+from sk_tune.nets import CNN, RNN, SeededDropout, seed_dropout, set_dropout_step
 
 B, C = 4, 2
 CPU = torch.device("cpu")
@@ -32,29 +32,6 @@ class UserNet(nn.Module):
         h = self.parts["drop"](F.silu(self.norm(self.first(x)))) * self.frozen
         h = self.parts["drop"](self.parts["again"](h).tanh()) + self.shift
         return self.last(self.parts["again"](h))
-
-
-class SignalNet(nn.Module):
-    """Convolutions, one of which a fleet computes otherwise, and torch's dropout."""
-
-    def __init__(self, p=0.0):
-        super().__init__()
-        self.body = nn.Sequential(
-            nn.Conv1d(2, 3, 3, padding=1),
-            nn.GroupNorm(1, 3),
-            nn.ReLU(),
-            nn.Dropout(p),
-            nn.MaxPool1d(2),
-            nn.Conv1d(3, 4, 3, stride=2, padding=1),
-            nn.BatchNorm1d(4),
-            nn.ELU(),
-            nn.Dropout(p / 2),
-            nn.Flatten(),
-        )
-        self.last = nn.Linear(8, C)
-
-    def forward(self, x):
-        return self.last(self.body(x))
 
 
 def _cnn(p=0.0, shape=(2, 6), **options):
@@ -180,86 +157,6 @@ def _assert_trains_like(program, lone, shape, *, end=None, steps=2, parts=None):
             _close(tensor[i], row.module.state_dict()[name])
 
 
-@pytest.mark.parametrize("normalization", [None, "batch", "layer"])
-@pytest.mark.parametrize("pooling", [None, "max", "avg"])
-@pytest.mark.parametrize("shape", [(2, 6), (1, 4, 5), (1, 4, 2, 3)], ids=str)
-def test_convolutional_rows_are_lone_networks(shape, pooling, normalization):
-    """Signals, images and volumes, some rows with dropout and one without."""
-    modules = _made(
-        _cnn,
-        (0.3, 0.0, 0.5),
-        shape=shape,
-        pooling=pooling,
-        normalization=normalization,
-        residual=pooling == "max",
-        kernel_size=2 if pooling == "avg" else 3,
-    )
-
-    _assert_trains_like(_program(modules), _lone(modules), shape)
-
-
-def test_batches_may_have_any_number_of_sizes():
-    """The masks are those of each size, when more have come than are remembered."""
-    modules, sizes = _made(_cnn, (0.3, 0.5)), range(2, 9)
-    program, lone = _program(modules), _lone(modules)
-    program.begin_epoch([row.first_step for row in lone], len(sizes), [None, None])
-
-    for step, n in enumerate(sizes):
-        X, gradient = _normal(2, n, 2, 6, seed=step), _normal(2, n, C, seed=99)
-        outputs = program.forward(X, slice(0, 2), step)
-        program.backward(gradient)
-
-        for i, row in enumerate(lone):
-            row.begin_epoch()
-            _close(outputs[i], row.step(X[i], gradient[i], step)[0])
-
-
-def _end_some(X):
-    """End sequences early, in each row of the fleet but the first, at other places."""
-    for row in range(1, len(X)):
-        for sample in range(B):
-            X[row, sample, 1 + (row + 2 * sample) % 5 :] = torch.nan
-
-
-@pytest.mark.parametrize("padded", [False, True], ids=["full", "padded"])
-@pytest.mark.parametrize("bidirectional", [False, True], ids=["forward", "both"])
-@pytest.mark.parametrize("normalization", [None, "batch", "layer"])
-@pytest.mark.parametrize("cell", ["gru", "lstm", "rnn"])
-def test_recurrent_rows_are_lone_networks(cell, normalization, bidirectional, padded):
-    """Every cell, full or padded, some rows with dropout and one without."""
-    modules = _made(
-        _rnn,
-        (0.0, 0.4, 0.2),
-        cell=cell,
-        normalization=normalization,
-        bidirectional=bidirectional,
-        residual=True,
-    )
-    program, end = _program(modules, padded=padded), _end_some if padded else None
-
-    _assert_trains_like(program, _lone(modules), (5, 3), end=end)
-
-
-def test_plain_cell_may_have_relu():
-    """The activation of the modules is that of the rows."""
-    modules = _made(_rnn, (0.0, 0.0), cell="rnn", activation="relu")
-
-    _assert_trains_like(_program(modules), _lone(modules), (5, 3))
-
-
-@pytest.mark.parametrize(
-    ("make", "shape"), [(UserNet, (3,)), (SignalNet, (2, 8))], ids=["vectors", "signals"]
-)
-@pytest.mark.parametrize(
-    "probabilities", [(0.0, 0.0, 0.0), (0.4, 0.0, 0.2)], ids=["no dropout", "dropout"]
-)
-def test_rows_of_users_modules_are_lone_networks(make, shape, probabilities):
-    """nn.Dropout draws as by itself; statistics, buffers and frozen weights are kept."""
-    modules = _made(make, probabilities)
-
-    _assert_trains_like(_program(modules), _lone(modules), shape, steps=3)
-
-
 class TokenNet(nn.Module):
     """An embedding whose first vector is padding."""
 
@@ -281,43 +178,6 @@ def test_padding_is_trained_in_no_row():
     _assert_trains_like(_program(modules), _lone(modules), (7,), steps=3)
 
 
-@pytest.mark.parametrize(
-    ("make", "shape"),
-    [(UserNet, (3,)), (SignalNet, (2, 8)), (_cnn, (2, 6)), (_rnn, (5, 3))],
-    ids=["user", "signals", "cnn", "rnn"],
-)
-def test_parts_of_the_rows_may_be_stepped_one_after_the_other(make, shape):
-    """Each slice has its rows' weights, masks and statistics."""
-    modules = _made(make, (0.4, 0.0, 0.2))
-    parts = [slice(0, 1), slice(1, 3)]
-
-    _assert_trains_like(_program(modules), _lone(modules), shape, parts=parts)
-
-
-@pytest.mark.parametrize(
-    ("make", "shape"),
-    [(UserNet, (3,)), (_cnn, (2, 6)), (_rnn, (5, 3))],
-    ids=["user", "cnn", "rnn"],
-)
-@pytest.mark.parametrize(
-    "probabilities",
-    [(0.0, 0.0, 0.0, 0.0), (0.0, 0.0, 0.3, 0.5), (0.3, 0.5, 0.0, 0.0)],
-    ids=["none", "new rows", "old rows"],
-)
-def test_rows_may_come_late_and_leave(make, shape, probabilities):
-    """New rows stand behind the old ones, whether these, those or none drop anything."""
-    modules = _made(make, probabilities)
-    lone = _lone(modules)
-    program = _program(modules[:2])
-    _assert_trains_like(program, lone[:2], shape)
-
-    program.extend(_program(modules[2:], positions=[2, 3]))
-    _assert_trains_like(program, lone, shape)
-    program.select(torch.tensor([3, 0, 1]))
-
-    _assert_trains_like(program, [lone[3], lone[0], lone[1]], shape)
-
-
 @pytest.mark.parametrize("padded", [(True, False), (False, True)], ids=str)
 @pytest.mark.parametrize("dropouts", [(0.0, 0.3), (0.3, 0.0)], ids=str)
 def test_padded_rows_may_join_full_ones(padded, dropouts):
@@ -330,26 +190,6 @@ def test_padded_rows_may_join_full_ones(padded, dropouts):
         X[padded.index(True), 1, 2:] = torch.nan
 
     _assert_trains_like(program, _lone(modules), (5, 3), end=end)
-
-
-@pytest.mark.parametrize("normalization", [None, "batch", "layer"])
-def test_perceptrons_are_modules_as_any(normalization):
-    """What has explicit derivatives elsewhere is computed here as well."""
-
-    def make(p):
-        return MLP(
-            3,
-            C,
-            hidden_layer_sizes=(4, 4),
-            activation="mish",
-            normalization=normalization,
-            residual=True,
-            dropout=p,
-        )
-
-    modules = _made(make, (0.5, 0.0, 0.1))
-
-    _assert_trains_like(_program(modules), _lone(modules), (3,))
 
 
 @pytest.mark.parametrize("make", [UserNet, _cnn, _rnn], ids=["user", "cnn", "rnn"])

@@ -6,7 +6,7 @@ from torch import nn
 from torch.func import functional_call, vmap
 from torch.nn.utils.rnn import pack_padded_sequence, pad_packed_sequence
 
-from sk_tune.engine.fleet._recurrence import StackedRecurrence, _Recurrence
+from sk_tune.engine.fleet._recurrence import StackedRecurrence
 
 N_ROWS, N_BATCH, N_FEATURES, N_UNITS = 3, 5, 2, 4
 LENGTHS = [[6, 1, 3, 6, 2], [2, 2, 5, 1, 3], [6, 6, 6, 6, 6]]
@@ -66,28 +66,6 @@ def _assert_close(got, expected):
 @cells
 @directions
 @padding
-@pytest.mark.parametrize("n_steps", [1, 6])
-def test_one_row_is_torchs_layer(cell, bidirectional, padded, n_steps):
-    """Called by itself, the module gives torch's states and torch's gradients."""
-    layer = _layer(cell, bidirectional=bidirectional)
-    x = _normal(N_BATCH, n_steps, N_FEATURES).requires_grad_()
-    lengths = torch.tensor(LENGTHS[0]).clamp(max=n_steps) if padded else None
-    inputs = [x, *layer.parameters()]
-
-    got = StackedRecurrence(layer)(x, lengths)
-
-    expected = _torch_states(layer, x, lengths)
-    _assert_close(got, expected)
-    cotangent = _normal(*expected.shape, seed=2)
-    _assert_close(
-        torch.autograd.grad(got, inputs, cotangent),
-        torch.autograd.grad(expected, inputs, cotangent),
-    )
-
-
-@cells
-@directions
-@padding
 @pytest.mark.parametrize("shared", [False, True], ids=["own-x", "one-x"])
 def test_each_of_many_rows_is_torchs_layer(cell, bidirectional, padded, shared):
     """Under vmap, each row gives what torch's layer gives with that row's weights."""
@@ -121,41 +99,6 @@ def test_each_of_many_rows_is_torchs_layer(cell, bidirectional, padded, shared):
 
 
 @cells
-@padding
-def test_gradients_are_those_of_finite_differences(cell, padded):
-    """The backward agrees with the forward in every input."""
-    layer = _layer(cell, n_units=3)
-    weights = [
-        torch.stack([w.detach(), w.detach().flip(0)]).requires_grad_()
-        for w in layer.parameters()
-    ]
-    x = _normal(2, 2, 3, N_FEATURES).requires_grad_()
-    mask = None
-    if padded:
-        mask = torch.tensor([[[1, 1, 0], [1, 1, 1]], [[0, 0, 1], [0, 1, 1]]]).double()
-
-    def states(x, *weights):
-        return _Recurrence.apply(StackedRecurrence(layer).cell, x, mask, *weights)[0]
-
-    assert torch.autograd.gradcheck(states, (x, *weights))
-
-
-@cells
-def test_maps_within_maps_give_the_same(cell):
-    """Two mapped dimensions give what one of their product gives."""
-    module, parameters, _ = _rows(cell)
-    x = _normal(2, N_BATCH, 6, N_FEATURES)
-
-    def states(parameters, x):
-        return functional_call(module, parameters, (x,))
-
-    each = vmap(vmap(states, (None, 0)), (0, None))(parameters, x)
-
-    for column in range(2):
-        _assert_close(each[:, column], vmap(states, (0, None))(parameters, x[column]))
-
-
-@cells
 @directions
 def test_padding_changes_nothing(cell, bidirectional):
     """What stands after the end of a sequence moves no state and no gradient."""
@@ -175,60 +118,6 @@ def test_padding_changes_nothing(cell, bidirectional):
     for got, expected in zip(*results, strict=True):
         assert torch.equal(got, expected)
     assert not results[0][1].masked_select(after).any()
-
-
-@cells
-@padding
-def test_single_precision_stays_single(cell, padded):
-    """States and gradients have the parameters' dtype, and are right to its precision."""
-    layer = _layer(cell, bidirectional=True, dtype=torch.float32)
-    x = _normal(N_BATCH, 6, N_FEATURES).float().requires_grad_()
-    lengths = torch.tensor(LENGTHS[0]) if padded else None
-    inputs = [x, *layer.parameters()]
-
-    got = StackedRecurrence(layer)(x, lengths)
-    expected = _torch_states(layer, x, lengths)
-
-    assert got.dtype == torch.float32
-    torch.testing.assert_close(got, expected)
-    torch.testing.assert_close(
-        torch.autograd.grad(got.square().sum(), inputs),
-        torch.autograd.grad(expected.square().sum(), inputs),
-    )
-
-
-@cells
-def test_gradients_can_be_taken_twice(cell):
-    """A second backward of one forward gives what the first gave."""
-    layer = _layer(cell)
-    x = _normal(N_BATCH, 6, N_FEATURES)
-    loss = StackedRecurrence(layer)(x).square().sum()
-
-    first, second = (
-        torch.autograd.grad(loss, list(layer.parameters()), retain_graph=True)
-        for _ in range(2)
-    )
-
-    for a, b in zip(first, second, strict=True):
-        assert torch.equal(a, b)
-
-
-def test_states_cannot_be_changed_in_place():
-    """Overwriting what the backward reads is an error, not a wrong gradient."""
-    layer = _layer("gru")
-    states = StackedRecurrence(layer)(_normal(N_BATCH, 6, N_FEATURES))
-    with pytest.raises(RuntimeError, match="modified inplace"):
-        states.mul_(2)
-
-
-def test_parameters_are_shared():
-    """The module holds the layer's own parameters, under their names."""
-    layer = _layer("gru", bidirectional=True)
-
-    module = StackedRecurrence(layer)
-
-    assert dict(module.named_parameters()) == dict(layer.named_parameters())
-    assert all(a is b for a, b in zip(module.parameters(), layer.parameters(), strict=True))
 
 
 @pytest.mark.parametrize(

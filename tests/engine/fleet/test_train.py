@@ -15,7 +15,7 @@ from torch.optim import SGD, Adam, AdamW, RMSprop
 from sk_tune.engine.fleet._loop import train_fleet
 from sk_tune.engine.fleet._recipe import LOSSES, FleetNetwork, Recipe, SeededCourse
 from sk_tune.engine.fleet._stacked_optimizers import Settings
-from sk_tune.nets import CNN, MLP, seed_dropout, set_dropout_step
+from sk_tune.nets import MLP, seed_dropout, set_dropout_step
 from sk_tune.training import (
     StoppingState,
     Stream,
@@ -356,28 +356,6 @@ def test_rows_are_networks_trained_alone(optimizer, normalization):
         _assert_is_that_of(outcome, own)
 
 
-@pytest.mark.parametrize(
-    "options",
-    [
-        {"batch_size": -1},
-        {"batch_size": 1},
-        {"batch_size": 30},
-        {"batch_size": 29},
-        {"batch_size": 1000},
-        {"optimizer": "sgd", "nesterov": False},
-    ],
-    ids=str,
-)
-def test_batches_may_have_any_size(options):
-    """From single samples to all at once, rows are what they are alone."""
-    recipe, specs = _recipe(**options), SPECS[:4]
-
-    outcomes, _ = _train(specs, recipe)
-
-    for outcome, own in zip(outcomes, _lone(specs, recipe), strict=True):
-        _assert_is_that_of(outcome, own)
-
-
 def test_users_modules_draw_as_they_do_alone():
     """nn.Dropout of each row draws as from the global generator of its lone training."""
     specs = [
@@ -492,11 +470,6 @@ def test_what_takes_long_to_keep_is_kept_less_often(monkeypatch, seconds, n_call
     list(train_fleet(rows, _recipe(), 1, keep=keep, seconds_between=pause))
 
     assert len(kept) == n_calls
-
-
-def test_no_rows_give_no_outcomes():
-    """An empty fleet ends at once."""
-    assert list(train_fleet([], _recipe(), 4)) == []
 
 
 def test_early_stopping_ends_rows_at_their_own_epochs():
@@ -665,40 +638,6 @@ def test_gradients_are_left_switched_on():
         assert torch.is_grad_enabled()
 
     assert torch.is_grad_enabled()
-
-
-def test_convolutional_rows_are_trained_as_well():
-    """Rows that a program of vmap computes become the same at any number of rows."""
-    images = TensorSet(_normal(20, 1, 4, 4), torch.arange(20) % C)
-
-    def outcomes(n_rows):
-        rows = []
-        for seed, dropout in enumerate([0.0, 0.4, 0.2]):
-            spec = Spec(seed=seed, n_epochs=seed + 1)
-            row = _row(spec, images)
-            with torch.random.fork_rng():
-                torch.manual_seed(seed)
-                module = CNN(
-                    (1, 4, 4),
-                    C,
-                    n_layers=1,
-                    n_channels=2,
-                    kernel_size=3,
-                    pooling="max",
-                    width=4,
-                    activation="relu",
-                    normalization="layer",
-                    residual=False,
-                    dropout=dropout,
-                ).double()
-            rows.append(replace(row, module=module, monitor=images))
-        found = dict(train_fleet(rows, _recipe(), n_rows))
-        return [found[i] for i in range(3)]
-
-    expected = outcomes(3)
-    for n_rows in (1, 2):
-        for got, own in zip(outcomes(n_rows), expected, strict=True):
-            _assert_same(got, own)
 
 
 def test_times_of_rows_add_up_to_at_most_the_time_of_all():
