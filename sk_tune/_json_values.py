@@ -20,8 +20,8 @@ _MOST_BYTES_OF_NUMBER = 32
 def encode(value: Any, special: Callable[[Any], Any] | None = None) -> Any:
     """Return a value as JSON knows it; what JSON does not know becomes a tagged dict.
 
-    Numpy's numbers become Python's.  `own` is asked first for every value inside: what it
-    returns is taken, unless None.  Raises TypeError if the value is made of anything but
+    Numpy's numbers become Python's.  `special` is asked first for every value inside: what
+    it returns is taken, unless None.  Raises TypeError if the value is made of anything but
     numbers, strings, lists, tuples, dicts and arrays.
     """
     if special is not None and (packed := special(value)) is not None:
@@ -52,7 +52,7 @@ def encode(value: Any, special: Callable[[Any], Any] | None = None) -> Any:
 
 
 def decode(value: Any, special: Callable[[Any], Any] | None = None) -> Any:
-    """Return the value that was encoded; `own` reads the tagged dicts that are not ours.
+    """Return the value that was encoded; `special` reads tagged dicts that are not ours.
 
     Raises exceptions of any kind if the value is not from there.  Nothing is executed, and
     no more memory is taken than such a value needs.

@@ -103,7 +103,7 @@ _SECONDS_BETWEEN_LOOKS = 0.5
 def end_with_parent(pid: int) -> None:
     """Let this process end soon after process `pid`, if that is the one that started it.
 
-    A cluster looks after its own workers: they were started by another process.
+    A cluster looks after its workers: they were started by another process.
     """
     parent = parent_process()
     if parent is not None and parent.pid == pid:

@@ -11,7 +11,7 @@ import pandas as pd
 
 from sk_tune.exceptions import TableError
 
-__all__ = ["as_times", "folds_among"]
+__all__ = ["as_times", "folds_among", "order_of_times"]
 
 Array = npt.NDArray[Any]
 
@@ -55,3 +55,10 @@ def as_times(times: Any) -> npt.NDArray[Any]:
             f"{str(values[first])!r} in row {first + 1}."
         )
     return sortable
+
+
+def order_of_times(times: Array) -> tuple[Array, Array]:
+    """Return samples in the order of time, and the places where a later time begins."""
+    order = np.argsort(times, kind="stable")
+    in_order = times[order]
+    return order, np.flatnonzero(in_order[1:] != in_order[:-1]) + 1

@@ -329,7 +329,7 @@ class AutoEstimator(BaseEstimator):  # type: ignore[misc]
             )
 
     def _remembered(self, folder: MemoryFolder | None, data: str) -> Memory | None:
-        """Return the trials of an earlier fit on the same data, to go on from."""
+        """Return the trials of an earlier fit on the same data, to resume from."""
         memory: Memory | None = getattr(self, "_memory", None) if self.warm_start else None
         if folder is not None:
             memory = folder.load() or memory
@@ -365,7 +365,7 @@ class AutoEstimator(BaseEstimator):  # type: ignore[misc]
     def _split(
         self, X: Any, y: Array, structure: Any, seed: int, memory: Memory | None
     ) -> Split:
-        """Return the parts of the rows: those of an earlier fit, if it is gone on with."""
+        """Return the parts of the samples: those of an earlier fit, if it is resumed."""
         split = split_rows(
             y,
             cv=self.cv,

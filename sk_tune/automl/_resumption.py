@@ -172,7 +172,7 @@ class RememberedCourse:
             self._kinds = {n: kind for n, kind in earlier.kinds.items() if n in names}
 
     def memory(self) -> Memory:
-        """Return what a later course on the same data can go on from."""
+        """Return what a later course on the same data can resume from."""
         trials = self.runner.trials
         labels = dict.fromkeys(trial.label for trial in trials)
         by_label = [[t for t in trials if t.label == label] for label in labels]

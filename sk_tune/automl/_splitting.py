@@ -4,9 +4,9 @@
 
 import warnings
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from numbers import Integral
-from typing import Any
+from typing import Any, Self
 
 import numpy as np
 import numpy.typing as npt
@@ -23,7 +23,7 @@ from sklearn.model_selection import (
 )
 
 from sk_tune._metric import Metric
-from sk_tune._splits import folds_among
+from sk_tune._splits import folds_among, order_of_times
 from sk_tune.automl._problem import Problem
 from sk_tune.diagnosis import Finding, find_leaks
 from sk_tune.exceptions import TableError, warn_user
@@ -31,13 +31,9 @@ from sk_tune.report import data_fingerprint
 
 __all__ = [
     "Split",
-    "are_same",
     "as_groups",
-    "check_folds",
     "check_scores",
     "guarded",
-    "held_out_rows",
-    "make_folds",
     "serious_leaks",
     "split_rows",
     "warn_of_leaks",
@@ -45,6 +41,7 @@ __all__ = [
 ]
 
 Array = npt.NDArray[Any]
+Fold = tuple[Array, Array]  # Positions to train on, and to hold out.
 
 _N_FOLDS = 5
 # Samples for each second of the budget from which on a model is trained once instead of
@@ -74,7 +71,7 @@ class Split:
     """
 
     held: Array
-    folds: Sequence[tuple[Array, Array]]
+    folds: Sequence[Fold]
     asked: tuple[Any, ...]
 
     def equals(self, other: "Split") -> bool:
@@ -87,7 +84,7 @@ class Split:
         return all(np.array_equal(one, two) for one, two in parts)
 
 
-def check_scores(y: Array, folds: Sequence[tuple[Array, Array]], metric: Metric) -> None:
+def check_scores(y: Array, folds: Sequence[Fold], metric: Metric) -> None:
     """Raise TableError if the folds have too few classes for a metric.
 
     No model at all could get a score, which else shows when the time is spent.
@@ -136,6 +133,19 @@ def as_groups(groups: Any) -> Array:
     return array
 
 
+def warn_of_rare_classes(y: Array) -> None:
+    """Warn of classes with one sample, if there are others to learn."""
+    labels, counts = np.unique(y, return_counts=True)
+    rare = labels[counts < 2]
+    if len(labels) - len(rare) >= 2 and len(rare):
+        listed = ", ".join(map(str, rare[:_N_NAMED]))
+        warn_user(
+            "Each class must have at least 2 rows to be learnt from some and judged by "
+            f"others. Got 1 of {len(rare)} classes, such as {listed}: no score is of "
+            "such a row's class learnt. Give more of these, or remove or merge them."
+        )
+
+
 def split_rows(
     y: Array,
     *,
@@ -151,38 +161,35 @@ def split_rows(
 ) -> Split:
     """Return the samples to set aside, and the folds of the others.
 
-    They are those of ``held_out_rows`` and ``make_folds``; `structure` are groups and
-    times. `before` is the split of an earlier fit that is resumed: it is taken if the same
-    is asked for, else ValueError. Raises TableError if there are too few samples.
+    `test_size` is a share; "auto" spares a tenth of 5,000 samples or more, but no more than
+    5,000. `cv` is as in scikit-learn; "auto" is 5 folds, or one held-out part if samples,
+    of `row_size` values, are many for the budget. Groups and times, the `structure`, are
+    kept whole, and sizes as nearly; with times each part is later than the one before.
+    `is_r2` says that folds are judged by R^2, which one sample does not have. `before` is
+    the split of an earlier fit that is resumed: it is taken if the same is asked for, else
+    ValueError. Raises TableError if there are too few samples.
     """
     told = (None if values is None else data_fingerprint(values) for values in structure)
     asked = (cv, test_size, *told)
-    if before is not None and are_same(asked, before.asked):
+    if before is not None and _are_same(asked, before.asked):
         # The time decides about "auto", too, and trials of other folds cannot be averaged.
         return before
     groups, times = structure
-    common: dict[str, Any] = {"is_classification": is_classification, "seed": seed}
-    if test_size == "auto" and _are_given(cv):
+    samples = _Samples(y, is_classification, groups, times, seed)
+    is_given = not isinstance(cv, str | Integral | None)
+    if test_size == "auto" and is_given:
         # It is not known what such folds keep apart.
         test_size = 0.0
-    held = held_out_rows(y, test_size=test_size, groups=groups, times=times, **common)
+    held = samples.held_out(test_size)
     kept = np.setdiff1d(np.arange(len(y)), held)
-    if _are_given(cv):
+    others = samples.take(kept)
+    if is_given:
         # They are of all samples.
-        given = _given_folds(y, cv, is_classification, groups)
+        given = samples.given_folds(cv)
         folds = [fold for fold in folds_among(kept, given, len(y)) if len(fold[1])]
     else:
-        groups, times = (None if values is None else values[kept] for values in structure)
-        folds = make_folds(
-            y[kept],
-            cv=cv,
-            groups=groups,
-            times=times,
-            time_budget=time_budget,
-            row_size=row_size,
-            **common,
-        )
-    check_folds(y[kept], folds, is_classification=is_classification, is_r2=is_r2)
+        folds = others.folds(cv, time_budget, row_size)
+    others.check(folds, is_r2=is_r2)
     split = Split(held=held, folds=folds, asked=asked)
     if before is not None and not split.equals(before):
         raise ValueError(
@@ -194,7 +201,7 @@ def split_rows(
     return split
 
 
-def are_same(asked: tuple[Any, ...], before: tuple[Any, ...]) -> bool:
+def _are_same(asked: tuple[Any, ...], before: tuple[Any, ...]) -> bool:
     """Return whether parameters are those of before; objects are the same only if one."""
     return all(
         value is other or (isinstance(value, str | float | int) and value == other)
@@ -202,185 +209,157 @@ def are_same(asked: tuple[Any, ...], before: tuple[Any, ...]) -> bool:
     )
 
 
-def warn_of_rare_classes(y: Array) -> None:
-    """Warn of classes with one sample, if there are others to learn."""
-    labels, counts = np.unique(y, return_counts=True)
-    rare = labels[counts < 2]
-    if len(labels) - len(rare) >= 2 and len(rare):
-        listed = ", ".join(map(str, rare[:_N_NAMED]))
-        warn_user(
-            "Each class must have at least 2 rows to be learnt from some and judged by "
-            f"others. Got 1 of {len(rare)} classes, such as {listed}: no score is of "
-            "such a row's class learnt. Give more of these, or remove or merge them."
+@dataclass(frozen=True, slots=True, eq=False)
+class _Samples:
+    """Samples that are split by their classes and groups, or by their times."""
+
+    y: Array
+    is_classification: bool
+    groups: Array | None
+    times: Array | None
+    seed: int
+
+    def take(self, kept: Array) -> Self:
+        """Return some of the samples."""
+        groups, times = (
+            None if values is None else values[kept] for values in (self.groups, self.times)
         )
+        return replace(self, y=self.y[kept], groups=groups, times=times)
 
-
-def held_out_rows(
-    y: Array,
-    *,
-    test_size: float | str,
-    is_classification: bool,
-    groups: Array | None,
-    times: Array | None = None,
-    seed: int,
-) -> Array:
-    """Return ascending positions, maybe none, to set aside for a last check.
-
-    `test_size` is a share; "auto" spares a tenth of 5,000 samples or more, but no more than
-    5,000. Groups and times are kept whole, and the share as nearly; with times the last
-    samples are set aside, and classes are in both parts otherwise.
-    """
-    n = len(y)
-    if test_size == "auto":
-        n_spared = min(int(_SPARED_SHARE * n), _MOST_SPARED) if n >= _ROWS_TO_SPARE else 0
-    else:
-        n_spared = int(np.ceil(float(test_size) * n))
-    if not n_spared:
-        return np.empty(0, dtype=np.intp)
-    if n - n_spared < _LEAST_ROWS:
-        raise TableError(
-            f"The 'test_size' parameter must leave at least {_LEAST_ROWS} rows to learn "
-            f"from. Got test_size={test_size}, which sets {n_spared} of {n} aside. Give "
-            "more rows or a smaller test_size."
-        )
-    _check_structure(groups, times, 3)
-    if times is not None:
-        order, starts = _in_time(times)
+    def held_out(self, test_size: float | str) -> Array:
+        """Return ascending positions, maybe none, to set aside for a last check."""
+        n = len(self.y)
+        if test_size == "auto":
+            n_held = min(int(_SPARED_SHARE * n), _MOST_SPARED) if n >= _ROWS_TO_SPARE else 0
+        else:
+            n_held = int(np.ceil(float(test_size) * n))
+        if not n_held:
+            return np.empty(0, dtype=np.intp)
+        if n - n_held < _LEAST_ROWS:
+            raise TableError(
+                f"The 'test_size' parameter must leave at least {_LEAST_ROWS} rows to "
+                f"learn from. Got test_size={test_size}, which sets {n_held} of {n} aside. "
+                "Give more rows or a smaller test_size."
+            )
+        self._check_structure(3)
+        if self.times is None:
+            return np.sort(self._one_split(n_held)[1])
+        order, starts = order_of_times(self.times)
         # The first place leaves one time for all folds.
-        nearest = np.abs(starts[1:] - (n - n_spared)).argmin()
+        nearest = np.abs(starts[1:] - (n - n_held)).argmin()
         return np.sort(order[starts[1:][nearest] :])
-    _, held = _one_split(y, n_spared, is_classification, groups, seed)
-    return np.sort(held)
 
+    def folds(self, cv: Any, time_budget: float | None, row_size: int) -> list[Fold]:
+        """Return so many folds, or those of "auto"."""
+        y, groups = self.y, self.groups
+        if cv != "auto" and groups is None and self.times is None:
+            return self.given_folds(cv)
+        n_folds = None if cv == "auto" else _N_FOLDS if cv is None else int(cv)
+        self._check_structure(n_folds or 2)
+        if self.times is not None:
+            return _folds_by_time(self.times, n_folds)
+        most = _MOST_ROWS_IN_FOLDS
+        if time_budget is not None:
+            most = int(min(_ROWS_PER_SECOND, _VALUES_PER_SECOND / row_size) * time_budget)
+        if n_folds is None and len(y) > most:
+            return [self._one_split(min(int(_HELD_OUT_SHARE * len(y)), _MOST_HELD_OUT))]
+        splitter = self._splitter(n_folds or _N_FOLDS)
+        with warnings.catch_warnings():
+            # The class may be too rare for each fold to have some.
+            warnings.filterwarnings("ignore", "The least populated class", UserWarning)
+            return list(splitter.split(np.zeros(len(y)), y, groups))
 
-def make_folds(
-    y: Array,
-    *,
-    cv: Any,
-    is_classification: bool,
-    groups: Array | None,
-    times: Array | None = None,
-    time_budget: float | None,
-    seed: int,
-    row_size: int = 1,
-) -> list[tuple[Array, Array]]:
-    """Return the folds, training and held-out positions, that all models are judged on.
-
-    `cv` is as in scikit-learn; "auto" is 5 folds, or one held-out part if samples, of
-    `row_size` values, are many for the budget. These, and a number of folds, are by group
-    if there are groups; with times each fold is later than what is trained on. Raises
-    TableError if there are too few samples for them.
-    """
-    if _are_given(cv) or (cv != "auto" and groups is None and times is None):
-        return _given_folds(y, cv, is_classification, groups)
-    n_folds = None if cv == "auto" else _N_FOLDS if cv is None else int(cv)
-    _check_structure(groups, times, n_folds or 2)
-    if times is not None:
-        return _folds_by_time(times, n_folds)
-    most = _MOST_ROWS_IN_FOLDS
-    if time_budget is not None:
-        most = int(min(_ROWS_PER_SECOND, _VALUES_PER_SECOND / row_size) * time_budget)
-    if n_folds is None and len(y) > most:
-        n_held = min(int(_HELD_OUT_SHARE * len(y)), _MOST_HELD_OUT)
-        return [_one_split(y, n_held, is_classification, groups, seed)]
-    splitter = _splitter(y, is_classification, groups, seed, n_folds or _N_FOLDS)
-    with warnings.catch_warnings():
-        # The class may be too rare for each fold to have some.
-        warnings.filterwarnings("ignore", "The least populated class", UserWarning)
-        return list(splitter.split(np.zeros(len(y)), y, groups))
-
-
-def check_folds(
-    y: Array,
-    folds: Sequence[tuple[Array, Array]],
-    *,
-    is_classification: bool,
-    is_r2: bool,
-) -> None:
-    """Raise TableError for folds in which nothing can be learnt or judged.
-
-    A classifier needs two classes to train on; `is_r2` says that folds are judged by R^2,
-    which one sample does not have.
-    """
-    for number, (train, held) in enumerate(folds, start=1):
-        where = f"fold {number} of {len(folds)}"
-        labels = np.unique(y[train])
-        if is_classification and len(labels) < 2:
-            classes, counts = np.unique(y, return_counts=True)
-            rarest = np.argsort(counts, kind="stable")[:_N_NAMED]
-            rare = ", ".join(f"{counts[k]} of class {classes[k]!s}" for k in rarest)
+    def given_folds(self, cv: Any) -> list[Fold]:
+        """Return the folds of scikit-learn for a number, a splitter or an iterable."""
+        y, rows = self.y, np.arange(len(self.y))
+        splitter = check_cv(cv, y, classifier=self.is_classification)
+        try:
+            # Lists of positions and masks are as good as arrays.
+            folds = [
+                (rows[np.asarray(train)], rows[np.asarray(held)])
+                for train, held in splitter.split(np.zeros(len(y)), y, self.groups)
+            ]
+            reason = "" if folds else "there is no fold"
+        except (ValueError, IndexError) as error:
+            folds, reason = [], str(error).rstrip(".")
+        if reason:
             raise TableError(
-                "Models must be trained on two classes or more in each fold, so two must "
-                f"have at least 2 rows each. Got {rare}, by which {where} is trained on "
-                f"{len(labels)} class. Give more rows of the rare classes, or fewer "
-                "folds by cv."
+                f"The 'cv' parameter must suit the rows. Got cv={cv!r} for {len(y)} rows: "
+                f"{reason}. Give more rows or fewer folds."
             )
-        if len(train) < 2 or (is_r2 and len(held) < 2):
+        return folds
+
+    def check(self, folds: Sequence[Fold], *, is_r2: bool) -> None:
+        """Raise TableError for folds in which nothing can be learnt or judged."""
+        y = self.y
+        for number, (train, held) in enumerate(folds, start=1):
+            where = f"fold {number} of {len(folds)}"
+            labels = np.unique(y[train])
+            if self.is_classification and len(labels) < 2:
+                classes, counts = np.unique(y, return_counts=True)
+                rarest = np.argsort(counts, kind="stable")[:_N_NAMED]
+                rare = ", ".join(f"{counts[k]} of class {classes[k]!s}" for k in rarest)
+                raise TableError(
+                    "Models must be trained on two classes or more in each fold, so two "
+                    f"must have at least 2 rows each. Got {rare}, by which {where} is "
+                    f"trained on {len(labels)} class. Give more rows of the rare classes, "
+                    "or fewer folds by cv."
+                )
+            if len(train) < 2 or (is_r2 and len(held) < 2):
+                raise TableError(
+                    "Each fold must have 2 rows or more to learn from, and for R^2 2 rows "
+                    f"or more to be judged by. Got {len(train)} and {len(held)} in "
+                    f"{where}, of {len(y)} rows. Give more rows or fewer folds by cv, or "
+                    "another scoring."
+                )
+
+    def _check_structure(self, least: int) -> None:
+        if self.groups is not None and self.times is not None:
             raise TableError(
-                "Each fold must have 2 rows or more to learn from, and for R^2 2 rows or "
-                f"more to be judged by. Got {len(train)} and {len(held)} in {where}, of "
-                f"{len(y)} rows. Give more rows or fewer folds by cv, or another scoring."
+                "'times' must be given without 'groups': parts in the order of time cannot "
+                "be chosen by anything else. Give one of them, or folds of your own as "
+                "'cv' and no 'test_size'."
             )
+        for name, values in (("groups", self.groups), ("times", self.times)):
+            n = least if values is None else len(np.unique(values))
+            if n < least:
+                raise TableError(
+                    f"Rows must be of at least {least} {name}, as many as there are parts "
+                    f"to learn from, to judge by and to set aside. Got {n}. Give more "
+                    f"rows, or no {name}."
+                )
+
+    def _splitter(self, n_folds: int) -> Any:
+        draws = {"shuffle": True, "random_state": self.seed}
+        if self.groups is not None:
+            kind = StratifiedGroupKFold if self.is_classification else GroupKFold
+            return kind(min(n_folds, len(np.unique(self.groups))), **draws)
+        n = len(self.y)
+        if not self.is_classification:
+            # Numbers are judged by how they differ, which takes two of them.
+            return KFold(min(n_folds, max(2, n // 2)), **draws)
+        most_frequent = int(np.unique(self.y, return_counts=True)[1].max())
+        if most_frequent >= 2:
+            return StratifiedKFold(min(n_folds, n, most_frequent), **draws)
+        return KFold(min(n_folds, n), **draws)
+
+    def _one_split(self, n_held: int) -> Fold:
+        y, kind = self.y, ShuffleSplit
+        test_size: float = n_held
+        if self.groups is not None:
+            kind, test_size = GroupShuffleSplit, n_held / len(y)
+        elif self.is_classification:
+            counts = np.unique(y, return_counts=True)[1]
+            if counts.min() >= 2 and min(n_held, len(y) - n_held) >= len(counts):
+                kind = StratifiedShuffleSplit
+        splitter = kind(1, test_size=test_size, random_state=self.seed)
+        train, held = next(splitter.split(np.zeros(len(y)), y, self.groups))
+        return train, held
 
 
-def _are_given(cv: Any) -> bool:
-    """Return whether folds are given by the user, and no number of them."""
-    return not isinstance(cv, str | Integral | None)
-
-
-def _given_folds(
-    y: Array,
-    cv: Any,
-    is_classification: bool,  # noqa: FBT001
-    groups: Array | None,
-) -> list[tuple[Array, Array]]:
-    splitter, rows = check_cv(cv, y, classifier=is_classification), np.arange(len(y))
-    try:
-        # Lists of positions and masks are as good as arrays.
-        folds = [
-            (rows[np.asarray(train)], rows[np.asarray(held)])
-            for train, held in splitter.split(np.zeros(len(y)), y, groups)
-        ]
-    except (ValueError, IndexError) as error:
-        raise TableError(_unsuited(cv, y, str(error).rstrip("."))) from error
-    if not folds:
-        raise TableError(_unsuited(cv, y, "there is no fold"))
-    return folds
-
-
-def _unsuited(cv: Any, y: Array, why: str) -> str:
-    return (
-        f"The 'cv' parameter must suit the rows. Got cv={cv!r} for {len(y)} rows: {why}. "
-        "Give more rows or fewer folds."
-    )
-
-
-def _check_structure(groups: Array | None, times: Array | None, least: int) -> None:
-    if groups is not None and times is not None:
-        raise TableError(
-            "'times' must be given without 'groups': parts in the order of time cannot be "
-            "chosen by anything else. Give one of them, or folds of your own as 'cv' and "
-            "no 'test_size'."
-        )
-    for name, values in (("groups", groups), ("times", times)):
-        if values is not None and len(np.unique(values)) < least:
-            raise TableError(
-                f"Rows must be of at least {least} {name}, as many as there are parts to "
-                f"learn from, to judge by and to set aside. Got {len(np.unique(values))}. "
-                f"Give more rows, or no {name}."
-            )
-
-
-def _in_time(times: Array) -> tuple[Array, Array]:
-    """Return rows in the order of time, and the places where a later time begins."""
-    order = np.argsort(times, kind="stable")
-    in_order = times[order]
-    return order, np.flatnonzero(in_order[1:] != in_order[:-1]) + 1
-
-
-def _folds_by_time(times: Array, n_folds: int | None) -> list[tuple[Array, Array]]:
+def _folds_by_time(times: Array, n_folds: int | None) -> list[Fold]:
     """Return the folds of ``TimeSeriesSplit``, as nearly as rows of one time allow."""
-    order, starts = _in_time(times)
+    order, starts = order_of_times(times)
     n = n_folds or min(_N_FOLDS, len(order) - 1)
     cuts = len(order) - len(order) // (n + 1) * np.arange(n, 0, -1)
     cuts = np.unique([starts[np.abs(starts - cut).argmin()] for cut in cuts])
@@ -392,50 +371,6 @@ def _folds_by_time(times: Array, n_folds: int | None) -> list[tuple[Array, Array
         )
     ends = [*cuts[1:], len(order)]
     return [(order[:cut], order[cut:end]) for cut, end in zip(cuts, ends, strict=True)]
-
-
-def _splitter(
-    y: Array,
-    is_classification: bool,  # noqa: FBT001
-    groups: Array | None,
-    seed: int,
-    n_folds: int,
-) -> Any:
-    if groups is not None:
-        n_folds = min(n_folds, len(np.unique(groups)))
-        if is_classification:
-            return StratifiedGroupKFold(n_folds, shuffle=True, random_state=seed)
-        return GroupKFold(n_folds, shuffle=True, random_state=seed)
-    # Numbers are judged by how they differ, which takes two of them.
-    n_folds = min(n_folds, len(y) if is_classification else max(2, len(y) // 2))
-    if is_classification:
-        most_frequent = int(np.unique(y, return_counts=True)[1].max())
-        if most_frequent >= 2:
-            n_folds = min(n_folds, most_frequent)
-            return StratifiedKFold(n_folds, shuffle=True, random_state=seed)
-    return KFold(n_folds, shuffle=True, random_state=seed)
-
-
-def _one_split(
-    y: Array,
-    n_held: int,
-    is_classification: bool,  # noqa: FBT001
-    groups: Array | None,
-    seed: int,
-) -> tuple[Array, Array]:
-    if groups is not None:
-        kind: Any = GroupShuffleSplit(1, test_size=n_held / len(y), random_state=seed)
-    elif is_classification and _can_stratify(y, n_held):
-        kind = StratifiedShuffleSplit(1, test_size=n_held, random_state=seed)
-    else:
-        kind = ShuffleSplit(1, test_size=n_held, random_state=seed)
-    train, held = next(kind.split(np.zeros(len(y)), y, groups))
-    return train, held
-
-
-def _can_stratify(y: Array, n_held: int) -> bool:
-    counts = np.unique(y, return_counts=True)[1]
-    return bool(counts.min() >= 2 and min(n_held, len(y) - n_held) >= len(counts))
 
 
 _FEWEST_ROWS = 500

@@ -368,7 +368,7 @@ def _check_rows(target: Target, test_size: float) -> None:
 
 
 def _config(options: FitOptions, source: Path | None) -> dict[str, Any]:
-    """Return the content of ``config.json``: what it takes to go on."""
+    """Return the content of ``config.json``, from which a fit is resumed."""
     left_out = {"started", "output", "overwrite", "n_jobs", "verbose", "json"}
     kept = {name: value for name, value in asdict(options).items() if name not in left_out}
     return {**kept, "data": None if source is None else str(source.absolute())}

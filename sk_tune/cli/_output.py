@@ -96,8 +96,8 @@ def check_output_folder(folder: Path, *, overwrite: bool) -> None:
     """
     taken = [name for name in (*_RESULTS, CONFIG) if (folder / name).exists()]
     if taken and not overwrite:
-        can_go_on = (folder / TRIALS).exists()
-        remedy = "Go on with sk-tune resume, name" if can_go_on else "Name"
+        can_resume = (folder / TRIALS).exists()
+        remedy = "Go on with sk-tune resume, name" if can_resume else "Name"
         raise OptionError(
             "--output must be a folder in which no file would be replaced. Got "
             f"{str(folder)!r}, which has {', '.join(taken)}. {remedy} another folder, or "
@@ -146,7 +146,7 @@ def resumable_output(
 
 
 def _remove_resume(resume: Path) -> None:
-    """Delete what a fit goes on from, and no other file of a folder of that name."""
+    """Delete the files that a fit resumes from, and no others in that folder."""
     for pattern in _OF_RESUME:
         for path in resume.glob(pattern):
             with suppress(OSError):

@@ -81,7 +81,7 @@ def model_file(folder: Path) -> Path:
 
 
 def resume_file(folder: Path) -> Path:
-    """Return the file that a fit goes on from."""
+    """Return the file that a fit resumes from."""
     for name in (CONFIG, TRIALS):
         if not (folder / name).is_file():
             raise TableError(

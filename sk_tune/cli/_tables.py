@@ -33,7 +33,7 @@ _SNIFFED_CHARACTERS = 100_000
 _PART_ROWS = 50_000
 # The prefix of pandas before the reason of an error.
 _C_PARSER = "Error tokenizing data. C error: "
-# Beside pandas' own, such as the empty cell and NA.
+# Missing values beside those of pandas, such as the empty cell and NA.
 _MISSING = ["?"]
 # A field that is a number of some form, between the separators.
 _FIELD = r"(?:^|{0})[ \"]*-?{1}[ \"]*(?={0}|\r?$)"

@@ -19,7 +19,7 @@ from sk_tune._compat import (
     safe_indexing,
     validate_parameter_constraints,
 )
-from sk_tune._splits import as_times
+from sk_tune._splits import as_times, order_of_times
 
 __all__ = ["train_valid_test_split"]
 
@@ -149,10 +149,8 @@ def _at_random(stratify: Any, sizes: tuple[int, int, int], rng: Any) -> list[Ind
 
 
 def _by_time(times: Array, sizes: tuple[int, int, int]) -> list[Indices]:
-    order = np.argsort(times, kind="stable")
-    in_order = times[order]
-    # Places where a later time begins, at which alone the rows can be cut.
-    starts = np.flatnonzero(in_order[1:] != in_order[:-1]) + 1
+    # The rows can be cut only where a later time begins.
+    order, starts = order_of_times(times)
     if len(starts) < 2:
         raise ValueError(
             "'times' of train_valid_test_split must hold at least 3 different times. Got "

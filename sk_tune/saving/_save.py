@@ -86,7 +86,7 @@ def _named(name: str) -> Any:
 class Packer:
     """Turns a fitted object into JSON, and collects its arrays in `tensors`.
 
-    Of networks, what goes on with their training is packed only `for_training`.
+    The training state of networks is packed only `for_training`.
     """
 
     def __init__(self, *, for_training: bool) -> None:
@@ -250,8 +250,8 @@ def _state_of(value: Any) -> dict[str, Any]:
     if isinstance(value, tuple):
         return value._asdict()  # type: ignore[attr-defined, no-any-return]
     state = vars(value) if isinstance(value, BaseEstimator) else value.__getstate__()
-    # Where draws go on is as little in the files of networks, and a folder of pickles is
-    # somebody's own.
+    # The files of networks hold no state of generators either, and a cache folder is the
+    # user's.
     random = (np.random.RandomState, np.random.Generator)
     return {
         name: None if name == "memory" or isinstance(part, random) else part
