@@ -258,7 +258,9 @@ class ModelCourse(RememberedCourse):
             ends = runner.clock.seconds + seconds
             self._enlarge_best(_PART_OF_LARGER * seconds)
             seconds = ends - runner.clock.seconds if math.isfinite(seconds) else seconds
-            share = self._part_of_networks() if boosting else 1.0
+            best = runner.best
+            share = _PART_OF_NETWORKS[best is not None and best.is_network]
+            share = share if boosting else 1.0
             chosen = self._networks_of_round(networks, share * seconds)
             for kind in chosen:
                 self._run_network(kind, share * seconds / len(chosen), n_done)
@@ -273,10 +275,6 @@ class ModelCourse(RememberedCourse):
                     return
                 part = 1.0
         self._enlarge_best(runner.left)
-
-    def _part_of_networks(self) -> float:
-        best = self.runner.best
-        return _PART_OF_NETWORKS[best is not None and best.is_network]
 
     def _enlarge_best(self, seconds: float) -> None:
         """Train the best model of a sample on more rows, if there is time for many more.

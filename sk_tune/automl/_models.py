@@ -237,7 +237,10 @@ def linear_model(problem: Problem) -> Model:
         kinds = baseline_models(problem.X, is_classification=problem.is_classification)
         linear = kinds[1]
     else:
-        model = LogisticRegression() if problem.is_classification else _ridge(problem)
+        # The time of ridge regression shall grow with the columns, not with their cube.
+        is_wide = np.prod(problem.X.shape[1:]) > _MANY_COLUMNS
+        model = Ridge(solver="lsqr" if is_wide else "auto")
+        model = LogisticRegression() if problem.is_classification else model
         linear = Pipeline([
             ("flat", FunctionTransformer(_flat)),
             ("fill", SimpleImputer(keep_empty_features=True)),
@@ -262,12 +265,6 @@ def linear_model(problem: Problem) -> Model:
         most_resources=_LINEAR_STEPS,
         enough_resources=_ENOUGH_LINEAR_STEPS,
     )
-
-
-def _ridge(problem: Problem) -> Ridge:
-    """Return ridge regression whose time grows with the columns, not with their cube."""
-    is_wide = np.prod(problem.X.shape[1:]) > _MANY_COLUMNS
-    return Ridge(solver="lsqr" if is_wide else "auto")
 
 
 def boosting_model(problem: Problem) -> Model:

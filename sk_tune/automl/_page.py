@@ -204,7 +204,10 @@ def auto_page(auto: Any, *, title: str, usage: str) -> Page:
     expected = auto.corrected_score_
     metric = "accuracy" if hasattr(auto, "classes_") else "r2"
     metric = metric if auto.scoring is None else str(auto.scoring)
-    lines = [_score_line(score) for score in auto.scores_.values()]
+    lines = [
+        ScoreLine(s.name, s.mean, s.mean - s.std, s.mean + s.std, _WHAT[s.name], s.held_out)
+        for s in auto.scores_.values()
+    ]
     lines.append(
         ScoreLine(
             "to expect",
@@ -242,11 +245,6 @@ def auto_page(auto: Any, *, title: str, usage: str) -> Page:
             code=fit_code(auto, "auto"),
         ),
     )
-
-
-def _score_line(score: Score) -> ScoreLine:
-    ends = score.mean - score.std, score.mean + score.std
-    return ScoreLine(score.name, score.mean, *ends, _WHAT[score.name], score.held_out)
 
 
 def _headline(auto: Any, metric: str) -> str:

@@ -175,7 +175,8 @@ def as_features(estimator: Any, X: Any, *, reset: bool, shape: Any = None) -> An
         # scikit-learn has warned: by their order the columns are those of fit.
         names = getattr(estimator, "_columns", names)
     if shape is not None:
-        return _reshaped(_numbers(table), tuple(shape))
+        numbers = check_array(table, dtype=np.float64, ensure_all_finite="allow-nan")
+        return _reshaped(numbers, tuple(shape))
     table = table.set_axis(names, axis=1).reset_index(drop=True)
     table = without_header_rows(table)
     if reset:
@@ -190,12 +191,6 @@ def as_features(estimator: Any, X: Any, *, reset: bool, shape: Any = None) -> An
     if kinds is not None and kinds.used:
         table[list(kinds.dropped)] = np.nan
     return table
-
-
-def _numbers(table: pd.DataFrame) -> Array:
-    """Return the numbers of a table whose columns are those of an image or a sequence."""
-    numbers: Array = check_array(table, dtype=np.float64, ensure_all_finite="allow-nan")
-    return numbers
 
 
 def _reshaped(X: Array, shape: tuple[int, ...]) -> Array:

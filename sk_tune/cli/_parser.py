@@ -333,7 +333,8 @@ complete -o filenames -F _sk_tune sk-tune"""
 
 def completion(shell: str, parser: argparse.ArgumentParser) -> str:
     """Return the script of a command line for "bash", "zsh" or "fish"."""
-    commands = _commands(parser)
+    (action,) = (a for a in parser._actions if isinstance(a, argparse._SubParsersAction))
+    commands = dict(action.choices)
     if shell == "fish":
         return "\n".join(_fish(commands))
     cases = "\n".join(
@@ -357,11 +358,6 @@ def _fish(commands: dict[str, argparse.ArgumentParser]) -> list[str]:
             kind = "-l" if option.startswith("--") else "-s"
             lines.append(f"complete -c sk-tune -n {after} {kind} {flag}")
     return lines
-
-
-def _commands(parser: argparse.ArgumentParser) -> dict[str, argparse.ArgumentParser]:
-    (action,) = (a for a in parser._actions if isinstance(a, argparse._SubParsersAction))
-    return dict(action.choices)
 
 
 def _option_strings(parser: argparse.ArgumentParser) -> list[str]:

@@ -119,7 +119,8 @@ class _Dialect:
 
 def _dialect(path: Path) -> _Dialect:
     encoding = _encoding(path)
-    head = _decoded(path, encoding, _SNIFFED_CHARACTERS)
+    with _opened(path) as file, io.TextIOWrapper(file, encoding, newline="") as text:
+        head = text.read(_SNIFFED_CHARACTERS)
     separator = "\t" if ".tsv" in path.name.lower() else _separator(head)
     decimal = "," if _has_decimal_commas(head, separator) else "."
     return _Dialect(encoding=encoding, separator=separator, decimal=decimal)
@@ -187,20 +188,18 @@ def _read_text(path: Path, texts: Collection[str]) -> tuple[pd.DataFrame, tuple[
         # As text once more, so that columns of numbers are again numbers.
         rest = frame[~repeated].to_csv(index=False, sep=dialect.separator)
         frame = dialect.read(io.StringIO(rest), texts)
+    n = repeated.sum()
+    lines = "1 line repeats" if n == 1 else f"{n} lines repeat"
     notes = {
         f"It is not UTF-8; read as {dialect.encoding}.": (
             not dialect.encoding.startswith("utf")
         ),
         f"Fields are separated by {dialect.separator!r}.": dialect.separator not in ",\t",
         "Numbers have a decimal comma.": dialect.decimal == ",",
-        f"Note: {_lines(repeated.sum())} the header; left out.": repeated.any(),
+        f"Note: {lines} the header; left out.": repeated.any(),
         **_notes_on_names(dialect, path),
     }
     return frame, tuple(note for note, applies in notes.items() if applies)
-
-
-def _lines(n: int) -> str:
-    return "1 line repeats" if n == 1 else f"{n} lines repeat"
 
 
 def _notes_on_names(dialect: _Dialect, path: Path) -> dict[str, bool]:
@@ -222,23 +221,14 @@ def _encoding(path: Path) -> str:
     # Latin-1 reads anything, cp1252 nearly anything and a little more sensibly.
     for encoding in ("utf-8-sig", "cp1252"):
         try:
-            _check_decodes(path, encoding)
+            # All of it, a piece at a time.
+            with _opened(path) as file, io.TextIOWrapper(file, encoding) as text:
+                while text.read(_SNIFFED_CHARACTERS):
+                    pass
         except UnicodeError:
             continue
         return encoding
     return "latin-1"
-
-
-def _check_decodes(path: Path, encoding: str) -> None:
-    """Read a whole file, a piece at a time."""
-    with _opened(path) as file, io.TextIOWrapper(file, encoding, newline="") as text:
-        while text.read(_SNIFFED_CHARACTERS):
-            pass
-
-
-def _decoded(path: Path, encoding: str, n_characters: int) -> str:
-    with _opened(path) as file, io.TextIOWrapper(file, encoding, newline="") as text:
-        return text.read(n_characters)
 
 
 @contextmanager

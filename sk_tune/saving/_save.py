@@ -409,9 +409,10 @@ def load_object(
 
     def unpack(tensors: dict[str, Tensor], description: dict[str, Any]) -> Any:
         version = description.get("scikit-learn", sklearn.__version__)
-        # A network alone has the file for itself.
-        tensors = tensors if "state" in description else _in(tensors)
-        value = Unpacker(tensors, module)({"at": _ALONE, **description})
+        if "state" not in description:
+            # A network alone has the file for itself.
+            tensors = {f"alone.{name}": tensor for name, tensor in tensors.items()}
+        value = Unpacker(tensors, module)({"at": "alone", **description})
         if version != sklearn.__version__:
             warn_user(
                 f"{path} was saved with scikit-learn {version}. This is "
@@ -421,10 +422,3 @@ def load_object(
         return value
 
     return load_with(unpack, path, name)
-
-
-_ALONE = "alone"
-
-
-def _in(tensors: dict[str, Tensor]) -> dict[str, Tensor]:
-    return {f"{_ALONE}.{name}": tensor for name, tensor in tensors.items()}
