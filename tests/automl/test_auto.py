@@ -295,14 +295,6 @@ def test_a_warm_start_goes_on_with_the_trials_that_there_are(iris):
         copy.fit(X[:100], y[:100])
 
 
-def test_a_warm_start_with_other_weights_is_refused(iris):
-    """Its trials would be those of other weights, or a mixture."""
-    auto = AutoClassifier(models=["linear"], cv=2, warm_start=True, **FAST).fit(*iris)
-
-    with pytest.raises(ValueError, match="data of the fit before"):
-        auto.fit(*iris, sample_weight=1.0 + np.arange(150) % 2)
-
-
 def test_folds_in_which_no_model_can_be_scored_are_refused_at_once(iris):
     """A hospital without a death has no area under a curve; the time is not spent."""
     deaths = (np.arange(150) % 3 == 0) & (np.arange(150) >= 30)
@@ -449,14 +441,16 @@ def _small_perceptron(problem):
         ({"cv": 3}, "folds of the fit before, which had 2. Got 3"),
         ({"test_size": 0.2}, "'test_size', groups and times as they were"),
         ({"scoring": "neg_log_loss"}, "the scoring of the fit before"),
+        ({}, "data of the fit before"),
     ],
 )
-def test_a_warm_start_on_other_folds_is_refused(iris, change, message):
+def test_a_warm_start_on_other_folds_or_weights_is_refused(iris, change, message):
     """Scores and predictions of other rows are not those of the trials that there are."""
     auto = AutoClassifier(models=["linear"], cv=2, warm_start=True, **FAST).fit(*iris)
 
+    weights = None if change else 1.0 + np.arange(150) % 2
     with pytest.raises(ValueError, match=message):
-        auto.set_params(**change).fit(*iris)
+        auto.set_params(**change).fit(*iris, sample_weight=weights)
 
 
 def test_a_warm_start_takes_a_splitter_that_gives_the_same_folds(iris):

@@ -117,29 +117,21 @@ def test_small_tables_get_long_trainings_and_large_ones_large_batches(make_probl
 def test_boosting_stops_early_only_where_rows_can_tell(make_problem):
     """A tenth of a few hundred rows, or of a rare class, would tell badly when to stop."""
 
-    def boosting(y):
+    def boosting(y, **changes):
         rng = np.random.default_rng(0)
         frame = pd.DataFrame({"a": rng.normal(size=len(y))})
-        return boosting_model(make_problem(frame, y)).estimator[-1]
+        return boosting_model(make_problem(frame, y, **changes)).estimator[-1]
 
     assert boosting(np.arange(3000) % 2).early_stopping is True
     assert boosting(np.arange(300) % 2).early_stopping is False
     rare = np.arange(3000) % 2
     rare[:4] = 2
     assert boosting(rare).early_stopping is False
-
-
-def test_boosting_stops_early_only_where_the_rows_of_each_fold_can_tell(make_problem):
-    """A class that is rare in a later fold alone would fail there."""
-    y = np.arange(6000) % 2
+    # A class that is rare in a later fold alone would fail there.
+    y, rows = np.arange(6000) % 2, np.arange(6000)
     y[[2000, 2001, 2002]] = 2
-    rows = np.arange(6000)
     folds = [(rows[:2000], rows[4000:]), (rows[:4000], rows[4000:])]
-    X = pd.DataFrame({"a": np.random.default_rng(0).normal(size=6000)})
-
-    model = boosting_model(make_problem(X, y, folds=folds))
-
-    assert model.estimator[-1].early_stopping is False
+    assert boosting(y, folds=folds).early_stopping is False
 
 
 def test_boosting_learns_logarithms_only_of_numbers_above_0(mixed, make_problem):
@@ -177,13 +169,6 @@ def test_absolute_errors_are_learnt_where_they_are_judged_by(mixed, make_problem
 
     assert boosting == ["absolute_error", "squared_error", "squared_error"]
     assert networks == [{"absolute_error"}, {"squared_error"}, {"squared_error"}]
-
-
-def test_only_networks_are_networks(mixed, make_problem):
-    """The family tells."""
-    kinds = {model.family: model.is_network for model in _models(make_problem(*mixed))}
-
-    assert kinds == {"dummy": False, "linear": False, "boosting": False, "MLP": True}
 
 
 @pytest.mark.parametrize(

@@ -15,14 +15,6 @@ from sk_tune.automl._problem import as_features, as_target, kind_of, sampling_or
 from sk_tune.exceptions import SkTuneWarning
 
 
-def test_a_problem_counts_the_rows_and_values_of_a_fold(mixed, make_problem):
-    """Of 120 rows in three folds 80 are trained on, in five columns."""
-    problem = make_problem(*mixed)
-
-    assert problem.n_train == 80
-    assert problem.n_values == 400
-
-
 def test_weights_go_to_the_last_step(mixed, make_problem):
     """A search over a pipeline gives the weights to the model, and nothing without any."""
     pipeline = Pipeline([("prepare", "passthrough"), ("ridge", Ridge())])
@@ -41,6 +33,7 @@ def test_a_sample_has_fewer_rows_to_train_on_and_the_same_to_judge_by(mixed, mak
     small, large = problem.sampled(20), problem.sampled(50)
 
     assert (small.n_train, large.n_train) == (20, 50)
+    assert (problem.n_values, small.n_values) == (400, 100)
     for (few, held), (more, same), (train, _) in zip(
         small.folds, large.folds, problem.folds, strict=True
     ):

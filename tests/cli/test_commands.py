@@ -9,6 +9,7 @@ import pytest
 import sk_tune.cli._tables
 from sk_tune import __version__
 from sk_tune.cli import main
+from sk_tune.cli._parser import make_parser
 
 
 def _run(*arguments):
@@ -170,9 +171,10 @@ def test_bugs_are_not_hidden(monkeypatch, mixed_csv):
 )
 def test_budgets_have_units(text, seconds):
     """Seconds are the default; minutes and hours are known."""
-    from sk_tune.cli._parser import _budget
+    command = ["resume", "out", "--time-budget", text, "--n-jobs", "3"]
+    options = make_parser().parse_args(command)
 
-    assert _budget(text) == seconds
+    assert (options.time_budget, options.n_jobs) == (seconds, 3)
 
 
 @pytest.mark.parametrize("command", ["fit", "predict", "demo"])

@@ -200,14 +200,6 @@ def test_missing_values_do_not_move_the_scale():
     assert np.allclose(Z[:N, 0], StandardScaler().fit_transform(present[:, None])[:, 0])
 
 
-def test_a_number_that_is_there_or_missing_is_one_column():
-    """Its values are constant, so that only the indicator is left."""
-    X = pd.DataFrame({"a": _repeat(1.0, np.nan), "b": np.arange(N) / 7})
-    preparer = TablePreparer().fit(X)
-
-    assert preparer.get_feature_names_out().tolist() == ["b", "a_missing"]
-
-
 def test_infinite_numbers_count_as_missing():
     """Infinity would spoil the scale, so it is treated like a missing value."""
     infinite = pd.DataFrame({"a": _repeat(1.0, 2.0, np.inf)})
@@ -237,56 +229,52 @@ def test_a_column_of_many_categories_does_not_explode():
     assert TablePreparer(max_one_hot=5).fit_transform(X).shape[1] == 5
 
 
-def test_new_categories_are_treated_like_rare_ones():
-    """A category that was not there in fit gives the columns of one that was rare."""
-    X = pd.DataFrame({"a": [*_repeat("x", "y")[:-1], "rare"]})
+DAYS = pd.date_range("2020-01-01", periods=N)
+
+
+@pytest.mark.parametrize(
+    ("columns", "names"),
+    [
+        # A number called t_x next to a category x of t.
+        ({"t_x": np.arange(N) / 7, "t": _repeat("x", "y")}, ["t_x", "t_x_2", "t_y"]),
+        (
+            {"a": _repeat(1, None, 2, 5), "d": DAYS},
+            [
+                *("a", "d_days", "d_year_sin", "d_year_cos", "d_week_sin", "d_week_cos"),
+                "a_missing",
+            ],
+        ),
+        # Its values are constant, so that only the indicator is left.
+        ({"a": _repeat(1.0, np.nan), "b": np.arange(N) / 7}, ["b", "a_missing"]),
+        # Two first Wednesdays of January at midnight: no circle tells them apart.
+        (
+            {"wave": _repeat("2014-01-01", "2020-01-01"), "a": np.arange(N) / 7},
+            ["a", "wave_days"],
+        ),
+    ],
+    ids=["names recur", "dates", "there or missing", "days only"],
+)
+def test_columns_have_names_that_differ(columns, names):
+    """They tell which column each number comes from, and what was made of it."""
+    X = pd.DataFrame(columns)
     preparer = TablePreparer().fit(X)
 
-    new, rare = preparer.transform(pd.DataFrame({"a": ["new", "rare"]}))
+    assert preparer.get_feature_names_out().tolist() == names
+    assert preparer.transform(X[:3]).shape == (3, len(names))
+    assert _unique(["a", "a_1", "a", "a"]) == ["a", "a_1", "a_2", "a_3"]
 
-    assert np.array_equal(new, rare)
-    assert preparer.get_feature_names_out().tolist() == ["a_x", "a_y", "a_(rare)"]
 
-
-def test_missing_is_a_category():
-    """It has a column of its own."""
-    X = pd.DataFrame({"a": _repeat("x", None, "y")})
+def test_missing_is_a_category_and_new_ones_are_as_rare_ones():
+    """Missing has a column, and so have all others that are rare or new."""
+    X = pd.DataFrame({"a": [*_repeat("x", "y", None)[:-1], "rare"]})
     preparer = TablePreparer().fit(X)
+
+    missing, new, rare = preparer.transform(pd.DataFrame({"a": [None, "new", "rare"]}))
 
     names = preparer.get_feature_names_out().tolist()
-
-    assert names == ["a_(missing)", "a_x", "a_y"]
-    assert preparer.transform(X)[1].tolist() == [1, 0, 0]
-
-
-def test_columns_have_names():
-    """The names tell which column each number comes from."""
-    X = pd.DataFrame({"a": _repeat(1, None, 2, 5), "t": _repeat("x", "y")})
-    X["d"] = pd.date_range("2020-01-01", periods=N)
-
-    names = TablePreparer().fit(X).get_feature_names_out()
-
-    assert names.tolist() == [
-        "a",
-        "d_days",
-        "d_year_sin",
-        "d_year_cos",
-        "d_week_sin",
-        "d_week_cos",
-        "a_missing",
-        "t_x",
-        "t_y",
-    ]
-
-
-def test_names_are_different_even_if_columns_are_named_like_others_categories():
-    """A number called t_x next to a category x of t."""
-    X = pd.DataFrame({"t_x": np.arange(N) / 7, "t": _repeat("x", "y")})
-
-    names = TablePreparer().fit(X).get_feature_names_out()
-
-    assert names.tolist() == ["t_x", "t_x_2", "t_y"]
-    assert _unique(["a", "a_1", "a", "a"]) == ["a", "a_1", "a_2", "a_3"]
+    assert names == ["a_(missing)", "a_x", "a_y", "a_(rare)"]
+    assert missing.tolist() == [1, 0, 0, 0]
+    assert new.tolist() == rare.tolist() == [0, 0, 0, 1]
 
 
 def test_categories_can_be_codes_in_the_last_columns():
@@ -452,16 +440,6 @@ def test_a_table_read_from_csv_works():
     assert list(preparer.kinds_) == [("a", "number"), ("d", "date"), ("t", "category")]
 
 
-def test_dates_of_one_place_in_the_year_and_week_are_days_only():
-    """Two first Wednesdays of January at midnight: no circle tells them apart."""
-    X = pd.DataFrame({"wave": ["2014-01-01", "2020-01-01"] * 30, "a": np.arange(60.0)})
-
-    preparer = TablePreparer().fit(X)
-
-    assert preparer.get_feature_names_out().tolist() == ["a", "wave_days"]
-    assert np.isfinite(preparer.transform(X.iloc[:3])).all()
-
-
 def test_no_end_is_a_date():
     """In fit, and in a table that is transformed later."""
     days = pd.date_range("2024-01-01", periods=40).astype(str).tolist()
@@ -530,14 +508,6 @@ def test_empty_tables_are_refused(shape):
 
 
 MIXED = {"a": [1.5, 2.0], "b": ["x", "y"], "c": [True, False]}
-
-
-@pytest.mark.parametrize("make", [pd.DataFrame, pl.DataFrame, pa.table])
-def test_tables_keep_their_values(make):
-    """And the order of their columns."""
-    own = as_pandas(make(MIXED))
-
-    assert own.to_dict("list") == MIXED
 
 
 def test_missing_values_of_arrow_stay_missing():
