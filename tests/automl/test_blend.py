@@ -82,9 +82,6 @@ def test_one_fold_tells_nothing_of_a_spread(search):
     assert [len(trial.fold_scores) for trial in trials] == [1, 1, 1]
 
 
-X, Y = load_iris(return_X_y=True)
-
-
 class _Counting(StandardScaler):
     """Counts how often it is asked."""
 

@@ -326,21 +326,22 @@ def test_a_page_needs_a_folder(fitted, fails):
     fails(["report", fitted, "--output", path], "--output", "folder that exists", str(path))
 
 
-def _saved_irises(folder, models):
+@pytest.fixture(scope="module")
+def irises():
+    """Return a fit with networks and a linear model, and its columns."""
     X, y = load_iris(return_X_y=True, as_frame=True)
-    auto = AutoClassifier(
-        time_budget=None, n_rounds=0, models=models, cv=2, random_state=0
-    ).fit(X, y)
-    saved = SavedModel(
-        model=auto,
-        task="classification",
-        target="y",
-        columns=tuple(X.columns),
-        texts=(),
-        ignored=(),
-    )
-    write_output(folder, saved, {}, "iris")
-    return auto, X
+    options = {"time_budget": None, "n_rounds": 0, "cv": 2, "random_state": 0}
+    return AutoClassifier(models=["linear", "network"], **options).fit(X, y), X
+
+
+@pytest.fixture
+def exported(tmp_path, irises):
+    """Return the output folder of that fit."""
+    auto, X = irises
+    columns = {"columns": tuple(X.columns), "texts": (), "ignored": ()}
+    saved = SavedModel(model=auto, task="classification", target="y", **columns)
+    write_output(tmp_path / "out", saved, {}, "iris")
+    return tmp_path / "out"
 
 
 def _exported(folder, *options):
@@ -357,37 +358,29 @@ def _exported(folder, *options):
     return about, predict_proba
 
 
-def test_an_ensemble_of_networks_can_be_exported(tmp_path, capsys):
+@pytest.mark.parametrize("use", ["ensemble", "networks"])
+def test_what_predicts_can_be_exported(exported, irises, capsys, use):
     """ONNX gives the probabilities of all, from the columns as they are in the table."""
-    auto, X = _saved_irises(tmp_path / "out", ["network"])
+    auto, X = irises
 
-    about, predict_proba = _exported(tmp_path / "out")
+    about, predict_proba = _exported(exported, "--use", use)
 
     assert about["classes"] == ["0", "1", "2"]
     assert len(about["inputs"]) == 4
-    assert {member["model"] for member in about["members"]} <= {"MLP 1", "MLP 2"}
-    np.testing.assert_allclose(predict_proba(X), auto.predict_proba(X), atol=1e-5)
+    if use == "networks":
+        assert {member["model"] for member in about["members"]} <= {"MLP 1", "MLP 2"}
+    expected = auto.blends_[use].predict_proba(X)
+    np.testing.assert_allclose(predict_proba(X), expected, atol=1e-5)
     assert f"{len(about['members'])} models to" in capsys.readouterr().out
 
 
-def test_the_networks_of_a_mixed_ensemble_can_be_exported_alone(tmp_path):
-    """As whatever else predicts by --use."""
-    auto, X = _saved_irises(tmp_path / "out", ["linear", "network"])
-
-    _, predict_proba = _exported(tmp_path / "out", "--use", "networks")
-
-    expected = auto.blends_["networks"].predict_proba(X)
-    np.testing.assert_allclose(predict_proba(X), expected, atol=1e-5)
-
-
-def test_an_export_replaces_no_file_but_an_export(tmp_path, fails):
+def test_an_export_replaces_no_file_but_an_export(exported, fails):
     """What happens to have the name of the account beside the model stays."""
-    _saved_irises(tmp_path / "out", ["network"])
-    summary = tmp_path / "out" / "summary.json"
+    summary = exported / "summary.json"
     before = summary.read_text()
 
     fails(
-        ["export", tmp_path / "out", "--output", summary.with_suffix(".onnx")],
+        ["export", exported, "--output", summary.with_suffix(".onnx")],
         "--output",
         "summary.json",
     )
@@ -395,15 +388,16 @@ def test_an_export_replaces_no_file_but_an_export(tmp_path, fails):
     assert summary.read_text() == before
     assert not summary.with_suffix(".onnx").exists()
     for _ in range(2):
-        _exported(tmp_path / "out")
+        _exported(exported)
 
 
-def test_an_export_without_its_packages_says_what_to_install(tmp_path, monkeypatch, fails):
+def test_an_export_without_its_packages_says_what_to_install(
+    exported, tmp_path, monkeypatch, fails
+):
     """Export is an extra."""
-    _saved_irises(tmp_path / "out", ["network"])
     monkeypatch.setattr(sk_tune.estimators._onnx_export, "find_spec", lambda name: None)
 
-    command = ["export", tmp_path / "out", "--output", tmp_path / "n.onnx"]
+    command = ["export", exported, "--output", tmp_path / "n.onnx"]
     fails(command, "onnxscript", "pip install 'sk-tune[export]'")
 
     assert sorted(path.name for path in tmp_path.iterdir()) == ["out"]
