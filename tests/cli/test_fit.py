@@ -282,20 +282,14 @@ def test_verbose_prints_each_step(fit, mixed_csv, capsys):
     assert "linear, default, 1 trials, best" in capsys.readouterr().out
 
 
-def test_a_folder_with_a_model_is_refused_before_the_search(
-    tmp_path, fit, fails, mixed_csv
-):
+def test_a_folder_with_a_model_is_refused_before_the_search(fitted, fails, mixed_csv):
     """The model of the first fit stays."""
-    assert fit(mixed_csv, "label") == 0
-    before = (tmp_path / "out" / "model" / "model.joblib").read_bytes()
+    before = (fitted / "model" / "model.joblib").read_bytes()
 
-    fails(
-        ["fit", mixed_csv, "--target", "label", "--output", tmp_path / "out"],
-        "--output",
-        "--overwrite",
-    )
+    command = ["fit", mixed_csv, "--target", "label", "--output", fitted]
+    fails(command, "--output", "out'", "--overwrite")
 
-    assert (tmp_path / "out" / "model" / "model.joblib").read_bytes() == before
+    assert (fitted / "model" / "model.joblib").read_bytes() == before
 
 
 def _interrupted(*args, **kwargs):
@@ -563,17 +557,14 @@ def test_what_was_found_is_written_before_it_is_printed(
     assert main(["report", str(tmp_path / "out")]) == 0
 
 
-def test_a_longer_resume_keeps_the_one_held_out_part_of_a_short_fit(
-    tmp_path, fit, mixed_csv, summary
-):
+def test_a_longer_resume_keeps_the_one_held_out_part_of_a_short_fit(fitted, summary):
     """Time alone would now give folds, whose trials could not be averaged with these."""
-    assert fit(mixed_csv, "label") == 0
     stds = [score["std"] for score in summary()["scores"]]
     assert stds == [None] * len(stds)
 
-    folder = str(tmp_path / "out")
-    assert main(["resume", folder, "--time-budget", "3s", "--n-jobs", "1"]) == 0
+    command = ["resume", str(fitted), "--time-budget", "3s", "--n-jobs", "1"]
+    assert main(command) == 0
 
     stds = [score["std"] for score in summary()["scores"]]
     assert stds == [None] * len(stds)
-    assert "n/a" in (tmp_path / "out" / "report.html").read_text(encoding="utf-8")
+    assert "n/a" in (fitted / "report.html").read_text(encoding="utf-8")
