@@ -10,7 +10,7 @@ import torch
 from sk_tune.adoption import FitRequested, adoption
 from sk_tune.backend._fingerprint import value_fingerprint
 from sk_tune.backend._shared_objects import SharedObjects
-from sk_tune.backend._task_copy import copy_task, unheard
+from sk_tune.backend._task_copy import copy_task, silenced
 from sk_tune.engine import count_words, draw_as_fit, skip_words
 from sk_tune.estimators import NetworkEstimator, net_arrays
 from sk_tune.training import TrainingState, seed_of_state
@@ -19,10 +19,10 @@ __all__ = ["Draws", "RestOfTasks"]
 
 
 class Draws:
-    """What the plain skorch nets of a block draw."""
+    """The random numbers that the plain skorch nets of a block draw."""
 
     def __init__(self) -> None:
-        # By module and size of the batch, in a step of training.
+        # Words drawn in a step of training, by module and size of the batch.
         self._words: dict[Any, int] = {}
 
     def as_fit(self, net: Any, X: Any, y: Any) -> None:
@@ -34,9 +34,9 @@ class Draws:
 
 
 class RestOfTasks:
-    """What tasks of one kind draw from torch's generator after they were left.
+    """The random numbers that tasks of one kind would draw after they were left.
 
-    That of the first is taken for that of all.
+    The count of the first task is taken for that of all.
     """
 
     def __init__(self, draws: Draws, shared: SharedObjects) -> None:
@@ -45,7 +45,7 @@ class RestOfTasks:
         self._n_words: int | None = None
 
     def skip(self, task: Callable[[], Any], start: torch.Tensor) -> None:
-        """Draw what a task still would that was left by a plain skorch net."""
+        """Draw what a task would still draw that a plain skorch net has left."""
         if self._n_words is None:
             left = torch.get_rng_state()
             self._n_words = 0
@@ -58,11 +58,11 @@ class RestOfTasks:
 
     def _rehearse(self, task: Callable[[], Any]) -> None:
         try:
-            with self._shared.unchanged(), adoption(_Rehearser(self._draws)), unheard():
+            with self._shared.unchanged(), adoption(_Rehearser(self._draws)), silenced():
                 copied = copy_task(task)
                 if copied is not None:
                     copied()
-        except (FitRequested, Exception):  # noqa: BLE001 - so far it is known
+        except (FitRequested, Exception):  # noqa: BLE001 - the draws until here count
             pass
 
 
@@ -73,7 +73,7 @@ class _Rehearser:
         self._draws = draws
 
     def decline(self, reason: str) -> None:
-        """Leave the task: what a network draws that trains by itself is not foreseen."""
+        """Leave the task: the draws of a network that trains by itself are unknown."""
         raise FitRequested
 
     def __call__(self, estimator: Any, X: Any, y: Any, sample_weight: Any) -> TrainingState:

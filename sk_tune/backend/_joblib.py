@@ -109,7 +109,10 @@ class FleetBackend(CollectingBackend):
             elif isinstance(current, Recorder):
                 self._record_nested(jobs)
             else:
-                self._run_nested(jobs)
+                for job in jobs:
+                    job.run()
+                    if job.error is not None:
+                        break
         yield
 
     def get_nested_backend(self) -> tuple["FleetBackend", None]:
@@ -121,7 +124,7 @@ class FleetBackend(CollectingBackend):
         for job, replayer in zip(jobs, replayers, strict=True):
             if self._aborted:
                 return
-            # What asked for nothing costs what it costs without the block.
+            # A task that asked for nothing costs what it costs without the block.
             timed = self.session.replaying() if replayer.trainings else nullcontext()
             with timed, adoption(replayer):
                 job.run()
@@ -130,18 +133,10 @@ class FleetBackend(CollectingBackend):
                 break
         self.session.tell_of_declined()
 
-    def _run_nested(self, jobs: Sequence[Job]) -> None:
-        for job in jobs:
-            job.run()
-            if job.error is not None:
-                return
-
     def _record_nested(self, jobs: Sequence[Job]) -> None:
         """Let all tasks inside a task ask for their trainings before it is left."""
-        requested, rest = (
-            False,
-            RestOfTasks(self.session.draws, self.session.shared_objects),
-        )
+        requested = False
+        rest = RestOfTasks(self.session.draws, self.session.shared_objects)
         for job in jobs:
             start = torch.get_rng_state()
             try:

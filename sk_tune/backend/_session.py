@@ -31,7 +31,7 @@ from sk_tune.backend._fingerprint import (
     params_fingerprint,
 )
 from sk_tune.backend._shared_objects import CannotPutBackError, SharedObjects, State
-from sk_tune.backend._task_copy import copy_task, kept_random_states, unheard
+from sk_tune.backend._task_copy import copy_task, kept_random_states, silenced
 from sk_tune.engine import (
     Fit,
     Progress,
@@ -59,16 +59,16 @@ class FleetReport:
     n_requested : int
         Trainings that networks asked for while tasks were recorded.
     n_rows : int
-        Of these, trained as rows of fleets.
+        Trainings of these that were networks of a fleet.
     n_calls : int
         Calls of the engine; each trains all that was asked for by then.
     n_fleets : int
-        Kinds of networks among the rows of each call, summed up; rows of one kind train as
-        one tensor program, which is cut into shards for several workers.
+        Kinds of networks in the fleets of each call, summed up; networks of one kind train
+        as one tensor program, which is cut into shards for several workers.
     n_continued : int
-        Of these, those that went on from a shorter training of the same fit.
+        Trainings that went on from a shorter training of the same fit.
     n_loaded : int
-        Of these, those that the store had.
+        Trainings that the store had.
     n_adopted : int
         Networks that took over a training.
     n_trained_again : int
@@ -117,7 +117,7 @@ class FleetReport:
 
 
 @dataclass(slots=True, kw_only=True, eq=False)
-class _Training:
+class _RequestedTraining:
     """A training that was asked for, and what became of it."""
 
     fit: Fit
@@ -129,9 +129,8 @@ class _Training:
     @property
     def is_repeatable(self) -> bool:
         """Whether a second fit with the same key gives the same network."""
-        return isinstance(
-            getattr(self.fit.estimator, "random_state", None), int | np.integer
-        )
+        seed = getattr(self.fit.estimator, "random_state", None)
+        return isinstance(seed, int | np.integer)
 
 
 class _Recording:
@@ -139,14 +138,14 @@ class _Recording:
 
     def __init__(self, task: Task) -> None:
         self.task = task
-        self.trainings: list[_Training] = []
+        self.trainings: list[_RequestedTraining] = []
         self.reason: str | None = None
-        # Of torch's generator.
+        # State of torch's generator.
         self.start: Any = None
         self._shared: State = []
 
     def begin(self, shared: SharedObjects) -> None:
-        """Let generators and what is shared stand as when the task was first recorded."""
+        """Put generators and shared objects back to where the first recording began."""
         if self.start is None:
             self.start, self._shared = torch.get_rng_state(), shared.state()
         else:
@@ -179,14 +178,14 @@ class Session:
             "progress": progress,
             "store": store,
         }
-        # Of repeatable fits, by key; they serve every task of the block.
-        self._known: dict[Any, _Training] = {}
-        self._latest: dict[Any, _Training] = {}
-        # Equal data, once, and numbered.
+        # Finished trainings of repeatable fits, by key; they serve every task of the block.
+        self.known: dict[Any, _RequestedTraining] = {}
+        self._latest: dict[Any, _RequestedTraining] = {}
+        # A number and one object for all equal data.
         self._data: dict[Any, tuple[int, Any]] = {}
         self.draws = Draws()
         self.shared_objects = SharedObjects()
-        # Of torch, outside of replay.
+        # Threads of torch outside of replay, while a task is replayed.
         self._n_threads: int | None = None
 
     def prepare(self, tasks: Sequence[Task]) -> list["Replayer"]:
@@ -194,8 +193,8 @@ class Session:
 
         Returns what answers the networks of each task.
         """
-        own = [_Recording(task) for task in tasks]
-        waiting = self._record_all(own)
+        recordings = [_Recording(task) for task in tasks]
+        waiting = self._record_all(recordings)
         while waiting:
             self._train([t for r in waiting for t in r.trainings if t.trained is None])
             # Tasks that asked for equally much are alike: if one of them has all it needs,
@@ -206,7 +205,7 @@ class Session:
             probes = self._record_all([same[0] for same in alike.values()])
             others = [r for same in alike.values() if same[0] in probes for r in same[1:]]
             waiting = [*probes, *self._record_all(others)]
-        return [Replayer(self, r.trainings, r.reason) for r in own]
+        return [Replayer(self, r.trainings, r.reason) for r in recordings]
 
     def _record_all(self, recordings: Iterable["_Recording"]) -> list["_Recording"]:
         """Record some tasks and return those that asked for something new.
@@ -228,7 +227,7 @@ class Session:
         recorder = Recorder(self, recording.trainings)
         n_before = len(recording.trainings)
         try:
-            with adoption(recorder), unheard():
+            with adoption(recorder), silenced():
                 copied = copy_task(recording.task, self.shared_objects.meet)
                 if copied is not None:
                     recording.begin(self.shared_objects)
@@ -240,12 +239,12 @@ class Session:
             return False
         except Exception:  # noqa: BLE001 - the task itself will raise it
             return False
-        # What asks for something else each time would never have all that it needs.
+        # A task that asks for something else each time would never have all that it needs.
         return recorder.n_new > 0 and recorder.n_found >= n_before
 
-    def _train(self, asked: Sequence[_Training]) -> None:
+    def _train(self, asked: Sequence[_RequestedTraining]) -> None:
         # One training for all that are the same and repeatable.
-        unique: dict[Any, _Training] = {}
+        unique: dict[Any, _RequestedTraining] = {}
         for training in asked:
             key = training.key if training.is_repeatable else id(training)
             unique.setdefault(key, training)
@@ -257,17 +256,16 @@ class Session:
         for training in asked:
             if training.is_repeatable:
                 training.trained = unique[training.key].trained
-                self._known[training.key] = training
+                self.known[training.key] = training
                 self._latest[training.base_key] = training
         self._count(fits, results)
 
-    def _continued(self, training: _Training) -> Fit:
+    def _continued(self, training: _RequestedTraining) -> Fit:
         """Return a fit that goes on from a shorter training of it, if that is exact."""
         fit = training.fit
         earlier = self._latest.get(training.base_key)
-        state = (
-            None if earlier is None or earlier.trained is None else earlier.trained.state
-        )
+        trained = None if earlier is None else earlier.trained
+        state = None if trained is None else trained.state
         if (
             state is None
             or not training.is_repeatable
@@ -283,11 +281,10 @@ class Session:
         report.n_calls += 1
         report.n_requested += len(results)
         report.n_loaded += sum(result.is_loaded for result in results)
-        rows = [
-            (fit, r) for fit, r in zip(fits, results, strict=True) if r.engine == "fleet"
-        ]
-        report.n_rows += len(rows)
-        report.n_fleets += len({_kind(fit, trained) for fit, trained in rows})
+        pairs = zip(fits, results, strict=True)
+        kinds = [_kind(fit, r) for fit, r in pairs if r.engine == "fleet"]
+        report.n_rows += len(kinds)
+        report.n_fleets += len(set(kinds))
         solo = Counter(r.solo_reason for r in results if r.solo_reason)
         report.solo = dict(Counter(report.solo) + solo)
 
@@ -299,14 +296,11 @@ class Session:
             self.declined = Counter()
 
     def shared(self, data: Any) -> tuple[int, Any]:
-        """Return a number and one object for all equal data of the block.
-
-        The first that came.
-        """
+        """Return a number and the first object of all equal data of the block."""
         key = data_fingerprint(data)
         if key not in self._data:
             if isinstance(data, np.ndarray) and not data.dtype.hasobject:
-                # Of its own: what was recorded may be written to by its task when it runs.
+                # A copy, because its task may write to the array when it runs.
                 data = np.array(data)
                 key = data_fingerprint(data)
             self._data[key] = (len(self._data), data)
@@ -316,14 +310,6 @@ class Session:
         """Return the number of data that were recorded; None if no equal data were."""
         number, _ = self._data.get(data_fingerprint(data), (None, None))
         return number
-
-    def known(self, key: Any) -> _Training | None:
-        """Return the finished training of a key that any task may use, or None."""
-        return self._known.get(key)
-
-    def replaying(self) -> Any:
-        """Return a context, to run a task in, that measures the time of replaying."""
-        return self._replaying()
 
     def use_threads(self, state: TrainingState | None, X: Any) -> None:
         """Let the rest of a task that is replayed compute with as many threads as pay.
@@ -335,8 +321,9 @@ class Session:
             torch.set_num_threads(1 if small else self._n_threads)
 
     @contextmanager
-    def _replaying(self) -> Any:
-        # A task that is replayed may replay tasks of its own.
+    def replaying(self) -> Any:
+        """Measure the time of replaying a task, and keep torch's number of threads."""
+        # A task that is replayed may itself replay tasks.
         outer, n_threads = self._n_threads, torch.get_num_threads()
         self._n_threads = n_threads
         try:
@@ -360,26 +347,26 @@ class Session:
 class _Answers:
     """The trainings of one task, handed out to the networks that ask for them."""
 
-    def __init__(self, session: Session, trainings: list[_Training]) -> None:
+    def __init__(self, session: Session, trainings: list[_RequestedTraining]) -> None:
         self.session = session
         self.trainings = trainings
         self._used: set[int] = set()
         self.n_found = 0
 
-    def find(self, key: Any) -> _Training | None:
+    def find(self, key: Any) -> _RequestedTraining | None:
         """Return the first training with a key that was not handed out yet."""
         for position, training in enumerate(self.trainings):
             if training.key == key and position not in self._used:
                 self._used.add(position)
                 self.n_found += 1
                 return training
-        return self.session.known(key)
+        return self.session.known.get(key)
 
 
 class Recorder(_Answers):
     """Notes what the networks of a task ask for, in its list of trainings."""
 
-    def __init__(self, session: Session, trainings: list[_Training]) -> None:
+    def __init__(self, session: Session, trainings: list[_RequestedTraining]) -> None:
         super().__init__(session, trainings)
         self.n_new = 0
 
@@ -387,9 +374,8 @@ class Recorder(_Answers):
         self, estimator: Any, X: Any, y: Any, sample_weight: Any
     ) -> TrainingState | None:
         """Return the training if it is there, else note it and leave the task."""
-        numbers, data = zip(
-            *(self.session.shared(part) for part in (X, y, sample_weight)), strict=True
-        )
+        shared = [self.session.shared(part) for part in (X, y, sample_weight)]
+        numbers, data = zip(*shared, strict=True)
         key = (params_fingerprint(estimator), _seed_key(estimator), numbers)
         found = self.find(key)
         if found is None:
@@ -397,7 +383,7 @@ class Recorder(_Answers):
             self.trainings.append(_training(estimator, key, data, monitor))
             self.n_new += 1
             if not isinstance(estimator, NetworkEstimator):
-                # Whoever comes next finds the generator as after the training.
+                # The next network finds the generator as after the training.
                 self.session.draws.as_fit(estimator, X, y)
             raise FitRequested
         if found.trained is None:
@@ -421,7 +407,10 @@ class Replayer(_Answers):
     """
 
     def __init__(
-        self, session: Session, trainings: list[_Training], reason: str | None = None
+        self,
+        session: Session,
+        trainings: list[_RequestedTraining],
+        reason: str | None = None,
     ) -> None:
         super().__init__(session, trainings)
         self._reason = reason
@@ -456,29 +445,30 @@ class Replayer(_Answers):
 
 def _training(
     estimator: Any, key: Any, data: Sequence[Any], monitor: Monitor | None
-) -> _Training:
+) -> _RequestedTraining:
     """Return what an estimator asks for, which may itself be set otherwise later."""
-    own = clone(estimator)
+    twin = clone(estimator)
     seed: int | bytes
     rows = None
-    if isinstance(own, NetworkEstimator):
-        seed = first_seed(own)
+    if isinstance(twin, NetworkEstimator):
+        seed = first_seed(twin)
         rows = None if monitor is None else monitor(*data)
     else:
         # A skorch net draws from torch's global generator.
         seed = torch.get_rng_state().numpy().tobytes()
     X, y, sample_weight = data
-    fit = Fit(estimator=own, X=X, y=y, sample_weight=sample_weight, seed=seed, monitor=rows)
-    return _Training(
-        fit=fit,
+    return _RequestedTraining(
+        fit=Fit(
+            estimator=twin, X=X, y=y, sample_weight=sample_weight, seed=seed, monitor=rows
+        ),
         key=key,
-        base_key=(params_fingerprint(own, without="max_epochs"), seed, key[-1]),
-        n_epochs=int(own.max_epochs),
+        base_key=(params_fingerprint(twin, without="max_epochs"), seed, key[-1]),
+        n_epochs=int(twin.max_epochs),
     )
 
 
 def _kind(fit: Fit, trained: Trained) -> Any:
-    """Return what rows of one fleet have in common, users' modules included."""
+    """Return what networks of one fleet have in common, users' modules included."""
     weights = {} if trained.state is None else trained.state.weights
     return (*signature(fit), *((name, w.shape) for name, w in weights.items()))
 
@@ -488,5 +478,5 @@ def _seed_key(estimator: Any) -> int | None:
     state = getattr(estimator, "random_state", None)
     if not isinstance(state, np.random.RandomState):
         return None
-    # Of a copy, because asking moves it.
+    # A copy is asked, because asking moves the state.
     return resolve_seed(copy.deepcopy(state))

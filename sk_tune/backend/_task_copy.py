@@ -28,11 +28,11 @@ from sk_tune._compat import functions_of
 from sk_tune.estimators import NetworkEstimator
 from sk_tune.training import exclusive_rng
 
-__all__ = ["copy_task", "kept_random_states", "unheard"]
+__all__ = ["copy_task", "kept_random_states", "silenced"]
 
 
 @contextmanager
-def unheard() -> Iterator[None]:
+def silenced() -> Iterator[None]:
     """Drop what this thread prints and warns of; other threads' output is printed.
 
     Whoever enters it in several threads has them wait for each other: what it replaces

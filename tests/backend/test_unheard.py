@@ -9,7 +9,7 @@ import pytest
 import torch
 from torch import nn
 
-from sk_tune.backend._task_copy import kept_random_states, unheard
+from sk_tune.backend._task_copy import kept_random_states, silenced
 from sk_tune.training import forked_rng
 
 
@@ -22,7 +22,7 @@ def _in_thread(function):
 
 def test_what_the_thread_says_is_dropped(capsys):
     """Prints, lines and warnings."""
-    with unheard():
+    with silenced():
         print("lost")  # noqa: T201
         sys.stdout.writelines(["lost\n"])
         warnings.warn("lost", stacklevel=1)
@@ -33,7 +33,7 @@ def test_what_the_thread_says_is_dropped(capsys):
 
 def test_what_other_threads_say_is_printed(capsys):
     """They know nothing of it."""
-    with unheard():
+    with silenced():
         thread, _ = _in_thread(lambda: print("heard"))  # noqa: T201
         thread.join()
 
@@ -43,7 +43,7 @@ def test_what_other_threads_say_is_printed(capsys):
 def test_the_stream_comes_back_after_an_error():
     """The block may raise."""
     before = sys.stdout
-    with pytest.raises(ValueError, match="mine"), unheard():
+    with pytest.raises(ValueError, match="mine"), silenced():
         raise ValueError("mine")
 
     assert sys.stdout is before
@@ -52,7 +52,7 @@ def test_the_stream_comes_back_after_an_error():
 def test_without_a_stream_nothing_breaks(monkeypatch):
     """Windows programs without a console have none."""
     monkeypatch.setattr(sys, "stdout", None)
-    with unheard():
+    with silenced():
         thread, _ = _in_thread(lambda: print("nowhere"))  # noqa: T201
         thread.join()
 
