@@ -10,7 +10,7 @@ from torch import nn
 from sk_tune._compat import StrOptions
 from sk_tune._declaration import parameters
 from sk_tune.estimators._network_estimator import NetworkEstimator
-from sk_tune.estimators._parameters import ArchitectureParameters
+from sk_tune.estimators._parameters import ARCHITECTURE, ArchitectureParameters
 from sk_tune.estimators._tasks import NetworkClassifier, NetworkRegressor
 from sk_tune.estimators._validation import WholeNumber, check_input_shape, reshaped
 from sk_tune.nets import CNN
@@ -18,13 +18,14 @@ from sk_tune.training import n_weights
 
 __all__ = ["CNNClassifier", "CNNRegressor"]
 
-# Because torch has convolutions over one to three dimensions.
+_SHAPE = ("n_layers", "n_channels", "kernel_size", "pooling", "width")
+# Torch has convolutions over one to three dimensions.
 _MAX_SPATIAL = 3
 
 
 @parameters
 class _CNNEstimator(ArchitectureParameters, NetworkEstimator):
-    """What fixes the shape of a convolutional network.
+    """The shape of a convolutional network.
 
     Parameters
     ----------
@@ -39,8 +40,8 @@ class _CNNEstimator(ArchitectureParameters, NetworkEstimator):
     width : int, default=128
         Units of the dense layer before the output.
     input_shape : tuple of int, default=None
-        Shape to which a row of X is brought: (length,) for a signal and (height, width) for
-        an image of one channel, (channels, height, width) or (channels, depth, height,
+        Shape to which a sample of X is brought: (length,) for a signal and (height, width)
+        for an image of one channel, (channels, height, width) or (channels, depth, height,
         width).  If not given, X has shape (n_samples, channels, ...), and flat X is a
         signal of one channel.
 
@@ -97,17 +98,7 @@ class _CNNEstimator(ArchitectureParameters, NetworkEstimator):
         return CNN(
             self.input_shape_,
             n_outputs,
-            **self._arguments(
-                "n_layers",
-                "n_channels",
-                "kernel_size",
-                "pooling",
-                "width",
-                "activation",
-                "normalization",
-                "residual",
-                "dropout",
-            ),
+            **self._arguments(*ARCHITECTURE, *_SHAPE),
         )
 
 

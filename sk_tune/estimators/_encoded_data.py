@@ -1,10 +1,11 @@
 # SPDX-FileCopyrightText: sk_tune contributors
 # SPDX-License-Identifier: BSD-3-Clause
-"""Rows on their way to the network, and one form for all data sets that mean the same.
+"""Encoded samples, and one form for all data sets that mean the same.
 
-A step over all rows depends on which rows there are and how much each weighs, not on their
-order or on whether a weight of 2 is written as two rows.  Brought to one form first, such
-data sets give the same network to the last bit, which float32 sums in another order do not.
+A step over all samples depends on which there are and how much each weighs, not on their
+order or on whether a weight of 2 is written as two samples.  Brought to one form first,
+such data sets give the same network to the last bit, which float32 sums in another order do
+not.
 """
 
 from typing import Any, NamedTuple, Self
@@ -67,13 +68,13 @@ def rows_that_count(weight: Array | None, index: Array | None) -> Array | None:
     """
     if weight is None:
         return index
-    own = weight if index is None else weight[index]
-    if not own.any():
+    weight = weight if index is None else weight[index]
+    if not weight.any():
         raise ValueError(
             "sample_weight and class_weight must leave rows to train and to validate "
-            f"on. Got {len(own)} rows whose weights are all 0."
+            f"on. Got {len(weight)} rows whose weights are all 0."
         )
-    counts = own > own.max() * np.finfo(np.float32).tiny
+    counts = weight > weight.max() * np.finfo(np.float32).tiny
     if counts.all():
         return index
     kept: Array = np.flatnonzero(counts) if index is None else index[counts]
@@ -138,13 +139,15 @@ def to_set(
     Tensors are shared.
     """
     rows = None if index is None else torch.from_numpy(index).to(X.device)
-    own = weight if weight is None or index is None else weight[index]
+    if weight is None:
+        return TensorSet(X, target, index=rows)
+    used = weight if index is None else weight[index]
     # Equal weights are no weights, to the last bit.
-    if weight is None or own is None or (own == own[0]).all():
+    if (used == used[0]).all():
         return TensorSet(X, target, index=rows)
     # Only ratios matter; in float32 the weights themselves might overflow or vanish.
     dtype = str(X.dtype).removeprefix("torch.")
-    return TensorSet(X, target, to_tensor(weight / own.max(), dtype, X.device), rows)
+    return TensorSet(X, target, to_tensor(weight / used.max(), dtype, X.device), rows)
 
 
 def mixes_rows(module: nn.Module) -> bool:

@@ -56,8 +56,7 @@ class TrainingOptions:
     global_rng: bool
 
 
-_ONLY = slice(0, 1)
-# What the axes of a row mean, by their number.
+# What the axes of a sample mean, by their number.
 _LAYOUTS: dict[int, Layout] = {1: "table", 2: "sequence", 3: "image", 4: "volume"}
 
 
@@ -74,44 +73,33 @@ def augmentation_options(estimator: Any) -> dict[str, Any]:
         layout = "signal"
     augmentations = as_augmentations(estimator.augmentation)
     check_row_shape(augmentations, shape, layout, type(estimator).__name__)
-    codes = np.flatnonzero(getattr(estimator, "is_categorical_", ()))
-    return {
-        "augmentation": augmentations,
-        "layout": layout,
-        "codes": tuple(codes.tolist()),
-    }
+    codes = tuple(np.flatnonzero(getattr(estimator, "is_categorical_", ())).tolist())
+    return {"augmentation": augmentations, "layout": layout, "codes": codes}
 
 
 class BatchAugmenter:
-    """Changes the batches of one net by at least one augmentation."""
+    """Augments the batches of one net in an epoch that begins after some updates."""
 
-    def __init__(self, options: TrainingOptions, device: torch.device | str) -> None:
+    def __init__(
+        self, options: TrainingOptions, device: Any, first_step: int, n_steps: int
+    ) -> None:
         seed = derive_seed(options.seed, Stream.AUGMENTATION)
-        self._rows = RowAugmenter(
+        self._fleet = RowAugmenter(
             [options.augmentation],
             [seed],
             options.layout,
             torch.device(device),
             options.codes,
         )
-
-    @classmethod
-    def of(
-        cls, options: TrainingOptions, device: torch.device | str
-    ) -> "BatchAugmenter | None":
-        """Return what changes batches, or None without augmentations."""
-        return cls(options, device) if options.augmentation else None
-
-    def begin_epoch(self, first_step: int, n_steps: int) -> None:
-        """Prepare the random numbers of an epoch, after `first_step` updates."""
-        self._rows.begin_epoch([first_step], n_steps)
+        self._fleet.begin_epoch([first_step], n_steps)
 
     def augmented(self, batch: tuple[Any, Any], step: int) -> tuple[Any, Any]:
         """Return a batch, inputs and targets, as the network sees it."""
         X, target = batch
         y, weight = target if isinstance(target, tuple) else (target, None)
-        own = None if weight is None else weight.unsqueeze(0)
-        seen = self._rows.augmented(X.unsqueeze(0), y.unsqueeze(0), own, _ONLY, step)
+        weight = None if weight is None else weight.unsqueeze(0)
+        # A fleet of one network.
+        seen = self._fleet.augmented(X.unsqueeze(0), y.unsqueeze(0), weight, slice(1), step)
         X, y = seen.X.squeeze(0), seen.y.squeeze(0)
         return X, y if seen.weight is None else (y, seen.weight.squeeze(0))
 
@@ -127,7 +115,7 @@ def with_targets(outputs: Tensor, target: Any) -> Tensor:
 
 
 class EpochOutcome:
-    """Losses and outputs of an epoch's batches, kept on the device until its end."""
+    """The losses and outputs of an epoch's batches, kept on the device until its end."""
 
     def __init__(self) -> None:
         self.losses: list[Tensor] = []
@@ -143,7 +131,7 @@ class EpochOutcome:
     def loss_and_score(self, score: Callable[..., float]) -> tuple[float, float]:
         """Return the mean loss over the epoch's samples, and their score.
 
-        A short batch counts for what it is; `score` maps ``(y_pred, y_true, weight)``.
+        `score` maps ``(y_pred, y_true, weight)``.
         """
         y_pred = torch.cat(self.outputs)
         if isinstance(self.targets[0], tuple):
@@ -154,7 +142,7 @@ class EpochOutcome:
             y_true, weight = torch.cat(self.targets), None
             sizes = torch.tensor(list(map(_n_known, self.targets)), device=y_pred.device)
         losses = torch.stack(self.losses)
-        # Of nothing there is no mean, and it counts for nothing.
+        # A batch without known targets has no mean loss, and counts for nothing.
         loss = (losses.where(sizes > 0, 0.0) * sizes).sum() / sizes.sum()
         return float(loss), score(y_pred, y_true, weight)
 

@@ -5,10 +5,9 @@
 import copy
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from typing import Any, Self, overload
+from typing import Any, Self
 
 import numpy as np
-import numpy.typing as npt
 import torch
 from skorch.history import History
 from torch import Tensor, nn
@@ -34,8 +33,6 @@ __all__ = [
     "undone_on_failure",
 ]
 
-Arrays = dict[str, npt.NDArray[np.generic]]
-
 
 def cloned(state_dict: dict[str, Tensor]) -> dict[str, Tensor]:
     """Return a state dict with copies of the tensors, which no training will change."""
@@ -60,12 +57,8 @@ def moved(state: dict[str, Any], device: str) -> dict[str, Any]:
     return {**state, **copied}
 
 
-@overload
-def to_arrays(tensors: None) -> None: ...
-@overload
-def to_arrays(tensors: dict[str, Any]) -> Arrays: ...
-def to_arrays(tensors: dict[str, Any] | None) -> Arrays | None:
-    """Return copies of tensors by name as arrays; what is no tensor is left out."""
+def to_arrays(tensors: dict[str, Any] | None) -> Any:
+    """Return copies of tensors by name as arrays, if any; what is no tensor is left out."""
     if tensors is None:
         return None
     return {
@@ -76,12 +69,8 @@ def to_arrays(tensors: dict[str, Any] | None) -> Arrays | None:
     }
 
 
-@overload
-def to_tensors(arrays: None, device: str = "cpu") -> None: ...
-@overload
-def to_tensors(arrays: Arrays, device: str = "cpu") -> dict[str, Tensor]: ...
-def to_tensors(arrays: Arrays | None, device: str = "cpu") -> dict[str, Tensor] | None:
-    """Return copies of arrays by name as tensors on a device."""
+def to_tensors(arrays: Any, device: str = "cpu") -> Any:
+    """Return copies of arrays by name, if any, as tensors on a device."""
     if arrays is None:
         return None
     return {n: torch.from_numpy(np.array(a)).to(device) for n, a in arrays.items()}
@@ -92,8 +81,8 @@ def net_arrays(net: Any) -> dict[str, Any]:
     moments = net.optimizer_.state_dict()["state"]
     return {
         "weights": to_arrays(net.module_.state_dict()),
-        "moments": {index: to_arrays(own) for index, own in moments.items()},
-        "history": tuple(dict(row) for row in net.history),
+        "moments": {index: to_arrays(tensors) for index, tensors in moments.items()},
+        "history": tuple(map(dict, net.history)),
     }
 
 
@@ -133,7 +122,7 @@ def load_net_arrays(net: Any, state: TrainingState) -> None:
 
 def load_moments(optimizer: Optimizer, state: TrainingState) -> None:
     """Give an optimizer the moments of a training of the same architecture."""
-    moments = {index: to_tensors(own) for index, own in state.moments.items()}
+    moments = {index: to_tensors(arrays) for index, arrays in state.moments.items()}
     optimizer.load_state_dict({**optimizer.state_dict(), "state": moments})
 
 
@@ -141,7 +130,7 @@ def _load_weights(net: Any, state: TrainingState) -> None:
     for name, module in state.modules.items():
         vars(net)[name] = with_parameters_of(getattr(net, name), module)
     net.module_.load_state_dict(to_tensors(state.weights))
-    net.history_ = History(dict(row) for row in state.history)
+    net.history_ = History(map(dict, state.history))
 
 
 def training_state(net: Any) -> TrainingState:
@@ -202,12 +191,13 @@ class LateOptimizerNet(NetOfKnownParts):
         triggered_directly: bool | None = None,  # noqa: FBT001
     ) -> Self:
         """Leave the optimizer to be built over the module's parameters at its first use."""
-        self._put_off(None)
+        self.start_optimizer_from(None)
         return self
 
-    def start_optimizer_from(self, state: TrainingState) -> None:
+    def start_optimizer_from(self, state: TrainingState | None) -> None:
         """Let the optimizer, when it is built, copy the moments of another training."""
-        self._put_off(state)
+        self.__dict__["optimizer_"] = None
+        self._optimizer_start = state
 
     @property
     def optimizer_(self) -> Optimizer:
@@ -218,7 +208,7 @@ class LateOptimizerNet(NetOfKnownParts):
         if optimizer is None:
             optimizer = self.optimizer(self.module_.parameters())
             for group in optimizer.param_groups:
-                # Asked for by torch's schedulers where a training goes on.
+                # Torch's schedulers ask for it where a training is resumed.
                 group.setdefault("initial_lr", group["lr"])
             state = self._optimizer_start
             if state is not None:
@@ -242,7 +232,3 @@ class LateOptimizerNet(NetOfKnownParts):
         state = self.__dict__.copy()
         state.pop("_optimizer_start", None)
         return state
-
-    def _put_off(self, state: TrainingState | None) -> None:
-        self.__dict__["optimizer_"] = None
-        self._optimizer_start = state

@@ -20,7 +20,7 @@ import torch
 from scipy import sparse
 from sklearn.base import BaseEstimator
 from sklearn.model_selection import train_test_split
-from sklearn.utils.validation import check_is_fitted
+from sklearn.utils.validation import check_consistent_length, check_is_fitted
 from torch import Tensor, nn
 
 from sk_tune._compat import EstimatorBase
@@ -44,6 +44,7 @@ from sk_tune.estimators._parameters import TrainingParameters
 from sk_tune.estimators._persistence import Persistence
 from sk_tune.estimators._training_net import TrainingNet
 from sk_tune.estimators._validation import (
+    as_array,
     check_features,
     check_parameters,
     check_weights,
@@ -63,63 +64,48 @@ from sk_tune.training import (
 
 __all__ = ["NetworkEstimator", "is_unchanged", "predicts_unchanged"]
 
-# Methods on which it depends what a network makes of its data.
-_DATA = ("_check_X", "_check_target", "_start_target", "_encode_target")
-# Methods that take part in training.
-_SEAMS = (
-    *_DATA,
-    "fit",
-    "_fit",
-    "_encode",
-    "_learn",
-    "_learn_columns",
-    "_make_net",
-    "_seeded_module",
-    "_to_sets",
-    "_options",
-    "_predictions",
+Array = npt.NDArray[Any]
+
+_OPTIMIZER = ("learning_rate", "momentum", "nesterovs_momentum", "weight_decay")
+# Enough samples for the arithmetic to outweigh the calls, few enough for the cache.
+_PREDICT_ROWS = 1024
+
+# Hooks: methods that a derived class may override to change how data are read, how a
+# network is trained, and how it predicts and scores.
+_DATA_HOOKS = ("_check_X", "_check_target", "_start_target", "_encode_target")
+_TRAINING_HOOKS = (
+    *_DATA_HOOKS,
+    *("fit", "_fit", "_encode", "_learn", "_learn_columns", "_make_net"),
+    *("_seeded_module", "_to_sets", "_options", "_predictions"),
 )
-# Methods that take part in a prediction, and in a score.
-_PREDICTING = (
-    "predict",
-    "predict_proba",
-    "predict_log_proba",
-    "score",
-    "_predictions",
-    "_forward",
-    "_inputs",
-    *_DATA,
+_PREDICTING_HOOKS = (
+    *_DATA_HOOKS,
+    *("predict", "predict_proba", "predict_log_proba", "score"),
+    *("_predictions", "_forward", "_inputs"),
 )
 
 
 def is_unchanged(estimator: BaseEstimator) -> bool:
     """Return whether an estimator trains as its class in sk_tune does."""
-    return _are_own(estimator, _SEAMS, "sk_tune.")
+    return _has_hooks_of(estimator, _TRAINING_HOOKS, "sk_tune.")
 
 
 def predicts_unchanged(estimator: BaseEstimator) -> bool:
     """Return whether an estimator predicts and scores as its class in sk_tune does."""
-    # Its score is that of scikit-learn's mixins.
-    is_own = _are_own(estimator, _PREDICTING, ("sk_tune.", "sklearn."))
-    return is_own and not hasattr(estimator, "decision_function")
+    # Scores come from scikit-learn's mixins.
+    has_hooks = _has_hooks_of(estimator, _PREDICTING_HOOKS, ("sk_tune.", "sklearn."))
+    return has_hooks and not hasattr(estimator, "decision_function")
 
 
-def _are_own(
+def _has_hooks_of(
     estimator: BaseEstimator, names: Sequence[str], packages: str | tuple[str, ...]
 ) -> bool:
-    # By the class that has a method, for a wrapper names the module of what it wraps.
+    # The class that has a method is asked, for a wrapper names the module that it wraps.
     found = [
         next((base for base in type(estimator).__mro__ if name in vars(base)), None)
         for name in names
     ]
     return all(base is None or base.__module__.startswith(packages) for base in found)
-
-
-Array = npt.NDArray[Any]
-
-_OPTIMIZER = ("learning_rate", "momentum", "nesterovs_momentum", "weight_decay")
-# Enough rows for the arithmetic to outweigh the calls, few enough to stay in the cache.
-_PREDICT_ROWS = 1024
 
 
 @parameters
@@ -144,30 +130,33 @@ class NetworkEstimator(TrainingParameters, Persistence, EstimatorBase, ABC):
     feature_names_in_ : ndarray of shape (n_features_in_,)
         Names of the columns, if X had any.
     input_shape_ : tuple of int
-        Shape of one row as the network sees it.
+        Shape of one sample as the network sees it.
     n_outputs_ : int
         Outputs of the network.
     """
 
-    # Which dimensions X may have and whether it may hold NaN is the network's matter.
+    # What X may be: of more than two dimensions, with NaN, codes of categories, sparse.
     _allow_nd: ClassVar[bool] = False
     _allow_nan: ClassVar[bool] = False
     _allow_codes: ClassVar[bool] = False
     _allow_sparse: ClassVar[bool] = False
+    # Whether the module may draw from torch's global generator.
     _global_rng: ClassVar[bool] = False
-    # Whether rows of two axes are (channels, steps), not (steps, features).
+    # Whether samples of two axes are (channels, steps), not (steps, features).
     _time_is_last: ClassVar[bool] = False
+    # Whether each column of y is a label that applies or does not.
+    _is_multilabel: ClassVar[Any] = False
 
     @abstractmethod
     def _shape_input(self, shape: tuple[int, ...]) -> tuple[int, ...]:
-        """Return the shape in which the network sees a row of shape `shape`."""
+        """Return the shape in which the network sees a sample of shape `shape`."""
 
     @abstractmethod
     def _build_module(self, n_outputs: int) -> nn.Module:
         """Return a network for ``input_shape_``, freshly initialised."""
 
     def _count_multiplications(self, module: nn.Module) -> float:
-        """Return how many multiplications a module takes to compute one row."""
+        """Return how many multiplications a module takes to compute one sample."""
         return n_weights(module)
 
     @abstractmethod
@@ -179,7 +168,7 @@ class NetworkEstimator(TrainingParameters, Persistence, EstimatorBase, ABC):
         """Return targets as the loss takes them."""
 
     @abstractmethod
-    def _check_target(self, X: Array, y: Any) -> Array:
+    def _target_array(self, y: Any) -> Any:
         """Return y as an array of its task's type, or refuse it."""
 
     @abstractmethod
@@ -190,29 +179,38 @@ class NetworkEstimator(TrainingParameters, Persistence, EstimatorBase, ABC):
     def _predictions(self, outputs: Tensor) -> Array:
         """Return probabilities, or targets in their units, from a network's outputs."""
 
-    @abstractmethod
-    def _split_validation(self, y: Array, seed: int) -> tuple[Array, Array]:
-        """Return the positions of the rows to train on and to validate on."""
-
-    def _split_rows(
-        self, rows: Array, seed: int, stratify: Array | None
-    ) -> tuple[Array, Array]:
-        n_valid = math.ceil(self.validation_fraction * len(rows))
-        if n_valid >= len(rows):
-            raise ValueError(
-                "The 'validation_fraction' parameter must leave rows to train on. Got "
-                f"{self.validation_fraction} of {len(rows)} rows, which leaves none."
-            )
-        train, valid = train_test_split(
-            rows, test_size=n_valid, random_state=seed, stratify=stratify
-        )
-        return train, valid
+    def _strata(self, y: Array) -> Array | None:
+        """Return the labels that a split for early stopping keeps the shares of, if any."""
+        return None
 
     def _weigh_rows(
         self, y: Array, weight: Array | None, train: Array | slice
     ) -> Array | None:
-        """Return the weights of all rows, given which of them are trained on."""
+        """Return the weights of all samples, given which of them are trained on."""
         return weight
+
+    def _check_target(self, X: Array, y: Any) -> Array:
+        if y is None:
+            raise ValueError(
+                f"{type(self).__name__} requires y to be passed, but the target y is None."
+            )
+        y = self._target_array(as_array(y))
+        check_consistent_length(X, y)
+        return np.asarray(y)
+
+    def _split_validation(self, y: Array, seed: int) -> tuple[Array, Array]:
+        """Return the positions of the samples to train on and to validate on."""
+        n_valid = math.ceil(self.validation_fraction * len(y))
+        strata = self._strata(y)
+        if n_valid >= len(y):
+            raise ValueError(
+                "The 'validation_fraction' parameter must leave rows to train on. Got "
+                f"{self.validation_fraction} of {len(y)} rows, which leaves none."
+            )
+        train, valid = train_test_split(
+            np.arange(len(y)), test_size=n_valid, random_state=seed, stratify=strata
+        )
+        return train, valid
 
     def fit(self, X: Any, y: Any, sample_weight: Any = None) -> Self:
         """Train the network.
@@ -242,12 +240,11 @@ class NetworkEstimator(TrainingParameters, Persistence, EstimatorBase, ABC):
             If the loss or a weight becomes infinite or NaN.
         """
         fresh = not (self.warm_start and hasattr(self, "net_"))
-        # What a class derived from this one makes of its data, only its own fit knows.
-        state = None
+        # A derived class with hooks of its making must run them: it adopts no training.
         if fresh and is_unchanged(self):
             state = adopted_state(self, X, y, sample_weight)
-        if state is not None:
-            return self._adopt(X, y, sample_weight, state)
+            if state is not None:
+                return self._adopt(X, y, sample_weight, state)
         return self._fit(X, y, sample_weight, fresh=fresh, n_epochs=None)
 
     def _partial_fit(
@@ -306,18 +303,15 @@ class NetworkEstimator(TrainingParameters, Persistence, EstimatorBase, ABC):
         self._keep(net, refitted=fresh or n_epochs is None)
         return self
 
-    def _adopt(
-        self, X: Any, y: Any, sample_weight: Any, state: TrainingState, classes: Any = None
-    ) -> Self:
+    def _adopt(self, X: Any, y: Any, sample_weight: Any, state: TrainingState) -> Self:
         """Become what ``fit`` would have made, from a training that ran elsewhere.
 
         The parameters were checked where it ran.
         """
         self.__dict__.pop("net_", None)
         device = resolve_device(self)
-        self._learn(X, y, sample_weight, fresh=True, classes=classes)
-        module = self._module_to_fill(state.seed, device)
-        net = self._make_net(state.seed, device, module)
+        self._learn(X, y, sample_weight, fresh=True, classes=None)
+        net = self._make_net(state.seed, device, self._module_to_fill(state.seed, device))
         load_training_state(net, state)
         self._keep(net, refitted=True)
         return self
@@ -325,7 +319,7 @@ class NetworkEstimator(TrainingParameters, Persistence, EstimatorBase, ABC):
     def _keep(self, net: TrainingNet, *, refitted: bool) -> None:
         self.net_: TrainingNet = net
         if refitted:
-            # What the network was made with, should a parameter be set afterwards.
+            # The network was made with these, should a parameter be set afterwards.
             self._fitted_params = self.get_params(deep=False)
 
     def _encode(
@@ -348,7 +342,7 @@ class NetworkEstimator(TrainingParameters, Persistence, EstimatorBase, ABC):
     def _learn(
         self, X: Any, y: Any, sample_weight: Any, *, fresh: bool, classes: Any
     ) -> tuple[Array, Array, Array | None]:
-        """Check data, learn what a fresh fit learns, and return the rows that count."""
+        """Check data, learn what a fresh fit learns, and return the samples that count."""
         X = self._check_X(X, reset=fresh)
         y = self._check_target(X, y)
         weight = check_weights(sample_weight, X)
@@ -360,7 +354,7 @@ class NetworkEstimator(TrainingParameters, Persistence, EstimatorBase, ABC):
         return X, y, weight
 
     def _learn_columns(self, X: Array, weight: Array | None) -> None:
-        """Learn from the first rows what the network must know of their columns."""
+        """Learn from the first samples what the network must know of their columns."""
 
     def _seeded_module(self, seed: int) -> nn.Module:
         """Return an untrained module for ``input_shape_`` and ``n_outputs_``."""
@@ -377,7 +371,7 @@ class NetworkEstimator(TrainingParameters, Persistence, EstimatorBase, ABC):
             ) from error
 
     def _module_to_fill(self, seed: int, device: str) -> nn.Module:
-        """Return a module whose weights nobody will see."""
+        """Return a module whose weights will be replaced at once."""
         return self._seeded_module(seed)
 
     def _make_net(
@@ -390,7 +384,7 @@ class NetworkEstimator(TrainingParameters, Persistence, EstimatorBase, ABC):
             module,
             criterion,
             options=self._options(seed),
-            row_work=self._count_multiplications(module),
+            sample_work=self._count_multiplications(module),
             optimizer=partial(
                 build_optimizer, self.optimizer, **self._arguments(*_OPTIMIZER)
             ),
@@ -408,11 +402,8 @@ class NetworkEstimator(TrainingParameters, Persistence, EstimatorBase, ABC):
 
     def _arguments(self, *names: str) -> dict[str, Any]:
         """Return parameters for torch, which refuses numpy's scalars."""
-        values = {name: getattr(self, name) for name in names}
-        return {
-            name: value.item() if isinstance(value, np.generic) else value
-            for name, value in values.items()
-        }
+        values = ((name, getattr(self, name)) for name in names)
+        return {n: v.item() if isinstance(v, np.generic) else v for n, v in values}
 
     def _options(self, seed: int) -> TrainingOptions:
         return TrainingOptions(
@@ -437,7 +428,7 @@ class NetworkEstimator(TrainingParameters, Persistence, EstimatorBase, ABC):
         early_stopping: bool,
         module: nn.Module,
     ) -> tuple[TensorSet, TensorSet | None]:
-        """Return the rows to train on, and those to validate on with early stopping.
+        """Return the samples to train on, and those to validate on with early stopping.
 
         Sets of the same data share its tensors and differ in their index.
         """
@@ -450,15 +441,14 @@ class NetworkEstimator(TrainingParameters, Persistence, EstimatorBase, ABC):
         )
         rows = data.rows._replace(weight=weight)
         chosen = rows_that_count(weight, chosen)
-        n_rows = rows.X.shape[0] if chosen is None else len(chosen)
+        n_samples = rows.X.shape[0] if chosen is None else len(chosen)
         looks_across = mixes_rows(module)
-        if batch_size == -1 or n_rows <= batch_size:
-            merged = merge_equal_rows(rows if chosen is None else rows.take(chosen))
-            # Batch normalisation counts rows, not weights.
+        if batch_size == -1 or n_samples <= batch_size:
+            taken = rows if chosen is None else rows.take(chosen)
+            merged = merge_equal_rows(taken)
+            # Batch normalisation counts samples, not weights.
             if looks_across:
-                merged = repeat_by_weight(merged) or (
-                    rows if chosen is None else rows.take(chosen)
-                )
+                merged = repeat_by_weight(merged) or taken
             dtype = str(data.X.dtype).removeprefix("torch.")
             X, target = (to_tensor(a, dtype, data.X.device) for a in merged[:2])
             train = to_set(X, target, merged.weight, None)
@@ -475,7 +465,7 @@ class NetworkEstimator(TrainingParameters, Persistence, EstimatorBase, ABC):
         return train, to_set(data.X, data.target, weight, held_out)
 
     def _whole(self, X: Any) -> Any:
-        """Return data so that fits on parts of them see rows of one shape."""
+        """Return data so that fits on parts of them see samples of one shape."""
         return X
 
     def _check_X(self, X: Any, *, reset: bool) -> Array:
@@ -498,7 +488,7 @@ class NetworkEstimator(TrainingParameters, Persistence, EstimatorBase, ABC):
         return outputs
 
     def _inputs(self, X: Any) -> Tensor:
-        """Return rows as the network takes them."""
+        """Return samples as the network takes them."""
         X = self._check_X(X, reset=False)
         return to_tensor(X, self.net_.options.dtype, self.net_.device)
 

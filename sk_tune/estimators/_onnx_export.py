@@ -11,6 +11,7 @@ from importlib.util import find_spec
 from typing import Any
 
 import torch
+from sklearn.base import is_classifier
 from torch import Tensor, nn
 
 __all__ = ["NetworkPredictor", "export_module", "export_onnx"]
@@ -25,8 +26,8 @@ class NetworkPredictor(nn.Module):
     def __init__(self, estimator: Any) -> None:
         super().__init__()
         self.module: nn.Module = estimator.net_.module_
-        self.is_classifier = hasattr(estimator, "classes_")
-        self.multilabel = self.is_classifier and estimator._is_multilabel
+        self.is_classifier = is_classifier(estimator)
+        self.multilabel = estimator._is_multilabel
         if not self.is_classifier:
             dtype = getattr(torch, estimator.net_.options.dtype)
             for name in ("target_mean_", "target_scale_"):
@@ -46,7 +47,7 @@ class NetworkPredictor(nn.Module):
 def export_onnx(estimator: Any, path: str | os.PathLike[str]) -> None:
     """Write a fitted estimator as an ONNX file; ImportError without onnx or onnxscript."""
     predictor = NetworkPredictor(estimator).eval().cpu()
-    # Of the network, which a parameter that was set after the fit does not change.
+    # The network's type, which a parameter that was set after the fit does not change.
     dtype = getattr(torch, estimator.net_.options.dtype)
     example = torch.zeros(2, *estimator.input_shape_, dtype=dtype)
     try:

@@ -13,11 +13,15 @@ from sk_tune.nets import ACTIVATIONS
 from sk_tune.training import LR_SCHEDULES, OPTIMIZERS, REGRESSION_LOSSES
 
 __all__ = [
+    "ARCHITECTURE",
     "ArchitectureParameters",
     "ClassifierParameters",
     "RegressorParameters",
     "TrainingParameters",
 ]
+
+# Parameters that the modules of all of sk_tune's networks take.
+ARCHITECTURE = ("activation", "normalization", "residual", "dropout")
 
 
 class AugmentationNames(StrOptions):  # type: ignore[misc]
@@ -56,9 +60,9 @@ class TrainingParameters:
     nesterovs_momentum : bool, default=True
         Whether SGD looks ahead.  Without effect on the other optimizers.
     batch_size : int, default=64
-        Rows of a mini-batch; -1 takes all rows at once.
+        Samples of a mini-batch; -1 takes all at once.
     max_epochs : int, default=20
-        Passes over the training rows.
+        Passes over the training samples.
     lr_schedule : {"constant", "cosine", "one_cycle", "step"}, default="cosine"
         How the learning rate changes over `max_epochs`: falling along half a cosine to 0;
         rising over 30 % of the steps and then falling; divided by 10 at half and at three
@@ -71,15 +75,15 @@ class TrainingParameters:
     l1 : float, default=0.0
         L1 regularisation: ``l1 * sum(|w|)`` over the weight matrices is added to the loss.
     augmentation : str, Augmentation, or list or tuple of these, default=None
-        How training rows are changed at random before each step: names or instances of the
-        classes of :mod:`sk_tune.augment`, in their order, for example
-        ``["flip", Shift(2)]``; one at most mixes rows.  Rows to validate on or to predict
-        are never changed.
+        How training samples are changed at random before each step: names or instances of
+        the classes of :mod:`sk_tune.augment`, in their order, for example
+        ``["flip", Shift(2)]``; one at most mixes samples.  Samples to validate on or to
+        predict are never changed.
     early_stopping : bool, default=False
-        Whether to set rows aside, stop when the loss on them no longer falls, and keep the
-        weights of the best epoch.
+        Whether to set samples aside, stop when the loss on them no longer falls, and keep
+        the weights of the best epoch.
     validation_fraction : float, default=0.1
-        Share of the rows to set aside for early stopping; stratified in classification.
+        Share of the samples to set aside for early stopping; stratified in classification.
     patience : int, default=10
         Epochs without progress after which training stops.
     tol : float, default=1e-4
@@ -152,15 +156,16 @@ class TrainingParameters:
 
 @parameters
 class ClassifierParameters:
-    """What only classifiers have.
+    """The parameters that only classifiers have.
 
     Parameters
     ----------
     label_smoothing : float, default=0.0
         Share of each target that is spread evenly over all classes; in [0, 1).
     class_weight : dict, list of dict, "balanced" or None, default=None
-        Weights of the classes; "balanced" computes them from the rows that the network is
-        trained on.  For several labels a row, a list with a dict for each column of y.
+        Weights of the classes; "balanced" computes them from the samples that the network
+        is trained on.  For several labels a sample, a list with a dict for each column of
+        y.
     """
 
     label_smoothing: float = 0.0
@@ -174,7 +179,7 @@ class ClassifierParameters:
 
 @parameters
 class RegressorParameters:
-    """What only regressors have.
+    """The parameters that only regressors have.
 
     Parameters
     ----------
@@ -193,7 +198,7 @@ class RegressorParameters:
 
 @parameters
 class ArchitectureParameters:
-    """What all of sk_tune's own networks have.
+    """The parameters that all of sk_tune's networks have.
 
     Parameters
     ----------

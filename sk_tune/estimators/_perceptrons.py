@@ -15,7 +15,7 @@ from torch import nn
 
 from sk_tune._declaration import parameters
 from sk_tune.estimators._network_estimator import NetworkEstimator
-from sk_tune.estimators._parameters import ArchitectureParameters
+from sk_tune.estimators._parameters import ARCHITECTURE, ArchitectureParameters
 from sk_tune.estimators._table_networks import TableLayout, TableParameters, table_inputs
 from sk_tune.estimators._tasks import NetworkClassifier, NetworkRegressor
 from sk_tune.estimators._validation import WholeNumber, is_whole
@@ -24,17 +24,15 @@ from sk_tune.training import BinaryCrossEntropy, CrossEntropy
 
 __all__ = ["MLPClassifier", "MLPRegressor"]
 
-_ARCHITECTURE = ("activation", "normalization", "residual", "dropout", "members")
-# Of classifiers; what regressors predict are outputs.
+# How classifiers make predictions of outputs; those of regressors are the outputs.
 _LINKS = {CrossEntropy: "softmax", BinaryCrossEntropy: "sigmoid"}
-# Weights, their derivatives, and two moments.
-_COPIES = 4
+_COPIES = 4  # The weights, their derivatives, and two moments.
 _N_PATTERNS = 64  # Networks that are kept to be copied; a search has few architectures.
 
 
 @parameters
 class _MLPEstimator(ArchitectureParameters, TableParameters, NetworkEstimator):
-    """What fixes the shape of a multi-layer perceptron.
+    """The shape of a multi-layer perceptron.
 
     Parameters
     ----------
@@ -70,10 +68,10 @@ class _MLPEstimator(ArchitectureParameters, TableParameters, NetworkEstimator):
 
     def _build_module(self, n_outputs: int) -> nn.Module:
         layout = self._layout()
-        # A class derived from these may have other inputs.
-        is_own = type(self).__module__ == __name__
-        if is_own and layout is None and self.members == 1:
-            # Plain layers: several times as fast as to build it.
+        # A derived class may have other inputs.
+        is_known = type(self).__module__ == __name__
+        if is_known and layout is None and self.members == 1:
+            # For plain layers a copy is several times as fast as building a network.
             pattern = self._pattern(n_outputs, None, torch.get_default_dtype())
             return self._with_dropout(fresh_copy(pattern))
         sizes = self._sizes()
@@ -88,7 +86,7 @@ class _MLPEstimator(ArchitectureParameters, TableParameters, NetworkEstimator):
 
     def _module_to_fill(self, seed: int, device: str) -> nn.Module:
         if type(self).__module__ != __name__:
-            # A class derived from these may build another network.
+            # A derived class may build another network.
             return super()._module_to_fill(seed, device)
         dtype = getattr(torch, self.dtype)
         pattern = self._pattern(self.n_outputs_, self._layout(), dtype)
@@ -104,8 +102,8 @@ class _MLPEstimator(ArchitectureParameters, TableParameters, NetworkEstimator):
         sizes = (self.input_shape_[0], *self._sizes(), n_outputs)
         self._check_bytes(sizes)
         # A search has many probabilities, but only few shapes.
-        own = {**self._architecture(), "dropout": 0.5 if self.dropout else 0.0}
-        return _pattern(sizes, tuple(own.items()), layout, dtype)
+        arguments = {**self._architecture(), "dropout": 0.5 if self.dropout else 0.0}
+        return _pattern(sizes, tuple(arguments.items()), layout, dtype)
 
     def _with_dropout(self, network: nn.Module) -> nn.Module:
         (probability,) = self._arguments("dropout").values()
@@ -116,7 +114,7 @@ class _MLPEstimator(ArchitectureParameters, TableParameters, NetworkEstimator):
 
     def _architecture(self) -> dict[str, Any]:
         link = _LINKS.get(type(self._task_parts()[0]), "identity")
-        return {**self._arguments(*_ARCHITECTURE), "link": link}
+        return {**self._arguments(*ARCHITECTURE, "members"), "link": link}
 
     def _check_bytes(self, sizes: Sequence[int]) -> None:
         """Refuse a network that this machine cannot train, before it is made."""
@@ -161,7 +159,7 @@ def _pattern(
     dtype: torch.dtype,
 ) -> MLP:
     n_features, *hidden, n_outputs = sizes
-    # On no device: it has shapes and layers, and no weights.
+    # The pattern has shapes and layers, and no weights.
     with torch.device("meta"):
         network = MLP(
             n_features,

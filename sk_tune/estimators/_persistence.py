@@ -52,7 +52,7 @@ __all__ = [
 FORMAT_VERSION = 1
 
 _KEY = "sk_tune"
-# What fit learns, beside the net; each where the estimator has it.
+# Attributes that fit learns, beside the net; each where the estimator has it.
 _LEARNT = (
     "n_features_in_",
     "feature_names_in_",
@@ -68,12 +68,12 @@ _LEARNT = (
     "_many_outputs",
 )
 _NOT_SAVED = ("callbacks", "module")
-# Numbers of a row, of which a user's module is shown two that are zero.
+# Numbers of a sample; a user's module is called with two samples when it is made.
 _MOST_FEATURES = 2**27
 
 
 class Persistence:
-    """How a fitted network is kept: in a file of its own, by pickle and by skops."""
+    """How a fitted network is kept: in a file, by pickle and by skops."""
 
     net_: Any
 
@@ -150,9 +150,7 @@ class _Kept:
 
     def __reduce__(self) -> tuple[Any, ...]:
         state = training_state(self.net)
-        values = values_of_state(state)
-        text = json.dumps({**values, "history": encode(values["history"])})
-        return type(self), (arrays_of_state(state), text)
+        return type(self), (arrays_of_state(state), json.dumps(_values_of(state)))
 
     def net_of(self, estimator: Any, state: dict[str, Any]) -> Any:
         """Return the net of an estimator of some state, made anew from arrays."""
@@ -202,7 +200,14 @@ def pack_network(
         seed = estimator.net_.options.seed
         weights = to_arrays(estimator.net_.module_.state_dict())
         state = TrainingState(seed=seed, weights=weights, moments={})
-    return _tensors(state), _describe(estimator, state)
+    arrays = arrays_of_state(state)
+    learnt = {n: getattr(estimator, n) for n in _LEARNT if hasattr(estimator, n)}
+    description = {
+        **_values_of(state),
+        **_describe_params(estimator, estimator._fitted_params),
+        "learnt": encode(learnt),
+    }
+    return {name: torch.from_numpy(array) for name, array in arrays.items()}, description
 
 
 def unpack_network(
@@ -262,36 +267,35 @@ def load_with(
         ) from error
 
 
-def _describe(estimator: Any, state: TrainingState) -> dict[str, Any]:
-    values = values_of_state(state)
-    return {
-        **values,
-        "history": encode(values["history"]),
-        **_describe_params(estimator, estimator._fitted_params),
-        "learnt": encode({
-            n: getattr(estimator, n) for n in _LEARNT if hasattr(estimator, n)
-        }),
-    }
-
-
 def _describe_params(estimator: Any, params: dict[str, Any]) -> dict[str, Any]:
     if params["callbacks"]:
         warn_user("The callbacks of the estimator are code and are not saved.")
     needs_module = "module" in params
-    params = {name: value for name, value in params.items() if name not in _NOT_SAVED}
+    # Array-likes, such as an index of pandas that names columns, are kept as lists.
+    params = {
+        name: value.tolist() if isinstance(value, pd.Index | pd.Series) else value
+        for name, value in params.items()
+        if name not in _NOT_SAVED
+    }
     params["augmentation"] = to_plain(params["augmentation"])
     if isinstance(params["random_state"], np.random.RandomState):
         params["random_state"] = None
+    for name, value in params.items():
+        try:
+            encode(value)
+        except TypeError as error:
+            raise TypeError(f"The parameter {name!r} cannot be saved. {error}") from error
     return {
         "class": type(estimator).__name__,
         "needs_module": needs_module,
-        "params": _encode_params(params),
+        "params": encode(params),
     }
 
 
-def _tensors(state: TrainingState) -> dict[str, Tensor]:
-    arrays = arrays_of_state(state)
-    return {name: torch.from_numpy(array) for name, array in arrays.items()}
+def _values_of(state: TrainingState) -> dict[str, Any]:
+    """Return all but the arrays of a training, as JSON knows it."""
+    values = values_of_state(state)
+    return {**values, "history": encode(values["history"])}
 
 
 def read_file(
@@ -354,18 +358,18 @@ def _restore_net(
 
 
 def _check_size(estimator: Any, tensors: dict[str, Tensor]) -> None:
-    """Refuse what makes a network of another size than that of the weights.
+    """Refuse parameters of a network of another size than that of the weights.
 
-    Before it is made: a file of some bytes must not ask for gigabytes.
+    It is not made yet: a file of some bytes must not ask for gigabytes.
     """
-    # Without effect where the layers' sizes are given.
+    # n_layers has no effect where the layers' sizes are given.
     has_sizes = getattr(estimator, "hidden_layer_sizes", None) is not None
     if not has_sizes and getattr(estimator, "n_layers", 0) > len(tensors):
         raise ValueError(f"{len(tensors)} tensors are too few for n_layers.")
     if math.prod(estimator.input_shape_) > _MOST_FEATURES:
         raise ValueError(f"Rows of shape {estimator.input_shape_} are too large.")
     if hasattr(estimator, "module"):
-        # What a user's code makes of its arguments only it can tell.
+        # The sizes of a user's module are not known before it is made.
         return
     with torch.device("meta"):
         module = estimator._build_module(estimator.n_outputs_)
@@ -386,17 +390,3 @@ def _checksum(tensors: dict[str, Tensor], description: dict[str, Any]) -> str:
             # Torch refuses to view nothing as bytes.
             digest.update(values.view(torch.uint8).numpy().tobytes())
     return digest.hexdigest()
-
-
-def _encode_params(params: dict[str, Any]) -> Any:
-    # Array-likes, such as an index of pandas that names columns, are kept as lists.
-    params = {
-        name: value.tolist() if isinstance(value, pd.Index | pd.Series) else value
-        for name, value in params.items()
-    }
-    for name, value in params.items():
-        try:
-            encode(value)
-        except TypeError as error:
-            raise TypeError(f"The parameter {name!r} cannot be saved. {error}") from error
-    return encode(params)

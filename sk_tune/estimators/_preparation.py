@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 import torch
-from sklearn.base import clone
+from sklearn.base import clone, is_classifier
 from torch import Tensor, nn
 
 from sk_tune.estimators._encoded_data import EncodedData, placed, take_rows, to_tensor
@@ -45,14 +45,10 @@ __all__ = [
 
 Array = npt.NDArray[Any]
 
-# Parameters on which it depends what an estimator makes of its data.
+# Parameters that change what an estimator makes of its data.
 _DATA_PARAMETERS = (
-    "dtype",
-    "device",
-    "input_shape",
-    "categorical_features",
-    "numerical_embedding",
-    "n_bins",
+    *("dtype", "device", "input_shape"),
+    *("categorical_features", "numerical_embedding", "n_bins"),
 )
 
 
@@ -105,7 +101,7 @@ class FitPreparer:
     """Prepares fits one by one and remembers what they can share."""
 
     def __init__(self) -> None:
-        # The objects themselves are kept, so that their ids stay theirs.
+        # The objects are kept too, so that no others get their ids.
         self._known: dict[Any, tuple[EncodedData, dict[str, Any], Any]] = {}
         self._monitors: dict[Any, tuple[TensorSet, Any]] = {}
         self._wholes: dict[Any, tuple[Any, Any]] = {}
@@ -134,14 +130,14 @@ class FitPreparer:
         """
         twin = self._twin(estimator)
         device = resolve_device(twin)
-        own = {name: getattr(twin, name, None) for name in _DATA_PARAMETERS}
+        values = [getattr(twin, name, None) for name in _DATA_PARAMETERS]
         sources = (X, y, rows, sample_weight)
-        key = (type(twin), *map(id, sources), *map(_key, own.values()))
+        key = (type(twin), *map(id, sources), *map(_key, values))
         if key not in self._known:
             before = set(vars(twin))
             parts = (self._whole(twin, X), y, sample_weight)
-            own_X, own_y, weight = (take_rows(part, rows) for part in parts)
-            data = twin._encode(own_X, own_y, weight, device, twin.dtype, fresh=True)
+            X_taken, y_taken, weight = (take_rows(part, rows) for part in parts)
+            data = twin._encode(X_taken, y_taken, weight, device, twin.dtype, fresh=True)
             learnt = {n: v for n, v in vars(twin).items() if n not in before}
             self._known[key] = (data, learnt, sources)
         data, learnt, _ = self._known[key]
@@ -150,7 +146,8 @@ class FitPreparer:
             module = placed(twin._seeded_module(seed), device=device)
         else:
             module = placed(twin._module_to_fill(seed, device), device=device)
-            _load(module, state)
+            weights = state.weights if state.last_weights is None else state.last_weights
+            module.load_state_dict(to_tensors(weights))
         train, valid = twin._to_sets(
             data,
             seed=seed,
@@ -169,17 +166,19 @@ class FitPreparer:
         )
 
     def _whole(self, twin: NetworkEstimator, X: Any) -> Any:
-        """Return what an estimator makes of all rows, of which fits take theirs."""
+        """Return what an estimator makes of all samples, from which fits take theirs."""
         key = id(X), type(twin)
         if key not in self._wholes:
             self._wholes[key] = X, twin._whole(X)
         return self._wholes[key][1]
 
     def _twin(self, estimator: NetworkEstimator) -> NetworkEstimator:
-        """Return a copy that may be changed, of checked parameters."""
+        """Return a copy of checked parameters, without anything that was learnt."""
         if self._unfitted is None or not self._last.is_like(estimator):
             check_parameters(estimator)
-            self._unfitted = _unfitted(estimator)
+            self._unfitted = copy.copy(estimator)
+            for name in vars(estimator).keys() - estimator.get_params(deep=False):
+                delattr(self._unfitted, name)
             self._last.see(estimator)
         return copy.copy(self._unfitted)
 
@@ -190,19 +189,18 @@ class FitPreparer:
             return None
         key = (key, id(monitor))
         if key not in self._monitors:
-            own_X = take_rows(self._whole(twin, X), monitor)
-            X_checked = twin._check_X(own_X, reset=False)
-            y_checked = twin._check_target(X_checked, take_rows(y, monitor))
-            known = np.ones(len(y_checked), dtype=bool)
-            if hasattr(twin, "classes_") and y_checked.ndim == 1:
-                known = np.isin(y_checked, twin.classes_)
-                y_checked = np.where(known, y_checked, twin.classes_[0])
-            target = twin._encode_target(y_checked)
-            # A class that the training rows lack has no output: it is never predicted, and
-            # torch leaves this index out of the loss.
-            target = np.where(known, target, -100) if not known.all() else target
-            own_X, own_y = (to_tensor(a, twin.dtype, device) for a in (X_checked, target))
-            self._monitors[key] = (TensorSet(own_X, own_y), monitor)
+            X = twin._check_X(take_rows(self._whole(twin, X), monitor), reset=False)
+            y = twin._check_target(X, take_rows(y, monitor))
+            if is_classifier(twin) and not twin._is_multilabel:
+                known = np.isin(y, twin.classes_)
+                target = twin._encode_target(np.where(known, y, twin.classes_[0]))
+                # A class that the training samples lack has no output: it is never
+                # predicted, and torch leaves this index out of the loss.
+                target = np.where(known, target, -100)
+            else:
+                target = twin._encode_target(y)
+            tensors = (to_tensor(array, twin.dtype, device) for array in (X, target))
+            self._monitors[key] = (TensorSet(*tensors), monitor)
         return self._monitors[key][0]
 
 
@@ -240,18 +238,18 @@ def fit_as_overridden(
     Returns where training stands, and predictions of the `monitor` samples, of which there
     are no curves.
     """
-    own = clone(estimator).set_params(random_state=seed, max_epochs=n_epochs)
-    weight = (
-        {} if sample_weight is None else {"sample_weight": take_rows(sample_weight, rows)}
-    )
-    own.fit(take_rows(X, rows), take_rows(y, rows), **weight)
+    twin = clone(estimator).set_params(random_state=seed, max_epochs=n_epochs)
+    # A derived class may take no weights.
+    weight = {"sample_weight": take_rows(sample_weight, rows)}
+    weight = {} if sample_weight is None else weight
+    twin.fit(take_rows(X, rows), take_rows(y, rows), **weight)
     predictions = None
     if monitor is not None:
-        predict = getattr(own, "predict_proba", own.predict)
+        predict = getattr(twin, "predict_proba", twin.predict)
         predictions = predict(take_rows(X, monitor))
-    fresh = own._make_net(own.net_.options.seed)
-    modules = changed_modules(own.net_, module_keys(fresh))
-    return replace(training_state(own.net_), modules=modules), predictions
+    fresh = twin._make_net(twin.net_.options.seed)
+    modules = changed_modules(twin.net_, module_keys(fresh))
+    return replace(training_state(twin.net_), modules=modules), predictions
 
 
 def first_seed(estimator: NetworkEstimator) -> int:
@@ -264,21 +262,6 @@ def network_inputs(estimator: NetworkEstimator, X: Any) -> Tensor:
     return estimator._inputs(X)
 
 
-def _unfitted(estimator: NetworkEstimator) -> NetworkEstimator:
-    """Return a copy with the same parameters and nothing that was learnt."""
-    twin = copy.copy(estimator)
-    params = estimator.get_params(deep=False)
-    for name in [n for n in vars(twin) if n not in params]:
-        delattr(twin, name)
-    return twin
-
-
 def _key(value: Any) -> str:
     """Return text that is equal for equal values; numpy shortens a long array's."""
     return repr(value.tolist() if isinstance(value, np.ndarray) else value)
-
-
-def _load(module: nn.Module, state: TrainingState) -> None:
-    """Give a module the weights that training goes on from."""
-    weights = state.weights if state.last_weights is None else state.last_weights
-    module.load_state_dict(to_tensors(weights))

@@ -3,7 +3,6 @@
 """Recurrent networks for sequences, which may be unequally long."""
 
 import copy
-from collections.abc import Sequence
 from typing import Any, ClassVar
 
 import numpy as np
@@ -13,7 +12,7 @@ from torch import nn
 from sk_tune._compat import StrOptions
 from sk_tune._declaration import parameters
 from sk_tune.estimators._network_estimator import NetworkEstimator
-from sk_tune.estimators._parameters import ArchitectureParameters
+from sk_tune.estimators._parameters import ARCHITECTURE, ArchitectureParameters
 from sk_tune.estimators._tasks import NetworkClassifier, NetworkRegressor
 from sk_tune.estimators._validation import (
     WholeNumber,
@@ -23,6 +22,7 @@ from sk_tune.estimators._validation import (
 )
 from sk_tune.exceptions import warn_user
 from sk_tune.nets import RNN
+from sk_tune.training import shape_of
 
 __all__ = ["RNNClassifier", "RNNRegressor", "as_sequences"]
 
@@ -43,48 +43,41 @@ def as_sequences(X: Any, n_features: int | None = None) -> Any:
     is_objects = isinstance(X, np.ndarray) and X.dtype == object and X.ndim == 1
     if not (is_objects or isinstance(X, list | tuple)) or not len(X):
         return X
-    rows = [as_array(row) for row in X]
-    if not all(hasattr(row, "__len__") and not isinstance(row, str) for row in rows):
+    samples = [as_array(sample) for sample in X]
+    if not all(hasattr(s, "__len__") and not isinstance(s, str) for s in samples):
         return X
-    lengths = {len(row) for row in rows}
-    wide = {np.shape(row)[1] for row in rows if np.ndim(row) == 2}
-    if len(wide) > 1:
-        _refuse(lengths, wide)
-    is_series = n_features == 1 and all(np.ndim(row) == 1 for row in rows)
+    lengths = set(map(len, samples))
+    widths = {np.shape(sample)[1] for sample in samples if np.ndim(sample) == 2}
+    if len(widths) > 1:
+        hint = ""
+        if len(lengths) == 1:
+            hint = (
+                " If they are (n_channels, n_steps), as aeon has them, transpose each, for "
+                "example by [row.T for row in X]."
+            )
+        raise ValueError(
+            "All sequences of X must have equally many features, in arrays of shape "
+            f"(n_steps, n_features). Got from {min(widths)} to {max(widths)}.{hint}"
+        )
+    is_series = n_features == 1 and all(np.ndim(sample) == 1 for sample in samples)
     if len(lengths) == 1 and not (is_objects or is_series):
         return X
-    return _padded(rows, max(lengths))
-
-
-def _padded(rows: Sequence[Any], n_steps: int) -> Array:
-    steps = [np.asarray(row, dtype=np.float64) for row in rows]
-    steps = [own[:, np.newaxis] if own.ndim == 1 else own for own in steps]
-    padded = np.full((len(steps), n_steps, *steps[0].shape[1:]), np.nan)
-    for own, values in zip(padded, steps, strict=True):
-        own[: len(values)] = values
+    steps = [np.asarray(sample, dtype=np.float64) for sample in samples]
+    steps = [values[:, np.newaxis] if values.ndim == 1 else values for values in steps]
+    padded = np.full((len(steps), max(lengths), *steps[0].shape[1:]), np.nan)
+    for place, values in zip(padded, steps, strict=True):
+        place[: len(values)] = values
     return padded
 
 
-def _refuse(lengths: set[int], widths: set[int]) -> None:
-    hint = ""
-    if len(lengths) == 1:
-        hint = (
-            " If they are (n_channels, n_steps), as aeon has them, transpose each, for "
-            "example by [row.T for row in X]."
-        )
-    raise ValueError(
-        "All sequences of X must have equally many features, in arrays of shape "
-        f"(n_steps, n_features). Got from {min(widths)} to {max(widths)}.{hint}"
-    )
-
-
+_SHAPE = ("cell", "n_layers", "hidden_size", "bidirectional")
 # So many times more features than steps are likely to be the steps of few channels.
 _LIKELY_CHANNELS = 8
 
 
 @parameters
 class _RNNEstimator(ArchitectureParameters, NetworkEstimator):
-    """What fixes the shape of a recurrent network.
+    """The shape of a recurrent network.
 
     Parameters
     ----------
@@ -147,32 +140,27 @@ class _RNNEstimator(ArchitectureParameters, NetworkEstimator):
 
     def _check_X(self, X: Any, *, reset: bool) -> npt.NDArray[Any]:
         X = as_sequences(X, n_features=None if reset else self.input_shape_[1])
-        checked: Any = self
-        # Not np.shape, which what only can be made an array of may not know.
-        shape = X.shape if hasattr(X, "shape") else np.asarray(X).shape
+        reader: Any = self
+        shape = shape_of(X)
         if len(shape) == 3:
             if reset and self.input_shape is None:
                 _ask_for_time(self, shape)
             elif not reset:
-                self._check_features_of_steps(shape)
-                # The network reads sequences of any length.
-                checked = copy.copy(self)
-                checked.input_shape = None
-        shaped = super(_RNNEstimator, checked)._check_X(
-            X, reset=reset or checked is not self
-        )
+                n_features = self.input_shape_[1]
+                if shape[2] != n_features:
+                    raise ValueError(
+                        f"X must have shape (n_samples, n_steps, {n_features}) for "
+                        f"{type(self).__name__}, as in fit. Got X.shape={tuple(shape)} "
+                        "instead."
+                    )
+                # A copy that reads sequences of any length.
+                reader, reset = copy.copy(self), True
+                reader.input_shape = None
+        shaped = super(_RNNEstimator, reader)._check_X(X, reset=reset)
         missing = np.isnan(shaped)
         if missing.any():
             _check_padding(missing)
         return shaped
-
-    def _check_features_of_steps(self, given: tuple[int, ...]) -> None:
-        n_features = self.input_shape_[1]
-        if given[2] != n_features:
-            raise ValueError(
-                f"X must have shape (n_samples, n_steps, {n_features}) for "
-                f"{type(self).__name__}, as in fit. Got X.shape={tuple(given)} instead."
-            )
 
     def _count_multiplications(self, module: nn.Module) -> float:
         # The weights of the recurrent layers are used at each step.
@@ -187,16 +175,7 @@ class _RNNEstimator(ArchitectureParameters, NetworkEstimator):
         return RNN(
             self.input_shape_[1],
             n_outputs,
-            **self._arguments(
-                "cell",
-                "n_layers",
-                "hidden_size",
-                "bidirectional",
-                "activation",
-                "normalization",
-                "residual",
-                "dropout",
-            ),
+            **self._arguments(*ARCHITECTURE, *_SHAPE),
         )
 
 

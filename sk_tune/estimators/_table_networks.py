@@ -34,8 +34,7 @@ __all__ = [
 
 Array = npt.NDArray[Any]
 
-# A matrix of so many vectors fits into memory many times.
-_MOST_CODES = 2**16
+_MOST_CODES = 2**16  # A matrix of so many vectors fits into memory many times.
 _N_NAMED = 5  # Values that an error message lists.
 
 
@@ -51,13 +50,9 @@ def categorical_mask(
     [False, True, False]
     """
     mask = np.zeros(n_features, dtype=bool)
-    if given is None:
-        given = []
-    elif isinstance(given, str):
-        if given != "from_dtype":
-            raise ValueError(_message("'from_dtype', positions, names or a mask", given))
-        given = list(from_dtype)
-    values = np.asarray(given, dtype=object).ravel().tolist()
+    if isinstance(given, str):
+        given = from_dtype
+    values = np.asarray([] if given is None else given, dtype=object).ravel().tolist()
     if values and all(isinstance(value, bool | np.bool_) for value in values):
         if len(values) != n_features:
             wanted = f"a mask of {n_features} values, one for each column of X"
@@ -69,30 +64,34 @@ def categorical_mask(
             raise ValueError(_message(f"positions below {n_features}", beyond[:_N_NAMED]))
         mask[[int(value) for value in values]] = True
     elif all(isinstance(value, str) for value in values):
-        mask[_positions(values, names)] = True
+        if names is None:
+            raise ValueError(_message("positions or a mask where X has no names", values))
+        unknown = sorted(set(values).difference(names), key=values.index)
+        if unknown:
+            raise ValueError(_message("names of columns of X", unknown[:_N_NAMED]))
+        mask[:] = np.isin(names, values)
     else:
         wanted = "positions of at least 0, names or a mask"
         raise ValueError(_message(wanted, values[:_N_NAMED]))
     return mask
 
 
-def check_codes(X: Array, positions: Sequence[int], names: Sequence[str] | None) -> None:
+def check_codes(X: Array, positions: Sequence[int], names: Sequence[Any]) -> None:
     """Raise ValueError, naming column and values, if a category column holds no codes."""
     for position in positions:
         column = _column(X, position)
         wrong = column[(column < 0) | (column != np.floor(column))]
         if len(wrong):
-            name = position if names is None else names[position]
             raise ValueError(
                 "Columns of categorical_features must hold codes: integers of at least 0. "
-                f"Got {wrong[:_N_NAMED].tolist()} in column {name!r} instead. "
+                f"Got {wrong[:_N_NAMED].tolist()} in column {names[position]!r} instead. "
                 "sk_tune.prepare.TablePreparer or sklearn.preprocessing.OrdinalEncoder "
                 "make codes of categories; scale the other columns only."
             )
 
 
 def known_codes(
-    X: Array, positions: Sequence[int], names: Sequence[str] | None
+    X: Array, positions: Sequence[int], names: Sequence[Any]
 ) -> list[npt.NDArray[np.int64]]:
     """Return the codes of each category column, sorted, without repetition.
 
@@ -102,11 +101,10 @@ def known_codes(
     for position in positions:
         codes = np.unique(_column(X, position))
         if codes[-1] >= _MOST_CODES:
-            name = position if names is None else names[position]
             raise ValueError(
                 f"Columns of categorical_features must hold codes below {_MOST_CODES}. "
-                f"Got {codes[-1]:.0f} in column {name!r}. Number its categories from 0, "
-                "for example with sklearn.preprocessing.OrdinalEncoder."
+                f"Got {codes[-1]:.0f} in column {names[position]!r}. Number its categories "
+                "from 0, for example with sklearn.preprocessing.OrdinalEncoder."
             )
         found.append(codes.astype(np.int64))
     return found
@@ -125,7 +123,7 @@ def bin_edges(
     >>> bin_edges(np.array([[0.0], [1.0], [2.0], [8.0]]), [0], 2)[0].tolist()
     [0.0, 1.0, 8.0]
     """
-    # Less than the share itself, so that rounding makes no difference at an edge.
+    # A little less than the shares, so that rounding makes no difference at an edge.
     shares = np.linspace(0, 1, n_bins + 1) * (1 - 1e-12)
     found = []
     X = sparse.csc_array(X) if sparse.issparse(X) else X
@@ -147,16 +145,6 @@ def _column(X: Any, position: int) -> Array:
     is_sparse = sparse.issparse(X)
     column: Array = X[:, [position]].toarray().ravel() if is_sparse else X[:, position]
     return column
-
-
-def _positions(wanted: Sequence[str], names: Sequence[str] | None) -> list[int]:
-    if names is None:
-        raise ValueError(_message("positions or a mask where X has no names", list(wanted)))
-    known = {name: position for position, name in enumerate(names)}
-    unknown = [name for name in wanted if name not in known]
-    if unknown:
-        raise ValueError(_message("names of columns of X", unknown[:_N_NAMED]))
-    return [known[name] for name in wanted]
 
 
 def _message(wanted: str, got: Any) -> str:
@@ -200,26 +188,20 @@ def table_inputs(layout: TableLayout, frequency_scale: float = 0.0) -> TableInpu
     categories = None
     if layout.categorical:
         categories = CategoryEmbedding(layout.n_codes, layout.embedding_size)
-    return TableInputs(
-        layout.numerical,
-        layout.categorical,
-        numbers=_number_embedding(layout, frequency_scale),
-        categories=categories,
-    )
-
-
-def _number_embedding(layout: TableLayout, frequency_scale: float) -> nn.Module | None:
     n_columns, size = len(layout.numerical), layout.numerical_embedding_size
-    if not n_columns or layout.numerical_embedding is None:
-        return None
-    if layout.numerical_embedding == "periodic":
-        return PeriodicEmbedding(
+    numbers: nn.Module | None = None
+    if n_columns and layout.numerical_embedding == "periodic":
+        numbers = PeriodicEmbedding(
             n_columns,
             n_frequencies=layout.n_frequencies,
             frequency_scale=frequency_scale,
             size=size,
         )
-    return PiecewiseLinearEmbedding(n_columns, n_bins=layout.n_bins, size=size)
+    elif n_columns and layout.numerical_embedding is not None:
+        numbers = PiecewiseLinearEmbedding(n_columns, n_bins=layout.n_bins, size=size)
+    return TableInputs(
+        layout.numerical, layout.categorical, numbers=numbers, categories=categories
+    )
 
 
 @parameters
@@ -283,10 +265,13 @@ class TableParameters(NetworkEstimator):
     def _check_X(self, X: Any, *, reset: bool) -> Array:
         typed = category_columns(X)
         checked = super()._check_X(X, reset=reset)
-        names = self._column_names()
         if reset:
+            names = getattr(self, "feature_names_in_", None)
             self.is_categorical_ = categorical_mask(
-                self.categorical_features, self.n_features_in_, names, typed
+                self.categorical_features,
+                self.n_features_in_,
+                None if names is None else names.tolist(),
+                typed,
             )
         unnamed = [i for i in typed if not self.is_categorical_[i]]
         if unnamed:
@@ -295,7 +280,7 @@ class TableParameters(NetworkEstimator):
                 f"{type(self).__name__}. Got column {X.columns[unnamed[0]]!r} of type "
                 "category instead."
             )
-        check_codes(checked, self._categorical, names)
+        check_codes(checked, self._categorical, self._column_names())
         return checked
 
     @property
@@ -303,20 +288,16 @@ class TableParameters(NetworkEstimator):
         """Positions of the category columns."""
         return np.flatnonzero(self.is_categorical_).tolist()
 
-    @property
-    def _numerical(self) -> list[int]:
-        """Positions of the other columns."""
-        return np.flatnonzero(~self.is_categorical_).tolist()
-
-    def _column_names(self) -> Sequence[str] | None:
-        names = getattr(self, "feature_names_in_", None)
-        return None if names is None else names.tolist()
+    def _column_names(self) -> list[Any]:
+        """Return the names of the columns, or their positions."""
+        names = getattr(self, "feature_names_in_", np.arange(self.n_features_in_))
+        return list(names.tolist())
 
     def _learn_columns(self, X: Array, weight: Array | None) -> None:
         self._known_codes = known_codes(X, self._categorical, self._column_names())
         has_bins = self.numerical_embedding == "piecewise_linear"
-        own = self._numerical if has_bins else []
-        self.bin_edges_ = bin_edges(X, own, int(self.n_bins), weight)
+        binned = np.flatnonzero(~self.is_categorical_).tolist() if has_bins else []
+        self.bin_edges_ = bin_edges(X, binned, int(self.n_bins), weight)
 
     def _layout(self) -> TableLayout | None:
         """Return what fixes the shapes of the inputs; None if they are plain numbers."""

@@ -9,7 +9,6 @@ import numpy.typing as npt
 from sklearn.base import ClassifierMixin, RegressorMixin
 from sklearn.utils import assert_all_finite, check_array, column_or_1d, compute_class_weight
 from sklearn.utils.multiclass import check_classification_targets, type_of_target
-from sklearn.utils.validation import check_consistent_length
 from torch import Tensor, nn
 
 from sk_tune._declaration import parameters
@@ -147,12 +146,7 @@ class NetworkClassifier(ClassifierMixin, ClassifierParameters, NetworkEstimator)
     def _is_multilabel(self) -> bool:
         return self._target_type == self._multilabel
 
-    def _check_target(self, X: Array, y: Any) -> Array:
-        if y is None:
-            raise ValueError(
-                f"{type(self).__name__} requires y to be passed, but the target y is None."
-            )
-        y = as_array(y)
+    def _target_array(self, y: Any) -> Any:
         if getattr(y, "dtype", None) is not None and np.asarray(y).dtype.kind in "fO":
             assert_all_finite(np.asarray(y), input_name="y")
         try:
@@ -164,15 +158,13 @@ class NetworkClassifier(ClassifierMixin, ClassifierParameters, NetworkEstimator)
             ) from error
         except ValueError as error:
             raise ValueError(f"{error}{_hint_on_labels(y)}") from error
-        # What has one dimension holds one label a row; looking at the labels takes time.
+        # One dimension holds one label a sample; looking at the labels would take time.
         if getattr(y, "ndim", 0) != 1 and type_of_target(y) == self._multilabel:
             y = check_array(y, dtype=np.int64, accept_sparse=False, input_name="y")
             check_indicator(y)
         else:
-            # None, because labels of any type stay what they are.
             y = column_or_1d(y, warn=True)
-        check_consistent_length(X, y)
-        return np.asarray(y)
+        return y
 
     def _start_target(self, y: Array, weight: Array | None, classes: Any) -> None:
         self._target_type = self._multilabel if y.ndim == 2 else "multiclass"
@@ -223,25 +215,24 @@ class NetworkClassifier(ClassifierMixin, ClassifierParameters, NetworkEstimator)
             )
         factors = np.ones(len(y)) if weight is None else weight.astype(np.float64)
         for index, column in enumerate(columns.T):
-            own = given[index] if isinstance(given, list) else given
+            wanted = given[index] if isinstance(given, list) else given
             classes = np.unique(column) if self._is_multilabel else self.classes_
-            factors = factors * _class_factors(own, classes, column, train, weight)
+            factors = factors * _class_factors(wanted, classes, column, train, weight)
         return factors
 
-    def _split_validation(self, y: Array, seed: int) -> tuple[Array, Array]:
-        stratify = None
-        if not self._is_multilabel:
-            counts = np.unique(y, return_counts=True)[1]
-            n_valid = int(np.ceil(self.validation_fraction * len(y)))
-            if counts.min() >= 2 and n_valid >= len(counts) <= len(y) - n_valid:
-                stratify = y
-            else:
-                warn_user(
-                    f"The rows for early stopping are not stratified: {len(y)} rows with "
-                    f"validation_fraction={self.validation_fraction} are too few for "
-                    f"{len(counts)} classes, the smallest of {counts.min()} rows."
-                )
-        return self._split_rows(np.arange(len(y)), seed, stratify)
+    def _strata(self, y: Array) -> Array | None:
+        if self._is_multilabel:
+            return None
+        counts = np.unique(y, return_counts=True)[1]
+        n_valid = int(np.ceil(self.validation_fraction * len(y)))
+        if counts.min() >= 2 and n_valid >= len(counts) <= len(y) - n_valid:
+            return y
+        warn_user(
+            f"The rows for early stopping are not stratified: {len(y)} rows with "
+            f"validation_fraction={self.validation_fraction} are too few for "
+            f"{len(counts)} classes, the smallest of {counts.min()} rows."
+        )
+        return None
 
     def __sklearn_tags__(self) -> Any:
         tags = super().__sklearn_tags__()
@@ -252,7 +243,7 @@ class NetworkClassifier(ClassifierMixin, ClassifierParameters, NetworkEstimator)
 def _class_factors(
     class_weight: Any, classes: Array, y: Array, train: Array | slice, weight: Array | None
 ) -> Array:
-    """Return the weight of each row's class, balanced by the rows that are trained on."""
+    """Return the weight of each sample's class, balanced by those that are trained on."""
     present = np.unique(y[train])
     if isinstance(class_weight, dict):
         unknown = [label for label in class_weight if label not in classes]
@@ -355,22 +346,15 @@ class NetworkRegressor(RegressorMixin, RegressorParameters, NetworkEstimator):  
         y: Array = scaled * self.target_scale_ + self.target_mean_
         return y if self._many_outputs else y[:, 0].astype(self.dtype)
 
-    def _check_target(self, X: Array, y: Any) -> Array:
-        if y is None:
-            raise ValueError(
-                f"{type(self).__name__} requires y to be passed, but the target y is None."
-            )
-        y = check_array(
-            as_array(y), dtype=np.float64, ensure_2d=False, input_name="y", order="C"
-        )
+    def _target_array(self, y: Any) -> Any:
+        y = check_array(y, dtype=np.float64, ensure_2d=False, input_name="y", order="C")
         if y.ndim == 2 and y.shape[1] == 1:
             y = column_or_1d(y, warn=True)
         if y.ndim > 2:
             raise ValueError(
                 f"y must have one or two dimensions. Got an array of shape {y.shape}."
             )
-        check_consistent_length(X, y)
-        return np.asarray(y)
+        return y
 
     def _start_target(self, y: Array, weight: Array | None, classes: Any) -> None:
         self._many_outputs = y.ndim == 2
@@ -400,9 +384,6 @@ class NetworkRegressor(RegressorMixin, RegressorParameters, NetworkEstimator):  
 
     def _task_parts(self) -> tuple[nn.Module, Any]:
         return REGRESSION_LOSSES[self.loss](), r2
-
-    def _split_validation(self, y: Array, seed: int) -> tuple[Array, Array]:
-        return self._split_rows(np.arange(len(y)), seed, stratify=None)
 
     def __sklearn_tags__(self) -> Any:
         tags = super().__sklearn_tags__()

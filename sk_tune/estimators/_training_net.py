@@ -78,8 +78,8 @@ class _StopTraining(Exception):
 class TrainingNet(LateOptimizerNet):
     """A skorch net that trains on tensors, epoch by epoch, and can always go on.
 
-    `criterion` takes predictions, targets and optional weights; `row_work` is the number of
-    multiplications that the network takes for one sample.
+    `criterion` takes predictions, targets and optional weights; `sample_work` is how many
+    multiplications the network takes for one sample.
     """
 
     def __init__(
@@ -88,11 +88,11 @@ class TrainingNet(LateOptimizerNet):
         criterion: nn.Module,
         *,
         options: TrainingOptions,
-        row_work: float,
+        sample_work: float,
         **kwargs: Any,
     ) -> None:
         self.options = options
-        self.row_work = row_work
+        self.sample_work = sample_work
         super().__init__(
             module,
             criterion,
@@ -204,9 +204,9 @@ class TrainingNet(LateOptimizerNet):
         which changes nothing. Raises TrainingDivergedError if the loss or a weight is not
         finite.
         """
-        n_rows = min(len(train), self.batch_size) if self.batch_size > 0 else len(train)
-        # Forward, and backward by the weights and by the inputs.
-        with self._threads(3 * n_rows), undone_on_failure(self):
+        n_samples = min(len(train), self.batch_size) if self.batch_size > 0 else len(train)
+        # Three passes: forward, and backward by the weights and by the inputs.
+        with self._threads(3 * n_samples), undone_on_failure(self):
             if self.last_weights_ is not None:
                 self.module_.load_state_dict(self.last_weights_)
             batches = self.get_iterator(train, training=True)
@@ -233,13 +233,13 @@ class TrainingNet(LateOptimizerNet):
             self.notify("on_train_end", X=train.X, y=train.y)
 
     def forward(self, X: Any, *args: Any, **kwargs: Any) -> Any:
-        """Return the outputs of rows."""
+        """Return the outputs of samples."""
         with self._threads(min(len(X), self.iterator_valid__batch_size)):
             return super().forward(X, *args, **kwargs)
 
-    def _threads(self, n_rows: int) -> Any:
-        """Return a block in which passes over so many rows have as many threads as pay."""
-        return one_thread(wanted=takes_one_thread(n_rows * self.row_work))
+    def _threads(self, n_samples: int) -> Any:
+        """Return a context in which passes over samples have as many threads as pay."""
+        return one_thread(wanted=takes_one_thread(n_samples * self.sample_work))
 
     def start_from(self, other: "TrainingNet") -> None:
         """Take over the weights in use and the past of another net, as a warm start does.
@@ -260,8 +260,7 @@ class TrainingNet(LateOptimizerNet):
             # Schedulers of skorch change the rate where it stands.
             stays = self.options.lr_schedule == "constant" and bool(other.history)
             for group, old in zip(groups, other.optimizer_.param_groups, strict=True):
-                # Pickles of earlier versions do not know where it began.
-                if stays and old.get("initial_lr") == group["lr"]:
+                if stays and old["initial_lr"] == group["lr"]:
                     group["lr"] = other.history[-1]["lr"]
             self.optimizer_.load_state_dict({"state": state, "param_groups": groups})
         self.history_: History = History(other.history_)
@@ -293,7 +292,7 @@ class TrainingNet(LateOptimizerNet):
         try:
             self.notify("on_epoch_end", **sets)
         finally:
-            # Rows of batches serve callbacks in the epoch, and would fill every pickle.
+            # Records of batches serve callbacks in the epoch, and would fill every pickle.
             self.history[-1]["batches"] = []
 
     def _train_epoch(self, batches: TensorBatches) -> None:
@@ -301,9 +300,9 @@ class TrainingNet(LateOptimizerNet):
         seed = derive_seed(self.options.seed, Stream.DROPOUT)
         dropouts = seed_dropout(self.module_, seed)
         n_batches = len(batches)
-        augmenter = BatchAugmenter.of(self.options, self.device)
-        if augmenter is not None:
-            augmenter.begin_epoch(self.n_steps_, n_batches)
+        augmenter = None
+        if self.options.augmentation:
+            augmenter = BatchAugmenter(self.options, self.device, self.n_steps_, n_batches)
         self._set_training(True)
         outcome = EpochOutcome()
         for index, batch in enumerate(batches):
@@ -334,7 +333,7 @@ class TrainingNet(LateOptimizerNet):
     def _train_batch(
         self, batch: tuple[Any, Any], seen: tuple[Any, Any], *, hooks: bool
     ) -> tuple[Tensor, Tensor]:
-        """Take one step on a batch as the network sees it; hooks are told of its rows."""
+        """Take one step on a batch as the network sees it; hooks are told of the batch."""
         optimizer = self.optimizer_
         optimizer.zero_grad()
         y_pred = self.module_(seen[0])
@@ -407,10 +406,11 @@ class TrainingNet(LateOptimizerNet):
         )
 
     def _set_learning_rate(self, n_epochs: float) -> None:
-        own = self.options
-        factor = learning_rate_factor(own.lr_schedule, n_epochs / own.schedule_epochs)
+        options = self.options
+        progress = n_epochs / options.schedule_epochs
+        factor = learning_rate_factor(options.lr_schedule, progress)
         for group in self.optimizer_.param_groups:
-            group["lr"] = own.learning_rate * factor
+            group["lr"] = options.learning_rate * factor
 
     def _check_weights(self) -> None:
         rate = self.options.learning_rate

@@ -28,7 +28,7 @@ _Class = TypeVar("_Class", bound=type)
 
 @parameters
 class _NetEstimator(NetworkEstimator):
-    """What fixes the network.
+    """The network: a user's module and its arguments.
 
     Parameters
     ----------
@@ -103,20 +103,20 @@ class _NetEstimator(NetworkEstimator):
         # An instance may be of any dtype, on any device.
         kinds = ((p.dtype, p.device) for p in module.parameters())
         dtype, device = next(kinds, (torch.float32, torch.device("cpu")))
-        # Two rows of zeros, to initialise lazy layers and see what comes out.
-        rows = torch.zeros(2, *self.input_shape_, dtype=dtype, device=device)
+        # Two samples of zeros, to initialise lazy layers and see what comes out.
+        samples = torch.zeros(2, *self.input_shape_, dtype=dtype, device=device)
         with torch.no_grad(), count_multiplications(module.eval()) as counts:
             try:
-                outputs = module(rows)
+                outputs = module(samples)
             except Exception as error:  # noqa: BLE001 - whatever a user's module raises
-                # To some modules zeros are padding, and rows of nothing else no rows.
-                rows = torch.ones_like(rows)
+                # Some modules take zeros for padding, and refuse samples without content.
+                samples = torch.ones_like(samples)
                 try:
-                    outputs = module(rows)
+                    outputs = module(samples)
                 except Exception:  # noqa: BLE001 - the first error is told
                     raise error from None
         module.train(was_training)
-        self._row_work = sum(counts) / len(rows) or n_weights(module)
+        self._sample_work = sum(counts) / len(samples) or n_weights(module)
         if not isinstance(outputs, torch.Tensor) or outputs.shape != (2, n_outputs):
             got = tuple(outputs.shape) if isinstance(outputs, torch.Tensor) else outputs
             raise ValueError(
@@ -124,15 +124,15 @@ class _NetEstimator(NetworkEstimator):
                 f"(n_samples, {n_outputs}), one column for each class or target. Got "
                 f"{got} for 2 rows of shape {self.input_shape_} instead."
             )
-        return self._as_scores(module, rows, outputs)
+        return self._as_scores(module, samples, outputs)
 
-    def _as_scores(self, module: nn.Module, rows: Tensor, outputs: Tensor) -> nn.Module:
-        """Return a module whose outputs the losses take, given those of two rows."""
+    def _as_scores(self, module: nn.Module, samples: Tensor, outputs: Tensor) -> nn.Module:
+        """Return a module whose outputs the losses take, given those of two samples."""
         return module
 
     def _count_multiplications(self, module: nn.Module) -> float:
         # A derived class may build its module otherwise.
-        return getattr(self, "_row_work", super()._count_multiplications(module))
+        return getattr(self, "_sample_work", super()._count_multiplications(module))
 
     def _make_module(self, n_outputs: int) -> nn.Module:
         arguments = {
@@ -163,7 +163,7 @@ class _NetEstimator(NetworkEstimator):
         }
         if len(self.input_shape_) == 1:
             from_data["n_features"] = self.input_shape_[0]
-        # What a partial function was given stays.
+        # The arguments of a partial function stay.
         given = getattr(self.module, "keywords", {})
         for name, value in from_data.items():
             if name in known and name not in given:
@@ -237,7 +237,7 @@ class NetClassifier(_NetEstimator, NetworkClassifier):
     True
     """
 
-    def _as_scores(self, module: nn.Module, rows: Tensor, outputs: Tensor) -> nn.Module:
+    def _as_scores(self, module: nn.Module, samples: Tensor, outputs: Tensor) -> nn.Module:
         def can_be(found: Tensor) -> bool:
             # The sigmoid of labels that exclude each other sums to one by chance only.
             in_range = bool(((found >= 0) & (found <= 1)).all())
@@ -246,17 +246,17 @@ class NetClassifier(_NetEstimator, NetworkClassifier):
         def are_probabilities(inputs: Tensor, *, training: bool) -> bool:
             try:
                 found = copy.deepcopy(module).train(training)(inputs)
-            except Exception:  # noqa: BLE001 - a module that takes no copy, or no such rows
+            except Exception:  # noqa: BLE001 - a module that takes no copy, or no ones
                 return not self._is_multilabel
             # Scores may lie between 0 and 1 too.
             by = type(found.grad_fn).__name__
             return can_be(found) and (not self._is_multilabel or by.startswith("Sigmoid"))
 
-        # Of zeros, outputs of layers without biases sum to one by chance.
-        if not can_be(outputs) or not are_probabilities(rows + 1, training=False):
+        # For zeros, outputs of layers without biases sum to one by chance.
+        if not can_be(outputs) or not are_probabilities(samples + 1, training=False):
             return module
         # Some modules normalise only what they predict.
-        while_training = are_probabilities(rows, training=True)
+        while_training = are_probabilities(samples, training=True)
         return LogProbabilities(
             module, one_class=not self._is_multilabel, while_training=while_training
         )

@@ -65,10 +65,7 @@ class WholeNumber(_NoBool):
 
 
 class Number(_NoBool):
-    """Constraint.
-
-    A finite number in an interval; `closed` says which bounds belong to it.
-    """
+    """Constraint: a finite number in an interval; `closed` bounds belong to it."""
 
     def __init__(self, low: float, high: float | None = None, closed: str = "left") -> None:
         super().__init__(Real, low, high, closed=closed)
@@ -86,21 +83,17 @@ def check_parameters(estimator: Any) -> None:
     what was given.
     """
     cls: Any = type(estimator)
-    values = {name: getattr(estimator, name) for name in _constraints(cls)}
+    declared = cls._parameter_constraints
+    values = {name: getattr(estimator, name) for name in declared}
     # scikit-learn makes the constraints anew each time, which takes longer than to look at
     # the values, and a search has many fits.
-    for name, own in _made_constraints(cls).items():
-        if not any(constraint.is_satisfied_by(values[name]) for constraint in own):
-            validate_parameter_constraints(
-                _constraints(cls), values, caller_name=cls.__name__
-            )
+    for name, allowed in _made_constraints(cls).items():
+        if not any(constraint.is_satisfied_by(values[name]) for constraint in allowed):
+            validate_parameter_constraints(declared, values, caller_name=cls.__name__)
 
 
 class LastSeen:
-    """Knows the estimator that was seen last, to do once what its equals share.
-
-    The folds of a candidate come one after the other, with copies of one estimator.
-    """
+    """Knows the last estimator, whose copies, for the folds of a candidate, come next."""
 
     def __init__(self) -> None:
         self._kind: type | None = None
@@ -108,11 +101,11 @@ class LastSeen:
 
     def is_like(self, estimator: Any) -> bool:
         """Return whether an estimator has the very attributes that the last one had."""
-        own = vars(estimator)
+        attributes = vars(estimator)
         return (
             type(estimator) is self._kind
-            and own.keys() == self._values.keys()
-            and all(own[name] is value for name, value in self._values.items())
+            and attributes.keys() == self._values.keys()
+            and all(attributes[name] is value for name, value in self._values.items())
         )
 
     def see(self, estimator: Any) -> None:
@@ -121,19 +114,11 @@ class LastSeen:
 
 
 @functools.cache
-def _constraints(cls: Any) -> dict[str, Any]:
-    constraints: dict[str, Any] = {}
-    for base in reversed(cls.__mro__):
-        constraints.update(base.__dict__.get("_parameter_constraints", {}))
-    return constraints
-
-
-@functools.cache
 def _made_constraints(cls: Any) -> dict[str, list[Any]]:
     return {
-        name: [make_constraint(constraint) for constraint in own]
-        for name, own in _constraints(cls).items()
-        if own != "no_validation"
+        name: list(map(make_constraint, allowed))
+        for name, allowed in cls._parameter_constraints.items()
+        if allowed != "no_validation"
     }
 
 
@@ -151,7 +136,12 @@ def category_columns(X: Any) -> list[int]:
     if not isinstance(X, pd.DataFrame):
         # The categories of polars are always text.
         return []
-    return [i for i, kind in enumerate(X.dtypes) if _holds_codes(kind)]
+    return [
+        position
+        for position, dtype in enumerate(X.dtypes)
+        if isinstance(dtype, pd.CategoricalDtype)
+        and pd.api.types.is_numeric_dtype(dtype.categories)
+    ]
 
 
 def check_features(estimator: Any, X: Any, *, reset: bool) -> Array:
@@ -162,9 +152,9 @@ def check_features(estimator: Any, X: Any, *, reset: bool) -> Array:
     features are recorded, else compared. It is no copy where X has that form already.
     Raises ValueError naming the columns that are not numbers or hold NaN.
     """
-    _refuse_columns_without_numbers(estimator, X, allow_codes=estimator._allow_codes)
+    _refuse_columns_without_numbers(estimator, X)
     try:
-        # What overflows in the cast becomes infinite, and is refused as such.
+        # Numbers that overflow in the cast become infinite, and are refused as such.
         with np.errstate(over="ignore"):
             checked: Array = validate_data(
                 estimator,
@@ -205,9 +195,9 @@ def check_weights(sample_weight: Any, X: Array) -> Array | None:
     """
     if sample_weight is None:
         return None
-    rows = X if sparse.issparse(X) else X.reshape(len(X), -1)
+    table = X if sparse.issparse(X) else X.reshape(len(X), -1)
     weights: Array = check_sample_weight(
-        as_array(sample_weight), rows, dtype=np.float64, ensure_non_negative=True
+        as_array(sample_weight), table, dtype=np.float64, ensure_non_negative=True
     )
     if not weights.any():
         raise ValueError(
@@ -267,27 +257,19 @@ def resolve_seed(random_state: Any) -> int:
     return int(random_state)
 
 
-def _refuse_columns_without_numbers(estimator: Any, X: Any, *, allow_codes: bool) -> None:
+def _refuse_columns_without_numbers(estimator: Any, X: Any) -> None:
     """Refuse columns that would turn into numbers without meaning, or not at all."""
     frame = _as_frame(X)
     if frame is None:
         return
-    codes = set(category_columns(X)) if allow_codes else set()
+    codes = category_columns(X) if estimator._allow_codes else []
     for position, (name, dtype) in enumerate(frame.schema.items()):
-        if position in codes:
-            continue
-        if dtype.is_temporal() or isinstance(dtype, (nw.Categorical, nw.Enum)):
+        is_other = dtype.is_temporal() or isinstance(dtype, (nw.Categorical, nw.Enum))
+        if is_other and position not in codes:
             raise ValueError(
                 f"All columns of X must be numeric for {type(estimator).__name__}. Got "
                 f"column {name!r} of type {dtype} instead. {_ENCODE}"
             )
-
-
-def _holds_codes(dtype: Any) -> bool:
-    """Return whether a type is one of categories that are numbers."""
-    return isinstance(dtype, pd.CategoricalDtype) and pd.api.types.is_numeric_dtype(
-        dtype.categories
-    )
 
 
 def check_indicator(y: Array) -> None:
@@ -304,30 +286,34 @@ def _columns_at_fault(X: Any) -> str:
     frame = _as_frame(X)
     if frame is None:
         return _positions_of_nan(X)
-    # By position: a number is no name to a frame, but a row.
+    # Columns are taken by position: to a frame a number is no name, but selects a row.
     columns = dict(zip(frame.schema, frame.iter_columns(), strict=True))
     for name, dtype in frame.schema.items():
         if not (dtype.is_numeric() or dtype == nw.Boolean):
             text = _first_text(columns[name].to_list())
             if text is not None:
                 return f"Column {name!r} holds text, for example {text!r}. {_ENCODE}"
-    counts = {name: _count_missing(own.to_list()) for name, own in columns.items()}
-    return _sentence_on_missing({name: n for name, n in counts.items() if n})
+    # pandas knows None, NaN, NaT and NA alike.
+    counts = {
+        name: int(pd.isna(pd.Series(column.to_list(), dtype=object)).sum())
+        for name, column in columns.items()
+    }
+    return _sentence_on_missing(counts)
 
 
 def _positions_of_nan(X: Any) -> str:
     try:
         values = np.asarray(as_array(X))
-        values = values if np.iscomplexobj(values) else values.astype(np.float64)
+        if values.ndim != 2 or np.iscomplexobj(values):
+            return ""
+        counts = np.isnan(values.astype(np.float64)).sum(axis=0)
     except (TypeError, ValueError):
         return ""
-    if values.ndim != 2 or np.iscomplexobj(values):
-        return ""
-    counts = np.isnan(values).sum(axis=0)
-    return _sentence_on_missing({int(i): int(counts[i]) for i in np.flatnonzero(counts)})
+    return _sentence_on_missing(dict(enumerate(counts.tolist())))
 
 
 def _sentence_on_missing(counts: dict[Any, int]) -> str:
+    counts = {name: n for name, n in counts.items() if n}
     if not counts:
         return ""
     named = ", ".join(f"{name!r} ({n})" for name, n in list(counts.items())[:_N_NAMED])
@@ -352,11 +338,6 @@ def _first_text(values: Sequence[Any]) -> str | None:
             except ValueError:
                 return value
     return None
-
-
-def _count_missing(values: Sequence[Any]) -> int:
-    # pandas knows None, NaN, NaT and NA alike.
-    return int(pd.isna(pd.Series(values, dtype=object)).sum())
 
 
 def check_input_shape(estimator: Any, *, least: int, most: int) -> tuple[int, ...] | None:
@@ -390,8 +371,8 @@ def reshaped(
             f"{estimator.input_shape!r} of {type(estimator).__name__}. Got rows of shape "
             f"{shape}, which hold {prod(shape)}."
         )
-    own, others = ([size for size in part if size != 1] for part in (shape, wanted))
-    if own != others and sorted(own) == sorted(others):
+    given, others = ([size for size in part if size != 1] for part in (shape, wanted))
+    if given != others and sorted(given) == sorted(others):
         raise ValueError(
             f"Rows of X must have their axes in the order of input_shape="
             f"{estimator.input_shape!r} of {type(estimator).__name__}, or be flat. Got "

@@ -38,6 +38,7 @@ from sk_tune.training._one_thread import (
     n_weights,
     one_thread,
     processes_per_cpu,
+    shape_of,
     takes_one_thread,
 )
 from sk_tune.training._optimizers import (
@@ -108,6 +109,7 @@ __all__ = [
     "r2_by_network",
     "rows_as_tensor",
     "seed_of_state",
+    "shape_of",
     "state_from_arrays",
     "takes_one_thread",
     "time_limit",

@@ -21,6 +21,7 @@ __all__ = [
     "n_weights",
     "one_thread",
     "processes_per_cpu",
+    "shape_of",
     "takes_one_thread",
 ]
 
@@ -35,14 +36,19 @@ def is_small(state: TrainingState, X: Any) -> bool:
     """Return whether a network that uses a weight once a sample multiplies little."""
     weights = state.weights.values()
     try:
-        # Not np.shape, which what only can be made an array of may not know.
-        shape = X.shape if hasattr(X, "shape") else np.asarray(X).shape
+        shape = shape_of(X)
     except ValueError:
         # A list of sequences of unequal length.
         return False
     if len(shape) != 2 or any(w.ndim > 2 for w in weights):
         return False
     return takes_one_thread(shape[0] * sum(w.size for w in weights))
+
+
+def shape_of(X: Any) -> tuple[int, ...]:
+    """Return the shape of samples, also of objects that can only be made an array."""
+    shape: tuple[int, ...] = X.shape if hasattr(X, "shape") else np.asarray(X).shape
+    return shape
 
 
 def takes_one_thread(n_multiplications: float) -> bool:

@@ -54,7 +54,6 @@ def test_a_mask_and_its_positions_mean_the_same(mask):
 @pytest.mark.parametrize(
     ("given_", "names", "message"),
     [
-        ("auto", NAMES, "'from_dtype', positions, names or a mask. Got 'auto'"),
         ([3], NAMES, r"positions below 3. Got \[3\]"),
         ([-1], NAMES, r"positions of at least 0, names or a mask. Got \[-1\]"),
         ([0.5], NAMES, r"positions of at least 0, names or a mask. Got \[0.5\]"),

@@ -64,7 +64,8 @@ def test_a_net_that_is_initialised_again_starts_anew(trained):
 def test_a_net_that_was_never_initialised_has_none(trained):
     """As of any skorch net."""
     net, _ = trained
-    bare = type(net)(net.module, net.criterion, options=net.options, row_work=net.row_work)
+    parts = {"options": net.options, "sample_work": net.sample_work}
+    bare = type(net)(net.module, net.criterion, **parts)
 
     assert not hasattr(bare, "optimizer_")
 
